@@ -1,0 +1,39 @@
+"""Fill a frozen dataclass from a YAML file and dotted command-line overrides (jsonargparse).
+
+    python tools/train_classifier.py --config configs/x.yaml --train.lr 1e-4
+
+An unknown key or a bad value ends the program with exit status 2 and a message that names the key.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+from jsonargparse import ArgumentParser
+
+Config = TypeVar("Config")
+
+
+def config_parser(config_class: type[Any], description: str | None = None) -> ArgumentParser:
+    """Parser whose options are the fields of `config_class`, nested dataclasses as dotted names."""
+    parser = ArgumentParser(description=description)
+    parser.add_argument("--config", action="config", help="YAML file with any of the options below")
+    parser.add_class_arguments(config_class, nested_key=None, as_group=False)
+    return parser
+
+
+def load_config(
+    config_class: type[Config], argv: Sequence[str] | None = None, description: str | None = None
+) -> Config:
+    """Config from command-line words (default: the program's own).
+
+    Raises:
+        SystemExit: status 2, after a message on stderr, for an unknown key, a bad value or a missing file.
+    """
+    parser = config_parser(config_class, description)
+    namespace = parser.parse_args(None if argv is None else list(argv))
+    built = parser.instantiate_classes(namespace)
+    names = {f.name for f in dataclasses.fields(config_class)}  # type: ignore[arg-type]
+    return config_class(**{key: value for key, value in vars(built).items() if key in names})

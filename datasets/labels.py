@@ -1,0 +1,54 @@
+"""Disease names: the canonical spelling of each data set's labels and the aliases found in their files."""
+
+from __future__ import annotations
+
+NIH_BOXED_DISEASES: tuple[str, ...] = (
+    "Atelectasis",
+    "Cardiomegaly",
+    "Effusion",
+    "Infiltration",
+    "Mass",
+    "Nodule",
+    "Pneumonia",
+    "Pneumothorax",
+)
+NIH_DISEASES: tuple[str, ...] = (
+    *NIH_BOXED_DISEASES,
+    "Consolidation",
+    "Edema",
+    "Emphysema",
+    "Fibrosis",
+    "Pleural_Thickening",
+    "Hernia",
+)
+NO_FINDING = "No Finding"
+
+# BBox_List_2017.csv writes Infiltrate; copies of the label file write these with a space or a hyphen.
+ALIASES: dict[str, str] = {
+    "infiltrate": "Infiltration",
+    "infiltrates": "Infiltration",
+    "pleural thickening": "Pleural_Thickening",
+    "pleural-thickening": "Pleural_Thickening",
+    "pleuralthickening": "Pleural_Thickening",
+    "no finding": NO_FINDING,
+    "no_finding": NO_FINDING,
+    "nofinding": NO_FINDING,
+    "normal": NO_FINDING,
+    "pleural effusion": "Effusion",
+    "hiatal hernia": "Hernia",
+}
+_CANONICAL = {name.lower(): name for name in (*NIH_DISEASES, NO_FINDING)}
+
+
+def canonical_label(text: str) -> str:
+    """Canonical spelling of a label as it stands in a file.
+
+    Raises:
+        ValueError: for a label that is neither a known name nor a known alias.
+    """
+    key = text.strip().lower()
+    name = _CANONICAL.get(key) or ALIASES.get(key)
+    if name is None:
+        known = ", ".join((*NIH_DISEASES, NO_FINDING))
+        raise ValueError(f"unknown label {text!r}; known are {known} and aliases {sorted(ALIASES)}")
+    return name

@@ -1,0 +1,116 @@
+"""The record that every reader returns: one radiograph with what is known about it, without its pixels."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+FloatArray = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Box:
+    """One ground-truth box of one disease.
+
+    Attributes:
+        disease: canonical disease name (see `cxrloc.datasets.labels`).
+        box_xyxy: left, top, right, bottom in absolute pixels of the original image; right > left and
+            bottom > top.
+    """
+
+    disease: str
+    box_xyxy: tuple[float, float, float, float]
+
+    def __post_init__(self) -> None:
+        x1, y1, x2, y2 = self.box_xyxy
+        if not (all(map(math.isfinite, self.box_xyxy)) and x2 > x1 and y2 > y1):
+            raise ValueError(
+                f"box of {self.disease}: expected finite x1 < x2 and y1 < y2, got {self.box_xyxy}"
+            )
+
+
+@dataclass(frozen=True)
+class Radiograph:
+    """One image and what its data set says of it. Readers return these and never read pixels.
+
+    Attributes:
+        image_id: name that the data set's own lists give the image (NIH: `00000001_000.png`).
+        path: file on disk, or None where the data set lists an image that is not there.
+        patient_id: the unit of splitting and of resampling.
+        view: projection as the data set names it (`PA`, `AP`, ...), empty when unknown.
+        labels: disease -> 1 present, 0 absent, NaN unknown.
+        boxes: ground-truth boxes; a positive label may have none.
+        size_hw: height and width of the ORIGINAL image, the frame that all boxes live in. The file at
+            `path` may be a resized copy; whoever reads it scales to this frame.
+        sex, age_years: demographics where the data set gives them (empty, NaN otherwise).
+    """
+
+    image_id: str
+    path: Path | None
+    patient_id: str
+    view: str
+    labels: Mapping[str, float]
+    boxes: tuple[Box, ...] = ()
+    size_hw: tuple[int, int] = (1024, 1024)
+    sex: str = ""
+    age_years: float = math.nan
+
+    def __post_init__(self) -> None:
+        if not self.image_id or not self.patient_id:
+            raise ValueError(f"image_id and patient_id must not be empty, got {self!r}")
+        for disease, value in self.labels.items():
+            if value not in (0.0, 1.0) and not math.isnan(value):
+                raise ValueError(
+                    f"{self.image_id}: label {disease} is {value}, expected 0, 1 or NaN (unknown)"
+                )
+        if min(self.size_hw) < 1:
+            raise ValueError(f"{self.image_id}: size_hw {self.size_hw}, expected positive integers")
+
+    @property
+    def positives(self) -> tuple[str, ...]:
+        """Diseases labelled present, in the order of `labels`."""
+        return tuple(d for d, value in self.labels.items() if value == 1)
+
+    @property
+    def boxed(self) -> tuple[str, ...]:
+        """Diseases that have at least one box, sorted by first appearance."""
+        return tuple(dict.fromkeys(box.disease for box in self.boxes))
+
+
+@dataclass(frozen=True)
+class Film:
+    """A radiograph whose pixels have been read: what a localizer is given.
+
+    Attributes:
+        image_id: as in `Radiograph`.
+        pixels: (H, W) uint8 grey, bright = dense (MONOCHROME2). May be a resized copy of the original;
+            its aspect ratio is that of `size_hw`.
+        size_hw: the original frame; every box that a localizer returns is in it.
+        patient_id: patient, where known.
+    """
+
+    image_id: str
+    pixels: npt.NDArray[np.uint8] = field(repr=False)
+    size_hw: tuple[int, int]
+    patient_id: str = ""
+
+    def __post_init__(self) -> None:
+        if self.pixels.ndim != 2 or self.pixels.dtype != np.uint8:
+            raise ValueError(
+                f"{self.image_id}: expected grey uint8 pixels of shape (H, W), "
+                f"got {self.pixels.dtype} {self.pixels.shape}"
+            )
+
+
+def label_matrix(radiographs: Sequence[Radiograph], diseases: Sequence[str]) -> FloatArray:
+    """Labels as an (N, D) array of 0, 1 and NaN, rows as `radiographs`, columns as `diseases`.
+
+    A disease that a radiograph's labels do not mention is NaN (unknown).
+    """
+    rows = [[radiograph.labels.get(d, math.nan) for d in diseases] for radiograph in radiographs]
+    return np.array(rows, dtype=np.float64).reshape(len(radiographs), len(diseases))

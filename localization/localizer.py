@@ -1,0 +1,55 @@
+"""What a localizer is: given films and disease names, it says where the diseases are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+import numpy.typing as npt
+
+from cxrloc.datasets.radiograph import Film
+
+
+@dataclass(frozen=True)
+class Localization:
+    """One predicted box of one disease on one film.
+
+    Attributes:
+        image_id: the film.
+        disease: the disease that the box is for.
+        box_xyxy: left, top, right, bottom in absolute pixels of the ORIGINAL image.
+        score: confidence; comparable within one localizer and disease only.
+        mask: (H, W) bool in the original frame, or None.
+    """
+
+    image_id: str
+    disease: str
+    box_xyxy: tuple[float, float, float, float]
+    score: float
+    mask: npt.NDArray[np.bool_] | None = field(default=None, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        x1, y1, x2, y2 = self.box_xyxy
+        if not (np.isfinite(self.box_xyxy).all() and x2 > x1 and y2 > y1):
+            raise ValueError(
+                f"{self.image_id}, {self.disease}: expected finite x1 < x2 and y1 < y2, "
+                f"got {self.box_xyxy}"
+            )
+        if not np.isfinite(self.score):
+            raise ValueError(f"{self.image_id}, {self.disease}: score {self.score} is not finite")
+
+
+@runtime_checkable
+class Localizer(Protocol):
+    """Boxes diseases on films.
+
+    `localize` may return any number of boxes for a pair of film and disease, none included, and
+    never one for a disease that was not asked for.
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    def localize(self, images: Sequence[Film], diseases: Sequence[str]) -> list[Localization]: ...

@@ -1,0 +1,22 @@
+"""Fixtures shared by all tests."""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: spinning threads cost 5 x
+
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Folder with the real data (`nih/`, `weights/`, `dicom/`); the test is skipped without it."""
+    folder = Path(os.environ.get("CXRLOC_TEST_DATA", REPOSITORY.parent / "shared"))
+    if not (folder / "nih" / "BBox_List_2017.csv").is_file():
+        pytest.skip(f"real NIH files are not in {folder}; set CXRLOC_TEST_DATA to their folder")
+    return folder
