@@ -1,0 +1,37 @@
+# Two commands for a newcomer: `make demo` and `make test`. Each sets up .venv first, once.
+VENV ?= .venv
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+PY = $(VENV)/bin/python
+STAMP = $(VENV)/.installed
+
+# Idle OpenMP threads that spin make torch several times slower when another program holds a core.
+export OMP_WAIT_POLICY ?= PASSIVE
+
+.PHONY: demo test check types clean
+
+demo: $(STAMP)
+	$(PY) tools/demo.py --out demo
+
+test: $(STAMP)
+	$(PY) -m pytest
+
+check: $(STAMP) types
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	MYPYPATH=build/types $(PY) -m mypy --namespace-packages --explicit-package-bases build/types/cxrloc
+	$(PY) -m pytest
+
+# mypy reads files, not installed packages: give it a tree in which the folders are named cxrloc.*
+types:
+	mkdir -p build/types/cxrloc
+	for room in classification configs datasets detection localization tools; do \
+		ln -sfn ../../../$$room build/types/cxrloc/$$room; done
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11 ...")'
+	test -x $(PY) || $(PYTHON) -m venv $(VENV)
+	$(PY) -m pip install --upgrade-strategy only-if-needed -c constraints.txt -e ".[dev]"
+	touch $@
+
+clean:
+	rm -rf $(VENV) build demo .pytest_cache .mypy_cache .ruff_cache *.egg-info
