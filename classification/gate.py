@@ -1,0 +1,175 @@
+"""The gate: which diseases to examine on a film; one forward pass, whose maps are kept."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from cxrloc.classification.bundle import RESEARCH_USE
+from cxrloc.classification.models import ClassifierBundle
+from cxrloc.classification.precision import autocast, resolve_device, resolve_precision
+from cxrloc.datasets.radiograph import Film
+
+_COLUMNS = ("image_id", "patient_id", "disease", "probability", "threshold", "present", "fold")
+
+
+@dataclass(frozen=True)
+class GateOutput:
+    """What the gate says of a batch of N films.
+
+    Attributes:
+        image_ids: the films, in the order given.
+        diseases: columns of the matrices.
+        probabilities: (N, D) float64 in 0..1.
+        present: (N, D) bool: probability >= threshold; never true without a threshold.
+        features: (N, C, h, w) float32, post-ReLU map of the same forward pass, on its device.
+        thresholds: per disease, None where validation data gave none.
+    """
+
+    image_ids: tuple[str, ...]
+    diseases: tuple[str, ...]
+    probabilities: npt.NDArray[np.float64]
+    present: npt.NDArray[np.bool_]
+    features: torch.Tensor
+    thresholds: Mapping[str, float | None]
+
+    @property
+    def without_threshold(self) -> tuple[str, ...]:
+        """Diseases that the gate cannot decide on: never "present", whatever the probability."""
+        return tuple(d for d in self.diseases if self.thresholds[d] is None)
+
+    def present_diseases(self, row: int) -> tuple[str, ...]:
+        """Diseases that pass the gate on film number `row`, in the order of `diseases`."""
+        return tuple(d for d, yes in zip(self.diseases, self.present[row], strict=True) if yes)
+
+
+class Gate:
+    """A classifier bundle ready to judge films: `gate(films) -> GateOutput`.
+
+    Args:
+        bundle: from `load_classifier`.
+        device: "cpu", "cuda", "cuda:0" or "auto".
+        precision: "auto", "fp32" or "bf16" (see `cxrloc.classification.precision`).
+        batch_size: films per forward pass; large batches are slower on a CPU at 512 px and more.
+    """
+
+    def __init__(
+        self,
+        bundle: ClassifierBundle,
+        device: str = "cpu",
+        precision: str = "auto",
+        batch_size: int = 8,
+    ) -> None:
+        self.bundle = bundle
+        self.device = resolve_device(device)
+        self.precision = resolve_precision(precision, self.device)
+        self.batch_size = batch_size
+        self.model = bundle.model.eval().to(self.device, memory_format=torch.channels_last)
+
+    def __call__(self, films: Sequence[Film]) -> GateOutput:
+        """Judge films of any size; they are fitted into the network's square."""
+        squares = self.bundle.preprocessing.squares(films)
+        probabilities, features = self.forward_squares(squares)
+        return GateOutput(
+            image_ids=tuple(film.image_id for film in films),
+            diseases=self.bundle.diseases,
+            probabilities=probabilities,
+            present=decide(probabilities, self.bundle.diseases, self.bundle.thresholds),
+            features=features,
+            thresholds=self.bundle.thresholds,
+        )
+
+    @torch.inference_mode()
+    def forward_squares(
+        self, squares: npt.NDArray[np.uint8]
+    ) -> tuple[npt.NDArray[np.float64], torch.Tensor]:
+        """Probabilities (N, D) and features (N, C, h, w) of grey squares (N, S, S) uint8."""
+        logits, features = [], []
+        for start in range(0, max(len(squares), 1), self.batch_size):
+            batch = torch.from_numpy(np.ascontiguousarray(squares[start : start + self.batch_size]))
+            x = self.bundle.preprocessing.to_tensor(batch.to(self.device))
+            with autocast(self.precision, self.device):
+                output = self.model(x)
+            logits.append(output.logits.double().cpu())
+            features.append(output.features.float())
+        return torch.sigmoid(torch.cat(logits)).numpy(), torch.cat(features)
+
+
+def decide(
+    probabilities: npt.NDArray[np.float64],
+    diseases: Sequence[str],
+    thresholds: Mapping[str, float | None],
+) -> npt.NDArray[np.bool_]:
+    """(N, D) bool: probability >= threshold; False throughout for a disease without a threshold."""
+    cuts = [np.inf if thresholds[d] is None else float(thresholds[d] or 0.0) for d in diseases]
+    return probabilities >= np.array(cuts, dtype=np.float64)
+
+
+@dataclass(frozen=True)
+class GateRow:
+    """One decision of the gate: a film and a disease. `fold` is None outside cross-validation."""
+
+    image_id: str
+    patient_id: str
+    disease: str
+    probability: float
+    threshold: float | None
+    present: bool
+    fold: int | None = None
+
+
+def write_gate_table(path: Path, rows: Iterable[GateRow]) -> None:
+    """CSV with one decision a line, under a first line that states the research use (atomic)."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with temporary.open("w", newline="", encoding="utf-8") as handle:
+        handle.write(f"# {RESEARCH_USE} An empty threshold: undecidable, never present.\n")
+        writer = csv.writer(handle, lineterminator="\n")
+        writer.writerow(_COLUMNS)
+        for row in rows:
+            writer.writerow(_cells(row))
+    temporary.replace(path)
+
+
+def read_gate_table(path: Path) -> list[GateRow]:
+    """Rows of a file that `write_gate_table` wrote; lines that begin with # are skipped.
+
+    Raises:
+        FileNotFoundError, ValueError: when there is no such file, or a column or a value is wrong.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"no gate table at {path}; tools/train_classifier.py writes one")
+    with path.open(newline="", encoding="utf-8") as handle:
+        reader = csv.DictReader(line for line in handle if not line.startswith("#"))
+        if tuple(reader.fieldnames or ()) != _COLUMNS:
+            raise ValueError(f"{path}: columns {reader.fieldnames}, expected {list(_COLUMNS)}")
+        return [_row(path, number, record) for number, record in enumerate(reader, start=1)]
+
+
+def _cells(row: GateRow) -> list[object]:
+    threshold = "" if row.threshold is None else repr(float(row.threshold))
+    fold = "" if row.fold is None else row.fold
+    head = [row.image_id, row.patient_id, row.disease, repr(float(row.probability))]
+    return [*head, threshold, int(row.present), fold]
+
+
+def _row(path: Path, number: int, record: Mapping[str, str]) -> GateRow:
+    try:
+        return GateRow(
+            image_id=record["image_id"],
+            patient_id=record["patient_id"],
+            disease=record["disease"],
+            probability=float(record["probability"]),
+            threshold=float(record["threshold"]) if record["threshold"] else None,
+            present=bool(int(record["present"])),
+            fold=int(record["fold"]) if record["fold"] else None,
+        )
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{path}, row {number}: {error}; row is {dict(record)}") from error

@@ -1,0 +1,58 @@
+"""Number formats of a forward pass: float32, or bfloat16 where the hardware is fast at it."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from typing import Literal
+
+import torch
+
+Precision = Literal["fp32", "bf16"]
+PRECISIONS = ("auto", "fp32", "bf16")
+
+
+def resolve_device(name: str) -> torch.device:
+    """Device of a setting; "auto" is the first CUDA device, else the CPU.
+
+    Raises:
+        ValueError: when CUDA is asked for and absent.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = torch.device(name)
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"device {name!r} was asked for, but torch sees no CUDA device; use cpu")
+    return device
+
+
+def resolve_precision(name: str, device: str | torch.device) -> Precision:
+    """What "auto" means on a device: "bf16" with AMX (CPU) or bfloat16 support (CUDA), else "fp32".
+
+    Without AMX a CPU runs bfloat16 slower than float32, hence the check.
+
+    Raises:
+        ValueError: for a name that is not in `PRECISIONS`.
+    """
+    if name == "fp32":
+        return "fp32"
+    if name == "bf16":
+        return "bf16"
+    if name != "auto":
+        raise ValueError(f"precision {name!r}, expected one of {', '.join(PRECISIONS)}")
+    kind = torch.device(device).type
+    if kind == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
+    return "bf16" if kind == "cpu" and _cpu_has_amx() else "fp32"
+
+
+def autocast(precision: Precision, device: str | torch.device) -> AbstractContextManager[object]:
+    """Context in which a forward pass runs in `precision` (nothing happens for "fp32")."""
+    if precision == "fp32":
+        return nullcontext()
+    return torch.autocast(torch.device(device).type, dtype=torch.bfloat16)
+
+
+def _cpu_has_amx() -> bool:
+    # a private function of torch: absent means "do not know", and float32 is the safe answer
+    probe = getattr(torch.cpu, "_is_amx_tile_supported", None)
+    return bool(probe and probe())

@@ -1,0 +1,131 @@
+"""Start weights from a file or from torchvision, with a list of what was and was not loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import nn
+
+# how other programs, and our own bundles, prefix the names of torchvision's tensors
+_PREFIXES = ("module.", "model.", "backbone.body.", "backbone.")
+
+
+@dataclass(frozen=True)
+class LoadReport:
+    """Tensor names after an attempt to load weights into a network.
+
+    Attributes:
+        source: the file or the name of the weights; empty when nothing was asked for.
+        loaded: tensors of the network that were filled.
+        missing: tensors of the network that the source lacks; they keep their random start.
+        unexpected: tensors of the source that the network has no place for.
+        mismatched: tensors present in both with different shapes, not loaded.
+    """
+
+    source: str = ""
+    loaded: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
+    unexpected: tuple[str, ...] = ()
+    mismatched: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        if not self.source:
+            return "weights: none, the network starts from random values"
+        total = len(self.loaded) + len(self.missing) + len(self.mismatched)
+        lines = [f"weights: {self.source}: loaded {len(self.loaded)} of {total} tensors"]
+        for title in ("missing", "unexpected", "mismatched"):
+            names = getattr(self, title)
+            if names:
+                lines.append(f"  {title} ({len(names)}): {', '.join(names)}")
+        return "\n".join(lines)
+
+
+def read_weights(path: Path) -> dict[str, torch.Tensor]:
+    """Tensors of a `.safetensors` file or of a foreign `.pth`/`.pt` (read with weights_only=True).
+
+    A `state_dict` or `model` entry of a checkpoint is unwrapped; known prefixes are taken off.
+
+    Raises:
+        FileNotFoundError, ValueError: when the file is absent, unreadable, or holds no tensors.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"no weights file at {path}; correct model.weights")
+    try:
+        state = load_file(path) if path.suffix == ".safetensors" else _read_foreign(path)
+    except (SafetensorError, OSError, RuntimeError, ValueError, EOFError) as error:
+        raise ValueError(f"{path} cannot be read as weights: {error}") from error
+    except Exception as error:  # pickle.UnpicklingError: the file wants to run code
+        raise ValueError(f"{path} holds more than tensors and is not read: {error}") from error
+    tensors = {_plain(name): value for name, value in state.items()}
+    if not tensors:
+        raise ValueError(f"{path} holds no tensors; expected a state dict")
+    return tensors
+
+
+def load_partial(
+    network: nn.Module, tensors: Mapping[str, torch.Tensor], source: str
+) -> LoadReport:
+    """Copy every tensor whose name and shape fit into `network`, and say what did not.
+
+    Raises:
+        ValueError: when not one tensor fits: a run never starts from random weights by accident.
+    """
+    own = network.state_dict()
+    fits = {n for n in own if n in tensors and own[n].shape == tensors[n].shape}
+    report = LoadReport(
+        source=source,
+        loaded=tuple(n for n in own if n in fits),
+        missing=tuple(n for n in own if n not in tensors),
+        unexpected=tuple(sorted(n for n in tensors if n not in own)),
+        mismatched=tuple(n for n in own if n in tensors and n not in fits),
+    )
+    if not fits:
+        raise ValueError(
+            f"nothing in {source} fits the network: it has {', '.join(list(tensors)[:3])}, ..., "
+            f"expected names such as {', '.join(list(own)[:3])}"
+        )
+    network.load_state_dict({name: tensors[name] for name in report.loaded}, strict=False)
+    return report
+
+
+def download_imagenet(architecture: str) -> dict[str, torch.Tensor]:
+    """Torchvision's ImageNet-1k (V1) weights, from its cache or its download site.
+
+    Raises:
+        ValueError: when they can neither be found nor downloaded.
+    """
+    from torchvision.models import get_model_weights
+
+    weights = get_model_weights(architecture)["IMAGENET1K_V1"]
+    try:
+        state: dict[str, torch.Tensor] = weights.get_state_dict(
+            progress=True, check_hash=True, weights_only=True
+        )
+    except (OSError, RuntimeError) as error:  # URLError is an OSError; RuntimeError: wrong hash
+        raise ValueError(
+            f"ImageNet weights of {architecture} could not be downloaded from {weights.url} "
+            f"({error}); on a machine without network set model.weights to the path of a "
+            ".safetensors or .pth file, or to none"
+        ) from error
+    return state
+
+
+def _read_foreign(path: Path) -> dict[str, torch.Tensor]:
+    value = torch.load(path, map_location="cpu", weights_only=True)
+    for key in ("state_dict", "model"):
+        if isinstance(value, dict) and isinstance(value.get(key), dict):
+            value = value[key]
+    if not isinstance(value, dict):
+        raise ValueError(f"expected a state dict, got {type(value).__name__}")
+    return {k: v for k, v in value.items() if isinstance(v, torch.Tensor)}
+
+
+def _plain(name: str) -> str:
+    for prefix in _PREFIXES:
+        name = name.removeprefix(prefix)
+    return name

@@ -1,0 +1,140 @@
+"""Image files to arrays: PNG (grey, palette, RGB, RGBA, 16 bits) and JPEG become one grey uint8 array.
+
+OpenCV decodes many a truncated file without a word, the missing rows grey or black, so the file's own
+structure is walked first: a PNG must run to its IEND chunk with every checksum right, a JPEG to its EOI
+marker.
+"""
+
+from __future__ import annotations
+
+import re
+import zlib
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+GreyImage = npt.NDArray[np.uint8]
+
+IMAGE_SUFFIXES: tuple[str, ...] = (".png", ".jpg", ".jpeg")
+# A 16-bit file seldom uses 16 bits: radiographs have 10, 12 or 14. The smallest depth that holds the
+# brightest pixel is taken for the depth that was meant.
+BIT_DEPTHS: tuple[int, ...] = (8, 10, 12, 14, 16)
+
+_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_JPEG_SIGNATURE = b"\xff\xd8"
+# In a scan, FF is followed by 00 (a literal FF), by a restart marker or by FF (fill): all else is a marker.
+_JPEG_MARKER_IN_SCAN = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
+_JPEG_SOS, _JPEG_EOI = 0xDA, 0xD9
+
+
+class UnreadableImageError(ValueError):
+    """A file that is missing, truncated, damaged or no image. `reason` says which, without the path."""
+
+    def __init__(self, path: Path, reason: str) -> None:
+        super().__init__(f"cannot read image {path}: {reason}")
+        self.path = path
+        self.reason = reason
+
+    def __reduce__(self) -> tuple[type[UnreadableImageError], tuple[Path, str]]:
+        return type(self), (self.path, self.reason)  # as is, it could not leave a worker process
+
+
+def read_grey(path: Path) -> GreyImage:
+    """Pixels of an image file as grey uint8 of shape (H, W).
+
+    Colour becomes luminance (equal channels keep their value), alpha is ignored, 16-bit values are
+    scaled from the smallest depth of 8, 10, 12, 14 and 16 bits that holds the image's maximum.
+
+    Raises:
+        UnreadableImageError: names the file and what is wrong with it.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise UnreadableImageError(path, error.strerror or str(error)) from error
+    fault = structural_fault(data)
+    if fault:
+        raise UnreadableImageError(path, fault)
+    try:
+        pixels = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), cv2.IMREAD_UNCHANGED)
+    except cv2.error as error:
+        raise UnreadableImageError(path, f"OpenCV refuses it ({error.err})") from error
+    if pixels is None or pixels.size == 0:
+        raise UnreadableImageError(path, "damaged, or not an image that OpenCV can decode")
+    try:
+        return to_grey(pixels)
+    except ValueError as error:
+        raise UnreadableImageError(path, str(error)) from error
+
+
+def to_grey(pixels: npt.NDArray[np.generic]) -> GreyImage:
+    """Grey uint8 (H, W) of decoded uint8 or uint16 pixels: (H, W), or (H, W, C) in BGR(A) order."""
+    if pixels.dtype not in (np.uint8, np.uint16):
+        raise ValueError(f"pixels are {pixels.dtype}, expected uint8 or uint16")
+    if pixels.ndim == 3 and pixels.shape[2] == 1:
+        pixels = pixels[:, :, 0]
+    elif pixels.ndim == 3 and pixels.shape[2] in (3, 4):
+        pixels = cv2.cvtColor(np.ascontiguousarray(pixels[:, :, :3]), cv2.COLOR_BGR2GRAY)
+    if pixels.ndim != 2:
+        raise ValueError(f"pixels have shape {pixels.shape}, expected 1, 3 or 4 channels")
+    if pixels.dtype == np.uint8:
+        return np.ascontiguousarray(pixels, dtype=np.uint8)
+    maximum = int(np.asarray(pixels, dtype=np.int64).max())
+    bits = next(bits for bits in BIT_DEPTHS if maximum < 2**bits)
+    scaled = np.rint(np.asarray(pixels, dtype=np.float64) * (255.0 / (2**bits - 1)))
+    return scaled.astype(np.uint8)
+
+
+def structural_fault(data: bytes) -> str | None:
+    """What is wrong with the structure of a PNG or JPEG file, None when nothing is (or it is neither)."""
+    if not data:
+        return "the file is empty"
+    if data.startswith(_PNG_SIGNATURE):
+        return _png_fault(data)
+    if data.startswith(_JPEG_SIGNATURE):
+        return _jpeg_fault(data)
+    if _PNG_SIGNATURE.startswith(data) or _JPEG_SIGNATURE.startswith(data):
+        return f"truncated: only {len(data)} bytes"
+    return None
+
+
+def _png_fault(data: bytes) -> str | None:
+    """Walk the chunks: length (4), type (4), data, checksum (4), to IEND."""
+    position = len(_PNG_SIGNATURE)
+    while position + 12 <= len(data):
+        length = int.from_bytes(data[position : position + 4], "big")
+        kind = data[position + 4 : position + 8]
+        end = position + 12 + length
+        if end > len(data):
+            break
+        checksum = int.from_bytes(data[end - 4 : end], "big")
+        if zlib.crc32(memoryview(data)[position + 4 : end - 4]) != checksum:
+            return f"damaged PNG: wrong checksum of chunk {kind!r} at byte {position}"
+        if kind == b"IEND":
+            return None
+        position = end
+    return f"truncated PNG: {len(data)} bytes without the end chunk"
+
+
+def _jpeg_fault(data: bytes) -> str | None:
+    """Walk the segments to EOI. A search for its bytes alone would find those of an embedded thumbnail."""
+    truncated = f"truncated JPEG: {len(data)} bytes without the end marker"
+    position = len(_JPEG_SIGNATURE)
+    while position + 2 <= len(data):
+        if data[position] != 0xFF:
+            return f"damaged JPEG: no marker at byte {position}"
+        marker = data[position + 1]
+        if marker == _JPEG_EOI:
+            return None
+        if marker == 0xFF:  # a fill byte before the marker
+            position += 1
+            continue
+        position += 2 + int.from_bytes(data[position + 2 : position + 4], "big")
+        if marker == _JPEG_SOS:
+            found = _JPEG_MARKER_IN_SCAN.search(data, position)
+            if found is None:
+                return truncated
+            position = found.start()
+    return truncated

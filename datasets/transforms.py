@@ -1,0 +1,38 @@
+"""The one geometry of every network input: aspect kept, long side scaled to `size`, padded to a square.
+
+A film is anchored top left, so a coordinate of the original frame times `square_scale` is a coordinate
+of the square, and a box goes back by dividing and clipping to the frame.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+
+def square_scale(size_hw: tuple[int, int], size: int) -> float:
+    """Factor from the original frame (height, width) to a square of `size` pixels a side."""
+    if min(size_hw) < 1 or size < 1:
+        raise ValueError(f"expected positive sizes, got frame {size_hw} and square {size}")
+    return size / max(size_hw)
+
+
+def fit_square(pixels: npt.NDArray[np.uint8], size: int) -> npt.NDArray[np.uint8]:
+    """Scale grey pixels (H, W) to fit (size, size), zeros at the right or at the bottom.
+
+    Shrinking averages over areas, enlarging interpolates linearly.
+    """
+    if pixels.ndim != 2 or pixels.dtype != np.uint8:
+        raise ValueError(f"expected grey uint8 (H, W), got {pixels.dtype} {pixels.shape}")
+    height, width = pixels.shape
+    scale = square_scale((height, width), size)
+    inner = max(1, round(height * scale)), max(1, round(width * scale))
+    if inner != (height, width):
+        how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+        pixels = cv2.resize(pixels, inner[::-1], interpolation=how)
+    if inner == (size, size):
+        return np.ascontiguousarray(pixels)
+    square = np.zeros((size, size), dtype=np.uint8)
+    square[: inner[0], : inner[1]] = pixels
+    return square

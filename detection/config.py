@@ -1,0 +1,205 @@
+"""What a Mask R-CNN is built and trained with: one frozen dataclass for every backend."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The network. Lengths of anchors are fractions of the input square's side.
+
+    Attributes:
+        architecture: backbone below the feature pyramid.
+        weights: `none`, `coco` (torchvision's whole Mask R-CNN by name, resnet50 only), `gate` (backbone
+            of a classifier bundle, see `gate`), or the path of a .safetensors or .pth file.
+        gate: classifier bundle, or run folder with `fold{k}/classifier.safetensors`: the bundle of the
+            SAME fold is taken, whose training films hold no film of the detector's test fold.
+        norm: `batch` trains BatchNorm, `frozen` folds it into the convolutions, `group` is GroupNorm;
+            `auto` is `batch` without weights and `frozen` with them.
+        frozen_stages: 0 trains everything, 1 freezes the stem, 2 also layer1, and so on.
+        fpn_levels: backbone stages that feed the pyramid, 2 is stride 4 and 5 is stride 32; one level
+            of twice the last stride is added on top.
+        anchor_sizes: one side per pyramid level, the added one included.
+        anchor_ratios: height / width of the anchors of every level.
+        rpn_pre_nms, rpn_post_nms: proposals per level and per image in training; tested with `_test`.
+        rpn_batch, box_batch: sampled anchors and regions per image for the losses.
+        box_positive: largest share of `box_batch` that lies on a box.
+        box_hidden: width of the box head's two layers.
+        mask_channels, mask_layers: width and number of the mask head's 3 x 3 convolutions.
+        score_threshold: weaker detections are dropped, but never the best one of a disease.
+        nms_threshold: IoU over which the weaker of two boxes of one disease is dropped.
+        detections_per_disease: at most so many boxes per film and disease.
+    """
+
+    architecture: Literal["resnet18", "resnet50"] = "resnet18"
+    weights: str = "none"
+    gate: str | None = None
+    norm: Literal["auto", "batch", "frozen", "group"] = "auto"
+    frozen_stages: int = 0
+    fpn_levels: tuple[int, ...] = (2, 3, 4, 5)
+    fpn_channels: int = 256
+    anchor_sizes: tuple[float, ...] = (0.04, 0.08, 0.16, 0.32, 0.6)
+    anchor_ratios: tuple[float, ...] = (0.5, 1.0, 2.0)
+    rpn_pre_nms: int = 400
+    rpn_post_nms: int = 200
+    rpn_pre_nms_test: int = 200
+    rpn_post_nms_test: int = 100
+    rpn_batch: int = 128
+    box_batch: int = 64
+    box_positive: float = 0.25
+    box_hidden: int = 512
+    mask_channels: int = 128
+    mask_layers: int = 2
+    score_threshold: float = 0.01
+    nms_threshold: float = 0.4
+    detections_per_disease: int = 4
+
+    def __post_init__(self) -> None:
+        levels = self.fpn_levels
+        if not levels or list(levels) != list(range(levels[0], levels[0] + len(levels))):
+            raise ValueError(f"fpn_levels {levels}: expected neighbouring levels like (2, 3, 4, 5)")
+        if levels[0] < 2 or levels[-1] > 5:
+            raise ValueError(f"fpn_levels {levels}: a ResNet has levels 2 (stride 4) to 5 (stride 32)")
+        if len(self.anchor_sizes) != len(levels) + 1:
+            raise ValueError(
+                f"anchor_sizes {self.anchor_sizes}: expected {len(levels) + 1} values, one for each of "
+                f"the levels {levels} and one for the level added on top"
+            )
+        if not all(0 < side <= 1 for side in self.anchor_sizes):
+            raise ValueError(
+                f"anchor_sizes {self.anchor_sizes}: expected fractions of the square's side, in (0, 1]"
+            )
+        if self.weights == "coco" and self.architecture != "resnet50":
+            raise ValueError("weights 'coco' exist for architecture resnet50 only; use a file or 'none'")
+        if self.weights == "gate" and not self.gate:
+            raise ValueError("weights 'gate' needs model.gate: a classifier bundle or its run folder")
+        if not 0 <= self.frozen_stages <= 5:
+            raise ValueError(f"frozen_stages {self.frozen_stages}: expected 0 (none) to 5 (all)")
+        if self.frozen_stages and self.weights == "none":
+            raise ValueError("frozen_stages without weights would freeze random filters; set it to 0")
+
+    def resolved_norm(self) -> str:
+        """`norm` with `auto` resolved: statistics of a small batch only where there are no better ones."""
+        if self.norm != "auto":
+            return self.norm
+        return "batch" if self.weights == "none" else "frozen"
+
+
+@dataclass(frozen=True)
+class AugmentConfig:
+    """Light changes of the square and its boxes, drawn anew for every film and epoch.
+
+    Flips are off: the heart has a side, and so have the signs of its enlargement.
+
+    Attributes:
+        scale: zoom factor in [1 - scale, 1 + scale].
+        translate: shift of at most this fraction of the side, either way.
+        brightness, contrast: added share of the grey range; factor in [1 - contrast, 1 + contrast].
+        flip: probability of a left-right flip.
+    """
+
+    scale: float = 0.1
+    translate: float = 0.05
+    brightness: float = 0.08
+    contrast: float = 0.15
+    flip: float = 0.0
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """The schedule: warm-up, then cosine to zero.
+
+    Attributes:
+        epochs: passes over the training films.
+        lr: peak learning rate of AdamW (or of SGD with momentum .9).
+        backbone_lr_factor: learning rate of the backbone's body as a share of `lr`.
+        clip_norm: largest norm of the gradient; 0 does not clip.
+        precision: `auto` is bfloat16 where the machine has units for it, else fp32.
+        device: `auto` is the first GPU or the CPU.
+        threads: torch threads; 0 leaves torch's own choice.
+        checkpoint_every: steps between checkpoints (a killed run resumes at the last one).
+        validate_every: epochs between validations, where there is a validation set; the best one by
+            mean IoU is kept. Without a validation set the last weights are.
+    """
+
+    epochs: int = 20
+    batch_size: int = 4
+    optimizer: Literal["adamw", "sgd"] = "adamw"
+    lr: float = 3e-4
+    backbone_lr_factor: float = 1.0
+    weight_decay: float = 1e-4
+    warmup_steps: int = 50
+    clip_norm: float = 5.0
+    checkpoint_every: int = 100
+    validate_every: int = 5
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    device: str = "auto"
+    threads: int = 0
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+
+
+@dataclass(frozen=True)
+class DetectorConfig:
+    """Everything a backend needs to build and train one detector.
+
+    Attributes:
+        backend: a name of `cxrloc.detection.mask_rcnn.BACKENDS`.
+        size: side of the input square in pixels; films are fitted into its top left.
+        diseases: the classes, in order; class i of the network is `diseases[i - 1]`, 0 is background.
+        seed: one seed gives one result on a CPU.
+    """
+
+    backend: str = "torchvision"
+    size: int = 384
+    diseases: tuple[str, ...] = ()
+    seed: int = 0
+    model: ModelConfig = field(default_factory=ModelConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+
+    def __post_init__(self) -> None:
+        if self.size < 64:
+            raise ValueError(f"size {self.size}: expected at least 64 pixels")
+
+
+@dataclass(frozen=True)
+class Init:
+    """Where the first weights come from, after the fold has been chosen.
+
+    Attributes:
+        kind: `none`, `coco`, `gate` (backbone of the classifier bundle at `path`) or `file`.
+        path: bundle or weights file, for `gate` and `file`.
+    """
+
+    kind: Literal["none", "coco", "gate", "file"] = "none"
+    path: Path | None = None
+
+    def __post_init__(self) -> None:
+        if (self.kind in ("gate", "file")) != (self.path is not None):
+            raise ValueError(f"init {self.kind}: path {self.path} (needed for gate and file only)")
+        if self.path is not None and not self.path.is_file():
+            raise FileNotFoundError(
+                f"{self.path}: weights file not found; a missing file never means random weights. "
+                "Check model.weights and model.gate"
+            )
+
+
+def resolve_init(model: ModelConfig, fold: int | None) -> Init:
+    """The first weights of one fold's detector.
+
+    Args:
+        fold: the test fold, or None for a run without folds.
+
+    Raises:
+        FileNotFoundError: when the file, or the fold's classifier bundle, is not there.
+    """
+    if model.weights in ("none", "coco"):
+        return Init(model.weights)  # type: ignore[arg-type]
+    if model.weights != "gate":
+        return Init("file", Path(model.weights))
+    gate = Path(str(model.gate))
+    if gate.is_dir() and fold is not None and (gate / f"fold{fold}").is_dir():
+        return Init("gate", gate / f"fold{fold}" / "classifier.safetensors")
+    return Init("gate", gate / "classifier.safetensors" if gate.is_dir() else gate)

@@ -1,0 +1,142 @@
+"""The films that a detector is trained on: squares, boxes in the square's frame, light augmentation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from cxrloc.datasets.radiograph import Radiograph
+from cxrloc.datasets.transforms import square_scale
+from cxrloc.detection.config import AugmentConfig
+
+Square = npt.NDArray[np.uint8]
+
+
+class Squares(Protocol):
+    """Where squares come from (`PixelCache`, or a dict): image id -> (size, size) uint8."""
+
+    def __getitem__(self, image_id: str, /) -> Square: ...
+
+
+@dataclass(frozen=True)
+class DetectionSet:
+    """Radiographs with their squares: what a backend trains or validates on.
+
+    Attributes:
+        radiographs: those with no box of `diseases` are negatives.
+        squares: image id -> (size, size) uint8, made by `cxrloc.datasets.transforms.fit_square`.
+        size: side of the squares in pixels.
+        diseases: boxes of other diseases are left out.
+    """
+
+    radiographs: tuple[Radiograph, ...]
+    squares: Squares
+    size: int
+    diseases: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.radiographs)
+
+    def boxes(self, index: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
+        """Boxes (n, 4) xyxy in the square's pixels and class numbers (n,) from 1 of one radiograph."""
+        radiograph = self.radiographs[index]
+        scale = square_scale(radiograph.size_hw, self.size)
+        kept = [box for box in radiograph.boxes if box.disease in self.diseases]
+        boxes = np.array([box.box_xyxy for box in kept], dtype=np.float32).reshape(-1, 4) * scale
+        labels = np.array([self.diseases.index(box.disease) + 1 for box in kept], dtype=np.int64)
+        return boxes.astype(np.float32), labels
+
+    def sample(
+        self, index: int, augment: AugmentConfig | None, rng: np.random.Generator
+    ) -> tuple[Square, npt.NDArray[np.float32], npt.NDArray[np.int64]]:
+        """Square, boxes and classes of one radiograph, changed by `augment` if given."""
+        square = np.asarray(self.squares[self.radiographs[index].image_id])
+        boxes, labels = self.boxes(index)
+        if augment is None:
+            return square, boxes, labels
+        return augmented(square, boxes, labels, augment, rng)
+
+
+def augmented(
+    square: Square,
+    boxes: npt.NDArray[np.float32],
+    labels: npt.NDArray[np.int64],
+    augment: AugmentConfig,
+    rng: np.random.Generator,
+) -> tuple[Square, npt.NDArray[np.float32], npt.NDArray[np.int64]]:
+    """One random zoom, shift, grey change (and flip) of a square; its boxes move along.
+
+    A box of which less than half is left inside the square is dropped, the others are clipped to it.
+    """
+    size = square.shape[0]
+    zoom, (dx, dy), (add, gain), flip = _draw(augment, rng)
+    if flip:
+        square, boxes = square[:, ::-1], boxes[:, [2, 1, 0, 3]] * [-1, 1, -1, 1] + [size, 0, size, 0]
+    offset = np.array([dx, dy]) * size + size / 2 * (1 - zoom)
+    # cv2 puts pixel centres at whole numbers, boxes count them at halves
+    shift = offset + 0.5 * zoom - 0.5
+    matrix = np.array([[zoom, 0, shift[0]], [0, zoom, shift[1]]])
+    moved = cv2.warpAffine(np.ascontiguousarray(square), matrix, (size, size))
+    moved = cv2.convertScaleAbs(np.maximum(moved * gain + add * 255.0, 0))
+    full = boxes * zoom + np.tile(offset, 2)
+    inside = np.clip(full, 0, size)
+    keep = _area(inside) >= 0.5 * _area(full)
+    return moved, inside[keep].astype(np.float32), labels[keep]
+
+
+def _draw(
+    augment: AugmentConfig, rng: np.random.Generator
+) -> tuple[float, tuple[float, float], tuple[float, float], bool]:
+    values = rng.uniform(-1, 1, size=5)
+    return (
+        1 + augment.scale * values[0],
+        (augment.translate * values[1], augment.translate * values[2]),
+        (augment.brightness * values[3], 1 + augment.contrast * values[4]),
+        bool(rng.uniform() < augment.flip),
+    )
+
+
+def _area(boxes: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
+    return ((boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])).astype(np.float64)
+
+
+def with_negatives(
+    radiographs: Sequence[Radiograph],
+    diseases: Sequence[str],
+    negatives: float,
+    seed: int,
+) -> tuple[Radiograph, ...]:
+    """The boxed radiographs, and some without a box as negatives, in the given order.
+
+    A film that carries one of the diseases as a label but has no box of it is no negative: it is left
+    out. (A boxed film may carry such a label as well; it is kept, since leaving those out would cost
+    most of NIH's boxed films: 521 of 880.)
+
+    Args:
+        negatives: below 1 a share of the boxed films, from 1 on a number of films; as many as there are.
+    """
+    boxed = {r.image_id for r in radiographs if any(b.disease in diseases for b in r.boxes)}
+    clean = [
+        r.image_id
+        for r in radiographs
+        if r.image_id not in boxed and not any(r.labels.get(d, 0.0) == 1 for d in diseases)
+    ]
+    wanted = round(negatives * len(boxed)) if negatives < 1 else round(negatives)
+    order = np.random.default_rng(seed).permutation(len(clean))[: max(wanted, 0)]
+    chosen = boxed | {clean[i] for i in order}
+    return tuple(r for r in radiographs if r.image_id in chosen)
+
+
+def class_counts(data: DetectionSet) -> Mapping[str, int]:
+    """Number of boxes per disease, for the log and the manifest."""
+    counts = dict.fromkeys(data.diseases, 0)
+    for radiograph in data.radiographs:
+        for box in radiograph.boxes:
+            if box.disease in counts:
+                counts[box.disease] += 1
+    return counts

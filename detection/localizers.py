@@ -1,0 +1,106 @@
+"""All localizers by name. Adding one = one file that defines it + one line in `LOCALIZERS`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cxrloc.localization.localizer import Localizer
+
+
+@dataclass(frozen=True)
+class LocalizerInputs:
+    """What a localizer may be built from; each takes what it needs.
+
+    Attributes:
+        bundle: trained model (`.safetensors`); the controls need none.
+        ground_truth: COCO ground truth; only the controls look at it.
+        seed: of random localizers.
+        device: `cpu`, `cuda` or `auto`.
+        precision: `auto`, `fp32` or `bf16`.
+    """
+
+    bundle: Path | None = None
+    ground_truth: Mapping[str, Any] | None = None
+    seed: int = 0
+    device: str = "cpu"
+    precision: str = "auto"
+
+
+@dataclass(frozen=True)
+class LocalizerEntry:
+    """One line of the registry.
+
+    Attributes:
+        build: makes the localizer; imports heavy modules itself, so that listing names is free.
+        bundle_file: the model file to look for in `RUN/fold0`, `RUN/fold1`, ...; None: a control.
+    """
+
+    build: Callable[[LocalizerInputs], Localizer]
+    bundle_file: str | None = None
+
+
+def build_localizer(name: str, inputs: LocalizerInputs) -> Localizer:
+    """The localizer of that name.
+
+    Raises:
+        ValueError: for an unknown name (the known ones are listed) or a missing input.
+    """
+    return localizer_entry(name).build(inputs)
+
+
+def localizer_entry(name: str) -> LocalizerEntry:
+    """Line of the registry, or a ValueError that lists the known names."""
+    if name not in LOCALIZERS:
+        raise ValueError(f"unknown localizer {name!r}; known are {', '.join(LOCALIZERS)}")
+    return LOCALIZERS[name]
+
+
+def _grad_cam(inputs: LocalizerInputs, name: str) -> Localizer:
+    from cxrloc.classification.gate import Gate
+    from cxrloc.classification.models import load_classifier
+    from cxrloc.localization.cam_boxes import DEEP_MEDIA, WANG
+    from cxrloc.localization.grad_cam import GradCamLocalizer
+
+    gate = Gate(load_classifier(_bundle(inputs, name)), inputs.device, inputs.precision)
+    return GradCamLocalizer(gate, WANG if name == "grad_cam_wang" else DEEP_MEDIA, name)
+
+
+def _mask_rcnn(inputs: LocalizerInputs, name: str) -> Localizer:
+    from cxrloc.detection.mask_rcnn import MaskRCNNLocalizer
+
+    bundle = _bundle(inputs, name)
+    return MaskRCNNLocalizer(bundle, box_from="mask" if name == "mask_rcnn_mask_box" else "box")
+
+
+def _control(inputs: LocalizerInputs, name: str) -> Localizer:
+    from cxrloc.localization.controls import CenterBox, PriorBox, RandomMap
+
+    if inputs.ground_truth is None:
+        raise ValueError(f"{name} needs the ground truth: its boxes come from the other patients")
+    if name == "random_map":
+        return RandomMap(inputs.seed, inputs.ground_truth)
+    return PriorBox(inputs.ground_truth) if name == "prior_box" else CenterBox(inputs.ground_truth)
+
+
+def _bundle(inputs: LocalizerInputs, name: str) -> Path:
+    if inputs.bundle is None:
+        raise ValueError(f"{name} needs a trained model: give its .safetensors bundle")
+    return inputs.bundle
+
+
+LOCALIZERS: dict[str, LocalizerEntry] = {
+    "grad_cam": LocalizerEntry(lambda i: _grad_cam(i, "grad_cam"), "classifier.safetensors"),
+    "grad_cam_wang": LocalizerEntry(
+        lambda i: _grad_cam(i, "grad_cam_wang"), "classifier.safetensors"
+    ),
+    "mask_rcnn": LocalizerEntry(lambda i: _mask_rcnn(i, "mask_rcnn"), "maskrcnn.safetensors"),
+    "mask_rcnn_mask_box": LocalizerEntry(
+        lambda i: _mask_rcnn(i, "mask_rcnn_mask_box"), "maskrcnn.safetensors"
+    ),
+    "prior_box": LocalizerEntry(lambda i: _control(i, "prior_box")),
+    "center_box": LocalizerEntry(lambda i: _control(i, "center_box")),
+    "random_map": LocalizerEntry(lambda i: _control(i, "random_map")),
+}

@@ -1,0 +1,250 @@
+"""Mask R-CNN as one more localizer, whichever backend trained it.
+
+A backend is a module with two functions (see `Backend`); adding one = one module + one line in `BACKENDS`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import importlib.util
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Protocol, cast
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+from torch import Tensor
+
+from cxrloc.classification.bundle import read_bundle
+from cxrloc.datasets.radiograph import Film
+from cxrloc.detection.config import DetectorConfig, Init
+from cxrloc.detection.data import DetectionSet
+from cxrloc.localization.localizer import Localization
+
+FloatArray = npt.NDArray[np.float64]
+
+# name -> module; imported only when asked for, so that an optional backend costs nothing
+BACKENDS: dict[str, str] = {
+    "torchvision": "cxrloc.detection.torchvision_backend",
+    "detectron2": "cxrloc.detection.detectron2_backend",
+}
+DETECTRON2_HELP = (
+    "detectron2 is not installed. It is not on the package index; install it from its repository:\n"
+    "  pip install 'setuptools<81' wheel ninja\n"
+    "  FORCE_CUDA=0 pip install --no-build-isolation git+https://github.com/facebookresearch/detectron2\n"
+    "or use the default backend: --model.backend torchvision"
+)
+MASK_CELLS = 28
+_MASK_ZOOM = 8
+
+
+@dataclass(frozen=True)
+class Detections:
+    """All detections on one film, strongest first.
+
+    Attributes:
+        image_id: the film.
+        size_hw: the original frame.
+        boxes_xyxy: (M, 4) in absolute pixels of the original frame, inside it.
+        scores: (M,) in [0, 1].
+        diseases: M names.
+        masks: (M, 28, 28) mask probabilities over each box (cell (0, 0) at its top left), or None.
+            Pasting them into the frame is expensive, so it is done by `pasted_mask` when asked for.
+    """
+
+    image_id: str
+    size_hw: tuple[int, int]
+    boxes_xyxy: FloatArray
+    scores: FloatArray
+    diseases: tuple[str, ...]
+    masks: npt.NDArray[np.float32] | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        count = len(self.diseases)
+        if self.boxes_xyxy.shape != (count, 4) or self.scores.shape != (count,):
+            raise ValueError(
+                f"{self.image_id}: {count} diseases need boxes ({count}, 4) and scores ({count},), "
+                f"got {self.boxes_xyxy.shape} and {self.scores.shape}"
+            )
+        if self.masks is not None and (self.masks.ndim != 3 or len(self.masks) != count):
+            raise ValueError(
+                f"{self.image_id}: expected masks of shape ({count}, cells, cells), "
+                f"got {self.masks.shape}"
+            )
+
+    def __len__(self) -> int:
+        return len(self.diseases)
+
+    def mask_boxes_xyxy(self, threshold: float = 0.5) -> FloatArray:
+        """(M, 4) boxes around the masks over `threshold`; NaN where a mask is empty or missing."""
+        boxes = np.full((len(self), 4), np.nan)
+        for row, mask in enumerate([] if self.masks is None else self.masks):
+            boxes[row] = _box_around(_enlarged(mask), self.boxes_xyxy[row], threshold)
+        return boxes
+
+    def pasted_mask(self, row: int, threshold: float = 0.5) -> npt.NDArray[np.bool_]:
+        """One detection's mask as (H, W) bool in the original frame."""
+        frame = np.zeros(self.size_hw, dtype=np.bool_)
+        if self.masks is None:
+            return frame
+        x1, y1 = np.floor(self.boxes_xyxy[row, :2]).astype(int)
+        x2, y2 = np.ceil(self.boxes_xyxy[row, 2:]).astype(int)
+        # the box's corners are seldom whole pixels: sample the mask at the centre of every pixel
+        side_wh = self.boxes_xyxy[row, 2:] - self.boxes_xyxy[row, :2]
+        cells = self.masks.shape[1]
+        columns = (np.arange(x1, x2) + 0.5 - self.boxes_xyxy[row, 0]) / side_wh[0] * cells - 0.5
+        lines = (np.arange(y1, y2) + 0.5 - self.boxes_xyxy[row, 1]) / side_wh[1] * cells - 0.5
+        map_x, map_y = np.meshgrid(columns.astype(np.float32), lines.astype(np.float32))
+        heat = cv2.remap(
+            self.masks[row], map_x, map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+        )
+        frame[y1:y2, x1:x2] = heat[: frame.shape[0] - y1, : frame.shape[1] - x1] > threshold
+        return frame
+
+
+def _enlarged(mask: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    side = _MASK_ZOOM * len(mask)
+    return np.asarray(cv2.resize(mask, (side, side), interpolation=cv2.INTER_LINEAR))
+
+
+def _box_around(
+    heat: npt.NDArray[np.float32], box_xyxy: FloatArray, threshold: float
+) -> FloatArray:
+    columns = np.flatnonzero((heat > threshold).any(axis=0))
+    lines = np.flatnonzero((heat > threshold).any(axis=1))
+    if not len(columns):
+        return np.full(4, np.nan)
+    x1, y1, x2, y2 = box_xyxy
+    inner = np.array([columns[0], lines[0], columns[-1] + 1, lines[-1] + 1]) / len(heat)
+    return np.array([x1, y1, x1, y1]) + inner * np.array([x2 - x1, y2 - y1] * 2)
+
+
+class Predictor(Protocol):
+    """A trained network, ready to predict."""
+
+    def predict(self, films: Sequence[Film]) -> list[Detections]:
+        """Detections of each film, in the given order, in each film's original frame."""
+        ...
+
+
+class Backend(Protocol):
+    """What a backend module offers, as module-level functions."""
+
+    def train_detector(
+        self,
+        config: DetectorConfig,
+        train_set: DetectionSet,
+        validation_set: DetectionSet | None,
+        out_dir: Path,
+        init: Init,
+        extra: Mapping[str, Any],
+    ) -> Path:
+        """Train one detector, resuming where an earlier, killed call in `out_dir` stopped.
+
+        Args:
+            validation_set: the best weights by mean IoU on it are kept; None keeps the last.
+            extra: JSON-ready values that the bundle's metadata must hold besides `bundle_metadata`.
+
+        Returns:
+            `out_dir / "maskrcnn.safetensors"`, a bundle of kind `maskrcnn`.
+        """
+        ...
+
+    def load(self, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> Predictor:
+        """Predictor from what `read_bundle` gave."""
+        ...
+
+
+def load_backend(name: str) -> Backend:
+    """The backend's module.
+
+    Raises:
+        ValueError: for an unknown name; the known ones are listed.
+        ImportError: with the way to install it, when an optional backend is missing.
+    """
+    if name not in BACKENDS:
+        raise ValueError(f"unknown backend {name!r}; known are {', '.join(BACKENDS)}")
+    if name == "detectron2" and importlib.util.find_spec("detectron2") is None:
+        raise ImportError(DETECTRON2_HELP)
+    return cast(Backend, importlib.import_module(BACKENDS[name]))
+
+
+def bundle_metadata(config: DetectorConfig, extra: Mapping[str, Any]) -> dict[str, Any]:
+    """Metadata of a `maskrcnn` bundle: what `load` needs to build the network again, and `extra`."""
+    return {
+        "kind": "maskrcnn",
+        "backend": config.backend,
+        "diseases": list(config.diseases),
+        "size": config.size,
+        "model": dataclasses.asdict(config.model),
+        "precision": config.train.precision,
+        "research_use_only": "Research use only, never a diagnosis.",
+        **extra,
+    }
+
+
+def load_predictor(path: Path) -> tuple[Predictor, dict[str, Any]]:
+    """Predictor and metadata of a `maskrcnn` bundle.
+
+    Raises:
+        ValueError: when the file is no such bundle, or its backend is not known.
+    """
+    tensors, metadata = read_bundle(path)
+    if metadata.get("kind") != "maskrcnn":
+        raise ValueError(
+            f"{path}: bundle of kind {metadata.get('kind')!r}, expected 'maskrcnn' "
+            "(as tools/train_maskrcnn.py writes it)"
+        )
+    backend = load_backend(str(metadata.get("backend")))
+    return backend.load(tensors, metadata), dict(metadata)
+
+
+class MaskRCNNLocalizer:
+    """A trained Mask R-CNN as a localizer.
+
+    Args:
+        model: path of a `maskrcnn` bundle, or a predictor.
+        box_from: `box` returns the box head's box; `mask` the box around the mask over .5 (a detection
+            whose mask is empty is left out). The two heads are scored separately.
+        with_masks: fill `Localization.mask` in the original frame (slow and large; off by default).
+    """
+
+    def __init__(
+        self,
+        model: Path | Predictor,
+        box_from: Literal["box", "mask"] = "box",
+        with_masks: bool = False,
+    ) -> None:
+        if box_from not in ("box", "mask"):
+            raise ValueError(f"box_from {box_from!r}: expected 'box' or 'mask'")
+        self.predictor: Predictor = load_predictor(model)[0] if isinstance(model, Path) else model
+        self.box_from = box_from
+        self.with_masks = with_masks
+
+    @property
+    def name(self) -> str:
+        return "mask_rcnn" if self.box_from == "box" else "mask_rcnn_mask_box"
+
+    def localize(self, images: Sequence[Film], diseases: Sequence[str]) -> list[Localization]:
+        """Every detection of the asked diseases, strongest first within a film."""
+        found = self.predictor.predict(images)
+        return [one for film in found for one in self.from_detections(film, diseases)]
+
+    def from_detections(
+        self, detections: Detections, diseases: Sequence[str]
+    ) -> Iterator[Localization]:
+        """Localizations from detections that are already there (one pass, two localizers)."""
+        boxes = (
+            detections.boxes_xyxy if self.box_from == "box" else detections.mask_boxes_xyxy()
+        )
+        for row, disease in enumerate(detections.diseases):
+            x1, y1, x2, y2 = (float(value) for value in boxes[row])
+            if disease not in diseases or not (x2 > x1 and y2 > y1):
+                continue
+            mask = detections.pasted_mask(row) if self.with_masks else None
+            yield Localization(
+                detections.image_id, disease, (x1, y1, x2, y2), float(detections.scores[row]), mask
+            )

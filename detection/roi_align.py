@@ -1,0 +1,81 @@
+"""RoIAlign as two matrix products: the same numbers as torchvision's, several times faster to train on a CPU.
+
+Bilinear sampling on a regular grid is separable, so pooling a region is `rows @ features @ columns^T` with two small
+interpolation matrices. torchvision's CPU backward is one scalar loop (30 % of a training step, measured);
+here forward and backward are matrix products. On a GPU torchvision's own kernel is used.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torchvision.ops import MultiScaleRoIAlign
+from torchvision.ops.poolers import _setup_scales
+
+SAMPLES = 2
+
+
+def interpolation_matrix(low: Tensor, high: Tensor, bins: int, length: int) -> Tensor:
+    """Weights (R, bins, length) that average `SAMPLES` linear samples per bin along one axis.
+
+    Args:
+        low, high: (R,) ends of the regions in units of cells; shorter than one cell counts as one
+            (torchvision's `aligned=False`).
+        length: cells of the feature map along this axis.
+    """
+    extent = (high - low).clamp(min=1.0)
+    steps = (torch.arange(bins * SAMPLES, device=low.device) + 0.5) / (bins * SAMPLES)
+    wanted = low[:, None] + steps * extent[:, None]
+    at = wanted.clamp(0, length - 1)
+    cells = torch.arange(length, device=low.device)
+    weights = (1 - (at[:, :, None] - cells).abs()).clamp(min=0)
+    weights = weights * (wanted <= length)[:, :, None]  # beyond the map counts as zero
+    return weights.view(len(low), bins, SAMPLES, length).mean(2)
+
+
+def roi_align_matmul(features: Tensor, boxes: Tensor, bins: int, scale: float) -> Tensor:
+    """Pooled regions (R, C, bins, bins) of one image.
+
+    Args:
+        features: (C, H, W) of one image.
+        boxes: (R, 4) xyxy in the image's pixels, inside the image.
+        scale: cells per pixel.
+    """
+    channels, height, width = features.shape
+    x1, y1, x2, y2 = (boxes * scale).unbind(1)
+    rows = interpolation_matrix(y1, y2, bins, height).to(features.dtype)
+    columns = interpolation_matrix(x1, x2, bins, width).to(features.dtype)
+    by_row = features.permute(1, 2, 0).reshape(height, width * channels)
+    lines = (rows.reshape(-1, height) @ by_row).view(len(boxes), bins, width, channels)
+    pooled = columns[:, None] @ lines
+    return pooled.permute(0, 3, 1, 2)
+
+
+class FastRoIAlign(MultiScaleRoIAlign):
+    """`MultiScaleRoIAlign` whose CPU path is `roi_align_matmul`."""
+
+    def forward(
+        self, x: dict[str, Tensor], boxes: list[Tensor], image_shapes: list[tuple[int, int]]
+    ) -> Tensor:
+        maps = [x[name] for name in self.featmap_names]
+        if maps[0].is_cuda:
+            return super().forward(x, boxes, image_shapes)
+        if self.scales is None or self.map_levels is None:
+            self.scales, self.map_levels = _setup_scales(
+                maps, image_shapes, self.canonical_scale, self.canonical_level
+            )
+        levels = self.map_levels(boxes)
+        bins, count = int(self.output_size[0]), len(levels)
+        image = torch.cat([torch.full((len(b),), i) for i, b in enumerate(boxes)])
+        every, parts, places = torch.cat(boxes), [], []
+        for level, scale in enumerate(self.scales):
+            for index in range(len(boxes)):
+                place = torch.nonzero((levels == level) & (image == index))[:, 0]
+                if len(place):
+                    parts.append(roi_align_matmul(maps[level][index], every[place], bins, scale))
+                    places.append(place)
+        if not parts:
+            return maps[0].new_zeros((0, maps[0].shape[1], bins, bins))
+        order = torch.cat(places)
+        back = torch.empty(count, dtype=torch.int64).scatter_(0, order, torch.arange(count))
+        return torch.cat(parts)[back]

@@ -1,0 +1,140 @@
+"""Boxes from heat maps: the extraction of Deep MedIA, and Wang et al.'s (2017) two-threshold rule.
+
+A heat map is coarse (one cell per 32 pixels of network input). It is scaled to the original image,
+normalised to 0..255 and thresholded; each connected region gives one candidate box.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+Heat = npt.NDArray[np.floating]
+Corners = tuple[float, float, float, float]
+ScoredBox = tuple[Corners, float]
+
+_CONSTANT = 1e-5  # range / largest value under which a float32 map is constant but for rounding
+
+
+@dataclass(frozen=True)
+class CamBoxRule:
+    """How a heat map becomes boxes.
+
+    Attributes:
+        thresholds: levels on the 0..255 scale; a region is where the map is strictly over the
+            level.
+        closest: of all candidates, keep this many that are closest in size to the disease's mean
+            box and return the hottest of those alone. None returns every candidate.
+
+    Size is compared as the Euclidean distance between (width, height) pairs, so a long thin
+    box is not close to a square one of the same area.
+    """
+
+    thresholds: tuple[float, ...] = (180.0,)
+    closest: int | None = 5
+
+    def __post_init__(self) -> None:
+        if not self.thresholds or not all(0 <= t < 255 for t in self.thresholds):
+            raise ValueError(
+                f"thresholds: expected at least one number from 0 to under 255, got {self.thresholds}"
+            )
+        if self.closest is not None and self.closest < 1:
+            raise ValueError(f"closest: expected None or at least 1, got {self.closest}")
+
+
+DEEP_MEDIA = CamBoxRule(thresholds=(180.0,), closest=5)
+WANG = CamBoxRule(thresholds=(60.0, 180.0), closest=None)
+
+
+def boxes_from_map(
+    heat: Heat, rule: CamBoxRule = DEEP_MEDIA, mean_size_wh: tuple[float, float] | None = None
+) -> list[ScoredBox]:
+    """Boxes of one heat map that is already in the frame of the original image (see `map_to_frame`).
+
+    Args:
+        heat: (H, W) map, any scale.
+        rule: thresholds and selection.
+        mean_size_wh: mean width and height of the disease's boxes in pixels of this frame; None (a
+            disease with no training box) skips the choice by size, so the hottest candidate wins.
+
+    Returns:
+        (box_xyxy, score) hottest first. The score is the mean of the map on its 0..1 scale within
+        the box. Maps that are all zero, constant or not finite give no box.
+    """
+    scaled = normalise_map(heat)
+    if scaled is None:
+        return []
+    corners = [box for level in rule.thresholds for box in region_boxes(scaled > level)]
+    boxes = list(dict.fromkeys(corners))  # a sharp peak can give one box at both levels
+    if rule.closest is not None and mean_size_wh is not None:
+        boxes = _closest_in_size(boxes, mean_size_wh)[: rule.closest]
+    scored = sorted(((box, _mean_heat(scaled, box)) for box in boxes), key=lambda pair: -pair[1])
+    return scored if rule.closest is None else scored[:1]
+
+
+def normalise_map(heat: Heat) -> npt.NDArray[np.float32] | None:
+    """The map stretched to 0..255, or None where it shows nothing (constant, all zero, not finite).
+
+    Raises:
+        ValueError: when `heat` is not two-dimensional.
+    """
+    if heat.ndim != 2:
+        raise ValueError(f"heat: expected shape (H, W), got {heat.shape}")
+    if heat.size == 0:
+        return None
+    low, high = float(heat.min()), float(heat.max())  # NaN anywhere makes both NaN
+    if not np.isfinite([low, high]).all() or high - low <= _CONSTANT * max(abs(low), abs(high)):
+        return None
+    scaled = np.subtract(heat, low, dtype=np.float32)
+    scaled *= np.float32(255.0 / (high - low))
+    return scaled
+
+
+def map_to_frame(cells: Heat, size_hw: tuple[int, int]) -> npt.NDArray[np.float32]:
+    """A network's (h, w) map scaled to the original image of `size_hw`, shape (H, W).
+
+    The network saw `fit_square`: the image at the top left of a square with padding to the right
+    and below. So the map covers the square over the longer side and what lies in the padding is
+    cut off. Bilinear with half-pixel centres (cv2's INTER_LINEAR, torch's align_corners=False).
+    """
+    height, width = size_hw
+    side = max(height, width)
+    square = cv2.resize(
+        np.ascontiguousarray(cells, dtype=np.float32), (side, side), interpolation=cv2.INTER_LINEAR
+    )
+    return np.asarray(square[:height, :width], dtype=np.float32)
+
+
+def region_boxes(mask: npt.NDArray[np.bool_]) -> list[Corners]:
+    """Box of each 8-connected region of an (H, W) mask, sorted by top, left, bottom, right.
+
+    Pixel (row, column) covers [column, column + 1) x [row, row + 1). Contours are an order of
+    magnitude faster than labelling components and give the same boxes; a region inside another's
+    hole counts.
+    """
+    contours, hierarchy = cv2.findContours(
+        mask.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE
+    )
+    boxes: list[Corners] = []
+    for contour, links in zip(contours, () if hierarchy is None else hierarchy[0], strict=True):
+        if links[3] < 0:  # no parent: an outer border, not that of a hole
+            x, y, width, height = cv2.boundingRect(contour)
+            boxes.append((float(x), float(y), float(x + width), float(y + height)))
+    return sorted(boxes, key=lambda box: (box[1], box[0], box[3], box[2]))
+
+
+def _closest_in_size(boxes: Sequence[Corners], mean_size_wh: tuple[float, float]) -> list[Corners]:
+    def distance(box: Corners) -> float:
+        x1, y1, x2, y2 = box
+        return float(np.hypot(x2 - x1 - mean_size_wh[0], y2 - y1 - mean_size_wh[1]))
+
+    return sorted(boxes, key=distance)  # stable: ties keep the order of `region_boxes`
+
+
+def _mean_heat(scaled: npt.NDArray[np.float32], box: Corners) -> float:
+    x1, y1, x2, y2 = map(int, box)
+    return float(scaled[y1:y2, x1:x2].mean(dtype=np.float64)) / 255.0

@@ -1,0 +1,138 @@
+"""A result table as CSV (figures in columns of their own), Markdown and LaTeX."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import os
+from itertools import groupby
+from pathlib import Path
+
+from cxrloc.localization.tables import Cell, ResultTable, TableRow
+from cxrloc.localization.words import RESEARCH_USE
+
+_LATEX = str.maketrans({c: rf"\{c}" for c in "&%$#_{}"} | {"~": r"\textasciitilde{}"})
+_IN_HEADING = ("measure", "threshold")  # these stand in the heading of a block, not in its rows
+
+
+def write_table(table: ResultTable, directory: Path) -> list[Path]:
+    """Write NAME.csv, NAME.md and NAME.tex into `directory`, each whole or not at all."""
+    texts = {"csv": to_csv(table), "md": to_markdown(table), "tex": to_latex(table)}
+    paths = []
+    for suffix, text in texts.items():
+        paths.append(directory / f"{table.name}.{suffix}")
+        write_text(paths[-1], text)
+    return paths
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write to a temporary name beside `path`, then rename."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)
+
+
+def to_csv(table: ResultTable) -> str:
+    """One line per row: what it is, the figures, then `X low`, `X high` and `X mean IoGT` of each X.
+
+    An undefined figure is an empty field. There are no comment lines, so any CSV reader takes it; the
+    last column says what the file is for, or where a published figure comes from.
+    """
+    records = [_record(row) for row in table.rows]
+    handle = io.StringIO()
+    fields = list(dict.fromkeys(key for record in records for key in record)) or ["note"]
+    writer = csv.DictWriter(handle, [*(f for f in fields if f != "note"), "note"], restval="")
+    writer.writeheader()
+    writer.writerows(records)
+    return handle.getvalue().replace("\r\n", "\n")
+
+
+def _record(row: TableRow) -> dict[str, str | float]:
+    figures = row.cells | {k: v for k, v in row.trail.items() if isinstance(v, Cell)}
+    record: dict[str, str | float] = dict(row.lead)
+    record |= {name: _number(cell.estimate.value) for name, cell in row.cells.items()}
+    for name, value in row.trail.items():
+        record[name] = _number(value.estimate.value) if isinstance(value, Cell) else value
+    for name, cell in figures.items():
+        record[f"{name} low"] = _number(cell.estimate.low)
+        record[f"{name} high"] = _number(cell.estimate.high)
+        if cell.beside is not None:
+            record[f"{name} mean IoGT"] = _number(cell.beside)
+    return {**record, "note": row.note}
+
+
+def _number(value: float) -> str:
+    return "" if math.isnan(value) else f"{value:.6g}"
+
+
+def to_markdown(table: ResultTable) -> str:
+    """A heading and a pipe table per block, under the title and the notes."""
+    lines = [f"# {table.title}", "", f"**{RESEARCH_USE}.**", ""]
+    lines += [f"- {note}." for note in table.notes]
+    for block, rows in groupby(table.rows, key=lambda row: row.block):
+        table_rows = [_texts(row) for row in rows]
+        header = list(table_rows[0])
+        lines += ["", f"## {block}", "", _pipes(header), _pipes(["---"] * len(header))]
+        lines += [_pipes([record.get(key, "") for key in header]) for record in table_rows]
+    return "\n".join(lines) + "\n"
+
+
+def _pipes(values: list[str]) -> str:
+    return "| " + " | ".join(value.replace("|", r"\|") for value in values) + " |"
+
+
+def _texts(row: TableRow) -> dict[str, str]:
+    lead = {key: str(value) for key, value in row.lead.items() if key not in _IN_HEADING}
+    values: dict[str, str | int | Cell] = {**row.cells, **row.trail}
+    return lead | {k: cell_text(v) if isinstance(v, Cell) else str(v) for k, v in values.items()}
+
+
+def cell_text(cell: Cell) -> str:
+    """`.453 [.40, .50]`, with ` (.61)` behind it for the mean IoGT; a published figure as printed."""
+    if cell.printed is not None:
+        return _short(cell.printed)
+    estimate = cell.estimate
+    if math.isnan(estimate.value):
+        return "undefined"
+    text = _short(f"{estimate.value:.3f}")
+    if math.isnan(estimate.low):
+        text += " [undefined]"
+    else:
+        text += f" [{_short(f'{estimate.low:.2f}')}, {_short(f'{estimate.high:.2f}')}]"
+    return text if cell.beside is None else f"{text} ({_short(f'{cell.beside:.2f}')})"
+
+
+def _short(number: str) -> str:
+    """.453 for 0.453, -.02 for -0.02; 1.000 stays."""
+    return number.replace("0.", ".", 1) if number.lstrip("-").startswith("0.") else number
+
+
+def to_latex(table: ResultTable) -> str:
+    """A longtable (packages booktabs, longtable), one headed part per block."""
+    rows = [(row.block, _texts(row)) for row in table.rows]
+    header = list(rows[0][1]) if rows else ["localizer"]
+    columns = "l" * sum(key in ("localizer", "setting", "rule", "minus") for key in header)
+    columns += "r" * (len(header) - len(columns))
+    lines = [
+        "% needs \\usepackage{booktabs,longtable}; wide: put it on a landscape page",
+        *(f"% {note}." for note in table.notes),
+        f"\\begin{{longtable}}{{{columns}}}",
+        f"\\caption{{{_tex(table.title)}. {_tex(RESEARCH_USE)}.}}\\\\",
+        "\\toprule",
+        " & ".join(map(_tex, header)) + r" \\",
+        "\\midrule",
+        "\\endhead",
+    ]
+    for block, group in groupby(rows, key=lambda item: item[0]):
+        lines.append(rf"\multicolumn{{{len(header)}}}{{l}}{{\textbf{{{_tex(block)}}}}} \\")
+        lines += [" & ".join(_tex(r.get(k, "")) for k in header) + r" \\" for _, r in group]
+        lines.append("\\midrule")
+    lines[-1:] = ["\\bottomrule", "\\end{longtable}"]
+    return "\n".join(lines) + "\n"
+
+
+def _tex(text: str) -> str:
+    # a row that begins with [ would be read as the optional length of the line break before it
+    return text.translate(_LATEX).replace("[", "{[}").replace("]", "{]}")
