@@ -24,7 +24,8 @@ class DataConfig:
         cache: folder of the decoded pixels; empty is `pixel_cache` in the prepared folder.
         validation_share: share of the official training patients that validate (split official).
         strict: stop at an unreadable file, which is otherwise named, counted and left out.
-        workers: processes that decode films the first time.
+        workers: threads that decode films the first time.
+        loader_workers: processes that feed batches; 0 is best with the decoded pixels in memory.
     """
 
     prepared: str = ""
@@ -35,6 +36,7 @@ class DataConfig:
     validation_share: float = 0.1
     strict: bool = False
     workers: int = 2
+    loader_workers: int = 0
 
     def __post_init__(self) -> None:
         fold_ok = self.fold == "all" or (isinstance(self.fold, int) and self.fold >= 0)
@@ -44,6 +46,7 @@ class DataConfig:
         share_ok = 0 < self.validation_share < 1
         _require(share_ok, "data.validation_share", self.validation_share, "a share in (0, 1)")
         _require(self.workers >= 1, "data.workers", self.workers, "at least 1")
+        _require(self.loader_workers >= 0, "data.loader_workers", self.loader_workers, "0 or more")
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,7 @@ class ModelConfig:
 
     Attributes:
         architecture: resnet18, resnet34 or resnet50.
-        size: side of the square input in pixels, a multiple of 32; the last map has size / 32 cells.
+        size: side of the square input in pixels, a multiple of 32; the last map is size / 32 wide.
         head: linear, or two_layer (Deep MedIA).
         hidden: width of the two-layer head.
         weights: none, imagenet (torchvision's, by name), or the path of a .safetensors or .pth
@@ -91,7 +94,7 @@ class TrainConfig:
         warmup_share: share of the steps that warm up (one_cycle).
         positive_weight_cap: weigh positives by negatives / positives of the training images, at
             most by this; 0 leaves them unweighted.
-        small_share: share of the epochs, the first ones, trained at half the input size (4 x faster).
+        small_share: share of the epochs, the first ones, trained at half the input size (quicker).
         patience: epochs without a better validation loss before stopping.
         rotation_degrees, shift, scale, brightness: largest random change of a training film; shift
             as a share of the side, scale and brightness as a share of 1.

@@ -71,7 +71,8 @@ class Gate:
         self.device = resolve_device(device)
         self.precision = resolve_precision(precision, self.device)
         self.batch_size = batch_size
-        self.model = bundle.model.eval().to(self.device, memory_format=torch.channels_last)
+        self.model = bundle.model.eval().to(self.device)
+        self.model.to(memory_format=torch.channels_last)
 
     def __call__(self, films: Sequence[Film]) -> GateOutput:
         """Judge films of any size; they are fitted into the network's square."""

@@ -6,8 +6,8 @@ once, each replicate is a weight per image, and both metrics are sums over cumul
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -75,8 +75,30 @@ class ClassifierMetrics:
         return f"{note}; undefined: {', '.join(undefined)}" if undefined else note
 
     def to_json(self) -> dict[str, Any]:
-        """JSON-ready values; an undefined figure is null with its reason."""
-        return {**asdict(self), "macro_note": self.macro_note}
+        """JSON-ready values; an undefined figure is null beside its reason."""
+        return {
+            **_figure("macro_auc", self.macro_auc),
+            **_figure("macro_average_precision", self.macro_average_precision),
+            "macro_note": self.macro_note,
+            "patients": self.patients,
+            "diseases": {
+                disease: {
+                    **_figure("auc", m.auc),
+                    **_figure("average_precision", m.average_precision),
+                    "prevalence": m.prevalence,
+                    "positives": m.positives,
+                    "known": m.known,
+                }
+                for disease, m in self.diseases.items()
+            },
+        }
+
+
+def _figure(name: str, estimate: Estimate) -> dict[str, Any]:
+    if estimate.value is None:
+        return {name: None, f"{name}_undefined": estimate.reason}
+    interval = None if estimate.low is None else [estimate.low, estimate.high]
+    return {name: estimate.value, f"{name}_interval": interval}
 
 
 class _Ranking:
@@ -216,45 +238,3 @@ def _check(labels: Array, scores: Array, diseases: Sequence[str], patients: Sequ
         )
     if not np.isfinite(scores).all():
         raise ValueError(f"{int((~np.isfinite(scores)).sum())} scores are not finite")
-
-
-def metrics_markdown(
-    metrics: ClassifierMetrics, title: str, notes: Mapping[str, str] | None = None
-) -> str:
-    """The metrics as a Markdown page.
-
-    Args:
-        metrics: what is printed.
-        title: the heading.
-        notes: disease -> a text for the last column (its threshold), or None for no such column.
-    """
-    head = [
-        "disease",
-        "AUC (95 % interval)",
-        "AP (95 % interval)",
-        "prevalence",
-        "positives / known",
-    ]
-    rows = [_markdown_cells(d, m) for d, m in metrics.diseases.items()]
-    rows.append(["**macro**", str(metrics.macro_auc), str(metrics.macro_average_precision), "", ""])
-    if notes is not None:
-        head.append("threshold")
-        rows = [[*row, notes.get(row[0], "")] for row in rows]
-    line: Callable[[Sequence[str]], str] = lambda cells: f"| {' | '.join(cells)} |"  # noqa: E731
-    table = [line(head), line(["---"] * len(head)), *map(line, rows)]
-    return "\n".join([f"# {title}", "", *table, "", *_footer(metrics)]) + "\n"
-
-
-def _markdown_cells(disease: str, m: DiseaseMetrics) -> list[str]:
-    prevalence = "undefined" if m.prevalence is None else f"{m.prevalence:.3f}"
-    auc = f"undefined: {m.auc.reason}" if m.auc.value is None else str(m.auc)
-    counts = f"{m.positives} / {m.known}"
-    return [disease, auc, str(m.average_precision), prevalence, counts]
-
-
-def _footer(metrics: ClassifierMetrics) -> list[str]:
-    return [
-        f"{metrics.macro_note}. Intervals: percentiles of a bootstrap over {metrics.patients} patients.",
-        "A random ranking has AUC .5 and an AP equal to the prevalence.",
-        "For research use only, never a diagnosis.",
-    ]

@@ -128,11 +128,14 @@ class Preprocessing:
             raise ValueError(
                 f"expected squares of shape (N, {self.size}, {self.size}), got {tuple(grey.shape)}"
             )
+        return self.normalise(grey.float())
+
+    def normalise(self, grey: torch.Tensor) -> torch.Tensor:
+        """(N, S, S) float in 0..255, of any side S, to (N, 3, S, S), channels last in memory."""
         scale = [1 / (255 * s) for s in self.std]
         shift = [-m / s for m, s in zip(self.mean, self.std, strict=True)]
-        grey = grey.float().unsqueeze(-1)
         # (N, S, S, 3) viewed as (N, 3, S, S): channels last without a copy
-        x = grey * grey.new_tensor(scale) + grey.new_tensor(shift)
+        x = grey.unsqueeze(-1) * grey.new_tensor(scale) + grey.new_tensor(shift)
         return x.permute(0, 3, 1, 2)
 
     def squares(self, films: Sequence[Film]) -> npt.NDArray[np.uint8]:

@@ -44,7 +44,7 @@ def youden(labels: npt.ArrayLike, scores: npt.ArrayLike) -> OperatingPoint:
     hits = 1 - np.cumsum(np.bincount(group, weights=y))[:-1] / positives
     false_alarms = 1 - np.cumsum(np.bincount(group, weights=1 - y))[:-1] / negatives
     gain = hits - false_alarms
-    if len(gain) == 0 or gain.max() <= 0:
+    if len(gain) == 0 or gain.max() <= 1e-12:
         return OperatingPoint(None, reason="no threshold is better than chance on validation data")
     best = int(np.flatnonzero(gain >= gain.max() - 1e-12)[0])
     return OperatingPoint(

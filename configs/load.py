@@ -18,7 +18,7 @@ Config = TypeVar("Config")
 
 def config_parser(config_class: type[Any], description: str | None = None) -> ArgumentParser:
     """Parser whose options are the fields of `config_class`, nested dataclasses as dotted names."""
-    parser = ArgumentParser(description=description)
+    parser = ArgumentParser(description=description, allow_abbrev=False)
     parser.add_argument("--config", action="config", help="YAML file with any of the options below")
     parser.add_class_arguments(config_class, nested_key=None, as_group=False)
     return parser
@@ -34,6 +34,9 @@ def load_config(
     """
     parser = config_parser(config_class, description)
     namespace = parser.parse_args(None if argv is None else list(argv))
-    built = parser.instantiate_classes(namespace)
     names = {f.name for f in dataclasses.fields(config_class)}  # type: ignore[arg-type]
-    return config_class(**{key: value for key, value in vars(built).items() if key in names})
+    try:
+        built = vars(parser.instantiate(namespace))
+        return config_class(**{key: value for key, value in built.items() if key in names})
+    except (ValueError, FileNotFoundError) as error:  # what a dataclass's own check says
+        parser.error(str(error))

@@ -1,15 +1,16 @@
 """Radiographs to a COCO ground truth and back, exactly.
 
-Boxes become `bbox` xywh with a rectangle polygon; a positive label without a box, where a prediction is
-neither right nor wrong, stands in the image's `not_exhaustive_category_ids` (LVIS's key; COCO tools
-ignore it, as they do the extra image keys `patient_id`, `view`, `sex` and `age_years`).
+Boxes become `bbox` xywh with a rectangle polygon; a positive label without a box, where a
+prediction is neither right nor wrong, stands in the image's `not_exhaustive_category_ids` (LVIS's
+key; COCO tools ignore it, as they do the extra image keys `patient_id`, `view`, `sex` and
+`age_years`).
 """
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +34,8 @@ def to_coco(radiographs: Sequence[Radiograph], diseases: Sequence[str]) -> dict[
         "info": {"description": "cxrloc ground truth. Research use only, never a diagnosis."},
         "images": [_image(i, r, category) for i, r in enumerate(radiographs, start=1)],
         "annotations": annotations,
-        "categories": [{"id": i, "name": d, "supercategory": "finding"} for d, i in category.items()],
-    }  # fmt: skip
+        "categories": [{"id": i, "name": d} for d, i in category.items()],
+    }
 
 
 def from_coco(coco: Mapping[str, Any]) -> dict[str, tuple[Box, ...]]:
@@ -47,6 +48,14 @@ def from_coco(coco: Mapping[str, Any]) -> dict[str, tuple[Box, ...]]:
         box = Box(disease[annotation["category_id"]], (x, y, x + w, y + h))
         boxes[name[annotation["image_id"]]].append(box)
     return {file_name: tuple(found) for file_name, found in boxes.items()}
+
+
+def select_images(coco: Mapping[str, Any], file_names: Set[str]) -> dict[str, Any]:
+    """The ground truth of some images alone; every id stays what it was."""
+    images = [image for image in coco["images"] if image["file_name"] in file_names]
+    ids = {image["id"] for image in images}
+    annotations = [a for a in coco["annotations"] if a["image_id"] in ids]
+    return {**coco, "images": images, "annotations": annotations}
 
 
 def load_coco(path: Path) -> dict[str, Any]:
@@ -66,15 +75,15 @@ def load_coco(path: Path) -> dict[str, Any]:
         raise ValueError(f"{path} is not JSON: {error}") from error
     if not isinstance(coco, dict):
         raise ValueError(
-            f"{path} holds a JSON {type(coco).__name__}, expected an object with images, annotations "
-            "and categories (is it a results file?)"
+            f"{path} holds a JSON {type(coco).__name__}, expected an object with images, "
+            "annotations and categories (is it a results file?)"
         )
     check_coco(coco, str(path))
     return coco
 
 
 def check_coco(coco: Mapping[str, Any], where: str = "COCO ground truth") -> None:
-    """Raise ValueError, naming `where`, unless ids are unique, references resolve and boxes are boxes."""
+    """Raise ValueError unless ids are unique and referred to rightly, and boxes are boxes."""
     for part in ("images", "annotations", "categories"):
         if not isinstance(coco.get(part), list):
             raise ValueError(f"{where}: no list {part!r}; expected images, annotations, categories")
@@ -84,8 +93,12 @@ def check_coco(coco: Mapping[str, Any], where: str = "COCO ground truth") -> Non
     _unique(coco["categories"], "name", f"{where}, categories")
     _unique(coco["annotations"], "id", f"{where}, annotations")
     for image in coco["images"]:
-        if not all(isinstance(image.get(key), int) and image[key] > 0 for key in ("width", "height")):
-            raise ValueError(f"{where}: image {image['id']} has no positive integer width and height")
+        if not all(
+            isinstance(image.get(key), int) and image[key] > 0 for key in ("width", "height")
+        ):
+            raise ValueError(
+                f"{where}: image {image['id']} has no positive integer width and height"
+            )
     for annotation in coco["annotations"]:
         _check_annotation(annotation, images, categories, where)
 
@@ -96,7 +109,9 @@ def _check_annotation(
     here = f"{where}: annotation {annotation['id']}"
     for key, known in (("image_id", images), ("category_id", categories)):
         if annotation.get(key) not in known:
-            raise ValueError(f"{here} has {key} {annotation.get(key)!r}, which the file does not list")
+            raise ValueError(
+                f"{here} has {key} {annotation.get(key)!r}, which the file does not list"
+            )
     bbox = annotation.get("bbox")
     good = isinstance(bbox, list) and len(bbox) == 4
     good = good and all(isinstance(v, int | float) and math.isfinite(v) for v in bbox or ())
@@ -146,7 +161,7 @@ def _annotation(number: int, image: int, category: int, box: Box) -> dict[str, A
 
 
 def _extent(low: float, high: float) -> float:
-    """The float e for which low + e == high exactly: high - low may be a rounding error away from it."""
+    """The float e with low + e == high exactly: high - low may be a rounding error off."""
     extent = high - low
     for candidate in (extent, math.nextafter(extent, 0), math.nextafter(extent, math.inf)):
         if low + candidate == high:

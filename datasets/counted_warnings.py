@@ -45,8 +45,9 @@ class CountedWarnings(Mapping[str, int]):
         """One line a kind: count, kind, examples."""
         rows = []
         for kind, count in self._counts.items():
-            shown = ", ".join(self.examples[kind])
-            rows.append(f"{count:>7} x {kind}: {shown}{', ...' if count > EXAMPLES_KEPT else ''}")
+            shown = self.examples[kind]
+            more = ", ..." if len(shown) == EXAMPLES_KEPT < count else ""
+            rows.append(f"{count:>7} x {kind}: {', '.join(shown)}{more}")
         return rows
 
     def __getitem__(self, kind: str) -> int:

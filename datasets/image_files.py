@@ -1,8 +1,8 @@
-"""Image files to arrays: PNG (grey, palette, RGB, RGBA, 16 bits) and JPEG become one grey uint8 array.
+"""Image files to one grey uint8 array: PNG (grey, palette, RGB, RGBA, 16 bits) and JPEG.
 
-OpenCV decodes many a truncated file without a word, the missing rows grey or black, so the file's own
-structure is walked first: a PNG must run to its IEND chunk with every checksum right, a JPEG to its EOI
-marker.
+OpenCV decodes many a truncated file without a word, the missing rows grey or black, so the file's
+own structure is walked first: a PNG must run to its IEND chunk with every checksum right, a JPEG to
+its EOI marker.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ import numpy.typing as npt
 GreyImage = npt.NDArray[np.uint8]
 
 IMAGE_SUFFIXES: tuple[str, ...] = (".png", ".jpg", ".jpeg")
-# A 16-bit file seldom uses 16 bits: radiographs have 10, 12 or 14. The smallest depth that holds the
-# brightest pixel is taken for the depth that was meant.
+# A 16-bit file seldom uses 16 bits: radiographs have 10, 12 or 14. The smallest depth that holds
+# the brightest pixel is taken for the depth that was meant.
 BIT_DEPTHS: tuple[int, ...] = (8, 10, 12, 14, 16)
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _JPEG_SIGNATURE = b"\xff\xd8"
-# In a scan, FF is followed by 00 (a literal FF), by a restart marker or by FF (fill): all else is a marker.
+# In a scan FF is followed by 00 (a literal FF), a restart marker or FF (fill); else it is a marker.
 _JPEG_MARKER_IN_SCAN = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
 _JPEG_SOS, _JPEG_EOI = 0xDA, 0xD9
 
 
 class UnreadableImageError(ValueError):
-    """A file that is missing, truncated, damaged or no image. `reason` says which, without the path."""
+    """A file that is missing, truncated, damaged or no image; `reason` says which."""
 
     def __init__(self, path: Path, reason: str) -> None:
         super().__init__(f"cannot read image {path}: {reason}")
@@ -84,11 +84,11 @@ def to_grey(pixels: npt.NDArray[np.generic]) -> GreyImage:
     maximum = int(np.asarray(pixels, dtype=np.int64).max())
     bits = next(bits for bits in BIT_DEPTHS if maximum < 2**bits)
     scaled = np.rint(np.asarray(pixels, dtype=np.float64) * (255.0 / (2**bits - 1)))
-    return scaled.astype(np.uint8)
+    return np.asarray(scaled, dtype=np.uint8)
 
 
 def structural_fault(data: bytes) -> str | None:
-    """What is wrong with the structure of a PNG or JPEG file, None when nothing is (or it is neither)."""
+    """What is wrong with the structure of a PNG or JPEG; None for nothing or another format."""
     if not data:
         return "the file is empty"
     if data.startswith(_PNG_SIGNATURE):
@@ -119,7 +119,7 @@ def _png_fault(data: bytes) -> str | None:
 
 
 def _jpeg_fault(data: bytes) -> str | None:
-    """Walk the segments to EOI. A search for its bytes alone would find those of an embedded thumbnail."""
+    """Walk the segments to EOI: a search for its bytes would find those of a thumbnail."""
     truncated = f"truncated JPEG: {len(data)} bytes without the end marker"
     position = len(_JPEG_SIGNATURE)
     while position + 2 <= len(data):

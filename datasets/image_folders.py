@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from cxrloc.datasets.counted_warnings import CountedWarnings
@@ -13,37 +13,37 @@ from cxrloc.datasets.image_files import IMAGE_SUFFIXES
 def find_images(root: Path, ids: Sequence[str], warnings: CountedWarnings) -> list[Path | None]:
     """Absolute path of each listed image under `root`, None where there is no file.
 
-    Looked for in `root/images`, `root/images_001/images` (or `root/images_001`) and so on, and `root`.
-    The listed name is preferred, then the same stem with another image ending in upper or lower case,
-    JPEG before PNG (people keep re-encoded copies). Hidden files are passed over.
+    Looked for in `root/images`, `root/images_001/images` (or `root/images_001`) and so on, and
+    `root`. The listed name is preferred, then the same stem with another image ending in upper or
+    lower case, JPEG before PNG (people keep re-encoded copies). Hidden files are passed over, and a
+    file that is listed itself never stands for another.
     """
-    by_name: dict[str, str] = {}
-    by_stem: dict[str, str] = {}
+    by_name: dict[str, Path] = {}
     twice: list[str] = []
     for folder in _folders(root):
-        for name in _image_names(folder):
-            if name in by_name:
-                twice.append(name)
-                continue
-            by_name[name] = path = f"{folder}{os.sep}{name}"
-            stem, suffix = os.path.splitext(name)
-            if stem not in by_stem or suffix.lower() != ".png":
-                by_stem[stem] = path
-    warnings.warn("images in two folders; the first is taken", sorted(twice))
-    found = (by_name.get(i) or by_stem.get(os.path.splitext(i)[0]) for i in ids)
-    return [Path(path) if path else None for path in found]
+        for path in folder.iterdir():  # makes paths several times faster than Path(text) does
+            if by_name.setdefault(path.name, path) is not path:
+                twice.append(path.name)
+    listed = set(ids)
+    spare = _by_stem({name: path for name, path in by_name.items() if name not in listed})
+    found = [by_name.get(image) or spare.get(os.path.splitext(image)[0]) for image in ids]
+    used = {path.name for path in found if path is not None} if twice else set()
+    warnings.warn("images in two folders; the first is taken", sorted(used.intersection(twice)))
+    return found
 
 
-def _folders(root: Path) -> list[str]:
+def _folders(root: Path) -> list[Path]:
     """Existing folders to look in, absolute, in order of preference."""
-    numbered = sorted(path for path in root.glob("images_*") if path.is_dir())
+    numbered = sorted(path for path in root.absolute().glob("images_*") if path.is_dir())
     nested = [folder for path in numbered for folder in (path / "images", path)]
-    candidates = [root / "images", *nested, root]
-    return [os.path.abspath(path) for path in candidates if path.is_dir()]
+    candidates = [root.absolute() / "images", *nested, root.absolute()]
+    return [path for path in candidates if path.is_dir()]
 
 
-def _image_names(folder: str) -> list[str]:
-    """Names of image files, sorted because the order of a directory differs between machines."""
-    with os.scandir(folder) as entries:
-        names = [entry.name for entry in entries]
-    return sorted(n for n in names if n.lower().endswith(IMAGE_SUFFIXES) and not n.startswith("."))
+def _by_stem(paths: Mapping[str, Path]) -> dict[str, Path]:
+    """Image files by stem; of several the JPEG, then the first by name."""
+    stems: dict[str, Path] = {}
+    for name in sorted(paths, key=lambda name: (name.lower().endswith(".png"), name)):
+        if name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith("."):
+            stems.setdefault(os.path.splitext(name)[0], paths[name])
+    return stems

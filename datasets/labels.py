@@ -1,4 +1,4 @@
-"""Disease names: the canonical spelling of each data set's labels and the aliases found in their files."""
+"""Disease names: the canonical spelling of the labels and the aliases found in files."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ NIH_DISEASES: tuple[str, ...] = (
 )
 NO_FINDING = "No Finding"
 
-# BBox_List_2017.csv writes Infiltrate; copies of the label file write these with a space or a hyphen.
+# BBox_List_2017.csv writes Infiltrate; copies of the label file use spaces or hyphens.
 ALIASES: dict[str, str] = {
     "infiltrate": "Infiltration",
     "infiltrates": "Infiltration",

@@ -1,33 +1,33 @@
 """Reader of NIH ChestX-ray14 in NIH's own layout. No pixels are read.
 
     root/Data_Entry_2017_v2020.csv (or Data_Entry_2017.csv)    labels, one row an image
-    root/BBox_List_2017.csv                                    boxes, in the 1024 x 1024 frame (optional)
+    root/BBox_List_2017.csv                                    boxes, 1024 x 1024 frame (optional)
     root/train_val_list.txt, test_list.txt                     the official split (optional)
     root/images/*.png  or  root/images_001/images/*.png ...    or the images in root itself
 
-Wang et al., "ChestX-ray8", CVPR 2017. Every fault of the files is an error or a counted warning:
+Wang et al., "ChestX-ray8", CVPR 2017. Every fault of the files is one of these:
 
-| fault | what happens |
-|---|---|
-| unknown label or disease, contradictory duplicate rows, image in both lists, box without size or wholly outside | error |
-| equal duplicate rows or boxes | one is kept, warning |
-| several different boxes of one image and disease | all are kept, warning |
-| box partly outside the frame | clipped, warning |
-| boxed or listed image without label row | left out, warning |
-| box of a disease that the label row does not name | kept, the label stays as it is, warning |
-| both label files there | v2020 is read (say `label_file` to choose), warning |
-| no box list, no official lists, image in no list, image in two folders, patient unlike the image's name | warning |
-| age over 120 years (NIH's first label file has 411) | unknown, note |
-| label under another name (`Infiltrate`) | canonical name, note |
-
-With `strict=True` a warning is an error; a note, which NIH's own files give cause for, is not.
+Error: an unknown label or disease; contradictory rows of one image; an image in both lists; a box
+    without a positive size, or wholly outside the frame.
+Warning, counted (an error with `strict=True`):
+    equal duplicate rows or boxes (one is kept); different boxes of one image and disease (all are
+    kept); a box partly outside the frame (clipped); a box or list entry of an image without a label
+    row (left out); a box of a disease that the label row does not name (kept, the label stays);
+    both label files there (v2020 is read; `label_file` chooses); no box list; no official lists; an
+    image in no list or in two folders; a patient number unlike the image's name (the column
+    counts); an age that cannot be read.
+Note, counted (never an error, since NIH's own files give cause): an age over 120 years (unknown);
+    a label under another name such as `Infiltrate` (read as the canonical one).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+import gc
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -63,7 +63,7 @@ class NihIndex:
 
 
 def index(root: Path, *, label_file: Path | None = None, strict: bool = False) -> NihIndex:
-    """Index a folder in NIH's layout (see the module's table for what is made of faulty files).
+    """Index a folder in NIH's layout (what is made of faulty files: see the module's docstring).
 
     Args:
         label_file: to read instead of the one found in `root`; a bare name is looked up in `root`.
@@ -76,6 +76,11 @@ def index(root: Path, *, label_file: Path | None = None, strict: bool = False) -
         raise FileNotFoundError(f"no folder {root}; expected the folder with {LABEL_FILES[0]}")
     warnings = CountedWarnings(strict)
     labels_path = _find_label_file(root, label_file, warnings)
+    with _without_collection():
+        return _index(root, labels_path, warnings)
+
+
+def _index(root: Path, labels_path: Path, warnings: CountedWarnings) -> NihIndex:
     table = _label_table(labels_path, warnings)
     ids: list[str] = table["imageindex"].tolist()
     boxes = _boxes(root / BOX_FILE, dict(zip(ids, table["findinglabels"], strict=True)), warnings)
@@ -84,6 +89,18 @@ def index(root: Path, *, label_file: Path | None = None, strict: bool = False) -
     optional = [root / BOX_FILE, *(root / name for name in OFFICIAL_LISTS)]
     sources = (labels_path, *(path for path in optional if path.is_file()))
     return NihIndex(radiographs, official, warnings, labels_path, sources)
+
+
+@contextlib.contextmanager
+def _without_collection() -> Iterator[None]:
+    """The collector would walk the growing list of records repeatedly: a quarter more time."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def _find_label_file(root: Path, asked: Path | None, warnings: CountedWarnings) -> Path:
@@ -95,19 +112,21 @@ def _find_label_file(root: Path, asked: Path | None, warnings: CountedWarnings) 
     found = [root / name for name in LABEL_FILES if (root / name).is_file()]
     if not found:
         raise FileNotFoundError(
-            f"no label file in {root}; expected {' or '.join(LABEL_FILES)}, from NIH's download page"
+            f"no label file in {root}; expected {' or '.join(LABEL_FILES)} (NIH's download page)"
         )
     if len(found) > 1:
-        warnings.warn("several label files; read is the first", [path.name for path in found[:1]])
+        warnings.warn(
+            f"label files beside {found[0].name}, which is read; choose with label_file",
+            [path.name for path in found[1:]],
+        )
     return found[0]
 
 
 def _label_table(path: Path, warnings: CountedWarnings) -> pd.DataFrame:
     """The label rows, one an image: duplicates dropped or refused."""
     columns = ("imageindex", "findinglabels")
-    optional = ("patientid", "patientage", "patientgender", "patientsex", "viewposition")
+    optional = ("patientid", "patientage", "patientgender", "viewposition")
     table = read_table(path, columns, optional)
-    table = table.rename(columns={"patientsex": "patientgender"})
     if (table["imageindex"] == "").any():
         row = int((table["imageindex"] == "").to_numpy().argmax())
         raise ValueError(f"{path}, data row {row + 1}: no image name")
@@ -135,7 +154,7 @@ def _labels_of(text: str, where: str) -> dict[str, float]:
     return {disease: float(disease in names) for disease in NIH_DISEASES}
 
 
-def _note_aliases(counts: Mapping[str, int], warnings: CountedWarnings) -> None:
+def _note_aliases(counts: Mapping[Any, int], warnings: CountedWarnings) -> None:
     """Note names that are not spelt canonically; counts: label as in the file -> rows."""
     for text, count in counts.items():
         if (name := canonical_label(text)) != text.strip():
@@ -213,13 +232,13 @@ def _radiographs(
     ages = age_in_years(table["patientage"].tolist() if "patientage" in table else empty, warnings)
     rows = zip(ids, paths, patients, views, texts, sexes, ages, strict=True)
     return [
-        Radiograph(image, path, patient, view, labels[text], boxes.get(image, ()), FRAME_HW, sex, age)
-        for image, path, patient, view, text, sex, age in rows
-    ]  # fmt: skip
+        Radiograph(i, path, patient, view, labels[text], boxes.get(i, ()), FRAME_HW, sex, age)
+        for i, path, patient, view, text, sex, age in rows
+    ]
 
 
 def _patients(table: pd.DataFrame, ids: list[str], warnings: CountedWarnings) -> list[str]:
-    """Patient numbers without leading zeros: of the column, else of the name before the underscore."""
+    """Patient numbers without leading zeros: of the column, else of the name before the `_`."""
     named = [image.partition("_")[0].lstrip("0") or "0" for image in ids]
     if "patientid" not in table:
         return named

@@ -1,9 +1,10 @@
-"""NIH's CSV files as tables: headers that split columns at commas, ages with units, boxes checked."""
+"""NIH's CSV files as tables: headers split at commas, ages with units, boxes checked."""
 
 from __future__ import annotations
 
 import math
 import re
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,47 +17,53 @@ from cxrloc.datasets.radiograph import Box
 MAXIMUM_AGE_YEARS = 120
 _AGE = re.compile(r"(\d+)([YMWD]?)", re.IGNORECASE)
 _YEARS_PER_UNIT = {"": 1.0, "Y": 1.0, "M": 1 / 12, "W": 7 / 365.25, "D": 1 / 365.25}
-_BOX_COLUMNS = ("bboxx", "x"), ("bboxy", "y"), ("bboxw", "w"), ("bboxh", "h")
+# NIH's own header reads `Bbox [x,y,w,h]`; tidied copies and newer files name the columns otherwise.
+_COLUMN_SYNONYMS = {
+    "bboxx": "x", "bboxy": "y", "bboxw": "w", "bboxh": "h", "patientsex": "patientgender",
+}  # fmt: skip
 
 
 def read_table(path: Path, required: Sequence[str], optional: Sequence[str] = ()) -> pd.DataFrame:
     """Columns of a CSV file as stripped text, the header reduced to lower-case letters and digits.
 
-    `Bbox [x,y,w,h],,,` is nine columns to a CSV reader: `bboxx`, `y`, `w`, `h` and three without a name.
+    `Bbox [x,y,w,h],,,` is seven columns to a CSV reader: `x` (by synonym), `y`, `w`, `h` and three
+    without a name.
 
     Raises:
         ValueError: naming the file and what it lacks.
     """
     try:
-        table = pd.read_csv(
-            path, dtype=str, keep_default_na=False, index_col=False, encoding="utf-8-sig"
-        )
+        with warnings.catch_warnings():
+            # Rows of NIH's first label file end with a comma more than some copies' headers.
+            warnings.simplefilter("ignore", pd.errors.ParserWarning)
+            table = pd.read_csv(
+                path, dtype=str, keep_default_na=False, index_col=False, encoding="utf-8-sig"
+            )
     except (ValueError, UnicodeDecodeError) as error:  # pandas' parser errors are ValueErrors
         raise ValueError(f"cannot read {path} as CSV: {error}") from error
     header = list(table.columns)
-    table.columns = pd.Index([re.sub(r"[^a-z0-9]", "", str(name).lower()) for name in header])
+    table.columns = pd.Index([_column_name(name) for name in header])
     table = table.loc[:, ~table.columns.duplicated()]
     missing = [name for name in required if name not in table]
     if missing:
         raise ValueError(f"{path} has no column {missing}; its header is {header}")
     table = table[[*required, *(name for name in optional if name in table)]]
-    short = table.isna().any(axis=1)
-    if short.any():
-        raise ValueError(f"{path}, data row {int(short.to_numpy().argmax()) + 1}: too few columns")
-    return table.apply(lambda column: column.str.strip())
+    return pd.DataFrame({name: table[name].str.strip() for name in table})
 
 
-def read_boxes(path: Path, frame_hw: tuple[int, int], warnings: CountedWarnings) -> pd.DataFrame:
-    """Rows of the box list: `imageindex`, `findinglabel` as in the file, and `box`, clipped to the frame.
+def _column_name(text: str) -> str:
+    name = re.sub(r"[^a-z0-9]", "", str(text).lower())
+    return _COLUMN_SYNONYMS.get(name, name)
+
+
+def read_boxes(path: Path, frame_hw: tuple[int, int], counted: CountedWarnings) -> pd.DataFrame:
+    """Rows of the box list: `imageindex`, `findinglabel` as written, `box` clipped to the frame.
 
     Raises:
-        ValueError: naming the row, for an unknown disease, a coordinate that is no number, a width or
-            height that is not positive, or a box wholly outside the frame.
+        ValueError: naming the row, for an unknown disease, a coordinate that is no number, a width
+            or height that is not positive, or a box wholly outside the frame.
     """
-    header = pd.read_csv(path, nrows=0, index_col=False, encoding="utf-8-sig").columns
-    known = {re.sub(r"[^a-z0-9]", "", str(name).lower()) for name in header}
-    names = [next((name for name in pair if name in known), pair[0]) for pair in _BOX_COLUMNS]
-    rows = read_table(path, ["imageindex", "findinglabel", *names])
+    rows = read_table(path, ["imageindex", "findinglabel", "x", "y", "w", "h"])
     clipped: list[str] = []
     boxes = []
     for number, row in enumerate(rows.itertuples(index=False, name=None), start=1):
@@ -64,8 +71,8 @@ def read_boxes(path: Path, frame_hw: tuple[int, int], warnings: CountedWarnings)
         boxes.append(box)
         if was_clipped:
             clipped.append(f"{row[0]} {box.disease}")
-    warnings.warn("boxes clipped to the frame", clipped)
-    return rows[["imageindex", "findinglabel"]].assign(box=boxes)
+    counted.warn("boxes clipped to the frame", clipped)
+    return rows[["imageindex", "findinglabel"]].assign(box=pd.Series(boxes, dtype=object))
 
 
 def _box(row: tuple[str, ...], frame_hw: tuple[int, int], where: str) -> tuple[Box, bool]:
@@ -91,13 +98,13 @@ def _box(row: tuple[str, ...], frame_hw: tuple[int, int], where: str) -> tuple[B
     return Box(disease, inside), inside != (x, y, x + w, y + h)
 
 
-def age_in_years(texts: Sequence[str], warnings: CountedWarnings) -> list[float]:
+def age_in_years(texts: Sequence[str], counted: CountedWarnings) -> list[float]:
     """Ages such as `58`, `058Y` or `011M` in years; NaN where empty, unreadable or over 120."""
     ages: dict[str, float] = {text: _age(text) for text in dict.fromkeys(texts)}
     odd = {text for text, age in ages.items() if text and math.isnan(age)}
     absurd = {text for text, age in ages.items() if age > MAXIMUM_AGE_YEARS}
-    warnings.warn("ages that cannot be read", [text for text in texts if text in odd])
-    warnings.note("ages over 120 years taken as unknown", [t for t in texts if t in absurd])
+    counted.warn("ages that cannot be read", [text for text in texts if text in odd])
+    counted.note("ages over 120 years taken as unknown", [t for t in texts if t in absurd])
     ages.update(dict.fromkeys(sorted(absurd), math.nan))
     return [ages[text] for text in texts]
 

@@ -1,9 +1,9 @@
-"""The phantom data set: drawn chest films in NIH's own file layout, for a run without the real data.
+"""The phantom data set: drawn chest films in NIH's own file layout, for runs without the real data.
 
     python tools/make_phantom.py --out DIR --patients 600 --image_size 512
 
-The films are drawings: they show that the tools work and let figures be checked; they say nothing about
-patients. Research use only, never a diagnosis.
+The films are drawings: they show that the tools work and let figures be checked; they say nothing
+about patients. Research use only, never a diagnosis.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from cxrloc.datasets.manifest import write_json
 from cxrloc.datasets.phantom_film import PhantomFilm, render_film
 from cxrloc.datasets.phantom_statistics import sample_diseases
 
-GENERATOR_VERSION = 1  # raise it when the same config would draw other bytes
+GENERATOR_VERSION = 2  # raise it when the same config would draw other bytes
 # NIH's headers with their quirks: names split at commas, trailing empty columns.
 LABEL_HEADER = (
     "Image Index,Finding Labels,Follow-up #,Patient ID,Patient Age,Patient Gender,View Position,"
@@ -52,9 +52,9 @@ class PhantomConfig:
         seed: of everything.
         image_size: side of the PNGs in pixels; boxes are in the 1024 frame whatever it is.
         share_with_finding: share of films with at least one disease.
-        share_train_val: share of patients in train_val_list.txt, whose films have labels but no boxes
-            (in NIH every boxed film is in test_list.txt).
-        share_unboxed_positives: share of positive labels on the other patients' films that get no box.
+        share_train_val: share of patients in train_val_list.txt, whose films have labels but no
+            boxes (in NIH every boxed film is in test_list.txt).
+        share_unboxed_positives: share of the other patients' positive labels that get no box.
     """
 
     patients: int = 600

@@ -1,16 +1,17 @@
-"""Drawing for the phantom: shapes in patient coordinates become soft attenuation masks of any image size."""
+"""Drawing for the phantom: shapes in patient coordinates become soft masks of any image size."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
 FRAME = 1024.0  # NIH's frame: all lengths and boxes of the phantom are in it
-Array = npt.NDArray[np.float32]
+Array = npt.NDArray[np.floating[Any]]  # pixel fields; float32 where they are large
 Points = npt.NDArray[np.float64]
 _SHIFT = 4  # fixed-point bits of cv2's sub-pixel drawing
 
@@ -39,18 +40,14 @@ class Canvas:
             cv2.fillPoly(mask, [self._fixed(outline)], 255, cv2.LINE_AA, _SHIFT)
         return self.blurred(mask.astype(np.float32) / 255, blur)
 
-    def strokes(
-        self, lines: Iterable[tuple[Points, float, float]], blur: float = 1.5
-    ) -> Array:
-        """Open lines of (points, width, strength in [0, 1]); a line thinner than a pixel is fainter."""
+    def strokes(self, lines: Iterable[tuple[Points, float, float]], blur: float = 1.5) -> Array:
+        """Open lines of (points, width, strength 0..1); a line thinner than a pixel is fainter."""
         mask = np.zeros((self.size, self.size), np.uint8)
         for points, width, strength in lines:
             pixels = width * self.scale
             value = round(255 * strength * min(1.0, pixels))
             thickness = max(1, round(pixels))
-            cv2.polylines(
-                mask, [self._fixed(points)], False, value, thickness, cv2.LINE_AA, _SHIFT
-            )
+            cv2.polylines(mask, [self._fixed(points)], False, value, thickness, cv2.LINE_AA, _SHIFT)
         return self.blurred(mask.astype(np.float32) / 255, blur)
 
     def blurred(self, field: Array, sigma: float) -> Array:
@@ -76,7 +73,7 @@ class Canvas:
 
     def _fixed(self, points: Points) -> npt.NDArray[np.int32]:
         posed = points @ self.pose[:, :2].T + self.pose[:, 2]
-        return np.round((posed * self.scale - 0.5) * 2**_SHIFT).astype(np.int32)
+        return np.asarray(np.round((posed * self.scale - 0.5) * 2**_SHIFT), np.int32)
 
 
 def smooth_noise(rng: np.random.Generator, cells: int, size: int) -> Array:

@@ -1,4 +1,4 @@
-"""One film of the phantom: a patient's chest, its findings, the pose, the exposure and the markers."""
+"""One film of the phantom: a patient's chest, its findings, pose, exposure and markers."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ import numpy as np
 import numpy.typing as npt
 
 from cxrloc.datasets.labels import NIH_BOXED_DISEASES
-from cxrloc.datasets.phantom_anatomy import Anatomy, attenuation, sample_anatomy
+from cxrloc.datasets.phantom_anatomy import Anatomy, sample_anatomy
 from cxrloc.datasets.phantom_canvas import FRAME, Array, Canvas, Points
-from cxrloc.datasets.phantom_findings import Lungs, Rectangle, Sign, draw_sign, heart_size
+from cxrloc.datasets.phantom_findings import draw_sign, heart_size
+from cxrloc.datasets.phantom_sheet import Lungs, Rectangle, Sign, resized
+from cxrloc.datasets.phantom_tissue import attenuation
 from cxrloc.datasets.radiograph import Box
 
 # Signs that the anatomy fixes to a place are drawn first; the others keep clear of them.
@@ -63,12 +65,12 @@ def render_film(
     canvas = Canvas(image_size, pose)
     kept = np.ones((image_size, image_size), np.float32)
     for sign in signs:
-        if sign.airless is not None:
-            kept *= 1 - _resized(sign.airless, image_size)
+        if sign.markings_gone is not None:
+            kept *= 1 - resized(sign.markings_gone, image_size)
     depth = attenuation(anatomy, canvas, kept)
     for sign in signs:
-        depth += _resized(sign.added, image_size)
-    pixels, view = _develop(np.maximum(depth, 0), key)
+        depth = sign.onto(depth)
+    pixels, view = _develop(depth, key)
     return PhantomFilm(pixels, boxes, anatomy.sex, anatomy.age_years, view)
 
 
@@ -93,13 +95,6 @@ def _findings(
 def _around(points: Points) -> Rectangle:
     (x1, y1), (x2, y2) = points.min(axis=0), points.max(axis=0)
     return float(x1), float(y1), float(x2), float(y2)
-
-
-def _resized(field: Array, size: int) -> Array:
-    if size == len(field):
-        return field
-    how = cv2.INTER_AREA if size < len(field) else cv2.INTER_LINEAR
-    return np.asarray(cv2.resize(field, (size, size), interpolation=how), np.float32)
 
 
 def _pose(rng: np.random.Generator) -> Points:
@@ -135,9 +130,10 @@ def _mark(pixels: npt.NDArray[np.uint8], view: str, rng: np.random.Generator) ->
     pixels[:top], pixels[size - bottom :] = 4, 4
     pixels[:, :left], pixels[:, size - right :] = 4, 4
     side = "L" if rng.random() < 0.8 else "R"
-    x = rng.integers(880, 940) if side == "L" else rng.integers(40, 90)
+    x = int(rng.integers(880, 940) if side == "L" else rng.integers(40, 90))
     white = int(rng.integers(215, 250))
-    _write(pixels, side, (int(x), int(rng.integers(70, 130))), 1.7, white)
+    y = int(rng.integers(70, 130)) + (0 if side == "L" else 90)  # clear of the words below
+    _write(pixels, side, (x, y), 1.7, white)
     if view == "AP":
         x, y = int(rng.integers(30, 60)), int(rng.integers(45, 75))
         _write(pixels, "AP", (x, y), 0.8, white)

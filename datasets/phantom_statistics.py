@@ -1,8 +1,8 @@
 """What the phantom takes from NIH's BBox_List_2017.csv: summary numbers of its 984 boxes, no rows.
 
-Computed over all boxes of each disease in the 1024 frame: mean and standard deviation of ln(width) and
-ln(height), their correlation, mean and standard deviation of the box centre's y. Findings per image and the
-pairs of diseases on one image are counts over its 880 images. Wang et al. 2017, CVPR, pp. 3462-3471.
+Computed over all boxes of each disease in the 1024 frame: mean and standard deviation of ln(width)
+and ln(height), their correlation, mean and standard deviation of the box centre's y. Findings per
+image and pairs of diseases are counts over its 880 images. (Wang et al. 2017, CVPR, 3462-3471.)
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ class BoxStatistics:
         log_width, log_height: (mean, standard deviation) of the natural logarithm.
         correlation: of ln(width) with ln(height).
         centre_y: (mean, standard deviation) of the centre's y.
-        width_limits, height_limits: what fits into one lung, or is the sign's definition (a nodule is
-            under 3 cm, about 80 px); samples are clipped to it, which cuts the tails that in NIH span
-            both lungs.
+        width_limits, height_limits: what fits into one lung, or is the sign's definition (a nodule
+            is under 3 cm, about 80 px); samples are clipped to it, which cuts the tails that in NIH
+            span both lungs.
     """
 
     boxes: int
@@ -47,7 +47,7 @@ BOX_STATISTICS: dict[str, BoxStatistics] = {
         146, (6.167, 0.111), (5.932, 0.150), 0.48, (583, 66), (380, 580), (290, 490)
     ),
     "Effusion": BoxStatistics(
-        153, (5.267, 0.541), (5.536, 0.723), 0.24, (575, 122), (110, 290), (110, 480)
+        153, (5.267, 0.541), (5.536, 0.723), 0.24, (575, 122), (130, 290), (160, 480)
     ),
     "Infiltration": BoxStatistics(
         123, (5.545, 0.492), (5.591, 0.471), 0.55, (538, 118), (138, 290), (133, 480)
@@ -62,7 +62,7 @@ BOX_STATISTICS: dict[str, BoxStatistics] = {
         120, (5.510, 0.436), (5.615, 0.458), 0.63, (569, 107), (140, 290), (132, 480)
     ),
     "Pneumothorax": BoxStatistics(
-        98, (5.175, 0.524), (5.260, 0.735), 0.46, (332, 191), (80, 280), (90, 520)
+        98, (5.175, 0.524), (5.260, 0.735), 0.46, (332, 191), (100, 280), (110, 520)
     ),
 }
 FINDINGS_PER_IMAGE: dict[int, int] = {1: 787, 2: 83, 3: 9}

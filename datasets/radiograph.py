@@ -1,4 +1,4 @@
-"""The record that every reader returns: one radiograph with what is known about it, without its pixels."""
+"""The record that every reader returns: what is known of one radiograph, without its pixels."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ class Box:
 
     Attributes:
         disease: canonical disease name (see `cxrloc.datasets.labels`).
-        box_xyxy: left, top, right, bottom in absolute pixels of the original image; right > left and
-            bottom > top.
+        box_xyxy: left, top, right, bottom in absolute pixels of the original image; right > left
+            and bottom > top.
     """
 
     disease: str
@@ -47,8 +47,8 @@ class Radiograph:
         view: projection as the data set names it (`PA`, `AP`, ...), empty when unknown.
         labels: disease -> 1 present, 0 absent, NaN unknown.
         boxes: ground-truth boxes; a positive label may have none.
-        size_hw: height and width of the ORIGINAL image, the frame that all boxes live in. The file at
-            `path` may be a resized copy; whoever reads it scales to this frame.
+        size_hw: height and width of the ORIGINAL image, the frame that all boxes live in. The file
+            at `path` may be a resized copy; whoever reads it scales to this frame.
         sex, age_years: demographics where the data set gives them (empty, NaN otherwise).
     """
 
@@ -94,8 +94,8 @@ class Film:
 
     Attributes:
         image_id: as in `Radiograph`.
-        pixels: (H, W) uint8 grey, bright = dense (MONOCHROME2). May be a resized copy of the original;
-            its aspect ratio is that of `size_hw`.
+        pixels: (H, W) uint8 grey, bright = dense (MONOCHROME2). May be a resized copy of the
+            original; its aspect ratio is that of `size_hw`.
         size_hw: the original frame; every box that a localizer returns is in it.
         patient_id: patient, where known.
     """

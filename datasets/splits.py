@@ -1,9 +1,9 @@
 """Splits by patient: official lists, stratified folds, and the sampling of the Deep MedIA report.
 
 Stratification is the iterative one of Sechidis, Tsoumakas and Vlahavas, "On the stratification of
-multi-label data" (ECML PKDD 2011), with patients for examples: the rarest disease first, each of its
-patients to the part that still wants most of it. All comparisons are between integers and ties are
-broken by raw PCG64 bits, whose stream numpy guarantees: one seed gives one split on any machine.
+multi-label data" (ECML PKDD 2011), with patients for examples: the rarest disease first, each of
+its patients to the part that still wants most of it. All comparisons are between integers and ties
+are broken by raw PCG64 bits, a stream that numpy guarantees: one seed, one split on any machine.
 """
 
 from __future__ import annotations
@@ -48,8 +48,8 @@ class Split:
                 other, there = part_of.setdefault(patient, (part, image))
                 if other != part:
                     raise ValueError(
-                        f"patient {patient} is in two parts of the split: image {there} in {other}, "
-                        f"image {image} in {part}; split by patient"
+                        f"patient {patient} is in two parts of the split: image {there} in "
+                        f"{other}, image {image} in {part}; split by patient"
                     )
 
 
@@ -138,7 +138,7 @@ def sampled_split(
     """The sampling of the Deep MedIA report: capped images per disease, then shares by patient.
 
     No disease gets more than `per_disease` images, though an image counts for each of its diseases;
-    rare diseases choose first. `without_finding` images have none of their labels positive or unknown.
+    rare diseases choose first. Of images whose labels are all 0, `without_finding` are taken.
     """
     chosen = _sample(radiographs, diseases, per_disease, without_finding, seed)
     part = _stratify(_by_patient(chosen), diseases, _integer_shares(shares), seed)
@@ -155,7 +155,7 @@ def _split(radiographs: Sequence[Radiograph], parts: Sequence[int]) -> Split:
 
 
 def _by_patient(radiographs: Sequence[Radiograph]) -> dict[str, list[Radiograph]]:
-    """Patient -> radiographs, patients in sorted order so that the input's order does not matter."""
+    """Patient -> radiographs, patients sorted so that the input's order does not matter."""
     patients: dict[str, list[Radiograph]] = {}
     for radiograph in radiographs:
         patients.setdefault(radiograph.patient_id, []).append(radiograph)
@@ -191,11 +191,11 @@ def _stratify(
     weights: Sequence[int],
     seed: int,
 ) -> dict[str, int]:
-    """Part of each patient; part j should get weights[j] / sum(weights) of every disease and of the images.
+    """Part of each patient; part j should get weights[j] / sum(weights) of every disease.
 
     Steps: of the diseases (or disease's boxes) with patients left take the rarest; go through its
-    patients, most boxes first; each goes to the part that lacks most of it, then to the part that lacks
-    most images. Patients with none of the diseases come last, by images alone.
+    patients, most boxes first; each goes to the part that lacks most of it, then to the part that
+    lacks most images. Patients with none of the diseases come last, by images alone.
     """
     names = list(patients)
     counts = np.array(
@@ -204,7 +204,7 @@ def _stratify(
     images = np.array([len(patients[name]) for name in names], dtype=np.int64)
     rank = np.empty(len(names), dtype=np.int64)
     rank[_shuffled(len(names), seed)] = np.arange(len(names))
-    # The last column is the number of images: wanted by all, chosen by only when no disease is left.
+    # The last column is the number of images: decides alone when no disease is left.
     wanted = np.concatenate([counts, images[:, None]], axis=1)
     need = np.asarray(weights, dtype=np.int64)[:, None] * wanted.sum(axis=0)[None, :]
     order_of_parts = _shuffled(len(weights), seed)

@@ -1,7 +1,7 @@
-"""The one geometry of every network input: aspect kept, long side scaled to `size`, padded to a square.
+"""The one geometry of every network input: long side scaled to `size`, padded to a square.
 
-A film is anchored top left, so a coordinate of the original frame times `square_scale` is a coordinate
-of the square, and a box goes back by dividing and clipping to the frame.
+A film is anchored top left, so a coordinate of the original frame times `square_scale` is a
+coordinate of the square, and a box goes back by dividing and clipping to the frame.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def fit_square(pixels: npt.NDArray[np.uint8], size: int) -> npt.NDArray[np.uint8
     inner = max(1, round(height * scale)), max(1, round(width * scale))
     if inner != (height, width):
         how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-        pixels = cv2.resize(pixels, inner[::-1], interpolation=how)
+        pixels = cv2.resize(pixels, inner[::-1], interpolation=how).astype(np.uint8, copy=False)
     if inner == (size, size):
         return np.ascontiguousarray(pixels)
     square = np.zeros((size, size), dtype=np.uint8)

@@ -13,18 +13,20 @@ class ModelConfig:
 
     Attributes:
         architecture: backbone below the feature pyramid.
-        weights: `none`, `coco` (torchvision's whole Mask R-CNN by name, resnet50 only), `gate` (backbone
-            of a classifier bundle, see `gate`), or the path of a .safetensors or .pth file.
-        gate: classifier bundle, or run folder with `fold{k}/classifier.safetensors`: the bundle of the
-            SAME fold is taken, whose training films hold no film of the detector's test fold.
-        norm: `batch` trains BatchNorm, `frozen` folds it into the convolutions, `group` is GroupNorm;
-            `auto` is `batch` without weights and `frozen` with them.
+        weights: `none`, `coco` (torchvision's whole Mask R-CNN by name, resnet50 only), `gate`
+            (backbone of a classifier bundle, see `gate`), or the path of a .safetensors or .pth
+            file.
+        gate: classifier bundle, or run folder with `fold{k}/classifier.safetensors`: the bundle of
+            the SAME fold is taken, whose training films hold no film of the detector's test fold.
+        norm: `batch` trains BatchNorm, `frozen` folds it into the convolutions, `group` is
+            GroupNorm; `auto` is `batch` without weights and `frozen` with them.
         frozen_stages: 0 trains everything, 1 freezes the stem, 2 also layer1, and so on.
-        fpn_levels: backbone stages that feed the pyramid, 2 is stride 4 and 5 is stride 32; one level
-            of twice the last stride is added on top.
+        fpn_levels: backbone stages that feed the pyramid, 2 is stride 4 and 5 is stride 32; one
+            level of twice the last stride is added on top.
         anchor_sizes: one side per pyramid level, the added one included.
         anchor_ratios: height / width of the anchors of every level.
-        rpn_pre_nms, rpn_post_nms: proposals per level and per image in training; tested with `_test`.
+        rpn_pre_nms, rpn_post_nms: proposals per level and per image in training; tested with
+            `_test`.
         rpn_batch, box_batch: sampled anchors and regions per image for the losses.
         box_positive: largest share of `box_batch` that lies on a box.
         box_hidden: width of the box head's two layers.
@@ -62,27 +64,38 @@ class ModelConfig:
         if not levels or list(levels) != list(range(levels[0], levels[0] + len(levels))):
             raise ValueError(f"fpn_levels {levels}: expected neighbouring levels like (2, 3, 4, 5)")
         if levels[0] < 2 or levels[-1] > 5:
-            raise ValueError(f"fpn_levels {levels}: a ResNet has levels 2 (stride 4) to 5 (stride 32)")
+            raise ValueError(
+                f"fpn_levels {levels}: a ResNet has levels 2 (stride 4) to 5 (stride 32)"
+            )
         if len(self.anchor_sizes) != len(levels) + 1:
             raise ValueError(
-                f"anchor_sizes {self.anchor_sizes}: expected {len(levels) + 1} values, one for each of "
-                f"the levels {levels} and one for the level added on top"
+                f"anchor_sizes {self.anchor_sizes}: expected {len(levels) + 1} values, one for "
+                f"each of the levels {levels} and one for the level added on top"
             )
         if not all(0 < side <= 1 for side in self.anchor_sizes):
             raise ValueError(
-                f"anchor_sizes {self.anchor_sizes}: expected fractions of the square's side, in (0, 1]"
+                f"anchor_sizes {self.anchor_sizes}: expected fractions of the square's side, "
+                "in (0, 1]"
             )
         if self.weights == "coco" and self.architecture != "resnet50":
-            raise ValueError("weights 'coco' exist for architecture resnet50 only; use a file or 'none'")
+            raise ValueError(
+                "weights 'coco' exist for architecture resnet50 only; use a file or 'none'"
+            )
         if self.weights == "gate" and not self.gate:
-            raise ValueError("weights 'gate' needs model.gate: a classifier bundle or its run folder")
+            raise ValueError(
+                "weights 'gate' needs model.gate: a classifier bundle or its run folder"
+            )
         if not 0 <= self.frozen_stages <= 5:
             raise ValueError(f"frozen_stages {self.frozen_stages}: expected 0 (none) to 5 (all)")
         if self.frozen_stages and self.weights == "none":
-            raise ValueError("frozen_stages without weights would freeze random filters; set it to 0")
+            raise ValueError(
+                "frozen_stages without weights would freeze random filters; set it to 0"
+            )
 
     def resolved_norm(self) -> str:
-        """`norm` with `auto` resolved: statistics of a small batch only where there are no better ones."""
+        """`norm` with `auto` resolved: statistics of a small batch only where there are no better
+        ones.
+        """
         if self.norm != "auto":
             return self.norm
         return "batch" if self.weights == "none" else "frozen"
@@ -148,7 +161,8 @@ class DetectorConfig:
     Attributes:
         backend: a name of `cxrloc.detection.mask_rcnn.BACKENDS`.
         size: side of the input square in pixels; films are fitted into its top left.
-        diseases: the classes, in order; class i of the network is `diseases[i - 1]`, 0 is background.
+        diseases: the classes, in order; class i of the network is `diseases[i - 1]`, 0 is
+            background.
         seed: one seed gives one result on a CPU.
     """
 

@@ -1,4 +1,6 @@
-"""The films that a detector is trained on: squares, boxes in the square's frame, light augmentation."""
+"""The films that a detector is trained on: squares, boxes in the square's frame, light
+augmentation.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +45,9 @@ class DetectionSet:
         return len(self.radiographs)
 
     def boxes(self, index: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
-        """Boxes (n, 4) xyxy in the square's pixels and class numbers (n,) from 1 of one radiograph."""
+        """Boxes (n, 4) xyxy in the square's pixels and class numbers (n,) from 1 of one
+        radiograph.
+        """
         radiograph = self.radiographs[index]
         scale = square_scale(radiograph.size_hw, self.size)
         kept = [box for box in radiograph.boxes if box.disease in self.diseases]
@@ -71,12 +75,16 @@ def augmented(
 ) -> tuple[Square, npt.NDArray[np.float32], npt.NDArray[np.int64]]:
     """One random zoom, shift, grey change (and flip) of a square; its boxes move along.
 
-    A box of which less than half is left inside the square is dropped, the others are clipped to it.
+    A box of which less than half is left inside the square is dropped, the others are clipped to
+    it.
     """
     size = square.shape[0]
     zoom, (dx, dy), (add, gain), flip = _draw(augment, rng)
     if flip:
-        square, boxes = square[:, ::-1], boxes[:, [2, 1, 0, 3]] * [-1, 1, -1, 1] + [size, 0, size, 0]
+        square, boxes = (
+            square[:, ::-1],
+            boxes[:, [2, 1, 0, 3]] * [-1, 1, -1, 1] + [size, 0, size, 0],
+        )
     offset = np.array([dx, dy]) * size + size / 2 * (1 - zoom)
     # cv2 puts pixel centres at whole numbers, boxes count them at halves
     shift = offset + 0.5 * zoom - 0.5
@@ -113,12 +121,13 @@ def with_negatives(
 ) -> tuple[Radiograph, ...]:
     """The boxed radiographs, and some without a box as negatives, in the given order.
 
-    A film that carries one of the diseases as a label but has no box of it is no negative: it is left
-    out. (A boxed film may carry such a label as well; it is kept, since leaving those out would cost
-    most of NIH's boxed films: 521 of 880.)
+    A film that carries one of the diseases as a label but has no box of it is no negative: it is
+    left out. (A boxed film may carry such a label as well; it is kept, since leaving those out
+    would cost most of NIH's boxed films: 521 of 880.)
 
     Args:
-        negatives: below 1 a share of the boxed films, from 1 on a number of films; as many as there are.
+        negatives: below 1 a share of the boxed films, from 1 on a number of films; as many as there
+            are.
     """
     boxed = {r.image_id for r in radiographs if any(b.disease in diseases for b in r.boxes)}
     clean = [

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cxrloc.localization.cam_boxes import DEEP_MEDIA, WANG, CamBoxRule
 from cxrloc.localization.localizer import Localizer
 
 
@@ -20,6 +21,7 @@ class LocalizerInputs:
         seed: of random localizers.
         device: `cpu`, `cuda` or `auto`.
         precision: `auto`, `fp32` or `bf16`.
+        cam_rule: how `grad_cam` makes boxes (`grad_cam_wang` has its own rule).
     """
 
     bundle: Path | None = None
@@ -27,6 +29,7 @@ class LocalizerInputs:
     seed: int = 0
     device: str = "cpu"
     precision: str = "auto"
+    cam_rule: CamBoxRule = DEEP_MEDIA
 
 
 @dataclass(frozen=True)
@@ -61,11 +64,11 @@ def localizer_entry(name: str) -> LocalizerEntry:
 def _grad_cam(inputs: LocalizerInputs, name: str) -> Localizer:
     from cxrloc.classification.gate import Gate
     from cxrloc.classification.models import load_classifier
-    from cxrloc.localization.cam_boxes import DEEP_MEDIA, WANG
     from cxrloc.localization.grad_cam import GradCamLocalizer
 
     gate = Gate(load_classifier(_bundle(inputs, name)), inputs.device, inputs.precision)
-    return GradCamLocalizer(gate, WANG if name == "grad_cam_wang" else DEEP_MEDIA, name)
+    rule = WANG if name == "grad_cam_wang" else inputs.cam_rule
+    return GradCamLocalizer(gate, rule, name, aligned=name == "grad_cam_aligned")
 
 
 def _mask_rcnn(inputs: LocalizerInputs, name: str) -> Localizer:
@@ -95,6 +98,9 @@ LOCALIZERS: dict[str, LocalizerEntry] = {
     "grad_cam": LocalizerEntry(lambda i: _grad_cam(i, "grad_cam"), "classifier.safetensors"),
     "grad_cam_wang": LocalizerEntry(
         lambda i: _grad_cam(i, "grad_cam_wang"), "classifier.safetensors"
+    ),
+    "grad_cam_aligned": LocalizerEntry(
+        lambda i: _grad_cam(i, "grad_cam_aligned"), "classifier.safetensors"
     ),
     "mask_rcnn": LocalizerEntry(lambda i: _mask_rcnn(i, "mask_rcnn"), "maskrcnn.safetensors"),
     "mask_rcnn_mask_box": LocalizerEntry(

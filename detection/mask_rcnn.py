@@ -1,6 +1,7 @@
 """Mask R-CNN as one more localizer, whichever backend trained it.
 
-A backend is a module with two functions (see `Backend`); adding one = one module + one line in `BACKENDS`.
+A backend is a module with two functions (see `Backend`); adding one = one module + one line in
+`BACKENDS`.
 """
 
 from __future__ import annotations
@@ -119,7 +120,8 @@ def _box_around(
         return np.full(4, np.nan)
     x1, y1, x2, y2 = box_xyxy
     inner = np.array([columns[0], lines[0], columns[-1] + 1, lines[-1] + 1]) / len(heat)
-    return np.array([x1, y1, x1, y1]) + inner * np.array([x2 - x1, y2 - y1] * 2)
+    around: FloatArray = np.array([x1, y1, x1, y1]) + inner * np.array([x2 - x1, y2 - y1] * 2)
+    return around
 
 
 class Predictor(Protocol):
@@ -173,7 +175,9 @@ def load_backend(name: str) -> Backend:
 
 
 def bundle_metadata(config: DetectorConfig, extra: Mapping[str, Any]) -> dict[str, Any]:
-    """Metadata of a `maskrcnn` bundle: what `load` needs to build the network again, and `extra`."""
+    """Metadata of a `maskrcnn` bundle: what `load` needs to build the network again, and
+    `extra`.
+    """
     return {
         "kind": "maskrcnn",
         "backend": config.backend,
@@ -192,12 +196,7 @@ def load_predictor(path: Path) -> tuple[Predictor, dict[str, Any]]:
     Raises:
         ValueError: when the file is no such bundle, or its backend is not known.
     """
-    tensors, metadata = read_bundle(path)
-    if metadata.get("kind") != "maskrcnn":
-        raise ValueError(
-            f"{path}: bundle of kind {metadata.get('kind')!r}, expected 'maskrcnn' "
-            "(as tools/train_maskrcnn.py writes it)"
-        )
+    tensors, metadata = read_bundle(path, "maskrcnn")
     backend = load_backend(str(metadata.get("backend")))
     return backend.load(tensors, metadata), dict(metadata)
 
@@ -207,8 +206,8 @@ class MaskRCNNLocalizer:
 
     Args:
         model: path of a `maskrcnn` bundle, or a predictor.
-        box_from: `box` returns the box head's box; `mask` the box around the mask over .5 (a detection
-            whose mask is empty is left out). The two heads are scored separately.
+        box_from: `box` returns the box head's box; `mask` the box around the mask over .5 (a
+            detection whose mask is empty is left out). The two heads are scored separately.
         with_masks: fill `Localization.mask` in the original frame (slow and large; off by default).
     """
 
@@ -237,9 +236,7 @@ class MaskRCNNLocalizer:
         self, detections: Detections, diseases: Sequence[str]
     ) -> Iterator[Localization]:
         """Localizations from detections that are already there (one pass, two localizers)."""
-        boxes = (
-            detections.boxes_xyxy if self.box_from == "box" else detections.mask_boxes_xyxy()
-        )
+        boxes = detections.boxes_xyxy if self.box_from == "box" else detections.mask_boxes_xyxy()
         for row, disease in enumerate(detections.diseases):
             x1, y1, x2, y2 = (float(value) for value in boxes[row])
             if disease not in diseases or not (x2 > x1 and y2 > y1):

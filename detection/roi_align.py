@@ -1,8 +1,10 @@
-"""RoIAlign as two matrix products: the same numbers as torchvision's, several times faster to train on a CPU.
+"""RoIAlign as two matrix products: the same numbers as torchvision's, several times faster to train
+on a CPU.
 
-Bilinear sampling on a regular grid is separable, so pooling a region is `rows @ features @ columns^T` with two small
-interpolation matrices. torchvision's CPU backward is one scalar loop (30 % of a training step, measured);
-here forward and backward are matrix products. On a GPU torchvision's own kernel is used.
+Bilinear sampling on a regular grid is separable, so pooling a region is `rows @ features @
+columns^T` with two small interpolation matrices. torchvision's CPU backward is one scalar loop (30
+% of a training step, measured); here forward and backward are matrix products. On a GPU
+torchvision's own kernel is used.
 """
 
 from __future__ import annotations
@@ -51,7 +53,7 @@ def roi_align_matmul(features: Tensor, boxes: Tensor, bins: int, scale: float) -
     return pooled.permute(0, 3, 1, 2)
 
 
-class FastRoIAlign(MultiScaleRoIAlign):
+class FastRoIAlign(MultiScaleRoIAlign):  # type: ignore[misc]
     """`MultiScaleRoIAlign` whose CPU path is `roi_align_matmul`."""
 
     def forward(
@@ -59,16 +61,17 @@ class FastRoIAlign(MultiScaleRoIAlign):
     ) -> Tensor:
         maps = [x[name] for name in self.featmap_names]
         if maps[0].is_cuda:
-            return super().forward(x, boxes, image_shapes)
-        if self.scales is None or self.map_levels is None:
-            self.scales, self.map_levels = _setup_scales(
-                maps, image_shapes, self.canonical_scale, self.canonical_level
-            )
-        levels = self.map_levels(boxes)
+            own: Tensor = super().forward(x, boxes, image_shapes)
+            return own
+        # not kept from call to call: the scales are those of these maps
+        scales, mapper = _setup_scales(
+            maps, image_shapes, self.canonical_scale, self.canonical_level
+        )
+        levels: Tensor = mapper(boxes)
         bins, count = int(self.output_size[0]), len(levels)
         image = torch.cat([torch.full((len(b),), i) for i, b in enumerate(boxes)])
         every, parts, places = torch.cat(boxes), [], []
-        for level, scale in enumerate(self.scales):
+        for level, scale in enumerate(scales):
             for index in range(len(boxes)):
                 place = torch.nonzero((levels == level) & (image == index))[:, 0]
                 if len(place):

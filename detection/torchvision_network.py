@@ -1,8 +1,9 @@
 """Mask R-CNN out of torchvision's parts, laid out for speed on a CPU and for little data.
 
-What differs from `torchvision.models.detection.maskrcnn_resnet50_fpn`: films arrive as squares of one size
-(nothing is resized inside), convolutions run in bfloat16 while boxes, RoIAlign and losses stay in fp32,
-frozen BatchNorm is folded into the convolutions, and the best box of every disease is always returned.
+What differs from `torchvision.models.detection.maskrcnn_resnet50_fpn`: films arrive as squares of
+one size (nothing is resized inside), convolutions run in bfloat16 while boxes, RoIAlign and losses
+stay in fp32, frozen BatchNorm is folded into the convolutions, and the best box of every disease is
+always returned.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from torchvision.models.detection.rpn import RegionProposalNetwork, RPNHead
 from torchvision.ops import boxes as box_ops
 from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
 
-from cxrloc.classification.precision import autocast
+from cxrloc.classification.precision import Precision, autocast
 from cxrloc.detection.config import ModelConfig
 from cxrloc.detection.roi_align import SAMPLES, FastRoIAlign
 
@@ -32,9 +33,11 @@ Targets = list[dict[str, Tensor]]
 
 
 class _InPrecision(nn.Module):
-    """Mixin: the module runs under autocast and returns fp32, so that boxes and losses keep theirs."""
+    """Mixin: the module runs under autocast and returns fp32, so that boxes and losses keep
+    theirs.
+    """
 
-    precision: str = "fp32"
+    precision: Precision = "fp32"
 
     def forward(self, *inputs: Any) -> Any:
         with autocast(self.precision, next(self.parameters()).device):
@@ -45,26 +48,26 @@ def _as_float(value: Any) -> Any:
     if isinstance(value, Tensor):
         return value.float()
     if isinstance(value, Mapping):
-        return type(value)((key, _as_float(inner)) for key, inner in value.items())
+        return {key: _as_float(inner) for key, inner in value.items()}
     return type(value)(_as_float(inner) for inner in value)
 
 
-class _Backbone(_InPrecision, BackboneWithFPN): ...
+class _Backbone(_InPrecision, BackboneWithFPN): ...  # type: ignore[misc]
 
 
-class _RPNHead(_InPrecision, RPNHead): ...
+class _RPNHead(_InPrecision, RPNHead): ...  # type: ignore[misc]
 
 
-class _BoxHead(_InPrecision, TwoMLPHead): ...
+class _BoxHead(_InPrecision, TwoMLPHead): ...  # type: ignore[misc]
 
 
-class _MaskHead(_InPrecision, MaskRCNNHeads): ...
+class _MaskHead(_InPrecision, MaskRCNNHeads): ...  # type: ignore[misc]
 
 
-class _MaskPredictor(_InPrecision, MaskRCNNPredictor): ...
+class _MaskPredictor(_InPrecision, MaskRCNNPredictor): ...  # type: ignore[misc]
 
 
-class _RoIHeads(RoIHeads):
+class _RoIHeads(RoIHeads):  # type: ignore[misc]
     """RoI heads that never leave a disease without a candidate box.
 
     torchvision keeps the strongest N boxes of a film, which may all be of one disease; a disease
@@ -82,8 +85,8 @@ class _RoIHeads(RoIHeads):
         image_shapes: list[tuple[int, int]],
     ) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
         counts = [len(p) for p in proposals]
-        boxes = self.box_coder.decode(box_regression, proposals).split(counts)
-        scores = torch.softmax(class_logits, -1).split(counts)
+        decoded: Tensor = self.box_coder.decode(box_regression, proposals)
+        boxes, scores = torch.split(decoded, counts), torch.split(class_logits.softmax(-1), counts)
         kept = [
             self._best(b, s, shape) for b, s, shape in zip(boxes, scores, image_shapes, strict=True)
         ]
@@ -104,23 +107,22 @@ class _RoIHeads(RoIHeads):
         return boxes[row, column], scores[row, column], column
 
     def _of_one_disease(self, boxes: Tensor, scores: Tensor) -> Tensor:
-        valid = box_ops.remove_small_boxes(boxes, min_size=1.0)
+        valid: Tensor = box_ops.remove_small_boxes(boxes, min_size=1.0)
         if not len(valid):
             return valid
         enough = valid[scores[valid] > self.score_thresh]
         if not len(enough):
             return valid[scores[valid].argmax()].reshape(1)
-        return enough[box_ops.nms(boxes[enough], scores[enough], self.nms_thresh)][
-            : self.per_disease
-        ]
+        strongest: Tensor = box_ops.nms(boxes[enough], scores[enough], self.nms_thresh)
+        return enough[strongest[: self.per_disease]]
 
 
 class MaskRCNN(nn.Module):
     """Mask R-CNN on squares of one size; state-dict keys are torchvision's.
 
-    `forward(images, targets)` on normalised (N, 3, S, S) returns the losses by name in training mode;
-    `forward(images, None, image_sizes)` in eval mode one dict per image with `boxes` (M, 4) xyxy in the
-    square's pixels, `scores` (M,), `labels` (M,) from 1 and `masks` (M, 1, 28, 28).
+    `forward(images, targets)` on normalised (N, 3, S, S) returns the losses by name in training
+    mode; `forward(images, None, image_sizes)` in eval mode one dict per image with `boxes` (M, 4)
+    xyxy in the square's pixels, `scores` (M,), `labels` (M,) from 1 and `masks` (M, 1, 28, 28).
     """
 
     def __init__(self, model: ModelConfig, num_diseases: int, size: int) -> None:
@@ -128,14 +130,16 @@ class MaskRCNN(nn.Module):
         self.backbone = _pyramid(model)
         self.rpn = _proposals(model, size)
         self.roi_heads = _roi_heads(model, num_diseases + 1, size)
-        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.to(memory_format=torch.channels_last)
 
     def fold_norms(self) -> None:
-        """Fold BatchNorm into the convolutions: the same function in eval mode, faster, and frozen."""
+        """Fold BatchNorm into the convolutions: the same function in eval mode, faster, and
+        frozen.
+        """
         fold_batch_norm(self.backbone.body)
-        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.to(memory_format=torch.channels_last)
 
-    def set_precision(self, precision: str) -> None:
+    def set_precision(self, precision: Precision) -> None:
         """`fp32` or `bf16` for the convolutions and fully connected layers."""
         for module in self.modules():
             if isinstance(module, _InPrecision):
@@ -180,8 +184,9 @@ def freeze_stages(model: MaskRCNN, stages: int) -> None:
 def fold_batch_norm(body: nn.Module) -> None:
     """Replace every convolution + BatchNorm pair by one convolution with a bias, in place.
 
-    Frozen statistics are an affine map, so the function stays the same; two passes over every feature map
-    are saved. torchvision's ResNets name the pairs conv1/bn1, conv2/bn2 and downsample.0/downsample.1.
+    Frozen statistics are an affine map, so the function stays the same; two passes over every
+    feature map are saved. torchvision's ResNets name the pairs conv1/bn1, conv2/bn2 and
+    downsample.0/downsample.1.
     """
     for module in body.modules():
         for index in (1, 2, 3):
@@ -191,7 +196,9 @@ def fold_batch_norm(body: nn.Module) -> None:
                 setattr(module, f"bn{index}", nn.Identity())
         down = getattr(module, "downsample", None)
         if isinstance(down, nn.Sequential) and isinstance(down[1], nn.BatchNorm2d):
-            fused = fuse_conv_bn_eval(down[0].eval(), down[1].eval())
+            conv, norm = down[0], down[1]
+            assert isinstance(conv, nn.Conv2d)
+            fused = fuse_conv_bn_eval(conv.eval(), norm.eval())
             module.downsample = nn.Sequential(fused, nn.Identity())
 
 
@@ -214,7 +221,8 @@ def _proposals(model: ModelConfig, size: int) -> RegionProposalNetwork:
 def _roi_heads(model: ModelConfig, num_classes: int, size: int) -> RoIHeads:
     names = [str(index) for index in range(len(model.fpn_levels))]
     width = model.fpn_channels
-    # regions are sent to pyramid levels by their share of the film, as COCO's weights learned at 800 px
+    # regions are sent to pyramid levels by their share of the film, as COCO's weights learned at
+    # 800 px
     scale = round(size * 224 / 800)
     heads = _RoIHeads(
         FastRoIAlign(names, 7, SAMPLES, canonical_scale=scale),

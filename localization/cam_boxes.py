@@ -17,6 +17,7 @@ Heat = npt.NDArray[np.floating]
 Corners = tuple[float, float, float, float]
 ScoredBox = tuple[Corners, float]
 
+_STRIDE = 32  # pixels of network input to a cell
 _CONSTANT = 1e-5  # range / largest value under which a float32 map is constant but for rounding
 
 
@@ -40,7 +41,7 @@ class CamBoxRule:
     def __post_init__(self) -> None:
         if not self.thresholds or not all(0 <= t < 255 for t in self.thresholds):
             raise ValueError(
-                f"thresholds: expected at least one number from 0 to under 255, got {self.thresholds}"
+                f"thresholds: expected at least one number in [0, 255), got {self.thresholds}"
             )
         if self.closest is not None and self.closest < 1:
             raise ValueError(f"closest: expected None or at least 1, got {self.closest}")
@@ -53,7 +54,7 @@ WANG = CamBoxRule(thresholds=(60.0, 180.0), closest=None)
 def boxes_from_map(
     heat: Heat, rule: CamBoxRule = DEEP_MEDIA, mean_size_wh: tuple[float, float] | None = None
 ) -> list[ScoredBox]:
-    """Boxes of one heat map that is already in the frame of the original image (see `map_to_frame`).
+    """Boxes of one heat map that is in the frame of the original image (see `map_to_frame`).
 
     Args:
         heat: (H, W) map, any scale.
@@ -94,18 +95,31 @@ def normalise_map(heat: Heat) -> npt.NDArray[np.float32] | None:
     return scaled
 
 
-def map_to_frame(cells: Heat, size_hw: tuple[int, int]) -> npt.NDArray[np.float32]:
+def map_to_frame(
+    cells: Heat, size_hw: tuple[int, int], *, aligned: bool = False
+) -> npt.NDArray[np.float32]:
     """A network's (h, w) map scaled to the original image of `size_hw`, shape (H, W).
 
     The network saw `fit_square`: the image at the top left of a square with padding to the right
     and below. So the map covers the square over the longer side and what lies in the padding is
     cut off. Bilinear with half-pixel centres (cv2's INTER_LINEAR, torch's align_corners=False).
+
+    Args:
+        cells: the map, one cell per 32 x 32 pixels of the network's input.
+        size_hw: the original frame.
+        aligned: put a cell's heat at the centre of what the cell sees. The strided layers of a
+            ResNet look around even pixels, so cell i sees the surroundings of pixel 32 i, not of
+            32 i + 15.5 where scaling puts it: without this, heat is half a cell too far right and
+            down (71 px of 1024 at 224 px input, 31 at 512, 16 at 1024), as in published use.
     """
     height, width = size_hw
     side = max(height, width)
     square = cv2.resize(
         np.ascontiguousarray(cells, dtype=np.float32), (side, side), interpolation=cv2.INTER_LINEAR
     )
+    if aligned:
+        down, right = (round((0.5 - 0.5 / _STRIDE) * side / count) for count in cells.shape)
+        square = np.pad(square[down:, right:], ((0, down), (0, right)), mode="edge")
     return np.asarray(square[:height, :width], dtype=np.float32)
 
 

@@ -74,10 +74,8 @@ class OtherPatients:
             rows = self._rows[disease][self._patients[disease] != patient_id]
             self._typical[key] = (np.median(rows, axis=0), rows.mean(axis=0)) if len(rows) else None
             if not len(rows):
-                warnings.warn(
-                    f"{disease}: no patient but {patient_id!r} has a box, so the controls give none",
-                    stacklevel=2,
-                )
+                others = f"no patient but {patient_id!r}" if len(self._rows[disease]) else "nobody"
+                warnings.warn(f"{disease}: {others} has a box, so the controls give none")  # noqa: B028
         return self._typical[key]
 
 
@@ -144,7 +142,7 @@ class CenterBox(_Control):
 
 
 class RandomMap(_Control):
-    """A smooth random map through the same box extraction as a CAM; the score is the mean of the map.
+    """A smooth random map through the box extraction of a CAM; scored by its mean in the box.
 
     The map depends on (seed, image, disease) alone, not on the order in which films come.
     """
@@ -187,7 +185,7 @@ def control_localizations(coco: Mapping[str, Any], seed: int) -> dict[str, list[
 def _place(image: Mapping[str, Any]) -> _Place:
     if not image.get("patient_id"):
         raise ValueError(
-            f"ground truth: image {image['file_name']!r} has no patient_id, which the controls need "
+            f"ground truth: image {image['file_name']!r} has no patient_id, which controls need "
             f"to leave its patient out; tools/prepare_data.py writes it, or add the key"
         )
     size_hw = (int(image["height"]), int(image["width"]))

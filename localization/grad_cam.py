@@ -38,10 +38,18 @@ class GradCamLocalizer:
         gate: classifier, from `Gate(load_classifier(path))`.
         rule: how a map becomes boxes.
         name: name in tables.
+        aligned: undo the half-cell shift of plain scaling (see `map_to_frame`).
     """
 
-    def __init__(self, gate: Gate, rule: CamBoxRule = DEEP_MEDIA, name: str = "grad_cam") -> None:
-        self.gate, self.rule, self._name = gate, rule, name
+    def __init__(
+        self,
+        gate: Gate,
+        rule: CamBoxRule = DEEP_MEDIA,
+        name: str = "grad_cam",
+        *,
+        aligned: bool = False,
+    ) -> None:
+        self.gate, self.rule, self._name, self.aligned = gate, rule, name, aligned
 
     @property
     def name(self) -> str:
@@ -78,7 +86,7 @@ class GradCamLocalizer:
         found = []
         for row, film in enumerate(films):
             for k, (disease, column) in enumerate(zip(diseases, columns, strict=True)):
-                heat = map_to_frame(cells[row, k], film.size_hw)
+                heat = map_to_frame(cells[row, k], film.size_hw, aligned=self.aligned)
                 size_wh = self._mean_size(disease, film.size_hw)
                 for box, mean_heat in boxes_from_map(heat, self.rule, size_wh):
                     score = float(output.probabilities[row, column]) * mean_heat
@@ -94,7 +102,10 @@ class GradCamLocalizer:
         """
         cells = self._cells(films, output, self._columns(diseases))
         return [
-            {d: _unit_map(cells[row, k], film.size_hw) for k, d in enumerate(diseases)}
+            {
+                d: _unit_map(map_to_frame(cells[row, k], film.size_hw, aligned=self.aligned))
+                for k, d in enumerate(diseases)
+            }
             for row, film in enumerate(films)
         ]
 
@@ -137,6 +148,6 @@ def gate_facts(output: GateOutput, diseases: Sequence[str]) -> GateFacts:
     }
 
 
-def _unit_map(cells: npt.NDArray[np.float32], size_hw: tuple[int, int]) -> npt.NDArray[np.float32]:
-    scaled = normalise_map(map_to_frame(cells, size_hw))
-    return np.zeros(size_hw, np.float32) if scaled is None else scaled / np.float32(255)
+def _unit_map(heat: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    scaled = normalise_map(heat)
+    return np.zeros_like(heat) if scaled is None else scaled / np.float32(255)

@@ -110,7 +110,7 @@ def _notes(coco: Mapping[str, Any], scored: set[str], empty: Sequence[str]) -> t
         notes.append(f"crowd annotations, not scored: {crowds}")
     if empty:
         notes.append(f"no ground-truth box, so not scored: {', '.join(empty)}")
-    if missing:
+    if missing.get("boxes"):
         notes.append(
             f"not on disk, so not scored: {missing['images']} boxed images "
             f"with {missing['boxes']} boxes"
@@ -125,7 +125,7 @@ class BoxScores:
     Attributes:
         iou, iobb, iogt, score: of the top-1 box; 0 where there is none.
         any_iou, any_iobb: best over all boxes of that image and disease (Wang's rule).
-        any_iogt: IoGT of the box with the best IoBB.
+        any_iogt: IoGT of the box with the best IoBB (of equal ones the best IoGT).
         predicted: whether there was a box at all.
     """
 
@@ -170,7 +170,9 @@ def _reduce(
     pair_iobb: FloatArray,
     pair_iogt: FloatArray,
 ) -> BoxScores:
-    top, best_iou, best_iobb = (_best_pair(box_of, key) for key in (score, pair_iou, pair_iobb))
+    in_order = np.zeros(len(score))
+    top, best_iou = _best_pair(box_of, score, in_order), _best_pair(box_of, pair_iou, in_order)
+    best_iobb = _best_pair(box_of, pair_iobb, pair_iogt)
 
     def pick(values: FloatArray, chosen: npt.NDArray[np.intp]) -> FloatArray:
         picked = np.zeros(n)
@@ -191,9 +193,11 @@ def _reduce(
     )
 
 
-def _best_pair(box_of: npt.NDArray[np.intp], key: FloatArray) -> npt.NDArray[np.intp]:
-    """Index of each box's pair with the highest key, of equal ones the first in order."""
-    order = np.lexsort((np.arange(len(key)), -key, box_of))
+def _best_pair(
+    box_of: npt.NDArray[np.intp], key: FloatArray, tie: FloatArray
+) -> npt.NDArray[np.intp]:
+    """Index of each box's pair with the highest key, then tie; of equal ones the first."""
+    order = np.lexsort((np.arange(len(key)), -tie, -key, box_of))
     first = np.ones(len(order), dtype=np.bool_)
     first[1:] = np.diff(box_of[order]) != 0
     return np.asarray(order[first], dtype=np.intp)

@@ -186,8 +186,8 @@ class _Names:
         written = entry.get("category", disease)
         if written != disease:
             raise ValueError(
-                f"{where}: category {written!r} does not match category_id {entry['category_id']!r}, "
-                f"which is {disease!r} in the ground truth; {_OTHER_FILE}"
+                f"{where}: category {written!r} does not match category_id "
+                f"{entry['category_id']!r}, which is {disease!r} in the ground truth; {_OTHER_FILE}"
             )
 
 

@@ -10,7 +10,7 @@ import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from importlib.resources import files
+from pathlib import Path
 
 from cxrloc.datasets.labels import NIH_BOXED_DISEASES
 
@@ -48,7 +48,8 @@ class PublishedRow:
 @cache
 def published_rows() -> tuple[PublishedRow, ...]:
     """All published figures, in the file's order."""
-    text = files("cxrloc.localization").joinpath("published_localization.csv").read_text()
+    # not importlib.resources: it fails on a namespace package that is installed editable
+    text = Path(__file__).with_name("published_localization.csv").read_text(encoding="utf-8")
     return tuple(_row(record) for record in csv.DictReader(text.splitlines()))
 
 

@@ -12,7 +12,9 @@ from pathlib import Path
 from cxrloc.localization.tables import Cell, ResultTable, TableRow
 from cxrloc.localization.words import RESEARCH_USE
 
-_LATEX = str.maketrans({c: rf"\{c}" for c in "&%$#_{}"} | {"~": r"\textasciitilde{}"})
+_LATEX = str.maketrans(
+    {c: rf"\{c}" for c in "&%$#_{}"} | {">": "$>$", "<": "$<$", "~": r"\textasciitilde{}"}
+)
 _IN_HEADING = ("measure", "threshold")  # these stand in the heading of a block, not in its rows
 
 
@@ -35,10 +37,11 @@ def write_text(path: Path, text: str) -> None:
 
 
 def to_csv(table: ResultTable) -> str:
-    """One line per row: what it is, the figures, then `X low`, `X high` and `X mean IoGT` of each X.
+    """One line per row: what it is, the figures, then `X low`, `X high`, `X IoGT` of each X.
 
-    An undefined figure is an empty field. There are no comment lines, so any CSV reader takes it; the
-    last column says what the file is for, or where a published figure comes from.
+    `X IoGT` is the mean IoGT of the boxes behind X; an undefined figure is an empty field. There
+    are no comment lines, so any CSV reader takes it; the last column says what the file is for, or
+    where a published figure comes from.
     """
     records = [_record(row) for row in table.rows]
     handle = io.StringIO()
@@ -59,7 +62,7 @@ def _record(row: TableRow) -> dict[str, str | float]:
         record[f"{name} low"] = _number(cell.estimate.low)
         record[f"{name} high"] = _number(cell.estimate.high)
         if cell.beside is not None:
-            record[f"{name} mean IoGT"] = _number(cell.beside)
+            record[f"{name} IoGT"] = _number(cell.beside)
     return {**record, "note": row.note}
 
 
@@ -90,7 +93,7 @@ def _texts(row: TableRow) -> dict[str, str]:
 
 
 def cell_text(cell: Cell) -> str:
-    """`.453 [.40, .50]`, with ` (.61)` behind it for the mean IoGT; a published figure as printed."""
+    """`.453 [.401, .502]`, ` (.61)` behind it is the mean IoGT; a published figure as printed."""
     if cell.printed is not None:
         return _short(cell.printed)
     estimate = cell.estimate
@@ -100,7 +103,7 @@ def cell_text(cell: Cell) -> str:
     if math.isnan(estimate.low):
         text += " [undefined]"
     else:
-        text += f" [{_short(f'{estimate.low:.2f}')}, {_short(f'{estimate.high:.2f}')}]"
+        text += f" [{_short(f'{estimate.low:.3f}')}, {_short(f'{estimate.high:.3f}')}]"
     return text if cell.beside is None else f"{text} ({_short(f'{cell.beside:.2f}')})"
 
 
@@ -117,7 +120,6 @@ def to_latex(table: ResultTable) -> str:
     columns += "r" * (len(header) - len(columns))
     lines = [
         "% needs \\usepackage{booktabs,longtable}; wide: put it on a landscape page",
-        *(f"% {note}." for note in table.notes),
         f"\\begin{{longtable}}{{{columns}}}",
         f"\\caption{{{_tex(table.title)}. {_tex(RESEARCH_USE)}.}}\\\\",
         "\\toprule",
@@ -129,7 +131,8 @@ def to_latex(table: ResultTable) -> str:
         lines.append(rf"\multicolumn{{{len(header)}}}{{l}}{{\textbf{{{_tex(block)}}}}} \\")
         lines += [" & ".join(_tex(r.get(k, "")) for k in header) + r" \\" for _, r in group]
         lines.append("\\midrule")
-    lines[-1:] = ["\\bottomrule", "\\end{longtable}"]
+    lines[-1:] = ["\\bottomrule", "\\end{longtable}", "\\begin{itemize}"]
+    lines += [*(rf"\item {_tex(note)}." for note in table.notes), "\\end{itemize}"]
     return "\n".join(lines) + "\n"
 
 

@@ -26,7 +26,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class TableRow:
-    """One row: `block` is its heading, `lead` the columns that say what it is, `cells` the figures."""
+    """One row: `block` is its heading, `lead` says what it is, `cells` are the figures."""
 
     block: str
     lead: dict[str, str | float]
@@ -59,9 +59,11 @@ def accuracy_table(comparison: Comparison, overlap: str, *, published: bool = Tr
     """acc_iou or acc_iobb: rows threshold x localizer, published ones under their true criterion.
 
     Args:
-        overlap: "iou" or "iobb"; with IoBB every figure has the mean IoGT of the same boxes beside it.
+        overlap: "iou" or "iobb"; with IoBB every figure has the mean IoGT of its boxes beside it.
     """
-    name, rows, others = f"acc_{overlap}", [], []
+    name = f"acc_{overlap}"
+    rows: list[TableRow] = []
+    others: list[PublishedRow] = []
     for t in comparison.thresholds:
         rows += [_accuracy_row(comparison, scored, name, t) for scored in comparison.localizers]
         found = comparable_rows(overlap, t, comparison.truth.disease_names) if published else ()
@@ -90,15 +92,16 @@ def difference_table(comparison: Comparison) -> ResultTable:
     rows = tuple(_difference_row(d, names, len(comparison.truth)) for d in comparison.differences)
     notes = (
         *comparison_notes(comparison),
-        "Differences are paired: both localizers on the same resamples. An interval above zero: the "
-        "first is better than the second by more than the draw of patients explains",
+        "Differences are paired: both localizers on the same resamples. An interval above zero: "
+        "the first is better than the second by more than the draw of patients explains. A control "
+        "is told the disease: a gated localizer has to beat it in spite of what the gate misses",
     )
     return ResultTable("differences", "Differences of mean IoU between localizers", rows, notes)
 
 
 _ANY_NOTE = (
-    "Disease columns and macro mean: one box per image and disease (top-1). Column 'macro mean, any': "
-    "best over all boxes of the image and disease (Wang's rule)"
+    "Disease columns and macro mean: one box per image and disease (top-1). Column 'macro mean, "
+    "any': best over all boxes of the image and disease (Wang's rule)"
 )
 _IOGT_NOTES = (
     "IoBB alone rewards tiny boxes, so every IoBB figure has the mean IoGT of the same boxes in "
@@ -112,6 +115,7 @@ def comparison_notes(comparison: Comparison) -> tuple[str, ...]:
     notes = [
         f"Scored: {len(c.truth)} ground-truth boxes on {c.images} images of {c.patients} patients, "
         "the same for every localizer",
+        "Boxes per disease: " + ", ".join(f"{d} {n}" for d, n in c.truth.boxes_per_disease.items()),
         *(note[:1].upper() + note[1:] for note in c.truth.notes),
         f"Rule {TOP_1_RULE}; {MISS_RULE}",
         f"[low, high]: {100 * c.level:.0f} % interval, {c.resamples} resamples of patients (seed "
@@ -121,8 +125,8 @@ def comparison_notes(comparison: Comparison) -> tuple[str, ...]:
     ]
     if c.gate_passes is not None:
         notes.append(
-            f"'disease given': the localizer was told the disease. 'gated': a box counts only where "
-            f"the gate says present, which it does for {c.gate_passes} of the {len(c.truth)} boxes"
+            f"'disease given': the localizer was told the disease. 'gated': a box counts only "
+            f"where the gate says present: for {c.gate_passes} of the {len(c.truth)} boxes"
         )
     return tuple(notes)
 
@@ -194,9 +198,9 @@ def _published_notes(rows: Sequence[PublishedRow], overlap: str) -> tuple[str, .
     if not studies:
         return ()
     notes = [
-        "Rows marked 'published' are figures of others, without intervals, scored on THEIR images and "
-        f"not on those of this ground truth: {'; '.join(studies)}",
-        "Wang et al. count a ground-truth box as found when any of the boxes of that disease passes; "
+        "Rows marked 'published' are figures of others, without intervals, scored on THEIR images "
+        f"and not on those of this ground truth: {'; '.join(studies)}",
+        "Wang et al. count a ground-truth box as found when any box of that disease passes; "
         "Deep MedIA does not state its rule",
     ]
     if overlap == "iou":

@@ -1,7 +1,7 @@
-"""python tools/make_phantom.py --out DIR [--patients 600] [--image_size 512] [--seed 0] [--workers N]
+"""python tools/make_phantom.py --out DIR [--patients 600] [--image_size 512] [--seed 0]
 
-Draws the phantom data set (chest films with eight diseases, in NIH's own file layout) into DIR. A finished
-phantom of the same settings is left as it is. Drawn films, not patients: never a diagnosis.
+Draws the phantom data set (chest films with eight diseases, in NIH's own file layout) into DIR. A
+finished phantom of the same settings is left as it is. Drawn, not patients: never a diagnosis.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from cxrloc.configs.load import load_config
 from cxrloc.datasets.phantom import PhantomConfig, make_phantom
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class MakePhantomConfig(PhantomConfig):
     """Options of the tool.
 
@@ -25,7 +25,7 @@ class MakePhantomConfig(PhantomConfig):
         workers: processes, by default one per core; the bytes do not depend on it.
     """
 
-    out: Path = Path("phantom")
+    out: Path
     workers: int | None = None
 
 

@@ -1,0 +1,192 @@
+"""A whole classifier run: one bundle per split or fold, out-of-fold decisions, pooled metrics."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from cxrloc.classification.bundle import RESEARCH_USE
+from cxrloc.classification.config import ClassifierConfig
+from cxrloc.classification.data import FilmBatches, mean_box_sizes
+from cxrloc.classification.gate import Gate, GateRow, decide, read_gate_table, write_gate_table
+from cxrloc.classification.metrics import classifier_metrics
+from cxrloc.classification.metrics_page import metrics_markdown, write_page
+from cxrloc.classification.models import (
+    ClassifierBundle,
+    Preprocessing,
+    build_classifier,
+    save_classifier,
+)
+from cxrloc.classification.operating_point import OperatingPoint, operating_points
+from cxrloc.classification.plots import plot_losses, plot_roc
+from cxrloc.classification.run_parts import Part, Run, claim, make_parts, open_run
+from cxrloc.classification.training import Trained, forget_checkpoints, train
+from cxrloc.classification.weights import LoadReport
+from cxrloc.datasets.manifest import file_sha256, run_manifest, write_json
+from cxrloc.datasets.radiograph import label_matrix
+
+BUNDLE_NAME = "classifier.safetensors"
+
+
+def run_classifier(config: ClassifierConfig) -> Path:
+    """Train what is not trained yet and write the run folder; returns it.
+
+    A finished part is skipped and an interrupted one goes on, provided that the settings are the
+    same. The folder gets a bundle, metrics, figures and logs for each part, and `gate.csv` and
+    `metrics.*` over the test images of all parts.
+
+    Raises:
+        ValueError, FileNotFoundError: for settings, data or weights that do not work.
+    """
+    run = open_run(config)
+    parts = make_parts(run)
+    for number, part in enumerate(parts, start=1):
+        sizes = [len(getattr(part.split, name)) for name in ("train", "validation", "test")]
+        what = f"part {number} of {len(parts)}"
+        what += "" if part.fold is None else f" (test fold {part.fold})"
+        images = "train {}, validation {}, test {} images".format(*sizes)
+        done = (part.folder / BUNDLE_NAME).is_file()
+        print(f"{what}: {images}{': finished before, skipped' if done else ''}", flush=True)
+        claim(run, part)
+        if not done:
+            _run_part(run, part)
+    out = Path(config.out)
+    if parts[0].fold is not None:
+        _pool(run, parts, out)
+    print(f"results: {out / 'metrics.md'}, {out / 'gate.csv'}. {RESEARCH_USE}", flush=True)
+    return out
+
+
+def _run_part(run: Run, part: Part) -> None:
+    """Train, choose thresholds on validation films, score the test films; the bundle is last."""
+    started = time.time()
+    trained, report = _train_part(run, part)
+    bundle = _untested_bundle(run, part, trained)
+    validation, test = run.films(part.split.validation), run.films(part.split.test)
+    points = operating_points(validation.labels, _judge(run, bundle, validation), run.diseases)
+    thresholds = {d: point.threshold for d, point in points.items()}
+    rows = _rows(test, _judge(run, bundle, test), thresholds, run.diseases, part.fold)
+    details = {
+        "best_epoch": trained.best_epoch,
+        "history": trained.history,
+        "operating_points": {d: asdict(p) for d, p in points.items()},
+        "weights": asdict(report),
+    }
+    print(_write_scores(run, part.folder, rows, details, _threshold_notes(points)), flush=True)
+    plot_losses(part.folder / "loss.png", trained.history, trained.best_epoch)
+    seed = run.config.train.seed
+    manifest = run_manifest(run.config, seed=seed, hashes=_hashes(run), started=started)
+    finished = replace(bundle, thresholds=thresholds, manifest=manifest)
+    save_classifier(part.folder / BUNDLE_NAME, finished)
+    forget_checkpoints(part.folder)
+
+
+def _train_part(run: Run, part: Part) -> tuple[Trained, LoadReport]:
+    settings = run.config.model
+    model, report = build_classifier(
+        settings.architecture, len(run.diseases), settings.head, settings.weights,
+        hidden=settings.hidden, seed=run.config.train.seed,
+    )  # fmt: skip
+    print(report, flush=True)
+    films = run.films(part.split.train), run.films(part.split.validation)
+    return train(model, films, run.config, part.folder), report
+
+
+def _untested_bundle(run: Run, part: Part, trained: Trained) -> ClassifierBundle:
+    train_ids = "\n".join(sorted(part.split.train))
+    return ClassifierBundle(
+        model=trained.model,
+        diseases=run.diseases,
+        thresholds=dict.fromkeys(run.diseases),
+        preprocessing=Preprocessing(run.config.model.size),
+        mean_box_sizes=mean_box_sizes([run.radiographs[i] for i in part.split.train], run.diseases),
+        manifest={},
+        metadata={
+            "fold": part.fold,
+            "k": None if part.fold is None else run.prepared.k,
+            "train_ids_sha256": hashlib.sha256(train_ids.encode()).hexdigest(),
+        },
+    )
+
+
+def _judge(run: Run, bundle: ClassifierBundle, films: FilmBatches) -> npt.NDArray[np.float64]:
+    """Probabilities (N, D), by the same code that judges films later."""
+    train_settings = run.config.train
+    gate = Gate(bundle, train_settings.device, train_settings.precision)
+    step = 64
+    batches = [range(s, min(s + step, len(films))) for s in range(0, len(films), step)]
+    columns = len(run.diseases)
+    scores = [gate.forward_squares(films.squares(batch))[0] for batch in batches]
+    return np.concatenate([np.zeros((0, columns)), *scores])
+
+
+def _rows(
+    films: FilmBatches,
+    scores: npt.NDArray[np.float64],
+    thresholds: dict[str, float | None],
+    diseases: Sequence[str],
+    fold: int | None,
+) -> list[GateRow]:
+    present = decide(scores, diseases, thresholds)
+    return [
+        GateRow(image, patient, d, float(scores[i, j]), thresholds[d], bool(present[i, j]), fold)
+        for i, (image, patient) in enumerate(zip(films.image_ids, films.patients, strict=True))
+        for j, d in enumerate(diseases)
+    ]
+
+
+def _write_scores(
+    run: Run,
+    folder: Path,
+    rows: Sequence[GateRow],
+    extra: Mapping[str, Any],
+    notes: Mapping[str, str] | None,
+) -> str:
+    """gate.csv, metrics.json, metrics.md and roc.png of a decision table; returns the page."""
+    image_ids = list(dict.fromkeys(row.image_id for row in rows))
+    films = [run.radiographs[i] for i in image_ids]
+    labels = label_matrix(films, run.diseases)
+    scores = np.array([row.probability for row in rows]).reshape(-1, len(run.diseases))
+    metrics = classifier_metrics(
+        labels, scores, run.diseases, [r.patient_id for r in films],
+        replicates=run.config.train.bootstrap, seed=run.config.train.seed,
+    )  # fmt: skip
+    write_gate_table(folder / "gate.csv", rows)
+    page = metrics_markdown(metrics, f"Gate on {len(films)} test images", notes)
+    write_page(folder / "metrics.md", page)
+    plot_roc(folder / "roc.png", labels, scores, metrics)
+    test = {"images": len(films), **metrics.to_json()}
+    write_json(folder / "metrics.json", {"test": test, **extra, "notice": RESEARCH_USE})
+    return page
+
+
+def _pool(run: Run, parts: Sequence[Part], out: Path) -> None:
+    """Decisions and metrics over the test images of all folds, each judged by its own fold."""
+    rows = [row for part in parts for row in read_gate_table(part.folder / "gate.csv")]
+    folds = [part.fold for part in parts]
+    page = _write_scores(run, out, rows, {"folds": folds, "k": run.prepared.k}, None)
+    if len(parts) > 1:
+        print(page, flush=True)
+
+
+def _hashes(run: Run) -> dict[str, str]:
+    root, weights = run.prepared.root, Path(run.config.model.weights)
+    files = {"index": root / "index.parquet", "folds": root / "folds.csv", "weights": weights}
+    return {name: file_sha256(path) for name, path in files.items() if path.is_file()}
+
+
+def _threshold_notes(points: dict[str, OperatingPoint]) -> dict[str, str]:
+    """Disease -> its threshold, or why it has none, for the last column of the metrics page."""
+    return {
+        d: f"none, never called present: {p.reason}"
+        if p.threshold is None
+        else f"{p.threshold:.4f}"
+        for d, p in points.items()
+    }

@@ -1,0 +1,113 @@
+"""What a classifier run works on: its films, its splits, and the claim on its folders."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from cxrloc.classification.config import ClassifierConfig
+from cxrloc.classification.data import FilmBatches
+from cxrloc.datasets.manifest import write_json
+from cxrloc.datasets.pixel_cache import PixelCache
+from cxrloc.datasets.prepared import PreparedData, load_prepared
+from cxrloc.datasets.radiograph import Radiograph
+from cxrloc.datasets.splits import Split, fold_split, official_split, sampled_split
+
+
+@dataclass(frozen=True)
+class Part:
+    """One training of the run: its split and its folder. `fold` is None for a single split."""
+
+    split: Split
+    folder: Path
+    fold: int | None = None
+
+
+@dataclass(frozen=True)
+class Run:
+    """What all parts of a run share."""
+
+    config: ClassifierConfig
+    prepared: PreparedData
+    radiographs: dict[str, Radiograph] = field(repr=False)
+    diseases: tuple[str, ...]
+    cache: PixelCache = field(repr=False)
+
+    def films(self, image_ids: Sequence[str]) -> FilmBatches:
+        return FilmBatches(self.cache, [self.radiographs[i] for i in image_ids], self.diseases)
+
+
+def open_run(config: ClassifierConfig) -> Run:
+    """Read the prepared folder and decode the films that are not in the pixel cache yet."""
+    if not config.data.prepared:
+        raise ValueError("data.prepared is empty; expected a folder of tools/prepare_data.py")
+    prepared = load_prepared(Path(config.data.prepared))
+    diseases = _diseases(prepared.radiographs, config.data.diseases)
+    cache = PixelCache.open(
+        prepared.radiographs,
+        config.model.size,
+        Path(config.data.cache or prepared.root / "pixel_cache"),
+        workers=config.data.workers,
+        strict=config.data.strict,
+    )
+    usable = [r for r in prepared.radiographs if r.image_id in cache]
+    return Run(config, prepared, {r.image_id: r for r in usable}, diseases, cache)
+
+
+def make_parts(run: Run) -> list[Part]:
+    """The trainings that the settings ask for.
+
+    Raises:
+        ValueError: for a fold that does not exist.
+    """
+    data, seed, out = run.config.data, run.config.train.seed, Path(run.config.out)
+    films, k = list(run.radiographs.values()), run.prepared.k
+    if data.split == "official":
+        official = run.prepared.official
+        split = official_split(films, official, data.validation_share, seed, run.diseases)
+        return [Part(split, out)]
+    if data.split == "sampled":
+        return [Part(sampled_split(films, run.diseases, seed=seed), out)]
+    if data.fold != "all" and data.fold >= k:
+        raise ValueError(f"data.fold: got {data.fold}, expected 0 to {k - 1} or all")
+    folds = range(k) if data.fold == "all" else [data.fold]
+    return [Part(fold_split(films, run.prepared.folds, i, k), out / f"fold{i}", i) for i in folds]
+
+
+def claim(run: Run, part: Part) -> None:
+    """Note the settings of a part, or compare them with those that its folder was begun with."""
+    path = part.folder / "settings.json"
+    mine = json.loads(json.dumps(_settings(run, part), default=str))
+    if not path.is_file():
+        write_json(path, mine)
+        return
+    theirs = json.loads(path.read_text())
+    different = [key for key in mine if mine[key] != theirs.get(key)]
+    if different:
+        changes = ", ".join(f"{k}: {theirs.get(k)!r} there, {mine[k]!r} now" for k in different)
+        raise ValueError(
+            f"{part.folder} was begun with other settings ({changes}); "
+            "take another out folder, or delete this one"
+        )
+
+
+def _settings(run: Run, part: Part) -> dict[str, Any]:
+    """All that decides what a part's bundle is; not how fast it is made."""
+    config = run.config
+    flat = {f"model.{k}": v for k, v in asdict(config.model).items()}
+    flat |= {f"train.{k}": v for k, v in asdict(config.train).items() if k != "device"}
+    parts = "\n".join(" ".join(ids) for ids in (part.split.train, part.split.validation))
+    flat["split"] = hashlib.sha256(parts.encode()).hexdigest()
+    return {**flat, "diseases": list(run.diseases)}
+
+
+def _diseases(radiographs: Sequence[Radiograph], asked: Sequence[str]) -> tuple[str, ...]:
+    known = tuple(dict.fromkeys(d for r in radiographs for d in r.labels))
+    unknown = [d for d in asked if d not in known]
+    if unknown:
+        raise ValueError(f"data.diseases: no label {', '.join(unknown)}; known are {list(known)}")
+    return tuple(asked) or known

@@ -1,0 +1,54 @@
+"""Read every film once, to know before a long run which files are damaged."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from cxrloc.datasets.counted_warnings import CountedWarnings
+from cxrloc.datasets.image_files import UnreadableImageError, read_grey
+from cxrloc.datasets.pixel_cache import in_threads
+from cxrloc.datasets.radiograph import Radiograph
+
+_ASPECT_TOLERANCE = 0.01
+
+
+def check_films(
+    radiographs: Sequence[Radiograph], warnings: CountedWarnings, workers: int | None = None
+) -> dict[str, str]:
+    """Image id -> reason, of the films whose file cannot be read; each is also a counted warning.
+
+    A film whose shape is not that of its frame (a cropped copy, where boxes would be misplaced) is
+    counted as a warning and kept.
+
+    Args:
+        radiographs: films with a path.
+        workers: decoding threads; all cores when None.
+    """
+    unreadable: dict[str, str] = {}
+    misshapen: list[str] = []
+    results = in_threads(_look, radiographs, workers, "check films")
+    for radiograph, found in zip(radiographs, results, strict=True):
+        if isinstance(found, str):
+            unreadable[radiograph.image_id] = found
+        elif not _same_aspect(found, radiograph.size_hw):
+            misshapen.append(f"{radiograph.image_id} is {found[1]} x {found[0]}")
+    # A JPEG may stand for a listed PNG: name the file that somebody has to replace.
+    names = {r.image_id: r.path.name for r in radiographs if r.path is not None}
+    damaged = [f"{names[image]} ({reason})" for image, reason in unreadable.items()]
+    warnings.warn("films that cannot be read, left out", damaged)
+    warnings.warn("films of another shape than their frame; their boxes may be off", misshapen)
+    return unreadable
+
+
+def _look(radiograph: Radiograph) -> tuple[int, int] | str:
+    """Height and width of the file, or why it cannot be read."""
+    assert radiograph.path is not None
+    try:
+        height, width = read_grey(radiograph.path).shape
+    except UnreadableImageError as error:
+        return error.reason
+    return height, width
+
+
+def _same_aspect(shape: tuple[int, int], frame_hw: tuple[int, int]) -> bool:
+    return abs(shape[0] / shape[1] * frame_hw[1] / frame_hw[0] - 1) < _ASPECT_TOLERANCE

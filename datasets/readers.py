@@ -1,0 +1,56 @@
+"""The data sets that tools/prepare_data.py knows: to add one, write a reader and a line here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from cxrloc.datasets import nih
+from cxrloc.datasets.counted_warnings import CountedWarnings
+from cxrloc.datasets.labels import NIH_BOXED_DISEASES, NIH_DISEASES
+from cxrloc.datasets.radiograph import Radiograph
+
+
+class DatasetIndex(Protocol):
+    """What a reader returns: see `cxrloc.datasets.nih.NihIndex`."""
+
+    @property
+    def radiographs(self) -> list[Radiograph]: ...
+    @property
+    def official(self) -> dict[str, str]: ...
+    @property
+    def warnings(self) -> CountedWarnings: ...
+    @property
+    def sources(self) -> tuple[Path, ...]: ...
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A data set: how to index its folder and which diseases it knows.
+
+    Attributes:
+        index: called with the folder and the keywords `label_file` and `strict`.
+        diseases: all that are labelled.
+        boxed_diseases: those with boxes, the categories of the ground truth.
+    """
+
+    index: Callable[..., DatasetIndex]
+    diseases: tuple[str, ...]
+    boxed_diseases: tuple[str, ...]
+
+
+# A phantom is in NIH's layout, so `nih` reads it too.
+DATASETS: dict[str, Dataset] = {"nih": Dataset(nih.index, NIH_DISEASES, NIH_BOXED_DISEASES)}
+
+
+def find_dataset(name: str) -> Dataset:
+    """The data set of that name.
+
+    Raises:
+        ValueError: naming the known ones.
+    """
+    if name not in DATASETS:
+        raise ValueError(f"unknown data set {name!r}; known are {', '.join(DATASETS)}")
+    return DATASETS[name]

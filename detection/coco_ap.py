@@ -1,0 +1,172 @@
+"""COCO's average precision by pycocotools, at the IoU thresholds of radiology (.1 to .7) and of
+COCO (.5 to .95).
+
+Boxes far from exact are still useful on a radiograph, and its ground truth is rough, hence the
+lower range.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+
+RANGES: dict[str, tuple[float, ...]] = {
+    "ap_10_70": tuple(round(0.1 * i, 2) for i in range(1, 8)),
+    "ap_50_95": tuple(round(0.5 + 0.05 * i, 2) for i in range(10)),
+}
+MAX_DETECTIONS = 100
+ApTable = dict[str, dict[str, float | None]]
+
+
+@dataclass(frozen=True)
+class AveragePrecision:
+    """AP of one kind of output.
+
+    Attributes:
+        kind: `bbox` or `segm`.
+        per_disease: disease -> range (`ap_10_70`, `ap_50_95`) -> AP in [0, 1]; None, undefined, for
+            a disease without ground truth.
+        mean: range -> mean over the diseases that have one; None when none has.
+        undefined: the diseases left out of the mean.
+    """
+
+    kind: str
+    per_disease: ApTable
+    mean: dict[str, float | None]
+    undefined: tuple[str, ...]
+
+
+def coco_ap(
+    ground_truth: Mapping[str, Any],
+    results: Sequence[Mapping[str, Any]],
+    kind: Literal["bbox", "segm"] = "bbox",
+) -> AveragePrecision:
+    """AP per disease and its mean over `ground_truth`'s images.
+
+    A disease that an image lists in `not_exhaustive_category_ids` (labelled present, not boxed) is
+    not
+    judged there: predictions of it on that image are left out.
+
+    Args:
+        ground_truth: COCO dict; `segm` takes its polygons.
+        results: COCO results (`bbox` or `segmentation`, `score`); those on other images are
+            ignored.
+    """
+    judged = _judged(ground_truth, results, kind)
+    names = {c["id"]: c["name"] for c in ground_truth["categories"]}
+    with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints its progress
+        tables = {name: _evaluate(ground_truth, judged, kind, t) for name, t in RANGES.items()}
+    per_disease = {
+        disease: {name: table[category] for name, table in tables.items()}
+        for category, disease in names.items()
+    }
+    undefined = tuple(d for d, row in per_disease.items() if row["ap_10_70"] is None)
+    mean = {name: _mean([row[name] for row in per_disease.values()]) for name in RANGES}
+    return AveragePrecision(kind, per_disease, mean, undefined)
+
+
+def _judged(
+    ground_truth: Mapping[str, Any], results: Sequence[Mapping[str, Any]], kind: str
+) -> list[dict[str, Any]]:
+    open_ids = {
+        image["id"]: tuple(image.get("not_exhaustive_category_ids", ()))
+        for image in ground_truth["images"]
+    }
+    drop = "bbox" if kind == "segm" else "segmentation"  # pycocotools prefers bbox over the mask
+    return [
+        {key: value for key, value in one.items() if key != drop}
+        for one in results
+        if one["image_id"] in open_ids and one["category_id"] not in open_ids[one["image_id"]]
+    ]
+
+
+def _evaluate(
+    ground_truth: Mapping[str, Any],
+    results: list[dict[str, Any]],
+    kind: str,
+    thresholds: Sequence[float],
+) -> dict[int, float | None]:
+    categories = [c["id"] for c in ground_truth["categories"]]
+    truth = COCO()
+    truth.dataset = {**ground_truth, "annotations": [dict(a) for a in ground_truth["annotations"]]}
+    truth.createIndex()
+    found = truth.loadRes([dict(one) for one in results]) if results else COCO()
+    evaluation = COCOeval(truth, found, kind)
+    evaluation.params.iouThrs = np.array(thresholds)
+    evaluation.params.maxDets = [MAX_DETECTIONS]
+    evaluation.params.areaRng, evaluation.params.areaRngLbl = [[0, 1e10]], ["all"]
+    evaluation.params.imgIds = [image["id"] for image in ground_truth["images"]]
+    evaluation.params.catIds = categories
+    evaluation.evaluate()
+    evaluation.accumulate()
+    precision = evaluation.eval["precision"]  # thresholds x recalls x categories x areas x counts
+    return {category: _ap(precision[:, :, place]) for place, category in enumerate(categories)}
+
+
+def _ap(precision: Any) -> float | None:
+    # pycocotools writes -1 for a category without ground truth
+    return None if (precision < 0).all() else float(precision.mean())
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    defined = [value for value in values if value is not None]
+    return sum(defined) / len(defined) if defined else None
+
+
+def scaled_coco(ground_truth: Mapping[str, Any], image_ids: Sequence[int], size: int) -> Any:
+    """The named images of a COCO dict with their long side scaled to `size` pixels.
+
+    Mask AP is computed in this small frame: pasting thousands of masks into 1024 x 1024 films costs
+    minutes and moves no figure by more than a rounding of pixels.
+    """
+    wanted = set(image_ids)
+    images = [i for i in ground_truth["images"] if i["id"] in wanted]
+    scale = {i["id"]: size / max(i["height"], i["width"]) for i in images}
+    return {
+        "images": [_scaled_image(i, scale[i["id"]]) for i in images],
+        "categories": ground_truth["categories"],
+        "annotations": [
+            _scaled_annotation(a, scale[a["image_id"]])
+            for a in ground_truth["annotations"]
+            if a["image_id"] in wanted
+        ],
+    }
+
+
+def _scaled_image(image: Mapping[str, Any], scale: float) -> dict[str, Any]:
+    height, width = (max(1, round(image[side] * scale)) for side in ("height", "width"))
+    return {**image, "height": height, "width": width}
+
+
+def _scaled_annotation(annotation: Mapping[str, Any], scale: float) -> dict[str, Any]:
+    return {
+        **annotation,
+        "bbox": [value * scale for value in annotation["bbox"]],
+        "area": annotation["area"] * scale**2,
+        "segmentation": [[v * scale for v in polygon] for polygon in annotation["segmentation"]],
+    }
+
+
+def ap_markdown(tables: Sequence[AveragePrecision]) -> str:
+    """Tables of AP as Markdown; an undefined value is printed as `undefined`."""
+    lines = ["Research use only, never a diagnosis.", ""]
+    for table in tables:
+        what = {"bbox": "Box", "segm": "Mask"}[table.kind]
+        lines += [f"| {what} AP | .1:.1:.7 | .5:.05:.95 |", "|---|---|---|"]
+        lines += [_row(disease, row) for disease, row in table.per_disease.items()]
+        lines += [_row("mean", table.mean), ""]
+        if table.undefined:
+            lines += [f"Without ground truth, not in the mean: {', '.join(table.undefined)}.", ""]
+    return "\n".join(lines)
+
+
+def _row(name: str, values: Mapping[str, float | None]) -> str:
+    cells = ["undefined" if values[r] is None else f"{values[r]:.3f}" for r in RANGES]
+    return f"| {name} | {' | '.join(cells)} |"

@@ -1,0 +1,98 @@
+"""Settings of tools/train_maskrcnn.py: the data of a run, and the detector of each fold."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from cxrloc.detection.config import DetectorConfig, ModelConfig, TrainConfig
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """What is trained on and predicted.
+
+    Attributes:
+        prepared: folder that tools/prepare_data.py wrote.
+        folds: test folds to run, or all. A fold's detector is trained on all other folds, and
+            predicts the films of its own.
+        validation: keep fold (test + 1) mod k out of the training and keep the weights that are
+            best on it. Off: its films are trained on as well, and the last weights are kept; with a
+            cosine down to zero they are rarely worse, and a fifth more boxes is worth more than the
+            choice.
+        negatives: films without a box to train on besides: below 1 a share of the boxed ones, from
+            1 on a number. Those labelled with one of the diseases are never negatives.
+        predict: boxed films of the test fold only, or all of it.
+        diseases: classes in order; empty takes every disease that has a box.
+        cache: folder of the decoded pixels; empty is `pixel_cache` in the prepared folder.
+        workers: processes that decode films the first time.
+        strict: stop at an unreadable file, which is otherwise named, counted and left out.
+    """
+
+    prepared: str = ""
+    folds: Literal["all"] | list[int] = "all"
+    validation: bool = False
+    negatives: float = 0.0
+    predict: Literal["boxed", "all"] = "boxed"
+    diseases: tuple[str, ...] = ()
+    cache: str = ""
+    workers: int = 2
+    strict: bool = False
+
+    def __post_init__(self) -> None:
+        if self.negatives < 0:
+            raise ValueError(
+                f"data.negatives {self.negatives}: expected a share or a number, 0 or more"
+            )
+
+
+@dataclass(frozen=True)
+class MaskRCNNConfig:
+    """One run of tools/train_maskrcnn.py.
+
+    Attributes:
+        out: run folder.
+        folds: `--folds 5` asks for all folds and checks that the prepared data has so many.
+        backend: torchvision or detectron2.
+        size: side of the input square in pixels, a multiple of 32.
+        seed: one seed gives one result on a CPU.
+    """
+
+    out: str = ""
+    folds: int | None = None
+    backend: str = "torchvision"
+    size: int = 384
+    seed: int = 0
+    data: DataConfig = field(default_factory=DataConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+
+    def __post_init__(self) -> None:
+        for key, value in (("out", self.out), ("data.prepared", self.data.prepared)):
+            if not value:
+                raise ValueError(f"{key} is empty: expected a folder")
+        self.detector(self.data.diseases)
+
+    def detector(self, diseases: tuple[str, ...]) -> DetectorConfig:
+        """The detector of every fold."""
+        return DetectorConfig(self.backend, self.size, diseases, self.seed, self.model, self.train)
+
+    def test_folds(self, k: int) -> tuple[int, ...]:
+        """Test folds to run, of the prepared data's `k`.
+
+        Raises:
+            ValueError: for a fold that there is not, or `folds` other than `k`.
+        """
+        if self.folds is not None and self.folds != k:
+            raise ValueError(
+                f"--folds {self.folds}, but {self.data.prepared} was prepared with {k} folds; "
+                f"prepare it with {self.folds} folds or ask for {k}"
+            )
+        if self.folds is not None or self.data.folds == "all":
+            return tuple(range(k))
+        wrong = [fold for fold in self.data.folds if not 0 <= int(fold) < k]
+        if wrong or not self.data.folds:
+            raise ValueError(
+                f"data.folds {self.data.folds}: expected numbers from 0 to {k - 1}, or all"
+            )
+        return tuple(int(fold) for fold in self.data.folds)

@@ -1,0 +1,66 @@
+"""A cheap validation score of a detector: mean IoU of each disease's strongest box with its ground
+truth.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from cxrloc.datasets.radiograph import Film, Radiograph
+from cxrloc.datasets.transforms import square_scale
+from cxrloc.detection.data import DetectionSet, Squares
+from cxrloc.detection.mask_rcnn import Detections, Predictor
+from cxrloc.localization.boxes import iou
+
+
+def film_of(radiograph: Radiograph, squares: Squares, size: int) -> Film:
+    """Film from a cached square, its padding cut off, so that it is a resized copy of the
+    original.
+    """
+    scale = square_scale(radiograph.size_hw, size)
+    height, width = (max(1, round(side * scale)) for side in radiograph.size_hw)
+    pixels = np.asarray(squares[radiograph.image_id])[:height, :width]
+    return Film(radiograph.image_id, pixels, radiograph.size_hw, radiograph.patient_id)
+
+
+def films_of(data: DetectionSet) -> Iterator[Film]:
+    """Films of a detection set, one after the other."""
+    return (film_of(radiograph, data.squares, data.size) for radiograph in data.radiographs)
+
+
+def mean_best_iou(predictor: Predictor, data: DetectionSet) -> float:
+    """Mean IoU over all ground-truth boxes; a disease without a detection counts 0. 0.0 without
+    boxes.
+    """
+    values = [
+        value
+        for radiograph, found in zip(
+            data.radiographs, predictor.predict(list(films_of(data))), strict=True
+        )
+        for value in best_ious(radiograph, found, found.boxes_xyxy, data.diseases)
+    ]
+    return float(np.mean(values)) if values else 0.0
+
+
+def best_ious(
+    radiograph: Radiograph,
+    found: Detections,
+    boxes_xyxy: npt.NDArray[np.float64],
+    diseases: Sequence[str],
+) -> list[float]:
+    """IoU of each ground-truth box with the strongest detection of its disease.
+
+    Args:
+        boxes_xyxy: the detections' boxes to score: `found.boxes_xyxy`, or those around the masks.
+    """
+    values = []
+    for box in radiograph.boxes:
+        if box.disease in diseases:
+            rows = [i for i, name in enumerate(found.diseases) if name == box.disease]
+            rows = [i for i in rows if np.isfinite(boxes_xyxy[i]).all()]
+            truth = np.array([box.box_xyxy])
+            values.append(float(iou(boxes_xyxy[rows[:1]], truth)[0]) if rows else 0.0)
+    return values

@@ -1,0 +1,123 @@
+"""A comparison as JSON (summary.json) and as one line per box and localizer (per_box.csv).
+
+Schema of summary.json (an undefined figure is null; a figure is {"value", "low", "high"}):
+
+    research_use       one sentence
+    notes              list of sentences: what was scored and how
+    ground_truth       {boxes, images, patients, boxes_per_disease {disease: n}}
+    settings           {thresholds [t], test: "strictly greater", resamples, seed, level,
+                        resamples_without_a_disease, gate_passes: n or null}
+    localizers         list, one per row of the tables:
+        name, setting ("disease given" | "gated" | "control"), boxes_without_prediction,
+        measures       {measure: {per_disease {disease: figure}, macro: figure}}, where a measure is
+                       mean_iou, mean_iobb, mean_iogt, acc_iou@T, acc_iobb@T, acc_iogt@T (top-1) or
+                       one of these with " any" behind it (best over all boxes, Wang's rule)
+    differences        list: {measure "mean_iou", localizer, minus, per_disease {disease: figure},
+                       macro: figure, macro_excludes_zero: bool}; a gated row is named "NAME, gated"
+    published          list of the published rows that the tables show: {study, source, scored_on,
+                       rule, measure, threshold, values {disease: x}, boxes {disease: n}}
+    manifest           command, config, seed, hashes of the inputs, versions, git commit, wall time
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from typing import Any
+
+from cxrloc.localization.comparison import Comparison, ScoredLocalizer
+from cxrloc.localization.published import PublishedRow, comparable_rows
+from cxrloc.localization.statistics import DiseaseEstimates, Estimate
+from cxrloc.localization.tables import comparison_notes
+from cxrloc.localization.words import RESEARCH_USE
+
+PER_BOX_COLUMNS = ("image", "patient", "disease", "localizer", "IoU", "IoBB", "IoGT", "score")
+
+
+def summary(
+    comparison: Comparison, manifest: dict[str, Any], *, published: bool = True
+) -> dict[str, Any]:
+    """The comparison as JSON-ready values (schema: this module's docstring)."""
+    truth, names = comparison.truth, comparison.truth.disease_names
+    shown = [
+        row
+        for overlap in ("iou", "iobb")
+        for t in comparison.thresholds
+        for row in (comparable_rows(overlap, t, names) if published else ())
+    ]
+    return {
+        "research_use": f"{RESEARCH_USE}.",
+        "notes": list(comparison_notes(comparison)),
+        "ground_truth": {
+            "boxes": len(truth),
+            "images": comparison.images,
+            "patients": comparison.patients,
+            "boxes_per_disease": truth.boxes_per_disease,
+        },
+        "settings": _settings(comparison),
+        "localizers": [_localizer(scored, names) for scored in comparison.localizers],
+        "differences": [
+            {
+                "measure": "mean_iou",
+                "localizer": difference.localizer,
+                "minus": difference.minus,
+                **_figures(difference.estimates, names),
+                "macro_excludes_zero": difference.estimates.macro.excludes_zero,
+            }
+            for difference in comparison.differences
+        ],
+        "published": [_published(row) for row in shown],
+        "manifest": manifest,
+    }
+
+
+def per_box_csv(comparison: Comparison) -> str:
+    """One line per localizer and ground-truth box; a miss has zeros. Gated rows: `NAME, gated`."""
+    handle = io.StringIO()
+    writer = csv.writer(handle, lineterminator="\n")
+    writer.writerow(PER_BOX_COLUMNS)
+    truth = comparison.truth
+    for scored in comparison.localizers:
+        s = scored.scores
+        figures = (column.tolist() for column in (s.iou, s.iobb, s.iogt, s.score))
+        for image, patient, disease, *values in zip(
+            truth.image_ids, truth.patient_ids, truth.diseases, *figures, strict=True
+        ):
+            writer.writerow([image, patient, disease, scored.label, *(f"{v:.6g}" for v in values)])
+    return handle.getvalue()
+
+
+def _settings(comparison: Comparison) -> dict[str, Any]:
+    return {
+        "thresholds": list(comparison.thresholds),
+        "test": "strictly greater",
+        "resamples": comparison.resamples,
+        "seed": comparison.seed,
+        "level": comparison.level,
+        "resamples_without_a_disease": comparison.resamples_without_a_disease,
+        "gate_passes": comparison.gate_passes,
+    }
+
+
+def _localizer(scored: ScoredLocalizer, names: tuple[str, ...]) -> dict[str, Any]:
+    return {
+        "name": scored.name,
+        "setting": scored.setting,
+        "boxes_without_prediction": int((~scored.scores.predicted).sum()),
+        "measures": {m: _figures(figures, names) for m, figures in scored.estimates.items()},
+    }
+
+
+def _figures(figures: DiseaseEstimates, names: tuple[str, ...]) -> dict[str, Any]:
+    per_disease = dict(zip(names, map(_figure, figures.per_disease), strict=True))
+    return {"per_disease": per_disease, "macro": _figure(figures.macro)}
+
+
+def _figure(estimate: Estimate) -> dict[str, float | None]:
+    return {k: None if math.isnan(v) else v for k, v in vars(estimate).items()}
+
+
+def _published(row: PublishedRow) -> dict[str, Any]:
+    record = dict(vars(row))
+    return record | {"measure": f"{record.pop('measure')}_{record.pop('criterion')}"}

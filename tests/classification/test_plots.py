@@ -1,0 +1,48 @@
+"""Figures are written whole, carry the notice and name what is undefined."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+
+from cxrloc.classification.metrics import classifier_metrics
+from cxrloc.classification.plots import plot_losses, plot_roc
+
+
+@pytest.fixture
+def texts(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Every text of every figure that is saved."""
+    found: list[str] = []
+    save = Figure.savefig
+
+    def spy(figure: Figure, *args: object, **kwargs: object) -> None:
+        for axes in figure.axes:
+            found.extend(text.get_text() for text in axes.get_legend().get_texts())
+        found.append(figure.get_supxlabel())
+        save(figure, *args, **kwargs)
+
+    monkeypatch.setattr(Figure, "savefig", spy)
+    return found
+
+
+def test_the_roc_figure_names_every_disease(tmp_path: Path, texts: list[str]) -> None:
+    labels = np.array([[1.0, 0.0], [0.0, 0.0], [1.0, 0.0]])
+    scores = np.array([[0.9, 0.2], [0.1, 0.3], [0.8, 0.4]])
+    metrics = classifier_metrics(labels, scores, ["Mass", "Hernia"], list("abc"), replicates=0)
+    plot_roc(tmp_path / "roc.png", labels, scores, metrics)
+    assert texts[:2] == ["Mass: 1.000", "Hernia: undefined (no positive image)"]
+    assert texts[-1] == "For research use only, never a diagnosis."
+    assert cv2.imread(str(tmp_path / "roc.png")).std() > 1
+    assert [p.name for p in tmp_path.iterdir()] == ["roc.png"]
+
+
+def test_the_loss_figure_marks_the_epoch_that_was_kept(tmp_path: Path, texts: list[str]) -> None:
+    history = [{"epoch": e, "train_loss": 1.0 / (e + 1), "val_loss": 0.5} for e in range(3)]
+    plot_losses(tmp_path / "loss.png", history, 1)
+    assert texts == ["training", "validation", "best epoch, kept",
+                     "For research use only, never a diagnosis."]  # fmt: skip
+    assert cv2.imread(str(tmp_path / "loss.png")).std() > 1

@@ -1,0 +1,66 @@
+"""Tiny trees in NIH's layout, header quirks included."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+V2020_HEADER = (
+    "Image Index,Finding Labels,Follow-up #,Patient ID,Patient Age,Patient Gender,View Position,"
+    "OriginalImage[Width,Height],OriginalImagePixelSpacing[x,y]"
+)
+BOX_HEADER = "Image Index,Finding Label,Bbox [x,y,w,h],,,"
+NihTree = Callable[..., Path]
+
+
+def write_film(path: Path, value: int = 100, shape: tuple[int, int] = (16, 16)) -> Path:
+    """A small grey image of one value."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    assert cv2.imwrite(str(path), np.full(shape, value, np.uint8))
+    return path
+
+
+@pytest.fixture
+def film() -> Callable[..., Path]:
+    return write_film
+
+
+@pytest.fixture
+def nih_tree(tmp_path: Path) -> NihTree:
+    """Writes a tree: rows (image, labels) or whole CSV lines; boxes (image, disease, x, y, w, h).
+
+    `lists` are the names of train_val_list.txt and test_list.txt; None writes no lists.
+    """
+
+    def build(
+        rows: Sequence[tuple[str, str] | str],
+        boxes: Sequence[tuple[object, ...]] | None = (),
+        lists: tuple[Sequence[str], Sequence[str]] | None = ((), ()),
+        films: Sequence[str] = (),
+        label_file: str = "Data_Entry_2017_v2020.csv",
+        header: str = V2020_HEADER,
+    ) -> Path:
+        root = tmp_path / "nih"
+        root.mkdir(exist_ok=True)
+        lines = [row if isinstance(row, str) else _row(*row) for row in rows]
+        (root / label_file).write_text("\n".join([header, *lines]) + "\n")
+        if boxes is not None:
+            lines = [",".join(map(str, box)) + ",,," for box in boxes]
+            (root / "BBox_List_2017.csv").write_text("\n".join([BOX_HEADER, *lines]) + "\n")
+        if lists is not None:
+            for name, images in zip(("train_val_list.txt", "test_list.txt"), lists, strict=True):
+                (root / name).write_text("\n".join(images))  # NIH's lists end without a newline
+        for name in films:
+            write_film(root / name)
+        return root
+
+    return build
+
+
+def _row(image: str, labels: str) -> str:
+    patient = int(image.partition("_")[0])
+    return f"{image},{labels},0,{patient},58,M,PA,2682,2749,0.143,0.143"

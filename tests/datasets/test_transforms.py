@@ -1,0 +1,44 @@
+"""The geometry of a network's input."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from cxrloc.datasets.transforms import fit_square, square_scale
+
+
+def test_shrinking_averages_areas() -> None:
+    pixels = np.array([[0, 10, 100, 100], [20, 30, 100, 100], [7, 7, 0, 4], [7, 7, 4, 0]], np.uint8)
+    assert fit_square(pixels, 2).tolist() == [[15, 100], [7, 2]]
+
+
+def test_a_wide_image_is_padded_at_the_bottom_a_tall_one_at_the_right() -> None:
+    wide = np.full((2, 4), 9, np.uint8)
+    assert fit_square(wide, 4).tolist() == [[9] * 4, [9] * 4, [0] * 4, [0] * 4]
+    assert fit_square(wide.T.copy(), 4).tolist() == [[9, 9, 0, 0]] * 4
+
+
+def test_a_square_of_the_right_size_is_unchanged() -> None:
+    pixels = np.arange(16, dtype=np.uint8).reshape(4, 4)
+    np.testing.assert_array_equal(fit_square(pixels, 4), pixels)
+
+
+def test_a_point_lands_where_the_scale_says() -> None:
+    pixels = np.zeros((80, 40), np.uint8)
+    pixels[40:44, 20:24] = 255
+    square = fit_square(pixels, 20)
+    scale = square_scale((80, 40), 20)
+    assert scale == 0.25
+    assert np.argwhere(square).tolist() == [[40 * scale, 20 * scale]]
+
+
+def test_an_extreme_shape_keeps_at_least_one_pixel() -> None:
+    assert fit_square(np.full((1, 400), 5, np.uint8), 4).tolist() == [[5] * 4, *[[0] * 4] * 3]
+
+
+def test_what_is_not_grey_or_has_no_size_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"expected grey uint8 \(H, W\), got uint8 \(2, 2, 3\)"):
+        fit_square(np.zeros((2, 2, 3), np.uint8), 4)
+    with pytest.raises(ValueError, match=r"frame \(0, 5\) and square 4"):
+        square_scale((0, 5), 4)

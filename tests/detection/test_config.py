@@ -1,0 +1,84 @@
+"""Settings of a detector refuse what cannot work, and say what would."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from cxrloc.detection.config import DetectorConfig, Init, ModelConfig, resolve_init
+from cxrloc.detection.run_config import DataConfig, MaskRCNNConfig
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"fpn_levels": (2, 4)}, "neighbouring levels"),
+        ({"fpn_levels": (1, 2)}, "levels 2 .* to 5"),
+        ({"anchor_sizes": (0.1, 0.2)}, "expected 5 values"),
+        ({"anchor_sizes": (0.1, 0.2, 0.3, 0.4, 32.0)}, "fractions of the square's side"),
+        ({"weights": "coco"}, "resnet50 only"),
+        ({"weights": "gate"}, "needs model.gate"),
+        ({"frozen_stages": 2}, "freeze random filters"),
+        ({"frozen_stages": 6, "weights": "coco", "architecture": "resnet50"}, "0 .* to 5"),
+    ],
+)
+def test_a_network_that_cannot_work_is_refused(values: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        ModelConfig(**values)
+
+
+def test_batch_norm_is_trained_from_scratch_and_frozen_with_weights() -> None:
+    assert ModelConfig().resolved_norm() == "batch"
+    assert ModelConfig(weights="gate", gate="g").resolved_norm() == "frozen"
+    assert ModelConfig(norm="group").resolved_norm() == "group"
+
+
+def test_a_size_below_64_is_refused() -> None:
+    with pytest.raises(ValueError, match="at least 64"):
+        DetectorConfig(size=32)
+
+
+def test_the_gate_of_the_same_fold_is_taken(tmp_path: Path) -> None:
+    for fold in (0, 1):
+        (tmp_path / f"fold{fold}").mkdir()
+        (tmp_path / f"fold{fold}" / "classifier.safetensors").touch()
+    model = ModelConfig(weights="gate", gate=str(tmp_path))
+    assert resolve_init(model, 1) == Init("gate", tmp_path / "fold1" / "classifier.safetensors")
+
+
+def test_a_single_bundle_serves_as_gate(tmp_path: Path) -> None:
+    (tmp_path / "one.safetensors").touch()
+    model = ModelConfig(weights="gate", gate=str(tmp_path / "one.safetensors"))
+    assert resolve_init(model, 1).path == tmp_path / "one.safetensors"
+
+
+def test_missing_weights_stop_the_run_and_never_become_random_ones(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="never means random weights"):
+        resolve_init(ModelConfig(weights=str(tmp_path / "no.pth")), 0)
+    with pytest.raises(FileNotFoundError, match=r"classifier\.safetensors"):
+        resolve_init(ModelConfig(weights="gate", gate=str(tmp_path)), 0)
+
+
+def _run(**values: object) -> MaskRCNNConfig:
+    return MaskRCNNConfig(out="o", **{"data": DataConfig(prepared="p"), **values})
+
+
+def test_folds_are_all_or_those_asked_for() -> None:
+    assert _run().test_folds(5) == (0, 1, 2, 3, 4)
+    assert _run(folds=3).test_folds(3) == (0, 1, 2)
+    assert _run(data=DataConfig(prepared="p", folds=[2, 0])).test_folds(3) == (2, 0)
+
+
+def test_folds_that_do_not_exist_are_refused() -> None:
+    with pytest.raises(ValueError, match="prepared with 5 folds"):
+        _run(folds=3).test_folds(5)
+    with pytest.raises(ValueError, match=r"data\.folds \[5\].*0 to 4"):
+        _run(data=DataConfig(prepared="p", folds=[5])).test_folds(5)
+
+
+def test_a_run_needs_its_folders() -> None:
+    with pytest.raises(ValueError, match="out is empty"):
+        MaskRCNNConfig(data=DataConfig(prepared="p"))
+    with pytest.raises(ValueError, match=r"data\.prepared is empty"):
+        MaskRCNNConfig(out="o")

@@ -1,0 +1,185 @@
+"""Controls: they never see the pixels, nor the boxes of the patient they are scored on."""
+
+from __future__ import annotations
+
+import csv
+import time
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from cxrloc.datasets.radiograph import Film
+from cxrloc.localization.boxes import iou
+from cxrloc.localization.controls import (
+    CenterBox,
+    PriorBox,
+    RandomMap,
+    control_localizations,
+    random_map,
+)
+from cxrloc.localization.localizer import Localizer
+
+Row = tuple[str, str, str, list[float]]  # image, patient, disease, xywh
+
+
+def ground_truth(rows: list[Row], size_hw: tuple[int, int] = (100, 200)) -> dict[str, Any]:
+    images = list(dict.fromkeys((image, patient) for image, patient, _, _ in rows))
+    names = list(dict.fromkeys(disease for _, _, disease, _ in rows))
+    number = {image: i for i, (image, _) in enumerate(images, start=1)}
+    return {
+        "images": [
+            {"id": number[i], "file_name": i, "patient_id": p,
+             "width": size_hw[1], "height": size_hw[0]}
+            for i, p in images
+        ],
+        "categories": [{"id": i, "name": name} for i, name in enumerate(names, start=1)],
+        "annotations": [
+            {"id": i, "image_id": number[image], "category_id": names.index(d) + 1, "bbox": box}
+            for i, (image, _, d, box) in enumerate(rows, start=1)
+        ],
+    }  # fmt: skip
+
+
+ROWS: list[Row] = [
+    ("a1", "a", "Mass", [0, 0, 50, 50]),
+    ("a2", "a", "Mass", [0, 0, 50, 50]),
+    ("b1", "b", "Mass", [10, 10, 20, 30]),
+    ("c1", "c", "Mass", [30, 20, 40, 40]),
+    ("d1", "d", "Mass", [20, 60, 100, 20]),
+    ("d1", "d", "Nodule", [5, 5, 4, 4]),
+]
+
+
+def blank(image_id: str, patient_id: str = "", size_hw: tuple[int, int] = (100, 200)) -> Film:
+    return Film(image_id, np.zeros((1, 1), np.uint8), size_hw, patient_id)
+
+
+def test_prior_box_is_the_median_of_each_side_over_the_other_patients() -> None:
+    (found,) = PriorBox(ground_truth(ROWS)).localize([blank("a1")], ["Mass"])
+    # b, c, d: left 10 30 20, top 10 20 60, right 30 70 120, bottom 40 60 80
+    assert found.box_xyxy == pytest.approx((20, 20, 70, 60))
+    assert (found.image_id, found.disease, found.score) == ("a1", "Mass", 1.0)
+
+
+def test_no_box_of_the_same_patient_is_used_whichever_the_image() -> None:
+    """a has two boxed images: with one of them left in, the median would be another."""
+    coco = ground_truth(ROWS)
+    first = PriorBox(coco).localize([blank("a1"), blank("a2")], ["Mass"])
+    for annotation in coco["annotations"][:2]:
+        annotation["bbox"] = [90, 90, 5, 5]
+    second = PriorBox(coco).localize([blank("a1"), blank("a2")], ["Mass"])
+    assert first == second
+    assert first[0].box_xyxy == first[1].box_xyxy
+
+
+def test_a_film_outside_the_ground_truth_is_known_by_its_own_patient() -> None:
+    prior = PriorBox(ground_truth(ROWS))
+    (of_a,) = prior.localize([blank("new", patient_id="a")], ["Mass"])
+    (of_nobody,) = prior.localize([blank("new")], ["Mass"])
+    assert of_a.box_xyxy == pytest.approx((20, 20, 70, 60))
+    assert of_nobody.box_xyxy == pytest.approx((10, 10, 50, 50))  # medians over all five
+
+
+def test_boxes_scale_with_the_frame() -> None:
+    prior = PriorBox(ground_truth(ROWS))
+    (found,) = prior.localize([blank("new", "a", size_hw=(1000, 1000))], ["Mass"])
+    assert found.box_xyxy == pytest.approx((100, 200, 350, 600))  # widths x 5, heights x 10
+
+
+def test_center_box_is_centred_and_has_the_median_size_of_the_others() -> None:
+    (found,) = CenterBox(ground_truth(ROWS)).localize([blank("a1")], ["Mass"])
+    # b, c, d: width 20 40 100, height 30 40 20
+    assert found.box_xyxy == pytest.approx((80, 35, 120, 65))
+
+
+def test_the_only_patient_of_a_class_gets_no_box_and_it_is_said() -> None:
+    prior = PriorBox(ground_truth(ROWS))
+    with pytest.warns(
+        UserWarning, match="Nodule: no patient but 'd' has a box, so the controls give none"
+    ):
+        assert prior.localize([blank("d1")], ["Nodule"]) == []
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert len(prior.localize([blank("a1")], ["Nodule"])) == 1
+
+
+def test_random_maps_depend_on_seed_image_and_disease_alone() -> None:
+    coco = ground_truth(ROWS)
+    films = [blank("a1"), blank("b1"), blank("c1")]
+    forward = RandomMap(7, coco).localize(films, ["Mass"])
+    backward = RandomMap(7, coco).localize(films[::-1], ["Mass"])
+    assert forward == backward[::-1]
+    first = random_map(0, "a", "Mass")
+    for other in (random_map(1, "a", "Mass"), random_map(0, "b", "Mass"), random_map(0, "a", "X")):
+        assert not np.allclose(first, other)
+
+
+def test_random_maps_are_the_same_on_any_machine() -> None:
+    heat = random_map(0, "00000001_000.png", "Mass")
+    np.testing.assert_allclose(heat[0, :3], [-0.0456958, -0.0195525, 0.0097754], rtol=1e-4)
+
+
+def test_random_maps_do_not_gather_at_the_border() -> None:
+    peaks = np.array(
+        [np.unravel_index(random_map(0, str(i), "Mass").argmax(), (32, 32)) for i in range(400)]
+    )
+    at_border = ((peaks < 4) | (peaks >= 28)).any(axis=1).mean()
+    assert at_border == pytest.approx(1 - (24 / 32) ** 2, abs=0.08)  # as often as anywhere
+
+
+def test_all_controls_answer_for_every_boxed_image_and_disease_once() -> None:
+    coco = ground_truth([row for row in ROWS if row[2] == "Mass"])
+    found = control_localizations(coco, seed=0)
+    assert list(found) == ["prior_box", "center_box", "random_map"]
+    for boxes in found.values():
+        assert [(b.image_id, b.disease) for b in boxes] == [
+            (image, "Mass") for image in ("a1", "a2", "b1", "c1", "d1")
+        ]
+
+
+def test_a_class_methods_controls_agree_with_the_pixel_free_call() -> None:
+    coco = ground_truth(ROWS[:5])
+    films = [blank(image["file_name"]) for image in coco["images"]]
+    found = control_localizations(coco, seed=3)
+    for control in (PriorBox(coco), CenterBox(coco), RandomMap(3, coco)):
+        assert isinstance(control, Localizer)
+        assert control.localize(films, ["Mass"]) == found[control.name]
+
+
+def test_errors_name_the_disease_and_the_image_without_a_patient() -> None:
+    with pytest.raises(
+        ValueError, match="unknown disease 'Hernia'; the ground truth has Mass, Nod"
+    ):
+        PriorBox(ground_truth(ROWS)).localize([blank("a1")], ["Hernia"])
+    coco = ground_truth(ROWS)
+    del coco["images"][1]["patient_id"]
+    with pytest.raises(ValueError, match="image 'a2' has no patient_id"):
+        control_localizations(coco, 0)
+
+
+def test_a_ground_truth_without_boxes_gives_no_controls() -> None:
+    coco = {**ground_truth(ROWS), "annotations": []}
+    assert control_localizations(coco, 0) == {"prior_box": [], "center_box": [], "random_map": []}
+
+
+def test_on_nihs_boxes_the_prior_reaches_what_the_design_says(shared_data: Path) -> None:
+    """A box that never looks is good on Cardiomegaly; 984 boxes take seconds."""
+    with (shared_data / "nih" / "BBox_List_2017.csv").open(newline="") as handle:
+        lines = list(csv.reader(handle))[1:]
+    rows: list[Row] = [(r[0], r[0][:8], r[1], [float(v) for v in r[2:6]]) for r in lines]
+    truth = {(image, d): [x, y, x + w, y + h] for image, _, d, (x, y, w, h) in rows}
+    began = time.process_time()
+    found = control_localizations(ground_truth(rows, (1024, 1024)), seed=0)
+    assert time.process_time() - began < 30
+    means = {}
+    for name, boxes in found.items():
+        assert len(boxes) == 984
+        heart = [b for b in boxes if b.disease == "Cardiomegaly"]
+        pairs = [b.box_xyxy for b in heart], [truth[b.image_id, b.disease] for b in heart]
+        means[name] = float(iou(*pairs).mean())
+    assert means["prior_box"] == pytest.approx(0.639, abs=0.001)
+    assert means["center_box"] == pytest.approx(0.495, abs=0.001)
+    assert means["random_map"] < 0.15

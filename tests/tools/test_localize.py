@@ -1,0 +1,259 @@
+"""tools/localize.py from its command line, on tiny films and untrained bundles of three folds."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from cxrloc.classification.models import (
+    ClassifierBundle,
+    Preprocessing,
+    build_classifier,
+    save_classifier,
+)
+from cxrloc.datasets.coco import load_coco
+from cxrloc.datasets.manifest import file_sha256
+from cxrloc.datasets.prepared import write_prepared
+from cxrloc.datasets.radiograph import Box, Radiograph
+from cxrloc.detection.localizers import (
+    LOCALIZERS,
+    LocalizerInputs,
+    build_localizer,
+    localizer_entry,
+)
+from cxrloc.localization.predictions import read_predictions
+from cxrloc.tools.localize import main
+
+DISEASES = ("Mass", "Nodule", "Effusion")
+K, PER_FOLD = 3, 3
+
+
+@pytest.fixture
+def prepared(tmp_path: Path) -> Path:
+    """Nine films, three in each fold; the third of each fold has no box."""
+    rng = np.random.default_rng(0)
+    films, folds = [], {}
+    for i in range(K * PER_FOLD):
+        name = f"{i:08d}_000.png"
+        path = tmp_path / "images" / name
+        path.parent.mkdir(exist_ok=True)
+        cv2.imwrite(str(path), rng.integers(0, 255, (128, 128), dtype=np.uint8))
+        boxes = () if i % PER_FOLD == 2 else (Box("Mass", (100, 200, 300, 500 + i)),)
+        labels = {d: float(d == "Mass") for d in DISEASES}
+        films.append(Radiograph(name, path, f"{i:08d}", "PA", labels, boxes))
+        folds[name] = i // PER_FOLD
+    write_prepared(
+        tmp_path / "prepared",
+        films,
+        boxed_diseases=["Mass", "Nodule"],
+        folds=folds,
+        k=K,
+        official={},
+        summary="",
+        manifest={},
+    )
+    return tmp_path / "prepared"
+
+
+def save_fold(run: Path, fold: int, prepared: Path, **changes: Any) -> Path:
+    model, _ = build_classifier("resnet18", len(DISEASES), seed=fold)
+    bundle = ClassifierBundle(
+        model=model,
+        diseases=DISEASES,
+        thresholds={"Mass": 0.5, "Nodule": None, "Effusion": 0.5},
+        preprocessing=Preprocessing(64),
+        mean_box_sizes={"Mass": (0.2, 0.3)},
+        manifest={"hashes": {"folds": file_sha256(prepared / "folds.csv")}},
+        metadata={"fold": fold, "k": K},
+    )
+    path = run / f"fold{fold}" / "classifier.safetensors"
+    save_classifier(path, replace(bundle, **changes))
+    return path
+
+
+@pytest.fixture
+def run_folder(tmp_path: Path, prepared: Path) -> Path:
+    for fold in range(K):
+        save_fold(tmp_path / "run", fold, prepared)
+    return tmp_path / "run"
+
+
+def localize(prepared: Path, *words: object) -> tuple[int, Path]:
+    out = prepared.parent / "boxes.json"
+    status = main(["--prepared", str(prepared), "--out", str(out), *map(str, words)])
+    return status, out
+
+
+def images_of(out: Path) -> list[str]:
+    return sorted({entry["file_name"] for entry in json.loads(out.read_text())})
+
+
+def test_each_boxed_film_is_predicted_by_the_bundle_of_its_own_fold(
+    prepared: Path, run_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status, out = localize(prepared, "--localizer", "grad_cam", "--run", run_folder)
+    assert status == 0
+    assert images_of(out) == [f"{i:08d}_000.png" for i in (0, 1, 3, 4, 6, 7)]
+    everything = json.loads(out.read_text())
+    assert {entry["category"] for entry in everything} == {"Mass", "Nodule"}  # no Effusion boxes
+    for fold in range(K):
+        bundle = run_folder / f"fold{fold}" / "classifier.safetensors"
+        _, alone = localize(prepared, "--localizer", "grad_cam", "--bundle", bundle)
+        names = [f"{i:08d}_000.png" for i in (PER_FOLD * fold, PER_FOLD * fold + 1)]
+        assert images_of(alone) == names
+        assert json.loads(alone.read_text()) == [e for e in everything if e["file_name"] in names]
+    assert "Research use only, never a diagnosis." in capsys.readouterr().out
+
+
+def test_the_gates_words_stand_beside_each_box_and_a_manifest_beside_the_file(
+    prepared: Path, run_folder: Path
+) -> None:
+    _, out = localize(prepared, "--localizer", "grad_cam_wang", "--run", run_folder)
+    for entry in json.loads(out.read_text()):
+        assert 0 < entry["gate_probability"] < 1
+        expected = {"Mass": 0.5, "Nodule": None}[entry["category"]]
+        assert entry["gate_threshold"] == expected
+        present = expected is not None and entry["gate_probability"] >= expected
+        assert entry["gate_present"] is present
+    manifest = json.loads(out.with_suffix(".manifest.json").read_text())
+    assert (manifest["films"], manifest["out_of_fold"]) == (6, True)
+    assert manifest["hashes"]["ground_truth"] == file_sha256(prepared / "ground_truth.json")
+    assert len(manifest["hashes"]) == 1 + K
+    assert "never a diagnosis" in manifest["notice"]
+    boxes = read_predictions(out, load_coco(prepared / "ground_truth.json"))
+    assert manifest["boxes"] == len(boxes) > 0
+
+
+def test_all_films_can_be_asked_for_and_folds_be_named(prepared: Path, run_folder: Path) -> None:
+    words = ("--localizer", "grad_cam", "--run", run_folder, "--films", "all", "--folds", "[1]")
+    status, out = localize(prepared, *words)
+    assert status == 0
+    assert images_of(out) == [f"{i:08d}_000.png" for i in (3, 4, 5)]
+
+
+def test_controls_need_no_model_and_no_readable_film(prepared: Path) -> None:
+    for path in (prepared.parent / "images").iterdir():
+        path.write_bytes(b"")
+    for name in ("prior_box", "center_box", "random_map"):
+        with pytest.warns(UserWarning, match="Nodule: nobody has a box"):
+            status, out = localize(prepared, "--localizer", name)
+        assert status == 0
+        masses = [e for e in json.loads(out.read_text()) if e["category"] == "Mass"]
+        assert len(masses) == 6
+
+
+def test_an_unreadable_film_is_named_and_the_rest_go_on_unless_strict(
+    prepared: Path, run_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (prepared.parent / "images" / "00000004_000.png").write_bytes(b"no image")
+    words = ("--localizer", "grad_cam", "--run", run_folder, "--folds", "[1]")
+    status, out = localize(prepared, *words)
+    assert status == 0
+    assert images_of(out) == ["00000003_000.png"]
+    assert "left out, not readable: 00000004_000.png" in capsys.readouterr().err
+    manifest = json.loads(out.with_suffix(".manifest.json").read_text())
+    assert list(manifest["unreadable"]) == ["00000004_000.png"]
+    out.unlink()
+    assert localize(prepared, *words, "--strict", "true")[0] == 2
+    assert not out.exists()
+
+
+def test_a_missing_fold_is_an_error_that_names_it(
+    prepared: Path, run_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (run_folder / "fold2" / "classifier.safetensors").unlink()
+    status, out = localize(prepared, "--localizer", "grad_cam", "--run", run_folder)
+    assert status == 2
+    message = capsys.readouterr().err
+    assert "fold 2 has no trained model" in message
+    assert "the run has fold0, fold1" in message
+    assert not out.exists()
+    words = ("--localizer", "grad_cam", "--run", run_folder, "--folds", "[0, 1]")
+    assert localize(prepared, *words)[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"metadata": {"fold": 0, "k": K}}, "trained with test fold 0, expected 1"),
+        ({"metadata": {"fold": 1, "k": 5}}, "trained with 5 folds, but"),
+        (
+            {"manifest": {"hashes": {"folds": "0" * 64}}},
+            "may have seen films that it would predict",
+        ),
+    ],
+)
+def test_a_model_of_another_preparation_is_refused(
+    prepared: Path,
+    run_folder: Path,
+    capsys: pytest.CaptureFixture[str],
+    changes: dict[str, Any],
+    message: str,
+) -> None:
+    save_fold(run_folder, 1, prepared, **changes).rename(
+        run_folder / "fold1" / "classifier.safetensors"
+    )
+    assert localize(prepared, "--localizer", "grad_cam", "--run", run_folder)[0] == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_bundle_of_no_fold_predicts_all_and_the_manifest_says_so(
+    prepared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = save_fold(tmp_path / "single", 0, prepared, metadata={"fold": None, "k": None})
+    status, out = localize(prepared, "--localizer", "grad_cam", "--bundle", path)
+    assert status == 0
+    assert len(images_of(out)) == 6
+    assert "whether it has seen a film is not checked" in capsys.readouterr().err
+    assert not json.loads(out.with_suffix(".manifest.json").read_text())["out_of_fold"]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--localizer", "gradcam"), "unknown localizer 'gradcam'; known are grad_cam, grad"),
+        (("--localizer", "grad_cam"), "grad_cam needs either --run or --bundle, got neither"),
+        (("--localizer", "prior_box", "--run", "x"), "prior_box is a control and takes no --run"),
+        (("--localizer", "prior_box", "--folds", "[7]"), "has folds 0 to 2"),
+        (("--localizer", "grad_cam", "--bundle", "none.safetensors"), "no model bundle at none"),
+    ],
+)  # fmt: skip
+def test_wrong_words_end_with_status_two_and_say_what_is_known(
+    prepared: Path, capsys: pytest.CaptureFixture[str], words: tuple[str, ...], message: str
+) -> None:
+    try:
+        status, _ = localize(prepared, *words)
+    except SystemExit as error:  # jsonargparse ends the program itself
+        status = int(error.code or 0)
+    assert status == 2
+    assert message in capsys.readouterr().err
+
+
+def test_every_registered_localizer_has_its_own_name(prepared: Path, tmp_path: Path) -> None:
+    truth = load_coco(prepared / "ground_truth.json")
+    inputs = LocalizerInputs(save_fold(tmp_path / "x", 0, prepared), truth)
+    for name in LOCALIZERS:
+        if not name.startswith("mask_rcnn"):
+            assert build_localizer(name, inputs).name == name
+    assert localizer_entry("mask_rcnn_mask_box").bundle_file == "maskrcnn.safetensors"
+    with pytest.raises(ValueError, match="needs a trained model"):
+        build_localizer("mask_rcnn", LocalizerInputs())
+    with pytest.raises(ValueError, match="prior_box needs the ground truth"):
+        build_localizer("prior_box", LocalizerInputs())
+
+
+def test_help_does_not_import_torch() -> None:
+    code = (
+        "import sys; from cxrloc.tools.localize import main\n"
+        "try: main(['--help'])\nexcept SystemExit: print('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip().endswith("False")

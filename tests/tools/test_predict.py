@@ -1,0 +1,184 @@
+"""The prediction tool on tiny networks: files, names, failures, exit statuses."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from cxrloc.classification.models import (
+    ClassifierBundle,
+    Preprocessing,
+    build_classifier,
+    save_classifier,
+)
+from cxrloc.datasets.radiograph import Film
+from cxrloc.localization.localizer import Localization
+from cxrloc.tools import predict
+
+DISEASES = ("Mass", "Effusion")
+
+
+@pytest.fixture(scope="module")
+def bundles(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """An untrained classifier: `all` diseases pass its thresholds, or `none` does."""
+    torch.manual_seed(0)
+    model, _ = build_classifier("resnet18", len(DISEASES), weights="none")
+    folder = tmp_path_factory.mktemp("bundles")
+    paths = {}
+    for name, threshold in (("all", 0.0), ("none", 1.0)):
+        paths[name] = folder / f"{name}.safetensors"
+        bundle = ClassifierBundle(
+            model.eval(), DISEASES, dict.fromkeys(DISEASES, threshold),
+            Preprocessing(96, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)),
+            dict.fromkeys(DISEASES, (0.3, 0.3)), {}, {},
+        )  # fmt: skip
+        save_classifier(paths[name], bundle)
+    return paths
+
+
+def _film(path: Path, seed: int = 0, size_hw: tuple[int, int] = (120, 100)) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    noise = np.random.default_rng(seed).integers(0, 255, (6, 5), dtype=np.uint8)
+    cv2.imwrite(str(path), cv2.resize(noise, size_hw[::-1], interpolation=cv2.INTER_CUBIC))
+    return path
+
+
+def _run(bundle: Path, inputs: Sequence[Path], out: Path, *more: str) -> int:
+    words = ["--classifier", str(bundle), *map(str, inputs), "--out", str(out), *more]
+    return predict.main(words)
+
+
+@pytest.mark.slow
+def test_a_film_gets_two_pictures_and_a_json_with_boxes_in_its_own_frame(
+    bundles: dict[str, Path], tmp_path: Path
+) -> None:
+    assert _run(bundles["all"], [_film(tmp_path / "a.png")], tmp_path / "out") == 0
+
+    names = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert names == ["a.boxes.png", "a.heat.png", "a.json"]
+    record = json.loads((tmp_path / "out" / "a.json").read_text())
+    assert record["images"] == [{"id": 1, "file_name": "a.png", "width": 100, "height": 120}]
+    assert [f["disease"] for f in record["findings"] if f["present"]] == list(DISEASES)
+    assert {a["localizer"] for a in record["annotations"]} == {"grad_cam"}
+    for annotation in record["annotations"]:
+        x, y, w, h = annotation["bbox"]
+        assert min(x, y) >= 0
+        assert x + w <= 100
+        assert y + h <= 120
+    assert "Research use only - not a diagnosis" in record["research_use"]
+    assert set(record["manifest"]["hashes"]) == {"classifier"}
+    picture = cv2.imread(str(tmp_path / "out" / "a.boxes.png"))
+    assert picture is not None
+    assert picture.shape[0] >= 1000
+
+
+@pytest.mark.slow
+def test_a_film_that_nothing_passes_on_has_no_box_and_says_so(
+    bundles: dict[str, Path], tmp_path: Path
+) -> None:
+    assert _run(bundles["none"], [_film(tmp_path / "a.png")], tmp_path / "out") == 0
+
+    record = json.loads((tmp_path / "out" / "a.json").read_text())
+    assert record["annotations"] == []
+    assert record["message"] == "No disease passed the gate: no boxes."
+
+
+@pytest.mark.slow
+def test_unreadable_inputs_are_reported_and_the_rest_go_on(
+    bundles: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    films = tmp_path / "films"
+    _film(films / "good.png")
+    (films / "bad.png").write_bytes(b"not a picture")
+    (tmp_path / "empty").mkdir()
+    inputs = [films, tmp_path / "absent.png", tmp_path / "empty"]
+
+    assert _run(bundles["none"], inputs, tmp_path / "out") == 1
+
+    assert (tmp_path / "out" / "good.json").is_file()
+    assert not (tmp_path / "out" / "bad.json").exists()
+    printed = capsys.readouterr()
+    assert "bad.png" in printed.err
+    assert "absent.png: no such file or folder" in printed.err
+    assert "empty: no image in this folder" in printed.err
+    assert "3 failures" in printed.out
+
+
+@pytest.mark.slow
+def test_the_second_localizer_is_drawn_beside_the_first(
+    bundles: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Detector:
+        name = "mask_rcnn"
+
+        def __init__(self, path: Path) -> None:
+            assert path == bundles["none"]
+
+        def localize(self, images: Sequence[Film], diseases: Sequence[str]) -> list[Localization]:
+            return [Localization(images[0].image_id, "Mass", (10, 20, 50, 60), 0.9)]
+
+    monkeypatch.setattr(predict, "MaskRCNNLocalizer", Detector)
+    status = _run(
+        bundles["all"], [_film(tmp_path / "a.png")], tmp_path / "out",
+        "--maskrcnn", str(bundles["none"]),
+    )  # fmt: skip
+
+    record = json.loads((tmp_path / "out" / "a.json").read_text())
+    assert status == 0
+    assert record["localizers"] == ["grad_cam", "mask_rcnn"]
+    found = [a for a in record["annotations"] if a["localizer"] == "mask_rcnn"]
+    assert [a["bbox"] for a in found] == [[10, 20, 40, 40]]
+    picture: Any = cv2.imread(str(tmp_path / "out" / "a.boxes.png"))
+    for bgr in ((0, 159, 230), (233, 180, 86)):  # orange and sky blue
+        assert (np.abs(picture.astype(int) - bgr).max(axis=2) < 12).any()
+
+
+@pytest.mark.parametrize(
+    "words", [[], ["--out", "o", "a.png"], ["--classifier", "c", "--out", "o"]]
+)
+def test_wrong_usage_is_status_2(words: list[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        predict.main(words)
+
+    assert end.value.code == 2
+
+
+def test_a_missing_or_wrong_bundle_is_status_2_before_any_film_is_read(
+    bundles: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    film = _film(tmp_path / "a.png")
+
+    assert _run(tmp_path / "no.safetensors", [film], tmp_path / "out") == 2
+    assert "no.safetensors" in capsys.readouterr().err
+    wrong = ("--maskrcnn", str(bundles["none"]))
+    assert _run(bundles["none"], [film], tmp_path / "out", *wrong) == 2
+    assert "classifier" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_films_are_found_once_in_order_without_hidden_files_and_own_outputs(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    for name in ("b.png", "sub/a.JPG", "sub/.hidden.png", "out/b.boxes.png", "out/b.heat.png"):
+        _film(tmp_path / "x" / name)
+    (tmp_path / "x" / "notes.txt").write_text("no film")
+    out = tmp_path / "x" / "out"
+
+    films, failures = predict.find_films([tmp_path / "x" / "b.png", tmp_path / "x"], out)
+
+    assert [film.relative_to(tmp_path / "x").as_posix() for film in films] == ["b.png", "sub/a.JPG"]
+    assert failures == []
+
+
+def test_outputs_of_films_with_the_same_stem_do_not_overwrite_each_other() -> None:
+    paths = [Path(p) for p in ("x/a.png", "y/a.jpg", "y/a_2.png", "z/A.png", "b.tar.png")]
+
+    names = predict.unique_names(paths)
+
+    assert list(names.values()) == ["a", "a_2", "a_2_2", "A_3", "b.tar"]

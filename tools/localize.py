@@ -1,0 +1,290 @@
+r"""Box the films of a prepared folder, each by the model that has not seen its patient.
+
+    python tools/localize.py --localizer grad_cam --run runs/gate --prepared data/nih \
+        --out runs/grad_cam.json
+
+A run folder holds `fold0/`, `fold1/`, ...: film i is predicted by the bundle whose test fold is
+that of film i. All diseases are boxed whatever the gate says; its decision stands beside each
+box, and is applied when boxes are compared. Research use only, never a diagnosis.
+"""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: spinning threads cost 5 x
+
+import sys
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from cxrloc.configs.load import load_config
+from cxrloc.datasets.manifest import file_sha256, run_manifest, write_json
+from cxrloc.datasets.radiograph import Film, Radiograph
+from cxrloc.detection.localizers import LocalizerInputs, build_localizer, localizer_entry
+from cxrloc.localization.cam_boxes import CamBoxRule
+from cxrloc.localization.localizer import Localization, Localizer
+from cxrloc.localization.predictions import write_predictions
+
+if TYPE_CHECKING:
+    from cxrloc.datasets.prepared import PreparedData
+
+RESEARCH_USE = "Research use only, never a diagnosis."
+
+
+@dataclass(frozen=True)
+class LocalizeConfig:
+    """Which films are boxed, by what.
+
+    Attributes:
+        localizer: a name of `LOCALIZERS`: grad_cam, grad_cam_wang, grad_cam_aligned, mask_rcnn,
+            mask_rcnn_mask_box, or a control (prior_box, center_box, random_map).
+        prepared: folder that tools/prepare_data.py wrote.
+        out: COCO results file to write; its manifest stands beside it.
+        run: training run with one folder per test fold.
+        bundle: one trained model instead of a run. If it belongs to a fold, only that fold is
+            predicted.
+        films: boxed films only, or all that are on disk.
+        folds: test folds to predict; all when left out.
+        cam_threshold: level on the 0..255 scale over which a Grad-CAM map is a region.
+        cam_closest: how many candidates closest in size to the disease's mean box are looked at.
+        strict: stop at the first film that cannot be read.
+        device: cpu, cuda or auto.
+        precision: auto, fp32 or bf16.
+        seed: of random_map.
+    """
+
+    localizer: str
+    prepared: Path
+    out: Path
+    run: Path | None = None
+    bundle: Path | None = None
+    films: Literal["boxed", "all"] = "boxed"
+    folds: list[int] | None = None
+    cam_threshold: float = 180.0
+    cam_closest: int = 5
+    strict: bool = False
+    device: str = "cpu"
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        trained = localizer_entry(self.localizer).bundle_file is not None
+        given = [name for name in ("run", "bundle") if getattr(self, name) is not None]
+        if trained and len(given) != 1:
+            raise ValueError(
+                f"{self.localizer} needs either --run or --bundle, got {given or 'neither'}"
+            )
+        if not trained and given:
+            raise ValueError(f"{self.localizer} is a control and takes no --{given[0]}")
+
+
+@dataclass(frozen=True)
+class Job:
+    """Films that one model predicts; the controls have no bundle and no fold."""
+
+    films: tuple[Radiograph, ...] = field(repr=False)
+    bundle: Path | None = None
+    fold: int | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+
+@dataclass
+class Found:
+    """What has been predicted so far."""
+
+    boxes: list[Localization] = field(default_factory=list)
+    extra: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
+    unreadable: dict[str, str] = field(default_factory=dict)
+    films: int = 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    try:
+        config = load_config(LocalizeConfig, argv, description=__doc__)
+        found = localize(config)
+    except (ValueError, FileNotFoundError) as error:
+        print(f"localize: {error}", file=sys.stderr)
+        return 2
+    print(
+        f"{len(found.boxes)} boxes on {found.films} films by {config.localizer} -> {config.out}\n"
+        f"{RESEARCH_USE}"
+    )
+    for image_id, reason in found.unreadable.items():
+        print(f"left out, not readable: {image_id}: {reason}", file=sys.stderr)
+    return 0
+
+
+def localize(config: LocalizeConfig) -> Found:
+    """Predict and write the results file and its manifest.
+
+    Raises:
+        ValueError, FileNotFoundError: for a fold without a model, or a model of another
+        preparation.
+    """
+    from cxrloc.datasets.coco import load_coco
+    from cxrloc.datasets.prepared import load_prepared
+
+    started = time.time()
+    prepared = load_prepared(config.prepared)
+    coco = load_coco(prepared.ground_truth_path)
+    found = Found()
+    hashes = {"ground_truth": file_sha256(prepared.ground_truth_path)}
+    jobs = plan_jobs(config, prepared)
+    for job in jobs:
+        run_job(job, config, coco, found)
+        if job.bundle is not None:
+            hashes[str(job.bundle)] = file_sha256(job.bundle)
+    write_predictions(config.out, found.boxes, coco, found.extra)
+    manifest = run_manifest(config, seed=config.seed, hashes=hashes, started=started)
+    facts = {"films": found.films, "boxes": len(found.boxes), "unreadable": found.unreadable}
+    out_of_fold = all(job.fold is not None for job in jobs if job.bundle is not None)
+    summary = {"notice": RESEARCH_USE, **facts, "out_of_fold": out_of_fold, **manifest}
+    write_json(config.out.with_suffix(".manifest.json"), summary)
+    return found
+
+
+def plan_jobs(config: LocalizeConfig, prepared: PreparedData) -> list[Job]:
+    """One job for each model; each film is in exactly one."""
+    films = [r for r in prepared.radiographs if r.boxes or config.films == "all"]
+    if not films:
+        raise ValueError(f"{config.prepared}: no film with a box is on disk; try --films all")
+    bundle_file = localizer_entry(config.localizer).bundle_file
+    wanted = _wanted_folds(config, prepared)
+    if bundle_file is None:
+        return [Job(tuple(r for r in films if prepared.folds[r.image_id] in wanted))]
+    if config.bundle is not None:
+        return [_bundle_job(config.bundle, films, prepared)]
+    assert config.run is not None
+    jobs = [_fold_job(config.run, fold, bundle_file, films, prepared) for fold in wanted]
+    return [job for job in jobs if job.films]
+
+
+def run_job(job: Job, config: LocalizeConfig, coco: Mapping[str, Any], found: Found) -> None:
+    """Predict the films of one job, with a progress bar, into `found`."""
+    from tqdm import tqdm
+
+    localizer = _localizer(job, config, coco)
+    diseases = _diseases(job, coco)
+    title = config.localizer if job.fold is None else f"{config.localizer} fold {job.fold}"
+    bar = tqdm(job.films, desc=title, unit="film")
+    for film in _readable(bar, job.bundle is not None, config.strict, found):
+        if hasattr(localizer, "localize_gated"):
+            boxes, facts = localizer.localize_gated([film], diseases)
+            found.extra |= facts
+        else:
+            boxes = localizer.localize([film], diseases)
+        found.boxes += boxes
+        found.films += 1
+
+
+def _wanted_folds(config: LocalizeConfig, prepared: PreparedData) -> list[int]:
+    wanted = list(range(prepared.k)) if config.folds is None else config.folds
+    unknown = [fold for fold in wanted if not 0 <= fold < prepared.k]
+    if unknown or not wanted:
+        raise ValueError(f"folds {config.folds}: {config.prepared} has folds 0 to {prepared.k - 1}")
+    return sorted(dict.fromkeys(wanted))
+
+
+def _fold_job(
+    run: Path, fold: int, bundle_file: str, films: Sequence[Radiograph], prepared: PreparedData
+) -> Job:
+    path = run / f"fold{fold}" / bundle_file
+    if not path.is_file():
+        there = sorted(p.parent.name for p in run.glob(f"fold*/{bundle_file}"))
+        raise FileNotFoundError(
+            f"fold {fold} has no trained model: {path} does not exist (the run has "
+            f"{', '.join(there) or 'none'}). Train it, or name the trained ones with --folds"
+        )
+    metadata = read_metadata(path)
+    if metadata.get("fold") != fold:
+        raise ValueError(f"{path}: trained with test fold {metadata.get('fold')}, expected {fold}")
+    check_preparation(path, metadata, prepared)
+    chosen = tuple(r for r in films if prepared.folds[r.image_id] == fold)
+    return Job(chosen, path, fold, metadata)
+
+
+def _bundle_job(path: Path, films: Sequence[Radiograph], prepared: PreparedData) -> Job:
+    metadata = read_metadata(path)
+    fold = metadata.get("fold")
+    if fold is None:
+        print(f"{path} has no fold: whether it has seen a film is not checked", file=sys.stderr)
+        return Job(tuple(films), path, None, metadata)
+    check_preparation(path, metadata, prepared)
+    chosen = tuple(r for r in films if prepared.folds[r.image_id] == fold)
+    return Job(chosen, path, fold, metadata)
+
+
+def read_metadata(path: Path) -> dict[str, Any]:
+    """Metadata of a bundle."""
+    from cxrloc.classification.bundle import read_bundle
+
+    return read_bundle(path)[1]
+
+
+def check_preparation(path: Path, metadata: Mapping[str, Any], prepared: PreparedData) -> None:
+    """Raise ValueError unless the model was trained with the folds of this prepared folder."""
+    if metadata.get("k") != prepared.k:
+        raise ValueError(
+            f"{path}: trained with {metadata.get('k')} folds, but {prepared.root} has {prepared.k}"
+        )
+    folds_path = prepared.root / "folds.csv"
+    recorded = metadata.get("manifest", {}).get("hashes", {}).get("folds")
+    if recorded is None:
+        print(f"{path} does not say which folds it was trained with: not checked", file=sys.stderr)
+    elif recorded != file_sha256(folds_path):
+        raise ValueError(
+            f"{path}: trained with other folds than {folds_path}, so it may have seen films "
+            f"that it would predict; prepare with the same settings, or train again"
+        )
+
+
+def _localizer(job: Job, config: LocalizeConfig, coco: Mapping[str, Any]) -> Localizer:
+    inputs = LocalizerInputs(
+        bundle=job.bundle,
+        ground_truth=coco,
+        seed=config.seed,
+        device=config.device,
+        precision=config.precision,
+        cam_rule=CamBoxRule((config.cam_threshold,), config.cam_closest),
+    )
+    return build_localizer(config.localizer, inputs)
+
+
+def _diseases(job: Job, coco: Mapping[str, Any]) -> list[str]:
+    """Diseases of the ground truth that the model knows; the others are named."""
+    names = [str(category["name"]) for category in coco["categories"]]
+    known = job.metadata.get("diseases", names)
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        print(f"{job.bundle} does not know {', '.join(unknown)}: no boxes", file=sys.stderr)
+    return [name for name in names if name in known]
+
+
+def _readable(
+    radiographs: Iterable[Radiograph], with_pixels: bool, strict: bool, found: Found
+) -> Iterator[Film]:
+    from cxrloc.datasets.image_files import UnreadableImageError, read_grey
+
+    blank = np.zeros((1, 1), np.uint8)  # a control does not look
+    for r in radiographs:
+        film = Film(r.image_id, blank, r.size_hw, r.patient_id)
+        if with_pixels:
+            assert r.path is not None, "a prepared folder lists only films that are on disk"
+            try:
+                film = replace(film, pixels=read_grey(r.path))
+            except UnreadableImageError as error:
+                if strict:
+                    raise
+                found.unreadable[r.image_id] = str(error)
+                continue
+        yield film
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,144 @@
+"""Check a data set, say what is there and what is missing, write the folder that later steps read.
+
+    python tools/prepare_data.py --dataset nih --root DIR --out DIR [--folds 5 --seed 0]
+        [--strict true] [--check_pixels false] [--label_file Data_Entry_2017.csv]
+
+`--strict` makes every warning an error, an unreadable film among them. `--check_pixels false` skips
+reading every film once. Folds are made, by patient, over the films that are on disk. A second run
+replaces the folder's files one by one, each whole. Research use only, never a diagnosis.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from cxrloc.configs.load import load_config
+from cxrloc.datasets.film_check import check_films
+from cxrloc.datasets.manifest import file_sha256, run_manifest
+from cxrloc.datasets.prepared import write_prepared
+from cxrloc.datasets.readers import Dataset, DatasetIndex, find_dataset
+from cxrloc.datasets.splits import patient_folds
+from cxrloc.datasets.summary import counts, summary_text
+
+
+@dataclass(frozen=True)
+class PrepareConfig:
+    """Options of prepare_data.
+
+    Attributes:
+        dataset: which reader: nih (a phantom is in NIH's layout too).
+        root: folder of the data set.
+        out: folder to write.
+        folds: number of patient-wise folds.
+        seed: of the folds.
+        strict: every warning is an error.
+        check_pixels: read every film once.
+        label_file: label file to read instead of the one found in root.
+        workers: threads that read films; all cores when not given.
+    """
+
+    dataset: str
+    root: str
+    out: str
+    folds: int = 5
+    seed: int = 0
+    strict: bool = False
+    check_pixels: bool = True
+    label_file: str | None = None
+    workers: int | None = None
+
+
+def prepare(config: PrepareConfig) -> Path:
+    """Do what the module says; returns the folder written.
+
+    Raises:
+        FileNotFoundError: if a needed file is missing, or no film is on disk.
+        ValueError: for faulty files, or any warning if strict.
+    """
+    started = time.time()
+    dataset, root, out = find_dataset(config.dataset), Path(config.root), Path(config.out)
+    label_file = Path(config.label_file) if config.label_file else None
+    found = dataset.index(root, label_file=label_file, strict=config.strict)
+    print(f"indexed {len(found.radiographs):,} images in {time.time() - started:.1f} s")
+    unreadable = _check(found, config)
+    summary = _summary(dataset, found, unreadable, config)
+    print(f"\n{summary}")
+    kept = [replace(r, path=None) if r.image_id in unreadable else r for r in found.radiographs]
+    on_disk = [r for r in kept if r.path is not None]
+    if not on_disk:
+        raise FileNotFoundError(
+            f"none of the {len(kept):,} listed images is on disk; expected them in {root}/images, "
+            f"{root}/images_001/images and so on, or {root}, as listed or as .jpg"
+        )
+    folds = patient_folds(on_disk, dataset.diseases, config.folds, config.seed)
+    hashes = {path.name: file_sha256(path) for path in found.sources}
+    manifest = {
+        **run_manifest(config, seed=config.seed, hashes=hashes, started=started),
+        "diseases": list(dataset.diseases),
+        "counts": {"in the lists": counts(kept), "on disk": counts(on_disk)},
+        "unreadable": unreadable,
+        "warnings": dict(found.warnings),
+    }
+    write_prepared(
+        out,
+        kept,
+        boxed_diseases=dataset.boxed_diseases,
+        folds=folds,
+        k=config.folds,
+        official=found.official,
+        summary=summary,
+        manifest=manifest,
+    )
+    return out
+
+
+def _check(found: DatasetIndex, config: PrepareConfig) -> dict[str, str]:
+    """Films that cannot be read. All are looked at before a strict run stops."""
+    if not config.check_pixels:
+        return {}
+    films = [r for r in found.radiographs if r.path is not None]
+    return check_films(films, found.warnings, config.workers)
+
+
+def _summary(
+    dataset: Dataset, found: DatasetIndex, unreadable: dict[str, str], config: PrepareConfig
+) -> str:
+    return summary_text(
+        found.radiographs,
+        unreadable,
+        diseases=dataset.diseases,
+        boxed_diseases=dataset.boxed_diseases,
+        official=found.official,
+        warnings=found.warnings,
+        films_checked=config.check_pixels,
+    )
+
+
+def _bare_flags(words: Sequence[str]) -> list[str]:
+    """`--strict` alone means `--strict true`; the parser of dataclass fields wants the word."""
+    following = [*words[1:], ""]
+    return [
+        f"{word}=true" if word == "--strict" and after not in ("true", "false") else word
+        for word, after in zip(words, following, strict=True)
+    ]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run from the command line; returns the exit status."""
+    words = _bare_flags(sys.argv[1:] if argv is None else argv)
+    config = load_config(PrepareConfig, words, description=__doc__)
+    try:
+        out = prepare(config)
+    except (ValueError, OSError) as error:
+        print(f"prepare_data: {error}", file=sys.stderr)
+        return 1
+    print(f"wrote {out}: {', '.join(sorted(path.name for path in out.glob('*.*')))}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
