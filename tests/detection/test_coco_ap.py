@@ -40,7 +40,7 @@ def test_perfect_boxes_have_ap_one_and_a_disease_without_truth_is_undefined() ->
     assert table.per_disease["Mass"] == {"ap_10_70": 1.0, "ap_50_95": 1.0}
     assert table.per_disease["Nodule"] == {"ap_10_70": None, "ap_50_95": None}
     assert table.undefined == ("Nodule",)
-    assert table.mean == {"ap_10_70": 1.0, "ap_50_95": 1.0}
+    assert table.mean == pytest.approx({"ap_10_70": 1.0, "ap_50_95": 1.0})
 
 
 def test_a_box_of_iou_one_half_counts_up_to_its_own_threshold() -> None:
@@ -65,7 +65,7 @@ def test_a_stronger_wrong_box_halves_the_precision() -> None:
 def test_a_label_without_a_box_is_not_judged() -> None:
     unjudged = _found(3, 1, [500, 500, 50, 50], 0.95)
     table = coco_ap(_truth(), [*PERFECT, unjudged])
-    assert table.per_disease["Effusion"]["ap_10_70"] == 1.0
+    assert table.per_disease["Effusion"]["ap_10_70"] == pytest.approx(1.0)
 
 
 def test_no_prediction_is_zero_and_not_undefined() -> None:

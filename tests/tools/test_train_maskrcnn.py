@@ -109,7 +109,7 @@ def test_a_killed_run_goes_on_where_it_was(prepared: Path, tmp_path: Path) -> No
         "--data.folds=[0]",
         "--data.predict=all",
         "--data.negatives=5",
-        "--train.epochs=60",
+        "--train.epochs=16",
         "--train.checkpoint_every=5",
     )
     command = [sys.executable, str(REPOSITORY / "tools" / "train_maskrcnn.py"), *arguments]
