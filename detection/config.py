@@ -33,6 +33,8 @@ class ModelConfig:
         mask_channels, mask_layers: width and number of the mask head's 3 x 3 convolutions.
         score_threshold: weaker detections are dropped, but never the best one of a disease.
         nms_threshold: IoU over which the weaker of two boxes of one disease is dropped.
+        vote_threshold: a detection's box is the mean, weighted by score, of the boxes of its
+            disease that overlap it by more than this IoU (box voting); 1 switches it off.
         detections_per_disease: at most so many boxes per film and disease.
     """
 
@@ -57,6 +59,7 @@ class ModelConfig:
     mask_layers: int = 2
     score_threshold: float = 0.01
     nms_threshold: float = 0.4
+    vote_threshold: float = 0.5
     detections_per_disease: int = 4
 
     def __post_init__(self) -> None:
@@ -174,8 +177,8 @@ class DetectorConfig:
     train: TrainConfig = field(default_factory=TrainConfig)
 
     def __post_init__(self) -> None:
-        if self.size < 64:
-            raise ValueError(f"size {self.size}: expected at least 64 pixels")
+        if not 64 <= self.size <= 1024 or self.size % 32:
+            raise ValueError(f"size {self.size}: expected a multiple of 32 from 64 to 1024 pixels")
 
 
 @dataclass(frozen=True)

@@ -86,6 +86,7 @@ def _proposals(cfg: Any, model: ModelConfig, size: int) -> None:
         model.rpn_post_nms_test,
     )
     cfg.RPN.BATCH_SIZE_PER_IMAGE = model.rpn_batch
+    cfg.RPN.SMOOTH_L1_BETA = cfg.ROI_BOX_HEAD.SMOOTH_L1_BETA = 1 / 9  # torchvision's; here it is 0
 
 
 def _heads(cfg: Any, model: ModelConfig, num_diseases: int) -> None:

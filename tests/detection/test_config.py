@@ -34,9 +34,10 @@ def test_batch_norm_is_trained_from_scratch_and_frozen_with_weights() -> None:
     assert ModelConfig(norm="group").resolved_norm() == "group"
 
 
-def test_a_size_below_64_is_refused() -> None:
-    with pytest.raises(ValueError, match="at least 64"):
-        DetectorConfig(size=32)
+@pytest.mark.parametrize("size", [32, 300, 2048])
+def test_a_size_that_the_network_cannot_take_is_refused(size: int) -> None:
+    with pytest.raises(ValueError, match="multiple of 32 from 64 to 1024"):
+        DetectorConfig(size=size)
 
 
 def test_the_gate_of_the_same_fold_is_taken(tmp_path: Path) -> None:
