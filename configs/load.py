@@ -30,7 +30,8 @@ def load_config(
     """Config from command-line words (default: the program's own).
 
     Raises:
-        SystemExit: status 2, after a message on stderr, for an unknown key, a bad value or a missing file.
+        SystemExit: status 2, after a message on stderr, for an unknown key, a bad value or a
+            missing file.
     """
     parser = config_parser(config_class, description)
     namespace = parser.parse_args(None if argv is None else list(argv))

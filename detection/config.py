@@ -13,9 +13,9 @@ class ModelConfig:
 
     Attributes:
         architecture: backbone below the feature pyramid.
-        weights: `none`, `coco` (torchvision's whole Mask R-CNN by name, resnet50 only), `gate`
-            (backbone of a classifier bundle, see `gate`), or the path of a .safetensors or .pth
-            file.
+        weights: `none`, `imagenet` (torchvision's, by name, into the backbone), `coco`
+            (torchvision's whole Mask R-CNN by name, resnet50 only), `gate` (backbone of a
+            classifier bundle, see `gate`), or the path of a .safetensors or .pth file.
         gate: classifier bundle, or run folder with `fold{k}/classifier.safetensors`: the bundle of
             the SAME fold is taken, whose training films hold no film of the detector's test fold.
         norm: `batch` trains BatchNorm, `frozen` folds it into the convolutions, `group` is
@@ -186,11 +186,12 @@ class Init:
     """Where the first weights come from, after the fold has been chosen.
 
     Attributes:
-        kind: `none`, `coco`, `gate` (backbone of the classifier bundle at `path`) or `file`.
+        kind: `none`, `imagenet`, `coco`, `gate` (backbone of the classifier bundle at `path`) or
+            `file`.
         path: bundle or weights file, for `gate` and `file`.
     """
 
-    kind: Literal["none", "coco", "gate", "file"] = "none"
+    kind: Literal["none", "imagenet", "coco", "gate", "file"] = "none"
     path: Path | None = None
 
     def __post_init__(self) -> None:
@@ -212,7 +213,7 @@ def resolve_init(model: ModelConfig, fold: int | None) -> Init:
     Raises:
         FileNotFoundError: when the file, or the fold's classifier bundle, is not there.
     """
-    if model.weights in ("none", "coco"):
+    if model.weights in ("none", "imagenet", "coco"):
         return Init(model.weights)  # type: ignore[arg-type]
     if model.weights != "gate":
         return Init("file", Path(model.weights))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from torch import Tensor, nn
 
 from cxrloc.classification.bundle import read_bundle
 from cxrloc.classification.precision import Precision, autocast
-from cxrloc.classification.weights import LoadReport, load_partial, read_weights
+from cxrloc.classification.weights import LoadReport, download_imagenet, load_partial, read_weights
 from cxrloc.detection.config import Init, ModelConfig
 from cxrloc.detection.mask_rcnn import DETECTRON2_HELP
 
@@ -159,24 +160,23 @@ def load_start(network: nn.Module, init: Init, architecture: str) -> LoadReport:
     """
     if init.kind == "none":
         return LoadReport()
-    if init.kind == "coco" or init.path is None:
+    if init.kind == "coco":
         raise ValueError(
             "model.weights 'coco': the detectron2 backend has no COCO weights by name (detectron2 "
             "publishes them as pickle, which is never read here); use gate, none or the path of a "
             ".safetensors or .pth file, or --backend torchvision"
         )
-    if init.kind == "gate":
+    if init.kind == "gate" and init.path is not None:
         found = read_bundle(init.path, "classifier")[1]["architecture"]
         if found != architecture:
             raise ValueError(
                 f"{init.path} is a {found}; set model.architecture to it, it is {architecture}"
             )
     own = {name.removeprefix("backbone."): name for name in network.state_dict()}
-    tensors = {
-        own.get(name, name): tensor
-        for name, tensor in resnet_names(read_weights(init.path)).items()
-    }
-    return load_partial(network, tensors, str(init.path))
+    by_name = init.kind == "imagenet"
+    source = download_imagenet(architecture) if by_name else read_weights(Path(str(init.path)))
+    tensors = {own.get(name, name): tensor for name, tensor in resnet_names(source).items()}
+    return load_partial(network, tensors, str(init.path or f"ImageNet {architecture}"))
 
 
 def resnet_names(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

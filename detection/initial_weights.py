@@ -7,7 +7,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from cxrloc.classification.bundle import read_bundle
-from cxrloc.classification.weights import LoadReport, load_partial, read_weights
+from cxrloc.classification.weights import LoadReport, download_imagenet, load_partial, read_weights
 from cxrloc.detection.config import Init, ModelConfig
 
 _BODY = "backbone.body."
@@ -19,12 +19,15 @@ def load_initial(model: nn.Module, init: Init, config: ModelConfig) -> LoadRepor
     Raises:
         FileNotFoundError, ValueError: for a file that is absent, unreadable or fits nowhere, for a
         gate of
-            another architecture, and for COCO weights without network access.
+            another architecture, and for published weights without network access.
     """
     if init.kind == "none":
         return LoadReport()
     if init.kind == "coco":
         return load_partial(model, _coco(), "torchvision's Mask R-CNN trained on COCO")
+    if init.kind == "imagenet":
+        tensors = _named(model, download_imagenet(config.architecture))
+        return load_partial(model, tensors, f"torchvision's ImageNet {config.architecture}")
     assert init.path is not None
     if init.kind == "gate":
         metadata = read_bundle(init.path, "classifier")[1]

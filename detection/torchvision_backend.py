@@ -252,8 +252,13 @@ def _fingerprint(
     init: Init,
 ) -> str:
     settings = dataclasses.asdict(config)
-    for name in ("checkpoint_every", "threads"):  # these do not change the result
-        settings["train"].pop(name)
+    # these do not change the weights
+    for part, name in (
+        ("train", "checkpoint_every"),
+        ("train", "threads"),
+        ("model", "vote_threshold"),
+    ):
+        settings[part].pop(name)
     sets = [
         [r.image_id for r in one.radiographs] if one else [] for one in (train_set, validation_set)
     ]

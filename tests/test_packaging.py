@@ -16,7 +16,15 @@ from cxrloc.configs.load import load_config
 REPOSITORY = Path(__file__).resolve().parent.parent
 ROOMS = ("classification", "configs", "datasets", "detection", "localization", "tools")
 # What floor 1 needs; torch is left out: it is 3 GB and has no part in who is called `datasets`.
-FLOOR_ONE_NEEDS = ("numpy", "pandas", "pyarrow", "opencv-python-headless", "PyYAML", "tqdm", "jsonargparse")
+FLOOR_ONE_NEEDS = (
+    "numpy",
+    "pandas",
+    "pyarrow",
+    "opencv-python-headless",
+    "PyYAML",
+    "tqdm",
+    "jsonargparse",
+)
 
 
 def run(*words: str | Path, **options: object) -> subprocess.CompletedProcess[str]:
@@ -59,7 +67,9 @@ def test_the_wheel_holds_every_module_and_config_under_the_import_name_only(whee
 
 
 @pytest.mark.slow
-def test_the_wheel_and_hugging_face_datasets_import_side_by_side(wheel: Path, tmp_path: Path) -> None:
+def test_the_wheel_and_hugging_face_datasets_import_side_by_side(
+    wheel: Path, tmp_path: Path
+) -> None:
     python = tmp_path / "environment" / "bin" / "python"
     assert run(sys.executable, "-m", "venv", tmp_path / "environment").returncode == 0
     installed = run(
@@ -96,7 +106,9 @@ def test_every_config_file_says_its_command_cost_and_score_first() -> None:
 
 
 def test_nothing_in_the_project_names_a_path_of_one_machine() -> None:
-    listed = run("git", "-C", REPOSITORY, "ls-files", "-co", "--exclude-standard").stdout.splitlines()
+    listed = run(
+        "git", "-C", REPOSITORY, "ls-files", "-co", "--exclude-standard"
+    ).stdout.splitlines()
     for name in listed:
         path = REPOSITORY / name
         if path.suffix in {".py", ".md", ".yaml", ".toml", ".txt"} and path.is_file():

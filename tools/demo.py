@@ -1,9 +1,9 @@
-"""Run the whole main job on a phantom data set: about 10 minutes on two CPU cores, no data needed.
+"""Run the whole main job on a phantom data set: at most 10 minutes on two CPU cores, no data.
 
     python tools/demo.py --out demo
 
-Every step is one of the tools, run by the command that it prints. A step that has finished is not done
-again: type the same command after an interruption and it goes on from there.
+Every step is one of the tools, run by the command that it prints. A step that has finished is not
+done again: type the same command after an interruption and it goes on from there.
 """
 
 from __future__ import annotations
@@ -19,56 +19,90 @@ from pathlib import Path
 
 TOOLS = Path(__file__).resolve().parent
 CONFIGS = TOOLS.parent / "configs"
-PATIENTS, SEED, HOLD_OUT_FOLD = 620, 1, 0
+PATIENTS, SEED, HOLD_OUT_FOLD = 600, 0, 0
+Step = tuple[str, list[str]]
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
     parser.add_argument("--out", type=Path, default=Path("demo"), help="folder for everything made")
     out: Path = parser.parse_args().out
     began = time.monotonic()
-    steps = training_steps(out)
+    steps = [*data_steps(out), *model_steps(out)]
     for number, (title, words) in enumerate(steps, start=1):
         run_step(f"{number}/{len(steps) + 1}  {title}", words)
-    films = [str(path) for path in films_to_show(out)]
-    run_step(f"{len(steps) + 1}/{len(steps) + 1}  Predict: classify and box eight held-out films", [
-        "predict.py", *films, "--classifier", str(out / "gate/fold0/classifier.safetensors"),
-        "--maskrcnn", str(out / "maskrcnn/fold0/maskrcnn.safetensors"), "--out", str(out / "predictions"),
-    ])  # fmt: skip
+    title, words = predict_step(out)
+    run_step(f"{len(steps) + 1}/{len(steps) + 1}  {title}", words)
     print(closing_words(out, time.monotonic() - began))
     return 0
 
 
-def training_steps(out: Path) -> list[tuple[str, list[str]]]:
-    """Title and command of every step up to the comparison; test films are those of one fold."""
-    prepared = str(out / "prepared")
-    truth = str(out / f"prepared/ground_truth_fold{HOLD_OUT_FOLD}.json")
+def data_steps(out: Path) -> list[Step]:
+    """Draw the films, then prepare them."""
+    drawn, prepared = str(out / "phantom"), str(out / "prepared")
+    size = ["--patients", str(PATIENTS), "--image_size", "512", "--seed", str(SEED)]
     return [
-        ("Draw a phantom data set in NIH's own layout", [
-            "make_phantom.py", "--out", str(out / "phantom"), "--patients", str(PATIENTS),
-            "--image_size", "512", "--seed", str(SEED)]),
-        ("Prepare: check every film, split by patient", [
-            "prepare_data.py", "--dataset", "nih", "--root", str(out / "phantom"), "--out", prepared]),
-        ("Train the gate (ResNet-18, from scratch)", [
-            "train_classifier.py", "--config", str(CONFIGS / "classifier_phantom_demo.yaml"),
-            "--data.prepared", prepared, "--out", str(out / "gate")]),
-        ("Train the Mask R-CNN", [
-            "train_maskrcnn.py", "--config", str(CONFIGS / "maskrcnn_phantom_demo.yaml"),
-            "--data.prepared", prepared, "--model.weights", str(out / "gate"),
-            "--out", str(out / "maskrcnn")]),
-        ("Box the held-out films by Grad-CAM", [
-            "localize.py", "--localizer", "grad_cam", "--run", str(out / "gate"),
-            "--prepared", prepared, "--folds", f"[{HOLD_OUT_FOLD}]",
-            "--out", str(out / "grad_cam.json")]),
-        ("Compare both with the controls on the held-out boxes", [
-            "compare_localizers.py", "--ground-truth", truth, "--predictions",
-            f"grad_cam={out}/grad_cam.json", f"mask_rcnn={out}/maskrcnn/mask_rcnn.json",
-            "--gate", str(out / "gate/gate.csv"), "--out", str(out / "comparison")]),
-    ]  # fmt: skip
+        (
+            "Draw a phantom data set in NIH's own layout",
+            ["make_phantom.py", "--out", drawn, *size],
+        ),
+        (
+            "Prepare it: check every film, split by patient",
+            ["prepare_data.py", "--dataset", "nih", "--root", drawn, "--out", prepared],
+        ),
+    ]
+
+
+def model_steps(out: Path) -> list[Step]:
+    """Train the gate and the detector, box the films of the hold-out fold, compare."""
+    gate, detector, prepared = out / "gate", out / "maskrcnn", str(out / "prepared")
+    classifier_config = str(CONFIGS / "classifier_phantom_demo.yaml")
+    detector_config = str(CONFIGS / "maskrcnn_phantom_demo.yaml")
+    data = ["--data.prepared", prepared]
+    cam = ["--localizer", "grad_cam", "--run", str(gate), "--prepared", prepared]
+    return [
+        (
+            "Train the gate, a ResNet-18 from scratch",
+            ["train_classifier.py", "--config", classifier_config, *data, "--out", str(gate)],
+        ),
+        (
+            "Train the Mask R-CNN from scratch, box the held-out films",
+            ["train_maskrcnn.py", "--config", detector_config, *data, "--out", str(detector)],
+        ),
+        (
+            "Box the held-out films by Grad-CAM",
+            ["localize.py", *cam, "--folds", f"[{HOLD_OUT_FOLD}]", "--out", f"{out}/grad_cam.json"],
+        ),
+        ("Compare both with the controls on the held-out boxes", compare_words(out)),
+    ]
+
+
+def compare_words(out: Path) -> list[str]:
+    files = {
+        "grad_cam": out / "grad_cam.json",
+        "mask_rcnn": out / "maskrcnn" / "mask_rcnn.json",
+        "mask_rcnn_mask_box": out / "maskrcnn" / "mask_rcnn_mask_box.json",
+    }
+    named = [f"{name}={path}" for name, path in files.items()]
+    truth, gate = str(truth_path(out)), str(out / "gate" / "gate.csv")
+    words = ["compare_localizers.py", "--ground-truth", truth, "--predictions", *named]
+    return [*words, "--gate", gate, "--out", str(out / "comparison")]
+
+
+def predict_step(out: Path) -> Step:
+    bundles = {
+        "--classifier": out / "gate" / f"fold{HOLD_OUT_FOLD}" / "classifier.safetensors",
+        "--maskrcnn": out / "maskrcnn" / f"fold{HOLD_OUT_FOLD}" / "maskrcnn.safetensors",
+    }
+    words = ["predict.py", *map(str, films_to_show(out))]
+    words += [word for option, path in bundles.items() for word in (option, str(path))]
+    return "Predict: classify and box ten held-out films", [*words, "--out", f"{out}/predictions"]
 
 
 def run_step(title: str, words: list[str]) -> None:
-    """Run one tool and let its output through; a failed step ends the demo with its exit status."""
+    """Run one tool and let its output through; a failed step ends the demo with a message."""
     print(f"\n=== {title}\n$ {shlex.join(['python', f'tools/{words[0]}', *words[1:]])}", flush=True)
     began = time.monotonic()
     done = subprocess.run([sys.executable, str(TOOLS / words[0]), *words[1:]], check=False)
@@ -77,32 +111,45 @@ def run_step(title: str, words: list[str]) -> None:
     print(f"--- {time.monotonic() - began:.0f} s", flush=True)
 
 
-def films_to_show(out: Path, with_boxes: int = 6, without: int = 2) -> list[Path]:
-    """A few held-out films: some that have boxes and some without a finding."""
-    truth = json.loads((out / f"prepared/ground_truth_fold{HOLD_OUT_FOLD}.json").read_text())
-    boxed_ids = {annotation["image_id"] for annotation in truth["annotations"]}
-    labels = read_labels(out / "phantom" / "Data_Entry_2017.csv")
-    names = [(image["file_name"], image["id"] in boxed_ids) for image in truth["images"]]
-    boxed = [name for name, has_box in names if has_box][:: max(1, len(boxed_ids) // with_boxes)]
-    normal = [name for name, _ in names if labels[name] == "No Finding"]
-    return [out / "phantom" / "images" / n for n in boxed[:with_boxes] + normal[:without]]
+def truth_path(out: Path) -> Path:
+    return out / "prepared" / f"ground_truth_fold{HOLD_OUT_FOLD}.json"
 
 
-def read_labels(path: Path) -> dict[str, str]:
-    with path.open(newline="") as handle:
-        return {row["Image Index"]: row["Finding Labels"] for row in csv.DictReader(handle)}
+def films_to_show(out: Path) -> list[Path]:
+    """Held-out films: the first boxed one of every disease, and two without a finding."""
+    truth = json.loads(truth_path(out).read_text())
+    first: dict[int, int] = {}
+    for annotation in truth["annotations"]:
+        first.setdefault(annotation["category_id"], annotation["image_id"])
+    with (out / "phantom" / "Data_Entry_2017.csv").open(newline="") as handle:
+        labels = {row["Image Index"]: row["Finding Labels"] for row in csv.DictReader(handle)}
+    names = {image["id"]: image["file_name"] for image in truth["images"]}
+    boxed = [names[image] for image in dict.fromkeys(first.values())]
+    normal = [name for name in names.values() if labels[name] == "No Finding"]
+    return [out / "phantom" / "images" / name for name in boxed + normal[:2]]
 
 
 def closing_words(out: Path, seconds: float) -> str:
     """The figures that say whether it worked, and where to look."""
-    gate = json.loads((out / "gate/fold0/metrics.json").read_text())
+    gate = json.loads((out / "gate" / f"fold{HOLD_OUT_FOLD}" / "metrics.json").read_text())
+    compared = json.loads((out / "comparison" / "summary.json").read_text())
+    lines = [
+        f"\nDone in {seconds / 60:.1f} minutes. Phantom films only. Research use only.",
+        f"gate        macro AUC {gate['test']['macro_auc']:.3f} on held-out patients",
+    ]
+    for row in compared["differences"]:
+        if row["localizer"] == "mask_rcnn":
+            lines.append(f"mask_rcnn   macro mean IoU minus {row['minus']}: {figure(row['macro'])}")
     return "\n".join([
-        "", f"Done in {seconds / 60:.1f} minutes. Research use only, never a diagnosis.",
-        f"gate: macro AUC {gate['test']['macro_auc']:.3f} on held-out patients",
-        f"tables and boxplots   {out}/comparison/  (start with mean_iou.md, iou_boxplots.png)",
-        f"boxed films           {out}/predictions/",
-        f"training logs         tensorboard --logdir {out}",
+        *lines,
+        f"compare     {out}/comparison: mean_iou.md, acc_iou.md, differences.md, iou_boxplots.png",
+        f"look        {out}/predictions: a picture with boxes and one with heat maps for each film",
+        f"logs        tensorboard --logdir {out}",
     ])  # fmt: skip
+
+
+def figure(macro: dict[str, float]) -> str:
+    return f"{macro['value']:.3f} (95 % interval {macro['low']:.3f} to {macro['high']:.3f})"
 
 
 if __name__ == "__main__":

@@ -17,7 +17,8 @@ from cxrloc.classification.models import (
     build_classifier,
     save_classifier,
 )
-from cxrloc.detection.config import DetectorConfig, Init, ModelConfig
+from cxrloc.detection import initial_weights
+from cxrloc.detection.config import DetectorConfig, Init, ModelConfig, resolve_init
 from cxrloc.detection.initial_weights import load_initial
 from cxrloc.detection.torchvision_backend import build_detector
 from cxrloc.detection.torchvision_network import MaskRCNN
@@ -88,3 +89,17 @@ def test_coco_weights_without_network_name_the_other_ways(monkeypatch: pytest.Mo
     config = ModelConfig(architecture="resnet50", weights="coco")
     with pytest.raises(ValueError, match=r"no route to host.*path of a \.safetensors"):
         load_initial(torch.nn.Module(), Init("coco"), config)
+
+
+def test_imagenet_weights_by_name_fill_the_backbone_alone(
+    monkeypatch: pytest.MonkeyPatch, small_config: DetectorConfig
+) -> None:
+    published = resnet18().state_dict()
+    monkeypatch.setattr(initial_weights, "download_imagenet", lambda name: published)
+    model = MaskRCNN(small_config.model, 2, 128)
+    config = ModelConfig(weights="imagenet")
+    report = load_initial(model, resolve_init(config, fold=0), config)
+    body = model.backbone.body.state_dict()
+    assert all(torch.equal(body[name], published[name]) for name in body)
+    assert {name.split(".")[0] for name in report.missing} == {"backbone", "rpn", "roi_heads"}
+    assert not [name for name in report.missing if name.startswith("backbone.body")]

@@ -8,7 +8,12 @@ from torchvision.models import resnet18, resnet50
 from torchvision.models.detection import maskrcnn_resnet50_fpn
 
 from cxrloc.detection.config import DetectorConfig, ModelConfig
-from cxrloc.detection.torchvision_network import MaskRCNN, fold_batch_norm, freeze_stages
+from cxrloc.detection.torchvision_network import (
+    MaskRCNN,
+    fold_batch_norm,
+    freeze_stages,
+    voted_boxes,
+)
 
 
 def _randomised(body: torch.nn.Module) -> torch.nn.Module:
@@ -64,6 +69,17 @@ def test_a_disease_has_at_most_so_many_boxes_and_the_strongest_come_first(
     labels = found["labels"].tolist()
     assert max(labels.count(1), labels.count(2)) <= small_config.model.detections_per_disease
     assert (found["scores"].diff() <= 0).all()
+
+
+def test_a_voted_box_is_the_mean_of_its_neighbours_weighted_by_score() -> None:
+    # IoU of the first two is 80 / 120 = .67; the third is elsewhere
+    boxes = torch.tensor([[0.0, 0, 10, 10], [2, 0, 12, 10], [50, 50, 60, 60]])
+    scores, keep = torch.tensor([0.6, 0.2, 0.9]), torch.tensor([2, 0])
+    voted = voted_boxes(boxes, scores, keep, 0.5)
+    torch.testing.assert_close(voted, torch.tensor([[50.0, 50, 60, 60], [0.5, 0, 10.5, 10]]))
+    assert torch.equal(voted_boxes(boxes, scores, keep, 0.7), boxes[keep])
+    assert torch.equal(voted_boxes(boxes, scores, keep, 1.0), boxes[keep])
+    assert voted_boxes(boxes, scores, keep[:0], 0.5).shape == (0, 4)
 
 
 def test_boxes_stay_inside_a_film_that_does_not_fill_the_square(
