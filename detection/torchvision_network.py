@@ -100,7 +100,8 @@ class _RoIHeads(RoIHeads):  # type: ignore[misc]
         found, strengths, labels = [], [], []
         for label in range(1, scores.shape[1]):
             keep = self._of_one_disease(boxes[:, label], scores[:, label])
-            found.append(voted_boxes(boxes[:, label], scores[:, label], keep, self.vote_threshold))
+            voted = voted_boxes(boxes[:, label], scores[:, label], keep, self.vote_threshold)
+            found.append(box_ops.clip_boxes_to_image(voted, shape))  # a mean can round outwards
             strengths.append(scores[keep, label])
             labels.append(torch.full_like(keep, label))
         order = torch.cat(strengths).argsort(descending=True, stable=True)

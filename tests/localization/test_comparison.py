@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import time
 from typing import Any
 
 import numpy as np
@@ -164,13 +163,10 @@ def test_the_order_of_images_boxes_and_predictions_changes_no_figure() -> None:
     assert plain.differences == mixed.differences
 
 
-def test_five_localizers_on_984_boxes_take_seconds() -> None:
+def test_five_localizers_on_984_boxes_all_get_an_interval_around_their_mean() -> None:
     coco, found = _nih_like(984)
-    started = time.perf_counter()
-
     comparison = compare(coco, {f"m{i}": found for i in range(5)}, resamples=2000)
 
-    # about 2 s on an idle core; the bound leaves room for a busy machine
-    assert time.perf_counter() - started < 30
-    macro = _row(comparison, "m4").estimates["mean_iou"].macro
-    assert macro.low < macro.value < macro.high
+    for i in range(5):
+        macro = _row(comparison, f"m{i}").estimates["mean_iou"].macro
+        assert macro.low < macro.value < macro.high

@@ -1,0 +1,37 @@
+"""The benchmark prints every side and its ratio to the first one."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from cxrloc.tools.benchmark import main, report
+
+
+def test_the_sides_run_in_turn_and_the_first_is_the_unit(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    ran: list[str] = []
+    report({"a": lambda: ran.append("a"), "b": lambda: ran.append("b")}, repeats=2)
+    assert ran == ["a", "b", "a", "b", "a", "b"]
+    first, second = capsys.readouterr().out.splitlines()
+    assert first.startswith("a ")
+    assert first.endswith("ratio   1.00")
+    assert re.search(r"ratio +[\d.]+$", second)
+
+
+def test_the_maps_are_measured_against_a_forward_and_backward_passes(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["cam", "--size", "64", "--repeats", "1"]) == 0
+    assert [line[:44].strip() for line in capsys.readouterr().out.splitlines()] == [
+        "one forward pass",
+        "forward and 14 maps in closed form",
+        "forward and 14 backward passes",
+    ]
+
+
+def test_the_index_needs_a_folder(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["index"]) == 1
+    assert "--root is missing" in capsys.readouterr().err

@@ -1,0 +1,137 @@
+"""Measure speed as a ratio, the two sides in turn in one run.
+
+python tools/benchmark.py index --root NIH      NIH's 112,120 rows against reading its CSV alone
+python tools/benchmark.py cam --size 512        all maps in closed form against one forward pass
+                                                and against a backward pass for each disease
+python tools/benchmark.py precision --size 320  a training step in bf16 against fp32
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: spinning threads cost 5 x
+
+Sides = Mapping[str, Callable[[], object]]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Print the median seconds of each side, and each as a ratio to the first."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("what", choices=BENCHMARKS)
+    parser.add_argument("--root", type=Path, help="folder of NIH ChestX-ray14 (index)")
+    parser.add_argument("--size", type=int, default=512, help="input side in pixels")
+    parser.add_argument("--repeats", type=int, default=5)
+    arguments = parser.parse_args(argv)
+    try:
+        sides = BENCHMARKS[arguments.what](arguments)
+    except (ValueError, FileNotFoundError) as error:
+        print(f"benchmark: {error}", file=sys.stderr)
+        return 1
+    report(sides, arguments.repeats)
+    return 0
+
+
+def report(sides: Sides, repeats: int) -> None:
+    """Run the sides in turn, once unmeasured, then `repeats` times."""
+    seconds: dict[str, list[float]] = {name: [] for name in sides}
+    for measured in [False] + [True] * repeats:
+        for name, run in sides.items():
+            began = time.perf_counter()
+            run()
+            if measured:
+                seconds[name].append(time.perf_counter() - began)
+    base = next(iter(seconds.values()))
+    for name, values in seconds.items():
+        ratio = statistics.median(v / b for v, b in zip(values, base, strict=True))
+        print(f"{name:44s} {statistics.median(values):9.4f} s   ratio {ratio:6.2f}")
+
+
+def index_sides(arguments: argparse.Namespace) -> Sides:
+    import pandas as pd
+
+    from cxrloc.datasets import nih
+
+    if arguments.root is None:
+        raise ValueError("--root is missing: expected a folder of NIH ChestX-ray14")
+    label_file = nih.index(arguments.root).label_file
+    return {
+        "read the label CSV with pandas": lambda: pd.read_csv(label_file),
+        "index lists, labels, boxes and image folders": lambda: nih.index(arguments.root),
+    }
+
+
+def cam_sides(arguments: argparse.Namespace) -> Sides:
+    import torch
+
+    from cxrloc.classification.models import build_classifier
+    from cxrloc.localization.cam import class_activation_maps
+
+    diseases = list(range(14))
+    model = build_classifier("resnet18", len(diseases))[0].eval()
+    x = torch.randn(1, 3, arguments.size, arguments.size)
+
+    def forward() -> None:
+        with torch.inference_mode():
+            model(x)
+
+    def closed_form() -> None:
+        with torch.inference_mode():
+            class_activation_maps(model, model(x).features, diseases)
+
+    def backward_passes() -> None:
+        output = model(x)
+        output.features.retain_grad()
+        for disease in diseases:
+            model.zero_grad()
+            output.logits[0, disease].backward(retain_graph=True)
+
+    return {
+        "one forward pass": forward,
+        "forward and 14 maps in closed form": closed_form,
+        "forward and 14 backward passes": backward_passes,
+    }
+
+
+def precision_sides(arguments: argparse.Namespace) -> Sides:
+    import torch
+
+    from cxrloc.classification.models import build_classifier
+    from cxrloc.classification.precision import Precision, autocast, resolve_precision
+
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    model = build_classifier("resnet18", 14)[0].to(device)
+    model = model.to(memory_format=torch.channels_last)
+    x = torch.randn(8, 3, arguments.size, arguments.size, device=device)
+    x = x.to(memory_format=torch.channels_last)
+    print(f"train.precision auto is {resolve_precision('auto', device)} on this machine")
+
+    def step(precision: Precision) -> None:
+        with autocast(precision, device):
+            loss = model(x).logits.float().square().mean()
+        model.zero_grad()
+        loss.backward()
+        loss.item()
+
+    return {
+        "training step, fp32": lambda: step("fp32"),
+        "training step, bf16": lambda: step("bf16"),
+    }
+
+
+BENCHMARKS: dict[str, Callable[[argparse.Namespace], Sides]] = {
+    "index": index_sides,
+    "cam": cam_sides,
+    "precision": precision_sides,
+}
+
+if __name__ == "__main__":
+    sys.exit(main())
