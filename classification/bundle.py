@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,8 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
+
+from cxrloc.datasets.files import whole_file
 
 RESEARCH_USE = "For research use only, never a diagnosis."
 KINDS = ("classifier", "maskrcnn")
@@ -32,18 +33,13 @@ def write_bundle(
     """
     _check_kind(metadata.get("kind"), path)
     text = json.dumps({**metadata, "notice": RESEARCH_USE}, allow_nan=False)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     # a clone each: channels_last and shared tensors are refused by safetensors
     plain = {
         name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
         for name, tensor in tensors.items()
     }
-    try:
+    with whole_file(path) as temporary:
         save_file(plain, temporary, metadata={_KEY: text})
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def read_bundle(

@@ -17,7 +17,7 @@ from cxrloc.classification.config import ClassifierConfig
 from cxrloc.classification.data import FilmBatches, mean_box_sizes
 from cxrloc.classification.gate import Gate, GateRow, decide, read_gate_table, write_gate_table
 from cxrloc.classification.metrics import classifier_metrics
-from cxrloc.classification.metrics_page import metrics_markdown, write_page
+from cxrloc.classification.metrics_page import metrics_markdown
 from cxrloc.classification.models import (
     ClassifierBundle,
     Preprocessing,
@@ -26,13 +26,12 @@ from cxrloc.classification.models import (
 )
 from cxrloc.classification.operating_point import OperatingPoint, operating_points
 from cxrloc.classification.plots import plot_losses, plot_roc
-from cxrloc.classification.run_parts import Part, Run, claim, make_parts, open_run
+from cxrloc.classification.run_parts import BUNDLE_NAME, Part, Run, claim, make_parts, open_run
 from cxrloc.classification.training import Trained, forget_checkpoints, train
 from cxrloc.classification.weights import LoadReport
+from cxrloc.datasets.files import write_text
 from cxrloc.datasets.manifest import file_sha256, run_manifest, write_json
 from cxrloc.datasets.radiograph import label_matrix
-
-BUNDLE_NAME = "classifier.safetensors"
 
 
 def run_classifier(config: ClassifierConfig) -> Path:
@@ -160,7 +159,7 @@ def _write_scores(
     )  # fmt: skip
     write_gate_table(folder / "gate.csv", rows)
     page = metrics_markdown(metrics, f"Gate on {len(films)} test images", notes)
-    write_page(folder / "metrics.md", page)
+    write_text(folder / "metrics.md", page)
     plot_roc(folder / "roc.png", labels, scores, metrics)
     test = {"images": len(films), **metrics.to_json()}
     write_json(folder / "metrics.json", {"test": test, **extra, "notice": RESEARCH_USE})
@@ -179,7 +178,8 @@ def _pool(run: Run, parts: Sequence[Part], out: Path) -> None:
 def _hashes(run: Run) -> dict[str, str]:
     root, weights = run.prepared.root, Path(run.config.model.weights)
     files = {"index": root / "index.parquet", "folds": root / "folds.csv", "weights": weights}
-    return {name: file_sha256(path) for name, path in files.items() if path.is_file()}
+    own = {name: file_sha256(path) for name, path in files.items() if path.is_file()}
+    return {**run.prepared.manifest["hashes"], **own}
 
 
 def _threshold_notes(points: dict[str, OperatingPoint]) -> dict[str, str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ import torch
 from cxrloc.classification.bundle import RESEARCH_USE
 from cxrloc.classification.models import ClassifierBundle
 from cxrloc.classification.precision import autocast, resolve_device, resolve_precision
+from cxrloc.datasets.files import whole_file
 from cxrloc.datasets.radiograph import Film
 
 _COLUMNS = ("image_id", "patient_id", "disease", "probability", "threshold", "present", "fold")
@@ -128,15 +128,15 @@ class GateRow:
 
 def write_gate_table(path: Path, rows: Iterable[GateRow]) -> None:
     """CSV with one decision a line, under a first line that states the research use (atomic)."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with temporary.open("w", newline="", encoding="utf-8") as handle:
+    with (
+        whole_file(path) as temporary,
+        temporary.open("w", newline="", encoding="utf-8") as handle,
+    ):
         handle.write(f"# {RESEARCH_USE} An empty threshold: undecidable, never present.\n")
         writer = csv.writer(handle, lineterminator="\n")
         writer.writerow(_COLUMNS)
         for row in rows:
             writer.writerow(_cells(row))
-    temporary.replace(path)
 
 
 def read_gate_table(path: Path) -> list[GateRow]:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 
 from cxrloc.classification.bundle import RESEARCH_USE
 from cxrloc.classification.metrics import ClassifierMetrics, DiseaseMetrics
@@ -37,14 +35,6 @@ def metrics_markdown(
     return "\n".join([f"# {title}", "", *table, "", *_footer(metrics)]) + "\n"
 
 
-def write_page(path: Path, page: str) -> None:
-    """Write text to a temporary name beside `path`, then rename."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(page, encoding="utf-8")
-    temporary.replace(path)
-
-
 def _markdown_cells(disease: str, m: DiseaseMetrics) -> list[str]:
     prevalence = "undefined" if m.prevalence is None else f"{m.prevalence:.3f}"
     auc = f"undefined: {m.auc.reason}" if m.auc.value is None else str(m.auc)
@@ -55,6 +45,8 @@ def _markdown_cells(disease: str, m: DiseaseMetrics) -> list[str]:
 def _footer(metrics: ClassifierMetrics) -> list[str]:
     return [
         f"{metrics.macro_note}. Intervals: bootstrap over {metrics.patients} patients.",
+        f"The interval of the macro AUC rests on {metrics.macro_auc.replicates} resamples: those "
+        "in which every disease has a positive and a negative.",
         "A random ranking has AUC .5 and an AP equal to the prevalence.",
         RESEARCH_USE,
     ]

@@ -12,6 +12,7 @@ from sklearn.metrics import roc_curve
 
 from cxrloc.classification.bundle import RESEARCH_USE
 from cxrloc.classification.metrics import ClassifierMetrics
+from cxrloc.datasets.files import whole_file
 
 
 def plot_roc(
@@ -58,7 +59,5 @@ def plot_losses(path: Path, history: Sequence[Mapping[str, float]], best_epoch: 
 
 def _save(figure: Figure, path: Path) -> None:
     figure.supxlabel(RESEARCH_USE, fontsize=7, color="0.4")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.stem}.tmp.png")
-    figure.savefig(temporary, dpi=110)
-    temporary.replace(path)
+    with whole_file(path) as temporary:
+        figure.savefig(temporary, dpi=110)

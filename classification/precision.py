@@ -15,11 +15,14 @@ def resolve_device(name: str) -> torch.device:
     """Device of a setting; "auto" is the first CUDA device, else the CPU.
 
     Raises:
-        ValueError: when CUDA is asked for and absent.
+        ValueError: for an unknown name, or when CUDA is asked for and absent.
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    device = torch.device(name)
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ValueError(f"device {name!r}: expected auto, cpu, cuda or cuda:N") from error
     if device.type == "cuda" and not torch.cuda.is_available():
         raise ValueError(f"device {name!r} was asked for, but torch sees no CUDA device; use cpu")
     return device

@@ -11,11 +11,13 @@ from typing import Any
 
 from cxrloc.classification.config import ClassifierConfig
 from cxrloc.classification.data import FilmBatches
-from cxrloc.datasets.manifest import write_json
+from cxrloc.datasets.manifest import file_sha256, write_json
 from cxrloc.datasets.pixel_cache import PixelCache
 from cxrloc.datasets.prepared import PreparedData, load_prepared
 from cxrloc.datasets.radiograph import Radiograph
 from cxrloc.datasets.splits import Split, fold_split, official_split, sampled_split
+
+BUNDLE_NAME = "classifier.safetensors"
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,8 @@ def claim(run: Run, part: Part) -> None:
     """Note the settings of a part, or compare them with those that its folder was begun with."""
     path = part.folder / "settings.json"
     mine = json.loads(json.dumps(_settings(run, part), default=str))
-    if not path.is_file():
+    begun = (part.folder / "checkpoints").is_dir() or (part.folder / BUNDLE_NAME).is_file()
+    if not (begun and path.is_file()):
         write_json(path, mine)
         return
     theirs = json.loads(path.read_text())
@@ -102,6 +105,12 @@ def _settings(run: Run, part: Part) -> dict[str, Any]:
     flat |= {f"train.{k}": v for k, v in asdict(config.train).items() if k != "device"}
     parts = "\n".join(" ".join(ids) for ids in (part.split.train, part.split.validation))
     flat["split"] = hashlib.sha256(parts.encode()).hexdigest()
+    ids = (*part.split.train, *part.split.validation, *part.split.test)
+    films = [run.radiographs[i] for i in ids]
+    known = repr([(r.image_id, [r.labels.get(d) for d in run.diseases], r.boxes) for r in films])
+    flat["labels and boxes"] = hashlib.sha256(known.encode()).hexdigest()
+    if Path(config.model.weights).is_file():
+        flat["weights file"] = file_sha256(Path(config.model.weights))
     return {**flat, "diseases": list(run.diseases)}
 
 

@@ -54,7 +54,10 @@ def read_weights(path: Path) -> dict[str, torch.Tensor]:
         FileNotFoundError, ValueError: when the file is absent, unreadable, or holds no tensors.
     """
     if not path.is_file():
-        raise FileNotFoundError(f"no weights file at {path}; correct model.weights")
+        raise FileNotFoundError(
+            f"no weights file at {path}; correct model.weights: expected none, imagenet, or the "
+            "path of a .safetensors or .pth file"
+        )
     try:
         state = load_file(path) if path.suffix == ".safetensors" else _read_foreign(path)
     except (SafetensorError, OSError, RuntimeError, ValueError, EOFError) as error:

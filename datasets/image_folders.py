@@ -29,7 +29,23 @@ def find_images(root: Path, ids: Sequence[str], warnings: CountedWarnings) -> li
     found = [by_name.get(image) or spare.get(os.path.splitext(image)[0]) for image in ids]
     used = {path.name for path in found if path is not None} if twice else set()
     warnings.warn("images in two folders; the first is taken", sorted(used.intersection(twice)))
+    warnings.warn("image files that no label row names left out", _unlisted(by_name, found, ids))
     return found
+
+
+def _unlisted(
+    by_name: Mapping[str, Path], found: Sequence[Path | None], ids: Sequence[str]
+) -> list[str]:
+    """Image files that are neither a listed image nor another copy of one."""
+    if len(by_name) <= sum(path is not None for path in found):
+        return []
+    stems = {os.path.splitext(image)[0] for image in ids}
+    images = (name for name in by_name if name.lower().endswith(IMAGE_SUFFIXES))
+    return sorted(
+        name
+        for name in images
+        if not name.startswith(".") and os.path.splitext(name)[0] not in stems
+    )
 
 
 def _folders(root: Path) -> list[Path]:

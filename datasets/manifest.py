@@ -6,7 +6,6 @@ import dataclasses
 import hashlib
 import importlib.metadata
 import json
-import os
 import platform
 import subprocess
 import sys
@@ -14,6 +13,8 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from cxrloc.datasets.files import write_text
 
 _PACKAGES = ("cxrloc", "torch", "torchvision", "lightning", "numpy", "opencv-python-headless")
 
@@ -48,11 +49,8 @@ def run_manifest(
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write JSON to a temporary name beside `path`, then rename: never a half-written file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(json.dumps(value, indent=1, allow_nan=False) + "\n")
-    temporary.replace(path)
+    """Write JSON whole or not at all."""
+    write_text(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
 
 
 def _package_versions() -> dict[str, str]:

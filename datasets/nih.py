@@ -201,7 +201,10 @@ def _official(root: Path, ids: list[str], warnings: CountedWarnings) -> dict[str
         if not path.is_file():
             warnings.warn("no official list", [name])
             continue
-        listed = dict.fromkeys(path.read_text(encoding="utf-8-sig").split())
+        try:
+            listed = dict.fromkeys(path.read_text(encoding="utf-8-sig").split())
+        except UnicodeDecodeError as error:
+            raise ValueError(f"{path} is not a text file in UTF-8: {error}") from error
         both = [image for image in listed if image in official]
         if both:
             raise ValueError(f"{len(both)} images are in both official lists, e.g. {both[0]}")
@@ -242,7 +245,13 @@ def _patients(table: pd.DataFrame, ids: list[str], warnings: CountedWarnings) ->
     named = [image.partition("_")[0].lstrip("0") or "0" for image in ids]
     if "patientid" not in table:
         return named
-    given = [text.lstrip("0") or "0" for text in table["patientid"].tolist()]
+    written: list[str] = table["patientid"].tolist()
+    blank = [i for i, text in zip(ids, written, strict=True) if not text.strip()]
+    warnings.warn("no patient number; the one in the image's name is taken", blank)
+    given = [
+        (text.lstrip("0") or "0") if text.strip() else name
+        for text, name in zip(written, named, strict=True)
+    ]
     unlike = [i for i, a, b in zip(ids, given, named, strict=True) if a != b]
     warnings.warn("patient number unlike the image's name; the column counts", unlike)
     return given

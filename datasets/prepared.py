@@ -11,7 +11,6 @@ manifest.json                sources and their hashes, settings, versions
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from cxrloc.datasets.coco import select_images, to_coco
+from cxrloc.datasets.files import whole_file, write_text
 from cxrloc.datasets.manifest import file_sha256, write_json
 from cxrloc.datasets.radiograph import Box, Radiograph
 
@@ -86,7 +86,8 @@ def write_prepared(
     (out / MANIFEST).unlink(missing_ok=True)  # until the new one is there, the folder is unfinished
     on_disk = [r for r in radiographs if r.path is not None]
     table = _to_table(radiographs, official)
-    _replace(out / INDEX, lambda path: pq.write_table(table, path))
+    with whole_file(out / INDEX) as temporary:
+        pq.write_table(table, temporary)
     coco = to_coco(on_disk, boxed_diseases)
     write_json(out / GROUND_TRUTH, coco)
     for stale in out.glob("ground_truth_fold*.json"):  # an earlier run may have made more folds
@@ -96,8 +97,8 @@ def write_prepared(
         write_json(out / f"ground_truth_fold{fold}.json", select_images(coco, of_fold))
     rows = [(r.image_id, r.patient_id, folds[r.image_id]) for r in on_disk]
     frame = pd.DataFrame(rows, columns=["image_id", "patient_id", "fold"])
-    _replace(out / FOLDS, lambda path: frame.to_csv(path, index=False, lineterminator="\n"))
-    _replace(out / SUMMARY, lambda path: path.write_text(summary, encoding="utf-8"))
+    write_text(out / FOLDS, frame.to_csv(index=False, lineterminator="\n"))
+    write_text(out / SUMMARY, summary)
     hashes = dict(manifest.get("hashes", {}))
     hashes.update({name: file_sha256(out / name) for name in (FOLDS, GROUND_TRUTH)})
     own = {"boxed_diseases": list(boxed_diseases), "k": k, "hashes": hashes}
@@ -119,9 +120,17 @@ def load_prepared(path: Path) -> PreparedData:
             f"prepared folder {path} lacks {', '.join(missing)} (interrupted?); "
             + HOW_TO_MAKE.format(path=path)
         )
-    manifest = json.loads((path / MANIFEST).read_text())
+    try:
+        manifest = json.loads((path / MANIFEST).read_text())
+    except ValueError as error:
+        raise ValueError(f"cannot read {path / MANIFEST}: {error}") from error
     radiographs, official = _from_table(pq.read_table(path / INDEX, filters=[("path", "!=", "")]))
     frame = pd.read_csv(path / FOLDS, dtype={"image_id": str, "patient_id": str, "fold": int})
+    if not {"image_id", "fold"} <= set(frame.columns):
+        raise ValueError(
+            f"{path / FOLDS} has columns {list(frame.columns)}, expected image_id, patient_id, "
+            "fold; run tools/prepare_data.py again"
+        )
     folds: dict[str, int] = dict(zip(frame["image_id"], frame["fold"].tolist(), strict=True))
     if folds.keys() != {r.image_id for r in radiographs}:
         raise ValueError(
@@ -139,13 +148,6 @@ def load_prepared(path: Path) -> PreparedData:
 def _path_of(radiograph: Radiograph) -> Path:
     assert radiograph.path is not None
     return radiograph.path
-
-
-def _replace(path: Path, write: Any) -> None:
-    """Let `write` make a temporary file beside `path`, then rename."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    write(temporary)
-    temporary.replace(path)
 
 
 def _to_table(radiographs: Sequence[Radiograph], official: Mapping[str, str]) -> pa.Table:

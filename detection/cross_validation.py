@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from cxrloc.classification.bundle import read_bundle
 from cxrloc.datasets.coco import load_coco
+from cxrloc.datasets.files import write_text
 from cxrloc.datasets.manifest import file_sha256, run_manifest, write_json
 from cxrloc.datasets.pixel_cache import PixelCache
 from cxrloc.datasets.prepared import PreparedData, load_prepared
@@ -211,7 +212,7 @@ def _pool(run: _Run, folds: Sequence[int]) -> None:
             "tables": [dataclasses.asdict(table) for table in tables],
         },
     )
-    (run.out / "coco_ap.md").write_text(ap_markdown(tables))
+    write_text(run.out / "coco_ap.md", ap_markdown(tables))
     print(ap_markdown(tables), flush=True)
 
 

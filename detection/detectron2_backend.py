@@ -101,7 +101,10 @@ class Detectron2Predictor:
 
 
 def load(
-    tensors: Mapping[str, Tensor], metadata: Mapping[str, Any], device: str = "auto"
+    tensors: Mapping[str, Tensor],
+    metadata: Mapping[str, Any],
+    device: str = "auto",
+    precision: str | None = None,
 ) -> Detectron2Predictor:
     """Predictor from what `read_bundle` gave.
 
@@ -122,7 +125,9 @@ def load(
         raise ValueError(
             f"the bundle's tensors do not fit the network that its metadata describes: {error}"
         ) from error
-    set_precision(network, resolve_precision(str(metadata.get("precision", "auto")), where))
+    set_precision(
+        network, resolve_precision(precision or str(metadata.get("precision", "auto")), where)
+    )
     return Detectron2Predictor(network, model, diseases, size)
 
 

@@ -72,10 +72,10 @@ def _grad_cam(inputs: LocalizerInputs, name: str) -> Localizer:
 
 
 def _mask_rcnn(inputs: LocalizerInputs, name: str) -> Localizer:
-    from cxrloc.detection.mask_rcnn import MaskRCNNLocalizer
+    from cxrloc.detection.mask_rcnn import MaskRCNNLocalizer, load_predictor
 
-    bundle = _bundle(inputs, name)
-    return MaskRCNNLocalizer(bundle, box_from="mask" if name == "mask_rcnn_mask_box" else "box")
+    predictor = load_predictor(_bundle(inputs, name), inputs.device, inputs.precision)[0]
+    return MaskRCNNLocalizer(predictor, "mask" if name == "mask_rcnn_mask_box" else "box")
 
 
 def _control(inputs: LocalizerInputs, name: str) -> Localizer:

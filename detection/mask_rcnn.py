@@ -36,7 +36,7 @@ DETECTRON2_HELP = (
     "detectron2 is not installed. It is not on the package index; install it from its repository:\n"
     "  pip install 'setuptools<81' wheel ninja\n"
     "  FORCE_CUDA=0 pip install --no-build-isolation git+https://github.com/facebookresearch/detectron2\n"
-    "or use the default backend: --model.backend torchvision"
+    "or use the default backend: --backend torchvision"
 )
 MASK_CELLS = 28
 _MASK_ZOOM = 8
@@ -155,8 +155,14 @@ class Backend(Protocol):
         """
         ...
 
-    def load(self, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> Predictor:
-        """Predictor from what `read_bundle` gave."""
+    def load(
+        self,
+        tensors: Mapping[str, Tensor],
+        metadata: Mapping[str, Any],
+        device: str = "auto",
+        precision: str | None = None,
+    ) -> Predictor:
+        """Predictor from what `read_bundle` gave; precision None is that of the training."""
         ...
 
 
@@ -190,7 +196,9 @@ def bundle_metadata(config: DetectorConfig, extra: Mapping[str, Any]) -> dict[st
     }
 
 
-def load_predictor(path: Path) -> tuple[Predictor, dict[str, Any]]:
+def load_predictor(
+    path: Path, device: str = "auto", precision: str | None = None
+) -> tuple[Predictor, dict[str, Any]]:
     """Predictor and metadata of a `maskrcnn` bundle.
 
     Raises:
@@ -198,7 +206,7 @@ def load_predictor(path: Path) -> tuple[Predictor, dict[str, Any]]:
     """
     tensors, metadata = read_bundle(path, "maskrcnn")
     backend = load_backend(str(metadata.get("backend")))
-    return backend.load(tensors, metadata), dict(metadata)
+    return backend.load(tensors, metadata, device, precision), dict(metadata)
 
 
 class MaskRCNNLocalizer:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -52,6 +53,7 @@ def train_detector(
     bundle = out_dir / BUNDLE_NAME
     mark = _fingerprint(config, train_set, validation_set, init)
     if _is_finished(bundle, mark):
+        _note_settings(bundle, config)
         return bundle
     device = resolve_device(config.train.device)
     if config.train.threads:
@@ -90,8 +92,16 @@ def build_detector(config: DetectorConfig, init: Init) -> tuple[MaskRCNN, LoadRe
     return model, report
 
 
-def load(tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> TorchvisionPredictor:
+def load(
+    tensors: Mapping[str, Tensor],
+    metadata: Mapping[str, Any],
+    device: str = "auto",
+    precision: str | None = None,
+) -> TorchvisionPredictor:
     """Predictor from a bundle's tensors and metadata.
+
+    Args:
+        precision: None is that of the training.
 
     Raises:
         ValueError: when the tensors do not fit the network that the metadata describes.
@@ -107,7 +117,8 @@ def load(tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> Torchvis
         model.load_state_dict(dict(tensors))
     except RuntimeError as error:
         raise ValueError(f"the bundle's tensors do not fit its own metadata: {error}") from error
-    return TorchvisionPredictor(model, diseases, metadata["size"], metadata["precision"])
+    precision = precision or metadata["precision"]
+    return TorchvisionPredictor(model, diseases, metadata["size"], precision, device)
 
 
 class TorchvisionPredictor:
@@ -263,6 +274,14 @@ def _fingerprint(
         [r.image_id for r in one.radiographs] if one else [] for one in (train_set, validation_set)
     ]
     return fingerprint(settings, sets, [init.kind, init.path and init.path.stat().st_size])
+
+
+def _note_settings(bundle: Path, config: DetectorConfig) -> None:
+    """Settings that leave the weights as they are (box voting) may change: note the new ones."""
+    tensors, metadata = read_bundle(bundle, "maskrcnn")
+    wanted = json.loads(json.dumps(dataclasses.asdict(config.model)))
+    if metadata["model"] != wanted:
+        write_bundle(bundle, tensors, {**metadata, "model": wanted})
 
 
 def _is_finished(bundle: Path, mark: str) -> bool:

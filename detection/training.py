@@ -10,7 +10,6 @@ import csv
 import hashlib
 import json
 import math
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +21,7 @@ from torch import Tensor, nn
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
+from cxrloc.datasets.files import whole_file
 from cxrloc.detection.config import TrainConfig
 
 LOG_EVERY = 10
@@ -185,9 +185,8 @@ def save_checkpoint(plan: Plan, optimizer: torch.optim.Optimizer, progress: Prog
         "progress": vars(progress),
         "fingerprint": plan.fingerprint,
     }
-    temporary = plan.checkpoint.with_name(f".{plan.checkpoint.name}.{os.getpid()}.tmp")
-    torch.save(state, temporary)
-    temporary.replace(plan.checkpoint)
+    with whole_file(plan.checkpoint) as temporary:
+        torch.save(state, temporary)
 
 
 def _resume(plan: Plan, optimizer: torch.optim.Optimizer) -> Progress:

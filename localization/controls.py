@@ -183,7 +183,7 @@ def control_localizations(coco: Mapping[str, Any], seed: int) -> dict[str, list[
 
 
 def _place(image: Mapping[str, Any]) -> _Place:
-    if not image.get("patient_id"):
+    if image.get("patient_id") in (None, ""):
         raise ValueError(
             f"ground truth: image {image['file_name']!r} has no patient_id, which controls need "
             f"to leave its patient out; tools/prepare_data.py writes it, or add the key"

@@ -242,6 +242,8 @@ def _draw_heat(
     axis.set_title(f"{disease.replace('_', ' ')}  {finding.probability:.2f}", fontsize=12, pad=6)
     if disease in diagnosis.best(cam):
         _draw_box(axis, diagnosis.best(cam)[disease], *_STYLES[0])
+    else:
+        axis.text(0.5, 0.03, f"no box of {cam}", transform=axis.transAxes, ha="center", color="w")
 
 
 def _draw_heat_legend(

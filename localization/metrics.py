@@ -77,10 +77,14 @@ def scorable(coco: Mapping[str, Any]) -> dict[str, Any]:
     An image without one (foreign COCO files) becomes a patient of its own, named as the image is.
     """
     images = [
-        i if i.get("patient_id") else {**i, "patient_id": i["file_name"]} for i in coco["images"]
+        {**i, "patient_id": i["file_name"]} if _is_anonymous(i) else i for i in coco["images"]
     ]
     kept = [a for a in coco["annotations"] if not a.get("iscrowd", 0)]
     return {**coco, "images": images, "annotations": kept}
+
+
+def _is_anonymous(image: Mapping[str, Any]) -> bool:
+    return image.get("patient_id") in (None, "")  # patient 0 is a patient
 
 
 _BoxRow = tuple[str, str, str, tuple[float, float, float, float]]
@@ -97,7 +101,7 @@ def _row(
 
 
 def _notes(coco: Mapping[str, Any], scored: set[str], empty: Sequence[str]) -> tuple[str, ...]:
-    anonymous = sum(i["file_name"] in scored and not i.get("patient_id") for i in coco["images"])
+    anonymous = sum(i["file_name"] in scored and _is_anonymous(i) for i in coco["images"])
     crowds = sum(bool(a.get("iscrowd", 0)) for a in coco["annotations"])
     missing = coco.get("info", {}).get("not_on_disk", {})
     notes = []

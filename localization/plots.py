@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
+from cxrloc.datasets.files import whole_file
 from cxrloc.localization.comparison import GATED, Comparison, ScoredLocalizer
 from cxrloc.localization.words import RESEARCH_USE
 
@@ -49,12 +49,10 @@ def iou_boxplots(comparison: Comparison) -> Figure:
 
 def save_figure(figure: Figure, path: Path) -> None:
     """Write a figure (.png or .svg) atomically; the same figure gives the same bytes."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
     metadata: dict[str, Any] = {"Date": None} if path.suffix == ".svg" else {"Software": None}
-    with mpl.rc_context({"svg.hashsalt": "cxrloc", "svg.fonttype": "none"}):
+    settings = mpl.rc_context({"svg.hashsalt": "cxrloc", "svg.fonttype": "none"})
+    with settings, whole_file(path) as temporary:
         figure.savefig(temporary, dpi="figure", metadata=metadata)
-    temporary.replace(path)
 
 
 def _styles(localizers: tuple[ScoredLocalizer, ...]) -> list[dict[str, Any]]:

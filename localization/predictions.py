@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 from pycocotools import mask as rle
 
+from cxrloc.datasets.image_files import IMAGE_SUFFIXES
 from cxrloc.datasets.manifest import write_json
 from cxrloc.localization.boxes import clip_boxes_xyxy, xywh_to_xyxy, xyxy_to_xywh
 from cxrloc.localization.localizer import Localization
@@ -152,7 +153,10 @@ class _Names:
     def image(self, value: Any, where: str) -> Any:
         found = None
         if isinstance(value, str):
-            found = self.image_of.get(value) or self.image_of_stem.get(_stem(value))
+            plain = PurePosixPath(value).name  # without ending or, dots and all, without any
+            found = self.image_of.get(value) or self.image_of_stem.get(plain)
+            if found is None and PurePosixPath(value).suffix.lower() in IMAGE_SUFFIXES:
+                found = self.image_of_stem.get(_stem(value))
         elif isinstance(value, int | float) and not isinstance(value, bool):
             found = self.images.get(value)
         if found is None:
@@ -251,12 +255,12 @@ def _segmentation(entry: Mapping[str, Any], size_hw: tuple[int, int], where: str
         if isinstance(value, list):  # polygons
             return rle.merge(rle.frPyObjects(value, *size_hw))
         encoded = rle.frPyObjects(value, *size_hw) if isinstance(value["counts"], list) else value
-    except (KeyError, TypeError, ValueError) as error:
+        size = tuple(encoded["size"])
+    except Exception as error:  # pycocotools raises a bare Exception for bad polygons
         raise ValueError(f"{where}: segmentation is neither RLE nor polygons ({error})") from error
-    if tuple(encoded["size"]) != size_hw:
+    if size != size_hw:
         raise ValueError(
-            f"{where}: segmentation has size {list(encoded['size'])}, "
-            f"expected the image's {list(size_hw)}"
+            f"{where}: segmentation has size {list(size)}, expected the image's {list(size_hw)}"
         )
     return encoded
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import csv
 import io
 import math
-import os
 from itertools import groupby
 from pathlib import Path
 
+from cxrloc.datasets.files import write_text
 from cxrloc.localization.tables import Cell, ResultTable, TableRow
 from cxrloc.localization.words import RESEARCH_USE
 
@@ -26,14 +26,6 @@ def write_table(table: ResultTable, directory: Path) -> list[Path]:
         paths.append(directory / f"{table.name}.{suffix}")
         write_text(paths[-1], text)
     return paths
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write to a temporary name beside `path`, then rename."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
 
 
 def to_csv(table: ResultTable) -> str:

@@ -101,7 +101,8 @@ def difference_table(comparison: Comparison) -> ResultTable:
 
 _ANY_NOTE = (
     "Disease columns and macro mean: one box per image and disease (top-1). Column 'macro mean, "
-    "any': best over all boxes of the image and disease (Wang's rule)"
+    "any': best over all boxes of the image and disease (Wang's rule). Published rows stand by the "
+    "rule that their column 'rule' names"
 )
 _IOGT_NOTES = (
     "IoBB alone rewards tiny boxes, so every IoBB figure has the mean IoGT of the same boxes in "

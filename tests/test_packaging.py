@@ -102,6 +102,7 @@ def test_every_config_file_says_its_command_cost_and_score_first() -> None:
         assert f"--config configs/{path.name}" in comment, path
         for word in ("Cost:", "Score:"):
             assert word in comment, f"{path}: the first comment must state {word}"
+        assert "@@" not in comment, f"{path}: a figure is still open"
         assert isinstance(yaml.safe_load(path.read_text()), dict), path
 
 

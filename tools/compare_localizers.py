@@ -21,13 +21,14 @@ from typing import Any
 
 from cxrloc.classification.gate import read_gate_table
 from cxrloc.datasets.coco import load_coco
+from cxrloc.datasets.files import write_text
 from cxrloc.datasets.manifest import file_sha256, run_manifest, write_json
 from cxrloc.localization.comparison import Comparison, compare
 from cxrloc.localization.localizer import Localization
 from cxrloc.localization.plots import iou_boxplots, save_figure
 from cxrloc.localization.predictions import read_predictions
 from cxrloc.localization.summary import per_box_csv, summary
-from cxrloc.localization.table_files import cell_text, write_table, write_text
+from cxrloc.localization.table_files import cell_text, write_table
 from cxrloc.localization.tables import Cell, comparison_notes, comparison_tables
 from cxrloc.localization.words import EXPLANATION, RESEARCH_USE
 
@@ -37,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     try:
         _run(arguments)
-    except (ValueError, FileNotFoundError) as error:
+    except (ValueError, OSError) as error:
         print(f"compare_localizers: error: {error}", file=sys.stderr)
         return 2
     return 0
@@ -98,6 +99,8 @@ class _Explain(argparse.Action):
 
 def _run(arguments: argparse.Namespace) -> None:
     started = time.time()
+    if arguments.out.exists() and not arguments.out.is_dir():
+        raise ValueError(f"--out {arguments.out} is a file; expected a folder, made if need be")
     files = named_files(arguments.predictions)
     coco = with_missing(load_coco(arguments.ground_truth), arguments.ground_truth)
     predictions = {name: _read(path, coco) for name, path in files.items()}
@@ -126,7 +129,12 @@ def with_missing(coco: dict[str, Any], path: Path) -> dict[str, Any]:
     manifest_path = path.parent / "manifest.json"
     if not manifest_path.is_file():
         return coco
-    manifest = json.loads(manifest_path.read_text(encoding="utf-8"))
+    try:
+        manifest = json.loads(manifest_path.read_text(encoding="utf-8"))
+    except ValueError:
+        return coco
+    if not isinstance(manifest, dict):
+        return coco  # somebody else's file of that name
     counts = manifest.get("counts", {})
     if not {"in the lists", "on disk"} <= set(counts):
         return coco

@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import os
 import shlex
 import subprocess
 import sys
@@ -18,7 +19,7 @@ import time
 from pathlib import Path
 
 TOOLS = Path(__file__).resolve().parent
-CONFIGS = TOOLS.parent / "configs"
+CONFIGS = Path(os.path.relpath(TOOLS.parent / "configs"))
 PATIENTS, SEED, HOLD_OUT_FOLD = 600, 0, 0
 Step = tuple[str, list[str]]
 

@@ -108,7 +108,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         config = load_config(LocalizeConfig, argv, description=__doc__)
         found = localize(config)
-    except (ValueError, FileNotFoundError) as error:
+    except (ValueError, ImportError, OSError) as error:
         print(f"localize: {error}", file=sys.stderr)
         return 2
     print(
@@ -159,7 +159,13 @@ def plan_jobs(config: LocalizeConfig, prepared: PreparedData) -> list[Job]:
     if bundle_file is None:
         return [Job(tuple(r for r in films if prepared.folds[r.image_id] in wanted))]
     if config.bundle is not None:
-        return [_bundle_job(config.bundle, films, prepared)]
+        job = _bundle_job(config.bundle, films, prepared)
+        if config.folds is not None and [job.fold] != list(wanted):
+            raise ValueError(
+                f"--folds {list(wanted)}, but {config.bundle} is of fold {job.fold}; leave --folds "
+                "out, or give the --run folder with all folds"
+            )
+        return [job]
     assert config.run is not None
     jobs = [_fold_job(config.run, fold, bundle_file, films, prepared) for fold in wanted]
     return [job for job in jobs if job.films]
@@ -234,7 +240,8 @@ def check_preparation(path: Path, metadata: Mapping[str, Any], prepared: Prepare
             f"{path}: trained with {metadata.get('k')} folds, but {prepared.root} has {prepared.k}"
         )
     folds_path = prepared.root / "folds.csv"
-    recorded = metadata.get("manifest", {}).get("hashes", {}).get("folds")
+    hashes = metadata.get("manifest", {}).get("hashes", {})
+    recorded = metadata.get("folds_sha256") or hashes.get("folds")
     if recorded is None:
         print(f"{path} does not say which folds it was trained with: not checked", file=sys.stderr)
     elif recorded != file_sha256(folds_path):

@@ -24,7 +24,7 @@ from cxrloc.classification.models import load_classifier
 from cxrloc.datasets.image_files import IMAGE_SUFFIXES, UnreadableImageError, read_grey
 from cxrloc.datasets.manifest import file_sha256, run_manifest, write_json
 from cxrloc.datasets.radiograph import Film
-from cxrloc.detection.mask_rcnn import MaskRCNNLocalizer
+from cxrloc.detection.mask_rcnn import MaskRCNNLocalizer, load_predictor
 from cxrloc.localization.diagnose import Diagnosis, diagnose, to_json
 from cxrloc.localization.drawing import draw_boxes, draw_heat_maps
 from cxrloc.localization.grad_cam import GradCamLocalizer
@@ -123,14 +123,14 @@ def _load(arguments: argparse.Namespace) -> tuple[Gate, Localizer | None]:
     gate = Gate(bundle, arguments.device, arguments.precision)
     if arguments.maskrcnn is None:
         return gate, None
-    return gate, MaskRCNNLocalizer(arguments.maskrcnn)
+    found = load_predictor(arguments.maskrcnn, arguments.device, arguments.precision)
+    return gate, MaskRCNNLocalizer(found[0])
 
 
 def _manifest(arguments: argparse.Namespace, started: float) -> dict[str, Any]:
     bundles = {"classifier": arguments.classifier, "maskrcnn": arguments.maskrcnn}
     hashes = {name: file_sha256(path) for name, path in bundles.items() if path is not None}
-    manifest = run_manifest({}, seed=0, hashes=hashes, started=started)
-    return {key: manifest[key] for key in ("command", "hashes", "versions", "git_commit")}
+    return run_manifest(vars(arguments), seed=0, hashes=hashes, started=started)
 
 
 def _report(films: int, boxed: int, failures: Sequence[str], out: Path) -> int:

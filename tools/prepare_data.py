@@ -51,6 +51,12 @@ class PrepareConfig:
     label_file: str | None = None
     workers: int | None = None
 
+    def __post_init__(self) -> None:
+        if self.folds < 3:
+            raise ValueError(
+                f"folds: got {self.folds}, expected at least 3 (to train, to validate, to test)"
+            )
+
 
 def prepare(config: PrepareConfig) -> Path:
     """Do what the module says; returns the folder written.

@@ -23,7 +23,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     try:
         run_classifier(config)
-    except (ValueError, FileNotFoundError) as error:
+    except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0

@@ -26,7 +26,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     try:
         out = run_maskrcnn(config)
-    except (ValueError, FileNotFoundError, ImportError) as error:
+    except (ValueError, OSError, ImportError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     print(f"Mask R-CNN: results in {out} (research use only, never a diagnosis)")

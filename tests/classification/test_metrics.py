@@ -137,5 +137,17 @@ def test_the_page_prints_undefined_the_prevalence_and_the_notice() -> None:
     lines = metrics_markdown(metrics, "Test", {"Mass": "0.5000"}).splitlines()
     assert "| Mass | 1.000 | 1.000 | 0.500 | 1 / 2 | 0.5000 |" in lines
     assert "| Hernia | undefined: no positive image | undefined | 0.000 | 0 / 2 |  |" in lines
-    assert lines[-3].startswith("macro over 1 of 2; undefined: Hernia.")
+    assert lines[-4].startswith("macro over 1 of 2; undefined: Hernia.")
+    assert "rests on 0 resamples" in lines[-3]
     assert lines[-1] == "For research use only, never a diagnosis."
+
+
+def test_the_page_says_on_how_few_resamples_a_macro_interval_rests() -> None:
+    labels = np.eye(12)[:, :2]  # one positive of each disease: most resamples lack one of them
+    scores = np.linspace(0, 1, 24).reshape(12, 2)
+    metrics = classifier_metrics(
+        labels, scores, ["Mass", "Hernia"], [str(i) for i in range(12)], replicates=100, seed=0
+    )
+    used = metrics.macro_auc.replicates
+    assert 20 < used < 60  # (1 - (11/12)^12)^2 of 100, about 42
+    assert f"rests on {used} resamples" in metrics_markdown(metrics, "Test", None)

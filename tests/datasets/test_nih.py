@@ -282,7 +282,7 @@ def test_missing_folders_and_files_are_named(nih_tree: Any, tmp_path: Path) -> N
         (["images/00000001_000.JPEG"], "images/00000001_000.JPEG"),
         (["images/00000001_000.PNG", "images/00000001_000.jpg"], "images/00000001_000.jpg"),
         (["images/00000001_000.PNG"], "images/00000001_000.PNG"),
-        (["images/00000001_000.txt", "images/00000001_000x.png", f"images/._{A}"], None),
+        (["images/00000001_000.txt", f"images/._{A}"], None),
         ([f"elsewhere/{A}"], None),
         ([], None),
     ],
@@ -304,3 +304,34 @@ def test_a_listed_jpeg_does_not_stand_for_a_listed_png(nih_tree: Any) -> None:
     png, jpg = nih.index(root).radiographs
     assert png.path is None
     assert jpg.path is not None
+
+
+def test_an_image_file_that_no_label_row_names_is_counted_not_dropped_silently(
+    nih_tree: Any,
+) -> None:
+    root = nih_tree([(A, "Mass")], (), ((A,), ()), [f"images/{A}", "images/99990001_000.png"])
+    assert nih.index(root).warnings["image files that no label row names left out"] == 1
+    with pytest.raises(ValueError, match=r"no label row names.*99990001_000\.png"):
+        nih.index(root, strict=True)
+
+
+def test_another_copy_of_a_listed_film_is_no_stray(nih_tree: Any) -> None:
+    files = [f"images/{A}", f"images/{A.replace('.png', '.jpg')}"]
+    assert len(nih.index(nih_tree([(A, "Mass")], (), ((A,), ()), files), strict=True).radiographs)
+
+
+def test_a_blank_patient_number_is_taken_from_the_images_name(nih_tree: Any) -> None:
+    rows = [
+        "00000011_000.png,Mass,0,,50,M,PA,1,1,1,1",
+        "00000011_001.png,Mass,1,11,50,M,PA,1,1,1,1",
+    ]
+    found = nih.index(nih_tree(rows, (), None))
+    assert [r.patient_id for r in found.radiographs] == ["11", "11"]
+    assert found.warnings["no patient number; the one in the image's name is taken"] == 1
+
+
+def test_a_list_that_is_no_text_is_named(nih_tree: Any) -> None:
+    root = nih_tree([(A, "Mass")])
+    (root / "test_list.txt").write_bytes(b"00000001_000.png\xe9")
+    with pytest.raises(ValueError, match=r"test_list\.txt is not a text file in UTF-8"):
+        nih.index(root)

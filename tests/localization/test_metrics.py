@@ -172,3 +172,10 @@ def test_boxes_that_are_not_on_disk_are_said() -> None:
 def test_a_ground_truth_without_boxes_is_an_error() -> None:
     with pytest.raises(ValueError, match="no box to score"):
         ground_truth_from_coco(_coco([]))
+
+
+def test_patient_number_0_is_a_patient() -> None:
+    coco = _coco(FOUR, patient_id=0)
+    truth = ground_truth_from_coco(coco)
+    assert set(truth.patient_ids) == {"0"}
+    assert truth.notes == ()

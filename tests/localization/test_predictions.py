@@ -176,6 +176,12 @@ def test_rounding_at_the_border_is_no_cut() -> None:
         ({**without("bbox"), "segmentation": {"size": [5, 5], "counts": "11"}}, r"size \[5, 5\], "),
         ({**without("bbox"), "segmentation": {"size": [5, 5]}}, "neither RLE nor polygons"),
         ({**without("bbox"), "segmentation": "x"}, "neither RLE nor polygons"),
+        ({**without("bbox"), "segmentation": {"counts": "abc"}}, "neither RLE nor polygons"),
+        (
+            {**without("bbox"), "segmentation": {"size": None, "counts": "a"}},
+            "neither RLE nor polygons",
+        ),
+        ({**without("bbox"), "segmentation": [[1, 2]]}, "neither RLE nor polygons"),
         ([1, 2], "expected an object, got list"),
     ],
 )  # fmt: skip
@@ -226,3 +232,14 @@ def test_what_cannot_be_written_is_refused_before_a_file_is_made(tmp_path: Path)
     with pytest.raises(ValueError, match="ground truth has no 'images'"):
         write_predictions(path, [box()], {})
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_name_with_dots_is_found_with_and_without_its_ending() -> None:
+    images = [{"id": 7, "file_name": "1.2.840.4.png", "width": 200, "height": 100}]
+    coco = {"images": images, "annotations": [], "categories": [{"id": 1, "name": "Mass"}]}
+    for name in ("1.2.840.4", "1.2.840.4.png", "films/1.2.840.4.jpg"):
+        entry = {"image_id": name, "category_id": 1, "bbox": [1, 2, 3, 4], "score": 0.5}
+        (found,) = parse_predictions([entry], coco, source="x.json", masks=False).localizations
+        assert found.image_id == "1.2.840.4.png"
+    with pytest.raises(ValueError, match=r"'1\.2\.840\.9' is not in the ground truth"):
+        parse_predictions([{**entry, "image_id": "1.2.840.9"}], coco, source="x", masks=False)

@@ -189,6 +189,10 @@ def test_a_missing_fold_is_an_error_that_names_it(
             {"manifest": {"hashes": {"folds": "0" * 64}}},
             "may have seen films that it would predict",
         ),
+        (  # where a Mask R-CNN's bundle notes its folds
+            {"manifest": {}, "metadata": {"fold": 1, "k": K, "folds_sha256": "0" * 64}},
+            "may have seen films that it would predict",
+        ),
     ],
 )
 def test_a_model_of_another_preparation_is_refused(
@@ -257,3 +261,12 @@ def test_help_does_not_import_torch() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip().endswith("False")
+
+
+def test_a_bundle_of_one_fold_is_not_asked_for_another(
+    prepared: Path, run_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--localizer", "grad_cam", "--bundle", run_folder / "fold0/classifier.safetensors"]
+    assert localize(prepared, *words, "--folds", "[1]")[0] == 2
+    assert "is of fold 0; leave --folds out" in capsys.readouterr().err
+    assert localize(prepared, *words, "--folds", "[0]")[0] == 0
