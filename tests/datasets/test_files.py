@@ -12,11 +12,16 @@ from cxrloc.datasets.files import whole_file, write_text
 def test_an_error_leaves_the_old_file_and_no_temporary_one(tmp_path: Path) -> None:
     path = tmp_path / "new folder" / "a.csv"
     write_text(path, "old")
-    with pytest.raises(KeyboardInterrupt), whole_file(path) as temporary:
-        temporary.write_text("half of the n")
-        raise KeyboardInterrupt
+    with pytest.raises(KeyboardInterrupt):
+        interrupted(path)
     assert path.read_text() == "old"
     assert list(path.parent.iterdir()) == [path]
+
+
+def interrupted(path: Path) -> None:
+    with whole_file(path) as temporary:
+        temporary.write_text("half of the n")
+        raise KeyboardInterrupt
 
 
 def test_the_temporary_file_has_the_same_ending(tmp_path: Path) -> None:
