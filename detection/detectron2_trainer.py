@@ -31,7 +31,7 @@ from cxrloc.detection.detectron2_backend import Detectron2Predictor
 from cxrloc.detection.detectron2_data import Draws, coco_records, training_loader
 from cxrloc.detection.detectron2_network import build_network, load_start, set_precision
 from cxrloc.detection.mask_rcnn import bundle_metadata
-from cxrloc.detection.training import LOG_EVERY, fingerprint, lr_factor, make_optimizer
+from cxrloc.detection.training import LOG_EVERY, lr_factor, make_optimizer, run_mark
 from cxrloc.detection.validation import mean_best_iou
 
 BUNDLE_NAME = "maskrcnn.safetensors"
@@ -118,20 +118,6 @@ def start_network(config: DetectorConfig, init: Init) -> tuple[nn.Module, Any]:
     report = load_start(network, init, config.model.architecture)
     set_precision(network, resolve_precision(config.train.precision, device))
     return network, report
-
-
-def run_mark(
-    config: DetectorConfig,
-    train_set: DetectionSet,
-    validation_set: DetectionSet | None,
-    init: Init,
-) -> str:
-    """Hash of everything that decides a run's result."""
-    settings = dataclasses.asdict(config)
-    for name in ("checkpoint_every", "threads"):  # these do not change the result
-        settings["train"].pop(name)
-    sets = [[r.image_id for r in s.radiographs] if s else [] for s in (train_set, validation_set)]
-    return fingerprint(settings, sets, [init.kind, init.path and init.path.stat().st_size])
 
 
 def _is_finished(bundle: Path, mark: str) -> bool:

@@ -29,8 +29,8 @@ from cxrloc.detection.training import (
     Plan,
     Progress,
     epoch_order,
-    fingerprint,
     make_optimizer,
+    run_mark,
     train,
 )
 from cxrloc.detection.validation import mean_best_iou
@@ -51,7 +51,7 @@ def train_detector(
     """
     started = time.time()
     bundle = out_dir / BUNDLE_NAME
-    mark = _fingerprint(config, train_set, validation_set, init)
+    mark = run_mark(config, train_set, validation_set, init)
     if _is_finished(bundle, mark):
         _note_settings(bundle, config)
         return bundle
@@ -254,26 +254,6 @@ def rectangle_masks(boxes: np.ndarray[Any, Any], size: int) -> Tensor:
     across = (centres >= corners[:, 0]) & (centres < corners[:, 2])
     down = (centres >= corners[:, 1]) & (centres < corners[:, 3])
     return (down[:, :, None] & across[:, None, :]).to(torch.uint8)
-
-
-def _fingerprint(
-    config: DetectorConfig,
-    train_set: DetectionSet,
-    validation_set: DetectionSet | None,
-    init: Init,
-) -> str:
-    settings = dataclasses.asdict(config)
-    # these do not change the weights
-    for part, name in (
-        ("train", "checkpoint_every"),
-        ("train", "threads"),
-        ("model", "vote_threshold"),
-    ):
-        settings[part].pop(name)
-    sets = [
-        [r.image_id for r in one.radiographs] if one else [] for one in (train_set, validation_set)
-    ]
-    return fingerprint(settings, sets, [init.kind, init.path and init.path.stat().st_size])
 
 
 def _note_settings(bundle: Path, config: DetectorConfig) -> None:

@@ -7,6 +7,7 @@ last checkpoint ends with the same weights as one that was not.
 from __future__ import annotations
 
 import csv
+import dataclasses
 import hashlib
 import json
 import math
@@ -22,7 +23,9 @@ from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from cxrloc.datasets.files import whole_file
-from cxrloc.detection.config import TrainConfig
+from cxrloc.datasets.manifest import file_sha256
+from cxrloc.detection.config import DetectorConfig, Init, TrainConfig
+from cxrloc.detection.data import DetectionSet
 
 LOG_EVERY = 10
 _MAX_BAD_STEPS = 10
@@ -72,6 +75,28 @@ def lr_factor(step: int, steps: int, warmup: int) -> float:
     if step < warmup:
         return (step + 1) / (warmup + 1)
     return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
+
+
+def run_mark(
+    config: DetectorConfig,
+    train_set: DetectionSet,
+    validation_set: DetectionSet | None,
+    init: Init,
+) -> str:
+    """Hash of everything that decides a detector's weights: settings, boxes, first weights."""
+    settings = dataclasses.asdict(config)
+    for part, name in (
+        ("train", "checkpoint_every"),
+        ("train", "threads"),
+        ("model", "vote_threshold"),
+    ):
+        settings[part].pop(name)
+    sets = [
+        [[r.image_id, [(b.disease, *b.box_xyxy) for b in r.boxes]] for r in one.radiographs]
+        for one in (train_set, validation_set)
+        if one is not None
+    ]
+    return fingerprint(settings, sets, [init.kind, init.path and file_sha256(init.path)])
 
 
 def fingerprint(*parts: Any) -> str:

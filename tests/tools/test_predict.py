@@ -12,14 +12,19 @@ import numpy as np
 import pytest
 import torch
 
+from cxrloc.classification.bundle import write_bundle
 from cxrloc.classification.models import (
     ClassifierBundle,
     Preprocessing,
     build_classifier,
     save_classifier,
 )
+from cxrloc.datasets.image_files import read_grey
 from cxrloc.datasets.radiograph import Film
-from cxrloc.localization.localizer import Localization
+from cxrloc.detection.config import DetectorConfig, Init, ModelConfig
+from cxrloc.detection.mask_rcnn import MaskRCNNLocalizer, bundle_metadata
+from cxrloc.detection.torchvision_backend import build_detector
+from cxrloc.localization.boxes import xyxy_to_xywh
 from cxrloc.tools import predict
 
 DISEASES = ("Mass", "Effusion")
@@ -111,33 +116,48 @@ def test_unreadable_inputs_are_reported_and_the_rest_go_on(
     assert "3 failures" in printed.out
 
 
+@pytest.fixture(scope="module")
+def detector(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An untrained Mask R-CNN: it returns a box for every disease all the same."""
+    model = ModelConfig(
+        fpn_levels=(4, 5), anchor_sizes=(0.2, 0.4, 0.6), fpn_channels=16, box_hidden=16
+    )
+    config = DetectorConfig(size=96, diseases=DISEASES, model=model)
+    network, _ = build_detector(config, Init())
+    network.eval().fold_norms()
+    path = tmp_path_factory.mktemp("detector") / "maskrcnn.safetensors"
+    write_bundle(path, network.state_dict(), bundle_metadata(config, {}))
+    return path
+
+
 @pytest.mark.slow
 def test_the_second_localizer_is_drawn_beside_the_first(
-    bundles: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    bundles: dict[str, Path], detector: Path, tmp_path: Path
 ) -> None:
-    class Detector:
-        name = "mask_rcnn"
-
-        def __init__(self, path: Path) -> None:
-            assert path == bundles["none"]
-
-        def localize(self, images: Sequence[Film], diseases: Sequence[str]) -> list[Localization]:
-            return [Localization(images[0].image_id, "Mass", (10, 20, 50, 60), 0.9)]
-
-    monkeypatch.setattr(predict, "MaskRCNNLocalizer", Detector)
-    status = _run(
-        bundles["all"], [_film(tmp_path / "a.png")], tmp_path / "out",
-        "--maskrcnn", str(bundles["none"]),
-    )  # fmt: skip
+    films = [_film(tmp_path / "a.png")]
+    assert _run(bundles["all"], films, tmp_path / "out", "--maskrcnn", str(detector)) == 0
 
     record = json.loads((tmp_path / "out" / "a.json").read_text())
-    assert status == 0
     assert record["localizers"] == ["grad_cam", "mask_rcnn"]
     found = [a for a in record["annotations"] if a["localizer"] == "mask_rcnn"]
-    assert [a["bbox"] for a in found] == [[10, 20, 40, 40]]
+    assert {a["category_id"] for a in found} == {1, 2}
+    film = Film("a.png", read_grey(films[0]), (120, 100))
+    expected = MaskRCNNLocalizer(detector).localize([film], DISEASES)
+    assert sorted(a["score"] for a in found) == pytest.approx(sorted(e.score for e in expected))
+    boxes = xyxy_to_xywh([e.box_xyxy for e in expected])
+    np.testing.assert_allclose(sorted(a["bbox"] for a in found), sorted(boxes.tolist()))
     picture: Any = cv2.imread(str(tmp_path / "out" / "a.boxes.png"))
     for bgr in ((0, 159, 230), (233, 180, 86)):  # orange and sky blue
         assert (np.abs(picture.astype(int) - bgr).max(axis=2) < 12).any()
+
+
+@pytest.mark.slow
+def test_the_gate_keeps_the_second_localizer_quiet_too(
+    bundles: dict[str, Path], detector: Path, tmp_path: Path
+) -> None:
+    films = [_film(tmp_path / "a.png")]
+    assert _run(bundles["none"], films, tmp_path / "out", "--maskrcnn", str(detector)) == 0
+    assert json.loads((tmp_path / "out" / "a.json").read_text())["annotations"] == []
 
 
 @pytest.mark.parametrize(

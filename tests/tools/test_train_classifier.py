@@ -19,6 +19,7 @@ from cxrloc.classification.config import ClassifierConfig, DataConfig, ModelConf
 from cxrloc.classification.gate import Gate, read_gate_table
 from cxrloc.classification.models import load_classifier
 from cxrloc.classification.run_parts import make_parts, open_run
+from cxrloc.datasets.manifest import file_sha256
 from cxrloc.datasets.prepared import write_prepared
 from cxrloc.datasets.radiograph import Box, Film, Radiograph
 from cxrloc.tools.train_classifier import main
@@ -89,7 +90,7 @@ def test_each_fold_leaves_a_bundle_metrics_figures_and_logs_and_no_checkpoint(
 
 
 @pytest.mark.slow
-def test_the_bundle_says_what_it_was_trained_on(finished: Path) -> None:
+def test_the_bundle_says_what_it_was_trained_on(finished: Path, prepared: Path) -> None:
     bundle = load_classifier(finished / "fold1" / "classifier.safetensors")
     assert bundle.diseases == DISEASES
     assert (bundle.metadata["fold"], bundle.metadata["k"]) == (1, 3)
@@ -97,7 +98,9 @@ def test_the_bundle_says_what_it_was_trained_on(finished: Path) -> None:
     # boxes of 256 x 512 in a frame of 1024
     assert bundle.mean_box_sizes == {"Mass": (0.25, 0.5)}
     assert bundle.manifest["config"]["model"]["size"] == 64
-    assert set(bundle.manifest["hashes"]) == {"index", "folds"}
+    sources = json.loads((prepared / "manifest.json").read_text())["hashes"]  # label file and all
+    assert sources.items() < bundle.manifest["hashes"].items()
+    assert bundle.manifest["hashes"]["folds"] == file_sha256(prepared / "folds.csv")
 
 
 @pytest.mark.slow
