@@ -31,7 +31,7 @@ from cxrloc.detection.detectron2_backend import Detectron2Predictor
 from cxrloc.detection.detectron2_data import Draws, coco_records, training_loader
 from cxrloc.detection.detectron2_network import build_network, load_start, set_precision
 from cxrloc.detection.mask_rcnn import bundle_metadata
-from cxrloc.detection.training import LOG_EVERY, lr_factor, make_optimizer, run_mark
+from cxrloc.detection.training import LOG_EVERY, is_finished, lr_factor, make_optimizer, run_mark
 from cxrloc.detection.validation import mean_best_iou
 
 BUNDLE_NAME = "maskrcnn.safetensors"
@@ -77,7 +77,7 @@ def train(
     if not len(train_set):
         raise ValueError("there is no training film: no radiograph of the training folds has a box")
     run = RunState(run_mark(config, train_set, validation_set, init))
-    if _is_finished(bundle, run.mark):
+    if is_finished(bundle, run.mark):
         return bundle
     if config.train.threads:
         torch.set_num_threads(config.train.threads)
@@ -118,17 +118,6 @@ def start_network(config: DetectorConfig, init: Init) -> tuple[nn.Module, Any]:
     report = load_start(network, init, config.model.architecture)
     set_precision(network, resolve_precision(config.train.precision, device))
     return network, report
-
-
-def _is_finished(bundle: Path, mark: str) -> bool:
-    if not bundle.is_file():
-        return False
-    if read_bundle(bundle, "maskrcnn")[1].get("fingerprint") != mark:
-        raise ValueError(
-            f"{bundle} was trained with another config or other films; choose another out folder, "
-            "or delete it to train again"
-        )
-    return True
 
 
 def _kept(run: RunState) -> dict[str, Any]:

@@ -29,6 +29,7 @@ from cxrloc.detection.training import (
     Plan,
     Progress,
     epoch_order,
+    is_finished,
     make_optimizer,
     run_mark,
     train,
@@ -52,7 +53,7 @@ def train_detector(
     started = time.time()
     bundle = out_dir / BUNDLE_NAME
     mark = run_mark(config, train_set, validation_set, init)
-    if _is_finished(bundle, mark):
+    if is_finished(bundle, mark):
         _note_settings(bundle, config)
         return bundle
     device = resolve_device(config.train.device)
@@ -262,17 +263,6 @@ def _note_settings(bundle: Path, config: DetectorConfig) -> None:
     wanted = json.loads(json.dumps(dataclasses.asdict(config.model)))
     if metadata["model"] != wanted:
         write_bundle(bundle, tensors, {**metadata, "model": wanted})
-
-
-def _is_finished(bundle: Path, mark: str) -> bool:
-    if not bundle.is_file():
-        return False
-    if read_bundle(bundle, "maskrcnn")[1].get("fingerprint") != mark:
-        raise ValueError(
-            f"{bundle} was trained with another config or other films; choose another out "
-            "folder, or delete it to train again"
-        )
-    return True
 
 
 def _outcome(progress: Progress) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
+from cxrloc.classification.bundle import read_bundle
 from cxrloc.datasets.files import whole_file
 from cxrloc.datasets.manifest import file_sha256
 from cxrloc.detection.config import DetectorConfig, Init, TrainConfig
@@ -97,6 +98,22 @@ def run_mark(
         if one is not None
     ]
     return fingerprint(settings, sets, [init.kind, init.path and file_sha256(init.path)])
+
+
+def is_finished(bundle: Path, mark: str) -> bool:
+    """Whether the run of this `run_mark` has already written its bundle.
+
+    Raises:
+        ValueError: when the bundle is that of another run.
+    """
+    if not bundle.is_file():
+        return False
+    if read_bundle(bundle, "maskrcnn")[1].get("fingerprint") != mark:
+        raise ValueError(
+            f"{bundle} was trained with another config or other films; choose another out folder, "
+            "or delete it to train again"
+        )
+    return True
 
 
 def fingerprint(*parts: Any) -> str:
