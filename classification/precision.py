@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 
@@ -59,3 +60,12 @@ def _cpu_has_amx() -> bool:
     # a private function of torch: absent means "do not know", and float32 is the safe answer
     probe = getattr(torch.cpu, "_is_amx_tile_supported", None)
     return bool(probe and probe())
+
+
+def as_float(value: Any) -> Any:
+    """A tensor, or every tensor in nested mappings, lists and tuples, as float32."""
+    if isinstance(value, torch.Tensor):
+        return value.float()
+    if isinstance(value, Mapping):
+        return {key: as_float(inner) for key, inner in value.items()}
+    return type(value)(as_float(inner) for inner in value)

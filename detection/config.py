@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 
 @dataclass(frozen=True)
@@ -94,6 +95,15 @@ class ModelConfig:
             raise ValueError(
                 "frozen_stages without weights would freeze random filters; set it to 0"
             )
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> ModelConfig:
+        """The settings in a bundle's metadata: JSON has lists where the fields are tuples."""
+        settings: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in stored.items()
+        }
+        return cls(**settings)
 
     def resolved_norm(self) -> str:
         """`norm` with `auto` resolved: statistics of a small batch only where there are no better

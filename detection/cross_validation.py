@@ -38,7 +38,7 @@ from cxrloc.detection.validation import film_of
 from cxrloc.localization.predictions import encode_mask, write_predictions
 
 if TYPE_CHECKING:
-    from cxrloc.localization.localizer import Localization
+    pass
 
 RESULTS = ("mask_rcnn.json", "mask_rcnn_mask_box.json")
 _MASKS = "masks_small_frame.json"
@@ -157,12 +157,8 @@ def _predict_fold(
     for name, box_from in zip(RESULTS, ("box", "mask"), strict=True):
         localizer = MaskRCNNLocalizer(predictor, box_from)  # type: ignore[arg-type]
         boxes = [one for film in found for one in localizer.from_detections(film, run.diseases)]
-        _write_results(folder / name, boxes, run)
+        write_predictions(folder / name, boxes, run.coco)
     write_json(folder / _MASKS, _small_masks(found, run))
-
-
-def _write_results(path: Path, boxes: Sequence[Localization], run: _Run) -> None:
-    write_predictions(path, boxes, run.coco)
 
 
 def _small_masks(found: Sequence[Detections], run: _Run) -> list[dict[str, Any]]:

@@ -113,10 +113,7 @@ def load(
         ValueError: when tensors and metadata do not belong together.
     """
     require_detectron2()
-    settings: dict[str, Any] = {
-        k: tuple(v) if isinstance(v, list) else v for k, v in metadata["model"].items()
-    }
-    model, where = ModelConfig(**settings), resolve_device(device)
+    model, where = ModelConfig.from_json(metadata["model"]), resolve_device(device)
     diseases, size = tuple(metadata["diseases"]), int(metadata["size"])
     network = build_network(model, len(diseases), size, str(where))
     try:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from cxrloc.classification.bundle import read_bundle
-from cxrloc.classification.precision import Precision, autocast
+from cxrloc.classification.precision import Precision, as_float, autocast
 from cxrloc.classification.weights import LoadReport, download_imagenet, load_partial, read_weights
 from cxrloc.detection.config import Init, ModelConfig
 from cxrloc.detection.mask_rcnn import DETECTRON2_HELP
@@ -138,17 +138,9 @@ def _in_precision(
 ) -> Callable[..., Any]:
     def run(*inputs: Any) -> Any:
         with autocast(precision, device):
-            return _as_float(function(*inputs))
+            return as_float(function(*inputs))
 
     return run
-
-
-def _as_float(value: Any) -> Any:
-    if isinstance(value, Tensor):
-        return value.float()
-    if isinstance(value, Mapping):
-        return {key: _as_float(inner) for key, inner in value.items()}
-    return type(value)(_as_float(inner) for inner in value)
 
 
 def load_start(network: nn.Module, init: Init, architecture: str) -> LoadReport:

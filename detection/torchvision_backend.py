@@ -107,12 +107,8 @@ def load(
     Raises:
         ValueError: when the tensors do not fit the network that the metadata describes.
     """
-    stored: dict[str, Any] = {
-        key: tuple(value) if isinstance(value, list) else value
-        for key, value in metadata["model"].items()
-    }
     diseases = tuple(metadata["diseases"])
-    model = MaskRCNN(ModelConfig(**stored), len(diseases), metadata["size"])
+    model = MaskRCNN(ModelConfig.from_json(metadata["model"]), len(diseases), metadata["size"])
     model.fold_norms()
     try:
         model.load_state_dict(dict(tensors))

@@ -8,7 +8,7 @@ always returned.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -25,7 +25,7 @@ from torchvision.models.detection.rpn import RegionProposalNetwork, RPNHead
 from torchvision.ops import boxes as box_ops
 from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
 
-from cxrloc.classification.precision import Precision, autocast
+from cxrloc.classification.precision import Precision, as_float, autocast
 from cxrloc.detection.config import ModelConfig
 from cxrloc.detection.roi_align import SAMPLES, FastRoIAlign
 
@@ -41,15 +41,7 @@ class _InPrecision(nn.Module):
 
     def forward(self, *inputs: Any) -> Any:
         with autocast(self.precision, next(self.parameters()).device):
-            return _as_float(super().forward(*inputs))
-
-
-def _as_float(value: Any) -> Any:
-    if isinstance(value, Tensor):
-        return value.float()
-    if isinstance(value, Mapping):
-        return {key: _as_float(inner) for key, inner in value.items()}
-    return type(value)(_as_float(inner) for inner in value)
+            return as_float(super().forward(*inputs))
 
 
 class _Backbone(_InPrecision, BackboneWithFPN): ...  # type: ignore[misc]
