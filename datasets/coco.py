@@ -2,8 +2,8 @@
 
 Boxes become `bbox` xywh with a rectangle polygon; a positive label without a box, where a
 prediction is neither right nor wrong, stands in the image's `not_exhaustive_category_ids` (LVIS's
-key; COCO tools ignore it, as they do the extra image keys `patient_id`, `view`, `sex` and
-`age_years`).
+key; COCO tools ignore it, as they do the extra image keys `patient_id`, `view`, `sex`, `age_years`,
+`labels` (all diseases labelled present, boxed or not) and `fold`).
 """
 
 from __future__ import annotations
@@ -17,11 +17,15 @@ from typing import Any
 from cxrloc.datasets.radiograph import Box, Radiograph
 
 
-def to_coco(radiographs: Sequence[Radiograph], diseases: Sequence[str]) -> dict[str, Any]:
+def to_coco(
+    radiographs: Sequence[Radiograph],
+    diseases: Sequence[str],
+    folds: Mapping[str, int] | None = None,
+) -> dict[str, Any]:
     """COCO ground truth of all given radiographs, image ids from 1 in their order.
 
     Categories are `diseases` in order, ids from 1; boxes and labels of other diseases are left out.
-    `file_name` is the image id.
+    `file_name` is the image id. With `folds` (image id -> fold) each image says its patient fold.
     """
     category = {disease: number for number, disease in enumerate(diseases, start=1)}
     annotations: list[dict[str, Any]] = []
@@ -32,7 +36,7 @@ def to_coco(radiographs: Sequence[Radiograph], diseases: Sequence[str]) -> dict[
                 annotations.append(_annotation(number, image_number, category[box.disease], box))
     return {
         "info": {"description": "cxrloc ground truth. Research use only, never a diagnosis."},
-        "images": [_image(i, r, category) for i, r in enumerate(radiographs, start=1)],
+        "images": [_image(i, r, category, folds) for i, r in enumerate(radiographs, start=1)],
         "annotations": annotations,
         "categories": [{"id": i, "name": d} for d, i in category.items()],
     }
@@ -130,10 +134,15 @@ def _unique(rows: Sequence[Mapping[str, Any]], key: str, where: str) -> set[Any]
     return seen
 
 
-def _image(number: int, radiograph: Radiograph, category: Mapping[str, int]) -> dict[str, Any]:
+def _image(
+    number: int,
+    radiograph: Radiograph,
+    category: Mapping[str, int],
+    folds: Mapping[str, int] | None,
+) -> dict[str, Any]:
     unboxed = [d for d in radiograph.positives if d in category and d not in radiograph.boxed]
     age = radiograph.age_years
-    return {
+    entry = {
         "id": number,
         "file_name": radiograph.image_id,
         "width": radiograph.size_hw[1],
@@ -142,8 +151,10 @@ def _image(number: int, radiograph: Radiograph, category: Mapping[str, int]) -> 
         "view": radiograph.view,
         "sex": radiograph.sex,
         "age_years": None if math.isnan(age) else age,
+        "labels": list(radiograph.positives),
         "not_exhaustive_category_ids": sorted(category[d] for d in unboxed),
     }
+    return entry if folds is None else {**entry, "fold": folds[radiograph.image_id]}
 
 
 def _annotation(number: int, image: int, category: int, box: Box) -> dict[str, Any]:

@@ -88,7 +88,7 @@ def write_prepared(
     table = _to_table(radiographs, official)
     with whole_file(out / INDEX) as temporary:
         pq.write_table(table, temporary)
-    coco = to_coco(on_disk, boxed_diseases)
+    coco = to_coco(on_disk, boxed_diseases, folds)
     write_json(out / GROUND_TRUTH, coco)
     for stale in out.glob("ground_truth_fold*.json"):  # an earlier run may have made more folds
         stale.unlink()

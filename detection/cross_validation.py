@@ -22,7 +22,6 @@ from cxrloc.datasets.pixel_cache import PixelCache
 from cxrloc.datasets.prepared import PreparedData, load_prepared
 from cxrloc.datasets.radiograph import Radiograph
 from cxrloc.datasets.splits import fold_split
-from cxrloc.detection.coco_ap import AveragePrecision, ap_markdown, coco_ap, scaled_coco
 from cxrloc.detection.config import resolve_init
 from cxrloc.detection.data import DetectionSet, Squares, with_negatives
 from cxrloc.detection.mask_rcnn import (
@@ -35,6 +34,7 @@ from cxrloc.detection.mask_rcnn import (
 from cxrloc.detection.run_config import MaskRCNNConfig
 from cxrloc.detection.training import fingerprint
 from cxrloc.detection.validation import film_of
+from cxrloc.localization.coco_ap import AveragePrecision, ap_markdown, coco_ap, scaled_coco
 from cxrloc.localization.predictions import encode_mask, write_predictions
 
 if TYPE_CHECKING:

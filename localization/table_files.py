@@ -9,7 +9,7 @@ from itertools import groupby
 from pathlib import Path
 
 from cxrloc.datasets.files import write_text
-from cxrloc.localization.tables import Cell, ResultTable, TableRow
+from cxrloc.localization.tables import Cell, ResultTable, TableRow, Value
 from cxrloc.localization.words import RESEARCH_USE
 
 _LATEX = str.maketrans(
@@ -45,17 +45,22 @@ def to_csv(table: ResultTable) -> str:
 
 
 def _record(row: TableRow) -> dict[str, str | float]:
-    figures = row.cells | {k: v for k, v in row.trail.items() if isinstance(v, Cell)}
+    values = {**row.cells, **row.trail}
+    figures = {name: value for name, value in values.items() if isinstance(value, Cell)}
     record: dict[str, str | float] = dict(row.lead)
-    record |= {name: _number(cell.estimate.value) for name, cell in row.cells.items()}
-    for name, value in row.trail.items():
-        record[name] = _number(value.estimate.value) if isinstance(value, Cell) else value
+    record |= {name: _plain(value) for name, value in values.items()}
     for name, cell in figures.items():
         record[f"{name} low"] = _number(cell.estimate.low)
         record[f"{name} high"] = _number(cell.estimate.high)
         if cell.beside is not None:
             record[f"{name} IoGT"] = _number(cell.beside)
     return {**record, "note": row.note}
+
+
+def _plain(value: Value) -> str | int:
+    if isinstance(value, Cell):
+        return _number(value.estimate.value)
+    return _number(value) if isinstance(value, float) else value
 
 
 def _number(value: float) -> str:
@@ -80,8 +85,16 @@ def _pipes(values: list[str]) -> str:
 
 def _texts(row: TableRow) -> dict[str, str]:
     lead = {key: str(value) for key, value in row.lead.items() if key not in _IN_HEADING}
-    values: dict[str, str | int | Cell] = {**row.cells, **row.trail}
-    return lead | {k: cell_text(v) if isinstance(v, Cell) else str(v) for k, v in values.items()}
+    return lead | {name: value_text(v) for name, v in {**row.cells, **row.trail}.items()}
+
+
+def value_text(value: Value) -> str:
+    """A cell of a table as people read it: see `TableRow`."""
+    if isinstance(value, Cell):
+        return cell_text(value)
+    if isinstance(value, float):
+        return "undefined" if math.isnan(value) else _short(f"{value:.3f}")
+    return f"{value:,}" if isinstance(value, int) else value
 
 
 def cell_text(cell: Cell) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from cxrloc.localization.comparison import Comparison, Difference, ScoredLocalizer
@@ -24,14 +24,21 @@ class Cell:
     printed: str | None = None
 
 
+Value = Cell | str | int | float
+
+
 @dataclass(frozen=True)
 class TableRow:
-    """One row: `block` is its heading, `lead` says what it is, `cells` are the figures."""
+    """One row: `block` is its heading, `lead` says what it is, `cells` are the figures.
+
+    A cell is a figure with its interval (`Cell`), a count (int), a plain figure (float: printed
+    with three decimals, NaN as `undefined`) or a word.
+    """
 
     block: str
     lead: dict[str, str | float]
-    cells: dict[str, Cell]
-    trail: dict[str, str | int | Cell] = field(default_factory=dict)
+    cells: Mapping[str, Value]
+    trail: Mapping[str, Value] = field(default_factory=dict)
     note: str = RESEARCH_USE
 
 

@@ -1,6 +1,14 @@
-"""The words of the comparison, printed with the results (`compare_localizers --explain`)."""
+"""The words of the comparison: what each column and row means, from where, and what it hides.
+
+`compare_localizers --explain` prints all of them, `--explain acc_iou@0.5` one. Every column of
+every table has an entry here, by test.
+"""
 
 from __future__ import annotations
+
+import re
+import textwrap
+from dataclasses import dataclass
 
 RESEARCH_USE = "Research use only - not a diagnosis"
 
@@ -13,43 +21,195 @@ DEEP_MEDIA_NOTE = (
     "Deep MedIA's report prints these figures as 'T(IoBB)' but defines them as the share of boxes "
     "with IoU over the threshold: they are acc_iou, and stand under that name"
 )
+SYMBOLS = (
+    "P = predicted box, G = ground-truth box, |.| = area in pixels of the original image, "
+    "t = threshold; every test is strict (>)."
+)
+_WANG = "Wang et al., ChestX-ray8, CVPR 2017"
 
-EXPLANATION = f"""\
-The words of the comparison
-P = predicted box, G = ground-truth box, |.| = area in pixels of the original image.
 
-IoU         |P and G| / |P or G|: how well two boxes agree, 0 to 1.
-IoBB        |P and G| / |P|: the share of the predicted box that lies on the ground truth
-            (Wang et al. 2017: intersection over the detected box).
-IoGT        |P and G| / |G|: the share of the ground truth that is covered.
-            Always IoBB >= IoU, and 1/IoU = 1/IoBB + 1/IoGT - 1. A one-pixel box inside G has an
-            IoBB of 1, so IoBB never stands without IoGT beside it.
-T(IoU), T(IoBB)
-            thresholds; the test is strict: IoU > t.
-acc_iou@t   share of the ground-truth boxes whose predicted box has IoU > t.
-acc_iobb@t  the same with IoBB > t.   acc_iogt@t  the same with IoGT > t.
-            {DEEP_MEDIA_NOTE}.
-AFP@t       boxes that fail the test / 984 (Wang et al.; only that denominator makes their tables
-            integers). Kept with the published figures, not computed here.
-miss        {MISS_RULE}.
-top-1       the default. {TOP_1_RULE[7:]}.
-any         Wang's rule: the best over all boxes of that image and disease; always its own column.
-            Its IoGT is that of the box with the best IoBB.
-disease given
-            the localizer was told which disease is there and asked where: what a file of
-            predictions holds.
-gated       a box counts only where the gate says that the disease is present; where it does not,
-            the ground-truth box is a miss.
-control     a box that never looks at the image: prior_box (the disease's median box over OTHER
-            patients), center_box, random_map. A localizer has to beat them.
-macro mean  mean over the diseases, each disease with equal weight.
-[low, high] 95 % interval: percentiles over resamples of patients (all boxes of a patient together),
-            the same resamples for every localizer. A disease that has no box in a resample is left
-            out of that resample's macro mean; how often that happened is printed.
-difference  one localizer minus another on the same resamples. An interval that excludes zero: more
-            than the chance of which patients were drawn explains.
-oracle      a figure whose threshold was chosen on the boxes being scored. None is printed here.
-published   figures of others, scored on THEIR images, not on those of this ground truth.
+@dataclass(frozen=True)
+class Word:
+    """One entry of the explanation.
 
-{RESEARCH_USE}.
-"""
+    Attributes:
+        definition: what it is, in a sentence or two.
+        hides: what a reader could be misled by.
+        formula: in the symbols of `SYMBOLS`; empty where the definition says it all.
+        source: paper or convention; empty for our own.
+        also: other names under which a column may carry it.
+    """
+
+    definition: str
+    hides: str
+    formula: str = ""
+    source: str = ""
+    also: tuple[str, ...] = ()
+
+
+WORDS: dict[str, Word] = {
+    # --- overlap of two boxes
+    "IoU": Word(
+        "How well two boxes agree, 0 to 1.",
+        "A small box far away and a small box next door both have IoU 0; the same shift costs a "
+        "small box more than a large one.",
+        "|P and G| / |P or G|",
+        "Jaccard 1912",
+        ("iou",),
+    ),
+    "IoBB": Word(
+        "The share of the predicted box that lies on the ground truth. Always IoBB >= IoU, and "
+        "1/IoU = 1/IoBB + 1/IoGT - 1.",
+        "A one-pixel box inside G has IoBB 1: it never stands without IoGT beside it.",
+        "|P and G| / |P|",
+        f"{_WANG} (intersection over the detected box)",
+        ("iobb", "T(IoBB)"),
+    ),
+    "IoGT": Word(
+        "The share of the ground truth that is covered. In the tables: the mean over the same "
+        "boxes as the figure that it stands beside.",
+        "A box as large as the film has IoGT 1.",
+        "|P and G| / |G|",
+        "",
+        ("iogt",),
+    ),
+    # --- measures over boxes
+    "mean_iou": Word(
+        f"Mean IoU over all ground-truth boxes of a disease; {MISS_RULE}.",
+        "A mean of many misses and a few good boxes equals a mean of mediocre boxes: see the "
+        "boxplots and the error taxonomy.",
+        "sum of IoU / number of ground-truth boxes",
+        also=("mean IoU",),
+    ),
+    "mean_iobb": Word(
+        "Mean IoBB over all ground-truth boxes of a disease.",
+        "Tiny boxes score high: read it with IoGT.",
+        "sum of IoBB / number of ground-truth boxes",
+    ),
+    "mean_iogt": Word(
+        "Mean IoGT over all ground-truth boxes of a disease.",
+        "Huge boxes score high: read it with IoBB.",
+        "sum of IoGT / number of ground-truth boxes",
+    ),
+    "acc_iou": Word(
+        f"acc_iou@t: share of the ground-truth boxes whose predicted box has IoU > t. "
+        f"{DEEP_MEDIA_NOTE}.",
+        "IoU t + .001 and IoU 1 count alike, t - .001 and no box at all count alike.",
+        "boxes with IoU > t / number of ground-truth boxes",
+        f"{_WANG} (T(IoU))",
+        ("T(IoU)", "hits"),
+    ),
+    "acc_iobb": Word(
+        "acc_iobb@t: share of the ground-truth boxes whose predicted box has IoBB > t.",
+        "Small boxes pass easily: read it with the mean IoGT in parentheses.",
+        "boxes with IoBB > t / number of ground-truth boxes",
+        f"{_WANG} (T(IoBB))",
+    ),
+    "acc_iogt": Word(
+        "acc_iogt@t: share of the ground-truth boxes of which more than t is covered.",
+        "Large boxes pass easily.",
+        "boxes with IoGT > t / number of ground-truth boxes",
+    ),
+    "AFP": Word(
+        "AFP@t: boxes that fail the test, over 984. Kept with the published figures, not computed "
+        "here: see false boxes per film.",
+        "Not a rate per film: the denominator is the number of ground-truth boxes, and only 984 "
+        "makes the published figures integers.",
+        "failing boxes / 984",
+        _WANG,
+        ("afp",),
+    ),
+    "miss": Word(
+        f"{MISS_RULE[0].upper()}{MISS_RULE[1:]}.",
+        "Whether the localizer was silent or wrong: see the error taxonomy.",
+    ),
+    # --- which boxes count
+    "rule": Word(
+        f"Which of a localizer's boxes counts. {TOP_1_RULE[0].upper()}{TOP_1_RULE[1:]}. 'any': the "
+        "best over all boxes of that image and disease (Wang's rule), always its own column; its "
+        "IoGT is that of the box with the best IoBB.",
+        "'any' rewards localizers that give many boxes: it looks at the ground truth to choose.",
+        "",
+        _WANG,
+        ("top-1", "any"),
+    ),
+    "setting": Word(
+        "'disease given': the localizer was told which disease is there and asked where. 'gated': "
+        "a box counts only where the gate says that the disease is present; elsewhere the "
+        "ground-truth box is a miss. 'control': a box that never looks at the image. 'published': "
+        "figures of others, scored on THEIR images.",
+        "'disease given' says nothing about films on which the disease is absent: see false boxes "
+        "per film.",
+        also=("disease given", "gated", "published"),
+    ),
+    "control": Word(
+        "A localizer that never looks at the image, for the others to beat: prior_box, "
+        "constant_box, center_box, random_map. Its boxes come from the ground truth of OTHER "
+        "patients.",
+        "It is told the disease, so a gated localizer has to beat it in spite of what the gate "
+        "misses.",
+    ),
+    "oracle": Word(
+        "A figure whose threshold, region or box was chosen with the ground-truth box that it is "
+        "scored on. Always labelled so; an upper bound, never a result.",
+        "Nothing that sees a new film can reach it.",
+    ),
+    # --- averages and intervals
+    "macro mean": Word(
+        "Mean over the diseases, each with equal weight.",
+        "A disease of 63 boxes weighs as much as one of 144, with its noise.",
+    ),
+    "disease": Word(
+        "A column of a disease: the figure over the ground-truth boxes of that disease.",
+        "The number of boxes differs from disease to disease and so does the interval.",
+    ),
+    "interval": Word(
+        "[low, high], the 95 % percentile interval over resamples of patients (all boxes of a "
+        "patient together), the same resamples for every localizer. A disease that has no box in a "
+        "resample is left out of that resample's macro mean; how often that happened is printed.",
+        "It holds the draw of patients alone: not the training seed, nor another hospital.",
+        "2.5 and 97.5 percentile",
+        "Efron and Tibshirani 1993; Field and Welsh 2007 (clusters)",
+        ("low", "high"),
+    ),
+    # --- columns that say what a row is
+    "localizer": Word("Name of the localizer, as given with --predictions, or of the control.", ""),
+    "measure": Word("Name of the figure in the row.", ""),
+    "threshold": Word("t of the test; strict.", ""),
+    "boxes": Word("Number of ground-truth boxes behind the figure.", ""),
+    "note": Word("What the file is for, or where a published figure comes from.", ""),
+}
+
+_NUMBER = re.compile(r"@[\d.]+")
+
+
+def lookup(column: str) -> Word:
+    """Entry of a column or measure; thresholds (`@0.5`), ` low`, ` high` and ` any` are ignored.
+
+    Raises:
+        ValueError: for a name that has no entry; the known ones are listed.
+    """
+    wanted = re.sub(r"( low| high|,? any)$", "", _NUMBER.sub("", column)).strip()
+    for name, word in WORDS.items():
+        if wanted in (name, *word.also) or column in (name, *word.also):
+            return word
+    raise ValueError(f"no explanation of {column!r}; known are {', '.join(WORDS)}")
+
+
+def explain(column: str | None = None) -> str:
+    """The entry of one column as text, or all of them."""
+    if column is not None:
+        return f"{SYMBOLS}\n\n{_entry(column, lookup(column))}\n{RESEARCH_USE}.\n"
+    entries = "\n".join(_entry(name, word) for name, word in WORDS.items())
+    return f"The words of the comparison\n{SYMBOLS}\n\n{entries}\n{RESEARCH_USE}.\n"
+
+
+def _entry(name: str, word: Word) -> str:
+    parts = [("", word.definition), ("formula: ", word.formula), ("source: ", word.source)]
+    parts.append(("hides: ", word.hides))
+    title = ", ".join((name, *word.also))
+    lines = [f"{label}{text}" for label, text in parts if text]
+    body = "\n".join(
+        textwrap.fill(line, 96, initial_indent="    ", subsequent_indent="      ") for line in lines
+    )
+    return f"{title}\n{body}\n"

@@ -30,7 +30,7 @@ from cxrloc.localization.predictions import read_predictions
 from cxrloc.localization.summary import per_box_csv, summary
 from cxrloc.localization.table_files import cell_text, write_table
 from cxrloc.localization.tables import Cell, comparison_notes, comparison_tables
-from cxrloc.localization.words import EXPLANATION, RESEARCH_USE
+from cxrloc.localization.words import RESEARCH_USE, explain
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -87,13 +87,24 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="leave published figures out (NIH diseases only)",
     )
-    parser.add_argument("--explain", action=_Explain, nargs=0, help="say what the words mean, end")
+    parser.add_argument(
+        "--explain", action=_Explain, nargs="?", metavar="METRIC", help="say what words mean, end"
+    )
     return parser
 
 
 class _Explain(argparse.Action):
-    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
-        print(EXPLANATION, end="")
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        try:
+            print(explain(values), end="")
+        except ValueError as error:
+            parser.error(str(error))
         parser.exit(0)
 
 

@@ -44,6 +44,7 @@ def test_each_entry_is_what_coco_and_we_agreed_on() -> None:
         "view": "PA",
         "sex": "F",
         "age_years": 60.0,
+        "labels": ["Mass", "Nodule", "Hernia"],
         "not_exhaustive_category_ids": [1],
     }
     assert coco["images"][1]["age_years"] is None

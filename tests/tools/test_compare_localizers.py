@@ -107,10 +107,35 @@ def test_explain_prints_every_word_and_ends(capsys: pytest.CaptureFixture[str]) 
 
     assert end.value.code == 0
     printed = capsys.readouterr().out
+    text = " ".join(printed.split())  # lines are broken where they are full
     words = "IoU, IoBB, IoGT, T(IoU), acc_iou@t, acc_iobb@t, AFP@t, top-1, any, gated, control, "
     words += "macro mean, oracle, Deep MedIA, published, 1/IoU = 1/IoBB + 1/IoGT - 1, Research use"
     for word in words.split(", "):
-        assert word in printed
+        assert word in text
+
+
+def test_explain_of_one_metric_says_formula_source_and_what_it_hides(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit) as end:
+        main(["--explain", "acc_iobb@0.25"])
+
+    assert end.value.code == 0
+    printed = capsys.readouterr().out
+    assert "formula: boxes with IoBB > t / number of ground-truth boxes" in printed
+    assert "source: Wang et al." in printed
+    assert "hides: Small boxes pass easily" in printed
+    assert "mean_iou" not in printed
+
+
+def test_explain_of_an_unknown_metric_lists_the_known_ones(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit) as end:
+        main(["--explain", "dice"])
+
+    assert end.value.code == 2
+    assert "no explanation of 'dice'; known are IoU, IoBB" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

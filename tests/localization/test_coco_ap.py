@@ -9,7 +9,7 @@ import pytest
 
 from cxrloc.datasets.coco import to_coco
 from cxrloc.datasets.radiograph import Box, Radiograph
-from cxrloc.detection.coco_ap import ap_markdown, coco_ap, scaled_coco
+from cxrloc.localization.coco_ap import ap_markdown, coco_ap, scaled_coco
 from cxrloc.localization.predictions import encode_mask
 
 DISEASES = ("Effusion", "Mass", "Nodule")
