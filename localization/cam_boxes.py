@@ -95,6 +95,12 @@ def normalise_map(heat: Heat) -> npt.NDArray[np.float32] | None:
     return scaled
 
 
+def unit_map(heat: Heat) -> npt.NDArray[np.float32]:
+    """The map stretched to 0..1; all zero where it shows nothing (see `normalise_map`)."""
+    scaled = normalise_map(heat)
+    return np.zeros(heat.shape, np.float32) if scaled is None else scaled / np.float32(255)
+
+
 def map_to_frame(
     cells: Heat, size_hw: tuple[int, int], *, aligned: bool = False
 ) -> npt.NDArray[np.float32]:

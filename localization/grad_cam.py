@@ -16,7 +16,7 @@ from cxrloc.localization.cam_boxes import (
     CamBoxRule,
     boxes_from_map,
     map_to_frame,
-    normalise_map,
+    unit_map,
 )
 from cxrloc.localization.localizer import Localization
 
@@ -103,7 +103,7 @@ class GradCamLocalizer:
         cells = self._cells(films, output, self._columns(diseases))
         return [
             {
-                d: _unit_map(map_to_frame(cells[row, k], film.size_hw, aligned=self.aligned))
+                d: unit_map(map_to_frame(cells[row, k], film.size_hw, aligned=self.aligned))
                 for k, d in enumerate(diseases)
             }
             for row, film in enumerate(films)
@@ -146,8 +146,3 @@ def gate_facts(output: GateOutput, diseases: Sequence[str]) -> GateFacts:
         for row, image_id in enumerate(output.image_ids)
         for d, column in columns
     }
-
-
-def _unit_map(heat: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    scaled = normalise_map(heat)
-    return np.zeros_like(heat) if scaled is None else scaled / np.float32(255)
