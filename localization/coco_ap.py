@@ -1,8 +1,8 @@
-"""COCO's average precision by pycocotools, at the IoU thresholds of radiology (.1 to .7) and of
-COCO (.5 to .95).
+"""COCO's average precision by pycocotools, at the IoU thresholds of radiology (.1 to .7), at .5
+alone, and at those of COCO (.5 to .95).
 
 Boxes far from exact are still useful on a radiograph, and its ground truth is rough, hence the
-lower range.
+lower range. All localizers are judged on the films that each has looked at.
 """
 
 from __future__ import annotations
@@ -14,13 +14,17 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 RANGES: dict[str, tuple[float, ...]] = {
     "ap_10_70": tuple(round(0.1 * i, 2) for i in range(1, 8)),
+    "ap_50": (0.5,),
     "ap_50_95": tuple(round(0.5 + 0.05 * i, 2) for i in range(10)),
 }
+RANGE_NAMES = {"ap_10_70": ".1:.1:.7", "ap_50": ".5", "ap_50_95": ".5:.05:.95"}
+_THRESHOLDS = sorted({t for thresholds in RANGES.values() for t in thresholds})
 MAX_DETECTIONS = 100
 ApTable = dict[str, dict[str, float | None]]
 
@@ -31,8 +35,8 @@ class AveragePrecision:
 
     Attributes:
         kind: `bbox` or `segm`.
-        per_disease: disease -> range (`ap_10_70`, `ap_50_95`) -> AP in [0, 1]; None, undefined, for
-            a disease without ground truth.
+        per_disease: disease -> range (a key of `RANGES`) -> AP in [0, 1]; None, undefined, for a
+            disease without ground truth.
         mean: range -> mean over the diseases that have one; None when none has.
         undefined: the diseases left out of the mean.
     """
@@ -47,25 +51,26 @@ def coco_ap(
     ground_truth: Mapping[str, Any],
     results: Sequence[Mapping[str, Any]],
     kind: Literal["bbox", "segm"] = "bbox",
+    *,
+    unboxed: Literal["ignored", "counted"] = "ignored",
 ) -> AveragePrecision:
     """AP per disease and its mean over `ground_truth`'s images.
 
-    A disease that an image lists in `not_exhaustive_category_ids` (labelled present, not boxed) is
-    not
-    judged there: predictions of it on that image are left out.
-
     Args:
         ground_truth: COCO dict; `segm` takes its polygons.
-        results: COCO results (`bbox` or `segmentation`, `score`); those on other images are
-            ignored.
+        results: COCO results (`bbox` or `segmentation`, `score`); those on other images are left
+            out.
+        unboxed: what becomes of predictions of a disease on an image that lists it in
+            `not_exhaustive_category_ids` (labelled present, not boxed): left out, or counted as
+            false.
     """
-    judged = _judged(ground_truth, results, kind)
+    judged = _judged(ground_truth, results, kind, unboxed)
     names = {c["id"]: c["name"] for c in ground_truth["categories"]}
     with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints its progress
-        tables = {name: _evaluate(ground_truth, judged, kind, t) for name, t in RANGES.items()}
+        precision = _precision(ground_truth, judged, kind)
     per_disease = {
-        disease: {name: table[category] for name, table in tables.items()}
-        for category, disease in names.items()
+        disease: {name: _ap(precision[_rows(t), :, place]) for name, t in RANGES.items()}
+        for place, disease in enumerate(names.values())
     }
     undefined = tuple(d for d, row in per_disease.items() if row["ap_10_70"] is None)
     mean = {name: _mean([row[name] for row in per_disease.values()]) for name in RANGES}
@@ -73,7 +78,10 @@ def coco_ap(
 
 
 def _judged(
-    ground_truth: Mapping[str, Any], results: Sequence[Mapping[str, Any]], kind: str
+    ground_truth: Mapping[str, Any],
+    results: Sequence[Mapping[str, Any]],
+    kind: str,
+    unboxed: str,
 ) -> list[dict[str, Any]]:
     open_ids = {
         image["id"]: tuple(image.get("not_exhaustive_category_ids", ()))
@@ -83,35 +91,44 @@ def _judged(
     return [
         {key: value for key, value in one.items() if key != drop}
         for one in results
-        if one["image_id"] in open_ids and one["category_id"] not in open_ids[one["image_id"]]
+        if one["image_id"] in open_ids
+        and (unboxed == "counted" or one["category_id"] not in open_ids[one["image_id"]])
     ]
 
 
-def _evaluate(
-    ground_truth: Mapping[str, Any],
-    results: list[dict[str, Any]],
-    kind: str,
-    thresholds: Sequence[float],
-) -> dict[int, float | None]:
-    categories = [c["id"] for c in ground_truth["categories"]]
+def _precision(
+    ground_truth: Mapping[str, Any], results: list[dict[str, Any]], kind: str
+) -> npt.NDArray[np.float64]:
+    """Precision (thresholds, 101 recalls, categories); -1 for a category without ground truth."""
     truth = COCO()
-    truth.dataset = {**ground_truth, "annotations": [dict(a) for a in ground_truth["annotations"]]}
+    annotations = [_complete(annotation) for annotation in ground_truth["annotations"]]
+    truth.dataset = {**ground_truth, "annotations": annotations}
     truth.createIndex()
     found = truth.loadRes([dict(one) for one in results]) if results else COCO()
     evaluation = COCOeval(truth, found, kind)
-    evaluation.params.iouThrs = np.array(thresholds)
+    evaluation.params.iouThrs = np.array(_THRESHOLDS)
     evaluation.params.maxDets = [MAX_DETECTIONS]
     evaluation.params.areaRng, evaluation.params.areaRngLbl = [[0, 1e10]], ["all"]
     evaluation.params.imgIds = [image["id"] for image in ground_truth["images"]]
-    evaluation.params.catIds = categories
+    # in the order of the dict: pycocotools would sort, and the columns must be the names'
+    evaluation.params.catIds = [category["id"] for category in ground_truth["categories"]]
+    evaluation.params.useCats = 1
     evaluation.evaluate()
     evaluation.accumulate()
-    precision = evaluation.eval["precision"]  # thresholds x recalls x categories x areas x counts
-    return {category: _ap(precision[:, :, place]) for place, category in enumerate(categories)}
+    return np.asarray(evaluation.eval["precision"][:, :, :, 0, 0], dtype=np.float64)
 
 
-def _ap(precision: Any) -> float | None:
-    # pycocotools writes -1 for a category without ground truth
+def _complete(annotation: Mapping[str, Any]) -> dict[str, Any]:
+    """With the keys that pycocotools wants and foreign files leave out."""
+    _, _, width, height = annotation["bbox"]
+    return {"area": width * height, "iscrowd": 0, **annotation}
+
+
+def _rows(thresholds: Sequence[float]) -> list[int]:
+    return [_THRESHOLDS.index(t) for t in thresholds]
+
+
+def _ap(precision: npt.NDArray[np.float64]) -> float | None:
     return None if (precision < 0).all() else float(precision.mean())
 
 
@@ -159,7 +176,7 @@ def ap_markdown(tables: Sequence[AveragePrecision]) -> str:
     lines = ["Research use only, never a diagnosis.", ""]
     for table in tables:
         what = {"bbox": "Box", "segm": "Mask"}[table.kind]
-        lines += [f"| {what} AP | .1:.1:.7 | .5:.05:.95 |", "|---|---|---|"]
+        lines += [f"| {what} AP | {' | '.join(RANGE_NAMES.values())} |", "|---|---|---|---|"]
         lines += [_row(disease, row) for disease, row in table.per_disease.items()]
         lines += [_row("mean", table.mean), ""]
         if table.undefined:

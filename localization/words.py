@@ -178,6 +178,30 @@ WORDS: dict[str, Word] = {
     "threshold": Word("t of the test; strict.", ""),
     "boxes": Word("Number of ground-truth boxes behind the figure.", ""),
     "note": Word("What the file is for, or where a published figure comes from.", ""),
+    # --- average precision
+    "AP": Word(
+        "COCO's average precision: the mean precision over 101 recalls of a disease's boxes, "
+        "ranked by score over all films, averaged over IoU thresholds; box AP and mask AP apart.",
+        "Good boxes with badly ranked scores and badly placed boxes look alike; it falls when "
+        "films without the disease are added.",
+        "mean over t and recalls of max precision at that recall or higher",
+        "Lin et al., Microsoft COCO, ECCV 2014; computed by pycocotools",
+        ("box AP", "mask AP", "ap_10_70", "ap_50", "ap_50_95"),
+    ),
+    "IoU thresholds": Word(
+        "The thresholds that AP is averaged over: .1:.1:.7 of radiology, .5 alone, .5:.05:.95 of "
+        "COCO.",
+        "Boxes drawn by radiologists agree with each other no better than IoU .5 to .7 or so: the "
+        "upper thresholds of COCO ask for more than the ground truth holds.",
+    ),
+    "unboxed positives": Word(
+        "What becomes of predictions on films that are labelled with the disease but have no box "
+        "of it: 'ignored', neither right nor wrong, or 'counted' as false. Both are printed.",
+        "NIH boxed a part of the positive films: the truth lies between the bounds.",
+        source="Gupta et al., LVIS, CVPR 2019 (not exhaustively annotated categories)",
+        also=("ignored", "counted"),
+    ),
+    "films": Word("Number of films behind the figure.", "Films are not patients."),
 }
 
 _NUMBER = re.compile(r"@[\d.]+")
