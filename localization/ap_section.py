@@ -52,8 +52,8 @@ def ap_section(
 _PARAGRAPHS = (
     "Average precision asks for boxes that are right and for scores that rank them over all films: "
     "the area under the precision-recall curve of a disease (101 recalls), averaged over the IoU "
-    "thresholds that the column 'IoU thresholds' names. It is computed by pycocotools, on all films that a "
-    "localizer has looked at, without an area limit, at most 100 boxes a film and disease.",
+    "thresholds named in the table. It is computed by pycocotools, on all films that a localizer "
+    "has looked at, without an area limit, at most 100 boxes a film and disease.",
 )
 _NOTES = (
     "Unboxed positives: predictions of a disease on a film that is labelled with it but has no box "

@@ -191,8 +191,7 @@ WORDS: dict[str, Word] = {
     "IoU thresholds": Word(
         "The thresholds that AP is averaged over: .1:.1:.7 of radiology, .5 alone, .5:.05:.95 of "
         "COCO.",
-        "Boxes drawn by radiologists agree with each other no better than IoU .5 to .7 or so: the "
-        "upper thresholds of COCO ask for more than the ground truth holds.",
+        "The upper thresholds of COCO ask for an exactness that roughly drawn boxes may not have.",
     ),
     "unboxed positives": Word(
         "What becomes of predictions on films that are labelled with the disease but have no box "
