@@ -1,4 +1,5 @@
 # Two commands for a newcomer: `make demo` and `make test`. Each sets up .venv first, once.
+# `make nih NIH=FOLDER [WEIGHTS=FILE] [OUT=runs/nih_subset]` does on real films what the demo does.
 VENV ?= .venv
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 PY = $(VENV)/bin/python
@@ -7,10 +8,14 @@ STAMP = $(VENV)/.installed
 # Idle OpenMP threads that spin make torch several times slower when another program holds a core.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: demo test check types clean
+.PHONY: demo nih test check types clean
 
 demo: $(STAMP)
 	$(PY) tools/demo.py --out demo
+
+nih: $(STAMP)
+	@test -n "$(NIH)" || { echo "give NIH's folder: make nih NIH=/path/to/nih [WEIGHTS=FILE]"; exit 2; }
+	$(PY) tools/demo.py --nih "$(NIH)" $(if $(WEIGHTS),--weights "$(WEIGHTS)") --out "$(or $(OUT),runs/nih_subset)"
 
 test: $(STAMP)
 	$(PY) -m pytest

@@ -1,105 +1,187 @@
-"""Run the whole main job on a phantom data set: at most 10 minutes on two CPU cores, no data.
+"""Run the whole main job and write its report: on a phantom data set, or on NIH's films.
 
-    python tools/demo.py --out demo
+    python tools/demo.py --out demo                                # minutes on two CPU cores
+    python tools/demo.py --nih NIH --weights FILE --out runs/nih_subset   # hours without a GPU
 
-Every step is one of the tools, run by the command that it prints. A step that has finished is not
-done again: type the same command after an interruption and it goes on from there.
+NIH is a folder in NIH ChestX-ray14's own layout; FILE holds ImageNet weights of a ResNet-18
+(left out: torchvision's own are downloaded). Every step is one of the tools, run by the command
+that it prints. A training that has finished is not done again: type the same command after an
+interruption and it goes on from there.
 """
 
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import os
 import shlex
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 TOOLS = Path(__file__).resolve().parent
 CONFIGS = Path(os.path.relpath(TOOLS.parent / "configs"))
 PATIENTS, SEED, HOLD_OUT_FOLD = 600, 0, 0
+FOLDS = 5
 Step = tuple[str, list[str]]
 
 
+@dataclass(frozen=True)
+class Job:
+    """What is run: the phantom with one held-out fold, or NIH's films with every fold in turn.
+
+    Attributes:
+        out: folder for everything made.
+        nih: folder of NIH's files; None draws the phantom.
+        weights: ImageNet weights file; None takes what the config names.
+    """
+
+    out: Path
+    nih: Path | None = None
+    weights: Path | None = None
+
+    @property
+    def root(self) -> Path:
+        """The data set in NIH's layout."""
+        return self.nih or self.out / "phantom"
+
+    @property
+    def prepared(self) -> str:
+        return str(self.out / "prepared")
+
+    @property
+    def truth(self) -> Path:
+        """The boxes that are scored: out of fold, so of every fold that was a test fold."""
+        name = "ground_truth" if self.nih else f"ground_truth_fold{HOLD_OUT_FOLD}"
+        return self.out / "prepared" / f"{name}.json"
+
+    def config(self, kind: str) -> str:
+        return str(CONFIGS / f"{kind}_{'nih_subset' if self.nih else 'phantom_demo'}.yaml")
+
+    @property
+    def model_words(self) -> list[str]:
+        weights = ["--model.weights", str(self.weights)] if self.weights else []
+        return ["--data.prepared", self.prepared, *weights]
+
+
 def main() -> int:
+    job = _job()
+    began = time.monotonic()
+    steps = [*data_steps(job), *training_steps(job), *box_steps(job), compare_step(job)]
+    for number, (title, words) in enumerate(steps, start=1):
+        run_step(f"{number}/{len(steps) + 1}  {title}", words)
+    title, words = predict_step(job)
+    run_step(f"{len(steps) + 1}/{len(steps) + 1}  {title}", words)
+    print(closing_words(job, time.monotonic() - began))
+    return 0
+
+
+def _job() -> Job:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--out", type=Path, default=Path("demo"), help="folder for everything made")
-    out: Path = parser.parse_args().out
-    began = time.monotonic()
-    steps = [*data_steps(out), *model_steps(out)]
-    for number, (title, words) in enumerate(steps, start=1):
-        run_step(f"{number}/{len(steps) + 1}  {title}", words)
-    title, words = predict_step(out)
-    run_step(f"{len(steps) + 1}/{len(steps) + 1}  {title}", words)
-    print(closing_words(out, time.monotonic() - began))
-    return 0
+    parser.add_argument("--nih", type=Path, help="folder of NIH's files instead of the phantom")
+    parser.add_argument("--weights", type=Path, help="ImageNet weights of a ResNet-18, with --nih")
+    arguments = parser.parse_args()
+    if arguments.weights is not None and arguments.nih is None:
+        parser.error("--weights goes with --nih: the phantom's networks begin from scratch")
+    for name in ("nih", "weights"):
+        path = getattr(arguments, name)
+        if path is not None and not path.exists():
+            parser.error(f"--{name} {path} does not exist")
+    return Job(arguments.out, arguments.nih, arguments.weights)
 
 
-def data_steps(out: Path) -> list[Step]:
-    """Draw the films, then prepare them."""
-    drawn, prepared = str(out / "phantom"), str(out / "prepared")
+def data_steps(job: Job) -> list[Step]:
+    """Draw the films if there are none, then prepare them."""
+    prepare = ["prepare_data.py", "--dataset", "nih", "--root", str(job.root)]
+    prepare_step = (
+        "Prepare the films: check every one, split by patient",
+        [*prepare, "--out", job.prepared],
+    )
+    if job.nih:
+        return [prepare_step]
     size = ["--patients", str(PATIENTS), "--image_size", "512", "--seed", str(SEED)]
+    draw = ["make_phantom.py", "--out", str(job.root), *size]
+    return [("Draw a phantom data set in NIH's own layout", draw), prepare_step]
+
+
+def training_steps(job: Job) -> list[Step]:
+    """Train the gate and the detector; the detector boxes its test films at once."""
+    gate, detector = job.out / "gate", job.out / "maskrcnn"
+    folds = ["--folds", str(FOLDS)] if job.nih else []
     return [
         (
-            "Draw a phantom data set in NIH's own layout",
-            ["make_phantom.py", "--out", drawn, *size],
+            "Train the gate, a ResNet-18",
+            ["train_classifier.py", "--config", job.config("classifier"), *job.model_words,
+             "--out", str(gate)],
         ),
         (
-            "Prepare it: check every film, split by patient",
-            ["prepare_data.py", "--dataset", "nih", "--root", drawn, "--out", prepared],
+            "Train the Mask R-CNN, box the films of its test folds",
+            ["train_maskrcnn.py", "--config", job.config("maskrcnn"), *job.model_words, *folds,
+             "--out", str(detector)],
+        ),
+    ]  # fmt: skip
+
+
+def box_steps(job: Job) -> list[Step]:
+    """Grad-CAM boxes and maps out of fold; with all folds also with thresholds tuned on others."""
+    out = job.out
+    folds = [] if job.nih else ["--folds", f"[{HOLD_OUT_FOLD}]"]
+    gate = ["--run", str(out / "gate"), "--prepared", job.prepared, "--films", "all", *folds]
+
+    def box(localizer: str, name: str, *more: str) -> list[str]:
+        words = ["localize.py", "--localizer", localizer, *gate, *more]
+        return [*words, "--out", str(out / f"{name}.json")]
+
+    maps = {name: str(out / f"{name}.maps.safetensors") for name in maps_of(job)}
+    steps = [
+        (f"Box the films by {name}, keep the maps", box(name, name, "--maps", path))
+        for name, path in maps.items()
+    ]
+    if job.nih is None:  # one held-out fold: there are no other folds' maps to tune on
+        return steps
+    rules = str(out / "cam_rules.yaml")
+    tune = ["tune_cam.py", "--maps", maps["grad_cam"], "--ground-truth", str(job.truth)]
+    return [
+        *steps,
+        ("Tune the boxes of Grad-CAM, on other folds' boxes alone", [*tune, "--out", rules]),
+        (
+            "Box the films by Grad-CAM with the tuned rules",
+            box("grad_cam", "grad_cam_tuned", "--cam_rules", rules),
         ),
     ]
 
 
-def model_steps(out: Path) -> list[Step]:
-    """Train the gate and the detector, box the films of the hold-out fold, compare."""
-    gate, detector, prepared = out / "gate", out / "maskrcnn", str(out / "prepared")
-    classifier_config = str(CONFIGS / "classifier_phantom_demo.yaml")
-    detector_config = str(CONFIGS / "maskrcnn_phantom_demo.yaml")
-    data = ["--data.prepared", prepared]
-    cam = ["--localizer", "grad_cam", "--run", str(gate), "--prepared", prepared]
-    return [
-        (
-            "Train the gate, a ResNet-18 from scratch",
-            ["train_classifier.py", "--config", classifier_config, *data, "--out", str(gate)],
-        ),
-        (
-            "Train the Mask R-CNN from scratch, box the held-out films",
-            ["train_maskrcnn.py", "--config", detector_config, *data, "--out", str(detector)],
-        ),
-        (
-            "Box the held-out films by Grad-CAM",
-            ["localize.py", *cam, "--folds", f"[{HOLD_OUT_FOLD}]", "--out", f"{out}/grad_cam.json"],
-        ),
-        ("Compare both with the controls on the held-out boxes", compare_words(out)),
-    ]
+def maps_of(job: Job) -> tuple[str, ...]:
+    """Localizers whose maps are kept."""
+    return ("grad_cam", "grad_cam_aligned") if job.nih else ("grad_cam",)
 
 
-def compare_words(out: Path) -> list[str]:
-    files = {
-        "grad_cam": out / "grad_cam.json",
-        "mask_rcnn": out / "maskrcnn" / "mask_rcnn.json",
-        "mask_rcnn_mask_box": out / "maskrcnn" / "mask_rcnn_mask_box.json",
-    }
-    named = [f"{name}={path}" for name, path in files.items()]
-    truth, gate = str(truth_path(out)), str(out / "gate" / "gate.csv")
-    words = ["compare_localizers.py", "--ground-truth", truth, "--predictions", *named]
-    return [*words, "--gate", gate, "--out", str(out / "comparison")]
+def compare_step(job: Job) -> Step:
+    out = job.out
+    boxes = [*maps_of(job), *(["grad_cam_tuned"] if job.nih else [])]
+    files = {name: out / f"{name}.json" for name in boxes}
+    files |= {n: out / "maskrcnn" / f"{n}.json" for n in ("mask_rcnn", "mask_rcnn_mask_box")}
+    words = ["compare_localizers.py", "--ground-truth", str(job.truth)]
+    words += ["--predictions", *(f"{name}={path}" for name, path in files.items())]
+    words += ["--maps", *(f"{name}={out / name}.maps.safetensors" for name in maps_of(job))]
+    words += ["--gate", str(out / "gate" / "gate.csv"), "--out", str(out / "comparison")]
+    return "Compare all with the controls on the same boxes, write the report", words
 
 
-def predict_step(out: Path) -> Step:
+def predict_step(job: Job) -> Step:
     bundles = {
-        "--classifier": out / "gate" / f"fold{HOLD_OUT_FOLD}" / "classifier.safetensors",
-        "--maskrcnn": out / "maskrcnn" / f"fold{HOLD_OUT_FOLD}" / "maskrcnn.safetensors",
+        "--classifier": job.out / "gate" / f"fold{HOLD_OUT_FOLD}" / "classifier.safetensors",
+        "--maskrcnn": job.out / "maskrcnn" / f"fold{HOLD_OUT_FOLD}" / "maskrcnn.safetensors",
     }
-    words = ["predict.py", *map(str, films_to_show(out))]
+    words = ["predict.py", *map(str, films_to_show(job))]
     words += [word for option, path in bundles.items() for word in (option, str(path))]
-    return "Predict: classify and box ten held-out films", [*words, "--out", f"{out}/predictions"]
+    words += ["--out", str(job.out / "predictions")]
+    return "Predict: classify and box some held-out films", words
 
 
 def run_step(title: str, words: list[str]) -> None:
@@ -112,38 +194,40 @@ def run_step(title: str, words: list[str]) -> None:
     print(f"--- {time.monotonic() - began:.0f} s", flush=True)
 
 
-def truth_path(out: Path) -> Path:
-    return out / "prepared" / f"ground_truth_fold{HOLD_OUT_FOLD}.json"
+def films_to_show(job: Job) -> list[Path]:
+    """Films of the hold-out fold: the first boxed one of every disease, and two without a finding.
+
+    Their paths come from the prepared index: copies may have other endings than NIH's lists say.
+    """
+    from cxrloc.datasets.prepared import load_prepared
+
+    prepared = load_prepared(job.out / "prepared")
+    held_out = [r for r in prepared.radiographs if prepared.folds[r.image_id] == HOLD_OUT_FOLD]
+    first = {d: r for r in reversed(held_out) for d in r.boxed}
+    boxed = list(
+        {first[d].image_id: first[d] for d in prepared.boxed_diseases if d in first}.values()
+    )
+    normal = [r for r in held_out if not r.positives]
+    return [r.path for r in [*boxed, *normal[:2]] if r.path is not None]
 
 
-def films_to_show(out: Path) -> list[Path]:
-    """Held-out films: the first boxed one of every disease, and two without a finding."""
-    truth = json.loads(truth_path(out).read_text())
-    first: dict[int, int] = {}
-    for annotation in truth["annotations"]:
-        first.setdefault(annotation["category_id"], annotation["image_id"])
-    with (out / "phantom" / "Data_Entry_2017.csv").open(newline="") as handle:
-        labels = {row["Image Index"]: row["Finding Labels"] for row in csv.DictReader(handle)}
-    names = {image["id"]: image["file_name"] for image in truth["images"]}
-    boxed = [names[image] for image in dict.fromkeys(first.values())]
-    normal = [name for name in names.values() if labels[name] == "No Finding"]
-    return [out / "phantom" / "images" / name for name in boxed + normal[:2]]
-
-
-def closing_words(out: Path, seconds: float) -> str:
+def closing_words(job: Job, seconds: float) -> str:
     """The figures that say whether it worked, and where to look."""
-    gate = json.loads((out / "gate" / f"fold{HOLD_OUT_FOLD}" / "metrics.json").read_text())
+    out = job.out
+    folder = out / "gate" if job.nih else out / "gate" / f"fold{HOLD_OUT_FOLD}"
+    gate = json.loads((folder / "metrics.json").read_text())
     compared = json.loads((out / "comparison" / "summary.json").read_text())
+    what = f"{job.nih}" if job.nih else "Phantom films only"
     lines = [
-        f"\nDone in {seconds / 60:.1f} minutes. Phantom films only. Research use only.",
+        f"\nDone in {seconds / 60:.1f} minutes. {what}. Research use only.",
         f"gate        macro AUC {gate['test']['macro_auc']:.3f} on held-out patients",
     ]
     for row in compared["differences"]:
-        if row["localizer"] == "mask_rcnn":
+        if row["localizer"] == "mask_rcnn" and row["measure"] == "mean_iou":
             lines.append(f"mask_rcnn   macro mean IoU minus {row['minus']}: {figure(row['macro'])}")
     return "\n".join([
         *lines,
-        f"compare     {out}/comparison: mean_iou.md, acc_iou.md, differences.md, iou_boxplots.png",
+        f"report      {out}/comparison/report.html, and its tables as CSV, Markdown and LaTeX",
         f"look        {out}/predictions: a picture with boxes and one with heat maps for each film",
         f"logs        tensorboard --logdir {out}",
     ])  # fmt: skip
