@@ -79,13 +79,14 @@ def _mask_rcnn(inputs: LocalizerInputs, name: str) -> Localizer:
 
 
 def _control(inputs: LocalizerInputs, name: str) -> Localizer:
-    from cxrloc.localization.controls import CenterBox, PriorBox, RandomMap
+    from cxrloc.localization.controls import CenterBox, ConstantBox, PriorBox, RandomMap
 
     if inputs.ground_truth is None:
         raise ValueError(f"{name} needs the ground truth: its boxes come from the other patients")
     if name == "random_map":
         return RandomMap(inputs.seed, inputs.ground_truth)
-    return PriorBox(inputs.ground_truth) if name == "prior_box" else CenterBox(inputs.ground_truth)
+    boxes = {"prior_box": PriorBox, "constant_box": ConstantBox, "center_box": CenterBox}
+    return boxes[name](inputs.ground_truth)
 
 
 def _bundle(inputs: LocalizerInputs, name: str) -> Path:
@@ -107,6 +108,7 @@ LOCALIZERS: dict[str, LocalizerEntry] = {
         lambda i: _mask_rcnn(i, "mask_rcnn_mask_box"), "maskrcnn.safetensors"
     ),
     "prior_box": LocalizerEntry(lambda i: _control(i, "prior_box")),
+    "constant_box": LocalizerEntry(lambda i: _control(i, "constant_box")),
     "center_box": LocalizerEntry(lambda i: _control(i, "center_box")),
     "random_map": LocalizerEntry(lambda i: _control(i, "random_map")),
 }

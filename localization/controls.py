@@ -25,6 +25,7 @@ from cxrloc.localization.cam_boxes import (
     boxes_from_map,
     map_to_frame,
 )
+from cxrloc.localization.constant_box import best_constant_box
 from cxrloc.localization.localizer import Localization
 
 _GRID = 32  # cells a side: the last map of a ResNet at 1024 px
@@ -59,6 +60,7 @@ class OtherPatients:
         self._rows = {name: np.array(found).reshape(-1, 6) for name, found in rows.items()}
         self._patients = {name: np.array(found, dtype=str) for name, found in patients.items()}
         self._typical: dict[tuple[str, str], tuple[FloatArray, FloatArray] | None] = {}
+        self._constant: dict[tuple[str, str], FloatArray] = {}
 
     def typical(self, disease: str, patient_id: str) -> tuple[FloatArray, FloatArray] | None:
         """Median and mean over the other patients' boxes, or None (and a warning) without any.
@@ -77,6 +79,19 @@ class OtherPatients:
                 others = f"no patient but {patient_id!r}" if len(self._rows[disease]) else "nobody"
                 warnings.warn(f"{disease}: {others} has a box, so the controls give none")  # noqa: B028
         return self._typical[key]
+
+    def constant(self, disease: str, patient_id: str) -> FloatArray:
+        """The box of best mean IoU with the other patients' boxes, (4,) fractions of the frame.
+
+        Raises:
+            ValueError: where `typical` is None: there is no other patient's box.
+        """
+        own = self._patients[disease] == patient_id
+        # the many patients without a box of the disease share one box: the search is not free
+        key = (disease, patient_id if own.any() else "")
+        if key not in self._constant:
+            self._constant[key] = best_constant_box(self._rows[disease][~own, :4])
+        return self._constant[key]
 
 
 class _Control:
@@ -121,9 +136,23 @@ class PriorBox(_Control):
     def _box(
         self, place: _Place, disease: str, median: FloatArray, mean: FloatArray
     ) -> ScoredBox | None:
-        height, width = place.size_hw
-        x1, y1, x2, y2 = median[:4]
-        return (float(x1 * width), float(y1 * height), float(x2 * width), float(y2 * height)), 1.0
+        return _in_frame(median[:4], place.size_hw), 1.0
+
+
+class ConstantBox(_Control):
+    """The box of best mean IoU with the class's boxes of all other patients. Score 1.
+
+    Where a class has several places the median box lies between them, this one on the most
+    frequent. IoU is that of fractions of the frame. On the patients left out it can still lose to
+    the median: of two places as frequent, leaving a patient out tips the choice to the other.
+    """
+
+    name = "constant_box"
+
+    def _box(
+        self, place: _Place, disease: str, median: FloatArray, mean: FloatArray
+    ) -> ScoredBox | None:
+        return _in_frame(self._others.constant(disease, place.patient_id), place.size_hw), 1.0
 
 
 class CenterBox(_Control):
@@ -178,7 +207,12 @@ def random_map(seed: int, image_id: str, disease: str) -> npt.NDArray[np.float32
 def control_localizations(coco: Mapping[str, Any], seed: int) -> dict[str, list[Localization]]:
     """All controls' boxes for each (image, disease) that has a ground-truth box; reads no image."""
     others = OtherPatients(coco)
-    controls: tuple[_Control, ...] = (PriorBox(others), CenterBox(others), RandomMap(seed, others))
+    controls: tuple[_Control, ...] = (
+        PriorBox(others),
+        ConstantBox(others),
+        CenterBox(others),
+        RandomMap(seed, others),
+    )
     return {control.name: control.localize_places(others.pairs) for control in controls}
 
 
@@ -197,3 +231,9 @@ def _fractions(box_xywh: Sequence[float], size_hw: tuple[int, int]) -> list[floa
     x1, y1, x2, y2 = xywh_to_xyxy([box_xywh])[0]
     side = max(height, width)
     return [x1 / width, y1 / height, x2 / width, y2 / height, (x2 - x1) / side, (y2 - y1) / side]
+
+
+def _in_frame(fractions: FloatArray, size_hw: tuple[int, int]) -> tuple[float, float, float, float]:
+    height, width = size_hw
+    x1, y1, x2, y2 = fractions.tolist()
+    return x1 * width, y1 * height, x2 * width, y2 * height

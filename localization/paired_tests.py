@@ -130,7 +130,7 @@ def _checked(iou: FloatArray, name: str, boxes: int) -> FloatArray:
     values = np.asarray(iou, dtype=np.float64)
     if values.shape != (boxes,):
         raise ValueError(f"{name}: expected one IoU per box, shape ({boxes},), got {values.shape}")
-    if not ((values >= 0) & (values <= 1)).all():  # NaN is in no range
+    if not ((values >= 0) & (values <= 1 + 1e-9)).all():  # NaN is in no range
         raise ValueError(f"{name}: expected IoU in 0..1 and 0 for a miss, got others or NaN")
     return values
 

@@ -43,7 +43,8 @@ class LocalizeConfig:
 
     Attributes:
         localizer: a name of `LOCALIZERS`: grad_cam, grad_cam_wang, grad_cam_aligned, mask_rcnn,
-            mask_rcnn_mask_box, or a control (prior_box, center_box, random_map).
+            mask_rcnn_mask_box, or a control (prior_box, constant_box, center_box,
+            random_map).
         prepared: folder that tools/prepare_data.py wrote.
         out: COCO results file to write; its manifest stands beside it.
         run: training run with one folder per test fold.

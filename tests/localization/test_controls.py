@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import warnings
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,10 @@ import pytest
 
 from cxrloc.datasets.radiograph import Film
 from cxrloc.localization.boxes import iou
+from cxrloc.localization.constant_box import best_constant_box, mean_iou
 from cxrloc.localization.controls import (
     CenterBox,
+    ConstantBox,
     PriorBox,
     RandomMap,
     control_localizations,
@@ -94,6 +97,72 @@ def test_center_box_is_centred_and_has_the_median_size_of_the_others() -> None:
     assert found.box_xyxy == pytest.approx((80, 35, 120, 65))
 
 
+def test_constant_box_chooses_a_place_where_the_median_lies_between_two() -> None:
+    """Two boxes left, one right: the median's left side is the left box's, its right side too."""
+    left, right = [0, 20, 40, 60], [120, 20, 40, 60]
+    coco = ground_truth(
+        [("a1", "a", "Mass", left), ("b1", "b", "Mass", left), ("c1", "c", "Mass", right),
+         ("d1", "d", "Mass", right), ("e1", "e", "Mass", left)]
+    )  # fmt: skip
+    constant, prior = ConstantBox(coco), PriorBox(coco)
+    (of_a,) = constant.localize([blank("a1")], ["Mass"])
+    (of_c,) = constant.localize([blank("c1")], ["Mass"])
+    assert of_c.box_xyxy == pytest.approx((0, 20, 40, 80))  # left 3 times, right once
+    assert of_a.box_xyxy in ((0, 20, 40, 80), (120, 20, 160, 80))  # 2 to 2
+    (between,) = prior.localize([blank("a1")], ["Mass"])
+    assert between.box_xyxy == pytest.approx((60, 20, 100, 80))  # on neither
+    assert (of_a.image_id, of_a.disease, of_a.score) == ("a1", "Mass", 1.0)
+
+
+def test_constant_box_of_a_patient_does_not_depend_on_that_patients_boxes() -> None:
+    coco = ground_truth(ROWS)
+    films = [blank("a1"), blank("a2"), blank("b1")]
+    first = ConstantBox(coco).localize(films, ["Mass"])
+    for annotation in coco["annotations"][:2]:
+        annotation["bbox"] = [90, 50, 60, 40]
+    second = ConstantBox(coco).localize(films, ["Mass"])
+    assert first[:2] == second[:2]
+    assert first[2] != second[2]  # but that of the others does
+
+
+def test_a_patient_without_the_disease_gets_the_best_box_of_all_patients() -> None:
+    constant = ConstantBox(ground_truth(ROWS))
+    found = constant.localize([blank("new"), blank("newer", "z", (1000, 1000))], ["Mass"])
+    boxes = np.array([[x / 200, y / 100, (x + w) / 200, (y + h) / 100] for x, y, w, h in
+                      (row[3] for row in ROWS[:5])])  # fmt: skip
+    best = best_constant_box(boxes)
+    assert found[0].box_xyxy == pytest.approx(tuple(best * [200, 100, 200, 100]))
+    assert found[1].box_xyxy == pytest.approx(tuple(best * 1000))  # fractions of each side
+
+
+def test_the_best_constant_box_is_that_of_an_exhaustive_search_on_a_grid() -> None:
+    boxes = np.array([[0.1, 0.1, 0.5, 0.6], [0.2, 0.3, 0.7, 0.5], [0.3, 0.0, 0.6, 0.7]])
+    best = mean_iou(best_constant_box(boxes)[None], boxes)[0]
+    grid = np.array(list(product(np.arange(11) / 10, repeat=4)))
+    highest = mean_iou(grid, boxes).max()  # boxes turned inside out score 0
+    assert best == pytest.approx(highest, abs=1e-3)  # the search stops at 1/1024 of the frame
+    assert best > mean_iou(boxes, boxes).max() + 2e-3
+
+
+def test_the_best_constant_box_agrees_at_least_as_well_as_the_median_and_as_any_of_the_boxes() -> (
+    None
+):
+    rng = np.random.default_rng(4)
+    for n in (1, 2, 7, 40):
+        corner, size = rng.uniform(0, 0.6, (n, 2)), rng.uniform(0.05, 0.4, (n, 2))
+        boxes = np.hstack([corner, corner + size])
+        rivals = np.vstack([boxes, np.median(boxes, axis=0)])
+        best = mean_iou(best_constant_box(boxes)[None], boxes)[0]
+        assert best >= mean_iou(rivals, boxes).max()
+        if n == 1:
+            assert best_constant_box(boxes) == pytest.approx(boxes[0])
+
+
+def test_no_box_has_no_best_box() -> None:
+    with pytest.raises(ValueError, match="expected at least one box, got none"):
+        best_constant_box(np.zeros((0, 4)))
+
+
 def test_the_only_patient_of_a_class_gets_no_box_and_it_is_said() -> None:
     prior = PriorBox(ground_truth(ROWS))
     with pytest.warns(
@@ -132,7 +201,7 @@ def test_random_maps_do_not_gather_at_the_border() -> None:
 def test_all_controls_answer_for_every_boxed_image_and_disease_once() -> None:
     coco = ground_truth([row for row in ROWS if row[2] == "Mass"])
     found = control_localizations(coco, seed=0)
-    assert list(found) == ["prior_box", "center_box", "random_map"]
+    assert list(found) == ["prior_box", "constant_box", "center_box", "random_map"]
     for boxes in found.values():
         assert [(b.image_id, b.disease) for b in boxes] == [
             (image, "Mass") for image in ("a1", "a2", "b1", "c1", "d1")
@@ -143,7 +212,7 @@ def test_a_class_methods_controls_agree_with_the_pixel_free_call() -> None:
     coco = ground_truth(ROWS[:5])
     films = [blank(image["file_name"]) for image in coco["images"]]
     found = control_localizations(coco, seed=3)
-    for control in (PriorBox(coco), CenterBox(coco), RandomMap(3, coco)):
+    for control in (PriorBox(coco), ConstantBox(coco), CenterBox(coco), RandomMap(3, coco)):
         assert isinstance(control, Localizer)
         assert control.localize(films, ["Mass"]) == found[control.name]
 
@@ -161,7 +230,9 @@ def test_errors_name_the_disease_and_the_image_without_a_patient() -> None:
 
 def test_a_ground_truth_without_boxes_gives_no_controls() -> None:
     coco = {**ground_truth(ROWS), "annotations": []}
-    assert control_localizations(coco, 0) == {"prior_box": [], "center_box": [], "random_map": []}
+    assert control_localizations(coco, 0) == {
+        name: [] for name in ("prior_box", "constant_box", "center_box", "random_map")
+    }
 
 
 def test_on_nihs_boxes_the_prior_reaches_what_the_design_says(shared_data: Path) -> None:
@@ -178,5 +249,6 @@ def test_on_nihs_boxes_the_prior_reaches_what_the_design_says(shared_data: Path)
         pairs = [b.box_xyxy for b in heart], [truth[b.image_id, b.disease] for b in heart]
         means[name] = float(iou(*pairs).mean())
     assert means["prior_box"] == pytest.approx(0.639, abs=0.001)
+    assert means["constant_box"] == pytest.approx(0.64, abs=0.001)
     assert means["center_box"] == pytest.approx(0.495, abs=0.001)
     assert means["random_map"] < 0.15
