@@ -201,6 +201,153 @@ WORDS: dict[str, Word] = {
         also=("ignored", "counted"),
     ),
     "films": Word("Number of films behind the figure.", "Films are not patients."),
+    # --- error taxonomy, synonyms, strata
+    "error taxonomy": Word(
+        "Every ground-truth box in exactly one class, the first that fits: gate miss, hit, loose "
+        "or tight, other disease's name, wrong place, no box.",
+        "It sorts ground-truth boxes, not predictions: a false box on a film without the disease "
+        "is in no class. See false boxes per film.",
+        "boxes of the class / number of ground-truth boxes, in %",
+        "after Hoiem et al., Diagnosing error in object detectors, ECCV 2012, and TIDE, Bolya et "
+        "al., ECCV 2020, which sort the predictions",
+    ),
+    "hit": Word(
+        "Error taxonomy: the top-1 box has IoU > t.",
+        "It is acc_iou@t in %; over 'all boxes' it pools them and is not the macro mean.",
+        "IoU > t",
+    ),
+    "loose": Word(
+        "Error taxonomy: right place, but the outline is too large.",
+        "A shifted box of slightly larger size is here too: the size alone decides the word.",
+        ".1 < IoU <= t and |P| > |G|",
+    ),
+    "tight": Word(
+        "Error taxonomy: right place, but the outline is too small, or of equal size and shifted.",
+        "A box on one of two lungs looks like a tight one.",
+        ".1 < IoU <= t and |P| <= |G|",
+    ),
+    "other disease's name": Word(
+        "Error taxonomy: the own top-1 box is absent or elsewhere, and the top-1 box that the "
+        "localizer gives for ANOTHER disease on that film fits.",
+        "A localizer that boxes every disease on every film gets here by chance, and the other box "
+        "may be right under its own name.",
+        "own IoU <= .1, other IoU > t",
+    ),
+    "wrong place": Word(
+        "Error taxonomy: there is a top-1 box, elsewhere or hardly touching.",
+        "A box that covers the whole film around a nodule is here: its IoU is below .1.",
+        "IoU <= .1",
+    ),
+    "gate miss": Word(
+        "Error taxonomy, gated: the gate says that the disease is absent, so no box counts, "
+        "however good it is.",
+        "What the localizer would have lost on these films anyway: see its row 'disease given'.",
+    ),
+    "no box": Word(
+        "Error taxonomy: the localizer gives no box for the disease on that film.",
+        "Whether it found nothing or was cut off by a threshold of its own.",
+    ),
+    "names": Word(
+        "'strict': a box counts under its own disease alone. 'merged': Infiltration, Pneumonia and "
+        "Consolidation count as one name, Nodule and Mass as another; of all boxes of the group on "
+        "the film the one with the highest score counts. 'merged - strict': paired difference.",
+        "Scores of different diseases are compared, for which they were not made; more boxes to "
+        "choose from can also be right by chance.",
+        also=("strict", "merged", "merged - strict", "synonyms"),
+    ),
+    "stratum": Word(
+        "A part of the ground-truth boxes: by view, sex and age of the film's patient, quarter of "
+        "the box area within its disease, one or several diseases on the film.",
+        "Strata overlap and differ in difficulty; no test is done, and of many intervals some "
+        "differ by chance.",
+        also=("strata",),
+    ),
+    "minus reference": Word(
+        "The figure minus that of the control constant_box (prior_box where there is none) on the "
+        "same boxes, with a paired interval.",
+        "A stratum in which the disease always sits in the same spot leaves little to win.",
+        "figure - figure of the control",
+        also=("mean_iou minus reference", "acc_iou minus reference"),
+    ),
+    "diseases": Word(
+        "Number of diseases that have a ground-truth box there: the macro mean is over these.",
+        "Which ones: two strata can average over different diseases.",
+    ),
+    "patients": Word(
+        "Number of patients behind the figure: the unit that is resampled.",
+        "Few patients with many boxes weigh more than their number says.",
+    ),
+    # --- gate accounting, false boxes, FROC
+    "charge": Word(
+        "Where a ground-truth box went, each to exactly one place: 'hit' (the gate passes and IoU "
+        "> t); 'lost at the gate, localizer would have hit'; 'lost at the gate, localizer would "
+        "have missed too'; 'lost by the localizer: wrong place' (the gate passes, IoU <= t); 'lost "
+        "by the localizer: no box'.",
+        "A box that both would lose is charged to the gate, which comes first. At a low t wrong "
+        "places become hits: read it at several t.",
+        also=("gate ledger",),
+    ),
+    "share": Word(
+        "Share of all ground-truth boxes that a charge takes; the shares of a localizer sum to 1.",
+        "Common diseases weigh more than rare ones: the macro mean beside it weighs them alike.",
+        "boxes of the charge / number of ground-truth boxes",
+    ),
+    "all diseases": Word(
+        "The figure of all diseases together: each box counts once, whatever its disease.",
+        "Common diseases weigh more than rare ones.",
+    ),
+    "end to end": Word(
+        "Setting: on every film that the localizer looked at, also those without findings, it is "
+        "asked for the diseases that the gate says are present. 'every disease asked': the same "
+        "without a gate. In the tables of false boxes 'disease given' and 'gated' are on the boxed "
+        "films alone.",
+        "The share of films without findings is the data set's, not that of a clinic.",
+        also=("every disease asked",),
+    ),
+    "localized sensitivity": Word(
+        "Share of the ground-truth boxes that are found: on the films of the row, by the boxes "
+        "that the setting asks for. 'sensitivity@x': the best that is reached with at most x false "
+        "boxes per film as the localizer's score is swept over all its boxes (FROC); 'mean "
+        "sensitivity': the mean of these columns, which weighs sparing readings as much as "
+        "generous ones.",
+        "A sweep over all diseases together compares scores of different diseases, which no "
+        "localizer promises to be comparable: the figure shows each disease apart. What a gate "
+        "decides is not swept.",
+        "ground-truth boxes with a box of IoU > t / ground-truth boxes on the films",
+        "Bunch et al. 1978; Chakraborty 1989; points after LUNA16, Setio et al. 2017",
+        ("sensitivity", "mean sensitivity"),
+    ),
+    "false boxes per film": Word(
+        "Predicted boxes that are wrong, over films: on a disease that the film does not have, or "
+        "on a boxed disease with IoU <= t. A box on a disease that is labelled without a box is "
+        "ignored, or counted as false where the column says '(unboxed positives counted)': the "
+        "truth lies between. '... without finding': over films that are labelled with nothing. "
+        "'... per boxed film': over films with a ground-truth box.",
+        "A label that is missing makes a right box false. With 'disease given' there is no absent "
+        "disease to fall on: the figure is then of wrong places alone.",
+        "false boxes / films",
+        "ignored positives: LVIS, Gupta et al. 2019",
+        (
+            "false boxes",
+            "false boxes per film (unboxed positives counted)",
+            "false boxes per film without finding",
+            "false boxes per boxed film",
+        ),
+    ),
+    "unboxed positives": Word(
+        "What a predicted box is on a disease that the film is labelled with but that nobody "
+        "boxed: 'ignored' (neither right nor wrong) or 'counted' (false). The two bounds of the "
+        "truth.",
+        "'ignored' forgives a box in the wrong place, 'counted' punishes one in the right place.",
+        "",
+        "LVIS, Gupta et al. 2019",
+    ),
+    "films": Word(
+        "Number of films behind the figure: those that the localizer looked at, in the row's "
+        "setting. 'film set' says which of them: all, the boxed ones, or those without findings.",
+        "Films that it never looked at are left out, and counted in the notes.",
+        also=("film set",),
+    ),
 }
 
 _NUMBER = re.compile(r"@[\d.]+")
