@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from cxrloc.localization.cam_boxes import DEEP_MEDIA, WANG, CamBoxRule
+from cxrloc.localization.cam_rules import SizedRule
 from cxrloc.localization.localizer import Localizer
+
+ALIGNED = "grad_cam_aligned"  # the one whose maps are laid where their cells look
 
 
 @dataclass(frozen=True)
@@ -22,6 +25,8 @@ class LocalizerInputs:
         device: `cpu`, `cuda` or `auto`.
         precision: `auto`, `fp32` or `bf16`.
         cam_rule: how `grad_cam` makes boxes (`grad_cam_wang` has its own rule).
+        cam_rules: disease -> rule in the place of `cam_rule`, tuned on other folds' boxes.
+        keep_maps: (image_id, disease) pairs whose heat maps a CAM localizer keeps.
     """
 
     bundle: Path | None = None
@@ -30,6 +35,8 @@ class LocalizerInputs:
     device: str = "cpu"
     precision: str = "auto"
     cam_rule: CamBoxRule = DEEP_MEDIA
+    cam_rules: Mapping[str, SizedRule] | None = None
+    keep_maps: Collection[tuple[str, str]] = ()
 
 
 @dataclass(frozen=True)
@@ -39,10 +46,14 @@ class LocalizerEntry:
     Attributes:
         build: makes the localizer; imports heavy modules itself, so that listing names is free.
         bundle_file: the model file to look for in `RUN/fold0`, `RUN/fold1`, ...; None: a control.
+        has_maps: its boxes come from heat maps, which it can keep.
+        takes_rules: boxes are made by `cam_rule` or `cam_rules`.
     """
 
     build: Callable[[LocalizerInputs], Localizer]
     bundle_file: str | None = None
+    has_maps: bool = False
+    takes_rules: bool = False
 
 
 def build_localizer(name: str, inputs: LocalizerInputs) -> Localizer:
@@ -68,7 +79,23 @@ def _grad_cam(inputs: LocalizerInputs, name: str) -> Localizer:
 
     gate = Gate(load_classifier(_bundle(inputs, name)), inputs.device, inputs.precision)
     rule = WANG if name == "grad_cam_wang" else inputs.cam_rule
-    return GradCamLocalizer(gate, rule, name, aligned=name == "grad_cam_aligned")
+    return GradCamLocalizer(
+        gate,
+        rule,
+        name,
+        aligned=name == ALIGNED,
+        rules=inputs.cam_rules,
+        keep_maps=inputs.keep_maps,
+    )
+
+
+def _grad_cam_entry(name: str, *, takes_rules: bool = True) -> LocalizerEntry:
+    return LocalizerEntry(
+        lambda inputs: _grad_cam(inputs, name),
+        "classifier.safetensors",
+        has_maps=True,
+        takes_rules=takes_rules,
+    )
 
 
 def _mask_rcnn(inputs: LocalizerInputs, name: str) -> Localizer:
@@ -96,13 +123,9 @@ def _bundle(inputs: LocalizerInputs, name: str) -> Path:
 
 
 LOCALIZERS: dict[str, LocalizerEntry] = {
-    "grad_cam": LocalizerEntry(lambda i: _grad_cam(i, "grad_cam"), "classifier.safetensors"),
-    "grad_cam_wang": LocalizerEntry(
-        lambda i: _grad_cam(i, "grad_cam_wang"), "classifier.safetensors"
-    ),
-    "grad_cam_aligned": LocalizerEntry(
-        lambda i: _grad_cam(i, "grad_cam_aligned"), "classifier.safetensors"
-    ),
+    "grad_cam": _grad_cam_entry("grad_cam"),
+    "grad_cam_wang": _grad_cam_entry("grad_cam_wang", takes_rules=False),
+    ALIGNED: _grad_cam_entry(ALIGNED),
     "mask_rcnn": LocalizerEntry(lambda i: _mask_rcnn(i, "mask_rcnn"), "maskrcnn.safetensors"),
     "mask_rcnn_mask_box": LocalizerEntry(
         lambda i: _mask_rcnn(i, "mask_rcnn_mask_box"), "maskrcnn.safetensors"

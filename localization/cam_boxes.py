@@ -8,14 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 import cv2
 import numpy as np
 import numpy.typing as npt
+from scipy.ndimage import gaussian_filter
 
 Heat = npt.NDArray[np.floating]
 Corners = tuple[float, float, float, float]
 ScoredBox = tuple[Corners, float]
+SizeRule = Literal["closest", "hottest", "largest"]
 
 _STRIDE = 32  # pixels of network input to a cell
 _CONSTANT = 1e-5  # range / largest value under which a float32 map is constant but for rounding
@@ -30,6 +33,10 @@ class CamBoxRule:
             level.
         closest: of all candidates, keep this many that are closest in size to the disease's mean
             box and return the hottest of those alone. None returns every candidate.
+        size_rule: `closest` is the choice just described; `hottest` returns the hottest of all
+            candidates and `largest` the one whose box has the largest area.
+        smooth_cells: standard deviation of the Gaussian that the network's cells are smoothed with
+            before they are scaled, in cells (see `smooth_map`); 0 leaves them as they are.
 
     Size is compared as the Euclidean distance between (width, height) pairs, so a long thin
     box is not close to a square one of the same area.
@@ -37,6 +44,8 @@ class CamBoxRule:
 
     thresholds: tuple[float, ...] = (180.0,)
     closest: int | None = 5
+    size_rule: SizeRule = "closest"
+    smooth_cells: float = 0.0
 
     def __post_init__(self) -> None:
         if not self.thresholds or not all(0 <= t < 255 for t in self.thresholds):
@@ -45,6 +54,15 @@ class CamBoxRule:
             )
         if self.closest is not None and self.closest < 1:
             raise ValueError(f"closest: expected None or at least 1, got {self.closest}")
+        if self.size_rule not in get_args(SizeRule):
+            known = ", ".join(get_args(SizeRule))
+            raise ValueError(f"size_rule: expected one of {known}, got {self.size_rule!r}")
+        if self.closest is None and self.size_rule != "closest":
+            raise ValueError(
+                f"closest: None returns every candidate, but size_rule {self.size_rule!r} one"
+            )
+        if not 0 <= self.smooth_cells < np.inf:
+            raise ValueError(f"smooth_cells: expected at least 0, got {self.smooth_cells}")
 
 
 DEEP_MEDIA = CamBoxRule(thresholds=(180.0,), closest=5)
@@ -57,7 +75,7 @@ def boxes_from_map(
     """Boxes of one heat map that is in the frame of the original image (see `map_to_frame`).
 
     Args:
-        heat: (H, W) map, any scale.
+        heat: (H, W) map, any scale, already smoothed if the rule says so (see `smooth_map`).
         rule: thresholds and selection.
         mean_size_wh: mean width and height of the disease's boxes in pixels of this frame; None (a
             disease with no training box) skips the choice by size, so the hottest candidate wins.
@@ -69,12 +87,46 @@ def boxes_from_map(
     scaled = normalise_map(heat)
     if scaled is None:
         return []
-    corners = [box for level in rule.thresholds for box in region_boxes(scaled > level)]
+    corners = [box for level in level_boxes(scaled, rule.thresholds) for box in level]
     boxes = list(dict.fromkeys(corners))  # a sharp peak can give one box at both levels
-    if rule.closest is not None and mean_size_wh is not None:
-        boxes = _closest_in_size(boxes, mean_size_wh)[: rule.closest]
-    scored = sorted(((box, _mean_heat(scaled, box)) for box in boxes), key=lambda pair: -pair[1])
-    return scored if rule.closest is None else scored[:1]
+    if not boxes:
+        return []
+    heats = np.array([mean_heat(scaled, box) for box in boxes])
+    if rule.closest is not None:
+        chosen = choose(np.array(boxes), heats, rule, mean_size_wh)
+        return [(boxes[chosen], float(heats[chosen]))]
+    return [(boxes[i], float(heats[i])) for i in np.argsort(-heats, kind="stable")]
+
+
+def choose(
+    boxes_xyxy: npt.NDArray[np.float64],
+    heats: npt.NDArray[np.float64],
+    rule: CamBoxRule,
+    mean_size_wh: tuple[float, float] | None,
+) -> int:
+    """Index of the candidate that the rule returns, of N >= 1; of equal ones the first.
+
+    Args:
+        boxes_xyxy: (N, 4) candidates.
+        heats: (N,) mean heat of each.
+        rule: its size rule and `closest` (not None).
+        mean_size_wh: as for `boxes_from_map`.
+    """
+    sizes = boxes_xyxy[:, 2:] - boxes_xyxy[:, :2]
+    if rule.size_rule == "largest":
+        return int(np.argmax(sizes[:, 0] * sizes[:, 1]))
+    if rule.size_rule == "hottest" or mean_size_wh is None:
+        return int(np.argmax(heats))
+    distances = np.hypot(*(sizes - mean_size_wh).T)
+    nearest = np.argsort(distances, kind="stable")[: rule.closest]
+    return int(nearest[np.argmax(heats[nearest])])
+
+
+def smooth_map(cells: Heat, smooth_cells: float) -> Heat:
+    """The network's (h, w) cells, smoothed; the border's cells are taken to go on outside."""
+    if smooth_cells == 0:
+        return cells
+    return np.asarray(gaussian_filter(cells, smooth_cells, mode="nearest"), dtype=cells.dtype)
 
 
 def normalise_map(heat: Heat) -> npt.NDArray[np.float32] | None:
@@ -129,6 +181,15 @@ def map_to_frame(
     return np.asarray(square[:height, :width], dtype=np.float32)
 
 
+def level_boxes(scaled: npt.NDArray[np.float32], levels: Sequence[float]) -> list[list[Corners]]:
+    """`region_boxes` of the 0..255 map strictly over each level."""
+    if any(level % 1 for level in levels):
+        return [region_boxes(scaled > level) for level in levels]
+    # exact for whole numbers, and bytes are compared an order of magnitude faster than floats
+    whole = np.minimum(np.ceil(scaled), 255).astype(np.uint8)
+    return [region_boxes(whole > int(level)) for level in levels]
+
+
 def region_boxes(mask: npt.NDArray[np.bool_]) -> list[Corners]:
     """Box of each 8-connected region of an (H, W) mask, sorted by top, left, bottom, right.
 
@@ -137,7 +198,7 @@ def region_boxes(mask: npt.NDArray[np.bool_]) -> list[Corners]:
     hole counts.
     """
     contours, hierarchy = cv2.findContours(
-        mask.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE
+        np.ascontiguousarray(mask).view(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE
     )
     boxes: list[Corners] = []
     for contour, links in zip(contours, () if hierarchy is None else hierarchy[0], strict=True):
@@ -147,14 +208,7 @@ def region_boxes(mask: npt.NDArray[np.bool_]) -> list[Corners]:
     return sorted(boxes, key=lambda box: (box[1], box[0], box[3], box[2]))
 
 
-def _closest_in_size(boxes: Sequence[Corners], mean_size_wh: tuple[float, float]) -> list[Corners]:
-    def distance(box: Corners) -> float:
-        x1, y1, x2, y2 = box
-        return float(np.hypot(x2 - x1 - mean_size_wh[0], y2 - y1 - mean_size_wh[1]))
-
-    return sorted(boxes, key=distance)  # stable: ties keep the order of `region_boxes`
-
-
-def _mean_heat(scaled: npt.NDArray[np.float32], box: Corners) -> float:
+def mean_heat(scaled: npt.NDArray[np.float32], box: Corners) -> float:
+    """Mean of the 0..255 map within a box of whole pixels, on the scale 0..1."""
     x1, y1, x2, y2 = map(int, box)
     return float(scaled[y1:y2, x1:x2].mean(dtype=np.float64)) / 255.0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,8 +16,10 @@ from cxrloc.localization.cam_boxes import (
     CamBoxRule,
     boxes_from_map,
     map_to_frame,
+    smooth_map,
     unit_map,
 )
+from cxrloc.localization.cam_rules import SizedRule
 from cxrloc.localization.localizer import Localization
 
 GateFacts = dict[tuple[str, str], dict[str, Any]]
@@ -39,6 +41,10 @@ class GradCamLocalizer:
         rule: how a map becomes boxes.
         name: name in tables.
         aligned: undo the half-cell shift of plain scaling (see `map_to_frame`).
+        rules: disease -> rule and mean box size that stand in the place of `rule` and of the
+            bundle's mean box size (see `cam_tuning`); a disease that is not in it keeps those.
+        keep_maps: (image_id, disease) pairs whose maps, as the network gives them, are kept in
+            `kept_maps`.
     """
 
     def __init__(
@@ -48,8 +54,13 @@ class GradCamLocalizer:
         name: str = "grad_cam",
         *,
         aligned: bool = False,
+        rules: Mapping[str, SizedRule] | None = None,
+        keep_maps: Collection[tuple[str, str]] = (),
     ) -> None:
         self.gate, self.rule, self._name, self.aligned = gate, rule, name, aligned
+        self.rules = dict(rules or {})
+        self.keep_maps = frozenset(keep_maps)
+        self.kept_maps: dict[tuple[str, str], npt.NDArray[np.float32]] = {}
 
     @property
     def name(self) -> str:
@@ -86,9 +97,12 @@ class GradCamLocalizer:
         found = []
         for row, film in enumerate(films):
             for k, (disease, column) in enumerate(zip(diseases, columns, strict=True)):
-                heat = map_to_frame(cells[row, k], film.size_hw, aligned=self.aligned)
-                size_wh = self._mean_size(disease, film.size_hw)
-                for box, mean_heat in boxes_from_map(heat, self.rule, size_wh):
+                if (film.image_id, disease) in self.keep_maps:
+                    self.kept_maps[film.image_id, disease] = cells[row, k].copy()
+                chosen = self._rule(disease)
+                heat = self._frame_map(cells[row, k], film, chosen.rule)
+                size_wh = chosen.mean_size_wh(film.size_hw)
+                for box, mean_heat in boxes_from_map(heat, chosen.rule, size_wh):
                     score = float(output.probabilities[row, column]) * mean_heat
                     found.append(Localization(film.image_id, disease, box, score))
         return found
@@ -103,7 +117,7 @@ class GradCamLocalizer:
         cells = self._cells(films, output, self._columns(diseases))
         return [
             {
-                d: unit_map(map_to_frame(cells[row, k], film.size_hw, aligned=self.aligned))
+                d: unit_map(self._frame_map(cells[row, k], film, self._rule(d).rule))
                 for k, d in enumerate(diseases)
             }
             for row, film in enumerate(films)
@@ -125,12 +139,15 @@ class GradCamLocalizer:
                 raise ValueError(f"unknown disease {disease!r}; the classifier knows {known}")
         return [known.index(disease) for disease in diseases]
 
-    def _mean_size(self, disease: str, size_hw: tuple[int, int]) -> tuple[float, float] | None:
-        fractions = self.gate.bundle.mean_box_sizes.get(disease)
-        if fractions is None:
-            return None
-        side = max(size_hw)
-        return fractions[0] * side, fractions[1] * side
+    def _rule(self, disease: str) -> SizedRule:
+        own = SizedRule(self.rule, self.gate.bundle.mean_box_sizes.get(disease))
+        return self.rules.get(disease, own)
+
+    def _frame_map(
+        self, cells: npt.NDArray[np.float32], film: Film, rule: CamBoxRule
+    ) -> npt.NDArray[np.float32]:
+        smooth = smooth_map(cells, rule.smooth_cells)
+        return map_to_frame(smooth, film.size_hw, aligned=self.aligned)
 
 
 def gate_facts(output: GateOutput, diseases: Sequence[str]) -> GateFacts:

@@ -74,6 +74,27 @@ class HeatMaps:
             twice = next(p for i, p in enumerate(self.pairs) if self._row_of[p] != i)
             raise ValueError(f"pairs: {twice[1]} on {twice[0]} has two maps; expected one")
 
+    @classmethod
+    def of(
+        cls,
+        maps: Mapping[Pair, FloatMaps],
+        *,
+        name: str,
+        aligned: bool,
+        folds: Mapping[str, int] | None = None,
+    ) -> HeatMaps:
+        """The maps of a dict, sorted by image and disease.
+
+        Raises:
+            ValueError: when they are not all of one size.
+        """
+        pairs = tuple(sorted(maps))
+        sizes = sorted({maps[pair].shape for pair in pairs})
+        if len(sizes) > 1:
+            raise ValueError(f"maps of {name}: expected one size, got {sizes}; write a file each")
+        stacked = np.stack([maps[pair] for pair in pairs]) if pairs else np.zeros((0, 1, 1))
+        return cls(pairs, stacked.astype(np.float32), aligned, name, folds)
+
     @cached_property
     def _row_of(self) -> dict[Pair, int]:
         return {pair: row for row, pair in enumerate(self.pairs)}
@@ -94,14 +115,19 @@ class HeatMaps:
         return unit_map(map_to_frame(cells, size_hw, aligned=self.aligned))
 
 
+def check_map_file(path: Path) -> None:
+    """Raise ValueError unless the name ends as a file of heat maps does."""
+    if not path.name.endswith(SUFFIX):
+        raise ValueError(f"{path}: expected a file of heat maps, whose name ends in {SUFFIX}")
+
+
 def write_heat_maps(path: Path, heat_maps: HeatMaps) -> None:
     """Write the maps whole or not at all; `path` ends in `.maps.safetensors`.
 
     Raises:
         ValueError: for another ending.
     """
-    if not path.name.endswith(SUFFIX):
-        raise ValueError(f"{path}: the name of a file of heat maps ends in {SUFFIX}")
+    check_map_file(path)
     metadata = {
         "kind": KIND,
         "format": FORMAT,

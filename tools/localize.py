@@ -22,12 +22,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 
 from cxrloc.configs.load import load_config
 from cxrloc.datasets.manifest import file_sha256, run_manifest, write_json
 from cxrloc.datasets.radiograph import Film, Radiograph
-from cxrloc.detection.localizers import LocalizerInputs, build_localizer, localizer_entry
+from cxrloc.detection.localizers import (
+    ALIGNED,
+    LocalizerInputs,
+    build_localizer,
+    localizer_entry,
+)
 from cxrloc.localization.cam_boxes import CamBoxRule
+from cxrloc.localization.cam_rules import SizedRule, rules_of_fold
+from cxrloc.localization.heat_maps import HeatMaps, check_map_file, write_heat_maps
 from cxrloc.localization.localizer import Localization, Localizer
 from cxrloc.localization.predictions import write_predictions
 
@@ -54,6 +62,10 @@ class LocalizeConfig:
         folds: test folds to predict; all when left out.
         cam_threshold: level on the 0..255 scale over which a Grad-CAM map is a region.
         cam_closest: how many candidates closest in size to the disease's mean box are looked at.
+        cam_rules: rules of tools/tune_cam.py for grad_cam or grad_cam_aligned, in the place of
+            these two: films of fold k are boxed by fold k's rules.
+        maps: file (NAME.maps.safetensors) to write the heat maps of the boxed films and diseases
+            to, for localizers that have any.
         strict: stop at the first film that cannot be read.
         device: cpu, cuda or auto.
         precision: auto, fp32 or bf16.
@@ -69,13 +81,25 @@ class LocalizeConfig:
     folds: list[int] | None = None
     cam_threshold: float = 180.0
     cam_closest: int = 5
+    cam_rules: Path | None = None
+    maps: Path | None = None
     strict: bool = False
     device: str = "cpu"
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     seed: int = 0
 
     def __post_init__(self) -> None:
-        trained = localizer_entry(self.localizer).bundle_file is not None
+        entry = localizer_entry(self.localizer)
+        trained = entry.bundle_file is not None
+        if self.maps is not None:
+            check_map_file(self.maps)
+            if not entry.has_maps:
+                raise ValueError(f"--maps: {self.localizer} has no heat maps, expected a grad_cam")
+        if self.cam_rules is not None and not entry.takes_rules:
+            raise ValueError(
+                f"--cam_rules: {self.localizer} takes no rules, expected grad_cam or "
+                "grad_cam_aligned"
+            )
         given = [name for name in ("run", "bundle") if getattr(self, name) is not None]
         if trained and len(given) != 1:
             raise ValueError(
@@ -93,6 +117,7 @@ class Job:
     bundle: Path | None = None
     fold: int | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    cam_rules: Mapping[str, SizedRule] | None = field(default=None, repr=False)
 
 
 @dataclass
@@ -102,6 +127,7 @@ class Found:
     boxes: list[Localization] = field(default_factory=list)
     extra: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
     unreadable: dict[str, str] = field(default_factory=dict)
+    maps: dict[tuple[str, str], npt.NDArray[np.float32]] = field(default_factory=dict)
     films: int = 0
 
 
@@ -136,7 +162,9 @@ def localize(config: LocalizeConfig) -> Found:
     coco = load_coco(prepared.ground_truth_path)
     found = Found()
     hashes = {"ground_truth": file_sha256(prepared.ground_truth_path)}
-    jobs = plan_jobs(config, prepared)
+    jobs = [_with_rules(job, config, prepared) for job in plan_jobs(config, prepared)]
+    if config.cam_rules is not None:
+        hashes["cam_rules"] = file_sha256(config.cam_rules)
     for job in jobs:
         run_job(job, config, coco, found)
         if job.bundle is not None:
@@ -145,6 +173,8 @@ def localize(config: LocalizeConfig) -> Found:
     manifest = run_manifest(config, seed=config.seed, hashes=hashes, started=started)
     facts = {"films": found.films, "boxes": len(found.boxes), "unreadable": found.unreadable}
     out_of_fold = all(job.fold is not None for job in jobs if job.bundle is not None)
+    if config.maps is not None:
+        _write_maps(config, found, prepared.folds if out_of_fold else None)
     summary = {"notice": RESEARCH_USE, **facts, "out_of_fold": out_of_fold, **manifest}
     write_json(config.out.with_suffix(".manifest.json"), summary)
     return found
@@ -188,6 +218,7 @@ def run_job(job: Job, config: LocalizeConfig, coco: Mapping[str, Any], found: Fo
             boxes = localizer.localize([film], diseases)
         found.boxes += boxes
         found.films += 1
+    found.maps |= getattr(localizer, "kept_maps", {})
 
 
 def _wanted_folds(config: LocalizeConfig, prepared: PreparedData) -> list[int]:
@@ -260,8 +291,33 @@ def _localizer(job: Job, config: LocalizeConfig, coco: Mapping[str, Any]) -> Loc
         device=config.device,
         precision=config.precision,
         cam_rule=CamBoxRule((config.cam_threshold,), config.cam_closest),
+        cam_rules=job.cam_rules,
+        keep_maps=_boxed_pairs(job.films) if config.maps is not None else (),
     )
     return build_localizer(config.localizer, inputs)
+
+
+def _boxed_pairs(films: Sequence[Radiograph]) -> set[tuple[str, str]]:
+    return {(film.image_id, box.disease) for film in films for box in film.boxes}
+
+
+def _with_rules(job: Job, config: LocalizeConfig, prepared: PreparedData) -> Job:
+    if config.cam_rules is None:
+        return job
+    aligned = config.localizer == ALIGNED
+    truth = prepared.ground_truth_path
+    return replace(job, cam_rules=rules_of_fold(config.cam_rules, job.fold, truth, aligned=aligned))
+
+
+def _write_maps(config: LocalizeConfig, found: Found, folds: Mapping[str, int] | None) -> None:
+    assert config.maps is not None
+    images = {image_id for image_id, _ in found.maps}
+    made_by = None if folds is None else {i: folds[i] for i in sorted(images)}
+    aligned = config.localizer == ALIGNED
+    write_heat_maps(
+        config.maps,
+        HeatMaps.of(found.maps, name=config.localizer, aligned=aligned, folds=made_by),
+    )
 
 
 def _diseases(job: Job, coco: Mapping[str, Any]) -> list[str]:

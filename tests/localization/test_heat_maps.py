@@ -108,5 +108,5 @@ def test_a_missing_file_a_broken_file_and_a_wrong_ending_are_errors(tmp_path: Pa
     (tmp_path / "x.maps.safetensors").write_bytes(b"no tensors")
     with pytest.raises(ValueError, match=r"not a readable \.safetensors file"):
         read_heat_maps(tmp_path / "x.maps.safetensors")
-    with pytest.raises(ValueError, match=r"ends in \.maps\.safetensors"):
+    with pytest.raises(ValueError, match=r"whose name ends in \.maps\.safetensors"):
         write_heat_maps(tmp_path / "x.json", some_maps())
