@@ -166,7 +166,7 @@ def _figure(shown: Sequence[StratumScore], reference: ScoredLocalizer | None) ->
     if reference is not None:
         panels[1].set_xlabel(f"mean IoU minus {reference.name} (macro)")
         panels[1].axvline(0, color="#222222", linewidth=0.9)
-    _legend(figure, labels, styles)
+    _legend(figure, reference, styles)
     return figure
 
 
@@ -201,8 +201,14 @@ def _dress(axis: Axes, names: Sequence[str]) -> None:
     axis.set_axisbelow(True)
 
 
-def _legend(figure: Figure, labels: Sequence[str], styles: dict[str, dict[str, Any]]) -> None:
-    handles = [Line2D([], [], linestyle="none", label=name, **styles[name]) for name in labels]
+def _legend(
+    figure: Figure, reference: ScoredLocalizer | None, styles: dict[str, dict[str, Any]]
+) -> None:
+    control = None if reference is None else reference.label
+    handles = [
+        Line2D([], [], linestyle="none", label=f"{n} (control)" if n == control else n, **style)
+        for n, style in styles.items()
+    ]
     figure.suptitle("Mean IoU of the top-1 box by stratum", fontsize=12)
     figure.legend(
         handles=handles,
