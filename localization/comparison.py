@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from cxrloc.localization.controls import control_localizations
+from cxrloc.localization.differences import Difference, TestedPair, check_margin, differences
 from cxrloc.localization.localizer import Localization
 from cxrloc.localization.metrics import (
     BoolArray,
@@ -25,7 +26,9 @@ from cxrloc.localization.metrics import (
     scorable,
     score_boxes,
 )
-from cxrloc.localization.statistics import ClusterBootstrap, DiseaseEstimates
+from cxrloc.localization.paired_tests import paired_tests
+from cxrloc.localization.skill import REFERENCE_CONTROL, Skill, skills
+from cxrloc.localization.statistics import RESAMPLES, ClusterBootstrap, DiseaseEstimates, Draws
 
 # Those of Wang's Table 4 and of Deep MedIA (.1 .25 .5 .75 .9), and of Wang's Table 7 (.1 to .7).
 THRESHOLDS = (0.1, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.7, 0.75, 0.9)
@@ -63,32 +66,46 @@ class ScoredLocalizer:
 
 
 @dataclass(frozen=True)
-class Difference:
-    """Mean IoU of one localizer minus that of another on the same resamples."""
-
-    localizer: str
-    minus: str
-    estimates: DiseaseEstimates
-
-
-@dataclass(frozen=True)
 class Comparison:
-    """All that the tables, the figure and the summary are made from."""
+    """All that the tables, the figures and the summary are made from.
+
+    `differences` and `tests` hold every localizer against every control, and against those that
+    follow it in the same setting; `skills` every row against every control (controls against
+    `REFERENCE_CONTROL` alone).
+    """
 
     truth: GroundTruth
     localizers: tuple[ScoredLocalizer, ...]
     differences: tuple[Difference, ...]
+    tests: tuple[TestedPair, ...]
+    skills: tuple[Skill, ...]
     thresholds: tuple[float, ...]
-    resamples: int
     seed: int
-    level: float
     patients: int
-    resamples_without_a_disease: int
+    bootstrap: ClusterBootstrap = field(repr=False)
     gate_passes: int | None = None
+    noninferiority_margin: float | None = None
 
     @property
     def images(self) -> int:
         return len(set(self.truth.image_ids))
+
+    @property
+    def resamples(self) -> int:
+        return len(self.bootstrap.counts)
+
+    @property
+    def level(self) -> float:
+        return self.bootstrap.level
+
+    @property
+    def resamples_without_a_disease(self) -> int:
+        return self.bootstrap.resamples_without_a_disease
+
+    @property
+    def reference(self) -> ScoredLocalizer:
+        """The row of `REFERENCE_CONTROL`."""
+        return next(r for r in self.localizers if r.is_control and r.name == REFERENCE_CONTROL)
 
 
 def compare(
@@ -97,8 +114,9 @@ def compare(
     gate: Gate | None = None,
     *,
     thresholds: Sequence[float] = THRESHOLDS,
-    resamples: int = 2000,
+    resamples: int = RESAMPLES,
     seed: int = 0,
+    noninferiority_margin: float | None = None,
 ) -> Comparison:
     """Score every localizer and the controls on the boxes of a COCO ground truth.
 
@@ -109,15 +127,19 @@ def compare(
         thresholds: of acc_iou, acc_iobb and acc_iogt; the test is strict (>).
         resamples: of the patients.
         seed: of the resamples and of the random control.
+        noninferiority_margin: in (0, 1); a localizer is not inferior to another in a measure when
+            the whole interval of their difference lies above minus this (one-sided level 2.5 %).
 
     Raises:
-        ValueError: for a name that a control has, and for a gate that does not know a boxed pair.
+        ValueError: for a name that a control has, for a gate that does not know a boxed pair and
+            for a margin out of range.
     """
+    check_margin(noninferiority_margin)
+    thresholds = tuple(dict.fromkeys(thresholds))
     truth = ground_truth_from_coco(coco)
     controls = control_localizations(scorable(coco), seed)
     for name in predictions:
         _check_name(name, tuple(controls))
-    patients = sorted(set(truth.patient_ids))
     bootstrap = ClusterBootstrap.of(
         truth.patient_ids,
         truth.disease_index,
@@ -126,22 +148,38 @@ def compare(
         seed=seed,
     )
     passes = None if gate is None else gate_mask(truth, gate)
-    rows = []
+    rows, draws = [], []
     for name, setting, scores in _settings(truth, predictions, controls, passes):
-        figures = _estimates(scores, thresholds, bootstrap)
+        figures, kept = _estimates(scores, thresholds, bootstrap)
         rows.append(ScoredLocalizer(name, setting, scores, figures))
+        draws.append(kept)
+    labels, pairs, measures = [r.label for r in rows], _pairs(rows), paired_measures(thresholds)
     return Comparison(
         truth=truth,
         localizers=tuple(rows),
-        differences=_differences(rows, bootstrap),
-        thresholds=tuple(thresholds),
-        resamples=resamples,
+        differences=differences(labels, pairs, draws, measures, bootstrap, noninferiority_margin),
+        tests=tuple(_tested(truth, rows[a], rows[b]) for a, b in pairs),
+        skills=skills(labels, _skill_pairs(rows), draws, measures, bootstrap),
+        thresholds=thresholds,
         seed=seed,
-        level=bootstrap.level,
-        patients=len(patients),
-        resamples_without_a_disease=bootstrap.resamples_without_a_disease,
+        patients=len(set(truth.patient_ids)),
+        bootstrap=bootstrap,
         gate_passes=None if passes is None else int(passes.sum()),
+        noninferiority_margin=noninferiority_margin,
     )
+
+
+def accuracy_curve(
+    scored: ScoredLocalizer, comparison: Comparison, thresholds: Sequence[float]
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Macro mean of acc_iou at T thresholds and its interval at each: value, low, high, (T,) each.
+
+    The band holds at each threshold by itself, not for the whole curve at once.
+    """
+    hits = scored.scores.iou[:, None] > np.asarray(thresholds)
+    figures = comparison.bootstrap.estimates(hits.astype(np.float64))
+    value, low, high = np.array([[e.macro.value, e.macro.low, e.macro.high] for e in figures]).T
+    return value, low, high
 
 
 def gate_mask(truth: GroundTruth, gate: Gate) -> BoolArray:
@@ -184,37 +222,46 @@ def _settings(
     return given + gated + blind
 
 
+def paired_measures(thresholds: Sequence[float]) -> list[str]:
+    """The measures in which localizers are compared two by two."""
+    return ["mean_iou", *(f"acc_iou@{t:g}" for t in thresholds)]
+
+
 def _estimates(
     scores: BoxScores, thresholds: Sequence[float], bootstrap: ClusterBootstrap
-) -> dict[str, DiseaseEstimates]:
+) -> tuple[dict[str, DiseaseEstimates], Draws]:
+    """All figures of a row, and the draws of `paired_measures` (of all, they would fill GBs)."""
     columns: dict[str, FloatArray] = {}
-    for overlap in OVERLAPS:
-        for suffix, values in (
-            ("", getattr(scores, overlap)),
-            (" any", getattr(scores, f"any_{overlap}")),
-        ):
+    for suffix, prefix in (("", ""), (" any", "any_")):
+        for overlap in OVERLAPS:
+            values = getattr(scores, f"{prefix}{overlap}")
             columns[f"mean_{overlap}{suffix}"] = values
             for t in thresholds:
                 columns[f"acc_{overlap}@{t:g}{suffix}"] = (values > t).astype(np.float64)
-    figures = bootstrap.estimates(np.column_stack(list(columns.values())))
-    return dict(zip(columns, figures, strict=True))
+    draws = bootstrap.draws(np.column_stack(list(columns.values())))
+    figures = dict(zip(columns, bootstrap.intervals(draws), strict=True))
+    return figures, draws.select(range(len(paired_measures(thresholds))))
 
 
-def _differences(
-    rows: Sequence[ScoredLocalizer], bootstrap: ClusterBootstrap
-) -> tuple[Difference, ...]:
-    """Each localizer minus every control, and minus those that follow it in the same setting.
-
-    The mean of paired differences per box, resampled, IS the difference of the two resampled means.
-    """
-    pairs = [
-        (a, b)
+def _pairs(rows: Sequence[ScoredLocalizer]) -> list[tuple[int, int]]:
+    """Each localizer and every control, and each and those that follow it in the same setting."""
+    return [
+        (i, j)
         for i, a in enumerate(rows)
         for j, b in enumerate(rows)
         if not a.is_control and (b.is_control or (j > i and a.setting == b.setting))
     ]
-    if not pairs:
-        return ()
-    values = np.column_stack([a.scores.iou - b.scores.iou for a, b in pairs])
-    figures = bootstrap.estimates(values)
-    return tuple(Difference(a.label, b.label, f) for (a, b), f in zip(pairs, figures, strict=True))
+
+
+def _skill_pairs(rows: Sequence[ScoredLocalizer]) -> list[tuple[int, int]]:
+    """Each localizer and every control, each control and the reference control."""
+    return [
+        (i, j)
+        for i, a in enumerate(rows)
+        for j, c in enumerate(rows)
+        if c.is_control and i != j and (not a.is_control or c.name == REFERENCE_CONTROL)
+    ]
+
+
+def _tested(truth: GroundTruth, a: ScoredLocalizer, b: ScoredLocalizer) -> TestedPair:
+    return TestedPair(a.label, b.label, paired_tests(truth, a.scores.iou, b.scores.iou))

@@ -9,12 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 
 FloatArray = npt.NDArray[np.float64]
 IndexArray = npt.NDArray[np.intp]
+
+RESAMPLES = 10_000
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,33 @@ class DiseaseEstimates:
 
     per_disease: tuple[Estimate, ...]
     macro: Estimate
+
+    @property
+    def columns(self) -> tuple[Estimate, ...]:
+        """Those of the diseases, then the macro mean."""
+        return (*self.per_disease, self.macro)
+
+
+@dataclass(frozen=True)
+class Draws:
+    """Means of M measures over the D diseases and, as the last column, their macro mean.
+
+    What is formed from two of them, element by element, is paired: the resamples are the same.
+
+    Attributes:
+        values: (M, D + 1) of the boxes as they are.
+        samples: (M, D + 1, B) of each resample; NaN where a disease drew no box.
+    """
+
+    values: FloatArray
+    samples: FloatArray = field(repr=False)
+
+    def __sub__(self, other: Draws) -> Draws:
+        return Draws(self.values - other.values, self.samples - other.samples)
+
+    def select(self, measures: Sequence[int]) -> Draws:
+        """A copy of some of the measures: the rest can be freed."""
+        return Draws(self.values[list(measures)], self.samples[list(measures)])
 
 
 def resample_counts(patients: int, resamples: int, seed: int) -> FloatArray:
@@ -86,54 +116,81 @@ class ClusterBootstrap:
         Args:
             values: (N, M), one row per box.
         """
-        means = self._means(values, np.ones((1, self.counts.shape[1])))[0]
-        samples = self.samples(values)
-        lows, highs = self._interval(samples)
-        macro_lows, macro_highs = self._interval(macro_mean(samples))
+        return self.intervals(self.draws(values))
+
+    def intervals(self, draws: Draws) -> list[DiseaseEstimates]:
+        """The figures of each measure; a resample in which one is undefined is left out of it."""
+        low, high = _percentiles(draws.samples, (1 - self.level) / 2)
         # one patient alone cannot vary: the percentiles would be a point that looks like certainty
-        few = np.count_nonzero(self._boxes, axis=0) < 2
-        lows[:, few], highs[:, few] = np.nan, np.nan
-        if len(self._boxes) < 2:
-            macro_lows[:], macro_highs[:] = np.nan, np.nan
-        macros = macro_mean(means)
+        patients = [*map(len, self._patients), self.counts.shape[1]]
+        few = np.array(patients) < 2
+        low[:, few], high[:, few] = np.nan, np.nan
+        figures = np.stack([draws.values, low, high], axis=-1).tolist()
         return [
-            DiseaseEstimates(
-                tuple(map(Estimate, means[m].tolist(), lows[m].tolist(), highs[m].tolist())),
-                Estimate(float(macros[m]), float(macro_lows[m]), float(macro_highs[m])),
-            )
-            for m in range(values.shape[1])
+            DiseaseEstimates(tuple(Estimate(*f) for f in per_disease), Estimate(*macro))
+            for *per_disease, macro in figures
         ]
+
+    def draws(self, values: FloatArray) -> Draws:
+        """Means of M measures (N, M), of the boxes and of every resample."""
+        values = np.asarray(values, dtype=np.float64)
+        samples = np.empty((values.shape[1], self.diseases + 1, len(self.counts)))
+        means = np.empty(samples.shape[:2])
+        for d, (patients, drawn) in enumerate(zip(self._patients, self._drawn, strict=True)):
+            mine = self.disease_of == d
+            sums = np.zeros((len(patients), values.shape[1]))
+            np.add.at(sums, np.searchsorted(patients, self.patient_of[mine]), values[mine])
+            samples[:, d] = _divide(sums.T @ drawn, self._drawn_boxes[d])
+            means[:, d] = _divide(sums.sum(axis=0), np.float64(np.count_nonzero(mine)))
+        samples[:, -1] = macro_mean(np.moveaxis(samples[:, :-1], 1, -1))
+        means[:, -1] = macro_mean(means[:, :-1])
+        return Draws(means, samples)
 
     def samples(self, values: FloatArray) -> FloatArray:
         """Means of M measures (N, M) in every resample: (B, M, D), NaN where D has no box."""
-        return self._means(values, self.counts)
+        return np.moveaxis(self.draws(values).samples[:, :-1], -1, 0)
 
     @property
     def resamples_without_a_disease(self) -> int:
         """Resamples in which a disease drew no box and was left out of the macro mean."""
-        return int(np.any(self.counts @ self._boxes == 0, axis=1).sum())
+        return int(np.any(self._drawn_boxes == 0, axis=0).sum())
 
-    @property
-    def _boxes(self) -> FloatArray:
-        """Boxes of each patient and disease, (P, D)."""
-        return self._sums(np.ones((len(self.patient_of), 1)))[:, 0]
+    @cached_property
+    def _patients(self) -> list[IndexArray]:
+        """The patients that have a box of each disease, ascending."""
+        return [np.unique(self.patient_of[self.disease_of == d]) for d in range(self.diseases)]
 
-    def _sums(self, values: FloatArray) -> FloatArray:
-        """Per-patient sums of (N, M) values: (P, M, D)."""
-        sums = np.zeros((self.counts.shape[1], self.diseases, values.shape[1]))
-        np.add.at(sums, (self.patient_of, self.disease_of), values)
-        return np.moveaxis(sums, 2, 1)
+    @cached_property
+    def _drawn(self) -> list[FloatArray]:
+        """How often those patients were drawn: a (P of that disease, B) array each.
 
-    def _means(self, values: FloatArray, counts: FloatArray) -> FloatArray:
-        sums = self._sums(values)
-        drawn = (counts @ sums.reshape(len(sums), -1)).reshape(-1, *sums.shape[1:])
-        boxes = counts @ self._boxes
-        return _divide(drawn, np.broadcast_to(boxes[:, None, :], drawn.shape))
+        Few patients have a given disease: products with these cost an eighth of those with all.
+        """
+        return [np.ascontiguousarray(self.counts[:, patients].T) for patients in self._patients]
 
-    def _interval(self, samples: FloatArray) -> tuple[FloatArray, FloatArray]:
-        tail = (1 - self.level) / 2
-        low, high = np.nanquantile(samples, [tail, 1 - tail], axis=0)
-        return low, high
+    @cached_property
+    def _drawn_boxes(self) -> FloatArray:
+        """Boxes of each disease in each resample, (D, B)."""
+        boxes = np.empty((self.diseases, len(self.counts)))
+        for d, (patients, drawn) in enumerate(zip(self._patients, self._drawn, strict=True)):
+            of = self.patient_of[self.disease_of == d]
+            boxes[d] = np.bincount(of, minlength=self.counts.shape[1])[patients] @ drawn
+        return boxes
+
+
+def _percentiles(samples: FloatArray, tail: float) -> tuple[FloatArray, FloatArray]:
+    """The `tail` and 1 - `tail` percentile of (..., B) over the resamples that are defined."""
+    columns = samples.reshape(-1, samples.shape[-1])
+    found = np.full((2, len(columns)), np.nan)
+    ends = [tail, 1 - tail]
+    whole = ~np.isnan(columns).any(axis=1)
+    found[:, whole] = np.quantile(columns[whole], ends, axis=1, overwrite_input=True)
+    for i in np.flatnonzero(~whole):  # few: np.nanquantile would go through all of them like this
+        defined = columns[i][~np.isnan(columns[i])]
+        if len(defined):
+            found[:, i] = np.quantile(defined, ends)
+    low, high = found.reshape(2, *samples.shape[:-1])
+    return low, high
 
 
 def macro_mean(per_disease: FloatArray) -> FloatArray:
@@ -143,7 +200,7 @@ def macro_mean(per_disease: FloatArray) -> FloatArray:
     return _divide(total, defined.sum(axis=-1).astype(np.float64))
 
 
-def _divide(numerator: FloatArray, denominator: FloatArray) -> FloatArray:
+def _divide(numerator: FloatArray, denominator: FloatArray | np.float64) -> FloatArray:
     result = np.full(numerator.shape, np.nan)
     np.divide(numerator, denominator, out=result, where=denominator > 0)
     return result

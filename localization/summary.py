@@ -6,14 +6,21 @@ Schema of summary.json (an undefined figure is null; a figure is {"value", "low"
     notes              list of sentences: what was scored and how
     ground_truth       {boxes, images, patients, boxes_per_disease {disease: n}}
     settings           {thresholds [t], test: "strictly greater", resamples, seed, level,
-                        resamples_without_a_disease, gate_passes: n or null}
+                        resamples_without_a_disease, gate_passes: n or null,
+                        noninferiority_margin: x or null}
     localizers         list, one per row of the tables:
         name, setting ("disease given" | "gated" | "control"), boxes_without_prediction,
         measures       {measure: {per_disease {disease: figure}, macro: figure}}, where a measure is
                        mean_iou, mean_iobb, mean_iogt, acc_iou@T, acc_iobb@T, acc_iogt@T (top-1) or
                        one of these with " any" behind it (best over all boxes, Wang's rule)
-    differences        list: {measure "mean_iou", localizer, minus, per_disease {disease: figure},
-                       macro: figure, macro_excludes_zero: bool}; a gated row is named "NAME, gated"
+    differences        list: {measure ("mean_iou", "acc_iou@T"), localizer, minus, per_disease
+                       {disease: figure}, macro: figure, macro_excludes_zero: bool}; with a margin
+                       also noninferior: bool and noninferior_per_disease {disease: bool}; a gated
+                       row is named "NAME, gated"
+    paired_tests       list: {localizer, minus, hit_threshold, per_disease {disease: test}, macro:
+                       test}, a test as `paired_tests.PairedTest`
+    skill              list: {measure, localizer, control, per_disease {disease: figure}, macro:
+                       figure}
     published          list of the published rows that the tables show: {study, source, scored_on,
                        rule, measure, threshold, values {disease: x}, boxes {disease: n}}
     manifest           command, config, seed, hashes of the inputs, versions, git commit, wall time
@@ -27,6 +34,7 @@ import math
 from typing import Any
 
 from cxrloc.localization.comparison import Comparison, ScoredLocalizer
+from cxrloc.localization.differences import Difference, TestedPair
 from cxrloc.localization.published import PublishedRow, comparable_rows
 from cxrloc.localization.statistics import DiseaseEstimates, Estimate
 from cxrloc.localization.tables import comparison_notes
@@ -57,15 +65,16 @@ def summary(
         },
         "settings": _settings(comparison),
         "localizers": [_localizer(scored, names) for scored in comparison.localizers],
-        "differences": [
+        "differences": [_difference(difference, names) for difference in comparison.differences],
+        "paired_tests": [_tests(pair, names) for pair in comparison.tests],
+        "skill": [
             {
-                "measure": "mean_iou",
-                "localizer": difference.localizer,
-                "minus": difference.minus,
-                **_figures(difference.estimates, names),
-                "macro_excludes_zero": difference.estimates.macro.excludes_zero,
+                "measure": skill.measure,
+                "localizer": skill.localizer,
+                "control": skill.control,
+                **_figures(skill.estimates, names),
             }
-            for difference in comparison.differences
+            for skill in comparison.skills
         ],
         "published": [_published(row) for row in shown],
         "manifest": manifest,
@@ -97,6 +106,7 @@ def _settings(comparison: Comparison) -> dict[str, Any]:
         "level": comparison.level,
         "resamples_without_a_disease": comparison.resamples_without_a_disease,
         "gate_passes": comparison.gate_passes,
+        "noninferiority_margin": comparison.noninferiority_margin,
     }
 
 
@@ -109,13 +119,47 @@ def _localizer(scored: ScoredLocalizer, names: tuple[str, ...]) -> dict[str, Any
     }
 
 
+def _difference(difference: Difference, names: tuple[str, ...]) -> dict[str, Any]:
+    record = {
+        "measure": difference.measure,
+        "localizer": difference.localizer,
+        "minus": difference.minus,
+        **_figures(difference.estimates, names),
+        "macro_excludes_zero": difference.estimates.macro.excludes_zero,
+    }
+    if difference.margin is not None:
+        per_disease = dict(zip(names, difference.noninferior_per_disease, strict=True))
+        record["noninferior"] = difference.noninferior
+        record["noninferior_per_disease"] = per_disease
+    return record
+
+
+def _tests(pair: TestedPair, names: tuple[str, ...]) -> dict[str, Any]:
+    tests = [_without_nan(vars(test)) for test in pair.tests.per_disease]
+    return {
+        "localizer": pair.localizer,
+        "minus": pair.minus,
+        "hit_threshold": pair.tests.threshold,
+        "per_disease": dict(zip(names, tests, strict=True)),
+        "macro": _without_nan(vars(pair.tests.macro)),
+    }
+
+
 def _figures(figures: DiseaseEstimates, names: tuple[str, ...]) -> dict[str, Any]:
     per_disease = dict(zip(names, map(_figure, figures.per_disease), strict=True))
     return {"per_disease": per_disease, "macro": _figure(figures.macro)}
 
 
 def _figure(estimate: Estimate) -> dict[str, float | None]:
-    return {k: None if math.isnan(v) else v for k, v in vars(estimate).items()}
+    return _without_nan(vars(estimate))
+
+
+def _without_nan(record: dict[str, Any]) -> dict[str, Any]:
+    """JSON has no NaN: null instead."""
+    return {
+        key: None if isinstance(value, float) and math.isnan(value) else value
+        for key, value in record.items()
+    }
 
 
 def _published(row: PublishedRow) -> dict[str, Any]:

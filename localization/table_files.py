@@ -15,6 +15,7 @@ from cxrloc.localization.words import RESEARCH_USE
 _LATEX = str.maketrans(
     {c: rf"\{c}" for c in "&%$#_{}"} | {">": "$>$", "<": "$<$", "~": r"\textasciitilde{}"}
 )
+_WORDS_IN_FRONT = ("localizer", "setting", "rule", "minus", "control", "disease")
 _IN_HEADING = ("measure", "threshold")  # these stand in the heading of a block, not in its rows
 
 
@@ -29,9 +30,10 @@ def write_table(table: ResultTable, directory: Path) -> list[Path]:
 
 
 def to_csv(table: ResultTable) -> str:
-    """One line per row: what it is, the figures, then `X low`, `X high`, `X IoGT` of each X.
+    """One line per row: what it is, the figures X, then `X low`, `X high`, `X IoGT`, `X skill`.
 
-    `X IoGT` is the mean IoGT of the boxes behind X; an undefined figure is an empty field. There
+    `X IoGT` is the mean IoGT of the boxes behind X, `X skill` its skill over the reference control
+    (skill.py); an undefined figure is an empty field. There
     are no comment lines, so any CSV reader takes it; the last column says what the file is for, or
     where a published figure comes from.
     """
@@ -54,6 +56,8 @@ def _record(row: TableRow) -> dict[str, str | float]:
         record[f"{name} high"] = _number(cell.estimate.high)
         if cell.beside is not None:
             record[f"{name} IoGT"] = _number(cell.beside)
+        if cell.skill is not None:
+            record[f"{name} skill"] = _number(cell.skill)
     return {**record, "note": row.note}
 
 
@@ -93,12 +97,14 @@ def value_text(value: Value) -> str:
     if isinstance(value, Cell):
         return cell_text(value)
     if isinstance(value, float):
+        if 0 < value < 0.0005:
+            return "<.001"  # p-values: .000 would claim more
         return "undefined" if math.isnan(value) else _short(f"{value:.3f}")
     return f"{value:,}" if isinstance(value, int) else value
 
 
 def cell_text(cell: Cell) -> str:
-    """`.453 [.401, .502]`, ` (.61)` behind it is the mean IoGT; a published figure as printed."""
+    """`.453 [.401, .502] (.61), skill .12`; in parentheses the mean IoGT; published as printed."""
     if cell.printed is not None:
         return _short(cell.printed)
     estimate = cell.estimate
@@ -109,7 +115,12 @@ def cell_text(cell: Cell) -> str:
         text += " [undefined]"
     else:
         text += f" [{_short(f'{estimate.low:.3f}')}, {_short(f'{estimate.high:.3f}')}]"
-    return text if cell.beside is None else f"{text} ({_short(f'{cell.beside:.2f}')})"
+    if cell.beside is not None:
+        text += f" ({_short(f'{cell.beside:.2f}')})"
+    if cell.skill is not None:
+        skill = "undefined" if math.isnan(cell.skill) else _short(f"{cell.skill:.2f}")
+        text += f", skill {skill}"
+    return text
 
 
 def _short(number: str) -> str:
@@ -121,7 +132,7 @@ def to_latex(table: ResultTable) -> str:
     """A longtable (packages booktabs, longtable), one headed part per block."""
     rows = [(row.block, _texts(row)) for row in table.rows]
     header = list(rows[0][1]) if rows else ["localizer"]
-    columns = "l" * sum(key in ("localizer", "setting", "rule", "minus") for key in header)
+    columns = "l" * sum(key in _WORDS_IN_FRONT for key in header)
     columns += "r" * (len(header) - len(columns))
     lines = [
         "% needs \\usepackage{booktabs,longtable}; wide: put it on a landscape page",

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from cxrloc.localization.comparison import Comparison, Difference, ScoredLocalizer
+from cxrloc.localization.comparison import Comparison, ScoredLocalizer
 from cxrloc.localization.published import PublishedRow, comparable_rows
+from cxrloc.localization.skill import REFERENCE_CONTROL, skill_over
 from cxrloc.localization.statistics import DiseaseEstimates, Estimate
 from cxrloc.localization.words import DEEP_MEDIA_NOTE, MISS_RULE, RESEARCH_USE, TOP_1_RULE
 
@@ -17,11 +18,16 @@ PUBLISHED = "published"
 
 @dataclass(frozen=True)
 class Cell:
-    """One figure. `beside` is the mean IoGT of the same boxes; `printed` how others printed it."""
+    """One figure.
+
+    `beside` is the mean IoGT of the same boxes; `printed` how others printed it; `skill` that over
+    the reference control, NaN where the control leaves nothing to gain.
+    """
 
     estimate: Estimate
     beside: float | None = None
     printed: str | None = None
+    skill: float | None = None
 
 
 Value = Cell | str | int | float
@@ -52,16 +58,6 @@ class ResultTable:
     notes: tuple[str, ...]
 
 
-def comparison_tables(comparison: Comparison, *, published: bool = True) -> tuple[ResultTable, ...]:
-    """All tables of a comparison; `published=False` leaves the figures of others out."""
-    return (
-        accuracy_table(comparison, "iou", published=published),
-        accuracy_table(comparison, "iobb", published=published),
-        mean_table(comparison),
-        difference_table(comparison),
-    )
-
-
 def accuracy_table(comparison: Comparison, overlap: str, *, published: bool = True) -> ResultTable:
     """acc_iou or acc_iobb: rows threshold x localizer, published ones under their true criterion.
 
@@ -78,7 +74,7 @@ def accuracy_table(comparison: Comparison, overlap: str, *, published: bool = Tr
         others += found
     printed = {"iou": "IoU", "iobb": "IoBB"}[overlap]
     title = f"{name}: share of ground-truth boxes whose predicted box has {printed} > t"
-    notes = [*comparison_notes(comparison), _ANY_NOTE, *_IOGT_NOTES * (overlap == "iobb")]
+    notes = [*_mean_notes(comparison), *_IOGT_NOTES * (overlap == "iobb")]
     return ResultTable(name, title, tuple(rows), (*notes, *_published_notes(others, overlap)))
 
 
@@ -89,21 +85,8 @@ def mean_table(comparison: Comparison) -> ResultTable:
         for measure in ("mean_iou", "mean_iobb")
         for scored in comparison.localizers
     ]
-    notes = (*comparison_notes(comparison), _ANY_NOTE, *_IOGT_NOTES)
+    notes = (*_mean_notes(comparison), *_IOGT_NOTES)
     return ResultTable("mean_iou", "Mean IoU and mean IoBB over all boxes", tuple(rows), notes)
-
-
-def difference_table(comparison: Comparison) -> ResultTable:
-    """Paired differences of mean IoU, with whether the macro mean's interval excludes zero."""
-    names = comparison.truth.disease_names
-    rows = tuple(_difference_row(d, names, len(comparison.truth)) for d in comparison.differences)
-    notes = (
-        *comparison_notes(comparison),
-        "Differences are paired: both localizers on the same resamples. An interval above zero: "
-        "the first is better than the second by more than the draw of patients explains. A control "
-        "is told the disease: a gated localizer has to beat it in spite of what the gate misses",
-    )
-    return ResultTable("differences", "Differences of mean IoU between localizers", rows, notes)
 
 
 _ANY_NOTE = (
@@ -111,10 +94,20 @@ _ANY_NOTE = (
     "any': best over all boxes of the image and disease (Wang's rule). Published rows stand by the "
     "rule that their column 'rule' names"
 )
+_SKILL_NOTE = (
+    "skill: (m - c) / (1 - c), m the figure that it stands beside and c that of "
+    f"{REFERENCE_CONTROL} in the same column: 1 is perfect, 0 as good as the control, below 0 "
+    "worse; undefined where the control is perfect. Intervals, and skill over the other controls, "
+    "are in the table skill"
+)
 _IOGT_NOTES = (
     "IoBB alone rewards tiny boxes, so every IoBB figure has the mean IoGT of the same boxes in "
     "parentheses behind it",
 )
+
+
+def _mean_notes(comparison: Comparison) -> tuple[str, ...]:
+    return (*comparison_notes(comparison), _ANY_NOTE, _SKILL_NOTE)
 
 
 def comparison_notes(comparison: Comparison) -> tuple[str, ...]:
@@ -129,7 +122,8 @@ def comparison_notes(comparison: Comparison) -> tuple[str, ...]:
         f"[low, high]: {100 * c.level:.0f} % interval, {c.resamples} resamples of patients (seed "
         f"{c.seed}); a disease without a box in a resample was left out of that resample's macro "
         f"mean, which happened in {c.resamples_without_a_disease} of them",
-        "Controls never look at the image (median box of other patients, centre box, random map)",
+        "Controls never look at the image (median and best constant box of other "
+        "patients, centre box, random map)",
     ]
     if c.gate_passes is not None:
         notes.append(
@@ -153,29 +147,44 @@ def _row(
     block: str,
     lead: dict[str, str | float],
 ) -> TableRow:
-    beside = scored.estimates["mean_iogt"] if "iobb" in measure else None
-    beside_any = scored.estimates["mean_iogt any"] if "iobb" in measure else None
-    over_all = scored.estimates[f"{measure} any"].macro
     return TableRow(
         block=block,
         lead={**lead, "localizer": scored.name, "setting": scored.setting, "rule": "top-1"},
-        cells=_cells(comparison.truth.disease_names, scored.estimates[measure], beside),
+        cells=_mean_cells(comparison, scored, measure),
         trail={
             "boxes": len(comparison.truth),
-            f"{MACRO}, any": Cell(over_all, beside_any.macro.value if beside_any else None),
+            f"{MACRO}, any": _mean_cells(comparison, scored, measure, " any")[MACRO],
         },
     )
 
 
-def _cells(
-    names: Sequence[str], figures: DiseaseEstimates, beside: DiseaseEstimates | None = None
+def _mean_cells(
+    comparison: Comparison, scored: ScoredLocalizer, measure: str, rule: str = ""
 ) -> dict[str, Cell]:
-    estimates = (*figures.per_disease, figures.macro)
-    other = (*beside.per_disease, beside.macro) if beside else [None] * len(estimates)
-    return {
-        name: Cell(estimate, b.value if b else None)
-        for name, estimate, b in zip((*names, MACRO), estimates, other, strict=True)
-    }
+    """The figures of a row, beside them the mean IoGT (of IoBB) and the skill over the reference.
+
+    The reference control itself has no skill printed: it would be 0 everywhere.
+    """
+    names, reference = comparison.truth.disease_names, comparison.reference
+    cells = disease_cells(names, scored.estimates[f"{measure}{rule}"])
+    if "iobb" in measure:
+        iogt = scored.estimates[f"mean_iogt{rule}"].columns
+        cells = {
+            name: replace(cell, beside=e.value)
+            for (name, cell), e in zip(cells.items(), iogt, strict=True)
+        }
+    if scored is not reference:
+        control = reference.estimates[f"{measure}{rule}"].columns
+        cells = {
+            name: replace(cell, skill=float(skill_over(cell.estimate.value, c.value)))
+            for (name, cell), c in zip(cells.items(), control, strict=True)
+        }
+    return cells
+
+
+def disease_cells(names: Sequence[str], figures: DiseaseEstimates) -> dict[str, Cell]:
+    """A column per disease and one for the macro mean."""
+    return dict(zip((*names, MACRO), map(Cell, figures.columns), strict=True))
 
 
 def _published_row(comparison: Comparison, name: str, row: PublishedRow) -> TableRow:
@@ -216,19 +225,3 @@ def _published_notes(rows: Sequence[PublishedRow], overlap: str) -> tuple[str, .
     else:
         notes.append("IoGT was not published")
     return tuple(notes)
-
-
-def _difference_row(difference: Difference, names: Sequence[str], boxes: int) -> TableRow:
-    return TableRow(
-        block="mean_iou, difference",
-        lead={
-            "measure": "mean_iou difference",
-            "localizer": difference.localizer,
-            "minus": difference.minus,
-        },
-        cells=_cells(names, difference.estimates),
-        trail={
-            "boxes": boxes,
-            f"{MACRO} excludes zero": "yes" if difference.estimates.macro.excludes_zero else "no",
-        },
-    )

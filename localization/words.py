@@ -334,32 +334,100 @@ WORDS: dict[str, Word] = {
             "false boxes per boxed film",
         ),
     ),
-    "unboxed positives": Word(
-        "What a predicted box is on a disease that the film is labelled with but that nobody "
-        "boxed: 'ignored' (neither right nor wrong) or 'counted' (false). The two bounds of the "
-        "truth.",
-        "'ignored' forgives a box in the wrong place, 'counted' punishes one in the right place.",
-        "",
-        "LVIS, Gupta et al. 2019",
+    "film set": Word(
+        "Over which films false boxes are averaged: all that the localizer looked at in that "
+        "setting, the boxed ones, or those that are labelled with nothing at all.",
+        "A film without a label is not a healthy film: labels are mined from reports.",
     ),
-    "films": Word(
-        "Number of films behind the figure: those that the localizer looked at, in the row's "
-        "setting. 'film set' says which of them: all, the boxed ones, or those without findings.",
-        "Films that it never looked at are left out, and counted in the notes.",
-        also=("film set",),
+    # --- one localizer against another
+    "skill": Word(
+        "How much of what a control leaves to be gained a localizer gains: 1 is perfect, 0 as good "
+        "as the control, below 0 worse. Behind a mean: over constant_box, in the same measure. "
+        "Macro: of the two macro means. Undefined where the control is perfect.",
+        "Where the control is near 1 the skill of a small difference is large and its interval "
+        "wide: read it with the means.",
+        "(m - c) / (1 - c), m and c the means of localizer and control",
+        "skill scores of forecasting (Murphy, Monthly Weather Review 1988)",
     ),
+    "minus": Word("The second localizer of a pair: the row is the first minus the second.", ""),
+    "difference": Word(
+        "Figure of the first localizer minus that of the second on the same boxes; its interval is "
+        "that of the difference in the same resamples of patients.",
+        "Two intervals of their own that overlap say nothing about the difference. One interval in "
+        "twenty excludes zero by chance; those of the diseases are not corrected for their number.",
+        "mean over the boxes of (first - second)",
+        also=("mean IoU difference",),
+    ),
+    "macro mean excludes zero": Word(
+        "Whether the interval of the macro mean's difference lies on one side of zero.",
+        "Not how large the difference is, nor whether it holds in each disease.",
+    ),
+    "noninferior": Word(
+        "Whether the whole interval of the macro mean's difference lies above minus the margin "
+        "that was given: the first localizer is worse by less than that.",
+        "It depends on the margin, which must be chosen before the figures are seen; one-sided at "
+        "half of what the interval leaves out, not corrected for the number of comparisons.",
+        "low > -margin",
+        also=("noninferior in",),
+    ),
+    "ties": Word(
+        "Patients in whom the two localizers do equally well, mostly because both miss.",
+        "Ties count as no evidence; many of them leave few patients to decide.",
+    ),
+    "patients' mean difference": Word(
+        "Mean over the patients of each one's mean difference in IoU: what Wilcoxon's test is on.",
+        "A patient with five boxes weighs as much as one with one, unlike in the difference of "
+        "mean IoU.",
+    ),
+    "Wilcoxon p": Word(
+        "Two-sided p of the signed-rank test on the patients' mean differences in IoU; zeros are "
+        "ranked, then dropped (Pratt). None under 10 patients.",
+        "Nothing about the size of the difference: see the rank-biserial effect.",
+        source="Wilcoxon 1945; Pratt 1959",
+    ),
+    "McNemar p": Word(
+        "Two-sided p of the exact test of the patients in whom one localizer alone, or more "
+        "often, hits a box. None under 10 patients.",
+        "Conservative when few patients differ; a hit is IoU over one threshold.",
+        "binomial test of `hits first only` of all that differ, at 1/2",
+        "McNemar 1947",
+    ),
+    "Holm p": Word(
+        "p corrected over the diseases that were tested, within one pair and one test. The macro "
+        "mean is not one of them: its Holm p is the plain p.",
+        "Not corrected over the pairs of localizers.",
+        "p times the number of tests not yet passed, in ascending order, never falling",
+        "Holm 1979",
+        ("Wilcoxon Holm p", "McNemar Holm p"),
+    ),
+    "rank-biserial": Word(
+        "Effect size of Wilcoxon's test, -1 (second better in every patient) to 1 (first).",
+        "It counts how often and in which order, not by how much IoU.",
+        "(W+ - W-) / (W+ + W-), W the sums of ranks",
+        "Kerby 2014",
+    ),
+    "hits first only": Word(
+        "Patients of whom the first localizer hits more boxes than the second.",
+        "Patients whose boxes both hit, or both miss, are not in it.",
+        also=("hits second only",),
+    ),
+    "tested": Word("Whether there were the 10 patients that a test needs.", ""),
 }
 
 _NUMBER = re.compile(r"@[\d.]+")
+_BESIDE = re.compile(r".* (IoGT|skill)$")  # columns of their own in the CSV
 
 
 def lookup(column: str) -> Word:
     """Entry of a column or measure; thresholds (`@0.5`), ` low`, ` high` and ` any` are ignored.
 
+    `X IoGT` and `X skill` are explained as IoGT and skill.
+
     Raises:
         ValueError: for a name that has no entry; the known ones are listed.
     """
-    wanted = re.sub(r"( low| high|,? any)$", "", _NUMBER.sub("", column)).strip()
+    plain = re.sub(r"( low| high|,? any)+$", "", _NUMBER.sub("", column)).strip()
+    wanted = _BESIDE.sub(r"\1", plain)
     for name, word in WORDS.items():
         if wanted in (name, *word.also) or column in (name, *word.also):
             return word

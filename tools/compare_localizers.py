@@ -4,8 +4,8 @@
         --predictions grad_cam=A.json mask_rcnn=B.json [--gate gate.csv] --out DIR
 
 GT.json is a COCO ground truth, A.json and B.json are COCO results files of any model. DIR receives
-iou_boxplots.png/.svg, acc_iou, acc_iobb, mean_iou and differences as .csv/.md/.tex, per_box.csv and
-summary.json. `--explain` prints what the words mean.
+iou_boxplots.png/.svg, mean_iou, skill, acc_iou, acc_iobb, differences and paired_tests as
+.csv/.md/.tex, per_box.csv and summary.json. `--explain` prints what the words mean.
 """
 
 from __future__ import annotations
@@ -24,12 +24,14 @@ from cxrloc.datasets.coco import load_coco
 from cxrloc.datasets.files import write_text
 from cxrloc.datasets.manifest import file_sha256, run_manifest, write_json
 from cxrloc.localization.comparison import Comparison, compare
+from cxrloc.localization.comparison_sections import comparison_tables
 from cxrloc.localization.localizer import Localization
 from cxrloc.localization.plots import iou_boxplots, save_figure
 from cxrloc.localization.predictions import read_predictions
+from cxrloc.localization.statistics import RESAMPLES
 from cxrloc.localization.summary import per_box_csv, summary
 from cxrloc.localization.table_files import cell_text, write_table
-from cxrloc.localization.tables import Cell, comparison_notes, comparison_tables
+from cxrloc.localization.tables import Cell, comparison_notes
 from cxrloc.localization.words import RESEARCH_USE, explain
 
 
@@ -81,7 +83,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--out", type=Path, required=True, help="folder for the results")
     parser.add_argument("--seed", type=int, default=0, help="of resamples and random_map")
-    parser.add_argument("--resamples", type=int, default=2000, help="of patients, for intervals")
+    parser.add_argument(
+        "--resamples", type=int, default=RESAMPLES, help="of patients, for intervals"
+    )
     parser.add_argument(
         "--no-published",
         action="store_true",
@@ -191,6 +195,8 @@ def _report(comparison: Comparison, out: Path) -> None:
         label = f"{scored.label} ({scored.setting})" if scored.is_control else scored.label
         print(f"{label:34s}" + "".join(f"{cell_text(Cell(f)):22s}" for f in figures))
     for difference in comparison.differences:
+        if difference.measure != "mean_iou":
+            continue
         macro = difference.estimates.macro
         verdict = "excludes zero" if macro.excludes_zero else "includes zero"
         print(f"{difference.localizer} - {difference.minus}: {cell_text(Cell(macro))} {verdict}")

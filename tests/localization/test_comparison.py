@@ -82,7 +82,8 @@ def test_controls_are_added_and_never_see_the_patient_they_are_scored_on() -> No
 
     comparison = compare(coco, {}, resamples=20)
 
-    assert [row.label for row in comparison.localizers] == ["prior_box", "center_box", "random_map"]
+    labels = [row.label for row in comparison.localizers]
+    assert labels == ["prior_box", "constant_box", "center_box", "random_map"]
     assert all(row.is_control for row in comparison.localizers)
     # patient 1 gets the box of patient 2 and the other way round: they do not overlap
     assert _row(comparison, "prior_box").scores.iou.tolist() == [0, 0, 0]
@@ -118,9 +119,11 @@ def test_a_name_that_a_control_has_is_refused() -> None:
 def test_differences_are_those_of_the_means_and_pair_every_localizer_with_every_control() -> None:
     comparison = compare(COCO, {"a": PREDICTED, "b": PREDICTED[:1]}, resamples=20)
 
-    pairs = [(d.localizer, d.minus) for d in comparison.differences]
-    controls = ["prior_box", "center_box", "random_map"]
+    of_means = [d for d in comparison.differences if d.measure == "mean_iou"]
+    pairs = [(d.localizer, d.minus) for d in of_means]
+    controls = ["prior_box", "constant_box", "center_box", "random_map"]
     assert pairs == [("a", "b"), *(("a", c) for c in controls), *(("b", c) for c in controls)]
+    assert [(t.localizer, t.minus) for t in comparison.tests] == pairs
     a_minus_b = comparison.differences[0].estimates
     assert a_minus_b.macro.value == pytest.approx((0.25 + 0.02) / 2)
     assert a_minus_b.per_disease[0].value == pytest.approx(0.25)

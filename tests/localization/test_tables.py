@@ -13,23 +13,33 @@ import pytest
 
 from cxrloc.datasets.labels import NIH_BOXED_DISEASES
 from cxrloc.localization.comparison import Comparison, compare
+from cxrloc.localization.comparison_sections import comparison_sections, comparison_tables
 from cxrloc.localization.localizer import Localization
+from cxrloc.localization.pair_tables import difference_table, paired_test_table, skill_table
 from cxrloc.localization.statistics import Estimate
 from cxrloc.localization.summary import PER_BOX_COLUMNS, per_box_csv, summary
-from cxrloc.localization.table_files import cell_text, to_csv, to_latex, to_markdown, write_table
+from cxrloc.localization.table_files import (
+    cell_text,
+    to_csv,
+    to_latex,
+    to_markdown,
+    value_text,
+    write_table,
+)
 from cxrloc.localization.tables import (
     Cell,
     ResultTable,
     accuracy_table,
-    comparison_tables,
-    difference_table,
     mean_table,
 )
 from cxrloc.localization.words import DEEP_MEDIA_NOTE, RESEARCH_USE
 
 
 def _comparison(
-    diseases: tuple[str, ...] = NIH_BOXED_DISEASES, *, gated: bool = False
+    diseases: tuple[str, ...] = NIH_BOXED_DISEASES,
+    *,
+    gated: bool = False,
+    margin: float | None = None,
 ) -> Comparison:
     """Three patients, one box of each disease; `half` finds two of three with IoU .5, IoBB 1."""
     images = [
@@ -47,7 +57,7 @@ def _comparison(
     }
     found = [Localization(f"{i}_0.png", d, (10, 10, 20, 15), 0.5) for i in (1, 2) for d in diseases]
     gate = {(f"{i}_0.png", d): i != 1 for i in (1, 2, 3) for d in diseases} if gated else None
-    return compare(coco, {"half": found}, gate, resamples=50)
+    return compare(coco, {"half": found}, gate, resamples=50, noninferiority_margin=margin)
 
 
 def _records(table: ResultTable) -> list[dict[str, str]]:
@@ -68,7 +78,7 @@ def test_every_threshold_has_every_localizer_and_the_published_rows_of_its_crite
     names = {
         t: [r["localizer"] for r in rows if float(r["threshold"]) == t] for t in (0.5, 0.6, 0.9)
     }
-    ours = ["half", "prior_box", "center_box", "random_map"]
+    ours = ["half", "prior_box", "constant_box", "center_box", "random_map"]
     wang, deep = "Wang et al. 2017, ChestX-ray8 model", "Deep MedIA 2021, Mask R-CNN"
     assert names == {0.5: [*ours, wang, deep], 0.6: [*ours, wang], 0.9: [*ours, deep]}
     assert sorted({float(r["threshold"]) for r in rows}) == [
@@ -133,7 +143,7 @@ def test_iogt_is_printed_behind_iobb() -> None:
 
     # IoBB is 1 for two of three boxes, IoGT .5 for them: mean 1/3
     assert cell_text(row.cells["Mass"]).startswith(".667 [")
-    assert cell_text(row.cells["Mass"]).endswith("] (.33)")
+    assert cell_text(row.cells["Mass"]).endswith("] (.33), skill undefined")
     assert float(_records(accuracy_table(comparison, "iobb"))[0]["Mass IoGT"]) == pytest.approx(
         1 / 3, abs=1e-5
     )
@@ -146,6 +156,8 @@ def test_iogt_is_printed_behind_iobb() -> None:
         (Cell(Estimate(1.0, 1.0, 1.0)), "1.000 [1.000, 1.000]"),
         (Cell(Estimate(-0.0212, -0.03, 0.001)), "-.021 [-.030, .001]"),
         (Cell(Estimate(0.5, 0.4, 0.6), beside=0.256), ".500 [.400, .600] (.26)"),
+        (Cell(Estimate(0.5, 0.4, 0.6), skill=0.123), ".500 [.400, .600], skill .12"),
+        (Cell(Estimate(0.5, 0.4, 0.6), 0.256, skill=-0.5), ".500 [.400, .600] (.26), skill -.50"),
         (Cell(Estimate(0.5, math.nan, math.nan)), ".500 [undefined]"),
         (Cell(Estimate(math.nan, math.nan, math.nan)), "undefined"),
         (Cell(Estimate(0.4227, math.nan, math.nan), printed="0.4227"), ".4227"),
@@ -155,14 +167,91 @@ def test_cells_are_printed_as(cell: Cell, text: str) -> None:
     assert cell_text(cell) == text
 
 
-def test_differences_say_whether_the_interval_excludes_zero() -> None:
+@pytest.mark.parametrize(
+    ("value", "text"), [(0.0004, "<.001"), (0.0312, ".031"), (0.0, ".000"), (math.nan, "undefined")]
+)
+def test_plain_figures_and_small_p_values_are_printed_as(value: float, text: str) -> None:
+    assert value_text(value) == text
+
+
+def test_differences_of_all_measures_say_whether_the_interval_excludes_zero() -> None:
     rows = _records(difference_table(_comparison()))
 
-    assert [r["minus"] for r in rows] == ["prior_box", "center_box", "random_map"]
+    controls = ["prior_box", "constant_box", "center_box", "random_map"]
+    assert [r["minus"] for r in rows] == controls * 11
+    assert [r["measure"] for r in rows[::4]][:2] == [
+        "mean_iou difference",
+        "acc_iou@0.1 difference",
+    ]
     # `half` has IoU .5, .5, 0; the prior box, the same on all patients, is always right
     assert float(rows[0]["macro mean"]) == pytest.approx(1 / 3 - 1, abs=1e-5)
     assert rows[0]["macro mean excludes zero"] == "yes"
     assert float(rows[0]["macro mean high"]) < 0
+    assert "noninferior" not in rows[0]
+
+
+def test_with_a_margin_differences_say_where_a_localizer_is_not_inferior() -> None:
+    table = difference_table(_comparison(("Mass", "Nodule"), margin=0.99))
+    rows = {(r["measure"], r["minus"]): r for r in _records(table)}
+
+    # hits at .1 are 1, 1, 0 against 1, 1, 1; three patients: some resamples miss all, -1 < -.99
+    lost = rows["acc_iou@0.1 difference", "prior_box"]
+    assert (lost["noninferior"], lost["noninferior in"]) == ("no", "none")
+    # the centre box (27 to 37) does not touch the ground truth (10 to 20)
+    beaten = rows["mean_iou difference", "center_box"]
+    assert (beaten["noninferior"], beaten["noninferior in"]) == ("yes", "Mass, Nodule")
+    assert "lies above -0.99" in table.notes[-1]
+
+
+def test_paired_tests_count_boxes_and_patients_and_refuse_to_test_three() -> None:
+    table = paired_test_table(_comparison(("Mass", "Nodule")))
+    mass, _, macro = _records(table)[:3]
+
+    assert (mass["localizer"], mass["minus"], mass["disease"]) == ("half", "prior_box", "Mass")
+    assert (mass["boxes"], mass["patients"], mass["ties"]) == ("3", "3", "0")
+    assert float(mass["mean IoU difference"]) == pytest.approx(-2 / 3, abs=1e-5)
+    assert mass["mean IoU difference low"] != ""
+    assert (mass["hits first only"], mass["hits second only"]) == ("0", "3")
+    assert (mass["tested"], mass["Wilcoxon p"], mass["McNemar Holm p"]) == ("no", "", "")
+    assert (macro["disease"], macro["boxes"], macro["patients"]) == ("macro mean", "6", "3")
+    assert "No test under 10 patients: p and effect are undefined there" in table.notes
+    assert "A box is hit when its IoU is over 0.5" in table.notes
+
+
+def test_skill_stands_beside_every_mean_and_with_intervals_in_a_table_of_its_own() -> None:
+    comparison = _comparison(("Mass", "Nodule"))
+    rows = {
+        (r["measure"], r["localizer"], r["control"]): r for r in _records(skill_table(comparison))
+    }
+
+    # the centre box has IoU 0, so skill over it is the mean itself; the prior box leaves nothing
+    assert float(rows["mean_iou skill", "half", "center_box"]["Mass"]) == pytest.approx(
+        1 / 3, abs=1e-5
+    )
+    assert rows["mean_iou skill", "half", "prior_box"]["macro mean"] == ""
+    assert ("mean_iou skill", "center_box", "constant_box") in rows
+    assert ("mean_iou skill", "center_box", "prior_box") not in rows
+    for table in comparison_tables(comparison, published=False)[:1]:
+        for row in table.rows:
+            figures = [*row.cells.values(), row.trail["macro mean, any"]]
+            is_reference = row.lead["localizer"] == "constant_box"
+            assert all(isinstance(c, Cell) and (c.skill is None) == is_reference for c in figures)
+
+
+def test_the_sections_hold_every_table_once_and_say_what_came_out() -> None:
+    comparison = _comparison(("Mass", "Nodule"), gated=True)
+    sections = comparison_sections(comparison)
+
+    assert [s.key for s in sections] == ["means", "accuracy", "paired"]
+    names = [table.name for s in sections for table in s.tables]
+    assert names == ["mean_iou", "skill", "acc_iou", "acc_iobb", "differences", "paired_tests"]
+    assert names == [table.name for table in comparison_tables(comparison)]
+    assert "half .333 [.000, .500], skill undefined; half, gated .167" in sections[0].paragraphs[1]
+    assert sections[2].paragraphs[1] == (
+        "half minus constant_box: macro mean IoU -.667 [-1.000, -.500], the interval excludes "
+        "zero; better in 0 and worse in 0 of 0 diseases tested (Wilcoxon, Holm p < 0.05)."
+    )
+    assert all(figure.alt for s in sections for figure in s.figures)
 
 
 def test_gated_rows_are_named_so_in_every_output() -> None:
@@ -232,7 +321,7 @@ def test_per_box_has_one_line_per_localizer_and_box() -> None:
     assert tuple(lines[0]) == PER_BOX_COLUMNS
     assert lines[1] == ["1_0.png", "1", "Mass", "half", "0.5", "1", "0.5", "0.5"]
     assert lines[5] == ["3_0.png", "3", "Mass", "half", "0", "0", "0", "0"]
-    assert len(lines) == 1 + 4 * 6
+    assert len(lines) == 1 + 5 * 6
 
 
 def test_the_summary_is_json_and_agrees_with_the_comparison() -> None:
@@ -257,6 +346,11 @@ def test_the_summary_is_json_and_agrees_with_the_comparison() -> None:
     }
     beaten = next(d for d in record["differences"] if d["minus"] == "prior_box")
     assert beaten["macro_excludes_zero"] is True
+    assert beaten["measure"] == "mean_iou"
+    tests = next(t for t in record["paired_tests"] if t["localizer"] == "half, gated")
+    assert (tests["per_disease"]["Mass"]["boxes"], tests["macro"]["wilcoxon_p"]) == (3, None)
+    skill = next(s for s in record["skill"] if s["control"] == "center_box")
+    assert skill["macro"]["value"] == pytest.approx(1 / 3)
     assert record["settings"]["gate_passes"] == 16
     assert record["published"][0]["measure"] == "acc_iou"
     assert record["manifest"] == {"seed": 0}

@@ -15,7 +15,8 @@ from cxrloc.datasets.manifest import file_sha256
 from cxrloc.tools.compare_localizers import main
 
 OUTPUTS = {
-    *(f"{name}.{suffix}" for name in ("acc_iou", "acc_iobb", "mean_iou", "differences")
+    *(f"{name}.{suffix}"
+      for name in ("acc_iou", "acc_iobb", "mean_iou", "skill", "differences", "paired_tests")
       for suffix in ("csv", "md", "tex")),
     "iou_boxplots.png", "iou_boxplots.svg", "per_box.csv", "summary.json",
 }  # fmt: skip
