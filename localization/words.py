@@ -412,6 +412,28 @@ WORDS: dict[str, Word] = {
         also=("hits second only",),
     ),
     "tested": Word("Whether there were the 10 patients that a test needs.", ""),
+    # --- leakage: films that a model has seen
+    "status": Word(
+        "Of the leakage audit. 'clean': each scored film was predicted by a model in whose "
+        "training there was no film of its patient. 'leaked': at least one was. 'unknown': nothing "
+        "was found, but something could not be compared; 'reason' says what.",
+        "Films are known by their names and patients by their numbers alone: the same film under "
+        "another name is not found, nor what foreign first weights were trained on.",
+        also=("reason",),
+    ),
+    "shared images": Word(
+        "Scored films that the very model which predicted them was trained on. Films that chose "
+        "its weights or thresholds (validation) count as trained on.",
+        "One such film in a thousand is a leak too: look at the number.",
+    ),
+    "shared patients": Word(
+        "Patients of scored films of whom the model that predicted them saw any film in training.",
+        "Patients whose number nobody recorded cannot be found: the status is then unknown.",
+    ),
+    "boxed images in training": Word(
+        "Scored films with a ground-truth box that the model which predicted them was trained on.",
+        "Whether it saw the box or only the film's labels: both are a leak.",
+    ),
 }
 
 _NUMBER = re.compile(r"@[\d.]+")
