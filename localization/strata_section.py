@@ -48,8 +48,10 @@ def strata_section(films: FilmTable, comparison: Comparison, *, threshold: float
     rows = tuple(_row(comparison, score, reference) for score in scores)
     table = ResultTable("strata", _TITLE, rows, _notes(comparison, strata, reference))
     shown = [s for s in scores if s.localizer is reference or not s.localizer.is_control]
-    figure = NamedFigure("strata", _TITLE, _alt(shown, reference), _figure(shown, reference))
-    return Section("strata", _TITLE, (_QUESTION, *_findings(scores)), (table,), (figure,))
+    findings = _findings(scores)
+    alt = _alt(reference, findings)
+    figure = NamedFigure("strata", _TITLE, alt, _figure(shown, reference))
+    return Section("strata", _TITLE, (_QUESTION, *findings), (table,), (figure,))
 
 
 _QUESTION = (
@@ -118,31 +120,33 @@ def _notes(
 
 
 def _findings(scores: Sequence[StratumScore]) -> tuple[str, ...]:
-    """For each localizer the strata in which it is furthest above and below the reference."""
-    sentences = []
-    compared = [s for s in scores if s.over_reference and not s.localizer.is_control]
-    for label in dict.fromkeys(s.localizer.label for s in compared):
-        mine = sorted(
-            (s.over_reference["mean_iou"].value, s.stratum.name)
-            for s in compared
-            if s.over_reference and s.localizer.label == label
-        )
-        (low, worst), (high, best) = mine[0], mine[-1]
-        sentences.append(
-            f"{label}: mean IoU minus the reference control runs from {low:+.3f} ({worst}) to "
-            f"{high:+.3f} ({best})."
-        )
-    return tuple(sentences)
+    """For each localizer the strata in which it is furthest below and above the reference."""
+    found: dict[str, list[tuple[Estimate, str]]] = {}
+    for score in scores:
+        if score.over_reference is not None and not score.localizer.is_control:
+            difference = score.over_reference["mean_iou"]
+            if not math.isnan(difference.low):  # extremes of few patients would be noise
+                mine = found.setdefault(score.localizer.label, [])
+                mine.append((difference, score.stratum.name))
+    return tuple(_range(label, differences) for label, differences in found.items())
 
 
-def _alt(shown: Sequence[StratumScore], reference: ScoredLocalizer | None) -> str:
-    compared = "" if reference is None else f"; right: the same minus {reference.name}"
-    values = "; ".join(
-        f"{s.stratum.name}, {s.localizer.label} {s.figures['mean_iou'].value:.3f}" for s in shown
+def _range(label: str, differences: Sequence[tuple[Estimate, str]]) -> str:
+    ordered = sorted(differences, key=lambda item: (item[0].value, item[1]))
+    low, high = (f"{e.value:+.3f} [{e.low:+.3f}, {e.high:+.3f}] ({name})"
+                 for e, name in (ordered[0], ordered[-1]))  # fmt: skip
+    return (
+        f"{label}: mean IoU minus that of the reference control runs from {low} to {high} over "
+        f"the strata of {FEWEST_PATIENTS} patients or more."
     )
+
+
+def _alt(reference: ScoredLocalizer | None, findings: Sequence[str]) -> str:
+    compared = "" if reference is None else f"; right: the same minus {reference.name}"
     return (
         "Dots with intervals, one line per stratum, one colour and marker per localizer, hollow "
-        f"where gated. Left: macro mean IoU{compared}. {values}."
+        f"where gated. Left: macro mean IoU{compared}. {' '.join(findings)} All figures are in "
+        "the table strata."
     )
 
 

@@ -76,8 +76,10 @@ def taxonomy_section(
         _table(truth, rows, "taxonomy", f"{title}, in % of the boxes", notes),
         _table(truth, rows, "taxonomy_counts", f"{title}, in boxes", notes),
     )
-    figure = NamedFigure("taxonomy", title, _alt(rows, threshold), _figure(truth, rows, threshold))
-    return Section("taxonomy", title, (question, *_findings(rows)), tables, (figure,))
+    findings = _findings(rows)
+    alt = _alt(findings, threshold)
+    figure = NamedFigure("taxonomy", title, alt, _figure(truth, rows, threshold))
+    return Section("taxonomy", title, (question, *findings), tables, (figure,))
 
 
 def _table(
@@ -110,7 +112,7 @@ def _notes(rows: Sequence[Taxonomy], t: float) -> tuple[str, ...]:
         f"the boxes exactly. '{ALL_BOXES}' pools the boxes: it is not the macro mean",
         "Other disease's name can be by chance: the more diseases a localizer boxes on every film, "
         "the likelier one of the boxes lies on the ground truth. Diseases boxed per film that has "
-        "a ground-truth box: " + ", ".join(f"{r.label} {r.diseases_per_film:.1f}" for r in rows),
+        "a ground-truth box: " + "; ".join(f"{r.label} {r.diseases_per_film:.1f}" for r in rows),
     ]
     if any(r.setting == GATED for r in rows):
         notes.append(
@@ -138,16 +140,11 @@ def _findings(rows: Sequence[Taxonomy]) -> tuple[str, ...]:
     return tuple(sentences)
 
 
-def _alt(rows: Sequence[Taxonomy], t: float) -> str:
-    shares = "; ".join(
-        f"{row.label} "
-        + ", ".join(f"{error} {row.share(ALL_BOXES, error):.0f} %" for error in CLASSES)
-        for row in rows
-    )
+def _alt(findings: Sequence[str], t: float) -> str:
     return (
         "Stacked horizontal bars, one panel over all boxes and one per disease, one bar per "
-        f"localizer: share of the ground-truth boxes in each error class at IoU > {t:g}. Over all "
-        f"boxes: {shares}."
+        f"localizer: share of the ground-truth boxes in each error class ({', '.join(CLASSES)}) at "
+        f"IoU > {t:g}. Over all boxes: {' '.join(findings)} All shares are in the table taxonomy."
     )
 
 
