@@ -164,6 +164,8 @@ def test_the_order_of_images_boxes_and_predictions_changes_no_figure() -> None:
     for row, other in zip(plain.localizers, mixed.localizers, strict=True):
         assert row.estimates == other.estimates
     assert plain.differences == mixed.differences
+    assert plain.skills == mixed.skills
+    assert plain.tests == mixed.tests
 
 
 def test_five_localizers_on_984_boxes_all_get_an_interval_around_their_mean() -> None:

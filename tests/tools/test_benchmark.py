@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 
 import pytest
 
-from cxrloc.tools.benchmark import main, report
+from cxrloc.tools.benchmark import Part, main, report
 
 
 def test_the_sides_run_in_turn_and_the_first_is_the_unit(
@@ -19,6 +20,17 @@ def test_the_sides_run_in_turn_and_the_first_is_the_unit(
     assert first.startswith("a ")
     assert first.endswith("ratio   1.00")
     assert re.search(r"ratio +[\d.]+$", second)
+
+
+def test_of_a_side_that_runs_in_part_the_seconds_are_multiplied(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = itertools.count()  # a second passes whenever somebody looks
+    monkeypatch.setattr("time.perf_counter", lambda: next(clock))
+    report({"whole": list, "part": Part(list, 500)}, repeats=3)
+    whole, part = capsys.readouterr().out.splitlines()
+    assert whole.split()[1:] == ["1.0000", "s", "ratio", "1.00"]
+    assert part.split()[1:] == ["500.0000", "s", "ratio", "500.00"]
 
 
 def test_the_maps_are_measured_against_a_forward_and_backward_passes(
