@@ -176,9 +176,14 @@ def map_to_frame(
         np.ascontiguousarray(cells, dtype=np.float32), (side, side), interpolation=cv2.INTER_LINEAR
     )
     if aligned:
-        down, right = (round((0.5 - 0.5 / _STRIDE) * side / count) for count in cells.shape)
+        down, right = (aligned_shift(side, count) for count in cells.shape)
         square = np.pad(square[down:, right:], ((0, down), (0, right)), mode="edge")
     return np.asarray(square[:height, :width], dtype=np.float32)
+
+
+def aligned_shift(side: int, count: int) -> int:
+    """Pixels by which `map_to_frame(aligned=True)` moves a row of `count` cells over `side`."""
+    return round((0.5 - 0.5 / _STRIDE) * side / count)
 
 
 def level_boxes(scaled: npt.NDArray[np.float32], levels: Sequence[float]) -> list[list[Corners]]:

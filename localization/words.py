@@ -434,6 +434,30 @@ WORDS: dict[str, Word] = {
         "Scored films with a ground-truth box that the model which predicted them was trained on.",
         "Whether it saw the box or only the film's labels: both are a leak.",
     ),
+    # --- oracle ladder
+    "rung": Word(
+        "Step of the oracle ladder: what the localizer's boxes were chosen with. 'fixed threshold' "
+        "is its file of predictions; 'tuned threshold' a rule tuned on other patients; 'oracle "
+        "threshold', 'oracle region' and 'best cell-aligned box' look at the scored box.",
+        "The last three are oracles: limits, never results. The figures of a rung without maps for "
+        "all boxes count these as 0.",
+    ),
+    "saw": Word(
+        "What the figure's choices were allowed to see of the ground truth.",
+        "What the network itself saw in training: see the leakage audit.",
+    ),
+    "without map": Word(
+        "Ground-truth boxes whose film and disease have no heat map.",
+        "They have IoU 0 on every rung but the last, so a file of few maps makes a low ladder.",
+    ),
+    "lost to": Word(
+        "Mean IoU lost to the choice of threshold, to the choice of region, to the map, to its "
+        "resolution: differences of neighbouring rungs, which with the tuned rung sum to 1.",
+        "The order of the rungs: a better map would also make the threshold easier. A loss to the "
+        "map is below 0 where regions, whose borders run between cells, beat boxes of whole cells.",
+        "mean IoU of the upper rung - mean IoU of the lower rung",
+    ),
+    "from rung to rung": Word("The two rungs whose difference is the loss.", ""),
 }
 
 _NUMBER = re.compile(r"@[\d.]+")
