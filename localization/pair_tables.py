@@ -26,8 +26,8 @@ _PAIRED_NOTE = (
 )
 _SKILL_NOTE = (
     "Skill = (m - c) / (1 - c), m the localizer's figure and c the control's: 1 is perfect, 0 as "
-    "good as the control, below 0 worse; undefined where the control is perfect, and such resamples "
-    "are left out of the interval. The macro mean's skill is that of the two macro means, not the "
+    "good as the control, below 0 worse; undefined where the control is perfect (the interval "
+    "leaves such resamples out). The macro mean's skill is that of the two macro means, not the "
     "mean of the diseases' skills"
 )
 _TEST_NOTES = (
