@@ -25,6 +25,7 @@ def best_constant_box(boxes_xyxy: FloatArray) -> FloatArray:
     boxes = as_boxes(boxes_xyxy, "boxes_xyxy")
     if not len(boxes):
         raise ValueError("boxes_xyxy: expected at least one box, got none")
+    boxes = boxes[np.lexsort(boxes.T)]  # of equally good boxes the choice must not be the file's
     starts = np.vstack([np.median(boxes, axis=0), boxes])
     first = np.argsort(-mean_iou(starts, boxes), kind="stable")[:_STARTS]
     climbed = _climb(starts[first], boxes)

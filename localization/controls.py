@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -61,6 +61,14 @@ class OtherPatients:
         self._patients = {name: np.array(found, dtype=str) for name, found in patients.items()}
         self._typical: dict[tuple[str, str], tuple[FloatArray, FloatArray] | None] = {}
         self._constant: dict[tuple[str, str], FloatArray] = {}
+
+    @property
+    def places(self) -> list[_Place]:
+        """All films of the ground truth."""
+        return list(self._places.values())
+
+    def has_boxes(self, disease: str) -> bool:
+        return len(self._rows[disease]) > 0
 
     def typical(self, disease: str, patient_id: str) -> tuple[FloatArray, FloatArray] | None:
         """Median and mean over the other patients' boxes, or None (and a warning) without any.
@@ -214,6 +222,27 @@ def control_localizations(coco: Mapping[str, Any], seed: int) -> dict[str, list[
         RandomMap(seed, others),
     )
     return {control.name: control.localize_places(others.pairs) for control in controls}
+
+
+def controls_everywhere(
+    coco: Mapping[str, Any], probability: Mapping[tuple[str, str], float] | None = None
+) -> dict[str, list[Localization]]:
+    """Prior box and constant box of EVERY disease on every film: what precision has to beat.
+
+    Args:
+        probability: (image_id, disease) -> the gate's probability, the score of the box there (0
+            where it is not known), so that only the place is blind; None: every score is 1.
+    """
+    others = OtherPatients(coco)
+    names = [str(category["name"]) for category in coco["categories"]]
+    pairs = [(place, d) for place in others.places for d in names if others.has_boxes(d)]
+    found = {c.name: c.localize_places(pairs) for c in (PriorBox(others), ConstantBox(others))}
+    if probability is None:
+        return found
+    return {
+        name: [replace(b, score=probability.get((b.image_id, b.disease), 0.0)) for b in boxes]
+        for name, boxes in found.items()
+    }
 
 
 def _place(image: Mapping[str, Any]) -> _Place:

@@ -13,21 +13,20 @@ import math
 import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from pycocotools import mask as rle
 
-from cxrloc.datasets.image_files import IMAGE_SUFFIXES
 from cxrloc.datasets.manifest import write_json
 from cxrloc.localization.boxes import clip_boxes_xyxy, xywh_to_xyxy, xyxy_to_xywh
+from cxrloc.localization.coco_names import CocoNames
 from cxrloc.localization.localizer import Localization
 
 Extra = Mapping[tuple[str, str], Mapping[str, Any]]
 _OWN_KEYS = ("image_id", "file_name", "category_id", "category", "bbox", "score", "segmentation")
-_OTHER_FILE = "was it made for another ground-truth file?"
 _OUTSIDE_PX = 1e-6  # x + width of a box on the border misses the border by rounding alone
 
 
@@ -65,7 +64,7 @@ def write_predictions(
         ValueError: for an image or disease that the ground truth lacks, a mask of another shape
             than the image, or an extra key that is one of the file's own.
     """
-    names = _Names(coco, "ground truth")
+    names = CocoNames(coco, "ground truth")
     extra = extra or {}
     for key in sorted({key for values in extra.values() for key in values}):
         if key in _OWN_KEYS:
@@ -96,12 +95,7 @@ def read_predictions(
         FileNotFoundError: when there is no such file.
         ValueError: naming the file, the entry's number (from 0) and what was expected.
     """
-    if not path.is_file():
-        raise FileNotFoundError(f"predictions file {path} does not exist")
-    try:
-        entries = json.loads(path.read_text())
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: not a JSON file ({error})") from error
+    entries = _entries(path)
     parsed = parse_predictions(entries, coco, source=str(path), masks=masks)
     if parsed.clipped or parsed.dropped:
         warnings.warn(
@@ -116,15 +110,8 @@ def parse_predictions(
     entries: Any, coco: Mapping[str, Any], *, source: str = "predictions", masks: bool = False
 ) -> ParsedPredictions:
     """As `read_predictions`, from the parsed JSON; `source` is the name used in error messages."""
-    if isinstance(entries, dict):
-        keys = ", ".join(list(entries)[:5])
-        raise ValueError(
-            f"{source}: expected a COCO results LIST of {{image_id, category_id, bbox, score}}, "
-            f"got a dict with keys {keys}. Is it a ground-truth file? Of a dict save only its list"
-        )
-    if not isinstance(entries, list):
-        raise ValueError(f"{source}: expected a JSON list, got {type(entries).__name__}")
-    names, kept, clipped, dropped = _Names(coco, source), [], 0, 0
+    entries = _results_list(entries, source)
+    names, kept, clipped, dropped = CocoNames(coco, source), [], 0, 0
     for number, entry in enumerate(entries):
         localization, was_clipped = _localization(entry, names, f"{source}: entry {number}", masks)
         clipped += was_clipped and localization is not None
@@ -134,68 +121,71 @@ def parse_predictions(
     return ParsedPredictions(kept, clipped, dropped)
 
 
-class _Names:
-    """Numbers and names of a ground truth, looked up both ways."""
+def read_mask_results(path: Path, coco: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Entries of a results file that have a mask, with the ground truth's numbers; [] if none has.
 
-    def __init__(self, coco: Mapping[str, Any], source: str) -> None:
-        for key in ("images", "categories"):
-            if key not in coco:
-                raise ValueError(f"{source}: the ground truth has no {key!r}; expected a COCO dict")
-        self.images = {image["id"]: image for image in coco["images"]}
-        self.categories = {category["id"]: category["name"] for category in coco["categories"]}
-        self.image_of = {image["file_name"]: image for image in coco["images"]}
-        self.category_of = {name: number for number, name in self.categories.items()}
-        stems: dict[str, list[Any]] = {}
-        for image in coco["images"]:
-            stems.setdefault(_stem(image["file_name"]), []).append(image)
-        self.image_of_stem = {stem: found[0] for stem, found in stems.items() if len(found) == 1}
+    The masks stay encoded, in whatever frame they are: `{image_id, category_id, score,
+    segmentation}` as pycocotools takes them.
 
-    def image(self, value: Any, where: str) -> Any:
-        found = None
-        if isinstance(value, str):
-            plain = PurePosixPath(value).name  # without ending or, dots and all, without any
-            found = self.image_of.get(value) or self.image_of_stem.get(plain)
-            if found is None and PurePosixPath(value).suffix.lower() in IMAGE_SUFFIXES:
-                found = self.image_of_stem.get(_stem(value))
-        elif isinstance(value, int | float) and not isinstance(value, bool):
-            found = self.images.get(value)
-        if found is None:
-            first = next(iter(self.images.values()), None)
-            example = (
-                f"such as {first['id']} or {first['file_name']!r}" if first else "(it has none)"
-            )
-            raise ValueError(
-                f"{where}: image_id {value!r} is not in the ground truth; expected one of its "
-                f"{len(self.images)} images, {example}"
-            )
-        return found
-
-    def disease(self, value: Any, where: str) -> str:
-        known = isinstance(value, int | float) and not isinstance(value, bool)
-        name = self.categories.get(value) if known else None
-        if name is None:
-            listed = ", ".join(f"{number} {name}" for number, name in self.categories.items())
-            raise ValueError(f"{where}: category_id {value!r} is unknown; expected one of {listed}")
-        return str(name)
-
-    def check_written_names(
-        self, entry: Mapping[str, Any], image: Any, disease: str, where: str
-    ) -> None:
-        written = entry.get("file_name", image["file_name"])
-        if _stem(str(written)) != _stem(image["file_name"]):
-            raise ValueError(
-                f"{where}: file_name {written!r} does not match image_id {entry['image_id']!r}, "
-                f"which is {image['file_name']!r} in the ground truth; {_OTHER_FILE}"
-            )
-        written = entry.get("category", disease)
-        if written != disease:
-            raise ValueError(
-                f"{where}: category {written!r} does not match category_id "
-                f"{entry['category_id']!r}, which is {disease!r} in the ground truth; {_OTHER_FILE}"
-            )
+    Raises:
+        FileNotFoundError, ValueError: as `read_predictions`.
+    """
+    entries = _entries(path)
+    names, found = CocoNames(coco, str(path)), []
+    category = names.category_of
+    for number, entry in enumerate(entries):
+        where = f"{path}: entry {number}"
+        if not isinstance(entry, dict) or not entry.get("segmentation"):
+            continue
+        image = names.image(entry.get("image_id"), where)
+        size_hw = (int(image["height"]), int(image["width"]))
+        if isinstance(entry["segmentation"], dict):  # its own frame; polygons have the image's
+            size_hw = _mask_size(entry["segmentation"], where)
+        disease = names.disease(entry.get("category_id"), where)
+        found.append(
+            {
+                "image_id": image["id"],
+                "category_id": category[disease],
+                "score": _score(entry, where),
+                "segmentation": _segmentation(entry, size_hw, where),
+            }
+        )
+    return found
 
 
-def _entry(box: Localization, names: _Names) -> dict[str, Any]:
+def _mask_size(encoded: Mapping[str, Any], where: str) -> tuple[int, int]:
+    try:
+        height, width = encoded["size"]
+        return int(height), int(width)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"{where}: segmentation without a size [height, width] ({error!r})"
+        ) from error
+
+
+def _entries(path: Path) -> list[Any]:
+    if not path.is_file():
+        raise FileNotFoundError(f"predictions file {path} does not exist")
+    try:
+        entries = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: not a JSON file ({error})") from error
+    return _results_list(entries, str(path))
+
+
+def _results_list(entries: Any, source: str) -> list[Any]:
+    if isinstance(entries, dict):
+        keys = ", ".join(list(entries)[:5])
+        raise ValueError(
+            f"{source}: expected a COCO results LIST of {{image_id, category_id, bbox, score}}, "
+            f"got a dict with keys {keys}. Is it a ground-truth file? Of a dict save only its list"
+        )
+    if not isinstance(entries, list):
+        raise ValueError(f"{source}: expected a JSON list, got {type(entries).__name__}")
+    return entries
+
+
+def _entry(box: Localization, names: CocoNames) -> dict[str, Any]:
     where = f"box of {box.image_id}, {box.disease}"
     image = names.image(box.image_id, where)
     if box.disease not in names.category_of:
@@ -225,7 +215,7 @@ def encode_mask(
 
 
 def _localization(
-    entry: Any, names: _Names, where: str, masks: bool
+    entry: Any, names: CocoNames, where: str, masks: bool
 ) -> tuple[Localization | None, bool]:
     if not isinstance(entry, dict):
         raise ValueError(f"{where}: expected an object, got {type(entry).__name__}")
@@ -284,8 +274,3 @@ def _score(entry: Mapping[str, Any], where: str) -> float:
 
 def _is_finite_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _stem(name: str) -> str:
-    # Not the folder: foreign files write images/00000001_000.png.
-    return PurePosixPath(name).stem

@@ -1,36 +1,36 @@
-"""Score localizers side by side on the same boxes, beside controls and published figures.
+"""Is localizer A better than B? Score them on the same boxes, beside controls, and write a report.
 
     python tools/compare_localizers.py --ground-truth GT.json \\
-        --predictions grad_cam=A.json mask_rcnn=B.json [--gate gate.csv] --out DIR
+        --predictions grad_cam=A.json mask_rcnn=B.json [--gate gate.csv] \\
+        [--maps grad_cam=A.maps.safetensors] --out DIR
 
 GT.json is a COCO ground truth, A.json and B.json are COCO results files of any model. DIR receives
-iou_boxplots.png/.svg, mean_iou, skill, acc_iou, acc_iobb, differences and paired_tests as
-.csv/.md/.tex, per_box.csv and summary.json. `--explain` prints what the words mean.
+report.html (one file, opens without a network), every table as .csv/.md/.tex, every figure as
+.png/.svg, per_box.csv and summary.json. Films for the report's pictures are found through the
+prepared folder that GT.json is in, or with --images. `--explain` says what the words mean.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from cxrloc.classification.gate import read_gate_table
+from cxrloc.classification.gate import GateRow, read_gate_table
 from cxrloc.datasets.coco import load_coco
-from cxrloc.datasets.files import write_text
-from cxrloc.datasets.manifest import file_sha256, run_manifest, write_json
-from cxrloc.localization.comparison import Comparison, compare
-from cxrloc.localization.comparison_sections import comparison_tables
+from cxrloc.datasets.manifest import file_sha256, run_manifest
+from cxrloc.datasets.provenance import read_provenance
+from cxrloc.localization.heat_maps import read_heat_maps
 from cxrloc.localization.localizer import Localization
-from cxrloc.localization.plots import iou_boxplots, save_figure
 from cxrloc.localization.predictions import read_predictions
 from cxrloc.localization.statistics import RESAMPLES
-from cxrloc.localization.summary import per_box_csv, summary
-from cxrloc.localization.table_files import cell_text, write_table
+from cxrloc.localization.study import Study, StudyInputs, run_study
+from cxrloc.localization.study_files import film_paths, read_masks, with_missing, write_results
+from cxrloc.localization.table_files import cell_text
 from cxrloc.localization.tables import Cell, comparison_notes
 from cxrloc.localization.words import RESEARCH_USE, explain
 
@@ -46,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def named_files(words: Sequence[str]) -> dict[str, Path]:
+def named_files(words: Sequence[str], option: str = "--predictions") -> dict[str, Path]:
     """`NAME=FILE` words as a dict, in order.
 
     Raises:
@@ -56,11 +56,9 @@ def named_files(words: Sequence[str]) -> dict[str, Path]:
     for word in words:
         name, equals, file = word.partition("=")
         if not (equals and name.strip() and file):
-            raise ValueError(
-                f"--predictions {word!r}: expected NAME=FILE, such as mask_rcnn=a.json"
-            )
+            raise ValueError(f"{option} {word!r}: expected NAME=FILE, such as mask_rcnn=a.json")
         if name in files:
-            raise ValueError(f"--predictions: the name {name!r} is given twice; each needs its own")
+            raise ValueError(f"{option}: the name {name!r} is given twice; each needs its own")
         files[name] = Path(file)
     return files
 
@@ -81,7 +79,24 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--gate", type=Path, help="gate.csv of train_classifier: score a second time, gated"
     )
+    parser.add_argument(
+        "--maps",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="NAME=FILE",
+        help="heat maps of localize.py --maps: adds the oracle ladder and pictures of the maps",
+    )
+    parser.add_argument(
+        "--images", type=Path, help="folder of the films, where it is not the prepared folder's"
+    )
     parser.add_argument("--out", type=Path, required=True, help="folder for the results")
+    parser.add_argument(
+        "--non-inferiority-margin",
+        type=float,
+        metavar="M",
+        help="say which localizer is worse than another by less than M, 0 < M < 1",
+    )
     parser.add_argument("--seed", type=int, default=0, help="of resamples and random_map")
     parser.add_argument(
         "--resamples", type=int, default=RESAMPLES, help="of patients, for intervals"
@@ -116,51 +131,47 @@ def _run(arguments: argparse.Namespace) -> None:
     started = time.time()
     if arguments.out.exists() and not arguments.out.is_dir():
         raise ValueError(f"--out {arguments.out} is a file; expected a folder, made if need be")
+    files = {
+        "ground_truth": arguments.ground_truth,
+        **_prefixed("predictions", named_files(arguments.predictions)),
+        **_prefixed("maps", named_files(arguments.maps, "--maps")),
+        **({"gate": arguments.gate} if arguments.gate else {}),
+    }
+    inputs = read_inputs(arguments)
+    study = run_study(inputs)
+    hashes = {name: file_sha256(path) for name, path in files.items()}
+    manifest = run_manifest(vars(arguments), seed=arguments.seed, hashes=hashes, started=started)
+    write_results(study, manifest, arguments.out, published=inputs.published)
+    _report(study, arguments.out)
+
+
+def _prefixed(kind: str, files: Mapping[str, Path]) -> dict[str, Path]:
+    return {f"{kind}:{name}": path for name, path in files.items()}
+
+
+def read_inputs(arguments: argparse.Namespace) -> StudyInputs:
+    """All files that the command line names, and what stands beside them."""
     files = named_files(arguments.predictions)
     coco = with_missing(load_coco(arguments.ground_truth), arguments.ground_truth)
-    predictions = {name: _read(path, coco) for name, path in files.items()}
-    gate = None
-    inputs = {"ground_truth": arguments.ground_truth}
-    inputs |= {f"predictions:{name}": path for name, path in files.items()}
+    provenances = {name: read_provenance(path) for name, path in files.items()}
+    gate: list[GateRow] | None = None
     if arguments.gate is not None:
-        rows = read_gate_table(arguments.gate)
-        gate = {(row.image_id, row.disease): row.present for row in rows}
-        inputs["gate"] = arguments.gate
-    comparison = compare(
-        coco, predictions, gate, resamples=arguments.resamples, seed=arguments.seed
+        gate = read_gate_table(arguments.gate)
+        provenances["gate"] = read_provenance(arguments.gate)
+    maps = named_files(arguments.maps, "--maps")
+    return StudyInputs(
+        coco=coco,
+        predictions={name: _read(path, coco) for name, path in files.items()},
+        gate=gate,
+        provenances=provenances,
+        maps={name: read_heat_maps(path) for name, path in maps.items()},
+        masks=read_masks(files, provenances, coco),
+        film_paths=film_paths(coco, arguments.ground_truth, arguments.images),
+        resamples=arguments.resamples,
+        seed=arguments.seed,
+        noninferiority_margin=arguments.non_inferiority_margin,
+        published=not arguments.no_published,
     )
-    hashes = {name: file_sha256(path) for name, path in inputs.items()}
-    manifest = run_manifest(vars(arguments), seed=arguments.seed, hashes=hashes, started=started)
-    write_results(comparison, manifest, arguments.out, published=not arguments.no_published)
-    _report(comparison, arguments.out)
-
-
-def with_missing(coco: dict[str, Any], path: Path) -> dict[str, Any]:
-    """The ground truth with how many boxed images are not on disk, where its own manifest says so.
-
-    prepare_data.py leaves images without a file out of the ground truth and counts them in the
-    manifest.json beside it. That holds the ground truth's hash too: another's is not believed.
-    """
-    manifest_path = path.parent / "manifest.json"
-    if not manifest_path.is_file():
-        return coco
-    try:
-        manifest = json.loads(manifest_path.read_text(encoding="utf-8"))
-    except ValueError:
-        return coco
-    if not isinstance(manifest, dict):
-        return coco  # somebody else's file of that name
-    counts = manifest.get("counts", {})
-    if not {"in the lists", "on disk"} <= set(counts):
-        return coco
-    if manifest.get("hashes", {}).get(path.name) != file_sha256(path):
-        return coco
-    listed, there = counts["in the lists"], counts["on disk"]
-    missing = {
-        "images": listed["boxed images"] - there["boxed images"],
-        "boxes": listed["boxes"] - there["boxes"],
-    }
-    return {**coco, "info": {**coco.get("info", {}), "not_on_disk": missing}}
 
 
 def _read(path: Path, coco: dict[str, Any]) -> list[Localization]:
@@ -172,21 +183,8 @@ def _read(path: Path, coco: dict[str, Any]) -> list[Localization]:
     return found
 
 
-def write_results(
-    comparison: Comparison, manifest: dict[str, object], out: Path, *, published: bool = True
-) -> None:
-    """Write the figure, the tables, the scores of each box and the summary into `out`."""
-    out.mkdir(parents=True, exist_ok=True)
-    figure = iou_boxplots(comparison)
-    for suffix in (".png", ".svg"):
-        save_figure(figure, out / f"iou_boxplots{suffix}")
-    for table in comparison_tables(comparison, published=published):
-        write_table(table, out)
-    write_text(out / "per_box.csv", per_box_csv(comparison))
-    write_json(out / "summary.json", summary(comparison, manifest, published=published))
-
-
-def _report(comparison: Comparison, out: Path) -> None:
+def _report(study: Study, out: Path) -> None:
+    comparison = study.comparison
     for note in comparison_notes(comparison):
         print(f"- {note}.")
     print(f"\n{'macro mean over diseases':34s}{'mean IoU':22s}{'acc_iou@0.5':22s}")
@@ -200,7 +198,8 @@ def _report(comparison: Comparison, out: Path) -> None:
         macro = difference.estimates.macro
         verdict = "excludes zero" if macro.excludes_zero else "includes zero"
         print(f"{difference.localizer} - {difference.minus}: {cell_text(Cell(macro))} {verdict}")
-    print(f"\nResults are in {out}. {RESEARCH_USE}.")
+    print("", *study.answer, *filter(None, [study.stamp]), sep="\n")
+    print(f"\nThe report is {out / 'report.html'}. {RESEARCH_USE}.")
 
 
 if __name__ == "__main__":

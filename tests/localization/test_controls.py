@@ -20,6 +20,7 @@ from cxrloc.localization.controls import (
     PriorBox,
     RandomMap,
     control_localizations,
+    controls_everywhere,
     random_map,
 )
 from cxrloc.localization.localizer import Localizer
@@ -252,3 +253,32 @@ def test_on_nihs_boxes_the_prior_reaches_what_the_design_says(shared_data: Path)
     assert means["constant_box"] == pytest.approx(0.64, abs=0.001)
     assert means["center_box"] == pytest.approx(0.495, abs=0.001)
     assert means["random_map"] < 0.15
+
+
+def test_of_two_equally_good_constant_boxes_the_order_of_the_file_does_not_choose() -> None:
+    boxes = np.array([[0.0, 0.0, 0.5, 0.5], [0.5, 0.5, 1.0, 1.0]])
+
+    assert best_constant_box(boxes).tolist() == best_constant_box(boxes[::-1]).tolist()
+
+
+def test_controls_everywhere_box_every_disease_on_every_film_with_the_gates_probability() -> None:
+    coco = {
+        "categories": [{"id": 1, "name": "Mass"}, {"id": 2, "name": "Nodule"}],
+        "images": [
+            {"id": i, "file_name": f"{i}.png", "width": 64, "height": 64, "patient_id": str(i)}
+            for i in (1, 2, 3)
+        ],
+        "annotations": [
+            {"id": i, "image_id": i, "category_id": 1, "bbox": [8, 8, 16, 16]} for i in (1, 2)
+        ],
+    }
+
+    found = controls_everywhere(coco, {("1.png", "Mass"): 0.75})
+
+    assert list(found) == ["prior_box", "constant_box"]
+    for boxes in found.values():  # nobody has a box of a nodule, so there is none to place
+        assert [(b.image_id, b.disease, b.score) for b in boxes] == [
+            ("1.png", "Mass", 0.75), ("2.png", "Mass", 0.0), ("3.png", "Mass", 0.0),
+        ]  # fmt: skip
+        assert {b.box_xyxy for b in boxes} == {(8.0, 8.0, 24.0, 24.0)}
+    assert {b.score for b in controls_everywhere(coco)["prior_box"]} == {1.0}

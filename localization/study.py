@@ -1,0 +1,223 @@
+"""The whole comparison: every analysis of the same predictions, in the order of the report.
+
+study = run_study(StudyInputs(coco, predictions, gate=read_gate_table(path)))
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cxrloc.classification.gate import GateRow
+from cxrloc.datasets.provenance import Provenance
+from cxrloc.localization.answer import answer
+from cxrloc.localization.ap_section import Results, ap_section
+from cxrloc.localization.comparison import DISEASE_GIVEN, Comparison, Gate, compare
+from cxrloc.localization.comparison_sections import comparison_sections
+from cxrloc.localization.controls import control_localizations, controls_everywhere
+from cxrloc.localization.end_to_end import end_to_end_section
+from cxrloc.localization.films import BOXED, FilmTable, film_table
+from cxrloc.localization.gallery import choose
+from cxrloc.localization.gallery_pictures import Picture, gallery_pictures
+from cxrloc.localization.heat_maps import HeatMaps
+from cxrloc.localization.ladder import ladder_section
+from cxrloc.localization.leakage_section import (
+    LocalizerAudit,
+    audit_comparison,
+    leakage_section,
+    leakage_stamp,
+)
+from cxrloc.localization.localizer import Localization
+from cxrloc.localization.metrics import scorable
+from cxrloc.localization.sections import Section
+from cxrloc.localization.statistics import RESAMPLES
+from cxrloc.localization.strata_section import strata_section
+from cxrloc.localization.synonyms import synonyms_section
+from cxrloc.localization.taxonomy_section import taxonomy_section
+
+Predictions = Mapping[str, Sequence[Localization]]
+Coverage = dict[str, frozenset[str]]
+
+
+@dataclass(frozen=True)
+class StudyInputs:
+    """What is compared.
+
+    Attributes:
+        coco: ground truth, see `datasets.coco`.
+        predictions: localizer -> its boxes, in the file's order.
+        gate: the gate's decisions; None leaves all that is gated out.
+        provenances: localizer (and `gate`) -> what stands beside its file; missing or None where
+            nothing does (files of others).
+        maps: localizer -> its heat maps, of those that have any.
+        masks: localizer -> COCO results with masks.
+        film_paths: image id -> file, for the gallery.
+        resamples, seed: of the patients; the seed is also that of random_map.
+        noninferiority_margin: see `comparison.compare`.
+        published: print the published figures of NIH's diseases beside ours.
+    """
+
+    coco: Mapping[str, Any] = field(repr=False)
+    predictions: Predictions = field(repr=False)
+    gate: Sequence[GateRow] | None = field(repr=False, default=None)
+    provenances: Mapping[str, Provenance | None] = field(repr=False, default_factory=dict)
+    maps: Mapping[str, HeatMaps] = field(repr=False, default_factory=dict)
+    masks: Mapping[str, Results] = field(repr=False, default_factory=dict)
+    film_paths: Mapping[str, Path] = field(repr=False, default_factory=dict)
+    resamples: int = RESAMPLES
+    seed: int = 0
+    noninferiority_margin: float | None = None
+    published: bool = True
+
+    def __post_init__(self) -> None:
+        for kind in ("maps", "masks"):
+            for name in getattr(self, kind):
+                if name not in self.predictions:
+                    known = ", ".join(self.predictions) or "none"
+                    raise ValueError(
+                        f"{kind} of {name!r}: expected the name of predictions ({known})"
+                    )
+
+    @property
+    def decisions(self) -> Gate | None:
+        """(image_id, disease) -> present."""
+        if self.gate is None:
+            return None
+        return {(row.image_id, row.disease): row.present for row in self.gate}
+
+    @property
+    def probabilities(self) -> dict[tuple[str, str], float] | None:
+        """(image_id, disease) -> the gate's probability."""
+        if self.gate is None:
+            return None
+        return {(row.image_id, row.disease): row.probability for row in self.gate}
+
+
+@dataclass(frozen=True)
+class Study:
+    """What came out. `stamp` is empty, or `LEAKED: ...`, which must stand on every table."""
+
+    comparison: Comparison
+    sections: tuple[Section, ...] = field(repr=False)
+    audits: tuple[LocalizerAudit, ...]
+    stamp: str
+    answer: tuple[str, ...]
+    gallery: tuple[Picture, ...] = field(repr=False)
+
+
+def run_study(inputs: StudyInputs) -> Study:
+    """Make every analysis that the inputs allow.
+
+    Raises:
+        ValueError: as `comparison.compare`.
+    """
+    comparison = compare(
+        inputs.coco,
+        inputs.predictions,
+        inputs.decisions,
+        resamples=inputs.resamples,
+        seed=inputs.seed,
+        noninferiority_margin=inputs.noninferiority_margin,
+    )
+    films = film_table(inputs.coco)
+    audits = _audits(inputs, comparison, films)
+    sections = (
+        *comparison_sections(comparison, published=inputs.published),
+        *_film_sections(inputs, comparison, films),
+        *_box_sections(inputs, comparison, films),
+        leakage_section(audits),
+    )
+    return Study(
+        comparison=comparison,
+        sections=sections,
+        audits=audits,
+        stamp=leakage_stamp(audits),
+        answer=answer(comparison),
+        gallery=_gallery(inputs, comparison),
+    )
+
+
+def coverage_of(
+    films: FilmTable,
+    predictions: Predictions,
+    provenances: Mapping[str, Provenance | None],
+) -> Coverage:
+    """Films that each localizer has looked at.
+
+    Its sidecar says so. Without one (a file of others) it has looked at all films if it has a box
+    on any film without a ground-truth box, else at the boxed films.
+    """
+    everything = frozenset(films.image_ids)
+    boxed = frozenset(_boxed_images(films))
+    coverage = {}
+    for name, boxes in predictions.items():
+        provenance = provenances.get(name)
+        if provenance is not None and provenance.films:
+            coverage[name] = provenance.films & everything
+        else:
+            elsewhere = any(box.image_id not in boxed for box in boxes)
+            coverage[name] = everything if elsewhere else boxed
+    return coverage
+
+
+def _film_sections(
+    inputs: StudyInputs, comparison: Comparison, films: FilmTable
+) -> tuple[Section, ...]:
+    """What is scored on all films, also on those without a finding; the controls box them all."""
+    controls = controls_everywhere(scorable(inputs.coco), inputs.probabilities)
+    predictions = {**inputs.predictions, **controls}
+    coverage = coverage_of(films, inputs.predictions, inputs.provenances)
+    coverage |= dict.fromkeys(controls, frozenset(films.image_ids))
+    end_to_end = end_to_end_section(
+        films,
+        comparison.truth,
+        predictions,
+        inputs.decisions,
+        coverage,
+        resamples=min(inputs.resamples, 2000),
+        seed=inputs.seed,
+    )
+    return end_to_end, ap_section(inputs.coco, predictions, coverage, inputs.masks)
+
+
+def _box_sections(
+    inputs: StudyInputs, comparison: Comparison, films: FilmTable
+) -> tuple[Section, ...]:
+    """What is scored on the ground-truth boxes."""
+    truth, gate = comparison.truth, inputs.decisions
+    draws = {"resamples": inputs.resamples, "seed": inputs.seed}
+    controls = control_localizations(scorable(inputs.coco), inputs.seed)
+    given = {s.name: s.scores.iou for s in comparison.localizers if s.setting == DISEASE_GIVEN}
+    ious = {name: given[name] for name in inputs.maps}
+    ladder = (ladder_section(films, truth, inputs.maps, ious, **draws),) if inputs.maps else ()
+    return (
+        *ladder,
+        taxonomy_section(truth, inputs.predictions, gate, controls),
+        synonyms_section(truth, inputs.predictions, gate, **draws),
+        strata_section(films, comparison),
+    )
+
+
+def _audits(
+    inputs: StudyInputs, comparison: Comparison, films: FilmTable
+) -> tuple[LocalizerAudit, ...]:
+    names = [*inputs.predictions, *(["gate"] if inputs.gate is not None else [])]
+    return audit_comparison(
+        dict(zip(films.image_ids, films.patient_ids, strict=True)),
+        {name: inputs.provenances.get(name) for name in names},
+        boxed_images=_boxed_images(films),
+    )
+
+
+def _boxed_images(films: FilmTable) -> list[str]:
+    boxed = np.flatnonzero((films.status == BOXED).any(axis=1))
+    return [films.image_ids[row] for row in boxed.tolist()]
+
+
+def _gallery(inputs: StudyInputs, comparison: Comparison) -> tuple[Picture, ...]:
+    chosen = choose(comparison)
+    return gallery_pictures(chosen, inputs.film_paths, inputs.coco, inputs.predictions, inputs.maps)
