@@ -26,7 +26,17 @@ from cxrloc.classification.models import (
 )
 from cxrloc.classification.operating_point import OperatingPoint, operating_points
 from cxrloc.classification.plots import plot_losses, plot_roc
-from cxrloc.classification.run_parts import BUNDLE_NAME, Part, Run, claim, make_parts, open_run
+from cxrloc.classification.run_parts import (
+    BUNDLE_NAME,
+    GATE_NAME,
+    Part,
+    Run,
+    claim,
+    list_films,
+    make_parts,
+    open_run,
+    write_gate_provenance,
+)
 from cxrloc.classification.training import Trained, forget_checkpoints, train
 from cxrloc.classification.weights import LoadReport
 from cxrloc.datasets.files import write_text
@@ -38,8 +48,8 @@ def run_classifier(config: ClassifierConfig) -> Path:
     """Train what is not trained yet and write the run folder; returns it.
 
     A finished part is skipped and an interrupted one goes on, provided that the settings are the
-    same. The folder gets a bundle, metrics, figures and logs for each part, and `gate.csv` and
-    `metrics.*` over the test images of all parts.
+    same. The folder gets a bundle, metrics, figures, logs and the list of training films for each
+    part, and `gate.csv` and `metrics.*` over the test images of all parts.
 
     Raises:
         ValueError, FileNotFoundError: for settings, data or weights that do not work.
@@ -56,10 +66,11 @@ def run_classifier(config: ClassifierConfig) -> Path:
         claim(run, part)
         if not done:
             _run_part(run, part)
+        list_films(run, part)
     out = Path(config.out)
     if parts[0].fold is not None:
         _pool(run, parts, out)
-    print(f"results: {out / 'metrics.md'}, {out / 'gate.csv'}. {RESEARCH_USE}", flush=True)
+    print(f"results: {out / 'metrics.md'}, {out / GATE_NAME}. {RESEARCH_USE}", flush=True)
     return out
 
 
@@ -157,7 +168,7 @@ def _write_scores(
         labels, scores, run.diseases, [r.patient_id for r in films],
         replicates=run.config.train.bootstrap, seed=run.config.train.seed,
     )  # fmt: skip
-    write_gate_table(folder / "gate.csv", rows)
+    write_gate_table(folder / GATE_NAME, rows)
     page = metrics_markdown(metrics, f"Gate on {len(films)} test images", notes)
     write_text(folder / "metrics.md", page)
     plot_roc(folder / "roc.png", labels, scores, metrics)
@@ -168,9 +179,10 @@ def _write_scores(
 
 def _pool(run: Run, parts: Sequence[Part], out: Path) -> None:
     """Decisions and metrics over the test images of all folds, each judged by its own fold."""
-    rows = [row for part in parts for row in read_gate_table(part.folder / "gate.csv")]
+    rows = [row for part in parts for row in read_gate_table(part.folder / GATE_NAME)]
     folds = [part.fold for part in parts]
     page = _write_scores(run, out, rows, {"folds": folds, "k": run.prepared.k}, None)
+    write_gate_provenance(out, parts)
     if len(parts) > 1:
         print(page, flush=True)
 

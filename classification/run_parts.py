@@ -11,13 +11,15 @@ from typing import Any
 
 from cxrloc.classification.config import ClassifierConfig
 from cxrloc.classification.data import FilmBatches
+from cxrloc.datasets.film_lists import TRAINING_FILMS, write_training_films
 from cxrloc.datasets.manifest import file_sha256, write_json
 from cxrloc.datasets.pixel_cache import PixelCache
 from cxrloc.datasets.prepared import PreparedData, load_prepared
+from cxrloc.datasets.provenance import LookedAt, write_provenance
 from cxrloc.datasets.radiograph import Radiograph
 from cxrloc.datasets.splits import Split, fold_split, official_split, sampled_split
 
-BUNDLE_NAME = "classifier.safetensors"
+BUNDLE_NAME, GATE_NAME = "classifier.safetensors", "gate.csv"
 
 
 @dataclass(frozen=True)
@@ -96,6 +98,24 @@ def claim(run: Run, part: Part) -> None:
             f"{part.folder} was begun with other settings ({changes}); "
             "take another out folder, or delete this one"
         )
+
+
+def list_films(run: Run, part: Part) -> None:
+    """Write which films a finished part was trained on, and which its gate.csv judges."""
+    films = {
+        name: [run.radiographs[i] for i in getattr(part.split, name)]
+        for name in ("train", "validation")
+    }
+    weights = Path(run.config.model.weights)
+    known = (weights.parent / TRAINING_FILMS).is_file() and weights.is_file()
+    write_training_films(part.folder / BUNDLE_NAME, films, {"weights": weights} if known else {})
+    write_gate_provenance(part.folder, [part])
+
+
+def write_gate_provenance(folder: Path, parts: Sequence[Part]) -> None:
+    """The sidecar of a folder's gate.csv, which holds the decisions of these parts."""
+    looked_at = [LookedAt(p.split.test, p.folder / BUNDLE_NAME, p.fold) for p in parts]
+    write_provenance(folder / GATE_NAME, looked_at)
 
 
 def _settings(run: Run, part: Part) -> dict[str, Any]:

@@ -17,12 +17,14 @@ from tqdm import tqdm
 from cxrloc.classification.bundle import read_bundle
 from cxrloc.datasets.coco import load_coco
 from cxrloc.datasets.files import write_text
+from cxrloc.datasets.film_lists import TRAINING_FILMS, write_training_films
 from cxrloc.datasets.manifest import file_sha256, run_manifest, write_json
 from cxrloc.datasets.pixel_cache import PixelCache
 from cxrloc.datasets.prepared import PreparedData, load_prepared
+from cxrloc.datasets.provenance import LookedAt, write_provenance
 from cxrloc.datasets.radiograph import Radiograph
 from cxrloc.datasets.splits import fold_split
-from cxrloc.detection.config import resolve_init
+from cxrloc.detection.config import Init, resolve_init
 from cxrloc.detection.data import DetectionSet, Squares, with_negatives
 from cxrloc.detection.mask_rcnn import (
     Detections,
@@ -41,7 +43,7 @@ if TYPE_CHECKING:
     pass
 
 RESULTS = ("mask_rcnn.json", "mask_rcnn_mask_box.json")
-_MASKS = "masks_small_frame.json"
+_MASKS, _POOLED_MASKS = "masks_small_frame.json", "mask_rcnn_masks.json"
 _CHUNK = 16
 
 
@@ -61,17 +63,17 @@ class _Run:
 def run_maskrcnn(config: MaskRCNNConfig) -> Path:
     """Train and predict every asked fold; finished folds are skipped. Returns the run folder.
 
-    Writes `fold{k}/maskrcnn.safetensors` and logs, then over all folds run `mask_rcnn.json` (the
-    box head's boxes), `mask_rcnn_mask_box.json` (boxes around the masks), `coco_ap.json`,
-    `coco_ap.md` and `manifest.json`.
+    Writes `fold{k}/maskrcnn.safetensors`, its training films and logs, then over all folds run
+    `mask_rcnn.json` (the box head's boxes), `mask_rcnn_mask_box.json` (boxes around the masks),
+    each with its sidecar, `mask_rcnn_masks.json` (masks in the frame of `size` pixels),
+    `coco_ap.json`, `coco_ap.md` and `manifest.json`.
     """
     started = time.time()
     load_backend(config.backend)
     run = _prepare(config)
     folds = config.test_folds(run.prepared.k)
-    for fold in folds:
-        _run_fold(run, fold)
-    _pool(run, folds)
+    looked_at = [_run_fold(run, fold) for fold in folds]
+    _pool(run, folds, looked_at)
     truth = run.prepared.root / "ground_truth.json"
     hashes = {"ground_truth": file_sha256(truth), "folds": _hash_folds(run.prepared)}
     manifest = run_manifest(config, seed=config.seed, hashes=hashes, started=started)
@@ -102,7 +104,7 @@ def _prepare(config: MaskRCNNConfig) -> _Run:
     return _Run(config, prepared, coco, cache, readable, diseases, Path(config.out))
 
 
-def _run_fold(run: _Run, fold: int) -> None:
+def _run_fold(run: _Run, fold: int) -> LookedAt:
     config, prepared = run.config, run.prepared
     folder = run.out / f"fold{fold}"
     train_set, validation_set = _sets(run, fold)
@@ -121,15 +123,33 @@ def _run_fold(run: _Run, fold: int) -> None:
     bundle = load_backend(config.backend).train_detector(
         detector, train_set, validation_set, folder, init, facts
     )
-    films = [
-        r
-        for r in run.radiographs
-        if prepared.folds[r.image_id] == fold and (config.data.predict == "all" or r.boxes)
-    ]
+    _list_training_films(bundle, train_set, validation_set, init)
+    films = _test_films(run, fold)
     mark = fingerprint(file_sha256(bundle), [r.image_id for r in films])
     if _mark(folder) != mark:
         _predict_fold(run, folder, load_predictor(bundle)[0], films)
         write_json(folder / "predicted.json", {"of": mark, "films": len(films)})
+    return LookedAt(tuple(r.image_id for r in films), bundle, fold)
+
+
+def _test_films(run: _Run, fold: int) -> list[Radiograph]:
+    everything = run.config.data.predict == "all"
+    in_fold = [r for r in run.radiographs if run.prepared.folds[r.image_id] == fold]
+    return [r for r in in_fold if everything or r.boxes]
+
+
+def _list_training_films(
+    bundle: Path, train_set: DetectionSet, validation_set: DetectionSet | None, init: Init
+) -> None:
+    parts = {"train": train_set.radiographs}
+    if validation_set is not None:
+        parts["validation"] = validation_set.radiographs
+    inherited = {}
+    if init.kind == "gate" and init.path is not None:
+        inherited["gate"] = init.path
+    elif init.path is not None and (init.path.parent / TRAINING_FILMS).is_file():
+        inherited["weights"] = init.path
+    write_training_films(bundle, parts, inherited)
 
 
 def _sets(run: _Run, fold: int) -> tuple[DetectionSet, DetectionSet | None]:
@@ -185,13 +205,15 @@ def _in_small_frame(film: Detections, size: int) -> Detections:
     return dataclasses.replace(film, size_hw=(height, width), boxes_xyxy=film.boxes_xyxy * scale)
 
 
-def _pool(run: _Run, folds: Sequence[int]) -> None:
+def _pool(run: _Run, folds: Sequence[int], looked_at: Sequence[LookedAt]) -> None:
     pooled = {
         name: [one for fold in folds for one in _read(run.out / f"fold{fold}" / name)]
         for name in (*RESULTS, _MASKS)
     }
+    write_json(run.out / _POOLED_MASKS, pooled[_MASKS])
     for name in RESULTS:
         write_json(run.out / name, pooled[name])
+        write_provenance(run.out / name, looked_at, masks=run.out / _POOLED_MASKS)
     ids = {image["file_name"]: image["id"] for image in run.coco["images"]}
     boxed = [
         ids[r.image_id]

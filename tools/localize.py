@@ -25,7 +25,8 @@ import numpy as np
 import numpy.typing as npt
 
 from cxrloc.configs.load import load_config
-from cxrloc.datasets.manifest import file_sha256, run_manifest, write_json
+from cxrloc.datasets.manifest import file_sha256, run_manifest
+from cxrloc.datasets.provenance import LookedAt, write_provenance
 from cxrloc.datasets.radiograph import Film, Radiograph
 from cxrloc.detection.localizers import (
     ALIGNED,
@@ -54,7 +55,8 @@ class LocalizeConfig:
             mask_rcnn_mask_box, or a control (prior_box, constant_box, center_box,
             random_map).
         prepared: folder that tools/prepare_data.py wrote.
-        out: COCO results file to write; its manifest stands beside it.
+        out: COCO results file to write; its manifest (NAME.manifest.json) stands beside it and
+            says which model looked at which films.
         run: training run with one folder per test fold.
         bundle: one trained model instead of a run. If it belongs to a fold, only that fold is
             predicted.
@@ -128,7 +130,12 @@ class Found:
     extra: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
     unreadable: dict[str, str] = field(default_factory=dict)
     maps: dict[tuple[str, str], npt.NDArray[np.float32]] = field(default_factory=dict)
-    films: int = 0
+    looked_at: list[LookedAt] = field(default_factory=list)
+
+    @property
+    def films(self) -> int:
+        """Number of films that were looked at, with a box or without."""
+        return sum(len(one.films) for one in self.looked_at)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -171,12 +178,12 @@ def localize(config: LocalizeConfig) -> Found:
             hashes[str(job.bundle)] = file_sha256(job.bundle)
     write_predictions(config.out, found.boxes, coco, found.extra)
     manifest = run_manifest(config, seed=config.seed, hashes=hashes, started=started)
-    facts = {"films": found.films, "boxes": len(found.boxes), "unreadable": found.unreadable}
+    facts = {"film_count": found.films, "boxes": len(found.boxes), "unreadable": found.unreadable}
     out_of_fold = all(job.fold is not None for job in jobs if job.bundle is not None)
     if config.maps is not None:
         _write_maps(config, found, prepared.folds if out_of_fold else None)
     summary = {"notice": RESEARCH_USE, **facts, "out_of_fold": out_of_fold, **manifest}
-    write_json(config.out.with_suffix(".manifest.json"), summary)
+    write_provenance(config.out, found.looked_at, summary)
     return found
 
 
@@ -210,6 +217,7 @@ def run_job(job: Job, config: LocalizeConfig, coco: Mapping[str, Any], found: Fo
     diseases = _diseases(job, coco)
     title = config.localizer if job.fold is None else f"{config.localizer} fold {job.fold}"
     bar = tqdm(job.films, desc=title, unit="film")
+    looked_at = []
     for film in _readable(bar, job.bundle is not None, config.strict, found):
         if hasattr(localizer, "localize_gated"):
             boxes, facts = localizer.localize_gated([film], diseases)
@@ -217,7 +225,8 @@ def run_job(job: Job, config: LocalizeConfig, coco: Mapping[str, Any], found: Fo
         else:
             boxes = localizer.localize([film], diseases)
         found.boxes += boxes
-        found.films += 1
+        looked_at.append(film.image_id)
+    found.looked_at.append(LookedAt(tuple(looked_at), job.bundle, job.fold))
     found.maps |= getattr(localizer, "kept_maps", {})
 
 

@@ -20,8 +20,10 @@ from cxrloc.classification.models import (
     save_classifier,
 )
 from cxrloc.datasets.coco import load_coco
+from cxrloc.datasets.film_lists import write_training_films
 from cxrloc.datasets.manifest import file_sha256
-from cxrloc.datasets.prepared import write_prepared
+from cxrloc.datasets.prepared import load_prepared, write_prepared
+from cxrloc.datasets.provenance import read_provenance
 from cxrloc.datasets.radiograph import Box, Radiograph
 from cxrloc.detection.localizers import (
     LOCALIZERS,
@@ -30,6 +32,7 @@ from cxrloc.detection.localizers import (
     localizer_entry,
 )
 from cxrloc.localization.predictions import read_predictions
+from cxrloc.tools.audit_leakage import main as audit_leakage
 from cxrloc.tools.localize import main
 
 DISEASES = ("Mass", "Nodule", "Effusion")
@@ -124,12 +127,48 @@ def test_the_gates_words_stand_beside_each_box_and_a_manifest_beside_the_file(
         present = expected is not None and entry["gate_probability"] >= expected
         assert entry["gate_present"] is present
     manifest = json.loads(out.with_suffix(".manifest.json").read_text())
-    assert (manifest["films"], manifest["out_of_fold"]) == (6, True)
+    assert (manifest["film_count"], manifest["out_of_fold"]) == (6, True)
     assert manifest["hashes"]["ground_truth"] == file_sha256(prepared / "ground_truth.json")
     assert len(manifest["hashes"]) == 1 + K
     assert "never a diagnosis" in manifest["notice"]
     boxes = read_predictions(out, load_coco(prepared / "ground_truth.json"))
     assert manifest["boxes"] == len(boxes) > 0
+
+
+def test_the_manifest_says_which_model_looked_at_which_films(
+    prepared: Path, run_folder: Path
+) -> None:
+    (prepared.parent / "images" / "00000004_000.png").write_bytes(b"no image")
+    words = ("--localizer", "grad_cam", "--run", run_folder, "--films", "all", "--folds", "[1, 2]")
+    _, out = localize(prepared, *words)
+    provenance = read_provenance(out)
+    assert provenance is not None
+    assert provenance.films_by_model == {  # with those without a box, without the unreadable one
+        "fold1": ("00000003_000.png", "00000005_000.png"),
+        "fold2": ("00000006_000.png", "00000007_000.png", "00000008_000.png"),
+    }
+    assert provenance.models["fold2"]["bundle"] == "run/fold2/classifier.safetensors"
+    with pytest.raises(FileNotFoundError, match=r"had no training_films.csv when the films were"):
+        provenance.training("fold1")
+
+
+def test_a_leak_planted_in_one_fold_is_found_in_what_it_predicted(
+    prepared: Path, run_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = load_prepared(prepared)
+    truth = prepared / "ground_truth.json"
+    for planted, status in ((None, 0), (2, 1)):
+        for fold in range(K):
+            seen = [
+                r for r in data.radiographs if data.folds[r.image_id] != fold or fold == planted
+            ]
+            bundle = run_folder / f"fold{fold}" / "classifier.safetensors"
+            write_training_films(bundle, {"train": seen})
+        _, out = localize(prepared, "--localizer", "grad_cam", "--run", run_folder)
+        capsys.readouterr()
+        words = ["--train", out, "--evaluate", truth, "--boxes", truth]
+        assert audit_leakage([str(word) for word in words]) == status
+    assert capsys.readouterr().out.rstrip().splitlines()[-1].startswith(f"LEAKED: {out} fold2 ")
 
 
 def test_all_films_can_be_asked_for_and_folds_be_named(prepared: Path, run_folder: Path) -> None:
@@ -148,6 +187,9 @@ def test_controls_need_no_model_and_no_readable_film(prepared: Path) -> None:
         assert status == 0
         masses = [e for e in json.loads(out.read_text()) if e["category"] == "Mass"]
         assert len(masses) == 6
+        provenance = read_provenance(out)
+        assert provenance is not None
+        assert (len(provenance.films_by_model["all"]), provenance.models) == (6, {})
 
 
 def test_an_unreadable_film_is_named_and_the_rest_go_on_unless_strict(

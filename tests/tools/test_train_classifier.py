@@ -19,8 +19,11 @@ from cxrloc.classification.config import ClassifierConfig, DataConfig, ModelConf
 from cxrloc.classification.gate import Gate, read_gate_table
 from cxrloc.classification.models import load_classifier
 from cxrloc.classification.run_parts import make_parts, open_run
+from cxrloc.datasets.film_lists import read_training_films
+from cxrloc.datasets.leakage import audit_model, read_film_list
 from cxrloc.datasets.manifest import file_sha256
 from cxrloc.datasets.prepared import write_prepared
+from cxrloc.datasets.provenance import read_provenance
 from cxrloc.datasets.radiograph import Box, Film, Radiograph
 from cxrloc.tools.train_classifier import main
 
@@ -80,12 +83,13 @@ def test_each_fold_leaves_a_bundle_metrics_figures_and_logs_and_no_checkpoint(
 ) -> None:
     for fold in range(3):
         folder = finished / f"fold{fold}"
-        expected = {"classifier.safetensors", "gate.csv", "logs", "loss.png", "metrics.json",
-                    "metrics.md", "roc.png", "settings.json"}  # fmt: skip
+        expected = {"classifier.safetensors", "gate.csv", "gate.manifest.json", "logs", "loss.png",
+                    "metrics.json", "metrics.md", "roc.png", "settings.json",
+                    "training_films.csv"}  # fmt: skip
         assert {p.name for p in folder.iterdir()} == expected
     assert not list(finished.rglob("*.ckpt"))
     assert {p.name for p in finished.iterdir() if p.is_file()} == {
-        "gate.csv", "metrics.json", "metrics.md", "roc.png"
+        "gate.csv", "gate.manifest.json", "metrics.json", "metrics.md", "roc.png"
     }  # fmt: skip
 
 
@@ -121,6 +125,29 @@ def test_every_film_is_judged_once_by_the_bundle_of_its_own_fold(
 
 
 @pytest.mark.slow
+def test_the_films_of_each_training_are_listed_and_no_patient_of_them_is_judged_by_it(
+    finished: Path, prepared: Path
+) -> None:
+    provenance = read_provenance(finished / "gate.csv")
+    assert provenance is not None
+    judged = read_film_list(prepared / "ground_truth.json")
+    for fold in range(3):
+        films = provenance.training(f"fold{fold}")
+        assert set(films.patient_of.values()) == {f"p{n}" for n in range(12) if n % 3 != fold}
+        assert {part: len(names) for part, names in films.parts.items()} == {
+            "train": 8, "validation": 8
+        }  # fmt: skip
+        assert films.patient_of[films.parts["validation"][0]] == f"p{(fold + 1) % 3}"
+        mine = provenance.films_by_model[f"fold{fold}"]
+        assert mine == tuple(f"{n:02d}.png" for n in range(24) if n // 2 % 3 == fold)
+        found = audit_model(provenance, f"fold{fold}", judged, judged.patient_of)
+        assert (found.evaluated_films, found.leaked) == (8, False)
+        alone = read_provenance(finished / f"fold{fold}" / "gate.csv")
+        assert alone is not None
+        assert alone.films_by_model == {f"fold{fold}": mine}
+
+
+@pytest.mark.slow
 def test_a_disease_without_a_validation_positive_has_no_threshold_and_says_so(
     finished: Path,
 ) -> None:
@@ -150,7 +177,11 @@ def test_finished_folds_are_skipped_and_a_lost_one_is_made_again_the_same(
     table = (finished / "gate.csv").read_bytes()
     kept = (finished / "fold0" / "classifier.safetensors").stat().st_mtime_ns
     lost.unlink()
+    listed = finished / "fold0" / "training_films.csv"  # a run from before there were such lists
+    films = listed.read_bytes()
+    listed.unlink()
     assert main(words(prepared, finished)) == 0
+    assert listed.read_bytes() == films
     printed = capsys.readouterr().out
     assert printed.count("finished before, skipped") == 2
     after, _ = read_bundle(lost)
@@ -217,6 +248,17 @@ def test_the_official_split_writes_one_bundle_into_the_run_folder(
     # fold 0 is the official test list: patients 0, 3, 6, 9
     assert {r.image_id for r in rows} == {f"{n:02d}.png" for n in range(24) if n // 2 % 3 == 0}
     assert {r.fold for r in rows} == {None}
+    provenance = read_provenance(tmp_path / "gate.csv")
+    assert provenance is not None
+    assert set(provenance.films_by_model["all"]) == {r.image_id for r in rows}
+    seen = set(provenance.training("all").patient_of.values())
+    assert seen == {f"p{n}" for n in range(12) if n % 3 != 0}
+    # a run that begins from this model has seen its films too
+    began = tmp_path / "began"
+    weights = f"--model.weights={tmp_path / 'classifier.safetensors'}"
+    assert main(words(prepared, began, "--data.fold=0", weights)) == 0
+    parts = read_training_films(began / "fold0" / "training_films.csv").parts
+    assert set(parts["weights"]) == set(provenance.training("all").patient_of)
 
 
 def test_the_sampled_split_parts_every_film_by_patient(prepared: Path, tmp_path: Path) -> None:

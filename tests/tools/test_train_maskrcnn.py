@@ -13,8 +13,17 @@ import cv2
 import numpy as np
 import pytest
 
+from cxrloc.classification.models import (
+    ClassifierBundle,
+    Preprocessing,
+    build_classifier,
+    save_classifier,
+)
 from cxrloc.datasets.coco import load_coco
+from cxrloc.datasets.film_lists import read_training_films, write_training_films
+from cxrloc.datasets.leakage import audit_model, read_film_list
 from cxrloc.datasets.prepared import write_prepared
+from cxrloc.datasets.provenance import read_provenance
 from cxrloc.datasets.radiograph import Box, Radiograph
 from cxrloc.detection.cross_validation import check_gate
 from cxrloc.localization.predictions import read_predictions
@@ -88,13 +97,38 @@ def test_every_boxed_film_is_predicted_by_the_fold_that_has_not_seen_it(
     tables = json.loads((tmp_path / "coco_ap.json").read_text())
     assert tables["films"] == 11
     assert [table["kind"] for table in tables["tables"]] == ["bbox", "segm"]
+    _check_sidecars(prepared, tmp_path)
     _check_second_run(arguments, tmp_path, capsys)
+
+
+def _check_sidecars(prepared: Path, out: Path) -> None:
+    truth = read_film_list(prepared / "ground_truth.json")
+    for name in ("mask_rcnn.json", "mask_rcnn_mask_box.json"):
+        provenance = read_provenance(out / name)
+        assert provenance is not None
+        assert provenance.films == {f"{n:08d}_000.png" for n in range(11)}
+        assert provenance.films_by_model["fold1"] == tuple(f"{n:08d}_000.png" for n in (2, 3, 8, 9))
+        for fold in range(3):  # without validation films: both other folds are trained on
+            films = provenance.training(f"fold{fold}")
+            assert set(films.patient_of.values()) == {f"p{n}" for n in range(6) if n % 3 != fold}
+            assert set(films.parts) == {"train"}
+            assert not audit_model(provenance, f"fold{fold}", truth, truth.patient_of).leaked
+        assert provenance.masks == out / "mask_rcnn_masks.json"
+        masks = json.loads(provenance.masks.read_text())
+        folds = [
+            json.loads((out / f"fold{k}/masks_small_frame.json").read_text()) for k in range(3)
+        ]
+        assert masks == [entry for fold in folds for entry in fold]
+        assert {tuple(entry["segmentation"]["size"]) for entry in masks} == {(64, 64)}
 
 
 def _check_second_run(arguments: list[str], out: Path, capsys: pytest.CaptureFixture[str]) -> None:
     bundles = [out / f"fold{k}" / "maskrcnn.safetensors" for k in range(3)]
     before = [bundle.stat().st_mtime_ns for bundle in bundles]
+    listed = (out / "fold0" / "training_films.csv").read_bytes()
+    (out / "fold0" / "training_films.csv").unlink()  # a run from before there were such lists
     assert main(arguments) == 0
+    assert (out / "fold0" / "training_films.csv").read_bytes() == listed
     assert [bundle.stat().st_mtime_ns for bundle in bundles] == before
     capsys.readouterr()
     assert main([*arguments, "--train.lr=0.5"]) == 1
@@ -131,6 +165,31 @@ def test_a_killed_run_goes_on_where_it_was(prepared: Path, tmp_path: Path) -> No
     assert steps == sorted(set(steps))
     films = {one["file_name"] for one in json.loads((tmp_path / "mask_rcnn.json").read_text())}
     assert len(films) == 4  # fold 0: patients p0 and p3
+
+
+@pytest.mark.slow
+def test_films_of_the_gate_and_of_the_validation_fold_count_as_seen(
+    prepared: Path, tmp_path: Path
+) -> None:
+    gate = tmp_path / "gate" / "fold0" / "classifier.safetensors"
+    model, _ = build_classifier("resnet18", 2, seed=0)
+    metadata = {"fold": 0, "k": 3}
+    thresholds = dict.fromkeys(DISEASES, 0.5)
+    save_classifier(
+        gate, ClassifierBundle(model, DISEASES, thresholds, Preprocessing(64), {}, {}, metadata)
+    )
+    elsewhere = Radiograph("elsewhere.png", None, "p99", "PA", {})
+    write_training_films(gate, {"train": [elsewhere]})
+    more = ("--data.folds=[0]", "--data.validation=true", "--train.epochs=1")
+    init = ("--model.weights=gate", f"--model.gate={tmp_path / 'gate'}")
+    assert main(_arguments(prepared, tmp_path, *more, *init)) == 0
+    films = read_training_films(tmp_path / "fold0" / "training_films.csv")
+    assert films.parts == {  # fold 0 is validated on fold 1: patients p1 and p4, film 11 has no box
+        "train": tuple(f"{n:08d}_000.png" for n in (4, 5, 10)),
+        "validation": tuple(f"{n:08d}_000.png" for n in (2, 3, 8, 9)),
+        "gate": ("elsewhere.png",),
+    }
+    assert films.unlisted == ()
 
 
 def test_a_wrong_number_of_folds_is_an_error(
