@@ -108,10 +108,12 @@ def write_results(
 
 
 def stamped(table: ResultTable, stamp: str) -> ResultTable:
-    """The table with the stamp in its title and before its notes; as it is without one."""
+    """The table with the stamp in its title, its notes and every row; as it is without one."""
     if not stamp:
         return table
-    return dataclasses.replace(table, title=f"{stamp}. {table.title}", notes=(stamp, *table.notes))
+    rows = tuple(dataclasses.replace(row, note=f"{stamp}; {row.note}") for row in table.rows)
+    title, notes = f"{stamp}. {table.title}", (stamp, *table.notes)
+    return dataclasses.replace(table, title=title, rows=rows, notes=notes)
 
 
 def report_of(study: Study, manifest: dict[str, Any]) -> Report:
