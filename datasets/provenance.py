@@ -154,7 +154,7 @@ def read_sidecar(path: Path) -> Provenance:
     if problem:
         return Provenance(path, problem=problem)
     films = {str(model): tuple(map(str, found)) for model, found in record["films"].items()}
-    models = record.get("models", {})
+    models = record["models"]
     unnamed = [model for model in films if models and model not in models]
     if unnamed:
         raise ValueError(f"{path}: films of {unnamed[0]}, but models are {', '.join(models)}")
@@ -164,8 +164,9 @@ def read_sidecar(path: Path) -> Provenance:
 
 def _problem(record: Mapping[str, Any], path: Path) -> str:
     """Why the record cannot be believed; empty if it can."""
-    films = record.get("films")
-    if not isinstance(films, dict) or not all(isinstance(found, list) for found in films.values()):
+    films, models = record.get("films"), record.get("models")
+    listed = isinstance(films, dict) and all(isinstance(found, list) for found in films.values())
+    if not listed or not isinstance(models, dict):
         return f"{path.name} does not list the films that were looked at; predict them again"
     results = path.parent / str(record.get("results", ""))
     if not results.is_file():

@@ -124,10 +124,13 @@ def test_a_faulty_sidecar_is_refused(tmp_path: Path, record: str | None, message
         read_provenance(results)
 
 
-def test_a_sidecar_that_only_counts_films_is_from_before_films_were_listed(tmp_path: Path) -> None:
+@pytest.mark.parametrize("text", ['{"films": 6, "models": {}}', '{"films": {"all": ["a"]}}'])
+def test_a_sidecar_from_before_films_and_models_were_listed_is_not_believed(
+    tmp_path: Path, text: str
+) -> None:
     results = tmp_path / "boxes.json"
     results.write_text("[]")
-    sidecar_path(results).write_text('{"films": 6, "out_of_fold": true}')
+    sidecar_path(results).write_text(text)
     provenance = read_provenance(results)
     assert provenance is not None
     assert "does not list the films that were looked at; predict them again" in provenance.problem
