@@ -50,15 +50,15 @@ class _Label:
 
 def draw_boxes(film: Film, diagnosis: Diagnosis) -> Figure:
     """Film with each localizer's strongest box of every present disease; findings on the right."""
-    width, height = _fitted(film.size_hw, _FILM_PX)
+    width, height = fitted(film.size_hw, _FILM_PX)
     total = (width + _PANEL_PX, max(height, 760))
-    figure = _figure(total)
+    figure = new_figure(total)
     axis = figure.add_axes((0, 1 - height / total[1], width / total[0], height / total[1]))
-    _show(axis, film, (width, height))
+    show_film(axis, film, (width, height))
     placed: list[_Label] = []
     for (colour, line), name in zip(_STYLES, diagnosis.boxes, strict=False):
         for box in diagnosis.best(name).values():
-            _draw_box(axis, box, colour, line)
+            draw_box(axis, box, colour, line)
         for box in diagnosis.best(name).values():
             _draw_label(axis, box, colour, width / film.size_hw[1], (width, height), placed)
     if not diagnosis.present:
@@ -73,18 +73,18 @@ def draw_heat_maps(film: Film, diagnosis: Diagnosis) -> Figure:
     diseases = list(diagnosis.heat_maps)
     columns = min(4, max(1, len(diseases)))
     rows = max(1, math.ceil(len(diseases) / columns))
-    width, height = _fitted(film.size_hw, _HEAT_PX)
+    width, height = fitted(film.size_hw, _HEAT_PX)
     head, foot, gap = 46, 76, 34
     cell = max(width, _HEAT_TITLE_PX) + 12  # a narrow film leaves room for its title
     size = (max(columns * cell + 12, _HEAT_MIN_PX), head + rows * (height + gap) + foot)
-    figure = _figure(size)
+    figure = new_figure(size)
     cam = next(iter(diagnosis.boxes))
     for i in range(max(1, len(diseases))):
         left = 12 + (i % columns) * cell + (cell - 12 - width) // 2
         top = head + gap + (i // columns) * (height + gap)
         bounds = (left / size[0], 1 - (top + height) / size[1], width / size[0], height / size[1])
         axis = figure.add_axes(bounds)
-        _show(axis, film, (width, height))
+        show_film(axis, film, (width, height))
         if diseases:
             _draw_heat(axis, diagnosis, diseases[i], cam, (width, height))
         else:
@@ -93,33 +93,38 @@ def draw_heat_maps(film: Film, diagnosis: Diagnosis) -> Figure:
     return figure
 
 
-def _figure(size_wh: tuple[int, int]) -> Figure:
+def new_figure(size_wh: tuple[int, int]) -> Figure:
+    """An empty white figure of that many pixels."""
     figure = Figure(figsize=(size_wh[0] / DPI, size_wh[1] / DPI), dpi=DPI, facecolor="white")
     FigureCanvasAgg(figure)
     return figure
 
 
-def _fitted(size_hw: tuple[int, int], side: int) -> tuple[int, int]:
+def fitted(size_hw: tuple[int, int], side: int) -> tuple[int, int]:
     """Width and height with the frame's aspect ratio and the longer side `side`."""
     scale = side / max(size_hw)
     return max(1, round(size_hw[1] * scale)), max(1, round(size_hw[0] * scale))
 
 
-def _show(axis: Axes, film: Film, size_wh: tuple[int, int]) -> None:
+def show_film(axis: Axes, film: Film, size_wh: tuple[int, int]) -> None:
+    """The film at `size_wh` pixels on an axis in the coordinates of its original frame."""
     height, width = film.size_hw
-    _image(axis, film.size_hw, _resized(film.pixels, size_wh), cmap="gray", vmin=0, vmax=255)
+    show_pixels(axis, film.size_hw, resized(film.pixels, size_wh), cmap="gray", vmin=0, vmax=255)
     axis.set_xlim(0, width)
     axis.set_ylim(height, 0)
     axis.set_axis_off()
 
 
-def _image(axis: Axes, size_hw: tuple[int, int], pixels: npt.NDArray[Any], **style: Any) -> None:
+def show_pixels(
+    axis: Axes, size_hw: tuple[int, int], pixels: npt.NDArray[Any], **style: Any
+) -> None:
+    """Pixels of any resolution, stretched over the original frame; `style` is `imshow`'s."""
     # in the original frame, whatever the number of pixels: that is where the boxes are
     extent = (0, size_hw[1], size_hw[0], 0)
     axis.imshow(pixels, extent=extent, aspect="auto", interpolation="nearest", **style)
 
 
-def _resized(pixels: npt.NDArray[Any], size_wh: tuple[int, int]) -> npt.NDArray[Any]:
+def resized(pixels: npt.NDArray[Any], size_wh: tuple[int, int]) -> npt.NDArray[Any]:
     """Pixels at the size they are drawn at: smooth when enlarged, averaged when shrunk."""
     shrinks = pixels.shape[0] > size_wh[1]
     method = cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC
@@ -133,7 +138,8 @@ def _say(axis: Axes, text: str) -> None:
     )  # fmt: skip
 
 
-def _draw_box(axis: Axes, box: Localization, colour: str, line: object) -> None:
+def draw_box(axis: Axes, box: Localization, colour: str, line: object) -> None:
+    """The box in its colour and line style, with a dark halo that shows on bright films."""
     x1, y1, x2, y2 = box.box_xyxy
     place = {"xy": (x1, y1), "width": x2 - x1, "height": y2 - y1, "fill": False}
     axis.add_patch(Rectangle(**place, edgecolor="black", linewidth=4, alpha=0.5))  # type: ignore[arg-type]
@@ -236,12 +242,12 @@ def _draw_legend(axis: Axes, diagnosis: Diagnosis, y: float) -> None:
 def _draw_heat(
     axis: Axes, diagnosis: Diagnosis, disease: str, cam: str, size_wh: tuple[int, int]
 ) -> None:
-    heat = _resized(diagnosis.heat_maps[disease], size_wh).clip(0, 1)
-    _image(axis, diagnosis.size_hw, heat, cmap="inferno", vmin=0, vmax=1, alpha=0.65 * heat)
+    heat = resized(diagnosis.heat_maps[disease], size_wh).clip(0, 1)
+    show_pixels(axis, diagnosis.size_hw, heat, cmap="inferno", vmin=0, vmax=1, alpha=0.65 * heat)
     finding = next(f for f in diagnosis.findings if f.disease == disease)
     axis.set_title(f"{disease.replace('_', ' ')}  {finding.probability:.2f}", fontsize=12, pad=6)
     if disease in diagnosis.best(cam):
-        _draw_box(axis, diagnosis.best(cam)[disease], *_STYLES[0])
+        draw_box(axis, diagnosis.best(cam)[disease], *_STYLES[0])
     else:
         axis.text(0.5, 0.03, f"no box of {cam}", transform=axis.transAxes, ha="center", color="w")
 

@@ -59,7 +59,7 @@ def test_the_wheel_holds_every_module_and_config_under_the_import_name_only(whee
     expected = [
         f"cxrloc/{room}/{path.name}"
         for room in ROOMS
-        for suffix in ("*.py", "*.yaml", "*.csv")
+        for suffix in ("*.py", "*.yaml", "*.csv", "*.css", "*.j2", "*.js")
         for path in (REPOSITORY / room).glob(suffix)
     ]
     assert sorted(set(expected) - set(names)) == []

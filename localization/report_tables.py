@@ -1,0 +1,142 @@
+"""A result table as the report shows it: blocks of rows, cells with the value that they sort by."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+from cxrloc.localization.table_files import value_text
+from cxrloc.localization.tables import Cell, ResultTable, TableRow, Value
+from cxrloc.localization.words import WORDS, Word, lookup
+
+# Of the ten thresholds these are looked at first; the others stand folded beneath
+MAIN_THRESHOLDS = ("@0.1", "@0.3", "@0.5")
+_ROWS_AT_ONCE = 30
+_IN_HEADING = ("measure", "threshold")  # these stand in the heading of a block, not in its rows
+
+
+@dataclass(frozen=True)
+class Column:
+    """A heading. `anchor` is the definition's place in the page, empty where there is none."""
+
+    name: str
+    anchor: str
+    definition: str
+    numeric: bool
+
+
+@dataclass(frozen=True)
+class ViewCell:
+    """Text of a cell; `small` (interval; IoGT, skill) are its smaller lines, `key` sorts it."""
+
+    text: str
+    small: tuple[str, ...] = ()
+    key: str = ""
+    numeric: bool = False
+
+
+@dataclass(frozen=True)
+class ViewBlock:
+    """Rows under one heading, of a measure at one threshold."""
+
+    heading: str
+    anchor: str
+    rows: tuple[tuple[ViewCell, ...], ...]
+
+
+@dataclass(frozen=True)
+class TableView:
+    """One table of the page: `blocks` at first sight, `more` folded beneath."""
+
+    name: str
+    title: str
+    columns: tuple[Column, ...]
+    blocks: tuple[ViewBlock, ...]
+    more: tuple[ViewBlock, ...]
+    notes: tuple[str, ...]
+
+
+def table_view(table: ResultTable, diseases: Collection[str]) -> TableView:
+    """The table with its columns explained; a column in `diseases` is explained as `disease`."""
+    texts = [_values(row) for row in table.rows]
+    names = list(dict.fromkeys(name for row in texts for name in row))
+    pairs = list(zip(table.rows, texts, strict=True))
+    blocks = [
+        _block(heading, [values for _, values in group], names)
+        for heading, group in groupby(pairs, key=lambda pair: pair[0].block)
+    ]
+    shown = _shown(blocks)
+    return TableView(
+        table.name,
+        table.title,
+        tuple(_column(name, diseases, texts) for name in names),
+        tuple(blocks[i] for i in shown),
+        tuple(block for i, block in enumerate(blocks) if i not in shown),
+        table.notes,
+    )
+
+
+def word_anchor(name: str) -> str:
+    """Place of a word's definition in the page."""
+    return "word-" + "".join(c if c.isalnum() else "-" for c in name)
+
+
+def _values(row: TableRow) -> dict[str, Value]:
+    lead = {
+        key: value if isinstance(value, str) else f"{value:g}"
+        for key, value in row.lead.items()
+        if key not in _IN_HEADING
+    }
+    return {**lead, **row.cells, **row.trail}
+
+
+def _block(heading: str, rows: Sequence[dict[str, Value]], names: Sequence[str]) -> ViewBlock:
+    found = _found(heading.split(",")[0])
+    cells = tuple(tuple(_cell(row.get(name, "")) for name in names) for row in rows)
+    return ViewBlock(heading, word_anchor(found[0]) if found else "", cells)
+
+
+def _cell(value: Value) -> ViewCell:
+    text = value_text(value)
+    if isinstance(value, str):
+        return ViewCell(text, key=text)
+    if not isinstance(value, Cell):
+        return ViewCell(text, key=_key(value), numeric=True)
+    figure, _, rest = text.partition(" ")
+    interval, bracket, beside = rest.partition("]")
+    small = tuple(part for part in (interval + bracket, beside.strip(", ")) if part)
+    return ViewCell(figure, small, _key(value.estimate.value), numeric=True)
+
+
+def _key(value: float) -> str:
+    return "" if math.isnan(value) else repr(float(value))
+
+
+def _shown(blocks: Sequence[ViewBlock]) -> list[int]:
+    """Which blocks are seen at first: those of the main thresholds, else the first 30 rows."""
+    measures = [block.heading.split(",")[0] for block in blocks]
+    main = [i for i, measure in enumerate(measures) if measure.endswith(MAIN_THRESHOLDS)]
+    plain = [i for i, measure in enumerate(measures) if "@" not in measure]
+    if main:
+        return sorted(main + plain)
+    counts = [len(block.rows) for block in blocks]
+    return [i for i in range(len(blocks)) if i == 0 or sum(counts[: i + 1]) <= _ROWS_AT_ONCE]
+
+
+def _column(name: str, diseases: Collection[str], rows: Sequence[Mapping[str, Value]]) -> Column:
+    found = ("disease", WORDS["disease"]) if name in diseases else _found(name)
+    numeric = any(not isinstance(row.get(name, ""), str) for row in rows)
+    if found is None:
+        return Column(name, "", "", numeric)
+    return Column(name, word_anchor(found[0]), found[1].definition, numeric)
+
+
+def _found(name: str) -> tuple[str, Word] | None:
+    """The entry that explains a name, under its own name; None where nothing does."""
+    try:
+        word = lookup(name)
+    except ValueError:
+        return None
+    return next(key for key, value in WORDS.items() if value is word), word
