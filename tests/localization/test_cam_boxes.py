@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import cv2
 import numpy as np
 import pytest
@@ -15,9 +17,11 @@ from cxrloc.localization.cam_boxes import (
     WANG,
     CamBoxRule,
     boxes_from_map,
+    level_boxes,
     map_to_frame,
     normalise_map,
     region_boxes,
+    smooth_map,
 )
 
 ALL_AT_180 = CamBoxRule((180.0,), closest=None)
@@ -197,3 +201,48 @@ def test_rules_check_themselves() -> None:
         CamBoxRule((180,), closest=0)
     with pytest.raises(ValueError, match=r"heat: expected shape \(H, W\), got \(1, 4, 4\)"):
         boxes_from_map(np.zeros((1, 4, 4)))
+
+
+def test_the_hottest_and_the_largest_are_chosen_whatever_the_mean_size() -> None:
+    heat = map_with((0, 0, 8, 8, 0.75), (20, 0, 50, 30, 0.9), (60, 0, 65, 5, 1.0))
+    for size_wh in (None, (8.0, 8.0)):
+        hottest = CamBoxRule((180.0,), size_rule="hottest")
+        assert boxes_from_map(heat, hottest, size_wh) == [((60, 0, 65, 5), 1.0)]
+        ((box, score),) = boxes_from_map(heat, CamBoxRule(size_rule="largest"), size_wh)
+        assert (box, score) == ((20, 0, 50, 30), pytest.approx(0.9))
+    assert boxes_from_map(heat, CamBoxRule(closest=1), (8, 8))[0][0] == (0, 0, 8, 8)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 2**32 - 1))
+def test_levels_of_bytes_give_the_regions_of_floats(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    scaled = normalise_map(rng.normal(size=(30, 30)))
+    assert scaled is not None
+    scaled[rng.random(scaled.shape) < 0.2] = np.float32(60)  # on a level: not over it
+    levels = (0.0, 10.0, 60.0, 180.0, 254.0)
+    assert level_boxes(scaled, levels) == [region_boxes(scaled > level) for level in levels]
+    assert level_boxes(scaled, (60.5, 60.0))[0] == region_boxes(scaled > 60.5)
+
+
+def test_smoothing_spreads_a_cell_and_keeps_the_sum() -> None:
+    cells = np.zeros((9, 9), np.float32)
+    cells[4, 4] = 1
+    assert smooth_map(cells, 0.0) is cells
+    smooth = smooth_map(cells, 1.0)
+    assert smooth.sum() == pytest.approx(1, abs=1e-3)
+    assert smooth[4, 5] / smooth[4, 4] == pytest.approx(np.exp(-0.5), rel=1e-5)
+    np.testing.assert_allclose(smooth_map(np.full((4, 4), 2, np.float32), 1.0), 2, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ({"size_rule": "widest"}, "size_rule: expected one of closest, hottest, largest, got 'w"),
+        ({"closest": None, "size_rule": "largest"}, "closest: None returns every candidate, but"),
+        ({"smooth_cells": -1.0}, "smooth_cells: expected at least 0, got -1"),
+    ],
+)
+def test_size_rule_and_smoothing_check_themselves(words: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        CamBoxRule(**words)
