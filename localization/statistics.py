@@ -7,12 +7,14 @@ the same rows serve all localizers, which makes their differences paired.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
+from scipy import stats
 
 FloatArray = npt.NDArray[np.float64]
 IndexArray = npt.NDArray[np.intp]
@@ -86,7 +88,7 @@ class ClusterBootstrap:
         disease_of: (N,) disease index of each box, 0..diseases-1.
         diseases: number of diseases D.
         counts: (B, P) from `resample_counts`.
-        level: of the percentile intervals.
+        level: of the intervals, expanded percentiles (see `tail_of`).
     """
 
     patient_of: IndexArray
@@ -120,11 +122,10 @@ class ClusterBootstrap:
 
     def intervals(self, draws: Draws) -> list[DiseaseEstimates]:
         """The figures of each measure; a resample in which one is undefined is left out of it."""
-        low, high = _percentiles(draws.samples, (1 - self.level) / 2)
-        # one patient alone cannot vary: the percentiles would be a point that looks like certainty
-        patients = [*map(len, self._patients), self.counts.shape[1]]
-        few = np.array(patients) < 2
-        low[:, few], high[:, few] = np.nan, np.nan
+        low, high = np.full((2, *draws.values.shape), np.nan)
+        for d, tail in enumerate(self._tails):
+            if not math.isnan(tail):
+                low[:, d], high[:, d] = _percentiles(draws.samples[:, d], tail)
         figures = np.stack([draws.values, low, high], axis=-1).tolist()
         return [
             DiseaseEstimates(tuple(Estimate(*f) for f in per_disease), Estimate(*macro))
@@ -156,6 +157,15 @@ class ClusterBootstrap:
         return int(np.any(self._drawn_boxes == 0, axis=0).sum())
 
     @cached_property
+    def _tails(self) -> list[float]:
+        """Share left out at each end for each disease and for the macro mean (see `tail_of`)."""
+        patients = np.array([len(p) for p in self._patients], dtype=np.float64)
+        # the variance of a mean over diseases goes with the mean of 1 / patients
+        typical = max(2.0, 1 / float(np.mean(1 / patients[patients > 0])))
+        macro = math.nan if self.counts.shape[1] < 2 else tail_of(typical, self.level)
+        return [*(tail_of(float(n), self.level) for n in patients), macro]
+
+    @cached_property
     def _patients(self) -> list[IndexArray]:
         """The patients that have a box of each disease, ascending."""
         return [np.unique(self.patient_of[self.disease_of == d]) for d in range(self.diseases)]
@@ -176,6 +186,22 @@ class ClusterBootstrap:
             of = self.patient_of[self.disease_of == d]
             boxes[d] = np.bincount(of, minlength=self.counts.shape[1])[patients] @ drawn
         return boxes
+
+
+def tail_of(patients: float, level: float) -> float:
+    """Share of the resamples left out at each end so that an interval of few patients is honest.
+
+    Resampling n patients makes their mean vary (n - 1) / n times as much as it does, and takes the
+    normal curve for Student's: plain percentiles are too narrow (50 patients: 6 to 8 % of true
+    nulls excluded, not 5). The expanded percentile interval (Hesterberg, What teachers should know
+    about the bootstrap, The American Statistician 69, 2015) takes the percentile
+    Phi(-sqrt(n / (n - 1)) t), t of n - 1 degrees of freedom. NaN for fewer than 2 patients: one
+    alone cannot vary, and its percentiles would be a point that looks like certainty.
+    """
+    if patients < 2:
+        return math.nan
+    quantile = stats.t.ppf((1 + level) / 2, patients - 1)
+    return float(stats.norm.cdf(-math.sqrt(patients / (patients - 1)) * quantile))
 
 
 def _percentiles(samples: FloatArray, tail: float) -> tuple[FloatArray, FloatArray]:

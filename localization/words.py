@@ -164,12 +164,14 @@ WORDS: dict[str, Word] = {
         "The number of boxes differs from disease to disease and so does the interval.",
     ),
     "interval": Word(
-        "[low, high], the 95 % percentile interval over resamples of patients (all boxes of a "
-        "patient together), the same resamples for every localizer. A disease that has no box in a "
+        "[low, high], the 95 % interval over resamples of patients (all boxes of a patient "
+        "together), the same resamples for every localizer; percentiles, expanded for few patients "
+        "as Student's t is. A disease that has no box in a "
         "resample is left out of that resample's macro mean; how often that happened is printed.",
         "It holds the draw of patients alone: not the training seed, nor another hospital.",
-        "2.5 and 97.5 percentile",
-        "Efron and Tibshirani 1993; Field and Welsh 2007 (clusters)",
+        "percentiles Phi(-+ sqrt(n / (n - 1)) t) of the resamples, t of n - 1 degrees of freedom; "
+        "n = the patients of the disease (macro mean: their harmonic mean)",
+        "Hesterberg, The American Statistician 69, 2015; Field and Welsh 2007 (clusters)",
         ("low", "high"),
     ),
     # --- columns that say what a row is

@@ -6,8 +6,14 @@ import math
 
 import numpy as np
 import pytest
+from scipy.stats import norm
 
-from cxrloc.localization.statistics import ClusterBootstrap, macro_mean, resample_counts
+from cxrloc.localization.statistics import (
+    ClusterBootstrap,
+    macro_mean,
+    resample_counts,
+    tail_of,
+)
 
 RNG = np.random.default_rng(3)
 PATIENTS = [f"p{i}" for i in RNG.integers(0, 12, size=40)]
@@ -52,19 +58,46 @@ def test_vectorised_means_equal_those_of_a_slow_loop_over_the_same_resamples() -
         np.testing.assert_allclose(macro_mean(samples[:, measure]), macros, rtol=1e-12)
 
 
-def test_intervals_are_the_percentiles_of_the_slow_loop() -> None:
+def test_intervals_are_the_expanded_percentiles_of_the_slow_loop() -> None:
     bootstrap = _bootstrap()
     per_disease, macros = _slow(bootstrap, VALUES[:, 1])
+    patients = [len({PATIENTS[i] for i in range(40) if DISEASES[i] == d}) for d in range(3)]
 
     figures = bootstrap.estimates(VALUES)[1]
 
-    expected = np.quantile(macros, [0.025, 0.975])
+    tail = tail_of(3 / sum(1 / n for n in patients), 0.95)
+    expected = np.quantile(macros, [tail, 1 - tail])
     assert (figures.macro.low, figures.macro.high) == pytest.approx(tuple(expected))
     for disease, estimate in enumerate(figures.per_disease):
         defined = per_disease[~np.isnan(per_disease[:, disease]), disease]
-        assert estimate.low == pytest.approx(np.quantile(defined, 0.025))
-        assert estimate.high == pytest.approx(np.quantile(defined, 0.975))
+        tail = tail_of(patients[disease], 0.95)
+        assert estimate.low == pytest.approx(np.quantile(defined, tail))
+        assert estimate.high == pytest.approx(np.quantile(defined, 1 - tail))
         assert estimate.value == pytest.approx(VALUES[disease == DISEASES, 1].mean())
+
+
+@pytest.mark.parametrize(
+    ("patients", "tail"),
+    # Student's t .975 of 9, 49 and 574 degrees of freedom is 2.2622, 2.0096 and 1.9641
+    [(10, norm.cdf(-2.2622 * math.sqrt(10 / 9))), (50, norm.cdf(-2.0096 * math.sqrt(50 / 49))),
+     (575, norm.cdf(-1.9641 * math.sqrt(575 / 574)))],
+)  # fmt: skip
+def test_the_tail_is_that_of_hesterbergs_expanded_percentiles(patients: int, tail: float) -> None:
+    assert tail_of(patients, 0.95) == pytest.approx(tail, abs=1e-5)
+    assert tail_of(patients, 0.95) < 0.025
+
+
+def test_intervals_of_few_patients_exclude_a_true_null_one_time_in_twenty() -> None:
+    rng = np.random.default_rng(8)
+    excluded = 0
+    for seed in range(600):
+        differences = rng.normal(0, 0.1, 15)
+        one = ClusterBootstrap.of(
+            [str(i) for i in range(15)], np.zeros(15, np.intp), 1, resamples=400, seed=seed
+        )
+        excluded += one.estimates(differences[:, None])[0].per_disease[0].excludes_zero
+
+    assert 0.03 <= excluded / 600 <= 0.07  # plain percentiles: .10
 
 
 def test_resamples_without_a_disease_are_counted() -> None:
