@@ -38,6 +38,7 @@ from cxrloc.localization.marks import (
 from cxrloc.localization.metrics import GroundTruth
 from cxrloc.localization.sections import NamedFigure, Section
 
+_TITLE = "Gate, false boxes and FROC: what is left end to end"
 THRESHOLDS = (0.1, 0.3, 0.5)  # of a hit, in the ledger and the tables of false boxes
 FROC_THRESHOLDS = (0.1, 0.5)
 _SWEPT = (END_TO_END, EVERY_DISEASE)
@@ -103,9 +104,6 @@ def end_to_end_section(
     paragraphs += [froc_text(curves), *(f"{note[:1].upper()}{note[1:]}." for note in notes)]
     figures = _figures(looks, points, curves, films, bootstrap)
     return Section("end_to_end", _TITLE, tuple(filter(None, paragraphs)), tuple(tables), figures)
-
-
-_TITLE = "Gate, false boxes and FROC: what is left end to end"
 
 
 def look(
@@ -206,5 +204,5 @@ def _ledger_notes(truth: GroundTruth, resamples: int, seed: int) -> tuple[str, .
     patients = len(set(truth.patient_ids))
     return (
         f"[low, high]: 95 % interval, {resamples:,} resamples (seed {seed}) of the {patients:,} "
-        "patients with a ground-truth box, as in the accuracy tables",
+        "patients with a ground-truth box",
     )

@@ -18,7 +18,7 @@ import numpy as np
 from cxrloc.localization.false_boxes import COUNTED, FilmBootstrap
 from cxrloc.localization.marks import IndexArray, Marks, Setting
 from cxrloc.localization.metrics import FloatArray
-from cxrloc.localization.statistics import Estimate
+from cxrloc.localization.statistics import Estimate, tail_of
 from cxrloc.localization.tables import Cell, ResultTable, TableRow, Value
 
 POINTS = (0.125, 0.25, 0.5, 1.0, 2.0)  # false boxes per film in the table
@@ -102,11 +102,11 @@ def froc(
     at = np.concatenate([POINTS, GRID])
     value = sensitivity_at(found, at)
     samples = resampled_sensitivity(found, at, bootstrap.counts)
-    few = np.count_nonzero(found.boxes) < 2  # as in `statistics`: one patient alone cannot vary
-    low, high = np.full((2, len(at)), np.nan) if few else _interval(samples)
-    means = samples[:, : len(POINTS)].mean(axis=1, keepdims=True)
-    mean_low, mean_high = np.full((2, 1), np.nan) if few else _interval(means)
     n = len(POINTS)
+    means = samples[:, :n].mean(axis=1, keepdims=True)
+    tail = tail_of(float(np.count_nonzero(found.boxes)), _LEVEL)
+    low, high = _interval(samples, tail)
+    mean_low, mean_high = _interval(means, tail)
     return Froc(
         name, setting.name, threshold, bound, disease and disease[1],
         int(found.films.sum()), int(found.boxes.sum()),
@@ -185,8 +185,10 @@ def _drawn(
     return np.asarray(counts[:, present] @ table[:, :-1].cumsum(axis=1))
 
 
-def _interval(samples: FloatArray) -> FloatArray:
-    tail = (1 - _LEVEL) / 2
+def _interval(samples: FloatArray, tail: float) -> FloatArray:
+    """The `tail` and 1 - `tail` percentile of (B, K) over the resamples: (2, K)."""
+    if np.isnan(tail):
+        return np.full((2, samples.shape[1]), np.nan)
     return np.asarray(np.nanquantile(samples, [tail, 1 - tail], axis=0))
 
 

@@ -12,9 +12,10 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from cxrloc.localization.controls import CenterBox, ConstantBox, PriorBox, RandomMap
 from cxrloc.localization.false_boxes import OperatingPoint
 from cxrloc.localization.froc import GRID, POINTS, Froc
-from cxrloc.localization.plots import COLOURS
+from cxrloc.localization.plots import COLOURS, CONTROL_GREYS
 from cxrloc.localization.sections import NamedFigure
 from cxrloc.localization.table_files import cell_text
 from cxrloc.localization.tables import Cell
@@ -24,6 +25,7 @@ _DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)))
 _MARKERS = ("o", "s", "^", "D", "v")
 _PANELS_PER_ROW = 3
 _TICKS = (0.01, 0.1, 1.0, 8.0)
+_CONTROLS = (PriorBox.name, ConstantBox.name, CenterBox.name, RandomMap.name)
 _ONE = POINTS.index(1.0)
 
 _Look = dict[str, Any]  # colour, line style and marker of a localizer
@@ -66,15 +68,19 @@ def froc_figure(
 
 
 def _looks(names: Sequence[str]) -> dict[str, _Look]:
-    """Colour, dashes and marker of each localizer: told apart without colour too."""
-    return {
-        name: {
-            "color": COLOURS[i % len(COLOURS)],
-            "linestyle": _DASHES[i % len(_DASHES)],
-            "marker": _MARKERS[i % len(_MARKERS)],
-        }
-        for i, name in enumerate(names)
-    }
+    """Colour, dashes and marker of each localizer: told apart without colour too; controls grey."""
+    looks = {}
+    for palette, family in (
+        (COLOURS, [name for name in names if name not in _CONTROLS]),
+        (CONTROL_GREYS, [name for name in names if name in _CONTROLS]),
+    ):
+        for i, name in enumerate(family):
+            looks[name] = {
+                "color": palette[i % len(palette)],
+                "linestyle": _DASHES[i % len(_DASHES)],
+                "marker": _MARKERS[i % len(_MARKERS)],
+            }
+    return looks
 
 
 def _panel(axis: Axes, curves: Sequence[Froc], looks: Mapping[str, _Look]) -> None:
@@ -118,7 +124,13 @@ def _title(curve: Froc) -> str:
 
 def _legend(figure: Figure, looks: Mapping[str, _Look], marked: bool) -> None:
     handles = [
-        Line2D([], [], label=name, markeredgecolor="black", **(look if marked else _line(look)))
+        Line2D(
+            [],
+            [],
+            label=f"{name} (control)" if name in _CONTROLS else name,
+            markeredgecolor="black",
+            **(look if marked else _line(look)),
+        )
         for name, look in looks.items()
     ]
     title = "hit and false boxes: of the panel's diseases, band: 95 % interval over patients"

@@ -16,6 +16,7 @@ from cxrloc.localization.end_to_end import end_to_end_section
 from cxrloc.localization.films import BOXED, film_table
 from cxrloc.localization.localizer import Localization
 from cxrloc.localization.metrics import ground_truth_from_coco
+from cxrloc.localization.plots import COLOURS, CONTROL_GREYS
 from cxrloc.localization.sections import Section
 from cxrloc.localization.table_files import to_csv, to_latex, to_markdown
 from cxrloc.localization.words import RESEARCH_USE, lookup
@@ -181,6 +182,18 @@ def test_the_figure_has_a_panel_for_all_diseases_and_each_and_names_the_research
     legend = figure.legends[0]
     assert [text.get_text() for text in legend.get_texts()] == ["a", "b"]
     assert RESEARCH_USE in legend.get_title().get_text()
+
+
+def test_controls_are_grey_and_told_apart_by_their_lines() -> None:
+    controls = {"prior_box": B, "constant_box": B}
+
+    figure = _section({"a": A, **controls}).figures[0].figure
+
+    curves = [line for line in figure.axes[0].lines if len(line.get_xydata()) > 1]
+    names = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert names == ["a", "prior_box (control)", "constant_box (control)"]
+    assert [line.get_color() for line in curves] == [COLOURS[0], *CONTROL_GREYS[:2]]
+    assert curves[1].get_linestyle() != curves[2].get_linestyle()
 
 
 def test_every_column_has_an_entry_in_the_words() -> None:

@@ -25,7 +25,7 @@ from cxrloc.localization.froc import (
 from cxrloc.localization.localizer import Localization
 from cxrloc.localization.marks import EVERY_DISEASE, Setting, looked_at, marks_of, settings_of
 from cxrloc.localization.metrics import GroundTruth, ground_truth_from_coco
-from cxrloc.localization.statistics import Estimate
+from cxrloc.localization.statistics import Estimate, tail_of
 
 RIGHT, ELSEWHERE = (10.0, 10.0, 30.0, 30.0), (40.0, 40.0, 60.0, 60.0)
 World = tuple[FilmTable, GroundTruth]
@@ -207,6 +207,29 @@ def test_curve_and_resamples_equal_a_slow_loop(seed: int, bound: str) -> None:
     for drawn, row in zip(bootstrap.counts[:4].astype(int).tolist(), samples, strict=True):
         times = dict(zip(patients, drawn, strict=True))
         assert row == pytest.approx([_slow(world, boxes, bound, times, x) for x in at])
+
+
+def test_intervals_are_those_of_all_other_figures_of_as_many_patients() -> None:
+    world, boxes = _random(7)
+    found, bootstrap = _sweep(world, boxes)
+    samples = resampled_sensitivity(found, POINTS, bootstrap.counts)
+    tail = tail_of(len(set(world[1].patient_ids)), 0.95)
+
+    curve = _froc(world, boxes)
+
+    for i, estimate in enumerate(curve.at_points):
+        ends = np.quantile(samples[:, i], [tail, 1 - tail]).tolist()
+        assert (estimate.low, estimate.high) == pytest.approx(tuple(ends))
+    ends = np.quantile(samples.mean(axis=1), [tail, 1 - tail]).tolist()
+    assert (curve.mean.low, curve.mean.high) == pytest.approx(tuple(ends))
+    assert curve.mean.low < curve.mean.value < curve.mean.high
+
+
+def test_boxes_of_a_single_patient_have_a_curve_without_a_band() -> None:
+    curve = _froc(FOUR, BOXES)  # films 0 and 1 are of one patient
+
+    assert not np.isnan(curve.curve[0]).any()
+    assert np.isnan(curve.curve[1:]).all()
 
 
 @pytest.mark.parametrize("seed", [3, 4])
