@@ -118,8 +118,8 @@ def _turned(estimate: Estimate) -> Estimate:
 def _verdict_sentence(pair: _Pair) -> str:
     macro = pair.estimates.macro
     return (
-        f"{pair.first.label} {_VERDICTS[_verdict(macro)]} {pair.second.label}: macro mean IoU {_mean(pair.first)} "
-        f"against {_mean(pair.second)}, a difference of {_text(macro)}."
+        f"{pair.first.label} {_VERDICTS[_verdict(macro)]} {pair.second.label}: macro mean IoU "
+        f"{_mean(pair.first)} against {_mean(pair.second)}, a difference of {_text(macro)}."
     )
 
 
@@ -196,7 +196,7 @@ def _against_controls(comparison: Comparison, scored: ScoredLocalizer) -> str:
 
 def _lost_diseases(comparison: Comparison, scored: ScoredLocalizer) -> list[str]:
     """Diseases for which the reference control is better than a localizer, as a sentence."""
-    reference = comparison.row(REFERENCE_CONTROL)
+    reference = next(row for row in comparison.localizers if row.name == REFERENCE_CONTROL)
     found = _sure_diseases(comparison, _pair(comparison, scored, reference))
     lost = [f"{name} ({_text(e)})" for name, e in found.items() if e.value < 0]
     return [f"It loses to {reference.label} for {_listed(lost)}."] if lost else []
