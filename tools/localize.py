@@ -28,6 +28,7 @@ from cxrloc.configs.load import load_config
 from cxrloc.datasets.manifest import file_sha256, run_manifest
 from cxrloc.datasets.provenance import LookedAt, write_provenance
 from cxrloc.datasets.radiograph import Film, Radiograph
+from cxrloc.detection.fold_jobs import Job, ModelFiles, plan_jobs
 from cxrloc.detection.localizers import (
     ALIGNED,
     LocalizerInputs,
@@ -35,7 +36,7 @@ from cxrloc.detection.localizers import (
     localizer_entry,
 )
 from cxrloc.localization.cam_boxes import CamBoxRule
-from cxrloc.localization.cam_rules import SizedRule, rules_of_fold
+from cxrloc.localization.cam_rules import rules_of_fold
 from cxrloc.localization.heat_maps import HeatMaps, check_map_file, write_heat_maps
 from cxrloc.localization.localizer import Localization, Localizer
 from cxrloc.localization.predictions import write_predictions
@@ -111,17 +112,6 @@ class LocalizeConfig:
             raise ValueError(f"{self.localizer} is a control and takes no --{given[0]}")
 
 
-@dataclass(frozen=True)
-class Job:
-    """Films that one model predicts; the controls have no bundle and no fold."""
-
-    films: tuple[Radiograph, ...] = field(repr=False)
-    bundle: Path | None = None
-    fold: int | None = None
-    metadata: Mapping[str, Any] = field(default_factory=dict, repr=False)
-    cam_rules: Mapping[str, SizedRule] | None = field(default=None, repr=False)
-
-
 @dataclass
 class Found:
     """What has been predicted so far."""
@@ -169,7 +159,7 @@ def localize(config: LocalizeConfig) -> Found:
     coco = load_coco(prepared.ground_truth_path)
     found = Found()
     hashes = {"ground_truth": file_sha256(prepared.ground_truth_path)}
-    jobs = [_with_rules(job, config, prepared) for job in plan_jobs(config, prepared)]
+    jobs = [_with_rules(job, config, prepared) for job in _jobs(config, prepared)]
     if config.cam_rules is not None:
         hashes["cam_rules"] = file_sha256(config.cam_rules)
     for job in jobs:
@@ -187,26 +177,12 @@ def localize(config: LocalizeConfig) -> Found:
     return found
 
 
-def plan_jobs(config: LocalizeConfig, prepared: PreparedData) -> list[Job]:
-    """One job for each model; each film is in exactly one."""
+def _jobs(config: LocalizeConfig, prepared: PreparedData) -> list[Job]:
     films = [r for r in prepared.radiographs if r.boxes or config.films == "all"]
     if not films:
         raise ValueError(f"{config.prepared}: no film with a box is on disk; try --films all")
-    bundle_file = localizer_entry(config.localizer).bundle_file
-    wanted = _wanted_folds(config, prepared)
-    if bundle_file is None:
-        return [Job(tuple(r for r in films if prepared.folds[r.image_id] in wanted))]
-    if config.bundle is not None:
-        job = _bundle_job(config.bundle, films, prepared)
-        if config.folds is not None and [job.fold] != list(wanted):
-            raise ValueError(
-                f"--folds {list(wanted)}, but {config.bundle} is of fold {job.fold}; leave --folds "
-                "out, or give the --run folder with all folds"
-            )
-        return [job]
-    assert config.run is not None
-    jobs = [_fold_job(config.run, fold, bundle_file, films, prepared) for fold in wanted]
-    return [job for job in jobs if job.films]
+    models = ModelFiles(localizer_entry(config.localizer).bundle_file, config.run, config.bundle)
+    return plan_jobs(films, prepared, models, config.folds)
 
 
 def run_job(job: Job, config: LocalizeConfig, coco: Mapping[str, Any], found: Found) -> None:
@@ -228,68 +204,6 @@ def run_job(job: Job, config: LocalizeConfig, coco: Mapping[str, Any], found: Fo
         looked_at.append(film.image_id)
     found.looked_at.append(LookedAt(tuple(looked_at), job.bundle, job.fold))
     found.maps |= getattr(localizer, "kept_maps", {})
-
-
-def _wanted_folds(config: LocalizeConfig, prepared: PreparedData) -> list[int]:
-    wanted = list(range(prepared.k)) if config.folds is None else config.folds
-    unknown = [fold for fold in wanted if not 0 <= fold < prepared.k]
-    if unknown or not wanted:
-        raise ValueError(f"folds {config.folds}: {config.prepared} has folds 0 to {prepared.k - 1}")
-    return sorted(dict.fromkeys(wanted))
-
-
-def _fold_job(
-    run: Path, fold: int, bundle_file: str, films: Sequence[Radiograph], prepared: PreparedData
-) -> Job:
-    path = run / f"fold{fold}" / bundle_file
-    if not path.is_file():
-        there = sorted(p.parent.name for p in run.glob(f"fold*/{bundle_file}"))
-        raise FileNotFoundError(
-            f"fold {fold} has no trained model: {path} does not exist (the run has "
-            f"{', '.join(there) or 'none'}). Train it, or name the trained ones with --folds"
-        )
-    metadata = read_metadata(path)
-    if metadata.get("fold") != fold:
-        raise ValueError(f"{path}: trained with test fold {metadata.get('fold')}, expected {fold}")
-    check_preparation(path, metadata, prepared)
-    chosen = tuple(r for r in films if prepared.folds[r.image_id] == fold)
-    return Job(chosen, path, fold, metadata)
-
-
-def _bundle_job(path: Path, films: Sequence[Radiograph], prepared: PreparedData) -> Job:
-    metadata = read_metadata(path)
-    fold = metadata.get("fold")
-    if fold is None:
-        print(f"{path} has no fold: whether it has seen a film is not checked", file=sys.stderr)
-        return Job(tuple(films), path, None, metadata)
-    check_preparation(path, metadata, prepared)
-    chosen = tuple(r for r in films if prepared.folds[r.image_id] == fold)
-    return Job(chosen, path, fold, metadata)
-
-
-def read_metadata(path: Path) -> dict[str, Any]:
-    """Metadata of a bundle."""
-    from cxrloc.classification.bundle import read_bundle
-
-    return read_bundle(path)[1]
-
-
-def check_preparation(path: Path, metadata: Mapping[str, Any], prepared: PreparedData) -> None:
-    """Raise ValueError unless the model was trained with the folds of this prepared folder."""
-    if metadata.get("k") != prepared.k:
-        raise ValueError(
-            f"{path}: trained with {metadata.get('k')} folds, but {prepared.root} has {prepared.k}"
-        )
-    folds_path = prepared.root / "folds.csv"
-    hashes = metadata.get("manifest", {}).get("hashes", {})
-    recorded = metadata.get("folds_sha256") or hashes.get("folds")
-    if recorded is None:
-        print(f"{path} does not say which folds it was trained with: not checked", file=sys.stderr)
-    elif recorded != file_sha256(folds_path):
-        raise ValueError(
-            f"{path}: trained with other folds than {folds_path}, so it may have seen films "
-            f"that it would predict; prepare with the same settings, or train again"
-        )
 
 
 def _localizer(job: Job, config: LocalizeConfig, coco: Mapping[str, Any]) -> Localizer:
