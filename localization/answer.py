@@ -191,7 +191,7 @@ def _against_controls(comparison: Comparison, scored: ScoredLocalizer) -> str:
             macro = _pair(comparison, scored, control).estimates.macro
             verdicts.setdefault(_verdict(macro), []).append(f"{control.label} ({_text(macro)})")
     phrases = [f"{_AGAINST[v]} {_listed(verdicts[v])}" for v in _AGAINST if v in verdicts]
-    return f"{scored.label} {', '.join(phrases)}."
+    return f"{scored.label} {'; '.join(phrases)}."
 
 
 def _lost_diseases(comparison: Comparison, scored: ScoredLocalizer) -> list[str]:

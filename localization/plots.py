@@ -19,7 +19,7 @@ from cxrloc.localization.words import RESEARCH_USE
 
 # Okabe and Ito: told apart with every kind of colour vision; grey is kept for the controls
 COLOURS = ("#E69F00", "#56B4E9", "#009E73", "#CC79A7", "#0072B2", "#D55E00", "#F0E442")
-CONTROL_GREYS = ("#6e6e6e", "#9a9a9a", "#c4c4c4")
+CONTROL_GREYS = ("#4d4d4d", "#7a7a7a", "#a3a3a3", "#c9c9c9")
 _PANELS_PER_ROW = 4
 
 

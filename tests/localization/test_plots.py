@@ -1,4 +1,4 @@
-"""The boxplot figure: what it shows, in which colours, and that it is written whole."""
+"""The figures: what they show, in which colours, and that they are written whole."""
 
 from __future__ import annotations
 
@@ -6,21 +6,24 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import numpy as np
 import pytest
 from matplotlib.colors import to_rgb
 
 from cxrloc.localization.comparison import Comparison, compare
+from cxrloc.localization.curve_plots import CURVE_THRESHOLDS, accuracy_curves, paired_boxplots
 from cxrloc.localization.localizer import Localization
 from cxrloc.localization.plots import COLOURS, CONTROL_GREYS, iou_boxplots, save_figure
 from cxrloc.localization.words import RESEARCH_USE
 
+NAMES = [f"{i}_0" for i in range(5)]
 
-def _comparison(diseases: tuple[str, ...], *, gated: bool = False) -> Comparison:
-    names = [f"{i}_0" for i in range(5)]
-    coco: dict[str, Any] = {
+
+def _coco(diseases: tuple[str, ...]) -> dict[str, Any]:
+    return {
         "images": [
             {"id": i, "file_name": n, "width": 64, "height": 64, "patient_id": n}
-            for i, n in enumerate(names)
+            for i, n in enumerate(NAMES)
         ],
         "categories": [{"id": c, "name": d} for c, d in enumerate(diseases, start=1)],
         "annotations": [
@@ -29,9 +32,12 @@ def _comparison(diseases: tuple[str, ...], *, gated: bool = False) -> Comparison
             for c in range(1, len(diseases) + 1)
         ],
     }
-    found = [Localization(n, d, (12.0, 10.0, 30.0, 24.0), 0.5) for n in names for d in diseases]
-    gate = {(n, d): True for n in names for d in diseases} if gated else None
-    return compare(coco, {"a": found, "b": found[:2]}, gate, resamples=10)
+
+
+def _comparison(diseases: tuple[str, ...], *, gated: bool = False) -> Comparison:
+    found = [Localization(n, d, (12.0, 10.0, 30.0, 24.0), 0.5) for n in NAMES for d in diseases]
+    gate = {(n, d): True for n in NAMES for d in diseases} if gated else None
+    return compare(_coco(diseases), {"a": found, "b": found[:2]}, gate, resamples=10)
 
 
 def test_there_is_a_panel_per_disease_with_its_number_of_boxes() -> None:
@@ -47,7 +53,7 @@ def test_controls_are_grey_and_a_gated_twin_has_the_same_colour_hatched() -> Non
     boxes = figure.axes[0].patches
     colours = [patch.get_facecolor()[:3] for patch in boxes]
     assert colours[:4] == [to_rgb(c) for c in (*COLOURS[:2], *COLOURS[:2])]
-    assert [bool(patch.get_hatch()) for patch in boxes] == [False] * 2 + [True] * 2 + [False] * 3
+    assert [bool(patch.get_hatch()) for patch in boxes] == [False] * 2 + [True] * 2 + [False] * 4
     assert colours[4:] == [to_rgb(c) for c in CONTROL_GREYS]
     assert all(max(c) - min(c) < 1e-9 for c in colours[4:])
 
@@ -57,7 +63,7 @@ def test_the_legend_names_every_localizer_and_the_research_use() -> None:
 
     names = [text.get_text() for text in legend.get_texts()]
     assert names == ["a", "b"] + [
-        f"{c} (control)" for c in ("prior_box", "center_box", "random_map")
+        f"{c} (control)" for c in ("prior_box", "constant_box", "center_box", "random_map")
     ]
     assert RESEARCH_USE in legend.get_title().get_text()
 
@@ -75,3 +81,58 @@ def test_the_same_comparison_gives_the_same_bytes_and_leaves_no_other_file(
         image = cv2.imread(str(tmp_path / "one.png"))
         assert image is not None
         assert image.min() < 50 < 250 < image.max()
+
+
+def test_an_accuracy_curve_falls_from_the_share_over_zero_and_ends_below_the_best_iou() -> None:
+    named = accuracy_curves(_comparison(("Mass",)))
+
+    # `a` has IoU 252 / 400 = .63 with every box, `b` with two of five and no box elsewhere
+    curves = {line.get_label(): line for line in named.figure.axes[0].get_lines()}
+    below = np.array(CURVE_THRESHOLDS) < 0.63
+    assert np.asarray(curves["a"].get_ydata()).tolist() == below.astype(float).tolist()
+    assert np.allclose(np.asarray(curves["b"].get_ydata()), 0.4 * below)
+    assert "a 1.00 at 0.1, 1.00 at 0.3, 1.00 at 0.5; b 0.40 at 0.1" in named.alt
+
+
+def test_curves_differ_in_more_than_colour_and_every_one_has_a_band() -> None:
+    axis = accuracy_curves(_comparison(("Mass",), gated=True)).figure.axes[0]
+
+    lines = axis.get_lines()
+    looks = {(str(line._unscaled_dash_pattern), str(line.get_marker())) for line in lines}  # type: ignore[attr-defined]
+    assert len(looks) == len(lines) == len(axis.collections) == 8
+    of = {str(line.get_label()): line for line in lines}
+    assert of["a"].get_color() == of["a, gated"].get_color() == COLOURS[0]
+    assert (of["a"].get_linestyle(), of["a, gated"].get_linestyle()) == ("-", "--")
+
+
+def test_the_band_of_a_curve_holds_the_curve() -> None:
+    axis = accuracy_curves(_comparison(("Mass", "Nodule"))).figure.axes[0]
+
+    line, band = axis.get_lines()[1], axis.collections[1]
+    vertices = band.get_paths()[0].vertices
+    for t, value in zip(np.asarray(line.get_xdata()), np.asarray(line.get_ydata()), strict=True):
+        heights = vertices[np.isclose(vertices[:, 0], t), 1]
+        assert heights.min() <= value <= heights.max()
+    assert np.ptp(vertices[:, 1]) > 0.5
+
+
+def test_paired_boxplots_show_the_two_localizers_and_each_against_the_constant_box() -> None:
+    named = paired_boxplots(_comparison(("Mass", "Nodule")))
+
+    assert named is not None
+    titles = [axis.get_title().split(" (")[0] for axis in named.figure.axes]
+    assert titles == ["a minus b", "a minus constant_box", "b minus constant_box"]
+    ticks = [text.get_text() for text in named.figure.axes[0].get_xticklabels()]
+    # `b` has the first two boxes of `a` alone: one of Mass and one of Nodule
+    assert ticks == ["Mass\nn = 5\n80 : 0", "Nodule\nn = 5\n80 : 0"]
+    assert "Over all 10 boxes: a is better on 80 % and b on 0 %" in named.title
+    assert "a minus b: Mass +0.63, Nodule +0.63" in named.alt
+
+
+def test_one_localizer_is_paired_with_the_constant_box_and_none_with_nothing() -> None:
+    coco, found = _coco(("Mass",)), [Localization("0_0", "Mass", (12.0, 10.0, 30.0, 24.0), 0.5)]
+
+    one = paired_boxplots(compare(coco, {"a": found}, resamples=10))
+    assert one is not None
+    assert len(one.figure.axes) == 1
+    assert paired_boxplots(compare(coco, {}, resamples=10)) is None
