@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 
 from cxrloc.localization.comparison import GATED, Gate
-from cxrloc.localization.end_to_end_text import asked, froc_text, ledger_text, point_text
+from cxrloc.localization.end_to_end_text import asked, gate_text, localizer_text
 from cxrloc.localization.false_boxes import (
     BOUNDS,
     IGNORED,
@@ -100,8 +100,9 @@ def end_to_end_section(
     tables += [froc_table(curves, (*notes, interval))] if curves else []
     if gate is not None:
         tables.insert(0, ledger_table(ledgers, truth, _ledger_notes(truth, resamples, seed)))
-    paragraphs = [asked(gate is not None), ledger_text(ledgers), point_text(points)]
-    paragraphs += [froc_text(curves), *(f"{note[:1].upper()}{note[1:]}." for note in notes)]
+    paragraphs = [asked(gate is not None), gate_text(ledgers)]
+    paragraphs += [localizer_text(name, ledgers, points, curves) for name in predictions]
+    paragraphs += [f"{note}." for note in notes]
     figures = _figures(looks, points, curves, films, bootstrap)
     return Section("end_to_end", _TITLE, tuple(filter(None, paragraphs)), tuple(tables), figures)
 

@@ -27,59 +27,61 @@ def asked(gate: bool) -> str:
     return text if gate else f"{text} No gate was given: only what needs none is shown."
 
 
-def ledger_text(ledgers: Sequence[Ledger]) -> str:
-    """Where the boxes went; empty without a ledger."""
+def gate_text(ledgers: Sequence[Ledger]) -> str:
+    """How many boxes the gate lets pass; empty without a ledger."""
     main = [ledger for ledger in ledgers if ledger.threshold == MAIN]
     if not main:
         return ""
     total = int(main[0].counts.sum())
     stopped = main[0].count(GATE_HIT) + main[0].count(GATE_MISS)
-    opening = f"Of {total:,} ground-truth boxes the gate lets {total - stopped:,} pass. "
-    return opening + " ".join(map(_ledger_sentence, main))
-
-
-def _ledger_sentence(ledger: Ledger) -> str:
-    hit, gate_hit, gate_miss, wrong, none = (_text(ledger.share(c)) for c in CHARGES)
     return (
-        f"{ledger.localizer} hits {hit} of them (IoU > {MAIN:g}); the gate costs it {gate_hit} "
-        f"that it would have hit and stops {gate_miss} that it would have missed too; past the "
-        f"gate {wrong} are lost in the wrong place and {none} for want of a box."
+        f"Of {total:,} ground-truth boxes the gate lets {total - stopped:,} pass. Below, a hit is "
+        f"IoU > {MAIN:g}; the tables have other thresholds."
     )
 
 
-def point_text(points: Sequence[OperatingPoint]) -> str:
-    """Sensitivity and false boxes on all films: end to end, or with every disease asked."""
-    main = [point for point in points if point.threshold == MAIN]
-    gated = [point for point in main if point.setting == END_TO_END]
-    return " ".join(map(_point_sentence, gated or [p for p in main if p.setting == EVERY_DISEASE]))
+def localizer_text(
+    name: str,
+    ledgers: Sequence[Ledger],
+    points: Sequence[OperatingPoint],
+    curves: Sequence[Froc],
+) -> str:
+    """One localizer's figures in a paragraph; empty where there are none."""
+    ledger = [x for x in ledgers if (x.localizer, x.threshold) == (name, MAIN)]
+    mine = [p for p in points if (p.localizer, p.threshold) == (name, MAIN)]
+    ends = [p for p in mine if p.setting == END_TO_END]
+    ends = ends or [p for p in mine if p.setting == EVERY_DISEASE]
+    curve = [c for c in curves if (c.localizer, c.threshold, c.bound) == (name, MAIN, IGNORED)]
+    parts = [*map(_ledger_part, ledger), *map(_point_part, ends), *map(_froc_part, curve)]
+    return f"{name}: {'; '.join(parts)}." if parts else ""
 
 
-def _point_sentence(point: OperatingPoint) -> str:
+def _ledger_part(ledger: Ledger) -> str:
+    hit, gate_hit, gate_miss, wrong, none = (_text(ledger.share(c)) for c in CHARGES)
+    return (
+        f"of the boxes {hit} are hit, {gate_hit} are lost at the gate that it would have hit, "
+        f"{gate_miss} at the gate that it would have missed too, {wrong} by a wrong place, "
+        f"{none} for want of a box"
+    )
+
+
+def _point_part(point: OperatingPoint) -> str:
     clear = point.false_boxes(NO_FINDING)
     text = (
-        f"{point.localizer}, {point.setting}, on {point.films:,} films: {point.hits:,} of "
-        f"{point.boxes:,} boxes hit, localized sensitivity {_text(point.sensitivity)}; "
+        f"{point.setting}, on {point.films:,} films, {point.hits:,} of {point.boxes:,} boxes hit "
+        f"(localized sensitivity {_text(point.sensitivity)}) with "
         f"{_text(point.false_boxes().per_film)} false boxes per film "
         f"({_text(point.false_boxes(bound=COUNTED).per_film)} if unboxed positives count)"
     )
     if clear.films:
-        text += f", {_text(clear.per_film)} on the {clear.films:,} films with no finding"
-    return f"{text}."
+        text += f" and {_text(clear.per_film)} on the {clear.films:,} films with no finding"
+    return text
 
 
-def froc_text(curves: Sequence[Froc]) -> str:
-    """Sensitivity at 1 false box per film and the mean of the points; empty without curves."""
-    main = [c for c in curves if c.threshold == MAIN and c.bound == IGNORED]
-    if not main:
-        return ""
-    figures = "; ".join(
-        f"{c.localizer}, {c.setting}: {_text(c.at_points[_ONE])}, mean {_text(c.mean)}"
-        for c in main
-    )
-    points = ", ".join(f"{x:g}" for x in POINTS)
+def _froc_part(curve: Froc) -> str:
     return (
-        f"FROC: localized sensitivity (IoU > {MAIN:g}) with at most 1 false box per film, and its "
-        f"mean over {points}: {figures}."
+        f"FROC, {curve.setting}: sensitivity {_text(curve.at_points[_ONE])} with at most 1 false "
+        f"box per film, mean of the five points {_text(curve.mean)}"
     )
 
 

@@ -6,7 +6,7 @@ study = run_study(StudyInputs(coco, predictions, gate=read_gate_table(path)))
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,7 @@ from cxrloc.localization.sections import Section
 from cxrloc.localization.statistics import RESAMPLES
 from cxrloc.localization.strata_section import strata_section
 from cxrloc.localization.synonyms import synonyms_section
+from cxrloc.localization.taxonomy import taxonomies
 from cxrloc.localization.taxonomy_section import taxonomy_section
 
 Predictions = Mapping[str, Sequence[Localization]]
@@ -136,7 +137,9 @@ def run_study(inputs: StudyInputs) -> Study:
         sections=sections,
         audits=audits,
         stamp=leakage_stamp(audits),
-        answer=answer(comparison),
+        answer=answer(
+            comparison, taxonomies(comparison.truth, inputs.predictions, inputs.decisions)
+        ),
         gallery=_gallery(inputs, comparison),
     )
 
@@ -178,10 +181,20 @@ def _film_sections(
         predictions,
         inputs.decisions,
         coverage,
-        resamples=min(inputs.resamples, 2000),
+        resamples=inputs.resamples,
         seed=inputs.seed,
     )
+    paragraphs = (*end_to_end.paragraphs, _everywhere(inputs.gate is not None))
+    end_to_end = replace(end_to_end, paragraphs=paragraphs)
     return end_to_end, ap_section(inputs.coco, predictions, coverage, inputs.masks)
+
+
+def _everywhere(gate: bool) -> str:
+    score = "the gate's probability: only their place is blind" if gate else "1 everywhere"
+    return (
+        "The controls prior_box and constant_box box every disease on every film here; their "
+        f"score is {score}."
+    )
 
 
 def _box_sections(

@@ -114,7 +114,7 @@ def test_a_localizer_that_saw_boxed_films_alone_is_told_how_to_see_all() -> None
     settings = [r["setting"] for r in _rows(section, "end_to_end") if r["localizer"] == "a"]
     assert sorted(set(settings)) == ["disease given", "gated"]
     assert {r["localizer"] for r in _rows(section, "froc")} == {"b"}
-    note = next(p for p in section.paragraphs if p.startswith("A looked at boxed films alone"))
+    note = next(p for p in section.paragraphs if p.startswith("a looked at boxed films alone"))
     assert "--films all" in note
     assert "data.predict: all" in note
 
@@ -163,7 +163,7 @@ def test_sentences_and_alt_texts_hold_the_figures_of_the_tables() -> None:
     text = " ".join(section.paragraphs)
     assert f"{row['hits']} of {row['boxes']} boxes hit" in text
     false = f"{float(row['false boxes per film']):.3f}"
-    assert f"; {false.removeprefix('0')} [" in text
+    assert f"with {false.removeprefix('0')} [" in text
     alt = section.figures[1].alt
     assert "end to end: hit = IoU > 0.5" in alt
     assert f"at {false}" in alt
