@@ -36,6 +36,9 @@ for (const table of document.querySelectorAll("table[data-table]")) {
   });
 }
 
+// On a phone the answer comes before a long list of contents.
+if (matchMedia("(max-width: 40rem)").matches) document.querySelector("nav details").open = false;
+
 // Paper cannot be unfolded: what is folded is opened for printing, then folded again.
 let folded = [];
 window.addEventListener("beforeprint", () => {

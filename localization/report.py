@@ -118,7 +118,7 @@ def _template() -> Any:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["sentence"] = _sentence
+    environment.filters |= {"sentence": _sentence, "unbroken": _unbroken}
     return environment.get_template("report.html.j2")
 
 
@@ -182,3 +182,10 @@ def _gallery(pictures: tuple[Picture, ...]) -> list[tuple[str, list[tuple[Pictur
 def _sentence(text: str) -> str:
     """Notes are kept without a full stop; in a list of sentences each has one."""
     return text if text.endswith((".", "!", "?", ":")) else f"{text}."
+
+
+def _unbroken(text: str) -> str:
+    """The text with no line end within an interval such as [.401, .502]."""
+    return re.sub(
+        r"\[[^\]]{1,24}\]", lambda found: found[0].replace(" ", "\N{NO-BREAK SPACE}"), text
+    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 
 from cxrloc.localization.table_files import value_text
@@ -13,7 +13,7 @@ from cxrloc.localization.words import WORDS, Word, lookup
 
 # Of the ten thresholds these are looked at first; the others stand folded beneath
 MAIN_THRESHOLDS = ("@0.1", "@0.3", "@0.5")
-_ROWS_AT_ONCE = 30
+_ROWS_AT_ONCE = 36
 _IN_HEADING = ("measure", "threshold")  # these stand in the heading of a block, not in its rows
 
 
@@ -62,10 +62,9 @@ def table_view(table: ResultTable, diseases: Collection[str]) -> TableView:
     """The table with its columns explained; a column in `diseases` is explained as `disease`."""
     texts = [_values(row) for row in table.rows]
     names = list(dict.fromkeys(name for row in texts for name in row))
-    pairs = list(zip(table.rows, texts, strict=True))
     blocks = [
-        _block(heading, [values for _, values in group], names)
-        for heading, group in groupby(pairs, key=lambda pair: pair[0].block)
+        _block(heading, list(group), names)
+        for heading, group in groupby(table.rows, key=lambda row: row.block)
     ]
     shown = _shown(blocks)
     return TableView(
@@ -84,18 +83,29 @@ def word_anchor(name: str) -> str:
 
 
 def _values(row: TableRow) -> dict[str, Value]:
-    lead = {
+    return {**_lead(row), **row.cells, **row.trail}
+
+
+def _lead(row: TableRow) -> dict[str, str]:
+    return {
         key: value if isinstance(value, str) else f"{value:g}"
         for key, value in row.lead.items()
         if key not in _IN_HEADING
     }
-    return {**lead, **row.cells, **row.trail}
 
 
-def _block(heading: str, rows: Sequence[dict[str, Value]], names: Sequence[str]) -> ViewBlock:
+def _block(heading: str, rows: Sequence[TableRow], names: Sequence[str]) -> ViewBlock:
     found = _found(heading.split(",")[0])
-    cells = tuple(tuple(_cell(row.get(name, "")) for name in names) for row in rows)
-    return ViewBlock(heading, word_anchor(found[0]) if found else "", cells)
+    anchor = word_anchor(found[0]) if found else ""
+    return ViewBlock(heading, anchor, tuple(_cells(row, names) for row in rows))
+
+
+def _cells(row: TableRow, names: Sequence[str]) -> tuple[ViewCell, ...]:
+    """The row's cells; the first also says what the row is, for the next ones may be off sight."""
+    values = _values(row)
+    first, *others = (_cell(values.get(name, "")) for name in names)
+    beside = ", ".join(list(_lead(row).values())[1:])
+    return (replace(first, small=(beside,) if beside else ()), *others)
 
 
 def _cell(value: Value) -> ViewCell:
@@ -115,14 +125,17 @@ def _key(value: float) -> str:
 
 
 def _shown(blocks: Sequence[ViewBlock]) -> list[int]:
-    """Which blocks are seen at first: those of the main thresholds, else the first 30 rows."""
-    measures = [block.heading.split(",")[0] for block in blocks]
-    main = [i for i, measure in enumerate(measures) if measure.endswith(MAIN_THRESHOLDS)]
-    plain = [i for i, measure in enumerate(measures) if "@" not in measure]
-    if main:
-        return sorted(main + plain)
-    counts = [len(block.rows) for block in blocks]
-    return [i for i in range(len(blocks)) if i == 0 or sum(counts[: i + 1]) <= _ROWS_AT_ONCE]
+    """Which blocks are seen at first: some 36 rows, of thresholds the main ones alone."""
+    shown: list[int] = []
+    rows = 0
+    for i, block in enumerate(blocks):
+        measure = block.heading.split(",")[0]
+        if "@" in measure and not measure.endswith(MAIN_THRESHOLDS):
+            continue
+        rows += len(block.rows)
+        if rows <= _ROWS_AT_ONCE or not shown:
+            shown.append(i)
+    return shown or list(range(len(blocks)))
 
 
 def _column(name: str, diseases: Collection[str], rows: Sequence[Mapping[str, Value]]) -> Column:

@@ -208,6 +208,19 @@ def test_the_page_never_scrolls_sideways_but_wide_tables_do_by_themselves(
         assert any(page.evaluate(inside))
 
 
+def test_on_a_phone_the_contents_are_folded_so_that_the_answer_is_seen_first(
+    browser: Any, report: Path
+) -> None:
+    phone = browser.new_page(viewport={"width": 375, "height": 740})
+    phone.goto(report.as_uri())
+
+    assert not phone.locator("nav a").first.is_visible()
+    assert phone.locator("#answer p").first.bounding_box()["y"] < 740
+    phone.locator("nav summary").click()
+    assert phone.locator("nav a").first.is_visible()
+    phone.close()
+
+
 def test_headings_do_not_skip_a_level_and_there_is_one_of_the_first(page: Any) -> None:
     levels = page.evaluate(
         "[...document.querySelectorAll('h1, h2, h3, h4, h5, h6')].map(h => Number(h.tagName[1]))"

@@ -121,6 +121,14 @@ def test_a_cell_sorts_by_its_figure_and_prints_interval_and_iogt_in_lines_of_the
     assert (row[3].text, row[3].key) == ("1,204", "1204.0")
 
 
+def test_the_first_cell_says_what_the_row_is_when_the_next_columns_are_out_of_sight() -> None:
+    lead: dict[str, str | float] = {"localizer": "a", "setting": "gated", "rule": "any"}
+    table = ResultTable("t", "T", (TableRow("mean_iou", lead, {"Mass": 3}),), ())
+
+    first = table_view(table, ()).blocks[0].rows[0][0]
+    assert (first.text, first.small, first.key) == ("a", ("gated, any",), "a")
+
+
 def test_a_disease_is_explained_as_one_and_an_unknown_column_is_not() -> None:
     view = table_view(_table("acc_iou@0.5"), ("Mass",))
 
@@ -139,12 +147,18 @@ def test_the_main_thresholds_are_seen_first_and_the_others_are_folded() -> None:
     assert [b.heading for b in view.more] == ["acc_iou@0.25", "acc_iou@0.75"]
 
 
-def test_of_a_long_table_without_thresholds_the_first_thirty_rows_are_seen() -> None:
+def test_of_a_long_table_the_first_36_rows_are_seen() -> None:
     pairs = [f"a minus b{i}" for i in range(40)]
 
     view = table_view(_table(*pairs), ())
 
-    assert (len(view.blocks), len(view.more)) == (30, 10)
+    assert (len(view.blocks), len(view.more)) == (36, 4)
+
+
+def test_a_table_of_other_thresholds_alone_is_not_folded() -> None:
+    view = table_view(_table("acc_iou@0.25", "acc_iou@0.75"), ())
+
+    assert (len(view.blocks), len(view.more)) == (2, 0)
 
 
 def test_an_empty_table_has_no_columns_and_no_rows() -> None:
@@ -182,6 +196,13 @@ def test_definitions_research_use_and_manifest_are_in_the_page() -> None:
     assert text.count(RESEARCH_USE) >= 2
     assert "compare_localizers.py --out x" in text
     assert '"seed": 7' in text
+
+
+def test_no_line_ends_within_an_interval() -> None:
+    html = render_report(_report(answer=("a .3 [.25, .35], b .2 [.1, .3]",)))
+
+    space = "\N{NO-BREAK SPACE}"
+    assert f"a .3 [.25,{space}.35], b .2 [.1,{space}.3]." in html
 
 
 def test_every_picture_is_inside_the_page_and_described() -> None:
