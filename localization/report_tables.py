@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 
 from cxrloc.localization.table_files import value_text
-from cxrloc.localization.tables import Cell, ResultTable, TableRow, Value
+from cxrloc.localization.tables import MACRO, Cell, ResultTable, TableRow, Value
 from cxrloc.localization.words import WORDS, Word, lookup
 
 # Of the ten thresholds these are looked at first; the others stand folded beneath
@@ -83,7 +83,9 @@ def word_anchor(name: str) -> str:
 
 
 def _values(row: TableRow) -> dict[str, Value]:
-    return {**_lead(row), **row.cells, **row.trail}
+    """The macro mean before the diseases: what a reader looks for first must be in sight."""
+    first = {MACRO: row.cells[MACRO]} if MACRO in row.cells else {}
+    return {**_lead(row), **first, **row.cells, **row.trail}
 
 
 def _lead(row: TableRow) -> dict[str, str]:

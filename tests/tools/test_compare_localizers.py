@@ -7,19 +7,28 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from cxrloc.classification.gate import GateRow, write_gate_table
 from cxrloc.datasets.labels import NIH_BOXED_DISEASES
 from cxrloc.datasets.manifest import file_sha256
+from cxrloc.datasets.provenance import LookedAt, write_provenance
+from cxrloc.localization.heat_maps import HeatMaps, write_heat_maps
 from cxrloc.tools.compare_localizers import main
 
-OUTPUTS = {
-    *(f"{name}.{suffix}"
-      for name in ("acc_iou", "acc_iobb", "mean_iou", "skill", "differences", "paired_tests")
-      for suffix in ("csv", "md", "tex")),
-    "iou_boxplots.png", "iou_boxplots.svg", "per_box.csv", "summary.json",
-}  # fmt: skip
+# every film of this ground truth is boxed: there is no FROC, which asks for others
+TABLES = (
+    "mean_iou", "skill", "acc_iou", "acc_iobb", "differences", "paired_tests", "end_to_end",
+    "gate_ledger", "false_boxes", "coco_ap", "taxonomy", "taxonomy_counts", "synonyms", "strata",
+    "leakage",
+)  # fmt: skip
+FIGURES = ("iou_boxplots", "accuracy_curves", "taxonomy", "strata", "paired_boxplots")
+PAGES = {"report.html", "per_box.csv", "summary.json"}
+
+
+def _files(names: tuple[str, ...], *suffixes: str) -> set[str]:
+    return {f"{name}.{suffix}" for name in names for suffix in suffixes}
 
 
 def _ground_truth(folder: Path) -> dict[str, Any]:
@@ -68,7 +77,8 @@ def test_a_foreign_results_file_and_a_gate_give_every_output(
     )  # fmt: skip
 
     assert status == 0
-    assert {path.name for path in (tmp_path / "out").iterdir()} == OUTPUTS
+    made = {path.name for path in (tmp_path / "out").iterdir()}
+    assert made == PAGES | _files(TABLES, "csv", "md", "tex") | _files(FIGURES, "png", "svg")
     with (tmp_path / "out" / "acc_iou.csv").open(newline="") as handle:
         rows_at = {
             (r["threshold"], r["localizer"], r["setting"]): r for r in csv.DictReader(handle)
@@ -96,10 +106,56 @@ def test_one_seed_gives_the_same_tables_and_controls_alone_are_enough(tmp_path: 
         arguments = ["--ground-truth", str(tmp_path / "gt.json"), "--out", str(tmp_path / out)]
         assert main([*arguments, "--resamples", "20", "--seed", "4"]) == 0
 
-    for name in sorted(OUTPUTS - {"summary.json"}):  # the summary holds the run's wall time
-        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes(), (
-            name
-        )
+    one, two = (tmp_path / out for out in ("one", "two"))
+    names = {path.name for path in one.iterdir()}
+    assert names >= PAGES | _files(("mean_iou", "end_to_end", "coco_ap"), "csv", "md", "tex")
+    for name in sorted(names - {"summary.json", "report.html"}):  # these hold the run's wall time
+        assert (one / name).read_bytes() == (two / name).read_bytes(), name
+
+
+def test_a_localizer_trained_on_a_scored_patient_is_stamped_on_every_table(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    coco = _ground_truth(tmp_path)
+    results = _foreign_results(tmp_path, coco)
+    (tmp_path / "training_films.csv").write_text(
+        "image_id,patient_id,part\n7_0.png,7,train\n2_9.png,2,validation\n"
+    )
+    (tmp_path / "bundle.safetensors").write_bytes(b"a model")
+    looked_at = LookedAt(("1_0.png", "2_0.png", "3_0.png"), tmp_path / "bundle.safetensors")
+    write_provenance(results, [looked_at])
+
+    arguments = ["--ground-truth", str(tmp_path / "gt.json"), "--predictions", f"theirs={results}"]
+    assert main([*arguments, "--out", str(tmp_path / "out"), "--resamples", "20"]) == 0
+
+    stamp = "LEAKED: trained on films or patients that are scored here: theirs"
+    assert stamp in capsys.readouterr().out
+    for path in (tmp_path / "out").glob("*.md"):
+        assert path.read_text().startswith(f"# {stamp}"), path.name
+    for path in (tmp_path / "out").glob("*.csv"):
+        if path.name != "per_box.csv":
+            with path.open(newline="") as handle:
+                assert all(row["note"].startswith(stamp) for row in csv.DictReader(handle))
+    assert stamp in (tmp_path / "out" / "report.html").read_text()
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert summary["leakage"] == [{"localizer": "theirs", "status": "leaked"}]
+
+
+def test_maps_of_an_unknown_localizer_and_a_margin_out_of_range_are_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _ground_truth(tmp_path)
+    maps = HeatMaps.of({("1_0.png", "Mass"): np.ones((2, 2), np.float32)}, name="m", aligned=False)
+    write_heat_maps(tmp_path / "m.maps.safetensors", maps)
+    arguments = ["--ground-truth", str(tmp_path / "gt.json"), "--out", str(tmp_path / "out")]
+
+    assert main([*arguments, "--maps", f"m={tmp_path / 'm.maps.safetensors'}"]) == 2
+    assert "maps of 'm': expected the name of predictions (none)" in capsys.readouterr().err
+    assert main([*arguments, "--non-inferiority-margin", "1.5"]) == 2
+    assert "1.5" in capsys.readouterr().err
+    assert main([*arguments, "--images", str(tmp_path / "nowhere")]) == 2
+    assert "nowhere is no folder" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 def test_explain_prints_every_word_and_ends(capsys: pytest.CaptureFixture[str]) -> None:
