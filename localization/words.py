@@ -97,7 +97,7 @@ WORDS: dict[str, Word] = {
         "IoU t + .001 and IoU 1 count alike, t - .001 and no box at all count alike.",
         "boxes with IoU > t / number of ground-truth boxes",
         f"{_WANG} (T(IoU))",
-        ("T(IoU)", "hits"),
+        ("T(IoU)",),
     ),
     "acc_iobb": Word(
         "acc_iobb@t: share of the ground-truth boxes whose predicted box has IoBB > t.",
@@ -179,6 +179,10 @@ WORDS: dict[str, Word] = {
     "measure": Word("Name of the figure in the row.", ""),
     "threshold": Word("t of the test; strict.", ""),
     "boxes": Word("Number of ground-truth boxes behind the figure.", ""),
+    "hits": Word(
+        "Number of ground-truth boxes with IoU over the threshold that heads the block.",
+        "IoU t + .001 and IoU 1 count alike.",
+    ),
     "note": Word("What the file is for, or where a published figure comes from.", ""),
     # --- average precision
     "AP": Word(
