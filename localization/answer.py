@@ -2,7 +2,8 @@
 
 Which localizer is better, for which diseases, by how much, how sure, and what each is losing to.
 Words follow from intervals: `better` and `worse` need an interval of the difference that excludes
-zero, anything else is `not distinguishable`; no cause is named.
+zero, `equals` one that is zero in three decimals, anything else is `not distinguishable`; no cause
+is named.
 """
 
 from __future__ import annotations
@@ -21,9 +22,11 @@ from cxrloc.localization.taxonomy import ALL_BOXES, CLASSES, HIT, Taxonomy
 
 ALPHA = 0.05
 _MEASURE = "mean_iou"
+_SAME = 0.0005  # the two heads of one network can differ for sure, and by nothing that is printed
 # What follows from the interval of a difference, against a localizer and against controls
 _VERDICTS = {
     "better": "is better than",
+    "equal": "equals, in three decimals,",
     "not distinguishable": "is not distinguishable from",
     "worse": "is worse than",
     "undefined": "cannot be compared, for want of an interval, with",
@@ -85,7 +88,10 @@ def _controls_only(comparison: Comparison) -> str:
 
 
 def _who_is_better(comparison: Comparison, ranked: Sequence[ScoredLocalizer], lead: str) -> str:
-    """The best against each of the others; disease by disease against the next best alone."""
+    """The best against each of the others; disease by disease against the next best alone.
+
+    The next best is the next that differs: not the other head of the same network.
+    """
     best = ranked[0]
     if len(ranked) == 1:
         return (
@@ -93,6 +99,7 @@ def _who_is_better(comparison: Comparison, ranked: Sequence[ScoredLocalizer], le
             "localizer to compare it with, only the controls."
         )
     pairs = [_pair(comparison, best, other) for other in ranked[1:]]
+    pairs.sort(key=lambda pair: _verdict(pair.estimates.macro) == "equal")  # those last
     sentences = [f"{lead} {_verdict_sentence(pairs[0])}", *_diseases(comparison, pairs[0])]
     sentences += [_verdict_sentence(pair) for pair in pairs[1:]]
     if comparison.noninferiority_margin is not None:
@@ -126,6 +133,8 @@ def _verdict_sentence(pair: _Pair) -> str:
 def _verdict(difference: Estimate) -> str:
     if math.isnan(difference.low):
         return "undefined"
+    if max(abs(difference.low), abs(difference.high)) < _SAME:
+        return "equal"
     if not difference.excludes_zero:
         return "not distinguishable"
     return "better" if difference.low > 0 else "worse"

@@ -122,12 +122,28 @@ def test_the_controls_that_beat_a_localizer_are_named() -> None:
     against = paragraphs[1]
     assert against.startswith("Against the controls, which never look at the image: whole beats")
     assert "whole beats center_box" in against
-    assert "; is not distinguishable from prior_box (.000 [.000, .000]) and constant_box" in against
+    assert "; equals, in three decimals, prior_box (.000 [.000, .000]) and constant_box" in against
     assert "loses to prior_box (-.667 [-.667, -.667]), constant_box (-.667" in against
     assert (
         "It loses to constant_box for Mass (-.667 [-.667, -.667]) and Nodule "
         "(-.667 [-.667, -.667])."
     ) in against
+
+
+def test_of_two_heads_that_agree_in_print_none_is_called_better_and_the_next_one_is_compared() -> (
+    None
+):
+    def nearly(i: int, d: str) -> Box:  # IoU .99999: surely less than 1, and printed as 1.000
+        return (20, 20, 40, 39.9998)
+
+    first = answer(
+        _comparison(box_head=lambda i, d: WHOLE, mask_head=nearly, third=lambda i, d: THIRD)
+    )[0]
+
+    assert "box_head is better than third" in first
+    assert "It is better for Mass" in first
+    assert "box_head equals, in three decimals, mask_head: macro mean IoU 1.000" in first
+    assert "better than mask_head" not in first
 
 
 def test_one_localizer_has_only_the_controls_to_be_compared_with() -> None:

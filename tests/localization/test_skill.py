@@ -12,7 +12,7 @@ from cxrloc.localization.comparison import Comparison, accuracy_curve, compare
 from cxrloc.localization.differences import Difference
 from cxrloc.localization.localizer import Localization
 from cxrloc.localization.skill import skill_over
-from cxrloc.localization.statistics import DiseaseEstimates, Estimate
+from cxrloc.localization.statistics import DiseaseEstimates, Estimate, tail_of
 
 DISEASES = ("Mass", "Nodule", "Pneumonia")
 
@@ -77,6 +77,18 @@ def _slow_means(comparison: Comparison, values: np.ndarray) -> np.ndarray:
     return np.array(rows)
 
 
+def _expanded(comparison: Comparison, samples: np.ndarray) -> np.ndarray:
+    """Expanded percentiles of each disease, of its patients, and of the macro mean: (D + 1, 2)."""
+    truth = comparison.truth
+    pairs = set(zip(truth.patient_ids, truth.diseases, strict=True))
+    patients = [sum(disease == d for _, disease in pairs) for d in truth.disease_names]
+    harmonic = len(patients) / sum(1 / n for n in patients)
+    tails = [tail_of(n, comparison.level) for n in (*patients, max(2, harmonic))]
+    return np.array(
+        [np.nanquantile(samples[:, i], [tail, 1 - tail]) for i, tail in enumerate(tails)]
+    )
+
+
 def _iou(comparison: Comparison, label: str) -> np.ndarray:
     return next(r.scores.iou for r in comparison.localizers if r.label == label)
 
@@ -103,7 +115,7 @@ def test_intervals_of_skill_are_those_of_a_slow_loop_over_patients(threshold: fl
         if (s.localizer, s.control, s.measure) == ("near", "constant_box", measure)
     )
 
-    expected = np.nanquantile(skill, [0.025, 0.975], axis=0).T
+    expected = _expanded(comparison, skill)
     np.testing.assert_allclose(_intervals(estimates), expected, rtol=1e-9)
 
 
@@ -124,7 +136,7 @@ def test_intervals_of_differences_are_those_of_a_slow_loop_over_paired_differenc
         if (d.localizer, d.minus, d.measure) == ("near", "far", measure)
     )
 
-    expected = np.nanquantile(_slow_means(comparison, near - far), [0.025, 0.975], axis=0).T
+    expected = _expanded(comparison, _slow_means(comparison, near - far))
     np.testing.assert_allclose(_intervals(found), expected, rtol=1e-9, atol=1e-12)
 
 
