@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cxrloc.localization.comparison import Comparison, ScoredLocalizer
+from cxrloc.localization.comparison import DISEASE_GIVEN, Comparison, ScoredLocalizer
 from cxrloc.localization.curve_plots import accuracy_curves, paired_boxplots
 from cxrloc.localization.pair_tables import difference_table, paired_test_table, skill_table
 from cxrloc.localization.paired_tests import PairTests
@@ -63,7 +63,7 @@ def _means_section(comparison: Comparison) -> Section:
         f"{comparison.patients} patients? Mean IoU, 0 to 1; {MISS_RULE}. Skill says how much of "
         f"what {REFERENCE_CONTROL}, which never looks at the image, leaves to be gained is gained."
     )
-    found = f"Macro mean IoU: {'; '.join(means)}."
+    found = f"Macro mean IoU: {'; '.join(_main_sentences(comparison, 'mean_iou'))}."
     tables = _means_tables(comparison)
     return Section("means", "Mean overlap", (asked, found), tables, (boxplots,))
 
@@ -74,8 +74,8 @@ def _accuracy_section(comparison: Comparison, published: bool) -> Section:
         "prediction is greater than the threshold: IoU in one table, IoBB in the other."
     )
     found = tuple(
-        f"Macro mean of acc_iou@{t:g}: {'; '.join(_macro_sentences(comparison, f'acc_iou@{t:g}'))}."
-        for t in (0.1, 0.3, 0.5)
+        f"Macro mean of acc_iou@{t:g}: {'; '.join(_main_sentences(comparison, f'acc_iou@{t:g}'))}."
+        for t in (0.1, 0.5)
         if t in comparison.thresholds
     )
     tables = _accuracy_tables(comparison, published)
@@ -94,6 +94,13 @@ def _paired_section(comparison: Comparison) -> Section:
     figures = () if boxplots is None else (boxplots,)
     found = _pair_sentences(comparison)
     return Section("paired", "One against another", (asked, *found), tables, figures)
+
+
+def _main_sentences(comparison: Comparison, measure: str) -> list[str]:
+    """Of the localizers told the disease, and of the reference control: the tables have all."""
+    rows = [s for s in comparison.localizers if s.setting == DISEASE_GIVEN]
+    rows.append(comparison.reference)
+    return [_macro_sentence(comparison, scored, measure) for scored in rows]
 
 
 def _macro_sentences(comparison: Comparison, measure: str) -> list[str]:

@@ -52,14 +52,15 @@ def localizer_text(
     ends = [p for p in mine if p.setting == END_TO_END]
     ends = ends or [p for p in mine if p.setting == EVERY_DISEASE]
     curve = [c for c in curves if (c.localizer, c.threshold, c.bound) == (name, MAIN, IGNORED)]
-    parts = [*map(_ledger_part, ledger), *map(_point_part, ends), *map(_froc_part, curve)]
+    parts = [*map(_ledger_part, ledger), *map(_point_part, ends), *map(_froc_part, curve[:1])]
     return f"{name}: {'; '.join(parts)}." if parts else ""
 
 
 def _ledger_part(ledger: Ledger) -> str:
-    hit, gate_hit, gate_miss, wrong, none = (_text(ledger.share(c)) for c in CHARGES)
+    shares = (100 * ledger.share(charge).value for charge in CHARGES)
+    hit, gate_hit, gate_miss, wrong, none = (f"{share:.1f} %" for share in shares)
     return (
-        f"of the boxes {hit} are hit, {gate_hit} are lost at the gate that it would have hit, "
+        f"{hit} of the boxes are hit, {gate_hit} are lost at the gate that it would have hit, "
         f"{gate_miss} at the gate that it would have missed too, {wrong} by a wrong place, "
         f"{none} for want of a box"
     )

@@ -21,6 +21,7 @@ from cxrloc.localization.words import RESEARCH_USE
 COLOURS = ("#E69F00", "#56B4E9", "#009E73", "#CC79A7", "#0072B2", "#D55E00", "#F0E442")
 CONTROL_GREYS = ("#4d4d4d", "#7a7a7a", "#a3a3a3", "#c9c9c9")
 _PANELS_PER_ROW = 4
+_WIDEST = 15.0  # inches: letters of a wider figure are too small on a page
 
 
 def iou_boxplots(comparison: Comparison) -> Figure:
@@ -29,9 +30,10 @@ def iou_boxplots(comparison: Comparison) -> Figure:
     Box: quartiles and median; whiskers: 5 % to 95 %; diamond: mean. Misses are in it, as 0.
     """
     names = comparison.truth.disease_names
-    columns = min(_PANELS_PER_ROW, len(names))
+    panel = 1.6 + 0.34 * len(comparison.localizers)
+    columns = max(1, min(_PANELS_PER_ROW, len(names), int(_WIDEST / panel)))
     rows = math.ceil(len(names) / columns)
-    width = max(1.6 + 0.34 * len(comparison.localizers), 2.4) * columns
+    width = max(panel, 2.4) * columns
     figure = Figure(figsize=(max(width, 8.0), 3.1 * rows + 1.7), layout="constrained", dpi=110)
     FigureCanvasAgg(figure)
     axes = figure.subplots(rows, columns, sharey=True, squeeze=False).ravel().tolist()
