@@ -12,6 +12,7 @@ from typing import Any
 from cxrloc.classification.config import ClassifierConfig
 from cxrloc.classification.data import FilmBatches
 from cxrloc.datasets.film_lists import TRAINING_FILMS, write_training_films
+from cxrloc.datasets.labels import NO_FINDING
 from cxrloc.datasets.manifest import file_sha256, write_json
 from cxrloc.datasets.pixel_cache import PixelCache
 from cxrloc.datasets.prepared import PreparedData, load_prepared
@@ -127,7 +128,7 @@ def _settings(run: Run, part: Part) -> dict[str, Any]:
     flat["split"] = hashlib.sha256(parts.encode()).hexdigest()
     ids = (*part.split.train, *part.split.validation, *part.split.test)
     films = [run.radiographs[i] for i in ids]
-    known = repr([(r.image_id, [r.labels.get(d) for d in run.diseases], r.boxes) for r in films])
+    known = repr([(r.image_id, [r.label(d) for d in run.diseases], r.boxes) for r in films])
     flat["labels and boxes"] = hashlib.sha256(known.encode()).hexdigest()
     if Path(config.model.weights).is_file():
         flat["weights file"] = file_sha256(Path(config.model.weights))
@@ -136,7 +137,9 @@ def _settings(run: Run, part: Part) -> dict[str, Any]:
 
 def _diseases(radiographs: Sequence[Radiograph], asked: Sequence[str]) -> tuple[str, ...]:
     known = tuple(dict.fromkeys(d for r in radiographs for d in r.labels))
-    unknown = [d for d in asked if d not in known]
+    unknown = [d for d in asked if d not in (*known, NO_FINDING)]
     if unknown:
-        raise ValueError(f"data.diseases: no label {', '.join(unknown)}; known are {list(known)}")
+        raise ValueError(
+            f"data.diseases: no label {', '.join(unknown)}; known are {[*known, NO_FINDING]}"
+        )
     return tuple(asked) or known
