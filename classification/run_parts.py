@@ -43,7 +43,8 @@ class Run:
     cache: PixelCache = field(repr=False)
 
     def films(self, image_ids: Sequence[str]) -> FilmBatches:
-        return FilmBatches(self.cache, [self.radiographs[i] for i in image_ids], self.diseases)
+        films = [self.radiographs[i] for i in image_ids]
+        return FilmBatches(self.cache, films, self.diseases, self.config.model.clahe_clip)
 
 
 def open_run(config: ClassifierConfig) -> Run:
@@ -91,7 +92,8 @@ def claim(run: Run, part: Part) -> None:
     if not (begun and path.is_file()):
         write_json(path, mine)
         return
-    theirs = json.loads(path.read_text())
+    # a folder of before a setting was there was begun with what became its default
+    theirs = {**_flat_settings(ClassifierConfig()), **json.loads(path.read_text())}
     different = [key for key in mine if mine[key] != theirs.get(key)]
     if different:
         changes = ", ".join(f"{k}: {theirs.get(k)!r} there, {mine[k]!r} now" for k in different)
@@ -122,8 +124,7 @@ def write_gate_provenance(folder: Path, parts: Sequence[Part]) -> None:
 def _settings(run: Run, part: Part) -> dict[str, Any]:
     """All that decides what a part's bundle is; not how fast it is made."""
     config = run.config
-    flat = {f"model.{k}": v for k, v in asdict(config.model).items()}
-    flat |= {f"train.{k}": v for k, v in asdict(config.train).items() if k != "device"}
+    flat = _flat_settings(config)
     parts = "\n".join(" ".join(ids) for ids in (part.split.train, part.split.validation))
     flat["split"] = hashlib.sha256(parts.encode()).hexdigest()
     ids = (*part.split.train, *part.split.validation, *part.split.test)
@@ -133,6 +134,11 @@ def _settings(run: Run, part: Part) -> dict[str, Any]:
     if Path(config.model.weights).is_file():
         flat["weights file"] = file_sha256(Path(config.model.weights))
     return {**flat, "diseases": list(run.diseases)}
+
+
+def _flat_settings(config: ClassifierConfig) -> dict[str, Any]:
+    flat = {f"model.{k}": v for k, v in asdict(config.model).items()}
+    return flat | {f"train.{k}": v for k, v in asdict(config.train).items() if k != "device"}
 
 
 def _diseases(radiographs: Sequence[Radiograph], asked: Sequence[str]) -> tuple[str, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from cxrloc.datasets.transforms import equalise, fit_square, square_scale
@@ -45,9 +46,9 @@ def test_what_is_not_grey_or_has_no_size_is_refused() -> None:
         square_scale((0, 5), 4)
 
 
-def checkerboard(low: int, high: int) -> np.ndarray:
-    """(64, 64), half of every region each."""
-    return np.where(np.indices((64, 64)).sum(axis=0) % 2, high, low).astype(np.uint8)
+def checkerboard(low: int, high: int, side: int = 64) -> npt.NDArray[np.uint8]:
+    """(side, side), half of every region each."""
+    return np.where(np.indices((side, side)).sum(axis=0) % 2, high, low).astype(np.uint8)
 
 
 def test_without_a_limit_each_grey_becomes_the_share_of_pixels_up_to_it() -> None:
@@ -56,7 +57,8 @@ def test_without_a_limit_each_grey_becomes_the_share_of_pixels_up_to_it() -> Non
 
 
 def test_the_clip_limit_bounds_how_much_contrast_is_amplified() -> None:
-    low, high = sorted(set(equalise(checkerboard(100, 104), clip_limit=2).ravel().tolist()))
+    equalised = equalise(checkerboard(100, 104, side=512), clip_limit=2)
+    low, high = sorted(set(equalised.ravel().tolist()))
     # a grey value counts at most twice the mean, 2 / 256; three lie between the two without pixels,
     # and the excess, 2 * (1 / 2 - 2 / 256) of the pixels, is spread over all 256
     spread = 2 * (1 / 2 - 2 / 256) / 256
