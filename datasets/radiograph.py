@@ -124,8 +124,8 @@ class Film:
 def label_matrix(radiographs: Sequence[Radiograph], diseases: Sequence[str]) -> FloatArray:
     """Labels as an (N, D) array of 0, 1 and NaN, rows as `radiographs`, columns as `diseases`.
 
-    A disease that a radiograph's labels do not mention is NaN (unknown); `No Finding`, which readers
-    do not store, follows from the others (see `cxrloc.datasets.labels.no_finding`).
+    A disease that a radiograph's labels do not mention is NaN (unknown); `No Finding`, which the
+    readers do not store, follows from the others (see `cxrloc.datasets.labels.no_finding`).
     """
     rows = [[radiograph.label(d) for d in diseases] for radiograph in radiographs]  # None is NaN
     return np.array(rows, dtype=np.float64).reshape(len(radiographs), len(diseases))
