@@ -42,9 +42,15 @@ def confusions(films: ScoredFilms, rule: str) -> tuple[Confusion, ...]:
     called, without = films.present(rule), np.isnan(films.thresholds[rule])
     tables = []
     for i, disease in enumerate(films.diseases):
-        ill, well = films.labels[:, i] == 1, films.labels[:, i] == 0
-        counts = [int((label & call).sum()) for label in (ill, well)
-                  for call in (called[:, i], ~called[:, i])]  # fmt: skip
-        undecided = int(((ill | well) & without[:, i]).sum())
-        tables.append(Confusion(disease, *counts, undecided))
+        ill, well, yes = films.labels[:, i] == 1, films.labels[:, i] == 0, called[:, i]
+        tables.append(
+            Confusion(
+                disease,
+                true_positive=int((ill & yes).sum()),
+                false_negative=int((ill & ~yes).sum()),
+                false_positive=int((well & yes).sum()),
+                true_negative=int((well & ~yes).sum()),
+                undecided=int(((ill | well) & without[:, i]).sum()),
+            )
+        )
     return tuple(tables)

@@ -2,7 +2,7 @@
 
 DeLong, DeLong and Clarke-Pearson, "Comparing the areas under two or more correlated ROC curves",
 Biometrics 1988; by midranks in O(N log N): Sun and Xu, IEEE Signal Processing Letters 2014.
-It takes films for independent. Those of one patient are not, so its p-values are too small where
+It takes films for independent. Those of one patient are not, so its p-values can be too small where
 patients have many films: read it beside the patient bootstrap.
 """
 

@@ -28,7 +28,7 @@ def plot_confusions(path: Path, tables: Sequence[Confusion], rule: str) -> None:
     Args:
         rule: in words, how the thresholds were chosen.
     """
-    figure, panels = _grid(len(tables), (2.3, 2.4))
+    figure, panels = _grid(len(tables), (2.4, 2.7))
     for axes, table in zip(panels, tables, strict=True):
         _confusion_panel(axes, table)
     figure.suptitle(f"Out-of-fold films by label and decision, {rule}", fontsize=11)
@@ -47,8 +47,7 @@ def plot_calibration(
     for axes, (disease, bins) in zip(panels, curves.items(), strict=True):
         _reliability_panel(axes, bins)
         axes.set_title(titles[disease], fontsize=8)
-    figure.supylabel("share that has the disease", fontsize=9)
-    figure.suptitle("Reliability: mean probability of a bin (across) and share with the disease",
+    figure.suptitle("Reliability: share that has the disease over the mean probability of a bin",
                     fontsize=11)  # fmt: skip
     save_figure(figure, path)
 
@@ -97,7 +96,7 @@ def _confusion_panel(axes: Axes, table: Confusion) -> None:
         text = f"{counts[row, column]:,}\n{share:.0%}"
         colour = "white" if share > 0.55 else "0.15"
         axes.text(column, row, text, ha="center", va="center", fontsize=9, color=colour)
-    axes.set_xticks([0, 1], ["called\npresent", "called\nabsent"], fontsize=7)
+    axes.set_xticks([0, 1], ["called present", "called absent"], fontsize=7)
     axes.set_yticks([0, 1], ["present", "absent"], fontsize=7, rotation=90, va="center")
     axes.tick_params(length=0)
     undecided = f"\n{table.undecided:,} without threshold" if table.undecided else ""

@@ -29,7 +29,10 @@ def plot_networks(path: Path, comparison: Comparison) -> None:
         axes.axhspan(row - 0.5, row + 0.5, color="0.96", zorder=0)
     axes.set_yticks(range(len(names)), names)
     axes.set(xlabel="AUC (95 % interval by patient)", ylim=(len(names) - 0.5, -0.5))
-    figure.legend(loc="outside lower center", fontsize=8, ncols=2, frameon=False)
+    handles, labels = axes.get_legend_handles_labels()
+    ours = sorted(range(len(labels)), key=lambda i: labels[i].startswith("published: "))  # first
+    figure.legend([handles[i] for i in ours], [labels[i] for i in ours],
+                  loc="outside lower center", fontsize=8, ncols=2, frameon=False)  # fmt: skip
     axes.set_title("Networks on the same films out of fold; hollow: published, on other films",
                    fontsize=10)  # fmt: skip
     save_figure(figure, path)

@@ -173,7 +173,7 @@ def _pair_table(pair: Pair, films: int) -> TextTable:
         tuple(rows),
         (
             f"DeLong's test takes the {films} films for independent. Films of one patient are not, "
-            "and its p-values are then too small: believe the interval, which resamples patients.",
+            "so its p-values can be too small: believe the interval, which resamples patients.",
             "Holm's p is corrected over the diseases of this pair, not over all pairs.",
         ),
     )
