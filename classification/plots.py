@@ -52,7 +52,7 @@ def plot_losses(path: Path, history: Sequence[Mapping[str, float]], best_epoch: 
     for key, label in (("train_loss", "training"), ("val_loss", "validation")):
         axes.plot(epochs, [entry[key] for entry in history], marker=".", label=label)
     axes.axvline(best_epoch + 1, color="0.6", linestyle="--", label="best epoch, kept")
-    axes.set(xlabel="epoch", ylabel="binary cross-entropy")
+    axes.set(xlabel="epoch", ylabel="loss")
     axes.legend()
     save_figure(figure, path)
 

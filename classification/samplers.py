@@ -103,7 +103,8 @@ def film_weights(labels: Labels) -> npt.NDArray[np.float64]:
     """(N,) mean over a film's diseases of 1 / the disease's share of the films; "none" is one."""
     found = findings(labels)
     inverse = len(found) / np.maximum(found.sum(axis=0), 1)
-    return (found * inverse).sum(axis=1) / found.sum(axis=1)
+    weights: npt.NDArray[np.float64] = (found * inverse).sum(axis=1) / found.sum(axis=1)
+    return weights
 
 
 SAMPLERS: dict[str, Callable[[Labels, TrainConfig], Order]] = {

@@ -63,7 +63,8 @@ class GateTraining(L.LightningModule):
         frozen_stages: int = 0,
     ) -> None:
         super().__init__()
-        self.model = model.to(memory_format=torch.channels_last)
+        # an earlier stage leaves it in evaluation mode, and Lightning as it finds it
+        self.model = model.train().to(memory_format=torch.channels_last)
         self.preprocessing = preprocessing
         self.config = config
         self.steps_per_epoch = steps_per_epoch

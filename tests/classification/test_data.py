@@ -107,6 +107,19 @@ def test_a_shift_moves_the_content_by_at_most_its_share() -> None:
     assert 3 < row.abs().max() <= 4.2
 
 
+def test_a_rotation_turns_both_ways_by_at_most_its_degrees() -> None:
+    grey = torch.zeros(200, 101, 101)
+    grey[:, 50, 90] = 255  # 40 pixels to the right of the centre
+    config = TrainConfig(**{**STILL, "rotation_degrees": 7.0})
+    changed = augment(grey, config, np.random.default_rng(0))
+    mass = changed / changed.sum((1, 2), keepdim=True)
+    down = (mass.sum(2) * torch.arange(101.0)).sum(1) - 50
+    right = (mass.sum(1) * torch.arange(101.0)).sum(1) - 50
+    degrees = torch.rad2deg(torch.atan2(down, right))
+    assert -7.1 < degrees.min() < -6
+    assert 6 < degrees.max() < 7.1
+
+
 def test_mean_box_sizes_are_fractions_of_the_long_side() -> None:
     boxes = (Box("Mass", (0, 0, 100, 50)), Box("Edema", (0, 0, 10, 10)))
     films = [

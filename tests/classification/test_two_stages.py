@@ -68,6 +68,20 @@ def test_the_first_stage_changes_the_head_alone_and_the_second_everything(
 
 
 @pytest.mark.slow
+def test_batchnorm_keeps_its_statistics_in_the_first_stage_and_moves_them_in_the_second(
+    trained: Trained,
+) -> None:
+    means = [
+        [t for n, t in model.state_dict().items() if n.endswith("running_mean")]
+        for model in (start(), *(stage.model for stage in trained.stages))
+    ]
+    before, first, second = means
+    assert len(before) == 5
+    assert all(torch.equal(a, b) for a, b in zip(before, first, strict=True))
+    assert not any(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+
+
+@pytest.mark.slow
 def test_each_stage_keeps_the_epoch_with_its_highest_validation_auc(trained: Trained) -> None:
     squares, labels = make_films(12, 1)[range(12)]
     assert [entry["epoch"] for entry in trained.history] == [0, 1, 2, 3, 4]
