@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal, get_args
+
+Loss = Literal["auto", "bce", "bce_weighted", "chexnet", "focal", "hamming"]
+Optimizer = Literal["adamw", "adam", "sgd"]
+Schedule = Literal[
+    "one_cycle", "cosine", "constant", "step", "exponential", "reduce_on_plateau", "triangular2"
+]
+Sampler = Literal["uniform", "inverse_frequency", "capped"]
 
 
 def _require(ok: bool, key: str, value: object, expected: str) -> None:
     if not ok:
         raise ValueError(f"{key}: got {value!r}, expected {expected}")
+
+
+def _require_choice(choices: Any, key: str, value: object) -> None:
+    known = get_args(choices)
+    _require(value in known, key, value, f"one of {', '.join(known)}")
 
 
 @dataclass(frozen=True)
@@ -54,13 +66,17 @@ class ModelConfig:
     """The network.
 
     Attributes:
-        architecture: resnet18, resnet34 or resnet50.
+        architecture: resnet18, resnet34, resnet50, densenet121, densenet161, efficientnet_b0,
+            efficientnet_b4, efficientnet_b7, googlenet, vgg16, convnext_tiny or simple_cnn.
         size: side of the square input in pixels, a multiple of 32; the last map is size / 32 wide.
         head: linear, or two_layer (Deep MedIA).
         hidden: width of the two-layer head.
         weights: none, imagenet (torchvision's, by name), or the path of a .safetensors or .pth
             file, which may hold a part of the tensors.
-        frozen_stages: leave the stem (1) and layer1 .. layer4 (2 .. 5) as they were loaded.
+        clahe_clip: clip limit of the contrast-limited equalisation (CLAHE) that every film gets
+            before the network, in training and later; 2 is usual, 0 leaves films as they are.
+        frozen_stages: leave the first of the backbone's five stages as they were loaded: the stem
+            (1) and a ResNet's layer1 .. layer4 (2 .. 5), or their like (`networks.ARCHITECTURES`).
     """
 
     architecture: str = "resnet18"
@@ -68,6 +84,7 @@ class ModelConfig:
     head: Literal["linear", "two_layer"] = "linear"
     hidden: int = 256
     weights: str = "none"
+    clahe_clip: float = 0.0
     frozen_stages: int = 0
 
     def __post_init__(self) -> None:
@@ -75,6 +92,7 @@ class ModelConfig:
         _require(size_ok, "model.size", self.size, "a multiple of 32 from 64 to 1024")
         _require(self.hidden >= 1, "model.hidden", self.hidden, "at least 1")
         _require(bool(self.weights), "model.weights", self.weights, "none, imagenet or a path")
+        _require(self.clahe_clip >= 0, "model.clahe_clip", self.clahe_clip, "0 (off) or more")
         _require(0 <= self.frozen_stages <= 5, "model.frozen_stages", self.frozen_stages, "0 to 5")
         pretrained = self.frozen_stages == 0 or self.weights != "none"
         expected = "0 with model.weights none: frozen random layers learn nothing"
@@ -88,17 +106,40 @@ class TrainConfig:
     Attributes:
         epochs: at most this many; `patience` may end the run before.
         batch_size: films per step.
-        lr: peak learning rate of AdamW.
-        weight_decay: of AdamW.
-        schedule: one_cycle (warm up, then down), cosine (down) or constant; per step.
-        warmup_share: share of the steps that warm up (one_cycle).
+        lr: peak learning rate.
+        loss: see `cxrloc.classification.losses`; auto is bce_weighted where `positive_weight_cap`
+            is set, else bce.
         positive_weight_cap: weigh positives by negatives / positives of the training images, at
-            most by this; 0 leaves them unweighted.
+            least by 1 and at most by this; 0 is, for loss bce_weighted, without a limit.
+        focal_gamma, focal_alpha: how much less an easy label counts, and the weight of positives
+            against the 1 - alpha of negatives (focal).
+        optimizer: adamw, adam or sgd.
+        weight_decay: of AdamW; for adam and sgd an L2 penalty, of which 1e-4 is usual.
+        momentum: of sgd.
+        schedule: of the learning rate. Changed with every step: one_cycle (warm up, then down),
+            cosine (down), constant, triangular2 (up and down, half as far each cycle). With every
+            epoch: step, exponential, reduce_on_plateau (of the validation loss).
+        warmup_share: share of the steps that warm up (one_cycle).
+        step_epochs, step_factor: multiply the rate by the factor after every so many epochs (step).
+        exponential_factor: multiply the rate by it after every epoch (exponential).
+        plateau_epochs, plateau_factor: multiply the rate by the factor after more than so many
+            epochs without a lower validation loss (reduce_on_plateau).
+        cycle_epochs, cycle_low: epochs of a cycle up and down, and the rate at its ends as a share
+            of `lr` (triangular2).
+        sampler: of the films of an epoch, see `cxrloc.classification.samplers`.
+        sampler_cap: films per disease and epoch at most (capped).
         small_share: share of the epochs, the first ones, trained at half the input size (quicker).
-        patience: epochs without a better validation loss before stopping.
+        patience: epochs without a better validation loss before stopping (with `two_stage` before a
+            stage ends, and without a better validation AUC).
+        two_stage: train the head alone on a frozen backbone, then all layers (but
+            `model.frozen_stages`) from the best epoch of the head.
+        stage1_epochs: of the head at most; `epochs` are those of the second stage.
+        stage2_lr: peak learning rate of the second stage; `lr` is that of the first.
         rotation_degrees, shift, scale, brightness: largest random change of a training film; shift
             as a share of the side, scale and brightness as a share of 1.
-        flip: mirror half of the films. Off by default: the heart has a side.
+        flip: mirror half of the films. Off by default, because the heart has a side: a mirrored
+            film shows dextrocardia, which no label says, and teaches that neither the heart's side
+            nor the letter L or R on the film means anything.
         precision: auto (bf16 where the hardware is fast at it), fp32 or bf16.
         device: auto, cpu, cuda or cuda:N.
         seed: of the start weights, the order of the films and the random changes.
@@ -108,12 +149,29 @@ class TrainConfig:
     epochs: int = 20
     batch_size: int = 16
     lr: float = 5e-4
-    weight_decay: float = 1e-2
-    schedule: Literal["one_cycle", "cosine", "constant"] = "one_cycle"
-    warmup_share: float = 0.2
+    loss: Loss = "auto"
     positive_weight_cap: float = 0.0
+    focal_gamma: float = 2.0
+    focal_alpha: float = 0.25
+    optimizer: Optimizer = "adamw"
+    weight_decay: float = 1e-2
+    momentum: float = 0.9
+    schedule: Schedule = "one_cycle"
+    warmup_share: float = 0.2
+    step_epochs: int = 7
+    step_factor: float = 0.1
+    exponential_factor: float = 0.9
+    plateau_epochs: int = 2
+    plateau_factor: float = 0.1
+    cycle_epochs: int = 4
+    cycle_low: float = 0.25
+    sampler: Sampler = "uniform"
+    sampler_cap: int = 5000
     small_share: float = 0.0
     patience: int = 20
+    two_stage: bool = False
+    stage1_epochs: int = 10
+    stage2_lr: float = 1e-4
     rotation_degrees: float = 5.0
     shift: float = 0.05
     scale: float = 0.08
@@ -125,21 +183,39 @@ class TrainConfig:
     bootstrap: int = 1000
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "patience"):
+        _require_choice(Loss, "train.loss", self.loss)
+        _require_choice(Optimizer, "train.optimizer", self.optimizer)
+        _require_choice(Schedule, "train.schedule", self.schedule)
+        _require_choice(Sampler, "train.sampler", self.sampler)
+        for name in _COUNTS:
             _require(getattr(self, name) >= 1, f"train.{name}", getattr(self, name), "at least 1")
-        _require(self.lr > 0, "train.lr", self.lr, "more than 0")
-        for name in ("warmup_share", "small_share", "shift", "scale", "brightness"):
+        for name in _SHARES:
             value = getattr(self, name)
             _require(0 <= value < 1, f"train.{name}", value, "a share in [0, 1)")
-        for name in (
-            "weight_decay",
-            "positive_weight_cap",
-            "rotation_degrees",
-            "bootstrap",
-            "seed",
-        ):
+        for name in _FACTORS:
             value = getattr(self, name)
-            _require(value >= 0, f"train.{name}", value, "0 or more")
+            _require(0 < value < 1, f"train.{name}", value, "a factor in (0, 1)")
+        for name in _NOT_NEGATIVE:
+            _require(getattr(self, name) >= 0, f"train.{name}", getattr(self, name), "0 or more")
+        _require(self.lr > 0, "train.lr", self.lr, "more than 0")
+        _require(self.stage2_lr > 0, "train.stage2_lr", self.stage2_lr, "more than 0")
+        weighted = self.positive_weight_cap == 0 or self.loss in ("auto", "bce_weighted")
+        expected = f"0 with train.loss {self.loss}; bce_weighted is the loss with such weights"
+        _require(weighted, "train.positive_weight_cap", self.positive_weight_cap, expected)
+
+    def resolved_loss(self) -> str:
+        """`loss` with `auto` resolved."""
+        if self.loss != "auto":
+            return self.loss
+        return "bce_weighted" if self.positive_weight_cap else "bce"
+
+
+_COUNTS = ("epochs", "batch_size", "patience", "step_epochs", "cycle_epochs", "sampler_cap",
+           "stage1_epochs")  # fmt: skip
+_SHARES = ("warmup_share", "small_share", "shift", "scale", "brightness", "cycle_low", "momentum")
+_FACTORS = ("step_factor", "exponential_factor", "plateau_factor", "focal_alpha")
+_NOT_NEGATIVE = ("weight_decay", "positive_weight_cap", "rotation_degrees", "bootstrap", "seed",
+                 "focal_gamma", "plateau_epochs")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -155,3 +231,8 @@ class ClassifierConfig:
     data: DataConfig = field(default_factory=DataConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
+
+    def __post_init__(self) -> None:
+        pretrained = not self.train.two_stage or self.model.weights != "none"
+        expected = "false with model.weights none: the first stage would freeze random layers"
+        _require(pretrained, "train.two_stage", self.train.two_stage, expected)

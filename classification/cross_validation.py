@@ -16,7 +16,7 @@ from cxrloc.classification.bundle import RESEARCH_USE
 from cxrloc.classification.config import ClassifierConfig
 from cxrloc.classification.data import FilmBatches, mean_box_sizes
 from cxrloc.classification.gate import Gate, GateRow, decide, read_gate_table, write_gate_table
-from cxrloc.classification.metrics import classifier_metrics
+from cxrloc.classification.metrics import ClassifierMetrics, classifier_metrics
 from cxrloc.classification.metrics_page import metrics_markdown
 from cxrloc.classification.models import (
     ClassifierBundle,
@@ -37,11 +37,15 @@ from cxrloc.classification.run_parts import (
     open_run,
     write_gate_provenance,
 )
+from cxrloc.classification.scored_films import VALIDATION, ScoredFilms, write_scored_films
+from cxrloc.classification.stage_report import StageFigures, stages_markdown
 from cxrloc.classification.training import Trained, forget_checkpoints, train
 from cxrloc.classification.weights import LoadReport
 from cxrloc.datasets.files import write_text
 from cxrloc.datasets.manifest import file_sha256, run_manifest, write_json
 from cxrloc.datasets.radiograph import label_matrix
+
+METRICS_NAME = "metrics.json"
 
 
 def run_classifier(config: ClassifierConfig) -> Path:
@@ -54,6 +58,12 @@ def run_classifier(config: ClassifierConfig) -> Path:
     Raises:
         ValueError, FileNotFoundError: for settings, data or weights that do not work.
     """
+    complete_run(config)
+    return Path(config.out)
+
+
+def complete_run(config: ClassifierConfig) -> tuple[Run, list[Part]]:
+    """What `run_classifier` does; returns the run and its parts, all of them finished."""
     run = open_run(config)
     parts = make_parts(run)
     for number, part in enumerate(parts, start=1):
@@ -71,7 +81,7 @@ def run_classifier(config: ClassifierConfig) -> Path:
     if parts[0].fold is not None:
         _pool(run, parts, out)
     print(f"results: {out / 'metrics.md'}, {out / GATE_NAME}. {RESEARCH_USE}", flush=True)
-    return out
+    return run, parts
 
 
 def _run_part(run: Run, part: Part) -> None:
@@ -80,19 +90,25 @@ def _run_part(run: Run, part: Part) -> None:
     trained, report = _train_part(run, part)
     bundle = _untested_bundle(run, part, trained)
     validation, test = run.films(part.split.validation), run.films(part.split.test)
-    points = operating_points(validation.labels, _judge(run, bundle, validation), run.diseases)
+    judged = judge(run, bundle, validation)
+    points = operating_points(validation.labels, judged, run.diseases)
     thresholds = {d: point.threshold for d, point in points.items()}
-    rows = _rows(test, _judge(run, bundle, test), thresholds, run.diseases, part.fold)
+    rows = _rows(test, judge(run, bundle, test), thresholds, run.diseases, part.fold)
+    seed = run.config.train.seed
+    manifest = run_manifest(run.config, seed=seed, hashes=input_hashes(run), started=started)
+    stages = _report_stages(run, part, trained, manifest)
     details = {
         "best_epoch": trained.best_epoch,
         "history": trained.history,
         "operating_points": {d: asdict(p) for d, p in points.items()},
         "weights": asdict(report),
+        **({"stages": [stage.to_json() for stage in stages]} if stages else {}),
     }
-    print(_write_scores(run, part.folder, rows, details, _threshold_notes(points)), flush=True)
+    if part.fold is not None:
+        write_scored_films(part.folder / VALIDATION, scored_films(run, part, validation, judged))
+    notes, more = _threshold_notes(points), stages_markdown(stages)
+    print(_write_scores(run, part.folder, rows, details, notes, more), flush=True)
     plot_losses(part.folder / "loss.png", trained.history, trained.best_epoch)
-    seed = run.config.train.seed
-    manifest = run_manifest(run.config, seed=seed, hashes=_hashes(run), started=started)
     finished = replace(bundle, thresholds=thresholds, manifest=manifest)
     save_classifier(part.folder / BUNDLE_NAME, finished)
     forget_checkpoints(part.folder)
@@ -110,12 +126,12 @@ def _train_part(run: Run, part: Part) -> tuple[Trained, LoadReport]:
 
 
 def _untested_bundle(run: Run, part: Part, trained: Trained) -> ClassifierBundle:
-    train_ids = "\n".join(sorted(part.split.train))
+    train_ids, settings = "\n".join(sorted(part.split.train)), run.config.model
     return ClassifierBundle(
         model=trained.model,
         diseases=run.diseases,
         thresholds=dict.fromkeys(run.diseases),
-        preprocessing=Preprocessing(run.config.model.size),
+        preprocessing=Preprocessing(settings.size, clahe_clip=settings.clahe_clip),
         mean_box_sizes=mean_box_sizes([run.radiographs[i] for i in part.split.train], run.diseases),
         manifest={},
         metadata={
@@ -126,7 +142,37 @@ def _untested_bundle(run: Run, part: Part, trained: Trained) -> ClassifierBundle
     )
 
 
-def _judge(run: Run, bundle: ClassifierBundle, films: FilmBatches) -> npt.NDArray[np.float64]:
+def _report_stages(
+    run: Run, part: Part, trained: Trained, manifest: Mapping[str, Any]
+) -> list[StageFigures]:
+    """Figures of both stages; the bundle of the one that is not chosen is kept beside the gate."""
+    validation, test = run.films(part.split.validation), run.films(part.split.test)
+    figures = []
+    for number, stage in enumerate(trained.stages, start=1):
+        chosen = stage.best_epoch == trained.best_epoch
+        name = BUNDLE_NAME if chosen else f"classifier_stage{number}.safetensors"
+        bundle = _untested_bundle(run, part, stage)
+        judged = judge(run, bundle, validation)
+        if not chosen:
+            points = operating_points(validation.labels, judged, run.diseases)
+            thresholds = {d: point.threshold for d, point in points.items()}
+            kept = replace(bundle, thresholds=thresholds, manifest=manifest)
+            save_classifier(part.folder / name, kept)
+        on = [_metrics(run, validation, judged), _metrics(run, test, judge(run, bundle, test))]
+        epochs = len(stage.history)
+        figures.append(StageFigures(number, epochs, stage.best_epoch, name, chosen, *on))
+    return figures
+
+
+def _metrics(run: Run, films: FilmBatches, scores: npt.NDArray[np.float64]) -> ClassifierMetrics:
+    settings = run.config.train
+    return classifier_metrics(
+        films.labels, scores, run.diseases, films.patients,
+        replicates=settings.bootstrap, seed=settings.seed,
+    )  # fmt: skip
+
+
+def judge(run: Run, bundle: ClassifierBundle, films: FilmBatches) -> npt.NDArray[np.float64]:
     """Probabilities (N, D), by the same code that judges films later."""
     train_settings = run.config.train
     gate = Gate(bundle, train_settings.device, train_settings.precision)
@@ -135,6 +181,15 @@ def _judge(run: Run, bundle: ClassifierBundle, films: FilmBatches) -> npt.NDArra
     columns = len(run.diseases)
     scores = [gate.forward_squares(films.squares(batch))[0] for batch in batches]
     return np.concatenate([np.zeros((0, columns)), *scores])
+
+
+def scored_films(
+    run: Run, part: Part, films: FilmBatches, scores: npt.NDArray[np.float64]
+) -> ScoredFilms:
+    """Films of a fold with their probabilities (N, D) and labels."""
+    assert part.fold is not None
+    folds = np.full(len(films), part.fold, dtype=np.int64)
+    return ScoredFilms(run.diseases, films.image_ids, films.patients, folds, scores, films.labels)
 
 
 def _rows(
@@ -158,8 +213,12 @@ def _write_scores(
     rows: Sequence[GateRow],
     extra: Mapping[str, Any],
     notes: Mapping[str, str] | None,
+    more: str = "",
 ) -> str:
-    """gate.csv, metrics.json, metrics.md and roc.png of a decision table; returns the page."""
+    """gate.csv, metrics.json, metrics.md and roc.png of a decision table; returns the page.
+
+    `extra` goes into the JSON and `more` below the page.
+    """
     image_ids = list(dict.fromkeys(row.image_id for row in rows))
     films = [run.radiographs[i] for i in image_ids]
     labels = label_matrix(films, run.diseases)
@@ -169,11 +228,11 @@ def _write_scores(
         replicates=run.config.train.bootstrap, seed=run.config.train.seed,
     )  # fmt: skip
     write_gate_table(folder / GATE_NAME, rows)
-    page = metrics_markdown(metrics, f"Gate on {len(films)} test images", notes)
+    page = metrics_markdown(metrics, f"Gate on {len(films)} test images", notes) + more
     write_text(folder / "metrics.md", page)
     plot_roc(folder / "roc.png", labels, scores, metrics)
     test = {"images": len(films), **metrics.to_json()}
-    write_json(folder / "metrics.json", {"test": test, **extra, "notice": RESEARCH_USE})
+    write_json(folder / METRICS_NAME, {"test": test, **extra, "notice": RESEARCH_USE})
     return page
 
 
@@ -187,7 +246,8 @@ def _pool(run: Run, parts: Sequence[Part], out: Path) -> None:
         print(page, flush=True)
 
 
-def _hashes(run: Run) -> dict[str, str]:
+def input_hashes(run: Run) -> dict[str, str]:
+    """Name -> SHA-256 of what the run was made from, for its manifest."""
     root, weights = run.prepared.root, Path(run.config.model.weights)
     files = {"index": root / "index.parquet", "folds": root / "folds.csv", "weights": weights}
     own = {name: file_sha256(path) for name, path in files.items() if path.is_file()}

@@ -11,19 +11,29 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from cxrloc.classification.config import TrainConfig
+from cxrloc.classification.samplers import Order
 from cxrloc.datasets.pixel_cache import PixelCache
 from cxrloc.datasets.radiograph import Radiograph, label_matrix
+from cxrloc.datasets.transforms import equalise
 
 Batch = tuple[torch.Tensor, torch.Tensor]
+Loader = DataLoader[Batch]
 
 
 class FilmBatches(Dataset[Batch]):
-    """Indexed with a list of positions: (B, S, S) uint8 squares and (B, D) labels, NaN unknown."""
+    """Indexed with a list of positions: (B, S, S) uint8 squares and (B, D) labels, NaN unknown.
+
+    The squares are those that `Preprocessing.squares` makes of the films.
+    """
 
     def __init__(
-        self, cache: PixelCache, radiographs: Sequence[Radiograph], diseases: Sequence[str]
+        self,
+        cache: PixelCache,
+        radiographs: Sequence[Radiograph],
+        diseases: Sequence[str],
+        clahe_clip: float = 0.0,
     ) -> None:
-        self.cache = cache
+        self.cache, self.clahe_clip = cache, clahe_clip
         self.image_ids = tuple(r.image_id for r in radiographs)
         self.patients = tuple(r.patient_id for r in radiographs)
         self.labels = label_matrix(radiographs, diseases)
@@ -32,8 +42,9 @@ class FilmBatches(Dataset[Batch]):
         return len(self.image_ids)
 
     def squares(self, positions: Sequence[int]) -> npt.NDArray[np.uint8]:
-        """(B, S, S) uint8 copies out of the cache."""
-        return np.stack([self.cache[self.image_ids[i]] for i in positions])
+        """(B, S, S) uint8 copies out of the cache, equalised if the run asks for it."""
+        ids = (self.image_ids[i] for i in positions)
+        return np.stack([equalise(self.cache[image], self.clahe_clip) for image in ids])
 
     def __getitem__(self, positions: Sequence[int]) -> Batch:
         labels = self.labels[list(positions)].astype(np.float32)
@@ -41,37 +52,36 @@ class FilmBatches(Dataset[Batch]):
 
 
 class EpochBatches(Sampler[list[int]]):
-    """Batches of positions; with a seed, an order of its own for each epoch.
+    """Batches of positions: every one of `count` films in turn, or the films of an `order`.
 
-    Lightning calls `set_epoch`, also after a resume, so an epoch's order does not depend on how
-    often the run was interrupted. When shuffling, a last batch that is not full is left out.
+    Lightning calls `set_epoch`, also after a resume, so an epoch's films do not depend on how often
+    the run was interrupted. Of an order, a last batch that is not full is left out.
     """
 
-    def __init__(self, count: int, batch_size: int, seed: int | None = None) -> None:
-        self.count, self.batch_size, self.seed, self.epoch = count, batch_size, seed, 0
+    def __init__(self, count: int, batch_size: int, order: Order | None = None) -> None:
+        self.count = count if order is None else len(order)
+        self.batch_size, self.order, self.epoch = batch_size, order, 0
 
     def set_epoch(self, epoch: int) -> None:
         self.epoch = epoch
 
     def __len__(self) -> int:
         full, rest = divmod(self.count, self.batch_size)
-        return full + bool(rest and (self.seed is None or full == 0))
+        return full + bool(rest and (self.order is None or full == 0))
 
     def __iter__(self) -> Iterator[list[int]]:
-        order = np.arange(self.count)
-        if self.seed is not None:
-            order = np.random.default_rng([self.seed, self.epoch]).permutation(self.count)
+        order = np.arange(self.count) if self.order is None else self.order.positions(self.epoch)
         for i in range(len(self)):
             yield order[i * self.batch_size : (i + 1) * self.batch_size].tolist()
 
 
 def make_loader(
-    films: FilmBatches, batch_size: int, seed: int | None = None, workers: int = 0
-) -> DataLoader[Batch]:
-    """Loader of whole batches (no collating film by film); shuffled when a seed is given."""
+    films: FilmBatches, batch_size: int, order: Order | None = None, workers: int = 0
+) -> Loader:
+    """Loader of whole batches (no collating film by film); all films in turn without an order."""
     return DataLoader(
         films,
-        sampler=EpochBatches(len(films), batch_size, seed),
+        sampler=EpochBatches(len(films), batch_size, order),
         batch_size=None,
         num_workers=workers,
         persistent_workers=workers > 0,

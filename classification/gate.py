@@ -15,6 +15,7 @@ from cxrloc.classification.bundle import RESEARCH_USE
 from cxrloc.classification.models import ClassifierBundle
 from cxrloc.classification.precision import autocast, resolve_device, resolve_precision
 from cxrloc.datasets.files import whole_file
+from cxrloc.datasets.labels import NO_FINDING
 from cxrloc.datasets.radiograph import Film
 
 _COLUMNS = ("image_id", "patient_id", "disease", "probability", "threshold", "present", "fold")
@@ -46,8 +47,12 @@ class GateOutput:
         return tuple(d for d in self.diseases if self.thresholds[d] is None)
 
     def present_diseases(self, row: int) -> tuple[str, ...]:
-        """Diseases that pass the gate on film number `row`, in the order of `diseases`."""
-        return tuple(d for d, yes in zip(self.diseases, self.present[row], strict=True) if yes)
+        """Diseases to examine on film number `row`, in the order of `diseases`.
+
+        `No Finding` may be one of the network's outputs, but there is nothing of it to examine.
+        """
+        named = zip(self.diseases, self.present[row], strict=True)
+        return tuple(d for d, yes in named if yes and d != NO_FINDING)
 
 
 class Gate:

@@ -1,39 +1,147 @@
-"""Binary cross-entropy over several diseases, blind to unknown labels."""
+"""Losses of several diseases at once: the mean over the known labels, blind to the unknown ones.
+
+By name (`train.loss`):
+
+    bce           binary cross-entropy
+    bce_weighted  positives weighed by negatives / positives of the training images, per disease
+    chexnet       positives by |N| / (|P| + |N|), negatives by |P| / (|P| + |N|), per disease
+    focal         cross-entropy of which a label keeps the less, the surer the network is of it
+    hamming       |label - probability|: the Hamming loss, of probabilities and not of decisions
+"""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import nn
 from torch.nn import functional as F
 
+from cxrloc.classification.config import TrainConfig
 
-def masked_bce(
-    logits: torch.Tensor, labels: torch.Tensor, positive_weights: torch.Tensor | None = None
-) -> torch.Tensor:
-    """Mean binary cross-entropy over the known labels; 0 (with a gradient of 0) when none is known.
+Labels = npt.NDArray[np.float64]
 
-    Args:
-        logits: (N, D).
-        labels: (N, D) of 0, 1 and NaN (unknown).
-        positive_weights: (D,) weight of a positive against a negative, or None.
+
+class LabelLoss(nn.Module):
+    """(N, D) logits and (N, D) labels of 0, 1 and NaN (unknown) to one number.
+
+    The number is the mean over the known labels; 0, with a gradient of 0, when none is known.
+    This class is the binary cross-entropy; others say in `per_label` what one label costs.
     """
-    known = ~labels.isnan()
-    targets = torch.where(known, labels, 0.0)
-    losses = F.binary_cross_entropy_with_logits(
-        logits.float(), targets, pos_weight=positive_weights, reduction="none"
-    )
-    return (losses * known).sum() / known.sum().clamp(min=1)
+
+    def forward(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        known = ~labels.isnan()
+        losses = self.per_label(logits.float(), torch.where(known, labels, 0.0))
+        return (losses * known).sum() / known.sum().clamp(min=1)
+
+    def per_label(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """(N, D) losses; targets are 0 or 1, and what comes out for an unknown label is dropped."""
+        return F.binary_cross_entropy_with_logits(logits, targets, reduction="none")
 
 
-def positive_weights(labels: npt.NDArray[np.float64], cap: float) -> torch.Tensor | None:
-    """(D,) negatives / positives of (N, D) training labels, within 1..cap; None for cap 0.
+class PositiveWeightedLoss(LabelLoss):
+    """Cross-entropy whose positives weigh `weights` (D,) times as much as its negatives."""
 
-    A disease without a positive gets the cap.
+    weights: torch.Tensor
+
+    def __init__(self, weights: torch.Tensor) -> None:
+        super().__init__()
+        self.register_buffer("weights", weights, persistent=False)
+
+    def per_label(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        return F.binary_cross_entropy_with_logits(
+            logits, targets, pos_weight=self.weights, reduction="none"
+        )
+
+
+class BalancedLoss(LabelLoss):
+    """Cross-entropy with both classes weighed: Rajpurkar et al. 2017 ("CheXNet"), equation 1.
+
+    A positive weighs the disease's share (D,) of negatives, a negative its share of positives, so
+    that both classes have the same sum of weights. A disease without a positive teaches nothing.
     """
-    if cap == 0:
-        return None
-    positives = np.nansum(labels == 1, axis=0)
-    negatives = np.nansum(labels == 0, axis=0)
+
+    negatives: torch.Tensor
+
+    def __init__(self, negatives: torch.Tensor) -> None:
+        super().__init__()
+        self.register_buffer("negatives", negatives, persistent=False)
+
+    def per_label(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        weights = torch.where(targets == 1, self.negatives, 1 - self.negatives)
+        return weights * super().per_label(logits, targets)
+
+
+class FocalLoss(LabelLoss):
+    """-alpha_t (1 - p_t)^gamma log(p_t): Lin et al. 2017 ("Focal loss"), equation 5.
+
+    p_t is the probability of what is true; alpha_t is alpha for positives and 1 - alpha for
+    negatives. Lin et al. divide by the number of anchors on an object; films have labels and no
+    anchors, so the mean is over the known labels as in the other losses.
+    """
+
+    def __init__(self, gamma: float, alpha: float) -> None:
+        super().__init__()
+        self.gamma, self.alpha = gamma, alpha
+
+    def per_label(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        weights = torch.where(targets == 1, self.alpha, 1 - self.alpha)
+        easy = _probability_of_error(logits, targets) ** self.gamma
+        return weights * easy * super().per_label(logits, targets)
+
+
+class HammingLoss(LabelLoss):
+    """|label - probability|: the share of wrong labels if each were drawn by its probability.
+
+    The Hamming loss (Schapire and Singer 2000) counts wrong decisions, which have no gradient; its
+    expectation has one. It ends at 1: a label that is surely wrong pulls less, not more.
+    """
+
+    def per_label(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        return _probability_of_error(logits, targets)
+
+
+def _probability_of_error(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """1 - p_t, without the cancellation of that difference."""
+    return torch.sigmoid(torch.where(targets == 1, -logits, logits))
+
+
+def positive_weights(labels: Labels, cap: float) -> torch.Tensor:
+    """(D,) negatives / positives of (N, D) training labels, within 1..cap; cap 0 is no limit.
+
+    A disease without a positive counts as one with one.
+    """
+    positives, negatives = _counts(labels)
     ratio = negatives / np.maximum(positives, 1)
-    return torch.from_numpy(np.clip(ratio, 1.0, max(cap, 1.0)).astype(np.float32))
+    return torch.from_numpy(np.clip(ratio, 1.0, max(cap, 1.0) if cap else None).astype(np.float32))
+
+
+def negative_shares(labels: Labels) -> torch.Tensor:
+    """(D,) |N| / (|P| + |N|) of (N, D) training labels; 1 for a disease without a known label."""
+    positives, negatives = _counts(labels)
+    known = positives + negatives
+    shares = np.where(known > 0, negatives / np.maximum(known, 1), 1.0)
+    return torch.from_numpy(shares.astype(np.float32))
+
+
+LOSSES: dict[str, Callable[[TrainConfig, Labels], LabelLoss]] = {
+    "bce": lambda config, labels: LabelLoss(),
+    "bce_weighted": lambda config, labels: PositiveWeightedLoss(
+        positive_weights(labels, config.positive_weight_cap)
+    ),
+    "chexnet": lambda config, labels: BalancedLoss(negative_shares(labels)),
+    "focal": lambda config, labels: FocalLoss(config.focal_gamma, config.focal_alpha),
+    "hamming": lambda config, labels: HammingLoss(),
+}
+
+
+def make_loss(config: TrainConfig, labels: Labels) -> LabelLoss:
+    """The loss that the settings name, with weights from the (N, D) training labels."""
+    return LOSSES[config.resolved_loss()](config, labels)
+
+
+def _counts(labels: Labels) -> tuple[Labels, Labels]:
+    """Positives and negatives per disease."""
+    return (labels == 1).sum(axis=0).astype(float), (labels == 0).sum(axis=0).astype(float)

@@ -6,40 +6,20 @@ once, each replicate is a weight per image, and both metrics are sums over cumul
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-Array = npt.NDArray[np.float64]
-_CHUNK_ELEMENTS = 4_000_000  # weights held at once: replicates x images
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A figure with its 95 % interval.
-
-    Attributes:
-        value: None means undefined; `reason` says why.
-        low, high: percentiles 2.5 and 97.5 of the bootstrap; None without one.
-        reason: of being undefined, else empty.
-        replicates: how many bootstrap replicates were defined and used.
-    """
-
-    value: float | None
-    low: float | None = None
-    high: float | None = None
-    reason: str = ""
-    replicates: int = 0
-
-    def __str__(self) -> str:
-        if self.value is None:
-            return "undefined"
-        if self.low is None or self.high is None:
-            return f"{self.value:.3f}"
-        return f"{self.value:.3f} ({self.low:.3f} to {self.high:.3f})"
+from cxrloc.classification.bootstrap import (
+    Array,
+    Estimate,
+    estimate,
+    macro_estimate,
+    patient_weights,
+)
 
 
 @dataclass(frozen=True)
@@ -155,19 +135,28 @@ def classifier_metrics(
         ValueError: for matrices whose shapes do not match, or scores that are not finite.
     """
     _check(labels, scores, diseases, patients)
-    names, of_patient = np.unique(np.asarray(patients, dtype=str), return_inverse=True)
-    rankings = [_known_ranking(labels[:, i], scores[:, i]) for i in range(len(diseases))]
-    points = _evaluate(rankings, np.ones((1, len(labels))))
-    draws = [np.zeros((2, 0, len(diseases)))]
-    for weights in _patient_weights(len(names), of_patient, replicates, seed):
-        draws.append(_evaluate(rankings, weights))
-    samples = np.concatenate(draws, axis=1)
+    points, samples = bootstrap_ranking(labels, scores, patients, replicates, seed)
     per_disease = {
-        d: _disease(labels[:, i], points[:, 0, i], samples[:, :, i]) for i, d in enumerate(diseases)
+        d: _disease(labels[:, i], points[:, i], samples[:, :, i]) for i, d in enumerate(diseases)
     }
-    defined = ~np.isnan(points[0, 0])
-    macro = [_macro(points[m, 0, defined], samples[m][:, defined]) for m in range(2)]
-    return ClassifierMetrics(per_disease, macro[0], macro[1], len(names))
+    macro = [macro_estimate(points[m], samples[m]) for m in range(2)]
+    return ClassifierMetrics(per_disease, macro[0], macro[1], len(set(patients)))
+
+
+def bootstrap_ranking(
+    labels: Array, scores: Array, patients: Sequence[str], replicates: int, seed: int
+) -> tuple[Array, Array]:
+    """AUC and average precision, (2, D), and their (2, R, D) replicates; NaN where undefined.
+
+    Same patients and seed, same resamples: subtract the replicates of two networks on the same
+    films for a paired interval.
+    """
+    rankings = [_known_ranking(y, s) for y, s in zip(labels.T, scores.T, strict=True)]
+    draws = [_evaluate(rankings, np.ones((1, len(labels))))]
+    for weights in patient_weights(patients, replicates, seed):
+        draws.append(_evaluate(rankings, weights))
+    figures = np.concatenate(draws, axis=1)
+    return figures[:, 0], figures[:, 1:]
 
 
 def _known_ranking(labels: Array, scores: Array) -> tuple[npt.NDArray[np.bool_], _Ranking | None]:
@@ -187,20 +176,6 @@ def _evaluate(
     return np.array(columns, dtype=np.float64).reshape(-1, 2, len(weights)).transpose(1, 2, 0)
 
 
-def _patient_weights(
-    patients: int, of_patient: npt.NDArray[np.intp], replicates: int, seed: int
-) -> Iterator[Array]:
-    """How often each image is drawn when patients are drawn with replacement, in chunks (R, N)."""
-    rng = np.random.default_rng(seed)
-    step = max(1, _CHUNK_ELEMENTS // max(len(of_patient), 1))
-    for start in range(0, replicates if patients else 0, step):
-        rows = min(step, replicates - start)
-        drawn = rng.integers(0, patients, size=(rows, patients))
-        flat = (drawn + patients * np.arange(rows)[:, None]).ravel()
-        counts = np.bincount(flat, minlength=rows * patients).reshape(rows, patients)
-        yield counts[:, of_patient].astype(np.float64)
-
-
 def _disease(labels: Array, points: Array, samples: Array) -> DiseaseMetrics:
     known, positives = int((~np.isnan(labels)).sum()), int((labels == 1).sum())
     reason = ""
@@ -208,25 +183,8 @@ def _disease(labels: Array, points: Array, samples: Array) -> DiseaseMetrics:
         reason = "no positive image"
     elif positives == known:
         reason = "no negative image"
-    auc, ap = (_estimate(points[m], samples[m], reason) for m in range(2))
+    auc, ap = (estimate(points[m], samples[m], reason) for m in range(2))
     return DiseaseMetrics(auc, ap, positives / known if known else None, positives, known)
-
-
-def _macro(points: Array, samples: Array) -> Estimate:
-    if not len(points):
-        return Estimate(None, reason="undefined for every disease")
-    # a replicate that lacks one disease would average over other diseases than the point does
-    return _estimate(float(points.mean()), samples.mean(axis=1), "")
-
-
-def _estimate(point: float, samples: Array, reason: str) -> Estimate:
-    if np.isnan(point):
-        return Estimate(None, reason=reason)
-    used = samples[~np.isnan(samples)]
-    if not len(used):
-        return Estimate(float(point))
-    low, high = np.percentile(used, [2.5, 97.5])
-    return Estimate(float(point), float(low), float(high), replicates=len(used))
 
 
 def _check(labels: Array, scores: Array, diseases: Sequence[str], patients: Sequence[str]) -> None:

@@ -1,8 +1,7 @@
-"""The chest classifier: a ResNet whose last feature map is kept, and its bundle on disk."""
+"""The chest classifier: a network whose last feature map is kept, and its bundle on disk."""
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,20 +13,23 @@ import torch
 from torch import nn
 
 from cxrloc.classification.bundle import read_bundle, write_bundle
+from cxrloc.classification.networks import (
+    ARCHITECTURES,
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    STRIDE,
+    Architecture,
+)
 from cxrloc.classification.weights import LoadReport, download_imagenet, load_partial, read_weights
 from cxrloc.datasets.radiograph import Film
-from cxrloc.datasets.transforms import fit_square
+from cxrloc.datasets.transforms import equalise, fit_square
 
-# architecture -> channels of its last feature map
-ARCHITECTURES: dict[str, int] = {"resnet18": 512, "resnet34": 512, "resnet50": 2048}
 HEADS = ("linear", "two_layer")
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
 MIN_SIZE, MAX_SIZE = 64, 1024
 
 
 class ClassifierOutput(NamedTuple):
-    """logits (N, D), and features (N, C, h, w): the post-ReLU tensor that is pooled."""
+    """logits (N, D), and features (N, C, h, w): the tensor that is pooled (see `networks`)."""
 
     logits: torch.Tensor
     features: torch.Tensor
@@ -38,23 +40,23 @@ class ChestClassifier(nn.Module):
 
     Attributes:
         backbone: (N, 3, S, S) -> (N, C, S/32, S/32), with torchvision's tensor names.
-        head: (N, C) -> (N, D); `nn.Linear` or `Linear - ReLU - Linear` (Deep MedIA).
+        head: (N, C) -> (N, D); `nn.Linear` or `Linear - ReLU - Linear` (Deep MedIA), behind a
+            LayerNorm where the architecture has one (ConvNeXt).
     """
 
     def __init__(self, architecture: str, num_diseases: int, head: str, hidden: int = 256) -> None:
         super().__init__()
-        channels = ARCHITECTURES[architecture]
         self.architecture = architecture
         self.head_kind = head
         self.hidden = hidden
-        self.backbone = _resnet_features(architecture)
-        self.head: nn.Module = nn.Linear(channels, num_diseases)
-        if head == "two_layer":
-            self.head = nn.Sequential(
-                nn.Linear(channels, hidden), nn.ReLU(), nn.Linear(hidden, num_diseases)
-            )
+        self.backbone = ARCHITECTURES[architecture].family.backbone(architecture)
+        self.head = _head(ARCHITECTURES[architecture], num_diseases, head, hidden)
 
     def forward(self, x: torch.Tensor) -> ClassifierOutput:
+        if min(x.shape[-2:]) < STRIDE:
+            raise ValueError(
+                f"input of {x.shape[-2]} x {x.shape[-1]} px, expected at least {STRIDE} x {STRIDE}"
+            )
         features = self.backbone(x)
         # the head stays in float32 under autocast: it costs nothing, and bfloat16 logits have ties
         with torch.autocast(features.device.type, enabled=False):
@@ -109,11 +111,13 @@ class Preprocessing:
     Attributes:
         size: side S of the square network input, pixels.
         mean, std: per channel, of values in 0..1.
+        clahe_clip: clip limit of `equalise`, which every film gets in its square; 0 is off.
     """
 
     size: int
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
+    clahe_clip: float = 0.0
 
     def __post_init__(self) -> None:
         if not MIN_SIZE <= self.size <= MAX_SIZE or self.size % 32:
@@ -139,10 +143,14 @@ class Preprocessing:
         return x.permute(0, 3, 1, 2)
 
     def squares(self, films: Sequence[Film]) -> npt.NDArray[np.uint8]:
-        """(N, S, S) uint8: films fitted into the square, aspect kept, top left, zeros beyond."""
+        """(N, S, S) uint8: films fitted into the square, aspect kept, top left, zeros beyond.
+
+        Equalised if this preprocessing says so.
+        """
         if not films:
             return np.zeros((0, self.size, self.size), np.uint8)
-        return np.stack([fit_square(film.pixels, self.size) for film in films])
+        squares = (fit_square(film.pixels, self.size) for film in films)
+        return np.stack([equalise(square, self.clahe_clip) for square in squares])
 
     def from_films(self, films: Sequence[Film]) -> torch.Tensor:
         """Network input (N, 3, S, S) of films."""
@@ -206,6 +214,7 @@ def load_classifier(path: Path) -> ClassifierBundle:
         FileNotFoundError, ValueError: see `read_bundle`; also when tensors do not fit the metadata.
     """
     tensors, meta = read_bundle(path, "classifier")
+    _check_name(f"architecture in {path}", meta["architecture"], tuple(ARCHITECTURES))
     model = ChestClassifier(
         meta["architecture"], len(meta["diseases"]), meta["head"], int(meta["hidden"])
     )
@@ -213,31 +222,44 @@ def load_classifier(path: Path) -> ClassifierBundle:
         model.load_state_dict(tensors)
     except RuntimeError as error:
         raise ValueError(f"{path}: tensors do not fit the stored architecture: {error}") from error
-    prep = meta["preprocessing"]
     return ClassifierBundle(
         model=model.eval(),
         diseases=tuple(meta["diseases"]),
         thresholds=meta["thresholds"],
-        preprocessing=Preprocessing(prep["size"], tuple(prep["mean"]), tuple(prep["std"])),
+        preprocessing=_preprocessing(meta["preprocessing"]),
         mean_box_sizes={d: (wh[0], wh[1]) for d, wh in meta["mean_box_sizes"].items()},
         manifest=meta["manifest"],
         metadata=meta,
     )
 
 
-def _resnet_features(architecture: str) -> nn.Sequential:
-    # imported here: torchvision doubles the start-up time of tools that never build a network
-    from torchvision.models import get_model
+def _preprocessing(stored: Mapping[str, Any]) -> Preprocessing:
+    # bundles of before CLAHE do not hold its clip limit
+    clip = float(stored.get("clahe_clip", 0.0))
+    return Preprocessing(stored["size"], tuple(stored["mean"]), tuple(stored["std"]), clip)
 
-    network = get_model(architecture, weights=None)
-    layers = ((n, m) for n, m in network.named_children() if n not in ("avgpool", "fc"))
-    return nn.Sequential(OrderedDict(layers))
+
+def _head(architecture: Architecture, num_diseases: int, kind: str, hidden: int) -> nn.Module:
+    channels = architecture.channels
+    # drawn for the two-layer head too: without it, one seed would no longer give its old start
+    layers: list[nn.Module] = [nn.Linear(channels, num_diseases)]
+    if kind == "two_layer":
+        layers = [nn.Linear(channels, hidden), nn.ReLU(), nn.Linear(hidden, num_diseases)]
+    if architecture.family.head_norm:
+        layers = [nn.LayerNorm(channels, eps=1e-6), *layers]
+    return layers[0] if len(layers) == 1 else nn.Sequential(*layers)
 
 
 def _load(model: ChestClassifier, tensors: dict[str, torch.Tensor], source: str) -> LoadReport:
-    # torchvision's names have no "backbone."; a head of our own bundle keeps its "head."
-    named = {n if n.startswith("head.") else f"backbone.{n}": t for n, t in tensors.items()}
-    return load_partial(model, named, source)
+    norm = ARCHITECTURES[model.architecture].family.head_norm
+    return load_partial(model, {_own_name(n, norm): t for n, t in tensors.items()}, source)
+
+
+def _own_name(name: str, head_norm: str) -> str:
+    """Torchvision's names have no "backbone."; a head of our own bundle keeps its "head."."""
+    if head_norm and name.startswith(f"{head_norm}."):
+        return f"head.0{name.removeprefix(head_norm)}"
+    return name if name.startswith("head.") else f"backbone.{name}"
 
 
 def _check_name(what: str, name: str, known: Sequence[str]) -> None:

@@ -41,7 +41,7 @@ def plot_roc(
     axes.set(xlabel="1 - specificity", ylabel="sensitivity", xlim=(0, 1), ylim=(0, 1.01))
     axes.set_title(f"ROC, AUC (95 % interval by patient)\n{metrics.macro_note}", fontsize=10)
     axes.legend(fontsize=8, loc="lower right")
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def plot_losses(path: Path, history: Sequence[Mapping[str, float]], best_epoch: int) -> None:
@@ -52,12 +52,13 @@ def plot_losses(path: Path, history: Sequence[Mapping[str, float]], best_epoch: 
     for key, label in (("train_loss", "training"), ("val_loss", "validation")):
         axes.plot(epochs, [entry[key] for entry in history], marker=".", label=label)
     axes.axvline(best_epoch + 1, color="0.6", linestyle="--", label="best epoch, kept")
-    axes.set(xlabel="epoch", ylabel="binary cross-entropy")
+    axes.set(xlabel="epoch", ylabel="loss")
     axes.legend()
-    _save(figure, path)
+    save_figure(figure, path)
 
 
-def _save(figure: Figure, path: Path) -> None:
+def save_figure(figure: Figure, path: Path) -> None:
+    """Write a PNG whole or not at all, with the research-use notice below."""
     figure.supxlabel(RESEARCH_USE, fontsize=7, color="0.4")
     with whole_file(path) as temporary:
         figure.savefig(temporary, dpi=110)

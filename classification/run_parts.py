@@ -12,6 +12,7 @@ from typing import Any
 from cxrloc.classification.config import ClassifierConfig
 from cxrloc.classification.data import FilmBatches
 from cxrloc.datasets.film_lists import TRAINING_FILMS, write_training_films
+from cxrloc.datasets.labels import NO_FINDING
 from cxrloc.datasets.manifest import file_sha256, write_json
 from cxrloc.datasets.pixel_cache import PixelCache
 from cxrloc.datasets.prepared import PreparedData, load_prepared
@@ -42,7 +43,8 @@ class Run:
     cache: PixelCache = field(repr=False)
 
     def films(self, image_ids: Sequence[str]) -> FilmBatches:
-        return FilmBatches(self.cache, [self.radiographs[i] for i in image_ids], self.diseases)
+        films = [self.radiographs[i] for i in image_ids]
+        return FilmBatches(self.cache, films, self.diseases, self.config.model.clahe_clip)
 
 
 def open_run(config: ClassifierConfig) -> Run:
@@ -90,7 +92,8 @@ def claim(run: Run, part: Part) -> None:
     if not (begun and path.is_file()):
         write_json(path, mine)
         return
-    theirs = json.loads(path.read_text())
+    # a folder of before a setting was there was begun with what became its default
+    theirs = {**_flat_settings(ClassifierConfig()), **json.loads(path.read_text())}
     different = [key for key in mine if mine[key] != theirs.get(key)]
     if different:
         changes = ", ".join(f"{k}: {theirs.get(k)!r} there, {mine[k]!r} now" for k in different)
@@ -121,22 +124,28 @@ def write_gate_provenance(folder: Path, parts: Sequence[Part]) -> None:
 def _settings(run: Run, part: Part) -> dict[str, Any]:
     """All that decides what a part's bundle is; not how fast it is made."""
     config = run.config
-    flat = {f"model.{k}": v for k, v in asdict(config.model).items()}
-    flat |= {f"train.{k}": v for k, v in asdict(config.train).items() if k != "device"}
+    flat = _flat_settings(config)
     parts = "\n".join(" ".join(ids) for ids in (part.split.train, part.split.validation))
     flat["split"] = hashlib.sha256(parts.encode()).hexdigest()
     ids = (*part.split.train, *part.split.validation, *part.split.test)
     films = [run.radiographs[i] for i in ids]
-    known = repr([(r.image_id, [r.labels.get(d) for d in run.diseases], r.boxes) for r in films])
+    known = repr([(r.image_id, [r.label(d) for d in run.diseases], r.boxes) for r in films])
     flat["labels and boxes"] = hashlib.sha256(known.encode()).hexdigest()
     if Path(config.model.weights).is_file():
         flat["weights file"] = file_sha256(Path(config.model.weights))
     return {**flat, "diseases": list(run.diseases)}
 
 
+def _flat_settings(config: ClassifierConfig) -> dict[str, Any]:
+    flat = {f"model.{k}": v for k, v in asdict(config.model).items()}
+    return flat | {f"train.{k}": v for k, v in asdict(config.train).items() if k != "device"}
+
+
 def _diseases(radiographs: Sequence[Radiograph], asked: Sequence[str]) -> tuple[str, ...]:
     known = tuple(dict.fromkeys(d for r in radiographs for d in r.labels))
-    unknown = [d for d in asked if d not in known]
+    unknown = [d for d in asked if d not in (*known, NO_FINDING)]
     if unknown:
-        raise ValueError(f"data.diseases: no label {', '.join(unknown)}; known are {list(known)}")
+        raise ValueError(
+            f"data.diseases: no label {', '.join(unknown)}; known are {[*known, NO_FINDING]}"
+        )
     return tuple(asked) or known

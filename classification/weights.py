@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,8 @@ from torch import nn
 
 # how other programs, and our own bundles, prefix the names of torchvision's tensors
 _PREFIXES = ("module.", "model.", "backbone.body.", "backbone.")
+# torchvision's DenseNet files still say `denselayer1.norm.1`, where its layer is `norm1`
+_OLD_DENSENET = re.compile(r"(denselayer\d+\.(?:norm|relu|conv))\.([12]\.)")
 
 
 @dataclass(frozen=True)
@@ -100,11 +103,17 @@ def download_imagenet(architecture: str) -> dict[str, torch.Tensor]:
     """Torchvision's ImageNet-1k (V1) weights, from its cache or its download site.
 
     Raises:
-        ValueError: when they can neither be found nor downloaded.
+        ValueError: when torchvision has none, or they can neither be found nor downloaded.
     """
     from torchvision.models import get_model_weights
 
-    weights = get_model_weights(architecture)["IMAGENET1K_V1"]
+    try:
+        weights = get_model_weights(architecture)["IMAGENET1K_V1"]
+    except ValueError as error:
+        raise ValueError(
+            f"torchvision has no ImageNet weights of {architecture}; set model.weights to none, or "
+            "to the path of a .safetensors or .pth file"
+        ) from error
     try:
         state: dict[str, torch.Tensor] = weights.get_state_dict(
             progress=True, check_hash=True, weights_only=True
@@ -115,7 +124,7 @@ def download_imagenet(architecture: str) -> dict[str, torch.Tensor]:
             f"({error}); on a machine without network set model.weights to the path of a "
             ".safetensors or .pth file, or to none"
         ) from error
-    return state
+    return {_plain(name): value for name, value in state.items()}
 
 
 def _read_foreign(path: Path) -> dict[str, torch.Tensor]:
@@ -131,4 +140,4 @@ def _read_foreign(path: Path) -> dict[str, torch.Tensor]:
 def _plain(name: str) -> str:
     for prefix in _PREFIXES:
         name = name.removeprefix(prefix)
-    return name
+    return _OLD_DENSENET.sub(r"\1\2", name)

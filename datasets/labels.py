@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
+
 NIH_BOXED_DISEASES: tuple[str, ...] = (
     "Atelectasis",
     "Cardiomegaly",
@@ -52,3 +55,14 @@ def canonical_label(text: str) -> str:
         known = ", ".join((*NIH_DISEASES, NO_FINDING))
         raise ValueError(f"unknown label {text!r}; known are {known} and aliases {sorted(ALIASES)}")
     return name
+
+
+def no_finding(labels: Mapping[str, float]) -> float:
+    """The label `No Finding`, which is not stored but follows from the others: 1, 0 or NaN.
+
+    0 if any label is 1; else unknown (NaN) if any is, or if there are none; else 1.
+    """
+    if 1.0 in labels.values():
+        return 0.0
+    unknown = not labels or any(map(math.isnan, labels.values()))
+    return math.nan if unknown else 1.0

@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from cxrloc.datasets.labels import NO_FINDING, no_finding
+
 FloatArray = npt.NDArray[np.float64]
 
 _KNOWN_LABELS = frozenset((0.0, 1.0))
@@ -77,6 +79,12 @@ class Radiograph:
                     f"{self.image_id}: label {disease} is {value}, expected 0, 1 or NaN (unknown)"
                 )
 
+    def label(self, disease: str) -> float | None:
+        """1, 0 or NaN; None if not mentioned. `No Finding` follows from the other labels."""
+        if disease == NO_FINDING and disease not in self.labels:
+            return no_finding(self.labels)
+        return self.labels.get(disease)
+
     @property
     def positives(self) -> tuple[str, ...]:
         """Diseases labelled present, in the order of `labels`."""
@@ -116,7 +124,8 @@ class Film:
 def label_matrix(radiographs: Sequence[Radiograph], diseases: Sequence[str]) -> FloatArray:
     """Labels as an (N, D) array of 0, 1 and NaN, rows as `radiographs`, columns as `diseases`.
 
-    A disease that a radiograph's labels do not mention is NaN (unknown).
+    A disease that a radiograph's labels do not mention is NaN (unknown); `No Finding`, which the
+    readers do not store, follows from the others (see `cxrloc.datasets.labels.no_finding`).
     """
-    rows = [[radiograph.labels.get(d, math.nan) for d in diseases] for radiograph in radiographs]
+    rows = [[radiograph.label(d) for d in diseases] for radiograph in radiographs]  # None is NaN
     return np.array(rows, dtype=np.float64).reshape(len(radiographs), len(diseases))

@@ -36,3 +36,27 @@ def fit_square(pixels: npt.NDArray[np.uint8], size: int) -> npt.NDArray[np.uint8
     square = np.zeros((size, size), dtype=np.uint8)
     square[: inner[0], : inner[1]] = pixels
     return square
+
+
+def equalise(
+    square: npt.NDArray[np.uint8], clip_limit: float, tiles: int = 8
+) -> npt.NDArray[np.uint8]:
+    """Equalise the film in a square of `fit_square`; the padding beside it stays zero.
+
+    CLAHE (Zuiderveld 1994): each of tiles x tiles regions gets its histogram equalised, no grey
+    value counting more than `clip_limit` times the mean, which limits how much noise is amplified;
+    pixels between the centres of regions interpolate.
+
+    Args:
+        square: (S, S) uint8. Black rows at the bottom and columns at the right are padding.
+        clip_limit: 0 returns the square as it is.
+        tiles: regions along each side of the film.
+    """
+    if clip_limit == 0 or not square.any():
+        return square
+    height = int(np.flatnonzero(square.any(axis=1))[-1]) + 1
+    width = int(np.flatnonzero(square.any(axis=0))[-1]) + 1
+    film = np.ascontiguousarray(square[:height, :width])
+    equalised = np.zeros_like(square)
+    equalised[:height, :width] = cv2.createCLAHE(clip_limit, (tiles, tiles)).apply(film)
+    return equalised

@@ -21,6 +21,33 @@ CONFIGS = Path(__file__).resolve().parents[2] / "configs"
         (lambda: ModelConfig(frozen_stages=2), r"model\.frozen_stages: got 2, expected 0 with"),
         (lambda: TrainConfig(lr=0), r"train\.lr: got 0, expected more than 0"),
         (lambda: TrainConfig(small_share=1), r"train\.small_share: got 1, expected a share"),
+        (
+            lambda: TrainConfig(loss="dice"),  # type: ignore[arg-type]
+            r"train\.loss: got 'dice', expected one of auto, bce, bce_weighted, chexnet, focal",
+        ),
+        (
+            lambda: TrainConfig(optimizer="lion"),  # type: ignore[arg-type]
+            r"train\.optimizer: got 'lion', expected one of adamw, adam, sgd",
+        ),
+        (
+            lambda: TrainConfig(schedule="poly"),  # type: ignore[arg-type]
+            r"train\.schedule: .* one of one_cycle, .* reduce_on_plateau, triangular2",
+        ),
+        (
+            lambda: TrainConfig(sampler="random"),  # type: ignore[arg-type]
+            r"train\.sampler: got 'random', expected one of uniform, inverse_frequency, capped",
+        ),
+        (
+            lambda: TrainConfig(loss="focal", positive_weight_cap=5),
+            r"train\.positive_weight_cap: got 5, expected 0 with train\.loss focal; bce_weighted",
+        ),
+        (lambda: TrainConfig(focal_alpha=1), r"train\.focal_alpha: got 1, expected a factor in"),
+        (lambda: TrainConfig(stage2_lr=0), r"train\.stage2_lr: got 0, expected more than 0"),
+        (lambda: ModelConfig(clahe_clip=-1), r"model\.clahe_clip: got -1, expected 0 \(off\) or"),
+        (
+            lambda: ClassifierConfig(train=TrainConfig(two_stage=True)),
+            r"train\.two_stage: got True, expected false with model\.weights none",
+        ),
         (lambda: DataConfig(fold=-1), r"data\.fold: got -1, expected a fold number from 0, or all"),
         (lambda: DataConfig(diseases=("Mass", "Mass")), r"data\.diseases: .* each disease once"),
     ],
@@ -28,6 +55,17 @@ CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 def test_a_bad_value_names_its_key(build: object, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         build()  # type: ignore[operator]
+
+
+def test_an_unknown_choice_ends_with_status_2_its_key_and_the_choices(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit) as stop:
+        load_config(ClassifierConfig, ["--train.sampler", "random"])
+    assert stop.value.code == 2
+    message = capsys.readouterr().err
+    for word in ("train.sampler", "uniform", "inverse_frequency", "capped"):
+        assert word in message
 
 
 def test_an_unknown_key_ends_with_status_2_and_its_name(

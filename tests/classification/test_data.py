@@ -16,7 +16,10 @@ from cxrloc.classification.data import (
     make_loader,
     mean_box_sizes,
 )
-from cxrloc.datasets.radiograph import Box, Radiograph
+from cxrloc.classification.models import Preprocessing
+from cxrloc.classification.samplers import Uniform
+from cxrloc.datasets.radiograph import Box, Film, Radiograph
+from cxrloc.datasets.transforms import fit_square
 
 STILL = {"rotation_degrees": 0.0, "shift": 0.0, "scale": 0.0, "brightness": 0.0}
 
@@ -41,7 +44,7 @@ def test_validation_batches_hold_every_film_once_in_order() -> None:
 
 
 def test_training_batches_are_shuffled_by_seed_and_epoch_and_full() -> None:
-    first, second = EpochBatches(50, 8, seed=1), EpochBatches(50, 8, seed=1)
+    first, second = EpochBatches(50, 8, Uniform(50, 1)), EpochBatches(50, 8, Uniform(50, 1))
     assert list(first) == list(second)
     second.set_epoch(1)
     assert list(first) != list(second)
@@ -50,13 +53,23 @@ def test_training_batches_are_shuffled_by_seed_and_epoch_and_full() -> None:
 
 
 def test_fewer_films_than_a_batch_still_make_one() -> None:
-    assert [sorted(batch) for batch in EpochBatches(3, 8, seed=0)] == [[0, 1, 2]]
+    assert [sorted(batch) for batch in EpochBatches(3, 8, Uniform(3, 0))] == [[0, 1, 2]]
 
 
 def test_the_loader_hands_out_whole_batches() -> None:
     batches = list(make_loader(make_films(5), 2))
     assert [len(squares) for squares, _ in batches] == [2, 2, 1]
     assert batches[2][0][0, 0, 0] == 4
+
+
+def test_a_cached_film_is_equalised_in_training_exactly_as_a_film_is_later() -> None:
+    pixels = np.random.default_rng(0).integers(90, 120, (100, 80)).astype(np.uint8)
+    cache = {"a": fit_square(pixels, 64)}
+    radiograph = Radiograph("a", None, "p", "PA", {"Mass": 1})
+    films = FilmBatches(cache, [radiograph], ("Mass",), clahe_clip=2.0)  # type: ignore[arg-type]
+    later = Preprocessing(64, clahe_clip=2.0).squares([Film("a", pixels, (100, 80))])
+    np.testing.assert_array_equal(films.squares([0]), later)
+    assert later.max() > 150  # of 119
 
 
 def test_without_changes_a_film_stays_what_it_is() -> None:
@@ -92,6 +105,19 @@ def test_a_shift_moves_the_content_by_at_most_its_share() -> None:
     mass = changed / changed.sum((1, 2), keepdim=True)
     row = (mass.sum(2) * torch.arange(41.0)).sum(1) - 20
     assert 3 < row.abs().max() <= 4.2
+
+
+def test_a_rotation_turns_both_ways_by_at_most_its_degrees() -> None:
+    grey = torch.zeros(200, 101, 101)
+    grey[:, 50, 90] = 255  # 40 pixels to the right of the centre
+    config = TrainConfig(**{**STILL, "rotation_degrees": 7.0})
+    changed = augment(grey, config, np.random.default_rng(0))
+    mass = changed / changed.sum((1, 2), keepdim=True)
+    down = (mass.sum(2) * torch.arange(101.0)).sum(1) - 50
+    right = (mass.sum(1) * torch.arange(101.0)).sum(1) - 50
+    degrees = torch.rad2deg(torch.atan2(down, right))
+    assert -7.1 < degrees.min() < -6
+    assert 6 < degrees.max() < 7.1
 
 
 def test_mean_box_sizes_are_fractions_of_the_long_side() -> None:

@@ -58,6 +58,12 @@ def test_the_output_names_what_is_present_and_what_cannot_be_decided() -> None:
     assert output.without_threshold == ("Nodule",)
 
 
+def test_no_finding_is_decided_on_but_never_examined() -> None:
+    output = make_gate({"No Finding": 0.0, "Mass": 0.0})(make_films(1))
+    assert output.present.tolist() == [[True, True]]
+    assert output.present_diseases(0) == ("Mass",)
+
+
 def test_no_films_give_empty_matrices() -> None:
     output = make_gate({"Mass": 0.5, "Nodule": 0.5})([])
     assert output.probabilities.shape == (0, 2)

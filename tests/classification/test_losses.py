@@ -1,4 +1,4 @@
-"""The loss ignores what is unknown and weighs positives as told."""
+"""Losses are what their papers say, hand-computed, and ignore what is unknown."""
 
 from __future__ import annotations
 
@@ -7,39 +7,115 @@ import math
 import numpy as np
 import pytest
 import torch
+from torch.nn import functional as F
 
-from cxrloc.classification.losses import masked_bce, positive_weights
+from cxrloc.classification.config import TrainConfig
+from cxrloc.classification.losses import (
+    LOSSES,
+    BalancedLoss,
+    FocalLoss,
+    HammingLoss,
+    LabelLoss,
+    PositiveWeightedLoss,
+    make_loss,
+    negative_shares,
+    positive_weights,
+)
 
 NAN = math.nan
+LOG2, LOG4 = math.log(2), math.log(4)
+# a probability of 1/2 and one of 3/4; what is unknown has a logit that would show
+LOGITS = torch.tensor([[0.0, 50.0], [math.log(3), -50.0]])
+LABELS = torch.tensor([[1.0, NAN], [0.0, NAN]])
 
 
-def test_unknown_labels_count_neither_above_nor_below_the_line() -> None:
-    logits = torch.tensor([[0.0, 5.0], [math.log(3), -5.0]])
-    labels = torch.tensor([[1.0, NAN], [0.0, NAN]])
-    # -log(1/2) and -log(1/4), mean over the two known labels
-    assert masked_bce(logits, labels).item() == pytest.approx((math.log(2) + math.log(4)) / 2)
+@pytest.mark.parametrize(
+    ("loss", "expected"),
+    [
+        # -log(1/2) of the positive and -log(1/4) of the negative
+        (LabelLoss(), (LOG2 + LOG4) / 2),
+        (PositiveWeightedLoss(torch.tensor([3.0, 9.0])), (3 * LOG2 + LOG4) / 2),
+        # 4 of 5 negative: the positive weighs .8, the negative .2
+        (BalancedLoss(torch.tensor([0.8, 0.5])), (0.8 * LOG2 + 0.2 * LOG4) / 2),
+        # alpha_t (1 - p_t)^gamma: .25 (1/2)^2 and .75 (3/4)^2
+        (FocalLoss(gamma=2, alpha=0.25), (0.0625 * LOG2 + 0.421875 * LOG4) / 2),
+        # |1 - 1/2| and |0 - 3/4|
+        (HammingLoss(), (0.5 + 0.75) / 2),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, LabelLoss) else "",
+)
+def test_each_loss_is_what_its_paper_says_and_blind_to_unknown_labels(
+    loss: LabelLoss, expected: float
+) -> None:
+    assert loss(LOGITS, LABELS).item() == pytest.approx(expected)
 
 
-def test_a_batch_without_a_known_label_gives_zero_and_no_gradient() -> None:
+@pytest.mark.parametrize("name", LOSSES)
+def test_a_batch_without_a_known_label_gives_zero_and_no_gradient(name: str) -> None:
     logits = torch.ones(2, 2, requires_grad=True)
-    loss = masked_bce(logits, torch.full((2, 2), NAN))
-    loss.backward()
-    assert loss.item() == 0
+    loss = make_loss(TrainConfig(loss=name), np.array([[1, 0], [0, NAN]]))  # type: ignore[arg-type]
+    value = loss(logits, torch.full((2, 2), NAN))
+    value.backward()
+    assert value.item() == 0
     assert logits.grad is not None
     assert logits.grad.eq(0).all()
 
 
-def test_a_positive_weighs_as_much_as_its_weight_says() -> None:
-    logits, labels = torch.zeros(2, 1), torch.tensor([[1.0], [0.0]])
-    loss = masked_bce(logits, labels, torch.tensor([3.0]))
-    assert loss.item() == pytest.approx((3 + 1) * math.log(2) / 2)
+@pytest.mark.parametrize("name", LOSSES)
+def test_every_loss_stays_finite_for_logits_that_are_sure_and_wrong(name: str) -> None:
+    logits = torch.tensor([[200.0, -200.0]], requires_grad=True)
+    loss = make_loss(TrainConfig(loss=name), np.array([[1, 0], [0, 1.0]]))  # type: ignore[arg-type]
+    value = loss(logits, torch.tensor([[0.0, 1.0]]))
+    value.backward()
+    assert value.isfinite()
+    assert logits.grad is not None
+    assert logits.grad.isfinite().all()
+
+
+def test_focal_loss_without_focus_is_half_the_cross_entropy() -> None:
+    logits, labels = torch.linspace(-4, 4, 10).view(5, 2), torch.tensor([[0.0, 1.0]] * 5)
+    half = F.binary_cross_entropy_with_logits(logits, labels) / 2
+    torch.testing.assert_close(FocalLoss(gamma=0, alpha=0.5)(logits, labels), half)
+
+
+def test_focus_takes_most_from_the_labels_that_are_easiest() -> None:
+    # Lin et al., section 3.2: with gamma 2, p_t .9 counts 100 times less than without
+    logits, labels = torch.tensor([[math.log(9)]]), torch.ones(1, 1)
+    focused, plain = (FocalLoss(g, 0.25)(logits, labels).item() for g in (2, 0))
+    assert plain / focused == pytest.approx(100, rel=1e-4)
 
 
 def test_positive_weights_are_the_ratio_within_one_and_the_cap() -> None:
     labels = np.array([[1, 0, 0, 1], [0, 0, 0, 1], [0, NAN, 0, 1], [0, 0, 1, 0.0]])
-    weights = positive_weights(labels, cap=2.5)
-    assert weights is not None
     # 3 / 1 capped, no positive capped, 3 / 1 capped, 1 / 3 raised to 1
-    assert weights.tolist() == [2.5, 2.5, 2.5, 1.0]
-    assert positive_weights(labels, cap=10).tolist() == [3.0, 3.0, 3.0, 1.0]  # type: ignore[union-attr]
-    assert positive_weights(labels, cap=0) is None
+    assert positive_weights(labels, cap=2.5).tolist() == [2.5, 2.5, 2.5, 1.0]
+    assert positive_weights(labels, cap=10).tolist() == [3.0, 3.0, 3.0, 1.0]
+    assert positive_weights(labels, cap=0).tolist() == [3.0, 3.0, 3.0, 1.0]
+
+
+def test_both_classes_of_a_disease_have_the_same_sum_of_chexnet_weights() -> None:
+    labels = np.array([[1, 0, NAN], [0, 0, NAN], [0, NAN, NAN], [0, 0, NAN]])
+    shares = negative_shares(labels)
+    assert shares.tolist() == [0.75, 1.0, 1.0]  # |N| / (|P| + |N|): 3 / 4, 3 / 3, none known
+    targets = torch.from_numpy(labels == 1).float()
+    first = BalancedLoss(shares).per_label(torch.zeros(4, 3), targets)[:, 0] / LOG2
+    assert first[0].item() == pytest.approx(first[1:].sum().item()) == pytest.approx(0.75)
+
+
+@pytest.mark.parametrize(
+    ("settings", "kind"),
+    [
+        ({}, LabelLoss),
+        ({"positive_weight_cap": 5.0}, PositiveWeightedLoss),
+        ({"loss": "bce"}, LabelLoss),
+        ({"loss": "bce_weighted"}, PositiveWeightedLoss),
+        ({"loss": "chexnet"}, BalancedLoss),
+        ({"loss": "focal"}, FocalLoss),
+        ({"loss": "hamming"}, HammingLoss),
+    ],
+)
+def test_a_name_stands_for_its_loss_and_none_for_what_it_was_before_names(
+    settings: dict[str, object], kind: type
+) -> None:
+    loss = make_loss(TrainConfig(**settings), np.array([[1.0], [0.0]]))  # type: ignore[arg-type]
+    assert type(loss) is kind

@@ -166,3 +166,12 @@ def test_tensors_that_do_not_fit_the_metadata_are_an_error(tmp_path: Path) -> No
     write_bundle(path, {"head.weight": tensors["head.weight"]}, metadata)
     with pytest.raises(ValueError, match="tensors do not fit the stored architecture"):
         load_classifier(path)
+
+
+def test_a_bundle_of_an_unknown_architecture_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "a.safetensors"
+    save_classifier(path, make_bundle())
+    tensors, metadata = read_bundle(path)
+    write_bundle(path, tensors, {**metadata, "architecture": "alexnet"})
+    with pytest.raises(ValueError, match=r"architecture in .*a\.safetensors 'alexnet'; known are"):
+        load_classifier(path)

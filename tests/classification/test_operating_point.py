@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from cxrloc.classification.operating_point import operating_points, youden
+from cxrloc.classification.operating_point import at_sensitivity, operating_points, youden
 
 
 def test_the_threshold_lies_midway_between_the_scores_that_it_parts() -> None:
@@ -68,3 +68,31 @@ def test_each_disease_has_its_own_threshold() -> None:
     points = operating_points(labels, np.array([[0.2, 0.5], [0.4, 0.5]]), ("Mass", "Hernia"))
     assert points["Mass"].threshold == pytest.approx(0.3)
     assert points["Hernia"].reason == "no negative image in the validation data"
+
+
+@pytest.mark.parametrize(
+    ("asked", "threshold", "sensitivity", "specificity"),
+    [
+        # 4 positives at .9 .7 .5 .2, negatives at .8 .4 .3
+        (0.5, 0.6, 0.5, 2 / 3),  # two of four are enough; the cut lies between .5 and .7
+        (0.75, 0.45, 0.75, 2 / 3),  # exactly three of four
+        (0.76, 0.2, 1.0, 0.0),  # only all four reach it: everything is called present
+    ],
+)
+def test_the_highest_threshold_that_reaches_the_sensitivity_asked_for(
+    asked: float, threshold: float, sensitivity: float, specificity: float
+) -> None:
+    labels, scores = [1, 1, 1, 1, 0, 0, 0, math.nan], [0.9, 0.7, 0.5, 0.2, 0.8, 0.4, 0.3, 0.1]
+    point = at_sensitivity(labels, scores, asked)
+    assert point.threshold == pytest.approx(threshold)
+    assert point.sensitivity == pytest.approx(sensitivity)
+    assert point.specificity == pytest.approx(specificity)
+
+
+def test_a_sensitivity_needs_both_classes_and_to_be_a_share() -> None:
+    assert at_sensitivity([0, 0], [0.1, 0.2], 0.9).threshold is None
+    assert at_sensitivity([1, 1], [0.1, 0.2], 0.9).reason == (
+        "no negative image in the validation data"
+    )
+    with pytest.raises(ValueError, match="sensitivity: got 90, expected a share"):
+        at_sensitivity([0, 1], [0.1, 0.2], 90)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
+from cxrloc.classification.fold_plots import plot_epochs
 from cxrloc.classification.metrics import classifier_metrics
 from cxrloc.classification.plots import plot_losses, plot_roc
 
@@ -46,3 +47,27 @@ def test_the_loss_figure_marks_the_epoch_that_was_kept(tmp_path: Path, texts: li
     assert texts == ["training", "validation", "best epoch, kept",
                      "For research use only, never a diagnosis."]  # fmt: skip
     assert cv2.imread(str(tmp_path / "loss.png")).std() > 1
+
+
+def test_a_second_stage_begins_for_all_folds_where_the_longest_first_one_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def entry(epoch: int, stage: int, loss: float) -> dict[str, float]:
+        return {"epoch": epoch, "stage": stage, "val_loss": loss}
+
+    lines: list[tuple[list[float], list[float]]] = []
+    monkeypatch.setattr(
+        Figure, "savefig",
+        lambda figure, path, **_: (
+            lines.extend(([*a.get_xdata()], [*a.get_ydata()]) for a in figure.axes[0].lines),
+            Path(path).touch(),
+        ),
+    )  # fmt: skip
+    short = [entry(0, 1, 0.9), entry(1, 2, 0.5)]
+    long = [entry(0, 1, 0.7), entry(1, 1, 0.6), entry(2, 2, 0.3)]
+    plot_epochs(tmp_path / "epochs.png", {0: short, 1: long})
+    assert lines[0] == ([1, 3], [0.9, 0.5])  # waits for the other fold's second epoch
+    assert lines[1] == ([1, 2, 3], [0.7, 0.6, 0.3])
+    assert lines[2][0] == [1, 2, 3]
+    assert lines[2][1] == pytest.approx([0.8, 0.6, 0.4])
+    assert lines[3][0] == [2.5, 2.5]  # the mark between the stages

@@ -1,4 +1,4 @@
-"""Training: schedule, frozen layers, one seed one result, the best epoch is kept."""
+"""Training: frozen layers, one seed one result, the best epoch is kept, killed runs go on."""
 
 from __future__ import annotations
 
@@ -14,9 +14,8 @@ from cxrloc.classification.models import ChestClassifier, Preprocessing, build_c
 from cxrloc.classification.training import (
     GateTraining,
     Trained,
-    _finite,
     forget_checkpoints,
-    learning_rate_factor,
+    macro_auc,
     train,
 )
 from cxrloc.datasets.radiograph import Radiograph
@@ -37,28 +36,11 @@ def make_films(count: int, seed: int) -> FilmBatches:
     return FilmBatches(cache, radiographs, ("Mass", "Edema"))  # type: ignore[arg-type]
 
 
-def run(folder: Path, settings: TrainConfig = QUICK) -> Trained:
-    model, _ = build_classifier("resnet18", 2, seed=settings.seed)
-    config = ClassifierConfig(model=ModelConfig(size=64), train=settings)
+def run(folder: Path, settings: TrainConfig = QUICK, architecture: str = "resnet18") -> Trained:
+    model, _ = build_classifier(architecture, 2, seed=settings.seed)
+    network = ModelConfig(architecture=architecture, size=64)
+    config = ClassifierConfig(model=network, train=settings)
     return train(model, (make_films(16, 0), make_films(8, 1)), config, folder)
-
-
-@pytest.mark.parametrize(
-    ("schedule", "factors"),
-    [
-        ("constant", [1, 1, 1, 1]),
-        ("cosine", [1, 0.8536, 0.5, 0.1464]),  # (1 + cos(pi k / 4)) / 2
-        ("one_cycle", [1 / 3, 2 / 3, 1, 0.5]),  # half of the 4 steps warm up
-    ],
-)
-def test_the_learning_rate_follows_its_schedule(schedule: str, factors: list[float]) -> None:
-    config = TrainConfig(schedule=schedule, warmup_share=0.5)  # type: ignore[arg-type]
-    found = [learning_rate_factor(step, 4, config) for step in range(4)]
-    np.testing.assert_allclose(found, factors, atol=1e-4)
-
-
-def test_the_learning_rate_never_reaches_zero() -> None:
-    assert learning_rate_factor(10, 10, TrainConfig(schedule="cosine")) == 1e-3
 
 
 def make_module(frozen_stages: int = 0, **settings: object) -> GateTraining:
@@ -71,7 +53,7 @@ def test_frozen_stages_have_no_gradient_and_keep_their_batch_statistics() -> Non
     module = make_module(frozen_stages=3).train()
     module.on_train_epoch_start()
     before = {k: v.clone() for k, v in module.model.state_dict().items()}
-    module._loss(torch.randn(2, 3, 64, 64), torch.ones(2, 2)).backward()
+    module.loss(module.model(torch.randn(2, 3, 64, 64)).logits, torch.ones(2, 2)).backward()
     changed = {k for k, v in module.model.state_dict().items() if not torch.equal(v, before[k])}
     assert changed
     assert all(k.startswith(("backbone.layer3", "backbone.layer4")) for k in changed)
@@ -88,6 +70,25 @@ def test_the_first_epochs_see_films_at_half_the_size(monkeypatch: pytest.MonkeyP
         module.model.register_forward_pre_hook(lambda _, x: sizes.append(x[0].shape[-1]))
         module.training_step((torch.zeros(2, 64, 64, dtype=torch.uint8), torch.ones(2, 2)), 0)
     assert sizes == [32, 32, 64, 64]
+
+
+def test_dropout_draws_by_seed_and_epoch_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn = []
+    for epoch in (0, 1, 0):
+        monkeypatch.setattr(GateTraining, "current_epoch", epoch)
+        make_module().on_train_epoch_start()
+        drawn.append(torch.rand(1).item())
+    assert drawn[0] == drawn[2] != drawn[1]
+
+
+def test_the_macro_auc_is_the_mean_over_the_diseases_that_have_one() -> None:
+    nan = float("nan")
+    labels = np.array([[1, 1, nan, 0], [0, 0, nan, 0], [1, 0, nan, 0], [0, nan, nan, 0.0]])
+    scores = np.array([[4, 1, 0, 0], [3, 2, 0, 0], [2, 3, 0, 0], [1, 9, 0, 0.0]])
+    # positives 4 and 2 against 3 and 1: 3 of 4 pairs; positive 1 against 2 and 3: none
+    assert macro_auc(labels, scores) == pytest.approx((0.75 + 0) / 2)
+    assert macro_auc(labels[:, 2:], scores[:, 2:]) is None
+    assert np.isnan(macro_auc(labels, np.full_like(scores, np.inf)))  # type: ignore[arg-type]
 
 
 def same_weights(a: ChestClassifier, b: ChestClassifier) -> bool:
@@ -117,7 +118,8 @@ def test_the_epoch_with_the_lowest_validation_loss_is_kept(tmp_path: Path) -> No
     squares, labels = films[range(8)]
     module = GateTraining(trained.model, Preprocessing(64), settings, 2)
     with torch.inference_mode():
-        again = module.eval()._loss(Preprocessing(64).to_tensor(squares), labels).item()
+        logits = module.eval().model(Preprocessing(64).to_tensor(squares)).logits
+        again = module.loss(logits, labels).item()
     assert again == pytest.approx(min(losses), rel=1e-4)
 
 
@@ -134,6 +136,58 @@ def test_training_stops_when_the_validation_loss_has_not_improved_for_patience_e
 
 
 @pytest.mark.slow
+def test_the_validation_auc_of_every_epoch_is_noted(tmp_path: Path) -> None:
+    trained = run(tmp_path, architecture="simple_cnn")
+    films = make_films(8, 1)
+    squares, labels = films[range(8)]
+    with torch.inference_mode():
+        logits = trained.model(Preprocessing(64).to_tensor(squares)).logits
+    found = trained.history[trained.best_epoch]["val_auc"]
+    assert found == pytest.approx(macro_auc(labels.double().numpy(), logits.double().numpy()))
+
+
+def kill_at(monkeypatch: pytest.MonkeyPatch, epoch: int) -> None:
+    """From now on a training dies when it begins this epoch."""
+    begin = GateTraining.on_train_epoch_start
+
+    def die(module: GateTraining) -> None:
+        if module.current_epoch == epoch:
+            raise RuntimeError("killed")
+        begin(module)
+
+    monkeypatch.setattr(GateTraining, "on_train_epoch_start", die)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"schedule": "step", "step_epochs": 1, "optimizer": "sgd", "sampler": "capped"},
+        {"schedule": "exponential", "optimizer": "adam", "sampler": "inverse_frequency"},
+        # a rate at which the second epoch, the last before the kill, is worse than the first
+        {"schedule": "reduce_on_plateau", "plateau_epochs": 0, "plateau_factor": 0.5, "lr": 0.02},
+        {"schedule": "triangular2", "cycle_epochs": 1, "loss": "chexnet"},
+    ],
+    ids=lambda settings: str(settings["schedule"]),
+)
+def test_a_killed_training_goes_on_to_the_same_result_with_every_schedule(
+    settings: dict[str, object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = TrainConfig(**{**vars(QUICK), "epochs": 4, "sampler_cap": 6, **settings})
+    whole = run(tmp_path / "whole", config, "simple_cnn")
+    if config.schedule == "reduce_on_plateau":
+        assert whole.history[1]["val_loss"] > whole.history[0]["val_loss"]
+    with monkeypatch.context() as patch:
+        kill_at(patch, epoch=2)
+        with pytest.raises(RuntimeError, match="killed"):
+            run(tmp_path / "killed", config, "simple_cnn")
+    resumed = run(tmp_path / "killed", config, "simple_cnn")
+    assert resumed.history == whole.history
+    assert same_weights(resumed.model, whole.model)
+    assert resumed.best_epoch == whole.best_epoch
+
+
+@pytest.mark.slow
 def test_a_finished_training_is_read_back_and_then_forgotten(tmp_path: Path) -> None:
     settings = TrainConfig(**{**vars(QUICK), "epochs": 1})
     first = run(tmp_path, settings)
@@ -144,16 +198,6 @@ def test_a_finished_training_is_read_back_and_then_forgotten(tmp_path: Path) -> 
     assert not list(tmp_path.rglob("*.ckpt"))
     assert list((tmp_path / "logs").rglob("events.out.tfevents*"))
     assert list((tmp_path / "logs").rglob("metrics.csv"))
-
-
-def test_epochs_whose_loss_is_no_number_are_left_out_and_none_at_all_is_an_error(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    good, bad = {"epoch": 0.0, "val_loss": 1.0}, {"epoch": 1.0, "val_loss": float("nan")}
-    assert _finite([good, bad], lr=9) == [good]
-    assert "the loss became infinite or NaN" in capsys.readouterr().out
-    with pytest.raises(ValueError, match=r"never finite; lower train\.lr \(it is 9\)"):
-        _finite([bad], lr=9)
 
 
 def test_a_part_without_films_or_labels_is_an_error(tmp_path: Path) -> None:

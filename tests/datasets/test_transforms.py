@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
+import numpy.typing as npt
 import pytest
 
-from cxrloc.datasets.transforms import fit_square, square_scale
+from cxrloc.datasets.transforms import equalise, fit_square, square_scale
 
 
 def test_shrinking_averages_areas() -> None:
@@ -42,3 +44,37 @@ def test_what_is_not_grey_or_has_no_size_is_refused() -> None:
         fit_square(np.zeros((2, 2, 3), np.uint8), 4)
     with pytest.raises(ValueError, match=r"frame \(0, 5\) and square 4"):
         square_scale((0, 5), 4)
+
+
+def checkerboard(low: int, high: int, side: int = 64) -> npt.NDArray[np.uint8]:
+    """(side, side), half of every region each."""
+    return np.where(np.indices((side, side)).sum(axis=0) % 2, high, low).astype(np.uint8)
+
+
+def test_without_a_limit_each_grey_becomes_the_share_of_pixels_up_to_it() -> None:
+    # half the pixels are at most 100: 255 / 2, rounded to even; all are at most 104
+    assert set(equalise(checkerboard(100, 104), clip_limit=256).ravel()) == {128, 255}
+
+
+def test_the_clip_limit_bounds_how_much_contrast_is_amplified() -> None:
+    equalised = equalise(checkerboard(100, 104, side=512), clip_limit=2)
+    low, high = sorted(set(equalised.ravel().tolist()))
+    # a grey value counts at most twice the mean, 2 / 256; three lie between the two without pixels,
+    # and the excess, 2 * (1 / 2 - 2 / 256) of the pixels, is spread over all 256
+    spread = 2 * (1 / 2 - 2 / 256) / 256
+    assert high - low == pytest.approx(255 * (2 / 256 + 4 * spread), abs=1)
+
+
+def test_equalising_reaches_the_film_but_not_the_padding_beside_it() -> None:
+    film = np.random.default_rng(0).integers(100, 110, (64, 40)).astype(np.uint8)
+    square = fit_square(film, 64)
+    equalised = equalise(square, clip_limit=4)
+    assert not equalised[:, 40:].any()
+    alone = cv2.createCLAHE(4, (8, 8)).apply(film)
+    np.testing.assert_array_equal(equalised[:, :40], alone)
+
+
+def test_a_clip_limit_of_zero_and_a_black_square_change_nothing() -> None:
+    square = checkerboard(3, 9)
+    assert equalise(square, clip_limit=0) is square
+    assert not equalise(np.zeros((8, 8), np.uint8), clip_limit=2).any()

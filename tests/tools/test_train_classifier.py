@@ -85,7 +85,7 @@ def test_each_fold_leaves_a_bundle_metrics_figures_and_logs_and_no_checkpoint(
         folder = finished / f"fold{fold}"
         expected = {"classifier.safetensors", "gate.csv", "gate.manifest.json", "logs", "loss.png",
                     "metrics.json", "metrics.md", "roc.png", "settings.json",
-                    "training_films.csv"}  # fmt: skip
+                    "training_films.csv", "validation.parquet"}  # fmt: skip
         assert {p.name for p in folder.iterdir()} == expected
     assert not list(finished.rglob("*.ckpt"))
     assert {p.name for p in finished.iterdir() if p.is_file()} == {

@@ -1,0 +1,144 @@
+"""The table of a cross-validation: one row a disease and one for the macro mean."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from cxrloc.classification.bootstrap import Estimate
+from cxrloc.classification.fold_metrics import FIGURES, Spread, fold_spreads, sample_figures
+from cxrloc.classification.scored_films import TARGET, YOUDEN, ScoredFilms
+from cxrloc.classification.text_tables import TextTable
+
+MACRO = "macro"
+
+
+@dataclass(frozen=True)
+class FoldRow:
+    """One disease, or the macro mean over all.
+
+    Attributes:
+        films: with a known label; of the macro row all.
+        positives: None in the macro row.
+        pooled: figure -> over all films, with its interval.
+        spreads: figure -> over the folds.
+    """
+
+    disease: str
+    films: int
+    positives: int | None
+    pooled: dict[str, Estimate]
+    spreads: dict[str, Spread]
+
+    def record(self) -> dict[str, object]:
+        """The columns of cross_validation.csv; None where there is no figure."""
+        record: dict[str, object] = {"disease": self.disease, "films": self.films}
+        record["positives"] = self.positives
+        for name, figure in self.pooled.items():
+            spread = self.spreads[name]
+            record |= {
+                name: figure.value,
+                f"{name}_low": figure.low,
+                f"{name}_high": figure.high,
+                f"{name}_fold_mean": spread.mean,
+                f"{name}_fold_sd": spread.deviation,
+                f"{name}_folds": spread.folds,
+            }
+        return record
+
+
+def fold_rows(films: ScoredFilms, replicates: int, seed: int) -> tuple[FoldRow, ...]:
+    """A row per disease, then the macro mean.
+
+    Args:
+        films: out of fold, with thresholds of both rules.
+        replicates, seed: of the patient bootstrap.
+    """
+    figures, spreads = sample_figures(films, replicates, seed), fold_spreads(films)
+    estimates = {name: figures[name].estimates for name in FIGURES}
+    rows = [
+        FoldRow(
+            disease,
+            int((~np.isnan(films.labels[:, i])).sum()),
+            int((films.labels[:, i] == 1).sum()),
+            {name: estimates[name][i] for name in FIGURES},
+            {name: spreads[name][0][i] for name in FIGURES},
+        )
+        for i, disease in enumerate(films.diseases)
+    ]
+    macro = {name: figures[name].macro for name in FIGURES}
+    rows.append(FoldRow(MACRO, len(films), None, macro, {n: spreads[n][1] for n in FIGURES}))
+    return tuple(rows)
+
+
+def rule_words(rule: str, films: ScoredFilms) -> str:
+    """`Youden's threshold`, or `threshold for sensitivity 0.9`."""
+    words = {YOUDEN: "Youden's threshold", TARGET: f"threshold for sensitivity {films.sensitivity}"}
+    return words[rule]
+
+
+def text_tables(films: ScoredFilms, rows: Sequence[FoldRow]) -> tuple[TextTable, TextTable]:
+    """Ranking and calibration, then decisions, with what a reader must know below."""
+    folds, patients = len(np.unique(films.folds)), len(set(films.patient_ids))
+    ranking = TextTable(
+        f"Ranking and calibration: {len(films)} films, {patients} patients, {folds} folds",
+        ("disease", "positives / films", "AUC", "over folds", "AP", "over folds", "Brier",
+         "over folds"),
+        tuple(_cells(row, ("auc", "ap", "brier")) for row in rows),
+        (
+            "Every film is judged by the model of the fold that held its patient out.",
+            f"In parentheses: 95 % interval, bootstrap over {patients} patients. Over folds: mean "
+            "and standard deviation; no standard error, as folds share training films.",
+            "A pooled AUC mixes the scales of the folds' models; the mean over folds does not.",
+            "A random ranking has AUC .5 and an AP equal to the prevalence p; always saying p has "
+            "a Brier score of p (1 - p).",
+            _macro_note(rows),
+        ),
+    )  # fmt: skip
+    decisions = TextTable(
+        "Decisions",
+        ("disease", "positives / films",
+         *(f"{share}, {rule_words(rule, films)}{end}" for rule in (YOUDEN, TARGET)
+           for share in ("sensitivity", "specificity") for end in ("", ", over folds"))),
+        tuple(_cells(row, tuple(n for n in row.pooled if "_" in n)) for row in rows),
+        ("Thresholds are chosen on each fold's validation films, never on the films scored here.",
+         *_undecided_notes(films)),
+    )  # fmt: skip
+    return ranking, decisions
+
+
+def _cells(row: FoldRow, names: Sequence[str]) -> tuple[str, ...]:
+    counts = "" if row.positives is None else f"{row.positives} / {row.films}"
+    figures = (text for n in names for text in (str(row.pooled[n]), str(row.spreads[n])))
+    return (row.disease, counts, *figures)
+
+
+def _macro_note(rows: Sequence[FoldRow]) -> str:
+    *diseases, macro = rows
+    undefined = [row.disease for row in diseases if row.pooled["auc"].value is None]
+    some = [
+        row.disease for row in diseases if row.spreads["auc"].folds < macro.spreads["auc"].folds
+    ]
+    note = f"macro: mean over {len(diseases) - len(undefined)} of {len(diseases)} diseases"
+    note += f" (undefined: {', '.join(undefined)})" if undefined else ""
+    note += f"; the interval of its AUC rests on {macro.pooled['auc'].replicates} resamples, those "
+    note += "in which each disease has films with and without it"
+    if some:
+        note += f"; over folds without {', '.join(some)}, undefined in some fold"
+    return f"{note}."
+
+
+def _undecided_notes(films: ScoredFilms) -> tuple[str, ...]:
+    """Which diseases had no threshold in some fold, which makes their films absent calls."""
+    notes = []
+    for rule in films.thresholds:
+        without = np.isnan(films.thresholds[rule]).sum(axis=0)
+        named = [f"{d} ({n} films)" for d, n in zip(films.diseases, without, strict=True) if n]
+        if named:
+            notes.append(
+                f"No {rule_words(rule, films)} could be chosen in every fold, and films without "
+                f"one count as called absent: {', '.join(named)}."
+            )
+    return tuple(notes)

@@ -1,0 +1,203 @@
+"""The networks by name: torchvision's, cut behind the map that they pool, and a small CNN.
+
+Every backbone takes (N, 3, H, W) of at least 32 x 32 px and gives (N, C, H/32, W/32), the map whose
+mean over the cells goes into the head. Its tensors have torchvision's names, so torchvision's
+weights fit. The map, the A of Grad-CAM, is of each family
+
+    resnet        the ReLU of the last block
+    densenet      the ReLU behind norm5
+    efficientnet  the SiLU of the last convolution: never below -0.28, but negative in places
+    googlenet     the ReLUs of the four branches of inception5b, side by side
+    vgg           the last max pooling of ReLUs
+    convnext      the sum that leaves the last block: no activation follows, so of either sign
+    simple_cnn    the last max pooling of ReLUs
+
+Grad-CAM asks for no sign: the weighted sum of the channels is what its ReLU is applied to.
+
+Where a published network has more than a linear layer behind its mean, this is what we do:
+ConvNeXt's LayerNorm stays, as the first layer of the head; VGG's three dense layers on 7 x 7 cells
+(124 of its 138 million parameters) give way to the mean and the head of all others; the dropout of
+EfficientNet and GoogLeNet before their linear layer and GoogLeNet's two auxiliary heads are left
+out.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+STRIDE = 32  # pixels of the input to a cell of the map, and so the smallest input
+STAGES = 5
+
+
+@dataclass(frozen=True)
+class Family:
+    """Networks of one design.
+
+    Attributes:
+        backbone: name of a network -> its layers up to the map, with random weights.
+        stages: names of the backbone's layers in five stages, the stem first. Every layer with
+            tensors is in one of them: the five together are the whole backbone.
+        head_norm: torchvision's name of a LayerNorm between the mean and the linear layer; empty
+            where there is none.
+    """
+
+    backbone: Callable[[str], nn.Module]
+    stages: tuple[tuple[str, ...], ...]
+    head_norm: str = ""
+
+    def __post_init__(self) -> None:
+        if len(self.stages) != STAGES:
+            raise ValueError(f"{len(self.stages)} stages, expected {STAGES}")
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """One network: its family, and the channels C of its map."""
+
+    family: Family
+    channels: int
+
+
+def _resnet(name: str) -> nn.Module:
+    return nn.Sequential(_layers(_torchvision(name), without=("avgpool", "fc")))
+
+
+def _densenet(name: str) -> nn.Module:
+    # A layer of its own, and not in place as torchvision does it: whoever keeps the output of norm5
+    # would find it rectified afterwards, and take its map for the other of the two.
+    rectified = {"features": _torchvision(name).features, "relu": nn.ReLU()}
+    return nn.Sequential(OrderedDict(rectified))
+
+
+def _features_alone(name: str) -> nn.Module:
+    return nn.Sequential(OrderedDict(features=_torchvision(name).features))
+
+
+def _googlenet(name: str) -> nn.Module:
+    network = _torchvision(name, aux_logits=False, init_weights=True)
+    layers = _layers(network, without=("avgpool", "dropout", "fc"))
+    return nn.Sequential(OrderedDict(rescale=_Rescale(), **layers))
+
+
+class _Rescale(nn.Module):
+    """ImageNet's normalisation to (x - 0.5) / 0.5, with which GoogLeNet's weights were trained."""
+
+    scale: torch.Tensor
+    shift: torch.Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        scale = [s / 0.5 for s in IMAGENET_STD]
+        shift = [(m - 0.5) / 0.5 for m in IMAGENET_MEAN]
+        # not persistent: constants, of which torchvision's files know nothing
+        self.register_buffer("scale", torch.tensor(scale).view(3, 1, 1), persistent=False)
+        self.register_buffer("shift", torch.tensor(shift).view(3, 1, 1), persistent=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x * self.scale + self.shift
+
+
+def _vgg16(name: str) -> nn.Module:
+    # the layers alone: torchvision's vgg16() would also draw 124 million weights that we drop
+    from torchvision.models.vgg import cfgs, make_layers
+
+    return _he_normal(nn.Sequential(OrderedDict(features=make_layers(cfgs["D"]))))
+
+
+def _simple_cnn(name: str) -> nn.Module:
+    """Five times 3 x 3 convolution - BatchNorm - ReLU - 2 x 2 max pooling; 0.4 million parameters.
+
+    The channels are 16, 32, 64, 128, 256: the field of view doubles in each block, up to the map
+    of S / 32 cells that the others have. A baseline of our own design, of the size of the small
+    CNNs that earlier projects compared with ResNet-50 and DenseNet-121.
+    """
+    widths = (3, 16, 32, 64, 128, 256)
+    blocks = {
+        f"block{n}": nn.Sequential(
+            nn.Conv2d(widths[n - 1], widths[n], 3, padding=1, bias=False),
+            nn.BatchNorm2d(widths[n]),
+            nn.ReLU(inplace=True),
+            nn.MaxPool2d(2),
+        )
+        for n in range(1, len(widths))
+    }
+    return _he_normal(nn.Sequential(OrderedDict(blocks)))
+
+
+def _torchvision(name: str, **options: Any) -> Any:
+    # imported here: torchvision doubles the start-up time of tools that never build a network
+    from torchvision.models import get_model
+
+    return get_model(name, weights=None, **options)
+
+
+def _layers(network: nn.Module, without: tuple[str, ...]) -> OrderedDict[str, nn.Module]:
+    return OrderedDict((n, m) for n, m in network.named_children() if n not in without)
+
+
+def _he_normal(network: nn.Module) -> nn.Module:
+    """The start of He et al. 2015, eq. 14, with which torchvision starts VGG and ResNet too."""
+    for layer in network.modules():
+        if isinstance(layer, nn.Conv2d):
+            nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
+    return network
+
+
+def _numbered(*stages: tuple[int, ...]) -> tuple[tuple[str, ...], ...]:
+    return tuple(tuple(f"features.{n}" for n in stage) for stage in stages)
+
+
+# in each, the second to the fifth stage are, as ResNet's, those at 1/4, 1/8, 1/16, 1/32 of the
+# input; only VGG and the small CNN have no stem, and stages at 1, 1/2, ... 1/16
+_RESNET = Family(_resnet, (("conv1", "bn1"), ("layer1",), ("layer2",), ("layer3",), ("layer4",)))
+_DENSENET = Family(
+    _densenet,
+    (
+        ("features.conv0", "features.norm0"),
+        ("features.denseblock1", "features.transition1"),
+        ("features.denseblock2", "features.transition2"),
+        ("features.denseblock3", "features.transition3"),
+        ("features.denseblock4", "features.norm5"),
+    ),
+)
+_EFFICIENTNET = Family(_features_alone, _numbered((0,), (1, 2), (3,), (4, 5), (6, 7, 8)))
+_GOOGLENET = Family(
+    _googlenet,
+    (
+        ("conv1",),
+        ("conv2", "conv3"),
+        ("inception3a", "inception3b"),
+        ("inception4a", "inception4b", "inception4c", "inception4d", "inception4e"),
+        ("inception5a", "inception5b"),
+    ),
+)
+_VGG16 = Family(_vgg16, _numbered((0, 2), (5, 7), (10, 12, 14), (17, 19, 21), (24, 26, 28)))
+_CONVNEXT = Family(
+    _features_alone, _numbered((0,), (1,), (2, 3), (4, 5), (6, 7)), head_norm="classifier.0"
+)
+_SIMPLE_CNN = Family(_simple_cnn, tuple((f"block{n}",) for n in range(1, 6)))
+
+ARCHITECTURES: dict[str, Architecture] = {
+    "resnet18": Architecture(_RESNET, 512),
+    "resnet34": Architecture(_RESNET, 512),
+    "resnet50": Architecture(_RESNET, 2048),
+    "densenet121": Architecture(_DENSENET, 1024),
+    "densenet161": Architecture(_DENSENET, 2208),
+    "efficientnet_b0": Architecture(_EFFICIENTNET, 1280),
+    "efficientnet_b4": Architecture(_EFFICIENTNET, 1792),
+    "efficientnet_b7": Architecture(_EFFICIENTNET, 2560),
+    "googlenet": Architecture(_GOOGLENET, 1024),
+    "vgg16": Architecture(_VGG16, 512),
+    "convnext_tiny": Architecture(_CONVNEXT, 768),
+    "simple_cnn": Architecture(_SIMPLE_CNN, 256),
+}

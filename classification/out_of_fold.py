@@ -1,0 +1,79 @@
+"""A cross-validation: all folds trained, then one report of every film out of fold."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+
+from cxrloc.classification.cross_validation import (
+    METRICS_NAME,
+    complete_run,
+    input_hashes,
+    judge,
+    scored_films,
+)
+from cxrloc.classification.cross_validation_config import CrossValidationConfig
+from cxrloc.classification.ensembles import with_thresholds
+from cxrloc.classification.fold_report import write_fold_report
+from cxrloc.classification.gate import read_gate_table
+from cxrloc.classification.models import load_classifier
+from cxrloc.classification.run_parts import BUNDLE_NAME, GATE_NAME, Part, Run
+from cxrloc.classification.scored_films import (
+    OUT_OF_FOLD,
+    VALIDATION,
+    ScoredFilms,
+    join_films,
+    read_scored_films,
+    write_scored_films,
+)
+from cxrloc.datasets.manifest import run_manifest, write_json
+
+MANIFEST_NAME = "cross_validation.manifest.json"
+
+
+def cross_validate(config: CrossValidationConfig) -> Path:
+    """Train the folds that are not finished and report on all of them; returns the run folder.
+
+    Raises:
+        ValueError, FileNotFoundError: for settings, data or weights that do not work.
+    """
+    started, out, train = time.time(), Path(config.out), config.train
+    run, parts = complete_run(config)
+    validation = [_validation_films(run, part) for part in parts]
+    films = join_films([_out_of_fold(run, part) for part in parts])
+    films = with_thresholds(films, validation, config.sensitivity)
+    histories = {part.fold: _history(part) for part in parts if part.fold is not None}
+    page = write_fold_report(out, films, histories, replicates=train.bootstrap, seed=train.seed)
+    manifest = run_manifest(config, seed=train.seed, hashes=input_hashes(run), started=started)
+    write_json(out / MANIFEST_NAME, manifest)
+    print(
+        page, f"results: {out / 'cross_validation.md'}, {out / OUT_OF_FOLD}", sep="\n", flush=True
+    )
+    return out
+
+
+def _out_of_fold(run: Run, part: Part) -> ScoredFilms:
+    """The test films of a finished fold, as its gate.csv judges them."""
+    rows, columns = read_gate_table(part.folder / GATE_NAME), len(run.diseases)
+    scores = np.array([row.probability for row in rows]).reshape(-1, columns)
+    films = run.films([row.image_id for row in rows[::columns]])
+    return scored_films(run, part, films, scores)
+
+
+def _validation_films(run: Run, part: Part) -> ScoredFilms:
+    """The validation films of a finished part; judged now where an older run did not keep them."""
+    path = part.folder / VALIDATION
+    if not path.is_file():
+        films = run.films(part.split.validation)
+        scores = judge(run, load_classifier(part.folder / BUNDLE_NAME), films)
+        write_scored_films(path, scored_films(run, part, films, scores))
+    return read_scored_films(path)
+
+
+def _history(part: Part) -> list[dict[str, float]]:
+    metrics = json.loads((part.folder / METRICS_NAME).read_text())
+    history: list[dict[str, float]] = metrics["history"]
+    return history

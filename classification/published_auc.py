@@ -1,0 +1,64 @@
+"""Published AUCs of classifiers, to be printed beside ours, each with the films behind it.
+
+`published_auc.csv` holds the figures as printed; none is of the films of anybody's own run. Rows of
+the disease `macro` are means or accuracies that their authors printed without figures per disease.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+MACRO = "macro"
+
+
+@dataclass(frozen=True)
+class PublishedStudy:
+    """The figures of one study.
+
+    Attributes:
+        study: who, and which network.
+        scored_on: which films or split.
+        measure: what the figures are; `AUC` with figures per disease.
+        values: disease (or `macro`) -> figure as printed.
+    """
+
+    study: str
+    scored_on: str
+    measure: str
+    values: dict[str, str]
+
+    def mean_over(self, diseases: Sequence[str]) -> float | None:
+        """Mean of the printed figures over `diseases`; None unless all of them are printed."""
+        if not diseases or not set(diseases) <= set(self.values):
+            return None
+        return sum(float(self.values[d]) for d in diseases) / len(diseases)
+
+
+@cache
+def published_studies() -> tuple[PublishedStudy, ...]:
+    """All studies, in the file's order of first appearance."""
+    # not importlib.resources: it fails on a namespace package that is installed editable
+    text = Path(__file__).with_name("published_auc.csv").read_text(encoding="utf-8")
+    values: dict[tuple[str, str, str], dict[str, str]] = {}
+    for row in csv.DictReader(text.splitlines()):
+        key = (row["study"], row["scored_on"], row["measure"])
+        values.setdefault(key, {})[row["disease"]] = row["value"]
+    return tuple(PublishedStudy(*key, of_study) for key, of_study in values.items())
+
+
+def studies_by_disease(diseases: Sequence[str]) -> tuple[PublishedStudy, ...]:
+    """Studies that print an AUC of at least one of these diseases."""
+    return tuple(
+        study
+        for study in published_studies()
+        if study.measure == "AUC" and set(study.values) & set(diseases)
+    )
+
+
+def studies_of_means() -> tuple[PublishedStudy, ...]:
+    """Studies of NIH's 14 labels that print a mean AUC alone."""
+    return tuple(s for s in published_studies() if s.measure == "mean AUC")

@@ -1,0 +1,119 @@
+"""Which films an epoch holds, and in what order: drawn anew for each epoch from a seed.
+
+    uniform            every film once
+    inverse_frequency  as many draws as films, with replacement, films of rare diseases more often
+    capped             at most so many films of each disease, without repeats
+
+A film without a finding counts as a film of one more disease, "none", so that normal films are
+balanced as well. All epochs of a run are equally long: schedules and Lightning count on it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from cxrloc.classification.config import TrainConfig
+
+Labels = npt.NDArray[np.float64]
+Positions = npt.NDArray[np.int64]
+
+
+class Order(Protocol):
+    """Positions of films; `len` is the same for every epoch."""
+
+    def __len__(self) -> int: ...
+
+    def positions(self, epoch: int) -> Positions:
+        """The films of an epoch in their order; depends on the seed and the epoch alone."""
+        ...
+
+
+class Uniform:
+    """Every one of `count` films once, shuffled."""
+
+    def __init__(self, count: int, seed: int) -> None:
+        self.count, self.seed = count, seed
+
+    def __len__(self) -> int:
+        return self.count
+
+    def positions(self, epoch: int) -> Positions:
+        return np.random.default_rng([self.seed, epoch]).permutation(self.count)
+
+
+class InverseFrequency:
+    """As many draws as there are films, with replacement, by `film_weights` of (N, D) labels."""
+
+    def __init__(self, labels: Labels, seed: int) -> None:
+        weights = film_weights(labels)
+        self.chances, self.seed = weights / weights.sum(), seed
+
+    def __len__(self) -> int:
+        return len(self.chances)
+
+    def positions(self, epoch: int) -> Positions:
+        rng = np.random.default_rng([self.seed, epoch])
+        return rng.choice(len(self), size=len(self), p=self.chances)
+
+
+class Capped:
+    """At most `cap` films of each disease, where a film counts for each of its diseases.
+
+    As in the sampling of the Deep MedIA report, rare diseases choose first. How many films fit
+    depends a little on the draw, since films have several diseases: `len` is the fewest of the
+    epochs 0 .. epochs - 1, and every epoch leaves out, by chance, what it has more.
+    """
+
+    def __init__(self, labels: Labels, cap: int, seed: int, epochs: int) -> None:
+        self.findings, self.cap, self.seed = findings(labels), cap, seed
+        self.length = min(len(self._draw(epoch)) for epoch in range(epochs))
+
+    def __len__(self) -> int:
+        return self.length
+
+    def positions(self, epoch: int) -> Positions:
+        return self._draw(epoch)[: self.length]
+
+    def _draw(self, epoch: int) -> Positions:
+        rng = np.random.default_rng([self.seed, epoch])
+        shuffled = rng.permutation(len(self.findings))
+        room = np.full(self.findings.shape[1], self.cap)
+        taken = np.zeros(len(self.findings), dtype=bool)
+        for disease in np.argsort(self.findings.sum(axis=0), kind="stable"):
+            for i in shuffled[self.findings[shuffled, disease] & ~taken[shuffled]]:
+                if not room[disease]:
+                    break
+                if room[self.findings[i]].all():
+                    taken[i] = True
+                    room -= self.findings[i]
+        return rng.permutation(np.flatnonzero(taken))
+
+
+def findings(labels: Labels) -> npt.NDArray[np.bool_]:
+    """(N, D + 1) from (N, D) labels: which diseases a film has; the last column is "none"."""
+    positive = labels == 1
+    return np.column_stack([positive, ~positive.any(axis=1)])
+
+
+def film_weights(labels: Labels) -> npt.NDArray[np.float64]:
+    """(N,) mean over a film's diseases of 1 / the disease's share of the films; "none" is one."""
+    found = findings(labels)
+    inverse = len(found) / np.maximum(found.sum(axis=0), 1)
+    weights: npt.NDArray[np.float64] = (found * inverse).sum(axis=1) / found.sum(axis=1)
+    return weights
+
+
+SAMPLERS: dict[str, Callable[[Labels, TrainConfig], Order]] = {
+    "uniform": lambda labels, c: Uniform(len(labels), c.seed),
+    "inverse_frequency": lambda labels, c: InverseFrequency(labels, c.seed),
+    "capped": lambda labels, c: Capped(labels, c.sampler_cap, c.seed, c.epochs),
+}
+
+
+def make_order(labels: Labels, config: TrainConfig) -> Order:
+    """The order that the settings name, of films with (N, D) labels."""
+    return SAMPLERS[config.sampler](labels, config)

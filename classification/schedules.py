@@ -1,0 +1,80 @@
+"""Schedules of the learning rate, as Lightning wants them, exact after a kill and a resume too."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import (
+    CyclicLR,
+    ExponentialLR,
+    LambdaLR,
+    LRScheduler,
+    ReduceLROnPlateau,
+    StepLR,
+)
+
+from cxrloc.classification.config import TrainConfig
+
+
+def make_schedule(
+    optimizer: Optimizer, config: TrainConfig, steps_per_epoch: int
+) -> dict[str, Any]:
+    """The schedule that the settings name, and how often Lightning steps it.
+
+    Args:
+        optimizer: whose learning rate is changed.
+        config: names the schedule and its settings.
+        steps_per_epoch: batches of an epoch.
+    """
+    if config.schedule == "reduce_on_plateau":
+        plateau = ReduceLROnPlateau(
+            optimizer, factor=config.plateau_factor, patience=config.plateau_epochs
+        )
+        # By epoch, Lightning would step it after writing the checkpoint, and a run that goes on
+        # from there would miss an epoch. By step, the last batch's comes after the validation.
+        return {"scheduler": plateau, "monitor": "val_loss", "interval": "step",
+                "frequency": steps_per_epoch}  # fmt: skip
+    by_epoch = config.schedule in ("step", "exponential")
+    schedule = _schedule(optimizer, config, steps_per_epoch)
+    return {"scheduler": schedule, "interval": "epoch" if by_epoch else "step"}
+
+
+def _schedule(optimizer: Optimizer, config: TrainConfig, steps_per_epoch: int) -> LRScheduler:
+    if config.schedule == "step":
+        return StepLR(optimizer, config.step_epochs, config.step_factor)
+    if config.schedule == "exponential":
+        return ExponentialLR(optimizer, config.exponential_factor)
+    if config.schedule == "triangular2":
+        return _triangular2(optimizer, config, steps_per_epoch)
+    total = config.epochs * steps_per_epoch
+    return LambdaLR(optimizer, lambda step: learning_rate_factor(step, total, config))
+
+
+def _triangular2(optimizer: Optimizer, config: TrainConfig, steps_per_epoch: int) -> CyclicLR:
+    """Smith 2017, "Cyclical learning rates": a triangle whose height is halved with each cycle.
+
+    The rate climbs from `cycle_low` lr to lr in half a cycle, the "stepsize", which Smith puts at
+    2 to 10 epochs, and falls back in the other half; for the low end he takes lr / 4 or lr / 3.
+    """
+    half = config.cycle_epochs * steps_per_epoch / 2
+    return CyclicLR(
+        optimizer,
+        base_lr=config.cycle_low * config.lr,
+        max_lr=config.lr,
+        step_size_up=half,  # type: ignore[arg-type]  # torch takes any positive number
+        mode="triangular2",
+        cycle_momentum=False,
+    )
+
+
+def learning_rate_factor(step: int, total: int, config: TrainConfig) -> float:
+    """Share of the peak learning rate at a step: linear warm-up (one_cycle), then half a cosine."""
+    if config.schedule == "constant":
+        return 1.0
+    warmup = int(config.warmup_share * total) if config.schedule == "one_cycle" else 0
+    if step < warmup:
+        return (step + 1) / (warmup + 1)
+    progress = min(1.0, (step - warmup) / max(1, total - warmup))
+    return max(0.5 * (1 + math.cos(math.pi * progress)), 1e-3)

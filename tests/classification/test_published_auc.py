@@ -1,0 +1,49 @@
+"""Published AUCs: as printed, all of them, never mixed up."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import pytest
+
+from cxrloc.classification.published_auc import (
+    MACRO,
+    published_studies,
+    studies_by_disease,
+    studies_of_means,
+)
+from cxrloc.datasets.labels import NIH_DISEASES, NO_FINDING
+
+
+def test_six_studies_print_aucs_per_disease_and_nine_networks_a_mean_of_nih() -> None:
+    assert [len(s.values) for s in studies_by_disease(NIH_DISEASES)] == [14, 14, 14, 14, 9, 15]
+    assert [s.scored_on for s in studies_of_means()] == ["NIH 14 labels"] * 9
+    assert studies_by_disease(["Fracture"]) == ()
+    known = {*NIH_DISEASES, NO_FINDING, MACRO}
+    assert all(set(study.values) <= known for study in published_studies())
+
+
+def test_a_mean_needs_every_disease() -> None:
+    chexnet = next(s for s in published_studies() if s.study.startswith("CheXNet"))
+    assert chexnet.mean_over(["Mass", "Hernia"]) == pytest.approx((0.8676 + 0.9164) / 2)
+    assert chexnet.mean_over([*NIH_DISEASES, NO_FINDING]) is None
+    assert chexnet.mean_over([]) is None
+
+
+def test_our_file_holds_every_figure_of_the_shared_ones(shared_data: Path) -> None:
+    folder = shared_data / "published"
+    if not folder.is_dir():
+        pytest.skip(f"{folder} is absent")
+    theirs = []
+    with (folder / "nih_auc.csv").open(newline="") as handle:
+        theirs += [(r["source"], r["split"], "AUC", r["disease"], r["auc"])
+                   for r in csv.DictReader(handle)]  # fmt: skip
+    with (folder / "earlier_projects.csv").open(newline="") as handle:
+        theirs += [(f"{r['source']} ({r['model']})", r["data"], r["measure"], MACRO, r["value"])
+                   for r in csv.DictReader(handle)]  # fmt: skip
+    ours = [
+        (s.study, s.scored_on, s.measure, disease, value)
+        for s in published_studies() for disease, value in s.values.items()
+    ]  # fmt: skip
+    assert sorted(ours) == sorted(theirs)

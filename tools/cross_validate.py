@@ -1,0 +1,39 @@
+"""Train one network per fold and report on all films out of fold.
+
+    python tools/cross_validate.py --config configs/classifier_nih_subset.yaml
+
+The folds are by patient (tools/prepare_data.py made them). A run that was killed goes on with the
+same command, folds that are finished are skipped, and those of train_classifier.py count too. The
+run folder gets, beside what train_classifier.py writes, out_of_fold.parquet, cross_validation.csv
+and .md, confusion matrices, reliability diagrams and losses per epoch. Several such run folders are
+compared by tools/compare_networks.py.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: spinning threads cost 5 x
+
+from cxrloc.classification.cross_validation_config import CrossValidationConfig
+from cxrloc.configs.load import load_config
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Exit status: 0 when the run is complete, 1 when data or weights fail, 2 for bad settings."""
+    config = load_config(CrossValidationConfig, argv, __doc__)
+    # after the settings are read: --help needs no torch
+    from cxrloc.classification.out_of_fold import cross_validate
+
+    try:
+        cross_validate(config)
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
