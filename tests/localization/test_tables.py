@@ -246,7 +246,8 @@ def test_the_sections_hold_every_table_once_and_say_what_came_out() -> None:
     names = [table.name for s in sections for table in s.tables]
     assert names == ["mean_iou", "skill", "acc_iou", "acc_iobb", "differences", "paired_tests"]
     assert names == [table.name for table in comparison_tables(comparison)]
-    assert "half .333 [.000, .500], skill undefined; constant_box 1.000" in sections[0].paragraphs[1]
+    found = sections[0].paragraphs[1]
+    assert "half .333 [.000, .500], skill undefined; constant_box 1.000" in found
     assert sections[2].paragraphs[1] == (
         "half minus constant_box: macro mean IoU -.667 [-1.000, -.500], the interval excludes "
         "zero; better in 0 and worse in 0 of 0 diseases tested (Wilcoxon, Holm p < 0.05)."
