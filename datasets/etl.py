@@ -73,8 +73,9 @@ def make_shards(plan: ShardPlan) -> list[ShardRecord]:
         name = shard_name(size, plan.split, plan.number)
         length, hashed = storage.states([name])[0], storage.sha256(name)
         assert length is not None
-        records[size] = ShardRecord(name, keys[size], rows, length[0], hashed, rejects)
-        storage.write_json(_record_name(plan, size), asdict(records[size]))
+        record = ShardRecord(name, keys[size], rows, length[0], hashed, rejects)
+        storage.write_json(_record_name(plan, size), asdict(record))
+        records[size] = record
     return [record for record in records.values() if record is not None]
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
@@ -85,7 +86,7 @@ class OpenCvFilms(Dataset[Labelled]):
 
     def __getitem__(self, index: int) -> Labelled:
         film = self.films[index]
-        grey = cv2.imread(str(film.path), cv2.IMREAD_GRAYSCALE)
+        grey = np.asarray(cv2.imread(str(film.path), cv2.IMREAD_GRAYSCALE), dtype=np.uint8)
         square = torch.from_numpy(fit_square(grey, self.size))
         return square, torch.tensor([*film.labels.values()])
 

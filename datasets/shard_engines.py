@@ -174,9 +174,14 @@ def _gather(
 def _begin_worker() -> None:
     """One thread a process, and no orphans: a killed parent cannot tell its workers to stop."""
     cv2.setNumThreads(1)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
     parent = multiprocessing.parent_process()
     assert parent is not None
-    threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
+    parent.join()
+    os._exit(1)
 
 
 @contextmanager

@@ -135,7 +135,7 @@ class ShardBatches(IterableDataset[ShardBatch]):
         columns = [shards.diseases.index(disease) for disease in diseases]
         self.labels = shards.labels[self._positions][:, columns]
         # Shared: the copies that persistent workers hold must hear of a new epoch.
-        self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
+        self._epoch = torch.tensor(0).share_memory_()  # type: ignore[no-untyped-call]
 
     def set_epoch(self, epoch: int) -> None:
         """Draw this epoch's order from the next iteration on, in loader workers too."""

@@ -35,9 +35,9 @@ SCHEMA_VERSION = 1  # raise it when the same films would give other bytes
 ROWS_PER_GROUP = 32  # 8 MiB of raw pixels at 512 px: what a reader holds at once
 METADATA_KEY = b"cxrloc.shard"
 LABEL_PREFIX = "label_"
-ENCODINGS = ("raw", "png")
-
 Encoding = Literal["raw", "png"]
+ENCODINGS: tuple[Encoding, ...] = ("raw", "png")
+
 Squares = npt.NDArray[np.uint8]
 
 _COLUMNS = {
@@ -156,9 +156,10 @@ class ShardFile:
         about = self._about()
         self.kind = ShardKind(about["size"], about["encoding"], tuple(about["diseases"]))
         self.split: str = about["split"]
-        mapped = local is not None and self.kind.encoding == "raw" and self.rows > 0
-        # copy on write: torch warns of arrays that it may not write to
-        self._memory = np.memmap(local, mode="c") if mapped else None
+        self._memory: Squares | None = None
+        if local is not None and self.kind.encoding == "raw":
+            # copy on write: torch warns of arrays that it may not write to
+            self._memory = np.memmap(local, mode="c")
 
     @property
     def rows(self) -> int:
@@ -191,7 +192,8 @@ class ShardFile:
         expected = b"\x15\x00" + 2 * (b"\x15" + _zigzag(length))
         if self._memory[begin : begin + len(expected)].tobytes() != expected:
             return None
-        return self._memory[end - length : end].reshape(-1, size, size)
+        pixels: Squares = self._memory[end - length : end].reshape(-1, size, size)
+        return pixels
 
     def read(self, group: int) -> Squares | list[bytes]:
         """The pixels of a row group in memory: (n, size, size) raw, or PNG files."""
@@ -219,8 +221,8 @@ class ShardFile:
 
 def decode_square(data: bytes) -> Squares:
     """The square of a PNG out of a shard."""
-    square: Squares = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-    return square
+    square = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    return np.asarray(square, dtype=np.uint8)
 
 
 def _zigzag(value: int) -> bytes:
