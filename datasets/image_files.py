@@ -54,6 +54,11 @@ def read_grey(path: Path) -> GreyImage:
         data = path.read_bytes()
     except OSError as error:
         raise UnreadableImageError(path, error.strerror or str(error)) from error
+    return decode_grey(data, path)
+
+
+def decode_grey(data: bytes, path: Path) -> GreyImage:
+    """Pixels of an image file's bytes, as `read_grey` gives them; `path` is for the error alone."""
     fault = structural_fault(data)
     if fault:
         raise UnreadableImageError(path, fault)

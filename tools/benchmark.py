@@ -4,6 +4,9 @@ python tools/benchmark.py index --root NIH      NIH's 112,120 rows against readi
 python tools/benchmark.py cam --size 512        all maps in closed form against one forward pass
                                                 and against a backward pass for each disease
 python tools/benchmark.py precision --size 320  a training step in bf16 against fp32
+python tools/benchmark.py data [--root NIH]     images/s of shards, raw and PNG, against PNG files
+                                                read as textbooks do, at 224, 256 and 512 px with 0
+                                                to 2 workers; phantom films without --root
 python tools/benchmark.py bootstrap             intervals of a comparison of NIH's size against the
                                                 means alone in a loop over resamples
 """
@@ -14,6 +17,7 @@ import argparse
 import os
 import statistics
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,6 +26,7 @@ from pathlib import Path
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: spinning threads cost 5 x
 
 Sides = Mapping[str, Callable[[], object]]
+DATA_SIZES, DATA_WORKERS, DATA_FILMS = (224, 256, 512), (0, 1, 2), 256
 
 
 @dataclass(frozen=True)
@@ -40,12 +45,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("what", choices=BENCHMARKS)
-    parser.add_argument("--root", type=Path, help="folder of NIH ChestX-ray14 (index)")
+    parser.add_argument("what", choices=[*BENCHMARKS, "data"])
+    parser.add_argument("--root", type=Path, help="folder of NIH ChestX-ray14 (index, data)")
     parser.add_argument("--size", type=int, default=512, help="input side in pixels")
     parser.add_argument("--repeats", type=int, default=5)
     arguments = parser.parse_args(argv)
     try:
+        if arguments.what == "data":
+            data_table(arguments)
+            return 0
         sides = BENCHMARKS[arguments.what](arguments)
     except (ValueError, FileNotFoundError) as error:
         print(f"benchmark: {error}", file=sys.stderr)
@@ -140,6 +148,22 @@ def precision_sides(arguments: argparse.Namespace) -> Sides:
         "training step, fp32": lambda: step("fp32"),
         "training step, bf16": lambda: step("bf16"),
     }
+
+
+def data_table(arguments: argparse.Namespace) -> None:
+    """Print images a second of each loader, and as a ratio to the textbook loader's."""
+    from cxrloc.datasets import nih
+    from cxrloc.datasets.loader_speed import loader_rates, rate_table
+    from cxrloc.datasets.phantom import PhantomConfig, make_phantom
+
+    with tempfile.TemporaryDirectory() as folder:
+        root = arguments.root
+        if root is None:
+            root = make_phantom(PhantomConfig(patients=DATA_FILMS), Path(folder) / "phantom")
+        films = [r for r in nih.index(root).radiographs if r.path is not None][:DATA_FILMS]
+        print(f"{len(films)} films of {root}, in the disk's cache")
+        shards = Path(folder) / "shards"
+        print(rate_table(loader_rates(films, shards, DATA_SIZES, DATA_WORKERS, arguments.repeats)))
 
 
 def bootstrap_sides(arguments: argparse.Namespace) -> Sides:

@@ -7,6 +7,7 @@ import re
 
 import pytest
 
+from cxrloc.tools import benchmark
 from cxrloc.tools.benchmark import Part, main, report
 
 
@@ -47,3 +48,32 @@ def test_the_maps_are_measured_against_a_forward_and_backward_passes(
 def test_the_index_needs_a_folder(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["index"]) == 1
     assert "--root is missing" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_shards_are_measured_against_textbook_and_opencv_pngs(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(benchmark, "DATA_SIZES", (32,))
+    monkeypatch.setattr(benchmark, "DATA_WORKERS", (0, 1))
+    monkeypatch.setattr(benchmark, "DATA_FILMS", 4)
+    assert main(["data", "--repeats", "1"]) == 0
+    lines = capsys.readouterr().out.splitlines()[-5:]
+    assert lines[0].split() == [
+        "size",
+        "images/s",
+        "0",
+        "workers",
+        "ratio",
+        "1",
+        "workers",
+        "ratio",
+    ]
+    assert [line[:46].split(maxsplit=1)[1].strip() for line in lines[1:]] == [
+        "PNG, textbook (PIL, RGB, normalised)",
+        "PNG, OpenCV grey",
+        "shards, raw",
+        "shards, png",
+    ]
+    assert lines[1].split()[-3::2] == ["1.0", "1.0"]
+    assert float(lines[3].split()[-3]) > 1
