@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.stats import binomtest, rankdata, wilcoxon
 
+from cxrloc.classification.delong import holm as holm_of_tests
 from cxrloc.localization.metrics import FloatArray, GroundTruth
 from cxrloc.localization.statistics import macro_mean
 
@@ -118,12 +119,8 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
     NaN stands for a test that was not made: it stays NaN and is not counted.
     """
-    made = sorted((p, i) for i, p in enumerate(p_values) if not math.isnan(p))
-    adjusted, highest = [math.nan] * len(p_values), 0.0
-    for rank, (p, i) in enumerate(made):
-        highest = max(highest, min(1.0, p * (len(made) - rank)))
-        adjusted[i] = highest
-    return adjusted
+    adjusted = holm_of_tests([None if math.isnan(p) else p for p in p_values])
+    return [math.nan if p is None else p for p in adjusted]
 
 
 def _checked(iou: FloatArray, name: str, boxes: int) -> FloatArray:

@@ -26,6 +26,7 @@ from cxrloc.datasets.leakage import (
     read_film_list,
 )
 from cxrloc.datasets.manifest import file_sha256, run_manifest, write_json
+from cxrloc.datasets.provenance import SIDECAR_ENDING
 from cxrloc.localization.words import RESEARCH_USE
 
 _NAMED = 5
@@ -59,18 +60,34 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--evaluate", type=Path, required=True, metavar="LIST", help="what is scored"
     )
-    parser.add_argument("--boxes", type=Path, help="ground truth or box list that is scored")
+    parser.add_argument(
+        "--boxes",
+        type=Path,
+        help="ground truth or box list that is scored; left out: --evaluate, if it is one",
+    )
     parser.add_argument("--out", type=Path, metavar="audit.json", help="file for all names")
     return parser
 
 
 def _audits(arguments: argparse.Namespace) -> dict[str, LeakageAudit]:
     evaluated = read_film_list(arguments.evaluate)
-    boxed = () if arguments.boxes is None else read_boxed_images(arguments.boxes)
+    boxes = _boxes(arguments)
+    boxed = () if boxes is None else read_boxed_images(boxes)
+    if boxes is None:
+        print("boxed images are not looked for: give the scored boxes with --boxes")
     audits: dict[str, LeakageAudit] = {}
     for path in arguments.train:
         audits |= _audits_of(path, evaluated, boxed)
     return audits
+
+
+def _boxes(arguments: argparse.Namespace) -> Path | None:
+    """The file with the scored boxes: --boxes, or the ground truth that is evaluated."""
+    evaluated: Path = arguments.evaluate
+    if arguments.boxes is not None:
+        return Path(arguments.boxes)
+    is_truth = evaluated.suffix == ".json" and not evaluated.name.endswith(SIDECAR_ENDING)
+    return evaluated if is_truth else None
 
 
 def _audits_of(path: Path, evaluated: FilmList, boxed: Sequence[str]) -> dict[str, LeakageAudit]:

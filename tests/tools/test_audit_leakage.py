@@ -127,3 +127,35 @@ def test_nihs_official_lists_are_clean_and_every_boxed_film_is_in_the_test_list(
     assert audit("--train", labels, "--evaluate", test, *boxes) == 1
     (one,) = json.loads(out.read_text())["audits"].values()
     assert (len(one["shared_images"]), len(one["shared_patients"])) == (25_596, 2_797)
+
+
+def test_the_boxes_of_an_evaluated_ground_truth_are_looked_for_without_being_named_twice(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    coco = {
+        "images": [
+            {"id": 1, "file_name": "a.png", "width": 9, "height": 9, "patient_id": "1"},
+            {"id": 2, "file_name": "b.png", "width": 9, "height": 9, "patient_id": "2"},
+        ],
+        "categories": [{"id": 1, "name": "Mass"}],
+        "annotations": [{"id": 1, "image_id": 1, "category_id": 1, "bbox": [1, 1, 2, 2]}],
+    }
+    (tmp_path / "gt.json").write_text(json.dumps(coco))
+    (tmp_path / "train.csv").write_text("image_id,patient_id\na.png,1\nb.png,2\n")
+
+    status = main(["--train", str(tmp_path / "train.csv"), "--evaluate", str(tmp_path / "gt.json")])
+
+    assert status == 1
+    assert "boxed images in training  1 (a.png)" in capsys.readouterr().out
+
+
+def test_without_boxes_it_says_that_boxed_images_are_not_looked_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "train.csv").write_text("image_id,patient_id\na.png,1\n")
+    (tmp_path / "test.csv").write_text("image_id,patient_id\nb.png,2\n")
+
+    paths = [str(tmp_path / name) for name in ("train.csv", "test.csv")]
+    assert main(["--train", paths[0], "--evaluate", paths[1]]) == 0
+
+    assert "boxed images are not looked for" in capsys.readouterr().out
