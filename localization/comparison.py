@@ -71,7 +71,7 @@ class Comparison:
 
     `differences` and `tests` hold every localizer against every control, and against those that
     follow it in the same setting; `skills` every row against every control (controls against
-    `REFERENCE_CONTROL` alone).
+    `REFERENCE_CONTROL` alone). `controls` are the boxes that were scored as controls.
     """
 
     truth: GroundTruth
@@ -83,6 +83,7 @@ class Comparison:
     seed: int
     patients: int
     bootstrap: ClusterBootstrap = field(repr=False)
+    controls: Mapping[str, Sequence[Localization]] = field(repr=False)
     gate_passes: int | None = None
     noninferiority_margin: float | None = None
 
@@ -140,13 +141,7 @@ def compare(
     controls = control_localizations(scorable(coco), seed)
     for name in predictions:
         _check_name(name, tuple(controls))
-    bootstrap = ClusterBootstrap.of(
-        truth.patient_ids,
-        truth.disease_index,
-        len(truth.disease_names),
-        resamples=resamples,
-        seed=seed,
-    )
+    bootstrap = truth.bootstrap(resamples=resamples, seed=seed)
     passes = None if gate is None else gate_mask(truth, gate)
     rows, draws = [], []
     for name, setting, scores in _settings(truth, predictions, controls, passes):
@@ -164,6 +159,7 @@ def compare(
         seed=seed,
         patients=len(set(truth.patient_ids)),
         bootstrap=bootstrap,
+        controls=controls,
         gate_passes=None if passes is None else int(passes.sum()),
         noninferiority_margin=noninferiority_margin,
     )

@@ -81,9 +81,7 @@ def gate_ledgers(
     """
     passes = gate_mask(truth, gate)
     number = len(truth.disease_names)
-    by_disease = ClusterBootstrap.of(
-        truth.patient_ids, truth.disease_index, number, resamples=resamples, seed=seed
-    )
+    by_disease = truth.bootstrap(resamples=resamples, seed=seed)
     all_as_one = np.zeros(len(truth), dtype=np.intp)
     pooled = ClusterBootstrap(by_disease.patient_of, all_as_one, 1, by_disease.counts)
     found = []

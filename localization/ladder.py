@@ -19,7 +19,7 @@ from cxrloc.localization.heat_maps import HeatMaps
 from cxrloc.localization.ladder_plot import ladder_figure
 from cxrloc.localization.metrics import FloatArray, GroundTruth
 from cxrloc.localization.sections import NamedFigure, Section
-from cxrloc.localization.statistics import ClusterBootstrap, DiseaseEstimates
+from cxrloc.localization.statistics import DiseaseEstimates
 from cxrloc.localization.tables import MACRO, Cell, ResultTable, TableRow
 from cxrloc.localization.words import MISS_RULE
 
@@ -132,13 +132,7 @@ def ladder_section(
     for name, own in maps.items():
         found = ladder(films, truth, own, iou_of[name], seed=seed)
         ladders.append(replace(found, name=name))
-    bootstrap = ClusterBootstrap.of(
-        truth.patient_ids,
-        truth.disease_index,
-        len(truth.disease_names),
-        resamples=resamples,
-        seed=seed,
-    )
+    bootstrap = truth.bootstrap(resamples=resamples, seed=seed)
     figures = [bootstrap.estimates(one.rungs) for one in ladders]
     losses = [bootstrap.estimates(one.losses) for one in ladders]
     names = truth.disease_names

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from cxrloc.localization.boxes import iobb, iogt, iou
 from cxrloc.localization.localizer import Localization
+from cxrloc.localization.statistics import ClusterBootstrap
 
 FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
@@ -42,6 +43,16 @@ class GroundTruth:
         """Column of each box's disease in `disease_names`, (N,)."""
         column = {name: i for i, name in enumerate(self.disease_names)}
         return np.array([column[d] for d in self.diseases], dtype=np.intp)
+
+    def bootstrap(self, *, resamples: int, seed: int) -> ClusterBootstrap:
+        """Resamples of the patients; one seed draws the same ones for every analysis."""
+        return ClusterBootstrap.of(
+            self.patient_ids,
+            self.disease_index,
+            len(self.disease_names),
+            resamples=resamples,
+            seed=seed,
+        )
 
     @property
     def boxes_per_disease(self) -> dict[str, int]:

@@ -18,7 +18,7 @@ from cxrloc.localization.answer import answer
 from cxrloc.localization.ap_section import Results, ap_section
 from cxrloc.localization.comparison import DISEASE_GIVEN, Comparison, Gate, compare
 from cxrloc.localization.comparison_sections import comparison_sections
-from cxrloc.localization.controls import control_localizations, controls_everywhere
+from cxrloc.localization.controls import controls_everywhere
 from cxrloc.localization.end_to_end import end_to_end_section
 from cxrloc.localization.films import BOXED, FilmTable, film_table
 from cxrloc.localization.gallery import choose
@@ -203,13 +203,12 @@ def _box_sections(
     """What is scored on the ground-truth boxes."""
     truth, gate = comparison.truth, inputs.decisions
     draws = {"resamples": inputs.resamples, "seed": inputs.seed}
-    controls = control_localizations(scorable(inputs.coco), inputs.seed)
     given = {s.name: s.scores.iou for s in comparison.localizers if s.setting == DISEASE_GIVEN}
     ious = {name: given[name] for name in inputs.maps}
     ladder = (ladder_section(films, truth, inputs.maps, ious, **draws),) if inputs.maps else ()
     return (
         *ladder,
-        taxonomy_section(truth, inputs.predictions, gate, controls),
+        taxonomy_section(truth, inputs.predictions, gate, comparison.controls),
         synonyms_section(truth, inputs.predictions, gate, **draws),
         strata_section(films, comparison),
     )

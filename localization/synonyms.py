@@ -117,13 +117,7 @@ def _table(
     settings: list[tuple[str, str, Gate | None]]
     settings = [(name, DISEASE_GIVEN, None) for name in predictions]
     settings += [(name, GATED, gate) for name in predictions if gate is not None]
-    bootstrap = ClusterBootstrap.of(
-        truth.patient_ids,
-        truth.disease_index,
-        len(truth.disease_names),
-        resamples=resamples,
-        seed=seed,
-    )
+    bootstrap = truth.bootstrap(resamples=resamples, seed=seed)
     rows, findings = [], []
     for name, setting, mask in settings:
         strict, merged = strict_and_merged_iou(truth, predictions[name], groups, mask)
