@@ -136,10 +136,6 @@ def _draw(
     return figure
 
 
-def _show_heat(axis: Axes, heat: npt.NDArray[np.float32], size_hw: tuple[int, int]) -> None:
-    show_pixels(axis, size_hw, heat, cmap="inferno", vmin=0, vmax=1, alpha=0.6 * heat)
-
-
 def _draw_boxes(axis: Axes, choice: Choice, tops: Mapping[str, Localization]) -> None:
     truth = Localization(choice.image_id, choice.disease, choice.box_xyxy, 1.0)
     draw_box(axis, truth, "white", "solid")
