@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -54,6 +54,17 @@ class GateOutput:
         named = zip(self.diseases, self.present[row], strict=True)
         return tuple(d for d, yes in named if yes and d != NO_FINDING)
 
+    def of_film(self, row: int) -> GateOutput:
+        """The part of film number `row` alone: N = 1."""
+        one = slice(row, row + 1)
+        return replace(
+            self,
+            image_ids=self.image_ids[one],
+            probabilities=self.probabilities[one],
+            present=self.present[one],
+            features=self.features[one],
+        )
+
 
 class Gate:
     """A classifier bundle ready to judge films: `gate(films) -> GateOutput`.
@@ -91,6 +102,11 @@ class Gate:
             features=features,
             thresholds=self.bundle.thresholds,
         )
+
+    @property
+    def runtime(self) -> str:
+        """What runs the network, for the records."""
+        return f"torch {self.precision} on {self.device}"
 
     @torch.inference_mode()
     def forward_squares(

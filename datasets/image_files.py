@@ -15,6 +15,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from cxrloc.datasets.radiograph import Film
+
 GreyImage = npt.NDArray[np.uint8]
 
 IMAGE_SUFFIXES: tuple[str, ...] = (".png", ".jpg", ".jpeg")
@@ -55,6 +57,16 @@ def read_grey(path: Path) -> GreyImage:
     except OSError as error:
         raise UnreadableImageError(path, error.strerror or str(error)) from error
     return decode_grey(data, path)
+
+
+def read_film(path: str | Path) -> Film:
+    """An image file as a film in its own frame, named by the file's name.
+
+    Raises:
+        UnreadableImageError: as `read_grey`.
+    """
+    pixels = read_grey(Path(path))
+    return Film(Path(path).name, pixels, (pixels.shape[0], pixels.shape[1]))
 
 
 def decode_grey(data: bytes, path: Path) -> GreyImage:

@@ -14,13 +14,16 @@ Schema of the JSON that `to_json` makes and `tools/predict.py` writes; `images`,
                    localizer, rank: 1 for the strongest box of a localizer and disease, which is the
                    one that is drawn, segmentation (RLE) where the localizer gives a mask}]
     localizers     names of the localizers that were run
+    runtime        what ran the gate's network: program, number format, device
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from itertools import islice
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -33,16 +36,23 @@ from cxrloc.localization.predictions import encode_mask
 from cxrloc.localization.words import RESEARCH_USE
 
 HeatMap = npt.NDArray[np.float32]
+Key = TypeVar("Key")
 
 
 class FilmGate(Protocol):
-    """What `diagnose` needs of a `classification.gate.Gate`."""
+    """What `Diagnoser` needs of a `classification.gate.Gate`."""
+
+    @property
+    def batch_size(self) -> int: ...
+
+    @property
+    def runtime(self) -> str: ...
 
     def __call__(self, films: Sequence[Film]) -> GateOutput: ...
 
 
 class MapLocalizer(Protocol):
-    """What `diagnose` needs of a `localization.grad_cam.GradCamLocalizer`."""
+    """What `Diagnoser` needs of a `localization.grad_cam.GradCamLocalizer`."""
 
     @property
     def name(self) -> str: ...
@@ -53,7 +63,7 @@ class MapLocalizer(Protocol):
 
     def heat_maps(
         self, output: GateOutput, films: Sequence[Film], diseases: Sequence[str]
-    ) -> list[dict[str, HeatMap]]: ...
+    ) -> Sequence[Mapping[str, HeatMap]]: ...
 
 
 @dataclass(frozen=True)
@@ -81,7 +91,8 @@ class Diagnosis:
         size_hw: the original frame, which all boxes are in.
         findings: every disease of the classifier, in its order.
         boxes: localizer -> its boxes of present diseases, each disease's strongest first.
-        heat_maps: present disease -> (H, W) map in 0..1.
+        heat_maps: present disease -> (H, W) map in 0..1; scaled to the frame when asked for.
+        runtime: what ran the gate's network.
     """
 
     image_id: str
@@ -89,6 +100,7 @@ class Diagnosis:
     findings: tuple[Finding, ...]
     boxes: Mapping[str, tuple[Localization, ...]]
     heat_maps: Mapping[str, HeatMap] = field(default_factory=dict, repr=False)
+    runtime: str = ""
 
     def __post_init__(self) -> None:
         for name, found in self.boxes.items():
@@ -116,28 +128,78 @@ class Diagnosis:
         return first
 
 
-def diagnose(
-    film: Film, gate: FilmGate, cam: MapLocalizer, detector: Localizer | None = None
-) -> Diagnosis:
-    """Judge one film and box what passes: ONE backbone pass for the gate and the maps.
+class Diagnoser:
+    """Judges films and boxes what passes: the one engine of the tools, the HTTP API and the page.
+
+    One backbone pass of a batch serves the gate and the class activation maps; the detectors run
+    only on films where some disease passes. Safe to call from several threads: calls wait for each
+    other, as one of them uses all cores or the GPU already.
 
     Args:
-        film: the film.
-        gate: `Gate(load_classifier(path))`.
+        gate: `classification.gate.Gate`.
         cam: `GradCamLocalizer(gate)`, of the same gate.
-        detector: a second localizer; it is not run on a film where nothing passes.
+        detectors: further localizers, each with a pass of its own.
     """
-    output = gate([film])
-    present = output.present_diseases(0)
-    found: dict[str, Sequence[Localization]] = {cam.name: []}
-    heat_maps: Mapping[str, HeatMap] = {}
-    if present:
-        found[cam.name] = cam.localize_output([film], output, present)
-        heat_maps = cam.heat_maps(output, [film], present)[0]
-    if detector is not None:
-        found[detector.name] = detector.localize([film], present) if present else []
-    boxes = {name: _sorted(localizations, present) for name, localizations in found.items()}
-    return Diagnosis(film.image_id, film.size_hw, _findings(output), boxes, heat_maps)
+
+    def __init__(
+        self, gate: FilmGate, cam: MapLocalizer, detectors: Sequence[Localizer] = ()
+    ) -> None:
+        names = [cam.name, *(detector.name for detector in detectors)]
+        if len(set(names)) < len(names):
+            raise ValueError(f"localizers {names}: expected different names")
+        self.gate, self.cam, self.detectors = gate, cam, tuple(detectors)
+        self._lock = threading.Lock()
+
+    def __call__(
+        self, films: Sequence[Film], *, heat_maps: bool = True, detectors: bool = True
+    ) -> list[Diagnosis]:
+        """One diagnosis per film, in order.
+
+        Args:
+            films: of any sizes. All are in memory at once: see `stream` for many.
+            heat_maps: keep the maps of what passes.
+            detectors: False leaves the detectors out.
+        """
+        with self._lock:
+            output = self.gate(films)
+            chosen = self.detectors if detectors else ()
+            return [
+                self._diagnosis(film, output.of_film(row), heat_maps, chosen)
+                for row, film in enumerate(films)
+            ]
+
+    def _diagnosis(
+        self, film: Film, output: GateOutput, heat_maps: bool, detectors: Sequence[Localizer]
+    ) -> Diagnosis:
+        present = output.present_diseases(0)
+        found: dict[str, Sequence[Localization]] = {self.cam.name: []}
+        maps: Mapping[str, HeatMap] = {}
+        if present:
+            found[self.cam.name] = self.cam.localize_output([film], output, present)
+        if present and heat_maps:
+            maps = self.cam.heat_maps(output, [film], present)[0]
+        for detector in detectors:
+            found[detector.name] = detector.localize([film], present) if present else []
+        boxes = {name: _sorted(localizations, present) for name, localizations in found.items()}
+        runtime = self.gate.runtime
+        return Diagnosis(film.image_id, film.size_hw, _findings(output), boxes, maps, runtime)
+
+
+def stream(
+    diagnoser: Diagnoser, films: Iterable[tuple[Key, Film]]
+) -> Iterator[tuple[Key, Film, Diagnosis]]:
+    """Each film with its diagnosis, in order; no more than one batch of films is held.
+
+    Args:
+        diagnoser: its gate says how many films make a batch.
+        films: (anything that the caller knows the film by, film); may be a generator that reads
+            more films than fit into memory.
+    """
+    waiting = iter(films)
+    while batch := list(islice(waiting, diagnoser.gate.batch_size)):
+        found = diagnoser([film for _, film in batch])
+        while batch:  # handed on and forgotten one by one
+            yield (*batch.pop(0), found.pop(0))
 
 
 def to_json(diagnosis: Diagnosis) -> dict[str, Any]:
@@ -158,6 +220,7 @@ def to_json(diagnosis: Diagnosis) -> dict[str, Any]:
         "findings": [{"category_id": category[f.disease], **vars(f)} for f in diagnosis.findings],
         "annotations": annotations,
         "localizers": list(diagnosis.boxes),
+        "runtime": diagnosis.runtime,
     }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,36 @@ from cxrloc.localization.cam_rules import SizedRule
 from cxrloc.localization.localizer import Localization
 
 GateFacts = dict[tuple[str, str], dict[str, Any]]
+
+
+class FrameMaps(Mapping[str, npt.NDArray[np.float32]]):
+    """Disease -> (H, W) map in 0..1 in the original frame, scaled up from cells when asked for.
+
+    A film of 3,000 x 2,500 px has maps of 30 MB: the cells are what is kept.
+
+    Args:
+        cells: disease -> (h, w) map of the network.
+        size_hw: the original frame.
+        aligned: see `map_to_frame`.
+    """
+
+    def __init__(
+        self,
+        cells: Mapping[str, npt.NDArray[np.float32]],
+        size_hw: tuple[int, int],
+        *,
+        aligned: bool = False,
+    ) -> None:
+        self.cells, self.size_hw, self.aligned = dict(cells), size_hw, aligned
+
+    def __getitem__(self, disease: str) -> npt.NDArray[np.float32]:
+        return unit_map(map_to_frame(self.cells[disease], self.size_hw, aligned=self.aligned))
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.cells)
+
+    def __len__(self) -> int:
+        return len(self.cells)
 
 
 class GradCamLocalizer:
@@ -109,19 +139,21 @@ class GradCamLocalizer:
 
     def heat_maps(
         self, output: GateOutput, films: Sequence[Film], diseases: Sequence[str]
-    ) -> list[dict[str, npt.NDArray[np.float32]]]:
+    ) -> list[FrameMaps]:
         """For each film: disease -> (H, W) map in 0..1 in the original frame, as the boxes saw it.
 
         A map that shows nothing (all zero, constant, not finite) is all zero.
         """
         cells = self._cells(films, output, self._columns(diseases))
         return [
-            {
-                d: unit_map(self._frame_map(cells[row, k], film, self._rule(d).rule))
-                for k, d in enumerate(diseases)
-            }
+            FrameMaps(
+                {d: smooth_map(map_, self._rule(d).rule.smooth_cells)
+                 for d, map_ in zip(diseases, cells[row], strict=True)},
+                film.size_hw,
+                aligned=self.aligned,
+            )
             for row, film in enumerate(films)
-        ]
+        ]  # fmt: skip
 
     def _cells(
         self, films: Sequence[Film], output: GateOutput, columns: Sequence[int]

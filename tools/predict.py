@@ -4,33 +4,30 @@
 
 INPUT is an image file or a folder (searched with its subfolders). For film a.png DIR receives
 a.boxes.png, a.heat.png and a.json (schema: localization/diagnose.py); films of the same name get
-a_2, a_3. A film that cannot be read is reported and the rest go on. Exit status: 0 all done, 1 some
-film failed, 2 wrong usage. Research use only - not a diagnosis.
+a_2, a_3. A film that cannot be read is reported and the rest go on. A killed run is taken up again
+by the same command: a film whose JSON is there, made of the same file by the same models and
+settings, is left as it is. Exit status: 0 all done, 1 some film failed, 2 wrong usage. Research use
+only - not a diagnosis.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from tqdm import tqdm
-
-from cxrloc.classification.gate import Gate
-from cxrloc.classification.models import load_classifier
-from cxrloc.datasets.image_files import IMAGE_SUFFIXES, UnreadableImageError, read_grey
+# what needs torch is imported where it is used: --help and a wrong option answer at once
+from cxrloc.datasets.image_files import IMAGE_SUFFIXES, UnreadableImageError, read_film
 from cxrloc.datasets.manifest import file_sha256, run_manifest, write_json
 from cxrloc.datasets.radiograph import Film
-from cxrloc.detection.mask_rcnn import MaskRCNNLocalizer, load_predictor
-from cxrloc.localization.diagnose import Diagnosis, diagnose, to_json
-from cxrloc.localization.drawing import draw_boxes, draw_heat_maps
-from cxrloc.localization.grad_cam import GradCamLocalizer
-from cxrloc.localization.localizer import Localizer
-from cxrloc.localization.plots import save_figure
 from cxrloc.localization.words import RESEARCH_USE
+
+if TYPE_CHECKING:
+    from cxrloc.localization.diagnose import Diagnosis
 
 _OWN_PICTURES = (".boxes.png", ".heat.png")
 
@@ -39,27 +36,33 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the tool; returns the exit status."""
     arguments = _parser().parse_args(argv)
     started = time.time()
+    from tqdm import tqdm
+
+    from cxrloc.detection.load_diagnoser import load_diagnoser
+    from cxrloc.localization.diagnose import stream
+
     try:
-        gate, detector = _load(arguments)
+        diagnoser = load_diagnoser(
+            arguments.classifier, arguments.maskrcnn, arguments.device, arguments.precision
+        )
         arguments.out.mkdir(parents=True, exist_ok=True)
     except (ValueError, ImportError, OSError) as error:
         print(f"predict: error: {error}", file=sys.stderr)
         return 2
     paths, failures = find_films(arguments.inputs, arguments.out)
-    manifest = _manifest(arguments, started)
-    cam = GradCamLocalizer(gate)
+    manifest = _manifest(arguments, diagnoser.gate.runtime, started)
+    named = unique_names(paths)
+    missing = {
+        p: name for p, name in named.items() if not is_done(arguments.out, name, p, manifest)
+    }
+    if len(missing) < len(named):
+        print(f"{len(named) - len(missing)} of {len(named)} films are done already.")
+    progress = tqdm(missing.items(), desc="films", unit="film")
     boxed = 0
-    for path, name in tqdm(unique_names(paths).items(), desc="films", unit="film"):
-        try:
-            pixels = read_grey(path)
-        except UnreadableImageError as error:
-            failures.append(str(error))
-            continue
-        film = Film(path.name, pixels, (pixels.shape[0], pixels.shape[1]))
-        diagnosis = diagnose(film, gate, cam, detector)
-        write_outputs(film, diagnosis, arguments.out / name, manifest)
+    for path, film, diagnosis in stream(diagnoser, _readable(progress, failures)):
+        write_outputs(film, diagnosis, arguments.out / missing[path], manifest | _source(path))
         boxed += bool(diagnosis.present)
-    return _report(len(paths), boxed, failures, arguments.out)
+    return _report(len(missing), boxed, failures, arguments.out)
 
 
 def find_films(inputs: Sequence[Path], out: Path) -> tuple[list[Path], list[str]]:
@@ -110,27 +113,55 @@ def unique_names(paths: Sequence[Path]) -> dict[Path, str]:
     return names
 
 
-def write_outputs(film: Film, diagnosis: Diagnosis, stem: Path, manifest: dict[str, Any]) -> None:
+def is_done(out: Path, name: str, path: Path, manifest: Mapping[str, Any]) -> bool:
+    """Whether `out` holds the results of this very file by the same models and settings."""
+    try:
+        record = json.loads((out / f"{name}.json").read_bytes())
+        then, now = record["manifest"], {**manifest, **_source(path)}
+        return all(then[key] == now[key] for key in ("config", "hashes", "film"))
+    except (OSError, ValueError, KeyError, TypeError):
+        return False  # no such file, or none of this tool's: the film is done again
+
+
+def write_outputs(
+    film: Film, diagnosis: Diagnosis, stem: Path, manifest: Mapping[str, Any]
+) -> None:
     """Write STEM.boxes.png, STEM.heat.png and, last, STEM.json."""
+    from cxrloc.localization.diagnose import to_json
+    from cxrloc.localization.drawing import draw_boxes, draw_heat_maps
+    from cxrloc.localization.plots import save_figure
+
     save_figure(draw_boxes(film, diagnosis), stem.with_name(f"{stem.name}.boxes.png"))
     save_figure(draw_heat_maps(film, diagnosis), stem.with_name(f"{stem.name}.heat.png"))
     record = to_json(diagnosis) | {"manifest": manifest}
     write_json(stem.with_name(f"{stem.name}.json"), record)
 
 
-def _load(arguments: argparse.Namespace) -> tuple[Gate, Localizer | None]:
-    bundle = load_classifier(arguments.classifier)
-    gate = Gate(bundle, arguments.device, arguments.precision)
-    if arguments.maskrcnn is None:
-        return gate, None
-    found = load_predictor(arguments.maskrcnn, arguments.device, arguments.precision)
-    return gate, MaskRCNNLocalizer(found[0])
+def _readable(
+    named: Iterable[tuple[Path, str]], failures: list[str]
+) -> Iterator[tuple[Path, Film]]:
+    """Films one by one as they are asked for; what is wrong with the others goes to `failures`."""
+    for path, _ in named:
+        try:
+            yield path, read_film(path)
+        except UnreadableImageError as error:
+            failures.append(str(error))
 
 
-def _manifest(arguments: argparse.Namespace, started: float) -> dict[str, Any]:
+def _source(path: Path) -> dict[str, Any]:
+    """What tells a film's file from another one of its name, without reading it."""
+    status = path.stat() if path.is_file() else None
+    changed = (status.st_size, status.st_mtime_ns) if status else (None, None)
+    return {"film": {"path": str(path.resolve()), "bytes": changed[0], "mtime_ns": changed[1]}}
+
+
+def _manifest(arguments: argparse.Namespace, runtime: str, started: float) -> dict[str, Any]:
     bundles = {"classifier": arguments.classifier, "maskrcnn": arguments.maskrcnn}
     hashes = {name: file_sha256(path) for name, path in bundles.items() if path is not None}
-    return run_manifest(vars(arguments), seed=0, hashes=hashes, started=started)
+    settings = {"precision": arguments.precision, "runtime": runtime}
+    manifest = run_manifest(settings, seed=0, hashes=hashes, started=started)
+    # every film's JSON holds it: not the command, which may name 100,000 films
+    return {key: value for key, value in manifest.items() if key not in ("command", "wall_seconds")}
 
 
 def _report(films: int, boxed: int, failures: Sequence[str], out: Path) -> int:
@@ -150,7 +181,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--classifier", type=Path, required=True, help="classifier.safetensors")
     parser.add_argument("--maskrcnn", type=Path, help="maskrcnn.safetensors: second localizer")
     parser.add_argument("--out", type=Path, required=True, help="folder for the results")
-    parser.add_argument("--device", default="cpu", help="cpu, cuda or auto")
+    parser.add_argument("--device", default="auto", help="cpu, cuda or auto")
     parser.add_argument("--precision", default="auto", help="auto, fp32 or bf16")
     return parser
 

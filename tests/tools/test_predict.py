@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -158,6 +160,59 @@ def test_the_gate_keeps_the_second_localizer_quiet_too(
     films = [_film(tmp_path / "a.png")]
     assert _run(bundles["none"], films, tmp_path / "out", "--maskrcnn", str(detector)) == 0
     assert json.loads((tmp_path / "out" / "a.json").read_text())["annotations"] == []
+
+
+@pytest.mark.slow
+def test_the_same_command_again_leaves_what_is_done_and_does_the_rest(
+    bundles: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    films, out = tmp_path / "films", tmp_path / "out"
+    for seed, name in enumerate(("a.png", "b.png", "c.png")):
+        _film(films / name, seed)
+    assert _run(bundles["all"], [films], out) == 0
+    (out / "b.json").unlink()  # as if killed before b's JSON, which is written last
+    _film(films / "c.png", seed=7)  # another film of the old name
+    (out / "a.boxes.png").write_bytes(b"left as it is")
+    stale = {name: (out / f"{name}.boxes.png").read_bytes() for name in "abc"}
+    capsys.readouterr()
+
+    assert _run(bundles["all"], [films], out) == 0
+
+    assert "1 of 3 films are done already." in capsys.readouterr().out
+    again = {name: (out / f"{name}.boxes.png").read_bytes() for name in "abc"}
+    assert (out / "b.json").is_file()
+    assert again["a"] == b"left as it is"
+    assert again["c"] != stale["c"]
+
+
+@pytest.mark.slow
+def test_another_model_or_setting_does_every_film_again(
+    bundles: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    film, out = _film(tmp_path / "a.png"), tmp_path / "out"
+    assert _run(bundles["all"], [film], out) == 0
+    assert _run(bundles["none"], [film], out) == 0
+    assert "done already" not in capsys.readouterr().out
+    assert json.loads((out / "a.json").read_text())["annotations"] == []
+    assert _run(bundles["none"], [film], out, "--precision", "bf16") == 0
+    assert "done already" not in capsys.readouterr().out
+    assert json.loads((out / "a.json").read_text())["runtime"] == "torch bf16 on cpu"
+
+
+def test_help_and_wrong_usage_do_not_wait_for_torch() -> None:
+    program = (
+        "import sys\n"
+        "from cxrloc.tools import predict\n"
+        "try:\n    predict.main(['--help'])\n"
+        "except SystemExit:\n    pass\n"
+        "print(sorted({'torch', 'torchvision', 'matplotlib', 'pandas'} & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+
+    assert "--classifier" in done.stdout
+    assert done.stdout.splitlines()[-1] == "[]"
 
 
 @pytest.mark.parametrize(
