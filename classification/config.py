@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
+Input = Literal["grey", "single", "enhanced"]
 Loss = Literal["auto", "bce", "bce_weighted", "chexnet", "focal", "hamming"]
+Standardise = Literal["imagenet", "image"]
 Optimizer = Literal["adamw", "adam", "sgd"]
 Schedule = Literal[
     "one_cycle", "cosine", "constant", "step", "exponential", "reduce_on_plateau", "triangular2"
@@ -73,8 +75,14 @@ class ModelConfig:
         hidden: width of the two-layer head.
         weights: none, imagenet (torchvision's, by name), or the path of a .safetensors or .pth
             file, which may hold a part of the tensors.
+        input: channels of the network's input: grey (the film thrice), single (the film once; the
+            first layer's kernels for red, green and blue are added up) or enhanced (the film; the
+            film with its histogram equalised; the film with its contrast stretched).
         clahe_clip: clip limit of the contrast-limited equalisation (CLAHE) that every film gets
-            before the network, in training and later; 2 is usual, 0 leaves films as they are.
+            before the network, in training and later; 2 is usual, 0 leaves films as they are. Of
+            an enhanced input it makes the equalised channel and leaves the two others alone.
+        standardise: imagenet (by ImageNet's mean and deviation) or image (each pixel by its mean
+            and deviation over the training films).
         frozen_stages: leave the first of the backbone's five stages as they were loaded: the stem
             (1) and a ResNet's layer1 .. layer4 (2 .. 5), or their like (`networks.ARCHITECTURES`).
     """
@@ -84,7 +92,9 @@ class ModelConfig:
     head: Literal["linear", "two_layer"] = "linear"
     hidden: int = 256
     weights: str = "none"
+    input: Input = "grey"
     clahe_clip: float = 0.0
+    standardise: Standardise = "imagenet"
     frozen_stages: int = 0
 
     def __post_init__(self) -> None:
@@ -92,6 +102,8 @@ class ModelConfig:
         _require(size_ok, "model.size", self.size, "a multiple of 32 from 64 to 1024")
         _require(self.hidden >= 1, "model.hidden", self.hidden, "at least 1")
         _require(bool(self.weights), "model.weights", self.weights, "none, imagenet or a path")
+        _require_choice(Input, "model.input", self.input)
+        _require_choice(Standardise, "model.standardise", self.standardise)
         _require(self.clahe_clip >= 0, "model.clahe_clip", self.clahe_clip, "0 (off) or more")
         _require(0 <= self.frozen_stages <= 5, "model.frozen_stages", self.frozen_stages, "0 to 5")
         pretrained = self.frozen_stages == 0 or self.weights != "none"

@@ -18,14 +18,10 @@ from cxrloc.classification.data import FilmBatches, mean_box_sizes
 from cxrloc.classification.gate import Gate, GateRow, decide, read_gate_table, write_gate_table
 from cxrloc.classification.metrics import ClassifierMetrics, classifier_metrics
 from cxrloc.classification.metrics_page import metrics_markdown
-from cxrloc.classification.models import (
-    ClassifierBundle,
-    Preprocessing,
-    build_classifier,
-    save_classifier,
-)
+from cxrloc.classification.models import ClassifierBundle, build_classifier, save_classifier
 from cxrloc.classification.operating_point import OperatingPoint, operating_points
 from cxrloc.classification.plots import plot_losses, plot_roc
+from cxrloc.classification.preprocessing import INPUTS
 from cxrloc.classification.run_parts import (
     BUNDLE_NAME,
     GATE_NAME,
@@ -39,7 +35,7 @@ from cxrloc.classification.run_parts import (
 )
 from cxrloc.classification.scored_films import VALIDATION, ScoredFilms, write_scored_films
 from cxrloc.classification.stage_report import StageFigures, stages_markdown
-from cxrloc.classification.training import Trained, forget_checkpoints, train
+from cxrloc.classification.training import Trained, forget_checkpoints, preprocessing_of, train
 from cxrloc.classification.weights import LoadReport
 from cxrloc.datasets.files import write_text
 from cxrloc.datasets.manifest import file_sha256, run_manifest, write_json
@@ -118,7 +114,7 @@ def _train_part(run: Run, part: Part) -> tuple[Trained, LoadReport]:
     settings = run.config.model
     model, report = build_classifier(
         settings.architecture, len(run.diseases), settings.head, settings.weights,
-        hidden=settings.hidden, seed=run.config.train.seed,
+        hidden=settings.hidden, seed=run.config.train.seed, in_channels=INPUTS[settings.input],
     )  # fmt: skip
     print(report, flush=True)
     films = run.films(part.split.train), run.films(part.split.validation)
@@ -126,12 +122,12 @@ def _train_part(run: Run, part: Part) -> tuple[Trained, LoadReport]:
 
 
 def _untested_bundle(run: Run, part: Part, trained: Trained) -> ClassifierBundle:
-    train_ids, settings = "\n".join(sorted(part.split.train)), run.config.model
+    train_ids = "\n".join(sorted(part.split.train))
     return ClassifierBundle(
         model=trained.model,
         diseases=run.diseases,
         thresholds=dict.fromkeys(run.diseases),
-        preprocessing=Preprocessing(settings.size, clahe_clip=settings.clahe_clip),
+        preprocessing=preprocessing_of(run.config, run.films(part.split.train), part.folder),
         mean_box_sizes=mean_box_sizes([run.radiographs[i] for i in part.split.train], run.diseases),
         manifest={},
         metadata={

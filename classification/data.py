@@ -14,7 +14,7 @@ from cxrloc.classification.config import TrainConfig
 from cxrloc.classification.samplers import Order
 from cxrloc.datasets.pixel_cache import PixelCache
 from cxrloc.datasets.radiograph import Radiograph, label_matrix
-from cxrloc.datasets.transforms import equalise
+from cxrloc.datasets.transforms import input_channels
 
 Batch = tuple[torch.Tensor, torch.Tensor]
 Loader = DataLoader[Batch]
@@ -23,7 +23,8 @@ Loader = DataLoader[Batch]
 class FilmBatches(Dataset[Batch]):
     """Indexed with a list of positions: (B, S, S) uint8 squares and (B, D) labels, NaN unknown.
 
-    The squares are those that `Preprocessing.squares` makes of the films.
+    The squares are those that `Preprocessing.squares` makes of the films; (B, 3, S, S) of an
+    enhanced input.
     """
 
     def __init__(
@@ -32,8 +33,9 @@ class FilmBatches(Dataset[Batch]):
         radiographs: Sequence[Radiograph],
         diseases: Sequence[str],
         clahe_clip: float = 0.0,
+        kind: str = "grey",
     ) -> None:
-        self.cache, self.clahe_clip = cache, clahe_clip
+        self.cache, self.clahe_clip, self.kind = cache, clahe_clip, kind
         self.image_ids = tuple(r.image_id for r in radiographs)
         self.patients = tuple(r.patient_id for r in radiographs)
         self.labels = label_matrix(radiographs, diseases)
@@ -42,9 +44,9 @@ class FilmBatches(Dataset[Batch]):
         return len(self.image_ids)
 
     def squares(self, positions: Sequence[int]) -> npt.NDArray[np.uint8]:
-        """(B, S, S) uint8 copies out of the cache, equalised if the run asks for it."""
-        ids = (self.image_ids[i] for i in positions)
-        return np.stack([equalise(self.cache[image], self.clahe_clip) for image in ids])
+        """Copies out of the cache as the network is given them: see `input_channels`."""
+        films = (self.cache[self.image_ids[i]] for i in positions)
+        return np.stack([input_channels(film, self.kind, self.clahe_clip) for film in films])
 
     def __getitem__(self, positions: Sequence[int]) -> Batch:
         labels = self.labels[list(positions)].astype(np.float32)
@@ -92,17 +94,18 @@ def augment(grey: torch.Tensor, config: TrainConfig, rng: np.random.Generator) -
     """Small random rotation, scale, shift and brightness, one of each per film.
 
     Args:
-        grey: (N, S, S) float in 0..255, on any device.
+        grey: (N, S, S) or (N, C, S, S) float in 0..255, on any device.
         config: the largest changes.
         rng: numpy's, so that CPU and GPU draw the same.
     """
     n = len(grey)
+    planes = grey if grey.ndim == 4 else grey.unsqueeze(1)
     theta = torch.from_numpy(_affine(n, config, rng)).to(grey.device)
     gain = 1 + config.brightness * rng.uniform(-1, 1, n).astype(np.float32)
-    grid = F.affine_grid(theta, [n, 1, *grey.shape[1:]], align_corners=False)
-    moved = F.grid_sample(grey.unsqueeze(1), grid, padding_mode="zeros", align_corners=False)
-    factor = torch.from_numpy(gain).to(grey.device)[:, None, None]
-    return (moved.squeeze(1) * factor).clamp(0, 255)
+    grid = F.affine_grid(theta, list(planes.shape), align_corners=False)
+    moved = F.grid_sample(planes, grid, padding_mode="zeros", align_corners=False)
+    factor = torch.from_numpy(gain).to(grey.device)[:, None, None, None]
+    return (moved * factor).clamp(0, 255).view(grey.shape)
 
 
 def mean_box_sizes(

@@ -112,7 +112,7 @@ class Gate:
     def forward_squares(
         self, squares: npt.NDArray[np.uint8]
     ) -> tuple[npt.NDArray[np.float64], torch.Tensor]:
-        """Probabilities (N, D) and features (N, C, h, w) of grey squares (N, S, S) uint8."""
+        """Probabilities (N, D) and features (N, C, h, w) of what `Preprocessing.squares` gives."""
         logits, features = [], []
         for start in range(0, max(len(squares), 1), self.batch_size):
             batch = torch.from_numpy(np.ascontiguousarray(squares[start : start + self.batch_size]))

@@ -3,29 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import nn
 
 from cxrloc.classification.bundle import read_bundle, write_bundle
 from cxrloc.classification.networks import (
     ARCHITECTURES,
-    IMAGENET_MEAN,
-    IMAGENET_STD,
     STRIDE,
     Architecture,
+    single_channel,
 )
+from cxrloc.classification.preprocessing import Preprocessing as Preprocessing
+from cxrloc.classification.preprocessing import restored, stored
 from cxrloc.classification.weights import LoadReport, download_imagenet, load_partial, read_weights
-from cxrloc.datasets.radiograph import Film
-from cxrloc.datasets.transforms import equalise, fit_square
 
 HEADS = ("linear", "two_layer")
-MIN_SIZE, MAX_SIZE = 64, 1024
 
 
 class ClassifierOutput(NamedTuple):
@@ -39,17 +35,27 @@ class ChestClassifier(nn.Module):
     """Backbone - mean over the map - head. One pass gives the logits and the map that CAMs need.
 
     Attributes:
-        backbone: (N, 3, S, S) -> (N, C, S/32, S/32), with torchvision's tensor names.
+        backbone: (N, 3, S, S) -> (N, C, S/32, S/32), with torchvision's tensor names; (N, 1, S, S)
+            with one input channel.
         head: (N, C) -> (N, D); `nn.Linear` or `Linear - ReLU - Linear` (Deep MedIA), behind a
             LayerNorm where the architecture has one (ConvNeXt).
     """
 
-    def __init__(self, architecture: str, num_diseases: int, head: str, hidden: int = 256) -> None:
+    def __init__(
+        self,
+        architecture: str,
+        num_diseases: int,
+        head: str,
+        hidden: int = 256,
+        in_channels: int = 3,
+    ) -> None:
         super().__init__()
         self.architecture = architecture
         self.head_kind = head
         self.hidden = hidden
         self.backbone = ARCHITECTURES[architecture].family.backbone(architecture)
+        if in_channels == 1:
+            single_channel(self.backbone)
         self.head = _head(ARCHITECTURES[architecture], num_diseases, head, hidden)
 
     def forward(self, x: torch.Tensor) -> ClassifierOutput:
@@ -72,6 +78,7 @@ def build_classifier(
     *,
     hidden: int = 256,
     seed: int = 0,
+    in_channels: int = 3,
 ) -> tuple[ChestClassifier, LoadReport]:
     """A classifier and the list of the start weights that it got.
 
@@ -84,6 +91,8 @@ def build_classifier(
             taken when it fits.
         hidden: width of the two-layer head.
         seed: random start of what is not loaded.
+        in_channels: 3, or 1: the kernels of the first layer, loaded or random, are added up over
+            red, green and blue, which is what a grey film thrice would meet.
 
     Raises:
         ValueError, FileNotFoundError: for an unknown name, or weights that are not to be had.
@@ -94,7 +103,7 @@ def build_classifier(
         raise ValueError(f"num_diseases {num_diseases}, expected at least 1")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = ChestClassifier(architecture, num_diseases, head, hidden)
+        model = ChestClassifier(architecture, num_diseases, head, hidden, in_channels)
     if str(weights) == "none":
         return model, LoadReport()
     if str(weights) == "imagenet":
@@ -102,59 +111,6 @@ def build_classifier(
     else:
         tensors, source = read_weights(Path(weights)), str(weights)
     return model, _load(model, tensors, source)
-
-
-@dataclass(frozen=True)
-class Preprocessing:
-    """Grey uint8 squares -> network input: / 255, replicated to three channels, normalised.
-
-    Attributes:
-        size: side S of the square network input, pixels.
-        mean, std: per channel, of values in 0..1.
-        clahe_clip: clip limit of `equalise`, which every film gets in its square; 0 is off.
-    """
-
-    size: int
-    mean: tuple[float, float, float] = IMAGENET_MEAN
-    std: tuple[float, float, float] = IMAGENET_STD
-    clahe_clip: float = 0.0
-
-    def __post_init__(self) -> None:
-        if not MIN_SIZE <= self.size <= MAX_SIZE or self.size % 32:
-            raise ValueError(
-                f"input size {self.size}, expected a multiple of 32 from {MIN_SIZE} to {MAX_SIZE}"
-            )
-
-    def to_tensor(self, squares: npt.NDArray[np.uint8] | torch.Tensor) -> torch.Tensor:
-        """(N, S, S) uint8, or float in 0..255, to (N, 3, S, S) float32, channels last in memory."""
-        grey = torch.as_tensor(squares)
-        if grey.ndim != 3 or tuple(grey.shape[1:]) != (self.size, self.size):
-            raise ValueError(
-                f"expected squares of shape (N, {self.size}, {self.size}), got {tuple(grey.shape)}"
-            )
-        return self.normalise(grey.float())
-
-    def normalise(self, grey: torch.Tensor) -> torch.Tensor:
-        """(N, S, S) float in 0..255, of any side S, to (N, 3, S, S), channels last in memory."""
-        scale = [1 / (255 * s) for s in self.std]
-        shift = [-m / s for m, s in zip(self.mean, self.std, strict=True)]
-        # (N, S, S, 3) viewed as (N, 3, S, S): channels last without a copy
-        x = grey.unsqueeze(-1) * grey.new_tensor(scale) + grey.new_tensor(shift)
-        return x.permute(0, 3, 1, 2)
-
-    def squares(self, films: Sequence[Film]) -> npt.NDArray[np.uint8]:
-        """(N, S, S) uint8: films fitted into the square, aspect kept, top left, zeros beyond.
-
-        Equalised if this preprocessing says so.
-        """
-        if not films:
-            return np.zeros((0, self.size, self.size), np.uint8)
-        squares = (fit_square(film.pixels, self.size) for film in films)
-        return np.stack([equalise(square, self.clahe_clip) for square in squares])
-
-    def from_films(self, films: Sequence[Film]) -> torch.Tensor:
-        """Network input (N, 3, S, S) of films."""
-        return self.to_tensor(self.squares(films))
 
 
 @dataclass(frozen=True)
@@ -189,9 +145,10 @@ class ClassifierBundle:
 def save_classifier(path: Path, bundle: ClassifierBundle) -> None:
     """Write the bundle as one `.safetensors` file (atomic)."""
     model = bundle.model
+    preprocessing, tensors = stored(bundle.preprocessing)
     write_bundle(
         path,
-        model.state_dict(),
+        {**model.state_dict(), **tensors},
         {
             **bundle.metadata,
             "kind": "classifier",
@@ -200,7 +157,7 @@ def save_classifier(path: Path, bundle: ClassifierBundle) -> None:
             "hidden": model.hidden,
             "diseases": list(bundle.diseases),
             "thresholds": dict(bundle.thresholds),
-            "preprocessing": asdict(bundle.preprocessing),
+            "preprocessing": preprocessing,
             "mean_box_sizes": {d: list(wh) for d, wh in bundle.mean_box_sizes.items()},
             "manifest": dict(bundle.manifest),
         },
@@ -215,9 +172,11 @@ def load_classifier(path: Path) -> ClassifierBundle:
     """
     tensors, meta = read_bundle(path, "classifier")
     _check_name(f"architecture in {path}", meta["architecture"], tuple(ARCHITECTURES))
+    preprocessing = restored(meta["preprocessing"], tensors)
     model = ChestClassifier(
-        meta["architecture"], len(meta["diseases"]), meta["head"], int(meta["hidden"])
-    )
+        meta["architecture"], len(meta["diseases"]), meta["head"], int(meta["hidden"]),
+        preprocessing.channels,
+    )  # fmt: skip
     try:
         model.load_state_dict(tensors)
     except RuntimeError as error:
@@ -226,17 +185,11 @@ def load_classifier(path: Path) -> ClassifierBundle:
         model=model.eval(),
         diseases=tuple(meta["diseases"]),
         thresholds=meta["thresholds"],
-        preprocessing=_preprocessing(meta["preprocessing"]),
+        preprocessing=preprocessing,
         mean_box_sizes={d: (wh[0], wh[1]) for d, wh in meta["mean_box_sizes"].items()},
         manifest=meta["manifest"],
         metadata=meta,
     )
-
-
-def _preprocessing(stored: Mapping[str, Any]) -> Preprocessing:
-    # bundles of before CLAHE do not hold its clip limit
-    clip = float(stored.get("clahe_clip", 0.0))
-    return Preprocessing(stored["size"], tuple(stored["mean"]), tuple(stored["std"]), clip)
 
 
 def _head(architecture: Architecture, num_diseases: int, kind: str, hidden: int) -> nn.Module:
@@ -252,7 +205,13 @@ def _head(architecture: Architecture, num_diseases: int, kind: str, hidden: int)
 
 def _load(model: ChestClassifier, tensors: dict[str, torch.Tensor], source: str) -> LoadReport:
     norm = ARCHITECTURES[model.architecture].family.head_norm
-    return load_partial(model, {_own_name(n, norm): t for n, t in tensors.items()}, source)
+    named = {_own_name(n, norm): t for n, t in tensors.items()}
+    own = model.state_dict()
+    kernels = [n for n, tensor in named.items() if tensor.ndim == 4 and n in own]
+    for name in kernels:
+        if own[name].shape[1] == 1:  # the first layer of one channel, ImageNet's of three
+            named[name] = named[name].sum(dim=1, keepdim=True)
+    return load_partial(model, named, source)
 
 
 def _own_name(name: str, head_norm: str) -> str:

@@ -1,8 +1,8 @@
 """The networks by name: torchvision's, cut behind the map that they pool, and a small CNN.
 
-Every backbone takes (N, 3, H, W) of at least 32 x 32 px and gives (N, C, H/32, W/32), the map whose
-mean over the cells goes into the head. Its tensors have torchvision's names, so torchvision's
-weights fit. The map, the A of Grad-CAM, is of each family
+Every backbone takes (N, 3, H, W), or (N, 1, H, W) after `single_channel`, of at least 32 x 32 px
+and gives (N, C, H/32, W/32), the map whose mean over the cells goes into the head. Its tensors have
+torchvision's names, so torchvision's weights fit. The map, the A of Grad-CAM, is of each family
 
     resnet        the ReLU of the last block
     densenet      the ReLU behind norm5
@@ -130,6 +130,23 @@ def _simple_cnn(name: str) -> nn.Module:
         for n in range(1, len(widths))
     }
     return _he_normal(nn.Sequential(OrderedDict(blocks)))
+
+
+def single_channel(backbone: nn.Module) -> None:
+    """Let a backbone take one channel, in place: its first kernels are added up over the three.
+
+    It computes of a film what it computed of the film thrice. GoogLeNet's own normalisation goes
+    from the mean of the three channels' constants.
+    """
+    for layer in backbone.modules():
+        if isinstance(layer, _Rescale):
+            layer.scale, layer.shift = (
+                constants.mean(dim=0, keepdim=True) for constants in (layer.scale, layer.shift)
+            )
+        if isinstance(layer, nn.Conv2d):
+            layer.weight = nn.Parameter(layer.weight.detach().sum(dim=1, keepdim=True))
+            layer.in_channels = 1
+            return
 
 
 def _torchvision(name: str, **options: Any) -> Any:

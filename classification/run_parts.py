@@ -44,7 +44,8 @@ class Run:
 
     def films(self, image_ids: Sequence[str]) -> FilmBatches:
         films = [self.radiographs[i] for i in image_ids]
-        return FilmBatches(self.cache, films, self.diseases, self.config.model.clahe_clip)
+        model = self.config.model
+        return FilmBatches(self.cache, films, self.diseases, model.clahe_clip, model.input)
 
 
 def open_run(config: ClassifierConfig) -> Run:

@@ -25,9 +25,10 @@ from cxrloc.classification.data import Batch, FilmBatches, augment, make_loader
 from cxrloc.classification.fitting import Folders, History, best_entry, fit
 from cxrloc.classification.losses import LabelLoss, make_loss
 from cxrloc.classification.metrics import classifier_metrics
-from cxrloc.classification.models import ChestClassifier, Preprocessing
+from cxrloc.classification.models import ChestClassifier
 from cxrloc.classification.networks import ARCHITECTURES, STAGES
 from cxrloc.classification.optimizers import make_optimizer
+from cxrloc.classification.preprocessing import Preprocessing, fit_preprocessing
 from cxrloc.classification.samplers import make_order
 from cxrloc.classification.schedules import make_schedule
 
@@ -86,10 +87,10 @@ class GateTraining(L.LightningModule):
         squares, labels = batch
         rng = np.random.default_rng([self.config.seed, self.current_epoch, batch_index])
         with torch.autocast(squares.device.type, enabled=False):
-            grey = augment(squares.float(), self.config, rng)
+            changed = augment(squares.float(), self.config, rng)
         if self.current_epoch < self.small_epochs:
-            grey = F.avg_pool2d(grey.unsqueeze(1), 2).squeeze(1)
-        logits = self.model(self.preprocessing.normalise(grey)).logits
+            changed = F.avg_pool2d(changed, 2)
+        logits = self.model(self.preprocessing.normalise(changed)).logits
         loss: torch.Tensor = self.loss(logits, labels)
         self.log("train_loss", loss, on_epoch=True, on_step=False, batch_size=len(labels))
         return loss
@@ -153,14 +154,15 @@ def train(
     """
     _check_parts(*parts)
     state, logs = folder / "checkpoints", folder / "logs"
+    preprocessing = preprocessing_of(config, parts[0], folder)
     if not config.train.two_stage:
-        return _stage(model, parts, config, "val_loss", Folders(state, logs))
+        return _stage(model, parts, config, preprocessing, "val_loss", Folders(state, logs))
     _check_auc(parts[1])
     stages = []
     for number, settings in enumerate(stage_configs(config), start=1):
         print(f"stage {number} of 2: {'the head' if number == 1 else 'all layers'}", flush=True)
         folders = Folders(state / f"stage{number}", logs / f"stage{number}")
-        stage = _stage(model, parts, settings, "val_auc", folders)
+        stage = _stage(model, parts, settings, preprocessing, "val_auc", folders)
         stages.append(replace(stage, model=copy.deepcopy(stage.model)))
     return joined(stages)
 
@@ -186,6 +188,11 @@ def joined(stages: Sequence[Trained]) -> Trained:
     return Trained(chosen.model, history, chosen.best_epoch, tuple(numbered))
 
 
+def preprocessing_of(config: ClassifierConfig, films: FilmBatches, folder: Path) -> Preprocessing:
+    """Of a training on these films in this folder, which keeps its mean image until the end."""
+    return fit_preprocessing(config.model, films, folder / "checkpoints")
+
+
 def forget_checkpoints(folder: Path) -> None:
     """Delete what was only needed to resume."""
     shutil.rmtree(folder / "checkpoints", ignore_errors=True)
@@ -195,12 +202,13 @@ def _stage(
     model: ChestClassifier,
     parts: tuple[FilmBatches, FilmBatches],
     config: ClassifierConfig,
+    preprocessing: Preprocessing,
     monitor: str,
     folders: Folders,
 ) -> Trained:
     finished = folders.state / "trained.safetensors"
     if not finished.is_file():
-        best, history = _fit(model, parts, config, monitor, folders)
+        best, history = _fit(model, parts, config, preprocessing, monitor, folders)
         write_bundle(finished, best, {"kind": "classifier", "history": history})
     tensors, metadata = read_bundle(finished, "classifier")
     model.load_state_dict(tensors)
@@ -212,6 +220,7 @@ def _fit(
     model: ChestClassifier,
     parts: tuple[FilmBatches, FilmBatches],
     config: ClassifierConfig,
+    preprocessing: Preprocessing,
     monitor: str,
     folders: Folders,
 ) -> tuple[dict[str, torch.Tensor], History]:
@@ -221,7 +230,7 @@ def _fit(
     loader = make_loader(films, size, make_order(films.labels, settings), workers)
     module = GateTraining(
         model,
-        Preprocessing(config.model.size),
+        preprocessing,
         settings,
         len(loader.sampler),  # type: ignore[arg-type]
         make_loss(settings, films.labels),

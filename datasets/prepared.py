@@ -166,6 +166,8 @@ def _to_table(radiographs: Sequence[Radiograph], official: Mapping[str, str]) ->
         "view": pa.array([r.view for r in radiographs], pa.string()),
         "sex": pa.array([r.sex for r in radiographs], pa.string()),
         "age_years": pa.array([r.age_years for r in radiographs], pa.float64(), from_pandas=False),
+        "study_id": pa.array([r.study_id for r in radiographs], pa.string()),
+        "body_part": pa.array([r.body_part for r in radiographs], pa.string()),
         "height": pa.array([r.size_hw[0] for r in radiographs], pa.int32()),
         "width": pa.array([r.size_hw[1] for r in radiographs], pa.int32()),
         "official": pa.array([official.get(r.image_id) for r in radiographs], pa.string()),
@@ -179,6 +181,8 @@ def _to_table(radiographs: Sequence[Radiograph], official: Mapping[str, str]) ->
 
 def _from_table(table: pa.Table) -> tuple[list[Radiograph], dict[str, str]]:
     columns = {name: table[name].to_pylist() for name in table.column_names}
+    for name in ("study_id", "body_part"):  # a folder of before there were studies lacks them
+        columns.setdefault(name, [""] * table.num_rows)
     names = [name for name in table.column_names if name.startswith(_LABEL_PREFIX)]
     shared: dict[tuple[float | None, ...], dict[str, float]] = {}
     radiographs = []
@@ -197,6 +201,8 @@ def _from_table(table: pa.Table) -> tuple[list[Radiograph], dict[str, str]]:
                 size_hw=(columns["height"][i], columns["width"][i]),
                 sex=columns["sex"][i],
                 age_years=columns["age_years"][i],
+                study_id=columns["study_id"][i],
+                body_part=columns["body_part"][i],
             )
         )
     listed = zip(columns["image_id"], columns["official"], strict=True)

@@ -52,6 +52,9 @@ class Radiograph:
         size_hw: height and width of the ORIGINAL image, the frame that all boxes live in. The file
             at `path` may be a resized copy; whoever reads it scales to this frame.
         sex, age_years: demographics where the data set gives them (empty, NaN otherwise).
+        study_id: examination that the image belongs to, unique in the data set; the images of one
+            study are judged together. Empty where the data set knows no studies.
+        body_part: what was examined as the data set names it (MURA: `XR_ELBOW`), empty if unknown.
     """
 
     image_id: str
@@ -63,6 +66,8 @@ class Radiograph:
     size_hw: tuple[int, int] = (1024, 1024)
     sex: str = ""
     age_years: float = math.nan
+    study_id: str = ""
+    body_part: str = ""
 
     def __post_init__(self) -> None:
         if not self.image_id or not self.patient_id:

@@ -2,13 +2,23 @@
 
 A film is anchored top left, so a coordinate of the original frame times `square_scale` is a
 coordinate of the square, and a box goes back by dividing and clipping to the frame.
+
+What a network sees of the grey values is a matter of `input_channels`, which training and
+prediction share.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import cv2
 import numpy as np
 import numpy.typing as npt
+
+Square = npt.NDArray[np.uint8]
+# the grey values at these shares of a film's pixels become black and white in `stretch`
+STRETCH_SHARES = (0.02, 0.98)
 
 
 def square_scale(size_hw: tuple[int, int], size: int) -> float:
@@ -18,7 +28,7 @@ def square_scale(size_hw: tuple[int, int], size: int) -> float:
     return size / max(size_hw)
 
 
-def fit_square(pixels: npt.NDArray[np.uint8], size: int) -> npt.NDArray[np.uint8]:
+def fit_square(pixels: Square, size: int) -> Square:
     """Scale grey pixels (H, W) to fit (size, size), zeros at the right or at the bottom.
 
     Shrinking averages over areas, enlarging interpolates linearly.
@@ -38,9 +48,26 @@ def fit_square(pixels: npt.NDArray[np.uint8], size: int) -> npt.NDArray[np.uint8
     return square
 
 
-def equalise(
-    square: npt.NDArray[np.uint8], clip_limit: float, tiles: int = 8
-) -> npt.NDArray[np.uint8]:
+def input_channels(square: Square, kind: str, clahe_clip: float = 0.0) -> Square:
+    """What a network of `model.input` kind is given of one square of `fit_square`.
+
+    Args:
+        square: (S, S) uint8.
+        kind: grey and single: the film itself, equalised by `equalise` where `clahe_clip` is over
+            0. enhanced: three channels, the film; the film equalised, by CLAHE where `clahe_clip`
+            is over 0 and else over its whole histogram; the film stretched.
+        clahe_clip: clip limit of `equalise`.
+
+    Returns:
+        (S, S), for enhanced (3, S, S); uint8.
+    """
+    if kind != "enhanced":
+        return equalise(square, clahe_clip)
+    equal = equalise(square, clahe_clip) if clahe_clip else equalise_histogram(square)
+    return np.stack([square, equal, stretch(square)])
+
+
+def equalise(square: Square, clip_limit: float, tiles: int = 8) -> Square:
     """Equalise the film in a square of `fit_square`; the padding beside it stays zero.
 
     CLAHE (Zuiderveld 1994): each of tiles x tiles regions gets its histogram equalised, no grey
@@ -52,11 +79,39 @@ def equalise(
         clip_limit: 0 returns the square as it is.
         tiles: regions along each side of the film.
     """
-    if clip_limit == 0 or not square.any():
+    if clip_limit == 0:
+        return square
+    return _on_film(square, cv2.createCLAHE(clip_limit, (tiles, tiles)).apply)
+
+
+def equalise_histogram(square: Square) -> Square:
+    """Grey values such that about as many pixels of the film have each; padding stays zero."""
+    return _on_film(square, cv2.equalizeHist)
+
+
+def stretch(square: Square) -> Square:
+    """Contrast stretched linearly: the 2nd percentile of the film to 0, the 98th to 255.
+
+    Values beyond are clipped: a side marker, which is brighter than bone, does not set the scale. A
+    film whose two percentiles are equal stays as it is.
+    """
+    return _on_film(square, _stretched)
+
+
+def _stretched(film: Square) -> Square:
+    low, high = np.quantile(film, STRETCH_SHARES)
+    if high <= low:
+        return film
+    scaled = (film.astype(np.float32) - low) * (255 / (high - low))
+    return np.asarray(np.rint(scaled).clip(0, 255), dtype=np.uint8)
+
+
+def _on_film(square: Square, change: Callable[[Square], Any]) -> Square:
+    """`change` applied to the film alone, without the padding that `fit_square` set beside it."""
+    if not square.any():
         return square
     height = int(np.flatnonzero(square.any(axis=1))[-1]) + 1
     width = int(np.flatnonzero(square.any(axis=0))[-1]) + 1
-    film = np.ascontiguousarray(square[:height, :width])
-    equalised = np.zeros_like(square)
-    equalised[:height, :width] = cv2.createCLAHE(clip_limit, (tiles, tiles)).apply(film)
-    return equalised
+    changed = np.zeros_like(square)
+    changed[:height, :width] = change(np.ascontiguousarray(square[:height, :width]))
+    return changed

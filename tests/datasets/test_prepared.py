@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 from cxrloc.datasets.coco import from_coco, load_coco
@@ -19,7 +20,9 @@ def radiographs(folder: Path, film: Callable[..., Path]) -> list[Radiograph]:
     labels = {"Mass": 1.0, "Nodule": math.nan}
     first, second = film(folder / "a.png"), film(folder / "b.png")
     return [
-        Radiograph("a.png", first, "1", "PA", labels, boxes, (1024, 900), "F", 33.5),
+        Radiograph(
+            "a.png", first, "1", "PA", labels, boxes, (1024, 900), "F", 33.5, "1/s2", "XR_HAND"
+        ),
         Radiograph("gone.png", None, "2", "PA", {"Mass": 1.0, "Nodule": 0.0}),
         Radiograph("b.png", second, "3", "", {"Nodule": 0.0}),
     ]
@@ -54,6 +57,8 @@ def test_everything_of_the_films_on_disk_comes_back(
     assert list(a.labels) == ["Mass", "Nodule"]
     assert (a.image_id, a.path, a.patient_id, a.view) == ("a.png", first.path, "1", "PA")
     assert (a.boxes, a.size_hw, a.sex, a.age_years) == (first.boxes, (1024, 900), "F", 33.5)
+    assert (a.study_id, a.body_part) == ("1/s2", "XR_HAND")
+    assert (b.study_id, b.body_part) == ("", "")
     assert (b.image_id, b.path, b.labels, b.boxes) == ("b.png", third.path, {"Nodule": 0.0}, ())
     assert math.isnan(b.age_years)
     assert prepared.folds == {"a.png": 0, "b.png": 0}
@@ -61,6 +66,12 @@ def test_everything_of_the_films_on_disk_comes_back(
     assert prepared.official == {"a.png": "test"}
     assert prepared.boxed_diseases == ("Mass", "Nodule")
     assert prepared.root == written
+
+
+def test_a_folder_of_before_there_were_studies_still_loads(written: Path) -> None:
+    path = written / "index.parquet"
+    pq.write_table(pq.read_table(path).drop(["study_id", "body_part"]), path)
+    assert [r.study_id for r in load_prepared(written).radiographs] == ["", ""]
 
 
 def test_the_ground_truth_lists_the_films_on_disk_only(written: Path) -> None:

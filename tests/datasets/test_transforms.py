@@ -7,7 +7,14 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from cxrloc.datasets.transforms import equalise, fit_square, square_scale
+from cxrloc.datasets.transforms import (
+    equalise,
+    equalise_histogram,
+    fit_square,
+    input_channels,
+    square_scale,
+    stretch,
+)
 
 
 def test_shrinking_averages_areas() -> None:
@@ -78,3 +85,44 @@ def test_a_clip_limit_of_zero_and_a_black_square_change_nothing() -> None:
     square = checkerboard(3, 9)
     assert equalise(square, clip_limit=0) is square
     assert not equalise(np.zeros((8, 8), np.uint8), clip_limit=2).any()
+
+
+def test_a_flat_histogram_is_kept_and_an_uneven_one_spread() -> None:
+    # of 4 pixels each at most 100, 110, 120: (cumulated - first) / (all - first) * 255
+    film = np.repeat([100, 110, 120], 4).astype(np.uint8).reshape(3, 4)
+    square = fit_square(film, 4)
+    found = equalise_histogram(square)
+    assert [sorted(set(row.tolist())) for row in found[:3]] == [[0], [128], [255]]
+    assert not found[3].any()  # padding
+
+
+def test_stretching_sends_the_2nd_percentile_to_black_and_the_98th_to_white() -> None:
+    # 101 pixels 50 .. 150: percentiles 52 and 148
+    film = np.arange(50, 151, dtype=np.uint8).reshape(1, 101)
+    found = stretch(film)[0]
+    assert found[:3].tolist() == [0, 0, 0]
+    assert found[-3:].tolist() == [255, 255, 255]
+    assert found[50] == round((100 - 52) * 255 / 96)
+
+
+def test_stretching_leaves_padding_and_flat_films_alone() -> None:
+    square = fit_square(np.full((64, 32), 77, np.uint8), 64)
+    np.testing.assert_array_equal(stretch(square), square)
+
+
+def test_enhanced_channels_are_the_film_equalised_and_stretched() -> None:
+    square = fit_square(np.random.default_rng(0).integers(90, 140, (64, 40)).astype(np.uint8), 64)
+    grey, equal, stretched = input_channels(square, "enhanced")
+    np.testing.assert_array_equal(grey, square)
+    np.testing.assert_array_equal(equal, equalise_histogram(square))
+    np.testing.assert_array_equal(stretched, stretch(square))
+    clahe = input_channels(square, "enhanced", clahe_clip=2)
+    np.testing.assert_array_equal(clahe[[0, 2]], np.stack([grey, stretched]))
+    np.testing.assert_array_equal(clahe[1], equalise(square, 2))
+
+
+def test_one_channel_is_the_film_itself_or_the_film_equalised() -> None:
+    square = checkerboard(3, 9)
+    for kind in ("grey", "single"):
+        assert input_channels(square, kind) is square
+        np.testing.assert_array_equal(input_channels(square, kind, 2), equalise(square, 2))

@@ -1,0 +1,77 @@
+"""Mean and deviation of every pixel over a set of films, in one pass and bounded memory.
+
+Welford's update (Technometrics 1962) of the mean and of the sum of squared differences from it,
+each kept as a sum of two float64 numbers (Knuth's TwoSum), so that nothing is lost by rounding: not
+a variance that is tiny beside the square of the mean, nor the late films of many. Four arrays of
+one film's size are in memory, whatever the number of films.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from cxrloc.datasets.radiograph import FloatArray
+
+
+@dataclass(frozen=True, eq=False)
+class MeanImage:
+    """Mean and population standard deviation (numpy's `std`) of each pixel, arrays of one shape."""
+
+    mean: npt.NDArray[np.floating]
+    deviation: npt.NDArray[np.floating]
+
+    def __post_init__(self) -> None:
+        if self.mean.shape != self.deviation.shape:
+            raise ValueError(
+                f"mean image {self.mean.shape} and deviation image {self.deviation.shape}, "
+                "expected one shape"
+            )
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, MeanImage):
+            return NotImplemented
+        pairs = ((self.mean, other.mean), (self.deviation, other.deviation))
+        return all(np.array_equal(mine, theirs) for mine, theirs in pairs)
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+def mean_image(films: Iterable[npt.ArrayLike]) -> MeanImage:
+    """Mean and deviation image of films of one shape, each looked at once; float64.
+
+    Raises:
+        ValueError: without a film, for films of different shapes, or values that are not finite.
+    """
+    mean = squares = None
+    for count, film in enumerate(films, start=1):
+        x = np.asarray(film, dtype=np.float64)
+        if mean is None or squares is None:
+            mean, squares = _Sum(x.shape), _Sum(x.shape)
+        if x.shape != mean.high.shape:
+            raise ValueError(f"film {count} has shape {x.shape}, the first {mean.high.shape}")
+        if not np.isfinite(x).all():
+            raise ValueError(f"film {count} has values that are not finite")
+        delta = (x - mean.high) - mean.low
+        mean.add(delta / count)
+        squares.add(delta * delta * ((count - 1) / count))
+    if mean is None or squares is None:
+        raise ValueError("no film, so no mean image; expected at least one")
+    variance = np.maximum(squares.high + squares.low, 0) / count
+    return MeanImage(mean.high + mean.low, np.sqrt(variance))
+
+
+class _Sum:
+    """A running sum as the unevaluated sum high + low, exact to twice the digits of float64."""
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        self.high, self.low = np.zeros(shape), np.zeros(shape)
+
+    def add(self, x: FloatArray) -> None:
+        total = self.high + x
+        added = total - self.high
+        self.low += (self.high - (total - added)) + (x - added)  # what `total` was rounded by
+        self.high = total
