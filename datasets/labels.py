@@ -25,6 +25,36 @@ NIH_DISEASES: tuple[str, ...] = (
     "Hernia",
 )
 NO_FINDING = "No Finding"
+# CheXpert's 14 observations in the order of its files; `No Finding` is one of its labels.
+CHEXPERT_LABELS: tuple[str, ...] = (
+    NO_FINDING,
+    "Enlarged Cardiomediastinum",
+    "Cardiomegaly",
+    "Lung Opacity",
+    "Lung Lesion",
+    "Edema",
+    "Consolidation",
+    "Pneumonia",
+    "Atelectasis",
+    "Pneumothorax",
+    "Pleural Effusion",
+    "Pleural Other",
+    "Fracture",
+    "Support Devices",
+)
+# The ten that radiologists outlined for CheXlocalize (Saporta et al. 2022). CheXpert has no boxes.
+CHEXPERT_LOCALIZED: tuple[str, ...] = (
+    "Enlarged Cardiomediastinum",
+    "Cardiomegaly",
+    "Lung Opacity",
+    "Lung Lesion",
+    "Edema",
+    "Consolidation",
+    "Atelectasis",
+    "Pneumothorax",
+    "Pleural Effusion",
+    "Support Devices",
+)
 
 # BBox_List_2017.csv writes Infiltrate; copies of the label file use spaces or hyphens.
 ALIASES: dict[str, str] = {

@@ -170,6 +170,7 @@ def _to_table(radiographs: Sequence[Radiograph], official: Mapping[str, str]) ->
         "body_part": pa.array([r.body_part for r in radiographs], pa.string()),
         "height": pa.array([r.size_hw[0] for r in radiographs], pa.int32()),
         "width": pa.array([r.size_hw[1] for r in radiographs], pa.int32()),
+        "uncertain": pa.array([list(r.uncertain) for r in radiographs], pa.list_(pa.string())),
         "official": pa.array([official.get(r.image_id) for r in radiographs], pa.string()),
         "boxes": pa.array(boxes, _BOX_TYPE),
     }
@@ -184,6 +185,8 @@ def _from_table(table: pa.Table) -> tuple[list[Radiograph], dict[str, str]]:
     for name in ("study_id", "body_part"):  # a folder of before there were studies lacks them
         columns.setdefault(name, [""] * table.num_rows)
     names = [name for name in table.column_names if name.startswith(_LABEL_PREFIX)]
+    # folders of before there were uncertain labels have no such column
+    uncertain = columns.get("uncertain", [()] * len(table))
     shared: dict[tuple[float | None, ...], dict[str, float]] = {}
     radiographs = []
     for i, image_id in enumerate(columns["image_id"]):
@@ -203,6 +206,7 @@ def _from_table(table: pa.Table) -> tuple[list[Radiograph], dict[str, str]]:
                 age_years=columns["age_years"][i],
                 study_id=columns["study_id"][i],
                 body_part=columns["body_part"][i],
+                uncertain=tuple(uncertain[i]),
             )
         )
     listed = zip(columns["image_id"], columns["official"], strict=True)

@@ -55,6 +55,7 @@ class Radiograph:
         study_id: examination that the image belongs to, unique in the data set; the images of one
             study are judged together. Empty where the data set knows no studies.
         body_part: what was examined as the data set names it (MURA: `XR_ELBOW`), empty if unknown.
+        uncertain: labels that the data set calls uncertain; their value in `labels` is NaN.
     """
 
     image_id: str
@@ -68,6 +69,7 @@ class Radiograph:
     age_years: float = math.nan
     study_id: str = ""
     body_part: str = ""
+    uncertain: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.image_id or not self.patient_id:
@@ -76,6 +78,10 @@ class Radiograph:
             self._check_labels()
         if min(self.size_hw) < 1:
             raise ValueError(f"{self.image_id}: size_hw {self.size_hw}, expected positive integers")
+        if not all(math.isnan(self.labels.get(d, 0.0)) for d in self.uncertain):
+            raise ValueError(
+                f"{self.image_id}: uncertain {self.uncertain}, expected labels that are NaN"
+            )
 
     def _check_labels(self) -> None:
         for disease, value in self.labels.items():
@@ -92,8 +98,8 @@ class Radiograph:
 
     @property
     def positives(self) -> tuple[str, ...]:
-        """Diseases labelled present, in the order of `labels`."""
-        return tuple(d for d, value in self.labels.items() if value == 1)
+        """Diseases labelled present, in the order of `labels`; `No Finding` is none."""
+        return tuple(d for d, value in self.labels.items() if value == 1 and d != NO_FINDING)
 
     @property
     def boxed(self) -> tuple[str, ...]:
@@ -129,8 +135,8 @@ class Film:
 def label_matrix(radiographs: Sequence[Radiograph], diseases: Sequence[str]) -> FloatArray:
     """Labels as an (N, D) array of 0, 1 and NaN, rows as `radiographs`, columns as `diseases`.
 
-    A disease that a radiograph's labels do not mention is NaN (unknown); `No Finding`, which the
-    readers do not store, follows from the others (see `cxrloc.datasets.labels.no_finding`).
+    A disease that a radiograph's labels do not mention is NaN (unknown); `No Finding`, which only
+    CheXpert's reader stores, follows from the others (see `cxrloc.datasets.labels.no_finding`).
     """
     rows = [[radiograph.label(d) for d in diseases] for radiograph in radiographs]  # None is NaN
     return np.array(rows, dtype=np.float64).reshape(len(radiographs), len(diseases))

@@ -7,9 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from cxrloc.datasets import nih
+from cxrloc.datasets import chexpert, nih
 from cxrloc.datasets.counted_warnings import CountedWarnings
-from cxrloc.datasets.labels import NIH_BOXED_DISEASES, NIH_DISEASES
+from cxrloc.datasets.labels import (
+    CHEXPERT_LABELS,
+    CHEXPERT_LOCALIZED,
+    NIH_BOXED_DISEASES,
+    NIH_DISEASES,
+)
 from cxrloc.datasets.radiograph import Radiograph
 
 
@@ -34,15 +39,20 @@ class Dataset:
         index: called with the folder and the keywords `label_file` and `strict`.
         diseases: all that are labelled.
         boxed_diseases: those with boxes, the categories of the ground truth.
+        options: keywords of `index` that this data set has beyond the two.
     """
 
     index: Callable[..., DatasetIndex]
     diseases: tuple[str, ...]
     boxed_diseases: tuple[str, ...]
+    options: tuple[str, ...] = ()
 
 
 # A phantom is in NIH's layout, so `nih` reads it too.
-DATASETS: dict[str, Dataset] = {"nih": Dataset(nih.index, NIH_DISEASES, NIH_BOXED_DISEASES)}
+DATASETS: dict[str, Dataset] = {
+    "nih": Dataset(nih.index, NIH_DISEASES, NIH_BOXED_DISEASES),
+    "chexpert": Dataset(chexpert.index, CHEXPERT_LABELS, CHEXPERT_LOCALIZED, ("frontal_only",)),
+}
 
 
 def find_dataset(name: str) -> Dataset:

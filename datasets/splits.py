@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from cxrloc.datasets.labels import NO_FINDING
 from cxrloc.datasets.radiograph import Radiograph
 
 IntArray = npt.NDArray[np.int64]
@@ -138,7 +139,7 @@ def sampled_split(
     """The sampling of the Deep MedIA report: capped images per disease, then shares by patient.
 
     No disease gets more than `per_disease` images, though an image counts for each of its diseases;
-    rare diseases choose first. Of images whose labels are all 0, `without_finding` are taken.
+    rare diseases choose first. Of images labelled `No Finding`, `without_finding` are taken.
     """
     chosen = _sample(radiographs, diseases, per_disease, without_finding, seed)
     part = _stratify(_by_patient(chosen), diseases, _integer_shares(shares), seed)
@@ -242,6 +243,6 @@ def _sample(
             if all(count[d] < per_disease for d in positives):
                 taken[r.image_id] = r
                 count.update({d: count[d] + 1 for d in positives})
-    normal = [r for r in shuffled if r.labels and all(v == 0 for v in r.labels.values())]
+    normal = [r for r in shuffled if r.label(NO_FINDING) == 1]
     taken.update({r.image_id: r for r in normal[:without_finding]})
     return [r for r in ordered if r.image_id in taken]

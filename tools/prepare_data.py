@@ -2,6 +2,8 @@
 
     python tools/prepare_data.py --dataset nih --root DIR --out DIR [--folds 5 --seed 0]
         [--strict true] [--check_pixels false] [--label_file Data_Entry_2017.csv]
+    python tools/prepare_data.py --dataset chexpert --root CheXpert-v1.0-small --out DIR
+        [--frontal_only true]
 
 `--strict` makes every warning an error, an unreadable film among them. `--check_pixels false` skips
 reading every film once. Folds are made, by patient, over the films that are on disk. A second run
@@ -30,7 +32,7 @@ class PrepareConfig:
     """Options of prepare_data.
 
     Attributes:
-        dataset: which reader: nih (a phantom is in NIH's layout too).
+        dataset: which reader: nih (a phantom is in NIH's layout too) or chexpert.
         root: folder of the data set.
         out: folder to write.
         folds: number of patient-wise folds.
@@ -38,6 +40,7 @@ class PrepareConfig:
         strict: every warning is an error.
         check_pixels: read every film once.
         label_file: label file to read instead of the one found in root.
+        frontal_only: leave lateral films out (chexpert).
         workers: threads that read films; all cores when not given.
     """
 
@@ -49,6 +52,7 @@ class PrepareConfig:
     strict: bool = False
     check_pixels: bool = True
     label_file: str | None = None
+    frontal_only: bool = False
     workers: int | None = None
 
     def __post_init__(self) -> None:
@@ -68,7 +72,9 @@ def prepare(config: PrepareConfig) -> Path:
     started = time.time()
     dataset, root, out = find_dataset(config.dataset), Path(config.root), Path(config.out)
     label_file = Path(config.label_file) if config.label_file else None
-    found = dataset.index(root, label_file=label_file, strict=config.strict)
+    found = dataset.index(
+        root, label_file=label_file, strict=config.strict, **_options(dataset, config)
+    )
     print(f"indexed {len(found.radiographs):,} images in {time.time() - started:.1f} s")
     unreadable = _check(found, config)
     summary = _summary(dataset, found, unreadable, config)
@@ -77,8 +83,8 @@ def prepare(config: PrepareConfig) -> Path:
     on_disk = [r for r in kept if r.path is not None]
     if not on_disk:
         raise FileNotFoundError(
-            f"none of the {len(kept):,} listed images is on disk; expected them in {root}/images, "
-            f"{root}/images_001/images and so on, or {root}, as listed or as .jpg"
+            f"none of the {len(kept):,} listed images is on disk; expected them in {root} in "
+            f"the data set's own layout, which datasets/{config.dataset}.py describes"
         )
     folds = patient_folds(on_disk, dataset.diseases, config.folds, config.seed)
     hashes = {path.name: file_sha256(path) for path in found.sources}
@@ -100,6 +106,15 @@ def prepare(config: PrepareConfig) -> Path:
         manifest=manifest,
     )
     return out
+
+
+def _options(dataset: Dataset, config: PrepareConfig) -> dict[str, bool]:
+    """Settings for this data set alone, as keywords of its reader."""
+    asked = {"frontal_only": config.frontal_only}
+    unknown = [name for name, value in asked.items() if value and name not in dataset.options]
+    if unknown:
+        raise ValueError(f"--{unknown[0]}: data set {config.dataset} has no such option")
+    return {name: value for name, value in asked.items() if name in dataset.options}
 
 
 def _check(found: DatasetIndex, config: PrepareConfig) -> dict[str, str]:

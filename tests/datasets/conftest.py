@@ -15,6 +15,11 @@ V2020_HEADER = (
 )
 BOX_HEADER = "Image Index,Finding Label,Bbox [x,y,w,h],,,"
 NihTree = Callable[..., Path]
+CHEXPERT_HEADER = (
+    "Path,Sex,Age,Frontal/Lateral,AP/PA,No Finding,Enlarged Cardiomediastinum,Cardiomegaly,"
+    "Lung Opacity,Lung Lesion,Edema,Consolidation,Pneumonia,Atelectasis,Pneumothorax,"
+    "Pleural Effusion,Pleural Other,Fracture,Support Devices"
+)
 
 
 def write_film(path: Path, value: int = 100, shape: tuple[int, int] = (16, 16)) -> Path:
@@ -64,3 +69,28 @@ def nih_tree(tmp_path: Path) -> NihTree:
 def _row(image: str, labels: str) -> str:
     patient = int(image.partition("_")[0])
     return f"{image},{labels},0,{patient},58,M,PA,2682,2749,0.143,0.143"
+
+
+@pytest.fixture
+def chexpert_tree(tmp_path: Path) -> Callable[..., Path]:
+    """Writes a tree of CheXpert-v1.0-small: whole CSV lines of train.csv and valid.csv.
+
+    `films` are images under the root with (height, width); None as `valid` writes no valid.csv.
+    """
+
+    def build(
+        train: Sequence[str],
+        valid: Sequence[str] | None = (),
+        films: dict[str, tuple[int, int]] | None = None,
+        header: str = CHEXPERT_HEADER,
+    ) -> Path:
+        root = tmp_path / "CheXpert-v1.0-small"
+        root.mkdir(exist_ok=True)
+        for name, rows in (("train.csv", train), ("valid.csv", valid)):
+            if rows is not None:
+                (root / name).write_text("\n".join([header, *rows]) + "\n")
+        for name, shape in (films or {}).items():
+            write_film(root / name, shape=shape)
+        return root
+
+    return build
