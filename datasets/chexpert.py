@@ -240,7 +240,7 @@ def _numbers(table: pd.DataFrame, name: str) -> FloatArray:
     if wrong.any():
         image, text = table.loc[wrong, ["image", name]].iloc[0]
         raise ValueError(f"image {image}: {name} is {text!r}, expected 1.0, 0.0, -1.0 or blank")
-    return table[name].map(_LABELS).to_numpy(np.float64)
+    return np.array(table[name].map(_LABELS), dtype=np.float64)
 
 
 def _views(table: pd.DataFrame, warnings: CountedWarnings) -> list[str]:
