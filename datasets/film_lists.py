@@ -28,7 +28,6 @@ _COLUMNS = ("image_id", "patient_id", "part")
 _IMAGE_COLUMNS = ("image_id", "Image Index", "image_index")
 _PATIENT_COLUMNS = ("patient_id", "Patient ID")
 _NIH_NAME = re.compile(r"(\d{8})_\d{3}")
-_ENDINGS = (*IMAGE_SUFFIXES, ".dcm")
 _UNLISTED = "# the films behind the first weights are not listed here: "
 
 
@@ -111,7 +110,7 @@ def common_key(*lists: Collection[str]) -> Callable[[str], str]:
 
 def _without_ending(name: str) -> str:
     stem, dot, ending = name.rpartition(".")
-    return stem if stem and f"{dot}{ending.lower()}" in _ENDINGS else name
+    return stem if stem and f"{dot}{ending.lower()}" in IMAGE_SUFFIXES else name
 
 
 def write_training_films(

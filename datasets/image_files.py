@@ -1,4 +1,6 @@
-"""Image files to one grey uint8 array: PNG (grey, palette, RGB, RGBA, 16 bits) and JPEG.
+"""Image files to one grey uint8 array: PNG (grey, palette, RGB, RGBA, 16 bits), JPEG and DICOM.
+
+The content decides, not the ending: DICOM files often have none (see `datasets/dicom.py`).
 
 OpenCV decodes many a truncated file without a word, the missing rows grey or black, so the file's
 own structure is walked first: a PNG must run to its IEND chunk with every checksum right, a JPEG to
@@ -15,11 +17,12 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from cxrloc.datasets.dicom import DICOM_SUFFIXES, decode_dicom, is_dicom
 from cxrloc.datasets.radiograph import Film
 
 GreyImage = npt.NDArray[np.uint8]
 
-IMAGE_SUFFIXES: tuple[str, ...] = (".png", ".jpg", ".jpeg")
+IMAGE_SUFFIXES: tuple[str, ...] = (".png", ".jpg", ".jpeg", *DICOM_SUFFIXES)
 # A 16-bit file seldom uses 16 bits: radiographs have 10, 12 or 14. The smallest depth that holds
 # the brightest pixel is taken for the depth that was meant.
 BIT_DEPTHS: tuple[int, ...] = (8, 10, 12, 14, 16)
@@ -43,47 +46,85 @@ class UnreadableImageError(ValueError):
         return type(self), (self.path, self.reason)  # as is, it could not leave a worker process
 
 
-def read_grey(path: Path) -> GreyImage:
-    """Pixels of an image file as grey uint8 of shape (H, W).
+def read_film(path: str | Path) -> Film:
+    """A film from an image file, under the file's name; a DICOM film with its pixel spacing.
 
-    Colour becomes luminance (equal channels keep their value), alpha is ignored, 16-bit values are
-    scaled from the smallest depth of 8, 10, 12, 14 and 16 bits that holds the image's maximum.
+    Its `warnings` are for the eyes of whoever gave the file: hand them on.
 
     Raises:
         UnreadableImageError: names the file and what is wrong with it.
     """
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise UnreadableImageError(path, error.strerror or str(error)) from error
-    return decode_grey(data, path)
+    return decode_film(_bytes(Path(path)), Path(path))
 
 
-def read_film(path: str | Path) -> Film:
-    """An image file as a film in its own frame, named by the file's name.
-
-    Raises:
-        UnreadableImageError: as `read_grey`.
-    """
-    pixels = read_grey(Path(path))
-    return Film(Path(path).name, pixels, (pixels.shape[0], pixels.shape[1]))
-
-
-def decode_grey(data: bytes, path: Path) -> GreyImage:
-    """Pixels of an image file's bytes, as `read_grey` gives them; `path` is for the error alone."""
+def decode_film(data: bytes, path: Path) -> Film:
+    """A film from an image file's bytes, as `read_film` gives it; the name alone is of `path`."""
     fault = structural_fault(data)
     if fault:
         raise UnreadableImageError(path, fault)
     try:
+        if is_dicom(data) or (path.suffix.lower() in DICOM_SUFFIXES and not _is_picture(data)):
+            return decode_dicom(data, path.name)
+        pixels = to_grey(_decode_picture(data))
+    except ValueError as error:
+        raise UnreadableImageError(path, str(error)) from None
+    return Film(path.name, pixels, (pixels.shape[0], pixels.shape[1]))
+
+
+def read_grey(path: Path) -> GreyImage:
+    """Pixels of an image file as grey uint8 of shape (H, W).
+
+    Colour becomes luminance (equal channels keep their value), alpha is ignored, 16-bit values are
+    scaled from the smallest depth of 8, 10, 12, 14 and 16 bits that holds the image's maximum. Of
+    DICOM: see `datasets/dicom_grey.py`.
+
+    Raises:
+        UnreadableImageError: names the file and what is wrong with it.
+    """
+    return read_film(path).pixels
+
+
+def decode_grey(data: bytes, path: Path) -> GreyImage:
+    """Pixels of an image file's bytes, as `read_grey` gives them; `path` is for the error alone."""
+    return decode_film(data, path).pixels
+
+
+def is_image_file(path: Path) -> bool:
+    """Whether a file's ending or, if we do not know that, its first bytes say that it is an image.
+
+    DICOM files are told by their bytes: on discs they are called IM000001, or end with a number. A
+    disc's table of contents (DICOMDIR) is no image.
+    """
+    if path.suffix.lower() in IMAGE_SUFFIXES:
+        return True
+    if path.name.upper() == "DICOMDIR":
+        return False
+    try:
+        with path.open("rb") as file:
+            return is_dicom(file.read(132))
+    except OSError:
+        return False
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise UnreadableImageError(path, error.strerror or str(error)) from error
+
+
+def _is_picture(data: bytes) -> bool:
+    return data.startswith((_PNG_SIGNATURE, _JPEG_SIGNATURE))
+
+
+def _decode_picture(data: bytes) -> npt.NDArray[np.generic]:
+    try:
         pixels = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), cv2.IMREAD_UNCHANGED)
     except cv2.error as error:
-        raise UnreadableImageError(path, f"OpenCV refuses it ({error.err})") from error
+        raise ValueError(f"OpenCV refuses it ({error.err})") from error
     if pixels is None or pixels.size == 0:
-        raise UnreadableImageError(path, "damaged, or not an image that OpenCV can decode")
-    try:
-        return to_grey(pixels)
-    except ValueError as error:
-        raise UnreadableImageError(path, str(error)) from error
+        raise ValueError("damaged, or not an image that OpenCV can decode")
+    return np.asarray(pixels)
 
 
 def to_grey(pixels: npt.NDArray[np.generic]) -> GreyImage:

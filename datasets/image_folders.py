@@ -9,14 +9,16 @@ from pathlib import Path
 from cxrloc.datasets.counted_warnings import CountedWarnings
 from cxrloc.datasets.image_files import IMAGE_SUFFIXES
 
+_PREFERRED = ((".jpg", ".jpeg"), (".png",))
+
 
 def find_images(root: Path, ids: Sequence[str], warnings: CountedWarnings) -> list[Path | None]:
     """Absolute path of each listed image under `root`, None where there is no file.
 
     Looked for in `root/images`, `root/images_001/images` (or `root/images_001`) and so on, and
     `root`. The listed name is preferred, then the same stem with another image ending in upper or
-    lower case, JPEG before PNG (people keep re-encoded copies). Hidden files are passed over, and a
-    file that is listed itself never stands for another.
+    lower case, JPEG before PNG before DICOM (people keep re-encoded copies). Hidden files are
+    passed over, and a file that is listed itself never stands for another.
     """
     by_name: dict[str, Path] = {}
     twice: list[str] = []
@@ -57,9 +59,14 @@ def _folders(root: Path) -> list[Path]:
 
 
 def _by_stem(paths: Mapping[str, Path]) -> dict[str, Path]:
-    """Image files by stem; of several the JPEG, then the first by name."""
+    """Image files by stem; of several the JPEG, then the PNG, then the DICOM file."""
     stems: dict[str, Path] = {}
-    for name in sorted(paths, key=lambda name: (name.lower().endswith(".png"), name)):
+    for name in sorted(paths, key=lambda name: (_rank(name), name)):
         if name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith("."):
             stems.setdefault(os.path.splitext(name)[0], paths[name])
     return stems
+
+
+def _rank(name: str) -> int:
+    """Place among copies: DICOM comes last, being grey by a window that the copies may not have."""
+    return next((i for i, ends in enumerate(_PREFERRED) if name.lower().endswith(ends)), 2)

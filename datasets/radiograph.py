@@ -108,6 +108,25 @@ class Radiograph:
 
 
 @dataclass(frozen=True)
+class PixelSpacing:
+    """Millimetres from one pixel to the next.
+
+    Attributes:
+        row_mm: from row to row, downwards; `column_mm` from column to column.
+        source: which attribute of the file says so, and in which plane it holds if not in the
+            patient's.
+    """
+
+    row_mm: float
+    column_mm: float
+    source: str
+
+    def __post_init__(self) -> None:
+        if not (self.row_mm > 0 and self.column_mm > 0):
+            raise ValueError(f"pixel spacing {self.row_mm} x {self.column_mm}, expected above 0")
+
+
+@dataclass(frozen=True)
 class Film:
     """A radiograph whose pixels have been read: what a localizer is given.
 
@@ -117,12 +136,16 @@ class Film:
             original; its aspect ratio is that of `size_hw`.
         size_hw: the original frame; every box that a localizer returns is in it.
         patient_id: patient, where known.
+        spacing: size of a pixel of `pixels`, where the file says it (DICOM).
+        warnings: sentences on what its file says of itself, such as that it is a lateral film.
     """
 
     image_id: str
     pixels: npt.NDArray[np.uint8] = field(repr=False)
     size_hw: tuple[int, int]
     patient_id: str = ""
+    spacing: PixelSpacing | None = None
+    warnings: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.pixels.ndim != 2 or self.pixels.dtype != np.uint8:

@@ -6,10 +6,17 @@ import os
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: spinning threads cost 5 x
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import hypothesis
+import numpy as np
+import numpy.typing as npt
 import pytest
+from pydicom import Dataset
+from pydicom.dataset import FileMetaDataset
+from pydicom.uid import UID, ExplicitVRLittleEndian, generate_uid
 
 # no deadlines: speed is measured in tools/benchmark.py, the machines of CI are noisy
 hypothesis.settings.register_profile("cxrloc", deadline=None)
@@ -25,3 +32,64 @@ def shared_data() -> Path:
     if not (folder / "nih" / "BBox_List_2017.csv").is_file():
         pytest.skip(f"real NIH files are not in {folder}; set CXRLOC_TEST_DATA to their folder")
     return folder
+
+
+WriteDicom = Callable[..., Path]
+
+
+@pytest.fixture(scope="session")
+def write_dicom() -> WriteDicom:
+    """`write_dicom(path, stored, bits=8, syntax=..., Keyword=value, ...)`: a DX chest film, whole
+    enough for an archive; an attribute given as None is left out."""
+
+    def write(
+        path: Path,
+        stored: npt.NDArray[Any],
+        *,
+        bits: int = 8,
+        syntax: UID = ExplicitVRLittleEndian,
+        meta: bool = True,
+        **attributes: Any,
+    ) -> Path:
+        film = _dicom_film(stored, bits)
+        for keyword, value in attributes.items():
+            if value is None:
+                film.pop(keyword, None)
+            else:
+                setattr(film, keyword, value)
+        film.file_meta.MediaStorageSOPClassUID = film.SOPClassUID
+        if syntax.is_compressed and not syntax.is_deflated:
+            film.compress(syntax, generate_instance_uid=False)
+        film.file_meta.TransferSyntaxUID = syntax
+        path.parent.mkdir(parents=True, exist_ok=True)
+        film.save_as(path, enforce_file_format=meta, implicit_vr=None if meta else True,
+                     little_endian=None if meta else True)  # fmt: skip
+        return path
+
+    return write
+
+
+def _dicom_film(stored: npt.NDArray[Any], bits: int) -> Dataset:
+    film = Dataset()
+    film.file_meta = FileMetaDataset()
+    film.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    film.SOPClassUID = "1.2.840.10008.5.1.4.1.1.1.1"  # Digital X-Ray, for presentation
+    film.SOPInstanceUID = film.file_meta.MediaStorageSOPInstanceUID = generate_uid()
+    film.StudyInstanceUID, film.SeriesInstanceUID = generate_uid(), generate_uid()
+    film.PatientName, film.PatientID = "Canary^Secret", "CANARY-4711"
+    film.PatientBirthDate, film.PatientSex = "19500102", "F"
+    film.StudyDate, film.StudyTime, film.StudyID = "20240131", "101112", "S1"
+    film.AccessionNumber, film.ReferringPhysicianName = "ACC1", "Canary^Doctor"
+    film.SeriesNumber, film.InstanceNumber = 1, 1
+    film.Modality, film.PresentationIntentType = "DX", "FOR PRESENTATION"
+    film.BodyPartExamined, film.ViewPosition = "CHEST", "PA"
+    film.PatientOrientation, film.ImageType = ["L", "F"], ["ORIGINAL", "PRIMARY"]
+    film.ImagerPixelSpacing = [0.2, 0.2]
+    film.Rows, film.Columns = stored.shape
+    film.SamplesPerPixel, film.PhotometricInterpretation = 1, "MONOCHROME2"
+    film.BitsAllocated = 8 * stored.dtype.itemsize
+    film.BitsStored, film.HighBit = bits, bits - 1
+    film.PixelRepresentation = int(np.issubdtype(stored.dtype, np.signedinteger))
+    film.PixelData = stored.tobytes()
+    film["PixelData"].VR = "OW" if stored.dtype.itemsize == 2 else "OB"
+    return film

@@ -1,0 +1,129 @@
+"""A DICOM file to a film: grey pixels, warnings about what it is, the size of a pixel.
+
+Single grey projection radiographs (CR, DX, secondary captures) of 2 to 16 bits, uncompressed,
+deflated, RLE, JPEG, JPEG-LS and JPEG 2000 (pydicom, with GDCM for the last three). `dicom_scope`
+says what is refused and warned about, `dicom_grey` how stored values become grey.
+
+Of the header only the attributes in `KEYWORDS` are parsed. Name, number and birth date of the
+patient are never looked at, so that no error and no warning can hold them.
+"""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING
+
+from cxrloc.datasets import dicom_grey, dicom_scope
+from cxrloc.datasets.radiograph import Film, PixelSpacing
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
+DICOM_SUFFIXES: tuple[str, ...] = (".dcm", ".dicom")
+_MAGIC, _MAGIC_AT = b"DICM", 128
+# JPEG, JPEG-LS and JPEG 2000 all end so; decoders fill in what a truncated stream lacks.
+_END_OF_STREAM = b"\xff\xd9"
+_JPEG_FAMILY = "1.2.840.10008.1.2.4."
+
+KEYWORDS = (
+    *dicom_scope.KEYWORDS,
+    "Rows", "Columns", "SamplesPerPixel", "PhotometricInterpretation", "BitsAllocated",
+    "BitsStored", "HighBit", "PixelRepresentation", "PlanarConfiguration", "PixelData",
+    "ModalityLUTSequence", "RescaleSlope", "RescaleIntercept", "VOILUTSequence", "WindowCenter",
+    "WindowWidth", "VOILUTFunction", "PixelPaddingValue", "PixelPaddingRangeLimit",
+    "PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing",
+    "EstimatedRadiographicMagnificationFactor", "PixelSpacingCalibrationType",
+)  # fmt: skip
+
+
+def is_dicom(data: bytes) -> bool:
+    """Whether a file that begins with `data` (at least 132 bytes of it) is a DICOM file."""
+    return data[_MAGIC_AT : _MAGIC_AT + len(_MAGIC)] == _MAGIC
+
+
+def decode_dicom(data: bytes, image_id: str) -> Film:
+    """The film in the bytes of a DICOM file.
+
+    Raises:
+        ValueError: for what is refused (see `dicom_scope`), truncated or damaged.
+    """
+    header = parse_header(data)
+    warnings = dicom_scope.check_scope(header)
+    pixels = dicom_grey.to_grey(_stored_values(header), header)
+    return Film(
+        image_id, pixels, (pixels.shape[0], pixels.shape[1]),
+        spacing=pixel_spacing(header), warnings=warnings,
+    )  # fmt: skip
+
+
+def parse_header(data: bytes) -> Dataset:
+    """The attributes in `KEYWORDS` alone; a file without preamble is read too.
+
+    Raises:
+        ValueError: for a file that is no DICOM file or is damaged.
+    """
+    from pydicom import dcmread
+    from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
+
+    try:
+        header = dcmread(io.BytesIO(data), force=True, specific_tags=list(KEYWORDS))
+    except Exception as error:  # whatever a parser trips over in a damaged file
+        raise ValueError(f"damaged DICOM file ({_first_line(error)})") from None
+    if not len(header):
+        raise ValueError("not a DICOM file, or damaged: none of an image's attributes is in it")
+    if "TransferSyntaxUID" not in header.file_meta:
+        implicit = header.original_encoding[0]
+        header.file_meta.TransferSyntaxUID = (
+            ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian
+        )
+    header.setdefault("PixelRepresentation", 0)
+    return header
+
+
+def pixel_spacing(header: Dataset) -> PixelSpacing | None:
+    """Size of a pixel (PS3.3 10.7.1.3), None where none is given.
+
+    Pixel Spacing where it is calibrated; else Imager Pixel Spacing, which is that of the detector,
+    divided by the magnification if that is known; else what is left.
+    """
+    plain, imager = _pair(header, "PixelSpacing"), _pair(header, "ImagerPixelSpacing")
+    calibrated = plain is not None and (
+        imager is None or plain != imager or header.get("PixelSpacingCalibrationType")
+    )
+    factor = float(header.get("EstimatedRadiographicMagnificationFactor") or 0.0)
+    if plain is not None and calibrated:
+        return PixelSpacing(*plain, "PixelSpacing")
+    if imager is not None and factor >= 1.0:
+        source = "ImagerPixelSpacing / EstimatedRadiographicMagnificationFactor"
+        return PixelSpacing(imager[0] / factor, imager[1] / factor, source)
+    if imager is not None:
+        return PixelSpacing(*imager, "ImagerPixelSpacing (in the detector, not in the patient)")
+    nominal = _pair(header, "NominalScannedPixelSpacing")
+    return None if nominal is None else PixelSpacing(*nominal, "NominalScannedPixelSpacing")
+
+
+def _pair(header: Dataset, keyword: str) -> tuple[float, float] | None:
+    """Row and column spacing in mm; None for an absent or impossible one (zeros are common)."""
+    values = header.get(keyword)
+    if values is None or isinstance(values, str | float) or len(values) != 2:
+        return None
+    row, column = float(values[0]), float(values[1])
+    return (row, column) if 0 < row < 100 and 0 < column < 100 else None
+
+
+def _stored_values(header: Dataset) -> dicom_grey.StoredValues:
+    if "PixelData" not in header or not header.PixelData:
+        raise ValueError("truncated or empty DICOM image: no pixel data")
+    syntax = header.file_meta.TransferSyntaxUID
+    if syntax.startswith(_JPEG_FAMILY) and _END_OF_STREAM not in header.PixelData[-64:]:
+        raise ValueError(f"truncated DICOM image: its {syntax.name} stream has no end marker")
+    try:
+        return header.pixel_array
+    except Exception as error:  # every decoder has its own
+        raise ValueError(
+            f"pixels ({syntax.name}) cannot be decoded: {_first_line(error)}"
+        ) from None
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

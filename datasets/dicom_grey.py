@@ -1,0 +1,172 @@
+"""Stored values of a DICOM film to grey, in the standard's order (PS3.4 N.2).
+
+Modality LUT or rescale, then VOI LUT or window, then the inversion of MONOCHROME1. Every step looks
+at one value only and a film has at most 2^16 different ones, so the chain is computed once for each
+value that a pixel can store; the film itself is one table look-up.
+
+- A VOI LUT goes before a window; of several the first is taken.
+- Without either, a film of up to 8 bits keeps its nominal range, as the same PNG does; a deeper one
+  is stretched from its darkest to its brightest pixel, as MIMIC-CXR-JPG was made (Johnson et al.
+  2019).
+- Padding (Pixel Padding Value) is no part of the film: it becomes black.
+- Overlays, presentation LUTs and shutters are not applied.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
+Values = npt.NDArray[np.float64]
+StoredValues = npt.NDArray[np.integer]
+MAX_BITS = 16
+
+
+def to_grey(stored: StoredValues, header: Dataset) -> npt.NDArray[np.uint8]:
+    """Grey (H, W), bright = dense, of stored values (H, W) and their header.
+
+    Raises:
+        ValueError: for a lookup table or a scale that the standard does not allow.
+    """
+    ramp = stored_range(header)
+    low = int(ramp[0])
+    padding = _padding(ramp, header)
+    values = modality_values(ramp, header)
+    shown = _voi_lut(values, header)
+    if shown is None:
+        shown = _windowed(values, header)
+    if shown is None:
+        shown = _stretched(values, stored, low, padding, header)
+    if header.PhotometricInterpretation == "MONOCHROME1":
+        shown = 1.0 - shown
+    table = np.rint(255.0 * shown).astype(np.uint8)
+    table[padding] = 0
+    grey: npt.NDArray[np.uint8] = table[stored.astype(np.int32) - low]
+    return grey
+
+
+def stored_range(header: Dataset) -> npt.NDArray[np.int64]:
+    """Every value that a pixel can store, lowest first."""
+    bits = int(header.BitsStored)
+    low = -(2 ** (bits - 1)) if header.PixelRepresentation == 1 else 0
+    return np.arange(low, low + 2**bits, dtype=np.int64)
+
+
+def modality_values(stored: npt.NDArray[np.int64], header: Dataset) -> Values:
+    """Modality LUT (PS3.3 C.11.1): its table, or slope and intercept, or the values as they are."""
+    if header.get("ModalityLUTSequence"):
+        table, first, _ = _lut(header.ModalityLUTSequence[0], signed=bool(stored[0] < 0))
+        return table[np.clip(stored - first, 0, len(table) - 1)]
+    slope = _number(header, "RescaleSlope", 1.0)
+    intercept = _number(header, "RescaleIntercept", 0.0)
+    if slope == 0:
+        raise ValueError("RescaleSlope is 0, so that all pixels are equal; correct the file")
+    return np.asarray(slope * stored + intercept, dtype=np.float64)
+
+
+def usable_window(header: Dataset) -> tuple[float, float, str] | None:
+    """Center, width and function of the first window; None without one that has a width.
+
+    Raises:
+        ValueError: for an unknown VOI LUT Function.
+    """
+    center, width = _number(header, "WindowCenter"), _number(header, "WindowWidth")
+    function = str(header.get("VOILUTFunction") or "LINEAR")
+    if function not in ("LINEAR", "LINEAR_EXACT", "SIGMOID"):
+        raise ValueError(
+            f"VOILUTFunction {function!r} is unknown; expected LINEAR, LINEAR_EXACT or SIGMOID"
+        )
+    if math.isnan(center) or not width >= (1.0 if function == "LINEAR" else 1e-9):
+        return None
+    return center, width, function
+
+
+def _windowed(values: Values, header: Dataset) -> Values | None:
+    """Window in 0..1 (PS3.3 C.11.2.1.2 and C.11.2.1.3), None without a usable one."""
+    window = usable_window(header)
+    if window is None:
+        return None
+    center, width, function = window
+    if function == "SIGMOID":
+        exponent = np.clip(-4.0 * (values - center) / width, -700, 700)
+        return np.asarray(1.0 / (1.0 + np.exp(exponent)))
+    if function == "LINEAR_EXACT":
+        return np.clip((values - center) / width + 0.5, 0.0, 1.0)
+    if width == 1:
+        return np.asarray(values > center - 0.5, dtype=np.float64)
+    return np.clip((values - (center - 0.5)) / (width - 1.0) + 0.5, 0.0, 1.0)
+
+
+def _voi_lut(values: Values, header: Dataset) -> Values | None:
+    """First VOI LUT (PS3.3 C.11.2.1.1) in 0..1, None without one."""
+    if not header.get("VOILUTSequence"):
+        return None
+    table, first, bits = _lut(header.VOILUTSequence[0], signed=bool(values.min() < 0))
+    places = np.clip(np.rint(values) - first, 0, len(table) - 1).astype(np.int64)
+    return np.asarray(table[places] / (2.0**bits - 1.0))
+
+
+def _stretched(
+    values: Values,
+    stored: StoredValues,
+    low: int,
+    padding: npt.NDArray[np.bool_],
+    header: Dataset,
+) -> Values:
+    seen = ~padding
+    if int(header.BitsStored) > 8:
+        counts = np.bincount((stored.astype(np.int32) - low).ravel(), minlength=len(values))
+        seen &= counts > 0
+    if not seen.any():
+        return np.zeros_like(values)
+    darkest, brightest = float(values[seen].min()), float(values[seen].max())
+    if darkest == brightest:
+        return np.zeros_like(values)
+    return np.clip((values - darkest) / (brightest - darkest), 0.0, 1.0)
+
+
+def _padding(stored: npt.NDArray[np.int64], header: Dataset) -> npt.NDArray[np.bool_]:
+    """Which stored values are padding: one value, or all up to Pixel Padding Range Limit."""
+    first = header.get("PixelPaddingValue")
+    if first is None:
+        return np.zeros(len(stored), dtype=bool)
+    last = header.get("PixelPaddingRangeLimit")
+    ends = sorted((int(first), int(first if last is None else last)))
+    return (stored >= ends[0]) & (stored <= ends[1])
+
+
+def _lut(item: Dataset, *, signed: bool) -> tuple[Values, int, int]:
+    """Entries of a lookup table, the input value of the first, and the bits of an entry."""
+    entries, first, bits = (int(value) for value in item.LUTDescriptor)
+    entries = entries or 2**16
+    if signed and first >= 2**15:
+        first -= 2**16  # written as unsigned, though the values that it looks up are signed
+    data = item.LUTData
+    if isinstance(data, bytes):
+        kind = np.uint8 if len(data) < 2 * entries else np.dtype("<u2")
+        data = np.frombuffer(data[: len(data) // 2 * 2], dtype=kind)
+    table = np.atleast_1d(np.asarray(data, dtype=np.float64))[:entries]
+    if len(table) != entries or not 8 <= bits <= MAX_BITS or table.max() >= 2**bits:
+        raise ValueError(
+            f"a lookup table has {len(table)} entries, LUTDescriptor says {entries} of {bits} "
+            "bits; expected as many, of 8 to 16 bits"
+        )
+    return table, first, bits
+
+
+def _number(header: Dataset, keyword: str, default: float = math.nan) -> float:
+    """First value of a numeric attribute; `default` where it is absent or empty."""
+    value = header.get(keyword)
+    if value is None or value == "":
+        return default
+    first = value if isinstance(value, int | float | str) else next(iter(value), default)
+    number = float(first)
+    if not math.isfinite(number):
+        raise ValueError(f"{keyword} is {first}, expected a number")
+    return number
