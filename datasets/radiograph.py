@@ -136,7 +136,7 @@ class Film:
             original; its aspect ratio is that of `size_hw`.
         size_hw: the original frame; every box that a localizer returns is in it.
         patient_id: patient, where known.
-        spacing: size of a pixel of `pixels`, where the file says it (DICOM).
+        spacing: size of a pixel of the original frame, where the file says it (DICOM).
         warnings: sentences on what its file says of itself, such as that it is a lateral film.
     """
 

@@ -5,14 +5,18 @@ Schema of the JSON that `to_json` makes and `tools/predict.py` writes; `images`,
 
     research_use   one sentence
     message        one sentence: which diseases are boxed, or that no disease passed the gate
-    images         [{id: 1, file_name, width, height}]: the original frame, pixels
+    warnings       sentences on the film: lateral, no body part stated and the like (DICOM)
+    images         [{id: 1, file_name, width, height}]: the original frame, pixels; of a DICOM film
+                   with a known size of pixel also row_mm, column_mm and spacing_source
     categories     [{id, name}]: the classifier's diseases, ids from 1 in its order
     findings       [{category_id, disease, probability 0..1, threshold 0..1 or null (the gate cannot
                    decide), present: bool}] for every disease of the classifier
     annotations    boxes of present diseases only: [{id, image_id: 1, category_id, bbox [x, y,
                    width, height] in pixels of the original frame, area, iscrowd: 0, score,
                    localizer, rank: 1 for the strongest box of a localizer and disease, which is the
-                   one that is drawn, segmentation (RLE) where the localizer gives a mask}]
+                   one that is drawn, segmentation (RLE) where the localizer gives a mask,
+                   bbox_mm [x, y, width, height] in mm from the frame's corner where the size of a
+                   pixel is known}]
     localizers     names of the localizers that were run
     runtime        what ran the gate's network: program, number format, device
 """
@@ -29,7 +33,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cxrloc.classification.gate import GateOutput
-from cxrloc.datasets.radiograph import Film
+from cxrloc.datasets.radiograph import Film, PixelSpacing
 from cxrloc.localization.boxes import xyxy_to_xywh
 from cxrloc.localization.localizer import Localization, Localizer
 from cxrloc.localization.predictions import encode_mask
@@ -93,6 +97,7 @@ class Diagnosis:
         boxes: localizer -> its boxes of present diseases, each disease's strongest first.
         heat_maps: present disease -> (H, W) map in 0..1; scaled to the frame when asked for.
         runtime: what ran the gate's network.
+        spacing, warnings: the film's.
     """
 
     image_id: str
@@ -101,6 +106,8 @@ class Diagnosis:
     boxes: Mapping[str, tuple[Localization, ...]]
     heat_maps: Mapping[str, HeatMap] = field(default_factory=dict, repr=False)
     runtime: str = ""
+    spacing: PixelSpacing | None = None
+    warnings: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for name, found in self.boxes.items():
@@ -181,8 +188,10 @@ class Diagnoser:
         for detector in detectors:
             found[detector.name] = detector.localize([film], present) if present else []
         boxes = {name: _sorted(localizations, present) for name, localizations in found.items()}
-        runtime = self.gate.runtime
-        return Diagnosis(film.image_id, film.size_hw, _findings(output), boxes, maps, runtime)
+        return Diagnosis(
+            film.image_id, film.size_hw, _findings(output), boxes, maps, self.gate.runtime,
+            film.spacing, film.warnings,
+        )  # fmt: skip
 
 
 def stream(
@@ -204,18 +213,18 @@ def stream(
 
 def to_json(diagnosis: Diagnosis) -> dict[str, Any]:
     """The diagnosis as JSON-ready values (schema: this module's docstring)."""
-    height, width = diagnosis.size_hw
     category = {finding.disease: i for i, finding in enumerate(diagnosis.findings, start=1)}
     annotations: list[dict[str, Any]] = []
     for name, found in diagnosis.boxes.items():
         for k, box in enumerate(found):
             rank = 1 + sum(other.disease == box.disease for other in found[:k])
             entry = {"id": len(annotations) + 1, "image_id": 1, "localizer": name, "rank": rank}
-            annotations.append(entry | _annotation(box, category[box.disease], diagnosis.size_hw))
+            annotations.append(entry | _annotation(box, category[box.disease], diagnosis))
     return {
         "research_use": f"{RESEARCH_USE}.",
         "message": diagnosis.message,
-        "images": [{"id": 1, "file_name": diagnosis.image_id, "width": width, "height": height}],
+        "warnings": list(diagnosis.warnings),
+        "images": [_image(diagnosis)],
         "categories": [{"id": number, "name": name} for name, number in category.items()],
         "findings": [{"category_id": category[f.disease], **vars(f)} for f in diagnosis.findings],
         "annotations": annotations,
@@ -240,9 +249,22 @@ def _sorted(
     return tuple(sorted(localizations, key=lambda box: (order[box.disease], -box.score)))
 
 
-def _annotation(box: Localization, category: int, size_hw: tuple[int, int]) -> dict[str, Any]:
+def _image(diagnosis: Diagnosis) -> dict[str, Any]:
+    height, width = diagnosis.size_hw
+    image = {"id": 1, "file_name": diagnosis.image_id, "width": width, "height": height}
+    if diagnosis.spacing is None:
+        return image
+    spacing = diagnosis.spacing
+    millimetres = {"row_mm": spacing.row_mm, "column_mm": spacing.column_mm}
+    return {**image, **millimetres, "spacing_source": spacing.source}
+
+
+def _annotation(box: Localization, category: int, diagnosis: Diagnosis) -> dict[str, Any]:
     xywh = [float(value) for value in xyxy_to_xywh([box.box_xyxy])[0]]
     entry = {"category_id": category, "bbox": xywh, "area": xywh[2] * xywh[3], "iscrowd": 0}
+    if diagnosis.spacing is not None:
+        mm = (diagnosis.spacing.column_mm, diagnosis.spacing.row_mm)
+        entry["bbox_mm"] = [value * mm[i % 2] for i, value in enumerate(xywh)]
     if box.mask is not None:
-        entry["segmentation"] = encode_mask(box.mask, size_hw)
+        entry["segmentation"] = encode_mask(box.mask, diagnosis.size_hw)
     return {**entry, "score": box.score}

@@ -2,12 +2,12 @@
 
     python tools/predict.py --classifier BUNDLE [--maskrcnn BUNDLE] INPUT... --out DIR
 
-INPUT is an image file or a folder (searched with its subfolders). For film a.png DIR receives
-a.boxes.png, a.heat.png and a.json (schema: localization/diagnose.py); films of the same name get
-a_2, a_3. A film that cannot be read is reported and the rest go on. A killed run is taken up again
-by the same command: a film whose JSON is there, made of the same file by the same models and
-settings, is left as it is. Exit status: 0 all done, 1 some film failed, 2 wrong usage. Research use
-only - not a diagnosis.
+INPUT is an image file (PNG, JPEG, DICOM) or a folder (searched with its subfolders). For film a.png
+DIR receives a.boxes.png, a.heat.png and a.json (schema: localization/diagnose.py); films of the
+same name get a_2, a_3. A film that cannot be read is reported and the rest go on. A killed run is
+taken up again by the same command: a film whose JSON is there, made of the same file by the same
+models and settings, is left as it is. Exit status: 0 all done, 1 some film failed, 2 wrong usage.
+Research use only - not a diagnosis.
 """
 
 from __future__ import annotations
@@ -21,7 +21,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 # what needs torch is imported where it is used: --help and a wrong option answer at once
-from cxrloc.datasets.image_files import IMAGE_SUFFIXES, UnreadableImageError, read_film
+from cxrloc.datasets.image_files import (
+    IMAGE_SUFFIXES,
+    UnreadableImageError,
+    is_image_file,
+    read_film,
+)
 from cxrloc.datasets.manifest import file_sha256, run_manifest, write_json
 from cxrloc.datasets.radiograph import Film
 from cxrloc.localization.words import RESEARCH_USE
@@ -77,7 +82,7 @@ def find_films(inputs: Sequence[Path], out: Path) -> tuple[list[Path], list[str]
         found = _films_of(given, out)
         if not found:
             reason = "no image in this folder" if given.is_dir() else "no such file or folder"
-            failures.append(f"{given}: {reason}; expected {', '.join(IMAGE_SUFFIXES)}")
+            failures.append(f"{given}: {reason}; expected {', '.join(IMAGE_SUFFIXES)} or DICOM")
         for path in found:
             films.setdefault(path.resolve(), path)
     return list(films.values()), failures
@@ -89,9 +94,9 @@ def _films_of(given: Path, out: Path) -> list[Path]:
     return sorted(
         path
         for path in given.rglob("*")
-        if path.suffix.lower() in IMAGE_SUFFIXES
-        and not path.name.startswith(".")
+        if not path.name.startswith(".")
         and path.is_file()
+        and is_image_file(path)
         and not (path.name.endswith(_OWN_PICTURES) and path.resolve().parent == out.resolve())
     )
 
@@ -141,11 +146,17 @@ def _readable(
     named: Iterable[tuple[Path, str]], failures: list[str]
 ) -> Iterator[tuple[Path, Film]]:
     """Films one by one as they are asked for; what is wrong with the others goes to `failures`."""
+    from tqdm import tqdm
+
     for path, _ in named:
         try:
-            yield path, read_film(path)
+            film = read_film(path)
         except UnreadableImageError as error:
             failures.append(str(error))
+            continue
+        for warning in film.warnings:
+            tqdm.write(f"predict: {path}: {warning}", file=sys.stderr)
+        yield path, film
 
 
 def _source(path: Path) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import threading
 import weakref
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ import torch
 from pycocotools.coco import COCO
 
 from cxrloc.classification.gate import GateOutput
-from cxrloc.datasets.radiograph import Film
+from cxrloc.datasets.radiograph import Film, PixelSpacing
 from cxrloc.localization.diagnose import Diagnoser, Diagnosis, Finding, stream, to_json
 from cxrloc.localization.localizer import Localization
 
@@ -128,6 +129,21 @@ def test_the_strongest_box_comes_first_and_is_the_best() -> None:
     order = [(box.disease, box.score) for box in found.boxes["mask_rcnn"]]
     assert order == [("Mass", 0.9), ("Mass", 0.3), ("Nodule", 0.9), ("Nodule", 0.3)]
     assert found.best("mask_rcnn")["Mass"].box_xyxy == (5, 5, 25, 10)
+
+
+def test_boxes_are_in_millimetres_too_where_the_size_of_a_pixel_is_known() -> None:
+    spacing = PixelSpacing(row_mm=0.5, column_mm=0.25, source="PixelSpacing")
+    film = replace(FILM, spacing=spacing, warnings=("Lateral film.",))
+
+    [found] = Diagnoser(FakeGate("Nodule"), FakeCam())([film])
+    record = json.loads(json.dumps(to_json(found)))
+
+    assert record["annotations"][0]["bbox"] == [1, 2, 10, 20]
+    assert record["annotations"][0]["bbox_mm"] == [0.25, 1, 2.5, 10]  # x and width by columns
+    image = record["images"][0]
+    assert (image["row_mm"], image["column_mm"]) == (0.5, 0.25)
+    assert image["spacing_source"] == "PixelSpacing"
+    assert record["warnings"] == ["Lateral film."]
 
 
 def test_the_json_has_coco_boxes_with_ranks_and_opens_in_pycocotools() -> None:

@@ -1,0 +1,107 @@
+"""The prediction tool on DICOM films: the same as PNG, warnings, millimetres, no names."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from cxrloc.classification.models import (
+    ClassifierBundle,
+    Preprocessing,
+    build_classifier,
+    save_classifier,
+)
+from cxrloc.tools import predict
+
+WriteDicom = Callable[..., Path]
+DISEASES = ("Mass", "Effusion")
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An untrained classifier that finds everything present."""
+    torch.manual_seed(0)
+    model, _ = build_classifier("resnet18", len(DISEASES), weights="none")
+    path = tmp_path_factory.mktemp("bundle") / "classifier.safetensors"
+    found = ClassifierBundle(
+        model.eval(), DISEASES, dict.fromkeys(DISEASES, 0.0),
+        Preprocessing(64, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)),
+        dict.fromkeys(DISEASES, (0.3, 0.3)), {}, {},
+    )  # fmt: skip
+    save_classifier(path, found)
+    return path
+
+
+@pytest.fixture(scope="module")
+def pixels() -> Any:
+    noise = np.random.default_rng(0).integers(0, 255, (6, 5), dtype=np.uint8)
+    return cv2.resize(noise, (100, 120), interpolation=cv2.INTER_CUBIC)
+
+
+def run(bundle: Path, folder: Path, out: Path, *more: str) -> int:
+    words = ["--classifier", str(bundle), str(folder), "--out", str(out), "--device", "cpu", *more]
+    return predict.main(words)
+
+
+def record(path: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(path.read_text())
+    return found
+
+
+@pytest.mark.slow
+def test_the_same_film_as_png_and_as_dicom_gives_the_same_result(
+    bundle: Path, pixels: Any, write_dicom: WriteDicom, tmp_path: Path
+) -> None:
+    films = tmp_path / "films"
+    films.mkdir()
+    cv2.imwrite(str(films / "a.png"), pixels)
+    write_dicom(films / "b.dcm", pixels)
+    # the same grey by other ways: 12 bits in MONOCHROME1 behind a window, on a disc's kind of name
+    inverse = (255 - pixels.astype(np.uint16)) * 16
+    window = {"WindowCenter": 2040, "WindowWidth": 4080, "VOILUTFunction": "LINEAR_EXACT"}
+    write_dicom(
+        films / "IM000001", inverse, bits=12, PhotometricInterpretation="MONOCHROME1", **window
+    )
+
+    assert run(bundle, films, tmp_path / "out") == 0
+
+    png, *dicoms = [record(tmp_path / "out" / f"{name}.json") for name in ("a", "b", "IM000001")]
+    assert png["annotations"]
+    for dicom in dicoms:
+        assert dicom["findings"] == png["findings"]
+        boxes = [dict(box) for box in dicom["annotations"]]
+        in_mm = [box.pop("bbox_mm") for box in boxes]
+        assert boxes == png["annotations"]
+        np.testing.assert_allclose(in_mm, [np.multiply(box["bbox"], 0.2) for box in boxes])
+
+
+@pytest.mark.slow
+def test_warnings_reach_the_user_and_no_name_reaches_anything(
+    bundle: Path,
+    pixels: Any,
+    write_dicom: WriteDicom,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    films = tmp_path / "films"
+    write_dicom(films / "side.dcm", pixels, ViewPosition="LL", StudyDescription="Canary chest")
+    write_dicom(films / "knee.dcm", pixels, BodyPartExamined="KNEE", StudyDescription="Canary")
+
+    assert run(bundle, films, tmp_path / "out") == 1
+
+    printed = capfd.readouterr()
+    assert f"{films / 'side.dcm'}: Lateral film (ViewPosition is LL)" in printed.err
+    assert "knee.dcm: not a chest film: BodyPartExamined is KNEE" in printed.err
+    assert "Lateral film" in record(tmp_path / "out" / "side.json")["warnings"][0]
+    written = [path.read_bytes() for path in (tmp_path / "out").iterdir()]
+    assert len(written) == 3
+    for canary in (b"Canary", b"CANARY", b"19500102"):
+        assert not any(canary in content for content in written)
+        assert canary.decode() not in printed.out + printed.err
