@@ -30,6 +30,7 @@ class PhantomFilm:
     Attributes:
         pixels: (size, size) uint8, bright = dense.
         boxes: one per disease, in the 1024 frame, alphabetical.
+        markers_xyxy: boxes of the burnt-in letters and words, in the 1024 frame.
     """
 
     pixels: npt.NDArray[np.uint8] = field(repr=False)
@@ -37,6 +38,7 @@ class PhantomFilm:
     sex: str
     age_years: int
     view: str
+    markers_xyxy: tuple[Rectangle, ...] = ()
 
 
 def render_film(
@@ -70,8 +72,8 @@ def render_film(
     depth = attenuation(anatomy, canvas, kept)
     for sign in signs:
         depth = sign.onto(depth)
-    pixels, view = _develop(depth, key)
-    return PhantomFilm(pixels, boxes, anatomy.sex, anatomy.age_years, view)
+    pixels, view, markers = _develop(depth, key)
+    return PhantomFilm(pixels, boxes, anatomy.sex, anatomy.age_years, view, markers)
 
 
 def _findings(
@@ -106,8 +108,10 @@ def _pose(rng: np.random.Generator) -> Points:
     return np.column_stack([turn, shift])
 
 
-def _develop(depth: Array, key: tuple[int, int, int]) -> tuple[npt.NDArray[np.uint8], str]:
-    """Attenuation -> film: exposure curve, noise, collimation, markers; also the view position."""
+def _develop(
+    depth: Array, key: tuple[int, int, int]
+) -> tuple[npt.NDArray[np.uint8], str, tuple[Rectangle, ...]]:
+    """Attenuation -> film: exposure, noise, collimation; also its view and its markers' boxes."""
     rng = np.random.default_rng((*key, _EXPOSURE))
     view = "AP" if rng.random() < 0.4 else "PA"
     gain, gamma = rng.uniform(1.0, 1.3), rng.uniform(0.9, 1.2)
@@ -117,11 +121,12 @@ def _develop(depth: Array, key: tuple[int, int, int]) -> tuple[npt.NDArray[np.ui
     grain = noise.standard_normal(depth.shape, dtype=np.float32)
     grey += rng.uniform(2.0, 4.5) * grain * (0.5 + 0.5 * grey / 255)
     pixels = np.clip(np.round(grey), 0, 255).astype(np.uint8)
-    _mark(pixels, view, np.random.default_rng((*key, _MARKERS)))
-    return pixels, view
+    return pixels, view, _mark(pixels, view, np.random.default_rng((*key, _MARKERS)))
 
 
-def _mark(pixels: npt.NDArray[np.uint8], view: str, rng: np.random.Generator) -> None:
+def _mark(
+    pixels: npt.NDArray[np.uint8], view: str, rng: np.random.Generator
+) -> tuple[Rectangle, ...]:
     """Collimated edges, a side marker, sometimes the words of a portable film; in place."""
     scale = len(pixels) / FRAME
     edges = (rng.integers(0, 34, 4) * (rng.random(4) < 0.3) * scale).astype(int)
@@ -133,19 +138,26 @@ def _mark(pixels: npt.NDArray[np.uint8], view: str, rng: np.random.Generator) ->
     x = int(rng.integers(880, 940) if side == "L" else rng.integers(40, 90))
     white = int(rng.integers(215, 250))
     y = int(rng.integers(70, 130)) + (0 if side == "L" else 90)  # clear of the words below
-    _write(pixels, side, (x, y), 1.7, white)
+    boxes = [_write(pixels, side, (x, y), 1.7, white)]
     if view == "AP":
         x, y = int(rng.integers(30, 60)), int(rng.integers(45, 75))
-        _write(pixels, "AP", (x, y), 0.8, white)
+        boxes.append(_write(pixels, "AP", (x, y), 0.8, white))
         if rng.random() < 0.6:
-            _write(pixels, "PORTABLE", (x, y + 36), 0.8, white)
+            boxes.append(_write(pixels, "PORTABLE", (x, y + 36), 0.8, white))
+    return tuple(boxes)
 
 
 def _write(
     pixels: npt.NDArray[np.uint8], text: str, at: tuple[int, int], height: float, white: int
-) -> None:
+) -> Rectangle:
+    """Burn a word in, its first letter's foot at `at`; its box in the 1024 frame."""
     scale = len(pixels) / FRAME
     place = (round(at[0] * scale), round(at[1] * scale))
     thickness = max(1, round(2.5 * height * scale))
     font = cv2.FONT_HERSHEY_SIMPLEX
     cv2.putText(pixels, text, place, font, height * scale, white, thickness, cv2.LINE_AA)
+    (width, rise), _ = cv2.getTextSize(text, font, height * scale, thickness)
+    x1, y2, rim = place[0], place[1], thickness / 2
+    corners = (x1 - rim, y2 - rise - rim, x1 + width + rim, y2 + rim)
+    left, top, right, bottom = (float(np.clip(c / scale, 0, FRAME)) for c in corners)
+    return left, top, right, bottom
