@@ -5,9 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
+from cxrloc.datasets.uncertain_labels import LabelRules
+
 Input = Literal["grey", "single", "enhanced"]
 Loss = Literal["auto", "bce", "bce_weighted", "chexnet", "focal", "hamming"]
 Standardise = Literal["imagenet", "image"]
+Uncertain = Literal["ignore", "ones", "zeros", "smoothed_ones", "smoothed_zeros", "three_class"]
+Blank = Literal["unknown", "negative"]
 Optimizer = Literal["adamw", "adam", "sgd"]
 Schedule = Literal[
     "one_cycle", "cosine", "constant", "step", "exponential", "reduce_on_plateau", "triangular2"
@@ -35,6 +39,13 @@ class DataConfig:
             list) or sampled (Deep MedIA: at most 5,000 images a disease, 80/10/10 by patient).
         fold: the test fold to run, or all; used with split folds only.
         diseases: names of the outputs, in order; empty takes every disease that has a label.
+        uncertain: what labels that the data set calls uncertain become for training: ignore
+            (masked), ones, zeros, smoothed_ones, smoothed_zeros, or three_class (a class of its
+            own; loss auto). See `cxrloc.datasets.uncertain_labels`. They are never scored.
+        blank: what labels that the data set leaves blank are, trained on and scored: unknown, or
+            negative.
+        closure: a film with a finding has the findings that it is a kind of too (Cardiomegaly:
+            Enlarged Cardiomediastinum), by CheXpert's label tree; what changes is printed.
         cache: folder of the decoded pixels; empty is `pixel_cache` in the prepared folder.
         validation_share: share of the official training patients that validate (split official).
         strict: stop at an unreadable file, which is otherwise named, counted and left out.
@@ -46,6 +57,9 @@ class DataConfig:
     split: Literal["folds", "official", "sampled"] = "folds"
     fold: int | Literal["all"] = "all"
     diseases: tuple[str, ...] = ()
+    uncertain: Uncertain = "ignore"
+    blank: Blank = "unknown"
+    closure: bool = False
     cache: str = ""
     validation_share: float = 0.1
     strict: bool = False
@@ -55,12 +69,19 @@ class DataConfig:
     def __post_init__(self) -> None:
         fold_ok = self.fold == "all" or (isinstance(self.fold, int) and self.fold >= 0)
         _require(fold_ok, "data.fold", self.fold, "a fold number from 0, or all")
+        _require_choice(Uncertain, "data.uncertain", self.uncertain)
+        _require_choice(Blank, "data.blank", self.blank)
         repeats = len(set(self.diseases)) == len(self.diseases)
         _require(repeats, "data.diseases", self.diseases, "each disease once")
         share_ok = 0 < self.validation_share < 1
         _require(share_ok, "data.validation_share", self.validation_share, "a share in (0, 1)")
         _require(self.workers >= 1, "data.workers", self.workers, "at least 1")
         _require(self.loader_workers >= 0, "data.loader_workers", self.loader_workers, "0 or more")
+
+    @property
+    def label_rules(self) -> LabelRules:
+        """What uncertain and blank labels count as."""
+        return LabelRules(self.uncertain, self.blank, self.closure)
 
 
 @dataclass(frozen=True)
@@ -248,3 +269,6 @@ class ClassifierConfig:
         pretrained = not self.train.two_stage or self.model.weights != "none"
         expected = "false with model.weights none: the first stage would freeze random layers"
         _require(pretrained, "train.two_stage", self.train.two_stage, expected)
+        softmax = self.data.uncertain != "three_class" or self.train.resolved_loss() == "bce"
+        expected = "auto (without weights) with data.uncertain three_class, a loss of its own"
+        _require(softmax, "train.loss", self.train.loss, expected)

@@ -16,9 +16,15 @@ from cxrloc.classification.bundle import RESEARCH_USE
 from cxrloc.classification.config import ClassifierConfig
 from cxrloc.classification.data import FilmBatches, mean_box_sizes
 from cxrloc.classification.gate import Gate, GateRow, decide, read_gate_table, write_gate_table
+from cxrloc.classification.losses import CLASSES
 from cxrloc.classification.metrics import ClassifierMetrics, classifier_metrics
 from cxrloc.classification.metrics_page import metrics_markdown
-from cxrloc.classification.models import ClassifierBundle, build_classifier, save_classifier
+from cxrloc.classification.models import (
+    ClassifierBundle,
+    build_classifier,
+    present_against_absent,
+    save_classifier,
+)
 from cxrloc.classification.operating_point import OperatingPoint, operating_points
 from cxrloc.classification.plots import plot_losses, plot_roc
 from cxrloc.classification.preprocessing import INPUTS
@@ -92,6 +98,7 @@ def _run_part(run: Run, part: Part) -> None:
     rows = _rows(test, judge(run, bundle, test), thresholds, run.diseases, part.fold)
     seed = run.config.train.seed
     manifest = run_manifest(run.config, seed=seed, hashes=input_hashes(run), started=started)
+    manifest |= run.label_facts
     stages = _report_stages(run, part, trained, manifest)
     details = {
         "best_epoch": trained.best_epoch,
@@ -112,13 +119,22 @@ def _run_part(run: Run, part: Part) -> None:
 
 def _train_part(run: Run, part: Part) -> tuple[Trained, LoadReport]:
     settings = run.config.model
+    three_class = run.config.data.uncertain == "three_class"
+    outputs = len(run.diseases) * (CLASSES if three_class else 1)
     model, report = build_classifier(
-        settings.architecture, len(run.diseases), settings.head, settings.weights,
+        settings.architecture, outputs, settings.head, settings.weights,
         hidden=settings.hidden, seed=run.config.train.seed, in_channels=INPUTS[settings.input],
     )  # fmt: skip
     print(report, flush=True)
-    films = run.films(part.split.train), run.films(part.split.validation)
-    return train(model, films, run.config, part.folder), report
+    films = run.training_films(part.split.train), run.films(part.split.validation)
+    trained = train(model, films, run.config, part.folder)
+    return _folded(trained) if three_class else trained, report
+
+
+def _folded(trained: Trained) -> Trained:
+    """Networks of three classes a disease with one output a disease."""
+    stages = tuple(_folded(stage) for stage in trained.stages)
+    return replace(trained, model=present_against_absent(trained.model), stages=stages)
 
 
 def _untested_bundle(run: Run, part: Part, trained: Trained) -> ClassifierBundle:

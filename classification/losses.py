@@ -7,6 +7,10 @@ By name (`train.loss`):
     chexnet       positives by |N| / (|P| + |N|), negatives by |P| / (|P| + |N|), per disease
     focal         cross-entropy of which a label keeps the less, the surer the network is of it
     hamming       |label - probability|: the Hamming loss, of probabilities and not of decisions
+
+A soft label y between 0 and 1 (`data.uncertain` smoothed_ones, smoothed_zeros) costs y times what a
+positive costs and 1 - y times what a negative costs, in every one of them. `three_class`, the loss
+of `data.uncertain` three_class, is not chosen by name: it needs another number of outputs.
 """
 
 from __future__ import annotations
@@ -22,10 +26,11 @@ from torch.nn import functional as F
 from cxrloc.classification.config import TrainConfig
 
 Labels = npt.NDArray[np.float64]
+CLASSES = 3  # of ThreeClassLoss
 
 
 class LabelLoss(nn.Module):
-    """(N, D) logits and (N, D) labels of 0, 1 and NaN (unknown) to one number.
+    """(N, D) logits and (N, D) labels in 0..1 and NaN (unknown) to one number.
 
     The number is the mean over the known labels; 0, with a gradient of 0, when none is known.
     This class is the binary cross-entropy; others say in `per_label` what one label costs.
@@ -37,8 +42,12 @@ class LabelLoss(nn.Module):
         return (losses * known).sum() / known.sum().clamp(min=1)
 
     def per_label(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        """(N, D) losses; targets are 0 or 1, and what comes out for an unknown label is dropped."""
+        """(N, D) losses; targets in 0..1, and what comes out for an unknown label is dropped."""
         return F.binary_cross_entropy_with_logits(logits, targets, reduction="none")
+
+    def disease_logits(self, outputs: torch.Tensor) -> torch.Tensor:
+        """(N, D) of which the sigmoid is the probability of the disease: here all outputs."""
+        return outputs
 
 
 class PositiveWeightedLoss(LabelLoss):
@@ -70,8 +79,8 @@ class BalancedLoss(LabelLoss):
         self.register_buffer("negatives", negatives, persistent=False)
 
     def per_label(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        weights = torch.where(targets == 1, self.negatives, 1 - self.negatives)
-        return weights * super().per_label(logits, targets)
+        positive, negative = F.softplus(-logits), F.softplus(logits)
+        return _mixture(targets, self.negatives * positive, (1 - self.negatives) * negative)
 
 
 class FocalLoss(LabelLoss):
@@ -87,9 +96,9 @@ class FocalLoss(LabelLoss):
         self.gamma, self.alpha = gamma, alpha
 
     def per_label(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        weights = torch.where(targets == 1, self.alpha, 1 - self.alpha)
-        easy = _probability_of_error(logits, targets) ** self.gamma
-        return weights * easy * super().per_label(logits, targets)
+        positive = torch.sigmoid(-logits) ** self.gamma * F.softplus(-logits)
+        negative = torch.sigmoid(logits) ** self.gamma * F.softplus(logits)
+        return _mixture(targets, self.alpha * positive, (1 - self.alpha) * negative)
 
 
 class HammingLoss(LabelLoss):
@@ -100,12 +109,33 @@ class HammingLoss(LabelLoss):
     """
 
     def per_label(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        return _probability_of_error(logits, targets)
+        # 1 - p without the cancellation of that difference
+        return _mixture(targets, torch.sigmoid(-logits), torch.sigmoid(logits))
 
 
-def _probability_of_error(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    """1 - p_t, without the cancellation of that difference."""
-    return torch.sigmoid(torch.where(targets == 1, -logits, logits))
+class ThreeClassLoss(LabelLoss):
+    """Softmax cross-entropy over absent, present and uncertain: Irvin et al. 2019, U-MultiClass.
+
+    The network has three outputs a disease, in this order: (N, 3 D), labels (N, D) of 0, 1,
+    `UNCERTAIN_CLASS` and NaN. The probability of a disease is the softmax over absent and present
+    alone, and that is the sigmoid of the difference of the two.
+    """
+
+    def forward(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        known = ~labels.isnan()
+        classes = torch.where(known, labels, 0.0).long()
+        logs = F.log_softmax(logits.float().view(*labels.shape, CLASSES), dim=-1)
+        losses = -logs.gather(-1, classes.unsqueeze(-1)).squeeze(-1)
+        return (losses * known).sum() / known.sum().clamp(min=1)
+
+    def disease_logits(self, outputs: torch.Tensor) -> torch.Tensor:
+        absent, present, _ = outputs.view(len(outputs), -1, CLASSES).unbind(dim=-1)
+        return present - absent
+
+
+def _mixture(targets: torch.Tensor, positive: torch.Tensor, negative: torch.Tensor) -> torch.Tensor:
+    """What labels in 0..1 cost, from what a positive and what a negative costs."""
+    return targets * positive + (1 - targets) * negative
 
 
 def positive_weights(labels: Labels, cap: float) -> torch.Tensor:
@@ -137,11 +167,17 @@ LOSSES: dict[str, Callable[[TrainConfig, Labels], LabelLoss]] = {
 }
 
 
-def make_loss(config: TrainConfig, labels: Labels) -> LabelLoss:
-    """The loss that the settings name, with weights from the (N, D) training labels."""
+def make_loss(config: TrainConfig, labels: Labels, three_class: bool = False) -> LabelLoss:
+    """The loss that the settings name, with weights from the (N, D) training labels.
+
+    Args:
+        three_class: the labels have the class "uncertain", for which there is one loss.
+    """
+    if three_class:
+        return ThreeClassLoss()
     return LOSSES[config.resolved_loss()](config, labels)
 
 
 def _counts(labels: Labels) -> tuple[Labels, Labels]:
-    """Positives and negatives per disease."""
-    return (labels == 1).sum(axis=0).astype(float), (labels == 0).sum(axis=0).astype(float)
+    """Positives and negatives per disease; a soft label is a part of each."""
+    return np.nansum(labels, axis=0), np.nansum(1 - labels, axis=0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ import torch
 from torch import nn
 
 from cxrloc.classification.bundle import read_bundle, write_bundle
+from cxrloc.classification.losses import CLASSES
 from cxrloc.classification.networks import (
     ARCHITECTURES,
     STRIDE,
@@ -111,6 +113,25 @@ def build_classifier(
     else:
         tensors, source = read_weights(Path(weights)), str(weights)
     return model, _load(model, tensors, source)
+
+
+def present_against_absent(model: ChestClassifier) -> ChestClassifier:
+    """The network with one output a disease that gives what one with three classes gives.
+
+    Of the classes absent, present and uncertain (`ThreeClassLoss`) the probability of a disease
+    takes the first two alone: it is the sigmoid of their logits' difference, and a difference of
+    two linear outputs is one. So gate, CAM and bundle have nothing to know of classes; the CAM is
+    that of present against absent, as a softmax fixes no logit but only their differences.
+    """
+    folded = copy.deepcopy(model)
+    last = folded.head[-1] if isinstance(folded.head, nn.Sequential) else folded.head
+    assert isinstance(last, nn.Linear)
+    absent, present, _ = last.weight.detach().view(-1, CLASSES, last.in_features).unbind(dim=1)
+    absent_bias, present_bias, _ = last.bias.detach().view(-1, CLASSES).unbind(dim=1)
+    last.weight = nn.Parameter((present - absent).clone())
+    last.bias = nn.Parameter((present_bias - absent_bias).clone())
+    last.out_features = len(last.weight)
+    return folded
 
 
 @dataclass(frozen=True)

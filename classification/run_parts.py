@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from cxrloc.datasets.prepared import PreparedData, load_prepared
 from cxrloc.datasets.provenance import LookedAt, write_provenance
 from cxrloc.datasets.radiograph import Radiograph
 from cxrloc.datasets.splits import Split, fold_split, official_split, sampled_split
+from cxrloc.datasets.uncertain_labels import LabelRules, count_labels, counts_text
 
 BUNDLE_NAME, GATE_NAME = "classifier.safetensors", "gate.csv"
 
@@ -41,11 +42,20 @@ class Run:
     radiographs: dict[str, Radiograph] = field(repr=False)
     diseases: tuple[str, ...]
     cache: PixelCache = field(repr=False)
+    label_facts: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     def films(self, image_ids: Sequence[str]) -> FilmBatches:
+        """Films to choose by or to score: uncertain labels are unknown."""
         films = [self.radiographs[i] for i in image_ids]
         model = self.config.model
         return FilmBatches(self.cache, films, self.diseases, model.clahe_clip, model.input)
+
+    def training_films(self, image_ids: Sequence[str]) -> FilmBatches:
+        """Films to train on: uncertain labels are what `data.uncertain` says."""
+        films, seed = self.films(image_ids), self.config.train.seed
+        of_films = [self.radiographs[i] for i in image_ids]
+        films.labels = self.config.data.label_rules.training_labels(of_films, self.diseases, seed)
+        return films
 
 
 def open_run(config: ClassifierConfig) -> Run:
@@ -62,7 +72,24 @@ def open_run(config: ClassifierConfig) -> Run:
         strict=config.data.strict,
     )
     usable = [r for r in prepared.radiographs if r.image_id in cache]
-    return Run(config, prepared, {r.image_id: r for r in usable}, diseases, cache)
+    rules = config.data.label_rules
+    facts = _label_facts(usable, diseases, rules)
+    radiographs = {r.image_id: r for r in rules.meaning(usable)}
+    return Run(config, prepared, radiographs, diseases, cache, facts)
+
+
+def _label_facts(
+    radiographs: Sequence[Radiograph], diseases: Sequence[str], rules: LabelRules
+) -> dict[str, Any]:
+    """For the manifest: the published labels and what closure changes; printed as a table.
+
+    Empty where every label is present or absent.
+    """
+    counts = count_labels(radiographs, diseases, rules.closure)
+    if not any(of.uncertain or of.blank or of.raised_absent for of in counts.values()):
+        return {}
+    print(counts_text(counts, rules), flush=True)
+    return {"labels": {disease: asdict(of_disease) for disease, of_disease in counts.items()}}
 
 
 def make_parts(run: Run) -> list[Part]:
@@ -131,6 +158,8 @@ def _settings(run: Run, part: Part) -> dict[str, Any]:
     ids = (*part.split.train, *part.split.validation, *part.split.test)
     films = [run.radiographs[i] for i in ids]
     known = repr([(r.image_id, [r.label(d) for d in run.diseases], r.boxes) for r in films])
+    # nothing is added where all labels are certain, so a run of before goes on
+    known += "".join(f"{r.image_id} {r.uncertain}" for r in films if r.uncertain)
     flat["labels and boxes"] = hashlib.sha256(known.encode()).hexdigest()
     if Path(config.model.weights).is_file():
         flat["weights file"] = file_sha256(Path(config.model.weights))
@@ -139,6 +168,7 @@ def _settings(run: Run, part: Part) -> dict[str, Any]:
 
 def _flat_settings(config: ClassifierConfig) -> dict[str, Any]:
     flat = {f"model.{k}": v for k, v in asdict(config.model).items()}
+    flat |= {f"data.{k}": getattr(config.data, k) for k in ("uncertain", "blank", "closure")}
     return flat | {f"train.{k}": v for k, v in asdict(config.train).items() if k != "device"}
 
 

@@ -94,8 +94,11 @@ class Capped:
 
 
 def findings(labels: Labels) -> npt.NDArray[np.bool_]:
-    """(N, D + 1) from (N, D) labels: which diseases a film has; the last column is "none"."""
-    positive = labels == 1
+    """(N, D + 1) from (N, D) labels: which diseases a film has; the last column is "none".
+
+    Of soft labels those over one half count; the class "uncertain" (2) does not.
+    """
+    positive = (labels > 0.5) & (labels <= 1)
     return np.column_stack([positive, ~positive.any(axis=1)])
 
 

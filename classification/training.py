@@ -98,7 +98,7 @@ class GateTraining(L.LightningModule):
     def validation_step(self, batch: Batch, batch_index: int) -> None:
         squares, labels = batch
         logits = self.model(self.preprocessing.to_tensor(squares)).logits
-        self.judged.append((logits.cpu(), labels.cpu()))
+        self.judged.append((self.loss.disease_logits(logits).cpu(), labels.cpu()))
         loss = self.loss(logits, labels)
         self.log("val_loss", loss, prog_bar=True, batch_size=len(labels))
 
@@ -233,7 +233,7 @@ def _fit(
         preprocessing,
         settings,
         len(loader.sampler),  # type: ignore[arg-type]
-        make_loss(settings, films.labels),
+        make_loss(settings, films.labels, config.data.uncertain == "three_class"),
         config.model.frozen_stages,
     )
     loaders = loader, make_loader(validation, size, workers=workers)

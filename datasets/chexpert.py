@@ -199,8 +199,8 @@ def _radiographs(
     warnings: CountedWarnings,
 ) -> list[Radiograph]:
     labels = _labels(table)
-    columns = (table["image"], table["patient"], table["study"], _views(table, warnings), labels, paths, sizes,
-               _sexes(table, warnings), _ages(table, warnings))  # fmt: skip
+    names = (table[name] for name in ("image", "patient", "study"))
+    who = _views(table, warnings), _sexes(table, warnings), _ages(table, warnings)
     return [
         Radiograph(
             image_id=image,
@@ -214,8 +214,8 @@ def _radiographs(
             age_years=age,
             uncertain=uncertain,
         )
-        for image, patient, study, view, (known, uncertain), path, size, sex, age in zip(
-            *columns, strict=True
+        for image, patient, study, view, sex, age, (known, uncertain), path, size in zip(
+            *names, *who, labels, paths, sizes, strict=True
         )
     ]
 

@@ -17,10 +17,12 @@ from cxrloc.classification.losses import (
     HammingLoss,
     LabelLoss,
     PositiveWeightedLoss,
+    ThreeClassLoss,
     make_loss,
     negative_shares,
     positive_weights,
 )
+from cxrloc.datasets.uncertain_labels import UNCERTAIN_CLASS
 
 NAN = math.nan
 LOG2, LOG4 = math.log(2), math.log(4)
@@ -48,6 +50,37 @@ def test_each_loss_is_what_its_paper_says_and_blind_to_unknown_labels(
     loss: LabelLoss, expected: float
 ) -> None:
     assert loss(LOGITS, LABELS).item() == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_a_soft_label_costs_its_share_of_a_positive_and_the_rest_of_a_negative(name: str) -> None:
+    loss = make_loss(TrainConfig(loss=name), np.array([[1, 0], [0, 1], [0, 0.0]]))  # type: ignore[arg-type]
+    logits = torch.tensor([[0.7, -1.3]])
+    soft, positive, negative = (
+        loss(logits, torch.full((1, 2), value)).item() for value in (0.7, 1.0, 0.0)
+    )
+    assert soft == pytest.approx(0.7 * positive + 0.3 * negative)
+
+
+def test_three_classes_are_a_softmax_of_which_the_probability_takes_two() -> None:
+    # absent, present, uncertain of two diseases: probabilities 1/6, 2/6, 3/6 and 1/3 each
+    outputs = torch.tensor([[0.0, LOG2, math.log(3), 0.0, 0.0, 0.0]])
+    loss = ThreeClassLoss()
+    for label, probability in ((0.0, 1 / 6), (1.0, 2 / 6), (UNCERTAIN_CLASS, 3 / 6)):
+        value = loss(outputs, torch.tensor([[label, NAN]]))
+        assert value.item() == pytest.approx(-math.log(probability))
+    both = loss(outputs, torch.tensor([[1.0, UNCERTAIN_CLASS]])).item()
+    assert both == pytest.approx((math.log(3) + math.log(3)) / 2)
+    # of absent and present alone: 2/6 against 1/6, and 1/3 against 1/3
+    torch.testing.assert_close(
+        torch.sigmoid(loss.disease_logits(outputs)), torch.tensor([[2 / 3, 1 / 2]])
+    )
+
+
+def test_weights_count_soft_labels_by_their_parts() -> None:
+    labels = np.array([[0.75, 0], [0.25, NAN], [0, 0], [NAN, 1]])
+    assert positive_weights(labels, 0).tolist() == [2.0, 2.0]
+    assert negative_shares(labels).tolist() == pytest.approx([2 / 3, 2 / 3])
 
 
 @pytest.mark.parametrize("name", LOSSES)

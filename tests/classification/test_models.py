@@ -15,6 +15,7 @@ from cxrloc.classification.models import (
     Preprocessing,
     build_classifier,
     load_classifier,
+    present_against_absent,
     save_classifier,
 )
 from cxrloc.datasets.radiograph import Film
@@ -175,3 +176,17 @@ def test_a_bundle_of_an_unknown_architecture_is_named(tmp_path: Path) -> None:
     write_bundle(path, tensors, {**metadata, "architecture": "alexnet"})
     with pytest.raises(ValueError, match=r"architecture in .*a\.safetensors 'alexnet'; known are"):
         load_classifier(path)
+
+
+@pytest.mark.parametrize("head", ["linear", "two_layer"])
+def test_three_classes_are_folded_into_one_output_of_the_same_probability(head: str) -> None:
+    three, _ = build_classifier("simple_cnn", 3 * 2, head, hidden=8, seed=1)
+    three.eval()
+    images = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        outputs = three(images).logits
+        folded = torch.sigmoid(present_against_absent(three)(images).logits)
+    absent_present = outputs.view(2, 2, 3)[..., :2]  # absent, present; uncertain left out
+    torch.testing.assert_close(folded, absent_present.softmax(dim=-1)[..., 1])
+    with torch.no_grad():
+        assert three(images).logits.shape == (2, 6)  # the network itself stays as it was

@@ -32,6 +32,15 @@ def test_a_film_without_a_finding_has_the_disease_none() -> None:
     ]
 
 
+def test_of_soft_labels_those_over_one_half_count_and_the_class_uncertain_does_not() -> None:
+    soft = np.array([[0.7, 0.2], [2.0, 0.3], [2.0, 1.0]])
+    assert findings(soft).tolist() == [
+        [True, False, False],
+        [False, False, True],
+        [False, True, False],
+    ]
+
+
 def test_a_film_weighs_the_mean_over_its_diseases_of_one_over_their_frequency() -> None:
     # of 10 films, 7 have none, 3 Effusion and 1 a Mass
     weights = film_weights(LABELS)

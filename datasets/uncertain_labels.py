@@ -1,0 +1,186 @@
+"""What uncertain and blank labels count as, and what a finding says of its parents.
+
+CheXpert calls a finding present, absent, uncertain, or does not mention it (blank). `blank` and
+`closure` say what the labels mean and hold for all films. `uncertain` is a way of training and
+holds for training films alone: on films that choose an epoch or a threshold, and on films that are
+scored, an uncertain label is unknown, so that it is never scored. By name:
+
+    ignore          unknown: masked in the loss (U-Ignore of Irvin et al. 2019)
+    ones, zeros     present, absent (U-Ones, U-Zeros)
+    smoothed_ones   a number drawn from U(.55, .85) (Pham et al. 2019)
+    smoothed_zeros  a number drawn from U(0, .3) (the same)
+    three_class     a class of its own beside present and absent (U-MultiClass of Irvin et al.)
+
+Irvin et al., "CheXpert", AAAI 2019. Pham et al., "Interpreting chest X-rays via CNNs that exploit
+hierarchical disease dependencies and uncertainty labels", 2019, arXiv 1911.06475.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+
+import numpy as np
+
+from cxrloc.datasets.radiograph import FloatArray, Radiograph, label_matrix
+
+# finding -> what it is a kind of: the label tree of Irvin et al. 2019, figure 1
+PARENTS: dict[str, str] = {
+    "Cardiomegaly": "Enlarged Cardiomediastinum",
+    "Edema": "Lung Opacity",
+    "Consolidation": "Lung Opacity",
+    "Atelectasis": "Lung Opacity",
+    "Lung Lesion": "Lung Opacity",
+    "Pneumonia": "Consolidation",
+}
+UNCERTAIN_CLASS = 2.0  # beside 0, absent, and 1, present
+# what an uncertain label becomes for training: from, to
+POLICIES: dict[str, tuple[float, float]] = {
+    "ignore": (math.nan, math.nan),
+    "ones": (1.0, 1.0),
+    "zeros": (0.0, 0.0),
+    "smoothed_ones": (0.55, 0.85),
+    "smoothed_zeros": (0.0, 0.3),
+    "three_class": (UNCERTAIN_CLASS, UNCERTAIN_CLASS),
+}
+BLANKS = {"unknown": math.nan, "negative": 0.0}
+
+
+@dataclass(frozen=True)
+class LabelRules:
+    """How the four kinds of labels are read. The defaults change nothing.
+
+    Attributes:
+        uncertain: a key of `POLICIES`, for training films.
+        blank: negative (not mentioned is absent), or unknown.
+        closure: a film with a finding has its parents (`PARENTS`) too. Only a label that says
+            present speaks for its parents; what a policy makes of an uncertain one does not.
+    """
+
+    uncertain: str = "ignore"
+    blank: str = "unknown"
+    closure: bool = False
+
+    def __post_init__(self) -> None:
+        for name, known in (("uncertain", POLICIES), ("blank", BLANKS)):
+            if getattr(self, name) not in known:
+                value = getattr(self, name)
+                raise ValueError(f"{name}: got {value!r}, expected one of {', '.join(known)}")
+
+    def meaning(self, radiographs: Sequence[Radiograph]) -> list[Radiograph]:
+        """The radiographs with closure and blanks applied; uncertain labels stay NaN."""
+        if not self.closure and self.blank == "unknown":
+            return list(radiographs)
+        return [replace(r, labels=self._meaning(r)) for r in radiographs]
+
+    def training_labels(
+        self, radiographs: Sequence[Radiograph], diseases: Sequence[str], seed: int
+    ) -> FloatArray:
+        """(N, D) labels to train on, of radiographs that `meaning` gave.
+
+        A smoothed label depends on the seed, the film and the disease alone.
+        """
+        labels = label_matrix(radiographs, diseases)
+        low, high = POLICIES[self.uncertain]
+        for row, radiograph in enumerate(radiographs):
+            implied = ancestors(radiograph.labels) if self.closure else ()
+            for column, disease in enumerate(diseases):
+                if disease in implied and disease in radiograph.uncertain:
+                    labels[row, column] = 1.0
+                elif disease in radiograph.uncertain:
+                    share = _uniform(seed, radiograph.image_id, disease)
+                    labels[row, column] = low + (high - low) * share
+        return labels
+
+    def _meaning(self, radiograph: Radiograph) -> dict[str, float]:
+        implied = ancestors(radiograph.labels) if self.closure else ()
+        blank = BLANKS[self.blank]
+        labels = {}
+        for disease, value in radiograph.labels.items():
+            if disease in radiograph.uncertain:
+                labels[disease] = value
+            elif disease in implied:
+                labels[disease] = 1.0
+            else:
+                labels[disease] = blank if math.isnan(value) else value
+        return labels
+
+
+@dataclass(frozen=True)
+class LabelCounts:
+    """Films of one disease by its label as published, and how many closure changes.
+
+    Attributes:
+        present, absent, uncertain, blank: films with that label.
+        raised_absent, raised_uncertain, raised_blank: those of them that closure makes present,
+            the uncertain ones for training alone.
+    """
+
+    present: int = 0
+    absent: int = 0
+    uncertain: int = 0
+    blank: int = 0
+    raised_absent: int = 0
+    raised_uncertain: int = 0
+    raised_blank: int = 0
+
+
+def ancestors(labels: Mapping[str, float]) -> tuple[str, ...]:
+    """Parents, and their parents, of what is labelled present."""
+    found: dict[str, None] = {}
+    for disease in (d for d in PARENTS if labels.get(d) == 1):
+        while disease in PARENTS:
+            disease = PARENTS[disease]
+            found[disease] = None
+    return tuple(found)
+
+
+def count_labels(
+    radiographs: Sequence[Radiograph], diseases: Sequence[str], closure: bool = False
+) -> dict[str, LabelCounts]:
+    """Disease -> how often it has which label, before any rule; and what closure would change."""
+    counts = {d: dict.fromkeys(asdict(LabelCounts()), 0) for d in diseases}
+    for radiograph in radiographs:
+        implied = ancestors(radiograph.labels) if closure else ()
+        for disease in (d for d in diseases if d in radiograph.labels):
+            state = _state(radiograph, disease)
+            counts[disease][state] += 1
+            if disease in implied and state != "present":
+                counts[disease][f"raised_{state}"] += 1
+    return {disease: LabelCounts(**of_disease) for disease, of_disease in counts.items()}
+
+
+def counts_text(counts: Mapping[str, LabelCounts], rules: LabelRules | None = None) -> str:
+    """The counts as a table; with rules also what they make of the labels."""
+    head = ("present", "absent", "uncertain", "blank")
+    raised = ("raised_absent", "raised_uncertain", "raised_blank")
+    columns = (*head, *raised) if rules is not None and rules.closure else head
+    lines = ["", f"{'label':28}" + "".join(f"{_title(name):>18}" for name in columns)]
+    for disease, of_disease in counts.items():
+        cells = (f"{getattr(of_disease, name):>18,}" for name in columns)
+        lines.append(f"{disease:28}" + "".join(cells))
+    if rules is not None:
+        lines += [
+            f"Blank labels count as {rules.blank}. Uncertain labels: {rules.uncertain} in "
+            "training; where films are scored they are unknown and never scored.",
+        ]
+    return "\n".join(lines)
+
+
+def _title(name: str) -> str:
+    return name.replace("raised_", "closed ")
+
+
+def _state(radiograph: Radiograph, disease: str) -> str:
+    if disease in radiograph.uncertain:
+        return "uncertain"
+    value = radiograph.labels[disease]
+    return "blank" if math.isnan(value) else "present" if value == 1 else "absent"
+
+
+def _uniform(seed: int, image_id: str, disease: str) -> float:
+    """A number in [0, 1) that is the same on any machine and in any order of the films."""
+    digest = hashlib.sha256(f"{seed}\0{image_id}\0{disease}".encode()).digest()
+    return int(np.frombuffer(digest[:8], dtype="<u8")[0]) / 2**64
