@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
+from cxrloc.datasets.markers import Markers
 from cxrloc.datasets.uncertain_labels import LabelRules
 
 Input = Literal["grey", "single", "enhanced"]
@@ -104,6 +105,8 @@ class ModelConfig:
             an enhanced input it makes the equalised channel and leaves the two others alone.
         standardise: imagenet (by ImageNet's mean and deviation) or image (each pixel by its mean
             and deviation over the training films).
+        markers: burnt-in text and side letters of every film, in training and later: keep, mask
+            (filled with the grey around them) or inpaint (see `cxrloc.datasets.markers`).
         frozen_stages: leave the first of the backbone's five stages as they were loaded: the stem
             (1) and a ResNet's layer1 .. layer4 (2 .. 5), or their like (`networks.ARCHITECTURES`).
     """
@@ -116,6 +119,7 @@ class ModelConfig:
     input: Input = "grey"
     clahe_clip: float = 0.0
     standardise: Standardise = "imagenet"
+    markers: Markers = "keep"
     frozen_stages: int = 0
 
     def __post_init__(self) -> None:
@@ -125,6 +129,7 @@ class ModelConfig:
         _require(bool(self.weights), "model.weights", self.weights, "none, imagenet or a path")
         _require_choice(Input, "model.input", self.input)
         _require_choice(Standardise, "model.standardise", self.standardise)
+        _require_choice(Markers, "model.markers", self.markers)
         _require(self.clahe_clip >= 0, "model.clahe_clip", self.clahe_clip, "0 (off) or more")
         _require(0 <= self.frozen_stages <= 5, "model.frozen_stages", self.frozen_stages, "0 to 5")
         pretrained = self.frozen_stages == 0 or self.weights != "none"

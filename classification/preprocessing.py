@@ -1,8 +1,8 @@
 """From films to the tensor that a network is given; the same in training, judging and prediction.
 
-A film is fitted into its square, made into the channels of `model.input` (see
-`cxrloc.datasets.transforms.input_channels`) and standardised: by ImageNet's mean and deviation, or
-each pixel by its mean and deviation over the training films.
+A film loses its markers if the run asks for it, is fitted into its square, made into the channels
+of `model.input` (see `cxrloc.datasets.transforms.input_channels`) and standardised: by ImageNet's
+mean and deviation, or each pixel by its mean and deviation over the training films.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from cxrloc.classification.config import ModelConfig
 from cxrloc.classification.data import FilmBatches
 from cxrloc.classification.networks import IMAGENET_MEAN, IMAGENET_STD
 from cxrloc.datasets.files import whole_file
+from cxrloc.datasets.markers import check_markers, remove_markers
 from cxrloc.datasets.mean_image import MeanImage, mean_image
 from cxrloc.datasets.radiograph import Film
 from cxrloc.datasets.transforms import fit_square, input_channels
@@ -45,6 +46,7 @@ class Preprocessing:
         image: mean and deviation of each pixel, in 0..1, of shape (S, S), for an enhanced input
             (3, S, S), that count instead of `mean` and `std`. A pixel whose deviation is under one
             grey level (1/255: padding beside all films, say) is divided by 1.
+        markers: what becomes of burnt-in letters, see `cxrloc.datasets.markers.remove_markers`.
     """
 
     size: int
@@ -53,6 +55,7 @@ class Preprocessing:
     clahe_clip: float = 0.0
     input: str = "grey"
     image: MeanImage | None = None
+    markers: str = "keep"
 
     def __post_init__(self) -> None:
         if not MIN_SIZE <= self.size <= MAX_SIZE or self.size % 32:
@@ -61,6 +64,7 @@ class Preprocessing:
             )
         if self.input not in INPUTS:
             raise ValueError(f"unknown input {self.input!r}; known are {', '.join(INPUTS)}")
+        check_markers(self.markers)
         if self.image is not None and self.image.mean.shape != self._square_shape:
             raise ValueError(
                 f"mean image of shape {self.image.mean.shape}, expected {self._square_shape}"
@@ -82,7 +86,8 @@ class Preprocessing:
         """
         if not films:
             return np.zeros((0, *self._square_shape), np.uint8)
-        squares = (fit_square(film.pixels, self.size) for film in films)
+        clean = (remove_markers(film.pixels, self.markers) for film in films)
+        squares = (fit_square(pixels, self.size) for pixels in clean)
         return np.stack([input_channels(s, self.input, self.clahe_clip) for s in squares])
 
     def to_tensor(self, squares: npt.NDArray[np.uint8] | torch.Tensor) -> torch.Tensor:
@@ -131,7 +136,9 @@ def fit_preprocessing(config: ModelConfig, films: FilmBatches, folder: Path) -> 
 
     A mean image is kept in `folder`, and taken from there when a training goes on.
     """
-    plain = Preprocessing(config.size, clahe_clip=config.clahe_clip, input=config.input)
+    plain = Preprocessing(
+        config.size, clahe_clip=config.clahe_clip, input=config.input, markers=config.markers
+    )
     if config.standardise == "imagenet":
         return plain
     path = folder / _MEAN_IMAGE
@@ -163,6 +170,7 @@ def restored(values: Mapping[str, Any], tensors: dict[str, torch.Tensor]) -> Pre
         clahe_clip=float(values.get("clahe_clip", 0.0)),
         input=values.get("input", "grey"),
         image=_image(own) if own else None,
+        markers=values.get("markers", "keep"),
     )
 
 

@@ -70,6 +70,7 @@ def open_run(config: ClassifierConfig) -> Run:
         Path(config.data.cache or prepared.root / "pixel_cache"),
         workers=config.data.workers,
         strict=config.data.strict,
+        markers=config.model.markers,
     )
     usable = [r for r in prepared.radiographs if r.image_id in cache]
     rules = config.data.label_rules

@@ -25,6 +25,7 @@ from cxrloc.datasets.bright_parts import FRAME, BrightParts, Grey, bright_parts
 
 Markers = Literal["keep", "mask", "inpaint"]
 MARKERS: tuple[str, ...] = get_args(Markers)
+MARKERS_VERSION = 1  # raise it when the same film would be changed in another way: caches are kept
 Boxes = npt.NDArray[np.float64]
 _Flags = npt.NDArray[np.bool_]
 

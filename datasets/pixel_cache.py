@@ -1,7 +1,8 @@
 """Films decoded once: grey squares of one size in a memory-mapped .npy file, made once and reused.
 
 Decoding a 1024 x 1024 film costs 5 to 15 ms, its 224 x 224 square from here a few microseconds.
-The file's name holds a hash of ids, paths, file sizes and times, and of the square's size.
+The file's name holds a hash of ids, paths, file sizes and times, of the square's size and of what
+became of burnt-in markers.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from tqdm import tqdm
 
 from cxrloc.datasets.image_files import UnreadableImageError, read_grey
 from cxrloc.datasets.manifest import write_json
+from cxrloc.datasets.markers import MARKERS_VERSION, check_markers, remove_markers
 from cxrloc.datasets.radiograph import Radiograph
 from cxrloc.datasets.transforms import fit_square
 
@@ -52,6 +54,7 @@ class PixelCache:
         *,
         workers: int | None = None,
         strict: bool = False,
+        markers: str = "keep",
     ) -> PixelCache:
         """Open the cache of these films at this size, making it first if need be.
 
@@ -61,20 +64,23 @@ class PixelCache:
             directory: where cache files live; made if missing.
             workers: decoding threads (OpenCV works outside of Python's lock); all cores when None.
             strict: an unreadable film is an error.
+            markers: what becomes of each film's burnt-in letters before it is fitted, see
+                `cxrloc.datasets.markers.remove_markers`.
 
         Raises:
             UnreadableImageError: in strict mode, for the first unreadable film.
             ValueError: for a radiograph without a path or an image that is listed twice.
         """
         _check(radiographs)
+        check_markers(markers)
         directory.mkdir(parents=True, exist_ok=True)
-        path = directory / f"pixels_{size}_{_key(radiographs, size)}.npy"
+        path = directory / f"pixels_{size}_{_key(radiographs, size, markers)}.npy"
         ids = [r.image_id for r in radiographs]
         if path.is_file() and path.with_suffix(".json").is_file():
             print(f"pixels: reusing {path}")
             unreadable = json.loads(path.with_suffix(".json").read_text())["unreadable"]
         else:
-            unreadable = _make(path, radiographs, size, workers)
+            unreadable = _make(path, radiographs, size, workers, markers)
         if unreadable and strict:
             first = next(iter(unreadable))
             film = next(r for r in radiographs if r.image_id == first)
@@ -135,8 +141,9 @@ def _check(radiographs: Sequence[Radiograph]) -> None:
         seen.add(radiograph.image_id)
 
 
-def _key(radiographs: Sequence[Radiograph], size: int) -> str:
-    digest = hashlib.sha256(f"1 {size}".encode())
+def _key(radiographs: Sequence[Radiograph], size: int, markers: str) -> str:
+    changed = "" if markers == "keep" else f" {MARKERS_VERSION} {markers}"
+    digest = hashlib.sha256(f"1 {size}{changed}".encode())
     for radiograph in radiographs:
         assert radiograph.path is not None
         try:
@@ -149,7 +156,7 @@ def _key(radiographs: Sequence[Radiograph], size: int) -> str:
 
 
 def _make(
-    path: Path, radiographs: Sequence[Radiograph], size: int, workers: int | None
+    path: Path, radiographs: Sequence[Radiograph], size: int, workers: int | None, markers: str
 ) -> dict[str, str]:
     """Write the .npy file, then the .json that makes it valid. Returns the unreadable films."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
@@ -158,7 +165,7 @@ def _make(
     def square(radiograph: Radiograph) -> npt.NDArray[np.uint8] | str:
         assert radiograph.path is not None
         try:
-            return fit_square(read_grey(radiograph.path), size)
+            return fit_square(remove_markers(read_grey(radiograph.path), markers), size)
         except UnreadableImageError as error:
             return error.reason
 

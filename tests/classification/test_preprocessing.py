@@ -176,3 +176,19 @@ def test_a_wrong_input_is_refused() -> None:
     with pytest.raises(ValueError, match=r"model\.standardise: got 'no', expected one of imagenet"):
         ModelConfig(standardise="no")  # type: ignore[arg-type]
     assert ClassifierConfig().model.input == "grey"
+
+
+def test_markers_go_before_the_film_is_fitted_and_the_bundle_remembers(tmp_path: Path) -> None:
+    pixels = np.full((256, 256), 90, np.uint8)
+    pixels[16:48, 20:26] = pixels[42:48, 20:40] = 240  # an L
+    film = Film("a", pixels, (256, 256))
+    model, _ = build_classifier("simple_cnn", 1)
+    fields = ClassifierBundle(model, ("Mass",), {"Mass": 0.5}, Preprocessing(64), {}, {}, {})
+    for how, brightest in (("keep", 240), ("mask", 90), ("inpaint", 90)):
+        own = replace(fields, preprocessing=Preprocessing(64, markers=how))
+        save_classifier(tmp_path / how, own)
+        restored = load_classifier(tmp_path / how).preprocessing
+        assert restored == own.preprocessing
+        assert abs(int(restored.squares([film]).max()) - brightest) < 40
+    with pytest.raises(ValueError, match=r"model\.markers.*keep, mask, inpaint"):
+        ModelConfig(markers="blur")  # type: ignore[arg-type]

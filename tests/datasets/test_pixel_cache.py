@@ -120,3 +120,22 @@ def test_films_without_a_file_or_given_twice_are_refused(
         PixelCache.open([Radiograph("gone", None, "p", "", {})], 8, tmp_path)
     with pytest.raises(ValueError, match=r"image 0\.png is listed twice"):
         PixelCache.open([films[0], films[0]], 8, tmp_path)
+
+
+def test_films_without_their_markers_have_a_cache_of_their_own(tmp_path: Path) -> None:
+    film = np.full((128, 128), 90, np.uint8)
+    film[8:24, 10:13] = film[21:24, 10:20] = 240  # an L
+    assert cv2.imwrite(str(tmp_path / "a.png"), film)
+    films = [Radiograph("a.png", tmp_path / "a.png", "p", "", {})]
+
+    def brightest(markers: str) -> tuple[int, Path]:
+        cache = PixelCache.open(films, 128, tmp_path, workers=1, markers=markers)
+        return int(cache["a.png"].max()), cache.path
+
+    kept, masked, painted = (brightest(how) for how in ("keep", "mask", "inpaint"))
+    assert (kept[0], masked[0]) == (240, 90)
+    assert 90 <= painted[0] < 95  # inpainting continues slopes too
+    assert len({kept[1], masked[1], painted[1]}) == 3
+    assert PixelCache.open(films, 128, tmp_path, workers=1).path == kept[1]
+    with pytest.raises(ValueError, match="markers 'off': expected one of keep, mask, inpaint"):
+        brightest("off")
