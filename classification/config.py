@@ -9,7 +9,7 @@ from cxrloc.datasets.markers import Markers
 from cxrloc.datasets.uncertain_labels import LabelRules
 
 Input = Literal["grey", "single", "enhanced"]
-Loss = Literal["auto", "bce", "bce_weighted", "chexnet", "focal", "hamming"]
+Loss = Literal["auto", "bce", "bce_weighted", "bce_two_sided", "chexnet", "focal", "hamming"]
 Standardise = Literal["imagenet", "image"]
 Uncertain = Literal["ignore", "ones", "zeros", "smoothed_ones", "smoothed_zeros", "three_class"]
 Blank = Literal["unknown", "negative"]
@@ -90,8 +90,9 @@ class ModelConfig:
     """The network.
 
     Attributes:
-        architecture: resnet18, resnet34, resnet50, densenet121, densenet161, efficientnet_b0,
-            efficientnet_b4, efficientnet_b7, googlenet, vgg16, convnext_tiny or simple_cnn.
+        architecture: resnet18, resnet34, resnet50, densenet121, densenet161, densenet169,
+            efficientnet_b0, efficientnet_b4, efficientnet_b7, googlenet, vgg16, convnext_tiny,
+            simple_cnn, conv3 or conv4.
         size: side of the square input in pixels, a multiple of 32; the last map is size / 32 wide.
         head: linear, or two_layer (Deep MedIA).
         hidden: width of the two-layer head.
@@ -149,6 +150,8 @@ class TrainConfig:
             is set, else bce.
         positive_weight_cap: weigh positives by negatives / positives of the training images, at
             least by 1 and at most by this; 0 is, for loss bce_weighted, without a limit.
+        class_weight_bias: negatives counted beside the true ones, so that positives weigh more
+            (bce_two_sided).
         focal_gamma, focal_alpha: how much less an easy label counts, and the weight of positives
             against the 1 - alpha of negatives (focal).
         optimizer: adamw, adam or sgd.
@@ -189,6 +192,7 @@ class TrainConfig:
     lr: float = 5e-4
     loss: Loss = "auto"
     positive_weight_cap: float = 0.0
+    class_weight_bias: float = 0.0
     focal_gamma: float = 2.0
     focal_alpha: float = 0.25
     optimizer: Optimizer = "adamw"
@@ -253,7 +257,7 @@ _COUNTS = ("epochs", "batch_size", "patience", "step_epochs", "cycle_epochs", "s
 _SHARES = ("warmup_share", "small_share", "shift", "scale", "brightness", "cycle_low", "momentum")
 _FACTORS = ("step_factor", "exponential_factor", "plateau_factor", "focal_alpha")
 _NOT_NEGATIVE = ("weight_decay", "positive_weight_cap", "rotation_degrees", "bootstrap", "seed",
-                 "focal_gamma", "plateau_epochs")  # fmt: skip
+                 "focal_gamma", "plateau_epochs", "class_weight_bias")  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ By name (`train.loss`):
 
     bce           binary cross-entropy
     bce_weighted  positives weighed by negatives / positives of the training images, per disease
+    bce_two_sided positives by 1 + (|N| + bias) / |P|, negatives by 1 + |P| / |N|, per disease
     chexnet       positives by |N| / (|P| + |N|), negatives by |P| / (|P| + |N|), per disease
     focal         cross-entropy of which a label keeps the less, the surer the network is of it
     hamming       |label - probability|: the Hamming loss, of probabilities and not of decisions
@@ -65,22 +66,20 @@ class PositiveWeightedLoss(LabelLoss):
         )
 
 
-class BalancedLoss(LabelLoss):
-    """Cross-entropy with both classes weighed: Rajpurkar et al. 2017 ("CheXNet"), equation 1.
+class ClassWeightedLoss(LabelLoss):
+    """Cross-entropy whose positives weigh `positives` (D,) and whose negatives `negatives` (D,)."""
 
-    A positive weighs the disease's share (D,) of negatives, a negative its share of positives, so
-    that both classes have the same sum of weights. A disease without a positive teaches nothing.
-    """
-
+    positives: torch.Tensor
     negatives: torch.Tensor
 
-    def __init__(self, negatives: torch.Tensor) -> None:
+    def __init__(self, positives: torch.Tensor, negatives: torch.Tensor) -> None:
         super().__init__()
+        self.register_buffer("positives", positives, persistent=False)
         self.register_buffer("negatives", negatives, persistent=False)
 
     def per_label(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         positive, negative = F.softplus(-logits), F.softplus(logits)
-        return _mixture(targets, self.negatives * positive, (1 - self.negatives) * negative)
+        return _mixture(targets, self.positives * positive, self.negatives * negative)
 
 
 class FocalLoss(LabelLoss):
@@ -148,12 +147,29 @@ def positive_weights(labels: Labels, cap: float) -> torch.Tensor:
     return torch.from_numpy(np.clip(ratio, 1.0, max(cap, 1.0) if cap else None).astype(np.float32))
 
 
-def negative_shares(labels: Labels) -> torch.Tensor:
-    """(D,) |N| / (|P| + |N|) of (N, D) training labels; 1 for a disease without a known label."""
+def chexnet_weights(labels: Labels) -> tuple[torch.Tensor, torch.Tensor]:
+    """Weights of positives and of negatives, (D,) each: Rajpurkar et al. 2017 ("CheXNet"), eq. 1.
+
+    |N| / (|P| + |N|) and |P| / (|P| + |N|) of (N, D) training labels, so that both classes have the
+    same sum of weights. A disease without a positive has 1 and 0, and so teaches nothing.
+    """
     positives, negatives = _counts(labels)
     known = positives + negatives
     shares = np.where(known > 0, negatives / np.maximum(known, 1), 1.0)
-    return torch.from_numpy(shares.astype(np.float32))
+    weights = torch.from_numpy(shares.astype(np.float32))
+    return weights, 1 - weights
+
+
+def two_sided_weights(labels: Labels, bias: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """Weights of positives, 1 + (|N| + bias) / |P|, and of negatives, 1 + |P| / |N|; (D,) each.
+
+    Without a bias both classes have the same sum of weights, |P| + |N|; a bias over 0 leans towards
+    sensitivity. A class without a label counts as one with one.
+    """
+    positives, negatives = (np.maximum(counts, 1) for counts in _counts(labels))
+    weights = np.array([1 + (negatives + bias) / positives, 1 + positives / negatives])
+    of_positives, of_negatives = torch.from_numpy(weights.astype(np.float32))
+    return of_positives, of_negatives
 
 
 LOSSES: dict[str, Callable[[TrainConfig, Labels], LabelLoss]] = {
@@ -161,7 +177,10 @@ LOSSES: dict[str, Callable[[TrainConfig, Labels], LabelLoss]] = {
     "bce_weighted": lambda config, labels: PositiveWeightedLoss(
         positive_weights(labels, config.positive_weight_cap)
     ),
-    "chexnet": lambda config, labels: BalancedLoss(negative_shares(labels)),
+    "bce_two_sided": lambda config, labels: ClassWeightedLoss(
+        *two_sided_weights(labels, config.class_weight_bias)
+    ),
+    "chexnet": lambda config, labels: ClassWeightedLoss(*chexnet_weights(labels)),
     "focal": lambda config, labels: FocalLoss(config.focal_gamma, config.focal_alpha),
     "hamming": lambda config, labels: HammingLoss(),
 }

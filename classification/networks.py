@@ -1,4 +1,4 @@
-"""The networks by name: torchvision's, cut behind the map that they pool, and a small CNN.
+"""The networks by name: torchvision's, cut behind the map that they pool, and three small CNNs.
 
 Every backbone takes (N, 3, H, W), or (N, 1, H, W) after `single_channel`, of at least 32 x 32 px
 and gives (N, C, H/32, W/32), the map whose mean over the cells goes into the head. Its tensors have
@@ -10,7 +10,7 @@ torchvision's names, so torchvision's weights fit. The map, the A of Grad-CAM, i
     googlenet     the ReLUs of the four branches of inception5b, side by side
     vgg           the last max pooling of ReLUs
     convnext      the sum that leaves the last block: no activation follows, so of either sign
-    simple_cnn    the last max pooling of ReLUs
+    simple_cnn    the last max pooling of ReLUs; so of conv3 and conv4
 
 Grad-CAM asks for no sign: the weighted sum of the channels is what its ReLU is applied to.
 
@@ -119,15 +119,48 @@ def _simple_cnn(name: str) -> nn.Module:
     of S / 32 cells that the others have. A baseline of our own design, of the size of the small
     CNNs that earlier projects compared with ResNet-50 and DenseNet-121.
     """
+    return _blocks(lambda before, channels: [*_convolution(before, channels), nn.MaxPool2d(2)])
+
+
+def _conv4(name: str) -> nn.Module:
+    """Five blocks of two 3 x 3 convolutions, each with BatchNorm and ReLU, and 2 x 2 max pooling.
+
+    The channels are those of the small CNN; 1.2 million parameters. It stands for the "Conv4" of a
+    project on MURA (Team 6, X-Ray Machine Learning 2019), of which five batch-normalised blocks on
+    one 224 px channel are known, not the widths.
+    """
+    return _blocks(
+        lambda before, channels: [
+            *_convolution(before, channels), *_convolution(channels, channels), nn.MaxPool2d(2)
+        ]
+    )  # fmt: skip
+
+
+def _conv3(name: str) -> nn.Module:
+    """The blocks of conv4 without BatchNorm, a quarter of each block's output dropped in training.
+
+    It stands for "Conv3", the predecessor of that project's network.
+    """
+    return _blocks(
+        lambda before, channels: [
+            *(nn.Conv2d(before, channels, 3, padding=1), nn.ReLU(inplace=True)),
+            *(nn.Conv2d(channels, channels, 3, padding=1), nn.ReLU(inplace=True)),
+            nn.MaxPool2d(2),
+            nn.Dropout(0.25),
+        ]
+    )
+
+
+def _convolution(before: int, channels: int) -> list[nn.Module]:
+    convolution = nn.Conv2d(before, channels, 3, padding=1, bias=False)
+    return [convolution, nn.BatchNorm2d(channels), nn.ReLU(inplace=True)]
+
+
+def _blocks(layers: Callable[[int, int], list[nn.Module]]) -> nn.Module:
+    """Five blocks of `layers` (channels before, channels after), named block1 to block5."""
     widths = (3, 16, 32, 64, 128, 256)
     blocks = {
-        f"block{n}": nn.Sequential(
-            nn.Conv2d(widths[n - 1], widths[n], 3, padding=1, bias=False),
-            nn.BatchNorm2d(widths[n]),
-            nn.ReLU(inplace=True),
-            nn.MaxPool2d(2),
-        )
-        for n in range(1, len(widths))
+        f"block{n}": nn.Sequential(*layers(widths[n - 1], widths[n])) for n in range(1, len(widths))
     }
     return _he_normal(nn.Sequential(OrderedDict(blocks)))
 
@@ -175,7 +208,7 @@ def _numbered(*stages: tuple[int, ...]) -> tuple[tuple[str, ...], ...]:
 
 
 # in each, the second to the fifth stage are, as ResNet's, those at 1/4, 1/8, 1/16, 1/32 of the
-# input; only VGG and the small CNN have no stem, and stages at 1, 1/2, ... 1/16
+# input; only VGG and the small CNNs have no stem, and stages at 1, 1/2, ... 1/16
 _RESNET = Family(_resnet, (("conv1", "bn1"), ("layer1",), ("layer2",), ("layer3",), ("layer4",)))
 _DENSENET = Family(
     _densenet,
@@ -202,7 +235,7 @@ _VGG16 = Family(_vgg16, _numbered((0, 2), (5, 7), (10, 12, 14), (17, 19, 21), (2
 _CONVNEXT = Family(
     _features_alone, _numbered((0,), (1,), (2, 3), (4, 5), (6, 7)), head_norm="classifier.0"
 )
-_SIMPLE_CNN = Family(_simple_cnn, tuple((f"block{n}",) for n in range(1, 6)))
+_BLOCKS = tuple((f"block{n}",) for n in range(1, 6))
 
 ARCHITECTURES: dict[str, Architecture] = {
     "resnet18": Architecture(_RESNET, 512),
@@ -210,11 +243,14 @@ ARCHITECTURES: dict[str, Architecture] = {
     "resnet50": Architecture(_RESNET, 2048),
     "densenet121": Architecture(_DENSENET, 1024),
     "densenet161": Architecture(_DENSENET, 2208),
+    "densenet169": Architecture(_DENSENET, 1664),
     "efficientnet_b0": Architecture(_EFFICIENTNET, 1280),
     "efficientnet_b4": Architecture(_EFFICIENTNET, 1792),
     "efficientnet_b7": Architecture(_EFFICIENTNET, 2560),
     "googlenet": Architecture(_GOOGLENET, 1024),
     "vgg16": Architecture(_VGG16, 512),
     "convnext_tiny": Architecture(_CONVNEXT, 768),
-    "simple_cnn": Architecture(_SIMPLE_CNN, 256),
+    "simple_cnn": Architecture(Family(_simple_cnn, _BLOCKS), 256),
+    "conv3": Architecture(Family(_conv3, _BLOCKS), 256),
+    "conv4": Architecture(Family(_conv4, _BLOCKS), 256),
 }

@@ -12,15 +12,16 @@ from torch.nn import functional as F
 from cxrloc.classification.config import TrainConfig
 from cxrloc.classification.losses import (
     LOSSES,
-    BalancedLoss,
+    ClassWeightedLoss,
     FocalLoss,
     HammingLoss,
     LabelLoss,
     PositiveWeightedLoss,
     ThreeClassLoss,
+    chexnet_weights,
     make_loss,
-    negative_shares,
     positive_weights,
+    two_sided_weights,
 )
 from cxrloc.datasets.uncertain_labels import UNCERTAIN_CLASS
 
@@ -38,7 +39,10 @@ LABELS = torch.tensor([[1.0, NAN], [0.0, NAN]])
         (LabelLoss(), (LOG2 + LOG4) / 2),
         (PositiveWeightedLoss(torch.tensor([3.0, 9.0])), (3 * LOG2 + LOG4) / 2),
         # 4 of 5 negative: the positive weighs .8, the negative .2
-        (BalancedLoss(torch.tensor([0.8, 0.5])), (0.8 * LOG2 + 0.2 * LOG4) / 2),
+        (
+            ClassWeightedLoss(torch.tensor([0.8, 0.5]), torch.tensor([0.2, 0.5])),
+            (0.8 * LOG2 + 0.2 * LOG4) / 2,
+        ),
         # alpha_t (1 - p_t)^gamma: .25 (1/2)^2 and .75 (3/4)^2
         (FocalLoss(gamma=2, alpha=0.25), (0.0625 * LOG2 + 0.421875 * LOG4) / 2),
         # |1 - 1/2| and |0 - 3/4|
@@ -80,7 +84,7 @@ def test_three_classes_are_a_softmax_of_which_the_probability_takes_two() -> Non
 def test_weights_count_soft_labels_by_their_parts() -> None:
     labels = np.array([[0.75, 0], [0.25, NAN], [0, 0], [NAN, 1]])
     assert positive_weights(labels, 0).tolist() == [2.0, 2.0]
-    assert negative_shares(labels).tolist() == pytest.approx([2 / 3, 2 / 3])
+    assert chexnet_weights(labels)[0].tolist() == pytest.approx([2 / 3, 2 / 3])
 
 
 @pytest.mark.parametrize("name", LOSSES)
@@ -128,11 +132,34 @@ def test_positive_weights_are_the_ratio_within_one_and_the_cap() -> None:
 
 def test_both_classes_of_a_disease_have_the_same_sum_of_chexnet_weights() -> None:
     labels = np.array([[1, 0, NAN], [0, 0, NAN], [0, NAN, NAN], [0, 0, NAN]])
-    shares = negative_shares(labels)
-    assert shares.tolist() == [0.75, 1.0, 1.0]  # |N| / (|P| + |N|): 3 / 4, 3 / 3, none known
+    weights = chexnet_weights(labels)
+    assert weights[0].tolist() == [0.75, 1.0, 1.0]  # |N| / (|P| + |N|): 3 / 4, 3 / 3, none known
     targets = torch.from_numpy(labels == 1).float()
-    first = BalancedLoss(shares).per_label(torch.zeros(4, 3), targets)[:, 0] / LOG2
+    first = ClassWeightedLoss(*weights).per_label(torch.zeros(4, 3), targets)[:, 0] / LOG2
     assert first[0].item() == pytest.approx(first[1:].sum().item()) == pytest.approx(0.75)
+
+
+def test_two_sided_weights_by_hand_with_and_without_a_bias() -> None:
+    # 1 positive of 4; 2 of 4; none of 3, which counts as one; one unknown is not counted
+    labels = np.array([[1, 1, 0], [0, 1, 0], [0, 0, NAN], [0, 0, 0.0]])
+    positives, negatives = two_sided_weights(labels, bias=0)
+    assert positives.tolist() == [1 + 3 / 1, 1 + 2 / 2, 1 + 3 / 1]
+    torch.testing.assert_close(negatives, torch.tensor([1 + 1 / 3, 1 + 2 / 2, 1 + 1 / 3]))
+    # both classes of a disease have the same sum of weights: 1 x 4 and 3 x 4 / 3
+    assert 1 * positives[0] == pytest.approx(3 * negatives[0].item())
+    leaning, same = two_sided_weights(labels, bias=5)
+    assert leaning.tolist() == [1 + (3 + 5) / 1, 1 + (2 + 5) / 2, 1 + (3 + 5) / 1]
+    assert torch.equal(same, negatives)
+
+
+def test_a_wrong_answer_costs_its_class_s_weight() -> None:
+    loss = make_loss(
+        TrainConfig(loss="bce_two_sided", class_weight_bias=1.0),
+        np.array([[1.0], [0.0], [0.0], [0.0]]),
+    )
+    # logits of 0: each costs log 2 times 1 + (3 + 1) / 1, or times 1 + 1 / 3
+    assert loss(torch.zeros(1, 1), torch.ones(1, 1)).item() == pytest.approx(5 * LOG2)
+    assert loss(torch.zeros(1, 1), torch.zeros(1, 1)).item() == pytest.approx(4 / 3 * LOG2)
 
 
 @pytest.mark.parametrize(
@@ -142,7 +169,8 @@ def test_both_classes_of_a_disease_have_the_same_sum_of_chexnet_weights() -> Non
         ({"positive_weight_cap": 5.0}, PositiveWeightedLoss),
         ({"loss": "bce"}, LabelLoss),
         ({"loss": "bce_weighted"}, PositiveWeightedLoss),
-        ({"loss": "chexnet"}, BalancedLoss),
+        ({"loss": "bce_two_sided", "class_weight_bias": 2.0}, ClassWeightedLoss),
+        ({"loss": "chexnet"}, ClassWeightedLoss),
         ({"loss": "focal"}, FocalLoss),
         ({"loss": "hamming"}, HammingLoss),
     ],

@@ -26,13 +26,14 @@ from cxrloc.classification.training import frozen_layers
 from cxrloc.classification.weights import read_weights
 
 # the smallest of each family; its larger ones run with the slow tests
-QUICK = {name for name in ARCHITECTURES if not re.search("34|50|161|b4|b7", name)}
+QUICK = {name for name in ARCHITECTURES if not re.search("34|50|161|169|b4|b7", name)}
 NAMES = [
     pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in ARCHITECTURES
 ]
 # torchvision's own arguments; transform_input is what it sets whenever it loads GoogLeNet's weights
 OPTIONS = {"googlenet": {"aux_logits": True, "transform_input": True, "init_weights": True}}
-WITH_LINEAR_HEAD = [name for name in NAMES if name.values[0] not in ("vgg16", "simple_cnn")]
+OURS = ("simple_cnn", "conv3", "conv4")
+WITH_LINEAR_HEAD = [name for name in NAMES if name.values[0] not in ("vgg16", *OURS)]
 
 
 def settled(network: nn.Module, seed: int = 0) -> nn.Module:
@@ -184,7 +185,7 @@ def test_stages_are_the_whole_backbone_and_three_frozen_ones_do_not_learn(name: 
     assert all(parameter.grad is not None for parameter in model.head.parameters())
     changed = {n for n, b in model.backbone.named_buffers() if not torch.equal(b, before[n])}
     assert all(n.startswith(learning) for n in changed)
-    assert changed or name in ("vgg16", "convnext_tiny")  # which have no BatchNorm
+    assert changed or name in ("vgg16", "convnext_tiny", "conv3")  # which have no BatchNorm
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -206,9 +207,30 @@ def test_the_small_cnn_has_the_layers_that_its_docstring_says() -> None:
     assert sum(p.numel() for p in model.backbone.parameters()) == 392_112 + 992
 
 
-def test_torchvision_has_no_weights_of_the_small_cnn_and_that_is_said() -> None:
-    with pytest.raises(ValueError, match=r"no ImageNet weights of simple_cnn; set model\.weights"):
-        build_classifier("simple_cnn", 2, weights="imagenet")
+def test_conv4_has_two_normalised_convolutions_a_block_and_conv3_drops_out_instead() -> None:
+    kinds = {
+        name: [type(m).__name__ for m in build_classifier(name, 1)[0].backbone.modules()]
+        for name in ("conv3", "conv4")
+    }
+    for found in kinds.values():
+        assert found.count("Conv2d") == found.count("ReLU") == 10
+        assert found.count("MaxPool2d") == 5
+    assert (kinds["conv4"].count("BatchNorm2d"), kinds["conv4"].count("Dropout")) == (10, 0)
+    assert (kinds["conv3"].count("BatchNorm2d"), kinds["conv3"].count("Dropout")) == (0, 5)
+
+
+def test_conv3_drops_out_in_training_alone() -> None:
+    model, x = classifier("conv3"), films(1)
+    with torch.inference_mode():
+        assert torch.equal(model(x).logits, model(x).logits)
+        model.train()
+        assert not torch.equal(model(x).logits, model(x).logits)
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_torchvision_has_no_weights_of_the_small_cnns_and_that_is_said(name: str) -> None:
+    with pytest.raises(ValueError, match=rf"no ImageNet weights of {name}; set model\.weights"):
+        build_classifier(name, 2, weights="imagenet")
 
 
 def test_the_old_names_in_torchvisions_densenet_files_become_the_new_ones(tmp_path: Path) -> None:

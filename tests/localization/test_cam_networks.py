@@ -16,7 +16,7 @@ from cxrloc.localization.cam import autograd_maps, class_activation_maps, networ
 
 DISEASES = 4
 # the smallest of each family; its larger ones run with the slow tests
-QUICK = {name for name in ARCHITECTURES if not re.search("34|50|161|b4|b7", name)}
+QUICK = {name for name in ARCHITECTURES if not re.search("34|50|161|169|b4|b7", name)}
 NAMES = [
     pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in ARCHITECTURES
 ]
