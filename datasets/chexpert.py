@@ -24,20 +24,16 @@ Note, counted (never an error, since the release itself gives cause): age 0 or s
 from __future__ import annotations
 
 import math
-import os
 import re
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from PIL import Image
-from tqdm import tqdm
 
 from cxrloc.datasets.counted_warnings import CountedWarnings
-from cxrloc.datasets.image_files import IMAGE_SUFFIXES
+from cxrloc.datasets.image_folders import listed_files
 from cxrloc.datasets.labels import CHEXPERT_LABELS
 from cxrloc.datasets.radiograph import FloatArray, Radiograph
 
@@ -46,9 +42,6 @@ UNCERTAIN = -1.0
 _WHO = ("Path", "Sex", "Age", "Frontal/Lateral", "AP/PA")
 _PATH = re.compile(r"[^/]+/((?:train|valid|test)/(patient\d+)/(study\d+)/[^/]+)")
 _SEX = {"Male": "M", "Female": "F", "Unknown": "", "": ""}
-_UNKNOWN_SIZE = (1, 1)  # of an image that is not there: nothing is ever boxed on it
-_CHUNK = 500
-_Size = tuple[int, int]
 _LABELS = {"1.0": 1.0, "0.0": 0.0, "-1.0": UNCERTAIN, "1": 1.0, "0": 0.0, "-1": UNCERTAIN,
            "": math.nan}  # fmt: skip
 
@@ -94,7 +87,7 @@ def index(
     if frontal_only:
         table = table[table["Frontal/Lateral"] == "Frontal"]
     images: list[str] = table["image"].tolist()
-    radiographs = _radiographs(table, *_files(root, images, warnings), warnings)
+    radiographs = _radiographs(table, *listed_files(root, images, warnings), warnings)
     official = dict(zip(images, table["part"].tolist(), strict=True))
     return ChexpertIndex(radiographs, official, warnings, tuple(files))
 
@@ -157,45 +150,10 @@ def _read(path: Path) -> pd.DataFrame:
     return table.assign(**named)
 
 
-def _files(
-    root: Path, images: Sequence[str], warnings: CountedWarnings
-) -> tuple[list[Path | None], list[_Size]]:
-    """Absolute path of each image, None without a file, and (height, width) from its header."""
-    names = [os.path.join(os.path.abspath(root), image) for image in images]
-    chunks = [names[i : i + _CHUNK] for i in range(0, len(names), _CHUNK)]
-    with ThreadPoolExecutor() as pool:  # a task per image would cost more than it does
-        bar = tqdm(pool.map(_look, chunks), "image files", len(chunks), mininterval=1.0)
-        found = [one for chunk in bar for one in chunk]
-    bad = [str(path) for path, size in found if path is not None and size is None]
-    warnings.warn("image headers that cannot be read", bad)
-    return [path for path, _ in found], [size or _UNKNOWN_SIZE for _, size in found]
-
-
-def _look(names: Sequence[str]) -> list[tuple[Path | None, _Size | None]]:
-    paths = [_find(name) for name in names]
-    return [(path, None if path is None else _size(path)) for path in paths]
-
-
-def _find(path: str) -> Path | None:
-    """The file itself, or a copy of it with another ending."""
-    if os.path.isfile(path):
-        return Path(path)
-    stem = os.path.splitext(path)[0]
-    return next((Path(stem + s) for s in IMAGE_SUFFIXES if os.path.isfile(stem + s)), None)
-
-
-def _size(path: Path) -> _Size | None:
-    try:
-        with Image.open(path) as image:  # reads the header alone
-            return image.height, image.width
-    except (OSError, Image.DecompressionBombError):
-        return None
-
-
 def _radiographs(
     table: pd.DataFrame,
     paths: Sequence[Path | None],
-    sizes: Sequence[_Size],
+    sizes: Sequence[tuple[int, int]],
     warnings: CountedWarnings,
 ) -> list[Radiograph]:
     labels = _labels(table)

@@ -1,15 +1,61 @@
-"""Find the files of listed images: one scan of the folders, never a stat an image."""
+"""Find the files of listed images: by a scan of folders, or where their list says they are."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+
+from PIL import Image
+from tqdm import tqdm
 
 from cxrloc.datasets.counted_warnings import CountedWarnings
 from cxrloc.datasets.image_files import IMAGE_SUFFIXES
 
 _PREFERRED = ((".jpg", ".jpeg"), (".png",))
+
+_CHUNK = 500
+_UNKNOWN_SIZE = (1, 1)  # of an image that is not there: nothing is ever boxed on it
+_Size = tuple[int, int]
+
+
+def listed_files(
+    root: Path, images: Sequence[str], warnings: CountedWarnings
+) -> tuple[list[Path | None], list[_Size]]:
+    """Absolute path of each image, None without a file, and (height, width) from its header.
+
+    Args:
+        images: paths under `root`; a copy with another image ending does too.
+    """
+    names = [os.path.join(os.path.abspath(root), image) for image in images]
+    chunks = [names[i : i + _CHUNK] for i in range(0, len(names), _CHUNK)]
+    with ThreadPoolExecutor() as pool:  # a task per image would cost more than it does
+        bar = tqdm(pool.map(_look, chunks), "image files", len(chunks), mininterval=1.0)
+        found = [one for chunk in bar for one in chunk]
+    bad = [str(path) for path, size in found if path is not None and size is None]
+    warnings.warn("image headers that cannot be read", bad)
+    return [path for path, _ in found], [size or _UNKNOWN_SIZE for _, size in found]
+
+
+def _look(names: Sequence[str]) -> list[tuple[Path | None, _Size | None]]:
+    paths = [_find(name) for name in names]
+    return [(path, None if path is None else _size(path)) for path in paths]
+
+
+def _find(path: str) -> Path | None:
+    if os.path.isfile(path):
+        return Path(path)
+    stem = os.path.splitext(path)[0]
+    return next((Path(stem + s) for s in IMAGE_SUFFIXES if os.path.isfile(stem + s)), None)
+
+
+def _size(path: Path) -> _Size | None:
+    try:
+        with Image.open(path) as image:  # reads the header alone
+            return image.height, image.width
+    except (OSError, Image.DecompressionBombError):
+        return None
 
 
 def find_images(root: Path, ids: Sequence[str], warnings: CountedWarnings) -> list[Path | None]:

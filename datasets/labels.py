@@ -25,6 +25,7 @@ NIH_DISEASES: tuple[str, ...] = (
     "Hernia",
 )
 NO_FINDING = "No Finding"
+ABNORMAL = "Abnormal"  # the one label of MURA's studies
 # CheXpert's 14 observations in the order of its files; `No Finding` is one of its labels.
 CHEXPERT_LABELS: tuple[str, ...] = (
     NO_FINDING,

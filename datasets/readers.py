@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from cxrloc.datasets import chexpert, nih
+from cxrloc.datasets import chexpert, mura, nih
 from cxrloc.datasets.counted_warnings import CountedWarnings
 from cxrloc.datasets.labels import (
+    ABNORMAL,
     CHEXPERT_LABELS,
     CHEXPERT_LOCALIZED,
     NIH_BOXED_DISEASES,
@@ -48,10 +49,12 @@ class Dataset:
     options: tuple[str, ...] = ()
 
 
-# A phantom is in NIH's layout, so `nih` reads it too.
+# A phantom chest is in NIH's layout and a phantom limb in MURA's, so their readers read them too.
 DATASETS: dict[str, Dataset] = {
     "nih": Dataset(nih.index, NIH_DISEASES, NIH_BOXED_DISEASES),
     "chexpert": Dataset(chexpert.index, CHEXPERT_LABELS, CHEXPERT_LOCALIZED, ("frontal_only",)),
+    # MURA has no boxes: the category is there so that class activation maps can be boxed
+    "mura": Dataset(mura.index, (ABNORMAL,), (ABNORMAL,), ("body_part",)),
 }
 
 

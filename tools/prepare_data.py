@@ -4,6 +4,7 @@
         [--strict true] [--check_pixels false] [--label_file Data_Entry_2017.csv]
     python tools/prepare_data.py --dataset chexpert --root CheXpert-v1.0-small --out DIR
         [--frontal_only true]
+    python tools/prepare_data.py --dataset mura --root MURA-v1.1 --out DIR [--body_part XR_ELBOW]
 
 `--strict` makes every warning an error, an unreadable film among them. `--check_pixels false` skips
 reading every film once. Folds are made, by patient, over the films that are on disk. A second run
@@ -32,7 +33,8 @@ class PrepareConfig:
     """Options of prepare_data.
 
     Attributes:
-        dataset: which reader: nih (a phantom is in NIH's layout too) or chexpert.
+        dataset: which reader: nih (a phantom chest is in NIH's layout too), chexpert or mura (a
+            phantom limb too).
         root: folder of the data set.
         out: folder to write.
         folds: number of patient-wise folds.
@@ -41,6 +43,7 @@ class PrepareConfig:
         check_pixels: read every film once.
         label_file: label file to read instead of the one found in root.
         frontal_only: leave lateral films out (chexpert).
+        body_part: one body part alone, such as XR_ELBOW (mura); all when not given.
         workers: threads that read films; all cores when not given.
     """
 
@@ -53,6 +56,7 @@ class PrepareConfig:
     check_pixels: bool = True
     label_file: str | None = None
     frontal_only: bool = False
+    body_part: str = ""
     workers: int | None = None
 
     def __post_init__(self) -> None:
@@ -108,9 +112,12 @@ def prepare(config: PrepareConfig) -> Path:
     return out
 
 
-def _options(dataset: Dataset, config: PrepareConfig) -> dict[str, bool]:
+def _options(dataset: Dataset, config: PrepareConfig) -> dict[str, bool | str]:
     """Settings for this data set alone, as keywords of its reader."""
-    asked = {"frontal_only": config.frontal_only}
+    asked: dict[str, bool | str] = {
+        "frontal_only": config.frontal_only,
+        "body_part": config.body_part,
+    }
     unknown = [name for name, value in asked.items() if value and name not in dataset.options]
     if unknown:
         raise ValueError(f"--{unknown[0]}: data set {config.dataset} has no such option")

@@ -94,3 +94,38 @@ def chexpert_tree(tmp_path: Path) -> Callable[..., Path]:
         return root
 
     return build
+
+
+@pytest.fixture
+def mura_tree(tmp_path: Path) -> Callable[..., Path]:
+    """Writes MURA-v1.1: `studies` maps a study's folder (as listed, without the release) to 0 or 1.
+
+    Each study gets the images of `images`, else image1.png and image2.png; `extra` are further
+    whole lines of a CSV file, by its name.
+    """
+
+    def build(
+        studies: dict[str, int],
+        images: dict[str, Sequence[str]] | None = None,
+        extra: dict[str, Sequence[str]] | None = None,
+        parts: Sequence[str] = ("train", "valid"),
+    ) -> Path:
+        root = tmp_path / "MURA-v1.1"
+        root.mkdir(exist_ok=True)
+        for part in parts:
+            listed, labelled = [], []
+            for study, label in studies.items():
+                if study.startswith(f"{part}/"):
+                    labelled.append(f"MURA-v1.1/{study}/,{label}")
+                    for name in (images or {}).get(study, ("image1.png", "image2.png")):
+                        listed.append(f"MURA-v1.1/{study}/{name}")
+                        write_film(root / study / name, shape=(20, 12))
+            for name, lines in (
+                (f"{part}_image_paths.csv", listed),
+                (f"{part}_labeled_studies.csv", labelled),
+            ):
+                lines = [*lines, *(extra or {}).get(name, ())]
+                (root / name).write_text("".join(f"{line}\n" for line in lines))
+        return root
+
+    return build
