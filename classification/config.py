@@ -11,6 +11,7 @@ from cxrloc.datasets.uncertain_labels import LabelRules
 Input = Literal["grey", "single", "enhanced"]
 Loss = Literal["auto", "bce", "bce_weighted", "bce_two_sided", "chexnet", "focal", "hamming"]
 Standardise = Literal["imagenet", "image"]
+Split = Literal["folds", "official", "sampled", "label_sets", "iterative"]
 Uncertain = Literal["ignore", "ones", "zeros", "smoothed_ones", "smoothed_zeros", "three_class"]
 Blank = Literal["unknown", "negative"]
 Optimizer = Literal["adamw", "adam", "sgd"]
@@ -37,7 +38,9 @@ class DataConfig:
     Attributes:
         prepared: folder that tools/prepare_data.py wrote.
         split: folds (patient-wise, from the prepared folder), official (the data set's own test
-            list) or sampled (Deep MedIA: at most 5,000 images a disease, 80/10/10 by patient).
+            list), sampled (Deep MedIA: at most 5,000 images a disease, 80/10/10 by patient),
+            label_sets (`test_share` of the patients of each combination of labels) or iterative
+            (of each label, which is better for many labels).
         fold: the test fold to run, or all; used with split folds only.
         diseases: names of the outputs, in order; empty takes every disease that has a label.
         uncertain: what labels that the data set calls uncertain become for training: ignore
@@ -48,20 +51,22 @@ class DataConfig:
         closure: a film with a finding has the findings that it is a kind of too (Cardiomegaly:
             Enlarged Cardiomediastinum), by CheXpert's label tree; what changes is printed.
         cache: folder of the decoded pixels; empty is `pixel_cache` in the prepared folder.
-        validation_share: share of the official training patients that validate (split official).
+        test_share: share of the patients that are scored (splits label_sets and iterative).
+        validation_share: share of the other patients that validate (not of folds and sampled).
         strict: stop at an unreadable file, which is otherwise named, counted and left out.
         workers: threads that decode films the first time.
         loader_workers: processes that feed batches; 0 is best with the decoded pixels in memory.
     """
 
     prepared: str = ""
-    split: Literal["folds", "official", "sampled"] = "folds"
+    split: Split = "folds"
     fold: int | Literal["all"] = "all"
     diseases: tuple[str, ...] = ()
     uncertain: Uncertain = "ignore"
     blank: Blank = "unknown"
     closure: bool = False
     cache: str = ""
+    test_share: float = 0.2
     validation_share: float = 0.1
     strict: bool = False
     workers: int = 2
@@ -74,8 +79,9 @@ class DataConfig:
         _require_choice(Blank, "data.blank", self.blank)
         repeats = len(set(self.diseases)) == len(self.diseases)
         _require(repeats, "data.diseases", self.diseases, "each disease once")
-        share_ok = 0 < self.validation_share < 1
-        _require(share_ok, "data.validation_share", self.validation_share, "a share in (0, 1)")
+        for name in ("test_share", "validation_share"):
+            value = getattr(self, name)
+            _require(0 < value < 1, f"data.{name}", value, "a share in (0, 1)")
         _require(self.workers >= 1, "data.workers", self.workers, "at least 1")
         _require(self.loader_workers >= 0, "data.loader_workers", self.loader_workers, "0 or more")
 

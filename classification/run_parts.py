@@ -18,7 +18,14 @@ from cxrloc.datasets.pixel_cache import PixelCache
 from cxrloc.datasets.prepared import PreparedData, load_prepared
 from cxrloc.datasets.provenance import LookedAt, write_provenance
 from cxrloc.datasets.radiograph import Radiograph
-from cxrloc.datasets.splits import Split, fold_split, official_split, sampled_split
+from cxrloc.datasets.splits import (
+    Split,
+    fold_split,
+    official_split,
+    sampled_split,
+    stratified_split,
+)
+from cxrloc.datasets.stratification import STRATIFIERS
 from cxrloc.datasets.uncertain_labels import LabelRules, count_labels, counts_text
 
 BUNDLE_NAME, GATE_NAME = "classifier.safetensors", "gate.csv"
@@ -104,6 +111,11 @@ def make_parts(run: Run) -> list[Part]:
     if data.split == "official":
         official = run.prepared.official
         split = official_split(films, official, data.validation_share, seed, run.diseases)
+        return [Part(split, out)]
+    if data.split in STRATIFIERS:
+        test, rest = data.test_share, 1 - data.test_share
+        shares = rest * (1 - data.validation_share), rest * data.validation_share, test
+        split = stratified_split(films, run.diseases, shares, seed, data.split)
         return [Part(split, out)]
     if data.split == "sampled":
         return [Part(sampled_split(films, run.diseases, seed=seed), out)]

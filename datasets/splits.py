@@ -1,9 +1,6 @@
-"""Splits by patient: official lists, stratified folds, and the sampling of the Deep MedIA report.
+"""Splits by patient: official lists, stratified folds and shares, and the Deep MedIA sampling.
 
-Stratification is the iterative one of Sechidis, Tsoumakas and Vlahavas, "On the stratification of
-multi-label data" (ECML PKDD 2011), with patients for examples: the rarest disease first, each of
-its patients to the part that still wants most of it. All comparisons are between integers and ties
-are broken by raw PCG64 bits, a stream that numpy guarantees: one seed, one split on any machine.
+How they are stratified is said in `cxrloc.datasets.stratification`.
 """
 
 from __future__ import annotations
@@ -11,14 +8,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-import numpy as np
-import numpy.typing as npt
-
 from cxrloc.datasets.labels import NO_FINDING
 from cxrloc.datasets.radiograph import Radiograph
-
-IntArray = npt.NDArray[np.int64]
-_SHARE_UNITS = 10_000
+from cxrloc.datasets.stratification import (
+    STRATIFIERS,
+    by_labels,
+    films_of_patients,
+    integer_shares,
+    shuffled,
+)
 
 
 @dataclass(frozen=True)
@@ -65,12 +63,12 @@ def patient_folds(
     Raises:
         ValueError: for k < 2 or fewer patients than folds.
     """
-    patients = _by_patient(radiographs)
+    patients = films_of_patients(radiographs)
     if k < 2 or len(patients) < k:
         raise ValueError(
             f"cannot make {k} folds of {len(patients)} patients; expected 2 <= folds <= patients"
         )
-    part = _stratify(patients, diseases, (1,) * k, seed)
+    part = by_labels(patients, diseases, (1,) * k, seed)
     return {r.image_id: part[r.patient_id] for r in radiographs}
 
 
@@ -120,12 +118,31 @@ def official_split(
             "put train_val_list.txt and test_list.txt beside the label file, or split by folds"
         )
     rest = [r for r in radiographs if official[r.image_id] == "train_val"]
-    weights = _integer_shares((1 - validation_share, validation_share))
-    part = _stratify(_by_patient(rest), diseases or _labelled(rest), weights, seed)
+    weights = integer_shares((1 - validation_share, validation_share))
+    part = by_labels(films_of_patients(rest), diseases or _labelled(rest), weights, seed)
     parts = [
         2 if official[r.image_id] == "test" else part.get(r.patient_id, 0) for r in radiographs
     ]
     return _split(radiographs, parts)
+
+
+def stratified_split(
+    radiographs: Sequence[Radiograph],
+    diseases: Sequence[str],
+    shares: tuple[float, float, float],
+    seed: int,
+    by: str = "label_sets",
+) -> Split:
+    """Shares of the patients for training, validation and test, stratified by their labels.
+
+    Args:
+        shares: of train, validation and test; they sum to 1.
+        by: a key of `STRATIFIERS`: label_sets gives each part its share of every combination of
+            labels, iterative of every label, which is what many labels need.
+    """
+    patients = films_of_patients(radiographs)
+    part = STRATIFIERS[by](patients, diseases, integer_shares(shares), seed)
+    return _split(radiographs, [part[r.patient_id] for r in radiographs])
 
 
 def sampled_split(
@@ -142,7 +159,7 @@ def sampled_split(
     rare diseases choose first. Of images labelled `No Finding`, `without_finding` are taken.
     """
     chosen = _sample(radiographs, diseases, per_disease, without_finding, seed)
-    part = _stratify(_by_patient(chosen), diseases, _integer_shares(shares), seed)
+    part = by_labels(films_of_patients(chosen), diseases, integer_shares(shares), seed)
     return _split(chosen, [part[r.patient_id] for r in chosen])
 
 
@@ -155,72 +172,8 @@ def _split(radiographs: Sequence[Radiograph], parts: Sequence[int]) -> Split:
     return Split(ids[0], ids[1], ids[2], {r.image_id: r.patient_id for r in radiographs})
 
 
-def _by_patient(radiographs: Sequence[Radiograph]) -> dict[str, list[Radiograph]]:
-    """Patient -> radiographs, patients sorted so that the input's order does not matter."""
-    patients: dict[str, list[Radiograph]] = {}
-    for radiograph in radiographs:
-        patients.setdefault(radiograph.patient_id, []).append(radiograph)
-    return {patient: patients[patient] for patient in sorted(patients)}
-
-
 def _labelled(radiographs: Sequence[Radiograph]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(disease for r in radiographs for disease in r.labels))
-
-
-def _integer_shares(shares: Sequence[float]) -> tuple[int, ...]:
-    if abs(sum(shares) - 1) > 1e-6 or min(shares) <= 0:
-        raise ValueError(f"shares {tuple(shares)}: expected positive numbers that sum to 1")
-    return tuple(round(share * _SHARE_UNITS) for share in shares)
-
-
-def _shuffled(count: int, seed: int) -> IntArray:
-    """A permutation that depends on `count` and `seed` only, whatever the version of numpy."""
-    raw = np.atleast_1d(np.random.PCG64(seed).random_raw(count))
-    return np.argsort(raw, kind="stable").astype(np.int64)
-
-
-def _patient_counts(patient: Sequence[Radiograph], diseases: Sequence[str]) -> list[int]:
-    """Per disease 1 if any image of the patient is labelled with it; then boxes per disease."""
-    labelled = [int(any(r.labels.get(d) == 1 for r in patient)) for d in diseases]
-    boxes = [sum(box.disease == d for r in patient for box in r.boxes) for d in diseases]
-    return labelled + boxes
-
-
-def _stratify(
-    patients: Mapping[str, Sequence[Radiograph]],
-    diseases: Sequence[str],
-    weights: Sequence[int],
-    seed: int,
-) -> dict[str, int]:
-    """Part of each patient; part j should get weights[j] / sum(weights) of every disease.
-
-    Steps: of the diseases (or disease's boxes) with patients left take the rarest; go through its
-    patients, most boxes first; each goes to the part that lacks most of it, then to the part that
-    lacks most images. Patients with none of the diseases come last, by images alone.
-    """
-    names = list(patients)
-    counts = np.array(
-        [_patient_counts(patients[name], diseases) for name in names], dtype=np.int64
-    ).reshape(len(names), 2 * len(diseases))
-    images = np.array([len(patients[name]) for name in names], dtype=np.int64)
-    rank = np.empty(len(names), dtype=np.int64)
-    rank[_shuffled(len(names), seed)] = np.arange(len(names))
-    # The last column is the number of images: decides alone when no disease is left.
-    wanted = np.concatenate([counts, images[:, None]], axis=1)
-    need = np.asarray(weights, dtype=np.int64)[:, None] * wanted.sum(axis=0)[None, :]
-    order_of_parts = _shuffled(len(weights), seed)
-    part = np.full(len(names), -1, dtype=np.int64)
-    while (part < 0).any():
-        left = part < 0
-        totals = counts[left].sum(axis=0)
-        present = np.flatnonzero(totals)
-        column = int(present[np.argmin(totals[present])]) if len(present) else wanted.shape[1] - 1
-        members = np.flatnonzero(left & (wanted[:, column] > 0))
-        for i in sorted(members, key=lambda i: (-wanted[i, column], rank[i])):
-            best = max(order_of_parts, key=lambda j: (need[j, column], need[j, -1]))
-            part[i] = best
-            need[best] -= sum(weights) * wanted[i]
-    return {name: int(p) for name, p in zip(names, part, strict=True)}
 
 
 def _sample(
@@ -231,18 +184,18 @@ def _sample(
     seed: int,
 ) -> list[Radiograph]:
     ordered = sorted(radiographs, key=lambda r: r.image_id)
-    shuffled = [ordered[i] for i in _shuffled(len(ordered), seed)]
-    frequency = {d: sum(r.labels.get(d) == 1 for r in shuffled) for d in diseases}
+    films = [ordered[i] for i in shuffled(len(ordered), seed)]
+    frequency = {d: sum(r.labels.get(d) == 1 for r in films) for d in diseases}
     taken: dict[str, Radiograph] = {}
     count = dict.fromkeys(diseases, 0)
     for disease in sorted(diseases, key=lambda d: frequency[d]):
-        for r in shuffled:
+        for r in films:
             positives = [d for d in r.positives if d in count]
             if disease not in positives or r.image_id in taken:
                 continue
             if all(count[d] < per_disease for d in positives):
                 taken[r.image_id] = r
                 count.update({d: count[d] + 1 for d in positives})
-    normal = [r for r in shuffled if r.label(NO_FINDING) == 1]
+    normal = [r for r in films if r.label(NO_FINDING) == 1]
     taken.update({r.image_id: r for r in normal[:without_finding]})
     return [r for r in ordered if r.image_id in taken]
