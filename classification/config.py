@@ -9,6 +9,23 @@ from cxrloc.datasets.markers import Markers
 from cxrloc.datasets.uncertain_labels import LabelRules
 
 Input = Literal["grey", "single", "enhanced"]
+Architecture = Literal[
+    "resnet18",
+    "resnet34",
+    "resnet50",
+    "densenet121",
+    "densenet161",
+    "densenet169",
+    "efficientnet_b0",
+    "efficientnet_b4",
+    "efficientnet_b7",
+    "googlenet",
+    "vgg16",
+    "convnext_tiny",
+    "simple_cnn",
+    "conv3",
+    "conv4",
+]  # the keys of networks.ARCHITECTURES, which needs torch
 Loss = Literal["auto", "bce", "bce_weighted", "bce_two_sided", "chexnet", "focal", "hamming"]
 Standardise = Literal["imagenet", "image"]
 Split = Literal["folds", "official", "sampled", "label_sets", "iterative"]
@@ -96,9 +113,7 @@ class ModelConfig:
     """The network.
 
     Attributes:
-        architecture: resnet18, resnet34, resnet50, densenet121, densenet161, densenet169,
-            efficientnet_b0, efficientnet_b4, efficientnet_b7, googlenet, vgg16, convnext_tiny,
-            simple_cnn, conv3 or conv4.
+        architecture: which network, see `cxrloc.classification.networks`.
         size: side of the square input in pixels, a multiple of 32; the last map is size / 32 wide.
         head: linear, or two_layer (Deep MedIA).
         hidden: width of the two-layer head.
@@ -118,7 +133,7 @@ class ModelConfig:
             (1) and a ResNet's layer1 .. layer4 (2 .. 5), or their like (`networks.ARCHITECTURES`).
     """
 
-    architecture: str = "resnet18"
+    architecture: Architecture = "resnet18"
     size: int = 224
     head: Literal["linear", "two_layer"] = "linear"
     hidden: int = 256
@@ -130,6 +145,7 @@ class ModelConfig:
     frozen_stages: int = 0
 
     def __post_init__(self) -> None:
+        _require_choice(Architecture, "model.architecture", self.architecture)
         size_ok = 64 <= self.size <= 1024 and self.size % 32 == 0
         _require(size_ok, "model.size", self.size, "a multiple of 32 from 64 to 1024")
         _require(self.hidden >= 1, "model.hidden", self.hidden, "at least 1")

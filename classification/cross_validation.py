@@ -157,20 +157,23 @@ def _untested_bundle(run: Run, part: Part, trained: Trained) -> ClassifierBundle
 def _report_stages(
     run: Run, part: Part, trained: Trained, manifest: Mapping[str, Any]
 ) -> list[StageFigures]:
-    """Figures of both stages; the bundle of the one that is not chosen is kept beside the gate."""
+    """Figures of both stages; the other one's bundle and scores are kept beside the gate."""
     validation, test = run.films(part.split.validation), run.films(part.split.test)
     figures = []
     for number, stage in enumerate(trained.stages, start=1):
         chosen = stage.best_epoch == trained.best_epoch
         name = BUNDLE_NAME if chosen else f"classifier_stage{number}.safetensors"
         bundle = _untested_bundle(run, part, stage)
-        judged = judge(run, bundle, validation)
+        judged, tested = judge(run, bundle, validation), judge(run, bundle, test)
         if not chosen:
             points = operating_points(validation.labels, judged, run.diseases)
             thresholds = {d: point.threshold for d, point in points.items()}
             kept = replace(bundle, thresholds=thresholds, manifest=manifest)
             save_classifier(part.folder / name, kept)
-        on = [_metrics(run, validation, judged), _metrics(run, test, judge(run, bundle, test))]
+            if part.fold is not None:
+                scored = scored_films(run, part, test, tested)
+                write_scored_films((part.folder / name).with_suffix(".parquet"), scored)
+        on = [_metrics(run, validation, judged), _metrics(run, test, tested)]
         epochs = len(stage.history)
         figures.append(StageFigures(number, epochs, stage.best_epoch, name, chosen, *on))
     return figures

@@ -2,6 +2,7 @@
 
 out_of_fold.parquet         every film, judged by the model that never saw its patient
 cross_validation.csv, .md   per disease and macro: figures, intervals, mean and deviation over folds
+                            (of two stages also for each: column `stage`)
 confusion.csv, confusion_youden.png, confusion_target.png    counts per disease
 calibration.csv, .png       reliability: ten bins of equally many films per disease
 epochs.png                  loss and, where it was logged, AUC per epoch with a band over folds
@@ -24,6 +25,7 @@ from cxrloc.classification.fold_plots import (
 )
 from cxrloc.classification.fold_table import FoldRow, fold_rows, rule_words, text_tables
 from cxrloc.classification.scored_films import OUT_OF_FOLD, ScoredFilms, write_scored_films
+from cxrloc.classification.stage_table import stage_records, stage_table
 from cxrloc.classification.text_tables import to_markdown, write_records
 from cxrloc.datasets.files import write_text
 
@@ -34,6 +36,7 @@ def write_fold_report(
     out: Path,
     films: ScoredFilms,
     histories: Histories,
+    stages: Sequence[ScoredFilms] = (),
     *,
     replicates: int,
     seed: int,
@@ -44,12 +47,18 @@ def write_fold_report(
         out: the run folder.
         films: out of fold, with thresholds of both rules.
         histories: fold -> one entry an epoch.
+        stages: of a training in two stages the same films, as either stage judges them.
         replicates, seed: of the patient bootstrap.
     """
     write_scored_films(out / OUT_OF_FOLD, films)
     rows = fold_rows(films, replicates, seed)
-    write_records(out / "cross_validation.csv", [row.record() for row in rows])
-    page = to_markdown(f"Cross-validation: {out.name}", text_tables(films, rows))
+    records = [{**row.record(), "stage": ""} for row in rows]
+    tables = [*text_tables(films, rows)]
+    if stages:
+        records += stage_records(stages, replicates, seed)
+        tables.append(stage_table(stages, replicates, seed))
+    write_records(out / "cross_validation.csv", records)
+    page = to_markdown(f"Cross-validation: {out.name}", tables)
     write_text(out / "cross_validation.md", page)
     _write_confusions(out, films)
     _write_calibration(out, films, rows, replicates, seed)

@@ -53,23 +53,25 @@ def fold_rows(films: ScoredFilms, replicates: int, seed: int) -> tuple[FoldRow, 
     """A row per disease, then the macro mean.
 
     Args:
-        films: out of fold, with thresholds of both rules.
+        films: out of fold, with thresholds of both rules; without them the rows hold AUC, AP and
+            Brier score alone.
         replicates, seed: of the patient bootstrap.
     """
     figures, spreads = sample_figures(films, replicates, seed), fold_spreads(films)
-    estimates = {name: figures[name].estimates for name in FIGURES}
+    names = [name for name in FIGURES if name in figures]
+    estimates = {name: figures[name].estimates for name in names}
     rows = [
         FoldRow(
             disease,
             int((~np.isnan(films.labels[:, i])).sum()),
             int((films.labels[:, i] == 1).sum()),
-            {name: estimates[name][i] for name in FIGURES},
-            {name: spreads[name][0][i] for name in FIGURES},
+            {name: estimates[name][i] for name in names},
+            {name: spreads[name][0][i] for name in names},
         )
         for i, disease in enumerate(films.diseases)
     ]
-    macro = {name: figures[name].macro for name in FIGURES}
-    rows.append(FoldRow(MACRO, len(films), None, macro, {n: spreads[n][1] for n in FIGURES}))
+    macro = {name: figures[name].macro for name in names}
+    rows.append(FoldRow(MACRO, len(films), None, macro, {n: spreads[n][1] for n in names}))
     return tuple(rows)
 
 

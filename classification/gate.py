@@ -30,7 +30,7 @@ class GateOutput:
         diseases: columns of the matrices.
         probabilities: (N, D) float64 in 0..1.
         present: (N, D) bool: probability >= threshold; never true without a threshold.
-        features: (N, C, h, w) float32, post-ReLU map of the same forward pass, on its device.
+        features: (N, C, h, w) float32, the map pooled in the same forward pass, on its device.
         thresholds: per disease, None where validation data gave none.
     """
 

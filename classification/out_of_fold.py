@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -45,8 +47,10 @@ def cross_validate(config: CrossValidationConfig) -> Path:
     validation = [_validation_films(run, part) for part in parts]
     films = join_films([_out_of_fold(run, part) for part in parts])
     films = with_thresholds(films, validation, config.sensitivity)
-    histories = {part.fold: _history(part) for part in parts if part.fold is not None}
-    page = write_fold_report(out, films, histories, replicates=train.bootstrap, seed=train.seed)
+    histories = {part.fold: _metrics(part)["history"] for part in parts if part.fold is not None}
+    page = write_fold_report(
+        out, films, histories, _stages(run, parts), replicates=train.bootstrap, seed=train.seed
+    )
     manifest = run_manifest(config, seed=train.seed, hashes=input_hashes(run), started=started)
     write_json(out / MANIFEST_NAME, manifest)
     print(
@@ -73,7 +77,25 @@ def _validation_films(run: Run, part: Part) -> ScoredFilms:
     return read_scored_films(path)
 
 
-def _history(part: Part) -> list[dict[str, float]]:
-    metrics = json.loads((part.folder / METRICS_NAME).read_text())
-    history: list[dict[str, float]] = metrics["history"]
-    return history
+def _stages(run: Run, parts: Sequence[Part]) -> list[ScoredFilms]:
+    """All films out of fold as each of two stages judges them; none of a training in one."""
+    stages = range(len(_metrics(parts[0]).get("stages", ())))
+    return [join_films([_of_stage(run, part, stage) for part in parts]) for stage in stages]
+
+
+def _of_stage(run: Run, part: Part, stage: int) -> ScoredFilms:
+    """The test films of a fold; judged now where an older run did not keep the stage's scores."""
+    noted = _metrics(part)["stages"][stage]
+    if noted["chosen"]:  # the gate is of this stage
+        return _out_of_fold(run, part)
+    path = (part.folder / noted["bundle"]).with_suffix(".parquet")
+    if not path.is_file():
+        films = run.films(part.split.test)
+        scores = judge(run, load_classifier(part.folder / noted["bundle"]), films)
+        write_scored_films(path, scored_films(run, part, films, scores))
+    return read_scored_films(path)
+
+
+def _metrics(part: Part) -> dict[str, Any]:
+    metrics: dict[str, Any] = json.loads((part.folder / METRICS_NAME).read_text())
+    return metrics

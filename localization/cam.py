@@ -1,8 +1,8 @@
 """Grad-CAM maps of all asked diseases without a backward pass through the network.
 
 Grad-CAM (Selvaraju et al. 2017): map_c = relu(sum_k alpha_ck A_k), alpha_ck = mean over the map of
-d logit_c / d A_k, where A is the post-ReLU tensor that the network pools. Behind mean pooling
-over h x w
+d logit_c / d A_k, where A is the tensor that the network pools, whatever its sign (in most networks
+it comes out of a ReLU; `cxrloc.classification.networks` lists them). Behind mean pooling over h x w
 cells alpha is known in closed form: W[c, k] / hw for a linear head, and for Linear - ReLU -
 Linear, with z the hidden pre-activations of the image, J = W2 diag(z > 0) W1 in the place of W.
 """
@@ -28,7 +28,7 @@ def class_activation_maps(
         model: mean-pools `features` and applies `model.head` to the (N, C) vector. Linear and
             Linear - ReLU - Linear heads are solved in closed form, another head by autograd over
             it.
-        features: (N, C, h, w) post-ReLU, any float type; computed in float32.
+        features: (N, C, h, w) that is pooled, of either sign, any float type; computed in float32.
         disease_indices: K rows of the head's output.
 
     Returns:
@@ -74,7 +74,7 @@ def autograd_maps(
 
     The tensor that is pooled last (`adaptive_avg_pool2d`, or a mean over height and width) is
     found by listening to the forward pass; gradients are taken from the logits back to it and no
-    further. It is the post-ReLU tensor also where the ReLU is no module (DenseNet).
+    further. It is the tensor behind a ReLU also where the ReLU is no module (DenseNet).
 
     Raises:
         ValueError: when the network pools no (N, C, h, w) map, or an index is none of its classes.

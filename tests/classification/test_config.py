@@ -4,10 +4,18 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from typing import get_args
 
 import pytest
 
-from cxrloc.classification.config import ClassifierConfig, DataConfig, ModelConfig, TrainConfig
+from cxrloc.classification.config import (
+    Architecture,
+    ClassifierConfig,
+    DataConfig,
+    ModelConfig,
+    TrainConfig,
+)
+from cxrloc.classification.networks import ARCHITECTURES
 from cxrloc.configs.load import load_config
 
 
@@ -15,6 +23,10 @@ from cxrloc.configs.load import load_config
     ("build", "message"),
     [
         (lambda: ModelConfig(size=230), r"model\.size: got 230, expected a multiple of 32"),
+        (
+            lambda: ModelConfig(architecture="resnet19"),  # type: ignore[arg-type]
+            r"model\.architecture: got 'resnet19', expected one of resnet18, .*, conv4$",
+        ),
         (lambda: ModelConfig(frozen_stages=2), r"model\.frozen_stages: got 2, expected 0 with"),
         (lambda: TrainConfig(lr=0), r"train\.lr: got 0, expected more than 0"),
         (lambda: TrainConfig(small_share=1), r"train\.small_share: got 1, expected a share"),
@@ -54,15 +66,26 @@ def test_a_bad_value_names_its_key(build: object, message: str) -> None:
         build()  # type: ignore[operator]
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "choices"),
+    [
+        ("train.sampler", "random", ("uniform", "inverse_frequency", "capped")),
+        ("model.architecture", "resnet19", ("resnet18", "densenet161", "simple_cnn")),
+    ],
+)
 def test_an_unknown_choice_ends_with_status_2_its_key_and_the_choices(
-    capsys: pytest.CaptureFixture[str],
+    capsys: pytest.CaptureFixture[str], key: str, value: str, choices: tuple[str, ...]
 ) -> None:
     with pytest.raises(SystemExit) as stop:
-        load_config(ClassifierConfig, ["--train.sampler", "random"])
+        load_config(ClassifierConfig, [f"--{key}", value])
     assert stop.value.code == 2
     message = capsys.readouterr().err
-    for word in ("train.sampler", "uniform", "inverse_frequency", "capped"):
+    for word in (key, *choices):
         assert word in message
+
+
+def test_the_networks_that_the_settings_name_are_those_that_there_are() -> None:
+    assert get_args(Architecture) == tuple(ARCHITECTURES)
 
 
 def test_an_unknown_key_ends_with_status_2_and_its_name(

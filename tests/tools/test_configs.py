@@ -35,7 +35,7 @@ def tool_of(path: Path) -> str:
 
 def is_of_nih(path: Path) -> bool:
     """Whether it trains a classifier of NIH's diseases; others need films of another data set."""
-    diseases = yaml.safe_load(path.read_text())["data"].get("diseases", ())
+    diseases = yaml.safe_load(path.read_text()).get("data", {}).get("diseases", ())
     classifier = tool_of(path) in ("train_classifier", "cross_validate")
     return classifier and bool(diseases) and {*diseases} <= {*NIH_DISEASES, NO_FINDING}
 

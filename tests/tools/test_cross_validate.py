@@ -12,10 +12,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from safetensors.torch import save_file
 
 from cxrloc.classification.gate import read_gate_table
+from cxrloc.classification.models import build_classifier
 from cxrloc.classification.operating_point import at_sensitivity
-from cxrloc.classification.scored_films import read_scored_films
+from cxrloc.classification.scored_films import join_films, read_scored_films
 from cxrloc.datasets.prepared import write_prepared
 from cxrloc.datasets.radiograph import Radiograph
 from cxrloc.tools.cross_validate import main
@@ -131,6 +133,75 @@ def test_a_finished_run_is_reported_again_without_training_or_its_validation_fil
     np.testing.assert_allclose(again.scores, kept.scores, atol=1e-6)
     assert again.image_ids == kept.image_ids
     assert (finished / "out_of_fold.parquet").read_bytes() == before
+
+
+@pytest.fixture(scope="module")
+def two_stages(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """The command line of a finished cross-validation in two stages."""
+    folder = tmp_path_factory.mktemp("stages")
+    model, _ = build_classifier("simple_cnn", 1, seed=1)
+    save_file(model.backbone.state_dict(), folder / "start.safetensors")
+    more = ["--model.architecture=simple_cnn", f"--model.weights={folder / 'start.safetensors'}",
+            "--train.two_stage=true", "--train.stage1_epochs=1"]  # fmt: skip
+    command = words(prepared, folder / "run", *more)
+    assert main(command) == 0
+    return command
+
+
+def stage_rows(run: Path) -> dict[tuple[str, str], float]:
+    """(stage, disease) -> AUC in cross_validation.csv."""
+    with (run / "cross_validation.csv").open() as handle:
+        rows = list(csv.DictReader(handle))
+    return {(r["stage"], r["disease"]): float(r["auc"]) for r in rows}
+
+
+@pytest.mark.slow
+def test_both_stages_are_reported_out_of_fold_beside_each_other(two_stages: list[str]) -> None:
+    run = next(Path(w.removeprefix("--out=")) for w in two_stages if w.startswith("--out="))
+    found = stage_rows(run)
+    gate = read_scored_films(run / "out_of_fold.parquet")
+    for stage, name in enumerate(("frozen", "fine-tuned")):
+        parts = []
+        for fold in range(3):
+            noted = json.loads((run / f"fold{fold}" / "metrics.json").read_text())["stages"][stage]
+            kept = (run / f"fold{fold}" / noted["bundle"]).with_suffix(".parquet")
+            assert kept.is_file() != noted["chosen"]
+            films = gate.select(gate.folds == fold) if noted["chosen"] else read_scored_films(kept)
+            for disease, figures in noted["test"]["diseases"].items():
+                column = films.diseases.index(disease)
+                by_hand = area(films.labels[:, column], films.scores[:, column])
+                # undefined in JSON is null
+                assert (None if np.isnan(by_hand) else pytest.approx(by_hand)) == figures["auc"]
+            parts.append(films)
+        pooled = join_films(parts)
+        for column, disease in enumerate(pooled.diseases):
+            by_hand = area(pooled.labels[:, column], pooled.scores[:, column])
+            assert found[name, disease] == pytest.approx(by_hand)
+        mean = np.mean([found[name, disease] for disease in pooled.diseases])
+        assert found[name, "macro"] == pytest.approx(mean)
+    page = (run / "cross_validation.md").read_text()
+    difference = found["fine-tuned", "macro"] - found["frozen", "macro"]
+    assert f"| frozen | {found['frozen', 'macro']:.3f} (" in page
+    assert f"| fine-tuned minus frozen | {difference:.3f} (" in page
+    assert "(DenseNet-121 fine-tuned 512) | 0.6978 |" in page
+
+
+@pytest.mark.slow
+def test_a_stage_whose_scores_were_not_kept_is_judged_again(two_stages: list[str]) -> None:
+    run = next(Path(w.removeprefix("--out=")) for w in two_stages if w.startswith("--out="))
+    before = stage_rows(run)
+    (kept, *_) = sorted(run.glob("fold*/classifier_stage*.parquet"))
+    scores = read_scored_films(kept).scores
+    kept.unlink()  # as in a run of an older version
+    assert main(two_stages) == 0
+    np.testing.assert_allclose(read_scored_films(kept).scores, scores, atol=1e-6)
+    assert stage_rows(run) == pytest.approx(before)
+
+
+def area(labels: np.ndarray, scores: np.ndarray) -> float:
+    """AUC by its definition: the share of pairs in the right order, equal scores counting half."""
+    pairs = np.subtract.outer(scores[labels == 1], scores[labels == 0])
+    return float(np.mean((pairs > 0) + 0.5 * (pairs == 0))) if pairs.size else float("nan")
 
 
 @pytest.mark.parametrize(

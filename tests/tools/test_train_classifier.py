@@ -290,7 +290,6 @@ def test_an_unreadable_film_is_named_and_left_out_and_stops_a_strict_run(
     [
         (["--data.fold=7"], "data.fold: got 7, expected 0 to 2 or all"),
         (["--data.diseases=[Gout]"], "data.diseases: no label Gout; known are"),
-        (["--model.architecture=vgg"], "unknown architecture 'vgg'; known are resnet18"),
         (["--model.weights=gone.pth"], "no weights file at gone.pth"),
     ],
 )
