@@ -49,7 +49,7 @@ def decode_dicom(data: bytes, image_id: str) -> Film:
     """
     header = parse_header(data)
     warnings = dicom_scope.check_scope(header)
-    pixels = dicom_grey.to_grey(_stored_values(header), header)
+    pixels = dicom_grey.to_grey(stored_values(header), header)
     return Film(
         image_id, pixels, (pixels.shape[0], pixels.shape[1]),
         spacing=pixel_spacing(header), warnings=warnings,
@@ -111,7 +111,12 @@ def _pair(header: Dataset, keyword: str) -> tuple[float, float] | None:
     return (row, column) if 0 < row < 100 and 0 < column < 100 else None
 
 
-def _stored_values(header: Dataset) -> dicom_grey.StoredValues:
+def stored_values(header: Dataset) -> dicom_grey.StoredValues:
+    """Pixels (H, W) as stored, of the header that `parse_header` gives.
+
+    Raises:
+        ValueError: when they are absent, truncated or in a syntax that nothing here decodes.
+    """
     if "PixelData" not in header or not header.PixelData:
         raise ValueError("truncated or empty DICOM image: no pixel data")
     syntax = header.file_meta.TransferSyntaxUID

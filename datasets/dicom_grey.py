@@ -35,19 +35,19 @@ def to_grey(stored: StoredValues, header: Dataset) -> npt.NDArray[np.uint8]:
         ValueError: for a lookup table or a scale that the standard does not allow.
     """
     ramp = stored_range(header)
-    low = int(ramp[0])
     padding = _padding(ramp, header)
     values = modality_values(ramp, header)
     shown = _voi_lut(values, header)
     if shown is None:
         shown = _windowed(values, header)
     if shown is None:
-        shown = _stretched(values, stored, low, padding, header)
+        darkest, brightest = own_range(stored, header)
+        shown = np.clip((values - darkest) / max(brightest - darkest, 1e-9), 0.0, 1.0)
     if header.PhotometricInterpretation == "MONOCHROME1":
         shown = 1.0 - shown
     table = np.rint(255.0 * shown).astype(np.uint8)
     table[padding] = 0
-    grey: npt.NDArray[np.uint8] = table[stored.astype(np.int32) - low]
+    grey: npt.NDArray[np.uint8] = table[stored.astype(np.int32) - ramp[0]]
     return grey
 
 
@@ -87,6 +87,20 @@ def usable_window(header: Dataset) -> tuple[float, float, str] | None:
     return center, width, function
 
 
+def own_range(stored: StoredValues, header: Dataset) -> tuple[float, float]:
+    """Least and greatest value, after the modality LUT, of a film that states no window.
+
+    Up to 8 bits those that could be stored, else those that are; padding has no part in it.
+    """
+    ramp = stored_range(header)
+    seen = ~_padding(ramp, header)
+    if int(header.BitsStored) > 8:
+        places = (stored.astype(np.int32) - ramp[0]).ravel()
+        seen &= np.bincount(places, minlength=len(ramp)) > 0
+    values = modality_values(ramp, header)[seen]
+    return (float(values.min()), float(values.max())) if len(values) else (0.0, 0.0)
+
+
 def _windowed(values: Values, header: Dataset) -> Values | None:
     """Window in 0..1 (PS3.3 C.11.2.1.2 and C.11.2.1.3), None without a usable one."""
     window = usable_window(header)
@@ -110,25 +124,6 @@ def _voi_lut(values: Values, header: Dataset) -> Values | None:
     table, first, bits = _lut(header.VOILUTSequence[0], signed=bool(values.min() < 0))
     places = np.clip(np.rint(values) - first, 0, len(table) - 1).astype(np.int64)
     return np.asarray(table[places] / (2.0**bits - 1.0))
-
-
-def _stretched(
-    values: Values,
-    stored: StoredValues,
-    low: int,
-    padding: npt.NDArray[np.bool_],
-    header: Dataset,
-) -> Values:
-    seen = ~padding
-    if int(header.BitsStored) > 8:
-        counts = np.bincount((stored.astype(np.int32) - low).ravel(), minlength=len(values))
-        seen &= counts > 0
-    if not seen.any():
-        return np.zeros_like(values)
-    darkest, brightest = float(values[seen].min()), float(values[seen].max())
-    if darkest == brightest:
-        return np.zeros_like(values)
-    return np.clip((values - darkest) / (brightest - darkest), 0.0, 1.0)
 
 
 def _padding(stored: npt.NDArray[np.int64], header: Dataset) -> npt.NDArray[np.bool_]:

@@ -29,6 +29,7 @@ _FILM_PX, _PANEL_PX = 1000, 530
 _HEAT_PX, _HEAT_TITLE_PX, _HEAT_MIN_PX = 520, 220, 600
 # Okabe and Ito; the line is a second cue for those who see no difference between the colours
 _STYLES = (("#E69F00", (0, (5, 2.5))), ("#56B4E9", "solid"), ("#009E73", "dotted"))
+BOX_COLOURS = tuple(colour for colour, _ in _STYLES)  # of the first, second, third localizer
 _LABEL_PT = 11.0
 _NOTHING = "No disease passed the gate:\nno boxes"
 

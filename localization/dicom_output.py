@@ -1,0 +1,90 @@
+"""A diagnosis as DICOM objects that an archive takes and a viewer shows beside the film.
+
+`STEM.sr.dcm` is a structured report (`dicom_report`), `STEM.pr.dcm` a presentation state
+(`dicom_presentation`), `STEM.sc.dcm` a secondary capture of the picture that `drawing` makes. All
+are in the film's study, each in a series of its own, refer to the film, carry the patient and study
+that `dicom_source` lists, and say that they are for research use (also in Content Qualification).
+Needs highdicom: `pip install cxrloc[dicom]`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from cxrloc.datasets.files import whole_file
+from cxrloc.datasets.radiograph import Film
+from cxrloc.localization.diagnose import Diagnosis
+from cxrloc.localization.dicom_presentation import presentation_state
+from cxrloc.localization.dicom_report import structured_report
+from cxrloc.localization.dicom_source import NAME, SourceImage, identified, series
+from cxrloc.localization.drawing import draw_boxes
+from cxrloc.localization.words import RESEARCH_USE
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
+DICOM_ENDINGS = (".sr.dcm", ".pr.dcm", ".sc.dcm")
+
+
+def require_highdicom() -> None:
+    """Raises ImportError, with what to install, where DICOM objects cannot be made."""
+    if find_spec("highdicom") is None:
+        raise ImportError(f"DICOM output needs highdicom; type: pip install '{NAME}[dicom]'")
+
+
+def dicom_objects(
+    film: Film, diagnosis: Diagnosis, source: SourceImage, models: Mapping[str, str]
+) -> dict[str, Dataset]:
+    """Ending (see `DICOM_ENDINGS`) -> object.
+
+    Args:
+        film: the film as it was read.
+        diagnosis: of the film.
+        source: the film's file (`dicom_source.read_source`).
+        models: name of a model -> its hash, for the report.
+    """
+    objects = (
+        structured_report(diagnosis, source, models),
+        presentation_state(diagnosis, source),
+        secondary_capture(film, diagnosis, source),
+    )
+    return dict(zip(DICOM_ENDINGS, objects, strict=True))
+
+
+def write_dicom_objects(objects: Mapping[str, Dataset], stem: Path) -> None:
+    """Write each object to STEM and its ending, whole or not at all."""
+    for ending, made in objects.items():
+        with whole_file(stem.with_name(stem.name + ending)) as temporary:
+            made.save_as(temporary, enforce_file_format=True)
+
+
+def secondary_capture(film: Film, diagnosis: Diagnosis, source: SourceImage) -> Dataset:
+    """The picture with boxes and the gate's table, in colour."""
+    from highdicom.sc import SCImage
+    from pydicom import Dataset
+
+    figure = draw_boxes(film, diagnosis)
+    figure.canvas.draw()
+    pixels = np.asarray(figure.canvas.buffer_rgba())[:, :, :3]  # type: ignore[attr-defined]
+    arguments = series("OT", f"{NAME} picture: research use only")
+    made = SCImage(
+        np.ascontiguousarray(pixels), "RGB", 8, "PATIENT",
+        study_instance_uid=source.image.StudyInstanceUID, patient_orientation=("L", "F"),
+        **arguments,
+    )  # fmt: skip
+    reference = Dataset()
+    reference.ReferencedSOPClassUID = source.image.SOPClassUID
+    reference.ReferencedSOPInstanceUID = source.image.SOPInstanceUID
+    made.PatientOrientation = None  # the film's is in the film; half of the picture is a table
+    made.ConversionType = "WSD"
+    made.SourceImageSequence = [reference]
+    made.ImageType = ["DERIVED", "SECONDARY"]
+    made.DerivationDescription = f"{NAME}: film with boxes drawn. {RESEARCH_USE}"
+    made.ImageComments = RESEARCH_USE
+    made.BurnedInAnnotation = "YES"
+    return identified(made, source)

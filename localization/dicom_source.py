@@ -1,0 +1,145 @@
+"""The DICOM film that our objects are about: what is copied from it, and what they have in common.
+
+A DICOM object without its patient and study is lost in an archive, so these are copied, as they
+are written in the film's file and without being looked at: `IDENTITY`, and nothing else that says
+who the patient is. The libraries that build the objects never see them, and so cannot print them.
+"""
+
+from __future__ import annotations
+
+import io
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cxrloc.datasets.dicom import KEYWORDS, parse_header, stored_values
+from cxrloc.datasets.dicom_grey import own_range, usable_window
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
+    from pydicom.dataelem import RawDataElement
+
+NAME = "cxrloc"
+IDENTITY = (
+    "SpecificCharacterSet",
+    "PatientName", "PatientID", "IssuerOfPatientID", "PatientBirthDate", "PatientSex",
+    "StudyDate", "StudyTime", "StudyID", "StudyDescription", "AccessionNumber",
+    "ReferringPhysicianName",
+)  # fmt: skip
+# attributes that an object must have, if empty
+_EXPECTED = (
+    "PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime",
+    "StudyID", "AccessionNumber", "ReferringPhysicianName",
+)  # fmt: skip
+_UIDS = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID")
+_SERIES = {"SR": 9301, "PR": 9302, "OT": 9303}
+
+
+@dataclass(frozen=True)
+class SourceImage:
+    """A film's header, parted: what describes the image, and who the patient is.
+
+    Attributes:
+        image: attributes of the image and its UIDs; the patient and study are left empty.
+        identity: elements of `IDENTITY` as the file has them, undecoded.
+    """
+
+    image: Dataset = field(repr=False)
+    identity: Mapping[str, RawDataElement] = field(repr=False)
+
+
+def read_source(path: Path) -> SourceImage:
+    """What DICOM objects about a film need of its file.
+
+    Raises:
+        ValueError: for a file that is no DICOM file, or has no UIDs to refer to.
+    """
+    return parse_source(path.read_bytes(), path.name)
+
+
+def parse_source(data: bytes, name: str) -> SourceImage:
+    """As `read_source`, of a file's bytes; `name` is for the error alone."""
+    from pydicom import dcmread
+    from pydicom.errors import InvalidDicomError
+
+    try:
+        header = dcmread(io.BytesIO(data), stop_before_pixels=True,
+                         specific_tags=[*_UIDS, *KEYWORDS, *IDENTITY])  # fmt: skip
+    except InvalidDicomError:
+        raise ValueError(f"{name}: no DICOM file; DICOM objects are made for DICOM films") from None
+    missing = [keyword for keyword in _UIDS if not header.get(keyword)]
+    if missing:
+        raise ValueError(f"{name}: no {missing[0]}, so that no DICOM object can refer to the film")
+    identity = {k: _raw(header, k) for k in IDENTITY if k in header}
+    for keyword in IDENTITY:
+        if keyword in header:
+            del header[keyword]
+    for keyword in _EXPECTED:
+        setattr(header, keyword, None)
+    if "RescaleSlope" in header or "RescaleIntercept" in header:
+        header.RescaleSlope = header.get("RescaleSlope") or 1
+        header.RescaleIntercept = header.get("RescaleIntercept") or 0
+        header.RescaleType = "US"  # unspecified: what the values mean does not matter here
+    _state_window(header, data)
+    return SourceImage(header, identity)
+
+
+def series(modality: str, description: str) -> dict[str, Any]:
+    """Arguments that every object gets: a series and a UID of its own, and who made it."""
+    from pydicom.uid import generate_uid
+
+    return {
+        "series_instance_uid": generate_uid(),
+        "series_number": _SERIES[modality],
+        "sop_instance_uid": generate_uid(),
+        "instance_number": 1,
+        "manufacturer": NAME,
+        "manufacturer_model_name": NAME,
+        "software_versions": version(NAME),
+        "device_serial_number": version(NAME),
+        "series_description": description,
+        "content_qualification": "RESEARCH",
+    }
+
+
+def device_uid() -> str:
+    """The UID of this program as an observer: the same for every run of a version."""
+    return f"2.25.{uuid.uuid5(uuid.NAMESPACE_DNS, f'{NAME} {version(NAME)}').int}"
+
+
+def identified(made: Dataset, source: SourceImage) -> Dataset:
+    """The object, with the patient and study of its source."""
+    if made.Modality != "SR":
+        made.BodyPartExamined = "CHEST"  # unpaired, so that no laterality is asked for
+    for element in source.identity.values():
+        made[element.tag] = element
+    return made
+
+
+def _state_window(header: Dataset, data: bytes) -> None:
+    """Leave in the header the one window that the film was read with; viewers have no other."""
+    if header.get("VOILUTSequence"):
+        return
+    window = usable_window(header)
+    for keyword in ("WindowCenter", "WindowWidth", "VOILUTFunction"):
+        header.pop(keyword, None)
+    if window is None and int(header.BitsStored) > 8:
+        whole = parse_header(data)
+        least, greatest = own_range(stored_values(whole), whole)
+        window = ((least + greatest) / 2, max(greatest - least, 1.0), "LINEAR_EXACT")
+    if window is not None:
+        header.WindowCenter, header.WindowWidth = f"{window[0]:.10g}", f"{window[1]:.10g}"
+        header.VOILUTFunction = window[2]
+
+
+def _raw(header: Dataset, keyword: str) -> RawDataElement:
+    """The undecoded element, with the value representation that an implicit file leaves out."""
+    from pydicom.datadict import dictionary_VR
+
+    element = header.get_item(keyword)
+    if not element.is_raw:
+        return element  # the character set, which the parser itself has looked at
+    return element._replace(VR=dictionary_VR(element.tag), is_implicit_VR=False)
