@@ -80,7 +80,7 @@ def secondary_capture(film: Film, diagnosis: Diagnosis, source: SourceImage) -> 
     reference = Dataset()
     reference.ReferencedSOPClassUID = source.image.SOPClassUID
     reference.ReferencedSOPInstanceUID = source.image.SOPInstanceUID
-    made.PatientOrientation = None  # the film's is in the film; half of the picture is a table
+    made.PatientOrientation = []  # the film's is in the film; half of the picture is a table
     made.ConversionType = "WSD"
     made.SourceImageSequence = [reference]
     made.ImageType = ["DERIVED", "SECONDARY"]

@@ -20,7 +20,6 @@ from cxrloc.datasets.dicom_grey import own_range, usable_window
 
 if TYPE_CHECKING:
     from pydicom import Dataset
-    from pydicom.dataelem import RawDataElement
 
 NAME = "cxrloc"
 IDENTITY = (
@@ -48,7 +47,7 @@ class SourceImage:
     """
 
     image: Dataset = field(repr=False)
-    identity: Mapping[str, RawDataElement] = field(repr=False)
+    identity: Mapping[str, Any] = field(repr=False)
 
 
 def read_source(path: Path) -> SourceImage:
@@ -69,7 +68,10 @@ def parse_source(data: bytes, name: str) -> SourceImage:
         header = dcmread(io.BytesIO(data), stop_before_pixels=True,
                          specific_tags=[*_UIDS, *KEYWORDS, *IDENTITY])  # fmt: skip
     except InvalidDicomError:
-        raise ValueError(f"{name}: no DICOM file; DICOM objects are made for DICOM films") from None
+        raise ValueError(
+            f"{name} is no DICOM file: DICOM objects are made for DICOM films alone, as they need "
+            "a patient and a study; leave --dicom-out out for PNG and JPEG"
+        ) from None
     missing = [keyword for keyword in _UIDS if not header.get(keyword)]
     if missing:
         raise ValueError(f"{name}: no {missing[0]}, so that no DICOM object can refer to the film")
@@ -135,11 +137,11 @@ def _state_window(header: Dataset, data: bytes) -> None:
         header.VOILUTFunction = window[2]
 
 
-def _raw(header: Dataset, keyword: str) -> RawDataElement:
+def _raw(header: Dataset, keyword: str) -> Any:
     """The undecoded element, with the value representation that an implicit file leaves out."""
     from pydicom.datadict import dictionary_VR
 
-    element = header.get_item(keyword)
+    element: Any = header.get_item(keyword)
     if not element.is_raw:
         return element  # the character set, which the parser itself has looked at
     return element._replace(VR=dictionary_VR(element.tag), is_implicit_VR=False)

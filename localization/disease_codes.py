@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from pydicom.sr.coding import Code
 
 SCHEME = "99CXRLOC"
-# disease -> name in pydicom's table of SNOMED CT. Not `Edema` and `Fibrosis`: those are of any organ.
+# disease -> name in pydicom's table of SNOMED CT; its `Edema` and `Fibrosis` are of any organ
 SNOMED_NAMES = {
     "Cardiomegaly": "Cardiomegaly",
     "Effusion": "PleuralEffusion",

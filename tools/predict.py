@@ -6,8 +6,10 @@ INPUT is an image file (PNG, JPEG, DICOM) or a folder (searched with its subfold
 DIR receives a.boxes.png, a.heat.png and a.json (schema: localization/diagnose.py); films of the
 same name get a_2, a_3. A film that cannot be read is reported and the rest go on. A killed run is
 taken up again by the same command: a film whose JSON is there, made of the same file by the same
-models and settings, is left as it is. Exit status: 0 all done, 1 some film failed, 2 wrong usage.
-Research use only - not a diagnosis.
+models and settings, is left as it is. --dicom-out writes a.sr.dcm (structured report), a.pr.dcm
+(presentation state) and a.sc.dcm (secondary capture) beside them, for DICOM films only; they hold
+the patient's name and number, which nothing else written here does (see docs/dicom.md). Exit
+status: 0 all done, 1 some film failed, 2 wrong usage. Research use only - not a diagnosis.
 """
 
 from __future__ import annotations
@@ -23,7 +25,6 @@ from typing import TYPE_CHECKING, Any
 # what needs torch is imported where it is used: --help and a wrong option answer at once
 from cxrloc.datasets.image_files import (
     IMAGE_SUFFIXES,
-    UnreadableImageError,
     is_image_file,
     read_film,
 )
@@ -34,7 +35,7 @@ from cxrloc.localization.words import RESEARCH_USE
 if TYPE_CHECKING:
     from cxrloc.localization.diagnose import Diagnosis
 
-_OWN_PICTURES = (".boxes.png", ".heat.png")
+_OWN_IMAGES = (".boxes.png", ".heat.png", ".sr.dcm", ".pr.dcm", ".sc.dcm")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -45,8 +46,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     from cxrloc.detection.load_diagnoser import load_diagnoser
     from cxrloc.localization.diagnose import stream
+    from cxrloc.localization.dicom_output import require_highdicom
 
     try:
+        if arguments.dicom_out:
+            require_highdicom()
         diagnoser = load_diagnoser(
             arguments.classifier, arguments.maskrcnn, arguments.device, arguments.precision
         )
@@ -64,8 +68,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"{len(named) - len(missing)} of {len(named)} films are done already.")
     progress = tqdm(missing.items(), desc="films", unit="film")
     boxed = 0
-    for path, film, diagnosis in stream(diagnoser, _readable(progress, failures)):
-        write_outputs(film, diagnosis, arguments.out / missing[path], manifest | _source(path))
+    films = _readable(progress, failures, arguments.dicom_out)
+    for path, film, diagnosis in stream(diagnoser, films):
+        stem = arguments.out / missing[path]
+        if arguments.dicom_out:
+            write_dicom_objects(path, film, diagnosis, stem, manifest)
+        write_outputs(film, diagnosis, stem, manifest | _source(path))
         boxed += bool(diagnosis.present)
     return _report(len(missing), boxed, failures, arguments.out)
 
@@ -97,7 +105,7 @@ def _films_of(given: Path, out: Path) -> list[Path]:
         if not path.name.startswith(".")
         and path.is_file()
         and is_image_file(path)
-        and not (path.name.endswith(_OWN_PICTURES) and path.resolve().parent == out.resolve())
+        and not (path.name.endswith(_OWN_IMAGES) and path.resolve().parent == out.resolve())
     )
 
 
@@ -142,16 +150,32 @@ def write_outputs(
     write_json(stem.with_name(f"{stem.name}.json"), record)
 
 
+def write_dicom_objects(
+    path: Path, film: Film, diagnosis: Diagnosis, stem: Path, manifest: Mapping[str, Any]
+) -> None:
+    """Write STEM.sr.dcm, STEM.pr.dcm and STEM.sc.dcm about the DICOM film at `path`."""
+    from cxrloc.localization import dicom_output
+    from cxrloc.localization.dicom_source import read_source
+
+    hashes = {name: digest[:16] for name, digest in manifest["hashes"].items()}
+    objects = dicom_output.dicom_objects(film, diagnosis, read_source(path), hashes)
+    dicom_output.write_dicom_objects(objects, stem)
+
+
 def _readable(
-    named: Iterable[tuple[Path, str]], failures: list[str]
+    named: Iterable[tuple[Path, str]], failures: list[str], dicom_out: bool
 ) -> Iterator[tuple[Path, Film]]:
     """Films one by one as they are asked for; what is wrong with the others goes to `failures`."""
     from tqdm import tqdm
 
+    from cxrloc.localization.dicom_source import read_source
+
     for path, _ in named:
         try:
             film = read_film(path)
-        except UnreadableImageError as error:
+            if dicom_out:
+                read_source(path)  # fails for what no DICOM object can be made about
+        except ValueError as error:
             failures.append(str(error))
             continue
         for warning in film.warnings:
@@ -170,6 +194,7 @@ def _manifest(arguments: argparse.Namespace, runtime: str, started: float) -> di
     bundles = {"classifier": arguments.classifier, "maskrcnn": arguments.maskrcnn}
     hashes = {name: file_sha256(path) for name, path in bundles.items() if path is not None}
     settings = {"precision": arguments.precision, "runtime": runtime}
+    settings |= {"dicom_out": arguments.dicom_out}
     manifest = run_manifest(settings, seed=0, hashes=hashes, started=started)
     # every film's JSON holds it: not the command, which may name 100,000 films
     return {key: value for key, value in manifest.items() if key not in ("command", "wall_seconds")}
@@ -194,6 +219,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--out", type=Path, required=True, help="folder for the results")
     parser.add_argument("--device", default="auto", help="cpu, cuda or auto")
     parser.add_argument("--precision", default="auto", help="auto, fp32 or bf16")
+    parser.add_argument("--dicom-out", action="store_true", help="also write DICOM objects")
     return parser
 
 

@@ -9,8 +9,11 @@ from typing import Any
 
 import cv2
 import numpy as np
+import pydicom
 import pytest
 import torch
+from highdicom.sr import srread
+from pynetdicom import AE, AllStoragePresentationContexts, evt
 
 from cxrloc.classification.models import (
     ClassifierBundle,
@@ -18,7 +21,7 @@ from cxrloc.classification.models import (
     build_classifier,
     save_classifier,
 )
-from cxrloc.tools import predict
+from cxrloc.tools import predict, send_dicom
 
 WriteDicom = Callable[..., Path]
 DISEASES = ("Mass", "Effusion")
@@ -105,3 +108,55 @@ def test_warnings_reach_the_user_and_no_name_reaches_anything(
     for canary in (b"Canary", b"CANARY", b"19500102"):
         assert not any(canary in content for content in written)
         assert canary.decode() not in printed.out + printed.err
+
+
+@pytest.mark.slow
+def test_dicom_objects_are_written_beside_the_json_and_an_archive_takes_them(
+    bundle: Path, pixels: Any, write_dicom: WriteDicom, tmp_path: Path
+) -> None:
+    out, film = tmp_path / "out", write_dicom(tmp_path / "film.dcm", pixels)
+    assert run(bundle, film, out, "--dicom-out") == 0
+
+    objects = sorted(out.glob("*.dcm"))
+    assert [path.name for path in objects] == ["film.pr.dcm", "film.sc.dcm", "film.sr.dcm"]
+    boxes = [box["bbox"] for box in record(out / "film.json")["annotations"]]
+    groups = srread(out / "film.sr.dcm").content.get_planar_roi_measurement_groups()
+    corners = [group.roi.value for group in groups]
+    in_report = [[*c[0], *(c[2] - c[0])] for c in corners]
+    np.testing.assert_allclose(in_report, boxes, rtol=1e-5)
+
+    stored: list[str] = []
+    archive = AE("ARCHIVE")
+    archive.supported_contexts = AllStoragePresentationContexts
+    handlers = [(evt.EVT_C_STORE, lambda e: stored.append(e.dataset.SOPInstanceUID) or 0)]
+    server = archive.start_server(("127.0.0.1", 0), block=False, evt_handlers=handlers)
+    port = str(server.server_address[1])
+    try:
+        assert send_dicom.main(["127.0.0.1", port, *map(str, [film, *objects])]) == 0
+    finally:
+        server.shutdown()
+    assert stored == [pydicom.dcmread(path).SOPInstanceUID for path in (film, *objects)]
+
+
+@pytest.mark.slow
+def test_dicom_objects_about_a_png_are_a_clear_failure_and_the_rest_goes_on(
+    bundle: Path,
+    pixels: Any,
+    write_dicom: WriteDicom,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    films = tmp_path / "films"
+    write_dicom(films / "b.dcm", pixels)
+    cv2.imwrite(str(films / "a.png"), pixels)
+
+    assert run(bundle, films, tmp_path / "out", "--dicom-out") == 1
+
+    assert "a.png is no DICOM file: DICOM objects are made for DICOM" in capsys.readouterr().err
+    assert not (tmp_path / "out" / "a.json").exists()
+    assert (tmp_path / "out" / "b.sr.dcm").is_file()
+
+    # a second run over the folder of films and results takes the results for no films
+    assert run(bundle, tmp_path, tmp_path / "out", "--dicom-out") == 1
+    said = capsys.readouterr()
+    assert "1 of 2 films are done already." in said.out

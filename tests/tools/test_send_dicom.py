@@ -1,0 +1,129 @@
+"""Sending DICOM files to a real C-STORE receiver on the loopback interface."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pydicom
+import pytest
+from pydicom import Dataset
+from pydicom.uid import JPEGLSLossless
+from pynetdicom import AE, AllStoragePresentationContexts, evt
+
+from cxrloc.tools import send_dicom
+
+WriteDicom = Callable[..., Path]
+PIXELS = np.arange(48, dtype=np.uint8).reshape(6, 8)
+
+
+class Receiver:
+    """An archive that keeps what it is sent in a list."""
+
+    def __init__(self) -> None:
+        self.stored: list[Dataset] = []
+        self.answer = 0x0000
+        entity = AE("ARCHIVE")
+        entity.require_called_aet = True
+        for context in AllStoragePresentationContexts:
+            entity.add_supported_context(context.abstract_syntax or "", [
+                "1.2.840.10008.1.2", "1.2.840.10008.1.2.1", JPEGLSLossless,
+            ])  # fmt: skip
+        entity.remove_supported_context("1.2.840.10008.5.1.4.1.1.2")  # takes no CT
+        handlers: list[Any] = [(evt.EVT_C_STORE, self._store)]
+        self._server = entity.start_server(("127.0.0.1", 0), block=False, evt_handlers=handlers)
+        assert self._server is not None
+        self.port = self._server.server_address[1]
+
+    def _store(self, event: evt.Event) -> int:
+        dataset = event.dataset
+        dataset.file_meta = event.file_meta
+        self.stored.append(dataset)
+        return self.answer
+
+    def stop(self) -> None:
+        assert self._server is not None
+        self._server.shutdown()
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    found = Receiver()
+    yield found
+    found.stop()
+
+
+def send(port: int, *files: Path, called: str = "ARCHIVE") -> int:
+    return send_dicom.main(["127.0.0.1", str(port), *map(str, files), "--called", called])
+
+
+def test_files_arrive_as_they_are(
+    receiver: Receiver, write_dicom: WriteDicom, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plain = write_dicom(tmp_path / "a.dcm", PIXELS)
+    packed = write_dicom(tmp_path / "b", PIXELS, syntax=JPEGLSLossless)
+
+    assert send(receiver.port, plain, packed) == 0
+
+    assert "2 of 2 files stored." in capsys.readouterr().out
+    for path, stored in zip((plain, packed), receiver.stored, strict=True):
+        sent = pydicom.dcmread(path)
+        assert stored == sent
+        assert stored.file_meta.TransferSyntaxUID == sent.file_meta.TransferSyntaxUID
+
+
+def test_what_the_receiver_does_not_take_is_told_and_the_rest_goes_on(
+    receiver: Receiver, write_dicom: WriteDicom, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ct = write_dicom(tmp_path / "ct.dcm", PIXELS, SOPClassUID="1.2.840.10008.5.1.4.1.1.2")
+    film = write_dicom(tmp_path / "film.dcm", PIXELS)
+
+    assert send(receiver.port, ct, film) == 1
+
+    said = capsys.readouterr()
+    assert "ct.dcm: the receiver does not take this kind of object" in said.err
+    assert "1 of 2 files stored." in said.out
+    assert len(receiver.stored) == 1
+
+
+@pytest.mark.parametrize(("answer", "status"), [(0xB000, 0), (0xA700, 1), (0x0110, 1)])
+def test_the_receivers_answer_decides(
+    receiver: Receiver,
+    write_dicom: WriteDicom,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    answer: int,
+    status: int,
+) -> None:
+    receiver.answer = answer
+    assert send(receiver.port, write_dicom(tmp_path / "a.dcm", PIXELS)) == status
+    assert (f"status {answer:04X}" in capsys.readouterr().err) == bool(status)
+
+
+def test_a_receiver_that_is_not_there_or_refuses_is_an_error(
+    receiver: Receiver, write_dicom: WriteDicom, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    film = write_dicom(tmp_path / "a.dcm", PIXELS)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        nobody = free.getsockname()[1]
+
+    assert send(nobody, film) == 2
+    assert f"ARCHIVE at 127.0.0.1:{nobody} does not answer" in capsys.readouterr().err
+    assert send(receiver.port, film, called="OTHER") == 2
+    assert "refuses the connection" in capsys.readouterr().err
+
+
+def test_a_file_that_is_no_dicom_file_stops_before_anything_is_sent(
+    receiver: Receiver, write_dicom: WriteDicom, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    film = write_dicom(tmp_path / "a.dcm", PIXELS)
+    (tmp_path / "notes.txt").write_text("no film")
+
+    assert send(receiver.port, film, tmp_path / "notes.txt") == 2
+    assert "notes.txt: not a DICOM file" in capsys.readouterr().err
+    assert send(receiver.port, tmp_path / "absent.dcm") == 2
+    assert receiver.stored == []
