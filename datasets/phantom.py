@@ -10,24 +10,17 @@ from __future__ import annotations
 
 import csv
 import dataclasses
-import json
-import math
-import multiprocessing
-import os
-import shutil
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import cv2
 import numpy as np
-from tqdm import tqdm
 
 from cxrloc.datasets.labels import NO_FINDING
-from cxrloc.datasets.manifest import write_json
 from cxrloc.datasets.phantom_film import PhantomFilm, render_film
+from cxrloc.datasets.phantom_folder import in_processes, write_folder
 from cxrloc.datasets.phantom_statistics import sample_diseases
 
 GENERATOR_VERSION = 2  # raise it when the same config would draw other bytes
@@ -37,7 +30,6 @@ LABEL_HEADER = (
     "OriginalImage[Width,Height],OriginalImagePixelSpacing[x,y],"
 )
 BOX_HEADER = "Image Index,Finding Label,Bbox [x,y,w,h],,,"
-_SETTINGS_FILE = "phantom.json"
 _BOX_LIST_NAMES = {"Infiltration": "Infiltrate"}  # the box list's own spelling
 _FILMS_PER_PATIENT = {1: 0.66, 2: 0.17, 3: 0.08, 4: 0.05, 5: 0.04}  # NIH's, its long tail cut
 _PLAN = 0  # the random stream of what a film shows, beside those of `phantom_film`
@@ -118,71 +110,22 @@ def make_phantom(config: PhantomConfig, out: Path, workers: int | None = None) -
     Raises:
         FileExistsError: when `out` holds anything else than a finished phantom of this config.
     """
-    if _finished(config, out):
-        tqdm.write(f"phantom: {out} already holds these films, nothing to do")
-        return out
-    out.parent.mkdir(parents=True, exist_ok=True)
-    temporary = out.with_name(f".{out.name}.{os.getpid()}.tmp")
-    try:
-        (temporary / "images").mkdir(parents=True)
-        plan = list(plan_films(config))
-        films = _draw(config, plan, temporary / "images", workers)
-        _write_lists(plan, films, temporary)
-        write_json(temporary / _SETTINGS_FILE, _settings(config))
-        temporary.replace(out)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-    return out
+    return write_folder(out, _settings(config), partial(_write, config, workers))
 
 
 def _settings(config: PhantomConfig) -> dict[str, object]:
-    return {
-        "note": "drawn phantom films, not patients; research use only, never a diagnosis",
-        "generator_version": GENERATOR_VERSION,
-        **dataclasses.asdict(config),
-    }
+    return {"generator_version": GENERATOR_VERSION, **dataclasses.asdict(config)}
 
 
-def _finished(config: PhantomConfig, out: Path) -> bool:
-    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
-        return False
-    wanted = _settings(config)
-    try:
-        found = json.loads((out / _SETTINGS_FILE).read_text())
-    except (OSError, ValueError):
-        found = None
-    if found == wanted:
-        return True
-    raise FileExistsError(f"{out} {_difference(found, wanted)}; name another folder or delete it")
-
-
-def _difference(found: object, wanted: dict[str, object]) -> str:
-    if not isinstance(found, dict):
-        return f"is not empty and not a finished phantom (it has no readable {_SETTINGS_FILE})"
-    keys = [key for key in wanted if found.get(key) != wanted[key]]
-    changes = ", ".join(f"{key} {found.get(key)!r} there, {wanted[key]!r} asked" for key in keys)
-    return f"holds a phantom of other settings ({changes})"
-
-
-def _draw(
-    config: PhantomConfig, plan: Sequence[PlannedFilm], folder: Path, workers: int | None
-) -> list[PhantomFilm]:
-    """The films' records in the order of `plan`, without pixels: those are on disk."""
-    count = workers if workers is not None else min(os.cpu_count() or 1, math.ceil(len(plan) / 40))
-    job = partial(_draw_one, config, folder)
-    bar = partial(tqdm, total=len(plan), desc="phantom films", unit="film")
-    if count <= 1:
-        return list(bar(map(job, plan)))
-    context = multiprocessing.get_context("spawn")  # fork after OpenCV's threads may hang
-    with ProcessPoolExecutor(count, mp_context=context, initializer=_one_thread) as pool:
-        return list(bar(pool.map(job, plan, chunksize=8)))
-
-
-def _one_thread() -> None:
-    cv2.setNumThreads(1)
+def _write(config: PhantomConfig, workers: int | None, root: Path) -> None:
+    (root / "images").mkdir()
+    plan = list(plan_films(config))
+    films = in_processes(partial(_draw_one, config, root / "images"), plan, workers)
+    _write_lists(plan, films, root)
 
 
 def _draw_one(config: PhantomConfig, folder: Path, planned: PlannedFilm) -> PhantomFilm:
+    """The film's record without pixels: those are on disk."""
     film = render_film(
         planned.diseases,
         seed=config.seed,
