@@ -164,13 +164,12 @@ def _lateral(config: ChexpertPhantomConfig, planned: PlannedView) -> npt.NDArray
     image = np.full((config.image_size,) * 2, 12, np.float32)
     shapes = (((50, 55), (34, 60), 150), ((48, 50), (24, 40), 55), ((40, 66), (13, 15), 150),
               ((74, 55), (7, 60), 190))  # fmt: skip
-    for (x, y), (half_width, half_height), grey in shapes:
+    for (x, y), (half_width, half_height), shade in shapes:
         centre = round((x + rng.normal(0, 1)) * unit), round((y + rng.normal(0, 1)) * unit)
         axes = round(half_width * unit), round(half_height * unit)
-        cv2.ellipse(image, centre, axes, 0, 0, 360, grey, -1)
-    image = cv2.GaussianBlur(image, (0, 0), 2.5 * unit)
-    image += rng.normal(0, 3, image.shape)
-    return np.clip(np.round(image), 0, 255).astype(np.uint8)
+        cv2.ellipse(image, centre, axes, 0, 0, 360, shade, -1)
+    grey = cv2.GaussianBlur(image, (0, 0), 2.5 * unit) + rng.normal(0, 3, image.shape)
+    return np.clip(np.round(grey), 0, 255).astype(np.uint8)
 
 
 def _row(config: ChexpertPhantomConfig, planned: PlannedView, film: PhantomFilm) -> list[object]:
