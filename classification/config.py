@@ -67,6 +67,8 @@ class DataConfig:
             negative.
         closure: a film with a finding has the findings that it is a kind of too (Cardiomegaly:
             Enlarged Cardiomediastinum), by CheXpert's label tree; what changes is printed.
+        shards: folder or URL of tools/build_shards.py, from which films of `model.size` are read
+            instead of a pixel cache; another order of films, so another result.
         cache: folder of the decoded pixels; empty is `pixel_cache` in the prepared folder.
         test_share: share of the patients that are scored (splits label_sets and iterative).
         validation_share: share of the other patients that validate (not of folds and sampled).
@@ -82,6 +84,7 @@ class DataConfig:
     uncertain: Uncertain = "ignore"
     blank: Blank = "unknown"
     closure: bool = False
+    shards: str = ""
     cache: str = ""
     test_share: float = 0.2
     validation_share: float = 0.1
@@ -166,7 +169,8 @@ class TrainConfig:
 
     Attributes:
         epochs: at most this many; `patience` may end the run before.
-        batch_size: films per step.
+        batch_size: films per step, over all processes (torchrun) together: N of them take N equal
+            parts of the films that one would take.
         lr: peak learning rate.
         loss: see `cxrloc.classification.losses`; auto is bce_weighted where `positive_weight_cap`
             is set, else bce.
@@ -303,3 +307,9 @@ class ClassifierConfig:
         softmax = self.data.uncertain != "three_class" or self.train.resolved_loss() == "bce"
         expected = "auto (without weights) with data.uncertain three_class, a loss of its own"
         _require(softmax, "train.loss", self.train.loss, expected)
+        streams = not self.data.shards or self.train.sampler == "uniform"
+        expected = "uniform with data.shards: the others draw films from all shards at once"
+        _require(streams, "train.sampler", self.train.sampler, expected)
+        plain = not self.data.shards or self.model.markers == "keep"
+        expected = "keep with data.shards: shards hold the films as they are"
+        _require(plain, "model.markers", self.model.markers, expected)

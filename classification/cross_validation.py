@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
@@ -14,17 +13,14 @@ import numpy.typing as npt
 
 from cxrloc.classification.bundle import RESEARCH_USE
 from cxrloc.classification.config import ClassifierConfig
-from cxrloc.classification.data import FilmBatches, mean_box_sizes
-from cxrloc.classification.gate import Gate, GateRow, decide, read_gate_table, write_gate_table
+from cxrloc.classification.data import FilmBatches
+from cxrloc.classification.distributed import member, on_main, process_group
+from cxrloc.classification.gate import GateRow, decide, read_gate_table, write_gate_table
+from cxrloc.classification.judging import Judged, judge_part, scored_films
 from cxrloc.classification.losses import CLASSES
 from cxrloc.classification.metrics import ClassifierMetrics, classifier_metrics
 from cxrloc.classification.metrics_page import metrics_markdown
-from cxrloc.classification.models import (
-    ClassifierBundle,
-    build_classifier,
-    present_against_absent,
-    save_classifier,
-)
+from cxrloc.classification.models import build_classifier, present_against_absent, save_classifier
 from cxrloc.classification.operating_point import OperatingPoint, operating_points
 from cxrloc.classification.plots import plot_losses, plot_roc
 from cxrloc.classification.preprocessing import INPUTS
@@ -39,9 +35,9 @@ from cxrloc.classification.run_parts import (
     open_run,
     write_gate_provenance,
 )
-from cxrloc.classification.scored_films import VALIDATION, ScoredFilms, write_scored_films
+from cxrloc.classification.scored_films import VALIDATION, write_scored_films
 from cxrloc.classification.stage_report import StageFigures, stages_markdown
-from cxrloc.classification.training import Trained, forget_checkpoints, preprocessing_of, train
+from cxrloc.classification.training import Trained, forget_checkpoints, train
 from cxrloc.classification.weights import LoadReport
 from cxrloc.datasets.files import write_text
 from cxrloc.datasets.manifest import file_sha256, run_manifest, write_json
@@ -55,51 +51,82 @@ def run_classifier(config: ClassifierConfig) -> Path:
 
     A finished part is skipped and an interrupted one goes on, provided that the settings are the
     same. The folder gets a bundle, metrics, figures, logs and the list of training films for each
-    part, and `gate.csv` and `metrics.*` over the test images of all parts.
+    part, and `gate.csv` and `metrics.*` over the test images of all parts. Under torchrun all
+    processes work on it together.
 
     Raises:
         ValueError, FileNotFoundError: for settings, data or weights that do not work.
     """
-    complete_run(config)
+    with process_group(config.train.device):
+        complete_run(config)
     return Path(config.out)
 
 
 def complete_run(config: ClassifierConfig) -> tuple[Run, list[Part]]:
     """What `run_classifier` does; returns the run and its parts, all of them finished."""
+    member().films_per_step(config.train.batch_size)  # before anything takes time
     run = open_run(config)
     parts = make_parts(run)
     for number, part in enumerate(parts, start=1):
-        sizes = [len(getattr(part.split, name)) for name in ("train", "validation", "test")]
-        what = f"part {number} of {len(parts)}"
-        what += "" if part.fold is None else f" (test fold {part.fold})"
-        images = "train {}, validation {}, test {} images".format(*sizes)
-        done = (part.folder / BUNDLE_NAME).is_file()
-        print(f"{what}: {images}{': finished before, skipped' if done else ''}", flush=True)
-        claim(run, part)
+        done = on_main(_begin_part, run, part)
+        print(_headline(part, f"part {number} of {len(parts)}", done), flush=True)
         if not done:
             _run_part(run, part)
-        list_films(run, part)
-    out = Path(config.out)
+        on_main(list_films, run, part)
+    on_main(_finish, run, parts)
+    return run, parts
+
+
+def _begin_part(run: Run, part: Part) -> bool:
+    """Claim its folder; whether it was finished before."""
+    claim(run, part)
+    return (part.folder / BUNDLE_NAME).is_file()
+
+
+def _headline(part: Part, what: str, done: bool) -> str:
+    sizes = [len(getattr(part.split, name)) for name in ("train", "validation", "test")]
+    what += "" if part.fold is None else f" (test fold {part.fold})"
+    images = "train {}, validation {}, test {} images".format(*sizes)
+    return f"{what}: {images}{': finished before, skipped' if done else ''}"
+
+
+def _finish(run: Run, parts: Sequence[Part]) -> None:
+    out = Path(run.config.out)
     if parts[0].fold is not None:
         _pool(run, parts, out)
     print(f"results: {out / 'metrics.md'}, {out / GATE_NAME}. {RESEARCH_USE}", flush=True)
-    return run, parts
 
 
 def _run_part(run: Run, part: Part) -> None:
     """Train, choose thresholds on validation films, score the test films; the bundle is last."""
     started = time.time()
     trained, report = _train_part(run, part)
-    bundle = _untested_bundle(run, part, trained)
+    chosen = judge_part(run, part, trained)
+    stages = [
+        replace(chosen, trained=stage)
+        if stage.best_epoch == trained.best_epoch
+        else judge_part(run, part, stage)
+        for stage in trained.stages
+    ]
+    on_main(_write_part, run, part, chosen, stages, report, started)
+
+
+def _write_part(
+    run: Run,
+    part: Part,
+    chosen: Judged,
+    judged_stages: Sequence[Judged],
+    report: LoadReport,
+    started: float,
+) -> None:
     validation, test = run.films(part.split.validation), run.films(part.split.test)
-    judged = judge(run, bundle, validation)
-    points = operating_points(validation.labels, judged, run.diseases)
+    points = operating_points(validation.labels, chosen.validation, run.diseases)
     thresholds = {d: point.threshold for d, point in points.items()}
-    rows = _rows(test, judge(run, bundle, test), thresholds, run.diseases, part.fold)
-    seed = run.config.train.seed
+    rows = _rows(test, chosen.test, thresholds, run.diseases, part.fold)
+    seed, trained = run.config.train.seed, chosen.trained
     manifest = run_manifest(run.config, seed=seed, hashes=input_hashes(run), started=started)
     manifest |= run.label_facts
-    stages = _report_stages(run, part, trained, manifest)
+    stages = _report_stages(run, part, chosen, judged_stages, manifest)
     details = {
         "best_epoch": trained.best_epoch,
         "history": trained.history,
@@ -108,11 +135,12 @@ def _run_part(run: Run, part: Part) -> None:
         **({"stages": [stage.to_json() for stage in stages]} if stages else {}),
     }
     if part.fold is not None:
-        write_scored_films(part.folder / VALIDATION, scored_films(run, part, validation, judged))
+        kept = scored_films(run, part, validation, chosen.validation)
+        write_scored_films(part.folder / VALIDATION, kept)
     notes, more = _threshold_notes(points), stages_markdown(stages)
     print(_write_scores(run, part.folder, rows, details, notes, more), flush=True)
     plot_losses(part.folder / "loss.png", trained.history, trained.best_epoch)
-    finished = replace(bundle, thresholds=thresholds, manifest=manifest)
+    finished = replace(chosen.bundle, thresholds=thresholds, manifest=manifest)
     save_classifier(part.folder / BUNDLE_NAME, finished)
     forget_checkpoints(part.folder)
 
@@ -137,45 +165,31 @@ def _folded(trained: Trained) -> Trained:
     return replace(trained, model=present_against_absent(trained.model), stages=stages)
 
 
-def _untested_bundle(run: Run, part: Part, trained: Trained) -> ClassifierBundle:
-    train_ids = "\n".join(sorted(part.split.train))
-    return ClassifierBundle(
-        model=trained.model,
-        diseases=run.diseases,
-        thresholds=dict.fromkeys(run.diseases),
-        preprocessing=preprocessing_of(run.config, run.films(part.split.train), part.folder),
-        mean_box_sizes=mean_box_sizes([run.radiographs[i] for i in part.split.train], run.diseases),
-        manifest={},
-        metadata={
-            "fold": part.fold,
-            "k": None if part.fold is None else run.prepared.k,
-            "train_ids_sha256": hashlib.sha256(train_ids.encode()).hexdigest(),
-        },
-    )
-
-
 def _report_stages(
-    run: Run, part: Part, trained: Trained, manifest: Mapping[str, Any]
+    run: Run,
+    part: Part,
+    chosen: Judged,
+    stages: Sequence[Judged],
+    manifest: Mapping[str, Any],
 ) -> list[StageFigures]:
     """Figures of both stages; the other one's bundle and scores are kept beside the gate."""
     validation, test = run.films(part.split.validation), run.films(part.split.test)
     figures = []
-    for number, stage in enumerate(trained.stages, start=1):
-        chosen = stage.best_epoch == trained.best_epoch
-        name = BUNDLE_NAME if chosen else f"classifier_stage{number}.safetensors"
-        bundle = _untested_bundle(run, part, stage)
-        judged, tested = judge(run, bundle, validation), judge(run, bundle, test)
-        if not chosen:
-            points = operating_points(validation.labels, judged, run.diseases)
+    for number, stage in enumerate(stages, start=1):
+        best = stage.trained.best_epoch
+        is_chosen = best == chosen.trained.best_epoch
+        name = BUNDLE_NAME if is_chosen else f"classifier_stage{number}.safetensors"
+        if not is_chosen:
+            points = operating_points(validation.labels, stage.validation, run.diseases)
             thresholds = {d: point.threshold for d, point in points.items()}
-            kept = replace(bundle, thresholds=thresholds, manifest=manifest)
+            kept = replace(stage.bundle, thresholds=thresholds, manifest=manifest)
             save_classifier(part.folder / name, kept)
             if part.fold is not None:
-                scored = scored_films(run, part, test, tested)
+                scored = scored_films(run, part, test, stage.test)
                 write_scored_films((part.folder / name).with_suffix(".parquet"), scored)
-        on = [_metrics(run, validation, judged), _metrics(run, test, tested)]
-        epochs = len(stage.history)
-        figures.append(StageFigures(number, epochs, stage.best_epoch, name, chosen, *on))
+        on = _metrics(run, validation, stage.validation), _metrics(run, test, stage.test)
+        epochs = len(stage.trained.history)
+        figures.append(StageFigures(number, epochs, best, name, is_chosen, *on))
     return figures
 
 
@@ -185,26 +199,6 @@ def _metrics(run: Run, films: FilmBatches, scores: npt.NDArray[np.float64]) -> C
         films.labels, scores, run.diseases, films.patients,
         replicates=settings.bootstrap, seed=settings.seed,
     )  # fmt: skip
-
-
-def judge(run: Run, bundle: ClassifierBundle, films: FilmBatches) -> npt.NDArray[np.float64]:
-    """Probabilities (N, D), by the same code that judges films later."""
-    train_settings = run.config.train
-    gate = Gate(bundle, train_settings.device, train_settings.precision)
-    step = 64
-    batches = [range(s, min(s + step, len(films))) for s in range(0, len(films), step)]
-    columns = len(run.diseases)
-    scores = [gate.forward_squares(films.squares(batch))[0] for batch in batches]
-    return np.concatenate([np.zeros((0, columns)), *scores])
-
-
-def scored_films(
-    run: Run, part: Part, films: FilmBatches, scores: npt.NDArray[np.float64]
-) -> ScoredFilms:
-    """Films of a fold with their probabilities (N, D) and labels."""
-    assert part.fold is not None
-    folds = np.full(len(films), part.fold, dtype=np.int64)
-    return ScoredFilms(run.diseases, films.image_ids, films.patients, folds, scores, films.labels)
 
 
 def _rows(

@@ -1,4 +1,4 @@
-"""Batches of decoded films: whole batches out of the pixel cache, shuffled and changed by seed."""
+"""Whole batches of films out of the pixel cache or shards: shuffled and changed by seed."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from cxrloc.classification.config import TrainConfig
+from cxrloc.classification.distributed import Member
 from cxrloc.classification.samplers import Order
 from cxrloc.datasets.pixel_cache import PixelCache
 from cxrloc.datasets.radiograph import Radiograph, label_matrix
+from cxrloc.datasets.shard_reader import ShardSet
 from cxrloc.datasets.transforms import input_channels
 
 Batch = tuple[torch.Tensor, torch.Tensor]
@@ -25,11 +27,15 @@ class FilmBatches(Dataset[Batch]):
 
     The squares are those that `Preprocessing.squares` makes of the films; (B, 3, S, S) of an
     enhanced input.
+
+    Attributes:
+        image_ids, patients, labels: of the films; labels are (N, D).
+        groups: (N,) row group of each film in the shards that hold it; None out of a pixel cache.
     """
 
     def __init__(
         self,
-        cache: PixelCache,
+        cache: PixelCache | ShardSet,
         radiographs: Sequence[Radiograph],
         diseases: Sequence[str],
         clahe_clip: float = 0.0,
@@ -39,6 +45,7 @@ class FilmBatches(Dataset[Batch]):
         self.image_ids = tuple(r.image_id for r in radiographs)
         self.patients = tuple(r.patient_id for r in radiographs)
         self.labels = label_matrix(radiographs, diseases)
+        self.groups = _row_groups(cache, self.image_ids)
 
     def __len__(self) -> int:
         return len(self.image_ids)
@@ -53,58 +60,105 @@ class FilmBatches(Dataset[Batch]):
         return torch.from_numpy(self.squares(positions)), torch.from_numpy(labels)
 
 
-class EpochBatches(Sampler[list[int]]):
-    """Batches of positions: every one of `count` films in turn, or the films of an `order`.
+def _row_groups(
+    cache: PixelCache | ShardSet, image_ids: Sequence[str]
+) -> npt.NDArray[np.int64] | None:
+    if not isinstance(cache, ShardSet):
+        return None
+    return cache.groups[np.array([cache.rows[i] for i in image_ids], dtype=np.int64)]
 
+
+class EpochBatches(Sampler[list[int]]):
+    """One process's batches of positions in `count` films, or in the films of an `order`.
+
+    Of an order, `batch_size` films are a step of all processes together, and each takes its part
+    of them, so that N processes take the steps of one; what is left over after the last full step
+    is left out. Without an order every film comes once: each process takes its own stretch of them.
     Lightning calls `set_epoch`, also after a resume, so an epoch's films do not depend on how often
-    the run was interrupted. Of an order, a last batch that is not full is left out.
+    the run was interrupted.
     """
 
-    def __init__(self, count: int, batch_size: int, order: Order | None = None) -> None:
+    def __init__(
+        self, count: int, batch_size: int, order: Order | None = None, member: Member | None = None
+    ) -> None:
+        """Choose the batches of `member` (default: the only one).
+
+        Raises:
+            ValueError: if `batch_size` cannot be divided among the processes, or the films cannot.
+        """
         self.count = count if order is None else len(order)
+        self.member = member or Member()
+        self.size = self.member.films_per_step(batch_size)
         self.batch_size, self.order, self.epoch = batch_size, order, 0
+        least = self.member.world_size if order is None else batch_size
+        if self.member.world_size > 1 and self.count < least:
+            raise ValueError(
+                f"there are {self.count} films, expected at least {least} to train with "
+                f"{self.member.world_size} processes; start fewer"
+                + ("" if order is None else ", or take a smaller train.batch_size")
+            )
 
     def set_epoch(self, epoch: int) -> None:
         self.epoch = epoch
 
     def __len__(self) -> int:
-        full, rest = divmod(self.count, self.batch_size)
-        return full + bool(rest and (self.order is None or full == 0))
+        if self.order is None:
+            return -(-len(self.member.share(self.count)) // self.size)
+        return max(self.count // self.batch_size, min(self.count, 1))
 
     def __iter__(self) -> Iterator[list[int]]:
-        order = np.arange(self.count) if self.order is None else self.order.positions(self.epoch)
+        mine = self._positions()
         for i in range(len(self)):
-            yield order[i * self.batch_size : (i + 1) * self.batch_size].tolist()
+            yield mine[i * self.size : (i + 1) * self.size].tolist()
+
+    def _positions(self) -> npt.NDArray[np.int64]:
+        if self.order is None:
+            return np.array(self.member.share(self.count), dtype=np.int64)
+        order, ranks = self.order.positions(self.epoch), self.member.world_size
+        if ranks == 1:
+            return order
+        steps = order[: len(self) * self.batch_size].reshape(len(self), ranks, self.size)
+        return steps[:, self.member.rank].reshape(-1)
 
 
 def make_loader(
-    films: FilmBatches, batch_size: int, order: Order | None = None, workers: int = 0
+    films: FilmBatches,
+    batch_size: int,
+    order: Order | None = None,
+    workers: int = 0,
+    member: Member | None = None,
 ) -> Loader:
-    """Loader of whole batches (no collating film by film); all films in turn without an order."""
+    """Loader of whole batches (no collating film by film); see `EpochBatches`."""
     return DataLoader(
         films,
-        sampler=EpochBatches(len(films), batch_size, order),
+        sampler=EpochBatches(len(films), batch_size, order, member),
         batch_size=None,
         num_workers=workers,
         persistent_workers=workers > 0,
     )
 
 
-def augment(grey: torch.Tensor, config: TrainConfig, rng: np.random.Generator) -> torch.Tensor:
+def augment(
+    grey: torch.Tensor, config: TrainConfig, rng: np.random.Generator, member: Member | None = None
+) -> torch.Tensor:
     """Small random rotation, scale, shift and brightness, one of each per film.
 
     Args:
         grey: (N, S, S) or (N, C, S, S) float in 0..255, on any device.
         config: the largest changes.
         rng: numpy's, so that CPU and GPU draw the same.
+        member: whose films of the step these are (default: the only process); a film gets what one
+            process would draw for it.
     """
-    n = len(grey)
+    n, member = len(grey), member or Member()
+    everyone = n * member.world_size
+    mine = slice(n * member.rank, n * (member.rank + 1))
     planes = grey if grey.ndim == 4 else grey.unsqueeze(1)
-    theta = torch.from_numpy(_affine(n, config, rng)).to(grey.device)
-    gain = 1 + config.brightness * rng.uniform(-1, 1, n).astype(np.float32)
+    theta = torch.from_numpy(_affine(everyone, config, rng)[mine]).to(grey.device)
+    gain = 1 + config.brightness * rng.uniform(-1, 1, everyone).astype(np.float32)
     grid = F.affine_grid(theta, list(planes.shape), align_corners=False)
     moved = F.grid_sample(planes, grid, padding_mode="zeros", align_corners=False)
-    factor = torch.from_numpy(gain).to(grey.device)[:, None, None, None]
+    factor = torch.from_numpy(gain[mine]).to(grey.device)[:, None, None, None]
     return (moved * factor).clamp(0, 255).view(grey.shape)
 
 

@@ -15,9 +15,11 @@ import lightning as L
 import torch
 from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint, TQDMProgressBar
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from lightning.pytorch.strategies import DDPStrategy
 
 from cxrloc.classification.config import TrainConfig
 from cxrloc.classification.data import Loader
+from cxrloc.classification.distributed import machines, member
 from cxrloc.classification.precision import resolve_device, resolve_precision
 
 # one entry an epoch: {"epoch": 0, "train_loss": .., "val_loss": .., "val_auc": ..}
@@ -96,7 +98,7 @@ def _trainer(config: TrainConfig, folders: Folders, callbacks: list[Callback]) -
     precision = resolve_precision(config.precision, device)
     return L.Trainer(
         accelerator=device.type,
-        devices=[device.index or 0] if device.type == "cuda" else 1,
+        **_processes(device),
         precision="bf16-mixed" if precision == "bf16" else "32-true",
         max_epochs=config.epochs,
         callbacks=[TQDMProgressBar(refresh_rate=5), *callbacks],
@@ -109,6 +111,20 @@ def _trainer(config: TrainConfig, folders: Folders, callbacks: list[Callback]) -
         enable_model_summary=False,
         default_root_dir=folders.state,
     )
+
+
+def _processes(device: torch.device) -> dict[str, Any]:
+    """This process alone, or DDP over all that `process_group` joined."""
+    if member().world_size == 1:
+        return {"devices": [device.index or 0] if device.type == "cuda" else 1}
+    here, nodes = machines()
+    return {
+        "devices": here,
+        "num_nodes": nodes,
+        # the buffers are BatchNorm's statistics, which the processes share anyway
+        "strategy": DDPStrategy(broadcast_buffers=False),
+        "use_distributed_sampler": False,  # Lightning's repeats films to make the ranks even
+    }
 
 
 def _checkpoint(name: str, folder: Path, monitor: str | None = None) -> ModelCheckpoint:
@@ -156,6 +172,9 @@ def _quiet() -> Iterator[None]:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", ".*does not have many workers.*")
             warnings.filterwarnings("ignore", ".*LeafSpec.*")
+            # torch 2.8, which we support, does not have what newer ones want instead
+            warnings.filterwarnings("ignore", ".*broadcast_buffers.*deprecated.*")
+            warnings.filterwarnings("ignore", ".*recommended to use .*sync_dist=True.*")
             warnings.filterwarnings("ignore", ".*exists and is not empty.*")
             yield
     finally:

@@ -14,13 +14,13 @@ from cxrloc.classification.cross_validation import (
     METRICS_NAME,
     complete_run,
     input_hashes,
-    judge,
-    scored_films,
 )
 from cxrloc.classification.cross_validation_config import CrossValidationConfig
+from cxrloc.classification.distributed import on_main, process_group
 from cxrloc.classification.ensembles import with_thresholds
 from cxrloc.classification.fold_report import write_fold_report
 from cxrloc.classification.gate import read_gate_table
+from cxrloc.classification.judging import judge, scored_films
 from cxrloc.classification.models import load_classifier
 from cxrloc.classification.run_parts import BUNDLE_NAME, GATE_NAME, Part, Run
 from cxrloc.classification.scored_films import (
@@ -42,8 +42,15 @@ def cross_validate(config: CrossValidationConfig) -> Path:
     Raises:
         ValueError, FileNotFoundError: for settings, data or weights that do not work.
     """
-    started, out, train = time.time(), Path(config.out), config.train
-    run, parts = complete_run(config)
+    started = time.time()
+    with process_group(config.train.device):
+        run, parts = complete_run(config)
+        on_main(_report, config, run, parts, started)
+    return Path(config.out)
+
+
+def _report(config: CrossValidationConfig, run: Run, parts: Sequence[Part], started: float) -> None:
+    out, train = Path(config.out), config.train
     validation = [_validation_films(run, part) for part in parts]
     films = join_films([_out_of_fold(run, part) for part in parts])
     films = with_thresholds(films, validation, config.sensitivity)
@@ -56,7 +63,6 @@ def cross_validate(config: CrossValidationConfig) -> Path:
     print(
         page, f"results: {out / 'cross_validation.md'}, {out / OUT_OF_FOLD}", sep="\n", flush=True
     )
-    return out
 
 
 def _out_of_fold(run: Run, part: Part) -> ScoredFilms:

@@ -11,6 +11,8 @@ from typing import Any
 
 from cxrloc.classification.config import ClassifierConfig
 from cxrloc.classification.data import FilmBatches
+from cxrloc.classification.distributed import on_main
+from cxrloc.classification.samplers import row_groups_in_use
 from cxrloc.datasets.film_lists import TRAINING_FILMS, write_training_films
 from cxrloc.datasets.labels import NO_FINDING
 from cxrloc.datasets.manifest import file_sha256, write_json
@@ -18,6 +20,7 @@ from cxrloc.datasets.pixel_cache import PixelCache
 from cxrloc.datasets.prepared import PreparedData, load_prepared
 from cxrloc.datasets.provenance import LookedAt, write_provenance
 from cxrloc.datasets.radiograph import Radiograph
+from cxrloc.datasets.shard_reader import ShardSet, check_complete
 from cxrloc.datasets.splits import (
     Split,
     fold_split,
@@ -48,7 +51,7 @@ class Run:
     prepared: PreparedData
     radiographs: dict[str, Radiograph] = field(repr=False)
     diseases: tuple[str, ...]
-    cache: PixelCache = field(repr=False)
+    cache: PixelCache | ShardSet = field(repr=False)
     label_facts: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     def films(self, image_ids: Sequence[str]) -> FilmBatches:
@@ -66,24 +69,38 @@ class Run:
 
 
 def open_run(config: ClassifierConfig) -> Run:
-    """Read the prepared folder and decode the films that are not in the pixel cache yet."""
+    """Read the prepared folder; open its shards, or decode what the pixel cache lacks.
+
+    Raises:
+        ValueError, FileNotFoundError: for a folder that is not what the settings say.
+    """
     if not config.data.prepared:
         raise ValueError("data.prepared is empty; expected a folder of tools/prepare_data.py")
     prepared = load_prepared(Path(config.data.prepared))
     diseases = _diseases(prepared.radiographs, config.data.diseases)
-    cache = PixelCache.open(
-        prepared.radiographs,
-        config.model.size,
-        Path(config.data.cache or prepared.root / "pixel_cache"),
-        workers=config.data.workers,
-        strict=config.data.strict,
-        markers=config.model.markers,
-    )
+    cache = on_main(_pixels, config, prepared)
     usable = [r for r in prepared.radiographs if r.image_id in cache]
     rules = config.data.label_rules
     facts = _label_facts(usable, diseases, rules)
     radiographs = {r.image_id: r for r in rules.meaning(usable)}
     return Run(config, prepared, radiographs, diseases, cache, facts)
+
+
+def _pixels(config: ClassifierConfig, prepared: PreparedData) -> PixelCache | ShardSet:
+    data, size = config.data, config.model.size
+    if data.shards:
+        held = row_groups_in_use(config.train.batch_size)
+        shards = ShardSet(data.shards, size, held)
+        check_complete(shards, prepared.radiographs, strict=data.strict)
+        return shards
+    return PixelCache.open(
+        prepared.radiographs,
+        size,
+        Path(data.cache or prepared.root / "pixel_cache"),
+        workers=data.workers,
+        strict=data.strict,
+        markers=config.model.markers,
+    )
 
 
 def _label_facts(
@@ -134,7 +151,11 @@ def claim(run: Run, part: Part) -> None:
         write_json(path, mine)
         return
     # a folder of before a setting was there was begun with what became its default
-    theirs = {**_flat_settings(ClassifierConfig()), **json.loads(path.read_text())}
+    theirs = {
+        "row groups": "",
+        **_flat_settings(ClassifierConfig()),
+        **json.loads(path.read_text()),
+    }
     different = [key for key in mine if mine[key] != theirs.get(key)]
     if different:
         changes = ", ".join(f"{k}: {theirs.get(k)!r} there, {mine[k]!r} now" for k in different)
@@ -174,6 +195,9 @@ def _settings(run: Run, part: Part) -> dict[str, Any]:
     # nothing is added where all labels are certain, so a run of before goes on
     known += "".join(f"{r.image_id} {r.uncertain}" for r in films if r.uncertain)
     flat["labels and boxes"] = hashlib.sha256(known.encode()).hexdigest()
+    # which films share a row group decides the order of films; where the shards lie does not
+    groups = run.films(part.split.train).groups
+    flat["row groups"] = "" if groups is None else hashlib.sha256(groups.tobytes()).hexdigest()
     if Path(config.model.weights).is_file():
         flat["weights file"] = file_sha256(Path(config.model.weights))
     return {**flat, "diseases": list(run.diseases)}

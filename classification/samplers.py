@@ -4,6 +4,9 @@
     inverse_frequency  as many draws as films, with replacement, films of rare diseases more often
     capped             at most so many films of each disease, without repeats
 
+Where shards feed the training (`data.shards`), uniform is drawn so that few row groups are in use
+at a time (`ByRowGroups`); the others would need films of all shards at once, and are refused.
+
 A film without a finding counts as a film of one more disease, "none", so that normal films are
 balanced as well. All epochs of a run are equally long: schedules and Lightning count on it.
 """
@@ -17,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cxrloc.classification.config import TrainConfig
+from cxrloc.datasets.shard_reader import SHUFFLED_GROUPS, epoch_order
 
 Labels = npt.NDArray[np.float64]
 Positions = npt.NDArray[np.int64]
@@ -43,6 +47,36 @@ class Uniform:
 
     def positions(self, epoch: int) -> Positions:
         return np.random.default_rng([self.seed, epoch]).permutation(self.count)
+
+
+class ByRowGroups:
+    """Every film once, shuffled, each place of a batch having its own stretch of the row groups.
+
+    The films are shuffled within few row groups at a time (`epoch_order`) and that order is cut
+    into as many stretches as a step has films; a step takes the next film of each. A process has
+    the same places of every step, and so reads its own stretches, while what a step holds does not
+    depend on how many processes there are. What is left over after the last full step is left out.
+    """
+
+    def __init__(self, groups: Positions, batch_size: int, seed: int) -> None:
+        """Take the (N,) row group of each film."""
+        self.groups, self.seed = groups, seed
+        self.places = max(1, min(batch_size, len(groups)))
+        self.steps = len(groups) // self.places
+        # as many films at a time as one reader would shuffle
+        self.together = max(1, SHUFFLED_GROUPS // self.places)
+
+    def __len__(self) -> int:
+        return self.steps * self.places
+
+    def positions(self, epoch: int) -> Positions:
+        order = epoch_order(self.groups, np.random.default_rng([self.seed, epoch]), self.together)
+        return order[: len(self)].reshape(self.places, self.steps).T.reshape(-1)
+
+
+def row_groups_in_use(batch_size: int) -> int:
+    """How many row groups `ByRowGroups` uses at a time at most, those of the next turn included."""
+    return 2 * max(batch_size, SHUFFLED_GROUPS)
 
 
 class InverseFrequency:
@@ -117,6 +151,22 @@ SAMPLERS: dict[str, Callable[[Labels, TrainConfig], Order]] = {
 }
 
 
-def make_order(labels: Labels, config: TrainConfig) -> Order:
-    """The order that the settings name, of films with (N, D) labels."""
-    return SAMPLERS[config.sampler](labels, config)
+def make_order(labels: Labels, config: TrainConfig, groups: Positions | None = None) -> Order:
+    """The order that the settings name, of films with (N, D) labels.
+
+    Args:
+        labels: of the training films.
+        config: names the sampler.
+        groups: (N,) row group of each film if they are read from shards.
+
+    Raises:
+        ValueError: for shards and another sampler than uniform.
+    """
+    if groups is None:
+        return SAMPLERS[config.sampler](labels, config)
+    if config.sampler != "uniform":
+        raise ValueError(
+            f"train.sampler: got {config.sampler!r}, expected uniform with data.shards: the other "
+            "samplers draw films from all shards at once; leave data.shards empty for them"
+        )
+    return ByRowGroups(groups, config.batch_size, config.seed)

@@ -22,15 +22,18 @@ from torch.nn import functional as F
 from cxrloc.classification.bundle import read_bundle, write_bundle
 from cxrloc.classification.config import ClassifierConfig, TrainConfig
 from cxrloc.classification.data import Batch, FilmBatches, augment, make_loader
+from cxrloc.classification.distributed import gather, mean_over_ranks, member, on_main
 from cxrloc.classification.fitting import Folders, History, best_entry, fit
 from cxrloc.classification.losses import LabelLoss, make_loss
 from cxrloc.classification.metrics import classifier_metrics
 from cxrloc.classification.models import ChestClassifier
 from cxrloc.classification.networks import ARCHITECTURES, STAGES
 from cxrloc.classification.optimizers import make_optimizer
+from cxrloc.classification.precision import resolve_device
 from cxrloc.classification.preprocessing import Preprocessing, fit_preprocessing
 from cxrloc.classification.samplers import make_order
 from cxrloc.classification.schedules import make_schedule
+from cxrloc.classification.shared_batch_norm import share_batch_statistics
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,8 @@ class GateTraining(L.LightningModule):
         frozen_stages: int = 0,
     ) -> None:
         super().__init__()
+        if member().world_size > 1:
+            share_batch_statistics(model, resolve_device(config.device).type)
         # an earlier stage leaves it in evaluation mode, and Lightning as it finds it
         self.model = model.train().to(memory_format=torch.channels_last)
         self.preprocessing = preprocessing
@@ -79,7 +84,7 @@ class GateTraining(L.LightningModule):
 
     def on_train_epoch_start(self) -> None:
         # a network that drops out at random does so alike in a run that was killed and went on
-        torch.manual_seed(_seed_of(self.config.seed, self.current_epoch))
+        torch.manual_seed(_seed_of(self.config.seed, self.current_epoch, member().rank))
         for layer in self.frozen:
             layer.eval()  # the running statistics of a frozen BatchNorm stay too
 
@@ -87,24 +92,26 @@ class GateTraining(L.LightningModule):
         squares, labels = batch
         rng = np.random.default_rng([self.config.seed, self.current_epoch, batch_index])
         with torch.autocast(squares.device.type, enabled=False):
-            changed = augment(squares.float(), self.config, rng)
+            changed = augment(squares.float(), self.config, rng, member())
         if self.current_epoch < self.small_epochs:
             changed = F.avg_pool2d(changed, 2)
         logits = self.model(self.preprocessing.normalise(changed)).logits
-        loss: torch.Tensor = self.loss(logits, labels)
+        mine, loss = mean_over_ranks(self.loss(logits, labels), (~labels.isnan()).sum())
         self.log("train_loss", loss, on_epoch=True, on_step=False, batch_size=len(labels))
-        return loss
+        return mine
 
     def validation_step(self, batch: Batch, batch_index: int) -> None:
         squares, labels = batch
         logits = self.model(self.preprocessing.to_tensor(squares)).logits
-        self.judged.append((self.loss.disease_logits(logits).cpu(), labels.cpu()))
-        loss = self.loss(logits, labels)
-        self.log("val_loss", loss, prog_bar=True, batch_size=len(labels))
+        self.judged.append((logits.cpu(), labels.cpu()))
 
     def on_validation_epoch_end(self) -> None:
-        logits, labels = (torch.cat(part) for part in zip(*self.judged, strict=True))
+        """Judge all films, each once, whichever process it went through."""
+        outputs, labels = (gather(torch.cat(part)) for part in zip(*self.judged, strict=True))
         self.judged.clear()
+        loss = self.loss(outputs.to(self.device), labels.to(self.device))
+        self.log("val_loss", loss, prog_bar=True)
+        logits = self.loss.disease_logits(outputs)
         auc = macro_auc(labels.double().numpy(), logits.double().numpy())
         if auc is not None:
             self.log("val_auc", auc, prog_bar=True)
@@ -190,7 +197,7 @@ def joined(stages: Sequence[Trained]) -> Trained:
 
 def preprocessing_of(config: ClassifierConfig, films: FilmBatches, folder: Path) -> Preprocessing:
     """Of a training on these films in this folder, which keeps its mean image until the end."""
-    return fit_preprocessing(config.model, films, folder / "checkpoints")
+    return on_main(fit_preprocessing, config.model, films, folder / "checkpoints")
 
 
 def forget_checkpoints(folder: Path) -> None:
@@ -207,9 +214,9 @@ def _stage(
     folders: Folders,
 ) -> Trained:
     finished = folders.state / "trained.safetensors"
-    if not finished.is_file():
+    if not on_main(finished.is_file):
         best, history = _fit(model, parts, config, preprocessing, monitor, folders)
-        write_bundle(finished, best, {"kind": "classifier", "history": history})
+        on_main(write_bundle, finished, best, {"kind": "classifier", "history": history})
     tensors, metadata = read_bundle(finished, "classifier")
     model.load_state_dict(tensors)
     history = metadata["history"]
@@ -227,7 +234,8 @@ def _fit(
     (films, validation), settings = parts, config.train
     L.seed_everything(settings.seed, verbose=False)
     size, workers = settings.batch_size, config.data.loader_workers
-    loader = make_loader(films, size, make_order(films.labels, settings), workers)
+    order = make_order(films.labels, settings, films.groups)
+    loader = make_loader(films, size, order, workers, member())
     module = GateTraining(
         model,
         preprocessing,
@@ -236,7 +244,7 @@ def _fit(
         make_loss(settings, films.labels, config.data.uncertain == "three_class"),
         config.model.frozen_stages,
     )
-    loaders = loader, make_loader(validation, size, workers=workers)
+    loaders = loader, make_loader(validation, size, workers=workers, member=member())
     return fit(module, loaders, settings, monitor, folders)
 
 

@@ -26,10 +26,9 @@ from tqdm import tqdm
 
 from cxrloc.datasets.etl import ShardRecord, make_shards
 from cxrloc.datasets.shard_plans import ShardPlan
-from cxrloc.datasets.shards import SCHEMA_VERSION, manifest_name
+from cxrloc.datasets.shards import REJECTS, SCHEMA_VERSION, manifest_name
 from cxrloc.datasets.storage import Storage
 
-REJECTS = "rejects.parquet"
 _REJECT_COLUMNS = ("image_id", "path", "reason")
 _GO_ON = "finished shards are kept: run the same command again"
 

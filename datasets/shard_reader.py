@@ -19,10 +19,19 @@ from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow.parquet as pq
 import torch
 from torch.utils.data import DataLoader, IterableDataset, default_collate, get_worker_info
 
-from cxrloc.datasets.shards import LABEL_PREFIX, ShardFile, Squares, decode_square, manifest_name
+from cxrloc.datasets.radiograph import Radiograph
+from cxrloc.datasets.shards import (
+    LABEL_PREFIX,
+    REJECTS,
+    ShardFile,
+    Squares,
+    decode_square,
+    manifest_name,
+)
 from cxrloc.datasets.storage import Storage
 
 SHUFFLED_GROUPS = 32
@@ -47,11 +56,14 @@ class ShardSet:
         groups: (N,) number of each film's row group, counted over all shards.
     """
 
-    def __init__(self, url: str, size: int) -> None:
+    def __init__(self, url: str, size: int, held: int | None = None) -> None:
         """Read everything but the pixels.
 
         Args:
             url: folder or URL of the shards, which holds `size=SIZE` folders.
+            size: side of the squares in pixels.
+            held: row groups that a process keeps at most, of those that cannot be mapped; default
+                `SHUFFLED_GROUPS`.
 
         Raises:
             FileNotFoundError: if the folder, the size or a shard is not there.
@@ -77,7 +89,7 @@ class ShardSet:
         lengths = [rows for file in files for rows in file.groups.values()]
         self.groups: IntArray = np.repeat(np.arange(len(lengths)), lengths)
         self._begins = np.cumsum([0, *lengths])
-        self._pixels = _GroupPixels(storage, places)
+        self._pixels = _GroupPixels(storage, places, held or SHUFFLED_GROUPS)
 
     def __getitem__(self, image_id: str) -> Squares:
         if image_id not in self.rows:
@@ -95,6 +107,36 @@ class ShardSet:
         group = int(self.groups[position])
         found = self._pixels[group][position - self._begins[group]]
         return decode_square(found) if isinstance(found, bytes) else found
+
+
+def check_complete(shards: ShardSet, radiographs: Sequence[Radiograph], *, strict: bool) -> None:
+    """Say which films the shards lack because their files could not be read.
+
+    Args:
+        shards: made of these films.
+        radiographs: the films to be used; of these all others must be there.
+        strict: such a film is an error.
+
+    Raises:
+        ValueError: for films that are neither in the shards nor in their rejects.parquet, or, in
+            strict mode, for the first one that is in the latter.
+    """
+    absent = [r.image_id for r in radiographs if r.image_id not in shards]
+    if not absent:
+        return
+    with Storage.at(shards.url).open(REJECTS) as stream:
+        table = pq.read_table(stream, columns=["image_id", "reason"])
+    reasons = dict(zip(*(column.to_pylist() for column in table.columns), strict=True))
+    strange = [image for image in absent if image not in reasons]
+    if strange:
+        raise ValueError(
+            f"{len(strange)} of {len(radiographs)} films are not in {shards.url}, the first is "
+            f"{strange[0]}; " + HOW_TO_MAKE.format(out=shards.url, size=shards.size)
+        )
+    if strict:
+        raise ValueError(f"{shards.url} lacks {absent[0]}: {reasons[absent[0]]}; see data.strict")
+    for image in absent:
+        print(f"shards: left out {image}: {reasons[image]}")
 
 
 class ShardBatches(IterableDataset[ShardBatch]):
@@ -173,26 +215,31 @@ def make_shard_loader(batches: ShardBatches, workers: int = 0) -> DataLoader[Sha
     return DataLoader(batches, batch_size=None, num_workers=workers, persistent_workers=workers > 0)
 
 
-def epoch_order(groups: IntArray, rng: np.random.Generator) -> IntArray:
+def epoch_order(
+    groups: IntArray, rng: np.random.Generator, together: int | None = None
+) -> IntArray:
     """A shuffled order in which few row groups are in use at a time.
 
     Args:
         groups: (N,) row group of each film.
+        rng: what draws it.
+        together: row groups whose films are shuffled among each other; default `SHUFFLED_GROUPS`.
 
     Returns:
         (N,) the films' places: row groups in random order, then films in random order within each
-        `SHUFFLED_GROUPS` of them.
+        `together` of them.
     """
+    together = together or SHUFFLED_GROUPS
     _, numbers = np.unique(groups, return_inverse=True)
     turn = rng.permutation(numbers.max(initial=-1) + 1)
-    return np.lexsort((rng.random(len(groups)), turn[numbers] // SHUFFLED_GROUPS))
+    return np.lexsort((rng.random(len(groups)), turn[numbers] // together))
 
 
 class _GroupPixels:
     """Row group -> its pixels: mapped where that is possible, else the last few used are held."""
 
-    def __init__(self, storage: Storage, places: Sequence[tuple[str, int]]) -> None:
-        self._storage, self._places = storage, tuple(places)
+    def __init__(self, storage: Storage, places: Sequence[tuple[str, int]], most: int) -> None:
+        self._storage, self._places, self._most = storage, tuple(places), most
         self._forget()
 
     def __getitem__(self, number: int) -> Squares | list[bytes]:
@@ -203,14 +250,18 @@ class _GroupPixels:
         if number in self._held:
             return self._held[number]
         name, group = self._places[number]
-        file = _keep(self._files, name, lambda: ShardFile(self._storage, name))
+        file = _keep(self._files, name, lambda: ShardFile(self._storage, name), self._most)
         if (mapped := file.mapped(group)) is None:
-            return _keep(self._held, number, lambda: file.read(group))
+            return _keep(self._held, number, lambda: file.read(group), self._most)
         self._mapped[number] = mapped
         return mapped
 
     def __reduce__(self) -> tuple[type[_GroupPixels], tuple[Any, ...]]:
-        return type(self), (self._storage, self._places)  # spawned workers open files themselves
+        return type(self), (
+            self._storage,
+            self._places,
+            self._most,
+        )  # spawned workers open files themselves
 
     def _forget(self) -> None:
         self._process = os.getpid()
@@ -219,11 +270,11 @@ class _GroupPixels:
         self._held: OrderedDict[int, Squares | list[bytes]] = OrderedDict()
 
 
-def _keep(kept: OrderedDict[Any, Kept], key: Any, make: Callable[[], Kept]) -> Kept:
-    """kept[key], made if need be; of more than `SHUFFLED_GROUPS` the oldest is dropped."""
+def _keep(kept: OrderedDict[Any, Kept], key: Any, make: Callable[[], Kept], most: int) -> Kept:
+    """kept[key], made if need be; of more than `most` the oldest is dropped."""
     if key not in kept:
         kept[key] = make()
-        if len(kept) > SHUFFLED_GROUPS:
+        if len(kept) > most:
             kept.popitem(last=False)
     return kept[key]
 

@@ -35,6 +35,7 @@ SCHEMA_VERSION = 1  # raise it when the same films would give other bytes
 ROWS_PER_GROUP = 32  # 8 MiB of raw pixels at 512 px: what a reader holds at once
 METADATA_KEY = b"cxrloc.shard"
 LABEL_PREFIX = "label_"
+REJECTS = "rejects.parquet"  # beside the sizes: films that cannot be read, and why
 Encoding = Literal["raw", "png"]
 ENCODINGS: tuple[Encoding, ...] = ("raw", "png")
 

@@ -24,14 +24,9 @@ from cxrloc.configs.load import load_config
 from cxrloc.datasets.etl import ShardRecord
 from cxrloc.datasets.manifest import file_sha256, run_manifest
 from cxrloc.datasets.prepared import FOLDS, INDEX, PreparedData, load_prepared
-from cxrloc.datasets.shard_engines import (
-    REJECTS,
-    Engine,
-    build_shards,
-    local_engine,
-    spark_engine,
-)
+from cxrloc.datasets.shard_engines import Engine, build_shards, local_engine, spark_engine
 from cxrloc.datasets.shard_plans import plan_shards
+from cxrloc.datasets.shards import REJECTS
 
 
 @dataclass(frozen=True)
