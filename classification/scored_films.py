@@ -3,10 +3,13 @@
 One row a film; columns of `SCHEMA_VERSION` 1:
     image_id, patient_id   strings
     fold                   int32: the fold that held the film out; its model gave the probabilities
+                           (-1 outside of all folds: tools/score_films.py)
     probability_D          float64 in 0..1, for each disease D
     label_D                float64: 1 present, 0 absent, null unknown
     threshold_RULE_D       float64: RULE is youden or target (a chosen sensitivity), chosen on the
-                           fold's validation films; null where they gave none: never called present
+                           fold's validation films (outside of all folds as
+                           `cxrloc.classification.ensemble_scoring` says); null where they gave
+                           none: never called present
 The file's metadata (key `cxrloc`, JSON) holds the version, the diseases in order, the rules, the
 chosen sensitivity and the notice. Validation films are kept in the same form, without thresholds.
 """
@@ -30,6 +33,7 @@ from cxrloc.datasets.files import whole_file
 
 SCHEMA_VERSION = 1
 OUT_OF_FOLD, VALIDATION = "out_of_fold.parquet", "validation.parquet"
+OUTSIDE = -1  # the fold of films that no fold holds
 YOUDEN, TARGET = "youden", "target"
 _KEY = b"cxrloc"
 
@@ -41,7 +45,7 @@ class ScoredFilms:
     Attributes:
         diseases: D names, the columns.
         image_ids, patient_ids: N each; no image twice.
-        folds: (N,) the fold that holds the film out.
+        folds: (N,) the fold that holds the film out; `OUTSIDE` where none does.
         scores: (N, D) in 0..1.
         labels: (N, D) of 0, 1 and NaN.
         thresholds: rule -> (N, D), NaN for none; empty for films that no threshold was meant for.

@@ -1,0 +1,174 @@
+"""tools/score_films.py: the mean of untrained folds on films that they have not seen."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from cxrloc.classification.gate import Gate
+from cxrloc.classification.models import (
+    ClassifierBundle,
+    Preprocessing,
+    build_classifier,
+    load_classifier,
+    save_classifier,
+)
+from cxrloc.classification.operating_point import youden
+from cxrloc.classification.scored_films import ScoredFilms, read_scored_films, write_scored_films
+from cxrloc.datasets.film_lists import write_training_films
+from cxrloc.datasets.image_files import read_grey
+from cxrloc.datasets.prepared import write_prepared
+from cxrloc.datasets.radiograph import Film, Radiograph
+from cxrloc.tools.score_films import main
+
+DISEASES = ("Mass", "Nodule")
+
+
+def radiographs(folder: Path) -> list[Radiograph]:
+    """Ten films of five patients; every second film has a Mass, the Nodule is often unknown."""
+    labels = [{"Mass": float(n % 2), "Nodule": float(n > 6) if n > 3 else np.nan}
+              for n in range(10)]  # fmt: skip
+    return [Radiograph(f"{n}.png", folder / f"{n}.png", f"p{n // 2}", "PA", labels[n])
+            for n in range(10)]  # fmt: skip
+
+
+def save_fold(run: Path, fold: int, seen: list[Radiograph], diseases: tuple[str, ...]) -> Path:
+    model, _ = build_classifier("simple_cnn", len(diseases), seed=fold)
+    bundle = ClassifierBundle(
+        model=model, diseases=diseases, thresholds=dict.fromkeys(diseases, 0.4 + fold / 10),
+        preprocessing=Preprocessing(64), mean_box_sizes={}, manifest={},
+        metadata={"fold": fold, "k": 3},
+    )  # fmt: skip
+    path = run / f"fold{fold}" / "classifier.safetensors"
+    path.parent.mkdir(parents=True)
+    save_classifier(path, bundle)
+    write_training_films(path, {"train": seen, "validation": []})
+    return path
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A prepared folder, and a run of three folds, of which fold 1 has seen patient p0."""
+    rng, films = np.random.default_rng(0), radiographs(tmp_path)
+    for r in films:
+        cv2.imwrite(str(r.path), rng.integers(0, 255, (80, 64), dtype=np.uint8))
+    write_prepared(
+        tmp_path / "prepared", films, boxed_diseases=(), folds={r.image_id: 0 for r in films}, k=3,
+        official={}, summary="", manifest={},
+    )  # fmt: skip
+    elsewhere = Radiograph("x.png", None, "elsewhere", "PA", {})
+    for fold in range(3):
+        save_fold(tmp_path / "run", fold, films[:1] if fold == 1 else [elsewhere], DISEASES)
+    write_scored_films(tmp_path / "run" / "out_of_fold.parquet", out_of_fold())
+    return tmp_path
+
+
+def out_of_fold() -> ScoredFilms:
+    """Four films out of fold; nobody among them has a Nodule."""
+    names = tuple(f"o{n}" for n in range(4))
+    scores = np.array([[0.2, 0.5], [0.3, 0.5], [0.6, 0.5], [0.8, 0.5]])
+    labels = np.array([[0.0, 0], [0, 0], [1, 0], [1, 0]])
+    return ScoredFilms(DISEASES, names, names, np.array([0, 1, 2, 0]), scores, labels)
+
+
+def run(folder: Path, *bundles: str, more: tuple[str, ...] = ()) -> int:
+    words = ["--prepared", str(folder / "prepared"), "--out", str(folder / "scores.parquet")]
+    words += ["--precision", "fp32", "--resamples", "20", *more, "--classifier"]
+    return main([*words, *(str(folder / "run" / b / "classifier.safetensors") for b in bundles)])
+
+
+def alone(folder: Path, fold: int, film: str) -> np.ndarray:
+    bundle = load_classifier(folder / "run" / f"fold{fold}" / "classifier.safetensors")
+    pixels = read_grey(folder / film)
+    return Gate(bundle, precision="fp32")([Film(film, pixels, (80, 64))]).probabilities[0]
+
+
+def test_probabilities_are_the_mean_and_seen_patients_are_left_out(folder: Path) -> None:
+    assert run(folder, "fold0", "fold1", "fold2") == 0
+    films = read_scored_films(folder / "scores.parquet")
+    assert films.image_ids == tuple(f"{n}.png" for n in range(2, 10))  # without both of p0
+    assert set(films.folds) == {-1}
+    for i, name in enumerate(films.image_ids):
+        mean = (alone(folder, 0, name) + alone(folder, 1, name) + alone(folder, 2, name)) / 3
+        np.testing.assert_allclose(films.scores[i], mean, atol=1e-6)
+    page = (folder / "scores.md").read_text()
+    assert "2 films of patients that a classifier has seen were left out." in page
+    assert "never a diagnosis" in page
+
+
+def test_the_page_has_the_figures_of_these_films(folder: Path) -> None:
+    assert run(folder, "fold0", "fold2") == 0
+    films = read_scored_films(folder / "scores.parquet")
+    assert len(films) == 10  # neither has seen anybody
+    ill, well = films.scores[1::2, 0], films.scores[::2, 0]
+    area = np.mean(np.subtract.outer(ill, well) > 0)
+    (row,) = re.findall(r"\| Mass \| 5 / 10 \| ([\d.]+) .*", (folder / "scores.md").read_text())
+    assert float(row) == pytest.approx(area, abs=5e-4)
+    assert "| Nodule | 3 / 6 |" in (folder / "scores.md").read_text()
+    manifest = json.loads((folder / "scores.manifest.json").read_text())
+    assert len(manifest["hashes"]) == 2
+
+
+def test_thresholds_of_a_mean_are_youdens_on_the_films_out_of_fold(folder: Path) -> None:
+    assert run(folder, "fold0", "fold1", "fold2") == 0
+    films = read_scored_films(folder / "scores.parquet")
+    expected = youden([0, 0, 1, 1], [0.2, 0.3, 0.6, 0.8]).threshold
+    assert expected == pytest.approx(0.45)  # midway
+    assert films.thresholds["youden"][:, 0] == pytest.approx([0.45] * 8)
+    assert np.isnan(films.thresholds["youden"][:, 1]).all()
+    assert not films.present("youden")[:, 1].any()
+    assert "Thresholds are Youden's on 4 films out of fold" in (folder / "scores.md").read_text()
+
+
+def test_one_classifier_keeps_its_own_thresholds(folder: Path) -> None:
+    assert run(folder, "fold2") == 0
+    films = read_scored_films(folder / "scores.parquet")
+    assert films.thresholds["youden"][0] == pytest.approx([0.6, 0.6])
+
+
+def test_without_a_cross_validation_there_are_no_thresholds(folder: Path) -> None:
+    (folder / "run" / "out_of_fold.parquet").unlink()
+    (folder / "run" / "fold0" / "training_films.csv").unlink()
+    assert run(folder, "fold0", "fold2") == 0
+    films = read_scored_films(folder / "scores.parquet")
+    assert films.thresholds == {}
+    page = (folder / "scores.md").read_text()
+    assert "No thresholds, and nothing is called present" in page
+    assert "Not known: what " in page
+    assert "| disease | positives / films | AUC | AP | Brier |\n" in page
+
+
+def test_a_list_says_which_films(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "test_list.txt").write_text("5.png\n7.png\n99.png\n")
+    assert run(folder, "fold0", more=("--films", str(folder / "test_list.txt"))) == 0
+    assert read_scored_films(folder / "scores.parquet").image_ids == ("5.png", "7.png")
+    assert "1 films of" in capsys.readouterr().out
+
+
+def test_an_unreadable_film_is_named_and_left_out(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "4.png").write_bytes(b"no picture")
+    assert run(folder, "fold0") == 0
+    assert "4.png" not in read_scored_films(folder / "scores.parquet").image_ids
+    assert "left out 4.png" in capsys.readouterr().out
+
+
+def test_what_cannot_be_scored_ends_with_status_2(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save_fold(folder / "run", 3, radiographs(folder), DISEASES)
+    assert run(folder, "fold3") == 2
+    assert "all 10 films are of patients that a classifier was" in capsys.readouterr().err
+    save_fold(folder / "run", 4, [], ("Mass",))
+    assert run(folder, "fold0", "fold4") == 2
+    assert "an ensemble needs the same diseases" in capsys.readouterr().err
+    assert run(folder, "fold0", "fold0") == 2
+    assert "expected each bundle once" in capsys.readouterr().err
+    assert main(["--classifier", "x", "--prepared", "y", "--out", "z.csv"]) == 2
+    assert "expected a name that ends in .parquet" in capsys.readouterr().err
