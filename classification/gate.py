@@ -13,7 +13,7 @@ import torch
 
 from cxrloc.classification.bundle import RESEARCH_USE
 from cxrloc.classification.models import ClassifierBundle
-from cxrloc.classification.precision import autocast, resolve_device, resolve_precision
+from cxrloc.classification.runtimes import load_runtime
 from cxrloc.datasets.files import whole_file
 from cxrloc.datasets.labels import NO_FINDING
 from cxrloc.datasets.radiograph import Film
@@ -74,6 +74,7 @@ class Gate:
         device: "cpu", "cuda", "cuda:0" or "auto".
         precision: "auto", "fp32" or "bf16" (see `cxrloc.classification.precision`).
         batch_size: films per forward pass; large batches are slower on a CPU at 512 px and more.
+        runtime: a key of `cxrloc.classification.runtimes.RUNTIMES`.
     """
 
     def __init__(
@@ -82,13 +83,16 @@ class Gate:
         device: str = "cpu",
         precision: str = "auto",
         batch_size: int = 8,
+        runtime: str = "torch",
     ) -> None:
         self.bundle = bundle
-        self.device = resolve_device(device)
-        self.precision = resolve_precision(precision, self.device)
+        bundle.model.eval()
+        side = bundle.preprocessing.size
+        shape = (bundle.preprocessing.channels, side, side)
+        self.network = load_runtime(runtime, bundle.model, shape, device, precision)
+        self.device = self.network.device
         self.batch_size = batch_size
-        self.model = bundle.model.eval().to(self.device)
-        self.model.to(memory_format=torch.channels_last)
+        bundle.model.head.to(self.device)
 
     def __call__(self, films: Sequence[Film]) -> GateOutput:
         """Judge films of any size; they are fitted into the network's square."""
@@ -106,7 +110,7 @@ class Gate:
     @property
     def runtime(self) -> str:
         """What runs the network, for the records."""
-        return f"torch {self.precision} on {self.device}"
+        return self.network.name
 
     @torch.inference_mode()
     def forward_squares(
@@ -117,8 +121,7 @@ class Gate:
         for start in range(0, max(len(squares), 1), self.batch_size):
             batch = torch.from_numpy(np.ascontiguousarray(squares[start : start + self.batch_size]))
             x = self.bundle.preprocessing.to_tensor(batch.to(self.device))
-            with autocast(self.precision, self.device):
-                output = self.model(x)
+            output = self.bundle.model.classify(self.network.backbone(x))
             logits.append(output.logits.double().cpu())
             features.append(output.features.float())
         return torch.sigmoid(torch.cat(logits)).numpy(), torch.cat(features)

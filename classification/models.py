@@ -65,7 +65,10 @@ class ChestClassifier(nn.Module):
             raise ValueError(
                 f"input of {x.shape[-2]} x {x.shape[-1]} px, expected at least {STRIDE} x {STRIDE}"
             )
-        features = self.backbone(x)
+        return self.classify(self.backbone(x))
+
+    def classify(self, features: torch.Tensor) -> ClassifierOutput:
+        """Logits from features (N, C, h, w) of the backbone, or of a copy of it elsewhere."""
         # the head stays in float32 under autocast: it costs nothing, and bfloat16 logits have ties
         with torch.autocast(features.device.type, enabled=False):
             pooled = features.float().mean(dim=(2, 3))

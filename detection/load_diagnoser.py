@@ -14,13 +14,10 @@ from pathlib import Path
 
 from cxrloc.classification.gate import Gate
 from cxrloc.classification.models import load_classifier
-from cxrloc.classification.precision import resolve_device
 from cxrloc.detection.mask_rcnn import MaskRCNNLocalizer, load_predictor
 from cxrloc.localization.diagnose import Diagnoser
 from cxrloc.localization.grad_cam import GradCamLocalizer
 from cxrloc.localization.localizer import Localizer
-
-_GPU_BATCH = 8
 
 
 def load_diagnoser(
@@ -28,6 +25,7 @@ def load_diagnoser(
     maskrcnn: str | Path | None = None,
     device: str = "auto",
     precision: str = "auto",
+    runtime: str = "torch",
 ) -> Diagnoser:
     """The engine of `tools/predict.py`, the HTTP API and the page.
 
@@ -36,14 +34,16 @@ def load_diagnoser(
         maskrcnn: bundle of the second localizer; None leaves it out.
         device: "cpu", "cuda", "cuda:0", or "auto": the first GPU if there is one.
         precision: "auto", "fp32" or "bf16".
+        runtime: what runs the gate's network (see `cxrloc.classification.runtimes`).
 
     Raises:
         FileNotFoundError, ValueError, ImportError: for a bundle that is missing, damaged or of
-            another kind, an unknown device or precision, or a backend that is not installed.
+            another kind, an unknown device, precision or runtime, or a runtime or backend that is
+            not installed.
     """
+    gate = Gate(load_classifier(Path(classifier)), device, precision, runtime=runtime)
     # a batch of large films does not fit a CPU's cache and takes longer than its films one by one
-    batch_size = 1 if resolve_device(device).type == "cpu" else _GPU_BATCH
-    gate = Gate(load_classifier(Path(classifier)), device, precision, batch_size)
+    gate.batch_size = 1 if gate.device.type == "cpu" else gate.batch_size
     detectors: list[Localizer] = []
     if maskrcnn is not None:
         predictor = load_predictor(Path(maskrcnn), device, precision)[0]

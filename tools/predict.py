@@ -52,7 +52,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         if arguments.dicom_out:
             require_highdicom()
         diagnoser = load_diagnoser(
-            arguments.classifier, arguments.maskrcnn, arguments.device, arguments.precision
+            arguments.classifier,
+            arguments.maskrcnn,
+            arguments.device,
+            arguments.precision,
+            arguments.runtime,
         )
         arguments.out.mkdir(parents=True, exist_ok=True)
     except (ValueError, ImportError, OSError) as error:
@@ -220,6 +224,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--device", default="auto", help="cpu, cuda or auto")
     parser.add_argument("--precision", default="auto", help="auto, fp32 or bf16")
     parser.add_argument("--dicom-out", action="store_true", help="also write DICOM objects")
+    parser.add_argument(
+        "--runtime", default="torch", help="of the gate: torch, torch-bf16, onnx or openvino"
+    )
     return parser
 
 

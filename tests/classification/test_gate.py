@@ -32,7 +32,7 @@ def test_probabilities_are_the_sigmoid_of_the_logits_whatever_the_batches() -> N
     output = gate(films)
     x = gate.bundle.preprocessing.from_films(films)
     with torch.inference_mode():
-        logits, features = gate.model(x)
+        logits, features = gate.bundle.model(x)
     np.testing.assert_allclose(output.probabilities, torch.sigmoid(logits).numpy(), atol=1e-6)
     torch.testing.assert_close(output.features, features, atol=1e-4, rtol=1e-4)
     assert output.image_ids == ("film0", "film1", "film2")
@@ -42,7 +42,7 @@ def test_the_stored_map_gives_the_stored_probability_without_another_pass() -> N
     gate = make_gate({"Mass": 0.5})
     output = gate(make_films(2))
     with torch.inference_mode():
-        again = torch.sigmoid(gate.model.head(output.features.mean((2, 3)))).numpy()
+        again = torch.sigmoid(gate.bundle.model.head(output.features.mean((2, 3)))).numpy()
     np.testing.assert_allclose(output.probabilities, again, atol=1e-6)
 
 

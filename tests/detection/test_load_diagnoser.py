@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from cxrloc.classification.models import (
 )
 from cxrloc.datasets.radiograph import Film
 from cxrloc.detection.load_diagnoser import load_diagnoser
+from cxrloc.localization.boxes import iou
 from cxrloc.localization.grad_cam import GradCamLocalizer
 
 DISEASES = ("Mass", "Effusion")
@@ -42,8 +44,13 @@ def test_the_backbone_runs_once_per_film_for_gate_boxes_and_maps(classifier: Pat
     diagnoser = load_diagnoser(classifier, device="cpu")
     assert isinstance(diagnoser.cam, GradCamLocalizer)
     seen: list[int] = []
-    backbone = diagnoser.cam.gate.bundle.model.backbone
-    backbone.register_forward_hook(lambda _m, inputs, _o: seen.append(len(inputs[0])))
+    network = diagnoser.cam.gate.network
+
+    def counted(x: torch.Tensor) -> torch.Tensor:
+        seen.append(len(x))
+        return network.backbone(x)
+
+    diagnoser.cam.gate.network = replace(network, backbone=counted)
 
     found = diagnoser([_film(0), _film(1)])
 
@@ -81,3 +88,36 @@ def test_a_bundle_of_another_kind_is_refused(classifier: Path, tmp_path: Path) -
         load_diagnoser(classifier, classifier)
     with pytest.raises(FileNotFoundError, match=r"none\.safetensors"):
         load_diagnoser(tmp_path / "none.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("runtime", "least"), [("torch-bf16", 0.8), ("onnx", 0.999), ("openvino", 0.8)]
+)
+def test_every_runtime_boxes_what_float32_boxes(
+    textured: Path, runtime: str, least: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(textured.parent))  # exported once for all
+    films = [_film(seed, (256, 200)) for seed in range(3)]
+    exact = load_diagnoser(textured, device="cpu", precision="fp32")(films)
+
+    found = load_diagnoser(textured, device="cpu", runtime=runtime)(films)
+
+    assert found[0].runtime.startswith(runtime)
+    for one, other in zip(found, exact, strict=True):
+        boxes, expected = (d.best("grad_cam") for d in (one, other))
+        assert list(boxes) == list(expected) != []
+        for disease, box in boxes.items():
+            overlap = iou(np.array([box.box_xyxy]), np.array([expected[disease].box_xyxy]))
+            assert overlap[0] >= least, disease
+
+
+@pytest.fixture(scope="module")
+def textured(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An untrained ResNet-18 on 8 x 8 cells, so that boxes have places to be."""
+    path = tmp_path_factory.mktemp("textured") / "classifier.safetensors"
+    bundle = ClassifierBundle(
+        build_classifier("resnet18", len(DISEASES), seed=3)[0].eval(), DISEASES,
+        dict.fromkeys(DISEASES, 0.0), Preprocessing(256), {}, {}, {},
+    )  # fmt: skip
+    save_classifier(path, bundle)
+    return path

@@ -1,0 +1,164 @@
+"""Runtimes of the gate: each gives float32's probabilities and maps, within what it states."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from cxrloc.classification import runtimes
+from cxrloc.classification.gate import Gate, GateOutput
+from cxrloc.classification.models import ChestClassifier, ClassifierBundle, build_classifier
+from cxrloc.classification.preprocessing import Preprocessing
+from cxrloc.classification.runtimes import RUNTIMES, exported, folded, load_runtime
+from cxrloc.datasets.radiograph import Film
+
+DISEASES = ("Mass", "Nodule", "Effusion")
+# runtime, precision -> its name in the records, and the largest difference to float32
+CASES = {
+    ("torch", "fp32"): ("torch fp32 on cpu", 1e-5),
+    ("torch", "bf16"): ("torch bf16 on cpu", 0.03),
+    ("torch-bf16", "auto"): ("torch-bf16 on cpu", 0.03),
+    ("onnx", "auto"): ("onnx fp32 on cpu", 1e-5),
+    ("openvino", "fp32"): ("openvino fp32 on cpu", 1e-5),
+    ("openvino", "bf16"): ("openvino bf16 on cpu", 0.03),
+}
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
+
+
+@pytest.fixture(scope="module")
+def model() -> ChestClassifier:
+    """ResNet-18 whose normalisation layers have statistics of their own, as after training."""
+    network = build_classifier("resnet18", len(DISEASES), seed=1)[0].eval()
+    generator = torch.Generator().manual_seed(0)
+    for layer in network.modules():
+        if isinstance(layer, nn.BatchNorm2d):
+            shape = layer.running_mean.shape  # type: ignore[union-attr]
+            layer.running_mean = 0.2 * torch.randn(shape, generator=generator)
+            layer.running_var = 0.5 + torch.rand(shape, generator=generator)
+    return network
+
+
+def _films() -> list[Film]:
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 255, (3, 90, 80), dtype=np.uint8)
+    return [Film(f"{i}.png", one, (90, 80)) for i, one in enumerate(pixels)]
+
+
+def _judged(model: ChestClassifier, runtime: str, precision: str) -> tuple[str, GateOutput]:
+    bundle = ClassifierBundle(
+        model, DISEASES, dict.fromkeys(DISEASES, 0.5), Preprocessing(64), {}, {}, {}
+    )
+    gate = Gate(bundle, precision=precision, runtime=runtime)
+    return gate.runtime, gate(_films())
+
+
+@pytest.mark.parametrize("case", CASES, ids=" ".join)
+def test_probabilities_and_maps_are_those_of_float32_within_the_stated_tolerance(
+    model: ChestClassifier, case: tuple[str, str]
+) -> None:
+    with torch.inference_mode():
+        expected = model(Preprocessing(64).from_films(_films()))
+
+    name, found = _judged(model, *case)
+
+    assert name == CASES[case][0]
+    tolerance = CASES[case][1]
+    probabilities = torch.sigmoid(expected.logits.double()).numpy()
+    np.testing.assert_allclose(found.probabilities, probabilities, atol=tolerance)
+    assert found.features.dtype == torch.float32
+    error = (found.features - expected.features).abs().max() / expected.features.abs().max()
+    assert error < tolerance
+
+
+def test_every_runtime_is_among_the_cases() -> None:
+    assert {runtime for runtime, _ in CASES} == set(RUNTIMES)
+
+
+def test_folding_leaves_no_normalisation_behind_and_the_model_as_it_is(
+    model: ChestClassifier,
+) -> None:
+    norms = [
+        layer for layer in folded(model.backbone).modules() if isinstance(layer, nn.BatchNorm2d)
+    ]
+    assert norms == []
+    assert any(isinstance(layer, nn.BatchNorm2d) for layer in model.backbone.modules())
+
+
+def test_the_network_is_exported_once_and_again_for_other_weights(
+    cache: Path, model: ChestClassifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = exported(model, (3, 64, 64))
+    assert first.is_relative_to(cache)
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("exported again")
+
+    monkeypatch.setattr(runtimes, "_export", refuse)
+    assert exported(model, (3, 64, 64)) == first
+    other = build_classifier("resnet18", 2, seed=9)[0].eval()
+    with pytest.raises(AssertionError, match="exported again"):
+        exported(other, (3, 64, 64))
+    assert list(cache.rglob("*.tmp*")) == []
+
+
+def test_a_network_of_one_grey_channel_is_exported_as_such() -> None:
+    backbone = nn.Conv2d(1, 4, 32, 32)
+    model = build_classifier("simple_cnn", 1)[0].eval()
+    model.backbone = backbone
+    x = torch.rand(2, 1, 64, 64)
+    with torch.inference_mode():
+        found = load_runtime("onnx", model, (1, 64, 64)).backbone(x)
+        torch.testing.assert_close(found, backbone(x), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("runtime", "device", "precision", "message"),
+    [
+        (
+            "tensorrt",
+            "cpu",
+            "auto",
+            "unknown runtime 'tensorrt'; known are torch, torch-bf16, onnx",
+        ),
+        ("onnx", "cuda", "auto", "runtime onnx runs on the CPU, not on 'cuda'"),
+        ("openvino", "cuda:0", "auto", "runtime openvino runs on the CPU"),
+        ("onnx", "cpu", "bf16", "runtime onnx computes in float32"),
+        ("torch-bf16", "cpu", "fp32", "runtime torch-bf16 computes in bfloat16"),
+        ("openvino", "cpu", "int8", "precision 'int8', expected one of auto, fp32, bf16"),
+    ],
+)
+def test_what_a_runtime_does_not_have_is_refused(
+    model: ChestClassifier, runtime: str, device: str, precision: str, message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        load_runtime(runtime, model, (3, 64, 64), device, precision)
+
+
+@pytest.mark.parametrize(("runtime", "module"), [("onnx", "onnxruntime"), ("openvino", "openvino")])
+def test_a_runtime_that_is_not_installed_says_how_to_install_it(
+    model: ChestClassifier, runtime: str, module: str, without: Callable[[str], None]
+) -> None:
+    without(module)
+    with pytest.raises(ImportError, match=rf"needs {module}.*pip install -e '\.\[runtimes\]'"):
+        load_runtime(runtime, model, (3, 64, 64))
+
+
+@pytest.fixture
+def without(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Makes a package look as if it were not installed."""
+    return lambda module: monkeypatch.setitem(sys.modules, module, None)
