@@ -34,6 +34,8 @@ from cxrloc.localization.leakage_section import (
 from cxrloc.localization.localizer import Localization
 from cxrloc.localization.metrics import scorable
 from cxrloc.localization.sections import Section
+from cxrloc.localization.shortcut import read_regions, shortcut_shares
+from cxrloc.localization.shortcut_section import shortcut_section
 from cxrloc.localization.statistics import RESAMPLES
 from cxrloc.localization.strata_section import strata_section
 from cxrloc.localization.synonyms import synonyms_section
@@ -56,7 +58,7 @@ class StudyInputs:
             nothing does (files of others).
         maps: localizer -> its heat maps, of those that have any.
         masks: localizer -> COCO results with masks.
-        film_paths: image id -> file, for the gallery.
+        film_paths: image id -> file, for the gallery and the shortcut check.
         resamples, seed: of the patients; the seed is also that of random_map.
         noninferiority_margin: see `comparison.compare`.
         published: print the published figures of NIH's diseases beside ours.
@@ -130,6 +132,7 @@ def run_study(inputs: StudyInputs) -> Study:
         *comparison_sections(comparison, published=inputs.published),
         *_film_sections(inputs, comparison, films),
         *_box_sections(inputs, comparison, films),
+        *_shortcut_sections(inputs, films),
         leakage_section(audits),
     )
     return Study(
@@ -212,6 +215,20 @@ def _box_sections(
         synonyms_section(truth, inputs.predictions, gate, **draws),
         strata_section(films, comparison),
     )
+
+
+def _shortcut_sections(inputs: StudyInputs, films: FilmTable) -> tuple[Section, ...]:
+    """Where the heat maps look; needs maps and the films themselves."""
+    images = [image for maps in inputs.maps.values() for image, _ in maps.pairs]
+    regions = read_regions(inputs.film_paths, images)
+    patients = dict(zip(films.image_ids, films.patient_ids, strict=True))
+    measurable = {
+        name: maps for name, maps in inputs.maps.items() if any(i in regions for i, _ in maps.pairs)
+    }
+    if not measurable:
+        return ()
+    shares = {n: shortcut_shares(maps, regions, patients) for n, maps in measurable.items()}
+    return (shortcut_section(shares, resamples=inputs.resamples, seed=inputs.seed),)
 
 
 def _audits(

@@ -464,6 +464,33 @@ WORDS: dict[str, Word] = {
         "mean IoU of the upper rung - mean IoU of the lower rung",
     ),
     "from rung to rung": Word("The two rungs whose difference is the loss.", ""),
+    # --- shortcut check
+    "CAM mass": Word(
+        "Share of a heat map's mass that lies in a region: the sum of the map there over "
+        "its sum everywhere, the map's least value set to 0. 'CAM mass minus area' is what it has "
+        "over the control.",
+        "A map of 10 x 10 cells smears heat over the letters beside it. The map shows where the "
+        "network looks for this disease, not what it would do without the letter.",
+        "sum of map within the region / sum of map",
+        "",
+        ("share",),
+    ),
+    "area (control)": Word(
+        "Share of the film's area that the region takes: the CAM mass that a map which is the same "
+        "everywhere has there.",
+        "Disease lies in the middle of films: a map that looks at the patient is under it.",
+        "pixels of the region / pixels of the film",
+    ),
+    "region": Word(
+        "markers: burnt-in text and side letters, found by image processing. outside the body: air "
+        "and collimated border, the dark parts that touch the film's edge, without markers.",
+        "The finder misses faint letters and takes some wires and clips for letters.",
+    ),
+    "maps": Word("Heat maps of a film and disease that were measured.", ""),
+    "maps of marked films": Word(
+        "Those of films on which a marker was found.",
+        "The others count in the means too, with a share of 0 on markers.",
+    ),
 }
 
 _NUMBER = re.compile(r"@[\d.]+")

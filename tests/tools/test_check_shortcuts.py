@@ -1,0 +1,104 @@
+"""tools/check_shortcuts.py on limb films: maps it makes with a run, and maps of others."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from cxrloc.classification.models import (
+    ClassifierBundle,
+    Preprocessing,
+    build_classifier,
+    save_classifier,
+)
+from cxrloc.datasets.manifest import file_sha256
+from cxrloc.datasets.prepared import write_prepared
+from cxrloc.datasets.radiograph import Radiograph
+from cxrloc.localization.heat_maps import read_heat_maps
+from cxrloc.tools.check_shortcuts import main
+
+FOLDS = 2
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Six limbs of six patients, an L beside each, five of them abnormal; and two models."""
+    root = tmp_path_factory.mktemp("limbs")
+    films, folds = [], {}
+    for i in range(6):
+        pixels = np.full((256, 192), 5, np.uint8)
+        cv2.ellipse(pixels, (110, 128), (40, 150), 0, 0, 360, 120 + 10 * i, -1)
+        cv2.line(pixels, (100 + i, 0), (115, 255), 190, 14)
+        pixels = np.asarray(cv2.GaussianBlur(pixels, (0, 0), 2), np.uint8)
+        cv2.putText(pixels, "L", (12, 60), cv2.FONT_HERSHEY_SIMPLEX, 1.2, 240, 4)
+        name = f"XR_ELBOW/patient{i:05d}/study1_positive/image1.png"
+        (root / name).parent.mkdir(parents=True)
+        cv2.imwrite(str(root / name), pixels)
+        labels = {"abnormal": float(i < 5)}
+        films.append(Radiograph(name, root / name, f"patient{i:05d}", "", labels))
+        folds[name] = i % FOLDS
+    write_prepared(root / "prepared", films, boxed_diseases=[], folds=folds, k=FOLDS,
+                   official={}, summary="", manifest={})  # fmt: skip
+    for fold in range(FOLDS):
+        model, _ = build_classifier("simple_cnn", 1, seed=fold)
+        manifest = {"hashes": {"folds": file_sha256(root / "prepared" / "folds.csv")}}
+        bundle = ClassifierBundle(model, ("abnormal",), {"abnormal": 0.5}, Preprocessing(128),
+                                  {}, manifest, {"fold": fold, "k": FOLDS})  # fmt: skip
+        save_classifier(root / "run" / f"fold{fold}" / "classifier.safetensors", bundle)
+    return root
+
+
+@pytest.fixture(scope="module")
+def out(data: Path) -> Path:
+    words = ["--prepared", data / "prepared", "--run", data / "run", "--out", data / "out"]
+    assert main([*map(str, words), "--resamples", "50"]) == 0
+    return data / "out"
+
+
+def test_a_run_is_checked_with_the_markers_and_without(out: Path) -> None:
+    as_is, masked = (
+        read_heat_maps(out / f"{name}.maps.safetensors")
+        for name in ("film_as_it_is", "markers_masked")
+    )
+    assert len(as_is.pairs) == 5  # the normal film is not looked at
+    assert as_is.pairs == masked.pairs
+    assert {disease for _, disease in as_is.pairs} == {"abnormal"}
+    assert (as_is.maps != masked.maps).any()  # the network was given another film
+    rows = list(csv.DictReader((out / "shortcut.csv").open()))
+    area = [float(r["macro mean"]) for r in rows if r["share"] == "area (control)"]
+    assert 0.005 < area[0] < 0.05  # an L
+    assert 0.3 < area[2] < 0.8  # air
+    names = {r["localizer"] for r in rows}
+    assert names == {"film as it is", "markers masked", "markers masked minus film as it is"}
+
+
+def test_the_page_says_what_was_found_and_what_it_is_not_for(out: Path) -> None:
+    page = (out / "report.html").read_text()
+    assert "film as it is, macro mean over diseases" in page
+    assert "Research use only - not a diagnosis" in page
+
+
+def test_the_maps_of_others_are_measured_alike(
+    data: Path, out: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    maps = f"other={out / 'film_as_it_is.maps.safetensors'}"
+    words = ["--prepared", data / "prepared", "--maps", maps, "--out", data / "again"]
+    assert main([*map(str, words), "--resamples", "50"]) == 0
+    said = capsys.readouterr().out
+    assert "other, macro mean over diseases:" in said
+    mine, theirs = (
+        next(csv.DictReader((folder / "shortcut.csv").open())) for folder in (out, data / "again")
+    )
+    assert mine["macro mean"] == theirs["macro mean"]
+
+
+def test_a_prepared_folder_that_is_not_there_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--prepared", tmp_path / "none", "--run", tmp_path, "--out", tmp_path / "out"]
+    assert main(list(map(str, words))) == 2
+    assert f"no prepared folder {tmp_path / 'none'}" in capsys.readouterr().err

@@ -1,0 +1,198 @@
+r"""Does a network look at side letters, burnt-in text or the air beside the patient?
+
+    python tools/check_shortcuts.py --prepared data/nih --run runs/gate --out runs/shortcuts
+    python tools/check_shortcuts.py --prepared data/nih --out runs/shortcuts \
+        --maps grad_cam=runs/grad_cam.maps.safetensors
+
+With a run (or one --bundle) Grad-CAM maps are made of every film and disease that is labelled
+present, each film by the model that has not seen its patient: once of the film as it is and once of
+the film with its markers masked or inpainted (--remove). With --maps any model's maps are measured.
+DIR receives report.html, the table as .csv/.md/.tex, the figure and the maps that were made. Works
+for chest and limb films alike. Research use only, never a diagnosis.
+"""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: spinning threads cost 5 x
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from tqdm import tqdm
+
+from cxrloc.datasets.image_files import UnreadableImageError, read_grey
+from cxrloc.datasets.manifest import file_sha256, run_manifest
+from cxrloc.datasets.markers import MARKERS, remove_markers
+from cxrloc.datasets.prepared import PreparedData, load_prepared
+from cxrloc.datasets.radiograph import Film, Radiograph
+from cxrloc.detection.fold_jobs import Job, ModelFiles, plan_jobs
+from cxrloc.localization.heat_maps import (
+    SUFFIX,
+    FloatMaps,
+    HeatMaps,
+    Pair,
+    read_heat_maps,
+    write_heat_maps,
+)
+from cxrloc.localization.plots import save_figure
+from cxrloc.localization.report import Report, write_report
+from cxrloc.localization.sections import Section
+from cxrloc.localization.shortcut import read_regions, shortcut_shares
+from cxrloc.localization.shortcut_section import shortcut_section
+from cxrloc.localization.statistics import RESAMPLES
+from cxrloc.localization.table_files import write_table
+from cxrloc.localization.words import RESEARCH_USE
+from cxrloc.tools.compare_localizers import named_files
+
+AS_IT_IS = "film as it is"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the tool; returns the exit status: 0, or 2 after a message for what the user can mend."""
+    arguments = _parser().parse_args(argv)
+    try:
+        _run(arguments)
+    except (ValueError, OSError) as error:
+        print(f"check_shortcuts: error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--prepared", type=Path, required=True, help="folder of prepare_data.py")
+    parser.add_argument("--out", type=Path, required=True, help="folder for the results")
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument(
+        "--maps", nargs="+", metavar="NAME=FILE", help="heat maps of localize.py --maps"
+    )
+    source.add_argument("--run", type=Path, help="classifier run with one folder per test fold")
+    source.add_argument("--bundle", type=Path, help="one trained classifier instead of a run")
+    parser.add_argument(
+        "--remove",
+        choices=[how for how in MARKERS if how != "keep"],
+        default="mask",
+        help="how markers are removed for the second maps of a run (default: mask)",
+    )
+    parser.add_argument("--resamples", type=int, default=RESAMPLES, help="of patients")
+    parser.add_argument("--seed", type=int, default=0, help="of the resamples")
+    return parser
+
+
+def _run(arguments: argparse.Namespace) -> None:
+    started = time.time()
+    prepared = load_prepared(arguments.prepared)
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    if arguments.maps:
+        files = named_files(arguments.maps, "--maps")
+        maps = {name: read_heat_maps(path) for name, path in files.items()}
+    else:
+        maps = make_maps(prepared, arguments.run, arguments.bundle, arguments.remove)
+        files = {name: _write(arguments.out, name, own) for name, own in maps.items()}
+    section = check(prepared, maps, resamples=arguments.resamples, seed=arguments.seed)
+    hashes = {name: file_sha256(path) for name, path in files.items()}
+    manifest = run_manifest(vars(arguments), seed=arguments.seed, hashes=hashes, started=started)
+    write_section(arguments.out, section, manifest, maps)
+    print("", *section.paragraphs[1:], sep="\n")
+    print(f"\nThe report is {arguments.out / 'report.html'}. {RESEARCH_USE}.")
+
+
+def check(
+    prepared: PreparedData, maps: dict[str, HeatMaps], *, resamples: int, seed: int
+) -> Section:
+    """The section of these maps, their films found through the prepared folder."""
+    paths = {r.image_id: r.path for r in prepared.radiographs if r.path is not None}
+    patients = {r.image_id: r.patient_id for r in prepared.radiographs}
+    regions = read_regions(paths, (image for own in maps.values() for image, _ in own.pairs))
+    shares = {name: shortcut_shares(own, regions, patients) for name, own in maps.items()}
+    return shortcut_section(shares, resamples=resamples, seed=seed)
+
+
+def make_maps(
+    prepared: PreparedData, run: Path | None, bundle: Path | None, remove: str
+) -> dict[str, HeatMaps]:
+    """Grad-CAM maps of labelled films, as they are and without their markers.
+
+    Raises:
+        ValueError: when no film is labelled with a disease of the model.
+    """
+    files = ModelFiles("classifier.safetensors", run, bundle)
+    names = {"keep": AS_IT_IS, remove: f"markers {remove}ed"}
+    found: dict[str, dict[Pair, FloatMaps]] = {how: {} for how in names}
+    for job in plan_jobs([r for r in prepared.radiographs if r.positives], prepared, files):
+        _map_job(job, found)
+    if not found["keep"]:
+        raise ValueError(
+            f"no film of {prepared.root} is labelled with a disease of the model in "
+            f"{run or bundle}: there is no map to check"
+        )
+    return {name: HeatMaps.of(found[how], name=name, aligned=False) for how, name in names.items()}
+
+
+def _map_job(job: Job, found: dict[str, dict[Pair, FloatMaps]]) -> None:
+    """Maps of one model's films, for each way of treating their markers, into `found`."""
+    from cxrloc.classification.gate import Gate
+    from cxrloc.classification.models import load_classifier
+    from cxrloc.localization.grad_cam import GradCamLocalizer
+
+    assert job.bundle is not None
+    loaded = load_classifier(job.bundle)
+    localizer = GradCamLocalizer(Gate(loaded))
+    title = "maps" if job.fold is None else f"maps of fold {job.fold}"
+    for radiograph in tqdm(job.films, desc=title, unit="film", mininterval=1.0):
+        diseases = [d for d in radiograph.positives if d in loaded.diseases]
+        film = _film(radiograph) if diseases else None
+        if film is None:
+            continue
+        for how, maps in found.items():
+            changed = replace(film, pixels=remove_markers(film.pixels, how))
+            (cells,) = localizer.heat_maps(localizer.gate([changed]), [changed], diseases)
+            maps |= {(film.image_id, d): cells.cells[d] for d in diseases}
+
+
+def _film(radiograph: Radiograph) -> Film | None:
+    assert radiograph.path is not None, "a prepared folder lists only films that are on disk"
+    try:
+        pixels = read_grey(radiograph.path)
+    except UnreadableImageError as error:
+        tqdm.write(f"left out {radiograph.image_id}: {error.reason}")
+        return None
+    return Film(radiograph.image_id, pixels, radiograph.size_hw, radiograph.patient_id)
+
+
+def _write(out: Path, name: str, maps: HeatMaps) -> Path:
+    path = out / f"{name.replace(' ', '_')}{SUFFIX}"
+    write_heat_maps(path, maps)
+    return path
+
+
+def write_section(
+    out: Path, section: Section, manifest: dict[str, object], maps: dict[str, HeatMaps]
+) -> None:
+    """The page, the table and the figure."""
+    for table in section.tables:
+        write_table(table, out)
+    for named in section.figures:
+        for suffix in (".png", ".svg"):
+            save_figure(named.figure, out / f"{named.name}{suffix}")
+    report = Report(
+        title=f"Shortcut check: {', '.join(maps)}",
+        question="Does the network look at burnt-in markers, or beside the body?",
+        answer=section.paragraphs[1:],
+        sections=(section,),
+        manifest=manifest,
+        diseases=tuple(sorted({d for own in maps.values() for _, d in own.pairs})),
+    )
+    write_report(out / "report.html", report)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
