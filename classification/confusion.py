@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
 
 import numpy as np
 import numpy.typing as npt
 
 from cxrloc.classification.scored_films import ScoredFilms
+from cxrloc.classification.text_tables import TextTable
+
+SUM = "all, summed"
 
 
 @dataclass(frozen=True)
@@ -26,6 +30,27 @@ class Confusion:
     false_positive: int
     true_negative: int
     undecided: int
+
+    @property
+    def sensitivity(self) -> float | None:
+        """Share of the films with the disease that are called present (TPR)."""
+        return _share(self.true_positive, self.true_positive + self.false_negative)
+
+    @property
+    def specificity(self) -> float | None:
+        """Share of the films without the disease that are called absent (TNR)."""
+        return _share(self.true_negative, self.true_negative + self.false_positive)
+
+    @property
+    def f1(self) -> float | None:
+        """2 TP / (2 TP + FP + FN): harmonic mean of precision and sensitivity."""
+        wrong = self.false_positive + self.false_negative
+        return _share(2 * self.true_positive, 2 * self.true_positive + wrong)
+
+    def record(self) -> dict[str, object]:
+        """Counts and shares, for confusion.csv."""
+        shares = {name: getattr(self, name) for name in ("sensitivity", "specificity", "f1")}
+        return {**asdict(self), **shares}
 
     @property
     def matrix(self) -> npt.NDArray[np.int64]:
@@ -54,3 +79,39 @@ def confusions(films: ScoredFilms, rule: str) -> tuple[Confusion, ...]:
             )
         )
     return tuple(tables)
+
+
+def summed(tables: Sequence[Confusion]) -> Confusion:
+    """The tables of all diseases added up: a film counts once for every disease (micro average)."""
+    counts = [field.name for field in fields(Confusion) if field.name != "disease"]
+    return Confusion(SUM, **{name: sum(getattr(t, name) for t in tables) for name in counts})
+
+
+def confusion_table(tables: Sequence[Confusion], rule: str) -> TextTable:
+    """Counts and shares of each disease, and of their sum.
+
+    Args:
+        rule: in words, how the thresholds were chosen.
+    """
+    rows = [
+        (t.disease, str(t.true_positive), str(t.false_negative), str(t.false_positive),
+         str(t.true_negative), *map(_text, (t.sensitivity, t.specificity, t.f1)))
+        for t in (*tables, summed(tables))
+    ]  # fmt: skip
+    return TextTable(
+        f"Confusion, {rule}",
+        ("disease", "TP", "FN", "FP", "TN", "TPR", "TNR", "F1"),
+        tuple(rows),
+        (
+            f"{SUM}: the matrices added up, so that frequent diseases count for more than in the "
+            "macro mean.",
+        ),
+    )
+
+
+def _share(part: int, whole: int) -> float | None:
+    return part / whole if whole else None
+
+
+def _text(share: float | None) -> str:
+    return "undefined" if share is None else f"{share:.3f}"

@@ -28,7 +28,7 @@ FIGURES = (
     "auc",
     "ap",
     "brier",
-    *(f"{s}_{r}" for r in RULES for s in ("sensitivity", "specificity")),
+    *(f"{s}_{r}" for r in RULES for s in ("sensitivity", "specificity", "f1")),
 )
 
 
@@ -124,4 +124,6 @@ def _ratios(films: ScoredFilms) -> Mapping[str, tuple[Array, Array]]:
         called = films.present(rule)
         ratios[f"sensitivity_{rule}"] = (ill * called, ill)
         ratios[f"specificity_{rule}"] = (well * ~called, well)
+        # 2 TP / (2 TP + FP + FN), where TP + FP are the films called present
+        ratios[f"f1_{rule}"] = (2 * ill * called, known * called + ill)
     return ratios

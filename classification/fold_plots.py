@@ -72,8 +72,9 @@ def plot_epochs(path: Path, histories: Histories) -> None:
     ):
         _epoch_panel(axes, histories, keys)
         axes.set(xlabel="epoch", ylabel=name)
-    figure.suptitle(f"{len(histories)} folds: mean, and one standard deviation as band",
-                    fontsize=11)  # fmt: skip
+    if len(histories) > 1:
+        title = f"{len(histories)} folds: mean, and one standard deviation as band"
+        figure.suptitle(title, fontsize=11)
     save_figure(figure, path)
 
 

@@ -3,7 +3,7 @@
 out_of_fold.parquet         every film, judged by the model that never saw its patient
 cross_validation.csv, .md   per disease and macro: figures, intervals, mean and deviation over folds
                             (of two stages also for each: column `stage`)
-confusion.csv, confusion_youden.png, confusion_target.png    counts per disease
+confusion.csv, confusion_youden.png, confusion_target.png    counts per disease and summed
 calibration.csv, .png       reliability: ten bins of equally many films per disease
 epochs.png                  loss and, where it was logged, AUC per epoch with a band over folds
 """
@@ -11,11 +11,10 @@ epochs.png                  loss and, where it was logged, AUC per epoch with a 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 
 from cxrloc.classification.calibration import Bin, calibration_error, reliability
-from cxrloc.classification.confusion import confusions
+from cxrloc.classification.confusion import confusion_table, confusions, summed
 from cxrloc.classification.fold_metrics import RULES
 from cxrloc.classification.fold_plots import (
     Histories,
@@ -54,6 +53,7 @@ def write_fold_report(
     rows = fold_rows(films, replicates, seed)
     records = [{**row.record(), "stage": ""} for row in rows]
     tables = [*text_tables(films, rows)]
+    tables += [confusion_table(confusions(films, r), rule_words(r, films)) for r in RULES]
     if stages:
         records += stage_records(stages, replicates, seed)
         tables.append(stage_table(stages, replicates, seed))
@@ -70,7 +70,7 @@ def _write_confusions(out: Path, films: ScoredFilms) -> None:
     records: list[dict[str, object]] = []
     for rule in RULES:
         tables = confusions(films, rule)
-        records += [{"rule": rule, **asdict(table)} for table in tables]
+        records += [{"rule": rule, **table.record()} for table in (*tables, summed(tables))]
         plot_confusions(out / f"confusion_{rule}.png", tables, rule_words(rule, films))
     write_records(out / "confusion.csv", records)
 

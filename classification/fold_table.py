@@ -85,12 +85,13 @@ def text_tables(films: ScoredFilms, rows: Sequence[FoldRow]) -> tuple[TextTable,
     """Ranking and calibration, then decisions, with what a reader must know below."""
     folds, patients = len(np.unique(films.folds)), len(set(films.patient_ids))
     ranking = TextTable(
-        f"Ranking and calibration: {len(films)} films, {patients} patients, {folds} folds",
+        f"Ranking and calibration: {len(films)} films, {patients} patients, "
+        + (f"{folds} folds" if folds > 1 else "one split"),
         ("disease", "positives / films", "AUC", "over folds", "AP", "over folds", "Brier",
          "over folds"),
         tuple(_cells(row, ("auc", "ap", "brier")) for row in rows),
         (
-            "Every film is judged by the model of the fold that held its patient out.",
+            "Every film is judged by a model that held its patient out.",
             f"In parentheses: 95 % interval, bootstrap over {patients} patients. Over folds: mean "
             "and standard deviation; no standard error, as folds share training films.",
             "A pooled AUC mixes the scales of the folds' models; the mean over folds does not.",
@@ -103,7 +104,8 @@ def text_tables(films: ScoredFilms, rows: Sequence[FoldRow]) -> tuple[TextTable,
         "Decisions",
         ("disease", "positives / films",
          *(f"{share}, {rule_words(rule, films)}{end}" for rule in (YOUDEN, TARGET)
-           for share in ("sensitivity", "specificity") for end in ("", ", over folds"))),
+           for share in ("sensitivity (TPR)", "specificity (TNR)", "F1")
+           for end in ("", ", over folds"))),
         tuple(_cells(row, tuple(n for n in row.pooled if "_" in n)) for row in rows),
         ("Thresholds are chosen on each fold's validation films, never on the films scored here.",
          *_undecided_notes(films)),

@@ -69,9 +69,8 @@ def judge_together(
 def scored_films(
     run: Run, part: Part, films: FilmBatches, scores: npt.NDArray[np.float64]
 ) -> ScoredFilms:
-    """Films of a fold with their probabilities (N, D) and labels."""
-    assert part.fold is not None
-    folds = np.full(len(films), part.fold, dtype=np.int64)
+    """Films of a fold (0 of a single split) with their probabilities (N, D) and labels."""
+    folds = np.full(len(films), part.fold or 0, dtype=np.int64)
     return ScoredFilms(run.diseases, films.image_ids, films.patients, folds, scores, films.labels)
 
 

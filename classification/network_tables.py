@@ -19,8 +19,10 @@ from cxrloc.classification.text_tables import TextTable
 
 _HEADS = {
     "auc": "macro AUC", "ap": "macro AP", "brier": "macro Brier",
-    "sensitivity_youden": "sensitivity, Youden", "specificity_youden": "specificity, Youden",
-    "sensitivity_target": "sensitivity, target", "specificity_target": "specificity, target",
+    "sensitivity_youden": "sensitivity (TPR), Youden",
+    "specificity_youden": "specificity (TNR), Youden", "f1_youden": "F1, Youden",
+    "sensitivity_target": "sensitivity (TPR), target",
+    "specificity_target": "specificity (TNR), target", "f1_target": "F1, target",
 }  # fmt: skip
 _OTHER_FILMS = "Published figures are of other films than ours and cannot be subtracted from them."
 
@@ -80,10 +82,11 @@ def _figure(sampled: Sampled | None, column: int) -> Estimate:
 
 def _published_records(comparison: Comparison, columns: Sequence[str]) -> list[dict[str, object]]:
     empty: dict[str, object] = dict.fromkeys(columns)
+    diseases = comparison.films.diseases
     return [
         {**empty, "network": s.study, "disease": disease, "scored_on": f"published: {s.scored_on}",
          "auc": float(value)}
-        for s in (*studies_by_disease(comparison.films.diseases), *studies_of_means())
+        for s in (*studies_by_disease(diseases), *studies_of_means(diseases))
         for disease, value in s.values.items()
     ]  # fmt: skip
 
@@ -96,7 +99,7 @@ def _networks_table(comparison: Comparison) -> TextTable:
     ]
     blank = ("",) * (len(FIGURES) - 1)
     rows += [(f"published: {s.study}", s.values[MACRO], *blank, s.scored_on)
-             for s in studies_of_means()]  # fmt: skip
+             for s in studies_of_means(films.diseases)]  # fmt: skip
     rows += [
         (f"published: {s.study}", f"{mean:.4f}", *blank, s.scored_on)
         for s in studies_by_disease(films.diseases)
@@ -121,7 +124,7 @@ def _network_notes(comparison: Comparison) -> tuple[str, ...]:
     aims = dict.fromkeys(f"{n.films.sensitivity:g}" for n in comparison.networks
                          if n.films.thresholds)  # fmt: skip
     return (
-        "Each film is judged by the model of the fold that held its patient out. In parentheses: "
+        "Each film is judged by a model that held its patient out. In parentheses: "
         "95 % interval of a bootstrap over patients.",
         "macro: mean over the diseases with an AUC"
         + (f", that is without {', '.join(named)}." if named else ", here all."),

@@ -54,7 +54,7 @@ def _report(config: CrossValidationConfig, run: Run, parts: Sequence[Part], star
     validation = [_validation_films(run, part) for part in parts]
     films = join_films([_out_of_fold(run, part) for part in parts])
     films = with_thresholds(films, validation, config.sensitivity)
-    histories = {part.fold: _metrics(part)["history"] for part in parts if part.fold is not None}
+    histories = {part.fold or 0: _metrics(part)["history"] for part in parts}
     page = write_fold_report(
         out, films, histories, _stages(run, parts), replicates=train.bootstrap, seed=train.seed
     )

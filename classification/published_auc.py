@@ -12,7 +12,14 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from cxrloc.datasets.labels import CHEXPERT_LABELS, NIH_DISEASES, NO_FINDING
+
 MACRO = "macro"
+# films on which mean AUCs were published -> labels of their data set
+_LABELS: dict[str, tuple[str, ...]] = {
+    "NIH 14 labels": (*NIH_DISEASES, NO_FINDING),
+    "CheXpert 5 labels": CHEXPERT_LABELS,
+}
 
 
 @dataclass(frozen=True)
@@ -59,6 +66,7 @@ def studies_by_disease(diseases: Sequence[str]) -> tuple[PublishedStudy, ...]:
     )
 
 
-def studies_of_means() -> tuple[PublishedStudy, ...]:
-    """Studies of NIH's 14 labels that print a mean AUC alone."""
-    return tuple(s for s in published_studies() if s.measure == "mean AUC")
+def studies_of_means(diseases: Sequence[str]) -> tuple[PublishedStudy, ...]:
+    """Studies that print a mean AUC alone, of a data set that labels all of these diseases."""
+    fitting = {name for name, known in _LABELS.items() if set(diseases) <= set(known)}
+    return tuple(s for s in published_studies() if s.scored_on in fitting)

@@ -39,7 +39,7 @@ def stage_table(stages: Sequence[ScoredFilms], replicates: int, seed: int) -> Te
     rows = [
         *(_row(*parts) for parts in zip(STAGES, (frozen, tuned), spreads, strict=True)),
         _row("fine-tuned minus frozen", difference, {}),
-        *_published(),
+        *_published(stages[0].diseases),
     ]
     heads = ("macro AUC", "macro AP", "macro Brier")
     return TextTable(
@@ -62,10 +62,10 @@ def _row(name: str, figures: dict[str, Sampled], spreads: dict[str, Spread]) -> 
     return (name, *(text for pair in cells for text in pair))
 
 
-def _published() -> list[tuple[str, ...]]:
+def _published(diseases: Sequence[str]) -> list[tuple[str, ...]]:
     blank = ("",) * (2 * len(_FIGURES) - 1)
     return [
         (f"published: {study.study}", study.values[MACRO], *blank)
-        for study in studies_of_means()
+        for study in studies_of_means(diseases)
         if any(stage in study.study for stage in STAGES)
     ]

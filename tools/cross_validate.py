@@ -2,11 +2,12 @@
 
     python tools/cross_validate.py --config configs/classifier_nih_subset.yaml
 
-The folds are by patient (tools/prepare_data.py made them). A run that was killed goes on with the
-same command, folds that are finished are skipped, and those of train_classifier.py count too. The
-run folder gets, beside what train_classifier.py writes, out_of_fold.parquet, cross_validation.csv
-and .md, confusion matrices, reliability diagrams and losses per epoch. Several such run folders are
-compared by tools/compare_networks.py.
+The folds are by patient (tools/prepare_data.py made them). With a `data.split` other than folds one
+network is trained, and the report is of the films that the split holds out. A run that was killed
+goes on with the same command, folds that are finished are skipped, and those of train_classifier.py
+count too. The run folder gets, beside what train_classifier.py writes, out_of_fold.parquet,
+cross_validation.csv and .md, confusion matrices, reliability diagrams and losses per epoch. Several
+such run folders are compared by tools/compare_networks.py.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from cxrloc.classification.calibration import calibration_error, reliability
-from cxrloc.classification.confusion import confusions
+from cxrloc.classification.confusion import Confusion, confusion_table, confusions, summed
 from cxrloc.classification.fold_metrics import fold_spreads, sample_figures
 from cxrloc.classification.fold_table import fold_rows, text_tables
 from cxrloc.classification.scored_films import ScoredFilms
@@ -45,10 +45,25 @@ def test_confusion_counts_by_hand() -> None:
     assert confusions(example(), "target")[1].matrix.tolist() == [[1, 0], [3, 3]]
 
 
+def test_shares_of_a_confusion_and_of_all_diseases_summed_by_hand() -> None:
+    mass, hernia = confusions(example(), "youden")
+    assert (mass.sensitivity, mass.specificity) == (0.5, pytest.approx(2 / 3))
+    assert mass.f1 == pytest.approx(2 * 2 / (2 * 2 + 1 + 2))
+    assert (hernia.sensitivity, hernia.specificity, hernia.f1) == (0.0, 1.0, 0.0)
+    both = summed([mass, hernia])
+    assert both.matrix.tolist() == [[2, 3], [1, 8]]
+    assert both.undecided == 3
+    table = confusion_table([mass, hernia], "Youden's threshold")
+    assert table.rows[-1] == ("all, summed", "2", "3", "1", "8", "0.400", "0.889", "0.500")
+    nobody = Confusion("Hernia", 0, 0, 0, 4, 0)
+    assert confusion_table([nobody], "").rows[0][5:] == ("undefined", "1.000", "undefined")
+
+
 def test_sensitivity_specificity_and_brier_are_shares_of_these_counts() -> None:
     figures = sample_figures(example(), 50, 0)
     assert figures["sensitivity_youden"].points.tolist() == [0.5, 0.0]
     assert figures["specificity_youden"].points.tolist() == pytest.approx([2 / 3, 1.0])
+    assert figures["f1_youden"].points.tolist() == pytest.approx([4 / 7, 0.0])
     squares = [0.1**2, 0.6**2, 0.6**2, 0.1**2, 0.2**2, 0.3**2, 0.3**2]
     assert figures["brier"].points[0] == pytest.approx(sum(squares) / 7)
     assert figures["brier"].points[1] == pytest.approx((6 * 0.25**2 + 0.75**2) / 7)
@@ -92,7 +107,7 @@ def test_the_table_says_what_is_undefined_and_where_no_threshold_was() -> None:
     assert ranking.rows[0][:2] == ("Mass", "4 / 7")
     assert ranking.rows[0][3] == "0.875 ± 0.177"
     assert "over folds without Hernia, undefined in some fold" in ranking.notes[-1]
-    assert "sensitivity, threshold for sensitivity 0.9" in decisions.header
+    assert "sensitivity (TPR), threshold for sensitivity 0.9" in decisions.header
     assert "called absent: Hernia (4 films)." in decisions.notes[1]
 
 

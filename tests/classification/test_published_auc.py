@@ -18,10 +18,21 @@ from cxrloc.datasets.labels import NIH_DISEASES, NO_FINDING
 
 def test_six_studies_print_aucs_per_disease_and_nine_networks_a_mean_of_nih() -> None:
     assert [len(s.values) for s in studies_by_disease(NIH_DISEASES)] == [14, 14, 14, 14, 9, 15]
-    assert [s.scored_on for s in studies_of_means()] == ["NIH 14 labels"] * 9
+    assert [s.scored_on for s in studies_of_means(NIH_DISEASES)] == ["NIH 14 labels"] * 9
     assert studies_by_disease(["Fracture"]) == ()
     known = {*NIH_DISEASES, NO_FINDING, MACRO}
     assert all(set(study.values) <= known for study in published_studies())
+
+
+def test_four_networks_print_a_mean_of_the_five_diseases_of_chexpert() -> None:
+    studies = studies_of_means(["Pleural Effusion", "Edema"])
+    assert [(s.study.partition("(")[2], s.values[MACRO]) for s in studies] == [
+        ("DenseNet-121 with enhancement layers)", "0.79"),
+        ("DenseNet-121)", "0.77"),
+        ("EfficientNet-B4 with enhancement layers)", "0.79"),
+        ("EfficientNet-B4)", "0.78"),
+    ]
+    assert studies_of_means(["Abnormal"]) == ()
 
 
 def test_a_mean_needs_every_disease() -> None:

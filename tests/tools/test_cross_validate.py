@@ -208,7 +208,6 @@ def area(labels: np.ndarray, scores: np.ndarray) -> float:
     ("more", "message"),
     [
         ("--data.fold=1", "data.fold: got 1, expected all to cross-validate"),
-        ("--data.split=sampled", "data.split: got 'sampled', expected folds to cross-validate"),
         ("--sensitivity=90", "sensitivity: got 90.0, expected a share in (0, 1)"),
     ],
 )
