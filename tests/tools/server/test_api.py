@@ -1,0 +1,332 @@
+"""The HTTP API: what comes back for films, pictures, bad files, limits and wrong requests."""
+
+from __future__ import annotations
+
+import io
+import json
+import tempfile
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from fastapi.testclient import TestClient
+
+from cxrloc.datasets.image_files import decode_film
+from cxrloc.datasets.radiograph import Film
+from cxrloc.localization.diagnose import Diagnoser, to_json
+from cxrloc.localization.words import RESEARCH_USE
+from cxrloc.tools.server.api import create_app
+from cxrloc.tools.server.service import Service
+
+PROBLEM = "application/problem+json"
+Files = Sequence[tuple[str, bytes]]
+
+
+@pytest.fixture(scope="module")
+def client(services: Callable[..., Service]) -> Iterator[TestClient]:
+    app = create_app(services(files=3, megabytes=0.2, request_megabytes=0.5, megapixels=0.1))
+    with TestClient(app, base_url="http://127.0.0.1") as opened:
+        yield opened
+
+
+def post(client: TestClient, files: Files, accept: str = "*/*", **query: str) -> Any:
+    parts = [("files", (name, data)) for name, data in files]
+    return client.post(
+        "/v1/predictions", files=parts, headers={"Accept": accept}, params=query
+    )  # fmt: skip
+
+
+def problem_of(response: Any, status: int) -> str:
+    """Detail of the problem that a response must be."""
+    assert response.status_code == status, response.text
+    assert response.headers["content-type"] == PROBLEM
+    body = response.json()
+    assert set(body) == {"type", "title", "status", "detail"}
+    assert body["status"] == status
+    return str(body["detail"])
+
+
+def test_a_film_comes_back_as_the_engine_s_own_record(
+    client: TestClient, png: bytes, diagnoser: Diagnoser
+) -> None:
+    response = post(client, [("a.png", png)])
+
+    assert response.status_code == 200
+    assert response.headers["cache-control"] == "no-store"
+    body = response.json()
+    assert body["research_use"] == RESEARCH_USE
+    [result] = body["results"]
+    expected = to_json(diagnoser([decode_film(png, Path("a.png"))])[0])
+    assert result == {"file_name": "a.png", "prediction": json.loads(json.dumps(expected))}
+    assert {a["localizer"] for a in expected["annotations"]} == {"grad_cam", "mask_rcnn"}
+
+
+def test_a_bad_file_among_several_has_its_problem_and_the_others_their_results(
+    client: TestClient, png: bytes, jpeg: bytes
+) -> None:
+    response = post(client, [("a.png", png), ("bad.png", png[:200]), ("c.jpg", jpeg)])
+
+    assert response.status_code == 200
+    good, bad, other = response.json()["results"]
+    assert good["prediction"]["images"][0]["file_name"] == "a.png"
+    assert other["prediction"]["images"][0]["file_name"] == "c.jpg"
+    assert set(bad) == {"file_name", "problem"}
+    assert bad["problem"]["status"] == 422
+    assert "truncated PNG" in bad["problem"]["detail"]
+
+
+def test_a_picture_and_a_report_are_given_to_who_accepts_them(
+    client: TestClient, png: bytes
+) -> None:
+    boxes = post(client, [("a.png", png)], "image/png")
+    heat = post(client, [("a.png", png)], "image/png", picture="heat")
+    report = post(client, [("a.png", png)], "text/html, */*;q=0.1")
+
+    for response in (boxes, heat):
+        assert response.headers["content-type"] == "image/png"
+        pixels = cv2.imdecode(np.frombuffer(response.content, np.uint8), cv2.IMREAD_COLOR)
+        assert pixels is not None
+        assert pixels.shape[1] >= 600
+    assert boxes.content != heat.content
+    assert report.headers["content-type"].startswith("text/html")
+    assert RESEARCH_USE in report.text
+    assert "Pleural Thickening" in report.text
+    assert "http://" not in report.text
+    assert "https://" not in report.text
+
+
+def test_a_file_s_name_is_text_in_the_report_and_has_no_folders(
+    client: TestClient, png: bytes
+) -> None:
+    report = post(client, [("<img src=x>.png", png)], "text/html")
+    record = post(client, [("..\\..\\etc/secret/a.png", png)])
+
+    assert "<img src=x>" not in report.text
+    assert "&lt;img src=x&gt;.png" in report.text
+    assert record.json()["results"][0]["file_name"] == "a.png"
+
+
+def test_accept_without_an_offered_type_is_406_and_a_picture_is_of_one_file(
+    client: TestClient, png: bytes
+) -> None:
+    assert "application/json" in problem_of(post(client, [("a.png", png)], "image/webp"), 406)
+    two = [("a.png", png), ("b.png", png)]
+    assert "2 were sent" in problem_of(post(client, two, "image/png"), 406)
+
+
+def claims(width: int, height: int, png: bytes) -> bytes:
+    """A PNG whose header claims another size, with the right checksum."""
+    import zlib
+
+    head = bytearray(png[8:33])
+    head[8:16] = width.to_bytes(4, "big") + height.to_bytes(4, "big")
+    head[21:25] = zlib.crc32(bytes(head[4:21])).to_bytes(4, "big")
+    return png[:8] + bytes(head) + png[33:]
+
+
+def test_a_header_that_claims_a_billion_pixels_is_413_and_nothing_is_decoded(
+    client: TestClient, png: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decoded: list[int] = []
+    monkeypatch.setattr(cv2, "imdecode", lambda *_: decoded.append(1))
+
+    detail = problem_of(post(client, [("a.png", claims(40_000, 30_000, png))]), 413)
+
+    assert detail == "its header says 40000 x 30000 = 1200.0 megapixels; at most 0.1 are taken"
+    assert decoded == []
+
+
+@pytest.mark.parametrize(
+    ("data", "status", "words"),
+    [
+        (b"", 422, "the file is empty"),
+        (b"\x89PNG", 422, "truncated: only 4 bytes"),
+        (b"dear sir, see the film", 415, "no PNG, JPEG or DICOM"),
+        (b"GIF89a" + bytes(50), 415, "no PNG, JPEG or DICOM"),
+        (b"\xff\xd8\xff\xe0\x00\x10JFIF", 422, "truncated JPEG"),
+        (bytes(128) + b"DICM" + bytes(40), 422, "DICOM"),
+        (bytes(250_000), 413, "the file has 0.2 MB; at most 0.2 MB are taken"),
+    ],
+)
+def test_a_single_bad_file_is_a_problem_with_its_own_status(
+    client: TestClient, data: bytes, status: int, words: str
+) -> None:
+    assert words in problem_of(post(client, [("film.png", data)]), status)
+
+
+def test_too_many_files_and_too_large_a_request_are_413(client: TestClient, png: bytes) -> None:
+    assert problem_of(post(client, [("a.png", png)] * 4), 413) == (
+        "4 files; at most 3 in one request"
+    )
+    assert "0.5 MB" in problem_of(post(client, [("a.png", bytes(600_000))]), 413)
+
+
+def test_a_body_of_unknown_length_is_stopped_on_its_way(client: TestClient) -> None:
+    sent = []
+
+    def endless() -> Iterator[bytes]:
+        yield b'--x\r\nContent-Disposition: form-data; name="files"; filename="a"\r\n\r\n'
+        for _ in range(100):
+            sent.append(1)
+            yield bytes(100_000)
+
+    content = {"Content-Type": "multipart/form-data; boundary=x"}
+    response = client.post("/v1/predictions", content=endless(), headers=content)
+
+    assert "0.5 MB" in problem_of(response, 413)
+
+
+def test_wrong_requests_say_what_is_expected(client: TestClient, png: bytes) -> None:
+    raw = client.post("/v1/predictions", content=png, headers={"Content-Type": "image/png"})
+    assert "multipart/form-data" in problem_of(raw, 415)
+    other = client.post("/v1/predictions", files={"file": ("a.png", png)})
+    assert "files" in problem_of(other, 422)
+    assert "picture" in problem_of(post(client, [("a.png", png)], picture="none"), 422)
+    problem_of(client.get("/v1/predictions"), 405)
+    problem_of(client.get("/nothing"), 404)
+
+
+class HeldEngine:
+    """The real engine, held up until it is let go: stands for networks that take long."""
+
+    def __init__(self, engine: Diagnoser) -> None:
+        self.engine, self.began, self.go = engine, threading.Event(), threading.Event()
+
+    def __call__(self, films: Sequence[Film]) -> Any:
+        self.began.set()
+        assert self.go.wait(60)
+        return self.engine(films)
+
+
+@pytest.fixture
+def held(services: Callable[..., Service], diagnoser: Diagnoser) -> Iterator[HeldEngine]:
+    engine = HeldEngine(diagnoser)
+    yield engine
+    engine.go.set()
+
+
+def test_a_full_queue_is_503_with_retry_after_and_healthz_answers_meanwhile(
+    services: Callable[..., Service], held: HeldEngine, png: bytes
+) -> None:
+    app = create_app(services(held, queue=2))
+    first: list[Any] = []
+    with TestClient(app, base_url="http://127.0.0.1") as client:
+        busy = threading.Thread(target=lambda: first.append(post(client, [("a.png", png)])))
+        busy.start()
+        assert held.began.wait(60)
+        response = post(client, [("b.png", png), ("c.png", png)])
+        health = client.get("/healthz").json()
+        held.go.set()
+        busy.join()
+        after = post(client, [("b.png", png), ("c.png", png)])
+
+    assert "1 films wait and 2 more" in problem_of(response, 503)
+    assert int(response.headers["retry-after"]) > 0
+    assert health == {"status": "ok", "films_waiting": 1}
+    assert first[0].status_code == 200
+    assert after.status_code == 200
+
+
+def test_what_is_not_done_in_time_is_504_and_the_next_request_is_served(
+    services: Callable[..., Service], held: HeldEngine, png: bytes
+) -> None:
+    service = services(held, seconds=0.2)
+    with TestClient(create_app(service), base_url="http://127.0.0.1") as client:
+        detail = problem_of(post(client, [("a.png", png), ("b.png", png)]), 504)
+        held.go.set()
+        service.worker.close()  # the running film ends, the waiting one was dropped
+
+    assert "0.2 s" in detail
+    assert service.worker.taken == 0
+
+
+def test_an_unforeseen_error_is_500_without_its_text_and_the_server_goes_on(
+    services: Callable[..., Service], diagnoser: Diagnoser, png: bytes
+) -> None:
+    def broken(films: Sequence[Film]) -> Any:
+        if films[0].image_id == "bad.png":
+            raise RuntimeError("secret")
+        return diagnoser(films)
+
+    app = create_app(services(broken))
+    with TestClient(app, base_url="http://127.0.0.1", raise_server_exceptions=False) as client:
+        response = post(client, [("bad.png", png)])
+        after = post(client, [("good.png", png)])
+
+    assert "secret" not in problem_of(response, 500)
+    assert after.status_code == 200
+
+
+def test_nothing_is_left_on_disk_after_large_films_and_errors(
+    services: Callable[..., Service], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    noise = np.random.default_rng(0).integers(0, 255, (1300, 1300), dtype=np.uint8)
+    done, data = cv2.imencode(".png", noise)
+    assert done
+    assert data.size > 1_500_000  # more than the form's parser keeps in memory
+    with TestClient(create_app(services()), base_url="http://127.0.0.1") as client:
+        good = post(client, [("a.png", data.tobytes())])
+        bad = post(client, [("a.png", data.tobytes()[:-100])])
+
+    assert (good.status_code, bad.status_code) == (200, 422)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_models_say_which_bundles_and_thresholds_are_loaded(
+    client: TestClient, bundles: dict[str, Path]
+) -> None:
+    from cxrloc.datasets.manifest import file_sha256
+
+    body = client.get("/v1/models").json()
+
+    assert body["localizers"] == ["grad_cam", "mask_rcnn"]
+    assert body["runtime"] == "torch fp32 on cpu"
+    assert [model["kind"] for model in body["models"]] == ["classifier", "maskrcnn"]
+    assert [m["sha256"] for m in body["models"]] == [file_sha256(p) for p in bundles.values()]
+    assert body["models"][0]["thresholds"]["Pleural_Thickening"] == 1.0
+
+
+def test_metrics_count_requests_by_route_and_films_by_outcome(
+    services: Callable[..., Service], png: bytes
+) -> None:
+    with TestClient(create_app(services()), base_url="http://127.0.0.1") as client:
+        post(client, [("a.png", png), ("b.png", b"text")])
+        client.get("/no/such/place")
+        text = client.get("/metrics").text
+
+    assert 'cxrloc_requests_total{route="/v1/predictions",status="200"} 1.0' in text
+    assert 'cxrloc_requests_total{route="other",status="404"} 1.0' in text
+    assert 'cxrloc_films_total{status="200"} 1.0' in text
+    assert 'cxrloc_films_total{status="415"} 1.0' in text
+    assert 'cxrloc_film_seconds_count{stage="networks"} 1.0' in text
+    assert "cxrloc_films_waiting 0.0" in text
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "I;16", "P", "1", "LA"])
+def test_every_kind_of_png_is_judged(client: TestClient, mode: str) -> None:
+    from PIL import Image
+
+    grey = np.arange(60 * 50, dtype=np.uint16).reshape(60, 50)
+    image = Image.fromarray(grey * 20) if mode == "I;16" else Image.fromarray(
+        (grey % 256).astype(np.uint8)
+    ).convert(mode)  # fmt: skip
+    out = io.BytesIO()
+    image.save(out, "PNG")
+
+    assert post(client, [("a.png", out.getvalue())]).status_code == 200
+
+
+def test_an_animated_png_is_judged_by_its_first_frame(client: TestClient, png: bytes) -> None:
+    from PIL import Image
+
+    frames = [Image.fromarray(np.full((40, 40), value, np.uint8)) for value in (10, 200)]
+    out = io.BytesIO()
+    frames[0].save(out, "PNG", save_all=True, append_images=frames[1:])
+
+    assert b"acTL" in out.getvalue()
+    assert post(client, [("a.png", out.getvalue())]).status_code == 200

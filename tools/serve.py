@@ -1,0 +1,125 @@
+"""Serve the HTTP API and the page in the browser.
+
+    python tools/serve.py --classifier BUNDLE [--maskrcnn BUNDLE]
+
+Then open http://127.0.0.1:8080 and drop radiographs (PNG, JPEG, DICOM) on the page, or send them to
+the API (docs/http_api.md). Only this machine can reach it, unless --host names another address, for
+which --token-file is needed. Films are held in memory and in a temporary folder that is removed at
+the end. Research use only - not a diagnosis.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cxrloc.tools.server.limits import Limits
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+_PORT = 8080
+_LIMIT_HELP = {
+    "megabytes": "size of one file, in 10^6 bytes",
+    "request_megabytes": "size of one request with all its files, in 10^6 bytes",
+    "files": "files in one request",
+    "megapixels": "width x height of one film, in 10^6 pixels",
+    "seconds": "time that a request may take, its wait included",
+    "queue": "films that may wait at once",
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Serve until stopped; returns the exit status."""
+    arguments = _parser().parse_args(argv)
+    with _own_temporary_folder():
+        try:
+            app = build_app(arguments)
+        except (ValueError, ImportError, OSError) as error:
+            print(f"serve: error: {error}", file=sys.stderr)
+            return 2
+        return _run(app, arguments.host, arguments.port)
+
+
+@contextlib.contextmanager
+def _own_temporary_folder() -> Iterator[None]:
+    """Where libraries put large uploads while these come in; removed at the end."""
+    before = tempfile.tempdir
+    with tempfile.TemporaryDirectory(prefix="cxrloc_serve_") as folder:
+        tempfile.tempdir = os.environ["NICEGUI_STORAGE_PATH"] = folder
+        try:
+            yield
+        finally:
+            tempfile.tempdir = before
+
+
+def build_app(arguments: argparse.Namespace) -> FastAPI:
+    """The app with its engine loaded.
+
+    Raises:
+        FileNotFoundError, ValueError, ImportError: for bundles, a token file, limits or a host that
+            cannot be used.
+    """
+    from cxrloc.tools.server.access import check_host, read_token
+
+    token = None if arguments.token_file is None else read_token(arguments.token_file)
+    check_host(arguments.host, token)
+    limits = Limits(**{field.name: getattr(arguments, field.name) for field in fields(Limits)})
+
+    from cxrloc.detection.load_diagnoser import load_diagnoser
+    from cxrloc.tools.server.api import create_app
+    from cxrloc.tools.server.models import loaded_models
+    from cxrloc.tools.server.page import add_page
+    from cxrloc.tools.server.service import Service
+
+    diagnoser = load_diagnoser(
+        arguments.classifier, arguments.maskrcnn, arguments.device, arguments.precision
+    )
+    models = loaded_models(diagnoser, arguments.classifier, arguments.maskrcnn)
+    service = Service(diagnoser, models, limits)
+    app = create_app(service, token)
+    add_page(app, service)
+    return app
+
+
+def _run(app: FastAPI, host: str, port: int) -> int:
+    import uvicorn
+
+    server = uvicorn.Server(
+        uvicorn.Config(app, host=host, port=port, log_level="warning", timeout_graceful_shutdown=5)
+    )
+    address = f"[{host}]" if ":" in host else host
+    print(f"Loaded. Open http://{address}:{port} (end with Ctrl+C).", flush=True)
+    server.run()
+    return 0 if server.started else 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--classifier", type=Path, required=True, help="classifier.safetensors")
+    parser.add_argument("--maskrcnn", type=Path, help="maskrcnn.safetensors: second localizer")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
+    parser.add_argument("--port", type=int, default=_PORT, help=f"default {_PORT}")
+    parser.add_argument("--token-file", type=Path, help="file with what clients must show")
+    parser.add_argument("--device", default="auto", help="cpu, cuda or auto")
+    parser.add_argument("--precision", default="auto", help="auto, fp32 or bf16")
+    group = parser.add_argument_group("limits", "what one client may ask")
+    for field in fields(Limits):
+        group.add_argument(
+            f"--{field.name.replace('_', '-')}", type=type(field.default), default=field.default,
+            help=f"{_LIMIT_HELP[field.name]} (default {field.default})",
+        )  # fmt: skip
+    return parser
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

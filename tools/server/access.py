@@ -1,0 +1,131 @@
+"""Who may speak to the server, and how much one request may send."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hmac
+import re
+from pathlib import Path
+from typing import Any
+
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from cxrloc.tools.server.problems import ProblemError, problem_response
+
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+_OPEN_PATHS = ("/healthz",)
+_ASK = {"WWW-Authenticate": 'Basic realm="cxrloc", charset="UTF-8", Bearer realm="cxrloc"'}
+_MIN_TOKEN = 16
+
+
+def read_token(path: Path) -> str:
+    """The token in a file: one line of at least 16 printable ASCII characters.
+
+    Raises:
+        FileNotFoundError, ValueError: when there is none.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"no token file at {path}; make one: openssl rand -hex 32 > {path}")
+    token = path.read_text(encoding="utf-8").strip()
+    if not re.fullmatch(rf"[!-~]{{{_MIN_TOKEN},}}", token):
+        raise ValueError(
+            f"{path}: expected one line of at least {_MIN_TOKEN} characters without spaces; "
+            f"make one: openssl rand -hex 32 > {path}"
+        )
+    return token
+
+
+def check_host(host: str, token: str | None) -> None:
+    """Raises ValueError for a host that others can reach while there is no token."""
+    if token is None and host not in LOOPBACK:
+        raise ValueError(
+            f"--host {host} can be reached from other machines: give --token-file FILE, "
+            "or leave --host out to serve this machine alone"
+        )
+
+
+class GuardedApp:
+    """Lets a request pass that shows the token, or without a token one that is sent to loopback.
+
+    A program sends `Authorization: Bearer TOKEN`; a browser asks its user once and sends the token
+    as the password of Basic authentication. Without a token the Host header must name this machine:
+    a page elsewhere whose name was made to point here (DNS rebinding) is refused.
+    """
+
+    def __init__(self, app: ASGIApp, token: str | None) -> None:
+        self.app, self.token = app, token
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan" or scope["path"] in _OPEN_PATHS:
+            await self.app(scope, receive, send)
+            return
+        fault = self._fault(Headers(scope=scope))
+        if fault is None:
+            await self.app(scope, receive, send)
+        elif scope["type"] == "http":
+            await problem_response(fault.status_code, str(fault), fault.headers)(
+                scope, receive, send
+            )
+        else:
+            await send({"type": "websocket.close", "code": 1008})
+
+    def _fault(self, headers: Headers) -> ProblemError | None:
+        if self.token is None:
+            host = re.sub(r":\d*$", "", headers.get("host", "")).strip("[]")
+            if host in LOOPBACK:
+                return None
+            return ProblemError(421, f"this server answers to {', '.join(LOOPBACK)} only")
+        shown = _shown_token(headers.get("authorization", ""))
+        if hmac.compare_digest(shown.encode(), self.token.encode()):
+            return None
+        return ProblemError(401, "a token is needed: Authorization: Bearer TOKEN", _ASK)
+
+
+def _shown_token(authorization: str) -> str:
+    scheme, _, value = authorization.partition(" ")
+    if scheme.lower() == "basic":
+        try:
+            return base64.b64decode(value, validate=True).decode().partition(":")[2]
+        except (binascii.Error, UnicodeDecodeError):
+            return ""
+    return value.strip() if scheme.lower() == "bearer" else ""
+
+
+class SizedApp:
+    """Stops a request whose body passes `megabytes`, by its header or while it comes in."""
+
+    def __init__(self, app: ASGIApp, megabytes: float) -> None:
+        self.app, self.megabytes = app, megabytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        length = Headers(scope=scope).get("content-length", "0")
+        if length.isdigit() and int(length) > self.megabytes * 1e6:
+            error = self._error()
+            await problem_response(error.status_code, str(error), {"Connection": "close"})(
+                scope, receive, send
+            )
+            return
+        await self.app(scope, self._counted(receive), send)
+
+    def _counted(self, receive: Receive) -> Receive:
+        size = 0
+
+        async def counted() -> Message:
+            nonlocal size
+            message: Any = await receive()
+            size += len(message.get("body", b""))
+            if size > self.megabytes * 1e6:
+                raise self._error()
+            return message  # type: ignore[no-any-return]
+
+        return counted
+
+    def _error(self) -> ProblemError:
+        return ProblemError(
+            413, f"the request has more than {self.megabytes:g} MB; send fewer or smaller files"
+        )

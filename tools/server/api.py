@@ -1,0 +1,201 @@
+"""The HTTP API: /v1/predictions, /v1/models, /healthz, /metrics; described at /openapi.json.
+
+Every error is `application/problem+json` (RFC 9457). Nothing outside the server is ever asked for:
+the interactive documentation of FastAPI, whose scripts come from elsewhere, is left out.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import AsyncIterator, Callable
+from enum import StrEnum
+from typing import Annotated, Any
+
+from fastapi import FastAPI, File, Query, Request, Response, Security, UploadFile
+from fastapi.responses import JSONResponse
+from fastapi.security import HTTPBearer
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from cxrloc.localization.words import RESEARCH_USE
+from cxrloc.tools.server.accept import chosen_type
+from cxrloc.tools.server.access import GuardedApp, SizedApp
+from cxrloc.tools.server.film_report import report_page
+from cxrloc.tools.server.films import Prediction, Upload
+from cxrloc.tools.server.metrics import MeasuredApp
+from cxrloc.tools.server.problems import (
+    PROBLEM_JSON,
+    Problem,
+    ProblemError,
+    add_problem_handlers,
+    problem,
+)
+from cxrloc.tools.server.schemas import EXAMPLE, Health, ModelList, Predictions
+from cxrloc.tools.server.service import Done, Service
+
+JSON, PNG, HTML = "application/json", "image/png", "text/html"
+PRIVATE = {"Cache-Control": "no-store"}
+_WHY = {
+    400: "the body is no well-formed multipart/form-data",
+    401: "no token, or a wrong one (only where the server was started with one)",
+    406: "no offered type is acceptable",
+    413: "a file, a film, their number or the request is too large",
+    415: "not multipart/form-data, or a file that is no PNG, JPEG or DICOM",
+    421: "the Host header names another server",
+    422: "a damaged file, or one that is no chest film; a missing or wrong parameter",
+    503: "too many films wait: try again after the seconds in Retry-After",
+    504: "not done in time",
+}
+
+
+class Picture(StrEnum):
+    boxes = "boxes"
+    heat = "heat"
+
+
+def create_app(service: Service, token: str | None = None) -> FastAPI:
+    """The API over a service.
+
+    Args:
+        service: engine, limits, queue.
+        token: what a client must show; None: any client on this machine may come.
+    """
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        yield
+        service.worker.close()
+
+    app = FastAPI(
+        title="cxrloc", version="1", description=_description(service), lifespan=lifespan,
+        docs_url=None, redoc_url=None,
+        dependencies=[Security(HTTPBearer(auto_error=False))] if token else [],
+    )  # fmt: skip
+    add_problem_handlers(app)
+    _add_predictions(app, service)
+    _add_state(app, service)
+    # the last added is the first to see a request
+    app.add_middleware(SizedApp, megabytes=service.limits.request_megabytes)
+    app.add_middleware(GuardedApp, token=token)
+    app.add_middleware(MeasuredApp, metrics=service.metrics)
+    return app
+
+
+def _add_predictions(app: FastAPI, service: Service) -> None:
+    limits = service.limits
+
+    @app.post(
+        "/v1/predictions",
+        summary="Judge films and box what passes the gate",
+        response_class=JSONResponse,
+        responses={200: _answers(), **_problems(400, 401, 406, 413, 415, 421, 422, 503, 504)},
+    )
+    async def predictions(
+        request: Request,
+        files: Annotated[
+            list[UploadFile], File(min_length=1, description="films: PNG, JPEG or DICOM")
+        ],
+        picture: Annotated[
+            Picture, Query(description="of a PNG: boxes beside the findings, or heat maps")
+        ] = Picture.boxes,
+    ) -> Response:
+        media = chosen_type(request.headers.get("accept", ""), tuple(_VIEWS))
+        if len(files) > limits.files:
+            raise ProblemError(413, f"{len(files)} files; at most {limits.files} in one request")
+        if media != JSON and len(files) > 1:
+            raise ProblemError(406, f"{media} is offered for one file, {len(files)} were sent")
+        uploads = [Upload(file.filename or "", await file.read()) for file in files]
+        done = await service.judge(uploads, _VIEWS[media](picture))
+        if len(done) == 1 and done[0].error is not None:
+            raise done[0].error
+        if media != JSON:
+            return Response(_bytes(done[0]), headers=PRIVATE, media_type=media)
+        return _json({"research_use": RESEARCH_USE, "results": [_result(one) for one in done]})
+
+
+def _add_state(app: FastAPI, service: Service) -> None:
+    @app.get("/v1/models", summary="What is loaded", responses=_problems(401, 421))
+    def models() -> ModelList:
+        return service.models
+
+    @app.get("/healthz", summary="Alive, also while films are judged")
+    async def healthz() -> Health:
+        return Health(films_waiting=service.worker.taken)
+
+    @app.get(
+        "/metrics",
+        summary="Figures for Prometheus",
+        response_class=Response,
+        responses={200: {"content": {"text/plain": {}}}, **_problems(401, 421)},
+    )
+    async def metrics() -> Response:
+        return Response(generate_latest(service.metrics.registry), media_type=CONTENT_TYPE_LATEST)
+
+
+def _record(picture: Picture) -> Callable[[Prediction], object]:
+    return Prediction.record
+
+
+def _png(picture: Picture) -> Callable[[Prediction], object]:
+    return lambda prediction: prediction.picture(picture)
+
+
+def _html(picture: Picture) -> Callable[[Prediction], object]:
+    return lambda prediction: report_page(prediction).encode()
+
+
+_VIEWS: dict[str, Callable[[Picture], Callable[[Prediction], object]]] = {
+    JSON: _record,
+    PNG: _png,
+    HTML: _html,
+}
+
+
+def _bytes(done: Done) -> bytes:
+    assert isinstance(done.view, bytes)
+    return done.view
+
+
+def _result(done: Done) -> dict[str, Any]:
+    if done.error is not None:
+        bad = problem(done.error.status_code, str(done.error))
+        return {"file_name": done.upload.name, "problem": bad}
+    return {"file_name": done.upload.name, "prediction": done.view}
+
+
+def _json(content: dict[str, Any]) -> Response:
+    text = json.dumps(content, allow_nan=False, separators=(",", ":"))
+    return Response(text, headers=PRIVATE, media_type=JSON)
+
+
+def _answers() -> dict[str, Any]:
+    binary = {"schema": {"type": "string", "format": "binary"}}
+    return {
+        "model": Predictions,
+        "description": "One result per file, in order; a bad file among several has a `problem`. "
+        "With one file, Accept may ask for a picture or a report instead.",
+        "content": {JSON: {"example": EXAMPLE}, PNG: binary, HTML: {"schema": {"type": "string"}}},
+    }
+
+
+def _problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Descriptions of error answers; `model` would describe them as application/json."""
+    schema = {"schema": Problem.model_json_schema()}
+    return {
+        status: {
+            "description": _WHY[status],
+            "content": {PROBLEM_JSON: {**schema, "example": problem(status, _WHY[status])}},
+        }
+        for status in statuses
+    }
+
+
+def _description(service: Service) -> str:
+    limits = service.limits
+    return (
+        f"{RESEARCH_USE}.\n\nJudges chest radiographs and boxes the diseases that pass the gate."
+        f"\n\nLimits: {limits.files} files and {limits.request_megabytes:g} MB a request, "
+        f"{limits.megabytes:g} MB and {limits.megapixels:g} megapixels a film, {limits.queue} "
+        f"films in the queue, {limits.seconds:g} s.\n\n"
+        "curl -F files=@a.png -F files=@b.dcm http://127.0.0.1:8080/v1/predictions"
+    )

@@ -1,0 +1,31 @@
+"""One film's result as one HTML file: findings, boxes, heat maps; opens without a network."""
+
+from __future__ import annotations
+
+import base64
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from cxrloc.localization.words import RESEARCH_USE
+from cxrloc.tools.server.films import Prediction
+
+_TEMPLATES = Environment(
+    loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined
+)
+
+
+def report_page(prediction: Prediction) -> str:
+    """The page; its pictures are inside it."""
+    pictures = {
+        kind: base64.b64encode(prediction.picture(kind)).decode() for kind in ("boxes", "heat")
+    }
+    record = prediction.record()
+    names = {category["id"]: category["name"] for category in record["categories"]}
+    return rendered("film_report.html.j2", record=record, pictures=pictures, names=names)
+
+
+def rendered(template: str, **values: Any) -> str:
+    """A template of this folder with its values escaped."""
+    return _TEMPLATES.get_template(template).render(research_use=RESEARCH_USE, **values)

@@ -1,0 +1,83 @@
+"""Uploaded bytes to a film, and a film with its diagnosis to what a client asked for."""
+
+from __future__ import annotations
+
+import io
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from cxrloc.datasets.image_files import UnreadableImageError, decode_film
+from cxrloc.datasets.radiograph import Film
+from cxrloc.localization.diagnose import Diagnosis, to_json
+from cxrloc.localization.drawing import draw_boxes, draw_heat_maps
+from cxrloc.tools.server.image_headers import base_name, claimed_sizes
+from cxrloc.tools.server.limits import Limits
+from cxrloc.tools.server.problems import ProblemError
+
+PICTURES = {"boxes": draw_boxes, "heat": draw_heat_maps}
+
+
+class Engine(Protocol):
+    """What the server needs of a `localization.diagnose.Diagnoser`."""
+
+    def __call__(self, films: Sequence[Film]) -> list[Diagnosis]: ...
+
+
+@dataclass(frozen=True)
+class Upload:
+    """One file as it came: its last name and its bytes."""
+
+    name: str
+    data: bytes
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "name", base_name(self.name))
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """A film and what was found on it; `seconds` holds the time of decoding and of the networks."""
+
+    film: Film
+    diagnosis: Diagnosis
+    seconds: dict[str, float]
+
+    def record(self) -> dict[str, Any]:
+        """The JSON record of `localization/diagnose.py`."""
+        return to_json(self.diagnosis)
+
+    def picture(self, kind: str) -> bytes:
+        """A PNG: `boxes` beside the findings, or the `heat` maps."""
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+        out = io.BytesIO()
+        FigureCanvasAgg(PICTURES[kind](self.film, self.diagnosis)).print_png(out)
+        return out.getvalue()
+
+
+def read_film(upload: Upload, limits: Limits) -> Film:
+    """The film of an upload; its size is checked before anything is decoded.
+
+    Raises:
+        ProblemError: 413 too large, 415 of another kind, 422 damaged or not a film.
+    """
+    limits.check_bytes(len(upload.data))
+    for width, height in claimed_sizes(upload.data):
+        limits.check_pixels(width, height)
+    try:
+        return decode_film(upload.data, Path(upload.name))
+    except UnreadableImageError as error:
+        raise ProblemError(422, error.reason) from error
+
+
+def predict(upload: Upload, engine: Engine, limits: Limits) -> Prediction:
+    """Decode and judge one upload; raises as `read_film`."""
+    began = time.perf_counter()
+    film = read_film(upload, limits)
+    decoded = time.perf_counter()
+    diagnosis = engine([film])[0]
+    seconds = {"decode": decoded - began, "networks": time.perf_counter() - decoded}
+    return Prediction(film, diagnosis, seconds)

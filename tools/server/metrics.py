@@ -1,0 +1,55 @@
+"""Figures for Prometheus at /metrics; each app has a registry of its own."""
+
+from __future__ import annotations
+
+import time
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+_SECONDS = (0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 120)
+
+
+class Metrics:
+    """Counters of requests and films, times, and the films that wait."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        own = {"namespace": "cxrloc", "registry": self.registry}
+        self.requests = Counter("requests", "HTTP requests", ["route", "status"], **own)
+        self.request_seconds = Histogram(
+            "request_seconds", "Time of a request", ["route"], buckets=_SECONDS, **own
+        )
+        self.films = Counter(
+            "films", "Films by outcome: the HTTP status of each", ["status"], **own
+        )
+        self.film_seconds = Histogram(
+            "film_seconds", "Time of one film", ["stage"], buckets=_SECONDS, **own
+        )
+        self.waiting = Gauge("films_waiting", "Films in the queue, the running one included", **own)
+
+
+class MeasuredApp:
+    """Counts and times what passes through; routes are named by their templates."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self.app, self.metrics = app, metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        status, began = 500, time.perf_counter()
+
+        async def watched(message: Message) -> None:
+            nonlocal status
+            status = message.get("status", status)
+            await send(message)
+
+        try:
+            await self.app(scope, receive, watched)
+        finally:
+            route = getattr(scope.get("route"), "path", None) or "other"
+            self.metrics.requests.labels(route, status).inc()
+            self.metrics.request_seconds.labels(route).observe(time.perf_counter() - began)

@@ -1,0 +1,136 @@
+"""What the API sends, as its OpenAPI description states it.
+
+The record of a film is the one that `localization/diagnose.py` describes: COCO's keys and ours.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from cxrloc.localization.words import RESEARCH_USE
+from cxrloc.tools.server.problems import Problem, problem
+
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class _Open(BaseModel):
+    """A record that may hold more keys than are described here."""
+
+    model_config = ConfigDict(extra="allow")
+
+
+class Image(_Open):
+    id: int = Field(description="always 1")
+    file_name: str
+    width: int = Field(ge=1, description="pixels of the original frame")
+    height: int = Field(ge=1, description="pixels of the original frame")
+
+
+class Category(_Open):
+    id: int = Field(ge=1)
+    name: str
+
+
+class FindingRecord(_Open):
+    category_id: int = Field(ge=1)
+    disease: str
+    probability: Share
+    threshold: Share | None = Field(description="null: the gate cannot decide on this disease")
+    present: bool = Field(description="probability >= threshold")
+
+
+class Annotation(_Open):
+    id: int = Field(ge=1)
+    image_id: int
+    category_id: int = Field(ge=1)
+    bbox: list[float] = Field(
+        min_length=4, max_length=4, description="x, y, width, height in pixels of the original"
+    )
+    area: float
+    iscrowd: int
+    score: float = Field(description="comparable within one localizer and disease only")
+    localizer: str
+    rank: int = Field(ge=1, description="1: the strongest box of its localizer and disease")
+
+
+class FilmRecord(_Open):
+    """One film in COCO's format with the gate's findings beside it."""
+
+    research_use: str
+    message: str
+    images: list[Image]
+    categories: list[Category]
+    findings: list[FindingRecord]
+    annotations: list[Annotation]
+    localizers: list[str]
+
+
+class Result(BaseModel):
+    """One file of the request: exactly one of `prediction` and `problem` is there."""
+
+    file_name: str
+    prediction: FilmRecord | None = None
+    problem: Problem | None = None
+
+
+class Predictions(BaseModel):
+    """Results in the order of the files."""
+
+    research_use: str = RESEARCH_USE
+    results: list[Result]
+
+
+class Model(BaseModel):
+    """One bundle that the server has loaded."""
+
+    kind: str = Field(examples=["classifier"])
+    file_name: str
+    sha256: str
+    diseases: list[str]
+    thresholds: dict[str, float | None] | None = None
+
+
+class ModelList(BaseModel):
+    research_use: str = RESEARCH_USE
+    localizers: list[str] = Field(examples=[["grad_cam", "mask_rcnn"]])
+    runtime: str = Field(description="what runs the gate's network", examples=["torch fp32 on cpu"])
+    models: list[Model]
+
+
+class Health(BaseModel):
+    status: str = "ok"
+    films_waiting: int = Field(ge=0)
+
+
+EXAMPLE: dict[str, Any] = {
+    "research_use": RESEARCH_USE,
+    "results": [
+        {
+            "file_name": "a.png",
+            "prediction": {
+                "research_use": f"{RESEARCH_USE}.",
+                "message": "Passed the gate: Cardiomegaly.",
+                "images": [{"id": 1, "file_name": "a.png", "width": 1024, "height": 1024}],
+                "categories": [{"id": 1, "name": "Cardiomegaly"}, {"id": 2, "name": "Mass"}],
+                "findings": [
+                    {"category_id": 1, "disease": "Cardiomegaly", "probability": 0.81,
+                     "threshold": 0.42, "present": True},
+                    {"category_id": 2, "disease": "Mass", "probability": 0.07,
+                     "threshold": 0.31, "present": False},
+                ],
+                "annotations": [
+                    {"id": 1, "image_id": 1, "category_id": 1, "bbox": [330.0, 480.0, 410.0, 300.0],
+                     "area": 123000.0, "iscrowd": 0, "score": 0.63, "localizer": "grad_cam",
+                     "rank": 1},
+                ],
+                "localizers": ["grad_cam"],
+            },
+        },
+        {
+            "file_name": "b.png",
+            "problem": problem(422, "truncated PNG: 8192 bytes without the end chunk"),
+        },
+    ],
+}  # fmt: skip

@@ -1,0 +1,76 @@
+"""The one place where the API and the page have films judged: queue, limits, metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TypeVar
+
+from cxrloc.tools.server.films import Engine, Prediction, Upload, predict
+from cxrloc.tools.server.limits import Limits
+from cxrloc.tools.server.metrics import Metrics
+from cxrloc.tools.server.problems import ProblemError
+from cxrloc.tools.server.schemas import ModelList
+from cxrloc.tools.server.worker import Worker
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Done:
+    """What became of one upload: the view of its prediction that was asked for, or an error."""
+
+    upload: Upload
+    view: object = None
+    error: ProblemError | None = None
+
+
+@dataclass
+class Service:
+    """An engine behind a queue.
+
+    Attributes:
+        engine: judges films; called from one thread.
+        models: what /v1/models says of it.
+        limits: what clients may ask.
+    """
+
+    engine: Engine
+    models: ModelList
+    limits: Limits = field(default_factory=Limits)
+
+    def __post_init__(self) -> None:
+        self.worker = Worker(self.limits.queue)
+        self.metrics = Metrics()
+        self.metrics.waiting.set_function(lambda: self.worker.taken)
+
+    async def judge(
+        self, uploads: Sequence[Upload], view: Callable[[Prediction], object]
+    ) -> list[Done]:
+        """Each upload decoded, judged and viewed in the worker; a bad one does not stop the others.
+
+        Args:
+            uploads: of one request.
+            view: what is kept of a prediction, such as its record: pixels and maps are dropped.
+
+        Raises:
+            ProblemError: 503 or 504, see `Worker.run`.
+        """
+        jobs = [partial(self._judge, upload, view) for upload in uploads]
+        return await self.worker.run(jobs, self.limits.seconds)
+
+    async def run(self, job: Callable[[], Result]) -> Result:
+        """One more job in the queue, such as drawing a picture of an earlier prediction."""
+        return (await self.worker.run([job], self.limits.seconds))[0]
+
+    def _judge(self, upload: Upload, view: Callable[[Prediction], object]) -> Done:
+        try:
+            prediction = predict(upload, self.engine, self.limits)
+        except ProblemError as error:
+            self.metrics.films.labels(error.status_code).inc()
+            return Done(upload, error=error)
+        for stage, seconds in prediction.seconds.items():
+            self.metrics.film_seconds.labels(stage).observe(seconds)
+        self.metrics.films.labels(200).inc()
+        return Done(upload, view(prediction))

@@ -1,0 +1,76 @@
+"""One thread that decodes films and runs the networks, so that the server answers meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+from cxrloc.tools.server.problems import ProblemError
+
+Result = TypeVar("Result")
+_RETRY_SECONDS = "10"
+
+
+class Worker:
+    """Runs jobs one after the other and refuses more than `places` at once.
+
+    One thread: torch uses all cores for one film, and two films at once would need twice the
+    memory for no gain.
+    """
+
+    def __init__(self, places: int) -> None:
+        self.places = places
+        self.taken = 0
+        self._lock = threading.Lock()
+        self._thread: ThreadPoolExecutor | None = None  # begun by the first job
+
+    async def run(self, jobs: Sequence[Callable[[], Result]], seconds: float) -> list[Result]:
+        """Results of the jobs, in order.
+
+        Raises:
+            ProblemError: 503 when there are not enough places for all jobs, 504 when `seconds`
+                have passed; what has not begun by then is dropped.
+        """
+        self._take(len(jobs))
+        futures = [self._submit(job) for job in jobs]
+        try:
+            async with asyncio.timeout(seconds):
+                return list(await asyncio.gather(*map(asyncio.wrap_future, futures)))
+        except TimeoutError as error:
+            raise ProblemError(
+                504, f"not done after {seconds:g} s; send fewer films, or try again later"
+            ) from error
+        finally:
+            for future in futures:
+                future.cancel()
+
+    def close(self) -> None:
+        """Drop what waits and let the running job end."""
+        if self._thread is not None:
+            self._thread.shutdown(wait=True, cancel_futures=True)
+            self._thread = None
+
+    def _take(self, count: int) -> None:
+        with self._lock:
+            if self.taken + count > self.places:
+                raise ProblemError(
+                    503,
+                    f"{self.taken} films wait and {count} more would pass the limit of "
+                    f"{self.places}; try again later",
+                    {"Retry-After": _RETRY_SECONDS},
+                )
+            self.taken += count
+
+    def _submit(self, job: Callable[[], Result]) -> Future[Result]:
+        if self._thread is None:
+            self._thread = ThreadPoolExecutor(1, thread_name_prefix="networks")
+        future = self._thread.submit(job)
+        future.add_done_callback(self._leave)
+        return future
+
+    def _leave(self, _: Future[Result]) -> None:
+        with self._lock:
+            self.taken -= 1
