@@ -13,8 +13,10 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
+import socket
 import sys
 import tempfile
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -92,11 +94,20 @@ def build_app(arguments: argparse.Namespace) -> FastAPI:
 def _run(app: FastAPI, host: str, port: int) -> int:
     import uvicorn
 
-    server = uvicorn.Server(
-        uvicorn.Config(app, host=host, port=port, log_level="warning", timeout_graceful_shutdown=5)
-    )
     address = f"[{host}]" if ":" in host else host
-    print(f"Loaded. Open http://{address}:{port} (end with Ctrl+C).", flush=True)
+
+    class Server(uvicorn.Server):
+        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+            await super().startup(sockets)
+            if self.started:
+                print(f"Open http://{address}:{port} (end with Ctrl+C).", flush=True)
+
+    # NiceGUI looks for its server among all objects, and torch's deprecated ones complain of it
+    warnings.filterwarnings("ignore", category=FutureWarning, module="nicegui")
+    config = uvicorn.Config(
+        app, host=host, port=port, log_level="warning", timeout_graceful_shutdown=5
+    )
+    server = Server(config)
     server.run()
     return 0 if server.started else 1
 

@@ -8,8 +8,9 @@ import hmac
 import re
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
-from starlette.datastructures import Headers
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cxrloc.tools.server.problems import ProblemError, problem_response
@@ -18,6 +19,14 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _OPEN_PATHS = ("/healthz",)
 _ASK = {"WWW-Authenticate": 'Basic realm="cxrloc", charset="UTF-8", Bearer realm="cxrloc"'}
 _MIN_TOKEN = 16
+# NiceGUI's page has its scripts and templates inside; 'self' is this server alone
+_POLICY = {
+    "Content-Security-Policy": "default-src 'self'; img-src 'self' data: blob:; "
+    "style-src 'self' 'unsafe-inline'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; "
+    "object-src 'none'; base-uri 'self'; form-action 'self'; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+}
 
 
 def read_token(path: Path) -> str:
@@ -51,7 +60,8 @@ class GuardedApp:
 
     A program sends `Authorization: Bearer TOKEN`; a browser asks its user once and sends the token
     as the password of Basic authentication. Without a token the Host header must name this machine:
-    a page elsewhere whose name was made to point here (DNS rebinding) is refused.
+    a page elsewhere whose name was made to point here (DNS rebinding) is refused, and so is what a
+    browser sends for a page of another origin.
     """
 
     def __init__(self, app: ASGIApp, token: str | None) -> None:
@@ -61,7 +71,8 @@ class GuardedApp:
         if scope["type"] == "lifespan" or scope["path"] in _OPEN_PATHS:
             await self.app(scope, receive, send)
             return
-        fault = self._fault(Headers(scope=scope))
+        headers = Headers(scope=scope)
+        fault = _foreign_page(headers) or self._fault(headers)
         if fault is None:
             await self.app(scope, receive, send)
         elif scope["type"] == "http":
@@ -83,6 +94,13 @@ class GuardedApp:
         return ProblemError(401, "a token is needed: Authorization: Bearer TOKEN", _ASK)
 
 
+def _foreign_page(headers: Headers) -> ProblemError | None:
+    origin = headers.get("origin", "")
+    if not origin or urlsplit(origin).netloc == headers.get("host", ""):
+        return None
+    return ProblemError(403, f"a page of {origin} may not use this server")
+
+
 def _shown_token(authorization: str) -> str:
     scheme, _, value = authorization.partition(" ")
     if scheme.lower() == "basic":
@@ -91,6 +109,21 @@ def _shown_token(authorization: str) -> str:
         except (binascii.Error, UnicodeDecodeError):
             return ""
     return value.strip() if scheme.lower() == "bearer" else ""
+
+
+class QuietApp:
+    """Tells browsers to ask no other server for anything, and not to show a page within another."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def with_policy(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message).update(_POLICY)
+            await send(message)
+
+        await self.app(scope, receive, with_policy)
 
 
 class SizedApp:

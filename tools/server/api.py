@@ -19,7 +19,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from cxrloc.localization.words import RESEARCH_USE
 from cxrloc.tools.server.accept import chosen_type
-from cxrloc.tools.server.access import GuardedApp, SizedApp
+from cxrloc.tools.server.access import GuardedApp, QuietApp, SizedApp
 from cxrloc.tools.server.film_report import report_page
 from cxrloc.tools.server.films import Prediction, Upload
 from cxrloc.tools.server.metrics import MeasuredApp
@@ -38,6 +38,7 @@ PRIVATE = {"Cache-Control": "no-store"}
 _WHY = {
     400: "the body is no well-formed multipart/form-data",
     401: "no token, or a wrong one (only where the server was started with one)",
+    403: "a browser sent it for a page of another origin",
     406: "no offered type is acceptable",
     413: "a file, a film, their number or the request is too large",
     415: "not multipart/form-data, or a file that is no PNG, JPEG or DICOM",
@@ -77,6 +78,7 @@ def create_app(service: Service, token: str | None = None) -> FastAPI:
     # the last added is the first to see a request
     app.add_middleware(SizedApp, megabytes=service.limits.request_megabytes)
     app.add_middleware(GuardedApp, token=token)
+    app.add_middleware(QuietApp)
     app.add_middleware(MeasuredApp, metrics=service.metrics)
     return app
 
@@ -88,7 +90,7 @@ def _add_predictions(app: FastAPI, service: Service) -> None:
         "/v1/predictions",
         summary="Judge films and box what passes the gate",
         response_class=JSONResponse,
-        responses={200: _answers(), **_problems(400, 401, 406, 413, 415, 421, 422, 503, 504)},
+        responses={200: _answers(), **_problems(400, 401, 403, 406, 413, 415, 421, 422, 503, 504)},
     )
     async def predictions(
         request: Request,
@@ -114,7 +116,7 @@ def _add_predictions(app: FastAPI, service: Service) -> None:
 
 
 def _add_state(app: FastAPI, service: Service) -> None:
-    @app.get("/v1/models", summary="What is loaded", responses=_problems(401, 421))
+    @app.get("/v1/models", summary="What is loaded", responses=_problems(401, 403, 421))
     def models() -> ModelList:
         return service.models
 
@@ -126,7 +128,7 @@ def _add_state(app: FastAPI, service: Service) -> None:
         "/metrics",
         summary="Figures for Prometheus",
         response_class=Response,
-        responses={200: {"content": {"text/plain": {}}}, **_problems(401, 421)},
+        responses={200: {"content": {"text/plain": {}}}, **_problems(401, 403, 421)},
     )
     async def metrics() -> Response:
         return Response(generate_latest(service.metrics.registry), media_type=CONTENT_TYPE_LATEST)

@@ -21,11 +21,12 @@ def report_page(prediction: Prediction) -> str:
     pictures = {
         kind: base64.b64encode(prediction.picture(kind)).decode() for kind in ("boxes", "heat")
     }
-    record = prediction.record()
+    return rendered("film_report.html.j2", prediction.record(), pictures=pictures)
+
+
+def rendered(template: str, record: dict[str, Any], **values: Any) -> str:
+    """A template of this folder over a film's record, its values escaped."""
     names = {category["id"]: category["name"] for category in record["categories"]}
-    return rendered("film_report.html.j2", record=record, pictures=pictures, names=names)
-
-
-def rendered(template: str, **values: Any) -> str:
-    """A template of this folder with its values escaped."""
-    return _TEMPLATES.get_template(template).render(research_use=RESEARCH_USE, **values)
+    return _TEMPLATES.get_template(template).render(
+        research_use=RESEARCH_USE, record=record, names=names, **values
+    )

@@ -51,10 +51,8 @@ class Prediction:
 
     def picture(self, kind: str) -> bytes:
         """A PNG: `boxes` beside the findings, or the `heat` maps."""
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-
         out = io.BytesIO()
-        FigureCanvasAgg(PICTURES[kind](self.film, self.diagnosis)).print_png(out)
+        PICTURES[kind](self.film, self.diagnosis).savefig(out, format="png")
         return out.getvalue()
 
 

@@ -16,18 +16,23 @@ class Metrics:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
-        own = {"namespace": "cxrloc", "registry": self.registry}
-        self.requests = Counter("requests", "HTTP requests", ["route", "status"], **own)
-        self.request_seconds = Histogram(
-            "request_seconds", "Time of a request", ["route"], buckets=_SECONDS, **own
+        here = self.registry
+        self.requests = Counter(
+            "cxrloc_requests", "HTTP requests", ["route", "status"], registry=here
         )
+        self.request_seconds = Histogram(
+            "cxrloc_request_seconds", "Time of a request", ["route"],
+            buckets=_SECONDS, registry=here,
+        )  # fmt: skip
         self.films = Counter(
-            "films", "Films by outcome: the HTTP status of each", ["status"], **own
+            "cxrloc_films", "Films by the HTTP status of each", ["status"], registry=here
         )
         self.film_seconds = Histogram(
-            "film_seconds", "Time of one film", ["stage"], buckets=_SECONDS, **own
+            "cxrloc_film_seconds", "Time of a film", ["stage"], buckets=_SECONDS, registry=here
         )
-        self.waiting = Gauge("films_waiting", "Films in the queue, the running one included", **own)
+        self.waiting = Gauge(
+            "cxrloc_films_waiting", "Films in the queue, the running one included", registry=here
+        )
 
 
 class MeasuredApp:

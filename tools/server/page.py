@@ -1,1 +1,329 @@
-def add_page(app, service): ...
+"""The page in the browser: drop films, watch them being judged, look at boxes and heat maps.
+
+NiceGUI keeps the page and this file in step; the film itself is drawn by film_viewer.js. Nothing is
+asked of another server.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from fastapi import FastAPI
+from fastapi.responses import RedirectResponse
+from nicegui import events, ui
+from nicegui.element import Element
+
+from cxrloc.localization.words import RESEARCH_USE
+from cxrloc.tools.server.film_report import rendered
+from cxrloc.tools.server.films import Upload
+from cxrloc.tools.server.image_headers import ACCEPTED
+from cxrloc.tools.server.page_films import DOWNLOADS, PageFilm, PageFilms, add_film_routes, keep
+from cxrloc.tools.server.service import Done, Service
+
+_HERE = Path(__file__).parent
+_STYLE = "\n".join((_HERE / name).read_text("utf-8") for name in ("page.css", "findings.css"))
+_DOWNLOAD_NAMES = {
+    "boxes.png": "Picture with boxes (PNG)",
+    "heat.png": "Heat maps (PNG)",
+    "json": "All figures (JSON)",
+    "report.html": "Report (HTML)",
+}
+_REJECTED = {
+    "max-file-size": "is larger than {megabytes:g} MB",
+    "duplicate": "is there already",
+}
+
+
+def add_page(app: FastAPI, service: Service) -> None:
+    """Add the page at /page/, and / leads to it."""
+    films = PageFilms()
+    add_film_routes(app, service, films)
+
+    @app.get("/", include_in_schema=False)
+    async def to_page() -> RedirectResponse:
+        return RedirectResponse("/page/")
+
+    @ui.page("/", title="cxrloc: chest radiographs", language="en-US")
+    def page() -> None:
+        FilmPage(service, films)
+
+    ui.run_with(app, mount_path="/page", tailwind=False, show_welcome_message=False)
+
+
+class FilmViewer(Element, component="film_viewer.js"):
+    """The film, its boxes and heat maps, and what toggles them."""
+
+    def show(self, film: PageFilm) -> None:
+        self.props["film"] = viewer_props(film)
+        self.update()
+
+
+def viewer_props(film: PageFilm) -> dict[str, Any]:
+    """What film_viewer.js draws of a film; boxes in pixels of the original frame."""
+    record, at = film.record, f"/films/{film.key}"
+    image = record["images"][0]
+    names = {category["id"]: category["name"] for category in record["categories"]}
+    maps = film.prediction.diagnosis.heat_maps
+    return {
+        "key": film.key,
+        "name": image["file_name"],
+        "url": f"{at}/film.png",
+        "width": image["width"],
+        "height": image["height"],
+        "message": record["message"],
+        "alt": alternative_text(record, names),
+        "localizers": record["localizers"],
+        "diseases": [
+            {"name": d, "label": d.replace("_", " "), "url": f"{at}/heat/{quote(d, safe='')}.png"}
+            for d in maps
+        ],
+        "boxes": [_box(annotation, names) for annotation in record["annotations"]],
+    }
+
+
+def _box(annotation: dict[str, Any], names: dict[int, str]) -> dict[str, Any]:
+    x, y, w, h = annotation["bbox"]
+    disease = names[annotation["category_id"]]
+    return {
+        "id": annotation["id"], "localizer": annotation["localizer"], "rank": annotation["rank"],
+        "disease": disease, "text": f"{disease.replace('_', ' ')} {annotation['score']:.2f}",
+        "x": x, "y": y, "w": w, "h": h,
+    }  # fmt: skip
+
+
+def alternative_text(record: dict[str, Any], names: dict[int, str]) -> str:
+    """The film in words: its size, and the strongest boxes by their place."""
+    image = record["images"][0]
+    told = [f"Chest film {image['file_name']}, {image['width']} by {image['height']} pixels."]
+    for a in record["annotations"]:
+        if a["rank"] == 1:
+            x, y, w, h = (round(value) for value in a["bbox"])
+            disease = names[a["category_id"]].replace("_", " ")
+            told.append(f"{a['localizer']} boxes {disease} from {x}, {y} to {x + w}, {y + h}.")
+    return " ".join([*told, record["message"] if not record["annotations"] else ""]).strip()
+
+
+@dataclass
+class Entry:
+    """One line of the results list."""
+
+    name: str
+    button: ui.element
+    state: ui.element
+    film: PageFilm | None = None
+
+
+class FilmPage:
+    """One open page and the films that were dropped on it."""
+
+    def __init__(self, service: Service, films: PageFilms) -> None:
+        self.service, self.films = service, films
+        self.entries: list[Entry] = []
+        self.done = 0
+        self.shown: Entry | None = None
+        self.turn = asyncio.Lock()  # one film of a page at a time: others get their turn too
+        ui.add_css(_STYLE)
+        ui.context.client.on_delete(self.forget)
+        self._head()
+        with ui.element("main").classes("rooms"):
+            with ui.element("section").classes("room list").props('aria-label="Films"'):
+                self._list()
+            self.look = ui.element("section").classes("room look").props('aria-label="Film"')
+            self.facts = ui.element("section").classes("room facts")
+        self.facts.props('aria-label="Findings"')
+        self.viewer: FilmViewer | None = None
+        self._show_nothing()
+
+    def _head(self) -> None:
+        with ui.element("header").classes("top"):
+            with ui.element("div").classes("brand"):
+                text("h1", "cxrloc")
+                text("p", "chest radiographs, boxed twice")
+            text("p", f"{RESEARCH_USE}.").classes("note").props("role=note")
+
+    def _list(self) -> None:
+        limits = self.service.limits
+        text("h2", "Films")
+        self.upload = ui.upload(
+            multiple=True, auto_upload=True, max_file_size=int(limits.megabytes * 1e6),
+            on_upload=self.received,
+        ).classes("drop").props('flat no-thumbnails aria-label="Drop films here"')  # fmt: skip
+        self.upload.on(
+            "rejected", self.rejected,
+            js_handler="(r) => emit(r.map((x) => [x.file.name, x.failedPropValidation]))",
+        )  # fmt: skip
+        self.upload.on("failed", self.failed, js_handler="(f) => emit(f.files.map((x) => x.name))")
+        self.upload.on("uploaded", lambda: self.upload.run_method("removeUploadedFiles"))
+        with self.upload.add_slot("header"):
+            pick = ui.element("button").classes("pick").props("type=button")
+            # the trigger holds the file input; a key on the button opens it too
+            pick.on(
+                "click", js_handler=f"(e) => getElement({self.upload.id}).$refs.qRef.pickFiles(e)"
+            )
+            with pick:
+                ui.element("q-uploader-add-trigger")
+                text("span", "Choose or drop films").classes("strong")
+                text("span", f"{ACCEPTED}, up to {limits.megabytes:g} MB each").classes("faint")
+        with self.upload.add_slot("list"):
+            pass
+        self.bar = (
+            ui.element("progress").classes("bar").props('max=1 value=0 aria-label="Films done"')
+        )
+        self.bar.set_visibility(False)
+        self.news = text("p", "").classes("news").props("role=status aria-live=polite")
+        self.list = ui.element("ul").classes("entries")
+        self.clear = ui.element("button").classes("plain").props("type=button")
+        with self.clear:
+            text("span", "Clear the list")
+        self.clear.on("click", self.cleared)
+        self.clear.set_visibility(False)
+
+    async def received(self, event: events.UploadEventArguments) -> None:
+        """A file has come in: judge it when its turn has come."""
+        entry = self._entry(event.file.name)
+        async with self.turn:
+            say(entry.state, "being judged …")
+            try:
+                upload = Upload(event.file.name, await event.file.read())
+                [done] = await self.service.judge([upload], keep)
+            except Exception as error:  # shown on the page, whatever it is, and the others go on
+                self._bad(entry, str(getattr(error, "detail", "")) or "an error of the server")
+                raise
+        self._finish(entry, done)
+
+    def rejected(self, event: events.GenericEventArguments) -> None:
+        """The browser did not send some files."""
+        for name, reason in event.args:
+            why = _REJECTED.get(reason, "was not sent").format(
+                megabytes=self.service.limits.megabytes
+            )
+            self._bad(self._entry(name), f"the file {why}")
+
+    def failed(self, event: events.GenericEventArguments) -> None:
+        """The sending of some files failed."""
+        for name in event.args:
+            self._bad(self._entry(name), "could not be sent to the server; try again")
+
+    def cleared(self) -> None:
+        self.forget()
+        self.entries, self.done, self.shown = [], 0, None
+        self.list.clear()
+        self._show_nothing()
+        self.clear.set_visibility(False)
+        self.bar.set_visibility(False)
+        say(self.news, "The list is empty.")
+
+    def forget(self) -> None:
+        """Drop this page's films from memory."""
+        for entry in self.entries:
+            if entry.film is not None:
+                self.films.drop(entry.film.key)
+
+    def _entry(self, name: str) -> Entry:
+        with self.list, ui.element("li"):
+            button = ui.element("button").classes("entry").props("type=button disabled")
+            with button:
+                text("span", name).classes("name")
+                state = text("span", "waiting").classes("state")
+        entry = Entry(name, button, state)
+        button.on("click", lambda: self.show(entry))
+        self.entries.append(entry)
+        self.clear.set_visibility(True)
+        self._progress()
+        return entry
+
+    def _finish(self, entry: Entry, done: Done) -> None:
+        if done.error is not None:
+            self._bad(entry, str(done.error))
+            return
+        assert isinstance(done.view, PageFilm)
+        entry.film = done.view
+        self.films.add(done.view)
+        present = done.view.prediction.diagnosis.present
+        found = ", ".join(d.replace("_", " ") for d in present) or "no disease passes the gate"
+        say(entry.state, found)
+        entry.button.classes("present" if present else "absent").props(remove="disabled")
+        with entry.button:
+            thumb = ui.element("img").props(f'src="/films/{done.view.key}/film.png" alt=""')
+            thumb.classes("thumb").move(target_index=0)
+        self.done += 1
+        self._progress(f"{entry.name}: {found}.")
+        if self.shown is None:
+            self.show(entry)
+
+    def _bad(self, entry: Entry, why: str) -> None:
+        say(entry.state, why)
+        entry.button.classes("bad")
+        self.done += 1
+        self._progress(f"{entry.name} could not be judged: {why}.")
+
+    def _progress(self, event: str = "") -> None:
+        total = len(self.entries)
+        self.bar.set_visibility(True)
+        self.bar.props(f"max={total} value={self.done}")
+        say(self.news, f"{event} {self.done} of {total} films done.".strip())
+
+    def show(self, entry: Entry) -> None:
+        """Show a film of the list."""
+        if entry.film is None:
+            return
+        if self.shown is not None:
+            self.shown.button.props(remove="aria-current")
+        entry.button.props("aria-current=true")
+        self.shown = entry
+        self._show_film(entry.film)
+        self._show_facts(entry.film)
+
+    def _show_nothing(self) -> None:
+        self.look.clear()
+        self.facts.clear()
+        self.viewer = None
+        with self.look:
+            ui.html((_HERE / "welcome.html").read_text("utf-8"), sanitize=False)
+
+    def _show_film(self, film: PageFilm) -> None:
+        if self.viewer is None:
+            self.look.clear()
+            with self.look:
+                self.title = text("h2", "")
+                self.viewer = FilmViewer()
+        say(self.title, film.record["images"][0]["file_name"])
+        self.viewer.show(film)
+
+    def _show_facts(self, film: PageFilm) -> None:
+        self.facts.clear()
+        with self.facts:
+            text("h2", "Findings")
+            text("p", film.record["message"])
+            for warning in film.record["warnings"]:
+                text("p", warning).classes("warning")
+            # the templates escape their values
+            ui.html(rendered("findings_table.html.j2", film.record), sanitize=False)
+            if film.record["annotations"]:
+                with ui.element("details"):
+                    text("summary", "Strongest boxes")
+                    ui.html(rendered("boxes_table.html.j2", film.record), sanitize=False)
+            self._downloads(film)
+
+    def _downloads(self, film: PageFilm) -> None:
+        text("h2", "Downloads")
+        with ui.element("ul").classes("downloads"):
+            for ending in DOWNLOADS:
+                with ui.element("li"):
+                    link = text("a", _DOWNLOAD_NAMES[ending])
+                    link.props(f'href="/films/{film.key}/download/{ending}" download')
+
+
+def text(tag: str, words: str) -> ui.element:
+    """An element that holds nothing but text."""
+    return say(ui.element(tag), words)
+
+
+def say(element: ui.element, words: str) -> ui.element:
+    element._text = words
+    element.update()
+    return element

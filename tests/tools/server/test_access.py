@@ -55,6 +55,19 @@ def test_without_a_token_a_name_that_was_pointed_here_is_refused(
     assert local.get("/v1/models", headers={"Host": host}).status_code == 421
 
 
+def test_what_a_page_of_another_origin_sends_is_refused(local: TestClient) -> None:
+    own, other = {"Origin": "http://127.0.0.1:8080"}, {"Origin": "https://evil.example"}
+    assert local.get("/v1/models", headers=own).status_code == 200
+    for headers in (other, {"Origin": "http://127.0.0.1:9090"}, {"Origin": "null"}):
+        assert local.get("/v1/models", headers=headers).status_code == 403
+
+
+def test_answers_tell_a_browser_to_ask_no_other_server(local: TestClient) -> None:
+    policy = local.get("/healthz").headers["content-security-policy"]
+    assert policy.startswith("default-src 'self';")
+    assert "http" not in policy
+
+
 @pytest.mark.parametrize("host", ["0.0.0.0", "192.168.1.5", "films.example", "::"])
 def test_another_host_needs_a_token(host: str) -> None:
     with pytest.raises(ValueError, match="--token-file"):
