@@ -1,11 +1,13 @@
 // The film with boxes and heat maps over it: zoom, pan, contrast and every toggle without a server.
 // Boxes are drawn in pixels of the screen, so that lines and labels keep their size.
 const MAX_ZOOM = 12; // times the size that fits
+const LABEL_FONT = "600 12.5px system-ui, sans-serif"; // as in page.css
 const STEP = 48; // pixels of the screen that an arrow key pans
 
 export default {
   template: `
   <section class="viewer" :aria-label="'Film ' + film.name">
+    <div class="film-box">
     <div class="stage" ref="stage" tabindex="0" role="group" aria-roledescription="film viewer"
          :aria-label="film.alt" aria-describedby="viewer-keys" :class="{zoomed: zoom > 1}"
          @wheel.prevent="wheel" @keydown="key" @dblclick="fit"
@@ -35,14 +37,15 @@ export default {
           <feFuncB type="linear" :slope="slope" :intercept="intercept" />
         </feComponentTransfer></filter></svg>
     </div>
+    <div class="zooms" role="group" aria-label="Zoom">
+      <button type="button" @click="zoomBy(1 / 1.4)" aria-label="Zoom out">−</button>
+      <output class="zoom" aria-label="Zoom">{{ Math.round(100 * zoom) }} %</output>
+      <button type="button" @click="zoomBy(1.4)" aria-label="Zoom in">+</button>
+      <button type="button" @click="fit">Fit</button>
+    </div>
+    </div>
     <p id="viewer-keys" class="keys">Drag or arrow keys move, wheel or + and − zoom, 0 fits.</p>
     <div class="controls">
-      <div class="group" role="group" aria-label="Zoom">
-        <button type="button" @click="zoomBy(1 / 1.4)" aria-label="Zoom out">−</button>
-        <output class="zoom" aria-label="Zoom">{{ Math.round(100 * zoom) }} %</output>
-        <button type="button" @click="zoomBy(1.4)" aria-label="Zoom in">+</button>
-        <button type="button" @click="fit">Fit</button>
-      </div>
       <fieldset v-if="film.boxes.length">
         <legend>Boxes of</legend>
         <label v-for="(l, i) in film.localizers" :key="l" class="toggle localizer">
@@ -181,9 +184,13 @@ export default {
       if (at < 0) hidden.push(name); else hidden.splice(at, 1);
     },
     resetContrast() { this.level = 128; this.width = 256; this.inverted = false; },
+    widthOf(text) {
+      this.pen ??= Object.assign(document.createElement("canvas").getContext("2d"), { font: LABEL_FONT });
+      return Math.ceil(this.pen.measureText(text).width);
+    },
     // the label goes where it covers the least of the others: above, below, inside, right
     place(box, placed) {
-      const w = 7 * box.text.length + 12, h = 20;
+      const w = this.widthOf(box.text) + 12, h = 20;
       const right = box.left + box.width, bottom = box.top + box.height;
       const spots = [
         [box.left, box.top - h], [box.left, bottom], [right - w, box.top - h], [right - w, bottom],

@@ -115,6 +115,7 @@ class Entry:
     button: ui.element
     state: ui.element
     film: PageFilm | None = None
+    bad: bool = False
 
 
 class FilmPage:
@@ -225,7 +226,7 @@ class FilmPage:
 
     def _entry(self, name: str) -> Entry:
         with self.list, ui.element("li"):
-            button = ui.element("button").classes("entry").props("type=button disabled")
+            button = ui.element("button").classes("entry").props("type=button aria-disabled=true")
             with button:
                 text("span", name).classes("name")
                 state = text("span", "waiting").classes("state")
@@ -246,7 +247,7 @@ class FilmPage:
         present = done.view.prediction.diagnosis.present
         found = ", ".join(d.replace("_", " ") for d in present) or "no disease passes the gate"
         say(entry.state, found)
-        entry.button.classes("present" if present else "absent").props(remove="disabled")
+        entry.button.classes("present" if present else "absent").props(remove="aria-disabled")
         with entry.button:
             thumb = ui.element("img").props(f'src="/films/{done.view.key}/film.png" alt=""')
             thumb.classes("thumb").move(target_index=0)
@@ -258,14 +259,17 @@ class FilmPage:
     def _bad(self, entry: Entry, why: str) -> None:
         say(entry.state, why)
         entry.button.classes("bad")
+        entry.bad = True
         self.done += 1
-        self._progress(f"{entry.name} could not be judged: {why}.")
+        self._progress(f"{entry.name}: {why}.")
 
     def _progress(self, event: str = "") -> None:
         total = len(self.entries)
         self.bar.set_visibility(True)
         self.bar.props(f"max={total} value={self.done}")
-        say(self.news, f"{event} {self.done} of {total} films done.".strip())
+        bad = sum(entry.bad for entry in self.entries)
+        ending = f", {bad} could not be judged." if bad else "."
+        say(self.news, f"{event} {self.done} of {total} films done{ending}".strip())
 
     def show(self, entry: Entry) -> None:
         """Show a film of the list."""
