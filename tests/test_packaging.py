@@ -57,10 +57,10 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_wheel_holds_every_module_and_config_under_the_import_name_only(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     expected = [
-        f"cxrloc/{room}/{path.name}"
+        f"cxrloc/{path.relative_to(REPOSITORY).as_posix()}"
         for room in ROOMS
-        for suffix in ("*.py", "*.yaml", "*.csv", "*.css", "*.j2", "*.js")
-        for path in (REPOSITORY / room).glob(suffix)
+        for suffix in ("*.py", "*.yaml", "*.csv", "*.css", "*.html", "*.j2", "*.js")
+        for path in (REPOSITORY / room).rglob(suffix)
     ]
     assert sorted(set(expected) - set(names)) == []
     assert {name.split("/")[0].split("-")[0] for name in names} == {"cxrloc"}

@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
+import signal
 import socket
 import sys
 import tempfile
@@ -108,7 +109,10 @@ def _run(app: FastAPI, host: str, port: int) -> int:
         app, host=host, port=port, log_level="warning", timeout_graceful_shutdown=5
     )
     server = Server(config)
-    server.run()
+    # uvicorn ends in order and sends itself the signal again: SIGTERM would kill before we tidy up
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with contextlib.suppress(KeyboardInterrupt):
+        server.run()
     return 0 if server.started else 1
 
 

@@ -20,6 +20,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from cxrloc.localization.words import RESEARCH_USE
 from cxrloc.tools.server.accept import chosen_type
 from cxrloc.tools.server.access import GuardedApp, QuietApp, SizedApp
+from cxrloc.tools.server.dicom_files import DicomKind, dicom_file, source_of
 from cxrloc.tools.server.film_report import report_page
 from cxrloc.tools.server.films import Prediction, Upload
 from cxrloc.tools.server.metrics import MeasuredApp
@@ -33,13 +34,13 @@ from cxrloc.tools.server.problems import (
 from cxrloc.tools.server.schemas import EXAMPLE, Health, ModelList, Predictions
 from cxrloc.tools.server.service import Done, Service
 
-JSON, PNG, HTML = "application/json", "image/png", "text/html"
+JSON, PNG, HTML, DICOM = "application/json", "image/png", "text/html", "application/dicom"
 PRIVATE = {"Cache-Control": "no-store"}
 _WHY = {
     400: "the body is no well-formed multipart/form-data",
     401: "no token, or a wrong one (only where the server was started with one)",
     403: "a browser sent it for a page of another origin",
-    406: "no offered type is acceptable",
+    406: "no offered type is acceptable, or not to be had of this film",
     413: "a file, a film, their number or the request is too large",
     415: "not multipart/form-data, or a file that is no PNG, JPEG or DICOM",
     421: "the Host header names another server",
@@ -100,19 +101,38 @@ def _add_predictions(app: FastAPI, service: Service) -> None:
         picture: Annotated[
             Picture, Query(description="of a PNG: boxes beside the findings, or heat maps")
         ] = Picture.boxes,
+        dicom: Annotated[
+            DicomKind,
+            Query(description="of application/dicom: report, presentation state or capture"),
+        ] = DicomKind.sr,
     ) -> Response:
-        media = chosen_type(request.headers.get("accept", ""), tuple(_VIEWS))
+        views = _views(service, picture, dicom)
+        media = chosen_type(request.headers.get("accept", ""), tuple(views))
         if len(files) > limits.files:
             raise ProblemError(413, f"{len(files)} files; at most {limits.files} in one request")
         if media != JSON and len(files) > 1:
             raise ProblemError(406, f"{media} is offered for one file, {len(files)} were sent")
         uploads = [Upload(file.filename or "", await file.read()) for file in files]
-        done = await service.judge(uploads, _VIEWS[media](picture))
+        done = await service.judge(uploads, views[media])
         if len(done) == 1 and done[0].error is not None:
             raise done[0].error
         if media != JSON:
             return Response(_bytes(done[0]), headers=PRIVATE, media_type=media)
         return _json({"research_use": RESEARCH_USE, "results": [_result(one) for one in done]})
+
+
+def _views(
+    service: Service, picture: Picture, dicom: DicomKind
+) -> dict[str, Callable[[Prediction], object]]:
+    """Media type -> what is sent of a prediction; made in the worker, which then forgets it."""
+    return {
+        JSON: Prediction.record,
+        PNG: lambda prediction: prediction.picture(picture),
+        HTML: lambda prediction: report_page(prediction).encode(),
+        DICOM: lambda prediction: dicom_file(
+            prediction, source_of(prediction.upload), service.models.hashes, dicom
+        ),
+    }
 
 
 def _add_state(app: FastAPI, service: Service) -> None:
@@ -132,25 +152,6 @@ def _add_state(app: FastAPI, service: Service) -> None:
     )
     async def metrics() -> Response:
         return Response(generate_latest(service.metrics.registry), media_type=CONTENT_TYPE_LATEST)
-
-
-def _record(picture: Picture) -> Callable[[Prediction], object]:
-    return Prediction.record
-
-
-def _png(picture: Picture) -> Callable[[Prediction], object]:
-    return lambda prediction: prediction.picture(picture)
-
-
-def _html(picture: Picture) -> Callable[[Prediction], object]:
-    return lambda prediction: report_page(prediction).encode()
-
-
-_VIEWS: dict[str, Callable[[Picture], Callable[[Prediction], object]]] = {
-    JSON: _record,
-    PNG: _png,
-    HTML: _html,
-}
 
 
 def _bytes(done: Done) -> bytes:
@@ -176,7 +177,12 @@ def _answers() -> dict[str, Any]:
         "model": Predictions,
         "description": "One result per file, in order; a bad file among several has a `problem`. "
         "With one file, Accept may ask for a picture or a report instead.",
-        "content": {JSON: {"example": EXAMPLE}, PNG: binary, HTML: {"schema": {"type": "string"}}},
+        "content": {
+            JSON: {"example": EXAMPLE},
+            PNG: binary,
+            DICOM: binary,
+            HTML: {"schema": {"type": "string"}},
+        },
     }
 
 

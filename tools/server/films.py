@@ -39,8 +39,16 @@ class Upload:
 
 @dataclass(frozen=True)
 class Prediction:
-    """A film and what was found on it; `seconds` holds the time of decoding and of the networks."""
+    """A film and what was found on it.
 
+    Attributes:
+        upload: the file that the film came in.
+        film: its pixels.
+        diagnosis: what was found.
+        seconds: time of `decode` and of `networks`.
+    """
+
+    upload: Upload
     film: Film
     diagnosis: Diagnosis
     seconds: dict[str, float]
@@ -78,4 +86,4 @@ def predict(upload: Upload, engine: Engine, limits: Limits) -> Prediction:
     decoded = time.perf_counter()
     diagnosis = engine([film])[0]
     seconds = {"decode": decoded - began, "networks": time.perf_counter() - decoded}
-    return Prediction(film, diagnosis, seconds)
+    return Prediction(upload, film, diagnosis, seconds)

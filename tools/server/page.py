@@ -21,17 +21,11 @@ from cxrloc.localization.words import RESEARCH_USE
 from cxrloc.tools.server.film_report import rendered
 from cxrloc.tools.server.films import Upload
 from cxrloc.tools.server.image_headers import ACCEPTED
-from cxrloc.tools.server.page_films import DOWNLOADS, PageFilm, PageFilms, add_film_routes, keep
+from cxrloc.tools.server.page_films import PageFilm, PageFilms, add_film_routes, downloads, keep
 from cxrloc.tools.server.service import Done, Service
 
 _HERE = Path(__file__).parent
 _STYLE = "\n".join((_HERE / name).read_text("utf-8") for name in ("page.css", "findings.css"))
-_DOWNLOAD_NAMES = {
-    "boxes.png": "Picture with boxes (PNG)",
-    "heat.png": "Heat maps (PNG)",
-    "json": "All figures (JSON)",
-    "report.html": "Report (HTML)",
-}
 _REJECTED = {
     "max-file-size": "is larger than {megabytes:g} MB",
     "duplicate": "is there already",
@@ -246,6 +240,8 @@ class FilmPage:
         self.films.add(done.view)
         present = done.view.prediction.diagnosis.present
         found = ", ".join(d.replace("_", " ") for d in present) or "no disease passes the gate"
+        if done.view.record["warnings"]:
+            found += " (with a warning)"
         say(entry.state, found)
         entry.button.classes("present" if present else "absent").props(remove="aria-disabled")
         with entry.button:
@@ -316,9 +312,9 @@ class FilmPage:
     def _downloads(self, film: PageFilm) -> None:
         text("h2", "Downloads")
         with ui.element("ul").classes("downloads"):
-            for ending in DOWNLOADS:
+            for ending, (name, *_) in downloads(film, self.service.models.hashes).items():
                 with ui.element("li"):
-                    link = text("a", _DOWNLOAD_NAMES[ending])
+                    link = text("a", name)
                     link.props(f'href="/films/{film.key}/download/{ending}" download')
 
 

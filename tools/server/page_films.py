@@ -9,9 +9,9 @@ import json
 import secrets
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 from urllib.parse import quote
 
@@ -22,8 +22,10 @@ import numpy.typing as npt
 from fastapi import FastAPI, Response
 
 from cxrloc.localization.diagnose import Diagnosis
+from cxrloc.localization.dicom_source import SourceImage
+from cxrloc.tools.server.dicom_files import DICOM_NAMES, dicom_file, source_of
 from cxrloc.tools.server.film_report import report_page
-from cxrloc.tools.server.films import Prediction
+from cxrloc.tools.server.films import Prediction, Upload
 from cxrloc.tools.server.problems import ProblemError
 from cxrloc.tools.server.service import Service
 
@@ -40,12 +42,14 @@ class PageFilm:
         prediction: for pictures and report.
         record: the JSON record, masks included.
         film_png: the film as the page shows it.
+        source: what DICOM objects need of the film's own file; None for other films.
         key: names it in addresses.
     """
 
     prediction: Prediction
     record: dict[str, Any]
     film_png: bytes
+    source: SourceImage | None = None
     key: str = field(default_factory=lambda: secrets.token_urlsafe(16))
 
     @property
@@ -71,11 +75,20 @@ class PageFilm:
 
 
 def keep(prediction: Prediction) -> PageFilm:
-    """A prediction without what is large: full pixels and masks."""
+    """A prediction without what is large: the file, full pixels and masks."""
     record = prediction.record()
     film = replace(prediction.film, pixels=shrunk(prediction.film.pixels, _FILM_SIDE))
-    light = Prediction(film, _without_masks(prediction.diagnosis), prediction.seconds)
-    return PageFilm(light, record, _png(film.pixels))
+    light = replace(
+        prediction,
+        upload=Upload(prediction.upload.name, b""),
+        film=film,
+        diagnosis=_without_masks(prediction.diagnosis),
+    )
+    try:
+        source = source_of(prediction.upload)
+    except ProblemError:
+        source = None
+    return PageFilm(light, record, _png(film.pixels), source)
 
 
 def shrunk(pixels: npt.NDArray[Any], side: int) -> npt.NDArray[Any]:
@@ -133,13 +146,22 @@ class PageFilms:
         return sum(film.size for film in self._films.values())
 
 
-# what can be downloaded: ending -> media type and what makes it
-DOWNLOADS: dict[str, tuple[str, Callable[[PageFilm], bytes]]] = {
-    "boxes.png": ("image/png", lambda film: film.prediction.picture("boxes")),
-    "heat.png": ("image/png", lambda film: film.prediction.picture("heat")),
-    "json": ("application/json", PageFilm.json_file),
-    "report.html": ("text/html; charset=utf-8", lambda film: report_page(film.prediction).encode()),
-}
+def downloads(
+    film: PageFilm, models: Mapping[str, str]
+) -> dict[str, tuple[str, str, Callable[[], bytes]]]:
+    """Ending -> its name on the page, media type and what makes it; DICOM for DICOM films alone."""
+    seen = film.prediction
+    offered: dict[str, tuple[str, str, Callable[[], bytes]]] = {
+        "boxes.png": ("Picture with boxes (PNG)", "image/png", partial(seen.picture, "boxes")),
+        "heat.png": ("Heat maps (PNG)", "image/png", partial(seen.picture, "heat")),
+        "json": ("All figures (JSON)", "application/json", film.json_file),
+        "report.html": ("Report (HTML)", "text/html", lambda: report_page(seen).encode()),
+    }
+    if film.source is not None:
+        for kind, name in DICOM_NAMES.items():
+            make = partial(dicom_file, seen, film.source, models, kind)
+            offered[f"{kind}.dcm"] = (name, "application/dicom", make)
+    return offered
 
 
 def add_film_routes(app: FastAPI, service: Service, films: PageFilms) -> None:
@@ -157,10 +179,11 @@ def add_film_routes(app: FastAPI, service: Service, films: PageFilms) -> None:
     @app.get("/films/{key}/download/{ending}", include_in_schema=False)
     async def download(key: str, ending: str) -> Response:
         film = films.get(key)
-        if ending not in DOWNLOADS:
-            raise ProblemError(404, f"{ending} is not one of {', '.join(DOWNLOADS)}")
-        media, make = DOWNLOADS[ending]
-        content = await service.run(lambda: make(film))
+        offered = downloads(film, service.models.hashes)
+        if ending not in offered:
+            raise ProblemError(404, f"{ending} is not one of {', '.join(offered)}")
+        _, media, make = offered[ending]
+        content = await service.run(make)
         name = quote(f"{film.stem}.{ending}", safe="")
         attached = {"Content-Disposition": f"attachment; filename*=UTF-8''{name}"}
         return Response(content, headers=private | attached, media_type=media)

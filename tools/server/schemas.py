@@ -98,6 +98,11 @@ class ModelList(BaseModel):
     runtime: str = Field(description="what runs the gate's network", examples=["torch fp32 on cpu"])
     models: list[Model]
 
+    @property
+    def hashes(self) -> dict[str, str]:
+        """Kind of each bundle -> its hash, for DICOM reports."""
+        return {model.kind: model.sha256 for model in self.models}
+
 
 class Health(BaseModel):
     status: str = "ok"

@@ -67,10 +67,11 @@ class Service:
     def _judge(self, upload: Upload, view: Callable[[Prediction], object]) -> Done:
         try:
             prediction = predict(upload, self.engine, self.limits)
+            seen = view(prediction)
         except ProblemError as error:
             self.metrics.films.labels(error.status_code).inc()
             return Done(upload, error=error)
         for stage, seconds in prediction.seconds.items():
             self.metrics.film_seconds.labels(stage).observe(seconds)
         self.metrics.films.labels(200).inc()
-        return Done(upload, view(prediction))
+        return Done(upload, seen)

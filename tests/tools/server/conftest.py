@@ -87,6 +87,19 @@ def encoded(pixels: Any, ending: str = ".png") -> bytes:
 
 
 @pytest.fixture(scope="session")
+def draw_film() -> Callable[..., Any]:
+    """`draw_film(seed, size_hw=...)`: grey pixels with soft blobs."""
+    return film_pixels
+
+
+@pytest.fixture(scope="session")
+def dicom(write_dicom: Any, tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """The film of `png` as DICOM, of a patient whose name is a canary."""
+    path = tmp_path_factory.mktemp("dicom") / "film.dcm"
+    return bytes(write_dicom(path, film_pixels()).read_bytes())
+
+
+@pytest.fixture(scope="session")
 def png() -> bytes:
     return encoded(film_pixels())
 

@@ -12,8 +12,10 @@ from typing import Any
 
 import cv2
 import numpy as np
+import pydicom
 import pytest
 from fastapi.testclient import TestClient
+from pydicom.uid import DeflatedExplicitVRLittleEndian, JPEGLSLossless
 
 from cxrloc.datasets.image_files import decode_film
 from cxrloc.datasets.radiograph import Film
@@ -84,7 +86,7 @@ def test_a_picture_and_a_report_are_given_to_who_accepts_them(
 ) -> None:
     boxes = post(client, [("a.png", png)], "image/png")
     heat = post(client, [("a.png", png)], "image/png", picture="heat")
-    report = post(client, [("a.png", png)], "text/html, */*;q=0.1")
+    report = post(client, [("<img src=x>.png", png)], "text/html, */*;q=0.1")
 
     for response in (boxes, heat):
         assert response.headers["content-type"] == "image/png"
@@ -95,19 +97,69 @@ def test_a_picture_and_a_report_are_given_to_who_accepts_them(
     assert report.headers["content-type"].startswith("text/html")
     assert RESEARCH_USE in report.text
     assert "Pleural Thickening" in report.text
+    assert "<img src=x>" not in report.text
+    assert "&lt;img src=x&gt;.png" in report.text
     assert "http://" not in report.text
     assert "https://" not in report.text
 
 
-def test_a_file_s_name_is_text_in_the_report_and_has_no_folders(
-    client: TestClient, png: bytes
-) -> None:
-    report = post(client, [("<img src=x>.png", png)], "text/html")
+def test_a_file_s_name_loses_its_folders(client: TestClient, png: bytes) -> None:
     record = post(client, [("..\\..\\etc/secret/a.png", png)])
 
-    assert "<img src=x>" not in report.text
-    assert "&lt;img src=x&gt;.png" in report.text
     assert record.json()["results"][0]["file_name"] == "a.png"
+
+
+@pytest.mark.parametrize(("kind", "modality"), [("pr", "PR"), ("sc", "OT")])
+def test_a_dicom_film_gives_dicom_objects_that_refer_to_it(
+    client: TestClient, dicom: bytes, kind: str, modality: str
+) -> None:
+    response = post(client, [("film.dcm", dicom)], "application/dicom", dicom=kind)
+
+    assert response.headers["content-type"] == "application/dicom"
+    film, made = pydicom.dcmread(io.BytesIO(dicom)), pydicom.dcmread(io.BytesIO(response.content))
+    assert made.Modality == modality
+    assert made.StudyInstanceUID == film.StudyInstanceUID
+    assert film.SOPInstanceUID in str(made)
+
+
+def test_a_dicom_film_is_judged_as_the_same_film_in_png_and_never_names_its_patient(
+    client: TestClient, png: bytes, dicom: bytes
+) -> None:
+    response = post(client, [("a.png", png), ("a.dcm", dicom)])
+
+    first, second = (result["prediction"] for result in response.json()["results"])
+    assert first["findings"] == second["findings"]
+    assert [a["bbox"] for a in first["annotations"]] == [a["bbox"] for a in second["annotations"]]
+    assert "canary" not in response.text.lower()
+
+
+def test_dicom_objects_of_a_png_are_406(client: TestClient, png: bytes) -> None:
+    assert "DICOM films" in problem_of(post(client, [("a.png", png)], "application/dicom"), 406)
+
+
+def test_a_dicom_film_that_is_too_large_or_claims_less_than_its_stream_holds_is_413(
+    client: TestClient, write_dicom: Any, draw_film: Any, tmp_path: Path
+) -> None:
+    stored = draw_film(size_hw=(400, 300))
+    plain = write_dicom(tmp_path / "plain.dcm", stored).read_bytes()
+    squeezed = write_dicom(tmp_path / "jpegls.dcm", stored, syntax=JPEGLSLossless)
+    header = pydicom.dcmread(squeezed)
+    header.Rows = header.Columns = 10
+    header.save_as(tmp_path / "liar.dcm")
+
+    for data in (plain, squeezed.read_bytes(), (tmp_path / "liar.dcm").read_bytes()):
+        detail = problem_of(post(client, [("film.dcm", data)]), 413)
+        assert detail.startswith("its header says 300 x 400")
+
+
+def test_a_deflated_dicom_file_is_not_inflated(
+    client: TestClient, write_dicom: Any, draw_film: Any, tmp_path: Path
+) -> None:
+    path = write_dicom(
+        tmp_path / "deflated.dcm", draw_film(), syntax=DeflatedExplicitVRLittleEndian
+    )
+    detail = problem_of(post(client, [("film.dcm", path.read_bytes())]), 415)
+    assert "another transfer syntax" in detail
 
 
 def test_accept_without_an_offered_type_is_406_and_a_picture_is_of_one_file(

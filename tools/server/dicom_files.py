@@ -1,0 +1,62 @@
+"""A prediction as one DICOM file: structured report, presentation state or secondary capture."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from enum import StrEnum
+
+from cxrloc.datasets.dicom import is_dicom
+from cxrloc.localization.dicom_output import require_highdicom, secondary_capture
+from cxrloc.localization.dicom_presentation import presentation_state
+from cxrloc.localization.dicom_report import structured_report
+from cxrloc.localization.dicom_source import SourceImage, parse_source
+from cxrloc.tools.server.films import Prediction, Upload
+from cxrloc.tools.server.problems import ProblemError
+
+
+class DicomKind(StrEnum):
+    """The endings of the files, as `tools/predict.py --dicom-out` gives them."""
+
+    sr = "sr"
+    pr = "pr"
+    sc = "sc"
+
+
+DICOM_NAMES = {
+    DicomKind.sr: "Structured report (DICOM SR)",
+    DicomKind.pr: "Boxes as presentation state (DICOM PR)",
+    DicomKind.sc: "Picture with boxes (DICOM SC)",
+}
+
+
+def source_of(upload: Upload) -> SourceImage:
+    """What DICOM objects need of the film's own file.
+
+    Raises:
+        ProblemError: 406 for a film that is no DICOM file or has no UIDs, and where highdicom is
+            not installed.
+    """
+    if not is_dicom(upload.data):
+        raise ProblemError(406, "DICOM objects are made for DICOM films: a PNG has no study")
+    try:
+        require_highdicom()
+        return parse_source(upload.data, upload.name)
+    except (ImportError, ValueError) as error:
+        raise ProblemError(406, str(error)) from error
+
+
+def dicom_file(
+    prediction: Prediction, source: SourceImage, models: Mapping[str, str], kind: DicomKind
+) -> bytes:
+    """The bytes of one object; `models` are names and hashes of the bundles, for the report."""
+    film, diagnosis = prediction.film, prediction.diagnosis
+    if kind is DicomKind.sr:
+        made = structured_report(diagnosis, source, models)
+    elif kind is DicomKind.pr:
+        made = presentation_state(diagnosis, source)
+    else:
+        made = secondary_capture(film, diagnosis, source)
+    out = io.BytesIO()
+    made.save_as(out, enforce_file_format=True)
+    return out.getvalue()
