@@ -153,7 +153,7 @@ def _read(path: Path, columns: Sequence[str], warnings: CountedWarnings) -> pd.D
             + ", ".join(columns)
         )
     table.columns = pd.Index(columns)
-    table = table.apply(lambda column: column.str.strip())
+    table = pd.DataFrame(table.apply(lambda column: column.str.strip()))
     equal = table.duplicated()
     warnings.warn(f"equal duplicate rows of {path.name} dropped", table["path"][equal].tolist())
     return table[~equal]

@@ -138,16 +138,16 @@ def _mark(
     x = int(rng.integers(880, 940) if side == "L" else rng.integers(40, 90))
     white = int(rng.integers(215, 250))
     y = int(rng.integers(70, 130)) + (0 if side == "L" else 90)  # clear of the words below
-    boxes = [_write(pixels, side, (x, y), 1.7, white)]
+    boxes = [burn_in(pixels, side, (x, y), 1.7, white)]
     if view == "AP":
         x, y = int(rng.integers(30, 60)), int(rng.integers(45, 75))
-        boxes.append(_write(pixels, "AP", (x, y), 0.8, white))
+        boxes.append(burn_in(pixels, "AP", (x, y), 0.8, white))
         if rng.random() < 0.6:
-            boxes.append(_write(pixels, "PORTABLE", (x, y + 36), 0.8, white))
+            boxes.append(burn_in(pixels, "PORTABLE", (x, y + 36), 0.8, white))
     return tuple(boxes)
 
 
-def _write(
+def burn_in(
     pixels: npt.NDArray[np.uint8], text: str, at: tuple[int, int], height: float, white: int
 ) -> Rectangle:
     """Burn a word in, its first letter's foot at `at`; its box in the 1024 frame."""

@@ -27,8 +27,8 @@ def spine(anatomy: Anatomy, canvas: Canvas, x: Array) -> Array:
 def bones(anatomy: Anatomy, canvas: Canvas) -> Array:
     """Attenuation of ribs, clavicles, shoulder blades and upper arms."""
     behind, front = _ribs(anatomy)
-    field = _tubes(canvas, behind, 0.09, 0.11) + _tubes(canvas, front, 0.045, 0.055)
-    field += _tubes(canvas, _clavicles(anatomy), 0.16, 0.18)
+    field = tubes(canvas, behind, 0.09, 0.11) + tubes(canvas, front, 0.045, 0.055)
+    field += tubes(canvas, _clavicles(anatomy), 0.16, 0.18)
     return np.asarray(field, np.float32) + _shoulders(anatomy, canvas)
 
 
@@ -50,7 +50,7 @@ def _shaft(anatomy: Anatomy, side: int) -> list[tuple[float, float]]:
     return [(x + side * dx, y + dy) for dx, dy in outline]
 
 
-def _tubes(canvas: Canvas, lines: list[tuple[Points, float]], core: float, rim: float) -> Array:
+def tubes(canvas: Canvas, lines: list[tuple[Points, float]], core: float, rim: float) -> Array:
     """Hollow bones: a tube is denser along its two edges (cortex) than in the middle."""
     outer = canvas.strokes([(points, width, 1.0) for points, width in lines], blur=1.6)
     inner = canvas.strokes([(points, width * 0.62, 1.0) for points, width in lines], blur=1.6)

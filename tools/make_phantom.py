@@ -1,9 +1,10 @@
 """python tools/make_phantom.py --out DIR [--patients 600] [--image_size 512] [--seed 0]
-    [--kind chexpert]
+    [--kind chexpert | --kind limb]
 
 Draws a phantom data set into DIR: chest films with eight diseases in NIH's own file layout, or with
-`--kind chexpert` in CheXpert's (lateral views, uncertain and blank labels). A finished phantom of
-the same settings is left as it is. Drawn, not patients: never a diagnosis.
+`--kind chexpert` in CheXpert's (lateral views, uncertain and blank labels), or with `--kind limb`
+arms with broken, plated or diseased bones in MURA's (DIR/MURA-v1.1). A finished phantom of the same
+settings is left as it is. Drawn, not patients: never a diagnosis.
 """
 
 from __future__ import annotations
@@ -18,10 +19,12 @@ from typing import Any, Literal
 from cxrloc.configs.load import load_config
 from cxrloc.datasets.chexpert_phantom import ChexpertPhantomConfig, make_chexpert_phantom
 from cxrloc.datasets.phantom import PhantomConfig, make_phantom
+from cxrloc.datasets.phantom_limb import LimbConfig, make_phantom_limb
 
 KINDS: dict[str, tuple[type[Any], Callable[[Any, Path, int | None], Path]]] = {
     "chest": (PhantomConfig, make_phantom),
     "chexpert": (ChexpertPhantomConfig, make_chexpert_phantom),
+    "limb": (LimbConfig, make_phantom_limb),
 }
 
 
@@ -31,16 +34,16 @@ class MakePhantomConfig:
 
     Attributes:
         out: folder to write; must not exist, be empty, or hold the same phantom.
-        kind: chest (in NIH's layout) or chexpert.
+        kind: chest (in NIH's layout), chexpert or limb (in MURA's).
         patients, seed, image_size, share_with_finding: see the kind's own config, whose defaults
             hold where one is left out.
         share_train_val, share_unboxed_positives: of a chest alone.
-        share_valid: of chexpert alone.
+        share_valid: of chexpert and limb alone.
         workers: processes, by default one per core; the bytes do not depend on it.
     """
 
     out: Path
-    kind: Literal["chest", "chexpert"] = "chest"
+    kind: Literal["chest", "chexpert", "limb"] = "chest"
     patients: int | None = None
     seed: int | None = None
     image_size: int | None = None
