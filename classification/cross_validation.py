@@ -37,6 +37,12 @@ from cxrloc.classification.run_parts import (
 )
 from cxrloc.classification.scored_films import VALIDATION, write_scored_films
 from cxrloc.classification.stage_report import StageFigures, stages_markdown
+from cxrloc.classification.study_report import (
+    STUDY_POINTS,
+    have_studies,
+    study_points,
+    write_study_report,
+)
 from cxrloc.classification.training import Trained, forget_checkpoints, train
 from cxrloc.classification.weights import LoadReport
 from cxrloc.datasets.files import write_text
@@ -94,6 +100,7 @@ def _finish(run: Run, parts: Sequence[Part]) -> None:
     out = Path(run.config.out)
     if parts[0].fold is not None:
         _pool(run, parts, out)
+    print(write_study_report(run, parts, METRICS_NAME, out), flush=True)
     print(f"results: {out / 'metrics.md'}, {out / GATE_NAME}. {RESEARCH_USE}", flush=True)
 
 
@@ -132,6 +139,7 @@ def _write_part(
         "history": trained.history,
         "operating_points": {d: asdict(p) for d, p in points.items()},
         "weights": asdict(report),
+        **_study_points(run, validation, chosen.validation),
         **({"stages": [stage.to_json() for stage in stages]} if stages else {}),
     }
     if part.fold is not None:
@@ -261,6 +269,17 @@ def input_hashes(run: Run) -> dict[str, str]:
     files = {"index": root / "index.parquet", "folds": root / "folds.csv", "weights": weights}
     own = {name: file_sha256(path) for name, path in files.items() if path.is_file()}
     return {**run.prepared.manifest["hashes"], **own}
+
+
+def _study_points(
+    run: Run, validation: FilmBatches, judged: npt.NDArray[np.float64]
+) -> dict[str, Any]:
+    """For metrics.json: the operating points of studies, where there are studies of many images."""
+    films = [run.radiographs[i] for i in validation.image_ids]
+    if not have_studies(films):
+        return {}
+    points = study_points(films, validation.labels, judged, run.diseases)
+    return {STUDY_POINTS: {d: asdict(point) for d, point in points.items()}}
 
 
 def _threshold_notes(points: dict[str, OperatingPoint]) -> dict[str, str]:
