@@ -1,0 +1,137 @@
+"""MURA end to end on a phantom limb: layout -> prepared -> folds -> study tables -> maps, boxes."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from cxrloc.classification.models import load_classifier
+from cxrloc.datasets.image_files import read_grey
+from cxrloc.datasets.phantom_limb import LimbConfig, make_phantom_limb
+from cxrloc.datasets.prepared import load_prepared
+from cxrloc.tools import cross_validate, localize, predict, prepare_data, train_classifier
+
+pytestmark = pytest.mark.slow
+CONFIG = Path(__file__).resolve().parents[2] / "configs" / "mura_phantom_demo.yaml"
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("limb")
+    make_phantom_limb(LimbConfig(patients=16, seed=2, image_size=64), folder / "films", workers=1)
+    words = [f"--root={folder / 'films'}", f"--out={folder / 'prepared'}", "--folds=3"]
+    assert prepare_data.main(["--dataset=mura", "--workers=1", *words]) == 0
+    return folder / "prepared"
+
+
+def words(prepared: Path, out: Path) -> list[str]:
+    options = {
+        "config": CONFIG, "data.prepared": prepared, "out": out, "data.workers": 1,
+        "model.size": 64, "train.epochs": 2, "train.device": "cpu", "train.bootstrap": 20,
+        "train.precision": "fp32",
+    }  # fmt: skip
+    return [f"--{key}={value}" for key, value in options.items()]
+
+
+@pytest.fixture(scope="module")
+def run(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("run")
+    assert cross_validate.main([*words(prepared, out), "--data.split=folds"]) == 0
+    return out
+
+
+def rows_of(run: Path) -> list[dict[str, str]]:
+    with (run / "studies.csv").open(encoding="utf-8") as handle:
+        return list(csv.DictReader(handle))
+
+
+def test_every_study_and_every_image_is_counted_in_its_part_and_in_all(
+    run: Path, prepared: Path
+) -> None:
+    films = load_prepared(prepared).radiographs
+    rows = rows_of(run)
+    parts = sorted({film.body_part for film in films})
+    assert len(parts) > 2
+    for level, name in (("study", "study_id"), ("image", "image_id")):
+        for part in (*parts, "all"):
+            mine = [film for film in films if part in (film.body_part, "all")]
+            (row,) = [
+                r for r in rows if (r["level"], r["body_part"], r["rule"]) == (level, part, "0.5")
+            ]
+            assert int(row["units"]) == len({getattr(film, name) for film in mine})
+            assert int(row["patients"]) == len({film.patient_id for film in mine})
+
+
+def test_a_studys_call_is_the_mean_of_its_images_at_one_half(run: Path, prepared: Path) -> None:
+    films = {film.image_id: film for film in load_prepared(prepared).radiographs}
+    scores: dict[str, list[float]] = {}
+    with (run / "gate.csv").open(encoding="utf-8") as handle:
+        for row in csv.DictReader(line for line in handle if not line.startswith("#")):
+            scores.setdefault(films[row["image_id"]].study_id, []).append(float(row["probability"]))
+    labels = {film.study_id: film.labels["Abnormal"] for film in films.values()}
+    hits = sum(np.mean(scores[study]) >= 0.5 for study in scores if labels[study] == 1)
+    (row,) = [
+        r
+        for r in rows_of(run)
+        if (r["level"], r["body_part"], r["rule"]) == ("study", "all", "0.5")
+    ]
+    assert int(row["true_positive"]) == hits
+    right = int(row["true_positive"]) + int(row["true_negative"])
+    assert float(row["accuracy"]) == pytest.approx(right / len(scores))
+
+
+def test_the_page_never_prints_the_whole_without_its_parts(run: Path) -> None:
+    page = (run / "studies.md").read_text()
+    for title in ("## Studies: Abnormal", "## Images: Abnormal"):
+        table = page.split(title)[1].split("##")[0]
+        parts = re.findall(r"^\| (XR_\w+|all) \|", table, re.M)
+        assert parts[-1] == "all"
+        assert len(parts) > 3
+    assert "never a diagnosis" in page
+    assert "0.711 (Team 6, X-Ray Machine Learning 2019" in page  # of fingers, Conv4
+
+
+def test_every_fold_chose_an_operating_point_of_studies_on_its_validation_patients(
+    run: Path,
+) -> None:
+    for fold in range(3):
+        metrics = json.loads((run / f"fold{fold}" / "metrics.json").read_text())
+        assert set(metrics["study_operating_points"]) == {"Abnormal"}
+    bundle = load_classifier(run / "fold0" / "classifier.safetensors")
+    assert bundle.preprocessing.input == "single"
+    assert bundle.preprocessing.image is not None
+    assert bundle.preprocessing.image.mean.shape == (64, 64)
+
+
+def test_maps_are_boxed_out_of_fold(run: Path, prepared: Path, tmp_path: Path) -> None:
+    out = tmp_path / "cam.json"
+    options = [f"--run={run}", f"--prepared={prepared}", f"--out={out}", "--films=all"]
+    assert localize.main(["--localizer=grad_cam", *options]) == 0
+    found = json.loads(out.read_text())
+    films = load_prepared(prepared).radiographs
+    # a film whose map is nowhere over 0 has no box
+    assert 0 < len({box["image_id"] for box in found}) <= len(films)
+
+
+def test_the_official_split_trains_and_predicts_with_pictures(
+    prepared: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    assert train_classifier.main([*words(prepared, out), "--data.validation_share=0.3"]) == 0
+    assert (out / "studies.md").is_file()
+    films = [film for film in load_prepared(prepared).radiographs if film.path is not None]
+    given = [str(film.path) for film in films[:2]]
+    bundle = str(out / "classifier.safetensors")
+    assert predict.main([*given, "--classifier", bundle, "--out", str(tmp_path / "p")]) == 0
+    pictures = sorted((tmp_path / "p").glob("*.heat.png"))
+    assert len(pictures) == 2
+    assert all(cv2.imread(str(path)) is not None for path in pictures)
+    record = json.loads(next((tmp_path / "p").glob("*.json")).read_text())
+    assert read_grey(Path(given[0])).shape == films[0].size_hw
+    assert "Abnormal" in json.dumps(record)
