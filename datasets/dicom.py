@@ -1,25 +1,32 @@
 """A DICOM file to a film: grey pixels, warnings about what it is, the size of a pixel.
 
 Single grey projection radiographs (CR, DX, secondary captures) of 2 to 16 bits, uncompressed,
-deflated, RLE, JPEG, JPEG-LS and JPEG 2000 (pydicom, with GDCM for the last three). `dicom_scope`
-says what is refused and warned about, `dicom_grey` how stored values become grey.
+deflated, RLE, JPEG, JPEG-LS and JPEG 2000 (pydicom, with GDCM for the last three, see
+`dicom_decoder`). `dicom_scope` says what is refused and warned about, `dicom_grey` how stored
+values become grey.
 
 Of the header only the attributes in `KEYWORDS` are parsed. Name, number and birth date of the
-patient are never looked at, so that no error and no warning can hold them.
+patient are never looked at, so that no error and no warning can hold them. The text of a parser's
+error is not handed on either: where a length is damaged, it quotes what stands behind.
 """
 
 from __future__ import annotations
 
 import io
+import re
+import warnings
 from typing import TYPE_CHECKING
 
-from cxrloc.datasets import dicom_grey, dicom_scope
+import numpy as np
+
+from cxrloc.datasets import dicom_decoder, dicom_grey, dicom_scope
 from cxrloc.datasets.radiograph import Film, PixelSpacing
 
 if TYPE_CHECKING:
-    from pydicom import Dataset
+    from pydicom import DataElement, Dataset
 
 DICOM_SUFFIXES: tuple[str, ...] = (".dcm", ".dicom")
+_CONTROL = re.compile(r"[\x00-\x08\x0e-\x1a\x1c-\x1f]")  # all but escape and white space
 _MAGIC, _MAGIC_AT = b"DICM", 128
 # JPEG, JPEG-LS and JPEG 2000 all end so; decoders fill in what a truncated stream lacks.
 _END_OF_STREAM = b"\xff\xd9"
@@ -48,12 +55,16 @@ def decode_dicom(data: bytes, image_id: str) -> Film:
         ValueError: for what is refused (see `dicom_scope`), truncated or damaged.
     """
     header = parse_header(data)
-    warnings = dicom_scope.check_scope(header)
-    pixels = dicom_grey.to_grey(stored_values(header), header)
-    return Film(
-        image_id, pixels, (pixels.shape[0], pixels.shape[1]),
-        spacing=pixel_spacing(header), warnings=warnings,
-    )  # fmt: skip
+    try:
+        found = dicom_scope.check_scope(header)
+        pixels = dicom_grey.to_grey(stored_values(header, data), header)
+        spacing = pixel_spacing(header)
+    except ValueError:
+        raise
+    except Exception as error:  # an attribute of another kind than it should be
+        raise ValueError(f"damaged DICOM file ({type(error).__name__})") from None
+    size_hw = (pixels.shape[0], pixels.shape[1])
+    return Film(image_id, pixels, size_hw, spacing=spacing, warnings=found)
 
 
 def parse_header(data: bytes) -> Dataset:
@@ -65,10 +76,15 @@ def parse_header(data: bytes) -> Dataset:
     from pydicom import dcmread
     from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
+    # they are common, of no use to whoever reads films, and quote the value that they are about
+    warnings.filterwarnings("ignore", category=UserWarning, module="pydicom")
     try:
         header = dcmread(io.BytesIO(data), force=True, specific_tags=list(KEYWORDS))
+        odd = [e.keyword for e in header.iterall() if not _is_of_its_kind(e)]  # decodes all of it
     except Exception as error:  # whatever a parser trips over in a damaged file
-        raise ValueError(f"damaged DICOM file ({_first_line(error)})") from None
+        raise ValueError(f"damaged DICOM file ({type(error).__name__})") from None
+    if odd:
+        raise ValueError(f"damaged DICOM file: {odd[0]} is not of the kind that it should be")
     if not len(header):
         raise ValueError("not a DICOM file, or damaged: none of an image's attributes is in it")
     if "TransferSyntaxUID" not in header.file_meta:
@@ -78,6 +94,24 @@ def parse_header(data: bytes) -> Dataset:
         )
     header.setdefault("PixelRepresentation", 0)
     return header
+
+
+def _is_of_its_kind(element: DataElement) -> bool:
+    """Whether numbers are numbers, sequences sequences and texts without control characters.
+
+    In a file with a damaged length a text runs on into the elements behind it, names too.
+    """
+    from pydicom.datadict import dictionary_VR
+
+    kind = dictionary_VR(element.tag)
+    if kind == "SQ":
+        return bool(element.VR == "SQ")
+    if kind in ("CS", "LO", "SH", "ST", "UI"):
+        return not _CONTROL.search(str(element.value))
+    if kind not in ("US", "IS", "DS", "US or SS") or element.value in (None, ""):
+        return True
+    values = element.value if element.VM > 1 else [element.value]
+    return all(isinstance(value, int | float) for value in values)
 
 
 def pixel_spacing(header: Dataset) -> PixelSpacing | None:
@@ -111,8 +145,8 @@ def _pair(header: Dataset, keyword: str) -> tuple[float, float] | None:
     return (row, column) if 0 < row < 100 and 0 < column < 100 else None
 
 
-def stored_values(header: Dataset) -> dicom_grey.StoredValues:
-    """Pixels (H, W) as stored, of the header that `parse_header` gives.
+def stored_values(header: Dataset, data: bytes) -> dicom_grey.StoredValues:
+    """Pixels (H, W) as stored, of a file's bytes and the header that `parse_header` gives of them.
 
     Raises:
         ValueError: when they are absent, truncated or in a syntax that nothing here decodes.
@@ -120,15 +154,18 @@ def stored_values(header: Dataset) -> dicom_grey.StoredValues:
     if "PixelData" not in header or not header.PixelData:
         raise ValueError("truncated or empty DICOM image: no pixel data")
     syntax = header.file_meta.TransferSyntaxUID
-    if syntax.startswith(_JPEG_FAMILY) and _END_OF_STREAM not in header.PixelData[-64:]:
+    compressed = syntax.startswith(_JPEG_FAMILY)
+    if compressed and _END_OF_STREAM not in header.PixelData[-64:]:
         raise ValueError(f"truncated DICOM image: its {syntax.name} stream has no end marker")
     try:
-        return header.pixel_array
+        pixels = dicom_decoder.decode(data) if compressed else header.pixel_array
     except Exception as error:  # every decoder has its own
-        raise ValueError(
-            f"pixels ({syntax.name}) cannot be decoded: {_first_line(error)}"
-        ) from None
+        raise ValueError(f"pixels ({syntax.name}) cannot be decoded: {first_line(error)}") from None
+    if pixels.shape != (header.Rows, header.Columns):
+        raise ValueError(f"pixels are {pixels.shape}, not {header.Rows} x {header.Columns}")
+    return np.asarray(pixels)
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+def first_line(error: Exception) -> str:
+    """What an error of a decoder says, in short."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

@@ -80,7 +80,7 @@ def usable_window(header: Dataset) -> tuple[float, float, str] | None:
     function = str(header.get("VOILUTFunction") or "LINEAR")
     if function not in ("LINEAR", "LINEAR_EXACT", "SIGMOID"):
         raise ValueError(
-            f"VOILUTFunction {function!r} is unknown; expected LINEAR, LINEAR_EXACT or SIGMOID"
+            f"VOILUTFunction {function[:16]!r} is unknown; expected LINEAR, LINEAR_EXACT or SIGMOID"
         )
     if math.isnan(center) or not width >= (1.0 if function == "LINEAR" else 1e-9):
         return None

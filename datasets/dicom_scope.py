@@ -73,7 +73,8 @@ def check_scope(header: Dataset) -> tuple[str, ...]:
 def _refuse_other_objects(header: Dataset) -> None:
     modality = _word(header, "Modality")
     uid = header.get("SOPClassUID")
-    named = f"{uid.name if uid else 'of unknown class'}, modality {modality or 'not stated'}"
+    kind = uid.name if uid else "of unknown class"
+    named = f"{kind}, modality {_short(modality) or 'not stated'}"
     if uid and uid not in STORAGE_CLASSES:
         raise ValueError(f"a DICOM object of another kind: {named}; {EXPECTED}")
     if modality not in MODALITIES + VAGUE_MODALITIES:
@@ -89,8 +90,8 @@ def _refuse_unreadable_pixels(header: Dataset) -> None:
     photometric = str(header.get("PhotometricInterpretation") or "not stated")
     if header.get("SamplesPerPixel", 1) != 1 or photometric not in ("MONOCHROME1", "MONOCHROME2"):
         raise ValueError(
-            f"a colour DICOM image (PhotometricInterpretation {photometric}); expected MONOCHROME1 "
-            "or MONOCHROME2. If it is a grey film saved in colour, export it as PNG"
+            f"a colour DICOM image (PhotometricInterpretation {_short(photometric)}); expected "
+            "MONOCHROME1 or MONOCHROME2. If it is a grey film saved in colour, export it as PNG"
         )
     if header.Rows * header.Columns > MAX_PIXELS:
         raise ValueError(
@@ -118,7 +119,7 @@ def _body_part(header: Dataset) -> Iterable[str]:
     coded = {"BodyPartExamined": _word(header, "BodyPartExamined")}
     coded["AnatomicRegionSequence"] = " ".join(_meanings(header, "AnatomicRegionSequence"))
     coded = {name: text for name, text in coded.items() if text not in _NOT_STATED}
-    others = [f"{name} is {text}" for name, text in coded.items() if not CHEST.search(text)]
+    others = [f"{name} is {_short(text)}" for name, text in coded.items() if not CHEST.search(text)]
     chest = [name for name, text in coded.items() if CHEST.search(text)]
     chest += [name for name, text in _texts(header) if CHEST.search(text)]
     if others and not chest:
@@ -140,13 +141,14 @@ def _view(header: Dataset) -> Iterable[str]:
     views = _meanings(header, "ViewCodeSequence")
     orientation = [str(word).upper() for word in _values(header, "PatientOrientation")]
     if LATERAL.search(position):
-        yield _lateral(f"ViewPosition is {position}")
+        yield _lateral(f"ViewPosition is {_short(position)}")
     elif any(LATERAL.search(view) for view in views) or _has_lateral_code(header):
         yield _lateral("ViewCodeSequence")
     elif orientation and orientation[0][:1] in ("A", "P"):
-        yield _lateral(f"PatientOrientation is {orientation[0]}, front to back")
+        yield _lateral(f"PatientOrientation is {_short(orientation[0])}, front to back")
     elif position and not FRONTAL.search(position):
-        yield f"ViewPosition is {position}: not a frontal view (PA or AP), which the models expect."
+        stated = _short(position)
+        yield f"ViewPosition is {stated}: not a frontal view (PA or AP), which the models expect."
     elif not position and not views:
         for name, text in _texts(header):
             if LATERAL.search(text) and not FRONTAL.search(text):
@@ -189,6 +191,11 @@ def _window(header: Dataset) -> Iterable[str]:
 def _burned_in(header: Dataset) -> Iterable[str]:
     if _word(header, "BurnedInAnnotation") == "YES":
         yield "BurnedInAnnotation is YES: text in the film, names too, is in every picture of it."
+
+
+def _short(text: str) -> str:
+    """As much of a text as a coded attribute may have: what is longer is somebody's own words."""
+    return text if len(text) <= 16 else f"{text[:16]}..."
 
 
 def _texts(header: Dataset) -> list[tuple[str, str]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from cxrloc.datasets.counted_warnings import CountedWarnings
-from cxrloc.datasets.image_files import UnreadableImageError, read_grey
+from cxrloc.datasets.image_files import UnreadableImageError, read_film
 from cxrloc.datasets.pixel_cache import in_threads
 from cxrloc.datasets.radiograph import Radiograph
 
@@ -18,7 +18,7 @@ def check_films(
     """Image id -> reason, of the films whose file cannot be read; each is also a counted warning.
 
     A film whose shape is not that of its frame (a cropped copy, where boxes would be misplaced) is
-    counted as a warning and kept.
+    counted as a warning and kept, and so is one whose file warns of itself (a lateral DICOM film).
 
     Args:
         radiographs: films with a path.
@@ -26,28 +26,33 @@ def check_films(
     """
     unreadable: dict[str, str] = {}
     misshapen: list[str] = []
+    doubtful: list[str] = []
     results = in_threads(_look, radiographs, workers, "check films")
     for radiograph, found in zip(radiographs, results, strict=True):
         if isinstance(found, str):
             unreadable[radiograph.image_id] = found
-        elif not _same_aspect(found, radiograph.size_hw):
-            misshapen.append(f"{radiograph.image_id} is {found[1]} x {found[0]}")
+            continue
+        (height, width), said = found
+        doubtful += [f"{radiograph.image_id} ({warning})" for warning in said]
+        if not _same_aspect((height, width), radiograph.size_hw):
+            misshapen.append(f"{radiograph.image_id} is {width} x {height}")
     # A JPEG may stand for a listed PNG: name the file that somebody has to replace.
     names = {r.image_id: r.path.name for r in radiographs if r.path is not None}
     damaged = [f"{names[image]} ({reason})" for image, reason in unreadable.items()]
     warnings.warn("films that cannot be read, left out", damaged)
     warnings.warn("films of another shape than their frame; their boxes may be off", misshapen)
+    warnings.warn("warnings of DICOM films, which are kept", doubtful)
     return unreadable
 
 
-def _look(radiograph: Radiograph) -> tuple[int, int] | str:
-    """Height and width of the file, or why it cannot be read."""
+def _look(radiograph: Radiograph) -> tuple[tuple[int, int], tuple[str, ...]] | str:
+    """Height and width of the file and what it warns of, or why it cannot be read."""
     assert radiograph.path is not None
     try:
-        height, width = read_grey(radiograph.path).shape
+        film = read_film(radiograph.path)
     except UnreadableImageError as error:
         return error.reason
-    return height, width
+    return film.size_hw, film.warnings
 
 
 def _same_aspect(shape: tuple[int, int], frame_hw: tuple[int, int]) -> bool:

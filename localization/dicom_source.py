@@ -130,7 +130,7 @@ def _state_window(header: Dataset, data: bytes) -> None:
         header.pop(keyword, None)
     if window is None and int(header.BitsStored) > 8:
         whole = parse_header(data)
-        least, greatest = own_range(stored_values(whole), whole)
+        least, greatest = own_range(stored_values(whole, data), whole)
         window = ((least + greatest) / 2, max(greatest - least, 1.0), "LINEAR_EXACT")
     if window is not None:
         header.WindowCenter, header.WindowWidth = f"{window[0]:.10g}", f"{window[1]:.10g}"

@@ -1,0 +1,137 @@
+"""Damaged films: whatever a decoder does, the reader says so and goes on."""
+
+from __future__ import annotations
+
+import multiprocessing
+import random
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import gdcm
+import numpy as np
+import pytest
+from pydicom.uid import RLELossless
+
+from cxrloc.datasets import dicom_decoder
+from cxrloc.datasets.dicom_decoder import Decoder
+from cxrloc.datasets.image_files import UnreadableImageError, decode_film, read_grey
+
+WriteDicom = Callable[..., Path]
+SLEEPS = (sys.executable, "-c", "import time; time.sleep(60)")
+ABORTS = (sys.executable, "-c", "import os, sys; sys.stdin.buffer.read(8); os.abort()")
+SYNTAXES = {
+    "JPEG lossless": gdcm.TransferSyntax.JPEGLosslessProcess14_1,
+    "JPEG-LS": gdcm.TransferSyntax.JPEGLSLossless,
+    "JPEG 2000": gdcm.TransferSyntax.JPEG2000Lossless,
+}
+
+
+def film(path: Path, write_dicom: WriteDicom, syntax: int | None = None) -> Path:
+    rows, columns = np.mgrid[0:90, 0:70]
+    stored = (rows * 20 + columns * 7 + (rows * columns) % 11).astype(np.uint16)
+    write_dicom(path, stored, bits=12, WindowCenter=1000, WindowWidth=2000)
+    if syntax is not None:
+        reader = gdcm.ImageReader()
+        reader.SetFileName(str(path))
+        assert reader.Read()
+        change = gdcm.ImageChangeTransferSyntax()
+        change.SetTransferSyntax(gdcm.TransferSyntax(syntax))
+        change.SetInput(reader.GetImage())
+        assert change.Change()
+        writer = gdcm.ImageWriter()
+        writer.SetFile(reader.GetFile())
+        writer.SetImage(change.GetOutput())
+        writer.SetFileName(str(path))
+        assert writer.Write()
+    return path
+
+
+def mutated(data: bytes, seed: int) -> bytes:
+    """Some bytes changed, cut out or put in, half of them in the header."""
+    dice = random.Random(seed)
+    found = bytearray(data)
+    for _ in range(dice.choice((1, 3, 20))):
+        end = len(found) if dice.random() < 0.5 else min(len(found), 2500)
+        place = dice.randrange(132, end)
+        kind = dice.random()
+        if kind < 0.6:
+            found[place] = dice.randrange(256)
+        elif kind < 0.8:
+            del found[place : place + dice.randrange(1, 40)]
+        else:
+            found[place:place] = dice.randbytes(dice.randrange(1, 9))
+    return bytes(found)
+
+
+def refusal(data: bytes, path: Path) -> str:
+    """Why a film is refused, empty where it is read; another error passes."""
+    try:
+        pixels = decode_film(data, path).pixels
+    except UnreadableImageError as error:
+        return str(error)
+    assert (pixels.dtype, pixels.ndim) == (np.uint8, 2)
+    return ""
+
+
+@pytest.fixture
+def no_idle_decoder() -> Iterator[None]:
+    dicom_decoder._close_all()
+    yield
+    dicom_decoder._close_all()
+
+
+@pytest.mark.parametrize("name", ["none", "RLE", *SYNTAXES])
+def test_a_damaged_film_is_read_or_refused_and_never_anything_else(
+    tmp_path: Path, write_dicom: WriteDicom, name: str
+) -> None:
+    path = film(tmp_path / "film.dcm", write_dicom, SYNTAXES.get(name))
+    if name == "RLE":
+        write_dicom(path, np.ones((90, 70), np.uint16), bits=12, syntax=RLELossless)
+    data = path.read_bytes()
+    reasons = [refusal(mutated(data, seed), path) for seed in range(60)]
+    assert 10 < sum(reason != "" for reason in reasons) < 60
+    assert not any(word in reason.upper() for word in ("CANARY", "SECRET") for reason in reasons)
+    assert read_grey(path).shape == (90, 70)  # and the next film is read as ever
+
+
+def test_a_decoder_that_crashes_costs_one_film(
+    tmp_path: Path, write_dicom: WriteDicom, no_idle_decoder: None
+) -> None:
+    path = film(tmp_path / "film.dcm", write_dicom, SYNTAXES["JPEG 2000"])
+    dicom_decoder._idle.append(Decoder(ABORTS))
+    with pytest.raises(UnreadableImageError, match=r"film\.dcm: .*the decoder crashed"):
+        read_grey(path)
+    assert read_grey(path).shape == (90, 70)
+
+
+def test_a_decoder_that_does_not_end_is_ended(no_idle_decoder: None) -> None:
+    decoder = Decoder(SLEEPS)
+    with pytest.raises(BrokenPipeError):
+        decoder.decode(b"x" * 100, seconds=0.2)
+    decoder.close()
+
+
+def test_a_decoder_is_kept_for_the_next_film(
+    tmp_path: Path, write_dicom: WriteDicom, no_idle_decoder: None
+) -> None:
+    path = film(tmp_path / "film.dcm", write_dicom, SYNTAXES["JPEG-LS"])
+    read_grey(path)
+    [kept] = dicom_decoder._idle
+    read_grey(path)
+    assert dicom_decoder._idle == [kept]
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_worker_processes_have_decoders_of_their_own(
+    tmp_path: Path, write_dicom: WriteDicom, method: str
+) -> None:
+    path = film(tmp_path / "film.dcm", write_dicom, SYNTAXES["JPEG-LS"])
+    expected = read_grey(path)
+    if method not in multiprocessing.get_all_start_methods():
+        pytest.skip(f"no {method} on this system")
+    with multiprocessing.get_context(method).Pool(2) as pool:
+        found = pool.map(read_grey, [path] * 4)
+    for pixels in found:
+        np.testing.assert_array_equal(pixels, expected)
+    np.testing.assert_array_equal(read_grey(path), expected)

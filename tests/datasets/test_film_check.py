@@ -1,0 +1,34 @@
+"""Checking films before a long run: DICOM films say of themselves what may mislead."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from cxrloc.datasets.counted_warnings import CountedWarnings
+from cxrloc.datasets.film_check import check_films
+from cxrloc.datasets.radiograph import Radiograph
+
+WriteDicom = Callable[..., Path]
+
+
+def test_dicom_films_are_left_out_or_warned_about_by_name(
+    tmp_path: Path, write_dicom: WriteDicom
+) -> None:
+    pixels = np.zeros((20, 20), np.uint8)
+    views = {"front": {}, "side": {"ViewPosition": "LL"}, "knee": {"BodyPartExamined": "KNEE"}}
+    films = [
+        Radiograph(name, write_dicom(tmp_path / f"{name}.dcm", pixels, **attributes), name, "", {})
+        for name, attributes in views.items()
+    ]
+    warnings = CountedWarnings()
+
+    unreadable = check_films(films, warnings, workers=2)
+
+    assert list(unreadable) == ["knee"]
+    assert "BodyPartExamined is KNEE" in unreadable["knee"]
+    [example] = warnings.examples["warnings of DICOM films, which are kept"]
+    assert example.startswith("side (Lateral film (ViewPosition is LL)")
+    assert warnings["films that cannot be read, left out"] == 1
