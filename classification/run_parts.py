@@ -113,7 +113,7 @@ def _label_facts(
     counts = count_labels(radiographs, diseases, rules.closure)
     if not any(of.uncertain or of.blank or of.raised_absent for of in counts.values()):
         return {}
-    print(counts_text(counts, rules), flush=True)
+    print(f"\n{counts_text(counts, rules)}\n", flush=True)
     return {"labels": {disease: asdict(of_disease) for disease, of_disease in counts.items()}}
 
 

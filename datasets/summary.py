@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from cxrloc.datasets.counted_warnings import CountedWarnings
 from cxrloc.datasets.radiograph import Radiograph
+from cxrloc.datasets.uncertain_labels import count_labels, counts_text
 
 DISCLAIMER = "Research use only, never a diagnosis."
 _NAMED = 10
@@ -59,6 +60,7 @@ def summary_text(
     lines += _missing(radiographs, unreadable, films_checked)
     lines += ["", *_per_disease(radiographs, present, diseases, boxed_diseases), ""]
     lines += _unboxed(radiographs, present, boxed_diseases)
+    lines += _undecided(present, diseases)
     lines += ["", "Warnings and notes:" if warnings else "No warnings.", *warnings.lines()]
     return "\n".join(lines) + "\n"
 
@@ -102,7 +104,7 @@ def _per_disease(
     boxed_diseases: Sequence[str],
 ) -> list[str]:
     header = ("positives", "on disk", "boxes", "on disk", "unboxed*", "on disk")
-    rows = [f"{'disease':20}" + "".join(f"{title:>11}" for title in header)]
+    rows = [f"{'disease':28}" + "".join(f"{title:>11}" for title in header)]
     unboxed = [unboxed_positives(films, boxed_diseases) for films in (radiographs, present)]
     for disease in diseases:
         cells = [sum(r.labels.get(disease) == 1 for r in films) for films in (radiographs, present)]
@@ -110,7 +112,7 @@ def _per_disease(
             for films in (radiographs, present):
                 cells.append(sum(box.disease == disease for r in films for box in r.boxes))
             cells += [sum(d == disease for _, d in pairs) for pairs in unboxed]
-        rows.append(f"{disease:20}" + "".join(f"{cell:>11,}" for cell in cells))
+        rows.append(f"{disease:28}" + "".join(f"{cell:>11,}" for cell in cells))
     return rows
 
 
@@ -125,3 +127,11 @@ def _unboxed(
         f"({labels[1]:,} on {images[1]:,} on disk):",
         "  a prediction there is ignored, it is neither right nor wrong.",
     ]
+
+
+def _undecided(present: Sequence[Radiograph], diseases: Sequence[str]) -> list[str]:
+    """All kinds of labels of the films on disk, where some are neither present nor absent."""
+    counts = count_labels(present, diseases)
+    if not any(of.uncertain or of.blank for of in counts.values()):
+        return []
+    return ["", "Labels of the films on disk:", counts_text(counts)]

@@ -157,7 +157,7 @@ def counts_text(counts: Mapping[str, LabelCounts], rules: LabelRules | None = No
     head = ("present", "absent", "uncertain", "blank")
     raised = ("raised_absent", "raised_uncertain", "raised_blank")
     columns = (*head, *raised) if rules is not None and rules.closure else head
-    lines = ["", f"{'label':28}" + "".join(f"{_title(name):>18}" for name in columns)]
+    lines = [f"{'label':28}" + "".join(f"{_title(name):>18}" for name in columns)]
     for disease, of_disease in counts.items():
         cells = (f"{getattr(of_disease, name):>18,}" for name in columns)
         lines.append(f"{disease:28}" + "".join(cells))

@@ -147,7 +147,10 @@ def test_the_prepared_folder_keeps_uncertain_labels_apart_from_blank_ones(
     root, out = chexpert_tree(TRAIN, VALID, images), tmp_path / "prepared"
     words = ["--dataset", "chexpert", "--root", str(root), "--out", str(out), "--folds", "3"]
     assert main([*words, "--frontal_only", "true", "--workers", "1"]) == 0
-    assert "images in official test" in capsys.readouterr().out
+    lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+    assert "images in official test 1 1 0" in lines
+    assert "label present absent uncertain blank" in lines
+    assert "Edema 0 1 1 1" in lines  # of three frontal films
     prepared = load_prepared(out)
     _, mixed, _ = prepared.radiographs
     assert mixed.uncertain == (
