@@ -20,7 +20,8 @@ from cxrloc.datasets.pixel_cache import PixelCache
 from cxrloc.datasets.prepared import PreparedData, load_prepared
 from cxrloc.datasets.provenance import LookedAt, write_provenance
 from cxrloc.datasets.radiograph import Radiograph
-from cxrloc.datasets.shard_reader import ShardSet, check_complete
+from cxrloc.datasets.shard_reader import ShardSet
+from cxrloc.datasets.shard_rejects import check_complete
 from cxrloc.datasets.splits import (
     Split,
     fold_split,

@@ -10,12 +10,10 @@ from __future__ import annotations
 import hashlib
 import multiprocessing
 import os
-import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor, as_completed, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any
 
@@ -27,6 +25,7 @@ from tqdm import tqdm
 from cxrloc.datasets.etl import ShardRecord, make_shards
 from cxrloc.datasets.shard_plans import ShardPlan
 from cxrloc.datasets.shards import REJECTS, SCHEMA_VERSION, manifest_name
+from cxrloc.datasets.spark_session import spark_session
 from cxrloc.datasets.storage import Storage
 
 _REJECT_COLUMNS = ("image_id", "path", "reason")
@@ -88,7 +87,13 @@ def spark_engine(master: str = "local[*]") -> Engine:
     """
 
     def run(plans: Sequence[ShardPlan]) -> list[ShardRecord]:
-        with _spark(master) as context, _bar(plans) as bar, ThreadPoolExecutor(1) as pool:
+        name = "cxrloc shards"
+        with (
+            spark_session(master, name) as spark,
+            _bar(plans) as bar,
+            ThreadPoolExecutor(1) as pool,
+        ):
+            context = spark.sparkContext
             films = context.accumulator(0)
 
             def task(plan: ShardPlan) -> list[ShardRecord]:
@@ -181,31 +186,6 @@ def _end_with_parent() -> None:
     assert parent is not None
     parent.join()
     os._exit(1)
-
-
-@contextmanager
-def _spark(master: str) -> Iterator[Any]:
-    """The Spark context of the active session, or of one made here and stopped at the end."""
-    try:
-        from pyspark.errors import PySparkRuntimeError
-        from pyspark.sql import SparkSession
-    except ImportError as error:
-        raise ValueError("engine spark needs PySpark: pip install 'cxrloc[spark]'") from error
-    active = SparkSession.getActiveSession()
-    builder = SparkSession.builder.appName("cxrloc shards").master(master)
-    builder = builder.config("spark.ui.showConsoleProgress", "false")  # the bar is ours
-    if master.startswith("local"):
-        os.environ.setdefault("PYSPARK_PYTHON", sys.executable)  # else any python3 of the PATH
-        builder = builder.config("spark.driver.host", "localhost")
-    try:
-        session = active or builder.getOrCreate()
-    except PySparkRuntimeError as error:
-        raise ValueError(f"Spark does not start (it needs Java 17 or newer): {error}") from error
-    try:
-        yield session.sparkContext
-    finally:
-        if active is None:
-            session.stop()
 
 
 def _spark_result(collected: Future[list[ShardRecord]]) -> list[ShardRecord]:

@@ -24,7 +24,8 @@ from cxrloc.classification.samplers import ByRowGroups, Uniform
 from cxrloc.classification.training import GateTraining
 from cxrloc.datasets.prepared import write_prepared
 from cxrloc.datasets.radiograph import Radiograph
-from cxrloc.datasets.shard_reader import ShardSet, check_complete
+from cxrloc.datasets.shard_reader import ShardSet
+from cxrloc.datasets.shard_rejects import check_complete
 from cxrloc.tools.build_shards import main as build_shards
 from cxrloc.tools.train_classifier import main
 
