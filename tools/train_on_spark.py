@@ -66,10 +66,10 @@ def train_on_spark(config: SparkTrainingConfig) -> Path:
 
         distributor = TorchDistributor(config.num_processes, config.local, config.gpu)
         try:
-            out: Path = distributor.run(run_classifier, run)
+            distributor.run(run_classifier, run)
         except (RuntimeError, PySparkException) as error:
             raise OSError(f"the training failed: {_reason(error)}") from error
-    return out
+    return Path(run.out)
 
 
 def _with_whole_paths(config: SparkTrainingConfig) -> ClassifierConfig:
