@@ -51,11 +51,13 @@ def share_batch_statistics(model: nn.Module, device: str) -> None:
     """
     if device == "cuda":
         nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
-        return
-    for parent in list(model.modules()):
-        for name, layer in parent.named_children():
-            if isinstance(layer, nn.BatchNorm2d) and not isinstance(layer, SharedBatchNorm2d):
-                setattr(parent, name, _shared(layer))
+    else:
+        _replace(model, (nn.BatchNorm2d,), SharedBatchNorm2d)
+
+
+def own_batch_statistics(model: nn.Module) -> None:
+    """Undo `share_batch_statistics`: code that folds BatchNorms away knows the plain ones alone."""
+    _replace(model, (SharedBatchNorm2d, nn.SyncBatchNorm), nn.BatchNorm2d)
 
 
 class _SumOverRanks(torch.autograd.Function):
@@ -79,9 +81,16 @@ def _sum_over_ranks(part: torch.Tensor) -> torch.Tensor:
     return total
 
 
-def _shared(layer: nn.BatchNorm2d) -> SharedBatchNorm2d:
+def _replace(model: nn.Module, old: tuple[type[nn.Module], ...], new: type[nn.BatchNorm2d]) -> None:
+    for parent in list(model.modules()):
+        for name, layer in parent.named_children():
+            if isinstance(layer, old):
+                setattr(parent, name, _as(new, layer))
+
+
+def _as(kind: type[nn.BatchNorm2d], layer: Any) -> nn.BatchNorm2d:
     assert layer.affine
-    assert layer.momentum is not None
-    shared = SharedBatchNorm2d(layer.num_features, layer.eps, layer.momentum)
-    shared.load_state_dict(layer.state_dict())
-    return shared.train(layer.training)
+    device = layer.weight.device
+    changed = kind(layer.num_features, layer.eps, layer.momentum, device=device)
+    changed.load_state_dict(layer.state_dict())
+    return changed.train(layer.training)

@@ -33,7 +33,7 @@ from cxrloc.classification.precision import resolve_device
 from cxrloc.classification.preprocessing import Preprocessing, fit_preprocessing
 from cxrloc.classification.samplers import make_order
 from cxrloc.classification.schedules import make_schedule
-from cxrloc.classification.shared_batch_norm import share_batch_statistics
+from cxrloc.classification.shared_batch_norm import own_batch_statistics, share_batch_statistics
 
 
 @dataclass(frozen=True)
@@ -218,6 +218,7 @@ def _stage(
         best, history = _fit(model, parts, config, preprocessing, monitor, folders)
         on_main(write_bundle, finished, best, {"kind": "classifier", "history": history})
     tensors, metadata = read_bundle(finished, "classifier")
+    own_batch_statistics(model)
     model.load_state_dict(tensors)
     history = metadata["history"]
     return Trained(model.eval(), history, int(best_entry(history, monitor)["epoch"]))

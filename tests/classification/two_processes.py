@@ -97,6 +97,8 @@ def training_from_shards(folder: Path) -> Figures:
     model, _ = build_classifier("simple_cnn", len(shards.diseases), seed=1)
     config = ClassifierConfig(model=ModelConfig("simple_cnn", 64), train=SETTINGS)
     trained = train(model, parts, config, folder / f"run{member().world_size}")
+    kinds = {type(layer) for layer in trained.model.modules() if "BatchNorm" in repr(type(layer))}
+    assert kinds == {nn.BatchNorm2d}  # as if one process had trained it
     figures = {f"epoch {e.pop('epoch')}": list(e.values()) for e in map(dict, trained.history)}
     return figures | {"bias": trained.model.head.bias.tolist()}  # type: ignore[operator,union-attr]
 
