@@ -16,6 +16,8 @@ from cxrloc.classification.gate import GateRow
 from cxrloc.datasets.provenance import Provenance
 from cxrloc.localization.answer import answer
 from cxrloc.localization.ap_section import Results, ap_section
+from cxrloc.localization.chexlocalize import ChexlocalizeFiles
+from cxrloc.localization.chexlocalize_section import chexlocalize_section
 from cxrloc.localization.comparison import DISEASE_GIVEN, Comparison, Gate, compare
 from cxrloc.localization.comparison_sections import comparison_sections
 from cxrloc.localization.controls import controls_everywhere
@@ -60,6 +62,7 @@ class StudyInputs:
         masks: localizer -> COCO results with masks.
         film_paths: image id -> file, for the gallery and the shortcut check.
         resamples, seed: of the patients; the seed is also that of random_map.
+        chexlocalize: masks and points in cheXlocalize's terms; None where that is not asked.
         noninferiority_margin: see `comparison.compare`.
         published: print the published figures of NIH's diseases beside ours.
     """
@@ -71,6 +74,7 @@ class StudyInputs:
     maps: Mapping[str, HeatMaps] = field(repr=False, default_factory=dict)
     masks: Mapping[str, Results] = field(repr=False, default_factory=dict)
     film_paths: Mapping[str, Path] = field(repr=False, default_factory=dict)
+    chexlocalize: ChexlocalizeFiles | None = field(repr=False, default=None)
     resamples: int = RESAMPLES
     seed: int = 0
     noninferiority_margin: float | None = None
@@ -110,6 +114,7 @@ class Study:
     stamp: str
     answer: tuple[str, ...]
     gallery: tuple[Picture, ...] = field(repr=False)
+    chexlocalize: ChexlocalizeFiles | None = field(repr=False, default=None)
 
 
 def run_study(inputs: StudyInputs) -> Study:
@@ -132,6 +137,7 @@ def run_study(inputs: StudyInputs) -> Study:
         *comparison_sections(comparison, published=inputs.published),
         *_film_sections(inputs, comparison, films),
         *_box_sections(inputs, comparison, films),
+        *_mask_sections(inputs, films),
         *_shortcut_sections(inputs, films),
         leakage_section(audits),
     )
@@ -144,6 +150,7 @@ def run_study(inputs: StudyInputs) -> Study:
             comparison, taxonomies(comparison.truth, inputs.predictions, inputs.decisions)
         ),
         gallery=_gallery(inputs, comparison),
+        chexlocalize=inputs.chexlocalize,
     )
 
 
@@ -215,6 +222,15 @@ def _box_sections(
         synonyms_section(truth, inputs.predictions, gate, **draws),
         strata_section(films, comparison),
     )
+
+
+def _mask_sections(inputs: StudyInputs, films: FilmTable) -> tuple[Section, ...]:
+    """What is scored on cheXlocalize's masks."""
+    if inputs.chexlocalize is None:
+        return ()
+    patients = dict(zip(films.image_ids, films.patient_ids, strict=True))
+    draws = {"resamples": inputs.resamples, "seed": inputs.seed}
+    return (chexlocalize_section(inputs.chexlocalize, patients, **draws),)
 
 
 def _shortcut_sections(inputs: StudyInputs, films: FilmTable) -> tuple[Section, ...]:

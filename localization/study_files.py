@@ -14,6 +14,7 @@ from cxrloc.datasets.image_folders import find_images
 from cxrloc.datasets.manifest import file_sha256, write_json
 from cxrloc.datasets.prepared import load_prepared
 from cxrloc.datasets.provenance import Provenance
+from cxrloc.localization.chexlocalize import write_files
 from cxrloc.localization.plots import save_figure
 from cxrloc.localization.predictions import read_mask_results
 from cxrloc.localization.report import Report, write_report
@@ -99,6 +100,8 @@ def write_results(
             for suffix in (".png", ".svg"):
                 save_figure(named.figure, out / f"{named.name}{suffix}")
     comparison = study.comparison
+    if study.chexlocalize is not None:
+        write_files(out / "chexlocalize", study.chexlocalize)
     write_text(out / "per_box.csv", per_box_csv(comparison))
     write_report(out / "report.html", report_of(study, manifest))
     found = summary(comparison, manifest, published=published)

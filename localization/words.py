@@ -464,6 +464,24 @@ WORDS: dict[str, Word] = {
         "mean IoU of the upper rung - mean IoU of the lower rung",
     ),
     "from rung to rung": Word("The two rungs whose difference is the loss.", ""),
+    # --- cheXlocalize
+    "mIoU": Word(
+        "Mean IoU of masks, by cheXlocalize's rule: over the films where the ground truth or the "
+        "localizer has a mask of the disease. 'mIoU, true positives only': where both have one.",
+        "The second form does not see what was missed or marked for nothing. A filled box scores "
+        "as a mask.",
+        "",
+        "Saporta et al. 2022",
+        ("mIoU, true positives only",),
+    ),
+    "hit rate": Word(
+        "Share of ground-truth masks that hold the localizer's most representative point: the peak "
+        "of its heat map or, without one, the middle of its box.",
+        "A large mask is easily hit; the point says nothing of extent.",
+        "hits / ground-truth masks",
+        "Saporta et al. 2022",
+    ),
+    "masks": Word("Films and diseases that count in the figure of cheXlocalize's masks.", ""),
     # --- shortcut check
     "CAM mass": Word(
         "Share of a heat map's mass that lies in a region: the sum of the map there over "

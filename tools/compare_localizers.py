@@ -17,6 +17,7 @@ import sys
 import time
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,8 @@ from cxrloc.classification.gate import GateRow, read_gate_table
 from cxrloc.datasets.coco import load_coco
 from cxrloc.datasets.manifest import file_sha256, run_manifest
 from cxrloc.datasets.provenance import read_provenance
+from cxrloc.localization.chexlocalize import read_segmentations
+from cxrloc.localization.chexlocalize_section import chexlocalize_files
 from cxrloc.localization.heat_maps import read_heat_maps
 from cxrloc.localization.localizer import Localization
 from cxrloc.localization.predictions import read_predictions
@@ -88,6 +91,13 @@ def _parser() -> argparse.ArgumentParser:
         help="heat maps of localize.py --maps: adds the oracle ladder and pictures of the maps",
     )
     parser.add_argument(
+        "--segmentations",
+        type=Path,
+        metavar="FILE",
+        help="cheXlocalize's gt_segmentations_*.json: adds its mIoU and hit rate, and writes masks "
+        "and points for its own code to DIR/chexlocalize (see tools/convert_chexlocalize.py)",
+    )
+    parser.add_argument(
         "--images", type=Path, help="folder of the films, where it is not the prepared folder's"
     )
     parser.add_argument("--out", type=Path, required=True, help="folder for the results")
@@ -136,6 +146,7 @@ def _run(arguments: argparse.Namespace) -> None:
         **_prefixed("predictions", named_files(arguments.predictions)),
         **_prefixed("maps", named_files(arguments.maps, "--maps")),
         **({"gate": arguments.gate} if arguments.gate else {}),
+        **({"segmentations": arguments.segmentations} if arguments.segmentations else {}),
     }
     inputs = read_inputs(arguments)
     study = run_study(inputs)
@@ -159,7 +170,7 @@ def read_inputs(arguments: argparse.Namespace) -> StudyInputs:
         gate = read_gate_table(arguments.gate)
         provenances["gate"] = read_provenance(arguments.gate)
     maps = named_files(arguments.maps, "--maps")
-    return StudyInputs(
+    inputs = StudyInputs(
         coco=coco,
         predictions={name: _read(path, coco) for name, path in files.items()},
         gate=gate,
@@ -172,6 +183,20 @@ def read_inputs(arguments: argparse.Namespace) -> StudyInputs:
         noninferiority_margin=arguments.non_inferiority_margin,
         published=not arguments.no_published,
     )
+    return inputs if arguments.segmentations is None else _exchanged(inputs, arguments)
+
+
+def _exchanged(inputs: StudyInputs, arguments: argparse.Namespace) -> StudyInputs:
+    """The inputs with their masks and points in cheXlocalize's terms."""
+    files = chexlocalize_files(
+        read_segmentations(arguments.segmentations),
+        inputs.coco,
+        inputs.predictions,
+        inputs.decisions,
+        masks=inputs.masks,
+        maps=inputs.maps,
+    )
+    return replace(inputs, chexlocalize=files)
 
 
 def _read(path: Path, coco: dict[str, Any]) -> list[Localization]:
