@@ -200,6 +200,9 @@ class TrainConfig:
             stage ends, and without a better validation AUC).
         two_stage: train the head alone on a frozen backbone, then all layers (but
             `model.frozen_stages`) from the best epoch of the head.
+        hierarchy: none, or parents_first: first all layers on the labels at the top of CheXpert's
+            label tree, then the head alone on all labels (see `cxrloc.classification.hierarchy`),
+            each stage `epochs` at most, the second at the rate `stage2_lr`.
         stage1_epochs: of the head at most; `epochs` are those of the second stage.
         stage2_lr: peak learning rate of the second stage; `lr` is that of the first.
         rotation_degrees, shift, scale, brightness: largest random change of a training film; shift
@@ -238,6 +241,7 @@ class TrainConfig:
     small_share: float = 0.0
     patience: int = 20
     two_stage: bool = False
+    hierarchy: Literal["none", "parents_first"] = "none"
     stage1_epochs: int = 10
     stage2_lr: float = 1e-4
     rotation_degrees: float = 5.0
@@ -304,6 +308,9 @@ class ClassifierConfig:
         pretrained = not self.train.two_stage or self.model.weights != "none"
         expected = "false with model.weights none: the first stage would freeze random layers"
         _require(pretrained, "train.two_stage", self.train.two_stage, expected)
+        one = self.train.hierarchy == "none" or not self.train.two_stage
+        expected = "none with train.two_stage: each has two stages of its own"
+        _require(one, "train.hierarchy", self.train.hierarchy, expected)
         softmax = self.data.uncertain != "three_class" or self.train.resolved_loss() == "bce"
         expected = "auto (without weights) with data.uncertain three_class, a loss of its own"
         _require(softmax, "train.loss", self.train.loss, expected)

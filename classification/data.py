@@ -29,6 +29,7 @@ class FilmBatches(Dataset[Batch]):
     enhanced input.
 
     Attributes:
+        diseases: the columns of the labels.
         image_ids, patients, labels: of the films; labels are (N, D).
         groups: (N,) row group of each film in the shards that hold it; None out of a pixel cache.
     """
@@ -42,6 +43,7 @@ class FilmBatches(Dataset[Batch]):
         kind: str = "grey",
     ) -> None:
         self.cache, self.clahe_clip, self.kind = cache, clahe_clip, kind
+        self.diseases = tuple(diseases)
         self.image_ids = tuple(r.image_id for r in radiographs)
         self.patients = tuple(r.patient_id for r in radiographs)
         self.labels = label_matrix(radiographs, diseases)

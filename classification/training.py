@@ -2,6 +2,7 @@
 
 One stage keeps the epoch with the lowest validation loss. Two stages keep the epoch with the
 highest macro AUC on the validation films in each, and the second starts from the best of the first.
+`train.hierarchy` has two stages of another kind: see `cxrloc.classification.hierarchy`.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from cxrloc.classification.config import ClassifierConfig, TrainConfig
 from cxrloc.classification.data import Batch, FilmBatches, augment, make_loader
 from cxrloc.classification.distributed import gather, mean_over_ranks, member, on_main
 from cxrloc.classification.fitting import Folders, History, best_entry, fit
+from cxrloc.classification.hierarchy import children_config, only, top_labels
 from cxrloc.classification.losses import LabelLoss, make_loss
 from cxrloc.classification.metrics import classifier_metrics
 from cxrloc.classification.models import ChestClassifier
@@ -162,6 +164,8 @@ def train(
     _check_parts(*parts)
     state, logs = folder / "checkpoints", folder / "logs"
     preprocessing = preprocessing_of(config, parts[0], folder)
+    if config.train.hierarchy == "parents_first":
+        return _parents_first(model, parts, config, preprocessing, folder)
     if not config.train.two_stage:
         return _stage(model, parts, config, preprocessing, "val_loss", Folders(state, logs))
     _check_auc(parts[1])
@@ -172,6 +176,29 @@ def train(
         stage = _stage(model, parts, settings, preprocessing, "val_auc", folders)
         stages.append(replace(stage, model=copy.deepcopy(stage.model)))
     return joined(stages)
+
+
+def _parents_first(
+    model: ChestClassifier,
+    parts: tuple[FilmBatches, FilmBatches],
+    config: ClassifierConfig,
+    preprocessing: Preprocessing,
+    folder: Path,
+) -> Trained:
+    top = top_labels(parts[0].diseases)
+    parents = only(parts[0], top), only(parts[1], top)
+    _check_parts(*parents)
+    history: History = []
+    for number, (films, settings) in enumerate(
+        ((parents, config), (parts, children_config(config))), start=1
+    ):
+        print(f"stage {number} of 2: {', '.join(top) if number == 1 else 'the head'}", flush=True)
+        folders = Folders(folder / f"checkpoints/stage{number}", folder / f"logs/stage{number}")
+        stage = _stage(model, films, settings, preprocessing, "val_loss", folders)
+        start = len(history)
+        history += [{**e, "epoch": start + i, "stage": number} for i, e in enumerate(stage.history)]
+    best = start + stage.history.index(best_entry(stage.history, "val_loss"))
+    return Trained(stage.model, history, best)
 
 
 def stage_configs(config: ClassifierConfig) -> tuple[ClassifierConfig, ClassifierConfig]:

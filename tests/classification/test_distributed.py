@@ -203,10 +203,10 @@ def test_what_does_not_go_round_is_refused() -> None:
         Member(2, 2)
 
 
-def films_of(shards: Path) -> FilmBatches:
+def films_of(shards: Path, kind: str = "grey") -> FilmBatches:
     found = ShardSet(str(shards), 64)
     films = [Radiograph(i, None, i, "", {}) for i in found.image_ids]
-    return FilmBatches(found, films, ("Mass",))
+    return FilmBatches(found, films, ("Mass",), 2.0, kind)
 
 
 def test_each_process_reads_its_own_stretches_of_the_shards(shards: Path) -> None:
@@ -240,14 +240,18 @@ def test_few_row_groups_are_in_use_at_a_time() -> None:
     assert ByRowGroups(groups, 64, seed=0).together == 1
 
 
-def test_shards_feed_the_training_as_the_cache_does_in_the_same_order(shards: Path) -> None:
-    films = films_of(shards)
+@pytest.mark.parametrize(("kind", "planes"), [("grey", ()), ("enhanced", (3,))])
+def test_shards_feed_the_training_as_the_cache_does_in_the_same_order(
+    shards: Path, kind: str, planes: tuple[int, ...]
+) -> None:
+    films = films_of(shards, kind)
     plain = {i: films.cache[i] for i in films.image_ids}
     radiographs = [Radiograph(i, None, i, "", {}) for i in films.image_ids]
-    cached = FilmBatches(plain, radiographs, ("Mass",))  # type: ignore[arg-type]
+    cached = FilmBatches(plain, radiographs, ("Mass",), 2.0, kind)  # type: ignore[arg-type]
     assert films.groups is not None
     for batch in EpochBatches(COUNT, 4, ByRowGroups(films.groups, 4, 0)):
         np.testing.assert_array_equal(films[batch][0], cached[batch][0])
+        assert films[batch][0].shape == (4, *planes, 64, 64)
 
 
 @pytest.mark.slow

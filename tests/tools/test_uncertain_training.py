@@ -93,6 +93,17 @@ def test_gate_and_cam_of_three_classes_have_one_output_a_disease(
     assert {box.disease for box in boxes} <= {"Cardiomegaly"}
 
 
+def test_a_hierarchy_trains_the_parent_first_and_is_reported_as_one_network(
+    prepared: Path, tmp_path: Path
+) -> None:
+    more = "--train.epochs=1", "--train.hierarchy=parents_first"
+    assert main(words(prepared, tmp_path, "ones", *more)) == 0
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    assert [entry["stage"] for entry in metrics["history"]] == [1, 2]
+    assert metrics["best_epoch"] == 1
+    assert "stages" not in metrics
+
+
 def test_a_folder_begun_with_another_policy_is_not_gone_on_with(
     prepared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
