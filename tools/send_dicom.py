@@ -99,7 +99,8 @@ def send(association: Association, path: Path) -> str:
         )
         return f"{path}: {reason} ({type(error).__name__})"
     if "Status" not in status:
-        return f"{path}: the receiver did not answer within {_TIMEOUT_S} s"
+        association.abort()  # the files behind it need not wait as long
+        return f"{path}: the receiver broke off or did not answer in {_TIMEOUT_S} s; see its log"
     code = int(status.Status)
     # B000 to BFFF are warnings: stored, with something left out or changed (PS3.4 B.2.3)
     return "" if code == 0 or code >> 12 == 0xB else f"{path}: the receiver says status {code:04X}"

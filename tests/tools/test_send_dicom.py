@@ -26,6 +26,7 @@ class Receiver:
     def __init__(self) -> None:
         self.stored: list[Dataset] = []
         self.answer = 0x0000
+        self.breaks_off = False
         entity = AE("ARCHIVE")
         entity.require_called_aet = True
         for context in AllStoragePresentationContexts:
@@ -42,6 +43,8 @@ class Receiver:
         dataset = event.dataset
         dataset.file_meta = event.file_meta
         self.stored.append(dataset)
+        if self.breaks_off:
+            event.assoc.abort()
         return self.answer
 
     def stop(self) -> None:
@@ -101,6 +104,20 @@ def test_the_receivers_answer_decides(
     receiver.answer = answer
     assert send(receiver.port, write_dicom(tmp_path / "a.dcm", PIXELS)) == status
     assert (f"status {answer:04X}" in capsys.readouterr().err) == bool(status)
+
+
+def test_a_receiver_that_breaks_off_is_told_for_each_file(
+    receiver: Receiver, write_dicom: WriteDicom, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    receiver.breaks_off = True
+    films = [write_dicom(tmp_path / name, PIXELS) for name in ("a.dcm", "b.dcm")]
+
+    assert send(receiver.port, *films) == 1
+
+    said = capsys.readouterr()
+    assert "a.dcm: the receiver broke off" in said.err
+    assert "b.dcm: the connection was lost" in said.err
+    assert "0 of 2 files stored." in said.out
 
 
 def test_a_receiver_that_is_not_there_or_refuses_is_an_error(
