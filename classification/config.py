@@ -27,6 +27,7 @@ Architecture = Literal[
     "conv4",
 ]  # the keys of networks.ARCHITECTURES, which needs torch
 Loss = Literal["auto", "bce", "bce_weighted", "bce_two_sided", "chexnet", "focal", "hamming"]
+Demographic = Literal["age", "sex", "view"]
 Standardise = Literal["imagenet", "image"]
 Split = Literal["folds", "official", "sampled", "label_sets", "iterative"]
 Uncertain = Literal["ignore", "ones", "zeros", "smoothed_ones", "smoothed_zeros", "three_class"]
@@ -132,6 +133,9 @@ class ModelConfig:
             and deviation over the training films).
         markers: burnt-in text and side letters of every film, in training and later: keep, mask
             (filled with the grey around them) or inpaint (see `cxrloc.datasets.markers`).
+        demographics: any of age, sex and view, given to the network beside the film. Off by
+            default: they invite shortcuts (see `cxrloc.classification.demographics`), and a gate
+            with them must not be used to compare localizers.
         frozen_stages: leave the first of the backbone's five stages as they were loaded: the stem
             (1) and a ResNet's layer1 .. layer4 (2 .. 5), or their like (`networks.ARCHITECTURES`).
     """
@@ -145,12 +149,17 @@ class ModelConfig:
     clahe_clip: float = 0.0
     standardise: Standardise = "imagenet"
     markers: Markers = "keep"
+    demographics: tuple[Demographic, ...] = ()
     frozen_stages: int = 0
 
     def __post_init__(self) -> None:
         _require_choice(Architecture, "model.architecture", self.architecture)
         size_ok = 64 <= self.size <= 1024 and self.size % 32 == 0
         _require(size_ok, "model.size", self.size, "a multiple of 32 from 64 to 1024")
+        for name in self.demographics:
+            _require_choice(Demographic, "model.demographics", name)
+        once = len(set(self.demographics)) == len(self.demographics)
+        _require(once, "model.demographics", self.demographics, "each of age, sex, view once")
         _require(self.hidden >= 1, "model.hidden", self.hidden, "at least 1")
         _require(bool(self.weights), "model.weights", self.weights, "none, imagenet or a path")
         _require_choice(Input, "model.input", self.input)
@@ -306,6 +315,9 @@ class ClassifierConfig:
 
     def __post_init__(self) -> None:
         pretrained = not self.train.two_stage or self.model.weights != "none"
+        folds = self.data.uncertain != "three_class" or not self.model.demographics
+        _require(folds, "model.demographics", self.model.demographics,
+                 "none with data.uncertain three_class")  # fmt: skip
         expected = "false with model.weights none: the first stage would freeze random layers"
         _require(pretrained, "train.two_stage", self.train.two_stage, expected)
         one = self.train.hierarchy == "none" or not self.train.two_stage

@@ -160,6 +160,7 @@ def _train_part(run: Run, part: Part) -> tuple[Trained, LoadReport]:
     model, report = build_classifier(
         settings.architecture, outputs, settings.head, settings.weights,
         hidden=settings.hidden, seed=run.config.train.seed, in_channels=INPUTS[settings.input],
+        demographics=settings.demographics,
     )  # fmt: skip
     print(report, flush=True)
     films = run.training_films(part.split.train), run.films(part.split.validation)

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from cxrloc.classification.config import TrainConfig
+from cxrloc.classification.demographics import encode
 from cxrloc.classification.distributed import Member
 from cxrloc.classification.samplers import Order
 from cxrloc.datasets.pixel_cache import PixelCache
@@ -18,7 +19,7 @@ from cxrloc.datasets.radiograph import Radiograph, label_matrix
 from cxrloc.datasets.shard_reader import ShardSet
 from cxrloc.datasets.transforms import input_channels
 
-Batch = tuple[torch.Tensor, torch.Tensor]
+Batch = tuple[torch.Tensor, ...]  # squares, labels and, where asked for, demographics
 Loader = DataLoader[Batch]
 
 
@@ -26,11 +27,12 @@ class FilmBatches(Dataset[Batch]):
     """Indexed with a list of positions: (B, S, S) uint8 squares and (B, D) labels, NaN unknown.
 
     The squares are those that `Preprocessing.squares` makes of the films; (B, 3, S, S) of an
-    enhanced input.
+    enhanced input. With demographics also (B, E) float32 of `demographics.encode`.
 
     Attributes:
         diseases: the columns of the labels.
         image_ids, patients, labels: of the films; labels are (N, D).
+        demographics: (N, E); E is 0 where none are asked for.
         groups: (N,) row group of each film in the shards that hold it; None out of a pixel cache.
     """
 
@@ -41,12 +43,14 @@ class FilmBatches(Dataset[Batch]):
         diseases: Sequence[str],
         clahe_clip: float = 0.0,
         kind: str = "grey",
+        demographics: Sequence[str] = (),
     ) -> None:
         self.cache, self.clahe_clip, self.kind = cache, clahe_clip, kind
         self.diseases = tuple(diseases)
         self.image_ids = tuple(r.image_id for r in radiographs)
         self.patients = tuple(r.patient_id for r in radiographs)
         self.labels = label_matrix(radiographs, diseases)
+        self.demographics = encode(demographics, radiographs)
         self.groups = _row_groups(cache, self.image_ids)
 
     def __len__(self) -> int:
@@ -59,7 +63,9 @@ class FilmBatches(Dataset[Batch]):
 
     def __getitem__(self, positions: Sequence[int]) -> Batch:
         labels = self.labels[list(positions)].astype(np.float32)
-        return torch.from_numpy(self.squares(positions)), torch.from_numpy(labels)
+        batch = torch.from_numpy(self.squares(positions)), torch.from_numpy(labels)
+        known = self.demographics[list(positions)]
+        return (*batch, torch.from_numpy(known)) if known.shape[1] else batch
 
 
 def _row_groups(

@@ -215,7 +215,7 @@ def _readable(radiographs: Iterable[Radiograph]) -> Iterator[tuple[Radiograph, F
     for r in radiographs:
         assert r.path is not None, "a prepared folder lists only films that are on disk"
         try:
-            yield r, Film(r.image_id, read_grey(r.path), r.size_hw, r.patient_id)
+            yield r, r.film(read_grey(r.path))
         except UnreadableImageError as error:
             tqdm.write(f"left out {r.image_id}: {error}")
 

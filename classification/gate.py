@@ -12,6 +12,7 @@ import numpy.typing as npt
 import torch
 
 from cxrloc.classification.bundle import RESEARCH_USE
+from cxrloc.classification.demographics import encode
 from cxrloc.classification.models import ClassifierBundle
 from cxrloc.classification.runtimes import load_runtime
 from cxrloc.datasets.files import whole_file
@@ -93,11 +94,14 @@ class Gate:
         self.device = self.network.device
         self.batch_size = batch_size
         bundle.model.head.to(self.device)
+        if bundle.model.demographics:
+            bundle.model.demographic_head.to(self.device)
 
     def __call__(self, films: Sequence[Film]) -> GateOutput:
         """Judge films of any size; they are fitted into the network's square."""
         squares = self.bundle.preprocessing.squares(films)
-        probabilities, features = self.forward_squares(squares)
+        known = encode(self.bundle.model.demographics, films)
+        probabilities, features = self.forward_squares(squares, known)
         return GateOutput(
             image_ids=tuple(film.image_id for film in films),
             diseases=self.bundle.diseases,
@@ -114,17 +118,24 @@ class Gate:
 
     @torch.inference_mode()
     def forward_squares(
-        self, squares: npt.NDArray[np.uint8]
+        self, squares: npt.NDArray[np.uint8], demographics: npt.NDArray[np.float32] | None = None
     ) -> tuple[npt.NDArray[np.float64], torch.Tensor]:
-        """Probabilities (N, D) and features (N, C, h, w) of what `Preprocessing.squares` gives."""
+        """Probabilities (N, D) and features (N, C, h, w) of what `Preprocessing.squares` gives.
+
+        `demographics` are (N, E) of `demographics.encode`; left out, nothing is known of the films.
+        """
         logits, features = [], []
         for start in range(0, max(len(squares), 1), self.batch_size):
             batch = torch.from_numpy(np.ascontiguousarray(squares[start : start + self.batch_size]))
             x = self.bundle.preprocessing.to_tensor(batch.to(self.device))
-            output = self.bundle.model.classify(self.network.backbone(x))
+            told = None if demographics is None else demographics[start : start + self.batch_size]
+            output = self.bundle.model.classify(self.network.backbone(x), self._tensor(told))
             logits.append(output.logits.double().cpu())
             features.append(output.features.float())
         return torch.sigmoid(torch.cat(logits)).numpy(), torch.cat(features)
+
+    def _tensor(self, told: npt.NDArray[np.float32] | None) -> torch.Tensor | None:
+        return None if told is None else torch.from_numpy(told).to(self.device)
 
 
 def decide(

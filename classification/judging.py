@@ -53,7 +53,10 @@ def judge(
     asked, step = range(len(films)) if positions is None else positions, 64
     batches = [asked[start : start + step] for start in range(0, len(asked), step)]
     columns = len(run.diseases)
-    scores = [gate.forward_squares(films.squares(batch))[0] for batch in batches]
+    scores = [
+        gate.forward_squares(films.squares(batch), films.demographics[batch])[0]
+        for batch in batches
+    ]
     return np.concatenate([np.zeros((0, columns)), *scores])
 
 

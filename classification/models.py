@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from cxrloc.classification.bundle import read_bundle, write_bundle
+from cxrloc.classification.demographics import unknown, width
 from cxrloc.classification.losses import CLASSES
 from cxrloc.classification.networks import (
     ARCHITECTURES,
@@ -41,6 +42,10 @@ class ChestClassifier(nn.Module):
             with one input channel.
         head: (N, C) -> (N, D); `nn.Linear` or `Linear - ReLU - Linear` (Deep MedIA), behind a
             LayerNorm where the architecture has one (ConvNeXt).
+        demographics: which ones are known beside the film, see `classification.demographics`.
+        demographic_head: (N, E) -> (N, D), added to the head's logits: with a linear head the same
+            as one layer over the pooled map and the demographics side by side. It leaves the map
+            and the head alone, so class activation maps stay exact. Starts at 0.
     """
 
     def __init__(
@@ -50,6 +55,7 @@ class ChestClassifier(nn.Module):
         head: str,
         hidden: int = 256,
         in_channels: int = 3,
+        demographics: Sequence[str] = (),
     ) -> None:
         super().__init__()
         self.architecture = architecture
@@ -59,20 +65,42 @@ class ChestClassifier(nn.Module):
         if in_channels == 1:
             single_channel(self.backbone)
         self.head = _head(ARCHITECTURES[architecture], num_diseases, head, hidden)
+        self.demographics = tuple(demographics)
+        if self.demographics:
+            self.demographic_head = nn.Linear(width(self.demographics), num_diseases, bias=False)
+            nn.init.zeros_(self.demographic_head.weight)
 
-    def forward(self, x: torch.Tensor) -> ClassifierOutput:
+    def forward(
+        self, x: torch.Tensor, demographics: torch.Tensor | None = None
+    ) -> ClassifierOutput:
+        """Judge normalised films.
+
+        Args:
+            x: (N, 3, S, S), or (N, 1, S, S).
+            demographics: (N, E) of `demographics.encode`; left out, nothing is known of the films.
+        """
         if min(x.shape[-2:]) < STRIDE:
             raise ValueError(
                 f"input of {x.shape[-2]} x {x.shape[-1]} px, expected at least {STRIDE} x {STRIDE}"
             )
-        return self.classify(self.backbone(x))
+        return self.classify(self.backbone(x), demographics)
 
-    def classify(self, features: torch.Tensor) -> ClassifierOutput:
+    def classify(
+        self, features: torch.Tensor, demographics: torch.Tensor | None = None
+    ) -> ClassifierOutput:
         """Logits from features (N, C, h, w) of the backbone, or of a copy of it elsewhere."""
         # the head stays in float32 under autocast: it costs nothing, and bfloat16 logits have ties
         with torch.autocast(features.device.type, enabled=False):
-            pooled = features.float().mean(dim=(2, 3))
-            return ClassifierOutput(self.head(pooled), features)
+            logits = self.head(features.float().mean(dim=(2, 3)))
+            if self.demographics:
+                logits = logits + self._of_demographics(demographics, logits)
+            return ClassifierOutput(logits, features)
+
+    def _of_demographics(self, known: torch.Tensor | None, like: torch.Tensor) -> torch.Tensor:
+        if known is None:
+            known = torch.from_numpy(unknown(self.demographics)).to(like.device).unsqueeze(0)
+        logits: torch.Tensor = self.demographic_head(known.float())
+        return logits
 
 
 def build_classifier(
@@ -84,6 +112,7 @@ def build_classifier(
     hidden: int = 256,
     seed: int = 0,
     in_channels: int = 3,
+    demographics: Sequence[str] = (),
 ) -> tuple[ChestClassifier, LoadReport]:
     """A classifier and the list of the start weights that it got.
 
@@ -98,6 +127,7 @@ def build_classifier(
         seed: random start of what is not loaded.
         in_channels: 3, or 1: the kernels of the first layer, loaded or random, are added up over
             red, green and blue, which is what a grey film thrice would meet.
+        demographics: names that are known beside the film, see `classification.demographics`.
 
     Raises:
         ValueError, FileNotFoundError: for an unknown name, or weights that are not to be had.
@@ -108,7 +138,7 @@ def build_classifier(
         raise ValueError(f"num_diseases {num_diseases}, expected at least 1")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = ChestClassifier(architecture, num_diseases, head, hidden, in_channels)
+        model = ChestClassifier(architecture, num_diseases, head, hidden, in_channels, demographics)
     if str(weights) == "none":
         return model, LoadReport()
     if str(weights) == "imagenet":
@@ -178,6 +208,7 @@ def save_classifier(path: Path, bundle: ClassifierBundle) -> None:
             "kind": "classifier",
             "architecture": model.architecture,
             "head": model.head_kind,
+            "demographics": list(model.demographics),
             "hidden": model.hidden,
             "diseases": list(bundle.diseases),
             "thresholds": dict(bundle.thresholds),
@@ -199,7 +230,7 @@ def load_classifier(path: Path) -> ClassifierBundle:
     preprocessing = restored(meta["preprocessing"], tensors)
     model = ChestClassifier(
         meta["architecture"], len(meta["diseases"]), meta["head"], int(meta["hidden"]),
-        preprocessing.channels,
+        preprocessing.channels, tuple(meta.get("demographics", ())),
     )  # fmt: skip
     try:
         model.load_state_dict(tensors)
@@ -242,7 +273,7 @@ def _own_name(name: str, head_norm: str) -> str:
     """Torchvision's names have no "backbone."; a head of our own bundle keeps its "head."."""
     if head_norm and name.startswith(f"{head_norm}."):
         return f"head.0{name.removeprefix(head_norm)}"
-    return name if name.startswith("head.") else f"backbone.{name}"
+    return name if name.startswith(("head.", "demographic_head.")) else f"backbone.{name}"
 
 
 def _check_name(what: str, name: str, known: Sequence[str]) -> None:

@@ -59,7 +59,9 @@ class Run:
         """Films to choose by or to score: uncertain labels are unknown."""
         films = [self.radiographs[i] for i in image_ids]
         model = self.config.model
-        return FilmBatches(self.cache, films, self.diseases, model.clahe_clip, model.input)
+        return FilmBatches(
+            self.cache, films, self.diseases, model.clahe_clip, model.input, model.demographics
+        )
 
     def training_films(self, image_ids: Sequence[str]) -> FilmBatches:
         """Films to train on: uncertain labels are what `data.uncertain` says."""
@@ -206,6 +208,7 @@ def _settings(run: Run, part: Part) -> dict[str, Any]:
 
 def _flat_settings(config: ClassifierConfig) -> dict[str, Any]:
     flat = {f"model.{k}": v for k, v in asdict(config.model).items()}
+    flat["model.demographics"] = list(config.model.demographics)  # as JSON has it
     flat |= {f"data.{k}": getattr(config.data, k) for k in ("uncertain", "blank", "closure")}
     return flat | {f"train.{k}": v for k, v in asdict(config.train).items() if k != "device"}
 

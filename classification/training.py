@@ -91,20 +91,20 @@ class GateTraining(L.LightningModule):
             layer.eval()  # the running statistics of a frozen BatchNorm stay too
 
     def training_step(self, batch: Batch, batch_index: int) -> torch.Tensor:
-        squares, labels = batch
+        squares, labels, *demographics = batch
         rng = np.random.default_rng([self.config.seed, self.current_epoch, batch_index])
         with torch.autocast(squares.device.type, enabled=False):
             changed = augment(squares.float(), self.config, rng, member())
         if self.current_epoch < self.small_epochs:
             changed = F.avg_pool2d(changed, 2)
-        logits = self.model(self.preprocessing.normalise(changed)).logits
+        logits = self.model(self.preprocessing.normalise(changed), *demographics).logits
         mine, loss = mean_over_ranks(self.loss(logits, labels), (~labels.isnan()).sum())
         self.log("train_loss", loss, on_epoch=True, on_step=False, batch_size=len(labels))
         return mine
 
     def validation_step(self, batch: Batch, batch_index: int) -> None:
-        squares, labels = batch
-        logits = self.model(self.preprocessing.to_tensor(squares)).logits
+        squares, labels, *demographics = batch
+        logits = self.model(self.preprocessing.to_tensor(squares), *demographics).logits
         self.judged.append((logits.cpu(), labels.cpu()))
 
     def on_validation_epoch_end(self) -> None:

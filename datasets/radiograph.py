@@ -96,6 +96,13 @@ class Radiograph:
             return no_finding(self.labels)
         return self.labels.get(disease)
 
+    def film(self, pixels: npt.NDArray[np.uint8]) -> Film:
+        """The film with its (H, W) grey pixels, and what is known of the patient."""
+        return Film(
+            self.image_id, pixels, self.size_hw, self.patient_id,
+            view=self.view, sex=self.sex, age_years=self.age_years,
+        )  # fmt: skip
+
     @property
     def positives(self) -> tuple[str, ...]:
         """Diseases labelled present, in the order of `labels`; `No Finding` is none."""
@@ -138,6 +145,7 @@ class Film:
         patient_id: patient, where known.
         spacing: size of a pixel of the original frame, where the file says it (DICOM).
         warnings: sentences on what its file says of itself, such as that it is a lateral film.
+        view, sex, age_years: as in `Radiograph`, where known.
     """
 
     image_id: str
@@ -146,6 +154,9 @@ class Film:
     patient_id: str = ""
     spacing: PixelSpacing | None = None
     warnings: tuple[str, ...] = ()
+    view: str = ""
+    sex: str = ""
+    age_years: float = math.nan
 
     def __post_init__(self) -> None:
         if self.pixels.ndim != 2 or self.pixels.dtype != np.uint8:

@@ -23,7 +23,7 @@ def film_of(radiograph: Radiograph, squares: Squares, size: int) -> Film:
     scale = square_scale(radiograph.size_hw, size)
     height, width = (max(1, round(side * scale)) for side in radiograph.size_hw)
     pixels = np.asarray(squares[radiograph.image_id])[:height, :width]
-    return Film(radiograph.image_id, pixels, radiograph.size_hw, radiograph.patient_id)
+    return radiograph.film(pixels)
 
 
 def films_of(data: DetectionSet) -> Iterator[Film]:

@@ -260,7 +260,7 @@ def _readable(
 
     blank = np.zeros((1, 1), np.uint8)  # a control does not look
     for r in radiographs:
-        film = Film(r.image_id, blank, r.size_hw, r.patient_id)
+        film = r.film(blank)
         if with_pixels:
             assert r.path is not None, "a prepared folder lists only films that are on disk"
             try:
