@@ -19,7 +19,7 @@ film was (of unknown age, say) keeps the weight 0 that it began with, and adds n
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -69,7 +69,7 @@ def _one_of(names: Sequence[str], value: str) -> list[float]:
     return [float(value == name) for name in names] + [float(value not in names)]
 
 
-_ENCODERS = {
+_ENCODERS: dict[str, Callable[[Person], list[float]]] = {
     "age": _age,
     "sex": lambda person: _one_of(SEXES, person.sex),
     "view": lambda person: _one_of(VIEWS, person.view.upper()),
