@@ -165,7 +165,7 @@ def _film(radiograph: Radiograph) -> Film | None:
     except UnreadableImageError as error:
         tqdm.write(f"left out {radiograph.image_id}: {error.reason}")
         return None
-    return Film(radiograph.image_id, pixels, radiograph.size_hw, radiograph.patient_id)
+    return radiograph.film(pixels)
 
 
 def _write(out: Path, name: str, maps: HeatMaps) -> Path:
