@@ -45,7 +45,8 @@ class Preprocessing:
         input: a key of `INPUTS`.
         image: mean and deviation of each pixel, in 0..1, of shape (S, S), for an enhanced input
             (3, S, S), that count instead of `mean` and `std`. A pixel whose deviation is under one
-            grey level (1/255: padding beside all films, say) is divided by 1.
+            grey level (1/255: padding beside all films, say) is divided by 1. Where most films are
+            dark, what is bright there, a side marker above all, lies many deviations off.
         markers: what becomes of burnt-in letters, see `cxrloc.datasets.markers.remove_markers`.
     """
 

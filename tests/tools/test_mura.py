@@ -33,8 +33,8 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def words(prepared: Path, out: Path) -> list[str]:
     options = {
         "config": CONFIG, "data.prepared": prepared, "out": out, "data.workers": 1,
-        "model.size": 64, "train.epochs": 2, "train.device": "cpu", "train.bootstrap": 20,
-        "train.precision": "fp32",
+        "model.size": 64, "model.standardise": "image", "train.epochs": 2, "train.device": "cpu",
+        "train.bootstrap": 20, "train.precision": "fp32",
     }  # fmt: skip
     return [f"--{key}={value}" for key, value in options.items()]
 
