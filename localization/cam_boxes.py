@@ -188,11 +188,7 @@ def aligned_shift(side: int, count: int) -> int:
 
 def level_boxes(scaled: npt.NDArray[np.float32], levels: Sequence[float]) -> list[list[Corners]]:
     """`region_boxes` of the 0..255 map strictly over each level."""
-    if any(level % 1 for level in levels):
-        return [region_boxes(scaled > level) for level in levels]
-    # exact for whole numbers, and bytes are compared an order of magnitude faster than floats
-    whole = np.minimum(np.ceil(scaled), 255).astype(np.uint8)
-    return [region_boxes(whole > int(level)) for level in levels]
+    return [region_boxes(scaled > np.float32(level)) for level in levels]
 
 
 def region_boxes(mask: npt.NDArray[np.bool_]) -> list[Corners]:

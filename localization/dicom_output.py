@@ -68,9 +68,7 @@ def secondary_capture(film: Film, diagnosis: Diagnosis, source: SourceImage) -> 
     from highdicom.sc import SCImage
     from pydicom import Dataset
 
-    figure = draw_boxes(film, diagnosis)
-    figure.canvas.draw()
-    pixels = np.asarray(figure.canvas.buffer_rgba())[:, :, :3]  # type: ignore[attr-defined]
+    pixels = draw_boxes(film, diagnosis).pixels
     arguments = series("OT", f"{NAME} picture: research use only")
     made = SCImage(
         np.ascontiguousarray(pixels), "RGB", 8, "PATIENT",

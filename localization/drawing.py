@@ -7,69 +7,54 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import cv2
 import numpy as np
 import numpy.typing as npt
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
-from matplotlib.patches import Rectangle
 
 from cxrloc.datasets.radiograph import Film
+from cxrloc.localization.canvas import BLACK, WHITE, Canvas, Line, Pixels, Place, rgb, text_width
 from cxrloc.localization.diagnose import Diagnosis, Finding
+from cxrloc.localization.frame_maps import FrameMaps
 from cxrloc.localization.localizer import Localization
 from cxrloc.localization.words import RESEARCH_USE
 
-DPI = 100
-_FILM_PX, _PANEL_PX = 1000, 530
+_FILM_PX, _PANEL_PX = 1024, 530  # NIH's films are not scaled
 _HEAT_PX, _HEAT_TITLE_PX, _HEAT_MIN_PX = 520, 220, 600
 # Okabe and Ito; the line is a second cue for those who see no difference between the colours
-_STYLES = (("#E69F00", (0, (5, 2.5))), ("#56B4E9", "solid"), ("#009E73", "dotted"))
+_STYLES: tuple[tuple[str, Line], ...] = (
+    ("#E69F00", "dashed"),
+    ("#56B4E9", "solid"),
+    ("#009E73", "dotted"),
+)
 BOX_COLOURS = tuple(colour for colour, _ in _STYLES)  # of the first, second, third localizer
-_LABEL_PT = 11.0
-_NOTHING = "No disease passed the gate:\nno boxes"
+_LABEL_SIZE = 15
+_GREY, _RED = rgb("#555555"), rgb("#b00020")
+_NOTHING = "No disease passed the gate: no boxes"
+_NO_MAP = "No disease passed the gate: no heat map"
 
 
-@dataclass(frozen=True)
-class _Label:
-    """Where a label stands on the film: left, top, right, bottom in pixels of the picture."""
-
-    left: float
-    top: float
-    right: float
-    bottom: float
-
-    def overlap(self, other: _Label) -> float:
-        width = min(self.right, other.right) - max(self.left, other.left)
-        height = min(self.bottom, other.bottom) - max(self.top, other.top)
-        return max(width, 0.0) * max(height, 0.0)
-
-
-def draw_boxes(film: Film, diagnosis: Diagnosis) -> Figure:
+def draw_boxes(film: Film, diagnosis: Diagnosis) -> Canvas:
     """Film with each localizer's strongest box of every present disease; findings on the right."""
     width, height = fitted(film.size_hw, _FILM_PX)
-    total = (width + _PANEL_PX, max(height, 760))
-    figure = new_figure(total)
-    axis = figure.add_axes((0, 1 - height / total[1], width / total[0], height / total[1]))
-    show_film(axis, film, (width, height))
-    placed: list[_Label] = []
-    for (colour, line), name in zip(_STYLES, diagnosis.boxes, strict=False):
+    canvas = Canvas(width + _PANEL_PX, max(height, 760))
+    canvas.paste(_film_rgb(film, (width, height)), 0, 0)
+    styles = list(zip(_STYLES, diagnosis.boxes, strict=False))
+    for (colour, line), name in styles:
         for box in diagnosis.best(name).values():
-            draw_box(axis, box, colour, line)
+            canvas.box(_placed(box, film, width), rgb(colour), line)
+    labels: list[Place] = []
+    for (colour, _), name in styles:
         for box in diagnosis.best(name).values():
-            _draw_label(axis, box, colour, width / film.size_hw[1], (width, height), placed)
+            labels.append(_draw_label(canvas, box, colour, film, (width, height), labels))
     if not diagnosis.present:
-        _say(axis, _NOTHING)
-    panel = figure.add_axes((width / total[0], 0, _PANEL_PX / total[0], 1))
-    _draw_panel(panel, diagnosis, total[1])
-    return figure
+        _say(canvas, _NOTHING, Place(0, 0, width, height))
+    _draw_panel(canvas, diagnosis, width)
+    return canvas
 
 
-def draw_heat_maps(film: Film, diagnosis: Diagnosis) -> Figure:
+def draw_heat_maps(film: Film, diagnosis: Diagnosis) -> Canvas:
     """One panel per present disease: its map over the film, and the strongest Grad-CAM box."""
     diseases = list(diagnosis.heat_maps)
     columns = min(4, max(1, len(diseases)))
@@ -78,27 +63,19 @@ def draw_heat_maps(film: Film, diagnosis: Diagnosis) -> Figure:
     head, foot, gap = 46, 76, 34
     cell = max(width, _HEAT_TITLE_PX) + 12  # a narrow film leaves room for its title
     size = (max(columns * cell + 12, _HEAT_MIN_PX), head + rows * (height + gap) + foot)
-    figure = new_figure(size)
-    cam = next(iter(diagnosis.boxes))
+    canvas = Canvas(*size)
+    small = _film_rgb(film, (width, height))
     for i in range(max(1, len(diseases))):
         left = 12 + (i % columns) * cell + (cell - 12 - width) // 2
         top = head + gap + (i // columns) * (height + gap)
-        bounds = (left / size[0], 1 - (top + height) / size[1], width / size[0], height / size[1])
-        axis = figure.add_axes(bounds)
-        show_film(axis, film, (width, height))
+        panel = Place(left, top, left + width, top + height)
         if diseases:
-            _draw_heat(axis, diagnosis, diseases[i], cam, (width, height))
+            _draw_heat(canvas, small, diagnosis, diseases[i], panel)
         else:
-            _say(axis, "No disease passed the gate:\nno heat map")
-    _draw_heat_legend(figure, diagnosis, cam, size)
-    return figure
-
-
-def new_figure(size_wh: tuple[int, int]) -> Figure:
-    """An empty white figure of that many pixels."""
-    figure = Figure(figsize=(size_wh[0] / DPI, size_wh[1] / DPI), dpi=DPI, facecolor="white")
-    FigureCanvasAgg(figure)
-    return figure
+            canvas.paste(small, left, top)
+            _say(canvas, _NO_MAP, panel)
+    _draw_heat_legend(canvas, diagnosis, size)
+    return canvas
 
 
 def fitted(size_hw: tuple[int, int], side: int) -> tuple[int, int]:
@@ -107,162 +84,155 @@ def fitted(size_hw: tuple[int, int], side: int) -> tuple[int, int]:
     return max(1, round(size_hw[1] * scale)), max(1, round(size_hw[0] * scale))
 
 
-def show_film(axis: Axes, film: Film, size_wh: tuple[int, int]) -> None:
-    """The film at `size_wh` pixels on an axis in the coordinates of its original frame."""
-    height, width = film.size_hw
-    show_pixels(axis, film.size_hw, resized(film.pixels, size_wh), cmap="gray", vmin=0, vmax=255)
-    axis.set_xlim(0, width)
-    axis.set_ylim(height, 0)
-    axis.set_axis_off()
-
-
-def show_pixels(
-    axis: Axes, size_hw: tuple[int, int], pixels: npt.NDArray[Any], **style: Any
-) -> None:
-    """Pixels of any resolution, stretched over the original frame; `style` is `imshow`'s."""
-    # in the original frame, whatever the number of pixels: that is where the boxes are
-    extent = (0, size_hw[1], size_hw[0], 0)
-    axis.imshow(pixels, extent=extent, aspect="auto", interpolation="nearest", **style)
-
-
 def resized(pixels: npt.NDArray[Any], size_wh: tuple[int, int]) -> npt.NDArray[Any]:
     """Pixels at the size they are drawn at: smooth when enlarged, averaged when shrunk."""
+    if pixels.shape[1::-1] == tuple(size_wh):
+        return pixels
     shrinks = pixels.shape[0] > size_wh[1]
     method = cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC
     return np.asarray(cv2.resize(pixels, size_wh, interpolation=method))
 
 
-def _say(axis: Axes, text: str) -> None:
-    axis.text(
-        0.5, 0.06, text, transform=axis.transAxes, ha="center", va="bottom", fontsize=15,
-        color="white", bbox={"facecolor": "black", "alpha": 0.75, "edgecolor": "white", "pad": 8},
-    )  # fmt: skip
+def _film_rgb(film: Film, size_wh: tuple[int, int]) -> Pixels:
+    grey = resized(film.pixels, size_wh)
+    return np.asarray(cv2.cvtColor(grey, cv2.COLOR_GRAY2RGB), dtype=np.uint8)
 
 
-def draw_box(axis: Axes, box: Localization, colour: str, line: object) -> None:
-    """The box in its colour and line style, with a dark halo that shows on bright films."""
-    x1, y1, x2, y2 = box.box_xyxy
-    place = {"xy": (x1, y1), "width": x2 - x1, "height": y2 - y1, "fill": False}
-    axis.add_patch(Rectangle(**place, edgecolor="black", linewidth=4, alpha=0.5))  # type: ignore[arg-type]
-    axis.add_patch(Rectangle(**place, edgecolor=colour, linewidth=2.2, linestyle=line))  # type: ignore[arg-type]
+def _placed(box: Localization, film: Film, width: int, left: int = 0, top: int = 0) -> Place:
+    """The box on a film that is drawn `width` pixels wide at (left, top)."""
+    x1, y1, x2, y2 = (v * width / film.size_hw[1] for v in box.box_xyxy)
+    return Place(left + x1, top + y1, left + x2, top + y2)
+
+
+def _say(canvas: Canvas, text: str, panel: Place) -> None:
+    middle, y = (panel.left + panel.right) / 2, panel.bottom - 34
+    size = 20
+    while size > 8 and text_width(text, size) > panel.right - panel.left - 20:
+        size -= 1
+    half = text_width(text, size) / 2 + 8
+    canvas.fill(Place(middle - half, y - 20, middle + half, y + 20), BLACK, 0.75)
+    canvas.text(middle, y, text, size, WHITE, anchor="middle")
 
 
 def _draw_label(
-    axis: Axes,
+    canvas: Canvas,
     box: Localization,
     colour: str,
-    scale: float,
+    film: Film,
     film_wh: tuple[int, int],
-    placed: list[_Label],
-) -> None:
+    taken: Sequence[Place],
+) -> Place:
     text = f"{box.disease.replace('_', ' ')} {box.score:.2f}"
-    wide, high = 0.62 * _LABEL_PT * DPI / 72 * len(text) + 8, _LABEL_PT * DPI / 72 + 8
-    spots = _spots([v * scale for v in box.box_xyxy], wide, high, film_wh)
-    spot = min(spots, key=lambda s: sum(s.overlap(other) for other in placed))
-    placed.append(spot)
-    axis.text(
-        (spot.left + 4) / scale, (spot.top + spot.bottom) / 2 / scale, text, fontsize=_LABEL_PT,
-        color="black", va="center", ha="left", fontweight="bold",
-        bbox={"facecolor": colour, "edgecolor": "none", "pad": 2.2, "alpha": 0.9},
-    )  # fmt: skip
+    wide, high = text_width(text, _LABEL_SIZE, bold=True) + 10, _LABEL_SIZE + 9
+    spots = _spots(_placed(box, film, film_wh[0]), wide, high, film_wh)
+    spot = min(spots, key=lambda s: sum(s.overlap(other) for other in taken))
+    canvas.fill(spot, rgb(colour), 0.9)
+    middle = (spot.top + spot.bottom) / 2
+    canvas.text(spot.left + 5, middle, text, _LABEL_SIZE, bold=True)
+    return spot
 
 
-def _spots(
-    box_px: Sequence[float], wide: float, high: float, film_wh: tuple[int, int]
-) -> list[_Label]:
+def _spots(box: Place, wide: float, high: float, film_wh: tuple[int, int]) -> list[Place]:
     """Places for a label, best first: the box's corners outside, then inside, then further off."""
-    x1, y1, x2, y2 = box_px
+    x1, y1, x2, y2 = box.left, box.top, box.right, box.bottom
     corners = [(x1, y1 - high), (x1, y2), (x2 - wide, y1 - high), (x2 - wide, y2)]
     corners += [(x1, y1), (x1, y2 - high), (x2 - wide, y1), (x2 - wide, y2 - high)]
     corners += [(x1, y1 - 2 * high), (x1, y2 + high), (x2, y1), (x1 - wide, y1)]
     spots = []
     for x, y in corners:
-        left = min(max(x, 2.0), film_wh[0] - wide - 2)
-        top = min(max(y, 2.0), film_wh[1] - high - 2)
-        spots.append(_Label(left, top, left + wide, top + high))
+        left = max(min(x, film_wh[0] - wide - 2), 2.0)
+        top = max(min(y, film_wh[1] - high - 2), 2.0)
+        spots.append(Place(left, top, left + wide, top + high))
     return spots
 
 
-def _draw_panel(axis: Axes, diagnosis: Diagnosis, height: int) -> None:
-    axis.set_xlim(0, _PANEL_PX)
-    axis.set_ylim(height, 0)
-    axis.set_axis_off()
-    axis.text(24, 34, _shortened(diagnosis.image_id), fontsize=13, fontweight="bold", va="center")
+def _draw_panel(canvas: Canvas, diagnosis: Diagnosis, left: int) -> None:
+    height = len(canvas.pixels)
+    canvas.text(left + 24, 34, _shortened(diagnosis.image_id), 18, bold=True)
     count = f"{len(diagnosis.present)} of {len(diagnosis.findings)} diseases pass the gate"
-    axis.text(24, 62, count, fontsize=12, va="center")
+    canvas.text(left + 24, 62, count, 17)
     for x, title in ((24, "disease"), (290, "probability"), (436, "threshold")):
-        axis.text(x, 104, title, fontsize=10.5, color="#555555", va="center")
+        canvas.text(left + x, 104, title, 15, _GREY)
     step = min(34.0, (height - 330) / len(diagnosis.findings))
     for i, finding in enumerate(diagnosis.findings):
-        _draw_finding(axis, finding, 134 + i * step)
-    _draw_legend(axis, diagnosis, 134 + len(diagnosis.findings) * step + 14)
-    axis.text(24, height - 24, RESEARCH_USE, fontsize=12.5, fontweight="bold", color="#b00020",
-              va="center")  # fmt: skip
+        _draw_finding(canvas, finding, left, 134 + i * step)
+    _draw_legend(canvas, diagnosis, left, 134 + len(diagnosis.findings) * step + 14)
+    canvas.text(left + 24, height - 24, RESEARCH_USE, 17, _RED, bold=True)
 
 
-def _draw_finding(axis: Axes, finding: Finding, y: float) -> None:
-    weight, colour = ("bold", "black") if finding.present else ("normal", "#666666")
+def _draw_finding(canvas: Canvas, finding: Finding, left: int, y: float) -> None:
+    colour = BLACK if finding.present else rgb("#666666")
     mark = "present" if finding.present else ""
-    style = {"fontsize": 12, "va": "center", "color": colour, "fontweight": weight}
     threshold = "none" if finding.threshold is None else f"{finding.threshold:.2f}"
-    for x, text in (
-        (24, finding.disease.replace("_", " ")),
-        (190, mark),
-        (290, f"{finding.probability:.2f}"),
-        (436, threshold),
-    ):
-        axis.text(x, y, text, **style)  # type: ignore[arg-type]
-    axis.add_patch(Rectangle((350, y - 5), 70, 10, facecolor="#e4e4e4", edgecolor="none"))
-    bar = "#222222" if finding.present else "#9a9a9a"
-    axis.add_patch(Rectangle((350, y - 5), 70 * finding.probability, 10, facecolor=bar))
+    cells = (24, finding.disease.replace("_", " ")), (190, mark), (436, threshold)
+    for x, text in (*cells, (290, f"{finding.probability:.2f}")):
+        if text:
+            canvas.text(left + x, y, text, 16, colour, bold=finding.present)
+    x = left + 350
+    canvas.fill(Place(x, y - 5, x + 70, y + 5), rgb("#e4e4e4"))
+    bar = rgb("#222222") if finding.present else rgb("#9a9a9a")
+    canvas.fill(Place(x, y - 5, x + 70 * finding.probability, y + 5), bar)
     if finding.threshold is not None:
-        mark_x = 350 + 70 * finding.threshold
-        axis.add_line(Line2D([mark_x, mark_x], [y - 9, y + 9], color="#b00020", linewidth=1.6))
+        at = x + 70 * finding.threshold
+        canvas.fill(Place(at - 1, y - 9, at + 1, y + 9), _RED)
 
 
-def _draw_legend(axis: Axes, diagnosis: Diagnosis, y: float) -> None:
-    axis.text(
-        24,
-        y,
-        "strongest box per disease, with its score",
-        fontsize=10.5,
-        color="#555555",
-        va="center",
-    )
+def _draw_legend(canvas: Canvas, diagnosis: Diagnosis, left: int, y: float) -> None:
+    canvas.text(left + 24, y, "strongest box per disease, with its score", 15, _GREY)
     for (colour, line), name in zip(_STYLES, diagnosis.boxes, strict=False):
         y += 28
-        axis.add_line(Line2D([24, 84], [y, y], color=colour, linewidth=3, linestyle=line))  # type: ignore[arg-type]
-        axis.text(96, y, name, fontsize=12, va="center")
+        canvas.line((left + 24, y), (left + 84, y), rgb(colour), line)
+        canvas.text(left + 96, y, name, 16)
         missing = [d for d in diagnosis.present if d not in diagnosis.best(name)]
         if missing:
             y += 20
-            text = _shortened(f"no box: {', '.join(missing)}", 58)
-            axis.text(96, y, text, fontsize=9.5, color="#555555", va="center")
+            canvas.text(left + 96, y, _shortened(f"no box: {', '.join(missing)}", 58), 13, _GREY)
 
 
 def _draw_heat(
-    axis: Axes, diagnosis: Diagnosis, disease: str, cam: str, size_wh: tuple[int, int]
+    canvas: Canvas, small: Pixels, diagnosis: Diagnosis, disease: str, panel: Place
 ) -> None:
-    heat = resized(diagnosis.heat_maps[disease], size_wh).clip(0, 1)
-    show_pixels(axis, diagnosis.size_hw, heat, cmap="inferno", vmin=0, vmax=1, alpha=0.65 * heat)
+    size_wh = small.shape[1], small.shape[0]
+    heat = _heat(diagnosis, disease, size_wh)
+    canvas.paste(_warmed(small, heat), int(panel.left), int(panel.top))
     finding = next(f for f in diagnosis.findings if f.disease == disease)
-    axis.set_title(f"{disease.replace('_', ' ')}  {finding.probability:.2f}", fontsize=12, pad=6)
+    middle = (panel.left + panel.right) / 2
+    title = f"{disease.replace('_', ' ')}  {finding.probability:.2f}"
+    canvas.text(middle, panel.top - 13, title, 17, anchor="middle")
+    cam = next(iter(diagnosis.boxes))
     if disease in diagnosis.best(cam):
-        draw_box(axis, diagnosis.best(cam)[disease], *_STYLES[0])
+        film = Film(diagnosis.image_id, small[:, :, 0], diagnosis.size_hw)
+        box = diagnosis.best(cam)[disease]
+        colour, line = _STYLES[0]
+        place = _placed(box, film, size_wh[0], int(panel.left), int(panel.top))
+        canvas.box(place, rgb(colour), line)
     else:
-        axis.text(0.5, 0.03, f"no box of {cam}", transform=axis.transAxes, ha="center", color="w")
+        canvas.text(middle, panel.bottom - 20, f"no box of {cam}", 14, WHITE, anchor="middle")
 
 
-def _draw_heat_legend(
-    figure: Figure, diagnosis: Diagnosis, cam: str, size_wh: tuple[int, int]
-) -> None:
-    figure.text(12 / size_wh[0], 1 - 22 / size_wh[1], _shortened(diagnosis.image_id, 44),
-                fontsize=13, fontweight="bold", va="center")  # fmt: skip
+def _heat(diagnosis: Diagnosis, disease: str, size_wh: tuple[int, int]) -> npt.NDArray[np.float32]:
+    maps = diagnosis.heat_maps
+    if isinstance(maps, FrameMaps):  # from the cells at once, not by way of the film's full size
+        return maps.fitted(disease, size_wh)
+    return np.asarray(resized(maps[disease], size_wh).clip(0, 1), dtype=np.float32)
+
+
+def _warmed(film_rgb: Pixels, heat: npt.NDArray[np.float32]) -> Pixels:
+    """Colour of the heat over the film, the stronger the hotter."""
+    levels = np.rint(255 * heat).astype(np.uint8)
+    colours = cv2.cvtColor(cv2.applyColorMap(levels, cv2.COLORMAP_INFERNO), cv2.COLOR_BGR2RGB)
+    alpha = 0.65 * heat
+    mixed = cv2.blendLinear(colours, film_rgb, alpha, 1 - alpha)
+    return np.asarray(mixed, dtype=np.uint8)
+
+
+def _draw_heat_legend(canvas: Canvas, diagnosis: Diagnosis, size_wh: tuple[int, int]) -> None:
+    canvas.text(12, 22, _shortened(diagnosis.image_id, 44), 18, bold=True)
     if diagnosis.heat_maps:
+        cam = next(iter(diagnosis.boxes))
         text = f"heat: class activation map, 0 to 1 of its own maximum; dashed: box of {cam}"
-        figure.text(12 / size_wh[0], 52 / size_wh[1], text, fontsize=9.5, va="center")
-    figure.text(12 / size_wh[0], 22 / size_wh[1], RESEARCH_USE, fontsize=12, fontweight="bold",
-                color="#b00020", va="center")  # fmt: skip
+        canvas.text(12, size_wh[1] - 52, text, 13)
+    canvas.text(12, size_wh[1] - 22, RESEARCH_USE, 17, _RED, bold=True)
 
 
 def _shortened(text: str, limit: int = 46) -> str:

@@ -16,14 +16,8 @@ from matplotlib.lines import Line2D
 
 from cxrloc.datasets.image_files import UnreadableImageError, read_grey
 from cxrloc.datasets.radiograph import Film
-from cxrloc.localization.drawing import (
-    draw_box,
-    fitted,
-    new_figure,
-    resized,
-    show_film,
-    show_pixels,
-)
+from cxrloc.localization.drawing import fitted, resized
+from cxrloc.localization.film_axes import draw_box, new_figure, show_film, show_pixels
 from cxrloc.localization.gallery import Choice
 from cxrloc.localization.heat_maps import HeatMaps
 from cxrloc.localization.localizer import Localization

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,42 +17,12 @@ from cxrloc.localization.cam_boxes import (
     boxes_from_map,
     map_to_frame,
     smooth_map,
-    unit_map,
 )
 from cxrloc.localization.cam_rules import SizedRule
+from cxrloc.localization.frame_maps import FrameMaps
 from cxrloc.localization.localizer import Localization
 
 GateFacts = dict[tuple[str, str], dict[str, Any]]
-
-
-class FrameMaps(Mapping[str, npt.NDArray[np.float32]]):
-    """Disease -> (H, W) map in 0..1 in the original frame, scaled up from cells when asked for.
-
-    A film of 3,000 x 2,500 px has maps of 30 MB: the cells are what is kept.
-
-    Args:
-        cells: disease -> (h, w) map of the network.
-        size_hw: the original frame.
-        aligned: see `map_to_frame`.
-    """
-
-    def __init__(
-        self,
-        cells: Mapping[str, npt.NDArray[np.float32]],
-        size_hw: tuple[int, int],
-        *,
-        aligned: bool = False,
-    ) -> None:
-        self.cells, self.size_hw, self.aligned = dict(cells), size_hw, aligned
-
-    def __getitem__(self, disease: str) -> npt.NDArray[np.float32]:
-        return unit_map(map_to_frame(self.cells[disease], self.size_hw, aligned=self.aligned))
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.cells)
-
-    def __len__(self) -> int:
-        return len(self.cells)
 
 
 class GradCamLocalizer:

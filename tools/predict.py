@@ -3,7 +3,7 @@
     python tools/predict.py --classifier BUNDLE [--maskrcnn BUNDLE] INPUT... --out DIR
 
 INPUT is an image file (PNG, JPEG, DICOM) or a folder (searched with its subfolders). For film a.png
-DIR receives a.boxes.png, a.heat.png and a.json (schema: localization/diagnose.py); films of the
+DIR receives a.boxes.jpg, a.heat.jpg and a.json (schema: localization/diagnose.py); films of the
 same name get a_2, a_3. A film that cannot be read is reported and the rest go on. A killed run is
 taken up again by the same command: a film whose JSON is there, made of the same file by the same
 models and settings, is left as it is. --dicom-out writes a.sr.dcm (structured report), a.pr.dcm
@@ -35,7 +35,7 @@ from cxrloc.localization.words import RESEARCH_USE
 if TYPE_CHECKING:
     from cxrloc.localization.diagnose import Diagnosis
 
-_OWN_IMAGES = (".boxes.png", ".heat.png", ".sr.dcm", ".pr.dcm", ".sc.dcm")
+_OWN_IMAGES = (".boxes.jpg", ".heat.jpg", ".sr.dcm", ".pr.dcm", ".sc.dcm")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -143,13 +143,12 @@ def is_done(out: Path, name: str, path: Path, manifest: Mapping[str, Any]) -> bo
 def write_outputs(
     film: Film, diagnosis: Diagnosis, stem: Path, manifest: Mapping[str, Any]
 ) -> None:
-    """Write STEM.boxes.png, STEM.heat.png and, last, STEM.json."""
+    """Write STEM.boxes.jpg, STEM.heat.jpg and, last, STEM.json."""
     from cxrloc.localization.diagnose import to_json
     from cxrloc.localization.drawing import draw_boxes, draw_heat_maps
-    from cxrloc.localization.plots import save_figure
 
-    save_figure(draw_boxes(film, diagnosis), stem.with_name(f"{stem.name}.boxes.png"))
-    save_figure(draw_heat_maps(film, diagnosis), stem.with_name(f"{stem.name}.heat.png"))
+    draw_boxes(film, diagnosis).save(stem.with_name(f"{stem.name}.boxes.jpg"))
+    draw_heat_maps(film, diagnosis).save(stem.with_name(f"{stem.name}.heat.jpg"))
     record = to_json(diagnosis) | {"manifest": manifest}
     write_json(stem.with_name(f"{stem.name}.json"), record)
 
@@ -197,7 +196,11 @@ def _source(path: Path) -> dict[str, Any]:
 def _manifest(arguments: argparse.Namespace, runtime: str, started: float) -> dict[str, Any]:
     bundles = {"classifier": arguments.classifier, "maskrcnn": arguments.maskrcnn}
     hashes = {name: file_sha256(path) for name, path in bundles.items() if path is not None}
-    settings = {"precision": arguments.precision, "runtime": runtime}
+    settings = {
+        "precision": arguments.precision,
+        "runtime": runtime,
+        "dicom_out": arguments.dicom_out,
+    }
     settings |= {"dicom_out": arguments.dicom_out}
     manifest = run_manifest(settings, seed=0, hashes=hashes, started=started)
     # every film's JSON holds it: not the command, which may name 100,000 films

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
+import numpy.typing as npt
 import pytest
-from matplotlib.axes import Axes
-from matplotlib.colors import to_hex
-from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
-from matplotlib.text import Text
 
 from cxrloc.datasets.labels import NIH_DISEASES
 from cxrloc.datasets.radiograph import Film
+from cxrloc.localization.canvas import Canvas, rgb
 from cxrloc.localization.diagnose import Diagnosis, Finding
 from cxrloc.localization.drawing import draw_boxes, draw_heat_maps
+from cxrloc.localization.frame_maps import FrameMaps
 from cxrloc.localization.localizer import Localization
 from cxrloc.localization.words import RESEARCH_USE
 
-ORANGE, BLUE = "#e69f00", "#56b4e9"
+ORANGE, BLUE, RED = rgb("#e69f00"), rgb("#56b4e9"), rgb("#b00020")
 
 
 def _case(size_hw: tuple[int, int], present: tuple[str, ...]) -> tuple[Film, Diagnosis]:
@@ -39,29 +38,31 @@ def _case(size_hw: tuple[int, int], present: tuple[str, ...]) -> tuple[Film, Dia
     return Film("film.png", pixels, size_hw), Diagnosis("film.png", size_hw, findings, boxes, heat)
 
 
-def _texts(figure: Figure) -> list[str]:
-    return [text.get_text() for text in figure.findobj(Text) if text.get_text()]  # type: ignore[attr-defined]
+def _texts(canvas: Canvas) -> list[str]:
+    return [text for text, _ in canvas.texts]
 
 
-def _outlines(axis: Axes) -> list[tuple[str, str, tuple[float, ...]]]:
-    """Colour, line and xyxy of the coloured boxes on a film."""
-    found = []
-    for patch in axis.patches:
-        colour = to_hex(patch.get_edgecolor())
-        if isinstance(patch, Rectangle) and colour in (ORANGE, BLUE):
-            (x, y), w, h = patch.get_xy(), patch.get_width(), patch.get_height()
-            line = "solid" if patch.get_linestyle() in ("-", "solid") else "dashed"
-            found.append((colour, line, (x, y, x + w, y + h)))
-    return found
+def _is(canvas: Canvas, colour: tuple[int, int, int]) -> npt.NDArray[np.bool_]:
+    """(H, W) where a pixel has this colour."""
+    return np.asarray((canvas.pixels == colour).all(axis=2))
 
 
-def test_both_localizers_are_drawn_in_two_colours_and_two_lines_in_the_original_frame() -> None:
-    figure = draw_boxes(*_case((400, 300), ("Mass",)))
+def test_both_localizers_are_drawn_in_two_colours_and_two_lines_where_their_boxes_are() -> None:
+    film, found = _case((400, 300), ("Mass",))
+    other = Localization("film.png", "Mass", (30, 220, 120, 380), 0.5)
+    found = replace(found, boxes={**found.boxes, "mask_rcnn": (other,)})
 
-    box = (75.0, 100.0, 150.0, 200.0)
-    assert _outlines(figure.axes[0]) == [(ORANGE, "dashed", box), (BLUE, "solid", box)]
-    assert figure.axes[0].get_xlim() == (0, 300)
-    assert figure.axes[0].get_ylim() == (400, 0)
+    canvas = draw_boxes(film, found)
+
+    scale = 1024 / 400
+    for colour, (x1, y1, x2, y2), least, most in (
+        (ORANGE, (75, 100, 150, 200), 0.6, 0.9),  # dashed
+        (BLUE, (30, 220, 120, 380), 1.0, 1.0),
+    ):
+        inner = _is(canvas, colour)[round(y1 * scale) + 30 : round(y2 * scale) - 30]
+        for x in (x1, x2):  # the left and the right side, away from corners and labels
+            assert least <= inner[:, round(x * scale)].mean() <= most
+        assert not inner[:, round(x1 * scale) + 5 : round(x2 * scale) - 5].any()
 
 
 def test_the_panel_lists_diseases_probabilities_thresholds_and_the_legend() -> None:
@@ -81,32 +82,50 @@ def test_the_panel_lists_diseases_probabilities_thresholds_and_the_legend() -> N
 def test_a_film_with_nothing_says_so_on_both_pictures() -> None:
     case = _case((400, 400), ())
 
-    assert "No disease passed the gate:\nno boxes" in _texts(draw_boxes(*case))
-    assert "No disease passed the gate:\nno heat map" in _texts(draw_heat_maps(*case))
-    assert _outlines(draw_boxes(*case).axes[0]) == []
-    for figure in (draw_boxes(*case), draw_heat_maps(*case)):
-        assert RESEARCH_USE in _texts(figure)
+    boxes, heat = draw_boxes(*case), draw_heat_maps(*case)
+
+    assert "No disease passed the gate: no boxes" in _texts(boxes)
+    assert "No disease passed the gate: no heat map" in _texts(heat)
+    assert not _is(boxes, BLUE)[:, :1024].any()
+    for canvas in (boxes, heat):
+        assert RESEARCH_USE in _texts(canvas)
+        place = dict(canvas.texts)[RESEARCH_USE]
+        assert _is(canvas, RED)[int(place.top) : int(place.bottom)].any()
 
 
 def test_a_disease_that_a_localizer_did_not_box_is_named() -> None:
     film, found = _case((400, 400), ("Mass",))
-    found = Diagnosis(
-        "film.png", found.size_hw, found.findings, {**found.boxes, "mask_rcnn": ()}, {}
-    )
+
+    found = replace(found, boxes={**found.boxes, "mask_rcnn": ()})
 
     assert "no box: Mass" in _texts(draw_boxes(film, found))
 
 
 def test_there_is_one_heat_map_per_present_disease_and_only_the_cams_box_is_on_it() -> None:
-    figure = draw_heat_maps(
-        *_case((400, 400), ("Mass", "Effusion", "Nodule", "Edema", "Hernia")[:4])
-    )
+    diseases = ("Mass", "Effusion", "Nodule", "Edema")
 
-    titles = [axis.get_title() for axis in figure.axes]
-    assert titles == [f"{d}  0.83" for d in ("Mass", "Effusion", "Nodule", "Edema")]
-    for axis in figure.axes:
-        assert [colour for colour, _, _ in _outlines(axis)] == [ORANGE]
-        assert len(axis.images) == 2  # the film and the map
+    canvas = draw_heat_maps(*_case((400, 400), diseases))
+
+    assert [t for t in _texts(canvas) if "0.83" in t] == [f"{d}  0.83" for d in diseases]
+    assert _is(canvas, ORANGE).any()
+    assert not _is(canvas, BLUE).any()
+
+
+def test_heat_colours_the_film_where_it_is_and_leaves_it_grey_where_it_is_not() -> None:
+    film, found = _case((512, 512), ("Mass",))
+    cells = np.zeros((16, 16), np.float32)
+    cells[2:6, 8:14] = 1
+    maps = FrameMaps({"Mass": cells}, film.size_hw)
+    whole = {"Mass": maps["Mass"]}
+
+    lazy = draw_heat_maps(film, replace(found, heat_maps=maps, boxes={"grad_cam": ()}))
+    plain = draw_heat_maps(film, replace(found, heat_maps=whole, boxes={"grad_cam": ()}))
+
+    panel = lazy.pixels[80:600, 12:532].astype(int)  # 520 x 520 px under the title
+    assert panel[300, 100].tolist() == [90, 90, 90]
+    warm = panel[round(520 * 4 / 16), round(520 * 11 / 16)]
+    assert warm[0] > warm[2] + 50  # inferno's hot end is yellow: red over blue
+    assert np.abs(panel - plain.pixels[80:600, 12:532]).mean() < 1
 
 
 @pytest.mark.parametrize(
@@ -116,28 +135,20 @@ def test_every_text_is_on_the_picture_and_labels_do_not_hide_each_other(
     size_hw: tuple[int, int],
 ) -> None:
     case = _case(size_hw, ("Cardiomegaly", "Effusion", "Pneumothorax"))
-    for draw in (draw_boxes, draw_heat_maps):
-        figure = draw(*case)
-        figure.canvas.draw()
-        for text in _drawn(figure):
-            place = text.get_window_extent()
-            assert place.x0 >= -1, text
-            assert place.y0 >= -1, text
-            assert place.x1 <= figure.bbox.x1 + 1, text
-            assert place.y1 <= figure.bbox.y1 + 1, text
-    labels = [text.get_window_extent() for text in draw_boxes(*case).axes[0].texts]
+    for canvas in (draw_boxes(*case), draw_heat_maps(*case)):
+        height, width = canvas.pixels.shape[:2]
+        for text, place in canvas.texts:
+            assert place.left >= 0, text
+            assert place.top >= 0, text
+            assert place.right <= width, text
+            assert place.bottom <= height, text
+    labels = [place for text, place in draw_boxes(*case).texts if text.endswith("0.50")]
     assert len(labels) == 6
     for first, second in combinations(labels, 2):
-        assert not first.overlaps(second)
-
-
-def _drawn(figure: Figure) -> list[Text]:
-    """All texts but the ticks of the hidden axes."""
-    in_axes = [text for axis in figure.axes for text in (*axis.texts, axis.title)]
-    return [text for text in (*in_axes, *figure.texts) if text.get_text()]
+        assert first.overlap(second) == 0
 
 
 def test_the_picture_has_the_same_size_for_small_and_large_films() -> None:
     small, large = (draw_boxes(*_case((s, s), ("Mass",))) for s in (300, 2048))
 
-    assert small.get_size_inches().tolist() == large.get_size_inches().tolist()
+    assert small.pixels.shape == large.pixels.shape == (1024, 1024 + 530, 3)

@@ -129,7 +129,7 @@ def test_the_official_split_trains_and_predicts_with_pictures(
     given = [str(film.path) for film in films[:2]]
     bundle = str(out / "classifier.safetensors")
     assert predict.main([*given, "--classifier", bundle, "--out", str(tmp_path / "p")]) == 0
-    pictures = sorted((tmp_path / "p").glob("*.heat.png"))
+    pictures = sorted((tmp_path / "p").glob("*.heat.jpg"))
     assert len(pictures) == 2
     assert all(cv2.imread(str(path)) is not None for path in pictures)
     record = json.loads(next((tmp_path / "p").glob("*.json")).read_text())

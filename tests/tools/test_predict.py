@@ -69,7 +69,7 @@ def test_a_film_gets_two_pictures_and_a_json_with_boxes_in_its_own_frame(
     assert _run(bundles["all"], [_film(tmp_path / "a.png")], tmp_path / "out") == 0
 
     names = sorted(path.name for path in (tmp_path / "out").iterdir())
-    assert names == ["a.boxes.png", "a.heat.png", "a.json"]
+    assert names == ["a.boxes.jpg", "a.heat.jpg", "a.json"]
     record = json.loads((tmp_path / "out" / "a.json").read_text())
     assert record["images"] == [{"id": 1, "file_name": "a.png", "width": 100, "height": 120}]
     assert [f["disease"] for f in record["findings"] if f["present"]] == list(DISEASES)
@@ -81,7 +81,7 @@ def test_a_film_gets_two_pictures_and_a_json_with_boxes_in_its_own_frame(
         assert y + h <= 120
     assert "Research use only - not a diagnosis" in record["research_use"]
     assert set(record["manifest"]["hashes"]) == {"classifier"}
-    picture = cv2.imread(str(tmp_path / "out" / "a.boxes.png"))
+    picture = cv2.imread(str(tmp_path / "out" / "a.boxes.jpg"))
     assert picture is not None
     assert picture.shape[0] >= 1000
 
@@ -148,7 +148,7 @@ def test_the_second_localizer_is_drawn_beside_the_first(
     assert sorted(a["score"] for a in found) == pytest.approx(sorted(e.score for e in expected))
     boxes = xyxy_to_xywh([e.box_xyxy for e in expected])
     np.testing.assert_allclose(sorted(a["bbox"] for a in found), sorted(boxes.tolist()))
-    picture: Any = cv2.imread(str(tmp_path / "out" / "a.boxes.png"))
+    picture: Any = cv2.imread(str(tmp_path / "out" / "a.boxes.jpg"))
     for bgr in ((0, 159, 230), (233, 180, 86)):  # orange and sky blue
         assert (np.abs(picture.astype(int) - bgr).max(axis=2) < 12).any()
 
@@ -172,14 +172,14 @@ def test_the_same_command_again_leaves_what_is_done_and_does_the_rest(
     assert _run(bundles["all"], [films], out) == 0
     (out / "b.json").unlink()  # as if killed before b's JSON, which is written last
     _film(films / "c.png", seed=7)  # another film of the old name
-    (out / "a.boxes.png").write_bytes(b"left as it is")
-    stale = {name: (out / f"{name}.boxes.png").read_bytes() for name in "abc"}
+    (out / "a.boxes.jpg").write_bytes(b"left as it is")
+    stale = {name: (out / f"{name}.boxes.jpg").read_bytes() for name in "abc"}
     capsys.readouterr()
 
     assert _run(bundles["all"], [films], out) == 0
 
     assert "1 of 3 films are done already." in capsys.readouterr().out
-    again = {name: (out / f"{name}.boxes.png").read_bytes() for name in "abc"}
+    again = {name: (out / f"{name}.boxes.jpg").read_bytes() for name in "abc"}
     assert (out / "b.json").is_file()
     assert again["a"] == b"left as it is"
     assert again["c"] != stale["c"]
@@ -240,7 +240,7 @@ def test_a_missing_or_wrong_bundle_is_status_2_before_any_film_is_read(
 
 def test_films_are_found_once_in_order_without_hidden_files_and_own_outputs(tmp_path: Path) -> None:
     out = tmp_path / "out"
-    for name in ("b.png", "sub/a.JPG", "sub/.hidden.png", "out/b.boxes.png", "out/b.heat.png"):
+    for name in ("b.png", "sub/a.JPG", "sub/.hidden.png", "out/b.boxes.jpg", "out/b.heat.jpg"):
         _film(tmp_path / "x" / name)
     (tmp_path / "x" / "notes.txt").write_text("no film")
     out = tmp_path / "x" / "out"

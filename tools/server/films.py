@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -59,9 +58,7 @@ class Prediction:
 
     def picture(self, kind: str) -> bytes:
         """A PNG: `boxes` beside the findings, or the `heat` maps."""
-        out = io.BytesIO()
-        PICTURES[kind](self.film, self.diagnosis).savefig(out, format="png")
-        return out.getvalue()
+        return PICTURES[kind](self.film, self.diagnosis).encoded(".png")
 
 
 def read_film(upload: Upload, limits: Limits) -> Film:
