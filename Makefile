@@ -1,4 +1,5 @@
 # Two commands for a newcomer: `make demo` and `make test`. Each sets up .venv first, once.
+# `make serve` opens the page at http://127.0.0.1:8080, with the demo's models (it runs the demo first if need be).
 # `make nih NIH=FOLDER [WEIGHTS=FILE] [OUT=runs/nih_subset]` does on real films what the demo does.
 # `make networks NIH=FOLDER [WEIGHTS=FILE] [DENSENET_WEIGHTS=FILE]` compares three networks by five folds on real films.
 # FILE: start weights of a ResNet-18 and of a DenseNet-121; without them torchvision's of ImageNet are downloaded.
@@ -10,10 +11,17 @@ STAMP = $(VENV)/.installed
 # Idle OpenMP threads that spin make torch several times slower when another program holds a core.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: demo nih networks test check types clean
+.PHONY: demo serve nih networks test check types clean
 
 demo: $(STAMP)
 	$(PY) tools/demo.py --out demo
+
+GATE = demo/gate/fold0/classifier.safetensors
+DETECTOR = demo/maskrcnn/fold0/maskrcnn.safetensors
+serve: $(STAMP)
+	@test -f $(GATE) -a -f $(DETECTOR) || { echo "No trained models yet: the demo trains them first, in about 10 minutes."; \
+		$(PY) tools/demo.py --out demo; }
+	$(PY) tools/serve.py --classifier $(GATE) --maskrcnn $(DETECTOR)
 
 nih: $(STAMP)
 	@test -n "$(NIH)" || { echo "give NIH's folder: make nih NIH=/path/to/nih [WEIGHTS=FILE]"; exit 2; }

@@ -83,7 +83,11 @@ def build_app(arguments: argparse.Namespace) -> FastAPI:
     from cxrloc.tools.server.service import Service
 
     diagnoser = load_diagnoser(
-        arguments.classifier, arguments.maskrcnn, arguments.device, arguments.precision
+        arguments.classifier,
+        arguments.maskrcnn,
+        arguments.device,
+        arguments.precision,
+        arguments.runtime,
     )
     models = loaded_models(diagnoser, arguments.classifier, arguments.maskrcnn)
     service = Service(diagnoser, models, limits)
@@ -127,6 +131,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--token-file", type=Path, help="file with what clients must show")
     parser.add_argument("--device", default="auto", help="cpu, cuda or auto")
     parser.add_argument("--precision", default="auto", help="auto, fp32 or bf16")
+    parser.add_argument(
+        "--runtime", default="torch", help="of the gate: torch, torch-bf16, onnx or openvino"
+    )
     group = parser.add_argument_group("limits", "what one client may ask")
     for field in fields(Limits):
         group.add_argument(

@@ -22,10 +22,13 @@ from cxrloc.tools.server.film_report import rendered
 from cxrloc.tools.server.films import Upload
 from cxrloc.tools.server.image_headers import ACCEPTED
 from cxrloc.tools.server.page_films import PageFilm, PageFilms, add_film_routes, downloads, keep
+from cxrloc.tools.server.problems import ProblemError
 from cxrloc.tools.server.service import Done, Service
 
 _HERE = Path(__file__).parent
 _STYLE = "\n".join((_HERE / name).read_text("utf-8") for name in ("page.css", "findings.css"))
+_RETRY_SECONDS = 2
+_ABSENT_SECONDS = 300  # a phone that sleeps, or a closed page: its films are held so long
 _REJECTED = {
     "max-file-size": "is larger than {megabytes:g} MB",
     "duplicate": "is there already",
@@ -45,7 +48,10 @@ def add_page(app: FastAPI, service: Service) -> None:
     def page() -> None:
         FilmPage(service, films)
 
-    ui.run_with(app, mount_path="/page", tailwind=False, show_welcome_message=False)
+    ui.run_with(
+        app, mount_path="/page", tailwind=False, show_welcome_message=False,
+        reconnect_timeout=_ABSENT_SECONDS,
+    )  # fmt: skip
 
 
 class FilmViewer(Element, component="film_viewer.js"):
@@ -181,14 +187,26 @@ class FilmPage:
         """A file has come in: judge it when its turn has come."""
         entry = self._entry(event.file.name)
         async with self.turn:
+            if entry not in self.entries:  # the list was cleared, or the page closed
+                return
             say(entry.state, "being judged …")
             try:
-                upload = Upload(event.file.name, await event.file.read())
-                [done] = await self.service.judge([upload], keep)
+                done = await self._judged(Upload(event.file.name, await event.file.read()))
             except Exception as error:  # shown on the page, whatever it is, and the others go on
-                self._bad(entry, str(getattr(error, "detail", "")) or "an error of the server")
+                self._bad(entry, str(getattr(error, "detail", "an error of the server")))
                 raise
-        self._finish(entry, done)
+        if entry in self.entries:
+            self._finish(entry, done)
+
+    async def _judged(self, upload: Upload) -> Done:
+        """Where others fill the queue, a page waits."""
+        while True:
+            try:
+                return (await self.service.judge([upload], keep))[0]
+            except ProblemError as error:
+                if error.status_code != 503:
+                    return Done(upload, error=error)
+            await asyncio.sleep(_RETRY_SECONDS)
 
     def rejected(self, event: events.GenericEventArguments) -> None:
         """The browser did not send some files."""
@@ -205,7 +223,7 @@ class FilmPage:
 
     def cleared(self) -> None:
         self.forget()
-        self.entries, self.done, self.shown = [], 0, None
+        self.done, self.shown = 0, None
         self.list.clear()
         self._show_nothing()
         self.clear.set_visibility(False)
@@ -217,6 +235,7 @@ class FilmPage:
         for entry in self.entries:
             if entry.film is not None:
                 self.films.drop(entry.film.key)
+        self.entries = []
 
     def _entry(self, name: str) -> Entry:
         with self.list, ui.element("li"):
