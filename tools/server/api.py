@@ -20,9 +20,10 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from cxrloc.localization.words import RESEARCH_USE
 from cxrloc.tools.server.accept import chosen_type
 from cxrloc.tools.server.access import GuardedApp, QuietApp, SizedApp
+from cxrloc.tools.server.decoder import Upload
 from cxrloc.tools.server.dicom_files import DicomKind, dicom_file, source_of
 from cxrloc.tools.server.film_report import report_page
-from cxrloc.tools.server.films import Prediction, Upload
+from cxrloc.tools.server.films import Prediction
 from cxrloc.tools.server.metrics import MeasuredApp
 from cxrloc.tools.server.problems import (
     PROBLEM_JSON,
@@ -66,7 +67,7 @@ def create_app(service: Service, token: str | None = None) -> FastAPI:
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         yield
-        service.worker.close()
+        service.close()
 
     app = FastAPI(
         title="cxrloc", version="1", description=_description(service), lifespan=lifespan,

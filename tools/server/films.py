@@ -1,20 +1,16 @@
-"""Uploaded bytes to a film, and a film with its diagnosis to what a client asked for."""
+"""An uploaded film with its diagnosis, and what a client may want to have of it."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol
 
-from cxrloc.datasets.image_files import UnreadableImageError, decode_film
 from cxrloc.datasets.radiograph import Film
 from cxrloc.localization.diagnose import Diagnosis, to_json
 from cxrloc.localization.drawing import draw_boxes, draw_heat_maps
-from cxrloc.tools.server.image_headers import base_name, claimed_sizes
-from cxrloc.tools.server.limits import Limits
-from cxrloc.tools.server.problems import ProblemError
+from cxrloc.tools.server.decoder import Upload
 
 PICTURES = {"boxes": draw_boxes, "heat": draw_heat_maps}
 
@@ -23,17 +19,6 @@ class Engine(Protocol):
     """What the server needs of a `localization.diagnose.Diagnoser`."""
 
     def __call__(self, films: Sequence[Film]) -> list[Diagnosis]: ...
-
-
-@dataclass(frozen=True)
-class Upload:
-    """One file as it came: its last name and its bytes."""
-
-    name: str
-    data: bytes
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "name", base_name(self.name))
 
 
 @dataclass(frozen=True)
@@ -61,25 +46,10 @@ class Prediction:
         return PICTURES[kind](self.film, self.diagnosis).encoded(".png")
 
 
-def read_film(upload: Upload, limits: Limits) -> Film:
-    """The film of an upload; its size is checked before anything is decoded.
-
-    Raises:
-        ProblemError: 413 too large, 415 of another kind, 422 damaged or not a film.
-    """
-    limits.check_bytes(len(upload.data))
-    for width, height in claimed_sizes(upload.data):
-        limits.check_pixels(width, height)
-    try:
-        return decode_film(upload.data, Path(upload.name))
-    except UnreadableImageError as error:
-        raise ProblemError(422, error.reason) from error
-
-
-def predict(upload: Upload, engine: Engine, limits: Limits) -> Prediction:
-    """Decode and judge one upload; raises as `read_film`."""
+def predict(upload: Upload, decode: Callable[[Upload], Film], engine: Engine) -> Prediction:
+    """Decode and judge one upload; raises what `decode` raises."""
     began = time.perf_counter()
-    film = read_film(upload, limits)
+    film = decode(upload)
     decoded = time.perf_counter()
     diagnosis = engine([film])[0]
     seconds = {"decode": decoded - began, "networks": time.perf_counter() - decoded}

@@ -18,8 +18,8 @@ from nicegui import events, ui
 from nicegui.element import Element
 
 from cxrloc.localization.words import RESEARCH_USE
+from cxrloc.tools.server.decoder import Upload
 from cxrloc.tools.server.film_report import rendered
-from cxrloc.tools.server.films import Upload
 from cxrloc.tools.server.image_headers import ACCEPTED
 from cxrloc.tools.server.page_films import PageFilm, PageFilms, add_film_routes, downloads, keep
 from cxrloc.tools.server.problems import ProblemError

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TypeVar
 
-from cxrloc.tools.server.films import Engine, Prediction, Upload, predict
+from cxrloc.tools.server.decoder import Decoder, Upload
+from cxrloc.tools.server.films import Engine, Prediction, predict
 from cxrloc.tools.server.limits import Limits
 from cxrloc.tools.server.metrics import Metrics
 from cxrloc.tools.server.problems import ProblemError
@@ -42,6 +43,7 @@ class Service:
 
     def __post_init__(self) -> None:
         self.worker = Worker(self.limits.queue)
+        self.decoder = Decoder(self.limits)
         self.metrics = Metrics()
         self.metrics.waiting.set_function(lambda: self.worker.taken)
 
@@ -64,9 +66,14 @@ class Service:
         """One more job in the queue, such as drawing a picture of an earlier prediction."""
         return (await self.worker.run([job], self.limits.seconds))[0]
 
+    def close(self) -> None:
+        """Drop what waits, let the running film end; a later film begins it all again."""
+        self.worker.close()
+        self.decoder.close()
+
     def _judge(self, upload: Upload, view: Callable[[Prediction], object]) -> Done:
         try:
-            prediction = predict(upload, self.engine, self.limits)
+            prediction = predict(upload, self.decoder, self.engine)
             seen = view(prediction)
         except ProblemError as error:
             self.metrics.films.labels(error.status_code).inc()

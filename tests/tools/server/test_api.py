@@ -22,6 +22,9 @@ from cxrloc.datasets.radiograph import Film
 from cxrloc.localization.diagnose import Diagnoser, to_json
 from cxrloc.localization.words import RESEARCH_USE
 from cxrloc.tools.server.api import create_app
+from cxrloc.tools.server.decoder import Upload, read_film
+from cxrloc.tools.server.limits import Limits
+from cxrloc.tools.server.problems import ProblemError
 from cxrloc.tools.server.service import Service
 
 PROBLEM = "application/problem+json"
@@ -181,15 +184,35 @@ def claims(width: int, height: int, png: bytes) -> bytes:
 
 
 def test_a_header_that_claims_a_billion_pixels_is_413_and_nothing_is_decoded(
-    client: TestClient, png: bytes, monkeypatch: pytest.MonkeyPatch
+    png: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     decoded: list[int] = []
     monkeypatch.setattr(cv2, "imdecode", lambda *_: decoded.append(1))
 
-    detail = problem_of(post(client, [("a.png", claims(40_000, 30_000, png))]), 413)
+    with pytest.raises(ProblemError) as refused:
+        read_film(Upload("a.png", claims(40_000, 30_000, png)), Limits())
 
-    assert detail == "its header says 40000 x 30000 = 1200.0 megapixels; at most 0.1 are taken"
+    detail = "its header says 40000 x 30000 = 1200.0 megapixels; at most 40 are taken"
+    assert (refused.value.status_code, str(refused.value)) == (413, detail)
     assert decoded == []
+
+
+def test_a_film_that_ends_its_decoder_s_process_is_422_and_the_next_is_judged(
+    client: TestClient, write_dicom: Any, draw_film: Any, dicom: bytes, tmp_path: Path
+) -> None:
+    """GDCM calls abort() over a JPEG-LS stream with fewer columns than the header claims."""
+    liar = pydicom.dcmread(
+        write_dicom(tmp_path / "a.dcm", draw_film(size_hw=(60, 50)), syntax=JPEGLSLossless)
+    )
+    liar.Columns = 1500
+    liar.save_as(tmp_path / "liar.dcm")
+    files = [("liar.dcm", (tmp_path / "liar.dcm").read_bytes()), ("film.dcm", dicom)]
+
+    bad, good = post(client, files).json()["results"]
+
+    assert bad["problem"]["status"] == 422
+    assert "broke down on this file" in bad["problem"]["detail"]
+    assert "prediction" in good
 
 
 @pytest.mark.parametrize(

@@ -74,8 +74,8 @@ def client(app: Any) -> TestClient:
 
 
 @pytest.fixture(scope="module")
-def seeds(png: bytes, jpeg: bytes) -> tuple[bytes, ...]:
-    return png, jpeg
+def seeds(png: bytes, jpeg: bytes, dicom: bytes) -> tuple[bytes, ...]:
+    return png, jpeg, dicom
 
 
 @given(data=st.data())
