@@ -20,7 +20,6 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from cxrloc.localization.words import RESEARCH_USE
 from cxrloc.tools.server.accept import chosen_type
 from cxrloc.tools.server.access import GuardedApp, QuietApp, SizedApp
-from cxrloc.tools.server.decoder import Upload
 from cxrloc.tools.server.dicom_files import DicomKind, dicom_file, source_of
 from cxrloc.tools.server.film_report import report_page
 from cxrloc.tools.server.films import Prediction
@@ -34,6 +33,7 @@ from cxrloc.tools.server.problems import (
 )
 from cxrloc.tools.server.schemas import EXAMPLE, Health, ModelList, Predictions
 from cxrloc.tools.server.service import Done, Service
+from cxrloc.tools.server.uploads import Upload
 
 JSON, PNG, HTML, DICOM = "application/json", "image/png", "text/html", "application/dicom"
 PRIVATE = {"Cache-Control": "no-store"}
@@ -67,7 +67,7 @@ def create_app(service: Service, token: str | None = None) -> FastAPI:
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         yield
-        service.close()
+        service.worker.close()
 
     app = FastAPI(
         title="cxrloc", version="1", description=_description(service), lifespan=lifespan,

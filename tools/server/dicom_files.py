@@ -11,9 +11,9 @@ from cxrloc.localization.dicom_output import require_highdicom, secondary_captur
 from cxrloc.localization.dicom_presentation import presentation_state
 from cxrloc.localization.dicom_report import structured_report
 from cxrloc.localization.dicom_source import SourceImage, parse_source
-from cxrloc.tools.server.decoder import Upload
 from cxrloc.tools.server.films import Prediction
 from cxrloc.tools.server.problems import ProblemError
+from cxrloc.tools.server.uploads import Upload
 
 
 class DicomKind(StrEnum):

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from cxrloc.datasets.radiograph import Film
 from cxrloc.localization.diagnose import Diagnosis, to_json
 from cxrloc.localization.drawing import draw_boxes, draw_heat_maps
-from cxrloc.tools.server.decoder import Upload
+from cxrloc.tools.server.limits import Limits
+from cxrloc.tools.server.uploads import Upload, read_film
 
 PICTURES = {"boxes": draw_boxes, "heat": draw_heat_maps}
 
@@ -46,10 +47,10 @@ class Prediction:
         return PICTURES[kind](self.film, self.diagnosis).encoded(".png")
 
 
-def predict(upload: Upload, decode: Callable[[Upload], Film], engine: Engine) -> Prediction:
-    """Decode and judge one upload; raises what `decode` raises."""
+def predict(upload: Upload, engine: Engine, limits: Limits) -> Prediction:
+    """Decode and judge one upload; raises as `read_film`."""
     began = time.perf_counter()
-    film = decode(upload)
+    film = read_film(upload, limits)
     decoded = time.perf_counter()
     diagnosis = engine([film])[0]
     seconds = {"decode": decoded - began, "networks": time.perf_counter() - decoded}

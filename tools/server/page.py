@@ -18,12 +18,12 @@ from nicegui import events, ui
 from nicegui.element import Element
 
 from cxrloc.localization.words import RESEARCH_USE
-from cxrloc.tools.server.decoder import Upload
 from cxrloc.tools.server.film_report import rendered
 from cxrloc.tools.server.image_headers import ACCEPTED
 from cxrloc.tools.server.page_films import PageFilm, PageFilms, add_film_routes, downloads, keep
 from cxrloc.tools.server.problems import ProblemError
 from cxrloc.tools.server.service import Done, Service
+from cxrloc.tools.server.uploads import Upload
 
 _HERE = Path(__file__).parent
 _STYLE = "\n".join((_HERE / name).read_text("utf-8") for name in ("page.css", "findings.css"))

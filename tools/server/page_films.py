@@ -23,12 +23,12 @@ from fastapi import FastAPI, Response
 
 from cxrloc.localization.diagnose import Diagnosis
 from cxrloc.localization.dicom_source import SourceImage
-from cxrloc.tools.server.decoder import Upload
 from cxrloc.tools.server.dicom_files import DICOM_NAMES, dicom_file, source_of
 from cxrloc.tools.server.film_report import report_page
 from cxrloc.tools.server.films import Prediction
 from cxrloc.tools.server.problems import ProblemError
 from cxrloc.tools.server.service import Service
+from cxrloc.tools.server.uploads import Upload
 
 _FILM_SIDE, _HEAT_SIDE = 2048, 512
 _HELD_BYTES = 1_000_000_000

@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TypeVar
 
-from cxrloc.tools.server.decoder import Decoder, Upload
 from cxrloc.tools.server.films import Engine, Prediction, predict
 from cxrloc.tools.server.limits import Limits
 from cxrloc.tools.server.metrics import Metrics
 from cxrloc.tools.server.problems import ProblemError
 from cxrloc.tools.server.schemas import ModelList
+from cxrloc.tools.server.uploads import Upload
 from cxrloc.tools.server.worker import Worker
 
 Result = TypeVar("Result")
@@ -43,7 +43,6 @@ class Service:
 
     def __post_init__(self) -> None:
         self.worker = Worker(self.limits.queue)
-        self.decoder = Decoder(self.limits)
         self.metrics = Metrics()
         self.metrics.waiting.set_function(lambda: self.worker.taken)
 
@@ -66,14 +65,9 @@ class Service:
         """One more job in the queue, such as drawing a picture of an earlier prediction."""
         return (await self.worker.run([job], self.limits.seconds))[0]
 
-    def close(self) -> None:
-        """Drop what waits, let the running film end; a later film begins it all again."""
-        self.worker.close()
-        self.decoder.close()
-
     def _judge(self, upload: Upload, view: Callable[[Prediction], object]) -> Done:
         try:
-            prediction = predict(upload, self.decoder, self.engine)
+            prediction = predict(upload, self.engine, self.limits)
             seen = view(prediction)
         except ProblemError as error:
             self.metrics.films.labels(error.status_code).inc()

@@ -72,7 +72,7 @@ def services(diagnoser: Diagnoser, bundles: dict[str, Path]) -> Iterator[Callabl
 
     yield make
     for service in made:
-        service.close()
+        service.worker.close()
 
 
 def film_pixels(seed: int = 0, size_hw: tuple[int, int] = (120, 100)) -> Any:

@@ -22,10 +22,10 @@ from cxrloc.datasets.radiograph import Film
 from cxrloc.localization.diagnose import Diagnoser, to_json
 from cxrloc.localization.words import RESEARCH_USE
 from cxrloc.tools.server.api import create_app
-from cxrloc.tools.server.decoder import Upload, read_film
 from cxrloc.tools.server.limits import Limits
 from cxrloc.tools.server.problems import ProblemError
 from cxrloc.tools.server.service import Service
+from cxrloc.tools.server.uploads import Upload, read_film
 
 PROBLEM = "application/problem+json"
 Files = Sequence[tuple[str, bytes]]
@@ -211,7 +211,7 @@ def test_a_film_that_ends_its_decoder_s_process_is_422_and_the_next_is_judged(
     bad, good = post(client, files).json()["results"]
 
     assert bad["problem"]["status"] == 422
-    assert "broke down on this file" in bad["problem"]["detail"]
+    assert "the decoder crashed" in bad["problem"]["detail"]
     assert "prediction" in good
 
 
