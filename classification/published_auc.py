@@ -58,7 +58,9 @@ def published_studies() -> tuple[PublishedStudy, ...]:
 
 
 def studies_by_disease(diseases: Sequence[str]) -> tuple[PublishedStudy, ...]:
-    """Studies that print an AUC of at least one of these diseases."""
+    """Studies that print an AUC of at least one of these diseases; all are of NIH's labels."""
+    if not set(diseases) <= set(_LABELS["NIH 14 labels"]):
+        return ()  # CheXpert's Edema is labelled by other rules than NIH's
     return tuple(
         study
         for study in published_studies()

@@ -20,6 +20,7 @@ def test_six_studies_print_aucs_per_disease_and_nine_networks_a_mean_of_nih() ->
     assert [len(s.values) for s in studies_by_disease(NIH_DISEASES)] == [14, 14, 14, 14, 9, 15]
     assert [s.scored_on for s in studies_of_means(NIH_DISEASES)] == ["NIH 14 labels"] * 9
     assert studies_by_disease(["Fracture"]) == ()
+    assert studies_by_disease(["Edema", "Pleural Effusion"]) == ()  # of CheXpert
     known = {*NIH_DISEASES, NO_FINDING, MACRO}
     assert all(set(study.values) <= known for study in published_studies())
 
