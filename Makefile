@@ -1,7 +1,7 @@
 # Two commands for a newcomer: `make demo` and `make test`. Each sets up .venv first, once.
 # `make serve` opens the page at http://127.0.0.1:8080, with the demo's models (it runs the demo first if need be).
 # `make nih NIH=FOLDER [WEIGHTS=FILE] [OUT=runs/nih_subset]` does on real films what the demo does.
-# `make networks NIH=FOLDER [WEIGHTS=FILE] [DENSENET_WEIGHTS=FILE]` compares three networks by five folds on real films.
+# `make networks NIH=FOLDER [WEIGHTS=FILE] [DENSENET_WEIGHTS=FILE] [PRECISION=bf16]` compares three networks by five folds on real films.
 # FILE: start weights of a ResNet-18 and of a DenseNet-121; without them torchvision's of ImageNet are downloaded.
 VENV ?= .venv
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
@@ -28,11 +28,12 @@ nih: $(STAMP)
 	$(PY) tools/demo.py --nih "$(NIH)" $(if $(WEIGHTS),--weights "$(WEIGHTS)") --out "$(or $(OUT),runs/nih_subset)"
 
 # what was finished before an interruption is not done again
-networks: TRANSFER = $(PY) tools/cross_validate.py --config configs/knowledge_transfer_nih_subset.yaml
+networks: WITH = $(if $(PRECISION),--train.precision $(PRECISION))
+networks: TRANSFER = $(PY) tools/cross_validate.py --config configs/knowledge_transfer_nih_subset.yaml $(WITH)
 networks: $(STAMP)
 	@test -n "$(NIH)" || { echo "give NIH's folder: make networks NIH=/path/to/nih [WEIGHTS=FILE] [DENSENET_WEIGHTS=FILE]"; exit 2; }
 	$(PY) tools/prepare_data.py --dataset nih --root "$(NIH)" --out data/nih
-	$(PY) tools/cross_validate.py --config configs/simple_cnn_nih_subset.yaml
+	$(PY) tools/cross_validate.py --config configs/simple_cnn_nih_subset.yaml $(WITH)
 	$(TRANSFER) $(if $(WEIGHTS),--model.weights "$(WEIGHTS)")
 	$(TRANSFER) --model.architecture densenet121 --out runs/networks/densenet121 $(if $(DENSENET_WEIGHTS),--model.weights "$(DENSENET_WEIGHTS)")
 	$(PY) tools/compare_networks.py runs/networks/resnet18 runs/networks/densenet121 runs/networks/simple_cnn --ensemble all --out runs/networks/comparison
