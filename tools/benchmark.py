@@ -9,6 +9,9 @@ python tools/benchmark.py data [--root NIH]     images/s of shards, raw and PNG,
                                                 to 2 workers; phantom films without --root
 python tools/benchmark.py bootstrap             intervals of a comparison of NIH's size against the
                                                 means alone in a loop over resamples
+python tools/benchmark.py predict --size 1024   a prediction against the grad-cam package, captum,
+                                                torchvision's Mask R-CNN and the textbook way, and
+                                                stage by stage, in every runtime
 """
 
 from __future__ import annotations
@@ -45,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("what", choices=[*BENCHMARKS, "data"])
+    parser.add_argument("what", choices=[*BENCHMARKS, "data", "predict"])
     parser.add_argument("--root", type=Path, help="folder of NIH ChestX-ray14 (index, data)")
     parser.add_argument("--size", type=int, default=512, help="input side in pixels")
     parser.add_argument("--repeats", type=int, default=5)
@@ -54,8 +57,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         if arguments.what == "data":
             data_table(arguments)
             return 0
+        if arguments.what == "predict":
+            from cxrloc.detection.prediction_speed import prediction_tables
+
+            print(prediction_tables(arguments.size, arguments.repeats))
+            return 0
         sides = BENCHMARKS[arguments.what](arguments)
-    except (ValueError, FileNotFoundError) as error:
+    except (ValueError, FileNotFoundError, ImportError) as error:
         print(f"benchmark: {error}", file=sys.stderr)
         return 1
     report(sides, arguments.repeats)

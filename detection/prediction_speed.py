@@ -1,0 +1,280 @@
+"""What a prediction costs beside what others offer, and where its time goes: tables of one run.
+
+The sides run in turn, each repeat all of them once; ratios are medians over repeats, so that what
+else the machine does falls on all sides alike. CPU time counts all threads. The networks have
+random weights, which cost what trained ones cost.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+
+from cxrloc.classification.gate import Gate
+from cxrloc.classification.models import ClassifierBundle, build_classifier
+from cxrloc.classification.preprocessing import Preprocessing
+from cxrloc.classification.runtimes import RUNTIMES
+from cxrloc.datasets.image_files import read_film
+from cxrloc.datasets.labels import NIH_BOXED_DISEASES
+from cxrloc.datasets.manifest import write_json
+from cxrloc.localization.diagnose import Diagnoser, to_json
+from cxrloc.localization.drawing import draw_boxes, draw_heat_maps
+from cxrloc.localization.grad_cam import GradCamLocalizer
+
+Sides = Mapping[str, Callable[[], object]]
+PRESENT = 3  # diseases that pass the gate, each with a map and a box
+_FILM_SIDE = 1024
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Median seconds of a side, its median ratio to the first side, and its peak memory."""
+
+    name: str
+    wall: float
+    cpu: float
+    ratio: float
+    cpu_ratio: float
+    peak_mb: float | None
+
+
+def prediction_tables(size: int, repeats: int) -> str:
+    """The three tables: maps of 8 diseases, whole predictions, stages of one.
+
+    Args:
+        size: side of the gate's input, pixels.
+        repeats: measured rounds, after one that is not.
+
+    Raises:
+        ImportError: when a peer or a runtime is not installed.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        film = _film_file(Path(folder))
+        whole: dict[str, Callable[[], object]] = {}
+        whole["textbook: PIL, grad-cam, matplotlib"] = partial(_textbook, film, _bundle(size))
+        for runtime in RUNTIMES:
+            whole[f"ours, {runtime}"] = _predictor(film, _diagnoser(size, runtime))
+        parts = [
+            _table("maps and boxes of 8 diseases", compare(_map_sides(film, size), repeats)),
+            _table(
+                f"file to boxes, {PRESENT} maps, pictures, JSON; no Mask R-CNN",
+                compare(whole, repeats),
+            ),
+            _table("stages of ours, torch", compare(_stage_sides(film, size), repeats)),
+        ]
+    threads = torch.get_num_threads()
+    title = f"ResNet-18 at {size} px, film of {_FILM_SIDE} px, {threads} thread(s)"
+    return "\n\n".join([f"{title}, medians of {repeats}", *parts])
+
+
+def compare(sides: Sides, repeats: int) -> list[Cost]:
+    """Run the sides in turn, once unmeasured but for memory, then `repeats` times."""
+    peaks = {name: _peak_mb(run) for name, run in sides.items()}
+    times: dict[str, list[tuple[float, float]]] = {name: [] for name in sides}
+    for _ in range(repeats):
+        for name, run in sides.items():
+            wall, cpu = time.perf_counter(), time.process_time()
+            run()
+            times[name].append((time.perf_counter() - wall, time.process_time() - cpu))
+    first = next(iter(times.values()))
+    return [_cost(name, found, first, peaks[name]) for name, found in times.items()]
+
+
+def _cost(
+    name: str,
+    found: Sequence[tuple[float, float]],
+    first: Sequence[tuple[float, float]],
+    peak: float | None,
+) -> Cost:
+    wall, cpu = (statistics.median(column) for column in zip(*found, strict=True))
+    ratio, cpu_ratio = (
+        statistics.median(a[k] / max(b[k], 1e-9) for a, b in zip(found, first, strict=True))
+        for k in (0, 1)
+    )
+    return Cost(name, wall, cpu, ratio, cpu_ratio, peak)
+
+
+def _table(title: str, costs: Sequence[Cost]) -> str:
+    lines = [f"{title:44s}   wall ms    CPU ms   ratio  CPU ratio  peak MB"]
+    for c in costs:
+        peak = "-" if c.peak_mb is None else f"{c.peak_mb:.0f}"
+        lines.append(
+            f"  {c.name:42s} {1000 * c.wall:9.1f} {1000 * c.cpu:9.1f} {c.ratio:7.2f} "
+            f"{c.cpu_ratio:10.2f} {peak:>8s}"
+        )
+    return "\n".join(lines)
+
+
+def _map_sides(path: Path, size: int) -> Sides:
+    """One forward pass against maps of 8 diseases by us and by others, from the same tensor."""
+    from captum.attr import LayerGradCam
+    from pytorch_grad_cam import GradCAM
+    from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
+    from torchvision.models.detection import maskrcnn_resnet50_fpn
+
+    film, diagnoser = read_film(path), _diagnoser(size, "torch")
+    gate, bundle = diagnoser.gate, diagnoser.gate.bundle
+    x = bundle.preprocessing.from_films([film]).contiguous()
+    squares = bundle.preprocessing.squares([film])
+    network = _Logits(bundle.model)
+    layer = _last(bundle.model)
+    theirs, captum = GradCAM(network, [layer]), LayerGradCam(network, layer)
+    indices = range(len(bundle.diseases))
+    detector = maskrcnn_resnet50_fpn(
+        weights=None, weights_backbone=None, num_classes=len(bundle.diseases) + 1
+    ).eval()
+
+    def plain_mask_rcnn() -> None:
+        with torch.inference_mode():
+            detector([torch.from_numpy(film.pixels).expand(3, -1, -1) / 255])
+
+    def ours() -> None:
+        output = gate([film])
+        diagnoser.cam.localize_output([film], output, bundle.diseases)
+
+    return {
+        "forward pass alone, prepared as ours": lambda: gate.forward_squares(squares),
+        "ours: gate, 8 maps, boxes": ours,
+        "forward pass alone, as built": lambda: _forward(bundle.model, x),
+        "grad-cam, a backward pass for each": lambda: [
+            theirs(x, [ClassifierOutputTarget(i)]) for i in indices
+        ],
+        "captum LayerGradCam": lambda: [captum.attribute(x, target=i) for i in indices],
+        "torchvision Mask R-CNN called plainly": plain_mask_rcnn,
+    }
+
+
+def _stage_sides(path: Path, size: int) -> Sides:
+    film, diagnoser = read_film(path), _diagnoser(size, "torch")
+    [found] = diagnoser([film])
+    output = diagnoser.gate([film])
+    boxes, heat = draw_boxes(film, found), draw_heat_maps(film, found)
+    folder = path.parent
+
+    def save() -> None:
+        boxes.save(folder / "boxes.jpg")
+        heat.save(folder / "heat.jpg")
+
+    return {
+        "gate": lambda: diagnoser.gate([film]),
+        "decode": lambda: read_film(path),
+        "maps and boxes": lambda: diagnoser.cam.localize_output([film], output, found.present),
+        "draw boxes": lambda: draw_boxes(film, found),
+        "draw heat maps": lambda: draw_heat_maps(film, found),
+        "encode and write two JPEGs": save,
+        "JSON": lambda: write_json(folder / "film.json", to_json(found)),
+    }
+
+
+def _predictor(path: Path, diagnoser: Diagnoser) -> Callable[[], None]:
+    def predict() -> None:
+        film = read_film(path)
+        [found] = diagnoser([film])
+        draw_boxes(film, found).save(path.with_suffix(".boxes.jpg"))
+        draw_heat_maps(film, found).save(path.with_suffix(".heat.jpg"))
+        write_json(path.with_suffix(".json"), to_json(found))
+
+    return predict
+
+
+def _textbook(path: Path, bundle: ClassifierBundle) -> None:
+    """The way of tutorials: a backward pass for each map, regions of it, matplotlib's pictures."""
+    from matplotlib import pyplot as plt
+    from matplotlib.patches import Rectangle
+    from PIL import Image
+    from pytorch_grad_cam import GradCAM
+    from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
+    from torchvision import transforms
+
+    size = bundle.preprocessing.size
+    network, layer = _Logits(bundle.model), _last(bundle.model)
+    image = Image.open(path).convert("RGB")
+    steps = [transforms.Resize((size, size)), transforms.ToTensor()]
+    mean, std = bundle.preprocessing.mean, bundle.preprocessing.std
+    x = transforms.Compose([*steps, transforms.Normalize(mean, std)])(image).unsqueeze(0)
+    with torch.no_grad():
+        probabilities = torch.sigmoid(network(x))[0].tolist()
+    record = []
+    for index in range(PRESENT):
+        heat = GradCAM(network, [layer])(x, [ClassifierOutputTarget(index)])[0]
+        rows, columns = np.nonzero(heat >= 180 / 255 * heat.max())
+        box = [int(v) for v in (columns.min(), rows.min(), columns.max(), rows.max())]
+        record.append({"probability": probabilities[index], "box": box})
+        figure, axis = plt.subplots(figsize=(10, 10))
+        axis.imshow(image)
+        axis.imshow(heat, cmap="jet", alpha=0.4, extent=(0, *image.size, 0))
+        axis.add_patch(Rectangle((box[0], box[1]), box[2] - box[0], box[3] - box[1], fill=False))
+        figure.savefig(path.with_name(f"textbook{index}.png"))
+        plt.close(figure)
+    path.with_name("textbook.json").write_text(json.dumps(record))
+
+
+class _Logits(torch.nn.Module):
+    """A classifier as others expect it: its output is the logits alone."""
+
+    def __init__(self, model: torch.nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = self.model(x).logits
+        return logits
+
+
+def _last(model: torch.nn.Module) -> torch.nn.Module:
+    """The layer whose output is pooled."""
+    return list(model.get_submodule("backbone").children())[-1]
+
+
+@torch.inference_mode()
+def _forward(model: torch.nn.Module, x: torch.Tensor) -> Any:
+    return model(x)
+
+
+def _diagnoser(size: int, runtime: str) -> Any:
+    precision = "fp32" if runtime == "torch" else "auto"
+    gate = Gate(_bundle(size), "cpu", precision, batch_size=1, runtime=runtime)
+    return Diagnoser(gate, GradCamLocalizer(gate))
+
+
+def _bundle(size: int) -> ClassifierBundle:
+    """An untrained gate of the 8 boxed diseases, `PRESENT` of which pass on every film."""
+    diseases = tuple(NIH_BOXED_DISEASES)
+    thresholds = {d: 0.0 if i < PRESENT else None for i, d in enumerate(diseases)}
+    model = build_classifier("resnet18", len(diseases))[0].eval()
+    return ClassifierBundle(model, diseases, thresholds, Preprocessing(size), {}, {}, {})
+
+
+def _film_file(folder: Path) -> Path:
+    """A film of smooth fields and noise, as hard to decode as a real one (some 450 kB)."""
+    rng = np.random.default_rng(0)
+    coarse = rng.normal(110, 45, (9, 9)).astype(np.float32)
+    field = cv2.resize(coarse, (_FILM_SIDE, _FILM_SIDE), interpolation=cv2.INTER_CUBIC)
+    pixels = np.clip(field + rng.normal(0, 1.2, field.shape), 0, 255).astype(np.uint8)
+    path = folder / "film.png"
+    cv2.imwrite(str(path), pixels, [cv2.IMWRITE_PNG_COMPRESSION, 6])
+    return path
+
+
+def _peak_mb(run: Callable[[], object]) -> float | None:
+    """Largest resident memory while it runs, what is loaded already included; Linux alone."""
+    try:
+        Path("/proc/self/clear_refs").write_text("5")  # the peak so far is forgotten
+        run()
+        status = Path("/proc/self/status").read_text()
+    except OSError:
+        run()
+        return None
+    line = next(line for line in status.splitlines() if line.startswith("VmHWM"))
+    return int(line.split()[1]) / 1024
