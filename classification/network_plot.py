@@ -32,7 +32,7 @@ def plot_networks(path: Path, comparison: Comparison) -> None:
     handles, labels = axes.get_legend_handles_labels()
     ours = sorted(range(len(labels)), key=lambda i: labels[i].startswith("published: "))  # first
     figure.legend([handles[i] for i in ours], [labels[i] for i in ours],
-                  loc="outside lower center", fontsize=8, ncols=2, frameon=False)  # fmt: skip
+                  loc="outside upper center", fontsize=8, ncols=2, frameon=False)  # fmt: skip
     axes.set_title("Networks on the same films out of fold; hollow: published, on other films",
                    fontsize=10)  # fmt: skip
     save_figure(figure, path)
