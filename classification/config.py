@@ -117,7 +117,9 @@ class ModelConfig:
     """The network.
 
     Attributes:
-        architecture: which network, see `cxrloc.classification.networks`.
+        architecture: resnet18, resnet34, resnet50, densenet121, densenet161, densenet169,
+            efficientnet_b0, efficientnet_b4, efficientnet_b7, googlenet, vgg16, convnext_tiny,
+            simple_cnn, conv3 or conv4; see `cxrloc.classification.networks`.
         size: side of the square input in pixels, a multiple of 32; the last map is size / 32 wide.
         head: linear, or two_layer (Deep MedIA).
         hidden: width of the two-layer head.

@@ -130,17 +130,20 @@ class Capped:
 def findings(labels: Labels) -> npt.NDArray[np.bool_]:
     """(N, D + 1) from (N, D) labels: which diseases a film has; the last column is "none".
 
-    Of soft labels those over one half count; the class "uncertain" (2) does not.
+    Of soft labels those over one half count; the class "uncertain" (2) does not. A film without a
+    known label has nothing, not even "none": it teaches nothing and is not drawn.
     """
     positive = (labels > 0.5) & (labels <= 1)
-    return np.column_stack([positive, ~positive.any(axis=1)])
+    known = ~np.isnan(labels).all(axis=1)
+    return np.column_stack([positive, known & ~positive.any(axis=1)])
 
 
 def film_weights(labels: Labels) -> npt.NDArray[np.float64]:
     """(N,) mean over a film's diseases of 1 / the disease's share of the films; "none" is one."""
     found = findings(labels)
     inverse = len(found) / np.maximum(found.sum(axis=0), 1)
-    weights: npt.NDArray[np.float64] = (found * inverse).sum(axis=1) / found.sum(axis=1)
+    count = np.maximum(found.sum(axis=1), 1)
+    weights: npt.NDArray[np.float64] = (found * inverse).sum(axis=1) / count
     return weights
 
 

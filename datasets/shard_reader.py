@@ -215,6 +215,7 @@ class _GroupPixels:
         if number in self._mapped:
             return self._mapped[number]
         if number in self._held:
+            self._held.move_to_end(number)
             return self._held[number]
         name, group = self._places[number]
         file = _keep(self._files, name, lambda: ShardFile(self._storage, name), self._most)
@@ -238,11 +239,12 @@ class _GroupPixels:
 
 
 def _keep(kept: OrderedDict[Any, Kept], key: Any, make: Callable[[], Kept], most: int) -> Kept:
-    """kept[key], made if need be; of more than `most` the oldest is dropped."""
+    """kept[key], made if need be; of more than `most` the one that was used longest ago goes."""
     if key not in kept:
         kept[key] = make()
         if len(kept) > most:
             kept.popitem(last=False)
+    kept.move_to_end(key)
     return kept[key]
 
 

@@ -4,7 +4,7 @@
 (`dicom_presentation`), `STEM.sc.dcm` a secondary capture of the picture that `drawing` makes. All
 are in the film's study, each in a series of its own, refer to the film, carry the patient and study
 that `dicom_source` lists, and say that they are for research use (also in Content Qualification).
-Needs highdicom: `pip install cxrloc[dicom]`.
+Needs highdicom: `pip install -e '.[dicom]'`.
 """
 
 from __future__ import annotations

@@ -17,6 +17,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 ROOMS = ("classification", "configs", "datasets", "detection", "localization", "tools")
 # What floor 1 needs; torch is left out: it is 3 GB and has no part in who is called `datasets`.
 FLOOR_ONE_NEEDS = (
+    "pillow",
     "numpy",
     "pandas",
     "pyarrow",

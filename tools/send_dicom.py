@@ -71,7 +71,7 @@ def associate(arguments: argparse.Namespace, contexts: Sequence[tuple[str, str]]
     try:
         from pynetdicom import AE
     except ImportError:
-        raise ImportError("needs pynetdicom; type: pip install 'cxrloc[dicom]'") from None
+        raise ImportError("needs pynetdicom; type: pip install -e '.[dicom]'") from None
     entity = AE(ae_title=arguments.calling)
     entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = _TIMEOUT_S
     entity.connection_timeout = _TIMEOUT_S

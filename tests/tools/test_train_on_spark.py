@@ -51,7 +51,7 @@ def test_two_spark_tasks_train_what_one_process_does(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if importlib.util.find_spec("pyspark") is None:
-        pytest.skip("PySpark is not installed: pip install 'cxrloc[spark]'")
+        pytest.skip("PySpark is not installed: pip install -e '.[spark]'")
     if shutil.which("java") is None and "JAVA_HOME" not in os.environ:
         pytest.skip("there is no Java, which Spark runs on: install 17 or newer")
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
