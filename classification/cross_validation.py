@@ -21,6 +21,7 @@ from cxrloc.classification.losses import CLASSES
 from cxrloc.classification.metrics import ClassifierMetrics, classifier_metrics
 from cxrloc.classification.metrics_page import metrics_markdown
 from cxrloc.classification.models import build_classifier, present_against_absent, save_classifier
+from cxrloc.classification.networks import ARCHITECTURES, STAGES
 from cxrloc.classification.operating_point import OperatingPoint, operating_points
 from cxrloc.classification.plots import plot_losses, plot_roc
 from cxrloc.classification.preprocessing import INPUTS
@@ -36,7 +37,7 @@ from cxrloc.classification.run_parts import (
     write_gate_provenance,
 )
 from cxrloc.classification.scored_films import VALIDATION, write_scored_films
-from cxrloc.classification.stage_report import StageFigures, stages_markdown
+from cxrloc.classification.stage_report import StageFigures, random_note, stages_markdown
 from cxrloc.classification.study_report import (
     STUDY_POINTS,
     have_studies,
@@ -44,7 +45,7 @@ from cxrloc.classification.study_report import (
     write_study_report,
 )
 from cxrloc.classification.training import Trained, forget_checkpoints, train
-from cxrloc.classification.weights import LoadReport
+from cxrloc.classification.weights import LoadReport, random_and_frozen
 from cxrloc.datasets.files import write_text
 from cxrloc.datasets.manifest import file_sha256, run_manifest, write_json
 from cxrloc.datasets.radiograph import label_matrix
@@ -145,7 +146,7 @@ def _write_part(
     if part.fold is not None:
         kept = scored_films(run, part, validation, chosen.validation)
         write_scored_films(part.folder / VALIDATION, kept)
-    notes, more = _threshold_notes(points), stages_markdown(stages)
+    notes, more = _threshold_notes(points), stages_markdown(stages, _random_layers(run, report))
     print(_write_scores(run, part.folder, rows, details, notes, more), flush=True)
     plot_losses(part.folder / "loss.png", trained.history, trained.best_epoch)
     finished = replace(chosen.bundle, thresholds=thresholds, manifest=manifest)
@@ -162,10 +163,17 @@ def _train_part(run: Run, part: Part) -> tuple[Trained, LoadReport]:
         hidden=settings.hidden, seed=run.config.train.seed, in_channels=INPUTS[settings.input],
         demographics=settings.demographics,
     )  # fmt: skip
-    print(report, flush=True)
+    print(report, random_note(_random_layers(run, report)), sep="", flush=True)
     films = run.training_films(part.split.train), run.films(part.split.validation)
     trained = train(model, films, run.config, part.folder)
     return _folded(trained) if three_class else trained, report
+
+
+def _random_layers(run: Run, report: LoadReport) -> tuple[str, ...]:
+    """Layers that some stage freezes although the start weights lack tensors of them."""
+    stages = STAGES if run.config.train.two_stage else run.config.model.frozen_stages
+    named = ARCHITECTURES[run.config.model.architecture].family.stages[:stages]
+    return random_and_frozen(report, [layer for stage in named for layer in stage])
 
 
 def _folded(trained: Trained) -> Trained:

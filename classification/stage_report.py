@@ -46,8 +46,12 @@ class StageFigures:
         }
 
 
-def stages_markdown(stages: Sequence[StageFigures]) -> str:
-    """A section for the page of metrics; empty for a training without stages."""
+def stages_markdown(stages: Sequence[StageFigures], random: Sequence[str] = ()) -> str:
+    """A section for the page of metrics; empty for a training without stages.
+
+    Args:
+        random: layers that the first stage froze at random values.
+    """
     if not stages:
         return ""
     head = ["stage", "epochs", "best epoch", "validation macro AUC", "test macro AUC", "bundle"]
@@ -57,7 +61,17 @@ def stages_markdown(stages: Sequence[StageFigures]) -> str:
     return (
         f"\n## Stages\n\n{table}\n\nThe best epoch of each stage has its highest validation AUC, "
         f"which therefore flatters. Stage {chosen} has the higher one of the two: its bundle is "
-        "the gate, and the figures above are its own.\n"
+        f"the gate, and the figures above are its own.\n{random_note(random)}"
+    )
+
+
+def random_note(layers: Sequence[str]) -> str:
+    """What a reader must know of frozen layers that the start weights lack; empty without any."""
+    if not layers:
+        return ""
+    return (
+        f"\nThe start weights lack tensors of {', '.join(layers)}: where frozen, they were "
+        "partly random, so a frozen stage says little of the network.\n"
     )
 
 

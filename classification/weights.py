@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,6 +46,22 @@ class LoadReport:
             if names:
                 lines.append(f"  {title} ({len(names)}): {', '.join(names)}")
         return "\n".join(lines)
+
+
+def random_and_frozen(report: LoadReport, frozen: Sequence[str]) -> tuple[str, ...]:
+    """Layers that are frozen although the weights lack tensors of them, in the order of `frozen`.
+
+    A head that is trained on them is trained on a random projection.
+
+    Args:
+        frozen: names of the backbone's layers that a stage freezes.
+    """
+    if not report.source:
+        return ()
+    absent = (*report.missing, *report.mismatched)
+    return tuple(
+        layer for layer in frozen if any(name.startswith(f"backbone.{layer}.") for name in absent)
+    )
 
 
 def read_weights(path: Path) -> dict[str, torch.Tensor]:

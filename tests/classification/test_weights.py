@@ -15,7 +15,13 @@ import torch
 from torchvision.models import ResNet18_Weights
 
 from cxrloc.classification.models import build_classifier
-from cxrloc.classification.weights import LoadReport, load_partial, read_weights
+from cxrloc.classification.stage_report import random_note
+from cxrloc.classification.weights import (
+    LoadReport,
+    load_partial,
+    random_and_frozen,
+    read_weights,
+)
 
 
 def small_network() -> torch.nn.Module:
@@ -44,6 +50,20 @@ def test_the_report_tells_loaded_missing_unexpected_and_mismatched_apart() -> No
         "  unexpected (1): extra",
         "  mismatched (1): 0.bias",
     ]
+
+
+def test_frozen_layers_that_the_weights_lack_are_named_and_others_are_not() -> None:
+    report = LoadReport(
+        source="part.safetensors",
+        missing=("backbone.layer4.0.conv1.weight", "head.weight"),
+        mismatched=("backbone.conv1.weight",),
+    )
+    frozen = ("conv1", "bn1", "layer1", "layer4")
+    assert random_and_frozen(report, frozen) == ("conv1", "layer4")
+    assert random_and_frozen(report, frozen[:3]) == ("conv1",)
+    assert random_and_frozen(report, ()) == ()
+    assert "conv1, layer4" in random_note(("conv1", "layer4"))
+    assert random_note(()) == ""
 
 
 def test_a_file_from_which_nothing_loads_is_an_error() -> None:
