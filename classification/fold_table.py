@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -92,9 +92,8 @@ def text_tables(films: ScoredFilms, rows: Sequence[FoldRow]) -> tuple[TextTable,
         tuple(_cells(row, ("auc", "ap", "brier")) for row in rows),
         (
             "Every film is judged by a model that held its patient out.",
-            f"In parentheses: 95 % interval, bootstrap over {patients} patients. Over folds: mean "
-            "and standard deviation; no standard error, as folds share training films.",
-            "A pooled AUC mixes the scales of the folds' models; the mean over folds does not.",
+            f"In parentheses: 95 % interval, bootstrap over {patients} patients.",
+            *(_OF_FOLDS if folds > 1 else ()),
             "A random ranking has AUC .5 and an AP equal to the prevalence p; always saying p has "
             "a Brier score of p (1 - p).",
             _macro_note(rows),
@@ -107,10 +106,23 @@ def text_tables(films: ScoredFilms, rows: Sequence[FoldRow]) -> tuple[TextTable,
            for share in ("sensitivity (TPR)", "specificity (TNR)", "F1")
            for end in ("", ", over folds"))),
         tuple(_cells(row, tuple(n for n in row.pooled if "_" in n)) for row in rows),
-        ("Thresholds are chosen on each fold's validation films, never on the films scored here.",
+        ("Thresholds are chosen on validation films, never on the films scored here.",
          *_undecided_notes(films)),
     )  # fmt: skip
-    return ranking, decisions
+    return (ranking, decisions) if folds > 1 else (_of_one(ranking), _of_one(decisions))
+
+
+_OF_FOLDS = (
+    "Over folds: mean and standard deviation; no standard error, as folds share training films.",
+    "A pooled AUC mixes the scales of the folds' models; the mean over folds does not.",
+)
+
+
+def _of_one(table: TextTable) -> TextTable:
+    """The table without its columns over folds."""
+    kept = [i for i, title in enumerate(table.header) if not title.endswith("over folds")]
+    header = tuple(table.header[i] for i in kept)
+    return replace(table, header=header, rows=tuple(tuple(r[i] for i in kept) for r in table.rows))
 
 
 def _cells(row: FoldRow, names: Sequence[str]) -> tuple[str, ...]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -130,3 +132,15 @@ def test_bins_hold_equally_many_films_and_ties_stay_together() -> None:
 def test_without_a_known_label_there_is_no_bin() -> None:
     assert reliability(np.array([NAN]), np.array([0.5]), ["p"], replicates=9, seed=0) == ()
     assert calibration_error(()) is None
+
+
+def test_a_single_split_has_no_columns_over_folds() -> None:
+    films = example()
+    one = replace(films, folds=np.zeros(8, dtype=np.int64))
+    of_two, of_one = (text_tables(f, fold_rows(f, replicates=20, seed=0)) for f in (films, one))
+    for before, after in zip(of_two, of_one, strict=True):
+        assert any(title.endswith("over folds") for title in before.header)
+        kept = [title for title in before.header if not title.endswith("over folds")]
+        assert list(after.header) == kept
+    assert of_one[0].rows[0][2].startswith(str(of_two[0].rows[0][2])[:5])
+    assert not any("over folds" in note.lower() for note in of_one[0].notes)
