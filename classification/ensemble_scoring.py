@@ -1,15 +1,20 @@
 """One classifier or the mean of several on films of patients that none of them has seen.
 
 Every member judges every film, and their probabilities are averaged. Films whose patient a member
-was trained or chosen on are left out, so this is for a test set outside of all folds; the films of
-a cross-validation are judged honestly in its own out_of_fold.parquet.
+was trained or chosen on are left out. So all folds of a cross-validation are for a test set outside
+of it (its own films are judged honestly in its out_of_fold.parquet), and the same fold of several
+networks can judge the films of that fold too.
 
 The operating point. One classifier brings its own thresholds. Of several, the mean of their
-thresholds is no threshold of their mean, and no film is left on which the mean could be tried: each
-one was trained on by some fold. So the thresholds are Youden's on the out-of-fold films, each
-judged by the fold that had not seen it (of several networks by the mean over networks). A mean of
-folds scatters less than one fold does: sensitivity and specificity on new films will differ from
-those aimed at, and are reported where labels are.
+thresholds is no threshold of their mean. Films out of fold that no member has seen, on which the
+mean itself could be tried, are there only where a fold is no member, and then they are mostly the
+ones that are scored. So the thresholds are Youden's on the out-of-fold films of patients who are
+not scored, each judged by the fold that had not seen it (of several networks by the mean over
+networks). A mean of folds scatters less than one fold does: sensitivity and specificity on new
+films will differ from those aimed at, and are reported where labels are.
+
+The labels. What blank labels count as, and whether a finding has its parents, is as in the training
+(`cxrloc.datasets.uncertain_labels`), so that figures agree with those of the cross-validation.
 """
 
 from __future__ import annotations
@@ -40,6 +45,7 @@ from cxrloc.datasets.film_lists import TRAINING_FILMS, FilmList, read_training_f
 from cxrloc.datasets.image_files import UnreadableImageError, read_grey
 from cxrloc.datasets.leakage import audit
 from cxrloc.datasets.radiograph import Film, Radiograph, label_matrix
+from cxrloc.datasets.uncertain_labels import LabelRules
 
 _BATCH = 32  # films in memory at once
 
@@ -49,16 +55,16 @@ class Ensemble:
     """Classifiers that judge films together.
 
     Attributes:
+        paths: bundles of the members.
         gates: the members.
         diseases: of all members, in order.
-        thresholds: disease -> where the mean probability means present; None where unknown.
-        threshold_note: a sentence that says where the thresholds come from.
+        rules: what the labels of scored films mean to all members.
     """
 
+    paths: tuple[Path, ...]
     gates: tuple[Gate, ...]
     diseases: tuple[str, ...]
-    thresholds: Mapping[str, float | None]
-    threshold_note: str
+    rules: LabelRules
 
 
 def load_ensemble(paths: Sequence[Path], device: str, precision: str) -> Ensemble:
@@ -66,21 +72,25 @@ def load_ensemble(paths: Sequence[Path], device: str, precision: str) -> Ensembl
 
     Raises:
         FileNotFoundError, ValueError: for a file that is no bundle, one given twice, or bundles of
-            different diseases.
+            different diseases or label rules.
     """
     if len({path.resolve() for path in paths}) < len(paths):
         raise ValueError(f"--classifier: expected each bundle once, got {_names(paths)}")
     bundles = [load_classifier(path) for path in paths]
-    diseases = bundles[0].diseases
+    diseases, rules = bundles[0].diseases, _label_rules(bundles[0])
     for path, bundle in zip(paths, bundles, strict=True):
         if bundle.diseases != diseases:
             raise ValueError(
                 f"{path} knows {', '.join(bundle.diseases)}, but {paths[0]} "
                 f"{', '.join(diseases)}; an ensemble needs the same diseases in the same order"
             )
-    thresholds, note = _thresholds(paths, bundles)
+        if _label_rules(bundle) != rules:
+            raise ValueError(
+                f"{path} was trained with {_rules_text(_label_rules(bundle))}, but {paths[0]} with "
+                f"{_rules_text(rules)}; an ensemble needs the same meaning of labels"
+            )
     gates = tuple(Gate(bundle, device, precision) for bundle in bundles)
-    return Ensemble(gates, diseases, thresholds, note)
+    return Ensemble(tuple(paths), gates, diseases, rules)
 
 
 def unseen_films(
@@ -113,12 +123,29 @@ def unseen_films(
     return kept, [first, *notes] if left_out else notes
 
 
-def score_films(ensemble: Ensemble, radiographs: Sequence[Radiograph]) -> ScoredFilms:
-    """Mean probabilities of the films that can be read; the others are named.
+def score_films(
+    ensemble: Ensemble, radiographs: Sequence[Radiograph]
+) -> tuple[ScoredFilms, list[str]]:
+    """Mean probabilities of the films that can be read, and what their thresholds and labels are.
+
+    Args:
+        radiographs: with labels as published; films that cannot be read are named and left out.
 
     Raises:
-        ValueError: when none can be read.
+        FileNotFoundError, ValueError: when no film can be read, or films out of fold do not fit.
     """
+    thresholds, note = _thresholds(ensemble, radiographs)
+    radiographs = ensemble.rules.meaning(radiographs)
+    films = _judged(ensemble, radiographs)
+    notes = [note, f"Labels as in the training: {_rules_text(ensemble.rules)}."]
+    cuts = [thresholds[d] for d in ensemble.diseases]
+    if all(cut is None for cut in cuts):
+        return films, notes
+    row = np.array(cuts, dtype=np.float64)
+    return replace(films, thresholds={YOUDEN: np.tile(row, (len(films), 1))}), notes
+
+
+def _judged(ensemble: Ensemble, radiographs: Sequence[Radiograph]) -> ScoredFilms:
     read: list[Radiograph] = []
     scores = [np.zeros((0, len(ensemble.diseases)))]
     films_on_disk = _readable(tqdm(radiographs, desc="score films", unit="film"))
@@ -128,7 +155,7 @@ def score_films(ensemble: Ensemble, radiographs: Sequence[Radiograph]) -> Scored
         scores.append(np.mean([gate(films_read).probabilities for gate in ensemble.gates], axis=0))
     if not read:
         raise ValueError(f"none of {len(radiographs)} films can be read")
-    films = ScoredFilms(
+    return ScoredFilms(
         ensemble.diseases,
         tuple(r.image_id for r in read),
         tuple(r.patient_id for r in read),
@@ -136,11 +163,6 @@ def score_films(ensemble: Ensemble, radiographs: Sequence[Radiograph]) -> Scored
         np.concatenate(scores),
         label_matrix(read, ensemble.diseases),
     )
-    cuts = [ensemble.thresholds[d] for d in ensemble.diseases]
-    if all(cut is None for cut in cuts):
-        return films
-    row = np.array(cuts, dtype=np.float64)
-    return replace(films, thresholds={YOUDEN: np.tile(row, (len(read), 1))})
 
 
 def scores_table(
@@ -172,30 +194,65 @@ def _counts(films: ScoredFilms) -> Iterator[str]:
     yield ""
 
 
+def _label_rules(bundle: ClassifierBundle) -> LabelRules:
+    """The rules for scored films; `uncertain` holds for training films alone and may differ."""
+    # a bundle of before a rule was there was trained with what became its default
+    data = bundle.manifest.get("config", {}).get("data", {})
+    return LabelRules(**{name: data[name] for name in ("blank", "closure") if name in data})
+
+
+def _rules_text(rules: LabelRules) -> str:
+    return f"data.blank {rules.blank}, data.closure {str(rules.closure).lower()}"
+
+
 def _thresholds(
-    paths: Sequence[Path], bundles: Sequence[ClassifierBundle]
+    ensemble: Ensemble, scored: Sequence[Radiograph]
 ) -> tuple[Mapping[str, float | None], str]:
-    """Thresholds of the mean probability, and a sentence on them."""
-    if len(bundles) == 1:
-        return bundles[0].thresholds, "Thresholds are the classifier's own."
-    diseases = bundles[0].diseases
-    tables = {path: path.parent.parent / OUT_OF_FOLD for path in paths}
+    """Thresholds of the mean probability on these films, and a sentence on them."""
+    diseases, first = ensemble.diseases, ensemble.gates[0].bundle
+    if len(ensemble.gates) == 1:
+        return first.thresholds, "Thresholds are the classifier's own."
+    none, no_thresholds = dict.fromkeys(diseases), "No thresholds, and nothing is called present"
+    tables = {path: path.parent.parent / OUT_OF_FOLD for path in ensemble.paths}
     for path, table in tables.items():
         if path.name != BUNDLE_NAME or not table.is_file():
-            return dict.fromkeys(diseases), (
-                f"No thresholds, and nothing is called present: {path} is no {BUNDLE_NAME} of a "
-                f"finished cross-validation, which has {OUT_OF_FOLD} in its run folder."
+            return none, (
+                f"{no_thresholds}: {path} is no {BUNDLE_NAME} of a finished cross-validation, "
+                f"which has {OUT_OF_FOLD} in its run folder."
             )
-    runs = list(dict.fromkeys(tables.values()))
-    networks = [read_scored_films(table) for table in runs]
-    _check(networks, diseases, runs)
-    films = networks[0] if len(networks) == 1 else mean_of(networks)
-    points = operating_points(films.labels, films.scores, diseases)
+    films, folds = _out_of_fold(list(dict.fromkeys(tables.values())), diseases)
+    others = _of_other_patients(films, scored)
+    if not len(others):
+        return (
+            none,
+            f"{no_thresholds}: all {len(films)} films out of fold are of patients scored here.",
+        )
+    left_out = len(films) - len(others)
     note = (
-        f"Thresholds are Youden's on {len(films)} films out of fold, each judged by the "
-        f"{'fold' if len(networks) == 1 else 'folds'} that had not seen it and not by all members."
+        f"Thresholds are Youden's on {len(others)} films out of fold, each judged by the {folds} "
+        f"that had not seen it and not by all members; {left_out} others are of patients who are "
+        "scored here and had no say."
     )
+    points = operating_points(others.labels, others.scores, diseases)
     return {d: point.threshold for d, point in points.items()}, note
+
+
+def _out_of_fold(tables: Sequence[Path], diseases: Sequence[str]) -> tuple[ScoredFilms, str]:
+    """The films out of fold, with the mean over networks, and the word for who judged each."""
+    networks = [read_scored_films(table) for table in tables]
+    _check(networks, diseases, tables)
+    return (networks[0], "fold") if len(networks) == 1 else (mean_of(networks), "folds")
+
+
+def _of_other_patients(films: ScoredFilms, scored: Sequence[Radiograph]) -> ScoredFilms:
+    """Those films that are not scored, and of which no other film of the patient is."""
+    ours = FilmList({r.image_id: r.patient_id for r in scored})
+    theirs = dict(zip(films.image_ids, films.patient_ids, strict=True))
+    shared = audit(ours, FilmList(theirs))
+    images, patients = set(shared.shared_images), set(shared.shared_patients)
+    return films.select(
+        np.array([i not in images and p not in patients for i, p in theirs.items()], dtype=bool)
+    )
 
 
 def _check(

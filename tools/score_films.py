@@ -4,10 +4,11 @@
         --prepared data/test --out runs/test_scores.parquet
 
 Films of patients whom a classifier was trained or chosen on are left out and counted: an ensemble
-of folds is for films outside of all folds (those of a cross-validation stand, honestly judged, in
-its own out_of_fold.parquet). Beside the Parquet, of the same form as that one, stand FILE.md with
-the figures and FILE.manifest.json. Where the thresholds of a mean come from is said below the
-figures. Research use only, never a diagnosis.
+of all folds is for films outside of them (those of a cross-validation stand, honestly judged, in
+its own out_of_fold.parquet). Blank labels, and the parents of a finding, count as in the training;
+the classifiers must agree on that (data.blank, data.closure). Beside the Parquet, of the same form
+as that one, stand FILE.md with the figures and FILE.manifest.json. Where the thresholds of a mean
+come from is said below the figures. Research use only, never a diagnosis.
 """
 
 from __future__ import annotations
@@ -78,8 +79,8 @@ def _run(arguments: argparse.Namespace) -> None:
         raise ValueError(f"--out {out}: expected a name that ends in .parquet")
     ensemble = load_ensemble(bundles, arguments.device, arguments.precision)
     radiographs, notes = unseen_films(bundles, _listed(arguments.prepared, arguments.films))
-    films = score_films(ensemble, radiographs)
-    notes = [f"By {_members(bundles)}.", ensemble.threshold_note, *notes]
+    films, own_notes = score_films(ensemble, radiographs)
+    notes = [f"By {_members(bundles)}.", *own_notes, *notes]
     table = scores_table(films, notes, arguments.resamples, arguments.seed)
     page = to_markdown(f"Films scored: {out.stem}", [table])
     write_scored_films(out, films)

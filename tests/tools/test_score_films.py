@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
+from cxrloc.classification.config import ClassifierConfig, DataConfig
 from cxrloc.classification.gate import Gate
 from cxrloc.classification.models import (
     ClassifierBundle,
@@ -22,6 +24,7 @@ from cxrloc.classification.operating_point import youden
 from cxrloc.classification.scored_films import ScoredFilms, read_scored_films, write_scored_films
 from cxrloc.datasets.film_lists import write_training_films
 from cxrloc.datasets.image_files import read_grey
+from cxrloc.datasets.manifest import run_manifest
 from cxrloc.datasets.prepared import write_prepared
 from cxrloc.datasets.radiograph import Film, Radiograph
 from cxrloc.tools.score_films import main
@@ -37,11 +40,17 @@ def radiographs(folder: Path) -> list[Radiograph]:
             for n in range(10)]  # fmt: skip
 
 
-def save_fold(run: Path, fold: int, seen: list[Radiograph], diseases: tuple[str, ...]) -> Path:
+def save_fold(
+    run: Path, fold: int, seen: list[Radiograph], diseases: tuple[str, ...],
+    data: DataConfig | None = None,
+) -> Path:  # fmt: skip
+    """An untrained fold; with `data` its manifest says so, without it is of before manifests."""
     model, _ = build_classifier("simple_cnn", len(diseases), seed=fold)
+    config = None if data is None else ClassifierConfig(data=data)
+    manifest = {} if config is None else run_manifest(config, seed=0, hashes={}, started=0.0)
     bundle = ClassifierBundle(
         model=model, diseases=diseases, thresholds=dict.fromkeys(diseases, 0.4 + fold / 10),
-        preprocessing=Preprocessing(64), mean_box_sizes={}, manifest={},
+        preprocessing=Preprocessing(64), mean_box_sizes={}, manifest=manifest,
         metadata={"fold": fold, "k": 3},
     )  # fmt: skip
     path = run / f"fold{fold}" / "classifier.safetensors"
@@ -123,6 +132,84 @@ def test_thresholds_of_a_mean_are_youdens_on_the_films_out_of_fold(folder: Path)
     assert np.isnan(films.thresholds["youden"][:, 1]).all()
     assert not films.present("youden")[:, 1].any()
     assert "Thresholds are Youden's on 4 films out of fold" in (folder / "scores.md").read_text()
+
+
+def test_patients_who_are_scored_have_no_say_in_the_thresholds(folder: Path) -> None:
+    """One fold of each of two networks judges the films of that fold, p2's and p3's."""
+    names = ("4.png", "other_film_of_p3.png", *(f"o{n}" for n in range(4)))
+    patients = ("p2", "p3", *(f"o{n}" for n in range(4)))
+    scores = np.array([[0.9, 0.5], [0.1, 0.5], [0.2, 0.5], [0.3, 0.5], [0.6, 0.5], [0.8, 0.5]])
+    labels = np.array([[0.0, 0], [1, 0], [0, 0], [0, 0], [1, 0], [1, 0]])
+    films = ScoredFilms(DISEASES, names, patients, np.zeros(6, dtype=np.int64), scores, labels)
+    for network in ("run", "second"):
+        write_scored_films(folder / network / "out_of_fold.parquet", films)
+    elsewhere = Radiograph("x.png", None, "elsewhere", "PA", {})
+    save_fold(folder / "second", 0, [elsewhere], DISEASES)
+    (folder / "list.txt").write_text("4.png\n5.png\n6.png\n")
+    more = ("--films", str(folder / "list.txt"))
+    assert run(folder, "fold0", "../second/fold0", more=more) == 0
+    scored = read_scored_films(folder / "scores.parquet")
+    assert scored.thresholds["youden"][:, 0] == pytest.approx([0.45] * 3)  # as without p2 and p3
+    page = (folder / "scores.md").read_text()
+    assert "Youden's on 4 films out of fold" in page
+    assert "2 others are of patients who are scored here" in page
+
+
+def test_no_thresholds_are_chosen_where_all_patients_are_scored(folder: Path) -> None:
+    films = replace(out_of_fold(), patient_ids=("p1", "p2", "p3", "p4"))
+    write_scored_films(folder / "run" / "out_of_fold.parquet", films)
+    assert run(folder, "fold0", "fold2") == 0
+    assert read_scored_films(folder / "scores.parquet").thresholds == {}
+    page = (folder / "scores.md").read_text()
+    assert "No thresholds, and nothing is called present: all 4 films out of fold are of" in page
+
+
+def test_labels_mean_what_they_meant_in_the_training(folder: Path) -> None:
+    """A blank Nodule is absent; a Mass has no parents, so closure leaves these labels alone."""
+    data = DataConfig(blank="negative", closure=True, uncertain="ones")
+    save_fold(folder / "run", 3, [], DISEASES, data)
+    (folder / "run" / "fold3" / "training_films.csv").unlink()
+    assert run(folder, "fold3") == 0
+    nodule = read_scored_films(folder / "scores.parquet").labels[:, 1]
+    np.testing.assert_array_equal(nodule, [0, 0, 0, 0, 0, 0, 0, 1, 1, 1])  # four of them blank
+    page = (folder / "scores.md").read_text()
+    assert "| Nodule | 3 / 10 |" in page
+    assert "Labels as in the training: data.blank negative, data.closure true." in page
+
+
+def test_closure_gives_a_finding_its_parents_and_an_uncertain_label_stays_unknown(
+    folder: Path,
+) -> None:
+    """Of Cardiomegaly the parent is Enlarged Cardiomediastinum."""
+    child, parent = "Cardiomegaly", "Enlarged Cardiomediastinum"
+    given = [(1.0, np.nan), (0.0, np.nan), (1.0, 0.0), (1.0, np.nan)]
+    four = zip(radiographs(folder)[:4], given, strict=True)
+    films = [replace(r, labels={child: c, parent: p}) for r, (c, p) in four]
+    films[3] = replace(films[3], uncertain=(parent,))
+    write_prepared(
+        folder / "prepared", films, boxed_diseases=(), folds={r.image_id: 0 for r in films}, k=3,
+        official={}, summary="", manifest={},
+    )  # fmt: skip
+    elsewhere = [Radiograph("x.png", None, "elsewhere", "PA", {})]
+    data = DataConfig(closure=True, uncertain="ones")
+    save_fold(folder / "run", 3, elsewhere, (child, parent), data)
+    assert run(folder, "fold3") == 0
+    labels = read_scored_films(folder / "scores.parquet").labels[:, 1]
+    np.testing.assert_array_equal(labels, [1, np.nan, 1, np.nan])
+
+
+def test_members_to_whom_labels_mean_different_things_are_refused(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    elsewhere = [Radiograph("x.png", None, "elsewhere", "PA", {})]
+    save_fold(folder / "run", 3, elsewhere, DISEASES, DataConfig(blank="negative"))
+    assert run(folder, "fold0", "fold3") == 2
+    message = capsys.readouterr().err
+    assert "fold3/classifier.safetensors was trained with data.blank negative" in message
+    assert "fold0/classifier.safetensors with data.blank unknown" in message
+    # how uncertain labels are trained on says nothing of scored films
+    save_fold(folder / "run", 4, elsewhere, DISEASES, DataConfig(uncertain="ones"))
+    assert run(folder, "fold0", "fold4") == 0
 
 
 def test_one_classifier_keeps_its_own_thresholds(folder: Path) -> None:
