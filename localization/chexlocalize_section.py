@@ -109,10 +109,14 @@ def _top_boxes(boxes: Sequence[Localization]) -> dict[tuple[str, str], Localizat
 
 
 def _top_masks(results: Results, coco: Mapping[str, Any]) -> dict[tuple[str, str], Rle]:
+    """(file name, task) -> its mask of the highest score, of equal ones the first."""
     name = {image["id"]: str(image["file_name"]) for image in coco["images"]}
     task = {c["id"]: task_of(str(c["name"])) or "" for c in coco["categories"]}
-    ordered = sorted(results, key=lambda entry: float(entry["score"]))  # the best comes last, stays
-    return {(name[e["image_id"]], task[e["category_id"]]): e["segmentation"] for e in ordered}
+    top: dict[tuple[str, str], Rle] = {}
+    for entry in sorted(results, key=lambda e: -float(e["score"])):  # stable: equals keep order
+        key = (name[entry["image_id"]], task[entry["category_id"]])
+        top.setdefault(key, entry["segmentation"])
+    return top
 
 
 def _frame(image: Mapping[str, Any]) -> tuple[int, int]:

@@ -30,6 +30,8 @@ from cxrloc.localization.chexlocalize_section import (
     HIT_RATE,
     MIOU,
     MIOU_TRUE_POSITIVES,
+    _top_boxes,
+    _top_masks,
     chexlocalize_files,
     chexlocalize_section,
 )
@@ -121,6 +123,20 @@ def test_the_peak_of_a_map_is_in_the_films_own_pixels() -> None:
     assert 20 <= x <= 29
     assert 10 <= y <= 19
     assert peak(maps, "a", "Mass", (30, 30)) == []
+
+
+def test_of_equal_scores_the_first_is_the_top_one_for_masks_as_for_boxes() -> None:
+    image_id = "patient1/study1/view1_frontal.jpg"
+    key, first, second = (image_id, "Edema"), (2.0, 1.0, 10.0, 5.0), (12.0, 1.0, 14.0, 5.0)
+    coco = {"images": [{"id": 1, "file_name": image_id, "height": 10, "width": 15}],
+            "categories": [{"id": 7, "name": "Edema"}]}  # fmt: skip
+    low = {"image_id": 1, "category_id": 7, "score": 0.2, "segmentation": empty_mask(SIZE)}
+    masks = [box_mask(box, from_hw=(10, 15), size_hw=SIZE) for box in (first, second)]
+    equal = [low | {"score": 0.9, "segmentation": one} for one in masks]
+    assert _top_masks([low, *equal], coco)[key] == masks[0]
+    assert _top_masks([*equal[::-1], low], coco)[key] == masks[1]
+    boxes = [Localization(image_id, "Edema", box, 0.9) for box in (first, second)]
+    assert _top_boxes(boxes)[key].box_xyxy == first
 
 
 def test_faulty_files_are_named_with_film_and_task(tmp_path: Path) -> None:
