@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from cxrloc.classification.body_part_table import body_part_tables
 from cxrloc.classification.bundle import RESEARCH_USE
 from cxrloc.classification.config import ClassifierConfig
 from cxrloc.classification.data import FilmBatches
@@ -44,6 +45,7 @@ from cxrloc.classification.study_report import (
     study_points,
     write_study_report,
 )
+from cxrloc.classification.text_tables import tables_markdown
 from cxrloc.classification.training import Trained, forget_checkpoints, train
 from cxrloc.classification.weights import LoadReport, random_and_frozen
 from cxrloc.datasets.files import write_text
@@ -254,7 +256,12 @@ def _write_scores(
         replicates=run.config.train.bootstrap, seed=run.config.train.seed,
     )  # fmt: skip
     write_gate_table(folder / GATE_NAME, rows)
-    page = metrics_markdown(metrics, f"Gate on {len(films)} test images", notes) + more
+    by_part = body_part_tables(
+        films, labels, scores, run.diseases,
+        replicates=run.config.train.bootstrap, seed=run.config.train.seed,
+    )  # fmt: skip
+    page = metrics_markdown(metrics, f"Gate on {len(films)} test images", notes)
+    page += tables_markdown(by_part) + more
     write_text(folder / "metrics.md", page)
     plot_roc(folder / "roc.png", labels, scores, metrics)
     test = {"images": len(films), **metrics.to_json()}

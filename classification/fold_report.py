@@ -25,7 +25,7 @@ from cxrloc.classification.fold_plots import (
 from cxrloc.classification.fold_table import FoldRow, fold_rows, rule_words, text_tables
 from cxrloc.classification.scored_films import OUT_OF_FOLD, ScoredFilms, write_scored_films
 from cxrloc.classification.stage_table import stage_records, stage_table
-from cxrloc.classification.text_tables import to_markdown, write_records
+from cxrloc.classification.text_tables import TextTable, to_markdown, write_records
 from cxrloc.datasets.files import write_text
 
 Curves = Mapping[str, Sequence[Bin]]
@@ -36,6 +36,7 @@ def write_fold_report(
     films: ScoredFilms,
     histories: Histories,
     stages: Sequence[ScoredFilms] = (),
+    by_part: Sequence[TextTable] = (),
     *,
     replicates: int,
     seed: int,
@@ -47,12 +48,13 @@ def write_fold_report(
         films: out of fold, with thresholds of both rules.
         histories: fold -> one entry an epoch.
         stages: of a training in two stages the same films, as either stage judges them.
+        by_part: of `body_part_tables`, below the figures over all parts.
         replicates, seed: of the patient bootstrap.
     """
     write_scored_films(out / OUT_OF_FOLD, films)
     rows = fold_rows(films, replicates, seed)
     records = [{**row.record(), "stage": ""} for row in rows]
-    tables = [*text_tables(films, rows)]
+    tables = [*text_tables(films, rows), *by_part]
     tables += [confusion_table(confusions(films, r), rule_words(r, films)) for r in RULES]
     if stages:
         records += stage_records(stages, replicates, seed)

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from cxrloc.classification.body_part_table import body_part_tables
 from cxrloc.classification.cross_validation import (
     METRICS_NAME,
     complete_run,
@@ -31,6 +32,7 @@ from cxrloc.classification.scored_films import (
     read_scored_films,
     write_scored_films,
 )
+from cxrloc.classification.text_tables import TextTable
 from cxrloc.datasets.manifest import run_manifest, write_json
 
 MANIFEST_NAME = "cross_validation.manifest.json"
@@ -56,13 +58,27 @@ def _report(config: CrossValidationConfig, run: Run, parts: Sequence[Part], star
     films = with_thresholds(films, validation, config.sensitivity)
     histories = {part.fold or 0: _metrics(part)["history"] for part in parts}
     page = write_fold_report(
-        out, films, histories, _stages(run, parts), replicates=train.bootstrap, seed=train.seed
+        out,
+        films,
+        histories,
+        _stages(run, parts),
+        _by_part(run, films),
+        replicates=train.bootstrap,
+        seed=train.seed,
     )
     manifest = run_manifest(config, seed=train.seed, hashes=input_hashes(run), started=started)
     write_json(out / MANIFEST_NAME, manifest)
     print(
         page, f"results: {out / 'cross_validation.md'}, {out / OUT_OF_FOLD}", sep="\n", flush=True
     )
+
+
+def _by_part(run: Run, films: ScoredFilms) -> list[TextTable]:
+    known, train = [run.radiographs[i] for i in films.image_ids], run.config.train
+    return body_part_tables(
+        known, films.labels, films.scores, films.diseases,
+        replicates=train.bootstrap, seed=train.seed,
+    )  # fmt: skip
 
 
 def _out_of_fold(run: Run, part: Part) -> ScoredFilms:

@@ -51,11 +51,17 @@ class TextTable:
 def to_markdown(title: str, tables: Sequence[TextTable]) -> str:
     """A page with a pipe table and notes for each table."""
     parts = [f"# {title}", "", f"**{RESEARCH_USE}**"]
+    return "\n".join(parts) + "\n" + tables_markdown(tables)
+
+
+def tables_markdown(tables: Sequence[TextTable]) -> str:
+    """The tables and their notes alone, to stand below a page."""
+    parts: list[str] = []
     for table in tables:
         parts += ["", f"## {table.title}", ""]
         parts += [_pipes(row) for row in (table.header, ["---"] * len(table.header), *table.rows)]
         parts += ["", *(f"- {note}" for note in table.notes)]
-    return "\n".join(parts) + "\n"
+    return "".join(f"{part}\n" for part in parts)
 
 
 def to_latex(title: str, tables: Sequence[TextTable]) -> str:

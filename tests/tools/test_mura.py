@@ -97,6 +97,24 @@ def test_the_page_never_prints_the_whole_without_its_parts(run: Path) -> None:
     assert "0.711 (Team 6, X-Ray Machine Learning 2019" in page  # of fingers, Conv4
 
 
+def test_figures_over_all_parts_never_stand_without_the_parts(run: Path) -> None:
+    of_images = {
+        (r["body_part"], r["rule"]): r["auc"] for r in rows_of(run) if r["level"] == "image"
+    }
+    parts = sorted({part for part, _ in of_images} - {"all"})
+    assert len(parts) > 2
+    for name in ("metrics.md", "cross_validation.md"):
+        page = (run / name).read_text()
+        table = page.split("## Images by body part")[1].split("##")[0]
+        assert "quote them with those of the parts" in table
+        assert "studies.md" in table
+        shown = dict(re.findall(r"^\| Abnormal \| (XR_\w+) \| (\S+)", table, re.M))
+        assert sorted(shown) == parts
+        for part in parts:
+            auc = of_images[part, "0.5"]
+            assert shown[part] == (f"{float(auc):.3f}" if auc else "undefined:")
+
+
 def test_every_fold_chose_an_operating_point_of_studies_on_its_validation_patients(
     run: Path,
 ) -> None:
