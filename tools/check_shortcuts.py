@@ -6,7 +6,8 @@ r"""Does a network look at side letters, burnt-in text or the air beside the pat
 
 With a run (or one --bundle) Grad-CAM maps are made of every film and disease that is labelled
 present, each film by the model that has not seen its patient: once of the film as it is and once of
-the film with its markers masked or inpainted (--remove). With --maps any model's maps are measured.
+the film with its markers masked or inpainted (--remove). A model that was trained without markers
+is shown them too, and the page says so. With --maps any model's maps are measured.
 DIR receives report.html, the table as .csv/.md/.tex, the figure and the maps that were made. Works
 for chest and limb films alike. Research use only, never a diagnosis.
 """
@@ -91,13 +92,15 @@ def _run(arguments: argparse.Namespace) -> None:
     started = time.time()
     prepared = load_prepared(arguments.prepared)
     arguments.out.mkdir(parents=True, exist_ok=True)
+    said: tuple[str, ...] = ()
     if arguments.maps:
         files = named_files(arguments.maps, "--maps")
         maps = {name: read_heat_maps(path) for name, path in files.items()}
     else:
-        maps = make_maps(prepared, arguments.run, arguments.bundle, arguments.remove)
+        maps, said = make_maps(prepared, arguments.run, arguments.bundle, arguments.remove)
         files = {name: _write(arguments.out, name, own) for name, own in maps.items()}
     section = check(prepared, maps, resamples=arguments.resamples, seed=arguments.seed)
+    section = replace(section, paragraphs=(*section.paragraphs, *said))
     hashes = {name: file_sha256(path) for name, path in files.items()}
     manifest = run_manifest(vars(arguments), seed=arguments.seed, hashes=hashes, started=started)
     write_section(arguments.out, section, manifest, maps)
@@ -118,8 +121,11 @@ def check(
 
 def make_maps(
     prepared: PreparedData, run: Path | None, bundle: Path | None, remove: str
-) -> dict[str, HeatMaps]:
+) -> tuple[dict[str, HeatMaps], tuple[str, ...]]:
     """Grad-CAM maps of labelled films, as they are and without their markers.
+
+    Also what the page must say of models that were trained on films without markers: these are
+    given the markers here, in the maps of films as they are.
 
     Raises:
         ValueError: when no film is labelled with a disease of the model.
@@ -127,25 +133,39 @@ def make_maps(
     files = ModelFiles("classifier.safetensors", run, bundle)
     names = {"keep": AS_IT_IS, remove: f"markers {remove}ed"}
     found: dict[str, dict[Pair, FloatMaps]] = {how: {} for how in names}
+    trained: set[str] = set()
     for job in plan_jobs([r for r in prepared.radiographs if r.positives], prepared, files):
-        _map_job(job, found)
+        trained.add(_map_job(job, found))
     if not found["keep"]:
         raise ValueError(
             f"no film of {prepared.root} is labelled with a disease of the model in "
             f"{run or bundle}: there is no map to check"
         )
-    return {name: HeatMaps.of(found[how], name=name, aligned=False) for how, name in names.items()}
+    maps = {n: HeatMaps.of(found[how], name=n, aligned=False) for how, n in names.items()}
+    return maps, tuple(_said(how, remove) for how in sorted(trained - {"keep"}))
 
 
-def _map_job(job: Job, found: dict[str, dict[Pair, FloatMaps]]) -> None:
-    """Maps of one model's films, for each way of treating their markers, into `found`."""
+def _said(trained: str, remove: str) -> str:
+    return (
+        f"The model was trained on films with markers {trained}ed, and removes them before it "
+        f'judges a film. Here it does not: "{AS_IT_IS}" shows it the markers, which it has not '
+        f'seen in training, and of "markers {remove}ed" they are {remove}ed once.'
+    )
+
+
+def _map_job(job: Job, found: dict[str, dict[Pair, FloatMaps]]) -> str:
+    """Maps of one model's films, for each way of treating their markers, into `found`.
+
+    The model's own way is set aside, so that each film is treated once; it is returned.
+    """
     from cxrloc.classification.gate import Gate
     from cxrloc.classification.models import load_classifier
     from cxrloc.localization.grad_cam import GradCamLocalizer
 
     assert job.bundle is not None
     loaded = load_classifier(job.bundle)
-    localizer = GradCamLocalizer(Gate(loaded))
+    kept = replace(loaded.preprocessing, markers="keep")
+    localizer = GradCamLocalizer(Gate(replace(loaded, preprocessing=kept)))
     title = "maps" if job.fold is None else f"maps of fold {job.fold}"
     for radiograph in tqdm(job.films, desc=title, unit="film", mininterval=1.0):
         diseases = [d for d in radiograph.positives if d in loaded.diseases]
@@ -156,6 +176,7 @@ def _map_job(job: Job, found: dict[str, dict[Pair, FloatMaps]]) -> None:
             changed = replace(film, pixels=remove_markers(film.pixels, how))
             (cells,) = localizer.heat_maps(localizer.gate([changed]), [changed], diseases)
             maps |= {(film.image_id, d): cells.cells[d] for d in diseases}
+    return loaded.preprocessing.markers
 
 
 def _film(radiograph: Radiograph) -> Film | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -13,6 +14,7 @@ from cxrloc.classification.models import (
     ClassifierBundle,
     Preprocessing,
     build_classifier,
+    load_classifier,
     save_classifier,
 )
 from cxrloc.datasets.manifest import file_sha256
@@ -80,6 +82,24 @@ def test_the_page_says_what_was_found_and_what_it_is_not_for(out: Path) -> None:
     page = (out / "report.html").read_text()
     assert "film as it is, macro mean over diseases" in page
     assert "Research use only - not a diagnosis" in page
+
+
+def test_a_model_trained_without_markers_is_shown_them_and_the_page_says_so(
+    data: Path, out: Path
+) -> None:
+    for fold in range(FOLDS):
+        loaded = load_classifier(data / "run" / f"fold{fold}" / "classifier.safetensors")
+        masked = replace(loaded, preprocessing=replace(loaded.preprocessing, markers="mask"))
+        save_classifier(data / "masked" / f"fold{fold}" / "classifier.safetensors", masked)
+    again = data / "out_masked"
+    words = ["--prepared", data / "prepared", "--run", data / "masked", "--out", again]
+    assert main([*map(str, words), "--resamples", "50"]) == 0
+    for name in ("film_as_it_is", "markers_masked"):  # the same weights, so the same maps
+        mine, plain = (read_heat_maps(f / f"{name}.maps.safetensors") for f in (again, out))
+        np.testing.assert_array_equal(mine.maps, plain.maps)
+    said = "The model was trained on films with markers masked"
+    assert said in (again / "report.html").read_text()
+    assert said not in (out / "report.html").read_text()
 
 
 def test_the_maps_of_others_are_measured_alike(
