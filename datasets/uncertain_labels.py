@@ -1,9 +1,11 @@
 """What uncertain and blank labels count as, and what a finding says of its parents.
 
 CheXpert calls a finding present, absent, uncertain, or does not mention it (blank). `blank` and
-`closure` say what the labels mean and hold for all films. `uncertain` is a way of training and
-holds for training films alone: on films that choose an epoch or a threshold, and on films that are
-scored, an uncertain label is unknown, so that it is never scored. By name:
+`closure` say what the labels mean and hold for all films, with one exception: a label published as
+uncertain is made present by closure in training alone. `uncertain` is a way of training and holds
+for training films alone: on films that choose an epoch or a threshold, and on films that are
+scored, an uncertain label stays unknown even where closure implies it, so that it is never scored.
+By name:
 
     ignore          unknown: masked in the loss (U-Ignore of Irvin et al. 2019)
     ones, zeros     present, absent (U-Ones, U-Zeros)
@@ -57,6 +59,8 @@ class LabelRules:
         blank: negative (not mentioned is absent), or unknown.
         closure: a film with a finding has its parents (`PARENTS`) too. Only a label that says
             present speaks for its parents; what a policy makes of an uncertain one does not.
+            A parent published as uncertain becomes present in training, and stays unknown where
+            films are scored.
     """
 
     uncertain: str = "ignore"

@@ -69,6 +69,14 @@ C = UNCERTAIN_CLASS
             LabelRules("zeros", "unknown", closure=True),
             [(1, 1, 1, 1, 1), (0, 0, B, B, 0), (0, 0, 1, 0, B)],
         ),
+        (
+            LabelRules("ignore", "unknown", closure=True),
+            [(1, 1, 1, 1, 1), (B, 0, B, B, B), (0, B, 1, 0, B)],
+        ),
+        (
+            LabelRules("three_class", "negative", closure=True),
+            [(1, 1, 1, 1, 1), (C, 0, 0, 0, C), (0, C, 1, 0, 0)],
+        ),
         # made present by a policy, cardiomegaly in the last row says nothing of its parent
         (
             LabelRules("ones", "negative", closure=True),
@@ -100,6 +108,35 @@ def test_smoothed_labels_lie_in_their_range_and_all_others_stay(
     assert len(set(smoothed)) == 4
     np.testing.assert_array_equal(drawn[~np.isnan(ignored)], ignored[~np.isnan(ignored)])
     assert np.isnan(drawn).sum() == 4  # the blank ones
+
+
+# By coreutils alone, printf '0\0%s\0%s' FILM DISEASE | sha256sum; the first 8 bytes, little-endian,
+# over 2^64 are the share of the way from the lower to the upper end:
+#     0.jpg Consolidation               a2a36aeb3c91e7d9: .851190 -> .805357 or .255357
+#     1.jpg Enlarged Cardiomediastinum  cf639f16a9a7b130: .190211 -> .607063 or .057063
+#     1.jpg Pneumonia                   0a1738750c0f21e7: .902848 -> .820854 or .270854
+#     2.jpg Cardiomegaly                e799b2573115f4a0: .628724 -> .738617 or .188617
+@pytest.mark.parametrize(
+    ("policy", "consolidation", "enlarged", "pneumonia", "cardiomegaly"),
+    [
+        ("smoothed_ones", 0.805357, 0.607063, 0.820854, 0.738617),
+        ("smoothed_zeros", 0.255357, 0.057063, 0.270854, 0.188617),
+    ],
+)
+@pytest.mark.parametrize("closure", [False, True])
+def test_smoothed_labels_of_seed_0_by_hand(
+    policy: str,
+    consolidation: float,
+    enlarged: float,
+    pneumonia: float,
+    cardiomegaly: float,
+    closure: bool,
+) -> None:
+    # pneumonia of the first film is present: closure makes its uncertain consolidation so
+    first = (1, 1, 1, 1, 1) if closure else (B, 1, 0, consolidation, 1)
+    expected = [first, (enlarged, 0, B, B, pneumonia), (0, cardiomegaly, 1, 0, B)]
+    found = trained_on(LabelRules(policy, closure=closure), seed=0)
+    np.testing.assert_allclose(found, np.array(expected, dtype=float), atol=1e-6)
 
 
 def test_smoothed_labels_fill_their_range_evenly() -> None:
