@@ -40,6 +40,7 @@ def network_records(comparison: Comparison) -> list[dict[str, object]]:
         for i, disease in enumerate([*network.films.diseases, MACRO]):
             record: dict[str, object] = {"network": network.name, "disease": disease}
             record |= {"scored_on": "the same films out of fold", "films": len(network.films)}
+            record["measure"] = "mean AUC" if disease == MACRO else "AUC"
             record["members"] = " + ".join(network.members)
             for name in FIGURES:
                 record |= _fields(name, _figure(figures.get(name), i))
@@ -85,7 +86,7 @@ def _published_records(comparison: Comparison, columns: Sequence[str]) -> list[d
     diseases = comparison.films.diseases
     return [
         {**empty, "network": s.study, "disease": disease, "scored_on": f"published: {s.scored_on}",
-         "auc": float(value)}
+         "measure": s.measure, "auc": float(value)}
         for s in (*studies_by_disease(diseases), *studies_of_means(diseases))
         for disease, value in s.values.items()
     ]  # fmt: skip
@@ -98,7 +99,7 @@ def _networks_table(comparison: Comparison) -> TextTable:
         for n, f in zip(comparison.networks, comparison.figures, strict=True)
     ]
     blank = ("",) * (len(FIGURES) - 1)
-    rows += [(f"published: {s.study}", s.values[MACRO], *blank, s.scored_on)
+    rows += [(f"published: {s.study}", f"{s.values[MACRO]} ({s.measure})", *blank, s.scored_on)
              for s in studies_of_means(films.diseases)]  # fmt: skip
     rows += [
         (f"published: {s.study}", f"{mean:.4f}", *blank, s.scored_on)
@@ -133,7 +134,8 @@ def _network_notes(comparison: Comparison) -> tuple[str, ...]:
         "An ensemble is the mean of its networks' probabilities on each film, all of them out of "
         "fold.",
         f"{_OTHER_FILMS} Where a study prints each of our diseases, its macro AUC is our mean of "
-        "these; the means of others are as printed.",
+        "these; the figures of others are as printed, with "
+        "their own measure in parentheses.",
     )
 
 

@@ -12,14 +12,14 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from cxrloc.datasets.labels import CHEXPERT_LABELS, NIH_DISEASES, NO_FINDING
+from cxrloc.datasets.labels import NIH_DISEASES, NO_FINDING
 
 MACRO = "macro"
-# films on which mean AUCs were published -> labels of their data set
-_LABELS: dict[str, tuple[str, ...]] = {
-    "NIH 14 labels": (*NIH_DISEASES, NO_FINDING),
-    "CheXpert 5 labels": CHEXPERT_LABELS,
-}
+_NIH = frozenset((*NIH_DISEASES, NO_FINDING))
+# the competition tasks of Irvin et al. 2019
+_CHEXPERT_FIVE = frozenset(
+    ("Atelectasis", "Cardiomegaly", "Consolidation", "Edema", "Pleural Effusion")
+)
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ def published_studies() -> tuple[PublishedStudy, ...]:
 
 def studies_by_disease(diseases: Sequence[str]) -> tuple[PublishedStudy, ...]:
     """Studies that print an AUC of at least one of these diseases; all are of NIH's labels."""
-    if not set(diseases) <= set(_LABELS["NIH 14 labels"]):
+    if not set(diseases) <= _NIH:
         return ()  # CheXpert's Edema is labelled by other rules than NIH's
     return tuple(
         study
@@ -69,6 +69,12 @@ def studies_by_disease(diseases: Sequence[str]) -> tuple[PublishedStudy, ...]:
 
 
 def studies_of_means(diseases: Sequence[str]) -> tuple[PublishedStudy, ...]:
-    """Studies that print a mean AUC alone, of a data set that labels all of these diseases."""
-    fitting = {name for name, known in _LABELS.items() if set(diseases) <= set(known)}
-    return tuple(s for s in published_studies() if s.scored_on in fitting)
+    """Studies that print one AUC over their diseases alone, each of its own `measure`.
+
+    Those of NIH for any of its labels; those of CheXpert for exactly the five that they mean.
+    """
+    fits = {
+        "NIH 14 labels": set(diseases) <= _NIH,
+        "CheXpert 5 labels": set(diseases) == _CHEXPERT_FIVE,
+    }
+    return tuple(s for s in published_studies() if fits.get(s.scored_on, False))

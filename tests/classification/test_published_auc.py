@@ -13,7 +13,9 @@ from cxrloc.classification.published_auc import (
     studies_by_disease,
     studies_of_means,
 )
-from cxrloc.datasets.labels import NIH_DISEASES, NO_FINDING
+from cxrloc.datasets.labels import CHEXPERT_LABELS, NIH_DISEASES, NO_FINDING
+
+FIVE = ("Atelectasis", "Cardiomegaly", "Consolidation", "Edema", "Pleural Effusion")
 
 
 def test_six_studies_print_aucs_per_disease_and_nine_networks_a_mean_of_nih() -> None:
@@ -26,7 +28,8 @@ def test_six_studies_print_aucs_per_disease_and_nine_networks_a_mean_of_nih() ->
 
 
 def test_four_networks_print_a_mean_of_the_five_diseases_of_chexpert() -> None:
-    studies = studies_of_means(["Pleural Effusion", "Edema"])
+    studies = studies_of_means(FIVE[::-1])
+    assert {s.measure for s in studies} == {"multilabel AUC"}
     assert [(s.study.partition("(")[2], s.values[MACRO]) for s in studies] == [
         ("DenseNet-121 with enhancement layers)", "0.79"),
         ("DenseNet-121)", "0.77"),
@@ -34,6 +37,15 @@ def test_four_networks_print_a_mean_of_the_five_diseases_of_chexpert() -> None:
         ("EfficientNet-B4)", "0.78"),
     ]
     assert studies_of_means(["Abnormal"]) == ()
+
+
+@pytest.mark.parametrize(
+    "diseases",
+    [FIVE[:4], FIVE[3:], (*FIVE, "Fracture"), (*FIVE[:4], "Pneumothorax"), CHEXPERT_LABELS],
+)
+def test_the_figures_of_chexpert_stand_beside_exactly_their_five(diseases: tuple[str, ...]) -> None:
+    studies = studies_of_means(diseases)
+    assert "CheXpert 5 labels" not in {s.scored_on for s in studies}
 
 
 def test_a_mean_needs_every_disease() -> None:

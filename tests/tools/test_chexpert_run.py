@@ -65,6 +65,7 @@ def test_with_and_without_enhancement_stand_beside_the_published_figures(folder:
     page = (folder / "both" / "networks.md").read_text()
     for row in ("grey", "enhanced", "published: Chasanidis 2020 (DenseNet-121 with enhancement"):
         assert f"| {row}" in page
+    assert "| 0.79 (multilabel AUC) |" in page  # not a macro AUC
     assert "Godonou" not in page  # of NIH's labels
 
 
