@@ -70,6 +70,8 @@ class Agreement:
         body_part: a part, or `ALL_PARTS`.
         rule: `HALF`, or `VALIDATION`: the operating point from validation data.
         units, patients: with a known label.
+        without_point: those of the units that have no threshold by this rule. They are called
+            nothing, and left out of the matrix, accuracy and kappa.
         true_positive, false_negative, false_positive, true_negative: the confusion matrix.
         accuracy, kappa, auc: with intervals over patients.
     """
@@ -79,6 +81,7 @@ class Agreement:
     rule: str
     units: int
     patients: int
+    without_point: int
     true_positive: int
     false_negative: int
     false_positive: int
@@ -86,6 +89,11 @@ class Agreement:
     accuracy: Estimate
     kappa: Estimate
     auc: Estimate
+
+    @property
+    def called(self) -> int:
+        """Units in the confusion matrix."""
+        return self.units - self.without_point
 
 
 def studies_of(images: JudgedUnits, study_ids: Sequence[str], thresholds: Array) -> JudgedUnits:
@@ -156,14 +164,15 @@ def _of_group(
     auc = estimate(points[0, 0], samples[0, :, 0], reason)
     cuts = {HALF: np.full(len(patients), 0.5), VALIDATION: group.thresholds[:, disease]}
     for rule, cut in cuts.items():
-        called = scores[:, 0] >= np.nan_to_num(cut, nan=np.inf)
-        figures = _counted(labels[:, 0] == 1, called, patients, replicates, seed)
-        counts, accuracy, agreed = figures
-        if rule == VALIDATION and np.isnan(cut).all():
-            nothing = Estimate(None, reason="validation data gave no operating point")
-            accuracy = agreed = nothing
-        people = len(set(patients))
-        yield Agreement(disease, name, rule, len(patients), people, *counts, accuracy, agreed, auc)
+        has_point = ~np.isnan(cut)
+        called = scores[has_point, 0] >= cut[has_point]
+        who = [patient for patient, has in zip(patients, has_point, strict=True) if has]
+        positive = labels[has_point, 0] == 1
+        counts, accuracy, agreed = _counted(positive, called, who, replicates, seed)
+        if len(patients) and not who:
+            accuracy = agreed = Estimate(None, reason="validation data gave no operating point")
+        sizes = (len(patients), len(set(patients)), len(patients) - len(who))
+        yield Agreement(disease, name, rule, *sizes, *counts, accuracy, agreed, auc)
 
 
 def _counted(

@@ -25,6 +25,7 @@ from cxrloc.datasets.radiograph import Radiograph, label_matrix
 
 STUDY_POINTS = "study_operating_points"  # in a part's metrics.json
 _LEVELS = {"study": "Studies", "image": "Images"}
+_MATRIX = ("true_positive", "false_negative", "false_positive", "true_negative")
 _HEAD = (
     "body part",
     "n",
@@ -109,7 +110,8 @@ def _tables(found: Mapping[str, list[Agreement]], diseases: Sequence[str]) -> li
             mine = [row for row in found[level] if row.disease == number]
             pairs = zip(mine[::2], mine[1::2], strict=True)
             rows = tuple(_cells(level, half, point) for half, point in pairs)
-            tables.append(TextTable(f"{title}: {disease}", _HEAD, rows, _notes(level)))
+            notes = (*_notes(level), *_left_out(mine))
+            tables.append(TextTable(f"{title}: {disease}", _HEAD, rows, notes))
     return tables
 
 
@@ -128,9 +130,22 @@ def _text(figure: Estimate) -> str:
 
 
 def _confusion(row: Agreement) -> str:
-    return " / ".join(
-        map(str, (row.true_positive, row.false_negative, row.false_positive, row.true_negative))
-    )
+    return " / ".join(str(count) for count in _matrix(row).values()) if row.called else ""
+
+
+def _matrix(row: Agreement) -> dict[str, int | None]:
+    """The four counts; None where no unit was called anything."""
+    return {name: getattr(row, name) if row.called else None for name in _MATRIX}
+
+
+def _left_out(rows: Sequence[Agreement]) -> list[str]:
+    """How many units have no operating point, a sentence a part that has such."""
+    return [
+        f"{row.body_part}: {row.without_point} of {row.units} are left out at validation's point, "
+        "since the validation patients of their model gave none."
+        for row in rows
+        if row.without_point
+    ]
 
 
 def _published(level: str, body_part: str) -> str:
@@ -160,8 +175,7 @@ def _records(
     return [
         {"level": level, "disease": diseases[row.disease], "body_part": row.body_part,
          "rule": row.rule, "units": row.units, "patients": row.patients,
-         "true_positive": row.true_positive, "false_negative": row.false_negative,
-         "false_positive": row.false_positive, "true_negative": row.true_negative,
+         "without_point": row.without_point, **_matrix(row),
          **_figure("accuracy", row.accuracy), **_figure("kappa", row.kappa),
          **_figure("auc", row.auc), "published_accuracy": _published(level, row.body_part)}
         for level, rows in found.items()

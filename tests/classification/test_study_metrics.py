@@ -12,6 +12,7 @@ from cxrloc.classification.study_metrics import (
     ALL_PARTS,
     HALF,
     VALIDATION,
+    Agreement,
     JudgedUnits,
     agreements,
     kappa,
@@ -30,6 +31,10 @@ def judged(
     return JudgedUnits(
         people, tuple(parts), np.array(labels)[:, None], column, np.full_like(column, cut)
     )
+
+
+def matrix(row: Agreement) -> tuple[int, int, int, int]:
+    return row.true_positive, row.false_negative, row.false_positive, row.true_negative
 
 
 def test_a_study_has_the_mean_of_its_images_and_their_label() -> None:
@@ -115,6 +120,23 @@ def test_without_an_operating_point_there_are_no_figures_at_it() -> None:
     (_, point) = agreements(judged([0.1, 0.9], [0, 1], "EE"), 5, 0)
     assert point.accuracy.value is None
     assert point.kappa.reason == "validation data gave no operating point"
+    assert (point.units, point.without_point, point.called) == (2, 2, 0)
+    assert matrix(point) == (0, 0, 0, 0)
+
+
+def test_units_without_an_operating_point_are_not_called_negative() -> None:
+    images = judged([0.9, 0.4, 0.8, 0.1, 0.9, 0.2], [1, 1, 0, 0, 1, 0], "EEEEEE")
+    images.thresholds[:4] = 0.5  # the fold of the last two gave none
+    half, point = agreements(images, 20, 0)
+    assert matrix(half) == (2, 1, 1, 2)
+    assert matrix(point) == (1, 1, 1, 1)
+    assert (half.without_point, point.without_point) == (0, 2)
+    assert (half.units, point.units, half.called, point.called) == (6, 6, 6, 4)
+    assert half.accuracy.value == pytest.approx(4 / 6)
+    assert (point.accuracy.value, point.kappa.value) == (0.5, 0)
+    assert point.auc == half.auc  # needs no threshold
+    alone = agreements(images.select(np.arange(6) < 4), 20, 0)[1]
+    assert point.accuracy == alone.accuracy
 
 
 def test_unknown_labels_are_left_out() -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from cxrloc.classification.study_report import have_studies, study_points
+from cxrloc.classification.study_metrics import JudgedUnits, agreements
+from cxrloc.classification.study_report import _records, _tables, have_studies, study_points
 from cxrloc.datasets.radiograph import Radiograph
 
 
@@ -35,3 +36,16 @@ def test_validation_of_one_class_gives_no_point_and_says_why() -> None:
     point = study_points(films, np.zeros((2, 1)), np.array([[0.2], [0.3]]), ("Abnormal",))
     assert point["Abnormal"].threshold is None
     assert "no positive" in point["Abnormal"].reason
+
+
+def test_studies_without_a_point_are_named_below_and_none_leaves_the_matrix_empty() -> None:
+    scores, labels = np.array([[0.9, 0.4, 0.8, 0.1]]).T, np.array([[1.0, 1.0, 0.0, 0.0]]).T
+    cuts = np.array([[0.5, 0.5, np.nan, np.nan]]).T  # elbows have a point, hands none
+    judged = JudgedUnits(tuple("abcd"), ("E", "E", "H", "H"), labels, scores, cuts)
+    found = {"study": agreements(judged, 5, 0), "image": []}
+    table = _tables(found, ("Abnormal",))[0]
+    there = table.header.index("TP / FN / FP / TN there")
+    assert [row[there] for row in table.rows] == ["1 / 1 / 0 / 0", "", "1 / 1 / 0 / 0"]
+    assert [note[:14] for note in table.notes[-2:]] == ["H: 2 of 2 are ", "all: 2 of 4 ar"]
+    cells = [(r["without_point"], r["true_positive"]) for r in _records(found, ("Abnormal",))]
+    assert cells == [(0, 1), (0, 1), (0, 0), (2, None), (0, 1), (2, 1)]
