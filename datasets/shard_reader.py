@@ -1,26 +1,22 @@
-"""Shards to training batches: the same tensors as the pixel cache gives, streamed.
+"""Films of shards by name: the same squares as the pixel cache gives, read when asked for.
 
-An epoch's order is drawn from the seed and the epoch: row groups of all shards are shuffled, then
-the films of `SHUFFLED_GROUPS` neighbouring groups among each other (a shuffle buffer of 1,024
-films). Each rank takes its own stretch of that order, so it reads its own shards; the batches of a
-rank go round its loader workers, so they come in one order however many workers there are.
-
-On a local disk raw pixels are mapped, nothing is held. Elsewhere, and for PNGs, a worker holds at
-most `SHUFFLED_GROUPS` row groups (64 MiB raw at 256 px, 256 MiB at 512 px), and every worker of a
-rank reads the rank's groups: for raw shards in a far store one worker a rank is best.
+On a local disk raw pixels are mapped, nothing is held. Elsewhere, and for PNGs, a process holds
+the row groups that it used last. In a training's order (`samplers.ByRowGroups`) at most
+2 max(batch_size, 32) are in use at a time, and so many are held: with batches of up to 32 films
+128 MiB raw at 256 px, 512 MiB at 512 px. The batches of a rank go round its loader workers, so
+they come in one order however many workers there are, but every worker reads and holds the rank's
+groups: for raw shards in a far store one worker a rank is best.
 """
 
 from __future__ import annotations
 
 import os
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch.utils.data import DataLoader, IterableDataset, default_collate, get_worker_info
 
 from cxrloc.datasets.shards import (
     LABEL_PREFIX,
@@ -35,14 +31,13 @@ SHUFFLED_GROUPS = 32
 HOW_TO_MAKE = "make it with: python tools/build_shards.py --prepared DIR --out {out} --size {size}"
 
 IntArray = npt.NDArray[np.int64]
-ShardBatch = tuple[torch.Tensor, torch.Tensor]
 Kept = TypeVar("Kept")
 
 
 class ShardSet:
     """All films of one size in a folder of tools/build_shards.py: labels at once, pixels on demand.
 
-    `shards[image_id]` is (size, size) uint8 as in a `PixelCache`.
+    `shards[image_id]` is (size, size) uint8 as in a `PixelCache`; do not write to it.
 
     Attributes:
         size: side of the squares in pixels.
@@ -91,7 +86,10 @@ class ShardSet:
     def __getitem__(self, image_id: str) -> Squares:
         if image_id not in self.rows:
             raise KeyError(f"no pixels of {image_id} in {self.url} at {self.size} px")
-        return self.square(self.rows[image_id])
+        position = self.rows[image_id]
+        group = int(self.groups[position])
+        found = self._pixels[group][position - self._begins[group]]
+        return decode_square(found) if isinstance(found, bytes) else found
 
     def __contains__(self, image_id: object) -> bool:
         return image_id in self.rows
@@ -99,104 +97,19 @@ class ShardSet:
     def __len__(self) -> int:
         return len(self.image_ids)
 
-    def square(self, position: int) -> Squares:
-        """(size, size) uint8 pixels of the film at a position; do not write to them."""
-        group = int(self.groups[position])
-        found = self._pixels[group][position - self._begins[group]]
-        return decode_square(found) if isinstance(found, bytes) else found
 
-
-class ShardBatches(IterableDataset[ShardBatch]):
-    """Batches of one rank: (B, S, S) uint8 squares and (B, D) labels, NaN unknown.
-
-    With a seed, shuffled anew for each epoch (`set_epoch`): every rank gives the same number of
-    batches, and a last batch that is not full is left out. Without, in the order of `image_ids`,
-    every film once over all ranks.
-
-    Attributes:
-        image_ids, patients: of the films to feed, over all ranks.
-        labels: (N, D) float32 of them.
-    """
-
-    def __init__(
-        self,
-        shards: ShardSet,
-        image_ids: Sequence[str],
-        diseases: Sequence[str],
-        batch_size: int,
-        seed: int | None = None,
-        *,
-        rank: int = 0,
-        world_size: int = 1,
-    ) -> None:
-        """Choose films and diseases of a set, and the rank's share of them.
-
-        Raises:
-            ValueError: for an image or a disease that the shards do not hold, or a rank out of
-                0 .. world_size - 1.
-        """
-        _check(shards, image_ids, diseases, rank, world_size)
-        self.shards, self.batch_size, self.seed = shards, batch_size, seed
-        self.rank, self.world_size = rank, world_size
-        self.image_ids = tuple(image_ids)
-        self._positions = np.array([shards.rows[i] for i in image_ids], dtype=np.int64)
-        self.patients = tuple(shards.patients[p] for p in self._positions)
-        columns = [shards.diseases.index(disease) for disease in diseases]
-        self.labels = shards.labels[self._positions][:, columns]
-        # Shared: the copies that persistent workers hold must hear of a new epoch.
-        self._epoch = torch.tensor(0).share_memory_()  # type: ignore[no-untyped-call]
-
-    def set_epoch(self, epoch: int) -> None:
-        """Draw this epoch's order from the next iteration on, in loader workers too."""
-        self._epoch.fill_(epoch)
-
-    def batches(self) -> list[IntArray]:
-        """Of each batch of this rank in this epoch, in order, the places in `image_ids`."""
-        count, ranks = len(self.image_ids), self.world_size
-        if self.seed is None:
-            begin, end = count * self.rank // ranks, count * (self.rank + 1) // ranks
-            mine = np.arange(begin, end)
-        else:
-            seed = [self.seed, int(self._epoch)]
-            order = epoch_order(self.shards.groups[self._positions], np.random.default_rng(seed))
-            mine = order[: count // ranks * ranks].reshape(ranks, -1)[self.rank]
-        full, rest = divmod(len(mine), self.batch_size)
-        number = full + bool(rest and (self.seed is None or full == 0))
-        return [mine[i * self.batch_size : (i + 1) * self.batch_size] for i in range(number)]
-
-    def __len__(self) -> int:
-        return len(self.batches())
-
-    def __iter__(self) -> Iterator[ShardBatch]:
-        worker = get_worker_info()
-        first, step = (0, 1) if worker is None else (worker.id, worker.num_workers)
-        for places in self.batches()[first::step]:
-            found = [self.shards.square(position) for position in self._positions[places].tolist()]
-            # collated: in a worker straight into shared memory, one copy in all
-            squares: torch.Tensor = default_collate([torch.from_numpy(each) for each in found])
-            yield squares, torch.from_numpy(self.labels[places])
-
-
-def make_shard_loader(batches: ShardBatches, workers: int = 0) -> DataLoader[ShardBatch]:
-    """Loader of whole batches, in one order whatever the number of workers."""
-    return DataLoader(batches, batch_size=None, num_workers=workers, persistent_workers=workers > 0)
-
-
-def epoch_order(
-    groups: IntArray, rng: np.random.Generator, together: int | None = None
-) -> IntArray:
+def epoch_order(groups: IntArray, rng: np.random.Generator, together: int) -> IntArray:
     """A shuffled order in which few row groups are in use at a time.
 
     Args:
         groups: (N,) row group of each film.
         rng: what draws it.
-        together: row groups whose films are shuffled among each other; default `SHUFFLED_GROUPS`.
+        together: row groups whose films are shuffled among each other.
 
     Returns:
         (N,) the films' places: row groups in random order, then films in random order within each
         `together` of them.
     """
-    together = together or SHUFFLED_GROUPS
     _, numbers = np.unique(groups, return_inverse=True)
     turn = rng.permutation(numbers.max(initial=-1) + 1)
     return np.lexsort((rng.random(len(groups)), turn[numbers] // together))
@@ -267,20 +180,3 @@ def _manifest(storage: Storage, size: int) -> dict[str, Any]:
 def _labels(table: Any, diseases: Sequence[str]) -> npt.NDArray[np.float32]:
     columns = [table[LABEL_PREFIX + disease].to_numpy() for disease in diseases]
     return np.array(columns, dtype=np.float32).reshape(len(diseases), table.num_rows).T
-
-
-def _check(
-    shards: ShardSet, image_ids: Sequence[str], diseases: Sequence[str], rank: int, world_size: int
-) -> None:
-    absent = [image for image in image_ids if image not in shards]
-    if absent:
-        raise ValueError(
-            f"{len(absent)} images are not in the shards of {shards.url}, the first is {absent[0]}"
-        )
-    unknown = [disease for disease in diseases if disease not in shards.diseases]
-    if unknown:
-        raise ValueError(
-            f"no label {', '.join(unknown)} in {shards.url}; known are {list(shards.diseases)}"
-        )
-    if not 0 <= rank < world_size:
-        raise ValueError(f"rank {rank} of {world_size}: expected 0 to {world_size - 1}")

@@ -160,8 +160,8 @@ def precision_sides(arguments: argparse.Namespace) -> Sides:
 
 def data_table(arguments: argparse.Namespace) -> None:
     """Print images a second of each loader, and as a ratio to the textbook loader's."""
+    from cxrloc.classification.loader_speed import loader_rates, rate_table
     from cxrloc.datasets import nih
-    from cxrloc.datasets.loader_speed import loader_rates, rate_table
     from cxrloc.datasets.phantom import PhantomConfig, make_phantom
 
     with tempfile.TemporaryDirectory() as folder:

@@ -1,4 +1,7 @@
-"""Images a second that loaders feed, side by side: PNG files as textbooks read them, and shards."""
+"""Images a second that loaders feed, side by side: PNG files as textbooks read them, and shards.
+
+Shards are read as a training with `data.shards` reads them, in the order `ByRowGroups`.
+"""
 
 from __future__ import annotations
 
@@ -15,10 +18,12 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from cxrloc.classification.data import Batch, FilmBatches, Loader, make_loader
+from cxrloc.classification.samplers import ByRowGroups, row_groups_in_use
 from cxrloc.datasets.radiograph import Radiograph
 from cxrloc.datasets.shard_engines import build_shards, local_engine
 from cxrloc.datasets.shard_plans import plan_shards
-from cxrloc.datasets.shard_reader import ShardBatches, ShardSet, make_shard_loader
+from cxrloc.datasets.shard_reader import ShardSet
 from cxrloc.datasets.shards import ENCODINGS
 from cxrloc.datasets.transforms import fit_square
 
@@ -140,25 +145,32 @@ def rate_table(rates: Sequence[Rate]) -> str:
 
 def _loaders(
     films: Sequence[Radiograph], folder: Path, size: int, workers: int
-) -> dict[str, Iterable[Labelled]]:
+) -> dict[str, Iterable[Batch]]:
     """By name, the textbook loader first."""
     few = films[:PNG_FILMS]
     settings: dict[str, Any] = {"num_workers": workers, "persistent_workers": workers > 0}
-    loaders: dict[str, Iterable[Labelled]] = {
+    loaders: dict[str, Iterable[Batch]] = {
         TEXTBOOK: DataLoader(TextbookFilms(few, size), BATCH_SIZE, shuffle=True, **settings),
         "PNG, OpenCV grey": DataLoader(
             OpenCvFilms(few, size), BATCH_SIZE, shuffle=True, **settings
         ),
     }
     for encoding in ENCODINGS:
-        shards = ShardSet(str(folder / encoding), size)
-        batches = ShardBatches(shards, shards.image_ids, shards.diseases, BATCH_SIZE, seed=0)
-        loaders[f"shards, {encoding}"] = make_shard_loader(batches, workers)
+        loaders[f"shards, {encoding}"] = _training_loader(films, folder / encoding, size, workers)
     return loaders
 
 
+def _training_loader(films: Sequence[Radiograph], folder: Path, size: int, workers: int) -> Loader:
+    """As a training with `data.shards` is fed."""
+    shards = ShardSet(str(folder), size, row_groups_in_use(BATCH_SIZE))
+    usable = [film for film in films if film.image_id in shards]
+    batches = FilmBatches(shards, usable, shards.diseases)
+    assert batches.groups is not None  # of shards it never is
+    return make_loader(batches, BATCH_SIZE, ByRowGroups(batches.groups, BATCH_SIZE, 0), workers)
+
+
 def _measured(
-    loaders: Mapping[str, Iterable[Labelled]], size: int, workers: int, repeats: int, seconds: float
+    loaders: Mapping[str, Iterable[Batch]], size: int, workers: int, repeats: int, seconds: float
 ) -> list[Rate]:
     for loader in loaders.values():  # starts the workers, fills the disk's cache
         _rate(loader, 0)
@@ -177,7 +189,7 @@ def _measured(
     ]
 
 
-def _rate(loader: Iterable[Labelled], seconds: float) -> float:
+def _rate(loader: Iterable[Batch], seconds: float) -> float:
     """Images a second of whole epochs, as many as begin within `seconds`."""
     images, began = 0, time.perf_counter()
     while True:
