@@ -26,13 +26,13 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from cxrloc.datasets.counted_warnings import CountedWarnings
+from cxrloc.datasets.dataset_index import DatasetIndex
 from cxrloc.datasets.image_folders import listed_files
 from cxrloc.datasets.labels import CHEXPERT_LABELS
 from cxrloc.datasets.radiograph import FloatArray, Radiograph
@@ -46,30 +46,13 @@ _LABELS = {"1.0": 1.0, "0.0": 0.0, "-1.0": UNCERTAIN, "1": 1.0, "0": 0.0, "-1": 
            "": math.nan}  # fmt: skip
 
 
-@dataclass(frozen=True)
-class ChexpertIndex:
-    """All rows as radiographs.
-
-    Attributes:
-        radiographs: one per row, in file order, `path` None where there is no file.
-        official: image id -> "train_val" (train.csv) or "test" (valid.csv).
-        warnings: kind of fault -> count, with examples.
-        sources: the label files that were read.
-    """
-
-    radiographs: list[Radiograph]
-    official: dict[str, str]
-    warnings: CountedWarnings
-    sources: tuple[Path, ...]
-
-
 def index(
     root: Path,
     *,
     label_file: Path | None = None,
     strict: bool = False,
     frontal_only: bool = False,
-) -> ChexpertIndex:
+) -> DatasetIndex:
     """Index a folder in CheXpert's layout (what is made of faulty files: see the module).
 
     Args:
@@ -89,7 +72,7 @@ def index(
     images: list[str] = table["image"].tolist()
     radiographs = _radiographs(table, *listed_files(root, images, warnings), warnings)
     official = dict(zip(images, table["part"].tolist(), strict=True))
-    return ChexpertIndex(radiographs, official, warnings, tuple(files))
+    return DatasetIndex(radiographs, official, warnings, tuple(files))
 
 
 def _label_files(root: Path, asked: Path | None, warnings: CountedWarnings) -> dict[Path, str]:

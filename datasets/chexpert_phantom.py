@@ -25,7 +25,7 @@ import numpy.typing as npt
 
 from cxrloc.datasets.labels import CHEXPERT_LABELS, NO_FINDING
 from cxrloc.datasets.phantom_film import PhantomFilm, render_film
-from cxrloc.datasets.phantom_folder import in_processes, write_folder
+from cxrloc.datasets.phantom_folder import check_settings, in_processes, write_folder
 from cxrloc.datasets.phantom_statistics import sample_diseases
 from cxrloc.datasets.uncertain_labels import ancestors
 
@@ -68,15 +68,8 @@ class ChexpertPhantomConfig:
     share_valid: float = 0.15
 
     def __post_init__(self) -> None:
-        if not 2 <= self.patients <= 99_999:
-            raise ValueError(f"patients is {self.patients}, expected 2 to 99999")
-        if self.seed < 0:
-            raise ValueError(f"seed is {self.seed}, expected 0 or more")
-        if not 64 <= self.image_size <= 4096:
-            raise ValueError(f"image_size is {self.image_size}, expected 64 to 4096 pixels")
-        for name in ("share_with_finding", "share_valid"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} is {getattr(self, name)}, expected a share in [0, 1]")
+        shares = ("share_with_finding", "share_valid")
+        check_settings(self, shares, fewest_patients=2)
 
 
 @dataclass(frozen=True)

@@ -28,12 +28,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
 from cxrloc.datasets.counted_warnings import CountedWarnings
+from cxrloc.datasets.dataset_index import DatasetIndex
 from cxrloc.datasets.image_folders import listed_files
 from cxrloc.datasets.labels import ABNORMAL
 from cxrloc.datasets.radiograph import Radiograph
@@ -55,31 +55,13 @@ _STUDY_PATH = re.compile(rf"{_STUDY}/?")
 _SAID = {"positive": 1.0, "negative": 0.0}
 
 
-@dataclass(frozen=True)
-class MuraIndex:
-    """All listed images as radiographs.
-
-    Attributes:
-        radiographs: one per image, in file order, train before valid; `path` is None where there is
-            no file.
-        official: image id -> "train_val" (train files) or "test" (valid files).
-        warnings: kind of fault -> count, with examples.
-        sources: the files that were read.
-    """
-
-    radiographs: list[Radiograph]
-    official: dict[str, str]
-    warnings: CountedWarnings
-    sources: tuple[Path, ...]
-
-
 def index(
     root: Path,
     *,
     label_file: Path | None = None,
     strict: bool = False,
     body_part: str = "",
-) -> MuraIndex:
+) -> DatasetIndex:
     """Index a folder in MURA's layout (what is made of faulty files: see the module's docstring).
 
     Args:
@@ -104,7 +86,7 @@ def index(
     _warn_of_shared_patients(table, warnings)
     official = dict(zip(table["image"], table["part"], strict=True))
     sources = tuple(path for pair in files.values() for path in pair)
-    return MuraIndex(_radiographs(root, table, warnings), official, warnings, sources)
+    return DatasetIndex(_radiographs(root, table, warnings), official, warnings, sources)
 
 
 def _release_folder(root: Path) -> Path:

@@ -32,6 +32,7 @@ from typing import Any
 import pandas as pd
 
 from cxrloc.datasets.counted_warnings import CountedWarnings
+from cxrloc.datasets.dataset_index import DatasetIndex
 from cxrloc.datasets.image_folders import find_images
 from cxrloc.datasets.labels import NIH_DISEASES, NO_FINDING, canonical_label
 from cxrloc.datasets.nih_tables import age_in_years, read_boxes, read_table
@@ -44,22 +45,14 @@ FRAME_HW = (1024, 1024)
 
 
 @dataclass(frozen=True)
-class NihIndex:
-    """All label rows as radiographs, and what the other files say.
+class NihIndex(DatasetIndex):
+    """A `DatasetIndex` of NIH: one radiograph per label row.
 
     Attributes:
-        radiographs: one per label row, in file order; `path` is None where no file was found.
-        official: image id -> "train_val" or "test"; empty without the lists.
-        warnings: kind of fault -> count, with examples.
         label_file: the label file that was read.
-        sources: every file that was read, for the manifest's hashes.
     """
 
-    radiographs: list[Radiograph]
-    official: dict[str, str]
-    warnings: CountedWarnings
     label_file: Path
-    sources: tuple[Path, ...]
 
 
 def index(root: Path, *, label_file: Path | None = None, strict: bool = False) -> NihIndex:
@@ -88,7 +81,7 @@ def _index(root: Path, labels_path: Path, warnings: CountedWarnings) -> NihIndex
     radiographs = _radiographs(table, boxes, find_images(root, ids, warnings), warnings)
     optional = [root / BOX_FILE, *(root / name for name in OFFICIAL_LISTS)]
     sources = (labels_path, *(path for path in optional if path.is_file()))
-    return NihIndex(radiographs, official, warnings, labels_path, sources)
+    return NihIndex(radiographs, official, warnings, sources, labels_path)
 
 
 @contextlib.contextmanager

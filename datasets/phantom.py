@@ -20,7 +20,7 @@ import numpy as np
 
 from cxrloc.datasets.labels import NO_FINDING
 from cxrloc.datasets.phantom_film import PhantomFilm, render_film
-from cxrloc.datasets.phantom_folder import in_processes, write_folder
+from cxrloc.datasets.phantom_folder import check_settings, in_processes, write_folder
 from cxrloc.datasets.phantom_statistics import sample_diseases
 
 GENERATOR_VERSION = 2  # raise it when the same config would draw other bytes
@@ -57,15 +57,8 @@ class PhantomConfig:
     share_unboxed_positives: float = 0.05
 
     def __post_init__(self) -> None:
-        if not 1 <= self.patients <= 99_999_999:
-            raise ValueError(f"patients is {self.patients}, expected 1 to 99999999")
-        if self.seed < 0:
-            raise ValueError(f"seed is {self.seed}, expected 0 or more")
-        if not 64 <= self.image_size <= 4096:
-            raise ValueError(f"image_size is {self.image_size}, expected 64 to 4096 pixels")
-        for name in ("share_with_finding", "share_train_val", "share_unboxed_positives"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} is {getattr(self, name)}, expected a share in [0, 1]")
+        shares = ("share_with_finding", "share_train_val", "share_unboxed_positives")
+        check_settings(self, shares, most_patients=99_999_999)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import cv2
 from tqdm import tqdm
@@ -22,6 +22,27 @@ Planned = TypeVar("Planned")
 Drawn = TypeVar("Drawn")
 _SETTINGS_FILE = "phantom.json"
 _NOTE = "drawn phantom films, not patients; research use only, never a diagnosis"
+
+
+def check_settings(
+    settings: Any, shares: Sequence[str], fewest_patients: int = 1, most_patients: int = 99_999
+) -> None:
+    """Check `patients`, `seed`, `image_size` and the attributes `shares` of a phantom's settings.
+
+    Raises:
+        ValueError: naming the setting, its value and what was expected.
+    """
+    if not fewest_patients <= settings.patients <= most_patients:
+        expected = f"expected {fewest_patients} to {most_patients}"
+        raise ValueError(f"patients is {settings.patients}, {expected}")
+    if settings.seed < 0:
+        raise ValueError(f"seed is {settings.seed}, expected 0 or more")
+    if not 64 <= settings.image_size <= 4096:
+        raise ValueError(f"image_size is {settings.image_size}, expected 64 to 4096 pixels")
+    for name in shares:
+        share = getattr(settings, name)
+        if not 0 <= share <= 1:
+            raise ValueError(f"{name} is {share}, expected a share in [0, 1]")
 
 
 def write_folder(out: Path, settings: dict[str, object], write: Callable[[Path], None]) -> Path:

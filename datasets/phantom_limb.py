@@ -20,7 +20,7 @@ import numpy as np
 
 from cxrloc.datasets.limb_film import FINDINGS, LimbImage, render_limb
 from cxrloc.datasets.mura import RELEASE
-from cxrloc.datasets.phantom_folder import in_processes, write_folder
+from cxrloc.datasets.phantom_folder import check_settings, in_processes, write_folder
 
 GENERATOR_VERSION = 1  # raise it when the same config would draw other bytes
 # studies of each part in the published MURA (Rajpurkar et al. 2018, table 1)
@@ -52,15 +52,8 @@ class LimbConfig:
     share_valid: float = 0.2
 
     def __post_init__(self) -> None:
-        if not 1 <= self.patients <= 99_999:
-            raise ValueError(f"patients is {self.patients}, expected 1 to 99999")
-        if self.seed < 0:
-            raise ValueError(f"seed is {self.seed}, expected 0 or more")
-        if not 64 <= self.image_size <= 4096:
-            raise ValueError(f"image_size is {self.image_size}, expected 64 to 4096 pixels")
-        for name in ("share_with_finding", "share_valid"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} is {getattr(self, name)}, expected a share in [0, 1]")
+        shares = ("share_with_finding", "share_valid")
+        check_settings(self, shares)
 
 
 @dataclass(frozen=True)

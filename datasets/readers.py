@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Protocol
 
 from cxrloc.datasets import chexpert, mura, nih
-from cxrloc.datasets.counted_warnings import CountedWarnings
+from cxrloc.datasets.dataset_index import DatasetIndex
 from cxrloc.datasets.labels import (
     ABNORMAL,
     CHEXPERT_LABELS,
@@ -16,20 +14,6 @@ from cxrloc.datasets.labels import (
     NIH_BOXED_DISEASES,
     NIH_DISEASES,
 )
-from cxrloc.datasets.radiograph import Radiograph
-
-
-class DatasetIndex(Protocol):
-    """What a reader returns: see `cxrloc.datasets.nih.NihIndex`."""
-
-    @property
-    def radiographs(self) -> list[Radiograph]: ...
-    @property
-    def official(self) -> dict[str, str]: ...
-    @property
-    def warnings(self) -> CountedWarnings: ...
-    @property
-    def sources(self) -> tuple[Path, ...]: ...
 
 
 @dataclass(frozen=True)

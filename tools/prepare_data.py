@@ -20,10 +20,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cxrloc.configs.load import load_config
+from cxrloc.datasets.dataset_index import DatasetIndex
 from cxrloc.datasets.film_check import check_films
 from cxrloc.datasets.manifest import file_sha256, run_manifest
 from cxrloc.datasets.prepared import write_prepared
-from cxrloc.datasets.readers import Dataset, DatasetIndex, find_dataset
+from cxrloc.datasets.readers import Dataset, find_dataset
 from cxrloc.datasets.splits import patient_folds
 from cxrloc.datasets.summary import counts, summary_text
 
