@@ -6,6 +6,7 @@ Pillow draw the same in a few milliseconds.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -124,6 +125,19 @@ class Canvas:
 def text_width(text: str, size: int, *, bold: bool = False) -> int:
     """Pixels that a line of text is wide."""
     return int(_mask(text, size, bold)[0].shape[1])
+
+
+def shortened(text: str, size: int, width: float, *, bold: bool = False) -> str:
+    """The text, its middle left out as far as needed to be at most `width` px wide."""
+    font = _font(size, bold)
+    if font.getlength(text) <= width:
+        return text
+
+    def cut(kept: int) -> str:
+        return f"{text[: (kept + 1) // 2]}…{text[len(text) - kept // 2 :]}"
+
+    fitting = bisect_right(range(len(text)), width, key=lambda kept: font.getlength(cut(kept)))
+    return cut(max(0, fitting - 1))
 
 
 def rgb(colour: str) -> Rgb:

@@ -14,7 +14,17 @@ import numpy as np
 import numpy.typing as npt
 
 from cxrloc.datasets.radiograph import Film
-from cxrloc.localization.canvas import BLACK, WHITE, Canvas, Line, Pixels, Place, rgb, text_width
+from cxrloc.localization.canvas import (
+    BLACK,
+    WHITE,
+    Canvas,
+    Line,
+    Pixels,
+    Place,
+    rgb,
+    shortened,
+    text_width,
+)
 from cxrloc.localization.diagnose import Diagnosis, Finding
 from cxrloc.localization.frame_maps import FrameMaps
 from cxrloc.localization.localizer import Localization
@@ -122,7 +132,9 @@ def _draw_label(
     film_wh: tuple[int, int],
     taken: Sequence[Place],
 ) -> Place:
-    text = f"{box.disease.replace('_', ' ')} {box.score:.2f}"
+    name, score = box.disease.replace("_", " "), f" {box.score:.2f}"
+    room = film_wh[0] - 14 - text_width(score, _LABEL_SIZE, bold=True)
+    text = shortened(name, _LABEL_SIZE, room, bold=True) + score
     wide, high = text_width(text, _LABEL_SIZE, bold=True) + 10, _LABEL_SIZE + 9
     spots = _spots(_placed(box, film, film_wh[0]), wide, high, film_wh)
     spot = min(spots, key=lambda s: sum(s.overlap(other) for other in taken))
@@ -148,7 +160,8 @@ def _spots(box: Place, wide: float, high: float, film_wh: tuple[int, int]) -> li
 
 def _draw_panel(canvas: Canvas, diagnosis: Diagnosis, left: int) -> None:
     height = len(canvas.pixels)
-    canvas.text(left + 24, 34, _shortened(diagnosis.image_id), 18, bold=True)
+    name = shortened(diagnosis.image_id, 18, _PANEL_PX - 36, bold=True)
+    canvas.text(left + 24, 34, name, 18, bold=True)
     count = f"{len(diagnosis.present)} of {len(diagnosis.findings)} diseases pass the gate"
     canvas.text(left + 24, 62, count, 17)
     for x, title in ((24, "disease"), (290, "probability"), (436, "threshold")):
@@ -164,7 +177,9 @@ def _draw_finding(canvas: Canvas, finding: Finding, left: int, y: float) -> None
     colour = BLACK if finding.present else rgb("#666666")
     mark = "present" if finding.present else ""
     threshold = "none" if finding.threshold is None else f"{finding.threshold:.2f}"
-    cells = (24, finding.disease.replace("_", " ")), (190, mark), (436, threshold)
+    name = finding.disease.replace("_", " ")
+    name = shortened(name, 16, 176 if mark else 258, bold=finding.present)
+    cells = (24, name), (204, mark), (436, threshold)
     for x, text in (*cells, (290, f"{finding.probability:.2f}")):
         if text:
             canvas.text(left + x, y, text, 16, colour, bold=finding.present)
@@ -182,11 +197,12 @@ def _draw_legend(canvas: Canvas, diagnosis: Diagnosis, left: int, y: float) -> N
     for (colour, line), name in zip(_STYLES, diagnosis.boxes, strict=False):
         y += 28
         canvas.line((left + 24, y), (left + 84, y), rgb(colour), line)
-        canvas.text(left + 96, y, name, 16)
+        canvas.text(left + 96, y, shortened(name, 16, _PANEL_PX - 108), 16)
         missing = [d for d in diagnosis.present if d not in diagnosis.best(name)]
         if missing:
             y += 20
-            canvas.text(left + 96, y, _shortened(f"no box: {', '.join(missing)}", 58), 13, _GREY)
+            absent = shortened(f"no box: {', '.join(missing)}", 13, _PANEL_PX - 108)
+            canvas.text(left + 96, y, absent, 13, _GREY)
 
 
 def _draw_heat(
@@ -197,7 +213,9 @@ def _draw_heat(
     canvas.paste(_warmed(small, heat), int(panel.left), int(panel.top))
     finding = next(f for f in diagnosis.findings if f.disease == disease)
     middle = (panel.left + panel.right) / 2
-    title = f"{disease.replace('_', ' ')}  {finding.probability:.2f}"
+    probability = f"  {finding.probability:.2f}"
+    room = max(size_wh[0], _HEAT_TITLE_PX) - text_width(probability, 17)
+    title = shortened(disease.replace("_", " "), 17, room) + probability
     canvas.text(middle, panel.top - 13, title, 17, anchor="middle")
     cam = next(iter(diagnosis.boxes))
     if disease in diagnosis.best(cam):
@@ -207,7 +225,8 @@ def _draw_heat(
         place = _placed(box, film, size_wh[0], int(panel.left), int(panel.top))
         canvas.box(place, rgb(colour), line)
     else:
-        canvas.text(middle, panel.bottom - 20, f"no box of {cam}", 14, WHITE, anchor="middle")
+        none = shortened(f"no box of {cam}", 14, size_wh[0] - 12)
+        canvas.text(middle, panel.bottom - 20, none, 14, WHITE, anchor="middle")
 
 
 def _heat(diagnosis: Diagnosis, disease: str, size_wh: tuple[int, int]) -> npt.NDArray[np.float32]:
@@ -227,17 +246,10 @@ def _warmed(film_rgb: Pixels, heat: npt.NDArray[np.float32]) -> Pixels:
 
 
 def _draw_heat_legend(canvas: Canvas, diagnosis: Diagnosis, size_wh: tuple[int, int]) -> None:
-    canvas.text(12, 22, _shortened(diagnosis.image_id, 44), 18, bold=True)
+    name = shortened(diagnosis.image_id, 18, size_wh[0] - 24, bold=True)
+    canvas.text(12, 22, name, 18, bold=True)
     if diagnosis.heat_maps:
         cam = next(iter(diagnosis.boxes))
         text = f"heat: class activation map, 0 to 1 of its own maximum; dashed: box of {cam}"
-        canvas.text(12, size_wh[1] - 52, text, 13)
+        canvas.text(12, size_wh[1] - 52, shortened(text, 13, size_wh[0] - 24), 13)
     canvas.text(12, size_wh[1] - 22, RESEARCH_USE, 17, _RED, bold=True)
-
-
-def _shortened(text: str, limit: int = 46) -> str:
-    """The text with its middle left out when it is too long for its place."""
-    if len(text) <= limit:
-        return text
-    half = (limit - 3) // 2
-    return f"{text[:half]}...{text[-half:]}"

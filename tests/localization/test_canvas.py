@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from cxrloc.localization.canvas import BLACK, WHITE, Canvas, Place, rgb, text_width
+from cxrloc.localization.canvas import BLACK, WHITE, Canvas, Place, rgb, shortened, text_width
 
 RED = (255, 0, 0)
 
@@ -74,3 +74,14 @@ def test_a_picture_is_saved_whole_with_its_colours(tmp_path: Path) -> None:
     assert close is not None
     assert np.abs(close[:, :, ::-1].astype(int) - canvas.pixels).max() < 8
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.jpg", "a.png"]
+
+
+def test_a_text_that_is_too_wide_keeps_as_much_of_both_ends_as_has_room() -> None:
+    assert shortened("film.png", 18, text_width("film.png", 18) + 2) == "film.png"
+
+    short = shortened(f"film{50 * 'W'}.png", 18, 300)
+
+    assert short.startswith("filmWW")
+    assert short.endswith("WW.png")
+    assert 300 - text_width("WW", 18) < text_width(short, 18) <= 300
+    assert shortened("film.png", 18, 0) == "…"

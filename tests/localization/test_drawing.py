@@ -148,6 +148,29 @@ def test_every_text_is_on_the_picture_and_labels_do_not_hide_each_other(
         assert first.overlap(second) == 0
 
 
+@pytest.mark.parametrize("size_hw", [(400, 400), (900, 200)])
+@pytest.mark.parametrize("letter", ["W", "i"])
+def test_long_names_are_shortened_to_their_places_however_wide_their_letters(
+    letter: str, size_hw: tuple[int, int]
+) -> None:
+    film, found = _case(size_hw, ())
+    disease, name = f"Mass_{200 * letter}", f"film_{200 * letter}.png"
+    first, second = f"cam_{200 * letter}", f"detector_{200 * letter}"
+    findings = (Finding(disease, 0.83, 0.41, True), Finding(f"{disease}_2", 0.12, 0.41, False))
+    box = Localization(name, disease, (40, 40, 90, 90), 0.5)
+    found = replace(found, image_id=name, findings=findings, boxes={first: (box,), second: ()},
+                    heat_maps={disease: np.full(size_hw, 0.5, np.float32)})  # fmt: skip
+
+    for canvas in (draw_boxes(film, found), draw_heat_maps(film, found)):
+        height, width = canvas.pixels.shape[:2]
+        assert sum("…" in text for text, _ in canvas.texts) >= 3
+        for text, place in canvas.texts:
+            assert min(place.left, place.top, width - place.right, height - place.bottom) >= 0, text
+        for (text, place), (other, under) in combinations(canvas.texts, 2):
+            assert place.overlap(under) == 0, (text, other)
+    assert any(text.startswith("film") and text.endswith(".png") for text in _texts(canvas))
+
+
 def test_the_picture_has_the_same_size_for_small_and_large_films() -> None:
     small, large = (draw_boxes(*_case((s, s), ("Mass",))) for s in (300, 2048))
 
