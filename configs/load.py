@@ -8,7 +8,9 @@ An unknown key or a bad value ends the program with exit status 2 and a message 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
 from jsonargparse import ArgumentParser
@@ -41,3 +43,27 @@ def load_config(
         return config_class(**{key: value for key, value in built.items() if key in names})
     except (ValueError, FileNotFoundError) as error:  # what a dataclass's own check says
         parser.error(str(error))
+
+
+def run_tool(
+    config_class: type[Config],
+    argv: Sequence[str] | None,
+    description: str | None,
+    job: Callable[[Config], object],
+) -> int:
+    """Load a tool's settings and do its job; returns the exit status.
+
+    Returns:
+        0 when the job is complete; 1, after a message on stderr, when it says by ValueError,
+        OSError or ImportError that data, weights or a library are not what it needs.
+
+    Raises:
+        SystemExit: status 2 for bad settings, see `load_config`.
+    """
+    config = load_config(config_class, argv, description)
+    try:
+        job(config)
+    except (ValueError, OSError, ImportError) as error:
+        print(f"{Path(sys.argv[0]).name}: error: {error}", file=sys.stderr)  # as argparse does
+        return 1
+    return 0

@@ -6,10 +6,11 @@ import os
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: spinning threads cost 5 x
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import cv2
 import hypothesis
 import numpy as np
 import numpy.typing as npt
@@ -32,6 +33,36 @@ def shared_data() -> Path:
     if not (folder / "nih" / "BBox_List_2017.csv").is_file():
         pytest.skip(f"real NIH files are not in {folder}; set CXRLOC_TEST_DATA to their folder")
     return folder
+
+
+PreparedFilms = Callable[..., Path]
+
+
+@pytest.fixture(scope="session")
+def prepared_films() -> PreparedFilms:
+    """`prepared_films(folder, films, **entries)`: a prepared folder of 64 x 64 films of noise.
+
+    A film is a dict: its `labels`, `patient`, `fold`, what its `block` adds to the grey of a part
+    of it, and its `boxes` if any. `entries` are those of `write_prepared`.
+    """
+    from cxrloc.datasets.prepared import write_prepared
+    from cxrloc.datasets.radiograph import Radiograph
+
+    def prepare(folder: Path, films: Sequence[Mapping[str, Any]], **entries: Any) -> Path:
+        rng, radiographs, folds = np.random.default_rng(0), [], {}
+        for n, film in enumerate(films):
+            pixels = rng.integers(0, 100, (64, 64), dtype=np.uint8)
+            pixels[8:40, 8:24] += np.uint8(film["block"])
+            path = folder / f"{n:02d}.png"
+            assert cv2.imwrite(str(path), pixels)
+            labels, boxes = film["labels"], film.get("boxes", ())
+            radiographs.append(Radiograph(path.name, path, film["patient"], "PA", labels, boxes))
+            folds[path.name] = film["fold"]
+        defaults = {"boxed_diseases": (), "k": 3, "official": {}, "summary": "", "manifest": {}}
+        write_prepared(folder / "prepared", radiographs, folds=folds, **defaults | entries)
+        return folder / "prepared"
+
+    return prepare
 
 
 WriteDicom = Callable[..., Path]

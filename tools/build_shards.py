@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from cxrloc.configs.load import load_config
+from cxrloc.configs.load import run_tool
 from cxrloc.datasets.etl import ShardRecord
 from cxrloc.datasets.manifest import file_sha256, run_manifest
 from cxrloc.datasets.prepared import FOLDS, INDEX, PreparedData, load_prepared
@@ -135,15 +135,13 @@ def _summary(records: Sequence[ShardRecord]) -> str:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run from the command line; returns the exit status."""
     words = _sizes_joined(sys.argv[1:] if argv is None else argv)
-    config = load_config(BuildShardsConfig, words, description=__doc__)
+    return run_tool(BuildShardsConfig, words, __doc__, _build)
+
+
+def _build(config: BuildShardsConfig) -> None:
     began = time.perf_counter()
-    try:
-        records = build(config)
-    except (ValueError, OSError) as error:
-        print(f"build_shards: {error}", file=sys.stderr)
-        return 1
+    records = build(config)
     print(f"wrote {config.out} in {time.perf_counter() - began:.1f} s: {_summary(records)}")
-    return 0
 
 
 if __name__ == "__main__":

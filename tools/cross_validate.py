@@ -13,27 +13,24 @@ such run folders are compared by tools/compare_networks.py.
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Sequence
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: spinning threads cost 5 x
 
 from cxrloc.classification.cross_validation_config import CrossValidationConfig
-from cxrloc.configs.load import load_config
+from cxrloc.configs.load import run_tool
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Exit status: 0 when the run is complete, 1 when data or weights fail, 2 for bad settings."""
-    config = load_config(CrossValidationConfig, argv, __doc__)
+    return run_tool(CrossValidationConfig, argv, __doc__, _cross_validate)
+
+
+def _cross_validate(config: CrossValidationConfig) -> None:
     # after the settings are read: --help needs no torch
     from cxrloc.classification.out_of_fold import cross_validate
 
-    try:
-        cross_validate(config)
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
+    cross_validate(config)
 
 
 if __name__ == "__main__":

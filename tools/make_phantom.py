@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from cxrloc.configs.load import load_config
+from cxrloc.configs.load import run_tool
 from cxrloc.datasets.chexpert_phantom import ChexpertPhantomConfig, make_chexpert_phantom
 from cxrloc.datasets.phantom import PhantomConfig, make_phantom
 from cxrloc.datasets.phantom_limb import LimbConfig, make_phantom_limb
@@ -56,15 +56,13 @@ class MakePhantomConfig:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the tool; returns the exit status."""
-    options = load_config(MakePhantomConfig, argv, __doc__)
+    return run_tool(MakePhantomConfig, argv, __doc__, _make)
+
+
+def _make(options: MakePhantomConfig) -> None:
     build, make = KINDS[options.kind]
-    try:
-        out = make(build(**_given(options, build)), options.out, options.workers)
-    except (FileExistsError, ValueError) as error:
-        print(f"make_phantom: {error}", file=sys.stderr)
-        return 1
+    out = make(build(**_given(options, build)), options.out, options.workers)
     print(f"phantom films in {out} (drawn, not patients: never a diagnosis)")
-    return 0
 
 
 def _given(options: MakePhantomConfig, build: type[Any]) -> dict[str, Any]:

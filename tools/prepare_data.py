@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from cxrloc.configs.load import load_config
+from cxrloc.configs.load import run_tool
 from cxrloc.datasets.dataset_index import DatasetIndex
 from cxrloc.datasets.film_check import check_films
 from cxrloc.datasets.manifest import file_sha256, run_manifest
@@ -159,14 +159,12 @@ def _bare_flags(words: Sequence[str]) -> list[str]:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run from the command line; returns the exit status."""
     words = _bare_flags(sys.argv[1:] if argv is None else argv)
-    config = load_config(PrepareConfig, words, description=__doc__)
-    try:
-        out = prepare(config)
-    except (ValueError, OSError) as error:
-        print(f"prepare_data: {error}", file=sys.stderr)
-        return 1
+    return run_tool(PrepareConfig, words, __doc__, _prepare)
+
+
+def _prepare(config: PrepareConfig) -> None:
+    out = prepare(config)
     print(f"wrote {out}: {', '.join(sorted(path.name for path in out.glob('*.*')))}")
-    return 0
 
 
 if __name__ == "__main__":

@@ -13,7 +13,6 @@ Research use only, never a diagnosis.
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,7 +20,7 @@ from pathlib import Path
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: spinning threads cost 5 x
 
 from cxrloc.classification.config import ClassifierConfig
-from cxrloc.configs.load import load_config
+from cxrloc.configs.load import run_tool
 from cxrloc.datasets.spark_session import spark_session
 
 
@@ -98,13 +97,7 @@ def _reason(error: Exception) -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Exit status: 0 when the run is complete, 1 when it failed, 2 for bad settings."""
-    config = load_config(SparkTrainingConfig, argv, __doc__)
-    try:
-        train_on_spark(config)
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
+    return run_tool(SparkTrainingConfig, argv, __doc__, train_on_spark)
 
 
 if __name__ == "__main__":

@@ -8,9 +8,10 @@ import os
 import runpy
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-import cv2
 import numpy as np
 import pytest
 import torch
@@ -22,7 +23,6 @@ from cxrloc.classification.distributed import Member
 from cxrloc.classification.gate import read_gate_table
 from cxrloc.classification.samplers import ByRowGroups, Uniform
 from cxrloc.classification.training import GateTraining
-from cxrloc.datasets.prepared import write_prepared
 from cxrloc.datasets.radiograph import Radiograph
 from cxrloc.datasets.shard_reader import ShardSet
 from cxrloc.datasets.shard_rejects import check_complete
@@ -35,29 +35,20 @@ COUNT = 27
 TOLERANCE = {"rel": 1e-3, "abs": 1e-4}
 
 
-def make_prepared(folder: Path) -> Path:
+def drawn_films() -> list[dict[str, Any]]:
     """27 films of 27 patients in 3 folds; a Mass is a bright block, most Hernias are unknown."""
-    rng = np.random.default_rng(0)
-    radiographs, folds = [], {}
+    films = []
     for n in range(COUNT):
-        pixels = rng.integers(0, 100, (64, 64), dtype=np.uint8)
-        pixels[8:40, 8:24] += np.uint8(150 * (n % 2))
-        path = folder / f"{n:02d}.png"
-        assert cv2.imwrite(str(path), pixels)
         hernia = float(n % 4 < 2) if n % 9 < 4 else math.nan
         labels = {"Mass": float(n % 2), "Hernia": hernia}
-        radiographs.append(Radiograph(path.name, path, f"p{n:02d}", "PA", labels))
-        folds[path.name] = n % 3
-    write_prepared(
-        folder / "prepared", radiographs, boxed_diseases=(), folds=folds, k=3, official={},
-        summary="", manifest={},
-    )  # fmt: skip
-    return folder / "prepared"
+        block = 150 * (n % 2)
+        films.append({"labels": labels, "patient": f"p{n:02d}", "fold": n % 3, "block": block})
+    return films
 
 
 @pytest.fixture(scope="module")
-def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_prepared(tmp_path_factory.mktemp("films"))
+def prepared(prepared_films: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return prepared_films(tmp_path_factory.mktemp("films"), drawn_films())
 
 
 @pytest.fixture(scope="module")

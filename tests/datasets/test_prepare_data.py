@@ -109,7 +109,7 @@ def test_strict_stops_at_an_unreadable_film_and_writes_nothing(
     truncate(root / "images" / NAMES[3])
     assert run(root, tmp_path / "out", *strict) == 1
     error = capsys.readouterr().err
-    assert f"prepare_data: strict: films that cannot be read, left out: 1 x ({NAMES[3]}" in error
+    assert f"error: strict: films that cannot be read, left out: 1 x ({NAMES[3]}" in error
     assert not (tmp_path / "out").exists()
 
 

@@ -135,7 +135,7 @@ def test_what_cannot_be_done_is_said_with_status_1(
 ) -> None:
     prepared = make_prepared(tmp_path, official=8)
     assert main(words(prepared, tmp_path / "out", *options)) == 1
-    assert f"build_shards: {message}" in capsys.readouterr().err
+    assert f"error: {message}" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("options", [["--engine", "dask"], ["--size", "x"], ["--workers", "0"]])

@@ -7,7 +7,9 @@ import json
 import math
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -18,29 +20,19 @@ from cxrloc.classification.gate import read_gate_table
 from cxrloc.classification.models import build_classifier
 from cxrloc.classification.operating_point import at_sensitivity
 from cxrloc.classification.scored_films import join_films, read_scored_films
-from cxrloc.datasets.prepared import write_prepared
-from cxrloc.datasets.radiograph import Radiograph
 from cxrloc.tools.cross_validate import main
 
 
-def make_prepared(folder: Path) -> Path:
+def drawn_films() -> list[dict[str, Any]]:
     """24 films, 12 patients, 3 folds; a Mass is a bright block; nobody of fold 1 has a Hernia."""
-    rng = np.random.default_rng(0)
-    radiographs, folds = [], {}
+    films = []
     for n in range(24):
-        patient, image = n // 2, f"{n:02d}.png"
-        mass, hernia = float(n % 2), float(patient % 3 != 1 and n % 4 == 0)
-        pixels = rng.integers(0, 100, (64, 64), dtype=np.uint8)
-        pixels[8:40, 8:24] += np.uint8(150 * mass)
-        cv2.imwrite(str(folder / image), pixels)
-        labels = {"Mass": mass, "Hernia": hernia}
-        radiographs.append(Radiograph(image, folder / image, f"p{patient}", "PA", labels))
-        folds[image] = patient % 3
-    write_prepared(
-        folder / "prepared", radiographs, boxed_diseases=("Mass",), folds=folds, k=3, official={},
-        summary="", manifest={},
-    )  # fmt: skip
-    return folder / "prepared"
+        patient, mass = n // 2, float(n % 2)
+        labels = {"Mass": mass, "Hernia": float(patient % 3 != 1 and n % 4 == 0)}
+        films.append(
+            {"labels": labels, "patient": f"p{patient}", "fold": patient % 3, "block": 150 * mass}
+        )
+    return films
 
 
 def words(prepared: Path, out: Path, *more: str) -> list[str]:
@@ -54,8 +46,8 @@ def words(prepared: Path, out: Path, *more: str) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_prepared(tmp_path_factory.mktemp("films"))
+def prepared(prepared_films: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return prepared_films(tmp_path_factory.mktemp("films"), drawn_films(), boxed_diseases=("Mass",))
 
 
 @pytest.fixture(scope="module")

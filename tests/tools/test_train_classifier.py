@@ -7,10 +7,11 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import cv2
-import numpy as np
 import pytest
 import torch
 
@@ -22,42 +23,36 @@ from cxrloc.classification.run_parts import make_parts, open_run
 from cxrloc.datasets.film_lists import read_training_films
 from cxrloc.datasets.leakage import audit_model, read_film_list
 from cxrloc.datasets.manifest import file_sha256
-from cxrloc.datasets.prepared import write_prepared
 from cxrloc.datasets.provenance import read_provenance
-from cxrloc.datasets.radiograph import Box, Film, Radiograph
+from cxrloc.datasets.radiograph import Box, Film
 from cxrloc.tools.train_classifier import main
 
 DISEASES = ("Mass", "Hernia")
 TOOL = Path(__file__).resolve().parents[2] / "tools" / "train_classifier.py"
 
 
-def make_prepared(folder: Path) -> Path:
+def drawn_films() -> list[dict[str, Any]]:
     """24 films, 12 patients, 3 folds; a Mass is a bright block; in fold 1 nobody has a Hernia."""
-    rng = np.random.default_rng(0)
-    radiographs, folds = [], {}
+    films = []
     for n in range(24):
-        patient, image = n // 2, f"{n:02d}.png"
-        mass, hernia = float(n % 2), float(patient % 3 != 1 and n % 4 == 0)
-        pixels = rng.integers(0, 100, (64, 64), dtype=np.uint8)
-        pixels[8:40, 8:24] += np.uint8(150 * mass)
-        cv2.imwrite(str(folder / image), pixels)
+        patient, mass = n // 2, float(n % 2)
+        labels = {"Mass": mass, "Hernia": float(patient % 3 != 1 and n % 4 == 0)}
         boxes = (Box("Mass", (128, 128, 384, 640)),) if mass else ()
-        labels = {"Mass": mass, "Hernia": hernia}
-        path = folder / image
-        radiographs.append(Radiograph(image, path, f"p{patient}", "PA", labels, boxes))
-        folds[image] = patient % 3
-    write_prepared(
-        folder / "prepared", radiographs, boxed_diseases=("Mass",), folds=folds, k=3,
-        official={r.image_id: "test" if folds[r.image_id] == 0 else "train_val"
-                  for r in radiographs},
-        summary="", manifest={},
-    )  # fmt: skip
-    return folder / "prepared"
+        film = {"labels": labels, "patient": f"p{patient}", "fold": patient % 3}
+        films.append({**film, "block": 150 * mass, "boxes": boxes})
+    return films
+
+
+# fold 0 is the official test list
+ENTRIES = {
+    "boxed_diseases": ("Mass",),
+    "official": {f"{n:02d}.png": "train_val" if n // 2 % 3 else "test" for n in range(24)},
+}
 
 
 @pytest.fixture(scope="module")
-def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_prepared(tmp_path_factory.mktemp("films"))
+def prepared(prepared_films: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return prepared_films(tmp_path_factory.mktemp("films"), drawn_films(), **ENTRIES)
 
 
 def words(prepared: Path, out: Path, *more: str) -> list[str]:
@@ -272,9 +267,9 @@ def test_the_sampled_split_parts_every_film_by_patient(prepared: Path, tmp_path:
 
 
 def test_an_unreadable_film_is_named_and_left_out_and_stops_a_strict_run(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    prepared_films: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    prepared = make_prepared(tmp_path)
+    prepared = prepared_films(tmp_path, drawn_films(), **ENTRIES)
     (tmp_path / "03.png").write_bytes((tmp_path / "03.png").read_bytes()[:60])
     data = DataConfig(prepared=str(prepared), workers=1)
     run = open_run(ClassifierConfig(str(tmp_path / "out"), data, ModelConfig(size=64)))

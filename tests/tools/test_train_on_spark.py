@@ -6,34 +6,24 @@ import importlib.util
 import json
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-import cv2
-import numpy as np
 import pytest
 
 from cxrloc.classification.gate import read_gate_table
-from cxrloc.datasets.prepared import write_prepared
-from cxrloc.datasets.radiograph import Radiograph
 from cxrloc.tools import train_classifier, train_on_spark
 
 
-def make_prepared(folder: Path) -> Path:
+def drawn_films() -> list[dict[str, Any]]:
     """18 films of 18 patients in 3 folds; a Mass is a bright block."""
-    rng, radiographs, folds = np.random.default_rng(0), [], {}
+    films = []
     for n in range(18):
-        pixels = rng.integers(0, 100, (64, 64), dtype=np.uint8)
-        pixels[8:40, 8:24] += np.uint8(150 * (n // 3 % 2))
-        path = folder / f"{n:02d}.png"
-        assert cv2.imwrite(str(path), pixels)
-        labels = {"Mass": float(n // 3 % 2)}
-        radiographs.append(Radiograph(path.name, path, f"p{n:02d}", "PA", labels))
-        folds[path.name] = n % 3
-    write_prepared(
-        folder / "prepared", radiographs, boxed_diseases=(), folds=folds, k=3, official={},
-        summary="", manifest={},
-    )  # fmt: skip
-    return folder / "prepared"
+        mass = n // 3 % 2
+        labels = {"Mass": float(mass)}
+        films.append({"labels": labels, "patient": f"p{n}", "fold": n % 3, "block": 150 * mass})
+    return films
 
 
 def words(prepared: Path, out: Path) -> list[str]:
@@ -48,14 +38,14 @@ def words(prepared: Path, out: Path) -> list[str]:
 
 @pytest.mark.slow
 def test_two_spark_tasks_train_what_one_process_does(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    prepared_films: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if importlib.util.find_spec("pyspark") is None:
         pytest.skip("PySpark is not installed: pip install -e '.[spark]'")
     if shutil.which("java") is None and "JAVA_HOME" not in os.environ:
         pytest.skip("there is no Java, which Spark runs on: install 17 or newer")
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    prepared = make_prepared(tmp_path)
+    prepared = prepared_films(tmp_path, drawn_films())
     assert train_classifier.main(words(prepared, tmp_path / "one")) == 0
     on_spark = [*words(prepared, tmp_path / "two"), "--num_processes=2", "--master=local[2]"]
     assert train_on_spark.main(on_spark) == 0

@@ -3,38 +3,30 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
-import numpy as np
 import pytest
 from safetensors.torch import save_file
 
 from cxrloc.classification.gate import Gate, read_gate_table
 from cxrloc.classification.models import build_classifier, load_classifier
-from cxrloc.datasets.prepared import write_prepared
-from cxrloc.datasets.radiograph import Film, Radiograph
+from cxrloc.datasets.radiograph import Film
 from cxrloc.tools.train_classifier import main
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(prepared_films: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run in two stages with CLAHE: 24 films of 12 patients, official split."""
     folder = tmp_path_factory.mktemp("films")
-    rng, radiographs, folds = np.random.default_rng(0), [], {}
-    for n in range(24):
-        pixels = rng.integers(0, 100, (64, 64), dtype=np.uint8)
-        pixels[8:40, 8:24] += np.uint8(30 * (n % 2))
-        cv2.imwrite(str(folder / f"{n:02d}.png"), pixels)
-        labels = {"Mass": float(n % 2)}
-        path = folder / f"{n:02d}.png"
-        radiographs.append(Radiograph(path.name, path, f"p{n // 2}", "PA", labels))
-        folds[path.name] = n // 2 % 3
-    write_prepared(
-        folder / "prepared", radiographs, boxed_diseases=(), folds=folds, k=3,
-        summary="", manifest={},
-        official={r.image_id: "test" if n < 8 else "train_val" for n, r in enumerate(radiographs)},
-    )  # fmt: skip
+    films = [
+        {"labels": {"Mass": float(n % 2)}, "patient": f"p{n // 2}", "fold": n // 2 % 3,
+         "block": 30 * (n % 2)}
+        for n in range(24)
+    ]  # fmt: skip
+    official = {f"{n:02d}.png": "test" if n < 8 else "train_val" for n in range(24)}
+    prepared_films(folder, films, boxed_diseases=("Mass",), official=official)
     model, _ = build_classifier("simple_cnn", 1)
     tensors = {n.removeprefix("backbone."): t for n, t in model.state_dict().items()}
     save_file(tensors, folder / "start.safetensors")
