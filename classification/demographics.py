@@ -60,6 +60,11 @@ def unknown(asked: Sequence[str]) -> npt.NDArray[np.float32]:
     return np.array([number for name in asked for number in numbers[name]], dtype=np.float32)
 
 
+def not_told(asked: Sequence[str], person: Person) -> tuple[str, ...]:
+    """Which of the demographics asked for are not known of a person."""
+    return tuple(name for name in asked if _ENCODERS[name](person)[-1])  # the last is the flag
+
+
 def _age(person: Person) -> list[float]:
     known = 0 <= person.age_years <= _OLDEST  # not NaN
     return [(person.age_years - 50) / 20, 0.0] if known else [0.0, 1.0]

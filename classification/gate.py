@@ -112,6 +112,11 @@ class Gate:
         )
 
     @property
+    def demographics(self) -> tuple[str, ...]:
+        """What it was trained to be told beside the film (see `classification.demographics`)."""
+        return self.bundle.model.demographics
+
+    @property
     def runtime(self) -> str:
         """What runs the network, for the records."""
         return self.network.name

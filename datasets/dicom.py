@@ -1,9 +1,9 @@
-"""A DICOM file to a film: grey pixels, warnings about what it is, the size of a pixel.
+"""A DICOM file to a film: grey pixels, warnings about what it is, the size of a pixel, age and sex.
 
 Single grey projection radiographs (CR, DX, secondary captures) of 2 to 16 bits, uncompressed,
 deflated, RLE, JPEG, JPEG-LS and JPEG 2000 (pydicom, with GDCM for the last three, see
 `dicom_decoder`). `dicom_scope` says what is refused and warned about, `dicom_grey` how stored
-values become grey.
+values become grey, `dicom_patient` and `dicom_view` what a gate may be told beside the film.
 
 Of the header only the attributes in `KEYWORDS` are parsed. Name, number and birth date of the
 patient are never looked at, so that no error and no warning can hold them. The text of a parser's
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cxrloc.datasets import dicom_decoder, dicom_grey, dicom_scope
+from cxrloc.datasets import dicom_decoder, dicom_grey, dicom_patient, dicom_scope, dicom_view
 from cxrloc.datasets.radiograph import Film, PixelSpacing
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ _MAGIC, _MAGIC_AT = b"DICM", 128
 _END_OF_STREAM = b"\xff\xd9"
 _JPEG_FAMILY = "1.2.840.10008.1.2.4."
 
-KEYWORDS = (
+IMAGE_KEYWORDS = (
     *dicom_scope.KEYWORDS,
     "Rows", "Columns", "SamplesPerPixel", "PhotometricInterpretation", "BitsAllocated",
     "BitsStored", "HighBit", "PixelRepresentation", "PlanarConfiguration", "PixelData",
@@ -41,6 +41,7 @@ KEYWORDS = (
     "PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing",
     "EstimatedRadiographicMagnificationFactor", "PixelSpacingCalibrationType",
 )  # fmt: skip
+KEYWORDS = (*IMAGE_KEYWORDS, *dicom_patient.KEYWORDS)
 
 
 def is_dicom(data: bytes) -> bool:
@@ -58,13 +59,15 @@ def decode_dicom(data: bytes, image_id: str) -> Film:
     try:
         found = dicom_scope.check_scope(header)
         pixels = dicom_grey.to_grey(stored_values(header, data), header)
-        spacing = pixel_spacing(header)
+        return Film(
+            image_id, pixels, (pixels.shape[0], pixels.shape[1]), spacing=pixel_spacing(header),
+            warnings=found, view=dicom_view.view(header), sex=dicom_patient.sex(header),
+            age_years=dicom_patient.age_years(header),
+        )  # fmt: skip
     except ValueError:
         raise
     except Exception as error:  # an attribute of another kind than it should be
         raise ValueError(f"damaged DICOM file ({type(error).__name__})") from None
-    size_hw = (pixels.shape[0], pixels.shape[1])
-    return Film(image_id, pixels, size_hw, spacing=spacing, warnings=found)
 
 
 def parse_header(data: bytes) -> Dataset:

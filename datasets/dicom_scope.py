@@ -12,10 +12,12 @@ in which attribute, never the text.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from cxrloc.datasets import dicom_view, dicom_words
 from cxrloc.datasets.dicom_grey import MAX_BITS, usable_window
+from cxrloc.datasets.dicom_words import descriptions, meanings, short, word
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -40,21 +42,13 @@ OTHER_PART = re.compile(
     r"|SHOULDERS?|HUMERUS|FOREARM|FEMUR|TIBIA|FIBULA|FINGERS?|THUMB|TOES?|EXTREMITY|ARM|LEG|BREAST"
     r"|CLAVICLE|SINUS(?:ES)?|JAW|TEETH)\b"
 )
-LATERAL = re.compile(r"\b(LATERAL|LAT|LL|RL)\b")
-FRONTAL = re.compile(r"\b(PA|AP|FRONTAL|POSTERO-ANTERIOR|ANTERO-POSTERIOR)\b")
 ANIMAL = re.compile(r"\b(CANINE|FELINE|EQUINE|BOVINE|AVIAN|VETERINARY)\b")
 _NOT_STATED = ("", "UNKNOWN", "OTHER", "NONE", "N/A", "NA", "DEFAULT", "BODY", "WHOLEBODY")
-_LATERAL_CODES = {"399173006", "399198007", "399067008", "R-10236", "R-10232", "R-102CD"}
 
-_TEXTS = (
-    "StudyDescription", "SeriesDescription", "ProtocolName", "PerformedProcedureStepDescription",
-    "RequestedProcedureDescription", "AcquisitionDeviceProcessingDescription",
-)  # fmt: skip
-_CODES = ("PerformedProtocolCodeSequence", "ProcedureCodeSequence")
 KEYWORDS = (
     "SOPClassUID", "Modality", "ImageType", "NumberOfFrames", "PresentationIntentType",
-    "BodyPartExamined", "AnatomicRegionSequence", "ViewPosition", "ViewCodeSequence",
-    "PatientOrientation", "PatientSpeciesDescription", "BurnedInAnnotation", *_TEXTS, *_CODES,
+    "BodyPartExamined", "AnatomicRegionSequence", "PatientSpeciesDescription",
+    "BurnedInAnnotation", *dicom_view.KEYWORDS, *dicom_words.KEYWORDS,
 )  # fmt: skip
 
 
@@ -66,15 +60,15 @@ def check_scope(header: Dataset) -> tuple[str, ...]:
     """
     _refuse_other_objects(header)
     _refuse_unreadable_pixels(header)
-    checks = (_modality, _body_part, _view, _animal, _raw, _window, _burned_in)
+    checks = (_modality, _body_part, dicom_view.view_warning, _animal, _raw, _window, _burned_in)
     return tuple(warning for check in checks for warning in check(header))
 
 
 def _refuse_other_objects(header: Dataset) -> None:
-    modality = _word(header, "Modality")
+    modality = word(header, "Modality")
     uid = header.get("SOPClassUID")
     kind = uid.name if uid else "of unknown class"
-    named = f"{kind}, modality {_short(modality) or 'not stated'}"
+    named = f"{kind}, modality {short(modality) or 'not stated'}"
     if uid and uid not in STORAGE_CLASSES:
         raise ValueError(f"a DICOM object of another kind: {named}; {EXPECTED}")
     if modality not in MODALITIES + VAGUE_MODALITIES:
@@ -90,7 +84,7 @@ def _refuse_unreadable_pixels(header: Dataset) -> None:
     photometric = str(header.get("PhotometricInterpretation") or "not stated")
     if header.get("SamplesPerPixel", 1) != 1 or photometric not in ("MONOCHROME1", "MONOCHROME2"):
         raise ValueError(
-            f"a colour DICOM image (PhotometricInterpretation {_short(photometric)}); expected "
+            f"a colour DICOM image (PhotometricInterpretation {short(photometric)}); expected "
             "MONOCHROME1 or MONOCHROME2. If it is a grey film saved in colour, export it as PNG"
         )
     if header.Rows * header.Columns > MAX_PIXELS:
@@ -109,19 +103,19 @@ def _refuse_unreadable_pixels(header: Dataset) -> None:
 
 
 def _modality(header: Dataset) -> Iterable[str]:
-    if _word(header, "Modality") in VAGUE_MODALITIES:
-        stated = _word(header, "Modality") or "not stated"
+    if word(header, "Modality") in VAGUE_MODALITIES:
+        stated = word(header, "Modality") or "not stated"
         yield f"Modality is {stated}: nothing says that this is a radiograph."
 
 
 def _body_part(header: Dataset) -> Iterable[str]:
     """One warning at most; a coded body part other than the chest, uncontradicted, is refused."""
-    coded = {"BodyPartExamined": _word(header, "BodyPartExamined")}
-    coded["AnatomicRegionSequence"] = " ".join(_meanings(header, "AnatomicRegionSequence"))
+    coded = {"BodyPartExamined": word(header, "BodyPartExamined")}
+    coded["AnatomicRegionSequence"] = " ".join(meanings(header, "AnatomicRegionSequence"))
     coded = {name: text for name, text in coded.items() if text not in _NOT_STATED}
-    others = [f"{name} is {_short(text)}" for name, text in coded.items() if not CHEST.search(text)]
+    others = [f"{name} is {short(text)}" for name, text in coded.items() if not CHEST.search(text)]
     chest = [name for name, text in coded.items() if CHEST.search(text)]
-    chest += [name for name, text in _texts(header) if CHEST.search(text)]
+    chest += [name for name, text in descriptions(header) if CHEST.search(text)]
     if others and not chest:
         raise ValueError(
             f"not a chest film: {others[0]}; expected CHEST. If it is one all the same, correct "
@@ -130,54 +124,24 @@ def _body_part(header: Dataset) -> Iterable[str]:
     if others:
         yield f"{others[0]}, but {chest[0]} names the chest: read as a chest film."
     elif not chest:
-        found = [(name, OTHER_PART.search(text)) for name, text in _texts(header)]
+        found = [(name, OTHER_PART.search(text)) for name, text in descriptions(header)]
         named = [f"{name} names {match[1]}" for name, match in found if match]
         yield f"{named[0] if named else 'No attribute names the body part'}: is it a chest film?"
 
 
-def _view(header: Dataset) -> Iterable[str]:
-    """One warning at most: a lateral view, or another that is not frontal."""
-    position = _word(header, "ViewPosition")
-    views = _meanings(header, "ViewCodeSequence")
-    orientation = [str(word).upper() for word in _values(header, "PatientOrientation")]
-    if LATERAL.search(position):
-        yield _lateral(f"ViewPosition is {_short(position)}")
-    elif any(LATERAL.search(view) for view in views) or _has_lateral_code(header):
-        yield _lateral("ViewCodeSequence")
-    elif orientation and orientation[0][:1] in ("A", "P"):
-        yield _lateral(f"PatientOrientation is {_short(orientation[0])}, front to back")
-    elif position and not FRONTAL.search(position):
-        stated = _short(position)
-        yield f"ViewPosition is {stated}: not a frontal view (PA or AP), which the models expect."
-    elif not position and not views:
-        for name, text in _texts(header):
-            if LATERAL.search(text) and not FRONTAL.search(text):
-                yield _lateral(f"{name} names {LATERAL.findall(text)[0]}")
-                return
-
-
-def _lateral(reason: str) -> str:
-    return f"Lateral film ({reason}): the models know frontal films (PA, AP) only."
-
-
-def _has_lateral_code(header: Dataset) -> bool:
-    items = header.get("ViewCodeSequence") or ()
-    return any(str(item.get("CodeValue")) in _LATERAL_CODES for item in items)
-
-
 def _animal(header: Dataset) -> Iterable[str]:
-    species = _word(header, "PatientSpeciesDescription")
+    species = word(header, "PatientSpeciesDescription")
     if species and "HUMAN" not in species and "HOMO SAPIENS" not in species:
         yield "PatientSpeciesDescription is not human: the models know people only."
         return
-    for name, text in _texts(header):
+    for name, text in descriptions(header):
         if match := ANIMAL.search(text):
             yield f"{name} names {match[1]}: the models know people only."
             return
 
 
 def _raw(header: Dataset) -> Iterable[str]:
-    if _word(header, "PresentationIntentType") == "FOR PROCESSING":
+    if word(header, "PresentationIntentType") == "FOR PROCESSING":
         yield "Raw detector data (FOR PROCESSING): the models know films FOR PRESENTATION."
 
 
@@ -189,34 +153,5 @@ def _window(header: Dataset) -> Iterable[str]:
 
 
 def _burned_in(header: Dataset) -> Iterable[str]:
-    if _word(header, "BurnedInAnnotation") == "YES":
+    if word(header, "BurnedInAnnotation") == "YES":
         yield "BurnedInAnnotation is YES: text in the film, names too, is in every picture of it."
-
-
-def _short(text: str) -> str:
-    """As much of a text as a coded attribute may have: what is longer is somebody's own words."""
-    return text if len(text) <= 16 else f"{text[:16]}..."
-
-
-def _texts(header: Dataset) -> list[tuple[str, str]]:
-    """Attribute -> free text or code meanings, in capitals, where there is any."""
-    found = [(keyword, _word(header, keyword)) for keyword in _TEXTS]
-    found += [(keyword, " ".join(_meanings(header, keyword))) for keyword in _CODES]
-    return [(keyword, text) for keyword, text in found if text]
-
-
-def _meanings(header: Dataset, keyword: str) -> list[str]:
-    items = header.get(keyword) or ()
-    return [str(item.get("CodeMeaning") or "").upper().strip() for item in items]
-
-
-def _word(header: Dataset, keyword: str) -> str:
-    words = " ".join(str(value) for value in _values(header, keyword))
-    return words.replace("_", " ").upper().strip()
-
-
-def _values(header: Dataset, keyword: str) -> Sequence[object]:
-    value = header.get(keyword)
-    if value is None or value == "":
-        return ()
-    return (value,) if isinstance(value, str | int | float) else tuple(value)

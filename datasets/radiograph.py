@@ -145,7 +145,7 @@ class Film:
         patient_id: patient, where known.
         spacing: size of a pixel of the original frame, where the file says it (DICOM).
         warnings: sentences on what its file says of itself, such as that it is a lateral film.
-        view, sex, age_years: as in `Radiograph`, where known.
+        view, sex, age_years: as in `Radiograph`, where known; age and sex are never printed.
     """
 
     image_id: str
@@ -155,8 +155,8 @@ class Film:
     spacing: PixelSpacing | None = None
     warnings: tuple[str, ...] = ()
     view: str = ""
-    sex: str = ""
-    age_years: float = math.nan
+    sex: str = field(default="", repr=False)
+    age_years: float = field(default=math.nan, repr=False)
 
     def __post_init__(self) -> None:
         if self.pixels.ndim != 2 or self.pixels.dtype != np.uint8:

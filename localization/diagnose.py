@@ -5,7 +5,8 @@ Schema of the JSON that `to_json` makes and `tools/predict.py` writes; `images`,
 
     research_use   one sentence
     message        one sentence: which diseases are boxed, or that no disease passed the gate
-    warnings       sentences on the film: lateral, no body part stated and the like (DICOM)
+    warnings       sentences on the film: lateral, no body part stated and the like (DICOM), or what
+                   a gate trained with age, sex or view is not told of it
     images         [{id: 1, file_name, width, height}]: the original frame, pixels; of a DICOM film
                    with a known size of pixel also row_mm, column_mm and spacing_source
     categories     [{id, name}]: the classifier's diseases, ids from 1 in its order
@@ -32,6 +33,7 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from cxrloc.classification.demographics import not_told
 from cxrloc.classification.gate import GateOutput
 from cxrloc.datasets.radiograph import Film, PixelSpacing
 from cxrloc.localization.boxes import xyxy_to_xywh
@@ -51,6 +53,9 @@ class FilmGate(Protocol):
 
     @property
     def runtime(self) -> str: ...
+
+    @property
+    def demographics(self) -> tuple[str, ...]: ...
 
     def __call__(self, films: Sequence[Film]) -> GateOutput: ...
 
@@ -97,7 +102,8 @@ class Diagnosis:
         boxes: localizer -> its boxes of present diseases, each disease's strongest first.
         heat_maps: present disease -> (H, W) map in 0..1; scaled to the frame when asked for.
         runtime: what ran the gate's network.
-        spacing, warnings: the film's.
+        spacing: the film's.
+        warnings: the film's, and what the gate would have to be told of its patient and is not.
     """
 
     image_id: str
@@ -190,7 +196,7 @@ class Diagnoser:
         boxes = {name: _sorted(localizations, present) for name, localizations in found.items()}
         return Diagnosis(
             film.image_id, film.size_hw, _findings(output), boxes, maps, self.gate.runtime,
-            film.spacing, film.warnings,
+            film.spacing, (*film.warnings, *_untold(film, self.gate.demographics)),
         )  # fmt: skip
 
 
@@ -240,6 +246,15 @@ def _findings(output: GateOutput) -> tuple[Finding, ...]:
             output.diseases, output.probabilities[0], output.present[0], strict=True
         )
     )
+
+
+def _untold(film: Film, asked: Sequence[str]) -> Iterator[str]:
+    """One sentence where the gate does without something that it was trained with."""
+    if missing := not_told(asked, film):
+        yield (
+            f"The gate was trained with {', '.join(asked)} beside the film; the file does not tell "
+            f"{', '.join(missing)}: judged without."
+        )
 
 
 def _sorted(

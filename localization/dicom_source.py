@@ -15,7 +15,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cxrloc.datasets.dicom import KEYWORDS, parse_header, stored_values
+from cxrloc.datasets.dicom import IMAGE_KEYWORDS, parse_header, stored_values
 from cxrloc.datasets.dicom_grey import own_range, usable_window
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def parse_source(data: bytes, name: str) -> SourceImage:
 
     try:
         header = dcmread(io.BytesIO(data), stop_before_pixels=True,
-                         specific_tags=[*_UIDS, *KEYWORDS, *IDENTITY])  # fmt: skip
+                         specific_tags=[*_UIDS, *IMAGE_KEYWORDS, *IDENTITY])  # fmt: skip
     except InvalidDicomError:
         raise ValueError(
             f"{name} is no DICOM file: DICOM objects are made for DICOM films alone, as they need "

@@ -74,6 +74,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     boxed = 0
     films = _readable(progress, failures, arguments.dicom_out)
     for path, film, diagnosis in stream(diagnoser, films):
+        for warning in diagnosis.warnings:
+            tqdm.write(f"predict: {path}: {warning}", file=sys.stderr)
         stem = arguments.out / missing[path]
         if arguments.dicom_out:
             write_dicom_objects(path, film, diagnosis, stem, manifest)
@@ -169,8 +171,6 @@ def _readable(
     named: Iterable[tuple[Path, str]], failures: list[str], dicom_out: bool
 ) -> Iterator[tuple[Path, Film]]:
     """Films one by one as they are asked for; what is wrong with the others goes to `failures`."""
-    from tqdm import tqdm
-
     from cxrloc.localization.dicom_source import read_source
 
     for path, _ in named:
@@ -181,8 +181,6 @@ def _readable(
         except ValueError as error:
             failures.append(str(error))
             continue
-        for warning in film.warnings:
-            tqdm.write(f"predict: {path}: {warning}", file=sys.stderr)
         yield path, film
 
 
@@ -201,7 +199,6 @@ def _manifest(arguments: argparse.Namespace, runtime: str, started: float) -> di
         "runtime": runtime,
         "dicom_out": arguments.dicom_out,
     }
-    settings |= {"dicom_out": arguments.dicom_out}
     manifest = run_manifest(settings, seed=0, hashes=hashes, started=started)
     # every film's JSON holds it: not the command, which may name 100,000 films
     return {key: value for key, value in manifest.items() if key not in ("command", "wall_seconds")}

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import cv2
+import gdcm
 import numpy as np
 import pytest
 
@@ -27,6 +28,37 @@ def write_film(path: Path, value: int = 100, shape: tuple[int, int] = (16, 16)) 
     path.parent.mkdir(parents=True, exist_ok=True)
     assert cv2.imwrite(str(path), np.full(shape, value, np.uint8))
     return path
+
+
+GDCM_SYNTAXES = {
+    "JPEG baseline": gdcm.TransferSyntax.JPEGBaselineProcess1,
+    "JPEG lossless": gdcm.TransferSyntax.JPEGLosslessProcess14_1,
+    "JPEG-LS": gdcm.TransferSyntax.JPEGLSLossless,
+    "JPEG 2000 lossless": gdcm.TransferSyntax.JPEG2000Lossless,
+    "JPEG 2000": gdcm.TransferSyntax.JPEG2000,
+    "RLE": gdcm.TransferSyntax.RLELossless,
+}
+
+
+@pytest.fixture(scope="session")
+def transcode() -> Callable[[Path, str], Path]:
+    """`transcode(path, "JPEG-LS")` writes a DICOM file anew in that syntax, by GDCM."""
+
+    def change_syntax(path: Path, name: str) -> Path:
+        reader, writer = gdcm.ImageReader(), gdcm.ImageWriter()
+        reader.SetFileName(str(path))
+        assert reader.Read()
+        change = gdcm.ImageChangeTransferSyntax()
+        change.SetTransferSyntax(gdcm.TransferSyntax(GDCM_SYNTAXES[name]))
+        change.SetInput(reader.GetImage())
+        assert change.Change()
+        writer.SetFile(reader.GetFile())
+        writer.SetImage(change.GetOutput())
+        writer.SetFileName(str(path))
+        assert writer.Write()
+        return path
+
+    return change_syntax
 
 
 @pytest.fixture

@@ -29,7 +29,7 @@ BLACK = Film("black.png", np.zeros((40, 60), np.uint8), (40, 60))
 class FakeGate:
     """Passes the named diseases on every film, or on a black film none; notes its batches."""
 
-    batch_size, runtime = 2, "by hand"
+    batch_size, runtime, demographics = 2, "by hand", ()
 
     def __init__(self, *present: str) -> None:
         self.present = present

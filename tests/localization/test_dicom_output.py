@@ -346,7 +346,7 @@ def test_what_is_not_needed_of_the_patient_is_not_copied_and_nothing_is_told(
         path = write_dicom(
             tmp_path / "a.dcm", STORED, bits=12, PatientName="Canary" + "y" * 70,
             PatientSex="CANARY", PatientComments="Canary", OtherPatientIDs="CANARY-2",
-            PatientAddress="Canary Street", StudyDate="CANARY", **WINDOWED,
+            PatientAddress="Canary Street", StudyDate="CANARY", PatientAge="077Y", **WINDOWED,
         )  # fmt: skip
     caplog.clear()
     with warnings.catch_warnings(record=True) as seen, caplog.at_level(logging.DEBUG):
@@ -359,6 +359,7 @@ def test_what_is_not_needed_of_the_patient_is_not_copied_and_nothing_is_told(
         assert b"Canary" + b"y" * 70 in content  # the name itself is asked for by asking for DICOM
         assert b"CANARY-2" not in content
         assert b"Canary Street" not in content
+        assert b"077Y" not in content
         assert content.count(b"Canary") == 2  # and the referring physician
 
 

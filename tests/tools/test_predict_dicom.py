@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,26 +14,26 @@ import pydicom
 import pytest
 import torch
 from highdicom.sr import srread
-from pynetdicom import AE, AllStoragePresentationContexts, evt
 
+from cxrloc.classification.gate import Gate
 from cxrloc.classification.models import (
+    ChestClassifier,
     ClassifierBundle,
     Preprocessing,
     build_classifier,
+    load_classifier,
     save_classifier,
 )
+from cxrloc.datasets.radiograph import Film
 from cxrloc.tools import predict, send_dicom
 
 WriteDicom = Callable[..., Path]
 DISEASES = ("Mass", "Effusion")
+DEMOGRAPHICS = ("age", "sex", "view")
 
 
-@pytest.fixture(scope="module")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An untrained classifier that finds everything present."""
-    torch.manual_seed(0)
-    model, _ = build_classifier("resnet18", len(DISEASES), weights="none")
-    path = tmp_path_factory.mktemp("bundle") / "classifier.safetensors"
+def save(path: Path, model: ChestClassifier) -> Path:
+    """A bundle of a classifier that finds everything present."""
     found = ClassifierBundle(
         model.eval(), DISEASES, dict.fromkeys(DISEASES, 0.0),
         Preprocessing(64, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)),
@@ -40,6 +41,24 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )  # fmt: skip
     save_classifier(path, found)
     return path
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An untrained classifier."""
+    model, _ = build_classifier("resnet18", len(DISEASES), weights="none", seed=0)
+    return save(tmp_path_factory.mktemp("bundle") / "classifier.safetensors", model)
+
+
+@pytest.fixture(scope="module")
+def told_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An untrained classifier that is told age, sex and view, which have a large say."""
+    model, _ = build_classifier(
+        "simple_cnn", len(DISEASES), weights="none", seed=0, demographics=DEMOGRAPHICS
+    )
+    with torch.no_grad():
+        model.demographic_head.weight.copy_(torch.linspace(-1, 1, 18).view(2, 9))
+    return save(tmp_path_factory.mktemp("told") / "classifier.safetensors", model)
 
 
 @pytest.fixture(scope="module")
@@ -111,8 +130,47 @@ def test_warnings_reach_the_user_and_no_name_reaches_anything(
 
 
 @pytest.mark.slow
+def test_a_gate_trained_with_demographics_is_told_what_the_file_says_and_nobody_else_is(
+    told_bundle: Path,
+    pixels: Any,
+    write_dicom: WriteDicom,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    films, out = tmp_path / "films", tmp_path / "out"
+    write_dicom(films / "told.dcm", pixels, PatientAge="077Y", PatientSex="M", ViewPosition="AP")
+    write_dicom(films / "silent.dcm", pixels, PatientSex=None, ViewPosition="AP")
+    cv2.imwrite(str(films / "plain.png"), pixels)
+
+    assert run(told_bundle, films, out, "--precision", "fp32") == 0
+
+    gate = Gate(load_classifier(told_bundle), precision="fp32")
+    people = {
+        "told": {"age_years": 77.0, "sex": "M", "view": "AP"}, "silent": {"view": "AP"},
+        "plain": {},
+    }  # fmt: skip
+    printed, seen = capfd.readouterr(), set()
+    for name, known in people.items():
+        expected = gate([Film("", pixels, (120, 100), **known)]).probabilities[0]
+        found = record(out / f"{name}.json")
+        assert [f["probability"] for f in found["findings"]] == pytest.approx(expected, abs=1e-6)
+        seen.add(round(expected[0], 3))
+        without = {"told": "", "silent": "age, sex", "plain": "age, sex, view"}[name]
+        told = f"the file does not tell {without}: judged without."
+        assert [w.endswith(told) for w in found["warnings"]] == [True] * bool(without)
+        for warning in found["warnings"]:
+            assert f"{warning}\n" in printed.err
+        assert "77" not in str({**found, "findings": 0, "annotations": 0, "manifest": 0})
+    assert len(seen) == 3
+    written = b"".join(path.read_bytes() for path in out.iterdir())
+    assert b"077Y" not in written
+    said = " ".join(re.findall("predict: .*", printed.err))  # not the progress bar's figures
+    assert "77" not in (printed.out + said).replace(str(tmp_path), "")
+
+
+@pytest.mark.slow
 def test_dicom_objects_are_written_beside_the_json_and_an_archive_takes_them(
-    bundle: Path, pixels: Any, write_dicom: WriteDicom, tmp_path: Path
+    bundle: Path, pixels: Any, write_dicom: WriteDicom, receiver: Any, tmp_path: Path
 ) -> None:
     out, film = tmp_path / "out", write_dicom(tmp_path / "film.dcm", pixels)
     assert run(bundle, film, out, "--dicom-out") == 0
@@ -125,17 +183,14 @@ def test_dicom_objects_are_written_beside_the_json_and_an_archive_takes_them(
     in_report = [[*c[0], *(c[2] - c[0])] for c in corners]
     np.testing.assert_allclose(in_report, boxes, rtol=1e-5)
 
-    stored: list[str] = []
-    archive = AE("ARCHIVE")
-    archive.supported_contexts = AllStoragePresentationContexts
-    handlers = [(evt.EVT_C_STORE, lambda e: stored.append(e.dataset.SOPInstanceUID) or 0)]
-    server = archive.start_server(("127.0.0.1", 0), block=False, evt_handlers=handlers)
-    port = str(server.server_address[1])
-    try:
-        assert send_dicom.main(["127.0.0.1", port, *map(str, [film, *objects])]) == 0
-    finally:
-        server.shutdown()
-    assert stored == [pydicom.dcmread(path).SOPInstanceUID for path in (film, *objects)]
+    address = ["127.0.0.1", str(receiver.port), "--called", "ARCHIVE"]
+    assert send_dicom.main([*address, *map(str, [film, *objects])]) == 0
+    assert [made.Modality for made in receiver.stored] == ["DX", "PR", "OT", "SR"]
+    for path, stored in zip([film, *objects], receiver.stored, strict=True):
+        assert stored == pydicom.dcmread(path)  # every element, pixels too
+        assert stored.file_meta.MediaStorageSOPClassUID == stored.SOPClassUID
+    assert len({made.StudyInstanceUID for made in receiver.stored}) == 1
+    assert len({made.SeriesInstanceUID for made in receiver.stored}) == 4
 
 
 @pytest.mark.slow

@@ -1,0 +1,57 @@
+"""What texts a DICOM header holds, in capitals: coded words, meanings of codes, descriptions.
+
+Descriptions are free text, in which people also write names: who tells of one says which word was
+found in which attribute, never the text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
+_TEXTS = (
+    "StudyDescription", "SeriesDescription", "ProtocolName", "PerformedProcedureStepDescription",
+    "RequestedProcedureDescription", "AcquisitionDeviceProcessingDescription",
+)  # fmt: skip
+_CODES = ("PerformedProtocolCodeSequence", "ProcedureCodeSequence")
+KEYWORDS = (*_TEXTS, *_CODES)
+
+
+def word(header: Dataset, keyword: str) -> str:
+    """The values of an attribute, empty where it is absent."""
+    found = " ".join(str(value) for value in values(header, keyword))
+    return found.replace("_", " ").upper().strip()
+
+
+def values(header: Dataset, keyword: str) -> Sequence[object]:
+    """The values of an attribute, each by itself; none where it is absent or empty."""
+    value = header.get(keyword)
+    if value is None or value == "":
+        return ()
+    return (value,) if isinstance(value, str | int | float) else tuple(value)
+
+
+def meanings(header: Dataset, keyword: str) -> list[str]:
+    """The meanings of the codes in a sequence."""
+    items = header.get(keyword) or ()
+    return [str(item.get("CodeMeaning") or "").upper().strip() for item in items]
+
+
+def code_values(header: Dataset, keyword: str) -> list[str]:
+    """The codes in a sequence."""
+    return [str(item.get("CodeValue") or "") for item in header.get(keyword) or ()]
+
+
+def descriptions(header: Dataset) -> list[tuple[str, str]]:
+    """Attribute -> free text or code meanings, where there is any."""
+    found = [(keyword, word(header, keyword)) for keyword in _TEXTS]
+    found += [(keyword, " ".join(meanings(header, keyword))) for keyword in _CODES]
+    return [(keyword, text) for keyword, text in found if text]
+
+
+def short(text: str) -> str:
+    """As much of a text as a coded attribute may have: what is longer is somebody's own words."""
+    return text if len(text) <= 16 else f"{text[:16]}..."
