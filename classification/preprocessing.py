@@ -101,10 +101,12 @@ class Preprocessing:
 
     def normalise(self, films: torch.Tensor) -> torch.Tensor:
         """(N, S, S) or (N, 3, S, S) in 0..255, of any side S, to (N, C, S, S), channels last."""
-        # (N, S, S, C) viewed as (N, C, S, S): channels last, for grey films without a copy
-        x = films.unsqueeze(-1) if films.ndim == 3 else films.permute(0, 2, 3, 1).contiguous()
         scale, shift = self._affine(films)
-        return (x * scale + shift).permute(0, 3, 1, 2)
+        x = films.new_empty(len(films), *films.shape[-2:], self.channels)
+        for c in range(self.channels):  # all at once, in rows of C numbers, takes 3 to 5 times as long
+            plane = films if films.ndim == 3 else films[:, c]
+            torch.addcmul(shift[..., c], plane, scale[..., c], out=x[..., c])
+        return x.permute(0, 3, 1, 2)
 
     def from_films(self, films: Sequence[Film]) -> torch.Tensor:
         """Network input (N, C, S, S) of films."""

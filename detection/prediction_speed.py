@@ -160,20 +160,26 @@ def _stage_sides(path: Path, size: int) -> Sides:
     [found] = diagnoser([film])
     output = diagnoser.gate([film])
     boxes, heat = draw_boxes(film, found), draw_heat_maps(film, found)
-    folder = path.parent
+    folder, preprocessing = path.parent, diagnoser.gate.bundle.preprocessing
+    x = preprocessing.from_films([film])
 
     def save() -> None:
         boxes.save(folder / "boxes.jpg")
         heat.save(folder / "heat.jpg")
 
-    return {
-        "gate": lambda: diagnoser.gate([film]),
+    outside: dict[str, Callable[[], object]] = {
         "decode": lambda: read_film(path),
+        "network input": lambda: preprocessing.from_films([film]),
         "maps and boxes": lambda: diagnoser.cam.localize_output([film], output, found.present),
         "draw boxes": lambda: draw_boxes(film, found),
         "draw heat maps": lambda: draw_heat_maps(film, found),
         "encode and write two JPEGs": save,
         "JSON": lambda: write_json(folder / "film.json", to_json(found)),
+    }
+    return {
+        "network": lambda: _forward(diagnoser.gate.network.backbone, x),
+        **outside,
+        "all but the network": lambda: [run() for run in outside.values()],
     }
 
 
@@ -238,7 +244,7 @@ def _last(model: torch.nn.Module) -> torch.nn.Module:
 
 
 @torch.inference_mode()
-def _forward(model: torch.nn.Module, x: torch.Tensor) -> Any:
+def _forward(model: Callable[[torch.Tensor], object], x: torch.Tensor) -> Any:
     return model(x)
 
 

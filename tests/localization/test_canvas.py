@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from cxrloc.localization.canvas import BLACK, WHITE, Canvas, Place, rgb, shortened, text_width
+from cxrloc.localization.canvas import BLACK, Canvas, Place, rgb, shortened, text_width
 
 RED = (255, 0, 0)
 
@@ -62,7 +62,7 @@ def test_centred_text_is_centred_and_text_over_the_border_is_cut_off() -> None:
 
 
 def test_a_picture_is_saved_whole_with_its_colours(tmp_path: Path) -> None:
-    canvas = Canvas(32, 16, WHITE)
+    canvas = Canvas(32, 16)
     canvas.fill(Place(0, 0, 16, 16), rgb("#56B4E9"))
     canvas.save(tmp_path / "a.png")
     canvas.save(tmp_path / "a.jpg")
