@@ -103,7 +103,7 @@ class Preprocessing:
         """(N, S, S) or (N, 3, S, S) in 0..255, of any side S, to (N, C, S, S), channels last."""
         scale, shift = self._affine(films)
         x = films.new_empty(len(films), *films.shape[-2:], self.channels)
-        for c in range(self.channels):  # all at once, in rows of C numbers, takes 3 to 5 times as long
+        for c in range(self.channels):  # all at once, in rows of C numbers, takes 3 to 5 x as long
             plane = films if films.ndim == 3 else films[:, c]
             torch.addcmul(shift[..., c], plane, scale[..., c], out=x[..., c])
         return x.permute(0, 3, 1, 2)

@@ -128,6 +128,7 @@ def text_width(text: str, size: int, *, bold: bool = False) -> int:
     return int(_mask(text, size, bold)[0].shape[1])
 
 
+@lru_cache(maxsize=1024)  # most texts stand on every picture
 def shortened(text: str, size: int, width: float, *, bold: bool = False) -> str:
     """The text, its middle left out as far as needed to be at most `width` px wide."""
     font = _font(size, bold)

@@ -54,8 +54,8 @@ def test_every_stage_and_every_peer_runs(tmp_path: Path) -> None:
     for run in (*stages.values(), *list(peers.values())[:-1]):  # Mask R-CNN at 800 px takes long
         run()
 
-    assert [*stages][0] == "network"
-    assert [*stages][-1] == "all but the network"
+    first, *_, last = stages
+    assert (first, last) == ("network", "all but the network")
     table = prediction_speed._table("stages", compare({"JSON": stages["JSON"]}, 1))
     assert table.splitlines()[1].split()[0] == "JSON"
     assert "1.00" in table
