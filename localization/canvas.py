@@ -107,7 +107,7 @@ class Canvas:
         rows, columns = _slices(place)
         area = self.pixels[rows, columns]
         part = mask[max(0, -top) :, max(0, -left) :][: area.shape[0], : area.shape[1], None]
-        area[:] = np.rint(area + (np.float32(colour) - area) * part)
+        area[:] = np.rint(area + (np.array(colour, np.float32) - area) * part)
         return place
 
     def encoded(self, suffix: str) -> bytes:
