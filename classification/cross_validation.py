@@ -11,13 +11,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from cxrloc.classification.body_part_table import body_part_tables
 from cxrloc.classification.bundle import RESEARCH_USE
 from cxrloc.classification.config import ClassifierConfig
 from cxrloc.classification.data import FilmBatches
 from cxrloc.classification.distributed import member, on_main, process_group
 from cxrloc.classification.gate import GateRow, decide, read_gate_table, write_gate_table
-from cxrloc.classification.judging import Judged, judge_part, scored_films
+from cxrloc.classification.judging import Judged, films_of_rows, judge_part, scored_films
 from cxrloc.classification.losses import CLASSES
 from cxrloc.classification.metrics import ClassifierMetrics, classifier_metrics
 from cxrloc.classification.metrics_page import metrics_markdown
@@ -37,20 +36,15 @@ from cxrloc.classification.run_parts import (
     open_run,
     write_gate_provenance,
 )
-from cxrloc.classification.scored_films import VALIDATION, write_scored_films
+from cxrloc.classification.scored_films import VALIDATION, ScoredFilms, write_scored_films
 from cxrloc.classification.stage_report import StageFigures, random_note, stages_markdown
-from cxrloc.classification.study_report import (
-    STUDY_POINTS,
-    have_studies,
-    study_points,
-    write_study_report,
-)
+from cxrloc.classification.study_report import STUDY_POINTS, study_points, write_study_report
+from cxrloc.classification.study_tables import part_tables
 from cxrloc.classification.text_tables import tables_markdown
 from cxrloc.classification.training import Trained, forget_checkpoints, train
 from cxrloc.classification.weights import LoadReport, random_and_frozen
 from cxrloc.datasets.files import write_text
 from cxrloc.datasets.manifest import file_sha256, run_manifest, write_json
-from cxrloc.datasets.radiograph import label_matrix
 
 METRICS_NAME = "metrics.json"
 
@@ -130,8 +124,10 @@ def _write_part(
     started: float,
 ) -> None:
     validation, test = run.films(part.split.validation), run.films(part.split.test)
-    points = operating_points(validation.labels, chosen.validation, run.diseases)
-    thresholds = {d: point.threshold for d, point in points.items()}
+    kept = scored_films(run, part, validation, chosen.validation)
+    points = operating_points(kept.labels, kept.scores, run.diseases)
+    of_studies = study_points(kept)
+    thresholds = _thresholds(points)
     rows = _rows(test, chosen.test, thresholds, run.diseases, part.fold)
     seed, trained = run.config.train.seed, chosen.trained
     manifest = run_manifest(run.config, seed=seed, hashes=input_hashes(run), started=started)
@@ -142,17 +138,15 @@ def _write_part(
         "history": trained.history,
         "operating_points": {d: asdict(p) for d, p in points.items()},
         "weights": asdict(report),
-        **_study_points(run, validation, chosen.validation),
+        **({STUDY_POINTS: {d: asdict(p) for d, p in of_studies.items()}} if of_studies else {}),
         **({"stages": [stage.to_json() for stage in stages]} if stages else {}),
     }
     if part.fold is not None:
-        kept = scored_films(run, part, validation, chosen.validation)
         write_scored_films(part.folder / VALIDATION, kept)
     notes, more = _threshold_notes(points), stages_markdown(stages, _random_layers(run, report))
     print(_write_scores(run, part.folder, rows, details, notes, more), flush=True)
     plot_losses(part.folder / "loss.png", trained.history, trained.best_epoch)
-    finished = replace(chosen.bundle, thresholds=thresholds, manifest=manifest)
-    save_classifier(part.folder / BUNDLE_NAME, finished)
+    _save(part.folder / BUNDLE_NAME, chosen, kept, manifest)
     forget_checkpoints(part.folder)
 
 
@@ -199,10 +193,8 @@ def _report_stages(
         is_chosen = best == chosen.trained.best_epoch
         name = BUNDLE_NAME if is_chosen else f"classifier_stage{number}.safetensors"
         if not is_chosen:
-            points = operating_points(validation.labels, stage.validation, run.diseases)
-            thresholds = {d: point.threshold for d, point in points.items()}
-            kept = replace(stage.bundle, thresholds=thresholds, manifest=manifest)
-            save_classifier(part.folder / name, kept)
+            on_validation = scored_films(run, part, validation, stage.validation)
+            _save(part.folder / name, stage, on_validation, manifest)
             if part.fold is not None:
                 scored = scored_films(run, part, test, stage.test)
                 write_scored_films((part.folder / name).with_suffix(".parquet"), scored)
@@ -210,6 +202,18 @@ def _report_stages(
         epochs = len(stage.trained.history)
         figures.append(StageFigures(number, epochs, best, name, is_chosen, *on))
     return figures
+
+
+def _save(path: Path, judged: Judged, validation: ScoredFilms, manifest: Mapping[str, Any]) -> None:
+    """Write the bundle with the thresholds of films and of studies that validation gives."""
+    points = operating_points(validation.labels, validation.scores, validation.diseases)
+    thresholds, of_studies = _thresholds(points), _thresholds(study_points(validation))
+    bundle = replace(judged.bundle, thresholds=thresholds, study_thresholds=of_studies)
+    save_classifier(path, replace(bundle, manifest=manifest))
+
+
+def _thresholds(points: Mapping[str, OperatingPoint]) -> dict[str, float | None]:
+    return {disease: point.threshold for disease, point in points.items()}
 
 
 def _metrics(run: Run, films: FilmBatches, scores: npt.NDArray[np.float64]) -> ClassifierMetrics:
@@ -247,23 +251,17 @@ def _write_scores(
 
     `extra` goes into the JSON and `more` below the page.
     """
-    image_ids = list(dict.fromkeys(row.image_id for row in rows))
-    films = [run.radiographs[i] for i in image_ids]
-    labels = label_matrix(films, run.diseases)
-    scores = np.array([row.probability for row in rows]).reshape(-1, len(run.diseases))
+    films, settings = films_of_rows(run, rows), run.config.train
+    replicates, seed = settings.bootstrap, settings.seed
     metrics = classifier_metrics(
-        labels, scores, run.diseases, [r.patient_id for r in films],
-        replicates=run.config.train.bootstrap, seed=run.config.train.seed,
+        films.labels, films.scores, run.diseases, films.patient_ids,
+        replicates=replicates, seed=seed,
     )  # fmt: skip
     write_gate_table(folder / GATE_NAME, rows)
-    by_part = body_part_tables(
-        films, labels, scores, run.diseases,
-        replicates=run.config.train.bootstrap, seed=run.config.train.seed,
-    )  # fmt: skip
     page = metrics_markdown(metrics, f"Gate on {len(films)} test images", notes)
-    page += tables_markdown(by_part) + more
+    page += tables_markdown(part_tables(films, replicates, seed)) + more
     write_text(folder / "metrics.md", page)
-    plot_roc(folder / "roc.png", labels, scores, metrics)
+    plot_roc(folder / "roc.png", films.labels, films.scores, metrics)
     test = {"images": len(films), **metrics.to_json()}
     write_json(folder / METRICS_NAME, {"test": test, **extra, "notice": RESEARCH_USE})
     return page
@@ -285,17 +283,6 @@ def input_hashes(run: Run) -> dict[str, str]:
     files = {"index": root / "index.parquet", "folds": root / "folds.csv", "weights": weights}
     own = {name: file_sha256(path) for name, path in files.items() if path.is_file()}
     return {**run.prepared.manifest["hashes"], **own}
-
-
-def _study_points(
-    run: Run, validation: FilmBatches, judged: npt.NDArray[np.float64]
-) -> dict[str, Any]:
-    """For metrics.json: the operating points of studies, where there are studies of many images."""
-    films = [run.radiographs[i] for i in validation.image_ids]
-    if not have_studies(films):
-        return {}
-    points = study_points(films, validation.labels, judged, run.diseases)
-    return {STUDY_POINTS: {d: asdict(point) for d, point in points.items()}}
 
 
 def _threshold_notes(points: dict[str, OperatingPoint]) -> dict[str, str]:

@@ -5,13 +5,7 @@ was trained or chosen on are left out. So all folds of a cross-validation are fo
 of it (its own films are judged honestly in its out_of_fold.parquet), and the same fold of several
 networks can judge the films of that fold too.
 
-The operating point. One classifier brings its own thresholds. Of several, the mean of their
-thresholds is no threshold of their mean. Films out of fold that no member has seen, on which the
-mean itself could be tried, are there only where a fold is no member, and then they are mostly the
-ones that are scored. So the thresholds are Youden's on the out-of-fold films of patients who are
-not scored, each judged by the fold that had not seen it (of several networks by the mean over
-networks). A mean of folds scatters less than one fold does: sensitivity and specificity on new
-films will differ from those aimed at, and are reported where labels are.
+The operating point: see `cxrloc.classification.ensemble_thresholds`.
 
 The labels. What blank labels count as, and whether a finding has its parents, is as in the training
 (`cxrloc.datasets.uncertain_labels`), so that figures agree with those of the cross-validation.
@@ -19,7 +13,7 @@ The labels. What blank labels count as, and whether a finding has its parents, i
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -27,18 +21,17 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from cxrloc.classification.ensembles import mean_of
+from cxrloc.classification.bootstrap import Array
+from cxrloc.classification.ensemble_thresholds import ensemble_thresholds
 from cxrloc.classification.fold_metrics import sample_figures
 from cxrloc.classification.gate import Gate
 from cxrloc.classification.models import ClassifierBundle, load_classifier
-from cxrloc.classification.operating_point import operating_points
-from cxrloc.classification.run_parts import BUNDLE_NAME
 from cxrloc.classification.scored_films import (
     OUT_OF_FOLD,
     OUTSIDE,
     YOUDEN,
     ScoredFilms,
-    read_scored_films,
+    studies_and_parts,
 )
 from cxrloc.classification.text_tables import TextTable
 from cxrloc.datasets.film_lists import TRAINING_FILMS, FilmList, read_training_films
@@ -65,6 +58,21 @@ class Ensemble:
     gates: tuple[Gate, ...]
     diseases: tuple[str, ...]
     rules: LabelRules
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Films as an ensemble judges them.
+
+    Attributes:
+        films: with Youden's thresholds where there are any.
+        study_thresholds: (D,) operating points of studies, NaN for none.
+        notes: sentences on thresholds and labels.
+    """
+
+    films: ScoredFilms
+    study_thresholds: Array
+    notes: tuple[str, ...]
 
 
 def load_ensemble(paths: Sequence[Path], device: str, precision: str) -> Ensemble:
@@ -123,9 +131,7 @@ def unseen_films(
     return kept, [first, *notes] if left_out else notes
 
 
-def score_films(
-    ensemble: Ensemble, radiographs: Sequence[Radiograph]
-) -> tuple[ScoredFilms, list[str]]:
+def score_films(ensemble: Ensemble, radiographs: Sequence[Radiograph]) -> Scored:
     """Mean probabilities of the films that can be read, and what their thresholds and labels are.
 
     Args:
@@ -134,15 +140,16 @@ def score_films(
     Raises:
         FileNotFoundError, ValueError: when no film can be read, or films out of fold do not fit.
     """
-    thresholds, note = _thresholds(ensemble, radiographs)
-    radiographs = ensemble.rules.meaning(radiographs)
-    films = _judged(ensemble, radiographs)
-    notes = [note, f"Labels as in the training: {_rules_text(ensemble.rules)}."]
-    cuts = [thresholds[d] for d in ensemble.diseases]
-    if all(cut is None for cut in cuts):
-        return films, notes
-    row = np.array(cuts, dtype=np.float64)
-    return replace(films, thresholds={YOUDEN: np.tile(row, (len(films), 1))}), notes
+    chosen = ensemble_thresholds(ensemble.paths, [g.bundle for g in ensemble.gates], radiographs)
+    films = _judged(ensemble, ensemble.rules.meaning(radiographs))
+    notes = (chosen.note, f"Labels as in the training: {_rules_text(ensemble.rules)}.")
+    of_films, of_studies = (
+        np.array([cuts.get(d) for d in ensemble.diseases], dtype=np.float64)  # None is NaN
+        for cuts in (chosen.films, chosen.studies)
+    )
+    if not np.isnan(of_films).all():
+        films = replace(films, thresholds={YOUDEN: np.tile(of_films, (len(films), 1))})
+    return Scored(films, of_studies, notes)
 
 
 def _judged(ensemble: Ensemble, radiographs: Sequence[Radiograph]) -> ScoredFilms:
@@ -155,6 +162,7 @@ def _judged(ensemble: Ensemble, radiographs: Sequence[Radiograph]) -> ScoredFilm
         scores.append(np.mean([gate(films_read).probabilities for gate in ensemble.gates], axis=0))
     if not read:
         raise ValueError(f"none of {len(radiographs)} films can be read")
+    studies, parts = studies_and_parts(read)
     return ScoredFilms(
         ensemble.diseases,
         tuple(r.image_id for r in read),
@@ -162,6 +170,8 @@ def _judged(ensemble: Ensemble, radiographs: Sequence[Radiograph]) -> ScoredFilm
         np.full(len(read), OUTSIDE, dtype=np.int64),
         np.concatenate(scores),
         label_matrix(read, ensemble.diseases),
+        study_ids=studies,
+        body_parts=parts,
     )
 
 
@@ -203,69 +213,6 @@ def _label_rules(bundle: ClassifierBundle) -> LabelRules:
 
 def _rules_text(rules: LabelRules) -> str:
     return f"data.blank {rules.blank}, data.closure {str(rules.closure).lower()}"
-
-
-def _thresholds(
-    ensemble: Ensemble, scored: Sequence[Radiograph]
-) -> tuple[Mapping[str, float | None], str]:
-    """Thresholds of the mean probability on these films, and a sentence on them."""
-    diseases, first = ensemble.diseases, ensemble.gates[0].bundle
-    if len(ensemble.gates) == 1:
-        return first.thresholds, "Thresholds are the classifier's own."
-    none, no_thresholds = dict.fromkeys(diseases), "No thresholds, and nothing is called present"
-    tables = {path: path.parent.parent / OUT_OF_FOLD for path in ensemble.paths}
-    for path, table in tables.items():
-        if path.name != BUNDLE_NAME or not table.is_file():
-            return none, (
-                f"{no_thresholds}: {path} is no {BUNDLE_NAME} of a finished cross-validation, "
-                f"which has {OUT_OF_FOLD} in its run folder."
-            )
-    films, folds = _out_of_fold(list(dict.fromkeys(tables.values())), diseases)
-    others = _of_other_patients(films, scored)
-    if not len(others):
-        return (
-            none,
-            f"{no_thresholds}: all {len(films)} films out of fold are of patients scored here.",
-        )
-    left_out = len(films) - len(others)
-    note = (
-        f"Thresholds are Youden's on {len(others)} films out of fold, each judged by the {folds} "
-        f"that had not seen it and not by all members; {left_out} others are of patients who are "
-        "scored here and had no say."
-    )
-    points = operating_points(others.labels, others.scores, diseases)
-    return {d: point.threshold for d, point in points.items()}, note
-
-
-def _out_of_fold(tables: Sequence[Path], diseases: Sequence[str]) -> tuple[ScoredFilms, str]:
-    """The films out of fold, with the mean over networks, and the word for who judged each."""
-    networks = [read_scored_films(table) for table in tables]
-    _check(networks, diseases, tables)
-    return (networks[0], "fold") if len(networks) == 1 else (mean_of(networks), "folds")
-
-
-def _of_other_patients(films: ScoredFilms, scored: Sequence[Radiograph]) -> ScoredFilms:
-    """Those films that are not scored, and of which no other film of the patient is."""
-    ours = FilmList({r.image_id: r.patient_id for r in scored})
-    theirs = dict(zip(films.image_ids, films.patient_ids, strict=True))
-    shared = audit(ours, FilmList(theirs))
-    images, patients = set(shared.shared_images), set(shared.shared_patients)
-    return films.select(
-        np.array([i not in images and p not in patients for i, p in theirs.items()], dtype=bool)
-    )
-
-
-def _check(
-    networks: Sequence[ScoredFilms], diseases: Sequence[str], tables: Sequence[Path]
-) -> None:
-    first = set(networks[0].image_ids)
-    for network, table in zip(networks, tables, strict=True):
-        if network.diseases != tuple(diseases):
-            raise ValueError(f"{table} is of other diseases than the classifiers beside it")
-        if set(network.image_ids) != first:
-            raise ValueError(
-                f"{table} and {tables[0]} hold different films; cross-validate both on the same"
-            )
 
 
 def _readable(radiographs: Iterable[Radiograph]) -> Iterator[tuple[Radiograph, Film]]:

@@ -48,7 +48,7 @@ def write_fold_report(
         films: out of fold, with thresholds of both rules.
         histories: fold -> one entry an epoch.
         stages: of a training in two stages the same films, as either stage judges them.
-        by_part: of `body_part_tables`, below the figures over all parts.
+        by_part: of `study_tables.part_tables`, below the figures over all parts.
         replicates, seed: of the patient bootstrap.
     """
     write_scored_films(out / OUT_OF_FOLD, films)

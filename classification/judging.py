@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,11 +12,12 @@ import torch
 
 from cxrloc.classification.data import FilmBatches, mean_box_sizes
 from cxrloc.classification.distributed import gather, member
-from cxrloc.classification.gate import Gate
+from cxrloc.classification.gate import Gate, GateRow
 from cxrloc.classification.models import ClassifierBundle
 from cxrloc.classification.run_parts import Part, Run
-from cxrloc.classification.scored_films import ScoredFilms
+from cxrloc.classification.scored_films import YOUDEN, ScoredFilms, studies_and_parts
 from cxrloc.classification.training import Trained, preprocessing_of
+from cxrloc.datasets.radiograph import label_matrix
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,31 @@ def scored_films(
 ) -> ScoredFilms:
     """Films of a fold (0 of a single split) with their probabilities (N, D) and labels."""
     folds = np.full(len(films), part.fold or 0, dtype=np.int64)
-    return ScoredFilms(run.diseases, films.image_ids, films.patients, folds, scores, films.labels)
+    studies, parts = studies_and_parts([run.radiographs[i] for i in films.image_ids])
+    return ScoredFilms(
+        run.diseases, films.image_ids, films.patients, folds, scores, films.labels,
+        study_ids=studies, body_parts=parts,
+    )  # fmt: skip
+
+
+def films_of_rows(run: Run, rows: Sequence[GateRow]) -> ScoredFilms:
+    """The films of a gate.csv, with labels and the thresholds that stand there."""
+    columns = len(run.diseases)
+    films = [run.radiographs[row.image_id] for row in rows[::columns]]
+    cells = [(row.probability, row.threshold) for row in rows]
+    matrices = np.array(cells, dtype=np.float64).reshape(len(films), columns, 2)  # None is NaN
+    studies, parts = studies_and_parts(films)
+    return ScoredFilms(
+        run.diseases,
+        tuple(film.image_id for film in films),
+        tuple(film.patient_id for film in films),
+        np.array([row.fold or 0 for row in rows[::columns]], dtype=np.int64),
+        matrices[..., 0],
+        label_matrix(films, run.diseases),
+        {YOUDEN: matrices[..., 1]},
+        study_ids=studies,
+        body_parts=parts,
+    )
 
 
 def untested_bundle(run: Run, part: Part, trained: Trained) -> ClassifierBundle:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -179,6 +179,8 @@ class ClassifierBundle:
             frame's long side; only diseases with boxes.
         manifest: of the run that trained it.
         metadata: everything else that the file holds (`fold`, `k`, `train_ids_sha256`, ...).
+        study_thresholds: operating threshold per disease of a study's mean probability, chosen on
+            the studies of the validation data; empty where these were no studies of several images.
     """
 
     model: ChestClassifier
@@ -188,12 +190,16 @@ class ClassifierBundle:
     mean_box_sizes: Mapping[str, tuple[float, float]]
     manifest: Mapping[str, Any]
     metadata: Mapping[str, Any]
+    study_thresholds: Mapping[str, float | None] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if set(self.thresholds) != set(self.diseases):
-            raise ValueError(
-                f"thresholds for {sorted(self.thresholds)}, expected exactly {list(self.diseases)}"
-            )
+        chosen = {"thresholds": self.thresholds}
+        if self.study_thresholds:
+            chosen["study thresholds"] = self.study_thresholds
+        for name, thresholds in chosen.items():
+            if set(thresholds) != set(self.diseases):
+                expected = f"expected exactly {list(self.diseases)}"
+                raise ValueError(f"{name} for {sorted(thresholds)}, {expected}")
 
 
 def save_classifier(path: Path, bundle: ClassifierBundle) -> None:
@@ -212,6 +218,7 @@ def save_classifier(path: Path, bundle: ClassifierBundle) -> None:
             "hidden": model.hidden,
             "diseases": list(bundle.diseases),
             "thresholds": dict(bundle.thresholds),
+            "study_thresholds": dict(bundle.study_thresholds),
             "preprocessing": preprocessing,
             "mean_box_sizes": {d: list(wh) for d, wh in bundle.mean_box_sizes.items()},
             "manifest": dict(bundle.manifest),
@@ -244,6 +251,7 @@ def load_classifier(path: Path) -> ClassifierBundle:
         mean_box_sizes={d: (wh[0], wh[1]) for d, wh in meta["mean_box_sizes"].items()},
         manifest=meta["manifest"],
         metadata=meta,
+        study_thresholds=meta.get("study_thresholds", {}),  # bundles of before have none
     )
 
 

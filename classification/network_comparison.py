@@ -19,6 +19,7 @@ from cxrloc.classification.scored_films import (
     ScoredFilms,
     read_scored_films,
 )
+from cxrloc.classification.study_tables import Levels, by_level
 
 
 @dataclass(frozen=True)
@@ -66,11 +67,19 @@ class Pair:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Networks on the same films in the same order; `figures` are theirs, in the same order."""
+    """Networks on the same films in the same order.
+
+    Attributes:
+        figures: of the networks, in the same order.
+        pairs: all pairs of them.
+        by_part: of each network its figures of studies and images by body part; empty where no
+            part is known.
+    """
 
     networks: tuple[Network, ...]
     figures: tuple[dict[str, Sampled], ...]
     pairs: tuple[Pair, ...]
+    by_part: tuple[Levels, ...]
 
     @property
     def films(self) -> ScoredFilms:
@@ -125,7 +134,9 @@ def compare_networks(networks: Sequence[Network], *, replicates: int, seed: int)
     ordered = tuple(replace(n, films=in_order_of(n.films, first.films)) for n in networks)
     figures = tuple(sample_figures(n.films, replicates, seed) for n in ordered)
     pairs = combinations(zip(ordered, figures, strict=True), 2)
-    return Comparison(ordered, figures, tuple(_pair(a, b) for a, b in pairs))
+    known = bool(first.films.body_parts)
+    by_part = tuple(by_level(n.films, None, replicates, seed) if known else {} for n in ordered)
+    return Comparison(ordered, figures, tuple(_pair(a, b) for a, b in pairs), by_part)
 
 
 def check_same_films(first: Network, other: Network) -> None:

@@ -8,9 +8,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from cxrloc.classification.body_part_table import body_part_tables
 from cxrloc.classification.cross_validation import (
     METRICS_NAME,
     complete_run,
@@ -21,7 +18,7 @@ from cxrloc.classification.distributed import on_main, process_group
 from cxrloc.classification.ensembles import with_thresholds
 from cxrloc.classification.fold_report import write_fold_report
 from cxrloc.classification.gate import read_gate_table
-from cxrloc.classification.judging import judge, scored_films
+from cxrloc.classification.judging import films_of_rows, judge, scored_films
 from cxrloc.classification.models import load_classifier
 from cxrloc.classification.run_parts import BUNDLE_NAME, GATE_NAME, Part, Run
 from cxrloc.classification.scored_films import (
@@ -32,7 +29,7 @@ from cxrloc.classification.scored_films import (
     read_scored_films,
     write_scored_films,
 )
-from cxrloc.classification.text_tables import TextTable
+from cxrloc.classification.study_tables import part_tables
 from cxrloc.datasets.manifest import run_manifest, write_json
 
 MANIFEST_NAME = "cross_validation.manifest.json"
@@ -62,7 +59,7 @@ def _report(config: CrossValidationConfig, run: Run, parts: Sequence[Part], star
         films,
         histories,
         _stages(run, parts),
-        _by_part(run, films),
+        part_tables(films, train.bootstrap, train.seed),
         replicates=train.bootstrap,
         seed=train.seed,
     )
@@ -73,20 +70,9 @@ def _report(config: CrossValidationConfig, run: Run, parts: Sequence[Part], star
     )
 
 
-def _by_part(run: Run, films: ScoredFilms) -> list[TextTable]:
-    known, train = [run.radiographs[i] for i in films.image_ids], run.config.train
-    return body_part_tables(
-        known, films.labels, films.scores, films.diseases,
-        replicates=train.bootstrap, seed=train.seed,
-    )  # fmt: skip
-
-
 def _out_of_fold(run: Run, part: Part) -> ScoredFilms:
     """The test films of a finished fold, as its gate.csv judges them."""
-    rows, columns = read_gate_table(part.folder / GATE_NAME), len(run.diseases)
-    scores = np.array([row.probability for row in rows]).reshape(-1, columns)
-    films = run.films([row.image_id for row in rows[::columns]])
-    return scored_films(run, part, films, scores)
+    return films_of_rows(run, read_gate_table(part.folder / GATE_NAME))
 
 
 def _validation_films(run: Run, part: Part) -> ScoredFilms:

@@ -1,7 +1,7 @@
 """Published AUCs of classifiers, to be printed beside ours, each with the films behind it.
 
 `published_auc.csv` holds the figures as printed; none is of the films of anybody's own run. Rows of
-the disease `macro` are means or accuracies that their authors printed without figures per disease.
+the disease `macro` are means, or figures of MURA's parts: their authors printed no diseases.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 One row a film; columns of `SCHEMA_VERSION` 1:
     image_id, patient_id   strings
+    study_id, body_part    strings; only where the data set knows studies and parts
     fold                   int32: the fold that held the film out; its model gave the probabilities
                            (-1 outside of all folds: tools/score_films.py)
     probability_D          float64 in 0..1, for each disease D
@@ -30,6 +31,7 @@ import pyarrow.parquet as pq
 from cxrloc.classification.bootstrap import Array
 from cxrloc.classification.bundle import RESEARCH_USE
 from cxrloc.datasets.files import whole_file
+from cxrloc.datasets.radiograph import Radiograph
 
 SCHEMA_VERSION = 1
 OUT_OF_FOLD, VALIDATION = "out_of_fold.parquet", "validation.parquet"
@@ -50,6 +52,7 @@ class ScoredFilms:
         labels: (N, D) of 0, 1 and NaN.
         thresholds: rule -> (N, D), NaN for none; empty for films that no threshold was meant for.
         sensitivity: what the rule `target` aims at; NaN without that rule.
+        study_ids, body_parts: N each, a text empty where unknown; or none for all films.
     """
 
     diseases: tuple[str, ...]
@@ -60,6 +63,8 @@ class ScoredFilms:
     labels: Array = field(repr=False)
     thresholds: Mapping[str, Array] = field(default_factory=dict, repr=False)
     sensitivity: float = float("nan")
+    study_ids: tuple[str, ...] = ()
+    body_parts: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         shape = (len(self.image_ids), len(self.diseases))
@@ -70,6 +75,8 @@ class ScoredFilms:
                 raise ValueError(f"{got}, expected (films, diseases) {shape}")
         if not (len(self.patient_ids) == len(self.folds) == shape[0]):
             raise ValueError(f"expected a patient and a fold for each of {shape[0]} films")
+        if {len(self.study_ids), len(self.body_parts)} - {0, shape[0]}:
+            raise ValueError(f"expected a study and a part for each of {shape[0]} films, or none")
         if len(set(self.image_ids)) < shape[0]:
             twice = next(i for n, i in enumerate(self.image_ids) if i in self.image_ids[:n])
             raise ValueError(f"film {twice} is there twice; expected one judgement a film")
@@ -90,6 +97,8 @@ class ScoredFilms:
             scores=self.scores[positions],
             labels=self.labels[positions],
             thresholds={rule: t[positions] for rule, t in self.thresholds.items()},
+            study_ids=tuple(self.study_ids[i] for i in positions if self.study_ids),
+            body_parts=tuple(self.body_parts[i] for i in positions if self.body_parts),
         )
 
     def present(self, rule: str) -> npt.NDArray[np.bool_]:
@@ -111,7 +120,16 @@ def join_films(parts: Sequence[ScoredFilms]) -> ScoredFilms:
             rule: np.concatenate([part.thresholds[rule] for part in parts])
             for rule in first.thresholds
         },
+        study_ids=tuple(s for part in parts for s in part.study_ids),
+        body_parts=tuple(b for part in parts for b in part.body_parts),
     )
+
+
+def studies_and_parts(films: Sequence[Radiograph]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """`study_ids` and `body_parts` of `ScoredFilms`; empty where no film has one."""
+    studies = tuple(film.study_id for film in films)
+    parts = tuple(film.body_part for film in films)
+    return studies if any(studies) else (), parts if any(parts) else ()
 
 
 def write_scored_films(path: Path, films: ScoredFilms) -> None:
@@ -121,6 +139,8 @@ def write_scored_films(path: Path, films: ScoredFilms) -> None:
         "patient_id": pa.array(films.patient_ids, pa.string()),
         "fold": pa.array(films.folds, pa.int32()),
     }
+    named = {"study_id": films.study_ids, "body_part": films.body_parts}
+    columns |= {name: pa.array(texts, pa.string()) for name, texts in named.items() if texts}
     matrices = {"probability": films.scores, "label": films.labels}
     matrices |= {f"threshold_{rule}": t for rule, t in films.thresholds.items()}
     for prefix, matrix in matrices.items():
@@ -169,6 +189,8 @@ def read_scored_films(path: Path) -> ScoredFilms:
         labels=_matrix(table, "label", diseases),
         thresholds={r: _matrix(table, f"threshold_{r}", diseases) for r in facts["rules"]},
         sensitivity=float("nan") if sensitivity is None else sensitivity,
+        study_ids=_texts(table, "study_id"),
+        body_parts=_texts(table, "body_part"),
     )
 
 
@@ -177,6 +199,10 @@ def _read_table(path: Path) -> pa.Table:
         return pq.read_table(path)
     except (pa.ArrowInvalid, OSError) as error:
         raise ValueError(f"{path} is not a readable Parquet file: {error}") from error
+
+
+def _texts(table: pa.Table, name: str) -> tuple[str, ...]:
+    return tuple(table[name].to_pylist()) if name in table.column_names else ()
 
 
 def _matrix(table: pa.Table, prefix: str, diseases: Sequence[str]) -> Array:

@@ -18,6 +18,7 @@ from sklearn.metrics import cohen_kappa_score
 
 from cxrloc.classification.bootstrap import Array, Estimate, estimate, patient_weights
 from cxrloc.classification.metrics import bootstrap_ranking
+from cxrloc.classification.scored_films import YOUDEN, ScoredFilms
 
 ALL_PARTS = "all"
 HALF, VALIDATION = "0.5", "validation"  # rules: where a probability is called present
@@ -94,6 +95,18 @@ class Agreement:
     def called(self) -> int:
         """Units in the confusion matrix."""
         return self.units - self.without_point
+
+
+def images_of(films: ScoredFilms) -> JudgedUnits:
+    """Each film a unit, with Youden's thresholds where it has some."""
+    nothing = np.full(films.scores.shape, np.nan)
+    return JudgedUnits(
+        films.patient_ids,
+        films.body_parts or ("",) * len(films),
+        films.labels,
+        films.scores,
+        films.thresholds.get(YOUDEN, nothing),
+    )
 
 
 def studies_of(images: JudgedUnits, study_ids: Sequence[str], thresholds: Array) -> JudgedUnits:

@@ -7,8 +7,10 @@ Films of patients whom a classifier was trained or chosen on are left out and co
 of all folds is for films outside of them (those of a cross-validation stand, honestly judged, in
 its own out_of_fold.parquet). Blank labels, and the parents of a finding, count as in the training;
 the classifiers must agree on that (data.blank, data.closure). Beside the Parquet, of the same form
-as that one, stand FILE.md with the figures and FILE.manifest.json. Where the thresholds of a mean
-come from is said below the figures. Research use only, never a diagnosis.
+as that one, stand FILE.md with the figures and FILE.manifest.json; of films with studies or body
+parts (MURA) the page holds the figures of studies, the mean over their images, and of images for
+each part and for all, and FILE.studies.csv too. Where the thresholds of a mean come from is said
+below the figures. Research use only, never a diagnosis.
 """
 
 from __future__ import annotations
@@ -70,7 +72,12 @@ def _run(arguments: argparse.Namespace) -> None:
         unseen_films,
     )
     from cxrloc.classification.scored_films import write_scored_films
-    from cxrloc.classification.text_tables import to_markdown
+    from cxrloc.classification.study_tables import (
+        by_level,
+        level_records,
+        level_tables,
+    )
+    from cxrloc.classification.text_tables import to_markdown, write_records
     from cxrloc.datasets.files import write_text
     from cxrloc.datasets.manifest import file_sha256, run_manifest, write_json
 
@@ -79,11 +86,17 @@ def _run(arguments: argparse.Namespace) -> None:
         raise ValueError(f"--out {out}: expected a name that ends in .parquet")
     ensemble = load_ensemble(bundles, arguments.device, arguments.precision)
     radiographs, notes = unseen_films(bundles, _listed(arguments.prepared, arguments.films))
-    films, own_notes = score_films(ensemble, radiographs)
-    notes = [f"By {_members(bundles)}.", *own_notes, *notes]
-    table = scores_table(films, notes, arguments.resamples, arguments.seed)
-    page = to_markdown(f"Films scored: {out.stem}", [table])
-    write_scored_films(out, films)
+    scored = score_films(ensemble, radiographs)
+    notes = [f"By {_members(bundles)}.", *scored.notes, *notes]
+    draws = arguments.resamples, arguments.seed
+    found = by_level(scored.films, scored.study_thresholds, *draws)
+    table = scores_table(scored.films, notes, *draws)
+    page = to_markdown(
+        f"Films scored: {out.stem}", [table, *level_tables(found, ensemble.diseases)]
+    )
+    write_scored_films(out, scored.films)
+    if found:
+        write_records(out.with_suffix(".studies.csv"), level_records(found, ensemble.diseases))
     write_text(out.with_suffix(".md"), page)
     hashes = {str(path): file_sha256(path) for path in bundles}
     manifest = run_manifest(vars(arguments), seed=arguments.seed, hashes=hashes, started=started)

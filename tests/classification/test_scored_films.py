@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -47,6 +48,18 @@ def test_what_is_written_is_read_again(tmp_path: Path) -> None:
     np.testing.assert_array_equal(again.labels, films.labels)
     for rule in ("youden", "target"):
         np.testing.assert_array_equal(again.thresholds[rule], films.thresholds[rule])
+
+
+def test_studies_and_parts_are_written_where_they_are_known(tmp_path: Path) -> None:
+    films = replace(example(), study_ids=("s", "s", ""), body_parts=("XR_HAND", "XR_HAND", ""))
+    write_scored_films(tmp_path / "x.parquet", films)
+    again = read_scored_films(tmp_path / "x.parquet")
+    assert (again.study_ids, again.body_parts) == (films.study_ids, films.body_parts)
+    chosen = join_films([again.select(np.array([2, 0])), again.select(np.array([1]))])
+    assert chosen.study_ids == ("", "s", "s")
+    assert chosen.body_parts == ("", "XR_HAND", "XR_HAND")
+    with pytest.raises(ValueError, match="expected a study and a part for each of 3 films, or non"):
+        replace(films, body_parts=("XR_HAND",))
 
 
 def test_any_reader_finds_the_columns_and_null_for_unknown(tmp_path: Path) -> None:

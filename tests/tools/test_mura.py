@@ -11,11 +11,21 @@ import cv2
 import numpy as np
 import pytest
 
+from cxrloc.classification.gate import read_gate_table
 from cxrloc.classification.models import load_classifier
+from cxrloc.classification.scored_films import read_scored_films
 from cxrloc.datasets.image_files import read_grey
 from cxrloc.datasets.phantom_limb import LimbConfig, make_phantom_limb
 from cxrloc.datasets.prepared import load_prepared
-from cxrloc.tools import cross_validate, localize, predict, prepare_data, train_classifier
+from cxrloc.tools import (
+    compare_networks,
+    cross_validate,
+    localize,
+    predict,
+    prepare_data,
+    score_films,
+    train_classifier,
+)
 
 pytestmark = pytest.mark.slow
 CONFIG = Path(__file__).resolve().parents[2] / "configs" / "mura_phantom_demo.yaml"
@@ -94,25 +104,32 @@ def test_the_page_never_prints_the_whole_without_its_parts(run: Path) -> None:
         assert parts[-1] == "all"
         assert len(parts) > 3
     assert "never a diagnosis" in page
-    assert "0.711 (Team 6, X-Ray Machine Learning 2019" in page  # of fingers, Conv4
+    assert "accuracy 0.711 (Team 6, X-Ray Machine Learning 2019" in page  # of fingers, Conv4
+    assert "AUC .929 (Rajpurkar et al. 2018 (five DenseNet-169; hidden test part of 207" in page
 
 
 def test_figures_over_all_parts_never_stand_without_the_parts(run: Path) -> None:
     of_images = {
-        (r["body_part"], r["rule"]): r["auc"] for r in rows_of(run) if r["level"] == "image"
+        r["body_part"]: r for r in rows_of(run) if (r["level"], r["rule"]) == ("image", "0.5")
     }
-    parts = sorted({part for part, _ in of_images} - {"all"})
+    parts = sorted(set(of_images) - {"all"})
     assert len(parts) > 2
     for name in ("metrics.md", "cross_validation.md"):
         page = (run / name).read_text()
-        table = page.split("## Images by body part")[1].split("##")[0]
-        assert "quote them with those of the parts" in table
-        assert "studies.md" in table
-        shown = dict(re.findall(r"^\| Abnormal \| (XR_\w+) \| (\S+)", table, re.M))
-        assert sorted(shown) == parts
-        for part in parts:
-            auc = of_images[part, "0.5"]
-            assert shown[part] == (f"{float(auc):.3f}" if auc else "undefined:")
+        table = page.split("## Images: Abnormal")[1].split("##")[0]
+        assert "mixes parts of different difficulty and prevalence: quote it with theirs" in table
+        rows = [line for line in table.splitlines() if line.startswith("| XR_")]
+        lines = [row.strip("| ").split(" | ") for row in rows]
+        assert [cells[0] for cells in lines] == parts
+        for part, cells in zip(parts, lines, strict=True):
+            figures = of_images[part]
+            for cell, figure in ((cells[4], "auc"), (cells[5], "accuracy"), (cells[6], "kappa")):
+                value = figures[figure]
+                assert cell.startswith(f"{float(value):.3f}" if value else "undefined:")
+            matrix = [figures[f"{a}_{b}"] for a, b in
+                      (("true", "positive"), ("false", "negative"), ("false", "positive"),
+                       ("true", "negative"))]  # fmt: skip
+            assert cells[7] == " / ".join(matrix)
 
 
 def test_every_fold_chose_an_operating_point_of_studies_on_its_validation_patients(
@@ -121,10 +138,59 @@ def test_every_fold_chose_an_operating_point_of_studies_on_its_validation_patien
     for fold in range(3):
         metrics = json.loads((run / f"fold{fold}" / "metrics.json").read_text())
         assert set(metrics["study_operating_points"]) == {"Abnormal"}
+        point = metrics["study_operating_points"]["Abnormal"]["threshold"]
+        later = load_classifier(run / f"fold{fold}" / "classifier.safetensors")
+        assert later.study_thresholds == {"Abnormal": point}
     bundle = load_classifier(run / "fold0" / "classifier.safetensors")
     assert bundle.preprocessing.input == "single"
     assert bundle.preprocessing.image is not None
     assert bundle.preprocessing.image.mean.shape == (64, 64)
+
+
+def test_films_scored_later_get_the_figures_of_studies_and_parts_that_the_run_has(
+    run: Path, prepared: Path, tmp_path: Path
+) -> None:
+    fold = run / "fold0"
+    out = tmp_path / "scores.parquet"
+    options = ["--prepared", str(prepared), "--out", str(out), "--resamples=20"]
+    bundle = str(fold / "classifier.safetensors")
+    assert score_films.main([*options, "--precision=fp32", "--classifier", bundle]) == 0
+    films = read_scored_films(out)  # the other folds' patients were trained on
+    rows = [row for row in read_gate_table(fold / "gate.csv") if row.image_id in films.image_ids]
+    np.testing.assert_allclose(films.scores[:, 0], [r.probability for r in rows], atol=1e-6)
+    metrics = json.loads((fold / "metrics.json").read_text())
+    point = metrics["study_operating_points"]["Abnormal"]["threshold"]
+    studies = {s: films.select(np.array(films.study_ids) == s) for s in films.study_ids}
+    called = sum(f.scores.mean() >= point for f in studies.values()) if point else 0
+    with out.with_suffix(".studies.csv").open(encoding="utf-8") as handle:
+        written = {(r["level"], r["body_part"], r["rule"]): r for r in csv.DictReader(handle)}
+    whole = written["study", "all", "validation"]
+    assert int(whole["units"]) == len(studies)
+    assert int(whole["true_positive"] or 0) + int(whole["false_positive"] or 0) == called
+    page = out.with_suffix(".md").read_text()
+    for title in ("## Studies: Abnormal", "## Images: Abnormal"):
+        table = page.split(title)[1].split("##")[0]
+        parts = re.findall(r"^\| (XR_\w+|all) \|", table, re.M)
+        assert parts == [*sorted(set(films.body_parts)), "all"]
+
+
+def test_networks_are_compared_by_part_below_all_parts(run: Path, tmp_path: Path) -> None:
+    out = tmp_path / "comparison"
+    assert compare_networks.main([f"a={run}", f"b={run}", f"--out={out}", "--resamples=20"]) == 0
+    page = (out / "networks.md").read_text()
+    auc = {(r["level"], r["body_part"]): r["auc"] for r in rows_of(run) if r["rule"] == "0.5"}
+    for level, title in (("study", "## Studies by body part"), ("image", "## Images by body part")):
+        table = page.split(f"{title}: Abnormal")[1].split("##")[0]
+        shown = dict(re.findall(r"^\| (XR_\w+|all) \| \d+ \| (\S+)", table, re.M))
+        parts = sorted(part for of, part in auc if of == level)
+        assert list(shown) == parts  # all stands last, as lower case does
+        for part in parts:
+            figure = auc[level, part]
+            assert shown[part] == (f"{float(figure):.3f}" if figure else "undefined:")
+    with (out / "networks_by_part.csv").open(encoding="utf-8") as handle:
+        rows = list(csv.DictReader(handle))
+    assert {r["network"] for r in rows} == {"a", "b"}
+    assert {(r["level"], r["body_part"]): r["auc"] for r in rows if r["network"] == "b"} == auc
 
 
 def test_maps_are_boxed_out_of_fold(run: Path, prepared: Path, tmp_path: Path) -> None:

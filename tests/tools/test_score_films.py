@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from cxrloc.classification.config import ClassifierConfig, DataConfig
+from cxrloc.classification.ensemble_scoring import load_ensemble, score_films
 from cxrloc.classification.gate import Gate
 from cxrloc.classification.models import (
     ClassifierBundle,
@@ -132,6 +133,34 @@ def test_thresholds_of_a_mean_are_youdens_on_the_films_out_of_fold(folder: Path)
     assert np.isnan(films.thresholds["youden"][:, 1]).all()
     assert not films.present("youden")[:, 1].any()
     assert "Thresholds are Youden's on 4 films out of fold" in (folder / "scores.md").read_text()
+
+
+def test_studies_have_their_own_threshold_from_the_studies_out_of_fold(folder: Path) -> None:
+    """Out of fold: studies of mean .35 without a Mass, of .6 and .75 with one."""
+    names = tuple(f"o{n}" for n in range(6))
+    patients, studies = ("a", "a", "b", "b", "c", "c"), ("a1", "a1", "b1", "b1", "c1", "c1")
+    scores = np.array([[0.1, 0.5], [0.6, 0.5], [0.9, 0.5], [0.3, 0.5], [0.8, 0.5], [0.7, 0.5]])
+    labels = np.array([[0.0, 0]] * 2 + [[1, 0]] * 4)
+    films = ScoredFilms(
+        DISEASES, names, patients, np.zeros(6, dtype=np.int64), scores, labels, study_ids=studies
+    )
+    write_scored_films(folder / "run" / "out_of_fold.parquet", films)
+    of_study = [replace(r, study_id=f"s{n // 4}", body_part="XR_HAND") for n, r in
+                enumerate(radiographs(folder)[2:])]  # fmt: skip
+    write_prepared(
+        folder / "prepared", of_study, boxed_diseases=(), folds={r.image_id: 0 for r in of_study},
+        k=3, official={}, summary="", manifest={},
+    )  # fmt: skip
+    bundles = [folder / "run" / f"fold{f}" / "classifier.safetensors" for f in (0, 2)]
+    found = score_films(load_ensemble(bundles, "cpu", "fp32"), of_study)
+    assert found.study_thresholds[0] == pytest.approx((0.35 + 0.6) / 2)
+    assert np.isnan(found.study_thresholds[1])  # nobody has a Nodule
+    assert found.films.thresholds["youden"][0, 0] == pytest.approx((0.6 + 0.7) / 2)
+    assert run(folder, "fold0", "fold2") == 0
+    page = (folder / "scores.md").read_text()
+    assert "| XR_HAND | 2 | 2 |" in page.split("## Studies: Mass")[1]
+    again = read_scored_films(folder / "scores.parquet")
+    assert again.study_ids == ("s0",) * 4 + ("s1",) * 4
 
 
 def test_patients_who_are_scored_have_no_say_in_the_thresholds(folder: Path) -> None:

@@ -1,0 +1,166 @@
+"""Figures of studies and images by body part, as tables to read and as records.
+
+Parts stand above the figure over all of them, studies and images apart, published figures beside.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from cxrloc.classification.bootstrap import Array, Estimate
+from cxrloc.classification.published_auc import MACRO, published_studies
+from cxrloc.classification.scored_films import ScoredFilms
+from cxrloc.classification.study_metrics import Agreement, agreements, images_of, studies_of
+from cxrloc.classification.text_tables import TextTable
+
+STUDY, IMAGE = "study", "image"  # levels
+Levels = Mapping[str, Sequence[Agreement]]
+TITLES = {STUDY: "Studies", IMAGE: "Images"}
+PUBLISHED_NOTE = (
+    "Published figures are of the release's films, whatever films ours are of; those of the hidden "
+    "test part against the vote of three radiologists."
+)
+_MEASURES = ("accuracy", "kappa", "AUC")
+_MATRIX = ("true_positive", "false_negative", "false_positive", "true_negative")
+_HEAD = (
+    "body part",
+    "n",
+    "patients",
+    "positive",
+    "AUC",
+    "accuracy at 0.5",
+    "kappa at 0.5",
+    "TP / FN / FP / TN at 0.5",
+    "accuracy at validation's point",
+    "kappa at validation's point",
+    "TP / FN / FP / TN there",
+    "published",
+)
+
+
+def have_studies(study_ids: Sequence[str]) -> bool:
+    """Whether some study has more than one of these images; an empty name is no study."""
+    named = [study for study in study_ids if study]
+    return len(set(named)) < len(named)
+
+
+def by_level(
+    films: ScoredFilms, study_thresholds: Array | None, replicates: int, seed: int
+) -> dict[str, list[Agreement]]:
+    """Level -> its figures by part: of images, and above them of studies where there are such.
+
+    Empty for films without studies and parts, whose figures by part would be those of all films.
+
+    Args:
+        films: with Youden's thresholds of images, or without.
+        study_thresholds: (N, D) operating points of studies, or one row for all; None for none.
+        replicates, seed: of the patient bootstrap.
+    """
+    images = images_of(films)
+    units = {IMAGE: images} if films.body_parts else {}
+    if have_studies(films.study_ids):
+        nothing = np.full(len(films.diseases), np.nan)
+        cuts = nothing if study_thresholds is None else study_thresholds
+        points = np.broadcast_to(cuts, films.scores.shape)
+        units = {STUDY: studies_of(images, films.study_ids, points), IMAGE: images}
+    return {level: agreements(judged, replicates, seed) for level, judged in units.items()}
+
+
+def part_tables(films: ScoredFilms, replicates: int, seed: int) -> list[TextTable]:
+    """The figures of images by part, to stand below figures over all parts.
+
+    None where the films are of one part, or of unknown ones.
+    """
+    if len({*films.body_parts} - {""}) < 2:
+        return []
+    found = {IMAGE: agreements(images_of(films), replicates, seed)}
+    return level_tables(found, films.diseases)
+
+
+def level_tables(found: Levels, diseases: Sequence[str]) -> list[TextTable]:
+    """A table for each level and disease."""
+    tables = []
+    for level, rows in found.items():
+        for number, disease in enumerate(diseases):
+            mine = [row for row in rows if row.disease == number]
+            pairs = zip(mine[::2], mine[1::2], strict=True)
+            cells = tuple(_cells(level, half, point) for half, point in pairs)
+            notes = (*_notes(level), *_left_out(mine))
+            tables.append(TextTable(f"{TITLES[level]}: {disease}", _HEAD, cells, notes))
+    return tables
+
+
+def level_records(found: Levels, diseases: Sequence[str]) -> list[dict[str, object]]:
+    """One line per level, disease, part and rule, for a CSV."""
+    return [
+        {"level": level, "disease": diseases[row.disease], "body_part": row.body_part,
+         "rule": row.rule, "units": row.units, "patients": row.patients,
+         "without_point": row.without_point, **_matrix(row),
+         **_figure("accuracy", row.accuracy), **_figure("kappa", row.kappa),
+         **_figure("auc", row.auc), "published": published(level, row.body_part)}
+        for level, rows in found.items()
+        for row in rows
+    ]  # fmt: skip
+
+
+def published(level: str, body_part: str) -> str:
+    """Figures that others printed of this part of MURA, on other films."""
+    name = body_part.removeprefix("XR_").lower()
+    return "; ".join(
+        f"{measure} {study.values[MACRO]} ({study.study})"
+        for study in published_studies()
+        for measure in _MEASURES
+        if (study.scored_on, study.measure) == (f"MURA {name}", f"{level} {measure}")
+    )
+
+
+def figure_text(figure: Estimate) -> str:
+    """The figure with its interval, or why there is none."""
+    return f"undefined: {figure.reason}" if figure.value is None else str(figure)
+
+
+def _cells(level: str, half: Agreement, point: Agreement) -> tuple[str, ...]:
+    positives = half.true_positive + half.false_negative
+    return (
+        half.body_part, str(half.units), str(half.patients), str(positives), figure_text(half.auc),
+        figure_text(half.accuracy), figure_text(half.kappa), _confusion(half),
+        figure_text(point.accuracy), figure_text(point.kappa), _confusion(point),
+        published(level, half.body_part),
+    )  # fmt: skip
+
+
+def _confusion(row: Agreement) -> str:
+    return " / ".join(str(count) for count in _matrix(row).values()) if row.called else ""
+
+
+def _matrix(row: Agreement) -> dict[str, int | None]:
+    """The four counts; None where no unit was called anything."""
+    return {name: getattr(row, name) if row.called else None for name in _MATRIX}
+
+
+def _left_out(rows: Sequence[Agreement]) -> list[str]:
+    """How many units have no operating point, a sentence a part that has such."""
+    return [
+        f"{row.body_part}: {row.without_point} of {row.units} are left out at validation's point, "
+        "as their model has none."
+        for row in rows
+        if row.without_point
+    ]
+
+
+def _notes(level: str) -> tuple[str, ...]:
+    mean = ("The probability of a study is the mean over its images; its label is theirs.",)
+    return (
+        *(mean if level == STUDY else ()),
+        "In brackets the 95 % interval of a bootstrap over patients.",
+        f"Validation's point: Youden's J on the {level} probabilities of the validation patients.",
+        "Kappa: Cohen's. The row of all parts mixes parts of different difficulty and prevalence: "
+        "quote it with theirs.",
+        PUBLISHED_NOTE,
+    )
+
+
+def _figure(name: str, figure: Estimate) -> dict[str, object]:
+    return {name: figure.value, f"{name}_low": figure.low, f"{name}_high": figure.high}
