@@ -34,7 +34,14 @@ Uncertain = Literal["ignore", "ones", "zeros", "smoothed_ones", "smoothed_zeros"
 Blank = Literal["unknown", "negative"]
 Optimizer = Literal["adamw", "adam", "sgd"]
 Schedule = Literal[
-    "one_cycle", "cosine", "constant", "step", "exponential", "reduce_on_plateau", "triangular2"
+    "one_cycle",
+    "cosine",
+    "constant",
+    "step",
+    "exponential",
+    "reduce_on_plateau",
+    "triangular",
+    "triangular2",
 ]
 Sampler = Literal["uniform", "inverse_frequency", "capped"]
 
@@ -195,15 +202,16 @@ class TrainConfig:
         weight_decay: of AdamW; for adam and sgd an L2 penalty, of which 1e-4 is usual.
         momentum: of sgd.
         schedule: of the learning rate. Changed with every step: one_cycle (warm up, then down),
-            cosine (down), constant, triangular2 (up and down, half as far each cycle). With every
-            epoch: step, exponential, reduce_on_plateau (of the validation loss).
+            cosine (down), constant, triangular (up and down in cycles), triangular2 (half as far
+            up each cycle). With every epoch: step, exponential, reduce_on_plateau (of the
+            validation loss).
         warmup_share: share of the steps that warm up (one_cycle).
         step_epochs, step_factor: multiply the rate by the factor after every so many epochs (step).
         exponential_factor: multiply the rate by it after every epoch (exponential).
         plateau_epochs, plateau_factor: multiply the rate by the factor after more than so many
             epochs without a lower validation loss (reduce_on_plateau).
         cycle_epochs, cycle_low: epochs of a cycle up and down, and the rate at its ends as a share
-            of `lr` (triangular2).
+            of `lr` (triangular, triangular2).
         sampler: of the films of an epoch, see `cxrloc.classification.samplers`.
         sampler_cap: films per disease and epoch at most (capped).
         small_share: share of the epochs, the first ones, trained at half the input size (quicker).

@@ -46,17 +46,18 @@ def _schedule(optimizer: Optimizer, config: TrainConfig, steps_per_epoch: int) -
         return StepLR(optimizer, config.step_epochs, config.step_factor)
     if config.schedule == "exponential":
         return ExponentialLR(optimizer, config.exponential_factor)
-    if config.schedule == "triangular2":
-        return _triangular2(optimizer, config, steps_per_epoch)
+    if config.schedule in ("triangular", "triangular2"):
+        return _triangular(optimizer, config, steps_per_epoch)
     total = config.epochs * steps_per_epoch
     return LambdaLR(optimizer, lambda step: learning_rate_factor(step, total, config))
 
 
-def _triangular2(optimizer: Optimizer, config: TrainConfig, steps_per_epoch: int) -> CyclicLR:
-    """Smith 2017, "Cyclical learning rates": a triangle whose height is halved with each cycle.
+def _triangular(optimizer: Optimizer, config: TrainConfig, steps_per_epoch: int) -> CyclicLR:
+    """Smith 2017, "Cyclical learning rates": a triangle, in each cycle alike or half as high.
 
     The rate climbs from `cycle_low` lr to lr in half a cycle, the "stepsize", which Smith puts at
     2 to 10 epochs, and falls back in the other half; for the low end he takes lr / 4 or lr / 3.
+    His `triangular` repeats that triangle, his `triangular2` halves its height with each cycle.
     """
     half = config.cycle_epochs * steps_per_epoch / 2
     return CyclicLR(
@@ -64,7 +65,7 @@ def _triangular2(optimizer: Optimizer, config: TrainConfig, steps_per_epoch: int
         base_lr=config.cycle_low * config.lr,
         max_lr=config.lr,
         step_size_up=half,  # type: ignore[arg-type]  # torch takes any positive number
-        mode="triangular2",
+        mode=config.schedule,  # type: ignore[arg-type]  # one of torch's names, see the caller
         cycle_momentum=False,
     )
 

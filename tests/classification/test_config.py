@@ -40,7 +40,7 @@ from cxrloc.configs.load import load_config
         ),
         (
             lambda: TrainConfig(schedule="poly"),  # type: ignore[arg-type]
-            r"train\.schedule: .* one of one_cycle, .* reduce_on_plateau, triangular2",
+            r"train\.schedule: .* one of one_cycle, .* reduce_on_plateau, triangular, triangular2",
         ),
         (
             lambda: TrainConfig(sampler="random"),  # type: ignore[arg-type]

@@ -56,12 +56,32 @@ def test_exponential_multiplies_by_its_factor_after_every_epoch() -> None:
     np.testing.assert_allclose(found, np.repeat([1, 0.5, 0.25], STEPS))
 
 
-def test_the_triangle_is_half_as_high_in_each_cycle() -> None:
-    found = rates(6, schedule="triangular2", cycle_epochs=2, cycle_low=0.2)
-    # up in 4 steps and down in 4; 0.8 high, then 0.4, then 0.2 (Smith 2017, section 3.1)
+@pytest.mark.parametrize(
+    ("schedule", "heights"),
+    [("triangular", (0.8, 0.8, 0.8)), ("triangular2", (0.8, 0.4, 0.2))],
+)
+def test_the_triangle_is_alike_or_half_as_high_in_each_cycle(
+    schedule: str, heights: tuple[float, ...]
+) -> None:
+    found = rates(6, schedule=schedule, cycle_epochs=2, cycle_low=0.2)
+    # up in 4 steps and down in 4 (Smith 2017, section 3.1)
     triangle = np.array([0, 0.25, 0.5, 0.75, 1, 0.75, 0.5, 0.25])
-    expected = [0.2 + height * triangle for height in (0.8, 0.4, 0.2)]
-    np.testing.assert_allclose(found, np.concatenate(expected))
+    np.testing.assert_allclose(found, np.concatenate([0.2 + h * triangle for h in heights]))
+
+
+def test_a_cycle_of_one_epoch_with_an_odd_number_of_steps_still_peaks_in_its_middle() -> None:
+    # 5 steps a cycle: torch's half-cycle is 2.5, so steps 2 and 3 are 0.8 of the way up
+    config = TrainConfig(lr=1.0, optimizer="sgd", schedule="triangular", cycle_epochs=1)
+    optimizer = make_optimizer(torch.nn.Linear(1, 1), config)
+    scheduler = make_schedule(optimizer, config, steps_per_epoch=5)["scheduler"]
+    found = []
+    for _ in range(6):
+        found.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        scheduler.step()
+    low, height = 0.25, 0.75
+    ways = np.array([0, 0.4, 0.8, 0.8, 0.4, 0])
+    np.testing.assert_allclose(found, low + height * ways, atol=1e-6)
 
 
 def test_a_plateau_of_the_validation_loss_lowers_the_rate() -> None:
