@@ -93,11 +93,7 @@ def confusion_table(tables: Sequence[Confusion], rule: str) -> TextTable:
     Args:
         rule: in words, how the thresholds were chosen.
     """
-    rows = [
-        (t.disease, str(t.true_positive), str(t.false_negative), str(t.false_positive),
-         str(t.true_negative), *map(_text, (t.sensitivity, t.specificity, t.f1)))
-        for t in (*tables, summed(tables))
-    ]  # fmt: skip
+    rows = [(t.disease, *confusion_cells(t)) for t in (*tables, summed(tables))]
     return TextTable(
         f"Confusion, {rule}",
         ("disease", "TP", "FN", "FP", "TN", "TPR", "TNR", "F1"),
@@ -107,6 +103,14 @@ def confusion_table(tables: Sequence[Confusion], rule: str) -> TextTable:
             "macro mean.",
         ),
     )
+
+
+def confusion_cells(table: Confusion) -> tuple[str, ...]:
+    """TP, FN, FP, TN, TPR, TNR and F1 as texts."""
+    counts = (
+        table.true_positive, table.false_negative, table.false_positive, table.true_negative
+    )  # fmt: skip
+    return *map(str, counts), *map(_text, (table.sensitivity, table.specificity, table.f1))
 
 
 def _share(part: int, whole: int) -> float | None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from cxrloc.classification.network_comparison import Comparison
+from cxrloc.classification.network_confusion import confusion_records
 from cxrloc.classification.network_part_tables import network_part_records, network_part_tables
 from cxrloc.classification.network_plot import plot_networks
 from cxrloc.classification.network_tables import (
@@ -22,7 +23,9 @@ _TITLE = "Comparison of networks"
 
 
 def write_comparison(out: Path, comparison: Comparison, manifest: Mapping[str, Any]) -> str:
-    """Write networks.{csv,md,tex,html,png}, differences.csv and manifest.json; returns the page.
+    """Write networks.{csv,md,tex,html,png}, confusion.csv, differences.csv and manifest.json.
+
+    Returns the page.
 
     Of films with studies or body parts also networks_by_part.csv.
 
@@ -32,6 +35,8 @@ def write_comparison(out: Path, comparison: Comparison, manifest: Mapping[str, A
     """
     tables = [*text_tables(comparison), *network_part_tables(comparison)]
     write_records(out / "networks.csv", network_records(comparison))
+    if matrices := confusion_records(comparison):
+        write_records(out / "confusion.csv", matrices)
     if comparison.pairs:
         write_records(out / "differences.csv", difference_records(comparison))
     if by_part := network_part_records(comparison):

@@ -9,6 +9,7 @@ import numpy as np
 from cxrloc.classification.bootstrap import Estimate
 from cxrloc.classification.fold_metrics import FIGURES, Sampled
 from cxrloc.classification.network_comparison import Comparison, Pair
+from cxrloc.classification.network_confusion import confusion_tables
 from cxrloc.classification.published_auc import (
     MACRO,
     PublishedStudy,
@@ -28,8 +29,8 @@ _OTHER_FILMS = "Published figures are of other films than ours and cannot be sub
 
 
 def text_tables(comparison: Comparison) -> tuple[TextTable, ...]:
-    """Networks, AUC per disease beside published ones, and a table of differences a pair."""
-    tables = [_networks_table(comparison), _auc_table(comparison)]
+    """Networks and AUC per disease beside published ones, confusion, and differences of pairs."""
+    tables = [_networks_table(comparison), _auc_table(comparison), *confusion_tables(comparison)]
     return (*tables, *(_pair_table(pair, len(comparison.films)) for pair in comparison.pairs))
 
 

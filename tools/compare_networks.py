@@ -3,9 +3,10 @@
     python tools/compare_networks.py runs/a runs/b big=runs/c --ensemble a big --out runs/comparison
 
 A RUN is a folder of tools/cross_validate.py, NAME=RUN gives it another name than the folder's.
-DIR receives networks.csv (every figure of every network, published ones beside), differences.csv
-(AUC of all pairs: paired patient bootstrap, DeLong's test, Holm's correction), all of it to read as
-networks.md, .tex and .html, and networks.png. All runs must hold the same films and labels.
+DIR receives networks.csv (every figure of every network, published ones beside), confusion.csv
+(counts, TPR, TNR, F1 of each disease and summed), differences.csv (AUC of all pairs: paired patient
+bootstrap, DeLong's test, Holm's correction), all of it to read as networks.md, .tex and .html, and
+networks.png. All runs must hold the same films and labels.
 """
 
 from __future__ import annotations

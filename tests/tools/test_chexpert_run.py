@@ -66,6 +66,10 @@ def test_with_and_without_enhancement_stand_beside_the_published_figures(folder:
     for row in ("grey", "enhanced", "published: Chasanidis 2020 (DenseNet-121 with enhancement"):
         assert f"| {row}" in page
     assert "| 0.79 (multilabel AUC) |" in page  # not a macro AUC
+    for disease in (*FIVE, "all, summed"):
+        for kind in ("grey", "enhanced"):
+            assert f"| {disease} | {kind} |" in page
+    assert "No published TPR, TNR or F1 is at hand" in page
     assert "Godonou" not in page  # of NIH's labels
 
 

@@ -64,8 +64,8 @@ def rows_of(path: Path) -> list[dict[str, str]]:
 
 def test_every_form_of_the_table_is_written(compared: Path) -> None:
     assert {p.name for p in (compared / "out").iterdir()} == {
-        "networks.csv", "differences.csv", "networks.md", "networks.tex", "networks.html",
-        "networks.png", "manifest.json",
+        "networks.csv", "confusion.csv", "differences.csv", "networks.md", "networks.tex",
+        "networks.html", "networks.png", "manifest.json",
     }  # fmt: skip
     assert cv2.imread(str(compared / "out" / "networks.png")).std() > 1
     manifest = json.loads((compared / "out" / "manifest.json").read_text())
