@@ -215,9 +215,8 @@ def _flat_settings(config: ClassifierConfig) -> dict[str, Any]:
 
 def _diseases(radiographs: Sequence[Radiograph], asked: Sequence[str]) -> tuple[str, ...]:
     known = tuple(dict.fromkeys(d for r in radiographs for d in r.labels))
-    unknown = [d for d in asked if d not in (*known, NO_FINDING)]
+    able = list(dict.fromkeys((*known, NO_FINDING)))  # CheXpert labels it itself
+    unknown = [d for d in asked if d not in able]
     if unknown:
-        raise ValueError(
-            f"data.diseases: no label {', '.join(unknown)}; known are {[*known, NO_FINDING]}"
-        )
+        raise ValueError(f"data.diseases: no label {', '.join(unknown)}; known are {able}")
     return tuple(asked) or known

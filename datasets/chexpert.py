@@ -44,6 +44,12 @@ _PATH = re.compile(r"[^/]+/((?:train|valid|test)/(patient\d+)/(study\d+)/[^/]+)"
 _SEX = {"Male": "M", "Female": "F", "Unknown": "", "": ""}
 _LABELS = {"1.0": 1.0, "0.0": 0.0, "-1.0": UNCERTAIN, "1": 1.0, "0": 0.0, "-1": UNCERTAIN,
            "": math.nan}  # fmt: skip
+# column -> what may stand there, and that in words
+_EXPECTED = {
+    "Sex": (tuple(_SEX), "Male, Female or Unknown"),
+    "Frontal/Lateral": (("Frontal", "Lateral"), "one of the two"),
+    **dict.fromkeys(CHEXPERT_LABELS, (tuple(_LABELS), "1.0, 0.0, -1.0 or blank")),
+}
 
 
 def index(
@@ -96,6 +102,8 @@ def _table(files: dict[Path, str], warnings: CountedWarnings) -> pd.DataFrame:
     tables = []
     for path, part in files.items():
         rows = _read(path)
+        if rows.empty and part == "train_val":
+            raise ValueError(f"{path} has a header and no rows; was it copied whole?")
         equal = rows.duplicated()
         warnings.warn("equal duplicate rows dropped", rows["image"][equal].tolist())
         tables.append(rows[~equal].assign(part=part))
@@ -129,8 +137,18 @@ def _read(path: Path) -> pd.DataFrame:
             f"{path}, data row {row + 1}: path {table['Path'].iloc[row]!r}, expected one such as "
             "CheXpert-v1.0-small/train/patient00001/study1/view1_frontal.jpg"
         )
+    _check_values(path, table)
     named = {"image": parts[0], "patient": parts[1], "study": parts[1] + "/" + parts[2]}
     return table.assign(**named)
+
+
+def _check_values(path: Path, table: pd.DataFrame) -> None:
+    for name, (known, expected) in _EXPECTED.items():
+        wrong = ~table[name].isin(known)
+        if wrong.any():
+            row = int(wrong.to_numpy().argmax())
+            text = table[name].iloc[row]
+            raise ValueError(f"{path}, data row {row + 1}: {name} is {text!r}, expected {expected}")
 
 
 def _radiographs(
@@ -177,20 +195,12 @@ def _labels(table: pd.DataFrame) -> list[tuple[dict[str, float], tuple[str, ...]
 
 
 def _numbers(table: pd.DataFrame, name: str) -> FloatArray:
-    wrong = ~table[name].isin(list(_LABELS))
-    if wrong.any():
-        image, text = table.loc[wrong, ["image", name]].iloc[0]
-        raise ValueError(f"image {image}: {name} is {text!r}, expected 1.0, 0.0, -1.0 or blank")
     return np.array(table[name].map(_LABELS), dtype=np.float64)
 
 
 def _views(table: pd.DataFrame, warnings: CountedWarnings) -> list[str]:
     """AP, PA or what else is written; of a blank field `Lateral` or `Frontal`."""
     images, frontal = table["image"], table["Frontal/Lateral"] == "Frontal"
-    unknown = ~table["Frontal/Lateral"].isin(["Frontal", "Lateral"])
-    if unknown.any():
-        image, text = table.loc[unknown, ["image", "Frontal/Lateral"]].iloc[0]
-        raise ValueError(f"image {image}: Frontal/Lateral is {text!r}, expected one of the two")
     blank = table["AP/PA"] == ""
     warnings.warn("frontal images without AP or PA", images[frontal & blank].tolist())
     odd = frontal & ~table["AP/PA"].isin(["AP", "PA", ""])
@@ -201,10 +211,6 @@ def _views(table: pd.DataFrame, warnings: CountedWarnings) -> list[str]:
 
 def _sexes(table: pd.DataFrame, warnings: CountedWarnings) -> list[str]:
     """M and F as in the other data sets; empty where unknown."""
-    wrong = ~table["Sex"].isin(list(_SEX))
-    if wrong.any():
-        image, text = table.loc[wrong, ["image", "Sex"]].iloc[0]
-        raise ValueError(f"image {image}: Sex is {text!r}, expected Male, Female or Unknown")
     warnings.note("sex unknown", table["image"][table["Sex"].isin(["Unknown", ""])].tolist())
     sexes: list[str] = table["Sex"].map(_SEX).tolist()
     return sexes

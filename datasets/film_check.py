@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import PurePosixPath
 
 from cxrloc.datasets.counted_warnings import CountedWarnings
 from cxrloc.datasets.image_files import UnreadableImageError, read_film
@@ -36,8 +37,7 @@ def check_films(
         doubtful += [f"{radiograph.image_id} ({warning})" for warning in said]
         if not _same_aspect((height, width), radiograph.size_hw):
             misshapen.append(f"{radiograph.image_id} is {width} x {height}")
-    # A JPEG may stand for a listed PNG: name the file that somebody has to replace.
-    names = {r.image_id: r.path.name for r in radiographs if r.path is not None}
+    names = {r.image_id: _name(r) for r in radiographs if r.image_id in unreadable}
     damaged = [f"{names[image]} ({reason})" for image, reason in unreadable.items()]
     warnings.warn("films that cannot be read, left out", damaged)
     warnings.warn("films of another shape than their frame; their boxes may be off", misshapen)
@@ -53,6 +53,13 @@ def _look(radiograph: Radiograph) -> tuple[tuple[int, int], tuple[str, ...]] | s
     except UnreadableImageError as error:
         return error.reason
     return film.size_hw, film.warnings
+
+
+def _name(radiograph: Radiograph) -> str:
+    """The file that somebody has to replace: a JPEG may stand for a listed PNG."""
+    assert radiograph.path is not None
+    # with the folders of the id, where all files have such names as image1.png
+    return PurePosixPath(radiograph.image_id).with_name(radiograph.path.name).as_posix()
 
 
 def _same_aspect(shape: tuple[int, int], frame_hw: tuple[int, int]) -> bool:

@@ -27,7 +27,7 @@ from cxrloc.datasets.radiograph import Box, Radiograph
 
 INDEX, GROUND_TRUTH, FOLDS = "index.parquet", "ground_truth.json", "folds.csv"
 SUMMARY, MANIFEST = "summary.txt", "manifest.json"
-HOW_TO_MAKE = "make it with: python tools/prepare_data.py --dataset nih --root DIR --out {path}"
+HOW_TO_MAKE = "make it with: python tools/prepare_data.py --dataset NAME --root DIR --out {path}"
 _LABEL_PREFIX = "label_"
 _BOX_TYPE = pa.list_(
     pa.struct([("disease", pa.string()), *((c, pa.float64()) for c in ("x1", "y1", "x2", "y2"))])

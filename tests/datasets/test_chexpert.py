@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from cxrloc.datasets import chexpert
+from cxrloc.datasets.film_check import check_films
 from cxrloc.datasets.labels import CHEXPERT_LABELS
 from cxrloc.datasets.prepared import load_prepared
 from cxrloc.tools.prepare_data import main
@@ -116,17 +117,34 @@ def test_a_copy_of_another_format_and_a_missing_valid_csv(chexpert_tree: Any) ->
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        ([row(FRONTAL, NORMAL.replace("0.0", "2.0"))], "Pneumothorax is '2.0', expected 1.0, 0.0"),
+        ([row(FRONTAL, NORMAL.replace("0.0", "2.0"))],
+         r"train\.csv, data row 1: Pneumothorax is '2.0', expected 1.0, 0.0, -1.0 or blank"),
+        ([row(FRONTAL, NORMAL), row(LATERAL, NORMAL.replace("0.0", "nan"))],
+         r"train\.csv, data row 2: Pneumothorax is 'nan', expected"),
         ([row(FRONTAL, NORMAL, "Female,68,Oblique,AP")], "Frontal/Lateral is 'Oblique'"),
         ([row(FRONTAL, NORMAL, "f,68,Frontal,AP")], "Sex is 'f', expected Male, Female"),
         (["patient1/view1.jpg,Male,5,Frontal,AP," + NORMAL], "data row 1: path 'patient1/view1"),
         ([row(FRONTAL, NORMAL), row(FRONTAL, MIXED)], f"image {FRONTAL} has contradictory rows"),
+        ([], r"train\.csv has a header and no rows"),
         ([row(HELD_OUT, NORMAL)], "1 patients are in both of .*patient64541"),
     ],
 )  # fmt: skip
 def test_faults_of_the_files_are_named(chexpert_tree: Any, rows: list[str], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         chexpert.index(chexpert_tree(rows, VALID))
+
+
+def test_a_broken_jpg_is_left_out_under_the_name_that_tells_it_from_all_others(
+    chexpert_tree: Any,
+) -> None:
+    root = chexpert_tree(TRAIN, VALID, dict.fromkeys((FRONTAL, LATERAL, SECOND), (32, 39)))
+    (root / FRONTAL).write_bytes(b"no image")
+    found = chexpert.index(root)
+    films = [r for r in found.radiographs if r.path is not None]
+    unreadable = check_films(films, found.warnings, workers=1)
+    assert list(unreadable) == [FRONTAL]
+    (example,) = found.warnings.examples["films that cannot be read, left out"]
+    assert example.startswith(f"{FRONTAL} (damaged")
 
 
 def test_a_folder_without_label_file_says_what_was_expected(tmp_path: Path) -> None:
