@@ -1,9 +1,10 @@
-"""Every YAML in configs/ loads; every classifier of NIH's films trains two steps on a phantom."""
+"""Every YAML in configs/ loads; every classifier of chest films trains two steps on a phantom."""
 
 from __future__ import annotations
 
 import csv
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,8 @@ from cxrloc.classification.config import ClassifierConfig
 from cxrloc.classification.cross_validation_config import CrossValidationConfig
 from cxrloc.classification.models import load_classifier
 from cxrloc.configs.load import load_config
-from cxrloc.datasets.labels import NIH_DISEASES, NO_FINDING
+from cxrloc.datasets.chexpert_phantom import ChexpertPhantomConfig, make_chexpert_phantom
+from cxrloc.datasets.labels import CHEXPERT_LABELS, NIH_DISEASES, NO_FINDING
 from cxrloc.datasets.phantom import PhantomConfig, make_phantom
 from cxrloc.detection.run_config import MaskRCNNConfig
 from cxrloc.tools import prepare_data, train_classifier
@@ -33,11 +35,13 @@ def tool_of(path: Path) -> str:
     return path.read_text().splitlines()[0].removeprefix("# python tools/").split(".py")[0]
 
 
-def is_of_nih(path: Path) -> bool:
-    """Whether it trains a classifier of NIH's diseases; others need films of another data set."""
-    diseases = yaml.safe_load(path.read_text()).get("data", {}).get("diseases", ())
-    classifier = tool_of(path) in ("train_classifier", "cross_validate")
-    return classifier and bool(diseases) and {*diseases} <= {*NIH_DISEASES, NO_FINDING}
+def data_set_of(path: Path) -> str:
+    """The data set whose labels a classifier is trained on; empty of detectors and of MURA's."""
+    diseases = {*yaml.safe_load(path.read_text()).get("data", {}).get("diseases", ())}
+    if not diseases or tool_of(path) not in ("train_classifier", "cross_validate"):
+        return ""
+    known = {"nih": {*NIH_DISEASES, NO_FINDING}, "chexpert": {*CHEXPERT_LABELS}}
+    return next((name for name, labels in known.items() if diseases <= labels), "")
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
@@ -76,15 +80,39 @@ def test_the_configs_of_earlier_projects_have_their_labels_and_splits() -> None:
     assert {"efficientnet_b7", "densenet161", "resnet50", "googlenet", "vgg16"} <= networks
 
 
+def test_the_configs_of_chexpert_have_what_the_readme_says_of_them() -> None:
+    of = {p.stem.removeprefix("chexpert_"): load_config(CrossValidationConfig, ["--config", str(p)])
+          for p in CONFIGS if p.stem.startswith("chexpert_")}  # fmt: skip
+    assert {of[name].train.schedule for name in of} == {"triangular"}
+    for name in ("densenet121_three_class", "densenet121_parents_first"):
+        assert of[name].data.diseases == CHEXPERT_LABELS
+        assert of[name].data.closure
+    assert of["densenet121_three_class"].data.uncertain == "three_class"
+    assert of["densenet121_parents_first"].train.hierarchy == "parents_first"
+    for name in ("densenet121", "effnet_b4"):  # with and without differ in their input alone
+        plain, enhanced = of[name], of[f"{name}_enhanced"]
+        assert replace(plain.model, input="enhanced") == enhanced.model
+        assert (plain.data, plain.train) == (enhanced.data, enhanced.train)
+
+
 @pytest.fixture(scope="session")
-def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """20 phantom films in NIH's layout: 10 or 11 to train on by the folds, by the lists alike."""
-    folder = tmp_path_factory.mktemp("phantom")
-    phantom = PhantomConfig(patients=11, seed=3, image_size=64, share_train_val=0.6)
-    make_phantom(phantom, folder / "films", workers=1)
-    words = ["--dataset", "nih", "--root", str(folder / "films"), "--out", str(folder / "prepared")]
-    assert prepare_data.main(words) == 0
-    return folder / "prepared"
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Data set -> a folder of some 20 phantom films, of which each split trains on 8 to 11."""
+    folder = tmp_path_factory.mktemp("phantoms")
+
+    def folder_of(data_set: str) -> Path:
+        films, out = folder / f"{data_set}_films", folder / data_set
+        if data_set == "nih":
+            phantom = PhantomConfig(patients=11, seed=3, image_size=64, share_train_val=0.6)
+            make_phantom(phantom, films, workers=1)
+        else:
+            make_chexpert_phantom(ChexpertPhantomConfig(11, 5, image_size=64), films, workers=1)
+        if not out.is_dir():
+            words = ["--dataset", data_set, "--root", str(films), "--out", str(out)]
+            assert prepare_data.main(words) == 0
+        return out
+
+    return folder_of
 
 
 @pytest.fixture(scope="session")
@@ -104,23 +132,27 @@ def start_weights(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], P
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("path", [p for p in CONFIGS if is_of_nih(p)], ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", [p for p in CONFIGS if data_set_of(p)], ids=lambda path: path.stem)
 def test_a_classifier_config_trains_two_steps_on_phantom_films(
-    path: Path, prepared: Path, start_weights: Callable[[str], Path], tmp_path: Path
+    path: Path,
+    prepared: Callable[[str], Path],
+    start_weights: Callable[[str], Path],
+    tmp_path: Path,
 ) -> None:
     config = load_config(ClassifierConfig, ["--config", str(path)])
     frozen = config.train.two_stage or config.model.frozen_stages
     options = {
-        "config": path, "data.prepared": prepared, "out": tmp_path / "run",
-        "data.fold": "all" if config.data.split == "official" else 0,
+        "config": path, "data.prepared": prepared(data_set_of(path)), "out": tmp_path / "run",
+        "data.fold": 0 if config.data.split == "folds" else "all",
         "data.validation_share": 0.3, "data.workers": 1, "data.loader_workers": 0,
         "model.size": 64, "train.epochs": 1, "train.stage1_epochs": 1, "train.batch_size": 4,
         "model.weights": start_weights(config.model.architecture) if frozen else "none",
         "train.device": "cpu", "train.bootstrap": 2,
     }  # fmt: skip
     assert train_classifier.main([f"--{key}={value}" for key, value in options.items()]) == 0
-    part = tmp_path / "run" / ("" if config.data.split == "official" else "fold0")
-    for stage in ("stage1", "stage2") if config.train.two_stage else ("",):
+    part = tmp_path / "run" / ("fold0" if config.data.split == "folds" else "")
+    stages = config.train.two_stage or config.train.hierarchy != "none"
+    for stage in ("stage1", "stage2") if stages else ("",):
         assert steps_of(part / "logs" / stage) == 2
     bundle = load_classifier(part / "classifier.safetensors")
     assert bundle.model.architecture == config.model.architecture
