@@ -11,13 +11,17 @@ from collections.abc import Iterator
 from cxrloc.classification.confusion import SUM, Confusion, confusion_cells, confusions, summed
 from cxrloc.classification.fold_metrics import RULES
 from cxrloc.classification.network_comparison import Comparison
-from cxrloc.classification.published_auc import MACRO, studies_of_means
+from cxrloc.classification.published_auc import MACRO, studies_by_disease, studies_of_means
 from cxrloc.classification.scored_films import TARGET, YOUDEN
 from cxrloc.classification.text_tables import TextTable
 
 _RULES = {YOUDEN: "Youden's threshold", TARGET: "threshold for a chosen sensitivity"}
 _HEAD = ("disease", "network", "TP", "FN", "FP", "TN", "TPR", "TNR", "F1", "AUC")
 _NOT_PUBLISHED = "not at hand"
+_NO_RATES = (
+    "No published TPR, TNR or F1 is at hand: of the published studies in these tables we have "
+    "AUCs alone, of other films than ours."
+)
 
 
 def confusion_tables(comparison: Comparison) -> tuple[TextTable, ...]:
@@ -74,12 +78,13 @@ def _notes(comparison: Comparison, rule: str) -> tuple[str, ...]:
         for table, name, _ in _matrices(comparison, rule)
         if table.undecided and table.disease != SUM
     ]
+    diseases = comparison.films.diseases
+    published = studies_of_means(diseases) or studies_by_disease(diseases)
     return (
         f"{SUM}: the matrices added up, so that frequent diseases count for more than in the "
         "macro mean. Labels that are unknown or uncertain are left out.",
         "TPR is the sensitivity, TNR the specificity. Thresholds are chosen on validation films.",
-        "No published TPR, TNR or F1 is at hand: of the published studies in these tables we have "
-        "AUCs alone, of other films than ours.",
+        *([_NO_RATES] if published else []),
         *([f"Without thresholds, so not here: {', '.join(without)}."] if without else []),
         *([f"No threshold, so called absent: {', '.join(undecided)}."] if undecided else []),
     )
