@@ -59,6 +59,8 @@ def decode_dicom(data: bytes, image_id: str) -> Film:
     try:
         found = dicom_scope.check_scope(header)
         pixels = dicom_grey.to_grey(stored_values(header, data), header)
+        if pixels.min() == pixels.max():
+            found = (*found, f"No contrast: every pixel has the grey {pixels[0, 0]} of 0 to 255.")
         return Film(
             image_id, pixels, (pixels.shape[0], pixels.shape[1]), spacing=pixel_spacing(header),
             warnings=found, view=dicom_view.view(header), sex=dicom_patient.sex(header),
@@ -157,11 +159,10 @@ def stored_values(header: Dataset, data: bytes) -> dicom_grey.StoredValues:
     if "PixelData" not in header or not header.PixelData:
         raise ValueError("truncated or empty DICOM image: no pixel data")
     syntax = header.file_meta.TransferSyntaxUID
-    compressed = syntax.startswith(_JPEG_FAMILY)
-    if compressed and _END_OF_STREAM not in header.PixelData[-64:]:
+    if syntax.startswith(_JPEG_FAMILY) and _END_OF_STREAM not in header.PixelData[-64:]:
         raise ValueError(f"truncated DICOM image: its {syntax.name} stream has no end marker")
     try:
-        pixels = dicom_decoder.decode(data) if compressed else header.pixel_array
+        pixels = dicom_decoder.decode(data) if syntax.is_encapsulated else header.pixel_array
     except Exception as error:  # every decoder has its own
         raise ValueError(f"pixels ({syntax.name}) cannot be decoded: {first_line(error)}") from None
     if pixels.shape != (header.Rows, header.Columns):

@@ -1,9 +1,10 @@
-"""JPEG, JPEG-LS and JPEG 2000 pixels are decoded in another process, one per thread that reads.
+"""Compressed pixels are decoded in another process, one per thread that reads.
 
 Damaged streams make the decoders' C++ code abort, loop for minutes or take all memory (found by
-mutating real files), and that would take a run over 100,000 films or a server with it. Here it
-costs the decoding process alone: the film is refused, and the next one gets a new process.
-A process is started by the first compressed film (half a second) and kept for the next ones.
+mutating real files), and 20 MB of RLE can unfold to more than 1 GB; that would take a run over
+100,000 films or a server with it. Here it costs the decoding process alone: the film is refused,
+and the next one gets a new process. A process is started by the first compressed film (half a
+second) and kept for the next ones.
 """
 
 from __future__ import annotations

@@ -47,7 +47,7 @@ def to_grey(stored: StoredValues, header: Dataset) -> npt.NDArray[np.uint8]:
         shown = 1.0 - shown
     table = np.rint(255.0 * shown).astype(np.uint8)
     table[padding] = 0
-    grey: npt.NDArray[np.uint8] = table[stored.astype(np.int32) - ramp[0]]
+    grey: npt.NDArray[np.uint8] = table[_places(stored, ramp)]
     return grey
 
 
@@ -95,10 +95,14 @@ def own_range(stored: StoredValues, header: Dataset) -> tuple[float, float]:
     ramp = stored_range(header)
     seen = ~_padding(ramp, header)
     if int(header.BitsStored) > 8:
-        places = (stored.astype(np.int32) - ramp[0]).ravel()
-        seen &= np.bincount(places, minlength=len(ramp)) > 0
+        seen &= np.bincount(_places(stored, ramp).ravel(), minlength=len(ramp)) > 0
     values = modality_values(ramp, header)[seen]
     return (float(values.min()), float(values.max())) if len(values) else (0.0, 0.0)
+
+
+def _places(stored: StoredValues, ramp: npt.NDArray[np.int64]) -> npt.NDArray[np.int32]:
+    """Where in the ramp each pixel is; bits above those stored, an overlay's say, have no part."""
+    return (stored.astype(np.int32) - np.int32(ramp[0])) & np.int32(len(ramp) - 1)
 
 
 def _windowed(values: Values, header: Dataset) -> Values | None:
@@ -132,7 +136,8 @@ def _padding(stored: npt.NDArray[np.int64], header: Dataset) -> npt.NDArray[np.b
     if first is None:
         return np.zeros(len(stored), dtype=bool)
     last = header.get("PixelPaddingRangeLimit")
-    ends = sorted((int(first), int(first if last is None else last)))
+    signed = bool(stored[0] < 0)
+    ends = sorted(_signed(int(end), signed) for end in (first, first if last is None else last))
     return (stored >= ends[0]) & (stored <= ends[1])
 
 
@@ -140,8 +145,7 @@ def _lut(item: Dataset, *, signed: bool) -> tuple[Values, int, int]:
     """Entries of a lookup table, the input value of the first, and the bits of an entry."""
     entries, first, bits = (int(value) for value in item.LUTDescriptor)
     entries = entries or 2**16
-    if signed and first >= 2**15:
-        first -= 2**16  # written as unsigned, though the values that it looks up are signed
+    first = _signed(first, signed)
     data = item.LUTData
     if isinstance(data, bytes):
         kind = np.uint8 if len(data) < 2 * entries else np.dtype("<u2")
@@ -153,6 +157,11 @@ def _lut(item: Dataset, *, signed: bool) -> tuple[Values, int, int]:
             "bits; expected as many, of 8 to 16 bits"
         )
     return table, first, bits
+
+
+def _signed(value: int, signed: bool) -> int:
+    """A value of signed pixels as it was meant: many files write it as an unsigned one."""
+    return value - 2**16 if signed and value >= 2**15 else value
 
 
 def _number(header: Dataset, keyword: str, default: float = math.nan) -> float:

@@ -3,7 +3,8 @@
 Refused: everything but a single grey projection radiograph (CT, MR, reports, presentation states,
 colour, multi-frame ...), and a film whose coded attributes name another body part. Read with a
 warning: lateral, oblique and decubitus views, raw detector data, a body part that is not stated or
-that attributes disagree on, a film without a usable window, and text burned into the pixels.
+that attributes disagree on, a film without a usable window, attributes that contradict each other
+on black and white, pixels that are not square, and text burned into the pixels.
 
 Descriptions are free text, in which people also write names: a message says which word was found
 in which attribute, never the text.
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from cxrloc.datasets import dicom_view, dicom_words
 from cxrloc.datasets.dicom_grey import MAX_BITS, usable_window
-from cxrloc.datasets.dicom_words import descriptions, meanings, short, word
+from cxrloc.datasets.dicom_words import descriptions, meanings, short, values, word
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -48,7 +49,8 @@ _NOT_STATED = ("", "UNKNOWN", "OTHER", "NONE", "N/A", "NA", "DEFAULT", "BODY", "
 KEYWORDS = (
     "SOPClassUID", "Modality", "ImageType", "NumberOfFrames", "PresentationIntentType",
     "BodyPartExamined", "AnatomicRegionSequence", "PatientSpeciesDescription",
-    "BurnedInAnnotation", *dicom_view.KEYWORDS, *dicom_words.KEYWORDS,
+    "BurnedInAnnotation", "PresentationLUTShape", "PixelAspectRatio", *dicom_view.KEYWORDS,
+    *dicom_words.KEYWORDS,
 )  # fmt: skip
 
 
@@ -60,7 +62,10 @@ def check_scope(header: Dataset) -> tuple[str, ...]:
     """
     _refuse_other_objects(header)
     _refuse_unreadable_pixels(header)
-    checks = (_modality, _body_part, dicom_view.view_warning, _animal, _raw, _window, _burned_in)
+    checks = (
+        _modality, _body_part, dicom_view.view_warning, _animal, _raw, _window, _polarity,
+        _square_pixels, _burned_in,
+    )  # fmt: skip
     return tuple(warning for check in checks for warning in check(header))
 
 
@@ -81,7 +86,12 @@ def _refuse_unreadable_pixels(header: Dataset) -> None:
     frames = int(header.get("NumberOfFrames") or 1)
     if frames != 1:
         raise ValueError(f"a multi-frame DICOM image of {frames} frames; expected a single film")
-    photometric = str(header.get("PhotometricInterpretation") or "not stated")
+    photometric = str(header.get("PhotometricInterpretation") or "")
+    if not photometric:
+        raise ValueError(
+            "PhotometricInterpretation is not stated, and so not which end of the scale is black; "
+            "expected MONOCHROME1 or MONOCHROME2. Correct the file or export the film as PNG"
+        )
     if header.get("SamplesPerPixel", 1) != 1 or photometric not in ("MONOCHROME1", "MONOCHROME2"):
         raise ValueError(
             f"a colour DICOM image (PhotometricInterpretation {short(photometric)}); expected "
@@ -150,6 +160,24 @@ def _window(header: Dataset) -> Iterable[str]:
         return
     if usable_window(header) is None:
         yield "No VOI LUT and no usable window: contrast stretched over the film's own range."
+
+
+def _polarity(header: Dataset) -> Iterable[str]:
+    photometric, shape = header.PhotometricInterpretation, word(header, "PresentationLUTShape")
+    if (photometric, shape) in (("MONOCHROME1", "IDENTITY"), ("MONOCHROME2", "INVERSE")):
+        yield (
+            f"PresentationLUTShape {shape} contradicts {photometric}: read as {photometric}; "
+            "are black and white the right way round?"
+        )
+
+
+def _square_pixels(header: Dataset) -> Iterable[str]:
+    for keyword in ("PixelSpacing", "ImagerPixelSpacing", "PixelAspectRatio"):
+        sides = [float(value) for value in values(header, keyword)]  # type: ignore[arg-type]
+        if len(sides) == 2 and min(sides) > 0:
+            if max(sides) > 1.01 * min(sides):
+                yield f"Pixels are not square ({keyword}): the film is judged as if they were."
+            return
 
 
 def _burned_in(header: Dataset) -> Iterable[str]:

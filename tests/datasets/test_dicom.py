@@ -136,6 +136,17 @@ def test_signed_values_are_windowed_with_their_sign(
     assert read_grey(path).tolist() == [[0, 64, 128, 191, 255]]
 
 
+def test_padding_of_signed_values_may_be_stated_as_unsigned(
+    tmp_path: Path, write_dicom: WriteDicom
+) -> None:
+    stored = np.array([[-2000, 0, 500, 1000]], np.int16)
+    path = write_dicom(tmp_path / "a.dcm", stored, bits=12)
+    film = pydicom.dcmread(path)
+    film.add_new("PixelPaddingValue", "US", 2**16 - 2000)
+    film.save_as(path)
+    assert read_grey(path).tolist() == [[0, 0, 128, 255]]  # and not -2000 to 1000
+
+
 @pytest.mark.parametrize("function", ["LINEAR", "LINEAR_EXACT", "SIGMOID"])
 def test_windows_agree_with_pydicom_where_its_output_spans_the_whole_range(
     tmp_path: Path, write_dicom: WriteDicom, function: str
@@ -206,10 +217,20 @@ def test_an_impossible_table_or_scale_is_an_error(
         read_grey(path)
 
 
-def test_bits_above_those_stored_are_ignored(tmp_path: Path, write_dicom: WriteDicom) -> None:
-    pixels = smooth(12)  # old files keep an overlay in the high bits
-    path = write_dicom(tmp_path / "a.dcm", pixels | 0x8000, bits=12)
+@pytest.mark.parametrize("name", ["none", "RLE", "JPEG-LS", "JPEG lossless"])
+@pytest.mark.parametrize("signed", [False, True])
+def test_bits_above_those_stored_are_ignored(
+    tmp_path: Path, write_dicom: WriteDicom, transcode: Transcode, name: str, signed: bool
+) -> None:
+    pixels = smooth(12).astype(np.int16) - 2048 if signed else smooth(12)
     clean = write_dicom(tmp_path / "b.dcm", pixels, bits=12)
+    # old files keep an overlay in the highest bit
+    path = write_dicom(tmp_path / "a.dcm", pixels ^ np.array(0x8000).astype(pixels.dtype), bits=16)
+    if name != "none":
+        transcode(path, name)
+    film = pydicom.dcmread(path)
+    film.BitsStored, film.HighBit = 12, 11
+    film.save_as(path)
     np.testing.assert_array_equal(read_grey(path), read_grey(clean))
 
 
@@ -361,6 +382,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"NumberOfFrames": 3}, "multi-frame DICOM image of 3 frames"),
     ({"PhotometricInterpretation": "RGB", "SamplesPerPixel": 3}, "colour.*RGB.*as PNG"),
     ({"PhotometricInterpretation": "PALETTE COLOR"}, "colour.*PALETTE COLOR"),
+    ({"PhotometricInterpretation": None}, ": PhotometricInterpretation is not stated"),
     ({"BodyPartExamined": "EXTREMITY"}, "not a chest film: BodyPartExamined is EXTREMITY"),
     ({"BodyPartExamined": "T SPINE"}, "not a chest film: BodyPartExamined is T SPINE"),
     (
@@ -424,6 +446,17 @@ WARNED: list[tuple[dict[str, Any], str]] = [
     ({"Modality": "OT"}, "Modality is OT: nothing says that this is a radiograph"),
     ({"PresentationIntentType": "FOR PROCESSING"}, "Raw detector data"),
     ({"BurnedInAnnotation": "YES"}, "BurnedInAnnotation is YES"),
+    ({"PresentationLUTShape": "INVERSE"}, "PresentationLUTShape INVERSE contradicts MONOCHROME2"),
+    (
+        {"PresentationLUTShape": "IDENTITY", "PhotometricInterpretation": "MONOCHROME1"},
+        "PresentationLUTShape IDENTITY contradicts MONOCHROME1",
+    ),
+    ({"ImagerPixelSpacing": [0.1, 0.2]}, "Pixels are not square (ImagerPixelSpacing)"),
+    (
+        {"ImagerPixelSpacing": None, "PixelAspectRatio": [2, 1]},
+        "Pixels are not square (PixelAspectRatio)",
+    ),
+    ({"WindowCenter": 9000, "WindowWidth": 100}, "No contrast: every pixel has the grey 0"),
     ({"PatientSpeciesDescription": "Canis lupus"}, "PatientSpeciesDescription is not human"),
     ({"ProtocolName": "Canine thorax"}, "ProtocolName names CANINE"),
 ]
@@ -451,6 +484,8 @@ def test_what_may_mislead_the_models_is_warned_about(
         {"ViewPosition": None,
          "ViewCodeSequence": [code("272479007", "SCT", "p.a.")]},
         {"PatientSpeciesDescription": "Homo sapiens"},
+        {"PresentationLUTShape": "INVERSE", "PhotometricInterpretation": "MONOCHROME1"},
+        {"PixelSpacing": [0.2, 0.2005], "PixelAspectRatio": [1, 1]},
     ],
 )  # fmt: skip
 def test_a_frontal_chest_film_is_not_warned_about(

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import multiprocessing
 import random
+import struct
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
+import pydicom
 import pytest
+from pydicom.encaps import encapsulate
 
 from cxrloc.datasets import dicom_decoder
 from cxrloc.datasets.dicom_decoder import Decoder
@@ -20,6 +23,9 @@ Transcode = Callable[[Path, str], Path]
 MakeFilm = Callable[[str], Path]
 SLEEPS = (sys.executable, "-c", "import time; time.sleep(60)")
 ABORTS = (sys.executable, "-c", "import os, sys; sys.stdin.buffer.read(8); os.abort()")
+LITTLE_MEMORY = (
+    "from cxrloc.datasets import dicom_decoder as d; d.MEMORY_BYTES = 700 * 2**20; d._serve()"
+)
 SYNTAXES = ("JPEG lossless", "JPEG-LS", "JPEG 2000 lossless")
 
 
@@ -89,6 +95,21 @@ def test_a_decoder_that_crashes_costs_one_film(film: MakeFilm, no_idle_decoder: 
     with pytest.raises(UnreadableImageError, match=r"film\.dcm: .*the decoder crashed"):
         read_grey(path)
     assert read_grey(path).shape == (90, 70)
+
+
+def test_runs_that_unfold_to_more_than_memory_cost_one_film(
+    film: MakeFilm, no_idle_decoder: None
+) -> None:
+    dicom_decoder._idle.append(Decoder((sys.executable, "-c", LITTLE_MEMORY)))
+    path = film("RLE")
+    assert read_grey(path).shape == (90, 70)
+    bomb = pydicom.dcmread(path)
+    runs = bytes([0x81, 7]) * 4_000_000  # 128 pixels each
+    bomb.PixelData = encapsulate([struct.pack("<16L", 2, 64, 64 + len(runs), *[0] * 13) + 2 * runs])
+    bomb.Rows = bomb.Columns = 10_000
+    bomb.save_as(path)
+    with pytest.raises(UnreadableImageError, match=r"film\.dcm: pixels \(RLE Lossless\) cannot be"):
+        read_grey(path)
 
 
 def test_a_decoder_that_does_not_end_is_ended(no_idle_decoder: None) -> None:
