@@ -9,7 +9,8 @@ taken up again by the same command: a film whose JSON is there, made of the same
 models and settings, is left as it is. --dicom-out writes a.sr.dcm (structured report), a.pr.dcm
 (presentation state) and a.sc.dcm (secondary capture) beside them, for DICOM films only; they hold
 the patient's name and number, which nothing else written here does (see docs/dicom.md). Exit
-status: 0 all done, 1 some film failed, 2 wrong usage. Research use only - not a diagnosis.
+status: 0 all done, 1 some film failed, 2 wrong usage, 130 interrupted. Research use only - not a
+diagnosis.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from cxrloc.datasets.radiograph import Film
 from cxrloc.localization.words import RESEARCH_USE
 
 if TYPE_CHECKING:
-    from cxrloc.localization.diagnose import Diagnosis
+    from cxrloc.localization.diagnose import Diagnoser, Diagnosis
 
 _OWN_IMAGES = (".boxes.jpg", ".heat.jpg", ".sr.dcm", ".pr.dcm", ".sc.dcm")
 
@@ -42,22 +43,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the tool; returns the exit status."""
     arguments = _parser().parse_args(argv)
     started = time.time()
-    from tqdm import tqdm
-
-    from cxrloc.detection.load_diagnoser import load_diagnoser
-    from cxrloc.localization.diagnose import stream
-    from cxrloc.localization.dicom_output import require_highdicom
-
     try:
-        if arguments.dicom_out:
-            require_highdicom()
-        diagnoser = load_diagnoser(
-            arguments.classifier,
-            arguments.maskrcnn,
-            arguments.device,
-            arguments.precision,
-            arguments.runtime,
-        )
+        diagnoser = _diagnoser(arguments)
         arguments.out.mkdir(parents=True, exist_ok=True)
     except (ValueError, ImportError, OSError) as error:
         print(f"predict: error: {error}", file=sys.stderr)
@@ -68,20 +55,60 @@ def main(argv: Sequence[str] | None = None) -> int:
     missing = {
         p: name for p, name in named.items() if not is_done(arguments.out, name, p, manifest)
     }
-    if len(missing) < len(named):
-        print(f"{len(named) - len(missing)} of {len(named)} films are done already.")
-    progress = tqdm(missing.items(), desc="films", unit="film")
-    boxed = 0
+    done, boxed, interrupted = 0, 0, False
+    try:
+        for diagnosis in _predicted(diagnoser, missing, arguments, manifest, failures):
+            done += 1
+            boxed += bool(diagnosis.present)
+    except KeyboardInterrupt:
+        print("predict: interrupted; the same command does the rest", file=sys.stderr)
+        interrupted = True
+    before = len(named) - len(missing)
+    print(
+        f"{len(named)} films found: {before} done already, {done} done now ({boxed} with a "
+        f"disease that passes the gate), {len(failures)} failures."
+    )
+    _report(failures, arguments.out)
+    return 130 if interrupted else int(bool(failures))
+
+
+def _diagnoser(arguments: argparse.Namespace) -> Diagnoser:
+    from cxrloc.detection.load_diagnoser import load_diagnoser
+    from cxrloc.localization.dicom_output import require_highdicom
+
+    if arguments.dicom_out:
+        require_highdicom()
+    return load_diagnoser(
+        arguments.classifier,
+        arguments.maskrcnn,
+        arguments.device,
+        arguments.precision,
+        arguments.runtime,
+    )
+
+
+def _predicted(
+    diagnoser: Diagnoser,
+    named: Mapping[Path, str],
+    arguments: argparse.Namespace,
+    manifest: Mapping[str, Any],
+    failures: list[str],
+) -> Iterator[Diagnosis]:
+    """Each film's diagnosis, its files written."""
+    from tqdm import tqdm
+
+    from cxrloc.localization.diagnose import stream
+
+    progress = tqdm(named, desc="films", unit="film")
     films = _readable(progress, failures, arguments.dicom_out)
     for path, film, diagnosis in stream(diagnoser, films):
         for warning in diagnosis.warnings:
             tqdm.write(f"predict: {path}: {warning}", file=sys.stderr)
-        stem = arguments.out / missing[path]
+        stem = arguments.out / named[path]
         if arguments.dicom_out:
             write_dicom_objects(path, film, diagnosis, stem, manifest)
         write_outputs(film, diagnosis, stem, manifest | _source(path))
-        boxed += bool(diagnosis.present)
-    return _report(len(missing), boxed, failures, arguments.out)
+        yield diagnosis
 
 
 def find_films(inputs: Sequence[Path], out: Path) -> tuple[list[Path], list[str]]:
@@ -168,12 +195,12 @@ def write_dicom_objects(
 
 
 def _readable(
-    named: Iterable[tuple[Path, str]], failures: list[str], dicom_out: bool
+    paths: Iterable[Path], failures: list[str], dicom_out: bool
 ) -> Iterator[tuple[Path, Film]]:
     """Films one by one as they are asked for; what is wrong with the others goes to `failures`."""
     from cxrloc.localization.dicom_source import read_source
 
-    for path, _ in named:
+    for path in paths:
         try:
             film = read_film(path)
             if dicom_out:
@@ -204,13 +231,10 @@ def _manifest(arguments: argparse.Namespace, runtime: str, started: float) -> di
     return {key: value for key, value in manifest.items() if key not in ("command", "wall_seconds")}
 
 
-def _report(films: int, boxed: int, failures: Sequence[str], out: Path) -> int:
+def _report(failures: Sequence[str], out: Path) -> None:
     for failure in failures:
         print(f"predict: not done: {failure}", file=sys.stderr)
-    unread = len(failures)
-    print(f"{films} films found, {boxed} with a disease that passes the gate, {unread} failures.")
     print(f"Results are in {out}. {RESEARCH_USE}.")
-    return 1 if failures else 0
 
 
 def _parser() -> argparse.ArgumentParser:

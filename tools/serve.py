@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import gc
 import os
 import signal
 import socket
@@ -28,7 +29,10 @@ from cxrloc.tools.server.limits import Limits
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
+    from cxrloc.tools.server.service import Service
+
 _PORT = 8080
+_GRACE_SECONDS = 30  # for the answer about the running film; a second Ctrl+C does not wait
 _LIMIT_HELP = {
     "megabytes": "size of one file, in 10^6 bytes",
     "request_megabytes": "size of one request with all its files, in 10^6 bytes",
@@ -44,11 +48,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     with _own_temporary_folder():
         try:
-            app = build_app(arguments)
+            app, service = build_app(arguments)
         except (ValueError, ImportError, OSError) as error:
             print(f"serve: error: {error}", file=sys.stderr)
             return 2
-        return _run(app, arguments.host, arguments.port)
+        # what is loaded stays: without this the interpreter looks all of it over for garbage again
+        # when it ends, which takes seconds
+        gc.freeze()
+        return _run(app, service, arguments.host, arguments.port)
 
 
 @contextlib.contextmanager
@@ -63,8 +70,8 @@ def _own_temporary_folder() -> Iterator[None]:
             tempfile.tempdir = before
 
 
-def build_app(arguments: argparse.Namespace) -> FastAPI:
-    """The app with its engine loaded.
+def build_app(arguments: argparse.Namespace) -> tuple[FastAPI, Service]:
+    """The app and the service behind it, its engine loaded.
 
     Raises:
         FileNotFoundError, ValueError, ImportError: for bundles, a token file, limits or a host that
@@ -93,10 +100,10 @@ def build_app(arguments: argparse.Namespace) -> FastAPI:
     service = Service(diagnoser, models, limits)
     app = create_app(service, token)
     add_page(app, service)
-    return app
+    return app, service
 
 
-def _run(app: FastAPI, host: str, port: int) -> int:
+def _run(app: FastAPI, service: Service, host: str, port: int) -> int:
     import uvicorn
 
     address = f"[{host}]" if ":" in host else host
@@ -107,10 +114,14 @@ def _run(app: FastAPI, host: str, port: int) -> int:
             if self.started:
                 print(f"Open http://{address}:{port} (end with Ctrl+C).", flush=True)
 
+        async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+            service.worker.stop()  # the running film is answered, those that wait are refused
+            await super().shutdown(sockets)
+
     # NiceGUI looks for its server among all objects, and torch's deprecated ones complain of it
     warnings.filterwarnings("ignore", category=FutureWarning, module="nicegui")
     config = uvicorn.Config(
-        app, host=host, port=port, log_level="warning", timeout_graceful_shutdown=5
+        app, host=host, port=port, log_level="warning", timeout_graceful_shutdown=_GRACE_SECONDS
     )
     server = Server(config)
     # uvicorn ends in order and sends itself the signal again: SIGTERM would kill before we tidy up

@@ -21,7 +21,7 @@ from cxrloc.classification.models import (
     build_classifier,
     save_classifier,
 )
-from cxrloc.datasets.image_files import read_grey
+from cxrloc.datasets.image_files import read_film, read_grey
 from cxrloc.datasets.radiograph import Film
 from cxrloc.detection.config import DetectorConfig, Init, ModelConfig
 from cxrloc.detection.mask_rcnn import MaskRCNNLocalizer, bundle_metadata
@@ -60,6 +60,11 @@ def _film(path: Path, seed: int = 0, size_hw: tuple[int, int] = (120, 100)) -> P
 def _run(bundle: Path, inputs: Sequence[Path], out: Path, *more: str) -> int:
     words = ["--classifier", str(bundle), *map(str, inputs), "--out", str(out), *more]
     return predict.main(words)
+
+
+def _counts(capsys: pytest.CaptureFixture[str]) -> str:
+    """How many films the last run says that it found and did."""
+    return capsys.readouterr().out.partition(" (")[0]
 
 
 @pytest.mark.slow
@@ -115,6 +120,7 @@ def test_unreadable_inputs_are_reported_and_the_rest_go_on(
     assert "bad.png" in printed.err
     assert "absent.png: no such file or folder" in printed.err
     assert "empty: no image in this folder" in printed.err
+    assert "2 films found: 0 done already, 1 done now (0 with a disease" in printed.out
     assert "3 failures" in printed.out
 
 
@@ -178,11 +184,36 @@ def test_the_same_command_again_leaves_what_is_done_and_does_the_rest(
 
     assert _run(bundles["all"], [films], out) == 0
 
-    assert "1 of 3 films are done already." in capsys.readouterr().out
+    assert _counts(capsys) == "3 films found: 1 done already, 2 done now"
     again = {name: (out / f"{name}.boxes.jpg").read_bytes() for name in "abc"}
     assert (out / "b.json").is_file()
     assert again["a"] == b"left as it is"
     assert again["c"] != stale["c"]
+    assert _run(bundles["all"], [films], out) == 0
+    assert _counts(capsys) == "3 films found: 3 done already, 0 done now"
+
+
+@pytest.mark.slow
+def test_an_interrupted_run_says_what_is_done_and_the_next_one_does_the_rest(
+    bundles: dict[str, Path],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for seed, name in enumerate(("a.png", "b.png", "c.png")):
+        _film(tmp_path / "films" / name, seed)
+
+    def stopped_at_c(path: Path) -> Film:
+        if path.name == "c.png":
+            raise KeyboardInterrupt
+        return read_film(path)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(predict, "read_film", stopped_at_c)
+        assert _run(bundles["none"], [tmp_path / "films"], tmp_path / "out") == 130
+    assert _counts(capsys) == "3 films found: 0 done already, 2 done now"
+    assert _run(bundles["none"], [tmp_path / "films"], tmp_path / "out") == 0
+    assert _counts(capsys) == "3 films found: 2 done already, 1 done now"
 
 
 @pytest.mark.slow
@@ -191,11 +222,12 @@ def test_another_model_or_setting_does_every_film_again(
 ) -> None:
     film, out = _film(tmp_path / "a.png"), tmp_path / "out"
     assert _run(bundles["all"], [film], out) == 0
+    capsys.readouterr()
     assert _run(bundles["none"], [film], out) == 0
-    assert "done already" not in capsys.readouterr().out
+    assert _counts(capsys) == "1 films found: 0 done already, 1 done now"
     assert json.loads((out / "a.json").read_text())["annotations"] == []
     assert _run(bundles["none"], [film], out, "--precision", "bf16") == 0
-    assert "done already" not in capsys.readouterr().out
+    assert _counts(capsys) == "1 films found: 0 done already, 1 done now"
     assert json.loads((out / "a.json").read_text())["runtime"] == "torch bf16 on cpu"
 
 

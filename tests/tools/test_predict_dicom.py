@@ -214,4 +214,4 @@ def test_dicom_objects_about_a_png_are_a_clear_failure_and_the_rest_goes_on(
     # a second run over the folder of films and results takes the results for no films
     assert run(bundle, tmp_path, tmp_path / "out", "--dicom-out") == 1
     said = capsys.readouterr()
-    assert "1 of 2 films are done already." in said.out
+    assert "2 films found: 1 done already, " in said.out

@@ -26,13 +26,15 @@ class Worker:
         self.taken = 0
         self._lock = threading.Lock()
         self._thread: ThreadPoolExecutor | None = None  # begun by the first job
+        self._stopping = False
 
     async def run(self, jobs: Sequence[Callable[[], Result]], seconds: float) -> list[Result]:
         """Results of the jobs, in order.
 
         Raises:
-            ProblemError: 503 when there are not enough places for all jobs, 504 when `seconds`
-                have passed; what has not begun by then is dropped.
+            ProblemError: 503 when there are not enough places for all jobs, or the server stops
+                before all have begun; 504 when `seconds` have passed; what has not begun by then
+                is dropped.
         """
         self._take(len(jobs))
         futures = [self._submit(job) for job in jobs]
@@ -43,17 +45,30 @@ class Worker:
             raise ProblemError(
                 504, f"not done after {seconds:g} s; send fewer films, or try again later"
             ) from error
+        except asyncio.CancelledError as error:
+            if not any(future.cancelled() for future in futures):
+                raise  # not a job was cancelled, but who waits for it
+            raise _stops() from error
         finally:
             for future in futures:
                 future.cancel()
 
-    def close(self) -> None:
-        """Drop what waits and let the running job end."""
+    def stop(self) -> None:
+        """Refuse what comes and what has not begun; the running job goes on to its end."""
+        self._stopping = True
         if self._thread is not None:
-            self._thread.shutdown(wait=True, cancel_futures=True)
-            self._thread = None
+            self._thread.shutdown(wait=False, cancel_futures=True)
+
+    def close(self) -> None:
+        """Stop, and wait for the running job; the next app over this worker begins anew."""
+        self.stop()
+        if self._thread is not None:
+            self._thread.shutdown(wait=True)
+        self._thread, self._stopping = None, False
 
     def _take(self, count: int) -> None:
+        if self._stopping:
+            raise _stops()
         with self._lock:
             if self.taken + count > self.places:
                 raise ProblemError(
@@ -74,3 +89,7 @@ class Worker:
     def _leave(self, _: Future[Result]) -> None:
         with self._lock:
             self.taken -= 1
+
+
+def _stops() -> ProblemError:
+    return ProblemError(503, "the server is being stopped; send the film again when it is back")

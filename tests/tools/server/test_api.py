@@ -319,6 +319,33 @@ def test_what_is_not_done_in_time_is_504_and_the_next_request_is_served(
     assert service.worker.taken == 0
 
 
+def test_a_server_that_is_stopped_answers_about_the_running_film_and_refuses_the_rest(
+    services: Callable[..., Service], held: HeldEngine, png: bytes
+) -> None:
+    service = services(held)
+    answers: dict[str, Any] = {}
+    with TestClient(create_app(service), base_url="http://127.0.0.1") as client:
+
+        def ask(name: str) -> None:
+            answers[name] = post(client, [(name, png)])
+
+        running, waiting = (threading.Thread(target=ask, args=(name,)) for name in ("a", "b"))
+        running.start()
+        assert held.began.wait(60)
+        waiting.start()
+        while service.worker.taken < 2:
+            waiting.join(0.01)
+        service.worker.stop()
+        waiting.join()
+        ask("late")
+        held.go.set()
+        running.join()
+
+    assert answers["a"].status_code == 200
+    for name in ("b", "late"):
+        assert "the server is being stopped" in problem_of(answers[name], 503)
+
+
 def test_an_unforeseen_error_is_500_without_its_text_and_the_server_goes_on(
     services: Callable[..., Service], diagnoser: Diagnoser, png: bytes
 ) -> None:

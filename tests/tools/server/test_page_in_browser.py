@@ -46,22 +46,27 @@ def temporary(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def address(bundles: dict[str, Path], temporary: Path) -> Iterator[str]:
+def address(
+    bundles: dict[str, Path], temporary: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[str]:
     """tools/serve.py in a process of its own; stopped as a system stops it, it leaves no file."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     words = ["--classifier", bundles["classifier"], "--maskrcnn", bundles["maskrcnn"]]
-    server = subprocess.Popen(
-        [sys.executable, SERVE, *words, "--port", str(port), "--megabytes", "1"],
-        env=os.environ | {"TMPDIR": str(temporary)}, cwd=temporary,
-    )  # fmt: skip
+    log = tmp_path_factory.mktemp("log") / "stderr"
+    with log.open("wb") as stderr:
+        server = subprocess.Popen(
+            [sys.executable, SERVE, *words, "--port", str(port), "--megabytes", "1"],
+            env=os.environ | {"TMPDIR": str(temporary)}, cwd=temporary, stderr=stderr,
+        )  # fmt: skip
     try:
         _wait_for(f"http://127.0.0.1:{port}/healthz", server)
         yield f"http://127.0.0.1:{port}"
-        server.send_signal(signal.SIGTERM)
+        server.send_signal(signal.SIGTERM)  # while the page is open
         assert server.wait(PATIENCE_MS / 1000) == 0
         assert list(temporary.iterdir()) == []
+        assert log.read_text() == ""  # also nothing of connections that had to be cut off
     finally:
         server.kill()
         server.wait()
@@ -102,8 +107,11 @@ def films(
 
 
 @pytest.fixture(scope="module")
-def page(browser: Any, address: str, films: dict[str, Path]) -> Iterator[Any]:
-    """The page after five files: three films, one that is broken, one that is too large."""
+def page(browser: Any, address: str, films: dict[str, Path]) -> Any:
+    """The page after five files: three films, one that is broken, one that is too large.
+
+    It stays open until the server has been stopped.
+    """
     opened = browser.new_page(viewport={"width": 1280, "height": 900}, accept_downloads=True)
     opened.set_default_timeout(PATIENCE_MS)
     opened.heard, opened.asked = [], []
@@ -115,8 +123,7 @@ def page(browser: Any, address: str, films: dict[str, Path]) -> Iterator[Any]:
     opened.locator(".pick").wait_for()
     opened.locator("input[type=file]").set_input_files(list(films.values()))
     opened.locator(".news", has_text="5 of 5 films done, 2 could not be judged.").wait_for()
-    yield opened
-    opened.close()
+    return opened
 
 
 def _open(page: Any, name: str) -> None:
