@@ -107,7 +107,7 @@ def _predicted(
         stem = arguments.out / named[path]
         if arguments.dicom_out:
             write_dicom_objects(path, film, diagnosis, stem, manifest)
-        write_outputs(film, diagnosis, stem, manifest | _source(path))
+        write_outputs(film, diagnosis, stem, {**manifest, **_source(path)})
         yield diagnosis
 
 

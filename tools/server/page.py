@@ -9,18 +9,21 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-from urllib.parse import quote
 
 from fastapi import FastAPI
 from fastapi.responses import RedirectResponse
 from nicegui import events, ui
-from nicegui.element import Element
 
 from cxrloc.localization.words import RESEARCH_USE
-from cxrloc.tools.server.film_report import rendered
-from cxrloc.tools.server.image_headers import ACCEPTED
-from cxrloc.tools.server.page_films import PageFilm, PageFilms, add_film_routes, downloads, keep
+from cxrloc.tools.server.film_viewer import FilmViewer
+from cxrloc.tools.server.page_elements import (
+    download_links,
+    findings,
+    place_for_files,
+    say,
+    text,
+)
+from cxrloc.tools.server.page_films import PageFilm, PageFilms, add_film_routes, keep
 from cxrloc.tools.server.problems import ProblemError
 from cxrloc.tools.server.service import Done, Service
 from cxrloc.tools.server.uploads import Upload
@@ -52,59 +55,6 @@ def add_page(app: FastAPI, service: Service) -> None:
         app, mount_path="/page", tailwind=False, show_welcome_message=False,
         reconnect_timeout=_ABSENT_SECONDS,
     )  # fmt: skip
-
-
-class FilmViewer(Element, component="film_viewer.js"):
-    """The film, its boxes and heat maps, and what toggles them."""
-
-    def show(self, film: PageFilm) -> None:
-        self.props["film"] = viewer_props(film)
-        self.update()
-
-
-def viewer_props(film: PageFilm) -> dict[str, Any]:
-    """What film_viewer.js draws of a film; boxes in pixels of the original frame."""
-    record, at = film.record, f"/films/{film.key}"
-    image = record["images"][0]
-    names = {category["id"]: category["name"] for category in record["categories"]}
-    maps = film.prediction.diagnosis.heat_maps
-    return {
-        "key": film.key,
-        "name": image["file_name"],
-        "url": f"{at}/film.png",
-        "width": image["width"],
-        "height": image["height"],
-        "message": record["message"],
-        "alt": alternative_text(record, names),
-        "localizers": record["localizers"],
-        "diseases": [
-            {"name": d, "label": d.replace("_", " "), "url": f"{at}/heat/{quote(d, safe='')}.png"}
-            for d in maps
-        ],
-        "boxes": [_box(annotation, names) for annotation in record["annotations"]],
-    }
-
-
-def _box(annotation: dict[str, Any], names: dict[int, str]) -> dict[str, Any]:
-    x, y, w, h = annotation["bbox"]
-    disease = names[annotation["category_id"]]
-    return {
-        "id": annotation["id"], "localizer": annotation["localizer"], "rank": annotation["rank"],
-        "disease": disease, "text": f"{disease.replace('_', ' ')} {annotation['score']:.2f}",
-        "x": x, "y": y, "w": w, "h": h,
-    }  # fmt: skip
-
-
-def alternative_text(record: dict[str, Any], names: dict[int, str]) -> str:
-    """The film in words: its size, and the strongest boxes by their place."""
-    image = record["images"][0]
-    told = [f"Chest film {image['file_name']}, {image['width']} by {image['height']} pixels."]
-    for a in record["annotations"]:
-        if a["rank"] == 1:
-            x, y, w, h = (round(value) for value in a["bbox"])
-            disease = names[a["category_id"]].replace("_", " ")
-            told.append(f"{a['localizer']} boxes {disease} from {x}, {y} to {x + w}, {y + h}.")
-    return " ".join([*told, record["message"] if not record["annotations"] else ""]).strip()
 
 
 @dataclass
@@ -147,30 +97,8 @@ class FilmPage:
             text("p", f"{RESEARCH_USE}.").classes("note").props("role=note")
 
     def _list(self) -> None:
-        limits = self.service.limits
         text("h2", "Films")
-        self.upload = ui.upload(
-            multiple=True, auto_upload=True, max_file_size=int(limits.megabytes * 1e6),
-            on_upload=self.received,
-        ).classes("drop").props('flat no-thumbnails aria-label="Drop films here"')  # fmt: skip
-        self.upload.on(
-            "rejected", self.rejected,
-            js_handler="(r) => emit(r.map((x) => [x.file.name, x.failedPropValidation]))",
-        )  # fmt: skip
-        self.upload.on("failed", self.failed, js_handler="(f) => emit(f.files.map((x) => x.name))")
-        self.upload.on("uploaded", lambda: self.upload.run_method("removeUploadedFiles"))
-        with self.upload.add_slot("header"):
-            pick = ui.element("button").classes("pick").props("type=button")
-            # the trigger holds the file input; a key on the button opens it too
-            pick.on(
-                "click", js_handler=f"(e) => getElement({self.upload.id}).$refs.qRef.pickFiles(e)"
-            )
-            with pick:
-                ui.element("q-uploader-add-trigger")
-                text("span", "Choose or drop films").classes("strong")
-                text("span", f"{ACCEPTED}, up to {limits.megabytes:g} MB each").classes("faint")
-        with self.upload.add_slot("list"):
-            pass
+        place_for_files(self.service.limits.megabytes, self.received, self.rejected, self.failed)
         self.bar = (
             ui.element("progress").classes("bar").props('max=1 value=0 aria-label="Films done"')
         )
@@ -295,7 +223,10 @@ class FilmPage:
         entry.button.props("aria-current=true")
         self.shown = entry
         self._show_film(entry.film)
-        self._show_facts(entry.film)
+        self.facts.clear()
+        with self.facts:
+            findings(entry.film)
+            download_links(entry.film, self.service.models.hashes)
 
     def _show_nothing(self) -> None:
         self.look.clear()
@@ -312,37 +243,3 @@ class FilmPage:
                 self.viewer = FilmViewer()
         say(self.title, film.record["images"][0]["file_name"])
         self.viewer.show(film)
-
-    def _show_facts(self, film: PageFilm) -> None:
-        self.facts.clear()
-        with self.facts:
-            text("h2", "Findings")
-            text("p", film.record["message"])
-            for warning in film.record["warnings"]:
-                text("p", warning).classes("warning")
-            # the templates escape their values
-            ui.html(rendered("findings_table.html.j2", film.record), sanitize=False)
-            if film.record["annotations"]:
-                with ui.element("details"):
-                    text("summary", "Strongest boxes")
-                    ui.html(rendered("boxes_table.html.j2", film.record), sanitize=False)
-            self._downloads(film)
-
-    def _downloads(self, film: PageFilm) -> None:
-        text("h2", "Downloads")
-        with ui.element("ul").classes("downloads"):
-            for ending, (name, *_) in downloads(film, self.service.models.hashes).items():
-                with ui.element("li"):
-                    link = text("a", name)
-                    link.props(f'href="/films/{film.key}/download/{ending}" download')
-
-
-def text(tag: str, words: str) -> ui.element:
-    """An element that holds nothing but text."""
-    return say(ui.element(tag), words)
-
-
-def say(element: ui.element, words: str) -> ui.element:
-    element._text = words
-    element.update()
-    return element
