@@ -97,6 +97,11 @@ class Gate:
         if bundle.model.demographics:
             bundle.model.demographic_head.to(self.device)
 
+    @property
+    def study_thresholds(self) -> dict[str, float | None]:
+        """Disease -> operating point of a study's mean probability; None where there is none."""
+        return {d: self.bundle.study_thresholds.get(d) for d in self.bundle.diseases}
+
     def __call__(self, films: Sequence[Film]) -> GateOutput:
         """Judge films of any size; they are fitted into the network's square."""
         squares = self.bundle.preprocessing.squares(films)

@@ -13,8 +13,8 @@ of several; the patient is the unit of every split. `official` says `train_val` 
 and `test` for the valid ones (the release's own test part is not published). The files say nothing
 of an image's size: `size_hw` is read from the image's header. Views and demographics are unknown.
 
-Error: a path of another form; a label that is neither 0 nor 1; contradictory rows of one study; an
-    unknown body part asked for; no train files.
+Error: a path of another form or of an unknown body part; a label that is neither 0 nor 1;
+    contradictory rows of one study; an unknown body part asked for; no train files.
 Warning, counted (an error with `strict=True`): equal duplicate rows (one is kept); a study's folder
     that says the contrary of its label (the label file counts); images of a study without a label
     row (their label is unknown); labelled studies without an image (left out); no valid files; a
@@ -36,20 +36,11 @@ from cxrloc.datasets.counted_warnings import CountedWarnings
 from cxrloc.datasets.dataset_index import DatasetIndex
 from cxrloc.datasets.image_folders import listed_files
 from cxrloc.datasets.labels import ABNORMAL
+from cxrloc.datasets.mura_paths import BODY_PARTS, PATIENT, RELEASE, STUDY
 from cxrloc.datasets.radiograph import Radiograph
 
-RELEASE = "MURA-v1.1"
-BODY_PARTS: tuple[str, ...] = (
-    "XR_ELBOW",
-    "XR_FINGER",
-    "XR_FOREARM",
-    "XR_HAND",
-    "XR_HUMERUS",
-    "XR_SHOULDER",
-    "XR_WRIST",
-)
 PARTS: dict[str, str] = {"train": "train_val", "valid": "test"}
-_STUDY = r"[^/]+/((?:train|valid)/(XR_[A-Z]+)/(patient\d+)/study\d+(?:_(positive|negative))?)"
+_STUDY = rf"[^/]+/((?:train|valid)/(XR_[A-Z]+)/({PATIENT})/{STUDY})"
 _IMAGE_PATH = re.compile(rf"{_STUDY}/([^/]+)")
 _STUDY_PATH = re.compile(rf"{_STUDY}/?")
 _SAID = {"positive": 1.0, "negative": 0.0}
@@ -152,6 +143,13 @@ def _matched(
         raise ValueError(
             f"{path}, row {table.index[row] + 1}: path {table['path'].iloc[row]!r}, expected one "
             f"such as {such_as}"
+        )
+    unknown = ~groups[1].isin(BODY_PARTS)
+    if unknown.any():
+        row = int(unknown.to_numpy().argmax())
+        raise ValueError(
+            f"{path}, row {table.index[row] + 1}: unknown body part {groups[1].iloc[row]!r} in "
+            f"{table['path'].iloc[row]!r}; known are {', '.join(BODY_PARTS)}"
         )
     return groups
 

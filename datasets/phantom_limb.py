@@ -19,7 +19,7 @@ import cv2
 import numpy as np
 
 from cxrloc.datasets.limb_film import FINDINGS, LimbImage, render_limb
-from cxrloc.datasets.mura import RELEASE
+from cxrloc.datasets.mura_paths import RELEASE
 from cxrloc.datasets.phantom_folder import check_settings, in_processes, write_folder
 
 GENERATOR_VERSION = 1  # raise it when the same config would draw other bytes

@@ -57,6 +57,9 @@ class FilmGate(Protocol):
     @property
     def demographics(self) -> tuple[str, ...]: ...
 
+    @property
+    def study_thresholds(self) -> Mapping[str, float | None]: ...
+
     def __call__(self, films: Sequence[Film]) -> GateOutput: ...
 
 

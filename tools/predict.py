@@ -4,13 +4,15 @@
 
 INPUT is an image file (PNG, JPEG, DICOM) or a folder (searched with its subfolders). For film a.png
 DIR receives a.boxes.jpg, a.heat.jpg and a.json (schema: localization/diagnose.py); films of the
-same name get a_2, a_3. A film that cannot be read is reported and the rest go on. A killed run is
-taken up again by the same command: a film whose JSON is there, made of the same file by the same
-models and settings, is left as it is. --dicom-out writes a.sr.dcm (structured report), a.pr.dcm
-(presentation state) and a.sc.dcm (secondary capture) beside them, for DICOM films only; they hold
-the patient's name and number, which nothing else written here does (see docs/dicom.md). Exit
-status: 0 all done, 1 some film failed, 2 wrong usage, 130 interrupted. Research use only - not a
-diagnosis.
+same name get a_2, a_3. Films in MURA's layout (XR_HAND/patient00011/study1_positive/image1.png) are
+named after their study, and DIR also receives study_predictions.csv: one answer per study, the mean
+over its films (columns: localization/study_predictions.py). A film that cannot be read is reported
+and the rest go on. A killed run is taken up again by the same command: a film whose JSON is there,
+made of the same file by the same models and settings, is left as it is. --dicom-out writes a.sr.dcm
+(structured report), a.pr.dcm (presentation state) and a.sc.dcm (secondary capture) beside them, for
+DICOM films only; they hold the patient's name and number, which nothing else written here does (see
+docs/dicom.md). Exit status: 0 all done, 1 some film failed, 2 wrong usage, 130 interrupted. Research
+use only - not a diagnosis.
 """
 
 from __future__ import annotations
@@ -30,12 +32,14 @@ from cxrloc.datasets.image_files import (
     read_film,
 )
 from cxrloc.datasets.manifest import file_sha256, run_manifest, write_json
+from cxrloc.datasets.mura_paths import study_of
 from cxrloc.datasets.radiograph import Film
 from cxrloc.localization.words import RESEARCH_USE
 
 if TYPE_CHECKING:
     from cxrloc.localization.diagnose import Diagnoser, Diagnosis
 
+STUDIES = "study_predictions.csv"
 _OWN_IMAGES = (".boxes.jpg", ".heat.jpg", ".sr.dcm", ".pr.dcm", ".sc.dcm")
 
 
@@ -49,11 +53,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (ValueError, ImportError, OSError) as error:
         print(f"predict: error: {error}", file=sys.stderr)
         return 2
+    (arguments.out / STUDIES).unlink(missing_ok=True)  # until all its films are done
     paths, failures = find_films(arguments.inputs, arguments.out)
     manifest = _manifest(arguments, diagnoser.gate.runtime, started)
     named = unique_names(paths)
     missing = {
-        p: name for p, name in named.items() if not is_done(arguments.out, name, p, manifest)
+        p: name for p, name in named.items() if read_done(arguments.out, name, p, manifest) is None
     }
     done, boxed, interrupted = 0, 0, False
     try:
@@ -68,6 +73,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         f"{len(named)} films found: {before} done already, {done} done now ({boxed} with a "
         f"disease that passes the gate), {len(failures)} failures."
     )
+    if not interrupted:
+        _write_studies(arguments.out, named, manifest, diagnoser.gate.study_thresholds)
     _report(failures, arguments.out)
     return 130 if interrupted else int(bool(failures))
 
@@ -111,6 +118,20 @@ def _predicted(
         yield diagnosis
 
 
+def _write_studies(
+    out: Path,
+    named: Mapping[Path, str],
+    manifest: Mapping[str, Any],
+    thresholds: Mapping[str, float | None],
+) -> None:
+    """Of all films of the command, those that were done before too."""
+    from cxrloc.localization.study_predictions import write_studies
+
+    read = lambda path: read_done(out, named[path], path, manifest)  # noqa: E731
+    for line in write_studies(out / STUDIES, named, read, thresholds):
+        print(line)
+
+
 def find_films(inputs: Sequence[Path], out: Path) -> tuple[list[Path], list[str]]:
     """Image files of the inputs, each once, and a message for every input that gives none.
 
@@ -143,30 +164,40 @@ def _films_of(given: Path, out: Path) -> list[Path]:
 
 
 def unique_names(paths: Sequence[Path]) -> dict[Path, str]:
-    """Path -> stem of its outputs: its own stem, or with _2, _3 behind it where that is taken.
+    """Path -> stem of its outputs: its own name, or with _2, _3 behind it where that is taken.
 
     Names that differ in case only count as the same: some file systems do not tell them apart.
     """
     taken: set[str] = set()
     names = {}
     for path in paths:
-        number, name = 1, path.stem
+        own = name = _own_name(path)
+        number = 1
         while name.casefold() in taken:
             number += 1
-            name = f"{path.stem}_{number}"
+            name = f"{own}_{number}"
         taken.add(name.casefold())
         names[path] = name
     return names
 
 
-def is_done(out: Path, name: str, path: Path, manifest: Mapping[str, Any]) -> bool:
-    """Whether `out` holds the results of this very file by the same models and settings."""
+def _own_name(path: Path) -> str:
+    """The file's stem; all of MURA's images are called image1, so theirs begin with the study."""
+    study = study_of(path)
+    return path.stem if study is None else f"{study.name.replace('/', '_')}_{path.stem}"
+
+
+def read_done(
+    out: Path, name: str, path: Path, manifest: Mapping[str, Any]
+) -> dict[str, Any] | None:
+    """What `out` holds of this very file by the same models and settings; None where nothing."""
     try:
-        record = json.loads((out / f"{name}.json").read_bytes())
+        record: dict[str, Any] = json.loads((out / f"{name}.json").read_bytes())
         then, now = record["manifest"], {**manifest, **_source(path)}
-        return all(then[key] == now[key] for key in ("config", "hashes", "film"))
+        same = all(then[key] == now[key] for key in ("config", "hashes", "film"))
     except (OSError, ValueError, KeyError, TypeError):
-        return False  # no such file, or none of this tool's: the film is done again
+        return None  # no such file, or none of this tool's: the film is done again
+    return record if same else None
 
 
 def write_outputs(

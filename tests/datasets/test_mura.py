@@ -150,6 +150,11 @@ def test_what_macos_leaves_in_archives_is_no_image(mura_tree: Tree) -> None:
             r"label '2' of MURA.*expected 0 \(n",
         ),
         ("train_labeled_studies.csv", f"MURA-v1.1/{ELBOW}/,1", rf"study {ELBOW} has contradictory"),
+        (
+            "train_labeled_studies.csv",
+            "MURA-v1.1/train/XR_FOOT/patient1/study1_positive/,1",
+            r"row 4: unknown body part 'XR_FOOT' in 'MURA.*; known are XR_ELBOW, XR_FINGER",
+        ),
         ("train_image_paths.csv", "a,b", "cannot read .* as CSV"),
     ],
 )

@@ -11,6 +11,7 @@ import pytest
 from cxrloc.datasets import mura
 from cxrloc.datasets.limb_anatomy import LIMBS
 from cxrloc.datasets.limb_film import FINDINGS, LimbImage, render_limb
+from cxrloc.datasets.mura_paths import BODY_PARTS
 from cxrloc.datasets.phantom_limb import LimbConfig, make_phantom_limb, plan_studies
 from cxrloc.tools.make_phantom import main
 
@@ -57,7 +58,7 @@ def test_the_plan_has_muras_proportions() -> None:
     assert np.mean([study.abnormal for study in studies]) == pytest.approx(0.4, abs=0.03)
     assert np.mean([len(study.images) for study in studies]) == pytest.approx(2.56, abs=0.1)
     parts = [study.folder.split("/")[1] for study in studies]
-    assert set(parts) == set(LIMBS) == set(mura.BODY_PARTS)
+    assert set(parts) == set(LIMBS) == set(BODY_PARTS)
     # shoulder 3015 of 14,656 studies
     assert parts.count("XR_SHOULDER") / len(parts) == pytest.approx(3015 / 14656, abs=0.03)
     patients: dict[str, set[str]] = {}

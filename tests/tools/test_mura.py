@@ -14,7 +14,6 @@ import pytest
 from cxrloc.classification.gate import read_gate_table
 from cxrloc.classification.models import load_classifier
 from cxrloc.classification.scored_films import read_scored_films
-from cxrloc.datasets.image_files import read_grey
 from cxrloc.datasets.phantom_limb import LimbConfig, make_phantom_limb
 from cxrloc.datasets.prepared import load_prepared
 from cxrloc.tools import (
@@ -210,12 +209,22 @@ def test_the_official_split_trains_and_predicts_with_pictures(
     assert train_classifier.main([*words(prepared, out), "--data.validation_share=0.3"]) == 0
     assert (out / "studies.md").is_file()
     films = [film for film in load_prepared(prepared).radiographs if film.path is not None]
-    given = [str(film.path) for film in films[:2]]
-    bundle = str(out / "classifier.safetensors")
-    assert predict.main([*given, "--classifier", bundle, "--out", str(tmp_path / "p")]) == 0
-    pictures = sorted((tmp_path / "p").glob("*.heat.jpg"))
-    assert len(pictures) == 2
+    first = [film for film in films if film.study_id == films[0].study_id]
+    bundle, folder = out / "classifier.safetensors", tmp_path / "p"
+    options = ["--classifier", str(bundle), "--out", str(folder)]
+    assert predict.main([*(str(film.path) for film in first), *options]) == 0
+    pictures = sorted(folder.glob("*.heat.jpg"))
+    assert len(pictures) == len(first)
     assert all(cv2.imread(str(path)) is not None for path in pictures)
-    record = json.loads(next((tmp_path / "p").glob("*.json")).read_text())
-    assert read_grey(Path(given[0])).shape == films[0].size_hw
-    assert "Abnormal" in json.dumps(record)
+    probabilities = []
+    for path in folder.glob("*.json"):
+        (finding,) = json.loads(path.read_text())["findings"]
+        assert finding["disease"] == "Abnormal"
+        probabilities.append(finding["probability"])
+    with (folder / "study_predictions.csv").open(encoding="utf-8") as handle:
+        (row,) = csv.DictReader(line for line in handle if not line.startswith("#"))
+    assert row["study"] == first[0].study_id.removeprefix("train/")
+    assert float(row["probability"]) == pytest.approx(np.mean(probabilities))
+    point = load_classifier(bundle).study_thresholds["Abnormal"]
+    assert float(row["threshold"]) == (0.5 if point is None else point)
+    assert row["threshold_from"] == ("default" if point is None else "validation")

@@ -11,6 +11,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -214,6 +215,46 @@ def test_an_interrupted_run_says_what_is_done_and_the_next_one_does_the_rest(
     assert _counts(capsys) == "3 films found: 0 done already, 2 done now"
     assert _run(bundles["none"], [tmp_path / "films"], tmp_path / "out") == 0
     assert _counts(capsys) == "3 films found: 2 done already, 1 done now"
+
+
+@pytest.mark.slow
+def test_films_in_muras_layout_also_get_one_answer_a_study_and_the_same_from_a_second_run(
+    bundles: dict[str, Path], tmp_path: Path
+) -> None:
+    films, out = tmp_path / "valid", tmp_path / "out"
+    hand, wrist = "XR_HAND/patient7/study1_positive", "XR_WRIST/patient7/study1_negative"
+    for seed, name in enumerate((f"{hand}/image1", f"{hand}/image2", f"{wrist}/image1")):
+        _film(films / f"{name}.png", seed)
+    (films / hand / "image3.png").write_bytes(b"no picture")
+    (films / hand / "._image1.png").write_bytes(b"what macOS leaves")
+    _film(films / "other" / "image1.png", 9)
+    assert _run(bundles["none"], [films], out) == 1
+
+    table = pd.read_csv(out / "study_predictions.csv", comment="#")
+    assert table["study"].tolist() == [hand] * 2 + [wrist] * 2
+    assert table["disease"].tolist() == list(DISEASES) * 2
+    assert table["images"].tolist() == [2, 2, 1, 1]
+    assert table["failed"].tolist() == [1, 1, 0, 0]
+    stem = hand.replace("/", "_")
+    single = [json.loads((out / f"{stem}_image{n}.json").read_text()) for n in (1, 2)]
+    mean = np.mean([[f["probability"] for f in record["findings"]] for record in single], axis=0)
+    assert table["probability"].tolist()[:2] == pytest.approx(mean.tolist())
+    assert set(table["threshold_from"]) == {"default"}  # a bundle without studies in its validation
+    assert table["present"].tolist() == (table["probability"] >= 0.5).astype(int).tolist()
+    assert (out / "image1.json").is_file()  # the film outside of the layout keeps its own name
+    text = (out / "study_predictions.csv").read_text()
+    assert "Research use only - not a diagnosis" in text.splitlines()[0]
+
+    (out / "study_predictions.csv").unlink()
+    (out / f"{stem}_image2.json").unlink()  # as if killed there
+    _film(films / "XR_ELBOW/patient1/study1/image1.png", 5)
+    assert _run(bundles["none"], [films], out) == 1
+    again = pd.read_csv(out / "study_predictions.csv", comment="#")
+    assert again["study"].tolist()[:2] == ["XR_ELBOW/patient1/study1"] * 2
+    assert again[2:].reset_index(drop=True).equals(table)
+
+    assert _run(bundles["none"], [films / "other"], out) == 0
+    assert not (out / "study_predictions.csv").exists()  # it would be of another command's films
 
 
 @pytest.mark.slow
