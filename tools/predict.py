@@ -11,8 +11,8 @@ and the rest go on. A killed run is taken up again by the same command: a film w
 made of the same file by the same models and settings, is left as it is. --dicom-out writes a.sr.dcm
 (structured report), a.pr.dcm (presentation state) and a.sc.dcm (secondary capture) beside them, for
 DICOM films only; they hold the patient's name and number, which nothing else written here does (see
-docs/dicom.md). Exit status: 0 all done, 1 some film failed, 2 wrong usage, 130 interrupted. Research
-use only - not a diagnosis.
+docs/dicom.md). Exit status: 0 all done, 1 some film failed, 2 wrong usage, 130 interrupted.
+Research use only - not a diagnosis.
 """
 
 from __future__ import annotations
