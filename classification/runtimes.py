@@ -49,7 +49,13 @@ import torch
 from torch import nn
 
 from cxrloc.classification.models import ChestClassifier
-from cxrloc.classification.precision import PRECISIONS, autocast, resolve_device, resolve_precision
+from cxrloc.classification.precision import (
+    PRECISIONS,
+    Precision,
+    autocast,
+    resolve_device,
+    resolve_precision,
+)
 from cxrloc.datasets.files import whole_file
 
 Shape = tuple[int, int, int]
@@ -61,11 +67,13 @@ class Runtime:
 
     Attributes:
         name: program, number format and device, for the records.
+        precision: the number format that it computes in.
         device: where the input is to be and the features are.
         backbone: (N, C, S, S) float32 -> features (N, K, S/32, S/32) of any float type.
     """
 
     name: str
+    precision: Precision
     device: torch.device
     backbone: Callable[[torch.Tensor], torch.Tensor]
 
@@ -105,7 +113,7 @@ def _torch(model: ChestClassifier, shape: Shape, device: str, precision: str) ->
             features: torch.Tensor = backbone(x)
         return features
 
-    return Runtime(f"torch {number} on {place}", place, run)
+    return Runtime(f"torch {number} on {place}", number, place, run)
 
 
 def _torch_bf16(model: ChestClassifier, shape: Shape, device: str, precision: str) -> Runtime:
@@ -116,7 +124,7 @@ def _torch_bf16(model: ChestClassifier, shape: Shape, device: str, precision: st
     if place.type == "cpu" and torch.ops.mkldnn._is_mkldnn_bf16_supported():
         network = _with_float32_biases(network)
     backbone = network.to(place, torch.bfloat16).to(memory_format=torch.channels_last)
-    return Runtime(f"torch-bf16 on {place}", place, lambda x: backbone(x.bfloat16()))
+    return Runtime(f"torch-bf16 on {place}", "bf16", place, lambda x: backbone(x.bfloat16()))
 
 
 class _Float32Bias(nn.Module):
@@ -157,16 +165,16 @@ def _onnx(model: ChestClassifier, shape: Shape, device: str, precision: str) -> 
     session = program.InferenceSession(
         str(exported(model, shape)), options, providers=["CPUExecutionProvider"]
     )
-    return Runtime(
-        "onnx fp32 on cpu", torch.device("cpu"), _by_image(lambda x: session.run(None, {"x": x})[0])
-    )
+    run = _by_image(lambda x: session.run(None, {"x": x})[0])
+    return Runtime("onnx fp32 on cpu", "fp32", torch.device("cpu"), run)
 
 
 def _openvino(model: ChestClassifier, shape: Shape, device: str, precision: str) -> Runtime:
     _check_cpu("openvino", device)
     core = _package("openvino", "openvino").Core()
     able = "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-    number = precision if precision != "auto" else "bf16" if able else "fp32"
+    bf16 = able if precision == "auto" else precision == "bf16"
+    number: Precision = "bf16" if bf16 else "fp32"
     settings = {
         "INFERENCE_PRECISION_HINT": {"fp32": "f32", "bf16": "bf16"}[number],
         "PERFORMANCE_HINT": "LATENCY",
@@ -174,9 +182,8 @@ def _openvino(model: ChestClassifier, shape: Shape, device: str, precision: str)
         "CACHE_DIR": str(cache_folder() / "openvino"),
     }
     network = core.compile_model(str(exported(model, shape)), "CPU", settings)
-    return Runtime(
-        f"openvino {number} on cpu", torch.device("cpu"), _by_image(lambda x: network([x])[0])
-    )
+    run = _by_image(lambda x: network([x])[0])
+    return Runtime(f"openvino {number} on cpu", number, torch.device("cpu"), run)
 
 
 RUNTIMES: dict[str, Callable[[ChestClassifier, Shape, str, str], Runtime]] = {

@@ -39,6 +39,7 @@ class Detectron2Predictor:
         network: as `build_network` makes it, in its precision already.
         diseases: names of the classes, in the network's order.
         size: side of the input square in pixels.
+        runtime: what runs it, for the records.
     """
 
     def __init__(
@@ -47,11 +48,13 @@ class Detectron2Predictor:
         model: ModelConfig,
         diseases: Sequence[str],
         size: int,
+        runtime: str = "detectron2",
     ) -> None:
         self.network: Any = network
         self.model = model
         self.diseases = tuple(diseases)
         self.size = size
+        self.runtime = runtime
 
     def predict(self, films: Sequence[Film]) -> list[Detections]:
         """Detections of each film, in the given order, in each film's original frame."""
@@ -122,10 +125,10 @@ def load(
         raise ValueError(
             f"the bundle's tensors do not fit the network that its metadata describes: {error}"
         ) from error
-    set_precision(
-        network, resolve_precision(precision or str(metadata.get("precision", "auto")), where)
-    )
-    return Detectron2Predictor(network, model, diseases, size)
+    number = resolve_precision(precision or str(metadata.get("precision", "auto")), where)
+    set_precision(network, number)
+    runtime = f"detectron2 {number} on {where}"
+    return Detectron2Predictor(network, model, diseases, size, runtime)
 
 
 def train_detector(

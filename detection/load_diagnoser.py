@@ -15,9 +15,8 @@ from pathlib import Path
 from cxrloc.classification.gate import Gate
 from cxrloc.classification.models import load_classifier
 from cxrloc.detection.mask_rcnn import MaskRCNNLocalizer, load_predictor
-from cxrloc.localization.diagnose import Diagnoser
+from cxrloc.localization.diagnose import Detector, Diagnoser
 from cxrloc.localization.grad_cam import GradCamLocalizer
-from cxrloc.localization.localizer import Localizer
 
 
 def load_diagnoser(
@@ -34,7 +33,8 @@ def load_diagnoser(
         maskrcnn: bundle of the second localizer; None leaves it out.
         device: "cpu", "cuda", "cuda:0", or "auto": the first GPU if there is one.
         precision: "auto", "fp32" or "bf16".
-        runtime: what runs the gate's network (see `cxrloc.classification.runtimes`).
+        runtime: what runs the gate's network (see `cxrloc.classification.runtimes`). The Mask R-CNN
+            always runs in torch, in the number format that the gate has in its runtime.
 
     Raises:
         FileNotFoundError, ValueError, ImportError: for a bundle that is missing, damaged or of
@@ -44,8 +44,8 @@ def load_diagnoser(
     gate = Gate(load_classifier(Path(classifier)), device, precision, runtime=runtime)
     # a batch of large films does not fit a CPU's cache and takes longer than its films one by one
     gate.batch_size = 1 if gate.device.type == "cpu" else gate.batch_size
-    detectors: list[Localizer] = []
+    detectors: list[Detector] = []
     if maskrcnn is not None:
-        predictor = load_predictor(Path(maskrcnn), device, precision)[0]
+        predictor = load_predictor(Path(maskrcnn), device, gate.network.precision)[0]
         detectors.append(MaskRCNNLocalizer(predictor))
     return Diagnoser(gate, GradCamLocalizer(gate), detectors)

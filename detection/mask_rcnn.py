@@ -125,7 +125,13 @@ def _box_around(
 
 
 class Predictor(Protocol):
-    """A trained network, ready to predict."""
+    """A trained network, ready to predict.
+
+    Attributes:
+        runtime: what runs it, for the records: program, number format and device.
+    """
+
+    runtime: str
 
     def predict(self, films: Sequence[Film]) -> list[Detections]:
         """Detections of each film, in the given order, in each film's original frame."""
@@ -234,6 +240,11 @@ class MaskRCNNLocalizer:
     @property
     def name(self) -> str:
         return "mask_rcnn" if self.box_from == "box" else "mask_rcnn_mask_box"
+
+    @property
+    def runtime(self) -> str:
+        """What runs the network, for the records."""
+        return self.predictor.runtime
 
     def localize(self, images: Sequence[Film], diseases: Sequence[str]) -> list[Localization]:
         """Every detection of the asked diseases, strongest first within a film."""

@@ -19,7 +19,8 @@ Schema of the JSON that `to_json` makes and `tools/predict.py` writes; `images`,
                    bbox_mm [x, y, width, height] in mm from the frame's corner where the size of a
                    pixel is known}]
     localizers     names of the localizers that were run
-    runtime        what ran the gate's network: program, number format, device
+    runtime        what ran the gate's network: program, number format, device; then each further
+                   localizer that was asked with what ran its network
 """
 
 from __future__ import annotations
@@ -78,6 +79,13 @@ class MapLocalizer(Protocol):
     ) -> Sequence[Mapping[str, HeatMap]]: ...
 
 
+class Detector(Localizer, Protocol):
+    """What `Diagnoser` needs of a `detection.mask_rcnn.MaskRCNNLocalizer`."""
+
+    @property
+    def runtime(self) -> str: ...
+
+
 @dataclass(frozen=True)
 class Finding:
     """The gate's word on one disease. Without a threshold it cannot decide: never present."""
@@ -104,7 +112,7 @@ class Diagnosis:
         findings: every disease of the classifier, in its order.
         boxes: localizer -> its boxes of present diseases, each disease's strongest first.
         heat_maps: present disease -> (H, W) map in 0..1; scaled to the frame when asked for.
-        runtime: what ran the gate's network.
+        runtime: what ran the networks.
         spacing: the film's.
         warnings: the film's, and what the gate would have to be told of its patient and is not.
     """
@@ -158,13 +166,21 @@ class Diagnoser:
     """
 
     def __init__(
-        self, gate: FilmGate, cam: MapLocalizer, detectors: Sequence[Localizer] = ()
+        self, gate: FilmGate, cam: MapLocalizer, detectors: Sequence[Detector] = ()
     ) -> None:
         names = [cam.name, *(detector.name for detector in detectors)]
         if len(set(names)) < len(names):
             raise ValueError(f"localizers {names}: expected different names")
         self.gate, self.cam, self.detectors = gate, cam, tuple(detectors)
         self._lock = threading.Lock()
+
+    @property
+    def runtime(self) -> str:
+        """What runs the networks, for the records."""
+        return self._runtime(self.detectors)
+
+    def _runtime(self, detectors: Sequence[Detector]) -> str:
+        return ", ".join([self.gate.runtime, *(f"{d.name} {d.runtime}" for d in detectors)])
 
     def __call__(
         self, films: Sequence[Film], *, heat_maps: bool = True, detectors: bool = True
@@ -185,7 +201,7 @@ class Diagnoser:
             ]
 
     def _diagnosis(
-        self, film: Film, output: GateOutput, heat_maps: bool, detectors: Sequence[Localizer]
+        self, film: Film, output: GateOutput, heat_maps: bool, detectors: Sequence[Detector]
     ) -> Diagnosis:
         present = output.present_diseases(0)
         found: dict[str, Sequence[Localization]] = {self.cam.name: []}
@@ -198,7 +214,7 @@ class Diagnoser:
             found[detector.name] = detector.localize([film], present) if present else []
         boxes = {name: _sorted(localizations, present) for name, localizations in found.items()}
         return Diagnosis(
-            film.image_id, film.size_hw, _findings(output), boxes, maps, self.gate.runtime,
+            film.image_id, film.size_hw, _findings(output), boxes, maps, self._runtime(detectors),
             film.spacing, (*film.warnings, *_untold(film, self.gate.demographics)),
         )  # fmt: skip
 

@@ -55,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     (arguments.out / STUDIES).unlink(missing_ok=True)  # until all its films are done
     paths, failures = find_films(arguments.inputs, arguments.out)
-    manifest = _manifest(arguments, diagnoser.gate.runtime, started)
+    manifest = _manifest(arguments, diagnoser.runtime, started)
     named = unique_names(paths)
     missing = {
         p: name for p, name in named.items() if read_done(arguments.out, name, p, manifest) is None
@@ -280,7 +280,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--precision", default="auto", help="auto, fp32 or bf16")
     parser.add_argument("--dicom-out", action="store_true", help="also write DICOM objects")
     parser.add_argument(
-        "--runtime", default="torch", help="of the gate: torch, torch-bf16, onnx or openvino"
+        "--runtime", default="torch", help="of networks: torch, torch-bf16, onnx or openvino"
     )
     return parser
 

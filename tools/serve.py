@@ -143,7 +143,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--device", default="auto", help="cpu, cuda or auto")
     parser.add_argument("--precision", default="auto", help="auto, fp32 or bf16")
     parser.add_argument(
-        "--runtime", default="torch", help="of the gate: torch, torch-bf16, onnx or openvino"
+        "--runtime", default="torch", help="of networks: torch, torch-bf16, onnx or openvino"
     )
     group = parser.add_argument_group("limits", "what one client may ask")
     for field in fields(Limits):

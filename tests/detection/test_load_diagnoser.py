@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from cxrloc.classification.bundle import write_bundle
 from cxrloc.classification.models import (
     ClassifierBundle,
     Preprocessing,
@@ -17,7 +18,10 @@ from cxrloc.classification.models import (
 )
 from cxrloc.datasets.phantom_film import render_film
 from cxrloc.datasets.radiograph import Film
+from cxrloc.detection.config import DetectorConfig, Init, ModelConfig
 from cxrloc.detection.load_diagnoser import load_diagnoser
+from cxrloc.detection.mask_rcnn import bundle_metadata
+from cxrloc.detection.torchvision_backend import build_detector
 from cxrloc.localization.boxes import iou
 from cxrloc.localization.diagnose import Diagnosis
 from cxrloc.localization.grad_cam import GradCamLocalizer
@@ -34,6 +38,20 @@ def classifier(tmp_path_factory: pytest.TempPathFactory) -> Path:
         dict.fromkeys(DISEASES, 0.0), Preprocessing(64), {}, {}, {},
     )  # fmt: skip
     save_classifier(path, bundle)
+    return path
+
+
+@pytest.fixture(scope="module")
+def detector(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An untrained Mask R-CNN of few channels."""
+    path = tmp_path_factory.mktemp("detector") / "maskrcnn.safetensors"
+    network = ModelConfig(
+        fpn_levels=(4, 5), anchor_sizes=(0.2, 0.4, 0.6), fpn_channels=16, box_hidden=16
+    )
+    config = DetectorConfig(size=96, diseases=DISEASES, model=network)
+    model = build_detector(config, Init())[0].eval()
+    model.fold_norms()
+    write_bundle(path, model.state_dict(), bundle_metadata(config, {}))
     return path
 
 
@@ -83,6 +101,27 @@ def test_auto_takes_the_gpu_if_there_is_one(classifier: Path) -> None:
     gpu = torch.cuda.is_available()
     assert gate.runtime.endswith("on cuda" if gpu else "on cpu")
     assert gate.batch_size == (8 if gpu else 1)
+
+
+@pytest.mark.parametrize(
+    ("runtime", "precision", "expected"),
+    [
+        ("torch", "fp32", "torch fp32 on cpu, mask_rcnn torch fp32 on cpu"),
+        ("torch-bf16", "auto", "torch-bf16 on cpu, mask_rcnn torch bf16 on cpu"),
+        ("openvino", "fp32", "openvino fp32 on cpu, mask_rcnn torch fp32 on cpu"),
+    ],
+)
+def test_the_mask_rcnn_computes_in_the_gates_number_format_and_the_record_says_so(
+    classifier: Path, detector: Path, runtime: str, precision: str, expected: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setenv("XDG_CACHE_HOME", str(classifier.parent))
+    diagnoser = load_diagnoser(classifier, detector, "cpu", precision, runtime)
+
+    [found] = diagnoser([_film(0)])
+
+    assert found.runtime == diagnoser.runtime == expected
+    assert {box.disease for box in found.boxes["mask_rcnn"]} == set(DISEASES)
 
 
 def test_a_bundle_of_another_kind_is_refused(classifier: Path, tmp_path: Path) -> None:

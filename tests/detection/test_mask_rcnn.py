@@ -27,6 +27,8 @@ def _detections() -> Detections:
 
 
 class _Fixed:
+    runtime = "by hand"
+
     def predict(self, films: Sequence[Film]) -> list[Detections]:
         return [_detections() for _ in films]
 
@@ -69,6 +71,7 @@ def test_arrays_that_do_not_match_are_refused() -> None:
 
 def test_the_localizer_returns_only_the_asked_diseases() -> None:
     localizer = MaskRCNNLocalizer(_Fixed())
+    assert localizer.runtime == "by hand"
     found = localizer.localize([FILM], ["Nodule"])
     assert [(f.image_id, f.disease, f.box_xyxy, f.score) for f in found] == [
         ("a", "Nodule", (0.0, 0.0, 56.0, 28.0), 0.5)

@@ -65,7 +65,7 @@ class FakeCam:
 class FakeDetector:
     """Two boxes per disease, the weaker first; the second has a mask."""
 
-    name = "mask_rcnn"
+    name, runtime = "mask_rcnn", "by guess"
 
     def __init__(self) -> None:
         self.asked: list[tuple[str, ...]] = []
@@ -160,7 +160,7 @@ def test_the_json_has_coco_boxes_with_ranks_and_opens_in_pycocotools() -> None:
         "category_id": 3, "disease": "Effusion", "probability": 0.2, "threshold": None,
         "present": False,
     }  # fmt: skip
-    assert record["runtime"] == "by hand"
+    assert record["runtime"] == "by hand, mask_rcnn by guess"
     coco = COCO()
     coco.dataset = record
     coco.createIndex()
@@ -188,6 +188,7 @@ def test_detectors_and_heat_maps_can_be_switched_off() -> None:
 
     assert list(found.boxes) == ["grad_cam"]
     assert found.heat_maps == {}
+    assert found.runtime == "by hand"
     assert detector.seen == []
 
 

@@ -13,12 +13,12 @@ from cxrloc.tools.server.schemas import Model, ModelList
 def loaded_models(
     diagnoser: Diagnoser, classifier: Path, maskrcnn: Path | None = None
 ) -> ModelList:
-    """The bundles with their hashes, the localizers and what runs the gate."""
+    """The bundles with their hashes, the localizers and what runs the networks."""
     bundles = [classifier, *([] if maskrcnn is None else [maskrcnn])]
     names = [diagnoser.cam.name, *(detector.name for detector in diagnoser.detectors)]
     return ModelList(
         localizers=names,
-        runtime=diagnoser.gate.runtime,
+        runtime=diagnoser.runtime,
         models=[_model(path) for path in bundles],
     )
 

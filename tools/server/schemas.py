@@ -95,7 +95,7 @@ class Model(BaseModel):
 class ModelList(BaseModel):
     research_use: str = RESEARCH_USE
     localizers: list[str] = Field(examples=[["grad_cam", "mask_rcnn"]])
-    runtime: str = Field(description="what runs the gate's network", examples=["torch fp32 on cpu"])
+    runtime: str = Field(description="what runs the networks", examples=["torch fp32 on cpu"])
     models: list[Model]
 
     @property

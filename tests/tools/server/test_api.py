@@ -387,7 +387,7 @@ def test_models_say_which_bundles_and_thresholds_are_loaded(
     body = client.get("/v1/models").json()
 
     assert body["localizers"] == ["grad_cam", "mask_rcnn"]
-    assert body["runtime"] == "torch fp32 on cpu"
+    assert body["runtime"] == "torch fp32 on cpu, mask_rcnn torch fp32 on cpu"
     assert [model["kind"] for model in body["models"]] == ["classifier", "maskrcnn"]
     assert [m["sha256"] for m in body["models"]] == [file_sha256(p) for p in bundles.values()]
     assert body["models"][0]["thresholds"]["Pleural_Thickening"] == 1.0
