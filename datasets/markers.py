@@ -23,7 +23,9 @@ from scipy.sparse.csgraph import connected_components
 from cxrloc.datasets.body_mask import Mask, body_mask
 from cxrloc.datasets.bright_parts import FRAME, BrightParts, Grey, bright_parts
 
-Markers = Literal["keep", "mask", "inpaint"]
+Removal = Literal["mask", "inpaint"]
+Markers = Literal["keep", Removal]
+REMOVALS: tuple[str, ...] = get_args(Removal)
 MARKERS: tuple[str, ...] = get_args(Markers)
 MARKERS_VERSION = 1  # raise it when the same film would be changed in another way: caches are kept
 Boxes = npt.NDArray[np.float64]

@@ -134,3 +134,14 @@ def check_preparation(path: Path, metadata: Mapping[str, Any], prepared: Prepare
             f"{path}: trained with other folds than {folds_path}, so it may have seen films "
             f"that it would predict; prepare with the same settings, or train again"
         )
+
+
+def check_markers_kept(jobs: Sequence[Job]) -> None:
+    """Raise ValueError if a model removes markers itself: it would see no film with them."""
+    for job in jobs:
+        own = job.metadata.get("preprocessing", {}).get("markers", "keep")
+        if own != "keep":
+            raise ValueError(
+                f"--remove_markers: the model {job.bundle} removes markers itself ({own}), so its "
+                "maps are without them; tools/check_shortcuts.py shows it films with them too"
+            )

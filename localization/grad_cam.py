@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from cxrloc.classification.gate import Gate, GateOutput
+from cxrloc.datasets.markers import remove_markers
 from cxrloc.datasets.radiograph import Film
 from cxrloc.localization.cam import class_activation_maps
 from cxrloc.localization.cam_boxes import (
@@ -23,6 +25,7 @@ from cxrloc.localization.frame_maps import FrameMaps
 from cxrloc.localization.localizer import Localization
 
 GateFacts = dict[tuple[str, str], dict[str, Any]]
+CamCells = npt.NDArray[np.float32]
 
 
 class GradCamLocalizer:
@@ -60,7 +63,7 @@ class GradCamLocalizer:
         self.gate, self.rule, self._name, self.aligned = gate, rule, name, aligned
         self.rules = dict(rules or {})
         self.keep_maps = frozenset(keep_maps)
-        self.kept_maps: dict[tuple[str, str], npt.NDArray[np.float32]] = {}
+        self.kept_maps: dict[tuple[str, str], CamCells] = {}
 
     @property
     def name(self) -> str:
@@ -106,6 +109,18 @@ class GradCamLocalizer:
                     score = float(output.probabilities[row, column]) * mean_heat
                     found.append(Localization(film.image_id, disease, box, score))
         return found
+
+    def film_maps(
+        self, film: Film, diseases: Sequence[str], markers: str = "keep"
+    ) -> dict[tuple[str, str], CamCells]:
+        """(image_id, disease) -> (h, w) map as the network gives it, by one forward pass.
+
+        Args:
+            markers: what becomes of the film's burnt-in letters first, see `remove_markers`.
+        """
+        shown = replace(film, pixels=remove_markers(film.pixels, markers))
+        cells = self._cells([shown], self.gate([shown]), self._columns(diseases))
+        return {(film.image_id, d): cells[0, k] for k, d in enumerate(diseases)}
 
     def heat_maps(
         self, output: GateOutput, films: Sequence[Film], diseases: Sequence[str]

@@ -12,13 +12,15 @@ as the network gives them, finite or not, of any scale; all are of one size. Cel
 square over the film's longer side with the film at its top left (for a square film: the film). With
 `aligned` false they tile it as pixels do; with true, cell i sees the surroundings of pixel 32 i
 (see `cam_boxes.map_to_frame`). `folds` says which test fold's model made the maps of a film.
+A second tensor, `maps_without_markers`, may hold the maps of the same films after burnt-in letters
+were removed from them; then the key `removal` says how: mask or inpaint.
 Another model's maps are brought with `write_heat_maps`, or with safetensors alone.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -30,12 +32,13 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from cxrloc.datasets.files import whole_file
+from cxrloc.datasets.markers import REMOVALS
 from cxrloc.localization.cam_boxes import map_to_frame, unit_map
 from cxrloc.localization.words import RESEARCH_USE
 
 KIND, FORMAT = "heat_maps", 1
 SUFFIX = ".maps.safetensors"
-_KEY, _TENSOR = "cxrloc", "maps"
+_KEY, _TENSOR, _WITHOUT = "cxrloc", "maps", "maps_without_markers"
 
 FloatMaps = npt.NDArray[np.float32]
 Pair = tuple[str, str]
@@ -51,6 +54,9 @@ class HeatMaps:
         aligned: cells are to be placed as `map_to_frame(aligned=True)` places them.
         name: of the localizer.
         folds: image_id -> test fold of the model that made the film's maps; None where unknown.
+        maps_without_markers: as `maps`, of the same films without their burnt-in markers; None
+            where these were not made.
+        removal: how the markers were removed from those, one of `markers.REMOVALS`, else empty.
     """
 
     pairs: tuple[Pair, ...]
@@ -58,6 +64,8 @@ class HeatMaps:
     aligned: bool
     name: str
     folds: Mapping[str, int] | None = field(default=None, repr=False)
+    maps_without_markers: FloatMaps | None = field(default=None, repr=False)
+    removal: str = ""
 
     def __post_init__(self) -> None:
         if self.maps.ndim != 3 or self.maps.dtype != np.float32 or 0 in self.maps.shape[1:]:
@@ -73,6 +81,24 @@ class HeatMaps:
         if len(self._row_of) != len(self.pairs):
             twice = next(p for i, p in enumerate(self.pairs) if self._row_of[p] != i)
             raise ValueError(f"pairs: {twice[1]} on {twice[0]} has two maps; expected one")
+        self._check_without_markers()
+
+    def _check_without_markers(self) -> None:
+        others = self.maps_without_markers
+        if others is not None and (others.shape, others.dtype) != (
+            self.maps.shape,
+            self.maps.dtype,
+        ):
+            raise ValueError(
+                f"{_WITHOUT}: expected float32 of shape {self.maps.shape}, as the maps are, got "
+                f"{others.dtype} of shape {others.shape}"
+            )
+        allowed = ("",) if others is None else REMOVALS
+        if self.removal not in allowed:
+            raise ValueError(
+                f"removal {self.removal!r}: expected {' or '.join(REMOVALS)} where there are "
+                f"{_WITHOUT}, else nothing"
+            )
 
     @classmethod
     def of(
@@ -82,8 +108,13 @@ class HeatMaps:
         name: str,
         aligned: bool,
         folds: Mapping[str, int] | None = None,
+        without_markers: Mapping[Pair, FloatMaps] | None = None,
+        removal: str = "",
     ) -> HeatMaps:
         """The maps of a dict, sorted by image and disease.
+
+        Args:
+            without_markers: the maps of the same pairs, their films without markers.
 
         Raises:
             ValueError: when they are not all of one size.
@@ -92,8 +123,16 @@ class HeatMaps:
         sizes = sorted({maps[pair].shape for pair in pairs})
         if len(sizes) > 1:
             raise ValueError(f"maps of {name}: expected one size, got {sizes}; write a file each")
-        stacked = np.stack([maps[pair] for pair in pairs]) if pairs else np.zeros((0, 1, 1))
-        return cls(pairs, stacked.astype(np.float32), aligned, name, folds)
+        others = None if without_markers is None else _stacked(without_markers, pairs)
+        return cls(pairs, _stacked(maps, pairs), aligned, name, folds, others, removal)
+
+    @property
+    def without_markers(self) -> HeatMaps | None:
+        """The maps of the films without markers, named after how these were removed."""
+        if self.maps_without_markers is None:
+            return None
+        name = f"{self.name}, markers {self.removal}ed"
+        return HeatMaps(self.pairs, self.maps_without_markers, self.aligned, name, self.folds)
 
     @cached_property
     def _row_of(self) -> dict[Pair, int]:
@@ -113,6 +152,11 @@ class HeatMaps:
         if cells is None:
             return None
         return unit_map(map_to_frame(cells, size_hw, aligned=self.aligned))
+
+
+def _stacked(maps: Mapping[Pair, FloatMaps], pairs: Sequence[Pair]) -> FloatMaps:
+    stacked = np.stack([maps[pair] for pair in pairs]) if pairs else np.zeros((0, 1, 1))
+    return stacked.astype(np.float32)
 
 
 def check_map_file(path: Path) -> None:
@@ -137,9 +181,13 @@ def write_heat_maps(path: Path, heat_maps: HeatMaps) -> None:
         "folds": None if heat_maps.folds is None else dict(heat_maps.folds),
         "notice": RESEARCH_USE,
     }
+    tensors = {_TENSOR: heat_maps.maps}
+    if heat_maps.maps_without_markers is not None:
+        tensors[_WITHOUT] = heat_maps.maps_without_markers
+        metadata["removal"] = heat_maps.removal
+    tensors = {name: np.ascontiguousarray(maps) for name, maps in tensors.items()}
     with whole_file(path) as temporary:
-        maps = np.ascontiguousarray(heat_maps.maps)
-        save_file({_TENSOR: maps}, temporary, metadata={_KEY: json.dumps(metadata)})
+        save_file(tensors, temporary, metadata={_KEY: json.dumps(metadata)})
 
 
 def read_heat_maps(path: Path) -> HeatMaps:
@@ -157,19 +205,21 @@ def read_heat_maps(path: Path) -> HeatMaps:
         with safe_open(str(path), framework="numpy") as handle:
             text = (handle.metadata() or {}).get(_KEY)
             names = list(handle.keys())
-            maps = handle.get_tensor(_TENSOR) if _TENSOR in names else None
+            tensors = {n: handle.get_tensor(n) for n in (_TENSOR, _WITHOUT) if n in names}
     except (SafetensorError, OSError) as error:
         raise ValueError(f"{path} is not a readable .safetensors file: {error}") from error
     metadata = _metadata(path, text)
-    if maps is None:
+    if _TENSOR not in tensors:
         raise ValueError(f"{path}: expected a tensor {_TENSOR!r}, it has {names}")
     try:
         return HeatMaps(
             _pairs(metadata["pairs"]),
-            maps,
+            tensors[_TENSOR],
             bool(metadata.get("aligned", False)),
             str(metadata["name"]),
             _folds(metadata.get("folds")),
+            tensors.get(_WITHOUT),
+            str(metadata.get("removal", "")),
         )
     except (ValueError, KeyError, TypeError) as error:
         wrong = f"has no key {error}" if isinstance(error, KeyError) else str(error)

@@ -22,9 +22,16 @@ from cxrloc.datasets.image_files import UnreadableImageError, read_grey
 from cxrloc.datasets.markers import find_markers
 from cxrloc.localization.cam_boxes import map_to_frame, unit_map
 from cxrloc.localization.heat_maps import HeatMaps, Pair
-from cxrloc.localization.statistics import ClusterBootstrap, FloatArray, IndexArray
+from cxrloc.localization.statistics import (
+    ClusterBootstrap,
+    DiseaseEstimates,
+    FloatArray,
+    IndexArray,
+)
 
 REGIONS = ("markers", "outside the body")
+MASS, AREA, EXCESS = "CAM mass, %", "area (control), %", "CAM mass minus area, % points"
+Figures = dict[tuple[str, str], DiseaseEstimates]  # (region, one of these three) -> its estimates
 _SIDE = 256  # longer side of the frame in which masses are summed: a map has 7 to 32 cells a side
 
 
@@ -137,25 +144,17 @@ def shortcut_shares(
         regions: image_id -> regions of the film as it is, also for maps of films whose markers
             were removed before the network saw them.
         patient_of: image_id -> patient; a film that it lacks is a patient of its own.
-
-    Raises:
-        ValueError: when no map can be measured.
     """
     known = [pair for pair in maps.pairs if pair[0] in regions]
     mass = [_of_pair(maps, regions, pair) for pair in known]
     seen = [i for i, shares in enumerate(mass) if np.isfinite(shares).all()]
-    if not seen:
-        raise ValueError(
-            f"heat maps of {maps.name}: of {len(maps.pairs)} maps {len(known)} are of films that "
-            "could be read, and none of these shows anything; nothing to check for shortcuts"
-        )
     pairs = tuple(known[i] for i in seen)
     return ShortcutShares(
         pairs=pairs,
         patient_ids=tuple(patient_of.get(image, image) for image, _ in pairs),
-        mass=np.stack([mass[i] for i in seen]),
-        area=np.stack([regions[image].areas for image, _ in pairs]),
-        marked=np.array([regions[image].marked for image, _ in pairs]),
+        mass=np.array([mass[i] for i in seen]).reshape(-1, len(REGIONS)),
+        area=np.array([regions[image].areas for image, _ in pairs]).reshape(-1, len(REGIONS)),
+        marked=np.array([regions[image].marked for image, _ in pairs], dtype=np.bool_),
         empty=len(known) - len(seen),
         unread=len(maps.pairs) - len(known),
     )

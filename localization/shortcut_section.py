@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import replace
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 
-from cxrloc.localization.plots import COLOURS
+from cxrloc.localization.heat_maps import HeatMaps
 from cxrloc.localization.sections import NamedFigure, Section
-from cxrloc.localization.shortcut import REGIONS, ShortcutShares, shared_pairs
+from cxrloc.localization.shortcut import (
+    AREA,
+    EXCESS,
+    MASS,
+    REGIONS,
+    Figures,
+    FilmRegions,
+    ShortcutShares,
+    shared_pairs,
+    shortcut_shares,
+)
+from cxrloc.localization.shortcut_plot import shortcut_chart, where
 from cxrloc.localization.statistics import DiseaseEstimates, Estimate
-from cxrloc.localization.tables import MACRO, ResultTable, TableRow, disease_cells
-from cxrloc.localization.words import RESEARCH_USE
+from cxrloc.localization.tables import ResultTable, TableRow, disease_cells
 
-MASS, AREA, EXCESS = "CAM mass", "area (control)", "CAM mass minus area"
 _TITLE = "Shortcut check: does the network look at markers, or beside the body?"
-_SHAPES = "osD^vP*"
 _QUESTION = (
     "Burnt-in letters and the air beside the patient hold no disease, but they can give away where "
     "and how a film was taken. For each heat map: which share of its mass lies there? The control "
@@ -27,39 +33,123 @@ _QUESTION = (
     "much. A share well over the control says that the network looks there; one under it does not "
     "prove that it makes no use of it."
 )
+_WITHOUT = (
+    "The second maps are of the same films after their letters were removed, measured in the same "
+    "regions. If a letter itself drew the heat, the share on markers falls; if it stays, the heat "
+    "was not of the letter: the network looks at that place whatever is there, or its map is "
+    "coarse. A map that shows nothing any more has no share; such maps are counted."
+)
+Draws = dict[str, int]
 
 
-def shortcut_section(shares: Mapping[str, ShortcutShares], *, resamples: int, seed: int) -> Section:
-    """Shares of every localizer that has maps, and how later ones differ from the first.
+def shortcut_check(
+    maps: Mapping[str, HeatMaps],
+    regions: Mapping[str, FilmRegions],
+    patient_of: Mapping[str, str],
+    *,
+    resamples: int,
+    seed: int,
+) -> Section:
+    """Measure every localizer's maps, and with them those of films without markers if there are.
+
+    Args:
+        maps: localizer -> its maps.
+        regions: of `read_regions`.
+        patient_of: image_id -> patient.
+        resamples: of patients, for the intervals.
+        seed: of these.
+
+    Returns:
+        The section; without a table if no map can be measured. It says why one cannot.
+    """
+    found = {name: _measured(name, own, regions, patient_of) for name, own in maps.items()}
+    shares = {n: one for both in found.values() for n, one in both.items() if one.pairs}
+    unmeasured = [
+        _not_measured(n, one) for both in found.values() for n, one in both.items() if not one.pairs
+    ]
+    lost = [_lost(name, *both.values()) for name, both in found.items() if len(both) > 1]
+    asked = f"{_QUESTION} {_WITHOUT}" if lost else _QUESTION
+    if not shares:
+        return Section("shortcut", _TITLE, (asked, *unmeasured))
+    section = shortcut_section(shares, _minus(found, shares), resamples=resamples, seed=seed)
+    return replace(section, paragraphs=(asked, *section.paragraphs, *lost, *unmeasured))
+
+
+def _measured(
+    name: str,
+    maps: HeatMaps,
+    regions: Mapping[str, FilmRegions],
+    patient_of: Mapping[str, str],
+) -> dict[str, ShortcutShares]:
+    """The shares of a localizer and, second, of its maps of films without markers."""
+    named = replace(maps, name=name)
+    both = [named, *([named.without_markers] if named.without_markers else [])]
+    return {one.name: shortcut_shares(one, regions, patient_of) for one in both}
+
+
+def _minus(
+    found: Mapping[str, Mapping[str, ShortcutShares]], shares: Collection[str]
+) -> dict[str, str]:
+    """Name -> what its share is compared with: the first localizer, or the film as it is."""
+    first = next(name for name in found if name in shares)
+    pairs = [(name, first) for name in found if name != first]
+    pairs += [(other, name) for name, both in found.items() for other in list(both)[1:]]
+    return {one: other for one, other in pairs if one in shares and other in shares}
+
+
+def _lost(name: str, own: ShortcutShares, without: ShortcutShares) -> str:
+    """How many maps there is nothing left of."""
+    lost = len(set(own.pairs) - set(without.pairs))
+    return (
+        f"{lost} of the {len(own.pairs)} maps of {name} that show something show nothing once the "
+        "letters are removed."
+    )
+
+
+def _not_measured(name: str, one: ShortcutShares) -> str:
+    return (
+        f"{name} cannot be measured: {one.empty} of its maps show nothing, {one.unread} are of "
+        "films that could not be read."
+    )
+
+
+def shortcut_section(
+    shares: Mapping[str, ShortcutShares], minus: Mapping[str, str], *, resamples: int, seed: int
+) -> Section:
+    """Table, figure and a sentence for each localizer and each difference.
 
     Args:
         shares: name -> what `shortcut_shares` measured; not empty.
+        minus: name -> the name whose share is taken from its own, on the maps that both have.
         resamples: of patients, for the intervals.
         seed: of these.
     """
     draws = {"resamples": resamples, "seed": seed}
     figures = {name: _figures(one, **draws) for name, one in shares.items()}
     rows = [row for name in shares for row in _rows(name, shares[name], figures[name])]
-    first, *others = shares
-    for name in others:
-        rows += _difference_rows(name, shares[name], first, shares[first], **draws)
+    said = [_sentences(name, figures[name]) for name in shares]
+    for name, other in minus.items():
+        mine, theirs = _paired(shares[name], shares[other])
+        if mine.pairs:
+            found = _difference(mine, theirs, draws)
+            rows += [
+                _row(f"{name} minus {other}", mine, region, MASS, found[region])
+                for region in REGIONS
+            ]
+            said.append(_difference_sentence(name, other, found))
     rows.sort(key=lambda row: REGIONS.index(row.block))  # stable: the order within stays
     table = ResultTable("shortcut", _TITLE, tuple(rows), _notes(shares, resamples, seed))
-    found = tuple(_sentences(name, figures[name]) for name in shares)
     alt = (
         "Dots with intervals, one line for each disease, one colour and marker for each localizer; "
-        f"grey bars: share of the area. {' '.join(found)} All figures are in the table shortcut."
+        f"grey bars: share of the area. {' '.join(said)} All figures are in the table shortcut."
     )
-    chart = NamedFigure("shortcut", _TITLE, alt, _chart(shares, figures))
-    return Section("shortcut", _TITLE, (_QUESTION, *found), (table,), (chart,))
-
-
-Figures = dict[tuple[str, str], DiseaseEstimates]
+    chart = NamedFigure("shortcut", _TITLE, alt, shortcut_chart(shares, figures))
+    return Section("shortcut", _TITLE, tuple(said), (table,), (chart,))
 
 
 def _figures(one: ShortcutShares, *, resamples: int, seed: int) -> Figures:
-    """(region, measure) -> its estimates."""
-    columns = np.concatenate([one.mass, one.area, one.mass - one.area], axis=1)
+    """(region, measure) -> its estimates, in percent."""
+    columns = 100 * np.concatenate([one.mass, one.area, one.mass - one.area], axis=1)
     found = one.bootstrap(resamples=resamples, seed=seed).estimates(columns)
     keys = [(region, measure) for measure in (MASS, AREA, EXCESS) for region in REGIONS]
     return dict(zip(keys, found, strict=True))
@@ -83,24 +173,18 @@ def _row(
     return TableRow(region, lead, disease_cells(one.diseases, figures), counts)
 
 
-def _difference_rows(
-    name: str,
-    one: ShortcutShares,
-    first_name: str,
-    first: ShortcutShares,
-    *,
-    resamples: int,
-    seed: int,
-) -> Iterator[TableRow]:
-    """Mass of `one` minus that of the first, on the maps that both have."""
-    pairs = shared_pairs([one, first])
-    if not pairs:
-        return
-    mine, theirs = one.select(pairs), first.select(pairs)
-    bootstrap = mine.bootstrap(resamples=resamples, seed=seed)
-    found = bootstrap.estimates(mine.mass - theirs.mass)
-    for region, figures in zip(REGIONS, found, strict=True):
-        yield _row(f"{name} minus {first_name}", mine, region, MASS, figures)
+def _paired(one: ShortcutShares, other: ShortcutShares) -> tuple[ShortcutShares, ShortcutShares]:
+    """Both on the maps that both have, in one order."""
+    pairs = shared_pairs([one, other])
+    return one.select(pairs), other.select(pairs)
+
+
+def _difference(
+    mine: ShortcutShares, theirs: ShortcutShares, draws: Draws
+) -> dict[str, DiseaseEstimates]:
+    """Region -> mass of the one minus that of the other, percent points, patients resampled."""
+    found = mine.bootstrap(**draws).estimates(100 * (mine.mass - theirs.mass))
+    return dict(zip(REGIONS, found, strict=True))
 
 
 def _notes(shares: Mapping[str, ShortcutShares], resamples: int, seed: int) -> tuple[str, ...]:
@@ -126,14 +210,22 @@ def _sentences(name: str, figures: Figures) -> str:
         mass, area = (figures[region, measure].macro.value for measure in (MASS, AREA))
         excess = figures[region, EXCESS].macro
         parts.append(
-            f"{100 * mass:.2f} % of the mass on {100 * area:.2f} % of the area is {_where(region)} "
+            f"{mass:.2f} % of the mass on {area:.2f} % of the area is {where(region)} "
             f"({_verdict(excess)})"
         )
     return f"{name}, macro mean over diseases: {'; '.join(parts)}."
 
 
-def _where(region: str) -> str:
-    return "on markers" if region == REGIONS[0] else region
+def _difference_sentence(name: str, other: str, found: Mapping[str, DiseaseEstimates]) -> str:
+    parts = [f"{_points(found[region].macro)} {where(region)}" for region in REGIONS]
+    return f"{name} minus {other}, percent points of the mass: {'; '.join(parts)}."
+
+
+def _points(estimate: Estimate) -> str:
+    value, low, high = (
+        f"{round(v, 3) + 0.0:+.3f}" for v in (estimate.value, estimate.low, estimate.high)
+    )  # + 0.0: no "-0.000"
+    return f"{value} [{low}, {high}]"
 
 
 def _verdict(excess: Estimate) -> str:
@@ -142,63 +234,3 @@ def _verdict(excess: Estimate) -> str:
     if not excess.excludes_zero:
         return "no more and no less than a map that is the same everywhere, as far as can be told"
     return "more than the control" if excess.value > 0 else "less than the control"
-
-
-def _chart(shares: Mapping[str, ShortcutShares], figures: Mapping[str, Figures]) -> Figure:
-    names = sorted({disease for one in shares.values() for disease in one.diseases})
-    lines = [*names, MACRO]
-    height = (0.16 * len(shares) + 0.2) * len(lines) + 1.8
-    figure = Figure(figsize=(9.5, height), layout="constrained", dpi=110)
-    FigureCanvasAgg(figure)
-    panels = figure.subplots(1, len(REGIONS), sharey=True, squeeze=False)[0].tolist()
-    for axis, region in zip(panels, REGIONS, strict=True):
-        _panel(axis, region, lines)
-        for i, name in enumerate(shares):
-            own = disease_lines(shares[name], lines)
-            at = (i + 0.5) / len(shares)
-            _series(axis, own, at, figures[name], region, name, i, len(shares))
-    handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(
-        handles, labels, loc="outside lower center", ncols=min(4, len(labels)), frameon=False,
-        fontsize=9, title_fontsize=9, title=f"lines: 95 % interval.  {RESEARCH_USE}.",
-    )  # fmt: skip
-    return figure
-
-
-def disease_lines(one: ShortcutShares, lines: Sequence[str]) -> list[int]:
-    """Line of each of a localizer's diseases, then that of the macro mean."""
-    return [lines.index(name) for name in (*one.diseases, MACRO)]
-
-
-def _panel(axis: Axes, region: str, lines: Sequence[str]) -> None:
-    axis.set_title(f"share {_where(region)}", fontsize=10.5)
-    axis.set_yticks([i + 0.5 for i in range(len(lines))], lines, fontsize=9)
-    axis.set_ylim(len(lines), 0)
-    axis.tick_params(axis="y", length=0)
-    axis.grid(axis="x", color="#dddddd", linewidth=0.6)
-    axis.set_axisbelow(True)
-    for i in range(1, len(lines)):
-        axis.axhline(i, color="#bbbbbb", linewidth=0.5)
-
-
-def _series(
-    axis: Axes,
-    own: Sequence[int],
-    at: float,
-    figures: Figures,
-    region: str,
-    name: str,
-    i: int,
-    count: int,
-) -> None:
-    heights = [line + at for line in own]
-    areas = [estimate.value for estimate in figures[region, AREA].columns]
-    label = "area (control)" if i == 0 else None
-    axis.barh(heights, areas, height=0.8 / count, color="#dcdcdc", zorder=1, label=label)
-    colour, shape = COLOURS[i % len(COLOURS)], _SHAPES[i % len(_SHAPES)]
-    estimates = figures[region, MASS].columns
-    for height, estimate in zip(heights, estimates, strict=True):
-        axis.plot([estimate.low, estimate.high], [height, height], color=colour, linewidth=1.4)
-    values = [estimate.value for estimate in estimates]
-    axis.plot(values, heights, shape, color=colour, markersize=5, label=name)
-    axis.set_xlim(left=0)

@@ -36,8 +36,8 @@ from cxrloc.localization.leakage_section import (
 from cxrloc.localization.localizer import Localization
 from cxrloc.localization.metrics import scorable
 from cxrloc.localization.sections import Section
-from cxrloc.localization.shortcut import read_regions, shortcut_shares
-from cxrloc.localization.shortcut_section import shortcut_section
+from cxrloc.localization.shortcut import read_regions
+from cxrloc.localization.shortcut_section import shortcut_check
 from cxrloc.localization.statistics import RESAMPLES
 from cxrloc.localization.strata_section import strata_section
 from cxrloc.localization.synonyms import synonyms_section
@@ -237,14 +237,11 @@ def _shortcut_sections(inputs: StudyInputs, films: FilmTable) -> tuple[Section, 
     """Where the heat maps look; needs maps and the films themselves."""
     images = [image for maps in inputs.maps.values() for image, _ in maps.pairs]
     regions = read_regions(inputs.film_paths, images)
-    patients = dict(zip(films.image_ids, films.patient_ids, strict=True))
-    measurable = {
-        name: maps for name, maps in inputs.maps.items() if any(i in regions for i, _ in maps.pairs)
-    }
-    if not measurable:
+    if not regions:
         return ()
-    shares = {n: shortcut_shares(maps, regions, patients) for n, maps in measurable.items()}
-    return (shortcut_section(shares, resamples=inputs.resamples, seed=inputs.seed),)
+    patients = dict(zip(films.image_ids, films.patient_ids, strict=True))
+    draws = {"resamples": inputs.resamples, "seed": inputs.seed}
+    return (shortcut_check(inputs.maps, regions, patients, **draws),)
 
 
 def _audits(

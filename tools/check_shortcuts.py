@@ -6,10 +6,12 @@ r"""Does a network look at side letters, burnt-in text or the air beside the pat
 
 With a run (or one --bundle) Grad-CAM maps are made of every film and disease that is labelled
 present, each film by the model that has not seen its patient: once of the film as it is and once of
-the film with its markers masked or inpainted (--remove). A model that was trained without markers
-is shown them too, and the page says so. With --maps any model's maps are measured.
-DIR receives report.html, the table as .csv/.md/.tex, the figure and the maps that were made. Works
-for chest and limb films alike. Research use only, never a diagnosis.
+the film with its markers masked or inpainted (--remove_markers). A model that was trained without
+markers is shown them too, and the page says so. With --maps any model's maps are measured; those of
+localize.py hold both if it was given --remove_markers. DIR receives report.html, the table as
+.csv/.md/.tex, the figure and the maps that were made. No boxes are needed: it works for limb films
+as for chest films. On boxed films compare_localizers.py has the same section.
+Research use only, never a diagnosis.
 """
 
 from __future__ import annotations
@@ -29,7 +31,7 @@ from tqdm import tqdm
 
 from cxrloc.datasets.image_files import UnreadableImageError, read_grey
 from cxrloc.datasets.manifest import file_sha256, run_manifest
-from cxrloc.datasets.markers import MARKERS, remove_markers
+from cxrloc.datasets.markers import REMOVALS
 from cxrloc.datasets.prepared import PreparedData, load_prepared
 from cxrloc.datasets.radiograph import Film, Radiograph
 from cxrloc.detection.fold_jobs import Job, ModelFiles, plan_jobs
@@ -44,14 +46,14 @@ from cxrloc.localization.heat_maps import (
 from cxrloc.localization.plots import save_figure
 from cxrloc.localization.report import Report, write_report
 from cxrloc.localization.sections import Section
-from cxrloc.localization.shortcut import read_regions, shortcut_shares
-from cxrloc.localization.shortcut_section import shortcut_section
+from cxrloc.localization.shortcut import read_regions
+from cxrloc.localization.shortcut_section import shortcut_check
 from cxrloc.localization.statistics import RESAMPLES
 from cxrloc.localization.table_files import write_table
 from cxrloc.localization.words import RESEARCH_USE
 from cxrloc.tools.compare_localizers import named_files
 
-AS_IT_IS = "film as it is"
+NAME, BUNDLE = "grad_cam", "classifier.safetensors"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -78,8 +80,8 @@ def _parser() -> argparse.ArgumentParser:
     source.add_argument("--run", type=Path, help="classifier run with one folder per test fold")
     source.add_argument("--bundle", type=Path, help="one trained classifier instead of a run")
     parser.add_argument(
-        "--remove",
-        choices=[how for how in MARKERS if how != "keep"],
+        "--remove_markers",
+        choices=REMOVALS,
         default="mask",
         help="how markers are removed for the second maps of a run (default: mask)",
     )
@@ -97,8 +99,11 @@ def _run(arguments: argparse.Namespace) -> None:
         files = named_files(arguments.maps, "--maps")
         maps = {name: read_heat_maps(path) for name, path in files.items()}
     else:
-        maps, said = make_maps(prepared, arguments.run, arguments.bundle, arguments.remove)
-        files = {name: _write(arguments.out, name, own) for name, own in maps.items()}
+        own, said = make_maps(
+            prepared, ModelFiles(BUNDLE, arguments.run, arguments.bundle), arguments.remove_markers
+        )
+        maps, files = {NAME: own}, {NAME: arguments.out / f"{NAME}{SUFFIX}"}
+        write_heat_maps(files[NAME], own)
     section = check(prepared, maps, resamples=arguments.resamples, seed=arguments.seed)
     section = replace(section, paragraphs=(*section.paragraphs, *said))
     hashes = {name: file_sha256(path) for name, path in files.items()}
@@ -111,17 +116,23 @@ def _run(arguments: argparse.Namespace) -> None:
 def check(
     prepared: PreparedData, maps: dict[str, HeatMaps], *, resamples: int, seed: int
 ) -> Section:
-    """The section of these maps, their films found through the prepared folder."""
+    """The section of these maps, their films found through the prepared folder.
+
+    Raises:
+        ValueError: when no map can be measured, saying why.
+    """
     paths = {r.image_id: r.path for r in prepared.radiographs if r.path is not None}
     patients = {r.image_id: r.patient_id for r in prepared.radiographs}
     regions = read_regions(paths, (image for own in maps.values() for image, _ in own.pairs))
-    shares = {name: shortcut_shares(own, regions, patients) for name, own in maps.items()}
-    return shortcut_section(shares, resamples=resamples, seed=seed)
+    section = shortcut_check(maps, regions, patients, resamples=resamples, seed=seed)
+    if not section.tables:
+        raise ValueError(" ".join(section.paragraphs[1:]))
+    return section
 
 
 def make_maps(
-    prepared: PreparedData, run: Path | None, bundle: Path | None, remove: str
-) -> tuple[dict[str, HeatMaps], tuple[str, ...]]:
+    prepared: PreparedData, files: ModelFiles, removal: str
+) -> tuple[HeatMaps, tuple[str, ...]]:
     """Grad-CAM maps of labelled films, as they are and without their markers.
 
     Also what the page must say of models that were trained on films without markers: these are
@@ -130,26 +141,26 @@ def make_maps(
     Raises:
         ValueError: when no film is labelled with a disease of the model.
     """
-    files = ModelFiles("classifier.safetensors", run, bundle)
-    names = {"keep": AS_IT_IS, remove: f"markers {remove}ed"}
-    found: dict[str, dict[Pair, FloatMaps]] = {how: {} for how in names}
+    found: dict[str, dict[Pair, FloatMaps]] = {"keep": {}, removal: {}}
     trained: set[str] = set()
     for job in plan_jobs([r for r in prepared.radiographs if r.positives], prepared, files):
         trained.add(_map_job(job, found))
     if not found["keep"]:
         raise ValueError(
             f"no film of {prepared.root} is labelled with a disease of the model in "
-            f"{run or bundle}: there is no map to check"
+            f"{files.run or files.bundle}: there is no map to check"
         )
-    maps = {n: HeatMaps.of(found[how], name=n, aligned=False) for how, n in names.items()}
-    return maps, tuple(_said(how, remove) for how in sorted(trained - {"keep"}))
+    maps = HeatMaps.of(
+        found["keep"], name=NAME, aligned=False, without_markers=found[removal], removal=removal
+    )
+    return maps, tuple(_said(how, removal) for how in sorted(trained - {"keep"}))
 
 
-def _said(trained: str, remove: str) -> str:
+def _said(trained: str, removal: str) -> str:
     return (
         f"The model was trained on films with markers {trained}ed, and removes them before it "
-        f'judges a film. Here it does not: "{AS_IT_IS}" shows it the markers, which it has not '
-        f'seen in training, and of "markers {remove}ed" they are {remove}ed once.'
+        f'judges a film. Here it does not: "{NAME}" shows it the markers, which it has not '
+        f'seen in training, and of "{NAME}, markers {removal}ed" they are {removal}ed once.'
     )
 
 
@@ -170,12 +181,9 @@ def _map_job(job: Job, found: dict[str, dict[Pair, FloatMaps]]) -> str:
     for radiograph in tqdm(job.films, desc=title, unit="film", mininterval=1.0):
         diseases = [d for d in radiograph.positives if d in loaded.diseases]
         film = _film(radiograph) if diseases else None
-        if film is None:
-            continue
-        for how, maps in found.items():
-            changed = replace(film, pixels=remove_markers(film.pixels, how))
-            (cells,) = localizer.heat_maps(localizer.gate([changed]), [changed], diseases)
-            maps |= {(film.image_id, d): cells.cells[d] for d in diseases}
+        if film is not None:
+            for how, maps in found.items():
+                maps |= localizer.film_maps(film, diseases, how)
     return loaded.preprocessing.markers
 
 
@@ -187,12 +195,6 @@ def _film(radiograph: Radiograph) -> Film | None:
         tqdm.write(f"left out {radiograph.image_id}: {error.reason}")
         return None
     return radiograph.film(pixels)
-
-
-def _write(out: Path, name: str, maps: HeatMaps) -> Path:
-    path = out / f"{name.replace(' ', '_')}{SUFFIX}"
-    write_heat_maps(path, maps)
-    return path
 
 
 def write_section(

@@ -88,7 +88,8 @@ def _parser() -> argparse.ArgumentParser:
         action="extend",
         default=[],
         metavar="NAME=FILE",
-        help="heat maps of localize.py --maps: adds the oracle ladder and pictures of the maps",
+        help="heat maps of localize.py --maps: adds the oracle ladder, the shortcut check (with "
+        "and without letters, if localize.py had --remove_markers) and pictures of the maps",
     )
     parser.add_argument(
         "--segmentations",

@@ -138,8 +138,12 @@ def box_steps(job: Job) -> list[Step]:
         return [*words, "--out", str(out / f"{name}.json")]
 
     maps = {name: str(out / f"{name}.maps.safetensors") for name in maps_of(job)}
+    removal = ["--remove_markers", "mask"]
     steps = [
-        (f"Box the films by {name}, keep the maps", box(name, name, "--maps", path))
+        (
+            f"Box the films by {name}, keep the maps, also of films without letters",
+            box(name, name, "--maps", path, *removal),
+        )
         for name, path in maps.items()
     ]
     if job.nih is None:  # one held-out fold: there are no other folds' maps to tune on

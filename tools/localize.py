@@ -5,7 +5,9 @@ r"""Box the films of a prepared folder, each by the model that has not seen its 
 
 A run folder holds `fold0/`, `fold1/`, ...: film i is predicted by the bundle whose test fold is
 that of film i. All diseases are boxed whatever the gate says; its decision stands beside each
-box, and is applied when boxes are compared. Research use only, never a diagnosis.
+box, and is applied when boxes are compared. With --maps and --remove_markers the file of maps also
+holds those of the films without burnt-in letters, and the comparison's shortcut check sets the two
+side by side. Research use only, never a diagnosis.
 """
 
 from __future__ import annotations
@@ -26,15 +28,11 @@ import numpy.typing as npt
 
 from cxrloc.configs.load import load_config
 from cxrloc.datasets.manifest import file_sha256, run_manifest
+from cxrloc.datasets.markers import Removal
 from cxrloc.datasets.provenance import LookedAt, write_provenance
 from cxrloc.datasets.radiograph import Film, Radiograph
-from cxrloc.detection.fold_jobs import Job, ModelFiles, plan_jobs
-from cxrloc.detection.localizers import (
-    ALIGNED,
-    LocalizerInputs,
-    build_localizer,
-    localizer_entry,
-)
+from cxrloc.detection.fold_jobs import Job, ModelFiles, check_markers_kept, plan_jobs
+from cxrloc.detection.localizers import ALIGNED, LocalizerInputs, build_localizer, localizer_entry
 from cxrloc.localization.cam_boxes import CamBoxRule
 from cxrloc.localization.cam_rules import rules_of_fold
 from cxrloc.localization.heat_maps import HeatMaps, check_map_file, write_heat_maps
@@ -45,6 +43,7 @@ if TYPE_CHECKING:
     from cxrloc.datasets.prepared import PreparedData
 
 RESEARCH_USE = "Research use only, never a diagnosis."
+Maps = dict[tuple[str, str], npt.NDArray[np.float32]]
 
 
 @dataclass(frozen=True)
@@ -53,8 +52,7 @@ class LocalizeConfig:
 
     Attributes:
         localizer: a name of `LOCALIZERS`: grad_cam, grad_cam_wang, grad_cam_aligned, mask_rcnn,
-            mask_rcnn_mask_box, or a control (prior_box, constant_box, center_box,
-            random_map).
+            mask_rcnn_mask_box, or a control (prior_box, constant_box, center_box, random_map).
         prepared: folder that tools/prepare_data.py wrote.
         out: COCO results file to write; its manifest (NAME.manifest.json) stands beside it and
             says which model looked at which films.
@@ -69,6 +67,8 @@ class LocalizeConfig:
             these two: films of fold k are boxed by fold k's rules.
         maps: file (NAME.maps.safetensors) to write the heat maps of the boxed films and diseases
             to, for localizers that have any.
+        remove_markers: also write to `maps` those of the films with burnt-in letters masked or
+            inpainted; costs a second pass over the boxed films. The boxes are not touched.
         strict: stop at the first film that cannot be read.
         device: cpu, cuda or auto.
         precision: auto, fp32 or bf16.
@@ -86,6 +86,7 @@ class LocalizeConfig:
     cam_closest: int = 5
     cam_rules: Path | None = None
     maps: Path | None = None
+    remove_markers: Removal | None = None
     strict: bool = False
     device: str = "cpu"
     precision: Literal["auto", "fp32", "bf16"] = "auto"
@@ -98,6 +99,8 @@ class LocalizeConfig:
             check_map_file(self.maps)
             if not entry.has_maps:
                 raise ValueError(f"--maps: {self.localizer} has no heat maps, expected a grad_cam")
+        elif self.remove_markers is not None:
+            raise ValueError("--remove_markers changes the maps that are kept; give --maps too")
         if self.cam_rules is not None and not entry.takes_rules:
             raise ValueError(
                 f"--cam_rules: {self.localizer} takes no rules, expected grad_cam or "
@@ -119,7 +122,8 @@ class Found:
     boxes: list[Localization] = field(default_factory=list)
     extra: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
     unreadable: dict[str, str] = field(default_factory=dict)
-    maps: dict[tuple[str, str], npt.NDArray[np.float32]] = field(default_factory=dict)
+    maps: Maps = field(default_factory=dict)
+    bare_maps: Maps = field(default_factory=dict)  # of the films without markers
     looked_at: list[LookedAt] = field(default_factory=list)
 
     @property
@@ -182,7 +186,10 @@ def _jobs(config: LocalizeConfig, prepared: PreparedData) -> list[Job]:
     if not films:
         raise ValueError(f"{config.prepared}: no film with a box is on disk; try --films all")
     models = ModelFiles(localizer_entry(config.localizer).bundle_file, config.run, config.bundle)
-    return plan_jobs(films, prepared, models, config.folds)
+    jobs = plan_jobs(films, prepared, models, config.folds)
+    if config.remove_markers is not None:
+        check_markers_kept(jobs)
+    return jobs
 
 
 def run_job(job: Job, config: LocalizeConfig, coco: Mapping[str, Any], found: Found) -> None:
@@ -201,6 +208,8 @@ def run_job(job: Job, config: LocalizeConfig, coco: Mapping[str, Any], found: Fo
         else:
             boxes = localizer.localize([film], diseases)
         found.boxes += boxes
+        if config.remove_markers is not None:
+            found.bare_maps |= _without_markers(localizer, film, config.remove_markers)
         looked_at.append(film.image_id)
     found.looked_at.append(LookedAt(tuple(looked_at), job.bundle, job.fold))
     found.maps |= getattr(localizer, "kept_maps", {})
@@ -220,6 +229,15 @@ def _localizer(job: Job, config: LocalizeConfig, coco: Mapping[str, Any]) -> Loc
     return build_localizer(config.localizer, inputs)
 
 
+def _without_markers(localizer: Localizer, film: Film, how: str) -> Maps:
+    """Maps of the film's kept diseases, its markers removed."""
+    from cxrloc.localization.grad_cam import GradCamLocalizer
+
+    assert isinstance(localizer, GradCamLocalizer), "only these have maps"
+    kept = [disease for image_id, disease in localizer.kept_maps if image_id == film.image_id]
+    return localizer.film_maps(film, kept, how) if kept else {}
+
+
 def _boxed_pairs(films: Sequence[Radiograph]) -> set[tuple[str, str]]:
     return {(film.image_id, box.disease) for film in films for box in film.boxes}
 
@@ -235,12 +253,15 @@ def _with_rules(job: Job, config: LocalizeConfig, prepared: PreparedData) -> Job
 def _write_maps(config: LocalizeConfig, found: Found, folds: Mapping[str, int] | None) -> None:
     assert config.maps is not None
     images = {image_id for image_id, _ in found.maps}
-    made_by = None if folds is None else {i: folds[i] for i in sorted(images)}
-    aligned = config.localizer == ALIGNED
-    write_heat_maps(
-        config.maps,
-        HeatMaps.of(found.maps, name=config.localizer, aligned=aligned, folds=made_by),
+    maps = HeatMaps.of(
+        found.maps,
+        name=config.localizer,
+        aligned=config.localizer == ALIGNED,
+        folds=None if folds is None else {i: folds[i] for i in sorted(images)},
+        without_markers=found.bare_maps if config.remove_markers else None,
+        removal=config.remove_markers or "",
     )
+    write_heat_maps(config.maps, maps)
 
 
 def _diseases(job: Job, coco: Mapping[str, Any]) -> list[str]:

@@ -23,7 +23,10 @@ def some_maps(**changes: Any) -> HeatMaps:
     return replace(HeatMaps(PAIRS, maps, True, "grad_cam", {"a.png": 0, "b.png": 1}), **changes)
 
 
-@pytest.mark.parametrize("changes", [{}, {"folds": None, "aligned": False}])
+BARE = {"maps_without_markers": np.zeros((3, 4, 4), np.float32), "removal": "inpaint"}
+
+
+@pytest.mark.parametrize("changes", [{}, {"folds": None, "aligned": False}, BARE])
 def test_what_is_written_is_read(tmp_path: Path, changes: dict[str, Any]) -> None:
     written = some_maps(**changes)
     write_heat_maps(tmp_path / "x.maps.safetensors", written)
@@ -33,6 +36,11 @@ def test_what_is_written_is_read(tmp_path: Path, changes: dict[str, Any]) -> Non
     np.testing.assert_array_equal(read.maps, written.maps)
     assert (read.pairs, read.aligned, read.name) == (PAIRS, written.aligned, "grad_cam")
     assert read.folds == written.folds
+    assert (read.without_markers is None) == (written.without_markers is None)
+    if read.without_markers is not None:
+        assert read.without_markers.name == "grad_cam, markers inpainted"
+        assert (read.without_markers.maps == 0).all()
+        assert read.without_markers.pairs == PAIRS
 
 
 def test_a_file_without_any_map_is_read(tmp_path: Path) -> None:
@@ -89,6 +97,13 @@ ONE = np.ones((1, 2, 2), np.float32)
         ({"maps": ONE.astype(np.float16)}, GOOD, "got float16"),
         ({"maps": ONE}, {**GOOD, "pairs": ["a.png"]}, r"expected \[image_id, disease\], got 'a"),
         ({"maps": np.vstack([ONE, ONE])}, {**GOOD, "pairs": GOOD["pairs"] * 2}, "has two maps"),  # type: ignore[operator]
+        (
+            {"maps": ONE, "maps_without_markers": np.ones((1, 2, 3), np.float32)},
+            {**GOOD, "removal": "mask"},
+            r"maps_without_markers: expected float32 of shape \(1, 2, 2\), as the maps are",
+        ),
+        ({"maps": ONE, "maps_without_markers": ONE}, GOOD, "removal '': expected mask or inpaint"),
+        ({"maps": ONE}, {**GOOD, "removal": "mask"}, "removal 'mask': expected mask or inpaint"),
         ({"maps": ONE}, {k: v for k, v in GOOD.items() if k != "name"}, "has no key 'name'"),
     ],
 )

@@ -17,14 +17,16 @@ from cxrloc.localization.heat_maps import HeatMaps
 from cxrloc.localization.localizer import Localization
 from cxrloc.localization.sections import Section
 from cxrloc.localization.shortcut import (
+    AREA,
+    EXCESS,
+    MASS,
     FilmRegions,
     film_regions,
     mass_shares,
     read_regions,
-    shared_pairs,
     shortcut_shares,
 )
-from cxrloc.localization.shortcut_section import AREA, EXCESS, MASS, shortcut_section
+from cxrloc.localization.shortcut_section import shortcut_check
 from cxrloc.localization.study import StudyInputs, run_study
 from cxrloc.localization.table_files import to_csv
 from cxrloc.localization.tables import Cell, TableRow
@@ -117,18 +119,18 @@ def test_shares_count_what_is_left_out() -> None:
     assert (found.empty, found.unread, found.diseases) == (1, 1, ("Edema", "Mass"))
 
 
-def test_maps_of_no_film_are_an_error_that_says_so() -> None:
-    with pytest.raises(ValueError, match="cam: of 1 maps 0 are of films that could be read"):
-        shortcut_shares(maps_of({("gone", "Mass"): (1, 0, 0, 0)}), REGIONS_OF, PATIENT_OF)
+def test_maps_of_no_film_have_no_shares() -> None:
+    found = shortcut_shares(maps_of({("gone", "Mass"): (1, 0, 0, 0)}), REGIONS_OF, PATIENT_OF)
+    assert (found.pairs, found.mass.shape, found.area.shape) == ((), (0, 2), (0, 2))
+    assert (found.empty, found.unread) == (0, 1)
 
 
-def section() -> Section:
+def section(*others: HeatMaps) -> Section:
     """One localizer that looks at markers alone, and one that never does."""
     looks = maps_of({(f"film{i}", "Mass"): (1, 0, 0, 0) for i in range(4)}, "looks")
     blind = maps_of({(f"film{i}", "Mass"): (0, 1, 0, 0) for i in range(3)}, "blind")
-    shares = {m.name: shortcut_shares(m, REGIONS_OF, PATIENT_OF) for m in (looks, blind)}
-    assert shared_pairs(list(shares.values())) == tuple((f"film{i}", "Mass") for i in range(3))
-    return shortcut_section(shares, resamples=200, seed=0)
+    maps = {own.name: own for own in (looks, blind, *others)}
+    return shortcut_check(maps, REGIONS_OF, PATIENT_OF, resamples=200, seed=0)
 
 
 def row(found: Section, region: str, share: str, name: str) -> TableRow:
@@ -136,19 +138,19 @@ def row(found: Section, region: str, share: str, name: str) -> TableRow:
     return next(r for r in found.tables[0].rows if r.lead == lead)
 
 
+def macro(found: Section, *wanted: str) -> tuple[float, float, float]:
+    cell = row(found, *wanted).cells["macro mean"]
+    assert isinstance(cell, Cell)
+    return cell.estimate.value, cell.estimate.low, cell.estimate.high
+
+
 def test_the_table_holds_mass_control_and_difference_for_each_region() -> None:
     found = section()
-
-    def macro(*wanted: str) -> tuple[float, float, float]:
-        cell = row(found, *wanted).cells["macro mean"]
-        assert isinstance(cell, Cell)
-        return cell.estimate.value, cell.estimate.low, cell.estimate.high
-
-    assert macro("markers", MASS, "looks") == (1, 1, 1)
-    assert macro("markers", AREA, "looks") == (0.25, 0.25, 0.25)
-    assert macro("markers", EXCESS, "looks") == (0.75, 0.75, 0.75)
-    assert macro("outside the body", EXCESS, "looks") == (-0.5, -0.5, -0.5)
-    assert macro("markers", MASS, "blind minus looks") == (-1, -1, -1)
+    assert macro(found, "markers", MASS, "looks") == (100, 100, 100)
+    assert macro(found, "markers", AREA, "looks") == (25, 25, 25)
+    assert macro(found, "markers", EXCESS, "looks") == (75, 75, 75)
+    assert macro(found, "outside the body", EXCESS, "looks") == (-50, -50, -50)
+    assert macro(found, "markers", MASS, "blind minus looks") == (-100, -100, -100)
     assert row(found, "markers", MASS, "looks").trail == {
         "maps": 4,
         "maps of marked films": 4,
@@ -156,6 +158,61 @@ def test_the_table_holds_mass_control_and_difference_for_each_region() -> None:
     }
     assert "100.00 % of the mass on 25.00 % of the area is on markers (more" in found.paragraphs[1]
     assert "0.00 % of the mass on 25.00 % of the area is on markers (less" in found.paragraphs[2]
+    assert (
+        "blind minus looks, percent points of the mass: -100.000 [-100.000, -100.000] on"
+        in (found.paragraphs[3])
+    )
+
+
+def test_maps_of_films_without_markers_stand_beside_their_own_localizer() -> None:
+    """Without letters the heat of two patients lies elsewhere, the third patient's stays."""
+    pairs = [(f"film{i}", "Mass") for i in range(4)]  # film0 and film1 are of one patient
+    bare = {p: heat(0, 1, 0, 0) for p in pairs[:3]} | {pairs[3]: heat(1, 0, 0, 0)}
+    third = HeatMaps.of(
+        {p: heat(1, 0, 0, 0) for p in pairs},
+        name="third",
+        aligned=False,
+        without_markers=bare,
+        removal="inpaint",
+    )
+    found = section(third)
+    name = "third, markers inpainted"
+    assert macro(found, "markers", MASS, name)[0] == 25
+    assert macro(found, "markers", MASS, f"{name} minus third")[0] == -75
+    low, high = macro(found, "markers", MASS, f"{name} minus third")[1:]
+    assert low == -100  # a resample of the first two patients alone
+    assert high > -75
+    assert macro(found, "markers", MASS, "third minus looks") == (0, 0, 0)
+    names = {r.lead["localizer"] for r in found.tables[0].rows}
+    assert f"{name} minus looks" not in names
+    assert "after their letters were removed" in found.paragraphs[0]
+    assert "after their letters were removed" not in section().paragraphs[0]
+
+
+def test_heat_that_is_gone_with_the_letters_is_counted() -> None:
+    pairs = [(f"film{i}", "Mass") for i in range(3)]
+    own = HeatMaps.of(
+        {p: heat(1, 0, 0, 0) for p in pairs},
+        name="leak",
+        aligned=False,
+        without_markers={p: heat(0, 0, 0, 0) for p in pairs},
+        removal="mask",
+    )
+    found = shortcut_check({"leak": own}, REGIONS_OF, PATIENT_OF, resamples=20, seed=0)
+    assert macro(found, "markers", MASS, "leak") == (100, 100, 100)
+    gone = "3 of the 3 maps of leak that show something show nothing once the letters are removed."
+    assert gone in found.paragraphs
+    assert found.paragraphs[-1].startswith("leak, markers masked cannot be measured: 3 of its maps")
+
+
+def test_a_localizer_without_a_map_to_measure_is_named_and_the_others_go_on() -> None:
+    flat = maps_of({("film0", "Mass"): (2, 2, 2, 2)}, "flat")
+    found = section(flat)
+    assert found.paragraphs[:-1] == section().paragraphs
+    assert found.paragraphs[-1].startswith("flat cannot be measured: 1 of its maps show nothing, 0")
+    alone = shortcut_check({"flat": flat}, REGIONS_OF, PATIENT_OF, resamples=20, seed=0)
+    assert (alone.tables, alone.figures) == ((), ())
+    assert alone.paragraphs[1] == found.paragraphs[-1]
 
 
 def test_every_column_is_explained() -> None:
@@ -182,13 +239,20 @@ def test_the_comparison_has_the_section_where_there_are_maps_and_films(tmp_path:
     for name in names:
         cv2.imwrite(str(tmp_path / name), limb_film())
     boxes = [Localization(name, "Mass", (150, 100, 350, 300), 0.9) for name in names]
-    maps = maps_of({(name, "Mass"): (0, 0, 1, 0) for name in names})
+    maps = HeatMaps.of(
+        {(name, "Mass"): heat(0, 0, 1, 0) for name in names},
+        name="another",
+        aligned=False,
+        without_markers={(name, "Mass"): heat(1, 0, 1, 0) for name in names},
+        removal="mask",
+    )
 
-    def keys(paths: dict[str, Path]) -> list[str]:
+    def sections(paths: dict[str, Path]) -> dict[str, Section]:
         inputs = StudyInputs(
             coco, {"cam": boxes}, maps={"cam": maps}, film_paths=paths, resamples=20
         )
-        return [part.key for part in run_study(inputs).sections]
+        return {part.key: part for part in run_study(inputs).sections}
 
-    assert "shortcut" in keys({name: tmp_path / name for name in names})
-    assert "shortcut" not in keys({})
+    found = sections({name: tmp_path / name for name in names})["shortcut"]
+    assert macro(found, "markers", MASS, "cam, markers masked minus cam")[0] > 0
+    assert "shortcut" not in sections({})

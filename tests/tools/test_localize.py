@@ -11,6 +11,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from cxrloc.classification.models import (
@@ -31,6 +32,7 @@ from cxrloc.detection.localizers import (
     build_localizer,
     localizer_entry,
 )
+from cxrloc.localization.heat_maps import HeatMaps, read_heat_maps
 from cxrloc.localization.predictions import read_predictions
 from cxrloc.tools.audit_leakage import main as audit_leakage
 from cxrloc.tools.localize import main
@@ -152,6 +154,40 @@ def test_the_manifest_says_which_model_looked_at_which_films(
         provenance.training("fold1")
 
 
+def test_maps_of_films_without_letters_are_kept_beside_the_maps(
+    prepared: Path, run_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    letter = prepared.parent / "images" / "00000000_000.png"
+    film = np.random.default_rng(1).normal(100, 3, (128, 128)).astype(np.uint8)
+    plain = film.copy()
+    cv2.putText(film, "L", (8, 30), cv2.FONT_HERSHEY_SIMPLEX, 0.8, 240, 2)
+    words = ("--localizer", "grad_cam", "--run", run_folder, "--remove_markers", "inpaint")
+    path = prepared.parent / "x.maps.safetensors"
+
+    def maps_of(pixels: npt.NDArray[np.uint8]) -> HeatMaps:
+        cv2.imwrite(str(letter), pixels)
+        assert localize(prepared, *words, "--maps", path)[0] == 0
+        return read_heat_maps(path)
+
+    lettered = maps_of(film)
+    assert lettered.removal == "inpaint"
+    bare, marked = lettered.without_markers, ("00000000_000.png", "Mass")
+    assert bare is not None
+    assert bare.pairs == lettered.pairs
+    assert len(bare.pairs) == 6  # the boxed ones
+    never = maps_of(plain)
+    with_letter, without, clean = (m.cells(*marked) for m in (lettered, bare, never))
+    assert with_letter is not None
+    assert without is not None
+    assert clean is not None
+    assert np.abs(without - clean).max() < 0.2 * np.abs(with_letter - clean).max()
+
+    capsys.readouterr()
+    save_fold(run_folder, 1, prepared, preprocessing=Preprocessing(64, markers="mask"))
+    assert localize(prepared, *words, "--maps", path)[0] == 2
+    assert "fold1/classifier.safetensors removes markers itself (mask)" in capsys.readouterr().err
+
+
 def test_a_leak_planted_in_one_fold_is_found_in_what_it_predicted(
     prepared: Path, run_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -266,6 +302,7 @@ def test_a_bundle_of_no_fold_predicts_all_and_the_manifest_says_so(
     ("words", "message"),
     [
         (("--localizer", "gradcam"), "unknown localizer 'gradcam'; known are grad_cam, grad"),
+        (("--localizer", "grad_cam", "--remove_markers", "mask"), "give --maps too"),
         (("--localizer", "grad_cam"), "grad_cam needs either --run or --bundle, got neither"),
         (("--localizer", "prior_box", "--run", "x"), "prior_box is a control and takes no --run"),
         (("--localizer", "prior_box", "--folds", "[7]"), "has folds 0 to 2"),
