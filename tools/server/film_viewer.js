@@ -13,7 +13,7 @@ export default {
          @wheel.prevent="wheel" @keydown="key" @dblclick="fit"
          @pointerdown="down" @pointermove="move" @pointerup="up" @pointercancel="up">
       <div class="world" :style="{width: film.width + 'px', height: film.height + 'px', transform: transform}">
-        <img class="film" :src="film.url" :alt="film.alt" draggable="false" :style="{filter: contrast}"
+        <img class="film" :src="url" :alt="film.alt" draggable="false" :style="{filter: contrast}"
              @error="lost = true" @load="lost = false">
         <img v-if="heat" class="heat" :src="heat.url" alt="" draggable="false" :style="{opacity: opacity / 100}">
       </div>
@@ -71,8 +71,22 @@ export default {
         <label class="slider">opacity <input type="range" class="opacity" min="0" max="100" v-model.number="opacity" :disabled="!heatOf"
                :aria-valuetext="opacity + ' percent'"><output>{{ opacity }} %</output></label>
       </fieldset>
-      <fieldset>
-        <legend>Contrast</legend>
+      <fieldset v-if="film.stored">
+        <legend>Window, in the file's stored values</legend>
+        <label class="slider">as <select class="window-of" v-model="windowOf" @change="takeWindow">
+          <option value="">read</option>
+          <option v-for="w in film.stored.windows" :key="w.name" :value="w.name">{{ w.name }}</option>
+          <option v-if="windowOf === 'chosen'" value="chosen">chosen</option>
+        </select></label>
+        <label class="slider">center <input type="range" class="center" :min="film.stored.low" :max="film.stored.high" :step="step"
+               v-model.number="chosen.center" @input="chooseWindow"><output>{{ Math.round(chosen.center) }}</output></label>
+        <label class="slider">width <input type="range" class="width" :min="step" :max="2 * (film.stored.high - film.stored.low)" :step="step"
+               v-model.number="chosen.width" @input="chooseWindow"><output>{{ Math.round(chosen.width) }}</output></label>
+        <label class="toggle"><input type="checkbox" v-model="inverted"> inverted</label>
+        <button type="button" @click="resetContrast">Reset</button>
+      </fieldset>
+      <fieldset v-else>
+        <legend>Contrast of the picture, 0 to 255</legend>
         <label class="slider">level <input type="range" class="level" min="0" max="255" v-model.number="level"><output>{{ level }}</output></label>
         <label class="slider">window <input type="range" class="window" min="8" max="512" v-model.number="width"><output>{{ width }}</output></label>
         <label class="toggle"><input type="checkbox" v-model="inverted"> inverted</label>
@@ -85,6 +99,7 @@ export default {
     zoom: 1, x: 0, y: 0, room: { w: 1, h: 1 }, pointers: {}, lost: false,
     hiddenLocalizers: [], hiddenDiseases: [], strongest: true,
     heatOf: "", opacity: 60, level: 128, width: 256, inverted: false,
+    windowOf: "", chosen: { center: 0, width: 1 }, url: "", // of DICOM films: see chooseWindow
     filterId: "contrast-" + Math.random().toString(36).slice(2),
   }),
   computed: {
@@ -100,6 +115,7 @@ export default {
       const plain = this.level === 128 && this.width === 256 && !this.inverted;
       return plain ? "none" : `url(#${this.filterId})`;
     },
+    step() { return Math.max(1, Math.round((this.film.stored.high - this.film.stored.low) / 1000)); },
     heat() { return this.film.diseases.find((d) => d.name === this.heatOf); },
     drawn() {
       const shown = this.film.boxes.filter((b) =>
@@ -122,6 +138,7 @@ export default {
     "film.key"() { this.hiddenDiseases = []; this.heatOf = ""; this.lost = false; this.resetContrast(); this.fit(); },
   },
   mounted() {
+    this.resetContrast();
     this.observer = new ResizeObserver(() => this.measure());
     this.observer.observe(this.$refs.stage);
     this.measure();
@@ -183,7 +200,24 @@ export default {
       const at = hidden.indexOf(name);
       if (at < 0) hidden.push(name); else hidden.splice(at, 1);
     },
-    resetContrast() { this.level = 128; this.width = 256; this.inverted = false; },
+    resetContrast() {
+      this.level = 128; this.width = 256; this.inverted = false; this.windowOf = "";
+      this.takeWindow();
+    },
+    // "as read" is the picture that the networks saw
+    takeWindow() {
+      clearTimeout(this.waiting);
+      const windows = this.film.stored?.windows ?? [];
+      const taken = windows.find((w) => w.name === this.windowOf);
+      this.chosen = { ...(taken ?? windows[0]) };
+      this.url = taken ? this.urlAt(taken) : this.film.url;
+    },
+    chooseWindow() {
+      this.windowOf = "chosen";
+      clearTimeout(this.waiting); // the server draws it: not at every step of a slider on its way
+      this.waiting = setTimeout(() => { this.url = this.urlAt(this.chosen); }, 80);
+    },
+    urlAt(w) { return `${this.film.url}?center=${w.center}&width=${w.width}`; },
     widthOf(text) {
       this.pen ??= Object.assign(document.createElement("canvas").getContext("2d"), { font: LABEL_FONT });
       return Math.ceil(this.pen.measureText(text).width);

@@ -38,7 +38,16 @@ def viewer_props(film: PageFilm) -> dict[str, Any]:
             for d in maps
         ],
         "boxes": [_box(annotation, names) for annotation in record["annotations"]],
+        "stored": _stored(film),
     }
+
+
+def _stored(film: PageFilm) -> dict[str, Any] | None:
+    """Range and windows of a DICOM film, in its stored values."""
+    if film.stored is None:
+        return None
+    windows = [vars(window) for window in film.stored.windows]
+    return {"low": film.stored.low, "high": film.stored.high, "windows": windows}
 
 
 def _box(annotation: dict[str, Any], names: dict[int, str]) -> dict[str, Any]:

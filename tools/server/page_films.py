@@ -12,6 +12,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
+from math import isnan, nan
 from typing import Any
 from urllib.parse import quote
 
@@ -24,6 +25,7 @@ from fastapi import FastAPI, Response
 from cxrloc.localization.diagnose import Diagnosis
 from cxrloc.localization.dicom_source import SourceImage
 from cxrloc.tools.server.dicom_files import DICOM_NAMES, dicom_file, source_of
+from cxrloc.tools.server.dicom_windows import StoredFilm, stored_film
 from cxrloc.tools.server.film_report import report_page
 from cxrloc.tools.server.films import Prediction
 from cxrloc.tools.server.problems import ProblemError
@@ -44,6 +46,7 @@ class PageFilm:
         record: the JSON record, masks included.
         film_png: the film as the page shows it.
         source: what DICOM objects need of the film's own file; None for other films.
+        stored: the values of a DICOM film, to be seen at any window; None for other films.
         key: names it in addresses.
     """
 
@@ -51,16 +54,27 @@ class PageFilm:
     record: dict[str, Any]
     film_png: bytes
     source: SourceImage | None = None
+    stored: StoredFilm | None = None
     key: str = field(default_factory=lambda: secrets.token_urlsafe(16))
 
     @property
     def size(self) -> int:
         """Bytes held, roughly."""
-        return self.prediction.film.pixels.nbytes + 2 * len(self.film_png)
+        stored = 0 if self.stored is None else self.stored.values.nbytes
+        return self.prediction.film.pixels.nbytes + 2 * len(self.film_png) + stored
 
     @cached_property
     def stem(self) -> str:
         return self.prediction.film.image_id.rpartition(".")[0] or self.prediction.film.image_id
+
+    def png_at(self, center: float, width: float) -> bytes:
+        """The film at a window, in its stored values."""
+        if self.stored is None:
+            raise ProblemError(404, "this film has no stored values but those of its picture")
+        try:
+            return _png(self.stored.grey(center, width))
+        except ValueError as error:
+            raise ProblemError(422, str(error)) from error
 
     def heat_png(self, disease: str) -> bytes:
         """The class activation map of a disease, clear where it is cold."""
@@ -89,7 +103,8 @@ def keep(prediction: Prediction) -> PageFilm:
         source = source_of(prediction.upload)
     except ProblemError:
         source = None
-    return PageFilm(light, record, _png(film.pixels), source)
+    stored = stored_film(prediction.upload.data, partial(shrunk, side=_FILM_SIDE))
+    return PageFilm(light, record, _png(film.pixels), source, stored)
 
 
 def shrunk(pixels: npt.NDArray[Any], side: int) -> npt.NDArray[Any]:
@@ -170,8 +185,10 @@ def add_film_routes(app: FastAPI, service: Service, films: PageFilms) -> None:
     private = {"Cache-Control": "no-store"}
 
     @app.get("/films/{key}/film.png", include_in_schema=False)
-    async def picture(key: str) -> Response:
-        return Response(films.get(key).film_png, headers=private, media_type="image/png")
+    def picture(key: str, center: float = nan, width: float = nan) -> Response:
+        film = films.get(key)
+        png = film.film_png if isnan(center) and isnan(width) else film.png_at(center, width)
+        return Response(png, headers=private, media_type="image/png")
 
     @app.get("/films/{key}/heat/{disease}.png", include_in_schema=False)
     def heat(key: str, disease: str) -> Response:

@@ -22,6 +22,7 @@ import numpy as np
 import pydicom
 import pytest
 
+from cxrloc.datasets.dicom import decode_dicom
 from cxrloc.localization.words import RESEARCH_USE
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (dev)")
@@ -236,11 +237,38 @@ def test_level_window_and_inversion_change_the_pixels_that_are_seen(page: Any) -
         page.locator(".localizer", has_text=box).locator("input").check()
 
 
+def test_a_dicom_film_is_windowed_in_its_stored_values(page: Any, dicom: bytes) -> None:
+    _open(page, "c.dcm")
+    film = page.locator(".world .film")
+    as_read = film.get_attribute("src")
+
+    def seen() -> Any:
+        return _grey(
+            page.request.get(page.url.removesuffix("/page/") + film.get_attribute("src")).body()
+        )
+
+    np.testing.assert_array_equal(seen(), decode_dicom(dicom, "c.dcm").pixels)
+    page.locator(".window-of").select_option("whole range")
+    page.locator(".controls .width").fill("128")
+    page.locator(".controls .center").fill("100")
+    page.locator('.world .film[src$="?center=100&width=128"]').wait_for()
+    values = pydicom.dcmread(io.BytesIO(dicom)).pixel_array.astype(float)
+    expected = np.clip((values - 99.5) / 127 + 0.5, 0, 1) * 255  # PS3.3 C.11.2.1.2
+    np.testing.assert_allclose(seen(), expected, atol=0.6)
+    assert page.locator(".window-of").input_value() == "chosen"
+    page.get_by_role("button", name="Reset").click()
+    page.locator(f'.world .film[src="{as_read}"]').wait_for()
+
+
+def _grey(data: bytes) -> Any:
+    return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_GRAYSCALE)
+
+
 def test_the_film_zooms_and_pans_by_keys_wheel_and_mouse(page: Any) -> None:
     _open(page, "a <b>.png")
     stage, film = page.locator(".stage"), page.locator(".world .film")
+    stage.focus()  # scrolls it into sight
     fitted = film.bounding_box()
-    stage.focus()
     for _ in range(4):
         page.keyboard.press("+")
     near = film.bounding_box()
