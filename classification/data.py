@@ -59,6 +59,8 @@ class FilmBatches(Dataset[Batch]):
     def squares(self, positions: Sequence[int]) -> npt.NDArray[np.uint8]:
         """Copies out of the cache as the network is given them: see `input_channels`."""
         films = (self.cache[self.image_ids[i]] for i in positions)
+        if holds_channels(self.cache):
+            return np.stack(list(films))
         return np.stack([input_channels(film, self.kind, self.clahe_clip) for film in films])
 
     def __getitem__(self, positions: Sequence[int]) -> Batch:
@@ -66,6 +68,11 @@ class FilmBatches(Dataset[Batch]):
         batch = torch.from_numpy(self.squares(positions)), torch.from_numpy(labels)
         known = self.demographics[list(positions)]
         return (*batch, torch.from_numpy(known)) if known.shape[1] else batch
+
+
+def holds_channels(cache: PixelCache | ShardSet) -> bool:
+    """Whether the films are there as the network's channels, not as grey squares."""
+    return isinstance(cache, ShardSet) and cache.kind.input == "enhanced"
 
 
 def _row_groups(

@@ -9,8 +9,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from cxrloc.classification.config import ClassifierConfig
-from cxrloc.classification.data import FilmBatches
+from cxrloc.classification.config import ClassifierConfig, ModelConfig
+from cxrloc.classification.data import FilmBatches, holds_channels
 from cxrloc.classification.distributed import on_main
 from cxrloc.classification.samplers import row_groups_in_use
 from cxrloc.datasets.film_lists import TRAINING_FILMS, write_training_films
@@ -95,6 +95,7 @@ def _pixels(config: ClassifierConfig, prepared: PreparedData) -> PixelCache | Sh
         held = row_groups_in_use(config.train.batch_size)
         shards = ShardSet(data.shards, size, held)
         check_complete(shards, prepared.radiographs, strict=data.strict)
+        _check_channels(shards, config.model)
         return shards
     return PixelCache.open(
         prepared.radiographs,
@@ -104,6 +105,18 @@ def _pixels(config: ClassifierConfig, prepared: PreparedData) -> PixelCache | Sh
         strict=data.strict,
         markers=config.model.markers,
     )
+
+
+def _check_channels(shards: ShardSet, model: ModelConfig) -> None:
+    """Grey shards feed every input, enhanced ones the very channels that they hold."""
+    there = (shards.kind.input, shards.kind.clahe_clip)
+    asked = (model.input, model.clahe_clip)
+    if holds_channels(shards) and there != asked:
+        raise ValueError(
+            f"data.shards: {shards.url} holds films of input {there[0]} with clahe_clip "
+            f"{there[1]:g}, expected {asked[0]} with {asked[1]:g} as in model.input and "
+            "model.clahe_clip; grey shards (tools/build_shards.py --input grey) feed them all"
+        )
 
 
 def _label_facts(

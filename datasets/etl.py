@@ -23,7 +23,7 @@ from cxrloc.datasets.radiograph import Radiograph
 from cxrloc.datasets.shard_plans import ShardPlan
 from cxrloc.datasets.shards import ROWS_PER_GROUP, Squares, film_batch, shard_name, shard_writer
 from cxrloc.datasets.storage import Storage
-from cxrloc.datasets.transforms import fit_square
+from cxrloc.datasets.transforms import fit_square, input_channels
 
 Reject = tuple[str, str, str]
 
@@ -126,7 +126,7 @@ def _groups(
             continue
         group.append(radiograph)
         for size, of_size in squares.items():
-            of_size.append(fit_square(grey, size))
+            of_size.append(input_channels(fit_square(grey, size), plan.input, plan.clahe_clip))
         if len(group) == ROWS_PER_GROUP:
             yield group, squares
             group, squares = [], {size: [] for size in plan.sizes}

@@ -14,7 +14,6 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor, as_completed, wait
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import asdict
 from typing import Any
 
 import cv2
@@ -59,7 +58,7 @@ def build_shards(
         pq.write_table(pa.table(columns, schema=schema), stream)
     for size in plans[0].sizes:
         mine = [record for record in made if record.name.startswith(f"size={size}/")]
-        about = {**asdict(plans[0].kind(size)), **_contents(mine), "run": dict(run())}
+        about = {**plans[0].kind(size).about(), **_contents(mine), "run": dict(run())}
         storage.write_json(manifest_name(size), about)
     return made
 
@@ -116,8 +115,8 @@ def _claim(storage: Storage, size: int, plans: Sequence[ShardPlan]) -> None:
     """Note what a size is made from, or compare it with what it was begun with."""
     known = "\n".join(plan.known() for plan in plans)
     mine = {
+        **plans[0].kind(size).about(),
         "schema_version": SCHEMA_VERSION,
-        "encoding": plans[0].encoding,
         "diseases": list(plans[0].diseases),
         "splits": sorted({plan.split for plan in plans}),
         "shards": len(plans),
@@ -125,9 +124,10 @@ def _claim(storage: Storage, size: int, plans: Sequence[ShardPlan]) -> None:
     }
     name = f"size={size}/_settings.json"
     theirs = storage.read_json(name) if storage.exists(name) else mine
-    different = [key for key in mine if mine[key] != theirs.get(key)]
+    both = {**theirs, **mine}  # folders of before did not note the size
+    different = [key for key in both if key != "size" and mine.get(key) != theirs.get(key)]
     if different:
-        changes = ", ".join(f"{k}: {theirs.get(k)!r} there, {mine[k]!r} now" for k in different)
+        changes = ", ".join(f"{k}: {theirs.get(k)!r} there, {mine.get(k)!r} now" for k in different)
         raise ValueError(
             f"{storage.url}/size={size} was begun with other settings ({changes}); "
             "take another out folder, or delete this one"

@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from cxrloc.datasets.radiograph import Radiograph
-from cxrloc.datasets.shards import SCHEMA_VERSION, Encoding, ShardKind
+from cxrloc.datasets.shards import SCHEMA_VERSION, Encoding, ShardInput, ShardKind
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class ShardPlan:
         number: of the shard in its split.
         radiographs: its films, sorted by image id.
         sources: the file of each.
-        sizes, encoding, diseases: see `ShardKind`.
+        sizes, encoding, diseases, input, clahe_clip: see `ShardKind`.
     """
 
     out: str
@@ -35,9 +35,11 @@ class ShardPlan:
     sizes: tuple[int, ...]
     encoding: Encoding
     diseases: tuple[str, ...]
+    input: ShardInput = "grey"
+    clahe_clip: float = 0.0
 
     def kind(self, size: int) -> ShardKind:
-        return ShardKind(size, self.encoding, self.diseases)
+        return ShardKind(size, self.encoding, self.diseases, self.input, self.clahe_clip)
 
     def whole_source(self, source: str) -> str:
         """Path or URL of one of `sources`."""
@@ -57,7 +59,7 @@ class ShardPlan:
         Args:
             states: of each source its size and time of change, None for a file that is not there.
         """
-        parts = [SCHEMA_VERSION, asdict(self.kind(size)), self.known(), list(states)]
+        parts = [SCHEMA_VERSION, self.kind(size).about(), self.known(), list(states)]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
@@ -69,6 +71,8 @@ def plan_shards(
     sizes: Sequence[int],
     diseases: Sequence[str],
     encoding: Encoding = "raw",
+    input: ShardInput = "grey",
+    clahe_clip: float = 0.0,
     rows: int = 512,
     films_at: str = "",
     films_root: Path | None = None,
@@ -83,7 +87,7 @@ def plan_shards(
 
     Raises:
         ValueError: for a film without a path, outside of `films_root`, in no split or listed twice,
-            and for bad sizes, rows or encoding.
+            and for bad sizes, rows, encoding or input.
     """
     _check(radiographs, splits, sizes, rows)
     root = films_root if films_at else None
@@ -103,6 +107,8 @@ def plan_shards(
                 sizes=tuple(sizes),
                 encoding=encoding,
                 diseases=tuple(diseases),
+                input=input,
+                clahe_clip=clahe_clip,
             )
             plans.append(plan)
     for size in sizes:

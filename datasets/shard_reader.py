@@ -23,6 +23,7 @@ from cxrloc.datasets.shards import (
     ShardFile,
     Squares,
     decode_square,
+    kind_of,
     manifest_name,
 )
 from cxrloc.datasets.storage import Storage
@@ -37,9 +38,11 @@ Kept = TypeVar("Kept")
 class ShardSet:
     """All films of one size in a folder of tools/build_shards.py: labels at once, pixels on demand.
 
-    `shards[image_id]` is (size, size) uint8 as in a `PixelCache`; do not write to it.
+    `shards[image_id]` is (size, size) uint8 as in a `PixelCache`, of input enhanced
+    (3, size, size); do not write to it.
 
     Attributes:
+        kind: size, input and the like of all shards.
         size: side of the squares in pixels.
         diseases: columns of `labels`.
         image_ids, patients, splits: of each film, in the order of the shards.
@@ -66,8 +69,8 @@ class ShardSet:
         names = [shard["name"] for shard in manifest["shards"]]
         files = [ShardFile(storage, name) for name in names]
         tables = [file.films() for file in files]
-        self.size, self.url = size, url
-        self.diseases: tuple[str, ...] = tuple(manifest["diseases"])
+        self.size, self.url, self.kind = size, url, kind_of(manifest)
+        self.diseases = self.kind.diseases
         self.image_ids: tuple[str, ...] = tuple(
             i for t in tables for i in t["image_id"].to_pylist()
         )

@@ -7,19 +7,22 @@ patient_id      string
 height, width   int32   ORIGINAL frame in pixels, which boxes live in; not the square's
 label_DISEASE   float32 1 present, 0 absent, NaN unknown; one column a disease, in order
 pixels          raw: fixed_size_binary(size * size), the rows of the square `fit_square` makes,
-                grey uint8; png: binary, the same square as a PNG file
+                grey uint8; png: binary, the same square as a PNG file. Of input enhanced the three
+                channels of `input_channels`: raw one after the other, png as the file's colours
 
 The file's metadata holds under `cxrloc.shard` a JSON object: schema_version, size, encoding, split,
-diseases and columns. Nothing is compressed, dictionary-encoded or described by statistics, and a
-row group's raw pixels are one page: on a local disk they are mapped as one array, never copied.
+diseases and columns; of input enhanced also input and clahe_clip. Nothing is compressed,
+dictionary-encoded or described by statistics, and a row group's raw pixels are one page: on a local
+disk they are mapped as one array, never copied.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
 import cv2
@@ -38,6 +41,8 @@ LABEL_PREFIX = "label_"
 REJECTS = "rejects.parquet"  # beside the sizes: films that cannot be read, and why
 Encoding = Literal["raw", "png"]
 ENCODINGS: tuple[Encoding, ...] = ("raw", "png")
+ShardInput = Literal["grey", "enhanced"]
+INPUTS: tuple[ShardInput, ...] = ("grey", "enhanced")
 
 Squares = npt.NDArray[np.uint8]
 
@@ -59,21 +64,45 @@ class ShardKind:
         size: side of the squares in pixels.
         encoding: raw or png.
         diseases: label columns, in order.
+        input: grey, the films as they are, or enhanced, the three channels that a network of
+            `model.input` enhanced is given.
+        clahe_clip: of `input_channels`, for enhanced.
     """
 
     size: int
     encoding: Encoding
     diseases: tuple[str, ...]
+    input: ShardInput = "grey"
+    clahe_clip: float = 0.0
 
     def __post_init__(self) -> None:
         if not 1 <= self.size <= 4096:
             raise ValueError(f"size: got {self.size}, expected 1 to 4096 pixels")
         if self.encoding not in ENCODINGS:
             raise ValueError(f"encoding: got {self.encoding!r}, expected {' or '.join(ENCODINGS)}")
+        if self.input not in INPUTS:
+            raise ValueError(f"input: got {self.input!r}, expected {' or '.join(INPUTS)}")
+        if self.clahe_clip and self.input == "grey":
+            raise ValueError(
+                f"clahe_clip: got {self.clahe_clip}, expected 0 with input grey, of which "
+                "training makes what model.clahe_clip says"
+            )
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of one film's pixels."""
+        return (3, self.size, self.size) if self.input == "enhanced" else (self.size, self.size)
+
+    def about(self) -> dict[str, Any]:
+        """For metadata and keys; as of before there were inputs, where the films are grey."""
+        known = asdict(self)
+        if self.input == "grey":
+            del known["input"], known["clahe_clip"]
+        return known
 
     def schema(self, split: str) -> pa.Schema:
         """Columns and metadata of a shard of this kind."""
-        pixels = pa.binary(self.size**2) if self.encoding == "raw" else pa.binary()
+        pixels = pa.binary(math.prod(self.shape)) if self.encoding == "raw" else pa.binary()
         columns: list[tuple[str, pa.DataType]] = [
             ("image_id", pa.string()),
             ("patient_id", pa.string()),
@@ -82,7 +111,7 @@ class ShardKind:
             *((LABEL_PREFIX + disease, pa.float32()) for disease in self.diseases),
             ("pixels", pixels),
         ]
-        about = {"schema_version": SCHEMA_VERSION, **asdict(self), "split": split}
+        about = {"schema_version": SCHEMA_VERSION, **self.about(), "split": split}
         metadata = {METADATA_KEY: json.dumps({**about, "columns": _COLUMNS})}
         fields = [pa.field(name, kind, nullable=False) for name, kind in columns]
         return pa.schema(fields, metadata=metadata)
@@ -115,7 +144,7 @@ def shard_writer(sink: pa.NativeFile, schema: pa.Schema) -> Iterator[pq.ParquetW
 def film_batch(
     kind: ShardKind, split: str, films: Sequence[Radiograph], squares: Sequence[Squares]
 ) -> pa.RecordBatch:
-    """One row group: these films with their (size, size) squares."""
+    """One row group: these films with their squares, each of the kind's shape."""
     labels = label_matrix(films, kind.diseases).astype(np.float32)
     arrays = [
         pa.array([film.image_id for film in films], pa.string()),
@@ -130,9 +159,18 @@ def film_batch(
 
 def _pixels(kind: ShardKind, squares: Sequence[Squares]) -> pa.Array:
     if kind.encoding == "png":
-        return pa.array([cv2.imencode(".png", square)[1].tobytes() for square in squares])
+        images = (np.moveaxis(s, 0, -1) if s.ndim == 3 else s for s in squares)  # colours last
+        return pa.array([cv2.imencode(".png", image)[1].tobytes() for image in images])
     data = pa.py_buffer(np.stack(squares).tobytes())
-    return pa.FixedSizeBinaryArray.from_buffers(pa.binary(kind.size**2), len(squares), [None, data])
+    each = pa.binary(math.prod(kind.shape))
+    return pa.FixedSizeBinaryArray.from_buffers(each, len(squares), [None, data])
+
+
+def kind_of(about: Mapping[str, Any]) -> ShardKind:
+    """The kind that the metadata of a shard, or the manifest of a size, say."""
+    names = (field.name for field in fields(ShardKind))
+    known = {name: about[name] for name in names if name in about}
+    return ShardKind(**{**known, "diseases": tuple(about["diseases"])})
 
 
 class ShardFile:
@@ -155,7 +193,7 @@ class ShardFile:
         except pa.ArrowInvalid as error:
             raise ValueError(f"{self.name} is no Parquet file: {error}") from error
         about = self._about()
-        self.kind = ShardKind(about["size"], about["encoding"], tuple(about["diseases"]))
+        self.kind = kind_of(about)
         self.split: str = about["split"]
         self._memory: Squares | None = None
         if local is not None and self.kind.encoding == "raw":
@@ -178,34 +216,34 @@ class ShardFile:
         return self._file.read(columns=names, use_threads=False)
 
     def mapped(self, group: int) -> Squares | None:
-        """(n, size, size) raw pixels of a row group in the mapped file, which no write changes.
+        """(n, *shape) raw pixels of a row group in the mapped file, which no write changes.
 
         None in a store, for PNGs, and where another writer has cut the group into pages.
         """
         if self._memory is None:
             return None
         column = self._file.metadata.row_group(group).column(self._file.metadata.num_columns - 1)
-        size = self.kind.size
-        length = column.num_values * size**2
+        length = column.num_values * math.prod(self.kind.shape)
         begin, end = column.data_page_offset, column.data_page_offset + column.total_compressed_size
         # The page's header in Thrift's compact form: fields 1 to 3 are i32, each after a byte 0x15:
         # type (0, a data page), uncompressed size and compressed size.
         expected = b"\x15\x00" + 2 * (b"\x15" + _zigzag(length))
         if self._memory[begin : begin + len(expected)].tobytes() != expected:
             return None
-        pixels: Squares = self._memory[end - length : end].reshape(-1, size, size)
+        pixels: Squares = self._memory[end - length : end].reshape(-1, *self.kind.shape)
         return pixels
 
     def read(self, group: int) -> Squares | list[bytes]:
-        """The pixels of a row group in memory: (n, size, size) raw, or PNG files."""
+        """The pixels of a row group in memory: (n, *shape) raw, or PNG files."""
         table = self._file.read_row_group(group, columns=["pixels"], use_threads=False)
         column = table["pixels"].combine_chunks()
         if self.kind.encoding == "png":
             files: list[bytes] = column.to_pylist()
             return files
         data = np.frombuffer(column.buffers()[1], np.uint8)
-        begin, length = column.offset * self.kind.size**2, len(column) * self.kind.size**2
-        return data[begin : begin + length].reshape(-1, self.kind.size, self.kind.size).copy()
+        each = math.prod(self.kind.shape)
+        begin, length = column.offset * each, len(column) * each
+        return data[begin : begin + length].reshape(-1, *self.kind.shape).copy()
 
     def _about(self) -> dict[str, Any]:
         about: dict[str, Any] = json.loads(
@@ -221,9 +259,10 @@ class ShardFile:
 
 
 def decode_square(data: bytes) -> Squares:
-    """The square of a PNG out of a shard."""
-    square = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-    return np.asarray(square, dtype=np.uint8)
+    """The square, or the three, of a PNG out of a shard."""
+    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    square = np.asarray(image, dtype=np.uint8)
+    return np.ascontiguousarray(np.moveaxis(square, -1, 0)) if square.ndim == 3 else square
 
 
 def _zigzag(value: int) -> bytes:

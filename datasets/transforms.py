@@ -9,6 +9,7 @@ prediction share.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -99,11 +100,20 @@ def stretch(square: Square) -> Square:
 
 
 def _stretched(film: Square) -> Square:
-    low, high = np.quantile(film, STRETCH_SHARES)
+    counts = np.bincount(film.ravel(), minlength=256)  # quantiles of bytes need no sorting
+    low, high = (_quantile(counts, share) for share in STRETCH_SHARES)
     if high <= low:
         return film
-    scaled = (film.astype(np.float32) - low) * (255 / (high - low))
-    return np.asarray(np.rint(scaled).clip(0, 255), dtype=np.uint8)
+    scaled = (np.arange(256) - low) * (255 / (high - low))
+    return np.rint(scaled).clip(0, 255).astype(np.uint8)[film]
+
+
+def _quantile(counts: npt.NDArray[np.int64], share: float) -> float:
+    """Of grey values counted by value, interpolated linearly as by `numpy.quantile`."""
+    place = share * (counts.sum() - 1)
+    below = int(place)
+    first, second = np.searchsorted(counts.cumsum(), (below, math.ceil(place)), side="right")
+    return float(first + (second - first) * (place - below))
 
 
 def _on_film(square: Square, change: Callable[[Square], Any]) -> Square:

@@ -2,7 +2,7 @@
 
     python tools/build_shards.py --prepared data/nih --out data/shards --size 256 512
         [--engine local|spark] [--master local[*]] [--encoding raw|png] [--split folds|official]
-        [--rows 512] [--workers N] [--films FOLDER_OR_URL]
+        [--input grey|enhanced [--clahe_clip 2]] [--rows 512] [--workers N] [--films FOLDER_OR_URL]
 
 Both engines write the same bytes. A run that was killed goes on with the same command: finished
 shards are kept, no half shard is ever seen. Films that cannot be read land in rejects.parquet.
@@ -40,6 +40,9 @@ class BuildShardsConfig:
         engine: local (processes of this machine) or spark.
         master: of Spark: local[*], spark://host:7077, yarn, ...; a session that is there is used.
         encoding: raw pixels (fastest to read) or png (about half the bytes, decoded when read).
+        input: grey, the films as they are, of which training makes its channels as it goes, or
+            enhanced: the channels of `model.input` enhanced, made once and three times the bytes.
+        clahe_clip: of enhanced films, as `model.clahe_clip` of the training that will read them.
         split: directories by fold of the prepared folder, or by the data set's official lists.
         rows: films a shard.
         workers: processes of engine local; one a core when not given.
@@ -53,6 +56,8 @@ class BuildShardsConfig:
     engine: Literal["local", "spark"] = "local"
     master: str = "local[*]"
     encoding: Literal["raw", "png"] = "raw"
+    input: Literal["grey", "enhanced"] = "grey"
+    clahe_clip: float = 0.0
     split: Literal["folds", "official"] = "folds"
     rows: int = 512
     workers: int | None = None
@@ -80,6 +85,8 @@ def build(config: BuildShardsConfig) -> list[ShardRecord]:
         sizes=config.size,
         diseases=tuple(dict.fromkeys(d for r in prepared.radiographs for d in r.labels)),
         encoding=config.encoding,
+        input=config.input,
+        clahe_clip=config.clahe_clip,
         rows=config.rows,
         films_at=config.films,
         films_root=Path(prepared.manifest["config"]["root"]) if config.films else None,

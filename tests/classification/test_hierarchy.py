@@ -72,6 +72,7 @@ def test_the_first_stage_leaves_children_alone_and_the_second_the_backbone(
     assert changed == [False, True, True]  # edema is the child
     assert any(not torch.equal(first[n], t) for n, t in start.items() if n.startswith("backbone"))
     assert all(torch.equal(second[n], t) for n, t in first.items() if n.startswith("backbone"))
+    assert any("running_mean" in n for n in first)  # BatchNorm's statistics were among them
     assert not torch.equal(second["head.weight"][0], first["head.weight"][0])
 
 

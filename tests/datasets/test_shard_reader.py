@@ -77,6 +77,32 @@ def fed(loader: Loader) -> list[bytes]:
     return [square.numpy().tobytes() for squares, _ in loader for square in squares]
 
 
+@pytest.mark.parametrize("encoding", ["raw", "png"])
+@pytest.mark.parametrize("clip", [0.0, 2.0])
+def test_channels_made_with_the_shards_are_those_made_on_the_fly(
+    shards: ShardSet,
+    films: list[Radiograph],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    encoding: str,
+    clip: float,
+) -> None:
+    made: dict[str, Any] = {"input": "enhanced", "clahe_clip": clip, "encoding": encoding}
+    enhanced = ShardSet(build(films, str(tmp_path / "enhanced"), monkeypatch, **made), SIZE)
+    ready = FilmBatches(enhanced, films, DISEASES, clip, "enhanced")
+    on_the_fly = FilmBatches(shards, films, DISEASES, clip, "enhanced")
+    found = ready.squares(range(COUNT))
+    assert found.shape == (COUNT, 3, SIZE, SIZE)
+    np.testing.assert_array_equal(found, on_the_fly.squares(range(COUNT)))
+
+
+def test_a_folder_of_grey_shards_takes_no_enhanced_ones(
+    shards: ShardSet, films: list[Radiograph], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(ValueError, match="input: None there, 'enhanced' now"):
+        build(films, shards.url, monkeypatch, input="enhanced")
+
+
 def everyone(shards: ShardSet) -> Counter[bytes]:
     return Counter(shards[name].tobytes() for name in IDS)
 

@@ -95,6 +95,25 @@ def test_mapped_pixels_are_those_written_and_those_that_parquet_reads(
     assert whole == [square.tobytes() for square in drawn]
 
 
+@pytest.mark.parametrize("encoding", ["raw", "png"])
+def test_enhanced_films_come_back_as_their_three_channels(
+    tmp_path: Path, encoding: Encoding
+) -> None:
+    storage, kind = Storage.at(tmp_path), ShardKind(16, encoding, DISEASES, "enhanced", 2.0)
+    rng = np.random.default_rng(1)
+    drawn = [rng.integers(0, 256, (3, 16, 16), dtype=np.uint8) for _ in range(3)]
+    with storage.whole_file("a.parquet") as sink, shard_writer(sink, kind.schema("f")) as writer:
+        writer.write_batch(film_batch(kind, "f", films(3), drawn))
+    file = ShardFile(storage, "a.parquet")
+    assert file.kind == kind
+    found = file.read(0)
+    if encoding == "raw":
+        np.testing.assert_array_equal(file.mapped(0), drawn)
+        np.testing.assert_array_equal(found, drawn)
+    else:
+        np.testing.assert_array_equal([decode_square(png) for png in found], drawn)
+
+
 def test_pngs_are_decoded_to_the_same_pixels(tmp_path: Path) -> None:
     drawn = write(Storage.at(tmp_path), "png", 16)
     file = ShardFile(Storage.at(tmp_path), "a.parquet")
@@ -156,6 +175,10 @@ def test_kinds_check_themselves() -> None:
         ShardKind(0, "raw", ())
     with pytest.raises(ValueError, match="encoding: got 'jpeg', expected raw or png"):
         ShardKind(8, "jpeg", ())  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"input: got 'rgb', expected grey or enhanced"):
+        ShardKind(8, "raw", (), "rgb")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"clahe_clip: got 2\.0, expected 0 with input grey"):
+        ShardKind(8, "raw", (), "grey", 2.0)
 
 
 def test_shards_lie_in_directories_by_size_and_split() -> None:

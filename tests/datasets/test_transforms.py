@@ -105,6 +105,15 @@ def test_stretching_sends_the_2nd_percentile_to_black_and_the_98th_to_white() ->
     assert found[50] == round((100 - 52) * 255 / 96)
 
 
+def test_stretching_is_by_the_quantiles_of_numpy_on_films_of_any_size() -> None:
+    rng = np.random.default_rng(0)
+    for side in (1, 2, 7, 60):
+        film = rng.normal(120, 40, (side, side)).clip(1, 255).astype(np.uint8)
+        low, high = np.quantile(film, (0.02, 0.98))
+        expected = np.rint((film - low) * 255 / max(high - low, 1e-9)).clip(0, 255)
+        np.testing.assert_array_equal(stretch(film), film if high == low else expected)
+
+
 def test_stretching_leaves_padding_and_flat_films_alone() -> None:
     square = fit_square(np.full((64, 32), 77, np.uint8), 64)
     np.testing.assert_array_equal(stretch(square), square)

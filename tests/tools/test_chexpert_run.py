@@ -6,13 +6,21 @@ import csv
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from cxrloc.classification.models import load_classifier
 from cxrloc.classification.scored_films import read_scored_films
 from cxrloc.datasets.chexpert_phantom import ChexpertPhantomConfig, make_chexpert_phantom
 from cxrloc.datasets.prepared import load_prepared
-from cxrloc.tools import compare_networks, cross_validate, localize, predict, prepare_data
+from cxrloc.tools import (
+    build_shards,
+    compare_networks,
+    cross_validate,
+    localize,
+    predict,
+    prepare_data,
+)
 
 FIVE = ("Atelectasis", "Cardiomegaly", "Consolidation", "Edema", "Pleural Effusion")
 
@@ -71,6 +79,27 @@ def test_with_and_without_enhancement_stand_beside_the_published_figures(folder:
             assert f"| {disease} | {kind} |" in page
     assert "No published TPR, TNR or F1 is at hand" in page
     assert "Godonou" not in page  # of NIH's labels
+
+
+@pytest.mark.slow
+def test_enhancement_in_the_shards_trains_the_network_of_enhancement_on_the_fly(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    probabilities = []
+    for kind in ("grey", "enhanced"):
+        shards = folder / f"{kind}_shards"
+        made = ["--prepared", str(folder / "prepared"), "--out", str(shards), "--size", "64"]
+        assert build_shards.main([*made, "--input", kind, "--workers", "1"]) == 0
+        out = folder / f"from_{kind}_shards"
+        more = [f"--data.shards={shards}", f"--out={out}"]
+        assert cross_validate.main([*training(folder, "enhanced"), *more]) == 0
+        probabilities.append(read_scored_films(out / "out_of_fold.parquet").scores)
+    np.testing.assert_array_equal(*probabilities)
+    capsys.readouterr()
+    words = [*training(folder, "grey"), f"--data.shards={shards}", f"--out={folder / 'refused'}"]
+    assert cross_validate.main(words) == 1
+    message = "holds films of input enhanced with clahe_clip 0, expected grey with 0"
+    assert message in capsys.readouterr().err
 
 
 @pytest.mark.slow
