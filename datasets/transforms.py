@@ -105,7 +105,8 @@ def _stretched(film: Square) -> Square:
     if high <= low:
         return film
     scaled = (np.arange(256) - low) * (255 / (high - low))
-    return np.rint(scaled).clip(0, 255).astype(np.uint8)[film]
+    greys: Square = np.rint(scaled).clip(0, 255).astype(np.uint8)
+    return np.asarray(greys[film])
 
 
 def _quantile(counts: npt.NDArray[np.int64], share: float) -> float:
