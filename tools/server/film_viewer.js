@@ -135,7 +135,7 @@ export default {
     },
   },
   watch: {
-    "film.key"() { this.hiddenDiseases = []; this.heatOf = ""; this.lost = false; this.resetContrast(); this.fit(); },
+    "film.key"() { this.hiddenDiseases = []; this.heatOf = ""; this.lost = false; this.resetContrast(); this.fit(); this.comeIntoSight(); },
   },
   mounted() {
     this.resetContrast();
@@ -145,6 +145,11 @@ export default {
   },
   unmounted() { this.observer.disconnect(); },
   methods: {
+    // on a phone the film lies below the list that it was chosen from
+    comeIntoSight() {
+      const { top, bottom } = this.$el.getBoundingClientRect();
+      if (bottom < 0 || top > 0.6 * innerHeight) this.$el.parentElement.scrollIntoView();
+    },
     measure() {
       const stage = this.$refs.stage;
       this.room = { w: stage.clientWidth || 1, h: stage.clientHeight || 1 };

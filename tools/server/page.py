@@ -80,7 +80,7 @@ class FilmPage:
         ui.add_css(_STYLE)
         ui.context.client.on_delete(self.forget)
         self._head()
-        with ui.element("main").classes("rooms"):
+        with ui.element("div").classes("rooms"):  # NiceGUI's page is the main landmark
             with ui.element("section").classes("room list").props('aria-label="Films"'):
                 self._list()
             self.look = ui.element("section").classes("room look").props('aria-label="Film"')

@@ -39,7 +39,8 @@ def place_for_files(
     """
     upload = ui.upload(
         multiple=True, auto_upload=True, max_file_size=int(megabytes * 1e6), on_upload=received
-    ).classes("drop").props('flat no-thumbnails aria-label="Drop films here"')  # fmt: skip
+    )
+    upload.classes("drop").props('flat no-thumbnails role=group aria-label="Drop films here"')
     upload.on(
         "rejected", rejected,
         js_handler="(r) => emit(r.map((x) => [x.file.name, x.failedPropValidation]))",
@@ -47,11 +48,11 @@ def place_for_files(
     upload.on("failed", failed, js_handler="(f) => emit(f.files.map((x) => x.name))")
     upload.on("uploaded", lambda: upload.run_method("removeUploadedFiles"))
     with upload.add_slot("header"):
+        with ui.element("div").props("hidden"):  # it holds the file input, which has no name
+            ui.element("q-uploader-add-trigger")
         pick = ui.element("button").classes("pick").props("type=button")
-        # the trigger holds the file input; a key on the button opens it too
         pick.on("click", js_handler=f"(e) => getElement({upload.id}).$refs.qRef.pickFiles(e)")
         with pick:
-            ui.element("q-uploader-add-trigger")
             text("span", "Choose or drop films").classes("strong")
             text("span", f"{ACCEPTED}, up to {megabytes:g} MB each").classes("faint")
     with upload.add_slot("list"):

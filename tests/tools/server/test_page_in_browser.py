@@ -348,11 +348,60 @@ def test_a_screen_reader_is_told_what_is_seen(page: Any) -> None:
     assert alt.startswith("Chest film c.dcm, 100 by 120 pixels. grad_cam boxes Mass from ")
     assert page.locator("[role=status]").get_attribute("aria-live") == "polite"
     assert page.locator("html").get_attribute("lang") == "en-US"
+    assert page.locator("main").count() == 1
+    assert page.locator("button input, a button, button a").count() == 0
     nameless = page.evaluate(
         "[...document.querySelectorAll('button, input:not([type=file]), select')].filter(e => "
         "!(e.ariaLabel || e.innerText || e.closest('label')?.innerText)).map(e => e.outerHTML)"
     )
     assert nameless == []
+
+
+@pytest.mark.parametrize("key", ["Enter", "Space"])
+def test_the_choice_of_files_opens_by_key_as_by_mouse(page: Any, key: str) -> None:
+    pick = page.get_by_role("button", name="Choose or drop films")
+    with page.expect_file_chooser() as opened:
+        pick.press(key)
+    assert opened.value.is_multiple()
+    with page.expect_file_chooser():
+        pick.click()
+
+
+def test_on_a_phone_the_chosen_film_comes_into_sight_and_two_fingers_zoom_it(page: Any) -> None:
+    page.set_viewport_size({"width": 375, "height": 740})
+    for name in ("b.jpg", "a <b>.png"):
+        page.evaluate("scrollTo(0, 0)")
+        _open(page, name)
+    place = page.locator(".stage").bounding_box()
+    assert place["y"] >= 0
+    assert place["y"] + place["height"] <= 740
+
+    film = page.locator(".world .film")
+    fitted = film.bounding_box()["width"]
+    x, y = place["x"] + place["width"] / 2, place["y"] + place["height"] / 2
+    fingers = page.context.new_cdp_session(page)
+    for kind, apart in (("touchStart", 30), ("touchMove", 45), ("touchMove", 60)):
+        points = [{"x": x + side * apart, "y": y, "id": i} for i, side in enumerate((-1, 1))]
+        fingers.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+    fingers.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+    assert film.bounding_box()["width"] == pytest.approx(2 * fitted, rel=0.05)
+    page.get_by_role("button", name="Fit").click()
+    page.set_viewport_size({"width": 1280, "height": 900})
+
+
+def test_another_user_sees_no_film_but_their_own(
+    page: Any, browser: Any, address: str, films: dict[str, Path]
+) -> None:
+    with browser.new_context() as context:
+        other = context.new_page()
+        other.goto(address)
+        other.locator(".empty").wait_for()
+        assert other.locator(".entry").count() == 0
+        other.locator("input[type=file]").set_input_files(films["b.jpg"])
+        other.locator(".news", has_text="1 of 1 films done.").wait_for(timeout=PATIENCE_MS)
+
+    assert page.locator(".entry").count() == 5
+    assert page.heard == []
 
 
 @pytest.mark.parametrize("width", [375, 800, 1280])
