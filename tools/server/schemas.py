@@ -60,11 +60,13 @@ class FilmRecord(_Open):
 
     research_use: str
     message: str
+    warnings: list[str] = Field(description="on the film: lateral, no body part stated ...")
     images: list[Image]
     categories: list[Category]
     findings: list[FindingRecord]
     annotations: list[Annotation]
     localizers: list[str]
+    runtime: str = Field(description="what ran the gate's network")
 
 
 class Result(BaseModel):
@@ -86,10 +88,12 @@ class Model(BaseModel):
     """One bundle that the server has loaded."""
 
     kind: str = Field(examples=["classifier"])
-    file_name: str
-    sha256: str
-    diseases: list[str]
-    thresholds: dict[str, float | None] | None = None
+    file_name: str = Field(examples=["classifier.safetensors"])
+    sha256: str = Field(examples=["4d7f6a9e8c3b2a1f" * 4])
+    diseases: list[str] = Field(examples=[["Cardiomegaly", "Mass"]])
+    thresholds: dict[str, float | None] | None = Field(
+        None, examples=[{"Cardiomegaly": 0.42, "Mass": 0.31}]
+    )
 
 
 class ModelList(BaseModel):
@@ -106,7 +110,7 @@ class ModelList(BaseModel):
 
 class Health(BaseModel):
     status: str = "ok"
-    films_waiting: int = Field(ge=0)
+    films_waiting: int = Field(ge=0, examples=[0])
 
 
 EXAMPLE: dict[str, Any] = {
@@ -117,6 +121,7 @@ EXAMPLE: dict[str, Any] = {
             "prediction": {
                 "research_use": f"{RESEARCH_USE}.",
                 "message": "Passed the gate: Cardiomegaly.",
+                "warnings": [],
                 "images": [{"id": 1, "file_name": "a.png", "width": 1024, "height": 1024}],
                 "categories": [{"id": 1, "name": "Cardiomegaly"}, {"id": 2, "name": "Mass"}],
                 "findings": [
@@ -131,6 +136,7 @@ EXAMPLE: dict[str, Any] = {
                      "rank": 1},
                 ],
                 "localizers": ["grad_cam"],
+                "runtime": "torch fp32 on cpu",
             },
         },
         {

@@ -15,6 +15,7 @@ import numpy as np
 import pydicom
 import pytest
 from fastapi.testclient import TestClient
+from prometheus_client.parser import text_string_to_metric_families
 from pydicom.uid import DeflatedExplicitVRLittleEndian, JPEGLSLossless
 
 from cxrloc.datasets.image_files import decode_film
@@ -24,6 +25,7 @@ from cxrloc.localization.words import RESEARCH_USE
 from cxrloc.tools.server.api import create_app
 from cxrloc.tools.server.limits import Limits
 from cxrloc.tools.server.problems import ProblemError
+from cxrloc.tools.server.schemas import Predictions
 from cxrloc.tools.server.service import Service
 from cxrloc.tools.server.uploads import Upload, read_film
 
@@ -407,6 +409,23 @@ def test_metrics_count_requests_by_route_and_films_by_outcome(
     assert 'cxrloc_films_total{status="415"} 1.0' in text
     assert 'cxrloc_film_seconds_count{stage="networks"} 1.0' in text
     assert "cxrloc_films_waiting 0.0" in text
+    families = {family.name: family.type for family in text_string_to_metric_families(text)}
+    assert families["cxrloc_film_seconds"] == "histogram"
+
+
+def test_the_example_of_the_description_has_the_keys_of_a_real_answer(
+    client: TestClient, png: bytes
+) -> None:
+    paths = client.get("/openapi.json").json()["paths"]
+    described = paths["/v1/predictions"]["post"]["responses"]["200"]
+    example = Predictions.model_validate(described["content"]["application/json"]["example"])
+    assert [result.problem is None for result in example.results] == [True, False]
+
+    real = post(client, [("a.png", png)]).json()["results"][0]["prediction"]
+    shown = described["content"]["application/json"]["example"]["results"][0]["prediction"]
+    assert set(shown) == set(real)
+    for part in ("images", "categories", "findings", "annotations"):
+        assert set(shown[part][0]) == set(real[part][0])
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "I;16", "P", "1", "LA"])
