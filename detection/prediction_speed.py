@@ -1,18 +1,14 @@
 """What a prediction costs beside what others offer, and where its time goes: tables of one run.
 
-The sides run in turn, each repeat all of them once; ratios are medians over repeats, so that what
-else the machine does falls on all sides alike. CPU time counts all threads. The networks have
-random weights, which cost what trained ones cost.
+How sides are measured: `cxrloc.detection.side_costs`. The networks have random weights, which cost
+what trained ones cost.
 """
 
 from __future__ import annotations
 
 import json
-import statistics
 import tempfile
-import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,29 +24,21 @@ from cxrloc.classification.runtimes import RUNTIMES
 from cxrloc.datasets.image_files import read_film
 from cxrloc.datasets.labels import NIH_BOXED_DISEASES
 from cxrloc.datasets.manifest import write_json
+from cxrloc.detection.config import ModelConfig
+from cxrloc.detection.side_costs import Sides, compare, cost_table
+from cxrloc.detection.torchvision_backend import TorchvisionPredictor
+from cxrloc.detection.torchvision_network import MaskRCNN
 from cxrloc.localization.diagnose import Diagnoser, to_json
 from cxrloc.localization.drawing import draw_boxes, draw_heat_maps
 from cxrloc.localization.grad_cam import GradCamLocalizer
 
-Sides = Mapping[str, Callable[[], object]]
 PRESENT = 3  # diseases that pass the gate, each with a map and a box
 _FILM_SIDE = 1024
-
-
-@dataclass(frozen=True)
-class Cost:
-    """Median seconds of a side, its median ratio to the first side, and its peak memory."""
-
-    name: str
-    wall: float
-    cpu: float
-    ratio: float
-    cpu_ratio: float
-    peak_mb: float | None
+_MASK_RCNN_SIDE = 800  # which torchvision makes the shorter side of every image
 
 
 def prediction_tables(size: int, repeats: int) -> str:
-    """The three tables: maps of 8 diseases, whole predictions, stages of one.
+    """The four tables: maps of 8 diseases, whole predictions, stages of one, Mask R-CNN.
 
     Args:
         size: side of the gate's input, pixels.
@@ -66,54 +54,20 @@ def prediction_tables(size: int, repeats: int) -> str:
         for runtime in RUNTIMES:
             whole[f"ours, {runtime}"] = _predictor(film, _diagnoser(size, runtime))
         parts = [
-            _table("maps and boxes of 8 diseases", compare(_map_sides(film, size), repeats)),
-            _table(
+            cost_table("maps and boxes of 8 diseases", compare(_map_sides(film, size), repeats)),
+            cost_table(
                 f"file to boxes, {PRESENT} maps, pictures, JSON; no Mask R-CNN",
                 compare(whole, repeats),
             ),
-            _table("stages of ours, torch", compare(_stage_sides(film, size), repeats)),
+            cost_table("stages of ours, torch", compare(_stage_sides(film, size), repeats)),
+            cost_table(
+                f"Mask R-CNN, ResNet-50 at {_MASK_RCNN_SIDE} px",
+                compare(_mask_rcnn_sides(film, _MASK_RCNN_SIDE), repeats),
+            ),
         ]
     threads = torch.get_num_threads()
     title = f"ResNet-18 at {size} px, film of {_FILM_SIDE} px, {threads} thread(s)"
     return "\n\n".join([f"{title}, medians of {repeats}", *parts])
-
-
-def compare(sides: Sides, repeats: int) -> list[Cost]:
-    """Run the sides in turn, once unmeasured but for memory, then `repeats` times."""
-    peaks = {name: _peak_mb(run) for name, run in sides.items()}
-    times: dict[str, list[tuple[float, float]]] = {name: [] for name in sides}
-    for _ in range(repeats):
-        for name, run in sides.items():
-            wall, cpu = time.perf_counter(), time.process_time()
-            run()
-            times[name].append((time.perf_counter() - wall, time.process_time() - cpu))
-    first = next(iter(times.values()))
-    return [_cost(name, found, first, peaks[name]) for name, found in times.items()]
-
-
-def _cost(
-    name: str,
-    found: Sequence[tuple[float, float]],
-    first: Sequence[tuple[float, float]],
-    peak: float | None,
-) -> Cost:
-    wall, cpu = (statistics.median(column) for column in zip(*found, strict=True))
-    ratio, cpu_ratio = (
-        statistics.median(a[k] / max(b[k], 1e-9) for a, b in zip(found, first, strict=True))
-        for k in (0, 1)
-    )
-    return Cost(name, wall, cpu, ratio, cpu_ratio, peak)
-
-
-def _table(title: str, costs: Sequence[Cost]) -> str:
-    lines = [f"{title:44s}   wall ms    CPU ms   ratio  CPU ratio  peak MB"]
-    for c in costs:
-        peak = "-" if c.peak_mb is None else f"{c.peak_mb:.0f}"
-        lines.append(
-            f"  {c.name:42s} {1000 * c.wall:9.1f} {1000 * c.cpu:9.1f} {c.ratio:7.2f} "
-            f"{c.cpu_ratio:10.2f} {peak:>8s}"
-        )
-    return "\n".join(lines)
 
 
 def _map_sides(path: Path, size: int) -> Sides:
@@ -121,7 +75,6 @@ def _map_sides(path: Path, size: int) -> Sides:
     from captum.attr import LayerGradCam
     from pytorch_grad_cam import GradCAM
     from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
-    from torchvision.models.detection import maskrcnn_resnet50_fpn
 
     film, diagnoser = read_film(path), _diagnoser(size, "torch")
     gate, bundle = diagnoser.gate, diagnoser.gate.bundle
@@ -131,13 +84,6 @@ def _map_sides(path: Path, size: int) -> Sides:
     layer = _last(bundle.model)
     theirs, captum = GradCAM(network, [layer]), LayerGradCam(network, layer)
     indices = range(len(bundle.diseases))
-    detector = maskrcnn_resnet50_fpn(
-        weights=None, weights_backbone=None, num_classes=len(bundle.diseases) + 1
-    ).eval()
-
-    def plain_mask_rcnn() -> None:
-        with torch.inference_mode():
-            detector([torch.from_numpy(film.pixels).expand(3, -1, -1) / 255])
 
     def ours() -> None:
         output = gate([film])
@@ -151,7 +97,27 @@ def _map_sides(path: Path, size: int) -> Sides:
             theirs(x, [ClassifierOutputTarget(i)]) for i in indices
         ],
         "captum LayerGradCam": lambda: [captum.attribute(x, target=i) for i in indices],
-        "torchvision Mask R-CNN called plainly": plain_mask_rcnn,
+    }
+
+
+def _mask_rcnn_sides(path: Path, size: int) -> Sides:
+    """torchvision's own call against our network in both number formats, on one film."""
+    from torchvision.models.detection import maskrcnn_resnet50_fpn
+
+    film, diseases = read_film(path), tuple(NIH_BOXED_DISEASES)
+    plain = maskrcnn_resnet50_fpn(
+        weights=None, weights_backbone=None, num_classes=len(diseases) + 1
+    ).eval()
+    ours = {}
+    for precision in ("fp32", "bf16"):
+        network = MaskRCNN(ModelConfig("resnet50"), len(diseases), size).eval()
+        network.fold_norms()
+        ours[precision] = TorchvisionPredictor(network, diseases, size, precision, "cpu")
+    pixels = torch.from_numpy(film.pixels).expand(3, -1, -1)
+    return {
+        "torchvision's, called plainly": lambda: _forward(plain, [pixels / 255]),
+        "ours, fp32": lambda: ours["fp32"].predict([film]),
+        "ours, bf16 (runtime torch-bf16, openvino)": lambda: ours["bf16"].predict([film]),
     }
 
 
@@ -244,7 +210,7 @@ def _last(model: torch.nn.Module) -> torch.nn.Module:
 
 
 @torch.inference_mode()
-def _forward(model: Callable[[torch.Tensor], object], x: torch.Tensor) -> Any:
+def _forward(model: Callable[[Any], object], x: Any) -> Any:
     return model(x)
 
 
@@ -271,16 +237,3 @@ def _film_file(folder: Path) -> Path:
     path = folder / "film.png"
     cv2.imwrite(str(path), pixels, [cv2.IMWRITE_PNG_COMPRESSION, 6])
     return path
-
-
-def _peak_mb(run: Callable[[], object]) -> float | None:
-    """Largest resident memory while it runs, what is loaded already included; Linux alone."""
-    try:
-        Path("/proc/self/clear_refs").write_text("5")  # the peak so far is forgotten
-        run()
-        status = Path("/proc/self/status").read_text()
-    except OSError:
-        run()
-        return None
-    line = next(line for line in status.splitlines() if line.startswith("VmHWM"))
-    return int(line.split()[1]) / 1024

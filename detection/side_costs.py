@@ -1,0 +1,79 @@
+"""What each of several ways to do one thing costs, side by side in one run.
+
+The sides run in turn, each repeat all of them once; ratios are medians over repeats, so that what
+else the machine does falls on all sides alike. CPU time counts all threads.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+Sides = Mapping[str, Callable[[], object]]
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Median seconds of a side, its median ratio to the first side, and its peak memory."""
+
+    name: str
+    wall: float
+    cpu: float
+    ratio: float
+    cpu_ratio: float
+    peak_mb: float | None
+
+
+def compare(sides: Sides, repeats: int) -> list[Cost]:
+    """Run the sides in turn, once unmeasured but for memory, then `repeats` times."""
+    peaks = {name: _peak_mb(run) for name, run in sides.items()}
+    times: dict[str, list[tuple[float, float]]] = {name: [] for name in sides}
+    for _ in range(repeats):
+        for name, run in sides.items():
+            wall, cpu = time.perf_counter(), time.process_time()
+            run()
+            times[name].append((time.perf_counter() - wall, time.process_time() - cpu))
+    first = next(iter(times.values()))
+    return [_cost(name, found, first, peaks[name]) for name, found in times.items()]
+
+
+def _cost(
+    name: str,
+    found: Sequence[tuple[float, float]],
+    first: Sequence[tuple[float, float]],
+    peak: float | None,
+) -> Cost:
+    wall, cpu = (statistics.median(column) for column in zip(*found, strict=True))
+    ratio, cpu_ratio = (
+        statistics.median(a[k] / max(b[k], 1e-9) for a, b in zip(found, first, strict=True))
+        for k in (0, 1)
+    )
+    return Cost(name, wall, cpu, ratio, cpu_ratio, peak)
+
+
+def cost_table(title: str, costs: Sequence[Cost]) -> str:
+    """The costs, one a line."""
+    lines = [f"{title:44s}   wall ms    CPU ms   ratio  CPU ratio  peak MB"]
+    for c in costs:
+        peak = "-" if c.peak_mb is None else f"{c.peak_mb:.0f}"
+        lines.append(
+            f"  {c.name:42s} {1000 * c.wall:9.1f} {1000 * c.cpu:9.1f} {c.ratio:7.2f} "
+            f"{c.cpu_ratio:10.2f} {peak:>8s}"
+        )
+    return "\n".join(lines)
+
+
+def _peak_mb(run: Callable[[], object]) -> float | None:
+    """Largest resident memory while it runs, what is loaded already included; Linux alone."""
+    try:
+        Path("/proc/self/clear_refs").write_text("5")  # the peak so far is forgotten
+        run()
+        status = Path("/proc/self/status").read_text()
+    except OSError:
+        run()
+        return None
+    line = next(line for line in status.splitlines() if line.startswith("VmHWM"))
+    return int(line.split()[1]) / 1024
