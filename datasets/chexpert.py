@@ -3,6 +3,9 @@
     root/train.csv, valid.csv                              labels, one row an image (valid optional)
     root/train/patient00001/study1/view1_frontal.jpg       and so on, as the column Path says
 
+The release of 2021 in batches has train's patients in `CheXpert-v1.0 batch 2 (train 1)` to `batch 4
+(train 3)`: link their patient folders into one folder train/ beside the CSV files and valid/.
+
 Irvin et al., "CheXpert", AAAI 2019. `Path` begins with the release's name, which is cut off: an
 image is called alike in both releases. A label is 1 (mentioned as present), 0 (mentioned as
 absent), -1 (uncertain) or blank (not mentioned). The record keeps all four: an uncertain label is

@@ -4,21 +4,23 @@
 
 INPUT is an image file (PNG, JPEG, DICOM) or a folder (searched with its subfolders). For film a.png
 DIR receives a.boxes.jpg, a.heat.jpg and a.json (schema: localization/diagnose.py); films of the
-same name get a_2, a_3. Films in MURA's layout (XR_HAND/patient00011/study1_positive/image1.png) are
-named after their study, and DIR also receives study_predictions.csv: one answer per study, the mean
-over its films (columns: localization/study_predictions.py). A film that cannot be read is reported
-and the rest go on. A killed run is taken up again by the same command: a film whose JSON is there,
-made of the same file by the same models and settings, is left as it is. --dicom-out writes a.sr.dcm
-(structured report), a.pr.dcm (presentation state) and a.sc.dcm (secondary capture) beside them, for
-DICOM films only; they hold the patient's name and number, which nothing else written here does (see
-docs/dicom.md). Exit status: 0 all done, 1 some film failed, 2 wrong usage, 130 interrupted.
-Research use only - not a diagnosis.
+same name get a_2, a_3. Films in MURA's layout (XR_HAND/patient00011/study1_positive/image1.png) or
+CheXpert's (patient00001/study1/view1_frontal.jpg) are named after their study. Of MURA's DIR also
+receives study_predictions.csv: one answer per study, the mean over its films (columns:
+localization/study_predictions.py). A film that cannot be read is reported and the rest go on. A
+killed run is taken up again by the same command: a film whose JSON is there, made of the same file
+by the same models and settings, is left as it is. --dicom-out writes a.sr.dcm (structured report),
+a.pr.dcm (presentation state) and a.sc.dcm (secondary capture) beside them, for DICOM films only;
+they hold the patient's name and number, which nothing else written here does (see docs/dicom.md).
+Exit status: 0 all done, 1 some film failed, 2 wrong usage, 130 interrupted. Research use only - not
+a diagnosis.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -32,7 +34,7 @@ from cxrloc.datasets.image_files import (
     read_film,
 )
 from cxrloc.datasets.manifest import file_sha256, run_manifest, write_json
-from cxrloc.datasets.mura_paths import study_of
+from cxrloc.datasets.mura_paths import PATIENT, STUDY
 from cxrloc.datasets.radiograph import Film
 from cxrloc.localization.words import RESEARCH_USE
 
@@ -40,6 +42,8 @@ if TYPE_CHECKING:
     from cxrloc.localization.diagnose import Diagnoser, Diagnosis
 
 STUDIES = "study_predictions.csv"
+# the last folders of a path, with MURA's body part where there is one
+_STUDY_FOLDERS = re.compile(rf"(?<![^/])(?:XR_[A-Z]+/)?{PATIENT}/{STUDY}$")
 _OWN_IMAGES = (".boxes.jpg", ".heat.jpg", ".sr.dcm", ".pr.dcm", ".sc.dcm")
 
 
@@ -182,9 +186,10 @@ def unique_names(paths: Sequence[Path]) -> dict[Path, str]:
 
 
 def _own_name(path: Path) -> str:
-    """The file's stem; all of MURA's images are called image1, so theirs begin with the study."""
-    study = study_of(path)
-    return path.stem if study is None else f"{study.name.replace('/', '_')}_{path.stem}"
+    """The file's stem, behind its study in MURA's and CheXpert's layouts: all files there have
+    such names as image1 and view1_frontal."""
+    found = _STUDY_FOLDERS.search(path.absolute().parent.as_posix())
+    return path.stem if found is None else f"{found[0].replace('/', '_')}_{path.stem}"
 
 
 def read_done(

@@ -330,3 +330,15 @@ def test_outputs_of_films_with_the_same_stem_do_not_overwrite_each_other() -> No
     names = predict.unique_names(paths)
 
     assert list(names.values()) == ["a", "a_2", "a_2_2", "A_3", "b.tar"]
+
+
+def test_outputs_in_the_layouts_of_mura_and_chexpert_are_named_after_the_study() -> None:
+    folders = "MURA-v1.1/valid/XR_HAND/patient00011/study1_positive", "valid/patient64541/study2"
+    other = "inpatient12/study1"
+    paths = [Path(f"{folder}/a.png") for folder in (*folders, other)]
+
+    names = predict.unique_names(paths)
+
+    assert list(names.values()) == [
+        "XR_HAND_patient00011_study1_positive_a", "patient64541_study2_a", "a",
+    ]  # fmt: skip
