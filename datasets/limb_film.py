@@ -11,6 +11,7 @@ import numpy.typing as npt
 from cxrloc.datasets.limb_anatomy import Bone, limb
 from cxrloc.datasets.phantom_canvas import FRAME, Array, Canvas, Points, ellipse
 from cxrloc.datasets.phantom_film import burn_in
+from cxrloc.datasets.phantom_sheet import Rectangle
 from cxrloc.datasets.phantom_skeleton import tubes
 
 FINDINGS = ("fracture", "hardware", "lesion")
@@ -46,6 +47,13 @@ def render_limb(image: LimbImage, image_size: int = 512) -> npt.NDArray[np.uint8
     Raises:
         ValueError: for a finding that cannot be drawn.
     """
+    return draw_limb(image, image_size)[0]
+
+
+def draw_limb(
+    image: LimbImage, image_size: int = 512
+) -> tuple[npt.NDArray[np.uint8], Rectangle | None]:
+    """As `render_limb`, and the box of its side letter xyxy in pixels; None where it has none."""
     if image.finding and image.finding not in FINDINGS:
         raise ValueError(f"the phantom cannot draw {image.finding!r}; it draws {FINDINGS}")
     spread = (1.0, 0.35, 0.7, 0.85)[image.view % 4]
@@ -56,8 +64,8 @@ def render_limb(image: LimbImage, image_size: int = 512) -> npt.NDArray[np.uint8
     width = round(image_size * rng.uniform(0.62, 1.0))
     start = (image_size - width) // 2
     pixels = np.ascontiguousarray(pixels[:, start : start + width])
-    _mark(pixels, image.left, np.random.default_rng((*image.key, image.view, _MARKER)))
-    return pixels
+    rng = np.random.default_rng((*image.key, image.view, _MARKER))
+    return pixels, _mark(pixels, image.left, rng)
 
 
 def _pose(rng: np.random.Generator, left: bool) -> Points:
@@ -165,10 +173,10 @@ def _develop(depth: Array, key: tuple[int, ...]) -> npt.NDArray[np.uint8]:
     return np.asarray(np.clip(np.round(grey), 0, 255), dtype=np.uint8)
 
 
-def _mark(pixels: npt.NDArray[np.uint8], left: bool, rng: np.random.Generator) -> None:
+def _mark(pixels: npt.NDArray[np.uint8], left: bool, rng: np.random.Generator) -> Rectangle | None:
     """The letter of the side, upright or turned, in a corner; in place. Not all images have one."""
     if rng.random() < 0.1:
-        return
+        return None
     across = FRAME * pixels.shape[1] / pixels.shape[0]
     x = float(rng.choice([0.06, 0.82])) * across
     y = float(rng.choice([0.12, 0.93])) * FRAME
@@ -177,3 +185,5 @@ def _mark(pixels: npt.NDArray[np.uint8], left: bool, rng: np.random.Generator) -
     if rng.random() < 0.2:  # a lead letter put down the wrong way round
         patch = np.ascontiguousarray(patch[:, ::-1])
     np.maximum(pixels, cv2.convertScaleAbs(patch, alpha=float(rng.uniform(0.82, 1.0))), out=pixels)
+    x1, y1, width, height = (float(v) for v in cv2.boundingRect(patch))
+    return x1, y1, x1 + width, y1 + height
