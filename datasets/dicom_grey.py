@@ -35,20 +35,28 @@ def to_grey(stored: StoredValues, header: Dataset) -> npt.NDArray[np.uint8]:
         ValueError: for a lookup table or a scale that the standard does not allow.
     """
     ramp = stored_range(header)
-    padding = _padding(ramp, header)
-    values = modality_values(ramp, header)
+    shown = shown_values(stored, header)
+    if header.PhotometricInterpretation == "MONOCHROME1":
+        shown = 1.0 - shown
+    table = np.rint(255.0 * shown).astype(np.uint8)
+    table[_padding(ramp, header)] = 0
+    grey: npt.NDArray[np.uint8] = table[_places(stored, ramp)]
+    return grey
+
+
+def shown_values(stored: StoredValues, header: Dataset) -> Values:
+    """0..1 for each value of `stored_range`: modality LUT and VOI LUT or window, not yet inverted.
+
+    Of the film's own values (H, W) a film without a window takes its range.
+    """
+    values = modality_values(stored_range(header), header)
     shown = _voi_lut(values, header)
     if shown is None:
         shown = _windowed(values, header)
     if shown is None:
         darkest, brightest = own_range(stored, header)
         shown = np.clip((values - darkest) / max(brightest - darkest, 1e-9), 0.0, 1.0)
-    if header.PhotometricInterpretation == "MONOCHROME1":
-        shown = 1.0 - shown
-    table = np.rint(255.0 * shown).astype(np.uint8)
-    table[padding] = 0
-    grey: npt.NDArray[np.uint8] = table[_places(stored, ramp)]
-    return grey
+    return shown
 
 
 def stored_range(header: Dataset) -> npt.NDArray[np.int64]:

@@ -40,20 +40,36 @@ def require_highdicom() -> None:
 def dicom_objects(
     film: Film, diagnosis: Diagnosis, source: SourceImage, models: Mapping[str, str]
 ) -> dict[str, Dataset]:
-    """Ending (see `DICOM_ENDINGS`) -> object.
+    """Ending (see `DICOM_ENDINGS`) -> object; arguments and errors as of `dicom_object`."""
+    return {end: dicom_object(end, film, diagnosis, source, models) for end in DICOM_ENDINGS}
+
+
+def dicom_object(
+    ending: str, film: Film, diagnosis: Diagnosis, source: SourceImage, models: Mapping[str, str]
+) -> Dataset:
+    """One object.
 
     Args:
+        ending: of `DICOM_ENDINGS`: which object.
         film: the film as it was read.
         diagnosis: of the film.
         source: the film's file (`dicom_source.read_source`).
         models: name of a model -> its hash, for the report.
+
+    Raises:
+        ValueError: where the film's header is such that no valid object can refer to it.
     """
-    objects = (
-        structured_report(diagnosis, source, models),
-        presentation_state(diagnosis, source),
-        secondary_capture(film, diagnosis, source),
-    )
-    return dict(zip(DICOM_ENDINGS, objects, strict=True))
+    try:
+        if ending == ".sr.dcm":
+            return structured_report(diagnosis, source, models)
+        if ending == ".pr.dcm":
+            return presentation_state(diagnosis, source)
+        return secondary_capture(film, diagnosis, source)
+    except (ValueError, TypeError, AttributeError, KeyError) as error:  # highdicom's, on its header
+        raise ValueError(
+            f"no DICOM object {ending} can be made about the film: something in its header is "
+            f"against the standard ({type(error).__name__}); leave --dicom-out out"
+        ) from None
 
 
 def write_dicom_objects(objects: Mapping[str, Dataset], stem: Path) -> None:

@@ -22,6 +22,8 @@ from cxrloc.localization.words import RESEARCH_USE
 if TYPE_CHECKING:
     from pydicom import Dataset
 
+Point = tuple[float, float]
+
 
 def presentation_state(diagnosis: Diagnosis, source: SourceImage) -> Dataset:
     """The presentation state."""
@@ -30,8 +32,9 @@ def presentation_state(diagnosis: Diagnosis, source: SourceImage) -> Dataset:
 
     layers = [_layer(name, f"Boxes of {name}", i) for i, name in enumerate(diagnosis.boxes)]
     layers.append(_layer("NOTE", RESEARCH_USE, len(layers)))
+    taken: list[Point] = []
     annotations = [
-        _boxes(list(diagnosis.best(name).values()), layer, source)
+        _boxes(name, diagnosis, layer, source, taken)
         for name, layer in zip(diagnosis.boxes, layers, strict=False)
         if diagnosis.boxes[name]
     ]
@@ -49,6 +52,8 @@ def presentation_state(diagnosis: Diagnosis, source: SourceImage) -> Dataset:
         ),
         **series("PR", f"{NAME} boxes: research use only"),
     )
+    if source.voi is not None:
+        made.SoftcopyVOILUTSequence = [source.voi]
     return identified(made, source)
 
 
@@ -62,23 +67,39 @@ def _layer(name: str, description: str, order: int) -> Any:
     return pr.GraphicLayer(code, order + 1, description, display_color=colour)
 
 
-def _boxes(boxes: Sequence[Localization], layer: Any, source: SourceImage) -> Any:
+def _boxes(
+    name: str, diagnosis: Diagnosis, layer: Any, source: SourceImage, taken: list[Point]
+) -> Any:
+    """A localizer's strongest boxes, named; the anchors of the names are added to `taken`."""
     from highdicom import pr
 
+    boxes = diagnosis.best(name).values()
     outlines = [
         pr.GraphicObject(pr.GraphicTypeValues.POLYLINE, corners(box.box_xyxy), "PIXEL")
         for box in boxes
     ]
-    labels = [
-        pr.TextObject(
-            f"{box.disease.replace('_', ' ')} {box.score:.2f}", "PIXEL",
-            anchor_point=(box.box_xyxy[0], box.box_xyxy[1]), anchor_point_visible=False,
+    labels = []
+    for box in boxes:
+        taken.append(_anchor(box, taken, diagnosis.size_hw))
+        text = f"{box.disease.replace('_', ' ')} {box.score:.2f} {name}"
+        labels.append(
+            pr.TextObject(text, "PIXEL", anchor_point=taken[-1], anchor_point_visible=False)
         )
-        for box in boxes
-    ]  # fmt: skip
     return pr.GraphicAnnotation(
         [source.image], layer, graphic_objects=outlines, text_objects=labels
     )
+
+
+def _anchor(box: Localization, taken: Sequence[Point], size_hw: tuple[int, int]) -> Point:
+    """The box's upper left corner, moved down until no other name stands in the line.
+
+    How large a viewer writes is its own affair: a line is taken for a thirtieth of the film.
+    """
+    height, width = size_hw
+    x, y = box.box_xyxy[:2]
+    while any(abs(x - a) < width / 4 and abs(y - b) < height / 30 for a, b in taken):
+        y += height / 30
+    return x, min(y, float(height))
 
 
 def _note(layer: Any, source: SourceImage) -> Any:

@@ -15,8 +15,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from cxrloc.datasets.dicom import IMAGE_KEYWORDS, parse_header, stored_values
-from cxrloc.datasets.dicom_grey import own_range, usable_window
+from cxrloc.datasets.dicom_grey import Values, own_range, shown_values, stored_range, usable_window
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -44,10 +46,13 @@ class SourceImage:
     Attributes:
         image: attributes of the image and its UIDs; the patient and study are left empty.
         identity: elements of `IDENTITY` as the file has them, undecoded.
+        voi: item of a Softcopy VOI LUT Sequence: the lookup table or window that the film was read
+            with; None where grey is the stored values' own.
     """
 
     image: Dataset = field(repr=False)
     identity: Mapping[str, Any] = field(repr=False)
+    voi: Dataset | None = field(repr=False)
 
 
 def read_source(path: Path) -> SourceImage:
@@ -81,12 +86,15 @@ def parse_source(data: bytes, name: str) -> SourceImage:
             del header[keyword]
     for keyword in _EXPECTED:
         setattr(header, keyword, None)
+    try:
+        voi = _taken_voi(header, data)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from None
     if "RescaleSlope" in header or "RescaleIntercept" in header:
         header.RescaleSlope = header.get("RescaleSlope") or 1
         header.RescaleIntercept = header.get("RescaleIntercept") or 0
         header.RescaleType = "US"  # unspecified: what the values mean does not matter here
-    _state_window(header, data)
-    return SourceImage(header, identity)
+    return SourceImage(header, identity, voi)
 
 
 def series(modality: str, description: str) -> dict[str, Any]:
@@ -121,20 +129,51 @@ def identified(made: Dataset, source: SourceImage) -> Dataset:
     return made
 
 
-def _state_window(header: Dataset, data: bytes) -> None:
-    """Leave in the header the one window that the film was read with; viewers have no other."""
-    if header.get("VOILUTSequence"):
-        return
-    window = usable_window(header)
-    for keyword in ("WindowCenter", "WindowWidth", "VOILUTFunction"):
-        header.pop(keyword, None)
-    if window is None and int(header.BitsStored) > 8:
-        whole = parse_header(data)
+def _taken_voi(header: Dataset, data: bytes) -> Dataset | None:
+    """What the film was read with, as one VOI LUT or window; it does not stay in the header.
+
+    A film with lookup tables gets one table from stored values to grey, the modality LUT in it: of
+    several, and of tables of 9 to 15 bits, presentation states and their viewers know less.
+    """
+    whole = parse_header(data)
+    item = None
+    if header.get("ModalityLUTSequence") or header.get("VOILUTSequence"):
+        shown = shown_values(stored_values(whole, data), whole)
+        item = _table_item(shown, int(stored_range(whole)[0]))
+        for keyword in ("ModalityLUTSequence", "RescaleSlope", "RescaleIntercept"):
+            header.pop(keyword, None)
+    elif (window := usable_window(header)) is not None:
+        item = _window_item(*window)
+    elif int(header.BitsStored) > 8:
         least, greatest = own_range(stored_values(whole, data), whole)
-        window = ((least + greatest) / 2, max(greatest - least, 1.0), "LINEAR_EXACT")
-    if window is not None:
-        header.WindowCenter, header.WindowWidth = f"{window[0]:.10g}", f"{window[1]:.10g}"
-        header.VOILUTFunction = window[2]
+        item = _window_item((least + greatest) / 2, max(greatest - least, 1.0), "LINEAR_EXACT")
+    for keyword in ("VOILUTSequence", "WindowCenter", "WindowWidth", "VOILUTFunction"):
+        header.pop(keyword, None)
+    return item
+
+
+def _window_item(center: float, width: float, function: str) -> Dataset:
+    from pydicom import Dataset
+
+    item = Dataset()
+    item.WindowCenter, item.WindowWidth = f"{center:.10g}", f"{width:.10g}"
+    item.VOILUTFunction = function
+    return item
+
+
+def _table_item(shown: Values, first: int) -> Dataset:
+    """Grey (N,) in 0..1 from the stored value `first` on; unlike highdicom's it may be negative."""
+    from pydicom import Dataset
+
+    if first < 0 and len(shown) == 2**15:
+        raise ValueError("its lookup table is of 15 bits with a sign, which no table here can hold")
+    table = Dataset()
+    length = len(shown) % 2**16  # 0 stands for 65,536
+    table.add_new("LUTDescriptor", "SS" if first < 0 else "US", [length, first, 16])
+    table.add_new("LUTData", "OW", np.rint(65535 * shown).astype("<u2").tobytes())
+    item = Dataset()
+    item.VOILUTSequence = [table]
+    return item
 
 
 def _raw(header: Dataset, keyword: str) -> Any:

@@ -1,7 +1,8 @@
 """Coded names of diseases and of what we measure, for DICOM structured reports.
 
-SNOMED CT where the DICOM standard's own tables (as pydicom ships them) have the concept with the
-very meaning; the other names are codes of the private scheme 99CXRLOC, which every report declares.
+SNOMED CT or the standard's own DCM where its tables (as pydicom ships them, PS3.16) have the
+concept with the very meaning; the other names are codes of the private scheme 99CXRLOC, which every
+report declares.
 """
 
 from __future__ import annotations
@@ -13,23 +14,27 @@ if TYPE_CHECKING:
     from pydicom.sr.coding import Code
 
 SCHEME = "99CXRLOC"
-# disease -> name in pydicom's table of SNOMED CT; its `Edema` and `Fibrosis` are of any organ
-SNOMED_NAMES = {
-    "Cardiomegaly": "Cardiomegaly",
-    "Effusion": "PleuralEffusion",
-    "Pleural Effusion": "PleuralEffusion",
-    "Mass": "Mass",
-    "Nodule": "Nodule",
-    "Pneumothorax": "Pneumothorax",
+# disease -> scheme and name in pydicom's tables; their `Edema` and `Fibrosis` are of any organ, and
+# what they lack (pneumonia, atelectasis, emphysema ...) would need a licence of SNOMED CT
+STANDARD_NAMES = {
+    "Cardiomegaly": ("SCT", "Cardiomegaly"),
+    "Edema": ("SCT", "PulmonaryEdema"),
+    "Effusion": ("SCT", "PleuralEffusion"),
+    "Infiltration": ("DCM", "Infiltrate"),
+    "Mass": ("SCT", "Mass"),
+    "Nodule": ("SCT", "Nodule"),
+    "Pleural Effusion": ("SCT", "PleuralEffusion"),
+    "Pneumothorax": ("SCT", "Pneumothorax"),
 }
 
 
 def finding_code(disease: str) -> Code:
-    """The disease as a coded concept: SNOMED CT, or its label in our own scheme."""
+    """The disease as a coded concept of the standard's, or its label in our own scheme."""
     from pydicom.sr.codedict import codes
 
-    if disease in SNOMED_NAMES:
-        code: Code = getattr(codes.SCT, SNOMED_NAMES[disease])
+    if disease in STANDARD_NAMES:
+        scheme, name = STANDARD_NAMES[disease]
+        code: Code = getattr(getattr(codes, scheme), name)
         return code
     return own_code(disease)
 

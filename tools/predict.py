@@ -116,8 +116,12 @@ def _predicted(
         for warning in diagnosis.warnings:
             tqdm.write(f"predict: {path}: {warning}", file=sys.stderr)
         stem = arguments.out / named[path]
-        if arguments.dicom_out:
-            write_dicom_objects(path, film, diagnosis, stem, manifest)
+        try:
+            if arguments.dicom_out:
+                write_dicom_objects(path, film, diagnosis, stem, manifest)
+        except ValueError as error:
+            failures.append(f"{path}: {error}")
+            continue
         write_outputs(film, diagnosis, stem, {**manifest, **_source(path)})
         yield diagnosis
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pydicom
 import pytest
@@ -246,7 +247,9 @@ def test_our_own_coding_scheme_is_declared(made: Written) -> None:
         ("Nodule", "SCT", "27925004"),
         ("Pneumothorax", "SCT", "36118008"),
         ("Cardiomegaly", "SCT", codes.SCT.Cardiomegaly.value),
-        ("Edema", SCHEME, "Edema"),
+        ("Edema", "SCT", "19242006"),  # of the lung: on a chest film there is no other
+        ("Infiltration", "DCM", "112121"),
+        ("Pneumonia", SCHEME, "Pneumonia"),
         ("Pleural_Thickening", SCHEME, "Pleural_Thickening"),
         ("Enlarged Cardiomediastinum", SCHEME, "Enlarged Cardiomediastinum"),
     ],
@@ -279,9 +282,16 @@ def test_the_presentation_state_draws_the_strongest_boxes_in_a_layer_per_localiz
     [drawn] = layers["GRAD_CAM"].GraphicObjectSequence
     assert drawn.GraphicAnnotationUnits == "PIXEL"
     assert list(drawn.GraphicData) == [10, 20, 30, 20, 30, 25, 10, 25, 10, 20]
-    assert layers["MASK_RCNN"].TextObjectSequence[0].UnformattedTextValue == "Mass 0.90"
+    assert layers["MASK_RCNN"].TextObjectSequence[0].UnformattedTextValue == "Mass 0.90 mask_rcnn"
     assert layers["NOTE"].TextObjectSequence[0].UnformattedTextValue == RESEARCH_USE
     assert [layer.GraphicLayer for layer in state.GraphicLayerSequence] == list(layers)
+
+
+def test_names_of_boxes_that_begin_at_one_corner_stand_below_each_other(made: Written) -> None:
+    layers = {a.GraphicLayer: a for a in made["pr"].GraphicAnnotationSequence}
+    anchors = [layers[k].TextObjectSequence[0].AnchorPoint for k in ("GRAD_CAM", "MASK_RCNN")]
+    # corners (10, 20) and (11.5, 21) of a film of 60 rows, a line being 2
+    assert [list(anchor) for anchor in anchors] == [[10, 20], [11.5, 23]]
 
 
 def test_the_presentation_state_shows_the_grey_that_the_models_saw(made: Written) -> None:
@@ -300,6 +310,78 @@ def test_a_film_without_a_window_is_presented_with_the_range_that_was_read(
     # 0 to 4095: center and width of LINEAR_EXACT
     assert usable_window(shown) == (2047.5, 4095, "LINEAR_EXACT")
     assert negative["pr"].PresentationLUTShape == "IDENTITY"
+
+
+def lut(entries: list[int], first: int, bits: int) -> Dataset:
+    item = Dataset()
+    item.add_new("LUTDescriptor", "SS" if first < 0 else "US", [len(entries), first, bits])
+    item.add_new("LUTData", "OW", np.array(entries, "<u2").tobytes())
+    return item
+
+
+WINDOW = {"WindowCenter": 5, "WindowWidth": 10}
+RISING = lut([0, *range(0, 1024, 4), 1023], 1900, 10)
+GREYS: dict[str, dict[str, Any]] = {
+    "window": WINDOWED,
+    "exact window, rescaled": {
+        "WindowCenter": 900, "WindowWidth": 1500, "VOILUTFunction": "LINEAR_EXACT",
+        "RescaleSlope": 0.5, "RescaleIntercept": -10.5,
+    },
+    "no window": {},
+    "lookup table before a window": {"VOILUTSequence": [RISING, lut([9, 9], 0, 8)], **WINDOW},
+    "inverted lookup table": {
+        "VOILUTSequence": [RISING], "PhotometricInterpretation": "MONOCHROME1",
+        "PresentationLUTShape": "INVERSE",
+    },
+    "lookup table of negative values": {
+        "VOILUTSequence": [lut([0, 100, *range(200, 800), 1023], -300, 10)],
+        "RescaleSlope": 1, "RescaleIntercept": -2000,
+    },
+    "long lookup table": {"VOILUTSequence": [lut([min(i, 4095) for i in range(40955)], 0, 12)]},
+    "sigmoid behind a modality table": {
+        "ModalityLUTSequence": [lut([*range(4095, -1, -1)], 0, 12)], "VOILUTFunction": "SIGMOID",
+        **WINDOWED,
+    },
+    "modality table": {
+        "ModalityLUTSequence": [lut([*range(4095, -1, -1)], 0, 12)], **WINDOWED,
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", GREYS)
+def test_a_viewer_shows_the_film_through_it_as_the_models_saw_it(
+    tmp_path: Path, write_dicom: WriteDicom, case: str
+) -> None:
+    path = write_dicom(tmp_path / "a.dcm", STORED, bits=12, **GREYS[case])
+    found = written(path)
+    check_required_attributes(found["pr"], "softcopy-voi-lut")
+    test_dciodvfy_finds_no_error(found, "pr")
+    if shutil.which("dcmp2pgm") is None:
+        pytest.skip("dcmp2pgm is not installed (Debian: apt-get install dcmtk)")
+    command = ["dcmp2pgm", "-p", str(found.path("pr")), str(path), str(tmp_path / "a.pgm")]
+    subprocess.run(command, capture_output=True, check=True)
+    shown = cv2.imread(str(tmp_path / "a.pgm"), cv2.IMREAD_UNCHANGED)
+    assert found.film.pixels.std() > 10
+    np.testing.assert_allclose(shown.astype(int), found.film.pixels, atol=1)
+
+
+def test_a_table_that_no_presentation_state_can_hold_is_an_error(
+    tmp_path: Path, write_dicom: WriteDicom
+) -> None:
+    signed = STORED.astype(np.int16) - 2000
+    path = write_dicom(tmp_path / "a.dcm", signed, bits=15, VOILUTSequence=[RISING])
+    with pytest.raises(ValueError, match=r"a\.dcm: its lookup table is of 15 bits with a sign"):
+        read_source(path)
+
+
+def test_what_the_library_refuses_is_an_error_that_says_so_and_no_more(
+    tmp_path: Path, write_dicom: WriteDicom
+) -> None:
+    path = write_dicom(tmp_path / "a.dcm", STORED, bits=12, **WINDOWED)
+    film, source = read_film(path), read_source(path)
+    del source.image.Rows
+    with pytest.raises(ValueError, match=r"no DICOM object \.pr\.dcm can be made.*AttributeError"):
+        dicom_objects(film, diagnosis_of(film), source, {})
 
 
 # ---- secondary capture ----------------------------------------------------------------------

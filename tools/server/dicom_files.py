@@ -7,9 +7,7 @@ from collections.abc import Mapping
 from enum import StrEnum
 
 from cxrloc.datasets.dicom import is_dicom
-from cxrloc.localization.dicom_output import require_highdicom, secondary_capture
-from cxrloc.localization.dicom_presentation import presentation_state
-from cxrloc.localization.dicom_report import structured_report
+from cxrloc.localization.dicom_output import dicom_object, require_highdicom
 from cxrloc.localization.dicom_source import SourceImage, parse_source
 from cxrloc.tools.server.films import Prediction
 from cxrloc.tools.server.problems import ProblemError
@@ -50,14 +48,16 @@ def source_of(upload: Upload) -> SourceImage:
 def dicom_file(
     prediction: Prediction, source: SourceImage, models: Mapping[str, str], kind: DicomKind
 ) -> bytes:
-    """The bytes of one object; `models` are names and hashes of the bundles, for the report."""
+    """The bytes of one object; `models` are names and hashes of the bundles, for the report.
+
+    Raises:
+        ProblemError: 406 for a film whose header is such that no valid object can refer to it.
+    """
     film, diagnosis = prediction.film, prediction.diagnosis
-    if kind is DicomKind.sr:
-        made = structured_report(diagnosis, source, models)
-    elif kind is DicomKind.pr:
-        made = presentation_state(diagnosis, source)
-    else:
-        made = secondary_capture(film, diagnosis, source)
+    try:
+        made = dicom_object(f".{kind}.dcm", film, diagnosis, source, models)
+    except ValueError as error:
+        raise ProblemError(406, str(error)) from error
     out = io.BytesIO()
     made.save_as(out, enforce_file_format=True)
     return out.getvalue()
