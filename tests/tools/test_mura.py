@@ -14,6 +14,7 @@ import pytest
 from cxrloc.classification.gate import read_gate_table
 from cxrloc.classification.models import load_classifier
 from cxrloc.classification.scored_films import read_scored_films
+from cxrloc.classification.study_tables import by_level
 from cxrloc.datasets.phantom_limb import LimbConfig, make_phantom_limb
 from cxrloc.datasets.prepared import load_prepared
 from cxrloc.tools import (
@@ -33,7 +34,8 @@ CONFIG = Path(__file__).resolve().parents[2] / "configs" / "mura_phantom_demo.ya
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("limb")
-    make_phantom_limb(LimbConfig(patients=16, seed=2, image_size=64), folder / "films", workers=1)
+    # of this seed one study of 19 has 13 images, the most that MURA has
+    make_phantom_limb(LimbConfig(patients=16, seed=17, image_size=64), folder / "films", workers=1)
     words = [f"--root={folder / 'films'}", f"--out={folder / 'prepared'}", "--folds=3"]
     assert prepare_data.main(["--dataset=mura", "--workers=1", *words]) == 0
     return folder / "prepared"
@@ -75,6 +77,28 @@ def test_every_study_and_every_image_is_counted_in_its_part_and_in_all(
             ]
             assert int(row["units"]) == len({getattr(film, name) for film in mine})
             assert int(row["patients"]) == len({film.patient_id for film in mine})
+
+
+def test_a_study_of_thirteen_images_goes_through_reader_folds_and_averaging_as_one(
+    run: Path, prepared: Path
+) -> None:
+    data = load_prepared(prepared)
+    studies = [film.study_id for film in data.radiographs]
+    largest = max(studies, key=studies.count)
+    films = [film for film in data.radiographs if film.study_id == largest]
+    assert [film.image_id for film in films] == [f"{largest}/image{n}.png" for n in range(1, 14)]
+    assert len({data.folds[film.image_id] for film in films}) == 1  # its patient's fold
+    scored = read_scored_films(run / "out_of_fold.parquet")
+    mine = scored.select(np.array(scored.study_ids) == largest)
+    assert len(mine) == 13
+    whole = by_level(scored, np.array([0.5]), 0, 0)
+    part = films[0].body_part
+    of_part = scored.select(np.array(scored.body_parts) == part)
+    means = {s: of_part.scores[np.array(of_part.study_ids) == s].mean() for s in of_part.study_ids}
+    assert means[largest] == pytest.approx(mine.scores.mean())
+    (row,) = [r for r in whole["study"] if (r.body_part, r.rule) == (part, "validation")]
+    assert row.units == len(means)
+    assert row.true_positive + row.false_positive == sum(m >= 0.5 for m in means.values())
 
 
 def test_a_studys_call_is_the_mean_of_its_images_at_one_half(run: Path, prepared: Path) -> None:
