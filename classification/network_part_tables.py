@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from cxrloc.classification.network_comparison import Comparison
 from cxrloc.classification.study_metrics import HALF, Agreement
 from cxrloc.classification.study_tables import (
-    PUBLISHED_NOTE,
     TITLES,
     figure_text,
     level_records,
     published,
+    published_note,
 )
 from cxrloc.classification.text_tables import TextTable
 
@@ -20,7 +20,6 @@ _NOTES = (
     "patients. Figures at validation's point stand in each run's studies.md.",
     "The row of all parts, and every figure above, mixes parts of different difficulty and "
     "prevalence: quote it with those of the parts.",
-    PUBLISHED_NOTE,
 )
 
 
@@ -32,7 +31,7 @@ def network_part_tables(comparison: Comparison) -> list[TextTable]:
             f"{TITLES[level]} by body part: {disease}",
             ("body part", "n", *names, "published"),
             tuple(_row(level, rows) for rows in _by_part(comparison, level, number)),
-            _NOTES,
+            (*_NOTES, published_note()),
         )
         for level in comparison.by_part[0]
         for number, disease in enumerate(comparison.films.diseases)

@@ -172,6 +172,8 @@ def _of_group(
 ) -> Iterator[Agreement]:
     labels, scores = group.labels[:, [disease]], group.scores[:, [disease]]
     patients = group.patients
+    # one patient drawn again and again says nothing of others: no interval
+    replicates = replicates if len(set(patients)) > 1 else 0
     points, samples = bootstrap_ranking(labels, scores, patients, replicates, seed)
     reason = "no image" if not len(labels) else "labels of one class alone"
     auc = estimate(points[0, 0], samples[0, :, 0], reason)

@@ -18,10 +18,6 @@ from cxrloc.classification.text_tables import TextTable
 STUDY, IMAGE = "study", "image"  # levels
 Levels = Mapping[str, Sequence[Agreement]]
 TITLES = {STUDY: "Studies", IMAGE: "Images"}
-PUBLISHED_NOTE = (
-    "Published figures are of the release's films, whatever films ours are of; those of the hidden "
-    "test part against the vote of three radiologists."
-)
 _MEASURES = ("accuracy", "kappa", "AUC")
 _MATRIX = ("true_positive", "false_negative", "false_positive", "true_negative")
 _HEAD = (
@@ -109,10 +105,24 @@ def published(level: str, body_part: str) -> str:
     """Figures that others printed of this part of MURA, on other films."""
     name = body_part.removeprefix("XR_").lower()
     return "; ".join(
-        f"{measure} {study.values[MACRO]} ({study.study})"
+        f"{measure} {study.values[MACRO]} ({short_name(study.study)})"
         for study in published_studies()
         for measure in _MEASURES
         if (study.scored_on, study.measure) == (f"MURA {name}", f"{level} {measure}")
+    )
+
+
+def short_name(study: str) -> str:
+    """Who, without the network and the films in parentheses, which stand below the tables."""
+    return study.partition(" (")[0]
+
+
+def published_note() -> str:
+    """Whose the published figures are."""
+    names = dict.fromkeys(s.study for s in published_studies() if s.scored_on.startswith("MURA "))
+    return (
+        f"Published: {'; '.join(names)}. All are of MURA's films, whatever films ours are of; "
+        "those of the hidden test part against the vote of three radiologists."
     )
 
 
@@ -154,11 +164,11 @@ def _notes(level: str) -> tuple[str, ...]:
     mean = ("The probability of a study is the mean over its images; its label is theirs.",)
     return (
         *(mean if level == STUDY else ()),
-        "In brackets the 95 % interval of a bootstrap over patients.",
+        "In parentheses the 95 % interval of a bootstrap over patients; none of one patient.",
         f"Validation's point: Youden's J on the {level} probabilities of the validation patients.",
         "Kappa: Cohen's. The row of all parts mixes parts of different difficulty and prevalence: "
         "quote it with theirs.",
-        PUBLISHED_NOTE,
+        published_note(),
     )
 
 

@@ -57,6 +57,7 @@ def summary_text(
     """
     present = [r for r in radiographs if r.path is not None and r.image_id not in unreadable]
     lines = [DISCLAIMER, "", *_overview(radiographs, present, official), ""]
+    lines += _by_body_part(present)
     lines += _missing(radiographs, unreadable, films_checked)
     lines += ["", *_per_disease(radiographs, present, diseases, boxed_diseases), ""]
     lines += _unboxed(radiographs, present, boxed_diseases)
@@ -78,6 +79,22 @@ def _overview(
     for name, total in listed.items():
         rows.append(f"{name:28}{total:>14,}{there[name]:>10,}{total - there[name]:>10,}")
     return rows
+
+
+def _by_body_part(present: Sequence[Radiograph]) -> list[str]:
+    """Images, studies and patients of each part on disk, where parts are known."""
+    parts = sorted({r.body_part for r in present} - {""})
+    if not parts:
+        return []
+    header = ("images", "studies", "positive", "patients")
+    rows = [f"{'on disk, by body part':28}" + "".join(f"{title:>11}" for title in header)]
+    for part in parts:
+        films = [r for r in present if r.body_part == part]
+        studies = {r.study_id or r.image_id: bool(r.positives) for r in films}
+        patients = {r.patient_id for r in films}
+        cells = len(films), len(studies), sum(studies.values()), len(patients)
+        rows.append(f"{part:28}" + "".join(f"{cell:>11,}" for cell in cells))
+    return [*rows, "(positive: studies with a positive label)", ""]
 
 
 def _missing(

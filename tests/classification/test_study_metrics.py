@@ -107,6 +107,13 @@ def test_one_part_alone_is_not_printed_twice_and_no_part_is_all() -> None:
     assert {r.body_part for r in agreements(nowhere, 0, 0)} == {ALL_PARTS}
 
 
+def test_a_part_of_one_patient_has_figures_and_no_interval() -> None:
+    rows = agreements(judged([0.8, 0.2, 0.9, 0.1], [1, 0, 1, 0], "EEHH", "AABC"), 50, 0)
+    elbow, hand = rows[0], rows[2]
+    assert (elbow.accuracy.value, elbow.accuracy.low, elbow.auc.low) == (1, None, None)
+    assert (hand.accuracy.value, hand.accuracy.low) == (1, 1)
+
+
 def test_a_part_of_one_class_has_no_auc_and_says_so() -> None:
     rows = agreements(judged([0.1, 0.2, 0.9], [0, 0, 1], "EEH"), 10, 0)
     elbow = rows[0]

@@ -187,6 +187,21 @@ def test_the_official_split_keeps_valid_for_testing_and_patients_whole(mura_tree
     assert not train & validation
 
 
+def test_the_summary_counts_images_studies_and_patients_of_each_part(
+    mura_tree: Tree, tmp_path: Path
+) -> None:
+    root = mura_tree({**STUDIES, "train/XR_HAND/patient00012/study1_negative": 0}, IMAGES)
+    words = [f"--root={root}", f"--out={tmp_path / 'out'}", "--folds=3", "--workers=1"]
+    assert prepare(["--dataset=mura", *words]) == 0
+    lines = [line.split() for line in (tmp_path / "out" / "summary.txt").read_text().splitlines()]
+    rows = {line[0]: line[1:] for line in lines if line and line[0].startswith("XR_")}
+    assert rows == {
+        "XR_ELBOW": ["5", "2", "1", "1"],  # images, studies, positive studies, patients
+        "XR_HAND": ["4", "2", "1", "2"],
+        "XR_WRIST": ["1", "1", "1", "1"],
+    }
+
+
 def test_prepare_data_reads_one_part_by_its_option(mura_tree: Tree, tmp_path: Path) -> None:
     studies = {f"train/XR_HAND/patient{n}/study1_negative": 0 for n in range(3)}
     root = mura_tree(studies | STUDIES)

@@ -1,4 +1,4 @@
-"""Every YAML in configs/ loads; every classifier of chest films trains two steps on a phantom."""
+"""Every YAML in configs/ loads; every classifier trains two steps on a phantom."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ from cxrloc.classification.cross_validation_config import CrossValidationConfig
 from cxrloc.classification.models import load_classifier
 from cxrloc.configs.load import load_config
 from cxrloc.datasets.chexpert_phantom import ChexpertPhantomConfig, make_chexpert_phantom
-from cxrloc.datasets.labels import CHEXPERT_LABELS, NIH_DISEASES, NO_FINDING
+from cxrloc.datasets.labels import ABNORMAL, CHEXPERT_LABELS, NIH_DISEASES, NO_FINDING
 from cxrloc.datasets.phantom import PhantomConfig, make_phantom
+from cxrloc.datasets.phantom_limb import LimbConfig, make_phantom_limb
 from cxrloc.detection.run_config import MaskRCNNConfig
 from cxrloc.tools import prepare_data, train_classifier
 
@@ -36,11 +37,12 @@ def tool_of(path: Path) -> str:
 
 
 def data_set_of(path: Path) -> str:
-    """The data set whose labels a classifier is trained on; empty of detectors and of MURA's."""
+    """The data set whose labels a classifier is trained on; empty of detectors."""
     diseases = {*yaml.safe_load(path.read_text()).get("data", {}).get("diseases", ())}
     if not diseases or tool_of(path) not in ("train_classifier", "cross_validate"):
         return ""
-    known = {"nih": {*NIH_DISEASES, NO_FINDING}, "chexpert": {*CHEXPERT_LABELS}}
+    known = {"nih": {*NIH_DISEASES, NO_FINDING}, "chexpert": {*CHEXPERT_LABELS},
+             "mura": {ABNORMAL}}  # fmt: skip
     return next((name for name, labels in known.items() if diseases <= labels), "")
 
 
@@ -105,6 +107,8 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
         if data_set == "nih":
             phantom = PhantomConfig(patients=11, seed=3, image_size=64, share_train_val=0.6)
             make_phantom(phantom, films, workers=1)
+        elif data_set == "mura":
+            make_phantom_limb(LimbConfig(patients=7, seed=5, image_size=64), films, workers=1)
         else:
             make_chexpert_phantom(ChexpertPhantomConfig(11, 5, image_size=64), films, workers=1)
         if not out.is_dir():
