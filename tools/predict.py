@@ -24,6 +24,7 @@ import re
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -179,8 +180,8 @@ def unique_names(paths: Sequence[Path]) -> dict[Path, str]:
     taken: set[str] = set()
     names = {}
     for path in paths:
-        own = name = _own_name(path)
         number = 1
+        own = name = Path(film_name(path).replace("/", "_")).stem
         while name.casefold() in taken:
             number += 1
             name = f"{own}_{number}"
@@ -189,11 +190,11 @@ def unique_names(paths: Sequence[Path]) -> dict[Path, str]:
     return names
 
 
-def _own_name(path: Path) -> str:
-    """The file's stem, behind its study in MURA's and CheXpert's layouts: all files there have
-    such names as image1 and view1_frontal."""
+def film_name(path: Path) -> str:
+    """The file's name, behind its study in MURA's and CheXpert's layouts: all files there have
+    such names as image1.png and view1_frontal.jpg."""
     found = _STUDY_FOLDERS.search(path.absolute().parent.as_posix())
-    return path.stem if found is None else f"{found[0].replace('/', '_')}_{path.stem}"
+    return path.name if found is None else f"{found[0]}/{path.name}"
 
 
 def read_done(
@@ -242,7 +243,7 @@ def _readable(
 
     for path in paths:
         try:
-            film = read_film(path)
+            film = replace(read_film(path), image_id=film_name(path))
             if dicom_out:
                 read_source(path)  # fails for what no DICOM object can be made about
         except ValueError as error:

@@ -237,6 +237,7 @@ def test_films_in_muras_layout_also_get_one_answer_a_study_and_the_same_from_a_s
     assert table["failed"].tolist() == [1, 1, 0, 0]
     stem = hand.replace("/", "_")
     single = [json.loads((out / f"{stem}_image{n}.json").read_text()) for n in (1, 2)]
+    assert single[0]["images"][0]["file_name"] == f"{hand}/image1.png"
     mean = np.mean([[f["probability"] for f in record["findings"]] for record in single], axis=0)
     assert table["probability"].tolist()[:2] == pytest.approx(mean.tolist())
     assert set(table["threshold_from"]) == {"default"}  # a bundle without studies in its validation
