@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
+from starlette.websockets import WebSocketDisconnect
 
 from cxrloc.tools import serve
 from cxrloc.tools.server.access import check_host, read_token
@@ -34,6 +35,23 @@ def test_nothing_but_healthz_is_shown_without_the_token(guarded: TestClient, pat
         assert response.headers["content-type"] == "application/problem+json"
         assert "Bearer" in response.headers["www-authenticate"]
     assert guarded.get("/healthz").status_code == 200
+
+
+@pytest.mark.parametrize("headers", [{}, {"Authorization": "Bearer wrong"}])
+def test_no_websocket_is_opened_without_the_token(
+    guarded: TestClient, headers: dict[str, str]
+) -> None:
+    with (
+        pytest.raises(WebSocketDisconnect) as closed,
+        guarded.websocket_connect("/page/_nicegui_ws/socket.io/", headers=headers),
+    ):
+        pass
+    assert closed.value.code == 1008
+
+
+@pytest.mark.parametrize("name", ["X-Forwarded-For", "X-Forwarded-Host", "Host", "X-Original-URL"])
+def test_no_header_of_a_proxy_stands_for_the_token(guarded: TestClient, name: str) -> None:
+    assert guarded.get("/v1/models", headers={name: "127.0.0.1"}).status_code == 401
 
 
 def test_the_token_is_taken_as_bearer_and_as_a_browser_s_password(guarded: TestClient) -> None:

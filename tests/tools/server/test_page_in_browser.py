@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
@@ -10,6 +11,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -47,30 +49,33 @@ def temporary(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def address(
-    bundles: dict[str, Path], temporary: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[str]:
+def address(bundles: dict[str, Path], temporary: Path) -> Iterator[str]:
     """tools/serve.py in a process of its own; stopped as a system stops it, it leaves no file."""
+    with _served(bundles, temporary, "--megabytes", "1") as address:
+        yield address
+    assert list(temporary.iterdir()) == []
+
+
+@contextlib.contextmanager
+def _served(bundles: dict[str, Path], temporary: Path, *more: str) -> Iterator[str]:
+    """Address of the real tool; at the end it is told to stop while pages are open."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    words = ["--classifier", bundles["classifier"], "--maskrcnn", bundles["maskrcnn"]]
-    log = tmp_path_factory.mktemp("log") / "stderr"
-    with log.open("wb") as stderr:
-        server = subprocess.Popen(
-            [sys.executable, SERVE, *words, "--port", str(port), "--megabytes", "1"],
-            env=os.environ | {"TMPDIR": str(temporary)}, cwd=temporary, stderr=stderr,
-        )  # fmt: skip
-    try:
-        _wait_for(f"http://127.0.0.1:{port}/healthz", server)
-        yield f"http://127.0.0.1:{port}"
-        server.send_signal(signal.SIGTERM)  # while the page is open
-        assert server.wait(PATIENCE_MS / 1000) == 0
-        assert list(temporary.iterdir()) == []
-        assert log.read_text() == ""  # also nothing of connections that had to be cut off
-    finally:
-        server.kill()
-        server.wait()
+    words = [f"--{name}={path}" for name, path in bundles.items()]
+    with tempfile.TemporaryFile("w+") as log, subprocess.Popen(
+        [sys.executable, SERVE, *words, "--port", str(port), *more],
+        env=os.environ | {"TMPDIR": str(temporary)}, cwd=temporary, stderr=log,
+    ) as server:  # fmt: skip
+        try:
+            _wait_for(f"http://127.0.0.1:{port}/healthz", server)
+            yield f"http://127.0.0.1:{port}"
+            server.send_signal(signal.SIGTERM)
+            assert server.wait(PATIENCE_MS / 1000) == 0
+            log.seek(0)
+            assert log.read() == ""  # also nothing of connections that had to be cut off
+        finally:
+            server.kill()
 
 
 def _wait_for(url: str, server: subprocess.Popen[bytes]) -> None:
@@ -432,3 +437,29 @@ def test_a_cleared_list_forgets_its_films(page: Any, address: str) -> None:
         urllib.request.urlopen(address + url)
     assert gone.value.code == 404
     assert page.heard == []
+
+
+def test_with_a_token_the_page_works_for_who_gives_it_as_a_password_and_for_nobody_else(
+    bundles: dict[str, Path], browser: Any, films: dict[str, Path], tmp_path: Path
+) -> None:
+    token = tmp_path / "token"
+    token.write_text("a-token-of-some-length-0123456789")
+    known = {"username": "anybody", "password": token.read_text()}
+    with (
+        _served(bundles, tmp_path, "--token-file", str(token)) as address,
+        browser.new_context(http_credentials=known) as context,
+        browser.new_context() as stranger,
+    ):
+        page = context.new_page()
+        page.set_default_timeout(PATIENCE_MS)
+        page.goto(address)
+        page.locator("input[type=file]").set_input_files(films["c.dcm"])
+        page.locator(".news", has_text="1 of 1 films done.").wait_for()
+        film = page.locator(".world .film").get_attribute("src")
+        with page.expect_download() as caught:
+            page.get_by_role("link", name="Structured report").click()
+        assert pydicom.dcmread(caught.value.path()).Modality == "SR"
+
+        socket_io = "/page/_nicegui_ws/socket.io/?EIO=4&transport=polling"
+        for path in ("/", "/page/", film, socket_io, "/v1/models"):
+            assert stranger.request.get(address + path).status == 401
