@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
 import hmac
@@ -127,10 +128,11 @@ class QuietApp:
 
 
 class SizedApp:
-    """Stops a request whose body passes `megabytes`, by its header or while it comes in."""
+    """Stops a request whose body passes `megabytes`, by its header or while it comes in, and one of
+    which nothing more has come in for `seconds`."""
 
-    def __init__(self, app: ASGIApp, megabytes: float) -> None:
-        self.app, self.megabytes = app, megabytes
+    def __init__(self, app: ASGIApp, megabytes: float, seconds: float) -> None:
+        self.app, self.megabytes, self.seconds = app, megabytes, seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -138,27 +140,37 @@ class SizedApp:
             return
         length = Headers(scope=scope).get("content-length", "0")
         if length.isdigit() and int(length) > self.megabytes * 1e6:
-            error = self._error()
+            error = self._too_large()
             await problem_response(error.status_code, str(error), {"Connection": "close"})(
                 scope, receive, send
             )
             return
-        await self.app(scope, self._counted(receive), send)
+        await self.app(scope, self._watched(receive), send)
 
-    def _counted(self, receive: Receive) -> Receive:
-        size = 0
+    def _watched(self, receive: Receive) -> Receive:
+        size, more = 0, True
 
-        async def counted() -> Message:
-            nonlocal size
-            message: Any = await receive()
+        async def watched() -> Message:
+            nonlocal size, more
+            message: Any = await (self._in_time(receive) if more else receive())
             size += len(message.get("body", b""))
+            more = message.get("more_body", False)
             if size > self.megabytes * 1e6:
-                raise self._error()
+                raise self._too_large()
             return message  # type: ignore[no-any-return]
 
-        return counted
+        return watched
 
-    def _error(self) -> ProblemError:
+    async def _in_time(self, receive: Receive) -> Message:
+        try:
+            async with asyncio.timeout(self.seconds):
+                return await receive()
+        except TimeoutError as error:
+            raise ProblemError(
+                408, f"nothing more of the request has come in for {self.seconds:g} s"
+            ) from error
+
+    def _too_large(self) -> ProblemError:
         return ProblemError(
             413, f"the request has more than {self.megabytes:g} MB; send fewer or smaller files"
         )

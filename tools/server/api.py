@@ -42,6 +42,7 @@ _WHY = {
     401: "no token, or a wrong one (only where the server was started with one)",
     403: "a browser sent it for a page of another origin",
     406: "no offered type is acceptable, or not to be had of this film",
+    408: "the request stopped coming in",
     413: "a file, a film, their number or the request is too large",
     415: "not multipart/form-data, or a file that is no PNG, JPEG or DICOM",
     421: "the Host header names another server",
@@ -78,7 +79,8 @@ def create_app(service: Service, token: str | None = None) -> FastAPI:
     _add_predictions(app, service)
     _add_state(app, service)
     # the last added is the first to see a request
-    app.add_middleware(SizedApp, megabytes=service.limits.request_megabytes)
+    limits = service.limits
+    app.add_middleware(SizedApp, megabytes=limits.request_megabytes, seconds=limits.seconds)
     app.add_middleware(GuardedApp, token=token)
     app.add_middleware(QuietApp)
     app.add_middleware(MeasuredApp, metrics=service.metrics)
@@ -92,7 +94,10 @@ def _add_predictions(app: FastAPI, service: Service) -> None:
         "/v1/predictions",
         summary="Judge films and box what passes the gate",
         response_class=JSONResponse,
-        responses={200: _answers(), **_problems(400, 401, 403, 406, 413, 415, 421, 422, 503, 504)},
+        responses={
+            200: _answers(),
+            **_problems(400, 401, 403, 406, 408, 413, 415, 421, 422, 503, 504),
+        },
     )
     async def predictions(
         request: Request,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import tempfile
@@ -255,6 +256,26 @@ def test_a_body_of_unknown_length_is_stopped_on_its_way(client: TestClient) -> N
     response = client.post("/v1/predictions", content=endless(), headers=content)
 
     assert "0.5 MB" in problem_of(response, 413)
+
+
+def test_a_request_that_stops_coming_in_is_408(services: Callable[..., Service]) -> None:
+    app = create_app(services(seconds=0.1))
+    begun = [{"type": "http.request", "body": b"--x\r\nContent-Dispo", "more_body": True}]
+    answer: list[Any] = []
+
+    async def receive() -> Any:
+        return begun.pop() if begun else await asyncio.Event().wait()
+
+    async def send(message: Any) -> None:
+        answer.append(message)
+
+    headers = [(b"host", b"127.0.0.1"), (b"content-type", b"multipart/form-data; boundary=x")]
+    scope = {"type": "http", "method": "POST", "path": "/v1/predictions", "headers": headers,
+             "query_string": b"", "root_path": "", "scheme": "http"}  # fmt: skip
+    asyncio.run(app(scope, receive, send))
+
+    assert answer[0]["status"] == 408
+    assert json.loads(answer[1]["body"])["detail"].endswith("has come in for 0.1 s")
 
 
 def test_wrong_requests_say_what_is_expected(client: TestClient, png: bytes) -> None:
