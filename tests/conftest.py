@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from pydicom import Dataset
+from pydicom._dicom_dict import DicomDictionary
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import UID, ExplicitVRLittleEndian, generate_uid
 
@@ -98,6 +99,20 @@ def write_dicom() -> WriteDicom:
         return path
 
     return write
+
+
+_USED_TEXTS = {"AcquisitionDeviceProcessingDescription", "PatientSpeciesDescription"}
+
+
+@pytest.fixture(scope="session")
+def names_everywhere() -> dict[str, str]:
+    """For `write_dicom`: a patient's name in each of some 700 text attributes of the standard, the
+    two that are read as words aside."""
+    found = {}
+    for tag, (kind, _, _, _, keyword) in DicomDictionary.items():
+        if kind in ("PN", "LO", "SH", "LT", "ST", "UT", "UC") and tag >> 16 >= 8 and keyword:
+            found[keyword] = "Canary^Secret" if kind == "PN" else "Canary Secret"
+    return {keyword: found[keyword] for keyword in found if keyword not in _USED_TEXTS}
 
 
 def _dicom_film(stored: npt.NDArray[Any], bits: int) -> Dataset:

@@ -109,12 +109,13 @@ def test_warnings_reach_the_user_and_no_name_reaches_anything(
     bundle: Path,
     pixels: Any,
     write_dicom: WriteDicom,
+    names_everywhere: dict[str, str],
     tmp_path: Path,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    films = tmp_path / "films"
-    write_dicom(films / "side.dcm", pixels, ViewPosition="LL", StudyDescription="Canary chest")
-    write_dicom(films / "knee.dcm", pixels, BodyPartExamined="KNEE", StudyDescription="Canary")
+    films, everything = tmp_path / "films", {**names_everywhere, "StudyDescription": "Canary chest"}
+    write_dicom(films / "side.dcm", pixels, **{**everything, "ViewPosition": "LL"})
+    write_dicom(films / "knee.dcm", pixels, **{**names_everywhere, "BodyPartExamined": "KNEE"})
 
     assert run(bundle, films, tmp_path / "out") == 1
 

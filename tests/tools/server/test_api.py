@@ -115,7 +115,7 @@ def test_a_file_s_name_loses_its_folders(client: TestClient, png: bytes) -> None
     assert record.json()["results"][0]["file_name"] == "a.png"
 
 
-@pytest.mark.parametrize(("kind", "modality"), [("pr", "PR"), ("sc", "OT")])
+@pytest.mark.parametrize(("kind", "modality"), [("sr", "SR"), ("pr", "PR"), ("sc", "OT")])
 def test_a_dicom_film_gives_dicom_objects_that_refer_to_it(
     client: TestClient, dicom: bytes, kind: str, modality: str
 ) -> None:
