@@ -220,8 +220,9 @@ class TrainConfig:
         two_stage: train the head alone on a frozen backbone, then all layers (but
             `model.frozen_stages`) from the best epoch of the head.
         hierarchy: none, or parents_first: first all layers on the labels at the top of CheXpert's
-            label tree, then the head alone on all labels (see `cxrloc.classification.hierarchy`),
-            each stage `epochs` at most, the second at the rate `stage2_lr`.
+            label tree, then, all else frozen, the children's rows of a linear head (see
+            `cxrloc.classification.hierarchy`), each stage `epochs` at most, the second at the rate
+            `stage2_lr` and without weight decay.
         stage1_epochs: of the head at most; `epochs` are those of the second stage.
         stage2_lr: peak learning rate of the second stage; `lr` is that of the first.
         rotation_degrees, shift, scale, brightness: largest random change of a training film; shift
@@ -333,6 +334,13 @@ class ClassifierConfig:
         one = self.train.hierarchy == "none" or not self.train.two_stage
         expected = "none with train.two_stage: each has two stages of its own"
         _require(one, "train.hierarchy", self.train.hierarchy, expected)
+        shared = self.model.head != "linear" or self.model.architecture == "convnext_tiny"
+        expected = (
+            "none with model.head two_layer or convnext_tiny: their heads have a layer that "
+            "children share with parents, which must stay frozen"
+        )
+        apart = self.train.hierarchy == "none" or not shared
+        _require(apart, "train.hierarchy", self.train.hierarchy, expected)
         softmax = self.data.uncertain != "three_class" or self.train.resolved_loss() == "bce"
         expected = "auto (without weights) with data.uncertain three_class, a loss of its own"
         _require(softmax, "train.loss", self.train.loss, expected)

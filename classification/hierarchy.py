@@ -2,10 +2,12 @@
 
 The first stage trains all layers on the labels at the top of the label tree, those that are no kind
 of another output (Lung Opacity, but not Edema); the other labels are masked. The second freezes the
-backbone and trains the head on all labels, so that the children are told apart on what was learnt
-for their parents. The epoch of each is chosen by the validation loss over its labels, and the
+backbone and masks the parents: only the rows of the linear head that belong to children learn, so
+that children are told apart on what was learnt for their parents, and the parents' probabilities
+stay what they were. The epoch of each is chosen by the validation loss over its labels, and the
 network of the second is the result. Pham et al. 2019 (arXiv 1911.06475) train a hierarchy in two
-stages with a frozen second one too, but their first sees the films whose parents are present.
+stages with a frozen second one too; their first sees the films whose parents are present, and their
+second trains the whole last layer.
 """
 
 from __future__ import annotations
@@ -37,6 +39,12 @@ def top_labels(diseases: Sequence[str]) -> tuple[str, ...]:
     return top
 
 
+def child_labels(diseases: Sequence[str]) -> tuple[str, ...]:
+    """The other ones: those that are a kind of one among them."""
+    top = top_labels(diseases)
+    return tuple(d for d in diseases if d not in top)
+
+
 def only(films: FilmBatches, diseases: Sequence[str]) -> FilmBatches:
     """The same films with all labels but those of these diseases unknown."""
     masked = copy.copy(films)
@@ -49,4 +57,6 @@ def children_config(config: ClassifierConfig) -> ClassifierConfig:
     """Settings of the second stage: backbone frozen, at its own rate."""
     # the weights are the first stage's, whatever that one began from
     model = replace(config.model, frozen_stages=STAGES, weights="first stage")
-    return replace(config, model=model, train=replace(config.train, lr=config.train.stage2_lr))
+    # weight decay would shrink the parents' rows, which have no gradient
+    train = replace(config.train, lr=config.train.stage2_lr, weight_decay=0.0)
+    return replace(config, model=model, train=train)

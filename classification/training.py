@@ -25,7 +25,7 @@ from cxrloc.classification.config import ClassifierConfig, TrainConfig
 from cxrloc.classification.data import Batch, FilmBatches, augment, make_loader
 from cxrloc.classification.distributed import gather, mean_over_ranks, member, on_main
 from cxrloc.classification.fitting import Folders, History, best_entry, fit
-from cxrloc.classification.hierarchy import children_config, only, top_labels
+from cxrloc.classification.hierarchy import child_labels, children_config, only, top_labels
 from cxrloc.classification.losses import LabelLoss, make_loss
 from cxrloc.classification.metrics import classifier_metrics
 from cxrloc.classification.models import ChestClassifier
@@ -185,14 +185,14 @@ def _parents_first(
     preprocessing: Preprocessing,
     folder: Path,
 ) -> Trained:
-    top = top_labels(parts[0].diseases)
-    parents = only(parts[0], top), only(parts[1], top)
-    _check_parts(*parents)
+    top, below = top_labels(parts[0].diseases), child_labels(parts[0].diseases)
     history: History = []
-    for number, (films, settings) in enumerate(
-        ((parents, config), (parts, children_config(config))), start=1
+    for number, (labels, settings) in enumerate(
+        ((top, config), (below, children_config(config))), start=1
     ):
-        print(f"stage {number} of 2: {', '.join(top) if number == 1 else 'the head'}", flush=True)
+        films = only(parts[0], labels), only(parts[1], labels)
+        _check_parts(*films)
+        print(f"stage {number} of 2: {', '.join(labels)}", flush=True)
         folders = Folders(folder / f"checkpoints/stage{number}", folder / f"logs/stage{number}")
         stage = _stage(model, films, settings, preprocessing, "val_loss", folders)
         start = len(history)
