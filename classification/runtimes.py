@@ -29,6 +29,12 @@ them; "regions" is the share of these maps whose number of regions over the thre
 
 torch-bf16 is with biases in float32, the line below it as it is elsewhere. A box whose IoU is 0
 (1 to 3 % in bfloat16) is another region of the same map: rounding changed which one is chosen.
+
+INT8 was tried and is not offered. OpenVINO ran the network, quantised by ONNX Runtime (weights by
+channel, activations calibrated on 64 training films), in .52 of its time in bfloat16 at 1,024 px.
+But of the 960 decisions of such a ResNet-18 on 120 held-out films 24 to 45 turned (bfloat16: 20),
+and 54 to 77 % of the boxes kept an IoU over .8 (92 %), 85 % with a quarter of the convolutions left
+in bfloat16.
 """
 
 from __future__ import annotations

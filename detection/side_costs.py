@@ -60,8 +60,8 @@ def cost_table(title: str, costs: Sequence[Cost]) -> str:
     for c in costs:
         peak = "-" if c.peak_mb is None else f"{c.peak_mb:.0f}"
         lines.append(
-            f"  {c.name:42s} {1000 * c.wall:9.1f} {1000 * c.cpu:9.1f} {c.ratio:7.2f} "
-            f"{c.cpu_ratio:10.2f} {peak:>8s}"
+            f"  {c.name:42s} {1000 * c.wall:9.1f} {1000 * c.cpu:9.1f} {c.ratio:7.3f} "
+            f"{c.cpu_ratio:10.3f} {peak:>8s}"
         )
     return "\n".join(lines)
 
