@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import combinations
 from pathlib import Path
@@ -134,8 +134,7 @@ def compare_networks(networks: Sequence[Network], *, replicates: int, seed: int)
     ordered = tuple(replace(n, films=in_order_of(n.films, first.films)) for n in networks)
     figures = tuple(sample_figures(n.films, replicates, seed) for n in ordered)
     pairs = combinations(zip(ordered, figures, strict=True), 2)
-    known = bool(first.films.body_parts)
-    by_part = tuple(by_level(n.films, None, replicates, seed) if known else {} for n in ordered)
+    by_part = tuple(_by_part(ordered, replicates, seed))
     return Comparison(ordered, figures, tuple(_pair(a, b) for a, b in pairs), by_part)
 
 
@@ -166,6 +165,21 @@ def check_same_films(first: Network, other: Network) -> None:
             f"{pair} have other patients or labels on {int((~same).any(axis=1).sum())} films, "
             f"such as {example}; expected the same prepared folder"
         )
+
+
+def _by_part(networks: Sequence[Network], replicates: int, seed: int) -> Iterator[Levels]:
+    """Figures by part of each network; studies and parts are those of the first that knows them.
+
+    The films are the same, and runs of before there were parts in their predictions know none.
+    """
+    known = next((n.films for n in networks if n.films.body_parts), None)
+    for network in networks:
+        if known is None:
+            yield {}
+            continue
+        studies, parts = known.study_ids, known.body_parts
+        films = replace(network.films, study_ids=studies, body_parts=parts)
+        yield by_level(films, None, replicates, seed)
 
 
 def _pair(

@@ -1,4 +1,4 @@
-"""Published AUCs of classifiers, to be printed beside ours, each with the films behind it.
+"""Published figures of classifiers, mostly AUCs, to be printed beside ours, and on which films.
 
 `published_auc.csv` holds the figures as printed; none is of the films of anybody's own run. Rows of
 the disease `macro` are means, or figures of MURA's parts: their authors printed no diseases.

@@ -90,18 +90,20 @@ def _run(arguments: argparse.Namespace) -> None:
     notes = [f"By {_members(bundles)}.", *scored.notes, *notes]
     draws = arguments.resamples, arguments.seed
     found = by_level(scored.films, scored.study_thresholds, *draws)
+    studies = out.with_suffix(".studies.csv")
     table = scores_table(scored.films, notes, *draws)
     page = to_markdown(
         f"Films scored: {out.stem}", [table, *level_tables(found, ensemble.diseases)]
     )
     write_scored_films(out, scored.films)
     if found:
-        write_records(out.with_suffix(".studies.csv"), level_records(found, ensemble.diseases))
+        write_records(studies, level_records(found, ensemble.diseases))
     write_text(out.with_suffix(".md"), page)
     hashes = {str(path): file_sha256(path) for path in bundles}
     manifest = run_manifest(vars(arguments), seed=arguments.seed, hashes=hashes, started=started)
     write_json(out.with_suffix(".manifest.json"), manifest)
-    print(page, f"results: {out}, {out.with_suffix('.md')}", sep="\n")
+    written = [out, out.with_suffix(".md"), *([studies] if found else [])]
+    print(page, f"results: {', '.join(map(str, written))}", sep="\n")
 
 
 def _listed(prepared: Path, films: Path | None) -> list[Radiograph]:
