@@ -156,7 +156,8 @@ def _lut(item: Dataset, *, signed: bool) -> tuple[Values, int, int]:
     first = _signed(first, signed)
     data = item.LUTData
     if isinstance(data, bytes):
-        kind = np.uint8 if len(data) < 2 * entries else np.dtype("<u2")
+        order = ">" if item.original_encoding[1] is False else "<"  # words of a big-endian file
+        kind = np.uint8 if len(data) < 2 * entries else np.dtype(f"{order}u2")
         data = np.frombuffer(data[: len(data) // 2 * 2], dtype=kind)
     table = np.atleast_1d(np.asarray(data, dtype=np.float64))[:entries]
     if len(table) != entries or not 8 <= bits <= MAX_BITS or table.max() >= 2**bits:

@@ -41,6 +41,7 @@ from cxrloc.localization.words import RESEARCH_USE
 
 if TYPE_CHECKING:
     from cxrloc.localization.diagnose import Diagnoser, Diagnosis
+    from cxrloc.localization.dicom_source import SourceImage
 
 STUDIES = "study_predictions.csv"
 # the last folders of a path, with MURA's body part where there is one
@@ -113,13 +114,13 @@ def _predicted(
 
     progress = tqdm(named, desc="films", unit="film")
     films = _readable(progress, failures, arguments.dicom_out)
-    for path, film, diagnosis in stream(diagnoser, films):
+    for (path, source), film, diagnosis in stream(diagnoser, films):
         for warning in diagnosis.warnings:
             tqdm.write(f"predict: {path}: {warning}", file=sys.stderr)
         stem = arguments.out / named[path]
         try:
-            if arguments.dicom_out:
-                write_dicom_objects(path, film, diagnosis, stem, manifest)
+            if source is not None:
+                write_dicom_objects(source, film, diagnosis, stem, manifest)
         except ValueError as error:
             failures.append(f"{path}: {error}")
             continue
@@ -224,32 +225,33 @@ def write_outputs(
 
 
 def write_dicom_objects(
-    path: Path, film: Film, diagnosis: Diagnosis, stem: Path, manifest: Mapping[str, Any]
+    source: SourceImage, film: Film, diagnosis: Diagnosis, stem: Path, manifest: Mapping[str, Any]
 ) -> None:
-    """Write STEM.sr.dcm, STEM.pr.dcm and STEM.sc.dcm about the DICOM film at `path`."""
+    """Write STEM.sr.dcm, STEM.pr.dcm and STEM.sc.dcm about a DICOM film."""
     from cxrloc.localization import dicom_output
-    from cxrloc.localization.dicom_source import read_source
 
     hashes = {name: digest[:16] for name, digest in manifest["hashes"].items()}
-    objects = dicom_output.dicom_objects(film, diagnosis, read_source(path), hashes)
+    objects = dicom_output.dicom_objects(film, diagnosis, source, hashes)
     dicom_output.write_dicom_objects(objects, stem)
 
 
 def _readable(
     paths: Iterable[Path], failures: list[str], dicom_out: bool
-) -> Iterator[tuple[Path, Film]]:
-    """Films one by one as they are asked for; what is wrong with the others goes to `failures`."""
+) -> Iterator[tuple[tuple[Path, SourceImage | None], Film]]:
+    """Films one by one as they are asked for; what is wrong with the others goes to `failures`.
+
+    Each comes with its path and, for DICOM output, what DICOM objects need of its file.
+    """
     from cxrloc.localization.dicom_source import read_source
 
     for path in paths:
         try:
             film = replace(read_film(path), image_id=film_name(path))
-            if dicom_out:
-                read_source(path)  # fails for what no DICOM object can be made about
+            source = read_source(path) if dicom_out else None
         except ValueError as error:
             failures.append(str(error))
             continue
-        yield path, film
+        yield (path, source), film
 
 
 def _source(path: Path) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from pydicom import Dataset
 from pydicom.pixels import apply_windowing
 from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
     JPEGLSLossless,
@@ -182,6 +183,24 @@ def test_a_voi_lut_goes_before_the_window_and_holds_its_ends(
     )  # fmt: skip
     assert read_grey(path).tolist() == [[0, 0, 255, 128, 64, 64]]
     assert read_film(path).warnings == ()
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_big_endian_film_and_its_table_are_what_the_little_endian_ones_are(
+    tmp_path: Path, write_dicom: WriteDicom, packed: bool
+) -> None:
+    table = lut([0, 1023, 512, 256], 10, 10, packed=packed)
+    stored = np.array([[0, 10, 11, 12, 13, 4000]], np.uint16)
+    path = write_dicom(tmp_path / "a.dcm", stored, bits=12, VOILUTSequence=[table])
+    expected = read_grey(path)
+    film = pydicom.dcmread(path)
+    film.PixelData = stored.byteswap().tobytes()
+    if packed:
+        table.LUTData = np.frombuffer(table.LUTData, "<u2").byteswap().tobytes()
+        film.VOILUTSequence = [table]
+    film.file_meta.TransferSyntaxUID = ExplicitVRBigEndian
+    pydicom.dcmwrite(path, film, implicit_vr=False, little_endian=False)
+    np.testing.assert_array_equal(read_grey(path), expected)
 
 
 def test_a_voi_lut_of_signed_values_may_state_its_first_as_unsigned(
