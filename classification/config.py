@@ -65,7 +65,8 @@ class DataConfig:
         split: folds (patient-wise, from the prepared folder), official (the data set's own test
             list), sampled (Deep MedIA: at most 5,000 images a disease, 80/10/10 by patient),
             label_sets (`test_share` of the patients of each combination of labels) or iterative
-            (of each label, which is better for many labels).
+            (of each label, which is better for many labels); both take the films of all official
+            lists together, so train on `official` what CheXpert's valid.csv is to score.
         fold: the test fold to run, or all; used with split folds only.
         diseases: names of the outputs, in order; empty takes every disease that has a label.
         uncertain: what labels that the data set calls uncertain become for training: ignore

@@ -1,6 +1,6 @@
 """Confusion matrices of several networks, row by row under each disease, published figures beside.
 
-Of the published studies that `published_auc.csv` holds, only AUCs are at hand. Their rows say so
+Of the published studies that `published_auc.csv` holds, only AUCs are at hand. Their rows say none
 where our TPR, TNR and F1 stand, so that an empty cell is not taken for an oversight.
 """
 
@@ -17,10 +17,10 @@ from cxrloc.classification.text_tables import TextTable
 
 _RULES = {YOUDEN: "Youden's threshold", TARGET: "threshold for a chosen sensitivity"}
 _HEAD = ("disease", "network", "TP", "FN", "FP", "TN", "TPR", "TNR", "F1", "AUC")
-_NOT_PUBLISHED = "not at hand"
+_NOT_PUBLISHED = "none"
 _NO_RATES = (
-    "No published TPR, TNR or F1 is at hand: of the published studies in these tables we have "
-    "AUCs alone, of other films than ours."
+    "none: no published TPR, TNR or F1 is at hand. Of the published studies in these tables we "
+    "have AUCs alone, of other films than ours."
 )
 
 

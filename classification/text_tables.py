@@ -18,7 +18,7 @@ _LATEX = str.maketrans(
        "^": r"\textasciicircum{}", "[": "{[}", "]": "{]}", "−": "$-$"}
 )  # fmt: skip
 _STYLE = (
-    "body{font:14px/1.5 system-ui,sans-serif;margin:2em auto;max-width:76em;padding:0 1em;"
+    "body{font:14px/1.5 system-ui,sans-serif;margin:2em auto;max-width:86em;padding:0 1em;"
     "color:#222}.wide{overflow-x:auto}table{border-collapse:collapse;margin:1em 0;"
     "white-space:nowrap}th,td{padding:.25em .8em;text-align:right;border-bottom:1px solid #ddd}"
     "th{border-bottom:2px solid #888}th:first-child,td:first-child{text-align:left}"

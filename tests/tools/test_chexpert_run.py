@@ -77,7 +77,7 @@ def test_with_and_without_enhancement_stand_beside_the_published_figures(folder:
     for disease in (*FIVE, "all, summed"):
         for kind in ("grey", "enhanced"):
             assert f"| {disease} | {kind} |" in page
-    assert "No published TPR, TNR or F1 is at hand" in page
+    assert "no published TPR, TNR or F1 is at hand" in page
     assert "Godonou" not in page  # of NIH's labels
 
 
