@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator
 
 from cxrloc.classification.network_comparison import Comparison
-from cxrloc.classification.study_metrics import HALF, Agreement
+from cxrloc.classification.study_metrics import HALF
 from cxrloc.classification.study_tables import (
     TITLES,
+    confusion_text,
     figure_text,
     level_records,
     published,
@@ -15,9 +16,13 @@ from cxrloc.classification.study_tables import (
 )
 from cxrloc.classification.text_tables import TextTable
 
+_HEAD = (
+    "body part", "network", "n", "AUC", "accuracy at 0.5", "kappa at 0.5",
+    "TP / FN / FP / TN at 0.5", "published",
+)  # fmt: skip
 _NOTES = (
-    "AUC / accuracy at 0.5 / kappa at 0.5. In parentheses the 95 % interval of a bootstrap over "
-    "patients. Figures at validation's point stand in each run's studies.md.",
+    "In parentheses the 95 % interval of a bootstrap over patients; none of one patient. Figures "
+    "at validation's point stand in each run's studies.md.",
     "The row of all parts, and every figure above, mixes parts of different difficulty and "
     "prevalence: quote it with those of the parts.",
 )
@@ -25,12 +30,11 @@ _NOTES = (
 
 def network_part_tables(comparison: Comparison) -> list[TextTable]:
     """A table for studies and one for images, of each disease; none where no part is known."""
-    names = tuple(network.name for network in comparison.networks)
     return [
         TextTable(
             f"{TITLES[level]} by body part: {disease}",
-            ("body part", "n", *names, "published"),
-            tuple(_row(level, rows) for rows in _by_part(comparison, level, number)),
+            _HEAD,
+            tuple(_rows(comparison, level, number)),
             (*_NOTES, published_note()),
         )
         for level in comparison.by_part[0]
@@ -48,16 +52,16 @@ def network_part_records(comparison: Comparison) -> list[dict[str, object]]:
     ]
 
 
-def _by_part(comparison: Comparison, level: str, disease: int) -> list[tuple[Agreement, ...]]:
-    """A tuple a part, in it a figure a network."""
+def _rows(comparison: Comparison, level: str, disease: int) -> Iterator[tuple[str, ...]]:
+    """The networks on each part, one below the other."""
     of_networks = [
         [row for row in found[level] if (row.disease, row.rule) == (disease, HALF)]
         for found in comparison.by_part
     ]
-    return list(zip(*of_networks, strict=True))
-
-
-def _row(level: str, rows: Sequence[Agreement]) -> tuple[str, ...]:
-    first = rows[0]
-    figures = (" / ".join(map(figure_text, (r.auc, r.accuracy, r.kappa))) for r in rows)
-    return first.body_part, str(first.units), *figures, published(level, first.body_part)
+    for of_part in zip(*of_networks, strict=True):
+        for network, row in zip(comparison.networks, of_part, strict=True):
+            yield (
+                row.body_part, network.name, str(row.units), figure_text(row.auc),
+                figure_text(row.accuracy), figure_text(row.kappa), confusion_text(row),
+                published(level, row.body_part),
+            )  # fmt: skip

@@ -135,13 +135,14 @@ def _cells(level: str, half: Agreement, point: Agreement) -> tuple[str, ...]:
     positives = half.true_positive + half.false_negative
     return (
         half.body_part, str(half.units), str(half.patients), str(positives), figure_text(half.auc),
-        figure_text(half.accuracy), figure_text(half.kappa), _confusion(half),
-        figure_text(point.accuracy), figure_text(point.kappa), _confusion(point),
+        figure_text(half.accuracy), figure_text(half.kappa), confusion_text(half),
+        figure_text(point.accuracy), figure_text(point.kappa), confusion_text(point),
         published(level, half.body_part),
     )  # fmt: skip
 
 
-def _confusion(row: Agreement) -> str:
+def confusion_text(row: Agreement) -> str:
+    """TP / FN / FP / TN; empty where no unit was called anything."""
     return " / ".join(str(count) for count in _matrix(row).values()) if row.called else ""
 
 

@@ -209,16 +209,18 @@ def test_networks_are_compared_by_part_below_all_parts(run: Path, tmp_path: Path
     auc = {(r["level"], r["body_part"]): r["auc"] for r in rows_of(run) if r["rule"] == "0.5"}
     for level, title in (("study", "## Studies by body part"), ("image", "## Images by body part")):
         table = page.split(f"{title}: Abnormal")[1].split("##")[0]
-        shown = dict(re.findall(r"^\| (XR_\w+|all) \| \d+ \| (\S+)", table, re.M))
+        rows = re.findall(r"^\| (XR_\w+|all) \| (a|b) \| \d+ \| (\S+)", table, re.M)
+        assert [network for _, network, _ in rows] == ["a", "b"] * (len(rows) // 2)
+        shown = {part: figure for part, network, figure in rows if network == "a"}
         parts = sorted(part for of, part in auc if of == level)
         assert list(shown) == parts  # all stands last, as lower case does
         for part in parts:
             figure = auc[level, part]
             assert shown[part] == (f"{float(figure):.3f}" if figure else "undefined:")
     with (out / "networks_by_part.csv").open(encoding="utf-8") as handle:
-        rows = list(csv.DictReader(handle))
-    assert {r["network"] for r in rows} == {"a", "b"}
-    assert {(r["level"], r["body_part"]): r["auc"] for r in rows if r["network"] == "b"} == auc
+        records = list(csv.DictReader(handle))
+    assert {r["network"] for r in records} == {"a", "b"}
+    assert {(r["level"], r["body_part"]): r["auc"] for r in records if r["network"] == "b"} == auc
 
 
 def test_maps_are_boxed_out_of_fold(run: Path, prepared: Path, tmp_path: Path) -> None:
