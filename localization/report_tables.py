@@ -8,13 +8,20 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 
 from cxrloc.localization.table_files import value_text
-from cxrloc.localization.tables import MACRO, Cell, ResultTable, TableRow, Value
+from cxrloc.localization.tables import (
+    IN_HEADING,
+    MACRO,
+    Cell,
+    ResultTable,
+    TableRow,
+    Value,
+    column_names,
+)
 from cxrloc.localization.words import WORDS, Word, lookup
 
 # Of the ten thresholds these are looked at first; the others stand folded beneath
 MAIN_THRESHOLDS = ("@0.1", "@0.3", "@0.5")
 _ROWS_AT_ONCE = 36
-_IN_HEADING = ("measure", "threshold")  # these stand in the heading of a block, not in its rows
 
 
 @dataclass(frozen=True)
@@ -61,7 +68,7 @@ class TableView:
 def table_view(table: ResultTable, diseases: Collection[str]) -> TableView:
     """The table with its columns explained; a column in `diseases` is explained as `disease`."""
     texts = [_values(row) for row in table.rows]
-    names = list(dict.fromkeys(name for row in texts for name in row))
+    names = _macro_first(table.rows)
     blocks = [
         _block(heading, list(group), names)
         for heading, group in groupby(table.rows, key=lambda row: row.block)
@@ -83,16 +90,20 @@ def word_anchor(name: str) -> str:
 
 
 def _values(row: TableRow) -> dict[str, Value]:
-    """The macro mean before the diseases: what a reader looks for first must be in sight."""
-    first = {MACRO: row.cells[MACRO]} if MACRO in row.cells else {}
-    return {**_lead(row), **first, **row.cells, **row.trail}
+    return {**_lead(row), **row.cells, **row.trail}
+
+
+def _macro_first(rows: Sequence[TableRow]) -> list[str]:
+    """All columns, the macro mean before the diseases: what is looked for first is in sight."""
+    lead = {name for row in rows for name in row.lead}
+    return sorted(column_names(rows), key=lambda n: 0 if n in lead else 1 if n == MACRO else 2)
 
 
 def _lead(row: TableRow) -> dict[str, str]:
     return {
         key: value if isinstance(value, str) else f"{value:g}"
         for key, value in row.lead.items()
-        if key not in _IN_HEADING
+        if key not in IN_HEADING
     }
 
 

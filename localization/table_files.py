@@ -9,14 +9,13 @@ from itertools import groupby
 from pathlib import Path
 
 from cxrloc.datasets.files import write_text
-from cxrloc.localization.tables import Cell, ResultTable, TableRow, Value
+from cxrloc.localization.tables import IN_HEADING, Cell, ResultTable, TableRow, Value, column_names
 from cxrloc.localization.words import RESEARCH_USE
 
 _LATEX = str.maketrans(
     {c: rf"\{c}" for c in "&%$#_{}"} | {">": "$>$", "<": "$<$", "~": r"\textasciitilde{}"}
 )
 _WORDS_IN_FRONT = ("localizer", "setting", "rule", "minus", "control", "disease")
-_IN_HEADING = ("measure", "threshold")  # these stand in the heading of a block, not in its rows
 
 
 def write_table(table: ResultTable, directory: Path) -> list[Path]:
@@ -75,11 +74,11 @@ def to_markdown(table: ResultTable) -> str:
     """A heading and a pipe table per block, under the title and the notes."""
     lines = [f"# {table.title}", "", f"**{RESEARCH_USE}.**", ""]
     lines += [f"- {note}." for note in table.notes]
-    for block, rows in groupby(table.rows, key=lambda row: row.block):
-        table_rows = [_texts(row) for row in rows]
-        header = list(table_rows[0])
+    for block, group in groupby(table.rows, key=lambda row: row.block):
+        rows = list(group)
+        header = column_names(rows)
         lines += ["", f"## {block}", "", _pipes(header), _pipes(["---"] * len(header))]
-        lines += [_pipes([record.get(key, "") for key in header]) for record in table_rows]
+        lines += [_pipes([_texts(row).get(key, "") for key in header]) for row in rows]
     return "\n".join(lines) + "\n"
 
 
@@ -88,7 +87,7 @@ def _pipes(values: list[str]) -> str:
 
 
 def _texts(row: TableRow) -> dict[str, str]:
-    lead = {key: str(value) for key, value in row.lead.items() if key not in _IN_HEADING}
+    lead = {key: str(value) for key, value in row.lead.items() if key not in IN_HEADING}
     return lead | {name: value_text(v) for name, v in {**row.cells, **row.trail}.items()}
 
 
@@ -131,7 +130,7 @@ def _short(number: str) -> str:
 def to_latex(table: ResultTable) -> str:
     """A longtable (packages booktabs, longtable), one headed part per block."""
     rows = [(row.block, _texts(row)) for row in table.rows]
-    header = list(rows[0][1]) if rows else ["localizer"]
+    header = column_names(table.rows) if rows else ["localizer"]
     columns = "l" * sum(key in _WORDS_IN_FRONT for key in header)
     columns += "r" * (len(header) - len(columns))
     lines = [

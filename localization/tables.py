@@ -13,6 +13,7 @@ from cxrloc.localization.statistics import DiseaseEstimates, Estimate
 from cxrloc.localization.words import DEEP_MEDIA_NOTE, MISS_RULE, RESEARCH_USE, TOP_1_RULE
 
 MACRO = "macro mean"
+IN_HEADING = ("measure", "threshold")  # these stand in the heading of a block, not in its rows
 PUBLISHED = "published"
 
 
@@ -56,6 +57,18 @@ class ResultTable:
     title: str
     rows: tuple[TableRow, ...]
     notes: tuple[str, ...]
+
+
+def column_names(rows: Sequence[TableRow]) -> list[str]:
+    """The columns of all rows: what a row is, its figures with the macro mean last, the rest.
+
+    Rows may have figures of other diseases than the first has. What stands in a block's heading is
+    no column.
+    """
+    lead = dict.fromkeys(name for row in rows for name in row.lead if name not in IN_HEADING)
+    cells = dict.fromkeys(name for row in rows for name in row.cells)
+    trail = dict.fromkeys(name for row in rows for name in row.trail)
+    return [*lead, *sorted(cells, key=lambda name: name == MACRO), *trail]
 
 
 def accuracy_table(comparison: Comparison, overlap: str, *, published: bool = True) -> ResultTable:

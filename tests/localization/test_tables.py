@@ -16,6 +16,7 @@ from cxrloc.localization.comparison import Comparison, compare
 from cxrloc.localization.comparison_sections import comparison_sections, comparison_tables
 from cxrloc.localization.localizer import Localization
 from cxrloc.localization.pair_tables import difference_table, paired_test_table, skill_table
+from cxrloc.localization.report_tables import table_view
 from cxrloc.localization.statistics import Estimate
 from cxrloc.localization.summary import PER_BOX_COLUMNS, per_box_csv, summary
 from cxrloc.localization.table_files import (
@@ -29,6 +30,7 @@ from cxrloc.localization.table_files import (
 from cxrloc.localization.tables import (
     Cell,
     ResultTable,
+    TableRow,
     accuracy_table,
     mean_table,
 )
@@ -356,3 +358,21 @@ def test_the_summary_is_json_and_agrees_with_the_comparison() -> None:
     assert record["published"][0]["measure"] == "acc_iou"
     assert record["manifest"] == {"seed": 0}
     assert RESEARCH_USE in record["research_use"]
+
+
+def test_a_row_with_other_diseases_than_the_first_keeps_its_figures() -> None:
+    def row(name: str, **figures: float) -> TableRow:
+        cells = {d: Cell(Estimate(value, 0.0, 1.0)) for d, value in figures.items()}
+        macro = Cell(Estimate(0.9, 0.8, 1.0))
+        return TableRow("part", {"localizer": name}, {**cells, "macro mean": macro}, {"masks": 1})
+
+    table = ResultTable("t", "T", (row("a", Edema=0.25), row("b", Edema=0.5, Mass=0.75)), ())
+    markdown = to_markdown(table).splitlines()
+    assert "| localizer | Edema | Mass | macro mean | masks |" in markdown
+    assert "| a | .250 [.000, 1.000] |  | .900 [.800, 1.000] | 1 |" in markdown
+    assert "| b | .500 [.000, 1.000] | .750 [.000, 1.000] | .900 [.800, 1.000] | 1 |" in markdown
+    assert r"localizer & Edema & Mass & macro mean & masks \\" in to_latex(table)
+    view = table_view(table, ("Edema", "Mass"))
+    names = [column.name for column in view.columns]
+    assert names == ["localizer", "macro mean", "Edema", "Mass", "masks"]
+    assert [cell.text for cell in view.blocks[0].rows[0]] == ["a", ".900", ".250", "", "1"]
