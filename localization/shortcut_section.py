@@ -64,15 +64,14 @@ def shortcut_check(
     """
     found = {name: _measured(name, own, regions, patient_of) for name, own in maps.items()}
     shares = {n: one for both in found.values() for n, one in both.items() if one.pairs}
-    unmeasured = [
-        _not_measured(n, one) for both in found.values() for n, one in both.items() if not one.pairs
-    ]
-    lost = [_lost(name, *both.values()) for name, both in found.items() if len(both) > 1]
-    asked = f"{_QUESTION} {_WITHOUT}" if lost else _QUESTION
+    asked = (
+        f"{_QUESTION} {_WITHOUT}" if any(len(both) > 1 for both in found.values()) else _QUESTION
+    )
+    remarks = [remark for name, both in found.items() for remark in _remarks(name, both)]
     if not shares:
-        return Section("shortcut", _TITLE, (asked, *unmeasured))
+        return Section("shortcut", _TITLE, (asked, *remarks))
     section = shortcut_section(shares, _minus(found, shares), resamples=resamples, seed=seed)
-    return replace(section, paragraphs=(asked, *section.paragraphs, *lost, *unmeasured))
+    return replace(section, paragraphs=(asked, *section.paragraphs, *remarks))
 
 
 def _measured(
@@ -97,20 +96,23 @@ def _minus(
     return {one: other for one, other in pairs if one in shares and other in shares}
 
 
-def _lost(name: str, own: ShortcutShares, without: ShortcutShares) -> str:
-    """How many maps there is nothing left of."""
-    lost = len(set(own.pairs) - set(without.pairs))
-    return (
-        f"{lost} of the {len(own.pairs)} maps of {name} that show something show nothing once the "
-        "letters are removed."
-    )
-
-
-def _not_measured(name: str, one: ShortcutShares) -> str:
-    return (
-        f"{name} cannot be measured: {one.empty} of its maps show nothing, {one.unread} are of "
-        "films that could not be read."
-    )
+def _remarks(name: str, both: Mapping[str, ShortcutShares]) -> Iterator[str]:
+    """What the shares do not show: maps left out, and maps of which nothing is left."""
+    own, *others = both.values()
+    if own.unread:
+        whole = len(own.pairs) + own.empty + own.unread
+        yield (
+            f"{own.unread} of the {whole} maps of {name} are left out: their films are not there "
+            "or cannot be read."
+        )
+    for without in others:
+        yield (
+            f"{len(set(own.pairs) - set(without.pairs))} of the {len(own.pairs)} maps of {name} "
+            "that show something show nothing once the letters are removed."
+        )
+    for measured, one in both.items():
+        if not one.pairs:
+            yield f"{measured} cannot be measured: no map of a film that could be read shows heat."
 
 
 def shortcut_section(

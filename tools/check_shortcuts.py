@@ -80,6 +80,9 @@ def _parser() -> argparse.ArgumentParser:
     source.add_argument("--run", type=Path, help="classifier run with one folder per test fold")
     source.add_argument("--bundle", type=Path, help="one trained classifier instead of a run")
     parser.add_argument(
+        "--folds", type=int, nargs="+", help="test folds of a run that are trained (default: all)"
+    )
+    parser.add_argument(
         "--remove_markers",
         choices=REMOVALS,
         default="mask",
@@ -99,9 +102,8 @@ def _run(arguments: argparse.Namespace) -> None:
         files = named_files(arguments.maps, "--maps")
         maps = {name: read_heat_maps(path) for name, path in files.items()}
     else:
-        own, said = make_maps(
-            prepared, ModelFiles(BUNDLE, arguments.run, arguments.bundle), arguments.remove_markers
-        )
+        models = ModelFiles(BUNDLE, arguments.run, arguments.bundle)
+        own, said = make_maps(prepared, models, arguments.remove_markers, arguments.folds)
         maps, files = {NAME: own}, {NAME: arguments.out / f"{NAME}{SUFFIX}"}
         write_heat_maps(files[NAME], own)
     section = check(prepared, maps, resamples=arguments.resamples, seed=arguments.seed)
@@ -131,7 +133,10 @@ def check(
 
 
 def make_maps(
-    prepared: PreparedData, files: ModelFiles, removal: str
+    prepared: PreparedData,
+    models: ModelFiles,
+    removal: str,
+    folds: Sequence[int] | None = None,
 ) -> tuple[HeatMaps, tuple[str, ...]]:
     """Grad-CAM maps of labelled films, as they are and without their markers.
 
@@ -143,12 +148,13 @@ def make_maps(
     """
     found: dict[str, dict[Pair, FloatMaps]] = {"keep": {}, removal: {}}
     trained: set[str] = set()
-    for job in plan_jobs([r for r in prepared.radiographs if r.positives], prepared, files):
+    labelled = [r for r in prepared.radiographs if r.positives]
+    for job in plan_jobs(labelled, prepared, models, folds):
         trained.add(_map_job(job, found))
     if not found["keep"]:
         raise ValueError(
             f"no film of {prepared.root} is labelled with a disease of the model in "
-            f"{files.run or files.bundle}: there is no map to check"
+            f"{models.run or models.bundle}: there is no map to check"
         )
     maps = HeatMaps.of(
         found["keep"], name=NAME, aligned=False, without_markers=found[removal], removal=removal

@@ -202,14 +202,22 @@ def test_heat_that_is_gone_with_the_letters_is_counted() -> None:
     assert macro(found, "markers", MASS, "leak") == (100, 100, 100)
     gone = "3 of the 3 maps of leak that show something show nothing once the letters are removed."
     assert gone in found.paragraphs
-    assert found.paragraphs[-1].startswith("leak, markers masked cannot be measured: 3 of its maps")
+    assert found.paragraphs[-1].startswith("leak, markers masked cannot be measured: no map")
+
+
+def test_maps_of_films_that_are_not_there_are_counted_in_words() -> None:
+    far = maps_of({("film0", "Mass"): (1, 0, 0, 0), ("gone", "Mass"): (1, 0, 0, 0)}, "far")
+    found = shortcut_check({"far": far}, REGIONS_OF, PATIENT_OF, resamples=20, seed=0)
+    said = "1 of the 2 maps of far are left out: their films are not there or cannot be read."
+    assert found.paragraphs[-1] == said
+    assert not any("left out" in paragraph for paragraph in section().paragraphs)
 
 
 def test_a_localizer_without_a_map_to_measure_is_named_and_the_others_go_on() -> None:
     flat = maps_of({("film0", "Mass"): (2, 2, 2, 2)}, "flat")
     found = section(flat)
     assert found.paragraphs[:-1] == section().paragraphs
-    assert found.paragraphs[-1].startswith("flat cannot be measured: 1 of its maps show nothing, 0")
+    assert found.paragraphs[-1].startswith("flat cannot be measured: no map of a film that could")
     alone = shortcut_check({"flat": flat}, REGIONS_OF, PATIENT_OF, resamples=20, seed=0)
     assert (alone.tables, alone.figures) == ((), ())
     assert alone.paragraphs[1] == found.paragraphs[-1]

@@ -20,7 +20,7 @@ from cxrloc.classification.models import (
 from cxrloc.datasets.manifest import file_sha256
 from cxrloc.datasets.prepared import write_prepared
 from cxrloc.datasets.radiograph import Radiograph
-from cxrloc.localization.heat_maps import read_heat_maps
+from cxrloc.localization.heat_maps import HeatMaps, read_heat_maps, write_heat_maps
 from cxrloc.localization.shortcut import AREA
 from cxrloc.tools.check_shortcuts import main
 
@@ -128,3 +128,29 @@ def test_a_prepared_folder_that_is_not_there_is_named(
     words = ["--prepared", tmp_path / "none", "--run", tmp_path, "--out", tmp_path / "out"]
     assert main(list(map(str, words))) == 2
     assert f"no prepared folder {tmp_path / 'none'}" in capsys.readouterr().err
+
+
+def test_trained_folds_can_be_named_where_a_run_has_not_all(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bundle = data / "run" / "fold1" / "classifier.safetensors"
+    (tmp_path / "part" / "fold1").mkdir(parents=True)
+    (tmp_path / "part" / "fold1" / bundle.name).write_bytes(bundle.read_bytes())
+    words = ["--prepared", data / "prepared", "--run", tmp_path / "part", "--out", tmp_path / "out"]
+    assert main([*map(str, words), "--resamples", "20"]) == 2
+    assert "name the trained ones with --folds" in capsys.readouterr().err
+    assert main([*map(str, words), "--resamples", "20", "--folds", "1"]) == 0
+    assert len(read_heat_maps(tmp_path / "out" / "grad_cam.maps.safetensors").pairs) == 2
+
+
+def test_maps_that_show_nothing_are_an_error_that_says_so(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (name,) = (data / "XR_ELBOW" / "patient00000").rglob("*.png")
+    flat = {(str(name.relative_to(data)), "abnormal"): np.ones((4, 4), np.float32)}
+    maps = HeatMaps.of(flat, name="flat", aligned=False)
+    write_heat_maps(tmp_path / "flat.maps.safetensors", maps)
+    given = f"flat={tmp_path / 'flat.maps.safetensors'}"
+    words = ["--prepared", data / "prepared", "--maps", given, "--out", tmp_path / "out"]
+    assert main(list(map(str, words))) == 2
+    assert "flat cannot be measured: no map of a film that could be" in capsys.readouterr().err
