@@ -164,12 +164,12 @@ def stored_values(header: Dataset, data: bytes) -> dicom_grey.StoredValues:
     try:
         pixels = dicom_decoder.decode(data) if syntax.is_encapsulated else header.pixel_array
     except Exception as error:  # every decoder has its own
-        raise ValueError(f"pixels ({syntax.name}) cannot be decoded: {first_line(error)}") from None
+        raise ValueError(f"pixels ({syntax.name}) cannot be decoded: {in_short(error)}") from None
     if pixels.shape != (header.Rows, header.Columns):
         raise ValueError(f"pixels are {pixels.shape}, not {header.Rows} x {header.Columns}")
     return np.asarray(pixels)
 
 
-def first_line(error: Exception) -> str:
-    """What an error of a decoder says, in short."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+def in_short(error: Exception) -> str:
+    """What an error of a decoder says, on one line."""
+    return (" ".join(str(error).split()) or type(error).__name__)[:200]

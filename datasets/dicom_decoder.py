@@ -17,10 +17,13 @@ import subprocess
 import sys
 import threading
 from collections.abc import Sequence
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
 
 TIMEOUT_S = 60.0
 # Pixels of the largest film that we read, several times over; a stream that claims more ends here.
@@ -135,14 +138,43 @@ def _serve() -> None:
 
 
 def _answer(data: bytes) -> bytes:
-    from cxrloc.datasets.dicom import first_line, parse_header
+    from pydicom.uid import JPEGExtended12Bit
+
+    from cxrloc.datasets.dicom import in_short, parse_header
 
     try:
-        buffer = io.BytesIO()
-        np.save(buffer, parse_header(data).pixel_array, allow_pickle=False)
+        header, buffer = parse_header(data), io.BytesIO()
+        extended = header.file_meta.TransferSyntaxUID == JPEGExtended12Bit
+        deep = extended and header.BitsStored > 8
+        pixels = _extended_jpeg(header) if deep else header.pixel_array
+        np.save(buffer, pixels, allow_pickle=False)
     except Exception as error:  # every decoder has its own
-        return _ERROR + first_line(error).encode()
+        return _ERROR + in_short(error).encode()
     return _PIXELS + buffer.getvalue()
+
+
+def _extended_jpeg(header: Dataset) -> npt.NDArray[np.integer]:
+    """Pixels (H, W) of 12-bit JPEG, which GDCM decodes and pydicom's use of it leaves out."""
+    import gdcm
+    from pydicom.encaps import get_frame
+
+    fragment = gdcm.Fragment()
+    fragment.SetByteStringValue(get_frame(header.PixelData, 0, number_of_frames=1))
+    fragments = gdcm.SequenceOfFragments.New()
+    fragments.AddFragment(fragment)
+    element = gdcm.DataElement(gdcm.Tag(0x7FE0, 0x0010))
+    element.SetValue(fragments.__ref__())
+    kind = gdcm.PhotometricInterpretation.GetPIType(header.PhotometricInterpretation)
+    bits, signed = header.BitsStored, header.PixelRepresentation
+    image = gdcm.Image()
+    image.SetNumberOfDimensions(2)
+    image.SetDimensions((header.Columns, header.Rows, 1))
+    image.SetDataElement(element)
+    image.SetPhotometricInterpretation(gdcm.PhotometricInterpretation(kind))
+    image.SetTransferSyntax(gdcm.TransferSyntax(gdcm.TransferSyntax.JPEGExtendedProcess2_4))
+    image.SetPixelFormat(gdcm.PixelFormat(1, header.BitsAllocated, bits, bits - 1, signed))
+    words = image.GetBuffer().encode("utf-8", "surrogateescape")
+    return np.frombuffer(words, "<i2" if signed else "<u2").reshape(header.Rows, header.Columns)
 
 
 def _limit_memory() -> None:

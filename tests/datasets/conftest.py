@@ -32,6 +32,7 @@ def write_film(path: Path, value: int = 100, shape: tuple[int, int] = (16, 16)) 
 
 GDCM_SYNTAXES = {
     "JPEG baseline": gdcm.TransferSyntax.JPEGBaselineProcess1,
+    "JPEG extended": gdcm.TransferSyntax.JPEGExtendedProcess2_4,
     "JPEG lossless": gdcm.TransferSyntax.JPEGLosslessProcess14_1,
     "JPEG-LS": gdcm.TransferSyntax.JPEGLSLossless,
     "JPEG 2000 lossless": gdcm.TransferSyntax.JPEG2000Lossless,
