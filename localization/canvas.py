@@ -131,7 +131,7 @@ def text_width(text: str, size: int, *, bold: bool = False) -> int:
 @lru_cache(maxsize=1024)  # most texts stand on every picture
 def shortened(text: str, size: int, width: float, *, bold: bool = False) -> str:
     """The text, its middle left out as far as needed to be at most `width` px wide."""
-    font = _font(size, bold)
+    text, font = _printable(text), _font(size, bold)
     if font.getlength(text) <= width:
         return text
 
@@ -172,9 +172,14 @@ def _font(size: int, bold: bool) -> ImageFont.FreeTypeFont:
 @lru_cache(maxsize=4096)
 def _mask(text: str, size: int, bold: bool) -> tuple[npt.NDArray[np.float32], float]:
     """(h, w) coverage in 0..1 of a line of text, and the middle of its capitals from the top."""
-    font = _font(size, bold)
+    text, font = _printable(text), _font(size, bold)
     left, top, right, bottom = (round(v) for v in font.getbbox(text, anchor="ls"))
     image = Image.new("L", (max(1, right - left), max(1, bottom - top)))
     ImageDraw.Draw(image).text((-left, -top), text, 255, font, anchor="ls")
     capitals = -font.getbbox("H", anchor="ls")[1]
     return np.asarray(image, dtype=np.float32) / np.float32(255), -top - capitals / 2
+
+
+def _printable(text: str) -> str:
+    """One line: file names may hold line breaks, and bytes that are no letters."""
+    return "".join(c if c.isprintable() else "?" for c in text)

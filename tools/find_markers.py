@@ -23,13 +23,13 @@ from pathlib import Path
 from tqdm import tqdm
 
 from cxrloc.datasets.files import write_text
+from cxrloc.datasets.film_search import find_films
 from cxrloc.datasets.image_files import UnreadableImageError, read_film
 from cxrloc.datasets.marker_phantoms import KINDS, marked_films
 from cxrloc.datasets.markers import REMOVALS, FoundMarkers, find_markers
 from cxrloc.datasets.radiograph import Film
 from cxrloc.localization.marker_check import FILMS_PER_SHEET, SAME, marker_sheet, score_markers
 from cxrloc.localization.words import RESEARCH_USE
-from cxrloc.tools.predict import find_films
 
 _SMALLEST = 256  # px: on smaller phantoms there is no room for the words
 

@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -29,13 +28,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 # what needs torch is imported where it is used: --help and a wrong option answer at once
-from cxrloc.datasets.image_files import (
-    IMAGE_SUFFIXES,
-    is_image_file,
-    read_film,
-)
+from cxrloc.datasets.film_search import film_name, find_films, unique_names
+from cxrloc.datasets.image_files import read_film
 from cxrloc.datasets.manifest import file_sha256, run_manifest, write_json
-from cxrloc.datasets.mura_paths import PATIENT, STUDY
 from cxrloc.datasets.radiograph import Film
 from cxrloc.localization.words import RESEARCH_USE
 
@@ -44,9 +39,6 @@ if TYPE_CHECKING:
     from cxrloc.localization.dicom_source import SourceImage
 
 STUDIES = "study_predictions.csv"
-# the last folders of a path, with MURA's body part where there is one
-_STUDY_FOLDERS = re.compile(rf"(?<![^/])(?:XR_[A-Z]+/)?{PATIENT}/{STUDY}$")
-_OWN_IMAGES = (".boxes.jpg", ".heat.jpg", ".sr.dcm", ".pr.dcm", ".sc.dcm")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -140,62 +132,6 @@ def _write_studies(
     read = lambda path: read_done(out, named[path], path, manifest)  # noqa: E731
     for line in write_studies(out / STUDIES, named, read, thresholds):
         print(line)
-
-
-def find_films(inputs: Sequence[Path], out: Path) -> tuple[list[Path], list[str]]:
-    """Image files of the inputs, each once, and a message for every input that gives none.
-
-    Folders are searched with their subfolders, sorted; hidden files and what this tool itself wrote
-    into `out` are left out.
-    """
-    films: dict[Path, Path] = {}
-    failures = []
-    for given in inputs:
-        found = _films_of(given, out)
-        if not found:
-            reason = "no image in this folder" if given.is_dir() else "no such file or folder"
-            failures.append(f"{given}: {reason}; expected {', '.join(IMAGE_SUFFIXES)} or DICOM")
-        for path in found:
-            films.setdefault(path.resolve(), path)
-    return list(films.values()), failures
-
-
-def _films_of(given: Path, out: Path) -> list[Path]:
-    if given.is_file():
-        return [given]
-    return sorted(
-        path
-        for path in given.rglob("*")
-        if not path.name.startswith(".")
-        and path.is_file()
-        and is_image_file(path)
-        and not (path.name.endswith(_OWN_IMAGES) and path.resolve().parent == out.resolve())
-    )
-
-
-def unique_names(paths: Sequence[Path]) -> dict[Path, str]:
-    """Path -> stem of its outputs: its own name, or with _2, _3 behind it where that is taken.
-
-    Names that differ in case only count as the same: some file systems do not tell them apart.
-    """
-    taken: set[str] = set()
-    names = {}
-    for path in paths:
-        number = 1
-        own = name = Path(film_name(path).replace("/", "_")).stem
-        while name.casefold() in taken:
-            number += 1
-            name = f"{own}_{number}"
-        taken.add(name.casefold())
-        names[path] = name
-    return names
-
-
-def film_name(path: Path) -> str:
-    """The file's name, behind its study in MURA's and CheXpert's layouts: all files there have
-    such names as image1.png and view1_frontal.jpg."""
-    found = _STUDY_FOLDERS.search(path.absolute().parent.as_posix())
-    return path.name if found is None else f"{found[0]}/{path.name}"
 
 
 def read_done(

@@ -85,3 +85,14 @@ def test_a_text_that_is_too_wide_keeps_as_much_of_both_ends_as_has_room() -> Non
     assert short.endswith("WW.png")
     assert 300 - text_width("WW", 18) < text_width(short, 18) <= 300
     assert shortened("film.png", 18, 0) == "…"
+
+
+@pytest.mark.parametrize("text", ["a\nb", "a\tb", "a\udcffb", "a\u202eb"])
+def test_what_cannot_be_written_in_one_line_stands_as_a_question_mark(text: str) -> None:
+    canvas = Canvas(100, 30)
+    asked = Canvas(100, 30)
+    canvas.text(5, 15, text, 16)
+    asked.text(5, 15, "a?b", 16)
+
+    np.testing.assert_array_equal(canvas.pixels, asked.pixels)
+    assert shortened(text, 16, 90) == "a?b"

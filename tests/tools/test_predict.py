@@ -312,34 +312,16 @@ def test_a_missing_or_wrong_bundle_is_status_2_before_any_film_is_read(
     assert not (tmp_path / "out").exists()
 
 
-def test_films_are_found_once_in_order_without_hidden_files_and_own_outputs(tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    for name in ("b.png", "sub/a.JPG", "sub/.hidden.png", "out/b.boxes.jpg", "out/b.heat.jpg"):
-        _film(tmp_path / "x" / name)
-    (tmp_path / "x" / "notes.txt").write_text("no film")
-    out = tmp_path / "x" / "out"
+@pytest.mark.slow
+def test_films_of_any_name_that_a_file_may_have_are_predicted(
+    bundles: dict[str, Path], tmp_path: Path
+) -> None:
+    films = tmp_path / "films"
+    data = _film(films / "a.png").read_bytes()
+    names = ("line\nbreak.png", "\udcff.png", f"{240 * 'x'}1.png", f"{240 * 'x'}2.png")
+    for name in names:
+        (films / name).write_bytes(data)
 
-    films, failures = predict.find_films([tmp_path / "x" / "b.png", tmp_path / "x"], out)
+    assert _run(bundles["none"], [films], tmp_path / "out") == 0
 
-    assert [film.relative_to(tmp_path / "x").as_posix() for film in films] == ["b.png", "sub/a.JPG"]
-    assert failures == []
-
-
-def test_outputs_of_films_with_the_same_stem_do_not_overwrite_each_other() -> None:
-    paths = [Path(p) for p in ("x/a.png", "y/a.jpg", "y/a_2.png", "z/A.png", "b.tar.png")]
-
-    names = predict.unique_names(paths)
-
-    assert list(names.values()) == ["a", "a_2", "a_2_2", "A_3", "b.tar"]
-
-
-def test_outputs_in_the_layouts_of_mura_and_chexpert_are_named_after_the_study() -> None:
-    folders = "MURA-v1.1/valid/XR_HAND/patient00011/study1_positive", "valid/patient64541/study2"
-    other = "inpatient12/study1"
-    paths = [Path(f"{folder}/a.png") for folder in (*folders, other)]
-
-    names = predict.unique_names(paths)
-
-    assert list(names.values()) == [
-        "XR_HAND_patient00011_study1_positive_a", "patient64541_study2_a", "a",
-    ]  # fmt: skip
+    assert len(list((tmp_path / "out").glob("*.json"))) == 5
