@@ -14,6 +14,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor, as_completed, wait
 from concurrent.futures.process import BrokenProcessPool
+from dataclasses import asdict
 from typing import Any
 
 import cv2
@@ -115,7 +116,7 @@ def _claim(storage: Storage, size: int, plans: Sequence[ShardPlan]) -> None:
     """Note what a size is made from, or compare it with what it was begun with."""
     known = "\n".join(plan.known() for plan in plans)
     mine = {
-        **plans[0].kind(size).about(),
+        **asdict(plans[0].kind(size)),
         "schema_version": SCHEMA_VERSION,
         "diseases": list(plans[0].diseases),
         "splits": sorted({plan.split for plan in plans}),
@@ -124,10 +125,11 @@ def _claim(storage: Storage, size: int, plans: Sequence[ShardPlan]) -> None:
     }
     name = f"size={size}/_settings.json"
     theirs = storage.read_json(name) if storage.exists(name) else mine
-    both = {**theirs, **mine}  # folders of before did not note the size
-    different = [key for key in both if key != "size" and mine.get(key) != theirs.get(key)]
+    # folders of before there were inputs hold grey films and do not say so
+    theirs = {"size": size, "input": "grey", "clahe_clip": 0.0, **theirs}
+    different = [key for key in mine if mine[key] != theirs.get(key)]
     if different:
-        changes = ", ".join(f"{k}: {theirs.get(k)!r} there, {mine.get(k)!r} now" for k in different)
+        changes = ", ".join(f"{k}: {theirs.get(k)!r} there, {mine[k]!r} now" for k in different)
         raise ValueError(
             f"{storage.url}/size={size} was begun with other settings ({changes}); "
             "take another out folder, or delete this one"
