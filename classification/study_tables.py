@@ -166,7 +166,8 @@ def _notes(level: str) -> tuple[str, ...]:
     return (
         *(mean if level == STUDY else ()),
         "In parentheses the 95 % interval of a bootstrap over patients; none of one patient.",
-        f"Validation's point: Youden's J on the {level} probabilities of the validation patients.",
+        f"Validation's point: Youden's J on the {level} probabilities of the validation patients "
+        "(of a mean of folds: of patients out of fold who are not scored here).",
         "Kappa: Cohen's. The row of all parts mixes parts of different difficulty and prevalence: "
         "quote it with theirs.",
         published_note(),
