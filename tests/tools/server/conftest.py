@@ -1,7 +1,18 @@
-"""Tiny bundles, films and a service for the tests of the server."""
+"""Tiny bundles, films, a service, and the real tool in a browser, for the tests of the server."""
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -28,6 +39,10 @@ from cxrloc.tools.server.models import loaded_models
 from cxrloc.tools.server.service import Service
 
 pytest.importorskip("fastapi", reason="fastapi is not installed: pip install -e .[serve]")
+_PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
+CHROMIUM = next((path for name in _PROGRAMS if (path := shutil.which(name))), None)
+SERVE = Path(__file__).resolve().parents[3] / "tools" / "serve.py"
+PATIENCE_MS = 300_000  # the machines of CI may be busy with something else
 DISEASES = ("Mass", "Effusion", "Pleural_Thickening")
 # two diseases pass the gate on every film, the third never does
 THRESHOLDS = {"Mass": 0.0, "Effusion": 0.0, "Pleural_Thickening": 1.0}
@@ -107,3 +122,104 @@ def png() -> bytes:
 @pytest.fixture(scope="session")
 def jpeg() -> bytes:
     return encoded(film_pixels(1), ".jpg")
+
+
+@pytest.fixture(scope="module")
+def temporary(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder that the server takes for temporary files."""
+    return tmp_path_factory.mktemp("temporary")
+
+
+@pytest.fixture(scope="module")
+def address(served: Any, temporary: Path) -> Iterator[str]:
+    """tools/serve.py in a process of its own; stopped as a system stops it, it leaves no file."""
+    with served(temporary, "--megabytes", "1") as address:
+        yield address
+    assert list(temporary.iterdir()) == []
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is missing (dev)")
+    pytest.importorskip("nicegui", reason="nicegui is not installed: pip install -e .[serve]")
+    if CHROMIUM is None:
+        pytest.skip("no Chromium here: apt-get install chromium")
+    with sync_api.sync_playwright() as playwright:
+        started = playwright.chromium.launch(
+            executable_path=CHROMIUM, args=["--no-sandbox"], timeout=PATIENCE_MS
+        )
+        yield started
+        started.close()
+
+
+@pytest.fixture(scope="module")
+def films(
+    png: bytes, jpeg: bytes, dicom: bytes, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("films")
+    made = {
+        "a <b>.png": png, "b.jpg": jpeg, "c.dcm": dicom, "broken.png": png[:300],
+        "large.png": png + bytes(2_000_000),
+    }  # fmt: skip
+    for name, data in made.items():
+        (folder / name).write_bytes(data)
+    return {name: folder / name for name in made}
+
+
+@pytest.fixture(scope="module")
+def page(browser: Any, address: str, films: dict[str, Path]) -> Any:
+    """The page after five files: three films, one that is broken, one that is too large.
+
+    It stays open until the server has been stopped.
+    """
+    opened = browser.new_page(viewport={"width": 1280, "height": 900}, accept_downloads=True)
+    opened.set_default_timeout(PATIENCE_MS)
+    opened.heard, opened.asked = [], []
+    opened.on("console", lambda message: opened.heard.append(message.text))
+    opened.on("pageerror", lambda error: opened.heard.append(str(error)))
+    opened.on("request", lambda request: opened.asked.append(request.url))
+    opened.on("websocket", lambda socket: opened.asked.append(socket.url))
+    opened.goto(address)
+    opened.locator(".pick").wait_for()
+    opened.locator("input[type=file]").set_input_files(list(films.values()))
+    opened.locator(".news", has_text="5 of 5 films done, 2 could not be judged.").wait_for()
+    return opened
+
+
+@pytest.fixture(scope="session")
+def served(bundles: dict[str, Path]) -> Any:
+    """`with served(temporary, *words) as address`: the real tool, with that folder for its files.
+
+    At the end it is told to stop, while pages may be open.
+    """
+    return contextlib.contextmanager(functools.partial(_served, bundles))
+
+
+def _served(bundles: dict[str, Path], temporary: Path, *more: str) -> Iterator[str]:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    words = [f"--{name}={path}" for name, path in bundles.items()]
+    with tempfile.TemporaryFile("w+") as log, subprocess.Popen(
+        [sys.executable, SERVE, *words, "--port", str(port), *more],
+        env=os.environ | {"TMPDIR": str(temporary)}, cwd=temporary, stderr=log,
+    ) as server:  # fmt: skip
+        try:
+            _wait_for(f"http://127.0.0.1:{port}/healthz", server)
+            yield f"http://127.0.0.1:{port}"
+            server.send_signal(signal.SIGTERM)
+            assert server.wait(PATIENCE_MS / 1000) == 0
+            log.seek(0)
+            assert log.read() == ""  # also nothing of connections that had to be cut off
+        finally:
+            server.kill()
+
+
+def _wait_for(url: str, server: subprocess.Popen[bytes]) -> None:
+    while server.poll() is None:
+        try:
+            with urllib.request.urlopen(url, timeout=60):
+                return
+        except OSError:
+            time.sleep(0.2)
+    raise AssertionError(f"the server ended with status {server.returncode}")

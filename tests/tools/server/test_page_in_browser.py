@@ -2,21 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
 import json
-import os
-import shutil
-import signal
-import socket
-import subprocess
-import sys
-import tempfile
-import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import cv2
@@ -27,109 +16,10 @@ import pytest
 from cxrloc.datasets.dicom import decode_dicom
 from cxrloc.localization.words import RESEARCH_USE
 
-sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (dev)")
-pytest.importorskip("nicegui", reason="nicegui is not installed: pip install -e .[serve]")
-_PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
-CHROMIUM = next((path for name in _PROGRAMS if (path := shutil.which(name))), None)
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here: apt-get install chromium"),
-]
-SERVE = Path(__file__).resolve().parents[3] / "tools" / "serve.py"
+pytestmark = pytest.mark.slow
 # class and name of what has the focus
 FOCUSED = """() => { const e = document.activeElement;
     return e.className + ' ' + (e.ariaLabel || e.innerText || e.closest('label')?.innerText); }"""
-PATIENCE_MS = 300_000  # the machines of CI may be busy with something else
-
-
-@pytest.fixture(scope="module")
-def temporary(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder that the server takes for temporary files."""
-    return tmp_path_factory.mktemp("temporary")
-
-
-@pytest.fixture(scope="module")
-def address(bundles: dict[str, Path], temporary: Path) -> Iterator[str]:
-    """tools/serve.py in a process of its own; stopped as a system stops it, it leaves no file."""
-    with _served(bundles, temporary, "--megabytes", "1") as address:
-        yield address
-    assert list(temporary.iterdir()) == []
-
-
-@contextlib.contextmanager
-def _served(bundles: dict[str, Path], temporary: Path, *more: str) -> Iterator[str]:
-    """Address of the real tool; at the end it is told to stop while pages are open."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    words = [f"--{name}={path}" for name, path in bundles.items()]
-    with tempfile.TemporaryFile("w+") as log, subprocess.Popen(
-        [sys.executable, SERVE, *words, "--port", str(port), *more],
-        env=os.environ | {"TMPDIR": str(temporary)}, cwd=temporary, stderr=log,
-    ) as server:  # fmt: skip
-        try:
-            _wait_for(f"http://127.0.0.1:{port}/healthz", server)
-            yield f"http://127.0.0.1:{port}"
-            server.send_signal(signal.SIGTERM)
-            assert server.wait(PATIENCE_MS / 1000) == 0
-            log.seek(0)
-            assert log.read() == ""  # also nothing of connections that had to be cut off
-        finally:
-            server.kill()
-
-
-def _wait_for(url: str, server: subprocess.Popen[bytes]) -> None:
-    while server.poll() is None:
-        try:
-            with urllib.request.urlopen(url, timeout=60):
-                return
-        except OSError:
-            time.sleep(0.2)
-    raise AssertionError(f"the server ended with status {server.returncode}")
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with sync_api.sync_playwright() as playwright:
-        started = playwright.chromium.launch(
-            executable_path=CHROMIUM, args=["--no-sandbox"], timeout=PATIENCE_MS
-        )
-        yield started
-        started.close()
-
-
-@pytest.fixture(scope="module")
-def films(
-    png: bytes, jpeg: bytes, dicom: bytes, tmp_path_factory: pytest.TempPathFactory
-) -> dict[str, Path]:
-    folder = tmp_path_factory.mktemp("films")
-    made = {
-        "a <b>.png": png, "b.jpg": jpeg, "c.dcm": dicom, "broken.png": png[:300],
-        "large.png": png + bytes(2_000_000),
-    }  # fmt: skip
-    for name, data in made.items():
-        (folder / name).write_bytes(data)
-    return {name: folder / name for name in made}
-
-
-@pytest.fixture(scope="module")
-def page(browser: Any, address: str, films: dict[str, Path]) -> Any:
-    """The page after five files: three films, one that is broken, one that is too large.
-
-    It stays open until the server has been stopped.
-    """
-    opened = browser.new_page(viewport={"width": 1280, "height": 900}, accept_downloads=True)
-    opened.set_default_timeout(PATIENCE_MS)
-    opened.heard, opened.asked = [], []
-    opened.on("console", lambda message: opened.heard.append(message.text))
-    opened.on("pageerror", lambda error: opened.heard.append(str(error)))
-    opened.on("request", lambda request: opened.asked.append(request.url))
-    opened.on("websocket", lambda socket: opened.asked.append(socket.url))
-    opened.goto(address)
-    opened.locator(".pick").wait_for()
-    opened.locator("input[type=file]").set_input_files(list(films.values()))
-    opened.locator(".news", has_text="5 of 5 films done, 2 could not be judged.").wait_for()
-    return opened
 
 
 def _open(page: Any, name: str) -> None:
@@ -394,21 +284,6 @@ def test_on_a_phone_the_chosen_film_comes_into_sight_and_two_fingers_zoom_it(pag
     page.set_viewport_size({"width": 1280, "height": 900})
 
 
-def test_another_user_sees_no_film_but_their_own(
-    page: Any, browser: Any, address: str, films: dict[str, Path]
-) -> None:
-    with browser.new_context() as context:
-        other = context.new_page()
-        other.goto(address)
-        other.locator(".empty").wait_for()
-        assert other.locator(".entry").count() == 0
-        other.locator("input[type=file]").set_input_files(films["b.jpg"])
-        other.locator(".news", has_text="1 of 1 films done.").wait_for(timeout=PATIENCE_MS)
-
-    assert page.locator(".entry").count() == 5
-    assert page.heard == []
-
-
 @pytest.mark.parametrize("width", [375, 800, 1280])
 def test_nothing_is_cut_off_sideways_and_the_note_is_always_in_sight(page: Any, width: int) -> None:
     _open(page, "a <b>.png")
@@ -437,29 +312,3 @@ def test_a_cleared_list_forgets_its_films(page: Any, address: str) -> None:
         urllib.request.urlopen(address + url)
     assert gone.value.code == 404
     assert page.heard == []
-
-
-def test_with_a_token_the_page_works_for_who_gives_it_as_a_password_and_for_nobody_else(
-    bundles: dict[str, Path], browser: Any, films: dict[str, Path], tmp_path: Path
-) -> None:
-    token = tmp_path / "token"
-    token.write_text("a-token-of-some-length-0123456789")
-    known = {"username": "anybody", "password": token.read_text()}
-    with (
-        _served(bundles, tmp_path, "--token-file", str(token)) as address,
-        browser.new_context(http_credentials=known) as context,
-        browser.new_context() as stranger,
-    ):
-        page = context.new_page()
-        page.set_default_timeout(PATIENCE_MS)
-        page.goto(address)
-        page.locator("input[type=file]").set_input_files(films["c.dcm"])
-        page.locator(".news", has_text="1 of 1 films done.").wait_for()
-        film = page.locator(".world .film").get_attribute("src")
-        with page.expect_download() as caught:
-            page.get_by_role("link", name="Structured report").click()
-        assert pydicom.dcmread(caught.value.path()).Modality == "SR"
-
-        socket_io = "/page/_nicegui_ws/socket.io/?EIO=4&transport=polling"
-        for path in ("/", "/page/", film, socket_io, "/v1/models"):
-            assert stranger.request.get(address + path).status == 401
