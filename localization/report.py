@@ -49,6 +49,8 @@ class Report:
         stamp: empty, or what no reader may miss, such as `LEAKED: ...`; it stands in red at the top
             and on every table.
         diseases: the table columns that are diseases.
+        words: those of `words.WORDS` that are defined at the end; None for all, with the symbols of
+            their formulas.
     """
 
     title: str
@@ -59,6 +61,7 @@ class Report:
     manifest: Mapping[str, Any] = field(repr=False, default_factory=dict)
     stamp: str = ""
     diseases: tuple[str, ...] = ()
+    words: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         keys = [section.key for section in self.sections]
@@ -98,12 +101,16 @@ def render_report(report: Report) -> str:
         report=report,
         sections=[_section(section, report.diseases) for section in report.sections],
         gallery=_gallery(report.gallery),
-        words=[(word_anchor(name), name, word) for name, word in WORDS.items()],
+        words=[
+            (word_anchor(name), name, word)
+            for name, word in WORDS.items()
+            if report.words is None or name in report.words
+        ],
         manifest_text=json.dumps(report.manifest, indent=1, default=str, ensure_ascii=False),
         policy=_policy(style, script),
         style=Markup(style),
         script=Markup(script),
-        symbols=SYMBOLS,
+        symbols=SYMBOLS if report.words is None else "",
         research_use=RESEARCH_USE,
     )
     return page

@@ -64,9 +64,8 @@ def shortcut_check(
     """
     found = {name: _measured(name, own, regions, patient_of) for name, own in maps.items()}
     shares = {n: one for both in found.values() for n, one in both.items() if one.pairs}
-    asked = (
-        f"{_QUESTION} {_WITHOUT}" if any(len(both) > 1 for both in found.values()) else _QUESTION
-    )
+    removed = any(len(both) > 1 for both in found.values())
+    asked = f"{_QUESTION} {_WITHOUT}" if removed else _QUESTION
     remarks = [remark for name, both in found.items() for remark in _remarks(name, both)]
     if not shares:
         return Section("shortcut", _TITLE, (asked, *remarks))
@@ -90,7 +89,7 @@ def _minus(
     found: Mapping[str, Mapping[str, ShortcutShares]], shares: Collection[str]
 ) -> dict[str, str]:
     """Name -> what its share is compared with: the first localizer, or the film as it is."""
-    first = next(name for name in found if name in shares)
+    first = next((name for name in found if name in shares), "")
     pairs = [(name, first) for name in found if name != first]
     pairs += [(other, name) for name, both in found.items() for other in list(both)[1:]]
     return {one: other for one, other in pairs if one in shares and other in shares}
@@ -105,7 +104,7 @@ def _remarks(name: str, both: Mapping[str, ShortcutShares]) -> Iterator[str]:
             f"{own.unread} of the {whole} maps of {name} are left out: their films are not there "
             "or cannot be read."
         )
-    for without in others:
+    for without in others if own.pairs else ():
         yield (
             f"{len(set(own.pairs) - set(without.pairs))} of the {len(own.pairs)} maps of {name} "
             "that show something show nothing once the letters are removed."
@@ -171,7 +170,7 @@ def _row(
         "maps of marked films": int(one.marked.sum()),
         "patients": len(set(one.patient_ids)),
     }
-    lead: dict[str, str | float] = {"region": region, "share": measure, "localizer": name}
+    lead: dict[str, str | float] = {"region": region, "share of": measure, "localizer": name}
     return TableRow(region, lead, disease_cells(one.diseases, figures), counts)
 
 

@@ -491,7 +491,7 @@ WORDS: dict[str, Word] = {
         "network looks for this disease, not what it would do without the letter.",
         "sum of map within the region / sum of map",
         "",
-        ("share",),
+        ("share of",),
     ),
     "area (control)": Word(
         "Share of the film's area that the region takes: the CAM mass that a map which is the same "

@@ -54,6 +54,8 @@ from cxrloc.localization.words import RESEARCH_USE
 from cxrloc.tools.compare_localizers import named_files
 
 NAME, BUNDLE = "grad_cam", "classifier.safetensors"
+_WORDS = ("CAM mass", "area (control)", "region", "maps", "maps of marked films", "localizer",
+          "macro mean", "disease", "patients", "95 % interval")  # fmt: skip
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -219,6 +221,7 @@ def write_section(
         sections=(section,),
         manifest=manifest,
         diseases=tuple(sorted({d for own in maps.values() for _, d in own.pairs})),
+        words=_WORDS,
     )
     write_report(out / "report.html", report)
 

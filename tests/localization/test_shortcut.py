@@ -134,7 +134,7 @@ def section(*others: HeatMaps) -> Section:
 
 
 def row(found: Section, region: str, share: str, name: str) -> TableRow:
-    lead = {"region": region, "share": share, "localizer": name}
+    lead = {"region": region, "share of": share, "localizer": name}
     return next(r for r in found.tables[0].rows if r.lead == lead)
 
 
@@ -205,6 +205,20 @@ def test_heat_that_is_gone_with_the_letters_is_counted() -> None:
     assert found.paragraphs[-1].startswith("leak, markers masked cannot be measured: no map")
 
 
+def test_heat_that_comes_only_without_the_letters_is_measured_alone() -> None:
+    own = HeatMaps.of(
+        {("film0", "Mass"): heat(0, 0, 0, 0)},
+        name="shy",
+        aligned=False,
+        without_markers={("film0", "Mass"): heat(0, 1, 0, 0)},
+        removal="mask",
+    )
+    found = shortcut_check({"shy": own}, REGIONS_OF, PATIENT_OF, resamples=20, seed=0)
+    assert macro(found, "markers", MASS, "shy, markers masked")[0] == 0
+    assert found.paragraphs[-1].startswith("shy cannot be measured: no map")
+    assert not any("once the letters are removed" in said for said in found.paragraphs)
+
+
 def test_maps_of_films_that_are_not_there_are_counted_in_words() -> None:
     far = maps_of({("film0", "Mass"): (1, 0, 0, 0), ("gone", "Mass"): (1, 0, 0, 0)}, "far")
     found = shortcut_check({"far": far}, REGIONS_OF, PATIENT_OF, resamples=20, seed=0)
@@ -227,6 +241,7 @@ def test_every_column_is_explained() -> None:
     columns = next(csv.reader(io.StringIO(to_csv(section().tables[0]))))
     for column in columns:
         assert lookup(column.replace("Mass", "disease")).definition
+    assert lookup("share of") is lookup("CAM mass")  # and not the share of boxes lost to the gate
 
 
 def _coco(films: int) -> dict[str, Any]:

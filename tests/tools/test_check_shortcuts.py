@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -71,7 +72,7 @@ def test_a_run_is_checked_with_the_markers_and_without(out: Path) -> None:
     assert {disease for _, disease in as_is.pairs} == {"abnormal"}
     assert (as_is.maps != masked.maps).any()  # the network was given another film
     rows = list(csv.DictReader((out / "shortcut.csv").open()))
-    area = [float(r["macro mean"]) for r in rows if r["share"] == AREA]
+    area = [float(r["macro mean"]) for r in rows if r["share of"] == AREA]
     assert 0.5 < area[0] < 5  # an L
     assert 30 < area[2] < 80  # air
     names = {r["localizer"] for r in rows}
@@ -86,6 +87,10 @@ def test_the_page_says_what_was_found_and_what_it_is_not_for(out: Path) -> None:
     page = (out / "report.html").read_text()
     assert "grad_cam, macro mean over diseases" in page
     assert "Research use only - not a diagnosis" in page
+    targets = set(re.findall(r'id="(word-[^"]+)"', page))
+    assert set(re.findall(r'href="#(word-[^"]+)"', page)) <= targets
+    assert "word-CAM-mass" in targets
+    assert "word-IoU" not in targets  # no word of a box
 
 
 def test_a_model_trained_without_markers_is_shown_them_and_the_page_says_so(

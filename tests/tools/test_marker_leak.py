@@ -93,7 +93,7 @@ def test_the_check_finds_the_heat_of_the_first_gate_on_the_letters(
             if r["region"] == "markers"]  # fmt: skip
 
     def share(measure: str, name: str, bound: str = "") -> float:
-        (row,) = (r for r in rows if (r["share"], r["localizer"]) == (measure, name))
+        (row,) = (r for r in rows if (r["share of"], r["localizer"]) == (measure, name))
         return float(row[f"macro mean{bound}"])
 
     area = share(AREA, "keep")
