@@ -118,6 +118,7 @@ def _add_predictions(app: FastAPI, service: Service) -> None:
             raise ProblemError(413, f"{len(files)} files; at most {limits.files} in one request")
         if media != JSON and len(files) > 1:
             raise ProblemError(406, f"{media} is offered for one file, {len(files)} were sent")
+        service.worker.check_room(len(files))  # before they are all in memory
         uploads = [Upload(file.filename or "", await file.read()) for file in files]
         done = await service.judge(uploads, views[media])
         if len(done) == 1 and done[0].error is not None:

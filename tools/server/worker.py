@@ -66,17 +66,21 @@ class Worker:
             self._thread.shutdown(wait=True)
         self._thread, self._stopping = None, False
 
-    def _take(self, count: int) -> None:
+    def check_room(self, count: int) -> None:
+        """Raises 503 where `run` would refuse so many jobs now."""
         if self._stopping:
             raise _stops()
+        if self.taken + count > self.places:
+            raise ProblemError(
+                503,
+                f"{self.taken} films wait and {count} more would pass the limit of "
+                f"{self.places}; try again later",
+                {"Retry-After": _RETRY_SECONDS},
+            )
+
+    def _take(self, count: int) -> None:
         with self._lock:
-            if self.taken + count > self.places:
-                raise ProblemError(
-                    503,
-                    f"{self.taken} films wait and {count} more would pass the limit of "
-                    f"{self.places}; try again later",
-                    {"Retry-After": _RETRY_SECONDS},
-                )
+            self.check_room(count)
             self.taken += count
 
     def _submit(self, job: Callable[[], Result]) -> Future[Result]:
@@ -92,4 +96,8 @@ class Worker:
 
 
 def _stops() -> ProblemError:
-    return ProblemError(503, "the server is being stopped; send the film again when it is back")
+    return ProblemError(
+        503,
+        "the server is being stopped; send the film again when it is back",
+        {"Retry-After": _RETRY_SECONDS},
+    )

@@ -18,6 +18,7 @@ import pytest
 from fastapi.testclient import TestClient
 from prometheus_client.parser import text_string_to_metric_families
 from pydicom.uid import DeflatedExplicitVRLittleEndian, JPEGLSLossless
+from starlette.datastructures import UploadFile
 
 from cxrloc.datasets.image_files import decode_film
 from cxrloc.datasets.radiograph import Film
@@ -308,16 +309,28 @@ def held(services: Callable[..., Service], diagnoser: Diagnoser) -> Iterator[Hel
 
 
 def test_a_full_queue_is_503_with_retry_after_and_healthz_answers_meanwhile(
-    services: Callable[..., Service], held: HeldEngine, png: bytes
+    services: Callable[..., Service],
+    held: HeldEngine,
+    png: bytes,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     app = create_app(services(held, queue=2))
     first: list[Any] = []
+    read: list[str] = []  # into memory
+    plain_read = UploadFile.read
+
+    async def noted_read(file: UploadFile, size: int = -1) -> bytes:
+        read.append(file.filename or "")
+        return await plain_read(file, size)
+
+    monkeypatch.setattr(UploadFile, "read", noted_read)
     with TestClient(app, base_url="http://127.0.0.1") as client:
         busy = threading.Thread(target=lambda: first.append(post(client, [("a.png", png)])))
         busy.start()
         assert held.began.wait(60)
         response = post(client, [("b.png", png), ("c.png", png)])
         health = client.get("/healthz").json()
+        assert read == ["a.png"]
         held.go.set()
         busy.join()
         after = post(client, [("b.png", png), ("c.png", png)])
