@@ -72,7 +72,10 @@ def ground_truth_from_coco(coco: Mapping[str, Any]) -> GroundTruth:
     order = {name: i for i, name in enumerate(names.values())}
     cleaned = scorable(coco)
     if not cleaned["annotations"]:
-        raise ValueError("the ground truth has no box to score; expected at least one annotation")
+        raise ValueError(
+            "the ground truth has no box to score; expected at least one annotation. Of films "
+            "without boxes tools/check_shortcuts.py tells where heat maps look"
+        )
     images = {image["id"]: image for image in cleaned["images"]}
     found = [_row(annotation, images, names) for annotation in cleaned["annotations"]]
     rows = sorted(found, key=lambda row: (row[0], order[row[2]], row[3]))

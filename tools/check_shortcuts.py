@@ -142,17 +142,20 @@ def make_maps(
 ) -> tuple[HeatMaps, tuple[str, ...]]:
     """Grad-CAM maps of labelled films, as they are and without their markers.
 
-    Also what the page must say of models that were trained on films without markers: these are
-    given the markers here, in the maps of films as they are.
+    Also what the page must say: films left out because a model without a fold was trained on their
+    patients, and that models trained on films without markers are given the markers here, in the
+    maps of films as they are.
 
     Raises:
-        ValueError: when no film is labelled with a disease of the model.
+        ValueError: when no film is labelled with a disease of the model, or all are of patients
+            that it was trained on.
     """
     found: dict[str, dict[Pair, FloatMaps]] = {"keep": {}, removal: {}}
     trained: set[str] = set()
     labelled = [r for r in prepared.radiographs if r.positives]
+    notes: list[str] = []
     for job in plan_jobs(labelled, prepared, models, folds):
-        trained.add(_map_job(job, found))
+        trained.add(_map_job(_unseen(job, notes), found))
     if not found["keep"]:
         raise ValueError(
             f"no film of {prepared.root} is labelled with a disease of the model in "
@@ -161,7 +164,19 @@ def make_maps(
     maps = HeatMaps.of(
         found["keep"], name=NAME, aligned=False, without_markers=found[removal], removal=removal
     )
-    return maps, tuple(_said(how, removal) for how in sorted(trained - {"keep"}))
+    return maps, (*notes, *(_said(how, removal) for how in sorted(trained - {"keep"})))
+
+
+def _unseen(job: Job, notes: list[str]) -> Job:
+    """Without films of patients that a model of no fold, as of MURA's official split, has seen."""
+    from cxrloc.classification.ensemble_scoring import unseen_films
+
+    assert job.bundle is not None
+    if job.fold is not None:
+        return job
+    films, said = unseen_films([job.bundle], job.films)
+    notes += said
+    return replace(job, films=tuple(films))
 
 
 def _said(trained: str, removal: str) -> str:

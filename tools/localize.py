@@ -66,7 +66,7 @@ class LocalizeConfig:
         cam_rules: rules of tools/tune_cam.py for grad_cam or grad_cam_aligned, in the place of
             these two: films of fold k are boxed by fold k's rules.
         maps: file (NAME.maps.safetensors) to write the heat maps of the boxed films and diseases
-            to, for localizers that have any.
+            to, for localizers that have any (tools/check_shortcuts.py makes those of other films).
         remove_markers: also write to `maps` those of the films with burnt-in letters masked or
             inpainted; costs a second pass over the boxed films. The boxes are not touched.
         strict: stop at the first film that cannot be read.
@@ -143,6 +143,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         f"{len(found.boxes)} boxes on {found.films} films by {config.localizer} -> {config.out}\n"
         f"{RESEARCH_USE}"
     )
+    if config.maps is not None and not found.maps:
+        print(f"{config.maps} holds no map: no film has a box (see --help)", file=sys.stderr)
     for image_id, reason in found.unreadable.items():
         print(f"left out, not readable: {image_id}: {reason}", file=sys.stderr)
     return 0

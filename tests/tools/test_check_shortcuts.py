@@ -18,8 +18,9 @@ from cxrloc.classification.models import (
     load_classifier,
     save_classifier,
 )
+from cxrloc.datasets.film_lists import write_training_films
 from cxrloc.datasets.manifest import file_sha256
-from cxrloc.datasets.prepared import write_prepared
+from cxrloc.datasets.prepared import load_prepared, write_prepared
 from cxrloc.datasets.radiograph import Radiograph
 from cxrloc.localization.heat_maps import HeatMaps, read_heat_maps, write_heat_maps
 from cxrloc.localization.shortcut import AREA
@@ -159,3 +160,23 @@ def test_maps_that_show_nothing_are_an_error_that_says_so(
     words = ["--prepared", data / "prepared", "--maps", given, "--out", tmp_path / "out"]
     assert main(list(map(str, words))) == 2
     assert "flat cannot be measured: no map of a film that could be" in capsys.readouterr().err
+
+
+def test_films_that_a_model_of_no_fold_was_trained_on_are_left_out(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = load_classifier(data / "run" / "fold0" / "classifier.safetensors")
+    path = tmp_path / "classifier.safetensors"
+    save_classifier(path, replace(whole, metadata={"fold": None, "k": None}))
+    films = load_prepared(data / "prepared").radiographs
+    write_training_films(path, {"train": films[:2], "validation": films[2:3]})
+    words = ["--prepared", data / "prepared", "--bundle", path, "--out", tmp_path / "out"]
+    assert main([*map(str, words), "--resamples", "20"]) == 0
+    pairs = read_heat_maps(tmp_path / "out" / "grad_cam.maps.safetensors").pairs
+    assert [image for image, _ in pairs] == [film.image_id for film in films[3:5]]
+    said = "3 films of patients that a classifier has seen were left out."
+    assert said in capsys.readouterr().out
+    assert said in (tmp_path / "out" / "report.html").read_text()
+    write_training_films(path, {"train": films})
+    assert main(list(map(str, words))) == 2
+    assert "all 5 films are of patients that a classifier was trained" in capsys.readouterr().err

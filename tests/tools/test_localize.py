@@ -188,6 +188,19 @@ def test_maps_of_films_without_letters_are_kept_beside_the_maps(
     assert "fold1/classifier.safetensors removes markers itself (mask)" in capsys.readouterr().err
 
 
+def test_a_file_of_maps_without_any_is_said(
+    prepared: Path, run_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = load_prepared(prepared)
+    bare = [replace(film, boxes=()) for film in data.radiographs]
+    write_prepared(prepared.parent / "bare", bare, boxed_diseases=["Mass"], folds=data.folds, k=K,
+                   official={}, summary="", manifest={})  # fmt: skip
+    path = prepared.parent / "x.maps.safetensors"
+    words = ("--localizer", "grad_cam", "--run", run_folder, "--films", "all", "--maps", path)
+    assert localize(prepared.parent / "bare", *words)[0] == 0
+    assert f"{path} holds no map: no film has a box" in capsys.readouterr().err
+
+
 def test_a_leak_planted_in_one_fold_is_found_in_what_it_predicted(
     prepared: Path, run_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
