@@ -17,7 +17,7 @@ WriteDicom = Callable[..., Path]
 def test_dicom_films_are_left_out_or_warned_about_by_name(
     tmp_path: Path, write_dicom: WriteDicom
 ) -> None:
-    pixels = np.zeros((20, 20), np.uint8)
+    pixels = np.arange(400).reshape(20, 20).astype(np.uint8)  # a flat film would be warned about
     views = {"front": {}, "side": {"ViewPosition": "LL"}, "knee": {"BodyPartExamined": "KNEE"}}
     films = [
         Radiograph(name, write_dicom(tmp_path / f"{name}.dcm", pixels, **attributes), name, "", {})
