@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cxrloc.datasets import dicom_decoder, dicom_grey, dicom_patient, dicom_scope, dicom_view
+from cxrloc.datasets.dicom_deflated import refuse_bomb
 from cxrloc.datasets.radiograph import Film, PixelSpacing
 
 if TYPE_CHECKING:
@@ -76,11 +77,12 @@ def parse_header(data: bytes) -> Dataset:
     """The attributes in `KEYWORDS` alone; a file without preamble is read too.
 
     Raises:
-        ValueError: for a file that is no DICOM file or is damaged.
+        ValueError: for a file that is no DICOM file, is damaged, or would inflate without end.
     """
     from pydicom import dcmread
     from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
+    refuse_bomb(data)
     # they are common, of no use to whoever reads films, and quote the value that they are about
     warnings.filterwarnings("ignore", category=UserWarning, module="pydicom")
     try:
