@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -137,7 +137,7 @@ def shortcut_section(
                 _row(f"{name} minus {other}", mine, region, MASS, found[region])
                 for region in REGIONS
             ]
-            said.append(_difference_sentence(name, other, found))
+            said.append(_difference_sentence(name, other, mine.diseases, found))
     rows.sort(key=lambda row: REGIONS.index(row.block))  # stable: the order within stays
     table = ResultTable("shortcut", _TITLE, tuple(rows), _notes(shares, resamples, seed))
     alt = (
@@ -217,9 +217,23 @@ def _sentences(name: str, figures: Figures) -> str:
     return f"{name}, macro mean over diseases: {'; '.join(parts)}."
 
 
-def _difference_sentence(name: str, other: str, found: Mapping[str, DiseaseEstimates]) -> str:
+def _difference_sentence(
+    name: str, other: str, diseases: Sequence[str], found: Mapping[str, DiseaseEstimates]
+) -> str:
     parts = [f"{_points(found[region].macro)} {where(region)}" for region in REGIONS]
-    return f"{name} minus {other}, percent points of the mass: {'; '.join(parts)}."
+    said = f"{name} minus {other}, percent points of the mass: {'; '.join(parts)}."
+    apart = [
+        f"{disease} {_points(estimate)} {where(region)}"
+        for region in REGIONS
+        for disease, estimate in zip(diseases, found[region].per_disease, strict=True)
+        if estimate.excludes_zero
+    ]
+    if not apart or len(diseases) < 2:
+        return said
+    return (
+        f"{said} Diseases whose own interval excludes zero, not corrected for looking at "
+        f"{len(diseases)}: {', '.join(apart)}."
+    )
 
 
 def _points(estimate: Estimate) -> str:

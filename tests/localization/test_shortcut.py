@@ -189,6 +189,24 @@ def test_maps_of_films_without_markers_stand_beside_their_own_localizer() -> Non
     assert "after their letters were removed" not in section().paragraphs[0]
 
 
+def test_a_disease_that_loses_heat_with_the_letters_is_named() -> None:
+    """The macro mean may hide it."""
+    pairs = [(f"film{i}", disease) for i in range(4) for disease in ("Edema", "Mass")]
+    own = HeatMaps.of(
+        {(image, d): heat(1, 2, 0, 0) for image, d in pairs},
+        name="cam",
+        aligned=False,
+        without_markers={
+            (image, d): heat(0, 1, 0, 0) if d == "Mass" else heat(1, 2, 0, 0) for image, d in pairs
+        },
+        removal="mask",
+    )
+    found = shortcut_check({"cam": own}, REGIONS_OF, PATIENT_OF, resamples=200, seed=0)
+    (said,) = (p for p in found.paragraphs if p.startswith("cam, markers masked minus cam"))
+    assert "looking at 2: Mass -33.333 [-33.333, -33.333] on markers." in said
+    assert "Edema" not in said
+
+
 def test_heat_that_is_gone_with_the_letters_is_counted() -> None:
     pairs = [(f"film{i}", "Mass") for i in range(3)]
     own = HeatMaps.of(
