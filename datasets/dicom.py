@@ -88,6 +88,8 @@ def parse_header(data: bytes) -> Dataset:
     try:
         header = dcmread(io.BytesIO(data), force=True, specific_tags=list(KEYWORDS))
         odd = [e.keyword for e in header.iterall() if not _is_of_its_kind(e)]  # decodes all of it
+        if not isinstance(header.file_meta.get("TransferSyntaxUID", ""), str):  # two of them
+            odd.append("TransferSyntaxUID")
     except Exception as error:  # whatever a parser trips over in a damaged file
         raise ValueError(f"damaged DICOM file ({type(error).__name__})") from None
     if odd:

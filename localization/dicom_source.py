@@ -72,12 +72,14 @@ def parse_source(data: bytes, name: str) -> SourceImage:
     try:
         header = dcmread(io.BytesIO(data), stop_before_pixels=True,
                          specific_tags=[*_UIDS, *IMAGE_KEYWORDS, *IDENTITY])  # fmt: skip
+        missing = [keyword for keyword in _UIDS if not header.get(keyword)]
     except InvalidDicomError:
         raise ValueError(
             f"{name} is no DICOM file: DICOM objects are made for DICOM films alone, as they need "
             "a patient and a study; leave --dicom-out out for PNG and JPEG"
         ) from None
-    missing = [keyword for keyword in _UIDS if not header.get(keyword)]
+    except Exception as error:  # whatever a parser trips over in a damaged file
+        raise ValueError(f"{name}: damaged DICOM file ({type(error).__name__})") from None
     if missing:
         raise ValueError(f"{name}: no {missing[0]}, so that no DICOM object can refer to the film")
     identity = {k: _raw(header, k) for k in IDENTITY if k in header}

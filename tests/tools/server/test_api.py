@@ -169,6 +169,22 @@ def test_a_deflated_dicom_file_is_not_inflated(
     assert "another transfer syntax" in detail
 
 
+@pytest.mark.parametrize(
+    ("whole", "damaged", "status"),
+    [
+        (b"1.2.840.10008.1.2.1\0", b"1.2.840\\10008.1.2.1\0", 422),  # two transfer syntaxes
+        (b"\x08\x00\x18\x00UI", b"\x08\x00\x18\x00U\xdc", 406),  # SOPInstanceUID is of no kind
+    ],
+)
+def test_a_damaged_header_is_no_error_of_the_server(
+    client: TestClient, dicom: bytes, whole: bytes, damaged: bytes, status: int
+) -> None:
+    data = dicom.replace(whole, damaged)
+    assert data != dicom
+    problem = problem_of(post(client, [("a.dcm", data)], "application/dicom"), status)
+    assert "damaged DICOM file" in problem
+
+
 def test_accept_without_an_offered_type_is_406_and_a_picture_is_of_one_file(
     client: TestClient, png: bytes
 ) -> None:
