@@ -206,13 +206,41 @@ def _plain(mask: Mapping[str, Any]) -> Rle:
 
 def _size(mask: Any, where: str) -> tuple[int, int]:
     try:
-        height, width = mask["size"]
-        assert isinstance(mask["counts"], str)
-        size = int(height), int(width)
-        assert min(size) > 0
-        rle.area(mask)
-    except Exception as error:  # pycocotools raises what it likes
+        height, width = map(int, mask["size"])
+        covered = sum(run_lengths(mask["counts"]))
+    except (TypeError, KeyError, ValueError, IndexError):
+        covered = height = width = 0
+    if height < 1 or width < 1 or covered != height * width:
         raise ValueError(
-            f"{where}: expected {{'size': [h, w], 'counts': RLE text of pycocotools}}"
-        ) from error
-    return size
+            f"{where}: expected {{'size': [h, w], 'counts': RLE text of pycocotools}} whose runs "
+            "cover the h x w pixels; is the file whole?"
+        )
+    return height, width
+
+
+def run_lengths(counts: str) -> list[int]:
+    """Lengths of the runs of zeros and ones in turn that COCO's compressed text stands for.
+
+    A number is written in groups of five bits, lowest first, each plus 48; 32 says that another
+    follows, 16 in the last that it is negative. From the fourth on it is the difference to the run
+    before the last. pycocotools decodes a text that is cut off without a word, hence this.
+
+    Raises:
+        TypeError, ValueError, IndexError: for what is no such text.
+    """
+    runs: list[int] = []
+    value = shift = 0
+    for letter in counts:
+        group = ord(letter) - 48
+        if not 0 <= group < 64:
+            raise ValueError(f"{letter!r} in an RLE text")
+        value |= (group & 31) << shift
+        shift += 5
+        if group & 32:
+            continue
+        value -= (1 << shift) if group & 16 else 0
+        runs.append(value + (runs[-2] if len(runs) > 2 else 0))
+        value = shift = 0
+    if shift or any(run < 0 for run in runs):
+        raise ValueError("an RLE text that ends within a number, or has a negative run")
+    return runs

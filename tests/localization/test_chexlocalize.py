@@ -24,6 +24,7 @@ from cxrloc.localization.chexlocalize import (
     peak,
     read_segmentations,
     resized_mask,
+    run_lengths,
     task_of,
 )
 from cxrloc.localization.chexlocalize_section import (
@@ -139,6 +140,21 @@ def test_of_equal_scores_the_first_is_the_top_one_for_masks_as_for_boxes() -> No
     assert _top_boxes(boxes)[key].box_xyxy == first
 
 
+WHOLE = mask(slice(2, 10), slice(4, 20))
+
+
+def test_the_runs_of_a_mask_are_those_that_pycocotools_decodes() -> None:
+    assert run_lengths(WHOLE["counts"])[:3] == [4 * 20 + 2, 8, 12]  # columns first
+    assert run_lengths(empty_mask(SIZE)["counts"]) == [600]
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        size = int(rng.integers(1, 40)), int(rng.integers(1, 300))
+        filled = np.asfortranarray(rng.random(size) > rng.random(), dtype=np.uint8)
+        runs = run_lengths(rle.encode(filled)["counts"].decode())
+        values = np.repeat(np.arange(len(runs)) % 2, runs)
+        np.testing.assert_array_equal(values, filled.ravel(order="F"))
+
+
 def test_faulty_files_are_named_with_film_and_task(tmp_path: Path) -> None:
     path = tmp_path / "gt.json"
     with pytest.raises(FileNotFoundError, match=r"no cheXlocalize segmentations at .*gt\.json"):
@@ -148,6 +164,12 @@ def test_faulty_files_are_named_with_film_and_task(tmp_path: Path) -> None:
         ({"f": {"Edema": {}}}, "f has no Enlarged Cardiomediastinum, Cardiomegaly"),
         ({"f": film(Edema={"size": [20, 30]})}, "f, Edema: expected {'size'"),
         ({"f": film(Edema=empty_mask((3, 3)))}, "f has masks of sizes"),
+        ({"f": film(Edema={"size": [20, 30], "counts": [600]})}, "f, Edema: .* is the file whole"),
+        ({"f": film(Edema={"size": [20, 31], "counts": WHOLE["counts"]})}, "runs cover the h x w"),
+        *(
+            ({"f": film(Edema={"size": [20, 30], "counts": damaged})}, "f, Edema: .* file whole")
+            for damaged in ("", "abc", WHOLE["counts"][:-1], WHOLE["counts"] + "1", "\x00", "é")
+        ),
     ]
     for content, message in faults:
         path.write_text(json.dumps(content))
