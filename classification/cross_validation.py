@@ -261,7 +261,7 @@ def _write_scores(
     page = metrics_markdown(metrics, f"Gate on {len(films)} test images", notes)
     page += tables_markdown(part_tables(films, replicates, seed)) + more
     write_text(folder / "metrics.md", page)
-    plot_roc(folder / "roc.png", films.labels, films.scores, metrics)
+    plot_roc(folder / "roc.png", films, metrics)
     test = {"images": len(films), **metrics.to_json()}
     write_json(folder / METRICS_NAME, {"test": test, **extra, "notice": RESEARCH_USE})
     return page

@@ -22,33 +22,35 @@ _LINES = {"train": (_BLUE, "training"), "val": (_ORANGE, "validation")}
 Histories = Mapping[int, Sequence[Mapping[str, float]]]
 
 
-def plot_confusions(path: Path, tables: Sequence[Confusion], rule: str) -> None:
+def plot_confusions(path: Path, tables: Sequence[Confusion], rule: str, note: str = "") -> None:
     """One two-by-two matrix a disease: counts, and the share of its row as shade.
 
     Args:
         rule: in words, how the thresholds were chosen.
+        note: stands above it, `ScoredFilms.parts_note`.
     """
     figure, panels = _grid(len(tables), (2.4, 2.7))
     for axes, table in zip(panels, tables, strict=True):
         _confusion_panel(axes, table)
-    figure.suptitle(f"Out-of-fold films by label and decision, {rule}", fontsize=11)
+    figure.suptitle(f"{note}Out-of-fold films by label and decision, {rule}", fontsize=11)
     save_figure(figure, path)
 
 
 def plot_calibration(
-    path: Path, curves: Mapping[str, Sequence[Bin]], titles: Mapping[str, str]
+    path: Path, curves: Mapping[str, Sequence[Bin]], titles: Mapping[str, str], note: str = ""
 ) -> None:
     """One reliability diagram a disease: observed share over mean probability, with intervals.
 
     Args:
         curves, titles: disease -> its bins, and what stands above its panel.
+        note: stands above them all, `ScoredFilms.parts_note`.
     """
     figure, panels = _grid(len(curves), (2.6, 2.7))
     for axes, (disease, bins) in zip(panels, curves.items(), strict=True):
         _reliability_panel(axes, bins)
         axes.set_title(titles[disease], fontsize=8)
-    figure.suptitle("Reliability: share that has the disease over the mean probability of a bin",
-                    fontsize=11)  # fmt: skip
+    title = "Reliability: share that has the disease over the mean probability of a bin"
+    figure.suptitle(f"{note}{title}", fontsize=11)
     save_figure(figure, path)
 
 

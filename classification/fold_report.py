@@ -73,7 +73,9 @@ def _write_confusions(out: Path, films: ScoredFilms) -> None:
     for rule in RULES:
         tables = confusions(films, rule)
         records += [{"rule": rule, **table.record()} for table in (*tables, summed(tables))]
-        plot_confusions(out / f"confusion_{rule}.png", tables, rule_words(rule, films))
+        plot_confusions(
+            out / f"confusion_{rule}.png", tables, rule_words(rule, films), films.parts_note
+        )
     write_records(out / "confusion.csv", records)
 
 
@@ -95,7 +97,7 @@ def _write_calibration(
         row.disease: _calibration_title(row, calibration_error(curves[row.disease]))
         for row in rows[:-1]
     }
-    plot_calibration(out / "calibration.png", curves, titles)
+    plot_calibration(out / "calibration.png", curves, titles, films.parts_note)
 
 
 def _bin_record(b: Bin) -> dict[str, object]:

@@ -33,8 +33,8 @@ def plot_networks(path: Path, comparison: Comparison) -> None:
     ours = sorted(range(len(labels)), key=lambda i: labels[i].startswith("published: "))  # first
     figure.legend([handles[i] for i in ours], [labels[i] for i in ours],
                   loc="outside upper center", fontsize=8, ncols=2, frameon=False)  # fmt: skip
-    axes.set_title("Networks on the same films out of fold; hollow: published, on other films",
-                   fontsize=10)  # fmt: skip
+    title = "Networks on the same films out of fold; hollow: published, on other films"
+    axes.set_title(f"{comparison.films.parts_note}{title}", fontsize=10)
     save_figure(figure, path)
 
 

@@ -6,42 +6,60 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from sklearn.metrics import roc_curve
+from sklearn.metrics import auc, roc_curve
 
+from cxrloc.classification.bootstrap import Array
 from cxrloc.classification.bundle import RESEARCH_USE
 from cxrloc.classification.metrics import ClassifierMetrics
+from cxrloc.classification.scored_films import ScoredFilms
 from cxrloc.datasets.files import whole_file
 
 
-def plot_roc(
-    path: Path,
-    labels: npt.NDArray[np.float64],
-    scores: npt.NDArray[np.float64],
-    metrics: ClassifierMetrics,
-) -> None:
+def plot_roc(path: Path, films: ScoredFilms, metrics: ClassifierMetrics) -> None:
     """One ROC curve per disease with its AUC and interval; undefined ones stand in the legend.
+
+    Films of several body parts get a thin curve for each part as well: the figure over all of them
+    mixes parts of different difficulty.
 
     Args:
         path: the PNG.
-        labels, scores: (N, D), columns in the order of `metrics.diseases`; NaN labels left out.
+        films: diseases in the order of `metrics.diseases`; NaN labels are left out.
     """
     figure = Figure(figsize=(7, 6), layout="constrained")
     axes = figure.subplots()
     for i, (disease, metric) in enumerate(metrics.diseases.items()):
         name = f"{disease}: {metric.auc}"
-        known = ~np.isnan(labels[:, i])
         if metric.auc.value is None:
             axes.plot([], [], color="none", label=f"{name} ({metric.auc.reason})")
             continue
-        false, true, _ = roc_curve(labels[known, i], scores[known, i])
+        false, true = _roc(films, i)
         axes.plot(false, true, label=name, linewidth=1.5)
+        for part in films.several_parts:
+            _part_roc(axes, films.of_part(part), i, part)
     axes.plot([0, 1], [0, 1], color="0.7", linestyle=":", linewidth=1)
     axes.set(xlabel="1 - specificity", ylabel="sensitivity", xlim=(0, 1), ylim=(0, 1.01))
     axes.set_title(f"ROC, AUC (95 % interval by patient)\n{metrics.macro_note}", fontsize=10)
     axes.legend(fontsize=8, loc="lower right")
     save_figure(figure, path)
+
+
+def _roc(films: ScoredFilms, disease: int) -> tuple[Array, Array]:
+    labels, scores = films.labels[:, disease], films.scores[:, disease]
+    known = ~np.isnan(labels)
+    false, true, _ = roc_curve(labels[known], scores[known])
+    return false, true
+
+
+def _part_roc(axes: Axes, films: ScoredFilms, disease: int, part: str) -> None:
+    labels = films.labels[:, disease]
+    if len({*labels[~np.isnan(labels)]}) < 2:
+        axes.plot([], [], color="none", label=f"  {part}: AUC undefined, {len(films)} images")
+        return
+    false, true = _roc(films, disease)
+    name = f"  {part}: {auc(false, true):.3f}, {len(films)} images"
+    axes.plot(false, true, label=name, linewidth=0.8, linestyle="--")
 
 
 def plot_losses(path: Path, history: Sequence[Mapping[str, float]], best_epoch: int) -> None:

@@ -101,6 +101,23 @@ class ScoredFilms:
             body_parts=tuple(self.body_parts[i] for i in positions if self.body_parts),
         )
 
+    @property
+    def several_parts(self) -> tuple[str, ...]:
+        """The body parts where there are several, in order: no figure over all without each."""
+        parts = sorted({*self.body_parts} - {""})
+        return tuple(parts) if len(parts) > 1 else ()
+
+    @property
+    def parts_note(self) -> str:
+        """What stands above a picture of several body parts together; empty otherwise."""
+        return f"{len(self.several_parts)} body parts together, each apart in the tables\n" * bool(
+            self.several_parts
+        )
+
+    def of_part(self, part: str) -> ScoredFilms:
+        """The films of one body part."""
+        return self.select(np.array(self.body_parts) == part)
+
     def present(self, rule: str) -> npt.NDArray[np.bool_]:
         """(N, D) probability >= threshold of a rule; without a threshold never present."""
         return self.scores >= np.nan_to_num(self.thresholds[rule], nan=np.inf)

@@ -69,7 +69,7 @@ def part_tables(films: ScoredFilms, replicates: int, seed: int) -> list[TextTabl
 
     None where the films are of one part, or of unknown ones.
     """
-    if len({*films.body_parts} - {""}) < 2:
+    if not films.several_parts:
         return []
     found = {IMAGE: agreements(images_of(films), replicates, seed)}
     return level_tables(found, films.diseases)

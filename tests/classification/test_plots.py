@@ -9,9 +9,20 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
+from cxrloc.classification.bootstrap import Array
 from cxrloc.classification.fold_plots import plot_epochs
 from cxrloc.classification.metrics import classifier_metrics
 from cxrloc.classification.plots import plot_losses, plot_roc
+from cxrloc.classification.scored_films import ScoredFilms
+
+
+def scored(
+    diseases: tuple[str, ...], labels: Array, scores: Array, parts: tuple[str, ...] = ()
+) -> ScoredFilms:
+    """Films a, b, c, ... of as many patients."""
+    names = tuple("abcdefgh"[: len(labels)])
+    folds = np.zeros(len(labels), dtype=np.int64)
+    return ScoredFilms(diseases, names, names, folds, scores, labels, body_parts=parts)
 
 
 @pytest.fixture
@@ -33,12 +44,43 @@ def texts(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def test_the_roc_figure_names_every_disease(tmp_path: Path, texts: list[str]) -> None:
     labels = np.array([[1.0, 0.0], [0.0, 0.0], [1.0, 0.0]])
     scores = np.array([[0.9, 0.2], [0.1, 0.3], [0.8, 0.4]])
-    metrics = classifier_metrics(labels, scores, ["Mass", "Hernia"], list("abc"), replicates=0)
-    plot_roc(tmp_path / "roc.png", labels, scores, metrics)
+    films = scored(("Mass", "Hernia"), labels, scores)
+    metrics = classifier_metrics(labels, scores, films.diseases, films.patient_ids, replicates=0)
+    plot_roc(tmp_path / "roc.png", films, metrics)
     assert texts[:2] == ["Mass: 1.000", "Hernia: undefined (no positive image)"]
     assert texts[-1] == "For research use only, never a diagnosis."
     assert cv2.imread(str(tmp_path / "roc.png")).std() > 1
     assert [p.name for p in tmp_path.iterdir()] == ["roc.png"]
+
+
+def test_the_roc_figure_of_several_body_parts_has_a_curve_for_each(
+    tmp_path: Path, texts: list[str]
+) -> None:
+    labels = np.array([[1.0], [0.0], [1.0], [0.0], [1.0]])
+    scores = np.array([[0.9], [0.1], [0.3], [0.4], [0.2]])
+    parts = ("XR_HAND", "XR_HAND", "XR_WRIST", "XR_WRIST", "XR_ELBOW")
+    films = scored(("Abnormal",), labels, scores, parts)
+    metrics = classifier_metrics(labels, scores, films.diseases, films.patient_ids, replicates=0)
+    plot_roc(tmp_path / "roc.png", films, metrics)
+    assert texts[:4] == [
+        "Abnormal: 0.667",  # 4 of 6 pairs in order
+        "  XR_ELBOW: AUC undefined, 1 images",
+        "  XR_HAND: 1.000, 2 images",
+        "  XR_WRIST: 0.000, 2 images",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("parts", "note"),
+    [
+        ((), ""),
+        (("XR_HAND", "XR_HAND", ""), ""),
+        (("XR_HAND", "", "XR_WRIST"), "2 body parts together, each apart in the tables\n"),
+    ],
+)
+def test_pictures_of_several_body_parts_together_say_so(parts: tuple[str, ...], note: str) -> None:
+    labels = np.array([[1.0], [0.0], [1.0]])
+    assert scored(("Abnormal",), labels, labels, parts).parts_note == note
 
 
 def test_the_loss_figure_marks_the_epoch_that_was_kept(tmp_path: Path, texts: list[str]) -> None:
