@@ -108,6 +108,13 @@ def own_range(stored: StoredValues, header: Dataset) -> tuple[float, float]:
     return (float(values.min()), float(values.max())) if len(values) else (0.0, 0.0)
 
 
+def plain_values(stored: StoredValues, header: Dataset) -> StoredValues:
+    """Stored values (H, W) in 16 bits, without what stands in bits above those stored."""
+    ramp = stored_range(header)
+    values = ramp.astype(np.int16 if ramp[0] < 0 else np.uint16)
+    return values[_places(stored, ramp)]
+
+
 def _places(stored: StoredValues, ramp: npt.NDArray[np.int64]) -> npt.NDArray[np.int32]:
     """Where in the ramp each pixel is; bits above those stored, an overlay's say, have no part."""
     return (stored.astype(np.int32) - np.int32(ramp[0])) & np.int32(len(ramp) - 1)

@@ -8,7 +8,7 @@ disease           one line for each that the classifier knows
 probability       the mean, empty where every film failed
 threshold         present is probability >= threshold
 threshold_from    validation: chosen by Youden's J on the studies of the classifier's validation
-                  patients; 0.5: that half, as validation gave none
+                  patients; default: one half, as validation gave none
 present           1 or 0, empty without a probability
 """
 

@@ -50,6 +50,10 @@ from cxrloc.configs.load import load_config
             lambda: TrainConfig(loss="focal", positive_weight_cap=5),
             r"train\.positive_weight_cap: got 5, expected 0 with train\.loss focal; bce_weighted",
         ),
+        (
+            lambda: TrainConfig(class_weight_bias=5),
+            r"train\.class_weight_bias: got 5, expected 0 with train\.loss auto; bce_two_sided",
+        ),
         (lambda: TrainConfig(focal_alpha=1), r"train\.focal_alpha: got 1, expected a factor in"),
         (lambda: TrainConfig(stage2_lr=0), r"train\.stage2_lr: got 0, expected more than 0"),
         (lambda: ModelConfig(clahe_clip=-1), r"model\.clahe_clip: got -1, expected 0 \(off\) or"),

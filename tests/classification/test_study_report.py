@@ -119,3 +119,18 @@ def test_studies_without_a_point_are_named_below_and_none_leaves_the_matrix_empt
     assert [note[:14] for note in table.notes[-2:]] == ["H: 2 of 2 are ", "all: 2 of 4 ar"]
     cells = [(r["without_point"], r["true_positive"]) for r in level_records(found, ("Abnormal",))]
     assert cells == [(0, 1), (0, 1), (0, 0), (2, None), (0, 1), (2, 1)]
+
+
+def test_studies_of_chests_have_no_figures_of_mura_beside_them() -> None:
+    studies = ("p1/study1", "p1/study1", "q1/study1", "r1/study1")
+    found = by_level(films([0.9, 0.5, 0.4, 0.2], [1, 1, 0, 0], studies), None, 0, 0)
+    tables = level_tables(found, ("Abnormal",))
+    assert [[row[0] for row in table.rows] for table in tables] == [["all"], ["all"]]
+    assert {table.header[-1] for table in tables} == {"TP / FN / FP / TN there"}
+    assert {len(row) for table in tables for row in table.rows} == {len(tables[0].header)}
+    text = tables_markdown(tables)
+    for word in ("published", "Published", "MURA", "row of all parts", "Rajpurkar"):
+        assert word not in text
+    assert {record["published"] for record in level_records(found, ("Abnormal",))} == {""}
+    parted = by_level(films([0.9, 0.5, 0.4, 0.2], [1, 1, 0, 0], studies, "EEHH"), None, 0, 0)
+    assert "AUC .929 (Rajpurkar" in tables_markdown(level_tables(parted, ("Abnormal",)))

@@ -84,7 +84,7 @@ def stored_film(
     if not is_dicom(data):
         return None
     header = parse_header(data)
-    values = stored_values(header, data)
+    values = dicom_grey.plain_values(stored_values(header, data), header)  # means need whole values
     low, high = dicom_grey.own_range(values, header)
     del header.PixelData
     return StoredFilm(shrunk(values), header, low, high) if high - low >= _LEAST_RANGE else None
