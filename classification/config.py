@@ -295,6 +295,9 @@ class TrainConfig:
         weighted = self.positive_weight_cap == 0 or self.loss in ("auto", "bce_weighted")
         expected = f"0 with train.loss {self.loss}; bce_weighted is the loss with such weights"
         _require(weighted, "train.positive_weight_cap", self.positive_weight_cap, expected)
+        biased = self.class_weight_bias == 0 or self.loss == "bce_two_sided"
+        expected = f"0 with train.loss {self.loss}; bce_two_sided is the loss with such a bias"
+        _require(biased, "train.class_weight_bias", self.class_weight_bias, expected)
 
     def resolved_loss(self) -> str:
         """`loss` with `auto` resolved."""

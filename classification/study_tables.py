@@ -12,7 +12,13 @@ import numpy as np
 from cxrloc.classification.bootstrap import Array, Estimate
 from cxrloc.classification.published_auc import MACRO, published_studies
 from cxrloc.classification.scored_films import ScoredFilms
-from cxrloc.classification.study_metrics import Agreement, agreements, images_of, studies_of
+from cxrloc.classification.study_metrics import (
+    ALL_PARTS,
+    Agreement,
+    agreements,
+    images_of,
+    studies_of,
+)
 from cxrloc.classification.text_tables import TextTable
 
 STUDY, IMAGE = "study", "image"  # levels
@@ -76,15 +82,17 @@ def part_tables(films: ScoredFilms, replicates: int, seed: int) -> list[TextTabl
 
 
 def level_tables(found: Levels, diseases: Sequence[str]) -> list[TextTable]:
-    """A table for each level and disease."""
+    """A table for each level and disease; published figures, all of MURA, only beside parts."""
     tables = []
     for level, rows in found.items():
+        parts = _of_parts(rows)
+        head = _HEAD if parts else _HEAD[:-1]
         for number, disease in enumerate(diseases):
             mine = [row for row in rows if row.disease == number]
             pairs = zip(mine[::2], mine[1::2], strict=True)
-            cells = tuple(_cells(level, half, point) for half, point in pairs)
-            notes = (*_notes(level), *_left_out(mine))
-            tables.append(TextTable(f"{TITLES[level]}: {disease}", _HEAD, cells, notes))
+            cells = tuple(_cells(level, half, point)[: len(head)] for half, point in pairs)
+            notes = (*_notes(level, parts), *_left_out(mine))
+            tables.append(TextTable(f"{TITLES[level]}: {disease}", head, cells, notes))
     return tables
 
 
@@ -95,10 +103,16 @@ def level_records(found: Levels, diseases: Sequence[str]) -> list[dict[str, obje
          "rule": row.rule, "units": row.units, "patients": row.patients,
          "without_point": row.without_point, **_matrix(row),
          **_figure("accuracy", row.accuracy), **_figure("kappa", row.kappa),
-         **_figure("auc", row.auc), "published": published(level, row.body_part)}
+         **_figure("auc", row.auc),
+         "published": published(level, row.body_part) if _of_parts(rows) else ""}
         for level, rows in found.items()
         for row in rows
     ]  # fmt: skip
+
+
+def _of_parts(rows: Sequence[Agreement]) -> bool:
+    """Whether body parts are known: of chest films `ALL_PARTS` is all there is."""
+    return any(row.body_part != ALL_PARTS for row in rows)
 
 
 def published(level: str, body_part: str) -> str:
@@ -161,16 +175,20 @@ def _left_out(rows: Sequence[Agreement]) -> list[str]:
     ]
 
 
-def _notes(level: str) -> tuple[str, ...]:
+def _notes(level: str, parts: bool) -> tuple[str, ...]:
+    mixed = (
+        "The row of all parts mixes parts of different difficulty and prevalence: quote it with "
+        "theirs.",
+        published_note(),
+    )
     mean = ("The probability of a study is the mean over its images; its label is theirs.",)
     return (
         *(mean if level == STUDY else ()),
         "In parentheses the 95 % interval of a bootstrap over patients; none of one patient.",
         f"Validation's point: Youden's J on the {level} probabilities of the validation patients "
         "(of a mean of folds: of patients out of fold who are not scored here).",
-        "Kappa: Cohen's. The row of all parts mixes parts of different difficulty and prevalence: "
-        "quote it with theirs.",
-        published_note(),
+        "Kappa: Cohen's.",
+        *(mixed if parts else ()),
     )
 
 
