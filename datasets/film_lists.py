@@ -99,13 +99,24 @@ def image_stem(name: str) -> str:
 def common_key(*lists: Collection[str]) -> Callable[[str], str]:
     """How names of these lists are compared: by stem, copies being kept elsewhere and re-encoded.
 
-    Where a list has one stem in several folders (`patient1/study1/view1_frontal.jpg`), the folder
-    belongs to the name and is compared too.
+    Where a list has one stem in several folders (`patient1/study1/view1_frontal.jpg`), the folders
+    belong to the name and are compared too: as many of the last ones as every name has, because
+    published lists begin with the release (`CheXpert-v1.0-small/train/patient1/...`) and ours do
+    not. All of them, where these would not tell apart the films of a list.
     """
-    for names in lists:
-        if len({image_stem(name) for name in names}) < len(set(names)):
-            return _without_ending
-    return image_stem
+    if all(_tells_apart(image_stem, names) for names in lists):
+        return image_stem
+    parts = 1 + min(name.count("/") for names in lists for name in names)
+
+    def last_parts(name: str) -> str:
+        return "/".join(_without_ending(name).split("/")[-parts:])
+
+    alike = all(_tells_apart(last_parts, names) for names in lists)
+    return last_parts if alike else _without_ending
+
+
+def _tells_apart(key: Callable[[str], str], names: Collection[str]) -> bool:
+    return len({key(name) for name in names}) == len(set(names))
 
 
 def _without_ending(name: str) -> str:

@@ -54,6 +54,20 @@ def test_the_folder_belongs_to_the_name_where_stems_alone_are_not_unique() -> No
     assert common_key(["x/a.png", "y/b.png"], [])("z/a.jpg") == "a"
 
 
+def test_the_release_before_published_names_is_no_part_of_the_name() -> None:
+    ours = [
+        "train/XR_HAND/p1/study1_negative/image1.png",
+        "valid/XR_HAND/p2/study1_positive/image1.png",
+    ]
+    published = [f"MURA-v1.1/{name}" for name in ours]
+    key = common_key(ours, published, [])
+    assert [key(name) for name in published] == [key(name) for name in ours]
+    assert key(ours[0]) != key(ours[1])
+    # a name that is too short to tell the others apart leaves them whole
+    short = common_key([*ours, "image9.png"], published)
+    assert short(published[0]) == published[0].removesuffix(".png")
+
+
 def test_the_patient_is_read_from_the_name_only_if_every_name_is_nihs() -> None:
     assert patients_by_name(["00000013_000.png", "x/00000013_001.jpg"]) == {
         "00000013_000.png": "00000013",

@@ -31,6 +31,15 @@ def test_a_shared_image_is_found_under_another_ending_and_folder() -> None:
     assert found.boxed_in_training == ()
 
 
+def test_a_published_list_is_the_same_films_though_it_names_the_release() -> None:
+    names = [f"train/patient0000{n}/study1/view1_frontal.jpg" for n in (1, 2)]
+    training = film_list([(names[0], "patient00001", "train"), (names[1], "patient00002", "train")])
+    other = "CheXpert-v1.0-small/valid/patient64541/study1/view1_frontal.jpg"
+    found = audit(training, FilmList({f"CheXpert-v1.0-small/{names[1]}": "", other: ""}))
+    assert found.shared_images == (f"CheXpert-v1.0-small/{names[1]}",)
+    assert not audit(training, FilmList({other: ""})).leaked
+
+
 def test_another_film_of_a_patient_is_a_leak_and_zeros_before_his_number_do_not_hide_it() -> None:
     found = audit(TRAINING, FilmList({"b2.png": "0002"}))
     assert found.leaked
