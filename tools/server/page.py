@@ -64,7 +64,7 @@ class Entry:
     name: str
     button: ui.element
     state: ui.element
-    film: PageFilm | None = None
+    key: str | None = None  # not the film: `PageFilms` alone holds it, and lets the oldest go
     bad: bool = False
 
 
@@ -161,8 +161,8 @@ class FilmPage:
     def forget(self) -> None:
         """Drop this page's films from memory."""
         for entry in self.entries:
-            if entry.film is not None:
-                self.films.drop(entry.film.key)
+            if entry.key is not None:
+                self.films.drop(entry.key)
         self.entries = []
 
     def _entry(self, name: str) -> Entry:
@@ -183,7 +183,7 @@ class FilmPage:
             self._bad(entry, str(done.error))
             return
         assert isinstance(done.view, PageFilm)
-        entry.film = done.view
+        entry.key = done.view.key
         self.films.add(done.view)
         present = done.view.prediction.diagnosis.present
         found = ", ".join(d.replace("_", " ") for d in present) or "no disease passes the gate"
@@ -216,17 +216,22 @@ class FilmPage:
 
     def show(self, entry: Entry) -> None:
         """Show a film of the list."""
-        if entry.film is None:
+        if entry.key is None:
+            return
+        try:
+            film = self.films.get(entry.key)
+        except ProblemError as error:
+            say(entry.state, str(error))
             return
         if self.shown is not None:
             self.shown.button.props(remove="aria-current")
         entry.button.props("aria-current=true")
         self.shown = entry
-        self._show_film(entry.film)
+        self._show_film(film)
         self.facts.clear()
         with self.facts:
-            findings(entry.film)
-            download_links(entry.film, self.service.models.hashes)
+            findings(film)
+            download_links(film, self.service.models.hashes)
 
     def _show_nothing(self) -> None:
         self.look.clear()

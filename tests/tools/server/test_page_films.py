@@ -1,0 +1,46 @@
+"""What the page holds of films: as much as it says, whatever an open page lists."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from cxrloc.tools.server.films import predict
+from cxrloc.tools.server.page import FilmPage
+from cxrloc.tools.server.page_films import PageFilms, keep
+from cxrloc.tools.server.service import Done, Service
+from cxrloc.tools.server.uploads import Upload
+
+nicegui = pytest.importorskip("nicegui", reason="nicegui is not installed: pip install -e .[serve]")
+
+
+def test_an_open_page_does_not_hold_a_film_that_had_to_go(
+    services: Callable[..., Service], png: bytes
+) -> None:
+    service = services()
+
+    def judged() -> Any:
+        upload = Upload("a.png", png)
+        return Done(upload, keep(predict(upload, service.engine, service.limits)))
+
+    films = PageFilms(held_bytes=1)
+    with nicegui.Client(nicegui.ui.page("/")):
+        page = FilmPage(service, films)
+        first, second = page._entry("a.png"), page._entry("b.png")
+        done = judged()
+        gone = weakref.ref(done.view)
+        page._finish(first, done)
+        assert len(films) == 1
+        del done
+        page._finish(second, judged())
+        gc.collect()
+        assert gone() is None
+        assert len(films) == 1
+        page.show(first)
+        assert first.state._text == "this film is held no longer; drop it on the page again"
+        page.forget()
+    assert len(films) == 0
