@@ -11,7 +11,10 @@ import zlib
 MAX_INFLATED = 2**28  # the largest film that we read has 200 MB of pixels
 _SYNTAX = b"1.2.840.10008.1.2.1.99"
 _META_AT = 132
-_LONG = (b"OB", b"OW", b"UN", b"UT", b"SQ")  # their lengths have four bytes behind two empty ones
+# their lengths have four bytes behind two empty ones (PS3.5 7.1.2)
+_LONG = (
+    b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV",
+)  # fmt: skip
 _STEP = 2**24
 
 
@@ -20,6 +23,8 @@ def refuse_bomb(data: bytes) -> None:
     end = end_of_meta(data)
     if _SYNTAX not in data[:end]:
         return
+    if end >= len(data):  # a length in it is damaged, or left open: parsers go on elsewhere
+        raise ValueError("damaged DICOM file: its meta information does not end")
     inflater, size, rest = zlib.decompressobj(-zlib.MAX_WBITS), 0, data[end:]
     try:
         while rest and not inflater.eof:

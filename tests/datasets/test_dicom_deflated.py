@@ -42,6 +42,26 @@ def test_a_file_that_would_fill_the_memory_is_refused_before_it_does(
     tracemalloc.stop()
 
 
+@pytest.mark.parametrize("kind", [b"OB", b"UC", b"UV"])
+def test_an_element_of_a_long_kind_does_not_end_the_meta_information(
+    film: Path, kind: bytes
+) -> None:
+    data = film.read_bytes()
+    syntax = data.index(b"\x02\x00\x10\x00UI")
+    odd = b"\x02\x00\x05\x00" + kind + b"\0\0" + (8).to_bytes(4, "little") + bytes(8)
+    whole = data[:syntax] + odd + data[syntax:]
+    assert dicom_deflated.end_of_meta(whole) == dicom_deflated.end_of_meta(data) + len(odd)
+
+
+def test_meta_information_without_an_end_is_refused(film: Path) -> None:
+    data = film.read_bytes()
+    end = dicom_deflated.end_of_meta(data)
+    odd = b"\x02\x00\x02\x01SQ\0\0\xff\xff\xff\xff\xfe\xff\xdd\xe0\0\0\0\0"  # an open sequence
+    film.write_bytes(data[:end] + odd + data[end:])
+    with pytest.raises(UnreadableImageError, match="its meta information does not end"):
+        read_grey(film)
+
+
 def test_the_limit_is_of_what_is_inflated(film: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data = film.read_bytes()
     whole = zlib.decompress(data[dicom_deflated.end_of_meta(data) :], -zlib.MAX_WBITS)
