@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from pydicom import dcmread
+from pydicom.uid import JPEGLSLossless
 
 from cxrloc.datasets.dicom import decode_dicom
 from cxrloc.tools.server.dicom_windows import StoredFilm, Window, stored_film
+from cxrloc.tools.server.page_films import shrunk
 
 STORED = np.array([[0, 1000, 2000], [3000, 4000, 4095]], np.uint16)
 
@@ -66,6 +70,30 @@ def test_a_window_that_is_none_is_refused(
     film, _ = _film(write_dicom, tmp_path / "a.dcm")
     with pytest.raises(ValueError, match="expected"):
         film.grey(center, width)
+
+
+def test_a_large_film_of_signed_bytes_is_made_smaller(write_dicom: Any, tmp_path: Path) -> None:
+    pixels = np.array([[-100, 50]] * 2, np.int8)
+    data = write_dicom(tmp_path / "a.dcm", pixels).read_bytes()
+    film = stored_film(data, partial(shrunk, side=1))
+
+    assert film is not None
+    assert film.values.tolist() == [[-25]]
+
+
+def test_bits_above_those_stored_have_no_part_in_a_smaller_film(
+    write_dicom: Any, tmp_path: Path
+) -> None:
+    overlaid = [[0xF100, 0x0300]]  # in the upper bits of one
+    pixels = np.repeat(overlaid * 16, 8, axis=1).astype(np.uint16)
+    path = write_dicom(tmp_path / "a.dcm", pixels, bits=16, syntax=JPEGLSLossless)
+    header = dcmread(path)
+    header.BitsStored, header.HighBit = 12, 11
+    header.save_as(path)
+    film = stored_film(path.read_bytes(), partial(shrunk, side=1))
+
+    assert film is not None
+    assert film.values.tolist() == [[0x0200]]
 
 
 def test_other_files_have_no_stored_values(png: bytes, write_dicom: Any, tmp_path: Path) -> None:
