@@ -81,7 +81,7 @@ def _boxes(
     labels = []
     for box in boxes:
         taken.append(_anchor(box, taken, diagnosis.size_hw))
-        text = f"{box.disease.replace('_', ' ')} {box.score:.2f} {name}"
+        text = f"{box.disease.replace('_', ' ')}, score {box.score:.2f} of {name}"
         labels.append(
             pr.TextObject(text, "PIXEL", anchor_point=taken[-1], anchor_point_visible=False)
         )

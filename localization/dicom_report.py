@@ -52,8 +52,9 @@ def structured_report(
         imaging_measurements=groups,
     )
     content[0].ContentSequence.append(_comment(f"{RESEARCH_USE}. {diagnosis.message}"))
-    for warning in diagnosis.warnings:
-        content[0].ContentSequence.append(_comment(warning))
+    told = [f"Sizes in mm by {diagnosis.spacing.source}."] if diagnosis.spacing else []
+    for comment in (*told, *diagnosis.warnings):
+        content[0].ContentSequence.append(_comment(comment))
     report = sr.ComprehensiveSR(
         evidence=[source.image], content=content[0], is_complete=True,
         coding_schemes=[coding_scheme()],

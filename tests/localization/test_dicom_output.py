@@ -207,6 +207,8 @@ def test_the_report_holds_each_box_with_disease_localizer_and_score(made: Writte
     # 20 x 5 pixels of 0.2 mm
     assert number(groups[0], codes.SCT.Width) == pytest.approx(4)
     assert number(groups[0], codes.DCM.Height) == pytest.approx(1)
+    source = "Sizes in mm by ImagerPixelSpacing (in the detector, not in the patient)."
+    assert source in texts(made["sr"])
 
 
 def test_the_report_holds_every_disease_of_the_gate(made: Written) -> None:
@@ -282,7 +284,8 @@ def test_the_presentation_state_draws_the_strongest_boxes_in_a_layer_per_localiz
     [drawn] = layers["GRAD_CAM"].GraphicObjectSequence
     assert drawn.GraphicAnnotationUnits == "PIXEL"
     assert list(drawn.GraphicData) == [10, 20, 30, 20, 30, 25, 10, 25, 10, 20]
-    assert layers["MASK_RCNN"].TextObjectSequence[0].UnformattedTextValue == "Mass 0.90 mask_rcnn"
+    [said] = layers["MASK_RCNN"].TextObjectSequence
+    assert said.UnformattedTextValue == "Mass, score 0.90 of mask_rcnn"
     assert layers["NOTE"].TextObjectSequence[0].UnformattedTextValue == RESEARCH_USE
     assert [layer.GraphicLayer for layer in state.GraphicLayerSequence] == list(layers)
 

@@ -47,7 +47,7 @@ export default {
     <p id="viewer-keys" class="keys">Drag or arrow keys move, wheel or + and − zoom, 0 fits.</p>
     <div class="controls">
       <fieldset v-if="film.boxes.length">
-        <legend>Boxes of</legend>
+        <legend>Boxes, with their scores, of</legend>
         <label v-for="(l, i) in film.localizers" :key="l" class="toggle localizer">
           <input type="checkbox" :checked="!hiddenLocalizers.includes(l)" @change="toggle(hiddenLocalizers, l)">
           <svg class="sample" :class="'line-' + i" width="26" height="10" aria-hidden="true"><line class="line" x1="1" x2="25" y1="5" y2="5" /></svg>
