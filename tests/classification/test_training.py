@@ -23,8 +23,8 @@ from cxrloc.datasets.radiograph import Radiograph
 QUICK = TrainConfig(epochs=2, batch_size=8, lr=1e-3, precision="fp32", device="cpu", seed=3)
 
 
-def make_films(count: int, seed: int) -> FilmBatches:
-    """Noise; the positives have a bright corner."""
+def make_films(count: int, seed: int, *, swapped: bool = False) -> FilmBatches:
+    """Noise; the positives have a bright corner; swapped, the negatives have it."""
     rng = np.random.default_rng(seed)
     radiographs = [
         Radiograph(f"i{n}", None, f"p{n}", "PA", {"Mass": n % 2, "Edema": float("nan")})
@@ -32,15 +32,21 @@ def make_films(count: int, seed: int) -> FilmBatches:
     ]
     cache = {r.image_id: rng.integers(0, 100, (64, 64), dtype=np.uint8) for r in radiographs}
     for r in radiographs:
-        cache[r.image_id][:32, :32] += np.uint8(150 * r.labels["Mass"])
+        cache[r.image_id][:32, :32] += np.uint8(150 * (r.labels["Mass"] != swapped))
     return FilmBatches(cache, radiographs, ("Mass", "Edema"))  # type: ignore[arg-type]
 
 
-def run(folder: Path, settings: TrainConfig = QUICK, architecture: str = "resnet18") -> Trained:
+def run(
+    folder: Path,
+    settings: TrainConfig = QUICK,
+    architecture: str = "resnet18",
+    validation: FilmBatches | None = None,
+) -> Trained:
     model, _ = build_classifier(architecture, 2, seed=settings.seed)
     network = ModelConfig(architecture=architecture, size=64)
     config = ClassifierConfig(model=network, train=settings)
-    return train(model, (make_films(16, 0), make_films(8, 1)), config, folder)
+    parts = make_films(16, 0), validation or make_films(8, 1)
+    return train(model, parts, config, folder)
 
 
 def make_module(frozen_stages: int = 0, **settings: object) -> GateTraining:
@@ -127,12 +133,12 @@ def test_the_epoch_with_the_lowest_validation_loss_is_kept(tmp_path: Path) -> No
 def test_training_stops_when_the_validation_loss_has_not_improved_for_patience_epochs(
     tmp_path: Path,
 ) -> None:
-    # a rate this high makes the second epoch and all later ones worse
-    settings = {"epochs": 8, "lr": 5.0, "schedule": "constant", "patience": 1}
-    trained = run(tmp_path, TrainConfig(**{**vars(QUICK), **settings}))
+    # the better the training films are known, the worse these are judged: their labels are swapped
+    swapped = make_films(8, 1, swapped=True)
+    settings = TrainConfig(**{**vars(QUICK), "epochs": 30, "lr": 3e-3, "patience": 2})
+    trained = run(tmp_path, settings, "simple_cnn", swapped)
     losses = [entry["val_loss"] for entry in trained.history]
-    assert len(losses) < 8
-    assert losses[-1] >= min(losses[:-1])
+    assert len(losses) == losses.index(min(losses)) + 1 + 2 < 30
 
 
 @pytest.mark.slow
