@@ -22,7 +22,7 @@ def counts(radiographs: Sequence[Radiograph]) -> dict[str, int]:
         "patients with boxes": len({r.patient_id for r in boxed}),
         "boxes": sum(len(r.boxes) for r in radiographs),
         "positive labels": sum(len(r.positives) for r in radiographs),
-        "images without finding": sum(not r.positives for r in radiographs),
+        "images without a positive": sum(not r.positives for r in radiographs),
     }
 
 

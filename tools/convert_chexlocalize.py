@@ -7,7 +7,8 @@ r"""Make a prepared folder with boxes out of CheXpert and cheXlocalize's ground-
 The new folder lists the films of the part (valid or test) that the masks belong to; a film's box of
 a disease is the box around its mask. So tools/localize.py boxes these films and
 tools/compare_localizers.py --segmentations scores boxes, masks and points on them, and writes the
-masks and points as files for cheXlocalize's own code. Research use only, never a diagnosis.
+masks and points as files for cheXlocalize's own code. Take a gate of `data.split` official:
+label_sets and iterative train on films of valid too. Research use only, never a diagnosis.
 """
 
 from __future__ import annotations

@@ -169,6 +169,8 @@ def test_the_prepared_folder_keeps_uncertain_labels_apart_from_blank_ones(
     assert "images in official test 1 1 0" in lines
     assert "label present absent uncertain blank" in lines
     assert "Edema 0 1 1 1" in lines  # of three frontal films
+    # a film may have uncertain findings and no positive one: no film without finding
+    assert "images without a positive 0 0 0" in lines
     prepared = load_prepared(out)
     _, mixed, _ = prepared.radiographs
     assert mixed.uncertain == (
