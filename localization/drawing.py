@@ -212,7 +212,7 @@ def _draw_heat(
     canvas: Canvas, small: Pixels, diagnosis: Diagnosis, disease: str, panel: Place
 ) -> None:
     size_wh = small.shape[1], small.shape[0]
-    heat = _heat(diagnosis, disease, size_wh)
+    heat = fitted_heat(diagnosis, disease, size_wh)
     canvas.paste(_warmed(small, heat), int(panel.left), int(panel.top))
     finding = next(f for f in diagnosis.findings if f.disease == disease)
     middle = (panel.left + panel.right) / 2
@@ -232,7 +232,10 @@ def _draw_heat(
         canvas.text(middle, panel.bottom - 20, none, 14, WHITE, anchor="middle")
 
 
-def _heat(diagnosis: Diagnosis, disease: str, size_wh: tuple[int, int]) -> npt.NDArray[np.float32]:
+def fitted_heat(
+    diagnosis: Diagnosis, disease: str, size_wh: tuple[int, int]
+) -> npt.NDArray[np.float32]:
+    """A present disease's map in 0..1, in a picture of `size_wh` and the film's shape."""
     maps = diagnosis.heat_maps
     if isinstance(maps, FrameMaps):  # from the cells at once, not by way of the film's full size
         return maps.fitted(disease, size_wh)

@@ -38,6 +38,9 @@ class FrameMaps(Mapping[str, npt.NDArray[np.float32]]):
         cells, (width, height) = self.cells[disease], size_wh
         return unit_map(map_to_frame(cells, (height, width), aligned=self.aligned))
 
+    def __contains__(self, disease: object) -> bool:
+        return disease in self.cells  # a mapping's own would make the whole map to see
+
     def __iter__(self) -> Iterator[str]:
         return iter(self.cells)
 

@@ -24,6 +24,7 @@ from fastapi import FastAPI, Response
 
 from cxrloc.localization.diagnose import Diagnosis
 from cxrloc.localization.dicom_source import SourceImage
+from cxrloc.localization.drawing import fitted, fitted_heat
 from cxrloc.tools.server.dicom_files import DICOM_NAMES, dicom_file, source_of
 from cxrloc.tools.server.dicom_windows import StoredFilm, stored_film
 from cxrloc.tools.server.film_report import report_page
@@ -78,11 +79,13 @@ class PageFilm:
 
     def heat_png(self, disease: str) -> bytes:
         """The class activation map of a disease, clear where it is cold."""
-        if disease not in self.prediction.diagnosis.heat_maps:
+        diagnosis = self.prediction.diagnosis
+        if disease not in diagnosis.heat_maps:
             raise ProblemError(404, f"no heat map of {disease}")
-        heat = shrunk(self.prediction.diagnosis.heat_maps[disease], _HEAT_SIDE)
-        rgba = mpl.colormaps["inferno"](heat.clip(0, 1))
-        rgba[..., 3] = np.sqrt(heat.clip(0, 1))
+        side = min(_HEAT_SIDE, max(diagnosis.size_hw))
+        heat = fitted_heat(diagnosis, disease, fitted(diagnosis.size_hw, side))
+        rgba = mpl.colormaps["inferno"](heat)
+        rgba[..., 3] = np.sqrt(heat)
         return _png((rgba[..., [2, 1, 0, 3]] * 255).round().astype(np.uint8))
 
     def json_file(self) -> bytes:

@@ -7,8 +7,11 @@ import weakref
 from collections.abc import Callable
 from typing import Any
 
+import cv2
+import numpy as np
 import pytest
 
+from cxrloc.localization.frame_maps import FrameMaps
 from cxrloc.tools.server.films import predict
 from cxrloc.tools.server.page import FilmPage
 from cxrloc.tools.server.page_films import PageFilms, keep
@@ -44,3 +47,22 @@ def test_an_open_page_does_not_hold_a_film_that_had_to_go(
         assert first.state._text == "this film is held no longer; drop it on the page again"
         page.forget()
     assert len(films) == 0
+
+
+def test_the_heat_map_of_a_large_film_is_not_made_at_its_size(
+    services: Callable[..., Service], draw_film: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service = services()
+    data = cv2.imencode(".png", draw_film(size_hw=(2600, 2200)))[1].tobytes()
+    film = keep(predict(Upload("a.png", data), service.engine, service.limits))
+    whole = film.prediction.diagnosis.heat_maps["Mass"]
+    expected = cv2.resize(whole, (433, 512), interpolation=cv2.INTER_AREA)
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("made at the film's size")
+
+    monkeypatch.setattr(FrameMaps, "__getitem__", refuse)
+    png = cv2.imdecode(np.frombuffer(film.heat_png("Mass"), np.uint8), cv2.IMREAD_UNCHANGED)
+    assert png is not None
+    assert np.ptp(png[..., 3]) > 100
+    np.testing.assert_allclose(np.square(png[..., 3] / 255), expected, atol=0.03)
