@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from pathlib import Path
 
 import pytest
@@ -114,9 +113,7 @@ def test_nihs_official_lists_are_clean_and_every_boxed_film_is_in_the_test_list(
     nih, out = shared_data / "nih", tmp_path / "audit.json"
     train, test = nih / "train_val_list.txt", nih / "test_list.txt"
     boxes = ("--boxes", nih / "BBox_List_2017.csv", "--out", out)
-    began = time.monotonic()
     assert audit("--train", train, "--evaluate", test, *boxes) == 0
-    assert time.monotonic() - began < 20  # 112,120 names take one second
     assert audit("--train", test, "--evaluate", train, *boxes) == 1
     (one,) = json.loads(out.read_text())["audits"].values()
     assert (one["training_films"], one["evaluated_films"]) == (25_596, 86_524)
