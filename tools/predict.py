@@ -166,8 +166,7 @@ def write_dicom_objects(
     """Write STEM.sr.dcm, STEM.pr.dcm and STEM.sc.dcm about a DICOM film."""
     from cxrloc.localization import dicom_output
 
-    hashes = {name: digest[:16] for name, digest in manifest["hashes"].items()}
-    objects = dicom_output.dicom_objects(film, diagnosis, source, hashes)
+    objects = dicom_output.dicom_objects(film, diagnosis, source, manifest["hashes"])
     dicom_output.write_dicom_objects(objects, stem)
 
 

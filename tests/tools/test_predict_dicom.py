@@ -24,6 +24,7 @@ from cxrloc.classification.models import (
     load_classifier,
     save_classifier,
 )
+from cxrloc.datasets.manifest import file_sha256
 from cxrloc.datasets.radiograph import Film
 from cxrloc.tools import predict, send_dicom
 
@@ -183,6 +184,7 @@ def test_dicom_objects_are_written_beside_the_json_and_an_archive_takes_them(
     corners = [group.roi.value for group in groups]
     in_report = [[*c[0], *(c[2] - c[0])] for c in corners]
     np.testing.assert_allclose(in_report, boxes, rtol=1e-5)
+    assert f"classifier={file_sha256(bundle)}".encode() in (out / "film.sr.dcm").read_bytes()
 
     address = ["127.0.0.1", str(receiver.port), "--called", "ARCHIVE"]
     assert send_dicom.main([*address, *map(str, [film, *objects])]) == 0

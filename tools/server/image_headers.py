@@ -73,7 +73,7 @@ def _jpeg_size(data: bytes) -> tuple[int, int]:
 
 
 def _dicom_sizes(data: bytes) -> list[tuple[int, int]]:
-    if _DEFLATED in data:  # would be inflated whole, to any size, by the first look at its header
+    if _DEFLATED in data:  # its size is known once it is inflated, by up to 256 MB, alone
         raise ProblemError(415, "a deflated DICOM file; send it in another transfer syntax")
     try:
         header = parse_header(data)
