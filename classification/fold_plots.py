@@ -14,7 +14,7 @@ from matplotlib.ticker import MaxNLocator
 
 from cxrloc.classification.calibration import Bin
 from cxrloc.classification.confusion import Confusion
-from cxrloc.classification.plots import save_figure
+from cxrloc.classification.plots import save_figure, titled
 
 _COLUMNS = 5
 _BLUE, _ORANGE = "#2a6f97", "#d1702b"
@@ -32,7 +32,7 @@ def plot_confusions(path: Path, tables: Sequence[Confusion], rule: str, note: st
     figure, panels = _grid(len(tables), (2.4, 2.7))
     for axes, table in zip(panels, tables, strict=True):
         _confusion_panel(axes, table)
-    figure.suptitle(f"{note}Out-of-fold films by label and decision, {rule}", fontsize=11)
+    figure.suptitle(titled(f"Out-of-fold films by label and decision, {rule}", note), fontsize=11)
     save_figure(figure, path)
 
 
@@ -50,7 +50,7 @@ def plot_calibration(
         _reliability_panel(axes, bins)
         axes.set_title(titles[disease], fontsize=8)
     title = "Reliability: share that has the disease over the mean probability of a bin"
-    figure.suptitle(f"{note}{title}", fontsize=11)
+    figure.suptitle(titled(title, note), fontsize=11)
     save_figure(figure, path)
 
 

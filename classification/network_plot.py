@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from cxrloc.classification.network_comparison import Comparison
-from cxrloc.classification.plots import save_figure
+from cxrloc.classification.plots import save_figure, titled
 from cxrloc.classification.published_auc import MACRO, studies_by_disease
 
 _MARKERS = ("D", "s", "^", "v", "P", "X")
@@ -34,7 +34,7 @@ def plot_networks(path: Path, comparison: Comparison) -> None:
     figure.legend([handles[i] for i in ours], [labels[i] for i in ours],
                   loc="outside upper center", fontsize=8, ncols=2, frameon=False)  # fmt: skip
     title = "Networks on the same films out of fold; hollow: published, on other films"
-    axes.set_title(f"{comparison.films.parts_note}{title}", fontsize=10)
+    axes.set_title(titled(title, comparison.films.parts_note), fontsize=10)
     save_figure(figure, path)
 
 

@@ -16,6 +16,7 @@ from cxrloc.classification.published_auc import (
     studies_by_disease,
     studies_of_means,
 )
+from cxrloc.classification.scored_films import ScoredFilms
 from cxrloc.classification.text_tables import TextTable
 
 _HEADS = {
@@ -31,7 +32,7 @@ _OTHER_FILMS = "Published figures are of other films than ours and cannot be sub
 def text_tables(comparison: Comparison) -> tuple[TextTable, ...]:
     """Networks and AUC per disease beside published ones, confusion, and differences of pairs."""
     tables = [_networks_table(comparison), _auc_table(comparison), *confusion_tables(comparison)]
-    return (*tables, *(_pair_table(pair, len(comparison.films)) for pair in comparison.pairs))
+    return (*tables, *(_pair_table(pair, comparison.films) for pair in comparison.pairs))
 
 
 def network_records(comparison: Comparison) -> list[dict[str, object]]:
@@ -166,7 +167,7 @@ def _printed(study: PublishedStudy, disease: str, diseases: Sequence[str]) -> st
     return "" if mean is None else f"{mean:.4f}"
 
 
-def _pair_table(pair: Pair, films: int) -> TextTable:
+def _pair_table(pair: Pair, films: ScoredFilms) -> TextTable:
     rows = [
         (row.disease, str(row.bootstrap), _number(row.delong.standard_error), _number(row.delong.z),
          _p(row.delong.p) or row.delong.reason, _p(row.holm_p))
@@ -178,9 +179,11 @@ def _pair_table(pair: Pair, films: int) -> TextTable:
         ("disease", "difference (bootstrap by patient)", "DeLong's error", "z", "p", "Holm's p"),
         tuple(rows),
         (
-            f"DeLong's test takes the {films} films for independent. Films of one patient are not, "
-            "so its p-values can be too small: believe the interval, which resamples patients.",
+            f"DeLong's test takes the {len(films)} films for independent. Films of one patient are "
+            "not, so its p-values can be too small: believe the interval, which resamples "
+            "patients.",
             "Holm's p is corrected over the diseases of this pair, not over all pairs.",
+            *films.parts_notes,
         ),
     )
 

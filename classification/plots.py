@@ -75,6 +75,11 @@ def plot_losses(path: Path, history: Sequence[Mapping[str, float]], best_epoch: 
     save_figure(figure, path)
 
 
+def titled(title: str, note: str) -> str:
+    """The title of a picture, below a note on all of it where there is one."""
+    return f"{note}\n{title}" if note else title
+
+
 def save_figure(figure: Figure, path: Path) -> None:
     """Write a PNG whole or not at all, with the research-use notice below."""
     figure.supxlabel(RESEARCH_USE, fontsize=7, color="0.4")

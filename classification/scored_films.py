@@ -109,10 +109,15 @@ class ScoredFilms:
 
     @property
     def parts_note(self) -> str:
-        """What stands above a picture of several body parts together; empty otherwise."""
-        return f"{len(self.several_parts)} body parts together, each apart in the tables\n" * bool(
-            self.several_parts
-        )
+        """What stands beside figures of several body parts together; empty where there are none."""
+        if not self.several_parts:
+            return ""
+        return f"{len(self.several_parts)} body parts together, each apart in the tables by part"
+
+    @property
+    def parts_notes(self) -> tuple[str, ...]:
+        """`parts_note` as a line below a table, or no line."""
+        return (f"{self.parts_note}.",) if self.parts_note else ()
 
     def of_part(self, part: str) -> ScoredFilms:
         """The films of one body part."""

@@ -53,6 +53,7 @@ def stage_table(stages: Sequence[ScoredFilms], replicates: int, seed: int) -> Te
             "validation films.",
             f"The difference is paired, film by film, on {replicates} resamples of patients.",
             "Published figures are of other films and of NIH's 14 labels.",
+            *stages[0].parts_notes,
         ),
     )
 

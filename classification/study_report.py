@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from cxrloc.classification.bootstrap import Array
+from cxrloc.classification.fold_table import POOLED_NOTE
 from cxrloc.classification.gate import read_gate_table
 from cxrloc.classification.judging import films_of_rows
 from cxrloc.classification.operating_point import OperatingPoint, operating_points
@@ -55,7 +57,10 @@ def write_study_report(run: Run, parts: Sequence[Part], metrics_name: str, out: 
     train = run.config.train
     found = by_level(films, study_thresholds, train.bootstrap, train.seed)
     write_records(out / "studies.csv", level_records(found, run.diseases))
-    page = to_markdown(f"Studies: {out.name}", level_tables(found, run.diseases))
+    tables = level_tables(found, run.diseases)
+    if len(parts) > 1:
+        tables = [replace(table, notes=(*table.notes, POOLED_NOTE)) for table in tables]
+    page = to_markdown(f"Studies: {out.name}", tables)
     write_text(out / "studies.md", page)
     return page
 

@@ -60,7 +60,8 @@ def summary_text(
     lines += _by_body_part(present)
     lines += _missing(radiographs, unreadable, films_checked)
     lines += ["", *_per_disease(radiographs, present, diseases, boxed_diseases), ""]
-    lines += _unboxed(radiographs, present, boxed_diseases)
+    if any(r.boxes for r in radiographs):
+        lines += _unboxed(radiographs, present, boxed_diseases)
     lines += _undecided(present, diseases)
     lines += ["", "Warnings and notes:" if warnings else "No warnings.", *warnings.lines()]
     return "\n".join(lines) + "\n"
@@ -120,7 +121,11 @@ def _per_disease(
     diseases: Sequence[str],
     boxed_diseases: Sequence[str],
 ) -> list[str]:
-    header = ("positives", "on disk", "boxes", "on disk", "unboxed*", "on disk")
+    header = ["positives", "on disk"]
+    if any(r.boxes for r in radiographs):
+        header += ["boxes", "on disk", "unboxed*", "on disk"]
+    else:
+        boxed_diseases = ()
     rows = [f"{'disease':28}" + "".join(f"{title:>11}" for title in header)]
     unboxed = [unboxed_positives(films, boxed_diseases) for films in (radiographs, present)]
     for disease in diseases:

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from cxrloc.classification.bootstrap import Array
 from cxrloc.classification.fold_plots import plot_epochs
 from cxrloc.classification.metrics import classifier_metrics
-from cxrloc.classification.plots import plot_losses, plot_roc
+from cxrloc.classification.plots import plot_losses, plot_roc, titled
 from cxrloc.classification.scored_films import ScoredFilms
 
 
@@ -75,12 +75,15 @@ def test_the_roc_figure_of_several_body_parts_has_a_curve_for_each(
     [
         ((), ""),
         (("XR_HAND", "XR_HAND", ""), ""),
-        (("XR_HAND", "", "XR_WRIST"), "2 body parts together, each apart in the tables\n"),
+        (("XR_HAND", "", "XR_WRIST"), "2 body parts together, each apart in the tables by part"),
     ],
 )
 def test_pictures_of_several_body_parts_together_say_so(parts: tuple[str, ...], note: str) -> None:
     labels = np.array([[1.0], [0.0], [1.0]])
-    assert scored(("Abnormal",), labels, labels, parts).parts_note == note
+    films = scored(("Abnormal",), labels, labels, parts)
+    assert films.parts_note == note
+    assert films.parts_notes == ((f"{note}.",) if note else ())
+    assert titled("ROC", films.parts_note) == (f"{note}\nROC" if note else "ROC")
 
 
 def test_the_loss_figure_marks_the_epoch_that_was_kept(tmp_path: Path, texts: list[str]) -> None:
