@@ -42,11 +42,6 @@ class GateOutput:
     features: torch.Tensor
     thresholds: Mapping[str, float | None]
 
-    @property
-    def without_threshold(self) -> tuple[str, ...]:
-        """Diseases that the gate cannot decide on: never "present", whatever the probability."""
-        return tuple(d for d in self.diseases if self.thresholds[d] is None)
-
     def present_diseases(self, row: int) -> tuple[str, ...]:
         """Diseases to examine on film number `row`, in the order of `diseases`.
 

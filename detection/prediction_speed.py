@@ -28,7 +28,8 @@ from cxrloc.detection.config import ModelConfig
 from cxrloc.detection.side_costs import Sides, compare, cost_table
 from cxrloc.detection.torchvision_backend import TorchvisionPredictor
 from cxrloc.detection.torchvision_network import MaskRCNN
-from cxrloc.localization.diagnose import Diagnoser, to_json
+from cxrloc.localization.diagnose import Diagnoser
+from cxrloc.localization.diagnosis_json import to_json
 from cxrloc.localization.drawing import draw_boxes, draw_heat_maps
 from cxrloc.localization.grad_cam import GradCamLocalizer
 

@@ -92,7 +92,7 @@ def write_studies(
     Args:
         out: the CSV.
         paths: films, in this layout or not.
-        read: what `cxrloc.localization.diagnose.to_json` made of a film; None if it failed.
+        read: what `cxrloc.localization.diagnosis_json.to_json` made of a film; None if it failed.
         thresholds: see `study_findings`.
     """
     named = ((study, path) for path in paths if (study := study_of(path)))

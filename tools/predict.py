@@ -3,10 +3,10 @@
     python tools/predict.py --classifier BUNDLE [--maskrcnn BUNDLE] INPUT... --out DIR
 
 INPUT is an image file (PNG, JPEG, DICOM) or a folder (searched with its subfolders). For film a.png
-DIR receives a.boxes.jpg, a.heat.jpg and a.json (schema: localization/diagnose.py); films of the
-same name get a_2, a_3. Films in MURA's layout (XR_HAND/patient00011/study1_positive/image1.png) or
-CheXpert's (patient00001/study1/view1_frontal.jpg) are named after their study. Of MURA's DIR also
-receives study_predictions.csv: one answer per study, the mean over its films (columns:
+DIR receives a.boxes.jpg, a.heat.jpg and a.json (schema: localization/diagnosis_json.py); films of
+the same name get a_2, a_3. Films in MURA's layout (XR_HAND/patient00011/study1_positive/image1.png)
+or CheXpert's (patient00001/study1/view1_frontal.jpg) are named after their study. Of MURA's DIR
+also receives study_predictions.csv: one answer per study, the mean over its films (columns:
 localization/study_predictions.py). A film that cannot be read is reported and the rest go on. A
 killed run is taken up again by the same command: a film whose JSON is there, made of the same file
 by the same models and settings, is left as it is. --dicom-out writes a.sr.dcm (structured report),
@@ -151,7 +151,7 @@ def write_outputs(
     film: Film, diagnosis: Diagnosis, stem: Path, manifest: Mapping[str, Any]
 ) -> None:
     """Write STEM.boxes.jpg, STEM.heat.jpg and, last, STEM.json."""
-    from cxrloc.localization.diagnose import to_json
+    from cxrloc.localization.diagnosis_json import to_json
     from cxrloc.localization.drawing import draw_boxes, draw_heat_maps
 
     draw_boxes(film, diagnosis).save(stem.with_name(f"{stem.name}.boxes.jpg"))

@@ -52,10 +52,9 @@ def test_a_probability_on_the_threshold_is_present_and_no_threshold_is_never_pre
     assert present.tolist() == [[True, False, True], [False, False, True]]
 
 
-def test_the_output_names_what_is_present_and_what_cannot_be_decided() -> None:
+def test_the_output_names_what_is_present_and_nothing_that_cannot_be_decided() -> None:
     output = make_gate({"Mass": 0.0, "Nodule": None, "Edema": 1.0})(make_films(1))
     assert output.present_diseases(0) == ("Mass",)
-    assert output.without_threshold == ("Nodule",)
 
 
 def test_no_finding_is_decided_on_but_never_examined() -> None:

@@ -18,7 +18,8 @@ from pycocotools.coco import COCO
 
 from cxrloc.classification.gate import GateOutput
 from cxrloc.datasets.radiograph import Film, PixelSpacing
-from cxrloc.localization.diagnose import Diagnoser, Diagnosis, Finding, stream, to_json
+from cxrloc.localization.diagnose import Diagnoser, Diagnosis, Finding, stream
+from cxrloc.localization.diagnosis_json import to_json
 from cxrloc.localization.localizer import Localization
 
 DISEASES = ("Mass", "Nodule", "Effusion")

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from cxrloc.datasets.radiograph import Film
-from cxrloc.localization.diagnose import Diagnosis, to_json
+from cxrloc.localization.diagnose import Diagnosis
+from cxrloc.localization.diagnosis_json import to_json
 from cxrloc.localization.drawing import draw_boxes, draw_heat_maps
 from cxrloc.tools.server.limits import Limits
 from cxrloc.tools.server.uploads import Upload, read_film
@@ -39,7 +40,7 @@ class Prediction:
     seconds: dict[str, float]
 
     def record(self) -> dict[str, Any]:
-        """The JSON record of `localization/diagnose.py`."""
+        """The JSON record of `localization/diagnosis_json.py`."""
         return to_json(self.diagnosis)
 
     def picture(self, kind: str) -> bytes:

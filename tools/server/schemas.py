@@ -1,6 +1,6 @@
 """What the API sends, as its OpenAPI description states it.
 
-The record of a film is the one that `localization/diagnose.py` describes: COCO's keys and ours.
+The record of a film is that of `localization/diagnosis_json.py`: COCO's keys and ours.
 """
 
 from __future__ import annotations

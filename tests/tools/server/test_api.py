@@ -22,7 +22,8 @@ from starlette.datastructures import UploadFile
 
 from cxrloc.datasets.image_files import decode_film
 from cxrloc.datasets.radiograph import Film
-from cxrloc.localization.diagnose import Diagnoser, to_json
+from cxrloc.localization.diagnose import Diagnoser
+from cxrloc.localization.diagnosis_json import to_json
 from cxrloc.localization.words import RESEARCH_USE
 from cxrloc.tools.server.api import create_app
 from cxrloc.tools.server.limits import Limits
