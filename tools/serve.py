@@ -39,7 +39,7 @@ _LIMIT_HELP = {
     "files": "files in one request",
     "megapixels": "width x height of one film, in 10^6 pixels",
     "seconds": "time that a request may take to be judged, or may come in no further",
-    "queue": "films that may wait at once",
+    "queue": "films that may wait at once, and on one page",
 }
 
 

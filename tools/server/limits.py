@@ -17,7 +17,8 @@ class Limits:
         files: files in one request.
         megapixels: width x height of one film, in 10^6 pixels.
         seconds: time that a request may take, its wait in the queue included.
-        queue: films that may wait or run at once, of all clients together.
+        queue: films that may wait or run at once, of all clients together; as many are taken from
+            one page, which hands them on one by one.
     """
 
     megabytes: float = 50.0

@@ -13,6 +13,7 @@ from pathlib import Path
 from fastapi import FastAPI
 from fastapi.responses import RedirectResponse
 from nicegui import events, ui
+from nicegui.elements.upload_files import FileUpload
 
 from cxrloc.localization.words import RESEARCH_USE
 from cxrloc.tools.server.film_viewer import FilmViewer
@@ -74,7 +75,7 @@ class FilmPage:
     def __init__(self, service: Service, films: PageFilms) -> None:
         self.service, self.films = service, films
         self.entries: list[Entry] = []
-        self.done = 0
+        self.done = self.waiting = 0
         self.shown: Entry | None = None
         self.turn = asyncio.Lock()  # one film of a page at a time: others get their turn too
         ui.add_css(_STYLE)
@@ -112,14 +113,24 @@ class FilmPage:
         self.clear.set_visibility(False)
 
     async def received(self, event: events.UploadEventArguments) -> None:
-        """A file has come in: judge it when its turn has come."""
-        entry = self._entry(event.file.name)
+        """A file has come in: judge it when its turn has come, unless too many wait already."""
+        entry, most = self._entry(event.file.name), self.service.limits.queue
+        if self.waiting >= most:
+            self._bad(entry, f"{most} films of this page wait already; drop it again later")
+            return
+        self.waiting += 1  # not `entries`: a film of a cleared list is let go in its turn
+        try:
+            await self._in_turn(entry, event.file)
+        finally:
+            self.waiting -= 1
+
+    async def _in_turn(self, entry: Entry, file: FileUpload) -> None:
         async with self.turn:
             if entry not in self.entries:  # the list was cleared, or the page closed
                 return
             say(entry.state, "being judged …")
             try:
-                done = await self._judged(Upload(event.file.name, await event.file.read()))
+                done = await self._judged(Upload(file.name, await file.read()))
             except Exception as error:  # shown on the page, whatever it is, and the others go on
                 self._bad(entry, str(getattr(error, "detail", "an error of the server")))
                 raise

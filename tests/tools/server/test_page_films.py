@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import weakref
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import cv2
@@ -66,3 +68,32 @@ def test_the_heat_map_of_a_large_film_is_not_made_at_its_size(
     assert png is not None
     assert np.ptp(png[..., 3]) > 100
     np.testing.assert_allclose(np.square(png[..., 3] / 255), expected, atol=0.03)
+
+
+def _dropped(*names: str, data: bytes) -> list[Any]:
+    """Files as NiceGUI hands them on."""
+    files = [nicegui.ui.upload.SmallFileUpload(name, "image/png", data) for name in names]
+    return [SimpleNamespace(file=file) for file in files]
+
+
+def _states(page: FilmPage) -> list[tuple[str, str, bool]]:
+    return [(entry.name, str(entry.state._text), entry.bad) for entry in page.entries]
+
+
+def test_a_page_takes_no_more_films_than_the_queue_and_judges_the_others(
+    services: Callable[..., Service], png: bytes
+) -> None:
+    async def drop(*names: str) -> None:
+        await asyncio.gather(*map(page.received, _dropped(*names, data=png)))
+
+    with nicegui.Client(nicegui.ui.page("/")):
+        page = FilmPage(services(queue=2), PageFilms())
+    asyncio.run(drop("a", "b", "c"))
+    asyncio.run(drop("d"))
+
+    assert _states(page) == [
+        ("a", "Mass, Effusion", False),
+        ("b", "Mass, Effusion", False),
+        ("c", "2 films of this page wait already; drop it again later", True),
+        ("d", "Mass, Effusion", False),
+    ]
