@@ -132,7 +132,8 @@ class FilmPage:
             try:
                 done = await self._judged(Upload(file.name, await file.read()))
             except Exception as error:  # shown on the page, whatever it is, and the others go on
-                self._bad(entry, str(getattr(error, "detail", "an error of the server")))
+                if entry in self.entries:
+                    self._bad(entry, str(getattr(error, "detail", "an error of the server")))
                 raise
         if entry in self.entries:
             self._finish(entry, done)

@@ -97,3 +97,18 @@ def test_a_page_takes_no_more_films_than_the_queue_and_judges_the_others(
         ("c", "2 films of this page wait already; drop it again later", True),
         ("d", "Mass, Effusion", False),
     ]
+
+
+def test_a_film_that_fails_after_the_list_was_cleared_is_not_counted(
+    services: Callable[..., Service], png: bytes
+) -> None:
+    def fail(films: Any) -> Any:
+        page.cleared()
+        raise RuntimeError("unforeseen")
+
+    with nicegui.Client(nicegui.ui.page("/")):
+        page = FilmPage(services(fail), PageFilms())
+    with pytest.raises(RuntimeError, match="unforeseen"):
+        asyncio.run(page.received(_dropped("a", data=png)[0]))
+
+    assert (page.done, page.entries, page.news._text) == (0, [], "The list is empty.")
