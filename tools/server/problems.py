@@ -13,6 +13,8 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
+from cxrloc.tools.server.metrics import route_template
+
 PROBLEM_JSON = "application/problem+json"
 _LOG = logging.getLogger("cxrloc.server")
 
@@ -68,7 +70,7 @@ def add_problem_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(Exception)
     async def unforeseen(request: Request, error: Exception) -> JSONResponse:
-        _LOG.error("%s %s failed", request.method, request.url.path, exc_info=error)
+        _LOG.error("%s %s failed", request.method, route_template(request.scope), exc_info=error)
         return problem_response(500, "an error of the server; its log says more")
 
 

@@ -12,11 +12,13 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from fastapi.testclient import TestClient
 
 from cxrloc.localization.frame_maps import FrameMaps
+from cxrloc.tools.server.api import create_app
 from cxrloc.tools.server.films import predict
 from cxrloc.tools.server.page import FilmPage
-from cxrloc.tools.server.page_films import PageFilms, keep
+from cxrloc.tools.server.page_films import PageFilms, add_film_routes, keep
 from cxrloc.tools.server.service import Done, Service
 from cxrloc.tools.server.uploads import Upload
 
@@ -112,3 +114,21 @@ def test_a_film_that_fails_after_the_list_was_cleared_is_not_counted(
         asyncio.run(page.received(_dropped("a", data=png)[0]))
 
     assert (page.done, page.entries, page.news._text) == (0, [], "The list is empty.")
+
+
+def test_the_log_of_an_error_names_the_route_and_not_the_key_of_the_film(
+    services: Callable[..., Service], caplog: pytest.LogCaptureFixture
+) -> None:
+    class BrokenFilms(PageFilms):
+        def get(self, key: str) -> Any:
+            raise RuntimeError("unforeseen")
+
+    service = services()
+    app = create_app(service)
+    add_film_routes(app, service, BrokenFilms())
+    client = TestClient(app, base_url="http://127.0.0.1", raise_server_exceptions=False)
+
+    assert client.get("/films/secret-key/film.png").status_code == 500
+    [logged] = [record for record in caplog.records if record.name == "cxrloc.server"]
+    assert logged.getMessage() == "GET /films/{key}/film.png failed"
+    assert "secret-key" not in caplog.handler.format(logged)
