@@ -1,7 +1,8 @@
 """Lists of films: what a model was trained on, what it is scored on, from the files at hand.
 
 A training writes `training_films.csv` (image_id, patient_id, part) beside its bundle. Films of two
-lists are compared by name: `images/00000001_000.jpg` is a copy of `00000001_000.png`.
+lists are compared by name: `images/00000001_000.jpg` is a copy of `00000001_000.png`. The lists
+that NIH, MURA and CheXpert publish are read as they are; there the patient is part of the name.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import Any
 from cxrloc.datasets.coco import load_coco
 from cxrloc.datasets.files import write_text
 from cxrloc.datasets.image_files import IMAGE_SUFFIXES
+from cxrloc.datasets.published_names import published_name
 from cxrloc.datasets.radiograph import Radiograph
 
 TRAINING_FILMS = "training_films.csv"
@@ -25,7 +27,7 @@ HOW_TO_LIST = (
     f"{TRAINING_FILMS}"
 )
 _COLUMNS = ("image_id", "patient_id", "part")
-_IMAGE_COLUMNS = ("image_id", "Image Index", "image_index")
+_IMAGE_COLUMNS = ("image_id", "Image Index", "image_index", "Path")
 _PATIENT_COLUMNS = ("patient_id", "Patient ID")
 _NIH_NAME = re.compile(r"(\d{8})_\d{3}")
 _UNLISTED = "# the films behind the first weights are not listed here: "
@@ -58,8 +60,7 @@ class FilmList:
 def film_list(rows: Iterable[tuple[str, str, str]], where: str = "film list") -> FilmList:
     """A list from rows of image, patient and part (both may be empty); an image may come again.
 
-    Where no row has a patient and every name is one of NIH's (8 digits _ 3 digits), the patient is
-    the number before the `_`.
+    Where no row has a patient, the names are asked (`patients_by_name`).
 
     Raises:
         ValueError: for a row without an image, an image of two patients, or no row at all.
@@ -84,11 +85,19 @@ def film_list(rows: Iterable[tuple[str, str, str]], where: str = "film list") ->
 
 
 def patients_by_name(images: Sequence[str]) -> dict[str, str]:
-    """Image -> patient, if every name looks like NIH's; else every patient is empty (unknown)."""
-    matches = {image: _NIH_NAME.fullmatch(image_stem(image)) for image in images}
+    """Image -> patient as its name tells; empty where it does not.
+
+    Names in MURA's and CheXpert's layouts have a folder `patient00011`. NIH's begin with the
+    patient's number (8 digits _ 3 digits), which counts only if all other names of the list are
+    NIH's, since such digits may mean anything elsewhere.
+    """
+    published = {image: published_name(image) for image in images}
+    others = [image for image, found in published.items() if found is None]
+    matches = {image: _NIH_NAME.fullmatch(image_stem(image)) for image in others}
     if not all(matches.values()):
-        return dict.fromkeys(images, "")
-    return {image: match[1] for image, match in matches.items() if match is not None}
+        matches = {}
+    nih = {image: match[1] for image, match in matches.items() if match is not None}
+    return {i: found.patient if found else nih.get(i, "") for i, found in published.items()}
 
 
 def image_stem(name: str) -> str:
@@ -97,12 +106,24 @@ def image_stem(name: str) -> str:
 
 
 def common_key(*lists: Collection[str]) -> Callable[[str], str]:
-    """How names of these lists are compared: by stem, copies being kept elsewhere and re-encoded.
+    """How names of these lists are compared, copies being kept elsewhere and re-encoded.
 
-    Where a list has one stem in several folders (`patient1/study1/view1_frontal.jpg`), the folders
-    belong to the name and are compared too: as many of the last ones as every name has, because
-    published lists begin with the release (`CheXpert-v1.0-small/train/patient1/...`) and ours do
-    not. All of them, where these would not tell apart the films of a list.
+    Names in MURA's and CheXpert's layouts are compared from the body part or patient on, because
+    published lists begin with the release and ours do not; all others as `_key_of_others` says.
+    """
+    others = _key_of_others([[n for n in names if not published_name(n)] for names in lists])
+
+    def key(name: str) -> str:
+        found = published_name(name)
+        return _without_ending(found.name) if found else others(name)
+
+    return key
+
+
+def _key_of_others(lists: Sequence[Collection[str]]) -> Callable[[str], str]:
+    """By stem. Where a list has one stem in several folders (`p1/view1.jpg`), the folders belong to
+    the name and are compared too: as many of the last ones as every name has. All of them, where
+    these would not tell apart the films of a list.
     """
     if all(_tells_apart(image_stem, names) for names in lists):
         return image_stem
@@ -169,28 +190,36 @@ def read_training_films(path: Path) -> FilmList:
 
 
 def read_csv(path: Path) -> FilmList:
-    """Films of a CSV file with a column `image_id` or `Image Index`, a film in any number of rows.
+    """Films of a CSV file with a column `image_id`, `Image Index` or `Path`, in any number of rows.
 
     The patient is taken from `patient_id` or `Patient ID`, the part from `part`, where there are
-    such columns. So label files, box lists, gate tables and training lists all do.
+    such columns. So label files, box lists, gate tables and training lists all do, and MURA's lists
+    without a header, whose first column is a path. Of its list of studies the studies stand for
+    films: it shares patients with lists of images, and no image.
 
     Raises:
         ValueError: without a column of images.
     """
     lines = _text(path).splitlines()
     unlisted = tuple(line[len(_UNLISTED) :] for line in lines if line.startswith(_UNLISTED))
-    reader = csv.DictReader(line for line in lines if not line.startswith("#"))
+    reader = _table([line for line in lines if not line.startswith("#")])
     header = list(reader.fieldnames or ())
     image = next((name for name in _IMAGE_COLUMNS if name in header), None)
     if image is None:
         raise ValueError(
-            f"{path} has no column {' or '.join(_IMAGE_COLUMNS[:2])}; its header is {header}"
+            f"{path} has no column image_id, Image Index or Path; its header is {header}"
         )
     patient = next((name for name in _PATIENT_COLUMNS if name in header), "")
     rows = (tuple((row.get(name) or "").strip() for name in (image, patient, "part"))
             for row in reader)  # fmt: skip
     films = film_list(((i, p, part) for i, p, part in rows), str(path))
     return FilmList(films.patient_of, films.parts, unlisted)
+
+
+def _table(lines: Sequence[str]) -> csv.DictReader[str]:
+    """The rows under the header; a first row that begins with a published path is none."""
+    first = next(filter(None, csv.reader(lines)), [""])
+    return csv.DictReader(lines, _COLUMNS[:1] if published_name(first[0].strip()) else None)
 
 
 def read_text_list(path: Path) -> FilmList:

@@ -3,7 +3,8 @@
     audit(read_film_list(Path("train_val_list.txt")), read_film_list(Path("test_list.txt")))
 
 Films that chose the weights or the thresholds (`validation`) count as seen. A film is known by its
-name alone: a copy under another name, or two data sets that number alike, are beyond an audit.
+name alone: a copy under another name is beyond an audit, and so are data sets that number alike,
+but for MURA and CheXpert, which their paths tell apart.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from cxrloc.datasets.provenance import (
     read_provenance,
     read_sidecar,
 )
+from cxrloc.datasets.published_names import DATASETS, published_name
 
 
 @dataclass(frozen=True)
@@ -75,14 +77,16 @@ def audit(
     key = common_key(training.patient_of, evaluated.patient_of, boxed_images)
     boxed = {key(image): image for image in boxed_images}
     images = {key(image): image for image in evaluated.patient_of}
-    patients = {_number(patient): patient for patient in evaluated.patient_of.values() if patient}
+    patients = {
+        _person(i, patient): patient for i, patient in evaluated.patient_of.items() if patient
+    }
 
     def shared(names: Collection[str]) -> dict[str, tuple[str, ...]]:
         keys = {key(name) for name in names}
-        people = {_number(training.patient_of[name]) for name in names}
+        people = {one for n in names for one in _same_people(*_person(n, training.patient_of[n]))}
         return {
             "shared_images": tuple(image for k, image in images.items() if k in keys),
-            "shared_patients": tuple(p for number, p in patients.items() if number in people),
+            "shared_patients": tuple(p for one, p in patients.items() if one in people),
             "boxed_in_training": tuple(image for k, image in boxed.items() if k in keys),
         }
 
@@ -128,9 +132,10 @@ def provenance_of(path: Path) -> Provenance | None:
 def read_film_list(path: Path) -> FilmList:
     """The films of whatever lists films.
 
-    A .txt with one name a line; a .csv with a column of images (label file, gate table); a COCO
-    ground truth; a results file with its sidecar, or the sidecar (the films that were looked at); a
-    .safetensors bundle, or its folder (the films that it was trained on).
+    A .txt with one name a line; a .csv with a column of images (label file, gate table) or of paths
+    (CheXpert's label files, MURA's lists without a header); a COCO ground truth; a results file
+    with its sidecar, or the sidecar (the films that were looked at); a .safetensors bundle, or its
+    folder (the films that it was trained on).
 
     Raises:
         FileNotFoundError, ValueError: for a file that is not there or is none of these.
@@ -174,6 +179,16 @@ _READERS: dict[str, Callable[[Path], FilmList]] = {
 }
 
 
-def _number(patient: str) -> str:
-    """Patients are numbered 00000013 in NIH's names and 13 in its tables."""
-    return (patient.lstrip("0") or "0") if patient.isdigit() else patient
+def _person(image: str, patient: str) -> tuple[str, str]:
+    """Data set (empty if the image's name does not tell it) and patient in it.
+
+    Patients are numbered 00000013 in NIH's names and 13 in its tables.
+    """
+    found = published_name(image)
+    number = (patient.lstrip("0") or "0") if patient.isdigit() else patient
+    return found.dataset if found else "", number
+
+
+def _same_people(dataset: str, patient: str) -> set[tuple[str, str]]:
+    """Who may be this one: a film that does not tell its data set may be of each."""
+    return {("", patient)} | {(dataset or one, patient) for one in DATASETS}

@@ -2,11 +2,12 @@
 
     python tools/audit_leakage.py --train LIST [LIST ...] --evaluate LIST [--boxes BOXES]
 
-A LIST is a .txt of image names (NIH's official lists), a .csv with a column of images, a COCO
-ground truth, a .safetensors bundle or its folder (what it was trained on), or a results file with
-its .manifest.json. A results file behind --train: each of its models is audited on those films that
-it predicted. BOXES (a COCO ground truth or NIH's BBox_List_2017.csv) are the boxes that are scored:
-none of their images may be in a training. Exit status: 0 clean, 1 leaked, 2 an error.
+A LIST is a .txt of image names (NIH's official lists), a .csv with a column of images (CheXpert's
+train.csv) or one of MURA's without a header, a COCO ground truth, a .safetensors bundle or its
+folder (what it was trained on), or a results file with its .manifest.json. A results file behind
+--train: each of its models is audited on those films that it predicted. BOXES (a COCO ground truth
+or NIH's BBox_List_2017.csv) are the boxes that are scored: none of their images may be in a
+training. Exit status: 0 clean, 1 leaked, 2 an error.
 """
 
 from __future__ import annotations

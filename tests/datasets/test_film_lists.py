@@ -79,6 +79,57 @@ def test_the_patient_is_read_from_the_name_only_if_every_name_is_nihs() -> None:
     }
 
 
+def test_paths_of_mura_and_chexpert_tell_the_patient_in_lists_of_mixed_origin_too() -> None:
+    told = {
+        "MURA-v1.1/train/XR_HAND/patient00002/study1_negative/image1.png": "patient00002",
+        "MURA-v1.1/train/XR_FOREARM/patient00002/study1_positive/": "patient00002",
+        "CheXpert-v1.0-small/train/patient00003/study1/view1_frontal.jpg": "patient00003",
+    }
+    nih = {"images/00000013_000.png": "00000013"}
+    assert patients_by_name([*told, *nih]) == told | nih
+    assert patients_by_name([*told, *nih, "scan_001.png"]) == told | dict.fromkeys(
+        [*nih, "scan_001.png"], ""
+    )
+
+
+def test_names_in_published_layouts_are_never_compared_by_the_file_alone() -> None:
+    first, second = (f"train/patient0000{n}/study1/view1_frontal.jpg" for n in (1, 2))
+    key = common_key([first], [f"CheXpert-v1.0/{second}"], ["00000013_000.png"])
+    assert key(f"CheXpert-v1.0/{first}") == key(first) != key(second)
+    assert key("images/00000013_000.jpg") == "00000013_000"
+
+
+CHEXPERT_LIST = (
+    "Path,Sex,Age,Frontal/Lateral,AP/PA,No Finding\n"
+    "CheXpert-v1.0-small/train/patient00001/study1/view1_frontal.jpg,Female,68,Frontal,AP,1.0\n"
+    "CheXpert-v1.0-small/train/patient00001/study1/view2_lateral.jpg,Female,68,Lateral,,1.0\n"
+)
+MURA_IMAGES = (
+    "MURA-v1.1/train/XR_HAND/patient00002/study1_negative/image1.png\n"
+    "MURA-v1.1/train/XR_FOREARM/patient00002/study1_positive/image1.png\n"
+)
+MURA_STUDIES = (
+    "MURA-v1.1/train/XR_HAND/patient00002/study1_negative/,0\n"
+    "MURA-v1.1/train/XR_FOREARM/patient00002/study1_positive/,1\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "patient"),
+    [
+        (CHEXPERT_LIST, "patient00001"),
+        (MURA_IMAGES, "patient00002"),
+        (MURA_STUDIES, "patient00002"),
+    ],
+)
+def test_published_lists_are_read_as_they_are_with_their_patients(
+    tmp_path: Path, text: str, patient: str
+) -> None:
+    (tmp_path / "list.csv").write_text(text)
+    films = read_csv(tmp_path / "list.csv")
+    assert list(films.patient_of.values()) == [patient, patient]  # no row was taken for a header
+
+
 def test_a_text_list_has_one_name_a_line(tmp_path: Path) -> None:
     path = tmp_path / "list.txt"
     path.write_bytes(b"\xef\xbb\xbf00000001_000.png\r\n00000002_000.png\r\n\r\n")  # as from Windows
@@ -108,7 +159,7 @@ def test_a_table_needs_a_column_of_images_and_may_name_patients(
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("file,label\na,b\n", "has no column image_id or Image Index; its header is"),
+        ("file,label\na,b\n", "has no column image_id, Image Index or Path; its header is"),
         ("image_id,patient_id\na,p\na,q\n", "image a is of patient 'p' and of 'q'"),
         ("image_id,patient_id\n,p\n", "a row names no image"),
         ("image_id,patient_id\n", "lists no film"),

@@ -40,6 +40,26 @@ def test_a_published_list_is_the_same_films_though_it_names_the_release() -> Non
     assert not audit(training, FilmList({other: ""})).leaked
 
 
+def test_a_patient_of_another_body_part_or_study_is_the_same_patient() -> None:
+    hand = "train/XR_HAND/patient00002/study1_negative/image1.png"
+    forearm = "MURA-v1.1/train/XR_FOREARM/patient00002/study1_positive/image1.png"
+    training = film_list([(hand, "patient00002", "train")])
+    found = audit(training, film_list([(forearm, "", "")]))
+    assert (found.shared_images, found.shared_patients) == ((), ("patient00002",))
+    assert not found.patients_unknown
+
+
+def test_mura_and_chexpert_number_alike_and_share_no_patient() -> None:
+    limb = "MURA-v1.1/train/XR_HAND/patient00002/study1_negative/image1.png"
+    chest = "CheXpert-v1.0/train/patient00002/study1/view1_frontal.jpg"
+    mura, chexpert = (film_list([(name, "", "train")]) for name in (limb, chest))
+    assert not audit(mura, chexpert).leaked
+    assert audit(film_list([(limb, "", ""), (chest, "", "")]), chexpert).leaked
+    # a film that does not tell its data set may be of either
+    copy = FilmList({"copy.png": "patient00002"})
+    assert all(audit(one, copy).leaked and audit(copy, one).leaked for one in (mura, chexpert))
+
+
 def test_another_film_of_a_patient_is_a_leak_and_zeros_before_his_number_do_not_hide_it() -> None:
     found = audit(TRAINING, FilmList({"b2.png": "0002"}))
     assert found.leaked

@@ -88,6 +88,22 @@ def test_unknown_patients_are_said_to_be_unknown(
     assert "not known: the patients of some films" in capsys.readouterr().out
 
 
+def test_the_lists_that_chexpert_and_mura_publish_share_patients_by_their_paths(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    release = "CheXpert-v1.0-small"
+    train = listed(tmp_path / "train.csv", "Path,Sex", f"{release}/train/patient1/study1/v.jpg,F")
+    valid = listed(tmp_path / "valid.csv", "Path,Sex", f"{release}/valid/patient9/study1/v.jpg,F")
+    assert audit("--train", train, "--evaluate", valid) == 0
+    assert "not known" not in capsys.readouterr().out
+    hand, wrist = (f"MURA-v1.1/train/XR_{part}/patient00002" for part in ("HAND", "WRIST"))
+    images = listed(tmp_path / "train_image_paths.csv", f"{hand}/study1_negative/image1.png")
+    studies = listed(tmp_path / "train_labeled_studies.csv", f"{wrist}/study1_positive/,1")
+    assert audit("--train", images, "--evaluate", studies) == 1
+    assert "shared patients           1 (patient00002)" in capsys.readouterr().out
+    assert audit("--train", images, "--evaluate", train) == 0
+
+
 @pytest.mark.parametrize(
     ("train", "message"),
     [
