@@ -152,6 +152,12 @@ def browser() -> Iterator[Any]:
         started.close()
 
 
+@pytest.fixture(scope="session")
+def patience_ms() -> int:
+    """How long a page of a test waits for what it looks for."""
+    return PATIENCE_MS
+
+
 @pytest.fixture(scope="module")
 def films(
     png: bytes, jpeg: bytes, dicom: bytes, tmp_path_factory: pytest.TempPathFactory

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,19 +22,25 @@ def shared(browser: Any, served: Any, tmp_path_factory: pytest.TempPathFactory) 
         yield address
 
 
-def _users_page(browser: Any, address: str) -> Any:
-    known = {"username": "anybody", "password": TOKEN}
-    page = browser.new_context(http_credentials=known).new_page()
-    page.set_default_timeout(0)
-    page.goto(address)
-    page.locator(".empty").wait_for()
-    return page
+@pytest.fixture(scope="module")
+def open_page(browser: Any, shared: str, patience_ms: int) -> Callable[[], Any]:
+    """`open_page()` is the page of one more user who knows the token."""
+
+    def opened() -> Any:
+        known = {"username": "anybody", "password": TOKEN}
+        page = browser.new_context(http_credentials=known).new_page()
+        page.set_default_timeout(patience_ms)
+        page.goto(shared)
+        page.locator(".empty").wait_for()
+        return page
+
+    return opened
 
 
 @pytest.fixture(scope="module")
-def page(browser: Any, shared: str, films: dict[str, Path]) -> Any:
+def page(open_page: Callable[[], Any], films: dict[str, Path]) -> Any:
     """The page of a user who has dropped a film on it."""
-    opened = _users_page(browser, shared)
+    opened = open_page()
     opened.locator("input[type=file]").set_input_files(films["c.dcm"])
     opened.locator(".news", has_text="1 of 1 films done.").wait_for()
     return opened
@@ -55,9 +61,9 @@ def test_who_does_not_know_the_token_sees_nothing(page: Any, browser: Any, share
 
 
 def test_another_user_sees_no_film_but_their_own(
-    page: Any, browser: Any, shared: str, films: dict[str, Path]
+    page: Any, open_page: Callable[[], Any], films: dict[str, Path]
 ) -> None:
-    other = _users_page(browser, shared)
+    other = open_page()
     assert other.locator(".entry").count() == 0
     other.locator("input[type=file]").set_input_files(films["b.jpg"])
     other.locator(".news", has_text="1 of 1 films done.").wait_for()
