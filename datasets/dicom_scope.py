@@ -1,10 +1,11 @@
 """Which DICOM objects are films that we read: what is refused, and what is read with a warning.
 
 Refused: everything but a single grey projection radiograph (CT, MR, reports, presentation states,
-colour, multi-frame ...), and a film whose coded attributes name another body part. Read with a
-warning: lateral, oblique and decubitus views, raw detector data, a body part that is not stated or
-that attributes disagree on, a film without a usable window, attributes that contradict each other
-on black and white, pixels that are not square, and text burned into the pixels.
+colour, multi-frame ...), and a film whose coded attributes name another body part: the reading of a
+file does not know the model, so models of limbs, too, are given limbs as PNG or JPEG alone. Read
+with a warning: lateral, oblique and decubitus views, raw detector data, a body part that is not
+stated or that attributes disagree on, a film without a usable window, attributes that contradict
+each other on black and white, pixels that are not square, and text burned into the pixels.
 
 Descriptions are free text, in which people also write names: a message says which word was found
 in which attribute, never the text.
@@ -129,7 +130,7 @@ def _body_part(header: Dataset) -> Iterable[str]:
     if others and not chest:
         raise ValueError(
             f"not a chest film: {others[0]}; expected CHEST. If it is one all the same, correct "
-            "the attribute or export the film as PNG"
+            "the attribute or export the film as PNG; models of limbs (MURA) take PNG or JPEG alone"
         )
     if others:
         yield f"{others[0]}, but {chest[0]} names the chest: read as a chest film."

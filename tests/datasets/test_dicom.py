@@ -400,6 +400,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"PhotometricInterpretation": "PALETTE COLOR"}, "colour.*PALETTE COLOR"),
     ({"PhotometricInterpretation": None}, ": PhotometricInterpretation is not stated"),
     ({"BodyPartExamined": "EXTREMITY"}, "not a chest film: BodyPartExamined is EXTREMITY"),
+    ({"BodyPartExamined": "HAND"}, r"BodyPartExamined is HAND; .*limbs \(MURA\) take PNG or JPEG"),
     ({"BodyPartExamined": "T SPINE"}, "not a chest film: BodyPartExamined is T SPINE"),
     (
         {"BodyPartExamined": None,
