@@ -12,7 +12,6 @@ error is not handed on either: where a length is damaged, it quotes what stands 
 
 from __future__ import annotations
 
-import io
 import re
 import warnings
 from typing import TYPE_CHECKING
@@ -20,7 +19,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cxrloc.datasets import dicom_decoder, dicom_grey, dicom_patient, dicom_scope, dicom_view
-from cxrloc.datasets.dicom_deflated import refuse_bomb
+from cxrloc.datasets.dicom_deflated import BoundedFile, DeflatedFileError
 from cxrloc.datasets.radiograph import Film, PixelSpacing
 
 if TYPE_CHECKING:
@@ -82,14 +81,15 @@ def parse_header(data: bytes) -> Dataset:
     from pydicom import dcmread
     from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
-    refuse_bomb(data)
     # they are common, of no use to whoever reads films, and quote the value that they are about
     warnings.filterwarnings("ignore", category=UserWarning, module="pydicom")
     try:
-        header = dcmread(io.BytesIO(data), force=True, specific_tags=list(KEYWORDS))
+        header = dcmread(BoundedFile(data), force=True, specific_tags=list(KEYWORDS))
         odd = [e.keyword for e in header.iterall() if not _is_of_its_kind(e)]  # decodes all of it
         if not isinstance(header.file_meta.get("TransferSyntaxUID", ""), str):  # two of them
             odd.append("TransferSyntaxUID")
+    except DeflatedFileError:
+        raise
     except Exception as error:  # whatever a parser trips over in a damaged file
         raise ValueError(f"damaged DICOM file ({type(error).__name__})") from None
     if odd:
