@@ -7,6 +7,7 @@ import io
 import json
 import tempfile
 import threading
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from pydicom.uid import DeflatedExplicitVRLittleEndian, JPEGLSLossless
 from starlette.datastructures import UploadFile
 
+from cxrloc.datasets import dicom_deflated
 from cxrloc.datasets.image_files import decode_film
 from cxrloc.datasets.radiograph import Film
 from cxrloc.localization.diagnose import Diagnoser
@@ -160,14 +162,53 @@ def test_a_dicom_film_that_is_too_large_or_claims_less_than_its_stream_holds_is_
         assert detail.startswith("its header says 300 x 400")
 
 
-def test_a_deflated_dicom_file_is_not_inflated(
+@pytest.fixture
+def deflated(write_dicom: Any, draw_film: Any, tmp_path: Path) -> bytes:
+    """The film of `dicom`, deflated."""
+    film = tmp_path / "film.dcm"
+    write_dicom(film, draw_film(), syntax=DeflatedExplicitVRLittleEndian)
+    return film.read_bytes()
+
+
+def test_a_deflated_dicom_film_is_judged_as_the_same_film_in_png(
+    client: TestClient, png: bytes, deflated: bytes
+) -> None:
+    results = post(client, [("a.png", png), ("a.dcm", deflated)]).json()["results"]
+    first, second = (result["prediction"] for result in results)
+    assert first["findings"] == second["findings"]
+    assert post(client, [("a.dcm", deflated)], "application/dicom").status_code == 200
+
+
+def test_a_deflated_film_of_too_many_pixels_is_413(
     client: TestClient, write_dicom: Any, draw_film: Any, tmp_path: Path
 ) -> None:
-    path = write_dicom(
-        tmp_path / "deflated.dcm", draw_film(), syntax=DeflatedExplicitVRLittleEndian
-    )
-    detail = problem_of(post(client, [("film.dcm", path.read_bytes())]), 415)
-    assert "another transfer syntax" in detail
+    stored, syntax = draw_film(size_hw=(400, 300)), DeflatedExplicitVRLittleEndian
+    data = write_dicom(tmp_path / "large.dcm", stored, syntax=syntax).read_bytes()
+    detail = problem_of(post(client, [("film.dcm", data)]), 413)
+    assert detail.startswith("its header says 300 x 400")
+
+
+def test_a_small_deflated_file_that_would_fill_the_memory_is_422(
+    client: TestClient, deflated: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dicom_deflated, "MAX_INFLATED", 2**26)
+    end = 144 + int.from_bytes(deflated[140:144], "little")  # File Meta Information Group Length
+    deflater = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+    whole = zlib.decompress(deflated[end:], -zlib.MAX_WBITS)
+    packed = [deflater.compress(part) for part in (whole, *[bytes(2**24)] * 8)]  # 128 MB of zeros
+    bomb = deflated[:end] + b"".join(packed) + deflater.flush()
+
+    assert len(bomb) < 200_000
+    detail = problem_of(post(client, [("film.dcm", bomb)]), 422)
+    assert detail.startswith("a deflated DICOM file of more than 64 MB")
+
+
+def test_a_file_that_only_names_the_deflated_syntax_is_judged(
+    client: TestClient, write_dicom: Any, draw_film: Any, tmp_path: Path
+) -> None:
+    words = {"ImageComments": f"was {DeflatedExplicitVRLittleEndian}"}
+    data = write_dicom(tmp_path / "named.dcm", draw_film(), **words).read_bytes()
+    assert post(client, [("film.dcm", data)]).status_code == 200
 
 
 @pytest.mark.parametrize(
@@ -196,8 +237,6 @@ def test_accept_without_an_offered_type_is_406_and_a_picture_is_of_one_file(
 
 def claims(width: int, height: int, png: bytes) -> bytes:
     """A PNG whose header claims another size, with the right checksum."""
-    import zlib
-
     head = bytearray(png[8:33])
     head[8:16] = width.to_bytes(4, "big") + height.to_bytes(4, "big")
     head[21:25] = zlib.crc32(bytes(head[4:21])).to_bytes(4, "big")
