@@ -42,7 +42,7 @@ _WHY = {
     401: "no token, or a wrong one (only where the server was started with one)",
     403: "a browser sent it for a page of another origin",
     406: "no offered type is acceptable, or not to be had of this film",
-    408: "the request stopped coming in",
+    408: "the request stopped coming in, or came in too slowly",
     413: "a file, a film, their number or the request is too large",
     415: "not multipart/form-data, or a file that is no PNG, JPEG or DICOM",
     421: "the Host header names another server",

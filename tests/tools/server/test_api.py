@@ -8,7 +8,7 @@ import json
 import tempfile
 import threading
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -316,12 +316,27 @@ def test_a_body_of_unknown_length_is_stopped_on_its_way(client: TestClient) -> N
 
 
 def test_a_request_that_stops_coming_in_is_408(services: Callable[..., Service]) -> None:
-    app = create_app(services(seconds=0.1))
-    begun = [{"type": "http.request", "body": b"--x\r\nContent-Dispo", "more_body": True}]
-    answer: list[Any] = []
+    detail = late_answer(services(seconds=0.1), asyncio.Event().wait)
+    assert detail.endswith("has come in for 0.1 s")
+
+
+def test_a_request_that_comes_in_byte_by_byte_without_end_is_408(
+    services: Callable[..., Service],
+) -> None:
+    detail = late_answer(services(seconds=0.1), lambda: asyncio.sleep(0))
+    assert detail == "not all of the request has come in within 1 s"
+
+
+def late_answer(service: Service, wait: Callable[[], Awaitable[Any]]) -> str:
+    """Detail of the 408 to a request of whose file a byte comes in after every `wait()`."""
+    app, answer = create_app(service), []
+    begun = [b'--x\r\nContent-Disposition: form-data; name="files"; filename="a"\r\n\r\n']
 
     async def receive() -> Any:
-        return begun.pop() if begun else await asyncio.Event().wait()
+        if not begun:
+            await wait()
+        body = begun.pop() if begun else b"-"
+        return {"type": "http.request", "body": body, "more_body": True}
 
     async def send(message: Any) -> None:
         answer.append(message)
@@ -332,7 +347,7 @@ def test_a_request_that_stops_coming_in_is_408(services: Callable[..., Service])
     asyncio.run(app(scope, receive, send))
 
     assert answer[0]["status"] == 408
-    assert json.loads(answer[1]["body"])["detail"].endswith("has come in for 0.1 s")
+    return str(json.loads(answer[1]["body"])["detail"])
 
 
 def test_wrong_requests_say_what_is_expected(client: TestClient, png: bytes) -> None:
