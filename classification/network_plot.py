@@ -33,7 +33,9 @@ def plot_networks(path: Path, comparison: Comparison) -> None:
     ours = sorted(range(len(labels)), key=lambda i: labels[i].startswith("published: "))  # first
     figure.legend([handles[i] for i in ours], [labels[i] for i in ours],
                   loc="outside upper center", fontsize=8, ncols=2, frameon=False)  # fmt: skip
-    title = "Networks on the same films out of fold; hollow: published, on other films"
+    published = bool(studies_by_disease(comparison.films.diseases))
+    title = "Networks on the same films out of fold"
+    title += "; hollow: published, on other films" if published else ""
     axes.set_title(titled(title, comparison.films.parts_note), fontsize=10)
     save_figure(figure, path)
 
