@@ -48,6 +48,8 @@ def prediction_tables(size: int, repeats: int) -> str:
     Raises:
         ImportError: when a peer or a runtime is not installed.
     """
+    threads = torch.get_num_threads()
+    cv2.setNumThreads(threads)  # its own setting does not follow OMP_NUM_THREADS
     with tempfile.TemporaryDirectory() as folder:
         film = _film_file(Path(folder))
         whole: dict[str, Callable[[], object]] = {}
@@ -66,7 +68,6 @@ def prediction_tables(size: int, repeats: int) -> str:
                 compare(_mask_rcnn_sides(film, _MASK_RCNN_SIDE), repeats),
             ),
         ]
-    threads = torch.get_num_threads()
     title = f"ResNet-18 at {size} px, film of {_FILM_SIDE} px, {threads} thread(s)"
     return "\n\n".join([f"{title}, medians of {repeats}", *parts])
 
