@@ -47,6 +47,7 @@ from cxrloc.datasets.files import write_text
 from cxrloc.datasets.manifest import file_sha256, run_manifest, write_json
 
 METRICS_NAME = "metrics.json"
+Points = dict[str, OperatingPoint]
 
 
 def run_classifier(config: ClassifierConfig) -> Path:
@@ -125,10 +126,8 @@ def _write_part(
 ) -> None:
     validation, test = run.films(part.split.validation), run.films(part.split.test)
     kept = scored_films(run, part, validation, chosen.validation)
-    points = operating_points(kept.labels, kept.scores, run.diseases)
-    of_studies = study_points(kept)
-    thresholds = _thresholds(points)
-    rows = _rows(test, chosen.test, thresholds, run.diseases, part.fold)
+    points, of_studies = _points(kept)
+    rows = _rows(test, chosen.test, _thresholds(points), run.diseases, part.fold)
     seed, trained = run.config.train.seed, chosen.trained
     manifest = run_manifest(run.config, seed=seed, hashes=input_hashes(run), started=started)
     manifest |= run.label_facts
@@ -146,7 +145,7 @@ def _write_part(
     notes, more = _threshold_notes(points), stages_markdown(stages, _random_layers(run, report))
     print(_write_scores(run, part.folder, rows, details, notes, more), flush=True)
     plot_losses(part.folder / "loss.png", trained.history, trained.best_epoch)
-    _save(part.folder / BUNDLE_NAME, chosen, kept, manifest)
+    _save(part.folder / BUNDLE_NAME, chosen, (points, of_studies), manifest)
     forget_checkpoints(part.folder)
 
 
@@ -194,7 +193,7 @@ def _report_stages(
         name = BUNDLE_NAME if is_chosen else f"classifier_stage{number}.safetensors"
         if not is_chosen:
             on_validation = scored_films(run, part, validation, stage.validation)
-            _save(part.folder / name, stage, on_validation, manifest)
+            _save(part.folder / name, stage, _points(on_validation), manifest)
             if part.fold is not None:
                 scored = scored_films(run, part, test, stage.test)
                 write_scored_films((part.folder / name).with_suffix(".parquet"), scored)
@@ -204,15 +203,22 @@ def _report_stages(
     return figures
 
 
-def _save(path: Path, judged: Judged, validation: ScoredFilms, manifest: Mapping[str, Any]) -> None:
-    """Write the bundle with the thresholds of films and of studies that validation gives."""
+def _points(validation: ScoredFilms) -> tuple[Points, Points]:
+    """Operating points of films and of studies."""
     points = operating_points(validation.labels, validation.scores, validation.diseases)
-    thresholds, of_studies = _thresholds(points), _thresholds(study_points(validation))
-    bundle = replace(judged.bundle, thresholds=thresholds, study_thresholds=of_studies)
+    return points, study_points(validation)
+
+
+def _save(
+    path: Path, judged: Judged, points: tuple[Points, Points], manifest: Mapping[str, Any]
+) -> None:
+    """Write the bundle with its thresholds of films and of studies."""
+    films, studies = map(_thresholds, points)
+    bundle = replace(judged.bundle, thresholds=films, study_thresholds=studies)
     save_classifier(path, replace(bundle, manifest=manifest))
 
 
-def _thresholds(points: Mapping[str, OperatingPoint]) -> dict[str, float | None]:
+def _thresholds(points: Points) -> dict[str, float | None]:
     return {disease: point.threshold for disease, point in points.items()}
 
 
@@ -285,7 +291,7 @@ def input_hashes(run: Run) -> dict[str, str]:
     return {**run.prepared.manifest["hashes"], **own}
 
 
-def _threshold_notes(points: dict[str, OperatingPoint]) -> dict[str, str]:
+def _threshold_notes(points: Points) -> dict[str, str]:
     """Disease -> its threshold, or why it has none, for the last column of the metrics page."""
     return {
         d: f"none, never called present: {p.reason}"

@@ -13,7 +13,7 @@ from cxrloc.classification.scored_films import TARGET, YOUDEN, ScoredFilms
 from cxrloc.classification.text_tables import TextTable
 
 MACRO = "macro"
-POOLED_NOTE = "A pooled AUC mixes the scales of the folds' models."
+POOLED = "A pooled AUC mixes the scales of the folds' models"
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,7 @@ def text_tables(films: ScoredFilms, rows: Sequence[FoldRow]) -> tuple[TextTable,
 
 _OF_FOLDS = (
     "Over folds: mean and standard deviation; no standard error, as folds share training films.",
-    f"{POOLED_NOTE[:-1]}; the mean over folds does not.",
+    f"{POOLED}; the mean over folds does not.",
 )
 
 

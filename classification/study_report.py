@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from cxrloc.classification.bootstrap import Array
-from cxrloc.classification.fold_table import POOLED_NOTE
+from cxrloc.classification.fold_table import POOLED
 from cxrloc.classification.gate import read_gate_table
 from cxrloc.classification.judging import films_of_rows
 from cxrloc.classification.operating_point import OperatingPoint, operating_points
@@ -59,7 +59,7 @@ def write_study_report(run: Run, parts: Sequence[Part], metrics_name: str, out: 
     write_records(out / "studies.csv", level_records(found, run.diseases))
     tables = level_tables(found, run.diseases)
     if len(parts) > 1:
-        tables = [replace(table, notes=(*table.notes, POOLED_NOTE)) for table in tables]
+        tables = [replace(table, notes=(*table.notes, f"{POOLED}.")) for table in tables]
     page = to_markdown(f"Studies: {out.name}", tables)
     write_text(out / "studies.md", page)
     return page

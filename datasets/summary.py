@@ -56,11 +56,12 @@ def summary_text(
         unreadable: image id -> reason, of those with a path that cannot be used.
     """
     present = [r for r in radiographs if r.path is not None and r.image_id not in unreadable]
+    boxed_diseases = boxed_diseases if any(r.boxes for r in radiographs) else ()
     lines = [DISCLAIMER, "", *_overview(radiographs, present, official), ""]
     lines += _by_body_part(present)
     lines += _missing(radiographs, unreadable, films_checked)
     lines += ["", *_per_disease(radiographs, present, diseases, boxed_diseases), ""]
-    if any(r.boxes for r in radiographs):
+    if boxed_diseases:
         lines += _unboxed(radiographs, present, boxed_diseases)
     lines += _undecided(present, diseases)
     lines += ["", "Warnings and notes:" if warnings else "No warnings.", *warnings.lines()]
@@ -122,10 +123,8 @@ def _per_disease(
     boxed_diseases: Sequence[str],
 ) -> list[str]:
     header = ["positives", "on disk"]
-    if any(r.boxes for r in radiographs):
+    if boxed_diseases:
         header += ["boxes", "on disk", "unboxed*", "on disk"]
-    else:
-        boxed_diseases = ()
     rows = [f"{'disease':28}" + "".join(f"{title:>11}" for title in header)]
     unboxed = [unboxed_positives(films, boxed_diseases) for films in (radiographs, present)]
     for disease in diseases:

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from pydicom import Dataset
 
-from cxrloc.datasets import dicom_grey
+from cxrloc.datasets import dicom_grey, dicom_words
 from cxrloc.datasets.dicom import is_dicom, parse_header, stored_values
 
 _LEAST_RANGE = 16  # fewer steps than that are no slider
@@ -61,15 +61,18 @@ class StoredFilm:
     @property
     def windows(self) -> list[Window]:
         """Windows that the file states, and the whole range of the film."""
-        centers, widths = (_numbers(self.header.get(k)) for k in ("WindowCenter", "WindowWidth"))
+        pairs = zip(self._numbers("WindowCenter"), self._numbers("WindowWidth"), strict=False)
         stated = [
             Window(f"window {i} of the file", center, width)
-            for i, (center, width) in enumerate(zip(centers, widths, strict=False), start=1)
+            for i, (center, width) in enumerate(pairs, start=1)
             if width >= 1
         ]
         # a linear window of width w reaches over w - 1, its centre lies half a value higher
         center, width = (self.low + self.high + 1) / 2, self.high - self.low + 1
         return [*stated, Window("whole range", center, width)]
+
+    def _numbers(self, keyword: str) -> list[float]:
+        return [float(str(value)) for value in dicom_words.values(self.header, keyword)]
 
 
 def stored_film(
@@ -88,9 +91,3 @@ def stored_film(
     low, high = dicom_grey.own_range(values, header)
     del header.PixelData
     return StoredFilm(shrunk(values), header, low, high) if high - low >= _LEAST_RANGE else None
-
-
-def _numbers(value: Any) -> list[float]:
-    if value is None or value == "":
-        return []
-    return [float(v) for v in ([value] if isinstance(value, int | float | str) else value)]
