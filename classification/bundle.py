@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from cxrloc.datasets.files import whole_file
 
 RESEARCH_USE = "For research use only, never a diagnosis."
-KINDS = ("classifier", "maskrcnn")
+KINDS = ("classifier", "maskrcnn", "int8")
 _KEY = "cxrloc"
 
 

@@ -85,7 +85,7 @@ class Gate:
         bundle.model.eval()
         side = bundle.preprocessing.size
         shape = (bundle.preprocessing.channels, side, side)
-        self.network = load_runtime(runtime, bundle.model, shape, device, precision)
+        self.network = load_runtime(runtime, bundle.model, shape, device, precision, bundle.int8)
         self.device = self.network.device
         self.batch_size = batch_size
         bundle.model.head.to(self.device)

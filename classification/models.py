@@ -13,6 +13,7 @@ from torch import nn
 
 from cxrloc.classification.bundle import read_bundle, write_bundle
 from cxrloc.classification.demographics import unknown, width
+from cxrloc.classification.int8_network import Int8Backbone
 from cxrloc.classification.losses import CLASSES
 from cxrloc.classification.networks import (
     ARCHITECTURES,
@@ -181,6 +182,7 @@ class ClassifierBundle:
         metadata: everything else that the file holds (`fold`, `k`, `train_ids_sha256`, ...).
         study_thresholds: operating threshold per disease of a study's mean probability, chosen on
             the studies of the validation data; empty where these were no studies of several images.
+        int8: weights in INT8 from beside the file, for the runtime that needs them.
     """
 
     model: ChestClassifier
@@ -191,6 +193,7 @@ class ClassifierBundle:
     manifest: Mapping[str, Any]
     metadata: Mapping[str, Any]
     study_thresholds: Mapping[str, float | None] = field(default_factory=dict)
+    int8: Int8Backbone | None = None
 
     def __post_init__(self) -> None:
         chosen = {"thresholds": self.thresholds}

@@ -120,6 +120,17 @@ class Preprocessing:
         mean, std = constants.mean(axis=1, keepdims=True) if self.channels == 1 else constants
         return films.new_tensor(1 / (255 * std)), films.new_tensor(-mean / std)
 
+    @property
+    def grey_affine(self) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
+        """Factors and summands, per channel, of grey values in 0..255 that every channel shares.
+
+        None where channels differ (an enhanced input) or pixels do (a mean image).
+        """
+        if self.image is not None or self.input == "enhanced":
+            return None
+        scale, shift = self._affine(torch.empty(0, dtype=torch.float64))
+        return tuple(scale.tolist()), tuple(shift.tolist())
+
     def _affine_image(
         self, image: MeanImage, films: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:

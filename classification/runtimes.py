@@ -39,21 +39,27 @@ in bfloat16.
 
 from __future__ import annotations
 
-import hashlib
 import importlib
-import os
-import warnings
 from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
+from cxrloc.classification.exported import (
+    Shape,
+    cache_folder,
+    exported,
+    exported_int8,
+    fingerprint,
+    folded,
+    package,
+)
+from cxrloc.classification.int8_network import Int8Backbone
 from cxrloc.classification.models import ChestClassifier
 from cxrloc.classification.precision import (
     PRECISIONS,
@@ -62,9 +68,9 @@ from cxrloc.classification.precision import (
     resolve_device,
     resolve_precision,
 )
-from cxrloc.datasets.files import whole_file
 
-Shape = tuple[int, int, int]
+Backbone = Callable[[torch.Tensor], torch.Tensor]
+INT8 = "openvino-int8"
 
 
 @dataclass(frozen=True)
@@ -81,11 +87,25 @@ class Runtime:
     name: str
     precision: Precision
     device: torch.device
-    backbone: Callable[[torch.Tensor], torch.Tensor]
+    backbone: Backbone
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    model: ChestClassifier
+    shape: Shape
+    device: str
+    precision: str
+    int8: Int8Backbone | None
 
 
 def load_runtime(
-    name: str, model: ChestClassifier, shape: Shape, device: str = "auto", precision: str = "auto"
+    name: str,
+    model: ChestClassifier,
+    shape: Shape,
+    device: str = "auto",
+    precision: str = "auto",
+    int8: Int8Backbone | None = None,
 ) -> Runtime:
     """The model's backbone in the runtime of that name; the model itself is left as it is.
 
@@ -95,23 +115,25 @@ def load_runtime(
         shape: (C, S, S) of one image's input.
         device: "auto", "cpu", "cuda" or "cuda:0"; onnx and openvino run on the CPU alone.
         precision: "auto", "fp32" or "bf16", as the runtime has them.
+        int8: the model's INT8 weights, which openvino-int8 needs.
 
     Raises:
-        ValueError: for an unknown name, or a device or precision that the runtime does not have.
+        ValueError: for an unknown name, a device or precision that the runtime does not have, or
+            INT8 weights that are missing or another model's.
         ImportError: when the runtime is not installed, with the way to install it.
     """
     if name not in RUNTIMES:
         raise ValueError(f"unknown runtime {name!r}; known are {', '.join(RUNTIMES)}")
     if precision not in PRECISIONS:
         raise ValueError(f"precision {precision!r}, expected one of {', '.join(PRECISIONS)}")
-    return RUNTIMES[name](model, shape, device, precision)
+    return RUNTIMES[name](_Wanted(model, shape, device, precision, int8))
 
 
-def _torch(model: ChestClassifier, shape: Shape, device: str, precision: str) -> Runtime:
-    place = resolve_device(device)
-    number = resolve_precision(precision, place)
+def _torch(wanted: _Wanted) -> Runtime:
+    place = resolve_device(wanted.device)
+    number = resolve_precision(wanted.precision, place)
     copy = folded if number == "fp32" else deepcopy
-    backbone = copy(model.backbone).to(place)
+    backbone = copy(wanted.model.backbone).to(place)
     backbone = backbone.to(memory_format=torch.channels_last)
 
     def run(x: torch.Tensor) -> torch.Tensor:
@@ -122,11 +144,11 @@ def _torch(model: ChestClassifier, shape: Shape, device: str, precision: str) ->
     return Runtime(f"torch {number} on {place}", number, place, run)
 
 
-def _torch_bf16(model: ChestClassifier, shape: Shape, device: str, precision: str) -> Runtime:
-    if precision == "fp32":
+def _torch_bf16(wanted: _Wanted) -> Runtime:
+    if wanted.precision == "fp32":
         raise ValueError("runtime torch-bf16 computes in bfloat16: for fp32 use runtime torch")
-    place = resolve_device(device)
-    network = folded(model.backbone)
+    place = resolve_device(wanted.device)
+    network = folded(wanted.model.backbone)
     if place.type == "cpu" and torch.ops.mkldnn._is_mkldnn_bf16_supported():
         network = _with_float32_biases(network)
     backbone = network.to(place, torch.bfloat16).to(memory_format=torch.channels_last)
@@ -161,23 +183,46 @@ def _with_float32_biases(network: nn.Module) -> nn.Module:
     return network
 
 
-def _onnx(model: ChestClassifier, shape: Shape, device: str, precision: str) -> Runtime:
-    if precision == "bf16":
+def _onnx(wanted: _Wanted) -> Runtime:
+    if wanted.precision == "bf16":
         raise ValueError("runtime onnx computes in float32: use openvino or torch-bf16 for bf16")
-    _check_cpu("onnx", device)
-    program = _package("onnxruntime", "onnx")
+    _check_cpu("onnx", wanted.device)
+    program = package("onnxruntime", "onnx")
     options = program.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     session = program.InferenceSession(
-        str(exported(model, shape)), options, providers=["CPUExecutionProvider"]
+        str(exported(wanted.model, wanted.shape)), options, providers=["CPUExecutionProvider"]
     )
     run = _by_image(lambda x: session.run(None, {"x": x})[0])
     return Runtime("onnx fp32 on cpu", "fp32", torch.device("cpu"), run)
 
 
-def _openvino(model: ChestClassifier, shape: Shape, device: str, precision: str) -> Runtime:
-    _check_cpu("openvino", device)
-    core = _package("openvino", "openvino").Core()
+def _openvino(wanted: _Wanted) -> Runtime:
+    _check_cpu("openvino", wanted.device)
+    run, number = _compiled(lambda: exported(wanted.model, wanted.shape), wanted.precision)
+    return Runtime(f"openvino {number} on cpu", number, torch.device("cpu"), run)
+
+
+def _openvino_int8(wanted: _Wanted) -> Runtime:
+    _check_cpu(INT8, wanted.device)
+    int8 = wanted.int8
+    if int8 is None:
+        raise ValueError(f"runtime {INT8} needs INT8 weights: see tools/quantize.py")
+    if int8.fingerprint != fingerprint(wanted.model.backbone):
+        raise ValueError(
+            "the INT8 weights are another classifier's, or were made before it was trained "
+            "again: make them anew with tools/quantize.py"
+        )
+    _check_sums()
+    run, number = _compiled(
+        lambda: exported_int8(wanted.model, int8, wanted.shape), wanted.precision
+    )
+    return Runtime(f"openvino int8 and {number} on cpu", number, torch.device("cpu"), run)
+
+
+def _compiled(export: Callable[[], Path], precision: str) -> tuple[Backbone, Precision]:
+    """OpenVINO's program of an ONNX file, and the number format of what is not INT8 in it."""
+    core = package("openvino", "openvino").Core()
     able = "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     bf16 = able if precision == "auto" else precision == "bf16"
     number: Precision = "bf16" if bf16 else "fp32"
@@ -187,63 +232,20 @@ def _openvino(model: ChestClassifier, shape: Shape, device: str, precision: str)
         "INFERENCE_NUM_THREADS": torch.get_num_threads(),
         "CACHE_DIR": str(cache_folder() / "openvino"),
     }
-    network = core.compile_model(str(exported(model, shape)), "CPU", settings)
-    run = _by_image(lambda x: network([x])[0])
-    return Runtime(f"openvino {number} on cpu", number, torch.device("cpu"), run)
+    network = core.compile_model(str(export()), "CPU", settings)
+    return _by_image(lambda x: network([x])[0]), number
 
 
-RUNTIMES: dict[str, Callable[[ChestClassifier, Shape, str, str], Runtime]] = {
+RUNTIMES: dict[str, Callable[[_Wanted], Runtime]] = {
     "torch": _torch,
     "torch-bf16": _torch_bf16,
     "onnx": _onnx,
     "openvino": _openvino,
+    INT8: _openvino_int8,
 }
 
 
-def folded(backbone: nn.Module) -> nn.Module:
-    """A copy with every batch normalisation that follows a convolution folded into it."""
-    from torch.fx.experimental.optimization import fuse
-
-    with torch.no_grad():
-        network: nn.Module = fuse(backbone)
-    return network
-
-
-def exported(model: ChestClassifier, shape: Shape) -> Path:
-    """ONNX file of the folded backbone for one image of that shape; made at first use."""
-    key = _fingerprint(model.backbone, torch.__version__)
-    path = cache_folder() / f"{model.architecture}_{shape[-1]}px_{key}.onnx"
-    if not path.is_file():
-        with whole_file(path) as temporary, warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # the exporter's notes to its own developers
-            _export(folded(model.backbone), shape, temporary)
-    return path
-
-
-def cache_folder() -> Path:
-    """Where exported networks are kept: `cxrloc` in XDG_CACHE_HOME, by default in ~/.cache."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "cxrloc"
-
-
-def _export(backbone: nn.Module, shape: Shape, path: Path) -> None:
-    _package("onnx", "onnx")
-    _package("onnxscript", "onnx")
-    example = torch.zeros(1, *shape, device=next(backbone.parameters()).device)
-    torch.onnx.export(
-        backbone, (example,), path, input_names=["x"], output_names=["features"], dynamo=True,
-        external_data=False, verbose=False,
-    )  # fmt: skip
-
-
-def _fingerprint(backbone: nn.Module, version: str) -> str:
-    digest = hashlib.sha256(version.encode())
-    for name, tensor in backbone.state_dict().items():
-        digest.update(name.encode())
-        digest.update(tensor.detach().cpu().contiguous().numpy().data)
-    return digest.hexdigest()[:16]
-
-
-def _by_image(run: Callable[[Any], Any]) -> Callable[[torch.Tensor], torch.Tensor]:
+def _by_image(run: Callable[[Any], Any]) -> Backbone:
     """A network of one image as one of a batch: on a CPU a batch is no faster than its images."""
 
     def batch(x: torch.Tensor) -> torch.Tensor:
@@ -255,16 +257,34 @@ def _by_image(run: Callable[[Any], Any]) -> Callable[[torch.Tensor], torch.Tenso
     return batch
 
 
+def require_int8() -> None:
+    """Raise ImportError, with the way to install it, where openvino or its exporter is missing."""
+    for module in ("openvino", "onnx", "onnxscript"):
+        package(module, INT8)
+
+
+def _check_sums() -> None:
+    """Refuse CPUs without VNNI instructions: they add up products in 16 bits, cut off at 32,767.
+
+    OpenVINO does not say which CPUs these are, so one convolution of the largest numbers is run.
+    """
+    program = package("openvino", INT8)
+    ops, channels = importlib.import_module("openvino.opset13"), 64
+    x = ops.parameter([1, channels, 4, 4], np.float32)
+    weight = ops.constant(np.full((channels, channels, 1, 1), 127, np.float32))
+    zero, least, largest, most = (np.float32(number) for number in (0, -127, 127, 255))
+    given = ops.fake_quantize(x, zero, most, zero, most, 256)
+    kernel = ops.fake_quantize(weight, least, largest, least, largest, 255)
+    sums = ops.convolution(given, kernel, [1, 1], [0, 0], [0, 0], [1, 1])
+    network = program.Core().compile_model(program.Model([sums], [x]), "CPU")
+    found = network([np.full((1, channels, 4, 4), 255, np.float32)])[0]
+    if not np.allclose(found, channels * 255 * 127, rtol=0.01):
+        raise ValueError(
+            f"runtime {INT8}: this CPU's 8-bit products overflow (it has no VNNI instructions), so "
+            "its results would be wrong: use runtime openvino"
+        )
+
+
 def _check_cpu(name: str, device: str) -> None:
     if device not in ("auto", "cpu"):
         raise ValueError(f"runtime {name} runs on the CPU, not on {device!r}: use runtime torch")
-
-
-def _package(module: str, runtime: str) -> ModuleType:
-    try:
-        return importlib.import_module(module)
-    except ImportError as error:
-        raise ImportError(
-            f"runtime {runtime} needs {module}, which is not installed: "
-            "pip install -e '.[runtimes]'"
-        ) from error

@@ -10,10 +10,13 @@ print(found.message, found.boxes)
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from cxrloc.classification.gate import Gate
+from cxrloc.classification.int8_network import int8_path, load_int8
 from cxrloc.classification.models import load_classifier
+from cxrloc.classification.runtimes import INT8
 from cxrloc.detection.mask_rcnn import MaskRCNNLocalizer, load_predictor
 from cxrloc.localization.diagnose import Detector, Diagnoser
 from cxrloc.localization.grad_cam import GradCamLocalizer
@@ -41,7 +44,10 @@ def load_diagnoser(
             another kind, an unknown device, precision or runtime, or a runtime or backend that is
             not installed.
     """
-    gate = Gate(load_classifier(Path(classifier)), device, precision, runtime=runtime)
+    bundle = load_classifier(Path(classifier))
+    if runtime == INT8:
+        bundle = replace(bundle, int8=load_int8(Path(classifier)))
+    gate = Gate(bundle, device, precision, runtime=runtime)
     # a batch of large films does not fit a CPU's cache and takes longer than its films one by one
     gate.batch_size = 1 if gate.device.type == "cpu" else gate.batch_size
     detectors: list[Detector] = []
@@ -49,3 +55,13 @@ def load_diagnoser(
         predictor = load_predictor(Path(maskrcnn), device, gate.network.precision)[0]
         detectors.append(MaskRCNNLocalizer(predictor))
     return Diagnoser(gate, GradCamLocalizer(gate), detectors)
+
+
+def bundle_files(
+    classifier: str | Path, maskrcnn: str | Path | None = None, runtime: str = "torch"
+) -> dict[str, Path]:
+    """Kind of each file that `load_diagnoser` reads -> its path."""
+    files = {"classifier": Path(classifier)}
+    if runtime == INT8:
+        files["int8"] = int8_path(Path(classifier))
+    return files if maskrcnn is None else files | {"maskrcnn": Path(maskrcnn)}

@@ -1,14 +1,16 @@
 """What a prediction costs beside what others offer, and where its time goes: tables of one run.
 
-How sides are measured: `cxrloc.detection.side_costs`. The networks have random weights, which cost
-what trained ones cost.
+How sides are measured: `cxrloc.detection.side_costs`. Without a classifier the networks have random
+weights, which cost what trained ones cost, but in INT8: there a trained network may keep more
+convolutions in float.
 """
 
 from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,7 +20,9 @@ import numpy as np
 import torch
 
 from cxrloc.classification.gate import Gate
-from cxrloc.classification.models import ClassifierBundle, build_classifier
+from cxrloc.classification.int8_calibration import calibrate
+from cxrloc.classification.int8_network import load_int8
+from cxrloc.classification.models import ClassifierBundle, build_classifier, load_classifier
 from cxrloc.classification.preprocessing import Preprocessing
 from cxrloc.classification.runtimes import RUNTIMES
 from cxrloc.datasets.image_files import read_film
@@ -35,51 +39,63 @@ from cxrloc.localization.grad_cam import GradCamLocalizer
 
 PRESENT = 3  # diseases that pass the gate, each with a map and a box
 _FILM_SIDE = 1024
+_CALIBRATED = 256  # pixels at which an untrained network's INT8 weights are calibrated
 _MASK_RCNN_SIDE = 800  # which torchvision makes the shorter side of every image
 
 
-def prediction_tables(size: int, repeats: int) -> str:
-    """The four tables: maps of 8 diseases, whole predictions, stages of one, Mask R-CNN.
+def prediction_tables(size: int, repeats: int, classifier: Path | None = None) -> str:
+    """The four tables: maps of all diseases, whole predictions, stages of one, Mask R-CNN.
 
     Args:
         size: side of the gate's input, pixels.
         repeats: measured rounds, after one that is not.
+        classifier: bundle of the gate, with INT8 weights beside it; None is an untrained ResNet-18.
 
     Raises:
         ImportError: when a peer or a runtime is not installed.
+        FileNotFoundError, ValueError: for a bundle or INT8 weights that are missing or damaged.
     """
     threads = torch.get_num_threads()
     cv2.setNumThreads(threads)  # its own setting does not follow OMP_NUM_THREADS
     with tempfile.TemporaryDirectory() as folder:
         film = _film_file(Path(folder))
+        bundle = _untrained(size, film) if classifier is None else _trained(size, classifier)
         whole: dict[str, Callable[[], object]] = {}
-        whole["textbook: PIL, grad-cam, matplotlib"] = partial(_textbook, film, _bundle(size))
+        whole["textbook: PIL, grad-cam, matplotlib"] = partial(_textbook, film, bundle)
         for runtime in RUNTIMES:
-            whole[f"ours, {runtime}"] = _predictor(film, _diagnoser(size, runtime))
+            whole[f"ours, {runtime}"] = _predictor(film, _diagnoser(bundle, runtime))
         parts = [
-            cost_table("maps and boxes of 8 diseases", compare(_map_sides(film, size), repeats)),
+            cost_table(
+                f"maps and boxes of {len(bundle.diseases)} diseases",
+                compare(_map_sides(film, bundle), repeats),
+            ),
             cost_table(
                 f"file to boxes, {PRESENT} maps, pictures, JSON; no Mask R-CNN",
                 compare(whole, repeats),
             ),
-            cost_table("stages of ours, torch", compare(_stage_sides(film, size), repeats)),
+            cost_table("stages of ours, torch", compare(_stage_sides(film, bundle), repeats)),
             cost_table(
                 f"Mask R-CNN, ResNet-50 at {_MASK_RCNN_SIDE} px",
                 compare(_mask_rcnn_sides(film, _MASK_RCNN_SIDE), repeats),
             ),
         ]
-    title = f"ResNet-18 at {size} px, film of {_FILM_SIDE} px, {threads} thread(s)"
-    return "\n\n".join([f"{title}, medians of {repeats}", *parts])
+    assert bundle.int8 is not None
+    title = (
+        f"{bundle.model.architecture} at {size} px, film of {_FILM_SIDE} px, {threads} thread(s), "
+        f"medians of {repeats}\nINT8: {len(bundle.int8.layers)} convolutions; left in float: "
+        f"{', '.join(bundle.int8.left) or 'none'}"
+    )
+    return "\n\n".join([title, *parts])
 
 
-def _map_sides(path: Path, size: int) -> Sides:
-    """One forward pass against maps of 8 diseases by us and by others, from the same tensor."""
+def _map_sides(path: Path, bundle: ClassifierBundle) -> Sides:
+    """One forward pass against maps of all diseases by us and by others, from the same tensor."""
     from captum.attr import LayerGradCam
     from pytorch_grad_cam import GradCAM
     from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 
-    film, diagnoser = read_film(path), _diagnoser(size, "torch")
-    gate, bundle = diagnoser.gate, diagnoser.gate.bundle
+    film, diagnoser = read_film(path), _diagnoser(bundle, "torch")
+    gate = diagnoser.gate
     x = bundle.preprocessing.from_films([film]).contiguous()
     squares = bundle.preprocessing.squares([film])
     network = _Logits(bundle.model)
@@ -127,8 +143,8 @@ def _mask_rcnn_sides(path: Path, size: int) -> Sides:
     }
 
 
-def _stage_sides(path: Path, size: int) -> Sides:
-    film, diagnoser = read_film(path), _diagnoser(size, "torch")
+def _stage_sides(path: Path, bundle: ClassifierBundle) -> Sides:
+    film, diagnoser = read_film(path), _diagnoser(bundle, "torch")
     [found] = diagnoser([film])
     output = diagnoser.gate([film])
     boxes, heat = draw_boxes(film, found), draw_heat_maps(film, found)
@@ -224,18 +240,36 @@ def _forward(model: Callable[[Any], object], x: Any) -> Any:
     return model(x)
 
 
-def _diagnoser(size: int, runtime: str) -> Any:
+def _diagnoser(bundle: ClassifierBundle, runtime: str) -> Any:
     precision = "fp32" if runtime == "torch" else "auto"
-    gate = Gate(_bundle(size), "cpu", precision, batch_size=1, runtime=runtime)
+    gate = Gate(bundle, "cpu", precision, batch_size=1, runtime=runtime)
     return Diagnoser(gate, GradCamLocalizer(gate))
 
 
-def _bundle(size: int) -> ClassifierBundle:
-    """An untrained gate of the 8 boxed diseases, `PRESENT` of which pass on every film."""
+def _untrained(size: int, film: Path) -> ClassifierBundle:
+    """A ResNet-18 of the 8 boxed diseases; its INT8 weights are calibrated on the film alone."""
     diseases = tuple(NIH_BOXED_DISEASES)
-    thresholds = {d: 0.0 if i < PRESENT else None for i, d in enumerate(diseases)}
     model = build_classifier("resnet18", len(diseases))[0].eval()
-    return ClassifierBundle(model, diseases, thresholds, Preprocessing(size), {}, {}, {})
+    bundle = ClassifierBundle(
+        model, diseases, _thresholds(diseases), Preprocessing(_CALIBRATED), {}, {}, {}
+    )
+    int8 = calibrate(bundle, bundle.preprocessing.squares([read_film(film)]))
+    return replace(bundle, preprocessing=Preprocessing(size), int8=int8)
+
+
+def _trained(size: int, classifier: Path) -> ClassifierBundle:
+    bundle = load_classifier(classifier)
+    return replace(
+        bundle,
+        preprocessing=replace(bundle.preprocessing, size=size),
+        thresholds=_thresholds(bundle.diseases),
+        int8=load_int8(classifier),
+    )
+
+
+def _thresholds(diseases: Sequence[str]) -> dict[str, float | None]:
+    """With which `PRESENT` of the diseases pass on every film."""
+    return {d: 0.0 if i < PRESENT else None for i, d in enumerate(diseases)}
 
 
 def _film_file(folder: Path) -> Path:

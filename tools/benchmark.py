@@ -50,6 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("what", choices=[*BENCHMARKS, "data", "predict"])
     parser.add_argument("--root", type=Path, help="folder of NIH ChestX-ray14 (index, data)")
+    parser.add_argument("--classifier", type=Path, help="with INT8 weights beside it (predict)")
     parser.add_argument("--size", type=int, default=512, help="input side in pixels")
     parser.add_argument("--repeats", type=int, default=5)
     arguments = parser.parse_args(argv)
@@ -60,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if arguments.what == "predict":
             from cxrloc.detection.prediction_speed import prediction_tables
 
-            print(prediction_tables(arguments.size, arguments.repeats))
+            print(prediction_tables(arguments.size, arguments.repeats, arguments.classifier))
             return 0
         sides = BENCHMARKS[arguments.what](arguments)
     except (ValueError, FileNotFoundError, ImportError) as error:

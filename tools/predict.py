@@ -197,8 +197,10 @@ def _source(path: Path) -> dict[str, Any]:
 
 
 def _manifest(arguments: argparse.Namespace, runtime: str, started: float) -> dict[str, Any]:
-    bundles = {"classifier": arguments.classifier, "maskrcnn": arguments.maskrcnn}
-    hashes = {name: file_sha256(path) for name, path in bundles.items() if path is not None}
+    from cxrloc.detection.load_diagnoser import bundle_files
+
+    bundles = bundle_files(arguments.classifier, arguments.maskrcnn, arguments.runtime)
+    hashes = {name: file_sha256(path) for name, path in bundles.items()}
     settings = {
         "precision": arguments.precision,
         "runtime": runtime,
@@ -227,7 +229,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--precision", default="auto", help="auto, fp32 or bf16")
     parser.add_argument("--dicom-out", action="store_true", help="also write DICOM objects")
     parser.add_argument(
-        "--runtime", default="torch", help="of networks: torch, torch-bf16, onnx or openvino"
+        "--runtime",
+        default="torch",
+        help="of networks: torch, torch-bf16, onnx, openvino or openvino-int8 (see quantize.py)",
     )
     return parser
 

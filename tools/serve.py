@@ -83,7 +83,7 @@ def build_app(arguments: argparse.Namespace) -> tuple[FastAPI, Service]:
     check_host(arguments.host, token)
     limits = Limits(**{field.name: getattr(arguments, field.name) for field in fields(Limits)})
 
-    from cxrloc.detection.load_diagnoser import load_diagnoser
+    from cxrloc.detection.load_diagnoser import bundle_files, load_diagnoser
     from cxrloc.tools.server.api import create_app
     from cxrloc.tools.server.models import loaded_models
     from cxrloc.tools.server.page import add_page
@@ -96,7 +96,8 @@ def build_app(arguments: argparse.Namespace) -> tuple[FastAPI, Service]:
         arguments.precision,
         arguments.runtime,
     )
-    models = loaded_models(diagnoser, arguments.classifier, arguments.maskrcnn)
+    bundles = bundle_files(arguments.classifier, arguments.maskrcnn, arguments.runtime)
+    models = loaded_models(diagnoser, list(bundles.values()))
     service = Service(diagnoser, models, limits)
     app = create_app(service, token)
     add_page(app, service)
@@ -143,7 +144,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--device", default="auto", help="cpu, cuda or auto")
     parser.add_argument("--precision", default="auto", help="auto, fp32 or bf16")
     parser.add_argument(
-        "--runtime", default="torch", help="of networks: torch, torch-bf16, onnx or openvino"
+        "--runtime",
+        default="torch",
+        help="of networks: torch, torch-bf16, onnx, openvino or openvino-int8 (see quantize.py)",
     )
     group = parser.add_argument_group("limits", "what one client may ask")
     for field in fields(Limits):

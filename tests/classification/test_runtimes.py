@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +12,13 @@ import pytest
 import torch
 from torch import nn
 
-from cxrloc.classification import runtimes
+from cxrloc.classification import exported as exporting
+from cxrloc.classification.exported import exported, folded
 from cxrloc.classification.gate import Gate, GateOutput
+from cxrloc.classification.int8_calibration import calibrate
 from cxrloc.classification.models import ChestClassifier, ClassifierBundle, build_classifier
 from cxrloc.classification.preprocessing import Preprocessing
-from cxrloc.classification.runtimes import RUNTIMES, exported, folded, load_runtime
+from cxrloc.classification.runtimes import RUNTIMES, load_runtime
 from cxrloc.datasets.radiograph import Film
 
 DISEASES = ("Mass", "Nodule", "Effusion")
@@ -27,6 +30,8 @@ CASES = {
     ("onnx", "auto"): ("onnx fp32 on cpu", 1e-5),
     ("openvino", "fp32"): ("openvino fp32 on cpu", 1e-5),
     ("openvino", "bf16"): ("openvino bf16 on cpu", 0.03),
+    ("openvino-int8", "fp32"): ("openvino int8 and fp32 on cpu", 0.03),
+    ("openvino-int8", "bf16"): ("openvino int8 and bf16 on cpu", 0.03),
 }
 
 
@@ -59,29 +64,37 @@ def _films() -> list[Film]:
     return [Film(f"{i}.png", one, (90, 80)) for i, one in enumerate(pixels)]
 
 
-def _judged(model: ChestClassifier, runtime: str, precision: str) -> tuple[str, GateOutput]:
-    bundle = ClassifierBundle(
-        model, DISEASES, dict.fromkeys(DISEASES, 0.5), Preprocessing(64), {}, {}, {}
-    )
+@pytest.fixture(scope="module")
+def bundle(model: ChestClassifier) -> ClassifierBundle:
+    """With INT8 weights, of other films of noise."""
+    thresholds = dict.fromkeys(DISEASES, 0.5)
+    plain = ClassifierBundle(model, DISEASES, thresholds, Preprocessing(64), {}, {}, {})
+    others = np.random.default_rng(1).integers(0, 255, (8, 64, 64), dtype=np.uint8)
+    return replace(plain, int8=calibrate(plain, others))
+
+
+def _judged(bundle: ClassifierBundle, runtime: str, precision: str) -> tuple[str, GateOutput]:
     gate = Gate(bundle, precision=precision, runtime=runtime)
     return gate.runtime, gate(_films())
 
 
 @pytest.mark.parametrize("case", CASES, ids=" ".join)
 def test_probabilities_and_maps_are_those_of_float32_within_the_stated_tolerance(
-    model: ChestClassifier, case: tuple[str, str]
+    bundle: ClassifierBundle, case: tuple[str, str]
 ) -> None:
     """In bfloat16: .03, about sqrt(51) / 256, is what 51 roundings of random sign, by up to 2^-8
     each, add up to: 17 convolutions in a row that round weights, biases and maps.
+
+    INT8 has the same bound: a number is rounded by up to a 510th of its largest, about 2^-9.
 
     It shows that no layer is left out, folded wrongly or run in a coarser format. It does not show
     how far a trained gate's probabilities move: an untrained head's logits are small, a trained
     one's larger, and so are their errors: up to .054 on real films (see `runtimes`).
     """
     with torch.inference_mode():
-        expected = model(Preprocessing(64).from_films(_films()))
+        expected = bundle.model(Preprocessing(64).from_films(_films()))
 
-    name, found = _judged(model, *case)
+    name, found = _judged(bundle, *case)
 
     assert name == CASES[case][0]
     tolerance = CASES[case][1]
@@ -133,7 +146,7 @@ def test_the_network_is_exported_once_and_again_for_other_weights(
     def refuse(*_: object) -> None:
         raise AssertionError("exported again")
 
-    monkeypatch.setattr(runtimes, "_export", refuse)
+    monkeypatch.setattr(exporting, "_export", refuse)
     assert exported(model, (3, 64, 64)) == first
     other = build_classifier("resnet18", 2, seed=9)[0].eval()
     with pytest.raises(AssertionError, match="exported again"):

@@ -10,6 +10,8 @@ import pytest
 import torch
 
 from cxrloc.classification.bundle import write_bundle
+from cxrloc.classification.int8_calibration import calibrate
+from cxrloc.classification.int8_network import int8_path, save_int8
 from cxrloc.classification.models import (
     ClassifierBundle,
     Preprocessing,
@@ -141,6 +143,8 @@ HEAT = {
     ("onnx", "auto"): 1e-4,
     ("openvino", "fp32"): 1e-4,
     ("openvino", "bf16"): 2 * BF16,
+    ("openvino-int8", "fp32"): 2 * BF16,
+    ("openvino-int8", "bf16"): 2 * BF16,
 }
 
 
@@ -157,7 +161,8 @@ def test_every_runtime_heats_what_float32_heats(
     """
     exact, found = _diagnoses(textured, *case, monkeypatch)
 
-    assert found[0].runtime.startswith(" ".join(case).removesuffix(" auto"))
+    name = " ".join(case).removesuffix(" auto").replace("-int8", " int8 and")
+    assert found[0].runtime.startswith(name)
     for one, other in zip(found, exact, strict=True):
         assert list(one.heat_maps) == list(other.heat_maps) == list(DISEASES)
         for disease, swapped in zip(DISEASES, reversed(DISEASES), strict=True):
@@ -199,4 +204,6 @@ def textured(tmp_path_factory: pytest.TempPathFactory) -> Path:
         dict.fromkeys(DISEASES, 0.0), Preprocessing(256), {}, {}, {},
     )  # fmt: skip
     save_classifier(path, bundle)
+    others = [render_film(DISEASES, seed=seed, image_size=256).pixels for seed in range(10, 18)]
+    save_int8(int8_path(path), calibrate(bundle, np.stack(others)))
     return path

@@ -5,15 +5,26 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
+from cxrloc.classification.models import ClassifierBundle
 from cxrloc.detection import prediction_speed
 from cxrloc.detection.prediction_speed import PRESENT
 from cxrloc.detection.side_costs import compare, cost_table
 
 
-def test_the_textbook_way_and_ours_write_the_same_number_of_boxes(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> ClassifierBundle:
+    film = prediction_speed._film_file(tmp_path_factory.mktemp("film"))
+    return prediction_speed._untrained(96, film)
+
+
+def test_the_textbook_way_and_ours_write_the_same_number_of_boxes(
+    bundle: ClassifierBundle, tmp_path: Path
+) -> None:
     film = prediction_speed._film_file(tmp_path)
-    prediction_speed._textbook(film, prediction_speed._bundle(96))
-    prediction_speed._predictor(film, prediction_speed._diagnoser(96, "torch"))()
+    prediction_speed._textbook(film, bundle)
+    prediction_speed._predictor(film, prediction_speed._diagnoser(bundle, "torch"))()
 
     assert len(json.loads((tmp_path / "textbook.json").read_text())) == PRESENT
     assert len(list(tmp_path.glob("textbook*.png"))) == PRESENT
@@ -24,11 +35,11 @@ def test_the_textbook_way_and_ours_write_the_same_number_of_boxes(tmp_path: Path
     assert (tmp_path / "film.heat.jpg").is_file()
 
 
-def test_every_stage_and_every_peer_runs(tmp_path: Path) -> None:
+def test_every_stage_and_every_peer_runs(bundle: ClassifierBundle, tmp_path: Path) -> None:
     film = prediction_speed._film_file(tmp_path)
 
-    stages = prediction_speed._stage_sides(film, 64)
-    peers = prediction_speed._map_sides(film, 64)
+    stages = prediction_speed._stage_sides(film, bundle)
+    peers = prediction_speed._map_sides(film, bundle)
     _, *detectors = prediction_speed._mask_rcnn_sides(film, 96).values()  # torchvision's take long
     for run in (*stages.values(), *peers.values(), *detectors):
         run()

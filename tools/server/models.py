@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from cxrloc.classification.bundle import read_bundle
@@ -10,11 +11,8 @@ from cxrloc.localization.diagnose import Diagnoser
 from cxrloc.tools.server.schemas import Model, ModelList
 
 
-def loaded_models(
-    diagnoser: Diagnoser, classifier: Path, maskrcnn: Path | None = None
-) -> ModelList:
+def loaded_models(diagnoser: Diagnoser, bundles: Sequence[Path]) -> ModelList:
     """The bundles with their hashes, the localizers and what runs the networks."""
-    bundles = [classifier, *([] if maskrcnn is None else [maskrcnn])]
     names = [diagnoser.cam.name, *(detector.name for detector in diagnoser.detectors)]
     return ModelList(
         localizers=names,

@@ -78,7 +78,7 @@ def diagnoser(bundles: dict[str, Path]) -> Diagnoser:
 @pytest.fixture(scope="session")
 def services(diagnoser: Diagnoser, bundles: dict[str, Path]) -> Iterator[Callable[..., Service]]:
     """`services(files=3)` is a service with that limit."""
-    models = loaded_models(diagnoser, bundles["classifier"], bundles["maskrcnn"])
+    models = loaded_models(diagnoser, [bundles["classifier"], bundles["maskrcnn"]])
     made: list[Service] = []
 
     def make(engine: Any = diagnoser, **limits: float) -> Service:
