@@ -39,7 +39,10 @@ def write_bundle(
         for name, tensor in tensors.items()
     }
     with whole_file(path) as temporary:
-        save_file(plain, temporary, metadata={_KEY: text})
+        try:
+            save_file(plain, temporary, metadata={_KEY: text})
+        except SafetensorError as error:  # a full disk, say: not an OSError of its own
+            raise OSError(f"cannot write {path}: {error}") from error
 
 
 def read_bundle(

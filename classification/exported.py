@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib
 import os
 import warnings
@@ -14,7 +13,7 @@ import torch
 from torch import nn
 
 from cxrloc.classification.int8_network import Int8Backbone
-from cxrloc.classification.models import ChestClassifier
+from cxrloc.classification.models import ChestClassifier, fingerprint
 from cxrloc.datasets.files import whole_file
 
 Shape = tuple[int, int, int]
@@ -31,15 +30,17 @@ def folded(backbone: nn.Module) -> nn.Module:
 
 def exported(model: ChestClassifier, shape: Shape) -> Path:
     """ONNX file of the folded backbone for one image of that shape; made at first use."""
-    name = f"{model.architecture}_{shape[-1]}px_{fingerprint(model.backbone, torch.__version__)}"
-    return _cached(name, lambda: folded(model.backbone), shape)
+    key = fingerprint(model.backbone.state_dict(), torch.__version__)
+    return _cached(
+        f"{model.architecture}_{shape[-1]}px_{key}", lambda: folded(model.backbone), shape
+    )
 
 
 def exported_int8(model: ChestClassifier, int8: Int8Backbone, shape: Shape) -> Path:
-    """The same of the backbone in INT8."""
+    """The same of the backbone in INT8, for one image of what `Int8Backbone.inputs` gives."""
     network = int8.network(folded(model.backbone))
     inputs = [(name, layer.step, layer.zero) for name, layer in int8.layers.items()]
-    key = fingerprint(network, f"{torch.__version__} {inputs} {int8.grey}")
+    key = fingerprint(network.state_dict(), f"{torch.__version__} {inputs} {int8.grey}")
     return _cached(f"{model.architecture}_int8_{shape[-1]}px_{key}", lambda: network, shape)
 
 
@@ -65,15 +66,6 @@ def _export(backbone: nn.Module, shape: Shape, path: Path) -> None:
         backbone, (example,), path, input_names=["x"], output_names=["features"], dynamo=True,
         external_data=False, verbose=False,
     )  # fmt: skip
-
-
-def fingerprint(backbone: nn.Module, more: str = "") -> str:
-    """16 hexadecimal digits that tell weights from others."""
-    digest = hashlib.sha256(more.encode())
-    for name, tensor in backbone.state_dict().items():
-        digest.update(name.encode())
-        digest.update(tensor.detach().cpu().contiguous().numpy().data)
-    return digest.hexdigest()[:16]
 
 
 def package(module: str, runtime: str) -> ModuleType:

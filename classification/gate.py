@@ -13,6 +13,7 @@ import torch
 
 from cxrloc.classification.bundle import RESEARCH_USE
 from cxrloc.classification.demographics import encode
+from cxrloc.classification.int8_network import bundle_fingerprint
 from cxrloc.classification.models import ClassifierBundle
 from cxrloc.classification.runtimes import load_runtime
 from cxrloc.datasets.files import whole_file
@@ -83,6 +84,11 @@ class Gate:
     ) -> None:
         self.bundle = bundle
         bundle.model.eval()
+        if bundle.int8 is not None and bundle.int8.fingerprint != bundle_fingerprint(bundle):
+            raise ValueError(
+                "the INT8 weights are another classifier's, or were made before it was trained "
+                "again: make them anew, `python tools/quantize.py --classifier BUNDLE FILMS`"
+            )
         side = bundle.preprocessing.size
         shape = (bundle.preprocessing.channels, side, side)
         self.network = load_runtime(runtime, bundle.model, shape, device, precision, bundle.int8)

@@ -22,6 +22,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from cxrloc.classification.bundle import read_bundle, write_bundle
+from cxrloc.classification.models import ClassifierBundle, fingerprint
+from cxrloc.classification.preprocessing import stored
 
 KIND = "int8"
 LEVELS = 255
@@ -64,10 +66,9 @@ class GreyInput:
         means = [-shift / scale for scale, shift in zip(self.scale, self.shift, strict=True)]
         return min(max(round(sum(means) / len(means)), 0), 128)
 
-    def channels(self, x: torch.Tensor) -> torch.Tensor:
-        """(N, C, H, W) network input, or its first channel, to the (N, 3, H, W) of `fold`."""
-        level = x[:, :1] / self.scale[0] - (self.shift[0] / self.scale[0] + self.zero)
-        return torch.cat([level, level, torch.full_like(level, _CONSTANT)], 1)
+    def levels(self, x: torch.Tensor) -> torch.Tensor:
+        """(N, C, H, W) network input to g - zero, (N, 1, H, W): whole numbers, also in bfloat16."""
+        return torch.round((x[:, :1] - self.shift[0]) / self.scale[0] - self.zero)
 
     def fold(self, layer: nn.Conv2d) -> nn.Conv2d:
         """The layer for g - zero, g - zero and 127: the same output to the last border pixel.
@@ -94,17 +95,15 @@ class GreyInput:
 
 
 class GreyConv2d(nn.Module):
-    """A network's first convolution on grey levels instead of normalised channels.
+    """A network's first convolution, folded by `GreyInput`, on its `levels`, (N, 1, H, W)."""
 
-    Takes what the network takes, (N, C, H, W) of the affine functions of `grey`.
-    """
-
-    def __init__(self, conv: nn.Module, grey: GreyInput) -> None:
+    def __init__(self, conv: nn.Module) -> None:
         super().__init__()
-        self.conv, self.grey = conv, grey
+        self.conv = conv
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        found: torch.Tensor = self.conv(self.grey.channels(x))
+    def forward(self, levels: torch.Tensor) -> torch.Tensor:
+        constant = torch.full_like(levels, _CONSTANT)
+        found: torch.Tensor = self.conv(torch.cat([levels, levels, constant], 1))
         return found
 
 
@@ -144,7 +143,7 @@ class Int8Backbone:
             levels: NAME.conv) -> their numbers.
         grey: how the network's input comes from grey levels; None where channels differ otherwise.
         left: names of the convolutions that stay in float.
-        fingerprint: of the backbone that they were made of, see `exported.fingerprint`.
+        fingerprint: of what they were made of, see `bundle_fingerprint`.
         metadata: what else the file holds.
     """
 
@@ -154,8 +153,15 @@ class Int8Backbone:
     fingerprint: str
     metadata: Mapping[str, Any] = field(default_factory=dict)
 
+    def inputs(self, x: torch.Tensor) -> torch.Tensor:
+        """The backbone's input (N, C, S, S) as `network` takes it: its grey levels if it has."""
+        return x if self.grey is None else self.grey.levels(x)
+
     def network(self, backbone: nn.Module) -> nn.Module:
-        """The backbone, folded and unshared, with its convolutions replaced by those in INT8."""
+        """The backbone, folded and unshared, with its convolutions replaced by those in INT8.
+
+        Takes `inputs(x)`.
+        """
         on_grey_levels(backbone, self.grey)
         for name, layer in self.layers.items():
             found = backbone.get_submodule(name)
@@ -169,12 +175,19 @@ def on_grey_levels(backbone: nn.Module, grey: GreyInput | None) -> None:
     if grey is not None:
         first = backbone.get_submodule(grey.layer)
         assert isinstance(first, nn.Conv2d)
-        backbone.set_submodule(grey.layer, GreyConv2d(grey.fold(first), grey))
+        backbone.set_submodule(grey.layer, GreyConv2d(grey.fold(first)))
+
+
+def bundle_fingerprint(bundle: ClassifierBundle) -> str:
+    """Of all that INT8 weights depend on: the backbone, and the preprocessing but for its size."""
+    values, tensors = stored(bundle.preprocessing)
+    values = {name: value for name, value in values.items() if name != "size"}
+    return fingerprint({**bundle.model.backbone.state_dict(), **tensors}, str(values))
 
 
 def int8_path(classifier: Path) -> Path:
     """Where the INT8 weights of a bundle are kept: `classifier.int8.safetensors` beside it."""
-    return classifier.with_name(f"{classifier.stem}.int8.safetensors")
+    return classifier.with_name(f"{classifier.name.removesuffix('.safetensors')}.int8.safetensors")
 
 
 def save_int8(path: Path, int8: Int8Backbone) -> None:

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import nn
 
 from cxrloc.classification.bundle import read_bundle, write_bundle
 from cxrloc.classification.demographics import unknown, width
-from cxrloc.classification.int8_network import Int8Backbone
 from cxrloc.classification.losses import CLASSES
 from cxrloc.classification.networks import (
     ARCHITECTURES,
@@ -24,6 +24,9 @@ from cxrloc.classification.networks import (
 from cxrloc.classification.preprocessing import Preprocessing as Preprocessing
 from cxrloc.classification.preprocessing import restored, stored
 from cxrloc.classification.weights import LoadReport, download_imagenet, load_partial, read_weights
+
+if TYPE_CHECKING:
+    from cxrloc.classification.int8_network import Int8Backbone
 
 HEADS = ("linear", "two_layer")
 
@@ -256,6 +259,15 @@ def load_classifier(path: Path) -> ClassifierBundle:
         metadata=meta,
         study_thresholds=meta.get("study_thresholds", {}),  # bundles of before have none
     )
+
+
+def fingerprint(tensors: Mapping[str, torch.Tensor], more: str = "") -> str:
+    """16 hexadecimal digits that tell tensors, and `more`, from others."""
+    digest = hashlib.sha256(more.encode())
+    for name, tensor in tensors.items():
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().numpy().data)
+    return digest.hexdigest()[:16]
 
 
 def _head(architecture: Architecture, num_diseases: int, kind: str, hidden: int) -> nn.Module:

@@ -17,11 +17,11 @@ _STEM_BYTES = 200
 _OWN_IMAGES = (".boxes.jpg", ".heat.jpg", ".sr.dcm", ".pr.dcm", ".sc.dcm")
 
 
-def find_films(inputs: Sequence[Path], out: Path) -> tuple[list[Path], list[str]]:
+def find_films(inputs: Sequence[Path], out: Path | None = None) -> tuple[list[Path], list[str]]:
     """Image files of the inputs, each once, and a message for every input that gives none.
 
     Folders are searched with their subfolders, sorted; hidden files and what `tools/predict.py`
-    wrote into `out` are left out.
+    wrote into `out`, or anywhere without `out`, are left out.
     """
     films: dict[Path, Path] = {}
     failures = []
@@ -35,7 +35,7 @@ def find_films(inputs: Sequence[Path], out: Path) -> tuple[list[Path], list[str]
     return list(films.values()), failures
 
 
-def _films_of(given: Path, out: Path) -> list[Path]:
+def _films_of(given: Path, out: Path | None) -> list[Path]:
     if given.is_file():
         return [given]
     return sorted(
@@ -44,7 +44,10 @@ def _films_of(given: Path, out: Path) -> list[Path]:
         if not path.name.startswith(".")
         and path.is_file()
         and is_image_file(path)
-        and not (path.name.endswith(_OWN_IMAGES) and path.resolve().parent == out.resolve())
+        and not (
+            path.name.endswith(_OWN_IMAGES)
+            and (out is None or path.resolve().parent == out.resolve())
+        )
     )
 
 

@@ -24,7 +24,8 @@ class Agreement:
         films: their number.
         mean_difference, largest_difference: of probabilities, over films and diseases.
         decisions, turned: films times diseases, and how many are present for one gate alone.
-        boxes: pairs of the strongest Grad-CAM boxes of diseases present for both.
+        boxes: pairs of the strongest Grad-CAM boxes of diseases present for both; where one gate
+            alone has a box (the other's map shows nothing) the pair's IoU is 0.
         same_box: the part of them with an IoU over .8; None without boxes.
         median_iou: None without boxes.
     """
@@ -39,12 +40,12 @@ class Agreement:
     median_iou: float | None
 
     def __str__(self) -> str:
-        part = f" ({self.turned / self.decisions:.2%})" if self.decisions else ""
+        part = self.turned / self.decisions
         lines = [
             f"probabilities: {self.mean_difference:.4f} apart in the mean, "
             f"{self.largest_difference:.3f} at most",
-            f"decisions: {self.turned} of {self.decisions} turned{part}",
-            "boxes: no disease is present for both"
+            f"decisions: {self.turned} of {self.decisions} turned ({part:.2%})",
+            "boxes: none to compare"
             if self.same_box is None
             else f"boxes: {self.same_box:.1%} of {self.boxes} overlap by more than {SAME_BOX} "
             f"(IoU), {self.median_iou:.3f} in the median",
@@ -73,8 +74,11 @@ def agreement(
         present = set(second.present_diseases(0))
         both = [disease for disease in first.present_diseases(0) if disease in present]
         one, two = (_best(gate, film, out, both) for gate, out in ((exact, first), (other, second)))
-        pairs = [(one[d], two[d]) for d in both if d in one and d in two]
-        overlaps += [float(iou([box], [its])[0]) for box, its in pairs]
+        for disease in both:
+            if disease in one and disease in two:
+                overlaps.append(float(iou([one[disease]], [two[disease]])[0]))
+            elif disease in one or disease in two:
+                overlaps.append(0.0)
     if not differences:
         raise ValueError("no films to compare runtimes on")
     found = np.concatenate(differences)

@@ -36,6 +36,17 @@ def shared_data() -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def int8_cpu() -> None:
+    """The test is skipped where OpenVINO is missing or wrong in INT8 (see `runtimes`)."""
+    from cxrloc.classification.runtimes import require_int8
+
+    try:
+        require_int8()
+    except (ImportError, ValueError) as error:
+        pytest.skip(str(error))
+
+
 PreparedFilms = Callable[..., Path]
 
 

@@ -1,41 +1,43 @@
-"""Make a classifier's INT8 weights, the fastest way to run it on CPUs, and say what they cost.
+"""Make a classifier's INT8 weights for the fastest runtime on CPUs, and say what they change.
 
     python tools/quantize.py --classifier BUNDLE FILMS...
     python tools/predict.py --classifier BUNDLE --runtime openvino-int8 ...
 
 FILMS are image files (PNG, JPEG, DICOM) or folders of films like those that the classifier is to
-judge; no labels are needed. Of a random draw up to 96 films calibrate the weights; up to 96 others
-are judged in float32 and in INT8, and how far apart the two are is printed and kept in the file:
-classifier.int8.safetensors, beside the classifier, which is left as it is. A classifier that was
-trained again needs this again. The comparison tells what rounding changes, not who is right: one
-patient's films may be on both sides of the draw, and films of the classifier's training are fit for
-both. Exit status: 0 done, 2 wrong usage, 130 interrupted. Research use only - not a diagnosis.
+judge; no labels are needed. 192 are drawn at random, or all if there are fewer (32 at least). Half
+of them calibrate the weights; the others are judged in float32 and in INT8, and how far apart the
+two are is printed and kept in the file: classifier.int8.safetensors, beside the classifier, which
+is left as it is. A classifier that was trained again needs this again. The comparison tells what
+rounding changes, not who is right: one patient's films may be in both halves, and films of the
+classifier's training are fit for both. It takes minutes, with deep networks at large sizes an hour.
+Networks gain as far as they consist of convolutions: a ConvNeXt hardly. Exit status: 0 done, 2
+wrong usage, 130 interrupted. Research use only - not a diagnosis.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, replace
-from itertools import islice
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 
 from cxrloc.datasets.film_search import find_films
 from cxrloc.datasets.image_files import read_film
 from cxrloc.datasets.manifest import file_sha256, run_manifest
-from cxrloc.datasets.radiograph import Film
 from cxrloc.localization.words import RESEARCH_USE
+
+if TYPE_CHECKING:
+    from cxrloc.classification.preprocessing import Preprocessing
 
 FILMS = 96  # to calibrate on, and as many others to compare on
 FEWEST = 16
-_EXPECTED = (
-    f"expected at least {2 * FEWEST}: {FEWEST} to calibrate on and as many others to compare on; "
-    f"{2 * FILMS} are better"
-)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -47,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"quantize: error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("quantize: interrupted; nothing was written", file=sys.stderr)
+        print("quantize: interrupted; no weights were written", file=sys.stderr)
         return 130
     return 0
 
@@ -71,44 +73,58 @@ def _run(arguments: argparse.Namespace, started: float) -> None:
     from cxrloc.localization.agreement import agreement
 
     require_int8()
-    bundle = load_classifier(arguments.classifier)
-    films, half = _films(arguments.inputs, arguments.classifier.parent, arguments.seed)
-    squares = [bundle.preprocessing.squares([film]) for film in islice(films, half)]
-    if len(squares) < FEWEST:
-        raise ValueError(f"{len(squares)} films can be read, {_EXPECTED}")
-    int8 = calibrate(bundle, np.concatenate(squares), seed=arguments.seed)
-    exact = Gate(bundle, "cpu", "fp32")
-    other = Gate(replace(bundle, int8=int8), "cpu", runtime=INT8)
-    found = agreement(exact, other, islice(films, FILMS), min(half, FILMS))
     path = int8_path(arguments.classifier)
-    facts = {"calibrated_on": len(squares), "agreement": asdict(found)}
-    hashes = {"classifier": file_sha256(arguments.classifier)}
-    manifest = run_manifest(facts, seed=arguments.seed, hashes=hashes, started=started)
-    metadata = {"diseases": list(bundle.diseases), "manifest": manifest}
-    save_int8(path, replace(int8, metadata=metadata))
+    bundle = load_classifier(arguments.classifier)
+    if not os.access(path.parent, os.W_OK):
+        raise OSError(f"{path.parent} cannot be written to: copy {arguments.classifier} elsewhere")
+    squares, paths = _readable(arguments.inputs, arguments.seed, bundle.preprocessing)
+    half = len(paths) // 2
+    int8 = calibrate(bundle, np.concatenate(squares[:half]), seed=arguments.seed)
+    other = Gate(replace(bundle, int8=int8), "cpu", runtime=INT8)
     left = ", ".join(int8.left) or "none"
     print(f"{len(int8.layers)} convolutions are in INT8; left in float: {left}.")
+    films = (read_film(path) for path in paths[half:])
+    found = agreement(Gate(bundle, "cpu", "fp32"), other, films, len(paths) - half)
     print(f"{other.runtime} against float32 on {found.films} other films:\n{found}")
-    print(f"INT8 weights are in {path}, for --runtime openvino-int8. {RESEARCH_USE}.")
+    facts = {"calibrated_on": half, "runtime": other.runtime, "agreement": asdict(found)}
+    hashes = {"classifier": file_sha256(arguments.classifier)}
+    manifest = run_manifest(facts, seed=arguments.seed, hashes=hashes, started=started)
+    save_int8(path, replace(int8, metadata={**int8.metadata, "manifest": manifest}))
+    print(f"INT8 weights are in {path}, for --runtime {INT8}. {RESEARCH_USE}.")
 
 
-def _films(inputs: Sequence[Path], out: Path, seed: int) -> tuple[Iterator[Film], int]:
-    """Films in the order of the draw, each read when it is asked for, and how many calibrate."""
-    paths, failures = find_films(inputs, out)
+def _readable(
+    inputs: Sequence[Path], seed: int, preprocessing: Preprocessing
+) -> tuple[list[npt.NDArray[np.uint8]], list[Path]]:
+    """Squares and paths of the first `2 * FILMS` films of the draw that can be read."""
+    from tqdm import tqdm
+
+    paths, failures = find_films(inputs)
     if failures:
         raise ValueError("; ".join(failures))
-    if len(paths) < 2 * FEWEST:
-        raise ValueError(f"{len(paths)} films, {_EXPECTED}")
-    drawn = [paths[i] for i in np.random.default_rng(seed).permutation(len(paths))]
-    return _readable(drawn), min(FILMS, len(paths) // 2)
-
-
-def _readable(paths: Iterable[Path]) -> Iterator[Film]:
-    for path in paths:
+    squares: list[npt.NDArray[np.uint8]] = []
+    readable: list[Path] = []
+    progress = tqdm(total=min(2 * FILMS, len(paths)), desc="reading", unit="film")
+    for path in (paths[i] for i in np.random.default_rng(seed).permutation(len(paths))):
+        if len(readable) == 2 * FILMS:
+            break
         try:
-            yield read_film(path)
+            film = read_film(path)
         except ValueError as error:
-            print(f"quantize: left out: {error}", file=sys.stderr)
+            tqdm.write(f"quantize: left out: {error}", file=sys.stderr)
+            continue
+        for warning in film.warnings:
+            tqdm.write(f"quantize: {path}: {warning}", file=sys.stderr)
+        squares.append(preprocessing.squares([film]))
+        readable.append(path)
+        progress.update()
+    progress.close()
+    if len(readable) < 2 * FEWEST:
+        raise ValueError(
+            f"{len(readable)} films that can be read, expected at least {2 * FEWEST}: half of them "
+            f"to calibrate on, half to compare on; {2 * FILMS} are better"
+        )
+    return squares, readable
 
 
 if __name__ == "__main__":

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import platform
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -14,8 +16,10 @@ import pytest
 import torch
 from torch import nn
 
+from cxrloc.classification import exported
 from cxrloc.classification.bundle import read_bundle, write_bundle
-from cxrloc.classification.exported import folded
+from cxrloc.classification.exported import exported_int8, folded
+from cxrloc.classification.gate import Gate
 from cxrloc.classification.int8_calibration import calibrate, gptq
 from cxrloc.classification.int8_network import (
     GreyConv2d,
@@ -66,6 +70,10 @@ def _of(backbone: nn.Module, preprocessing: Preprocessing | None = None) -> Clas
     return ClassifierBundle(model, ("Mass",), {"Mass": 0.5}, settings, {}, {}, {})
 
 
+def _image(mean: float) -> MeanImage:
+    return MeanImage(np.full((SIDE, SIDE), mean), np.full((SIDE, SIDE), 0.2))
+
+
 def _decibels(found: torch.Tensor, exact: torch.Tensor) -> float:
     return float(10 * torch.log10((found - exact).square().mean() / exact.square().mean()))
 
@@ -83,15 +91,15 @@ def test_the_first_layer_on_grey_levels_gives_the_same_to_the_last_border_pixel(
     grey = GreyInput("", *affine)
 
     with torch.inference_mode():
-        found = GreyConv2d(grey.fold(layer), grey)(x)
+        levels = grey.levels(x)
+        found = GreyConv2d(grey.fold(layer))(levels)
         torch.testing.assert_close(found, layer(x), atol=1e-4, rtol=1e-4)
-        levels = grey.channels(x)[:, 0] + grey.zero
-    np.testing.assert_allclose(levels, _squares(2), atol=1e-3)
+    np.testing.assert_array_equal(levels[:, 0] + grey.zero, _squares(2))
+    assert torch.equal(levels.bfloat16().float(), levels)
 
 
 def test_a_preprocessing_whose_channels_or_pixels_differ_has_no_grey_levels() -> None:
-    image = MeanImage(np.zeros((SIDE, SIDE)), np.ones((SIDE, SIDE)))
-    assert Preprocessing(SIDE, image=image).grey_affine is None
+    assert Preprocessing(SIDE, image=_image(0.5)).grey_affine is None
     assert Preprocessing(SIDE, input="enhanced").grey_affine is None
 
 
@@ -133,10 +141,10 @@ def test_a_network_in_int8_gives_the_features_of_float32(
     network = int8.network(folded(bundle.model.backbone))
 
     with torch.inference_mode():
-        error = _decibels(network(x), bundle.model.backbone(x))
+        error = _decibels(network(int8.inputs(x)), bundle.model.backbone(x))
 
-    assert len(int8.layers) + len(int8.left) == 20
-    assert error < -25
+    assert (len(int8.layers), int8.left) == (20, ())
+    assert error < -35  # -32 with weights rounded one by one, or by moments in another order
     assert sum(isinstance(m, Int8Conv2d) for m in network.modules()) == len(int8.layers)
     assert all(layer.weight.dtype == torch.int8 for layer in int8.layers.values())
     first = int8.layers["conv1.conv"]
@@ -159,8 +167,7 @@ def test_a_layer_whose_input_cannot_bear_8_bits_stays_in_float() -> None:
 
 def test_layers_of_several_groups_and_of_channels_that_differ_are_dealt_with() -> None:
     layers = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 8, 3, groups=8))
-    image = MeanImage(np.full((SIDE, SIDE), 0.4), np.full((SIDE, SIDE), 0.2))
-    bundle = _of(layers, Preprocessing(SIDE, image=image))
+    bundle = _of(layers, Preprocessing(SIDE, image=_image(0.4)))
 
     found = calibrate(bundle, _squares(4))
 
@@ -168,7 +175,43 @@ def test_layers_of_several_groups_and_of_channels_that_differ_are_dealt_with() -
     assert "2" in found.left
     x = bundle.preprocessing.to_tensor(_squares(2, first=50))
     with torch.inference_mode():
-        assert _decibels(found.network(folded(layers))(x), layers(x)) < -25
+        network = found.network(folded(layers))
+        assert _decibels(network(found.inputs(x)), layers(x)) < -25
+
+
+def test_a_network_that_does_not_give_grey_levels_to_a_convolution_is_dealt_with() -> None:
+    """GoogLeNet's first layer undoes ImageNet's standardisation."""
+    bundle = _of(build_classifier("googlenet", 1, seed=0)[0].backbone)
+
+    found = calibrate(bundle, _squares(4))
+
+    assert found.grey is None
+    x = bundle.preprocessing.to_tensor(_squares(2, first=50))
+    with torch.inference_mode():
+        network = found.network(folded(bundle.model.backbone))
+        assert _decibels(network(found.inputs(x)), bundle.model.backbone(x)) < -25
+
+
+def test_a_network_that_int8_is_wrong_for_is_refused_and_dead_inputs_stay_in_float() -> None:
+    dead = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 4, 3))
+    nn.init.zeros_(dead[0].weight)  # type: ignore[arg-type]
+    nn.init.constant_(dead[0].bias, -1.0)  # type: ignore[arg-type]
+    assert calibrate(_of(dead), _squares(4)).left == ("2",)
+    nn.init.constant_(dead[2].bias, torch.nan)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"INT8 does not work.*nan of their power"):
+        calibrate(_of(dead), _squares(4))
+
+
+def test_the_export_is_anew_where_steps_alone_differ(
+    bundle: ClassifierBundle, int8: Int8Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(exported, "_export", lambda network, shape, path: path.touch())
+    name = "layer4.1.conv2"
+    coarser = replace(int8.layers[name], step=2 * int8.layers[name].step)
+    other = replace(int8, layers={**int8.layers, name: coarser})
+    paths = {exported_int8(bundle.model, one, (1, SIDE, SIDE)) for one in (int8, int8, other)}
+    assert len(paths) == 2
 
 
 def test_without_films_there_is_nothing_to_calibrate_on(bundle: ClassifierBundle) -> None:
@@ -211,26 +254,40 @@ def test_missing_weights_and_those_of_another_classifier_are_refused(
     shape = (3, SIDE, SIDE)
     with pytest.raises(ValueError, match="openvino-int8 needs INT8 weights"):
         load_runtime("openvino-int8", bundle.model, shape)
-    other = build_classifier("resnet18", 1, seed=2)[0].eval()
-    with pytest.raises(ValueError, match=r"another classifier's.*tools/quantize\.py"):
-        load_runtime("openvino-int8", other, shape, int8=int8)
+    larger = replace(bundle.preprocessing, size=2 * SIDE)
+    Gate(replace(bundle, int8=int8, preprocessing=larger), "cpu")  # of other films' size is fine
+    for other in (
+        replace(bundle, model=build_classifier("resnet18", 1, seed=2)[0].eval()),
+        replace(bundle, preprocessing=Preprocessing(SIDE, std=(0.5, 0.5, 0.5))),
+        replace(bundle, preprocessing=Preprocessing(SIDE, image=_image(0.5))),
+    ):
+        with pytest.raises(ValueError, match=r"another classifier's.*tools/quantize\.py"):
+            Gate(replace(other, int8=int8), "cpu", runtime="openvino-int8")
     with pytest.raises(ValueError, match="openvino-int8 runs on the CPU"):
         load_runtime("openvino-int8", bundle.model, shape, "cuda", int8=int8)
 
 
+@pytest.mark.usefixtures("int8_cpu")
 def test_openvino_computes_in_integers_what_is_computed_here_in_float32(
     bundle: ClassifierBundle, int8: Int8Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A number half way between two levels may go either way, hence the -40 dB (1 %)."""
-    openvino = pytest.importorskip("openvino")
+    """A layer alone exactly. In all of them a number near half way between two levels may go the
+    other way, for sums of another order, by a whole step, and so may others behind it: hence -30 dB
+    for the whole, which is within the rounding itself."""
+    import openvino
+
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     shape = (3, SIDE, SIDE)
-    runtime = load_runtime("openvino-int8", bundle.model, shape, precision="fp32", int8=int8)
     x = bundle.preprocessing.to_tensor(_squares(3, first=200))
-
-    with torch.inference_mode():
-        exact = int8.network(folded(bundle.model.backbone))(x)
-        assert _decibels(runtime.backbone(x), exact) < -40
+    alone = [
+        replace(int8, layers={name: int8.layers[name]}) for name in ("conv1.conv", "layer1.0.conv2")
+    ]
+    for one, bound in ((alone[0], -90), (alone[1], -90), (int8, -30)):
+        shutil.rmtree(tmp_path / "cxrloc", ignore_errors=True)
+        runtime = load_runtime("openvino-int8", bundle.model, shape, precision="fp32", int8=one)
+        with torch.inference_mode():
+            exact = one.network(folded(bundle.model.backbone))(one.inputs(x))
+            assert _decibels(runtime.backbone(x), exact) < bound
 
     assert runtime.name == "openvino int8 and fp32 on cpu"
     [network] = tmp_path.glob("cxrloc/resnet18_int8_*.onnx")
@@ -245,6 +302,8 @@ def test_openvino_computes_in_integers_what_is_computed_here_in_float32(
     assert sum(kind in ("u8", "i8") for kind in formats) >= len(int8.layers) - 3
 
 
+@pytest.mark.usefixtures("int8_cpu")
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="of x86 CPUs")
 def test_a_cpu_whose_8_bit_products_overflow_is_refused() -> None:
     """oneDNN's own switch makes this CPU one of before 2019."""
     script = (

@@ -18,6 +18,7 @@ from cxrloc.classification.models import (
     build_classifier,
     save_classifier,
 )
+from cxrloc.classification.runtimes import INT8
 from cxrloc.datasets.phantom_film import render_film
 from cxrloc.datasets.radiograph import Film
 from cxrloc.detection.config import DetectorConfig, Init, ModelConfig
@@ -150,15 +151,18 @@ HEAT = {
 
 @pytest.mark.parametrize("case", HEAT, ids=" ".join)
 def test_every_runtime_heats_what_float32_heats(
-    textured: Path, case: tuple[str, str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+    textured: Path, case: tuple[str, str], monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest,
+) -> None:  # fmt: skip
     """Maps and not boxes in bfloat16: where two regions are about as hot, or a bridge between them
     about as high as the threshold, any rounding picks the other box, so the overlap of boxes has no
-    bound (on real films it was 0 for 1 to 2 % of them; see `classification.runtimes`).
+    bound (on real films it was 0 for about 2 % of them; see `classification.runtimes`).
 
     A map in 0..1 is off by BF16 and, as its own largest value is the divisor, by as much again.
     The maps of the other disease, which must fail, show that the bound tells maps apart.
     """
+    if case[0] == INT8:
+        request.getfixturevalue("int8_cpu")
     exact, found = _diagnoses(textured, *case, monkeypatch)
 
     name = " ".join(case).removesuffix(" auto").replace("-int8", " int8 and")

@@ -69,9 +69,19 @@ def test_another_map_is_another_box() -> None:
     assert found.same_box < 1
 
 
+def test_a_box_that_one_gate_alone_has_overlaps_by_nothing() -> None:
+    other = _gate()
+    network = other.network
+    other.network = replace(network, backbone=lambda x: 0 * network.backbone(x))
+
+    found = agreement(_gate(), other, FILMS)
+
+    assert (found.boxes, found.same_box, found.median_iou) == (6, 0, 0)
+
+
 def test_nothing_present_has_no_boxes_and_no_films_are_refused() -> None:
     found = agreement(_gate(1.0), _gate(1.0), FILMS)
     assert (found.boxes, found.same_box, found.median_iou) == (0, None, None)
-    assert "no disease is present for both" in str(found)
+    assert "boxes: none to compare" in str(found)
     with pytest.raises(ValueError, match="no films"):
         agreement(_gate(), _gate(), [])

@@ -17,7 +17,9 @@ from cxrloc.classification.models import (
     save_classifier,
 )
 from cxrloc.datasets.phantom_film import render_film
+from cxrloc.detection.load_diagnoser import bundle_files, load_diagnoser
 from cxrloc.tools import predict, quantize
+from cxrloc.tools.server.models import loaded_models
 
 DISEASES = ("Mass", "Effusion")
 
@@ -52,7 +54,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def _own_cache(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def _own_cache(cache: Path, monkeypatch: pytest.MonkeyPatch, int8_cpu: None) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
 
 
@@ -76,6 +78,7 @@ def test_weights_are_made_compared_and_used(
     facts = metadata["manifest"]["config"]
     assert facts["calibrated_on"] == 17
     assert facts["agreement"]["films"] == 17
+    assert facts["runtime"].startswith("openvino int8 and ")
     assert facts["agreement"]["mean_difference"] < 0.02
     assert metadata["diseases"] == list(DISEASES)
 
@@ -85,6 +88,9 @@ def test_weights_are_made_compared_and_used(
     assert record["manifest"]["config"]["runtime"].startswith("openvino int8 and ")
     assert set(record["manifest"]["hashes"]) == {"classifier", "int8"}
     assert record["annotations"]
+    files = bundle_files(classifier, runtime="openvino-int8")
+    served = loaded_models(load_diagnoser(classifier, runtime="openvino-int8"), [*files.values()])
+    assert served.hashes == record["manifest"]["hashes"]
 
 
 @pytest.mark.slow
@@ -98,7 +104,7 @@ def test_weights_of_before_another_training_are_refused(
     words = ["--classifier", classifier, films, "--out", tmp_path / "out"]
     assert predict.main([str(w) for w in (*words, "--runtime", "openvino-int8")]) == 2
 
-    assert "make them anew with tools/quantize.py" in capsys.readouterr().err
+    assert "make them anew, `python tools/quantize.py --classifier" in capsys.readouterr().err
 
 
 def test_what_cannot_be_done_is_said_and_nothing_is_written(
@@ -110,7 +116,7 @@ def test_what_cannot_be_done_is_said_and_nothing_is_written(
     for path in sorted(films.glob("0*.png")):
         shutil.copy(path, few)
     wrong = (
-        ((classifier, few), "10 films, expected at least 32: 16 to calibrate on"),
+        ((classifier, few), "10 films that can be read, expected at least 32: half of them to cal"),
         ((classifier, tmp_path / "absent"), "absent: no such file or folder"),
         ((tmp_path / "none.safetensors", films), "no model bundle at"),
     )
