@@ -40,7 +40,7 @@ def exported_int8(model: ChestClassifier, int8: Int8Backbone, shape: Shape) -> P
     """The same of the backbone in INT8, for one image of what `Int8Backbone.inputs` gives."""
     network = int8.network(folded(model.backbone))
     inputs = [(name, layer.step, layer.zero) for name, layer in int8.layers.items()]
-    key = fingerprint(network.state_dict(), f"{torch.__version__} {inputs} {int8.grey}")
+    key = fingerprint(network.state_dict(), f"{torch.__version__} {shape} {inputs} {int8.grey}")
     return _cached(f"{model.architecture}_int8_{shape[-1]}px_{key}", lambda: network, shape)
 
 

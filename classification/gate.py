@@ -15,7 +15,7 @@ from cxrloc.classification.bundle import RESEARCH_USE
 from cxrloc.classification.demographics import encode
 from cxrloc.classification.int8_network import bundle_fingerprint
 from cxrloc.classification.models import ClassifierBundle
-from cxrloc.classification.runtimes import load_runtime
+from cxrloc.classification.runtimes import INT8, load_runtime
 from cxrloc.datasets.files import whole_file
 from cxrloc.datasets.labels import NO_FINDING
 from cxrloc.datasets.radiograph import Film
@@ -84,14 +84,15 @@ class Gate:
     ) -> None:
         self.bundle = bundle
         bundle.model.eval()
-        if bundle.int8 is not None and bundle.int8.fingerprint != bundle_fingerprint(bundle):
+        int8 = bundle.int8 if runtime == INT8 else None
+        if int8 is not None and int8.fingerprint != bundle_fingerprint(bundle):
             raise ValueError(
                 "the INT8 weights are another classifier's, or were made before it was trained "
-                "again: make them anew, `python tools/quantize.py --classifier BUNDLE FILMS`"
+                "again or by an older version: make them anew, `python tools/quantize.py --classifier BUNDLE FILMS`"
             )
         side = bundle.preprocessing.size
         shape = (bundle.preprocessing.channels, side, side)
-        self.network = load_runtime(runtime, bundle.model, shape, device, precision, bundle.int8)
+        self.network = load_runtime(runtime, bundle.model, shape, device, precision, int8)
         self.device = self.network.device
         self.batch_size = batch_size
         bundle.model.head.to(self.device)

@@ -9,12 +9,11 @@
                    weights that tools/quantize.py makes (see `int8_network`, `int8_calibration`)
 
 Batch normalisation is folded into the convolutions, but not under bfloat16 autocast, which would
-round the folded biases. To round nothing but them costs the probabilities as much as to round
-everything; so torch-bf16 keeps them in float32 on CPUs where oneDNN computes with bfloat16 (for 1 %
-more time; OpenVINO rounds them, and so does torch-bf16 elsewhere). The mean over the map, the head
-and the class activation maps stay torch's, in float32: they cost nothing, and so every runtime
-gives both the probabilities and the map. OpenVINO and ONNX Runtime share one ONNX file, exported at
-first use and kept in a cache.
+round the folded biases, which doubles the error of the probabilities. So torch-bf16 keeps them in
+float32 on CPUs where oneDNN computes with bfloat16 (for 1 % more time; OpenVINO rounds them, and so
+does torch-bf16 elsewhere). The mean over the map, the head and the class activation maps stay
+torch's, in float32: they cost nothing, and so every runtime gives both the probabilities and the
+map. OpenVINO and ONNX Runtime share one ONNX file, exported at first use and kept in a cache.
 
 Differences to torch in float32, measured on a CPU with AVX-512 BF16 and VNNI: five ResNet-18s
 trained at 320 px on NIH films, 8 diseases, each on its patient fold's films, which it had not been
@@ -205,11 +204,10 @@ def _openvino(wanted: _Wanted) -> Runtime:
 
 
 def _openvino_int8(wanted: _Wanted) -> Runtime:
-    _check_cpu(INT8, wanted.device)
+    require_int8(wanted.device)
     int8 = wanted.int8
     if int8 is None:
         raise ValueError(f"runtime {INT8} needs INT8 weights: see tools/quantize.py")
-    _check_sums()
     shape = wanted.shape if int8.grey is None else (1, *wanted.shape[1:])
     run, number = _compiled(lambda: exported_int8(wanted.model, int8, shape), wanted.precision)
     name = f"openvino int8 and {number} on cpu"
@@ -253,13 +251,14 @@ def _by_image(run: Callable[[Any], Any]) -> Backbone:
     return batch
 
 
-def require_int8() -> None:
+def require_int8(device: str = "auto") -> None:
     """Raise where openvino-int8 cannot run.
 
     Raises:
         ImportError: when openvino or what exports to it is missing, with the way to install it.
-        ValueError: when this CPU has no VNNI instructions.
+        ValueError: for another device than the CPU, and when this CPU has no VNNI instructions.
     """
+    _check_cpu(INT8, device)
     for module in ("openvino", "onnx", "onnxscript"):
         package(module, INT8)
     _check_sums()

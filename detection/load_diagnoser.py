@@ -16,7 +16,7 @@ from pathlib import Path
 from cxrloc.classification.gate import Gate
 from cxrloc.classification.int8_network import int8_path, load_int8
 from cxrloc.classification.models import load_classifier
-from cxrloc.classification.runtimes import INT8
+from cxrloc.classification.runtimes import INT8, require_int8
 from cxrloc.detection.mask_rcnn import MaskRCNNLocalizer, load_predictor
 from cxrloc.localization.diagnose import Detector, Diagnoser
 from cxrloc.localization.grad_cam import GradCamLocalizer
@@ -46,6 +46,7 @@ def load_diagnoser(
     """
     bundle = load_classifier(Path(classifier))
     if runtime == INT8:
+        require_int8(device)
         bundle = replace(bundle, int8=load_int8(Path(classifier)))
     gate = Gate(bundle, device, precision, runtime=runtime)
     # a batch of large films does not fit a CPU's cache and takes longer than its films one by one

@@ -11,7 +11,8 @@ python tools/benchmark.py bootstrap             intervals of a comparison of NIH
                                                 means alone in a loop over resamples
 python tools/benchmark.py predict --size 1024   a prediction against the grad-cam package, captum,
                                                 torchvision's Mask R-CNN and the textbook way, and
-                                                stage by stage, in every runtime
+                                                stage by stage, in every runtime; with --classifier
+                                                of a trained gate, which INT8 is slower with
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Make a classifier's INT8 weights for the fastest runtime on CPUs, and say what they change.
+"""Make a classifier's INT8 weights, for the fastest runtime on CPUs, and say what they change.
 
     python tools/quantize.py --classifier BUNDLE FILMS...
     python tools/predict.py --classifier BUNDLE --runtime openvino-int8 ...
@@ -10,7 +10,7 @@ two are is printed and kept in the file: classifier.int8.safetensors, beside the
 is left as it is. A classifier that was trained again needs this again. The comparison tells what
 rounding changes, not who is right: one patient's films may be in both halves, and films of the
 classifier's training are fit for both. It takes minutes, with deep networks at large sizes an hour.
-Networks gain as far as they consist of convolutions: a ConvNeXt hardly. Exit status: 0 done, 2
+The CPU must have VNNI instructions, and `pip install -e '.[runtimes]'` the packages. Networks gain as far as they consist of convolutions: a ConvNeXt hardly. Exit status: 0 done, 2
 wrong usage, 130 interrupted. Research use only - not a diagnosis.
 """
 

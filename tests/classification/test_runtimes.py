@@ -90,7 +90,7 @@ def test_probabilities_and_maps_are_those_of_float32_within_the_stated_tolerance
 
     It shows that no layer is left out, folded wrongly or run in a coarser format. It does not show
     how far a trained gate's probabilities move: an untrained head's logits are small, a trained
-    one's larger, and so are their errors: up to .054 on real films (see `runtimes`).
+    one's larger, and so are their errors: up to .066 on real films (see `runtimes`).
     """
     if case[0] == INT8:
         request.getfixturevalue("int8_cpu")

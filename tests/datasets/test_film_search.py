@@ -19,6 +19,8 @@ def test_films_are_found_once_in_order_without_hidden_files_and_own_outputs(tmp_
 
     assert [film.relative_to(tmp_path / "x").as_posix() for film in films] == ["b.png", "sub/a.JPG"]
     assert failures == []
+    assert find_films([tmp_path / "x"]) == (films, [])
+    assert len(find_films([tmp_path / "x"], tmp_path)[0]) == 4
 
 
 def test_outputs_of_films_with_the_same_stem_do_not_overwrite_each_other() -> None:
