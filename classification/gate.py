@@ -88,7 +88,8 @@ class Gate:
         if int8 is not None and int8.fingerprint != bundle_fingerprint(bundle):
             raise ValueError(
                 "the INT8 weights are another classifier's, or were made before it was trained "
-                "again or by an older version: make them anew, `python tools/quantize.py --classifier BUNDLE FILMS`"
+                "again or by an older version: make them anew, "
+                "`python tools/quantize.py --classifier BUNDLE FILMS`"
             )
         side = bundle.preprocessing.size
         shape = (bundle.preprocessing.channels, side, side)

@@ -9,10 +9,10 @@ Rounded one by one, weights alone cost a ResNet-18's features an error of -23 dB
 GPTQ -34 dB. Convolutions whose inputs do not bear 8 bits stay in float.
 
 Libraries that do this were tried on 205 held-out films of one gate, all else in float32. This keeps
-98 % of the boxes there (94 % over five gates; see `runtimes` for the measure). NNCF 3.4 rounds weights one by one and kept 73 %, or 89 %
-with the first two convolutions in float32. Brevitas 0.13 has GPTQ for convolutions; with the second
-convolution in float it kept 88 %, took some three times as long and runs with an old release of one
-of its requirements alone.
+98 % of the boxes there (94 % over five gates; see `runtimes` for the measure). NNCF 3.4 rounds
+weights one by one and kept 73 %, or 89 % with the first two convolutions in float32. Brevitas 0.13
+has GPTQ for convolutions; with the second convolution in float it kept 88 %, took some three times
+as long and runs with an old release of one of its requirements alone.
 
 Source of GPTQ: Frantar et al., GPTQ: accurate post-training quantization for generative pre-trained
 transformers, ICLR 2023, algorithm 1, here on convolutions.

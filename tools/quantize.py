@@ -10,8 +10,9 @@ two are is printed and kept in the file: classifier.int8.safetensors, beside the
 is left as it is. A classifier that was trained again needs this again. The comparison tells what
 rounding changes, not who is right: one patient's films may be in both halves, and films of the
 classifier's training are fit for both. It takes minutes, with deep networks at large sizes an hour.
-The CPU must have VNNI instructions, and `pip install -e '.[runtimes]'` the packages. Networks gain as far as they consist of convolutions: a ConvNeXt hardly. Exit status: 0 done, 2
-wrong usage, 130 interrupted. Research use only - not a diagnosis.
+The CPU must have VNNI instructions, and `pip install -e '.[runtimes]'` the packages. Networks gain
+as far as they consist of convolutions: a ConvNeXt hardly. Exit status: 0 done, 2 wrong usage, 130
+interrupted. Research use only - not a diagnosis.
 """
 
 from __future__ import annotations
