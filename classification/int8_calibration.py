@@ -33,6 +33,7 @@ from tqdm import tqdm
 
 from cxrloc.classification.exported import folded
 from cxrloc.classification.int8_network import (
+    LARGEST,
     LEVELS,
     GreyInput,
     Int8Backbone,
@@ -132,7 +133,7 @@ def gptq(weight: torch.Tensor, moments: torch.Tensor) -> tuple[torch.Tensor, tor
         (O, K) int8 of -127 to 127, and the scale (O,) of each row: its largest weight / 127.
     """
     peak = weight.abs().amax(1)
-    scale = torch.where(peak > 0, peak / 127, torch.ones_like(peak)).float()
+    scale = torch.where(peak > 0, peak / LARGEST, torch.ones_like(peak)).float()
     order = torch.argsort(moments.diagonal(), descending=True)
     hessian = moments.double()[order][:, order]
     mean = float(hessian.diagonal().mean())
@@ -145,7 +146,7 @@ def gptq(weight: torch.Tensor, moments: torch.Tensor) -> tuple[torch.Tensor, tor
         block, own = left[:, start:stop].clone(), factor[start:stop, start:stop]
         errors = torch.zeros_like(block)
         for k in range(stop - start):
-            whole = torch.clamp(torch.round(block[:, k] / scale), -127, 127)
+            whole = torch.clamp(torch.round(block[:, k] / scale), -LARGEST, LARGEST)
             rounded[:, start + k] = whole.to(torch.int8)
             errors[:, k] = (block[:, k] - whole * scale) / own[k, k]
             block[:, k:] -= errors[:, k, None] * own[k, k:]

@@ -13,7 +13,7 @@ affine function of the grey level, are added up into one (`GreyInput`).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +27,7 @@ from cxrloc.classification.preprocessing import stored
 
 KIND = "int8"
 LEVELS = 255
-_CONSTANT = 127.0  # of the second channel of a grey input
-_LARGEST = 127
+LARGEST = 127  # of weights, and the last channel of `GreyInput.fold`
 
 
 @dataclass(frozen=True)
@@ -83,7 +82,7 @@ class GreyInput:
         scale = weight.new_tensor(self.scale).view(1, -1, 1, 1)
         shift = weight.new_tensor(self.shift).view(1, -1, 1, 1)
         grey = (weight * scale).sum(1, keepdim=True)
-        constant = (weight * (shift + self.zero * scale)).sum(1, keepdim=True) / _CONSTANT
+        constant = (weight * (shift + self.zero * scale)).sum(1, keepdim=True) / LARGEST
         folded = nn.Conv2d(
             3, layer.out_channels,
             layer.kernel_size, layer.stride, layer.padding, layer.dilation,  # type: ignore[arg-type]
@@ -102,7 +101,7 @@ class GreyConv2d(nn.Module):
         self.conv = conv
 
     def forward(self, levels: torch.Tensor) -> torch.Tensor:
-        constant = torch.full_like(levels, _CONSTANT)
+        constant = torch.full_like(levels, LARGEST)
         found: torch.Tensor = self.conv(torch.cat([levels, levels, constant], 1))
         return found
 
@@ -129,7 +128,7 @@ class Int8Conv2d(nn.Module):
         x = torch.fake_quantize_per_tensor_affine(x, self.step, self.zero, 0, LEVELS)
         # -128 never occurs; it is among the bounds because ONNX has no narrower type
         weight = torch.fake_quantize_per_channel_affine(
-            self.weight, self.scale, self.origin, 0, -_LARGEST - 1, _LARGEST
+            self.weight, self.scale, self.origin, 0, -LARGEST - 1, LARGEST
         )
         return F.conv2d(x, weight, self.bias, self.stride, self.padding, self.dilation)
 
@@ -197,8 +196,6 @@ def save_int8(path: Path, int8: Int8Backbone) -> None:
     for name, layer in int8.layers.items():
         tensors |= {f"{name}.weight": layer.weight, f"{name}.scale": layer.scale}
         inputs[name] = {"step": layer.step, "zero": layer.zero}
-    grey = int8.grey
-    stored = grey and {"layer": grey.layer, "scale": grey.scale, "shift": grey.shift}
     write_bundle(
         path,
         tensors,
@@ -206,7 +203,7 @@ def save_int8(path: Path, int8: Int8Backbone) -> None:
             **int8.metadata,
             "kind": KIND,
             "inputs": inputs,
-            "grey": stored,
+            "grey": int8.grey and asdict(int8.grey),
             "left": list(int8.left),
             "fingerprint": int8.fingerprint,
         },

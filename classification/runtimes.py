@@ -41,10 +41,10 @@ every row.
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -265,13 +265,13 @@ def require_int8(device: str = "auto") -> None:
     _check_sums()
 
 
+@cache
 def _check_sums() -> None:
     """Refuse CPUs without VNNI instructions: they add up products in 16 bits, cut off at 32,767.
 
     OpenVINO does not say which CPUs these are, so one convolution of the largest numbers is run.
     """
-    program = package("openvino", INT8)
-    ops, channels = importlib.import_module("openvino.opset13"), 64
+    program, ops, channels = package("openvino", INT8), package("openvino.opset13", INT8), 64
     x = ops.parameter([1, channels, 4, 4], np.float32)
     weight = ops.constant(np.full((channels, channels, 1, 1), 127, np.float32))
     zero, least, largest, most = (np.float32(number) for number in (0, -127, 127, 255))

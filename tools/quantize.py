@@ -97,7 +97,8 @@ def _run(arguments: argparse.Namespace, started: float) -> None:
 def _readable(
     inputs: Sequence[Path], seed: int, preprocessing: Preprocessing
 ) -> tuple[list[npt.NDArray[np.uint8]], list[Path]]:
-    """Squares and paths of the first `2 * FILMS` films of the draw that can be read."""
+    """Of the first `2 * FILMS` films of the draw that can be read: squares, as many as may
+    calibrate, and paths."""
     from tqdm import tqdm
 
     paths, failures = find_films(inputs)
@@ -116,7 +117,8 @@ def _readable(
             continue
         for warning in film.warnings:
             tqdm.write(f"quantize: {path}: {warning}", file=sys.stderr)
-        squares.append(preprocessing.squares([film]))
+        if len(squares) < FILMS:
+            squares.append(preprocessing.squares([film]))
         readable.append(path)
         progress.update()
     progress.close()

@@ -6,6 +6,7 @@ import os
 import platform
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -29,7 +30,7 @@ from cxrloc.classification.int8_network import (
     load_int8,
     save_int8,
 )
-from cxrloc.classification.models import ClassifierBundle, build_classifier
+from cxrloc.classification.models import ChestClassifier, ClassifierBundle, build_classifier
 from cxrloc.classification.preprocessing import Preprocessing
 from cxrloc.classification.runtimes import load_runtime
 from cxrloc.datasets.mean_image import MeanImage
@@ -45,15 +46,8 @@ def _squares(count: int, first: int = 0) -> npt.NDArray[np.uint8]:
 
 
 @pytest.fixture(scope="module")
-def bundle() -> ClassifierBundle:
-    """ResNet-18 whose normalisation layers have statistics of their own, as after training."""
-    model = build_classifier("resnet18", 1, seed=1)[0].eval()
-    generator = torch.Generator().manual_seed(0)
-    for layer in model.modules():
-        if isinstance(layer, nn.BatchNorm2d):
-            shape = layer.running_mean.shape  # type: ignore[union-attr]
-            layer.running_mean = 0.2 * torch.randn(shape, generator=generator)
-            layer.running_var = 0.5 + torch.rand(shape, generator=generator)
+def bundle(normalised_resnet: Callable[[int], ChestClassifier]) -> ClassifierBundle:
+    model = normalised_resnet(1)
     return ClassifierBundle(model, ("Mass",), {"Mass": 0.5}, Preprocessing(SIDE), {}, {}, {})
 
 
