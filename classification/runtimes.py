@@ -46,6 +46,7 @@ from copy import deepcopy
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -215,9 +216,21 @@ def _openvino_int8(wanted: _Wanted) -> Runtime:
     return Runtime(name, number, torch.device("cpu"), lambda x: run(int8.inputs(x)))
 
 
+@cache
+def _core(openvino: ModuleType) -> Any:
+    """The one OpenVINO core of this process, which is never given back.
+
+    OpenVINO 2026.4 gives the thread that makes a core a stack for signal handlers, and on the
+    core's end the stack from before. Where the first of two cores ends first, the end of the second
+    gives back the first's, whose memory is free by then: the next signal that Python handles (an
+    interrupt, a child's end) would be written into whatever lies there.
+    """
+    return openvino.Core()
+
+
 def _compiled(export: Callable[[], Path], precision: str) -> tuple[Backbone, Precision]:
     """OpenVINO's program of an ONNX file, and the number format of what is not INT8 in it."""
-    core = package("openvino", "openvino").Core()
+    core = _core(package("openvino", "openvino"))
     able = "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     bf16 = able if precision == "auto" else precision == "bf16"
     number: Precision = "bf16" if bf16 else "fp32"
@@ -278,7 +291,7 @@ def _check_sums() -> None:
     given = ops.fake_quantize(x, zero, most, zero, most, 256)
     kernel = ops.fake_quantize(weight, least, largest, least, largest, 255)
     sums = ops.convolution(given, kernel, [1, 1], [0, 0], [0, 0], [1, 1])
-    network = program.Core().compile_model(program.Model([sums], [x]), "CPU")
+    network = _core(program).compile_model(program.Model([sums], [x]), "CPU")
     found = network([np.full((1, channels, 4, 4), 255, np.float32)])[0]
     if not np.allclose(found, channels * 255 * 127, rtol=0.01):
         raise ValueError(

@@ -16,7 +16,7 @@ import pytest
 import torch
 from torch import nn
 
-from cxrloc.classification import exported
+from cxrloc.classification import exported, runtimes
 from cxrloc.classification.bundle import read_bundle, write_bundle
 from cxrloc.classification.exported import exported_int8, folded
 from cxrloc.classification.gate import Gate
@@ -283,7 +283,8 @@ def test_openvino_computes_in_integers_what_is_computed_here_in_float32(
 
     assert runtime.name == "openvino int8 and fp32 on cpu"
     [network] = tmp_path.glob("2/cxrloc/resnet18_int8_*.onnx")
-    program = openvino.Core().compile_model(str(network), "CPU", {"PERF_COUNT": True})
+    core = runtimes._core(openvino)
+    program = core.compile_model(str(network), "CPU", {"PERF_COUNT": True})
     request = program.create_infer_request()
     request.infer([int8.inputs(x[:1]).numpy()])
     facts = request.get_profiling_info()

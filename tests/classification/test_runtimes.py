@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
+import textwrap
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -189,6 +192,28 @@ def test_a_runtime_that_is_not_installed_says_how_to_install_it(
     without(module)
     with pytest.raises(ImportError, match=rf"needs {module}.*pip install -e '\.\[runtimes\]'"):
         load_runtime(runtime, model, (3, 64, 64))
+
+
+def test_signals_are_handled_after_runtimes_ended_in_the_order_they_were_made(
+    tmp_path: Path,
+) -> None:
+    """OpenVINO would leave the process a stack for signal handlers that is freed: see `_core`."""
+    script = """
+        import signal
+        from cxrloc.classification.models import build_classifier
+        from cxrloc.classification.runtimes import load_runtime
+        signal.signal(signal.SIGINT, lambda *_: print("handled"))
+        model = build_classifier("simple_cnn", 1)[0].eval()
+        first, second = (load_runtime("openvino", model, (3, 64, 64)) for _ in range(2))
+        del first
+        del second
+        signal.raise_signal(signal.SIGINT)
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script)],
+        env={**os.environ, "XDG_CACHE_HOME": str(tmp_path)}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (0, "handled\n"), done.stderr
 
 
 @pytest.fixture
