@@ -85,16 +85,16 @@ def load_ensemble(paths: Sequence[Path], device: str, precision: str) -> Ensembl
     if len({path.resolve() for path in paths}) < len(paths):
         raise ValueError(f"--classifier: expected each bundle once, got {_names(paths)}")
     bundles = [load_classifier(path) for path in paths]
-    diseases, rules = bundles[0].diseases, _label_rules(bundles[0])
+    diseases, rules = bundles[0].diseases, label_rules(bundles[0])
     for path, bundle in zip(paths, bundles, strict=True):
         if bundle.diseases != diseases:
             raise ValueError(
                 f"{path} knows {', '.join(bundle.diseases)}, but {paths[0]} "
                 f"{', '.join(diseases)}; an ensemble needs the same diseases in the same order"
             )
-        if _label_rules(bundle) != rules:
+        if label_rules(bundle) != rules:
             raise ValueError(
-                f"{path} was trained with {_rules_text(_label_rules(bundle))}, but {paths[0]} with "
+                f"{path} was trained with {_rules_text(label_rules(bundle))}, but {paths[0]} with "
                 f"{_rules_text(rules)}; an ensemble needs the same meaning of labels"
             )
     gates = tuple(Gate(bundle, device, precision) for bundle in bundles)
@@ -155,7 +155,7 @@ def score_films(ensemble: Ensemble, radiographs: Sequence[Radiograph]) -> Scored
 def _judged(ensemble: Ensemble, radiographs: Sequence[Radiograph]) -> ScoredFilms:
     read: list[Radiograph] = []
     scores = [np.zeros((0, len(ensemble.diseases)))]
-    films_on_disk = _readable(tqdm(radiographs, desc="score films", unit="film"))
+    films_on_disk = readable_films(tqdm(radiographs, desc="score films", unit="film"))
     while batch := list(islice(films_on_disk, _BATCH)):
         batch_of, films_read = zip(*batch, strict=True)
         read += batch_of
@@ -204,7 +204,7 @@ def _counts(films: ScoredFilms) -> Iterator[str]:
     yield ""
 
 
-def _label_rules(bundle: ClassifierBundle) -> LabelRules:
+def label_rules(bundle: ClassifierBundle) -> LabelRules:
     """The rules for scored films; `uncertain` holds for training films alone and may differ."""
     # a bundle of before a rule was there was trained with what became its default
     data = bundle.manifest.get("config", {}).get("data", {})
@@ -215,7 +215,8 @@ def _rules_text(rules: LabelRules) -> str:
     return f"data.blank {rules.blank}, data.closure {str(rules.closure).lower()}"
 
 
-def _readable(radiographs: Iterable[Radiograph]) -> Iterator[tuple[Radiograph, Film]]:
+def readable_films(radiographs: Iterable[Radiograph]) -> Iterator[tuple[Radiograph, Film]]:
+    """Those whose pixels can be read, with them; the others are named on the progress bar."""
     for r in radiographs:
         assert r.path is not None, "a prepared folder lists only films that are on disk"
         try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -72,6 +72,23 @@ def plan_jobs(
     assert models.run is not None
     jobs = [_fold_job(models.run, fold, models.name, films, prepared) for fold in wanted]
     return [job for job in jobs if job.films]
+
+
+def unseen(job: Job, notes: list[str]) -> Job:
+    """Without films of patients that a model of no fold, as of MURA's official split, has seen.
+
+    What a reader must know of that is added to `notes`.
+
+    Raises:
+        ValueError: when no film is left.
+    """
+    from cxrloc.classification.ensemble_scoring import unseen_films  # torch: not for --help
+
+    if job.fold is not None or job.bundle is None:
+        return job
+    films, said = unseen_films([job.bundle], job.films)
+    notes += said
+    return replace(job, films=tuple(films))
 
 
 def _wanted_folds(folds: Sequence[int] | None, prepared: PreparedData) -> list[int]:

@@ -2,18 +2,62 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 from tqdm import tqdm
 
-from cxrloc.classification.gate import Gate, GateOutput
+from cxrloc.classification.gate import Gate
 from cxrloc.datasets.radiograph import Film
 from cxrloc.localization.boxes import iou
 from cxrloc.localization.grad_cam import GradCamLocalizer
 
 SAME_BOX = 0.8
+
+Corners = tuple[float, float, float, float]
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What a gate and its maps say of one film.
+
+    Attributes:
+        probabilities: (D,) in the gate's order of diseases.
+        present: the diseases that pass their thresholds.
+        boxes: disease that passes -> its strongest Grad-CAM box, (x1, y1, x2, y2) in pixels of the
+            film; a map that shows nothing has none.
+    """
+
+    probabilities: npt.NDArray[np.float64]
+    present: frozenset[str]
+    boxes: Mapping[str, Corners]
+
+
+def judge(gate: Gate, film: Film) -> Judged:
+    """One film's answer."""
+    output = gate([film])
+    present = output.present_diseases(0)
+    found = GradCamLocalizer(gate).localize_output([film], output, present)
+    weakest_first = sorted(found, key=lambda box: box.score)
+    boxes = {box.disease: box.box_xyxy for box in weakest_first}
+    return Judged(output.probabilities[0], frozenset(present), boxes)
+
+
+def overlaps(first: Judged, second: Judged) -> list[float]:
+    """IoU of the two boxes of each disease that is present for both.
+
+    Where one alone has a box (the other's map shows nothing) it is 0; where neither has, none.
+    """
+    found = []
+    for disease in sorted(first.present & second.present):
+        pair = first.boxes.get(disease), second.boxes.get(disease)
+        if pair[0] is not None and pair[1] is not None:
+            found.append(float(iou([pair[0]], [pair[1]])[0]))
+        elif pair != (None, None):
+            found.append(0.0)
+    return found
 
 
 @dataclass(frozen=True)
@@ -24,8 +68,7 @@ class Agreement:
         films: their number.
         mean_difference, largest_difference: of probabilities, over films and diseases.
         decisions, turned: films times diseases, and how many are present for one gate alone.
-        boxes: pairs of the strongest Grad-CAM boxes of diseases present for both; where one gate
-            alone has a box (the other's map shows nothing) the pair's IoU is 0.
+        boxes: pairs of boxes of diseases present for both (see `overlaps`).
         same_box: the part of them with an IoU over .8; None without boxes.
         median_iou: None without boxes.
     """
@@ -38,6 +81,28 @@ class Agreement:
     boxes: int
     same_box: float | None
     median_iou: float | None
+
+    @classmethod
+    def of(cls, pairs: Sequence[tuple[Judged, Judged]]) -> Agreement:
+        """Of the two answers to each film.
+
+        Raises:
+            ValueError: without films.
+        """
+        if not pairs:
+            raise ValueError("no films to compare runtimes on")
+        apart = np.abs([one.probabilities - two.probabilities for one, two in pairs])
+        found = np.array([value for pair in pairs for value in overlaps(*pair)])
+        return cls(
+            films=len(pairs),
+            mean_difference=float(apart.mean()),
+            largest_difference=float(apart.max()),
+            decisions=apart.size,
+            turned=sum(len(one.present ^ two.present) for one, two in pairs),
+            boxes=len(found),
+            same_box=float(np.mean(found > SAME_BOX)) if len(found) else None,
+            median_iou=float(np.median(found)) if len(found) else None,
+        )
 
     def __str__(self) -> str:
         part = self.turned / self.decisions
@@ -66,37 +131,5 @@ def agreement(
     Raises:
         ValueError: without films.
     """
-    differences, turned, overlaps = [], 0, []
-    for film in tqdm(films, "comparing", total, unit="film"):
-        first, second = exact([film]), other([film])
-        differences.append(np.abs(first.probabilities - second.probabilities))
-        turned += int((first.present != second.present).sum())
-        present = set(second.present_diseases(0))
-        both = [disease for disease in first.present_diseases(0) if disease in present]
-        one, two = (_best(gate, film, out, both) for gate, out in ((exact, first), (other, second)))
-        for disease in both:
-            if disease in one and disease in two:
-                overlaps.append(float(iou([one[disease]], [two[disease]])[0]))
-            elif disease in one or disease in two:
-                overlaps.append(0.0)
-    if not differences:
-        raise ValueError("no films to compare runtimes on")
-    found = np.concatenate(differences)
-    return Agreement(
-        films=len(differences),
-        mean_difference=float(found.mean()),
-        largest_difference=float(found.max()),
-        decisions=found.size,
-        turned=turned,
-        boxes=len(overlaps),
-        same_box=float(np.mean(np.array(overlaps) > SAME_BOX)) if overlaps else None,
-        median_iou=float(np.median(overlaps)) if overlaps else None,
-    )
-
-
-def _best(
-    gate: Gate, film: Film, output: GateOutput, diseases: Sequence[str]
-) -> dict[str, tuple[float, float, float, float]]:
-    """Disease -> its strongest box; a map that shows nothing has none."""
-    found = GradCamLocalizer(gate).localize_output([film], output, diseases)
-    return {box.disease: box.box_xyxy for box in sorted(found, key=lambda box: box.score)}
+    shown = tqdm(films, "comparing", total, unit="film")
+    return Agreement.of([(judge(exact, film), judge(other, film)) for film in shown])

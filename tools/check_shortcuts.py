@@ -34,7 +34,7 @@ from cxrloc.datasets.manifest import file_sha256, run_manifest
 from cxrloc.datasets.markers import REMOVALS
 from cxrloc.datasets.prepared import PreparedData, load_prepared
 from cxrloc.datasets.radiograph import Film, Radiograph
-from cxrloc.detection.fold_jobs import Job, ModelFiles, plan_jobs
+from cxrloc.detection.fold_jobs import Job, ModelFiles, plan_jobs, unseen
 from cxrloc.localization.heat_maps import (
     SUFFIX,
     FloatMaps,
@@ -155,7 +155,7 @@ def make_maps(
     labelled = [r for r in prepared.radiographs if r.positives]
     notes: list[str] = []
     for job in plan_jobs(labelled, prepared, models, folds):
-        trained.add(_map_job(_unseen(job, notes), found))
+        trained.add(_map_job(unseen(job, notes), found))
     if not found["keep"]:
         raise ValueError(
             f"no film of {prepared.root} is labelled with a disease of the model in "
@@ -165,18 +165,6 @@ def make_maps(
         found["keep"], name=NAME, aligned=False, without_markers=found[removal], removal=removal
     )
     return maps, (*notes, *(_said(how, removal) for how in sorted(trained - {"keep"})))
-
-
-def _unseen(job: Job, notes: list[str]) -> Job:
-    """Without films of patients that a model of no fold, as of MURA's official split, has seen."""
-    from cxrloc.classification.ensemble_scoring import unseen_films
-
-    assert job.bundle is not None
-    if job.fold is not None:
-        return job
-    films, said = unseen_films([job.bundle], job.films)
-    notes += said
-    return replace(job, films=tuple(films))
 
 
 def _said(trained: str, removal: str) -> str:

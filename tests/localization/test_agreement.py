@@ -14,7 +14,7 @@ from cxrloc.classification.models import ClassifierBundle, build_classifier
 from cxrloc.classification.preprocessing import Preprocessing
 from cxrloc.datasets.phantom_film import render_film
 from cxrloc.datasets.radiograph import Film
-from cxrloc.localization.agreement import agreement
+from cxrloc.localization.agreement import Judged, agreement, overlaps
 
 DISEASES = ("Mass", "Effusion")
 FILMS = [
@@ -85,3 +85,12 @@ def test_nothing_present_has_no_boxes_and_no_films_are_refused() -> None:
     assert "boxes: none to compare" in str(found)
     with pytest.raises(ValueError, match="no films"):
         agreement(_gate(), _gate(), [])
+
+
+def test_overlaps_are_of_diseases_present_for_both() -> None:
+    whole, half = (0.0, 0.0, 10.0, 10.0), (0.0, 0.0, 10.0, 5.0)
+    nothing = np.zeros(3)
+    first = Judged(nothing, frozenset("abcd"), {"a": whole, "b": whole, "d": whole})
+    second = Judged(nothing, frozenset("abce"), {"a": half, "e": half})
+    # of c neither has a box, of d and e one alone calls it present
+    assert overlaps(first, second) == overlaps(second, first) == [0.5, 0.0]

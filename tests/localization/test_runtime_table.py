@@ -1,0 +1,108 @@
+"""The table of runtimes: counted on answers that are known, kept in a file and read back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cxrloc.localization.agreement import Judged
+from cxrloc.localization.runtime_table import (
+    FilmInRuntimes,
+    read_films,
+    runtime_table,
+    settings_of,
+    write_films,
+)
+from cxrloc.localization.tables import Cell
+
+DISEASES = ("Mass", "Effusion")
+WHOLE, NEAR, FAR = (0.0, 0.0, 10.0, 10.0), (0.0, 0.0, 10.0, 9.0), (20.0, 0.0, 30.0, 9.0)
+
+
+def _film(number: int, labels: tuple[float, float], *answers: Judged) -> FilmInRuntimes:
+    named = dict(zip(("exact", "fast"), answers, strict=True))
+    return FilmInRuntimes(f"{number}.png", f"p{number // 2}", 1, np.array(labels), named)
+
+
+def _says(mass: float, effusion: float, **boxes: tuple[float, float, float, float]) -> Judged:
+    """Present is what has 0.5 or more; the boxes are of these."""
+    found = np.array([mass, effusion])
+    present = frozenset(d for d, p in zip(DISEASES, found, strict=True) if p >= 0.5)
+    return Judged(found, present, boxes)
+
+
+FILMS = [
+    _film(0, (1, 0), _says(0.8, 0.1, Mass=WHOLE), _says(0.7, 0.1, Mass=NEAR)),
+    _film(1, (0, 1), _says(0.6, 0.9, Mass=WHOLE, Effusion=WHOLE), _says(0.6, 0.4, Mass=FAR)),
+    _film(2, (1, np.nan), _says(0.5, 0.3, Mass=WHOLE), _says(0.7, 0.3)),
+    _film(3, (0, 0), _says(0.1, 0.2), _says(0.1, 0.2)),
+]
+
+
+def test_a_runtimes_changes_are_counted() -> None:
+    table = runtime_table(FILMS, ("a note",))
+
+    reference, fast = table.rows
+    assert reference.lead == {"runtime": "exact (reference)"}
+    assert list(reference.cells) == ["macro AUC"]
+    figures = {
+        name: cell.estimate.value if isinstance(cell, Cell) else cell
+        for name, cell in fast.cells.items()
+    }
+    assert figures == {
+        "probabilities, mean": pytest.approx((0.1 + 0.5 + 0.2) / 8),
+        "probabilities, largest": pytest.approx(0.5),
+        "turned": 1,
+        "turned per thousand": pytest.approx(125),
+        "boxes": 3,
+        "median IoU": 0.0,
+        "same box": pytest.approx(1 / 3),
+        "other region": pytest.approx(2 / 3),
+        "macro AUC": 1.0,  # in float32 Mass is right in 3 of 4 pairs
+        "AUC minus reference": pytest.approx(0.125),
+    }
+    assert "4 films of 2 patients, 2 diseases" in table.notes[0]
+    assert table.notes[-1] == "a note"
+
+
+def test_a_runtime_like_the_reference_changes_nothing() -> None:
+    same = [_film(n, (n % 2, 1), f.answers["exact"], f.answers["exact"])
+            for n, f in enumerate(FILMS)]  # fmt: skip
+    cells = runtime_table(same).rows[1].cells
+    for name, value in (("probabilities, mean", 0), ("turned per thousand", 0), ("same box", 1)):
+        cell = cells[name]
+        assert isinstance(cell, Cell)
+        assert (cell.estimate.value, cell.estimate.low, cell.estimate.high) == (value,) * 3
+
+
+def test_without_boxes_their_figures_are_undefined() -> None:
+    films = [_film(n, (n % 2, 1), _says(0.1 * n, 0), _says(0.1, 0)) for n in range(3)]
+    cells = runtime_table(films).rows[1].cells
+    assert cells["boxes"] == 0
+    assert np.isnan(cells["median IoU"])  # type: ignore[arg-type]
+    assert isinstance(cells["same box"], Cell)
+    assert np.isnan(cells["same box"].estimate.value)
+
+
+def test_a_file_gives_back_the_films(tmp_path: Path) -> None:
+    path = tmp_path / "judged.parquet"
+    assert settings_of(path) == {}
+
+    write_films(path, FILMS, DISEASES, {"seed": 3})
+
+    assert settings_of(path) == {"seed": 3}
+    assert [p.name for p in tmp_path.iterdir()] == ["judged.parquet"]
+    for found, film in zip(read_films(path), FILMS, strict=True):
+        assert (found.image_id, found.patient_id, found.fold) == (
+            film.image_id,
+            film.patient_id,
+            film.fold,
+        )
+        np.testing.assert_array_equal(found.labels, film.labels)
+        assert list(found.answers) == ["exact", "fast"]
+        for name, answer in film.answers.items():
+            np.testing.assert_array_equal(found.answers[name].probabilities, answer.probabilities)
+            assert found.answers[name].present == answer.present
+            assert found.answers[name].boxes == answer.boxes

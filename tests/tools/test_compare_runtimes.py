@@ -1,0 +1,144 @@
+"""The comparison of runtimes on prepared films: what it writes, goes on with and refuses."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from cxrloc.classification.models import (
+    ClassifierBundle,
+    Preprocessing,
+    build_classifier,
+    save_classifier,
+)
+from cxrloc.classification.runtimes import RUNTIMES
+from cxrloc.datasets.film_lists import write_training_films
+from cxrloc.datasets.manifest import file_sha256
+from cxrloc.datasets.prepared import load_prepared
+from cxrloc.tools import compare_runtimes
+
+DISEASES = ("Mass", "Effusion")
+FOLDS = 2
+FLOAT = {"torch bf16 on cpu", "torch-bf16 on cpu", "onnx fp32 on cpu", "openvino fp32 on cpu"}
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+
+
+@pytest.fixture
+def prepared(tmp_path: Path, prepared_films: Callable[..., Path]) -> Path:
+    """Eight films of four patients in two folds."""
+    films = [
+        {
+            "labels": {"Mass": float(n % 2), "Effusion": 1.0}, "patient": f"p{n // 2}",
+            "fold": n // 2 % FOLDS, "block": 100 * (n % 2),
+        }
+        for n in range(8)
+    ]  # fmt: skip
+    return prepared_films(tmp_path, films, k=FOLDS)
+
+
+@pytest.fixture
+def run(tmp_path: Path, prepared: Path) -> Path:
+    """An untrained network for each fold."""
+    for fold in range(FOLDS):
+        _train(tmp_path / "run", prepared, fold, seed=fold)
+    return tmp_path / "run"
+
+
+def _train(run: Path, prepared: Path, fold: int, seed: int) -> None:
+    model = build_classifier("simple_cnn", len(DISEASES), seed=seed)[0].eval()
+    manifest = {"hashes": {"folds": file_sha256(prepared / "folds.csv")}}
+    bundle = ClassifierBundle(
+        model, DISEASES, dict.fromkeys(DISEASES, 0.5), Preprocessing(64), {}, manifest,
+        {"fold": fold, "k": FOLDS},
+    )  # fmt: skip
+    path = run / f"fold{fold}" / "classifier.safetensors"
+    save_classifier(path, bundle)
+    data = load_prepared(prepared)
+    train = [r for r in data.radiographs if data.folds[r.image_id] != fold]
+    write_training_films(path, {"train": train})
+
+
+def _run(*words: object) -> int:
+    return compare_runtimes.main([str(word) for word in words])
+
+
+def test_every_runtime_is_compared() -> None:
+    assert set(compare_runtimes.PRECISIONS) == set(RUNTIMES)
+
+
+@pytest.mark.slow
+def test_a_run_is_judged_out_of_fold_and_goes_on_where_it_was(
+    run: Path, prepared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], int8_cpu: None
+) -> None:
+    out = tmp_path / "out"
+    words = ("--run", run, "--prepared", prepared, "--out", out)
+
+    assert _run(*words) == 0
+
+    assert "| torch fp32 on cpu (reference) |" in capsys.readouterr().out
+    rows = pd.read_csv(out / "runtimes.csv").set_index("runtime")
+    assert set(rows.index) > FLOAT
+    assert any("int8" in name for name in rows.index)
+    assert (rows.loc[["onnx fp32 on cpu", "openvino fp32 on cpu"], "turned"] == 0).all()
+    assert rows["probabilities, largest"].max() < 0.05
+    assert "8 films of 4 patients" in (out / "runtimes.md").read_text()
+    folds = load_prepared(prepared).folds
+    for fold in range(FOLDS):
+        judged = pd.read_parquet(out / f"judged_fold{fold}.parquet")
+        assert set(judged["image_id"]) == {i for i, of in folds.items() if of == fold}
+        assert set(judged["fold"]) == {fold}
+    manifest = json.loads((out / "manifest.json").read_text())
+    assert len(manifest["hashes"]) == FOLDS
+
+    before = (out / "runtimes.md").read_text()
+    kept = {path: path.stat().st_mtime_ns for path in out.glob("judged_*")}
+    _train(run, prepared, 1, seed=5)
+    assert _run(*words) == 0
+    done = {path.name for path in kept if path.stat().st_mtime_ns == kept[path]}
+    assert done == {"judged_fold0.parquet"}
+    assert (out / "runtimes.md").read_text() != before
+
+
+@pytest.mark.slow
+def test_what_cannot_run_is_left_out_and_named(
+    run: Path, prepared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], int8_cpu: None
+) -> None:
+    bundle = run / "fold0" / "classifier.safetensors"
+    (bundle.parent / "training_films.csv").unlink()
+    words = ("--bundle", bundle, "--prepared", prepared, "--films", 3, "--out", tmp_path / "out")
+
+    assert _run(*words) == 2
+    assert "training_films.csv: what was trained on is not known" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+    other = load_prepared(prepared).radiographs[0]
+    elsewhere = type(other)("x.png", other.path, "x", "PA", {})
+    write_training_films(bundle, {"train": [elsewhere]})
+    assert _run(*words) == 0
+    printed = capsys.readouterr().out
+    assert "Left out: " in printed
+    assert "none of its 1 training films is in" in printed
+    assert "int8" not in (tmp_path / "out" / "runtimes.csv").read_text()
+    assert "3 films of " in printed
+
+
+def test_wrong_words_are_refused(
+    run: Path, prepared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = ("--out", tmp_path / "out")
+    with pytest.raises(SystemExit, match="2"):
+        _run("--prepared", prepared, *out)
+    assert "either --run or --bundle, got neither" in capsys.readouterr().err
+    assert _run("--run", run, "--prepared", tmp_path / "none", *out) == 2
+    assert "no prepared folder" in capsys.readouterr().err
+    assert _run("--run", tmp_path, "--prepared", prepared, *out) == 2
+    assert "fold 0 has no trained model" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

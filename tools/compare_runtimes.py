@@ -1,0 +1,260 @@
+r"""How far do the faster runtimes of the gate move its answers? On films that it has not seen.
+
+    python tools/compare_runtimes.py --run runs/gate --prepared data/nih --out runs/runtimes
+
+Each film is judged by the model that has not seen its patient: in float32 and in every other
+runtime that this machine's CPU has (--runtime of predict and serve). The table says how far the
+probabilities are apart, how many decisions turn, whether the Grad-CAM boxes stay, and what becomes
+of the AUC. INT8 weights are made for this out of 96 training films of each model; those that
+tools/quantize.py put beside a bundle are neither used nor changed. DIR receives runtimes.csv, .md
+and .tex, all answers as judged_foldK.parquet, and the manifest. A fold that is done is not judged
+again, so the same command goes on after an interrupt. Research use only - not a diagnosis.
+"""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: spinning threads cost 5 x
+
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from cxrloc.configs.load import load_config
+from cxrloc.datasets.film_lists import TRAINING_FILMS, read_training_films
+from cxrloc.datasets.manifest import file_sha256, run_manifest, write_json
+from cxrloc.datasets.prepared import PreparedData, load_prepared
+from cxrloc.datasets.radiograph import Radiograph, label_matrix
+from cxrloc.detection.fold_jobs import Job, ModelFiles, plan_jobs, unseen
+
+if TYPE_CHECKING:
+    from cxrloc.classification.gate import Gate
+    from cxrloc.classification.int8_network import Int8Backbone
+    from cxrloc.classification.models import ClassifierBundle
+    from cxrloc.localization.runtime_table import FilmInRuntimes
+
+BUNDLE, MANIFEST = "classifier.safetensors", "manifest.json"
+CALIBRATION = 96  # training films that INT8 weights are made of
+# in float32 these are the reference, or the same as "auto"
+PRECISIONS = {
+    "torch": ("bf16",),
+    "torch-bf16": ("auto",),
+    "onnx": ("auto",),
+    "openvino": ("auto", "fp32"),
+    "openvino-int8": ("auto", "fp32"),
+}
+
+
+@dataclass(frozen=True)
+class CompareRuntimesConfig:
+    """Which models judge which films.
+
+    Attributes:
+        prepared: folder that tools/prepare_data.py wrote.
+        out: folder for the results.
+        run: classifier run with one folder per test fold.
+        bundle: one trained classifier instead of a run.
+        folds: test folds of a run to judge; all when left out.
+        films: how many films of a fold are judged at most, drawn at random.
+        seed: of the draws of films.
+    """
+
+    prepared: Path
+    out: Path
+    run: Path | None = None
+    bundle: Path | None = None
+    folds: list[int] | None = None
+    films: int = 500
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        given = [name for name in ("run", "bundle") if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise ValueError(f"give either --run or --bundle, got {given or 'neither'}")
+        if self.films < 1:
+            raise ValueError(f"--films: got {self.films}, expected at least 1")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the tool; returns the exit status: 0, 2 for what the user can mend, 130 interrupted."""
+    config = load_config(CompareRuntimesConfig, argv, description=__doc__)
+    try:
+        compare(config)
+    except (ValueError, OSError, ImportError) as error:
+        print(f"compare_runtimes: error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(
+            "compare_runtimes: interrupted; the same command goes on after the last whole fold",
+            file=sys.stderr,
+        )
+        return 130
+    return 0
+
+
+def compare(config: CompareRuntimesConfig) -> None:
+    """Judge what is not judged yet, and write the table.
+
+    Raises:
+        ValueError, OSError: for a fold without a model, a model of another preparation or one
+            whose training films are not listed, and for folds that were judged in different
+            runtimes.
+    """
+    from cxrloc.localization.runtime_table import read_films, runtime_table
+    from cxrloc.localization.table_files import to_markdown, write_table
+
+    started = time.time()
+    prepared = load_prepared(config.prepared)
+    jobs = plan_jobs(
+        prepared.radiographs, prepared, ModelFiles(BUNDLE, config.run, config.bundle), config.folds
+    )
+    notes: list[str] = []
+    films: list[FilmInRuntimes] = []
+    hashes: dict[str, str] = {}
+    for job in (unseen(job, notes) for job in jobs):
+        assert job.bundle is not None
+        path, facts = _judged(job, prepared, config)
+        notes += facts["notes"]
+        films += read_films(path)
+        hashes[str(job.bundle)] = facts["bundle"]
+    _check_alike(films)
+    table = runtime_table(films, tuple(dict.fromkeys(note.rstrip(".") for note in notes)))
+    write_table(table, config.out)
+    manifest = run_manifest(config, seed=config.seed, hashes=hashes, started=started)
+    write_json(config.out / MANIFEST, manifest)
+    print(to_markdown(table))
+    print(f"The table is {config.out / 'runtimes.md'}.")
+
+
+def _judged(
+    job: Job, prepared: PreparedData, config: CompareRuntimesConfig
+) -> tuple[Path, dict[str, Any]]:
+    """The file with a model's films, made unless it is there, and what it was made of."""
+    from cxrloc.localization.runtime_table import settings_of, write_films
+
+    assert job.bundle is not None
+    films = _draw(job.films, config.films, config.seed)
+    name = "judged" if job.fold is None else f"judged_fold{job.fold}"
+    path = config.out / f"{name}.parquet"
+    wanted = {
+        "bundle": file_sha256(job.bundle),
+        "films": [film.image_id for film in films],
+        "seed": config.seed,
+    }
+    there = settings_of(path)
+    if {key: there.get(key) for key in wanted} == wanted:
+        print(f"{path} is there", file=sys.stderr)
+        return path, there
+    judge = _Judge(job.bundle, prepared, config.seed)
+    found = judge.films(films, -1 if job.fold is None else job.fold)
+    facts = {**wanted, "notes": judge.notes}
+    write_films(path, found, judge.bundle.diseases, facts)
+    return path, facts
+
+
+def _draw(films: Sequence[Radiograph], most: int, seed: int) -> list[Radiograph]:
+    if len(films) <= most:
+        return list(films)
+    chosen = np.random.default_rng(seed).permutation(len(films))[:most]
+    return [films[i] for i in sorted(chosen)]
+
+
+class _Judge:
+    """One classifier in all runtimes; the first is float32.
+
+    Attributes:
+        notes: which runtimes are left out and why, and what INT8 leaves in float.
+    """
+
+    def __init__(self, path: Path, prepared: PreparedData, seed: int) -> None:
+        from cxrloc.classification.models import load_classifier
+        from cxrloc.classification.runtimes import INT8, require_int8
+
+        self.path, self.prepared, self.seed = path, prepared, seed
+        self.bundle = load_classifier(path)
+        self.notes: list[str] = []
+        self.gates: dict[str, Gate] = {}
+        self._add(self.bundle, "torch", "fp32")
+        for runtime, precisions in PRECISIONS.items():
+            try:
+                bundle = self.bundle
+                if runtime == INT8:
+                    require_int8()
+                    bundle = replace(bundle, int8=self._int8())
+                for precision in precisions:
+                    self._add(bundle, runtime, precision)
+            except (ImportError, ValueError) as error:
+                self.notes.append(f"Left out: {error}")
+
+    def films(self, radiographs: Sequence[Radiograph], fold: int) -> list[FilmInRuntimes]:
+        """Those that can be read, with a progress bar."""
+        from tqdm import tqdm
+
+        from cxrloc.classification.ensemble_scoring import label_rules, readable_films
+        from cxrloc.localization.agreement import judge
+        from cxrloc.localization.runtime_table import FilmInRuntimes
+
+        title = "films" if fold < 0 else f"fold {fold}"
+        found = []
+        known = label_rules(self.bundle).meaning(radiographs)
+        for radiograph, film in readable_films(tqdm(known, title, unit="film")):
+            labels = label_matrix([radiograph], self.bundle.diseases)[0]
+            answers = {name: judge(gate, film) for name, gate in self.gates.items()}
+            found.append(
+                FilmInRuntimes(radiograph.image_id, radiograph.patient_id, fold, labels, answers)
+            )
+        if not found:
+            raise ValueError(f"{self.path}: none of {len(radiographs)} films can be read")
+        return found
+
+    def _add(self, bundle: ClassifierBundle, runtime: str, precision: str) -> None:
+        from cxrloc.classification.gate import Gate
+
+        gate = Gate(bundle, "cpu", precision, 1, runtime)
+        self.gates.setdefault(gate.runtime, gate)  # "auto" may be fp32
+
+    def _int8(self) -> Int8Backbone:
+        """INT8 weights out of training films, which the films to be judged are none of."""
+        from cxrloc.classification.ensemble_scoring import readable_films
+        from cxrloc.classification.int8_calibration import calibrate
+
+        listed = read_training_films(self.path.parent / TRAINING_FILMS).parts.get("train", ())
+        here = {r.image_id: r for r in self.prepared.radiographs}
+        films = [here[image] for image in sorted(listed) if image in here]
+        if not films:
+            raise ValueError(
+                f"{self.path.parent / TRAINING_FILMS}: none of its {len(listed)} training films is "
+                f"in {self.prepared.root}, so there is nothing to make INT8 weights of"
+            )
+        squares = self.bundle.preprocessing.squares
+        pixels = [squares([f]) for _, f in readable_films(_draw(films, CALIBRATION, self.seed))]
+        int8 = calibrate(self.bundle, np.concatenate(pixels), seed=self.seed)
+        total = len(int8.layers) + len(int8.left)
+        left = ", ".join(int8.left) or "none"
+        self.notes.append(
+            f"{self.path}: {len(int8.layers)} of {total} convolutions in INT8, made of "
+            f"{len(pixels)} training films; left in float: {left}"
+        )
+        return int8
+
+
+def _check_alike(films: Sequence[FilmInRuntimes]) -> None:
+    """Raise ValueError unless all films were judged in the same runtimes."""
+    runtimes = {tuple(film.answers) for film in films}
+    if len(runtimes) > 1:
+        several = "; ".join(", ".join(names) for names in sorted(runtimes))
+        raise ValueError(
+            f"the folds were judged in different runtimes ({several}), on different machines or "
+            "because one network cannot be quantised; judge the odd ones anew: delete their "
+            "judged_foldK.parquet, or name the others with --folds"
+        )
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
