@@ -220,10 +220,10 @@ def _openvino_int8(wanted: _Wanted) -> Runtime:
 def _core(openvino: ModuleType) -> Any:
     """The one OpenVINO core of this process, which is never given back.
 
-    OpenVINO 2026.4 gives the thread that makes a core a stack for signal handlers, and on the
-    core's end the stack from before. Where the first of two cores ends first, the end of the second
-    gives back the first's, whose memory is free by then: the next signal that Python handles (an
-    interrupt, a child's end) would be written into whatever lies there.
+    Where a core first uses the CPU, OpenVINO 2026.4 gives the thread a stack for signal handlers,
+    and on the core's end the stack from before. Where the first of two cores ends first, the end of
+    the second gives back the first's, whose memory is free by then: the next signal that Python
+    handles (an interrupt, a child's end) would be written into whatever lies there.
     """
     return openvino.Core()
 

@@ -16,7 +16,8 @@ from typing import Any
 
 from cxrloc.datasets.files import write_text
 
-_PACKAGES = ("cxrloc", "torch", "torchvision", "lightning", "numpy", "opencv-python-headless")
+_PACKAGES = ("cxrloc", "torch", "torchvision", "lightning", "numpy",
+             "opencv-python-headless", "onnx", "onnxscript", "onnxruntime", "openvino")  # fmt: skip
 
 
 def file_sha256(path: Path) -> str:
@@ -42,7 +43,7 @@ def run_manifest(
         "config": json.loads(json.dumps(as_dict, default=str)),
         "seed": seed,
         "hashes": dict(hashes),
-        "versions": {"python": platform.python_version(), **_package_versions()},
+        "versions": {"python": platform.python_version(), **package_versions()},
         "git_commit": _git_commit(),
         "wall_seconds": round(time.time() - started, 1),
     }
@@ -53,7 +54,8 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
 
 
-def _package_versions() -> dict[str, str]:
+def package_versions() -> dict[str, str]:
+    """Of the packages that figures depend on; "not installed" where one is not."""
     versions = {}
     for package in _PACKAGES:
         try:

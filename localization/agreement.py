@@ -25,7 +25,7 @@ class Judged:
 
     Attributes:
         probabilities: (D,) in the gate's order of diseases.
-        present: the diseases that pass their thresholds.
+        present: what passes its threshold, `No Finding` too where the gate knows it.
         boxes: disease that passes -> its strongest Grad-CAM box, (x1, y1, x2, y2) in pixels of the
             film; a map that shows nothing has none.
     """
@@ -38,11 +38,11 @@ class Judged:
 def judge(gate: Gate, film: Film) -> Judged:
     """One film's answer."""
     output = gate([film])
-    present = output.present_diseases(0)
-    found = GradCamLocalizer(gate).localize_output([film], output, present)
+    found = GradCamLocalizer(gate).localize_output([film], output, output.present_diseases(0))
     weakest_first = sorted(found, key=lambda box: box.score)
     boxes = {box.disease: box.box_xyxy for box in weakest_first}
-    return Judged(output.probabilities[0], frozenset(present), boxes)
+    passes = zip(output.diseases, output.present[0], strict=True)
+    return Judged(output.probabilities[0], frozenset(d for d, yes in passes if yes), boxes)
 
 
 def overlaps(first: Judged, second: Judged) -> list[float]:

@@ -1,7 +1,7 @@
 """Films judged in several runtimes: kept in Parquet, and what the runtimes change as a table.
 
-The Parquet has one row for each film, runtime and disease: image_id, patient_id, fold (-1 of a
-model without folds), runtime, disease, label (null unknown), probability, present, and the
+The Parquet has one row for each film, runtime and disease: image_id, patient_id, fold (`OUTSIDE` of
+a model without folds), runtime, disease, label (null unknown), probability, present, and the
 strongest Grad-CAM box x1, y1, x2, y2 in pixels of the film, null where the disease is not present
 or its map shows nothing.
 """
@@ -33,7 +33,6 @@ from cxrloc.localization.agreement import SAME_BOX, Agreement, Judged, overlaps
 from cxrloc.localization.statistics import RESAMPLES, Estimate
 from cxrloc.localization.tables import Cell, ResultTable, TableRow
 
-OUTSIDE = -1  # the fold of a model without folds
 _KEY = b"cxrloc"
 _CORNERS = ("x1", "y1", "x2", "y2")
 _AUC_REPLICATES = 1000
@@ -111,11 +110,14 @@ def read_films(path: Path) -> list[FilmInRuntimes]:
     return films
 
 
-def runtime_table(films: Sequence[FilmInRuntimes], notes: Sequence[str] = ()) -> ResultTable:
+def runtime_table(
+    films: Sequence[FilmInRuntimes], diseases: Sequence[str], notes: Sequence[str] = ()
+) -> ResultTable:
     """What each runtime changes against the first one, on the same films.
 
     Args:
-        films: with the same diseases and runtimes.
+        films: with the same diseases and runtimes, all folds together.
+        diseases: of the labels and probabilities, in their order.
         notes: further lines to stand above the table, without a full stop.
     """
     first, *others = films[0].answers
@@ -134,15 +136,19 @@ def runtime_table(films: Sequence[FilmInRuntimes], notes: Sequence[str] = ()) ->
         cells["macro AUC"] = _cell(macro_estimate(points[0], samples[0]))
         cells["AUC minus reference"] = _cell(difference)
         rows.append(TableRow("all films", {"runtime": name}, cells))
-    count = f"{len(films):,} films of {len(set(patients)):,} patients, {labels.shape[1]} diseases"
+    count = f"{len(films):,} films of {len(set(patients)):,} patients, {len(diseases)} diseases"
+    undefined = [d for d, auc in zip(diseases, reference[0][0], strict=True) if np.isnan(auc)]
     explained = (
         f"{count}. In brackets 95 % intervals, patients resampled {RESAMPLES:,} times "
         f"({_AUC_REPLICATES:,} times for AUC)",
-        "Probabilities: how far apart, over films and diseases. Turned: decisions (a film and a "
-        "disease) that one of the two runtimes alone calls present, per thousand",
+        "Probabilities: how far apart, over films and diseases; the mean in thousandths. Turned: "
+        "decisions (a film and a disease) that one of the two runtimes alone calls present; a "
+        "disease without a threshold never is",
         f"Same box: of diseases present in both, the part whose strongest Grad-CAM boxes overlap "
         f"with an IoU over {SAME_BOX}; other region: with an IoU of 0",
-        "This tells what rounding changes, not who is right: that is in the AUC",
+        "This tells what rounding changes, not who is right: that is in the AUC, of all folds "
+        f"together, macro over {len(diseases) - len(undefined)} of {len(diseases)} diseases"
+        + (f"; undefined: {', '.join(undefined)}" if undefined else ""),
     )
     return ResultTable(
         "runtimes", "What runtimes of the gate change", tuple(rows), (*explained, *notes)
@@ -155,7 +161,7 @@ def _changes(pairs: Sequence[tuple[Judged, Judged]], patients: Sequence[str]) ->
     found = [np.array(overlaps(*pair)) for pair in pairs]
     apart = [np.abs(one.probabilities - two.probabilities) for one, two in pairs]
     parts = {
-        "probabilities, mean": ([a.sum() for a in apart], [a.size for a in apart], 1),
+        "probabilities, mean x 1000": ([a.sum() for a in apart], [a.size for a in apart], 1000),
         "turned per thousand": (
             [len(one.present ^ two.present) for one, two in pairs],
             [a.size for a in apart],
@@ -174,8 +180,8 @@ def _changes(pairs: Sequence[tuple[Judged, Judged]], patients: Sequence[str]) ->
     cells["probabilities, largest"] = whole.largest_difference
     cells["turned"], cells["boxes"] = whole.turned, whole.boxes
     cells["median IoU"] = np.nan if whole.median_iou is None else whole.median_iou
-    order = ("probabilities, mean", "probabilities, largest", "turned", "turned per thousand",
-             "boxes", "median IoU", "same box", "other region")  # fmt: skip
+    order = ("probabilities, mean x 1000", "probabilities, largest", "turned",
+             "turned per thousand", "boxes", "median IoU", "same box", "other region")  # fmt: skip
     return {name: cells[name] for name in order}
 
 

@@ -19,8 +19,8 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: spinning th
 
 import sys
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,8 +28,8 @@ import numpy as np
 
 from cxrloc.configs.load import load_config
 from cxrloc.datasets.film_lists import TRAINING_FILMS, read_training_films
-from cxrloc.datasets.manifest import file_sha256, run_manifest, write_json
-from cxrloc.datasets.prepared import PreparedData, load_prepared
+from cxrloc.datasets.manifest import file_sha256, package_versions, run_manifest, write_json
+from cxrloc.datasets.prepared import INDEX, PreparedData, load_prepared
 from cxrloc.datasets.radiograph import Radiograph, label_matrix
 from cxrloc.detection.fold_jobs import Job, ModelFiles, plan_jobs, unseen
 
@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from cxrloc.classification.int8_network import Int8Backbone
     from cxrloc.classification.models import ClassifierBundle
     from cxrloc.localization.runtime_table import FilmInRuntimes
+
+Facts = dict[str, Any]
 
 BUNDLE, MANIFEST = "classifier.safetensors", "manifest.json"
 CALIBRATION = 96  # training films that INT8 weights are made of
@@ -102,60 +104,74 @@ def compare(config: CompareRuntimesConfig) -> None:
     """Judge what is not judged yet, and write the table.
 
     Raises:
-        ValueError, OSError: for a fold without a model, a model of another preparation or one
-            whose training films are not listed, and for folds that were judged in different
-            runtimes.
+        ValueError, OSError: for a fold without a model, a model of another preparation, and for
+            folds whose diseases, meaning of labels or runtimes are not the same.
     """
     from cxrloc.localization.runtime_table import read_films, runtime_table
     from cxrloc.localization.table_files import to_markdown, write_table
 
     started = time.time()
     prepared = load_prepared(config.prepared)
-    jobs = plan_jobs(
-        prepared.radiographs, prepared, ModelFiles(BUNDLE, config.run, config.bundle), config.folds
-    )
+    models = ModelFiles(BUNDLE, config.run, config.bundle)
+    jobs = plan_jobs(prepared.radiographs, prepared, models, config.folds)
+    if not any(job.films for job in jobs):
+        raise ValueError(f"{config.prepared} has no film in the folds that were asked for")
     notes: list[str] = []
     films: list[FilmInRuntimes] = []
-    hashes: dict[str, str] = {}
+    facts_of: dict[Path, Facts] = {}
     for job in (unseen(job, notes) for job in jobs):
-        assert job.bundle is not None
         path, facts = _judged(job, prepared, config)
         notes += facts["notes"]
         films += read_films(path)
-        hashes[str(job.bundle)] = facts["bundle"]
-    _check_alike(films)
-    table = runtime_table(films, tuple(dict.fromkeys(note.rstrip(".") for note in notes)))
+        facts_of[path] = facts
+    _check_alike(facts_of)
+    diseases = next(iter(facts_of.values()))["diseases"]
+    table = runtime_table(films, diseases, tuple(dict.fromkeys(n.rstrip(".") for n in notes)))
     write_table(table, config.out)
+    hashes = {
+        str(job.bundle): facts["bundle"] for job, facts in zip(jobs, facts_of.values(), strict=True)
+    }
     manifest = run_manifest(config, seed=config.seed, hashes=hashes, started=started)
     write_json(config.out / MANIFEST, manifest)
     print(to_markdown(table))
     print(f"The table is {config.out / 'runtimes.md'}.")
 
 
-def _judged(
-    job: Job, prepared: PreparedData, config: CompareRuntimesConfig
-) -> tuple[Path, dict[str, Any]]:
+def _judged(job: Job, prepared: PreparedData, config: CompareRuntimesConfig) -> tuple[Path, Facts]:
     """The file with a model's films, made unless it is there, and what it was made of."""
+    from cxrloc.classification.scored_films import OUTSIDE
     from cxrloc.localization.runtime_table import settings_of, write_films
 
     assert job.bundle is not None
     films = _draw(job.films, config.films, config.seed)
     name = "judged" if job.fold is None else f"judged_fold{job.fold}"
     path = config.out / f"{name}.parquet"
-    wanted = {
-        "bundle": file_sha256(job.bundle),
-        "films": [film.image_id for film in films],
-        "seed": config.seed,
-    }
+    wanted = _made_of(job.bundle, films, prepared, config.seed)
     there = settings_of(path)
     if {key: there.get(key) for key in wanted} == wanted:
         print(f"{path} is there", file=sys.stderr)
         return path, there
     judge = _Judge(job.bundle, prepared, config.seed)
-    found = judge.films(films, -1 if job.fold is None else job.fold)
-    facts = {**wanted, "notes": judge.notes}
-    write_films(path, found, judge.bundle.diseases, facts)
-    return path, facts
+    found = judge.films(films, OUTSIDE if job.fold is None else job.fold)
+    write_films(path, found, judge.bundle.diseases, {**wanted, **judge.facts})
+    return path, settings_of(path)
+
+
+def _made_of(bundle: Path, films: Sequence[Radiograph], prepared: PreparedData, seed: int) -> Facts:
+    """All that a film's answers depend on: where it is another, films are judged anew."""
+    import torch
+
+    listed = bundle.parent / TRAINING_FILMS
+    return {
+        "bundle": file_sha256(bundle),
+        "training_films": file_sha256(listed) if listed.is_file() else None,
+        "films": [film.image_id for film in films],
+        "prepared": file_sha256(prepared.root / INDEX),
+        "seed": seed,
+        "versions": package_versions(),
+        "threads": torch.get_num_threads(),
+        "cpu": torch.backends.cpu.get_cpu_capability(),
+    }
 
 
 def _draw(films: Sequence[Radiograph], most: int, seed: int) -> list[Radiograph]:
@@ -189,8 +205,20 @@ class _Judge:
                     bundle = replace(bundle, int8=self._int8())
                 for precision in precisions:
                     self._add(bundle, runtime, precision)
-            except (ImportError, ValueError) as error:
-                self.notes.append(f"Left out: {error}")
+            except (ImportError, ValueError, FileNotFoundError) as error:
+                self.notes.append(f"{runtime} is left out: {error}")
+
+    @property
+    def facts(self) -> Facts:
+        """What must be the same in all folds of a table, and the notes."""
+        from cxrloc.classification.ensemble_scoring import label_rules
+
+        return {
+            "diseases": list(self.bundle.diseases),
+            "labels": asdict(label_rules(self.bundle)),
+            "runtimes": list(self.gates),
+            "notes": self.notes,
+        }
 
     def films(self, radiographs: Sequence[Radiograph], fold: int) -> list[FilmInRuntimes]:
         """Those that can be read, with a progress bar."""
@@ -234,6 +262,8 @@ class _Judge:
             )
         squares = self.bundle.preprocessing.squares
         pixels = [squares([f]) for _, f in readable_films(_draw(films, CALIBRATION, self.seed))]
+        if not pixels:
+            raise ValueError("none of the training films can be read")
         int8 = calibrate(self.bundle, np.concatenate(pixels), seed=self.seed)
         total = len(int8.layers) + len(int8.left)
         left = ", ".join(int8.left) or "none"
@@ -244,16 +274,18 @@ class _Judge:
         return int8
 
 
-def _check_alike(films: Sequence[FilmInRuntimes]) -> None:
-    """Raise ValueError unless all films were judged in the same runtimes."""
-    runtimes = {tuple(film.answers) for film in films}
-    if len(runtimes) > 1:
-        several = "; ".join(", ".join(names) for names in sorted(runtimes))
-        raise ValueError(
-            f"the folds were judged in different runtimes ({several}), on different machines or "
-            "because one network cannot be quantised; judge the odd ones anew: delete their "
-            "judged_foldK.parquet, or name the others with --folds"
-        )
+def _check_alike(facts_of: Mapping[Path, Facts]) -> None:
+    """Raise ValueError unless all folds have the same diseases, meaning of labels and runtimes."""
+    first, *others = facts_of
+    for path in others:
+        for key in ("diseases", "labels", "runtimes"):
+            here, there = facts_of[path][key], facts_of[first][key]
+            if here != there:
+                raise ValueError(
+                    f"{path} and {first} cannot stand in one table: {key} {here}, but {there}. "
+                    "Name the folds that belong together with --folds, or delete the file that "
+                    "another machine made; it is judged anew"
+                )
 
 
 if __name__ == "__main__":

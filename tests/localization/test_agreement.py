@@ -14,7 +14,7 @@ from cxrloc.classification.models import ClassifierBundle, build_classifier
 from cxrloc.classification.preprocessing import Preprocessing
 from cxrloc.datasets.phantom_film import render_film
 from cxrloc.datasets.radiograph import Film
-from cxrloc.localization.agreement import Judged, agreement, overlaps
+from cxrloc.localization.agreement import Judged, agreement, judge, overlaps
 
 DISEASES = ("Mass", "Effusion")
 FILMS = [
@@ -94,3 +94,16 @@ def test_overlaps_are_of_diseases_present_for_both() -> None:
     second = Judged(nothing, frozenset("abce"), {"a": half, "e": half})
     # of c neither has a box, of d and e one alone calls it present
     assert overlaps(first, second) == overlaps(second, first) == [0.5, 0.0]
+
+
+def test_no_finding_turns_as_a_disease_does_and_has_no_box() -> None:
+    """It may be one of a network's outputs."""
+    names = ("Mass", "No Finding")
+    calls, does_not = (
+        _gate(diseases=names, thresholds={"Mass": 0.0, "No Finding": threshold})
+        for threshold in (0.0, 1.0)
+    )
+    assert judge(calls, FILMS[0]).present == {"Mass", "No Finding"}
+    assert set(judge(calls, FILMS[0]).boxes) == {"Mass"}
+    found = agreement(calls, does_not, FILMS)
+    assert (found.turned, found.decisions, found.boxes) == (3, 6, 3)

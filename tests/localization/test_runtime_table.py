@@ -42,7 +42,7 @@ FILMS = [
 
 
 def test_a_runtimes_changes_are_counted() -> None:
-    table = runtime_table(FILMS, ("a note",))
+    table = runtime_table(FILMS, DISEASES, ("a note",))
 
     reference, fast = table.rows
     assert reference.lead == {"runtime": "exact (reference)"}
@@ -52,7 +52,7 @@ def test_a_runtimes_changes_are_counted() -> None:
         for name, cell in fast.cells.items()
     }
     assert figures == {
-        "probabilities, mean": pytest.approx((0.1 + 0.5 + 0.2) / 8),
+        "probabilities, mean x 1000": pytest.approx(1000 * (0.1 + 0.5 + 0.2) / 8),
         "probabilities, largest": pytest.approx(0.5),
         "turned": 1,
         "turned per thousand": pytest.approx(125),
@@ -70,8 +70,12 @@ def test_a_runtimes_changes_are_counted() -> None:
 def test_a_runtime_like_the_reference_changes_nothing() -> None:
     same = [_film(n, (n % 2, 1), f.answers["exact"], f.answers["exact"])
             for n, f in enumerate(FILMS)]  # fmt: skip
-    cells = runtime_table(same).rows[1].cells
-    for name, value in (("probabilities, mean", 0), ("turned per thousand", 0), ("same box", 1)):
+    cells = runtime_table(same, DISEASES).rows[1].cells
+    for name, value in (
+        ("probabilities, mean x 1000", 0),
+        ("turned per thousand", 0),
+        ("same box", 1),
+    ):
         cell = cells[name]
         assert isinstance(cell, Cell)
         assert (cell.estimate.value, cell.estimate.low, cell.estimate.high) == (value,) * 3
@@ -79,7 +83,7 @@ def test_a_runtime_like_the_reference_changes_nothing() -> None:
 
 def test_without_boxes_their_figures_are_undefined() -> None:
     films = [_film(n, (n % 2, 1), _says(0.1 * n, 0), _says(0.1, 0)) for n in range(3)]
-    cells = runtime_table(films).rows[1].cells
+    cells = runtime_table(films, DISEASES).rows[1].cells
     assert cells["boxes"] == 0
     assert np.isnan(cells["median IoU"])  # type: ignore[arg-type]
     assert isinstance(cells["same box"], Cell)
@@ -106,3 +110,34 @@ def test_a_file_gives_back_the_films(tmp_path: Path) -> None:
             np.testing.assert_array_equal(found.answers[name].probabilities, answer.probabilities)
             assert found.answers[name].present == answer.present
             assert found.answers[name].boxes == answer.boxes
+
+
+def test_patients_are_resampled_not_films() -> None:
+    """Of two patients with two films each either may be drawn alone: the whole range is there."""
+    calm, turned = _says(0.9, 0.1), _says(0.1, 0.1)
+    films = [_film(n, (n % 2, 1), calm, calm if n < 2 else turned) for n in range(4)]
+    cell = runtime_table(films, DISEASES).rows[1].cells["turned per thousand"]
+    assert isinstance(cell, Cell)
+    assert (cell.estimate.low, cell.estimate.value, cell.estimate.high) == (0, 250, 500)
+
+
+def test_the_difference_of_aucs_is_paired() -> None:
+    """Answers of the same order have no difference, in no resample."""
+    rng = np.random.default_rng(0)
+    films = [
+        _film(n, (n % 2, n % 3 == 0), _says(p, q), _says(p / 2, q / 3))
+        for n, (p, q) in enumerate(rng.random((20, 2)))
+    ]
+    cells = runtime_table(films, DISEASES).rows[1].cells
+    whole, difference = cells["macro AUC"], cells["AUC minus reference"]
+    assert isinstance(whole, Cell)
+    assert isinstance(difference, Cell)
+    assert whole.estimate.low < whole.estimate.high
+    assert (difference.estimate.low, difference.estimate.high) == (0, 0)
+
+
+def test_the_macro_auc_names_what_it_leaves_out() -> None:
+    films = [_film(n, (n % 2, np.nan), _says(0.1 * n, 0), _says(0.1, 0)) for n in range(3)]
+    assert (
+        "macro over 1 of 2 diseases; undefined: Effusion" in runtime_table(films, DISEASES).notes[3]
+    )

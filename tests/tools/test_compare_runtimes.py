@@ -4,21 +4,30 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import pytest
 
+from cxrloc.classification import int8_calibration
+from cxrloc.classification.int8_calibration import calibrate
+from cxrloc.classification.int8_network import Int8Backbone
 from cxrloc.classification.models import (
     ClassifierBundle,
     Preprocessing,
     build_classifier,
+    load_classifier,
     save_classifier,
 )
 from cxrloc.classification.runtimes import RUNTIMES
 from cxrloc.datasets.film_lists import write_training_films
+from cxrloc.datasets.image_files import read_grey
 from cxrloc.datasets.manifest import file_sha256
-from cxrloc.datasets.prepared import load_prepared
+from cxrloc.datasets.prepared import load_prepared, write_prepared
+from cxrloc.datasets.radiograph import Radiograph
 from cxrloc.tools import compare_runtimes
 
 DISEASES = ("Mass", "Effusion")
@@ -108,26 +117,75 @@ def test_a_run_is_judged_out_of_fold_and_goes_on_where_it_was(
 
 
 @pytest.mark.slow
+def test_a_model_without_folds_judges_films_of_patients_it_has_not_seen(
+    run: Path, prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, int8_cpu: None
+) -> None:
+    """And its INT8 weights are made of its training films alone."""
+    data = load_prepared(prepared)
+    seen = {r.image_id for r in data.radiographs if r.patient_id in ("p0", "p2")}
+    train = [r for r in data.radiographs if r.image_id in seen]
+    bundle = run / "fold0" / "classifier.safetensors"
+    model = load_classifier(bundle)
+    save_classifier(bundle, replace(model, metadata={}))
+    write_training_films(bundle, {"train": train[:3], "validation": train[3:]})
+    given: list[int] = []
+
+    def spy(of: ClassifierBundle, squares: npt.NDArray[np.uint8], seed: int) -> Int8Backbone:
+        given.append(len(squares))
+        wanted = [of.preprocessing.squares([r.film(read_grey(r.path))])[0] for r in train[:3]]  # type: ignore[arg-type]
+        assert sorted(s.tobytes() for s in squares) == sorted(s.tobytes() for s in wanted)
+        return calibrate(of, squares, seed=seed)
+
+    monkeypatch.setattr(int8_calibration, "calibrate", spy)
+    out = tmp_path / "out"
+    words = ("--bundle", bundle, "--prepared", prepared, "--out", out)
+
+    assert _run(*words) == 0
+
+    assert given == [3]
+    judged = pd.read_parquet(out / "judged.parquet")
+    assert set(judged["image_id"]) == {r.image_id for r in data.radiographs} - seen
+    assert "4 films of patients that a classifier has seen" in (out / "runtimes.md").read_text()
+
+    assert _run(*words, "--films", 2) == 0
+    assert pd.read_parquet(out / "judged.parquet")["image_id"].nunique() == 2
+
+
+@pytest.mark.slow
 def test_what_cannot_run_is_left_out_and_named(
     run: Path, prepared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], int8_cpu: None
 ) -> None:
     bundle = run / "fold0" / "classifier.safetensors"
-    (bundle.parent / "training_films.csv").unlink()
+    listed = bundle.parent / "training_films.csv"
+    listed.unlink()
     words = ("--bundle", bundle, "--prepared", prepared, "--films", 3, "--out", tmp_path / "out")
 
-    assert _run(*words) == 2
-    assert "training_films.csv: what was trained on is not known" in capsys.readouterr().err
-    assert not (tmp_path / "out").exists()
-
-    other = load_prepared(prepared).radiographs[0]
-    elsewhere = type(other)("x.png", other.path, "x", "PA", {})
-    write_training_films(bundle, {"train": [elsewhere]})
     assert _run(*words) == 0
     printed = capsys.readouterr().out
-    assert "Left out: " in printed
-    assert "none of its 1 training films is in" in printed
-    assert "int8" not in (tmp_path / "out" / "runtimes.csv").read_text()
+    assert "- openvino-int8 is left out: no " in printed
     assert "3 films of " in printed
+    assert "int8" not in (tmp_path / "out" / "runtimes.csv").read_text()
+
+    other = load_prepared(prepared).radiographs[0]
+    elsewhere = Radiograph("x.png", other.path, "x", "PA", {})
+    write_training_films(bundle, {"train": [elsewhere]})
+    assert _run(*words) == 0
+    assert "none of its 1 training films is in" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_folds_that_differ_do_not_stand_in_one_table(
+    run: Path, prepared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = run / "fold1" / "classifier.safetensors"
+    model = load_classifier(path)
+    save_classifier(path, replace(model, diseases=DISEASES[::-1]))
+    out = tmp_path / "out"
+
+    assert _run("--run", run, "--prepared", prepared, "--films", 1, "--out", out) == 2
+
+    assert "cannot stand in one table: diseases ['Effusion', 'Mass']" in capsys.readouterr().err
+    assert not (out / "runtimes.csv").exists()
 
 
 def test_wrong_words_are_refused(
@@ -141,4 +199,11 @@ def test_wrong_words_are_refused(
     assert "no prepared folder" in capsys.readouterr().err
     assert _run("--run", tmp_path, "--prepared", prepared, *out) == 2
     assert "fold 0 has no trained model" in capsys.readouterr().err
+    data = load_prepared(prepared)
+    folds = dict.fromkeys(data.folds, 1)
+    write_prepared(prepared, data.radiographs, boxed_diseases=(), folds=folds, k=FOLDS, official={},
+                   summary="", manifest={})  # fmt: skip
+    _train(run, prepared, 0, seed=0)
+    assert _run("--run", run, "--prepared", prepared, "--folds", "[0]", *out) == 2
+    assert "has no film in the folds that were asked for" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
