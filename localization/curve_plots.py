@@ -37,7 +37,7 @@ def accuracy_curves(comparison: Comparison) -> NamedFigure:
     Each localizer has a colour and a marker, dashed where gated; controls are grey, each with a
     line of its own.
     """
-    figure, axis = _figure(8.6, 5.4)
+    figure, axis = _figure(8.6, 6.2)
     said = []
     for scored, style in zip(comparison.localizers, _line_styles(comparison), strict=True):
         value, low, high = accuracy_curve(scored, comparison, CURVE_THRESHOLDS)
@@ -115,8 +115,10 @@ def _finish(figure: Figure, axis: Axes) -> None:
     axis.grid(color="#dddddd", linewidth=0.6)
     axis.set_axisbelow(True)
     axis.spines[["top", "right"]].set_visible(False)
-    axis.legend(frameon=False, fontsize=9, handlelength=3.6)
-    figure.supxlabel(f"{RESEARCH_USE}.", fontsize=9)
+    figure.legend(
+        loc="outside lower center", ncols=3, frameon=False, fontsize=9, handlelength=3.6,
+        title=f"{RESEARCH_USE}.", title_fontsize=9,
+    )  # fmt: skip
 
 
 def _pairs(comparison: Comparison) -> list[Pair]:

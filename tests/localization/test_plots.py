@@ -94,6 +94,15 @@ def test_an_accuracy_curve_falls_from_the_share_over_zero_and_ends_below_the_bes
     assert "a 1.00 at 0.1, 1.00 at 0.3, 1.00 at 0.5; b 0.40 at 0.1" in named.alt
 
 
+def test_the_legend_of_the_curves_stands_below_them() -> None:
+    figure = accuracy_curves(_comparison(("Mass",), gated=True)).figure
+    figure.canvas.draw()
+    [legend], [axis] = figure.legends, figure.axes
+    assert RESEARCH_USE in legend.get_title().get_text()
+    assert len(legend.get_texts()) == len(axis.get_lines())
+    assert not legend.get_window_extent().overlaps(axis.get_tightbbox())  # type: ignore[arg-type]
+
+
 def test_curves_differ_in_more_than_colour_and_every_one_has_a_band() -> None:
     axis = accuracy_curves(_comparison(("Mass",), gated=True)).figure.axes[0]
 
