@@ -239,6 +239,8 @@ class _Judge:
             )
         if not found:
             raise ValueError(f"{self.path}: none of {len(radiographs)} films can be read")
+        if missing := len(known) - len(found):
+            self.notes.append(f"{self.path}: {missing} of {len(known)} films cannot be read")
         return found
 
     def _add(self, bundle: ClassifierBundle, runtime: str, precision: str) -> None:

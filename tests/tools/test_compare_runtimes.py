@@ -158,16 +158,20 @@ def test_what_cannot_run_is_left_out_and_named(
     bundle = run / "fold0" / "classifier.safetensors"
     listed = bundle.parent / "training_films.csv"
     listed.unlink()
-    words = ("--bundle", bundle, "--prepared", prepared, "--films", 3, "--out", tmp_path / "out")
+    words = ("--bundle", bundle, "--prepared", prepared, "--out", tmp_path / "out")
+    data = load_prepared(prepared)
+    broken = next(r for r in data.radiographs if data.folds[r.image_id] == 0)
+    assert broken.path is not None
+    broken.path.write_bytes(b"not a picture")
 
     assert _run(*words) == 0
     printed = capsys.readouterr().out
     assert "- openvino-int8 is left out: no " in printed
-    assert "3 films of " in printed
+    assert "1 of 4 films cannot be read" in printed
+    assert "- 3 films of 2 patients" in printed
     assert "int8" not in (tmp_path / "out" / "runtimes.csv").read_text()
 
-    other = load_prepared(prepared).radiographs[0]
-    elsewhere = Radiograph("x.png", other.path, "x", "PA", {})
+    elsewhere = Radiograph("x.png", broken.path, "x", "PA", {})
     write_training_films(bundle, {"train": [elsewhere]})
     assert _run(*words) == 0
     assert "none of its 1 training films is in" in capsys.readouterr().out
