@@ -7,6 +7,7 @@ An unknown key or a bad value ends the program with exit status 2 and a message 
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import sys
 from collections.abc import Callable, Sequence
@@ -43,6 +44,13 @@ def load_config(
         return config_class(**{key: value for key, value in built.items() if key in names})
     except (ValueError, FileNotFoundError) as error:  # what a dataclass's own check says
         parser.error(str(error))
+
+
+def port_number(word: str) -> int:
+    """A TCP port out of the command line, 1 to 65535: `type` of an argparse option."""
+    if not (word.isdecimal() and 1 <= int(word) <= 65535):
+        raise argparse.ArgumentTypeError(f"{word!r}, expected a port from 1 to 65535")
+    return int(word)
 
 
 def run_tool(

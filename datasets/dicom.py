@@ -59,8 +59,6 @@ def decode_dicom(data: bytes, image_id: str) -> Film:
     try:
         found = dicom_scope.check_scope(header)
         pixels = dicom_grey.to_grey(stored_values(header, data), header)
-        if pixels.min() == pixels.max():
-            found = (*found, f"No contrast: every pixel has the grey {pixels[0, 0]} of 0 to 255.")
         return Film(
             image_id, pixels, (pixels.shape[0], pixels.shape[1]), spacing=pixel_spacing(header),
             warnings=found, view=dicom_view.view(header), sex=dicom_patient.sex(header),

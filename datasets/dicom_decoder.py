@@ -30,7 +30,8 @@ TIMEOUT_S = 60.0
 MEMORY_BYTES = 6 * 2**30
 _LENGTH = struct.Struct(">Q")
 _PIXELS, _ERROR = b"P", b"E"
-_COMMAND = (sys.executable, "-m", "cxrloc.datasets.dicom_decoder")
+# -P: else what lies in the current folder, such as a disc's, would be imported before libraries
+_COMMAND = (sys.executable, "-P", "-m", "cxrloc.datasets.dicom_decoder")
 
 
 class Decoder:
@@ -41,6 +42,7 @@ class Decoder:
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
             env=environment,
+            start_new_session=True,  # Ctrl+C ends us in order, not the film that is being decoded
         )  # fmt: skip
 
     def decode(self, data: bytes, seconds: float = TIMEOUT_S) -> npt.NDArray[np.integer]:

@@ -20,8 +20,9 @@ _OWN_IMAGES = (".boxes.jpg", ".heat.jpg", ".sr.dcm", ".pr.dcm", ".sc.dcm")
 def find_films(inputs: Sequence[Path], out: Path | None = None) -> tuple[list[Path], list[str]]:
     """Image files of the inputs, each once, and a message for every input that gives none.
 
-    Folders are searched with their subfolders, sorted; hidden files and what `tools/predict.py`
-    wrote into `out`, or anywhere without `out`, are left out.
+    Folders are searched with their subfolders, sorted; hidden files are left out, and what
+    `tools/predict.py` wrote: pictures and objects beside the JSON of their film, and all in `out`,
+    where an interrupt may have left them without it.
     """
     films: dict[Path, Path] = {}
     failures = []
@@ -44,11 +45,17 @@ def _films_of(given: Path, out: Path | None) -> list[Path]:
         if not path.name.startswith(".")
         and path.is_file()
         and is_image_file(path)
-        and not (
-            path.name.endswith(_OWN_IMAGES)
-            and (out is None or path.resolve().parent == out.resolve())
-        )
+        and not _is_output(path, out)
     )
+
+
+def _is_output(path: Path, out: Path | None) -> bool:
+    ending = next((ending for ending in _OWN_IMAGES if path.name.endswith(ending)), None)
+    if ending is None:
+        return False
+    if out is not None and path.resolve().parent == out.resolve():
+        return True
+    return path.with_name(f"{path.name.removesuffix(ending)}.json").is_file()
 
 
 def unique_names(paths: Sequence[Path]) -> dict[Path, str]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -64,11 +65,16 @@ def decode_film(data: bytes, path: Path) -> Film:
         raise UnreadableImageError(path, fault)
     try:
         if is_dicom(data) or (path.suffix.lower() in DICOM_SUFFIXES and not _is_picture(data)):
-            return decode_dicom(data, path.name)
-        pixels = to_grey(_decode_picture(data))
+            film = decode_dicom(data, path.name)
+        else:
+            pixels = to_grey(_decode_picture(data))
+            film = Film(path.name, pixels, (pixels.shape[0], pixels.shape[1]))
     except ValueError as error:
         raise UnreadableImageError(path, str(error)) from None
-    return Film(path.name, pixels, (pixels.shape[0], pixels.shape[1]))
+    if film.pixels.min() < film.pixels.max():
+        return film
+    flat = f"No contrast: every pixel has the grey {film.pixels[0, 0]} of 0 to 255."
+    return replace(film, warnings=(*film.warnings, flat))
 
 
 def read_grey(path: Path) -> GreyImage:

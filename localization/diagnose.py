@@ -19,6 +19,8 @@ from cxrloc.localization.localizer import Localization, Localizer
 HeatMap = npt.NDArray[np.float32]
 Key = TypeVar("Key")
 
+_LEAST_SIDE = 32  # pixels; a smaller film is warned about
+
 
 class FilmGate(Protocol):
     """What `Diagnoser` needs of a `classification.gate.Gate`."""
@@ -88,7 +90,8 @@ class Diagnosis:
         heat_maps: present disease -> (H, W) map in 0..1; scaled to the frame when asked for.
         runtime: what ran the networks.
         spacing: the film's.
-        warnings: the film's, and what the gate would have to be told of its patient and is not.
+        warnings: the film's, that it is tiny, and what the gate would have to be told of its
+            patient and is not.
     """
 
     image_id: str
@@ -189,8 +192,15 @@ class Diagnoser:
         boxes = {name: _sorted(localizations, present) for name, localizations in found.items()}
         return Diagnosis(
             film.image_id, film.size_hw, _findings(output), boxes, maps, self._runtime(detectors),
-            film.spacing, (*film.warnings, *_untold(film, self.gate.demographics)),
+            film.spacing, (*film.warnings, *_small(film), *_untold(film, self.gate.demographics)),
         )  # fmt: skip
+
+
+def _small(film: Film) -> list[str]:
+    height, width = film.pixels.shape
+    if min(height, width) >= _LEAST_SIDE:
+        return []
+    return [f"Small: {width} x {height} pixels, films have hundreds: is it a whole film?"]
 
 
 def stream(

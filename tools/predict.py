@@ -10,16 +10,19 @@ also receives study_predictions.csv: one answer per study, the mean over its fil
 localization/study_predictions.py). A film that cannot be read is reported and the rest go on. A
 killed run is taken up again by the same command: a film whose JSON is there, made of the same file
 by the same models and settings, is left as it is. --dicom-out writes a.sr.dcm (structured report),
-a.pr.dcm (presentation state) and a.sc.dcm (secondary capture) beside them, for DICOM films only;
-they hold the patient's name and number, which nothing else written here does (see docs/dicom.md).
-Exit status: 0 all done, 1 some film failed, 2 wrong usage, 130 interrupted. Research use only - not
-a diagnosis.
+a.pr.dcm (presentation state) and a.sc.dcm (secondary capture) beside them; a film that is not DICOM
+is then refused. They hold the patient's name and number, which nothing else written here does (see
+docs/dicom.md).
+Exit status: 0 all done, 1 some film failed, 2 wrong usage or a folder that cannot be written, 130
+interrupted. Research use only - not a diagnosis.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
+import os
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -48,10 +51,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         diagnoser = _diagnoser(arguments)
         arguments.out.mkdir(parents=True, exist_ok=True)
-    except (ValueError, ImportError, OSError) as error:
+        (arguments.out / STUDIES).unlink(missing_ok=True)  # until all its films are done
+        return _predict(arguments, diagnoser, started)
+    except (ValueError, ImportError, OSError) as error:  # OSError: a full disk, a folder not ours
         print(f"predict: error: {error}", file=sys.stderr)
         return 2
-    (arguments.out / STUDIES).unlink(missing_ok=True)  # until all its films are done
+    except KeyboardInterrupt:
+        print("predict: interrupted while loading; nothing was done", file=sys.stderr)
+        return 130
+
+
+def _predict(arguments: argparse.Namespace, diagnoser: Diagnoser, started: float) -> int:
+    """Do the films that are not done yet; returns the exit status."""
     paths, failures = find_films(arguments.inputs, arguments.out)
     manifest = _manifest(arguments, diagnoser.runtime, started)
     named = unique_names(paths)
@@ -193,7 +204,9 @@ def _source(path: Path) -> dict[str, Any]:
     """What tells a film's file from another one of its name, without reading it."""
     status = path.stat() if path.is_file() else None
     changed = (status.st_size, status.st_mtime_ns) if status else (None, None)
-    return {"film": {"path": str(path.resolve()), "bytes": changed[0], "mtime_ns": changed[1]}}
+    # as a hash: archives call folders after patients
+    place = hashlib.sha256(os.fsencode(path.resolve())).hexdigest()
+    return {"film": {"path_sha256": place, "bytes": changed[0], "mtime_ns": changed[1]}}
 
 
 def _manifest(arguments: argparse.Namespace, runtime: str, started: float) -> dict[str, Any]:
@@ -221,7 +234,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("inputs", nargs="+", type=Path, metavar="INPUT", help="films or folders")
+    parser.add_argument("inputs", nargs="+", type=_input, metavar="INPUT", help="films or folders")
     parser.add_argument("--classifier", type=Path, required=True, help="classifier.safetensors")
     parser.add_argument("--maskrcnn", type=Path, help="maskrcnn.safetensors: second localizer")
     parser.add_argument("--out", type=Path, required=True, help="folder for the results")
@@ -234,6 +247,12 @@ def _parser() -> argparse.ArgumentParser:
         help="of networks: torch, torch-bf16, onnx, openvino or openvino-int8 (see quantize.py)",
     )
     return parser
+
+
+def _input(word: str) -> Path:
+    if not word:  # an unset variable of the shell; as a path it would be the current folder
+        raise argparse.ArgumentTypeError("an empty name; expected a film or a folder")
+    return Path(word)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@
 HOST and PORT are the receiver's, and so is the AE title CALLED; many receivers let in only a
 CALLING title that they know. Files are sent as they are, in their own transfer syntax. The network
 is not encrypted: use it inside a hospital's network, or through a tunnel. Exit status: 0 all
-stored, 1 some file was not, 2 wrong usage or no receiver.
+stored, 1 some file was not, 2 wrong usage or no receiver, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from cxrloc.configs.load import port_number
 
 if TYPE_CHECKING:
     from pynetdicom.association import Association
@@ -31,10 +33,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (ImportError, ValueError, OSError) as error:
         print(f"send_dicom: error: {error}", file=sys.stderr)
         return 2
+    failures = []
     try:
-        failures = [f for path in arguments.files if (f := send(association, path))]
+        for path in arguments.files:
+            if failure := send(association, path):
+                failures.append(failure)
+    except KeyboardInterrupt:
+        print("send_dicom: interrupted; the files from here on were not sent", file=sys.stderr)
+        association.abort()
+        return 130
     finally:
-        association.release()
+        if association.is_established:
+            association.release()
     for failure in failures:
         print(f"send_dicom: not stored: {failure}", file=sys.stderr)
     print(f"{len(arguments.files) - len(failures)} of {len(arguments.files)} files stored.")
@@ -111,7 +121,7 @@ def _parser() -> argparse.ArgumentParser:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("host", metavar="HOST")
-    parser.add_argument("port", metavar="PORT", type=int)
+    parser.add_argument("port", metavar="PORT", type=port_number)
     parser.add_argument("files", metavar="FILE", nargs="+", type=Path)
     parser.add_argument("--called", default="ANY-SCP", help="the receiver's AE title")
     parser.add_argument("--calling", default="CXRLOC", help="our AE title")

@@ -24,6 +24,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cxrloc.configs.load import port_number
 from cxrloc.tools.server.limits import Limits
 
 if TYPE_CHECKING:
@@ -52,6 +53,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         except (ValueError, ImportError, OSError) as error:
             print(f"serve: error: {error}", file=sys.stderr)
             return 2
+        except KeyboardInterrupt:
+            print("serve: interrupted while loading", file=sys.stderr)
+            return 130
         # what is loaded stays: without this the interpreter looks all of it over for garbage again
         # when it ends, which takes seconds
         gc.freeze()
@@ -139,7 +143,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--classifier", type=Path, required=True, help="classifier.safetensors")
     parser.add_argument("--maskrcnn", type=Path, help="maskrcnn.safetensors: second localizer")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
-    parser.add_argument("--port", type=int, default=_PORT, help=f"default {_PORT}")
+    parser.add_argument("--port", type=port_number, default=_PORT, help=f"default {_PORT}")
     parser.add_argument("--token-file", type=Path, help="file with what clients must show")
     parser.add_argument("--device", default="auto", help="cpu, cuda or auto")
     parser.add_argument("--precision", default="auto", help="auto, fp32 or bf16")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import random
 import struct
 import sys
@@ -138,3 +139,27 @@ def test_worker_processes_have_decoders_of_their_own(film: MakeFilm, method: str
     for pixels in found:
         np.testing.assert_array_equal(pixels, expected)
     np.testing.assert_array_equal(read_grey(path), expected)
+
+
+def test_what_lies_in_the_current_folder_is_not_imported(
+    film: MakeFilm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One may stand in the folder of a foreign disc."""
+    path, here = film("JPEG-LS"), tmp_path / "disc"
+    here.mkdir()
+    for name in ("numpy", "dl"):
+        (here / f"{name}.py").write_text(f"open({str(here / 'ran')!r}, 'w')\nraise SystemExit")
+    monkeypatch.chdir(here)
+    dicom_decoder._close_all()  # a process of before has its imports behind it
+
+    assert read_grey(path).shape == (90, 70)
+    assert not (here / "ran").exists()
+
+
+def test_an_interrupt_from_the_terminal_does_not_end_the_decoder() -> None:
+    """It goes to all processes of the terminal's group; the server answers its running film."""
+    decoder = Decoder()
+    try:
+        assert os.getsid(decoder._process.pid) != os.getsid(0)
+    finally:
+        decoder.close()

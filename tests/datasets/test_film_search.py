@@ -8,7 +8,10 @@ from cxrloc.datasets.film_search import find_films, unique_names
 
 
 def test_films_are_found_once_in_order_without_hidden_files_and_own_outputs(tmp_path: Path) -> None:
-    for name in ("b.png", "sub/a.JPG", "sub/.hidden.png", "out/b.boxes.jpg", "out/b.heat.jpg"):
+    """In `out` and, beside the JSON of their film, in another run's folder."""
+    names = ("b.png", "sub/a.JPG", "sub/.hidden.png", "out/b.boxes.jpg", "out/b.heat.jpg",
+             "run1/b.boxes.jpg", "run1/b.sr.dcm", "run1/b.json")  # fmt: skip
+    for name in names:
         path = tmp_path / "x" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
@@ -19,8 +22,10 @@ def test_films_are_found_once_in_order_without_hidden_files_and_own_outputs(tmp_
 
     assert [film.relative_to(tmp_path / "x").as_posix() for film in films] == ["b.png", "sub/a.JPG"]
     assert failures == []
+    (out / "b.json").touch()
     assert find_films([tmp_path / "x"]) == (films, [])
-    assert len(find_films([tmp_path / "x"], tmp_path)[0]) == 4
+    (out / "b.json").unlink()  # pictures that are merely called so are films
+    assert len(find_films([tmp_path / "x"])[0]) == 4
 
 
 def test_outputs_of_films_with_the_same_stem_do_not_overwrite_each_other() -> None:

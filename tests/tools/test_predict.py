@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import subprocess
 import sys
@@ -215,6 +216,57 @@ def test_an_interrupted_run_says_what_is_done_and_the_next_one_does_the_rest(
     assert _counts(capsys) == "3 films found: 0 done already, 2 done now"
     assert _run(bundles["none"], [tmp_path / "films"], tmp_path / "out") == 0
     assert _counts(capsys) == "3 films found: 2 done already, 1 done now"
+
+
+def test_an_interrupt_while_the_models_load_is_no_traceback(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(predict, "_diagnoser", interrupted)
+    assert _run(tmp_path / "x.safetensors", [tmp_path], tmp_path / "out") == 130
+    assert "interrupted while loading" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_empty_name_is_not_the_current_folder(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        predict.main(["--classifier", "x", "", "--out", "out"])
+    assert "an empty name; expected a film or a folder" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_full_disk_is_said(
+    bundles: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    def full(path: Path, record: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    monkeypatch.setattr(predict, "write_json", full)
+    assert _run(bundles["none"], [_film(tmp_path / "a.png")], tmp_path / "out") == 2
+    error = capsys.readouterr().err
+    assert "predict: error: " in error
+    assert "No space left on device" in error
+
+
+@pytest.mark.slow
+def test_folders_stay_out_of_the_json_and_odd_films_are_warned_about(
+    bundles: dict[str, Path], tmp_path: Path
+) -> None:
+    """Archives call folders after patients."""
+    black, tiny = tmp_path / "MEIER^ANNA" / "black.png", tmp_path / "MEIER^ANNA" / "tiny.png"
+    black.parent.mkdir()
+    cv2.imwrite(str(black), np.zeros((300, 300), np.uint8))
+    _film(tiny, size_hw=(1024, 3))
+
+    assert _run(bundles["none"], [tmp_path / "MEIER^ANNA"], tmp_path / "out") == 0
+
+    said = {name: (tmp_path / "out" / f"{name}.json").read_text() for name in ("black", "tiny")}
+    assert "MEIER" not in "".join(said.values())
+    assert "No contrast: every pixel has the grey 0 of 0 to 255." in said["black"]
+    assert "Small: 3 x 1024 pixels" in said["tiny"]
 
 
 @pytest.mark.slow

@@ -93,6 +93,25 @@ def test_a_receiver_that_is_not_there_or_refuses_is_an_error(
     assert "refuses the connection" in capsys.readouterr().err
 
 
+def test_a_port_that_is_none_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    for word in ("99999", "0", "104a"):
+        with pytest.raises(SystemExit, match="2"):
+            send_dicom.main(["127.0.0.1", word, "film.dcm"])
+        assert "expected a port from 1 to 65535" in capsys.readouterr().err
+
+
+def test_an_interrupt_ends_the_connection(
+    receiver: Any, write_dicom: WriteDicom, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    def interrupted(association: object, path: Path) -> str:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(send_dicom, "send", interrupted)
+    assert send(receiver.port, write_dicom(tmp_path / "a.dcm", PIXELS)) == 130
+    assert "were not sent" in capsys.readouterr().err
+
+
 def test_a_file_that_is_no_dicom_file_stops_before_anything_is_sent(
     receiver: Any, write_dicom: WriteDicom, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

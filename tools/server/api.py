@@ -44,7 +44,7 @@ _WHY = {
     406: "no offered type is acceptable, or not to be had of this film",
     408: "the request stopped coming in, or came in too slowly",
     413: "a file, a film, their number or the request is too large",
-    415: "not multipart/form-data, or a file that is no PNG, JPEG or DICOM",
+    415: "not multipart/form-data, packed, or a file that is no PNG, JPEG or DICOM",
     421: "the Host header names another server",
     422: "a damaged file, or one that is no chest film; a missing or wrong parameter",
     503: "too many films wait: try again after the seconds in Retry-After",

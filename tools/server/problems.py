@@ -58,7 +58,13 @@ def add_problem_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(StarletteHTTPException)
     async def known(request: Request, error: StarletteHTTPException) -> JSONResponse:
-        return problem_response(error.status_code, str(error.detail), error.headers)
+        status, detail = error.status_code, str(error.detail)
+        packed = request.headers.get("content-encoding", "identity")
+        if status == 400 and packed != "identity":
+            status, detail = 415, f"content encoding {packed}; send the files as they are"
+        elif status == 400 and detail.startswith("Too many files"):
+            status, detail = 413, detail + " Send fewer in one request."
+        return problem_response(status, detail, error.headers)
 
     @app.exception_handler(RequestValidationError)
     async def wrong_request(request: Request, error: RequestValidationError) -> JSONResponse:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import io
 import json
 import tempfile
@@ -298,6 +299,19 @@ def test_too_many_files_and_too_large_a_request_are_413(client: TestClient, png:
         "4 files; at most 3 in one request"
     )
     assert "0.5 MB" in problem_of(post(client, [("a.png", bytes(600_000))]), 413)
+
+
+def test_a_thousand_and_more_files_are_413_too(client: TestClient) -> None:
+    """They are stopped by what reads the form, before ours counts them."""
+    detail = problem_of(post(client, [("a.png", b"")] * 1100), 413)
+    assert "Too many files" in detail
+    assert "Send fewer" in detail
+
+
+def test_a_packed_request_is_415(client: TestClient, png: bytes) -> None:
+    headers = {"Content-Type": "multipart/form-data; boundary=x", "Content-Encoding": "gzip"}
+    answer = client.post("/v1/predictions", content=gzip.compress(png), headers=headers)
+    assert problem_of(answer, 415) == "content encoding gzip; send the files as they are"
 
 
 def test_a_body_of_unknown_length_is_stopped_on_its_way(client: TestClient) -> None:
