@@ -20,6 +20,7 @@ interrupted. Research use only - not a diagnosis.
 from __future__ import annotations
 
 import argparse
+import errno
 import hashlib
 import json
 import os
@@ -53,8 +54,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         arguments.out.mkdir(parents=True, exist_ok=True)
         (arguments.out / STUDIES).unlink(missing_ok=True)  # until all its films are done
         return _predict(arguments, diagnoser, started)
-    except (ValueError, ImportError, OSError) as error:  # OSError: a full disk, a folder not ours
-        print(f"predict: error: {error}", file=sys.stderr)
+    except (ValueError, ImportError, OSError) as error:
+        # a full disk does not name the file
+        full = getattr(error, "errno", None) == errno.ENOSPC
+        place = f"{arguments.out}: " if full else ""
+        print(f"predict: error: {place}{error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("predict: interrupted while loading; nothing was done", file=sys.stderr)
