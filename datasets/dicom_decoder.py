@@ -12,6 +12,7 @@ from __future__ import annotations
 import atexit
 import io
 import os
+import signal
 import struct
 import subprocess
 import sys
@@ -135,8 +136,13 @@ def _serve() -> None:
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what C++ code prints is no answer
     _limit_memory()
+    # a reader that was killed cannot end a decoder that loops: its own clock does
+    alarm = getattr(signal, "alarm", lambda seconds: None)  # not on Windows
     while (data := _read(sys.stdin.buffer)) is not None:
-        _write(answers, _answer(data))
+        alarm(int(TIMEOUT_S) + 5)
+        answer = _answer(data)
+        alarm(0)
+        _write(answers, answer)
 
 
 def _answer(data: bytes) -> bytes:

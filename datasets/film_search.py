@@ -55,7 +55,11 @@ def _is_output(path: Path, out: Path | None) -> bool:
         return False
     if out is not None and path.resolve().parent == out.resolve():
         return True
-    return path.with_name(f"{path.name.removesuffix(ending)}.json").is_file()
+    try:
+        record = path.with_name(f"{path.name.removesuffix(ending)}.json").read_bytes()
+    except OSError:
+        return False
+    return b'"manifest"' in record
 
 
 def unique_names(paths: Sequence[Path]) -> dict[Path, str]:

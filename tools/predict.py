@@ -20,7 +20,6 @@ interrupted. Research use only - not a diagnosis.
 from __future__ import annotations
 
 import argparse
-import errno
 import hashlib
 import json
 import os
@@ -43,6 +42,7 @@ if TYPE_CHECKING:
     from cxrloc.localization.dicom_source import SourceImage
 
 STUDIES = "study_predictions.csv"
+INTERRUPTED = "predict: interrupted; the same command does the rest"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -53,15 +53,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         diagnoser = _diagnoser(arguments)
         arguments.out.mkdir(parents=True, exist_ok=True)
         (arguments.out / STUDIES).unlink(missing_ok=True)  # until all its films are done
-        return _predict(arguments, diagnoser, started)
     except (ValueError, ImportError, OSError) as error:
-        # a full disk does not name the file
-        full = getattr(error, "errno", None) == errno.ENOSPC
-        place = f"{arguments.out}: " if full else ""
-        print(f"predict: error: {place}{error}", file=sys.stderr)
+        print(f"predict: error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("predict: interrupted while loading; nothing was done", file=sys.stderr)
+        return 130
+    try:
+        return _predict(arguments, diagnoser, started)
+    except KeyboardInterrupt:  # before the first film or after the last one
+        print(INTERRUPTED, file=sys.stderr)
         return 130
 
 
@@ -73,23 +74,26 @@ def _predict(arguments: argparse.Namespace, diagnoser: Diagnoser, started: float
     missing = {
         p: name for p, name in named.items() if read_done(arguments.out, name, p, manifest) is None
     }
-    done, boxed, interrupted = 0, 0, False
+    done, boxed, stopped = 0, 0, 0
     try:
         for diagnosis in _predicted(diagnoser, missing, arguments, manifest, failures):
             done += 1
             boxed += bool(diagnosis.present)
     except KeyboardInterrupt:
-        print("predict: interrupted; the same command does the rest", file=sys.stderr)
-        interrupted = True
+        print(INTERRUPTED, file=sys.stderr)
+        stopped = 130
+    except OSError as error:  # of writing: what cannot be read is a failure of its own
+        print(f"predict: error: writing to {arguments.out}: {error}", file=sys.stderr)
+        stopped = 2
     before = len(named) - len(missing)
     print(
         f"{len(named)} films found: {before} done already, {done} done now ({boxed} with a "
         f"disease that passes the gate), {len(failures)} failures."
     )
-    if not interrupted:
+    if not stopped:
         _write_studies(arguments.out, named, manifest, diagnoser.gate.study_thresholds)
     _report(failures, arguments.out)
-    return 130 if interrupted else int(bool(failures))
+    return stopped or int(bool(failures))
 
 
 def _diagnoser(arguments: argparse.Namespace) -> Diagnoser:

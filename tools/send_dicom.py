@@ -33,20 +33,25 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (ImportError, ValueError, OSError) as error:
         print(f"send_dicom: error: {error}", file=sys.stderr)
         return 2
-    failures = []
-    try:
-        for path in arguments.files:
+    except KeyboardInterrupt:
+        print(f"send_dicom: interrupted; ends within {3 * _TIMEOUT_S} s", file=sys.stderr)
+        return 130
+    failures, interrupted = [], ""
+    for path in arguments.files:
+        try:
             if failure := send(association, path):
                 failures.append(failure)
-    except KeyboardInterrupt:
-        print("send_dicom: interrupted; the files from here on were not sent", file=sys.stderr)
-        association.abort()
-        return 130
-    finally:
-        if association.is_established:
-            association.release()
+        except KeyboardInterrupt:
+            association.abort()
+            interrupted = f"interrupted; not sent from {path} on"
+            break
+    if association.is_established:
+        association.release()
     for failure in failures:
         print(f"send_dicom: not stored: {failure}", file=sys.stderr)
+    if interrupted:
+        print(f"send_dicom: {interrupted}", file=sys.stderr)
+        return 130
     print(f"{len(arguments.files) - len(failures)} of {len(arguments.files)} files stored.")
     return 1 if failures else 0
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import multiprocessing
 import os
 import random
+import signal
 import struct
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -154,6 +156,19 @@ def test_what_lies_in_the_current_folder_is_not_imported(
 
     assert read_grey(path).shape == (90, 70)
     assert not (here / "ran").exists()
+
+
+def test_a_decoder_that_loops_ends_by_itself() -> None:
+    """Its reader may have been killed."""
+    script = (
+        "import time\nfrom cxrloc.datasets import dicom_decoder as d\n"
+        "d.TIMEOUT_S = -4\nd._answer = lambda data: time.sleep(60)\nd._serve()"
+    )
+    with subprocess.Popen((sys.executable, "-c", script), stdin=subprocess.PIPE) as process:
+        assert process.stdin is not None
+        process.stdin.write(struct.pack(">Q", 1) + b"x")
+        process.stdin.flush()
+        assert process.wait(30) == -signal.SIGALRM
 
 
 def test_an_interrupt_from_the_terminal_does_not_end_the_decoder() -> None:

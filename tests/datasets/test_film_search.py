@@ -11,20 +11,24 @@ def test_films_are_found_once_in_order_without_hidden_files_and_own_outputs(tmp_
     """In `out` and, beside the JSON of their film, in another run's folder."""
     names = ("b.png", "sub/a.JPG", "sub/.hidden.png", "out/b.boxes.jpg", "out/b.heat.jpg",
              "run1/b.boxes.jpg", "run1/b.sr.dcm", "run1/b.json")  # fmt: skip
+    record = '{"manifest": {}}'
     for name in names:
         path = tmp_path / "x" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
     (tmp_path / "x" / "notes.txt").write_text("no film")
+    (tmp_path / "x" / "run1" / "b.json").write_text(record)
     out = tmp_path / "x" / "out"
 
     films, failures = find_films([tmp_path / "x" / "b.png", tmp_path / "x"], out)
 
     assert [film.relative_to(tmp_path / "x").as_posix() for film in films] == ["b.png", "sub/a.JPG"]
     assert failures == []
-    (out / "b.json").touch()
+    (out / "b.json").write_text(record)
     assert find_films([tmp_path / "x"]) == (films, [])
-    (out / "b.json").unlink()  # pictures that are merely called so are films
+    (out / "b.json").write_text("{}")  # pictures that are merely called so are films
+    assert len(find_films([tmp_path / "x"])[0]) == 4
+    (out / "b.json").unlink()
     assert len(find_films([tmp_path / "x"])[0]) == 4
 
 

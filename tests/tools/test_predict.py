@@ -245,9 +245,30 @@ def test_a_full_disk_is_said(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(predict, "write_json", full)
-    assert _run(bundles["none"], [_film(tmp_path / "a.png")], tmp_path / "out") == 2
-    error = capsys.readouterr().err
-    assert f"predict: error: {tmp_path / 'out'}: [Errno 28] No space left on device" in error
+    (tmp_path / "0.png").write_bytes(b"no picture")
+    films = [tmp_path / "0.png", _film(tmp_path / "a.png"), _film(tmp_path / "b.png")]
+    assert _run(bundles["none"], films, tmp_path / "out") == 2
+    printed = capsys.readouterr()
+    assert "predict: error: writing to " in printed.err
+    assert "No space left on device" in printed.err
+    assert "3 films found: 0 done already, 0 done now" in printed.out
+    assert f"not done: cannot read image {tmp_path / '0.png'}" in printed.err
+
+
+@pytest.mark.slow
+def test_an_interrupt_after_the_last_film_says_that_the_rest_can_be_done(
+    bundles: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    def interrupted(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(predict, "_write_studies", interrupted)
+    assert _run(bundles["none"], [_film(tmp_path / "a.png")], tmp_path / "out") == 130
+    printed = capsys.readouterr()
+    assert "1 done now" in printed.out
+    assert "the same command does the rest" in printed.err
+    assert "nothing was done" not in printed.err
 
 
 @pytest.mark.slow

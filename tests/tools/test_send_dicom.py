@@ -105,11 +105,16 @@ def test_an_interrupt_ends_the_connection(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     def interrupted(association: object, path: Path) -> str:
-        raise KeyboardInterrupt
+        if path.name == "b.dcm":
+            raise KeyboardInterrupt
+        return f"{path}: refused"
 
     monkeypatch.setattr(send_dicom, "send", interrupted)
-    assert send(receiver.port, write_dicom(tmp_path / "a.dcm", PIXELS)) == 130
-    assert "were not sent" in capsys.readouterr().err
+    films = [write_dicom(tmp_path / name, PIXELS) for name in ("a.dcm", "b.dcm")]
+    assert send(receiver.port, *films) == 130
+    error = capsys.readouterr().err
+    assert f"not stored: {films[0]}: refused" in error
+    assert f"not sent from {films[1]} on" in error
 
 
 def test_a_file_that_is_no_dicom_file_stops_before_anything_is_sent(

@@ -59,8 +59,8 @@ def add_problem_handlers(app: FastAPI) -> None:
     @app.exception_handler(StarletteHTTPException)
     async def known(request: Request, error: StarletteHTTPException) -> JSONResponse:
         status, detail = error.status_code, str(error.detail)
-        packed = request.headers.get("content-encoding", "identity")
-        if status == 400 and packed != "identity":
+        packed = request.headers.get("content-encoding", "").strip().lower()
+        if status == 400 and packed not in ("", "identity"):
             status, detail = 415, f"content encoding {packed}; send the files as they are"
         elif status == 400 and detail.startswith("Too many files"):
             status, detail = 413, detail + " Send fewer in one request."
