@@ -19,7 +19,8 @@ def check_films(
     """Image id -> reason, of the films whose file cannot be read; each is also a counted warning.
 
     A film whose shape is not that of its frame (a cropped copy, where boxes would be misplaced) is
-    counted as a warning and kept, and so is one whose file warns of itself (a lateral DICOM film).
+    counted as a warning and kept, and so is one whose file warns of itself (a lateral DICOM film,
+    a film without contrast).
 
     Args:
         radiographs: films with a path.
@@ -41,7 +42,7 @@ def check_films(
     damaged = [f"{names[image]} ({reason})" for image, reason in unreadable.items()]
     warnings.warn("films that cannot be read, left out", damaged)
     warnings.warn("films of another shape than their frame; their boxes may be off", misshapen)
-    warnings.warn("warnings of DICOM films, which are kept", doubtful)
+    warnings.warn("warnings of films, which are kept", doubtful)
     return unreadable
 
 

@@ -23,10 +23,14 @@ CHEXPERT_HEADER = (
 )
 
 
-def write_film(path: Path, value: int = 100, shape: tuple[int, int] = (16, 16)) -> Path:
-    """A small grey image of one value."""
+def write_film(
+    path: Path, value: int = 100, shape: tuple[int, int] = (16, 16), corner: int | None = None
+) -> Path:
+    """A small grey image of one value, but for its first pixel where that is given."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    assert cv2.imwrite(str(path), np.full(shape, value, np.uint8))
+    pixels = np.full(shape, value, np.uint8)
+    pixels[0, 0] = value if corner is None else corner
+    assert cv2.imwrite(str(path), pixels)
     return path
 
 
@@ -93,7 +97,7 @@ def nih_tree(tmp_path: Path) -> NihTree:
             for name, images in zip(("train_val_list.txt", "test_list.txt"), lists, strict=True):
                 (root / name).write_text("\n".join(images))  # NIH's lists end without a newline
         for name in films:
-            write_film(root / name)
+            write_film(root / name, corner=99)
         return root
 
     return build
@@ -123,7 +127,7 @@ def chexpert_tree(tmp_path: Path) -> Callable[..., Path]:
             if rows is not None:
                 (root / name).write_text("\n".join([header, *rows]) + "\n")
         for name, shape in (films or {}).items():
-            write_film(root / name, shape=shape)
+            write_film(root / name, shape=shape, corner=99)
         return root
 
     return build
@@ -152,7 +156,7 @@ def mura_tree(tmp_path: Path) -> Callable[..., Path]:
                     labelled.append(f"MURA-v1.1/{study}/,{label}")
                     for name in (images or {}).get(study, ("image1.png", "image2.png")):
                         listed.append(f"MURA-v1.1/{study}/{name}")
-                        write_film(root / study / name, shape=(20, 12))
+                        write_film(root / study / name, shape=(20, 12), corner=99)
             for name, lines in (
                 (f"{part}_image_paths.csv", listed),
                 (f"{part}_labeled_studies.csv", labelled),

@@ -29,6 +29,15 @@ def test_dicom_films_are_left_out_or_warned_about_by_name(
 
     assert list(unreadable) == ["knee"]
     assert "BodyPartExamined is KNEE" in unreadable["knee"]
-    [example] = warnings.examples["warnings of DICOM films, which are kept"]
+    [example] = warnings.examples["warnings of films, which are kept"]
     assert example.startswith("side (Lateral film (ViewPosition is LL)")
     assert warnings["films that cannot be read, left out"] == 1
+
+
+def test_a_film_without_contrast_is_warned_about_by_name(
+    tmp_path: Path, film: Callable[..., Path]
+) -> None:
+    warnings = CountedWarnings()
+    check_films([Radiograph("flat", film(tmp_path / "flat.png"), "p", "", {})], warnings, workers=1)
+    [example] = warnings.examples["warnings of films, which are kept"]
+    assert example.startswith("flat (No contrast: every pixel has the grey 100")
