@@ -20,16 +20,11 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from cxrloc.classification.bootstrap import (
-    Array,
-    bootstrap_ratios,
-    estimate,
-    macro_estimate,
-)
 from cxrloc.classification.bootstrap import Estimate as BootstrapEstimate
+from cxrloc.classification.bootstrap import bootstrap_ratios, estimate, macro_estimate
 from cxrloc.classification.metrics import bootstrap_ranking
 from cxrloc.datasets.files import whole_file
-from cxrloc.localization.agreement import SAME_BOX, Agreement, Judged, overlaps
+from cxrloc.localization.agreement import SAME_BOX, Judged, overlaps
 from cxrloc.localization.statistics import RESAMPLES, Estimate
 from cxrloc.localization.tables import Cell, ResultTable, TableRow
 
@@ -157,36 +152,30 @@ def runtime_table(
 
 def _changes(pairs: Sequence[tuple[Judged, Judged]], patients: Sequence[str]) -> dict[str, Any]:
     """The cells of a runtime but AUC."""
-    whole = Agreement.of(pairs)
+    apart = np.abs([one.probabilities - two.probabilities for one, two in pairs])
+    turned = np.array([len(one.present ^ two.present) for one, two in pairs])
     found = [np.array(overlaps(*pair)) for pair in pairs]
-    apart = [np.abs(one.probabilities - two.probabilities) for one, two in pairs]
-    parts = {
-        "probabilities, mean x 1000": ([a.sum() for a in apart], [a.size for a in apart], 1000),
-        "turned per thousand": (
-            [len(one.present ^ two.present) for one, two in pairs],
-            [a.size for a in apart],
-            1000,
-        ),
-        "same box": ([(f > SAME_BOX).sum() for f in found], [f.size for f in found], 1),
-        "other region": ([(f == 0).sum() for f in found], [f.size for f in found], 1),
+    boxes = np.array([f.size for f in found])
+    decisions = np.full(len(pairs), apart.shape[1])
+    # each film's part of what is above and below a ratio's line
+    above = [1000 * apart.sum(axis=1), 1000 * turned,
+             [(f > SAME_BOX).sum() for f in found], [(f == 0).sum() for f in found]]  # fmt: skip
+    below = [decisions, decisions, boxes, boxes]
+    over, under = (np.array(part, dtype=np.float64).T for part in (above, below))
+    points, samples = bootstrap_ratios(over, under, patients, RESAMPLES, seed=0)
+    mean, rate, same, other = (
+        _cell(estimate(float(point), drawn)) for point, drawn in zip(points, samples.T, strict=True)
+    )
+    return {
+        "probabilities, mean x 1000": mean,
+        "probabilities, largest": float(apart.max()),
+        "turned": int(turned.sum()),
+        "turned per thousand": rate,
+        "boxes": int(boxes.sum()),
+        "median IoU": float(np.median(np.concatenate(found))) if boxes.any() else np.nan,
+        "same box": same,
+        "other region": other,
     }
-    above = np.array([part[0] for part in parts.values()], dtype=np.float64).T
-    below = np.array([part[1] for part in parts.values()], dtype=np.float64).T
-    points, samples = bootstrap_ratios(above, below, patients, RESAMPLES, seed=0)
-    cells: dict[str, Any] = {
-        name: _cell(_scaled(points[i], samples[:, i], times))
-        for i, (name, (_, _, times)) in enumerate(parts.items())
-    }
-    cells["probabilities, largest"] = whole.largest_difference
-    cells["turned"], cells["boxes"] = whole.turned, whole.boxes
-    cells["median IoU"] = np.nan if whole.median_iou is None else whole.median_iou
-    order = ("probabilities, mean x 1000", "probabilities, largest", "turned",
-             "turned per thousand", "boxes", "median IoU", "same box", "other region")  # fmt: skip
-    return {name: cells[name] for name in order}
-
-
-def _scaled(point: float, samples: Array, times: int) -> BootstrapEstimate:
-    return estimate(times * float(point), times * samples)
 
 
 def _cell(found: BootstrapEstimate) -> Cell:

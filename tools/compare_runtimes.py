@@ -32,6 +32,7 @@ from cxrloc.datasets.manifest import file_sha256, package_versions, run_manifest
 from cxrloc.datasets.prepared import INDEX, PreparedData, load_prepared
 from cxrloc.datasets.radiograph import Radiograph, label_matrix
 from cxrloc.detection.fold_jobs import Job, ModelFiles, plan_jobs, unseen
+from cxrloc.tools.quantize import FILMS
 
 if TYPE_CHECKING:
     from cxrloc.classification.gate import Gate
@@ -42,7 +43,6 @@ if TYPE_CHECKING:
 Facts = dict[str, Any]
 
 BUNDLE, MANIFEST = "classifier.safetensors", "manifest.json"
-CALIBRATION = 96  # training films that INT8 weights are made of
 # in float32 these are the reference, or the same as "auto"
 PRECISIONS = {
     "torch": ("bf16",),
@@ -119,18 +119,17 @@ def compare(config: CompareRuntimesConfig) -> None:
     notes: list[str] = []
     films: list[FilmInRuntimes] = []
     facts_of: dict[Path, Facts] = {}
+    hashes: dict[str, str] = {}
     for job in (unseen(job, notes) for job in jobs):
         path, facts = _judged(job, prepared, config)
         notes += facts["notes"]
         films += read_films(path)
         facts_of[path] = facts
+        hashes[str(job.bundle)] = facts["bundle"]
     _check_alike(facts_of)
     diseases = next(iter(facts_of.values()))["diseases"]
     table = runtime_table(films, diseases, tuple(dict.fromkeys(n.rstrip(".") for n in notes)))
     write_table(table, config.out)
-    hashes = {
-        str(job.bundle): facts["bundle"] for job, facts in zip(jobs, facts_of.values(), strict=True)
-    }
     manifest = run_manifest(config, seed=config.seed, hashes=hashes, started=started)
     write_json(config.out / MANIFEST, manifest)
     print(to_markdown(table))
@@ -263,7 +262,7 @@ class _Judge:
                 f"in {self.prepared.root}, so there is nothing to make INT8 weights of"
             )
         squares = self.bundle.preprocessing.squares
-        pixels = [squares([f]) for _, f in readable_films(_draw(films, CALIBRATION, self.seed))]
+        pixels = [squares([f]) for _, f in readable_films(_draw(films, FILMS, self.seed))]
         if not pixels:
             raise ValueError("none of the training films can be read")
         int8 = calibrate(self.bundle, np.concatenate(pixels), seed=self.seed)
