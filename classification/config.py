@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
-from cxrloc.datasets.markers import Markers
-from cxrloc.datasets.uncertain_labels import LabelRules
+from cxrloc.datasets.images.markers import Markers
+from cxrloc.datasets.label_policies import LabelRules
 
 Input = Literal["grey", "single", "enhanced"]
 Architecture = Literal[
@@ -71,13 +71,13 @@ class DataConfig:
         diseases: names of the outputs, in order; empty takes every disease that has a label.
         uncertain: what labels that the data set calls uncertain become for training: ignore
             (masked), ones, zeros, smoothed_ones, smoothed_zeros, or three_class (a class of its
-            own; loss auto). See `cxrloc.datasets.uncertain_labels`. They are never scored.
+            own; loss auto). See `cxrloc.datasets.label_policies`. They are never scored.
         blank: what labels that the data set leaves blank are, trained on and scored: unknown, or
             negative.
         closure: a film with a finding has the findings that it is a kind of too (Cardiomegaly:
             Enlarged Cardiomediastinum), by CheXpert's label tree; what changes is printed.
-        shards: folder or URL of tools/build_shards.py, from which films of `model.size` are read
-            instead of a pixel cache; another order of films, so another result.
+        shards: folder or URL of tools/data/build_shards.py, from which films of `model.size` are
+            read instead of a pixel cache; another order of films, so another result.
         cache: folder of the decoded pixels; empty is `pixel_cache` in the prepared folder.
         test_share: share of the patients that are scored (splits label_sets and iterative).
         validation_share: share of the other patients that validate (not of folds and sampled).
@@ -127,7 +127,7 @@ class ModelConfig:
     Attributes:
         architecture: resnet18, resnet34, resnet50, densenet121, densenet161, densenet169,
             efficientnet_b0, efficientnet_b4, efficientnet_b7, googlenet, vgg16, convnext_tiny,
-            simple_cnn, conv3 or conv4; see `cxrloc.classification.networks`.
+            simple_cnn, conv3 or conv4; see `cxrloc.classification.network.backbones`.
         size: side of the square input in pixels, a multiple of 32; the last map is size / 32 wide.
         head: linear, or two_layer (Deep MedIA).
         hidden: width of the two-layer head.
@@ -142,9 +142,10 @@ class ModelConfig:
         standardise: imagenet (by ImageNet's mean and deviation) or image (each pixel by its mean
             and deviation over the training films).
         markers: burnt-in text and side letters of every film, in training and later: keep, mask
-            (filled with the grey around them) or inpaint (see `cxrloc.datasets.markers`).
+            (filled with the grey around them) or inpaint (see `cxrloc.datasets.images.markers`).
         demographics: any of age, sex and view, given to the network beside the film. Off by
-            default: they invite shortcuts (see `cxrloc.classification.demographics`), and a gate
+            default: they invite shortcuts (see `cxrloc.classification.network.demographics`), and a
+                gate
             with them must not be used to compare localizers.
         frozen_stages: leave the first of the backbone's five stages as they were loaded: the stem
             (1) and a ResNet's layer1 .. layer4 (2 .. 5), or their like (`networks.ARCHITECTURES`).
@@ -191,8 +192,8 @@ class TrainConfig:
         batch_size: films per step, over all processes (torchrun) together: N of them take N equal
             parts of the films that one would take.
         lr: peak learning rate.
-        loss: see `cxrloc.classification.losses`; auto is bce_weighted where `positive_weight_cap`
-            is set, else bce.
+        loss: see `cxrloc.classification.training.losses`; auto is bce_weighted where
+            `positive_weight_cap` is set, else bce.
         positive_weight_cap: weigh positives by negatives / positives of the training images, at
             least by 1 and at most by this; 0 is, for loss bce_weighted, without a limit.
         class_weight_bias: negatives counted beside the true ones, so that positives weigh more
@@ -213,7 +214,7 @@ class TrainConfig:
             epochs without a lower validation loss (reduce_on_plateau).
         cycle_epochs, cycle_low: epochs of a cycle up and down, and the rate at its ends as a share
             of `lr` (triangular, triangular2).
-        sampler: of the films of an epoch, see `cxrloc.classification.samplers`.
+        sampler: of the films of an epoch, see `cxrloc.classification.training.samplers`.
         sampler_cap: films per disease and epoch at most (capped).
         small_share: share of the epochs, the first ones, trained at half the input size (quicker).
         patience: epochs without a better validation loss before stopping (with `two_stage` before a
@@ -222,8 +223,8 @@ class TrainConfig:
             `model.frozen_stages`) from the best epoch of the head.
         hierarchy: none, or parents_first: first all layers on the labels at the top of CheXpert's
             label tree, then, all else frozen, the children's rows of a linear head (see
-            `cxrloc.classification.hierarchy`), each stage `epochs` at most, the second at the rate
-            `stage2_lr` and without weight decay.
+            `cxrloc.classification.training.label_hierarchy`), each stage `epochs` at most, the
+            second at the rate `stage2_lr` and without weight decay.
         stage1_epochs: of the head at most; `epochs` are those of the second stage.
         stage2_lr: peak learning rate of the second stage; `lr` is that of the first.
         rotation_degrees, shift, scale, brightness: largest random change of a training film; shift
@@ -354,3 +355,22 @@ class ClassifierConfig:
         plain = not self.data.shards or self.model.markers == "keep"
         expected = "keep with data.shards: shards hold the films as they are"
         _require(plain, "model.markers", self.model.markers, expected)
+
+
+@dataclass(frozen=True)
+class CrossValidationConfig(ClassifierConfig):
+    """A classifier run over all folds, or over one split, and what is reported of it.
+
+    Attributes:
+        sensitivity: decisions are also reported at the thresholds that reach this sensitivity on
+            each fold's validation films; the films scored will be found at another.
+    """
+
+    sensitivity: float = 0.9
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 < self.sensitivity < 1:
+            raise ValueError(f"sensitivity: got {self.sensitivity!r}, expected a share in (0, 1)")
+        if self.data.split == "folds" and self.data.fold != "all":
+            raise ValueError(f"data.fold: got {self.data.fold!r}, expected all to cross-validate")

@@ -12,8 +12,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from cxrloc.datasets.images.transforms import square_scale
 from cxrloc.datasets.radiograph import Radiograph
-from cxrloc.datasets.transforms import square_scale
 from cxrloc.detection.config import AugmentConfig
 
 Square = npt.NDArray[np.uint8]
@@ -31,7 +31,8 @@ class DetectionSet:
 
     Attributes:
         radiographs: those with no box of `diseases` are negatives.
-        squares: image id -> (size, size) uint8, made by `cxrloc.datasets.transforms.fit_square`.
+        squares: image id -> (size, size) uint8, made by
+            `cxrloc.datasets.images.transforms.fit_square`.
         size: side of the squares in pixels.
         diseases: boxes of other diseases are left out.
     """

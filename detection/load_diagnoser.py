@@ -1,6 +1,6 @@
 """Trained bundles to a `Diagnoser`, ready to judge films.
 
-from cxrloc.datasets.image_files import read_film
+from cxrloc.datasets.images.read import read_film
 from cxrloc.detection.load_diagnoser import load_diagnoser
 
 diagnoser = load_diagnoser("classifier.safetensors", "maskrcnn.safetensors")
@@ -13,13 +13,13 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from cxrloc.classification.gate import Gate
-from cxrloc.classification.int8_network import int8_path, load_int8
-from cxrloc.classification.models import load_classifier
-from cxrloc.classification.runtimes import INT8, require_int8
+from cxrloc.classification.bundle.classifier import load_classifier
+from cxrloc.classification.bundle.int8 import int8_path, load_int8
+from cxrloc.classification.inference.gate import Gate
+from cxrloc.classification.inference.runtimes import INT8, require_int8
 from cxrloc.detection.mask_rcnn import MaskRCNNLocalizer, load_predictor
-from cxrloc.localization.diagnose import Detector, Diagnoser
-from cxrloc.localization.grad_cam import GradCamLocalizer
+from cxrloc.localization.cam.localizer import GradCamLocalizer
+from cxrloc.localization.diagnosis.diagnoser import Detector, Diagnoser
 
 
 def load_diagnoser(
@@ -36,8 +36,8 @@ def load_diagnoser(
         maskrcnn: bundle of the second localizer; None leaves it out.
         device: "cpu", "cuda", "cuda:0", or "auto": the first GPU if there is one.
         precision: "auto", "fp32" or "bf16".
-        runtime: what runs the gate's network (see `cxrloc.classification.runtimes`). The Mask R-CNN
-            always runs in torch, in the number format that the gate has in its runtime.
+        runtime: what runs the gate's network (see `cxrloc.classification.inference.runtimes`). The
+            Mask R-CNN always runs in torch, in the number format that the gate has in its runtime.
 
     Raises:
         FileNotFoundError, ValueError, ImportError: for a bundle that is missing, damaged or of

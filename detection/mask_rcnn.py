@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
-from cxrloc.classification.bundle import read_bundle
+from cxrloc.classification.bundle.file import read_bundle
 from cxrloc.datasets.radiograph import Film
 from cxrloc.detection.config import DetectorConfig, Init
 from cxrloc.detection.data import DetectionSet
@@ -29,8 +29,8 @@ FloatArray = npt.NDArray[np.float64]
 
 # name -> module; imported only when asked for, so that an optional backend costs nothing
 BACKENDS: dict[str, str] = {
-    "torchvision": "cxrloc.detection.torchvision_backend",
-    "detectron2": "cxrloc.detection.detectron2_backend",
+    "torchvision": "cxrloc.detection.torchvision_backend.backend",
+    "detectron2": "cxrloc.detection.detectron2_backend.backend",
 }
 DETECTRON2_HELP = (
     "detectron2 is not installed. It is not on the package index; install it from its repository:\n"

@@ -22,9 +22,9 @@ from torch import Tensor, nn
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
-from cxrloc.classification.bundle import read_bundle
-from cxrloc.datasets.files import whole_file
-from cxrloc.datasets.manifest import file_sha256
+from cxrloc.classification.bundle.file import read_bundle
+from cxrloc.datasets.files.atomic import whole_file
+from cxrloc.datasets.files.manifest import file_sha256
 from cxrloc.detection.config import DetectorConfig, Init, TrainConfig
 from cxrloc.detection.data import DetectionSet
 

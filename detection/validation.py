@@ -9,8 +9,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import numpy.typing as npt
 
+from cxrloc.datasets.images.transforms import square_scale
 from cxrloc.datasets.radiograph import Film, Radiograph
-from cxrloc.datasets.transforms import square_scale
 from cxrloc.detection.data import DetectionSet, Squares
 from cxrloc.detection.mask_rcnn import Detections, Predictor
 from cxrloc.localization.boxes import iou

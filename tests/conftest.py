@@ -39,7 +39,7 @@ def shared_data() -> Path:
 @pytest.fixture(scope="session")
 def int8_cpu() -> None:
     """The test is skipped where OpenVINO is missing or wrong in INT8 (see `runtimes`)."""
-    from cxrloc.classification.runtimes import require_int8
+    from cxrloc.classification.inference.runtimes import require_int8
 
     try:
         require_int8()
@@ -57,7 +57,7 @@ def prepared_films() -> PreparedFilms:
     A film is a dict: its `labels`, `patient`, `fold`, what its `block` adds to the grey of a part
     of it, and its `boxes` if any. `entries` are those of `write_prepared`.
     """
-    from cxrloc.datasets.prepared import write_prepared
+    from cxrloc.datasets.prepared.folder import write_prepared
     from cxrloc.datasets.radiograph import Radiograph
 
     def prepare(folder: Path, films: Sequence[Mapping[str, Any]], **entries: Any) -> Path:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from cxrloc.configs.load import load_config
+from cxrloc.configs.command_line import load_config
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 ROOMS = ("classification", "configs", "datasets", "detection", "localization", "tools")
@@ -83,7 +83,7 @@ def test_the_wheel_and_hugging_face_datasets_import_side_by_side(
     assert run(python, "-m", "pip", "install", "-q", "--no-deps", wheel).returncode == 0
     code = (
         "import datasets, importlib.util as u; assert hasattr(datasets, 'load_dataset'), datasets\n"
-        "import cxrloc.datasets.nih, cxrloc.configs.load\n"
+        "import cxrloc.datasets.readers.nih, cxrloc.configs.command_line\n"
         "assert u.find_spec('tools') is None and u.find_spec('classification') is None\n"
         "assert all(u.find_spec('cxrloc.' + room) for room in "
         f"{ROOMS!r})\nprint('side by side')"
@@ -97,10 +97,10 @@ def test_the_top_folders_hold_no_init_file() -> None:
 
 
 def test_every_config_file_says_its_command_cost_and_score_first() -> None:
-    for path in sorted((REPOSITORY / "configs").glob("*.yaml")):
+    for path in sorted((REPOSITORY / "configs").rglob("*.yaml")):
         header = path.read_text().split("\n\n")[0].split("\n")
         comment = " ".join(line.lstrip("# ") for line in header if line.startswith("#"))
-        assert f"--config configs/{path.name}" in comment, path
+        assert f"--config {path.relative_to(REPOSITORY).as_posix()}" in comment, path
         for word in ("Cost:", "Score:"):
             assert word in comment, f"{path}: the first comment must state {word}"
         assert "@@" not in comment, f"{path}: a figure is still open"
@@ -120,7 +120,7 @@ def test_nothing_in_the_project_names_a_path_of_one_machine() -> None:
 def test_the_config_loader_names_the_unknown_key_and_ends_with_status_two(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    from cxrloc.datasets.phantom import PhantomConfig
+    from cxrloc.datasets.phantoms.nih import PhantomConfig
 
     with pytest.raises(SystemExit) as stopped:
         load_config(PhantomConfig, ["--patients", "3", "--no_such_key", "1"])

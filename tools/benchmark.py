@@ -60,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             data_table(arguments)
             return 0
         if arguments.what == "predict":
-            from cxrloc.detection.prediction_speed import prediction_tables
+            from cxrloc.tools.experiments.benchmarks.prediction import prediction_tables
 
             print(prediction_tables(arguments.size, arguments.repeats, arguments.classifier))
             return 0
@@ -91,7 +91,7 @@ def report(sides: Sides, repeats: int) -> None:
 def index_sides(arguments: argparse.Namespace) -> Sides:
     import pandas as pd
 
-    from cxrloc.datasets import nih
+    from cxrloc.datasets.readers import nih
 
     if arguments.root is None:
         raise ValueError("--root is missing: expected a folder of NIH ChestX-ray14")
@@ -105,8 +105,8 @@ def index_sides(arguments: argparse.Namespace) -> Sides:
 def cam_sides(arguments: argparse.Namespace) -> Sides:
     import torch
 
-    from cxrloc.classification.models import build_classifier
-    from cxrloc.localization.cam import class_activation_maps
+    from cxrloc.classification.network.classifier import build_classifier
+    from cxrloc.localization.cam.activation_maps import class_activation_maps
 
     diseases = list(range(14))
     model = build_classifier("resnet18", len(diseases))[0].eval()
@@ -137,8 +137,8 @@ def cam_sides(arguments: argparse.Namespace) -> Sides:
 def precision_sides(arguments: argparse.Namespace) -> Sides:
     import torch
 
-    from cxrloc.classification.models import build_classifier
-    from cxrloc.classification.precision import Precision, autocast, resolve_precision
+    from cxrloc.classification.network.classifier import build_classifier
+    from cxrloc.classification.network.precision import Precision, autocast, resolve_precision
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model = build_classifier("resnet18", 14)[0].to(device)
@@ -162,9 +162,9 @@ def precision_sides(arguments: argparse.Namespace) -> Sides:
 
 def data_table(arguments: argparse.Namespace) -> None:
     """Print images a second of each loader, and as a ratio to the textbook loader's."""
-    from cxrloc.classification.loader_speed import loader_rates, rate_table
-    from cxrloc.datasets import nih
-    from cxrloc.datasets.phantom import PhantomConfig, make_phantom
+    from cxrloc.datasets.phantoms.nih import PhantomConfig, make_phantom
+    from cxrloc.datasets.readers import nih
+    from cxrloc.tools.experiments.benchmarks.loaders import loader_rates, rate_table
 
     with tempfile.TemporaryDirectory() as folder:
         root = arguments.root
@@ -180,7 +180,7 @@ def bootstrap_sides(arguments: argparse.Namespace) -> Sides:
     """5 localizers, with and without a gate, and 4 controls: 14 rows of 66 measures each."""
     import numpy as np
 
-    from cxrloc.localization.statistics import RESAMPLES, ClusterBootstrap
+    from cxrloc.classification.metrics.bootstrap import RESAMPLES, ClusterBootstrap
 
     rng = np.random.default_rng(0)
     boxes, patients, diseases, rows, measures = 984, 726, 8, 14, 66

@@ -21,21 +21,27 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from cxrloc.classification.gate import GateRow, read_gate_table
-from cxrloc.datasets.coco import load_coco
-from cxrloc.datasets.manifest import file_sha256, run_manifest
-from cxrloc.datasets.provenance import read_provenance
-from cxrloc.localization.chexlocalize import read_segmentations
-from cxrloc.localization.chexlocalize_section import chexlocalize_files
-from cxrloc.localization.heat_maps import read_heat_maps
+from cxrloc.classification.inference.gate_table import GateRow, read_gate_table
+from cxrloc.classification.metrics.bootstrap import RESAMPLES
+from cxrloc.classification.report.tables import Cell, cell_text
+from cxrloc.configs.command_line import named_files
+from cxrloc.datasets.files.manifest import file_sha256, run_manifest
+from cxrloc.datasets.prepared.coco import load_coco
+from cxrloc.datasets.provenance.sidecar import read_provenance
+from cxrloc.localization.analyses.chexlocalize.format import read_segmentations
+from cxrloc.localization.analyses.chexlocalize.section import chexlocalize_files
+from cxrloc.localization.cam.heat_maps import read_heat_maps
+from cxrloc.localization.comparison_report.build import Study, StudyInputs, run_study
+from cxrloc.localization.comparison_report.files import (
+    film_paths,
+    read_masks,
+    with_missing,
+    write_results,
+)
 from cxrloc.localization.localizer import Localization
-from cxrloc.localization.predictions import read_predictions
-from cxrloc.localization.statistics import RESAMPLES
-from cxrloc.localization.study import Study, StudyInputs, run_study
-from cxrloc.localization.study_files import film_paths, read_masks, with_missing, write_results
-from cxrloc.localization.table_files import cell_text
-from cxrloc.localization.tables import Cell, comparison_notes
-from cxrloc.localization.words import RESEARCH_USE, explain
+from cxrloc.localization.predictions.results_file import read_predictions
+from cxrloc.localization.report.comparison_tables import comparison_notes
+from cxrloc.localization.report.glossary import RESEARCH_USE, explain
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -47,23 +53,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"compare_localizers: error: {error}", file=sys.stderr)
         return 2
     return 0
-
-
-def named_files(words: Sequence[str], option: str = "--predictions") -> dict[str, Path]:
-    """`NAME=FILE` words as a dict, in order.
-
-    Raises:
-        ValueError: for a word without a name or a file, or a name given twice.
-    """
-    files: dict[str, Path] = {}
-    for word in words:
-        name, equals, file = word.partition("=")
-        if not (equals and name.strip() and file):
-            raise ValueError(f"{option} {word!r}: expected NAME=FILE, such as mask_rcnn=a.json")
-        if name in files:
-            raise ValueError(f"{option}: the name {name!r} is given twice; each needs its own")
-        files[name] = Path(file)
-    return files
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -96,7 +85,7 @@ def _parser() -> argparse.ArgumentParser:
         type=Path,
         metavar="FILE",
         help="cheXlocalize's gt_segmentations_*.json: adds its mIoU and hit rate, and writes masks "
-        "and points for its own code to DIR/chexlocalize (see tools/convert_chexlocalize.py)",
+        "and points for its own code to DIR/chexlocalize (see tools/data/convert_chexlocalize.py)",
     )
     parser.add_argument(
         "--images", type=Path, help="folder of the films, where it is not the prepared folder's"

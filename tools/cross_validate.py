@@ -1,13 +1,13 @@
 """Train one network per fold and report on all films out of fold.
 
-    python tools/cross_validate.py --config configs/classifier_nih_subset.yaml
+    python tools/cross_validate.py --config configs/nih/classifier.yaml
 
 The folds are by patient (tools/prepare_data.py made them). With a `data.split` other than folds one
 network is trained, and the report is of the films that the split holds out. A run that was killed
 goes on with the same command, folds that are finished are skipped, and those of train_classifier.py
 count too. The run folder gets, beside what train_classifier.py writes, out_of_fold.parquet,
 cross_validation.csv and .md, confusion matrices, reliability diagrams and losses per epoch. Several
-such run folders are compared by tools/compare_networks.py.
+such run folders are compared by tools/experiments/compare_networks.py.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from collections.abc import Sequence
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: spinning threads cost 5 x
 
-from cxrloc.classification.cross_validation_config import CrossValidationConfig
-from cxrloc.configs.load import run_tool
+from cxrloc.classification.config import CrossValidationConfig
+from cxrloc.configs.command_line import run_tool
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -28,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _cross_validate(config: CrossValidationConfig) -> None:
     # after the settings are read: --help needs no torch
-    from cxrloc.classification.out_of_fold import cross_validate
+    from cxrloc.classification.runs.cross_validate import cross_validate
 
     cross_validate(config)
 

@@ -58,7 +58,7 @@ class Job:
         return self.out / "prepared" / f"{name}.json"
 
     def config(self, kind: str) -> str:
-        return str(CONFIGS / f"{kind}_{'nih_subset' if self.nih else 'phantom_demo'}.yaml")
+        return str(CONFIGS / (f"nih/{kind}.yaml" if self.nih else f"phantom/{kind}_demo.yaml"))
 
     @property
     def model_words(self) -> list[str]:
@@ -105,7 +105,7 @@ def data_steps(job: Job) -> list[Step]:
     if job.nih:
         return [prepare_step]
     size = ["--patients", str(PATIENTS), "--image_size", "512", "--seed", str(SEED)]
-    draw = ["make_phantom.py", "--out", str(job.root), *size]
+    draw = ["data/make_phantom.py", "--out", str(job.root), *size]
     return [("Draw a phantom data set in NIH's own layout", draw), prepare_step]
 
 
@@ -149,7 +149,7 @@ def box_steps(job: Job) -> list[Step]:
     if job.nih is None:  # one held-out fold: there are no other folds' maps to tune on
         return steps
     rules = str(out / "cam_rules.yaml")
-    tune = ["tune_cam.py", "--maps", maps["grad_cam"], "--ground-truth", str(job.truth)]
+    tune = ["experiments/tune_cam.py", "--maps", maps["grad_cam"], "--ground-truth", str(job.truth)]
     return [
         *steps,
         ("Tune the boxes of Grad-CAM, on other folds' boxes alone", [*tune, "--out", rules]),
@@ -203,7 +203,7 @@ def films_to_show(job: Job) -> list[Path]:
 
     Their paths come from the prepared index: copies may have other endings than NIH's lists say.
     """
-    from cxrloc.datasets.prepared import load_prepared
+    from cxrloc.datasets.prepared.folder import load_prepared
 
     prepared = load_prepared(job.out / "prepared")
     held_out = [r for r in prepared.radiographs if prepared.folds[r.image_id] == HOLD_OUT_FOLD]

@@ -26,21 +26,26 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from cxrloc.configs.load import load_config
-from cxrloc.datasets.manifest import file_sha256, run_manifest
-from cxrloc.datasets.markers import Removal
-from cxrloc.datasets.provenance import LookedAt, write_provenance
+from cxrloc.configs.command_line import load_config
+from cxrloc.datasets.files.manifest import file_sha256, run_manifest
+from cxrloc.datasets.images.markers import Removal
+from cxrloc.datasets.provenance.sidecar import LookedAt, write_provenance
 from cxrloc.datasets.radiograph import Film, Radiograph
-from cxrloc.detection.fold_jobs import Job, ModelFiles, check_markers_kept, plan_jobs
-from cxrloc.detection.localizers import ALIGNED, LocalizerInputs, build_localizer, localizer_entry
-from cxrloc.localization.cam_boxes import CamBoxRule
-from cxrloc.localization.cam_rules import rules_of_fold
-from cxrloc.localization.heat_maps import HeatMaps, check_map_file, write_heat_maps
+from cxrloc.detection.fold_models import Job, ModelFiles, check_markers_kept, plan_jobs
+from cxrloc.detection.localizer_registry import (
+    ALIGNED,
+    LocalizerInputs,
+    build_localizer,
+    localizer_entry,
+)
+from cxrloc.localization.cam.boxes import CamBoxRule
+from cxrloc.localization.cam.heat_maps import HeatMaps, check_map_file, write_heat_maps
+from cxrloc.localization.cam.rules import rules_of_fold
 from cxrloc.localization.localizer import Localization, Localizer
-from cxrloc.localization.predictions import write_predictions
+from cxrloc.localization.predictions.results_file import write_predictions
 
 if TYPE_CHECKING:
-    from cxrloc.datasets.prepared import PreparedData
+    from cxrloc.datasets.prepared.folder import PreparedData
 
 RESEARCH_USE = "Research use only, never a diagnosis."
 Maps = dict[tuple[str, str], npt.NDArray[np.float32]]
@@ -63,10 +68,12 @@ class LocalizeConfig:
         folds: test folds to predict; all when left out.
         cam_threshold: level on the 0..255 scale over which a Grad-CAM map is a region.
         cam_closest: how many candidates closest in size to the disease's mean box are looked at.
-        cam_rules: rules of tools/tune_cam.py for grad_cam or grad_cam_aligned, in the place of
+        cam_rules: rules of tools/experiments/tune_cam.py for grad_cam or grad_cam_aligned, in the
+            place of
             these two: films of fold k are boxed by fold k's rules.
         maps: file (NAME.maps.safetensors) to write the heat maps of the boxed films and diseases
-            to, for localizers that have any (tools/check_shortcuts.py makes those of other films).
+            to, for localizers that have any (tools/experiments/check_shortcuts.py makes those of
+            other films).
         remove_markers: also write to `maps` those of the films with burnt-in letters masked or
             inpainted; costs a second pass over the boxed films. The boxes are not touched.
         strict: stop at the first film that cannot be read.
@@ -157,8 +164,8 @@ def localize(config: LocalizeConfig) -> Found:
         ValueError, FileNotFoundError: for a fold without a model, or a model of another
         preparation.
     """
-    from cxrloc.datasets.coco import load_coco
-    from cxrloc.datasets.prepared import load_prepared
+    from cxrloc.datasets.prepared.coco import load_coco
+    from cxrloc.datasets.prepared.folder import load_prepared
 
     started = time.time()
     prepared = load_prepared(config.prepared)
@@ -233,7 +240,7 @@ def _localizer(job: Job, config: LocalizeConfig, coco: Mapping[str, Any]) -> Loc
 
 def _without_markers(localizer: Localizer, film: Film, how: str) -> Maps:
     """Maps of the film's kept diseases, its markers removed."""
-    from cxrloc.localization.grad_cam import GradCamLocalizer
+    from cxrloc.localization.cam.localizer import GradCamLocalizer
 
     assert isinstance(localizer, GradCamLocalizer), "only these have maps"
     kept = [disease for image_id, disease in localizer.kept_maps if image_id == film.image_id]
@@ -279,7 +286,7 @@ def _diseases(job: Job, coco: Mapping[str, Any]) -> list[str]:
 def _readable(
     radiographs: Iterable[Radiograph], with_pixels: bool, strict: bool, found: Found
 ) -> Iterator[Film]:
-    from cxrloc.datasets.image_files import UnreadableImageError, read_grey
+    from cxrloc.datasets.images.read import UnreadableImageError, read_grey
 
     blank = np.zeros((1, 1), np.uint8)  # a control does not look
     for r in radiographs:

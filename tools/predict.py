@@ -3,11 +3,13 @@
     python tools/predict.py --classifier BUNDLE [--maskrcnn BUNDLE] INPUT... --out DIR
 
 INPUT is an image file (PNG, JPEG, DICOM) or a folder (searched with its subfolders). For film a.png
-DIR receives a.boxes.jpg, a.heat.jpg and a.json (schema: localization/diagnosis_json.py); films of
-the same name get a_2, a_3. Films in MURA's layout (XR_HAND/patient00011/study1_positive/image1.png)
-or CheXpert's (patient00001/study1/view1_frontal.jpg) are named after their study. Of MURA's DIR
-also receives study_predictions.csv: one answer per study, the mean over its films (columns:
-localization/study_predictions.py). A film that cannot be read is reported and the rest go on. A
+DIR receives a.boxes.jpg, a.heat.jpg and a.json (schema: localization/diagnosis/to_json.py); films
+of the same name get a_2, a_3. Films in MURA's layout
+(XR_HAND/patient00011/study1_positive/image1.png) or CheXpert's
+(patient00001/study1/view1_frontal.jpg) are named after their study. Of MURA's DIR also receives
+study_predictions.csv: one answer per study, the mean over its films (columns:
+localization/diagnosis/examination_table.py). A film that cannot be read is reported and the rest go
+on. A
 killed run is taken up again by the same command: a film whose JSON is there, made of the same file
 by the same models and settings, is left as it is. --dicom-out writes a.sr.dcm (structured report),
 a.pr.dcm (presentation state) and a.sc.dcm (secondary capture) beside them; a film that is not DICOM
@@ -30,16 +32,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-# what needs torch is imported where it is used: --help and a wrong option answer at once
-from cxrloc.datasets.film_search import film_name, find_films, unique_names
-from cxrloc.datasets.image_files import read_film
-from cxrloc.datasets.manifest import file_sha256, run_manifest, write_json
+from cxrloc.datasets.files.manifest import file_sha256, run_manifest, write_json
+from cxrloc.datasets.images.read import read_film
 from cxrloc.datasets.radiograph import Film
-from cxrloc.localization.words import RESEARCH_USE
+
+# what needs torch is imported where it is used: --help and a wrong option answer at once
+from cxrloc.datasets.readers.loose_images import film_name, find_films, unique_names
+from cxrloc.localization.report.glossary import RESEARCH_USE
 
 if TYPE_CHECKING:
-    from cxrloc.localization.diagnose import Diagnoser, Diagnosis
-    from cxrloc.localization.dicom_source import SourceImage
+    from cxrloc.localization.diagnosis.diagnoser import Diagnoser, Diagnosis
+    from cxrloc.localization.dicom_output.source import SourceImage
 
 STUDIES = "study_predictions.csv"
 INTERRUPTED = "predict: interrupted; the same command does the rest"
@@ -98,7 +101,7 @@ def _predict(arguments: argparse.Namespace, diagnoser: Diagnoser, started: float
 
 def _diagnoser(arguments: argparse.Namespace) -> Diagnoser:
     from cxrloc.detection.load_diagnoser import load_diagnoser
-    from cxrloc.localization.dicom_output import require_highdicom
+    from cxrloc.localization.dicom_output.output import require_highdicom
 
     if arguments.dicom_out:
         require_highdicom()
@@ -121,7 +124,7 @@ def _predicted(
     """Each film's diagnosis, its files written."""
     from tqdm import tqdm
 
-    from cxrloc.localization.diagnose import stream
+    from cxrloc.localization.diagnosis.diagnoser import stream
 
     progress = tqdm(named, desc="films", unit="film")
     films = _readable(progress, failures, arguments.dicom_out)
@@ -146,7 +149,7 @@ def _write_studies(
     thresholds: Mapping[str, float | None],
 ) -> None:
     """Of all films of the command, those that were done before too."""
-    from cxrloc.localization.study_predictions import write_studies
+    from cxrloc.localization.diagnosis.examination_table import write_studies
 
     read = lambda path: read_done(out, named[path], path, manifest)  # noqa: E731
     for line in write_studies(out / STUDIES, named, read, thresholds):
@@ -170,8 +173,8 @@ def write_outputs(
     film: Film, diagnosis: Diagnosis, stem: Path, manifest: Mapping[str, Any]
 ) -> None:
     """Write STEM.boxes.jpg, STEM.heat.jpg and, last, STEM.json."""
-    from cxrloc.localization.diagnosis_json import to_json
-    from cxrloc.localization.drawing import draw_boxes, draw_heat_maps
+    from cxrloc.localization.diagnosis.drawing import draw_boxes, draw_heat_maps
+    from cxrloc.localization.diagnosis.to_json import to_json
 
     draw_boxes(film, diagnosis).save(stem.with_name(f"{stem.name}.boxes.jpg"))
     draw_heat_maps(film, diagnosis).save(stem.with_name(f"{stem.name}.heat.jpg"))
@@ -183,10 +186,10 @@ def write_dicom_objects(
     source: SourceImage, film: Film, diagnosis: Diagnosis, stem: Path, manifest: Mapping[str, Any]
 ) -> None:
     """Write STEM.sr.dcm, STEM.pr.dcm and STEM.sc.dcm about a DICOM film."""
-    from cxrloc.localization import dicom_output
+    from cxrloc.localization.dicom_output import output
 
-    objects = dicom_output.dicom_objects(film, diagnosis, source, manifest["hashes"])
-    dicom_output.write_dicom_objects(objects, stem)
+    objects = output.dicom_objects(film, diagnosis, source, manifest["hashes"])
+    output.write_dicom_objects(objects, stem)
 
 
 def _readable(
@@ -196,7 +199,7 @@ def _readable(
 
     Each comes with its path and, for DICOM output, what DICOM objects need of its file.
     """
-    from cxrloc.localization.dicom_source import read_source
+    from cxrloc.localization.dicom_output.source import read_source
 
     for path in paths:
         try:

@@ -19,14 +19,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from cxrloc.configs.load import run_tool
-from cxrloc.datasets.dataset_index import DatasetIndex
-from cxrloc.datasets.film_check import check_films
-from cxrloc.datasets.manifest import file_sha256, run_manifest
-from cxrloc.datasets.prepared import write_prepared
-from cxrloc.datasets.readers import Dataset, find_dataset
-from cxrloc.datasets.splits import patient_folds
-from cxrloc.datasets.summary import counts, summary_text
+from cxrloc.configs.command_line import run_tool
+from cxrloc.datasets.files.manifest import file_sha256, run_manifest
+from cxrloc.datasets.prepared.check_images import check_films
+from cxrloc.datasets.prepared.folder import write_prepared
+from cxrloc.datasets.prepared.splits import patient_folds
+from cxrloc.datasets.prepared.summary import counts, summary_text
+from cxrloc.datasets.readers.index import DatasetIndex
+from cxrloc.datasets.readers.registry import Dataset, find_dataset
 
 
 @dataclass(frozen=True)

@@ -24,8 +24,8 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cxrloc.configs.load import port_number
-from cxrloc.tools.server.limits import Limits
+from cxrloc.configs.command_line import port_number
+from cxrloc.tools.server.http.limits import Limits
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -81,7 +81,7 @@ def build_app(arguments: argparse.Namespace) -> tuple[FastAPI, Service]:
         FileNotFoundError, ValueError, ImportError: for bundles, a token file, limits or a host that
             cannot be used.
     """
-    from cxrloc.tools.server.access import check_host, read_token
+    from cxrloc.tools.server.http.access import check_host, read_token
 
     token = None if arguments.token_file is None else read_token(arguments.token_file)
     check_host(arguments.host, token)
@@ -89,8 +89,8 @@ def build_app(arguments: argparse.Namespace) -> tuple[FastAPI, Service]:
 
     from cxrloc.detection.load_diagnoser import bundle_files, load_diagnoser
     from cxrloc.tools.server.api import create_app
-    from cxrloc.tools.server.models import loaded_models
-    from cxrloc.tools.server.page import add_page
+    from cxrloc.tools.server.http.schemas import loaded_models
+    from cxrloc.tools.server.page.page import add_page
     from cxrloc.tools.server.service import Service
 
     diagnoser = load_diagnoser(

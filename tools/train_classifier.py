@@ -1,4 +1,4 @@
-"""Train the gate: python tools/train_classifier.py --config configs/classifier_phantom_demo.yaml
+"""Train the gate: python tools/train_classifier.py --config configs/phantom/classifier_demo.yaml
 
 A run that was killed goes on with the same command; folds that are finished are skipped.
 """
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: spinning threads cost 5 x
 
 from cxrloc.classification.config import ClassifierConfig
-from cxrloc.configs.load import run_tool
+from cxrloc.configs.command_line import run_tool
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -21,7 +21,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _train(config: ClassifierConfig) -> None:
     # after the settings are read: --help needs no torch
-    from cxrloc.classification.cross_validation import run_classifier
+    from cxrloc.classification.runs.train import run_classifier
 
     run_classifier(config)
 

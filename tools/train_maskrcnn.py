@@ -1,6 +1,6 @@
 """Train Mask R-CNN by patient folds and predict every film out of fold.
 
-    python tools/train_maskrcnn.py --config configs/maskrcnn_phantom.yaml --folds 5
+    python tools/train_maskrcnn.py --config configs/phantom/maskrcnn.yaml --folds 5
 
 A run that was killed goes on with the same command; folds that are finished are skipped.
 Research use only, never a diagnosis.
@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: spinning threads cost 5 x
 
-from cxrloc.configs.load import run_tool
+from cxrloc.configs.command_line import run_tool
 from cxrloc.detection.run_config import MaskRCNNConfig
 
 
@@ -24,7 +24,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _train(config: MaskRCNNConfig) -> None:
     # after the settings are read: --help needs no torch
-    from cxrloc.detection.cross_validation import run_maskrcnn
+    from cxrloc.detection.run import run_maskrcnn
 
     out = run_maskrcnn(config)
     print(f"Mask R-CNN: results in {out} (research use only, never a diagnosis)")

@@ -13,15 +13,15 @@ import cv2
 import numpy as np
 import pytest
 
-from cxrloc.localization.comparison import compare
-from cxrloc.localization.comparison_sections import comparison_sections
-from cxrloc.localization.curve_plots import accuracy_curves, paired_boxplots
-from cxrloc.localization.gallery import choose
-from cxrloc.localization.gallery_pictures import gallery_pictures
+from cxrloc.localization.analyses.gallery.choose import choose
+from cxrloc.localization.analyses.gallery.pictures import gallery_pictures
+from cxrloc.localization.analyses.means import comparison_sections
+from cxrloc.localization.evaluation.comparison import compare
 from cxrloc.localization.localizer import Localization
-from cxrloc.localization.report import Report, write_report
-from cxrloc.localization.sections import Section
-from cxrloc.localization.words import RESEARCH_USE
+from cxrloc.localization.report.glossary import RESEARCH_USE
+from cxrloc.localization.report.page import Report, write_report
+from cxrloc.localization.report.plots import accuracy_curves, paired_boxplots
+from cxrloc.localization.report.sections import Section
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (dev)")
 _PROGRAMS = ("chromium", "chromium-browser", "google-chrome")

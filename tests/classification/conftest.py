@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from cxrloc.classification.models import ChestClassifier, build_classifier
+from cxrloc.classification.network.classifier import ChestClassifier, build_classifier
 
 
 @pytest.fixture(scope="session")

@@ -15,8 +15,8 @@ from cxrloc.classification.config import (
     ModelConfig,
     TrainConfig,
 )
-from cxrloc.classification.networks import ARCHITECTURES
-from cxrloc.configs.load import load_config
+from cxrloc.classification.network.backbones import ARCHITECTURES
+from cxrloc.configs.command_line import load_config
 
 
 @pytest.mark.parametrize(

@@ -9,25 +9,22 @@ import numpy as np
 import pytest
 import torch
 
-from cxrloc.classification.bundle import write_bundle
-from cxrloc.classification.int8_calibration import calibrate
-from cxrloc.classification.int8_network import int8_path, save_int8
-from cxrloc.classification.models import (
-    ClassifierBundle,
-    Preprocessing,
-    build_classifier,
-    save_classifier,
-)
-from cxrloc.classification.runtimes import INT8
-from cxrloc.datasets.phantom_film import render_film
+from cxrloc.classification.bundle.classifier import ClassifierBundle, save_classifier
+from cxrloc.classification.bundle.file import write_bundle
+from cxrloc.classification.bundle.int8 import int8_path, save_int8
+from cxrloc.classification.bundle.preprocessing import Preprocessing
+from cxrloc.classification.inference.int8_calibration import calibrate
+from cxrloc.classification.inference.runtimes import INT8
+from cxrloc.classification.network.classifier import build_classifier
+from cxrloc.datasets.phantoms.drawing.chest import render_film
 from cxrloc.datasets.radiograph import Film
 from cxrloc.detection.config import DetectorConfig, Init, ModelConfig
 from cxrloc.detection.load_diagnoser import load_diagnoser
 from cxrloc.detection.mask_rcnn import bundle_metadata
-from cxrloc.detection.torchvision_backend import build_detector
+from cxrloc.detection.torchvision_backend.backend import build_detector
 from cxrloc.localization.boxes import iou
-from cxrloc.localization.diagnose import Diagnosis
-from cxrloc.localization.grad_cam import GradCamLocalizer
+from cxrloc.localization.cam.localizer import GradCamLocalizer
+from cxrloc.localization.diagnosis.diagnoser import Diagnosis
 
 DISEASES = ("Mass", "Effusion")
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from cxrloc.classification.bundle import write_bundle
+from cxrloc.classification.bundle.file import write_bundle
 from cxrloc.datasets.radiograph import Film
 from cxrloc.detection import mask_rcnn
 from cxrloc.detection.mask_rcnn import Detections, MaskRCNNLocalizer, load_backend, load_predictor

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cxrloc.classification.gate import GateRow, write_gate_table
+from cxrloc.classification.inference.gate_table import GateRow, write_gate_table
+from cxrloc.datasets.files.manifest import file_sha256
 from cxrloc.datasets.labels import NIH_BOXED_DISEASES
-from cxrloc.datasets.manifest import file_sha256
-from cxrloc.datasets.provenance import LookedAt, write_provenance
-from cxrloc.localization.heat_maps import HeatMaps, write_heat_maps
+from cxrloc.datasets.provenance.sidecar import LookedAt, write_provenance
+from cxrloc.localization.cam.heat_maps import HeatMaps, write_heat_maps
 from cxrloc.tools.compare_localizers import main
 
 # every film of this ground truth is boxed: there is no FROC, which asks for others

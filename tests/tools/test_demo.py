@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from cxrloc.configs.load import load_config
+from cxrloc.configs import command_line
+from cxrloc.configs.command_line import load_config
 from cxrloc.tools import compare_localizers
 from cxrloc.tools.demo import Job, box_steps, compare_step, maps_of
 from cxrloc.tools.localize import LocalizeConfig
@@ -21,5 +22,5 @@ def test_the_maps_of_films_with_and_without_letters_reach_the_report(job: Job) -
     assert {config.remove_markers for config in kept.values()} == {"mask"}
     arguments = compare_localizers._parser().parse_args(compare_step(job)[1][1:])
     assert arguments.maps == [f"{name}={config.maps}" for name, config in kept.items()]
-    predictions = compare_localizers.named_files(arguments.predictions)
+    predictions = command_line.named_files(arguments.predictions)
     assert {config.out for config in asked} <= set(predictions.values())

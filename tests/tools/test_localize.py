@@ -14,27 +14,24 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from cxrloc.classification.models import (
-    ClassifierBundle,
-    Preprocessing,
-    build_classifier,
-    save_classifier,
-)
-from cxrloc.datasets.coco import load_coco
-from cxrloc.datasets.film_lists import write_training_films
-from cxrloc.datasets.manifest import file_sha256
-from cxrloc.datasets.prepared import load_prepared, write_prepared
-from cxrloc.datasets.provenance import read_provenance
+from cxrloc.classification.bundle.classifier import ClassifierBundle, save_classifier
+from cxrloc.classification.bundle.preprocessing import Preprocessing
+from cxrloc.classification.network.classifier import build_classifier
+from cxrloc.datasets.files.manifest import file_sha256
+from cxrloc.datasets.prepared.coco import load_coco
+from cxrloc.datasets.prepared.folder import load_prepared, write_prepared
+from cxrloc.datasets.provenance.image_lists import write_training_films
+from cxrloc.datasets.provenance.sidecar import read_provenance
 from cxrloc.datasets.radiograph import Box, Radiograph
-from cxrloc.detection.localizers import (
+from cxrloc.detection.localizer_registry import (
     LOCALIZERS,
     LocalizerInputs,
     build_localizer,
     localizer_entry,
 )
-from cxrloc.localization.heat_maps import HeatMaps, read_heat_maps
-from cxrloc.localization.predictions import read_predictions
-from cxrloc.tools.audit_leakage import main as audit_leakage
+from cxrloc.localization.cam.heat_maps import HeatMaps, read_heat_maps
+from cxrloc.localization.predictions.results_file import read_predictions
+from cxrloc.tools.data.audit_leakage import main as audit_leakage
 from cxrloc.tools.localize import main
 
 DISEASES = ("Mass", "Nodule", "Effusion")

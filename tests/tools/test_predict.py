@@ -16,18 +16,15 @@ import pandas as pd
 import pytest
 import torch
 
-from cxrloc.classification.bundle import write_bundle
-from cxrloc.classification.models import (
-    ClassifierBundle,
-    Preprocessing,
-    build_classifier,
-    save_classifier,
-)
-from cxrloc.datasets.image_files import read_film, read_grey
+from cxrloc.classification.bundle.classifier import ClassifierBundle, save_classifier
+from cxrloc.classification.bundle.file import write_bundle
+from cxrloc.classification.bundle.preprocessing import Preprocessing
+from cxrloc.classification.network.classifier import build_classifier
+from cxrloc.datasets.images.read import read_film, read_grey
 from cxrloc.datasets.radiograph import Film
 from cxrloc.detection.config import DetectorConfig, Init, ModelConfig
 from cxrloc.detection.mask_rcnn import MaskRCNNLocalizer, bundle_metadata
-from cxrloc.detection.torchvision_backend import build_detector
+from cxrloc.detection.torchvision_backend.backend import build_detector
 from cxrloc.localization.boxes import xyxy_to_xywh
 from cxrloc.tools import predict
 

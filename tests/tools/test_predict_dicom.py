@@ -15,18 +15,18 @@ import pytest
 import torch
 from highdicom.sr import srread
 
-from cxrloc.classification.gate import Gate
-from cxrloc.classification.models import (
-    ChestClassifier,
+from cxrloc.classification.bundle.classifier import (
     ClassifierBundle,
-    Preprocessing,
-    build_classifier,
     load_classifier,
     save_classifier,
 )
-from cxrloc.datasets.manifest import file_sha256
+from cxrloc.classification.bundle.preprocessing import Preprocessing
+from cxrloc.classification.inference.gate import Gate
+from cxrloc.classification.network.classifier import ChestClassifier, build_classifier
+from cxrloc.datasets.files.manifest import file_sha256
 from cxrloc.datasets.radiograph import Film
-from cxrloc.tools import predict, send_dicom
+from cxrloc.tools import predict
+from cxrloc.tools.data import send_dicom
 
 WriteDicom = Callable[..., Path]
 DISEASES = ("Mass", "Effusion")

@@ -17,23 +17,22 @@ from fastapi.responses import JSONResponse
 from fastapi.security import HTTPBearer
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from cxrloc.localization.words import RESEARCH_USE
-from cxrloc.tools.server.accept import chosen_type
-from cxrloc.tools.server.access import GuardedApp, QuietApp, SizedApp
-from cxrloc.tools.server.dicom_files import DicomKind, dicom_file, source_of
-from cxrloc.tools.server.film_report import report_page
-from cxrloc.tools.server.films import Prediction
-from cxrloc.tools.server.metrics import MeasuredApp
-from cxrloc.tools.server.problems import (
+from cxrloc.localization.report.glossary import RESEARCH_USE
+from cxrloc.tools.server.http.access import GuardedApp, QuietApp, SizedApp, chosen_type
+from cxrloc.tools.server.http.metrics import MeasuredApp
+from cxrloc.tools.server.http.problems import (
     PROBLEM_JSON,
     Problem,
     ProblemError,
     add_problem_handlers,
     problem,
 )
-from cxrloc.tools.server.schemas import EXAMPLE, Health, ModelList, Predictions
+from cxrloc.tools.server.http.schemas import EXAMPLE, Health, ModelList, Predictions
+from cxrloc.tools.server.images.dicom_files import DicomKind, dicom_file, source_of
+from cxrloc.tools.server.images.prediction import Prediction
+from cxrloc.tools.server.images.report import report_page
+from cxrloc.tools.server.images.uploads import Upload
 from cxrloc.tools.server.service import Done, Service
-from cxrloc.tools.server.uploads import Upload
 
 JSON, PNG, HTML, DICOM = "application/json", "image/png", "text/html", "application/dicom"
 PRIVATE = {"Cache-Control": "no-store"}

@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TypeVar
 
-from cxrloc.tools.server.films import Engine, Prediction, predict
-from cxrloc.tools.server.limits import Limits
-from cxrloc.tools.server.metrics import Metrics
-from cxrloc.tools.server.problems import ProblemError
-from cxrloc.tools.server.schemas import ModelList
-from cxrloc.tools.server.uploads import Upload
+from cxrloc.tools.server.http.limits import Limits
+from cxrloc.tools.server.http.metrics import Metrics
+from cxrloc.tools.server.http.problems import ProblemError
+from cxrloc.tools.server.http.schemas import ModelList
+from cxrloc.tools.server.images.prediction import Engine, Prediction, predict
+from cxrloc.tools.server.images.uploads import Upload
 from cxrloc.tools.server.worker import Worker
 
 Result = TypeVar("Result")

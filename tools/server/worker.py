@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
-from cxrloc.tools.server.problems import ProblemError
+from cxrloc.tools.server.http.problems import ProblemError
 
 Result = TypeVar("Result")
 _RETRY_SECONDS = "10"

@@ -22,20 +22,17 @@ import numpy as np
 import pytest
 import torch
 
-from cxrloc.classification.bundle import write_bundle
-from cxrloc.classification.models import (
-    ClassifierBundle,
-    Preprocessing,
-    build_classifier,
-    save_classifier,
-)
+from cxrloc.classification.bundle.classifier import ClassifierBundle, save_classifier
+from cxrloc.classification.bundle.file import write_bundle
+from cxrloc.classification.bundle.preprocessing import Preprocessing
+from cxrloc.classification.network.classifier import build_classifier
 from cxrloc.detection.config import DetectorConfig, Init, ModelConfig
 from cxrloc.detection.load_diagnoser import load_diagnoser
 from cxrloc.detection.mask_rcnn import bundle_metadata
-from cxrloc.detection.torchvision_backend import build_detector
-from cxrloc.localization.diagnose import Diagnoser
-from cxrloc.tools.server.limits import Limits
-from cxrloc.tools.server.models import loaded_models
+from cxrloc.detection.torchvision_backend.backend import build_detector
+from cxrloc.localization.diagnosis.diagnoser import Diagnoser
+from cxrloc.tools.server.http.limits import Limits
+from cxrloc.tools.server.http.schemas import loaded_models
 from cxrloc.tools.server.service import Service
 
 pytest.importorskip("fastapi", reason="fastapi is not installed: pip install -e .[serve]")

@@ -22,18 +22,18 @@ from prometheus_client.parser import text_string_to_metric_families
 from pydicom.uid import DeflatedExplicitVRLittleEndian, JPEGLSLossless
 from starlette.datastructures import UploadFile
 
-from cxrloc.datasets import dicom_deflated
-from cxrloc.datasets.image_files import decode_film
+from cxrloc.datasets.dicom import deflated
+from cxrloc.datasets.images.read import decode_film
 from cxrloc.datasets.radiograph import Film
-from cxrloc.localization.diagnose import Diagnoser
-from cxrloc.localization.diagnosis_json import to_json
-from cxrloc.localization.words import RESEARCH_USE
+from cxrloc.localization.diagnosis.diagnoser import Diagnoser
+from cxrloc.localization.diagnosis.to_json import to_json
+from cxrloc.localization.report.glossary import RESEARCH_USE
 from cxrloc.tools.server.api import create_app
-from cxrloc.tools.server.limits import Limits
-from cxrloc.tools.server.problems import ProblemError
-from cxrloc.tools.server.schemas import Predictions
+from cxrloc.tools.server.http.limits import Limits
+from cxrloc.tools.server.http.problems import ProblemError
+from cxrloc.tools.server.http.schemas import Predictions
+from cxrloc.tools.server.images.uploads import Upload, read_film
 from cxrloc.tools.server.service import Service
-from cxrloc.tools.server.uploads import Upload, read_film
 
 PROBLEM = "application/problem+json"
 Files = Sequence[tuple[str, bytes]]
@@ -164,7 +164,7 @@ def test_a_dicom_film_that_is_too_large_or_claims_less_than_its_stream_holds_is_
 
 
 @pytest.fixture
-def deflated(write_dicom: Any, draw_film: Any, tmp_path: Path) -> bytes:
+def deflated_dicom(write_dicom: Any, draw_film: Any, tmp_path: Path) -> bytes:
     """The film of `dicom`, deflated."""
     film = tmp_path / "film.dcm"
     write_dicom(film, draw_film(), syntax=DeflatedExplicitVRLittleEndian)
@@ -172,12 +172,12 @@ def deflated(write_dicom: Any, draw_film: Any, tmp_path: Path) -> bytes:
 
 
 def test_a_deflated_dicom_film_is_judged_as_the_same_film_in_png(
-    client: TestClient, png: bytes, deflated: bytes
+    client: TestClient, png: bytes, deflated_dicom: bytes
 ) -> None:
-    results = post(client, [("a.png", png), ("a.dcm", deflated)]).json()["results"]
+    results = post(client, [("a.png", png), ("a.dcm", deflated_dicom)]).json()["results"]
     first, second = (result["prediction"] for result in results)
     assert first["findings"] == second["findings"]
-    assert post(client, [("a.dcm", deflated)], "application/dicom").status_code == 200
+    assert post(client, [("a.dcm", deflated_dicom)], "application/dicom").status_code == 200
 
 
 def test_a_deflated_film_of_too_many_pixels_is_413(
@@ -190,14 +190,16 @@ def test_a_deflated_film_of_too_many_pixels_is_413(
 
 
 def test_a_small_deflated_file_that_would_fill_the_memory_is_422(
-    client: TestClient, deflated: bytes, monkeypatch: pytest.MonkeyPatch
+    client: TestClient, deflated_dicom: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(dicom_deflated, "MAX_INFLATED", 2**26)
-    end = 144 + int.from_bytes(deflated[140:144], "little")  # File Meta Information Group Length
+    monkeypatch.setattr(deflated, "MAX_INFLATED", 2**26)
+    end = 144 + int.from_bytes(
+        deflated_dicom[140:144], "little"
+    )  # File Meta Information Group Length
     deflater = zlib.compressobj(wbits=-zlib.MAX_WBITS)
-    whole = zlib.decompress(deflated[end:], -zlib.MAX_WBITS)
+    whole = zlib.decompress(deflated_dicom[end:], -zlib.MAX_WBITS)
     packed = [deflater.compress(part) for part in (whole, *[bytes(2**24)] * 8)]  # 128 MB of zeros
-    bomb = deflated[:end] + b"".join(packed) + deflater.flush()
+    bomb = deflated_dicom[:end] + b"".join(packed) + deflater.flush()
 
     assert len(bomb) < 200_000
     detail = problem_of(post(client, [("film.dcm", bomb)]), 422)
@@ -503,7 +505,7 @@ def test_nothing_is_left_on_disk_after_large_films_and_errors(
 def test_models_say_which_bundles_and_thresholds_are_loaded(
     client: TestClient, bundles: dict[str, Path]
 ) -> None:
-    from cxrloc.datasets.manifest import file_sha256
+    from cxrloc.datasets.files.manifest import file_sha256
 
     body = client.get("/v1/models").json()
 

@@ -1,0 +1,123 @@
+"""The bundle of a classifier on disk: weights, diseases, thresholds, preprocessing, manifest."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from cxrloc.classification.bundle.file import read_bundle, write_bundle
+from cxrloc.classification.bundle.preprocessing import Preprocessing, restored, stored
+from cxrloc.classification.network.backbones import (
+    ARCHITECTURES,
+)
+from cxrloc.classification.network.classifier import (
+    ChestClassifier,
+    _check_name,
+)
+
+if TYPE_CHECKING:
+    from cxrloc.classification.network.int8 import Int8Backbone
+
+
+@dataclass(frozen=True)
+class ClassifierBundle:
+    """A trained classifier with all that using it needs.
+
+    Attributes:
+        model: in evaluation mode.
+        diseases: names of the logits, in order.
+        thresholds: operating threshold per disease; None where validation data could not give one.
+        mean_box_sizes: disease -> (width, height) of its mean training box as fractions of the
+            frame's long side; only diseases with boxes.
+        manifest: of the run that trained it.
+        metadata: everything else that the file holds (`fold`, `k`, `train_ids_sha256`, ...).
+        study_thresholds: operating threshold per disease of a study's mean probability, chosen on
+            the studies of the validation data; empty where these were no studies of several images.
+        int8: weights in INT8 from beside the file, for the runtime that needs them.
+    """
+
+    model: ChestClassifier
+    diseases: tuple[str, ...]
+    thresholds: Mapping[str, float | None]
+    preprocessing: Preprocessing
+    mean_box_sizes: Mapping[str, tuple[float, float]]
+    manifest: Mapping[str, Any]
+    metadata: Mapping[str, Any]
+    study_thresholds: Mapping[str, float | None] = field(default_factory=dict)
+    int8: Int8Backbone | None = None
+
+    def __post_init__(self) -> None:
+        chosen = {"thresholds": self.thresholds}
+        if self.study_thresholds:
+            chosen["study thresholds"] = self.study_thresholds
+        for name, thresholds in chosen.items():
+            if set(thresholds) != set(self.diseases):
+                expected = f"expected exactly {list(self.diseases)}"
+                raise ValueError(f"{name} for {sorted(thresholds)}, {expected}")
+
+
+def save_classifier(path: Path, bundle: ClassifierBundle) -> None:
+    """Write the bundle as one `.safetensors` file (atomic)."""
+    model = bundle.model
+    preprocessing, tensors = stored(bundle.preprocessing)
+    write_bundle(
+        path,
+        {**model.state_dict(), **tensors},
+        {
+            **bundle.metadata,
+            "kind": "classifier",
+            "architecture": model.architecture,
+            "head": model.head_kind,
+            "demographics": list(model.demographics),
+            "hidden": model.hidden,
+            "diseases": list(bundle.diseases),
+            "thresholds": dict(bundle.thresholds),
+            "study_thresholds": dict(bundle.study_thresholds),
+            "preprocessing": preprocessing,
+            "mean_box_sizes": {d: list(wh) for d, wh in bundle.mean_box_sizes.items()},
+            "manifest": dict(bundle.manifest),
+        },
+    )
+
+
+def load_classifier(path: Path) -> ClassifierBundle:
+    """Read a bundle back; the model is in evaluation mode on the CPU.
+
+    Raises:
+        FileNotFoundError, ValueError: see `read_bundle`; also when tensors do not fit the metadata.
+    """
+    tensors, meta = read_bundle(path, "classifier")
+    _check_name(f"architecture in {path}", meta["architecture"], tuple(ARCHITECTURES))
+    preprocessing = restored(meta["preprocessing"], tensors)
+    model = ChestClassifier(
+        meta["architecture"], len(meta["diseases"]), meta["head"], int(meta["hidden"]),
+        preprocessing.channels, tuple(meta.get("demographics", ())),
+    )  # fmt: skip
+    try:
+        model.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise ValueError(f"{path}: tensors do not fit the stored architecture: {error}") from error
+    return ClassifierBundle(
+        model=model.eval(),
+        diseases=tuple(meta["diseases"]),
+        thresholds=meta["thresholds"],
+        preprocessing=preprocessing,
+        mean_box_sizes={d: (wh[0], wh[1]) for d, wh in meta["mean_box_sizes"].items()},
+        manifest=meta["manifest"],
+        metadata=meta,
+        study_thresholds=meta.get("study_thresholds", {}),  # bundles of before have none
+    )
+
+
+def fingerprint(tensors: Mapping[str, torch.Tensor], more: str = "") -> str:
+    """16 hexadecimal digits that tell tensors, and `more`, from others."""
+    digest = hashlib.sha256(more.encode())
+    for name, tensor in tensors.items():
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().numpy().data)
+    return digest.hexdigest()[:16]

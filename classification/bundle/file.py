@@ -1,0 +1,84 @@
+"""A trained model as one `.safetensors` file: tensors plus JSON metadata, no pickle."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from cxrloc.datasets.files.atomic import whole_file
+from cxrloc.datasets.files.manifest import RESEARCH_USE
+
+KINDS = ("classifier", "maskrcnn", "int8")
+_KEY = "cxrloc"
+
+
+def write_bundle(
+    path: Path, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, Any]
+) -> None:
+    """Write a bundle to a temporary name beside `path`, then rename: never a half-written file.
+
+    Args:
+        path: the `.safetensors` file; its folder is made.
+        tensors: state of the network, on any device.
+        metadata: JSON-ready values; `kind` is one of `KINDS`. The research-use notice is added.
+
+    Raises:
+        ValueError: for an unknown kind, or metadata that JSON cannot hold (NaN included).
+    """
+    _check_kind(metadata.get("kind"), path)
+    text = json.dumps({**metadata, "notice": RESEARCH_USE}, allow_nan=False)
+    # a clone each: channels_last and shared tensors are refused by safetensors
+    plain = {
+        name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
+        for name, tensor in tensors.items()
+    }
+    with whole_file(path) as temporary:
+        try:
+            save_file(plain, temporary, metadata={_KEY: text})
+        except SafetensorError as error:  # a full disk, say: not an OSError of its own
+            raise OSError(f"cannot write {path}: {error}") from error
+
+
+def read_bundle(
+    path: Path, kind: str | None = None
+) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    """Tensors (on the CPU) and metadata of a bundle.
+
+    Args:
+        path: a file that `write_bundle` wrote.
+        kind: what the caller can use; None takes any kind.
+
+    Raises:
+        FileNotFoundError: when there is no such file.
+        ValueError: for a file that is no bundle, or one of another kind.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"no model bundle at {path}; train one or correct the path")
+    try:
+        with safe_open(str(path), framework="pt") as handle:
+            text = (handle.metadata() or {}).get(_KEY)
+            tensors = {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise ValueError(f"{path} is not a readable .safetensors file: {error}") from error
+    if text is None:
+        raise ValueError(
+            f"{path} holds tensors but no cxrloc metadata: it is plain weights, not a bundle; "
+            "expected a file written by a training tool of this project"
+        )
+    metadata: dict[str, Any] = json.loads(text)
+    _check_kind(metadata.get("kind"), path)
+    if kind is not None and metadata["kind"] != kind:
+        raise ValueError(f"{path} is a {metadata['kind']} bundle, expected a {kind} bundle")
+    return tensors, metadata
+
+
+def _check_kind(kind: object, path: Path) -> None:
+    if kind not in KINDS:
+        raise ValueError(f"{path}: bundle kind {kind!r}, expected one of {', '.join(KINDS)}")

@@ -1,0 +1,173 @@
+"""From films to the tensor that a network is given; the same in training, judging and prediction.
+
+A film loses its markers if the run asks for it, is fitted into its square, made into the channels
+of `model.input` (see `cxrloc.datasets.images.transforms.input_channels`) and standardised: by
+ImageNet's mean and deviation, or each pixel by its mean and deviation over the training films.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch.nn import functional as F
+
+from cxrloc.classification.network.backbones import IMAGENET_MEAN, IMAGENET_STD
+from cxrloc.datasets.images.markers import check_markers, remove_markers
+from cxrloc.datasets.images.mean_image import MeanImage
+from cxrloc.datasets.images.transforms import fit_square, input_channels
+from cxrloc.datasets.radiograph import Film
+
+MIN_SIZE, MAX_SIZE = 64, 1024
+INPUTS = {"grey": 3, "single": 1, "enhanced": 3}  # name -> channels of the network's input
+_MEAN_IMAGE = "mean_image.safetensors"
+_PREFIX = "preprocessing."
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """Films -> uint8 squares -> network input: / 255, minus the mean, by the deviation.
+
+    Attributes:
+        size: side S of the square network input, pixels.
+        mean, std: per channel, of values in 0..1; a single channel takes their means.
+        clahe_clip: clip limit of the equalisation that every film gets in its square; 0 is off.
+        input: a key of `INPUTS`.
+        image: mean and deviation of each pixel, in 0..1, of shape (S, S), for an enhanced input
+            (3, S, S), that count instead of `mean` and `std`. A pixel whose deviation is under one
+            grey level (1/255: padding beside all films, say) is divided by 1. Where most films are
+            dark, what is bright there, a side marker above all, lies many deviations off.
+        markers: what becomes of burnt-in letters, see
+            `cxrloc.datasets.images.markers.remove_markers`.
+    """
+
+    size: int
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    std: tuple[float, float, float] = IMAGENET_STD
+    clahe_clip: float = 0.0
+    input: str = "grey"
+    image: MeanImage | None = None
+    markers: str = "keep"
+
+    def __post_init__(self) -> None:
+        if not MIN_SIZE <= self.size <= MAX_SIZE or self.size % 32:
+            raise ValueError(
+                f"input size {self.size}, expected a multiple of 32 from {MIN_SIZE} to {MAX_SIZE}"
+            )
+        if self.input not in INPUTS:
+            raise ValueError(f"unknown input {self.input!r}; known are {', '.join(INPUTS)}")
+        check_markers(self.markers)
+        if self.image is not None and self.image.mean.shape != self._square_shape:
+            raise ValueError(
+                f"mean image of shape {self.image.mean.shape}, expected {self._square_shape}"
+            )
+
+    @property
+    def channels(self) -> int:
+        """Channels C of the network's input, 1 or 3."""
+        return INPUTS[self.input]
+
+    @property
+    def _square_shape(self) -> tuple[int, ...]:
+        return (3, self.size, self.size) if self.input == "enhanced" else (self.size, self.size)
+
+    def squares(self, films: Sequence[Film]) -> npt.NDArray[np.uint8]:
+        """(N, S, S) uint8: films fitted into the square, aspect kept, top left, zeros beyond.
+
+        Equalised if this preprocessing says so. Of an enhanced input (N, 3, S, S).
+        """
+        if not films:
+            return np.zeros((0, *self._square_shape), np.uint8)
+        clean = (remove_markers(film.pixels, self.markers) for film in films)
+        squares = (fit_square(pixels, self.size) for pixels in clean)
+        return np.stack([input_channels(s, self.input, self.clahe_clip) for s in squares])
+
+    def to_tensor(self, squares: npt.NDArray[np.uint8] | torch.Tensor) -> torch.Tensor:
+        """`squares`, uint8 or float in 0..255, to (N, C, S, S) float32, channels last in memory."""
+        films = torch.as_tensor(squares)
+        if tuple(films.shape[1:]) != self._square_shape:
+            expected = ", ".join(map(str, self._square_shape))
+            raise ValueError(f"expected squares of shape (N, {expected}), got {tuple(films.shape)}")
+        return self.normalise(films.float())
+
+    def normalise(self, films: torch.Tensor) -> torch.Tensor:
+        """(N, S, S) or (N, 3, S, S) in 0..255, of any side S, to (N, C, S, S), channels last."""
+        scale, shift = self._affine(films)
+        x = films.new_empty(len(films), *films.shape[-2:], self.channels)
+        for c in range(self.channels):  # all at once, in rows of C numbers, takes 3 to 5 x as long
+            plane = films if films.ndim == 3 else films[:, c]
+            torch.addcmul(shift[..., c], plane, scale[..., c], out=x[..., c])
+        return x.permute(0, 3, 1, 2)
+
+    def from_films(self, films: Sequence[Film]) -> torch.Tensor:
+        """Network input (N, C, S, S) of films."""
+        return self.to_tensor(self.squares(films))
+
+    def _affine(self, films: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Factor and summand of grey values in 0..255: (C,), or (S, S, C) of a mean image."""
+        if self.image is not None:
+            return self._affine_image(self.image, films)
+        constants = np.array([self.mean, self.std])
+        mean, std = constants.mean(axis=1, keepdims=True) if self.channels == 1 else constants
+        return films.new_tensor(1 / (255 * std)), films.new_tensor(-mean / std)
+
+    @property
+    def grey_affine(self) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
+        """Factors and summands, per channel, of grey values in 0..255 that every channel shares.
+
+        None where channels differ (an enhanced input) or pixels do (a mean image).
+        """
+        if self.image is not None or self.input == "enhanced":
+            return None
+        scale, shift = self._affine(torch.empty(0, dtype=torch.float64))
+        return tuple(scale.tolist()), tuple(shift.tolist())
+
+    def _affine_image(
+        self, image: MeanImage, films: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        side = films.shape[-1]
+        planes = torch.from_numpy(np.stack([image.mean, image.deviation]).astype(np.float32))
+        mean, std = planes.view(2, -1, self.size, self.size).to(films.device)
+        if side != self.size:  # of films trained at half size
+            mean, std = (F.adaptive_avg_pool2d(plane, side) for plane in (mean, std))
+        std = torch.where(std < 1 / 255, 1.0, std)
+        shape = self.channels, side, side
+        scale, shift = (1 / (255 * std)).expand(shape), (-mean / std).expand(shape)
+        return scale.permute(1, 2, 0), shift.permute(1, 2, 0)
+
+
+def stored(preprocessing: Preprocessing) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+    """What a bundle keeps of it: JSON-ready values, and tensors (of a mean image)."""
+    names = [field.name for field in fields(preprocessing) if field.name != "image"]
+    image = preprocessing.image
+    tensors = {} if image is None else _tensors(image, 1)
+    values = {name: getattr(preprocessing, name) for name in names}
+    return values, {_PREFIX + name: tensor for name, tensor in tensors.items()}
+
+
+def restored(values: Mapping[str, Any], tensors: dict[str, torch.Tensor]) -> Preprocessing:
+    """The preprocessing of a bundle; takes its own tensors out of `tensors`."""
+    own = {n.removeprefix(_PREFIX): tensors.pop(n) for n in list(tensors) if n.startswith(_PREFIX)}
+    return Preprocessing(
+        size=values["size"],
+        mean=tuple(values["mean"]),
+        std=tuple(values["std"]),
+        # bundles of before these settings lack them
+        clahe_clip=float(values.get("clahe_clip", 0.0)),
+        input=values.get("input", "grey"),
+        image=_image(own) if own else None,
+        markers=values.get("markers", "keep"),
+    )
+
+
+def _tensors(image: MeanImage, unit: float) -> dict[str, torch.Tensor]:
+    parts = {"mean_image": image.mean, "deviation_image": image.deviation}
+    return {n: torch.from_numpy((a / unit).astype(np.float32)) for n, a in parts.items()}
+
+
+def _image(tensors: Mapping[str, torch.Tensor]) -> MeanImage:
+    return MeanImage(tensors["mean_image"].numpy(), tensors["deviation_image"].numpy())

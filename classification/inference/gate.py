@@ -1,0 +1,155 @@
+"""The gate: which diseases to examine on a film; one forward pass, whose maps are kept."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from cxrloc.classification.bundle.classifier import ClassifierBundle
+from cxrloc.classification.bundle.int8 import bundle_fingerprint
+from cxrloc.classification.inference.runtimes import INT8, load_runtime
+from cxrloc.classification.network.demographics import encode
+from cxrloc.datasets.labels import NO_FINDING
+from cxrloc.datasets.radiograph import Film
+
+
+@dataclass(frozen=True)
+class GateOutput:
+    """What the gate says of a batch of N films.
+
+    Attributes:
+        image_ids: the films, in the order given.
+        diseases: columns of the matrices.
+        probabilities: (N, D) float64 in 0..1.
+        present: (N, D) bool: probability >= threshold; never true without a threshold.
+        features: (N, C, h, w) float32, the map pooled in the same forward pass, on its device.
+        thresholds: per disease, None where validation data gave none.
+    """
+
+    image_ids: tuple[str, ...]
+    diseases: tuple[str, ...]
+    probabilities: npt.NDArray[np.float64]
+    present: npt.NDArray[np.bool_]
+    features: torch.Tensor
+    thresholds: Mapping[str, float | None]
+
+    def present_diseases(self, row: int) -> tuple[str, ...]:
+        """Diseases to examine on film number `row`, in the order of `diseases`.
+
+        `No Finding` may be one of the network's outputs, but there is nothing of it to examine.
+        """
+        named = zip(self.diseases, self.present[row], strict=True)
+        return tuple(d for d, yes in named if yes and d != NO_FINDING)
+
+    def of_film(self, row: int) -> GateOutput:
+        """The part of film number `row` alone: N = 1."""
+        one = slice(row, row + 1)
+        return replace(
+            self,
+            image_ids=self.image_ids[one],
+            probabilities=self.probabilities[one],
+            present=self.present[one],
+            features=self.features[one],
+        )
+
+
+class Gate:
+    """A classifier bundle ready to judge films: `gate(films) -> GateOutput`.
+
+    Args:
+        bundle: from `load_classifier`.
+        device: "cpu", "cuda", "cuda:0" or "auto".
+        precision: "auto", "fp32" or "bf16" (see `cxrloc.classification.network.precision`).
+        batch_size: films per forward pass; large batches are slower on a CPU at 512 px and more.
+        runtime: a key of `cxrloc.classification.inference.runtimes.RUNTIMES`.
+    """
+
+    def __init__(
+        self,
+        bundle: ClassifierBundle,
+        device: str = "cpu",
+        precision: str = "auto",
+        batch_size: int = 8,
+        runtime: str = "torch",
+    ) -> None:
+        self.bundle = bundle
+        bundle.model.eval()
+        int8 = bundle.int8 if runtime == INT8 else None
+        if int8 is not None and int8.fingerprint != bundle_fingerprint(bundle):
+            raise ValueError(
+                "the INT8 weights are another classifier's, or were made before it was trained "
+                "again or by an older version: make them anew, "
+                "`python tools/experiments/quantize.py --classifier BUNDLE FILMS`"
+            )
+        side = bundle.preprocessing.size
+        shape = (bundle.preprocessing.channels, side, side)
+        self.network = load_runtime(runtime, bundle.model, shape, device, precision, int8)
+        self.device = self.network.device
+        self.batch_size = batch_size
+        bundle.model.head.to(self.device)
+        if bundle.model.demographics:
+            bundle.model.demographic_head.to(self.device)
+
+    @property
+    def study_thresholds(self) -> dict[str, float | None]:
+        """Disease -> operating point of a study's mean probability; None where there is none."""
+        return {d: self.bundle.study_thresholds.get(d) for d in self.bundle.diseases}
+
+    def __call__(self, films: Sequence[Film]) -> GateOutput:
+        """Judge films of any size; they are fitted into the network's square."""
+        squares = self.bundle.preprocessing.squares(films)
+        known = encode(self.bundle.model.demographics, films)
+        probabilities, features = self.forward_squares(squares, known)
+        return GateOutput(
+            image_ids=tuple(film.image_id for film in films),
+            diseases=self.bundle.diseases,
+            probabilities=probabilities,
+            present=decide(probabilities, self.bundle.diseases, self.bundle.thresholds),
+            features=features,
+            thresholds=self.bundle.thresholds,
+        )
+
+    @property
+    def demographics(self) -> tuple[str, ...]:
+        """What it was trained to be told beside the film (see `classification.demographics`)."""
+        return self.bundle.model.demographics
+
+    @property
+    def runtime(self) -> str:
+        """What runs the network, for the records."""
+        return self.network.name
+
+    @torch.inference_mode()
+    def forward_squares(
+        self, squares: npt.NDArray[np.uint8], demographics: npt.NDArray[np.float32] | None = None
+    ) -> tuple[npt.NDArray[np.float64], torch.Tensor]:
+        """Probabilities (N, D) and features (N, C, h, w) of what `Preprocessing.squares` gives.
+
+        `demographics` are (N, E) of `demographics.encode`; left out, nothing is known of the films.
+        """
+        logits, features = [], []
+        for start in range(0, max(len(squares), 1), self.batch_size):
+            batch = torch.from_numpy(np.ascontiguousarray(squares[start : start + self.batch_size]))
+            x = self.bundle.preprocessing.to_tensor(batch.to(self.device))
+            told = None if demographics is None else demographics[start : start + self.batch_size]
+            output = self.bundle.model.classify(self.network.backbone(x), self._tensor(told))
+            logits.append(output.logits.double().cpu())
+            features.append(output.features.float())
+        return torch.sigmoid(torch.cat(logits)).numpy(), torch.cat(features)
+
+    def _tensor(self, told: npt.NDArray[np.float32] | None) -> torch.Tensor | None:
+        return None if told is None else torch.from_numpy(told).to(self.device)
+
+
+def decide(
+    probabilities: npt.NDArray[np.float64],
+    diseases: Sequence[str],
+    thresholds: Mapping[str, float | None],
+) -> npt.NDArray[np.bool_]:
+    """(N, D) bool: probability >= threshold; False throughout for a disease without a threshold."""
+    cuts = [np.inf if thresholds[d] is None else float(thresholds[d] or 0.0) for d in diseases]
+    return probabilities >= np.array(cuts, dtype=np.float64)

@@ -1,0 +1,305 @@
+"""What runs the gate's backbone: torch, or its export in ONNX Runtime or OpenVINO.
+
+    torch          any device; float32, or bfloat16 autocast as `precision` says
+    torch-bf16     any device; weights and maps in bfloat16, the fastest that torch does on CPUs
+    onnx           ONNX Runtime on the CPU, float32
+    openvino       OpenVINO on the CPU; "auto" is bfloat16 where the CPU computes with it, else
+                   float32
+    openvino-int8  the same with most convolutions in INT8, on CPUs with VNNI instructions; needs
+                   weights that tools/experiments/quantize.py makes (see `int8_network`,
+                   `int8_calibration`)
+
+Batch normalisation is folded into the convolutions, but not under bfloat16 autocast, which would
+round the folded biases, which doubles the error of the probabilities. So torch-bf16 keeps them in
+float32 on CPUs where oneDNN computes with bfloat16 (for 1 % more time; OpenVINO rounds them, and so
+does torch-bf16 elsewhere). The mean over the map, the head and the class activation maps stay
+torch's, in float32: they cost nothing, and so every runtime gives both the probabilities and the
+map. OpenVINO and ONNX Runtime share one ONNX file, exported at first use and kept in a cache.
+
+Differences to torch in float32, by tools/experiments/compare_runtimes.py on a CPU with AVX-512 BF16
+and VNNI,
+one thread: five ResNet-18s trained at 320 px on NIH films, 8 diseases, each on its patient fold's
+films, which it had not been trained on: 1,026 films of 777 patients, 8,208 decisions. INT8 was
+calibrated on 96 training films, and left one of 20 convolutions in float (of one network five).
+Boxes: overlap (IoU) of the strongest Grad-CAM boxes of diseases present in both, 3,200 to 3,224 of
+them in the rows that round. In brackets 95 % intervals, patients resampled 10,000 times.
+
+                     probabilities    decisions turned,   IoU of boxes
+                     largest  mean    per thousand        median  > .8               0
+    torch, autocast   .032   .0033     5.2 [3.8, 6.8]      .977   .948 [.940, .956]  .020
+    torch-bf16        .036   .0033     6.0 [4.3, 7.8]      .976   .955 [.947, .962]  .017
+    openvino, bf16    .066   .0069    11.1 [8.9, 13.3]     .964   .934 [.925, .942]  .024
+    INT8 and bf16     .040   .0040     6.5 [4.7, 8.4]      .968   .936 [.927, .944]  .023
+    INT8 and fp32     .032   .0032     5.8 [4.2, 7.7]      .974   .950 [.941, .958]  .019
+    onnx               0      0        0                  1.000  1.000               0
+    openvino, fp32     0      0        0                  1.000  1.000               0
+
+Zeros are of fewer than 5e-6. A box whose IoU is 0 is another region of the same map: rounding
+changed which one is chosen. The macro AUC over the 8 diseases, folds pooled, is .711 in every row,
+and at most .0005 from float32's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from copy import deepcopy
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from cxrloc.classification.inference.onnx_export import (
+    Shape,
+    cache_folder,
+    exported,
+    exported_int8,
+    folded,
+    package,
+)
+from cxrloc.classification.network.classifier import ChestClassifier
+from cxrloc.classification.network.int8 import Int8Backbone
+from cxrloc.classification.network.precision import (
+    PRECISIONS,
+    Precision,
+    autocast,
+    resolve_device,
+    resolve_precision,
+)
+
+Backbone = Callable[[torch.Tensor], torch.Tensor]
+INT8 = "openvino-int8"
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """A backbone that is ready to run.
+
+    Attributes:
+        name: program, number format and device, for the records.
+        precision: the number format that it computes in; with INT8, of what is not INT8.
+        device: where the input is to be and the features are.
+        backbone: (N, C, S, S) float32 -> features (N, K, S/32, S/32) of any float type.
+    """
+
+    name: str
+    precision: Precision
+    device: torch.device
+    backbone: Backbone
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    model: ChestClassifier
+    shape: Shape
+    device: str
+    precision: str
+    int8: Int8Backbone | None
+
+
+def load_runtime(
+    name: str,
+    model: ChestClassifier,
+    shape: Shape,
+    device: str = "auto",
+    precision: str = "auto",
+    int8: Int8Backbone | None = None,
+) -> Runtime:
+    """The model's backbone in the runtime of that name; the model itself is left as it is.
+
+    Args:
+        name: a key of `RUNTIMES`.
+        model: in evaluation mode.
+        shape: (C, S, S) of one image's input.
+        device: "auto", "cpu", "cuda" or "cuda:0"; onnx and openvino run on the CPU alone.
+        precision: "auto", "fp32" or "bf16", as the runtime has them.
+        int8: the model's INT8 weights, which openvino-int8 needs (`Gate` sees that they are).
+
+    Raises:
+        ValueError: for an unknown name, a device or precision that the runtime does not have, a
+            CPU that openvino-int8 is wrong on, or INT8 weights that are missing.
+        ImportError: when the runtime is not installed, with the way to install it.
+    """
+    if name not in RUNTIMES:
+        raise ValueError(f"unknown runtime {name!r}; known are {', '.join(RUNTIMES)}")
+    if precision not in PRECISIONS:
+        raise ValueError(f"precision {precision!r}, expected one of {', '.join(PRECISIONS)}")
+    return RUNTIMES[name](_Wanted(model, shape, device, precision, int8))
+
+
+def _torch(wanted: _Wanted) -> Runtime:
+    place = resolve_device(wanted.device)
+    number = resolve_precision(wanted.precision, place)
+    copy = folded if number == "fp32" else deepcopy
+    backbone = copy(wanted.model.backbone).to(place)
+    backbone = backbone.to(memory_format=torch.channels_last)
+
+    def run(x: torch.Tensor) -> torch.Tensor:
+        with autocast(number, place):
+            features: torch.Tensor = backbone(x)
+        return features
+
+    return Runtime(f"torch {number} on {place}", number, place, run)
+
+
+def _torch_bf16(wanted: _Wanted) -> Runtime:
+    if wanted.precision == "fp32":
+        raise ValueError("runtime torch-bf16 computes in bfloat16: for fp32 use runtime torch")
+    place = resolve_device(wanted.device)
+    network = folded(wanted.model.backbone)
+    if place.type == "cpu" and torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        network = _with_float32_biases(network)
+    backbone = network.to(place, torch.bfloat16).to(memory_format=torch.channels_last)
+    return Runtime(f"torch-bf16 on {place}", "bf16", place, lambda x: backbone(x.bfloat16()))
+
+
+class _Float32Bias(nn.Module):
+    """A bfloat16 convolution whose bias stays in float32: oneDNN takes that, `nn.Conv2d` not.
+
+    The operator is the one that torch's own compiler calls on CPUs, under a private name.
+    """
+
+    def __init__(self, layer: nn.Conv2d) -> None:
+        super().__init__()
+        self.layer = layer
+        # in a tuple, not a buffer: `.to(torch.bfloat16)` would round it
+        self.bias = (None if layer.bias is None else layer.bias.detach().float().clone(),)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        layer = self.layer
+        found: torch.Tensor = torch.ops.mkldnn._convolution_pointwise(
+            x.contiguous(memory_format=torch.channels_last), layer.weight, self.bias[0],
+            layer.padding, layer.stride, layer.dilation, layer.groups, "none", [], "",
+        )  # fmt: skip
+        return found
+
+
+def _with_float32_biases(network: nn.Module) -> nn.Module:
+    for name, layer in list(network.named_modules()):
+        if isinstance(layer, nn.Conv2d) and layer.padding_mode == "zeros":
+            network.set_submodule(name, _Float32Bias(layer))
+    return network
+
+
+def _onnx(wanted: _Wanted) -> Runtime:
+    if wanted.precision == "bf16":
+        raise ValueError("runtime onnx computes in float32: use openvino or torch-bf16 for bf16")
+    _check_cpu("onnx", wanted.device)
+    program = package("onnxruntime", "onnx")
+    options = program.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    session = program.InferenceSession(
+        str(exported(wanted.model, wanted.shape)), options, providers=["CPUExecutionProvider"]
+    )
+    run = _by_image(lambda x: session.run(None, {"x": x})[0])
+    return Runtime("onnx fp32 on cpu", "fp32", torch.device("cpu"), run)
+
+
+def _openvino(wanted: _Wanted) -> Runtime:
+    _check_cpu("openvino", wanted.device)
+    run, number = _compiled(lambda: exported(wanted.model, wanted.shape), wanted.precision)
+    return Runtime(f"openvino {number} on cpu", number, torch.device("cpu"), run)
+
+
+def _openvino_int8(wanted: _Wanted) -> Runtime:
+    require_int8(wanted.device)
+    int8 = wanted.int8
+    if int8 is None:
+        raise ValueError(f"runtime {INT8} needs INT8 weights: see tools/experiments/quantize.py")
+    shape = wanted.shape if int8.grey is None else (1, *wanted.shape[1:])
+    run, number = _compiled(lambda: exported_int8(wanted.model, int8, shape), wanted.precision)
+    name = f"openvino int8 and {number} on cpu"
+    return Runtime(name, number, torch.device("cpu"), lambda x: run(int8.inputs(x)))
+
+
+@cache
+def _core(openvino: ModuleType) -> Any:
+    """The one OpenVINO core of this process, which is never given back.
+
+    Where a core first uses the CPU, OpenVINO 2026.4 gives the thread a stack for signal handlers,
+    and on the core's end the stack from before. Where the first of two cores ends first, the end of
+    the second gives back the first's, whose memory is free by then: the next signal that Python
+    handles (an interrupt, a child's end) would be written into whatever lies there.
+    """
+    return openvino.Core()
+
+
+def _compiled(export: Callable[[], Path], precision: str) -> tuple[Backbone, Precision]:
+    """OpenVINO's program of an ONNX file, and the number format of what is not INT8 in it."""
+    core = _core(package("openvino", "openvino"))
+    able = "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    bf16 = able if precision == "auto" else precision == "bf16"
+    number: Precision = "bf16" if bf16 else "fp32"
+    settings = {
+        "INFERENCE_PRECISION_HINT": {"fp32": "f32", "bf16": "bf16"}[number],
+        "PERFORMANCE_HINT": "LATENCY",
+        "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+        "CACHE_DIR": str(cache_folder() / "openvino"),
+    }
+    network = core.compile_model(str(export()), "CPU", settings)
+    return _by_image(lambda x: network([x])[0]), number
+
+
+RUNTIMES: dict[str, Callable[[_Wanted], Runtime]] = {
+    "torch": _torch,
+    "torch-bf16": _torch_bf16,
+    "onnx": _onnx,
+    "openvino": _openvino,
+    INT8: _openvino_int8,
+}
+
+
+def _by_image(run: Callable[[Any], Any]) -> Backbone:
+    """A network of one image as one of a batch: on a CPU a batch is no faster than its images."""
+
+    def batch(x: torch.Tensor) -> torch.Tensor:
+        maps = [
+            torch.from_numpy(np.array(run(one.contiguous().numpy()))) for one in torch.split(x, 1)
+        ]
+        return torch.cat(maps)
+
+    return batch
+
+
+def require_int8(device: str = "auto") -> None:
+    """Raise where openvino-int8 cannot run.
+
+    Raises:
+        ImportError: when openvino or what exports to it is missing, with the way to install it.
+        ValueError: for another device than the CPU, and when this CPU has no VNNI instructions.
+    """
+    _check_cpu(INT8, device)
+    for module in ("openvino", "onnx", "onnxscript"):
+        package(module, INT8)
+    _check_sums()
+
+
+@cache
+def _check_sums() -> None:
+    """Refuse CPUs without VNNI instructions: they add up products in 16 bits, cut off at 32,767.
+
+    OpenVINO does not say which CPUs these are, so one convolution of the largest numbers is run.
+    """
+    program, ops, channels = package("openvino", INT8), package("openvino.opset13", INT8), 64
+    x = ops.parameter([1, channels, 4, 4], np.float32)
+    weight = ops.constant(np.full((channels, channels, 1, 1), 127, np.float32))
+    zero, least, largest, most = (np.float32(number) for number in (0, -127, 127, 255))
+    given = ops.fake_quantize(x, zero, most, zero, most, 256)
+    kernel = ops.fake_quantize(weight, least, largest, least, largest, 255)
+    sums = ops.convolution(given, kernel, [1, 1], [0, 0], [0, 0], [1, 1])
+    network = _core(program).compile_model(program.Model([sums], [x]), "CPU")
+    found = network([np.full((1, channels, 4, 4), 255, np.float32)])[0]
+    if not np.allclose(found, channels * 255 * 127, rtol=0.01):
+        raise ValueError(
+            f"runtime {INT8}: this CPU's 8-bit products overflow (it has no VNNI instructions), so "
+            "its results would be wrong: use runtime openvino"
+        )
+
+
+def _check_cpu(name: str, device: str) -> None:
+    if device not in ("auto", "cpu"):
+        raise ValueError(f"runtime {name} runs on the CPU, not on {device!r}: use runtime torch")

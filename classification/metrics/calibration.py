@@ -1,0 +1,68 @@
+"""Is a probability of .3 right three times in ten? Brier score and reliability diagram.
+
+Brier, "Verification of forecasts expressed in terms of probability", Monthly Weather Review 1950.
+Bins hold equally many films: bins of equal width would be nearly empty for rare diseases.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from cxrloc.classification.metrics.replicates import Array, Estimate, bootstrap_ratios, estimate
+
+BINS = 10
+
+
+@dataclass(frozen=True)
+class Bin:
+    """Films of similar probability.
+
+    Attributes:
+        films: how many; bins without a film are left out.
+        mean_probability: what the network says of them.
+        observed: the share that has the disease, with its patient-bootstrap interval.
+    """
+
+    films: int
+    mean_probability: float
+    observed: Estimate
+
+
+def reliability(
+    labels: Array, scores: Array, patients: Sequence[str], *, replicates: int, seed: int
+) -> tuple[Bin, ...]:
+    """At most `BINS` bins of equally many films, lowest probabilities first.
+
+    Args:
+        labels, scores: (N,) of one disease; NaN labels are left out.
+        patients: (N,) the unit of resampling.
+        replicates, seed: of the bootstrap; 0 replicates give no intervals.
+    """
+    known = ~np.isnan(labels)
+    y, s = labels[known], scores[known]
+    member = np.eye(BINS)[_equal_mass(s)]
+    of_films = [p for p, k in zip(patients, known, strict=True) if k]
+    shares, samples = bootstrap_ratios(member * y[:, None], member, of_films, replicates, seed)
+    sizes = member.sum(axis=0)
+    return tuple(
+        Bin(int(sizes[b]), float(s @ member[:, b] / sizes[b]), estimate(shares[b], samples[:, b]))
+        for b in np.flatnonzero(sizes)
+    )
+
+
+def calibration_error(bins: Sequence[Bin]) -> float | None:
+    """Mean distance of observed share and probability over films (expected calibration error)."""
+    films = sum(b.films for b in bins)
+    if not films:
+        return None
+    return sum(b.films * abs((b.observed.value or 0.0) - b.mean_probability) for b in bins) / films
+
+
+def _equal_mass(scores: Array) -> npt.NDArray[np.intp]:
+    """Bin of each score, by rank; equal scores share a bin, the one of the first of them."""
+    rank = np.searchsorted(np.sort(scores), scores)
+    return rank * BINS // max(len(scores), 1)

@@ -1,0 +1,90 @@
+"""Confusion matrices: one two-by-two table of counts per disease, as labels are not exclusive."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+
+import numpy as np
+import numpy.typing as npt
+
+from cxrloc.classification.metrics.scored_images import ScoredFilms
+
+SUM = "all, summed"
+
+
+@dataclass(frozen=True)
+class Confusion:
+    """Films of one disease by label and decision; unknown labels are left out.
+
+    Attributes:
+        true_positive, false_negative: films with the disease, called present or absent.
+        false_positive, true_negative: films without it.
+        undecided: of these films those without a threshold, all called absent.
+    """
+
+    disease: str
+    true_positive: int
+    false_negative: int
+    false_positive: int
+    true_negative: int
+    undecided: int
+
+    @property
+    def sensitivity(self) -> float | None:
+        """Share of the films with the disease that are called present (TPR)."""
+        return _share(self.true_positive, self.true_positive + self.false_negative)
+
+    @property
+    def specificity(self) -> float | None:
+        """Share of the films without the disease that are called absent (TNR)."""
+        return _share(self.true_negative, self.true_negative + self.false_positive)
+
+    @property
+    def f1(self) -> float | None:
+        """2 TP / (2 TP + FP + FN): harmonic mean of precision and sensitivity."""
+        wrong = self.false_positive + self.false_negative
+        return _share(2 * self.true_positive, 2 * self.true_positive + wrong)
+
+    def record(self) -> dict[str, object]:
+        """Counts and shares, for confusion.csv."""
+        shares = {name: getattr(self, name) for name in ("sensitivity", "specificity", "f1")}
+        return {**asdict(self), **shares}
+
+    @property
+    def matrix(self) -> npt.NDArray[np.int64]:
+        """(2, 2): rows label present, absent; columns called present, absent."""
+        rows = [
+            [self.true_positive, self.false_negative],
+            [self.false_positive, self.true_negative],
+        ]
+        return np.array(rows, dtype=np.int64)
+
+
+def confusions(films: ScoredFilms, rule: str) -> tuple[Confusion, ...]:
+    """The counts of each disease by the thresholds of a rule (`youden` or `target`)."""
+    called, without = films.present(rule), np.isnan(films.thresholds[rule])
+    tables = []
+    for i, disease in enumerate(films.diseases):
+        ill, well, yes = films.labels[:, i] == 1, films.labels[:, i] == 0, called[:, i]
+        tables.append(
+            Confusion(
+                disease,
+                true_positive=int((ill & yes).sum()),
+                false_negative=int((ill & ~yes).sum()),
+                false_positive=int((well & yes).sum()),
+                true_negative=int((well & ~yes).sum()),
+                undecided=int(((ill | well) & without[:, i]).sum()),
+            )
+        )
+    return tuple(tables)
+
+
+def summed(tables: Sequence[Confusion]) -> Confusion:
+    """The tables of all diseases added up: a film counts once for every disease (micro average)."""
+    counts = [field.name for field in fields(Confusion) if field.name != "disease"]
+    return Confusion(SUM, **{name: sum(getattr(t, name) for t in tables) for name in counts})
+
+
+def _share(part: int, whole: int) -> float | None:
+    return part / whole if whole else None

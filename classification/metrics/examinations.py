@@ -1,0 +1,252 @@
+"""Studies: the probabilities of a study's images averaged, and agreement with the labels by part.
+
+A study is what a reader judges: all images of one examination. Its probability is the mean over its
+images and its label is theirs (positive if any image's is). Accuracy, AUC, Cohen's kappa (Cohen
+1960: agreement beyond what the two margins give by chance) and the confusion matrix stand for each
+body part and for all of them, with intervals that resample patients.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.metrics import cohen_kappa_score
+
+from cxrloc.classification.metrics.ranking import bootstrap_ranking
+from cxrloc.classification.metrics.replicates import Array, Estimate, estimate, patient_weights
+from cxrloc.classification.metrics.scored_images import YOUDEN, ScoredFilms
+
+ALL_PARTS = "all"
+HALF, VALIDATION = "0.5", "validation"  # rules: where a probability is called present
+
+
+@dataclass(frozen=True)
+class JudgedUnits:
+    """N images, or N studies, with D probabilities each.
+
+    Attributes:
+        patients: (N,) the unit of resampling.
+        body_parts: (N,) empty where unknown.
+        labels: (N, D) of 0, 1 and NaN (unknown).
+        scores: (N, D) in 0..1.
+        thresholds: (N, D) operating points from validation, NaN for none.
+    """
+
+    patients: tuple[str, ...]
+    body_parts: tuple[str, ...]
+    labels: Array = field(repr=False)
+    scores: Array = field(repr=False)
+    thresholds: Array = field(repr=False)
+
+    def __post_init__(self) -> None:
+        shape = (len(self.patients), self.labels.shape[1])
+        if not (self.labels.shape == self.scores.shape == self.thresholds.shape == shape):
+            raise ValueError(
+                f"labels {self.labels.shape}, scores {self.scores.shape}, thresholds "
+                f"{self.thresholds.shape}, expected all {shape}"
+            )
+
+    def select(self, rows: npt.NDArray[np.bool_]) -> JudgedUnits:
+        """Those of a boolean mask."""
+        chosen = np.flatnonzero(rows)
+        return JudgedUnits(
+            tuple(self.patients[i] for i in chosen),
+            tuple(self.body_parts[i] for i in chosen),
+            self.labels[chosen],
+            self.scores[chosen],
+            self.thresholds[chosen],
+        )
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How the calls on one disease and part agree with the labels.
+
+    Attributes:
+        disease: column number.
+        body_part: a part, or `ALL_PARTS`.
+        rule: `HALF`, or `VALIDATION`: the operating point from validation data.
+        units, patients: with a known label.
+        without_point: those of the units that have no threshold by this rule. They are called
+            nothing, and left out of the matrix, accuracy and kappa.
+        true_positive, false_negative, false_positive, true_negative: the confusion matrix.
+        accuracy, kappa, auc: with intervals over patients.
+    """
+
+    disease: int
+    body_part: str
+    rule: str
+    units: int
+    patients: int
+    without_point: int
+    true_positive: int
+    false_negative: int
+    false_positive: int
+    true_negative: int
+    accuracy: Estimate
+    kappa: Estimate
+    auc: Estimate
+
+    @property
+    def called(self) -> int:
+        """Units in the confusion matrix."""
+        return self.units - self.without_point
+
+
+def images_of(films: ScoredFilms) -> JudgedUnits:
+    """Each film a unit, with Youden's thresholds where it has some."""
+    nothing = np.full(films.scores.shape, np.nan)
+    return JudgedUnits(
+        films.patient_ids,
+        films.body_parts or ("",) * len(films),
+        films.labels,
+        films.scores,
+        films.thresholds.get(YOUDEN, nothing),
+    )
+
+
+def studies_of(images: JudgedUnits, study_ids: Sequence[str], thresholds: Array) -> JudgedUnits:
+    """The studies of images, in order of first appearance.
+
+    Args:
+        study_ids: (N,) of the images; an image without a study is one of its own.
+        thresholds: (N, D) operating points of studies, one row an image as elsewhere.
+    """
+    names = [study or f"\0{n}" for n, study in enumerate(study_ids)]
+    first: dict[str, int] = {}
+    for n, name in enumerate(names):
+        first.setdefault(name, n)
+    number = {name: n for n, name in enumerate(first)}
+    of_image, rows = np.array([number[name] for name in names], np.intp), list(first.values())
+
+    def total(values: npt.NDArray[Any]) -> Array:
+        sums = np.zeros((len(rows), values.shape[1]))
+        np.add.at(sums, of_image, values.astype(np.float64))
+        return sums
+
+    labels = np.where(total(images.labels == 1) > 0, 1.0, 0.0)
+    labels[total(~np.isnan(images.labels)) == 0] = np.nan
+    return JudgedUnits(
+        tuple(images.patients[i] for i in rows),
+        tuple(images.body_parts[i] for i in rows),
+        labels,
+        total(images.scores) / total(np.ones((len(names), 1))),
+        thresholds[rows],
+    )
+
+
+def agreements(judged: JudgedUnits, replicates: int, seed: int) -> list[Agreement]:
+    """Per disease: each part in alphabetical order, then all of them; each by both rules.
+
+    Where no part is known, or there is one alone, that one is all there is.
+    """
+    parts = sorted(set(judged.body_parts) - {""})
+    everything = np.ones(len(judged.patients), dtype=bool)
+    groups = [(part, np.array([p == part for p in judged.body_parts])) for part in parts]
+    if len(parts) != 1 or "" in judged.body_parts:
+        groups.append((ALL_PARTS, everything))
+    rows: list[Agreement] = []
+    for disease in range(judged.labels.shape[1]):
+        known = ~np.isnan(judged.labels[:, disease])
+        for name, mask in groups:
+            rows += _of_group(judged.select(mask & known), disease, name, replicates, seed)
+    return rows
+
+
+def kappa(counts: Array) -> Array:
+    """Cohen's kappa of (..., 4) counts: TP, FN, FP, TN; NaN where chance agrees always."""
+    tp, fn, fp, tn = np.moveaxis(np.asarray(counts, dtype=np.float64), -1, 0)
+    total = tp + fn + fp + tn
+    with np.errstate(invalid="ignore", divide="ignore"):
+        chance = ((tp + fn) * (tp + fp) + (fp + tn) * (fn + tn)) / total**2
+        found = ((tp + tn) / total - chance) / (1 - chance)
+    return np.where(1 - chance > 1e-12, found, np.nan)
+
+
+def _of_group(
+    group: JudgedUnits, disease: int, name: str, replicates: int, seed: int
+) -> Iterator[Agreement]:
+    labels, scores = group.labels[:, [disease]], group.scores[:, [disease]]
+    patients = group.patients
+    # one patient drawn again and again says nothing of others: no interval
+    replicates = replicates if len(set(patients)) > 1 else 0
+    points, samples = bootstrap_ranking(labels, scores, patients, replicates, seed)
+    reason = "no image" if not len(labels) else "labels of one class alone"
+    auc = estimate(points[0, 0], samples[0, :, 0], reason)
+    cuts = {HALF: np.full(len(patients), 0.5), VALIDATION: group.thresholds[:, disease]}
+    for rule, cut in cuts.items():
+        has_point = ~np.isnan(cut)
+        called = scores[has_point, 0] >= cut[has_point]
+        who = [patient for patient, has in zip(patients, has_point, strict=True) if has]
+        positive = labels[has_point, 0] == 1
+        counts, accuracy, agreed = _counted(positive, called, who, replicates, seed)
+        if len(patients) and not who:
+            accuracy = agreed = Estimate(None, reason="validation data gave no operating point")
+        sizes = (len(patients), len(set(patients)), len(patients) - len(who))
+        yield Agreement(disease, name, rule, *sizes, *counts, accuracy, agreed, auc)
+
+
+def _counted(
+    positive: npt.NDArray[np.bool_],
+    called: npt.NDArray[np.bool_],
+    patients: Sequence[str],
+    replicates: int,
+    seed: int,
+) -> tuple[tuple[int, int, int, int], Estimate, Estimate]:
+    """The confusion matrix as TP, FN, FP, TN; accuracy and kappa with intervals."""
+    cells = [positive & called, positive & ~called, ~positive & called, ~positive & ~called]
+    table = np.stack(cells, axis=1).astype(np.float64)
+    draws = [w @ table for w in patient_weights(patients, replicates, seed)]
+    samples = np.concatenate(draws) if draws else np.zeros((0, 4))
+    tp, fn, fp, tn = (int(n) for n in table.sum(axis=0))
+    if not len(positive):
+        nothing = Estimate(None, reason="no image")
+        return (0, 0, 0, 0), nothing, nothing
+    accuracy = estimate((tp + tn) / len(positive), _accuracy(samples))
+    return (tp, fn, fp, tn), accuracy, _kappa(positive, called, kappa(samples))
+
+
+def _accuracy(counts: Array) -> Array:
+    return np.asarray((counts[:, 0] + counts[:, 3]) / counts.sum(axis=1), dtype=np.float64)
+
+
+def _kappa(labels: npt.NDArray[Any], called: npt.NDArray[Any], samples: Array) -> Estimate:
+    if len({*labels.tolist(), *called.tolist()}) < 2:
+        return Estimate(None, reason="labels and calls are all alike: chance agrees always")
+    return estimate(float(cohen_kappa_score(labels, called)), samples)
+
+
+STUDY, IMAGE = "study", "image"  # levels
+Levels = Mapping[str, Sequence[Agreement]]
+
+
+def have_studies(study_ids: Sequence[str]) -> bool:
+    """Whether some study has more than one of these images; an empty name is no study."""
+    named = [study for study in study_ids if study]
+    return len(set(named)) < len(named)
+
+
+def by_level(
+    films: ScoredFilms, study_thresholds: Array | None, replicates: int, seed: int
+) -> dict[str, list[Agreement]]:
+    """Level -> its figures by part: of images, and above them of studies where there are such.
+
+    Empty for films without studies and parts, whose figures by part would be those of all films.
+
+    Args:
+        films: with Youden's thresholds of images, or without.
+        study_thresholds: (N, D) operating points of studies, or one row for all; None for none.
+        replicates, seed: of the patient bootstrap.
+    """
+    images = images_of(films)
+    units = {IMAGE: images} if films.body_parts else {}
+    if have_studies(films.study_ids):
+        nothing = np.full(len(films.diseases), np.nan)
+        cuts = nothing if study_thresholds is None else study_thresholds
+        points = np.broadcast_to(cuts, films.scores.shape)
+        units = {STUDY: studies_of(images, films.study_ids, points), IMAGE: images}
+    return {level: agreements(judged, replicates, seed) for level, judged in units.items()}

@@ -1,0 +1,207 @@
+"""Several networks on the same out-of-fold films: figures, and differences pair by pair."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+
+from cxrloc.classification.metrics.delong import DeLong, delong_test, holm
+from cxrloc.classification.metrics.ensembles import in_order_of, mean_of, with_thresholds
+from cxrloc.classification.metrics.examinations import Levels, by_level
+from cxrloc.classification.metrics.folds import Sampled, sample_figures
+from cxrloc.classification.metrics.replicates import Estimate
+from cxrloc.classification.metrics.scored_images import (
+    OUT_OF_FOLD,
+    VALIDATION,
+    ScoredFilms,
+    read_scored_films,
+)
+
+
+@dataclass(frozen=True)
+class Network:
+    """A cross-validated network, or an ensemble of some.
+
+    Attributes:
+        name: as it stands in the tables.
+        films: all films out of fold.
+        validation: the validation films of each fold; empty where they were not kept.
+        members: names of the networks of an ensemble, else empty.
+    """
+
+    name: str
+    films: ScoredFilms = field(repr=False)
+    validation: tuple[ScoredFilms, ...] = field(default=(), repr=False)
+    members: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class DiseaseDifference:
+    """The AUC of a first network minus that of a second on one disease.
+
+    Attributes:
+        bootstrap: with the interval of the paired patient bootstrap.
+        delong: the test that takes films for independent.
+        holm_p: its p-value corrected over the diseases of the pair.
+    """
+
+    disease: str
+    bootstrap: Estimate
+    delong: DeLong
+    holm_p: float | None
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two networks; `macro` is the difference of the mean AUC over diseases."""
+
+    first: str
+    second: str
+    diseases: tuple[DiseaseDifference, ...]
+    macro: Estimate
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Networks on the same films in the same order.
+
+    Attributes:
+        figures: of the networks, in the same order.
+        pairs: all pairs of them.
+        by_part: of each network its figures of studies and images by body part; empty where no
+            part is known.
+    """
+
+    networks: tuple[Network, ...]
+    figures: tuple[dict[str, Sampled], ...]
+    pairs: tuple[Pair, ...]
+    by_part: tuple[Levels, ...]
+
+    @property
+    def films(self) -> ScoredFilms:
+        """Those of the first network: ids, patients and labels are the same for all."""
+        return self.networks[0].films
+
+
+def read_network(name: str, run: Path) -> Network:
+    """A run folder of tools/cross_validate.py.
+
+    Raises:
+        FileNotFoundError, ValueError: when it is not there, unfinished or of another version.
+    """
+    films = read_scored_films(run / OUT_OF_FOLD)
+    kept = [run / f"fold{fold}" / VALIDATION for fold in np.unique(films.folds)]
+    there = all(path.is_file() for path in kept)
+    return Network(name, films, tuple(map(read_scored_films, kept)) if there else ())
+
+
+def ensemble(networks: Sequence[Network]) -> Network:
+    """The mean of several networks' probabilities, film by film.
+
+    It gets thresholds where all networks have the same folds, kept their validation films and aim
+    at the same sensitivity: they are then chosen on the mean probabilities of these films.
+    """
+    members = tuple(network.name for network in networks)
+    films = mean_of([network.films for network in networks])
+    whole = Network(f"mean of {', '.join(members)}", films, members=members)
+    if not _same_folds(networks):
+        return whole
+    by_fold = zip(*(network.validation for network in networks), strict=True)
+    validation = tuple(mean_of(parts) for parts in by_fold)
+    sensitivity = networks[0].films.sensitivity
+    return replace(
+        whole, films=with_thresholds(films, validation, sensitivity), validation=validation
+    )
+
+
+def compare_networks(networks: Sequence[Network], *, replicates: int, seed: int) -> Comparison:
+    """Figures of each network and the differences of all pairs.
+
+    Args:
+        networks: with the same films, patients, labels and diseases.
+        replicates, seed: of the patient bootstrap, the same resamples for all networks.
+
+    Raises:
+        ValueError: when they do not have the same; it says what differs.
+    """
+    first = networks[0]
+    for other in networks[1:]:
+        check_same_films(first, other)
+    ordered = tuple(replace(n, films=in_order_of(n.films, first.films)) for n in networks)
+    figures = tuple(sample_figures(n.films, replicates, seed) for n in ordered)
+    pairs = combinations(zip(ordered, figures, strict=True), 2)
+    by_part = tuple(_by_part(ordered, replicates, seed))
+    return Comparison(ordered, figures, tuple(_pair(a, b) for a, b in pairs), by_part)
+
+
+def check_same_films(first: Network, other: Network) -> None:
+    """Refuse networks whose figures would not be of the same films.
+
+    Raises:
+        ValueError: naming the first diseases, films, patients or labels that differ.
+    """
+    a, b = first.films, other.films
+    pair = f"{first.name} and {other.name}"
+    if a.diseases != b.diseases:
+        raise ValueError(f"{pair} have other diseases: {list(a.diseases)} and {list(b.diseases)}")
+    alone = [sorted(set(x.image_ids) - set(y.image_ids)) for x, y in ((a, b), (b, a))]
+    for name, films in zip((first.name, other.name), alone, strict=True):
+        if films:
+            raise ValueError(
+                f"{pair} were not scored on the same films: {len(films)} films only in {name}, "
+                f"such as {films[0]}; expected runs over all folds of the same prepared folder"
+            )
+    b = in_order_of(b, a)
+    same = (a.labels == b.labels) | (np.isnan(a.labels) & np.isnan(b.labels))
+    same[np.array(a.patient_ids) != np.array(b.patient_ids)] = False
+    if not same.all():
+        film, disease = np.argwhere(~same)[0]
+        example = f"{a.image_ids[film]} ({a.diseases[disease]})"
+        raise ValueError(
+            f"{pair} have other patients or labels on {int((~same).any(axis=1).sum())} films, "
+            f"such as {example}; expected the same prepared folder"
+        )
+
+
+def _by_part(networks: Sequence[Network], replicates: int, seed: int) -> Iterator[Levels]:
+    """Figures by part of each network; studies and parts are those of the first that knows them.
+
+    The films are the same, and runs of before there were parts in their predictions know none.
+    """
+    known = next((n.films for n in networks if n.films.body_parts), None)
+    for network in networks:
+        if known is None:
+            yield {}
+            continue
+        studies, parts = known.study_ids, known.body_parts
+        films = replace(network.films, study_ids=studies, body_parts=parts)
+        yield by_level(films, None, replicates, seed)
+
+
+def _pair(
+    first: tuple[Network, dict[str, Sampled]], second: tuple[Network, dict[str, Sampled]]
+) -> Pair:
+    (a, a_figures), (b, b_figures) = first, second
+    difference = a_figures["auc"] - b_figures["auc"]
+    columns = zip(a.films.labels.T, a.films.scores.T, b.films.scores.T, strict=True)
+    tests = [delong_test(*column) for column in columns]
+    rows = zip(
+        a.films.diseases, difference.estimates, tests, holm([t.p for t in tests]), strict=True
+    )
+    diseases = tuple(DiseaseDifference(*row) for row in rows)
+    return Pair(a.name, b.name, diseases, difference.macro)
+
+
+def _same_folds(networks: Sequence[Network]) -> bool:
+    first = networks[0]
+    return all(
+        bool(n.validation)
+        and n.films.sensitivity == first.films.sensitivity
+        and np.array_equal(in_order_of(n.films, first.films).folds, first.films.folds)
+        and [set(p.image_ids) for p in n.validation] == [set(p.image_ids) for p in first.validation]
+        for n in networks
+    )

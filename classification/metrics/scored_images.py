@@ -1,0 +1,232 @@
+"""Probabilities of films beside their labels and thresholds: the Parquet of a cross-validation.
+
+One row a film; columns of `SCHEMA_VERSION` 1:
+    image_id, patient_id   strings
+    study_id, body_part    strings; only where the data set knows studies and parts
+    fold                   int32: the fold that held the film out; its model gave the probabilities
+                           (-1 outside of all folds: tools/experiments/score_images.py)
+    probability_D          float64 in 0..1, for each disease D
+    label_D                float64: 1 present, 0 absent, null unknown
+    threshold_RULE_D       float64: RULE is youden or target (a chosen sensitivity), chosen on the
+                           fold's validation films (outside of all folds as
+                           `cxrloc.classification.runs.ensemble` says); null where they gave
+                           none: never called present
+The file's metadata (key `cxrloc`, JSON) holds the version, the diseases in order, the rules, the
+chosen sensitivity and the notice. Validation films are kept in the same form, without thresholds.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from cxrloc.classification.metrics.replicates import Array
+from cxrloc.datasets.files.atomic import whole_file
+from cxrloc.datasets.files.manifest import RESEARCH_USE
+from cxrloc.datasets.radiograph import Radiograph
+
+SCHEMA_VERSION = 1
+OUT_OF_FOLD, VALIDATION = "out_of_fold.parquet", "validation.parquet"
+OUTSIDE = -1  # the fold of films that no fold holds
+YOUDEN, TARGET = "youden", "target"
+_KEY = b"cxrloc"
+
+
+@dataclass(frozen=True)
+class ScoredFilms:
+    """N films with D probabilities each.
+
+    Attributes:
+        diseases: D names, the columns.
+        image_ids, patient_ids: N each; no image twice.
+        folds: (N,) the fold that holds the film out; `OUTSIDE` where none does.
+        scores: (N, D) in 0..1.
+        labels: (N, D) of 0, 1 and NaN.
+        thresholds: rule -> (N, D), NaN for none; empty for films that no threshold was meant for.
+        sensitivity: what the rule `target` aims at; NaN without that rule.
+        study_ids, body_parts: N each, a text empty where unknown; or none for all films.
+    """
+
+    diseases: tuple[str, ...]
+    image_ids: tuple[str, ...]
+    patient_ids: tuple[str, ...]
+    folds: npt.NDArray[np.int64] = field(repr=False)
+    scores: Array = field(repr=False)
+    labels: Array = field(repr=False)
+    thresholds: Mapping[str, Array] = field(default_factory=dict, repr=False)
+    sensitivity: float = float("nan")
+    study_ids: tuple[str, ...] = ()
+    body_parts: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        shape = (len(self.image_ids), len(self.diseases))
+        matrices = {"scores": self.scores, "labels": self.labels, **self.thresholds}
+        for name, matrix in matrices.items():
+            if matrix.shape != shape:
+                got = f"{name}: shape {matrix.shape}"
+                raise ValueError(f"{got}, expected (films, diseases) {shape}")
+        if not (len(self.patient_ids) == len(self.folds) == shape[0]):
+            raise ValueError(f"expected a patient and a fold for each of {shape[0]} films")
+        if {len(self.study_ids), len(self.body_parts)} - {0, shape[0]}:
+            raise ValueError(f"expected a study and a part for each of {shape[0]} films, or none")
+        if len(set(self.image_ids)) < shape[0]:
+            twice = next(i for n, i in enumerate(self.image_ids) if i in self.image_ids[:n])
+            raise ValueError(f"film {twice} is there twice; expected one judgement a film")
+        if not ((self.scores >= 0) & (self.scores <= 1)).all():  # NaN is in no range
+            raise ValueError("expected probabilities in 0..1, got others or NaN")
+
+    def __len__(self) -> int:
+        return len(self.image_ids)
+
+    def select(self, rows: npt.NDArray[Any]) -> ScoredFilms:
+        """The films of a boolean mask, or of positions in their order."""
+        positions = np.arange(len(self))[rows]
+        return replace(
+            self,
+            image_ids=tuple(self.image_ids[i] for i in positions),
+            patient_ids=tuple(self.patient_ids[i] for i in positions),
+            folds=self.folds[positions],
+            scores=self.scores[positions],
+            labels=self.labels[positions],
+            thresholds={rule: t[positions] for rule, t in self.thresholds.items()},
+            study_ids=tuple(self.study_ids[i] for i in positions if self.study_ids),
+            body_parts=tuple(self.body_parts[i] for i in positions if self.body_parts),
+        )
+
+    @property
+    def several_parts(self) -> tuple[str, ...]:
+        """The body parts where there are several, in order: no figure over all without each."""
+        parts = sorted({*self.body_parts} - {""})
+        return tuple(parts) if len(parts) > 1 else ()
+
+    @property
+    def parts_note(self) -> str:
+        """What stands beside figures of several body parts together; empty where there are none."""
+        if not self.several_parts:
+            return ""
+        return f"{len(self.several_parts)} body parts together, each apart in the tables by part"
+
+    @property
+    def parts_notes(self) -> tuple[str, ...]:
+        """`parts_note` as a line below a table, or no line."""
+        return (f"{self.parts_note}.",) if self.parts_note else ()
+
+    def of_part(self, part: str) -> ScoredFilms:
+        """The films of one body part."""
+        return self.select(np.array(self.body_parts) == part)
+
+    def present(self, rule: str) -> npt.NDArray[np.bool_]:
+        """(N, D) probability >= threshold of a rule; without a threshold never present."""
+        return self.scores >= np.nan_to_num(self.thresholds[rule], nan=np.inf)
+
+
+def join_films(parts: Sequence[ScoredFilms]) -> ScoredFilms:
+    """All films of parts with the same diseases and rules, in their order."""
+    first = parts[0]
+    return replace(
+        first,
+        image_ids=tuple(i for part in parts for i in part.image_ids),
+        patient_ids=tuple(p for part in parts for p in part.patient_ids),
+        folds=np.concatenate([part.folds for part in parts]),
+        scores=np.concatenate([part.scores for part in parts]),
+        labels=np.concatenate([part.labels for part in parts]),
+        thresholds={
+            rule: np.concatenate([part.thresholds[rule] for part in parts])
+            for rule in first.thresholds
+        },
+        study_ids=tuple(s for part in parts for s in part.study_ids),
+        body_parts=tuple(b for part in parts for b in part.body_parts),
+    )
+
+
+def studies_and_parts(films: Sequence[Radiograph]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """`study_ids` and `body_parts` of `ScoredFilms`; empty where no film has one."""
+    studies = tuple(film.study_id for film in films)
+    parts = tuple(film.body_part for film in films)
+    return studies if any(studies) else (), parts if any(parts) else ()
+
+
+def write_scored_films(path: Path, films: ScoredFilms) -> None:
+    """Write the Parquet file whole or not at all."""
+    columns = {
+        "image_id": pa.array(films.image_ids, pa.string()),
+        "patient_id": pa.array(films.patient_ids, pa.string()),
+        "fold": pa.array(films.folds, pa.int32()),
+    }
+    named = {"study_id": films.study_ids, "body_part": films.body_parts}
+    columns |= {name: pa.array(texts, pa.string()) for name, texts in named.items() if texts}
+    matrices = {"probability": films.scores, "label": films.labels}
+    matrices |= {f"threshold_{rule}": t for rule, t in films.thresholds.items()}
+    for prefix, matrix in matrices.items():
+        for i, disease in enumerate(films.diseases):
+            # a NaN becomes null: other readers then leave it out by themselves
+            column = pa.array(matrix[:, i], pa.float64(), from_pandas=True)
+            columns[f"{prefix}_{disease}"] = column
+    facts = {
+        "version": SCHEMA_VERSION,
+        "diseases": films.diseases,
+        "rules": list(films.thresholds),
+        "sensitivity": None if np.isnan(films.sensitivity) else films.sensitivity,
+        "notice": RESEARCH_USE,
+    }
+    table = pa.table(columns).replace_schema_metadata({_KEY: json.dumps(facts)})
+    with whole_file(path) as temporary:
+        pq.write_table(table, temporary)
+
+
+def read_scored_films(path: Path) -> ScoredFilms:
+    """Films of a file that `write_scored_films` wrote.
+
+    Raises:
+        FileNotFoundError: when there is no such file.
+        ValueError: for another Parquet file, or another version.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"no predictions at {path}; tools/cross_validate.py with the run's config writes them "
+            "(folds that are finished are not trained again)"
+        )
+    table = _read_table(path)
+    facts = json.loads((table.schema.metadata or {}).get(_KEY, b"{}"))
+    if facts.get("version") != SCHEMA_VERSION:
+        raise ValueError(
+            f"{path}: version {facts.get('version')}, expected {SCHEMA_VERSION} of a file that "
+            "tools/cross_validate.py wrote"
+        )
+    diseases, sensitivity = tuple(facts["diseases"]), facts["sensitivity"]
+    return ScoredFilms(
+        diseases=diseases,
+        image_ids=tuple(table["image_id"].to_pylist()),
+        patient_ids=tuple(table["patient_id"].to_pylist()),
+        folds=table["fold"].to_numpy().astype(np.int64),
+        scores=_matrix(table, "probability", diseases),
+        labels=_matrix(table, "label", diseases),
+        thresholds={r: _matrix(table, f"threshold_{r}", diseases) for r in facts["rules"]},
+        sensitivity=float("nan") if sensitivity is None else sensitivity,
+        study_ids=_texts(table, "study_id"),
+        body_parts=_texts(table, "body_part"),
+    )
+
+
+def _read_table(path: Path) -> pa.Table:
+    try:
+        return pq.read_table(path)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise ValueError(f"{path} is not a readable Parquet file: {error}") from error
+
+
+def _texts(table: pa.Table, name: str) -> tuple[str, ...]:
+    return tuple(table[name].to_pylist()) if name in table.column_names else ()
+
+
+def _matrix(table: pa.Table, prefix: str, diseases: Sequence[str]) -> Array:
+    columns = [table[f"{prefix}_{d}"].to_numpy().astype(np.float64) for d in diseases]
+    return np.array(columns, dtype=np.float64).reshape(len(diseases), len(table)).T.copy()

@@ -1,0 +1,171 @@
+"""The gate's backbone in INT8: convolutions of 8-bit whole numbers, made by `int8_calibration`.
+
+A convolution's input x is round(x / step) + zero, cut off at 0 and 255; its weights are of -127 to
+127, with a scale for each output channel. Sums are exact; biases and what is between convolutions
+are in float. Here the same is computed in float32 (torch's fake quantisation), which exports to
+ONNX as QuantizeLinear and DequantizeLinear; a runtime that knows them computes in integers.
+
+The first convolution of a network that is given one grey film in every channel is a special case.
+Grey levels are 8-bit whole numbers already, so its input loses nothing if the channels, each an
+affine function of the grey level, are added up into one (`GreyInput`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+LEVELS = 255
+LARGEST = 127  # of weights, and the last channel of `GreyInput.fold`
+
+
+@dataclass(frozen=True)
+class Int8Layer:
+    """One convolution.
+
+    Attributes:
+        weight: (O, I, h, w) int8, of -127 to 127.
+        scale: (O,) float32: the weights are `weight * scale`.
+        step, zero: of the input; it stands for (0 to 255 - zero) * step.
+    """
+
+    weight: torch.Tensor
+    scale: torch.Tensor
+    step: float
+    zero: int
+
+
+@dataclass(frozen=True)
+class GreyInput:
+    """How each channel of a network's input comes from the grey level g of 0..255.
+
+    Attributes:
+        layer: name of the network's first convolution.
+        scale, shift: per channel c: x_c = scale_c * g + shift_c.
+    """
+
+    layer: str
+    scale: tuple[float, ...]
+    shift: tuple[float, ...]
+
+    @property
+    def zero(self) -> int:
+        """The grey level that counts as 0, near the mean: 0 to 128, so that 127 more are in 255."""
+        means = [-shift / scale for scale, shift in zip(self.scale, self.shift, strict=True)]
+        return min(max(round(sum(means) / len(means)), 0), 128)
+
+    def levels(self, x: torch.Tensor) -> torch.Tensor:
+        """(N, C, H, W) network input to g - zero, (N, 1, H, W): whole numbers, also in bfloat16."""
+        return torch.round((x[:, :1] - self.shift[0]) / self.scale[0] - self.zero)
+
+    def fold(self, layer: nn.Conv2d) -> nn.Conv2d:
+        """The layer for g - zero, g - zero and 127: the same output to the last border pixel.
+
+        The last channel is what the normalised channels have where g is `zero`. It cannot go to
+        the bias: beyond the border, where all channels are 0, it is missing. The grey level stands
+        there twice, with half the weight each, because two whole numbers add up to a finer one (an
+        error of -40 dB of the features of a ResNet-18, of -30 dB with one), and for 8 bits CPUs
+        take channels by four.
+        """
+        weight = layer.weight.detach().double()
+        scale = weight.new_tensor(self.scale).view(1, -1, 1, 1)
+        shift = weight.new_tensor(self.shift).view(1, -1, 1, 1)
+        grey = (weight * scale).sum(1, keepdim=True)
+        constant = (weight * (shift + self.zero * scale)).sum(1, keepdim=True) / LARGEST
+        folded = nn.Conv2d(
+            3, layer.out_channels,
+            layer.kernel_size, layer.stride, layer.padding, layer.dilation,  # type: ignore[arg-type]
+            bias=layer.bias is not None, device=layer.weight.device,
+        )  # fmt: skip
+        folded.weight = nn.Parameter(torch.cat([grey / 2, grey / 2, constant], 1).float())
+        folded.bias = None if layer.bias is None else nn.Parameter(layer.bias.detach().clone())
+        return folded
+
+
+class GreyConv2d(nn.Module):
+    """A network's first convolution, folded by `GreyInput`, on its `levels`, (N, 1, H, W)."""
+
+    def __init__(self, conv: nn.Module) -> None:
+        super().__init__()
+        self.conv = conv
+
+    def forward(self, levels: torch.Tensor) -> torch.Tensor:
+        constant = torch.full_like(levels, LARGEST)
+        found: torch.Tensor = self.conv(torch.cat([levels, levels, constant], 1))
+        return found
+
+
+class Int8Conv2d(nn.Module):
+    """A convolution as it is in INT8, computed in float32. Takes and gives float tensors."""
+
+    def __init__(self, layer: nn.Conv2d, int8: Int8Layer) -> None:
+        super().__init__()
+        if int8.weight.shape != layer.weight.shape:
+            found, expected = tuple(int8.weight.shape), tuple(layer.weight.shape)
+            raise ValueError(f"INT8 weights of shape {found}, expected {expected}")
+        weight = int8.weight.float() * int8.scale.view(-1, 1, 1, 1)
+        self.weight = nn.Parameter(weight, requires_grad=False)
+        self.bias = layer.bias
+        self.scale: torch.Tensor
+        self.origin: torch.Tensor
+        self.register_buffer("scale", int8.scale)
+        self.register_buffer("origin", torch.zeros(len(int8.scale), dtype=torch.int32))
+        self.step, self.zero = int8.step, int8.zero
+        self.stride, self.padding, self.dilation = layer.stride, layer.padding, layer.dilation
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = torch.fake_quantize_per_tensor_affine(x, self.step, self.zero, 0, LEVELS)
+        # -128 never occurs; it is among the bounds because ONNX has no narrower type
+        weight = torch.fake_quantize_per_channel_affine(
+            self.weight, self.scale, self.origin, 0, -LARGEST - 1, LARGEST
+        )
+        return F.conv2d(x, weight, self.bias, self.stride, self.padding, self.dilation)
+
+
+@dataclass(frozen=True)
+class Int8Backbone:
+    """INT8 weights of one classifier's backbone.
+
+    Attributes:
+        layers: names of convolutions of the folded backbone (of a first convolution on grey
+            levels: NAME.conv) -> their numbers.
+        grey: how the network's input comes from grey levels; None where channels differ otherwise.
+        left: names of the convolutions that stay in float.
+        fingerprint: of what they were made of, see `bundle_fingerprint`.
+        metadata: what else the file holds.
+    """
+
+    layers: Mapping[str, Int8Layer]
+    grey: GreyInput | None
+    left: tuple[str, ...]
+    fingerprint: str
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+    def inputs(self, x: torch.Tensor) -> torch.Tensor:
+        """The backbone's input (N, C, S, S) as `network` takes it: its grey levels if it has."""
+        return x if self.grey is None else self.grey.levels(x)
+
+    def network(self, backbone: nn.Module) -> nn.Module:
+        """The backbone, folded and unshared, with its convolutions replaced by those in INT8.
+
+        Takes `inputs(x)`.
+        """
+        on_grey_levels(backbone, self.grey)
+        for name, layer in self.layers.items():
+            found = backbone.get_submodule(name)
+            assert isinstance(found, nn.Conv2d)
+            backbone.set_submodule(name, Int8Conv2d(found, layer))
+        return backbone
+
+
+def on_grey_levels(backbone: nn.Module, grey: GreyInput | None) -> None:
+    """Replace the first convolution by one on grey levels, if there is a `grey`."""
+    if grey is not None:
+        first = backbone.get_submodule(grey.layer)
+        assert isinstance(first, nn.Conv2d)
+        backbone.set_submodule(grey.layer, GreyConv2d(grey.fold(first)))

@@ -1,0 +1,166 @@
+"""Figures of studies and images by body part, as tables to read and as records.
+
+Parts stand above the figure over all of them, studies and images apart, published figures beside.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from cxrloc.classification.metrics.examinations import (
+    ALL_PARTS,
+    IMAGE,
+    STUDY,
+    Agreement,
+    Levels,
+    agreements,
+    images_of,
+)
+from cxrloc.classification.metrics.replicates import Estimate
+from cxrloc.classification.metrics.scored_images import ScoredFilms
+from cxrloc.classification.report.published import MACRO, published_studies
+from cxrloc.classification.report.text_tables import TextTable
+
+TITLES = {STUDY: "Studies", IMAGE: "Images"}
+_MEASURES = ("accuracy", "kappa", "AUC")
+_MATRIX = ("true_positive", "false_negative", "false_positive", "true_negative")
+_HEAD = (
+    "body part",
+    "n",
+    "patients",
+    "positive",
+    "AUC",
+    "accuracy at 0.5",
+    "kappa at 0.5",
+    "TP / FN / FP / TN at 0.5",
+    "accuracy at validation's point",
+    "kappa at validation's point",
+    "TP / FN / FP / TN there",
+    "published",
+)
+
+
+def part_tables(films: ScoredFilms, replicates: int, seed: int) -> list[TextTable]:
+    """The figures of images by part, to stand below figures over all parts.
+
+    None where the films are of one part, or of unknown ones.
+    """
+    if not films.several_parts:
+        return []
+    found = {IMAGE: agreements(images_of(films), replicates, seed)}
+    return level_tables(found, films.diseases)
+
+
+def level_tables(found: Levels, diseases: Sequence[str]) -> list[TextTable]:
+    """A table for each level and disease; published figures, all of MURA, only beside parts."""
+    tables = []
+    for level, rows in found.items():
+        parts = _of_parts(rows)
+        head = _HEAD if parts else _HEAD[:-1]
+        for number, disease in enumerate(diseases):
+            mine = [row for row in rows if row.disease == number]
+            pairs = zip(mine[::2], mine[1::2], strict=True)
+            cells = tuple(_cells(level, half, point)[: len(head)] for half, point in pairs)
+            notes = (*_notes(level, parts), *_left_out(mine))
+            tables.append(TextTable(f"{TITLES[level]}: {disease}", head, cells, notes))
+    return tables
+
+
+def level_records(found: Levels, diseases: Sequence[str]) -> list[dict[str, object]]:
+    """One line per level, disease, part and rule, for a CSV."""
+    return [
+        {"level": level, "disease": diseases[row.disease], "body_part": row.body_part,
+         "rule": row.rule, "units": row.units, "patients": row.patients,
+         "without_point": row.without_point, **_matrix(row),
+         **_figure("accuracy", row.accuracy), **_figure("kappa", row.kappa),
+         **_figure("auc", row.auc),
+         "published": published(level, row.body_part) if _of_parts(rows) else ""}
+        for level, rows in found.items()
+        for row in rows
+    ]  # fmt: skip
+
+
+def _of_parts(rows: Sequence[Agreement]) -> bool:
+    """Whether body parts are known: of chest films `ALL_PARTS` is all there is."""
+    return any(row.body_part != ALL_PARTS for row in rows)
+
+
+def published(level: str, body_part: str) -> str:
+    """Figures that others printed of this part of MURA, on other films."""
+    name = body_part.removeprefix("XR_").lower()
+    return "; ".join(
+        f"{measure} {study.values[MACRO]} ({short_name(study.study)})"
+        for study in published_studies()
+        for measure in _MEASURES
+        if (study.scored_on, study.measure) == (f"MURA {name}", f"{level} {measure}")
+    )
+
+
+def short_name(study: str) -> str:
+    """Who, without the network and the films in parentheses, which stand below the tables."""
+    return study.partition(" (")[0]
+
+
+def published_note() -> str:
+    """Whose the published figures are."""
+    names = dict.fromkeys(s.study for s in published_studies() if s.scored_on.startswith("MURA "))
+    return (
+        f"Published: {'; '.join(names)}. All are of MURA's films, whatever films ours are of; "
+        "those of the hidden test part against the vote of three radiologists."
+    )
+
+
+def figure_text(figure: Estimate) -> str:
+    """The figure with its interval, or why there is none."""
+    return f"undefined: {figure.reason}" if figure.value is None else str(figure)
+
+
+def _cells(level: str, half: Agreement, point: Agreement) -> tuple[str, ...]:
+    positives = half.true_positive + half.false_negative
+    return (
+        half.body_part, str(half.units), str(half.patients), str(positives), figure_text(half.auc),
+        figure_text(half.accuracy), figure_text(half.kappa), confusion_text(half),
+        figure_text(point.accuracy), figure_text(point.kappa), confusion_text(point),
+        published(level, half.body_part),
+    )  # fmt: skip
+
+
+def confusion_text(row: Agreement) -> str:
+    """TP / FN / FP / TN; empty where no unit was called anything."""
+    return " / ".join(str(count) for count in _matrix(row).values()) if row.called else ""
+
+
+def _matrix(row: Agreement) -> dict[str, int | None]:
+    """The four counts; None where no unit was called anything."""
+    return {name: getattr(row, name) if row.called else None for name in _MATRIX}
+
+
+def _left_out(rows: Sequence[Agreement]) -> list[str]:
+    """How many units have no operating point, a sentence a part that has such."""
+    return [
+        f"{row.body_part}: {row.without_point} of {row.units} are left out at validation's point, "
+        "as their model has none."
+        for row in rows
+        if row.without_point
+    ]
+
+
+def _notes(level: str, parts: bool) -> tuple[str, ...]:
+    mixed = (
+        "The row of all parts mixes parts of different difficulty and prevalence: quote it with "
+        "theirs.",
+        published_note(),
+    )
+    mean = ("The probability of a study is the mean over its images; its label is theirs.",)
+    return (
+        *(mean if level == STUDY else ()),
+        "In parentheses the 95 % interval of a bootstrap over patients; none of one patient.",
+        f"Validation's point: Youden's J on the {level} probabilities of the validation patients "
+        "(of a mean of folds: of patients out of fold who are not scored here).",
+        "Kappa: Cohen's.",
+        *(mixed if parts else ()),
+    )
+
+
+def _figure(name: str, figure: Estimate) -> dict[str, object]:
+    return {name: figure.value, f"{name}_low": figure.low, f"{name}_high": figure.high}

@@ -1,0 +1,230 @@
+"""Tables of a cross-validation: a row per disease and the macro mean; two stages side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from cxrloc.classification.metrics.folds import (
+    FIGURES,
+    Sampled,
+    Spread,
+    fold_spreads,
+    sample_figures,
+)
+from cxrloc.classification.metrics.replicates import Estimate
+from cxrloc.classification.metrics.scored_images import TARGET, YOUDEN, ScoredFilms
+from cxrloc.classification.report.published import studies_of_means
+from cxrloc.classification.report.text_tables import TextTable
+
+MACRO = "macro"
+POOLED = "A pooled AUC mixes the scales of the folds' models"
+
+
+@dataclass(frozen=True)
+class FoldRow:
+    """One disease, or the macro mean over all.
+
+    Attributes:
+        films: with a known label; of the macro row all.
+        positives: None in the macro row.
+        pooled: figure -> over all films, with its interval.
+        spreads: figure -> over the folds.
+    """
+
+    disease: str
+    films: int
+    positives: int | None
+    pooled: dict[str, Estimate]
+    spreads: dict[str, Spread]
+
+    def record(self) -> dict[str, object]:
+        """The columns of cross_validation.csv; None where there is no figure."""
+        record: dict[str, object] = {"disease": self.disease, "films": self.films}
+        record["positives"] = self.positives
+        for name, figure in self.pooled.items():
+            spread = self.spreads[name]
+            record |= {
+                name: figure.value,
+                f"{name}_low": figure.low,
+                f"{name}_high": figure.high,
+                f"{name}_fold_mean": spread.mean,
+                f"{name}_fold_sd": spread.deviation,
+                f"{name}_folds": spread.folds,
+            }
+        return record
+
+
+def fold_rows(films: ScoredFilms, replicates: int, seed: int) -> tuple[FoldRow, ...]:
+    """A row per disease, then the macro mean.
+
+    Args:
+        films: out of fold, with thresholds of both rules; without them the rows hold AUC, AP and
+            Brier score alone.
+        replicates, seed: of the patient bootstrap.
+    """
+    figures, spreads = sample_figures(films, replicates, seed), fold_spreads(films)
+    names = [name for name in FIGURES if name in figures]
+    estimates = {name: figures[name].estimates for name in names}
+    rows = [
+        FoldRow(
+            disease,
+            int((~np.isnan(films.labels[:, i])).sum()),
+            int((films.labels[:, i] == 1).sum()),
+            {name: estimates[name][i] for name in names},
+            {name: spreads[name][0][i] for name in names},
+        )
+        for i, disease in enumerate(films.diseases)
+    ]
+    macro = {name: figures[name].macro for name in names}
+    rows.append(FoldRow(MACRO, len(films), None, macro, {n: spreads[n][1] for n in names}))
+    return tuple(rows)
+
+
+def rule_words(rule: str, films: ScoredFilms) -> str:
+    """`Youden's threshold`, or `threshold for sensitivity 0.9`."""
+    words = {YOUDEN: "Youden's threshold", TARGET: f"threshold for sensitivity {films.sensitivity}"}
+    return words[rule]
+
+
+def text_tables(films: ScoredFilms, rows: Sequence[FoldRow]) -> tuple[TextTable, TextTable]:
+    """Ranking and calibration, then decisions, with what a reader must know below."""
+    folds, patients = len(np.unique(films.folds)), len(set(films.patient_ids))
+    ranking = TextTable(
+        f"Ranking and calibration: {len(films)} films, {patients} patients, "
+        + (f"{folds} folds" if folds > 1 else "one split"),
+        ("disease", "positives / films", "AUC", "over folds", "AP", "over folds", "Brier",
+         "over folds"),
+        tuple(_cells(row, ("auc", "ap", "brier")) for row in rows),
+        (
+            "Every film is judged by a model that held its patient out.",
+            f"In parentheses: 95 % interval, bootstrap over {patients} patients.",
+            *(_OF_FOLDS if folds > 1 else ()),
+            "A random ranking has AUC .5 and an AP equal to the prevalence p; always saying p has "
+            "a Brier score of p (1 - p).",
+            _macro_note(rows),
+        ),
+    )  # fmt: skip
+    decisions = TextTable(
+        "Decisions",
+        ("disease", "positives / films",
+         *(f"{share}, {rule_words(rule, films)}{end}" for rule in (YOUDEN, TARGET)
+           for share in ("sensitivity (TPR)", "specificity (TNR)", "F1")
+           for end in ("", ", over folds"))),
+        tuple(_cells(row, tuple(n for n in row.pooled if "_" in n)) for row in rows),
+        ("Thresholds are chosen on validation films, never on the films scored here.",
+         *_undecided_notes(films)),
+    )  # fmt: skip
+    return (ranking, decisions) if folds > 1 else (_of_one(ranking), _of_one(decisions))
+
+
+_OF_FOLDS = (
+    "Over folds: mean and standard deviation; no standard error, as folds share training films.",
+    f"{POOLED}; the mean over folds does not.",
+)
+
+
+def _of_one(table: TextTable) -> TextTable:
+    """The table without its columns over folds."""
+    kept = [i for i, title in enumerate(table.header) if not title.endswith("over folds")]
+    header = tuple(table.header[i] for i in kept)
+    return replace(table, header=header, rows=tuple(tuple(r[i] for i in kept) for r in table.rows))
+
+
+def _cells(row: FoldRow, names: Sequence[str]) -> tuple[str, ...]:
+    counts = "" if row.positives is None else f"{row.positives} / {row.films}"
+    figures = (text for n in names for text in (str(row.pooled[n]), str(row.spreads[n])))
+    return (row.disease, counts, *figures)
+
+
+def _macro_note(rows: Sequence[FoldRow]) -> str:
+    *diseases, macro = rows
+    undefined = [row.disease for row in diseases if row.pooled["auc"].value is None]
+    some = [
+        row.disease for row in diseases if row.spreads["auc"].folds < macro.spreads["auc"].folds
+    ]
+    note = f"macro: mean over {len(diseases) - len(undefined)} of {len(diseases)} diseases"
+    note += f" (undefined: {', '.join(undefined)})" if undefined else ""
+    note += f"; the interval of its AUC rests on {macro.pooled['auc'].replicates} resamples, those "
+    note += "in which each disease has films with and without it"
+    if some:
+        note += f"; over folds without {', '.join(some)}, undefined in some fold"
+    return f"{note}."
+
+
+def _undecided_notes(films: ScoredFilms) -> tuple[str, ...]:
+    """Which diseases had no threshold in some fold, which makes their films absent calls."""
+    notes = []
+    for rule in films.thresholds:
+        without = np.isnan(films.thresholds[rule]).sum(axis=0)
+        named = [f"{d} ({n} films)" for d, n in zip(films.diseases, without, strict=True) if n]
+        if named:
+            notes.append(
+                f"No {rule_words(rule, films)} could be chosen in every fold, and films without "
+                f"one count as called absent: {', '.join(named)}."
+            )
+    return tuple(notes)
+
+
+STAGES = ("frozen", "fine-tuned")
+_FIGURES = ("auc", "ap", "brier")
+
+
+def stage_records(
+    stages: Sequence[ScoredFilms], replicates: int, seed: int
+) -> list[dict[str, object]]:
+    """Lines of cross_validation.csv for each stage: every disease and the macro mean."""
+    return [
+        {**row.record(), "stage": name}
+        for name, films in zip(STAGES, stages, strict=True)
+        for row in fold_rows(films, replicates, seed)
+    ]
+
+
+def stage_table(stages: Sequence[ScoredFilms], replicates: int, seed: int) -> TextTable:
+    """Macro means of both stages and of their paired difference.
+
+    Args:
+        stages: all films out of fold, as the best epoch of the first and of the second stage
+            judges them; the same films in the same order.
+        replicates, seed: of the patient bootstrap.
+    """
+    frozen, tuned = (sample_figures(films, replicates, seed) for films in stages)
+    spreads = [{name: macro for name, (_, macro) in fold_spreads(f).items()} for f in stages]
+    difference = {name: tuned[name] - frozen[name] for name in _FIGURES}
+    rows = [
+        *(_row(*parts) for parts in zip(STAGES, (frozen, tuned), spreads, strict=True)),
+        _row("fine-tuned minus frozen", difference, {}),
+        *_published(stages[0].diseases),
+    ]
+    heads = ("macro AUC", "macro AP", "macro Brier")
+    return TextTable(
+        "Stages",
+        ("stage", *(text for head in heads for text in (head, "over folds"))),
+        tuple(rows),
+        (
+            "frozen: the head, trained on the frozen backbone. fine-tuned: then all layers. Of "
+            "both the epoch with the highest AUC on the fold's validation films, on the same films "
+            "out of fold. All other tables are of the stage that is better on the fold's "
+            "validation films.",
+            f"The difference is paired, film by film, on {replicates} resamples of patients.",
+            "Published figures are of other films and of NIH's 14 labels.",
+            *stages[0].parts_notes,
+        ),
+    )
+
+
+def _row(name: str, figures: dict[str, Sampled], spreads: dict[str, Spread]) -> tuple[str, ...]:
+    cells = ((str(figures[f].macro), str(spreads.get(f, ""))) for f in _FIGURES)
+    return (name, *(text for pair in cells for text in pair))
+
+
+def _published(diseases: Sequence[str]) -> list[tuple[str, ...]]:
+    blank = ("",) * (2 * len(_FIGURES) - 1)
+    return [
+        (f"published: {study.study}", study.values[MACRO], *blank)
+        for study in studies_of_means(diseases)
+        if any(stage in study.study for stage in STAGES)
+    ]

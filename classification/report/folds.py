@@ -1,0 +1,264 @@
+"""What a finished cross-validation says, as files in its run folder.
+
+out_of_fold.parquet         every film, judged by the model that never saw its patient
+cross_validation.csv, .md   per disease and macro: figures, intervals, mean and deviation over folds
+                            (of two stages also for each: column `stage`)
+confusion.csv, confusion_youden.png, confusion_target.png    counts per disease and summed
+calibration.csv, .png       reliability: ten bins of equally many films per disease
+epochs.png                  loss and, where it was logged, AUC per epoch with a band over folds
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from cxrloc.classification.metrics.calibration import Bin, calibration_error, reliability
+from cxrloc.classification.metrics.confusion import Confusion, confusions, summed
+from cxrloc.classification.metrics.folds import RULES
+from cxrloc.classification.metrics.scored_images import OUT_OF_FOLD, ScoredFilms, write_scored_films
+from cxrloc.classification.report.confusion import confusion_table
+from cxrloc.classification.report.fold_tables import (
+    FoldRow,
+    fold_rows,
+    rule_words,
+    stage_records,
+    stage_table,
+    text_tables,
+)
+from cxrloc.classification.report.plots import save_figure, titled
+from cxrloc.classification.report.text_tables import TextTable, to_markdown, write_records
+from cxrloc.datasets.files.atomic import write_text
+
+_COLUMNS = 5
+_BLUE, _ORANGE = "#2a6f97", "#d1702b"
+_LINES = {"train": (_BLUE, "training"), "val": (_ORANGE, "validation")}
+Histories = Mapping[int, Sequence[Mapping[str, float]]]
+
+
+def plot_confusions(path: Path, tables: Sequence[Confusion], rule: str, note: str = "") -> None:
+    """One two-by-two matrix a disease: counts, and the share of its row as shade.
+
+    Args:
+        rule: in words, how the thresholds were chosen.
+        note: stands above it, `ScoredFilms.parts_note`.
+    """
+    figure, panels = _grid(len(tables), (2.4, 2.7))
+    for axes, table in zip(panels, tables, strict=True):
+        _confusion_panel(axes, table)
+    figure.suptitle(titled(f"Out-of-fold films by label and decision, {rule}", note), fontsize=11)
+    save_figure(figure, path)
+
+
+def plot_calibration(
+    path: Path, curves: Mapping[str, Sequence[Bin]], titles: Mapping[str, str], note: str = ""
+) -> None:
+    """One reliability diagram a disease: observed share over mean probability, with intervals.
+
+    Args:
+        curves, titles: disease -> its bins, and what stands above its panel.
+        note: stands above them all, `ScoredFilms.parts_note`.
+    """
+    figure, panels = _grid(len(curves), (2.6, 2.7))
+    for axes, (disease, bins) in zip(panels, curves.items(), strict=True):
+        _reliability_panel(axes, bins)
+        axes.set_title(titles[disease], fontsize=8)
+    title = "Reliability: share that has the disease over the mean probability of a bin"
+    figure.suptitle(titled(title, note), fontsize=11)
+    save_figure(figure, path)
+
+
+def plot_epochs(path: Path, histories: Histories) -> None:
+    """Losses, and AUC where it was logged, per epoch: thin a fold, thick the mean, band 1 SD.
+
+    A fold that stopped early counts for the epochs that it has. The second of two stages begins
+    for all folds where the longest first stage ends.
+
+    Args:
+        histories: fold -> one entry an epoch, with `epoch` and some of `train_loss`, `val_loss`,
+            `train_auc`, `val_auc`; of two stages also with `stage`.
+    """
+    logged = {key for entries in histories.values() for entry in entries for key in entry}
+    wanted = {"loss": ("train_loss", "val_loss"), "AUC": ("train_auc", "val_auc")}
+    shown = {name: [k for k in keys if k in logged] for name, keys in wanted.items()}
+    shown = {name: keys for name, keys in shown.items() if keys}
+    figure = Figure(figsize=(6.2 * len(shown), 4.2), layout="constrained")
+    for axes, (name, keys) in zip(
+        figure.subplots(1, len(shown), squeeze=False)[0], shown.items(), strict=True
+    ):
+        _epoch_panel(axes, histories, keys)
+        axes.set(xlabel="epoch", ylabel=name)
+    if len(histories) > 1:
+        title = f"{len(histories)} folds: mean, and one standard deviation as band"
+        figure.suptitle(title, fontsize=11)
+    save_figure(figure, path)
+
+
+def _grid(count: int, size: tuple[float, float]) -> tuple[Figure, list[Axes]]:
+    columns = min(count, _COLUMNS)
+    rows = math.ceil(count / columns)
+    figure = Figure(figsize=(size[0] * max(columns, 2), size[1] * rows + 0.6), layout="constrained")
+    panels = list(figure.subplots(rows, columns, squeeze=False).flat)
+    for unused in panels[count:]:
+        unused.set_axis_off()
+    return figure, panels[:count]
+
+
+def _confusion_panel(axes: Axes, table: Confusion) -> None:
+    counts = table.matrix
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    for row, column in np.ndindex(2, 2):
+        share = shares[row, column]
+        text = f"{counts[row, column]:,}\n{share:.0%}"
+        colour = "white" if share > 0.55 else "0.15"
+        axes.text(column, row, text, ha="center", va="center", fontsize=9, color=colour)
+    axes.set_xticks([0, 1], ["called present", "called absent"], fontsize=7)
+    axes.set_yticks([0, 1], ["present", "absent"], fontsize=7, rotation=90, va="center")
+    axes.tick_params(length=0)
+    undecided = f"\n{table.undecided:,} without threshold" if table.undecided else ""
+    axes.set_title(f"{table.disease}{undecided}", fontsize=9)
+
+
+def _reliability_panel(axes: Axes, bins: Sequence[Bin]) -> None:
+    x = np.array([b.mean_probability for b in bins])
+    y = np.array([b.observed.value or 0.0 for b in bins])
+    low = np.array([y[i] if b.observed.low is None else b.observed.low for i, b in enumerate(bins)])
+    high = np.array([y[i] if b.observed.high is None else b.observed.high
+                     for i, b in enumerate(bins)])  # fmt: skip
+    # a percentile interval need not hold the figure itself
+    errors: Any = np.clip(np.stack([y - low, high - y]), 0, None)
+    top = 1.05 * max([0.05, *x, *high])
+    axes.plot([0, top], [0, top], color="0.7", linestyle=":", linewidth=1)
+    axes.errorbar(x, y, yerr=errors, color=_BLUE, marker="o", markersize=3, linewidth=1.2,
+                  elinewidth=0.8)  # fmt: skip
+    axes.set(xlim=(0, top), ylim=(0, top), aspect="equal")
+    axes.tick_params(labelsize=7)
+
+
+def _epoch_panel(axes: Axes, histories: Histories, keys: Sequence[str]) -> None:
+    length = max((_first_stage(entries) for entries in histories.values()), default=0)
+    for key in keys:
+        _epoch_band(axes, histories, key, length)
+    if length:
+        axes.axvline(length + 0.5, color="0.6", linestyle="--", linewidth=1, label="second stage")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.legend(fontsize=8)
+
+
+def _first_stage(entries: Sequence[Mapping[str, float]]) -> int:
+    """Epochs of the first of two stages; 0 for a training without stages."""
+    return sum(entry.get("stage") == 1 for entry in entries)
+
+
+def _epoch_band(axes: Axes, histories: Histories, key: str, length: int) -> None:
+    colour, name = _LINES[key.partition("_")[0]]
+    by_epoch: dict[int, list[float]] = {}
+    for entries in histories.values():
+        wait = {2: length - _first_stage(entries)}  # of the second stage, for the other folds
+        points = [(int(e["epoch"]) + 1 + wait.get(int(e.get("stage", 1)), 0), e[key])
+                  for e in entries if key in e]  # fmt: skip
+        axes.plot(*zip(*points, strict=True), color=colour, alpha=0.3, linewidth=0.7)
+        for epoch, value in points:
+            by_epoch.setdefault(epoch, []).append(value)
+    x = np.array(sorted(by_epoch))
+    mean = np.array([np.mean(by_epoch[e]) for e in x])
+    spread = np.array([np.std(v, ddof=1) if len(v := by_epoch[e]) > 1 else 0.0 for e in x])
+    axes.plot(x, mean, color=colour, linewidth=2, marker=".", label=name)
+    axes.fill_between(x, mean - spread, mean + spread, color=colour, alpha=0.18, linewidth=0)
+
+
+Curves = Mapping[str, Sequence[Bin]]
+
+
+def write_fold_report(
+    out: Path,
+    films: ScoredFilms,
+    histories: Histories,
+    stages: Sequence[ScoredFilms] = (),
+    by_part: Sequence[TextTable] = (),
+    *,
+    replicates: int,
+    seed: int,
+) -> str:
+    """Write all files of a cross-validation; returns the Markdown page.
+
+    Args:
+        out: the run folder.
+        films: out of fold, with thresholds of both rules.
+        histories: fold -> one entry an epoch.
+        stages: of a training in two stages the same films, as either stage judges them.
+        by_part: of `study_tables.part_tables`, below the figures over all parts.
+        replicates, seed: of the patient bootstrap.
+    """
+    write_scored_films(out / OUT_OF_FOLD, films)
+    rows = fold_rows(films, replicates, seed)
+    records = [{**row.record(), "stage": ""} for row in rows]
+    tables = [*text_tables(films, rows), *by_part]
+    tables += [confusion_table(confusions(films, r), rule_words(r, films)) for r in RULES]
+    if stages:
+        records += stage_records(stages, replicates, seed)
+        tables.append(stage_table(stages, replicates, seed))
+    write_records(out / "cross_validation.csv", records)
+    page = to_markdown(f"Cross-validation: {out.name}", tables)
+    write_text(out / "cross_validation.md", page)
+    _write_confusions(out, films)
+    _write_calibration(out, films, rows, replicates, seed)
+    plot_epochs(out / "epochs.png", histories)
+    return page
+
+
+def _write_confusions(out: Path, films: ScoredFilms) -> None:
+    records: list[dict[str, object]] = []
+    for rule in RULES:
+        tables = confusions(films, rule)
+        records += [{"rule": rule, **table.record()} for table in (*tables, summed(tables))]
+        plot_confusions(
+            out / f"confusion_{rule}.png", tables, rule_words(rule, films), films.parts_note
+        )
+    write_records(out / "confusion.csv", records)
+
+
+def _write_calibration(
+    out: Path, films: ScoredFilms, rows: Sequence[FoldRow], replicates: int, seed: int
+) -> None:
+    curves = {
+        disease: reliability(
+            films.labels[:, i], films.scores[:, i], films.patient_ids,
+            replicates=replicates, seed=seed,
+        )
+        for i, disease in enumerate(films.diseases)
+    }  # fmt: skip
+    records: list[dict[str, object]] = []
+    for disease, bins in curves.items():
+        records += [{"disease": disease, "bin": n, **_bin_record(b)} for n, b in enumerate(bins)]
+    write_records(out / "calibration.csv", records)
+    titles = {
+        row.disease: _calibration_title(row, calibration_error(curves[row.disease]))
+        for row in rows[:-1]
+    }
+    plot_calibration(out / "calibration.png", curves, titles, films.parts_note)
+
+
+def _bin_record(b: Bin) -> dict[str, object]:
+    observed = b.observed
+    return {
+        "films": b.films,
+        "mean_probability": b.mean_probability,
+        "observed": observed.value,
+        "observed_low": observed.low,
+        "observed_high": observed.high,
+    }
+
+
+def _calibration_title(row: FoldRow, error: float | None) -> str:
+    if error is None:
+        return f"{row.disease}\nno known label"
+    return f"{row.disease}\nBrier {row.pooled['brier'].value:.3f}, calibration error {error:.3f}"

@@ -1,0 +1,112 @@
+"""The files of a comparison of networks, with a figure of the AUC per disease."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from cxrloc.classification.metrics.networks import Comparison
+from cxrloc.classification.report.confusion import confusion_records
+from cxrloc.classification.report.network_tables import (
+    difference_records,
+    network_part_records,
+    network_part_tables,
+    network_records,
+    text_tables,
+)
+from cxrloc.classification.report.plots import save_figure, titled
+from cxrloc.classification.report.published import MACRO, studies_by_disease
+from cxrloc.classification.report.text_tables import to_html, to_latex, to_markdown, write_records
+from cxrloc.datasets.files.atomic import write_text
+from cxrloc.datasets.files.manifest import write_json
+
+_MARKERS = ("D", "s", "^", "v", "P", "X")
+
+
+def plot_networks(path: Path, comparison: Comparison) -> None:
+    """One row a disease: ours filled, with patient-bootstrap intervals; published ones hollow."""
+    names = [*comparison.films.diseases, MACRO]
+    figure = Figure(figsize=(9.5, 1.8 + 0.5 * len(names)), layout="constrained")
+    axes = figure.subplots()
+    _our_points(axes, comparison)
+    _published_points(axes, comparison)
+    axes.axvline(0.5, color="0.7", linestyle=":", linewidth=1)
+    for row in range(0, len(names), 2):
+        axes.axhspan(row - 0.5, row + 0.5, color="0.96", zorder=0)
+    axes.set_yticks(range(len(names)), names)
+    axes.set(xlabel="AUC (95 % interval by patient)", ylim=(len(names) - 0.5, -0.5))
+    handles, labels = axes.get_legend_handles_labels()
+    ours = sorted(range(len(labels)), key=lambda i: labels[i].startswith("published: "))  # first
+    figure.legend([handles[i] for i in ours], [labels[i] for i in ours],
+                  loc="outside upper center", fontsize=8, ncols=2, frameon=False)  # fmt: skip
+    published = bool(studies_by_disease(comparison.films.diseases))
+    title = "Networks on the same films out of fold"
+    title += "; hollow: published, on other films" if published else ""
+    axes.set_title(titled(title, comparison.films.parts_note), fontsize=10)
+    save_figure(figure, path)
+
+
+def _our_points(axes: Axes, comparison: Comparison) -> None:
+    offsets = np.linspace(-0.3, 0.3, len(comparison.networks) + 2)[1:-1]
+    colours = colormaps["tab10"].colors  # type: ignore[attr-defined]
+    for i, (network, figures) in enumerate(
+        zip(comparison.networks, comparison.figures, strict=True)
+    ):
+        estimates = (*figures["auc"].estimates, figures["auc"].macro)
+        rows = [n for n, e in enumerate(estimates) if e.value is not None]
+        x = np.array([estimates[n].value for n in rows], dtype=np.float64)
+        ends = [(estimates[n].low, estimates[n].high) for n in rows]
+        low, high = np.array(ends, dtype=np.float64).reshape(-1, 2).T
+        errors: Any = np.nan_to_num(np.clip([x - low, high - x], 0, None))
+        axes.errorbar(x, np.array(rows) + offsets[i], xerr=errors, fmt="o", markersize=5,
+                      color=colours[i % 10], elinewidth=1.2, label=network.name)  # fmt: skip
+
+
+def _published_points(axes: Axes, comparison: Comparison) -> None:
+    diseases = comparison.films.diseases
+    for i, study in enumerate(studies_by_disease(diseases)):
+        rows = [n for n, d in enumerate(diseases) if d in study.values]
+        x = [float(study.values[diseases[n]]) for n in rows]
+        if (mean := study.mean_over(diseases)) is not None:
+            rows, x = [*rows, len(diseases)], [*x, mean]
+        axes.scatter(
+            x, rows, marker=_MARKERS[i % len(_MARKERS)], s=22, facecolors="none",
+            edgecolors="0.45", linewidths=0.9, label=f"published: {study.study}",
+        )  # fmt: skip
+
+
+_TITLE = "Comparison of networks"
+
+
+def write_comparison(out: Path, comparison: Comparison, manifest: Mapping[str, Any]) -> str:
+    """Write networks.{csv,md,tex,html,png}, confusion.csv, differences.csv and manifest.json.
+
+    Returns the page.
+
+    Of films with studies or body parts also networks_by_part.csv.
+
+    Args:
+        out: the folder, made if need be.
+        manifest: of the run.
+    """
+    tables = [*text_tables(comparison), *network_part_tables(comparison)]
+    write_records(out / "networks.csv", network_records(comparison))
+    if matrices := confusion_records(comparison):
+        write_records(out / "confusion.csv", matrices)
+    if comparison.pairs:
+        write_records(out / "differences.csv", difference_records(comparison))
+    if by_part := network_part_records(comparison):
+        write_records(out / "networks_by_part.csv", by_part)
+    page = to_markdown(_TITLE, tables)
+    write_text(out / "networks.md", page)
+    write_text(out / "networks.tex", to_latex(_TITLE, tables))
+    write_text(out / "networks.html", to_html(_TITLE, tables))
+    plot_networks(out / "networks.png", comparison)
+    write_json(out / "manifest.json", manifest)
+    return page

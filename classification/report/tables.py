@@ -1,0 +1,215 @@
+"""A result table as CSV (figures in columns of their own), Markdown and LaTeX."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
+from pathlib import Path
+
+from cxrloc.classification.metrics.bootstrap import MACRO, Estimate
+from cxrloc.datasets.files.atomic import write_text
+from cxrloc.localization.report.glossary import RESEARCH_USE
+
+_LATEX = str.maketrans(
+    {c: rf"\{c}" for c in "&%$#_{}"} | {">": "$>$", "<": "$<$", "~": r"\textasciitilde{}"}
+)
+_WORDS_IN_FRONT = ("localizer", "setting", "rule", "minus", "control", "disease")
+
+
+def write_table(table: ResultTable, directory: Path) -> list[Path]:
+    """Write NAME.csv, NAME.md and NAME.tex into `directory`, each whole or not at all."""
+    texts = {"csv": to_csv(table), "md": to_markdown(table), "tex": to_latex(table)}
+    paths = []
+    for suffix, text in texts.items():
+        paths.append(directory / f"{table.name}.{suffix}")
+        write_text(paths[-1], text)
+    return paths
+
+
+def to_csv(table: ResultTable) -> str:
+    """One line per row: what it is, the figures X, then `X low`, `X high`, `X IoGT`, `X skill`.
+
+    `X IoGT` is the mean IoGT of the boxes behind X, `X skill` its skill over the reference control
+    (skill.py); an undefined figure is an empty field. There
+    are no comment lines, so any CSV reader takes it; the last column says what the file is for, or
+    where a published figure comes from.
+    """
+    records = [_record(row) for row in table.rows]
+    handle = io.StringIO()
+    fields = list(dict.fromkeys(key for record in records for key in record)) or ["note"]
+    writer = csv.DictWriter(handle, [*(f for f in fields if f != "note"), "note"], restval="")
+    writer.writeheader()
+    writer.writerows(records)
+    return handle.getvalue().replace("\r\n", "\n")
+
+
+def _record(row: TableRow) -> dict[str, str | float]:
+    values = {**row.cells, **row.trail}
+    figures = {name: value for name, value in values.items() if isinstance(value, Cell)}
+    record: dict[str, str | float] = dict(row.lead)
+    record |= {name: _plain(value) for name, value in values.items()}
+    for name, cell in figures.items():
+        record[f"{name} low"] = _number(cell.estimate.low)
+        record[f"{name} high"] = _number(cell.estimate.high)
+        if cell.beside is not None:
+            record[f"{name} IoGT"] = _number(cell.beside)
+        if cell.skill is not None:
+            record[f"{name} skill"] = _number(cell.skill)
+    return {**record, "note": row.note}
+
+
+def _plain(value: Value) -> str | int:
+    if isinstance(value, Cell):
+        return _number(value.estimate.value)
+    return _number(value) if isinstance(value, float) else value
+
+
+def _number(value: float) -> str:
+    return "" if math.isnan(value) else f"{value:.6g}"
+
+
+def to_markdown(table: ResultTable) -> str:
+    """A heading and a pipe table per block, under the title and the notes."""
+    lines = [f"# {table.title}", "", f"**{RESEARCH_USE}.**", ""]
+    lines += [f"- {note}." for note in table.notes]
+    for block, group in groupby(table.rows, key=lambda row: row.block):
+        rows = list(group)
+        header = column_names(rows)
+        lines += ["", f"## {block}", "", _pipes(header), _pipes(["---"] * len(header))]
+        lines += [_pipes([_texts(row).get(key, "") for key in header]) for row in rows]
+    return "\n".join(lines) + "\n"
+
+
+def _pipes(values: list[str]) -> str:
+    return "| " + " | ".join(value.replace("|", r"\|") for value in values) + " |"
+
+
+def _texts(row: TableRow) -> dict[str, str]:
+    lead = {key: str(value) for key, value in row.lead.items() if key not in IN_HEADING}
+    return lead | {name: value_text(v) for name, v in {**row.cells, **row.trail}.items()}
+
+
+def value_text(value: Value) -> str:
+    """A cell of a table as people read it: see `TableRow`."""
+    if isinstance(value, Cell):
+        return cell_text(value)
+    if isinstance(value, float):
+        if 0 < value < 0.0005:
+            return "<.001"  # p-values: .000 would claim more
+        return "undefined" if math.isnan(value) else _short(f"{value:.3f}")
+    return f"{value:,}" if isinstance(value, int) else value
+
+
+def cell_text(cell: Cell) -> str:
+    """`.453 [.401, .502] (.61), skill .12`; in parentheses the mean IoGT; published as printed."""
+    if cell.printed is not None:
+        return _short(cell.printed)
+    estimate = cell.estimate
+    if math.isnan(estimate.value):
+        return "undefined"
+    text = _short(f"{estimate.value:.3f}")
+    if math.isnan(estimate.low):
+        text += " [undefined]"
+    else:
+        text += f" [{_short(f'{estimate.low:.3f}')}, {_short(f'{estimate.high:.3f}')}]"
+    if cell.beside is not None:
+        text += f" ({_short(f'{cell.beside:.2f}')})"
+    if cell.skill is not None:
+        skill = "undefined" if math.isnan(cell.skill) else _short(f"{cell.skill:.2f}")
+        text += f", skill {skill}"
+    return text
+
+
+def _short(number: str) -> str:
+    """.453 for 0.453, -.02 for -0.02; 1.000 stays."""
+    return number.replace("0.", ".", 1) if number.lstrip("-").startswith("0.") else number
+
+
+def to_latex(table: ResultTable) -> str:
+    """A longtable (packages booktabs, longtable), one headed part per block."""
+    rows = [(row.block, _texts(row)) for row in table.rows]
+    header = column_names(table.rows) if rows else ["localizer"]
+    columns = "l" * sum(key in _WORDS_IN_FRONT for key in header)
+    columns += "r" * (len(header) - len(columns))
+    lines = [
+        "% needs \\usepackage{booktabs,longtable}; wide: put it on a landscape page",
+        f"\\begin{{longtable}}{{{columns}}}",
+        f"\\caption{{{_tex(table.title)}. {_tex(RESEARCH_USE)}.}}\\\\",
+        "\\toprule",
+        " & ".join(map(_tex, header)) + r" \\",
+        "\\midrule",
+        "\\endhead",
+    ]
+    for block, group in groupby(rows, key=lambda item: item[0]):
+        lines.append(rf"\multicolumn{{{len(header)}}}{{l}}{{\textbf{{{_tex(block)}}}}} \\")
+        lines += [" & ".join(_tex(r.get(k, "")) for k in header) + r" \\" for _, r in group]
+        lines.append("\\midrule")
+    lines[-1:] = ["\\bottomrule", "\\end{longtable}", "\\begin{itemize}"]
+    lines += [*(rf"\item {_tex(note)}." for note in table.notes), "\\end{itemize}"]
+    return "\n".join(lines) + "\n"
+
+
+def _tex(text: str) -> str:
+    # a row that begins with [ would be read as the optional length of the line break before it
+    return text.translate(_LATEX).replace("[", "{[}").replace("]", "{]}")
+
+
+IN_HEADING = ("measure", "threshold")  # these stand in the heading of a block, not in its rows
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One figure.
+
+    `beside` is the mean IoGT of the same boxes; `printed` how others printed it; `skill` that over
+    the reference control, NaN where the control leaves nothing to gain.
+    """
+
+    estimate: Estimate
+    beside: float | None = None
+    printed: str | None = None
+    skill: float | None = None
+
+
+Value = Cell | str | int | float
+
+
+@dataclass(frozen=True)
+class TableRow:
+    """One row: `block` is its heading, `lead` says what it is, `cells` are the figures.
+
+    A cell is a figure with its interval (`Cell`), a count (int), a plain figure (float: printed
+    with three decimals, NaN as `undefined`) or a word.
+    """
+
+    block: str
+    lead: dict[str, str | float]
+    cells: Mapping[str, Value]
+    trail: Mapping[str, Value] = field(default_factory=dict)
+    note: str = RESEARCH_USE
+
+
+@dataclass(frozen=True)
+class ResultTable:
+    """A table; `name` is its file's stem, `notes` what stands above it."""
+
+    name: str
+    title: str
+    rows: tuple[TableRow, ...]
+    notes: tuple[str, ...]
+
+
+def column_names(rows: Sequence[TableRow]) -> list[str]:
+    """The columns of all rows: what a row is, its figures with the macro mean last, the rest.
+
+    Rows may have figures of other diseases than the first has. What stands in a block's heading is
+    no column.
+    """
+    lead = dict.fromkeys(name for row in rows for name in row.lead if name not in IN_HEADING)
+    cells = dict.fromkeys(name for row in rows for name in row.cells)
+    trail = dict.fromkeys(name for row in rows for name in row.trail)
+    return [*lead, *sorted(cells, key=lambda name: name == MACRO), *trail]

@@ -1,0 +1,229 @@
+"""One classifier or the mean of several on films of patients that none of them has seen.
+
+Every member judges every film, and their probabilities are averaged. Films whose patient a member
+was trained or chosen on are left out. So all folds of a cross-validation are for a test set outside
+of it (its own films are judged honestly in its out_of_fold.parquet), and the same fold of several
+networks can judge the films of that fold too.
+
+The operating point: see `cxrloc.classification.runs.ensemble_thresholds`.
+
+The labels. What blank labels count as, and whether a finding has its parents, is as in the training
+(`cxrloc.datasets.label_policies`), so that figures agree with those of the cross-validation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from cxrloc.classification.bundle.classifier import ClassifierBundle, load_classifier
+from cxrloc.classification.inference.gate import Gate
+from cxrloc.classification.metrics.folds import sample_figures
+from cxrloc.classification.metrics.replicates import Array
+from cxrloc.classification.metrics.scored_images import (
+    OUT_OF_FOLD,
+    OUTSIDE,
+    YOUDEN,
+    ScoredFilms,
+    studies_and_parts,
+)
+from cxrloc.classification.report.text_tables import TextTable
+from cxrloc.classification.runs.ensemble_thresholds import ensemble_thresholds
+from cxrloc.datasets.images.read import UnreadableImageError, read_grey
+from cxrloc.datasets.label_policies import LabelRules
+from cxrloc.datasets.provenance.image_lists import TRAINING_FILMS, FilmList, read_training_films
+from cxrloc.datasets.provenance.leakage import audit
+from cxrloc.datasets.radiograph import Film, Radiograph, label_matrix
+
+_BATCH = 32  # films in memory at once
+
+
+@dataclass(frozen=True)
+class Ensemble:
+    """Classifiers that judge films together.
+
+    Attributes:
+        paths: bundles of the members.
+        gates: the members.
+        diseases: of all members, in order.
+        rules: what the labels of scored films mean to all members.
+    """
+
+    paths: tuple[Path, ...]
+    gates: tuple[Gate, ...]
+    diseases: tuple[str, ...]
+    rules: LabelRules
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Films as an ensemble judges them.
+
+    Attributes:
+        films: with Youden's thresholds where there are any.
+        study_thresholds: (D,) operating points of studies, NaN for none.
+        notes: sentences on thresholds and labels.
+    """
+
+    films: ScoredFilms
+    study_thresholds: Array
+    notes: tuple[str, ...]
+
+
+def load_ensemble(paths: Sequence[Path], device: str, precision: str) -> Ensemble:
+    """The bundles as one ensemble.
+
+    Raises:
+        FileNotFoundError, ValueError: for a file that is no bundle, one given twice, or bundles of
+            different diseases or label rules.
+    """
+    if len({path.resolve() for path in paths}) < len(paths):
+        raise ValueError(f"--classifier: expected each bundle once, got {_names(paths)}")
+    bundles = [load_classifier(path) for path in paths]
+    diseases, rules = bundles[0].diseases, label_rules(bundles[0])
+    for path, bundle in zip(paths, bundles, strict=True):
+        if bundle.diseases != diseases:
+            raise ValueError(
+                f"{path} knows {', '.join(bundle.diseases)}, but {paths[0]} "
+                f"{', '.join(diseases)}; an ensemble needs the same diseases in the same order"
+            )
+        if label_rules(bundle) != rules:
+            raise ValueError(
+                f"{path} was trained with {_rules_text(label_rules(bundle))}, but {paths[0]} with "
+                f"{_rules_text(rules)}; an ensemble needs the same meaning of labels"
+            )
+    gates = tuple(Gate(bundle, device, precision) for bundle in bundles)
+    return Ensemble(tuple(paths), gates, diseases, rules)
+
+
+def unseen_films(
+    paths: Sequence[Path], radiographs: Sequence[Radiograph]
+) -> tuple[list[Radiograph], list[str]]:
+    """Films of patients that no bundle was trained or chosen on, and what a reader must know.
+
+    Raises:
+        ValueError: when none is left.
+    """
+    evaluated = FilmList({r.image_id: r.patient_id for r in radiographs})
+    images, patients, notes = set[str](), set[str](), []
+    for path in paths:
+        listed = path.parent / TRAINING_FILMS
+        if not listed.is_file():
+            notes.append(f"Not known: what {path} was trained on, as {listed} is not there.")
+            continue
+        shared = audit(read_training_films(listed), evaluated)
+        images |= set(shared.shared_images)
+        patients |= set(shared.shared_patients)
+        notes += [f"Not known: what {weights} was trained on." for weights in shared.unlisted]
+    kept = [r for r in radiographs if r.image_id not in images and r.patient_id not in patients]
+    if not kept:
+        raise ValueError(
+            f"all {len(radiographs)} films are of patients that a classifier was trained or chosen "
+            f"on; for the films of a cross-validation see its {OUT_OF_FOLD}"
+        )
+    left_out = len(radiographs) - len(kept)
+    first = f"{left_out} films of patients that a classifier has seen were left out."
+    return kept, [first, *notes] if left_out else notes
+
+
+def score_films(ensemble: Ensemble, radiographs: Sequence[Radiograph]) -> Scored:
+    """Mean probabilities of the films that can be read, and what their thresholds and labels are.
+
+    Args:
+        radiographs: with labels as published; films that cannot be read are named and left out.
+
+    Raises:
+        FileNotFoundError, ValueError: when no film can be read, or films out of fold do not fit.
+    """
+    chosen = ensemble_thresholds(ensemble.paths, [g.bundle for g in ensemble.gates], radiographs)
+    films = _judged(ensemble, ensemble.rules.meaning(radiographs))
+    notes = (chosen.note, f"Labels as in the training: {_rules_text(ensemble.rules)}.")
+    of_films, of_studies = (
+        np.array([cuts.get(d) for d in ensemble.diseases], dtype=np.float64)  # None is NaN
+        for cuts in (chosen.films, chosen.studies)
+    )
+    if not np.isnan(of_films).all():
+        films = replace(films, thresholds={YOUDEN: np.tile(of_films, (len(films), 1))})
+    return Scored(films, of_studies, notes)
+
+
+def _judged(ensemble: Ensemble, radiographs: Sequence[Radiograph]) -> ScoredFilms:
+    read: list[Radiograph] = []
+    scores = [np.zeros((0, len(ensemble.diseases)))]
+    films_on_disk = readable_films(tqdm(radiographs, desc="score films", unit="film"))
+    while batch := list(islice(films_on_disk, _BATCH)):
+        batch_of, films_read = zip(*batch, strict=True)
+        read += batch_of
+        scores.append(np.mean([gate(films_read).probabilities for gate in ensemble.gates], axis=0))
+    if not read:
+        raise ValueError(f"none of {len(radiographs)} films can be read")
+    studies, parts = studies_and_parts(read)
+    return ScoredFilms(
+        ensemble.diseases,
+        tuple(r.image_id for r in read),
+        tuple(r.patient_id for r in read),
+        np.full(len(read), OUTSIDE, dtype=np.int64),
+        np.concatenate(scores),
+        label_matrix(read, ensemble.diseases),
+        study_ids=studies,
+        body_parts=parts,
+    )
+
+
+def scores_table(
+    films: ScoredFilms, notes: Sequence[str], replicates: int = 1000, seed: int = 0
+) -> TextTable:
+    """Figures per disease and their macro means, with intervals that resample patients."""
+    figures = sample_figures(films, replicates, seed)
+    names = {"auc": "AUC", "ap": "AP", "brier": "Brier"}
+    names |= {f"{figure}_{YOUDEN}": figure for figure in ("sensitivity", "specificity")}
+    shown = {name: head for name, head in names.items() if name in figures}
+    estimates = {name: (*figures[name].estimates, figures[name].macro) for name in shown}
+    rows = [
+        (disease, counts, *(str(estimates[name][i]) for name in shown))
+        for i, (disease, counts) in enumerate(
+            zip((*films.diseases, "macro"), _counts(films), strict=True)
+        )
+    ]
+    return TextTable(
+        f"{len(films)} films of {len(set(films.patient_ids))} patients",
+        ("disease", "positives / films", *shown.values()),
+        tuple(rows),
+        (*notes, f"In parentheses: 95 % interval, {replicates} resamples of patients."),
+    )
+
+
+def _counts(films: ScoredFilms) -> Iterator[str]:
+    for labels in films.labels.T:
+        yield f"{int((labels == 1).sum())} / {int((~np.isnan(labels)).sum())}"
+    yield ""
+
+
+def label_rules(bundle: ClassifierBundle) -> LabelRules:
+    """The rules for scored films; `uncertain` holds for training films alone and may differ."""
+    # a bundle of before a rule was there was trained with what became its default
+    data = bundle.manifest.get("config", {}).get("data", {})
+    return LabelRules(**{name: data[name] for name in ("blank", "closure") if name in data})
+
+
+def _rules_text(rules: LabelRules) -> str:
+    return f"data.blank {rules.blank}, data.closure {str(rules.closure).lower()}"
+
+
+def readable_films(radiographs: Iterable[Radiograph]) -> Iterator[tuple[Radiograph, Film]]:
+    """Those whose pixels can be read, with them; the others are named on the progress bar."""
+    for r in radiographs:
+        assert r.path is not None, "a prepared folder lists only films that are on disk"
+        try:
+            yield r, r.film(read_grey(r.path))
+        except UnreadableImageError as error:
+            tqdm.write(f"left out {r.image_id}: {error}")
+
+
+def _names(paths: Sequence[Path]) -> str:
+    return ", ".join(map(str, paths))

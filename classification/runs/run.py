@@ -1,0 +1,234 @@
+"""What a classifier run works on: its films, its splits, and the claim on its folders."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from cxrloc.classification.config import ClassifierConfig, ModelConfig
+from cxrloc.classification.training.batches import FilmBatches, holds_channels
+from cxrloc.classification.training.distributed import on_main
+from cxrloc.classification.training.samplers import row_groups_in_use
+from cxrloc.datasets.files.manifest import file_sha256, write_json
+from cxrloc.datasets.images.pixel_cache import PixelCache
+from cxrloc.datasets.label_policies import LabelRules, count_labels, counts_text
+from cxrloc.datasets.labels import NO_FINDING
+from cxrloc.datasets.prepared.folder import PreparedData, load_prepared
+from cxrloc.datasets.prepared.splits import (
+    Split,
+    fold_split,
+    official_split,
+    sampled_split,
+    stratified_split,
+)
+from cxrloc.datasets.prepared.stratification import STRATIFIERS
+from cxrloc.datasets.provenance.image_lists import TRAINING_FILMS, write_training_films
+from cxrloc.datasets.provenance.sidecar import LookedAt, write_provenance
+from cxrloc.datasets.radiograph import Radiograph
+from cxrloc.datasets.shards.read import ShardSet, check_complete
+
+BUNDLE_NAME, GATE_NAME = "classifier.safetensors", "gate.csv"
+
+
+@dataclass(frozen=True)
+class Part:
+    """One training of the run: its split and its folder. `fold` is None for a single split."""
+
+    split: Split
+    folder: Path
+    fold: int | None = None
+
+
+@dataclass(frozen=True)
+class Run:
+    """What all parts of a run share."""
+
+    config: ClassifierConfig
+    prepared: PreparedData
+    radiographs: dict[str, Radiograph] = field(repr=False)
+    diseases: tuple[str, ...]
+    cache: PixelCache | ShardSet = field(repr=False)
+    label_facts: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+    def films(self, image_ids: Sequence[str]) -> FilmBatches:
+        """Films to choose by or to score: uncertain labels are unknown."""
+        films = [self.radiographs[i] for i in image_ids]
+        model = self.config.model
+        return FilmBatches(
+            self.cache, films, self.diseases, model.clahe_clip, model.input, model.demographics
+        )
+
+    def training_films(self, image_ids: Sequence[str]) -> FilmBatches:
+        """Films to train on: uncertain labels are what `data.uncertain` says."""
+        films, seed = self.films(image_ids), self.config.train.seed
+        of_films = [self.radiographs[i] for i in image_ids]
+        films.labels = self.config.data.label_rules.training_labels(of_films, self.diseases, seed)
+        return films
+
+
+def open_run(config: ClassifierConfig) -> Run:
+    """Read the prepared folder; open its shards, or decode what the pixel cache lacks.
+
+    Raises:
+        ValueError, FileNotFoundError: for a folder that is not what the settings say.
+    """
+    if not config.data.prepared:
+        raise ValueError("data.prepared is empty; expected a folder of tools/prepare_data.py")
+    prepared = load_prepared(Path(config.data.prepared))
+    diseases = _diseases(prepared.radiographs, config.data.diseases)
+    cache = on_main(_pixels, config, prepared)
+    usable = [r for r in prepared.radiographs if r.image_id in cache]
+    rules = config.data.label_rules
+    facts = _label_facts(usable, diseases, rules)
+    radiographs = {r.image_id: r for r in rules.meaning(usable)}
+    return Run(config, prepared, radiographs, diseases, cache, facts)
+
+
+def _pixels(config: ClassifierConfig, prepared: PreparedData) -> PixelCache | ShardSet:
+    data, size = config.data, config.model.size
+    if data.shards:
+        held = row_groups_in_use(config.train.batch_size)
+        shards = ShardSet(data.shards, size, held)
+        check_complete(shards, prepared.radiographs, strict=data.strict)
+        _check_channels(shards, config.model)
+        return shards
+    return PixelCache.open(
+        prepared.radiographs,
+        size,
+        Path(data.cache or prepared.root / "pixel_cache"),
+        workers=data.workers,
+        strict=data.strict,
+        markers=config.model.markers,
+    )
+
+
+def _check_channels(shards: ShardSet, model: ModelConfig) -> None:
+    """Grey shards feed every input, enhanced ones the very channels that they hold."""
+    there = (shards.kind.input, shards.kind.clahe_clip)
+    asked = (model.input, model.clahe_clip)
+    if holds_channels(shards) and there != asked:
+        raise ValueError(
+            f"data.shards: {shards.url} holds films of input {there[0]} with clahe_clip "
+            f"{there[1]:g}, expected {asked[0]} with {asked[1]:g} as in model.input and "
+            "model.clahe_clip; grey shards (tools/data/build_shards.py --input grey) feed them all"
+        )
+
+
+def _label_facts(
+    radiographs: Sequence[Radiograph], diseases: Sequence[str], rules: LabelRules
+) -> dict[str, Any]:
+    """For the manifest: the published labels and what closure changes; printed as a table.
+
+    Empty where every label is present or absent.
+    """
+    counts = count_labels(radiographs, diseases, rules.closure)
+    if not any(of.uncertain or of.blank or of.raised_absent for of in counts.values()):
+        return {}
+    print(f"\n{counts_text(counts, rules)}\n", flush=True)
+    return {"labels": {disease: asdict(of_disease) for disease, of_disease in counts.items()}}
+
+
+def make_parts(run: Run) -> list[Part]:
+    """The trainings that the settings ask for.
+
+    Raises:
+        ValueError: for a fold that does not exist.
+    """
+    data, seed, out = run.config.data, run.config.train.seed, Path(run.config.out)
+    films, k = list(run.radiographs.values()), run.prepared.k
+    if data.split == "official":
+        official = run.prepared.official
+        split = official_split(films, official, data.validation_share, seed, run.diseases)
+        return [Part(split, out)]
+    if data.split in STRATIFIERS:
+        test, rest = data.test_share, 1 - data.test_share
+        shares = rest * (1 - data.validation_share), rest * data.validation_share, test
+        split = stratified_split(films, run.diseases, shares, seed, data.split)
+        return [Part(split, out)]
+    if data.split == "sampled":
+        return [Part(sampled_split(films, run.diseases, seed=seed), out)]
+    if data.fold != "all" and data.fold >= k:
+        raise ValueError(f"data.fold: got {data.fold}, expected 0 to {k - 1} or all")
+    folds = range(k) if data.fold == "all" else [data.fold]
+    return [Part(fold_split(films, run.prepared.folds, i, k), out / f"fold{i}", i) for i in folds]
+
+
+def claim(run: Run, part: Part) -> None:
+    """Note the settings of a part, or compare them with those that its folder was begun with."""
+    path = part.folder / "settings.json"
+    mine = json.loads(json.dumps(_settings(run, part), default=str))
+    begun = (part.folder / "checkpoints").is_dir() or (part.folder / BUNDLE_NAME).is_file()
+    if not (begun and path.is_file()):
+        write_json(path, mine)
+        return
+    # a folder of before a setting was there was begun with what became its default
+    theirs = {
+        "row groups": "",
+        **_flat_settings(ClassifierConfig()),
+        **json.loads(path.read_text()),
+    }
+    different = [key for key in mine if mine[key] != theirs.get(key)]
+    if different:
+        changes = ", ".join(f"{k}: {theirs.get(k)!r} there, {mine[k]!r} now" for k in different)
+        raise ValueError(
+            f"{part.folder} was begun with other settings ({changes}); "
+            "take another out folder, or delete this one"
+        )
+
+
+def list_films(run: Run, part: Part) -> None:
+    """Write which films a finished part was trained on, and which its gate.csv judges."""
+    films = {
+        name: [run.radiographs[i] for i in getattr(part.split, name)]
+        for name in ("train", "validation")
+    }
+    weights = Path(run.config.model.weights)
+    known = (weights.parent / TRAINING_FILMS).is_file() and weights.is_file()
+    write_training_films(part.folder / BUNDLE_NAME, films, {"weights": weights} if known else {})
+    write_gate_provenance(part.folder, [part])
+
+
+def write_gate_provenance(folder: Path, parts: Sequence[Part]) -> None:
+    """The sidecar of a folder's gate.csv, which holds the decisions of these parts."""
+    looked_at = [LookedAt(p.split.test, p.folder / BUNDLE_NAME, p.fold) for p in parts]
+    write_provenance(folder / GATE_NAME, looked_at)
+
+
+def _settings(run: Run, part: Part) -> dict[str, Any]:
+    """All that decides what a part's bundle is; not how fast it is made."""
+    config = run.config
+    flat = _flat_settings(config)
+    parts = "\n".join(" ".join(ids) for ids in (part.split.train, part.split.validation))
+    flat["split"] = hashlib.sha256(parts.encode()).hexdigest()
+    ids = (*part.split.train, *part.split.validation, *part.split.test)
+    films = [run.radiographs[i] for i in ids]
+    known = repr([(r.image_id, [r.label(d) for d in run.diseases], r.boxes) for r in films])
+    # nothing is added where all labels are certain, so a run of before goes on
+    known += "".join(f"{r.image_id} {r.uncertain}" for r in films if r.uncertain)
+    flat["labels and boxes"] = hashlib.sha256(known.encode()).hexdigest()
+    # which films share a row group decides the order of films; where the shards lie does not
+    groups = run.films(part.split.train).groups
+    flat["row groups"] = "" if groups is None else hashlib.sha256(groups.tobytes()).hexdigest()
+    if Path(config.model.weights).is_file():
+        flat["weights file"] = file_sha256(Path(config.model.weights))
+    return {**flat, "diseases": list(run.diseases)}
+
+
+def _flat_settings(config: ClassifierConfig) -> dict[str, Any]:
+    flat = {f"model.{k}": v for k, v in asdict(config.model).items()}
+    flat["model.demographics"] = list(config.model.demographics)  # as JSON has it
+    flat |= {f"data.{k}": getattr(config.data, k) for k in ("uncertain", "blank", "closure")}
+    return flat | {f"train.{k}": v for k, v in asdict(config.train).items() if k != "device"}
+
+
+def _diseases(radiographs: Sequence[Radiograph], asked: Sequence[str]) -> tuple[str, ...]:
+    known = tuple(dict.fromkeys(d for r in radiographs for d in r.labels))
+    able = list(dict.fromkeys((*known, NO_FINDING)))  # CheXpert labels it itself
+    unknown = [d for d in asked if d not in able]
+    if unknown:
+        raise ValueError(f"data.diseases: no label {', '.join(unknown)}; known are {able}")
+    return tuple(asked) or known

@@ -1,0 +1,309 @@
+"""A whole classifier run: one bundle per split or fold, out-of-fold decisions, pooled metrics."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from cxrloc.classification.bundle.classifier import save_classifier
+from cxrloc.classification.bundle.preprocessing import INPUTS
+from cxrloc.classification.config import ClassifierConfig
+from cxrloc.classification.inference.gate import decide
+from cxrloc.classification.inference.gate_table import GateRow, read_gate_table, write_gate_table
+from cxrloc.classification.metrics.operating_point import OperatingPoint, operating_points
+from cxrloc.classification.metrics.ranking import ClassifierMetrics, classifier_metrics
+from cxrloc.classification.metrics.scored_images import VALIDATION, ScoredFilms, write_scored_films
+from cxrloc.classification.network.backbones import ARCHITECTURES, STAGES
+from cxrloc.classification.network.classifier import (
+    CLASSES,
+    build_classifier,
+    present_against_absent,
+)
+from cxrloc.classification.network.weights import LoadReport, random_and_frozen
+from cxrloc.classification.report.examinations import part_tables
+from cxrloc.classification.report.plots import plot_losses, plot_roc
+from cxrloc.classification.report.run_page import metrics_markdown
+from cxrloc.classification.report.stages import StageFigures, random_note, stages_markdown
+from cxrloc.classification.report.text_tables import tables_markdown
+from cxrloc.classification.runs.examination_report import (
+    STUDY_POINTS,
+    study_points,
+    write_study_report,
+)
+from cxrloc.classification.runs.predict import Judged, films_of_rows, judge_part, scored_films
+from cxrloc.classification.runs.run import (
+    BUNDLE_NAME,
+    GATE_NAME,
+    Part,
+    Run,
+    claim,
+    list_films,
+    make_parts,
+    open_run,
+    write_gate_provenance,
+)
+from cxrloc.classification.training.batches import FilmBatches
+from cxrloc.classification.training.distributed import member, on_main, process_group
+from cxrloc.classification.training.stages import Trained, forget_checkpoints, train
+from cxrloc.datasets.files.atomic import write_text
+from cxrloc.datasets.files.manifest import RESEARCH_USE, file_sha256, run_manifest, write_json
+
+METRICS_NAME = "metrics.json"
+Points = dict[str, OperatingPoint]
+
+
+def run_classifier(config: ClassifierConfig) -> Path:
+    """Train what is not trained yet and write the run folder; returns it.
+
+    A finished part is skipped and an interrupted one goes on, provided that the settings are the
+    same. The folder gets a bundle, metrics, figures, logs and the list of training films for each
+    part, and `gate.csv` and `metrics.*` over the test images of all parts. Under torchrun all
+    processes work on it together.
+
+    Raises:
+        ValueError, FileNotFoundError: for settings, data or weights that do not work.
+    """
+    with process_group(config.train.device):
+        complete_run(config)
+    return Path(config.out)
+
+
+def complete_run(config: ClassifierConfig) -> tuple[Run, list[Part]]:
+    """What `run_classifier` does; returns the run and its parts, all of them finished."""
+    member().films_per_step(config.train.batch_size)  # before anything takes time
+    run = open_run(config)
+    parts = make_parts(run)
+    for number, part in enumerate(parts, start=1):
+        done = on_main(_begin_part, run, part)
+        print(_headline(part, f"part {number} of {len(parts)}", done), flush=True)
+        if not done:
+            _run_part(run, part)
+        on_main(list_films, run, part)
+    on_main(_finish, run, parts)
+    return run, parts
+
+
+def _begin_part(run: Run, part: Part) -> bool:
+    """Claim its folder; whether it was finished before."""
+    claim(run, part)
+    return (part.folder / BUNDLE_NAME).is_file()
+
+
+def _headline(part: Part, what: str, done: bool) -> str:
+    sizes = [len(getattr(part.split, name)) for name in ("train", "validation", "test")]
+    what += "" if part.fold is None else f" (test fold {part.fold})"
+    images = "train {}, validation {}, test {} images".format(*sizes)
+    return f"{what}: {images}{': finished before, skipped' if done else ''}"
+
+
+def _finish(run: Run, parts: Sequence[Part]) -> None:
+    out = Path(run.config.out)
+    if parts[0].fold is not None:
+        _pool(run, parts, out)
+    print(write_study_report(run, parts, METRICS_NAME, out), flush=True)
+    print(f"results: {out / 'metrics.md'}, {out / GATE_NAME}. {RESEARCH_USE}", flush=True)
+
+
+def _run_part(run: Run, part: Part) -> None:
+    """Train, choose thresholds on validation films, score the test films; the bundle is last."""
+    started = time.time()
+    trained, report = _train_part(run, part)
+    chosen = judge_part(run, part, trained)
+    stages = [
+        replace(chosen, trained=stage)
+        if stage.best_epoch == trained.best_epoch
+        else judge_part(run, part, stage)
+        for stage in trained.stages
+    ]
+    on_main(_write_part, run, part, chosen, stages, report, started)
+
+
+def _write_part(
+    run: Run,
+    part: Part,
+    chosen: Judged,
+    judged_stages: Sequence[Judged],
+    report: LoadReport,
+    started: float,
+) -> None:
+    validation, test = run.films(part.split.validation), run.films(part.split.test)
+    kept = scored_films(run, part, validation, chosen.validation)
+    points, of_studies = _points(kept)
+    rows = _rows(test, chosen.test, _thresholds(points), run.diseases, part.fold)
+    seed, trained = run.config.train.seed, chosen.trained
+    manifest = run_manifest(run.config, seed=seed, hashes=input_hashes(run), started=started)
+    manifest |= run.label_facts
+    stages = _report_stages(run, part, chosen, judged_stages, manifest)
+    details = {
+        "best_epoch": trained.best_epoch,
+        "history": trained.history,
+        "operating_points": {d: asdict(p) for d, p in points.items()},
+        "weights": asdict(report),
+        **({STUDY_POINTS: {d: asdict(p) for d, p in of_studies.items()}} if of_studies else {}),
+        **({"stages": [stage.to_json() for stage in stages]} if stages else {}),
+    }
+    if part.fold is not None:
+        write_scored_films(part.folder / VALIDATION, kept)
+    notes, more = _threshold_notes(points), stages_markdown(stages, _random_layers(run, report))
+    print(_write_scores(run, part.folder, rows, details, notes, more), flush=True)
+    plot_losses(part.folder / "loss.png", trained.history, trained.best_epoch)
+    _save(part.folder / BUNDLE_NAME, chosen, (points, of_studies), manifest)
+    forget_checkpoints(part.folder)
+
+
+def _train_part(run: Run, part: Part) -> tuple[Trained, LoadReport]:
+    settings = run.config.model
+    three_class = run.config.data.uncertain == "three_class"
+    outputs = len(run.diseases) * (CLASSES if three_class else 1)
+    model, report = build_classifier(
+        settings.architecture, outputs, settings.head, settings.weights,
+        hidden=settings.hidden, seed=run.config.train.seed, in_channels=INPUTS[settings.input],
+        demographics=settings.demographics,
+    )  # fmt: skip
+    print(report, random_note(_random_layers(run, report)), sep="", flush=True)
+    films = run.training_films(part.split.train), run.films(part.split.validation)
+    trained = train(model, films, run.config, part.folder)
+    return _folded(trained) if three_class else trained, report
+
+
+def _random_layers(run: Run, report: LoadReport) -> tuple[str, ...]:
+    """Layers that some stage freezes although the start weights lack tensors of them."""
+    stages = STAGES if run.config.train.two_stage else run.config.model.frozen_stages
+    named = ARCHITECTURES[run.config.model.architecture].family.stages[:stages]
+    return random_and_frozen(report, [layer for stage in named for layer in stage])
+
+
+def _folded(trained: Trained) -> Trained:
+    """Networks of three classes a disease with one output a disease."""
+    stages = tuple(_folded(stage) for stage in trained.stages)
+    return replace(trained, model=present_against_absent(trained.model), stages=stages)
+
+
+def _report_stages(
+    run: Run,
+    part: Part,
+    chosen: Judged,
+    stages: Sequence[Judged],
+    manifest: Mapping[str, Any],
+) -> list[StageFigures]:
+    """Figures of both stages; the other one's bundle and scores are kept beside the gate."""
+    validation, test = run.films(part.split.validation), run.films(part.split.test)
+    figures = []
+    for number, stage in enumerate(stages, start=1):
+        best = stage.trained.best_epoch
+        is_chosen = best == chosen.trained.best_epoch
+        name = BUNDLE_NAME if is_chosen else f"classifier_stage{number}.safetensors"
+        if not is_chosen:
+            on_validation = scored_films(run, part, validation, stage.validation)
+            _save(part.folder / name, stage, _points(on_validation), manifest)
+            if part.fold is not None:
+                scored = scored_films(run, part, test, stage.test)
+                write_scored_films((part.folder / name).with_suffix(".parquet"), scored)
+        on = _metrics(run, validation, stage.validation), _metrics(run, test, stage.test)
+        epochs = len(stage.trained.history)
+        figures.append(StageFigures(number, epochs, best, name, is_chosen, *on))
+    return figures
+
+
+def _points(validation: ScoredFilms) -> tuple[Points, Points]:
+    """Operating points of films and of studies."""
+    points = operating_points(validation.labels, validation.scores, validation.diseases)
+    return points, study_points(validation)
+
+
+def _save(
+    path: Path, judged: Judged, points: tuple[Points, Points], manifest: Mapping[str, Any]
+) -> None:
+    """Write the bundle with its thresholds of films and of studies."""
+    films, studies = map(_thresholds, points)
+    bundle = replace(judged.bundle, thresholds=films, study_thresholds=studies)
+    save_classifier(path, replace(bundle, manifest=manifest))
+
+
+def _thresholds(points: Points) -> dict[str, float | None]:
+    return {disease: point.threshold for disease, point in points.items()}
+
+
+def _metrics(run: Run, films: FilmBatches, scores: npt.NDArray[np.float64]) -> ClassifierMetrics:
+    settings = run.config.train
+    return classifier_metrics(
+        films.labels, scores, run.diseases, films.patients,
+        replicates=settings.bootstrap, seed=settings.seed,
+    )  # fmt: skip
+
+
+def _rows(
+    films: FilmBatches,
+    scores: npt.NDArray[np.float64],
+    thresholds: dict[str, float | None],
+    diseases: Sequence[str],
+    fold: int | None,
+) -> list[GateRow]:
+    present = decide(scores, diseases, thresholds)
+    return [
+        GateRow(image, patient, d, float(scores[i, j]), thresholds[d], bool(present[i, j]), fold)
+        for i, (image, patient) in enumerate(zip(films.image_ids, films.patients, strict=True))
+        for j, d in enumerate(diseases)
+    ]
+
+
+def _write_scores(
+    run: Run,
+    folder: Path,
+    rows: Sequence[GateRow],
+    extra: Mapping[str, Any],
+    notes: Mapping[str, str] | None,
+    more: str = "",
+) -> str:
+    """gate.csv, metrics.json, metrics.md and roc.png of a decision table; returns the page.
+
+    `extra` goes into the JSON and `more` below the page.
+    """
+    films, settings = films_of_rows(run, rows), run.config.train
+    replicates, seed = settings.bootstrap, settings.seed
+    metrics = classifier_metrics(
+        films.labels, films.scores, run.diseases, films.patient_ids,
+        replicates=replicates, seed=seed,
+    )  # fmt: skip
+    write_gate_table(folder / GATE_NAME, rows)
+    page = metrics_markdown(metrics, f"Gate on {len(films)} test images", notes)
+    page += tables_markdown(part_tables(films, replicates, seed)) + more
+    write_text(folder / "metrics.md", page)
+    plot_roc(folder / "roc.png", films, metrics)
+    test = {"images": len(films), **metrics.to_json()}
+    write_json(folder / METRICS_NAME, {"test": test, **extra, "notice": RESEARCH_USE})
+    return page
+
+
+def _pool(run: Run, parts: Sequence[Part], out: Path) -> None:
+    """Decisions and metrics over the test images of all folds, each judged by its own fold."""
+    rows = [row for part in parts for row in read_gate_table(part.folder / GATE_NAME)]
+    folds = [part.fold for part in parts]
+    page = _write_scores(run, out, rows, {"folds": folds, "k": run.prepared.k}, None)
+    write_gate_provenance(out, parts)
+    if len(parts) > 1:
+        print(page, flush=True)
+
+
+def input_hashes(run: Run) -> dict[str, str]:
+    """Name -> SHA-256 of what the run was made from, for its manifest."""
+    root, weights = run.prepared.root, Path(run.config.model.weights)
+    files = {"index": root / "index.parquet", "folds": root / "folds.csv", "weights": weights}
+    own = {name: file_sha256(path) for name, path in files.items() if path.is_file()}
+    return {**run.prepared.manifest["hashes"], **own}
+
+
+def _threshold_notes(points: Points) -> dict[str, str]:
+    """Disease -> its threshold, or why it has none, for the last column of the metrics page."""
+    return {
+        d: f"none, never called present: {p.reason}"
+        if p.threshold is None
+        else f"{p.threshold:.4f}"
+        for d, p in points.items()
+    }

@@ -1,0 +1,237 @@
+"""Whole batches of films out of the pixel cache or shards: shuffled and changed by seed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from safetensors.torch import load_file, save_file
+from torch.nn import functional as F
+from torch.utils.data import DataLoader, Dataset, Sampler
+from tqdm import tqdm
+
+from cxrloc.classification.bundle.preprocessing import (
+    _MEAN_IMAGE,
+    Preprocessing,
+    _image,
+    _tensors,
+)
+from cxrloc.classification.config import ModelConfig, TrainConfig
+from cxrloc.classification.network.demographics import encode
+from cxrloc.classification.training.distributed import Member
+from cxrloc.classification.training.samplers import Order
+from cxrloc.datasets.files.atomic import whole_file
+from cxrloc.datasets.images.mean_image import mean_image
+from cxrloc.datasets.images.pixel_cache import PixelCache
+from cxrloc.datasets.images.transforms import input_channels
+from cxrloc.datasets.radiograph import Radiograph, label_matrix
+from cxrloc.datasets.shards.read import ShardSet
+
+Batch = tuple[torch.Tensor, ...]  # squares, labels and, where asked for, demographics
+Loader = DataLoader[Batch]
+
+
+class FilmBatches(Dataset[Batch]):
+    """Indexed with a list of positions: (B, S, S) uint8 squares and (B, D) labels, NaN unknown.
+
+    The squares are those that `Preprocessing.squares` makes of the films; (B, 3, S, S) of an
+    enhanced input. With demographics also (B, E) float32 of `demographics.encode`.
+
+    Attributes:
+        diseases: the columns of the labels.
+        image_ids, patients, labels: of the films; labels are (N, D).
+        demographics: (N, E); E is 0 where none are asked for.
+        groups: (N,) row group of each film in the shards that hold it; None out of a pixel cache.
+    """
+
+    def __init__(
+        self,
+        cache: PixelCache | ShardSet,
+        radiographs: Sequence[Radiograph],
+        diseases: Sequence[str],
+        clahe_clip: float = 0.0,
+        kind: str = "grey",
+        demographics: Sequence[str] = (),
+    ) -> None:
+        self.cache, self.clahe_clip, self.kind = cache, clahe_clip, kind
+        self.diseases = tuple(diseases)
+        self.image_ids = tuple(r.image_id for r in radiographs)
+        self.patients = tuple(r.patient_id for r in radiographs)
+        self.labels = label_matrix(radiographs, diseases)
+        self.demographics = encode(demographics, radiographs)
+        self.groups = _row_groups(cache, self.image_ids)
+
+    def __len__(self) -> int:
+        return len(self.image_ids)
+
+    def squares(self, positions: Sequence[int]) -> npt.NDArray[np.uint8]:
+        """Copies out of the cache as the network is given them: see `input_channels`."""
+        films = (self.cache[self.image_ids[i]] for i in positions)
+        if holds_channels(self.cache):
+            return np.stack(list(films))
+        return np.stack([input_channels(film, self.kind, self.clahe_clip) for film in films])
+
+    def __getitem__(self, positions: Sequence[int]) -> Batch:
+        labels = self.labels[list(positions)].astype(np.float32)
+        batch = torch.from_numpy(self.squares(positions)), torch.from_numpy(labels)
+        known = self.demographics[list(positions)]
+        return (*batch, torch.from_numpy(known)) if known.shape[1] else batch
+
+
+def holds_channels(cache: PixelCache | ShardSet) -> bool:
+    """Whether the films are there as the network's channels, not as grey squares."""
+    return isinstance(cache, ShardSet) and cache.kind.input == "enhanced"
+
+
+def _row_groups(
+    cache: PixelCache | ShardSet, image_ids: Sequence[str]
+) -> npt.NDArray[np.int64] | None:
+    if not isinstance(cache, ShardSet):
+        return None
+    return cache.groups[np.array([cache.rows[i] for i in image_ids], dtype=np.int64)]
+
+
+class EpochBatches(Sampler[list[int]]):
+    """One process's batches of positions in `count` films, or in the films of an `order`.
+
+    Of an order, `batch_size` films are a step of all processes together, and each takes its part
+    of them, so that N processes take the steps of one; what is left over after the last full step
+    is left out. Without an order every film comes once: each process takes its own stretch of them.
+    Lightning calls `set_epoch`, also after a resume, so an epoch's films do not depend on how often
+    the run was interrupted.
+    """
+
+    def __init__(
+        self, count: int, batch_size: int, order: Order | None = None, member: Member | None = None
+    ) -> None:
+        """Choose the batches of `member` (default: the only one).
+
+        Raises:
+            ValueError: if `batch_size` cannot be divided among the processes, or the films cannot.
+        """
+        self.count = count if order is None else len(order)
+        self.member = member or Member()
+        self.size = self.member.films_per_step(batch_size)
+        self.batch_size, self.order, self.epoch = batch_size, order, 0
+        least = self.member.world_size if order is None else batch_size
+        if self.member.world_size > 1 and self.count < least:
+            raise ValueError(
+                f"there are {self.count} films, expected at least {least} to train with "
+                f"{self.member.world_size} processes; start fewer"
+                + ("" if order is None else ", or take a smaller train.batch_size")
+            )
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        if self.order is None:
+            return -(-len(self.member.share(self.count)) // self.size)
+        return max(self.count // self.batch_size, min(self.count, 1))
+
+    def __iter__(self) -> Iterator[list[int]]:
+        mine = self._positions()
+        for i in range(len(self)):
+            yield mine[i * self.size : (i + 1) * self.size].tolist()
+
+    def _positions(self) -> npt.NDArray[np.int64]:
+        if self.order is None:
+            return np.array(self.member.share(self.count), dtype=np.int64)
+        order, ranks = self.order.positions(self.epoch), self.member.world_size
+        if ranks == 1:
+            return order
+        steps = order[: len(self) * self.batch_size].reshape(len(self), ranks, self.size)
+        return steps[:, self.member.rank].reshape(-1)
+
+
+def make_loader(
+    films: FilmBatches,
+    batch_size: int,
+    order: Order | None = None,
+    workers: int = 0,
+    member: Member | None = None,
+) -> Loader:
+    """Loader of whole batches (no collating film by film); see `EpochBatches`."""
+    return DataLoader(
+        films,
+        sampler=EpochBatches(len(films), batch_size, order, member),
+        batch_size=None,
+        num_workers=workers,
+        persistent_workers=workers > 0,
+    )
+
+
+def augment(
+    grey: torch.Tensor, config: TrainConfig, rng: np.random.Generator, member: Member | None = None
+) -> torch.Tensor:
+    """Small random rotation, scale, shift and brightness, one of each per film.
+
+    Args:
+        grey: (N, S, S) or (N, C, S, S) float in 0..255, on any device.
+        config: the largest changes.
+        rng: numpy's, so that CPU and GPU draw the same.
+        member: whose films of the step these are (default: the only process); a film gets what one
+            process would draw for it.
+    """
+    n, member = len(grey), member or Member()
+    everyone = n * member.world_size
+    mine = slice(n * member.rank, n * (member.rank + 1))
+    planes = grey if grey.ndim == 4 else grey.unsqueeze(1)
+    theta = torch.from_numpy(_affine(everyone, config, rng)[mine]).to(grey.device)
+    gain = 1 + config.brightness * rng.uniform(-1, 1, everyone).astype(np.float32)
+    grid = F.affine_grid(theta, list(planes.shape), align_corners=False)
+    moved = F.grid_sample(planes, grid, padding_mode="zeros", align_corners=False)
+    factor = torch.from_numpy(gain[mine]).to(grey.device)[:, None, None, None]
+    return (moved * factor).clamp(0, 255).view(grey.shape)
+
+
+def mean_box_sizes(
+    radiographs: Sequence[Radiograph], diseases: Sequence[str]
+) -> Mapping[str, tuple[float, float]]:
+    """Disease -> mean (width, height) of its boxes as fractions of the frame's long side.
+
+    A disease without a box is left out.
+    """
+    sizes: dict[str, list[tuple[float, float]]] = {d: [] for d in diseases}
+    for radiograph in radiographs:
+        side = max(radiograph.size_hw)
+        for box in radiograph.boxes:
+            x1, y1, x2, y2 = box.box_xyxy
+            if box.disease in sizes:
+                sizes[box.disease].append(((x2 - x1) / side, (y2 - y1) / side))
+    means = {d: np.mean(wh, axis=0) for d, wh in sizes.items() if wh}
+    return {d: (float(wh[0]), float(wh[1])) for d, wh in means.items()}
+
+
+def _affine(n: int, config: TrainConfig, rng: np.random.Generator) -> npt.NDArray[np.float32]:
+    """(n, 2, 3) maps from output to input coordinates, both in -1..1."""
+    angle = np.deg2rad(config.rotation_degrees) * rng.uniform(-1, 1, n)
+    scale = 1 + config.scale * rng.uniform(-1, 1, n)
+    shift = 2 * config.shift * rng.uniform(-1, 1, (n, 2))
+    mirror = np.where(rng.uniform(size=n) < 0.5, -1.0, 1.0) if config.flip else np.ones(n)
+    cos, sin = np.cos(angle) / scale, np.sin(angle) / scale
+    rows = [[cos * mirror, -sin, shift[:, 0]], [sin * mirror, cos, shift[:, 1]]]
+    return np.array(rows, dtype=np.float32).transpose(2, 0, 1)
+
+
+def fit_preprocessing(config: ModelConfig, films: FilmBatches, folder: Path) -> Preprocessing:
+    """The preprocessing that the settings ask for, its mean image from the training films.
+
+    A mean image is kept in `folder`, and taken from there when a training goes on.
+    """
+    plain = Preprocessing(
+        config.size, clahe_clip=config.clahe_clip, input=config.input, markers=config.markers
+    )
+    if config.standardise == "imagenet":
+        return plain
+    path = folder / _MEAN_IMAGE
+    if not path.is_file():
+        squares = (films.squares([i])[0] for i in range(len(films)))
+        found = mean_image(tqdm(squares, "mean image", len(films), unit="film", mininterval=1.0))
+        with whole_file(path) as temporary:
+            save_file(_tensors(found, 255), temporary)
+    return replace(plain, image=_image(load_file(path)))

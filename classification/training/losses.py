@@ -1,0 +1,202 @@
+"""Losses of several diseases at once: the mean over the known labels, blind to the unknown ones.
+
+By name (`train.loss`):
+
+    bce           binary cross-entropy
+    bce_weighted  positives weighed by negatives / positives of the training images, per disease
+    bce_two_sided positives by 1 + (|N| + bias) / |P|, negatives by 1 + |P| / |N|, per disease
+    chexnet       positives by |N| / (|P| + |N|), negatives by |P| / (|P| + |N|), per disease
+    focal         cross-entropy of which a label keeps the less, the surer the network is of it
+    hamming       |label - probability|: the Hamming loss, of probabilities and not of decisions
+
+A soft label y between 0 and 1 (`data.uncertain` smoothed_ones, smoothed_zeros) costs y times what a
+positive costs and 1 - y times what a negative costs, in every one of them. `three_class`, the loss
+of `data.uncertain` three_class, is not chosen by name: it needs another number of outputs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from cxrloc.classification.config import TrainConfig
+from cxrloc.classification.network.classifier import CLASSES
+
+Labels = npt.NDArray[np.float64]
+
+
+class LabelLoss(nn.Module):
+    """(N, D) logits and (N, D) labels in 0..1 and NaN (unknown) to one number.
+
+    The number is the mean over the known labels; 0, with a gradient of 0, when none is known.
+    This class is the binary cross-entropy; others say in `per_label` what one label costs.
+    """
+
+    def forward(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        known = ~labels.isnan()
+        losses = self.per_label(logits.float(), torch.where(known, labels, 0.0))
+        return (losses * known).sum() / known.sum().clamp(min=1)
+
+    def per_label(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """(N, D) losses; targets in 0..1, and what comes out for an unknown label is dropped."""
+        return F.binary_cross_entropy_with_logits(logits, targets, reduction="none")
+
+    def disease_logits(self, outputs: torch.Tensor) -> torch.Tensor:
+        """(N, D) of which the sigmoid is the probability of the disease: here all outputs."""
+        return outputs
+
+
+class PositiveWeightedLoss(LabelLoss):
+    """Cross-entropy whose positives weigh `weights` (D,) times as much as its negatives."""
+
+    weights: torch.Tensor
+
+    def __init__(self, weights: torch.Tensor) -> None:
+        super().__init__()
+        self.register_buffer("weights", weights, persistent=False)
+
+    def per_label(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        return F.binary_cross_entropy_with_logits(
+            logits, targets, pos_weight=self.weights, reduction="none"
+        )
+
+
+class ClassWeightedLoss(LabelLoss):
+    """Cross-entropy whose positives weigh `positives` (D,) and whose negatives `negatives` (D,)."""
+
+    positives: torch.Tensor
+    negatives: torch.Tensor
+
+    def __init__(self, positives: torch.Tensor, negatives: torch.Tensor) -> None:
+        super().__init__()
+        self.register_buffer("positives", positives, persistent=False)
+        self.register_buffer("negatives", negatives, persistent=False)
+
+    def per_label(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        positive, negative = F.softplus(-logits), F.softplus(logits)
+        return _mixture(targets, self.positives * positive, self.negatives * negative)
+
+
+class FocalLoss(LabelLoss):
+    """-alpha_t (1 - p_t)^gamma log(p_t): Lin et al. 2017 ("Focal loss"), equation 5.
+
+    p_t is the probability of what is true; alpha_t is alpha for positives and 1 - alpha for
+    negatives. Lin et al. divide by the number of anchors on an object; films have labels and no
+    anchors, so the mean is over the known labels as in the other losses.
+    """
+
+    def __init__(self, gamma: float, alpha: float) -> None:
+        super().__init__()
+        self.gamma, self.alpha = gamma, alpha
+
+    def per_label(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        positive = torch.sigmoid(-logits) ** self.gamma * F.softplus(-logits)
+        negative = torch.sigmoid(logits) ** self.gamma * F.softplus(logits)
+        return _mixture(targets, self.alpha * positive, (1 - self.alpha) * negative)
+
+
+class HammingLoss(LabelLoss):
+    """|label - probability|: the share of wrong labels if each were drawn by its probability.
+
+    The Hamming loss (Schapire and Singer 2000) counts wrong decisions, which have no gradient; its
+    expectation has one. It ends at 1: a label that is surely wrong pulls less, not more.
+    """
+
+    def per_label(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        # 1 - p without the cancellation of that difference
+        return _mixture(targets, torch.sigmoid(-logits), torch.sigmoid(logits))
+
+
+class ThreeClassLoss(LabelLoss):
+    """Softmax cross-entropy over absent, present and uncertain: Irvin et al. 2019, U-MultiClass.
+
+    The network has three outputs a disease, in this order: (N, 3 D), labels (N, D) of 0, 1,
+    `UNCERTAIN_CLASS` and NaN. The probability of a disease is the softmax over absent and present
+    alone, and that is the sigmoid of the difference of the two.
+    """
+
+    def forward(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        known = ~labels.isnan()
+        classes = torch.where(known, labels, 0.0).long()
+        logs = F.log_softmax(logits.float().view(*labels.shape, CLASSES), dim=-1)
+        losses = -logs.gather(-1, classes.unsqueeze(-1)).squeeze(-1)
+        return (losses * known).sum() / known.sum().clamp(min=1)
+
+    def disease_logits(self, outputs: torch.Tensor) -> torch.Tensor:
+        absent, present, _ = outputs.view(len(outputs), -1, CLASSES).unbind(dim=-1)
+        return present - absent
+
+
+def _mixture(targets: torch.Tensor, positive: torch.Tensor, negative: torch.Tensor) -> torch.Tensor:
+    """What labels in 0..1 cost, from what a positive and what a negative costs."""
+    return targets * positive + (1 - targets) * negative
+
+
+def positive_weights(labels: Labels, cap: float) -> torch.Tensor:
+    """(D,) negatives / positives of (N, D) training labels, within 1..cap; cap 0 is no limit.
+
+    A disease without a positive counts as one with one.
+    """
+    positives, negatives = _counts(labels)
+    ratio = negatives / np.maximum(positives, 1)
+    return torch.from_numpy(np.clip(ratio, 1.0, max(cap, 1.0) if cap else None).astype(np.float32))
+
+
+def chexnet_weights(labels: Labels) -> tuple[torch.Tensor, torch.Tensor]:
+    """Weights of positives and of negatives, (D,) each: Rajpurkar et al. 2017 ("CheXNet"), eq. 1.
+
+    |N| / (|P| + |N|) and |P| / (|P| + |N|) of (N, D) training labels, so that both classes have the
+    same sum of weights. A disease without a positive has 1 and 0, and so teaches nothing.
+    """
+    positives, negatives = _counts(labels)
+    known = positives + negatives
+    shares = np.where(known > 0, negatives / np.maximum(known, 1), 1.0)
+    weights = torch.from_numpy(shares.astype(np.float32))
+    return weights, 1 - weights
+
+
+def two_sided_weights(labels: Labels, bias: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """Weights of positives, 1 + (|N| + bias) / |P|, and of negatives, 1 + |P| / |N|; (D,) each.
+
+    Without a bias both classes have the same sum of weights, |P| + |N|; a bias over 0 leans towards
+    sensitivity. A class without a label counts as one with one.
+    """
+    positives, negatives = (np.maximum(counts, 1) for counts in _counts(labels))
+    weights = np.array([1 + (negatives + bias) / positives, 1 + positives / negatives])
+    of_positives, of_negatives = torch.from_numpy(weights.astype(np.float32))
+    return of_positives, of_negatives
+
+
+LOSSES: dict[str, Callable[[TrainConfig, Labels], LabelLoss]] = {
+    "bce": lambda config, labels: LabelLoss(),
+    "bce_weighted": lambda config, labels: PositiveWeightedLoss(
+        positive_weights(labels, config.positive_weight_cap)
+    ),
+    "bce_two_sided": lambda config, labels: ClassWeightedLoss(
+        *two_sided_weights(labels, config.class_weight_bias)
+    ),
+    "chexnet": lambda config, labels: ClassWeightedLoss(*chexnet_weights(labels)),
+    "focal": lambda config, labels: FocalLoss(config.focal_gamma, config.focal_alpha),
+    "hamming": lambda config, labels: HammingLoss(),
+}
+
+
+def make_loss(config: TrainConfig, labels: Labels, three_class: bool = False) -> LabelLoss:
+    """The loss that the settings name, with weights from the (N, D) training labels.
+
+    Args:
+        three_class: the labels have the class "uncertain", for which there is one loss.
+    """
+    if three_class:
+        return ThreeClassLoss()
+    return LOSSES[config.resolved_loss()](config, labels)
+
+
+def _counts(labels: Labels) -> tuple[Labels, Labels]:
+    """Positives and negatives per disease; a soft label is a part of each."""
+    return np.nansum(labels, axis=0), np.nansum(1 - labels, axis=0)

@@ -1,0 +1,81 @@
+"""What a DICOM header says in words: codes, descriptions, and a patient's age and sex.
+
+Descriptions are free text, in which people also write names: who tells of one says which word was
+found in which attribute, never the text.
+
+Age and sex are for gates that were trained with them and for nobody else. They are what the file
+says, never what could be worked out: the birth date is not parsed. What a file does not say, or
+says against the standard, is unknown. A `Film` does not print them, and no output and no message
+holds them.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
+PATIENT_KEYWORDS = ("PatientAge", "PatientSex")
+_AGE = re.compile(r"(\d{1,3})([DWMY])")  # VR AS, whose leading zeros some leave out
+_IN_A_YEAR = {"D": 365.25, "W": 365.25 / 7, "M": 12.0, "Y": 1.0}
+
+
+def age_years(header: Dataset) -> float:
+    """Patient's Age; NaN where it is not stated, or not as the standard has it (058Y, 010D)."""
+    found = _AGE.fullmatch(word(header, "PatientAge"))
+    return int(found[1]) / _IN_A_YEAR[found[2]] if found else math.nan
+
+
+def sex(header: Dataset) -> str:
+    """F or M; empty where it is not stated, other, or none of the standard's values."""
+    stated = word(header, "PatientSex")
+    return stated if stated in ("F", "M") else ""
+
+
+_TEXTS = (
+    "StudyDescription", "SeriesDescription", "ProtocolName", "PerformedProcedureStepDescription",
+    "RequestedProcedureDescription", "AcquisitionDeviceProcessingDescription",
+)  # fmt: skip
+_CODES = ("PerformedProtocolCodeSequence", "ProcedureCodeSequence")
+KEYWORDS = (*_TEXTS, *_CODES)
+
+
+def word(header: Dataset, keyword: str) -> str:
+    """The values of an attribute, empty where it is absent."""
+    found = " ".join(str(value) for value in values(header, keyword))
+    return found.replace("_", " ").upper().strip()
+
+
+def values(header: Dataset, keyword: str) -> Sequence[object]:
+    """The values of an attribute, each by itself; none where it is absent or empty."""
+    value = header.get(keyword)
+    if value is None or value == "":
+        return ()
+    return (value,) if isinstance(value, str | int | float) else tuple(value)
+
+
+def meanings(header: Dataset, keyword: str) -> list[str]:
+    """The meanings of the codes in a sequence."""
+    items = header.get(keyword) or ()
+    return [str(item.get("CodeMeaning") or "").upper().strip() for item in items]
+
+
+def code_values(header: Dataset, keyword: str) -> list[str]:
+    """The codes in a sequence."""
+    return [str(item.get("CodeValue") or "") for item in header.get(keyword) or ()]
+
+
+def descriptions(header: Dataset) -> list[tuple[str, str]]:
+    """Attribute -> free text or code meanings, where there is any."""
+    found = [(keyword, word(header, keyword)) for keyword in _TEXTS]
+    found += [(keyword, " ".join(meanings(header, keyword))) for keyword in _CODES]
+    return [(keyword, text) for keyword, text in found if text]
+
+
+def short(text: str) -> str:
+    """As much of a text as a coded attribute may have: what is longer is somebody's own words."""
+    return text if len(text) <= 16 else f"{text[:16]}..."

@@ -1,0 +1,97 @@
+"""A DICOM file to a film: grey pixels, warnings about what it is, the size of a pixel, age and sex.
+
+Single grey projection radiographs (CR, DX, secondary captures) of 2 to 16 bits, uncompressed,
+deflated, RLE, JPEG, JPEG-LS and JPEG 2000 (pydicom, with GDCM for the last three, see `decoder`).
+`header` reads the attributes, `scope` says what is refused and warned about, `grayscale` how stored
+values become grey, `attributes` and `view` what a gate may be told beside the film.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from cxrloc.datasets.dicom import attributes, decoder, grayscale, scope, view
+from cxrloc.datasets.dicom.header import (
+    _END_OF_STREAM,
+    _JPEG_FAMILY,
+    in_short,
+    parse_header,
+)
+from cxrloc.datasets.radiograph import Film, PixelSpacing
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
+
+def decode_dicom(data: bytes, image_id: str) -> Film:
+    """The film in the bytes of a DICOM file.
+
+    Raises:
+        ValueError: for what is refused (see `dicom_scope`), truncated or damaged.
+    """
+    header = parse_header(data)
+    try:
+        found = scope.check_scope(header)
+        pixels = grayscale.to_grey(stored_values(header, data), header)
+        return Film(
+            image_id, pixels, (pixels.shape[0], pixels.shape[1]), spacing=pixel_spacing(header),
+            warnings=found, view=view.view(header), sex=attributes.sex(header),
+            age_years=attributes.age_years(header),
+        )  # fmt: skip
+    except ValueError:
+        raise
+    except Exception as error:  # an attribute of another kind than it should be
+        raise ValueError(f"damaged DICOM file ({type(error).__name__})") from None
+
+
+def pixel_spacing(header: Dataset) -> PixelSpacing | None:
+    """Size of a pixel (PS3.3 10.7.1.3), None where none is given.
+
+    Pixel Spacing where it is calibrated; else Imager Pixel Spacing, which is that of the detector,
+    divided by the magnification if that is known; else what is left.
+    """
+    plain, imager = _pair(header, "PixelSpacing"), _pair(header, "ImagerPixelSpacing")
+    calibrated = plain is not None and (
+        imager is None or plain != imager or header.get("PixelSpacingCalibrationType")
+    )
+    factor = float(header.get("EstimatedRadiographicMagnificationFactor") or 0.0)
+    if plain is not None and calibrated:
+        return PixelSpacing(*plain, "PixelSpacing")
+    if imager is not None and factor >= 1.0:
+        source = "ImagerPixelSpacing / EstimatedRadiographicMagnificationFactor"
+        return PixelSpacing(imager[0] / factor, imager[1] / factor, source)
+    if imager is not None:
+        return PixelSpacing(*imager, "ImagerPixelSpacing (in the detector, not in the patient)")
+    nominal = _pair(header, "NominalScannedPixelSpacing")
+    return None if nominal is None else PixelSpacing(*nominal, "NominalScannedPixelSpacing")
+
+
+def _pair(header: Dataset, keyword: str) -> tuple[float, float] | None:
+    """Row and column spacing in mm; None for an absent or impossible one (zeros are common)."""
+    values = header.get(keyword)
+    if values is None or isinstance(values, str | float) or len(values) != 2:
+        return None
+    row, column = float(values[0]), float(values[1])
+    return (row, column) if 0 < row < 100 and 0 < column < 100 else None
+
+
+def stored_values(header: Dataset, data: bytes) -> grayscale.StoredValues:
+    """Pixels (H, W) as stored, of a file's bytes and the header that `parse_header` gives of them.
+
+    Raises:
+        ValueError: when they are absent, truncated or in a syntax that nothing here decodes.
+    """
+    if "PixelData" not in header or not header.PixelData:
+        raise ValueError("truncated or empty DICOM image: no pixel data")
+    syntax = header.file_meta.TransferSyntaxUID
+    if syntax.startswith(_JPEG_FAMILY) and _END_OF_STREAM not in header.PixelData[-64:]:
+        raise ValueError(f"truncated DICOM image: its {syntax.name} stream has no end marker")
+    try:
+        pixels = decoder.decode(data) if syntax.is_encapsulated else header.pixel_array
+    except Exception as error:  # every decoder has its own
+        raise ValueError(f"pixels ({syntax.name}) cannot be decoded: {in_short(error)}") from None
+    if pixels.shape != (header.Rows, header.Columns):
+        raise ValueError(f"pixels are {pixels.shape}, not {header.Rows} x {header.Columns}")
+    return np.asarray(pixels)

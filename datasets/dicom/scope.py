@@ -1,0 +1,186 @@
+"""Which DICOM objects are films that we read: what is refused, and what is read with a warning.
+
+Refused: everything but a single grey projection radiograph (CT, MR, reports, presentation states,
+colour, multi-frame ...), and a film whose coded attributes name another body part: the reading of a
+file does not know the model, so models of limbs, too, are given limbs as PNG or JPEG alone. Read
+with a warning: lateral, oblique and decubitus views, raw detector data, a body part that is not
+stated or that attributes disagree on, a film without a usable window, attributes that contradict
+each other on black and white, pixels that are not square, and text burned into the pixels.
+
+Descriptions are free text, in which people also write names: a message says which word was found
+in which attribute, never the text.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from cxrloc.datasets.dicom import attributes, view
+from cxrloc.datasets.dicom.attributes import descriptions, meanings, short, values, word
+from cxrloc.datasets.dicom.grayscale import MAX_BITS, usable_window
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
+EXPECTED = "expected a chest radiograph (modality CR, DX or RG)"
+MODALITIES = ("CR", "DX", "RG")
+# Scanners of films and converters write one of these, or none: read with a warning.
+VAGUE_MODALITIES = ("", "OT", "SC")
+STORAGE_CLASSES = {
+    "1.2.840.10008.5.1.4.1.1.1": "Computed Radiography Image Storage",
+    "1.2.840.10008.5.1.4.1.1.1.1": "Digital X-Ray Image Storage - For Presentation",
+    "1.2.840.10008.5.1.4.1.1.1.1.1": "Digital X-Ray Image Storage - For Processing",
+    "1.2.840.10008.5.1.4.1.1.7": "Secondary Capture Image Storage",
+}
+# The largest detectors and film scanners have some 40 million pixels; a small file that claims more
+# (a decompression bomb) is refused before it is decoded.
+MAX_PIXELS = 100_000_000
+
+CHEST = re.compile(r"CHEST|THORAX|THORACIC CAVITY|TORAX|TORACE|LUNG|PULMO|POUMON|PECHO|\bCXR\b")
+OTHER_PART = re.compile(
+    r"\b(ABDOMEN|PELVIS|SKULL|HEAD|NECK|SPINE|HIPS?|KNEES?|ANKLES?|F[OE]{2}T|HANDS?|WRISTS?|ELBOWS?"
+    r"|SHOULDERS?|HUMERUS|FOREARM|FEMUR|TIBIA|FIBULA|FINGERS?|THUMB|TOES?|EXTREMITY|ARM|LEG|BREAST"
+    r"|CLAVICLE|SINUS(?:ES)?|JAW|TEETH)\b"
+)
+ANIMAL = re.compile(r"\b(CANINE|FELINE|EQUINE|BOVINE|AVIAN|VETERINARY)\b")
+_NOT_STATED = ("", "UNKNOWN", "OTHER", "NONE", "N/A", "NA", "DEFAULT", "BODY", "WHOLEBODY")
+
+KEYWORDS = (
+    "SOPClassUID", "Modality", "ImageType", "NumberOfFrames", "PresentationIntentType",
+    "BodyPartExamined", "AnatomicRegionSequence", "PatientSpeciesDescription",
+    "BurnedInAnnotation", "PresentationLUTShape", "PixelAspectRatio", *view.KEYWORDS,
+    *attributes.KEYWORDS,
+)  # fmt: skip
+
+
+def check_scope(header: Dataset) -> tuple[str, ...]:
+    """Warnings about a film; each is a sentence without what a person wrote about the patient.
+
+    Raises:
+        ValueError: for what is refused, by name.
+    """
+    _refuse_other_objects(header)
+    _refuse_unreadable_pixels(header)
+    checks = (
+        _modality, _body_part, view.view_warning, _animal, _raw, _window, _polarity,
+        _square_pixels, _burned_in,
+    )  # fmt: skip
+    return tuple(warning for check in checks for warning in check(header))
+
+
+def _refuse_other_objects(header: Dataset) -> None:
+    modality = word(header, "Modality")
+    uid = header.get("SOPClassUID")
+    kind = uid.name if uid else "of unknown class"
+    named = f"{kind}, modality {short(modality) or 'not stated'}"
+    if uid and uid not in STORAGE_CLASSES:
+        raise ValueError(f"a DICOM object of another kind: {named}; {EXPECTED}")
+    if modality not in MODALITIES + VAGUE_MODALITIES:
+        raise ValueError(f"a DICOM image of another modality: {named}; {EXPECTED}")
+    if not all(header.get(keyword) for keyword in ("Rows", "Columns", "BitsStored")):
+        raise ValueError(f"a DICOM object without an image: {named}; {EXPECTED}")
+
+
+def _refuse_unreadable_pixels(header: Dataset) -> None:
+    frames = int(header.get("NumberOfFrames") or 1)
+    if frames != 1:
+        raise ValueError(f"a multi-frame DICOM image of {frames} frames; expected a single film")
+    photometric = str(header.get("PhotometricInterpretation") or "")
+    if not photometric:
+        raise ValueError(
+            "PhotometricInterpretation is not stated, and so not which end of the scale is black; "
+            "expected MONOCHROME1 or MONOCHROME2. Correct the file or export the film as PNG"
+        )
+    if header.get("SamplesPerPixel", 1) != 1 or photometric not in ("MONOCHROME1", "MONOCHROME2"):
+        raise ValueError(
+            f"a colour DICOM image (PhotometricInterpretation {short(photometric)}); expected "
+            "MONOCHROME1 or MONOCHROME2. If it is a grey film saved in colour, export it as PNG"
+        )
+    if header.Rows * header.Columns > MAX_PIXELS:
+        raise ValueError(
+            f"{header.Rows} x {header.Columns} pixels; expected at most {MAX_PIXELS:,} in all"
+        )
+    stored, allocated = int(header.BitsStored), int(header.get("BitsAllocated", 0))
+    if allocated not in (8, 16) or not 1 < stored <= min(allocated, MAX_BITS):
+        raise ValueError(
+            f"{stored} bits stored of {allocated} allocated; expected 8 or 16 bits allocated"
+        )
+    if header.get("HighBit", stored - 1) != stored - 1:
+        raise ValueError(f"HighBit is {header.HighBit}; expected {stored - 1}, BitsStored less 1")
+    if header.get("PixelRepresentation", 0) not in (0, 1):
+        raise ValueError(f"PixelRepresentation is {header.PixelRepresentation}; expected 0 or 1")
+
+
+def _modality(header: Dataset) -> Iterable[str]:
+    if word(header, "Modality") in VAGUE_MODALITIES:
+        stated = word(header, "Modality") or "not stated"
+        yield f"Modality is {stated}: nothing says that this is a radiograph."
+
+
+def _body_part(header: Dataset) -> Iterable[str]:
+    """One warning at most; a coded body part other than the chest, uncontradicted, is refused."""
+    coded = {"BodyPartExamined": word(header, "BodyPartExamined")}
+    coded["AnatomicRegionSequence"] = " ".join(meanings(header, "AnatomicRegionSequence"))
+    coded = {name: text for name, text in coded.items() if text not in _NOT_STATED}
+    others = [f"{name} is {short(text)}" for name, text in coded.items() if not CHEST.search(text)]
+    chest = [name for name, text in coded.items() if CHEST.search(text)]
+    chest += [name for name, text in descriptions(header) if CHEST.search(text)]
+    if others and not chest:
+        raise ValueError(
+            f"not a chest film: {others[0]}; expected CHEST. If it is one all the same, correct "
+            "the attribute or export the film as PNG; models of limbs (MURA) take PNG or JPEG alone"
+        )
+    if others:
+        yield f"{others[0]}, but {chest[0]} names the chest: read as a chest film."
+    elif not chest:
+        found = [(name, OTHER_PART.search(text)) for name, text in descriptions(header)]
+        named = [f"{name} names {match[1]}" for name, match in found if match]
+        yield f"{named[0] if named else 'No attribute names the body part'}: is it a chest film?"
+
+
+def _animal(header: Dataset) -> Iterable[str]:
+    species = word(header, "PatientSpeciesDescription")
+    if species and "HUMAN" not in species and "HOMO SAPIENS" not in species:
+        yield "PatientSpeciesDescription is not human: the models know people only."
+        return
+    for name, text in descriptions(header):
+        if match := ANIMAL.search(text):
+            yield f"{name} names {match[1]}: the models know people only."
+            return
+
+
+def _raw(header: Dataset) -> Iterable[str]:
+    if word(header, "PresentationIntentType") == "FOR PROCESSING":
+        yield "Raw detector data (FOR PROCESSING): the models know films FOR PRESENTATION."
+
+
+def _window(header: Dataset) -> Iterable[str]:
+    if header.get("VOILUTSequence") or int(header.BitsStored) <= 8:
+        return
+    if usable_window(header) is None:
+        yield "No VOI LUT and no usable window: contrast stretched over the film's own range."
+
+
+def _polarity(header: Dataset) -> Iterable[str]:
+    photometric, shape = header.PhotometricInterpretation, word(header, "PresentationLUTShape")
+    if (photometric, shape) in (("MONOCHROME1", "IDENTITY"), ("MONOCHROME2", "INVERSE")):
+        yield (
+            f"PresentationLUTShape {shape} contradicts {photometric}: read as {photometric}; "
+            "are black and white the right way round?"
+        )
+
+
+def _square_pixels(header: Dataset) -> Iterable[str]:
+    for keyword in ("PixelSpacing", "ImagerPixelSpacing", "PixelAspectRatio"):
+        sides = [float(value) for value in values(header, keyword)]  # type: ignore[arg-type]
+        if len(sides) == 2 and min(sides) > 0:
+            if max(sides) > 1.01 * min(sides):
+                yield f"Pixels are not square ({keyword}): the film is judged as if they were."
+            return
+
+
+def _burned_in(header: Dataset) -> Iterable[str]:
+    if word(header, "BurnedInAnnotation") == "YES":
+        yield "BurnedInAnnotation is YES: text in the film, names too, is in every picture of it."

@@ -1,0 +1,80 @@
+"""The manifest of a run: what is needed to say where a figure came from."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import importlib.metadata
+import json
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from cxrloc.datasets.files.atomic import write_text
+
+_PACKAGES = ("cxrloc", "torch", "torchvision", "lightning", "numpy",
+             "opencv-python-headless", "onnx", "onnxscript", "onnxruntime", "openvino")  # fmt: skip
+
+
+def file_sha256(path: Path) -> str:
+    """Hex SHA-256 of a file's bytes."""
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def run_manifest(
+    config: Any, *, seed: int, hashes: Mapping[str, str], started: float
+) -> dict[str, Any]:
+    """Everything that identifies a run, as JSON-ready values.
+
+    Args:
+        config: the run's config dataclass (or a mapping).
+        seed: the run's seed.
+        hashes: name -> SHA-256 of the inputs (label file, split, ground truth, bundles).
+        started: `time.time()` at the start of the run, for the wall time.
+    """
+    as_dict = dataclasses.asdict(config) if dataclasses.is_dataclass(config) else dict(config)  # type: ignore[arg-type]
+    return {
+        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+        "config": json.loads(json.dumps(as_dict, default=str)),
+        "seed": seed,
+        "hashes": dict(hashes),
+        "versions": {"python": platform.python_version(), **package_versions()},
+        "git_commit": _git_commit(),
+        "wall_seconds": round(time.time() - started, 1),
+    }
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON whole or not at all."""
+    write_text(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
+
+
+def package_versions() -> dict[str, str]:
+    """Of the packages that figures depend on; "not installed" where one is not."""
+    versions = {}
+    for package in _PACKAGES:
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            versions[package] = "not installed"
+    return versions
+
+
+def _git_commit() -> str:
+    here = Path(__file__).resolve().parent
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(here), "describe", "--always", "--dirty", "--abbrev=40"],
+            capture_output=True, text=True, timeout=10, check=True,
+        )  # fmt: skip
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"
+    return done.stdout.strip()
+
+
+RESEARCH_USE = "For research use only, never a diagnosis."

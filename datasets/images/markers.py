@@ -1,0 +1,235 @@
+"""Burnt-in text and side markers of a radiograph: find them, mask them or paint them over.
+
+    found = find_markers(pixels)                     # found.boxes_xyxy, found.mask
+    clean = remove_markers(pixels, "inpaint")        # or "mask"
+
+A letter, of lead or of the console, is a plateau: much brighter than its surroundings, its edge one
+or two pixels wide, its strokes narrow. Bones and vessels have wide edges. Wires, clips and
+electrodes look like letters, so a marker must also lie outside of the body or near the border of
+the film, a line of text less near. Classical image processing, no training, the same boxes every
+time. It does not see letters that are darker than their surroundings or blurred, nor those inside.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal, get_args
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+from scipy.sparse.csgraph import connected_components
+
+from cxrloc.datasets.images.body_mask import Mask, body_mask
+from cxrloc.datasets.images.bright_parts import FRAME, BrightParts, Grey, bright_parts
+
+Removal = Literal["mask", "inpaint"]
+Markers = Literal["keep", Removal]
+REMOVALS: tuple[str, ...] = get_args(Removal)
+MARKERS: tuple[str, ...] = get_args(Markers)
+MARKERS_VERSION = 1  # raise it when the same film would be changed in another way: caches are kept
+Boxes = npt.NDArray[np.float64]
+_Flags = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class MarkerRule:
+    """What counts as a glyph (letter, digit, arrow, ring), and where; lengths in a 1024 frame.
+
+    Attributes:
+        contrast: mean grey values that a glyph is brighter than its surroundings by, at least.
+        sharp: least share of its outline that is a sharp edge (see `BrightParts`).
+        stroke_px: greatest mean width of its strokes.
+        size_px: limits of the longer side of its box.
+        alone_px: least longer side of a glyph that has no other beside it.
+        shortest_px: least shorter side.
+        aspect: greatest ratio of the sides.
+        fill: least share of its box that it covers: a wire has little.
+        side, top, bottom: how deep the strips along the film's borders are in which a glyph may lie
+            on the body, as shares of the film's width and height.
+        text_glyphs: that many glyphs of about one height beside each other are text.
+        text_reach: how much deeper text may lie than a glyph.
+        gap: neighbours are nearer than this times the smaller one's size.
+        weak_contrast, weak_sharp, weak_fill: of parts that count as neighbours of a glyph alone (a
+            letter half over bone, a ring around a letter).
+        rim_px: what the mask covers beyond the glyphs, for their halo.
+    """
+
+    contrast: float = 50.0
+    sharp: float = 0.7
+    stroke_px: float = 30.0
+    size_px: tuple[float, float] = (11.0, 170.0)
+    alone_px: float = 18.0
+    shortest_px: float = 4.0
+    aspect: float = 4.5
+    fill: float = 0.2
+    side: float = 0.2
+    top: float = 0.14
+    bottom: float = 0.1
+    text_glyphs: int = 3
+    text_reach: float = 1.6
+    gap: float = 0.6
+    weak_contrast: float = 30.0
+    weak_sharp: float = 0.55
+    weak_fill: float = 0.09
+    rim_px: float = 5.0
+
+
+RULE = MarkerRule()
+
+
+@dataclass(frozen=True)
+class FoundMarkers:
+    """The markers of a film.
+
+    Attributes:
+        boxes_xyxy: (N, 4) pixels of the film, one for each letter, line or cluster; from the top.
+        mask: (H, W) bool, the convex hull of each with a rim.
+    """
+
+    boxes_xyxy: Boxes
+    mask: Mask = field(repr=False)
+
+
+def find_markers(pixels: Grey, body: Mask | None = None, rule: MarkerRule = RULE) -> FoundMarkers:
+    """Markers of grey uint8 pixels (H, W), bright where dense.
+
+    Args:
+        body: the film's `body_mask`, where it is known already.
+    """
+    parts = bright_parts(pixels, body_mask(pixels) if body is None else body)
+    shaped = _shaped(parts, rule)
+    glyphs = shaped & (parts.contrast >= rule.contrast) & (parts.sharp >= rule.sharp)
+    glyphs &= (parts.fill >= rule.fill) & (_aspect(parts) <= rule.aspect)
+    weak = shaped & (parts.contrast >= rule.weak_contrast) & (parts.sharp >= rule.weak_sharp)
+    weak &= parts.fill >= rule.weak_fill
+    strong = parts.select(glyphs)
+    placed = strong.select(_placed(strong, _clusters(strong.boxes_xyxy, rule.gap), rule))
+    every = parts.select(weak)
+    every = every.select(_beside(every.boxes_xyxy, placed.boxes_xyxy, rule.gap))
+    return _found(every, _clusters(every.boxes_xyxy, rule.gap), pixels.shape, rule)
+
+
+def remove_markers(pixels: Grey, how: str, found: FoundMarkers | None = None) -> Grey:
+    """The film without its markers: a copy, or `pixels` itself where nothing is changed.
+
+    Args:
+        how: `keep` changes nothing; `mask` gives each marker the median grey value around it;
+            `inpaint` continues what is around it inwards (Telea 2004).
+        found: of `find_markers`, where it is known already.
+
+    Raises:
+        ValueError: for another word.
+    """
+    check_markers(how)
+    if how == "keep":
+        return pixels
+    found = find_markers(pixels) if found is None else found
+    if not found.mask.any():
+        return pixels
+    if how == "mask":
+        return _filled(pixels, found.mask)
+    radius = max(2.0, 3.0 * max(pixels.shape) / FRAME)
+    painted = cv2.inpaint(pixels, found.mask.astype(np.uint8), radius, cv2.INPAINT_TELEA)
+    return np.asarray(painted, dtype=np.uint8)
+
+
+def check_markers(how: str) -> None:
+    """Raise ValueError for a word that `remove_markers` does not know."""
+    if how not in MARKERS:
+        raise ValueError(f"markers {how!r}: expected one of {', '.join(MARKERS)}")
+
+
+def _shaped(parts: BrightParts, rule: MarkerRule) -> _Flags:
+    longer, shorter = np.maximum(parts.w, parts.h), np.minimum(parts.w, parts.h)
+    return np.asarray(
+        (longer >= rule.size_px[0])
+        & (longer <= rule.size_px[1])
+        & (shorter >= rule.shortest_px)
+        & (parts.stroke <= rule.stroke_px)
+    )
+
+
+def _aspect(parts: BrightParts) -> npt.NDArray[np.float64]:
+    return np.asarray(np.maximum(parts.w, parts.h) / np.minimum(parts.w, parts.h))
+
+
+def _clusters(boxes: Boxes, gap: float) -> npt.NDArray[np.intp]:
+    """(K,) cluster of each box; neighbours share one."""
+    if not len(boxes):
+        return np.zeros(0, np.intp)
+    return np.asarray(connected_components(_near(boxes, boxes, gap))[1], dtype=np.intp)
+
+
+def _near(some: Boxes, others: Boxes, gap: float) -> _Flags:
+    """(K, L) whether the gap between two boxes is at most `gap` times the smaller one's size."""
+    a, b = some[:, None], others[None]
+    between = np.maximum(a[..., :2], b[..., :2]) - np.minimum(a[..., 2:], b[..., 2:])
+    sizes = [(box[..., 2:] - box[..., :2]).max(axis=-1) for box in (a, b)]
+    return np.asarray(between.max(axis=-1) <= gap * np.minimum(*sizes))
+
+
+def _beside(some: Boxes, glyphs: Boxes, gap: float) -> _Flags:
+    return np.asarray(_near(some, glyphs, gap).any(axis=1))
+
+
+def _placed(parts: BrightParts, cluster: npt.NDArray[np.intp], rule: MarkerRule) -> _Flags:
+    """Which glyphs lie where markers are: cluster by cluster."""
+    keep = np.zeros(len(cluster), np.bool_)
+    for number in range(int(cluster.max(initial=-1)) + 1):
+        mine = cluster == number
+        size = np.maximum(parts.w, parts.h)[mine]
+        text = np.count_nonzero((size > 0.6 * np.median(size)) & (size < 1.7 * np.median(size)))
+        if len(size) == 1 and size[0] < rule.alone_px:
+            continue
+        reach = rule.text_reach if text >= rule.text_glyphs else 1.0
+        keep[mine] = parts.inside[mine].mean() < 0.5 or _at_border(parts, mine, rule, reach)
+    return keep
+
+
+def _at_border(parts: BrightParts, mine: _Flags, rule: MarkerRule, reach: float) -> bool:
+    boxes, (height, width) = parts.boxes_xyxy[mine], parts.size_hw
+    x1, y1 = boxes[:, :2].min(axis=0)
+    x2, y2 = boxes[:, 2:].max(axis=0)
+    x, y = (x1 + x2) / 2 / width, (y1 + y2) / 2 / height
+    sides = min(x, 1 - x) <= rule.side * reach
+    return bool(sides or y <= rule.top * reach or 1 - y <= rule.bottom)
+
+
+def _found(
+    parts: BrightParts,
+    cluster: npt.NDArray[np.intp],
+    size_hw: tuple[int, ...],
+    rule: MarkerRule,
+) -> FoundMarkers:
+    """Boxes and hulls of the clusters."""
+    mask = np.zeros(size_hw[:2], np.uint8)
+    rim = rule.rim_px * max(size_hw) / FRAME
+    boxes = []
+    for number in range(int(cluster.max(initial=-1)) + 1):
+        points = np.concatenate(
+            [parts.points(k) for k in np.flatnonzero(cluster == number).tolist()]
+        )
+        cv2.fillConvexPoly(mask, cv2.convexHull(points), 1)
+        boxes.append([*(points.min(axis=0) - rim), *(points.max(axis=0) + 1 + rim)])
+    side = 2 * round(rim) + 1
+    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))
+    wide = np.asarray(cv2.dilate(mask, disc), dtype=np.bool_)
+    limits = np.array([size_hw[1], size_hw[0]] * 2)
+    found = np.clip(np.array(sorted(boxes, key=lambda b: (b[1], b[0]))).reshape(-1, 4), 0, limits)
+    return FoundMarkers(found, wide)
+
+
+def _filled(pixels: Grey, mask: Mask) -> Grey:
+    """Each part of the mask with the median of a ring around it."""
+    filled = pixels.copy()
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8))
+    ring = max(3, round(8 * max(pixels.shape) / FRAME))
+    for number in range(1, count):
+        x, y, w, h = stats[number, :4].tolist()
+        rows, columns = slice(max(0, y - ring), y + h + ring), slice(max(0, x - ring), x + w + ring)
+        around = pixels[rows, columns][~mask[rows, columns]]
+        filled[rows, columns][labels[rows, columns] == number] = (
+            np.median(around) if around.size else 0
+        )
+    return filled

@@ -1,0 +1,143 @@
+"""The one geometry of every network input: long side scaled to `size`, padded to a square.
+
+A film is anchored top left, so a coordinate of the original frame times `square_scale` is a
+coordinate of the square, and a box goes back by dividing and clipping to the frame.
+
+What a network sees of the grey values is a matter of `input_channels`, which training and
+prediction share.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+Square = npt.NDArray[np.uint8]
+# the grey values at these shares of a film's pixels become black and white in `stretch`
+STRETCH_SHARES = (0.02, 0.98)
+
+
+def square_scale(size_hw: tuple[int, int], size: int) -> float:
+    """Factor from the original frame (height, width) to a square of `size` pixels a side."""
+    if min(size_hw) < 1 or size < 1:
+        raise ValueError(f"expected positive sizes, got frame {size_hw} and square {size}")
+    return size / max(size_hw)
+
+
+def fit_square(pixels: Square, size: int) -> Square:
+    """Scale grey pixels (H, W) to fit (size, size), zeros at the right or at the bottom.
+
+    Shrinking averages over areas, enlarging interpolates linearly.
+    """
+    if pixels.ndim != 2 or pixels.dtype != np.uint8:
+        raise ValueError(f"expected grey uint8 (H, W), got {pixels.dtype} {pixels.shape}")
+    height, width = pixels.shape
+    scale = square_scale((height, width), size)
+    inner = max(1, round(height * scale)), max(1, round(width * scale))
+    if inner != (height, width):
+        how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+        pixels = cv2.resize(pixels, inner[::-1], interpolation=how).astype(np.uint8, copy=False)
+    if inner == (size, size):
+        return np.ascontiguousarray(pixels)
+    square = np.zeros((size, size), dtype=np.uint8)
+    square[: inner[0], : inner[1]] = pixels
+    return square
+
+
+def input_channels(square: Square, kind: str, clahe_clip: float = 0.0) -> Square:
+    """What a network of `model.input` kind is given of one square of `fit_square`.
+
+    Args:
+        square: (S, S) uint8.
+        kind: grey and single: the film itself, equalised by `equalise` where `clahe_clip` is over
+            0. enhanced: three channels, the film; the film equalised, by CLAHE where `clahe_clip`
+            is over 0 and else over its whole histogram; the film stretched.
+        clahe_clip: clip limit of `equalise`.
+
+    Returns:
+        (S, S), for enhanced (3, S, S); uint8.
+    """
+    if kind != "enhanced":
+        return equalise(square, clahe_clip)
+    equal = equalise(square, clahe_clip) if clahe_clip else equalise_histogram(square)
+    return np.stack([square, equal, stretch(square)])
+
+
+def equalise(square: Square, clip_limit: float, tiles: int = 8) -> Square:
+    """Equalise the film in a square of `fit_square`; the padding beside it stays zero.
+
+    CLAHE (Zuiderveld 1994): each of tiles x tiles regions gets its histogram equalised, no grey
+    value counting more than `clip_limit` times the mean, which limits how much noise is amplified;
+    pixels between the centres of regions interpolate.
+
+    Args:
+        square: (S, S) uint8. Black rows at the bottom and columns at the right are padding.
+        clip_limit: 0 returns the square as it is.
+        tiles: regions along each side of the film.
+    """
+    if clip_limit == 0:
+        return square
+    return _on_film(square, cv2.createCLAHE(clip_limit, (tiles, tiles)).apply)
+
+
+def equalise_histogram(square: Square) -> Square:
+    """Grey values such that about as many pixels of the film have each; padding stays zero."""
+    return _on_film(square, cv2.equalizeHist)
+
+
+def stretch(square: Square) -> Square:
+    """Contrast stretched linearly: the 2nd percentile of the film to 0, the 98th to 255.
+
+    Values beyond are clipped: a side marker, which is brighter than bone, does not set the scale. A
+    film whose two percentiles are equal stays as it is.
+    """
+    return _on_film(square, _stretched)
+
+
+def _stretched(film: Square) -> Square:
+    counts = np.bincount(film.ravel(), minlength=256)  # quantiles of bytes need no sorting
+    low, high = (_quantile(counts, share) for share in STRETCH_SHARES)
+    if high <= low:
+        return film
+    scaled = (np.arange(256) - low) * (255 / (high - low))
+    greys: Square = np.rint(scaled).clip(0, 255).astype(np.uint8)
+    return np.asarray(greys[film])
+
+
+def _quantile(counts: npt.NDArray[np.int64], share: float) -> float:
+    """Of grey values counted by value, interpolated linearly as by `numpy.quantile`."""
+    place = share * (counts.sum() - 1)
+    below = int(place)
+    first, second = np.searchsorted(counts.cumsum(), (below, math.ceil(place)), side="right")
+    return float(first + (second - first) * (place - below))
+
+
+def _on_film(square: Square, change: Callable[[Square], Any]) -> Square:
+    """`change` applied to the film alone, without the padding that `fit_square` set beside it."""
+    if not square.any():
+        return square
+    height = int(np.flatnonzero(square.any(axis=1))[-1]) + 1
+    width = int(np.flatnonzero(square.any(axis=0))[-1]) + 1
+    changed = np.zeros_like(square)
+    changed[:height, :width] = change(np.ascontiguousarray(square[:height, :width]))
+    return changed
+
+
+def fitted(size_hw: tuple[int, int], side: int) -> tuple[int, int]:
+    """Width and height with the frame's aspect ratio and the longer side `side`."""
+    scale = side / max(size_hw)
+    return max(1, round(size_hw[1] * scale)), max(1, round(size_hw[0] * scale))
+
+
+def resized(pixels: npt.NDArray[Any], size_wh: tuple[int, int]) -> npt.NDArray[Any]:
+    """Pixels at the size they are drawn at: smooth when enlarged, averaged when shrunk."""
+    if pixels.shape[1::-1] == tuple(size_wh):
+        return pixels
+    shrinks = pixels.shape[0] > size_wh[1]
+    method = cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC
+    return np.asarray(cv2.resize(pixels, size_wh, interpolation=method))

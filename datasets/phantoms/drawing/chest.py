@@ -1,0 +1,163 @@
+"""One film of the phantom: a patient's chest, its findings, pose, exposure and markers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from cxrloc.datasets.labels import NIH_BOXED_DISEASES
+from cxrloc.datasets.phantoms.drawing.canvas import FRAME, Array, Canvas, Points
+from cxrloc.datasets.phantoms.drawing.chest_anatomy import Anatomy, sample_anatomy
+from cxrloc.datasets.phantoms.drawing.chest_findings import draw_sign, heart_size
+from cxrloc.datasets.phantoms.drawing.chest_tissue import attenuation
+from cxrloc.datasets.phantoms.drawing.sheet import Lungs, Rectangle, Sign, resized
+from cxrloc.datasets.radiograph import Box
+
+# Signs that the anatomy fixes to a place are drawn first; the others keep clear of them.
+_ORDER = ("Cardiomegaly", "Effusion", "Pneumothorax", "Pneumonia", "Infiltration", "Mass",
+          "Atelectasis", "Nodule")  # fmt: skip
+_POSE, _EXPOSURE, _NOISE, _MARKERS, _FINDINGS = range(1, 6)  # independent random streams of a film
+
+
+@dataclass(frozen=True)
+class PhantomFilm:
+    """A drawn film.
+
+    Attributes:
+        pixels: (size, size) uint8, bright = dense.
+        boxes: one per disease, in the 1024 frame, alphabetical.
+        markers_xyxy: boxes of the burnt-in letters and words, in the 1024 frame.
+    """
+
+    pixels: npt.NDArray[np.uint8] = field(repr=False)
+    boxes: tuple[Box, ...]
+    sex: str
+    age_years: int
+    view: str
+    markers_xyxy: tuple[Rectangle, ...] = ()
+
+
+def render_film(
+    diseases: Sequence[str] = (),
+    *,
+    seed: int = 0,
+    patient: int = 1,
+    film: int = 0,
+    image_size: int = 512,
+) -> PhantomFilm:
+    """Draw one film; chest, pose, exposure and noise depend on the numbers, not on `diseases`.
+
+    So the film with and the film without a disease differ by that disease's sign alone.
+
+    Raises:
+        ValueError: for a disease that the phantom cannot draw.
+    """
+    unknown = [d for d in diseases if d not in NIH_BOXED_DISEASES]
+    if unknown:
+        known = ", ".join(NIH_BOXED_DISEASES)
+        raise ValueError(f"the phantom cannot draw {', '.join(unknown)}; it draws {known}")
+    key = (seed, patient, film)
+    anatomy = sample_anatomy(np.random.default_rng((seed, patient)))
+    pose = _pose(np.random.default_rng((*key, _POSE)))
+    anatomy, signs, boxes = _findings(anatomy, pose, diseases, key)
+    canvas = Canvas(image_size, pose)
+    kept = np.ones((image_size, image_size), np.float32)
+    for sign in signs:
+        if sign.markings_gone is not None:
+            kept *= 1 - resized(sign.markings_gone, image_size)
+    depth = attenuation(anatomy, canvas, kept)
+    for sign in signs:
+        depth = sign.onto(depth)
+    pixels, view, markers = _develop(depth, key)
+    return PhantomFilm(pixels, boxes, anatomy.sex, anatomy.age_years, view, markers)
+
+
+def _findings(
+    anatomy: Anatomy, pose: Points, diseases: Sequence[str], key: tuple[int, int, int]
+) -> tuple[Anatomy, list[Sign], tuple[Box, ...]]:
+    """The chest (with its heart enlarged if need be), the signs and their boxes."""
+    signs: list[Sign] = []
+    boxes: dict[str, Rectangle] = {}
+    for disease in (d for d in _ORDER if d in diseases):
+        rng = np.random.default_rng((*key, _FINDINGS, NIH_BOXED_DISEASES.index(disease)))
+        if disease == "Cardiomegaly":
+            anatomy = anatomy.with_heart(*heart_size(anatomy, rng))
+            boxes[disease] = _around(anatomy.heart() @ pose[:, :2].T + pose[:, 2])
+            continue
+        taken = [box for name, box in boxes.items() if name != "Cardiomegaly"]
+        signs.append(draw_sign(disease, Lungs.of(anatomy, pose), taken, rng))
+        boxes[disease] = signs[-1].box()
+    return anatomy, signs, tuple(Box(name, boxes[name]) for name in sorted(boxes))
+
+
+def _around(points: Points) -> Rectangle:
+    (x1, y1), (x2, y2) = points.min(axis=0), points.max(axis=0)
+    return float(x1), float(y1), float(x2), float(y2)
+
+
+def _pose(rng: np.random.Generator) -> Points:
+    angle = np.deg2rad(np.clip(rng.normal(0, 1.3), -3.5, 3.5))
+    scale = rng.uniform(0.97, 1.07)
+    turn = scale * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    centre = np.full(2, FRAME / 2)
+    shift = centre + np.clip(rng.normal(0, 12, 2), -30, 30) - turn @ centre
+    return np.column_stack([turn, shift])
+
+
+def _develop(
+    depth: Array, key: tuple[int, int, int]
+) -> tuple[npt.NDArray[np.uint8], str, tuple[Rectangle, ...]]:
+    """Attenuation -> film: exposure, noise, collimation; also its view and its markers' boxes."""
+    rng = np.random.default_rng((*key, _EXPOSURE))
+    view = "AP" if rng.random() < 0.4 else "PA"
+    gain, gamma = rng.uniform(1.0, 1.3), rng.uniform(0.9, 1.2)
+    floor, white = rng.uniform(0, 14), rng.uniform(238, 254)
+    grey = floor + (white - floor) * (1 - np.exp(-gain * depth)) ** gamma
+    noise = np.random.default_rng((*key, _NOISE))
+    grain = noise.standard_normal(depth.shape, dtype=np.float32)
+    grey += rng.uniform(2.0, 4.5) * grain * (0.5 + 0.5 * grey / 255)
+    pixels = np.clip(np.round(grey), 0, 255).astype(np.uint8)
+    return pixels, view, _mark(pixels, view, np.random.default_rng((*key, _MARKERS)))
+
+
+def _mark(
+    pixels: npt.NDArray[np.uint8], view: str, rng: np.random.Generator
+) -> tuple[Rectangle, ...]:
+    """Collimated edges, a side marker, sometimes the words of a portable film; in place."""
+    scale = len(pixels) / FRAME
+    edges = (rng.integers(0, 34, 4) * (rng.random(4) < 0.3) * scale).astype(int)
+    top, bottom, left, right = edges
+    size = len(pixels)
+    pixels[:top], pixels[size - bottom :] = 4, 4
+    pixels[:, :left], pixels[:, size - right :] = 4, 4
+    side = "L" if rng.random() < 0.8 else "R"
+    x = int(rng.integers(880, 940) if side == "L" else rng.integers(40, 90))
+    white = int(rng.integers(215, 250))
+    y = int(rng.integers(70, 130)) + (0 if side == "L" else 90)  # clear of the words below
+    boxes = [burn_in(pixels, side, (x, y), 1.7, white)]
+    if view == "AP":
+        x, y = int(rng.integers(30, 60)), int(rng.integers(45, 75))
+        boxes.append(burn_in(pixels, "AP", (x, y), 0.8, white))
+        if rng.random() < 0.6:
+            boxes.append(burn_in(pixels, "PORTABLE", (x, y + 36), 0.8, white))
+    return tuple(boxes)
+
+
+def burn_in(
+    pixels: npt.NDArray[np.uint8], text: str, at: tuple[int, int], height: float, white: int
+) -> Rectangle:
+    """Burn a word in, its first letter's foot at `at`; its box in the 1024 frame."""
+    scale = len(pixels) / FRAME
+    place = (round(at[0] * scale), round(at[1] * scale))
+    thickness = max(1, round(2.5 * height * scale))
+    font = cv2.FONT_HERSHEY_SIMPLEX
+    cv2.putText(pixels, text, place, font, height * scale, white, thickness, cv2.LINE_AA)
+    (width, rise), _ = cv2.getTextSize(text, font, height * scale, thickness)
+    x1, y2, rim = place[0], place[1], thickness / 2
+    corners = (x1 - rim, y2 - rise - rim, x1 + width + rim, y2 + rim)
+    left, top, right, bottom = (float(np.clip(c / scale, 0, FRAME)) for c in corners)
+    return left, top, right, bottom

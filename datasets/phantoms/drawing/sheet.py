@@ -1,0 +1,150 @@
+"""The sheet that the phantom's findings are drawn on, and where on it there is room for one.
+
+All signs live on a fixed sheet of 512 x 512 pixels that shows the 1024 frame, so that a film's
+boxes are the same whatever size its image is written at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from cxrloc.datasets.phantoms.drawing.canvas import FRAME, Array, Canvas, Points
+from cxrloc.datasets.phantoms.drawing.chest_anatomy import LEFT, RIGHT, Anatomy
+from cxrloc.datasets.phantoms.drawing.statistics import BOX_STATISTICS
+
+SHEET = 512
+UNIT = FRAME / SHEET
+Rectangle = tuple[float, float, float, float]
+FLAT = Canvas(SHEET, np.array([[1.0, 0, 0], [0, 1, 0]]))  # the sheet itself, without a pose
+
+
+@dataclass(frozen=True)
+class Sign:
+    """One drawn finding on the sheet.
+
+    Attributes:
+        added: attenuation to add (negative: more air), (512, 512).
+        extent: how much of the sign is at a pixel, 0..1; the box is tight around `extent` > 0.3.
+        markings_gone: share of the lung's vessels that is not there (pneumothorax), or None.
+        level: for fluid: attenuation that `added` (then a share) brings the film up to, so that the
+            borders of heart and diaphragm vanish in it; None for all other signs.
+    """
+
+    added: Array
+    extent: Array
+    markings_gone: Array | None = None
+    level: float | None = None
+
+    def onto(self, depth: Array) -> Array:
+        """The attenuation `depth` of a film, (size, size), with this sign."""
+        added = resized(self.added, len(depth))
+        if self.level is None:
+            return np.maximum(depth + added, 0)
+        return np.asarray(depth + added * np.maximum(self.level - depth, 0), np.float32)
+
+    def box(self) -> Rectangle:
+        """Box xyxy in the 1024 frame around what was drawn."""
+        seen = self.extent > 0.3
+        columns, rows = np.flatnonzero(seen.any(axis=0)), np.flatnonzero(seen.any(axis=1))
+        x1, x2 = columns[0] * UNIT, (columns[-1] + 1) * UNIT
+        y1, y2 = rows[0] * UNIT, (rows[-1] + 1) * UNIT
+        return float(x1), float(y1), float(x2), float(y2)
+
+
+def resized(field: Array, size: int) -> Array:
+    """A field of the sheet at another image size."""
+    if size == len(field):
+        return field
+    how = cv2.INTER_AREA if size < len(field) else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(field, (size, size), interpolation=how), np.float32)
+
+
+@dataclass(frozen=True)
+class Lungs:
+    """What of each lung is seen beside the heart: soft masks (512, 512) by side."""
+
+    masks: Mapping[int, Array]
+
+    @classmethod
+    def of(cls, anatomy: Anatomy, pose: Points) -> Lungs:
+        """The lungs of a chest, posed as on its film."""
+        canvas = Canvas(SHEET, pose)
+        heart = canvas.fill([anatomy.heart()], blur=2)
+        return cls({s: canvas.fill([anatomy.lung(s)], 2) * (1 - heart) for s in (RIGHT, LEFT)})
+
+    @property
+    def both(self) -> Array:
+        """Mask of the two sides together."""
+        return np.maximum(self.masks[RIGHT], self.masks[LEFT])
+
+    def bounds(self, side: int) -> Rectangle:
+        """Box xyxy of one side."""
+        return Sign(self.masks[side], self.masks[side]).box()
+
+
+def free_side(taken: Sequence[Rectangle], rng: np.random.Generator) -> int:
+    """A side on which nothing is drawn yet, else either."""
+    free = [
+        side
+        for side in (RIGHT, LEFT)
+        if not any((box[0] + box[2] < FRAME) == (side == RIGHT) for box in taken)
+    ]
+    return int(rng.choice(free or (RIGHT, LEFT)))
+
+
+def place(
+    disease: str,
+    lungs: Lungs,
+    size: tuple[float, float],
+    taken: Sequence[Rectangle],
+    rng: np.random.Generator,
+) -> Rectangle:
+    """Rectangle of about `size` with the most visible free lung, of 40 drawn; height as in NIH.
+
+    Each side has an equal chance, though the heart leaves less of the left lung: only where the
+    first side has little room is the other tried.
+    """
+    free = (lungs.both > 0.5).astype(np.uint8)
+    for x1, y1, x2, y2 in taken:
+        free[int(y1 / UNIT) : int(y2 / UNIT), int(x1 / UNIT) : int(x2 / UNIT)] = 0
+    area = np.asarray(cv2.integral(free), np.int32)
+    best, best_share = (0.0, 0.0, 0.0, 0.0), -1.0
+    first = int(rng.choice((RIGHT, LEFT)))
+    for attempt in range(40):
+        if attempt == 30 and best_share > 0.6:
+            break
+        side = first if attempt < 30 else -first
+        shrink = 1 - 0.2 * (attempt % 30) / 30
+        rectangle = _candidate(disease, lungs, side, (size[0] * shrink, size[1] * shrink), rng)
+        share = _share(area, rectangle)
+        if share > best_share:
+            best, best_share = rectangle, share
+        if share > 0.9:
+            break
+    return best
+
+
+def _candidate(
+    disease: str, lungs: Lungs, side: int, size: tuple[float, float], rng: np.random.Generator
+) -> Rectangle:
+    width, height = size
+    left, top, right, bottom = lungs.bounds(side)
+    centre_y = rng.normal(*BOX_STATISTICS[disease].centre_y)
+    y = float(np.clip(centre_y - height / 2, top + 25, max(top + 25, bottom - 110 - height)))
+    row = np.flatnonzero(lungs.masks[side][int((y + height / 2) / UNIT)] > 0.5) * UNIT
+    if len(row):
+        left, right = float(row[0]), float(row[-1])
+    width = min(width, right - left)
+    x = float(rng.uniform(left, right - width))
+    return x, y, x + width, y + height
+
+
+def _share(area: npt.NDArray[np.int32], rectangle: Rectangle) -> float:
+    x1, y1, x2, y2 = (int(np.clip(value / UNIT, 0, SHEET)) for value in rectangle)
+    seen = float(area[y2, x2]) - float(area[y1, x2]) - float(area[y2, x1]) + float(area[y1, x1])
+    return seen / max((x2 - x1) * (y2 - y1), 1)

@@ -1,0 +1,110 @@
+"""The folder of a phantom: drawn in parallel, whole or not there, left as it is when finished."""
+
+from __future__ import annotations
+
+import json
+import math
+import multiprocessing
+import os
+import shutil
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+import cv2
+from tqdm import tqdm
+
+from cxrloc.datasets.files.manifest import write_json
+
+Planned = TypeVar("Planned")
+Drawn = TypeVar("Drawn")
+_SETTINGS_FILE = "phantom.json"
+_NOTE = "drawn phantom films, not patients; research use only, never a diagnosis"
+
+
+def check_settings(
+    settings: Any, shares: Sequence[str], fewest_patients: int = 1, most_patients: int = 99_999
+) -> None:
+    """Check `patients`, `seed`, `image_size` and the attributes `shares` of a phantom's settings.
+
+    Raises:
+        ValueError: naming the setting, its value and what was expected.
+    """
+    if not fewest_patients <= settings.patients <= most_patients:
+        expected = f"expected {fewest_patients} to {most_patients}"
+        raise ValueError(f"patients is {settings.patients}, {expected}")
+    if settings.seed < 0:
+        raise ValueError(f"seed is {settings.seed}, expected 0 or more")
+    if not 64 <= settings.image_size <= 4096:
+        raise ValueError(f"image_size is {settings.image_size}, expected 64 to 4096 pixels")
+    for name in shares:
+        share = getattr(settings, name)
+        if not 0 <= share <= 1:
+            raise ValueError(f"{name} is {share}, expected a share in [0, 1]")
+
+
+def write_folder(out: Path, settings: dict[str, object], write: Callable[[Path], None]) -> Path:
+    """Make `out` with what `write` puts into the folder that it is given; returns `out`.
+
+    A finished phantom of the same settings is left as it is. The folder appears when all is
+    written.
+
+    Args:
+        settings: JSON-ready values that decide every byte.
+
+    Raises:
+        FileExistsError: when `out` holds anything else than a finished phantom of these settings.
+    """
+    settings = {"note": _NOTE, **settings}
+    if _finished(settings, out):
+        tqdm.write(f"phantom: {out} already holds these films, nothing to do")
+        return out
+    out.parent.mkdir(parents=True, exist_ok=True)
+    temporary = out.with_name(f".{out.name}.{os.getpid()}.tmp")
+    try:
+        temporary.mkdir()
+        write(temporary)
+        write_json(temporary / _SETTINGS_FILE, settings)
+        temporary.replace(out)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return out
+
+
+def in_processes(
+    draw: Callable[[Planned], Drawn], plan: Sequence[Planned], workers: int | None
+) -> list[Drawn]:
+    """draw(film) of each planned film, in order, with a progress bar; one process per core."""
+    count = workers if workers is not None else min(os.cpu_count() or 1, math.ceil(len(plan) / 40))
+    bar = partial(tqdm, total=len(plan), desc="phantom films", unit="film")
+    if count <= 1:
+        return list(bar(map(draw, plan)))
+    context = multiprocessing.get_context("spawn")  # fork after OpenCV's threads may hang
+    with ProcessPoolExecutor(count, mp_context=context, initializer=_one_thread) as pool:
+        return list(bar(pool.map(draw, plan, chunksize=8)))
+
+
+def _one_thread() -> None:
+    cv2.setNumThreads(1)
+
+
+def _finished(wanted: dict[str, object], out: Path) -> bool:
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return False
+    try:
+        found = json.loads((out / _SETTINGS_FILE).read_text())
+    except (OSError, ValueError):
+        found = None
+    if found == wanted:
+        return True
+    raise FileExistsError(f"{out} {_difference(found, wanted)}; name another folder or delete it")
+
+
+def _difference(found: object, wanted: dict[str, object]) -> str:
+    if not isinstance(found, dict):
+        return f"is not empty and not a finished phantom (it has no readable {_SETTINGS_FILE})"
+    keys = [key for key in wanted if found.get(key) != wanted[key]]
+    changes = ", ".join(f"{key} {found.get(key)!r} there, {wanted[key]!r} asked" for key in keys)
+    return f"holds a phantom of other settings ({changes})"

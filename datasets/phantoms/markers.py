@@ -1,0 +1,142 @@
+"""Drawn films whose markers are known: what `markers.find_markers` is scored on.
+
+    for pixels, words_xyxy in marked_films("chest", 30, image_size=512): ...
+
+Each is a phantom with its own side letter and words of a portable film, and more words burnt in at
+hard places and contrasts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from cxrloc.datasets.phantoms.drawing.canvas import FRAME
+from cxrloc.datasets.phantoms.drawing.chest import render_film
+from cxrloc.datasets.phantoms.drawing.limb import FINDINGS, LimbImage, draw_limb
+from cxrloc.datasets.phantoms.drawing.limb_anatomy import LIMBS
+
+Grey = npt.NDArray[np.uint8]
+Box = tuple[float, float, float, float]
+Drawn = tuple[Grey, list[Box]]
+
+WORDS = ("L", "R", "AP", "PORTABLE", "SUPINE", "L JFC", "R 12", "PA", "UPRIGHT", "SCAR")
+FONTS = (cv2.FONT_HERSHEY_SIMPLEX, cv2.FONT_HERSHEY_DUPLEX, cv2.FONT_HERSHEY_TRIPLEX)
+
+
+def marked_films(
+    kind: str, count: int, *, image_size: int = 512, words: int = 3, seed: int = 1
+) -> Iterator[Drawn]:
+    """Films and the boxes xyxy of all their markers, pixels of the film.
+
+    Args:
+        kind: a key of `KINDS`.
+        count: of films, each of another patient.
+        image_size: longer side, pixels.
+        words: how many are burnt in beside the film's own.
+        seed: of the words; film n's are those of seed + n.
+    """
+    if kind not in KINDS:
+        raise ValueError(f"unknown phantom {kind!r}; known are {', '.join(KINDS)}")
+    for n in range(count):
+        pixels, own = KINDS[kind](101 + n, image_size)
+        film, more = burn_in_words(pixels, words, np.random.default_rng(seed + n), clear_of=own)
+        yield film, [*more, *own]
+
+
+def _chest(patient: int, image_size: int) -> Drawn:
+    film = render_film(patient=patient, image_size=image_size)
+    boxes = np.array(film.markers_xyxy) * image_size / FRAME
+    return film.pixels, [tuple(box) for box in boxes.tolist()]
+
+
+def _limb(patient: int, image_size: int) -> Drawn:
+    names = list(LIMBS)
+    finding = ("", *FINDINGS)[patient % (1 + len(FINDINGS))]  # plates and screws are no letters
+    part = names[patient % len(names)]
+    image = LimbImage(part, finding, patient % 2 == 0, (0, patient, 1), 0)
+    pixels, marker = draw_limb(image, image_size)
+    return pixels, [] if marker is None else [marker]
+
+
+KINDS: dict[str, Callable[[int, int], Drawn]] = {"chest": _chest, "limb": _limb}
+
+
+def burn_in_words(
+    pixels: Grey, count: int, rng: np.random.Generator, clear_of: list[Box] | None = None
+) -> Drawn:
+    """A copy with `count` words near its borders, and the words' boxes xyxy.
+
+    Each is 60 to 180 grey values brighter than the median below it, 20 to 70 px high on a film of
+    1,024 px, upright, askew or on end, at times mirrored as a cassette held the wrong way shows it.
+
+    Args:
+        clear_of: boxes that the words keep away from.
+
+    Raises:
+        ValueError: when there is no room for so many.
+    """
+    film, boxes, taken = pixels.copy(), list[Box](), list(clear_of or ())
+    for _ in range(200 * count):
+        if len(boxes) == count:
+            break
+        word = _word(max(film.shape) / FRAME, rng)
+        box = _place(word.shape, film.shape, rng)
+        gap = 0.06 * len(film)
+        if box is None or any(_touch(box, other, gap) for other in [*taken, *boxes]):
+            continue
+        if _burn(film, word, box, rng):
+            boxes.append(box)
+    if len(boxes) < count:
+        raise ValueError(f"room for {len(boxes)} of {count} words on a film of {pixels.shape}")
+    return film, boxes
+
+
+def _burn(film: Grey, word: Grey, box: Box, rng: np.random.Generator) -> bool:
+    """In place; False, and nothing is done, where the film is too bright for it."""
+    x1, y1, x2, y2 = (int(v) for v in box)
+    below = film[y1:y2, x1:x2].astype(np.float64)
+    white = float(np.median(below) + rng.uniform(60, 180))
+    if white > 255 or below.max() > white - 40:
+        return False
+    film[y1:y2, x1:x2] = np.round(below + word / 255 * (white - below)).astype(np.uint8)
+    return True
+
+
+def _word(scale: float, rng: np.random.Generator) -> Grey:
+    """A word, cut to its ink: 255 where it is full."""
+    text, font = str(rng.choice(WORDS)), int(rng.choice(FONTS))
+    height = (rng.uniform(30, 70) if len(text) == 1 else rng.uniform(20, 36)) * scale
+    size = height / 22  # Hershey capitals are 22 px high at size 1
+    thickness = max(1, round(height / rng.uniform(6, 10)))
+    canvas = np.zeros((600, 600), np.uint8)
+    cv2.putText(canvas, text, (120, 300), font, size, 255, thickness, cv2.LINE_AA)
+    angle = float(rng.choice((0, 0, 90, -90, rng.uniform(-35, 35))))
+    turn = cv2.getRotationMatrix2D((300, 300), angle, 1)
+    turned = np.asarray(cv2.warpAffine(canvas, turn, (600, 600)), dtype=np.uint8)
+    if rng.random() < 0.2:
+        turned = turned[:, ::-1]
+    rows, columns = np.flatnonzero(turned.any(axis=1)), np.flatnonzero(turned.any(axis=0))
+    return turned[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+
+
+def _place(
+    word_hw: tuple[int, ...], film_hw: tuple[int, ...], rng: np.random.Generator
+) -> Box | None:
+    """A place near the left, right or upper border; None if the word is too large for the film."""
+    (h, w), (height, width) = word_hw, film_hw
+    if w > 0.3 * width or h > 0.3 * height:
+        return None
+    x, y = rng.uniform(0.02, 0.95) * width, rng.uniform(0.02, 0.95) * height
+    near = min(x + w / 2, width - x - w / 2) < 0.14 * width or y + h / 2 < 0.1 * height
+    if not near or x + w > 0.99 * width or y + h > 0.99 * height:
+        return None
+    return float(int(x)), float(int(y)), float(int(x) + w), float(int(y) + h)
+
+
+def _touch(a: Box, b: Box, gap: float) -> bool:
+    apart = max(max(a[0], b[0]) - min(a[2], b[2]), max(a[1], b[1]) - min(a[3], b[3]))
+    return apart < gap

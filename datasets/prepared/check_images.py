@@ -1,0 +1,67 @@
+"""Read every film once, to know before a long run which files are damaged."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import PurePosixPath
+
+from cxrloc.datasets.images.pixel_cache import in_threads
+from cxrloc.datasets.images.read import UnreadableImageError, read_film
+from cxrloc.datasets.radiograph import Radiograph
+from cxrloc.datasets.readers.index import CountedWarnings
+
+_ASPECT_TOLERANCE = 0.01
+
+
+def check_films(
+    radiographs: Sequence[Radiograph], warnings: CountedWarnings, workers: int | None = None
+) -> dict[str, str]:
+    """Image id -> reason, of the films whose file cannot be read; each is also a counted warning.
+
+    A film whose shape is not that of its frame (a cropped copy, where boxes would be misplaced) is
+    counted as a warning and kept, and so is one whose file warns of itself (a lateral DICOM film,
+    a film without contrast).
+
+    Args:
+        radiographs: films with a path.
+        workers: decoding threads; all cores when None.
+    """
+    unreadable: dict[str, str] = {}
+    misshapen: list[str] = []
+    doubtful: list[str] = []
+    results = in_threads(_look, radiographs, workers, "check films")
+    for radiograph, found in zip(radiographs, results, strict=True):
+        if isinstance(found, str):
+            unreadable[radiograph.image_id] = found
+            continue
+        (height, width), said = found
+        doubtful += [f"{radiograph.image_id} ({warning})" for warning in said]
+        if not _same_aspect((height, width), radiograph.size_hw):
+            misshapen.append(f"{radiograph.image_id} is {width} x {height}")
+    names = {r.image_id: _name(r) for r in radiographs if r.image_id in unreadable}
+    damaged = [f"{names[image]} ({reason})" for image, reason in unreadable.items()]
+    warnings.warn("films that cannot be read, left out", damaged)
+    warnings.warn("films of another shape than their frame; their boxes may be off", misshapen)
+    warnings.warn("warnings of films, which are kept", doubtful)
+    return unreadable
+
+
+def _look(radiograph: Radiograph) -> tuple[tuple[int, int], tuple[str, ...]] | str:
+    """Height and width of the file and what it warns of, or why it cannot be read."""
+    assert radiograph.path is not None
+    try:
+        film = read_film(radiograph.path)
+    except UnreadableImageError as error:
+        return error.reason
+    return film.size_hw, film.warnings
+
+
+def _name(radiograph: Radiograph) -> str:
+    """The file that somebody has to replace: a JPEG may stand for a listed PNG."""
+    assert radiograph.path is not None
+    # with the folders of the id, where all files have such names as image1.png
+    return PurePosixPath(radiograph.image_id).with_name(radiograph.path.name).as_posix()
+
+
+def _same_aspect(shape: tuple[int, int], frame_hw: tuple[int, int]) -> bool:
+    return abs(shape[0] / shape[1] * frame_hw[1] / frame_hw[0] - 1) < _ASPECT_TOLERANCE

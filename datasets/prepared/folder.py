@@ -1,0 +1,217 @@
+"""The folder that tools/prepare_data.py writes and every later step reads.
+
+index.parquet                one row per image of the data set; path null where there is no file
+ground_truth.json            COCO ground truth of the images that are on disk
+ground_truth_fold{k}.json    the same, images of one fold alone, ids unchanged
+folds.csv                    image_id, patient_id, fold, of the images on disk
+summary.txt                  what is there, what is missing and why
+manifest.json                sources and their hashes, settings, versions
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from cxrloc.datasets.files.atomic import whole_file, write_text
+from cxrloc.datasets.files.manifest import file_sha256, write_json
+from cxrloc.datasets.prepared.coco import select_images, to_coco
+from cxrloc.datasets.radiograph import Box, Radiograph
+
+INDEX, GROUND_TRUTH, FOLDS = "index.parquet", "ground_truth.json", "folds.csv"
+SUMMARY, MANIFEST = "summary.txt", "manifest.json"
+HOW_TO_MAKE = "make it with: python tools/prepare_data.py --dataset NAME --root DIR --out {path}"
+_LABEL_PREFIX = "label_"
+_BOX_TYPE = pa.list_(
+    pa.struct([("disease", pa.string()), *((c, pa.float64()) for c in ("x1", "y1", "x2", "y2"))])
+)
+
+
+@dataclass(frozen=True)
+class PreparedData:
+    """A prepared folder in memory.
+
+    Attributes:
+        radiographs: those whose file is on disk and could be read, in the data set's order.
+        folds: image id -> fold, 0 to k-1, for each of them.
+        k: number of folds.
+        official: image id -> "train_val" or "test" (empty where the data set has no lists).
+        manifest: of the run that wrote the folder.
+        root: the prepared folder.
+    """
+
+    radiographs: list[Radiograph]
+    folds: dict[str, int]
+    k: int
+    official: dict[str, str]
+    manifest: dict[str, Any]
+    root: Path
+
+    @property
+    def ground_truth_path(self) -> Path:
+        """The COCO ground truth of `radiographs`."""
+        return self.root / GROUND_TRUTH
+
+    @property
+    def boxed_diseases(self) -> tuple[str, ...]:
+        """Diseases that the data set boxes: the categories of the ground truth, in order."""
+        return tuple(self.manifest["boxed_diseases"])
+
+
+def write_prepared(
+    out: Path,
+    radiographs: Sequence[Radiograph],
+    *,
+    boxed_diseases: Sequence[str],
+    folds: Mapping[str, int],
+    k: int,
+    official: Mapping[str, str],
+    summary: str,
+    manifest: Mapping[str, Any],
+) -> None:
+    """Write the folder, each file under a temporary name first; the manifest comes last.
+
+    Args:
+        radiographs: all of the data set; those with a path become the ground truth.
+        folds: image id -> fold of the radiographs that have a path.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    (out / MANIFEST).unlink(missing_ok=True)  # until the new one is there, the folder is unfinished
+    on_disk = [r for r in radiographs if r.path is not None]
+    table = _to_table(radiographs, official)
+    with whole_file(out / INDEX) as temporary:
+        pq.write_table(table, temporary)
+    coco = to_coco(on_disk, boxed_diseases, folds)
+    write_json(out / GROUND_TRUTH, coco)
+    for stale in out.glob("ground_truth_fold*.json"):  # an earlier run may have made more folds
+        stale.unlink()
+    for fold in range(k):
+        of_fold = {r.image_id for r in on_disk if folds[r.image_id] == fold}
+        write_json(out / f"ground_truth_fold{fold}.json", select_images(coco, of_fold))
+    rows = [(r.image_id, r.patient_id, folds[r.image_id]) for r in on_disk]
+    frame = pd.DataFrame(rows, columns=["image_id", "patient_id", "fold"])
+    write_text(out / FOLDS, frame.to_csv(index=False, lineterminator="\n"))
+    write_text(out / SUMMARY, summary)
+    hashes = dict(manifest.get("hashes", {}))
+    hashes.update({name: file_sha256(out / name) for name in (FOLDS, GROUND_TRUTH)})
+    own = {"boxed_diseases": list(boxed_diseases), "k": k, "hashes": hashes}
+    write_json(out / MANIFEST, {**manifest, **own})
+
+
+def load_prepared(path: Path) -> PreparedData:
+    """Read a prepared folder.
+
+    Raises:
+        FileNotFoundError: if the folder or one of its files is not there, or the films were moved.
+        ValueError: if the folds do not belong to the index.
+    """
+    if not path.is_dir():
+        raise FileNotFoundError(f"no prepared folder {path}; {HOW_TO_MAKE.format(path=path)}")
+    missing = [n for n in (MANIFEST, INDEX, GROUND_TRUTH, FOLDS) if not (path / n).is_file()]
+    if missing:
+        raise FileNotFoundError(
+            f"prepared folder {path} lacks {', '.join(missing)} (interrupted?); "
+            + HOW_TO_MAKE.format(path=path)
+        )
+    try:
+        manifest = json.loads((path / MANIFEST).read_text())
+    except ValueError as error:
+        raise ValueError(f"cannot read {path / MANIFEST}: {error}") from error
+    radiographs, official = _from_table(pq.read_table(path / INDEX, filters=[("path", "!=", "")]))
+    frame = pd.read_csv(path / FOLDS, dtype={"image_id": str, "patient_id": str, "fold": int})
+    if not {"image_id", "fold"} <= set(frame.columns):
+        raise ValueError(
+            f"{path / FOLDS} has columns {list(frame.columns)}, expected image_id, patient_id, "
+            "fold; run tools/prepare_data.py again"
+        )
+    folds: dict[str, int] = dict(zip(frame["image_id"], frame["fold"].tolist(), strict=True))
+    if folds.keys() != {r.image_id for r in radiographs}:
+        raise ValueError(
+            f"{path / FOLDS} lists {len(folds)} images, not the {len(radiographs)} of {INDEX}; "
+            "run tools/prepare_data.py again"
+        )
+    if radiographs and not _path_of(radiographs[0]).is_file():
+        raise FileNotFoundError(
+            f"{path} was prepared from films that are gone, e.g. {radiographs[0].path}; "
+            "run tools/prepare_data.py again with the folder where they are now as --root"
+        )
+    return PreparedData(radiographs, folds, int(manifest["k"]), official, manifest, path)
+
+
+def _path_of(radiograph: Radiograph) -> Path:
+    assert radiograph.path is not None
+    return radiograph.path
+
+
+def _to_table(radiographs: Sequence[Radiograph], official: Mapping[str, str]) -> pa.Table:
+    """Columns of the record; labels one column a disease, null where a row does not mention it."""
+    boxes = [
+        [dict(zip(("disease", "x1", "y1", "x2", "y2"), (b.disease, *b.box_xyxy), strict=True))
+         for b in r.boxes]
+        for r in radiographs
+    ]  # fmt: skip
+    diseases = dict.fromkeys(d for r in radiographs for d in r.labels)
+    paths = [None if r.path is None else str(r.path) for r in radiographs]
+    columns = {
+        "image_id": pa.array([r.image_id for r in radiographs], pa.string()),
+        "path": pa.array(paths, pa.string()),
+        "patient_id": pa.array([r.patient_id for r in radiographs], pa.string()),
+        "view": pa.array([r.view for r in radiographs], pa.string()),
+        "sex": pa.array([r.sex for r in radiographs], pa.string()),
+        "age_years": pa.array([r.age_years for r in radiographs], pa.float64(), from_pandas=False),
+        "study_id": pa.array([r.study_id for r in radiographs], pa.string()),
+        "body_part": pa.array([r.body_part for r in radiographs], pa.string()),
+        "height": pa.array([r.size_hw[0] for r in radiographs], pa.int32()),
+        "width": pa.array([r.size_hw[1] for r in radiographs], pa.int32()),
+        "uncertain": pa.array([list(r.uncertain) for r in radiographs], pa.list_(pa.string())),
+        "official": pa.array([official.get(r.image_id) for r in radiographs], pa.string()),
+        "boxes": pa.array(boxes, _BOX_TYPE),
+    }
+    for disease in diseases:
+        values = [r.labels.get(disease) for r in radiographs]
+        columns[_LABEL_PREFIX + disease] = pa.array(values, pa.float64(), from_pandas=False)
+    return pa.table(columns)
+
+
+def _from_table(table: pa.Table) -> tuple[list[Radiograph], dict[str, str]]:
+    columns = {name: table[name].to_pylist() for name in table.column_names}
+    for name in ("study_id", "body_part"):  # a folder of before there were studies lacks them
+        columns.setdefault(name, [""] * table.num_rows)
+    names = [name for name in table.column_names if name.startswith(_LABEL_PREFIX)]
+    # folders of before there were uncertain labels have no such column
+    uncertain = columns.get("uncertain", [()] * len(table))
+    shared: dict[tuple[float | None, ...], dict[str, float]] = {}
+    radiographs = []
+    for i, image_id in enumerate(columns["image_id"]):
+        values = tuple(columns[name][i] for name in names)
+        labels = {n.removeprefix(_LABEL_PREFIX): v for n, v in zip(names, values, strict=True)
+                  if v is not None}  # fmt: skip
+        radiographs.append(
+            Radiograph(
+                image_id=image_id,
+                path=Path(columns["path"][i]),
+                patient_id=columns["patient_id"][i],
+                view=columns["view"][i],
+                labels=shared.setdefault(values, labels),
+                boxes=tuple(_box(box) for box in columns["boxes"][i]),
+                size_hw=(columns["height"][i], columns["width"][i]),
+                sex=columns["sex"][i],
+                age_years=columns["age_years"][i],
+                study_id=columns["study_id"][i],
+                body_part=columns["body_part"][i],
+                uncertain=tuple(uncertain[i]),
+            )
+        )
+    listed = zip(columns["image_id"], columns["official"], strict=True)
+    return radiographs, {image: part for image, part in listed if part is not None}
+
+
+def _box(row: Mapping[str, Any]) -> Box:
+    return Box(row["disease"], (row["x1"], row["y1"], row["x2"], row["y2"]))

@@ -1,0 +1,158 @@
+"""The table of a prepared data set: what the lists name, what is on disk, what is missing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from cxrloc.datasets.label_policies import count_labels, counts_text
+from cxrloc.datasets.radiograph import Radiograph
+from cxrloc.datasets.readers.index import CountedWarnings
+
+DISCLAIMER = "Research use only, never a diagnosis."
+_NAMED = 10
+
+
+def counts(radiographs: Sequence[Radiograph]) -> dict[str, int]:
+    """How many images, patients, boxes and positive labels there are."""
+    boxed = [r for r in radiographs if r.boxes]
+    return {
+        "images": len(radiographs),
+        "patients": len({r.patient_id for r in radiographs}),
+        "boxed images": len(boxed),
+        "patients with boxes": len({r.patient_id for r in boxed}),
+        "boxes": sum(len(r.boxes) for r in radiographs),
+        "positive labels": sum(len(r.positives) for r in radiographs),
+        "images without a positive": sum(not r.positives for r in radiographs),
+    }
+
+
+def unboxed_positives(
+    radiographs: Sequence[Radiograph], diseases: Sequence[str]
+) -> list[tuple[str, str]]:
+    """(image id, disease) of positive labels without a box, on images that have some box."""
+    return [
+        (r.image_id, disease)
+        for r in radiographs
+        if r.boxes
+        for disease in r.positives
+        if disease in diseases and disease not in r.boxed
+    ]
+
+
+def summary_text(
+    radiographs: Sequence[Radiograph],
+    unreadable: Mapping[str, str],
+    *,
+    diseases: Sequence[str],
+    boxed_diseases: Sequence[str],
+    official: Mapping[str, str],
+    warnings: CountedWarnings,
+    films_checked: bool,
+) -> str:
+    """The whole table as text.
+
+    Args:
+        radiographs: all of the data set; `path` is None where there is no file.
+        unreadable: image id -> reason, of those with a path that cannot be used.
+    """
+    present = [r for r in radiographs if r.path is not None and r.image_id not in unreadable]
+    boxed_diseases = boxed_diseases if any(r.boxes for r in radiographs) else ()
+    lines = [DISCLAIMER, "", *_overview(radiographs, present, official), ""]
+    lines += _by_body_part(present)
+    lines += _missing(radiographs, unreadable, films_checked)
+    lines += ["", *_per_disease(radiographs, present, diseases, boxed_diseases), ""]
+    if boxed_diseases:
+        lines += _unboxed(radiographs, present, boxed_diseases)
+    lines += _undecided(present, diseases)
+    lines += ["", "Warnings and notes:" if warnings else "No warnings.", *warnings.lines()]
+    return "\n".join(lines) + "\n"
+
+
+def _overview(
+    radiographs: Sequence[Radiograph], present: Sequence[Radiograph], official: Mapping[str, str]
+) -> list[str]:
+    rows = [f"{'':28}{'in the lists':>14}{'on disk':>10}{'missing':>10}"]
+    listed, there = counts(radiographs), counts(present)
+    for part in dict.fromkeys(official.values()):
+        listed[f"images in official {part}"] = sum(v == part for v in official.values())
+        there[f"images in official {part}"] = sum(
+            official.get(r.image_id) == part for r in present
+        )  # fmt: skip
+    for name, total in listed.items():
+        rows.append(f"{name:28}{total:>14,}{there[name]:>10,}{total - there[name]:>10,}")
+    return rows
+
+
+def _by_body_part(present: Sequence[Radiograph]) -> list[str]:
+    """Images, studies and patients of each part on disk, where parts are known."""
+    parts = sorted({r.body_part for r in present} - {""})
+    if not parts:
+        return []
+    header = ("images", "studies", "positive", "patients")
+    rows = [f"{'on disk, by body part':28}" + "".join(f"{title:>11}" for title in header)]
+    for part in parts:
+        films = [r for r in present if r.body_part == part]
+        studies = {r.study_id or r.image_id: bool(r.positives) for r in films}
+        patients = {r.patient_id for r in films}
+        cells = len(films), len(studies), sum(studies.values()), len(patients)
+        rows.append(f"{part:28}" + "".join(f"{cell:>11,}" for cell in cells))
+    return [*rows, "(positive: studies with a positive label)", ""]
+
+
+def _missing(
+    radiographs: Sequence[Radiograph], unreadable: Mapping[str, str], films_checked: bool
+) -> list[str]:
+    absent = [r for r in radiographs if r.path is None]
+    boxes = sum(len(r.boxes) for r in absent)
+    rows = [
+        f"Missing: {len(absent):,} images have no file (with {boxes:,} boxes); "
+        + (f"{len(unreadable):,} files cannot be read." if films_checked else "files not checked.")
+    ]
+    if absent:
+        rows.append(f"  no file: {', '.join(r.image_id for r in absent[:3])}, ...")
+    rows += [f"  {image}: {reason}" for image, reason in list(unreadable.items())[:_NAMED]]
+    if len(unreadable) > _NAMED:
+        rows.append(f"  and {len(unreadable) - _NAMED:,} more (manifest.json names all)")
+    return rows
+
+
+def _per_disease(
+    radiographs: Sequence[Radiograph],
+    present: Sequence[Radiograph],
+    diseases: Sequence[str],
+    boxed_diseases: Sequence[str],
+) -> list[str]:
+    header = ["positives", "on disk"]
+    if boxed_diseases:
+        header += ["boxes", "on disk", "unboxed*", "on disk"]
+    rows = [f"{'disease':28}" + "".join(f"{title:>11}" for title in header)]
+    unboxed = [unboxed_positives(films, boxed_diseases) for films in (radiographs, present)]
+    for disease in diseases:
+        cells = [sum(r.labels.get(disease) == 1 for r in films) for films in (radiographs, present)]
+        if disease in boxed_diseases:
+            for films in (radiographs, present):
+                cells.append(sum(box.disease == disease for r in films for box in r.boxes))
+            cells += [sum(d == disease for _, d in pairs) for pairs in unboxed]
+        rows.append(f"{disease:28}" + "".join(f"{cell:>11,}" for cell in cells))
+    return rows
+
+
+def _unboxed(
+    radiographs: Sequence[Radiograph], present: Sequence[Radiograph], diseases: Sequence[str]
+) -> list[str]:
+    pairs = [unboxed_positives(films, diseases) for films in (radiographs, present)]
+    labels = [len(found) for found in pairs]
+    images = [len({image for image, _ in found}) for found in pairs]
+    return [
+        f"* {labels[0]:,} positive labels on {images[0]:,} boxed images have no box "
+        f"({labels[1]:,} on {images[1]:,} on disk):",
+        "  a prediction there is ignored, it is neither right nor wrong.",
+    ]
+
+
+def _undecided(present: Sequence[Radiograph], diseases: Sequence[str]) -> list[str]:
+    """All kinds of labels of the films on disk, where some are neither present nor absent."""
+    counts = count_labels(present, diseases)
+    if not any(of.uncertain or of.blank for of in counts.values()):
+        return []
+    return ["", "Labels of the films on disk:", counts_text(counts)]

@@ -1,0 +1,261 @@
+"""Lists of films: what a model was trained on, what it is scored on, from the files at hand.
+
+A training writes `training_films.csv` (image_id, patient_id, part) beside its bundle. Films of two
+lists are compared by name: `images/00000001_000.jpg` is a copy of `00000001_000.png`. The lists
+that NIH, MURA and CheXpert publish are read as they are; there the patient is part of the name.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from cxrloc.datasets.files.atomic import write_text
+from cxrloc.datasets.images.read import IMAGE_SUFFIXES
+from cxrloc.datasets.prepared.coco import load_coco
+from cxrloc.datasets.radiograph import Radiograph
+from cxrloc.datasets.readers.layouts import published_name
+
+TRAINING_FILMS = "training_films.csv"
+HOW_TO_LIST = (
+    "type the training's command again: finished parts are skipped, and each gets its "
+    f"{TRAINING_FILMS}"
+)
+_COLUMNS = ("image_id", "patient_id", "part")
+_IMAGE_COLUMNS = ("image_id", "Image Index", "image_index", "Path")
+_PATIENT_COLUMNS = ("patient_id", "Patient ID")
+_NIH_NAME = re.compile(r"(\d{8})_\d{3}")
+_UNLISTED = "# the films behind the first weights are not listed here: "
+
+
+@dataclass(frozen=True)
+class FilmList:
+    """Names of films as written, each with its patient.
+
+    Attributes:
+        patient_of: image name -> patient; empty where nobody says.
+        parts: of a training, `train`, `validation` and so on -> their images; an image may be in
+            two. Empty for other lists.
+        unlisted: weights that the training began from and whose own training films nobody listed.
+    """
+
+    patient_of: Mapping[str, str] = field(repr=False)
+    parts: Mapping[str, tuple[str, ...]] = field(default_factory=dict, repr=False)
+    unlisted: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.patient_of)
+
+    @property
+    def patients_unknown(self) -> bool:
+        """Whether the patient of some film is not known."""
+        return not all(self.patient_of.values())
+
+
+def film_list(rows: Iterable[tuple[str, str, str]], where: str = "film list") -> FilmList:
+    """A list from rows of image, patient and part (both may be empty); an image may come again.
+
+    Where no row has a patient, the names are asked (`patients_by_name`).
+
+    Raises:
+        ValueError: for a row without an image, an image of two patients, or no row at all.
+    """
+    patient_of: dict[str, str] = {}
+    parts: dict[str, dict[str, None]] = {}
+    for image, patient, part in rows:
+        if not image:
+            raise ValueError(f"{where}: a row names no image")
+        if patient_of.setdefault(image, patient) != patient:
+            raise ValueError(
+                f"{where}: image {image} is of patient {patient_of[image]!r} and of {patient!r}; "
+                "correct one of the rows"
+            )
+        if part:
+            parts.setdefault(part, {})[image] = None
+    if not patient_of:
+        raise ValueError(f"{where} lists no film")
+    if not any(patient_of.values()):
+        patient_of = patients_by_name(tuple(patient_of))
+    return FilmList(patient_of, {part: tuple(images) for part, images in parts.items()})
+
+
+def patients_by_name(images: Sequence[str]) -> dict[str, str]:
+    """Image -> patient as its name tells; empty where it does not.
+
+    Names in MURA's and CheXpert's layouts have a folder `patient00011`. NIH's begin with the
+    patient's number (8 digits _ 3 digits), which counts only if all other names of the list are
+    NIH's, since such digits may mean anything elsewhere.
+    """
+    published = {image: published_name(image) for image in images}
+    others = [image for image, found in published.items() if found is None]
+    matches = {image: _NIH_NAME.fullmatch(image_stem(image)) for image in others}
+    if not all(matches.values()):
+        matches = {}
+    nih = {image: match[1] for image, match in matches.items() if match is not None}
+    return {i: found.patient if found else nih.get(i, "") for i, found in published.items()}
+
+
+def image_stem(name: str) -> str:
+    """`00000001_000` of `images/00000001_000.png`; dots that begin no image ending stay."""
+    return _without_ending(name.rpartition("/")[2])
+
+
+def common_key(*lists: Collection[str]) -> Callable[[str], str]:
+    """How names of these lists are compared, copies being kept elsewhere and re-encoded.
+
+    Names in MURA's and CheXpert's layouts are compared from the body part or patient on, because
+    published lists begin with the release and ours do not; all others as `_key_of_others` says.
+    """
+    others = _key_of_others([[n for n in names if not published_name(n)] for names in lists])
+
+    def key(name: str) -> str:
+        found = published_name(name)
+        return _without_ending(found.name) if found else others(name)
+
+    return key
+
+
+def _key_of_others(lists: Sequence[Collection[str]]) -> Callable[[str], str]:
+    """By stem. Where a list has one stem in several folders (`p1/view1.jpg`), the folders belong to
+    the name and are compared too: as many of the last ones as every name has. All of them, where
+    these would not tell apart the films of a list.
+    """
+    if all(_tells_apart(image_stem, names) for names in lists):
+        return image_stem
+    parts = 1 + min(name.count("/") for names in lists for name in names)
+
+    def last_parts(name: str) -> str:
+        return "/".join(_without_ending(name).split("/")[-parts:])
+
+    alike = all(_tells_apart(last_parts, names) for names in lists)
+    return last_parts if alike else _without_ending
+
+
+def _tells_apart(key: Callable[[str], str], names: Collection[str]) -> bool:
+    return len({key(name) for name in names}) == len(set(names))
+
+
+def _without_ending(name: str) -> str:
+    stem, dot, ending = name.rpartition(".")
+    return stem if stem and f"{dot}{ending.lower()}" in IMAGE_SUFFIXES else name
+
+
+def write_training_films(
+    bundle: Path,
+    parts: Mapping[str, Iterable[Radiograph]],
+    inherited: Mapping[str, Path] | None = None,
+) -> Path:
+    """Write `training_films.csv` beside a bundle: every film that had a say in its weights.
+
+    Args:
+        bundle: the trained model.
+        parts: `train` and `validation` films.
+        inherited: part -> bundle that the training began from; the films of its own list are added
+            under that part. Without such a list beside it, the file says that they are missing.
+
+    Raises:
+        ValueError: for an inherited list that cannot be read.
+    """
+    rows = [(r.image_id, r.patient_id, part) for part, films in parts.items() for r in films]
+    handle = io.StringIO()
+    for part, weights in (inherited or {}).items():
+        path = weights.parent / TRAINING_FILMS
+        before = read_training_films(path) if path.is_file() else FilmList({}, {}, (str(weights),))
+        rows += [(image, patient, part) for image, patient in before.patient_of.items()]
+        handle.writelines(f"{_UNLISTED}{name}\n" for name in before.unlisted)
+    writer = csv.writer(handle, lineterminator="\n")
+    writer.writerow(_COLUMNS)
+    writer.writerows(rows)
+    write_text(bundle.parent / TRAINING_FILMS, handle.getvalue())
+    return bundle.parent / TRAINING_FILMS
+
+
+def read_training_films(path: Path) -> FilmList:
+    """Read a file that `write_training_films` wrote.
+
+    Raises:
+        FileNotFoundError, ValueError: when there is no such file, or it is another.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"no {path}: what was trained on is not known; {HOW_TO_LIST}")
+    films = read_csv(path)
+    if not films.parts:
+        raise ValueError(f"{path}: no film with a part; expected columns {', '.join(_COLUMNS)}")
+    return films
+
+
+def read_csv(path: Path) -> FilmList:
+    """Films of a CSV file with a column `image_id`, `Image Index` or `Path`, in any number of rows.
+
+    The patient is taken from `patient_id` or `Patient ID`, the part from `part`, where there are
+    such columns. So label files, box lists, gate tables and training lists all do, and MURA's lists
+    without a header, whose first column is a path. Of its list of studies the studies stand for
+    films: it shares patients with lists of images, and no image.
+
+    Raises:
+        ValueError: without a column of images.
+    """
+    lines = _text(path).splitlines()
+    unlisted = tuple(line[len(_UNLISTED) :] for line in lines if line.startswith(_UNLISTED))
+    reader = _table([line for line in lines if not line.startswith("#")])
+    header = list(reader.fieldnames or ())
+    image = next((name for name in _IMAGE_COLUMNS if name in header), None)
+    if image is None:
+        raise ValueError(
+            f"{path} has no column image_id, Image Index or Path; its header is {header}"
+        )
+    patient = next((name for name in _PATIENT_COLUMNS if name in header), "")
+    rows = (tuple((row.get(name) or "").strip() for name in (image, patient, "part"))
+            for row in reader)  # fmt: skip
+    films = film_list(((i, p, part) for i, p, part in rows), str(path))
+    return FilmList(films.patient_of, films.parts, unlisted)
+
+
+def _table(lines: Sequence[str]) -> csv.DictReader[str]:
+    """The rows under the header; a first row that begins with a published path is none."""
+    first = next(filter(None, csv.reader(lines)), [""])
+    return csv.DictReader(lines, _COLUMNS[:1] if published_name(first[0].strip()) else None)
+
+
+def read_text_list(path: Path) -> FilmList:
+    """Films of a text file with one image name a line, such as NIH's official lists."""
+    return film_list(((name, "", "") for name in _text(path).split()), str(path))
+
+
+def read_ground_truth(path: Path) -> FilmList:
+    """All films of a COCO ground truth; those without `patient_id` are of unknown patients."""
+    coco = load_coco(path)
+    rows = ((str(i["file_name"]), _patient(i), "") for i in coco["images"])
+    return film_list(rows, str(path))
+
+
+def read_boxed_images(path: Path) -> tuple[str, ...]:
+    """Images with at least one box: of a COCO ground truth (.json) or a box list (.csv).
+
+    Raises:
+        FileNotFoundError, ValueError: for a file that is not there or neither of the two.
+    """
+    if path.suffix.lower() == ".csv":
+        return tuple(read_csv(path).patient_of)
+    coco = load_coco(path)
+    boxed = {annotation["image_id"] for annotation in coco["annotations"]}
+    return tuple(str(image["file_name"]) for image in coco["images"] if image["id"] in boxed)
+
+
+def _patient(image: Mapping[str, Any]) -> str:
+    patient = image.get("patient_id")
+    return "" if patient is None else str(patient)
+
+
+def _text(path: Path) -> str:
+    if not path.is_file():
+        raise FileNotFoundError(f"no film list {path}")
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is not a text file in UTF-8: {error}") from error

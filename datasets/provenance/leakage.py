@@ -1,0 +1,194 @@
+"""Leakage: films, or other films of their patients, that a model was trained on and is scored on.
+
+    audit(read_film_list(Path("train_val_list.txt")), read_film_list(Path("test_list.txt")))
+
+Films that chose the weights or the thresholds (`validation`) count as seen. A film is known by its
+name alone: a copy under another name is beyond an audit, and so are data sets that number alike,
+but for MURA and CheXpert, which their paths tell apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from cxrloc.datasets.provenance.image_lists import (
+    TRAINING_FILMS,
+    FilmList,
+    common_key,
+    film_list,
+    read_csv,
+    read_ground_truth,
+    read_text_list,
+    read_training_films,
+)
+from cxrloc.datasets.provenance.sidecar import (
+    SIDECAR_ENDING,
+    Provenance,
+    read_provenance,
+    read_sidecar,
+)
+from cxrloc.datasets.readers.layouts import DATASETS, published_name
+
+
+@dataclass(frozen=True)
+class LeakageAudit:
+    """What a training and an evaluation share.
+
+    Attributes:
+        training_films, evaluated_films: lengths of the two lists.
+        shared_images: evaluated images that were trained on, by their names in the evaluation.
+        shared_patients: patients of evaluated films with a film in the training.
+        boxed_in_training: boxed images that were trained on.
+        patients_unknown: whether the patient of some film is not known; then only images were
+            compared for it.
+        by_part: part of the training -> its number of films, and of each kind of leak.
+        unlisted: weights that the training began from and whose films are not known.
+    """
+
+    training_films: int
+    evaluated_films: int
+    shared_images: tuple[str, ...] = field(repr=False)
+    shared_patients: tuple[str, ...] = field(repr=False)
+    boxed_in_training: tuple[str, ...] = field(repr=False)
+    patients_unknown: bool
+    by_part: Mapping[str, Mapping[str, int]]
+    unlisted: tuple[str, ...] = ()
+
+    @property
+    def leaked(self) -> bool:
+        return bool(self.shared_images or self.shared_patients or self.boxed_in_training)
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON-ready values, `leaked` first."""
+        return {"leaked": self.leaked, **vars(self)}
+
+
+def audit(
+    training: FilmList, evaluated: FilmList, boxed_images: Collection[str] = ()
+) -> LeakageAudit:
+    """Compare what a model was trained on with what it is scored on.
+
+    Args:
+        boxed_images: images whose boxes are scored; none of them may be in the training.
+    """
+    key = common_key(training.patient_of, evaluated.patient_of, boxed_images)
+    boxed = {key(image): image for image in boxed_images}
+    images = {key(image): image for image in evaluated.patient_of}
+    patients = {
+        _person(i, patient): patient for i, patient in evaluated.patient_of.items() if patient
+    }
+
+    def shared(names: Collection[str]) -> dict[str, tuple[str, ...]]:
+        keys = {key(name) for name in names}
+        people = {one for n in names for one in _same_people(*_person(n, training.patient_of[n]))}
+        return {
+            "shared_images": tuple(image for k, image in images.items() if k in keys),
+            "shared_patients": tuple(p for one, p in patients.items() if one in people),
+            "boxed_in_training": tuple(image for k, image in boxed.items() if k in keys),
+        }
+
+    by_part = {
+        part: {"films": len(names)} | {kind: len(found) for kind, found in shared(names).items()}
+        for part, names in training.parts.items()
+    }
+    return LeakageAudit(
+        training_films=len(training),
+        evaluated_films=len(evaluated),
+        **shared(training.patient_of),
+        patients_unknown=training.patients_unknown or evaluated.patients_unknown,
+        by_part=by_part,
+        unlisted=training.unlisted,
+    )
+
+
+def audit_model(
+    provenance: Provenance, model: str, evaluated: FilmList, boxed_images: Collection[str] = ()
+) -> LeakageAudit:
+    """Audit one model of a results file on those evaluated films that this model looked at.
+
+    In a cross-validation a patient may be in the training of fold 3 if another fold predicted him.
+
+    Raises:
+        FileNotFoundError, ValueError: when it is not known what the model was trained on.
+    """
+    looked_at = provenance.films_by_model[model]
+    key = common_key(looked_at, evaluated.patient_of, boxed_images)
+    mine = {key(film) for film in looked_at}
+    films = {film: p for film, p in evaluated.patient_of.items() if key(film) in mine}
+    boxed = [image for image in boxed_images if key(image) in mine]
+    return audit(provenance.training(model), FilmList(films), boxed)
+
+
+def provenance_of(path: Path) -> Provenance | None:
+    """The sidecar, if `path` is a sidecar or a results file that has one."""
+    if path.name.endswith(SIDECAR_ENDING):
+        return read_sidecar(path)
+    return read_provenance(path) if path.suffix.lower() in (".json", ".csv") else None
+
+
+def read_film_list(path: Path) -> FilmList:
+    """The films of whatever lists films.
+
+    A .txt with one name a line; a .csv with a column of images (label file, gate table) or of paths
+    (CheXpert's label files, MURA's lists without a header); a COCO ground truth; a results file
+    with its sidecar, or the sidecar (the films that were looked at); a .safetensors bundle, or its
+    folder (the films that it was trained on).
+
+    Raises:
+        FileNotFoundError, ValueError: for a file that is not there or is none of these.
+    """
+    provenance = provenance_of(path)
+    if path.is_dir():
+        return _of_folder(path)
+    if provenance is not None:
+        return _looked_at(provenance)
+    suffix = path.suffix.lower()
+    if suffix not in _READERS:
+        raise ValueError(
+            f"{path}: expected a list of films: .txt, .csv, .json (ground truth, or predictions "
+            "with their sidecar), a .safetensors bundle or its folder"
+        )
+    return _READERS[suffix](path)
+
+
+def _looked_at(provenance: Provenance) -> FilmList:
+    if provenance.problem:
+        raise ValueError(provenance.problem)
+    rows = [(film, "", "") for film in sorted(provenance.films)]
+    return film_list(rows, str(provenance.path))
+
+
+def _of_folder(folder: Path) -> FilmList:
+    folds = sorted(path.name for path in folder.glob("fold*") if path.is_dir())
+    if folds and not (folder / TRAINING_FILMS).is_file():
+        raise ValueError(
+            f"{folder} is a run of {len(folds)} models, each with training films of its own; give "
+            f"one of {', '.join(folds)}"
+        )
+    return read_training_films(folder / TRAINING_FILMS)
+
+
+_READERS: dict[str, Callable[[Path], FilmList]] = {
+    ".txt": read_text_list,
+    ".csv": read_csv,
+    ".json": read_ground_truth,
+    ".safetensors": lambda path: read_training_films(path.parent / TRAINING_FILMS),
+}
+
+
+def _person(image: str, patient: str) -> tuple[str, str]:
+    """Data set (empty if the image's name does not tell it) and patient in it.
+
+    Patients are numbered 00000013 in NIH's names and 13 in its tables.
+    """
+    found = published_name(image)
+    number = (patient.lstrip("0") or "0") if patient.isdigit() else patient
+    return found.dataset if found else "", number
+
+
+def _same_people(dataset: str, patient: str) -> set[tuple[str, str]]:
+    """Who may be this one: a film that does not tell its data set may be of each."""
+    return {("", patient)} | {(dataset or one, patient) for one in DATASETS}

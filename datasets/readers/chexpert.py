@@ -1,0 +1,227 @@
+"""Reader of CheXpert in its own layout, in full (`CheXpert-v1.0`) or small (`CheXpert-v1.0-small`).
+
+    root/train.csv, valid.csv                              labels, one row an image (valid optional)
+    root/train/patient00001/study1/view1_frontal.jpg       and so on, as the column Path says
+
+The release of 2021 in batches has train's patients in `CheXpert-v1.0 batch 2 (train 1)` to `batch 4
+(train 3)`: link their patient folders into one folder train/ beside the CSV files and valid/.
+
+Irvin et al., "CheXpert", AAAI 2019. `Path` begins with the release's name, which is cut off: an
+image is called alike in both releases. A label is 1 (mentioned as present), 0 (mentioned as
+absent), -1 (uncertain) or blank (not mentioned). The record keeps all four: an uncertain label is
+NaN and named in `uncertain`, a blank one is NaN alone. What they count as is decided where a
+training starts (`cxrloc.datasets.label_policies`). `official` says `train_val` for train.csv and
+`test` for valid.csv, whose labels are those of three radiologists.
+
+The files say nothing of an image's size. `size_hw` is that of the file at hand, read from its
+header without decoding: with the small release, boxes are in the small images' frame.
+
+Error: an unknown label; a path of another form; contradictory rows of one image; a patient both in
+    train.csv and valid.csv.
+Warning, counted (an error with `strict=True`): equal duplicate rows (one is kept); no valid.csv; a
+    header that cannot be read; a frontal image without AP or PA.
+Note, counted (never an error, since the release itself gives cause): age 0 or sex `Unknown` (taken
+    as unknown); a projection of a frontal image other than AP or PA (`LL`, `RL`; kept as written).
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from cxrloc.datasets.labels import CHEXPERT_LABELS
+from cxrloc.datasets.radiograph import FloatArray, Radiograph
+from cxrloc.datasets.readers.find_images import listed_files
+from cxrloc.datasets.readers.index import CountedWarnings, DatasetIndex
+
+LABEL_FILES: dict[str, str] = {"train.csv": "train_val", "valid.csv": "test"}
+UNCERTAIN = -1.0
+_WHO = ("Path", "Sex", "Age", "Frontal/Lateral", "AP/PA")
+_PATH = re.compile(r"[^/]+/((?:train|valid|test)/(patient\d+)/(study\d+)/[^/]+)")
+_SEX = {"Male": "M", "Female": "F", "Unknown": "", "": ""}
+_LABELS = {"1.0": 1.0, "0.0": 0.0, "-1.0": UNCERTAIN, "1": 1.0, "0": 0.0, "-1": UNCERTAIN,
+           "": math.nan}  # fmt: skip
+# column -> what may stand there, and that in words
+_EXPECTED = {
+    "Sex": (tuple(_SEX), "Male, Female or Unknown"),
+    "Frontal/Lateral": (("Frontal", "Lateral"), "one of the two"),
+    **dict.fromkeys(CHEXPERT_LABELS, (tuple(_LABELS), "1.0, 0.0, -1.0 or blank")),
+}
+
+
+def index(
+    root: Path,
+    *,
+    label_file: Path | None = None,
+    strict: bool = False,
+    frontal_only: bool = False,
+) -> DatasetIndex:
+    """Index a folder in CheXpert's layout (what is made of faulty files: see the module).
+
+    Args:
+        label_file: to read in place of train.csv, with the same columns (such as the labels that
+            CheXbert gave the same reports); a bare name is looked up in `root`.
+        frontal_only: leave the lateral images out.
+
+    Raises:
+        FileNotFoundError: if `root` or the label file is not there.
+        ValueError: for faults listed as errors, and for all warnings if `strict`.
+    """
+    warnings = CountedWarnings(strict)
+    files = _label_files(root, label_file, warnings)
+    table = _table(files, warnings)
+    if frontal_only:
+        table = table[table["Frontal/Lateral"] == "Frontal"]
+    images: list[str] = table["image"].tolist()
+    radiographs = _radiographs(table, *listed_files(root, images, warnings), warnings)
+    official = dict(zip(images, table["part"].tolist(), strict=True))
+    return DatasetIndex(radiographs, official, warnings, tuple(files))
+
+
+def _label_files(root: Path, asked: Path | None, warnings: CountedWarnings) -> dict[Path, str]:
+    """Label file -> its part of the official split."""
+    train, valid = (root / name for name in LABEL_FILES)
+    if asked is not None:
+        train = asked if asked.is_file() else root / asked
+    if not train.is_file():
+        raise FileNotFoundError(
+            f"no label file {train}; expected the folder that holds train.csv, valid.csv and the "
+            "images in train/ and valid/ (CheXpert-v1.0 or CheXpert-v1.0-small)"
+        )
+    if not valid.is_file():
+        warnings.warn("no label file of the official test part", [valid.name])
+        return {train: "train_val"}
+    return {train: "train_val", valid: "test"}
+
+
+def _table(files: dict[Path, str], warnings: CountedWarnings) -> pd.DataFrame:
+    """The rows of all files, with the columns `image`, `patient`, `study` and `part` beside."""
+    tables = []
+    for path, part in files.items():
+        rows = _read(path)
+        if rows.empty and part == "train_val":
+            raise ValueError(f"{path} has a header and no rows; was it copied whole?")
+        equal = rows.duplicated()
+        warnings.warn("equal duplicate rows dropped", rows["image"][equal].tolist())
+        tables.append(rows[~equal].assign(part=part))
+        contrary = tables[-1]["image"].duplicated()
+        if contrary.any():
+            image = tables[-1]["image"][contrary].iloc[0]
+            raise ValueError(f"{path}: image {image} has contradictory rows; keep one")
+    both = set.intersection(*(set(rows["patient"]) for rows in tables)) if tables[1:] else set()
+    if both:
+        raise ValueError(
+            f"{len(both)} patients are in both of {', '.join(map(str, files))}, e.g. {min(both)}; "
+            "no patient may be trained on and scored: keep their rows in one of the files"
+        )
+    return pd.concat(tables, ignore_index=True)
+
+
+def _read(path: Path) -> pd.DataFrame:
+    try:
+        table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+    except (ValueError, UnicodeDecodeError) as error:  # pandas' parser errors are ValueErrors
+        raise ValueError(f"cannot read {path} as CSV: {error}") from error
+    table.columns = table.columns.str.strip()
+    missing = [name for name in (*_WHO, *CHEXPERT_LABELS) if name not in table]
+    if missing:
+        raise ValueError(f"{path} has no column {missing}; its header is {list(table.columns)}")
+    table = pd.DataFrame({name: table[name].str.strip() for name in (*_WHO, *CHEXPERT_LABELS)})
+    parts = table["Path"].str.extract(f"^{_PATH.pattern}$")
+    if parts[0].isna().any():
+        row = int(parts[0].isna().to_numpy().argmax())
+        raise ValueError(
+            f"{path}, data row {row + 1}: path {table['Path'].iloc[row]!r}, expected one such as "
+            "CheXpert-v1.0-small/train/patient00001/study1/view1_frontal.jpg"
+        )
+    _check_values(path, table)
+    named = {"image": parts[0], "patient": parts[1], "study": parts[1] + "/" + parts[2]}
+    return table.assign(**named)
+
+
+def _check_values(path: Path, table: pd.DataFrame) -> None:
+    for name, (known, expected) in _EXPECTED.items():
+        wrong = ~table[name].isin(known)
+        if wrong.any():
+            row = int(wrong.to_numpy().argmax())
+            text = table[name].iloc[row]
+            raise ValueError(f"{path}, data row {row + 1}: {name} is {text!r}, expected {expected}")
+
+
+def _radiographs(
+    table: pd.DataFrame,
+    paths: Sequence[Path | None],
+    sizes: Sequence[tuple[int, int]],
+    warnings: CountedWarnings,
+) -> list[Radiograph]:
+    labels = _labels(table)
+    names = (table[name] for name in ("image", "patient", "study"))
+    who = _views(table, warnings), _sexes(table, warnings), _ages(table, warnings)
+    return [
+        Radiograph(
+            image_id=image,
+            path=path,
+            patient_id=patient,
+            study_id=study,
+            view=view,
+            labels=known,
+            size_hw=size,
+            sex=sex,
+            age_years=age,
+            uncertain=uncertain,
+        )
+        for image, patient, study, view, sex, age, (known, uncertain), path, size in zip(
+            *names, *who, labels, paths, sizes, strict=True
+        )
+    ]
+
+
+def _labels(table: pd.DataFrame) -> list[tuple[dict[str, float], tuple[str, ...]]]:
+    """Labels of each row and which of them are uncertain; equal rows share theirs."""
+    values = np.column_stack([_numbers(table, name) for name in CHEXPERT_LABELS])
+    shared: dict[bytes, tuple[dict[str, float], tuple[str, ...]]] = {}
+    found = []
+    for row in values:
+        key = row.tobytes()
+        if key not in shared:
+            named = dict(zip(CHEXPERT_LABELS, row.tolist(), strict=True))
+            uncertain = tuple(name for name, value in named.items() if value == UNCERTAIN)
+            shared[key] = {**named, **dict.fromkeys(uncertain, math.nan)}, uncertain
+        found.append(shared[key])
+    return found
+
+
+def _numbers(table: pd.DataFrame, name: str) -> FloatArray:
+    return np.array(table[name].map(_LABELS), dtype=np.float64)
+
+
+def _views(table: pd.DataFrame, warnings: CountedWarnings) -> list[str]:
+    """AP, PA or what else is written; of a blank field `Lateral` or `Frontal`."""
+    images, frontal = table["image"], table["Frontal/Lateral"] == "Frontal"
+    blank = table["AP/PA"] == ""
+    warnings.warn("frontal images without AP or PA", images[frontal & blank].tolist())
+    odd = frontal & ~table["AP/PA"].isin(["AP", "PA", ""])
+    warnings.note("frontal images that are neither AP nor PA", images[odd].tolist())
+    views: list[str] = table["AP/PA"].where(~blank, table["Frontal/Lateral"]).tolist()
+    return views
+
+
+def _sexes(table: pd.DataFrame, warnings: CountedWarnings) -> list[str]:
+    """M and F as in the other data sets; empty where unknown."""
+    warnings.note("sex unknown", table["image"][table["Sex"].isin(["Unknown", ""])].tolist())
+    sexes: list[str] = table["Sex"].map(_SEX).tolist()
+    return sexes
+
+
+def _ages(table: pd.DataFrame, warnings: CountedWarnings) -> list[float]:
+    """Years; NaN for 0, which the release writes where it does not know, and for what is none."""
+    ages = pd.to_numeric(table["Age"], errors="coerce")
+    warnings.warn("ages that cannot be read", table["image"][ages.isna()].tolist())
+    warnings.note("age 0 taken as unknown", table["image"][ages == 0].tolist())
+    years: list[float] = ages.where(ages > 0).tolist()
+    return years

@@ -1,0 +1,118 @@
+"""Find the files of listed images: by a scan of folders, or where their list says they are."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from PIL import Image
+from tqdm import tqdm
+
+from cxrloc.datasets.images.read import IMAGE_SUFFIXES
+from cxrloc.datasets.readers.index import CountedWarnings
+
+_PREFERRED = ((".jpg", ".jpeg"), (".png",))
+
+_CHUNK = 500
+_UNKNOWN_SIZE = (1, 1)  # of an image that is not there: nothing is ever boxed on it
+_Size = tuple[int, int]
+
+
+def listed_files(
+    root: Path, images: Sequence[str], warnings: CountedWarnings
+) -> tuple[list[Path | None], list[_Size]]:
+    """Absolute path of each image, None without a file, and (height, width) from its header.
+
+    Args:
+        images: paths under `root`; a copy with another image ending does too.
+    """
+    names = [os.path.join(os.path.abspath(root), image) for image in images]
+    chunks = [names[i : i + _CHUNK] for i in range(0, len(names), _CHUNK)]
+    with ThreadPoolExecutor() as pool:  # a task per image would cost more than it does
+        bar = tqdm(pool.map(_look, chunks), "image files", len(chunks), mininterval=1.0)
+        found = [one for chunk in bar for one in chunk]
+    bad = [str(path) for path, size in found if path is not None and size is None]
+    warnings.warn("image headers that cannot be read", bad)
+    return [path for path, _ in found], [size or _UNKNOWN_SIZE for _, size in found]
+
+
+def _look(names: Sequence[str]) -> list[tuple[Path | None, _Size | None]]:
+    paths = [_find(name) for name in names]
+    return [(path, None if path is None else _size(path)) for path in paths]
+
+
+def _find(path: str) -> Path | None:
+    if os.path.isfile(path):
+        return Path(path)
+    stem = os.path.splitext(path)[0]
+    return next((Path(stem + s) for s in IMAGE_SUFFIXES if os.path.isfile(stem + s)), None)
+
+
+def _size(path: Path) -> _Size | None:
+    try:
+        with Image.open(path) as image:  # reads the header alone
+            return image.height, image.width
+    except (OSError, Image.DecompressionBombError):
+        return None
+
+
+def find_images(root: Path, ids: Sequence[str], warnings: CountedWarnings) -> list[Path | None]:
+    """Absolute path of each listed image under `root`, None where there is no file.
+
+    Looked for in `root/images`, `root/images_001/images` (or `root/images_001`) and so on, and
+    `root`. The listed name is preferred, then the same stem with another image ending in upper or
+    lower case, JPEG before PNG before DICOM (people keep re-encoded copies). Hidden files are
+    passed over, and a file that is listed itself never stands for another.
+    """
+    by_name: dict[str, Path] = {}
+    twice: list[str] = []
+    for folder in _folders(root):
+        for path in folder.iterdir():  # makes paths several times faster than Path(text) does
+            if by_name.setdefault(path.name, path) is not path:
+                twice.append(path.name)
+    listed = set(ids)
+    spare = _by_stem({name: path for name, path in by_name.items() if name not in listed})
+    found = [by_name.get(image) or spare.get(os.path.splitext(image)[0]) for image in ids]
+    used = {path.name for path in found if path is not None} if twice else set()
+    warnings.warn("images in two folders; the first is taken", sorted(used.intersection(twice)))
+    warnings.warn("image files that no label row names left out", _unlisted(by_name, found, ids))
+    return found
+
+
+def _unlisted(
+    by_name: Mapping[str, Path], found: Sequence[Path | None], ids: Sequence[str]
+) -> list[str]:
+    """Image files that are neither a listed image nor another copy of one."""
+    if len(by_name) <= sum(path is not None for path in found):
+        return []
+    stems = {os.path.splitext(image)[0] for image in ids}
+    images = (name for name in by_name if name.lower().endswith(IMAGE_SUFFIXES))
+    return sorted(
+        name
+        for name in images
+        if not name.startswith(".") and os.path.splitext(name)[0] not in stems
+    )
+
+
+def _folders(root: Path) -> list[Path]:
+    """Existing folders to look in, absolute, in order of preference."""
+    numbered = sorted(path for path in root.absolute().glob("images_*") if path.is_dir())
+    nested = [folder for path in numbered for folder in (path / "images", path)]
+    candidates = [root.absolute() / "images", *nested, root.absolute()]
+    return [path for path in candidates if path.is_dir()]
+
+
+def _by_stem(paths: Mapping[str, Path]) -> dict[str, Path]:
+    """Image files by stem; of several the JPEG, then the PNG, then the DICOM file."""
+    stems: dict[str, Path] = {}
+    for name in sorted(paths, key=lambda name: (_rank(name), name)):
+        if name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith("."):
+            stems.setdefault(os.path.splitext(name)[0], paths[name])
+    return stems
+
+
+def _rank(name: str) -> int:
+    """Place among copies: DICOM comes last, being grey by a window that the copies may not have."""
+    return next((i for i, ends in enumerate(_PREFERRED) if name.lower().endswith(ends)), 2)

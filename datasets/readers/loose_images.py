@@ -1,0 +1,95 @@
+"""Image files among files and folders that a user names, and a name for what is made of each."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from cxrloc.datasets.images.read import IMAGE_SUFFIXES, is_image_file
+from cxrloc.datasets.readers.layouts import PATIENT, STUDY
+
+# the last folders of a path, with MURA's body part where there is one
+_STUDY_FOLDERS = re.compile(rf"(?<![^/])(?:XR_[A-Z]+/)?{PATIENT}/{STUDY}$")
+_STEM_BYTES = 200
+# what tools/predict.py writes
+_OWN_IMAGES = (".boxes.jpg", ".heat.jpg", ".sr.dcm", ".pr.dcm", ".sc.dcm")
+
+
+def find_films(inputs: Sequence[Path], out: Path | None = None) -> tuple[list[Path], list[str]]:
+    """Image files of the inputs, each once, and a message for every input that gives none.
+
+    Folders are searched with their subfolders, sorted; hidden files are left out, and what
+    `tools/predict.py` wrote: pictures and objects beside the JSON of their film, and all in `out`,
+    where an interrupt may have left them without it.
+    """
+    films: dict[Path, Path] = {}
+    failures = []
+    for given in inputs:
+        found = _films_of(given, out)
+        if not found:
+            reason = "no image in this folder" if given.is_dir() else "no such file or folder"
+            failures.append(f"{given}: {reason}; expected {', '.join(IMAGE_SUFFIXES)} or DICOM")
+        for path in found:
+            films.setdefault(path.resolve(), path)
+    return list(films.values()), failures
+
+
+def _films_of(given: Path, out: Path | None) -> list[Path]:
+    if given.is_file():
+        return [given]
+    return sorted(
+        path
+        for path in given.rglob("*")
+        if not path.name.startswith(".")
+        and path.is_file()
+        and is_image_file(path)
+        and not _is_output(path, out)
+    )
+
+
+def _is_output(path: Path, out: Path | None) -> bool:
+    ending = next((ending for ending in _OWN_IMAGES if path.name.endswith(ending)), None)
+    if ending is None:
+        return False
+    if out is not None and path.resolve().parent == out.resolve():
+        return True
+    try:
+        record = path.with_name(f"{path.name.removesuffix(ending)}.json").read_bytes()
+    except OSError:
+        return False
+    return b'"manifest"' in record
+
+
+def unique_names(paths: Sequence[Path]) -> dict[Path, str]:
+    """Path -> stem of its outputs: its own name, or with _2, _3 behind it where that is taken.
+
+    Names that differ in case only count as the same: some file systems do not tell them apart.
+    """
+    taken: set[str] = set()
+    last: dict[str, int] = {}  # number of the last film of a name: 100,000 may be called alike
+    names = {}
+    for path in paths:
+        own = name = _shortened(Path(film_name(path).replace("/", "_")).stem)
+        number = last.get(own.casefold(), 1)
+        while name.casefold() in taken:
+            number += 1
+            name = f"{own}_{number}"
+        last[own.casefold()] = number
+        taken.add(name.casefold())
+        names[path] = name
+    return names
+
+
+def _shortened(stem: str) -> str:
+    """At most as many bytes as leave room for the endings: file systems take 255 in a name."""
+    encoded = os.fsencode(stem)
+    return stem if len(encoded) <= _STEM_BYTES else encoded[:_STEM_BYTES].decode(errors="ignore")
+
+
+def film_name(path: Path) -> str:
+    """The file's name, behind its study in MURA's and CheXpert's layouts: all files there have
+    such names as image1.png and view1_frontal.jpg."""
+    found = _STUDY_FOLDERS.search(path.absolute().parent.as_posix())
+    return path.name if found is None else f"{found[0]}/{path.name}"

@@ -1,0 +1,249 @@
+"""Reader of NIH ChestX-ray14 in NIH's own layout. No pixels are read.
+
+    root/Data_Entry_2017_v2020.csv (or Data_Entry_2017.csv)    labels, one row an image
+    root/BBox_List_2017.csv                                    boxes, 1024 x 1024 frame (optional)
+    root/train_val_list.txt, test_list.txt                     the official split (optional)
+    root/images/*.png  or  root/images_001/images/*.png ...    or the images in root itself
+
+Wang et al., "ChestX-ray8", CVPR 2017. Every fault of the files is one of these:
+
+Error: an unknown label or disease; contradictory rows of one image; an image in both lists; a box
+    without a positive size, or wholly outside the frame.
+Warning, counted (an error with `strict=True`):
+    equal duplicate rows or boxes (one is kept); different boxes of one image and disease (all are
+    kept); a box partly outside the frame (clipped); a box or list entry of an image without a label
+    row (left out); a box of a disease that the label row does not name (kept, the label stays);
+    both label files there (v2020 is read; `label_file` chooses); no box list; no official lists; an
+    image in no list or in two folders; a patient number unlike the image's name (the column
+    counts); an age that cannot be read.
+Note, counted (never an error, since NIH's own files give cause): an age over 120 years (unknown);
+    a label under another name such as `Infiltrate` (read as the canonical one).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from cxrloc.datasets.labels import NIH_DISEASES, NO_FINDING, canonical_label
+from cxrloc.datasets.radiograph import Box, Radiograph
+from cxrloc.datasets.readers.find_images import find_images
+from cxrloc.datasets.readers.index import CountedWarnings, DatasetIndex
+from cxrloc.datasets.readers.nih_tables import age_in_years, read_boxes, read_table
+
+LABEL_FILES: tuple[str, ...] = ("Data_Entry_2017_v2020.csv", "Data_Entry_2017.csv")
+BOX_FILE = "BBox_List_2017.csv"
+OFFICIAL_LISTS: dict[str, str] = {"train_val_list.txt": "train_val", "test_list.txt": "test"}
+FRAME_HW = (1024, 1024)
+
+
+@dataclass(frozen=True)
+class NihIndex(DatasetIndex):
+    """A `DatasetIndex` of NIH: one radiograph per label row.
+
+    Attributes:
+        label_file: the label file that was read.
+    """
+
+    label_file: Path
+
+
+def index(root: Path, *, label_file: Path | None = None, strict: bool = False) -> NihIndex:
+    """Index a folder in NIH's layout (what is made of faulty files: see the module's docstring).
+
+    Args:
+        label_file: to read instead of the one found in `root`; a bare name is looked up in `root`.
+
+    Raises:
+        FileNotFoundError: if `root` or the label file is not there.
+        ValueError: for faults listed as errors above, and for all warnings if `strict`.
+    """
+    if not root.is_dir():
+        raise FileNotFoundError(f"no folder {root}; expected the folder with {LABEL_FILES[0]}")
+    warnings = CountedWarnings(strict)
+    labels_path = _find_label_file(root, label_file, warnings)
+    with _without_collection():
+        return _index(root, labels_path, warnings)
+
+
+def _index(root: Path, labels_path: Path, warnings: CountedWarnings) -> NihIndex:
+    table = _label_table(labels_path, warnings)
+    ids: list[str] = table["imageindex"].tolist()
+    boxes = _boxes(root / BOX_FILE, dict(zip(ids, table["findinglabels"], strict=True)), warnings)
+    official = _official(root, ids, warnings)
+    radiographs = _radiographs(table, boxes, find_images(root, ids, warnings), warnings)
+    optional = [root / BOX_FILE, *(root / name for name in OFFICIAL_LISTS)]
+    sources = (labels_path, *(path for path in optional if path.is_file()))
+    return NihIndex(radiographs, official, warnings, sources, labels_path)
+
+
+@contextlib.contextmanager
+def _without_collection() -> Iterator[None]:
+    """The collector would walk the growing list of records repeatedly: a quarter more time."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+def _find_label_file(root: Path, asked: Path | None, warnings: CountedWarnings) -> Path:
+    if asked is not None:
+        for path in (asked, root / asked):
+            if path.is_file():
+                return path
+        raise FileNotFoundError(f"no label file {asked}, nor {root / asked}")
+    found = [root / name for name in LABEL_FILES if (root / name).is_file()]
+    if not found:
+        raise FileNotFoundError(
+            f"no label file in {root}; expected {' or '.join(LABEL_FILES)} (NIH's download page)"
+        )
+    if len(found) > 1:
+        warnings.warn(
+            f"label files beside {found[0].name}, which is read; choose with label_file",
+            [path.name for path in found[1:]],
+        )
+    return found[0]
+
+
+def _label_table(path: Path, warnings: CountedWarnings) -> pd.DataFrame:
+    """The label rows, one an image: duplicates dropped or refused."""
+    columns = ("imageindex", "findinglabels")
+    optional = ("patientid", "patientage", "patientgender", "viewposition")
+    table = read_table(path, columns, optional)
+    if (table["imageindex"] == "").any():
+        row = int((table["imageindex"] == "").to_numpy().argmax())
+        raise ValueError(f"{path}, data row {row + 1}: no image name")
+    equal = table.duplicated()
+    warnings.warn("equal duplicate label rows dropped", table["imageindex"][equal].tolist())
+    table = table[~equal]
+    contrary = table["imageindex"].duplicated()
+    if contrary.any():
+        image = table["imageindex"][contrary].iloc[0]
+        rows = table[table["imageindex"] == image].to_dict("records")
+        raise ValueError(
+            f"{path}: image {image} has contradictory rows: {rows[0]} and {rows[1]}; keep one"
+        )
+    return table
+
+
+def _labels_of(text: str, where: str) -> dict[str, float]:
+    """`Mass|Nodule` -> all 14 diseases, 0 or 1."""
+    try:
+        names = [canonical_label(part) for part in text.split("|")]
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from error
+    if NO_FINDING in names and len(set(names)) > 1:
+        raise ValueError(f"{where}: {text!r} says {NO_FINDING} and a finding")
+    return {disease: float(disease in names) for disease in NIH_DISEASES}
+
+
+def _note_aliases(counts: Mapping[Any, int], warnings: CountedWarnings) -> None:
+    """Note names that are not spelt canonically; counts: label as in the file -> rows."""
+    for text, count in counts.items():
+        if (name := canonical_label(text)) != text.strip():
+            warnings.note("labels read by another name", [f"{text} = {name}"], int(count))
+
+
+def _boxes(
+    path: Path, label_text: Mapping[str, str], warnings: CountedWarnings
+) -> dict[str, tuple[Box, ...]]:
+    """Image -> boxes, checked against the label rows."""
+    if not path.is_file():
+        warnings.warn("no box list: nothing to localize", [path.name])
+        return {}
+    rows = read_boxes(path, FRAME_HW, warnings)
+    _note_aliases(rows["findinglabel"].value_counts(sort=False).to_dict(), warnings)
+    boxes: dict[str, list[Box]] = {}
+    unlabelled, unnamed, equal, several = [], [], [], []
+    for image, box in zip(rows["imageindex"], rows["box"], strict=True):
+        here = f"{image} {box.disease}"
+        if image not in label_text:
+            unlabelled.append(here)
+            continue
+        others = boxes.setdefault(image, [])
+        if box in others:
+            equal.append(here)
+            continue
+        if any(other.disease == box.disease for other in others):
+            several.append(here)
+        if not _labels_of(label_text[image], image)[box.disease]:
+            unnamed.append(here)
+        others.append(box)
+    warnings.warn("boxes of images without a label row left out", unlabelled)
+    warnings.warn("boxes of a disease that the label row does not name", unnamed)
+    warnings.warn("equal duplicate boxes dropped", equal)
+    warnings.warn("further boxes of one image and disease", several)
+    return {image: tuple(found) for image, found in boxes.items()}
+
+
+def _official(root: Path, ids: list[str], warnings: CountedWarnings) -> dict[str, str]:
+    known = set(ids)
+    official: dict[str, str] = {}
+    for name, part in OFFICIAL_LISTS.items():
+        path = root / name
+        if not path.is_file():
+            warnings.warn("no official list", [name])
+            continue
+        try:
+            listed = dict.fromkeys(path.read_text(encoding="utf-8-sig").split())
+        except UnicodeDecodeError as error:
+            raise ValueError(f"{path} is not a text file in UTF-8: {error}") from error
+        both = [image for image in listed if image in official]
+        if both:
+            raise ValueError(f"{len(both)} images are in both official lists, e.g. {both[0]}")
+        warnings.warn("listed images without a label row", [i for i in listed if i not in known])
+        official.update((image, part) for image in listed if image in known)
+    if official:
+        warnings.warn("images in no official list", [i for i in ids if i not in official])
+    return official
+
+
+def _radiographs(
+    table: pd.DataFrame,
+    boxes: Mapping[str, tuple[Box, ...]],
+    paths: list[Path | None],
+    warnings: CountedWarnings,
+) -> list[Radiograph]:
+    ids: list[str] = table["imageindex"].tolist()
+    texts: list[str] = table["findinglabels"].tolist()
+    # Equal label texts share one mapping: 112,120 rows have 836.
+    first = dict(zip(reversed(texts), reversed(ids), strict=True))
+    labels = {text: _labels_of(text, f"image {image}") for text, image in first.items()}
+    parts = table["findinglabels"].str.split("|").explode().value_counts(sort=False)
+    _note_aliases(parts.to_dict(), warnings)
+    patients = _patients(table, ids, warnings)
+    empty = [""] * len(ids)
+    views = table["viewposition"].tolist() if "viewposition" in table else empty
+    sexes = table["patientgender"].tolist() if "patientgender" in table else empty
+    ages = age_in_years(table["patientage"].tolist() if "patientage" in table else empty, warnings)
+    rows = zip(ids, paths, patients, views, texts, sexes, ages, strict=True)
+    return [
+        Radiograph(i, path, patient, view, labels[text], boxes.get(i, ()), FRAME_HW, sex, age)
+        for i, path, patient, view, text, sex, age in rows
+    ]
+
+
+def _patients(table: pd.DataFrame, ids: list[str], warnings: CountedWarnings) -> list[str]:
+    """Patient numbers without leading zeros: of the column, else of the name before the `_`."""
+    named = [image.partition("_")[0].lstrip("0") or "0" for image in ids]
+    if "patientid" not in table:
+        return named
+    written: list[str] = table["patientid"].tolist()
+    blank = [i for i, text in zip(ids, written, strict=True) if not text.strip()]
+    warnings.warn("no patient number; the one in the image's name is taken", blank)
+    given = [
+        (text.lstrip("0") or "0") if text.strip() else name
+        for text, name in zip(written, named, strict=True)
+    ]
+    unlike = [i for i, a, b in zip(ids, given, named, strict=True) if a != b]
+    warnings.warn("patient number unlike the image's name; the column counts", unlike)
+    return given

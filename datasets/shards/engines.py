@@ -1,0 +1,202 @@
+"""Where the tasks of an ETL run: processes of this machine, or a Spark cluster.
+
+Both call `make_shards` for each plan and nothing else, so their shards are the same bytes wherever
+the same versions of pyarrow and OpenCV are installed. A Spark cluster needs this package on its
+executors; films and shards must lie on paths or URLs that every executor can open.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import multiprocessing
+import os
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor, as_completed, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import asdict
+from typing import Any
+
+import cv2
+import pyarrow as pa
+import pyarrow.parquet as pq
+from tqdm import tqdm
+
+from cxrloc.datasets.files.storage import Storage
+from cxrloc.datasets.shards.format import REJECTS, SCHEMA_VERSION, manifest_name
+from cxrloc.datasets.shards.plan import ShardPlan
+from cxrloc.datasets.shards.spark import spark_session
+from cxrloc.datasets.shards.write import ShardRecord, make_shards
+
+_REJECT_COLUMNS = ("image_id", "path", "reason")
+_GO_ON = "finished shards are kept: run the same command again"
+
+Engine = Callable[[Sequence[ShardPlan]], list[ShardRecord]]
+
+
+def build_shards(
+    plans: Sequence[ShardPlan], engine: Engine, run: Callable[[], Mapping[str, Any]]
+) -> list[ShardRecord]:
+    """Make all shards that are not finished, then rejects.parquet, then each size's manifest.
+
+    Args:
+        plans: all of `plan_shards`.
+        engine: what runs them: `local_engine(...)` or `spark_engine(...)`.
+        run: called at the end: the manifest of the run.
+
+    Raises:
+        ValueError: if the folder was begun with other films or settings.
+        OSError: if a task failed; finished shards stay.
+    """
+    storage = Storage.at(plans[0].out)
+    for size in plans[0].sizes:
+        _claim(storage, size, plans)
+    made = sorted(engine(plans), key=lambda record: record.name)
+    rejects = sorted({reject for record in made for reject in record.rejects})
+    columns = {name: [row[i] for row in rejects] for i, name in enumerate(_REJECT_COLUMNS)}
+    with storage.whole_file(REJECTS) as stream:
+        schema = pa.schema([(name, pa.string()) for name in _REJECT_COLUMNS])
+        pq.write_table(pa.table(columns, schema=schema), stream)
+    for size in plans[0].sizes:
+        mine = [record for record in made if record.name.startswith(f"size={size}/")]
+        about = {**plans[0].kind(size).about(), **_contents(mine), "run": dict(run())}
+        storage.write_json(manifest_name(size), about)
+    return made
+
+
+def local_engine(workers: int | None = None) -> Engine:
+    """Processes of this machine, one a core when None; 1 runs in this process."""
+
+    def run(plans: Sequence[ShardPlan]) -> list[ShardRecord]:
+        count = min(workers or os.cpu_count() or 1, len(plans))
+        with _bar(plans) as bar:
+            if count == 1:
+                return [record for plan in plans for record in _noted(bar, plan)]
+            context = multiprocessing.get_context("spawn")  # fork after OpenCV's threads may hang
+            with ProcessPoolExecutor(count, context, _begin_worker) as pool:
+                return _gather({pool.submit(make_shards, plan): plan for plan in plans}, bar)
+
+    return run
+
+
+def spark_engine(master: str = "local[*]") -> Engine:
+    """Tasks of a Spark cluster; a session that is there (Databricks) is used as it is.
+
+    Raises:
+        ValueError: when run without PySpark or without Java.
+    """
+
+    def run(plans: Sequence[ShardPlan]) -> list[ShardRecord]:
+        name = "cxrloc shards"
+        with (
+            spark_session(master, name) as spark,
+            _bar(plans) as bar,
+            ThreadPoolExecutor(1) as pool,
+        ):
+            context = spark.sparkContext
+            films = context.accumulator(0)
+
+            def task(plan: ShardPlan) -> list[ShardRecord]:
+                records = make_shards(plan)
+                films.add(len(plan.radiographs))
+                return records
+
+            job = context.parallelize(plans, len(plans)).flatMap(task)
+            collected: Future[list[ShardRecord]] = pool.submit(job.collect)
+            while wait([collected], timeout=0.5).not_done:
+                bar.update(films.value - bar.n)
+            records = _spark_result(collected)
+            bar.update(films.value - bar.n)
+            return records
+
+    return run
+
+
+def _claim(storage: Storage, size: int, plans: Sequence[ShardPlan]) -> None:
+    """Note what a size is made from, or compare it with what it was begun with."""
+    known = "\n".join(plan.known() for plan in plans)
+    mine = {
+        **asdict(plans[0].kind(size)),
+        "schema_version": SCHEMA_VERSION,
+        "diseases": list(plans[0].diseases),
+        "splits": sorted({plan.split for plan in plans}),
+        "shards": len(plans),
+        "films": hashlib.sha256(known.encode()).hexdigest(),
+    }
+    name = f"size={size}/_settings.json"
+    theirs = storage.read_json(name) if storage.exists(name) else mine
+    # folders of before there were inputs hold grey films and do not say so
+    theirs = {"size": size, "input": "grey", "clahe_clip": 0.0, **theirs}
+    different = [key for key in mine if mine[key] != theirs.get(key)]
+    if different:
+        changes = ", ".join(f"{k}: {theirs.get(k)!r} there, {mine[k]!r} now" for k in different)
+        raise ValueError(
+            f"{storage.url}/size={size} was begun with other settings ({changes}); "
+            "take another out folder, or delete this one"
+        )
+    storage.remove_temporaries(f"size={size}")
+    if storage.exists(manifest_name(size)):  # until the new one is there, the size is unfinished
+        storage.filesystem.delete_file(storage.path(manifest_name(size)))
+    storage.write_json(name, mine)
+
+
+def _contents(made: Sequence[ShardRecord]) -> dict[str, Any]:
+    names = ("name", "rows", "bytes", "sha256")
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "rows": sum(record.rows for record in made),
+        "rejected": sum(len(record.rejects) for record in made),
+        "shards": [{name: getattr(record, name) for name in names} for record in made],
+    }
+
+
+def _bar(plans: Sequence[ShardPlan]) -> tqdm[Any]:
+    films = sum(len(plan.radiographs) for plan in plans)
+    return tqdm(total=films, desc="films to shards", unit="film", mininterval=1.0)
+
+
+def _noted(bar: tqdm[Any], plan: ShardPlan) -> list[ShardRecord]:
+    records = make_shards(plan)
+    bar.update(len(plan.radiographs))
+    return records
+
+
+def _gather(
+    futures: Mapping[Future[list[ShardRecord]], ShardPlan], bar: tqdm[Any]
+) -> list[ShardRecord]:
+    records = []
+    try:
+        for future in as_completed(futures):
+            records += future.result()
+            bar.update(len(futures[future].radiographs))
+    except BrokenProcessPool as error:
+        raise OSError(f"a worker process died (of memory?); {_GO_ON}") from error
+    finally:
+        for future in futures:
+            future.cancel()
+    return records
+
+
+def _begin_worker() -> None:
+    """One thread a process, and no orphans: a killed parent cannot tell its workers to stop."""
+    cv2.setNumThreads(1)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
+
+
+def _spark_result(collected: Future[list[ShardRecord]]) -> list[ShardRecord]:
+    from py4j.protocol import Py4JError
+    from pyspark.errors import PySparkException
+
+    try:
+        return collected.result()
+    except (PySparkException, Py4JError) as error:
+        lines = [line for line in str(error).splitlines() if "Error: " in line]
+        reason = lines[-1].strip() if lines else str(error)
+        raise OSError(f"a Spark task failed ({reason}); {_GO_ON}") from error

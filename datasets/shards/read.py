@@ -1,0 +1,219 @@
+"""Films of shards by name: the same squares as the pixel cache gives, read when asked for.
+
+On a local disk raw pixels are mapped, nothing is held. Elsewhere, and for PNGs, a process holds
+the row groups that it used last. In a training's order (`samplers.ByRowGroups`) at most
+2 max(batch_size, 32) are in use at a time, and so many are held: with batches of up to 32 films
+128 MiB raw at 256 px, 512 MiB at 512 px. The batches of a rank go round its loader workers, so
+they come in one order however many workers there are, but every worker reads and holds the rank's
+groups: for raw shards in a far store one worker a rank is best.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow.parquet as pq
+
+from cxrloc.datasets.files.storage import Storage
+from cxrloc.datasets.radiograph import Radiograph
+from cxrloc.datasets.shards.format import (
+    LABEL_PREFIX,
+    REJECTS,
+    ShardFile,
+    Squares,
+    decode_square,
+    kind_of,
+    manifest_name,
+)
+
+SHUFFLED_GROUPS = 32
+HOW_TO_MAKE = (
+    "make it with: python tools/data/build_shards.py --prepared DIR --out {out} --size {size}"
+)
+IntArray = npt.NDArray[np.int64]
+Kept = TypeVar("Kept")
+
+
+class ShardSet:
+    """All films of one size in a folder of build_shards.py: labels at once, pixels on demand.
+
+    `shards[image_id]` is (size, size) uint8 as in a `PixelCache`, of input enhanced
+    (3, size, size); do not write to it.
+
+    Attributes:
+        kind: size, input and the like of all shards.
+        size: side of the squares in pixels.
+        diseases: columns of `labels`.
+        image_ids, patients, splits: of each film, in the order of the shards.
+        labels: (N, D) float32: 0, 1 or NaN (unknown).
+        rows: image id -> position.
+        groups: (N,) number of each film's row group, counted over all shards.
+    """
+
+    def __init__(self, url: str, size: int, held: int | None = None) -> None:
+        """Read everything but the pixels.
+
+        Args:
+            url: folder or URL of the shards, which holds `size=SIZE` folders.
+            size: side of the squares in pixels.
+            held: row groups that a process keeps at most, of those that cannot be mapped; default
+                `SHUFFLED_GROUPS`.
+
+        Raises:
+            FileNotFoundError: if the folder, the size or a shard is not there.
+            ValueError: if a shard is not the one of the manifest.
+        """
+        storage = Storage.at(url)
+        manifest = _manifest(storage, size)
+        names = [shard["name"] for shard in manifest["shards"]]
+        files = [ShardFile(storage, name) for name in names]
+        tables = [file.films() for file in files]
+        self.size, self.url, self.kind = size, url, kind_of(manifest)
+        self.diseases = self.kind.diseases
+        self.image_ids: tuple[str, ...] = tuple(
+            i for t in tables for i in t["image_id"].to_pylist()
+        )
+        self.patients: tuple[str, ...] = tuple(
+            p for t in tables for p in t["patient_id"].to_pylist()
+        )
+        self.splits = tuple(file.split for file in files for _ in range(file.rows))
+        self.labels = np.concatenate([_labels(table, self.diseases) for table in tables])
+        self.rows = {image: position for position, image in enumerate(self.image_ids)}
+        places = [(name, group) for name, f in zip(names, files, strict=True) for group in f.groups]
+        lengths = [rows for file in files for rows in file.groups.values()]
+        self.groups: IntArray = np.repeat(np.arange(len(lengths)), lengths)
+        self._begins = np.cumsum([0, *lengths])
+        self._pixels = _GroupPixels(storage, places, held or SHUFFLED_GROUPS)
+
+    def __getitem__(self, image_id: str) -> Squares:
+        if image_id not in self.rows:
+            raise KeyError(f"no pixels of {image_id} in {self.url} at {self.size} px")
+        position = self.rows[image_id]
+        group = int(self.groups[position])
+        found = self._pixels[group][position - self._begins[group]]
+        return decode_square(found) if isinstance(found, bytes) else found
+
+    def __contains__(self, image_id: object) -> bool:
+        return image_id in self.rows
+
+    def __len__(self) -> int:
+        return len(self.image_ids)
+
+
+def epoch_order(groups: IntArray, rng: np.random.Generator, together: int) -> IntArray:
+    """A shuffled order in which few row groups are in use at a time.
+
+    Args:
+        groups: (N,) row group of each film.
+        rng: what draws it.
+        together: row groups whose films are shuffled among each other.
+
+    Returns:
+        (N,) the films' places: row groups in random order, then films in random order within each
+        `together` of them.
+    """
+    _, numbers = np.unique(groups, return_inverse=True)
+    turn = rng.permutation(numbers.max(initial=-1) + 1)
+    return np.lexsort((rng.random(len(groups)), turn[numbers] // together))
+
+
+class _GroupPixels:
+    """Row group -> its pixels: mapped where that is possible, else the last few used are held."""
+
+    def __init__(self, storage: Storage, places: Sequence[tuple[str, int]], most: int) -> None:
+        self._storage, self._places, self._most = storage, tuple(places), most
+        self._forget()
+
+    def __getitem__(self, number: int) -> Squares | list[bytes]:
+        if self._process != os.getpid():  # a forked worker must not share a store's connections
+            self._forget()
+        if number in self._mapped:
+            return self._mapped[number]
+        if number in self._held:
+            self._held.move_to_end(number)
+            return self._held[number]
+        name, group = self._places[number]
+        file = _keep(self._files, name, lambda: ShardFile(self._storage, name), self._most)
+        if (mapped := file.mapped(group)) is None:
+            return _keep(self._held, number, lambda: file.read(group), self._most)
+        self._mapped[number] = mapped
+        return mapped
+
+    def __reduce__(self) -> tuple[type[_GroupPixels], tuple[Any, ...]]:
+        return type(self), (
+            self._storage,
+            self._places,
+            self._most,
+        )  # spawned workers open files themselves
+
+    def _forget(self) -> None:
+        self._process = os.getpid()
+        self._mapped: dict[int, Squares] = {}
+        self._files: OrderedDict[str, ShardFile] = OrderedDict()
+        self._held: OrderedDict[int, Squares | list[bytes]] = OrderedDict()
+
+
+def _keep(kept: OrderedDict[Any, Kept], key: Any, make: Callable[[], Kept], most: int) -> Kept:
+    """kept[key], made if need be; of more than `most` the one that was used longest ago goes."""
+    if key not in kept:
+        kept[key] = make()
+        if len(kept) > most:
+            kept.popitem(last=False)
+    kept.move_to_end(key)
+    return kept[key]
+
+
+def _manifest(storage: Storage, size: int) -> dict[str, Any]:
+    """The size's manifest, its shards all there with their bytes."""
+    how = HOW_TO_MAKE.format(out=storage.url, size=size)
+    if not storage.exists(manifest_name(size)):
+        raise FileNotFoundError(f"no finished shards of {size} px in {storage.url}; {how}")
+    manifest: dict[str, Any] = storage.read_json(manifest_name(size))
+    names = [shard["name"] for shard in manifest["shards"]]
+    for shard, state in zip(manifest["shards"], storage.states(names), strict=True):
+        found = "no file" if state is None else f"{state[0]} bytes"
+        if found != f"{shard['bytes']} bytes":
+            raise ValueError(
+                f"{storage.url}/{shard['name']}: {found}, expected {shard['bytes']} bytes; {how}"
+            )
+    return manifest
+
+
+def _labels(table: Any, diseases: Sequence[str]) -> npt.NDArray[np.float32]:
+    columns = [table[LABEL_PREFIX + disease].to_numpy() for disease in diseases]
+    return np.array(columns, dtype=np.float32).reshape(len(diseases), table.num_rows).T
+
+
+def check_complete(shards: ShardSet, radiographs: Sequence[Radiograph], *, strict: bool) -> None:
+    """Say which films the shards lack because their files could not be read.
+
+    Args:
+        shards: made of these films.
+        radiographs: the films to be used; of these all others must be there.
+        strict: such a film is an error.
+
+    Raises:
+        ValueError: for films that are neither in the shards nor in their rejects.parquet, or, in
+            strict mode, for the first one that is in the latter.
+    """
+    absent = [r.image_id for r in radiographs if r.image_id not in shards]
+    if not absent:
+        return
+    with Storage.at(shards.url).open(REJECTS) as stream:
+        table = pq.read_table(stream, columns=["image_id", "reason"])
+    reasons = dict(zip(*(column.to_pylist() for column in table.columns), strict=True))
+    strange = [image for image in absent if image not in reasons]
+    if strange:
+        raise ValueError(
+            f"{len(strange)} of {len(radiographs)} films are not in {shards.url}, the first is "
+            f"{strange[0]}; " + HOW_TO_MAKE.format(out=shards.url, size=shards.size)
+        )
+    if strict:
+        raise ValueError(f"{shards.url} lacks {absent[0]}: {reasons[absent[0]]}; see data.strict")
+    for image in absent:
+        print(f"shards: left out {image}: {reasons[image]}")

@@ -1,0 +1,97 @@
+"""The training films as detectron2 wants them: COCO registration, dataset dicts, loader."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset, SequentialSampler
+
+from cxrloc.datasets.files.manifest import write_json
+from cxrloc.datasets.prepared.coco import to_coco
+from cxrloc.detection.config import DetectorConfig
+from cxrloc.detection.data import DetectionSet
+from cxrloc.detection.detectron2_backend.network import as_input
+from cxrloc.detection.training import epoch_order
+
+
+def coco_records(data: DetectionSet, path: Path, name: str) -> list[dict[str, Any]]:
+    """The films as detectron2's dataset dicts, through its COCO registration and catalog.
+
+    Args:
+        path: the COCO ground truth is written there, for any other tool to use.
+        name: in detectron2's catalogs, while it is read.
+    """
+    from detectron2.data import DatasetCatalog, MetadataCatalog, get_detection_dataset_dicts
+    from detectron2.data.datasets import register_coco_instances
+
+    write_json(path, to_coco(data.radiographs, data.diseases))
+    register_coco_instances(name, {}, str(path), "")
+    try:
+        # films without a box are kept: they are the negatives
+        records: list[dict[str, Any]] = get_detection_dataset_dicts([name], filter_empty=False)
+        assert tuple(MetadataCatalog.get(name).thing_classes) == data.diseases
+    finally:
+        DatasetCatalog.remove(name)
+        MetadataCatalog.remove(name)
+    return records
+
+
+def training_loader(draws: Draws) -> Any:
+    from detectron2.data import build_detection_train_loader
+
+    return build_detection_train_loader(
+        draws,
+        mapper=None,
+        sampler=SequentialSampler(draws),
+        total_batch_size=draws.batch,
+        aspect_ratio_grouping=False,
+        # without it, making the iterator draws from the generator that the first step has seeded
+        seed=draws.config.seed,
+    )
+
+
+class Draws(Dataset[dict[str, Any]]):
+    """All the samples of a run in the order in which they are trained on.
+
+    Args:
+        records: detectron2's dataset dicts of the training films, `image_id` from 1 in their order.
+        first_step: step at which a resumed run goes on.
+    """
+
+    def __init__(
+        self,
+        records: list[dict[str, Any]],
+        data: DetectionSet,
+        config: DetectorConfig,
+        first_step: int = 0,
+    ) -> None:
+        self.records, self.data, self.config = records, data, config
+        self.batch = min(config.train.batch_size, len(records))
+        self.steps_per_epoch = len(records) // self.batch
+        self.steps = self.steps_per_epoch * config.train.epochs
+        self.first_step = first_step
+
+    def __len__(self) -> int:
+        return max(0, self.steps - self.first_step) * self.batch
+
+    def __getitem__(self, number: int) -> dict[str, Any]:
+        step, place = divmod(number + self.first_step * self.batch, self.batch)
+        epoch, step = divmod(step, self.steps_per_epoch)
+        order = epoch_order(self.config.seed, epoch, len(self.records))
+        record = self.records[order[step * self.batch + place]]
+        return self._mapped(record, epoch)
+
+    def _mapped(self, record: dict[str, Any], epoch: int) -> dict[str, Any]:
+        from detectron2.structures import Boxes, Instances, PolygonMasks
+
+        index = record["image_id"] - 1
+        rng = np.random.default_rng([self.config.seed, epoch, index])
+        square, boxes, labels = self.data.sample(index, self.config.train.augment, rng)
+        truth = Instances((self.data.size, self.data.size))
+        truth.gt_boxes = Boxes(torch.from_numpy(boxes))
+        truth.gt_classes = torch.from_numpy(labels) - 1  # background is last in detectron2, not 0
+        truth.gt_masks = PolygonMasks([[box[[0, 1, 2, 1, 2, 3, 0, 3]]] for box in boxes])
+        return {**record, "image": as_input(square), "instances": truth}

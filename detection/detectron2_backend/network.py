@@ -1,0 +1,204 @@
+"""detectron2's Mask R-CNN, configured in code from the settings that torchvision's is built from.
+
+No model zoo and no pickle: the network starts at random, or from a ResNet with torchvision's names.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from cxrloc.classification.bundle.file import read_bundle
+from cxrloc.classification.network.precision import Precision, as_float, autocast
+from cxrloc.classification.network.weights import (
+    LoadReport,
+    download_imagenet,
+    load_partial,
+    read_weights,
+)
+from cxrloc.detection.config import Init, ModelConfig
+from cxrloc.detection.mask_rcnn import DETECTRON2_HELP
+
+# ImageNet's mean and deviation averaged over the colours, on 0..255: a grey film has equal channels
+GREY_MEAN, GREY_STD = 0.449 * 255, 0.226 * 255
+_NORMS = {"batch": "BN", "frozen": "FrozenBN", "group": "GN"}
+
+
+def require_detectron2() -> None:
+    """Raise ImportError, saying how to install it, where detectron2 is missing."""
+    if importlib.util.find_spec("detectron2") is None:
+        raise ImportError(DETECTRON2_HELP)
+
+
+def detectron2_config(model: ModelConfig, num_diseases: int, size: int, device: str) -> Any:
+    """The network as a detectron2 `CfgNode`; the schedule is not in it (see `detectron2_trainer`).
+
+    Args:
+        num_diseases: classes without background (detectron2 counts classes from 0).
+        size: side of the input square in pixels.
+    """
+    require_detectron2()
+    from detectron2.config import get_cfg
+
+    cfg = get_cfg()
+    # nothing is resized, flipped or dropped by detectron2: both backends see the same squares
+    cfg.INPUT.FORMAT, cfg.INPUT.RANDOM_FLIP = "RGB", "none"
+    cfg.INPUT.MIN_SIZE_TRAIN = (size,)
+    cfg.INPUT.MAX_SIZE_TRAIN = cfg.INPUT.MIN_SIZE_TEST = cfg.INPUT.MAX_SIZE_TEST = size
+    cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS = False
+    cfg.MODEL.DEVICE, cfg.MODEL.WEIGHTS, cfg.MODEL.MASK_ON = device, "", True
+    cfg.MODEL.META_ARCHITECTURE = "GeneralizedRCNN"
+    cfg.MODEL.PIXEL_MEAN, cfg.MODEL.PIXEL_STD = [GREY_MEAN] * 3, [GREY_STD] * 3
+    _backbone(cfg.MODEL, model)
+    _proposals(cfg.MODEL, model, size)
+    _heads(cfg.MODEL, model, num_diseases)
+    # every box is handed over: the best one of a disease is kept whatever its score (`_strongest`)
+    cfg.MODEL.ROI_HEADS.SCORE_THRESH_TEST, cfg.TEST.DETECTIONS_PER_IMAGE = -1.0, -1
+    return cfg
+
+
+def _backbone(cfg: Any, model: ModelConfig) -> None:
+    stages = [f"res{level}" for level in model.fpn_levels]
+    cfg.BACKBONE.NAME = "build_resnet_fpn_backbone"
+    cfg.BACKBONE.FREEZE_AT = model.frozen_stages
+    cfg.RESNETS.DEPTH = int(model.architecture.removeprefix("resnet"))
+    # the basic blocks of ResNet-18 do not widen by four, and torchvision strides in the 3 x 3
+    cfg.RESNETS.RES2_OUT_CHANNELS = 64 if model.architecture == "resnet18" else 256
+    cfg.RESNETS.STRIDE_IN_1X1 = False
+    cfg.RESNETS.NORM = _NORMS[model.resolved_norm()]
+    cfg.RESNETS.OUT_FEATURES = cfg.FPN.IN_FEATURES = stages
+    cfg.FPN.OUT_CHANNELS = model.fpn_channels
+
+
+def _proposals(cfg: Any, model: ModelConfig, size: int) -> None:
+    levels = [*model.fpn_levels, model.fpn_levels[-1] + 1]
+    cfg.PROPOSAL_GENERATOR.NAME = "RPN"
+    cfg.ANCHOR_GENERATOR.SIZES = [[max(1, round(side * size))] for side in model.anchor_sizes]
+    cfg.ANCHOR_GENERATOR.ASPECT_RATIOS = [list(model.anchor_ratios)]
+    cfg.RPN.IN_FEATURES = [f"p{level}" for level in levels]
+    cfg.RPN.PRE_NMS_TOPK_TRAIN, cfg.RPN.PRE_NMS_TOPK_TEST = (
+        model.rpn_pre_nms,
+        model.rpn_pre_nms_test,
+    )
+    cfg.RPN.POST_NMS_TOPK_TRAIN, cfg.RPN.POST_NMS_TOPK_TEST = (
+        model.rpn_post_nms,
+        model.rpn_post_nms_test,
+    )
+    cfg.RPN.BATCH_SIZE_PER_IMAGE = model.rpn_batch
+    cfg.RPN.SMOOTH_L1_BETA = cfg.ROI_BOX_HEAD.SMOOTH_L1_BETA = 1 / 9  # torchvision's; here it is 0
+
+
+def _heads(cfg: Any, model: ModelConfig, num_diseases: int) -> None:
+    cfg.ROI_HEADS.NAME = "StandardROIHeads"
+    cfg.ROI_HEADS.IN_FEATURES = [f"p{level}" for level in model.fpn_levels]
+    cfg.ROI_HEADS.NUM_CLASSES = num_diseases
+    cfg.ROI_HEADS.BATCH_SIZE_PER_IMAGE = model.box_batch
+    cfg.ROI_HEADS.POSITIVE_FRACTION = model.box_positive
+    cfg.ROI_HEADS.NMS_THRESH_TEST = model.nms_threshold
+    cfg.ROI_BOX_HEAD.NAME, cfg.ROI_BOX_HEAD.NUM_FC = "FastRCNNConvFCHead", 2
+    cfg.ROI_BOX_HEAD.FC_DIM, cfg.ROI_BOX_HEAD.POOLER_RESOLUTION = model.box_hidden, 7
+    cfg.ROI_MASK_HEAD.NAME = "MaskRCNNConvUpsampleHead"
+    cfg.ROI_MASK_HEAD.NUM_CONV = model.mask_layers
+    cfg.ROI_MASK_HEAD.CONV_DIM, cfg.ROI_MASK_HEAD.POOLER_RESOLUTION = model.mask_channels, 14
+    cfg.ROI_BOX_HEAD.POOLER_SAMPLING_RATIO = cfg.ROI_MASK_HEAD.POOLER_SAMPLING_RATIO = 2
+
+
+def build_network(model: ModelConfig, num_diseases: int, size: int, device: str) -> nn.Module:
+    """detectron2's Mask R-CNN with random weights, in evaluation mode."""
+    cfg = detectron2_config(model, num_diseases, size, device)
+    from detectron2.modeling import build_model
+
+    network: Any = build_model(cfg)
+    # detectron2 hard-codes p5 here, which a shorter pyramid has not
+    network.backbone.top_block.in_feature = f"p{model.fpn_levels[-1]}"
+    # regions go to pyramid levels by their share of the film, as COCO's 224 of 800 px
+    for pooler in (network.roi_heads.box_pooler, network.roi_heads.mask_pooler):
+        pooler.canonical_box_size = max(1, round(size * 224 / 800))
+    network.to(memory_format=torch.channels_last)
+    return network.eval()  # type: ignore[no-any-return]
+
+
+def set_precision(network: nn.Module, precision: Precision) -> None:
+    """Convolutions and wide linear layers run in `precision`, boxes and losses stay in fp32.
+
+    Once per network: detectron2's modules are wrapped in place.
+    """
+    parts: Any = network
+    for module in (parts.backbone, parts.proposal_generator.rpn_head, parts.roi_heads.box_head):
+        module.forward = _in_precision(module.forward, precision, parts.device)
+    # the mask head's forward also computes its loss; `layers` is the network alone
+    mask_head = parts.roi_heads.mask_head
+    mask_head.layers = _in_precision(mask_head.layers, precision, parts.device)
+
+
+def _in_precision(
+    function: Callable[..., Any], precision: Precision, device: torch.device
+) -> Callable[..., Any]:
+    def run(*inputs: Any) -> Any:
+        with autocast(precision, device):
+            return as_float(function(*inputs))
+
+    return run
+
+
+def load_start(network: nn.Module, init: Init, architecture: str) -> LoadReport:
+    """Fill a network's ResNet (or all of it, from a detectron2 checkpoint) from a file.
+
+    Raises:
+        FileNotFoundError, ValueError: for a file that is absent, unreadable or fits nowhere, for a
+            gate of another architecture, and for COCO weights by name.
+    """
+    if init.kind == "none":
+        return LoadReport()
+    if init.kind == "coco":
+        raise ValueError(
+            "model.weights 'coco': the detectron2 backend has no COCO weights by name (detectron2 "
+            "publishes them as pickle, which is never read here); use gate, none or the path of a "
+            ".safetensors or .pth file, or --backend torchvision"
+        )
+    if init.kind == "gate" and init.path is not None:
+        found = read_bundle(init.path, "classifier")[1]["architecture"]
+        if found != architecture:
+            raise ValueError(
+                f"{init.path} is a {found}; set model.architecture to it, it is {architecture}"
+            )
+    own = {name.removeprefix("backbone."): name for name in network.state_dict()}
+    by_name = init.kind == "imagenet"
+    source = download_imagenet(architecture) if by_name else read_weights(Path(str(init.path)))
+    tensors = {own.get(name, name): tensor for name, tensor in resnet_names(source).items()}
+    return load_partial(network, tensors, str(init.path or f"ImageNet {architecture}"))
+
+
+def resnet_names(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """torchvision's ResNet names as detectron2's; other tensors keep their name.
+
+    `conv1` -> `bottom_up.stem.conv1`, `layer2.0.bn1` -> `bottom_up.res3.0.conv1.norm`,
+    `downsample.0` -> `shortcut`, as detectron2's tools/convert-torchvision-to-d2.py has it.
+    """
+    renamed = {}
+    for name, tensor in tensors.items():
+        first, _, rest = name.partition(".")
+        new = name
+        if first in ("conv1", "bn1"):
+            new = f"bottom_up.stem.{name}"
+        elif first in ("layer1", "layer2", "layer3", "layer4"):
+            new = f"bottom_up.res{int(first[-1]) + 1}.{rest}"
+        if new != name:
+            for number in "123":
+                new = new.replace(f"bn{number}.", f"conv{number}.norm.")
+            new = new.replace("downsample.0.", "shortcut.")
+            new = new.replace("downsample.1.", "shortcut.norm.")
+        renamed[new] = tensor
+    return renamed
+
+
+def as_input(square: npt.NDArray[np.uint8]) -> Tensor:
+    """A grey square (S, S) as the (3, S, S) float tensor on 0..255 that detectron2 normalises."""
+    return torch.from_numpy(np.array(square)).float().expand(3, -1, -1)

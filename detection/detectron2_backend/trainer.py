@@ -1,0 +1,274 @@
+"""Training with detectron2's own trainer, hooks and dataset catalog, by torchvision's schedule.
+
+Both backends draw the same films with the same augmentation in the same order, learn at the same
+rates and, resumed after a kill, end where an uninterrupted run does. detectron2 is imported inside
+functions only.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.metadata
+import json
+import math
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from tqdm import tqdm
+
+from cxrloc.classification.bundle.file import read_bundle, write_bundle
+from cxrloc.classification.network.precision import resolve_device, resolve_precision
+from cxrloc.datasets.files.manifest import run_manifest
+from cxrloc.detection.config import DetectorConfig, Init
+from cxrloc.detection.data import DetectionSet, class_counts
+from cxrloc.detection.detectron2_backend.data import Draws, coco_records, training_loader
+from cxrloc.detection.detectron2_backend.network import build_network, load_start, set_precision
+from cxrloc.detection.detectron2_backend.predictor import Detectron2Predictor
+from cxrloc.detection.mask_rcnn import bundle_metadata
+from cxrloc.detection.training import LOG_EVERY, is_finished, lr_factor, make_optimizer, run_mark
+from cxrloc.detection.validation import mean_best_iou
+
+BUNDLE_NAME = "maskrcnn.safetensors"
+_BEST_NAME = "best.safetensors"
+
+
+@dataclass
+class RunState:
+    """What a checkpoint holds besides detectron2's own: which run it is of, and its best score."""
+
+    mark: str
+    best_score: float = -math.inf
+    best_step: int = -1
+
+    def state_dict(self) -> dict[str, Any]:
+        """Plain values."""
+        return dataclasses.asdict(self)
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take the scores over.
+
+        Raises:
+            ValueError: when the checkpoint is of another run.
+        """
+        if state["mark"] != self.mark:
+            raise ValueError(
+                "the checkpoint in the out folder belongs to a run with another config or other "
+                "films; choose another out folder, or delete its last_checkpoint to start over"
+            )
+        self.best_score, self.best_step = state["best_score"], state["best_step"]
+
+
+def train(
+    config: DetectorConfig,
+    train_set: DetectionSet,
+    validation_set: DetectionSet | None,
+    out_dir: Path,
+    init: Init,
+    extra: Mapping[str, Any],
+) -> Path:
+    """Train to `out_dir / "maskrcnn.safetensors"`; a finished detector is not trained again."""
+    started, bundle = time.time(), out_dir / BUNDLE_NAME
+    if not len(train_set):
+        raise ValueError("there is no training film: no radiograph of the training folds has a box")
+    run = RunState(run_mark(config, train_set, validation_set, init))
+    if is_finished(bundle, run.mark):
+        return bundle
+    if config.train.threads:
+        torch.set_num_threads(config.train.threads)
+    network, report = start_network(config, init)
+    print(report, flush=True)
+    out_dir.mkdir(parents=True, exist_ok=True)
+    steps = _run_trainer(network, config, train_set, validation_set, out_dir, run)
+    tensors = network.state_dict()
+    if run.best_step >= 0:
+        tensors = read_bundle(out_dir / _BEST_NAME, "maskrcnn")[0]
+    manifest = run_manifest(config, seed=config.seed, hashes={"run": run.mark}, started=started)
+    facts = {
+        "fingerprint": run.mark,
+        "train_boxes": dict(class_counts(train_set)),
+        "train_films": len(train_set),
+        "weights": str(report).splitlines()[0],
+        "detectron2": importlib.metadata.version("detectron2"),
+        "manifest": manifest,
+        "steps": steps,
+        **_kept(run),
+    }
+    write_bundle(bundle, tensors, bundle_metadata(config, {**facts, **extra}))
+    for leftover in [
+        *out_dir.glob("model_*.pth"),
+        out_dir / "last_checkpoint",
+        out_dir / _BEST_NAME,
+    ]:
+        leftover.unlink(missing_ok=True)
+    return bundle
+
+
+def start_network(config: DetectorConfig, init: Init) -> tuple[nn.Module, Any]:
+    """A network with its first weights, in its precision, and the report of what was loaded."""
+    device = resolve_device(config.train.device)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        network = build_network(config.model, len(config.diseases), config.size, str(device))
+    report = load_start(network, init, config.model.architecture)
+    set_precision(network, resolve_precision(config.train.precision, device))
+    return network, report
+
+
+def _kept(run: RunState) -> dict[str, Any]:
+    if run.best_step < 0:
+        return {"kept": "last"}
+    return {
+        "kept": f"best of validation, step {run.best_step}",
+        "validation_mean_iou": run.best_score,
+    }
+
+
+def _run_trainer(
+    network: Any,
+    config: DetectorConfig,
+    train_set: DetectionSet,
+    validation_set: DetectionSet | None,
+    out_dir: Path,
+    run: RunState,
+) -> int:
+    """Train in place by detectron2's `SimpleTrainer`, from the last checkpoint; number of steps."""
+    from detectron2.engine import SimpleTrainer
+
+    records = coco_records(train_set, out_dir / "train_coco.json", f"cxrloc_{run.mark[:16]}")
+    draws = Draws(records, train_set, config)
+    optimizer = make_optimizer(network, config.train, network.backbone.bottom_up)
+    _clip_gradients(optimizer, config.train.clip_norm)
+    trainer = SimpleTrainer(network, training_loader(draws), optimizer)
+    checkpointer = tensors_only_checkpointer(network, out_dir, trainer=trainer, run=run)
+    hooks, bar = _hooks(config, draws, validation_set, checkpointer, run, optimizer)
+    trainer.register_hooks(hooks)
+    if checkpointer.has_checkpoint():
+        checkpointer.resume_or_load("", resume=True)
+        draws.first_step = trainer.iter + 1
+        print(f"resumed at step {draws.first_step} of {draws.steps}", flush=True)
+    trainer.reset_data_loader(lambda: training_loader(draws))
+    trainer.register_hooks([_writer(out_dir, draws.first_step)])
+    bar.update(draws.first_step)
+    try:
+        trainer.train(draws.first_step, draws.steps)
+    except FloatingPointError as error:
+        raise RuntimeError(
+            f"{error}\nlower train.lr, raise train.warmup_steps or set train.precision to fp32"
+        ) from error
+    finally:
+        bar.close()
+    return draws.steps
+
+
+def _clip_gradients(optimizer: torch.optim.Optimizer, limit: float) -> None:
+    """Clip the norm over all parameters before every step (detectron2 clips one by one)."""
+    if limit <= 0:
+        return
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+
+    def clip(*_: Any) -> None:
+        nn.utils.clip_grad_norm_(parameters, limit)
+
+    optimizer.register_step_pre_hook(clip)
+
+
+def tensors_only_checkpointer(network: nn.Module, out_dir: Path, **state: Any) -> Any:
+    """detectron2's checkpointer, reading tensors and plain values alone and never half a name."""
+    from detectron2.checkpoint import Checkpointer
+
+    checkpointer = Checkpointer(network, str(out_dir), **state)
+
+    def read(path: str) -> dict[str, Any]:
+        content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        return content
+
+    def tag(name: str) -> None:
+        temporary = out_dir / f".last_checkpoint.{os.getpid()}.tmp"
+        temporary.write_text(name)
+        temporary.replace(out_dir / "last_checkpoint")
+
+    checkpointer._load_file, checkpointer.tag_last_checkpoint = read, tag
+    return checkpointer
+
+
+def _hooks(
+    config: DetectorConfig,
+    draws: Draws,
+    validation_set: DetectionSet | None,
+    checkpointer: Any,
+    run: RunState,
+    optimizer: torch.optim.Optimizer,
+) -> tuple[list[Any], Any]:
+    from detectron2.engine import hooks
+
+    def seed(trainer: Any) -> None:
+        torch.manual_seed(config.seed * 1_000_003 + trainer.iter)
+
+    bar = tqdm(total=draws.steps, unit="step", desc=Path(checkpointer.save_dir).name)
+
+    def show(trainer: Any) -> None:
+        bar.update()
+        loss = trainer.storage.latest().get("total_loss", (math.nan, 0))[0]
+        bar.set_postfix_str(f"loss {loss:.3f}", refresh=False)
+
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda step: lr_factor(step, draws.steps, config.train.warmup_steps)
+    )
+    chosen = [
+        hooks.IterationTimer(),
+        hooks.CallbackHook(before_step=seed, after_step=show),
+        hooks.LRScheduler(optimizer, schedule),
+    ]
+    if validation_set:
+        every = config.train.validate_every * draws.steps_per_epoch
+        score = _Validation(config, validation_set, checkpointer, run)
+        chosen.append(hooks.EvalHook(every, score))
+    # after the validation, so that a checkpoint knows the best score so far
+    period = config.train.checkpoint_every
+    chosen.append(hooks.PeriodicCheckpointer(checkpointer, period, max_to_keep=1))
+    return chosen, bar
+
+
+@dataclass
+class _Validation:
+    """Scores the network and keeps its best weights on disk, where a kill does not reach them."""
+
+    config: DetectorConfig
+    data: DetectionSet
+    checkpointer: Any
+    run: RunState
+
+    def __call__(self) -> dict[str, float]:
+        network, config = self.checkpointer.model, self.config
+        predictor = Detectron2Predictor(network, config.model, config.diseases, config.size)
+        score = mean_best_iou(predictor, self.data)
+        network.train()
+        step = min(self.checkpointer.checkpointables["trainer"].iter + 1, self._steps())
+        tqdm.write(f"step {step}: mean IoU on the validation films {score:.3f}")
+        if score > self.run.best_score:
+            best = Path(self.checkpointer.save_dir) / _BEST_NAME
+            write_bundle(best, network.state_dict(), bundle_metadata(config, {"step": step}))
+            self.run.best_score, self.run.best_step = score, step
+        return {"validation/mean_iou": score}
+
+    def _steps(self) -> int:
+        return int(self.checkpointer.checkpointables["trainer"].max_iter)
+
+
+def _writer(out_dir: Path, first_step: int) -> Any:
+    """loss.jsonl and TensorBoard; rows from the resumed step on are dropped, as they come again."""
+    from detectron2.engine import hooks
+    from detectron2.utils.events import JSONWriter, TensorboardXWriter
+
+    path = out_dir / "loss.jsonl"
+    if path.is_file():
+        rows = path.read_text().splitlines(keepends=True)
+        path.write_text("".join(r for r in rows if json.loads(r)["iteration"] < first_step))
+    board = TensorboardXWriter(str(out_dir / "tensorboard"), purge_step=first_step or None)
+    return hooks.PeriodicWriter([JSONWriter(str(path)), board], period=LOG_EVERY)

@@ -1,0 +1,165 @@
+"""Which trained model predicts which films: each film by the one that has not seen its patient."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cxrloc.datasets.files.manifest import file_sha256
+from cxrloc.datasets.radiograph import Radiograph
+from cxrloc.localization.cam.rules import SizedRule
+
+if TYPE_CHECKING:
+    from cxrloc.datasets.prepared.folder import PreparedData
+
+
+@dataclass(frozen=True)
+class Job:
+    """Films that one model predicts; the controls have no bundle and no fold."""
+
+    films: tuple[Radiograph, ...] = field(repr=False)
+    bundle: Path | None = None
+    fold: int | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    cam_rules: Mapping[str, SizedRule] | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True)
+class ModelFiles:
+    """Where the trained models are.
+
+    Attributes:
+        name: the bundle's file name in each fold's folder; None for a control, which has none.
+        run: training run with one folder per test fold.
+        bundle: one trained model instead of a run.
+    """
+
+    name: str | None
+    run: Path | None = None
+    bundle: Path | None = None
+
+
+def plan_jobs(
+    films: Sequence[Radiograph],
+    prepared: PreparedData,
+    models: ModelFiles,
+    folds: Sequence[int] | None = None,
+) -> list[Job]:
+    """One job for each model; each film is in exactly one.
+
+    Args:
+        films: those to predict.
+        folds: test folds to predict; None for all.
+
+    Raises:
+        ValueError, FileNotFoundError: for a fold that does not exist or has no model, and for a
+            model of another preparation.
+    """
+    wanted = _wanted_folds(folds, prepared)
+    if models.name is None:
+        return [Job(tuple(r for r in films if prepared.folds[r.image_id] in wanted))]
+    if models.bundle is not None:
+        job = _bundle_job(models.bundle, films, prepared)
+        if folds is not None and [job.fold] != wanted:
+            raise ValueError(
+                f"--folds {wanted}, but {models.bundle} is of fold {job.fold}; leave --folds "
+                "out, or give the --run folder with all folds"
+            )
+        return [job]
+    assert models.run is not None
+    jobs = [_fold_job(models.run, fold, models.name, films, prepared) for fold in wanted]
+    return [job for job in jobs if job.films]
+
+
+def unseen(job: Job, notes: list[str]) -> Job:
+    """Without films of patients that a model of no fold, as of MURA's official split, has seen.
+
+    What a reader must know of that is added to `notes`.
+
+    Raises:
+        ValueError: when no film is left.
+    """
+    from cxrloc.classification.runs.ensemble import unseen_films  # torch: not for --help
+
+    if job.fold is not None or job.bundle is None:
+        return job
+    films, said = unseen_films([job.bundle], job.films)
+    notes += said
+    return replace(job, films=tuple(films))
+
+
+def _wanted_folds(folds: Sequence[int] | None, prepared: PreparedData) -> list[int]:
+    wanted = list(range(prepared.k)) if folds is None else list(folds)
+    unknown = [fold for fold in wanted if not 0 <= fold < prepared.k]
+    if unknown or not wanted:
+        raise ValueError(f"folds {folds}: {prepared.root} has folds 0 to {prepared.k - 1}")
+    return sorted(dict.fromkeys(wanted))
+
+
+def _fold_job(
+    run: Path, fold: int, bundle_file: str, films: Sequence[Radiograph], prepared: PreparedData
+) -> Job:
+    path = run / f"fold{fold}" / bundle_file
+    if not path.is_file():
+        there = sorted(p.parent.name for p in run.glob(f"fold*/{bundle_file}"))
+        raise FileNotFoundError(
+            f"fold {fold} has no trained model: {path} does not exist (the run has "
+            f"{', '.join(there) or 'none'}). Train it, or name the trained ones with --folds"
+        )
+    metadata = read_metadata(path)
+    if metadata.get("fold") != fold:
+        raise ValueError(f"{path}: trained with test fold {metadata.get('fold')}, expected {fold}")
+    check_preparation(path, metadata, prepared)
+    chosen = tuple(r for r in films if prepared.folds[r.image_id] == fold)
+    return Job(chosen, path, fold, metadata)
+
+
+def _bundle_job(path: Path, films: Sequence[Radiograph], prepared: PreparedData) -> Job:
+    metadata = read_metadata(path)
+    fold = metadata.get("fold")
+    if fold is None:
+        print(f"{path} has no fold: whether it has seen a film is not checked", file=sys.stderr)
+        return Job(tuple(films), path, None, metadata)
+    check_preparation(path, metadata, prepared)
+    chosen = tuple(r for r in films if prepared.folds[r.image_id] == fold)
+    return Job(chosen, path, fold, metadata)
+
+
+def read_metadata(path: Path) -> dict[str, Any]:
+    """Metadata of a bundle."""
+    from cxrloc.classification.bundle.file import read_bundle  # torch: not for --help
+
+    return read_bundle(path)[1]
+
+
+def check_preparation(path: Path, metadata: Mapping[str, Any], prepared: PreparedData) -> None:
+    """Raise ValueError unless the model was trained with the folds of this prepared folder."""
+    if metadata.get("k") != prepared.k:
+        raise ValueError(
+            f"{path}: trained with {metadata.get('k')} folds, but {prepared.root} has {prepared.k}"
+        )
+    folds_path = prepared.root / "folds.csv"
+    hashes = metadata.get("manifest", {}).get("hashes", {})
+    recorded = metadata.get("folds_sha256") or hashes.get("folds")
+    if recorded is None:
+        print(f"{path} does not say which folds it was trained with: not checked", file=sys.stderr)
+    elif recorded != file_sha256(folds_path):
+        raise ValueError(
+            f"{path}: trained with other folds than {folds_path}, so it may have seen films "
+            f"that it would predict; prepare with the same settings, or train again"
+        )
+
+
+def check_markers_kept(jobs: Sequence[Job]) -> None:
+    """Raise ValueError if a model removes markers itself: it would see no film with them."""
+    for job in jobs:
+        own = job.metadata.get("preprocessing", {}).get("markers", "keep")
+        if own != "keep":
+            raise ValueError(
+                f"--remove_markers: the model {job.bundle} removes markers itself ({own}), so its "
+                "maps are without them; tools/experiments/check_shortcuts.py shows it films with "
+                "them too"
+            )

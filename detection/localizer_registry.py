@@ -1,0 +1,137 @@
+"""All localizers by name. Adding one = one file that defines it + one line in `LOCALIZERS`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cxrloc.localization.cam.boxes import DEEP_MEDIA, WANG, CamBoxRule
+from cxrloc.localization.cam.rules import SizedRule
+from cxrloc.localization.localizer import Localizer
+
+ALIGNED = "grad_cam_aligned"  # the one whose maps are laid where their cells look
+
+
+@dataclass(frozen=True)
+class LocalizerInputs:
+    """What a localizer may be built from; each takes what it needs.
+
+    Attributes:
+        bundle: trained model (`.safetensors`); the controls need none.
+        ground_truth: COCO ground truth; only the controls look at it.
+        seed: of random localizers.
+        device: `cpu`, `cuda` or `auto`.
+        precision: `auto`, `fp32` or `bf16`.
+        cam_rule: how `grad_cam` makes boxes (`grad_cam_wang` has its own rule).
+        cam_rules: disease -> rule in the place of `cam_rule`, tuned on other folds' boxes.
+        keep_maps: (image_id, disease) pairs whose heat maps a CAM localizer keeps.
+    """
+
+    bundle: Path | None = None
+    ground_truth: Mapping[str, Any] | None = None
+    seed: int = 0
+    device: str = "cpu"
+    precision: str = "auto"
+    cam_rule: CamBoxRule = DEEP_MEDIA
+    cam_rules: Mapping[str, SizedRule] | None = None
+    keep_maps: Collection[tuple[str, str]] = ()
+
+
+@dataclass(frozen=True)
+class LocalizerEntry:
+    """One line of the registry.
+
+    Attributes:
+        build: makes the localizer; imports heavy modules itself, so that listing names is free.
+        bundle_file: the model file to look for in `RUN/fold0`, `RUN/fold1`, ...; None: a control.
+        has_maps: its boxes come from heat maps, which it can keep.
+        takes_rules: boxes are made by `cam_rule` or `cam_rules`.
+    """
+
+    build: Callable[[LocalizerInputs], Localizer]
+    bundle_file: str | None = None
+    has_maps: bool = False
+    takes_rules: bool = False
+
+
+def build_localizer(name: str, inputs: LocalizerInputs) -> Localizer:
+    """The localizer of that name.
+
+    Raises:
+        ValueError: for an unknown name (the known ones are listed) or a missing input.
+    """
+    return localizer_entry(name).build(inputs)
+
+
+def localizer_entry(name: str) -> LocalizerEntry:
+    """Line of the registry, or a ValueError that lists the known names."""
+    if name not in LOCALIZERS:
+        raise ValueError(f"unknown localizer {name!r}; known are {', '.join(LOCALIZERS)}")
+    return LOCALIZERS[name]
+
+
+def _grad_cam(inputs: LocalizerInputs, name: str) -> Localizer:
+    from cxrloc.classification.bundle.classifier import load_classifier
+    from cxrloc.classification.inference.gate import Gate
+    from cxrloc.localization.cam.localizer import GradCamLocalizer
+
+    gate = Gate(load_classifier(_bundle(inputs, name)), inputs.device, inputs.precision)
+    rule = WANG if name == "grad_cam_wang" else inputs.cam_rule
+    return GradCamLocalizer(
+        gate,
+        rule,
+        name,
+        aligned=name == ALIGNED,
+        rules=inputs.cam_rules,
+        keep_maps=inputs.keep_maps,
+    )
+
+
+def _grad_cam_entry(name: str, *, takes_rules: bool = True) -> LocalizerEntry:
+    return LocalizerEntry(
+        lambda inputs: _grad_cam(inputs, name),
+        "classifier.safetensors",
+        has_maps=True,
+        takes_rules=takes_rules,
+    )
+
+
+def _mask_rcnn(inputs: LocalizerInputs, name: str) -> Localizer:
+    from cxrloc.detection.mask_rcnn import MaskRCNNLocalizer, load_predictor
+
+    predictor = load_predictor(_bundle(inputs, name), inputs.device, inputs.precision)[0]
+    return MaskRCNNLocalizer(predictor, "mask" if name == "mask_rcnn_mask_box" else "box")
+
+
+def _control(inputs: LocalizerInputs, name: str) -> Localizer:
+    from cxrloc.localization.evaluation.controls import CenterBox, ConstantBox, PriorBox, RandomMap
+
+    if inputs.ground_truth is None:
+        raise ValueError(f"{name} needs the ground truth: its boxes come from the other patients")
+    if name == "random_map":
+        return RandomMap(inputs.seed, inputs.ground_truth)
+    boxes = {"prior_box": PriorBox, "constant_box": ConstantBox, "center_box": CenterBox}
+    return boxes[name](inputs.ground_truth)
+
+
+def _bundle(inputs: LocalizerInputs, name: str) -> Path:
+    if inputs.bundle is None:
+        raise ValueError(f"{name} needs a trained model: give its .safetensors bundle")
+    return inputs.bundle
+
+
+LOCALIZERS: dict[str, LocalizerEntry] = {
+    "grad_cam": _grad_cam_entry("grad_cam"),
+    "grad_cam_wang": _grad_cam_entry("grad_cam_wang", takes_rules=False),
+    ALIGNED: _grad_cam_entry(ALIGNED),
+    "mask_rcnn": LocalizerEntry(lambda i: _mask_rcnn(i, "mask_rcnn"), "maskrcnn.safetensors"),
+    "mask_rcnn_mask_box": LocalizerEntry(
+        lambda i: _mask_rcnn(i, "mask_rcnn_mask_box"), "maskrcnn.safetensors"
+    ),
+    "prior_box": LocalizerEntry(lambda i: _control(i, "prior_box")),
+    "constant_box": LocalizerEntry(lambda i: _control(i, "constant_box")),
+    "center_box": LocalizerEntry(lambda i: _control(i, "center_box")),
+    "random_map": LocalizerEntry(lambda i: _control(i, "random_map")),
+}

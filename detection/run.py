@@ -1,0 +1,297 @@
+"""Train one detector per patient fold and predict every film by the detector that has not seen its
+patient.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tqdm import tqdm
+
+from cxrloc.classification.bundle.file import read_bundle
+from cxrloc.datasets.files.atomic import write_text
+from cxrloc.datasets.files.manifest import file_sha256, run_manifest, write_json
+from cxrloc.datasets.images.pixel_cache import PixelCache
+from cxrloc.datasets.prepared.coco import load_coco
+from cxrloc.datasets.prepared.folder import PreparedData, load_prepared
+from cxrloc.datasets.prepared.splits import fold_split
+from cxrloc.datasets.provenance.image_lists import TRAINING_FILMS, write_training_films
+from cxrloc.datasets.provenance.sidecar import LookedAt, write_provenance
+from cxrloc.datasets.radiograph import Radiograph
+from cxrloc.detection.config import Init, resolve_init
+from cxrloc.detection.data import DetectionSet, Squares, with_negatives
+from cxrloc.detection.mask_rcnn import (
+    Detections,
+    MaskRCNNLocalizer,
+    Predictor,
+    load_backend,
+    load_predictor,
+)
+from cxrloc.detection.run_config import MaskRCNNConfig
+from cxrloc.detection.training import fingerprint
+from cxrloc.detection.validation import film_of
+from cxrloc.localization.evaluation.coco_ap import (
+    AveragePrecision,
+    ap_markdown,
+    coco_ap,
+    scaled_coco,
+)
+from cxrloc.localization.predictions.results_file import encode_mask, write_predictions
+
+if TYPE_CHECKING:
+    pass
+
+RESULTS = ("mask_rcnn.json", "mask_rcnn_mask_box.json")
+_MASKS, _POOLED_MASKS = "masks_small_frame.json", "mask_rcnn_masks.json"
+_CHUNK = 16
+
+
+@dataclass(frozen=True)
+class _Run:
+    """What all folds share."""
+
+    config: MaskRCNNConfig
+    prepared: PreparedData
+    coco: Mapping[str, Any]
+    squares: Squares
+    radiographs: tuple[Radiograph, ...]
+    diseases: tuple[str, ...]
+    out: Path
+
+
+def run_maskrcnn(config: MaskRCNNConfig) -> Path:
+    """Train and predict every asked fold; finished folds are skipped. Returns the run folder.
+
+    Writes `fold{k}/maskrcnn.safetensors`, its training films and logs, then over all folds run
+    `mask_rcnn.json` (the box head's boxes), `mask_rcnn_mask_box.json` (boxes around the masks),
+    each with its sidecar, `mask_rcnn_masks.json` (masks in the frame of `size` pixels),
+    `coco_ap.json`, `coco_ap.md` and `manifest.json`.
+    """
+    started = time.time()
+    load_backend(config.backend)
+    run = _prepare(config)
+    folds = config.test_folds(run.prepared.k)
+    looked_at = [_run_fold(run, fold) for fold in folds]
+    _pool(run, folds, looked_at)
+    truth = run.prepared.root / "ground_truth.json"
+    hashes = {"ground_truth": file_sha256(truth), "folds": _hash_folds(run.prepared)}
+    manifest = run_manifest(config, seed=config.seed, hashes=hashes, started=started)
+    write_json(run.out / "manifest.json", manifest)
+    return run.out
+
+
+def _prepare(config: MaskRCNNConfig) -> _Run:
+    prepared = load_prepared(Path(config.data.prepared))
+    coco = load_coco(prepared.root / "ground_truth.json")
+    has_box = {box.disease for r in prepared.radiographs for box in r.boxes}
+    known = [c["name"] for c in coco["categories"]]
+    diseases = config.data.diseases or tuple(d for d in known if d in has_box)
+    unknown = [d for d in diseases if d not in has_box]
+    if unknown or not diseases:
+        raise ValueError(
+            f"data.diseases {unknown}: no box of it in {prepared.root}; there are {known}"
+        )
+    all_films = config.data.predict == "all" or config.data.negatives > 0
+    wanted = [r for r in prepared.radiographs if all_films or r.boxes]
+    directory = Path(config.data.cache or prepared.root / "pixel_cache")
+    cache = PixelCache.open(
+        wanted, config.size, directory, workers=config.data.workers, strict=config.data.strict
+    )
+    for image_id, reason in cache.unreadable.items():
+        print(f"left out, unreadable: {image_id}: {reason}", flush=True)
+    readable = tuple(r for r in wanted if r.image_id not in cache.unreadable)
+    return _Run(config, prepared, coco, cache, readable, diseases, Path(config.out))
+
+
+def _run_fold(run: _Run, fold: int) -> LookedAt:
+    config, prepared = run.config, run.prepared
+    folder = run.out / f"fold{fold}"
+    train_set, validation_set = _sets(run, fold)
+    detector = config.detector(run.diseases)
+    ids = [r.image_id for r in train_set.radiographs]
+    facts = {
+        "fold": fold,
+        "k": prepared.k,
+        "train_ids_sha256": fingerprint(sorted(ids)),
+        "folds_sha256": _hash_folds(prepared),
+    }
+    init = resolve_init(config.model, fold)
+    if init.kind == "gate" and init.path is not None:
+        check_gate(init.path, fold, _hash_folds(prepared))
+    print(f"fold {fold}: {len(ids)} training films, in {folder}", flush=True)
+    bundle = load_backend(config.backend).train_detector(
+        detector, train_set, validation_set, folder, init, facts
+    )
+    _list_training_films(bundle, train_set, validation_set, init)
+    films = _test_films(run, fold)
+    mark = fingerprint(file_sha256(bundle), [r.image_id for r in films])
+    if _mark(folder) != mark:
+        _predict_fold(run, folder, load_predictor(bundle)[0], films)
+        write_json(folder / "predicted.json", {"of": mark, "films": len(films)})
+    return LookedAt(tuple(r.image_id for r in films), bundle, fold)
+
+
+def _test_films(run: _Run, fold: int) -> list[Radiograph]:
+    everything = run.config.data.predict == "all"
+    in_fold = [r for r in run.radiographs if run.prepared.folds[r.image_id] == fold]
+    return [r for r in in_fold if everything or r.boxes]
+
+
+def _list_training_films(
+    bundle: Path, train_set: DetectionSet, validation_set: DetectionSet | None, init: Init
+) -> None:
+    parts = {"train": train_set.radiographs}
+    if validation_set is not None:
+        parts["validation"] = validation_set.radiographs
+    inherited = {}
+    if init.kind == "gate" and init.path is not None:
+        inherited["gate"] = init.path
+    elif init.path is not None and (init.path.parent / TRAINING_FILMS).is_file():
+        inherited["weights"] = init.path
+    write_training_films(bundle, parts, inherited)
+
+
+def _sets(run: _Run, fold: int) -> tuple[DetectionSet, DetectionSet | None]:
+    data = run.config.data
+    split = fold_split(run.radiographs, run.prepared.folds, fold, run.prepared.k)
+    train_ids, validation_ids = set(split.train), set(split.validation)
+    if not data.validation:
+        train_ids |= validation_ids
+    pool = [r for r in run.radiographs if r.image_id in train_ids]
+    chosen = with_negatives(pool, run.diseases, data.negatives, run.config.seed)
+    train_set = DetectionSet(chosen, run.squares, run.config.size, run.diseases)
+    if not data.validation:
+        return train_set, None
+    boxed = tuple(r for r in run.radiographs if r.image_id in validation_ids and r.boxes)
+    return train_set, dataclasses.replace(train_set, radiographs=boxed)
+
+
+def _predict_fold(
+    run: _Run, folder: Path, predictor: Predictor, radiographs: Sequence[Radiograph]
+) -> None:
+    found: list[Detections] = []
+    for start in tqdm(range(0, len(radiographs), _CHUNK), desc=f"predict {folder.name}"):
+        some = radiographs[start : start + _CHUNK]
+        found += predictor.predict([film_of(r, run.squares, run.config.size) for r in some])
+    for name, box_from in zip(RESULTS, ("box", "mask"), strict=True):
+        localizer = MaskRCNNLocalizer(predictor, box_from)  # type: ignore[arg-type]
+        boxes = [one for film in found for one in localizer.from_detections(film, run.diseases)]
+        write_predictions(folder / name, boxes, run.coco)
+    write_json(folder / _MASKS, _small_masks(found, run))
+
+
+def _small_masks(found: Sequence[Detections], run: _Run) -> list[dict[str, Any]]:
+    images = {image["file_name"]: image["id"] for image in run.coco["images"]}
+    categories = {c["name"]: c["id"] for c in run.coco["categories"]}
+    entries = []
+    for film in found:
+        small = _in_small_frame(film, run.config.size)
+        for row, disease in enumerate(small.diseases):
+            entries.append(
+                {
+                    "image_id": images[film.image_id],
+                    "category_id": categories[disease],
+                    "score": float(small.scores[row]),
+                    "segmentation": encode_mask(small.pasted_mask(row), small.size_hw),
+                }
+            )
+    return entries
+
+
+def _in_small_frame(film: Detections, size: int) -> Detections:
+    scale = size / max(film.size_hw)
+    height, width = (max(1, round(side * scale)) for side in film.size_hw)
+    return dataclasses.replace(film, size_hw=(height, width), boxes_xyxy=film.boxes_xyxy * scale)
+
+
+def _pool(run: _Run, folds: Sequence[int], looked_at: Sequence[LookedAt]) -> None:
+    pooled = {
+        name: [one for fold in folds for one in _read(run.out / f"fold{fold}" / name)]
+        for name in (*RESULTS, _MASKS)
+    }
+    write_json(run.out / _POOLED_MASKS, pooled[_MASKS])
+    for name in RESULTS:
+        write_json(run.out / name, pooled[name])
+        write_provenance(run.out / name, looked_at, masks=run.out / _POOLED_MASKS)
+    ids = {image["file_name"]: image["id"] for image in run.coco["images"]}
+    boxed = [
+        ids[r.image_id]
+        for r in run.radiographs
+        if r.boxes and run.prepared.folds[r.image_id] in folds
+    ]
+    tables = average_precision(run.coco, boxed, pooled[RESULTS[0]], pooled[_MASKS], run.config.size)
+    write_json(
+        run.out / "coco_ap.json",
+        {
+            "research_use_only": "Research use only, never a diagnosis.",
+            "films": len(boxed),
+            "folds": list(folds),
+            "tables": [dataclasses.asdict(table) for table in tables],
+        },
+    )
+    write_text(run.out / "coco_ap.md", ap_markdown(tables))
+    print(ap_markdown(tables), flush=True)
+
+
+def average_precision(
+    coco: Mapping[str, Any],
+    image_ids: Sequence[int],
+    boxes: Sequence[Mapping[str, Any]],
+    masks: Sequence[Mapping[str, Any]],
+    size: int,
+) -> tuple[AveragePrecision, AveragePrecision]:
+    """Box AP in the original frame and mask AP in the frame of `size` pixels, on the given
+    images.
+    """
+    wanted = set(image_ids)
+    truth = {
+        **coco,
+        "images": [image for image in coco["images"] if image["id"] in wanted],
+        "annotations": [a for a in coco["annotations"] if a["image_id"] in wanted],
+    }
+    small = scaled_coco(coco, image_ids, size)
+    return coco_ap(truth, boxes, "bbox"), coco_ap(small, masks, "segm")
+
+
+def _read(path: Path) -> list[dict[str, Any]]:
+    entries: list[dict[str, Any]] = json.loads(path.read_text())
+    return entries
+
+
+def _mark(folder: Path) -> str:
+    path = folder / "predicted.json"
+    return str(json.loads(path.read_text())["of"]) if path.is_file() else ""
+
+
+def _hash_folds(prepared: PreparedData) -> str:
+    return file_sha256(prepared.root / "folds.csv")
+
+
+def check_gate(path: Path, fold: int, folds_sha256: str) -> None:
+    """Refuse a classifier that has been trained on films of the detector's test fold.
+
+    Raises:
+        ValueError: for the bundle of another fold, or of other folds.
+    """
+    metadata = read_bundle(path, "classifier")[1]
+    theirs = metadata.get("fold")
+    if theirs is None:
+        print(f"{path} belongs to no fold: make sure that its training films hold no boxed film")
+        return
+    if theirs != fold:
+        raise ValueError(
+            f"{path} was trained with test fold {theirs}, on films that fold {fold} is tested on; "
+            "set model.gate to the run folder with all folds"
+        )
+    made_with = metadata.get("manifest", {}).get("hashes", {}).get("folds", folds_sha256)
+    if made_with != folds_sha256:
+        raise ValueError(
+            f"{path} was trained with other folds than this prepared folder's; train the gate "
+            "on it again"
+        )

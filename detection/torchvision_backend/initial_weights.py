@@ -1,0 +1,69 @@
+"""First weights of the torchvision detector: a gate's backbone, torchvision's COCO weights, or a
+file.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from cxrloc.classification.bundle.file import read_bundle
+from cxrloc.classification.network.weights import (
+    LoadReport,
+    download_imagenet,
+    load_partial,
+    read_weights,
+)
+from cxrloc.detection.config import Init, ModelConfig
+
+_BODY = "backbone.body."
+
+
+def load_initial(model: nn.Module, init: Init, config: ModelConfig) -> LoadReport:
+    """Fill a network whose BatchNorm is not yet folded; what did not load is in the report.
+
+    Raises:
+        FileNotFoundError, ValueError: for a file that is absent, unreadable or fits nowhere, for a
+        gate of
+            another architecture, and for published weights without network access.
+    """
+    if init.kind == "none":
+        return LoadReport()
+    if init.kind == "coco":
+        return load_partial(model, _coco(), "torchvision's Mask R-CNN trained on COCO")
+    if init.kind == "imagenet":
+        tensors = _named(model, download_imagenet(config.architecture))
+        return load_partial(model, tensors, f"torchvision's ImageNet {config.architecture}")
+    assert init.path is not None
+    if init.kind == "gate":
+        metadata = read_bundle(init.path, "classifier")[1]
+        if metadata["architecture"] != config.architecture:
+            raise ValueError(
+                f"{init.path} is a {metadata['architecture']}; set model.architecture to it, it is "
+                f"{config.architecture}"
+            )
+    return load_partial(model, _named(model, read_weights(init.path)), str(init.path))
+
+
+def _named(model: nn.Module, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    # read_weights takes prefixes off; a classifier's plain names belong to the body, and a
+    # detector's pyramid is called fpn there
+    own = model.state_dict()
+    full = {name.removeprefix(_BODY).removeprefix("backbone."): name for name in own}
+    return {full.get(name, name): tensor for name, tensor in tensors.items()}
+
+
+def _coco() -> dict[str, Tensor]:
+    from torchvision.models.detection import MaskRCNN_ResNet50_FPN_Weights
+
+    weights = MaskRCNN_ResNet50_FPN_Weights.COCO_V1
+    try:
+        state: dict[str, Tensor] = weights.get_state_dict(
+            progress=True, check_hash=True, weights_only=True
+        )
+    except (OSError, RuntimeError) as error:  # URLError is an OSError; RuntimeError: wrong hash
+        raise ValueError(
+            f"torchvision's COCO weights could not be downloaded from {weights.url} ({error}); on "
+            "a machine without network set model.weights to the path of a .safetensors or .pth "
+            "file, to gate, or to none"
+        ) from error
+    return state

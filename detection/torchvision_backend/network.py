@@ -1,0 +1,258 @@
+"""Mask R-CNN out of torchvision's parts, laid out for speed on a CPU and for little data.
+
+What differs from `torchvision.models.detection.maskrcnn_resnet50_fpn`: films arrive as squares of
+one size (nothing is resized inside), convolutions run in bfloat16 while boxes, RoIAlign and losses
+stay in fp32, frozen BatchNorm is folded into the convolutions, and the best box of every disease is
+always returned.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+from torchvision.models import resnet18, resnet50
+from torchvision.models.detection.anchor_utils import AnchorGenerator
+from torchvision.models.detection.backbone_utils import BackboneWithFPN
+from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
+from torchvision.models.detection.image_list import ImageList
+from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredictor
+from torchvision.models.detection.roi_heads import RoIHeads
+from torchvision.models.detection.rpn import RegionProposalNetwork, RPNHead
+from torchvision.ops import boxes as box_ops
+from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
+
+from cxrloc.classification.network.precision import Precision, as_float, autocast
+from cxrloc.detection.config import ModelConfig
+from cxrloc.detection.torchvision_backend.roi_align import SAMPLES, FastRoIAlign
+
+Targets = list[dict[str, Tensor]]
+
+
+class _InPrecision(nn.Module):
+    """Mixin: the module runs under autocast and returns fp32, so that boxes and losses keep
+    theirs.
+    """
+
+    precision: Precision = "fp32"
+
+    def forward(self, *inputs: Any) -> Any:
+        with autocast(self.precision, next(self.parameters()).device):
+            return as_float(super().forward(*inputs))
+
+
+class _Backbone(_InPrecision, BackboneWithFPN): ...  # type: ignore[misc]
+
+
+class _RPNHead(_InPrecision, RPNHead): ...  # type: ignore[misc]
+
+
+class _BoxHead(_InPrecision, TwoMLPHead): ...  # type: ignore[misc]
+
+
+class _MaskHead(_InPrecision, MaskRCNNHeads): ...  # type: ignore[misc]
+
+
+class _MaskPredictor(_InPrecision, MaskRCNNPredictor): ...  # type: ignore[misc]
+
+
+class _RoIHeads(RoIHeads):  # type: ignore[misc]
+    """RoI heads that never leave a disease without a candidate box.
+
+    torchvision keeps the strongest N boxes of a film, which may all be of one disease; a disease
+    without a box is a miss. Here every disease keeps its best box, whatever its score, and up to
+    `per_disease` boxes over the score threshold.
+    """
+
+    per_disease: int = 4
+    vote_threshold: float = 0.5
+
+    def postprocess_detections(
+        self,
+        class_logits: Tensor,
+        box_regression: Tensor,
+        proposals: list[Tensor],
+        image_shapes: list[tuple[int, int]],
+    ) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
+        counts = [len(p) for p in proposals]
+        decoded: Tensor = self.box_coder.decode(box_regression, proposals)
+        boxes, scores = torch.split(decoded, counts), torch.split(class_logits.softmax(-1), counts)
+        kept = [
+            self._best(b, s, shape) for b, s, shape in zip(boxes, scores, image_shapes, strict=True)
+        ]
+        return [k[0] for k in kept], [k[1] for k in kept], [k[2] for k in kept]
+
+    def _best(
+        self, boxes: Tensor, scores: Tensor, shape: tuple[int, int]
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        boxes = box_ops.clip_boxes_to_image(boxes, shape)
+        found, strengths, labels = [], [], []
+        for label in range(1, scores.shape[1]):
+            keep = self._of_one_disease(boxes[:, label], scores[:, label])
+            voted = voted_boxes(boxes[:, label], scores[:, label], keep, self.vote_threshold)
+            found.append(box_ops.clip_boxes_to_image(voted, shape))  # a mean can round outwards
+            strengths.append(scores[keep, label])
+            labels.append(torch.full_like(keep, label))
+        order = torch.cat(strengths).argsort(descending=True, stable=True)
+        return torch.cat(found)[order], torch.cat(strengths)[order], torch.cat(labels)[order]
+
+    def _of_one_disease(self, boxes: Tensor, scores: Tensor) -> Tensor:
+        valid: Tensor = box_ops.remove_small_boxes(boxes, min_size=1.0)
+        if not len(valid):
+            return valid
+        enough = valid[scores[valid] > self.score_thresh]
+        if not len(enough):
+            return valid[scores[valid].argmax()].reshape(1)
+        strongest: Tensor = box_ops.nms(boxes[enough], scores[enough], self.nms_thresh)
+        return enough[strongest[: self.per_disease]]
+
+
+def voted_boxes(boxes: Tensor, scores: Tensor, keep: Tensor, threshold: float) -> Tensor:
+    """Each kept box as the mean of all boxes that overlap it, weighted by their scores.
+
+    Box voting, Gidaris and Komodakis 2015, section 3.3: neighbours that non-maximum suppression
+    throws away say where the box is, which counts most where there is little data.
+
+    Args:
+        boxes: (N, 4) of one disease, before suppression.
+        scores: (N,).
+        keep: (K,) rows to return.
+        threshold: least IoU of a voter; 1 switches voting off.
+    """
+    if threshold >= 1 or not len(keep):
+        return boxes[keep]
+    overlap: Tensor = box_ops.box_iou(boxes[keep], boxes)
+    votes = scores * (overlap > threshold)
+    votes[torch.arange(len(keep)), keep] = scores[keep].clamp(min=1e-6)  # never without its own
+    return votes @ boxes / votes.sum(1, keepdim=True)
+
+
+class MaskRCNN(nn.Module):
+    """Mask R-CNN on squares of one size; state-dict keys are torchvision's.
+
+    `forward(images, targets)` on normalised (N, 3, S, S) returns the losses by name in training
+    mode; `forward(images, None, image_sizes)` in eval mode one dict per image with `boxes` (M, 4)
+    xyxy in the square's pixels, `scores` (M,), `labels` (M,) from 1 and `masks` (M, 1, 28, 28).
+    """
+
+    def __init__(self, model: ModelConfig, num_diseases: int, size: int) -> None:
+        super().__init__()
+        self.backbone = _pyramid(model)
+        self.rpn = _proposals(model, size)
+        self.roi_heads = _roi_heads(model, num_diseases + 1, size)
+        self.to(memory_format=torch.channels_last)
+
+    def fold_norms(self) -> None:
+        """Fold BatchNorm into the convolutions: the same function in eval mode, faster, and
+        frozen.
+        """
+        fold_batch_norm(self.backbone.body)
+        self.to(memory_format=torch.channels_last)
+
+    def set_precision(self, precision: Precision) -> None:
+        """`fp32` or `bf16` for the convolutions and fully connected layers."""
+        for module in self.modules():
+            if isinstance(module, _InPrecision):
+                module.precision = precision
+
+    def forward(
+        self,
+        images: Tensor,
+        targets: Targets | None = None,
+        image_sizes: Sequence[tuple[int, int]] | None = None,
+    ) -> Any:
+        sizes = list(image_sizes or [(images.shape[2], images.shape[3])] * len(images))
+        features = self.backbone(images.contiguous(memory_format=torch.channels_last))
+        proposals, rpn_losses = self.rpn(ImageList(images, sizes), features, targets)
+        found, roi_losses = self.roi_heads(features, proposals, sizes, targets)
+        return {**rpn_losses, **roi_losses} if self.training else found
+
+
+def _norm_layer(norm: str) -> Callable[[int], nn.Module]:
+    if norm == "group":
+        return lambda channels: nn.GroupNorm(32, channels)
+    return nn.BatchNorm2d
+
+
+def _pyramid(model: ModelConfig) -> BackboneWithFPN:
+    make = {"resnet18": resnet18, "resnet50": resnet50}[model.architecture]
+    body = make(weights=None, norm_layer=_norm_layer(model.resolved_norm()))
+    levels = model.fpn_levels
+    widths = [body.inplanes // 2 ** (5 - level) for level in levels]
+    names = {f"layer{level - 1}": str(index) for index, level in enumerate(levels)}
+    return _Backbone(body, names, widths, model.fpn_channels, LastLevelMaxPool())
+
+
+def freeze_stages(model: MaskRCNN, stages: int) -> None:
+    """Freeze the first `stages` of stem, layer1, ..., layer4 of the backbone."""
+    frozen = [("conv1", "bn1"), ("layer1",), ("layer2",), ("layer3",), ("layer4",)][:stages]
+    names = [name for stage in frozen for name in stage]
+    for name, parameter in model.backbone.body.named_parameters():
+        parameter.requires_grad_(name.split(".")[0] not in names)
+
+
+def fold_batch_norm(body: nn.Module) -> None:
+    """Replace every convolution + BatchNorm pair by one convolution with a bias, in place.
+
+    Frozen statistics are an affine map, so the function stays the same; two passes over every
+    feature map are saved. torchvision's ResNets name the pairs conv1/bn1, conv2/bn2 and
+    downsample.0/downsample.1.
+    """
+    for module in body.modules():
+        for index in (1, 2, 3):
+            conv, norm = getattr(module, f"conv{index}", None), getattr(module, f"bn{index}", None)
+            if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+                setattr(module, f"conv{index}", fuse_conv_bn_eval(conv.eval(), norm.eval()))
+                setattr(module, f"bn{index}", nn.Identity())
+        down = getattr(module, "downsample", None)
+        if isinstance(down, nn.Sequential) and isinstance(down[1], nn.BatchNorm2d):
+            conv, norm = down[0], down[1]
+            assert isinstance(conv, nn.Conv2d)
+            fused = fuse_conv_bn_eval(conv.eval(), norm.eval())
+            module.downsample = nn.Sequential(fused, nn.Identity())
+
+
+def _proposals(model: ModelConfig, size: int) -> RegionProposalNetwork:
+    sides = tuple((max(1, round(side * size)),) for side in model.anchor_sizes)
+    anchors = AnchorGenerator(sides, (model.anchor_ratios,) * len(sides))
+    return RegionProposalNetwork(
+        anchors,
+        _RPNHead(model.fpn_channels, len(model.anchor_ratios)),
+        fg_iou_thresh=0.7,
+        bg_iou_thresh=0.3,
+        batch_size_per_image=model.rpn_batch,
+        positive_fraction=0.5,
+        pre_nms_top_n={"training": model.rpn_pre_nms, "testing": model.rpn_pre_nms_test},
+        post_nms_top_n={"training": model.rpn_post_nms, "testing": model.rpn_post_nms_test},
+        nms_thresh=0.7,
+    )
+
+
+def _roi_heads(model: ModelConfig, num_classes: int, size: int) -> RoIHeads:
+    names = [str(index) for index in range(len(model.fpn_levels))]
+    width = model.fpn_channels
+    # regions are sent to pyramid levels by their share of the film, as COCO's weights learned at
+    # 800 px
+    scale = round(size * 224 / 800)
+    heads = _RoIHeads(
+        FastRoIAlign(names, 7, SAMPLES, canonical_scale=scale),
+        _BoxHead(width * 49, model.box_hidden),
+        FastRCNNPredictor(model.box_hidden, num_classes),
+        fg_iou_thresh=0.5,
+        bg_iou_thresh=0.5,
+        batch_size_per_image=model.box_batch,
+        positive_fraction=model.box_positive,
+        bbox_reg_weights=None,
+        score_thresh=model.score_threshold,
+        nms_thresh=model.nms_threshold,
+        detections_per_img=model.detections_per_disease * (num_classes - 1),
+        mask_roi_pool=FastRoIAlign(names, 14, SAMPLES, canonical_scale=scale),
+        mask_head=_MaskHead(width, (model.mask_channels,) * model.mask_layers, 1),
+        mask_predictor=_MaskPredictor(model.mask_channels, model.mask_channels, num_classes),
+    )
+    heads.per_disease = model.detections_per_disease
+    heads.vote_threshold = model.vote_threshold
+    return heads

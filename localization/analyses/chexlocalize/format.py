@@ -1,0 +1,246 @@
+"""cheXlocalize's files: ground-truth masks read, predicted masks and points written, both scored.
+
+    {"patient64541_study1_view1_frontal": {"Atelectasis": {"size": [h, w], "counts": "..."}, ...}}
+
+A file of masks names films without ending and holds all ten tasks of each, empty masks too, as
+pycocotools' RLE in the size of the full release. It says `Airspace Opacity` where CheXpert says
+`Lung Opacity`. A file of points, `{film: {task: [[x, y], ...]}}`, is the form in which cheXlocalize
+keeps its radiologists' most representative points; its heat maps are pickles and are not read.
+Saporta et al., "Benchmarking saliency methods for chest X-ray interpretation", Nature Machine
+Intelligence 2022; github.com/rajpurkarlab/cheXlocalize.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import cv2
+import numpy as np
+from pycocotools import mask as rle
+
+from cxrloc.datasets.files.manifest import write_json
+from cxrloc.localization.cam.boxes import map_to_frame
+from cxrloc.localization.cam.heat_maps import HeatMaps
+from cxrloc.localization.localizer import Localization
+
+TASKS = (
+    "Enlarged Cardiomediastinum", "Cardiomegaly", "Lung Lesion", "Airspace Opacity", "Edema",
+    "Consolidation", "Atelectasis", "Pneumothorax", "Pleural Effusion", "Support Devices",
+)  # fmt: skip
+_TASK_OF = {"Lung Opacity": "Airspace Opacity", "Effusion": "Pleural Effusion"}
+_DISEASE_OF = {"Airspace Opacity": "Lung Opacity"}
+
+Rle = dict[str, Any]
+Segmentations = dict[str, dict[str, Rle]]
+Points = dict[str, dict[str, list[list[float]]]]
+
+
+@dataclass(frozen=True)
+class ChexlocalizeFiles:
+    """What is exchanged in a comparison.
+
+    Attributes:
+        truth: the ground-truth masks.
+        masks: localizer -> its masks, of all films and tasks.
+        points: localizer -> its most representative points.
+        filled_boxes: localizers whose masks are filled boxes, for they give no masks.
+        centres: localizers whose points are centres of boxes, for they give no heat maps.
+    """
+
+    truth: Segmentations = field(repr=False)
+    masks: Mapping[str, Segmentations] = field(repr=False)
+    points: Mapping[str, Points] = field(repr=False)
+    filled_boxes: tuple[str, ...] = ()
+    centres: tuple[str, ...] = ()
+
+
+def task_of(disease: str) -> str | None:
+    """cheXlocalize's name of a disease; None where it has none."""
+    task = _TASK_OF.get(disease, disease)
+    return task if task in TASKS else None
+
+
+def disease_of(task: str) -> str:
+    """CheXpert's name of a task."""
+    return _DISEASE_OF.get(task, task)
+
+
+def film_key(image_id: str) -> str:
+    """`patient64541_study1_view1_frontal` of `valid/patient64541/study1/view1_frontal.jpg`."""
+    parts = PurePosixPath(image_id).with_suffix("").parts
+    return "_".join(parts[-3:])
+
+
+def read_segmentations(path: Path) -> Segmentations:
+    """Masks of a file, still encoded.
+
+    Raises:
+        FileNotFoundError: when there is no such file.
+        ValueError: naming the file, the film and the task, and what was expected.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"no cheXlocalize segmentations at {path}")
+    try:
+        films = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is not JSON: {error}") from error
+    if not isinstance(films, dict) or not films:
+        raise ValueError(f"{path}: expected an object {{film: {{task: mask}}}} with a film or more")
+    for film, tasks in films.items():
+        missing = [t for t in TASKS if not isinstance(tasks, dict) or t not in tasks]
+        if missing:
+            raise ValueError(
+                f"{path}: {film} has no {', '.join(missing)}; expected a mask of each of the ten "
+                "tasks, empty ones too (is it a file of annotations, not of segmentations?)"
+            )
+        sizes = {_size(tasks[task], f"{path}: {film}, {task}") for task in TASKS}
+        if len(sizes) > 1:
+            raise ValueError(f"{path}: {film} has masks of sizes {sorted(sizes)}, expected one")
+    return films
+
+
+def write_files(folder: Path, files: ChexlocalizeFiles) -> None:
+    """Write NAME.segmentations.json and NAME.points.json of each localizer.
+
+    The first is a prediction for cheXlocalize's own `eval.py --metric iou`, the second one for its
+    `--metric hitmiss --if_human_benchmark True`.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in files.masks:
+        write_json(folder / f"{name}.segmentations.json", files.masks[name])
+        write_json(folder / f"{name}.points.json", files.points[name])
+
+
+def size_of(tasks: Mapping[str, Rle]) -> tuple[int, int]:
+    """(height, width) of a film's masks."""
+    height, width = tasks[TASKS[0]]["size"]
+    return int(height), int(width)
+
+
+def box_of(mask: Rle, size_hw: tuple[int, int]) -> tuple[float, float, float, float] | None:
+    """Box xyxy around a mask, in a frame of `size_hw`; None for an empty mask."""
+    if not rle.area(mask):
+        return None
+    x, y, w, h = rle.toBbox(mask)
+    down, right = size_hw[0] / mask["size"][0], size_hw[1] / mask["size"][1]
+    return float(x * right), float(y * down), float((x + w) * right), float((y + h) * down)
+
+
+def box_mask(box_xyxy: Sequence[float], from_hw: tuple[int, int], size_hw: tuple[int, int]) -> Rle:
+    """A filled box of a frame `from_hw` as the mask of a film of `size_hw`."""
+    down, right = size_hw[0] / from_hw[0], size_hw[1] / from_hw[1]
+    x1, x2 = (round(value * right) for value in (box_xyxy[0], box_xyxy[2]))
+    y1, y2 = (round(value * down) for value in (box_xyxy[1], box_xyxy[3]))
+    corners = np.array([[x1, y1, x2 - x1, y2 - y1]], dtype=np.float64)  # xywh
+    return _plain(rle.frPyObjects(corners, *size_hw)[0])
+
+
+def resized_mask(mask: Mapping[str, Any], size_hw: tuple[int, int]) -> Rle:
+    """A mask in the size of a film, each pixel that of the nearest one."""
+    if tuple(mask["size"]) == size_hw:
+        return _plain(mask)
+    decoded = np.ascontiguousarray(rle.decode(mask))
+    resized = cv2.resize(decoded, size_hw[::-1], interpolation=cv2.INTER_NEAREST)
+    return _encoded(np.asfortranarray(resized, dtype=np.uint8))
+
+
+def peak(maps: HeatMaps, image_id: str, disease: str, size_hw: tuple[int, int]) -> list[float]:
+    """x, y of a map's greatest value in a film of `size_hw`; empty where there is no map."""
+    cells = maps.cells(image_id, disease)
+    if cells is None or not np.isfinite(cells).all():
+        return []
+    heat = map_to_frame(cells, size_hw, aligned=maps.aligned)
+    row, column = np.unravel_index(int(np.argmax(heat)), heat.shape)
+    return [float(column), float(row)]
+
+
+def center(box: Localization, from_hw: tuple[int, int], size_hw: tuple[int, int]) -> list[float]:
+    """x, y of a box's middle in a film of `size_hw`."""
+    x1, y1, x2, y2 = box.box_xyxy
+    x, y = (x1 + x2) / 2 * size_hw[1] / from_hw[1], (y1 + y2) / 2 * size_hw[0] / from_hw[0]
+    return [min(x, size_hw[1] - 1.0), min(y, size_hw[0] - 1.0)]
+
+
+def mask_iou(predicted: Rle | None, truth: Rle | None, *, true_positives_only: bool) -> float:
+    """IoU of two masks of one size, None being empty; NaN where it does not count.
+
+    That is where both are empty, and with `true_positives_only` where either is.
+    """
+    given = [one for one in (predicted, truth) if one is not None and rle.area(one)]
+    if len(given) < 2:
+        return 0.0 if given and not true_positives_only else math.nan
+    sizes = [tuple(one["size"]) for one in given]
+    if sizes[0] != sizes[1]:
+        raise ValueError(f"masks of sizes {sizes[0]} and {sizes[1]}; expected one [h, w]")
+    return float(rle.area(rle.merge(given, intersect=True)) / rle.area(rle.merge(given)))
+
+
+def is_hit(points: Sequence[Sequence[float]], truth: Rle) -> float:
+    """1 where a point lies in the mask, else 0; NaN where the mask is empty."""
+    if not rle.area(truth):
+        return math.nan
+    decoded = rle.decode(truth)
+    return float(any(decoded[int(y), int(x)] for x, y in points))
+
+
+def empty_mask(size_hw: tuple[int, int]) -> Rle:
+    """A mask of nothing."""
+    runs = {"size": list(size_hw), "counts": [math.prod(size_hw)]}
+    return _plain(rle.frPyObjects(runs, *size_hw))
+
+
+def _encoded(decoded: np.ndarray[Any, np.dtype[np.uint8]]) -> Rle:
+    return _plain(rle.encode(decoded))
+
+
+def _plain(mask: Mapping[str, Any]) -> Rle:
+    counts = mask["counts"]
+    text = counts.decode("ascii") if isinstance(counts, bytes) else counts
+    return {"size": [int(side) for side in mask["size"]], "counts": text}
+
+
+def _size(mask: Any, where: str) -> tuple[int, int]:
+    try:
+        height, width = map(int, mask["size"])
+        covered = sum(run_lengths(mask["counts"]))
+    except (TypeError, KeyError, ValueError, IndexError):
+        covered = height = width = 0
+    if height < 1 or width < 1 or covered != height * width:
+        raise ValueError(
+            f"{where}: expected {{'size': [h, w], 'counts': RLE text of pycocotools}} whose runs "
+            "cover the h x w pixels; is the file whole?"
+        )
+    return height, width
+
+
+def run_lengths(counts: str) -> list[int]:
+    """Lengths of the runs of zeros and ones in turn that COCO's compressed text stands for.
+
+    A number is written in groups of five bits, lowest first, each plus 48; 32 says that another
+    follows, 16 in the last that it is negative. From the fourth on it is the difference to the run
+    before the last. pycocotools decodes a text that is cut off without a word, hence this.
+
+    Raises:
+        TypeError, ValueError, IndexError: for what is no such text.
+    """
+    runs: list[int] = []
+    value = shift = 0
+    for letter in counts:
+        group = ord(letter) - 48
+        if not 0 <= group < 64:
+            raise ValueError(f"{letter!r} in an RLE text")
+        value |= (group & 31) << shift
+        shift += 5
+        if group & 32:
+            continue
+        value -= (1 << shift) if group & 16 else 0
+        runs.append(value + (runs[-2] if len(runs) > 2 else 0))
+        value = shift = 0
+    if shift or any(run < 0 for run in runs):
+        raise ValueError("an RLE text that ends within a number, or has a negative run")
+    return runs

@@ -1,0 +1,250 @@
+"""cheXlocalize's metrics of our localizers: mIoU of masks and hit rate, with patient intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence, Set
+from typing import Any
+
+import numpy as np
+
+from cxrloc.classification.metrics.bootstrap import ClusterBootstrap
+from cxrloc.classification.report.tables import ResultTable, TableRow
+from cxrloc.localization.analyses.average_precision import Results
+from cxrloc.localization.analyses.chexlocalize.format import (
+    TASKS,
+    ChexlocalizeFiles,
+    Points,
+    Rle,
+    Segmentations,
+    box_mask,
+    center,
+    empty_mask,
+    film_key,
+    is_hit,
+    mask_iou,
+    peak,
+    resized_mask,
+    size_of,
+    task_of,
+)
+from cxrloc.localization.cam.heat_maps import HeatMaps
+from cxrloc.localization.evaluation.comparison import Gate
+from cxrloc.localization.localizer import Localization
+from cxrloc.localization.report.comparison_tables import disease_cells
+from cxrloc.localization.report.sections import Section
+
+MIOU, MIOU_TRUE_POSITIVES = "mIoU", "mIoU, true positives only"
+HIT_RATE = "hit rate"
+_TITLE = "cheXlocalize: mask mIoU and hit rate"
+_QUESTION = (
+    "How do the localizers score by cheXlocalize's rules, against its radiologists' masks? mIoU is "
+    "the mean IoU of masks over all films where the ground truth or the localizer has a mask; its "
+    "second form counts only films where both have one, so it does not see what was missed. The "
+    "hit rate is the share of ground-truth masks that hold the localizer's most representative "
+    "point. The same masks and points are written as files that cheXlocalize's own code reads."
+)
+
+
+def chexlocalize_files(
+    truth: Segmentations,
+    coco: Mapping[str, Any],
+    predictions: Mapping[str, Sequence[Localization]],
+    gate: Gate | None,
+    *,
+    masks: Mapping[str, Results],
+    maps: Mapping[str, HeatMaps],
+) -> ChexlocalizeFiles:
+    """Masks and points of every localizer on the films of the ground truth.
+
+    A film and disease has the mask of its top-1 entry, or that box filled where the localizer gives
+    no masks, and none where the gate says absent. Its point is the peak of its heat map, or the
+    middle of its top-1 box, whatever the gate says: so does cheXlocalize's own code.
+
+    Args:
+        truth: of `read_segmentations`.
+        coco: ground truth whose film names end in patient/study/view.
+        masks, maps: of those localizers that have any.
+
+    Raises:
+        ValueError: when no film of `coco` is in `truth`.
+    """
+    images = {film_key(str(image["file_name"])): image for image in coco["images"]}
+    known = [film for film in truth if film in images]
+    if not known:
+        example = next(iter(images), "none")
+        raise ValueError(
+            f"none of the {len(truth)} films of the segmentations ({next(iter(truth))}, ...) is in "
+            f"the ground truth, whose films are called {example} there; expected names that end in "
+            "patientN/studyN/viewN_frontal.jpg"
+        )
+    absent = {(i, task_of(d)) for (i, d), present in (gate or {}).items() if not present}
+    found = {}
+    for name, boxes in predictions.items():
+        top = _top_boxes(boxes)
+        entries = _top_masks(masks[name], coco) if name in masks else None
+        found[name] = (
+            {f: _masks(images[f], truth.get(f), top, entries, absent) for f in images},
+            {f: _points(images[f], truth[f], top, maps.get(name)) for f in known},
+        )
+    return ChexlocalizeFiles(
+        truth={film: truth[film] for film in known},
+        masks={name: one for name, (one, _) in found.items()},
+        points={name: one for name, (_, one) in found.items()},
+        filled_boxes=tuple(name for name in predictions if name not in masks),
+        centres=tuple(name for name in predictions if name not in maps),
+    )
+
+
+_Top = Mapping[tuple[str, str], Localization]
+_TopMasks = Mapping[tuple[str, str], Rle]
+
+
+def _top_boxes(boxes: Sequence[Localization]) -> dict[tuple[str, str], Localization]:
+    """(image_id, task) -> its box of the highest score, of equal ones the first."""
+    top: dict[tuple[str, str], Localization] = {}
+    for box in boxes:
+        key = (box.image_id, task_of(box.disease) or "")
+        if key not in top or box.score > top[key].score:
+            top[key] = box
+    return top
+
+
+def _top_masks(results: Results, coco: Mapping[str, Any]) -> dict[tuple[str, str], Rle]:
+    """(file name, task) -> its mask of the highest score, of equal ones the first."""
+    name = {image["id"]: str(image["file_name"]) for image in coco["images"]}
+    task = {c["id"]: task_of(str(c["name"])) or "" for c in coco["categories"]}
+    top: dict[tuple[str, str], Rle] = {}
+    for entry in sorted(results, key=lambda e: -float(e["score"])):  # stable: equals keep order
+        key = (name[entry["image_id"]], task[entry["category_id"]])
+        top.setdefault(key, entry["segmentation"])
+    return top
+
+
+def _frame(image: Mapping[str, Any]) -> tuple[int, int]:
+    return int(image["height"]), int(image["width"])
+
+
+def _masks(
+    image: Mapping[str, Any],
+    truth: Mapping[str, Rle] | None,
+    boxes: _Top,
+    entries: _TopMasks | None,
+    absent: Set[tuple[str, str | None]],
+) -> dict[str, Rle]:
+    """A mask of each task, in the size of the ground truth's; of the film where it has none."""
+    size = size_of(truth) if truth is not None else _frame(image)
+    image_id = str(image["file_name"])
+    found = {}
+    for task in TASKS:
+        entry = None if entries is None else entries.get((image_id, task))
+        box = boxes.get((image_id, task)) if entries is None else None
+        if (image_id, task) in absent or (entry is None and box is None):
+            found[task] = empty_mask(size)
+        elif entry is not None:
+            found[task] = resized_mask(entry, size)
+        elif box is not None:
+            found[task] = box_mask(box.box_xyxy, _frame(image), size)
+    return found
+
+
+def _points(
+    image: Mapping[str, Any], truth: Mapping[str, Rle], boxes: _Top, maps: HeatMaps | None
+) -> dict[str, list[list[float]]]:
+    """The point of each task that has one."""
+    size, image_id = size_of(truth), str(image["file_name"])
+    found: dict[str, list[list[float]]] = {}
+    own = {} if maps is None else {task_of(d) or "": d for i, d in maps.pairs if i == image_id}
+    for task in TASKS:
+        point: list[float] = []
+        if maps is not None and task in own:
+            point = peak(maps, image_id, own[task], size)
+        elif maps is None and (image_id, task) in boxes:
+            point = center(boxes[image_id, task], _frame(image), size)
+        if point:
+            found[task] = [point]
+    return found
+
+
+def chexlocalize_section(
+    files: ChexlocalizeFiles, patient_of: Mapping[str, str], *, resamples: int, seed: int
+) -> Section:
+    """mIoU in both forms and hit rate of every localizer, for each task.
+
+    Args:
+        patient_of: image_id -> patient.
+        resamples, seed: of the patients.
+    """
+    patients = {film_key(image): patient for image, patient in patient_of.items()}
+    rows = []
+    for name, masks in files.masks.items():
+        for measure, only in ((MIOU, False), (MIOU_TRUE_POSITIVES, True)):
+            values = mask_ious(files.truth, masks, true_positives_only=only)
+            rows.append(_row(name, measure, values, patients, resamples, seed))
+        values = hits(files.truth, files.points[name])
+        rows.append(_row(name, HIT_RATE, values, patients, resamples, seed))
+    kept = sorted((row for row in rows if row), key=lambda row: _MEASURES.index(row.block))
+    notes = (
+        f"Ground-truth masks: {len(files.truth)} films. The rule is top-1: one mask and one point "
+        "for a film and task",
+        f"Filled boxes for masks: {', '.join(files.filled_boxes) or 'no localizer'}; middles of "
+        f"boxes for points: {', '.join(files.centres) or 'no localizer'}",
+        "Where a gate is given, masks of diseases that it calls absent are empty; points are not "
+        "gated",
+        f"[low, high]: 95 % interval, {resamples} resamples of patients (seed {seed}); "
+        "cheXlocalize's own code resamples films",
+    )
+    table = ResultTable("chexlocalize", _TITLE, tuple(kept), notes)
+    return Section("chexlocalize", _TITLE, (_QUESTION,), (table,))
+
+
+_MEASURES = (MIOU, MIOU_TRUE_POSITIVES, HIT_RATE)
+Values = dict[tuple[str, str], float]
+
+
+def mask_ious(truth: Segmentations, masks: Segmentations, *, true_positives_only: bool) -> Values:
+    """(film, task) -> IoU, of those that count.
+
+    Films that the ground truth lacks have no mask in it: as in cheXlocalize's own code, a mask
+    there is an IoU of 0, unless only true positives count.
+    """
+    films = dict.fromkeys([*truth, *masks])
+    ious = {
+        (film, task): mask_iou(
+            masks.get(film, {}).get(task),
+            truth.get(film, {}).get(task),
+            true_positives_only=true_positives_only,
+        )
+        for film in films
+        for task in TASKS
+    }
+    return {pair: iou for pair, iou in ious.items() if np.isfinite(iou)}
+
+
+def hits(truth: Segmentations, points: Points) -> Values:
+    """(film, task) -> 1 for a hit, 0 for a miss or no point, of those with a mask."""
+    found = {
+        (film, task): is_hit(points.get(film, {}).get(task, []), truth[film][task])
+        for film in truth
+        for task in TASKS
+    }
+    return {pair: hit for pair, hit in found.items() if np.isfinite(hit)}
+
+
+def _row(
+    name: str,
+    measure: str,
+    values: Values,
+    patients: Mapping[str, str],
+    resamples: int,
+    seed: int,
+) -> TableRow | None:
+    if not values:
+        return None
+    tasks = [task for task in TASKS if any(t == task for _, t in values)]
+    who = [patients.get(film, film) for film, _ in values]
+    disease_of = np.array([tasks.index(task) for _, task in values], dtype=np.intp)
+    bootstrap = ClusterBootstrap.of(who, disease_of, len(tasks), resamples=resamples, seed=seed)
+    (figures,) = bootstrap.estimates(np.array(list(values.values()))[:, None])
+    lead: dict[str, str | float] = {"measure": measure, "localizer": name}
+    counts = {"masks": len(values), "patients": len(set(who))}
+    return TableRow(measure, lead, disease_cells(tasks, figures), counts)

@@ -1,0 +1,259 @@
+"""False boxes per film and localized sensitivity of a localizer, setting by setting.
+
+The operating point is the gate's: one box per film and disease (top-1) where the setting asks for
+the disease. A box on a disease that is labelled without a box is ignored, as LVIS does (Gupta et
+al. 2019); beside it stands the other bound, which counts it as false.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from cxrloc.classification.metrics.bootstrap import ClusterBootstrap, Estimate, resample_counts
+from cxrloc.classification.report.tables import Cell, ResultTable, TableRow, Value
+from cxrloc.localization.evaluation.detections import IndexArray, Marks, Setting
+from cxrloc.localization.evaluation.ground_truth import BoolArray, FloatArray
+from cxrloc.localization.evaluation.image_table import BOXED, FilmTable
+
+ALL_FILMS, BOXED_FILMS, NO_FINDING = "all films looked at", "boxed films", "films with no finding"
+IGNORED, COUNTED = "ignored", "counted"
+BOUNDS = (IGNORED, COUNTED)
+
+
+@dataclass(frozen=True)
+class FilmBootstrap:
+    """Resamples of ALL patients of a film table, boxed or not, drawn once for all figures.
+
+    Attributes:
+        patient_of: (N,) patient index of each film.
+        counts: (B, P) how often each patient is drawn.
+    """
+
+    patient_of: IndexArray = field(repr=False)
+    counts: FloatArray = field(repr=False)
+
+    @classmethod
+    def of(cls, films: FilmTable, *, resamples: int, seed: int) -> FilmBootstrap:
+        names, patient_of = np.unique(np.array(films.patient_ids, str), return_inverse=True)
+        return cls(patient_of, resample_counts(len(names), resamples, seed))
+
+    def means(self, film_of: IndexArray, values: FloatArray) -> list[Estimate]:
+        """Means of M values over K things that lie on films, with intervals.
+
+        Args:
+            film_of: (K,) film of each thing (the film itself, or a ground-truth box on it).
+            values: (K, M).
+        """
+        if not len(film_of):
+            return [Estimate(np.nan, np.nan, np.nan)] * values.shape[1]
+        one = np.zeros(len(film_of), dtype=np.intp)
+        bootstrap = ClusterBootstrap(self.patient_of[film_of], one, 1, self.counts)
+        return [figures.per_disease[0] for figures in bootstrap.estimates(values)]
+
+
+@dataclass(frozen=True)
+class FalseBoxes:
+    """False boxes of a localizer in a setting, on some of its films.
+
+    Attributes:
+        film_set: `ALL_FILMS`, `BOXED_FILMS` or `NO_FINDING`.
+        bound: `IGNORED` or `COUNTED`: what a box on an unboxed positive is.
+        films, patients, boxes: how many films, of how many patients, with how many false boxes.
+        per_film: false boxes per film, of all diseases together.
+        per_disease: the same of each disease, in the order of the film table.
+    """
+
+    film_set: str
+    bound: str
+    films: int
+    patients: int
+    boxes: int
+    per_film: Estimate
+    per_disease: tuple[Estimate, ...]
+
+
+@dataclass(frozen=True)
+class OperatingPoint:
+    """A localizer in a setting at a hit threshold.
+
+    Attributes:
+        films: how many the setting looks at.
+        hits, boxes: ground-truth boxes on these films, and how many of them are hit.
+        sensitivity: hits / boxes.
+        per_disease: the same of each disease, in the order of the film table; NaN without boxes.
+        false: one entry per film set and bound.
+    """
+
+    localizer: str
+    setting: str
+    threshold: float
+    films: int
+    hits: int
+    boxes: int
+    sensitivity: Estimate
+    per_disease: tuple[float, ...]
+    false: tuple[FalseBoxes, ...]
+
+    def false_boxes(self, film_set: str = ALL_FILMS, bound: str = IGNORED) -> FalseBoxes:
+        """The entry of a film set and bound."""
+        return next(f for f in self.false if (f.film_set, f.bound) == (film_set, bound))
+
+    @property
+    def boxed_films_only(self) -> bool:
+        """Whether the setting looks at no film without a box."""
+        return self.films == self.false_boxes(BOXED_FILMS).films
+
+
+def operating_points(
+    name: str,
+    marks: Marks,
+    setting: Setting,
+    films: FilmTable,
+    thresholds: Sequence[float],
+    bootstrap: FilmBootstrap,
+) -> list[OperatingPoint]:
+    """One localizer in one setting, at each hit threshold (strict), by top-1."""
+    top = marks.top & marks.in_setting(setting)
+    mine = np.flatnonzero(setting.films[marks.box_film])
+    hit = np.column_stack(
+        [np.isfinite(marks.best_score_of_hits(top, t)[mine]).astype(np.float64) for t in thresholds]
+    )
+    sensitivities = bootstrap.means(marks.box_film[mine], hit)
+    diseases = marks.box_disease[mine]
+    false = _false_boxes(marks, top, setting, films, thresholds, bootstrap)
+    return [
+        OperatingPoint(
+            name, setting.name, t, int(setting.films.sum()), int(hit[:, i].sum()), len(mine),
+            sensitivities[i], _by_disease(hit[:, i], diseases, len(films.diseases)), false[i],
+        )
+        for i, t in enumerate(thresholds)
+    ]  # fmt: skip
+
+
+def _by_disease(hit: FloatArray, diseases: IndexArray, number: int) -> tuple[float, ...]:
+    boxes = np.bincount(diseases, minlength=number)
+    hits = np.bincount(diseases, weights=hit, minlength=number)
+    return tuple(h / n if n else np.nan for h, n in zip(hits.tolist(), boxes.tolist(), strict=True))
+
+
+def _false_boxes(
+    marks: Marks,
+    top: BoolArray,
+    setting: Setting,
+    films: FilmTable,
+    thresholds: Sequence[float],
+    bootstrap: FilmBootstrap,
+) -> list[tuple[FalseBoxes, ...]]:
+    """Per threshold an entry for each film set and bound."""
+    found: list[list[FalseBoxes]] = [[] for _ in thresholds]
+    counts = [
+        [_per_film(marks, top & marks.false(t, counted=b == COUNTED), films) for b in BOUNDS]
+        for t in thresholds
+    ]
+    for film_set, members in film_sets(films).items():
+        rows = np.flatnonzero(setting.films & members)
+        columns = np.concatenate([c[rows] for pair in counts for c in pair], axis=1)
+        figures = iter(bootstrap.means(rows, columns))
+        patients = len(set(bootstrap.patient_of[rows].tolist()))
+        for i in range(len(thresholds)):
+            for bound, values in zip(BOUNDS, counts[i], strict=True):
+                total, *each = (next(figures) for _ in range(values.shape[1]))
+                boxes = int(values[rows, 0].sum())
+                entry = (film_set, bound, len(rows), patients, boxes, total, tuple(each))
+                found[i].append(FalseBoxes(*entry))
+    return [tuple(entries) for entries in found]
+
+
+def _per_film(marks: Marks, wrong: BoolArray, films: FilmTable) -> FloatArray:
+    """Marks in `wrong` on each film: (N, 1 + D), all diseases together and each disease."""
+    each = np.zeros(films.status.shape)
+    np.add.at(each, (marks.film[wrong], marks.disease[wrong]), 1)
+    return np.column_stack([each.sum(axis=1), each])
+
+
+def film_sets(films: FilmTable) -> dict[str, BoolArray]:
+    """The films over which false boxes are averaged, (N,) each."""
+    return {
+        ALL_FILMS: np.ones(len(films), dtype=np.bool_),
+        BOXED_FILMS: np.asarray((films.status == BOXED).any(axis=1)),
+        NO_FINDING: films.without_finding,
+    }
+
+
+def end_to_end_table(points: Sequence[OperatingPoint], notes: tuple[str, ...]) -> ResultTable:
+    """Rows localizer x setting, a block per hit threshold."""
+    ordered = sorted(points, key=lambda point: point.threshold)
+    return ResultTable(
+        "end_to_end",
+        "Told the disease, gated, end to end: hits and false boxes per film",
+        tuple(map(_end_to_end_row, ordered)),
+        (
+            "One box per film and disease (top-1). 'disease given': boxed films, asked for the "
+            "diseases that are there. 'gated': boxed films, asked for what the gate says is "
+            "present. 'end to end': the same on all films looked at. 'every disease asked': all "
+            "films looked at, no gate",
+            "A box on a disease that is labelled but not boxed is ignored, or counted as false "
+            "where the column says so",
+            *notes,
+        ),
+    )
+
+
+def _end_to_end_row(point: OperatingPoint) -> TableRow:
+    lead = _lead(point)
+    cells: dict[str, Value] = {"films": point.films, "hits": point.hits, "boxes": point.boxes}
+    cells |= {
+        "localized sensitivity": Cell(point.sensitivity),
+        "false boxes per film": Cell(point.false_boxes().per_film),
+        "false boxes per film (unboxed positives counted)": Cell(
+            point.false_boxes(bound=COUNTED).per_film
+        ),
+        "false boxes per film without finding": "none looked at",
+    }
+    clear = point.false_boxes(NO_FINDING)
+    if clear.films:
+        cells["false boxes per film without finding"] = Cell(clear.per_film)
+    return TableRow(_block(point), lead, cells)
+
+
+def false_box_table(
+    points: Sequence[OperatingPoint], diseases: Sequence[str], notes: tuple[str, ...]
+) -> ResultTable:
+    """False boxes per film of each disease: rows localizer x setting x film set x bound."""
+    rows = []
+    for point in sorted(points, key=lambda point: point.threshold):
+        for false in point.false:
+            same_as_all = point.boxed_films_only and false.film_set == ALL_FILMS
+            if false.films and not same_as_all:
+                rows.append(_false_box_row(point, false, diseases))
+    return ResultTable(
+        "false_boxes",
+        "False boxes per film, by disease and by kind of film",
+        tuple(rows),
+        (
+            "One box per film and disease (top-1), where the setting asks for the disease. False: "
+            "on an absent disease, or on a boxed one with IoU <= the threshold",
+            *notes,
+        ),
+    )
+
+
+def _false_box_row(point: OperatingPoint, false: FalseBoxes, diseases: Sequence[str]) -> TableRow:
+    lead = _lead(point) | {"film set": false.film_set, "unboxed positives": false.bound}
+    cells = {name: Cell(e) for name, e in zip(diseases, false.per_disease, strict=True)}
+    trail: dict[str, Value] = {"all diseases": Cell(false.per_film), "false boxes": false.boxes}
+    trail |= {"films": false.films, "patients": false.patients}
+    return TableRow(_block(point), lead, cells, trail)
+
+
+def _lead(point: OperatingPoint) -> dict[str, str | float]:
+    return {
+        "threshold": point.threshold, "localizer": point.localizer, "setting": point.setting
+    }  # fmt: skip
+
+
+def _block(point: OperatingPoint) -> str:
+    return f"hit: IoU > {point.threshold:g}"

@@ -1,0 +1,222 @@
+"""Free-response ROC: localized sensitivity against false boxes per film as the score is swept.
+
+Bunch et al. 1978, Chakraborty 1989. Every box of a localizer is a mark, not only the top-1. At a
+score s a ground-truth box is found when any mark of its film and disease with score >= s has
+IoU > t; further marks on a found box are not false. Marks of equal score enter together. Between
+two points of the sweep the curve is a step: at x stands the best sensitivity that is reached with
+at most x false boxes per film. The table's five points and their mean follow LUNA16 (Setio et al.
+2017), without its 4 and 8.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from cxrloc.classification.metrics.bootstrap import Estimate, tail_of
+from cxrloc.classification.report.tables import Cell, ResultTable, TableRow, Value
+from cxrloc.localization.analyses.end_to_end.false_boxes import COUNTED, FilmBootstrap
+from cxrloc.localization.evaluation.detections import IndexArray, Marks, Setting
+from cxrloc.localization.evaluation.ground_truth import FloatArray
+
+POINTS = (0.125, 0.25, 0.5, 1.0, 2.0)  # false boxes per film in the table
+GRID = np.geomspace(0.01, 8.0, 60)  # false boxes per film in the figure
+_LADDER = 200  # scores at which resamples are swept, at most
+_LEVEL = 0.95
+_ROUNDING = 1e-9  # 3 false boxes on 10 films are not more than 10 x 0.3
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """What a sweep of the score meets; patients are indices 0..P-1.
+
+    Attributes:
+        hit_score, hit_patient: of each ground-truth box that some mark hits: the highest score of
+            such a mark.
+        false_score, false_patient: of each false mark.
+        boxes: (P,) ground-truth boxes of each patient, hit or not.
+        films: (P,) films of each patient.
+    """
+
+    hit_score: FloatArray
+    hit_patient: IndexArray
+    false_score: FloatArray
+    false_patient: IndexArray
+    boxes: FloatArray
+    films: FloatArray
+
+    @property
+    def scores(self) -> FloatArray:
+        """Distinct scores at which a ground-truth box is found, descending.
+
+        Sensitivity rises nowhere else, so a sweep over these is the whole curve.
+        """
+        return np.asarray(np.unique(self.hit_score)[::-1])
+
+
+@dataclass(frozen=True)
+class Froc:
+    """A curve with its band.
+
+    Attributes:
+        localizer, setting, threshold, bound: what was swept (`bound`: see `false_boxes`).
+        disease: None for all diseases together.
+        films, boxes: looked at, and ground-truth boxes on them.
+        at_points: sensitivity at `POINTS`.
+        mean: of the sensitivities at `POINTS`.
+        curve: sensitivity at `GRID`, rows value, low and high: (3, 60).
+    """
+
+    localizer: str
+    setting: str
+    threshold: float
+    bound: str
+    disease: str | None
+    films: int
+    boxes: int
+    at_points: tuple[Estimate, ...]
+    mean: Estimate
+    curve: FloatArray = field(repr=False)
+
+
+def froc(
+    name: str,
+    marks: Marks,
+    setting: Setting,
+    threshold: float,
+    bound: str,
+    bootstrap: FilmBootstrap,
+    disease: tuple[int, str] | None = None,
+) -> Froc:
+    """Sweep one localizer's marks in one setting; bands by resampling all patients.
+
+    Args:
+        name: of the localizer.
+        threshold: of the IoU of a hit; strict.
+        bound: `IGNORED` or `COUNTED`.
+        disease: column and name; None pools all diseases.
+    """
+    found = sweep(marks, setting, threshold, bound, bootstrap, disease and disease[0])
+    at = np.concatenate([POINTS, GRID])
+    value = sensitivity_at(found, at)
+    samples = resampled_sensitivity(found, at, bootstrap.counts)
+    n = len(POINTS)
+    means = samples[:, :n].mean(axis=1, keepdims=True)
+    tail = tail_of(float(np.count_nonzero(found.boxes)), _LEVEL)
+    low, high = _interval(samples, tail)
+    mean_low, mean_high = _interval(means, tail)
+    return Froc(
+        name, setting.name, threshold, bound, disease and disease[1],
+        int(found.films.sum()), int(found.boxes.sum()),
+        tuple(map(Estimate, value[:n].tolist(), low[:n].tolist(), high[:n].tolist())),
+        Estimate(float(value[:n].mean()), float(mean_low[0]), float(mean_high[0])),
+        np.stack([value, low, high])[:, n:],
+    )  # fmt: skip
+
+
+def sweep(
+    marks: Marks,
+    setting: Setting,
+    threshold: float,
+    bound: str,
+    bootstrap: FilmBootstrap,
+    disease: int | None = None,
+) -> Sweep:
+    """Collect what `Sweep` holds; `disease` is a column of the film table, None for all."""
+    patient_of, patients = bootstrap.patient_of, bootstrap.counts.shape[1]
+    keep = marks.in_setting(setting)
+    mine = setting.films[marks.box_film]
+    if disease is not None:
+        keep, mine = keep & (marks.disease == disease), mine & (marks.box_disease == disease)
+    best = marks.best_score_of_hits(keep, threshold)
+    hit = np.flatnonzero(mine & np.isfinite(best))
+    false = np.flatnonzero(keep & marks.false(threshold, counted=bound == COUNTED))
+    boxes = np.bincount(patient_of[marks.box_film[mine]], minlength=patients)
+    films = np.bincount(patient_of[setting.films], minlength=patients)
+    return Sweep(
+        best[hit], patient_of[marks.box_film[hit]],
+        marks.score[false], patient_of[marks.film[false]],
+        boxes.astype(np.float64), films.astype(np.float64),
+    )  # fmt: skip
+
+
+def sensitivity_at(found: Sweep, at: Sequence[float] | FloatArray) -> FloatArray:
+    """The curve at `at` (K,) false boxes per film: (K,) in 0..1; NaN without a box."""
+    once = np.ones((1, len(found.films)))
+    return np.asarray(_swept(found, found.scores, np.asarray(at), once)[0])
+
+
+def resampled_sensitivity(
+    found: Sweep, at: Sequence[float] | FloatArray, counts: FloatArray
+) -> FloatArray:
+    """The curve at `at` (K,) in each resample (B, P): (B, K), NaN where no box was drawn.
+
+    Swept at no more than 200 of the scores at which boxes are found, evenly spaced in rank: with
+    more, a resample is up to 1/200 of the found boxes too low.
+    """
+    scores = found.scores
+    if len(scores) > _LADDER:
+        scores = scores[np.linspace(0, len(scores) - 1, _LADDER).round().astype(np.intp)]
+    return _swept(found, scores, np.asarray(at), counts)
+
+
+def _swept(found: Sweep, scores: FloatArray, at: FloatArray, counts: FloatArray) -> FloatArray:
+    false = _drawn(found.false_score, found.false_patient, scores, counts)
+    hits = _drawn(found.hit_score, found.hit_patient, scores, counts)
+    hits = np.pad(hits, ((0, 0), (1, 0)))  # before the first score nothing is found
+    allowed = (counts @ found.films)[:, None] * at + _ROUNDING
+    rows = zip(hits, false, allowed, strict=True)
+    reached = np.stack([h[np.searchsorted(f, x, side="right")] for h, f, x in rows])
+    boxes = np.broadcast_to((counts @ found.boxes)[:, None], reached.shape)
+    undefined = np.full(reached.shape, np.nan)
+    return np.asarray(np.divide(reached, boxes, out=undefined, where=boxes > 0))
+
+
+def _drawn(
+    values: FloatArray, patient: IndexArray, scores: FloatArray, counts: FloatArray
+) -> FloatArray:
+    """How many values are at or above each of the descending scores in each resample: (B, L)."""
+    first = np.searchsorted(-scores, -values)  # the first score that is not above the value
+    present, row = np.unique(patient, return_inverse=True)
+    table = np.zeros((len(present), len(scores) + 1))
+    np.add.at(table, (row, first), 1)
+    return np.asarray(counts[:, present] @ table[:, :-1].cumsum(axis=1))
+
+
+def _interval(samples: FloatArray, tail: float) -> FloatArray:
+    """The `tail` and 1 - `tail` percentile of (B, K) over the resamples: (2, K)."""
+    if np.isnan(tail):
+        return np.full((2, samples.shape[1]), np.nan)
+    return np.asarray(np.nanquantile(samples, [tail, 1 - tail], axis=0))
+
+
+def froc_table(curves: Sequence[Froc], notes: tuple[str, ...]) -> ResultTable:
+    """Sensitivity at `POINTS`, all diseases together; a block per hit threshold."""
+    pooled = sorted((c for c in curves if c.disease is None), key=lambda curve: curve.threshold)
+    return ResultTable(
+        "froc",
+        "FROC: localized sensitivity at 0.125 to 2 false boxes per film",
+        tuple(map(_row, pooled)),
+        (
+            "The localizer's own score is swept over all its boxes, all diseases together. A "
+            "ground-truth box is found when any box of its film and disease has IoU over the "
+            "threshold; a second box on a found one is not false. Equal scores enter together; at "
+            "x stands the best sensitivity with at most x false boxes per film",
+            "A localizer that never reaches x false boxes per film keeps its last sensitivity",
+            *notes,
+        ),
+    )
+
+
+def _row(curve: Froc) -> TableRow:
+    lead: dict[str, str | float] = {"threshold": curve.threshold, "localizer": curve.localizer}
+    lead |= {"setting": curve.setting, "unboxed positives": curve.bound}
+    cells: dict[str, Value] = {
+        f"sensitivity@{x:g}": Cell(estimate)
+        for x, estimate in zip(POINTS, curve.at_points, strict=True)
+    }
+    trail: dict[str, Value] = {"films": curve.films, "boxes": curve.boxes}
+    cells |= {"mean sensitivity": Cell(curve.mean)}
+    return TableRow(f"hit: IoU > {curve.threshold:g}", lead, cells, trail)

@@ -1,0 +1,167 @@
+"""The FROC figure: one panel for all diseases together and one per disease, with bands."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from cxrloc.classification.report.tables import Cell, cell_text
+from cxrloc.localization.analyses.end_to_end.false_boxes import OperatingPoint
+from cxrloc.localization.analyses.end_to_end.froc import GRID, POINTS, Froc
+from cxrloc.localization.evaluation.controls import CenterBox, ConstantBox, PriorBox, RandomMap
+from cxrloc.localization.report.glossary import RESEARCH_USE
+from cxrloc.localization.report.plots import COLOURS, CONTROL_GREYS
+from cxrloc.localization.report.sections import NamedFigure
+
+_DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)))
+_MARKERS = ("o", "s", "^", "D", "v")
+_PANELS_PER_ROW = 3
+_TICKS = (0.01, 0.1, 1.0, 8.0)
+_CONTROLS = (PriorBox.name, ConstantBox.name, CenterBox.name, RandomMap.name)
+_ONE = POINTS.index(1.0)
+
+_Look = dict[str, Any]  # colour, line style and marker of a localizer
+
+
+def froc_figure(
+    curves: Sequence[Froc], points: Sequence[OperatingPoint], diseases: Sequence[str]
+) -> NamedFigure:
+    """Curves of one setting, hit threshold and bound: every localizer, pooled and per disease.
+
+    Args:
+        curves: not empty.
+        points: operating points of the gate at the same threshold, to be marked; may be empty.
+        diseases: of the film table, the order of `OperatingPoint.per_disease`.
+    """
+    first = curves[0]
+    panels = list(dict.fromkeys(curve.disease for curve in curves))
+    looks = _looks(list(dict.fromkeys(curve.localizer for curve in curves)))
+    columns = min(_PANELS_PER_ROW, len(panels))
+    rows = math.ceil(len(panels) / columns)
+    size = (max(3.6 * columns, 6.0), 2.9 * rows + 1.3)
+    figure = Figure(figsize=size, layout="constrained", dpi=110)
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel().tolist()
+    for axis, disease in zip(axes, panels, strict=False):
+        _panel(axis, [curve for curve in curves if curve.disease == disease], looks)
+        for point in points:
+            _mark(axis, point, None if disease is None else diseases.index(disease), looks)
+    for axis in axes[len(panels) :]:
+        axis.set_visible(False)
+    figure.suptitle(_title(first), fontsize=12)
+    for axis in axes[::columns]:
+        axis.set_ylabel("localized sensitivity")
+    for axis in axes[len(panels) - columns : len(panels)]:  # the lowest of each column
+        axis.set_xlabel("false boxes per film")
+        axis.tick_params(labelbottom=True)
+    _legend(figure, looks, bool(points))
+    name = f"froc_{first.setting.replace(' ', '_')}_iou{first.threshold:g}"
+    return NamedFigure(name, _title(first), _alt(curves, points), figure)
+
+
+def _looks(names: Sequence[str]) -> dict[str, _Look]:
+    """Colour, dashes and marker of each localizer: told apart without colour too; controls grey."""
+    looks = {}
+    for palette, family in (
+        (COLOURS, [name for name in names if name not in _CONTROLS]),
+        (CONTROL_GREYS, [name for name in names if name in _CONTROLS]),
+    ):
+        for i, name in enumerate(family):
+            looks[name] = {
+                "color": palette[i % len(palette)],
+                "linestyle": _DASHES[i % len(_DASHES)],
+                "marker": _MARKERS[i % len(_MARKERS)],
+            }
+    return looks
+
+
+def _panel(axis: Axes, curves: Sequence[Froc], looks: Mapping[str, _Look]) -> None:
+    for curve in curves:
+        look = looks[curve.localizer]
+        value, low, high = curve.curve
+        line = {key: look[key] for key in ("color", "linestyle")}
+        axis.plot(GRID, value, drawstyle="steps-post", linewidth=1.6, **line)
+        axis.fill_between(GRID, low, high, step="post", color=line["color"], alpha=0.15, lw=0)
+    axis.set_title(f"{curves[0].disease or 'all diseases'} (n = {curves[0].boxes})", fontsize=10.5)
+    axis.set_xscale("log")
+    axis.set_xlim(GRID[0], GRID[-1])
+    axis.set_xticks(_TICKS, [f"{tick:g}" for tick in _TICKS])
+    axis.set_ylim(-0.02, 1.02)
+    axis.set_yticks(np.arange(0, 1.01, 0.25))
+    axis.grid(color="#dddddd", linewidth=0.6)
+    axis.set_axisbelow(True)
+
+
+def _mark(
+    axis: Axes, point: OperatingPoint, disease: int | None, looks: Mapping[str, _Look]
+) -> None:
+    false = point.false_boxes()
+    x, y = false.per_film.value, point.sensitivity.value
+    if disease is not None:
+        x, y = false.per_disease[disease].value, point.per_disease[disease]
+    look = looks[point.localizer]
+    x = min(max(x, GRID[0]), GRID[-1])  # off the scale: at the edge
+    axis.plot(
+        [x], [y], marker=look["marker"], markersize=7, color=look["color"],
+        markeredgecolor="black", linestyle="none", clip_on=False, zorder=5,
+    )  # fmt: skip
+
+
+def _title(curve: Froc) -> str:
+    return (
+        f"FROC, {curve.setting}: hit = IoU > {curve.threshold:g}, {curve.films:,} films, "
+        f"unboxed positives {curve.bound}"
+    )
+
+
+def _legend(figure: Figure, looks: Mapping[str, _Look], marked: bool) -> None:
+    handles = [
+        Line2D(
+            [],
+            [],
+            label=f"{name} (control)" if name in _CONTROLS else name,
+            markeredgecolor="black",
+            **(look if marked else _line(look)),
+        )
+        for name, look in looks.items()
+    ]
+    title = "hit and false boxes: of the panel's diseases, band: 95 % interval over patients"
+    if marked:
+        title += ", marker: operating point of the gate (top-1)"
+    figure.legend(
+        handles=handles,
+        loc="outside lower center",
+        ncols=len(handles),
+        fontsize=9,
+        title=f"{title}.  {RESEARCH_USE}.",
+        title_fontsize=9,
+        frameon=False,
+    )
+
+
+def _line(look: _Look) -> _Look:
+    return {key: value for key, value in look.items() if key != "marker"}
+
+
+def _alt(curves: Sequence[Froc], points: Sequence[OperatingPoint]) -> str:
+    pooled = [curve for curve in curves if curve.disease is None]
+    reached = "; ".join(f"{c.localizer} {cell_text(Cell(c.at_points[_ONE]))}" for c in pooled)
+    text = (
+        f"{_title(curves[0])}. Panels: all diseases together, then each disease; across: false "
+        f"boxes per film from {GRID[0]:g} to {GRID[-1]:g}, logarithmic; up: localized sensitivity "
+        f"from 0 to 1. All diseases together, at 1 false box per film: {reached}."
+    )
+    if points:
+        marked = "; ".join(
+            f"{p.localizer} {p.sensitivity.value:.3f} at {p.false_boxes().per_film.value:.3f}"
+            for p in points
+        )
+        text += f" Operating points of the gate, sensitivity at false boxes per film: {marked}."
+    return text

@@ -1,0 +1,137 @@
+"""The gate's ledger: every ground-truth box is charged once, to the gate or to the localizer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from cxrloc.classification.metrics.bootstrap import MACRO, ClusterBootstrap, Estimate
+from cxrloc.classification.report.tables import Cell, ResultTable, TableRow, Value
+from cxrloc.localization.evaluation.box_scores import BoxScores, score_boxes
+from cxrloc.localization.evaluation.comparison import Gate, gate_mask
+from cxrloc.localization.evaluation.ground_truth import BoolArray, GroundTruth
+from cxrloc.localization.localizer import Localization
+from cxrloc.localization.report.glossary import MISS_RULE, TOP_1_RULE
+
+HIT = "hit"
+GATE_HIT = "lost at the gate, localizer would have hit"
+GATE_MISS = "lost at the gate, localizer would have missed too"
+WRONG_PLACE = "lost by the localizer: wrong place"
+NO_BOX = "lost by the localizer: no box"
+CHARGES = (HIT, GATE_HIT, GATE_MISS, WRONG_PLACE, NO_BOX)
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """Where a localizer's ground-truth boxes went at a threshold.
+
+    Attributes:
+        counts: (5, D) boxes of each of `CHARGES` and each disease of the ground truth.
+        shares: of each charge, over all boxes; the values sum to 1.
+        macro: of each charge, mean of the diseases' shares.
+    """
+
+    localizer: str
+    threshold: float
+    counts: npt.NDArray[np.int64]
+    shares: tuple[Estimate, ...]
+    macro: tuple[Estimate, ...]
+
+    def __post_init__(self) -> None:
+        if self.counts.shape[0] != len(CHARGES):
+            raise ValueError(f"counts: expected {len(CHARGES)} rows, got {self.counts.shape}")
+
+    def count(self, charge: str) -> int:
+        return int(self.counts[CHARGES.index(charge)].sum())
+
+    def share(self, charge: str) -> Estimate:
+        return self.shares[CHARGES.index(charge)]
+
+
+def charges(scores: BoxScores, passes: BoolArray, threshold: float) -> npt.NDArray[np.intp]:
+    """Index into `CHARGES` of every ground-truth box, (N,).
+
+    Args:
+        scores: of the localizer told the disease (not yet gated).
+        passes: (N,) whether the gate says that the box's disease is present.
+        threshold: of the IoU of a hit; strict.
+    """
+    hit = scores.iou > threshold
+    conditions = [passes & hit, ~passes & hit, ~passes & ~hit, passes & ~hit & scores.predicted]
+    return np.asarray(np.select(conditions, range(4), default=4), dtype=np.intp)
+
+
+def gate_ledgers(
+    truth: GroundTruth,
+    predictions: Mapping[str, Sequence[Localization]],
+    gate: Gate,
+    thresholds: Sequence[float],
+    *,
+    resamples: int,
+    seed: int,
+) -> list[Ledger]:
+    """The ledger of every localizer at every threshold, on all ground-truth boxes.
+
+    The resamples are those of the patients with boxes, as in the accuracy tables.
+
+    Raises:
+        ValueError: for a boxed film and disease that the gate does not know.
+    """
+    passes = gate_mask(truth, gate)
+    number = len(truth.disease_names)
+    by_disease = truth.bootstrap(resamples=resamples, seed=seed)
+    all_as_one = np.zeros(len(truth), dtype=np.intp)
+    pooled = ClusterBootstrap(by_disease.patient_of, all_as_one, 1, by_disease.counts)
+    found = []
+    for name, boxes in predictions.items():
+        scores = score_boxes(truth, boxes)
+        for t in thresholds:
+            charged = charges(scores, passes, t)
+            one_hot = np.equal.outer(charged, np.arange(len(CHARGES)))
+            counts = np.zeros((len(CHARGES), number), dtype=np.int64)
+            np.add.at(counts, (charged, truth.disease_index), 1)
+            assert counts.sum() == len(truth)
+            values = one_hot.astype(np.float64)
+            shares = tuple(figures.per_disease[0] for figures in pooled.estimates(values))
+            macro = tuple(figures.macro for figures in by_disease.estimates(values))
+            found.append(Ledger(name, t, counts, shares, macro))
+    return found
+
+
+def ledger_table(
+    ledgers: Sequence[Ledger], truth: GroundTruth, notes: tuple[str, ...]
+) -> ResultTable:
+    """Rows localizer x charge in a block per threshold; columns are counts, then shares."""
+    by_threshold = sorted(ledgers, key=lambda ledger: ledger.threshold)
+    rows = tuple(row for ledger in by_threshold for row in _rows(ledger, truth))
+    return ResultTable(
+        "gate_ledger",
+        "Gate ledger: where every ground-truth box went",
+        rows,
+        (
+            f"Every ground-truth box stands in exactly one row of a localizer: the {len(CHARGES)} "
+            f"counts of a column sum to its boxes ({len(truth)} in all), the shares to 1",
+            "A hit passes the gate and has IoU over the threshold. What the gate stopped is "
+            "divided by what the localizer would have done had it been told the disease",
+            f"Rule {TOP_1_RULE}; {MISS_RULE}",
+            *notes,
+        ),
+    )
+
+
+def _rows(ledger: Ledger, truth: GroundTruth) -> list[TableRow]:
+    rows = []
+    for i, charge in enumerate(CHARGES):
+        cells: dict[str, Value] = {
+            disease: int(count)
+            for disease, count in zip(truth.disease_names, ledger.counts[i], strict=True)
+        }
+        cells |= {"all diseases": ledger.count(charge), "share": Cell(ledger.shares[i])}
+        lead: dict[str, str | float] = {"threshold": ledger.threshold}
+        lead |= {"localizer": ledger.localizer, "charge": charge}
+        block = f"hit: IoU > {ledger.threshold:g}"
+        rows.append(TableRow(block, lead, cells, {MACRO: Cell(ledger.macro[i])}))
+    return rows

@@ -1,0 +1,50 @@
+"""Films, boxes and maps on matplotlib's axes, for the figures of the report."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy.typing as npt
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+from cxrloc.datasets.images.transforms import resized
+from cxrloc.datasets.radiograph import Film
+from cxrloc.localization.localizer import Localization
+
+DPI = 100
+
+
+def new_figure(size_wh: tuple[int, int]) -> Figure:
+    """An empty white figure of that many pixels."""
+    figure = Figure(figsize=(size_wh[0] / DPI, size_wh[1] / DPI), dpi=DPI, facecolor="white")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def show_film(axis: Axes, film: Film, size_wh: tuple[int, int]) -> None:
+    """The film at `size_wh` pixels on an axis in the coordinates of its original frame."""
+    height, width = film.size_hw
+    show_pixels(axis, film.size_hw, resized(film.pixels, size_wh), cmap="gray", vmin=0, vmax=255)
+    axis.set_xlim(0, width)
+    axis.set_ylim(height, 0)
+    axis.set_axis_off()
+
+
+def show_pixels(
+    axis: Axes, size_hw: tuple[int, int], pixels: npt.NDArray[Any], **style: Any
+) -> None:
+    """Pixels of any resolution, stretched over the original frame; `style` is `imshow`'s."""
+    # in the original frame, whatever the number of pixels: that is where the boxes are
+    extent = (0, size_hw[1], size_hw[0], 0)
+    axis.imshow(pixels, extent=extent, aspect="auto", interpolation="nearest", **style)
+
+
+def draw_box(axis: Axes, box: Localization, colour: str, line: object) -> None:
+    """The box in its colour and line style, with a dark halo that shows on bright films."""
+    x1, y1, x2, y2 = box.box_xyxy
+    place = {"xy": (x1, y1), "width": x2 - x1, "height": y2 - y1, "fill": False}
+    axis.add_patch(Rectangle(**place, edgecolor="black", linewidth=4, alpha=0.5))  # type: ignore[arg-type]
+    axis.add_patch(Rectangle(**place, edgecolor=colour, linewidth=2.2, linestyle=line))  # type: ignore[arg-type]

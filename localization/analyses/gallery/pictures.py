@@ -1,0 +1,189 @@
+"""The pictures of the gallery: a film with the boxes of all localizers, the heat maps beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from cxrloc.classification.report.tables import value_text
+from cxrloc.datasets.images.read import UnreadableImageError, read_grey
+from cxrloc.datasets.images.transforms import fitted, resized
+from cxrloc.datasets.radiograph import Film
+from cxrloc.localization.analyses.gallery.axes import draw_box, new_figure, show_film, show_pixels
+from cxrloc.localization.analyses.gallery.choose import Choice
+from cxrloc.localization.cam.heat_maps import HeatMaps
+from cxrloc.localization.localizer import Localization
+from cxrloc.localization.report.plots import COLOURS
+from cxrloc.localization.report.sections import Picture
+
+_LINES: tuple[Any, ...] = ((0, (5, 2.5)), "solid", "dotted", "dashdot")
+_PANEL_PX, _FOOT_PX, _LINE_PX, _HEAT_PANELS = 460, 14, 27, 2
+_JPEG_QUALITY = 84
+
+
+def gallery_pictures(
+    choices: Sequence[Choice],
+    films: Mapping[str, Path],
+    coco: Mapping[str, Any],
+    predictions: Mapping[str, Sequence[Localization]],
+    heat_maps: Mapping[str, HeatMaps],
+) -> tuple[Picture, ...]:
+    """A picture of each choice: the film with all boxes, and beside it the heat maps.
+
+    Args:
+        films: image id -> file; a film that is missing or unreadable is drawn blank, and said so.
+        coco: ground truth, for the sizes of the frames.
+        predictions: localizer -> its boxes; the top-1 box is drawn.
+        heat_maps: localizer -> its maps; the first two that know the film are shown.
+    """
+    sizes = {str(i["file_name"]): (int(i["height"]), int(i["width"])) for i in coco["images"]}
+    tops = _top_boxes(choices, predictions)
+    return tuple(
+        _picture(choice, films.get(choice.image_id), sizes[choice.image_id], tops[i], heat_maps)
+        for i, choice in enumerate(choices)
+    )
+
+
+def _top_boxes(
+    choices: Sequence[Choice], predictions: Mapping[str, Sequence[Localization]]
+) -> list[dict[str, Localization]]:
+    """Of each choice: localizer -> its box of the highest score, of equal ones the first."""
+    tops: list[dict[str, Localization]] = [{} for _ in choices]
+    place = {(choice.image_id, choice.disease): i for i, choice in enumerate(choices)}
+    for name in dict.fromkeys(name for choice in choices for name in choice.ious):
+        for box in predictions[name]:
+            i = place.get((box.image_id, box.disease))
+            if i is not None and (name not in tops[i] or box.score > tops[i][name].score):
+                tops[i][name] = box
+    return tops
+
+
+def _picture(
+    choice: Choice,
+    path: Path | None,
+    size_hw: tuple[int, int],
+    tops: Mapping[str, Localization],
+    heat_maps: Mapping[str, HeatMaps],
+) -> Picture:
+    film, missing = _film(choice.image_id, path, size_hw)
+    maps = {name: heat_maps[name] for name in choice.ious if name in heat_maps}
+    found = {n: m.in_frame(choice.image_id, choice.disease, size_hw) for n, m in maps.items()}
+    heats = {n: heat for n, heat in found.items() if heat is not None}
+    heats = dict(list(heats.items())[:_HEAT_PANELS])
+    figure = _draw(choice, film, missing, tops, heats)
+    caption, alt = _words(choice, tops, missing, list(heats))
+    return Picture(choice.group, caption, alt, _jpeg(figure))
+
+
+def _film(image_id: str, path: Path | None, size_hw: tuple[int, int]) -> tuple[Film, str]:
+    """The film, and why it is blank (empty if it is not)."""
+    blank = np.full((1, 1), 110, np.uint8)
+    if path is None or not path.is_file():
+        return Film(image_id, blank, size_hw), "film not on disk"
+    try:
+        return Film(image_id, read_grey(path), size_hw), ""
+    except UnreadableImageError:
+        return Film(image_id, blank, size_hw), "film not readable"
+
+
+def _draw(
+    choice: Choice,
+    film: Film,
+    missing: str,
+    tops: Mapping[str, Localization],
+    heats: Mapping[str, npt.NDArray[np.float32]],
+) -> Figure:
+    width, height = fitted(film.size_hw, _PANEL_PX)
+    legend = (1 + len(choice.ious)) * _LINE_PX + _FOOT_PX
+    size = ((1 + len(heats)) * (width + 6) - 6, height + legend)
+    figure = new_figure((max(size[0], _PANEL_PX), size[1]))
+    for i, (name, heat) in enumerate([("", None), *heats.items()]):
+        left, wide = i * (width + 6), figure.get_figwidth() * figure.dpi
+        axis = figure.add_axes((left / wide, legend / size[1], width / wide, height / size[1]))
+        show_film(axis, film, (width, height))
+        if heat is not None:
+            shown = resized(heat, (width, height)).clip(0, 1)
+            show_pixels(
+                axis, film.size_hw, shown, cmap="inferno", vmin=0, vmax=1, alpha=0.6 * shown
+            )
+        _draw_boxes(axis, choice, {n: box for n, box in tops.items() if name in ("", n)})
+        _title(axis, f"heat map of {name}" if name else choice.disease.replace("_", " "), missing)
+    _draw_legend(figure, choice, tops, legend)
+    return figure
+
+
+def _draw_boxes(axis: Axes, choice: Choice, tops: Mapping[str, Localization]) -> None:
+    truth = Localization(choice.image_id, choice.disease, choice.box_xyxy, 1.0)
+    draw_box(axis, truth, "white", "solid")
+    for name, box in tops.items():
+        draw_box(axis, box, *_style(choice, name))
+
+
+def _style(choice: Choice, name: str) -> tuple[str, Any]:
+    i = list(choice.ious).index(name)
+    return COLOURS[i % len(COLOURS)], _LINES[i % len(_LINES)]
+
+
+def _title(axis: Axes, title: str, missing: str) -> None:
+    style = {"color": "white", "transform": axis.transAxes, "ha": "left", "va": "top"}
+    box = {"facecolor": "black", "alpha": 0.7, "edgecolor": "none", "pad": 3}
+    axis.text(0.02, 0.985, title, fontsize=13, bbox=box, **style)  # type: ignore[arg-type]
+    if missing:
+        axis.text(0.02, 0.08, missing, fontsize=13, bbox=box, **style)  # type: ignore[arg-type]
+
+
+def _draw_legend(
+    figure: Figure, choice: Choice, tops: Mapping[str, Localization], height_px: int
+) -> None:
+    wide, high = figure.get_size_inches() * figure.dpi
+    lines: list[tuple[str, str, Any]] = [("ground truth (white)", "white", "solid")]
+    lines += [(_said(choice, tops, name), *_style(choice, name)) for name in choice.ious]
+    for i, (text, colour, line) in enumerate(lines):
+        y = (height_px - _FOOT_PX / 2 - (i + 0.5) * _LINE_PX) / high
+        figure.add_artist(Line2D([8 / wide, 58 / wide], [y, y], color="#333333", linewidth=6))
+        figure.add_artist(
+            Line2D([8 / wide, 58 / wide], [y, y], color=colour, linewidth=3, linestyle=line)
+        )
+        figure.text(70 / wide, y, text, fontsize=13.5, va="center")
+
+
+def _said(choice: Choice, tops: Mapping[str, Localization], name: str) -> str:
+    if name not in tops:
+        return f"{name}: no box, IoU 0"
+    iou, score = value_text(choice.ious[name]), value_text(tops[name].score)
+    return f"{name}: IoU {iou}, score {score}"
+
+
+def _words(
+    choice: Choice, tops: Mapping[str, Localization], missing: str, heats: Sequence[str]
+) -> tuple[str, str]:
+    """Caption and alternative text."""
+    said = "; ".join(_said(choice, tops, name) for name in choice.ious)
+    disease = choice.disease.replace("_", " ")
+    caption = f"{disease} on {choice.image_id}. {said}"
+    beside = f" Beside it the heat map of {' and of '.join(heats)}." if heats else ""
+    blank = f" The frame is blank: {missing}." if missing else ""
+    boxes = [("ground truth", choice.box_xyxy)] + [(n, b.box_xyxy) for n, b in tops.items()]
+    places = "; ".join(f"{n} {', '.join(f'{v:.0f}' for v in box)}" for n, box in boxes)
+    alt = (
+        f"Chest film {choice.image_id} with boxes of {disease} (left, top, right, bottom in "
+        f"pixels): {places}. {said}.{beside}{blank}"
+    )
+    return caption + (f". {missing[:1].upper()}{missing[1:]}" if missing else ""), alt
+
+
+def _jpeg(figure: Figure) -> bytes:
+    figure.canvas.draw()
+    rgba = np.asarray(figure.canvas.buffer_rgba())  # type: ignore[attr-defined]
+    bgr = cv2.cvtColor(rgba, cv2.COLOR_RGBA2BGR)
+    done, data = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
+    assert done, "OpenCV writes JPEG"
+    return bytes(data.tobytes())

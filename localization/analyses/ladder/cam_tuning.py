@@ -1,0 +1,285 @@
+"""Honest tuning of boxes from heat maps: for each test fold on the boxes of other patients alone.
+
+For the films of fold k and each disease, the rule of a grid (threshold, size rule, smoothing) is
+chosen that has the best mean IoU on the boxes of the OTHER folds. The mean box size that the rule
+`closest` compares with comes from these boxes too, so no box of fold k has a part in its rules.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+from tqdm import tqdm
+
+from cxrloc.localization.boxes import box_iou_matrix
+from cxrloc.localization.cam.boxes import (
+    CamBoxRule,
+    Corners,
+    SizeRule,
+    choose,
+    level_boxes,
+    map_to_frame,
+    mean_heat,
+    normalise_map,
+    smooth_map,
+)
+from cxrloc.localization.cam.heat_maps import HeatMaps
+from cxrloc.localization.cam.rules import FOLDS_OF_THE_GROUND_TRUTH, Rules, SizedRule
+from cxrloc.localization.evaluation.ground_truth import BoolArray, FloatArray, GroundTruth
+from cxrloc.localization.evaluation.image_table import FilmTable
+
+SMOOTHINGS = (0.0, 0.5, 1.0)
+SIZE_RULES: tuple[SizeRule, ...] = ("closest", "hottest", "largest")
+THRESHOLDS = tuple(float(level) for level in range(10, 250, 10))
+OWN_FOLDS = 5
+
+IndexArray = npt.NDArray[np.intp]
+MeanSize = tuple[float, float] | None
+_CHOICES = tuple(CamBoxRule(size_rule=rule) for rule in SIZE_RULES)
+_UNTUNED = (0, 0, THRESHOLDS.index(180.0))  # Deep MedIA's rule, where there is nothing to tune on
+
+
+@dataclass(frozen=True)
+class TuningFolds:
+    """Patient folds of the ground truth's boxes.
+
+    Attributes:
+        numbers: the folds, sorted.
+        of_box: (N,) index into `numbers` of each box.
+        source: where they come from.
+    """
+
+    numbers: tuple[int, ...]
+    of_box: IndexArray = field(repr=False)
+    source: str
+
+
+def tuning_folds(films: FilmTable, truth: GroundTruth, seed: int) -> TuningFolds:
+    """The folds of the ground truth, or where it has fewer than two: folds drawn with `seed`.
+
+    Raises:
+        ValueError: for a patient with films in two folds.
+    """
+    if films.folds is not None:
+        fold_of = dict(zip(films.image_ids, films.folds, strict=True))
+        found = [fold_of[image_id] for image_id in truth.image_ids]
+        _check_patients(truth.patient_ids, found)
+        source = FOLDS_OF_THE_GROUND_TRUTH
+    if films.folds is None or len(set(found)) < 2:
+        patients = sorted(set(truth.patient_ids))
+        order = np.random.default_rng(seed).permutation(len(patients)) % OWN_FOLDS
+        drawn = dict(zip(patients, order.tolist(), strict=True))
+        found = [drawn[patient] for patient in truth.patient_ids]
+        source = f"{OWN_FOLDS} patient folds drawn with seed {seed}"
+    numbers, of_box = np.unique(found, return_inverse=True)
+    return TuningFolds(tuple(numbers.tolist()), of_box, source)
+
+
+def _check_patients(patients: Sequence[str], folds: Sequence[int]) -> None:
+    fold_of: dict[str, int] = {}
+    for patient, fold in zip(patients, folds, strict=True):
+        if fold_of.setdefault(patient, fold) != fold:
+            raise ValueError(
+                f"ground truth: patient {patient} has films in folds {fold_of[patient]} and "
+                f"{fold}; tuning needs each patient in one fold"
+            )
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """Every rule of the grid on every box, and the rule chosen for each fold and disease.
+
+    The variants are the test folds, in order, and last all boxes together (for new films).
+
+    Attributes:
+        folds: patient folds of the boxes.
+        diseases: D names.
+        mapped: (N,) boxes whose film and disease have a map.
+        mean_sizes: [variant][disease], see `SizedRule`.
+        boxes: (V, D) number of boxes tuned on.
+        iou: (N, V, S, R, T) of each box under smoothing, size rule and threshold; 0 without a map.
+        best: (N, S) best IoU of any region at any threshold.
+        chosen: (V, D, 3) indices of the chosen smoothing, size rule and threshold.
+        disease_of: (N,) of each box.
+    """
+
+    folds: TuningFolds
+    diseases: tuple[str, ...]
+    mapped: BoolArray = field(repr=False)
+    mean_sizes: tuple[tuple[MeanSize, ...], ...] = field(repr=False)
+    boxes: IndexArray = field(repr=False)
+    iou: FloatArray = field(repr=False)
+    best: FloatArray = field(repr=False)
+    chosen: IndexArray = field(repr=False)
+    disease_of: IndexArray = field(repr=False)
+
+    @property
+    def tuned_iou(self) -> FloatArray:
+        """(N,) IoU of each box under the rule that was tuned on the other folds' boxes."""
+        threshold = self._own[2]
+        return np.asarray(self._by_threshold[np.arange(len(threshold)), threshold])
+
+    @property
+    def oracle_threshold_iou(self) -> FloatArray:
+        """(N,) as `tuned_iou` with the best threshold for each box: an oracle."""
+        return np.asarray(self._by_threshold.max(axis=1))
+
+    @property
+    def oracle_region_iou(self) -> FloatArray:
+        """(N,) of the best region at the best threshold, smoothed as tuned: an oracle."""
+        return np.asarray(self.best[np.arange(len(self.best)), self._own[0]])
+
+    @property
+    def _own(self) -> IndexArray:
+        """(3, N) the choice that applies to each box."""
+        return np.asarray(self.chosen[self.folds.of_box, self.disease_of].T, dtype=np.intp)
+
+    @property
+    def _by_threshold(self) -> FloatArray:
+        """(N, T) under each box's own smoothing and size rule."""
+        smoothing, size_rule, _ = self._own
+        rows = np.arange(len(self.iou))
+        return np.asarray(self.iou[rows, self.folds.of_box, smoothing, size_rule])
+
+    @property
+    def rules(self) -> dict[int, Rules]:
+        """Fold -> disease -> rule for its films."""
+        return {fold: self._rules(v) for v, fold in enumerate(self.folds.numbers)}
+
+    @property
+    def rules_for_new_films(self) -> Rules:
+        """Disease -> rule tuned on all boxes; not to be scored on them."""
+        return self._rules(len(self.folds.numbers))
+
+    def _rules(self, variant: int) -> Rules:
+        return {
+            disease: SizedRule(
+                _rule(self.chosen[variant, d].tolist()),
+                self.mean_sizes[variant][d],
+                int(self.boxes[variant, d]),
+            )
+            for d, disease in enumerate(self.diseases)
+        }
+
+
+def tune(films: FilmTable, truth: GroundTruth, maps: HeatMaps, *, seed: int = 0) -> Tuning:
+    """Score every rule on every box with a map and choose one for each fold and disease.
+
+    A fold and disease without a box in the other folds, or whose maps meet none of them, keeps
+    Deep MedIA's rule. Of equally good rules the first counts: less smoothing, then the order of
+    `SIZE_RULES`, then the lower threshold.
+
+    Raises:
+        ValueError: for a patient with films in two folds.
+    """
+    folds = tuning_folds(films, truth, seed)
+    diseases, disease_of = truth.disease_names, truth.disease_index
+    apart = [folds.of_box != fold for fold in range(len(folds.numbers))]
+    seen = np.stack([*apart, np.ones(len(truth), dtype=np.bool_)])
+    members = seen[:, None] & (disease_of == np.arange(len(diseases))[:, None])  # (V, D, N)
+    sizes = _sizes(films, truth)
+    means = tuple(tuple(_mean_size(sizes[rows]) for rows in variant) for variant in members)
+    mapped, iou, best = _grid_scores(films, truth, maps, means)
+    chosen = [
+        [_best_rule(iou[rows, v]) for rows in variant] for v, variant in enumerate(members & mapped)
+    ]
+    return Tuning(
+        folds, diseases, mapped, means, members.sum(axis=2), iou, best,
+        np.array(chosen, dtype=np.intp), disease_of,
+    )  # fmt: skip
+
+
+def _sizes(films: FilmTable, truth: GroundTruth) -> FloatArray:
+    """(N, 2) width and height of each box as fractions of the frame's longer side."""
+    row_of = films.row_of
+    sides = np.array([max(films.sizes_hw[row_of[image]]) for image in truth.image_ids])
+    return np.asarray((truth.boxes_xyxy[:, 2:] - truth.boxes_xyxy[:, :2]) / sides[:, None])
+
+
+def _mean_size(sizes: FloatArray) -> MeanSize:
+    if not len(sizes):
+        return None
+    width, height = sizes.mean(axis=0).tolist()
+    return width, height
+
+
+def _grid_scores(
+    films: FilmTable,
+    truth: GroundTruth,
+    maps: HeatMaps,
+    means: Sequence[Sequence[MeanSize]],
+) -> tuple[BoolArray, FloatArray, FloatArray]:
+    """`mapped`, `iou` and `best` of `Tuning`."""
+    row_of = films.row_of
+    column = {name: d for d, name in enumerate(truth.disease_names)}
+    grid = (len(means), len(SMOOTHINGS), len(SIZE_RULES), len(THRESHOLDS))
+    iou, best = np.zeros((len(truth), *grid)), np.zeros((len(truth), len(SMOOTHINGS)))
+    mapped = np.zeros(len(truth), dtype=np.bool_)
+    rows_of: dict[tuple[str, str], list[int]] = {}
+    for row, pair in enumerate(zip(truth.image_ids, truth.diseases, strict=True)):
+        rows_of.setdefault(pair, []).append(row)
+    for (image_id, disease), rows in tqdm(
+        rows_of.items(), desc=f"rules for {maps.name}", unit="map", disable=None
+    ):
+        cells = maps.cells(image_id, disease)
+        if cells is None:
+            continue
+        size_hw = films.sizes_hw[row_of[image_id]]
+        own = [SizedRule(_CHOICES[0], v[column[disease]]).mean_size_wh(size_hw) for v in means]
+        for s, smoothing in enumerate(SMOOTHINGS):
+            heat = map_to_frame(smooth_map(cells, smoothing), size_hw, aligned=maps.aligned)
+            iou[rows, :, s], best[rows, s] = _level_scores(heat, truth.boxes_xyxy[rows], own)
+        mapped[rows] = True
+    return mapped, iou, best
+
+
+def _level_scores(
+    heat: npt.NDArray[np.float32],
+    boxes_xyxy: FloatArray,
+    mean_sizes_wh: Sequence[MeanSize],
+) -> tuple[FloatArray, FloatArray]:
+    """IoU of G boxes with each rule's choice (G, V, R, T), and with the best region (G,)."""
+    shape = (len(boxes_xyxy), len(mean_sizes_wh), len(SIZE_RULES), len(THRESHOLDS))
+    iou, best = np.zeros(shape), np.zeros(len(boxes_xyxy))
+    scaled = normalise_map(heat)
+    if scaled is None:
+        return iou, best
+    for t, found in enumerate(level_boxes(scaled, THRESHOLDS)):
+        if found:
+            overlaps = box_iou_matrix(boxes_xyxy, found)
+            iou[..., t] = overlaps[:, _choices(scaled, found, mean_sizes_wh)]
+            best = np.maximum(best, overlaps.max(axis=1))
+    return iou, best
+
+
+def _choices(
+    scaled: npt.NDArray[np.float32],
+    found: Sequence[Corners],
+    mean_sizes_wh: Sequence[MeanSize],
+) -> IndexArray:
+    """(V, R) index of the region that each size rule chooses with each mean size."""
+    if len(found) == 1:
+        return np.zeros((len(mean_sizes_wh), len(_CHOICES)), dtype=np.intp)
+    boxes, heats = np.array(found), np.array([mean_heat(scaled, box) for box in found])
+    rows = [[choose(boxes, heats, rule, size) for rule in _CHOICES] for size in mean_sizes_wh]
+    return np.array(rows, dtype=np.intp)
+
+
+def _best_rule(iou: FloatArray) -> tuple[int, ...]:
+    """Indices of the rule with the best mean of (M, S, R, T)."""
+    if not iou.any():
+        return _UNTUNED
+    means = iou.mean(axis=0)
+    return tuple(int(i) for i in np.unravel_index(np.argmax(means), means.shape))
+
+
+def _rule(chosen: Sequence[int]) -> CamBoxRule:
+    smoothing, size_rule, threshold = chosen
+    return CamBoxRule(
+        (THRESHOLDS[threshold],),
+        size_rule=SIZE_RULES[size_rule],
+        smooth_cells=SMOOTHINGS[smoothing],
+    )

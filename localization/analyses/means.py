@@ -1,0 +1,153 @@
+"""The comparison itself, for the report: means, accuracies, one localizer against another."""
+
+from __future__ import annotations
+
+from cxrloc.classification.metrics.bootstrap import Estimate
+from cxrloc.classification.report.tables import Cell, ResultTable, cell_text
+from cxrloc.localization.evaluation.comparison import DISEASE_GIVEN, Comparison, ScoredLocalizer
+from cxrloc.localization.evaluation.paired_tests import PairTests
+from cxrloc.localization.evaluation.pairwise import REFERENCE_CONTROL
+from cxrloc.localization.report.comparison_tables import (
+    accuracy_table,
+    difference_table,
+    mean_table,
+    paired_test_table,
+    skill_table,
+)
+from cxrloc.localization.report.glossary import MISS_RULE
+from cxrloc.localization.report.plots import accuracy_curves, iou_boxplots, paired_boxplots
+from cxrloc.localization.report.sections import NamedFigure, Section
+
+_ALPHA = 0.05
+
+
+def comparison_sections(
+    comparison: Comparison, *, published: bool = True
+) -> tuple[Section, Section, Section]:
+    """Means, accuracies and pairs; `published=False` leaves the figures of others out."""
+    return (
+        _means_section(comparison),
+        _accuracy_section(comparison, published),
+        _paired_section(comparison),
+    )
+
+
+def comparison_tables(comparison: Comparison, *, published: bool = True) -> tuple[ResultTable, ...]:
+    """The tables of `comparison_sections`, without drawing the figures."""
+    return (
+        *_means_tables(comparison),
+        *_accuracy_tables(comparison, published),
+        *_paired_tables(comparison),
+    )
+
+
+def _means_tables(comparison: Comparison) -> tuple[ResultTable, ...]:
+    return mean_table(comparison), skill_table(comparison)
+
+
+def _accuracy_tables(comparison: Comparison, published: bool) -> tuple[ResultTable, ...]:
+    return tuple(accuracy_table(comparison, o, published=published) for o in ("iou", "iobb"))
+
+
+def _paired_tables(comparison: Comparison) -> tuple[ResultTable, ...]:
+    return difference_table(comparison), paired_test_table(comparison)
+
+
+def _means_section(comparison: Comparison) -> Section:
+    means = _macro_sentences(comparison, "mean_iou")
+    boxplots = NamedFigure(
+        "iou_boxplots",
+        "IoU of each localizer, disease by disease",
+        "Boxplots of the IoU of every ground-truth box, one panel per disease, localizers side by "
+        f"side, controls in grey, misses as 0. Macro mean IoU: {'; '.join(means)}.",
+        iou_boxplots(comparison),
+    )
+    asked = (
+        f"How well do the boxes agree with the {len(comparison.truth)} ground-truth boxes of "
+        f"{comparison.patients} patients? Mean IoU, 0 to 1; {MISS_RULE}. Skill says how much of "
+        f"what {REFERENCE_CONTROL}, which never looks at the image, leaves to be gained is gained."
+    )
+    found = f"Macro mean IoU: {'; '.join(_main_sentences(comparison, 'mean_iou'))}."
+    tables = _means_tables(comparison)
+    return Section("means", "Mean overlap", (asked, found), tables, (boxplots,))
+
+
+def _accuracy_section(comparison: Comparison, published: bool) -> Section:
+    asked = (
+        "How many of the ground-truth boxes are found? A box is found when its overlap with the "
+        "prediction is greater than the threshold: IoU in one table, IoBB in the other."
+    )
+    found = tuple(
+        f"Macro mean of acc_iou@{t:g}: {'; '.join(_main_sentences(comparison, f'acc_iou@{t:g}'))}."
+        for t in (0.1, 0.5)
+        if t in comparison.thresholds
+    )
+    tables = _accuracy_tables(comparison, published)
+    figures = (accuracy_curves(comparison),)
+    return Section("accuracy", "Boxes found", (asked, *found), tables, figures)
+
+
+def _paired_section(comparison: Comparison) -> Section:
+    asked = (
+        "Is one localizer better than another, for which diseases, by how much, how sure? Both are "
+        f"scored on the same boxes and resampled together, {comparison.resamples} times, patient "
+        "by patient; tests are corrected over the diseases (Holm)."
+    )
+    tables = _paired_tables(comparison)
+    boxplots = paired_boxplots(comparison)
+    figures = () if boxplots is None else (boxplots,)
+    found = _pair_sentences(comparison)
+    return Section("paired", "One against another", (asked, *found), tables, figures)
+
+
+def _main_sentences(comparison: Comparison, measure: str) -> list[str]:
+    """Of the localizers told the disease, and of the reference control: the tables have all."""
+    rows = [s for s in comparison.localizers if s.setting == DISEASE_GIVEN]
+    rows.append(comparison.reference)
+    return [_macro_sentence(comparison, scored, measure) for scored in rows]
+
+
+def _macro_sentences(comparison: Comparison, measure: str) -> list[str]:
+    return [_macro_sentence(comparison, scored, measure) for scored in comparison.localizers]
+
+
+def _macro_sentence(comparison: Comparison, scored: ScoredLocalizer, measure: str) -> str:
+    wanted = (scored.label, measure, REFERENCE_CONTROL)
+    skills = (
+        f", skill {_text(skill.estimates.macro)}"
+        for skill in comparison.skills
+        if (skill.localizer, skill.measure, skill.control) == wanted
+    )
+    return f"{scored.label} {_text(scored.estimates[measure].macro)}{''.join(skills)}"
+
+
+def _pair_sentences(comparison: Comparison) -> tuple[str, ...]:
+    """Per pair of localizers, and of a localizer and the reference control."""
+    controls = {row.label for row in comparison.localizers if row.is_control}
+    tests = {(pair.localizer, pair.minus): pair.tests for pair in comparison.tests}
+    return tuple(
+        f"{d.localizer} minus {d.minus}: macro mean IoU {_text(d.estimates.macro)}, "
+        f"{_verdict(d.estimates.macro)}; {_significant(tests[d.localizer, d.minus])}."
+        for d in comparison.differences
+        if d.measure == "mean_iou" and (d.minus not in controls or d.minus == REFERENCE_CONTROL)
+    )
+
+
+def _verdict(difference: Estimate) -> str:
+    if not difference.excludes_zero:
+        return "the interval includes zero, so the draw of patients alone can explain it"
+    return "the interval excludes zero"
+
+
+def _significant(tests: PairTests) -> str:
+    made = [test for test in tests.per_disease if test.tested]
+    sure = [test for test in made if test.wilcoxon_holm_p < _ALPHA]
+    better = sum(test.rank_biserial > 0 for test in sure)
+    return (
+        f"better in {better} and worse in {len(sure) - better} of {len(made)} diseases tested "
+        f"(Wilcoxon, Holm p < {_ALPHA:g})"
+    )
+
+
+def _text(estimate: Estimate) -> str:
+    return cell_text(Cell(estimate))

@@ -1,0 +1,135 @@
+"""How far the answers of a gate in one runtime are from those of the same gate in another."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from tqdm import tqdm
+
+from cxrloc.classification.inference.gate import Gate
+from cxrloc.datasets.radiograph import Film
+from cxrloc.localization.boxes import iou
+from cxrloc.localization.cam.localizer import GradCamLocalizer
+
+SAME_BOX = 0.8
+
+Corners = tuple[float, float, float, float]
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What a gate and its maps say of one film.
+
+    Attributes:
+        probabilities: (D,) in the gate's order of diseases.
+        present: what passes its threshold, `No Finding` too where the gate knows it.
+        boxes: disease that passes -> its strongest Grad-CAM box, (x1, y1, x2, y2) in pixels of the
+            film; a map that shows nothing has none.
+    """
+
+    probabilities: npt.NDArray[np.float64]
+    present: frozenset[str]
+    boxes: Mapping[str, Corners]
+
+
+def judge(gate: Gate, film: Film) -> Judged:
+    """One film's answer."""
+    output = gate([film])
+    found = GradCamLocalizer(gate).localize_output([film], output, output.present_diseases(0))
+    weakest_first = sorted(found, key=lambda box: box.score)
+    boxes = {box.disease: box.box_xyxy for box in weakest_first}
+    passes = zip(output.diseases, output.present[0], strict=True)
+    return Judged(output.probabilities[0], frozenset(d for d, yes in passes if yes), boxes)
+
+
+def overlaps(first: Judged, second: Judged) -> list[float]:
+    """IoU of the two boxes of each disease that is present for both.
+
+    Where one alone has a box (the other's map shows nothing) it is 0; where neither has, none.
+    """
+    found = []
+    for disease in sorted(first.present & second.present):
+        pair = first.boxes.get(disease), second.boxes.get(disease)
+        if pair[0] is not None and pair[1] is not None:
+            found.append(float(iou([pair[0]], [pair[1]])[0]))
+        elif pair != (None, None):
+            found.append(0.0)
+    return found
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """Of two gates on the same films.
+
+    Attributes:
+        films: their number.
+        mean_difference, largest_difference: of probabilities, over films and diseases.
+        decisions, turned: films times diseases, and how many are present for one gate alone.
+        boxes: pairs of boxes of diseases present for both (see `overlaps`).
+        same_box: the part of them with an IoU over .8; None without boxes.
+        median_iou: None without boxes.
+    """
+
+    films: int
+    mean_difference: float
+    largest_difference: float
+    decisions: int
+    turned: int
+    boxes: int
+    same_box: float | None
+    median_iou: float | None
+
+    @classmethod
+    def of(cls, pairs: Sequence[tuple[Judged, Judged]]) -> Agreement:
+        """Of the two answers to each film.
+
+        Raises:
+            ValueError: without films.
+        """
+        if not pairs:
+            raise ValueError("no films to compare runtimes on")
+        apart = np.abs([one.probabilities - two.probabilities for one, two in pairs])
+        found = np.array([value for pair in pairs for value in overlaps(*pair)])
+        return cls(
+            films=len(pairs),
+            mean_difference=float(apart.mean()),
+            largest_difference=float(apart.max()),
+            decisions=apart.size,
+            turned=sum(len(one.present ^ two.present) for one, two in pairs),
+            boxes=len(found),
+            same_box=float(np.mean(found > SAME_BOX)) if len(found) else None,
+            median_iou=float(np.median(found)) if len(found) else None,
+        )
+
+    def __str__(self) -> str:
+        part = self.turned / self.decisions
+        lines = [
+            f"probabilities: {self.mean_difference:.4f} apart in the mean, "
+            f"{self.largest_difference:.3f} at most",
+            f"decisions: {self.turned} of {self.decisions} turned ({part:.2%})",
+            "boxes: none to compare"
+            if self.same_box is None
+            else f"boxes: {self.same_box:.1%} of {self.boxes} overlap by more than {SAME_BOX} "
+            f"(IoU), {self.median_iou:.3f} in the median",
+        ]
+        return "\n".join(lines)
+
+
+def agreement(
+    exact: Gate, other: Gate, films: Iterable[Film], total: int | None = None
+) -> Agreement:
+    """Judge films by both gates, which are of one classifier; shows a progress bar.
+
+    Args:
+        exact, other: the gate in two runtimes.
+        films: read one by one.
+        total: their number, for the progress bar.
+
+    Raises:
+        ValueError: without films.
+    """
+    shown = tqdm(films, "comparing", total, unit="film")
+    return Agreement.of([(judge(exact, film), judge(other, film)) for film in shown])

@@ -1,0 +1,183 @@
+"""Films judged in several runtimes: kept in Parquet, and what the runtimes change as a table.
+
+The Parquet has one row for each film, runtime and disease: image_id, patient_id, fold (`OUTSIDE` of
+a model without folds), runtime, disease, label (null unknown), probability, present, and the
+strongest Grad-CAM box x1, y1, x2, y2 in pixels of the film, null where the disease is not present
+or its map shows nothing.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from cxrloc.classification.metrics.bootstrap import RESAMPLES, Estimate
+from cxrloc.classification.metrics.ranking import bootstrap_ranking
+from cxrloc.classification.metrics.replicates import Estimate as BootstrapEstimate
+from cxrloc.classification.metrics.replicates import bootstrap_ratios, estimate, macro_estimate
+from cxrloc.classification.report.tables import Cell, ResultTable, TableRow
+from cxrloc.datasets.files.atomic import whole_file
+from cxrloc.localization.analyses.runtimes.agreement import SAME_BOX, Judged, overlaps
+
+_KEY = b"cxrloc"
+_CORNERS = ("x1", "y1", "x2", "y2")
+_AUC_REPLICATES = 1000
+
+
+@dataclass(frozen=True)
+class FilmInRuntimes:
+    """One film.
+
+    Attributes:
+        labels: (D,) of 0, 1 and NaN.
+        answers: runtime -> its answer; the first is the one that the others are compared with.
+    """
+
+    image_id: str
+    patient_id: str
+    fold: int
+    labels: npt.NDArray[np.float64] = field(repr=False)
+    answers: Mapping[str, Judged] = field(repr=False)
+
+
+def write_films(
+    path: Path,
+    films: Sequence[FilmInRuntimes],
+    diseases: Sequence[str],
+    settings: Mapping[str, Any],
+) -> None:
+    """Write the Parquet whole or not at all; `settings` say what it was made of, as JSON."""
+    rows = [
+        (
+            film.image_id, film.patient_id, film.fold, runtime, disease, film.labels[column],
+            answer.probabilities[column], disease in answer.present,
+            *answer.boxes.get(disease, (np.nan,) * 4),
+        )
+        for film in films
+        for runtime, answer in film.answers.items()
+        for column, disease in enumerate(diseases)
+    ]  # fmt: skip
+    names = ("image_id", "patient_id", "fold", "runtime", "disease", "label", "probability",
+             "present", *_CORNERS)  # fmt: skip
+    table = pa.Table.from_pandas(pd.DataFrame(rows, columns=names), preserve_index=False)
+    with whole_file(path) as temporary:
+        pq.write_table(table.replace_schema_metadata({_KEY: json.dumps(settings)}), temporary)
+
+
+def settings_of(path: Path) -> dict[str, Any]:
+    """What a file of `write_films` was made of; empty where there is no such file."""
+    try:
+        metadata = pq.read_schema(path).metadata or {}
+    except (OSError, pa.ArrowInvalid):
+        return {}
+    settings: dict[str, Any] = json.loads(metadata.get(_KEY, b"{}"))
+    return settings
+
+
+def read_films(path: Path) -> list[FilmInRuntimes]:
+    """The films of a file that `write_films` wrote, in their order."""
+    films = []
+    frame = pq.read_table(path).to_pandas()
+    for image_id, of_film in frame.groupby("image_id", sort=False):
+        answers = {}
+        for runtime, rows in of_film.groupby("runtime", sort=False):
+            boxed = rows.dropna(subset=list(_CORNERS))
+            corners = boxed[list(_CORNERS)].itertuples(index=False, name=None)
+            answers[str(runtime)] = Judged(
+                rows["probability"].to_numpy(dtype=np.float64),
+                frozenset(rows["disease"][rows["present"]]),
+                dict(zip(boxed["disease"], corners, strict=True)),
+            )
+            labels = rows["label"].to_numpy(dtype=np.float64)
+        first = of_film.iloc[0]
+        films.append(
+            FilmInRuntimes(str(image_id), first["patient_id"], int(first["fold"]), labels, answers)
+        )
+    return films
+
+
+def runtime_table(
+    films: Sequence[FilmInRuntimes], diseases: Sequence[str], notes: Sequence[str] = ()
+) -> ResultTable:
+    """What each runtime changes against the first one, on the same films.
+
+    Args:
+        films: with the same diseases and runtimes, all folds together.
+        diseases: of the labels and probabilities, in their order.
+        notes: further lines to stand above the table, without a full stop.
+    """
+    first, *others = films[0].answers
+    patients = [film.patient_id for film in films]
+    labels = np.array([film.labels for film in films])
+    exact = np.array([film.answers[first].probabilities for film in films])
+    reference = bootstrap_ranking(labels, exact, patients, _AUC_REPLICATES, seed=0)
+    auc = macro_estimate(reference[0][0], reference[1][0])
+    rows = [TableRow("all films", {"runtime": f"{first} (reference)"}, {"macro AUC": _cell(auc)})]
+    for name in others:
+        pairs = [(film.answers[first], film.answers[name]) for film in films]
+        cells = _changes(pairs, patients)
+        scores = np.array([film.answers[name].probabilities for film in films])
+        points, samples = bootstrap_ranking(labels, scores, patients, _AUC_REPLICATES, seed=0)
+        difference = macro_estimate(points[0] - reference[0][0], samples[0] - reference[1][0])
+        cells["macro AUC"] = _cell(macro_estimate(points[0], samples[0]))
+        cells["AUC minus reference"] = _cell(difference)
+        rows.append(TableRow("all films", {"runtime": name}, cells))
+    count = f"{len(films):,} films of {len(set(patients)):,} patients, {len(diseases)} diseases"
+    undefined = [d for d, auc in zip(diseases, reference[0][0], strict=True) if np.isnan(auc)]
+    explained = (
+        f"{count}. In brackets 95 % intervals, patients resampled {RESAMPLES:,} times "
+        f"({_AUC_REPLICATES:,} times for AUC)",
+        "Probabilities: how far apart, over films and diseases; the mean in thousandths. Turned: "
+        "decisions (a film and a disease) that one of the two runtimes alone calls present; a "
+        "disease without a threshold never is",
+        f"Same box: of diseases present in both, the part whose strongest Grad-CAM boxes overlap "
+        f"with an IoU over {SAME_BOX}; other region: with an IoU of 0",
+        "This tells what rounding changes, not who is right: that is in the AUC, of all folds "
+        f"together, macro over {len(diseases) - len(undefined)} of {len(diseases)} diseases"
+        + (f"; undefined: {', '.join(undefined)}" if undefined else ""),
+    )
+    return ResultTable(
+        "runtimes", "What runtimes of the gate change", tuple(rows), (*explained, *notes)
+    )
+
+
+def _changes(pairs: Sequence[tuple[Judged, Judged]], patients: Sequence[str]) -> dict[str, Any]:
+    """The cells of a runtime but AUC."""
+    apart = np.abs([one.probabilities - two.probabilities for one, two in pairs])
+    turned = np.array([len(one.present ^ two.present) for one, two in pairs])
+    found = [np.array(overlaps(*pair)) for pair in pairs]
+    boxes = np.array([f.size for f in found])
+    decisions = np.full(len(pairs), apart.shape[1])
+    # each film's part of what is above and below a ratio's line
+    above = [1000 * apart.sum(axis=1), 1000 * turned,
+             [(f > SAME_BOX).sum() for f in found], [(f == 0).sum() for f in found]]  # fmt: skip
+    below = [decisions, decisions, boxes, boxes]
+    over, under = (np.array(part, dtype=np.float64).T for part in (above, below))
+    points, samples = bootstrap_ratios(over, under, patients, RESAMPLES, seed=0)
+    mean, rate, same, other = (
+        _cell(estimate(float(point), drawn)) for point, drawn in zip(points, samples.T, strict=True)
+    )
+    return {
+        "probabilities, mean x 1000": mean,
+        "probabilities, largest": float(apart.max()),
+        "turned": int(turned.sum()),
+        "turned per thousand": rate,
+        "boxes": int(boxes.sum()),
+        "median IoU": float(np.median(np.concatenate(found))) if boxes.any() else np.nan,
+        "same box": same,
+        "other region": other,
+    }
+
+
+def _cell(found: BootstrapEstimate) -> Cell:
+    numbers = (np.nan if n is None else n for n in (found.value, found.low, found.high))
+    return Cell(Estimate(*numbers))

@@ -1,0 +1,96 @@
+"""How far the marker finder can be trusted: its score on drawn films, and sheets to look at."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from cxrloc.datasets.images.markers import FoundMarkers, find_markers, remove_markers
+from cxrloc.datasets.images.transforms import fitted, resized
+from cxrloc.datasets.phantoms.markers import Drawn, Grey
+from cxrloc.datasets.radiograph import Film
+from cxrloc.localization.boxes import box_iou_matrix
+from cxrloc.localization.diagnosis.canvas import Canvas, Pixels, rgb, shortened
+from cxrloc.localization.report.glossary import RESEARCH_USE
+
+SAME = 0.3  # a found box and a drawn one are the same marker from this IoU on
+FILMS_PER_SHEET = 8
+_FILM_PX, _ACROSS, _GAP, _TITLE_PX, _TEXT_PX = 384, 2, 8, 22, 13
+_BOX = rgb("#E69F00")
+
+
+@dataclass(frozen=True)
+class MarkerScore:
+    """Counts over films.
+
+    Attributes:
+        drawn: markers that there are.
+        drawn_and_found: of them, those that a found box agrees with.
+        found: boxes that `find_markers` gave.
+        found_and_drawn: of them, those that agree with a marker.
+    """
+
+    drawn: int
+    drawn_and_found: int
+    found: int
+    found_and_drawn: int
+
+    @property
+    def precision(self) -> float:
+        """Share of the found boxes that are markers; NaN where nothing is found."""
+        return self.found_and_drawn / self.found if self.found else float("nan")
+
+    @property
+    def recall(self) -> float:
+        """Share of the markers that are found; NaN where there are none."""
+        return self.drawn_and_found / self.drawn if self.drawn else float("nan")
+
+
+def score_markers(films: Iterable[Drawn]) -> MarkerScore:
+    """Find the markers of films on which they are known (see `marker_phantoms.marked_films`)."""
+    counts = np.zeros(4, np.int64)
+    for pixels, drawn in films:
+        found = find_markers(pixels).boxes_xyxy
+        same = box_iou_matrix(np.array(drawn).reshape(-1, 4), found) > SAME
+        counts += len(drawn), same.any(axis=1).sum(), len(found), same.any(axis=0).sum()
+    return MarkerScore(*counts.tolist())
+
+
+def marker_sheet(films: Sequence[tuple[Film, FoundMarkers]], how: str) -> Canvas:
+    """Each film with the boxes of its markers and, to the right of it, without them.
+
+    Args:
+        films: `FILMS_PER_SHEET` or fewer, at least one, with what was found on them.
+        how: see `remove_markers`.
+    """
+    rows = -(-len(films) // _ACROSS)
+    cell_w, cell_h = 2 * _FILM_PX + 3 * _GAP, _FILM_PX + _TITLE_PX + _GAP
+    canvas = Canvas(cell_w * min(_ACROSS, len(films)), cell_h * rows + _TITLE_PX)
+    for i, (film, found) in enumerate(films):
+        left, top = (i % _ACROSS) * cell_w + _GAP, (i // _ACROSS) * cell_h
+        _draw_pair(canvas, film, found, how, left, top)
+    canvas.text(_GAP, cell_h * rows + _TITLE_PX / 2, f"{RESEARCH_USE}.", _TEXT_PX)
+    return canvas
+
+
+def _draw_pair(
+    canvas: Canvas, film: Film, found: FoundMarkers, how: str, left: int, top: int
+) -> None:
+    title = f"{film.image_id}: {len(found.boxes_xyxy)} found"
+    title = shortened(title, _TEXT_PX, 2 * _FILM_PX)
+    canvas.text(left, top + _TITLE_PX / 2, title, _TEXT_PX)
+    size_wh = fitted(film.size_hw, _FILM_PX)
+    scale, top = size_wh[0] / film.size_hw[1], top + _TITLE_PX
+    canvas.paste(_picture(film.pixels, size_wh), left, top)
+    for x1, y1, x2, y2 in np.rint(found.boxes_xyxy * scale).astype(int).tolist():
+        # thinner than Canvas.box draws it, which would hide a letter at this size
+        cv2.rectangle(canvas.pixels, (left + x1, top + y1), (left + x2, top + y2), _BOX)
+    clean = remove_markers(film.pixels, how, found)
+    canvas.paste(_picture(clean, size_wh), left + _FILM_PX + _GAP, top)
+
+
+def _picture(pixels: Grey, size_wh: tuple[int, int]) -> Pixels:
+    return np.asarray(cv2.cvtColor(resized(pixels, size_wh), cv2.COLOR_GRAY2RGB), dtype=np.uint8)

@@ -1,0 +1,253 @@
+"""The shortcut check as a section: shares of CAM mass beside the shares of area, per disease."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from cxrloc.classification.metrics.bootstrap import DiseaseEstimates, Estimate
+from cxrloc.classification.report.tables import ResultTable, TableRow
+from cxrloc.localization.analyses.shortcut.shortcut import (
+    AREA,
+    EXCESS,
+    MASS,
+    REGIONS,
+    Figures,
+    FilmRegions,
+    ShortcutShares,
+    shared_pairs,
+    shortcut_shares,
+)
+from cxrloc.localization.analyses.shortcut.shortcut_plot import shortcut_chart, where
+from cxrloc.localization.cam.heat_maps import HeatMaps
+from cxrloc.localization.report.comparison_tables import disease_cells
+from cxrloc.localization.report.sections import NamedFigure, Section
+
+_TITLE = "Shortcut check: does the network look at markers, or beside the body?"
+_QUESTION = (
+    "Burnt-in letters and the air beside the patient hold no disease, but they can give away where "
+    "and how a film was taken. For each heat map: which share of its mass lies there? The control "
+    "is the share of the film's area that lies there: a map that is the same everywhere has that "
+    "much. A share well over the control says that the network looks there; one under it does not "
+    "prove that it makes no use of it."
+)
+_WITHOUT = (
+    "The second maps are of the same films after their letters were removed, measured in the same "
+    "regions. If a letter itself drew the heat, the share on markers falls; if it stays, the heat "
+    "was not of the letter: the network looks at that place whatever is there, or its map is "
+    "coarse. A map that shows nothing any more has no share; such maps are counted."
+)
+Draws = dict[str, int]
+
+
+def shortcut_check(
+    maps: Mapping[str, HeatMaps],
+    regions: Mapping[str, FilmRegions],
+    patient_of: Mapping[str, str],
+    *,
+    resamples: int,
+    seed: int,
+) -> Section:
+    """Measure every localizer's maps, and with them those of films without markers if there are.
+
+    Args:
+        maps: localizer -> its maps.
+        regions: of `read_regions`.
+        patient_of: image_id -> patient.
+        resamples: of patients, for the intervals.
+        seed: of these.
+
+    Returns:
+        The section; without a table if no map can be measured. It says why one cannot.
+    """
+    found = {name: _measured(name, own, regions, patient_of) for name, own in maps.items()}
+    shares = {n: one for both in found.values() for n, one in both.items() if one.pairs}
+    removed = any(len(both) > 1 for both in found.values())
+    asked = f"{_QUESTION} {_WITHOUT}" if removed else _QUESTION
+    remarks = [remark for name, both in found.items() for remark in _remarks(name, both)]
+    if not shares:
+        return Section("shortcut", _TITLE, (asked, *remarks))
+    section = shortcut_section(shares, _minus(found, shares), resamples=resamples, seed=seed)
+    return replace(section, paragraphs=(asked, *section.paragraphs, *remarks))
+
+
+def _measured(
+    name: str,
+    maps: HeatMaps,
+    regions: Mapping[str, FilmRegions],
+    patient_of: Mapping[str, str],
+) -> dict[str, ShortcutShares]:
+    """The shares of a localizer and, second, of its maps of films without markers."""
+    named = replace(maps, name=name)
+    both = [named, *([named.without_markers] if named.without_markers else [])]
+    return {one.name: shortcut_shares(one, regions, patient_of) for one in both}
+
+
+def _minus(
+    found: Mapping[str, Mapping[str, ShortcutShares]], shares: Collection[str]
+) -> dict[str, str]:
+    """Name -> what its share is compared with: the first localizer, or the film as it is."""
+    first = next((name for name in found if name in shares), "")
+    pairs = [(name, first) for name in found if name != first]
+    pairs += [(other, name) for name, both in found.items() for other in list(both)[1:]]
+    return {one: other for one, other in pairs if one in shares and other in shares}
+
+
+def _remarks(name: str, both: Mapping[str, ShortcutShares]) -> Iterator[str]:
+    """What the shares do not show: maps left out, and maps of which nothing is left."""
+    own, *others = both.values()
+    if own.unread:
+        whole = len(own.pairs) + own.empty + own.unread
+        yield (
+            f"{own.unread} of the {whole} maps of {name} are left out: their films are not there "
+            "or cannot be read."
+        )
+    for without in others if own.pairs else ():
+        yield (
+            f"{len(set(own.pairs) - set(without.pairs))} of the {len(own.pairs)} maps of {name} "
+            "that show something show nothing once the letters are removed."
+        )
+    for measured, one in both.items():
+        if not one.pairs:
+            yield f"{measured} cannot be measured: no map of a film that could be read shows heat."
+
+
+def shortcut_section(
+    shares: Mapping[str, ShortcutShares], minus: Mapping[str, str], *, resamples: int, seed: int
+) -> Section:
+    """Table, figure and a sentence for each localizer and each difference.
+
+    Args:
+        shares: name -> what `shortcut_shares` measured; not empty.
+        minus: name -> the name whose share is taken from its own, on the maps that both have.
+        resamples: of patients, for the intervals.
+        seed: of these.
+    """
+    draws = {"resamples": resamples, "seed": seed}
+    figures = {name: _figures(one, **draws) for name, one in shares.items()}
+    rows = [row for name in shares for row in _rows(name, shares[name], figures[name])]
+    said = [_sentences(name, figures[name]) for name in shares]
+    for name, other in minus.items():
+        mine, theirs = _paired(shares[name], shares[other])
+        if mine.pairs:
+            found = _difference(mine, theirs, draws)
+            rows += [
+                _row(f"{name} minus {other}", mine, region, MASS, found[region])
+                for region in REGIONS
+            ]
+            said.append(_difference_sentence(name, other, mine.diseases, found))
+    rows.sort(key=lambda row: REGIONS.index(row.block))  # stable: the order within stays
+    table = ResultTable("shortcut", _TITLE, tuple(rows), _notes(shares, resamples, seed))
+    alt = (
+        "Dots with intervals, one line for each disease, one colour and marker for each localizer; "
+        f"grey bars: share of the area. {' '.join(said)} All figures are in the table shortcut."
+    )
+    chart = NamedFigure("shortcut", _TITLE, alt, shortcut_chart(shares, figures))
+    return Section("shortcut", _TITLE, tuple(said), (table,), (chart,))
+
+
+def _figures(one: ShortcutShares, *, resamples: int, seed: int) -> Figures:
+    """(region, measure) -> its estimates, in percent."""
+    columns = 100 * np.concatenate([one.mass, one.area, one.mass - one.area], axis=1)
+    found = one.bootstrap(resamples=resamples, seed=seed).estimates(columns)
+    keys = [(region, measure) for measure in (MASS, AREA, EXCESS) for region in REGIONS]
+    return dict(zip(keys, found, strict=True))
+
+
+def _rows(name: str, one: ShortcutShares, figures: Figures) -> Iterator[TableRow]:
+    for region in REGIONS:
+        for measure in (MASS, AREA, EXCESS):
+            yield _row(name, one, region, measure, figures[region, measure])
+
+
+def _row(
+    name: str, one: ShortcutShares, region: str, measure: str, figures: DiseaseEstimates
+) -> TableRow:
+    counts: dict[str, str | int] = {
+        "maps": len(one.pairs),
+        "maps of marked films": int(one.marked.sum()),
+        "patients": len(set(one.patient_ids)),
+    }
+    lead: dict[str, str | float] = {"region": region, "share of": measure, "localizer": name}
+    return TableRow(region, lead, disease_cells(one.diseases, figures), counts)
+
+
+def _paired(one: ShortcutShares, other: ShortcutShares) -> tuple[ShortcutShares, ShortcutShares]:
+    """Both on the maps that both have, in one order."""
+    pairs = shared_pairs([one, other])
+    return one.select(pairs), other.select(pairs)
+
+
+def _difference(
+    mine: ShortcutShares, theirs: ShortcutShares, draws: Draws
+) -> dict[str, DiseaseEstimates]:
+    """Region -> mass of the one minus that of the other, percent points, patients resampled."""
+    found = mine.bootstrap(**draws).estimates(100 * (mine.mass - theirs.mass))
+    return dict(zip(REGIONS, found, strict=True))
+
+
+def _notes(shares: Mapping[str, ShortcutShares], resamples: int, seed: int) -> tuple[str, ...]:
+    left_out = ", ".join(
+        f"{name} {one.empty} that show nothing, {one.unread} of films that could not be read"
+        for name, one in shares.items()
+    )
+    return (
+        "Mass of a map: what is over its least value in the film. Markers are found by classical "
+        "image processing (`cxrloc.datasets.images.markers`): it misses some and takes some wires "
+        "and clips for letters. The body is what is not dark border "
+        "(`cxrloc.datasets.images.body_mask`)",
+        "Regions are those of the film as it is, also where markers were removed before the "
+        "network saw it. A marker beside the body counts as marker alone",
+        f"Maps left out: {left_out}",
+        f"[low, high]: 95 % interval, {resamples} resamples of patients (seed {seed})",
+        "A map of a few cells is coarse: heat of a neighbouring cell spreads over a letter",
+    )
+
+
+def _sentences(name: str, figures: Figures) -> str:
+    parts = []
+    for region in REGIONS:
+        mass, area = (figures[region, measure].macro.value for measure in (MASS, AREA))
+        excess = figures[region, EXCESS].macro
+        parts.append(
+            f"{mass:.2f} % of the mass on {area:.2f} % of the area is {where(region)} "
+            f"({_verdict(excess)})"
+        )
+    return f"{name}, macro mean over diseases: {'; '.join(parts)}."
+
+
+def _difference_sentence(
+    name: str, other: str, diseases: Sequence[str], found: Mapping[str, DiseaseEstimates]
+) -> str:
+    parts = [f"{_points(found[region].macro)} {where(region)}" for region in REGIONS]
+    said = f"{name} minus {other}, percent points of the mass: {'; '.join(parts)}."
+    apart = [
+        f"{disease} {_points(estimate)} {where(region)}"
+        for region in REGIONS
+        for disease, estimate in zip(diseases, found[region].per_disease, strict=True)
+        if estimate.excludes_zero
+    ]
+    if not apart or len(diseases) < 2:
+        return said
+    return (
+        f"{said} Diseases whose own interval excludes zero, not corrected for looking at "
+        f"{len(diseases)}: {', '.join(apart)}."
+    )
+
+
+def _points(estimate: Estimate) -> str:
+    value, low, high = (
+        f"{round(v, 3) + 0.0:+.3f}" for v in (estimate.value, estimate.low, estimate.high)
+    )  # + 0.0: no "-0.000"
+    return f"{value} [{low}, {high}]"
+
+
+def _verdict(excess: Estimate) -> str:
+    if math.isnan(excess.low):
+        return "too few patients for an interval"
+    if not excess.excludes_zero:
+        return "no more and no less than a map that is the same everywhere, as far as can be told"
+    return "more than the control" if excess.value > 0 else "less than the control"

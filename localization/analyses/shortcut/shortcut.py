@@ -1,0 +1,177 @@
+"""Does a network look at what is not the patient? Share of a heat map's mass on markers and air.
+
+A side letter or a hospital's label can tell a network which films are ill (Zech et al. 2018). For
+each map this measures the share of its mass that lies on burnt-in markers and outside of the body,
+and as a control the share of the film's area that they take: what a map that is the same everywhere
+has there. The regions come from `cxrloc.datasets.images.markers` and
+`cxrloc.datasets.images.body_mask`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+from tqdm import tqdm
+
+from cxrloc.classification.metrics.bootstrap import (
+    ClusterBootstrap,
+    DiseaseEstimates,
+    FloatArray,
+    IndexArray,
+)
+from cxrloc.datasets.images.body_mask import Mask, body_mask
+from cxrloc.datasets.images.markers import find_markers
+from cxrloc.datasets.images.read import UnreadableImageError, read_grey
+from cxrloc.localization.cam.boxes import map_to_frame, unit_map
+from cxrloc.localization.cam.heat_maps import HeatMaps, Pair
+
+REGIONS = ("markers", "outside the body")
+MASS, AREA, EXCESS = "CAM mass, %", "area (control), %", "CAM mass minus area, % points"
+Figures = dict[tuple[str, str], DiseaseEstimates]  # (region, one of these three) -> its estimates
+_SIDE = 256  # longer side of the frame in which masses are summed: a map has 7 to 32 cells a side
+
+
+@dataclass(frozen=True)
+class FilmRegions:
+    """Where a film is no patient.
+
+    Attributes:
+        shares: (2, h, w) float32, of each pixel of a small frame the share that lies on markers and
+            the share that lies outside of the body, a marker there not counted again.
+        marked: whether the film has a marker.
+    """
+
+    shares: npt.NDArray[np.float32] = field(repr=False)
+    marked: bool
+
+    @property
+    def areas(self) -> FloatArray:
+        """(2,) share of the film's area in each region."""
+        return np.asarray(self.shares.mean(axis=(1, 2), dtype=np.float64))
+
+
+def film_regions(pixels: npt.NDArray[np.uint8]) -> FilmRegions:
+    """Regions of grey uint8 pixels (H, W), bright where dense."""
+    body = body_mask(pixels)
+    markers = find_markers(pixels, body).mask
+    scale = _SIDE / max(pixels.shape)
+    height, width = (max(1, round(side * scale)) for side in pixels.shape)
+    shares = [_shrunk(region, width, height) for region in (markers, ~body & ~markers)]
+    return FilmRegions(np.stack(shares), bool(markers.any()))
+
+
+def read_regions(films: Mapping[str, Path], image_ids: Iterable[str]) -> dict[str, FilmRegions]:
+    """Regions of those films that have a file that can be read, with a progress bar."""
+    wanted = [image for image in dict.fromkeys(image_ids) if image in films]
+    found = {}
+    for image in tqdm(wanted, desc="markers and bodies", unit="film", mininterval=1.0):
+        try:
+            found[image] = film_regions(read_grey(films[image]))
+        except UnreadableImageError as error:
+            tqdm.write(f"shortcut check: left out {image}: {error.reason}")
+    return found
+
+
+def mass_shares(cells: npt.NDArray[np.float32], regions: FilmRegions, aligned: bool) -> FloatArray:
+    """(2,) share of a map's mass on each region; NaN for a map that shows nothing.
+
+    Args:
+        cells: the network's (h, w) map; its mass is what is over its least value in the film.
+        aligned: see `map_to_frame`.
+    """
+    size_hw = (regions.shares.shape[1], regions.shares.shape[2])
+    heat = unit_map(map_to_frame(cells, size_hw, aligned=aligned))
+    total = float(heat.sum(dtype=np.float64))
+    if not total > 0:
+        return np.full(len(REGIONS), np.nan)
+    return np.asarray((regions.shares * heat).sum(axis=(1, 2), dtype=np.float64) / total)
+
+
+@dataclass(frozen=True)
+class ShortcutShares:
+    """The shares of every map of one localizer that shows something, as columns (N).
+
+    Attributes:
+        pairs: (image_id, disease).
+        patient_ids: of the films.
+        mass: (N, 2) share of the map's mass in each of `REGIONS`.
+        area: (N, 2) share of the film's area there.
+        marked: (N,) whether the film has a marker.
+        empty: maps that show nothing.
+        unread: maps whose film was not there or could not be read.
+    """
+
+    pairs: tuple[Pair, ...] = field(repr=False)
+    patient_ids: tuple[str, ...] = field(repr=False)
+    mass: FloatArray = field(repr=False)
+    area: FloatArray = field(repr=False)
+    marked: npt.NDArray[np.bool_] = field(repr=False)
+    empty: int = 0
+    unread: int = 0
+
+    @property
+    def diseases(self) -> tuple[str, ...]:
+        """Those of the maps, in alphabetical order."""
+        return tuple(sorted({disease for _, disease in self.pairs}))
+
+    def bootstrap(self, *, resamples: int, seed: int) -> ClusterBootstrap:
+        """Resamples of the patients."""
+        names = self.diseases
+        disease_of: IndexArray = np.array([names.index(d) for _, d in self.pairs], dtype=np.intp)
+        return ClusterBootstrap.of(
+            self.patient_ids, disease_of, len(names), resamples=resamples, seed=seed
+        )
+
+    def select(self, pairs: Iterable[Pair]) -> ShortcutShares:
+        """The rows of these pairs, in their order."""
+        row_of = {pair: row for row, pair in enumerate(self.pairs)}
+        chosen = tuple(pairs)
+        rows = [row_of[pair] for pair in chosen]
+        patients = tuple(self.patient_ids[row] for row in rows)
+        return ShortcutShares(chosen, patients, self.mass[rows], self.area[rows], self.marked[rows])
+
+
+def shortcut_shares(
+    maps: HeatMaps, regions: Mapping[str, FilmRegions], patient_of: Mapping[str, str]
+) -> ShortcutShares:
+    """Shares of every map of a localizer.
+
+    Args:
+        regions: image_id -> regions of the film as it is, also for maps of films whose markers
+            were removed before the network saw them.
+        patient_of: image_id -> patient; a film that it lacks is a patient of its own.
+    """
+    known = [pair for pair in maps.pairs if pair[0] in regions]
+    mass = [_of_pair(maps, regions, pair) for pair in known]
+    seen = [i for i, shares in enumerate(mass) if np.isfinite(shares).all()]
+    pairs = tuple(known[i] for i in seen)
+    return ShortcutShares(
+        pairs=pairs,
+        patient_ids=tuple(patient_of.get(image, image) for image, _ in pairs),
+        mass=np.array([mass[i] for i in seen]).reshape(-1, len(REGIONS)),
+        area=np.array([regions[image].areas for image, _ in pairs]).reshape(-1, len(REGIONS)),
+        marked=np.array([regions[image].marked for image, _ in pairs], dtype=np.bool_),
+        empty=len(known) - len(seen),
+        unread=len(maps.pairs) - len(known),
+    )
+
+
+def shared_pairs(some: Sequence[ShortcutShares]) -> tuple[Pair, ...]:
+    """Pairs that all of them have measured, sorted."""
+    return tuple(sorted(set.intersection(*(set(one.pairs) for one in some))))
+
+
+def _of_pair(maps: HeatMaps, regions: Mapping[str, FilmRegions], pair: Pair) -> FloatArray:
+    cells = maps.cells(*pair)
+    assert cells is not None  # the pair is the file's own
+    return mass_shares(cells, regions[pair[0]], maps.aligned)
+
+
+def _shrunk(region: Mask, width: int, height: int) -> npt.NDArray[np.float32]:
+    small = cv2.resize(region.astype(np.float32), (width, height), interpolation=cv2.INTER_AREA)
+    return np.asarray(small, dtype=np.float32)

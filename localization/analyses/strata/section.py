@@ -1,0 +1,226 @@
+"""Strata as a section: a table with a block per kind of stratum, and dots with intervals."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from cxrloc.classification.metrics.bootstrap import Estimate
+from cxrloc.classification.report.tables import Cell, ResultTable, TableRow, Value
+from cxrloc.localization.analyses.strata.strata import (
+    FEWEST_PATIENTS,
+    Stratum,
+    StratumScore,
+    reference_of,
+    score_strata,
+    strata_of,
+)
+from cxrloc.localization.evaluation.comparison import CONTROL, GATED, Comparison, ScoredLocalizer
+from cxrloc.localization.evaluation.image_table import FilmTable
+from cxrloc.localization.report.glossary import RESEARCH_USE
+from cxrloc.localization.report.plots import COLOURS
+from cxrloc.localization.report.sections import NamedFigure, Section
+
+MINUS_REFERENCE = "minus reference"
+_TITLE = "Strata: view, sex, age, box area, diseases on the film"
+_MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+_REFERENCE_STYLE = {"color": "#6e6e6e", "marker": "|", "markersize": 9.0}
+
+
+def strata_section(films: FilmTable, comparison: Comparison, *, threshold: float = 0.5) -> Section:
+    """Macro mean IoU and acc_iou of every localizer in every stratum of the boxed films.
+
+    Args:
+        films: of the same ground truth as the comparison.
+        comparison: its resamples and its seed are used within each stratum.
+        threshold: of acc_iou.
+    """
+    strata = strata_of(films, comparison.truth)
+    scores = score_strata(comparison, strata, threshold)
+    reference = reference_of(comparison)
+    rows = tuple(_row(comparison, score, reference) for score in scores)
+    table = ResultTable("strata", _TITLE, rows, _notes(comparison, strata, reference))
+    shown = [s for s in scores if s.localizer is reference or not s.localizer.is_control]
+    findings = _findings(scores)
+    alt = _alt(reference, findings)
+    figure = NamedFigure("strata", _TITLE, alt, _figure(shown, reference))
+    return Section("strata", _TITLE, (_QUESTION, *findings), (table,), (figure,))
+
+
+_QUESTION = (
+    "Does a localizer work as well on all kinds of films and boxes? This describes: no test is "
+    "done, the strata overlap (a film taken in bed is AP, and its patient may be older), and of "
+    "the many intervals printed here some differ by chance alone."
+)
+
+
+def _row(
+    comparison: Comparison, score: StratumScore, reference: ScoredLocalizer | None
+) -> TableRow:
+    stratum, scored = score.stratum, score.localizer
+    members = np.flatnonzero(stratum.members)
+    lead: dict[str, str | float] = {"stratum": stratum.name}
+    lead |= {"localizer": scored.name, "setting": scored.setting}
+    cells: dict[str, Value] = {name: Cell(figure) for name, figure in score.figures.items()}
+    for name in score.figures if reference is not None else ():
+        difference = score.over_reference
+        cells[f"{name} {MINUS_REFERENCE}"] = Cell(difference[name]) if difference else ""
+    counts = {
+        "diseases": len({comparison.truth.diseases[i] for i in members}),
+        "boxes": len(members),
+        "patients": _patients(comparison, stratum),
+    }
+    few = counts["patients"] < FEWEST_PATIENTS
+    note = f"{RESEARCH_USE}; under {FEWEST_PATIENTS} patients: no interval" if few else RESEARCH_USE
+    return TableRow(stratum.kind, lead, cells, counts, note)
+
+
+def _patients(comparison: Comparison, stratum: Stratum) -> int:
+    return len({comparison.truth.patient_ids[i] for i in np.flatnonzero(stratum.members)})
+
+
+def _notes(
+    comparison: Comparison, strata: Sequence[Stratum], reference: ScoredLocalizer | None
+) -> tuple[str, ...]:
+    few = [s.name for s in strata if _patients(comparison, s) < FEWEST_PATIENTS]
+    kinds = dict.fromkeys(stratum.kind for stratum in strata)
+    unknown = [kind for kind in ("view", "sex", "age") if kind not in kinds]
+    notes = [
+        "Figures are macro means over the diseases that have a box in the stratum (column "
+        "'diseases' says how many): strata with other diseases are not the same task. Rule: top-1",
+        "Quarters of box area (share of the film) are within the disease, Q1 the smallest of EACH "
+        "disease: area and disease are confounded, nodules are small and hearts are large",
+        "One or several diseases: all that are labelled on the film, boxed or not; where the "
+        "ground truth does not list all labels, its own diseases",
+        f"[low, high]: {100 * comparison.level:.0f} % interval, {comparison.resamples} resamples "
+        f"of the patients of the stratum (seed {comparison.seed})",
+        "Strata are descriptive: no test is done and nothing is adjusted for the many intervals. "
+        "Strata without a box are left out",
+    ]
+    if reference is None:
+        notes.append("There is no control to subtract")
+    else:
+        notes.append(
+            f"'{MINUS_REFERENCE}': paired difference to the control {reference.name} in the same "
+            "stratum, which never looks at the image. Strata differ in difficulty: compare these "
+            "between strata rather than the figures themselves"
+        )
+    if few:
+        notes.append(f"Under {FEWEST_PATIENTS} patients, so without interval: {', '.join(few)}")
+    if unknown:
+        notes.append(f"Not known of any boxed film, so left out: {', '.join(unknown)}")
+    return tuple(notes)
+
+
+def _findings(scores: Sequence[StratumScore]) -> tuple[str, ...]:
+    """For each localizer the strata in which it is furthest below and above the reference."""
+    found: dict[str, list[tuple[Estimate, str]]] = {}
+    for score in scores:
+        if score.over_reference is not None and not score.localizer.is_control:
+            difference = score.over_reference["mean_iou"]
+            if not math.isnan(difference.low):  # extremes of few patients would be noise
+                mine = found.setdefault(score.localizer.label, [])
+                mine.append((difference, score.stratum.name))
+    return tuple(_range(label, differences) for label, differences in found.items())
+
+
+def _range(label: str, differences: Sequence[tuple[Estimate, str]]) -> str:
+    ordered = sorted(differences, key=lambda item: (item[0].value, item[1]))
+    low, high = (f"{e.value:+.3f} [{e.low:+.3f}, {e.high:+.3f}] ({name})"
+                 for e, name in (ordered[0], ordered[-1]))  # fmt: skip
+    return (
+        f"{label}: mean IoU minus that of the reference control runs from {low} to {high} over "
+        f"the strata of {FEWEST_PATIENTS} patients or more."
+    )
+
+
+def _alt(reference: ScoredLocalizer | None, findings: Sequence[str]) -> str:
+    compared = "" if reference is None else f"; right: the same minus {reference.name}"
+    return (
+        "Dots with intervals, one line per stratum, one colour and marker per localizer, hollow "
+        f"where gated. Left: macro mean IoU{compared}. {' '.join(findings)} All figures are in "
+        "the table strata."
+    )
+
+
+def _figure(shown: Sequence[StratumScore], reference: ScoredLocalizer | None) -> Figure:
+    names = list(dict.fromkeys(s.stratum.name for s in shown))
+    labels = list(dict.fromkeys(s.localizer.label for s in shown))
+    height = (0.16 * len(labels) + 0.14) * len(names) + 1.9
+    figure = Figure(figsize=(10.5, height), layout="constrained", dpi=110)
+    FigureCanvasAgg(figure)
+    panels = figure.subplots(1, 1 if reference is None else 2, sharey=True, squeeze=False)[0]
+    styles = _styles([s.localizer for s in shown])
+    for s in shown:
+        y = names.index(s.stratum.name) + (labels.index(s.localizer.label) + 0.5) / len(labels)
+        style, over = styles[s.localizer.label], s.over_reference
+        _dot(panels[0], y, s.figures["mean_iou"], style)
+        if over is not None:
+            _dot(panels[1], y, over["mean_iou"], style)
+    for axis in panels:
+        _dress(axis, names)
+    panels[0].set_xlabel("mean IoU (macro)")
+    if reference is not None:
+        panels[1].set_xlabel(f"mean IoU minus {reference.name} (macro)")
+        panels[1].axvline(0, color="#222222", linewidth=0.9)
+    _legend(figure, reference, styles)
+    return figure
+
+
+def _styles(localizers: Sequence[ScoredLocalizer]) -> dict[str, dict[str, Any]]:
+    """Label -> style: a colour and a marker per name, hollow for the gated twin, grey control."""
+    names = list(dict.fromkeys(row.name for row in localizers if not row.is_control))
+    styles: dict[str, dict[str, Any]] = {}
+    for row in localizers:
+        style: dict[str, Any] = dict(_REFERENCE_STYLE)
+        if row.setting != CONTROL:
+            i = names.index(row.name)
+            colour = COLOURS[i % len(COLOURS)]
+            style = {"color": colour, "marker": _MARKERS[i % len(_MARKERS)], "markersize": 5.0}
+            style["markerfacecolor"] = "white" if row.setting == GATED else colour
+        styles[row.label] = style
+    return styles
+
+
+def _dot(axis: Axes, y: float, estimate: Estimate, style: dict[str, Any]) -> None:
+    if not math.isnan(estimate.low):
+        axis.plot([estimate.low, estimate.high], [y, y], color=style["color"], linewidth=1.2)
+    axis.plot([estimate.value], [y], linestyle="none", **style)
+
+
+def _dress(axis: Axes, names: Sequence[str]) -> None:
+    axis.set_yticks([i + 0.5 for i in range(len(names))], names, fontsize=9)
+    axis.set_ylim(len(names), 0)  # the first stratum on top
+    axis.tick_params(axis="y", length=0)
+    axis.grid(axis="x", color="#dddddd", linewidth=0.6)
+    for i in range(1, len(names)):
+        axis.axhline(i, color="#bbbbbb", linewidth=0.5)
+    axis.set_axisbelow(True)
+
+
+def _legend(
+    figure: Figure, reference: ScoredLocalizer | None, styles: dict[str, dict[str, Any]]
+) -> None:
+    control = None if reference is None else reference.label
+    handles = [
+        Line2D([], [], linestyle="none", label=f"{n} (control)" if n == control else n, **style)
+        for n, style in styles.items()
+    ]
+    figure.suptitle("Mean IoU of the top-1 box by stratum", fontsize=12)
+    figure.legend(
+        handles=handles,
+        loc="outside lower center",
+        ncols=min(len(handles), 5),
+        fontsize=9,
+        title=f"line: 95 % interval; without line: under {FEWEST_PATIENTS} patients.  "
+        f"{RESEARCH_USE}.",
+        title_fontsize=9,
+        frameon=False,
+    )

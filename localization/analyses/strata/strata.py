@@ -1,0 +1,180 @@
+"""Scores by stratum: view, sex, age, box area, number of diseases (printed: `strata_section.py`).
+
+A localizer's figure in a stratum says little alone, since strata differ in difficulty: beside it
+stands the paired difference to a control, which meets the same difficulty without seeing the film.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from cxrloc.classification.metrics.bootstrap import ClusterBootstrap, Estimate, IndexArray
+from cxrloc.localization.boxes import box_areas
+from cxrloc.localization.evaluation.comparison import Comparison, ScoredLocalizer
+from cxrloc.localization.evaluation.ground_truth import BoolArray, FloatArray, GroundTruth
+from cxrloc.localization.evaluation.image_table import ABSENT, FilmTable
+
+REFERENCES = ("constant_box", "prior_box")  # the first that a comparison holds
+FEWEST_PATIENTS = 10
+UNKNOWN = "unknown"
+AGE_BANDS = ((40, "age under 40"), (60, "age 40 to 59"), (np.inf, "age 60 and over"))
+QUARTERS = ("box area Q1 (smallest)", "box area Q2", "box area Q3", "box area Q4 (largest)")
+
+
+@dataclass(frozen=True)
+class Stratum:
+    """Ground-truth boxes with something in common.
+
+    Attributes:
+        kind: what is told apart, such as `view`.
+        name: such as `view AP`; names differ between kinds too.
+        members: (N,) in the order of the ground truth's boxes.
+    """
+
+    kind: str
+    name: str
+    members: BoolArray = field(repr=False)
+
+
+@dataclass(frozen=True)
+class StratumScore:
+    """One localizer in one stratum: macro means over the diseases that have a box there.
+
+    Attributes:
+        figures: measure -> figure, for `mean_iou` and `acc_iou@T`.
+        over_reference: the same, minus the reference control; None without one and for itself.
+    """
+
+    stratum: Stratum
+    localizer: ScoredLocalizer
+    figures: dict[str, Estimate]
+    over_reference: dict[str, Estimate] | None
+
+
+def strata_of(films: FilmTable, truth: GroundTruth) -> tuple[Stratum, ...]:
+    """All strata that hold a box; a kind of which nothing is known on any film is left out.
+
+    Raises:
+        ValueError: for a box on a film that `films` does not hold.
+    """
+    rows = _film_rows(films, truth)
+    names: dict[str, list[str]] = {
+        "view": [f"view {films.views[row] or UNKNOWN}" for row in rows],
+        "sex": [f"sex {films.sexes[row] or UNKNOWN}" for row in rows],
+        "age": [_age_band(float(films.ages_years[row])) for row in rows],
+        "box area": [QUARTERS[quarter] for quarter in area_quarters(films, truth)],
+        "diseases on the film": [_diseases_on(films, row) for row in rows],
+    }
+    return tuple(
+        Stratum(kind, name, np.array([own == name for own in of_box], dtype=np.bool_))
+        for kind, of_box in names.items()
+        if set(of_box) != {f"{kind} {UNKNOWN}"}
+        for name in sorted(set(of_box), key=_reading_order)
+    )
+
+
+def _film_rows(films: FilmTable, truth: GroundTruth) -> list[int]:
+    row_of = films.row_of
+    missing = [image for image in truth.image_ids if image not in row_of]
+    if missing:
+        raise ValueError(
+            f"{missing[0]!r} (and {len(missing) - 1} more boxes) is on no film of the film table; "
+            "expected both from the same ground truth"
+        )
+    return [row_of[image] for image in truth.image_ids]
+
+
+def _age_band(years: float) -> str:
+    return next((name for limit, name in AGE_BANDS if years < limit), f"age {UNKNOWN}")  # or NaN
+
+
+def _diseases_on(films: FilmTable, row: int) -> str:
+    of_truth = {d for d, s in zip(films.diseases, films.status[row], strict=True) if s != ABSENT}
+    several = len(of_truth.union(films.labels[row] or ())) > 1
+    return "several diseases" if several else "one disease"
+
+
+def _reading_order(name: str) -> tuple[int, str]:
+    """Bands in the order of age, what is unknown last, all else by the alphabet."""
+    bands = [band for _, band in AGE_BANDS]
+    if name.endswith(UNKNOWN):
+        return len(bands), name
+    return bands.index(name) if name in bands else 0, name
+
+
+def area_quarters(films: FilmTable, truth: GroundTruth) -> IndexArray:
+    """Quarter 0 to 3 of each box's area among the boxes of ITS disease, (N,); 0 is the smallest.
+
+    Area is the share of the film. Equal areas are in the same quarter. Within the disease, because
+    area and disease are confounded: over all boxes Q1 would be nodules and Q4 large hearts.
+    """
+    sizes = np.array([films.sizes_hw[row] for row in _film_rows(films, truth)], dtype=np.float64)
+    shares = box_areas(truth.boxes_xyxy) / sizes.prod(axis=1)
+    quarters = np.zeros(len(truth), dtype=np.intp)
+    for disease in range(len(truth.disease_names)):
+        mine = truth.disease_index == disease
+        limits = np.quantile(shares[mine], [0.25, 0.5, 0.75])
+        quarters[mine] = np.searchsorted(limits, shares[mine], side="left")
+    return quarters
+
+
+def reference_of(comparison: Comparison) -> ScoredLocalizer | None:
+    """The control that every stratum is compared with: the first of `REFERENCES`, or None."""
+    controls = {row.name: row for row in comparison.localizers if row.is_control}
+    return next((controls[name] for name in REFERENCES if name in controls), None)
+
+
+def score_strata(
+    comparison: Comparison, strata: Sequence[Stratum], threshold: float = 0.5
+) -> list[StratumScore]:
+    """Every localizer of the comparison in every stratum, stratum by stratum.
+
+    Patients of the stratum are resampled; under `FEWEST_PATIENTS` of them there is no interval.
+    """
+    return [score for s in strata for score in _scores(comparison, s, threshold)]
+
+
+def _scores(comparison: Comparison, stratum: Stratum, threshold: float) -> list[StratumScore]:
+    rows, reference = comparison.localizers, reference_of(comparison)
+    iou = np.column_stack([row.scores.iou[stratum.members] for row in rows])
+    hits = (iou > threshold).astype(np.float64)
+    values = [iou, hits]
+    if reference is not None:
+        base = [row is reference for row in rows]
+        values += [iou - iou[:, base], hits - hits[:, base]]
+    macros = _macros(comparison, stratum, np.hstack(values))
+    measures = ("mean_iou", f"acc_iou@{threshold:g}")
+    scores = []
+    for i, row in enumerate(rows):
+        mine = macros[i :: len(rows)]  # mean IoU, hits, and the differences of both
+        difference = dict(zip(measures, mine[2:], strict=True)) if mine[2:] else None
+        scores.append(
+            StratumScore(
+                stratum,
+                row,
+                dict(zip(measures, mine[:2], strict=True)),
+                None if row is reference else difference,
+            )
+        )
+    return scores
+
+
+def _macros(comparison: Comparison, stratum: Stratum, values: FloatArray) -> list[Estimate]:
+    """Macro mean of each column of `values` (n, M) over the diseases that the stratum holds."""
+    truth, members = comparison.truth, np.flatnonzero(stratum.members)
+    patients = [truth.patient_ids[i] for i in members]
+    held, disease_of = np.unique(truth.disease_index[members], return_inverse=True)
+    bootstrap = ClusterBootstrap.of(
+        patients,
+        disease_of,
+        len(held),
+        resamples=comparison.resamples,
+        seed=comparison.seed,
+    )
+    macros = [figure.macro for figure in bootstrap.estimates(values)]
+    if len(set(patients)) >= FEWEST_PATIENTS:
+        return macros
+    return [Estimate(macro.value, np.nan, np.nan) for macro in macros]

@@ -1,0 +1,191 @@
+"""The error taxonomy as a section: shares, counts, and stacked bars per disease."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+
+from cxrloc.classification.report.tables import ResultTable, TableRow
+from cxrloc.localization.analyses.taxonomy.taxonomy import (
+    ALL_BOXES,
+    CLASSES,
+    GATE_MISS,
+    HIT,
+    LOOSE,
+    NO_BOX,
+    OTHER_NAME,
+    RIGHT_PLACE,
+    TIGHT,
+    WRONG_PLACE,
+    Taxonomy,
+    taxonomies,
+)
+from cxrloc.localization.evaluation.comparison import CONTROL, GATED, Gate
+from cxrloc.localization.evaluation.ground_truth import GroundTruth
+from cxrloc.localization.localizer import Localization
+from cxrloc.localization.report.glossary import RESEARCH_USE
+from cxrloc.localization.report.sections import NamedFigure, Section
+
+# Colours of Okabe and Ito; the hatch is the second cue
+_STYLES: dict[str, tuple[str, str]] = {
+    HIT: ("#009E73", ""),
+    LOOSE: ("#56B4E9", "//"),
+    TIGHT: ("#0072B2", "\\\\"),
+    OTHER_NAME: ("#CC79A7", "xx"),
+    WRONG_PLACE: ("#E69F00", ".."),
+    GATE_MISS: ("#8a8a8a", "++"),
+    NO_BOX: ("#f2f2f2", ""),
+}
+_PANELS_PER_ROW = 3
+
+
+def taxonomy_section(
+    truth: GroundTruth,
+    predictions: Mapping[str, Sequence[Localization]],
+    gate: Gate | None = None,
+    controls: Mapping[str, Sequence[Localization]] | None = None,
+    *,
+    threshold: float = 0.5,
+) -> Section:
+    """What became of every ground-truth box: shares, counts and a figure of stacked bars.
+
+    Args:
+        predictions: localizer name -> its boxes, also those for diseases that are not boxed.
+        gate: (image_id, disease) -> present, for every pair that has a box; None: no gated rows.
+        controls: control name -> its boxes.
+        threshold: IoU above which a box is a hit.
+    """
+    rows = taxonomies(truth, predictions, gate, controls, threshold=threshold)
+    title = "Error taxonomy: what became of every ground-truth box"
+    question = (
+        f"Every one of the {len(truth)} ground-truth boxes falls in exactly one class, so a row "
+        "adds up to 100 %: it says whether a localizer loses its boxes to loose or tight outlines, "
+        "to the wrong place, to the wrong name, to the gate or to silence."
+    )
+    if not rows:
+        return Section("taxonomy", title, (question, "There is no localizer to sort the boxes of."))
+    notes = _notes(rows, threshold)
+    tables = (
+        _table(truth, rows, "taxonomy", f"{title}, in % of the boxes", notes),
+        _table(truth, rows, "taxonomy_counts", f"{title}, in boxes", notes),
+    )
+    findings = _findings(rows)
+    alt = _alt(findings, threshold)
+    figure = NamedFigure("taxonomy", title, alt, _figure(truth, rows, threshold))
+    return Section("taxonomy", title, (question, *findings), tables, (figure,))
+
+
+def _table(
+    truth: GroundTruth, rows: Sequence[Taxonomy], name: str, title: str, notes: tuple[str, ...]
+) -> ResultTable:
+    """Block per disease and one over all boxes; columns are the classes."""
+
+    def row(block: str, taxonomy: Taxonomy) -> TableRow:
+        counts = taxonomy.counts[block]
+        shares = {error: f"{taxonomy.share(block, error):.1f}" for error in CLASSES}
+        lead: dict[str, str | float] = {"disease": block}
+        lead |= {"localizer": taxonomy.name, "setting": taxonomy.setting}
+        cells = counts if name == "taxonomy_counts" else shares
+        return TableRow(block, lead, dict(cells), {"boxes": sum(counts.values())})
+
+    blocks = (ALL_BOXES, *truth.disease_names)
+    made = tuple(row(block, taxonomy) for block in blocks for taxonomy in rows)
+    return ResultTable(name, title, made, notes)
+
+
+def _notes(rows: Sequence[Taxonomy], t: float) -> tuple[str, ...]:
+    notes = [
+        "The first class that fits counts, in this order: gate miss (gated setting only: the gate "
+        f"says absent); hit (IoU > {t:g}); loose or tight (right place: {RIGHT_PLACE:g} < IoU <= "
+        f"{t:g}, and the predicted box is larger than the ground truth, or not larger); other "
+        f"disease's name (own box absent or IoU <= {RIGHT_PLACE:g}, and the top-1 box of another "
+        f"disease on that film has IoU > {t:g}); wrong place (own box, IoU <= {RIGHT_PLACE:g}); "
+        "no box",
+        "Rule: top-1. Shares are rounded to one decimal; the counts in taxonomy_counts add up to "
+        f"the boxes exactly. '{ALL_BOXES}' pools the boxes: it is not the macro mean",
+        "Other disease's name can be by chance: the more diseases a localizer boxes on every film, "
+        "the likelier one of the boxes lies on the ground truth. Diseases boxed per film that has "
+        "a ground-truth box: " + "; ".join(f"{r.label} {r.diseases_per_film:.1f}" for r in rows),
+    ]
+    if any(r.setting == GATED for r in rows):
+        notes.append(
+            "Gated: a box of another disease counts only where the gate says that disease present"
+        )
+    if any(r.setting == CONTROL for r in rows):
+        notes.append(
+            "Controls, random_map among them, box only the diseases that have a ground-truth box "
+            "on the film: where that is one, other disease's name is impossible for them. Their "
+            "share is no estimate of what chance gives a localizer that boxes every disease"
+        )
+    return tuple(notes)
+
+
+def _findings(rows: Sequence[Taxonomy]) -> tuple[str, ...]:
+    """One sentence per localizer: its hits and what it loses most boxes to."""
+    sentences = []
+    for row in rows:
+        counts = row.counts[ALL_BOXES]
+        worst = max(CLASSES[1:], key=lambda error: counts[error])
+        text = f"{row.label}: {row.share(ALL_BOXES, HIT):.1f} % hits"
+        if counts[worst]:
+            text += f"; most is lost to '{worst}' ({row.share(ALL_BOXES, worst):.1f} %)"
+        sentences.append(f"{text}.")
+    return tuple(sentences)
+
+
+def _alt(findings: Sequence[str], t: float) -> str:
+    return (
+        "Stacked horizontal bars, one panel over all boxes and one per disease, one bar per "
+        f"localizer: share of the ground-truth boxes in each error class ({', '.join(CLASSES)}) at "
+        f"IoU > {t:g}. Over all boxes: {' '.join(findings)} All shares are in the table taxonomy."
+    )
+
+
+def _figure(truth: GroundTruth, rows: Sequence[Taxonomy], threshold: float) -> Figure:
+    blocks = (ALL_BOXES, *truth.disease_names)
+    columns = min(_PANELS_PER_ROW, len(blocks))
+    lines = math.ceil(len(blocks) / columns)
+    height = (0.9 + 0.26 * len(rows)) * lines + 1.5
+    figure = Figure(figsize=(max(3.6 * columns + 1, 8.5), height), layout="constrained", dpi=110)
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False).ravel().tolist()
+    for axis, block in zip(axes, blocks, strict=False):
+        _panel(axis, rows, block)
+    for axis in axes[len(blocks) :]:
+        axis.set_visible(False)
+    axes[0].invert_yaxis()  # the first localizer on top; shared by all panels
+    figure.suptitle(f"What became of every box (hit: IoU > {threshold:g})", fontsize=12)
+    figure.legend(
+        handles=[Patch(label=error, **_style(error)) for error in CLASSES],
+        loc="outside lower center",
+        ncols=min(len(CLASSES), int(figure.get_figwidth() // 2)),
+        fontsize=9,
+        title=f"% of the ground-truth boxes.  {RESEARCH_USE}.",
+        title_fontsize=9,
+        frameon=False,
+    )
+    return figure
+
+
+def _panel(axis: Axes, rows: Sequence[Taxonomy], block: str) -> None:
+    left = np.zeros(len(rows))
+    for error in CLASSES:
+        shares = np.array([row.share(block, error) for row in rows])
+        axis.barh(range(len(rows)), shares, left=left, height=0.78, **_style(error))
+        left += shares
+    axis.set_title(f"{block} (n = {sum(rows[0].counts[block].values())})", fontsize=10.5)
+    names = [f"{row.name} (control)" if row.setting == CONTROL else row.label for row in rows]
+    axis.set_yticks(range(len(rows)), names, fontsize=9)
+    axis.set_xlim(0, 100)
+
+
+def _style(error: str) -> dict[str, Any]:
+    colour, hatch = _STYLES[error]
+    return {"facecolor": colour, "hatch": hatch, "edgecolor": "#222222", "linewidth": 0.6}

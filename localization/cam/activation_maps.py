@@ -1,0 +1,175 @@
+"""Grad-CAM maps of all asked diseases without a backward pass through the network.
+
+Grad-CAM (Selvaraju et al. 2017): map_c = relu(sum_k alpha_ck A_k), alpha_ck = mean over the map of
+d logit_c / d A_k, where A is the tensor that the network pools, whatever its sign (in most networks
+it comes out of a ReLU; `cxrloc.classification.network.backbones` lists them). Behind mean pooling
+over h x w
+cells alpha is known in closed form: W[c, k] / hw for a linear head, and for Linear - ReLU -
+Linear, with z the hidden pre-activations of the image, J = W2 diag(z > 0) W1 in the place of W.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+from torch.overrides import TorchFunctionMode
+
+_IGNORED = (nn.Dropout, nn.Identity, nn.Flatten)  # nothing to differentiate in evaluation mode
+
+
+def class_activation_maps(
+    model: nn.Module, features: torch.Tensor, disease_indices: Sequence[int]
+) -> torch.Tensor:
+    """Grad-CAM maps from the feature map that a forward pass has left behind.
+
+    Args:
+        model: mean-pools `features` and applies `model.head` to the (N, C) vector. Linear and
+            Linear - ReLU - Linear heads are solved in closed form, another head by autograd over
+            it.
+        features: (N, C, h, w) that is pooled, of either sign, any float type; computed in float32.
+        disease_indices: K rows of the head's output.
+
+    Returns:
+        (N, K, h, w) float32, >= 0, on the features' device.
+
+    Raises:
+        ValueError: for features that are not four-dimensional, an index that the head lacks, or a
+            model without a head (use `network_maps`, which runs the network).
+    """
+    head = getattr(model, "head", None)
+    if not isinstance(head, nn.Module):
+        raise ValueError(f"{type(model).__name__} has no .head; use network_maps(network, images)")
+    if features.ndim != 4:
+        raise ValueError(f"features: expected shape (N, C, h, w), got {tuple(features.shape)}")
+    with torch.autocast(features.device.type, enabled=False):
+        jacobian = head_jacobian(head, features.detach().float().mean(dim=(2, 3)), disease_indices)
+        cells = features.shape[2] * features.shape[3]
+        maps = torch.einsum("nkc,nchw->nkhw", jacobian / cells, features.detach().float())
+        return maps.relu()
+
+
+def network_maps(
+    network: nn.Module, images: torch.Tensor, class_indices: Sequence[int]
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Logits (N, D) and Grad-CAM maps (N, K, h, w) of any network, by the cheapest way there is.
+
+    A network whose forward pass returns `logits` and `features` and that has a `head` is solved by
+    `class_activation_maps`; any other one, such as torchvision's, by `autograd_maps`.
+    """
+    if isinstance(getattr(network, "head", None), nn.Module):
+        with torch.no_grad():
+            output: Any = network(images)
+        if hasattr(output, "features"):
+            maps = class_activation_maps(network, output.features, class_indices)
+            return output.logits.float(), maps
+    return autograd_maps(network, images, class_indices)
+
+
+def autograd_maps(
+    network: nn.Module, images: torch.Tensor, class_indices: Sequence[int]
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Logits (N, D) and Grad-CAM maps (N, K, h, w) of a network that pools a map, by autograd.
+
+    The tensor that is pooled last (`adaptive_avg_pool2d`, or a mean over height and width) is
+    found by listening to the forward pass; gradients are taken from the logits back to it and no
+    further. It is the tensor behind a ReLU also where the ReLU is no module (DenseNet).
+
+    Raises:
+        ValueError: when the network pools no (N, C, h, w) map, or an index is none of its classes.
+    """
+    with torch.inference_mode(False), torch.no_grad(), _LastPooled() as seen:
+        output: Any = network(images)
+    logits = getattr(output, "logits", output)
+    if seen.pooled is None:
+        raise ValueError(
+            f"{type(network).__name__} pools no (N, C, h, w) feature map, so it has no Grad-CAM; "
+            "expected a convolutional network with average pooling before its head"
+        )
+    _check_indices(class_indices, logits.shape[1])
+    maps = [_gradient_map(logits[:, index].sum(), seen.pooled) for index in class_indices]
+    empty = seen.pooled.new_zeros((len(images), 0, *seen.pooled.shape[2:]))
+    stacked = torch.stack(maps, dim=1) if maps else empty
+    return logits.detach().float(), stacked.detach().float()
+
+
+def head_jacobian(head: nn.Module, pooled: torch.Tensor, indices: Sequence[int]) -> torch.Tensor:
+    """d logits[indices] / d pooled of each image, shape (N, K, C), from pooled (N, C) float32."""
+    layers = list(head) if isinstance(head, nn.Sequential) else [head]
+    kinds = [type(layer) for layer in layers if not isinstance(layer, _IGNORED)]
+    layers = [layer for layer in layers if not isinstance(layer, _IGNORED)]
+    if kinds == [nn.Linear]:
+        weight = _float(layers[0].weight)
+        _check_indices(indices, len(weight))
+        return weight[list(indices)].expand(len(pooled), -1, -1)
+    if kinds == [nn.Linear, nn.ReLU, nn.Linear]:
+        first, last = _float(layers[0].weight), _float(layers[2].weight)
+        _check_indices(indices, len(last))
+        bias = None if layers[0].bias is None else _float(layers[0].bias)
+        active = (nn.functional.linear(pooled, first, bias) > 0).float()
+        return torch.einsum("kh,nh,hc->nkc", last[list(indices)], active, first)
+    return _autograd_jacobian(head, pooled, indices)
+
+
+def _autograd_jacobian(
+    head: Callable[[torch.Tensor], torch.Tensor], pooled: torch.Tensor, indices: Sequence[int]
+) -> torch.Tensor:
+    with torch.inference_mode(False), torch.enable_grad():
+        vector = pooled.clone().requires_grad_()
+        logits = head(vector)
+        _check_indices(indices, logits.shape[1])
+        rows = [
+            torch.autograd.grad(logits[:, index].sum(), vector, retain_graph=True)[0]
+            for index in indices
+        ]
+    return torch.stack(rows, dim=1) if rows else pooled.new_zeros((len(pooled), 0, pooled.shape[1]))
+
+
+class _LastPooled(TorchFunctionMode):
+    """While it is open, makes the (N, C, h, w) tensor that is pooled last a leaf of the graph.
+
+    Outside of it nothing is left on the network: it listens to torch's functions, not to modules,
+    and so also hears `F.adaptive_avg_pool2d` and `x.mean((2, 3))`.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pooled: torch.Tensor | None = None
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if _pools_a_map(func, args, kwargs):
+            self.pooled = args[0].detach().clone().requires_grad_()
+            # From here onward only; the surrounding no_grad() restores it. A network with
+            # squeeze-and-excitation pools early and so keeps more of its graph than it needs.
+            torch.set_grad_enabled(True)
+            args = (self.pooled, *args[1:])
+        return func(*args, **kwargs)
+
+
+def _pools_a_map(func: Any, args: Any, kwargs: Any) -> bool:
+    if not args or not isinstance(args[0], torch.Tensor) or args[0].ndim != 4:
+        return False
+    if func in (torch.Tensor.mean, torch.mean):
+        dims = kwargs.get("dim", args[1] if len(args) > 1 else None)
+        return isinstance(dims, list | tuple) and {d % 4 for d in dims} == {2, 3}
+    return func is nn.functional.adaptive_avg_pool2d
+
+
+def _gradient_map(logit: torch.Tensor, activations: torch.Tensor) -> torch.Tensor:
+    gradient = torch.autograd.grad(logit, activations, retain_graph=True)[0].float()
+    alpha = gradient.mean(dim=(2, 3), keepdim=True)
+    return (alpha * activations.float()).sum(dim=1).relu()
+
+
+def _float(parameter: Any) -> torch.Tensor:
+    tensor: torch.Tensor = parameter.detach().float()
+    return tensor
+
+
+def _check_indices(indices: Sequence[int], classes: int) -> None:
+    for index in indices:
+        if not 0 <= index < classes:
+            raise ValueError(f"class index {index}, expected 0 to {classes - 1}")

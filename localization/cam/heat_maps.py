@@ -1,0 +1,290 @@
+"""Heat maps on disk, of our localizers or of any other model: `NAME.maps.safetensors`.
+
+The file holds one tensor, `maps` (M, h, w) float32, one map for each film and disease, and under
+the metadata key `cxrloc` this JSON:
+
+    {"kind": "heat_maps", "format": 1, "name": "my model", "aligned": false,
+     "pairs": [["00000001_000.png", "Mass"], ...], "folds": {"00000001_000.png": 0} or null,
+     "notice": "Research use only - not a diagnosis"}
+
+`pairs` names image (the ground truth's file name) and disease of each map, in order. The maps are
+as the network gives them, finite or not, of any scale; all are of one size. Cells cover the
+square over the film's longer side with the film at its top left (for a square film: the film). With
+`aligned` false they tile it as pixels do; with true, cell i sees the surroundings of pixel 32 i
+(see `cam_boxes.map_to_frame`). `folds` says which test fold's model made the maps of a film.
+A second tensor, `maps_without_markers`, may hold the maps of the same films after burnt-in letters
+were removed from them; then the key `removal` says how: mask or inpaint.
+Another model's maps are brought with `write_heat_maps`, or with safetensors alone.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from cxrloc.datasets.files.atomic import whole_file
+from cxrloc.datasets.images.markers import REMOVALS
+from cxrloc.localization.cam.boxes import map_to_frame, unit_map
+from cxrloc.localization.report.glossary import RESEARCH_USE
+
+KIND, FORMAT = "heat_maps", 1
+SUFFIX = ".maps.safetensors"
+_KEY, _TENSOR, _WITHOUT = "cxrloc", "maps", "maps_without_markers"
+FloatMaps = npt.NDArray[np.float32]
+Pair = tuple[str, str]
+
+
+@dataclass(frozen=True)
+class HeatMaps:
+    """The heat maps of one localizer.
+
+    Attributes:
+        pairs: (image_id, disease) of each map, each pair once.
+        maps: (M, h, w) float32 cells, any scale.
+        aligned: cells are to be placed as `map_to_frame(aligned=True)` places them.
+        name: of the localizer.
+        folds: image_id -> test fold of the model that made the film's maps; None where unknown.
+        maps_without_markers: as `maps`, of the same films without their burnt-in markers; None
+            where these were not made.
+        removal: how the markers were removed from those, one of `markers.REMOVALS`, else empty.
+    """
+
+    pairs: tuple[Pair, ...]
+    maps: FloatMaps = field(repr=False)
+    aligned: bool
+    name: str
+    folds: Mapping[str, int] | None = field(default=None, repr=False)
+    maps_without_markers: FloatMaps | None = field(default=None, repr=False)
+    removal: str = ""
+
+    def __post_init__(self) -> None:
+        if self.maps.ndim != 3 or self.maps.dtype != np.float32 or 0 in self.maps.shape[1:]:
+            raise ValueError(
+                f"maps: expected float32 of shape (M, h, w) with cells, got {self.maps.dtype} of "
+                f"shape {self.maps.shape}"
+            )
+        if len(self.pairs) != len(self.maps):
+            raise ValueError(
+                f"maps: expected one for each of the {len(self.pairs)} pairs of image and disease, "
+                f"got {len(self.maps)}"
+            )
+        if len(self._row_of) != len(self.pairs):
+            twice = next(p for i, p in enumerate(self.pairs) if self._row_of[p] != i)
+            raise ValueError(f"pairs: {twice[1]} on {twice[0]} has two maps; expected one")
+        self._check_without_markers()
+
+    def _check_without_markers(self) -> None:
+        others = self.maps_without_markers
+        if others is not None and (others.shape, others.dtype) != (
+            self.maps.shape,
+            self.maps.dtype,
+        ):
+            raise ValueError(
+                f"{_WITHOUT}: expected float32 of shape {self.maps.shape}, as the maps are, got "
+                f"{others.dtype} of shape {others.shape}"
+            )
+        allowed = ("",) if others is None else REMOVALS
+        if self.removal not in allowed:
+            raise ValueError(
+                f"removal {self.removal!r}: expected {' or '.join(REMOVALS)} where there are "
+                f"{_WITHOUT}, else nothing"
+            )
+
+    @classmethod
+    def of(
+        cls,
+        maps: Mapping[Pair, FloatMaps],
+        *,
+        name: str,
+        aligned: bool,
+        folds: Mapping[str, int] | None = None,
+        without_markers: Mapping[Pair, FloatMaps] | None = None,
+        removal: str = "",
+    ) -> HeatMaps:
+        """The maps of a dict, sorted by image and disease.
+
+        Args:
+            without_markers: the maps of the same pairs, their films without markers.
+
+        Raises:
+            ValueError: when they are not all of one size.
+        """
+        pairs = tuple(sorted(maps))
+        sizes = sorted({maps[pair].shape for pair in pairs})
+        if len(sizes) > 1:
+            raise ValueError(f"maps of {name}: expected one size, got {sizes}; write a file each")
+        others = None if without_markers is None else _stacked(without_markers, pairs)
+        return cls(pairs, _stacked(maps, pairs), aligned, name, folds, others, removal)
+
+    @property
+    def without_markers(self) -> HeatMaps | None:
+        """The maps of the films without markers, named after how these were removed."""
+        if self.maps_without_markers is None:
+            return None
+        name = f"{self.name}, markers {self.removal}ed"
+        return HeatMaps(self.pairs, self.maps_without_markers, self.aligned, name, self.folds)
+
+    @cached_property
+    def _row_of(self) -> dict[Pair, int]:
+        return {pair: row for row, pair in enumerate(self.pairs)}
+
+    def cells(self, image_id: str, disease: str) -> FloatMaps | None:
+        """The (h, w) map as the network gave it, or None where the file has none."""
+        row = self._row_of.get((image_id, disease))
+        return None if row is None else self.maps[row]
+
+    def in_frame(self, image_id: str, disease: str, size_hw: tuple[int, int]) -> FloatMaps | None:
+        """The map in the original frame: (H, W) in 0..1, or None where the file has none.
+
+        A map that shows nothing (constant, not finite) is all zero.
+        """
+        cells = self.cells(image_id, disease)
+        if cells is None:
+            return None
+        return unit_map(map_to_frame(cells, size_hw, aligned=self.aligned))
+
+
+def _stacked(maps: Mapping[Pair, FloatMaps], pairs: Sequence[Pair]) -> FloatMaps:
+    stacked = np.stack([maps[pair] for pair in pairs]) if pairs else np.zeros((0, 1, 1))
+    return stacked.astype(np.float32)
+
+
+def check_map_file(path: Path) -> None:
+    """Raise ValueError unless the name ends as a file of heat maps does."""
+    if not path.name.endswith(SUFFIX):
+        raise ValueError(f"{path}: expected a file of heat maps, whose name ends in {SUFFIX}")
+
+
+def write_heat_maps(path: Path, heat_maps: HeatMaps) -> None:
+    """Write the maps whole or not at all; `path` ends in `.maps.safetensors`.
+
+    Raises:
+        ValueError: for another ending.
+    """
+    check_map_file(path)
+    metadata = {
+        "kind": KIND,
+        "format": FORMAT,
+        "name": heat_maps.name,
+        "aligned": heat_maps.aligned,
+        "pairs": heat_maps.pairs,
+        "folds": None if heat_maps.folds is None else dict(heat_maps.folds),
+        "notice": RESEARCH_USE,
+    }
+    tensors = {_TENSOR: heat_maps.maps}
+    if heat_maps.maps_without_markers is not None:
+        tensors[_WITHOUT] = heat_maps.maps_without_markers
+        metadata["removal"] = heat_maps.removal
+    tensors = {name: np.ascontiguousarray(maps) for name, maps in tensors.items()}
+    with whole_file(path) as temporary:
+        save_file(tensors, temporary, metadata={_KEY: json.dumps(metadata)})
+
+
+def read_heat_maps(path: Path) -> HeatMaps:
+    """Maps of a file in the format above.
+
+    Raises:
+        FileNotFoundError: when there is no such file.
+        ValueError: naming the file, what is wrong with it and what was expected.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"no heat maps at {path}; tools/localize.py writes them with --maps"
+        )
+    try:
+        with safe_open(str(path), framework="numpy") as handle:
+            text = (handle.metadata() or {}).get(_KEY)
+            names = list(handle.keys())
+            tensors = {n: handle.get_tensor(n) for n in (_TENSOR, _WITHOUT) if n in names}
+    except (SafetensorError, OSError) as error:
+        raise ValueError(f"{path} is not a readable .safetensors file: {error}") from error
+    metadata = _metadata(path, text)
+    if _TENSOR not in tensors:
+        raise ValueError(f"{path}: expected a tensor {_TENSOR!r}, it has {names}")
+    try:
+        return HeatMaps(
+            _pairs(metadata["pairs"]),
+            tensors[_TENSOR],
+            bool(metadata.get("aligned", False)),
+            str(metadata["name"]),
+            _folds(metadata.get("folds")),
+            tensors.get(_WITHOUT),
+            str(metadata.get("removal", "")),
+        )
+    except (ValueError, KeyError, TypeError) as error:
+        wrong = f"has no key {error}" if isinstance(error, KeyError) else str(error)
+        raise ValueError(f"{path}: {wrong}") from error
+
+
+def _metadata(path: Path, text: str | None) -> dict[str, Any]:
+    try:
+        metadata = json.loads(text or "null")
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path}: its metadata {_KEY!r} is not JSON ({error})") from error
+    kind = metadata.get("kind") if isinstance(metadata, dict) else None
+    if kind != KIND:
+        raise ValueError(
+            f"{path} is not a file of heat maps: expected kind {KIND!r} in the metadata "
+            f"{_KEY!r}, got {kind!r}"
+        )
+    if metadata.get("format") != FORMAT:
+        raise ValueError(f"{path}: format {metadata.get('format')!r}, this version reads {FORMAT}")
+    return dict(metadata)
+
+
+def _pairs(pairs: Any) -> tuple[Pair, ...]:
+    for pair in pairs:
+        if not (isinstance(pair, list) and len(pair) == 2):
+            raise ValueError(f"pairs: expected [image_id, disease], got {pair!r}")
+    return tuple((str(image_id), str(disease)) for image_id, disease in pairs)
+
+
+def _folds(folds: Any) -> dict[str, int] | None:
+    return None if folds is None else {str(image): int(fold) for image, fold in folds.items()}
+
+
+class FrameMaps(Mapping[str, npt.NDArray[np.float32]]):
+    """Disease -> (H, W) map in 0..1 in the original frame, scaled up from cells when asked for.
+
+    A film of 3,000 x 2,500 px has maps of 30 MB: the cells are what is kept.
+
+    Args:
+        cells: disease -> (h, w) map of the network.
+        size_hw: the original frame.
+        aligned: see `map_to_frame`.
+    """
+
+    def __init__(
+        self,
+        cells: Mapping[str, npt.NDArray[np.float32]],
+        size_hw: tuple[int, int],
+        *,
+        aligned: bool = False,
+    ) -> None:
+        self.cells, self.size_hw, self.aligned = dict(cells), size_hw, aligned
+
+    def __getitem__(self, disease: str) -> npt.NDArray[np.float32]:
+        return unit_map(map_to_frame(self.cells[disease], self.size_hw, aligned=self.aligned))
+
+    def fitted(self, disease: str, size_wh: tuple[int, int]) -> npt.NDArray[np.float32]:
+        """The map in a frame of another size and the same shape, such as a picture's."""
+        cells, (width, height) = self.cells[disease], size_wh
+        return unit_map(map_to_frame(cells, (height, width), aligned=self.aligned))
+
+    def __contains__(self, disease: object) -> bool:
+        return disease in self.cells  # a mapping's own would make the whole map to see
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.cells)
+
+    def __len__(self) -> int:
+        return len(self.cells)

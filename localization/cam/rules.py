@@ -1,0 +1,176 @@
+"""Rules for boxes from heat maps, one per test fold and disease, as a YAML file.
+
+`tools/experiments/tune_cam.py` writes it and `tools/localize.py --cam_rules` applies it: films of
+fold k by fold k's rules, which no box of fold k has had a part in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from cxrloc.datasets.files.atomic import write_text
+from cxrloc.datasets.files.manifest import file_sha256
+from cxrloc.localization.cam.boxes import CamBoxRule
+from cxrloc.localization.report.glossary import RESEARCH_USE
+
+FOLDS_OF_THE_GROUND_TRUTH = "ground truth"
+_RULE_KEYS = ("threshold", "size_rule", "smooth_cells", "mean_size", "boxes")
+
+
+@dataclass(frozen=True)
+class SizedRule:
+    """A rule with the mean box size that it compares with.
+
+    Attributes:
+        rule: how a map becomes boxes.
+        mean_size: mean width and height of the disease's boxes as fractions of the frame's longer
+            side; None: no box is known.
+        boxes: number of boxes that it was tuned on.
+    """
+
+    rule: CamBoxRule
+    mean_size: tuple[float, float] | None = None
+    boxes: int = 0
+
+    def mean_size_wh(self, size_hw: tuple[int, int]) -> tuple[float, float] | None:
+        """The mean size in pixels of a frame."""
+        if self.mean_size is None:
+            return None
+        side = max(size_hw)
+        return self.mean_size[0] * side, self.mean_size[1] * side
+
+
+Rules = Mapping[str, SizedRule]
+
+
+@dataclass(frozen=True)
+class CamRules:
+    """What a file of rules holds.
+
+    Attributes:
+        localizer: whose maps they were tuned on.
+        aligned: how these maps lie in the frame.
+        folds_from: `FOLDS_OF_THE_GROUND_TRUTH`, or what else made the patient folds.
+        ground_truth_sha256: of the file with the boxes.
+        folds: test fold -> disease -> rule, tuned on the boxes of the other folds' patients.
+        for_new_films: disease -> rule, tuned on all boxes: never to be scored on these.
+    """
+
+    localizer: str
+    aligned: bool
+    folds_from: str
+    ground_truth_sha256: str
+    folds: Mapping[int, Rules] = field(repr=False)
+    for_new_films: Rules = field(repr=False)
+
+
+def write_cam_rules(path: Path, rules: CamRules, comment: str) -> None:
+    """Write the rules whole or not at all; each line of `comment` becomes a comment at the top."""
+    body = {
+        "notice": RESEARCH_USE,
+        "localizer": rules.localizer,
+        "aligned": rules.aligned,
+        "folds_from": rules.folds_from,
+        "ground_truth_sha256": rules.ground_truth_sha256,
+        "folds": {fold: _plain(found) for fold, found in rules.folds.items()},
+        "all": _plain(rules.for_new_films),
+    }
+    head = "".join(f"# {line}".rstrip() + "\n" for line in comment.splitlines())
+    write_text(path, head + yaml.safe_dump(body, sort_keys=False, default_flow_style=None))
+
+
+def read_cam_rules(path: Path) -> CamRules:
+    """Rules of a file that `tools/experiments/tune_cam.py` wrote.
+
+    Raises:
+        FileNotFoundError: when there is no such file.
+        ValueError: naming the file and the key that is missing, unknown or wrong.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"no rules at {path}; tools/experiments/tune_cam.py writes them")
+    try:
+        body = yaml.safe_load(path.read_text(encoding="utf-8"))
+        return CamRules(
+            str(body["localizer"]),
+            bool(body["aligned"]),
+            str(body["folds_from"]),
+            str(body["ground_truth_sha256"]),
+            {int(fold): _rules(found) for fold, found in body["folds"].items()},
+            _rules(body["all"]),
+        )
+    except KeyError as error:
+        raise ValueError(f"{path} is not a file of tune_cam: it has no key {error}") from error
+    except (yaml.YAMLError, AttributeError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} is not a file of tune_cam: {error}") from error
+
+
+def _plain(rules: Rules) -> dict[str, Any]:
+    return {
+        disease: {
+            "threshold": sized.rule.thresholds[0],
+            "size_rule": sized.rule.size_rule,
+            "smooth_cells": sized.rule.smooth_cells,
+            "mean_size": None if sized.mean_size is None else list(sized.mean_size),
+            "boxes": sized.boxes,
+        }
+        for disease, sized in rules.items()
+    }
+
+
+def _rules(found: Mapping[str, Mapping[str, Any]]) -> dict[str, SizedRule]:
+    return {str(disease): _sized_rule(disease, values) for disease, values in found.items()}
+
+
+def _sized_rule(disease: str, values: Mapping[str, Any]) -> SizedRule:
+    if set(values) != set(_RULE_KEYS):
+        raise ValueError(f"{disease}: expected the keys {_RULE_KEYS}, got {tuple(values)}")
+    rule = CamBoxRule(
+        (float(values["threshold"]),),
+        size_rule=values["size_rule"],
+        smooth_cells=float(values["smooth_cells"]),
+    )
+    size = values["mean_size"]
+    mean_size = None if size is None else (float(size[0]), float(size[1]))
+    return SizedRule(rule, mean_size, int(values["boxes"]))
+
+
+def rules_of_fold(
+    path: Path, fold: int | None, ground_truth: Path, *, aligned: bool
+) -> dict[str, SizedRule]:
+    """Rules for the films of one test fold, checked to have seen no box of theirs.
+
+    Args:
+        path: the file of rules.
+        fold: test fold of the films and of the model that boxes them; None: unknown.
+        ground_truth: file of the boxes that the folds belong to.
+        aligned: how the maps lie that the rules are to be applied to.
+
+    Raises:
+        ValueError: for rules of other boxes, other folds or maps that lie otherwise.
+    """
+    rules = read_cam_rules(path)
+    if fold is None:
+        raise ValueError(f"{path} holds rules by test fold, but the model belongs to no fold")
+    if rules.folds_from != FOLDS_OF_THE_GROUND_TRUTH:
+        raise ValueError(
+            f"{path}: its folds are of {rules.folds_from}, not those of the models; prepare the "
+            "ground truth with folds and tune again"
+        )
+    if rules.ground_truth_sha256 != file_sha256(ground_truth):
+        raise ValueError(
+            f"{path} was tuned on another ground truth than {ground_truth}, so boxes of the films "
+            "to be boxed may have had a part in it; tune again"
+        )
+    if rules.aligned != aligned:
+        raise ValueError(
+            f"{path} was tuned on {'aligned' if rules.aligned else 'plain'} maps of "
+            f"{rules.localizer}; the maps of this localizer lie otherwise"
+        )
+    if fold not in rules.folds:
+        raise ValueError(f"{path} has no rules for fold {fold}, only for {list(rules.folds)}")
+    return dict(rules.folds[fold])

@@ -1,0 +1,167 @@
+"""A comparison as JSON (summary.json) and as one line per box and localizer (per_box.csv).
+
+Schema of summary.json (an undefined figure is null; a figure is {"value", "low", "high"}):
+
+    research_use       one sentence
+    notes              list of sentences: what was scored and how
+    ground_truth       {boxes, images, patients, boxes_per_disease {disease: n}}
+    settings           {thresholds [t], test: "strictly greater", resamples, seed, level,
+                        resamples_without_a_disease, gate_passes: n or null,
+                        noninferiority_margin: x or null}
+    localizers         list, one per row of the tables:
+        name, setting ("disease given" | "gated" | "control"), boxes_without_prediction,
+        measures       {measure: {per_disease {disease: figure}, macro: figure}}, where a measure is
+                       mean_iou, mean_iobb, mean_iogt, acc_iou@T, acc_iobb@T, acc_iogt@T (top-1) or
+                       one of these with " any" behind it (best over all boxes, Wang's rule)
+    differences        list: {measure ("mean_iou", "acc_iou@T"), localizer, minus, per_disease
+                       {disease: figure}, macro: figure, macro_excludes_zero: bool}; with a margin
+                       also noninferior: bool and noninferior_per_disease {disease: bool}; a gated
+                       row is named "NAME, gated"
+    paired_tests       list: {localizer, minus, hit_threshold, per_disease {disease: test}, macro:
+                       test}, a test as `paired_tests.PairedTest`
+    skill              list: {measure, localizer, control, per_disease {disease: figure}, macro:
+                       figure}
+    published          list of the published rows that the tables show: {study, source, scored_on,
+                       rule, measure, threshold, values {disease: x}, boxes {disease: n}}
+    manifest           command, config, seed, hashes of the inputs, versions, git commit, wall time
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from typing import Any
+
+from cxrloc.classification.metrics.bootstrap import DiseaseEstimates, Estimate
+from cxrloc.localization.evaluation.comparison import Comparison, ScoredLocalizer
+from cxrloc.localization.evaluation.pairwise import Difference, TestedPair
+from cxrloc.localization.report.comparison_tables import comparison_notes
+from cxrloc.localization.report.glossary import RESEARCH_USE
+from cxrloc.localization.report.published import PublishedRow, comparable_rows
+
+PER_BOX_COLUMNS = ("image", "patient", "disease", "localizer", "IoU", "IoBB", "IoGT", "score")
+
+
+def summary(
+    comparison: Comparison, manifest: dict[str, Any], *, published: bool = True
+) -> dict[str, Any]:
+    """The comparison as JSON-ready values (schema: this module's docstring)."""
+    truth, names = comparison.truth, comparison.truth.disease_names
+    shown = [
+        row
+        for overlap in ("iou", "iobb")
+        for t in comparison.thresholds
+        for row in (comparable_rows(overlap, t, names) if published else ())
+    ]
+    return {
+        "research_use": f"{RESEARCH_USE}.",
+        "notes": list(comparison_notes(comparison)),
+        "ground_truth": {
+            "boxes": len(truth),
+            "images": comparison.images,
+            "patients": comparison.patients,
+            "boxes_per_disease": truth.boxes_per_disease,
+        },
+        "settings": _settings(comparison),
+        "localizers": [_localizer(scored, names) for scored in comparison.localizers],
+        "differences": [_difference(difference, names) for difference in comparison.differences],
+        "paired_tests": [_tests(pair, names) for pair in comparison.tests],
+        "skill": [
+            {
+                "measure": skill.measure,
+                "localizer": skill.localizer,
+                "control": skill.control,
+                **_figures(skill.estimates, names),
+            }
+            for skill in comparison.skills
+        ],
+        "published": [_published(row) for row in shown],
+        "manifest": manifest,
+    }
+
+
+def per_box_csv(comparison: Comparison) -> str:
+    """One line per localizer and ground-truth box; a miss has zeros. Gated rows: `NAME, gated`."""
+    handle = io.StringIO()
+    writer = csv.writer(handle, lineterminator="\n")
+    writer.writerow(PER_BOX_COLUMNS)
+    truth = comparison.truth
+    for scored in comparison.localizers:
+        s = scored.scores
+        figures = (column.tolist() for column in (s.iou, s.iobb, s.iogt, s.score))
+        for image, patient, disease, *values in zip(
+            truth.image_ids, truth.patient_ids, truth.diseases, *figures, strict=True
+        ):
+            writer.writerow([image, patient, disease, scored.label, *(f"{v:.6g}" for v in values)])
+    return handle.getvalue()
+
+
+def _settings(comparison: Comparison) -> dict[str, Any]:
+    return {
+        "thresholds": list(comparison.thresholds),
+        "test": "strictly greater",
+        "resamples": comparison.resamples,
+        "seed": comparison.seed,
+        "level": comparison.level,
+        "resamples_without_a_disease": comparison.resamples_without_a_disease,
+        "gate_passes": comparison.gate_passes,
+        "noninferiority_margin": comparison.noninferiority_margin,
+    }
+
+
+def _localizer(scored: ScoredLocalizer, names: tuple[str, ...]) -> dict[str, Any]:
+    return {
+        "name": scored.name,
+        "setting": scored.setting,
+        "boxes_without_prediction": int((~scored.scores.predicted).sum()),
+        "measures": {m: _figures(figures, names) for m, figures in scored.estimates.items()},
+    }
+
+
+def _difference(difference: Difference, names: tuple[str, ...]) -> dict[str, Any]:
+    record = {
+        "measure": difference.measure,
+        "localizer": difference.localizer,
+        "minus": difference.minus,
+        **_figures(difference.estimates, names),
+        "macro_excludes_zero": difference.estimates.macro.excludes_zero,
+    }
+    if difference.margin is not None:
+        per_disease = dict(zip(names, difference.noninferior_per_disease, strict=True))
+        record["noninferior"] = difference.noninferior
+        record["noninferior_per_disease"] = per_disease
+    return record
+
+
+def _tests(pair: TestedPair, names: tuple[str, ...]) -> dict[str, Any]:
+    tests = [_without_nan(vars(test)) for test in pair.tests.per_disease]
+    return {
+        "localizer": pair.localizer,
+        "minus": pair.minus,
+        "hit_threshold": pair.tests.threshold,
+        "per_disease": dict(zip(names, tests, strict=True)),
+        "macro": _without_nan(vars(pair.tests.macro)),
+    }
+
+
+def _figures(figures: DiseaseEstimates, names: tuple[str, ...]) -> dict[str, Any]:
+    per_disease = dict(zip(names, map(_figure, figures.per_disease), strict=True))
+    return {"per_disease": per_disease, "macro": _figure(figures.macro)}
+
+
+def _figure(estimate: Estimate) -> dict[str, float | None]:
+    return _without_nan(vars(estimate))
+
+
+def _without_nan(record: dict[str, Any]) -> dict[str, Any]:
+    """JSON has no NaN: null instead."""
+    return {
+        key: None if isinstance(value, float) and math.isnan(value) else value
+        for key, value in record.items()
+    }
+
+
+def _published(row: PublishedRow) -> dict[str, Any]:
+    record = dict(vars(row))
+    return record | {"measure": f"{record.pop('measure')}_{record.pop('criterion')}"}

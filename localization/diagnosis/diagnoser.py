@@ -1,0 +1,245 @@
+"""What is found on a film, as pure data: the gate's findings, boxes and maps of what passes."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Protocol, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from cxrloc.classification.inference.gate import GateOutput
+from cxrloc.classification.network.demographics import not_told
+from cxrloc.datasets.radiograph import Film, PixelSpacing
+from cxrloc.localization.localizer import Localization, Localizer
+
+HeatMap = npt.NDArray[np.float32]
+Key = TypeVar("Key")
+
+_LEAST_SIDE = 32  # pixels; a smaller film is warned about
+
+
+class FilmGate(Protocol):
+    """What `Diagnoser` needs of a `classification.gate.Gate`."""
+
+    @property
+    def batch_size(self) -> int: ...
+
+    @property
+    def runtime(self) -> str: ...
+
+    @property
+    def demographics(self) -> tuple[str, ...]: ...
+
+    @property
+    def study_thresholds(self) -> Mapping[str, float | None]: ...
+
+    def __call__(self, films: Sequence[Film]) -> GateOutput: ...
+
+
+class MapLocalizer(Protocol):
+    """What `Diagnoser` needs of a `localization.grad_cam.GradCamLocalizer`."""
+
+    @property
+    def name(self) -> str: ...
+
+    def localize_output(
+        self, films: Sequence[Film], output: GateOutput, diseases: Sequence[str]
+    ) -> list[Localization]: ...
+
+    def heat_maps(
+        self, output: GateOutput, films: Sequence[Film], diseases: Sequence[str]
+    ) -> Sequence[Mapping[str, HeatMap]]: ...
+
+
+class Detector(Localizer, Protocol):
+    """What `Diagnoser` needs of a `detection.mask_rcnn.MaskRCNNLocalizer`."""
+
+    @property
+    def runtime(self) -> str: ...
+
+
+@dataclass(frozen=True)
+class Finding:
+    """The gate's word on one disease. Without a threshold it cannot decide: never present."""
+
+    disease: str
+    probability: float
+    threshold: float | None
+    present: bool
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.probability <= 1:
+            raise ValueError(f"{self.disease}: probability {self.probability}, expected 0 to 1")
+        if self.present and self.threshold is None:
+            raise ValueError(f"{self.disease}: present without a threshold")
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """One film's findings and boxes. For research, whatever its name says.
+
+    Attributes:
+        image_id: the film.
+        size_hw: the original frame, which all boxes are in.
+        findings: every disease of the classifier, in its order.
+        boxes: localizer -> its boxes of present diseases, each disease's strongest first.
+        heat_maps: present disease -> (H, W) map in 0..1; scaled to the frame when asked for.
+        runtime: what ran the networks.
+        spacing: the film's.
+        warnings: the film's, that it is tiny, and what the gate would have to be told of its
+            patient and is not.
+    """
+
+    image_id: str
+    size_hw: tuple[int, int]
+    findings: tuple[Finding, ...]
+    boxes: Mapping[str, tuple[Localization, ...]]
+    heat_maps: Mapping[str, HeatMap] = field(default_factory=dict, repr=False)
+    runtime: str = ""
+    spacing: PixelSpacing | None = None
+    warnings: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name, found in self.boxes.items():
+            absent = [box.disease for box in found if box.disease not in self.present]
+            if absent:
+                raise ValueError(f"{self.image_id}: {name} boxed {absent[0]}, which is not present")
+
+    @property
+    def present(self) -> tuple[str, ...]:
+        """Diseases that pass the gate."""
+        return tuple(finding.disease for finding in self.findings if finding.present)
+
+    @property
+    def message(self) -> str:
+        """One sentence on what is boxed."""
+        if not self.present:
+            return "No disease passed the gate: no boxes."
+        return f"Passed the gate: {', '.join(self.present)}."
+
+    def best(self, localizer: str) -> dict[str, Localization]:
+        """Disease -> the localizer's strongest box; diseases that it did not box are absent."""
+        first: dict[str, Localization] = {}
+        for box in self.boxes[localizer]:
+            first.setdefault(box.disease, box)
+        return first
+
+
+class Diagnoser:
+    """Judges films and boxes what passes: the one engine of the tools, the HTTP API and the page.
+
+    One backbone pass of a batch serves the gate and the class activation maps; the detectors run
+    only on films where some disease passes. Safe to call from several threads: calls wait for each
+    other, as one of them uses all cores or the GPU already.
+
+    Args:
+        gate: `classification.gate.Gate`.
+        cam: `GradCamLocalizer(gate)`, of the same gate.
+        detectors: further localizers, each with a pass of its own.
+    """
+
+    def __init__(
+        self, gate: FilmGate, cam: MapLocalizer, detectors: Sequence[Detector] = ()
+    ) -> None:
+        names = [cam.name, *(detector.name for detector in detectors)]
+        if len(set(names)) < len(names):
+            raise ValueError(f"localizers {names}: expected different names")
+        self.gate, self.cam, self.detectors = gate, cam, tuple(detectors)
+        self._lock = threading.Lock()
+
+    @property
+    def runtime(self) -> str:
+        """What runs the networks, for the records."""
+        return self._runtime(self.detectors)
+
+    def _runtime(self, detectors: Sequence[Detector]) -> str:
+        return ", ".join([self.gate.runtime, *(f"{d.name} {d.runtime}" for d in detectors)])
+
+    def __call__(
+        self, films: Sequence[Film], *, heat_maps: bool = True, detectors: bool = True
+    ) -> list[Diagnosis]:
+        """One diagnosis per film, in order.
+
+        Args:
+            films: of any sizes. All are in memory at once: see `stream` for many.
+            heat_maps: keep the maps of what passes.
+            detectors: False leaves the detectors out.
+        """
+        with self._lock:
+            output = self.gate(films)
+            chosen = self.detectors if detectors else ()
+            return [
+                self._diagnosis(film, output.of_film(row), heat_maps, chosen)
+                for row, film in enumerate(films)
+            ]
+
+    def _diagnosis(
+        self, film: Film, output: GateOutput, heat_maps: bool, detectors: Sequence[Detector]
+    ) -> Diagnosis:
+        present = output.present_diseases(0)
+        found: dict[str, Sequence[Localization]] = {self.cam.name: []}
+        maps: Mapping[str, HeatMap] = {}
+        if present:
+            found[self.cam.name] = self.cam.localize_output([film], output, present)
+        if present and heat_maps:
+            maps = self.cam.heat_maps(output, [film], present)[0]
+        for detector in detectors:
+            found[detector.name] = detector.localize([film], present) if present else []
+        boxes = {name: _sorted(localizations, present) for name, localizations in found.items()}
+        return Diagnosis(
+            film.image_id, film.size_hw, _findings(output), boxes, maps, self._runtime(detectors),
+            film.spacing, (*film.warnings, *_small(film), *_untold(film, self.gate.demographics)),
+        )  # fmt: skip
+
+
+def _small(film: Film) -> list[str]:
+    height, width = film.pixels.shape
+    if min(height, width) >= _LEAST_SIDE:
+        return []
+    return [f"Small: {width} x {height} pixels, films have hundreds: is it a whole film?"]
+
+
+def stream(
+    diagnoser: Diagnoser, films: Iterable[tuple[Key, Film]]
+) -> Iterator[tuple[Key, Film, Diagnosis]]:
+    """Each film with its diagnosis, in order; no more than one batch of films is held.
+
+    Args:
+        diagnoser: its gate says how many films make a batch.
+        films: (anything that the caller knows the film by, film); may be a generator that reads
+            more films than fit into memory.
+    """
+    waiting = iter(films)
+    while batch := list(islice(waiting, diagnoser.gate.batch_size)):
+        found = diagnoser([film for _, film in batch])
+        while batch:  # handed on and forgotten one by one
+            yield (*batch.pop(0), found.pop(0))
+
+
+def _findings(output: GateOutput) -> tuple[Finding, ...]:
+    return tuple(
+        Finding(d, float(probability), output.thresholds[d], bool(present))
+        for d, probability, present in zip(
+            output.diseases, output.probabilities[0], output.present[0], strict=True
+        )
+    )
+
+
+def _untold(film: Film, asked: Sequence[str]) -> Iterator[str]:
+    """One sentence where the gate does without something that it was trained with."""
+    if missing := not_told(asked, film):
+        yield (
+            f"The gate was trained with {', '.join(asked)} beside the film; the file does not tell "
+            f"{', '.join(missing)}: judged without."
+        )
+
+
+def _sorted(
+    localizations: Sequence[Localization], diseases: Sequence[str]
+) -> tuple[Localization, ...]:
+    order = {disease: i for i, disease in enumerate(diseases)}
+    return tuple(sorted(localizations, key=lambda box: (order[box.disease], -box.score)))

@@ -1,0 +1,77 @@
+"""A diagnosis as JSON, as `tools/predict.py` writes it and the HTTP API answers.
+
+`images`, `categories` and `annotations` are COCO's, so the file opens in any COCO tool, which
+ignores the other keys:
+
+    research_use   one sentence
+    message        one sentence: which diseases are boxed, or that no disease passed the gate
+    warnings       sentences on the film: lateral, no body part stated and the like (DICOM), or what
+                   a gate trained with age, sex or view is not told of it
+    images         [{id: 1, file_name, width, height}]: the original frame, pixels; of a DICOM film
+                   with a known size of pixel also row_mm, column_mm and spacing_source
+    categories     [{id, name}]: the classifier's diseases, ids from 1 in its order
+    findings       [{category_id, disease, probability 0..1, threshold 0..1 or null (the gate cannot
+                   decide), present: bool}] for every disease of the classifier
+    annotations    boxes of present diseases only: [{id, image_id: 1, category_id, bbox [x, y,
+                   width, height] in pixels of the original frame, area, iscrowd: 0, score,
+                   localizer, rank: 1 for the strongest box of a localizer and disease, which is the
+                   one that is drawn, segmentation (RLE) where the localizer gives a mask,
+                   bbox_mm [x, y, width, height] in mm from the frame's corner where the size of a
+                   pixel is known}]
+    localizers     names of the localizers that were run
+    runtime        what ran the gate's network: program, number format, device; then each further
+                   localizer that was asked with what ran its network
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from cxrloc.localization.boxes import xyxy_to_xywh
+from cxrloc.localization.diagnosis.diagnoser import Diagnosis
+from cxrloc.localization.localizer import Localization
+from cxrloc.localization.predictions.results_file import encode_mask
+from cxrloc.localization.report.glossary import RESEARCH_USE
+
+
+def to_json(diagnosis: Diagnosis) -> dict[str, Any]:
+    """The diagnosis as JSON-ready values (schema: this module's docstring)."""
+    category = {finding.disease: i for i, finding in enumerate(diagnosis.findings, start=1)}
+    annotations: list[dict[str, Any]] = []
+    for name, found in diagnosis.boxes.items():
+        for k, box in enumerate(found):
+            rank = 1 + sum(other.disease == box.disease for other in found[:k])
+            entry = {"id": len(annotations) + 1, "image_id": 1, "localizer": name, "rank": rank}
+            annotations.append(entry | _annotation(box, category[box.disease], diagnosis))
+    return {
+        "research_use": f"{RESEARCH_USE}.",
+        "message": diagnosis.message,
+        "warnings": list(diagnosis.warnings),
+        "images": [_image(diagnosis)],
+        "categories": [{"id": number, "name": name} for name, number in category.items()],
+        "findings": [{"category_id": category[f.disease], **vars(f)} for f in diagnosis.findings],
+        "annotations": annotations,
+        "localizers": list(diagnosis.boxes),
+        "runtime": diagnosis.runtime,
+    }
+
+
+def _image(diagnosis: Diagnosis) -> dict[str, Any]:
+    height, width = diagnosis.size_hw
+    image = {"id": 1, "file_name": diagnosis.image_id, "width": width, "height": height}
+    if diagnosis.spacing is None:
+        return image
+    spacing = diagnosis.spacing
+    millimetres = {"row_mm": spacing.row_mm, "column_mm": spacing.column_mm}
+    return {**image, **millimetres, "spacing_source": spacing.source}
+
+
+def _annotation(box: Localization, category: int, diagnosis: Diagnosis) -> dict[str, Any]:
+    xywh = [float(value) for value in xyxy_to_xywh([box.box_xyxy])[0]]
+    entry = {"category_id": category, "bbox": xywh, "area": xywh[2] * xywh[3], "iscrowd": 0}
+    if diagnosis.spacing is not None:
+        mm = (diagnosis.spacing.column_mm, diagnosis.spacing.row_mm)
+        entry["bbox_mm"] = [value * mm[i % 2] for i, value in enumerate(xywh)]
+    if box.mask is not None:
+        entry["segmentation"] = encode_mask(box.mask, diagnosis.size_hw)
+    return {**entry, "score": box.score}

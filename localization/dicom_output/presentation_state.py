@@ -1,0 +1,110 @@
+"""A diagnosis as a grayscale softcopy presentation state: the boxes drawn over the film itself.
+
+A viewer that opens it shows the film with the strongest box of each localizer and disease, one
+layer a localizer, and the words of research use. Grey is that of the film's own first window.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from matplotlib.colors import to_rgb
+
+from cxrloc.localization.diagnosis.diagnoser import Diagnosis
+from cxrloc.localization.diagnosis.drawing import BOX_COLOURS
+from cxrloc.localization.dicom_output.source import NAME, SourceImage, identified, series
+from cxrloc.localization.dicom_output.structured_report import corners
+from cxrloc.localization.localizer import Localization
+from cxrloc.localization.report.glossary import RESEARCH_USE
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
+Point = tuple[float, float]
+
+
+def presentation_state(diagnosis: Diagnosis, source: SourceImage) -> Dataset:
+    """The presentation state."""
+    from highdicom import pr
+    from highdicom.content import PresentationLUTTransformation
+
+    layers = [_layer(name, f"Boxes of {name}", i) for i, name in enumerate(diagnosis.boxes)]
+    layers.append(_layer("NOTE", RESEARCH_USE, len(layers)))
+    taken: list[Point] = []
+    annotations = [
+        _boxes(name, diagnosis, layer, source, taken)
+        for name, layer in zip(diagnosis.boxes, layers, strict=False)
+        if diagnosis.boxes[name]
+    ]
+    annotations.append(_note(layers[-1], source))
+    used = {annotation.GraphicLayer for annotation in annotations}
+    inverse = source.image.PhotometricInterpretation == "MONOCHROME1"
+    made = pr.GrayscaleSoftcopyPresentationState(
+        referenced_images=[source.image],
+        content_label="CXRLOC BOXES",
+        content_description=RESEARCH_USE,
+        graphic_annotations=annotations,
+        graphic_layers=[layer for layer in layers if layer.GraphicLayer in used],
+        presentation_lut_transformation=PresentationLUTTransformation(
+            presentation_lut_shape="INVERSE" if inverse else "IDENTITY"
+        ),
+        **series("PR", f"{NAME} boxes: research use only"),
+    )
+    if source.voi is not None:
+        made.SoftcopyVOILUTSequence = [source.voi]
+    return identified(made, source)
+
+
+def _layer(name: str, description: str, order: int) -> Any:
+    from highdicom import pr
+    from highdicom.color import CIELabColor
+
+    code = "".join(c if c.isalnum() else "_" for c in name.upper())[:16]
+    rgb = np.array(to_rgb(BOX_COLOURS[order % len(BOX_COLOURS)])) * 255
+    colour = CIELabColor.from_rgb(*(round(float(value)) for value in rgb))
+    return pr.GraphicLayer(code, order + 1, description, display_color=colour)
+
+
+def _boxes(
+    name: str, diagnosis: Diagnosis, layer: Any, source: SourceImage, taken: list[Point]
+) -> Any:
+    """A localizer's strongest boxes, named; the anchors of the names are added to `taken`."""
+    from highdicom import pr
+
+    boxes = diagnosis.best(name).values()
+    outlines = [
+        pr.GraphicObject(pr.GraphicTypeValues.POLYLINE, corners(box.box_xyxy), "PIXEL")
+        for box in boxes
+    ]
+    labels = []
+    for box in boxes:
+        taken.append(_anchor(box, taken, diagnosis.size_hw))
+        text = f"{box.disease.replace('_', ' ')}, score {box.score:.2f} of {name}"
+        labels.append(
+            pr.TextObject(text, "PIXEL", anchor_point=taken[-1], anchor_point_visible=False)
+        )
+    return pr.GraphicAnnotation(
+        [source.image], layer, graphic_objects=outlines, text_objects=labels
+    )
+
+
+def _anchor(box: Localization, taken: Sequence[Point], size_hw: tuple[int, int]) -> Point:
+    """The box's upper left corner, moved down until no other name stands in the line.
+
+    How large a viewer writes is its own affair: a line is taken for a thirtieth of the film.
+    """
+    height, width = size_hw
+    x, y = box.box_xyxy[:2]
+    while any(abs(x - a) < width / 4 and abs(y - b) < height / 30 for a, b in taken):
+        y += height / 30
+    return x, min(y, float(height))
+
+
+def _note(layer: Any, source: SourceImage) -> Any:
+    """The words of research use along the lower edge of whatever part of the film is shown."""
+    from highdicom import pr
+
+    text = pr.TextObject(RESEARCH_USE, "DISPLAY", bounding_box=(0.02, 0.94, 0.98, 0.99))
+    return pr.GraphicAnnotation([source.image], layer, text_objects=[text])

@@ -1,0 +1,162 @@
+"""One localizer against another: paired differences, and skill over a control.
+
+Means of the two are subtracted resample by resample, which equals resampling the paired differences
+of the boxes. Skill is how much of what a control leaves to be gained a localizer gains:
+
+    skill = (m - c) / (1 - c)      m: the localizer's mean of a measure, c: the control's
+
+1 is perfect, 0 is as good as a box that never looks at the image, below 0 is worse than that. The
+same mean is worth more where the control finds little: an easy disease (Cardiomegaly) and a hard
+one (Nodule) can be read side by side.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from cxrloc.classification.metrics.bootstrap import (
+    ClusterBootstrap,
+    DiseaseEstimates,
+    Draws,
+    Estimate,
+    FloatArray,
+)
+from cxrloc.localization.evaluation.paired_tests import PairTests
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A measure (`mean_iou`, `acc_iou@0.5`) of one localizer minus that of another.
+
+    `margin` is the largest loss that still counts as none; None: non-inferiority was not asked.
+    """
+
+    measure: str
+    localizer: str
+    minus: str
+    estimates: DiseaseEstimates
+    margin: float | None = None
+
+    @property
+    def noninferior(self) -> bool | None:
+        """Whether the macro mean's interval lies above -margin; None without a margin."""
+        return self._is_above(self.estimates.macro)
+
+    @property
+    def noninferior_per_disease(self) -> tuple[bool | None, ...]:
+        """The same of each disease; an undefined interval is not above."""
+        return tuple(map(self._is_above, self.estimates.per_disease))
+
+    def _is_above(self, estimate: Estimate) -> bool | None:
+        return None if self.margin is None else estimate.low > -self.margin
+
+
+@dataclass(frozen=True)
+class TestedPair:
+    """Wilcoxon's and McNemar's tests of one localizer against another."""
+
+    __test__ = False  # a record; pytest collects classes by such names
+
+    localizer: str
+    minus: str
+    tests: PairTests
+
+
+def check_margin(margin: float | None) -> None:
+    """Refuse a margin of non-inferiority that cannot be one.
+
+    Raises:
+        ValueError: for a margin out of (0, 1).
+    """
+    if margin is not None and not 0 < margin < 1:
+        raise ValueError(
+            f"non-inferiority margin {margin}: expected a loss that is too small to matter, "
+            "0 < margin < 1, such as 0.05"
+        )
+
+
+def differences(
+    labels: Sequence[str],
+    pairs: Sequence[tuple[int, int]],
+    draws: Sequence[Draws],
+    measures: Sequence[str],
+    bootstrap: ClusterBootstrap,
+    margin: float | None = None,
+) -> tuple[Difference, ...]:
+    """First minus second of each of `pairs` in each measure, measure by measure.
+
+    Args:
+        labels, draws: of each row; the draws' measures are `measures`.
+        pairs: indices of rows.
+        bootstrap: from which the draws are.
+        margin: of non-inferiority.
+    """
+    found = [bootstrap.intervals(draws[a] - draws[b]) for a, b in pairs]
+    return tuple(
+        Difference(measure, labels[a], labels[b], figures[k], margin)
+        for k, measure in enumerate(measures)
+        for (a, b), figures in zip(pairs, found, strict=True)
+    )
+
+
+REFERENCE_CONTROL = "constant_box"  # chosen for its mean IoU: the hardest to beat in it
+SKILL_MEASURES = ("mean_iou", "acc_iou@0.1", "acc_iou@0.3", "acc_iou@0.5")
+_NO_ROOM = 1e-9  # a control that misses 1 by rounding alone leaves nothing to gain
+
+
+@dataclass(frozen=True)
+class Skill:
+    """Skill of one localizer over one control; NaN where the control is perfect."""
+
+    localizer: str
+    control: str
+    measure: str
+    estimates: DiseaseEstimates
+
+
+def skill_over(mean: FloatArray | float, control: FloatArray | float) -> FloatArray:
+    """(mean - control) / (1 - control), NaN where the control is perfect or either is NaN."""
+    mean, control = np.broadcast_arrays(np.float64(mean), np.float64(control))
+    room = 1 - control
+    result = np.full(mean.shape, np.nan)
+    np.divide(mean - control, room, out=result, where=room > _NO_ROOM)
+    return result
+
+
+def skill_draws(localizer: Draws, control: Draws) -> Draws:
+    """Skill of each disease and, in the last column, that of the two macro means.
+
+    The macro skill is (macro m - macro c) / (1 - macro c), not the mean of the diseases' skills:
+    that would be ruled by the disease whose control is nearest to 1.
+    """
+    return Draws(
+        skill_over(localizer.values, control.values),
+        skill_over(localizer.samples, control.samples),
+    )
+
+
+def skills(
+    labels: Sequence[str],
+    pairs: Sequence[tuple[int, int]],
+    draws: Sequence[Draws],
+    measures: Sequence[str],
+    bootstrap: ClusterBootstrap,
+) -> tuple[Skill, ...]:
+    """Skill of `pairs` (localizer, control) in those `measures` that are in `SKILL_MEASURES`.
+
+    Args:
+        labels, draws: of each row; the draws' measures are `measures`.
+        pairs: indices of rows.
+        bootstrap: from which the draws are.
+    """
+    wanted = [k for k, measure in enumerate(measures) if measure in SKILL_MEASURES]
+    ours = [d.select(wanted) for d in draws]
+    found = [bootstrap.intervals(skill_draws(ours[a], ours[c])) for a, c in pairs]
+    return tuple(
+        Skill(labels[a], labels[c], measures[k], figures[i])
+        for i, k in enumerate(wanted)
+        for (a, c), figures in zip(pairs, found, strict=True)
+    )

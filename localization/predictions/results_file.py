@@ -1,0 +1,276 @@
+"""Predicted boxes on disk: a COCO results file (a JSON list) that belongs to a COCO ground truth.
+
+Each entry holds `image_id` (the ground truth's number), `category_id`, `bbox` (x, y, width,
+height), `score` and, where a localizer gives one, `segmentation` (RLE). Ours also carry the names
+as `file_name` and `category`, checked when read; the files of other tools lack them and are read
+all the same.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import warnings
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from pycocotools import mask as rle
+
+from cxrloc.datasets.files.manifest import write_json
+from cxrloc.localization.boxes import clip_boxes_xyxy, xywh_to_xyxy, xyxy_to_xywh
+from cxrloc.localization.localizer import Localization
+from cxrloc.localization.predictions.coco_names import CocoNames
+
+Extra = Mapping[tuple[str, str], Mapping[str, Any]]
+_OWN_KEYS = ("image_id", "file_name", "category_id", "category", "bbox", "score", "segmentation")
+_OUTSIDE_PX = 1e-6  # x + width of a box on the border misses the border by rounding alone
+
+
+@dataclass(frozen=True)
+class ParsedPredictions:
+    """What a results file held.
+
+    Attributes:
+        localizations: the boxes, in the file's order, cut off at the frame.
+        clipped: how many reached over the frame's border and were cut off.
+        dropped: how many had no area or lay wholly outside, and were left out.
+    """
+
+    localizations: list[Localization] = field(repr=False)
+    clipped: int = 0
+    dropped: int = 0
+
+
+def write_predictions(
+    path: Path,
+    localizations: Iterable[Localization],
+    coco: Mapping[str, Any],
+    extra: Extra | None = None,
+) -> None:
+    """Write boxes as a COCO results file, in the order given; never a half-written file.
+
+    Args:
+        path: file to write (JSON).
+        localizations: boxes; each image and disease must be in `coco`.
+        coco: the ground truth whose ids the file uses.
+        extra: (image_id, disease) -> JSON values to carry along under their own keys (gate
+            probability, threshold); tools that do not know them ignore them.
+
+    Raises:
+        ValueError: for an image or disease that the ground truth lacks, a mask of another shape
+            than the image, or an extra key that is one of the file's own.
+    """
+    names = CocoNames(coco, "ground truth")
+    extra = extra or {}
+    for key in sorted({key for values in extra.values() for key in values}):
+        if key in _OWN_KEYS:
+            raise ValueError(f"extra key {key!r} is one of the file's own keys: {_OWN_KEYS}")
+    entries = [
+        {**_entry(box, names), **extra.get((box.image_id, box.disease), {})}
+        for box in localizations
+    ]
+    write_json(path, entries)
+
+
+def read_predictions(
+    path: Path, coco: Mapping[str, Any], *, masks: bool = False
+) -> list[Localization]:
+    """Boxes of a COCO results file made by any tool, in the original frame of the images.
+
+    An entry's `image_id` may be the ground truth's number, its file name or that name without
+    ending. Boxes over the border are cut off, boxes without area or wholly outside are left out:
+    both are counted in a UserWarning. An entry without `bbox` but with `segmentation` gets the box
+    around its mask.
+
+    Args:
+        path: the results file.
+        coco: the ground truth.
+        masks: decode `segmentation` too (1 MB for each box of a 1024 x 1024 film).
+
+    Raises:
+        FileNotFoundError: when there is no such file.
+        ValueError: naming the file, the entry's number (from 0) and what was expected.
+    """
+    entries = _entries(path)
+    parsed = parse_predictions(entries, coco, source=str(path), masks=masks)
+    if parsed.clipped or parsed.dropped:
+        warnings.warn(
+            f"{path}: of {len(entries)} boxes {parsed.clipped} were cut off at the image's border "
+            f"and {parsed.dropped} left out (no area, or wholly outside the image)",
+            stacklevel=2,
+        )
+    return parsed.localizations
+
+
+def parse_predictions(
+    entries: Any, coco: Mapping[str, Any], *, source: str = "predictions", masks: bool = False
+) -> ParsedPredictions:
+    """As `read_predictions`, from the parsed JSON; `source` is the name used in error messages."""
+    entries = _results_list(entries, source)
+    names, kept, clipped, dropped = CocoNames(coco, source), [], 0, 0
+    for number, entry in enumerate(entries):
+        localization, was_clipped = _localization(entry, names, f"{source}: entry {number}", masks)
+        clipped += was_clipped and localization is not None
+        dropped += localization is None
+        if localization is not None:
+            kept.append(localization)
+    return ParsedPredictions(kept, clipped, dropped)
+
+
+def read_mask_results(path: Path, coco: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Entries of a results file that have a mask, with the ground truth's numbers; [] if none has.
+
+    The masks stay encoded, in whatever frame they are: `{image_id, category_id, score,
+    segmentation}` as pycocotools takes them.
+
+    Raises:
+        FileNotFoundError, ValueError: as `read_predictions`.
+    """
+    entries = _entries(path)
+    names, found = CocoNames(coco, str(path)), []
+    category = names.category_of
+    for number, entry in enumerate(entries):
+        where = f"{path}: entry {number}"
+        if not isinstance(entry, dict) or not entry.get("segmentation"):
+            continue
+        image = names.image(entry.get("image_id"), where)
+        size_hw = (int(image["height"]), int(image["width"]))
+        if isinstance(entry["segmentation"], dict):  # its own frame; polygons have the image's
+            size_hw = _mask_size(entry["segmentation"], where)
+        disease = names.disease(entry.get("category_id"), where)
+        found.append(
+            {
+                "image_id": image["id"],
+                "category_id": category[disease],
+                "score": _score(entry, where),
+                "segmentation": _segmentation(entry, size_hw, where),
+            }
+        )
+    return found
+
+
+def _mask_size(encoded: Mapping[str, Any], where: str) -> tuple[int, int]:
+    try:
+        height, width = encoded["size"]
+        return int(height), int(width)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"{where}: segmentation without a size [height, width] ({error!r})"
+        ) from error
+
+
+def _entries(path: Path) -> list[Any]:
+    if not path.is_file():
+        raise FileNotFoundError(f"predictions file {path} does not exist")
+    try:
+        entries = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: not a JSON file ({error})") from error
+    return _results_list(entries, str(path))
+
+
+def _results_list(entries: Any, source: str) -> list[Any]:
+    if isinstance(entries, dict):
+        keys = ", ".join(list(entries)[:5])
+        raise ValueError(
+            f"{source}: expected a COCO results LIST of {{image_id, category_id, bbox, score}}, "
+            f"got a dict with keys {keys}. Is it a ground-truth file? Of a dict save only its list"
+        )
+    if not isinstance(entries, list):
+        raise ValueError(f"{source}: expected a JSON list, got {type(entries).__name__}")
+    return entries
+
+
+def _entry(box: Localization, names: CocoNames) -> dict[str, Any]:
+    where = f"box of {box.image_id}, {box.disease}"
+    image = names.image(box.image_id, where)
+    if box.disease not in names.category_of:
+        known = ", ".join(names.category_of)
+        raise ValueError(f"{where}: the ground truth has no such category; it has {known}")
+    entry: dict[str, Any] = {
+        "image_id": image["id"],
+        "file_name": image["file_name"],
+        "category_id": names.category_of[box.disease],
+        "category": box.disease,
+        "bbox": [float(v) for v in xyxy_to_xywh([box.box_xyxy])[0]],
+        "score": float(box.score),
+    }
+    if box.mask is not None:
+        entry["segmentation"] = encode_mask(box.mask, (image["height"], image["width"]), where)
+    return entry
+
+
+def encode_mask(
+    mask: npt.NDArray[np.bool_], size_hw: tuple[int, int], where: str = "mask"
+) -> dict[str, Any]:
+    """COCO's compressed RLE of an (H, W) mask; `counts` is a str, so that JSON can hold it."""
+    if mask.shape != size_hw:
+        raise ValueError(f"{where}: expected a mask of shape {size_hw}, got {mask.shape}")
+    encoded = rle.encode(np.asfortranarray(mask, dtype=np.uint8))
+    return {"size": [int(v) for v in encoded["size"]], "counts": encoded["counts"].decode("ascii")}
+
+
+def _localization(
+    entry: Any, names: CocoNames, where: str, masks: bool
+) -> tuple[Localization | None, bool]:
+    if not isinstance(entry, dict):
+        raise ValueError(f"{where}: expected an object, got {type(entry).__name__}")
+    for key in ("image_id", "category_id", "score"):
+        if key not in entry:
+            raise ValueError(f"{where}: has no {key!r}; its keys are {', '.join(entry)}")
+    image = names.image(entry["image_id"], where)
+    disease = names.disease(entry["category_id"], where)
+    names.check_written_names(entry, image, disease, where)
+    size_hw = (int(image["height"]), int(image["width"]))
+    encoded = _segmentation(entry, size_hw, where) if masks or "bbox" not in entry else None
+    raw = xywh_to_xyxy([_box_xywh(entry, encoded, where)])
+    box, score = clip_boxes_xyxy(raw, size_hw)[0], _score(entry, where)
+    if box[2] <= box[0] or box[3] <= box[1]:
+        return None, False
+    mask = rle.decode(encoded).astype(bool) if masks and encoded is not None else None
+    corners = (float(box[0]), float(box[1]), float(box[2]), float(box[3]))
+    localization = Localization(image["file_name"], disease, corners, score, mask)
+    return localization, bool(np.abs(raw[0] - box).max() > _OUTSIDE_PX)
+
+
+def _segmentation(entry: Mapping[str, Any], size_hw: tuple[int, int], where: str) -> Any:
+    value = entry.get("segmentation")
+    if value is None or value == []:
+        return None
+    try:
+        if isinstance(value, list):  # polygons
+            return rle.merge(rle.frPyObjects(value, *size_hw))
+        encoded = rle.frPyObjects(value, *size_hw) if isinstance(value["counts"], list) else value
+        size = tuple(encoded["size"])
+    except Exception as error:  # pycocotools raises a bare Exception for bad polygons
+        raise ValueError(f"{where}: segmentation is neither RLE nor polygons ({error})") from error
+    if size != size_hw:
+        raise ValueError(
+            f"{where}: segmentation has size {list(size)}, expected the image's {list(size_hw)}"
+        )
+    return encoded
+
+
+def _box_xywh(entry: Mapping[str, Any], encoded: Any, where: str) -> list[float]:
+    if "bbox" not in entry:
+        if encoded is None:
+            raise ValueError(f"{where}: has neither 'bbox' nor 'segmentation'")
+        return [float(v) for v in rle.toBbox(encoded)]
+    box = entry["bbox"]
+    if not (isinstance(box, list) and len(box) == 4 and all(map(_is_finite_number, box))):
+        raise ValueError(f"{where}: bbox {box!r}, expected four finite numbers x, y, width, height")
+    return [float(v) for v in box]
+
+
+def _score(entry: Mapping[str, Any], where: str) -> float:
+    if not _is_finite_number(entry["score"]):
+        raise ValueError(f"{where}: score {entry['score']!r}, expected a finite number")
+    return float(entry["score"])
+
+
+def _is_finite_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

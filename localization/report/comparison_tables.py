@@ -1,0 +1,332 @@
+"""The tables of a comparison: means and accuracies, differences, tests, skill over the controls."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+from cxrloc.classification.metrics.bootstrap import MACRO, DiseaseEstimates, Estimate
+from cxrloc.classification.report.tables import (
+    Cell,
+    ResultTable,
+    TableRow,
+    Value,
+)
+from cxrloc.localization.evaluation.comparison import Comparison, ScoredLocalizer
+from cxrloc.localization.evaluation.paired_tests import MIN_PATIENTS, PairedTest
+from cxrloc.localization.evaluation.pairwise import (
+    REFERENCE_CONTROL,
+    Difference,
+    Skill,
+    TestedPair,
+    skill_over,
+)
+from cxrloc.localization.report.glossary import DEEP_MEDIA_NOTE, MISS_RULE, TOP_1_RULE
+from cxrloc.localization.report.published import PublishedRow, comparable_rows
+
+_PAIRED_NOTE = (
+    "Differences are paired: both localizers on the same resamples. An interval above zero: "
+    "the first is better than the second by more than the draw of patients explains. A control "
+    "is told the disease: a gated localizer has to beat it in spite of what the gate misses"
+)
+_SKILL_OVER_NOTE = (
+    "Skill = (m - c) / (1 - c), m the localizer's figure and c the control's: 1 is perfect, 0 as "
+    "good as the control, below 0 worse; undefined where the control is perfect (the interval "
+    "leaves such resamples out). The macro mean's skill is that of the two macro means, not the "
+    "mean of the diseases' skills"
+)
+_TEST_NOTES = (
+    "'mean IoU difference' is that of the boxes, with its bootstrap interval; the tests take the "
+    "patient as unit. Wilcoxon's signed-rank test (zeros as Pratt) and the rank-biserial effect "
+    "are on the mean difference in IoU of each patient, McNemar's exact test is on the patients "
+    "of whom one localizer hits more boxes than the other",
+    "Holm p is corrected over the diseases that were tested, within the pair and the test; the "
+    "macro mean is not one of them, its Holm p is the plain one",
+    f"No test under {MIN_PATIENTS} patients: p and effect are undefined there",
+)
+
+
+def difference_table(comparison: Comparison) -> ResultTable:
+    """Paired differences of mean IoU and of acc_iou at every threshold, measure by measure."""
+    names, boxes = comparison.truth.disease_names, len(comparison.truth)
+    rows = tuple(_difference_row(d, names, boxes) for d in comparison.differences)
+    notes = [*comparison_notes(comparison), _PAIRED_NOTE]
+    margin = comparison.noninferiority_margin
+    if margin is not None:
+        notes.append(
+            f"'noninferior': the whole interval lies above -{margin:g}, so the first is worse by "
+            f"less than {margin:g} (one-sided level {100 * (1 - comparison.level) / 2:g} %); not "
+            "corrected for the number of comparisons"
+        )
+    title = "Differences of mean IoU and acc_iou between localizers"
+    return ResultTable("differences", title, rows, tuple(notes))
+
+
+def paired_test_table(comparison: Comparison) -> ResultTable:
+    """Wilcoxon's and McNemar's tests of every pair: one row per disease and one for all."""
+    differences = {
+        (d.localizer, d.minus): d for d in comparison.differences if d.measure == "mean_iou"
+    }
+    rows = tuple(
+        row
+        for pair in comparison.tests
+        for row in _test_rows(
+            pair, differences[pair.localizer, pair.minus], comparison.truth.disease_names
+        )
+    )
+    thresholds = {f"{pair.tests.threshold:g}" for pair in comparison.tests}
+    hit = tuple(f"A box is hit when its IoU is over {t}" for t in sorted(thresholds))
+    notes = (*comparison_notes(comparison), *_TEST_NOTES, *hit)
+    return ResultTable("paired_tests", "Paired tests between localizers", rows, notes)
+
+
+def skill_table(comparison: Comparison) -> ResultTable:
+    """Skill of every localizer over every control, and of the controls over the reference."""
+    names, boxes = comparison.truth.disease_names, len(comparison.truth)
+    rows = tuple(_skill_row(s, names, boxes) for s in comparison.skills)
+    notes = (*comparison_notes(comparison), _SKILL_OVER_NOTE)
+    return ResultTable("skill", "Skill of localizers over controls", rows, notes)
+
+
+def _difference_row(difference: Difference, names: Sequence[str], boxes: int) -> TableRow:
+    trail: dict[str, Value] = {
+        "boxes": boxes,
+        f"{MACRO} excludes zero": _yes(difference.estimates.macro.excludes_zero),
+    }
+    if difference.margin is not None:
+        per_disease = zip(names, difference.noninferior_per_disease, strict=True)
+        trail |= {
+            "noninferior": _yes(difference.noninferior),
+            "noninferior in": ", ".join(n for n, holds in per_disease if holds) or "none",
+        }
+    return TableRow(
+        block=f"{difference.measure}, difference",
+        lead={
+            "measure": f"{difference.measure} difference",
+            "localizer": difference.localizer,
+            "minus": difference.minus,
+        },
+        cells=disease_cells(names, difference.estimates),
+        trail=trail,
+    )
+
+
+def _test_rows(
+    pair: TestedPair, difference: Difference, names: Sequence[str]
+) -> Iterator[TableRow]:
+    tests = (*pair.tests.per_disease, pair.tests.macro)
+    figures = difference.estimates.columns
+    for disease, test, estimate in zip((*names, MACRO), tests, figures, strict=True):
+        yield TableRow(
+            block=f"{pair.localizer} minus {pair.minus}",
+            lead={"localizer": pair.localizer, "minus": pair.minus, "disease": disease},
+            cells=_test_cells(test, estimate),
+        )
+
+
+def _test_cells(test: PairedTest, difference: Estimate) -> dict[str, Value]:
+    return {
+        "boxes": test.boxes,
+        "patients": test.patients,
+        "ties": test.ties,
+        "mean IoU difference": Cell(difference),
+        "patients' mean difference": test.mean_difference,
+        "Wilcoxon p": test.wilcoxon_p,
+        "Wilcoxon Holm p": test.wilcoxon_holm_p,
+        "rank-biserial": test.rank_biserial,
+        "hits first only": test.first_only,
+        "hits second only": test.second_only,
+        "McNemar p": test.mcnemar_p,
+        "McNemar Holm p": test.mcnemar_holm_p,
+        "tested": _yes(test.tested),
+    }
+
+
+def _skill_row(skill: Skill, names: Sequence[str], boxes: int) -> TableRow:
+    return TableRow(
+        block=f"{skill.measure}, skill",
+        lead={
+            "measure": f"{skill.measure} skill",
+            "localizer": skill.localizer,
+            "control": skill.control,
+        },
+        cells=disease_cells(names, skill.estimates),
+        trail={"boxes": boxes},
+    )
+
+
+def _yes(holds: bool | None) -> str:
+    return "yes" if holds else "no"
+
+
+PUBLISHED = "published"
+
+
+def accuracy_table(comparison: Comparison, overlap: str, *, published: bool = True) -> ResultTable:
+    """acc_iou or acc_iobb: rows threshold x localizer, published ones under their true criterion.
+
+    Args:
+        overlap: "iou" or "iobb"; with IoBB every figure has the mean IoGT of its boxes beside it.
+    """
+    name = f"acc_{overlap}"
+    rows: list[TableRow] = []
+    others: list[PublishedRow] = []
+    for t in comparison.thresholds:
+        rows += [_accuracy_row(comparison, scored, name, t) for scored in comparison.localizers]
+        found = comparable_rows(overlap, t, comparison.truth.disease_names) if published else ()
+        rows += [_published_row(comparison, name, row) for row in found]
+        others += found
+    printed = {"iou": "IoU", "iobb": "IoBB"}[overlap]
+    title = f"{name}: share of ground-truth boxes whose predicted box has {printed} > t"
+    notes = [*_mean_notes(comparison), *_IOGT_NOTES * (overlap == "iobb")]
+    return ResultTable(name, title, tuple(rows), (*notes, *_published_notes(others, overlap)))
+
+
+def mean_table(comparison: Comparison) -> ResultTable:
+    """Mean IoU, and mean IoBB with mean IoGT beside it, of every localizer."""
+    rows = [
+        _row(comparison, scored, measure, measure, {"measure": measure})
+        for measure in ("mean_iou", "mean_iobb")
+        for scored in comparison.localizers
+    ]
+    notes = (*_mean_notes(comparison), *_IOGT_NOTES)
+    return ResultTable("mean_iou", "Mean IoU and mean IoBB over all boxes", tuple(rows), notes)
+
+
+_ANY_NOTE = (
+    "Disease columns and macro mean: one box per image and disease (top-1). Column 'macro mean, "
+    "any': best over all boxes of the image and disease (Wang's rule). Published rows stand by the "
+    "rule that their column 'rule' names"
+)
+_SKILL_NOTE = (
+    "skill: (m - c) / (1 - c), m the figure that it stands beside and c that of "
+    f"{REFERENCE_CONTROL} in the same column: 1 is perfect, 0 as good as the control, below 0 "
+    "worse; undefined where the control is perfect. Intervals, and skill over the other controls, "
+    "are in the table skill"
+)
+_IOGT_NOTES = (
+    "IoBB alone rewards tiny boxes, so every IoBB figure has the mean IoGT of the same boxes in "
+    "parentheses behind it",
+)
+
+
+def _mean_notes(comparison: Comparison) -> tuple[str, ...]:
+    return (*comparison_notes(comparison), _ANY_NOTE, _SKILL_NOTE)
+
+
+def comparison_notes(comparison: Comparison) -> tuple[str, ...]:
+    """What was scored and how: the sentences that stand above every table and in the summary."""
+    c = comparison
+    notes = [
+        f"Scored: {len(c.truth)} ground-truth boxes on {c.images} images of {c.patients} patients, "
+        "the same for every localizer",
+        "Boxes per disease: " + ", ".join(f"{d} {n}" for d, n in c.truth.boxes_per_disease.items()),
+        *(note[:1].upper() + note[1:] for note in c.truth.notes),
+        f"Rule {TOP_1_RULE}; {MISS_RULE}",
+        f"[low, high]: {100 * c.level:.0f} % interval, {c.resamples} resamples of patients (seed "
+        f"{c.seed}); a disease without a box in a resample was left out of that resample's macro "
+        f"mean, which happened in {c.resamples_without_a_disease} of them",
+        "Controls never look at the image (median and best constant box of other "
+        "patients, centre box, random map)",
+    ]
+    if c.gate_passes is not None:
+        notes.append(
+            f"'disease given': the localizer was told the disease. 'gated': a box counts only "
+            f"where the gate says present: for {c.gate_passes} of the {len(c.truth)} boxes"
+        )
+    return tuple(notes)
+
+
+def _accuracy_row(
+    comparison: Comparison, scored: ScoredLocalizer, name: str, threshold: float
+) -> TableRow:
+    measure = f"{name}@{threshold:g}"
+    return _row(comparison, scored, measure, measure, {"measure": name, "threshold": threshold})
+
+
+def _row(
+    comparison: Comparison,
+    scored: ScoredLocalizer,
+    measure: str,
+    block: str,
+    lead: dict[str, str | float],
+) -> TableRow:
+    return TableRow(
+        block=block,
+        lead={**lead, "localizer": scored.name, "setting": scored.setting, "rule": "top-1"},
+        cells=_mean_cells(comparison, scored, measure),
+        trail={
+            "boxes": len(comparison.truth),
+            f"{MACRO}, any": _mean_cells(comparison, scored, measure, " any")[MACRO],
+        },
+    )
+
+
+def _mean_cells(
+    comparison: Comparison, scored: ScoredLocalizer, measure: str, rule: str = ""
+) -> dict[str, Cell]:
+    """The figures of a row, beside them the mean IoGT (of IoBB) and the skill over the reference.
+
+    The reference control itself has no skill printed: it would be 0 everywhere.
+    """
+    names, reference = comparison.truth.disease_names, comparison.reference
+    cells = disease_cells(names, scored.estimates[f"{measure}{rule}"])
+    if "iobb" in measure:
+        iogt = scored.estimates[f"mean_iogt{rule}"].columns
+        cells = {
+            name: replace(cell, beside=e.value)
+            for (name, cell), e in zip(cells.items(), iogt, strict=True)
+        }
+    if scored is not reference:
+        control = reference.estimates[f"{measure}{rule}"].columns
+        cells = {
+            name: replace(cell, skill=float(skill_over(cell.estimate.value, c.value)))
+            for (name, cell), c in zip(cells.items(), control, strict=True)
+        }
+    return cells
+
+
+def disease_cells(names: Sequence[str], figures: DiseaseEstimates) -> dict[str, Cell]:
+    """A column per disease and one for the macro mean."""
+    return dict(zip((*names, MACRO), map(Cell, figures.columns), strict=True))
+
+
+def _published_row(comparison: Comparison, name: str, row: PublishedRow) -> TableRow:
+    names = comparison.truth.disease_names
+    macro = _printed_cell(row.macro_mean(names))
+    lead: dict[str, str | float] = {"measure": name, "threshold": row.threshold}
+    lead |= {"localizer": row.study, "setting": PUBLISHED, "rule": row.rule}
+    return TableRow(
+        block=f"{name}@{row.threshold:g}",
+        lead=lead,
+        cells={**{d: _printed_cell(row.values[d]) for d in names}, MACRO: macro},
+        trail={
+            "boxes": sum(row.boxes[d] for d in names),
+            f"{MACRO}, any": macro if row.rule == "any" else "",
+        },
+        note=f"{row.source}; scored on {row.scored_on}, not on the images of the other rows",
+    )
+
+
+def _printed_cell(value: float) -> Cell:
+    text = f"{value:.4f}"
+    text = text[:-1] if text.endswith("0") else text
+    return Cell(Estimate(value, math.nan, math.nan), printed=text)
+
+
+def _published_notes(rows: Sequence[PublishedRow], overlap: str) -> tuple[str, ...]:
+    studies = dict.fromkeys(f"{r.study} ({r.source}): {r.scored_on}" for r in rows)
+    if not studies:
+        return ()
+    notes = [
+        "Rows marked 'published' are figures of others, without intervals, scored on THEIR images "
+        f"and not on those of this ground truth: {'; '.join(studies)}",
+        "Wang et al. count a ground-truth box as found when any box of that disease passes; "
+        "Deep MedIA does not state its rule",
+    ]
+    if overlap == "iou":
+        notes.append(DEEP_MEDIA_NOTE)
+    else:
+        notes.append("IoGT was not published")
+    return tuple(notes)

@@ -1,0 +1,197 @@
+"""The report: everything that a comparison found, in one HTML file that needs no network.
+
+    write_report(Path("report.html"), Report("Comparison", question, answer, sections))
+
+Styles, scripts and pictures are inside the file, and its content security policy forbids anything
+else, so that what a reader archives or mails is what was made.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from io import BytesIO
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+from matplotlib.figure import Figure
+
+from cxrloc.datasets.files.atomic import write_text
+from cxrloc.localization.report.glossary import RESEARCH_USE, SYMBOLS, WORDS
+from cxrloc.localization.report.html_tables import TableView, table_view, word_anchor
+from cxrloc.localization.report.sections import NamedFigure, Picture, Section
+
+_ASSETS = Path(__file__).parent / "assets"
+_SVG_LIMIT = 400_000  # bytes; a figure of many points is smaller, and faster to draw, as PNG
+_OWN_KEYS = ("answer", "gallery", "definitions", "manifest", "contents", "top")
+
+
+@dataclass(frozen=True)
+class Report:
+    """All that the page shows, in its order.
+
+    Attributes:
+        title, question: what was compared, and what was asked.
+        answer: paragraphs, see `answer.answer`.
+        sections: each with a `key` of its own.
+        gallery: pictures of films, those of one group together.
+        manifest: of the run, see `datasets.manifest.run_manifest`.
+        stamp: empty, or what no reader may miss, such as `LEAKED: ...`; it stands in red at the top
+            and on every table.
+        diseases: the table columns that are diseases.
+        words: those of `words.WORDS` that are defined at the end; None for all, with the symbols of
+            their formulas.
+    """
+
+    title: str
+    question: str
+    answer: tuple[str, ...]
+    sections: tuple[Section, ...] = field(repr=False)
+    gallery: tuple[Picture, ...] = field(repr=False, default=())
+    manifest: Mapping[str, Any] = field(repr=False, default_factory=dict)
+    stamp: str = ""
+    diseases: tuple[str, ...] = ()
+    words: tuple[str, ...] | None = None
+
+    def __post_init__(self) -> None:
+        keys = [section.key for section in self.sections]
+        for key in keys:
+            if not re.fullmatch(r"[a-z][a-z0-9_-]*", key):
+                raise ValueError(f"section key {key!r}: expected small letters, digits, - and _")
+            if key in _OWN_KEYS or keys.count(key) > 1:
+                raise ValueError(f"section key {key!r} is taken; each section needs one of its own")
+
+
+@dataclass(frozen=True)
+class _FigureView:
+    name: str
+    title: str
+    alt: str
+    source: str
+
+
+@dataclass(frozen=True)
+class _SectionView:
+    key: str
+    title: str
+    paragraphs: tuple[str, ...]
+    figures: tuple[_FigureView, ...]
+    tables: tuple[TableView, ...]
+
+
+def write_report(path: Path, report: Report) -> None:
+    """Write the page whole or not at all."""
+    write_text(path, render_report(report))
+
+
+def render_report(report: Report) -> str:
+    """The page as one HTML document; the same report gives the same text."""
+    style, script = (_asset(name) for name in ("report.css", "report.js"))
+    page: str = _template().render(
+        report=report,
+        sections=[_section(section, report.diseases) for section in report.sections],
+        gallery=_gallery(report.gallery),
+        words=[
+            (word_anchor(name), name, word)
+            for name, word in WORDS.items()
+            if report.words is None or name in report.words
+        ],
+        manifest_text=json.dumps(report.manifest, indent=1, default=str, ensure_ascii=False),
+        policy=_policy(style, script),
+        style=Markup(style),
+        script=Markup(script),
+        symbols=SYMBOLS if report.words is None else "",
+        research_use=RESEARCH_USE,
+    )
+    return page
+
+
+@cache
+def _template() -> Any:
+    environment = Environment(
+        loader=FileSystemLoader(_ASSETS),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"sentence": _sentence, "unbroken": _unbroken}
+    return environment.get_template("report.html.j2")
+
+
+@cache
+def _asset(name: str) -> str:
+    return (_ASSETS / name).read_text(encoding="utf-8")
+
+
+def _policy(style: str, script: str) -> str:
+    """A content security policy that lets nothing in but this style, this script and data images.
+
+    By hash, not 'unsafe-inline': a file name or note with markup in it could run nothing either.
+    """
+    return (
+        f"default-src 'none'; img-src data:; style-src {_hash(style)}; script-src {_hash(script)}; "
+        "base-uri 'none'; form-action 'none'"
+    )
+
+
+def _hash(text: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+
+
+def _section(section: Section, diseases: tuple[str, ...]) -> _SectionView:
+    return _SectionView(
+        section.key,
+        section.title,
+        section.paragraphs,
+        tuple(_figure(figure) for figure in section.figures),
+        tuple(table_view(table, diseases) for table in section.tables),
+    )
+
+
+def _figure(named: NamedFigure) -> _FigureView:
+    media, data = "image/svg+xml", _drawn(named.figure, "svg")
+    if len(data) > _SVG_LIMIT:
+        media, data = "image/png", _drawn(named.figure, "png")
+    return _FigureView(named.name, named.title, named.alt, data_uri(media, data))
+
+
+def _drawn(figure: Figure, form: str) -> bytes:
+    """The figure's bytes; letters are outlines, for the reader may not have the fonts."""
+    handle = BytesIO()
+    settings = {"svg.hashsalt": "cxrloc", "svg.fonttype": "path"}
+    metadata: dict[str, Any] = {"Date": None} if form == "svg" else {"Software": None}
+    with mpl.rc_context(settings):  # type: ignore[arg-type]
+        figure.savefig(handle, format=form, dpi=150, metadata=metadata)
+    return handle.getvalue()
+
+
+def data_uri(media: str, data: bytes) -> str:
+    """The bytes as the source of an image in the page."""
+    return f"data:{media};base64,{base64.b64encode(data).decode()}"
+
+
+def _gallery(pictures: tuple[Picture, ...]) -> list[tuple[str, list[tuple[Picture, str]]]]:
+    groups = groupby(pictures, key=lambda picture: picture.group)
+    return [(name, [(p, data_uri("image/jpeg", p.jpeg)) for p in group]) for name, group in groups]
+
+
+def _sentence(text: str) -> str:
+    """Notes are kept without a full stop; in a list of sentences each has one."""
+    return text if text.endswith((".", "!", "?", ":")) else f"{text}."
+
+
+def _unbroken(text: str) -> str:
+    """The text with no line end within an interval such as [.401, .502]."""
+    return re.sub(
+        r"\[[^\]]{1,24}\]", lambda found: found[0].replace(" ", "\N{NO-BREAK SPACE}"), text
+    )

@@ -1,0 +1,278 @@
+"""Figures of a comparison: IoU per disease, accuracy over the threshold, paired differences."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+
+from cxrloc.datasets.files.atomic import whole_file
+from cxrloc.localization.evaluation.comparison import (
+    DISEASE_GIVEN,
+    GATED,
+    Comparison,
+    ScoredLocalizer,
+    accuracy_curve,
+)
+from cxrloc.localization.evaluation.ground_truth import FloatArray
+from cxrloc.localization.evaluation.pairwise import REFERENCE_CONTROL
+from cxrloc.localization.report.glossary import RESEARCH_USE
+from cxrloc.localization.report.sections import NamedFigure
+
+# Okabe and Ito: told apart with every kind of colour vision; grey is kept for the controls
+COLOURS = ("#E69F00", "#56B4E9", "#009E73", "#CC79A7", "#0072B2", "#D55E00", "#F0E442")
+CONTROL_GREYS = ("#4d4d4d", "#7a7a7a", "#a3a3a3", "#c9c9c9")
+_PANELS_PER_ROW = 4
+_WIDEST = 15.0  # inches: letters of a wider figure are too small on a page
+
+
+def iou_boxplots(comparison: Comparison) -> Figure:
+    """One panel per disease; in it one box per localizer over the IoU of its ground-truth boxes.
+
+    Box: quartiles and median; whiskers: 5 % to 95 %; diamond: mean. Misses are in it, as 0.
+    """
+    names = comparison.truth.disease_names
+    panel = 1.6 + 0.34 * len(comparison.localizers)
+    columns = max(1, min(_PANELS_PER_ROW, len(names), int(_WIDEST / panel)))
+    rows = math.ceil(len(names) / columns)
+    width = max(panel, 2.4) * columns
+    figure = Figure(figsize=(max(width, 8.0), 3.1 * rows + 1.7), layout="constrained", dpi=110)
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(rows, columns, sharey=True, squeeze=False).ravel().tolist()
+    styles = _styles(comparison.localizers)
+    for i, name in enumerate(names):
+        _panel(axes[i], comparison, i, f"{name} (n = {comparison.truth.boxes_per_disease[name]})")
+        _colour(axes[i], styles)
+    for axis in axes[len(names) :]:
+        axis.set_visible(False)
+    for axis in axes[::columns]:
+        axis.set_ylabel("IoU")
+    _captions(figure, comparison, styles)
+    return figure
+
+
+def save_figure(figure: Figure, path: Path) -> None:
+    """Write a figure (.png or .svg) atomically; the same figure gives the same bytes."""
+    metadata: dict[str, Any] = {"Date": None} if path.suffix == ".svg" else {"Software": None}
+    settings = mpl.rc_context({"svg.hashsalt": "cxrloc", "svg.fonttype": "none"})
+    with settings, whole_file(path) as temporary:
+        figure.savefig(temporary, dpi="figure", metadata=metadata)
+
+
+def _styles(localizers: tuple[ScoredLocalizer, ...]) -> list[dict[str, Any]]:
+    """Colour of each localizer's box; its gated twin has the same colour, hatched."""
+    names = list(dict.fromkeys(scored.name for scored in localizers if not scored.is_control))
+    controls = list(dict.fromkeys(scored.name for scored in localizers if scored.is_control))
+    styles = []
+    for scored in localizers:
+        family, palette = (controls, CONTROL_GREYS) if scored.is_control else (names, COLOURS)
+        colour = palette[family.index(scored.name) % len(palette)]
+        hatch = "////" if scored.setting == GATED else ""
+        styles.append(
+            {"facecolor": colour, "edgecolor": "#222222", "hatch": hatch, "linewidth": 0.8}
+        )
+    return styles
+
+
+def _panel(axis: Axes, comparison: Comparison, disease: int, title: str) -> None:
+    mine = comparison.truth.disease_index == disease
+    data = [scored.scores.iou[mine] for scored in comparison.localizers]
+    axis.boxplot(
+        data,
+        widths=0.72,
+        whis=(5, 95),
+        patch_artist=True,
+        showmeans=True,
+        medianprops={"color": "black", "linewidth": 1.4},
+        meanprops={"marker": "D", "markersize": 4, "mfc": "white", "mec": "black", "mew": 0.8},
+        flierprops={"marker": ".", "markersize": 3, "mec": "none", "mfc": "#555555", "alpha": 0.5},
+    )
+    axis.set_title(title, fontsize=10.5)
+    axis.set_ylim(-0.03, 1.03)
+    axis.set_yticks(np.arange(0, 1.01, 0.25))
+    axis.set_xticks([])
+    axis.grid(axis="y", color="#dddddd", linewidth=0.6)
+    axis.set_axisbelow(True)
+
+
+def _colour(axis: Axes, styles: list[dict[str, Any]]) -> None:
+    for patch, style in zip(axis.patches, styles, strict=True):
+        patch.set(**style)
+
+
+def _captions(figure: Figure, comparison: Comparison, styles: list[dict[str, Any]]) -> None:
+    truth = comparison.truth
+    figure.suptitle(
+        f"IoU of the top-1 box: {len(truth)} boxes, {comparison.images} images, "
+        f"{comparison.patients} patients",
+        fontsize=12,
+    )
+    labels = [
+        f"{scored.label} (control)" if scored.is_control else scored.label
+        for scored in comparison.localizers
+    ]
+    handles = [Patch(label=label, **style) for label, style in zip(labels, styles, strict=True)]
+    figure.legend(
+        handles=handles,
+        loc="outside lower center",
+        ncols=min(len(handles), int(figure.get_figwidth() // 2)),
+        fontsize=9,
+        title="box: quartiles, line: median, diamond: mean, whiskers: 5-95 %; misses count as 0.  "
+        f"{RESEARCH_USE}.",
+        title_fontsize=9,
+        frameon=False,
+    )
+
+
+CURVE_THRESHOLDS = tuple(round(0.05 * i, 2) for i in range(20))
+_MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+_LINE_GREYS = ("#4d4d4d", "#6e6e6e", "#8a8a8a")  # darker than those of areas: lines are thin
+_CONTROL_LINES = ("dashed", "dotted", "dashdot", (0, (7, 2, 1, 2)))
+_READ_AT = (0.1, 0.3, 0.5)  # where the alternative text reads the curves
+Pair = tuple[ScoredLocalizer, ScoredLocalizer]
+
+
+def accuracy_curves(comparison: Comparison) -> NamedFigure:
+    """Macro mean of acc_iou@t over t in 0..0.95, with its interval as a band.
+
+    Each localizer has a colour and a marker, dashed where gated; controls are grey, each with a
+    line of its own.
+    """
+    figure, axis = _figure(8.6, 6.2)
+    said = []
+    for scored, style in zip(comparison.localizers, _line_styles(comparison), strict=True):
+        value, low, high = accuracy_curve(scored, comparison, CURVE_THRESHOLDS)
+        label = f"{scored.label} (control)" if scored.is_control else scored.label
+        axis.plot(CURVE_THRESHOLDS, value, label=label, **style)
+        axis.fill_between(CURVE_THRESHOLDS, low, high, color=style["color"], alpha=0.1, linewidth=0)
+        at = [f"{value[CURVE_THRESHOLDS.index(t)]:.2f} at {t:g}" for t in _READ_AT]
+        said.append(f"{label} {', '.join(at)}")
+    axis.set(xlim=(0, 0.95), ylim=(0, 1), xlabel="threshold t", ylabel="acc_iou@t, macro mean")
+    _finish(figure, axis)
+    level = f"{100 * comparison.level:.0f} %"
+    return NamedFigure(
+        "accuracy_curves",
+        f"Share of boxes with IoU over t, macro mean over the diseases; bands: {level} intervals "
+        "over resamples of patients, at each threshold by itself",
+        f"Curves that fall from left to right, acc_iou over the threshold: {'; '.join(said)}",
+        figure,
+    )
+
+
+def paired_boxplots(comparison: Comparison) -> NamedFigure | None:
+    """Difference of IoU on the same box, per disease, in one panel per pair of localizers.
+
+    The pairs are the first two localizers with the disease given, and each of them and the
+    constant box. None where there is no localizer.
+    """
+    pairs = _pairs(comparison)
+    if not pairs:
+        return None
+    count = len(comparison.truth.disease_names)
+    figure = Figure(figsize=(max(1.25 * count, 6.0) + 1, 3.3 * len(pairs) + 0.5), dpi=110)
+    FigureCanvasAgg(figure)
+    figure.set_layout_engine("constrained")
+    axes = figure.subplots(len(pairs), 1, squeeze=False).ravel().tolist()
+    said = [_pair_panel(a, comparison, *pair) for a, pair in zip(axes, pairs, strict=True)]
+    figure.supxlabel(
+        "box: quartiles, line: median, diamond: mean, whiskers: 5-95 %, a miss counts as 0.  "
+        f"{RESEARCH_USE}.",
+        fontsize=9,
+    )
+    return NamedFigure(
+        "paired_boxplots",
+        "Difference of IoU on the same box, first minus second localizer; above zero the first is "
+        f"better. Over all {len(comparison.truth)} boxes: {'; '.join(text for text, _ in said)}",
+        f"Boxplots of paired differences per disease. Medians: {'; '.join(t for _, t in said)}",
+        figure,
+    )
+
+
+def _figure(width: float, height: float) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(width, height), layout="constrained", dpi=110)
+    FigureCanvasAgg(figure)
+    return figure, figure.subplots()
+
+
+def _line_styles(comparison: Comparison) -> list[dict[str, Any]]:
+    rows = comparison.localizers
+    names = list(dict.fromkeys(s.name for s in rows if not s.is_control))
+    controls = [s.name for s in rows if s.is_control]
+    styles: list[dict[str, Any]] = []
+    for scored in rows:
+        if scored.is_control:
+            i = controls.index(scored.name)
+            grey, line = _LINE_GREYS[i % len(_LINE_GREYS)], _CONTROL_LINES[i % 4]
+            styles.append({"color": grey, "linestyle": line, "linewidth": 1.8})
+            continue
+        i = names.index(scored.name) % len(COLOURS)
+        line = "dashed" if scored.setting == GATED else "solid"
+        cue = {"marker": _MARKERS[i], "markevery": 2, "markersize": 5, "linestyle": line}
+        styles.append({"color": COLOURS[i], "linewidth": 2, **cue})
+    return styles
+
+
+def _finish(figure: Figure, axis: Axes) -> None:
+    axis.grid(color="#dddddd", linewidth=0.6)
+    axis.set_axisbelow(True)
+    axis.spines[["top", "right"]].set_visible(False)
+    figure.legend(
+        loc="outside lower center", ncols=3, frameon=False, fontsize=9, handlelength=3.6,
+        title=f"{RESEARCH_USE}.", title_fontsize=9,
+    )  # fmt: skip
+
+
+def _pairs(comparison: Comparison) -> list[Pair]:
+    given = [s for s in comparison.localizers if s.setting == DISEASE_GIVEN][:2]
+    constant = [s for s in comparison.localizers if s.is_control and s.name == REFERENCE_CONTROL]
+    between: list[Pair] = [(given[0], given[1])] if len(given) == 2 else []
+    return between + [(a, control) for a in given for control in constant]
+
+
+def _pair_panel(
+    axis: Axes, comparison: Comparison, first: ScoredLocalizer, second: ScoredLocalizer
+) -> tuple[str, str]:
+    """Draw one pair; returns its part of the caption and of the alternative text."""
+    truth, minus = comparison.truth, first.scores.iou - second.scores.iou
+    data = [minus[truth.disease_index == d] for d in range(len(truth.disease_names))]
+    axis.axhline(0, color="#a5001c", linewidth=1.2, zorder=1)
+    axis.boxplot(
+        data,
+        widths=0.5,
+        whis=(5, 95),
+        patch_artist=True,
+        showmeans=True,
+        boxprops={"facecolor": "#cfe2f3", "edgecolor": "#222222", "linewidth": 0.8},
+        medianprops={"color": "black", "linewidth": 1.4},
+        meanprops={"marker": "D", "markersize": 4, "mfc": "white", "mec": "black", "mew": 0.8},
+        flierprops={"marker": ".", "markersize": 3, "mec": "none", "mfc": "#555555", "alpha": 0.5},
+    )
+    pair = f"{first.label} minus {second.label}"
+    ticks = [
+        f"{name.replace('_', ' ')}\nn = {len(values)}\n{_shares(values)}"
+        for name, values in zip(truth.disease_names, data, strict=True)
+    ]
+    axis.set_xticks(range(1, len(data) + 1), ticks, fontsize=8.5)
+    axis.set(ylim=(-1.03, 1.03), ylabel="difference of IoU")
+    axis.set_title(f"{pair} (better : worse on % of the boxes)", fontsize=10.5)
+    axis.grid(axis="y", color="#dddddd", linewidth=0.6)
+    axis.set_axisbelow(True)
+    medians = zip(truth.disease_names, data, strict=True)
+    read = ", ".join(f"{name} {np.median(values):+.2f}" for name, values in medians)
+    caption = f"{first.label} is better on {_percent(minus > 0)} and {second.label} on "
+    return f"{caption}{_percent(minus < 0)}", f"{pair}: {read}"
+
+
+def _shares(values: FloatArray) -> str:
+    return f"{100 * np.mean(values > 0):.0f} : {100 * np.mean(values < 0):.0f}"
+
+
+def _percent(where: Any) -> str:
+    return f"{100 * np.mean(where):.0f} %"

@@ -1,0 +1,49 @@
+"""What every analysis hands to the report: a section of tables and figures."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from matplotlib.figure import Figure
+
+from cxrloc.classification.report.tables import ResultTable
+
+
+@dataclass(frozen=True)
+class NamedFigure:
+    """A figure; `name` is its file's stem, `alt` says in words what a reader who cannot see it
+    must know (what is plotted, and what it shows in figures).
+    """
+
+    name: str
+    title: str
+    alt: str
+    figure: Figure = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Section:
+    """One part of the report.
+
+    Attributes:
+        key: anchor in the page, such as `froc`.
+        title: heading.
+        paragraphs: what is asked and how it is measured, then what came out, in plain sentences.
+        tables, figures: in the order of the page.
+    """
+
+    key: str
+    title: str
+    paragraphs: tuple[str, ...] = ()
+    tables: tuple[ResultTable, ...] = ()
+    figures: tuple[NamedFigure, ...] = ()
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A JPEG for the report, with what it shows in words."""
+
+    group: str
+    caption: str
+    alt: str
+    jpeg: bytes = field(repr=False)

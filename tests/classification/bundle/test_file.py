@@ -1,0 +1,78 @@
+"""Bundles: round trip, and the errors of files that are none."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+from cxrloc.classification.bundle.file import read_bundle, write_bundle
+from cxrloc.datasets.files.manifest import RESEARCH_USE
+
+
+def test_tensors_and_metadata_come_back_as_they_were_written(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "a.safetensors"
+    tensors = {"w": torch.tensor([[1.5, -2.0]]), "n": torch.tensor(7)}
+    write_bundle(path, tensors, {"kind": "classifier", "thresholds": {"Mass": None, "Edema": 0.25}})
+    back, metadata = read_bundle(path)
+    assert torch.equal(back["w"], tensors["w"])
+    assert back["n"].item() == 7
+    assert metadata["thresholds"] == {"Mass": None, "Edema": 0.25}
+    assert metadata["notice"] == RESEARCH_USE
+    assert [p.name for p in path.parent.iterdir()] == ["a.safetensors"]
+
+
+def test_channels_last_and_shared_tensors_are_written_too(tmp_path: Path) -> None:
+    x = torch.arange(24.0).reshape(1, 2, 3, 4).to(memory_format=torch.channels_last)
+    write_bundle(tmp_path / "a", {"x": x, "again": x}, {"kind": "maskrcnn"})
+    back, _ = read_bundle(tmp_path / "a", "maskrcnn")
+    assert torch.equal(back["x"], x)
+    assert torch.equal(back["again"], x)
+
+
+def test_the_metadata_stands_under_one_key_as_json(tmp_path: Path) -> None:
+    write_bundle(tmp_path / "a", {"x": torch.zeros(1)}, {"kind": "classifier", "fold": 3})
+    with safe_open(str(tmp_path / "a"), framework="pt") as handle:
+        stored = handle.metadata()
+    assert list(stored) == ["cxrloc"]
+    assert json.loads(stored["cxrloc"])["fold"] == 3
+
+
+def test_a_missing_file_says_where_it_was_looked_for(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"no model bundle at .*nothing\.safetensors"):
+        read_bundle(tmp_path / "nothing.safetensors")
+
+
+def test_plain_weights_are_told_apart_from_a_bundle(tmp_path: Path) -> None:
+    save_file({"x": torch.zeros(1)}, tmp_path / "plain.safetensors")
+    with pytest.raises(ValueError, match="no cxrloc metadata: it is plain weights"):
+        read_bundle(tmp_path / "plain.safetensors")
+
+
+def test_a_file_that_is_cut_short_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "cut.safetensors"
+    write_bundle(path, {"x": torch.zeros(100)}, {"kind": "classifier"})
+    path.write_bytes(path.read_bytes()[:-50])
+    with pytest.raises(ValueError, match=r"cut\.safetensors is not a readable"):
+        read_bundle(path)
+
+
+def test_the_wrong_kind_is_refused_on_reading_and_on_writing(tmp_path: Path) -> None:
+    write_bundle(tmp_path / "a", {"x": torch.zeros(1)}, {"kind": "maskrcnn"})
+    with pytest.raises(ValueError, match="is a maskrcnn bundle, expected a classifier bundle"):
+        read_bundle(tmp_path / "a", "classifier")
+    with pytest.raises(ValueError, match="kind 'poem', expected one of classifier, maskrcnn"):
+        write_bundle(tmp_path / "b", {}, {"kind": "poem"})
+
+
+def test_a_failed_write_leaves_the_old_file_and_no_rest(tmp_path: Path) -> None:
+    path = tmp_path / "a.safetensors"
+    write_bundle(path, {"x": torch.ones(1)}, {"kind": "classifier"})
+    with pytest.raises(ValueError, match="JSON"):
+        write_bundle(path, {"x": torch.zeros(1)}, {"kind": "classifier", "bad": float("nan")})
+    assert read_bundle(path)[0]["x"].item() == 1
+    assert [p.name for p in tmp_path.iterdir()] == ["a.safetensors"]

@@ -1,0 +1,115 @@
+"""The gate: decisions at thresholds, maps of the same pass, and its table on disk."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from cxrloc.classification.bundle.classifier import ClassifierBundle
+from cxrloc.classification.bundle.preprocessing import Preprocessing
+from cxrloc.classification.inference.gate import Gate, decide
+from cxrloc.classification.inference.gate_table import GateRow, read_gate_table, write_gate_table
+from cxrloc.classification.network.classifier import build_classifier
+from cxrloc.datasets.radiograph import Film
+
+
+def make_gate(thresholds: dict[str, float | None], precision: str = "fp32") -> Gate:
+    model, _ = build_classifier("resnet18", len(thresholds), seed=0)
+    bundle = ClassifierBundle(model, tuple(thresholds), thresholds, Preprocessing(64), {}, {}, {})
+    return Gate(bundle, precision=precision, batch_size=2)
+
+
+def make_films(count: int) -> list[Film]:
+    rng = np.random.default_rng(0)
+    return [
+        Film(f"film{i}", rng.integers(0, 256, (80, 64), dtype=np.uint8), (800, 640))
+        for i in range(count)
+    ]
+
+
+def test_probabilities_are_the_sigmoid_of_the_logits_whatever_the_batches() -> None:
+    gate, films = make_gate({"Mass": 0.5, "Nodule": 0.5}), make_films(3)
+    output = gate(films)
+    x = gate.bundle.preprocessing.from_films(films)
+    with torch.inference_mode():
+        logits, features = gate.bundle.model(x)
+    np.testing.assert_allclose(output.probabilities, torch.sigmoid(logits).numpy(), atol=1e-6)
+    torch.testing.assert_close(output.features, features, atol=1e-4, rtol=1e-4)
+    assert output.image_ids == ("film0", "film1", "film2")
+
+
+def test_the_stored_map_gives_the_stored_probability_without_another_pass() -> None:
+    gate = make_gate({"Mass": 0.5})
+    output = gate(make_films(2))
+    with torch.inference_mode():
+        again = torch.sigmoid(gate.bundle.model.head(output.features.mean((2, 3)))).numpy()
+    np.testing.assert_allclose(output.probabilities, again, atol=1e-6)
+
+
+def test_a_probability_on_the_threshold_is_present_and_no_threshold_is_never_present() -> None:
+    probabilities = np.array([[0.5, 1.0, 0.0], [0.4999, 1.0, 0.0]])
+    present = decide(probabilities, ("A", "B", "C"), {"A": 0.5, "B": None, "C": 0.0})
+    assert present.tolist() == [[True, False, True], [False, False, True]]
+
+
+def test_the_output_names_what_is_present_and_nothing_that_cannot_be_decided() -> None:
+    output = make_gate({"Mass": 0.0, "Nodule": None, "Edema": 1.0})(make_films(1))
+    assert output.present_diseases(0) == ("Mass",)
+
+
+def test_no_finding_is_decided_on_but_never_examined() -> None:
+    output = make_gate({"No Finding": 0.0, "Mass": 0.0})(make_films(1))
+    assert output.present.tolist() == [[True, True]]
+    assert output.present_diseases(0) == ("Mass",)
+
+
+def test_no_films_give_empty_matrices() -> None:
+    output = make_gate({"Mass": 0.5, "Nodule": 0.5})([])
+    assert output.probabilities.shape == (0, 2)
+    assert output.features.shape == (0, 512, 2, 2)
+    assert not output.present.any()
+
+
+def test_bf16_stays_close_to_fp32() -> None:
+    films = make_films(2)
+    exact = make_gate({"Mass": 0.5})(films).probabilities
+    fast = make_gate({"Mass": 0.5}, "bf16")(films)
+    np.testing.assert_allclose(fast.probabilities, exact, atol=0.01)
+    assert fast.features.dtype == torch.float32
+
+
+ROWS = [
+    GateRow("a.png", "1", "Mass", 0.1 + 0.2, 1 / 3, False, 4),
+    GateRow("a.png", "1", "Nodule", 0.9, None, False, None),
+    GateRow("b, c.png", "2", "Mass", 0.5, 0.25, True, 0),
+]
+
+
+def test_the_table_comes_back_to_the_last_bit(tmp_path: Path) -> None:
+    write_gate_table(tmp_path / "gate.csv", ROWS)
+    assert read_gate_table(tmp_path / "gate.csv") == ROWS
+    lines = (tmp_path / "gate.csv").read_text().splitlines()
+    assert lines[0].startswith("# For research use only, never a diagnosis.")
+    assert lines[1] == "image_id,patient_id,disease,probability,threshold,present,fold"
+    assert lines[3] == "a.png,1,Nodule,0.9,,0,"
+
+
+def test_an_empty_table_is_a_table(tmp_path: Path) -> None:
+    write_gate_table(tmp_path / "gate.csv", [])
+    assert read_gate_table(tmp_path / "gate.csv") == []
+
+
+def test_a_table_with_other_columns_or_values_says_which(tmp_path: Path) -> None:
+    path = tmp_path / "gate.csv"
+    with pytest.raises(FileNotFoundError, match="no gate table at"):
+        read_gate_table(path)
+    path.write_text("image_id,disease\na,Mass\n")
+    with pytest.raises(ValueError, match=r"columns \['image_id', 'disease'\], expected"):
+        read_gate_table(path)
+    write_gate_table(path, ROWS)
+    path.write_text(path.read_text().replace("0.5,0.25", "much,0.25"))
+    with pytest.raises(ValueError, match=r"gate\.csv, row 3: could not convert .*much"):
+        read_gate_table(path)

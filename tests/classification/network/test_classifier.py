@@ -1,0 +1,191 @@
+"""The classifier: its two heads, its map, its preprocessing and its bundle."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torchvision.models import resnet18
+
+from cxrloc.classification.bundle.classifier import (
+    ClassifierBundle,
+    load_classifier,
+    save_classifier,
+)
+from cxrloc.classification.bundle.file import read_bundle, write_bundle
+from cxrloc.classification.bundle.preprocessing import Preprocessing
+from cxrloc.classification.network.classifier import build_classifier, present_against_absent
+from cxrloc.datasets.radiograph import Film
+
+
+def test_logits_are_the_head_on_the_mean_of_the_map_and_the_map_is_rectified() -> None:
+    model, _ = build_classifier("resnet18", 3, seed=1)
+    model.eval()
+    logits, features = model(torch.randn(2, 3, 64, 96, generator=torch.manual_seed(0)))
+    assert features.shape == (2, 512, 2, 3)
+    assert features.min() >= 0
+    torch.testing.assert_close(logits, model.head(features.mean((2, 3))))
+
+
+def test_the_backbone_computes_what_torchvision_computes() -> None:
+    reference = resnet18(weights=None).eval()
+    model, _ = build_classifier("resnet18", 1000)
+    state = reference.state_dict()
+    model.backbone.load_state_dict({k: v for k, v in state.items() if not k.startswith("fc.")})
+    model.head.load_state_dict({"weight": state["fc.weight"], "bias": state["fc.bias"]})
+    x = torch.randn(1, 3, 64, 64, generator=torch.manual_seed(0))
+    with torch.inference_mode():
+        torch.testing.assert_close(model.eval()(x).logits, reference(x))
+
+
+@pytest.mark.parametrize(
+    ("architecture", "channels"), [("resnet18", 512), ("resnet34", 512), ("resnet50", 2048)]
+)
+def test_the_two_layer_head_is_linear_relu_linear(architecture: str, channels: int) -> None:
+    model, _ = build_classifier(architecture, 4, "two_layer", hidden=10)
+    first, relu, second = model.head.children()
+    assert (first.in_features, first.out_features, second.out_features) == (channels, 10, 4)
+    assert isinstance(relu, torch.nn.ReLU)
+    with torch.inference_mode():
+        output = model.eval()(torch.zeros(1, 3, 64, 64))
+    assert output.features.shape == (1, channels, 2, 2)
+
+
+def test_one_seed_gives_one_start_and_leaves_the_global_randomness_alone() -> None:
+    torch.manual_seed(9)
+    expected = torch.rand(1)
+    torch.manual_seed(9)
+    first, _ = build_classifier("resnet18", 2, seed=3)
+    assert torch.rand(1) == expected
+    second, _ = build_classifier("resnet18", 2, seed=3)
+    third, _ = build_classifier("resnet18", 2, seed=4)
+    assert torch.equal(first.head.weight, second.head.weight)
+    assert not torch.equal(first.head.weight, third.head.weight)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("vgg", 2), "unknown architecture 'vgg'; known are resnet18, resnet34, resnet50"),
+        (("resnet18", 2, "three"), "unknown head 'three'; known are linear, two_layer"),
+        (("resnet18", 0), "num_diseases 0, expected at least 1"),
+    ],
+)
+def test_an_unknown_name_lists_the_known_ones(arguments: tuple[str, int], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        build_classifier(*arguments)
+
+
+def test_grey_255_becomes_imagenet_white_in_three_channels() -> None:
+    squares = np.zeros((1, 64, 64), np.uint8)
+    squares[0, 0, 0] = 255
+    x = Preprocessing(64).to_tensor(squares)
+    assert x.shape == (1, 3, 64, 64)
+    expected = torch.tensor([(1 - 0.485) / 0.229, (1 - 0.456) / 0.224, (1 - 0.406) / 0.225])
+    torch.testing.assert_close(x[0, :, 0, 0], expected)
+    torch.testing.assert_close(x[0, 0, 5, 5].item(), -0.485 / 0.229)
+    assert x.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_a_wide_film_lies_at_the_top_of_the_square() -> None:
+    film = Film("a", np.full((50, 100), 200, np.uint8), (500, 1000))
+    square = Preprocessing(64).squares([film])[0]
+    assert (square[:32] == 200).all()
+    assert (square[32:] == 0).all()
+
+
+def test_no_films_give_an_empty_batch() -> None:
+    assert Preprocessing(64).from_films([]).shape == (0, 3, 64, 64)
+
+
+@pytest.mark.parametrize("size", [32, 100, 1056])
+def test_an_input_size_off_the_grid_is_refused(size: int) -> None:
+    with pytest.raises(ValueError, match=f"input size {size}, expected a multiple of 32"):
+        Preprocessing(size)
+
+
+def test_squares_of_another_size_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"expected squares of shape \(N, 64, 64\)"):
+        Preprocessing(64).to_tensor(np.zeros((1, 96, 96), np.uint8))
+
+
+def make_bundle(head: str = "linear") -> ClassifierBundle:
+    model, _ = build_classifier("resnet18", 2, head, hidden=6, seed=2)
+    return ClassifierBundle(
+        model=model.eval(),
+        diseases=("Mass", "Nodule"),
+        thresholds={"Mass": 0.3, "Nodule": None},
+        preprocessing=Preprocessing(64),
+        mean_box_sizes={"Mass": (0.25, 0.5)},
+        manifest={"seed": 2},
+        metadata={"fold": 1, "k": 5},
+    )
+
+
+@pytest.mark.parametrize("head", ["linear", "two_layer"])
+def test_a_saved_classifier_comes_back_and_answers_the_same(tmp_path: Path, head: str) -> None:
+    bundle = make_bundle(head)
+    save_classifier(tmp_path / "a.safetensors", bundle)
+    back = load_classifier(tmp_path / "a.safetensors")
+    assert back.diseases == ("Mass", "Nodule")
+    assert back.thresholds == {"Mass": 0.3, "Nodule": None}
+    assert back.preprocessing == Preprocessing(64)
+    assert back.mean_box_sizes == {"Mass": (0.25, 0.5)}
+    assert (back.metadata["fold"], back.metadata["k"], back.manifest["seed"]) == (1, 5, 2)
+    x = torch.randn(1, 3, 64, 64, generator=torch.manual_seed(0))
+    with torch.inference_mode():
+        assert torch.equal(back.model(x).logits, bundle.model(x).logits)
+
+
+def test_a_bundle_is_a_start_for_another_training_with_the_head_when_it_fits(
+    tmp_path: Path,
+) -> None:
+    bundle = make_bundle()
+    save_classifier(tmp_path / "a.safetensors", bundle)
+    same, full = build_classifier("resnet18", 2, weights=tmp_path / "a.safetensors")
+    assert full.missing == full.mismatched == full.unexpected == ()
+    assert torch.equal(same.head.weight, bundle.model.head.weight)
+    _, partial = build_classifier("resnet18", 3, weights=tmp_path / "a.safetensors")
+    assert partial.mismatched == ("head.weight", "head.bias")
+
+
+def test_thresholds_must_cover_exactly_the_diseases() -> None:
+    bundle = make_bundle()
+    with pytest.raises(ValueError, match=r"thresholds for \['Mass'\], expected exactly"):
+        ClassifierBundle(
+            bundle.model, bundle.diseases, {"Mass": 0.1}, bundle.preprocessing, {}, {}, {}
+        )
+
+
+def test_tensors_that_do_not_fit_the_metadata_are_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "a.safetensors"
+    save_classifier(path, make_bundle())
+    tensors, metadata = read_bundle(path)
+    write_bundle(path, {"head.weight": tensors["head.weight"]}, metadata)
+    with pytest.raises(ValueError, match="tensors do not fit the stored architecture"):
+        load_classifier(path)
+
+
+def test_a_bundle_of_an_unknown_architecture_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "a.safetensors"
+    save_classifier(path, make_bundle())
+    tensors, metadata = read_bundle(path)
+    write_bundle(path, tensors, {**metadata, "architecture": "alexnet"})
+    with pytest.raises(ValueError, match=r"architecture in .*a\.safetensors 'alexnet'; known are"):
+        load_classifier(path)
+
+
+@pytest.mark.parametrize("head", ["linear", "two_layer"])
+def test_three_classes_are_folded_into_one_output_of_the_same_probability(head: str) -> None:
+    three, _ = build_classifier("simple_cnn", 3 * 2, head, hidden=8, seed=1)
+    three.eval()
+    images = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        outputs = three(images).logits
+        folded = torch.sigmoid(present_against_absent(three)(images).logits)
+    absent_present = outputs.view(2, 2, 3)[..., :2]  # absent, present; uncertain left out
+    torch.testing.assert_close(folded, absent_present.softmax(dim=-1)[..., 1])
+    with torch.no_grad():
+        assert three(images).logits.shape == (2, 6)  # the network itself stays as it was

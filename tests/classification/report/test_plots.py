@@ -1,0 +1,118 @@
+"""Figures are written whole, carry the notice and name what is undefined."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+
+from cxrloc.classification.metrics.ranking import classifier_metrics
+from cxrloc.classification.metrics.replicates import Array
+from cxrloc.classification.metrics.scored_images import ScoredFilms
+from cxrloc.classification.report.folds import plot_epochs
+from cxrloc.classification.report.plots import plot_losses, plot_roc, titled
+
+
+def scored(
+    diseases: tuple[str, ...], labels: Array, scores: Array, parts: tuple[str, ...] = ()
+) -> ScoredFilms:
+    """Films a, b, c, ... of as many patients."""
+    names = tuple("abcdefgh"[: len(labels)])
+    folds = np.zeros(len(labels), dtype=np.int64)
+    return ScoredFilms(diseases, names, names, folds, scores, labels, body_parts=parts)
+
+
+@pytest.fixture
+def texts(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Every text of every figure that is saved."""
+    found: list[str] = []
+    save = Figure.savefig
+
+    def spy(figure: Figure, *args: object, **kwargs: object) -> None:
+        for axes in figure.axes:
+            found.extend(text.get_text() for text in axes.get_legend().get_texts())
+        found.append(figure.get_supxlabel())
+        save(figure, *args, **kwargs)
+
+    monkeypatch.setattr(Figure, "savefig", spy)
+    return found
+
+
+def test_the_roc_figure_names_every_disease(tmp_path: Path, texts: list[str]) -> None:
+    labels = np.array([[1.0, 0.0], [0.0, 0.0], [1.0, 0.0]])
+    scores = np.array([[0.9, 0.2], [0.1, 0.3], [0.8, 0.4]])
+    films = scored(("Mass", "Hernia"), labels, scores)
+    metrics = classifier_metrics(labels, scores, films.diseases, films.patient_ids, replicates=0)
+    plot_roc(tmp_path / "roc.png", films, metrics)
+    assert texts[:2] == ["Mass: 1.000", "Hernia: undefined (no positive image)"]
+    assert texts[-1] == "For research use only, never a diagnosis."
+    assert cv2.imread(str(tmp_path / "roc.png")).std() > 1
+    assert [p.name for p in tmp_path.iterdir()] == ["roc.png"]
+
+
+def test_the_roc_figure_of_several_body_parts_has_a_curve_for_each(
+    tmp_path: Path, texts: list[str]
+) -> None:
+    labels = np.array([[1.0], [0.0], [1.0], [0.0], [1.0]])
+    scores = np.array([[0.9], [0.1], [0.3], [0.4], [0.2]])
+    parts = ("XR_HAND", "XR_HAND", "XR_WRIST", "XR_WRIST", "XR_ELBOW")
+    films = scored(("Abnormal",), labels, scores, parts)
+    metrics = classifier_metrics(labels, scores, films.diseases, films.patient_ids, replicates=0)
+    plot_roc(tmp_path / "roc.png", films, metrics)
+    assert texts[:4] == [
+        "Abnormal: 0.667",  # 4 of 6 pairs in order
+        "  XR_ELBOW: AUC undefined, 1 images",
+        "  XR_HAND: 1.000, 2 images",
+        "  XR_WRIST: 0.000, 2 images",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("parts", "note"),
+    [
+        ((), ""),
+        (("XR_HAND", "XR_HAND", ""), ""),
+        (("XR_HAND", "", "XR_WRIST"), "2 body parts together, each apart in the tables by part"),
+    ],
+)
+def test_pictures_of_several_body_parts_together_say_so(parts: tuple[str, ...], note: str) -> None:
+    labels = np.array([[1.0], [0.0], [1.0]])
+    films = scored(("Abnormal",), labels, labels, parts)
+    assert films.parts_note == note
+    assert films.parts_notes == ((f"{note}.",) if note else ())
+    assert titled("ROC", films.parts_note) == (f"{note}\nROC" if note else "ROC")
+
+
+def test_the_loss_figure_marks_the_epoch_that_was_kept(tmp_path: Path, texts: list[str]) -> None:
+    history = [{"epoch": e, "train_loss": 1.0 / (e + 1), "val_loss": 0.5} for e in range(3)]
+    plot_losses(tmp_path / "loss.png", history, 1)
+    assert texts == ["training", "validation", "best epoch, kept",
+                     "For research use only, never a diagnosis."]  # fmt: skip
+    assert cv2.imread(str(tmp_path / "loss.png")).std() > 1
+
+
+def test_a_second_stage_begins_for_all_folds_where_the_longest_first_one_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def entry(epoch: int, stage: int, loss: float) -> dict[str, float]:
+        return {"epoch": epoch, "stage": stage, "val_loss": loss}
+
+    lines: list[tuple[list[float], list[float]]] = []
+    monkeypatch.setattr(
+        Figure, "savefig",
+        lambda figure, path, **_: (
+            lines.extend(([*a.get_xdata()], [*a.get_ydata()]) for a in figure.axes[0].lines),
+            Path(path).touch(),
+        ),
+    )  # fmt: skip
+    short = [entry(0, 1, 0.9), entry(1, 2, 0.5)]
+    long = [entry(0, 1, 0.7), entry(1, 1, 0.6), entry(2, 2, 0.3)]
+    plot_epochs(tmp_path / "epochs.png", {0: short, 1: long})
+    assert lines[0] == ([1, 3], [0.9, 0.5])  # waits for the other fold's second epoch
+    assert lines[1] == ([1, 2, 3], [0.7, 0.6, 0.3])
+    assert lines[2][0] == [1, 2, 3]
+    assert lines[2][1] == pytest.approx([0.8, 0.6, 0.4])
+    assert lines[3][0] == [2.5, 2.5]  # the mark between the stages

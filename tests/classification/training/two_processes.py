@@ -1,0 +1,127 @@
+"""Figures that two processes must agree on with one; test_distributed.py runs it both ways.
+
+    torchrun --nproc-per-node 2 tests/classification/two_processes.py FOLDER
+
+FOLDER/shards holds films of 64 px. Each process writes FOLDER/RANK-of-SIZE.json.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from cxrloc.classification.config import ClassifierConfig, ModelConfig, TrainConfig
+from cxrloc.classification.network.classifier import build_classifier
+from cxrloc.classification.training.batches import FilmBatches
+from cxrloc.classification.training.distributed import (
+    gather,
+    mean_over_ranks,
+    member,
+    on_main,
+    process_group,
+)
+from cxrloc.classification.training.losses import LabelLoss
+from cxrloc.classification.training.stages import train
+from cxrloc.classification.training.sync_batch_norm import share_batch_statistics
+from cxrloc.datasets.radiograph import Radiograph
+from cxrloc.datasets.shards.read import ShardSet
+
+TRAINING, VALIDATION = 17, 5
+SETTINGS = TrainConfig(
+    epochs=2, batch_size=4, lr=1e-3, precision="fp32", device="cpu", flip=True, optimizer="sgd",
+    loss="chexnet",
+)  # fmt: skip
+Figures = dict[str, list[float]]
+
+
+def rows_gathered() -> Figures:
+    """Five rows, of which each process has its share: 2 and 3."""
+    rows = torch.arange(10.0).reshape(5, 2)
+    return {"gathered": gather(rows[member().share(5)]).flatten().tolist()}
+
+
+def batch_norm() -> Figures:
+    """A BatchNorm's output, gradients and running statistics over 8 maps."""
+    torch.manual_seed(0)
+    maps, weights = torch.randn(8, 3, 4, 4) * 3 + 5, torch.randn(8, 3, 4, 4)
+    network = nn.Sequential(nn.BatchNorm2d(3))
+    nn.init.normal_(network[0].weight)
+    if member().world_size > 1:
+        share_batch_statistics(network, "cpu")
+    mine = member().share(8)
+    x = maps[mine].requires_grad_()
+    output = network(x)
+    (output.square() * weights[mine]).sum().backward()
+    assert x.grad is not None
+    found = {
+        "output": gather(output.detach()),
+        "gradient of maps": gather(x.grad),
+        "gradient of weight": gather(network[0].weight.grad[None]).sum(0),
+        "running mean": network[0].running_mean,
+        "running variance": network[0].running_var,
+        "output later": network.eval()(maps).detach(),
+    }
+    return {name: figures.flatten().tolist() for name, figures in found.items()}
+
+
+def loss_with_unknown_labels() -> Figures:
+    """Loss and gradient of 4 films, of which the first two have one known label of four."""
+    nan = float("nan")
+    labels = torch.tensor([[1, nan], [nan, nan], [0, 1], [1, 1.0]])
+    mine = member().share(4)
+    logits = torch.tensor([[0.5, 1], [2, 3], [-1, 0.1], [0.3, -2]])[mine].requires_grad_()
+    known = (~labels[mine].isnan()).sum()
+    part, mean = mean_over_ranks(LabelLoss()(logits, labels[mine]), known)
+    part.backward()
+    assert logits.grad is not None
+    averaged = gather(logits.grad) / member().world_size  # as DDP does
+    return {"loss": [mean.item()], "gradient of logits": averaged.flatten().tolist()}
+
+
+def training_from_shards(folder: Path) -> Figures:
+    """History and weights of a small training; 17 films make 4 steps, 5 validate."""
+    shards = ShardSet(str(folder / "shards"), 64)
+    labels = {
+        image: dict(zip(shards.diseases, row.tolist(), strict=True))
+        for image, row in zip(shards.image_ids, shards.labels, strict=True)
+    }
+    films = [Radiograph(i, None, i, "", labels[i]) for i in shards.image_ids]
+    parts = (
+        FilmBatches(shards, films[:TRAINING], shards.diseases, clahe_clip=2.0),
+        FilmBatches(shards, films[TRAINING:], shards.diseases, clahe_clip=2.0),
+    )
+    model, _ = build_classifier("simple_cnn", len(shards.diseases), seed=1)
+    config = ClassifierConfig(model=ModelConfig("simple_cnn", 64), train=SETTINGS)
+    trained = train(model, parts, config, folder / f"run{member().world_size}")
+    kinds = {type(layer) for layer in trained.model.modules() if "BatchNorm" in repr(type(layer))}
+    assert kinds == {nn.BatchNorm2d}  # as if one process had trained it
+    figures = {f"epoch {e.pop('epoch')}": list(e.values()) for e in map(dict, trained.history)}
+    return figures | {"bias": trained.model.head.bias.tolist()}  # type: ignore[operator,union-attr]
+
+
+def failure_of_rank_0() -> Figures:
+    """What an error of rank 0 is on every rank."""
+    try:
+        on_main(lambda: 1 // 0)
+    except ZeroDivisionError:
+        return {"failed": [0.0]}
+    except SystemExit as stop:
+        return {"failed": [float(stop.code or 0)]}
+    raise AssertionError("nothing was raised")
+
+
+def main(folder: Path) -> None:
+    with process_group("cpu"):
+        print(f"I am rank {member().rank}")
+        figures = rows_gathered() | batch_norm() | loss_with_unknown_labels()
+        figures |= training_from_shards(folder) | failure_of_rank_0()
+        name = f"{member().rank}-of-{member().world_size}.json"
+        (folder / name).write_text(json.dumps(figures))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

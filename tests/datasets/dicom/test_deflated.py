@@ -1,0 +1,85 @@
+"""Deflated DICOM files: read, or refused before they fill the memory."""
+
+from __future__ import annotations
+
+import tracemalloc
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pydicom.uid import DeflatedExplicitVRLittleEndian
+
+from cxrloc.datasets.dicom import deflated
+from cxrloc.datasets.images.read import UnreadableImageError, read_grey
+
+WriteDicom = Callable[..., Path]
+PIXELS = np.arange(48, dtype=np.uint8).reshape(6, 8)
+
+
+@pytest.fixture
+def film(tmp_path: Path, write_dicom: WriteDicom) -> Path:
+    return write_dicom(tmp_path / "film.dcm", PIXELS, syntax=DeflatedExplicitVRLittleEndian)
+
+
+def _stream_at(data: bytes) -> int:
+    """Where the deflated part of a file begins, by its File Meta Information Group Length."""
+    return 144 + int.from_bytes(data[140:144], "little")
+
+
+def _bomb(film: Path) -> bytes:
+    """The deflated part of a film with 128 MB of zeros behind it."""
+    data = film.read_bytes()
+    deflater = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+    parts = (zlib.decompress(data[_stream_at(data) :], -zlib.MAX_WBITS), *[bytes(2**24)] * 8)
+    return b"".join(deflater.compress(part) for part in parts) + deflater.flush()
+
+
+def _meta(film: Path, kind: str) -> bytes:
+    """Preamble and meta information of a film, in one of the ways in which pydicom takes it."""
+    data = film.read_bytes()
+    preamble, usual = data[:132], data[132 : _stream_at(data)]
+    syntax = b"1.2.840.10008.1.2.1.99"
+    return {
+        "usual": preamble + usual,
+        "no preamble": usual,
+        "implicit": preamble + b"\x02\0\x10\0" + len(syntax).to_bytes(4, "little") + syntax,
+        "long": preamble + b"\x02\0\x05\0UC\0\0" + (8).to_bytes(4, "little") + bytes(8) + usual,
+        "open sequence": preamble + usual
+        + b"\x02\0\x02\x01SQ\0\0\xff\xff\xff\xff\xfe\xff\xdd\xe0\0\0\0\0",
+        "command set": preamble + usual + bytes(4) + (4).to_bytes(4, "little") + bytes(4),
+    }[kind]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "meta", ["usual", "no preamble", "implicit", "long", "open sequence", "command set"]
+)
+def test_a_file_that_would_fill_the_memory_is_refused_before_it_does(
+    film: Path, monkeypatch: pytest.MonkeyPatch, meta: str
+) -> None:
+    monkeypatch.setattr(deflated, "MAX_INFLATED", 2**26)
+    film.write_bytes(_meta(film, meta) + _bomb(film))
+    assert film.stat().st_size < 1e6
+    tracemalloc.start()
+    with pytest.raises(UnreadableImageError, match=r"film\.dcm: a deflated .* more than 64 MB"):
+        read_grey(film)
+    assert tracemalloc.get_traced_memory()[1] < 60e6
+    tracemalloc.stop()
+
+
+def test_the_limit_is_of_what_is_inflated(film: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = film.read_bytes()
+    whole = zlib.decompress(data[_stream_at(data) :], -zlib.MAX_WBITS)
+    monkeypatch.setattr(deflated, "MAX_INFLATED", len(whole))
+    np.testing.assert_array_equal(read_grey(film), PIXELS)
+    monkeypatch.setattr(deflated, "MAX_INFLATED", len(whole) - 1)
+    with pytest.raises(UnreadableImageError, match="deflated"):
+        read_grey(film)
+
+
+def test_a_damaged_stream_is_said_to_be_so(film: Path) -> None:
+    data = film.read_bytes()
+    film.write_bytes(data[: _stream_at(data)] + b"\xff" * 50)
+    with pytest.raises(UnreadableImageError, match="its deflated part cannot be inflated"):
+        read_grey(film)

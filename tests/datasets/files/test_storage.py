@@ -1,0 +1,71 @@
+"""Files are written whole, on disks and in stores that fsspec knows."""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from pyarrow import fs
+
+from cxrloc.datasets.files.storage import Storage
+
+
+@pytest.fixture(params=["path", "file", "memory"])
+def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Storage:
+    """A folder given as a path, as a URL of pyarrow.fs and as one of fsspec."""
+    urls = {"path": f"{tmp_path}/a", "file": f"file://{tmp_path}/a"}
+    return Storage.at(urls.get(request.param, f"memory://{uuid.uuid4().hex}/a"))
+
+
+def test_what_is_written_is_read_and_hashed(storage: Storage) -> None:
+    with storage.whole_file("deep/er/name.bin") as stream:
+        stream.write(b"grey")
+    assert storage.read("deep/er/name.bin") == b"grey"
+    assert storage.sha256("deep/er/name.bin") == hashlib.sha256(b"grey").hexdigest()
+    storage.write_json("list.json", [1, "é"])
+    assert storage.read_json("list.json") == [1, "é"]
+    [found, absent] = storage.states(["deep/er/name.bin", "nothing"])
+    assert found is not None
+    assert found[0] == 4
+    assert absent is None
+    assert not storage.exists("deep")
+
+
+def test_an_error_leaves_the_old_file_and_no_temporary_one(storage: Storage) -> None:
+    storage.write_json("x.json", 1)
+    with pytest.raises(TypeError), storage.whole_file("x.json") as stream:
+        _write_and_fail(stream)
+    assert storage.read_json("x.json") == 1
+    storage.write_json("x.json", 2)
+    assert storage.read_json("x.json") == 2
+    found = storage.filesystem.get_file_info(fs.FileSelector(storage.root, recursive=True))
+    assert [info.base_name for info in found] == ["x.json"]
+
+
+def test_temporary_files_of_killed_runs_are_removed_and_nothing_else(tmp_path: Path) -> None:
+    storage = Storage.at(tmp_path)
+    for name in ("_a.parquet.0.tmp", "a.tmp", "_settings.json"):
+        (tmp_path / "size=8").mkdir(exist_ok=True)
+        (tmp_path / "size=8" / name).write_text("")
+    storage.remove_temporaries("size=8")
+    storage.remove_temporaries("size=9")  # is not there
+    assert sorted(p.name for p in (tmp_path / "size=8").iterdir()) == ["_settings.json", "a.tmp"]
+
+
+def test_only_disks_have_local_paths(tmp_path: Path) -> None:
+    assert Storage.at(f"file://{tmp_path}").local_path("a/b") == tmp_path / "a" / "b"
+    assert Storage.at("memory://x").local_path("a") is None
+    assert Storage.of_paths().local_path(str(tmp_path)) == tmp_path
+
+
+def test_a_url_that_nobody_knows_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"cannot open nowhere://a: .*expected a path, or a URL"):
+        Storage.at("nowhere://a")
+
+
+def _write_and_fail(stream: pa.NativeFile) -> None:
+    stream.write(b"half")
+    raise TypeError

@@ -1,0 +1,108 @@
+"""Markers: letters are found where they were drawn, and little else; the rest of the film stays."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from cxrloc.datasets.images.body_mask import body_mask
+from cxrloc.datasets.images.markers import find_markers, remove_markers
+
+Film = npt.NDArray[np.uint8]
+Box = tuple[float, float, float, float]
+
+
+def overlap(a: Box, b: Box) -> float:
+    """IoU of two boxes xyxy."""
+    w, h = min(a[2], b[2]) - max(a[0], b[0]), min(a[3], b[3]) - max(a[1], b[1])
+    both = max(0.0, w) * max(0.0, h)
+    return both / ((a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - both)
+
+
+def found_boxes(film: Film) -> list[Box]:
+    return [(x1, y1, x2, y2) for x1, y1, x2, y2 in find_markers(film).boxes_xyxy.tolist()]
+
+
+def limb(height: int = 512, width: int = 400) -> Film:
+    """A forearm on black: soft tissue, two bones with bright, blurred borders."""
+    film = np.zeros((height, width), np.float32)
+    cv2.ellipse(film, (width // 2, height // 2), (90, 300), 0, 0, 360, 90, -1)
+    for x in (width // 2 - 30, width // 2 + 35):
+        cv2.line(film, (x, -10), (x + 5, height + 10), 190, 34)
+        cv2.line(film, (x, -10), (x + 5, height + 10), 150, 16)
+    film = cv2.GaussianBlur(film, (0, 0), 3)
+    film += np.random.default_rng(0).normal(6, 2, film.shape)
+    return np.clip(film, 0, 255).astype(np.uint8)
+
+
+def test_the_side_letter_of_a_limb_is_found_outside_of_the_body_anywhere() -> None:
+    film = limb()
+    assert found_boxes(film) == []
+    cv2.putText(film, "R", (20, 280), cv2.FONT_HERSHEY_SIMPLEX, 2.2, 230, 7, cv2.LINE_AA)
+    (box,) = found_boxes(film)
+    (w, h), _ = cv2.getTextSize("R", cv2.FONT_HERSHEY_SIMPLEX, 2.2, 7)
+    assert overlap(box, (20, 280 - h, 20 + w, 280)) > 0.6
+    assert not body_mask(film)[260, 40]
+
+
+@pytest.fixture(scope="module")
+def plain_film() -> Film:
+    """Noise of grey 100 all over, an L of 240 at the upper left, 5 px strokes."""
+    film = np.random.default_rng(1).normal(100, 3, (512, 512)).astype(np.uint8)
+    film[30:62, 40:45] = 240
+    film[57:62, 40:60] = 240
+    return film
+
+
+def test_box_and_mask_hold_the_letter_and_its_rim(plain_film: Film) -> None:
+    found = find_markers(plain_film)
+    assert found.boxes_xyxy.tolist() == [[37.5, 27.5, 62.5, 64.5]]  # 2.5 px: 5 of a 1024 frame
+    assert found.mask[30:62, 40:45].all()
+    assert found.mask[57:62, 40:60].all()
+    assert not found.mask[:, :36].any()
+    assert not found.mask[68:].any()
+
+
+@pytest.mark.parametrize("how", ["mask", "inpaint"])
+def test_a_removed_marker_has_the_grey_of_its_surroundings(plain_film: Film, how: str) -> None:
+    mask = find_markers(plain_film).mask
+    clean = remove_markers(plain_film, how)
+    assert abs(float(clean[mask].mean()) - 100) < 3
+    assert (clean[~mask] == plain_film[~mask]).all()
+    assert plain_film[40, 42] == 240  # the given film is not written to
+    assert found_boxes(clean) == []
+
+
+def test_keep_and_a_film_without_markers_change_nothing(plain_film: Film) -> None:
+    assert remove_markers(plain_film, "keep") is plain_film
+    for empty in (np.zeros((64, 48), np.uint8), np.full((64, 48), 200, np.uint8)):
+        found = find_markers(empty)
+        assert found.boxes_xyxy.shape == (0, 4)
+        assert found.mask.shape == (64, 48)
+        assert remove_markers(empty, "inpaint") is empty
+
+
+def test_a_letter_amid_the_body_is_left_but_a_line_of_text_may_lie_deeper(plain_film: Film) -> None:
+    film = np.full((1024, 1024), 100, np.uint8)
+    cv2.putText(film, "L", (500, 500), cv2.FONT_HERSHEY_SIMPLEX, 1.5, 240, 5)
+    cv2.putText(film, "R", (260, 700), cv2.FONT_HERSHEY_SIMPLEX, 1.0, 240, 3)
+    assert found_boxes(film) == []
+    cv2.putText(film, "SUPINE", (200, 300), cv2.FONT_HERSHEY_SIMPLEX, 1.0, 240, 3)
+    assert len(found_boxes(film)) == 1
+
+
+def test_the_same_film_gives_the_same_boxes_and_scale_does_not_matter(plain_film: Film) -> None:
+    once, again = find_markers(plain_film), find_markers(plain_film.copy())
+    assert (once.boxes_xyxy == again.boxes_xyxy).all()
+    assert (once.mask == again.mask).all()
+    double = cv2.resize(plain_film, None, fx=2, fy=2, interpolation=cv2.INTER_NEAREST)
+    assert (find_markers(double).boxes_xyxy == 2 * once.boxes_xyxy).all()
+
+
+def test_bad_input_is_named(plain_film: Film) -> None:
+    with pytest.raises(ValueError, match=r"markers 'blur': expected one of keep, mask, inpaint"):
+        remove_markers(plain_film, "blur")
+    with pytest.raises(ValueError, match=r"expected grey uint8 \(H, W\), got float32"):
+        find_markers(plain_film.astype(np.float32))

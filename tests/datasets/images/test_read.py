@@ -1,0 +1,164 @@
+"""Reading pixels: every kind of grey, and every way of being unreadable."""
+
+from __future__ import annotations
+
+import pickle
+import struct
+import zlib
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from cxrloc.datasets.images.read import UnreadableImageError, read_grey
+
+RNG = np.random.Generator(np.random.PCG64(7))
+NOISE = RNG.integers(0, 256, (40, 30), dtype=np.uint8)
+
+
+def saved(path: Path, pixels: npt.NDArray[np.generic]) -> Path:
+    assert cv2.imwrite(str(path), pixels)
+    return path
+
+
+def test_a_grey_png_is_read_as_it_is(tmp_path: Path) -> None:
+    np.testing.assert_array_equal(read_grey(saved(tmp_path / "a.png", NOISE)), NOISE)
+
+
+def test_equal_colour_channels_keep_their_value(tmp_path: Path) -> None:
+    every = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    path = saved(tmp_path / "rgb.png", np.dstack([every] * 3))
+    np.testing.assert_array_equal(read_grey(path), every)
+
+
+def test_alpha_is_ignored_even_where_it_is_zero(tmp_path: Path) -> None:
+    alpha = np.zeros_like(NOISE)
+    path = saved(tmp_path / "rgba.png", np.dstack([NOISE, NOISE, NOISE, alpha]))
+    np.testing.assert_array_equal(read_grey(path), NOISE)
+
+
+def test_colours_become_luminance(tmp_path: Path) -> None:
+    blue_green_red = np.array([[[255, 0, 0], [0, 255, 0], [0, 0, 255]]], np.uint8)
+    grey = read_grey(saved(tmp_path / "colour.png", blue_green_red))
+    assert grey.tolist() == [[29, 150, 76]]  # 0.114, 0.587, 0.299 of 255
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([0, 128, 255], [0, 128, 255]),  # 8 bits hold 255
+        ([0, 512, 1023], [0, 128, 255]),  # 10 bits: 512 * 255 / 1023 = 127.6
+        ([0, 2048, 4095], [0, 128, 255]),  # 12 bits: 127.53
+        ([0, 4096, 16383], [0, 64, 255]),  # 14 bits: 63.75
+        ([0, 256, 65535], [0, 1, 255]),  # 16 bits: 0.996
+        ([0, 1024, 1024], [0, 64, 64]),  # 12 bits are the fewest that hold 1024: 63.77
+        ([0, 0, 0], [0, 0, 0]),
+    ],
+)
+def test_sixteen_bit_files_are_scaled_from_the_fewest_bits_that_hold_them(
+    tmp_path: Path, values: list[int], expected: list[int]
+) -> None:
+    path = saved(tmp_path / "deep.png", np.array([values], np.uint16))
+    assert read_grey(path).tolist() == [expected]
+
+
+def test_a_sixteen_bit_rgba_file_becomes_grey(tmp_path: Path) -> None:
+    pixels = np.full((2, 2, 4), 4095, np.uint16)
+    assert read_grey(saved(tmp_path / "deep.png", pixels)).tolist() == [[255, 255], [255, 255]]
+
+
+def png_chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def test_a_palette_is_looked_up(tmp_path: Path) -> None:
+    header = struct.pack(">IIBBBBB", 3, 1, 8, 3, 0, 0, 0)  # 3 x 1, 8 bits, palette
+    palette = bytes([10, 10, 10, 200, 200, 200, 90, 90, 90])
+    rows = zlib.compress(bytes([0, 1, 0, 2]))  # no filter; entries 1, 0, 2
+    chunks = ((b"IHDR", header), (b"PLTE", palette), (b"IDAT", rows), (b"IEND", b""))
+    path = tmp_path / "palette.png"
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(png_chunk(*chunk) for chunk in chunks))
+    assert read_grey(path).tolist() == [[200, 10, 90]]
+
+
+@pytest.mark.parametrize(
+    "options", [[], [cv2.IMWRITE_JPEG_PROGRESSIVE, 1], [cv2.IMWRITE_JPEG_RST_INTERVAL, 2]]
+)
+def test_jpegs_of_each_kind_are_read(tmp_path: Path, options: list[int]) -> None:
+    smooth = np.tile(np.arange(0, 160, 2, dtype=np.uint8), (64, 1))
+    path = tmp_path / "a.jpg"
+    assert cv2.imwrite(str(path), smooth, options)
+    assert np.abs(read_grey(path).astype(int) - smooth).max() <= 4
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg"])
+@pytest.mark.parametrize("kept", [1, 4, 9, 100, 0.3, 0.5, 0.9, 0.99, -12, -2, -1])
+def test_a_truncated_file_is_an_error_at_whatever_length(
+    tmp_path: Path, suffix: str, kept: float
+) -> None:
+    path = saved(tmp_path / f"film.{suffix}", NOISE)
+    data = path.read_bytes()
+    path.write_bytes(data[: int(kept * len(data)) if isinstance(kept, float) else kept])
+    with pytest.raises(UnreadableImageError, match="truncated") as error:
+        read_grey(path)
+    assert str(path) in str(error.value)
+
+
+def test_a_truncated_progressive_jpeg_with_a_whole_thumbnail_is_still_truncated(
+    tmp_path: Path,
+) -> None:
+    _, small = cv2.imencode(".jpg", NOISE[:8, :8])
+    _, large = cv2.imencode(".jpg", NOISE, [cv2.IMWRITE_JPEG_PROGRESSIVE, 1])
+    segment = b"\xff\xe1" + struct.pack(">H", len(small) + 2) + small.tobytes()
+    whole = large.tobytes()[:2] + segment + large.tobytes()[2:]
+    path = tmp_path / "film.jpg"
+    path.write_bytes(whole)
+    assert read_grey(path).shape == NOISE.shape
+    path.write_bytes(whole[:-200])
+    with pytest.raises(UnreadableImageError, match="truncated JPEG"):
+        read_grey(path)
+
+
+def test_bytes_after_the_end_marker_do_no_harm(tmp_path: Path) -> None:
+    path = saved(tmp_path / "a.png", NOISE)
+    path.write_bytes(path.read_bytes() + b"\0" * 10)
+    np.testing.assert_array_equal(read_grey(path), NOISE)
+
+
+def test_a_flipped_bit_in_a_png_is_found_by_its_checksum(tmp_path: Path) -> None:
+    path = saved(tmp_path / "film.png", NOISE)
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 4
+    path.write_bytes(data)
+    with pytest.raises(UnreadableImageError, match="wrong checksum of chunk b'IDAT'"):
+        read_grey(path)
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"", "the file is empty"),
+        (b"a page of text", "not an image that OpenCV can decode"),
+        (b"\xff\xd8\xff\xd9", "not an image that OpenCV can decode"),
+        (b"\xff\xd8 and no marker", "damaged JPEG: no marker at byte 2"),
+    ],
+)
+def test_a_file_that_is_no_image_says_why(tmp_path: Path, content: bytes, reason: str) -> None:
+    path = tmp_path / "film.png"
+    path.write_bytes(content)
+    with pytest.raises(UnreadableImageError, match=reason):
+        read_grey(path)
+
+
+def test_a_missing_file_and_a_folder_are_named(tmp_path: Path) -> None:
+    with pytest.raises(UnreadableImageError, match=r"none\.png: No such file"):
+        read_grey(tmp_path / "none.png")
+    with pytest.raises(UnreadableImageError, match="cannot read image"):
+        read_grey(tmp_path)
+
+
+def test_the_error_passes_between_processes() -> None:
+    error = pickle.loads(pickle.dumps(UnreadableImageError(Path("a.png"), "why")))
+    assert (str(error), error.reason) == ("cannot read image a.png: why", "why")

@@ -1,0 +1,73 @@
+"""The phantom in CheXpert's layout: the reader takes it, and all kinds of labels are there."""
+
+from __future__ import annotations
+
+import importlib
+import math
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from cxrloc.datasets.label_policies import count_labels
+from cxrloc.datasets.labels import CHEXPERT_LABELS
+from cxrloc.datasets.phantoms.chexpert import (
+    ChexpertPhantomConfig,
+    make_chexpert_phantom,
+    plan_views,
+)
+from cxrloc.datasets.phantoms.drawing.chest import render_film
+from cxrloc.datasets.readers import chexpert
+
+CONFIG = ChexpertPhantomConfig(patients=24, image_size=64)
+
+
+@pytest.fixture(scope="module")
+def phantom(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("phantom") / "CheXpert-v1.0-small"
+    return make_chexpert_phantom(CONFIG, folder, workers=1)
+
+
+def test_the_reader_finds_every_film_and_only_the_quirks_of_the_release(phantom: Path) -> None:
+    found = chexpert.index(phantom, strict=True)
+    assert [r.image_id for r in found.radiographs] == [v.image_id for v in plan_views(CONFIG)]
+    assert all(r.path is not None for r in found.radiographs)
+    assert {r.size_hw for r in found.radiographs} == {(64, 78)}
+    assert set(found.warnings) <= {
+        "sex unknown", "age 0 taken as unknown", "frontal images that are neither AP nor PA"
+    }  # fmt: skip
+    assert {r.view for r in found.radiographs} >= {"AP", "PA", "Lateral"}
+
+
+def test_train_csv_has_all_four_kinds_of_labels_and_valid_csv_two(phantom: Path) -> None:
+    found = chexpert.index(phantom)
+    train = [r for r in found.radiographs if found.official[r.image_id] == "train_val"]
+    valid = [r for r in found.radiographs if found.official[r.image_id] == "test"]
+    counts = count_labels(train, CHEXPERT_LABELS)
+    for kind in ("present", "absent", "uncertain", "blank"):
+        assert sum(getattr(of, kind) for of in counts.values()) > 0, kind
+    assert all(not math.isnan(v) for r in valid for v in r.labels.values())
+    assert {r.patient_id for r in train}.isdisjoint(r.patient_id for r in valid)
+
+
+def test_a_frontal_film_is_the_phantoms_own_and_its_label_says_what_it_shows(phantom: Path) -> None:
+    found = {r.image_id: r for r in chexpert.index(phantom).radiographs}
+    view = next(v for v in plan_views(CONFIG) if v.frontal and "Effusion" in v.signs)
+    radiograph = found[view.image_id]
+    assert radiograph.labels["Pleural Effusion"] == 1 or "Pleural Effusion" in radiograph.uncertain
+    drawn = render_film(view.signs, seed=0, patient=view.patient, film=view.study, image_size=64)
+    stored = cv2.imread(str(radiograph.path), cv2.IMREAD_GRAYSCALE)
+    difference = np.abs(stored.astype(float) - cv2.resize(drawn.pixels, (78, 64)))
+    assert difference.mean() < 3  # of 255: what JPEG costs
+
+
+def test_the_tool_writes_it_and_names_an_option_of_another_kind(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tool = importlib.import_module("cxrloc.tools.data.make_phantom")
+    words = ["--kind", "chexpert", "--out", str(tmp_path / "p"), "--patients", "2"]
+    assert tool.main([*words, "--image_size", "64", "--workers", "1"]) == 0
+    assert (tmp_path / "p" / "valid.csv").is_file()
+    assert tool.main([*words, "--share_train_val", "0.5"]) == 1
+    assert "--share_train_val is no option of --kind chexpert" in capsys.readouterr().err

@@ -1,0 +1,155 @@
+"""The prepared folder: what is written comes back, and a broken folder says what to do."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from cxrloc.datasets.files.manifest import file_sha256
+from cxrloc.datasets.prepared.coco import from_coco, load_coco
+from cxrloc.datasets.prepared.folder import load_prepared, write_prepared
+from cxrloc.datasets.radiograph import Box, Radiograph
+
+
+def radiographs(folder: Path, film: Callable[..., Path]) -> list[Radiograph]:
+    boxes = (Box("Mass", (0.1, 0.2, 0.3, 1000.7)), Box("Nodule", (1.0, 2.0, 3.0, 4.0)))
+    labels = {"Mass": 1.0, "Nodule": math.nan}
+    first, second = film(folder / "a.png"), film(folder / "b.png")
+    return [
+        Radiograph(
+            "a.png", first, "1", "PA", labels, boxes, (1024, 900), "F", 33.5, "1/s2", "XR_HAND"
+        ),
+        Radiograph("gone.png", None, "2", "PA", {"Mass": 1.0, "Nodule": 0.0}),
+        Radiograph("b.png", second, "3", "", {"Nodule": 0.0}),
+    ]
+
+
+@pytest.fixture
+def written(tmp_path: Path, film: Callable[..., Path]) -> Path:
+    write(tmp_path / "out", radiographs(tmp_path, film))
+    return tmp_path / "out"
+
+
+def write(out: Path, films: list[Radiograph], k: int = 2) -> None:
+    write_prepared(
+        out,
+        films,
+        boxed_diseases=("Mass", "Nodule"),
+        folds={r.image_id: i % 2 for i, r in enumerate(films) if r.path},
+        k=k,
+        official={"a.png": "test", "gone.png": "train_val"},
+        summary="all of it\n",
+        manifest={"seed": 4, "hashes": {"labels.csv": "ab"}},
+    )
+
+
+def test_everything_of_the_films_on_disk_comes_back(
+    written: Path, tmp_path: Path, film: Callable[..., Path]
+) -> None:
+    first, _, third = radiographs(tmp_path, film)
+    prepared = load_prepared(written)
+    a, b = prepared.radiographs
+    assert (a.labels["Mass"], math.isnan(a.labels["Nodule"])) == (1.0, True)
+    assert list(a.labels) == ["Mass", "Nodule"]
+    assert (a.image_id, a.path, a.patient_id, a.view) == ("a.png", first.path, "1", "PA")
+    assert (a.boxes, a.size_hw, a.sex, a.age_years) == (first.boxes, (1024, 900), "F", 33.5)
+    assert (a.study_id, a.body_part) == ("1/s2", "XR_HAND")
+    assert (b.study_id, b.body_part) == ("", "")
+    assert (b.image_id, b.path, b.labels, b.boxes) == ("b.png", third.path, {"Nodule": 0.0}, ())
+    assert math.isnan(b.age_years)
+    assert prepared.folds == {"a.png": 0, "b.png": 0}
+    assert prepared.k == 2
+    assert prepared.official == {"a.png": "test"}
+    assert prepared.boxed_diseases == ("Mass", "Nodule")
+    assert prepared.root == written
+
+
+def test_a_folder_of_before_there_were_studies_still_loads(written: Path) -> None:
+    path = written / "index.parquet"
+    pq.write_table(pq.read_table(path).drop(["study_id", "body_part"]), path)
+    assert [r.study_id for r in load_prepared(written).radiographs] == ["", ""]
+
+
+def test_the_ground_truth_lists_the_films_on_disk_only(written: Path) -> None:
+    coco = load_coco(load_prepared(written).ground_truth_path)
+    boxes = from_coco(coco)
+    assert list(boxes) == ["a.png", "b.png"]
+    assert boxes["a.png"][0] == Box("Mass", (0.1, 0.2, 0.3, 1000.7))
+
+
+def test_the_manifest_holds_the_hashes_of_sources_and_folds(written: Path) -> None:
+    manifest = load_prepared(written).manifest
+    assert manifest["seed"] == 4
+    assert manifest["hashes"]["labels.csv"] == "ab"
+    assert manifest["hashes"]["folds.csv"] == file_sha256(written / "folds.csv")
+    assert (written / "folds.csv").read_text() == (
+        "image_id,patient_id,fold\na.png,1,0\nb.png,3,0\n"
+    )
+    assert (written / "summary.txt").read_text() == "all of it\n"
+
+
+def test_no_temporary_files_remain_and_a_second_writing_replaces_the_first(
+    written: Path, tmp_path: Path, film: Callable[..., Path]
+) -> None:
+    before = {path.name: path.read_bytes() for path in written.iterdir()}
+    write(written, radiographs(tmp_path, film))
+    assert {path.name: path.read_bytes() for path in written.iterdir()} == before
+    assert sorted(before) == [
+        "folds.csv",
+        "ground_truth.json",
+        "ground_truth_fold0.json",
+        "ground_truth_fold1.json",
+        "index.parquet",
+        "manifest.json",
+        "summary.txt",
+    ]
+
+
+def test_each_fold_has_its_own_ground_truth_with_the_ids_of_the_whole(
+    tmp_path: Path, film: Callable[..., Path]
+) -> None:
+    films = radiographs(tmp_path, film)
+    for k in (3, 2):  # the second time the file of fold 2 has to go
+        write(tmp_path / "out", [films[0], films[2]], k)
+    assert not (tmp_path / "out" / "ground_truth_fold2.json").exists()
+    first, second = (load_coco(tmp_path / f"out/ground_truth_fold{fold}.json") for fold in (0, 1))
+    assert [(i["id"], i["file_name"]) for i in first["images"]] == [(1, "a.png")]
+    assert [(i["id"], i["file_name"]) for i in second["images"]] == [(2, "b.png")]
+    assert [a["id"] for a in first["annotations"]] == [1, 2]
+    assert second["annotations"] == []
+    assert first["categories"] == second["categories"]
+
+
+def test_an_interrupted_writing_leaves_a_folder_that_says_it_is_unfinished(
+    written: Path, tmp_path: Path, film: Callable[..., Path]
+) -> None:
+    films = radiographs(tmp_path, film)
+    with pytest.raises(KeyError):
+        write_prepared(
+            written, films, boxed_diseases=(), folds={}, k=2, official={}, summary="", manifest={}
+        )
+    with pytest.raises(FileNotFoundError, match=r"lacks manifest\.json \(interrupted\?\)"):
+        load_prepared(written)
+
+
+def test_a_missing_folder_names_the_command_that_makes_it(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError) as error:
+        load_prepared(tmp_path / "none")
+    assert "python tools/prepare_data.py --dataset NAME --root DIR --out " in str(error.value)
+    assert str(tmp_path / "none") in str(error.value)
+
+
+def test_folds_of_other_films_are_refused(written: Path) -> None:
+    (written / "folds.csv").write_text("image_id,patient_id,fold\na.png,1,0\n")
+    with pytest.raises(ValueError, match="lists 1 images, not the 2 of index"):
+        load_prepared(written)
+
+
+def test_moved_films_are_named(written: Path, tmp_path: Path) -> None:
+    (tmp_path / "a.png").rename(tmp_path / "moved.png")
+    with pytest.raises(FileNotFoundError, match=r"films that are gone, e\.g\. .*a\.png"):
+        load_prepared(written)

@@ -1,0 +1,233 @@
+"""Lists of films from every kind of file, on hand-made ones."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from cxrloc.datasets.provenance.image_lists import (
+    TRAINING_FILMS,
+    common_key,
+    film_list,
+    image_stem,
+    patients_by_name,
+    read_boxed_images,
+    read_csv,
+    read_ground_truth,
+    read_text_list,
+    read_training_films,
+    write_training_films,
+)
+from cxrloc.datasets.radiograph import Radiograph
+
+BOX_LIST = (
+    "Image Index,Finding Label,Bbox [x,y,w,h],,,\n"
+    "00000013_001.png,Mass,1,2,3,4\n00000013_001.png,Nodule,1,2,3,4\n00000020_000.png,Mass,1,2,3,4\n"
+)
+
+
+def film(image: str, patient: str) -> Radiograph:
+    return Radiograph(image, None, patient, "PA", {"Mass": 1.0})
+
+
+@pytest.mark.parametrize(
+    ("name", "stem"),
+    [
+        ("00000001_000.png", "00000001_000"),
+        ("images/00000001_000.JPG", "00000001_000"),
+        ("a/b/1.2.840.113", "1.2.840.113"),  # a DICOM number has dots and no ending
+        ("1.2.840.113.dcm", "1.2.840.113"),
+        (".png", ".png"),
+    ],
+)
+def test_a_copy_elsewhere_under_another_ending_has_the_same_stem(name: str, stem: str) -> None:
+    assert image_stem(name) == stem
+
+
+def test_the_folder_belongs_to_the_name_where_stems_alone_are_not_unique() -> None:
+    studies = ["p1/view1.jpg", "p2/view1.jpg"]
+    key = common_key(studies, ["p3/view1.png"])
+    assert [key(name) for name in studies] == ["p1/view1", "p2/view1"]
+    assert key("p3/view1.png") == "p3/view1"
+    assert common_key(["x/a.png", "y/b.png"], [])("z/a.jpg") == "a"
+
+
+def test_the_release_before_published_names_is_no_part_of_the_name() -> None:
+    ours = [
+        "train/XR_HAND/p1/study1_negative/image1.png",
+        "valid/XR_HAND/p2/study1_positive/image1.png",
+    ]
+    published = [f"MURA-v1.1/{name}" for name in ours]
+    key = common_key(ours, published, [])
+    assert [key(name) for name in published] == [key(name) for name in ours]
+    assert key(ours[0]) != key(ours[1])
+    # a name that is too short to tell the others apart leaves them whole
+    short = common_key([*ours, "image9.png"], published)
+    assert short(published[0]) == published[0].removesuffix(".png")
+
+
+def test_the_patient_is_read_from_the_name_only_if_every_name_is_nihs() -> None:
+    assert patients_by_name(["00000013_000.png", "x/00000013_001.jpg"]) == {
+        "00000013_000.png": "00000013",
+        "x/00000013_001.jpg": "00000013",
+    }
+    assert patients_by_name(["00000013_000.png", "scan_001.png"]) == {
+        "00000013_000.png": "",
+        "scan_001.png": "",
+    }
+
+
+def test_paths_of_mura_and_chexpert_tell_the_patient_in_lists_of_mixed_origin_too() -> None:
+    told = {
+        "MURA-v1.1/train/XR_HAND/patient00002/study1_negative/image1.png": "patient00002",
+        "MURA-v1.1/train/XR_FOREARM/patient00002/study1_positive/": "patient00002",
+        "CheXpert-v1.0-small/train/patient00003/study1/view1_frontal.jpg": "patient00003",
+    }
+    nih = {"images/00000013_000.png": "00000013"}
+    assert patients_by_name([*told, *nih]) == told | nih
+    assert patients_by_name([*told, *nih, "scan_001.png"]) == told | dict.fromkeys(
+        [*nih, "scan_001.png"], ""
+    )
+
+
+def test_names_in_published_layouts_are_never_compared_by_the_file_alone() -> None:
+    first, second = (f"train/patient0000{n}/study1/view1_frontal.jpg" for n in (1, 2))
+    key = common_key([first], [f"CheXpert-v1.0/{second}"], ["00000013_000.png"])
+    assert key(f"CheXpert-v1.0/{first}") == key(first) != key(second)
+    assert key("images/00000013_000.jpg") == "00000013_000"
+
+
+CHEXPERT_LIST = (
+    "Path,Sex,Age,Frontal/Lateral,AP/PA,No Finding\n"
+    "CheXpert-v1.0-small/train/patient00001/study1/view1_frontal.jpg,Female,68,Frontal,AP,1.0\n"
+    "CheXpert-v1.0-small/train/patient00001/study1/view2_lateral.jpg,Female,68,Lateral,,1.0\n"
+)
+MURA_IMAGES = (
+    "MURA-v1.1/train/XR_HAND/patient00002/study1_negative/image1.png\n"
+    "MURA-v1.1/train/XR_FOREARM/patient00002/study1_positive/image1.png\n"
+)
+MURA_STUDIES = (
+    "MURA-v1.1/train/XR_HAND/patient00002/study1_negative/,0\n"
+    "MURA-v1.1/train/XR_FOREARM/patient00002/study1_positive/,1\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "patient"),
+    [
+        (CHEXPERT_LIST, "patient00001"),
+        (MURA_IMAGES, "patient00002"),
+        (MURA_STUDIES, "patient00002"),
+    ],
+)
+def test_published_lists_are_read_as_they_are_with_their_patients(
+    tmp_path: Path, text: str, patient: str
+) -> None:
+    (tmp_path / "list.csv").write_text(text)
+    films = read_csv(tmp_path / "list.csv")
+    assert list(films.patient_of.values()) == [patient, patient]  # no row was taken for a header
+
+
+def test_a_text_list_has_one_name_a_line(tmp_path: Path) -> None:
+    path = tmp_path / "list.txt"
+    path.write_bytes(b"\xef\xbb\xbf00000001_000.png\r\n00000002_000.png\r\n\r\n")  # as from Windows
+    films = read_text_list(path)
+    assert films.patient_of == {"00000001_000.png": "00000001", "00000002_000.png": "00000002"}
+    assert not films.patients_unknown
+    path.write_text("one.png\ntwo.png\n")
+    assert read_text_list(path).patients_unknown
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (BOX_LIST, {"00000013_001.png": "00000013", "00000020_000.png": "00000020"}),
+        ("Image Index,Patient ID\n00000013_001.png,13\n", {"00000013_001.png": "13"}),
+        ("# a remark\nimage_id,patient_id,disease\na,p,Mass\na,p,Nodule\n", {"a": "p"}),
+        ("image_id\na.png\n", {"a.png": ""}),
+    ],
+)
+def test_a_table_needs_a_column_of_images_and_may_name_patients(
+    tmp_path: Path, text: str, expected: dict[str, str]
+) -> None:
+    (tmp_path / "films.csv").write_text(text)
+    assert read_csv(tmp_path / "films.csv").patient_of == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("file,label\na,b\n", "has no column image_id, Image Index or Path; its header is"),
+        ("image_id,patient_id\na,p\na,q\n", "image a is of patient 'p' and of 'q'"),
+        ("image_id,patient_id\n,p\n", "a row names no image"),
+        ("image_id,patient_id\n", "lists no film"),
+    ],
+)
+def test_a_faulty_table_is_refused(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "films.csv").write_text(text)
+    with pytest.raises(ValueError, match=message):
+        read_csv(tmp_path / "films.csv")
+
+
+def test_a_ground_truth_lists_all_its_films_and_which_have_a_box(tmp_path: Path) -> None:
+    images = [
+        {"id": i, "file_name": name, "width": 9, "height": 9, "patient_id": patient}
+        for i, (name, patient) in enumerate([("a.png", "p"), ("b.png", None)])
+    ]
+    box = {"id": 1, "image_id": 1, "category_id": 1, "bbox": [1, 1, 2, 2]}
+    coco = {"images": images, "annotations": [box], "categories": [{"id": 1, "name": "Mass"}]}
+    path = tmp_path / "truth.json"
+    path.write_text(json.dumps(coco))
+    assert read_ground_truth(path).patient_of == {"a.png": "p", "b.png": ""}
+    assert read_boxed_images(path) == ("b.png",)
+    (tmp_path / "boxes.csv").write_text(BOX_LIST)
+    assert read_boxed_images(tmp_path / "boxes.csv") == ("00000013_001.png", "00000020_000.png")
+
+
+def test_training_films_come_back_with_their_parts(tmp_path: Path) -> None:
+    bundle = tmp_path / "fold0" / "classifier.safetensors"
+    parts = {"train": [film("b", "q"), film("a", "p")], "validation": [film("c", "r")]}
+    path = write_training_films(bundle, parts)
+    assert path == tmp_path / "fold0" / TRAINING_FILMS
+    assert path.read_text() == "image_id,patient_id,part\nb,q,train\na,p,train\nc,r,validation\n"
+    films = read_training_films(path)
+    assert films.patient_of == {"a": "p", "b": "q", "c": "r"}
+    assert films.parts == {"train": ("b", "a"), "validation": ("c",)}
+    assert films.unlisted == ()
+
+
+def test_the_films_of_the_gate_that_a_detector_began_from_count_as_well(tmp_path: Path) -> None:
+    gate = tmp_path / "gate" / "classifier.safetensors"
+    write_training_films(gate, {"train": [film("a", "p"), film("z", "s")]})
+    parts = {"train": [film("a", "p")]}
+    path = write_training_films(tmp_path / "maskrcnn.safetensors", parts, {"gate": gate})
+    films = read_training_films(path)
+    assert films.patient_of == {"a": "p", "z": "s"}
+    assert films.parts == {"train": ("a",), "gate": ("a", "z")}
+
+
+def test_a_gate_without_a_list_leaves_a_gap_that_is_handed_on(tmp_path: Path) -> None:
+    parts = {"train": [film("a", "p")]}
+    gate = tmp_path / "gate" / "classifier.safetensors"
+    first = tmp_path / "first" / "maskrcnn.safetensors"
+    films = read_training_films(write_training_films(first, parts, {"gate": gate}))
+    assert films.unlisted == (str(gate),)
+    assert films.patient_of == {"a": "p"}
+    second = write_training_films(tmp_path / "maskrcnn.safetensors", parts, {"weights": first})
+    assert read_training_films(second).unlisted == (str(gate),)
+
+
+def test_a_missing_list_says_how_to_get_one(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="type the training's command again"):
+        read_training_films(tmp_path / TRAINING_FILMS)
+    (tmp_path / TRAINING_FILMS).write_text("image_id\na\n")
+    with pytest.raises(ValueError, match="no film with a part; expected columns image_id, patient"):
+        read_training_films(tmp_path / TRAINING_FILMS)
+
+
+def test_an_image_may_be_in_two_parts() -> None:
+    films = film_list([("a", "p", "train"), ("a", "p", "gate"), ("a", "p", "gate")])
+    assert films.parts == {"train": ("a",), "gate": ("a",)}
+    assert len(films) == 1

@@ -1,0 +1,337 @@
+"""The NIH reader on small trees: quirks, faults, and what is counted."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cxrloc.datasets.labels import NIH_DISEASES, canonical_label
+from cxrloc.datasets.radiograph import Box
+from cxrloc.datasets.readers import nih
+
+A, B, C = "00000001_000.png", "00000001_001.png", "00000002_000.png"
+ROWS = [(A, "Mass|Infiltration"), (B, "No Finding"), (C, "Pleural_Thickening")]
+LISTS = ((A, B), (C,))
+
+
+def test_a_clean_tree_is_read_without_a_warning(nih_tree: Any) -> None:
+    boxes = [(A, "Infiltrate", 10.5, 20, 30, 40.25)]
+    found = nih.index(nih_tree(ROWS, boxes, LISTS, [f"images/{A}"]), strict=True)
+    first, second, third = found.radiographs
+    assert first.path is not None
+    assert first.path.name == A
+    assert first.path.is_absolute()
+    assert first.patient_id == second.patient_id == "1"
+    assert first.positives == ("Infiltration", "Mass")
+    assert first.boxes == (Box("Infiltration", (10.5, 20.0, 40.5, 60.25)),)
+    assert (first.view, first.sex, first.age_years) == ("PA", "M", 58.0)
+    assert first.size_hw == (1024, 1024)
+    assert second.path is None
+    assert second.labels == dict.fromkeys(NIH_DISEASES, 0.0)
+    assert third.positives == ("Pleural_Thickening",)
+    assert found.official == {A: "train_val", B: "train_val", C: "test"}
+    assert dict(found.warnings) == {"labels read by another name": 1}
+    assert found.warnings.examples["labels read by another name"] == ["Infiltrate = Infiltration"]
+    assert [path.name for path in found.sources] == [
+        "Data_Entry_2017_v2020.csv",
+        "BBox_List_2017.csv",
+        "train_val_list.txt",
+        "test_list.txt",
+    ]
+
+
+def test_the_first_version_of_the_label_file_has_ages_with_units_and_a_trailing_comma(
+    nih_tree: Any,
+) -> None:
+    header = (
+        "Image Index,Finding Labels,Follow-up #,Patient ID,Patient Age,Patient Gender,"
+        "View Position,OriginalImage[Width,Height],OriginalImagePixelSpacing[x,y],"
+    )
+    ages = {"058Y": 58.0, "006M": 0.5, "411": math.nan, "": math.nan}
+    rows = [
+        f"0000000{i}_000.png,Mass,0,{i},{age},F,AP,2682,2749,0.143,0.143,"
+        for i, age in enumerate(ages, start=1)
+    ]
+    names = [row.partition(",")[0] for row in rows]
+    root = nih_tree(rows, (), (names, ()), label_file="Data_Entry_2017.csv", header=header)
+    found = nih.index(root, strict=True)  # an absurd age is NIH's own: a note, not a warning
+    read = [r.age_years for r in found.radiographs]
+    assert read[:2] == [58.0, 0.5]
+    assert all(math.isnan(age) for age in read[2:])
+    assert dict(found.warnings) == {"ages over 120 years taken as unknown": 1}
+    assert found.radiographs[0].patient_id == "1"
+
+
+def test_an_age_that_is_no_age_is_counted(nih_tree: Any) -> None:
+    row = f"{A},Mass,0,1,old,F,AP,2682,2749,0.143,0.143"
+    found = nih.index(nih_tree([row], (), ((A,), ())))
+    assert math.isnan(found.radiographs[0].age_years)
+    assert dict(found.warnings) == {"ages that cannot be read": 1}
+
+
+def test_with_both_label_files_the_newer_is_read_and_said(nih_tree: Any) -> None:
+    root = nih_tree([(A, "Mass")], (), ((A,), ()), label_file="Data_Entry_2017.csv")
+    nih_tree([(A, "Nodule")], (), ((A,), ()))
+    found = nih.index(root)
+    assert found.label_file.name == "Data_Entry_2017_v2020.csv"
+    assert found.radiographs[0].positives == ("Nodule",)
+    (kind,) = found.warnings
+    assert "Data_Entry_2017_v2020.csv, which is read" in kind
+    assert found.warnings.examples[kind] == ["Data_Entry_2017.csv"]
+    chosen = nih.index(root, label_file=Path("Data_Entry_2017.csv"), strict=True)
+    assert chosen.radiographs[0].positives == ("Mass",)
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("Infiltrate", "Infiltration"),
+        ("Pleural Thickening", "Pleural_Thickening"),
+        (" mass ", "Mass"),
+        ("no finding", "No Finding"),
+    ],
+)
+def test_label_aliases_become_the_canonical_name(written: str, meant: str) -> None:
+    assert canonical_label(written) == meant
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ([(A, "Mass|Fracture")], f"image {A}: unknown label 'Fracture'; known are Atelectasis"),
+        ([(A, "")], f"image {A}: unknown label ''"),
+        ([(A, "No Finding|Mass")], "says No Finding and a finding"),
+        ([(A, "Mass"), (A, "Nodule")], f"image {A} has contradictory rows"),
+        ([(A, "Mass"), ",Mass,0,1,58,M,PA,1,1,1,1"], "data row 2: no image name"),
+        ([f"{A}"], f"image {A}: unknown label ''"),
+    ],
+)
+def test_a_faulty_label_row_is_an_error_that_names_it(
+    nih_tree: Any, rows: list[Any], message: str
+) -> None:
+    with pytest.raises(ValueError) as error:
+        nih.index(nih_tree(rows))
+    assert message in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("box", "message"),
+    [
+        ((A, "Mass", 1, 2, -3, 4), "data row 1 (00000001_000.png, Mass): expected finite x, y and"),
+        ((A, "Mass", 1, 2, 3, 0), "positive w, h, got 1.0, 2.0, 3.0, 0.0"),
+        ((A, "Mass", 1, 2, 3, "nan"), "expected finite"),
+        ((A, "Mass", 1, "two", 3, 4), "could not convert string to float: 'two'"),
+        ((A, "Fracture", 1, 2, 3, 4), "unknown label 'Fracture'"),
+        ((A, "No Finding", 1, 2, 3, 4), "a box of No Finding"),
+        ((A, "Mass", 2000, 2, 30, 40), "lies outside the 1024 x 1024 frame"),
+        ((A, "Mass", 5, -40, 30, 40), "lies outside the 1024 x 1024 frame"),
+    ],
+)
+def test_a_faulty_box_is_an_error_that_names_its_row(
+    nih_tree: Any, box: tuple[Any, ...], message: str
+) -> None:
+    with pytest.raises(ValueError) as error:
+        nih.index(nih_tree([(A, "Mass")], [box]))
+    assert message in str(error.value)
+
+
+COUNTED = [
+    pytest.param(
+        {"rows": [*ROWS, ROWS[0]]},
+        "equal duplicate label rows dropped",
+        [A],
+        id="equal label rows",
+    ),
+    pytest.param(
+        {"boxes": [(A, "Mass", -10, 1000, 30, 40)]},
+        "boxes clipped to the frame",
+        [f"{A} Mass"],
+        id="box partly outside",
+    ),
+    pytest.param(
+        {"boxes": [("00000009_000.png", "Mass", 1, 2, 3, 4)]},
+        "boxes of images without a label row left out",
+        ["00000009_000.png Mass"],
+        id="boxed image without label row",
+    ),
+    pytest.param(
+        {"boxes": [(A, "Nodule", 1, 2, 3, 4)]},
+        "boxes of a disease that the label row does not name",
+        [f"{A} Nodule"],
+        id="box against the label",
+    ),
+    pytest.param(
+        {"boxes": [(A, "Mass", 1, 2, 3, 4), (A, "Mass", 1, 2, 3, 4)]},
+        "equal duplicate boxes dropped",
+        [f"{A} Mass"],
+        id="equal boxes",
+    ),
+    pytest.param(
+        {"boxes": [(A, "Mass", 1, 2, 3, 4), (A, "Mass", 9, 9, 9, 9)]},
+        "further boxes of one image and disease",
+        [f"{A} Mass"],
+        id="two boxes of a disease",
+    ),
+    pytest.param(
+        {"boxes": None},
+        "no box list: nothing to localize",
+        ["BBox_List_2017.csv"],
+        id="no box list",
+    ),
+    pytest.param(
+        {"lists": None},
+        "no official list",
+        ["train_val_list.txt", "test_list.txt"],
+        id="no official lists",
+    ),
+    pytest.param(
+        {"lists": ((A, B, "00000009_000.png"), (C,))},
+        "listed images without a label row",
+        ["00000009_000.png"],
+        id="listed without label row",
+    ),
+    pytest.param(
+        {"lists": ((A, B), ())}, "images in no official list", [C], id="in no official list"
+    ),
+    pytest.param(
+        {"rows": [*ROWS[:2], f"{C},Mass,0,7,58,M,PA,1,1,1,1"]},
+        "patient number unlike the image's name; the column counts",
+        [C],
+        id="patient unlike name",
+    ),
+    pytest.param(
+        {"films": [f"images_001/images/{A}", f"images_002/images/{A}"]},
+        "images in two folders; the first is taken",
+        [A],
+        id="in two folders",
+    ),
+]
+
+
+@pytest.mark.parametrize(("change", "kind", "examples"), COUNTED)
+def test_a_tolerable_fault_is_counted_and_an_error_only_when_strict(
+    nih_tree: Any, change: dict[str, Any], kind: str, examples: list[str]
+) -> None:
+    root = nih_tree(**{"rows": ROWS, "lists": LISTS, **change})
+    found = nih.index(root)
+    assert dict(found.warnings) == {kind: len(examples)}
+    assert found.warnings.examples[kind] == examples
+    assert found.warnings.lines() == [f"{len(examples):>7} x {kind}: {', '.join(examples)}"]
+    with pytest.raises(ValueError, match=r"^strict: ") as error:
+        nih.index(root, strict=True)
+    assert kind in str(error.value)
+    assert examples[0] in str(error.value)
+
+
+def test_what_is_made_of_tolerable_faults(nih_tree: Any) -> None:
+    boxes = [
+        (A, "Mass", -10, 1000, 30, 40),  # clipped
+        (A, "Nodule", 1, 2, 3, 4),  # kept though the label row has no Nodule
+        (A, "Mass", 1, 2, 3, 4),  # a second Mass
+        (A, "Mass", 1, 2, 3, 4),  # the same again
+    ]
+    row = f"{C},Mass,0,7,58,M,PA,1,1,1,1"
+    first, _, third = nih.index(nih_tree([*ROWS[:2], row], boxes, LISTS)).radiographs
+    assert first.boxes == (
+        Box("Mass", (0.0, 1000.0, 20.0, 1024.0)),
+        Box("Nodule", (1.0, 2.0, 4.0, 6.0)),
+        Box("Mass", (1.0, 2.0, 4.0, 6.0)),
+    )
+    assert first.labels["Nodule"] == 0
+    assert third.patient_id == "7"
+
+
+def test_an_image_in_both_official_lists_is_an_error(nih_tree: Any) -> None:
+    with pytest.raises(ValueError, match=f"in both official lists, e\\.g\\. {A}"):
+        nih.index(nih_tree(ROWS, (), ((A, B), (A, C))))
+
+
+def test_a_list_without_rows_is_an_empty_index(nih_tree: Any) -> None:
+    found = nih.index(nih_tree([]))
+    assert found.radiographs == []
+    assert found.official == {}
+
+
+def test_missing_folders_and_files_are_named(nih_tree: Any, tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"no folder .*nowhere"):
+        nih.index(tmp_path / "nowhere")
+    with pytest.raises(FileNotFoundError, match=r"expected Data_Entry_2017_v2020.csv or"):
+        nih.index(tmp_path)
+    with pytest.raises(FileNotFoundError, match=r"no label file mine\.csv"):
+        nih.index(nih_tree(ROWS), label_file=Path("mine.csv"))
+    root = nih_tree(ROWS, header="a,b")
+    with pytest.raises(ValueError, match=r"has no column \['imageindex', 'findinglabels'\]"):
+        nih.index(root)
+    (root / "Data_Entry_2017_v2020.csv").write_text("")
+    with pytest.raises(ValueError, match=r"cannot read .*v2020\.csv as CSV"):
+        nih.index(root)
+
+
+@pytest.mark.parametrize(
+    ("files", "found"),
+    [
+        ([f"images/{A}"], f"images/{A}"),
+        ([A], A),
+        ([f"images_007/images/{A}"], f"images_007/images/{A}"),
+        ([f"images_007/{A}"], f"images_007/{A}"),
+        ([f"images_002/images/{A}", "images/00000001_000.jpg"], f"images_002/images/{A}"),
+        (["images/00000001_000.jpg"], "images/00000001_000.jpg"),
+        (["images/00000001_000.JPEG"], "images/00000001_000.JPEG"),
+        (["images/00000001_000.PNG", "images/00000001_000.jpg"], "images/00000001_000.jpg"),
+        (["images/00000001_000.PNG"], "images/00000001_000.PNG"),
+        (["images/00000001_000.txt", f"images/._{A}"], None),
+        ([f"elsewhere/{A}"], None),
+        ([], None),
+    ],
+)
+def test_a_film_is_found_under_its_listed_name_then_as_another_ending(
+    nih_tree: Any, files: list[str], found: str | None
+) -> None:
+    root: Path = nih_tree([(A, "Mass")], (), ((A,), ()))
+    for name in files:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(b"never read by the index")
+    expected = None if found is None else (root / found).absolute()
+    assert nih.index(root, strict=True).radiographs[0].path == expected
+
+
+def test_a_listed_jpeg_does_not_stand_for_a_listed_png(nih_tree: Any) -> None:
+    other = A.replace(".png", ".jpg")
+    root = nih_tree([(A, "Mass"), (other, "Mass")], (), ((A, other), ()), [f"images/{other}"])
+    png, jpg = nih.index(root).radiographs
+    assert png.path is None
+    assert jpg.path is not None
+
+
+def test_an_image_file_that_no_label_row_names_is_counted_not_dropped_silently(
+    nih_tree: Any,
+) -> None:
+    root = nih_tree([(A, "Mass")], (), ((A,), ()), [f"images/{A}", "images/99990001_000.png"])
+    assert nih.index(root).warnings["image files that no label row names left out"] == 1
+    with pytest.raises(ValueError, match=r"no label row names.*99990001_000\.png"):
+        nih.index(root, strict=True)
+
+
+def test_another_copy_of_a_listed_film_is_no_stray(nih_tree: Any) -> None:
+    files = [f"images/{A}", f"images/{A.replace('.png', '.jpg')}"]
+    assert len(nih.index(nih_tree([(A, "Mass")], (), ((A,), ()), files), strict=True).radiographs)
+
+
+def test_a_blank_patient_number_is_taken_from_the_images_name(nih_tree: Any) -> None:
+    rows = [
+        "00000011_000.png,Mass,0,,50,M,PA,1,1,1,1",
+        "00000011_001.png,Mass,1,11,50,M,PA,1,1,1,1",
+    ]
+    found = nih.index(nih_tree(rows, (), None))
+    assert [r.patient_id for r in found.radiographs] == ["11", "11"]
+    assert found.warnings["no patient number; the one in the image's name is taken"] == 1
+
+
+def test_a_list_that_is_no_text_is_named(nih_tree: Any) -> None:
+    root = nih_tree([(A, "Mass")])
+    (root / "test_list.txt").write_bytes(b"00000001_000.png\xe9")
+    with pytest.raises(ValueError, match=r"test_list\.txt is not a text file in UTF-8"):
+        nih.index(root)

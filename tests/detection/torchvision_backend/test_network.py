@@ -1,0 +1,145 @@
+"""The network: folded norms, a candidate for every disease, torchvision's names."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torchvision.models import resnet18, resnet50
+from torchvision.models.detection import maskrcnn_resnet50_fpn
+
+from cxrloc.detection.config import DetectorConfig, ModelConfig
+from cxrloc.detection.torchvision_backend.network import (
+    MaskRCNN,
+    fold_batch_norm,
+    freeze_stages,
+    voted_boxes,
+)
+
+
+def _randomised(body: torch.nn.Module) -> torch.nn.Module:
+    for module in body.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            for tensor in (module.weight.data, module.running_var):
+                tensor.uniform_(0.5, 1.5)
+            for tensor in (module.bias.data, module.running_mean):
+                tensor.normal_(0, 0.2)
+    return body.eval()
+
+
+@pytest.mark.parametrize("make", [resnet18, resnet50])
+def test_folding_the_norms_does_not_change_the_function(make: object) -> None:
+    torch.manual_seed(0)
+    body = _randomised(make(num_classes=4))  # type: ignore[operator]
+    images = torch.randn(2, 3, 64, 64)
+    with torch.no_grad():
+        before = body(images)
+        fold_batch_norm(body)
+        after = body(images)
+    assert not any(isinstance(m, torch.nn.BatchNorm2d) for m in body.modules())
+    torch.testing.assert_close(after, before, rtol=1e-3, atol=1e-3 * float(before.abs().max()))
+
+
+def _network(config: DetectorConfig) -> MaskRCNN:
+    torch.manual_seed(0)
+    model = MaskRCNN(config.model, 2, config.size)
+    model.set_precision("fp32")
+    return model
+
+
+def test_every_disease_has_a_candidate_even_from_an_untrained_network(
+    small_config: DetectorConfig,
+) -> None:
+    model = _network(small_config).eval()
+    with torch.no_grad():
+        # the box head says background with all its weight
+        model.roi_heads.box_predictor.cls_score.bias[:] = torch.tensor([20.0, 0.0, 0.0])
+        found = model(torch.randn(2, 3, 128, 128))
+    for one in found:
+        assert sorted(one["labels"].tolist()) == [1, 2]
+        assert (one["scores"] < 1e-3).all()
+        assert one["masks"].shape == (2, 1, 28, 28)
+
+
+def test_a_disease_has_at_most_so_many_boxes_and_the_strongest_come_first(
+    small_config: DetectorConfig,
+) -> None:
+    model = _network(small_config).eval()
+    with torch.no_grad():
+        (found,) = model(torch.randn(1, 3, 128, 128))
+    labels = found["labels"].tolist()
+    assert max(labels.count(1), labels.count(2)) <= small_config.model.detections_per_disease
+    assert (found["scores"].diff() <= 0).all()
+
+
+def test_a_voted_box_is_the_mean_of_its_neighbours_weighted_by_score() -> None:
+    # IoU of the first two is 80 / 120 = .67; the third is elsewhere
+    boxes = torch.tensor([[0.0, 0, 10, 10], [2, 0, 12, 10], [50, 50, 60, 60]])
+    scores, keep = torch.tensor([0.6, 0.2, 0.9]), torch.tensor([2, 0])
+    voted = voted_boxes(boxes, scores, keep, 0.5)
+    torch.testing.assert_close(voted, torch.tensor([[50.0, 50, 60, 60], [0.5, 0, 10.5, 10]]))
+    assert torch.equal(voted_boxes(boxes, scores, keep, 0.7), boxes[keep])
+    assert torch.equal(voted_boxes(boxes, scores, keep, 1.0), boxes[keep])
+    assert voted_boxes(boxes, scores, keep[:0], 0.5).shape == (0, 4)
+
+
+def test_boxes_stay_inside_a_film_that_does_not_fill_the_square(
+    small_config: DetectorConfig,
+) -> None:
+    model = _network(small_config).eval()
+    with torch.no_grad():
+        (found,) = model(torch.randn(1, 3, 128, 128), None, [(128, 80)])
+    assert len(found["boxes"])
+    assert found["boxes"][:, [0, 2]].max() <= 80
+
+
+def test_training_gives_finite_losses_also_without_any_box(small_config: DetectorConfig) -> None:
+    model = _network(small_config).train()
+    empty = {
+        "boxes": torch.zeros(0, 4),
+        "labels": torch.zeros(0, dtype=torch.int64),
+        "masks": torch.zeros(0, 128, 128, dtype=torch.uint8),
+    }
+    losses = model(torch.randn(2, 3, 128, 128), [empty, empty])
+    assert set(losses) == {
+        "loss_objectness",
+        "loss_rpn_box_reg",
+        "loss_classifier",
+        "loss_box_reg",
+        "loss_mask",
+    }
+    total = torch.stack(list(losses.values())).sum()
+    total.backward()
+    assert torch.isfinite(total)
+    assert losses["loss_mask"].item() == 0
+
+
+def test_frozen_stages_have_no_gradient(small_config: DetectorConfig) -> None:
+    model = _network(small_config)
+    freeze_stages(model, 2)
+    trained = {
+        name.split(".")[2]
+        for name, parameter in model.named_parameters()
+        if name.startswith("backbone.body") and parameter.requires_grad
+    }
+    assert trained == {"layer2", "layer3", "layer4"}
+
+
+def test_every_tensor_of_torchvisions_own_mask_rcnn_has_a_place() -> None:
+    # with its widths, COCO's weights load whole but for the last layers of 91 classes
+    with torch.device("meta"):
+        theirs = maskrcnn_resnet50_fpn(weights=None, weights_backbone=None).state_dict()
+        wide = ModelConfig(
+            architecture="resnet50",
+            fpn_channels=256,
+            box_hidden=1024,
+            mask_channels=256,
+            mask_layers=4,
+        )
+        own = MaskRCNN(wide, 8, 320).state_dict()
+    other = {name for name, tensor in theirs.items() if own[name].shape != tensor.shape}
+    assert set(own) == set(theirs)
+    assert {name.rsplit(".", 1)[0] for name in other} == {
+        "roi_heads.box_predictor.cls_score",
+        "roi_heads.box_predictor.bbox_pred",
+        "roi_heads.mask_predictor.mask_fcn_logits",
+    }

@@ -1,0 +1,235 @@
+"""cheXlocalize's files and figures: names, masks and points known by hand, errors that say what."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from pycocotools import mask as rle
+
+from cxrloc.classification.report.tables import Cell
+from cxrloc.localization.analyses.chexlocalize.format import (
+    TASKS,
+    Rle,
+    box_mask,
+    box_of,
+    disease_of,
+    empty_mask,
+    film_key,
+    is_hit,
+    mask_iou,
+    peak,
+    read_segmentations,
+    resized_mask,
+    run_lengths,
+    task_of,
+)
+from cxrloc.localization.analyses.chexlocalize.section import (
+    HIT_RATE,
+    MIOU,
+    MIOU_TRUE_POSITIVES,
+    _top_boxes,
+    _top_masks,
+    chexlocalize_files,
+    chexlocalize_section,
+)
+from cxrloc.localization.cam.heat_maps import HeatMaps
+from cxrloc.localization.localizer import Localization
+
+SIZE = (20, 30)  # height, width
+
+
+def mask(rows: slice, columns: slice, size: tuple[int, int] = SIZE) -> Rle:
+    filled = np.zeros(size, np.uint8, order="F")
+    filled[rows, columns] = 1
+    encoded = rle.encode(filled)
+    return {"size": list(encoded["size"]), "counts": encoded["counts"].decode()}
+
+
+def film(**masks: Rle) -> dict[str, Rle]:
+    """All ten tasks; those not given are empty."""
+    given = {name.replace("_", " "): one for name, one in masks.items()}
+    return {task: given.get(task, empty_mask(SIZE)) for task in TASKS}
+
+
+@pytest.mark.parametrize(
+    ("disease", "task"),
+    [
+        ("Lung Opacity", "Airspace Opacity"),
+        ("Effusion", "Pleural Effusion"),
+        ("Edema", "Edema"),
+        ("Fracture", None),
+    ],
+)
+def test_lung_opacity_is_called_airspace_opacity(disease: str, task: str | None) -> None:
+    assert task_of(disease) == task
+    assert disease_of("Airspace Opacity") == "Lung Opacity"
+
+
+def test_a_film_is_named_by_patient_study_and_view() -> None:
+    for name in ("valid/patient64541/study1/view1_frontal.jpg",
+                 "CheXpert-v1.0/valid/patient64541/study1/view1_frontal.jpg"):  # fmt: skip
+        assert film_key(name) == "patient64541_study1_view1_frontal"
+
+
+def test_a_box_becomes_a_mask_of_the_films_size_and_back() -> None:
+    made = box_mask((2, 1, 10, 5), from_hw=(10, 15), size_hw=SIZE)
+    assert made == mask(slice(2, 10), slice(4, 20))
+    assert box_of(made, (10, 15)) == (2, 1, 10, 5)
+    assert box_of(empty_mask(SIZE), SIZE) is None
+    assert rle.decode(empty_mask(SIZE)).shape == SIZE
+
+
+def test_a_mask_of_a_small_film_is_enlarged() -> None:
+    small = mask(slice(1, 5), slice(2, 10), (10, 15))
+    assert resized_mask(small, SIZE) == mask(slice(2, 10), slice(4, 20))
+
+
+@pytest.mark.parametrize(
+    ("predicted", "truth", "expected", "true_positives"),
+    [
+        (mask(slice(0, 10), slice(0, 10)), mask(slice(0, 10), slice(5, 15)), 1 / 3, 1 / 3),
+        (mask(slice(0, 10), slice(0, 10)), empty_mask(SIZE), 0, math.nan),
+        (None, mask(slice(0, 10), slice(0, 10)), 0, math.nan),
+        (mask(slice(0, 10), slice(0, 10)), None, 0, math.nan),
+        (empty_mask(SIZE), empty_mask(SIZE), math.nan, math.nan),
+        (mask(slice(0, 2), slice(0, 2)), mask(slice(5, 7), slice(5, 7)), 0, 0),
+    ],
+)
+def test_iou_of_masks_by_both_rules(
+    predicted: Rle | None, truth: Rle | None, expected: float, true_positives: float
+) -> None:
+    both = [mask_iou(predicted, truth, true_positives_only=only) for only in (False, True)]
+    assert both == pytest.approx([expected, true_positives], nan_ok=True)
+
+
+def test_a_point_hits_by_column_and_row() -> None:
+    truth = mask(slice(2, 4), slice(10, 20))
+    assert is_hit([[10, 3]], truth) == 1
+    assert is_hit([[3, 10]], truth) == 0
+    assert is_hit([[0, 0], [19.9, 2]], truth) == 1
+    assert is_hit([], truth) == 0
+    assert math.isnan(is_hit([[1, 1]], empty_mask(SIZE)))
+
+
+def test_the_peak_of_a_map_is_in_the_films_own_pixels() -> None:
+    cells = np.zeros((3, 3), np.float32)
+    cells[1, 2] = 1  # the square of 30 px: columns 20 to 29, rows 10 to 19
+    maps = HeatMaps.of({("a", "Edema"): cells}, name="cam", aligned=False)
+    x, y = peak(maps, "a", "Edema", (30, 30))
+    assert 20 <= x <= 29
+    assert 10 <= y <= 19
+    assert peak(maps, "a", "Mass", (30, 30)) == []
+
+
+def test_of_equal_scores_the_first_is_the_top_one_for_masks_as_for_boxes() -> None:
+    image_id = "patient1/study1/view1_frontal.jpg"
+    key, first, second = (image_id, "Edema"), (2.0, 1.0, 10.0, 5.0), (12.0, 1.0, 14.0, 5.0)
+    coco = {"images": [{"id": 1, "file_name": image_id, "height": 10, "width": 15}],
+            "categories": [{"id": 7, "name": "Edema"}]}  # fmt: skip
+    low = {"image_id": 1, "category_id": 7, "score": 0.2, "segmentation": empty_mask(SIZE)}
+    masks = [box_mask(box, from_hw=(10, 15), size_hw=SIZE) for box in (first, second)]
+    equal = [low | {"score": 0.9, "segmentation": one} for one in masks]
+    assert _top_masks([low, *equal], coco)[key] == masks[0]
+    assert _top_masks([*equal[::-1], low], coco)[key] == masks[1]
+    boxes = [Localization(image_id, "Edema", box, 0.9) for box in (first, second)]
+    assert _top_boxes(boxes)[key].box_xyxy == first
+
+
+WHOLE = mask(slice(2, 10), slice(4, 20))
+
+
+def test_the_runs_of_a_mask_are_those_that_pycocotools_decodes() -> None:
+    assert run_lengths(WHOLE["counts"])[:3] == [4 * 20 + 2, 8, 12]  # columns first
+    assert run_lengths(empty_mask(SIZE)["counts"]) == [600]
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        size = int(rng.integers(1, 40)), int(rng.integers(1, 300))
+        filled = np.asfortranarray(rng.random(size) > rng.random(), dtype=np.uint8)
+        runs = run_lengths(rle.encode(filled)["counts"].decode())
+        values = np.repeat(np.arange(len(runs)) % 2, runs)
+        np.testing.assert_array_equal(values, filled.ravel(order="F"))
+
+
+def test_faulty_files_are_named_with_film_and_task(tmp_path: Path) -> None:
+    path = tmp_path / "gt.json"
+    with pytest.raises(FileNotFoundError, match=r"no cheXlocalize segmentations at .*gt\.json"):
+        read_segmentations(path)
+    faults: list[tuple[Any, str]] = [
+        ([], "expected an object"),
+        ({"f": {"Edema": {}}}, "f has no Enlarged Cardiomediastinum, Cardiomegaly"),
+        ({"f": film(Edema={"size": [20, 30]})}, "f, Edema: expected {'size'"),
+        ({"f": film(Edema=empty_mask((3, 3)))}, "f has masks of sizes"),
+        ({"f": film(Edema={"size": [20, 30], "counts": [600]})}, "f, Edema: .* is the file whole"),
+        ({"f": film(Edema={"size": [20, 31], "counts": WHOLE["counts"]})}, "runs cover the h x w"),
+        *(
+            ({"f": film(Edema={"size": [20, 30], "counts": damaged})}, "f, Edema: .* file whole")
+            for damaged in ("", "abc", WHOLE["counts"][:-1], WHOLE["counts"] + "1", "\x00", "é")
+        ),
+    ]
+    for content, message in faults:
+        path.write_text(json.dumps(content))
+        with pytest.raises(ValueError, match=message):
+            read_segmentations(path)
+    path.write_text(json.dumps({"f": film()}))
+    assert read_segmentations(path) == {"f": film()}
+
+
+NAMES = [f"valid/patient{i}/study1/view1_frontal.jpg" for i in range(3)]
+COCO = {
+    "images": [{"id": i, "file_name": n, "width": 15, "height": 10} for i, n in enumerate(NAMES)],
+    "annotations": [],
+    "categories": [{"id": 1, "name": "Edema"}, {"id": 2, "name": "Lung Opacity"}],
+}
+TRUTH = {
+    "patient0_study1_view1_frontal": film(Edema=mask(slice(2, 10), slice(4, 20))),
+    "patient1_study1_view1_frontal": film(Airspace_Opacity=mask(slice(0, 10), slice(0, 10))),
+}
+
+
+def boxes() -> list[Localization]:
+    """Right on the first film; 4 of 10 columns on the second; a false one on the third."""
+    return [
+        Localization(NAMES[0], "Edema", (0, 0, 1, 1), 0.1),
+        Localization(NAMES[0], "Edema", (2, 1, 10, 5), 0.9),
+        Localization(NAMES[1], "Lung Opacity", (0, 0, 2, 5), 0.9),
+        Localization(NAMES[2], "Edema", (2, 1, 10, 5), 0.5),
+    ]
+
+
+def table(gate: dict[tuple[str, str], bool] | None = None) -> dict[str, dict[str, float]]:
+    """measure -> column -> value."""
+    files = chexlocalize_files(TRUTH, COCO, {"mine": boxes()}, gate, masks={}, maps={})
+    assert files.filled_boxes == files.centres == ("mine",)
+    patients = {name: name for name in NAMES}
+    section = chexlocalize_section(files, patients, resamples=50, seed=0)
+    return {
+        row.block: {n: c.estimate.value for n, c in row.cells.items() if isinstance(c, Cell)}
+        for row in section.tables[0].rows
+    }
+
+
+def test_figures_of_boxes_by_hand() -> None:
+    found = table()
+    assert found[MIOU]["Edema"] == 0.5  # right on one film, false on another
+    assert found[MIOU_TRUE_POSITIVES]["Edema"] == 1
+    assert found[MIOU]["Airspace Opacity"] == 0.4  # 4 of 10 columns
+    assert found[HIT_RATE] == {"Edema": 1, "Airspace Opacity": 1, "macro mean": 1}
+
+
+def test_the_gate_empties_masks_but_not_points() -> None:
+    found = table({(NAMES[2], "Edema"): False, (NAMES[1], "Lung Opacity"): False})
+    assert found[MIOU]["Edema"] == 1
+    assert found[MIOU]["Airspace Opacity"] == 0
+    assert "Airspace Opacity" not in found[MIOU_TRUE_POSITIVES]
+    assert found[HIT_RATE]["Airspace Opacity"] == 1
+
+
+def test_masks_of_another_data_set_are_refused() -> None:
+    other = {"patient9_study1_view1_frontal": film()}
+    with pytest.raises(ValueError, match="none of the 1 films of the segmentations"):
+        chexlocalize_files(other, COCO, {"mine": boxes()}, None, masks={}, maps={})

@@ -1,0 +1,149 @@
+"""The gate's ledger: each charge by hand, sums, and agreement with the accuracy tables."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from cxrloc.classification.report.tables import Cell
+from cxrloc.localization.analyses.end_to_end.gate_ledger import (
+    CHARGES,
+    GATE_HIT,
+    GATE_MISS,
+    HIT,
+    NO_BOX,
+    WRONG_PLACE,
+    Ledger,
+    charges,
+    gate_ledgers,
+    ledger_table,
+)
+from cxrloc.localization.evaluation.box_scores import score_boxes
+from cxrloc.localization.evaluation.comparison import compare
+from cxrloc.localization.evaluation.ground_truth import GroundTruth, ground_truth_from_coco
+from cxrloc.localization.localizer import Localization
+
+RIGHT, ELSEWHERE = (10.0, 10.0, 30.0, 30.0), (40.0, 40.0, 60.0, 60.0)
+
+
+def _coco(diseases: list[str]) -> dict[str, Any]:
+    """Film i of patient i has one box, of the i-th disease."""
+    names = list(dict.fromkeys(diseases))
+    return {
+        "categories": [{"id": c, "name": name} for c, name in enumerate(names, start=1)],
+        "images": [
+            {"id": i, "file_name": f"{i}", "width": 64, "height": 64, "patient_id": f"p{i}"}
+            for i in range(len(diseases))
+        ],
+        "annotations": [
+            {"id": i + 1, "image_id": i, "category_id": names.index(d) + 1,
+             "bbox": [10, 10, 20, 20], "iscrowd": 0}
+            for i, d in enumerate(diseases)
+        ],
+    }  # fmt: skip
+
+
+FIVE = ["Mass", "Mass", "Mass", "Nodule", "Nodule"]
+COCO = _coco(FIVE)
+TRUTH = ground_truth_from_coco(COCO)
+FOUND = [
+    Localization("0", "Mass", RIGHT, 0.5),
+    Localization("1", "Mass", RIGHT, 0.5),
+    Localization("2", "Mass", ELSEWHERE, 0.5),
+    Localization("3", "Nodule", ELSEWHERE, 0.5),
+]
+GATE = {(str(i), d): i not in (1, 2) for i, d in enumerate(FIVE)}
+
+
+def _ledgers(
+    truth: GroundTruth, found: list[Localization], gate: dict[tuple[str, str], bool]
+) -> list[Ledger]:
+    return gate_ledgers(truth, {"mine": found}, gate, (0.1, 0.5), resamples=100, seed=4)
+
+
+def test_each_of_five_boxes_is_charged_to_another_account() -> None:
+    charged = charges(score_boxes(TRUTH, FOUND), np.array([True, False, False, True, True]), 0.5)
+
+    names = [CHARGES[i] for i in charged]
+    assert names == [HIT, GATE_HIT, GATE_MISS, WRONG_PLACE, NO_BOX]
+
+
+def test_the_ledger_counts_by_disease_and_shares_by_box_and_by_disease() -> None:
+    ledger = _ledgers(TRUTH, FOUND, GATE)[1]
+
+    assert ledger.counts.tolist() == [[1, 0], [1, 0], [1, 0], [0, 1], [0, 1]]
+    assert [e.value for e in ledger.shares] == [0.2] * 5
+    assert [e.value for e in ledger.macro] == pytest.approx([1 / 6] * 3 + [1 / 4] * 2)
+    assert ledger.share(HIT).low < 0.2 < ledger.share(HIT).high
+
+
+def test_a_box_with_iou_of_exactly_the_threshold_is_not_hit() -> None:
+    half = [Localization("0", "Mass", (10, 10, 30, 20), 0.5)]
+
+    low, high = _ledgers(TRUTH, half, GATE)
+
+    assert (low.count(HIT), high.count(HIT), high.count(WRONG_PLACE)) == (1, 0, 1)
+
+
+def _random(seed: int) -> tuple[dict[str, Any], list[Localization], dict[tuple[str, str], bool]]:
+    rng = np.random.default_rng(seed)
+    diseases = [("Mass", "Nodule", "Effusion")[i] for i in rng.integers(0, 3, 60)]
+    found, gate = [], {}
+    for i, disease in enumerate(diseases):
+        gate[str(i), disease] = bool(rng.random() < 0.6)
+        if rng.random() < 0.8:
+            x, y = rng.uniform(5, 20, 2)
+            found.append(Localization(str(i), disease, (x, y, x + 20, y + 20), rng.random()))
+    return _coco(diseases), found, gate
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_every_box_is_charged_exactly_once(seed: int) -> None:
+    coco, found, gate = _random(seed)
+    truth = ground_truth_from_coco(coco)
+
+    for ledger in _ledgers(truth, found, gate):
+        assert ledger.counts.sum() == 60
+        per_disease = dict(zip(truth.disease_names, ledger.counts.sum(axis=0), strict=True))
+        assert per_disease == truth.boxes_per_disease
+        assert sum(e.value for e in ledger.shares) == pytest.approx(1, abs=1e-12)
+        assert sum(e.value for e in ledger.macro) == pytest.approx(1, abs=1e-12)
+
+
+def test_hits_and_what_the_gate_cost_are_the_accuracies_of_the_other_tables() -> None:
+    coco, found, gate = _random(9)
+    comparison = compare(coco, {"mine": found}, gate, resamples=100, seed=4)
+    given, gated = comparison.localizers[:2]
+
+    ledger = _ledgers(comparison.truth, found, gate)[1]
+
+    assert ledger.macro[0] == gated.estimates["acc_iou@0.5"].macro
+    would_be = ledger.macro[0].value + ledger.macro[1].value
+    assert would_be == pytest.approx(given.estimates["acc_iou@0.5"].macro.value)
+    assert ledger.count(GATE_HIT) > 0
+
+
+def test_a_localizer_without_boxes_loses_all_that_passes_for_want_of_a_box() -> None:
+    ledger = _ledgers(TRUTH, [], GATE)[1]
+
+    assert [ledger.count(charge) for charge in CHARGES] == [0, 0, 2, 0, 3]
+
+
+def test_the_table_has_a_row_per_charge_whose_counts_sum_to_the_boxes() -> None:
+    table = ledger_table(_ledgers(TRUTH, FOUND, GATE), TRUTH, ("a note",))
+
+    assert [row.block for row in table.rows] == ["hit: IoU > 0.1"] * 5 + ["hit: IoU > 0.5"] * 5
+    assert [row.lead["charge"] for row in table.rows[5:]] == list(CHARGES)
+    counts = [[row.cells[c] for c in ("Mass", "Nodule", "all diseases")] for row in table.rows[5:]]
+    assert np.sum(counts, axis=0).tolist() == [3, 2, 5]
+    share = table.rows[5].cells["share"]
+    assert isinstance(share, Cell)
+    assert share.estimate.value == 0.2
+    assert table.notes[-1] == "a note"
+
+
+def test_a_boxed_film_that_the_gate_does_not_know_is_an_error() -> None:
+    with pytest.raises(ValueError, match="no decision for Nodule on 4"):
+        _ledgers(TRUTH, FOUND, {pair: yes for pair, yes in GATE.items() if pair[0] != "4"})

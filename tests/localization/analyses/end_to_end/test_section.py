@@ -1,0 +1,239 @@
+"""The section end_to_end: its tables, figures and sentences, and what it says of missing films."""
+
+from __future__ import annotations
+
+import csv
+import io
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+
+from cxrloc.classification.report.tables import to_csv, to_latex, to_markdown
+from cxrloc.datasets.labels import NIH_BOXED_DISEASES
+from cxrloc.localization.analyses.end_to_end.section import end_to_end_section
+from cxrloc.localization.evaluation.ground_truth import ground_truth_from_coco
+from cxrloc.localization.evaluation.image_table import BOXED, film_table
+from cxrloc.localization.localizer import Localization
+from cxrloc.localization.report.glossary import RESEARCH_USE, lookup
+from cxrloc.localization.report.plots import COLOURS, CONTROL_GREYS
+from cxrloc.localization.report.sections import Section
+
+
+def _coco(films: int, diseases: Sequence[str], seed: int = 0) -> dict[str, Any]:
+    """Two films a patient; a third of the films has a box, a third nothing."""
+    rng = np.random.default_rng(seed)
+    kinds = [("boxed", "unboxed", "clear")[i] for i in rng.integers(0, 3, films)]
+    where = rng.integers(0, len(diseases), films).tolist()
+    return {
+        "categories": [{"id": c, "name": d} for c, d in enumerate(diseases, start=1)],
+        "images": [
+            {"id": i, "file_name": f"{i:05d}", "width": 64, "height": 64,
+             "patient_id": f"p{i // 2}", "labels": [] if kind == "clear" else [diseases[where[i]]],
+             "not_exhaustive_category_ids": [where[i] + 1] if kind == "unboxed" else []}
+            for i, kind in enumerate(kinds)
+        ],
+        "annotations": [
+            {"id": i + 1, "image_id": i, "category_id": where[i] + 1, "bbox": [10, 10, 20, 20]}
+            for i, kind in enumerate(kinds) if kind == "boxed"
+        ],
+    }  # fmt: skip
+
+
+COCO = _coco(60, ["Mass", "Nodule"])
+FILMS, TRUTH = film_table(COCO), ground_truth_from_coco(COCO)
+ALL = frozenset(FILMS.image_ids)
+BOXED_ONLY = frozenset(TRUTH.image_ids)
+
+
+def _boxes(films: Sequence[str], diseases: Sequence[str], seed: int) -> list[Localization]:
+    rng = np.random.default_rng(seed)
+    found = []
+    for image in films:
+        for disease in diseases:
+            x, y = rng.uniform(5, 17, 2)
+            box = (float(x), float(y), float(x + 20), float(y + 20))
+            found.append(Localization(image, disease, box, float(rng.random())))
+    return found
+
+
+A, B = (_boxes(FILMS.image_ids, FILMS.diseases, seed) for seed in (1, 2))
+GATE = {
+    (image, disease): (i + j) % 3 > 0
+    for i, image in enumerate(FILMS.image_ids)
+    for j, disease in enumerate(FILMS.diseases)
+}
+
+
+def _section(
+    predictions: Mapping[str, Sequence[Localization]],
+    gate: Mapping[tuple[str, str], bool] | None = GATE,
+    coverage: Mapping[str, frozenset[str]] | None = None,
+) -> Section:
+    coverage = dict.fromkeys(predictions, ALL) if coverage is None else coverage
+    return end_to_end_section(FILMS, TRUTH, predictions, gate, coverage, resamples=40, seed=0)
+
+
+def _rows(section: Section, table: str) -> list[dict[str, str]]:
+    found = next(t for t in section.tables if t.name == table)
+    return list(csv.DictReader(io.StringIO(to_csv(found))))
+
+
+def test_with_a_gate_there_are_ledger_settings_false_boxes_and_froc() -> None:
+    section = _section({"a": A, "b": B})
+
+    names = ["gate_ledger", "end_to_end", "false_boxes", "froc"]
+    assert (section.key, [table.name for table in section.tables]) == ("end_to_end", names)
+    assert [figure.name for figure in section.figures] == [
+        f"froc_{setting}_iou{t}"
+        for setting in ("end_to_end", "every_disease_asked")
+        for t in ("0.1", "0.5")
+    ]
+    assert len(_rows(section, "end_to_end")) == 2 * 4 * 3  # localizers, settings, thresholds
+    assert len(_rows(section, "froc")) == 2 * 2 * 2 * 2
+
+
+def test_without_a_gate_only_what_needs_none_is_made_and_that_is_said() -> None:
+    section = _section({"a": A}, gate=None)
+
+    assert [table.name for table in section.tables] == ["end_to_end", "false_boxes", "froc"]
+    assert {r["setting"] for r in _rows(section, "froc")} == {"every disease asked"}
+    assert {r["setting"] for r in _rows(section, "end_to_end")} == {
+        "disease given", "every disease asked",
+    }  # fmt: skip
+    assert "No gate was given" in section.paragraphs[0]
+
+
+def test_a_localizer_that_saw_boxed_films_alone_is_told_how_to_see_all() -> None:
+    boxed = [box for box in A if box.image_id in BOXED_ONLY]
+
+    section = _section({"a": boxed, "b": B}, coverage={"a": BOXED_ONLY, "b": ALL})
+
+    settings = [r["setting"] for r in _rows(section, "end_to_end") if r["localizer"] == "a"]
+    assert sorted(set(settings)) == ["disease given", "gated"]
+    assert {r["localizer"] for r in _rows(section, "froc")} == {"b"}
+    note = next(p for p in section.paragraphs if p.startswith("a looked at boxed films alone"))
+    assert "--films all" in note
+    assert "data.predict: all" in note
+
+
+def test_if_no_localizer_saw_other_films_there_is_no_froc() -> None:
+    boxed = [box for box in A if box.image_id in BOXED_ONLY]
+
+    section = _section({"a": boxed}, coverage={"a": BOXED_ONLY})
+
+    assert [t.name for t in section.tables] == ["gate_ledger", "end_to_end", "false_boxes"]
+    assert section.figures == ()
+
+
+def test_films_not_looked_at_and_films_not_decided_on_are_counted_in_notes() -> None:
+    seen = frozenset(FILMS.image_ids[:40])
+    clear = next(i for i in FILMS.image_ids[:40] if i not in BOXED_ONLY)
+    gate = {pair: yes for pair, yes in GATE.items() if pair != (clear, "Mass")}
+    lost = sum(image not in seen for image in TRUTH.image_ids)
+
+    section = _section({"a": [b for b in A if b.image_id in seen]}, gate, {"a": seen})
+
+    notes = " ".join(next(t for t in section.tables if t.name == "end_to_end").notes)
+    assert f"a did not look at 20 of 60 films, with {lost} ground-truth boxes" in notes
+    assert "the gate lacks decisions for 1 films that a looked at" in notes
+    films = {r["setting"]: r["films"] for r in _rows(section, "end_to_end")}
+    assert (films["end to end"], films["every disease asked"]) == ("39", "40")
+
+
+def test_a_localizer_that_was_asked_for_the_true_diseases_alone_is_suspected() -> None:
+    rows, columns = np.nonzero(FILMS.status == BOXED)
+    pairs = {(FILMS.image_ids[r], FILMS.diseases[c]) for r, c in zip(rows, columns, strict=True)}
+
+    section = _section({"a": [b for b in A if (b.image_id, b.disease) in pairs]})
+
+    assert any("was it asked for every disease" in p for p in section.paragraphs)
+
+
+def test_sentences_and_alt_texts_hold_the_figures_of_the_tables() -> None:
+    section = _section({"a": A})
+    row = next(
+        r
+        for r in _rows(section, "end_to_end")
+        if (r["setting"], r["threshold"]) == ("end to end", "0.5")
+    )
+
+    text = " ".join(section.paragraphs)
+    assert f"{row['hits']} of {row['boxes']} boxes hit" in text
+    false = f"{float(row['false boxes per film']):.3f}"
+    assert f"with {false.removeprefix('0')} [" in text
+    alt = section.figures[1].alt
+    assert "end to end: hit = IoU > 0.5" in alt
+    assert f"at {false}" in alt
+
+
+def test_the_figure_has_a_panel_for_all_diseases_and_each_and_names_the_research_use() -> None:
+    figure = _section({"a": A, "b": B}).figures[1].figure
+
+    boxes = TRUTH.boxes_per_disease
+    assert [axis.get_title() for axis in figure.axes if axis.get_visible()] == [
+        f"all diseases (n = {len(TRUTH)})", *(f"{d} (n = {n})" for d, n in boxes.items()),
+    ]  # fmt: skip
+    assert all(axis.get_xscale() == "log" for axis in figure.axes)
+    curves = [line for line in figure.axes[0].lines if len(line.get_xydata()) > 1]
+    assert len({line.get_linestyle() for line in curves}) == 2
+    legend = figure.legends[0]
+    assert [text.get_text() for text in legend.get_texts()] == ["a", "b"]
+    assert RESEARCH_USE in legend.get_title().get_text()
+
+
+def test_controls_are_grey_and_told_apart_by_their_lines() -> None:
+    controls = {"prior_box": B, "constant_box": B}
+
+    figure = _section({"a": A, **controls}).figures[0].figure
+
+    curves = [line for line in figure.axes[0].lines if len(line.get_xydata()) > 1]
+    names = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert names == ["a", "prior_box (control)", "constant_box (control)"]
+    assert [line.get_color() for line in curves] == [COLOURS[0], *CONTROL_GREYS[:2]]
+    assert curves[1].get_linestyle() != curves[2].get_linestyle()
+
+
+def test_every_column_has_an_entry_in_the_words() -> None:
+    for table in _section({"a": A}).tables:
+        for column in next(csv.reader(io.StringIO(to_csv(table)))):
+            if not column.startswith(tuple(FILMS.diseases)):
+                assert lookup(column).definition
+
+
+def test_the_same_inputs_in_any_order_give_the_same_tables() -> None:
+    forth, back = _section({"a": A, "b": B}), _section({"a": A[::-1], "b": B[::-1]})
+
+    assert list(map(to_csv, forth.tables)) == list(map(to_csv, back.tables))
+    assert forth.paragraphs == back.paragraphs
+
+
+def test_tables_of_a_localizer_without_boxes_hold_no_undefined_figure() -> None:
+    for table in _section({"a": []}).tables:
+        assert "undefined" not in to_markdown(table)
+        assert "nan" not in to_latex(table).lower()
+
+
+def test_without_any_localizer_the_section_says_so() -> None:
+    assert _section({}).paragraphs == ("No localizer was given.",)
+
+
+def test_a_localizer_of_unknown_coverage_is_refused() -> None:
+    with pytest.raises(ValueError, match="which films did 'a' look at"):
+        _section({"a": A}, coverage={})
+
+
+@pytest.mark.slow
+def test_a_thousand_films_eight_diseases_and_four_localizers_take_seconds() -> None:
+    coco = _coco(1026, NIH_BOXED_DISEASES)
+    films, truth = film_table(coco), ground_truth_from_coco(coco)
+    predictions = {f"l{i}": _boxes(films.image_ids, films.diseases, i) for i in range(4)}
+    gate = {(i, d): d != "Mass" for i in films.image_ids for d in films.diseases}
+    coverage = dict.fromkeys(predictions, frozenset(films.image_ids))
+    started = time.process_time()
+
+    end_to_end_section(films, truth, predictions, gate, coverage, resamples=2000, seed=0)
+
+    assert time.process_time() - started < 30

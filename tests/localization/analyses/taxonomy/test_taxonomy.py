@@ -1,0 +1,247 @@
+"""The error taxonomy: the class of every box by hand, the sums, and what the section says."""
+
+from __future__ import annotations
+
+import math
+import random
+from typing import Any
+
+import numpy as np
+import pytest
+
+from cxrloc.localization.analyses.taxonomy.section import taxonomy_section
+from cxrloc.localization.analyses.taxonomy.taxonomy import (
+    ALL_BOXES,
+    CLASSES,
+    classify_boxes,
+    taxonomies,
+)
+from cxrloc.localization.evaluation.ground_truth import GroundTruth, ground_truth_from_coco
+from cxrloc.localization.localizer import Localization
+from cxrloc.localization.report.glossary import lookup
+
+# Every box is 40 x 40 at (100, 100): area 1600
+BOX = (100.0, 100.0, 140.0, 140.0)
+FAR = (0.0, 0.0, 40.0, 40.0)
+
+
+def _truth(pairs: list[tuple[str, str]]) -> GroundTruth:
+    names = list(dict.fromkeys(image for image, _ in pairs))
+    coco: dict[str, Any] = {
+        "images": [
+            {"id": i, "file_name": n, "width": 256, "height": 256, "patient_id": n}
+            for i, n in enumerate(names)
+        ],
+        "categories": [{"id": c, "name": d} for c, d in enumerate(("Mass", "Nodule"), start=1)],
+        "annotations": [
+            {"id": k, "image_id": names.index(i), "category_id": 1 + (d == "Nodule"),
+             "bbox": [100, 100, 40, 40]}
+            for k, (i, d) in enumerate(pairs)
+        ],
+    }  # fmt: skip
+    return ground_truth_from_coco(coco)
+
+
+def _class(
+    boxes: list[tuple[str, tuple[float, float, float, float], float]],
+    gate: dict[str, bool] | None = None,
+    threshold: float = 0.5,
+) -> str:
+    """Class of the one box (Mass on film a) for (disease, box, score) predictions on that film."""
+    found = [Localization("a", disease, box, score) for disease, box, score in boxes]
+    passes = None if gate is None else {("a", disease): says for disease, says in gate.items()}
+    classes = classify_boxes(_truth([("a", "Mass")]), found, passes, threshold=threshold)
+    return str(CLASSES[int(classes[0])])
+
+
+@pytest.mark.parametrize(
+    ("box", "expected"),
+    [
+        (BOX, "hit"),
+        ((100.0, 100.0, 140.0, 180.0), "loose"),  # twice the area: IoU exactly .5 is no hit
+        ((100.0, 100.0, 140.0, 120.0), "tight"),  # half the area: IoU exactly .5
+        ((120.0, 100.0, 160.0, 140.0), "tight"),  # shifted by half, equal area: IoU 1/3
+        ((120.0, 100.0, 161.0, 140.0), "loose"),  # the same, one pixel wider
+        ((100.0, 100.0, 140.0, 104.0), "wrong place"),  # a tenth: IoU exactly .1
+        ((100.0, 100.0, 140.0, 105.0), "tight"),  # an eighth: IoU .125
+        ((0.0, 0.0, 256.0, 256.0), "wrong place"),  # the whole film: IoU 1600 / 65536
+        (FAR, "wrong place"),
+    ],
+)
+def test_the_own_box_alone_decides_between_hit_loose_tight_and_wrong_place(
+    box: tuple[float, float, float, float], expected: str
+) -> None:
+    assert _class([("Mass", box, 0.5)]) == expected
+
+
+def test_only_the_top_box_counts_even_where_a_weaker_one_would_hit() -> None:
+    assert _class([("Mass", BOX, 0.4), ("Mass", FAR, 0.5)]) == "wrong place"
+    assert _class([("Nodule", BOX, 0.4), ("Nodule", FAR, 0.5)]) == "no box"
+
+
+def test_a_box_under_another_name_counts_where_the_own_one_is_absent_or_elsewhere() -> None:
+    assert _class([("Nodule", BOX, 0.5)]) == "other disease's name"
+    assert _class([("Nodule", BOX, 0.5), ("Mass", FAR, 0.9)]) == "other disease's name"
+    assert _class([("Nodule", BOX, 0.5), ("Mass", (100, 100, 140, 120), 0.9)]) == "tight"
+    assert _class([("Nodule", BOX, 0.5), ("Mass", BOX, 0.1)]) == "hit"
+    # a loose box under another name is not a right box under another name
+    assert _class([("Nodule", (100, 100, 140, 180), 0.5)]) == "no box"
+
+
+def test_a_box_on_another_film_is_no_box() -> None:
+    found = [Localization("b", "Mass", BOX, 0.5), Localization("b", "Nodule", BOX, 0.5)]
+
+    classes = classify_boxes(_truth([("a", "Mass"), ("b", "Mass")]), found)
+
+    assert [CLASSES[int(c)] for c in classes] == ["no box", "hit"]
+
+
+def test_the_gate_comes_first_and_holds_for_other_names_too() -> None:
+    both: list[tuple[str, tuple[float, float, float, float], float]]
+    both = [("Mass", BOX, 0.5), ("Nodule", BOX, 0.5)]
+
+    assert _class(both, {"Mass": False, "Nodule": True}) == "gate miss"
+    assert _class(both, {"Mass": True, "Nodule": False}) == "hit"
+    assert _class(both[1:], {"Mass": True, "Nodule": True}) == "other disease's name"
+    assert _class(both[1:], {"Mass": True, "Nodule": False}) == "no box"
+    assert _class(both[1:], {"Mass": True}) == "no box"  # a gate that never saw it lets none pass
+
+
+def test_a_threshold_at_or_over_the_right_place_is_needed_and_moves_the_classes() -> None:
+    half = [("Mass", (100.0, 100.0, 140.0, 120.0), 0.5)]
+
+    assert _class(half, threshold=0.4) == "hit"
+    assert _class(half, threshold=0.5) == "tight"
+    for threshold in (0.05, 1.0, math.nan):
+        with pytest.raises(ValueError, match=r"expected 0.1 <= t < 1, got"):
+            _class(half, threshold=threshold)
+
+
+def test_a_gate_without_a_decision_for_a_box_is_refused() -> None:
+    with pytest.raises(ValueError, match="no decision for Mass on a"):
+        _class([("Mass", BOX, 0.5)], {"Nodule": True})
+
+
+def _world(seed: int = 0) -> tuple[GroundTruth, list[Localization], dict[tuple[str, str], bool]]:
+    """40 films with one or both diseases; boxes of both, off by anything from nothing to far."""
+    rng = np.random.default_rng(seed)
+    pairs = [(f"{i}", d) for i in range(40) for d in ("Mass", "Nodule") if rng.random() < 0.6]
+    found, gate = [], {}
+    for i in range(40):
+        for disease in ("Mass", "Nodule"):
+            gate[f"{i}", disease] = bool(rng.random() < 0.8)
+            for _ in range(rng.integers(0, 3)):
+                x, y = 100 + rng.normal(0, 25, 2)
+                side = rng.uniform(20, 60)
+                box = (float(x), float(y), float(x + side), float(y + side))
+                found.append(Localization(f"{i}", disease, box, float(rng.random())))
+    return _truth(pairs), found, gate
+
+
+def test_every_box_is_in_one_class_so_diseases_add_up_to_all_boxes() -> None:
+    truth, found, gate = _world()
+
+    rows = taxonomies(truth, {"mine": found}, gate, {"blind": found})
+
+    settings = [(row.label, row.setting) for row in rows]
+    assert settings == [
+        ("mine", "disease given"), ("mine, gated", "gated"), ("blind", "control")
+    ]  # fmt: skip
+    for row in rows:
+        for disease, boxes in truth.boxes_per_disease.items():
+            assert sum(row.counts[disease].values()) == boxes
+            assert sum(row.share(disease, error) for error in CLASSES) == pytest.approx(100)
+        assert sum(row.counts[ALL_BOXES].values()) == len(truth)
+    assert all(rows[0].counts[ALL_BOXES][e] > 0 for e in CLASSES if e != "gate miss")
+    assert rows[0].counts[ALL_BOXES]["gate miss"] == 0
+    passed = sum(gate[pair] for pair in zip(truth.image_ids, truth.diseases, strict=True))
+    assert rows[1].counts[ALL_BOXES]["gate miss"] == len(truth) - passed
+
+
+def test_the_order_of_the_predictions_changes_no_class() -> None:
+    truth, found, gate = _world()
+    mixed = random.Random(1).sample(found, len(found))
+
+    assert (classify_boxes(truth, mixed, gate) == classify_boxes(truth, found, gate)).all()
+
+
+def test_the_section_prints_shares_and_counts_and_warns_of_chance() -> None:
+    truth = _truth([("a", "Mass"), ("b", "Mass"), ("b", "Nodule"), ("c", "Nodule")])
+    found = [Localization("a", "Mass", BOX, 0.5), Localization("b", "Nodule", BOX, 0.5)]
+
+    section = taxonomy_section(truth, {"mine": found}, controls={"random_map": found[:1]})
+
+    assert section.key == "taxonomy"
+    shares, counts = section.tables
+    assert (shares.name, counts.name) == ("taxonomy", "taxonomy_counts")
+    blocks = [row.block for row in counts.rows]
+    assert blocks == [b for b in (ALL_BOXES, "Mass", "Nodule") for _ in range(2)]
+    assert [list(row.cells.values()) for row in counts.rows] == [
+        [2, 0, 0, 1, 0, 0, 1], [1, 0, 0, 0, 0, 0, 3],
+        [1, 0, 0, 1, 0, 0, 0], [1, 0, 0, 0, 0, 0, 1],
+        [1, 0, 0, 0, 0, 0, 1], [0, 0, 0, 0, 0, 0, 2],
+    ]  # fmt: skip
+    assert list(shares.rows[0].cells.values()) == [
+        "50.0",
+        "0.0",
+        "0.0",
+        "25.0",
+        "0.0",
+        "0.0",
+        "25.0",
+    ]
+    assert [row.trail["boxes"] for row in shares.rows] == [4, 4, 2, 2, 2, 2]
+    notes = " ".join(shares.notes)
+    assert "can be by chance" in notes
+    assert "mine 0.7; random_map 0.3" in notes  # two and one box on three boxed films
+    assert section.paragraphs[1] == (
+        "mine: 50.0 % hits; most is lost to 'other disease's name' (25.0 %)."
+    )
+
+
+def test_every_column_has_an_explanation() -> None:
+    truth, found, gate = _world()
+
+    for table in taxonomy_section(truth, {"mine": found}, gate).tables:
+        for row in table.rows:
+            for column in (*row.lead, *row.cells, *row.trail):
+                assert lookup(column).definition
+
+
+def test_the_figure_has_a_panel_per_disease_whose_bars_all_reach_100() -> None:
+    truth, found, gate = _world()
+
+    section = taxonomy_section(truth, {"mine": found}, gate, {"blind": found})
+
+    figure = section.figures[0]
+    panels = [axis for axis in figure.figure.axes if axis.get_visible()]
+    counts = truth.boxes_per_disease
+    assert [axis.get_title() for axis in panels] == [
+        f"{ALL_BOXES} (n = {len(truth)})", *(f"{d} (n = {n})" for d, n in counts.items())
+    ]  # fmt: skip
+    for axis in panels:
+        ends = [bar.get_x() + bar.get_width() for bar in axis.patches]
+        assert ends[-3:] == pytest.approx([100, 100, 100])
+    assert [t.get_text() for t in panels[0].get_yticklabels()] == [
+        "mine", "mine, gated", "blind (control)"
+    ]  # fmt: skip
+    legend = [text.get_text() for text in figure.figure.legends[0].get_texts()]
+    assert legend == list(CLASSES)
+    assert all(paragraph in figure.alt for paragraph in section.paragraphs[1:])
+
+
+def test_classes_differ_in_colour_and_hatch_so_that_no_two_are_told_by_colour_alone() -> None:
+    truth, found, _ = _world()
+    legend = taxonomy_section(truth, {"mine": found}).figures[0].figure.legends[0]
+
+    styles = [(p.get_facecolor(), p.get_hatch()) for p in legend.get_patches()]
+    hatched = [hatch for _, hatch in styles if hatch]
+    assert len(set(styles)) == len(CLASSES)
+    assert len(set(hatched)) == len(hatched) == 5
+
+
+def test_without_any_localizer_the_section_says_so_and_has_no_table() -> None:
+    section = taxonomy_section(_truth([("a", "Mass")]), {})
+
+    assert (section.tables, section.figures) == ((), ())
+    assert "no localizer" in section.paragraphs[-1]

@@ -1,0 +1,83 @@
+"""AP of localizers in the report: which films, both bounds, masks of a smaller frame."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from cxrloc.classification.report.tables import TableRow
+from cxrloc.localization.analyses.average_precision import ap_section
+from cxrloc.localization.localizer import Localization
+from cxrloc.localization.predictions.results_file import encode_mask
+from cxrloc.localization.report.glossary import lookup
+
+BOX = (10.0, 10.0, 50.0, 50.0)
+COCO: dict[str, Any] = {
+    "categories": [{"id": 1, "name": "Mass"}, {"id": 2, "name": "Nodule"}],
+    "images": [
+        {"id": 1, "file_name": "a", "width": 64, "height": 64},
+        {"id": 2, "file_name": "b", "width": 64, "height": 64, "not_exhaustive_category_ids": [1]},
+        {"id": 3, "file_name": "c", "width": 64, "height": 64},
+    ],
+    "annotations": [
+        {"id": 1, "image_id": 1, "category_id": 1, "bbox": [10, 10, 40, 40],
+         "segmentation": [[10, 10, 50, 10, 50, 50, 10, 50]], "area": 1600},
+    ],
+}  # fmt: skip
+ALL = frozenset("abc")
+
+
+def _row(rows: tuple[TableRow, ...], iou: str, bound: str, block: str = "box AP") -> TableRow:
+    wanted = {"IoU thresholds": iou, "unboxed positives": bound}
+    return next(r for r in rows if r.block == block and wanted.items() <= r.lead.items())
+
+
+def test_a_stronger_box_on_a_labelled_film_without_a_box_is_ignored_or_halves_the_precision() -> (
+    None
+):
+    found = [Localization("a", "Mass", BOX, 0.5), Localization("b", "Mass", BOX, 0.9)]
+
+    rows = ap_section(COCO, {"mine": found}, {"mine": ALL}).tables[0].rows
+
+    assert _row(rows, ".5", "ignored").cells["Mass"] == pytest.approx(1.0)
+    assert _row(rows, ".5", "counted").cells["Mass"] == pytest.approx(0.5)
+    assert np.isnan(float(_row(rows, ".5", "counted").cells["Nodule"]))  # type: ignore[arg-type]
+    assert _row(rows, ".5", "counted").cells["macro mean"] == pytest.approx(0.5)
+    assert _row(rows, ".5", "counted").trail == {"boxes": 1, "films": 3}
+
+
+def test_films_that_a_localizer_has_not_looked_at_are_not_held_against_it() -> None:
+    wrong = [Localization("a", "Mass", BOX, 0.5), Localization("c", "Mass", BOX, 0.9)]
+
+    looked = ap_section(COCO, {"mine": wrong}, {"mine": ALL}).tables[0].rows
+    not_looked = ap_section(COCO, {"mine": wrong}, {"mine": frozenset("ab")}).tables[0].rows
+
+    assert _row(looked, ".5", "ignored").cells["Mass"] == pytest.approx(0.5)
+    assert _row(not_looked, ".5", "ignored").cells["Mass"] == pytest.approx(1.0)
+    assert _row(not_looked, ".5", "ignored").trail["films"] == 2
+
+
+@pytest.mark.parametrize("side", [64, 32])
+def test_masks_are_scored_in_their_own_frame(side: int) -> None:
+    mask = np.zeros((side, side), bool)
+    low, high = 10 * side // 64, 50 * side // 64
+    mask[low:high, low:high] = True
+    results = [
+        {"image_id": 1, "category_id": 1, "score": 0.5,
+         "segmentation": encode_mask(mask, (side, side))}
+    ]  # fmt: skip
+
+    rows = ap_section(COCO, {}, {"mine": ALL}, {"mine": results}).tables[0].rows
+
+    assert _row(rows, ".5:.05:.95", "ignored", "mask AP").cells["Mass"] == pytest.approx(1.0)
+
+
+def test_no_boxes_at_all_score_zero_and_every_column_is_explained() -> None:
+    table = ap_section(COCO, {"mine": []}, {"mine": ALL}).tables[0]
+
+    assert _row(table.rows, ".5", "ignored").cells["Mass"] == 0.0
+    for row in table.rows:
+        for column in {**row.lead, **row.cells, **row.trail}.keys() - {"Mass", "Nodule"}:
+            assert lookup(column).definition

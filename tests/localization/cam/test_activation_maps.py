@@ -1,0 +1,243 @@
+"""Closed-form maps against a backward-pass Grad-CAM and against the public grad-cam package."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import cv2
+import numpy as np
+import pytest
+import torch
+import torchvision
+from pytorch_grad_cam import GradCAM
+from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
+from torch import nn
+
+from cxrloc.classification.network.classifier import ChestClassifier, build_classifier
+from cxrloc.localization.cam.activation_maps import (
+    autograd_maps,
+    class_activation_maps,
+    head_jacobian,
+    network_maps,
+)
+
+DISEASES, SIZE = 5, 96
+
+
+def settled(network: nn.Module, seed: int = 0) -> nn.Module:
+    """The network with BatchNorm statistics and scales that are not the trivial 0 and 1."""
+    generator = torch.Generator().manual_seed(seed)
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            count = module.num_features
+            module.running_mean.copy_(torch.randn(count, generator=generator) * 0.1)
+            module.running_var.copy_(torch.rand(count, generator=generator) + 0.5)
+            module.weight.data.copy_(torch.rand(count, generator=generator) + 0.5)
+            module.bias.data.copy_(torch.randn(count, generator=generator) * 0.1)
+    return network.eval()
+
+
+def films(count: int = 2, size: int = SIZE) -> torch.Tensor:
+    return torch.randn(count, 3, size, size, generator=torch.Generator().manual_seed(1))
+
+
+def classifier(architecture: str, head: str) -> ChestClassifier:
+    torch.manual_seed(0)
+    model, _ = build_classifier(architecture, DISEASES, head=head, hidden=32, seed=3)
+    settled(model)
+    return model
+
+
+def backward_grad_cam(
+    features: torch.Tensor, logits_of: Callable[[torch.Tensor], torch.Tensor], index: int
+) -> torch.Tensor:
+    """Grad-CAM as in its paper, one backward pass for each class."""
+    activations = features.detach().clone().requires_grad_()
+    logits_of(activations)[:, index].sum().backward()
+    assert activations.grad is not None
+    alpha = activations.grad.mean(dim=(2, 3), keepdim=True)
+    return (alpha * activations).sum(dim=1).relu().detach()
+
+
+@pytest.mark.parametrize("head", ["linear", "two_layer"])
+@pytest.mark.parametrize("architecture", ["resnet18", "resnet34", "resnet50"])
+def test_closed_form_equals_grad_cam_by_a_backward_pass(architecture: str, head: str) -> None:
+    model = classifier(architecture, head)
+    kept: list[torch.Tensor] = []
+    with model.backbone.register_forward_hook(lambda _m, _i, output: kept.append(output)):
+        output = model(films())
+    kept[0].retain_grad()
+    maps = class_activation_maps(model, output.features, range(DISEASES))
+    assert maps.max() > 1e-4
+    for index in range(DISEASES):
+        kept[0].grad = None
+        output.logits[:, index].sum().backward(retain_graph=True)
+        assert kept[0].grad is not None
+        alpha = kept[0].grad.mean(dim=(2, 3), keepdim=True)
+        reference = (alpha * kept[0]).sum(dim=1).relu().detach()
+        torch.testing.assert_close(maps[:, index], reference, atol=1e-5, rtol=1e-5)
+
+
+def stretched(heat: np.ndarray) -> np.ndarray:
+    """As the package does, before and after it scales the map to the image."""
+    return (heat - heat.min()) / (1e-7 + (heat - heat.min()).max())
+
+
+class _Logits(nn.Module):
+    """What the public package expects: a network that returns logits alone."""
+
+    def __init__(self, model: ChestClassifier) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = self.model(x).logits
+        return logits
+
+
+@pytest.mark.parametrize("head", ["linear", "two_layer"])
+def test_closed_form_equals_the_public_package(head: str) -> None:
+    model, images = classifier("resnet18", head), films()
+    with torch.no_grad():
+        maps = class_activation_maps(model, model(images).features, [0, 3])
+    with GradCAM(model=_Logits(model), target_layers=[model.backbone]) as public:
+        for column, index in enumerate([0, 3]):
+            theirs = public(input_tensor=images, targets=[ClassifierOutputTarget(index)] * 2)
+            for row in range(2):
+                ours = stretched(cv2.resize(stretched(maps[row, column].numpy()), (SIZE, SIZE)))
+                np.testing.assert_allclose(ours, theirs[row], atol=1e-5)
+
+
+def test_a_hand_computed_map_of_a_linear_head() -> None:
+    model = nn.Module()
+    model.head = nn.Linear(2, 2)
+    model.head.weight.data = torch.tensor([[1.0, -1.0], [2.0, 4.0]])
+    features = torch.tensor([[[[1.0, 4.0]], [[3.0, 2.0]]]])  # two channels of 1 x 2 cells
+    maps = class_activation_maps(model, features, [1, 0])
+    assert maps.tolist() == [[[[7.0, 8.0]], [[0.0, 1.0]]]]  # (2*1+4*3)/2, (2*4+4*2)/2; relu(-2/2)
+
+
+def test_a_hand_computed_jacobian_of_a_two_layer_head() -> None:
+    head = nn.Sequential(nn.Linear(2, 2), nn.ReLU(), nn.Linear(2, 1))
+    head[0].weight.data = torch.tensor([[1.0, 2.0], [3.0, -4.0]])
+    head[0].bias.data = torch.tensor([0.0, 0.5])
+    head[2].weight.data = torch.tensor([[10.0, 100.0]])
+    pooled = torch.tensor(
+        [[1.0, 1.0], [1.0, 0.0], [-1.0, 0.0]]
+    )  # hidden: (3, -.5), (1, 3.5), (-1, -2.5)
+    assert head_jacobian(head, pooled, [0])[:, 0].tolist() == [[10, 20], [310, -380], [0, 0]]
+
+
+def test_any_other_head_is_differentiated_alone() -> None:
+    model = classifier("resnet18", "linear")
+    model.head = nn.Sequential(nn.Linear(512, 16), nn.GELU(), nn.Linear(16, DISEASES))
+    output = model(films())
+    maps = class_activation_maps(model, output.features, [1, 4])
+    for column, index in enumerate([1, 4]):
+        reference = backward_grad_cam(
+            output.features, lambda a: model.head(a.mean(dim=(2, 3))), index
+        )
+        torch.testing.assert_close(maps[:, column], reference, atol=1e-6, rtol=1e-5)
+
+
+def test_dropout_in_a_head_changes_nothing() -> None:
+    linear = nn.Linear(4, 3)
+    pooled = torch.ones(2, 4)
+    with_dropout = head_jacobian(nn.Sequential(nn.Dropout(0.5), linear), pooled, [2])
+    assert with_dropout.tolist() == head_jacobian(linear, pooled, [2]).tolist()
+
+
+def test_maps_of_bfloat16_features_are_computed_in_float32() -> None:
+    model = classifier("resnet18", "two_layer")
+    features = model(films()).features.detach().bfloat16()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        maps = class_activation_maps(model, features, [0, 1])
+    assert maps.dtype == torch.float32
+    torch.testing.assert_close(maps, class_activation_maps(model, features.float(), [0, 1]))
+
+
+def test_features_of_inference_mode_are_welcome() -> None:
+    model = classifier("resnet18", "linear")
+    model.head = nn.Sequential(nn.Linear(512, DISEASES), nn.Sigmoid())
+    with torch.inference_mode():
+        features = model(films()).features
+        inside = class_activation_maps(model, features, range(DISEASES))
+    outside = class_activation_maps(model, features.clone(), range(DISEASES))
+    torch.testing.assert_close(inside, outside)
+    assert inside.max() > 0
+
+
+def densenet_tail(network: nn.Module, activations: torch.Tensor) -> torch.Tensor:
+    pooled = nn.functional.adaptive_avg_pool2d(activations, 1).flatten(1)
+    return network.classifier(pooled)  # type: ignore[no-any-return, operator]
+
+
+def test_autograd_fallback_takes_densenets_map_after_the_relu() -> None:
+    torch.manual_seed(0)
+    network = settled(torchvision.models.densenet121(weights=None, num_classes=4))
+    images = films(2, 64)
+    logits, maps = autograd_maps(network, images, [3, 1, 0, 2])
+    with torch.no_grad():
+        features = network.features(images).relu()
+        torch.testing.assert_close(logits, network(images))
+    for column, index in enumerate([3, 1, 0, 2]):
+        reference = backward_grad_cam(features, lambda a: densenet_tail(network, a), index)
+        torch.testing.assert_close(maps[:, column], reference, atol=1e-5, rtol=1e-5)
+    assert maps.max() > 1e-4
+
+
+def test_autograd_fallback_goes_through_a_head_that_is_no_mean() -> None:
+    """VGG pools to 7 x 7 and has three dense layers: alpha is no row of a weight matrix."""
+    torch.manual_seed(0)
+    network = torchvision.models.vgg11(weights=None, num_classes=3).eval()
+    images = films(1, 64)
+    _, maps = autograd_maps(network, images, [2])
+    with torch.no_grad():
+        features = network.features(images)
+    reference = backward_grad_cam(
+        features, lambda a: network.classifier(network.avgpool(a).flatten(1)), 2
+    )
+    torch.testing.assert_close(maps[:, 0], reference, atol=1e-6, rtol=1e-5)
+
+
+def test_one_call_serves_every_network_and_both_ways_agree() -> None:
+    model, images = classifier("resnet18", "two_layer"), films()
+    logits, closed = network_maps(model, images, [0, 2])
+    slow_logits, slow = autograd_maps(_Logits(model), images, [0, 2])
+    torch.testing.assert_close(closed, slow, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(logits, slow_logits)
+    network = settled(torchvision.models.resnet18(weights=None, num_classes=3))
+    _, maps = network_maps(network, images, [1])
+    torch.testing.assert_close(maps, autograd_maps(network, images, [1])[1])
+
+
+def test_the_fallback_leaves_the_network_and_torch_as_they_were() -> None:
+    network = settled(torchvision.models.resnet18(weights=None, num_classes=3))
+    autograd_maps(network, films(1, 64), [0])
+    assert all(not module._forward_hooks for module in network.modules())
+    assert all(parameter.grad is None for parameter in network.parameters())
+    assert torch.is_grad_enabled()
+    assert torch.overrides._get_current_function_mode() is None
+    with torch.no_grad():
+        assert not network(films(1, 64)).requires_grad
+
+
+def test_no_diseases_and_no_films_give_empty_maps() -> None:
+    model = classifier("resnet18", "two_layer")
+    features = torch.ones(2, 512, 3, 3)
+    assert class_activation_maps(model, features, []).shape == (2, 0, 3, 3)
+    assert class_activation_maps(model, features[:0], [1]).shape == (0, 1, 3, 3)
+
+
+def test_errors_say_what_was_expected() -> None:
+    model = classifier("resnet18", "linear")
+    with pytest.raises(ValueError, match="class index 5, expected 0 to 4"):
+        class_activation_maps(model, torch.ones(1, 512, 3, 3), [5])
+    with pytest.raises(
+        ValueError, match=r"features: expected shape \(N, C, h, w\), got \(512, 3, 3\)"
+    ):
+        class_activation_maps(model, torch.ones(512, 3, 3), [0])
+    with pytest.raises(ValueError, match=r"Linear has no \.head; use network_maps"):
+        class_activation_maps(nn.Linear(2, 2), torch.ones(1, 2, 3, 3), [0])
+    with pytest.raises(ValueError, match=r"Linear pools no \(N, C, h, w\) feature map"):
+        autograd_maps(nn.Linear(8, 2), torch.ones(1, 8), [0])

@@ -1,0 +1,116 @@
+"""Grad-CAM maps of every network by name against one backward pass for each disease."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+import torch
+from torch import nn
+from torchvision.models import get_model
+from torchvision.models.convnext import CNBlock
+
+from cxrloc.classification.network.backbones import ARCHITECTURES
+from cxrloc.classification.network.classifier import ChestClassifier, build_classifier
+from cxrloc.localization.cam.activation_maps import (
+    autograd_maps,
+    class_activation_maps,
+    network_maps,
+)
+
+DISEASES = 4
+# the smallest of each family; its larger ones run with the slow tests
+QUICK = {name for name in ARCHITECTURES if not re.search("34|50|161|169|b4|b7", name)}
+NAMES = [
+    pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in ARCHITECTURES
+]
+
+
+def settled(network: nn.Module) -> nn.Module:
+    """In evaluation mode, with statistics and scales that are not the trivial 0, 1 and 1e-6."""
+    torch.manual_seed(0)
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d | nn.LayerNorm):
+            nn.init.uniform_(module.weight, 0.5, 1.5)
+            nn.init.normal_(module.bias, std=0.1)
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.normal_(module.running_mean, std=0.1)
+            nn.init.uniform_(module.running_var, 0.5, 1.5)
+        if isinstance(module, CNBlock):
+            nn.init.uniform_(module.layer_scale, 0.1, 0.5)
+    last = [module for module in network.modules() if isinstance(module, nn.Linear)][-1]
+    last.weight.data[2:] = -last.weight.data[:2]  # of a map and its negative, one shows something
+    return network.eval()
+
+
+def classifier(name: str, head: str = "linear") -> ChestClassifier:
+    model, _ = build_classifier(name, DISEASES, head, hidden=16, seed=3)
+    settled(model)
+    return model
+
+
+def films(count: int = 2, size: int = 96) -> torch.Tensor:
+    return torch.randn(count, 3, size, size, generator=torch.Generator().manual_seed(1))
+
+
+def backward_maps(model: ChestClassifier, images: torch.Tensor) -> torch.Tensor:
+    """(N, DISEASES, h, w): Grad-CAM as in its paper, from each logit back to the backbone's map."""
+    kept: list[torch.Tensor] = []
+    with model.backbone.register_forward_hook(lambda _m, _i, output: kept.append(output)):
+        logits = model(images).logits
+    maps = []
+    for index in range(DISEASES):
+        (gradient,) = torch.autograd.grad(logits[:, index].sum(), kept[0], retain_graph=True)
+        alpha = gradient.mean(dim=(2, 3), keepdim=True)
+        maps.append((alpha * kept[0]).sum(dim=1).relu().detach())
+    return torch.stack(maps, dim=1)
+
+
+def assert_same_maps(found: torch.Tensor, expected: torch.Tensor) -> None:
+    """Equal to 1e-5 of the highest value, and not because nothing is there."""
+    highest = expected.max().item()
+    assert 0 < highest < float("inf")
+    torch.testing.assert_close(found, expected, atol=1e-5 * highest, rtol=0)
+
+
+@pytest.mark.parametrize("head", ["linear", "two_layer"])
+@pytest.mark.parametrize("name", NAMES)
+def test_maps_equal_a_backward_pass(name: str, head: str) -> None:
+    model, images = classifier(name, head), films()
+    logits, maps = network_maps(model, images, range(DISEASES))
+    assert_same_maps(maps, backward_maps(model, images))
+    with torch.inference_mode():
+        output, order = model(images), [3, 1, 0, 2]
+        assert torch.equal(output.logits, logits)
+        assert_same_maps(class_activation_maps(model, output.features, order), maps[:, order])
+
+
+@pytest.mark.parametrize("name", ["densenet121", "efficientnet_b0", "googlenet", "convnext_tiny"])
+def test_maps_equal_those_of_torchvisions_own_network_with_the_same_weights(name: str) -> None:
+    """By listening to what torchvision pools: also its DenseNet, which rectifies in place."""
+    options = {"transform_input": True, "aux_logits": False, "init_weights": True}
+    theirs = get_model(
+        name, weights=None, num_classes=DISEASES, **(options if name == "googlenet" else {})
+    )
+    settled(theirs)
+    ours = classifier(name)
+    state = theirs.state_dict()
+    ours.backbone.load_state_dict({n: state[n] for n in ours.backbone.state_dict()})
+    last = list(state.values())[-4:] if name == "convnext_tiny" else list(state.values())[-2:]
+    ours.head.load_state_dict(dict(zip(ours.head.state_dict(), last, strict=True)))
+    logits, maps = network_maps(ours, films(), range(DISEASES))
+    their_logits, their_maps = autograd_maps(theirs, films(), range(DISEASES))
+    torch.testing.assert_close(logits, their_logits)
+    assert_same_maps(maps, their_maps)
+
+
+@pytest.mark.parametrize("name", ["efficientnet_b0", "convnext_tiny"])
+def test_where_the_map_has_both_signs_the_sum_alone_is_rectified(name: str) -> None:
+    model = classifier(name)
+    with torch.no_grad():
+        features = model(films()).features
+    assert features.min() < 0
+    maps = class_activation_maps(model, features, range(DISEASES))
+    rectified = class_activation_maps(model, features.relu(), range(DISEASES))
+    assert_same_maps(maps, backward_maps(model, films()))
+    assert (maps - rectified).abs().max() > 1e-2 * maps.max()

@@ -1,0 +1,256 @@
+"""Diagnoser: boxes only for what passes the gate, one pass for gate and maps; the JSON."""
+
+from __future__ import annotations
+
+import json
+import threading
+import weakref
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+from pycocotools.coco import COCO
+
+from cxrloc.classification.inference.gate import GateOutput
+from cxrloc.datasets.radiograph import Film, PixelSpacing
+from cxrloc.localization.diagnosis.diagnoser import Diagnoser, Diagnosis, Finding, stream
+from cxrloc.localization.diagnosis.to_json import to_json
+from cxrloc.localization.localizer import Localization
+
+DISEASES = ("Mass", "Nodule", "Effusion")
+FILM = Film("a.png", np.full((40, 60), 9, np.uint8), (40, 60))
+BLACK = Film("black.png", np.zeros((40, 60), np.uint8), (40, 60))
+
+
+class FakeGate:
+    """Passes the named diseases on every film, or on a black film none; notes its batches."""
+
+    batch_size, runtime, demographics = 2, "by hand", ()
+
+    def __init__(self, *present: str) -> None:
+        self.present = present
+        self.batches: list[int] = []
+
+    def __call__(self, films: Sequence[Film]) -> GateOutput:
+        self.batches.append(len(films))
+        present = np.array(
+            [[d in self.present and f.pixels.any() for d in DISEASES] for f in films]
+        )
+        thresholds = {"Mass": 0.5, "Nodule": 0.5, "Effusion": None}
+        ids = tuple(film.image_id for film in films)
+        probabilities = np.where(present, 0.8, 0.2)
+        features = torch.zeros(len(films), 2, 2, 2)
+        return GateOutput(ids, DISEASES, probabilities, present, features, thresholds)
+
+
+class FakeCam:
+    name = "grad_cam"
+
+    def localize_output(
+        self, films: Sequence[Film], output: GateOutput, diseases: Sequence[str]
+    ) -> list[Localization]:
+        assert [film.image_id for film in films] == list(output.image_ids)
+        return [Localization(films[0].image_id, d, (1, 2, 11, 22), 0.4) for d in diseases]
+
+    def heat_maps(
+        self, output: GateOutput, films: Sequence[Film], diseases: Sequence[str]
+    ) -> list[dict[str, npt.NDArray[np.float32]]]:
+        return [{d: np.ones(films[0].size_hw, np.float32) for d in diseases}]
+
+
+class FakeDetector:
+    """Two boxes per disease, the weaker first; the second has a mask."""
+
+    name, runtime = "mask_rcnn", "by guess"
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, ...]] = []
+        self.seen: list[str] = []
+
+    def localize(self, images: Sequence[Film], diseases: Sequence[str]) -> list[Localization]:
+        self.asked.append(tuple(diseases))
+        self.seen += [film.image_id for film in images]
+        mask = np.zeros((40, 60), bool)
+        mask[5:10, 5:25] = True
+        return [
+            box
+            for d in diseases
+            for box in (
+                Localization("a.png", d, (0, 0, 10, 10), 0.3),
+                Localization("a.png", d, (5, 5, 25, 10), 0.9, mask),
+            )
+        ]
+
+
+def test_only_diseases_that_pass_the_gate_are_boxed() -> None:
+    gate, detector = FakeGate("Nodule"), FakeDetector()
+
+    [found] = Diagnoser(gate, FakeCam(), [detector])([FILM])
+
+    assert found.present == ("Nodule",)
+    assert [box.disease for boxes in found.boxes.values() for box in boxes] == ["Nodule"] * 3
+    assert list(found.heat_maps) == ["Nodule"]
+    assert detector.asked == [("Nodule",)]
+    assert gate.batches == [1]
+    assert found.message == "Passed the gate: Nodule."
+
+
+def test_a_film_on_which_nothing_passes_says_so_and_runs_no_detector() -> None:
+    detector = FakeDetector()
+
+    [found] = Diagnoser(FakeGate(), FakeCam(), [detector])([FILM])
+
+    assert found.boxes == {"grad_cam": (), "mask_rcnn": ()}
+    assert found.heat_maps == {}
+    assert detector.asked == []
+    record = to_json(found)
+    assert record["message"] == "No disease passed the gate: no boxes."
+    assert record["annotations"] == []
+
+
+def test_findings_hold_every_disease_with_probability_and_threshold() -> None:
+    [found] = Diagnoser(FakeGate("Mass"), FakeCam())([FILM])
+
+    assert found.findings == (
+        Finding("Mass", 0.8, 0.5, True),
+        Finding("Nodule", 0.2, 0.5, False),
+        Finding("Effusion", 0.2, None, False),
+    )
+    assert list(found.boxes) == ["grad_cam"]
+
+
+def test_the_strongest_box_comes_first_and_is_the_best() -> None:
+    [found] = Diagnoser(FakeGate("Mass", "Nodule"), FakeCam(), [FakeDetector()])([FILM])
+
+    order = [(box.disease, box.score) for box in found.boxes["mask_rcnn"]]
+    assert order == [("Mass", 0.9), ("Mass", 0.3), ("Nodule", 0.9), ("Nodule", 0.3)]
+    assert found.best("mask_rcnn")["Mass"].box_xyxy == (5, 5, 25, 10)
+
+
+def test_boxes_are_in_millimetres_too_where_the_size_of_a_pixel_is_known() -> None:
+    spacing = PixelSpacing(row_mm=0.5, column_mm=0.25, source="PixelSpacing")
+    film = replace(FILM, spacing=spacing, warnings=("Lateral film.",))
+
+    [found] = Diagnoser(FakeGate("Nodule"), FakeCam())([film])
+    record = json.loads(json.dumps(to_json(found)))
+
+    assert record["annotations"][0]["bbox"] == [1, 2, 10, 20]
+    assert record["annotations"][0]["bbox_mm"] == [0.25, 1, 2.5, 10]  # x and width by columns
+    image = record["images"][0]
+    assert (image["row_mm"], image["column_mm"]) == (0.5, 0.25)
+    assert image["spacing_source"] == "PixelSpacing"
+    assert record["warnings"] == ["Lateral film."]
+
+
+def test_the_json_has_coco_boxes_with_ranks_and_opens_in_pycocotools() -> None:
+    [found] = Diagnoser(FakeGate("Nodule"), FakeCam(), [FakeDetector()])([FILM])
+    record = json.loads(json.dumps(to_json(found)))
+
+    assert record["images"] == [{"id": 1, "file_name": "a.png", "width": 60, "height": 40}]
+    first, second, third = record["annotations"]
+    assert (first["localizer"], first["bbox"], first["area"]) == ("grad_cam", [1, 2, 10, 20], 200)
+    assert (second["localizer"], second["rank"], second["bbox"]) == ("mask_rcnn", 1, [5, 5, 20, 5])
+    assert (third["rank"], third["score"]) == (2, 0.3)
+    assert {a["category_id"] for a in record["annotations"]} == {2}
+    assert record["findings"][2] == {
+        "category_id": 3, "disease": "Effusion", "probability": 0.2, "threshold": None,
+        "present": False,
+    }  # fmt: skip
+    assert record["runtime"] == "by hand, mask_rcnn by guess"
+    coco = COCO()
+    coco.dataset = record
+    coco.createIndex()
+    assert coco.annToMask(second).sum() == 100
+    assert coco.loadCats([2])[0]["name"] == "Nodule"
+
+
+def test_a_batch_is_one_call_of_the_gate_and_the_detector_sees_only_what_passes() -> None:
+    gate, detector = FakeGate("Mass"), FakeDetector()
+
+    found = Diagnoser(gate, FakeCam(), [detector])([BLACK, FILM, BLACK])
+
+    assert gate.batches == [3]
+    assert [d.image_id for d in found] == ["black.png", "a.png", "black.png"]
+    assert [d.present for d in found] == [(), ("Mass",), ()]
+    assert detector.seen == ["a.png"]
+
+
+def test_detectors_and_heat_maps_can_be_switched_off() -> None:
+    detector = FakeDetector()
+
+    [found] = Diagnoser(FakeGate("Mass"), FakeCam(), [detector])(
+        [FILM], heat_maps=False, detectors=False
+    )
+
+    assert list(found.boxes) == ["grad_cam"]
+    assert found.heat_maps == {}
+    assert found.runtime == "by hand"
+    assert detector.seen == []
+
+
+def test_two_localizers_of_one_name_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"'mask_rcnn', 'mask_rcnn'\]: expected different names"):
+        Diagnoser(FakeGate(), FakeCam(), [FakeDetector(), FakeDetector()])
+
+
+def test_calls_from_several_threads_wait_for_each_other() -> None:
+    gate = FakeGate("Mass")
+    inside, most = 0, 0
+
+    class SlowCam(FakeCam):
+        def localize_output(
+            self, films: Sequence[Film], output: GateOutput, diseases: Sequence[str]
+        ) -> list[Localization]:
+            nonlocal inside, most
+            inside += 1
+            most = max(most, inside)
+            threading.Event().wait(0.01)
+            inside -= 1
+            return super().localize_output(films, output, diseases)
+
+    diagnoser = Diagnoser(gate, SlowCam())
+    with ThreadPoolExecutor(4) as threads:
+        found = list(threads.map(diagnoser, [[FILM]] * 8))
+
+    assert most == 1
+    assert [d.present for [d] in found] == [("Mass",)] * 8
+
+
+def test_a_stream_holds_no_more_films_than_a_batch_and_the_one_handed_out() -> None:
+    gate = FakeGate("Mass")
+    films_read: list[weakref.ref[Any]] = []
+
+    def films() -> Iterator[tuple[int, Film]]:
+        for number in range(9):
+            pixels = np.full((40, 60), 9, np.uint8)
+            films_read.append(weakref.ref(pixels))
+            yield number, Film(f"{number}.png", pixels, (40, 60))
+
+    most, order = 0, []
+    for key, film, found in stream(Diagnoser(gate, FakeCam()), films()):
+        most = max(most, sum(pixels() is not None for pixels in films_read))
+        order.append((key, film.image_id, found.image_id))
+        del film
+
+    assert order == [(k, f"{k}.png", f"{k}.png") for k in range(9)]
+    assert gate.batches == [2, 2, 2, 2, 1]
+    assert most <= gate.batch_size + 1
+
+
+def test_a_box_of_an_absent_disease_is_refused() -> None:
+    box = Localization("a.png", "Mass", (0, 0, 1, 1), 0.5)
+
+    with pytest.raises(ValueError, match="mask_rcnn boxed Mass, which is not present"):
+        Diagnosis("a.png", (4, 4), (Finding("Mass", 0.1, 0.5, False),), {"mask_rcnn": (box,)})
+
+
+def test_findings_check_themselves() -> None:
+    with pytest.raises(ValueError, match=r"Mass: probability 1\.2, expected 0 to 1"):
+        Finding("Mass", 1.2, 0.5, False)
+    with pytest.raises(ValueError, match="Mass: present without a threshold"):
+        Finding("Mass", 0.9, None, True)

@@ -1,0 +1,177 @@
+"""compare(): thresholds, controls, the gate, differences, names, and that order does not matter."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import numpy as np
+import pytest
+
+from cxrloc.datasets.labels import NIH_BOXED_DISEASES
+from cxrloc.localization.evaluation.comparison import Comparison, ScoredLocalizer, compare
+from cxrloc.localization.localizer import Localization
+
+
+def _coco(boxes: list[tuple[str, str, tuple[float, ...]]], diseases: list[str]) -> dict[str, Any]:
+    names = list(dict.fromkeys(image for image, _, _ in boxes))
+    return {
+        "images": [
+            {"id": i, "file_name": n, "width": 64, "height": 64, "patient_id": n.split("_")[0]}
+            for i, n in enumerate(names, start=1)
+        ],
+        "annotations": [
+            {
+                "id": i,
+                "image_id": names.index(n) + 1,
+                "category_id": diseases.index(d) + 1,
+                "bbox": [x1, y1, x2 - x1, y2 - y1],
+                "area": (x2 - x1) * (y2 - y1),
+                "iscrowd": 0,
+            }
+            for i, (n, d, (x1, y1, x2, y2)) in enumerate(boxes, start=1)
+        ],
+        "categories": [{"id": i, "name": d} for i, d in enumerate(diseases, start=1)],
+    }
+
+
+BOX = (10.0, 10.0, 20.0, 20.0)
+FOUR = [("1_0", "Mass", BOX), ("2_0", "Mass", BOX), ("3_0", "Nodule", BOX), ("4_0", "Nodule", BOX)]
+COCO = _coco(FOUR, ["Mass", "Nodule"])
+PREDICTED = [
+    Localization("1_0", "Mass", BOX, 0.9),  # IoU 1
+    Localization("2_0", "Mass", (10, 10, 20, 15), 0.8),  # IoU and IoGT exactly .5, IoBB 1
+    Localization("3_0", "Nodule", (12, 12, 14, 14), 0.7),  # IoU and IoGT .04, IoBB 1
+]
+
+
+def _row(comparison: Comparison, label: str) -> ScoredLocalizer:
+    return next(row for row in comparison.localizers if row.label == label)
+
+
+def _values(comparison: Comparison, label: str, measure: str) -> list[float]:
+    figures = _row(comparison, label).estimates[measure]
+    return [*(e.value for e in figures.per_disease), figures.macro.value]
+
+
+@pytest.mark.parametrize(
+    ("measure", "mass", "nodule"),
+    [
+        ("mean_iou", 0.75, 0.02),
+        ("mean_iobb", 1.0, 0.5),
+        ("mean_iogt", 0.75, 0.02),
+        ("acc_iou@0.4", 1.0, 0.0),
+        ("acc_iou@0.5", 0.5, 0.0),  # strictly greater: the box with IoU .5 fails
+        ("acc_iobb@0.9", 1.0, 0.5),
+        ("acc_iogt@0.5", 0.5, 0.0),
+        ("acc_iou@0.5 any", 0.5, 0.0),
+    ],
+)
+def test_means_and_accuracies_of_four_boxes_by_hand(
+    measure: str, mass: float, nodule: float
+) -> None:
+    comparison = compare(COCO, {"mine": PREDICTED}, resamples=20)
+
+    expected = [mass, nodule, (mass + nodule) / 2]
+    assert _values(comparison, "mine", measure) == pytest.approx(expected)
+
+
+def test_controls_are_added_and_never_see_the_patient_they_are_scored_on() -> None:
+    other = (30.0, 30.0, 60.0, 60.0)
+    coco = _coco([("1_0", "Mass", BOX), ("1_1", "Mass", BOX), ("2_0", "Mass", other)], ["Mass"])
+
+    comparison = compare(coco, {}, resamples=20)
+
+    labels = [row.label for row in comparison.localizers]
+    assert labels == ["prior_box", "constant_box", "center_box", "random_map"]
+    assert all(row.is_control for row in comparison.localizers)
+    # patient 1 gets the box of patient 2 and the other way round: they do not overlap
+    assert _row(comparison, "prior_box").scores.iou.tolist() == [0, 0, 0]
+    assert comparison.differences == ()
+
+
+def test_a_gate_adds_rows_in_which_what_it_misses_is_a_miss() -> None:
+    gate = {(image, disease): image != "1_0" for image, disease, _ in FOUR}
+
+    comparison = compare(COCO, {"mine": PREDICTED}, gate, resamples=20)
+
+    labels = [(row.label, row.setting) for row in comparison.localizers[:2]]
+    assert labels == [("mine", "disease given"), ("mine, gated", "gated")]
+    assert _values(comparison, "mine", "mean_iou")[0] == pytest.approx(0.75)
+    assert _values(comparison, "mine, gated", "mean_iou")[0] == pytest.approx(0.25)
+    assert comparison.gate_passes == 3
+    # a control is told the disease: the gate does not touch it
+    assert _row(comparison, "prior_box").scores.iou.tolist() == [1, 1, 1, 1]
+
+
+def test_a_gate_without_a_decision_for_a_box_names_it() -> None:
+    gate = {(image, disease): True for image, disease, _ in FOUR[:3]}
+
+    with pytest.raises(ValueError, match=r"no decision for Nodule on 4_0 \(and 0 more of 4"):
+        compare(COCO, {"mine": PREDICTED}, gate)
+
+
+def test_a_name_that_a_control_has_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"'prior_box' is taken by a control.*always added"):
+        compare(COCO, {"prior_box": PREDICTED})
+
+
+def test_differences_are_those_of_the_means_and_pair_every_localizer_with_every_control() -> None:
+    comparison = compare(COCO, {"a": PREDICTED, "b": PREDICTED[:1]}, resamples=20)
+
+    of_means = [d for d in comparison.differences if d.measure == "mean_iou"]
+    pairs = [(d.localizer, d.minus) for d in of_means]
+    controls = ["prior_box", "constant_box", "center_box", "random_map"]
+    assert pairs == [("a", "b"), *(("a", c) for c in controls), *(("b", c) for c in controls)]
+    assert [(t.localizer, t.minus) for t in comparison.tests] == pairs
+    a_minus_b = comparison.differences[0].estimates
+    assert a_minus_b.macro.value == pytest.approx((0.25 + 0.02) / 2)
+    assert a_minus_b.per_disease[0].value == pytest.approx(0.25)
+
+
+def test_images_without_patients_are_compared_as_their_own_clusters() -> None:
+    images = [{k: v for k, v in i.items() if k != "patient_id"} for i in COCO["images"]]
+
+    comparison = compare({**COCO, "images": images}, {"mine": PREDICTED}, resamples=20)
+
+    assert comparison.patients == 4
+    assert _row(comparison, "prior_box").scores.iou.tolist() == [1, 1, 1, 1]
+    assert "4 of 4 images have no patient id" in comparison.truth.notes[0]
+
+
+def _nih_like(boxes: int, seed: int = 0) -> tuple[dict[str, Any], list[Localization]]:
+    """A ground truth of NIH's size and a localizer that is right but for noise."""
+    rng = np.random.default_rng(seed)
+    rows, found = [], []
+    for i in range(boxes):
+        image, disease = f"{i // 3}_{i}", NIH_BOXED_DISEASES[i % 8]
+        corner, side = rng.uniform(0, 30, 2), rng.uniform(5, 30, 2)
+        box = tuple(np.round([*corner, *(corner + side)], 3))
+        rows.append((image, disease, box))
+        x1, y1, x2, y2 = box + rng.normal(0, 2, 4)
+        found.append(Localization(image, disease, (x1, y1, max(x2, x1 + 1), max(y2, y1 + 1)), 0.5))
+    return _coco(rows, list(NIH_BOXED_DISEASES)), found
+
+
+def test_the_order_of_images_boxes_and_predictions_changes_no_figure() -> None:
+    coco, found = _nih_like(60)
+    shuffled = {**coco, "annotations": random.Random(1).sample(coco["annotations"], 60),
+                "images": random.Random(2).sample(coco["images"], len(coco["images"]))}  # fmt: skip
+
+    plain = compare(coco, {"mine": found}, resamples=50)
+    mixed = compare(shuffled, {"mine": random.Random(3).sample(found, 60)}, resamples=50)
+
+    for row, other in zip(plain.localizers, mixed.localizers, strict=True):
+        assert row.estimates == other.estimates
+    assert plain.differences == mixed.differences
+    assert plain.skills == mixed.skills
+    assert plain.tests == mixed.tests
+
+
+def test_five_localizers_on_984_boxes_all_get_an_interval_around_their_mean() -> None:
+    coco, found = _nih_like(984)
+    comparison = compare(coco, {f"m{i}": found for i in range(5)}, resamples=2000)
+
+    for i in range(5):
+        macro = _row(comparison, f"m{i}").estimates["mean_iou"].macro
+        assert macro.low < macro.value < macro.high

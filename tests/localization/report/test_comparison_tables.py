@@ -1,0 +1,380 @@
+"""The tables, per_box.csv and summary.json: what stands where, and how it is printed."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cxrloc.classification.metrics.bootstrap import Estimate
+from cxrloc.classification.report.tables import (
+    Cell,
+    ResultTable,
+    TableRow,
+    cell_text,
+    to_csv,
+    to_latex,
+    to_markdown,
+    value_text,
+    write_table,
+)
+from cxrloc.datasets.labels import NIH_BOXED_DISEASES
+from cxrloc.localization.analyses.means import comparison_sections, comparison_tables
+from cxrloc.localization.comparison_report.summary import PER_BOX_COLUMNS, per_box_csv, summary
+from cxrloc.localization.evaluation.comparison import Comparison, compare
+from cxrloc.localization.localizer import Localization
+from cxrloc.localization.report.comparison_tables import (
+    accuracy_table,
+    difference_table,
+    mean_table,
+    paired_test_table,
+    skill_table,
+)
+from cxrloc.localization.report.glossary import DEEP_MEDIA_NOTE, RESEARCH_USE
+from cxrloc.localization.report.html_tables import table_view
+
+
+def _comparison(
+    diseases: tuple[str, ...] = NIH_BOXED_DISEASES,
+    *,
+    gated: bool = False,
+    margin: float | None = None,
+) -> Comparison:
+    """Three patients, one box of each disease; `half` finds two of three with IoU .5, IoBB 1."""
+    images = [
+        {"id": i, "file_name": f"{i}_0.png", "width": 64, "height": 64, "patient_id": str(i)}
+        for i in (1, 2, 3)
+    ]
+    pairs = [(i, c) for i in (1, 2, 3) for c in range(1, len(diseases) + 1)]
+    coco: dict[str, Any] = {
+        "images": images,
+        "categories": [{"id": c, "name": d} for c, d in enumerate(diseases, start=1)],
+        "annotations": [
+            {"id": k, "image_id": i, "category_id": c, "bbox": [10, 10, 10, 10], "iscrowd": 0}
+            for k, (i, c) in enumerate(pairs, start=1)
+        ],
+    }
+    found = [Localization(f"{i}_0.png", d, (10, 10, 20, 15), 0.5) for i in (1, 2) for d in diseases]
+    gate = {(f"{i}_0.png", d): i != 1 for i in (1, 2, 3) for d in diseases} if gated else None
+    return compare(coco, {"half": found}, gate, resamples=50, noninferiority_margin=margin)
+
+
+def _records(table: ResultTable) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(to_csv(table))))
+
+
+def test_the_csv_leads_with_threshold_localizer_diseases_macro_mean_and_boxes() -> None:
+    header = to_csv(accuracy_table(_comparison(), "iou")).splitlines()[0]
+
+    assert header.startswith(
+        f"measure,threshold,localizer,setting,rule,{','.join(NIH_BOXED_DISEASES)},macro mean,boxes,"
+    )
+
+
+def test_every_threshold_has_every_localizer_and_the_published_rows_of_its_criterion() -> None:
+    rows = _records(accuracy_table(_comparison(), "iou"))
+
+    names = {
+        t: [r["localizer"] for r in rows if float(r["threshold"]) == t] for t in (0.5, 0.6, 0.9)
+    }
+    ours = ["half", "prior_box", "constant_box", "center_box", "random_map"]
+    wang, deep = "Wang et al. 2017, ChestX-ray8 model", "Deep MedIA 2021, Mask R-CNN"
+    assert names == {0.5: [*ours, wang, deep], 0.6: [*ours, wang], 0.9: [*ours, deep]}
+    assert sorted({float(r["threshold"]) for r in rows}) == [
+        0.1, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.7, 0.75, 0.9,
+    ]  # fmt: skip
+
+
+def test_the_csv_holds_figures_intervals_and_counts() -> None:
+    row = next(
+        r for r in _records(accuracy_table(_comparison(), "iou")) if r["localizer"] == "half"
+    )
+
+    assert (row["threshold"], row["setting"], row["rule"]) == ("0.1", "disease given", "top-1")
+    assert float(row["Mass"]) == pytest.approx(2 / 3, abs=1e-5)
+    assert float(row["macro mean"]) == pytest.approx(2 / 3, abs=1e-5)
+    assert float(row["macro mean, any"]) == pytest.approx(2 / 3, abs=1e-5)
+    assert float(row["Mass low"]) < 2 / 3 < float(row["Mass high"])
+    assert row["boxes"] == "24"
+    assert row["note"] == RESEARCH_USE
+
+
+def test_published_rows_say_whose_they_are_and_on_which_images() -> None:
+    rows = _records(accuracy_table(_comparison(), "iobb"))
+
+    wang = next(r for r in rows if "ChestX-ray8" in r["localizer"] and r["threshold"] == "0.5")
+    assert (wang["setting"], wang["rule"], wang["boxes"]) == ("published", "any", "984")
+    assert float(wang["Infiltration"]) == 0.4227
+    assert wang["Infiltration low"] == ""
+    assert "all 984 NIH boxes on 880 images, not on the images of the other rows" in wang["note"]
+
+
+def test_deep_media_stands_in_acc_iou_alone_and_why_is_said_once() -> None:
+    iou, iobb = (to_markdown(accuracy_table(_comparison(), o)) for o in ("iou", "iobb"))
+
+    assert iou.count(DEEP_MEDIA_NOTE) == 1
+    assert "Deep MedIA 2021, Mask R-CNN | published" in iou
+    assert "Deep MedIA 2021, Mask R-CNN | published" not in iobb
+
+
+def test_published_rows_are_absent_for_other_diseases_and_on_request() -> None:
+    for table in (
+        accuracy_table(_comparison(("Mass", "Fracture")), "iou"),
+        accuracy_table(_comparison(), "iou", published=False),
+    ):
+        assert "published" not in to_csv(table)
+        assert "Wang et al. 2017" not in to_markdown(table)
+
+
+def test_no_figure_of_iobb_stands_without_iogt() -> None:
+    comparison = _comparison()
+    for table in (accuracy_table(comparison, "iobb", published=False), mean_table(comparison)):
+        rows = [row for row in table.rows if "iobb" in row.block]
+        assert rows
+        for row in rows:
+            figures = [*row.cells.values(), row.trail["macro mean, any"]]
+            assert all(isinstance(c, Cell) and c.beside is not None for c in figures)
+
+
+def test_iogt_is_printed_behind_iobb() -> None:
+    comparison = _comparison(("Mass", "Nodule"))
+    row = accuracy_table(comparison, "iobb").rows[0]
+
+    # IoBB is 1 for two of three boxes, IoGT .5 for them: mean 1/3
+    assert cell_text(row.cells["Mass"]).startswith(".667 [")
+    assert cell_text(row.cells["Mass"]).endswith("] (.33), skill undefined")
+    assert float(_records(accuracy_table(comparison, "iobb"))[0]["Mass IoGT"]) == pytest.approx(
+        1 / 3, abs=1e-5
+    )
+
+
+@pytest.mark.parametrize(
+    ("cell", "text"),
+    [
+        (Cell(Estimate(0.4534, 0.4, 0.5021)), ".453 [.400, .502]"),
+        (Cell(Estimate(1.0, 1.0, 1.0)), "1.000 [1.000, 1.000]"),
+        (Cell(Estimate(-0.0212, -0.03, 0.001)), "-.021 [-.030, .001]"),
+        (Cell(Estimate(0.5, 0.4, 0.6), beside=0.256), ".500 [.400, .600] (.26)"),
+        (Cell(Estimate(0.5, 0.4, 0.6), skill=0.123), ".500 [.400, .600], skill .12"),
+        (Cell(Estimate(0.5, 0.4, 0.6), 0.256, skill=-0.5), ".500 [.400, .600] (.26), skill -.50"),
+        (Cell(Estimate(0.5, math.nan, math.nan)), ".500 [undefined]"),
+        (Cell(Estimate(math.nan, math.nan, math.nan)), "undefined"),
+        (Cell(Estimate(0.4227, math.nan, math.nan), printed="0.4227"), ".4227"),
+    ],
+)
+def test_cells_are_printed_as(cell: Cell, text: str) -> None:
+    assert cell_text(cell) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(0.0004, "<.001"), (0.0312, ".031"), (0.0, ".000"), (math.nan, "undefined")]
+)
+def test_plain_figures_and_small_p_values_are_printed_as(value: float, text: str) -> None:
+    assert value_text(value) == text
+
+
+def test_differences_of_all_measures_say_whether_the_interval_excludes_zero() -> None:
+    rows = _records(difference_table(_comparison()))
+
+    controls = ["prior_box", "constant_box", "center_box", "random_map"]
+    assert [r["minus"] for r in rows] == controls * 11
+    assert [r["measure"] for r in rows[::4]][:2] == [
+        "mean_iou difference",
+        "acc_iou@0.1 difference",
+    ]
+    # `half` has IoU .5, .5, 0; the prior box, the same on all patients, is always right
+    assert float(rows[0]["macro mean"]) == pytest.approx(1 / 3 - 1, abs=1e-5)
+    assert rows[0]["macro mean excludes zero"] == "yes"
+    assert float(rows[0]["macro mean high"]) < 0
+    assert "noninferior" not in rows[0]
+
+
+def test_with_a_margin_differences_say_where_a_localizer_is_not_inferior() -> None:
+    table = difference_table(_comparison(("Mass", "Nodule"), margin=0.99))
+    rows = {(r["measure"], r["minus"]): r for r in _records(table)}
+
+    # hits at .1 are 1, 1, 0 against 1, 1, 1; three patients: some resamples miss all, -1 < -.99
+    lost = rows["acc_iou@0.1 difference", "prior_box"]
+    assert (lost["noninferior"], lost["noninferior in"]) == ("no", "none")
+    # the centre box (27 to 37) does not touch the ground truth (10 to 20)
+    beaten = rows["mean_iou difference", "center_box"]
+    assert (beaten["noninferior"], beaten["noninferior in"]) == ("yes", "Mass, Nodule")
+    assert "lies above -0.99" in table.notes[-1]
+
+
+def test_paired_tests_count_boxes_and_patients_and_refuse_to_test_three() -> None:
+    table = paired_test_table(_comparison(("Mass", "Nodule")))
+    mass, _, macro = _records(table)[:3]
+
+    assert (mass["localizer"], mass["minus"], mass["disease"]) == ("half", "prior_box", "Mass")
+    assert (mass["boxes"], mass["patients"], mass["ties"]) == ("3", "3", "0")
+    assert float(mass["mean IoU difference"]) == pytest.approx(-2 / 3, abs=1e-5)
+    assert mass["mean IoU difference low"] != ""
+    assert (mass["hits first only"], mass["hits second only"]) == ("0", "3")
+    assert (mass["tested"], mass["Wilcoxon p"], mass["McNemar Holm p"]) == ("no", "", "")
+    assert (macro["disease"], macro["boxes"], macro["patients"]) == ("macro mean", "6", "3")
+    assert "No test under 10 patients: p and effect are undefined there" in table.notes
+    assert "A box is hit when its IoU is over 0.5" in table.notes
+
+
+def test_skill_stands_beside_every_mean_and_with_intervals_in_a_table_of_its_own() -> None:
+    comparison = _comparison(("Mass", "Nodule"))
+    rows = {
+        (r["measure"], r["localizer"], r["control"]): r for r in _records(skill_table(comparison))
+    }
+
+    # the centre box has IoU 0, so skill over it is the mean itself; the prior box leaves nothing
+    assert float(rows["mean_iou skill", "half", "center_box"]["Mass"]) == pytest.approx(
+        1 / 3, abs=1e-5
+    )
+    assert rows["mean_iou skill", "half", "prior_box"]["macro mean"] == ""
+    assert ("mean_iou skill", "center_box", "constant_box") in rows
+    assert ("mean_iou skill", "center_box", "prior_box") not in rows
+    for table in comparison_tables(comparison, published=False)[:1]:
+        for row in table.rows:
+            figures = [*row.cells.values(), row.trail["macro mean, any"]]
+            is_reference = row.lead["localizer"] == "constant_box"
+            assert all(isinstance(c, Cell) and (c.skill is None) == is_reference for c in figures)
+
+
+def test_the_sections_hold_every_table_once_and_say_what_came_out() -> None:
+    comparison = _comparison(("Mass", "Nodule"), gated=True)
+    sections = comparison_sections(comparison)
+
+    assert [s.key for s in sections] == ["means", "accuracy", "paired"]
+    names = [table.name for s in sections for table in s.tables]
+    assert names == ["mean_iou", "skill", "acc_iou", "acc_iobb", "differences", "paired_tests"]
+    assert names == [table.name for table in comparison_tables(comparison)]
+    found = sections[0].paragraphs[1]
+    assert "half .333 [.000, .500], skill undefined; constant_box 1.000" in found
+    assert sections[2].paragraphs[1] == (
+        "half minus constant_box: macro mean IoU -.667 [-1.000, -.500], the interval excludes "
+        "zero; better in 0 and worse in 0 of 0 diseases tested (Wilcoxon, Holm p < 0.05)."
+    )
+    assert all(figure.alt for s in sections for figure in s.figures)
+
+
+def test_gated_rows_are_named_so_in_every_output() -> None:
+    comparison = _comparison(gated=True)
+
+    settings = [(r.lead["localizer"], r.lead["setting"]) for r in mean_table(comparison).rows[:2]]
+    assert settings == [("half", "disease given"), ("half", "gated")]
+    lines = csv.DictReader(io.StringIO(per_box_csv(comparison)))
+    assert "half, gated" in {line["localizer"] for line in lines}
+    assert "the gate says present: for 16 of the 24 boxes" in to_markdown(mean_table(comparison))
+
+
+@pytest.mark.parametrize("write", [to_markdown, to_latex])
+def test_tables_that_people_read_state_scope_rules_and_research_use(write: Any) -> None:
+    for table in comparison_tables(_comparison()):
+        text = write(table)
+        assert RESEARCH_USE in text
+        assert "24 ground-truth boxes on 3 images of 3 patients" in text
+        assert "top-1" in text
+        assert "misses" in text or "is a miss and counts as 0" in text
+
+
+def test_markdown_rows_have_as_many_cells_as_their_header() -> None:
+    for table in comparison_tables(_comparison()):
+        widths = {
+            line.count("|") for line in to_markdown(table).splitlines() if line.startswith("|")
+        }
+        assert len(widths) == 1, table.name
+
+
+def test_latex_escapes_what_latex_would_stumble_over() -> None:
+    text = to_latex(accuracy_table(_comparison(), "iou"))
+
+    assert r"acc\_iou@0.1" in text
+    assert text.count(r"\begin{longtable}") == text.count(r"\end{longtable}") == 1
+    body = [line for line in text.splitlines() if line.startswith("half")]
+    assert len({line.count(" & ") for line in body}) == 1
+    assert not any("_" in line.replace(r"\_", "") for line in body)
+
+
+def test_the_three_files_of_a_table_are_written_and_nothing_else(tmp_path: Path) -> None:
+    write_table(difference_table(_comparison()), tmp_path / "new")
+
+    names = sorted(path.name for path in (tmp_path / "new").iterdir())
+    assert names == ["differences.csv", "differences.md", "differences.tex"]
+
+
+def test_without_localizers_there_are_controls_and_an_empty_table_of_differences() -> None:
+    coco = {
+        "images": [{"id": 1, "file_name": "a", "width": 9, "height": 9, "patient_id": "1"},
+                   {"id": 2, "file_name": "b", "width": 9, "height": 9, "patient_id": "2"}],
+        "categories": [{"id": 1, "name": "Mass"}],
+        "annotations": [{"id": i, "image_id": i, "category_id": 1, "bbox": [1, 1, 4, 4]}
+                        for i in (1, 2)],
+    }  # fmt: skip
+    table = difference_table(compare(coco, {}, resamples=10))
+
+    assert table.rows == ()
+    assert to_csv(table) == "note\n"
+    assert to_latex(table).endswith("\\end{itemize}\n")
+    assert RESEARCH_USE in to_markdown(table)
+
+
+def test_per_box_has_one_line_per_localizer_and_box() -> None:
+    lines = list(csv.reader(io.StringIO(per_box_csv(_comparison(("Mass", "Nodule"))))))
+
+    assert tuple(lines[0]) == PER_BOX_COLUMNS
+    assert lines[1] == ["1_0.png", "1", "Mass", "half", "0.5", "1", "0.5", "0.5"]
+    assert lines[5] == ["3_0.png", "3", "Mass", "half", "0", "0", "0", "0"]
+    assert len(lines) == 1 + 5 * 6
+
+
+def test_the_summary_is_json_and_agrees_with_the_comparison() -> None:
+    comparison = _comparison(gated=True)
+
+    record = json.loads(json.dumps(summary(comparison, {"seed": 0}), allow_nan=False))
+
+    assert record["ground_truth"] == {
+        "boxes": 24, "images": 3, "patients": 3,
+        "boxes_per_disease": dict.fromkeys(NIH_BOXED_DISEASES, 3),
+    }  # fmt: skip
+    first = record["localizers"][0]
+    assert (first["name"], first["setting"]) == ("half", "disease given")
+    assert first["boxes_without_prediction"] == 8
+    macro = comparison.localizers[0].estimates["mean_iou"].macro
+    assert first["measures"]["mean_iou"]["macro"] == vars(macro)
+    assert set(first["measures"]) >= {
+        "acc_iou@0.5",
+        "acc_iobb@0.75",
+        "acc_iogt@0.1",
+        "mean_iou any",
+    }
+    beaten = next(d for d in record["differences"] if d["minus"] == "prior_box")
+    assert beaten["macro_excludes_zero"] is True
+    assert beaten["measure"] == "mean_iou"
+    tests = next(t for t in record["paired_tests"] if t["localizer"] == "half, gated")
+    assert (tests["per_disease"]["Mass"]["boxes"], tests["macro"]["wilcoxon_p"]) == (3, None)
+    skill = next(s for s in record["skill"] if s["control"] == "center_box")
+    assert skill["macro"]["value"] == pytest.approx(1 / 3)
+    assert record["settings"]["gate_passes"] == 16
+    assert record["published"][0]["measure"] == "acc_iou"
+    assert record["manifest"] == {"seed": 0}
+    assert RESEARCH_USE in record["research_use"]
+
+
+def test_a_row_with_other_diseases_than_the_first_keeps_its_figures() -> None:
+    def row(name: str, **figures: float) -> TableRow:
+        cells = {d: Cell(Estimate(value, 0.0, 1.0)) for d, value in figures.items()}
+        macro = Cell(Estimate(0.9, 0.8, 1.0))
+        return TableRow("part", {"localizer": name}, {**cells, "macro mean": macro}, {"masks": 1})
+
+    table = ResultTable("t", "T", (row("a", Edema=0.25), row("b", Edema=0.5, Mass=0.75)), ())
+    markdown = to_markdown(table).splitlines()
+    assert "| localizer | Edema | Mass | macro mean | masks |" in markdown
+    assert "| a | .250 [.000, 1.000] |  | .900 [.800, 1.000] | 1 |" in markdown
+    assert "| b | .500 [.000, 1.000] | .750 [.000, 1.000] | .900 [.800, 1.000] | 1 |" in markdown
+    assert r"localizer & Edema & Mass & macro mean & masks \\" in to_latex(table)
+    view = table_view(table, ("Edema", "Mass"))
+    names = [column.name for column in view.columns]
+    assert names == ["localizer", "macro mean", "Edema", "Mass", "masks"]
+    assert [cell.text for cell in view.blocks[0].rows[0]] == ["a", ".900", ".250", "", "1"]

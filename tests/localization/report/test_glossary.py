@@ -1,0 +1,51 @@
+"""Every column of every table, as people and as CSV readers see it, has an explanation."""
+
+from __future__ import annotations
+
+import csv
+import io
+
+import pytest
+
+from cxrloc.classification.report.tables import ResultTable, to_csv
+from cxrloc.localization.analyses.means import comparison_tables
+from cxrloc.localization.evaluation.comparison import Comparison, compare
+from cxrloc.localization.localizer import Localization
+from cxrloc.localization.report.glossary import lookup
+
+DISEASES = ("Mass", "Nodule")
+
+
+def _comparison() -> Comparison:
+    """Two localizers, a gate and a margin: all columns that there are."""
+    coco = {
+        "images": [
+            {"id": i, "file_name": f"{i}", "width": 9, "height": 9, "patient_id": f"{i}"}
+            for i in (1, 2)
+        ],
+        "categories": [{"id": c, "name": d} for c, d in enumerate(DISEASES, start=1)],
+        "annotations": [
+            {"id": 2 * i + c, "image_id": i, "category_id": c, "bbox": [c, i, 3, 3]}
+            for i in (1, 2)
+            for c in (1, 2)
+        ],
+    }
+    found = [Localization("1", d, (1, 1, 4, 4), 0.5) for d in DISEASES]
+    gate = {(f"{i}", d): True for i in (1, 2) for d in DISEASES}
+    return compare(coco, {"a": found, "b": []}, gate, resamples=20, noninferiority_margin=0.05)
+
+
+@pytest.mark.parametrize("table", comparison_tables(_comparison()), ids=lambda table: table.name)
+def test_every_column_of_the_comparison_is_explained(table: ResultTable) -> None:
+    columns = next(csv.reader(io.StringIO(to_csv(table))))
+
+    assert len(columns) > 5
+    for column in columns:
+        assert lookup(_without_names(column)).definition
+
+
+def _without_names(column: str) -> str:
+    """A disease's name as a column is explained as `disease`."""
+    for name in DISEASES:
+        column = column.replace(name, "disease")
+    return column

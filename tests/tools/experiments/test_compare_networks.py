@@ -1,0 +1,171 @@
+"""The whole tool on written runs: tables, figure, ensembles, errors."""
+
+from __future__ import annotations
+
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from cxrloc.classification.metrics.ensembles import with_thresholds
+from cxrloc.classification.metrics.scored_images import ScoredFilms, join_films, write_scored_films
+from cxrloc.tools.experiments.compare_networks import main, named_runs
+
+DISEASES = ("Mass", "Pleural_Thickening")
+
+
+def make_run(folder: Path, seed: int, films: int = 60) -> ScoredFilms:
+    """A run of 3 folds; every fold is validated on the next one. Two films a patient."""
+    labels = (np.random.default_rng(0).random((films, 2)) < 0.4).astype(float)
+    noise = np.random.default_rng(seed).random((films, 2))
+    patients = np.arange(films) // 2
+    whole = ScoredFilms(
+        DISEASES,
+        tuple(f"{n:02d}.png" for n in range(films)),
+        tuple(f"p{p}" for p in patients),
+        patients % 3,
+        0.2 * labels + 0.8 * noise,
+        labels,
+    )
+    parts = [whole.select(whole.folds == fold) for fold in range(3)]
+    validation = []
+    for fold in range(3):
+        kept = parts[(fold + 1) % 3]
+        kept = ScoredFilms(DISEASES, kept.image_ids, kept.patient_ids, np.full(len(kept), fold),
+                           kept.scores, kept.labels)  # fmt: skip
+        write_scored_films(folder / f"fold{fold}" / "validation.parquet", kept)
+        validation.append(kept)
+    judged = with_thresholds(join_films(parts), validation, 0.8)
+    write_scored_films(folder / "out_of_fold.parquet", judged)
+    return judged
+
+
+@pytest.fixture(scope="module")
+def compared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Runs a and b, their ensemble, and the results in out."""
+    root = tmp_path_factory.mktemp("runs")
+    for seed, name in enumerate("ab", start=1):
+        make_run(root / name, seed)
+    words = [str(root / "a"), f"big_net={root / 'b'}", "--out", str(root / "out")]
+    assert main([*words, "--resamples", "50", "--ensemble", "all"]) == 0
+    return root
+
+
+def rows_of(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as handle:
+        return list(csv.DictReader(handle))
+
+
+def test_every_form_of_the_table_is_written(compared: Path) -> None:
+    assert {p.name for p in (compared / "out").iterdir()} == {
+        "networks.csv", "confusion.csv", "differences.csv", "networks.md", "networks.tex",
+        "networks.html", "networks.png", "manifest.json",
+    }  # fmt: skip
+    assert cv2.imread(str(compared / "out" / "networks.png")).std() > 1
+    manifest = json.loads((compared / "out" / "manifest.json").read_text())
+    assert set(manifest["hashes"]) == {"a", "big_net"}
+    for suffix in ("md", "tex", "html"):
+        text = (compared / "out" / f"networks.{suffix}").read_text()
+        assert "For research use only, never a diagnosis." in text
+        assert "films for independent" in text
+        assert "published: CheXNet (Rajpurkar et al. 2017), random by patient" in text
+    assert r"Pleural\_Thickening" in (compared / "out" / "networks.tex").read_text()
+
+
+def test_the_ensemble_is_a_row_with_the_auc_of_the_mean(compared: Path) -> None:
+    rows = rows_of(compared / "out" / "networks.csv")
+    ours = [r for r in rows if not r["scored_on"].startswith("published")]
+    assert [(r["network"], r["disease"]) for r in ours] == [
+        (network, disease)
+        for network in ("a", "big_net", "mean of a, big_net")
+        for disease in (*DISEASES, "macro")
+    ]
+    a, b = make_run(compared / "again_a", 1), make_run(compared / "again_b", 2)
+    expected = roc_auc_score(a.labels[:, 0], (a.scores[:, 0] + b.scores[:, 0]) / 2)
+    assert float(ours[6]["auc"]) == pytest.approx(expected)
+    assert ours[6]["members"] == "a + big_net"
+    assert ours[6]["sensitivity_target"] != ""
+
+
+def test_published_figures_stand_apart_with_the_films_behind_them(compared: Path) -> None:
+    rows = rows_of(compared / "out" / "networks.csv")
+    published = {(r["network"], r["disease"]): r for r in rows
+                 if r["scored_on"].startswith("published: ")}  # fmt: skip
+    mass = published["CheXNet (Rajpurkar et al. 2017)", "Mass"]
+    assert (mass["auc"], mass["auc_low"], mass["films"]) == ("0.8676", "", "")
+    page = (compared / "out" / "networks.md").read_text()
+    assert "| published: CheXNet (Rajpurkar et al. 2017) | 0.8369 |" in page  # (.8676 + .8062) / 2
+
+
+def test_differences_of_all_pairs_have_both_tests(compared: Path) -> None:
+    rows = rows_of(compared / "out" / "differences.csv")
+    assert len(rows) == 3 * 3
+    for row in rows:
+        assert float(row["auc_difference_low"]) <= float(row["auc_difference_high"])
+        assert (row["delong_p"] == "") == (row["disease"] == "macro")
+    mass, thickening, macro = rows[:3]
+    assert float(macro["auc_difference"]) == pytest.approx(
+        (float(mass["auc_difference"]) + float(thickening["auc_difference"])) / 2
+    )
+    smaller = min(float(mass["delong_p"]), float(thickening["delong_p"]))
+    adjusted = [float(r["delong_holm_p"]) for r in (mass, thickening)]
+    assert min(adjusted) == pytest.approx(min(1.0, 2 * smaller))
+
+
+def test_one_network_alone_has_a_table_and_no_differences(compared: Path, tmp_path: Path) -> None:
+    assert main([str(compared / "a"), "--out", str(tmp_path / "out"), "--resamples", "10"]) == 0
+    assert not (tmp_path / "out" / "differences.csv").exists()
+    assert "## AUC per disease" in (tmp_path / "out" / "networks.md").read_text()
+
+
+def test_an_ensemble_without_validation_films_has_no_threshold(tmp_path: Path) -> None:
+    for seed, name in enumerate("ab"):
+        make_run(tmp_path / name, seed)
+    (tmp_path / "a" / "fold1" / "validation.parquet").unlink()
+    words = [str(tmp_path / "a"), str(tmp_path / "b"), "--ensemble", "a", "b"]
+    assert main([*words, "--out", str(tmp_path / "out"), "--resamples", "10"]) == 0
+    rows = rows_of(tmp_path / "out" / "networks.csv")
+    both = [r for r in rows if r["network"] == "mean of a, b"]
+    assert {r["sensitivity_youden"] for r in both} == {""}
+    assert all(r["auc"] for r in both)
+
+
+def test_what_cannot_be_compared_ends_with_status_2_and_says_why(
+    compared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_run(tmp_path / "small", 3, films=58)
+    a, out = str(compared / "a"), ["--out", str(tmp_path / "out")]
+    for words, message in (
+        ([a, str(tmp_path / "small")], "2 films only in a, such as 58.png"),
+        ([a, str(tmp_path / "gone")], "tools/cross_validate.py with the run's config"),
+        ([a, a], "two runs are called 'a'; name them with NAME=FOLDER"),
+        ([a, "--ensemble", "a", "z"], "--ensemble: no network z; known are ['a']"),
+        ([a, "--ensemble", "a", "a"], "expected each network once"),
+        ([a, "--ensemble", "all"], "an ensemble needs at least two networks, got 1"),
+    ):
+        assert main([*words, *out]) == 2
+        assert message in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_run_is_called_like_its_folder_or_as_asked() -> None:
+    assert named_runs(["runs/a", "x=runs/b"]) == {"a": Path("runs/a"), "x": Path("runs/b")}
+    with pytest.raises(ValueError, match="expected a folder or NAME=FOLDER"):
+        named_runs(["=runs/a"])
+
+
+def test_help_does_not_wait_for_torch() -> None:
+    code = (
+        "import sys; from cxrloc.tools.experiments.compare_networks import main\n"
+        "try: main(['--help'])\n"
+        "except SystemExit as stop: sys.exit(stop.code or 'torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "--ensemble" in done.stdout

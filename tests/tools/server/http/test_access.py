@@ -1,0 +1,117 @@
+"""Who is let in: loopback alone without a token, the token's owner with one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from fastapi.testclient import TestClient
+from starlette.websockets import WebSocketDisconnect
+
+from cxrloc.tools import serve
+from cxrloc.tools.server.api import create_app
+from cxrloc.tools.server.http.access import check_host, read_token
+from cxrloc.tools.server.service import Service
+
+TOKEN = "a-token-of-some-length-0123456789"
+
+
+@pytest.fixture(scope="module")
+def guarded(services: Callable[..., Service]) -> TestClient:
+    return TestClient(create_app(services(), TOKEN), base_url="http://films.example")
+
+
+@pytest.fixture(scope="module")
+def local(services: Callable[..., Service]) -> TestClient:
+    return TestClient(create_app(services()), base_url="http://127.0.0.1:8080")
+
+
+@pytest.mark.parametrize("path", ["/v1/models", "/metrics", "/openapi.json", "/", "/nothing"])
+def test_nothing_but_healthz_is_shown_without_the_token(guarded: TestClient, path: str) -> None:
+    for headers in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": "Basic !!"}):
+        response = guarded.get(path, headers=headers)
+        assert response.status_code == 401
+        assert response.headers["content-type"] == "application/problem+json"
+        assert "Bearer" in response.headers["www-authenticate"]
+    assert guarded.get("/healthz").status_code == 200
+
+
+@pytest.mark.parametrize("headers", [{}, {"Authorization": "Bearer wrong"}])
+def test_no_websocket_is_opened_without_the_token(
+    guarded: TestClient, headers: dict[str, str]
+) -> None:
+    with (
+        pytest.raises(WebSocketDisconnect) as closed,
+        guarded.websocket_connect("/page/_nicegui_ws/socket.io/", headers=headers),
+    ):
+        pass
+    assert closed.value.code == 1008
+
+
+@pytest.mark.parametrize("name", ["X-Forwarded-For", "X-Forwarded-Host", "Host", "X-Original-URL"])
+def test_no_header_of_a_proxy_stands_for_the_token(guarded: TestClient, name: str) -> None:
+    assert guarded.get("/v1/models", headers={name: "127.0.0.1"}).status_code == 401
+
+
+def test_the_token_is_taken_as_bearer_and_as_a_browser_s_password(guarded: TestClient) -> None:
+    bearer = {"Authorization": f"Bearer {TOKEN}"}
+    assert guarded.get("/v1/models", headers=bearer).status_code == 200
+    assert guarded.get("/v1/models", auth=("anybody", TOKEN)).status_code == 200
+    assert guarded.get("/v1/models", auth=(TOKEN, "anything")).status_code == 401
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1:8080", "localhost", "[::1]:8080", "[::1]"])
+def test_without_a_token_requests_to_loopback_are_served(local: TestClient, host: str) -> None:
+    assert local.get("/v1/models", headers={"Host": host}).status_code == 200
+
+
+@pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example", "", "[::2]"])
+def test_without_a_token_a_name_that_was_pointed_here_is_refused(
+    local: TestClient, host: str
+) -> None:
+    assert local.get("/v1/models", headers={"Host": host}).status_code == 421
+
+
+def test_what_a_page_of_another_origin_sends_is_refused(local: TestClient) -> None:
+    own, other = {"Origin": "http://127.0.0.1:8080"}, {"Origin": "https://evil.example"}
+    assert local.get("/v1/models", headers=own).status_code == 200
+    for headers in (other, {"Origin": "http://127.0.0.1:9090"}, {"Origin": "null"}):
+        assert local.get("/v1/models", headers=headers).status_code == 403
+
+
+def test_answers_tell_a_browser_to_ask_no_other_server(local: TestClient) -> None:
+    policy = local.get("/healthz").headers["content-security-policy"]
+    assert policy.startswith("default-src 'self';")
+    assert "http" not in policy
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "192.168.1.5", "films.example", "::"])
+def test_another_host_needs_a_token(host: str) -> None:
+    with pytest.raises(ValueError, match="--token-file"):
+        check_host(host, None)
+    check_host(host, TOKEN)
+
+
+def test_a_token_file_is_one_long_line(tmp_path: Path) -> None:
+    path = tmp_path / "token"
+    with pytest.raises(FileNotFoundError, match="openssl rand"):
+        read_token(path)
+    for bad in ("", "short", "two words that are long enough", "line one of it\nline two of it"):
+        path.write_text(bad)
+        with pytest.raises(ValueError, match="at least 16"):
+            read_token(path)
+    path.write_text(f"{TOKEN}\n")
+    assert read_token(path) == TOKEN
+
+
+def test_the_tool_refuses_to_start_for_others_without_a_token(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--classifier", str(tmp_path / "none.safetensors")]
+    assert serve.main([*words, "--host", "0.0.0.0"]) == 2
+    assert "--token-file" in capsys.readouterr().err
+    assert serve.main(words) == 2
+    assert "none.safetensors" in capsys.readouterr().err
+    assert serve.main([*words, "--queue", "0"]) == 2
+    assert "limit queue is 0" in capsys.readouterr().err

@@ -1,0 +1,186 @@
+"""tools/prepare_data.py from the command line to the folder."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cxrloc.datasets.prepared.folder import load_prepared
+from cxrloc.tools.prepare_data import main
+
+NAMES = [f"{patient:08d}_{film:03d}.png" for patient in range(1, 7) for film in range(2)]
+ABSENT = "00000009_000.png"
+LABELS = ["Mass|Nodule", "No Finding", "Effusion"]
+
+
+@pytest.fixture
+def root(nih_tree: Any) -> Path:
+    """Six patients of two films; one more image is listed and boxed but has no file."""
+    rows = [(name, LABELS[i % 3]) for i, name in enumerate(NAMES)] + [(ABSENT, "Mass")]
+    boxes = [(NAMES[0], "Mass", 1, 2, 3, 4), (ABSENT, "Mass", 1, 2, 3, 4)]
+    films = [f"images/{name}" for name in NAMES]
+    tree: Path = nih_tree(rows, boxes, (NAMES, [ABSENT]), films)
+    return tree
+
+
+def run(root: Path, out: Path, *options: str) -> int:
+    words = ["--dataset", "nih", "--root", str(root), "--out", str(out), "--folds", "3"]
+    return main([*words, "--workers", "1", *options])
+
+
+def truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-20])
+
+
+def test_the_table_says_what_is_there_and_what_is_missing(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(root, tmp_path / "out") == 0
+    printed = capsys.readouterr().out
+    lines = {" ".join(line.split()) for line in printed.splitlines()}
+    assert "Research use only, never a diagnosis." in lines
+    assert "in the lists on disk missing" in lines
+    assert "images 13 12 1" in lines
+    assert "patients 7 6 1" in lines
+    assert "boxed images 2 1 1" in lines
+    assert "boxes 2 1 1" in lines
+    assert "positive labels 13 12 1" in lines  # 4 x 2 + 4 x 1, and the absent one
+    assert "images in official test 1 0 1" in lines
+    assert "Missing: 1 images have no file (with 1 boxes); 0 files cannot be read." in lines
+    assert "disease positives on disk boxes on disk unboxed* on disk" in lines
+    assert "Mass 5 4 2 1 0 0" in lines
+    assert "Nodule 4 4 0 0 1 1" in lines  # on the boxed image, without a box of its own
+    assert "Hernia 0 0" in lines  # never boxed by NIH
+    assert "* 1 positive labels on 1 boxed images have no box (1 on 1 on disk):" in lines
+    assert "No warnings." in lines
+    assert (tmp_path / "out" / "summary.txt").read_text() in printed
+
+
+def test_the_folder_loads_and_its_folds_keep_patients_together(root: Path, tmp_path: Path) -> None:
+    assert run(root, tmp_path / "out", "--seed", "5") == 0
+    prepared = load_prepared(tmp_path / "out")
+    assert [r.image_id for r in prepared.radiographs] == NAMES
+    for first, second in zip(NAMES[::2], NAMES[1::2], strict=True):
+        assert prepared.folds[first] == prepared.folds[second]
+    assert sorted(prepared.folds.values()) == [0] * 4 + [1] * 4 + [2] * 4
+    manifest = prepared.manifest
+    assert manifest["seed"] == 5
+    assert manifest["config"]["folds"] == 3
+    assert {"Data_Entry_2017_v2020.csv", "BBox_List_2017.csv", "test_list.txt", "folds.csv"} <= (
+        manifest["hashes"].keys()
+    )
+    assert manifest["counts"]["on disk"]["boxes"] == 1
+
+
+def test_a_second_run_gives_the_same_files(root: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    names = ("index.parquet", "ground_truth.json", "folds.csv", "summary.txt")
+    assert run(root, out) == 0
+    first = {name: (out / name).read_bytes() for name in names}
+    assert run(root, out) == 0
+    assert {name: (out / name).read_bytes() for name in names} == first
+    assert sorted(path.name for path in out.iterdir()) == sorted(
+        (*names, "manifest.json", *(f"ground_truth_fold{k}.json" for k in range(3)))
+    )
+
+
+def test_an_unreadable_film_is_named_counted_and_left_out(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    truncate(root / "images" / NAMES[3])
+    assert run(root, tmp_path / "out") == 0
+    printed = capsys.readouterr().out
+    assert "1 files cannot be read." in printed
+    assert f"  {NAMES[3]}: truncated PNG: " in printed
+    assert f"1 x films that cannot be read, left out: {NAMES[3]} (truncated PNG" in printed
+    prepared = load_prepared(tmp_path / "out")
+    assert len(prepared.radiographs) == 11
+    assert NAMES[3] not in prepared.folds
+    assert list(prepared.manifest["unreadable"]) == [NAMES[3]]
+
+
+@pytest.mark.parametrize("strict", [["--strict", "true"], ["--strict"]])
+def test_strict_stops_at_an_unreadable_film_and_writes_nothing(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], strict: list[str]
+) -> None:
+    truncate(root / "images" / NAMES[3])
+    assert run(root, tmp_path / "out", *strict) == 1
+    error = capsys.readouterr().err
+    assert f"error: strict: films that cannot be read, left out: 1 x ({NAMES[3]}" in error
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_check_of_pixels_can_be_left_out(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    truncate(root / "images" / NAMES[3])
+    assert run(root, tmp_path / "out", "--check_pixels", "false") == 0
+    assert "files not checked." in capsys.readouterr().out
+    assert len(load_prepared(tmp_path / "out").radiographs) == 12
+
+
+def test_a_film_of_another_shape_than_the_frame_is_counted(
+    root: Path, tmp_path: Path, film: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    film(root / "images" / NAMES[0], 9, (10, 20))
+    assert run(root, tmp_path / "out") == 0
+    expected = (
+        f"films of another shape than their frame; their boxes may be off: {NAMES[0]} is 20 x"
+    )
+    assert expected in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--dataset", "mimic"], "unknown data set 'mimic'; known are nih"),
+        (["--folds", "40"], "cannot make 40 folds of 6 patients"),
+        (["--label_file", "mine.csv"], "no label file mine.csv"),
+    ],
+)
+def test_what_cannot_be_done_is_said_with_status_1(
+    root: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    options: list[str],
+    message: str,
+) -> None:
+    assert run(root, tmp_path / "out", *options) == 1
+    assert message in capsys.readouterr().err
+
+
+def test_a_tree_without_films_says_where_they_were_looked_for(
+    nih_tree: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = nih_tree([(NAMES[0], "Mass")], (), ((NAMES[0],), ()))
+    assert run(root, tmp_path / "out") == 1
+    captured = capsys.readouterr()
+    assert "none of the 1 listed images is on disk; expected them in" in captured.err
+    assert "Missing: 1 images have no file" in captured.out
+
+
+def test_an_unknown_option_is_named(root: Path, tmp_path: Path) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        run(root, tmp_path / "out", "--frobnicate", "1")
+    assert stopped.value.code == 2
+
+
+@pytest.mark.slow
+def test_the_real_tree_is_prepared_as_counted_by_hand(shared_data: Path, tmp_path: Path) -> None:
+    words = ["--dataset", "nih", "--root", str(shared_data / "nih"), "--out", str(tmp_path / "out")]
+    assert main([*words, "--strict"]) == 0
+    lines = {
+        " ".join(line.split()) for line in (tmp_path / "out/summary.txt").read_text().split("\n")
+    }
+    assert "images 112,120 1,026 111,094" in lines
+    assert "patients with boxes 726 575 151" in lines
+    assert "boxes 984 774 210" in lines
+    assert "* 721 positive labels on 521 boxed images have no box (565 on 413 on disk):" in lines
+    truth = json.loads((tmp_path / "out" / "ground_truth.json").read_text())
+    assert (len(truth["images"]), len(truth["annotations"])) == (1026, 774)
+    # Published figures hang on these folds: seed 0, five folds, the same on every machine.
+    folds = load_prepared(tmp_path / "out").manifest["hashes"]["folds.csv"]
+    assert folds == "63da12546e421d4cefc0f886abe8aca636da28bf94fac698208cc1d876a28285"

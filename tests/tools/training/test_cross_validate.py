@@ -1,0 +1,223 @@
+"""The whole tool on the tiny data set: one report of every film out of fold."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from safetensors.torch import save_file
+
+from cxrloc.classification.inference.gate_table import read_gate_table
+from cxrloc.classification.metrics.operating_point import at_sensitivity
+from cxrloc.classification.metrics.scored_images import join_films, read_scored_films
+from cxrloc.classification.network.classifier import build_classifier
+from cxrloc.tools.cross_validate import main
+
+
+def drawn_films() -> list[dict[str, Any]]:
+    """24 films, 12 patients, 3 folds; a Mass is a bright block; nobody of fold 1 has a Hernia."""
+    films = []
+    for n in range(24):
+        patient, mass = n // 2, float(n % 2)
+        labels = {"Mass": mass, "Hernia": float(patient % 3 != 1 and n % 4 == 0)}
+        films.append(
+            {"labels": labels, "patient": f"p{patient}", "fold": patient % 3, "block": 150 * mass}
+        )
+    return films
+
+
+def words(prepared: Path, out: Path, *more: str) -> list[str]:
+    options = {
+        "data.prepared": prepared, "data.diseases": "[Mass,Hernia,No Finding]", "out": out,
+        "data.workers": 1, "model.size": 64, "train.epochs": 2, "train.batch_size": 8,
+        "train.precision": "fp32", "train.device": "cpu", "train.bootstrap": 20,
+        "sensitivity": 0.75,
+    }  # fmt: skip
+    return [*(f"--{key}={value}" for key, value in options.items()), *more]
+
+
+@pytest.fixture(scope="module")
+def prepared(prepared_films: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return prepared_films(tmp_path_factory.mktemp("films"), drawn_films(), boxed_diseases=("Mass",))
+
+
+@pytest.fixture(scope="module")
+def finished(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("run")
+    assert main(words(prepared, out)) == 0
+    return out
+
+
+@pytest.mark.slow
+def test_one_parquet_holds_every_film_as_its_own_fold_judged_it(finished: Path) -> None:
+    films = read_scored_films(finished / "out_of_fold.parquet")
+    assert films.diseases == ("Mass", "Hernia", "No Finding")
+    assert sorted(films.image_ids) == [f"{n:02d}.png" for n in range(24)]
+    rows = {(r.image_id, r.disease): r for r in read_gate_table(finished / "gate.csv")}
+    for i, image in enumerate(films.image_ids):
+        number = int(image[:2])
+        assert films.patient_ids[i] == f"p{number // 2}"
+        assert films.folds[i] == number // 2 % 3
+        for j, disease in enumerate(films.diseases):
+            row = rows[image, disease]
+            assert films.scores[i, j] == row.probability
+            threshold = films.thresholds["youden"][i, j]
+            assert (None if math.isnan(threshold) else threshold) == row.threshold
+    # No Finding is no Mass and no Hernia
+    np.testing.assert_array_equal(films.labels[:, 2], (films.labels[:, :2] == 0).all(axis=1))
+
+
+@pytest.mark.slow
+def test_the_thresholds_of_a_sensitivity_come_from_the_validation_films(finished: Path) -> None:
+    films = read_scored_films(finished / "out_of_fold.parquet")
+    assert films.sensitivity == 0.75
+    for fold in range(3):
+        validation = read_scored_films(finished / f"fold{fold}" / "validation.parquet")
+        judged = {p for p, f in zip(films.patient_ids, films.folds, strict=True) if f == fold}
+        assert judged.isdisjoint(validation.patient_ids)
+        expected = at_sensitivity(validation.labels[:, 0], validation.scores[:, 0], 0.75).threshold
+        assert set(films.thresholds["target"][films.folds == fold, 0]) == {expected}
+    # fold 0 is validated on fold 1, where nobody has a Hernia: never called present
+    assert np.isnan(films.thresholds["target"][films.folds == 0, 1]).all()
+    assert not films.present("target")[films.folds == 0, 1].any()
+
+
+@pytest.mark.slow
+def test_the_report_has_its_tables_and_figures(finished: Path) -> None:
+    for name in ("confusion_youden", "confusion_target", "calibration", "epochs"):
+        assert cv2.imread(str(finished / f"{name}.png")).std() > 1
+    with (finished / "cross_validation.csv").open() as handle:
+        table = {row["disease"]: row for row in csv.DictReader(handle)}
+    assert list(table) == ["Mass", "Hernia", "No Finding", "macro"]
+    pooled = json.loads((finished / "metrics.json").read_text())["test"]
+    assert float(table["Mass"]["auc"]) == pooled["diseases"]["Mass"]["auc"]
+    assert float(table["macro"]["ap_low"]) == pooled["macro_average_precision_interval"][0]
+    assert (table["Hernia"]["auc_folds"], table["Mass"]["auc_folds"]) == ("2", "3")
+    with (finished / "confusion.csv").open() as handle:
+        counts = {(r["rule"], r["disease"]): r for r in csv.DictReader(handle)}
+    mass = counts["youden", "Mass"]
+    assert int(mass["true_positive"]) + int(mass["false_negative"]) == 12
+    assert counts["target", "Hernia"]["undecided"] == "8"
+    page = (finished / "cross_validation.md").read_text()
+    assert "count as called absent: Hernia (8 films)" in page
+    assert "For research use only, never a diagnosis." in page
+
+
+@pytest.mark.slow
+def test_a_finished_run_is_reported_again_without_training_or_its_validation_file(
+    finished: Path, prepared: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = (finished / "out_of_fold.parquet").read_bytes()
+    kept = read_scored_films(finished / "fold1" / "validation.parquet")
+    (finished / "fold1" / "validation.parquet").unlink()  # as in a run of an older version
+    assert main(words(prepared, finished)) == 0
+    assert capsys.readouterr().out.count("finished before, skipped") == 3
+    again = read_scored_films(finished / "fold1" / "validation.parquet")
+    np.testing.assert_allclose(again.scores, kept.scores, atol=1e-6)
+    assert again.image_ids == kept.image_ids
+    assert (finished / "out_of_fold.parquet").read_bytes() == before
+
+
+@pytest.fixture(scope="module")
+def two_stages(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """The command line of a finished cross-validation in two stages."""
+    folder = tmp_path_factory.mktemp("stages")
+    model, _ = build_classifier("simple_cnn", 1, seed=1)
+    save_file(model.backbone.state_dict(), folder / "start.safetensors")
+    more = ["--model.architecture=simple_cnn", f"--model.weights={folder / 'start.safetensors'}",
+            "--train.two_stage=true", "--train.stage1_epochs=1"]  # fmt: skip
+    command = words(prepared, folder / "run", *more)
+    assert main(command) == 0
+    return command
+
+
+def stage_rows(run: Path) -> dict[tuple[str, str], float]:
+    """(stage, disease) -> AUC in cross_validation.csv."""
+    with (run / "cross_validation.csv").open() as handle:
+        rows = list(csv.DictReader(handle))
+    return {(r["stage"], r["disease"]): float(r["auc"]) for r in rows}
+
+
+@pytest.mark.slow
+def test_both_stages_are_reported_out_of_fold_beside_each_other(two_stages: list[str]) -> None:
+    run = next(Path(w.removeprefix("--out=")) for w in two_stages if w.startswith("--out="))
+    found = stage_rows(run)
+    gate = read_scored_films(run / "out_of_fold.parquet")
+    for stage, name in enumerate(("frozen", "fine-tuned")):
+        parts = []
+        for fold in range(3):
+            noted = json.loads((run / f"fold{fold}" / "metrics.json").read_text())["stages"][stage]
+            kept = (run / f"fold{fold}" / noted["bundle"]).with_suffix(".parquet")
+            assert kept.is_file() != noted["chosen"]
+            films = gate.select(gate.folds == fold) if noted["chosen"] else read_scored_films(kept)
+            for disease, figures in noted["test"]["diseases"].items():
+                column = films.diseases.index(disease)
+                by_hand = area(films.labels[:, column], films.scores[:, column])
+                # undefined in JSON is null
+                assert (None if np.isnan(by_hand) else pytest.approx(by_hand)) == figures["auc"]
+            parts.append(films)
+        pooled = join_films(parts)
+        for column, disease in enumerate(pooled.diseases):
+            by_hand = area(pooled.labels[:, column], pooled.scores[:, column])
+            assert found[name, disease] == pytest.approx(by_hand)
+        mean = np.mean([found[name, disease] for disease in pooled.diseases])
+        assert found[name, "macro"] == pytest.approx(mean)
+    page = (run / "cross_validation.md").read_text()
+    difference = found["fine-tuned", "macro"] - found["frozen", "macro"]
+    assert f"| frozen | {found['frozen', 'macro']:.3f} (" in page
+    assert f"| fine-tuned minus frozen | {difference:.3f} (" in page
+    assert "(DenseNet-121 fine-tuned 512) | 0.6978 |" in page
+
+
+@pytest.mark.slow
+def test_a_stage_whose_scores_were_not_kept_is_judged_again(two_stages: list[str]) -> None:
+    run = next(Path(w.removeprefix("--out=")) for w in two_stages if w.startswith("--out="))
+    before = stage_rows(run)
+    (kept, *_) = sorted(run.glob("fold*/classifier_stage*.parquet"))
+    scores = read_scored_films(kept).scores
+    kept.unlink()  # as in a run of an older version
+    assert main(two_stages) == 0
+    np.testing.assert_allclose(read_scored_films(kept).scores, scores, atol=1e-6)
+    assert stage_rows(run) == pytest.approx(before)
+
+
+def area(labels: np.ndarray, scores: np.ndarray) -> float:
+    """AUC by its definition: the share of pairs in the right order, equal scores counting half."""
+    pairs = np.subtract.outer(scores[labels == 1], scores[labels == 0])
+    return float(np.mean((pairs > 0) + 0.5 * (pairs == 0))) if pairs.size else float("nan")
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ("--data.fold=1", "data.fold: got 1, expected all to cross-validate"),
+        ("--sensitivity=90", "sensitivity: got 90.0, expected a share in (0, 1)"),
+    ],
+)
+def test_settings_that_are_no_cross_validation_end_with_status_2(
+    capsys: pytest.CaptureFixture[str], more: str, message: str
+) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main([more])
+    assert stop.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+def test_help_does_not_wait_for_torch() -> None:
+    code = (
+        "import sys; from cxrloc.tools.cross_validate import main\n"
+        "try: main(['--help'])\n"
+        "except SystemExit as stop: sys.exit(stop.code or 'torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "--sensitivity" in done.stdout

@@ -1,0 +1,326 @@
+"""The whole tool on a tiny data set: folds, run folder, kill and resume, errors."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import pytest
+import torch
+
+from cxrloc.classification.bundle.classifier import load_classifier
+from cxrloc.classification.bundle.file import read_bundle
+from cxrloc.classification.config import ClassifierConfig, DataConfig, ModelConfig
+from cxrloc.classification.inference.gate import Gate
+from cxrloc.classification.inference.gate_table import read_gate_table
+from cxrloc.classification.runs.run import make_parts, open_run
+from cxrloc.datasets.files.manifest import file_sha256
+from cxrloc.datasets.provenance.image_lists import read_training_films
+from cxrloc.datasets.provenance.leakage import audit_model, read_film_list
+from cxrloc.datasets.provenance.sidecar import read_provenance
+from cxrloc.datasets.radiograph import Box, Film
+from cxrloc.tools.train_classifier import main
+
+DISEASES = ("Mass", "Hernia")
+TOOL = Path(__file__).resolve().parents[3] / "tools" / "train_classifier.py"
+
+
+def drawn_films() -> list[dict[str, Any]]:
+    """24 films, 12 patients, 3 folds; a Mass is a bright block; in fold 1 nobody has a Hernia."""
+    films = []
+    for n in range(24):
+        patient, mass = n // 2, float(n % 2)
+        labels = {"Mass": mass, "Hernia": float(patient % 3 != 1 and n % 4 == 0)}
+        boxes = (Box("Mass", (128, 128, 384, 640)),) if mass else ()
+        film = {"labels": labels, "patient": f"p{patient}", "fold": patient % 3}
+        films.append({**film, "block": 150 * mass, "boxes": boxes})
+    return films
+
+
+# fold 0 is the official test list
+ENTRIES = {
+    "boxed_diseases": ("Mass",),
+    "official": {f"{n:02d}.png": "train_val" if n // 2 % 3 else "test" for n in range(24)},
+}
+
+
+@pytest.fixture(scope="module")
+def prepared(prepared_films: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return prepared_films(tmp_path_factory.mktemp("films"), drawn_films(), **ENTRIES)
+
+
+def words(prepared: Path, out: Path, *more: str) -> list[str]:
+    options = {
+        "data.prepared": prepared, "out": out, "data.workers": 1, "model.size": 64,
+        "train.epochs": 1, "train.batch_size": 8, "train.precision": "fp32",
+        "train.device": "cpu", "train.bootstrap": 20,
+    }  # fmt: skip
+    return [*(f"--{key}={value}" for key, value in options.items()), *more]
+
+
+@pytest.fixture(scope="module")
+def finished(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run over all three folds."""
+    out = tmp_path_factory.mktemp("run")
+    assert main(words(prepared, out)) == 0
+    return out
+
+
+@pytest.mark.slow
+def test_each_fold_leaves_a_bundle_metrics_figures_and_logs_and_no_checkpoint(
+    finished: Path,
+) -> None:
+    for fold in range(3):
+        folder = finished / f"fold{fold}"
+        expected = {"classifier.safetensors", "gate.csv", "gate.manifest.json", "logs", "loss.png",
+                    "metrics.json", "metrics.md", "roc.png", "settings.json",
+                    "training_films.csv", "validation.parquet"}  # fmt: skip
+        assert {p.name for p in folder.iterdir()} == expected
+    assert not list(finished.rglob("*.ckpt"))
+    assert {p.name for p in finished.iterdir() if p.is_file()} == {
+        "gate.csv", "gate.manifest.json", "metrics.json", "metrics.md", "roc.png"
+    }  # fmt: skip
+
+
+@pytest.mark.slow
+def test_the_bundle_says_what_it_was_trained_on(finished: Path, prepared: Path) -> None:
+    bundle = load_classifier(finished / "fold1" / "classifier.safetensors")
+    assert bundle.diseases == DISEASES
+    assert (bundle.metadata["fold"], bundle.metadata["k"]) == (1, 3)
+    assert len(bundle.metadata["train_ids_sha256"]) == 64
+    # boxes of 256 x 512 in a frame of 1024
+    assert bundle.mean_box_sizes == {"Mass": (0.25, 0.5)}
+    assert bundle.manifest["config"]["model"]["size"] == 64
+    sources = json.loads((prepared / "manifest.json").read_text())["hashes"]  # label file and all
+    assert sources.items() < bundle.manifest["hashes"].items()
+    assert bundle.manifest["hashes"]["folds"] == file_sha256(prepared / "folds.csv")
+
+
+@pytest.mark.slow
+def test_every_film_is_judged_once_by_the_bundle_of_its_own_fold(
+    finished: Path, prepared: Path
+) -> None:
+    rows = read_gate_table(finished / "gate.csv")
+    assert len(rows) == 24 * 2
+    assert {(r.image_id, r.fold) for r in rows} == {(f"{n:02d}.png", n // 2 % 3) for n in range(24)}
+    row = next(r for r in rows if r.image_id == "05.png" and r.disease == "Mass")
+    gate = Gate(load_classifier(finished / f"fold{row.fold}" / "classifier.safetensors"))
+    gate.precision = "fp32"
+    pixels = cv2.imread(str(prepared.parent / "05.png"), cv2.IMREAD_GRAYSCALE)
+    output = gate([Film("05.png", pixels, (1024, 1024))])
+    assert output.probabilities[0, 0] == pytest.approx(row.probability, abs=1e-5)
+    assert bool(output.present[0, 0]) == row.present
+    assert output.thresholds["Mass"] == row.threshold
+
+
+@pytest.mark.slow
+def test_the_films_of_each_training_are_listed_and_no_patient_of_them_is_judged_by_it(
+    finished: Path, prepared: Path
+) -> None:
+    provenance = read_provenance(finished / "gate.csv")
+    assert provenance is not None
+    judged = read_film_list(prepared / "ground_truth.json")
+    for fold in range(3):
+        films = provenance.training(f"fold{fold}")
+        assert set(films.patient_of.values()) == {f"p{n}" for n in range(12) if n % 3 != fold}
+        assert {part: len(names) for part, names in films.parts.items()} == {
+            "train": 8, "validation": 8
+        }  # fmt: skip
+        assert films.patient_of[films.parts["validation"][0]] == f"p{(fold + 1) % 3}"
+        mine = provenance.films_by_model[f"fold{fold}"]
+        assert mine == tuple(f"{n:02d}.png" for n in range(24) if n // 2 % 3 == fold)
+        found = audit_model(provenance, f"fold{fold}", judged, judged.patient_of)
+        assert (found.evaluated_films, found.leaked) == (8, False)
+        alone = read_provenance(finished / f"fold{fold}" / "gate.csv")
+        assert alone is not None
+        assert alone.films_by_model == {f"fold{fold}": mine}
+
+
+@pytest.mark.slow
+def test_a_disease_without_a_validation_positive_has_no_threshold_and_says_so(
+    finished: Path,
+) -> None:
+    # fold 0 is validated on fold 1, where nobody has a Hernia
+    reason = "no positive image in the validation data"
+    bundle = load_classifier(finished / "fold0" / "classifier.safetensors")
+    assert bundle.thresholds["Hernia"] is None
+    assert f"none, never called present: {reason}" in (finished / "fold0/metrics.md").read_text()
+    assert not any(
+        r.present for r in read_gate_table(finished / "fold0/gate.csv") if r.disease == "Hernia"
+    )
+    # tested on fold 1: undefined there, and the mean says so
+    metrics = json.loads((finished / "fold1" / "metrics.json").read_text())
+    assert metrics["test"]["diseases"]["Hernia"]["auc"] is None
+    assert metrics["test"]["macro_note"] == "macro over 1 of 2; undefined: Hernia"
+    pooled = json.loads((finished / "metrics.json").read_text())
+    assert pooled["test"]["macro_note"] == "macro over 2 of 2"
+    assert pooled["test"]["images"] == 24
+
+
+@pytest.mark.slow
+def test_finished_folds_are_skipped_and_a_lost_one_is_made_again_the_same(
+    finished: Path, prepared: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lost = finished / "fold2" / "classifier.safetensors"
+    before, _ = read_bundle(lost)
+    table = (finished / "gate.csv").read_bytes()
+    kept = (finished / "fold0" / "classifier.safetensors").stat().st_mtime_ns
+    lost.unlink()
+    listed = finished / "fold0" / "training_films.csv"  # a run from before there were such lists
+    films = listed.read_bytes()
+    listed.unlink()
+    assert main(words(prepared, finished)) == 0
+    assert listed.read_bytes() == films
+    printed = capsys.readouterr().out
+    assert printed.count("finished before, skipped") == 2
+    after, _ = read_bundle(lost)
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    assert (finished / "gate.csv").read_bytes() == table
+    assert (finished / "fold0" / "classifier.safetensors").stat().st_mtime_ns == kept
+
+
+@pytest.mark.slow
+def test_other_settings_in_the_same_folder_are_refused(
+    finished: Path, prepared: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(words(prepared, finished, "--train.lr=0.5")) == 1
+    message = capsys.readouterr().err
+    assert "was begun with other settings (train.lr: 0.0005 there, 0.5 now)" in message
+    assert "take another out folder" in message
+
+
+@pytest.mark.slow
+def test_a_run_killed_in_the_middle_goes_on_and_ends_as_if_nothing_had_happened(
+    prepared: Path, tmp_path: Path
+) -> None:
+    more = ("--data.fold=0", "--train.epochs=5")
+    killed = tmp_path / "killed"
+    command = [sys.executable, str(TOOL), *words(prepared, killed, *more)]
+    with (tmp_path / "log").open("w") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log)
+        wait_for(killed / "fold0" / "checkpoints" / "last.ckpt", process)
+        process.send_signal(signal.SIGKILL)
+        assert process.wait() == -signal.SIGKILL
+    assert not (killed / "fold0" / "classifier.safetensors").exists()
+    assert main(words(prepared, killed, *more)) == 0
+    whole = tmp_path / "whole"
+    assert main(words(prepared, whole, *more)) == 0
+    history = json.loads((killed / "fold0" / "metrics.json").read_text())["history"]
+    assert [entry["epoch"] for entry in history] == [0, 1, 2, 3, 4]
+    assert history == json.loads((whole / "fold0" / "metrics.json").read_text())["history"]
+    ours, theirs = (read_bundle(r / "fold0" / "classifier.safetensors")[0] for r in (killed, whole))
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+    assert (killed / "gate.csv").read_bytes() == (whole / "gate.csv").read_bytes()
+    # the resumed run did not start over: its own log begins after the first epoch
+    logs = sorted((killed / "fold0" / "logs" / "csv").rglob("metrics.csv"))
+    assert "\n0," not in logs[-1].read_text()
+
+
+def wait_for(path: Path, process: subprocess.Popen[bytes], seconds: float = 180) -> None:
+    end = time.monotonic() + seconds
+    while not path.is_file():
+        assert process.poll() is None, "the run ended before it could be killed"
+        assert time.monotonic() < end, f"{path} did not appear"
+        time.sleep(0.01)
+
+
+@pytest.mark.slow
+def test_the_official_split_writes_one_bundle_into_the_run_folder(
+    prepared: Path, tmp_path: Path
+) -> None:
+    more = ("--data.split=official", "--data.validation_share=0.5", "--model.head=two_layer")
+    assert main(words(prepared, tmp_path, *more)) == 0
+    bundle = load_classifier(tmp_path / "classifier.safetensors")
+    assert bundle.metadata["fold"] is None
+    assert bundle.model.head_kind == "two_layer"
+    rows = read_gate_table(tmp_path / "gate.csv")
+    # fold 0 is the official test list: patients 0, 3, 6, 9
+    assert {r.image_id for r in rows} == {f"{n:02d}.png" for n in range(24) if n // 2 % 3 == 0}
+    assert {r.fold for r in rows} == {None}
+    provenance = read_provenance(tmp_path / "gate.csv")
+    assert provenance is not None
+    assert set(provenance.films_by_model["all"]) == {r.image_id for r in rows}
+    seen = set(provenance.training("all").patient_of.values())
+    assert seen == {f"p{n}" for n in range(12) if n % 3 != 0}
+    # a run that begins from this model has seen its films too
+    began = tmp_path / "began"
+    weights = f"--model.weights={tmp_path / 'classifier.safetensors'}"
+    assert main(words(prepared, began, "--data.fold=0", weights)) == 0
+    parts = read_training_films(began / "fold0" / "training_films.csv").parts
+    assert set(parts["weights"]) == set(provenance.training("all").patient_of)
+
+
+def test_the_sampled_split_parts_every_film_by_patient(prepared: Path, tmp_path: Path) -> None:
+    data = DataConfig(prepared=str(prepared), split="sampled", workers=1)
+    config = ClassifierConfig(str(tmp_path), data, ModelConfig(size=64))
+    (part,) = make_parts(open_run(config))
+    images = [*part.split.train, *part.split.validation, *part.split.test]
+    assert sorted(images) == [f"{n:02d}.png" for n in range(24)]
+    assert len(part.split.train) > len(part.split.test) > 0
+    assert (part.folder, part.fold) == (tmp_path, None)
+
+
+def test_an_unreadable_film_is_named_and_left_out_and_stops_a_strict_run(
+    prepared_films: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    prepared = prepared_films(tmp_path, drawn_films(), **ENTRIES)
+    (tmp_path / "03.png").write_bytes((tmp_path / "03.png").read_bytes()[:60])
+    data = DataConfig(prepared=str(prepared), workers=1)
+    run = open_run(ClassifierConfig(str(tmp_path / "out"), data, ModelConfig(size=64)))
+    assert "03.png" not in run.radiographs
+    assert len(run.radiographs) == 23
+    assert "left out 03.png" in capsys.readouterr().out
+    assert main(words(prepared, tmp_path / "out", "--data.strict=true")) == 1
+    assert "03.png" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--data.fold=7"], "data.fold: got 7, expected 0 to 2 or all"),
+        (["--data.diseases=[Gout]"], "data.diseases: no label Gout; known are"),
+        (["--model.weights=gone.pth"], "no weights file at gone.pth"),
+    ],
+)
+def test_data_and_names_that_do_not_exist_end_with_status_1(
+    prepared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], more: list[str],
+    message: str,
+) -> None:  # fmt: skip
+    assert main(words(prepared, tmp_path, *more)) == 1
+    assert message in capsys.readouterr().err
+
+
+def test_a_folder_that_was_not_prepared_says_how_to_prepare_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([f"--out={tmp_path}", f"--data.prepared={tmp_path / 'none'}"]) == 1
+    assert "tools/prepare_data.py" in capsys.readouterr().err
+    assert main([f"--out={tmp_path}"]) == 1
+    assert "data.prepared is empty" in capsys.readouterr().err
+
+
+def test_a_bad_setting_ends_with_status_2_and_names_its_key(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(["--train.epochs=many"])
+    assert stop.value.code == 2
+    assert "train.epochs" in capsys.readouterr().err
+
+
+def test_help_does_not_wait_for_torch() -> None:
+    code = (
+        "import sys; from cxrloc.tools.train_classifier import main\n"
+        "try: main(['--help'])\n"
+        "except SystemExit as stop: sys.exit(stop.code or 'torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "--train.lr" in done.stdout

@@ -1,0 +1,144 @@
+"""Say whether a model was trained on films, or on patients, that it is scored on.
+
+    python tools/data/audit_leakage.py --train LIST [LIST ...] --evaluate LIST [--boxes BOXES]
+
+A LIST is a .txt of image names (NIH's official lists), a .csv with a column of images (CheXpert's
+train.csv) or one of MURA's without a header, a COCO ground truth, a .safetensors bundle or its
+folder (what it was trained on), or a results file with its .manifest.json. A results file behind
+--train: each of its models is audited on those films that it predicted. BOXES (a COCO ground truth
+or NIH's BBox_List_2017.csv) are the boxes that are scored: none of their images may be in a
+training. Exit status: 0 clean, 1 leaked, 2 an error.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from cxrloc.datasets.files.manifest import file_sha256, run_manifest, write_json
+from cxrloc.datasets.provenance.image_lists import FilmList, read_boxed_images
+from cxrloc.datasets.provenance.leakage import (
+    LeakageAudit,
+    audit,
+    audit_model,
+    provenance_of,
+    read_film_list,
+)
+from cxrloc.datasets.provenance.sidecar import SIDECAR_ENDING
+from cxrloc.localization.report.glossary import RESEARCH_USE
+
+_NAMED = 5
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the tool; returns the exit status."""
+    arguments = _parser().parse_args(argv)
+    started = time.time()
+    try:
+        audits = _audits(arguments)
+        if arguments.out is not None:
+            _write(arguments, audits, started)
+    except (ValueError, OSError) as error:
+        print(f"audit_leakage: error: {error}", file=sys.stderr)
+        return 2
+    for label, one in audits.items():
+        print(description(label, one))
+    leaked = [label for label, one in audits.items() if one.leaked]
+    print(f"\nLEAKED: {', '.join(leaked)}" if leaked else "\nClean.", f"{RESEARCH_USE}.")
+    return 1 if leaked else 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--train", type=Path, nargs="+", required=True, metavar="LIST", help="what was trained on"
+    )
+    parser.add_argument(
+        "--evaluate", type=Path, required=True, metavar="LIST", help="what is scored"
+    )
+    parser.add_argument(
+        "--boxes",
+        type=Path,
+        help="ground truth or box list that is scored; left out: --evaluate, if it is one",
+    )
+    parser.add_argument("--out", type=Path, metavar="audit.json", help="file for all names")
+    return parser
+
+
+def _audits(arguments: argparse.Namespace) -> dict[str, LeakageAudit]:
+    evaluated = read_film_list(arguments.evaluate)
+    boxes = _boxes(arguments)
+    boxed = () if boxes is None else read_boxed_images(boxes)
+    if boxes is None:
+        print("boxed images are not looked for: give the scored boxes with --boxes")
+    audits: dict[str, LeakageAudit] = {}
+    for path in arguments.train:
+        audits |= _audits_of(path, evaluated, boxed)
+    return audits
+
+
+def _boxes(arguments: argparse.Namespace) -> Path | None:
+    """The file with the scored boxes: --boxes, or the ground truth that is evaluated."""
+    evaluated: Path = arguments.evaluate
+    if arguments.boxes is not None:
+        return Path(arguments.boxes)
+    is_truth = evaluated.suffix == ".json" and not evaluated.name.endswith(SIDECAR_ENDING)
+    return evaluated if is_truth else None
+
+
+def _audits_of(path: Path, evaluated: FilmList, boxed: Sequence[str]) -> dict[str, LeakageAudit]:
+    provenance = provenance_of(path)
+    if provenance is None:
+        return {str(path): audit(read_film_list(path), evaluated, boxed)}
+    if provenance.problem or not provenance.models:
+        raise ValueError(provenance.problem or f"{path} is of a control: nothing was trained")
+    audits = {
+        f"{path} {model}": audit_model(provenance, model, evaluated, boxed)
+        for model in provenance.films_by_model
+    }
+    if not any(one.evaluated_films for one in audits.values()):
+        raise ValueError(f"{path}: its models predicted none of the evaluated films")
+    return audits
+
+
+def description(label: str, one: LeakageAudit) -> str:
+    """The counts of one audit, the first few names behind each, and what could not be compared."""
+    lines = [
+        f"{label}: {one.training_films:,} training films, {one.evaluated_films:,} evaluated",
+        _line("shared images", one.shared_images),
+        _line("shared patients", one.shared_patients),
+        _line("boxed images in training", one.boxed_in_training),
+    ]
+    if one.patients_unknown:
+        lines.append(
+            "  not known: the patients of some films; of these only the images were compared"
+        )
+    lines += [f"  not known: what {weights} was trained on" for weights in one.unlisted]
+    return "\n".join(lines)
+
+
+def _line(title: str, names: Sequence[str]) -> str:
+    more = ", ..." if len(names) > _NAMED else ""
+    examples = f" ({', '.join(names[:_NAMED])}{more})" if names else ""
+    return f"  {title:26s}{len(names):,}{examples}"
+
+
+def _write(arguments: argparse.Namespace, audits: dict[str, LeakageAudit], started: float) -> None:
+    paths = [*arguments.train, arguments.evaluate, *([arguments.boxes] if arguments.boxes else [])]
+    hashes = {str(path): file_sha256(path) for path in paths if path.is_file()}
+    record = {
+        "notice": f"{RESEARCH_USE}.",
+        "leaked": any(one.leaked for one in audits.values()),
+        "audits": {label: one.to_json() for label, one in audits.items()},
+        "manifest": run_manifest(vars(arguments), seed=0, hashes=hashes, started=started),
+    }
+    write_json(arguments.out, record)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

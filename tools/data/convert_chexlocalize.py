@@ -1,0 +1,114 @@
+r"""Make a prepared folder with boxes out of CheXpert and cheXlocalize's ground-truth masks.
+
+    python tools/prepare_data.py --dataset chexpert --root CheXpert-v1.0 --out data/chexpert
+    python tools/data/convert_chexlocalize.py --prepared data/chexpert \
+        --segmentations gt_segmentations_val.json --out data/chexlocalize
+
+The new folder lists the films of the part (valid or test) that the masks belong to; a film's box of
+a disease is the box around its mask. So tools/localize.py boxes these films and
+tools/compare_localizers.py --segmentations scores boxes, masks and points on them, and writes the
+masks and points as files for cheXlocalize's own code. Take a gate of `data.split` official:
+label_sets and iterative train on films of valid too. Research use only, never a diagnosis.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
+
+from cxrloc.datasets.files.manifest import file_sha256
+from cxrloc.datasets.prepared.folder import PreparedData, load_prepared, write_prepared
+from cxrloc.datasets.radiograph import Box, Radiograph
+from cxrloc.localization.analyses.chexlocalize.format import (
+    TASKS,
+    Segmentations,
+    box_of,
+    disease_of,
+    film_key,
+    read_segmentations,
+)
+from cxrloc.localization.report.glossary import RESEARCH_USE
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the tool; returns the exit status: 0, or 2 after a message for what the user can mend."""
+    arguments = _parser().parse_args(argv)
+    try:
+        _run(arguments)
+    except (ValueError, OSError) as error:
+        print(f"convert_chexlocalize: error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--prepared", type=Path, required=True, help="prepared folder of CheXpert")
+    parser.add_argument(
+        "--segmentations", type=Path, required=True, help="cheXlocalize's gt_segmentations_*.json"
+    )
+    parser.add_argument("--out", type=Path, required=True, help="prepared folder to write")
+    return parser
+
+
+def _run(arguments: argparse.Namespace) -> None:
+    prepared = load_prepared(arguments.prepared)
+    truth = read_segmentations(arguments.segmentations)
+    films = with_boxes(prepared, truth)
+    found = {film_key(r.image_id) for r in films} & truth.keys()
+    boxes = sum(len(r.boxes) for r in films)
+    summary = (
+        f"{len(films)} films, {len(found)} of the {len(truth)} with masks, {boxes} boxes around "
+        f"masks.\n{RESEARCH_USE}.\n"
+    )
+    hashes = {
+        **prepared.manifest.get("hashes", {}), "segmentations": file_sha256(arguments.segmentations)
+    }  # fmt: skip
+    write_prepared(
+        arguments.out,
+        films,
+        boxed_diseases=[disease_of(task) for task in TASKS],
+        folds={r.image_id: prepared.folds[r.image_id] for r in films},
+        k=prepared.k,
+        official={r.image_id: prepared.official.get(r.image_id, "test") for r in films},
+        summary=summary,
+        manifest={**prepared.manifest, "hashes": hashes, "counts": {}},
+    )
+    print(f"{arguments.out}: {summary}", end="")
+
+
+def with_boxes(prepared: PreparedData, truth: Segmentations) -> list[Radiograph]:
+    """The films of the part that the masks belong to, with their boxes.
+
+    Raises:
+        ValueError: when none of the masks' films is there.
+    """
+    parts = {_part(r) for r in prepared.radiographs if film_key(r.image_id) in truth}
+    if not parts:
+        raise ValueError(
+            f"{prepared.root} has none of the {len(truth)} films of the segmentations, such as "
+            f"{next(iter(truth))}; prepare CheXpert with its valid (or test) folder"
+        )
+    return [_boxed(r, truth) for r in prepared.radiographs if _part(r) in parts]
+
+
+def _part(radiograph: Radiograph) -> str:
+    return PurePosixPath(radiograph.image_id).parts[0]
+
+
+def _boxed(radiograph: Radiograph, truth: Segmentations) -> Radiograph:
+    masks = truth.get(film_key(radiograph.image_id), {})
+    around = {disease_of(task): box_of(mask, radiograph.size_hw) for task, mask in masks.items()
+              if task in TASKS}  # fmt: skip
+    boxes = tuple(Box(disease, box) for disease, box in sorted(around.items()) if box is not None)
+    labels = {**radiograph.labels, **{box.disease: 1.0 for box in boxes}}
+    return replace(radiograph, boxes=boxes, labels=labels)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,137 @@
+"""Send DICOM files to an archive or a viewer by C-STORE.
+
+    python tools/data/send_dicom.py HOST PORT FILE... [--called AET] [--calling AET]
+
+HOST and PORT are the receiver's, and so is the AE title CALLED; many receivers let in only a
+CALLING title that they know. Files are sent as they are, in their own transfer syntax. The network
+is not encrypted: use it inside a hospital's network, or through a tunnel. Exit status: 0 all
+stored, 1 some file was not, 2 wrong usage or no receiver, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cxrloc.configs.command_line import port_number
+
+if TYPE_CHECKING:
+    from pynetdicom.association import Association
+
+_TIMEOUT_S = 30
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the tool; returns the exit status."""
+    arguments = _parser().parse_args(argv)
+    try:
+        contexts = presentation_contexts(arguments.files)
+        association = associate(arguments, contexts)
+    except (ImportError, ValueError, OSError) as error:
+        print(f"send_dicom: error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"send_dicom: interrupted; ends within {3 * _TIMEOUT_S} s", file=sys.stderr)
+        return 130
+    failures, interrupted = [], ""
+    for path in arguments.files:
+        try:
+            if failure := send(association, path):
+                failures.append(failure)
+        except KeyboardInterrupt:
+            association.abort()
+            interrupted = f"interrupted; not sent from {path} on"
+            break
+    if association.is_established:
+        association.release()
+    for failure in failures:
+        print(f"send_dicom: not stored: {failure}", file=sys.stderr)
+    if interrupted:
+        print(f"send_dicom: {interrupted}", file=sys.stderr)
+        return 130
+    print(f"{len(arguments.files) - len(failures)} of {len(arguments.files)} files stored.")
+    return 1 if failures else 0
+
+
+def presentation_contexts(files: Sequence[Path]) -> list[tuple[str, str]]:
+    """Class and transfer syntax of the files, each pair once.
+
+    Raises:
+        ValueError: for a file that is no DICOM file.
+        OSError: for one that cannot be read.
+    """
+    from pydicom import dcmread
+    from pydicom.errors import InvalidDicomError
+
+    pairs: dict[tuple[str, str], None] = {}
+    for path in files:
+        try:
+            meta = dcmread(path, specific_tags=["SOPClassUID"], stop_before_pixels=True).file_meta
+            pairs[meta.MediaStorageSOPClassUID, meta.TransferSyntaxUID] = None
+        except (InvalidDicomError, AttributeError):
+            raise ValueError(f"{path}: not a DICOM file; expected one with a header") from None
+    return list(pairs)
+
+
+def associate(arguments: argparse.Namespace, contexts: Sequence[tuple[str, str]]) -> Association:
+    """An open connection to the receiver.
+
+    Raises:
+        ConnectionError: when nobody answers or the receiver refuses.
+        ImportError: without pynetdicom.
+    """
+    try:
+        from pynetdicom import AE
+    except ImportError:
+        raise ImportError("needs pynetdicom; type: pip install -e '.[dicom]'") from None
+    entity = AE(ae_title=arguments.calling)
+    entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = _TIMEOUT_S
+    entity.connection_timeout = _TIMEOUT_S
+    for sop_class, syntax in contexts:
+        entity.add_requested_context(sop_class, syntax)
+    found = entity.associate(arguments.host, arguments.port, ae_title=arguments.called)
+    if not found.is_established:
+        why = "refuses the connection" if found.is_rejected else "does not answer"
+        raise ConnectionError(
+            f"{arguments.called} at {arguments.host}:{arguments.port} {why}; check host, port, "
+            "--called, and that the receiver knows --calling"
+        )
+    return found
+
+
+def send(association: Association, path: Path) -> str:
+    """Send one file; returns why it was not stored, empty if it was."""
+    try:
+        status = association.send_c_store(path)
+    except (ValueError, RuntimeError) as error:  # no accepted context, or the connection is gone
+        reason = (
+            "the receiver does not take this kind of object"
+            if association.is_established
+            else "the connection was lost"
+        )
+        return f"{path}: {reason} ({type(error).__name__})"
+    if "Status" not in status:
+        association.abort()  # the files behind it need not wait as long
+        return f"{path}: the receiver broke off or did not answer in {_TIMEOUT_S} s; see its log"
+    code = int(status.Status)
+    # B000 to BFFF are warnings: stored, with something left out or changed (PS3.4 B.2.3)
+    return "" if code == 0 or code >> 12 == 0xB else f"{path}: the receiver says status {code:04X}"
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("host", metavar="HOST")
+    parser.add_argument("port", metavar="PORT", type=port_number)
+    parser.add_argument("files", metavar="FILE", nargs="+", type=Path)
+    parser.add_argument("--called", default="ANY-SCP", help="the receiver's AE title")
+    parser.add_argument("--calling", default="CXRLOC", help="our AE title")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,234 @@
+r"""Does a network look at side letters, burnt-in text or the air beside the patient?
+
+    python tools/experiments/check_shortcuts.py --prepared data/nih --run runs/gate \\
+        --out runs/shortcuts
+    python tools/experiments/check_shortcuts.py --prepared data/nih --out runs/shortcuts \
+        --maps grad_cam=runs/grad_cam.maps.safetensors
+
+With a run (or one --bundle) Grad-CAM maps are made of every film and disease that is labelled
+present, each film by the model that has not seen its patient: once of the film as it is and once of
+the film with its markers masked or inpainted (--remove_markers). A model that was trained without
+markers is shown them too, and the page says so. With --maps any model's maps are measured; those of
+localize.py hold both if it was given --remove_markers. DIR receives report.html, the table as
+.csv/.md/.tex, the figure and the maps that were made. No boxes are needed: it works for limb films
+as for chest films. On boxed films compare_localizers.py has the same section.
+Research use only, never a diagnosis.
+"""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: spinning threads cost 5 x
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from tqdm import tqdm
+
+from cxrloc.classification.metrics.bootstrap import RESAMPLES
+from cxrloc.classification.report.tables import write_table
+from cxrloc.configs.command_line import named_files
+from cxrloc.datasets.files.manifest import file_sha256, run_manifest
+from cxrloc.datasets.images.markers import REMOVALS
+from cxrloc.datasets.images.read import UnreadableImageError, read_grey
+from cxrloc.datasets.prepared.folder import PreparedData, load_prepared
+from cxrloc.datasets.radiograph import Film, Radiograph
+from cxrloc.detection.fold_models import Job, ModelFiles, plan_jobs, unseen
+from cxrloc.localization.analyses.shortcut.section import shortcut_check
+from cxrloc.localization.analyses.shortcut.shortcut import read_regions
+from cxrloc.localization.cam.heat_maps import (
+    SUFFIX,
+    FloatMaps,
+    HeatMaps,
+    Pair,
+    read_heat_maps,
+    write_heat_maps,
+)
+from cxrloc.localization.report.glossary import RESEARCH_USE
+from cxrloc.localization.report.page import Report, write_report
+from cxrloc.localization.report.plots import save_figure
+from cxrloc.localization.report.sections import Section
+
+NAME, BUNDLE = "grad_cam", "classifier.safetensors"
+_WORDS = ("CAM mass", "area (control)", "region", "maps", "maps of marked films", "localizer",
+          "macro mean", "disease", "patients", "95 % interval")  # fmt: skip
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the tool; returns the exit status: 0, or 2 after a message for what the user can mend."""
+    arguments = _parser().parse_args(argv)
+    try:
+        _run(arguments)
+    except (ValueError, OSError) as error:
+        print(f"check_shortcuts: error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--prepared", type=Path, required=True, help="folder of prepare_data.py")
+    parser.add_argument("--out", type=Path, required=True, help="folder for the results")
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument(
+        "--maps", nargs="+", metavar="NAME=FILE", help="heat maps of localize.py --maps"
+    )
+    source.add_argument("--run", type=Path, help="classifier run with one folder per test fold")
+    source.add_argument("--bundle", type=Path, help="one trained classifier instead of a run")
+    parser.add_argument(
+        "--folds", type=int, nargs="+", help="test folds of a run that are trained (default: all)"
+    )
+    parser.add_argument(
+        "--remove_markers",
+        choices=REMOVALS,
+        default="mask",
+        help="how markers are removed for the second maps of a run (default: mask)",
+    )
+    parser.add_argument("--resamples", type=int, default=RESAMPLES, help="of patients")
+    parser.add_argument("--seed", type=int, default=0, help="of the resamples")
+    return parser
+
+
+def _run(arguments: argparse.Namespace) -> None:
+    started = time.time()
+    prepared = load_prepared(arguments.prepared)
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    said: tuple[str, ...] = ()
+    if arguments.maps:
+        files = named_files(arguments.maps, "--maps")
+        maps = {name: read_heat_maps(path) for name, path in files.items()}
+    else:
+        models = ModelFiles(BUNDLE, arguments.run, arguments.bundle)
+        own, said = make_maps(prepared, models, arguments.remove_markers, arguments.folds)
+        maps, files = {NAME: own}, {NAME: arguments.out / f"{NAME}{SUFFIX}"}
+        write_heat_maps(files[NAME], own)
+    section = check(prepared, maps, resamples=arguments.resamples, seed=arguments.seed)
+    section = replace(section, paragraphs=(*section.paragraphs, *said))
+    hashes = {name: file_sha256(path) for name, path in files.items()}
+    manifest = run_manifest(vars(arguments), seed=arguments.seed, hashes=hashes, started=started)
+    write_section(arguments.out, section, manifest, maps)
+    print("", *section.paragraphs[1:], sep="\n")
+    print(f"\nThe report is {arguments.out / 'report.html'}. {RESEARCH_USE}.")
+
+
+def check(
+    prepared: PreparedData, maps: dict[str, HeatMaps], *, resamples: int, seed: int
+) -> Section:
+    """The section of these maps, their films found through the prepared folder.
+
+    Raises:
+        ValueError: when no map can be measured, saying why.
+    """
+    paths = {r.image_id: r.path for r in prepared.radiographs if r.path is not None}
+    patients = {r.image_id: r.patient_id for r in prepared.radiographs}
+    regions = read_regions(paths, (image for own in maps.values() for image, _ in own.pairs))
+    section = shortcut_check(maps, regions, patients, resamples=resamples, seed=seed)
+    if not section.tables:
+        raise ValueError(" ".join(section.paragraphs[1:]))
+    return section
+
+
+def make_maps(
+    prepared: PreparedData,
+    models: ModelFiles,
+    removal: str,
+    folds: Sequence[int] | None = None,
+) -> tuple[HeatMaps, tuple[str, ...]]:
+    """Grad-CAM maps of labelled films, as they are and without their markers.
+
+    Also what the page must say: films left out because a model without a fold was trained on their
+    patients, and that models trained on films without markers are given the markers here, in the
+    maps of films as they are.
+
+    Raises:
+        ValueError: when no film is labelled with a disease of the model, or all are of patients
+            that it was trained on.
+    """
+    found: dict[str, dict[Pair, FloatMaps]] = {"keep": {}, removal: {}}
+    trained: set[str] = set()
+    labelled = [r for r in prepared.radiographs if r.positives]
+    notes: list[str] = []
+    for job in plan_jobs(labelled, prepared, models, folds):
+        trained.add(_map_job(unseen(job, notes), found))
+    if not found["keep"]:
+        raise ValueError(
+            f"no film of {prepared.root} is labelled with a disease of the model in "
+            f"{models.run or models.bundle}: there is no map to check"
+        )
+    maps = HeatMaps.of(
+        found["keep"], name=NAME, aligned=False, without_markers=found[removal], removal=removal
+    )
+    return maps, (*notes, *(_said(how, removal) for how in sorted(trained - {"keep"})))
+
+
+def _said(trained: str, removal: str) -> str:
+    return (
+        f"The model was trained on films with markers {trained}ed, and removes them before it "
+        f'judges a film. Here it does not: "{NAME}" shows it the markers, which it has not '
+        f'seen in training, and of "{NAME}, markers {removal}ed" they are {removal}ed once.'
+    )
+
+
+def _map_job(job: Job, found: dict[str, dict[Pair, FloatMaps]]) -> str:
+    """Maps of one model's films, for each way of treating their markers, into `found`.
+
+    The model's own way is set aside, so that each film is treated once; it is returned.
+    """
+    from cxrloc.classification.bundle.classifier import load_classifier
+    from cxrloc.classification.inference.gate import Gate
+    from cxrloc.localization.cam.localizer import GradCamLocalizer
+
+    assert job.bundle is not None
+    loaded = load_classifier(job.bundle)
+    kept = replace(loaded.preprocessing, markers="keep")
+    localizer = GradCamLocalizer(Gate(replace(loaded, preprocessing=kept)))
+    title = "maps" if job.fold is None else f"maps of fold {job.fold}"
+    for radiograph in tqdm(job.films, desc=title, unit="film", mininterval=1.0):
+        diseases = [d for d in radiograph.positives if d in loaded.diseases]
+        film = _film(radiograph) if diseases else None
+        if film is not None:
+            for how, maps in found.items():
+                maps |= localizer.film_maps(film, diseases, how)
+    return loaded.preprocessing.markers
+
+
+def _film(radiograph: Radiograph) -> Film | None:
+    assert radiograph.path is not None, "a prepared folder lists only films that are on disk"
+    try:
+        pixels = read_grey(radiograph.path)
+    except UnreadableImageError as error:
+        tqdm.write(f"left out {radiograph.image_id}: {error.reason}")
+        return None
+    return radiograph.film(pixels)
+
+
+def write_section(
+    out: Path, section: Section, manifest: dict[str, object], maps: dict[str, HeatMaps]
+) -> None:
+    """The page, the table and the figure."""
+    for table in section.tables:
+        write_table(table, out)
+    for named in section.figures:
+        for suffix in (".png", ".svg"):
+            save_figure(named.figure, out / f"{named.name}{suffix}")
+    report = Report(
+        title=f"Shortcut check: {', '.join(maps)}",
+        question="Does the network look at burnt-in markers, or beside the body?",
+        answer=section.paragraphs[1:],
+        sections=(section,),
+        manifest=manifest,
+        diseases=tuple(sorted({d for own in maps.values() for _, d in own.pairs})),
+        words=_WORDS,
+    )
+    write_report(out / "report.html", report)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,113 @@
+"""Which network is better? Compare cross-validated networks on the same films out of fold.
+
+    python tools/experiments/compare_networks.py runs/a runs/b big=runs/c \\
+        --ensemble a big --out runs/comparison
+
+A RUN is a folder of tools/cross_validate.py, NAME=RUN gives it another name than the folder's.
+DIR receives networks.csv (every figure of every network, published ones beside), confusion.csv
+(counts, TPR, TNR, F1 of each disease and summed), differences.csv (AUC of all pairs: paired patient
+bootstrap, DeLong's test, Holm's correction), all of it to read as networks.md, .tex and .html, and
+networks.png. All runs must hold the same films and labels.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: spinning threads cost 5 x
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the tool; returns the exit status: 0, or 2 after a message for what the user can mend."""
+    arguments = _parser().parse_args(argv)
+    try:
+        _run(arguments)
+    except (ValueError, OSError) as error:
+        print(f"compare_networks: error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("runs", nargs="+", metavar="RUN", help="RUN or NAME=RUN")
+    parser.add_argument("--out", type=Path, required=True, help="folder for the results")
+    parser.add_argument(
+        "--ensemble",
+        nargs="+",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="a further row: the mean of these networks' probabilities, or of `all`; repeatable",
+    )
+    parser.add_argument("--resamples", type=int, default=1000, help="of patients, for intervals")
+    parser.add_argument("--seed", type=int, default=0, help="of the resamples")
+    return parser
+
+
+def named_runs(words: Sequence[str]) -> dict[str, Path]:
+    """`RUN` and `NAME=RUN` words as a dict, in order; a name is the folder's if none is given.
+
+    Raises:
+        ValueError: for an empty name or folder, or a name given twice.
+    """
+    runs: dict[str, Path] = {}
+    for word in words:
+        name, equals, folder = word.rpartition("=")
+        name = name if equals else Path(folder).resolve().name
+        if not name or not folder:
+            raise ValueError(f"RUN {word!r}: expected a folder or NAME=FOLDER")
+        if name in runs:
+            raise ValueError(f"two runs are called {name!r}; name them with NAME=FOLDER")
+        runs[name] = Path(folder)
+    return runs
+
+
+def _run(arguments: argparse.Namespace) -> None:
+    # after the command line is read: --help needs no torch
+    from cxrloc.classification.metrics.networks import (
+        check_same_films,
+        compare_networks,
+        ensemble,
+        read_network,
+    )
+    from cxrloc.classification.metrics.scored_images import OUT_OF_FOLD
+    from cxrloc.classification.report.networks import write_comparison
+    from cxrloc.datasets.files.manifest import file_sha256, run_manifest
+
+    started, runs = time.time(), named_runs(arguments.runs)
+    networks = {name: read_network(name, run) for name, run in runs.items()}
+    first = next(iter(networks.values()))
+    for network in networks.values():
+        check_same_films(first, network)
+    groups = [_members(names, list(runs)) for names in arguments.ensemble]
+    ensembles = [ensemble([networks[name] for name in group]) for group in groups]
+    comparison = compare_networks(
+        [*networks.values(), *ensembles], replicates=arguments.resamples, seed=arguments.seed
+    )
+    hashes = {name: file_sha256(run / OUT_OF_FOLD) for name, run in runs.items()}
+    manifest = run_manifest(vars(arguments), seed=arguments.seed, hashes=hashes, started=started)
+    print(write_comparison(arguments.out, comparison, manifest))
+    print(f"results: {arguments.out / 'networks.html'}")
+
+
+def _members(names: Sequence[str], known: Sequence[str]) -> Sequence[str]:
+    if list(names) == ["all"]:
+        return known
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise ValueError(f"--ensemble: no network {', '.join(unknown)}; known are {list(known)}")
+    if len(set(names)) < len(names):
+        raise ValueError(f"--ensemble {' '.join(names)}: expected each network once")
+    return names
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

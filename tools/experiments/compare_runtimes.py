@@ -1,0 +1,295 @@
+r"""How far do the faster runtimes of the gate move its answers? On films that it has not seen.
+
+    python tools/experiments/compare_runtimes.py --run runs/gate --prepared data/nih \\
+        --out runs/runtimes
+
+Each film is judged by the model that has not seen its patient: in float32 and in every other
+runtime that this machine's CPU has (--runtime of predict and serve). The table says how far the
+probabilities are apart, how many decisions turn, whether the Grad-CAM boxes stay, and what becomes
+of the AUC. INT8 weights are made for this out of 96 training films of each model; those that
+tools/experiments/quantize.py put beside a bundle are neither used nor changed. DIR receives
+runtimes.csv, .md and .tex, all answers as judged_foldK.parquet, and the manifest. A fold that is
+done is not judged again, so the same command goes on after an interrupt. Research use only - not a
+diagnosis.
+"""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: spinning threads cost 5 x
+
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from cxrloc.configs.command_line import load_config
+from cxrloc.datasets.files.manifest import file_sha256, package_versions, run_manifest, write_json
+from cxrloc.datasets.prepared.folder import INDEX, PreparedData, load_prepared
+from cxrloc.datasets.provenance.image_lists import TRAINING_FILMS, read_training_films
+from cxrloc.datasets.radiograph import Radiograph, label_matrix
+from cxrloc.detection.fold_models import Job, ModelFiles, plan_jobs, unseen
+from cxrloc.tools.experiments.quantize import FILMS
+
+if TYPE_CHECKING:
+    from cxrloc.classification.bundle.classifier import ClassifierBundle
+    from cxrloc.classification.inference.gate import Gate
+    from cxrloc.classification.network.int8 import Int8Backbone
+    from cxrloc.localization.analyses.runtimes.runtime_table import FilmInRuntimes
+
+Facts = dict[str, Any]
+
+BUNDLE, MANIFEST = "classifier.safetensors", "manifest.json"
+# in float32 these are the reference, or the same as "auto"
+PRECISIONS = {
+    "torch": ("bf16",),
+    "torch-bf16": ("auto",),
+    "onnx": ("auto",),
+    "openvino": ("auto", "fp32"),
+    "openvino-int8": ("auto", "fp32"),
+}
+
+
+@dataclass(frozen=True)
+class CompareRuntimesConfig:
+    """Which models judge which films.
+
+    Attributes:
+        prepared: folder that tools/prepare_data.py wrote.
+        out: folder for the results.
+        run: classifier run with one folder per test fold.
+        bundle: one trained classifier instead of a run.
+        folds: test folds of a run to judge; all when left out.
+        films: how many films of a fold are judged at most, drawn at random.
+        seed: of the draws of films.
+    """
+
+    prepared: Path
+    out: Path
+    run: Path | None = None
+    bundle: Path | None = None
+    folds: list[int] | None = None
+    films: int = 500
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        given = [name for name in ("run", "bundle") if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise ValueError(f"give either --run or --bundle, got {given or 'neither'}")
+        if self.films < 1:
+            raise ValueError(f"--films: got {self.films}, expected at least 1")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the tool; returns the exit status: 0, 2 for what the user can mend, 130 interrupted."""
+    config = load_config(CompareRuntimesConfig, argv, description=__doc__)
+    try:
+        compare(config)
+    except (ValueError, OSError, ImportError) as error:
+        print(f"compare_runtimes: error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(
+            "compare_runtimes: interrupted; the same command goes on after the last whole fold",
+            file=sys.stderr,
+        )
+        return 130
+    return 0
+
+
+def compare(config: CompareRuntimesConfig) -> None:
+    """Judge what is not judged yet, and write the table.
+
+    Raises:
+        ValueError, OSError: for a fold without a model, a model of another preparation, and for
+            folds whose diseases, meaning of labels or runtimes are not the same.
+    """
+    from cxrloc.classification.report.tables import to_markdown, write_table
+    from cxrloc.localization.analyses.runtimes.runtime_table import read_films, runtime_table
+
+    started = time.time()
+    prepared = load_prepared(config.prepared)
+    models = ModelFiles(BUNDLE, config.run, config.bundle)
+    jobs = plan_jobs(prepared.radiographs, prepared, models, config.folds)
+    if not any(job.films for job in jobs):
+        raise ValueError(f"{config.prepared} has no film in the folds that were asked for")
+    notes: list[str] = []
+    films: list[FilmInRuntimes] = []
+    facts_of: dict[Path, Facts] = {}
+    hashes: dict[str, str] = {}
+    for job in (unseen(job, notes) for job in jobs):
+        path, facts = _judged(job, prepared, config)
+        notes += facts["notes"]
+        films += read_films(path)
+        facts_of[path] = facts
+        hashes[str(job.bundle)] = facts["bundle"]
+    _check_alike(facts_of)
+    diseases = next(iter(facts_of.values()))["diseases"]
+    table = runtime_table(films, diseases, tuple(dict.fromkeys(n.rstrip(".") for n in notes)))
+    write_table(table, config.out)
+    manifest = run_manifest(config, seed=config.seed, hashes=hashes, started=started)
+    write_json(config.out / MANIFEST, manifest)
+    print(to_markdown(table))
+    print(f"The table is {config.out / 'runtimes.md'}.")
+
+
+def _judged(job: Job, prepared: PreparedData, config: CompareRuntimesConfig) -> tuple[Path, Facts]:
+    """The file with a model's films, made unless it is there, and what it was made of."""
+    from cxrloc.classification.metrics.scored_images import OUTSIDE
+    from cxrloc.localization.analyses.runtimes.runtime_table import settings_of, write_films
+
+    assert job.bundle is not None
+    films = _draw(job.films, config.films, config.seed)
+    name = "judged" if job.fold is None else f"judged_fold{job.fold}"
+    path = config.out / f"{name}.parquet"
+    wanted = _made_of(job.bundle, films, prepared, config.seed)
+    there = settings_of(path)
+    if {key: there.get(key) for key in wanted} == wanted:
+        print(f"{path} is there", file=sys.stderr)
+        return path, there
+    judge = _Judge(job.bundle, prepared, config.seed)
+    found = judge.films(films, OUTSIDE if job.fold is None else job.fold)
+    write_films(path, found, judge.bundle.diseases, {**wanted, **judge.facts})
+    return path, settings_of(path)
+
+
+def _made_of(bundle: Path, films: Sequence[Radiograph], prepared: PreparedData, seed: int) -> Facts:
+    """All that a film's answers depend on: where it is another, films are judged anew."""
+    import torch
+
+    listed = bundle.parent / TRAINING_FILMS
+    return {
+        "bundle": file_sha256(bundle),
+        "training_films": file_sha256(listed) if listed.is_file() else None,
+        "films": [film.image_id for film in films],
+        "prepared": file_sha256(prepared.root / INDEX),
+        "seed": seed,
+        "versions": package_versions(),
+        "threads": torch.get_num_threads(),
+        "cpu": torch.backends.cpu.get_cpu_capability(),
+    }
+
+
+def _draw(films: Sequence[Radiograph], most: int, seed: int) -> list[Radiograph]:
+    if len(films) <= most:
+        return list(films)
+    chosen = np.random.default_rng(seed).permutation(len(films))[:most]
+    return [films[i] for i in sorted(chosen)]
+
+
+class _Judge:
+    """One classifier in all runtimes; the first is float32.
+
+    Attributes:
+        notes: which runtimes are left out and why, and what INT8 leaves in float.
+    """
+
+    def __init__(self, path: Path, prepared: PreparedData, seed: int) -> None:
+        from cxrloc.classification.bundle.classifier import load_classifier
+        from cxrloc.classification.inference.runtimes import INT8, require_int8
+
+        self.path, self.prepared, self.seed = path, prepared, seed
+        self.bundle = load_classifier(path)
+        self.notes: list[str] = []
+        self.gates: dict[str, Gate] = {}
+        self._add(self.bundle, "torch", "fp32")
+        for runtime, precisions in PRECISIONS.items():
+            try:
+                bundle = self.bundle
+                if runtime == INT8:
+                    require_int8()
+                    bundle = replace(bundle, int8=self._int8())
+                for precision in precisions:
+                    self._add(bundle, runtime, precision)
+            except (ImportError, ValueError, FileNotFoundError) as error:
+                self.notes.append(f"{runtime} is left out: {error}")
+
+    @property
+    def facts(self) -> Facts:
+        """What must be the same in all folds of a table, and the notes."""
+        from cxrloc.classification.runs.ensemble import label_rules
+
+        return {
+            "diseases": list(self.bundle.diseases),
+            "labels": asdict(label_rules(self.bundle)),
+            "runtimes": list(self.gates),
+            "notes": self.notes,
+        }
+
+    def films(self, radiographs: Sequence[Radiograph], fold: int) -> list[FilmInRuntimes]:
+        """Those that can be read, with a progress bar."""
+        from tqdm import tqdm
+
+        from cxrloc.classification.runs.ensemble import label_rules, readable_films
+        from cxrloc.localization.analyses.runtimes.agreement import judge
+        from cxrloc.localization.analyses.runtimes.runtime_table import FilmInRuntimes
+
+        title = "films" if fold < 0 else f"fold {fold}"
+        found = []
+        known = label_rules(self.bundle).meaning(radiographs)
+        for radiograph, film in readable_films(tqdm(known, title, unit="film")):
+            labels = label_matrix([radiograph], self.bundle.diseases)[0]
+            answers = {name: judge(gate, film) for name, gate in self.gates.items()}
+            found.append(
+                FilmInRuntimes(radiograph.image_id, radiograph.patient_id, fold, labels, answers)
+            )
+        if not found:
+            raise ValueError(f"{self.path}: none of {len(radiographs)} films can be read")
+        if missing := len(known) - len(found):
+            self.notes.append(f"{self.path}: {missing} of {len(known)} films cannot be read")
+        return found
+
+    def _add(self, bundle: ClassifierBundle, runtime: str, precision: str) -> None:
+        from cxrloc.classification.inference.gate import Gate
+
+        gate = Gate(bundle, "cpu", precision, 1, runtime)
+        self.gates.setdefault(gate.runtime, gate)  # "auto" may be fp32
+
+    def _int8(self) -> Int8Backbone:
+        """INT8 weights out of training films, which the films to be judged are none of."""
+        from cxrloc.classification.inference.int8_calibration import calibrate
+        from cxrloc.classification.runs.ensemble import readable_films
+
+        listed = read_training_films(self.path.parent / TRAINING_FILMS).parts.get("train", ())
+        here = {r.image_id: r for r in self.prepared.radiographs}
+        films = [here[image] for image in sorted(listed) if image in here]
+        if not films:
+            raise ValueError(
+                f"{self.path.parent / TRAINING_FILMS}: none of its {len(listed)} training films is "
+                f"in {self.prepared.root}, so there is nothing to make INT8 weights of"
+            )
+        squares = self.bundle.preprocessing.squares
+        pixels = [squares([f]) for _, f in readable_films(_draw(films, FILMS, self.seed))]
+        if not pixels:
+            raise ValueError("none of the training films can be read")
+        int8 = calibrate(self.bundle, np.concatenate(pixels), seed=self.seed)
+        total = len(int8.layers) + len(int8.left)
+        left = ", ".join(int8.left) or "none"
+        self.notes.append(
+            f"{self.path}: {len(int8.layers)} of {total} convolutions in INT8, made of "
+            f"{len(pixels)} training films; left in float: {left}"
+        )
+        return int8
+
+
+def _check_alike(facts_of: Mapping[Path, Facts]) -> None:
+    """Raise ValueError unless all folds have the same diseases, meaning of labels and runtimes."""
+    first, *others = facts_of
+    for path in others:
+        for key in ("diseases", "labels", "runtimes"):
+            here, there = facts_of[path][key], facts_of[first][key]
+            if here != there:
+                raise ValueError(
+                    f"{path} and {first} cannot stand in one table: {key} {here}, but {there}. "
+                    "Name the folds that belong together with --folds, or delete the file that "
+                    "another machine made; it is judged anew"
+                )
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

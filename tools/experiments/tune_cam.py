@@ -1,0 +1,110 @@
+r"""Tune how heat maps become boxes, for each test fold on the boxes of the other folds' patients.
+
+    python tools/experiments/tune_cam.py --maps runs/grad_cam.maps.safetensors \
+        --ground-truth data/nih/ground_truth.json --out runs/cam_rules.yaml
+
+Threshold, size rule and smoothing are chosen for each disease by mean IoU. The file is applied with
+`python tools/localize.py --cam_rules runs/cam_rules.yaml ...`, which boxes the films of fold k by
+fold k's rules. Research use only, never a diagnosis.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from cxrloc.datasets.files.manifest import file_sha256
+from cxrloc.datasets.prepared.coco import load_coco
+from cxrloc.localization.analyses.ladder.cam_tuning import Tuning, tune
+from cxrloc.localization.cam.heat_maps import read_heat_maps
+from cxrloc.localization.cam.rules import FOLDS_OF_THE_GROUND_TRUTH, CamRules, write_cam_rules
+from cxrloc.localization.evaluation.ground_truth import ground_truth_from_coco
+from cxrloc.localization.evaluation.image_table import film_table
+from cxrloc.localization.report.glossary import RESEARCH_USE
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the tool; returns the exit status: 0, or 2 after a message for what the user can mend."""
+    words = sys.argv[1:] if argv is None else list(argv)
+    arguments = _parser().parse_args(words)
+    try:
+        _run(arguments, words)
+    except (ValueError, OSError) as error:
+        print(f"tune_cam: error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--maps", type=Path, required=True, help="NAME.maps.safetensors, of localize.py --maps"
+    )
+    parser.add_argument("--ground-truth", type=Path, required=True, help="COCO ground truth (JSON)")
+    parser.add_argument("--out", type=Path, required=True, help="YAML file of rules to write")
+    parser.add_argument(
+        "--localizer-name", help="name noted in the file; default: that of the maps"
+    )
+    parser.add_argument(
+        "--seed", type=int, default=0, help="of patient folds where the ground truth has none"
+    )
+    return parser
+
+
+def _run(arguments: argparse.Namespace, words: Sequence[str]) -> None:
+    maps = read_heat_maps(arguments.maps)
+    coco = load_coco(arguments.ground_truth)
+    tuning = tune(film_table(coco), ground_truth_from_coco(coco), maps, seed=arguments.seed)
+    if not tuning.mapped.any():
+        raise ValueError(
+            f"{arguments.maps} has no map of a boxed film and disease of {arguments.ground_truth}; "
+            f"its first pair is {maps.pairs[0] if maps.pairs else 'missing'}"
+        )
+    rules = CamRules(
+        arguments.localizer_name or maps.name,
+        maps.aligned,
+        tuning.folds.source,
+        file_sha256(arguments.ground_truth),
+        tuning.rules,
+        tuning.rules_for_new_films,
+    )
+    facts = scored(tuning)
+    write_cam_rules(arguments.out, rules, "\n".join((command(words), *facts, *_SAW)))
+    print("\n".join(facts))
+    if tuning.folds.source != FOLDS_OF_THE_GROUND_TRUTH:
+        print(f"The ground truth has no two folds: {tuning.folds.source}", file=sys.stderr)
+    print(f"Rules are in {arguments.out}. {RESEARCH_USE}.")
+
+
+_SAW = (
+    "Saw: each fold's rules, for its films, the boxes of the other folds' patients and no box of",
+    "its own. 'all', for new films, saw every box: never score it on these.",
+)
+
+
+def command(words: Sequence[str]) -> str:
+    """The command line that wrote the file."""
+    return f"python tools/experiments/tune_cam.py {shlex.join(words)}"
+
+
+def scored(tuning: Tuning) -> list[str]:
+    """Sentences on what the rules score out of fold, each disease and the macro mean."""
+    iou = tuning.tuned_iou
+    means = [float(iou[tuning.disease_of == d].mean()) for d in range(len(tuning.diseases))]
+    parts = [f"{name} {mean:.3f}" for name, mean in zip(tuning.diseases, means, strict=True)]
+    missing = int(np.count_nonzero(~tuning.mapped))
+    return [
+        f"Out of fold, mean IoU: macro mean {np.mean(means):.3f} ({', '.join(parts)})",
+        f"on {len(iou)} boxes, {missing} of them without a map (IoU 0).",
+    ]
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

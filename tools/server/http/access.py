@@ -1,0 +1,218 @@
+"""Who may speak to the server, how much one request may send, and in which media type it answers.
+
+Media types follow a client's Accept header (RFC 9110, 12.5.1).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import hmac
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from cxrloc.tools.server.http.problems import ProblemError, problem_response
+
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+_OPEN_PATHS = ("/healthz",)
+_ASK = {"WWW-Authenticate": 'Basic realm="cxrloc", charset="UTF-8", Bearer realm="cxrloc"'}
+_MIN_TOKEN = 16
+_IN_ALL = 10  # with the usual limits 200 MB in 20 minutes: 1.3 Mbit/s
+# NiceGUI's page has its scripts and templates inside; 'self' is this server alone
+_POLICY = {
+    "Content-Security-Policy": "default-src 'self'; img-src 'self' data: blob:; "
+    "style-src 'self' 'unsafe-inline'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; "
+    "object-src 'none'; base-uri 'self'; form-action 'self'; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+}
+
+
+def read_token(path: Path) -> str:
+    """The token in a file: one line of at least 16 printable ASCII characters.
+
+    Raises:
+        FileNotFoundError, ValueError: when there is none.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"no token file at {path}; make one: openssl rand -hex 32 > {path}")
+    token = path.read_text(encoding="utf-8").strip()
+    if not re.fullmatch(rf"[!-~]{{{_MIN_TOKEN},}}", token):
+        raise ValueError(
+            f"{path}: expected one line of at least {_MIN_TOKEN} characters without spaces; "
+            f"make one: openssl rand -hex 32 > {path}"
+        )
+    return token
+
+
+def check_host(host: str, token: str | None) -> None:
+    """Raises ValueError for a host that others can reach while there is no token."""
+    if token is None and host not in LOOPBACK:
+        raise ValueError(
+            f"--host {host} can be reached from other machines: give --token-file FILE, "
+            "or leave --host out to serve this machine alone"
+        )
+
+
+class GuardedApp:
+    """Lets a request pass that shows the token, or without a token one that is sent to loopback.
+
+    A program sends `Authorization: Bearer TOKEN`; a browser asks its user once and sends the token
+    as the password of Basic authentication. Without a token the Host header must name this machine:
+    a page elsewhere whose name was made to point here (DNS rebinding) is refused, and so is what a
+    browser sends for a page of another origin.
+    """
+
+    def __init__(self, app: ASGIApp, token: str | None) -> None:
+        self.app, self.token = app, token
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan" or scope["path"] in _OPEN_PATHS:
+            await self.app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        fault = _foreign_page(headers) or self._fault(headers)
+        if fault is None:
+            await self.app(scope, receive, send)
+        elif scope["type"] == "http":
+            await problem_response(fault.status_code, str(fault), fault.headers)(
+                scope, receive, send
+            )
+        else:
+            await send({"type": "websocket.close", "code": 1008})
+
+    def _fault(self, headers: Headers) -> ProblemError | None:
+        if self.token is None:
+            host = re.sub(r":\d*$", "", headers.get("host", "")).strip("[]")
+            if host in LOOPBACK:
+                return None
+            return ProblemError(421, f"this server answers to {', '.join(LOOPBACK)} only")
+        shown = _shown_token(headers.get("authorization", ""))
+        if hmac.compare_digest(shown.encode(), self.token.encode()):
+            return None
+        return ProblemError(401, "a token is needed: Authorization: Bearer TOKEN", _ASK)
+
+
+def _foreign_page(headers: Headers) -> ProblemError | None:
+    origin = headers.get("origin", "")
+    if not origin or urlsplit(origin).netloc == headers.get("host", ""):
+        return None
+    return ProblemError(403, f"a page of {origin} may not use this server")
+
+
+def _shown_token(authorization: str) -> str:
+    scheme, _, value = authorization.partition(" ")
+    if scheme.lower() == "basic":
+        try:
+            return base64.b64decode(value, validate=True).decode().partition(":")[2]
+        except (binascii.Error, UnicodeDecodeError):
+            return ""
+    return value.strip() if scheme.lower() == "bearer" else ""
+
+
+class QuietApp:
+    """Tells browsers to ask no other server for anything, and not to show a page within another."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def with_policy(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message).update(_POLICY)
+            await send(message)
+
+        await self.app(scope, receive, with_policy)
+
+
+class SizedApp:
+    """Stops a request whose body passes `megabytes`, by its header or while it comes in, and one of
+    which nothing more has come in for `seconds`, or not all in ten times as many."""
+
+    def __init__(self, app: ASGIApp, megabytes: float, seconds: float) -> None:
+        self.app, self.megabytes, self.seconds = app, megabytes, seconds
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        length = Headers(scope=scope).get("content-length", "0")
+        if length.isdigit() and int(length) > self.megabytes * 1e6:
+            error = self._too_large()
+            await problem_response(error.status_code, str(error), {"Connection": "close"})(
+                scope, receive, send
+            )
+            return
+        await self.app(scope, self._watched(receive), send)
+
+    def _watched(self, receive: Receive) -> Receive:
+        size, more = 0, True
+        end = asyncio.get_running_loop().time() + _IN_ALL * self.seconds
+
+        async def watched() -> Message:
+            nonlocal size, more
+            message: Any = await (self._in_time(receive, end) if more else receive())
+            size += len(message.get("body", b""))
+            more = message.get("more_body", False)
+            if size > self.megabytes * 1e6:
+                raise self._too_large()
+            return message  # type: ignore[no-any-return]
+
+        return watched
+
+    async def _in_time(self, receive: Receive, end: float) -> Message:
+        clock = asyncio.get_running_loop().time
+        try:
+            async with asyncio.timeout_at(min(clock() + self.seconds, end)):
+                return await receive()
+        except TimeoutError as error:
+            late = f"not all of the request has come in within {_IN_ALL * self.seconds:g} s"
+            idle = f"nothing more of the request has come in for {self.seconds:g} s"
+            raise ProblemError(408, late if clock() >= end else idle) from error
+
+    def _too_large(self) -> ProblemError:
+        return ProblemError(
+            413, f"the request has more than {self.megabytes:g} MB; send fewer or smaller files"
+        )
+
+
+def chosen_type(accept: str, offered: Sequence[str]) -> str:
+    """The offered type with the highest quality; on equal terms the first offered.
+
+    Raises:
+        ProblemError: 406 when none is acceptable.
+    """
+    ranges = [_range(part) for part in accept.split(",") if part.strip()] or [("*/*", 1.0)]
+    best = max(offered, key=lambda media: _quality(media, ranges))
+    if _quality(best, ranges) <= 0:
+        raise ProblemError(406, f"Accept: {accept}; offered are {', '.join(offered)}")
+    return best
+
+
+def _range(part: str) -> tuple[str, float]:
+    media, *parameters = (piece.strip().lower() for piece in part.split(";"))
+    for parameter in parameters:
+        name, _, value = parameter.partition("=")
+        if name.strip() == "q":
+            try:
+                quality = float(value)
+            except ValueError:
+                return media, 0.0
+            return media, quality if 0 <= quality <= 1 else 0.0
+    return media, 1.0
+
+
+def _quality(media: str, ranges: Sequence[tuple[str, float]]) -> float:
+    """Quality by the most specific range that matches; 0 without one."""
+    for pattern in (media, f"{media.split('/')[0]}/*", "*/*"):
+        for text, quality in ranges:
+            if text == pattern:
+                return quality
+    return 0.0

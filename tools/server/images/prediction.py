@@ -1,0 +1,58 @@
+"""An uploaded film with its diagnosis, and what a client may want to have of it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from cxrloc.datasets.radiograph import Film
+from cxrloc.localization.diagnosis.diagnoser import Diagnosis
+from cxrloc.localization.diagnosis.drawing import draw_boxes, draw_heat_maps
+from cxrloc.localization.diagnosis.to_json import to_json
+from cxrloc.tools.server.http.limits import Limits
+from cxrloc.tools.server.images.uploads import Upload, read_film
+
+PICTURES = {"boxes": draw_boxes, "heat": draw_heat_maps}
+
+
+class Engine(Protocol):
+    """What the server needs of a `localization.diagnose.Diagnoser`."""
+
+    def __call__(self, films: Sequence[Film]) -> list[Diagnosis]: ...
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """A film and what was found on it.
+
+    Attributes:
+        upload: the file that the film came in.
+        film: its pixels.
+        diagnosis: what was found.
+        seconds: time of `decode` and of `networks`.
+    """
+
+    upload: Upload
+    film: Film
+    diagnosis: Diagnosis
+    seconds: dict[str, float]
+
+    def record(self) -> dict[str, Any]:
+        """The JSON record of `localization/diagnosis/to_json.py`."""
+        return to_json(self.diagnosis)
+
+    def picture(self, kind: str) -> bytes:
+        """A PNG: `boxes` beside the findings, or the `heat` maps."""
+        return PICTURES[kind](self.film, self.diagnosis).encoded(".png")
+
+
+def predict(upload: Upload, engine: Engine, limits: Limits) -> Prediction:
+    """Decode and judge one upload; raises as `read_film`."""
+    began = time.perf_counter()
+    film = read_film(upload, limits)
+    decoded = time.perf_counter()
+    diagnosis = engine([film])[0]
+    seconds = {"decode": decoded - began, "networks": time.perf_counter() - decoded}
+    return Prediction(upload, film, diagnosis, seconds)

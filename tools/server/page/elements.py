@@ -1,0 +1,83 @@
+"""Parts that the page is made of: text, the place for files, findings, downloads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from nicegui import events, ui
+
+from cxrloc.tools.server.images.headers import ACCEPTED
+from cxrloc.tools.server.images.report import rendered
+from cxrloc.tools.server.page.images import PageFilm, downloads
+
+
+def text(tag: str, words: str) -> ui.element:
+    """An element that holds nothing but text."""
+    return say(ui.element(tag), words)
+
+
+def say(element: ui.element, words: str) -> ui.element:
+    element._text = words
+    element.update()
+    return element
+
+
+def place_for_files(
+    megabytes: float,
+    received: Callable[[events.UploadEventArguments], Any],
+    rejected: Callable[[events.GenericEventArguments], Any],
+    failed: Callable[[events.GenericEventArguments], Any],
+) -> None:
+    """A button that opens the choice of files, on which files can be dropped too.
+
+    Args:
+        megabytes: what one file may have at most.
+        received: called for every file that has come in.
+        rejected: for [name, reason] of files that the browser did not send.
+        failed: for names of files that did not come through.
+    """
+    upload = ui.upload(
+        multiple=True, auto_upload=True, max_file_size=int(megabytes * 1e6), on_upload=received
+    )
+    upload.classes("drop").props('flat no-thumbnails role=group aria-label="Drop films here"')
+    upload.on(
+        "rejected", rejected,
+        js_handler="(r) => emit(r.map((x) => [x.file.name, x.failedPropValidation]))",
+    )  # fmt: skip
+    upload.on("failed", failed, js_handler="(f) => emit(f.files.map((x) => x.name))")
+    upload.on("uploaded", lambda: upload.run_method("removeUploadedFiles"))
+    with upload.add_slot("header"):
+        with ui.element("div").props("hidden"):  # it holds the file input, which has no name
+            ui.element("q-uploader-add-trigger")
+        pick = ui.element("button").classes("pick").props("type=button")
+        pick.on("click", js_handler=f"(e) => getElement({upload.id}).$refs.qRef.pickFiles(e)")
+        with pick:
+            text("span", "Choose or drop films").classes("strong")
+            text("span", f"{ACCEPTED}, up to {megabytes:g} MB each").classes("faint")
+    with upload.add_slot("list"):
+        pass
+
+
+def findings(film: PageFilm) -> None:
+    """The message, warnings and tables of a film."""
+    text("h2", "Findings")
+    text("p", film.record["message"])
+    for warning in film.record["warnings"]:
+        text("p", warning).classes("warning")
+    # the templates escape their values
+    ui.html(rendered("findings_table.html.j2", film.record), sanitize=False)
+    if film.record["annotations"]:
+        with ui.element("details"):
+            text("summary", "Strongest boxes")
+            ui.html(rendered("boxes_table.html.j2", film.record), sanitize=False)
+
+
+def download_links(film: PageFilm, models: Mapping[str, str]) -> None:
+    """A link for everything that can be had of a film."""
+    text("h2", "Downloads")
+    with ui.element("ul").classes("downloads"):
+        for ending, (name, *_) in downloads(film, models).items():
+            with ui.element("li"):
+                link = text("a", name)
+                link.props(f'href="/films/{film.key}/download/{ending}" download')

@@ -1,0 +1,211 @@
+"""Films that the page shows: held in memory for a while, their pictures and downloads by a key.
+
+A key cannot be guessed: who has it may see the film.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
+from math import isnan, nan
+from typing import Any
+from urllib.parse import quote
+
+import cv2
+import matplotlib as mpl
+import numpy as np
+import numpy.typing as npt
+from fastapi import FastAPI, Response
+
+from cxrloc.datasets.images.transforms import fitted
+from cxrloc.localization.diagnosis.diagnoser import Diagnosis
+from cxrloc.localization.diagnosis.drawing import fitted_heat
+from cxrloc.localization.dicom_output.source import SourceImage
+from cxrloc.tools.server.http.problems import ProblemError
+from cxrloc.tools.server.images.dicom_files import DICOM_NAMES, dicom_file, source_of
+from cxrloc.tools.server.images.dicom_windows import StoredFilm, stored_film
+from cxrloc.tools.server.images.prediction import Prediction
+from cxrloc.tools.server.images.report import report_page
+from cxrloc.tools.server.images.uploads import Upload
+from cxrloc.tools.server.service import Service
+
+_FILM_SIDE, _HEAT_SIDE = 2048, 512
+_HELD_BYTES = 1_000_000_000
+Picture = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class PageFilm:
+    """What is kept of a prediction: pixels of at most 2,048 px a side, no masks, the full record.
+
+    Attributes:
+        prediction: for pictures and report.
+        record: the JSON record, masks included.
+        film_png: the film as the page shows it.
+        source: what DICOM objects need of the film's own file; None for other films.
+        stored: the values of a DICOM film, to be seen at any window; None for other films.
+        key: names it in addresses.
+    """
+
+    prediction: Prediction
+    record: dict[str, Any]
+    film_png: bytes
+    source: SourceImage | None = None
+    stored: StoredFilm | None = None
+    key: str = field(default_factory=lambda: secrets.token_urlsafe(16))
+
+    @property
+    def size(self) -> int:
+        """Bytes held, roughly."""
+        stored = 0 if self.stored is None else self.stored.values.nbytes
+        return self.prediction.film.pixels.nbytes + 2 * len(self.film_png) + stored
+
+    @cached_property
+    def stem(self) -> str:
+        return self.prediction.film.image_id.rpartition(".")[0] or self.prediction.film.image_id
+
+    def png_at(self, center: float, width: float) -> bytes:
+        """The film at a window, in its stored values."""
+        if self.stored is None:
+            raise ProblemError(404, "this film has no stored values but those of its picture")
+        try:
+            return _png(self.stored.grey(center, width))
+        except ValueError as error:
+            raise ProblemError(422, str(error)) from error
+
+    def heat_png(self, disease: str) -> bytes:
+        """The class activation map of a disease, clear where it is cold."""
+        diagnosis = self.prediction.diagnosis
+        if disease not in diagnosis.heat_maps:
+            raise ProblemError(404, f"no heat map of {disease}")
+        side = min(_HEAT_SIDE, max(diagnosis.size_hw))
+        heat = fitted_heat(diagnosis, disease, fitted(diagnosis.size_hw, side))
+        rgba = mpl.colormaps["inferno"](heat)
+        rgba[..., 3] = np.sqrt(heat)
+        return _png((rgba[..., [2, 1, 0, 3]] * 255).round().astype(np.uint8))
+
+    def json_file(self) -> bytes:
+        return json.dumps(self.record, indent=1, allow_nan=False).encode()
+
+
+def keep(prediction: Prediction) -> PageFilm:
+    """A prediction without what is large: the file, full pixels and masks."""
+    record = prediction.record()
+    film = replace(prediction.film, pixels=shrunk(prediction.film.pixels, _FILM_SIDE))
+    light = replace(
+        prediction,
+        upload=Upload(prediction.upload.name, b""),
+        film=film,
+        diagnosis=_without_masks(prediction.diagnosis),
+    )
+    try:
+        source = source_of(prediction.upload)
+    except ProblemError:
+        source = None
+    stored = stored_film(prediction.upload.data, partial(shrunk, side=_FILM_SIDE))
+    return PageFilm(light, record, _png(film.pixels), source, stored)
+
+
+def shrunk(pixels: npt.NDArray[Any], side: int) -> npt.NDArray[Any]:
+    """Pixels averaged so that the longer side is at most `side`."""
+    scale = side / max(pixels.shape[:2])
+    if scale >= 1:
+        return pixels
+    size_wh = (max(1, round(pixels.shape[1] * scale)), max(1, round(pixels.shape[0] * scale)))
+    return np.asarray(cv2.resize(pixels, size_wh, interpolation=cv2.INTER_AREA))
+
+
+def _without_masks(diagnosis: Diagnosis) -> Diagnosis:
+    boxes = {
+        name: tuple(replace(box, mask=None) for box in found)
+        for name, found in diagnosis.boxes.items()
+    }
+    return replace(diagnosis, boxes=boxes)
+
+
+def _png(pixels: npt.NDArray[Any]) -> bytes:
+    done, data = cv2.imencode(".png", pixels)
+    assert done
+    return bytes(data.tobytes())
+
+
+class PageFilms:
+    """The films of all open pages; the oldest are dropped when together they grow too large."""
+
+    def __init__(self, held_bytes: int = _HELD_BYTES) -> None:
+        self.held_bytes = held_bytes
+        self._films: OrderedDict[str, PageFilm] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def add(self, film: PageFilm) -> None:
+        with self._lock:
+            self._films[film.key] = film
+            while len(self._films) > 1 and self._size() > self.held_bytes:
+                self._films.popitem(last=False)
+
+    def drop(self, key: str) -> None:
+        with self._lock:
+            self._films.pop(key, None)
+
+    def get(self, key: str) -> PageFilm:
+        """Raises 404 for a film that is not held."""
+        film = self._films.get(key)
+        if film is None:
+            raise ProblemError(404, "this film is held no longer; drop it on the page again")
+        return film
+
+    def __len__(self) -> int:
+        return len(self._films)
+
+    def _size(self) -> int:
+        return sum(film.size for film in self._films.values())
+
+
+def downloads(
+    film: PageFilm, models: Mapping[str, str]
+) -> dict[str, tuple[str, str, Callable[[], bytes]]]:
+    """Ending -> its name on the page, media type and what makes it; DICOM for DICOM films alone."""
+    seen = film.prediction
+    offered: dict[str, tuple[str, str, Callable[[], bytes]]] = {
+        "boxes.png": ("Picture with boxes (PNG)", "image/png", partial(seen.picture, "boxes")),
+        "heat.png": ("Heat maps (PNG)", "image/png", partial(seen.picture, "heat")),
+        "json": ("All figures (JSON)", "application/json", film.json_file),
+        "report.html": ("Report (HTML)", "text/html", lambda: report_page(seen).encode()),
+    }
+    if film.source is not None:
+        for kind, name in DICOM_NAMES.items():
+            make = partial(dicom_file, seen, film.source, models, kind)
+            offered[f"{kind}.dcm"] = (name, "application/dicom", make)
+    return offered
+
+
+def add_film_routes(app: FastAPI, service: Service, films: PageFilms) -> None:
+    """Addresses that the page's own pictures and links name."""
+    private = {"Cache-Control": "no-store"}
+
+    @app.get("/films/{key}/film.png", include_in_schema=False)
+    def picture(key: str, center: float = nan, width: float = nan) -> Response:
+        film = films.get(key)
+        png = film.film_png if isnan(center) and isnan(width) else film.png_at(center, width)
+        return Response(png, headers=private, media_type="image/png")
+
+    @app.get("/films/{key}/heat/{disease}.png", include_in_schema=False)
+    def heat(key: str, disease: str) -> Response:
+        return Response(films.get(key).heat_png(disease), headers=private, media_type="image/png")
+
+    @app.get("/films/{key}/download/{ending}", include_in_schema=False)
+    async def download(key: str, ending: str) -> Response:
+        film = films.get(key)
+        offered = downloads(film, service.models.hashes)
+        if ending not in offered:
+            raise ProblemError(404, f"{ending} is not one of {', '.join(offered)}")
+        _, media, make = offered[ending]
+        content = await service.run(make)
+        name = quote(f"{film.stem}.{ending}", safe="")
+        attached = {"Content-Disposition": f"attachment; filename*=UTF-8''{name}"}
+        return Response(content, headers=private | attached, media_type=media)

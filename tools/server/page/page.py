@@ -1,0 +1,256 @@
+"""The page in the browser: drop films, watch them being judged, look at boxes and heat maps.
+
+NiceGUI keeps the page and this file in step; the film itself is drawn by film_viewer.js. Nothing is
+asked of another server.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from pathlib import Path
+
+from fastapi import FastAPI
+from fastapi.responses import RedirectResponse
+from nicegui import events, ui
+from nicegui.elements.upload_files import FileUpload
+
+from cxrloc.localization.report.glossary import RESEARCH_USE
+from cxrloc.tools.server.http.problems import ProblemError
+from cxrloc.tools.server.images.uploads import Upload
+from cxrloc.tools.server.page.elements import download_links, findings, place_for_files, say, text
+from cxrloc.tools.server.page.images import PageFilm, PageFilms, add_film_routes, keep
+from cxrloc.tools.server.page.viewer import FilmViewer
+from cxrloc.tools.server.service import Done, Service
+
+_ASSETS = Path(__file__).parents[1] / "assets"
+_STYLE = "\n".join((_ASSETS / name).read_text("utf-8") for name in ("page.css", "findings.css"))
+_RETRY_SECONDS = 2
+_ABSENT_SECONDS = 300  # a phone that sleeps, or a closed page: its films are held so long
+_REJECTED = {
+    "max-file-size": "is larger than {megabytes:g} MB",
+    "duplicate": "is there already",
+}
+
+
+def add_page(app: FastAPI, service: Service) -> None:
+    """Add the page at /page/, and / leads to it."""
+    films = PageFilms()
+    add_film_routes(app, service, films)
+
+    @app.get("/", include_in_schema=False)
+    async def to_page() -> RedirectResponse:
+        return RedirectResponse("/page/")
+
+    @ui.page("/", title="cxrloc: chest radiographs", language="en-US")
+    def page() -> None:
+        FilmPage(service, films)
+
+    ui.run_with(
+        app, mount_path="/page", tailwind=False, show_welcome_message=False,
+        reconnect_timeout=_ABSENT_SECONDS,
+    )  # fmt: skip
+
+
+@dataclass
+class Entry:
+    """One line of the results list."""
+
+    name: str
+    button: ui.element
+    state: ui.element
+    key: str | None = None  # not the film: `PageFilms` alone holds it, and lets the oldest go
+    bad: bool = False
+
+
+class FilmPage:
+    """One open page and the films that were dropped on it."""
+
+    def __init__(self, service: Service, films: PageFilms) -> None:
+        self.service, self.films = service, films
+        self.entries: list[Entry] = []
+        self.done = self.waiting = 0
+        self.shown: Entry | None = None
+        self.turn = asyncio.Lock()  # one film of a page at a time: others get their turn too
+        ui.add_css(_STYLE)
+        ui.context.client.on_delete(self.forget)
+        self._head()
+        with ui.element("div").classes("rooms"):  # NiceGUI's page is the main landmark
+            with ui.element("section").classes("room list").props('aria-label="Films"'):
+                self._list()
+            self.look = ui.element("section").classes("room look").props('aria-label="Film"')
+            self.facts = ui.element("section").classes("room facts")
+        self.facts.props('aria-label="Findings"')
+        self.viewer: FilmViewer | None = None
+        self._show_nothing()
+
+    def _head(self) -> None:
+        with ui.element("header").classes("top"):
+            with ui.element("div").classes("brand"):
+                text("h1", "cxrloc")
+                text("p", "chest radiographs, boxed twice")
+            text("p", f"{RESEARCH_USE}.").classes("note").props("role=note")
+
+    def _list(self) -> None:
+        text("h2", "Films")
+        place_for_files(self.service.limits.megabytes, self.received, self.rejected, self.failed)
+        self.bar = (
+            ui.element("progress").classes("bar").props('max=1 value=0 aria-label="Films done"')
+        )
+        self.bar.set_visibility(False)
+        self.news = text("p", "").classes("news").props("role=status aria-live=polite")
+        self.list = ui.element("ul").classes("entries")
+        self.clear = ui.element("button").classes("plain").props("type=button")
+        with self.clear:
+            text("span", "Clear the list")
+        self.clear.on("click", self.cleared)
+        self.clear.set_visibility(False)
+
+    async def received(self, event: events.UploadEventArguments) -> None:
+        """A file has come in: judge it when its turn has come, unless too many wait already."""
+        entry, most = self._entry(event.file.name), self.service.limits.queue
+        if self.waiting >= most:
+            self._bad(entry, f"{most} films of this page wait already; drop it again later")
+            return
+        self.waiting += 1  # not `entries`: a film of a cleared list is let go in its turn
+        try:
+            await self._in_turn(entry, event.file)
+        finally:
+            self.waiting -= 1
+
+    async def _in_turn(self, entry: Entry, file: FileUpload) -> None:
+        async with self.turn:
+            if entry not in self.entries:  # the list was cleared, or the page closed
+                return
+            say(entry.state, "being judged …")
+            try:
+                done = await self._judged(Upload(file.name, await file.read()))
+            except Exception as error:  # shown on the page, whatever it is, and the others go on
+                if entry in self.entries:
+                    self._bad(entry, str(getattr(error, "detail", "an error of the server")))
+                raise
+        if entry in self.entries:
+            self._finish(entry, done)
+
+    async def _judged(self, upload: Upload) -> Done:
+        """Where others fill the queue, a page waits."""
+        while True:
+            try:
+                return (await self.service.judge([upload], keep))[0]
+            except ProblemError as error:
+                if error.status_code != 503:
+                    return Done(upload, error=error)
+            await asyncio.sleep(_RETRY_SECONDS)
+
+    def rejected(self, event: events.GenericEventArguments) -> None:
+        """The browser did not send some files."""
+        for name, reason in event.args:
+            why = _REJECTED.get(reason, "was not sent").format(
+                megabytes=self.service.limits.megabytes
+            )
+            self._bad(self._entry(name), f"the file {why}")
+
+    def failed(self, event: events.GenericEventArguments) -> None:
+        """The sending of some files failed."""
+        for name in event.args:
+            self._bad(self._entry(name), "could not be sent to the server; try again")
+
+    def cleared(self) -> None:
+        self.forget()
+        self.done, self.shown = 0, None
+        self.list.clear()
+        self._show_nothing()
+        self.clear.set_visibility(False)
+        self.bar.set_visibility(False)
+        say(self.news, "The list is empty.")
+
+    def forget(self) -> None:
+        """Drop this page's films from memory."""
+        for entry in self.entries:
+            if entry.key is not None:
+                self.films.drop(entry.key)
+        self.entries = []
+
+    def _entry(self, name: str) -> Entry:
+        with self.list, ui.element("li"):
+            button = ui.element("button").classes("entry").props("type=button aria-disabled=true")
+            with button:
+                text("span", name).classes("name")
+                state = text("span", "waiting").classes("state")
+        entry = Entry(name, button, state)
+        button.on("click", lambda: self.show(entry))
+        self.entries.append(entry)
+        self.clear.set_visibility(True)
+        self._progress()
+        return entry
+
+    def _finish(self, entry: Entry, done: Done) -> None:
+        if done.error is not None:
+            self._bad(entry, str(done.error))
+            return
+        assert isinstance(done.view, PageFilm)
+        entry.key = done.view.key
+        self.films.add(done.view)
+        present = done.view.prediction.diagnosis.present
+        found = ", ".join(d.replace("_", " ") for d in present) or "no disease passes the gate"
+        if done.view.record["warnings"]:
+            found += " (with a warning)"
+        say(entry.state, found)
+        entry.button.classes("present" if present else "absent").props(remove="aria-disabled")
+        with entry.button:
+            thumb = ui.element("img").props(f'src="/films/{done.view.key}/film.png" alt=""')
+            thumb.classes("thumb").move(target_index=0)
+        self.done += 1
+        self._progress(f"{entry.name}: {found}.")
+        if self.shown is None:
+            self.show(entry)
+
+    def _bad(self, entry: Entry, why: str) -> None:
+        say(entry.state, why)
+        entry.button.classes("bad")
+        entry.bad = True
+        self.done += 1
+        self._progress(f"{entry.name}: {why}.")
+
+    def _progress(self, event: str = "") -> None:
+        total = len(self.entries)
+        self.bar.set_visibility(True)
+        self.bar.props(f"max={total} value={self.done}")
+        bad = sum(entry.bad for entry in self.entries)
+        ending = f", {bad} could not be judged." if bad else "."
+        say(self.news, f"{event} {self.done} of {total} films done{ending}".strip())
+
+    def show(self, entry: Entry) -> None:
+        """Show a film of the list."""
+        if entry.key is None:
+            return
+        try:
+            film = self.films.get(entry.key)
+        except ProblemError as error:
+            say(entry.state, str(error))
+            return
+        if self.shown is not None:
+            self.shown.button.props(remove="aria-current")
+        entry.button.props("aria-current=true")
+        self.shown = entry
+        self._show_film(film)
+        self.facts.clear()
+        with self.facts:
+            findings(film)
+            download_links(film, self.service.models.hashes)
+
+    def _show_nothing(self) -> None:
+        self.look.clear()
+        self.facts.clear()
+        self.viewer = None
+        with self.look:
+            ui.html((_ASSETS / "welcome.html").read_text("utf-8"), sanitize=False)
+
+    def _show_film(self, film: PageFilm) -> None:
+        if self.viewer is None:
+            self.look.clear()
+            with self.look:
+                self.title = text("h2", "")
+                self.viewer = FilmViewer()
+        say(self.title, film.record["images"][0]["file_name"])
+        self.viewer.show(film)

@@ -1,0 +1,72 @@
+"""The film on the page, its boxes and heat maps: what film_viewer.js is given to draw."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import quote
+
+from nicegui.element import Element
+
+from cxrloc.tools.server.page.images import PageFilm
+
+
+class FilmViewer(Element, component="film_viewer.js"):
+    """The film, its boxes and heat maps, and what toggles them."""
+
+    def show(self, film: PageFilm) -> None:
+        self.props["film"] = viewer_props(film)
+        self.update()
+
+
+def viewer_props(film: PageFilm) -> dict[str, Any]:
+    """What film_viewer.js draws of a film; boxes in pixels of the original frame."""
+    record, at = film.record, f"/films/{film.key}"
+    image = record["images"][0]
+    names = {category["id"]: category["name"] for category in record["categories"]}
+    maps = film.prediction.diagnosis.heat_maps
+    return {
+        "key": film.key,
+        "name": image["file_name"],
+        "url": f"{at}/film.png",
+        "width": image["width"],
+        "height": image["height"],
+        "message": record["message"],
+        "alt": alternative_text(record, names),
+        "localizers": record["localizers"],
+        "diseases": [
+            {"name": d, "label": d.replace("_", " "), "url": f"{at}/heat/{quote(d, safe='')}.png"}
+            for d in maps
+        ],
+        "boxes": [_box(annotation, names) for annotation in record["annotations"]],
+        "stored": _stored(film),
+    }
+
+
+def _stored(film: PageFilm) -> dict[str, Any] | None:
+    """Range and windows of a DICOM film, in its stored values."""
+    if film.stored is None:
+        return None
+    windows = [vars(window) for window in film.stored.windows]
+    return {"low": film.stored.low, "high": film.stored.high, "windows": windows}
+
+
+def _box(annotation: dict[str, Any], names: dict[int, str]) -> dict[str, Any]:
+    x, y, w, h = annotation["bbox"]
+    disease = names[annotation["category_id"]]
+    return {
+        "id": annotation["id"], "localizer": annotation["localizer"], "rank": annotation["rank"],
+        "disease": disease, "text": f"{disease.replace('_', ' ')} {annotation['score']:.2f}",
+        "x": x, "y": y, "w": w, "h": h,
+    }  # fmt: skip
+
+
+def alternative_text(record: dict[str, Any], names: dict[int, str]) -> str:
+    """The film in words: its size, and the strongest boxes by their place."""
+    image = record["images"][0]
+    told = [f"Chest film {image['file_name']}, {image['width']} by {image['height']} pixels."]
+    for a in record["annotations"]:
+        if a["rank"] == 1:
+            x, y, w, h = (round(value) for value in a["bbox"])
+            disease = names[a["category_id"]].replace("_", " ")
+            told.append(f"{a['localizer']} boxes {disease} from {x}, {y} to {x + w}, {y + h}.")
+    return " ".join([*told, record["message"] if not record["annotations"] else ""]).strip()
