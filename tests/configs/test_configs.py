@@ -140,9 +140,7 @@ def start_weights(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], P
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "path", [p for p in CONFIGS if data_set_of(p)], ids=name_of
-)
+@pytest.mark.parametrize("path", [p for p in CONFIGS if data_set_of(p)], ids=name_of)
 def test_a_classifier_config_trains_two_steps_on_phantom_films(
     path: Path,
     prepared: Callable[[str], Path],
