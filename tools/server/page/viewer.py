@@ -1,7 +1,8 @@
-"""The film on the page, its boxes and heat maps: what film_viewer.js is given to draw."""
+"""The film on the page, its boxes and heat maps: what viewer.js is given to draw."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -10,7 +11,7 @@ from nicegui.element import Element
 from cxrloc.tools.server.page.images import PageFilm
 
 
-class FilmViewer(Element, component="film_viewer.js"):
+class FilmViewer(Element, component=Path(__file__).parents[1] / "assets" / "viewer.js"):
     """The film, its boxes and heat maps, and what toggles them."""
 
     def show(self, film: PageFilm) -> None:
@@ -19,7 +20,7 @@ class FilmViewer(Element, component="film_viewer.js"):
 
 
 def viewer_props(film: PageFilm) -> dict[str, Any]:
-    """What film_viewer.js draws of a film; boxes in pixels of the original frame."""
+    """What viewer.js draws of a film; boxes in pixels of the original frame."""
     record, at = film.record, f"/films/{film.key}"
     image = record["images"][0]
     names = {category["id"]: category["name"] for category in record["categories"]}
