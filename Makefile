@@ -1,7 +1,7 @@
 # Two commands for a newcomer: `make demo` and `make test`. Each sets up .venv first, once.
 # `make serve` opens the page at http://127.0.0.1:8080, with the demo's models (it runs the demo first if need be).
-# `make nih NIH=FOLDER [WEIGHTS=FILE] [OUT=runs/nih_subset]` does on real films what the demo does.
-# `make networks NIH=FOLDER [WEIGHTS=FILE] [DENSENET_WEIGHTS=FILE] [PRECISION=bf16]` compares three networks by five folds on real films.
+# `make nih NIH=FOLDER [WEIGHTS=FILE] [OUT=runs/nih_subset]` does on real images what the demo does.
+# `make networks NIH=FOLDER [WEIGHTS=FILE] [DENSENET_WEIGHTS=FILE] [PRECISION=bf16]` compares three networks by five folds on real images.
 # FILE: start weights of a ResNet-18 and of a DenseNet-121; without them torchvision's of ImageNet are downloaded.
 VENV ?= .venv
 PYTHON ?= $(shell command -v python3.11 || command -v python3)

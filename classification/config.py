@@ -65,7 +65,7 @@ class DataConfig:
         split: folds (patient-wise, from the prepared folder), official (the data set's own test
             list), sampled (Deep MedIA: at most 5,000 images a disease, 80/10/10 by patient),
             label_sets (`test_share` of the patients of each combination of labels) or iterative
-            (of each label, which is better for many labels); both take the films of all official
+            (of each label, which is better for many labels); both take the images of all official
             lists together, so train on `official` what CheXpert's valid.csv is to score.
         fold: the test fold to run, or all; used with split folds only.
         diseases: names of the outputs, in order; empty takes every disease that has a label.
@@ -74,15 +74,15 @@ class DataConfig:
             own; loss auto). See `cxrloc.datasets.label_policies`. They are never scored.
         blank: what labels that the data set leaves blank are, trained on and scored: unknown, or
             negative.
-        closure: a film with a finding has the findings that it is a kind of too (Cardiomegaly:
+        closure: an image with a finding has the findings that it is a kind of too (Cardiomegaly:
             Enlarged Cardiomediastinum), by CheXpert's label tree; what changes is printed.
-        shards: folder or URL of tools/data/build_shards.py, from which films of `model.size` are
-            read instead of a pixel cache; another order of films, so another result.
+        shards: folder or URL of tools/data/build_shards.py, from which images of `model.size` are
+            read instead of a pixel cache; another order of images, so another result.
         cache: folder of the decoded pixels; empty is `pixel_cache` in the prepared folder.
         test_share: share of the patients that are scored (splits label_sets and iterative).
         validation_share: share of the other patients that validate (not of folds and sampled).
         strict: stop at an unreadable file, which is otherwise named, counted and left out.
-        workers: threads that decode films the first time.
+        workers: threads that decode images the first time.
         loader_workers: processes that feed batches; 0 is best with the decoded pixels in memory.
     """
 
@@ -133,17 +133,17 @@ class ModelConfig:
         hidden: width of the two-layer head.
         weights: none, imagenet (torchvision's, by name), or the path of a .safetensors or .pth
             file, which may hold a part of the tensors.
-        input: channels of the network's input: grey (the film thrice), single (the film once; the
-            first layer's kernels for red, green and blue are added up) or enhanced (the film; the
-            film with its histogram equalised; the film with its contrast stretched).
-        clahe_clip: clip limit of the contrast-limited equalisation (CLAHE) that every film gets
-            before the network, in training and later; 2 is usual, 0 leaves films as they are. Of
+        input: channels of the network's input: grey (the image thrice), single (the image once; the
+            first layer's kernels for red, green and blue are added up) or enhanced (the image; the
+            image with its histogram equalised; the image with its contrast stretched).
+        clahe_clip: clip limit of the contrast-limited equalisation (CLAHE) that every image gets
+            before the network, in training and later; 2 is usual, 0 leaves images as they are. Of
             an enhanced input it makes the equalised channel and leaves the two others alone.
         standardise: imagenet (by ImageNet's mean and deviation) or image (each pixel by its mean
-            and deviation over the training films).
-        markers: burnt-in text and side letters of every film, in training and later: keep, mask
+            and deviation over the training images).
+        markers: burnt-in text and side letters of every image, in training and later: keep, mask
             (filled with the grey around them) or inpaint (see `cxrloc.datasets.images.markers`).
-        demographics: any of age, sex and view, given to the network beside the film. Off by
+        demographics: any of age, sex and view, given to the network beside the image. Off by
             default: they invite shortcuts (see `cxrloc.classification.network.demographics`), and a
                 gate
             with them must not be used to compare localizers.
@@ -189,8 +189,8 @@ class TrainConfig:
 
     Attributes:
         epochs: at most this many; `patience` may end the run before.
-        batch_size: films per step, over all processes (torchrun) together: N of them take N equal
-            parts of the films that one would take.
+        batch_size: images per step, over all processes (torchrun) together: N of them take N equal
+            parts of the images that one would take.
         lr: peak learning rate.
         loss: see `cxrloc.classification.training.losses`; auto is bce_weighted where
             `positive_weight_cap` is set, else bce.
@@ -214,8 +214,8 @@ class TrainConfig:
             epochs without a lower validation loss (reduce_on_plateau).
         cycle_epochs, cycle_low: epochs of a cycle up and down, and the rate at its ends as a share
             of `lr` (triangular, triangular2).
-        sampler: of the films of an epoch, see `cxrloc.classification.training.samplers`.
-        sampler_cap: films per disease and epoch at most (capped).
+        sampler: of the images of an epoch, see `cxrloc.classification.training.samplers`.
+        sampler_cap: images per disease and epoch at most (capped).
         small_share: share of the epochs, the first ones, trained at half the input size (quicker).
         patience: epochs without a better validation loss before stopping (with `two_stage` before a
             stage ends, and without a better validation AUC).
@@ -227,14 +227,14 @@ class TrainConfig:
             second at the rate `stage2_lr` and without weight decay.
         stage1_epochs: of the head at most; `epochs` are those of the second stage.
         stage2_lr: peak learning rate of the second stage; `lr` is that of the first.
-        rotation_degrees, shift, scale, brightness: largest random change of a training film; shift
+        rotation_degrees, shift, scale, brightness: largest random change of a training image; shift
             as a share of the side, scale and brightness as a share of 1.
-        flip: mirror half of the films. Off by default, because the heart has a side: a mirrored
-            film shows dextrocardia, which no label says, and teaches that neither the heart's side
-            nor the letter L or R on the film means anything.
+        flip: mirror half of the images. Off by default, because the heart has a side: a mirrored
+            image shows dextrocardia, which no label says, and teaches that neither the heart's side
+            nor the letter L or R on the image means anything.
         precision: auto (bf16 where the hardware is fast at it), fp32 or bf16.
         device: auto, cpu, cuda or cuda:N.
-        seed: of the start weights, the order of the films and the random changes.
+        seed: of the start weights, the order of the images and the random changes.
         bootstrap: replicates of the patient bootstrap behind each interval.
     """
 
@@ -350,10 +350,10 @@ class ClassifierConfig:
         expected = "auto (without weights) with data.uncertain three_class, a loss of its own"
         _require(softmax, "train.loss", self.train.loss, expected)
         streams = not self.data.shards or self.train.sampler == "uniform"
-        expected = "uniform with data.shards: the others draw films from all shards at once"
+        expected = "uniform with data.shards: the others draw images from all shards at once"
         _require(streams, "train.sampler", self.train.sampler, expected)
         plain = not self.data.shards or self.model.markers == "keep"
-        expected = "keep with data.shards: shards hold the films as they are"
+        expected = "keep with data.shards: shards hold the images as they are"
         _require(plain, "model.markers", self.model.markers, expected)
 
 
@@ -363,7 +363,7 @@ class CrossValidationConfig(ClassifierConfig):
 
     Attributes:
         sensitivity: decisions are also reported at the thresholds that reach this sensitivity on
-            each fold's validation films; the films scored will be found at another.
+            each fold's validation images; the images scored will be found at another.
     """
 
     sensitivity: float = 0.9

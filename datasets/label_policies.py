@@ -1,9 +1,9 @@
 """What uncertain and blank labels count as, and what a finding says of its parents.
 
 CheXpert calls a finding present, absent, uncertain, or does not mention it (blank). `blank` and
-`closure` say what the labels mean and hold for all films, with one exception: a label published as
+`closure` say what the labels mean and hold for all images, with one exception: a label published as
 uncertain is made present by closure in training alone. `uncertain` is a way of training and holds
-for training films alone: on films that choose an epoch or a threshold, and on films that are
+for training images alone: on images that choose an epoch or a threshold, and on images that are
 scored, an uncertain label stays unknown even where closure implies it, so that it is never scored.
 By name:
 
@@ -55,12 +55,12 @@ class LabelRules:
     """How the four kinds of labels are read. The defaults change nothing.
 
     Attributes:
-        uncertain: a key of `POLICIES`, for training films.
+        uncertain: a key of `POLICIES`, for training images.
         blank: negative (not mentioned is absent), or unknown.
-        closure: a film with a finding has its parents (`PARENTS`) too. Only a label that says
+        closure: an image with a finding has its parents (`PARENTS`) too. Only a label that says
             present speaks for its parents; what a policy makes of an uncertain one does not.
             A parent published as uncertain becomes present in training, and stays unknown where
-            films are scored.
+            images are scored.
     """
 
     uncertain: str = "ignore"
@@ -84,7 +84,7 @@ class LabelRules:
     ) -> FloatArray:
         """(N, D) labels to train on, of radiographs that `meaning` gave.
 
-        A smoothed label depends on the seed, the film and the disease alone.
+        A smoothed label depends on the seed, the image and the disease alone.
         """
         labels = label_matrix(radiographs, diseases)
         low, high = POLICIES[self.uncertain]
@@ -114,10 +114,10 @@ class LabelRules:
 
 @dataclass(frozen=True)
 class LabelCounts:
-    """Films of one disease by its label as published, and how many closure changes.
+    """Images of one disease by its label as published, and how many closure changes.
 
     Attributes:
-        present, absent, uncertain, blank: films with that label.
+        present, absent, uncertain, blank: images with that label.
         raised_absent, raised_uncertain, raised_blank: those of them that closure makes present,
             the uncertain ones for training alone.
     """
@@ -168,7 +168,7 @@ def counts_text(counts: Mapping[str, LabelCounts], rules: LabelRules | None = No
     if rules is not None:
         lines += [
             f"Blank labels count as {rules.blank}. Uncertain labels: {rules.uncertain} in "
-            "training; where films are scored they are unknown and never scored.",
+            "training; where images are scored they are unknown and never scored.",
         ]
     return "\n".join(lines)
 
@@ -185,6 +185,6 @@ def _state(radiograph: Radiograph, disease: str) -> str:
 
 
 def _uniform(seed: int, image_id: str, disease: str) -> float:
-    """A number in [0, 1) that is the same on any machine and in any order of the films."""
+    """A number in [0, 1) that is the same on any machine and in any order of the images."""
     digest = hashlib.sha256(f"{seed}\0{image_id}\0{disease}".encode()).digest()
     return int(np.frombuffer(digest[:8], dtype="<u8")[0]) / 2**64

@@ -96,9 +96,9 @@ class Radiograph:
             return no_finding(self.labels)
         return self.labels.get(disease)
 
-    def film(self, pixels: npt.NDArray[np.uint8]) -> Film:
-        """The film with its (H, W) grey pixels, and what is known of the patient."""
-        return Film(
+    def image(self, pixels: npt.NDArray[np.uint8]) -> LoadedImage:
+        """The image with its (H, W) grey pixels, and what is known of the patient."""
+        return LoadedImage(
             self.image_id, pixels, self.size_hw, self.patient_id,
             view=self.view, sex=self.sex, age_years=self.age_years,
         )  # fmt: skip
@@ -134,7 +134,7 @@ class PixelSpacing:
 
 
 @dataclass(frozen=True)
-class Film:
+class LoadedImage:
     """A radiograph whose pixels have been read: what a localizer is given.
 
     Attributes:
@@ -144,7 +144,7 @@ class Film:
         size_hw: the original frame; every box that a localizer returns is in it.
         patient_id: patient, where known.
         spacing: size of a pixel of the original frame, where the file says it (DICOM).
-        warnings: sentences on what its file says of itself, such as that it is a lateral film.
+        warnings: sentences on what its file says of itself, such as that it is a lateral image.
         view, sex, age_years: as in `Radiograph`, where known; age and sex are never printed.
     """
 

@@ -18,7 +18,7 @@ class ModelConfig:
             (torchvision's whole Mask R-CNN by name, resnet50 only), `gate` (backbone of a
             classifier bundle, see `gate`), or the path of a .safetensors or .pth file.
         gate: classifier bundle, or run folder with `fold{k}/classifier.safetensors`: the bundle of
-            the SAME fold is taken, whose training films hold no film of the detector's test fold.
+            the SAME fold is taken, whose training images hold no image of the detector's test fold.
         norm: `batch` trains BatchNorm, `frozen` folds it into the convolutions, `group` is
             GroupNorm; `auto` is `batch` without weights and `frozen` with them.
         frozen_stages: 0 trains everything, 1 freezes the stem, 2 also layer1, and so on.
@@ -36,7 +36,7 @@ class ModelConfig:
         nms_threshold: IoU over which the weaker of two boxes of one disease is dropped.
         vote_threshold: a detection's box is the mean, weighted by score, of the boxes of its
             disease that overlap it by more than this IoU (box voting); 1 switches it off.
-        detections_per_disease: at most so many boxes per film and disease.
+        detections_per_disease: at most so many boxes per image and disease.
     """
 
     architecture: Literal["resnet18", "resnet50"] = "resnet18"
@@ -116,7 +116,7 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class AugmentConfig:
-    """Light changes of the square and its boxes, drawn anew for every film and epoch.
+    """Light changes of the square and its boxes, drawn anew for every image and epoch.
 
     Flips are off: the heart has a side, and so have the signs of its enlargement.
 
@@ -139,7 +139,7 @@ class TrainConfig:
     """The schedule: warm-up, then cosine to zero.
 
     Attributes:
-        epochs: passes over the training films.
+        epochs: passes over the training images.
         lr: peak learning rate of AdamW (or of SGD with momentum .9).
         backbone_lr_factor: learning rate of the backbone's body as a share of `lr`.
         clip_norm: largest norm of the gradient; 0 does not clip.
@@ -173,7 +173,7 @@ class DetectorConfig:
 
     Attributes:
         backend: a name of `cxrloc.detection.mask_rcnn.BACKENDS`.
-        size: side of the input square in pixels; films are fitted into its top left.
+        size: side of the input square in pixels; images are fitted into its top left.
         diseases: the classes, in order; class i of the network is `diseases[i - 1]`, 0 is
             background.
         seed: one seed gives one result on a CPU.

@@ -1,4 +1,4 @@
-"""The films that a detector is trained on: squares, boxes in the square's frame, light
+"""The images that a detector is trained on: squares, boxes in the square's frame, light
 augmentation.
 """
 
@@ -122,13 +122,13 @@ def with_negatives(
 ) -> tuple[Radiograph, ...]:
     """The boxed radiographs, and some without a box as negatives, in the given order.
 
-    A film that carries one of the diseases as a label but has no box of it is no negative: it is
-    left out. (A boxed film may carry such a label as well; it is kept, since leaving those out
-    would cost most of NIH's boxed films: 521 of 880.)
+    An image that carries one of the diseases as a label but has no box of it is no negative: it is
+    left out. (A boxed image may carry such a label as well; it is kept, since leaving those out
+    would cost most of NIH's boxed images: 521 of 880.)
 
     Args:
-        negatives: below 1 a share of the boxed films, from 1 on a number of films; as many as there
-            are.
+        negatives: below 1 a share of the boxed images, from 1 on a number of images; as many as
+            there are.
     """
     boxed = {r.image_id for r in radiographs if any(b.disease in diseases for b in r.boxes)}
     clean = [

@@ -1,4 +1,4 @@
-"""Which trained model predicts which films: each film by the one that has not seen its patient."""
+"""Which trained model predicts which image: the one that has not seen its patient."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Job:
-    """Films that one model predicts; the controls have no bundle and no fold."""
+    """Images that one model predicts; the controls have no bundle and no fold."""
 
-    films: tuple[Radiograph, ...] = field(repr=False)
+    images: tuple[Radiograph, ...] = field(repr=False)
     bundle: Path | None = None
     fold: int | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict, repr=False)
@@ -43,15 +43,15 @@ class ModelFiles:
 
 
 def plan_jobs(
-    films: Sequence[Radiograph],
+    images: Sequence[Radiograph],
     prepared: PreparedData,
     models: ModelFiles,
     folds: Sequence[int] | None = None,
 ) -> list[Job]:
-    """One job for each model; each film is in exactly one.
+    """One job for each model; each image is in exactly one.
 
     Args:
-        films: those to predict.
+        images: those to predict.
         folds: test folds to predict; None for all.
 
     Raises:
@@ -60,9 +60,9 @@ def plan_jobs(
     """
     wanted = _wanted_folds(folds, prepared)
     if models.name is None:
-        return [Job(tuple(r for r in films if prepared.folds[r.image_id] in wanted))]
+        return [Job(tuple(r for r in images if prepared.folds[r.image_id] in wanted))]
     if models.bundle is not None:
-        job = _bundle_job(models.bundle, films, prepared)
+        job = _bundle_job(models.bundle, images, prepared)
         if folds is not None and [job.fold] != wanted:
             raise ValueError(
                 f"--folds {wanted}, but {models.bundle} is of fold {job.fold}; leave --folds "
@@ -70,25 +70,25 @@ def plan_jobs(
             )
         return [job]
     assert models.run is not None
-    jobs = [_fold_job(models.run, fold, models.name, films, prepared) for fold in wanted]
-    return [job for job in jobs if job.films]
+    jobs = [_fold_job(models.run, fold, models.name, images, prepared) for fold in wanted]
+    return [job for job in jobs if job.images]
 
 
 def unseen(job: Job, notes: list[str]) -> Job:
-    """Without films of patients that a model of no fold, as of MURA's official split, has seen.
+    """Without images of patients that a model of no fold, as of MURA's official split, has seen.
 
     What a reader must know of that is added to `notes`.
 
     Raises:
-        ValueError: when no film is left.
+        ValueError: when no image is left.
     """
-    from cxrloc.classification.runs.ensemble import unseen_films  # torch: not for --help
+    from cxrloc.classification.runs.ensemble import unseen_images  # torch: not for --help
 
     if job.fold is not None or job.bundle is None:
         return job
-    films, said = unseen_films([job.bundle], job.films)
+    images, said = unseen_images([job.bundle], job.images)
     notes += said
-    return replace(job, films=tuple(films))
+    return replace(job, images=tuple(images))
 
 
 def _wanted_folds(folds: Sequence[int] | None, prepared: PreparedData) -> list[int]:
@@ -100,7 +100,7 @@ def _wanted_folds(folds: Sequence[int] | None, prepared: PreparedData) -> list[i
 
 
 def _fold_job(
-    run: Path, fold: int, bundle_file: str, films: Sequence[Radiograph], prepared: PreparedData
+    run: Path, fold: int, bundle_file: str, images: Sequence[Radiograph], prepared: PreparedData
 ) -> Job:
     path = run / f"fold{fold}" / bundle_file
     if not path.is_file():
@@ -113,18 +113,18 @@ def _fold_job(
     if metadata.get("fold") != fold:
         raise ValueError(f"{path}: trained with test fold {metadata.get('fold')}, expected {fold}")
     check_preparation(path, metadata, prepared)
-    chosen = tuple(r for r in films if prepared.folds[r.image_id] == fold)
+    chosen = tuple(r for r in images if prepared.folds[r.image_id] == fold)
     return Job(chosen, path, fold, metadata)
 
 
-def _bundle_job(path: Path, films: Sequence[Radiograph], prepared: PreparedData) -> Job:
+def _bundle_job(path: Path, images: Sequence[Radiograph], prepared: PreparedData) -> Job:
     metadata = read_metadata(path)
     fold = metadata.get("fold")
     if fold is None:
-        print(f"{path} has no fold: whether it has seen a film is not checked", file=sys.stderr)
-        return Job(tuple(films), path, None, metadata)
+        print(f"{path} has no fold: whether it has seen an image is not checked", file=sys.stderr)
+        return Job(tuple(images), path, None, metadata)
     check_preparation(path, metadata, prepared)
-    chosen = tuple(r for r in films if prepared.folds[r.image_id] == fold)
+    chosen = tuple(r for r in images if prepared.folds[r.image_id] == fold)
     return Job(chosen, path, fold, metadata)
 
 
@@ -148,18 +148,18 @@ def check_preparation(path: Path, metadata: Mapping[str, Any], prepared: Prepare
         print(f"{path} does not say which folds it was trained with: not checked", file=sys.stderr)
     elif recorded != file_sha256(folds_path):
         raise ValueError(
-            f"{path}: trained with other folds than {folds_path}, so it may have seen films "
+            f"{path}: trained with other folds than {folds_path}, so it may have seen images "
             f"that it would predict; prepare with the same settings, or train again"
         )
 
 
 def check_markers_kept(jobs: Sequence[Job]) -> None:
-    """Raise ValueError if a model removes markers itself: it would see no film with them."""
+    """Raise ValueError if a model removes markers itself: it would see no image with them."""
     for job in jobs:
         own = job.metadata.get("preprocessing", {}).get("markers", "keep")
         if own != "keep":
             raise ValueError(
                 f"--remove_markers: the model {job.bundle} removes markers itself ({own}), so its "
-                "maps are without them; tools/experiments/check_shortcuts.py shows it films with "
+                "maps are without them; tools/experiments/check_shortcuts.py shows it images with "
                 "them too"
             )

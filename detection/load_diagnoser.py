@@ -1,10 +1,10 @@
-"""Trained bundles to a `Diagnoser`, ready to judge films.
+"""Trained bundles to a `Diagnoser`, ready to judge images.
 
-from cxrloc.datasets.images.read import read_film
+from cxrloc.datasets.images.read import read_image
 from cxrloc.detection.load_diagnoser import load_diagnoser
 
 diagnoser = load_diagnoser("classifier.safetensors", "maskrcnn.safetensors")
-[found] = diagnoser([read_film("film.png")])
+[found] = diagnoser([read_image("image.png")])
 print(found.message, found.boxes)
 """
 
@@ -49,7 +49,7 @@ def load_diagnoser(
         require_int8(device)
         bundle = replace(bundle, int8=load_int8(Path(classifier)))
     gate = Gate(bundle, device, precision, runtime=runtime)
-    # a batch of large films does not fit a CPU's cache and takes longer than its films one by one
+    # a batch of large images does not fit a CPU's cache and takes longer than its images one by one
     gate.batch_size = 1 if gate.device.type == "cpu" else gate.batch_size
     detectors: list[Detector] = []
     if maskrcnn is not None:

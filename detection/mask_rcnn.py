@@ -20,7 +20,7 @@ import numpy.typing as npt
 from torch import Tensor
 
 from cxrloc.classification.bundle.file import read_bundle
-from cxrloc.datasets.radiograph import Film
+from cxrloc.datasets.radiograph import LoadedImage
 from cxrloc.detection.config import DetectorConfig, Init
 from cxrloc.detection.data import DetectionSet
 from cxrloc.localization.localizer import Localization
@@ -44,10 +44,10 @@ _MASK_ZOOM = 8
 
 @dataclass(frozen=True)
 class Detections:
-    """All detections on one film, strongest first.
+    """All detections on one image, strongest first.
 
     Attributes:
-        image_id: the film.
+        image_id: the image.
         size_hw: the original frame.
         boxes_xyxy: (M, 4) in absolute pixels of the original frame, inside it.
         scores: (M,) in [0, 1].
@@ -133,8 +133,8 @@ class Predictor(Protocol):
 
     runtime: str
 
-    def predict(self, films: Sequence[Film]) -> list[Detections]:
-        """Detections of each film, in the given order, in each film's original frame."""
+    def predict(self, images: Sequence[LoadedImage]) -> list[Detections]:
+        """Detections of each image, in the given order, in each image's original frame."""
         ...
 
 
@@ -246,10 +246,12 @@ class MaskRCNNLocalizer:
         """What runs the network, for the records."""
         return self.predictor.runtime
 
-    def localize(self, images: Sequence[Film], diseases: Sequence[str]) -> list[Localization]:
-        """Every detection of the asked diseases, strongest first within a film."""
+    def localize(
+        self, images: Sequence[LoadedImage], diseases: Sequence[str]
+    ) -> list[Localization]:
+        """Every detection of the asked diseases, strongest first within an image."""
         found = self.predictor.predict(images)
-        return [one for film in found for one in self.from_detections(film, diseases)]
+        return [one for image in found for one in self.from_detections(image, diseases)]
 
     def from_detections(
         self, detections: Detections, diseases: Sequence[str]

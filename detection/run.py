@@ -1,4 +1,4 @@
-"""Train one detector per patient fold and predict every film by the detector that has not seen its
+"""Train one detector per patient fold and predict every image by the detector that has not seen its
 patient.
 """
 
@@ -21,7 +21,7 @@ from cxrloc.datasets.images.pixel_cache import PixelCache
 from cxrloc.datasets.prepared.coco import load_coco
 from cxrloc.datasets.prepared.folder import PreparedData, load_prepared
 from cxrloc.datasets.prepared.splits import fold_split
-from cxrloc.datasets.provenance.image_lists import TRAINING_FILMS, write_training_films
+from cxrloc.datasets.provenance.image_lists import TRAINING_IMAGES, write_training_images
 from cxrloc.datasets.provenance.sidecar import LookedAt, write_provenance
 from cxrloc.datasets.radiograph import Radiograph
 from cxrloc.detection.config import Init, resolve_init
@@ -35,7 +35,7 @@ from cxrloc.detection.mask_rcnn import (
 )
 from cxrloc.detection.run_config import MaskRCNNConfig
 from cxrloc.detection.training import fingerprint
-from cxrloc.detection.validation import film_of
+from cxrloc.detection.validation import image_of
 from cxrloc.localization.evaluation.coco_ap import (
     AveragePrecision,
     ap_markdown,
@@ -68,7 +68,7 @@ class _Run:
 def run_maskrcnn(config: MaskRCNNConfig) -> Path:
     """Train and predict every asked fold; finished folds are skipped. Returns the run folder.
 
-    Writes `fold{k}/maskrcnn.safetensors`, its training films and logs, then over all folds run
+    Writes `fold{k}/maskrcnn.safetensors`, its training images and logs, then over all folds run
     `mask_rcnn.json` (the box head's boxes), `mask_rcnn_mask_box.json` (boxes around the masks),
     each with its sidecar, `mask_rcnn_masks.json` (masks in the frame of `size` pixels),
     `coco_ap.json`, `coco_ap.md` and `manifest.json`.
@@ -97,8 +97,8 @@ def _prepare(config: MaskRCNNConfig) -> _Run:
         raise ValueError(
             f"data.diseases {unknown}: no box of it in {prepared.root}; there are {known}"
         )
-    all_films = config.data.predict == "all" or config.data.negatives > 0
-    wanted = [r for r in prepared.radiographs if all_films or r.boxes]
+    all_images = config.data.predict == "all" or config.data.negatives > 0
+    wanted = [r for r in prepared.radiographs if all_images or r.boxes]
     directory = Path(config.data.cache or prepared.root / "pixel_cache")
     cache = PixelCache.open(
         wanted, config.size, directory, workers=config.data.workers, strict=config.data.strict
@@ -124,26 +124,26 @@ def _run_fold(run: _Run, fold: int) -> LookedAt:
     init = resolve_init(config.model, fold)
     if init.kind == "gate" and init.path is not None:
         check_gate(init.path, fold, _hash_folds(prepared))
-    print(f"fold {fold}: {len(ids)} training films, in {folder}", flush=True)
+    print(f"fold {fold}: {len(ids)} training images, in {folder}", flush=True)
     bundle = load_backend(config.backend).train_detector(
         detector, train_set, validation_set, folder, init, facts
     )
-    _list_training_films(bundle, train_set, validation_set, init)
-    films = _test_films(run, fold)
-    mark = fingerprint(file_sha256(bundle), [r.image_id for r in films])
+    _list_training_images(bundle, train_set, validation_set, init)
+    images = _test_images(run, fold)
+    mark = fingerprint(file_sha256(bundle), [r.image_id for r in images])
     if _mark(folder) != mark:
-        _predict_fold(run, folder, load_predictor(bundle)[0], films)
-        write_json(folder / "predicted.json", {"of": mark, "films": len(films)})
-    return LookedAt(tuple(r.image_id for r in films), bundle, fold)
+        _predict_fold(run, folder, load_predictor(bundle)[0], images)
+        write_json(folder / "predicted.json", {"of": mark, "images": len(images)})
+    return LookedAt(tuple(r.image_id for r in images), bundle, fold)
 
 
-def _test_films(run: _Run, fold: int) -> list[Radiograph]:
+def _test_images(run: _Run, fold: int) -> list[Radiograph]:
     everything = run.config.data.predict == "all"
     in_fold = [r for r in run.radiographs if run.prepared.folds[r.image_id] == fold]
     return [r for r in in_fold if everything or r.boxes]
 
 
-def _list_training_films(
+def _list_training_images(
     bundle: Path, train_set: DetectionSet, validation_set: DetectionSet | None, init: Init
 ) -> None:
     parts = {"train": train_set.radiographs}
@@ -152,9 +152,9 @@ def _list_training_films(
     inherited = {}
     if init.kind == "gate" and init.path is not None:
         inherited["gate"] = init.path
-    elif init.path is not None and (init.path.parent / TRAINING_FILMS).is_file():
+    elif init.path is not None and (init.path.parent / TRAINING_IMAGES).is_file():
         inherited["weights"] = init.path
-    write_training_films(bundle, parts, inherited)
+    write_training_images(bundle, parts, inherited)
 
 
 def _sets(run: _Run, fold: int) -> tuple[DetectionSet, DetectionSet | None]:
@@ -178,10 +178,10 @@ def _predict_fold(
     found: list[Detections] = []
     for start in tqdm(range(0, len(radiographs), _CHUNK), desc=f"predict {folder.name}"):
         some = radiographs[start : start + _CHUNK]
-        found += predictor.predict([film_of(r, run.squares, run.config.size) for r in some])
+        found += predictor.predict([image_of(r, run.squares, run.config.size) for r in some])
     for name, box_from in zip(RESULTS, ("box", "mask"), strict=True):
         localizer = MaskRCNNLocalizer(predictor, box_from)  # type: ignore[arg-type]
-        boxes = [one for film in found for one in localizer.from_detections(film, run.diseases)]
+        boxes = [one for image in found for one in localizer.from_detections(image, run.diseases)]
         write_predictions(folder / name, boxes, run.coco)
     write_json(folder / _MASKS, _small_masks(found, run))
 
@@ -190,12 +190,12 @@ def _small_masks(found: Sequence[Detections], run: _Run) -> list[dict[str, Any]]
     images = {image["file_name"]: image["id"] for image in run.coco["images"]}
     categories = {c["name"]: c["id"] for c in run.coco["categories"]}
     entries = []
-    for film in found:
-        small = _in_small_frame(film, run.config.size)
+    for image in found:
+        small = _in_small_frame(image, run.config.size)
         for row, disease in enumerate(small.diseases):
             entries.append(
                 {
-                    "image_id": images[film.image_id],
+                    "image_id": images[image.image_id],
                     "category_id": categories[disease],
                     "score": float(small.scores[row]),
                     "segmentation": encode_mask(small.pasted_mask(row), small.size_hw),
@@ -204,10 +204,10 @@ def _small_masks(found: Sequence[Detections], run: _Run) -> list[dict[str, Any]]
     return entries
 
 
-def _in_small_frame(film: Detections, size: int) -> Detections:
-    scale = size / max(film.size_hw)
-    height, width = (max(1, round(side * scale)) for side in film.size_hw)
-    return dataclasses.replace(film, size_hw=(height, width), boxes_xyxy=film.boxes_xyxy * scale)
+def _in_small_frame(image: Detections, size: int) -> Detections:
+    scale = size / max(image.size_hw)
+    height, width = (max(1, round(side * scale)) for side in image.size_hw)
+    return dataclasses.replace(image, size_hw=(height, width), boxes_xyxy=image.boxes_xyxy * scale)
 
 
 def _pool(run: _Run, folds: Sequence[int], looked_at: Sequence[LookedAt]) -> None:
@@ -230,7 +230,7 @@ def _pool(run: _Run, folds: Sequence[int], looked_at: Sequence[LookedAt]) -> Non
         run.out / "coco_ap.json",
         {
             "research_use_only": "Research use only, never a diagnosis.",
-            "films": len(boxed),
+            "images": len(boxed),
             "folds": list(folds),
             "tables": [dataclasses.asdict(table) for table in tables],
         },
@@ -274,7 +274,7 @@ def _hash_folds(prepared: PreparedData) -> str:
 
 
 def check_gate(path: Path, fold: int, folds_sha256: str) -> None:
-    """Refuse a classifier that has been trained on films of the detector's test fold.
+    """Refuse a classifier that has been trained on images of the detector's test fold.
 
     Raises:
         ValueError: for the bundle of another fold, or of other folds.
@@ -282,11 +282,11 @@ def check_gate(path: Path, fold: int, folds_sha256: str) -> None:
     metadata = read_bundle(path, "classifier")[1]
     theirs = metadata.get("fold")
     if theirs is None:
-        print(f"{path} belongs to no fold: make sure that its training films hold no boxed film")
+        print(f"{path} belongs to no fold: make sure that its training images hold no boxed image")
         return
     if theirs != fold:
         raise ValueError(
-            f"{path} was trained with test fold {theirs}, on films that fold {fold} is tested on; "
+            f"{path} was trained with test fold {theirs}, on images that fold {fold} is tested on; "
             "set model.gate to the run folder with all folds"
         )
     made_with = metadata.get("manifest", {}).get("hashes", {}).get("folds", folds_sha256)

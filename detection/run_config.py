@@ -15,17 +15,17 @@ class DataConfig:
     Attributes:
         prepared: folder that tools/prepare_data.py wrote.
         folds: test folds to run, or all. A fold's detector is trained on all other folds, and
-            predicts the films of its own.
+            predicts the images of its own.
         validation: keep fold (test + 1) mod k out of the training and keep the weights that are
-            best on it. Off: its films are trained on as well, and the last weights are kept; with a
-            cosine down to zero they are rarely worse, and a fifth more boxes is worth more than the
-            choice.
-        negatives: films without a box to train on besides: below 1 a share of the boxed ones, from
+            best on it. Off: its images are trained on as well, and the last weights are kept; with
+            a cosine down to zero they are rarely worse, and a fifth more boxes is worth more than
+            the choice.
+        negatives: images without a box to train on besides: below 1 a share of the boxed ones, from
             1 on a number. Those labelled with one of the diseases are never negatives.
-        predict: boxed films of the test fold only, or all of it.
+        predict: boxed images of the test fold only, or all of it.
         diseases: classes in order; empty takes every disease that has a box.
         cache: folder of the decoded pixels; empty is `pixel_cache` in the prepared folder.
-        workers: processes that decode films the first time.
+        workers: processes that decode images the first time.
         strict: stop at an unreadable file, which is otherwise named, counted and left out.
     """
 

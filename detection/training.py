@@ -110,7 +110,7 @@ def is_finished(bundle: Path, mark: str) -> bool:
         return False
     if read_bundle(bundle, "maskrcnn")[1].get("fingerprint") != mark:
         raise ValueError(
-            f"{bundle} was trained with another config or other films; choose another out folder, "
+            f"{bundle} was trained with another config or other images; choose another out folder, "
             "or delete it to train again"
         )
     return True
@@ -122,7 +122,7 @@ def fingerprint(*parts: Any) -> str:
 
 
 def epoch_order(seed: int, epoch: int, count: int) -> Sequence[int]:
-    """Order of the training films in one epoch."""
+    """Order of the training images in one epoch."""
     order: Sequence[int] = np.random.default_rng([seed, epoch]).permutation(count).tolist()
     return order
 
@@ -239,7 +239,7 @@ def _resume(plan: Plan, optimizer: torch.optim.Optimizer) -> Progress:
     state = torch.load(plan.checkpoint, map_location="cpu", weights_only=True)
     if state["fingerprint"] != plan.fingerprint:
         raise ValueError(
-            f"{plan.checkpoint} belongs to a run with another config or other films; choose "
+            f"{plan.checkpoint} belongs to a run with another config or other images; choose "
             "another out folder, or delete this file to start over"
         )
     plan.model.load_state_dict(state["model"])
@@ -291,4 +291,4 @@ class _Log:
     def validation(self, step: int, score: float) -> None:
         """One validation score."""
         self.board.add_scalar("validation/mean_iou", score, step)
-        tqdm.write(f"step {step}: mean IoU on the validation films {score:.3f}")
+        tqdm.write(f"step {step}: mean IoU on the validation images {score:.3f}")

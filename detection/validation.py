@@ -10,25 +10,25 @@ import numpy as np
 import numpy.typing as npt
 
 from cxrloc.datasets.images.transforms import square_scale
-from cxrloc.datasets.radiograph import Film, Radiograph
+from cxrloc.datasets.radiograph import LoadedImage, Radiograph
 from cxrloc.detection.data import DetectionSet, Squares
 from cxrloc.detection.mask_rcnn import Detections, Predictor
 from cxrloc.localization.boxes import iou
 
 
-def film_of(radiograph: Radiograph, squares: Squares, size: int) -> Film:
-    """Film from a cached square, its padding cut off, so that it is a resized copy of the
+def image_of(radiograph: Radiograph, squares: Squares, size: int) -> LoadedImage:
+    """LoadedImage from a cached square, its padding cut off, so that it is a resized copy of the
     original.
     """
     scale = square_scale(radiograph.size_hw, size)
     height, width = (max(1, round(side * scale)) for side in radiograph.size_hw)
     pixels = np.asarray(squares[radiograph.image_id])[:height, :width]
-    return radiograph.film(pixels)
+    return radiograph.image(pixels)
 
 
-def films_of(data: DetectionSet) -> Iterator[Film]:
-    """Films of a detection set, one after the other."""
-    return (film_of(radiograph, data.squares, data.size) for radiograph in data.radiographs)
+def images_of(data: DetectionSet) -> Iterator[LoadedImage]:
+    """Images of a detection set, one after the other."""
+    return (image_of(radiograph, data.squares, data.size) for radiograph in data.radiographs)
 
 
 def mean_best_iou(predictor: Predictor, data: DetectionSet) -> float:
@@ -38,7 +38,7 @@ def mean_best_iou(predictor: Predictor, data: DetectionSet) -> float:
     values = [
         value
         for radiograph, found in zip(
-            data.radiographs, predictor.predict(list(films_of(data))), strict=True
+            data.radiographs, predictor.predict(list(images_of(data))), strict=True
         )
         for value in best_ious(radiograph, found, found.boxes_xyxy, data.diseases)
     ]

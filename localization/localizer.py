@@ -1,4 +1,4 @@
-"""What a localizer is: given films and disease names, it says where the diseases are."""
+"""What a localizer is: given images and disease names, it says where the diseases are."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
-from cxrloc.datasets.radiograph import Film
+from cxrloc.datasets.radiograph import LoadedImage
 
 
 @dataclass(frozen=True)
 class Localization:
-    """One predicted box of one disease on one film.
+    """One predicted box of one disease on one image.
 
     Attributes:
-        image_id: the film.
+        image_id: the image.
         disease: the disease that the box is for.
         box_xyxy: left, top, right, bottom in absolute pixels of the ORIGINAL image.
         score: confidence; comparable within one localizer and disease only.
@@ -43,13 +43,15 @@ class Localization:
 
 @runtime_checkable
 class Localizer(Protocol):
-    """Boxes diseases on films.
+    """Boxes diseases on images.
 
-    `localize` may return any number of boxes for a pair of film and disease, none included, and
+    `localize` may return any number of boxes for a pair of image and disease, none included, and
     never one for a disease that was not asked for.
     """
 
     @property
     def name(self) -> str: ...
 
-    def localize(self, images: Sequence[Film], diseases: Sequence[str]) -> list[Localization]: ...
+    def localize(
+        self, images: Sequence[LoadedImage], diseases: Sequence[str]
+    ) -> list[Localization]: ...

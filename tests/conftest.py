@@ -47,29 +47,29 @@ def int8_cpu() -> None:
         pytest.skip(str(error))
 
 
-PreparedFilms = Callable[..., Path]
+PreparedImages = Callable[..., Path]
 
 
 @pytest.fixture(scope="session")
-def prepared_films() -> PreparedFilms:
-    """`prepared_films(folder, films, **entries)`: a prepared folder of 64 x 64 films of noise.
+def prepared_images() -> PreparedImages:
+    """`prepared_images(folder, images, **entries)`: a prepared folder of 64 x 64 images of noise.
 
-    A film is a dict: its `labels`, `patient`, `fold`, what its `block` adds to the grey of a part
+    An image is a dict: its `labels`, `patient`, `fold`, what its `block` adds to the grey of a part
     of it, and its `boxes` if any. `entries` are those of `write_prepared`.
     """
     from cxrloc.datasets.prepared.folder import write_prepared
     from cxrloc.datasets.radiograph import Radiograph
 
-    def prepare(folder: Path, films: Sequence[Mapping[str, Any]], **entries: Any) -> Path:
+    def prepare(folder: Path, images: Sequence[Mapping[str, Any]], **entries: Any) -> Path:
         rng, radiographs, folds = np.random.default_rng(0), [], {}
-        for n, film in enumerate(films):
+        for n, image in enumerate(images):
             pixels = rng.integers(0, 100, (64, 64), dtype=np.uint8)
-            pixels[8:40, 8:24] += np.uint8(film["block"])
+            pixels[8:40, 8:24] += np.uint8(image["block"])
             path = folder / f"{n:02d}.png"
             assert cv2.imwrite(str(path), pixels)
-            labels, boxes = film["labels"], film.get("boxes", ())
-            radiographs.append(Radiograph(path.name, path, film["patient"], "PA", labels, boxes))
-            folds[path.name] = film["fold"]
+            labels, boxes = image["labels"], image.get("boxes", ())
+            radiographs.append(Radiograph(path.name, path, image["patient"], "PA", labels, boxes))
+            folds[path.name] = image["fold"]
         defaults = {"boxed_diseases": (), "k": 3, "official": {}, "summary": "", "manifest": {}}
         write_prepared(folder / "prepared", radiographs, folds=folds, **defaults | entries)
         return folder / "prepared"
@@ -82,7 +82,7 @@ WriteDicom = Callable[..., Path]
 
 @pytest.fixture(scope="session")
 def write_dicom() -> WriteDicom:
-    """`write_dicom(path, stored, bits=8, syntax=..., Keyword=value, ...)`: a DX chest film, whole
+    """`write_dicom(path, stored, bits=8, syntax=..., Keyword=value, ...)`: a DX chest image, whole
     enough for an archive; an attribute given as None is left out."""
 
     def write(
@@ -94,18 +94,18 @@ def write_dicom() -> WriteDicom:
         meta: bool = True,
         **attributes: Any,
     ) -> Path:
-        film = _dicom_film(stored, bits)
+        image = _dicom_image(stored, bits)
         for keyword, value in attributes.items():
             if value is None:
-                film.pop(keyword, None)
+                image.pop(keyword, None)
             else:
-                setattr(film, keyword, value)
-        film.file_meta.MediaStorageSOPClassUID = film.SOPClassUID
+                setattr(image, keyword, value)
+        image.file_meta.MediaStorageSOPClassUID = image.SOPClassUID
         if syntax.is_compressed and not syntax.is_deflated:
-            film.compress(syntax, generate_instance_uid=False)
-        film.file_meta.TransferSyntaxUID = syntax
+            image.compress(syntax, generate_instance_uid=False)
+        image.file_meta.TransferSyntaxUID = syntax
         path.parent.mkdir(parents=True, exist_ok=True)
-        film.save_as(path, enforce_file_format=meta, implicit_vr=None if meta else True,
+        image.save_as(path, enforce_file_format=meta, implicit_vr=None if meta else True,
                      little_endian=None if meta else True)  # fmt: skip
         return path
 
@@ -126,27 +126,27 @@ def names_everywhere() -> dict[str, str]:
     return {keyword: found[keyword] for keyword in found if keyword not in _USED_TEXTS}
 
 
-def _dicom_film(stored: npt.NDArray[Any], bits: int) -> Dataset:
-    film = Dataset()
-    film.file_meta = FileMetaDataset()
-    film.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    film.SOPClassUID = "1.2.840.10008.5.1.4.1.1.1.1"  # Digital X-Ray, for presentation
-    film.SOPInstanceUID = film.file_meta.MediaStorageSOPInstanceUID = generate_uid()
-    film.StudyInstanceUID, film.SeriesInstanceUID = generate_uid(), generate_uid()
-    film.PatientName, film.PatientID = "Canary^Secret", "CANARY-4711"
-    film.PatientBirthDate, film.PatientSex = "19500102", "F"
-    film.StudyDate, film.StudyTime, film.StudyID = "20240131", "101112", "S1"
-    film.AccessionNumber, film.ReferringPhysicianName = "ACC1", "Canary^Doctor"
-    film.SeriesNumber, film.InstanceNumber = 1, 1
-    film.Modality, film.PresentationIntentType = "DX", "FOR PRESENTATION"
-    film.BodyPartExamined, film.ViewPosition = "CHEST", "PA"
-    film.PatientOrientation, film.ImageType = ["L", "F"], ["ORIGINAL", "PRIMARY"]
-    film.ImagerPixelSpacing = [0.2, 0.2]
-    film.Rows, film.Columns = stored.shape
-    film.SamplesPerPixel, film.PhotometricInterpretation = 1, "MONOCHROME2"
-    film.BitsAllocated = 8 * stored.dtype.itemsize
-    film.BitsStored, film.HighBit = bits, bits - 1
-    film.PixelRepresentation = int(np.issubdtype(stored.dtype, np.signedinteger))
-    film.PixelData = stored.tobytes()
-    film["PixelData"].VR = "OW" if stored.dtype.itemsize == 2 else "OB"
-    return film
+def _dicom_image(stored: npt.NDArray[Any], bits: int) -> Dataset:
+    image = Dataset()
+    image.file_meta = FileMetaDataset()
+    image.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    image.SOPClassUID = "1.2.840.10008.5.1.4.1.1.1.1"  # Digital X-Ray, for presentation
+    image.SOPInstanceUID = image.file_meta.MediaStorageSOPInstanceUID = generate_uid()
+    image.StudyInstanceUID, image.SeriesInstanceUID = generate_uid(), generate_uid()
+    image.PatientName, image.PatientID = "Canary^Secret", "CANARY-4711"
+    image.PatientBirthDate, image.PatientSex = "19500102", "F"
+    image.StudyDate, image.StudyTime, image.StudyID = "20240131", "101112", "S1"
+    image.AccessionNumber, image.ReferringPhysicianName = "ACC1", "Canary^Doctor"
+    image.SeriesNumber, image.InstanceNumber = 1, 1
+    image.Modality, image.PresentationIntentType = "DX", "FOR PRESENTATION"
+    image.BodyPartExamined, image.ViewPosition = "CHEST", "PA"
+    image.PatientOrientation, image.ImageType = ["L", "F"], ["ORIGINAL", "PRIMARY"]
+    image.ImagerPixelSpacing = [0.2, 0.2]
+    image.Rows, image.Columns = stored.shape
+    image.SamplesPerPixel, image.PhotometricInterpretation = 1, "MONOCHROME2"
+    image.BitsAllocated = 8 * stored.dtype.itemsize
+    image.BitsStored, image.HighBit = bits, bits - 1
+    image.PixelRepresentation = int(np.issubdtype(stored.dtype, np.signedinteger))
+    image.PixelData = stored.tobytes()
+    image["PixelData"].VR = "OW" if stored.dtype.itemsize == 2 else "OB"
+    return image

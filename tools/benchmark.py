@@ -6,7 +6,7 @@ python tools/benchmark.py cam --size 512        all maps in closed form against 
 python tools/benchmark.py precision --size 320  a training step in bf16 against fp32
 python tools/benchmark.py data [--root NIH]     images/s of shards, raw and PNG, against PNG files
                                                 read as textbooks do, at 224, 256 and 512 px with 0
-                                                to 2 workers; phantom films without --root
+                                                to 2 workers; phantom images without --root
 python tools/benchmark.py bootstrap             intervals of a comparison of NIH's size against the
                                                 means alone in a loop over resamples
 python tools/benchmark.py predict --size 1024   a prediction against the grad-cam package, captum,
@@ -30,7 +30,7 @@ from pathlib import Path
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: spinning threads cost 5 x
 
 Sides = Mapping[str, Callable[[], object]]
-DATA_SIZES, DATA_WORKERS, DATA_FILMS = (224, 256, 512), (0, 1, 2), 256
+DATA_SIZES, DATA_WORKERS, DATA_IMAGES = (224, 256, 512), (0, 1, 2), 256
 
 
 @dataclass(frozen=True)
@@ -169,11 +169,11 @@ def data_table(arguments: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory() as folder:
         root = arguments.root
         if root is None:
-            root = make_phantom(PhantomConfig(patients=DATA_FILMS), Path(folder) / "phantom")
-        films = [r for r in nih.index(root).radiographs if r.path is not None][:DATA_FILMS]
-        print(f"{len(films)} films of {root}, in the disk's cache")
+            root = make_phantom(PhantomConfig(patients=DATA_IMAGES), Path(folder) / "phantom")
+        images = [r for r in nih.index(root).radiographs if r.path is not None][:DATA_IMAGES]
+        print(f"{len(images)} images of {root}, in the disk's cache")
         shards = Path(folder) / "shards"
-        print(rate_table(loader_rates(films, shards, DATA_SIZES, DATA_WORKERS, arguments.repeats)))
+        print(rate_table(loader_rates(images, shards, DATA_SIZES, DATA_WORKERS, arguments.repeats)))
 
 
 def bootstrap_sides(arguments: argparse.Namespace) -> Sides:

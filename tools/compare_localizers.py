@@ -6,7 +6,7 @@
 
 GT.json is a COCO ground truth, A.json and B.json are COCO results files of any model. DIR receives
 report.html (one file, opens without a network), every table as .csv/.md/.tex, every figure as
-.png/.svg, per_box.csv and summary.json. Films for the report's pictures are found through the
+.png/.svg, per_box.csv and summary.json. Images for the report's pictures are found through the
 prepared folder that GT.json is in, or with --images. `--explain` says what the words mean.
 """
 
@@ -33,7 +33,7 @@ from cxrloc.localization.analyses.chexlocalize.section import chexlocalize_files
 from cxrloc.localization.cam.heat_maps import read_heat_maps
 from cxrloc.localization.comparison_report.build import Study, StudyInputs, run_study
 from cxrloc.localization.comparison_report.files import (
-    film_paths,
+    image_paths,
     read_masks,
     with_missing,
     write_results,
@@ -88,7 +88,7 @@ def _parser() -> argparse.ArgumentParser:
         "and points for its own code to DIR/chexlocalize (see tools/data/convert_chexlocalize.py)",
     )
     parser.add_argument(
-        "--images", type=Path, help="folder of the films, where it is not the prepared folder's"
+        "--images", type=Path, help="folder of the images, where it is not the prepared folder's"
     )
     parser.add_argument("--out", type=Path, required=True, help="folder for the results")
     parser.add_argument(
@@ -167,7 +167,7 @@ def read_inputs(arguments: argparse.Namespace) -> StudyInputs:
         provenances=provenances,
         maps={name: read_heat_maps(path) for name, path in maps.items()},
         masks=read_masks(files, provenances, coco),
-        film_paths=film_paths(coco, arguments.ground_truth, arguments.images),
+        image_paths=image_paths(coco, arguments.ground_truth, arguments.images),
         resamples=arguments.resamples,
         seed=arguments.seed,
         noninferiority_margin=arguments.non_inferiority_margin,

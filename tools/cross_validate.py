@@ -1,9 +1,9 @@
-"""Train one network per fold and report on all films out of fold.
+"""Train one network per fold and report on all images out of fold.
 
     python tools/cross_validate.py --config configs/nih/classifier.yaml
 
 The folds are by patient (tools/prepare_data.py made them). With a `data.split` other than folds one
-network is trained, and the report is of the films that the split holds out. A run that was killed
+network is trained, and the report is of the images that the split holds out. A run that was killed
 goes on with the same command, folds that are finished are skipped, and those of train_classifier.py
 count too. The run folder gets, beside what train_classifier.py writes, out_of_fold.parquet,
 cross_validation.csv and .md, confusion matrices, reliability diagrams and losses per epoch. Several

@@ -1,4 +1,4 @@
-"""Run the whole main job and write its report: on a phantom data set, or on NIH's films.
+"""Run the whole main job and write its report: on a phantom data set, or on NIH's images.
 
     python tools/demo.py --out demo                                # minutes on two CPU cores
     python tools/demo.py --nih NIH --weights FILE --out runs/nih_subset   # hours without a GPU
@@ -30,7 +30,7 @@ Step = tuple[str, list[str]]
 
 @dataclass(frozen=True)
 class Job:
-    """What is run: the phantom with one held-out fold, or NIH's films with every fold in turn.
+    """What is run: the phantom with one held-out fold, or NIH's images with every fold in turn.
 
     Attributes:
         out: folder for everything made.
@@ -96,10 +96,10 @@ def _job() -> Job:
 
 
 def data_steps(job: Job) -> list[Step]:
-    """Draw the films if there are none, then prepare them."""
+    """Draw the images if there are none, then prepare them."""
     prepare = ["prepare_data.py", "--dataset", "nih", "--root", str(job.root)]
     prepare_step = (
-        "Prepare the films: check every one, split by patient",
+        "Prepare the images: check every one, split by patient",
         [*prepare, "--out", job.prepared],
     )
     if job.nih:
@@ -110,7 +110,7 @@ def data_steps(job: Job) -> list[Step]:
 
 
 def training_steps(job: Job) -> list[Step]:
-    """Train the gate and the detector; the detector boxes its test films at once."""
+    """Train the gate and the detector; the detector boxes its test images at once."""
     gate, detector = job.out / "gate", job.out / "maskrcnn"
     folds = ["--folds", str(FOLDS)] if job.nih else []
     return [
@@ -120,7 +120,7 @@ def training_steps(job: Job) -> list[Step]:
              "--out", str(gate)],
         ),
         (
-            "Train the Mask R-CNN, box the films of its test folds",
+            "Train the Mask R-CNN, box the images of its test folds",
             ["train_maskrcnn.py", "--config", job.config("maskrcnn"), *job.model_words, *folds,
              "--out", str(detector)],
         ),
@@ -131,7 +131,7 @@ def box_steps(job: Job) -> list[Step]:
     """Grad-CAM boxes and maps out of fold; with all folds also with thresholds tuned on others."""
     out = job.out
     folds = [] if job.nih else ["--folds", f"[{HOLD_OUT_FOLD}]"]
-    gate = ["--run", str(out / "gate"), "--prepared", job.prepared, "--films", "all", *folds]
+    gate = ["--run", str(out / "gate"), "--prepared", job.prepared, "--images", "all", *folds]
 
     def box(localizer: str, name: str, *more: str) -> list[str]:
         words = ["localize.py", "--localizer", localizer, *gate, *more]
@@ -141,7 +141,7 @@ def box_steps(job: Job) -> list[Step]:
     removal = ["--remove_markers", "mask"]
     steps = [
         (
-            f"Box the films by {name}, keep the maps, also of films without letters",
+            f"Box the images by {name}, keep the maps, also of images without letters",
             box(name, name, "--maps", path, *removal),
         )
         for name, path in maps.items()
@@ -154,7 +154,7 @@ def box_steps(job: Job) -> list[Step]:
         *steps,
         ("Tune the boxes of Grad-CAM, on other folds' boxes alone", [*tune, "--out", rules]),
         (
-            "Box the films by Grad-CAM with the tuned rules",
+            "Box the images by Grad-CAM with the tuned rules",
             box("grad_cam", "grad_cam_tuned", "--cam_rules", rules),
         ),
     ]
@@ -182,10 +182,10 @@ def predict_step(job: Job) -> Step:
         "--classifier": job.out / "gate" / f"fold{HOLD_OUT_FOLD}" / "classifier.safetensors",
         "--maskrcnn": job.out / "maskrcnn" / f"fold{HOLD_OUT_FOLD}" / "maskrcnn.safetensors",
     }
-    words = ["predict.py", *map(str, films_to_show(job))]
+    words = ["predict.py", *map(str, images_to_show(job))]
     words += [word for option, path in bundles.items() for word in (option, str(path))]
     words += ["--out", str(job.out / "predictions")]
-    return "Predict: classify and box some held-out films", words
+    return "Predict: classify and box some held-out images", words
 
 
 def run_step(title: str, words: list[str]) -> None:
@@ -198,8 +198,8 @@ def run_step(title: str, words: list[str]) -> None:
     print(f"--- {time.monotonic() - began:.0f} s", flush=True)
 
 
-def films_to_show(job: Job) -> list[Path]:
-    """Films of the hold-out fold: the first boxed one of every disease, and two without a finding.
+def images_to_show(job: Job) -> list[Path]:
+    """Images of the hold-out fold: the first boxed one of every disease, and two without a finding.
 
     Their paths come from the prepared index: copies may have other endings than NIH's lists say.
     """
@@ -221,7 +221,7 @@ def closing_words(job: Job, seconds: float) -> str:
     folder = out / "gate" if job.nih else out / "gate" / f"fold{HOLD_OUT_FOLD}"
     gate = json.loads((folder / "metrics.json").read_text())
     compared = json.loads((out / "comparison" / "summary.json").read_text())
-    what = f"{job.nih}" if job.nih else "Phantom films only"
+    what = f"{job.nih}" if job.nih else "Phantom images only"
     lines = [
         f"\nDone in {seconds / 60:.1f} minutes. {what}. Research use only.",
         f"gate        macro AUC {gate['test']['macro_auc']:.3f} on held-out patients",
@@ -232,7 +232,8 @@ def closing_words(job: Job, seconds: float) -> str:
     return "\n".join([
         *lines,
         f"report      {out}/comparison/report.html, and its tables as CSV, Markdown and LaTeX",
-        f"look        {out}/predictions: a picture with boxes and one with heat maps for each film",
+        f"look        {out}/predictions: a picture with boxes and one with heat maps for each image"
+        "",
         f"logs        tensorboard --logdir {out}",
     ])  # fmt: skip
 

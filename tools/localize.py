@@ -1,12 +1,12 @@
-r"""Box the films of a prepared folder, each by the model that has not seen its patient.
+r"""Box the images of a prepared folder, each by the model that has not seen its patient.
 
     python tools/localize.py --localizer grad_cam --run runs/gate --prepared data/nih \
         --out runs/grad_cam.json
 
-A run folder holds `fold0/`, `fold1/`, ...: film i is predicted by the bundle whose test fold is
-that of film i. All diseases are boxed whatever the gate says; its decision stands beside each
+A run folder holds `fold0/`, `fold1/`, ...: image i is predicted by the bundle whose test fold is
+that of image i. All diseases are boxed whatever the gate says; its decision stands beside each
 box, and is applied when boxes are compared. With --maps and --remove_markers the file of maps also
-holds those of the films without burnt-in letters, and the comparison's shortcut check sets the two
+holds those of the images without burnt-in letters, and the comparison's shortcut check sets the two
 side by side. Research use only, never a diagnosis.
 """
 
@@ -30,7 +30,7 @@ from cxrloc.configs.command_line import load_config
 from cxrloc.datasets.files.manifest import file_sha256, run_manifest
 from cxrloc.datasets.images.markers import Removal
 from cxrloc.datasets.provenance.sidecar import LookedAt, write_provenance
-from cxrloc.datasets.radiograph import Film, Radiograph
+from cxrloc.datasets.radiograph import LoadedImage, Radiograph
 from cxrloc.detection.fold_models import Job, ModelFiles, check_markers_kept, plan_jobs
 from cxrloc.detection.localizer_registry import (
     ALIGNED,
@@ -53,30 +53,30 @@ Maps = dict[tuple[str, str], npt.NDArray[np.float32]]
 
 @dataclass(frozen=True)
 class LocalizeConfig:
-    """Which films are boxed, by what.
+    """Which images are boxed, by what.
 
     Attributes:
         localizer: a name of `LOCALIZERS`: grad_cam, grad_cam_wang, grad_cam_aligned, mask_rcnn,
             mask_rcnn_mask_box, or a control (prior_box, constant_box, center_box, random_map).
         prepared: folder that tools/prepare_data.py wrote.
         out: COCO results file to write; its manifest (NAME.manifest.json) stands beside it and
-            says which model looked at which films.
+            says which model looked at which images.
         run: training run with one folder per test fold.
         bundle: one trained model instead of a run. If it belongs to a fold, only that fold is
             predicted.
-        films: boxed films only, or all that are on disk.
+        images: boxed images only, or all that are on disk.
         folds: test folds to predict; all when left out.
         cam_threshold: level on the 0..255 scale over which a Grad-CAM map is a region.
         cam_closest: how many candidates closest in size to the disease's mean box are looked at.
         cam_rules: rules of tools/experiments/tune_cam.py for grad_cam or grad_cam_aligned, in the
             place of
-            these two: films of fold k are boxed by fold k's rules.
-        maps: file (NAME.maps.safetensors) to write the heat maps of the boxed films and diseases
+            these two: images of fold k are boxed by fold k's rules.
+        maps: file (NAME.maps.safetensors) to write the heat maps of the boxed images and diseases
             to, for localizers that have any (tools/experiments/check_shortcuts.py makes those of
-            other films).
-        remove_markers: also write to `maps` those of the films with burnt-in letters masked or
-            inpainted; costs a second pass over the boxed films. The boxes are not touched.
-        strict: stop at the first film that cannot be read.
+            other images).
+        remove_markers: also write to `maps` those of the images with burnt-in letters masked or
+            inpainted; costs a second pass over the boxed images. The boxes are not touched.
+        strict: stop at the first image that cannot be read.
         device: cpu, cuda or auto.
         precision: auto, fp32 or bf16.
         seed: of random_map.
@@ -87,7 +87,7 @@ class LocalizeConfig:
     out: Path
     run: Path | None = None
     bundle: Path | None = None
-    films: Literal["boxed", "all"] = "boxed"
+    images: Literal["boxed", "all"] = "boxed"
     folds: list[int] | None = None
     cam_threshold: float = 180.0
     cam_closest: int = 5
@@ -130,13 +130,13 @@ class Found:
     extra: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
     unreadable: dict[str, str] = field(default_factory=dict)
     maps: Maps = field(default_factory=dict)
-    bare_maps: Maps = field(default_factory=dict)  # of the films without markers
+    bare_maps: Maps = field(default_factory=dict)  # of the images without markers
     looked_at: list[LookedAt] = field(default_factory=list)
 
     @property
-    def films(self) -> int:
-        """Number of films that were looked at, with a box or without."""
-        return sum(len(one.films) for one in self.looked_at)
+    def images(self) -> int:
+        """Number of images that were looked at, with a box or without."""
+        return sum(len(one.images) for one in self.looked_at)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -147,11 +147,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"localize: {error}", file=sys.stderr)
         return 2
     print(
-        f"{len(found.boxes)} boxes on {found.films} films by {config.localizer} -> {config.out}\n"
+        f"{len(found.boxes)} boxes on {found.images} images by {config.localizer} -> {config.out}\n"
         f"{RESEARCH_USE}"
     )
     if config.maps is not None and not found.maps:
-        print(f"{config.maps} holds no map: no film has a box (see --help)", file=sys.stderr)
+        print(f"{config.maps} holds no map: no image has a box (see --help)", file=sys.stderr)
     for image_id, reason in found.unreadable.items():
         print(f"left out, not readable: {image_id}: {reason}", file=sys.stderr)
     return 0
@@ -181,7 +181,7 @@ def localize(config: LocalizeConfig) -> Found:
             hashes[str(job.bundle)] = file_sha256(job.bundle)
     write_predictions(config.out, found.boxes, coco, found.extra)
     manifest = run_manifest(config, seed=config.seed, hashes=hashes, started=started)
-    facts = {"film_count": found.films, "boxes": len(found.boxes), "unreadable": found.unreadable}
+    facts = {"image_count": found.images, "boxes": len(found.boxes), "unreadable": found.unreadable}
     out_of_fold = all(job.fold is not None for job in jobs if job.bundle is not None)
     if config.maps is not None:
         _write_maps(config, found, prepared.folds if out_of_fold else None)
@@ -191,35 +191,35 @@ def localize(config: LocalizeConfig) -> Found:
 
 
 def _jobs(config: LocalizeConfig, prepared: PreparedData) -> list[Job]:
-    films = [r for r in prepared.radiographs if r.boxes or config.films == "all"]
-    if not films:
-        raise ValueError(f"{config.prepared}: no film with a box is on disk; try --films all")
+    images = [r for r in prepared.radiographs if r.boxes or config.images == "all"]
+    if not images:
+        raise ValueError(f"{config.prepared}: no image with a box is on disk; try --images all")
     models = ModelFiles(localizer_entry(config.localizer).bundle_file, config.run, config.bundle)
-    jobs = plan_jobs(films, prepared, models, config.folds)
+    jobs = plan_jobs(images, prepared, models, config.folds)
     if config.remove_markers is not None:
         check_markers_kept(jobs)
     return jobs
 
 
 def run_job(job: Job, config: LocalizeConfig, coco: Mapping[str, Any], found: Found) -> None:
-    """Predict the films of one job, with a progress bar, into `found`."""
+    """Predict the images of one job, with a progress bar, into `found`."""
     from tqdm import tqdm
 
     localizer = _localizer(job, config, coco)
     diseases = _diseases(job, coco)
     title = config.localizer if job.fold is None else f"{config.localizer} fold {job.fold}"
-    bar = tqdm(job.films, desc=title, unit="film")
+    bar = tqdm(job.images, desc=title, unit="image")
     looked_at = []
-    for film in _readable(bar, job.bundle is not None, config.strict, found):
+    for image in _readable(bar, job.bundle is not None, config.strict, found):
         if hasattr(localizer, "localize_gated"):
-            boxes, facts = localizer.localize_gated([film], diseases)
+            boxes, facts = localizer.localize_gated([image], diseases)
             found.extra |= facts
         else:
-            boxes = localizer.localize([film], diseases)
+            boxes = localizer.localize([image], diseases)
         found.boxes += boxes
         if config.remove_markers is not None:
-            found.bare_maps |= _without_markers(localizer, film, config.remove_markers)
-        looked_at.append(film.image_id)
+            found.bare_maps |= _without_markers(localizer, image, config.remove_markers)
+        looked_at.append(image.image_id)
     found.looked_at.append(LookedAt(tuple(looked_at), job.bundle, job.fold))
     found.maps |= getattr(localizer, "kept_maps", {})
 
@@ -233,22 +233,22 @@ def _localizer(job: Job, config: LocalizeConfig, coco: Mapping[str, Any]) -> Loc
         precision=config.precision,
         cam_rule=CamBoxRule((config.cam_threshold,), config.cam_closest),
         cam_rules=job.cam_rules,
-        keep_maps=_boxed_pairs(job.films) if config.maps is not None else (),
+        keep_maps=_boxed_pairs(job.images) if config.maps is not None else (),
     )
     return build_localizer(config.localizer, inputs)
 
 
-def _without_markers(localizer: Localizer, film: Film, how: str) -> Maps:
-    """Maps of the film's kept diseases, its markers removed."""
+def _without_markers(localizer: Localizer, image: LoadedImage, how: str) -> Maps:
+    """Maps of the image's kept diseases, its markers removed."""
     from cxrloc.localization.cam.localizer import GradCamLocalizer
 
     assert isinstance(localizer, GradCamLocalizer), "only these have maps"
-    kept = [disease for image_id, disease in localizer.kept_maps if image_id == film.image_id]
-    return localizer.film_maps(film, kept, how) if kept else {}
+    kept = [disease for image_id, disease in localizer.kept_maps if image_id == image.image_id]
+    return localizer.image_maps(image, kept, how) if kept else {}
 
 
-def _boxed_pairs(films: Sequence[Radiograph]) -> set[tuple[str, str]]:
-    return {(film.image_id, box.disease) for film in films for box in film.boxes}
+def _boxed_pairs(images: Sequence[Radiograph]) -> set[tuple[str, str]]:
+    return {(image.image_id, box.disease) for image in images for box in image.boxes}
 
 
 def _with_rules(job: Job, config: LocalizeConfig, prepared: PreparedData) -> Job:
@@ -285,22 +285,22 @@ def _diseases(job: Job, coco: Mapping[str, Any]) -> list[str]:
 
 def _readable(
     radiographs: Iterable[Radiograph], with_pixels: bool, strict: bool, found: Found
-) -> Iterator[Film]:
+) -> Iterator[LoadedImage]:
     from cxrloc.datasets.images.read import UnreadableImageError, read_grey
 
     blank = np.zeros((1, 1), np.uint8)  # a control does not look
     for r in radiographs:
-        film = r.film(blank)
+        image = r.image(blank)
         if with_pixels:
-            assert r.path is not None, "a prepared folder lists only films that are on disk"
+            assert r.path is not None, "a prepared folder lists only images that are on disk"
             try:
-                film = replace(film, pixels=read_grey(r.path))
+                image = replace(image, pixels=read_grey(r.path))
             except UnreadableImageError as error:
                 if strict:
                     raise
                 found.unreadable[r.image_id] = str(error)
                 continue
-        yield film
+        yield image
 
 
 if __name__ == "__main__":

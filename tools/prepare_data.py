@@ -6,9 +6,9 @@
         [--frontal_only true]
     python tools/prepare_data.py --dataset mura --root MURA-v1.1 --out DIR [--body_part XR_ELBOW]
 
-`--strict` makes every warning an error, an unreadable film among them. `--check_pixels false` skips
-reading every film once. Folds are made, by patient, over the films that are on disk. A second run
-replaces the folder's files one by one, each whole. Research use only, never a diagnosis.
+`--strict` makes every warning an error, an unreadable image among them. `--check_pixels false`
+skips reading every image once. Folds are made, by patient, over the images that are on disk. A
+second run replaces the folder's files one by one, each whole. Research use only, never a diagnosis.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pathlib import Path
 
 from cxrloc.configs.command_line import run_tool
 from cxrloc.datasets.files.manifest import file_sha256, run_manifest
-from cxrloc.datasets.prepared.check_images import check_films
+from cxrloc.datasets.prepared.check_images import check_images
 from cxrloc.datasets.prepared.folder import write_prepared
 from cxrloc.datasets.prepared.splits import patient_folds
 from cxrloc.datasets.prepared.summary import counts, summary_text
@@ -41,11 +41,11 @@ class PrepareConfig:
         folds: number of patient-wise folds.
         seed: of the folds.
         strict: every warning is an error.
-        check_pixels: read every film once.
+        check_pixels: read every image once.
         label_file: label file to read instead of the one found in root.
-        frontal_only: leave lateral films out (chexpert).
+        frontal_only: leave lateral images out (chexpert).
         body_part: one body part alone, such as XR_ELBOW (mura); all when not given.
-        workers: threads that read films; all cores when not given.
+        workers: threads that read images; all cores when not given.
     """
 
     dataset: str
@@ -71,7 +71,7 @@ def prepare(config: PrepareConfig) -> Path:
     """Do what the module says; returns the folder written.
 
     Raises:
-        FileNotFoundError: if a needed file is missing, or no film is on disk.
+        FileNotFoundError: if a needed file is missing, or no image is on disk.
         ValueError: for faulty files, or any warning if strict.
     """
     started = time.time()
@@ -126,11 +126,11 @@ def _options(dataset: Dataset, config: PrepareConfig) -> dict[str, bool | str]:
 
 
 def _check(found: DatasetIndex, config: PrepareConfig) -> dict[str, str]:
-    """Films that cannot be read. All are looked at before a strict run stops."""
+    """Images that cannot be read. All are looked at before a strict run stops."""
     if not config.check_pixels:
         return {}
-    films = [r for r in found.radiographs if r.path is not None]
-    return check_films(films, found.warnings, config.workers)
+    images = [r for r in found.radiographs if r.path is not None]
+    return check_images(images, found.warnings, config.workers)
 
 
 def _summary(
@@ -143,7 +143,7 @@ def _summary(
         boxed_diseases=dataset.boxed_diseases,
         official=found.official,
         warnings=found.warnings,
-        films_checked=config.check_pixels,
+        images_checked=config.check_pixels,
     )
 
 

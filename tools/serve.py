@@ -4,7 +4,7 @@
 
 Then open http://127.0.0.1:8080 and drop radiographs (PNG, JPEG, DICOM) on the page, or send them to
 the API (docs/http_api.md). Only this machine can reach it, unless --host names another address, for
-which --token-file is needed. Films are held in memory and in a temporary folder that is removed at
+which --token-file is needed. Images are held in memory and in a temporary folder that is removed at
 the end. Research use only - not a diagnosis.
 """
 
@@ -33,14 +33,14 @@ if TYPE_CHECKING:
     from cxrloc.tools.server.service import Service
 
 _PORT = 8080
-_GRACE_SECONDS = 30  # for the answer about the running film; a second Ctrl+C does not wait
+_GRACE_SECONDS = 30  # for the answer about the running image; a second Ctrl+C does not wait
 _LIMIT_HELP = {
     "megabytes": "size of one file, in 10^6 bytes",
     "request_megabytes": "size of one request with all its files, in 10^6 bytes",
     "files": "files in one request",
-    "megapixels": "width x height of one film, in 10^6 pixels",
+    "megapixels": "width x height of one image, in 10^6 pixels",
     "seconds": "time that a request may take to be judged, or may come in no further",
-    "queue": "films that may wait at once, and on one page",
+    "queue": "images that may wait at once, and on one page",
 }
 
 
@@ -120,7 +120,7 @@ def _run(app: FastAPI, service: Service, host: str, port: int) -> int:
                 print(f"Open http://{address}:{port} (end with Ctrl+C).", flush=True)
 
         async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-            service.worker.stop()  # the running film is answered, those that wait are refused
+            service.worker.stop()  # the running image is answered, those that wait are refused
             await super().shutdown(sockets)
 
     # NiceGUI looks for its server among all objects, and torch's deprecated ones complain of it

@@ -1,4 +1,4 @@
-"""Train Mask R-CNN by patient folds and predict every film out of fold.
+"""Train Mask R-CNN by patient folds and predict every image out of fold.
 
     python tools/train_maskrcnn.py --config configs/phantom/maskrcnn.yaml --folds 5
 

@@ -1,8 +1,8 @@
-"""From films to the tensor that a network is given; the same in training, judging and prediction.
+"""From images to the tensor that a network is given; the same in training, judging and prediction.
 
-A film loses its markers if the run asks for it, is fitted into its square, made into the channels
+An image loses its markers if the run asks for it, is fitted into its square, made into the channels
 of `model.input` (see `cxrloc.datasets.images.transforms.input_channels`) and standardised: by
-ImageNet's mean and deviation, or each pixel by its mean and deviation over the training films.
+ImageNet's mean and deviation, or each pixel by its mean and deviation over the training images.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from cxrloc.classification.network.backbones import IMAGENET_MEAN, IMAGENET_STD
 from cxrloc.datasets.images.markers import check_markers, remove_markers
 from cxrloc.datasets.images.mean_image import MeanImage
 from cxrloc.datasets.images.transforms import fit_square, input_channels
-from cxrloc.datasets.radiograph import Film
+from cxrloc.datasets.radiograph import LoadedImage
 
 MIN_SIZE, MAX_SIZE = 64, 1024
 INPUTS = {"grey": 3, "single": 1, "enhanced": 3}  # name -> channels of the network's input
@@ -30,17 +30,17 @@ _PREFIX = "preprocessing."
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """Films -> uint8 squares -> network input: / 255, minus the mean, by the deviation.
+    """Images -> uint8 squares -> network input: / 255, minus the mean, by the deviation.
 
     Attributes:
         size: side S of the square network input, pixels.
         mean, std: per channel, of values in 0..1; a single channel takes their means.
-        clahe_clip: clip limit of the equalisation that every film gets in its square; 0 is off.
+        clahe_clip: clip limit of the equalisation that every image gets in its square; 0 is off.
         input: a key of `INPUTS`.
         image: mean and deviation of each pixel, in 0..1, of shape (S, S), for an enhanced input
             (3, S, S), that count instead of `mean` and `std`. A pixel whose deviation is under one
-            grey level (1/255: padding beside all films, say) is divided by 1. Where most films are
-            dark, what is bright there, a side marker above all, lies many deviations off.
+            grey level (1/255: padding beside all images, say) is divided by 1. Where most images
+            are dark, what is bright there, a side marker above all, lies many deviations off.
         markers: what becomes of burnt-in letters, see
             `cxrloc.datasets.images.markers.remove_markers`.
     """
@@ -75,45 +75,47 @@ class Preprocessing:
     def _square_shape(self) -> tuple[int, ...]:
         return (3, self.size, self.size) if self.input == "enhanced" else (self.size, self.size)
 
-    def squares(self, films: Sequence[Film]) -> npt.NDArray[np.uint8]:
-        """(N, S, S) uint8: films fitted into the square, aspect kept, top left, zeros beyond.
+    def squares(self, images: Sequence[LoadedImage]) -> npt.NDArray[np.uint8]:
+        """(N, S, S) uint8: images fitted into the square, aspect kept, top left, zeros beyond.
 
         Equalised if this preprocessing says so. Of an enhanced input (N, 3, S, S).
         """
-        if not films:
+        if not images:
             return np.zeros((0, *self._square_shape), np.uint8)
-        clean = (remove_markers(film.pixels, self.markers) for film in films)
+        clean = (remove_markers(image.pixels, self.markers) for image in images)
         squares = (fit_square(pixels, self.size) for pixels in clean)
         return np.stack([input_channels(s, self.input, self.clahe_clip) for s in squares])
 
     def to_tensor(self, squares: npt.NDArray[np.uint8] | torch.Tensor) -> torch.Tensor:
         """`squares`, uint8 or float in 0..255, to (N, C, S, S) float32, channels last in memory."""
-        films = torch.as_tensor(squares)
-        if tuple(films.shape[1:]) != self._square_shape:
+        images = torch.as_tensor(squares)
+        if tuple(images.shape[1:]) != self._square_shape:
             expected = ", ".join(map(str, self._square_shape))
-            raise ValueError(f"expected squares of shape (N, {expected}), got {tuple(films.shape)}")
-        return self.normalise(films.float())
+            raise ValueError(
+                f"expected squares of shape (N, {expected}), got {tuple(images.shape)}"
+            )
+        return self.normalise(images.float())
 
-    def normalise(self, films: torch.Tensor) -> torch.Tensor:
+    def normalise(self, images: torch.Tensor) -> torch.Tensor:
         """(N, S, S) or (N, 3, S, S) in 0..255, of any side S, to (N, C, S, S), channels last."""
-        scale, shift = self._affine(films)
-        x = films.new_empty(len(films), *films.shape[-2:], self.channels)
+        scale, shift = self._affine(images)
+        x = images.new_empty(len(images), *images.shape[-2:], self.channels)
         for c in range(self.channels):  # all at once, in rows of C numbers, takes 3 to 5 x as long
-            plane = films if films.ndim == 3 else films[:, c]
+            plane = images if images.ndim == 3 else images[:, c]
             torch.addcmul(shift[..., c], plane, scale[..., c], out=x[..., c])
         return x.permute(0, 3, 1, 2)
 
-    def from_films(self, films: Sequence[Film]) -> torch.Tensor:
-        """Network input (N, C, S, S) of films."""
-        return self.to_tensor(self.squares(films))
+    def from_images(self, images: Sequence[LoadedImage]) -> torch.Tensor:
+        """Network input (N, C, S, S) of images."""
+        return self.to_tensor(self.squares(images))
 
-    def _affine(self, films: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def _affine(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Factor and summand of grey values in 0..255: (C,), or (S, S, C) of a mean image."""
         if self.image is not None:
-            return self._affine_image(self.image, films)
+            return self._affine_image(self.image, images)
         constants = np.array([self.mean, self.std])
         mean, std = constants.mean(axis=1, keepdims=True) if self.channels == 1 else constants
-        return films.new_tensor(1 / (255 * std)), films.new_tensor(-mean / std)
+        return images.new_tensor(1 / (255 * std)), images.new_tensor(-mean / std)
 
     @property
     def grey_affine(self) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
@@ -127,12 +129,12 @@ class Preprocessing:
         return tuple(scale.tolist()), tuple(shift.tolist())
 
     def _affine_image(
-        self, image: MeanImage, films: torch.Tensor
+        self, image: MeanImage, images: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        side = films.shape[-1]
+        side = images.shape[-1]
         planes = torch.from_numpy(np.stack([image.mean, image.deviation]).astype(np.float32))
-        mean, std = planes.view(2, -1, self.size, self.size).to(films.device)
-        if side != self.size:  # of films trained at half size
+        mean, std = planes.view(2, -1, self.size, self.size).to(images.device)
+        if side != self.size:  # of images trained at half size
             mean, std = (F.adaptive_avg_pool2d(plane, side) for plane in (mean, std))
         std = torch.where(std < 1 / 255, 1.0, std)
         shape = self.channels, side, side

@@ -1,4 +1,4 @@
-"""The gate: which diseases to examine on a film; one forward pass, whose maps are kept."""
+"""The gate: which diseases to examine on an image; one forward pass, whose maps are kept."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from cxrloc.classification.bundle.int8 import bundle_fingerprint
 from cxrloc.classification.inference.runtimes import INT8, load_runtime
 from cxrloc.classification.network.demographics import encode
 from cxrloc.datasets.labels import NO_FINDING
-from cxrloc.datasets.radiograph import Film
+from cxrloc.datasets.radiograph import LoadedImage
 
 
 @dataclass(frozen=True)
 class GateOutput:
-    """What the gate says of a batch of N films.
+    """What the gate says of a batch of N images.
 
     Attributes:
-        image_ids: the films, in the order given.
+        image_ids: the images, in the order given.
         diseases: columns of the matrices.
         probabilities: (N, D) float64 in 0..1.
         present: (N, D) bool: probability >= threshold; never true without a threshold.
@@ -38,15 +38,15 @@ class GateOutput:
     thresholds: Mapping[str, float | None]
 
     def present_diseases(self, row: int) -> tuple[str, ...]:
-        """Diseases to examine on film number `row`, in the order of `diseases`.
+        """Diseases to examine on image number `row`, in the order of `diseases`.
 
         `No Finding` may be one of the network's outputs, but there is nothing of it to examine.
         """
         named = zip(self.diseases, self.present[row], strict=True)
         return tuple(d for d, yes in named if yes and d != NO_FINDING)
 
-    def of_film(self, row: int) -> GateOutput:
-        """The part of film number `row` alone: N = 1."""
+    def of_image(self, row: int) -> GateOutput:
+        """The part of image number `row` alone: N = 1."""
         one = slice(row, row + 1)
         return replace(
             self,
@@ -58,13 +58,13 @@ class GateOutput:
 
 
 class Gate:
-    """A classifier bundle ready to judge films: `gate(films) -> GateOutput`.
+    """A classifier bundle ready to judge images: `gate(images) -> GateOutput`.
 
     Args:
         bundle: from `load_classifier`.
         device: "cpu", "cuda", "cuda:0" or "auto".
         precision: "auto", "fp32" or "bf16" (see `cxrloc.classification.network.precision`).
-        batch_size: films per forward pass; large batches are slower on a CPU at 512 px and more.
+        batch_size: images per forward pass; large batches are slower on a CPU at 512 px and more.
         runtime: a key of `cxrloc.classification.inference.runtimes.RUNTIMES`.
     """
 
@@ -83,7 +83,7 @@ class Gate:
             raise ValueError(
                 "the INT8 weights are another classifier's, or were made before it was trained "
                 "again or by an older version: make them anew, "
-                "`python tools/experiments/quantize.py --classifier BUNDLE FILMS`"
+                "`python tools/experiments/quantize.py --classifier BUNDLE IMAGES`"
             )
         side = bundle.preprocessing.size
         shape = (bundle.preprocessing.channels, side, side)
@@ -99,13 +99,13 @@ class Gate:
         """Disease -> operating point of a study's mean probability; None where there is none."""
         return {d: self.bundle.study_thresholds.get(d) for d in self.bundle.diseases}
 
-    def __call__(self, films: Sequence[Film]) -> GateOutput:
-        """Judge films of any size; they are fitted into the network's square."""
-        squares = self.bundle.preprocessing.squares(films)
-        known = encode(self.bundle.model.demographics, films)
+    def __call__(self, images: Sequence[LoadedImage]) -> GateOutput:
+        """Judge images of any size; they are fitted into the network's square."""
+        squares = self.bundle.preprocessing.squares(images)
+        known = encode(self.bundle.model.demographics, images)
         probabilities, features = self.forward_squares(squares, known)
         return GateOutput(
-            image_ids=tuple(film.image_id for film in films),
+            image_ids=tuple(image.image_id for image in images),
             diseases=self.bundle.diseases,
             probabilities=probabilities,
             present=decide(probabilities, self.bundle.diseases, self.bundle.thresholds),
@@ -115,7 +115,7 @@ class Gate:
 
     @property
     def demographics(self) -> tuple[str, ...]:
-        """What it was trained to be told beside the film (see `classification.demographics`)."""
+        """What it was trained to be told beside the image (see `classification.demographics`)."""
         return self.bundle.model.demographics
 
     @property
@@ -129,7 +129,8 @@ class Gate:
     ) -> tuple[npt.NDArray[np.float64], torch.Tensor]:
         """Probabilities (N, D) and features (N, C, h, w) of what `Preprocessing.squares` gives.
 
-        `demographics` are (N, E) of `demographics.encode`; left out, nothing is known of the films.
+        `demographics` are (N, E) of `demographics.encode`; left out, nothing is known of the
+        images.
         """
         logits, features = [], []
         for start in range(0, max(len(squares), 1), self.batch_size):

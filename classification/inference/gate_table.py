@@ -1,4 +1,4 @@
-"""The gate's decisions as a CSV file: a row for each film and disease. Torch is not needed."""
+"""The gate's decisions as a CSV file: a row for each image and disease. Torch is not needed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _COLUMNS = ("image_id", "patient_id", "disease", "probability", "threshold", "pr
 
 @dataclass(frozen=True)
 class GateRow:
-    """One decision of the gate: a film and a disease. `fold` is None outside cross-validation."""
+    """One decision of the gate: an image and a disease. `fold` is None outside cross-validation."""
 
     image_id: str
     patient_id: str

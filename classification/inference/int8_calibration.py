@@ -1,18 +1,18 @@
-"""INT8 weights from a trained classifier and some films, without labels and without training.
+"""INT8 weights from a trained classifier and some images, without labels and without training.
 
-For every convolution (of one group) the films give the range of its input and the second moments of
-its input patches. The range is the part of the input's that makes rounding's mean square error
+For every convolution (of one group) the images give the range of its input and the second moments
+of its input patches. The range is the part of the input's that makes rounding's mean square error
 least. Weights are rounded by GPTQ, which lets those not yet rounded make up for the error of those
 that are, as the moments have it. That matters here: radiographs are smooth, so a kernel's inputs
 are nearly equal, and edge kernels, whose weights add up to 0, would pass on the error of the sum.
 Rounded one by one, weights alone cost a ResNet-18's features an error of -23 dB of their power, by
 GPTQ -34 dB. Convolutions whose inputs do not bear 8 bits stay in float.
 
-Libraries that do this were tried on 205 held-out films of one gate, all else in float32. This keeps
-98 % of the boxes there (94 % over five gates; see `runtimes` for the measure). NNCF 3.4 rounds
-weights one by one and kept 73 %, or 89 % with the first two convolutions in float32. Brevitas 0.13
-has GPTQ for convolutions; with the second convolution in float it kept 88 %, took some three times
-as long and runs with an old release of one of its requirements alone.
+Libraries that do this were tried on 205 held-out images of one gate, all else in float32. This
+keeps 98 % of the boxes there (94 % over five gates; see `runtimes` for the measure). NNCF 3.4
+rounds weights one by one and kept 73 %, or 89 % with the first two convolutions in float32.
+Brevitas 0.13 has GPTQ for convolutions; with the second convolution in float it kept 88 %, took
+some three times as long and runs with an old release of one of its requirements alone.
 
 Source of GPTQ: Frantar et al., GPTQ: accurate post-training quantization for generative pre-trained
 transformers, ICLR 2023, algorithm 1, here on convolutions.
@@ -50,8 +50,8 @@ Squares = npt.NDArray[np.uint8]
 ERROR_DB = -30.0
 # What all may, weights too, before INT8 is refused
 WORST_DB = -20.0
-_PROBED = 16  # films on which that is measured
-_PATCHES = 128  # of each film and convolution
+_PROBED = 16  # images on which that is measured
+_PATCHES = 128  # of each image and convolution
 _VALUES = 4096
 _DAMPING = 0.01  # of the moments' mean diagonal, as in the paper
 _BLOCK = 128
@@ -59,7 +59,7 @@ _BLOCK = 128
 
 @dataclass
 class _Seen:
-    """What the films show of one convolution's input."""
+    """What the images show of one convolution's input."""
 
     moments: torch.Tensor
     values: list[torch.Tensor] = field(default_factory=list)
@@ -71,20 +71,21 @@ class _Seen:
 def calibrate(bundle: ClassifierBundle, squares: Squares, *, seed: int = 0) -> Int8Backbone:
     """INT8 weights of the bundle's backbone; shows a progress bar.
 
-    A pass of each film, and one of 16 films for each convolution: on two cores a ResNet-18 takes a
-    minute and a half at 320 px, a DenseNet-121 with its 120 convolutions at 512 px some 20 minutes.
+    A pass of each image, and one of 16 images for each convolution: on two cores a ResNet-18 takes
+    a minute and a half at 320 px, a DenseNet-121 with its 120 convolutions at 512 px some 20
+    minutes.
 
     Args:
         bundle: any classifier.
-        squares: (N, S, S) or (N, 3, S, S) of `Preprocessing.squares`, of films like those that it
+        squares: (N, S, S) or (N, 3, S, S) of `Preprocessing.squares`, of images like those that it
             is to judge. Some hundred are enough.
         seed: of which patches and values are looked at.
 
     Raises:
-        ValueError: without films, or when INT8 does not work for this network.
+        ValueError: without images, or when INT8 does not work for this network.
     """
     if not len(squares):
-        raise ValueError("no films to calibrate INT8 on")
+        raise ValueError("no images to calibrate INT8 on")
     network = folded(bundle.model.backbone)
     prepare = bundle.preprocessing.to_tensor
     probes = [prepare(square[None]) for square in squares[:_PROBED]]
@@ -94,8 +95,8 @@ def calibrate(bundle: ClassifierBundle, squares: Squares, *, seed: int = 0) -> I
         {"diseases": list(bundle.diseases)},
     )  # fmt: skip
     on_grey_levels(network, int8.grey)
-    films = tqdm(squares, "calibrating", unit="film")
-    inputs = (int8.inputs(prepare(square[None])) for square in films)
+    images = tqdm(squares, "calibrating", unit="image")
+    inputs = (int8.inputs(prepare(square[None])) for square in images)
     seen = _look(network, inputs, torch.Generator().manual_seed(seed))
     ranges = {name: _input_range(one) for name, one in seen.items() if one.lowest < one.highest}
     if int8.grey is not None:
@@ -214,7 +215,7 @@ def _look(
 
 
 def _patches(x: torch.Tensor, layer: nn.Conv2d, generator: torch.Generator) -> torch.Tensor:
-    """(at most _PATCHES, I * h * w) of one film's input (1, I, H, W)."""
+    """(at most _PATCHES, I * h * w) of one image's input (1, I, H, W)."""
     assert not isinstance(layer.padding, str)  # see `_watched`
     above, left = layer.padding
     padded = F.pad(x, (left, left, above, above))

@@ -18,9 +18,9 @@ map. OpenVINO and ONNX Runtime share one ONNX file, exported at first use and ke
 
 Differences to torch in float32, by tools/experiments/compare_runtimes.py on a CPU with AVX-512 BF16
 and VNNI,
-one thread: five ResNet-18s trained at 320 px on NIH films, 8 diseases, each on its patient fold's
-films, which it had not been trained on: 1,026 films of 777 patients, 8,208 decisions. INT8 was
-calibrated on 96 training films, and left one of 20 convolutions in float (of one network five).
+one thread: five ResNet-18s trained at 320 px on NIH images, 8 diseases, each on its patient fold's
+images, which it had not been trained on: 1,026 images of 777 patients, 8,208 decisions. INT8 was
+calibrated on 96 training images, and left one of 20 convolutions in float (of one network five).
 Boxes: overlap (IoU) of the strongest Grad-CAM boxes of diseases present in both, 3,200 to 3,224 of
 them in the rows that round. In brackets 95 % intervals, patients resampled 10,000 times.
 

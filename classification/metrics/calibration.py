@@ -1,7 +1,7 @@
 """Is a probability of .3 right three times in ten? Brier score and reliability diagram.
 
 Brier, "Verification of forecasts expressed in terms of probability", Monthly Weather Review 1950.
-Bins hold equally many films: bins of equal width would be nearly empty for rare diseases.
+Bins hold equally many images: bins of equal width would be nearly empty for rare diseases.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ BINS = 10
 
 @dataclass(frozen=True)
 class Bin:
-    """Films of similar probability.
+    """Images of similar probability.
 
     Attributes:
-        films: how many; bins without a film are left out.
+        images: how many; bins without an image are left out.
         mean_probability: what the network says of them.
         observed: the share that has the disease, with its patient-bootstrap interval.
     """
 
-    films: int
+    images: int
     mean_probability: float
     observed: Estimate
 
@@ -35,7 +35,7 @@ class Bin:
 def reliability(
     labels: Array, scores: Array, patients: Sequence[str], *, replicates: int, seed: int
 ) -> tuple[Bin, ...]:
-    """At most `BINS` bins of equally many films, lowest probabilities first.
+    """At most `BINS` bins of equally many images, lowest probabilities first.
 
     Args:
         labels, scores: (N,) of one disease; NaN labels are left out.
@@ -45,8 +45,8 @@ def reliability(
     known = ~np.isnan(labels)
     y, s = labels[known], scores[known]
     member = np.eye(BINS)[_equal_mass(s)]
-    of_films = [p for p, k in zip(patients, known, strict=True) if k]
-    shares, samples = bootstrap_ratios(member * y[:, None], member, of_films, replicates, seed)
+    of_images = [p for p, k in zip(patients, known, strict=True) if k]
+    shares, samples = bootstrap_ratios(member * y[:, None], member, of_images, replicates, seed)
     sizes = member.sum(axis=0)
     return tuple(
         Bin(int(sizes[b]), float(s @ member[:, b] / sizes[b]), estimate(shares[b], samples[:, b]))
@@ -55,11 +55,13 @@ def reliability(
 
 
 def calibration_error(bins: Sequence[Bin]) -> float | None:
-    """Mean distance of observed share and probability over films (expected calibration error)."""
-    films = sum(b.films for b in bins)
-    if not films:
+    """Mean distance of observed share and probability over images (expected calibration error)."""
+    images = sum(b.images for b in bins)
+    if not images:
         return None
-    return sum(b.films * abs((b.observed.value or 0.0) - b.mean_probability) for b in bins) / films
+    return (
+        sum(b.images * abs((b.observed.value or 0.0) - b.mean_probability) for b in bins) / images
+    )
 
 
 def _equal_mass(scores: Array) -> npt.NDArray[np.intp]:

@@ -8,19 +8,19 @@ from dataclasses import asdict, dataclass, fields
 import numpy as np
 import numpy.typing as npt
 
-from cxrloc.classification.metrics.scored_images import ScoredFilms
+from cxrloc.classification.metrics.scored_images import ScoredImages
 
 SUM = "all, summed"
 
 
 @dataclass(frozen=True)
 class Confusion:
-    """Films of one disease by label and decision; unknown labels are left out.
+    """Images of one disease by label and decision; unknown labels are left out.
 
     Attributes:
-        true_positive, false_negative: films with the disease, called present or absent.
-        false_positive, true_negative: films without it.
-        undecided: of these films those without a threshold, all called absent.
+        true_positive, false_negative: images with the disease, called present or absent.
+        false_positive, true_negative: images without it.
+        undecided: of these images those without a threshold, all called absent.
     """
 
     disease: str
@@ -32,12 +32,12 @@ class Confusion:
 
     @property
     def sensitivity(self) -> float | None:
-        """Share of the films with the disease that are called present (TPR)."""
+        """Share of the images with the disease that are called present (TPR)."""
         return _share(self.true_positive, self.true_positive + self.false_negative)
 
     @property
     def specificity(self) -> float | None:
-        """Share of the films without the disease that are called absent (TNR)."""
+        """Share of the images without the disease that are called absent (TNR)."""
         return _share(self.true_negative, self.true_negative + self.false_positive)
 
     @property
@@ -61,12 +61,12 @@ class Confusion:
         return np.array(rows, dtype=np.int64)
 
 
-def confusions(films: ScoredFilms, rule: str) -> tuple[Confusion, ...]:
+def confusions(images: ScoredImages, rule: str) -> tuple[Confusion, ...]:
     """The counts of each disease by the thresholds of a rule (`youden` or `target`)."""
-    called, without = films.present(rule), np.isnan(films.thresholds[rule])
+    called, without = images.present(rule), np.isnan(images.thresholds[rule])
     tables = []
-    for i, disease in enumerate(films.diseases):
-        ill, well, yes = films.labels[:, i] == 1, films.labels[:, i] == 0, called[:, i]
+    for i, disease in enumerate(images.diseases):
+        ill, well, yes = images.labels[:, i] == 1, images.labels[:, i] == 0, called[:, i]
         tables.append(
             Confusion(
                 disease,
@@ -81,7 +81,7 @@ def confusions(films: ScoredFilms, rule: str) -> tuple[Confusion, ...]:
 
 
 def summed(tables: Sequence[Confusion]) -> Confusion:
-    """The tables of all diseases added up: a film counts once for every disease (micro average)."""
+    """The tables of all diseases summed: an image counts once per disease (micro average)."""
     counts = [field.name for field in fields(Confusion) if field.name != "disease"]
     return Confusion(SUM, **{name: sum(getattr(t, name) for t in tables) for name in counts})
 

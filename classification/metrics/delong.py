@@ -1,9 +1,10 @@
-"""DeLong's test of two AUCs on the same films.
+"""DeLong's test of two AUCs on the same images.
 
 DeLong, DeLong and Clarke-Pearson, "Comparing the areas under two or more correlated ROC curves",
 Biometrics 1988; by midranks in O(N log N): Sun and Xu, IEEE Signal Processing Letters 2014.
-It takes films for independent. Those of one patient are not, so its p-values can be too small where
-patients have many films: read it beside the patient bootstrap.
+It takes images for independent. Those of one patient are not, so its p-values can be too small
+where
+patients have many images: read it beside the patient bootstrap.
 """
 
 from __future__ import annotations
@@ -24,8 +25,8 @@ class DeLong:
     """The AUC of a first network minus that of a second.
 
     Attributes:
-        difference: None without a film of each class.
-        standard_error: None with fewer than two films of a class.
+        difference: None without an image of each class.
+        standard_error: None with fewer than two images of a class.
         z, p: of "no difference", two-sided; None where the test cannot be made.
         reason: why not, else empty.
     """
@@ -38,7 +39,7 @@ class DeLong:
 
 
 def delong_test(labels: npt.ArrayLike, first: npt.ArrayLike, second: npt.ArrayLike) -> DeLong:
-    """Compare two scores of the same films.
+    """Compare two scores of the same images.
 
     Args:
         labels: (N,) of 0, 1 and NaN (left out).
@@ -49,12 +50,12 @@ def delong_test(labels: npt.ArrayLike, first: npt.ArrayLike, second: npt.ArrayLi
     positive = y[~np.isnan(y)] == 1
     ill, well = int(positive.sum()), int((~positive).sum())
     if not ill or not well:
-        return DeLong(None, reason="needs films with and without the disease")
+        return DeLong(None, reason="needs images with and without the disease")
     found, spared = _placements(scores, positive)
     areas = found.mean(axis=1)
     difference = float(areas[0] - areas[1])
     if min(ill, well) < 2:
-        return DeLong(difference, reason="needs two films with and two without the disease")
+        return DeLong(difference, reason="needs two images with and two without the disease")
     gains = [found[0] - found[1], spared[0] - spared[1]]
     error = math.sqrt(sum(gain.var(ddof=1) / len(gain) for gain in gains))
     return _tested(difference, error)
@@ -88,4 +89,4 @@ def _tested(difference: float, error: float) -> DeLong:
         return DeLong(difference, error, z, float(2 * norm.sf(abs(z))))
     if abs(difference) < 1e-12:  # the same ranking
         return DeLong(0.0, 0.0, 0.0, 1.0)
-    return DeLong(difference, 0.0, reason="the difference is the same for all films")
+    return DeLong(difference, 0.0, reason="the difference is the same for all images")

@@ -1,7 +1,7 @@
-"""Ensembles of cross-validated networks: the mean of their probabilities, film by film.
+"""Ensembles of cross-validated networks: the mean of their probabilities, image by image.
 
-A film out of fold gets one probability from each network, that of the fold which held its patient
-out. The folds of one network are never averaged on these films: all but one were trained on them.
+An image out of fold gets one probability from each network, that of the fold which held its patient
+out. The folds of one network are never averaged on these images: all but one were trained on them.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ import numpy as np
 
 from cxrloc.classification.metrics.operating_point import at_sensitivity, youden
 from cxrloc.classification.metrics.replicates import Array
-from cxrloc.classification.metrics.scored_images import TARGET, YOUDEN, ScoredFilms
+from cxrloc.classification.metrics.scored_images import TARGET, YOUDEN, ScoredImages
 
 
-def in_order_of(films: ScoredFilms, other: ScoredFilms) -> ScoredFilms:
-    """The films of the first, in the order of the second, which has the same ones."""
-    position = {image: i for i, image in enumerate(films.image_ids)}
-    return films.select(np.array([position[i] for i in other.image_ids], dtype=np.int64))
+def in_order_of(images: ScoredImages, other: ScoredImages) -> ScoredImages:
+    """The images of the first, in the order of the second, which has the same ones."""
+    position = {image: i for i, image in enumerate(images.image_ids)}
+    return images.select(np.array([position[i] for i in other.image_ids], dtype=np.int64))
 
 
-def mean_of(networks: Sequence[ScoredFilms]) -> ScoredFilms:
-    """Mean probabilities on the same films; without thresholds, which belong to one network.
+def mean_of(networks: Sequence[ScoredImages]) -> ScoredImages:
+    """Mean probabilities on the same images; without thresholds, which belong to one network.
 
     Raises:
         ValueError: for fewer than two networks.
@@ -36,25 +36,25 @@ def mean_of(networks: Sequence[ScoredFilms]) -> ScoredFilms:
 
 
 def with_thresholds(
-    films: ScoredFilms, validation: Sequence[ScoredFilms], sensitivity: float
-) -> ScoredFilms:
-    """The films with thresholds that each fold's validation films give, never the films themselves.
+    images: ScoredImages, validation: Sequence[ScoredImages], sensitivity: float
+) -> ScoredImages:
+    """The images with thresholds from each fold's validation images, not from themselves.
 
     Args:
-        films: out of fold.
-        validation: per fold its validation films, judged as `films` are; their fold is the test
+        images: out of fold.
+        validation: per fold its validation images, judged as `images` are; their fold is the test
             fold of the models behind them.
         sensitivity: of the rule `target`.
     """
-    thresholds = {rule: np.full(films.scores.shape, np.nan) for rule in (YOUDEN, TARGET)}
+    thresholds = {rule: np.full(images.scores.shape, np.nan) for rule in (YOUDEN, TARGET)}
     for part in validation:
-        rows = films.folds == part.folds[0]
+        rows = images.folds == part.folds[0]
         thresholds[YOUDEN][rows] = _cuts(part, None)
         thresholds[TARGET][rows] = _cuts(part, sensitivity)
-    return replace(films, thresholds=thresholds, sensitivity=sensitivity)
+    return replace(images, thresholds=thresholds, sensitivity=sensitivity)
 
 
-def _cuts(validation: ScoredFilms, sensitivity: float | None) -> Array:
+def _cuts(validation: ScoredImages, sensitivity: float | None) -> Array:
     columns = zip(validation.labels.T, validation.scores.T, strict=True)
     points = [youden(y, s) if sensitivity is None else at_sensitivity(y, s, sensitivity)
               for y, s in columns]  # fmt: skip

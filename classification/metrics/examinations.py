@@ -18,7 +18,7 @@ from sklearn.metrics import cohen_kappa_score
 
 from cxrloc.classification.metrics.ranking import bootstrap_ranking
 from cxrloc.classification.metrics.replicates import Array, Estimate, estimate, patient_weights
-from cxrloc.classification.metrics.scored_images import YOUDEN, ScoredFilms
+from cxrloc.classification.metrics.scored_images import YOUDEN, ScoredImages
 
 ALL_PARTS = "all"
 HALF, VALIDATION = "0.5", "validation"  # rules: where a probability is called present
@@ -97,15 +97,15 @@ class Agreement:
         return self.units - self.without_point
 
 
-def images_of(films: ScoredFilms) -> JudgedUnits:
-    """Each film a unit, with Youden's thresholds where it has some."""
-    nothing = np.full(films.scores.shape, np.nan)
+def images_of(images: ScoredImages) -> JudgedUnits:
+    """Each image a unit, with Youden's thresholds where it has some."""
+    nothing = np.full(images.scores.shape, np.nan)
     return JudgedUnits(
-        films.patient_ids,
-        films.body_parts or ("",) * len(films),
-        films.labels,
-        films.scores,
-        films.thresholds.get(YOUDEN, nothing),
+        images.patient_ids,
+        images.body_parts or ("",) * len(images),
+        images.labels,
+        images.scores,
+        images.thresholds.get(YOUDEN, nothing),
     )
 
 
@@ -224,29 +224,29 @@ STUDY, IMAGE = "study", "image"  # levels
 Levels = Mapping[str, Sequence[Agreement]]
 
 
-def have_studies(study_ids: Sequence[str]) -> bool:
+def has_multi_image_examinations(study_ids: Sequence[str]) -> bool:
     """Whether some study has more than one of these images; an empty name is no study."""
     named = [study for study in study_ids if study]
     return len(set(named)) < len(named)
 
 
 def by_level(
-    films: ScoredFilms, study_thresholds: Array | None, replicates: int, seed: int
+    images: ScoredImages, study_thresholds: Array | None, replicates: int, seed: int
 ) -> dict[str, list[Agreement]]:
     """Level -> its figures by part: of images, and above them of studies where there are such.
 
-    Empty for films without studies and parts, whose figures by part would be those of all films.
+    Empty for images without studies and parts, whose figures by part would be those of all images.
 
     Args:
-        films: with Youden's thresholds of images, or without.
+        images: with Youden's thresholds of images, or without.
         study_thresholds: (N, D) operating points of studies, or one row for all; None for none.
         replicates, seed: of the patient bootstrap.
     """
-    images = images_of(films)
-    units = {IMAGE: images} if films.body_parts else {}
-    if have_studies(films.study_ids):
-        nothing = np.full(len(films.diseases), np.nan)
+    per_image = images_of(images)
+    units = {IMAGE: per_image} if images.body_parts else {}
+    if has_multi_image_examinations(images.study_ids):
+        nothing = np.full(len(images.diseases), np.nan)
         cuts = nothing if study_thresholds is None else study_thresholds
-        points = np.broadcast_to(cuts, films.scores.shape)
-        units = {STUDY: studies_of(images, films.study_ids, points), IMAGE: images}
+        points = np.broadcast_to(cuts, images.scores.shape)
+        units = {STUDY: studies_of(per_image, images.study_ids, points), IMAGE: per_image}
     return {level: agreements(judged, replicates, seed) for level, judged in units.items()}

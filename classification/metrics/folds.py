@@ -1,9 +1,9 @@
 """All figures of a cross-validation: pooled with patient-bootstrap intervals, and fold by fold.
 
-Pooled: all out-of-fold films at once, each judged by the model of its own fold. Folds whose models
+Pooled: all out-of-fold images at once, each judged by the model of its own fold. Folds whose models
 give higher probabilities than others then mix, which lowers a pooled AUC a little; the mean over
 folds, printed beside it, does not have this. The deviation over folds is no standard error: the
-folds share training films (Bengio and Grandvalet, JMLR 2004).
+folds share training images (Bengio and Grandvalet, JMLR 2004).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from cxrloc.classification.metrics.replicates import (
     estimate,
     macro_estimate,
 )
-from cxrloc.classification.metrics.scored_images import TARGET, YOUDEN, ScoredFilms
+from cxrloc.classification.metrics.scored_images import TARGET, YOUDEN, ScoredImages
 
 RULES = (YOUDEN, TARGET)
 FIGURES = (
@@ -47,7 +47,7 @@ class Sampled:
     @property
     def estimates(self) -> tuple[Estimate, ...]:
         """One a disease."""
-        reason = "needs films with and without the disease"
+        reason = "needs images with and without the disease"
         pairs = zip(self.points, self.samples.T, strict=True)
         return tuple(estimate(point, samples, reason) for point, samples in pairs)
 
@@ -57,7 +57,7 @@ class Sampled:
         return macro_estimate(self.points, self.samples)
 
     def __sub__(self, other: Sampled) -> Sampled:
-        """The paired difference, provided that both come from the same films and seed."""
+        """The paired difference, provided that both come from the same images and seed."""
         return Sampled(self.points - other.points, self.samples - other.samples)
 
 
@@ -81,24 +81,24 @@ class Spread:
         return f"{self.mean:.3f}" + ("" if self.deviation is None else f" ± {self.deviation:.3f}")
 
 
-def sample_figures(films: ScoredFilms, replicates: int, seed: int) -> dict[str, Sampled]:
-    """`FIGURES` of all films with their replicates; without thresholds only auc, ap and brier."""
-    labels, scores, patients = films.labels, films.scores, films.patient_ids
+def sample_figures(images: ScoredImages, replicates: int, seed: int) -> dict[str, Sampled]:
+    """`FIGURES` of all images with their replicates; without thresholds only auc, ap and brier."""
+    labels, scores, patients = images.labels, images.scores, images.patient_ids
     ranking = bootstrap_ranking(labels, scores, patients, replicates, seed)
     figures = {name: Sampled(*parts) for name, *parts in zip(("auc", "ap"), *ranking, strict=True)}
-    for name, (above, below) in _ratios(films).items():
+    for name, (above, below) in _ratios(images).items():
         figures[name] = Sampled(*bootstrap_ratios(above, below, patients, replicates, seed))
     return figures
 
 
-def fold_spreads(films: ScoredFilms) -> dict[str, tuple[tuple[Spread, ...], Spread]]:
+def fold_spreads(images: ScoredImages) -> dict[str, tuple[tuple[Spread, ...], Spread]]:
     """Figure -> its spread over folds for each disease, and that of the macro mean.
 
     The macro mean of every fold is over the diseases that have the figure in all folds, so that the
     folds are compared on the same diseases.
     """
-    folds = np.unique(films.folds)
-    by_fold = [sample_figures(films.select(films.folds == f), 0, 0) for f in folds]
+    folds = np.unique(images.folds)
+    by_fold = [sample_figures(images.select(images.folds == f), 0, 0) for f in folds]
     spreads = {}
     for name in by_fold[0]:
         values = np.array([figures[name].points for figures in by_fold])
@@ -115,15 +115,15 @@ def _spread(values: Array) -> Spread:
     return Spread(mean, deviation, len(used))
 
 
-def _ratios(films: ScoredFilms) -> Mapping[str, tuple[Array, Array]]:
-    """Figure -> what is summed over films above and below the line of the fraction, (N, D) each."""
-    known = (~np.isnan(films.labels)).astype(np.float64)
-    ill, well = ((films.labels == value).astype(np.float64) for value in (1, 0))
-    ratios = {"brier": (known * (films.scores - ill) ** 2, known)}
-    for rule in films.thresholds:
-        called = films.present(rule)
+def _ratios(images: ScoredImages) -> Mapping[str, tuple[Array, Array]]:
+    """Figure -> what is summed over images as numerator and denominator, (N, D) each."""
+    known = (~np.isnan(images.labels)).astype(np.float64)
+    ill, well = ((images.labels == value).astype(np.float64) for value in (1, 0))
+    ratios = {"brier": (known * (images.scores - ill) ** 2, known)}
+    for rule in images.thresholds:
+        called = images.present(rule)
         ratios[f"sensitivity_{rule}"] = (ill * called, ill)
         ratios[f"specificity_{rule}"] = (well * ~called, well)
-        # 2 TP / (2 TP + FP + FN), where TP + FP are the films called present
+        # 2 TP / (2 TP + FP + FN), where TP + FP are the images called present
         ratios[f"f1_{rule}"] = (2 * ill * called, known * called + ill)
     return ratios

@@ -1,4 +1,4 @@
-"""Several networks on the same out-of-fold films: figures, and differences pair by pair."""
+"""Several networks on the same out-of-fold images: figures, and differences pair by pair."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from cxrloc.classification.metrics.replicates import Estimate
 from cxrloc.classification.metrics.scored_images import (
     OUT_OF_FOLD,
     VALIDATION,
-    ScoredFilms,
-    read_scored_films,
+    ScoredImages,
+    read_scored_images,
 )
 
 
@@ -28,14 +28,14 @@ class Network:
 
     Attributes:
         name: as it stands in the tables.
-        films: all films out of fold.
-        validation: the validation films of each fold; empty where they were not kept.
+        images: all images out of fold.
+        validation: the validation images of each fold; empty where they were not kept.
         members: names of the networks of an ensemble, else empty.
     """
 
     name: str
-    films: ScoredFilms = field(repr=False)
-    validation: tuple[ScoredFilms, ...] = field(default=(), repr=False)
+    images: ScoredImages = field(repr=False)
+    validation: tuple[ScoredImages, ...] = field(default=(), repr=False)
     members: tuple[str, ...] = ()
 
 
@@ -45,7 +45,7 @@ class DiseaseDifference:
 
     Attributes:
         bootstrap: with the interval of the paired patient bootstrap.
-        delong: the test that takes films for independent.
+        delong: the test that takes images for independent.
         holm_p: its p-value corrected over the diseases of the pair.
     """
 
@@ -67,7 +67,7 @@ class Pair:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Networks on the same films in the same order.
+    """Networks on the same images in the same order.
 
     Attributes:
         figures: of the networks, in the same order.
@@ -82,9 +82,9 @@ class Comparison:
     by_part: tuple[Levels, ...]
 
     @property
-    def films(self) -> ScoredFilms:
+    def images(self) -> ScoredImages:
         """Those of the first network: ids, patients and labels are the same for all."""
-        return self.networks[0].films
+        return self.networks[0].images
 
 
 def read_network(name: str, run: Path) -> Network:
@@ -93,28 +93,28 @@ def read_network(name: str, run: Path) -> Network:
     Raises:
         FileNotFoundError, ValueError: when it is not there, unfinished or of another version.
     """
-    films = read_scored_films(run / OUT_OF_FOLD)
-    kept = [run / f"fold{fold}" / VALIDATION for fold in np.unique(films.folds)]
+    images = read_scored_images(run / OUT_OF_FOLD)
+    kept = [run / f"fold{fold}" / VALIDATION for fold in np.unique(images.folds)]
     there = all(path.is_file() for path in kept)
-    return Network(name, films, tuple(map(read_scored_films, kept)) if there else ())
+    return Network(name, images, tuple(map(read_scored_images, kept)) if there else ())
 
 
 def ensemble(networks: Sequence[Network]) -> Network:
-    """The mean of several networks' probabilities, film by film.
+    """The mean of several networks' probabilities, image by image.
 
-    It gets thresholds where all networks have the same folds, kept their validation films and aim
-    at the same sensitivity: they are then chosen on the mean probabilities of these films.
+    It gets thresholds where all networks have the same folds, kept their validation images and aim
+    at the same sensitivity: they are then chosen on the mean probabilities of these images.
     """
     members = tuple(network.name for network in networks)
-    films = mean_of([network.films for network in networks])
-    whole = Network(f"mean of {', '.join(members)}", films, members=members)
+    images = mean_of([network.images for network in networks])
+    whole = Network(f"mean of {', '.join(members)}", images, members=members)
     if not _same_folds(networks):
         return whole
     by_fold = zip(*(network.validation for network in networks), strict=True)
     validation = tuple(mean_of(parts) for parts in by_fold)
-    sensitivity = networks[0].films.sensitivity
+    sensitivity = networks[0].images.sensitivity
     return replace(
-        whole, films=with_thresholds(films, validation, sensitivity), validation=validation
+        whole, images=with_thresholds(images, validation, sensitivity), validation=validation
     )
 
 
@@ -122,7 +122,7 @@ def compare_networks(networks: Sequence[Network], *, replicates: int, seed: int)
     """Figures of each network and the differences of all pairs.
 
     Args:
-        networks: with the same films, patients, labels and diseases.
+        networks: with the same images, patients, labels and diseases.
         replicates, seed: of the patient bootstrap, the same resamples for all networks.
 
     Raises:
@@ -130,39 +130,39 @@ def compare_networks(networks: Sequence[Network], *, replicates: int, seed: int)
     """
     first = networks[0]
     for other in networks[1:]:
-        check_same_films(first, other)
-    ordered = tuple(replace(n, films=in_order_of(n.films, first.films)) for n in networks)
-    figures = tuple(sample_figures(n.films, replicates, seed) for n in ordered)
+        check_same_images(first, other)
+    ordered = tuple(replace(n, images=in_order_of(n.images, first.images)) for n in networks)
+    figures = tuple(sample_figures(n.images, replicates, seed) for n in ordered)
     pairs = combinations(zip(ordered, figures, strict=True), 2)
     by_part = tuple(_by_part(ordered, replicates, seed))
     return Comparison(ordered, figures, tuple(_pair(a, b) for a, b in pairs), by_part)
 
 
-def check_same_films(first: Network, other: Network) -> None:
-    """Refuse networks whose figures would not be of the same films.
+def check_same_images(first: Network, other: Network) -> None:
+    """Refuse networks whose figures would not be of the same images.
 
     Raises:
-        ValueError: naming the first diseases, films, patients or labels that differ.
+        ValueError: naming the first diseases, images, patients or labels that differ.
     """
-    a, b = first.films, other.films
+    a, b = first.images, other.images
     pair = f"{first.name} and {other.name}"
     if a.diseases != b.diseases:
         raise ValueError(f"{pair} have other diseases: {list(a.diseases)} and {list(b.diseases)}")
     alone = [sorted(set(x.image_ids) - set(y.image_ids)) for x, y in ((a, b), (b, a))]
-    for name, films in zip((first.name, other.name), alone, strict=True):
-        if films:
+    for name, images in zip((first.name, other.name), alone, strict=True):
+        if images:
             raise ValueError(
-                f"{pair} were not scored on the same films: {len(films)} films only in {name}, "
-                f"such as {films[0]}; expected runs over all folds of the same prepared folder"
+                f"{pair} were not scored on the same images: {len(images)} images only in {name}, "
+                f"such as {images[0]}; expected runs over all folds of the same prepared folder"
             )
     b = in_order_of(b, a)
     same = (a.labels == b.labels) | (np.isnan(a.labels) & np.isnan(b.labels))
     same[np.array(a.patient_ids) != np.array(b.patient_ids)] = False
     if not same.all():
-        film, disease = np.argwhere(~same)[0]
-        example = f"{a.image_ids[film]} ({a.diseases[disease]})"
+        image, disease = np.argwhere(~same)[0]
+        example = f"{a.image_ids[image]} ({a.diseases[disease]})"
         raise ValueError(
-            f"{pair} have other patients or labels on {int((~same).any(axis=1).sum())} films, "
+            f"{pair} have other patients or labels on {int((~same).any(axis=1).sum())} images, "
             f"such as {example}; expected the same prepared folder"
         )
 
@@ -170,16 +170,16 @@ def check_same_films(first: Network, other: Network) -> None:
 def _by_part(networks: Sequence[Network], replicates: int, seed: int) -> Iterator[Levels]:
     """Figures by part of each network; studies and parts are those of the first that knows them.
 
-    The films are the same, and runs of before there were parts in their predictions know none.
+    The images are the same, and runs of before there were parts in their predictions know none.
     """
-    known = next((n.films for n in networks if n.films.body_parts), None)
+    known = next((n.images for n in networks if n.images.body_parts), None)
     for network in networks:
         if known is None:
             yield {}
             continue
         studies, parts = known.study_ids, known.body_parts
-        films = replace(network.films, study_ids=studies, body_parts=parts)
-        yield by_level(films, None, replicates, seed)
+        images = replace(network.images, study_ids=studies, body_parts=parts)
+        yield by_level(images, None, replicates, seed)
 
 
 def _pair(
@@ -187,10 +187,10 @@ def _pair(
 ) -> Pair:
     (a, a_figures), (b, b_figures) = first, second
     difference = a_figures["auc"] - b_figures["auc"]
-    columns = zip(a.films.labels.T, a.films.scores.T, b.films.scores.T, strict=True)
+    columns = zip(a.images.labels.T, a.images.scores.T, b.images.scores.T, strict=True)
     tests = [delong_test(*column) for column in columns]
     rows = zip(
-        a.films.diseases, difference.estimates, tests, holm([t.p for t in tests]), strict=True
+        a.images.diseases, difference.estimates, tests, holm([t.p for t in tests]), strict=True
     )
     diseases = tuple(DiseaseDifference(*row) for row in rows)
     return Pair(a.name, b.name, diseases, difference.macro)
@@ -200,8 +200,8 @@ def _same_folds(networks: Sequence[Network]) -> bool:
     first = networks[0]
     return all(
         bool(n.validation)
-        and n.films.sensitivity == first.films.sensitivity
-        and np.array_equal(in_order_of(n.films, first.films).folds, first.films.folds)
+        and n.images.sensitivity == first.images.sensitivity
+        and np.array_equal(in_order_of(n.images, first.images).folds, first.images.folds)
         and [set(p.image_ids) for p in n.validation] == [set(p.image_ids) for p in first.validation]
         for n in networks
     )

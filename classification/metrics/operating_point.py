@@ -1,4 +1,4 @@
-"""The operating threshold of one disease, chosen on validation data, never on the scored films.
+"""The operating threshold of one disease, chosen on validation data, never on the scored images.
 
 Youden's J (Youden, Cancer 1950), or a sensitivity that is asked for.
 """
@@ -55,7 +55,7 @@ def at_sensitivity(
     Args:
         labels: (N,) of 0, 1 and NaN (left out).
         scores: (N,) finite.
-        sensitivity: 0 < share < 1; on other films the share found will be another.
+        sensitivity: 0 < share < 1; on other images the share found will be another.
 
     Raises:
         ValueError: for a sensitivity outside of 0..1.

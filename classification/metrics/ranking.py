@@ -149,7 +149,7 @@ def bootstrap_ranking(
     """AUC and average precision, (2, D), and their (2, R, D) replicates; NaN where undefined.
 
     Same patients and seed, same resamples: subtract the replicates of two networks on the same
-    films for a paired interval.
+    images for a paired interval.
     """
     rankings = [_known_ranking(y, s) for y, s in zip(labels.T, scores.T, strict=True)]
     draws = [_evaluate(rankings, np.ones((1, len(labels))))]

@@ -1,8 +1,8 @@
 """The patient bootstrap of classification: estimates with intervals, never image by image.
 
-The films of one patient resemble each other, so patients are drawn with replacement and bring all
-their films. A replicate is a weight per film; the same seed and patients give the same weights, so
-that the figures of two networks can be subtracted replicate by replicate (a paired bootstrap).
+The images of one patient resemble each other, so patients are drawn with replacement and bring all
+their images. A replicate is a weight per image; the same seed and patients give the same weights,
+so that the figures of two networks can be subtracted replicate by replicate (a paired bootstrap).
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def macro_estimate(points: Array, samples: Array) -> Estimate:
 
 
 def patient_weights(patients: Sequence[str], replicates: int, seed: int) -> Iterator[Array]:
-    """How often each film is drawn when patients are drawn with replacement, in chunks (R, N)."""
+    """How often each image is drawn when patients are drawn with replacement, in chunks (R, N)."""
     names, of_patient = np.unique(np.asarray(patients, dtype=str), return_inverse=True)
     count = len(names)
     rng = np.random.default_rng(seed)
@@ -82,9 +82,10 @@ def patient_weights(patients: Sequence[str], replicates: int, seed: int) -> Iter
 def bootstrap_ratios(
     numerators: Array, denominators: Array, patients: Sequence[str], replicates: int, seed: int
 ) -> tuple[Array, Array]:
-    """Sum over films of each numerator column over that of its denominator, and its replicates.
+    """Sum over images of each numerator column over that of its denominator, and its replicates.
 
-    Sensitivity, for instance, is the count of films found over the count of films with the disease.
+    Sensitivity, for instance, is the count of images found over the count of images with the
+    disease.
 
     Args:
         numerators, denominators: (N, D), finite, at least 0.

@@ -1,18 +1,18 @@
-"""Probabilities of films beside their labels and thresholds: the Parquet of a cross-validation.
+"""Probabilities of images beside their labels and thresholds: the Parquet of a cross-validation.
 
-One row a film; columns of `SCHEMA_VERSION` 1:
+One row an image; columns of `SCHEMA_VERSION` 1:
     image_id, patient_id   strings
     study_id, body_part    strings; only where the data set knows studies and parts
-    fold                   int32: the fold that held the film out; its model gave the probabilities
+    fold                   int32: the fold that held the image out; its model gave the probabilities
                            (-1 outside of all folds: tools/experiments/score_images.py)
     probability_D          float64 in 0..1, for each disease D
     label_D                float64: 1 present, 0 absent, null unknown
     threshold_RULE_D       float64: RULE is youden or target (a chosen sensitivity), chosen on the
-                           fold's validation films (outside of all folds as
+                           fold's validation images (outside of all folds as
                            `cxrloc.classification.runs.ensemble` says); null where they gave
                            none: never called present
 The file's metadata (key `cxrloc`, JSON) holds the version, the diseases in order, the rules, the
-chosen sensitivity and the notice. Validation films are kept in the same form, without thresholds.
+chosen sensitivity and the notice. Validation images are kept in the same form, without thresholds.
 """
 
 from __future__ import annotations
@@ -35,24 +35,24 @@ from cxrloc.datasets.radiograph import Radiograph
 
 SCHEMA_VERSION = 1
 OUT_OF_FOLD, VALIDATION = "out_of_fold.parquet", "validation.parquet"
-OUTSIDE = -1  # the fold of films that no fold holds
+OUTSIDE = -1  # the fold of images that no fold holds
 YOUDEN, TARGET = "youden", "target"
 _KEY = b"cxrloc"
 
 
 @dataclass(frozen=True)
-class ScoredFilms:
-    """N films with D probabilities each.
+class ScoredImages:
+    """N images with D probabilities each.
 
     Attributes:
         diseases: D names, the columns.
         image_ids, patient_ids: N each; no image twice.
-        folds: (N,) the fold that holds the film out; `OUTSIDE` where none does.
+        folds: (N,) the fold that holds the image out; `OUTSIDE` where none does.
         scores: (N, D) in 0..1.
         labels: (N, D) of 0, 1 and NaN.
-        thresholds: rule -> (N, D), NaN for none; empty for films that no threshold was meant for.
+        thresholds: rule -> (N, D), NaN for none; empty for images that no threshold was meant for.
         sensitivity: what the rule `target` aims at; NaN without that rule.
-        study_ids, body_parts: N each, a text empty where unknown; or none for all films.
+        study_ids, body_parts: N each, a text empty where unknown; or none for all images.
     """
 
     diseases: tuple[str, ...]
@@ -72,22 +72,22 @@ class ScoredFilms:
         for name, matrix in matrices.items():
             if matrix.shape != shape:
                 got = f"{name}: shape {matrix.shape}"
-                raise ValueError(f"{got}, expected (films, diseases) {shape}")
+                raise ValueError(f"{got}, expected (images, diseases) {shape}")
         if not (len(self.patient_ids) == len(self.folds) == shape[0]):
-            raise ValueError(f"expected a patient and a fold for each of {shape[0]} films")
+            raise ValueError(f"expected a patient and a fold for each of {shape[0]} images")
         if {len(self.study_ids), len(self.body_parts)} - {0, shape[0]}:
-            raise ValueError(f"expected a study and a part for each of {shape[0]} films, or none")
+            raise ValueError(f"expected a study and a part for each of {shape[0]} images, or none")
         if len(set(self.image_ids)) < shape[0]:
             twice = next(i for n, i in enumerate(self.image_ids) if i in self.image_ids[:n])
-            raise ValueError(f"film {twice} is there twice; expected one judgement a film")
+            raise ValueError(f"image {twice} is there twice; expected one judgement an image")
         if not ((self.scores >= 0) & (self.scores <= 1)).all():  # NaN is in no range
             raise ValueError("expected probabilities in 0..1, got others or NaN")
 
     def __len__(self) -> int:
         return len(self.image_ids)
 
-    def select(self, rows: npt.NDArray[Any]) -> ScoredFilms:
-        """The films of a boolean mask, or of positions in their order."""
+    def select(self, rows: npt.NDArray[Any]) -> ScoredImages:
+        """The images of a boolean mask, or of positions in their order."""
         positions = np.arange(len(self))[rows]
         return replace(
             self,
@@ -119,8 +119,8 @@ class ScoredFilms:
         """`parts_note` as a line below a table, or no line."""
         return (f"{self.parts_note}.",) if self.parts_note else ()
 
-    def of_part(self, part: str) -> ScoredFilms:
-        """The films of one body part."""
+    def of_part(self, part: str) -> ScoredImages:
+        """The images of one body part."""
         return self.select(np.array(self.body_parts) == part)
 
     def present(self, rule: str) -> npt.NDArray[np.bool_]:
@@ -128,8 +128,8 @@ class ScoredFilms:
         return self.scores >= np.nan_to_num(self.thresholds[rule], nan=np.inf)
 
 
-def join_films(parts: Sequence[ScoredFilms]) -> ScoredFilms:
-    """All films of parts with the same diseases and rules, in their order."""
+def join_images(parts: Sequence[ScoredImages]) -> ScoredImages:
+    """All images of parts with the same diseases and rules, in their order."""
     first = parts[0]
     return replace(
         first,
@@ -147,34 +147,34 @@ def join_films(parts: Sequence[ScoredFilms]) -> ScoredFilms:
     )
 
 
-def studies_and_parts(films: Sequence[Radiograph]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """`study_ids` and `body_parts` of `ScoredFilms`; empty where no film has one."""
-    studies = tuple(film.study_id for film in films)
-    parts = tuple(film.body_part for film in films)
+def studies_and_parts(images: Sequence[Radiograph]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """`study_ids` and `body_parts` of `ScoredImages`; empty where no image has one."""
+    studies = tuple(image.study_id for image in images)
+    parts = tuple(image.body_part for image in images)
     return studies if any(studies) else (), parts if any(parts) else ()
 
 
-def write_scored_films(path: Path, films: ScoredFilms) -> None:
+def write_scored_images(path: Path, images: ScoredImages) -> None:
     """Write the Parquet file whole or not at all."""
     columns = {
-        "image_id": pa.array(films.image_ids, pa.string()),
-        "patient_id": pa.array(films.patient_ids, pa.string()),
-        "fold": pa.array(films.folds, pa.int32()),
+        "image_id": pa.array(images.image_ids, pa.string()),
+        "patient_id": pa.array(images.patient_ids, pa.string()),
+        "fold": pa.array(images.folds, pa.int32()),
     }
-    named = {"study_id": films.study_ids, "body_part": films.body_parts}
+    named = {"study_id": images.study_ids, "body_part": images.body_parts}
     columns |= {name: pa.array(texts, pa.string()) for name, texts in named.items() if texts}
-    matrices = {"probability": films.scores, "label": films.labels}
-    matrices |= {f"threshold_{rule}": t for rule, t in films.thresholds.items()}
+    matrices = {"probability": images.scores, "label": images.labels}
+    matrices |= {f"threshold_{rule}": t for rule, t in images.thresholds.items()}
     for prefix, matrix in matrices.items():
-        for i, disease in enumerate(films.diseases):
+        for i, disease in enumerate(images.diseases):
             # a NaN becomes null: other readers then leave it out by themselves
             column = pa.array(matrix[:, i], pa.float64(), from_pandas=True)
             columns[f"{prefix}_{disease}"] = column
     facts = {
         "version": SCHEMA_VERSION,
-        "diseases": films.diseases,
-        "rules": list(films.thresholds),
-        "sensitivity": None if np.isnan(films.sensitivity) else films.sensitivity,
+        "diseases": images.diseases,
+        "rules": list(images.thresholds),
+        "sensitivity": None if np.isnan(images.sensitivity) else images.sensitivity,
         "notice": RESEARCH_USE,
     }
     table = pa.table(columns).replace_schema_metadata({_KEY: json.dumps(facts)})
@@ -182,8 +182,8 @@ def write_scored_films(path: Path, films: ScoredFilms) -> None:
         pq.write_table(table, temporary)
 
 
-def read_scored_films(path: Path) -> ScoredFilms:
-    """Films of a file that `write_scored_films` wrote.
+def read_scored_images(path: Path) -> ScoredImages:
+    """Images of a file that `write_scored_images` wrote.
 
     Raises:
         FileNotFoundError: when there is no such file.
@@ -202,7 +202,7 @@ def read_scored_films(path: Path) -> ScoredFilms:
             "tools/cross_validate.py wrote"
         )
     diseases, sensitivity = tuple(facts["diseases"]), facts["sensitivity"]
-    return ScoredFilms(
+    return ScoredImages(
         diseases=diseases,
         image_ids=tuple(table["image_id"].to_pylist()),
         patient_ids=tuple(table["patient_id"].to_pylist()),

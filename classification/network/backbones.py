@@ -168,7 +168,7 @@ def _blocks(layers: Callable[[int, int], list[nn.Module]]) -> nn.Module:
 def single_channel(backbone: nn.Module) -> None:
     """Let a backbone take one channel, in place: its first kernels are added up over the three.
 
-    It computes of a film what it computed of the film thrice. GoogLeNet's own normalisation goes
+    It computes of an image what it computed of the image thrice. GoogLeNet's own normalisation goes
     from the mean of the three channels' constants.
     """
     for layer in backbone.modules():

@@ -1,20 +1,20 @@
 """Age, sex and view as numbers beside the image: a late-fusion input that is off by default.
 
-Leakage warning. Age, sex and view say who gets imaged and how: a bedside film (AP) is of a patient
+Leakage warning. Age, sex and view say who gets imaged and how: a bedside image (AP) is of a patient
 too ill to stand, and hospitals image some ages and sexes more for one disease than for another. A
-network that is told so may answer from it and not from the film: its AUC rises within one data set
+network that is told so may answer from it and not from the image: its AUC rises within one data set
 and may fall in the next hospital. Never use it where localizers are compared: a gate that opens
 because of the bed says nothing about the box.
 
-The numbers, per film, of what is asked for:
+The numbers, per image, of what is asked for:
 
     age   (years - 50) / 20, and a flag that is 1 where the age is unknown (the first is 0 then)
     sex   one of F, M, unknown
     view  one of PA, AP, LATERAL, unknown
 
-Age is centred by constants and not by the training films: the layer behind it is linear, so the
+Age is centred by constants and not by the training images: the layer behind it is linear, so the
 same functions can be learned, and a bundle needs no statistics of its patients. What no training
-film was (of unknown age, say) keeps the weight 0 that it began with, and adds nothing later.
+image was (of unknown age, say) keeps the weight 0 that it began with, and adds nothing later.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _OLDEST = 120  # an older patient is a typing error
 
 
 class Person(Protocol):
-    """What a `Radiograph` and a `Film` know of their patient; empty or NaN is unknown."""
+    """What a `Radiograph` and a `LoadedImage` know of their patient; empty or NaN is unknown."""
 
     @property
     def age_years(self) -> float: ...
@@ -44,23 +44,23 @@ class Person(Protocol):
 
 
 def width(asked: Sequence[str]) -> int:
-    """Numbers per film of the demographics asked for."""
+    """Numbers per image of the demographics asked for."""
     return sum(WIDTHS[name] for name in asked)
 
 
 def encode(asked: Sequence[str], people: Sequence[Person]) -> npt.NDArray[np.float32]:
-    """(N, `width`) numbers of N films, the demographics in the order asked for."""
+    """(N, `width`) numbers of N images, the demographics in the order asked for."""
     rows = [[number for name in asked for number in _ENCODERS[name](p)] for p in people]
     return np.array(rows, dtype=np.float32).reshape(len(people), width(asked))
 
 
 def unknown(asked: Sequence[str]) -> npt.NDArray[np.float32]:
-    """(`width`,) numbers of a film of which nothing is known."""
+    """(`width`,) numbers of an image of which nothing is known."""
     numbers = {"age": [0.0, 1.0], "sex": _one_of(SEXES, ""), "view": _one_of(VIEWS, "")}
     return np.array([number for name in asked for number in numbers[name]], dtype=np.float32)
 
 
-def not_told(asked: Sequence[str], person: Person) -> tuple[str, ...]:
+def missing_demographics(asked: Sequence[str], person: Person) -> tuple[str, ...]:
     """Which of the demographics asked for are not known of a person."""
     return tuple(name for name in asked if _ENCODERS[name](person)[-1])  # the last is the flag
 

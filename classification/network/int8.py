@@ -5,7 +5,7 @@ A convolution's input x is round(x / step) + zero, cut off at 0 and 255; its wei
 are in float. Here the same is computed in float32 (torch's fake quantisation), which exports to
 ONNX as QuantizeLinear and DequantizeLinear; a runtime that knows them computes in integers.
 
-The first convolution of a network that is given one grey film in every channel is a special case.
+The first convolution of a network that is given one grey image in every channel is a special case.
 Grey levels are 8-bit whole numbers already, so its input loses nothing if the channels, each an
 affine function of the grey level, are added up into one (`GreyInput`).
 """

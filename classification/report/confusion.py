@@ -20,7 +20,7 @@ _HEAD = ("disease", "network", "TP", "FN", "FP", "TN", "TPR", "TNR", "F1", "AUC"
 _NOT_PUBLISHED = "none"
 _NO_RATES = (
     "none: no published TPR, TNR or F1 is at hand. Of the published studies in these tables we "
-    "have AUCs alone, of other films than ours."
+    "have AUCs alone, of other images than ours."
 )
 
 
@@ -53,7 +53,7 @@ def _rows(comparison: Comparison, rule: str) -> tuple[tuple[str, ...], ...]:
     blank = ("",) * 4 + (_NOT_PUBLISHED,) * 3
     published = [
         (SUM, f"published: {study.study}", *blank, f"{study.values[MACRO]} ({study.measure})")
-        for study in studies_of_means(comparison.films.diseases)
+        for study in studies_of_means(comparison.images.diseases)
     ]
     return (*ours, *published)
 
@@ -61,9 +61,9 @@ def _rows(comparison: Comparison, rule: str) -> tuple[tuple[str, ...], ...]:
 def _matrices(comparison: Comparison, rule: str) -> Iterator[tuple[Confusion, str, str]]:
     """Matrix, network and AUC of each disease in turn, then of their sum."""
     pairs = zip(comparison.networks, comparison.figures, strict=True)
-    able = [(network, figures) for network, figures in pairs if rule in network.films.thresholds]
-    tables = [confusions(network.films, rule) for network, _ in able]
-    for i in range(len(comparison.films.diseases)):
+    able = [(network, figures) for network, figures in pairs if rule in network.images.thresholds]
+    tables = [confusions(network.images, rule) for network, _ in able]
+    for i in range(len(comparison.images.diseases)):
         for (network, figures), of_network in zip(able, tables, strict=True):
             yield of_network[i], network.name, _number(figures["auc"].estimates[i].value)
     for (network, figures), of_network in zip(able, tables, strict=True):
@@ -72,18 +72,18 @@ def _matrices(comparison: Comparison, rule: str) -> Iterator[tuple[Confusion, st
 
 
 def _notes(comparison: Comparison, rule: str) -> tuple[str, ...]:
-    without = [n.name for n in comparison.networks if rule not in n.films.thresholds]
+    without = [n.name for n in comparison.networks if rule not in n.images.thresholds]
     undecided = [
-        f"{table.disease} ({name}, {table.undecided} films)"
+        f"{table.disease} ({name}, {table.undecided} images)"
         for table, name, _ in _matrices(comparison, rule)
         if table.undecided and table.disease != SUM
     ]
-    diseases = comparison.films.diseases
+    diseases = comparison.images.diseases
     published = studies_of_means(diseases) or studies_by_disease(diseases)
     return (
         f"{SUM}: the matrices added up, so that frequent diseases count for more than in the "
         "macro mean. Labels that are unknown or uncertain are left out.",
-        "TPR is the sensitivity, TNR the specificity. Thresholds are chosen on validation films.",
+        "TPR is the sensitivity, TNR the specificity. Thresholds are chosen on validation images.",
         *([_NO_RATES] if published else []),
         *([f"Without thresholds, so not here: {', '.join(without)}."] if without else []),
         *([f"No threshold, so called absent: {', '.join(undecided)}."] if undecided else []),

@@ -17,7 +17,7 @@ from cxrloc.classification.metrics.examinations import (
     images_of,
 )
 from cxrloc.classification.metrics.replicates import Estimate
-from cxrloc.classification.metrics.scored_images import ScoredFilms
+from cxrloc.classification.metrics.scored_images import ScoredImages
 from cxrloc.classification.report.published import MACRO, published_studies
 from cxrloc.classification.report.text_tables import TextTable
 
@@ -40,15 +40,15 @@ _HEAD = (
 )
 
 
-def part_tables(films: ScoredFilms, replicates: int, seed: int) -> list[TextTable]:
+def part_tables(images: ScoredImages, replicates: int, seed: int) -> list[TextTable]:
     """The figures of images by part, to stand below figures over all parts.
 
-    None where the films are of one part, or of unknown ones.
+    None where the images are of one part, or of unknown ones.
     """
-    if not films.several_parts:
+    if not images.several_parts:
         return []
-    found = {IMAGE: agreements(images_of(films), replicates, seed)}
-    return level_tables(found, films.diseases)
+    found = {IMAGE: agreements(images_of(images), replicates, seed)}
+    return level_tables(found, images.diseases)
 
 
 def level_tables(found: Levels, diseases: Sequence[str]) -> list[TextTable]:
@@ -81,12 +81,12 @@ def level_records(found: Levels, diseases: Sequence[str]) -> list[dict[str, obje
 
 
 def _of_parts(rows: Sequence[Agreement]) -> bool:
-    """Whether body parts are known: of chest films `ALL_PARTS` is all there is."""
+    """Whether body parts are known: of chest images `ALL_PARTS` is all there is."""
     return any(row.body_part != ALL_PARTS for row in rows)
 
 
 def published(level: str, body_part: str) -> str:
-    """Figures that others printed of this part of MURA, on other films."""
+    """Figures that others printed of this part of MURA, on other images."""
     name = body_part.removeprefix("XR_").lower()
     return "; ".join(
         f"{measure} {study.values[MACRO]} ({short_name(study.study)})"
@@ -97,7 +97,7 @@ def published(level: str, body_part: str) -> str:
 
 
 def short_name(study: str) -> str:
-    """Who, without the network and the films in parentheses, which stand below the tables."""
+    """Who, without the network and the images in parentheses, which stand below the tables."""
     return study.partition(" (")[0]
 
 
@@ -105,7 +105,7 @@ def published_note() -> str:
     """Whose the published figures are."""
     names = dict.fromkeys(s.study for s in published_studies() if s.scored_on.startswith("MURA "))
     return (
-        f"Published: {'; '.join(names)}. All are of MURA's films, whatever films ours are of; "
+        f"Published: {'; '.join(names)}. All are of MURA's images, whatever images ours are of; "
         "those of the hidden test part against the vote of three radiologists."
     )
 

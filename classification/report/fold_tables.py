@@ -15,7 +15,7 @@ from cxrloc.classification.metrics.folds import (
     sample_figures,
 )
 from cxrloc.classification.metrics.replicates import Estimate
-from cxrloc.classification.metrics.scored_images import TARGET, YOUDEN, ScoredFilms
+from cxrloc.classification.metrics.scored_images import TARGET, YOUDEN, ScoredImages
 from cxrloc.classification.report.published import studies_of_means
 from cxrloc.classification.report.text_tables import TextTable
 
@@ -28,21 +28,21 @@ class FoldRow:
     """One disease, or the macro mean over all.
 
     Attributes:
-        films: with a known label; of the macro row all.
+        images: with a known label; of the macro row all.
         positives: None in the macro row.
-        pooled: figure -> over all films, with its interval.
+        pooled: figure -> over all images, with its interval.
         spreads: figure -> over the folds.
     """
 
     disease: str
-    films: int
+    images: int
     positives: int | None
     pooled: dict[str, Estimate]
     spreads: dict[str, Spread]
 
     def record(self) -> dict[str, object]:
         """The columns of cross_validation.csv; None where there is no figure."""
-        record: dict[str, object] = {"disease": self.disease, "films": self.films}
+        record: dict[str, object] = {"disease": self.disease, "images": self.images}
         record["positives"] = self.positives
         for name, figure in self.pooled.items():
             spread = self.spreads[name]
@@ -57,49 +57,52 @@ class FoldRow:
         return record
 
 
-def fold_rows(films: ScoredFilms, replicates: int, seed: int) -> tuple[FoldRow, ...]:
+def fold_rows(images: ScoredImages, replicates: int, seed: int) -> tuple[FoldRow, ...]:
     """A row per disease, then the macro mean.
 
     Args:
-        films: out of fold, with thresholds of both rules; without them the rows hold AUC, AP and
+        images: out of fold, with thresholds of both rules; without them the rows hold AUC, AP and
             Brier score alone.
         replicates, seed: of the patient bootstrap.
     """
-    figures, spreads = sample_figures(films, replicates, seed), fold_spreads(films)
+    figures, spreads = sample_figures(images, replicates, seed), fold_spreads(images)
     names = [name for name in FIGURES if name in figures]
     estimates = {name: figures[name].estimates for name in names}
     rows = [
         FoldRow(
             disease,
-            int((~np.isnan(films.labels[:, i])).sum()),
-            int((films.labels[:, i] == 1).sum()),
+            int((~np.isnan(images.labels[:, i])).sum()),
+            int((images.labels[:, i] == 1).sum()),
             {name: estimates[name][i] for name in names},
             {name: spreads[name][0][i] for name in names},
         )
-        for i, disease in enumerate(films.diseases)
+        for i, disease in enumerate(images.diseases)
     ]
     macro = {name: figures[name].macro for name in names}
-    rows.append(FoldRow(MACRO, len(films), None, macro, {n: spreads[n][1] for n in names}))
+    rows.append(FoldRow(MACRO, len(images), None, macro, {n: spreads[n][1] for n in names}))
     return tuple(rows)
 
 
-def rule_words(rule: str, films: ScoredFilms) -> str:
+def rule_label(rule: str, images: ScoredImages) -> str:
     """`Youden's threshold`, or `threshold for sensitivity 0.9`."""
-    words = {YOUDEN: "Youden's threshold", TARGET: f"threshold for sensitivity {films.sensitivity}"}
+    words = {
+        YOUDEN: "Youden's threshold",
+        TARGET: f"threshold for sensitivity {images.sensitivity}",
+    }
     return words[rule]
 
 
-def text_tables(films: ScoredFilms, rows: Sequence[FoldRow]) -> tuple[TextTable, TextTable]:
+def text_tables(images: ScoredImages, rows: Sequence[FoldRow]) -> tuple[TextTable, TextTable]:
     """Ranking and calibration, then decisions, with what a reader must know below."""
-    folds, patients = len(np.unique(films.folds)), len(set(films.patient_ids))
+    folds, patients = len(np.unique(images.folds)), len(set(images.patient_ids))
     ranking = TextTable(
-        f"Ranking and calibration: {len(films)} films, {patients} patients, "
+        f"Ranking and calibration: {len(images)} images, {patients} patients, "
         + (f"{folds} folds" if folds > 1 else "one split"),
-        ("disease", "positives / films", "AUC", "over folds", "AP", "over folds", "Brier",
+        ("disease", "positives / images", "AUC", "over folds", "AP", "over folds", "Brier",
          "over folds"),
         tuple(_cells(row, ("auc", "ap", "brier")) for row in rows),
         (
-            "Every film is judged by a model that held its patient out.",
+            "Every image is judged by a model that held its patient out.",
             f"In parentheses: 95 % interval, bootstrap over {patients} patients.",
             *(_OF_FOLDS if folds > 1 else ()),
             "A random ranking has AUC .5 and an AP equal to the prevalence p; always saying p has "
@@ -109,19 +112,19 @@ def text_tables(films: ScoredFilms, rows: Sequence[FoldRow]) -> tuple[TextTable,
     )  # fmt: skip
     decisions = TextTable(
         "Decisions",
-        ("disease", "positives / films",
-         *(f"{share}, {rule_words(rule, films)}{end}" for rule in (YOUDEN, TARGET)
+        ("disease", "positives / images",
+         *(f"{share}, {rule_label(rule, images)}{end}" for rule in (YOUDEN, TARGET)
            for share in ("sensitivity (TPR)", "specificity (TNR)", "F1")
            for end in ("", ", over folds"))),
         tuple(_cells(row, tuple(n for n in row.pooled if "_" in n)) for row in rows),
-        ("Thresholds are chosen on validation films, never on the films scored here.",
-         *_undecided_notes(films)),
+        ("Thresholds are chosen on validation images, never on the images scored here.",
+         *_undecided_notes(images)),
     )  # fmt: skip
     return (ranking, decisions) if folds > 1 else (_of_one(ranking), _of_one(decisions))
 
 
 _OF_FOLDS = (
-    "Over folds: mean and standard deviation; no standard error, as folds share training films.",
+    "Over folds: mean and standard deviation; no standard error, as folds share training images.",
     f"{POOLED}; the mean over folds does not.",
 )
 
@@ -134,7 +137,7 @@ def _of_one(table: TextTable) -> TextTable:
 
 
 def _cells(row: FoldRow, names: Sequence[str]) -> tuple[str, ...]:
-    counts = "" if row.positives is None else f"{row.positives} / {row.films}"
+    counts = "" if row.positives is None else f"{row.positives} / {row.images}"
     figures = (text for n in names for text in (str(row.pooled[n]), str(row.spreads[n])))
     return (row.disease, counts, *figures)
 
@@ -148,21 +151,21 @@ def _macro_note(rows: Sequence[FoldRow]) -> str:
     note = f"macro: mean over {len(diseases) - len(undefined)} of {len(diseases)} diseases"
     note += f" (undefined: {', '.join(undefined)})" if undefined else ""
     note += f"; the interval of its AUC rests on {macro.pooled['auc'].replicates} resamples, those "
-    note += "in which each disease has films with and without it"
+    note += "in which each disease has images with and without it"
     if some:
         note += f"; over folds without {', '.join(some)}, undefined in some fold"
     return f"{note}."
 
 
-def _undecided_notes(films: ScoredFilms) -> tuple[str, ...]:
-    """Which diseases had no threshold in some fold, which makes their films absent calls."""
+def _undecided_notes(images: ScoredImages) -> tuple[str, ...]:
+    """Which diseases had no threshold in some fold, which makes their images absent calls."""
     notes = []
-    for rule in films.thresholds:
-        without = np.isnan(films.thresholds[rule]).sum(axis=0)
-        named = [f"{d} ({n} films)" for d, n in zip(films.diseases, without, strict=True) if n]
+    for rule in images.thresholds:
+        without = np.isnan(images.thresholds[rule]).sum(axis=0)
+        named = [f"{d} ({n} images)" for d, n in zip(images.diseases, without, strict=True) if n]
         if named:
             notes.append(
-                f"No {rule_words(rule, films)} could be chosen in every fold, and films without "
+                f"No {rule_label(rule, images)} could be chosen in every fold, and images without "
                 f"one count as called absent: {', '.join(named)}."
             )
     return tuple(notes)
@@ -173,25 +176,25 @@ _FIGURES = ("auc", "ap", "brier")
 
 
 def stage_records(
-    stages: Sequence[ScoredFilms], replicates: int, seed: int
+    stages: Sequence[ScoredImages], replicates: int, seed: int
 ) -> list[dict[str, object]]:
     """Lines of cross_validation.csv for each stage: every disease and the macro mean."""
     return [
         {**row.record(), "stage": name}
-        for name, films in zip(STAGES, stages, strict=True)
-        for row in fold_rows(films, replicates, seed)
+        for name, images in zip(STAGES, stages, strict=True)
+        for row in fold_rows(images, replicates, seed)
     ]
 
 
-def stage_table(stages: Sequence[ScoredFilms], replicates: int, seed: int) -> TextTable:
+def stage_table(stages: Sequence[ScoredImages], replicates: int, seed: int) -> TextTable:
     """Macro means of both stages and of their paired difference.
 
     Args:
-        stages: all films out of fold, as the best epoch of the first and of the second stage
-            judges them; the same films in the same order.
+        stages: all images out of fold, as the best epoch of the first and of the second stage
+            judges them; the same images in the same order.
         replicates, seed: of the patient bootstrap.
     """
-    frozen, tuned = (sample_figures(films, replicates, seed) for films in stages)
+    frozen, tuned = (sample_figures(images, replicates, seed) for images in stages)
     spreads = [{name: macro for name, (_, macro) in fold_spreads(f).items()} for f in stages]
     difference = {name: tuned[name] - frozen[name] for name in _FIGURES}
     rows = [
@@ -206,11 +209,11 @@ def stage_table(stages: Sequence[ScoredFilms], replicates: int, seed: int) -> Te
         tuple(rows),
         (
             "frozen: the head, trained on the frozen backbone. fine-tuned: then all layers. Of "
-            "both the epoch with the highest AUC on the fold's validation films, on the same films "
-            "out of fold. All other tables are of the stage that is better on the fold's "
-            "validation films.",
-            f"The difference is paired, film by film, on {replicates} resamples of patients.",
-            "Published figures are of other films and of NIH's 14 labels.",
+            "both the epoch with the highest AUC on the fold's validation images, on the same "
+            "images out of fold. All other tables are of the stage that is better on the fold's "
+            "validation images.",
+            f"The difference is paired, image by image, on {replicates} resamples of patients.",
+            "Published figures are of other images and of NIH's 14 labels.",
             *stages[0].parts_notes,
         ),
     )

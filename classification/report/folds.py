@@ -1,10 +1,10 @@
 """What a finished cross-validation says, as files in its run folder.
 
-out_of_fold.parquet         every film, judged by the model that never saw its patient
+out_of_fold.parquet         every image, judged by the model that never saw its patient
 cross_validation.csv, .md   per disease and macro: figures, intervals, mean and deviation over folds
                             (of two stages also for each: column `stage`)
 confusion.csv, confusion_youden.png, confusion_target.png    counts per disease and summed
-calibration.csv, .png       reliability: ten bins of equally many films per disease
+calibration.csv, .png       reliability: ten bins of equally many images per disease
 epochs.png                  loss and, where it was logged, AUC per epoch with a band over folds
 """
 
@@ -23,12 +23,16 @@ from matplotlib.ticker import MaxNLocator
 from cxrloc.classification.metrics.calibration import Bin, calibration_error, reliability
 from cxrloc.classification.metrics.confusion import Confusion, confusions, summed
 from cxrloc.classification.metrics.folds import RULES
-from cxrloc.classification.metrics.scored_images import OUT_OF_FOLD, ScoredFilms, write_scored_films
+from cxrloc.classification.metrics.scored_images import (
+    OUT_OF_FOLD,
+    ScoredImages,
+    write_scored_images,
+)
 from cxrloc.classification.report.confusion import confusion_table
 from cxrloc.classification.report.fold_tables import (
     FoldRow,
     fold_rows,
-    rule_words,
+    rule_label,
     stage_records,
     stage_table,
     text_tables,
@@ -48,12 +52,12 @@ def plot_confusions(path: Path, tables: Sequence[Confusion], rule: str, note: st
 
     Args:
         rule: in words, how the thresholds were chosen.
-        note: stands above it, `ScoredFilms.parts_note`.
+        note: stands above it, `ScoredImages.parts_note`.
     """
     figure, panels = _grid(len(tables), (2.4, 2.7))
     for axes, table in zip(panels, tables, strict=True):
         _confusion_panel(axes, table)
-    figure.suptitle(titled(f"Out-of-fold films by label and decision, {rule}", note), fontsize=11)
+    figure.suptitle(titled(f"Out-of-fold images by label and decision, {rule}", note), fontsize=11)
     save_figure(figure, path)
 
 
@@ -64,7 +68,7 @@ def plot_calibration(
 
     Args:
         curves, titles: disease -> its bins, and what stands above its panel.
-        note: stands above them all, `ScoredFilms.parts_note`.
+        note: stands above them all, `ScoredImages.parts_note`.
     """
     figure, panels = _grid(len(curves), (2.6, 2.7))
     for axes, (disease, bins) in zip(panels, curves.items(), strict=True):
@@ -180,9 +184,9 @@ Curves = Mapping[str, Sequence[Bin]]
 
 def write_fold_report(
     out: Path,
-    films: ScoredFilms,
+    images: ScoredImages,
     histories: Histories,
-    stages: Sequence[ScoredFilms] = (),
+    stages: Sequence[ScoredImages] = (),
     by_part: Sequence[TextTable] = (),
     *,
     replicates: int,
@@ -192,49 +196,49 @@ def write_fold_report(
 
     Args:
         out: the run folder.
-        films: out of fold, with thresholds of both rules.
+        images: out of fold, with thresholds of both rules.
         histories: fold -> one entry an epoch.
-        stages: of a training in two stages the same films, as either stage judges them.
+        stages: of a training in two stages the same images, as either stage judges them.
         by_part: of `study_tables.part_tables`, below the figures over all parts.
         replicates, seed: of the patient bootstrap.
     """
-    write_scored_films(out / OUT_OF_FOLD, films)
-    rows = fold_rows(films, replicates, seed)
+    write_scored_images(out / OUT_OF_FOLD, images)
+    rows = fold_rows(images, replicates, seed)
     records = [{**row.record(), "stage": ""} for row in rows]
-    tables = [*text_tables(films, rows), *by_part]
-    tables += [confusion_table(confusions(films, r), rule_words(r, films)) for r in RULES]
+    tables = [*text_tables(images, rows), *by_part]
+    tables += [confusion_table(confusions(images, r), rule_label(r, images)) for r in RULES]
     if stages:
         records += stage_records(stages, replicates, seed)
         tables.append(stage_table(stages, replicates, seed))
     write_records(out / "cross_validation.csv", records)
     page = to_markdown(f"Cross-validation: {out.name}", tables)
     write_text(out / "cross_validation.md", page)
-    _write_confusions(out, films)
-    _write_calibration(out, films, rows, replicates, seed)
+    _write_confusions(out, images)
+    _write_calibration(out, images, rows, replicates, seed)
     plot_epochs(out / "epochs.png", histories)
     return page
 
 
-def _write_confusions(out: Path, films: ScoredFilms) -> None:
+def _write_confusions(out: Path, images: ScoredImages) -> None:
     records: list[dict[str, object]] = []
     for rule in RULES:
-        tables = confusions(films, rule)
+        tables = confusions(images, rule)
         records += [{"rule": rule, **table.record()} for table in (*tables, summed(tables))]
         plot_confusions(
-            out / f"confusion_{rule}.png", tables, rule_words(rule, films), films.parts_note
+            out / f"confusion_{rule}.png", tables, rule_label(rule, images), images.parts_note
         )
     write_records(out / "confusion.csv", records)
 
 
 def _write_calibration(
-    out: Path, films: ScoredFilms, rows: Sequence[FoldRow], replicates: int, seed: int
+    out: Path, images: ScoredImages, rows: Sequence[FoldRow], replicates: int, seed: int
 ) -> None:
     curves = {
         disease: reliability(
-            films.labels[:, i], films.scores[:, i], films.patient_ids,
+            images.labels[:, i], images.scores[:, i], images.patient_ids,
             replicates=replicates, seed=seed,
         )
-        for i, disease in enumerate(films.diseases)
+        for i, disease in enumerate(images.diseases)
     }  # fmt: skip
     records: list[dict[str, object]] = []
     for disease, bins in curves.items():
@@ -244,13 +248,13 @@ def _write_calibration(
         row.disease: _calibration_title(row, calibration_error(curves[row.disease]))
         for row in rows[:-1]
     }
-    plot_calibration(out / "calibration.png", curves, titles, films.parts_note)
+    plot_calibration(out / "calibration.png", curves, titles, images.parts_note)
 
 
 def _bin_record(b: Bin) -> dict[str, object]:
     observed = b.observed
     return {
-        "films": b.films,
+        "images": b.images,
         "mean_probability": b.mean_probability,
         "observed": observed.value,
         "observed_low": observed.low,

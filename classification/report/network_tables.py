@@ -10,7 +10,7 @@ from cxrloc.classification.metrics.examinations import HALF
 from cxrloc.classification.metrics.folds import FIGURES, Sampled
 from cxrloc.classification.metrics.networks import Comparison, Pair
 from cxrloc.classification.metrics.replicates import Estimate
-from cxrloc.classification.metrics.scored_images import ScoredFilms
+from cxrloc.classification.metrics.scored_images import ScoredImages
 from cxrloc.classification.report.confusion import confusion_tables
 from cxrloc.classification.report.examinations import (
     TITLES,
@@ -35,22 +35,24 @@ _HEADS = {
     "sensitivity_target": "sensitivity (TPR), target",
     "specificity_target": "specificity (TNR), target", "f1_target": "F1, target",
 }  # fmt: skip
-_OTHER_FILMS = "Published figures are of other films than ours and cannot be subtracted from them."
+_OTHER_IMAGES = (
+    "Published figures are of other images than ours and cannot be subtracted from them."
+)
 
 
 def text_tables(comparison: Comparison) -> tuple[TextTable, ...]:
     """Networks and AUC per disease beside published ones, confusion, and differences of pairs."""
     tables = [_networks_table(comparison), _auc_table(comparison), *confusion_tables(comparison)]
-    return (*tables, *(_pair_table(pair, comparison.films) for pair in comparison.pairs))
+    return (*tables, *(_pair_table(pair, comparison.images) for pair in comparison.pairs))
 
 
 def network_records(comparison: Comparison) -> list[dict[str, object]]:
     """networks.csv: one line per network or published study and disease or macro mean."""
     records = []
     for network, figures in zip(comparison.networks, comparison.figures, strict=True):
-        for i, disease in enumerate([*network.films.diseases, MACRO]):
+        for i, disease in enumerate([*network.images.diseases, MACRO]):
             record: dict[str, object] = {"network": network.name, "disease": disease}
-            record |= {"scored_on": "the same films out of fold", "films": len(network.films)}
+            record |= {"scored_on": "the same images out of fold", "images": len(network.images)}
             record["measure"] = "mean AUC" if disease == MACRO else "AUC"
             record["members"] = " + ".join(network.members)
             for name in FIGURES:
@@ -94,7 +96,7 @@ def _figure(sampled: Sampled | None, column: int) -> Estimate:
 
 def _published_records(comparison: Comparison, columns: Sequence[str]) -> list[dict[str, object]]:
     empty: dict[str, object] = dict.fromkeys(columns)
-    diseases = comparison.films.diseases
+    diseases = comparison.images.diseases
     return [
         {**empty, "network": s.study, "disease": disease, "scored_on": f"published: {s.scored_on}",
          "measure": s.measure, "auc": float(value)}
@@ -104,22 +106,22 @@ def _published_records(comparison: Comparison, columns: Sequence[str]) -> list[d
 
 
 def _networks_table(comparison: Comparison) -> TextTable:
-    films = comparison.films
+    images = comparison.images
     rows = [
-        (n.name, *(_macro_text(f.get(name)) for name in FIGURES), "these films, out of fold")
+        (n.name, *(_macro_text(f.get(name)) for name in FIGURES), "these images, out of fold")
         for n, f in zip(comparison.networks, comparison.figures, strict=True)
     ]
     blank = ("",) * (len(FIGURES) - 1)
     rows += [(f"published: {s.study}", f"{s.values[MACRO]} ({s.measure})", *blank, s.scored_on)
-             for s in studies_of_means(films.diseases)]  # fmt: skip
+             for s in studies_of_means(images.diseases)]  # fmt: skip
     rows += [
         (f"published: {s.study}", f"{mean:.4f}", *blank, s.scored_on)
-        for s in studies_by_disease(films.diseases)
-        if (mean := s.mean_over(films.diseases)) is not None
+        for s in studies_by_disease(images.diseases)
+        if (mean := s.mean_over(images.diseases)) is not None
     ]
     return TextTable(
-        f"Networks: {len(films)} films of {len(set(films.patient_ids))} patients, "
-        f"{len(films.diseases)} diseases",
+        f"Networks: {len(images)} images of {len(set(images.patient_ids))} patients, "
+        f"{len(images.diseases)} diseases",
         ("network", *(_HEADS[name] for name in FIGURES), "scored on"),
         tuple(rows),
         _network_notes(comparison),
@@ -132,26 +134,26 @@ def _macro_text(sampled: Sampled | None) -> str:
 
 def _network_notes(comparison: Comparison) -> tuple[str, ...]:
     undefined = np.isnan(comparison.figures[0]["auc"].points)
-    named = [d for d, no in zip(comparison.films.diseases, undefined, strict=True) if no]
-    aims = dict.fromkeys(f"{n.films.sensitivity:g}" for n in comparison.networks
-                         if n.films.thresholds)  # fmt: skip
+    named = [d for d, no in zip(comparison.images.diseases, undefined, strict=True) if no]
+    aims = dict.fromkeys(f"{n.images.sensitivity:g}" for n in comparison.networks
+                         if n.images.thresholds)  # fmt: skip
     return (
-        "Each film is judged by a model that held its patient out. In parentheses: "
+        "Each image is judged by a model that held its patient out. In parentheses: "
         "95 % interval of a bootstrap over patients.",
         "macro: mean over the diseases with an AUC"
         + (f", that is without {', '.join(named)}." if named else ", here all."),
-        "Thresholds are chosen on validation films: by Youden, or for a sensitivity of "
+        "Thresholds are chosen on validation images: by Youden, or for a sensitivity of "
         f"{' or '.join(aims) or 'none'} there (target).",
-        "An ensemble is the mean of its networks' probabilities on each film, all of them out of "
+        "An ensemble is the mean of its networks' probabilities on each image, all of them out of "
         "fold.",
-        f"{_OTHER_FILMS} Where a study prints each of our diseases, its macro AUC is our mean of "
+        f"{_OTHER_IMAGES} Where a study prints each of our diseases, its macro AUC is our mean of "
         "these; the figures of others are as printed, with "
         "their own measure in parentheses.",
     )
 
 
 def _auc_table(comparison: Comparison) -> TextTable:
-    diseases = comparison.films.diseases
+    diseases = comparison.images.diseases
     studies = studies_by_disease(diseases)
     estimates = [(*f["auc"].estimates, f["auc"].macro) for f in comparison.figures]
     rows = [
@@ -165,7 +167,7 @@ def _auc_table(comparison: Comparison) -> TextTable:
     published = (f"published: {s.study}, {s.scored_on}" for s in studies)
     names = (network.name for network in comparison.networks)
     return TextTable(
-        "AUC per disease", ("disease", *names, *published), tuple(rows), (_OTHER_FILMS,)
+        "AUC per disease", ("disease", *names, *published), tuple(rows), (_OTHER_IMAGES,)
     )
 
 
@@ -176,7 +178,7 @@ def _printed(study: PublishedStudy, disease: str, diseases: Sequence[str]) -> st
     return "" if mean is None else f"{mean:.4f}"
 
 
-def _pair_table(pair: Pair, films: ScoredFilms) -> TextTable:
+def _pair_table(pair: Pair, images: ScoredImages) -> TextTable:
     rows = [
         (row.disease, str(row.bootstrap), _number(row.delong.standard_error), _number(row.delong.z),
          _p(row.delong.p) or row.delong.reason, _p(row.holm_p))
@@ -188,11 +190,11 @@ def _pair_table(pair: Pair, films: ScoredFilms) -> TextTable:
         ("disease", "difference (bootstrap by patient)", "DeLong's error", "z", "p", "Holm's p"),
         tuple(rows),
         (
-            f"DeLong's test takes the {len(films)} films for independent. Films of one patient are "
-            "not, so its p-values can be too small: believe the interval, which resamples "
+            f"DeLong's test takes the {len(images)} images for independent. Images of one patient "
+            "are not, so its p-values can be too small: believe the interval, which resamples "
             "patients.",
             "Holm's p is corrected over the diseases of this pair, not over all pairs.",
-            *films.parts_notes,
+            *images.parts_notes,
         ),
     )
 
@@ -229,7 +231,7 @@ def network_part_tables(comparison: Comparison) -> list[TextTable]:
             (*_NOTES, published_note()),
         )
         for level in comparison.by_part[0]
-        for number, disease in enumerate(comparison.films.diseases)
+        for number, disease in enumerate(comparison.images.diseases)
     ]
 
 
@@ -238,7 +240,7 @@ def network_part_records(comparison: Comparison) -> list[dict[str, object]]:
     return [
         {"network": network.name, **record}
         for network, found in zip(comparison.networks, comparison.by_part, strict=True)
-        for record in level_records(found, comparison.films.diseases)
+        for record in level_records(found, comparison.images.diseases)
         if record["rule"] == HALF
     ]
 

@@ -31,7 +31,7 @@ _MARKERS = ("D", "s", "^", "v", "P", "X")
 
 def plot_networks(path: Path, comparison: Comparison) -> None:
     """One row a disease: ours filled, with patient-bootstrap intervals; published ones hollow."""
-    names = [*comparison.films.diseases, MACRO]
+    names = [*comparison.images.diseases, MACRO]
     figure = Figure(figsize=(9.5, 1.8 + 0.5 * len(names)), layout="constrained")
     axes = figure.subplots()
     _our_points(axes, comparison)
@@ -45,10 +45,10 @@ def plot_networks(path: Path, comparison: Comparison) -> None:
     ours = sorted(range(len(labels)), key=lambda i: labels[i].startswith("published: "))  # first
     figure.legend([handles[i] for i in ours], [labels[i] for i in ours],
                   loc="outside upper center", fontsize=8, ncols=2, frameon=False)  # fmt: skip
-    published = bool(studies_by_disease(comparison.films.diseases))
-    title = "Networks on the same films out of fold"
-    title += "; hollow: published, on other films" if published else ""
-    axes.set_title(titled(title, comparison.films.parts_note), fontsize=10)
+    published = bool(studies_by_disease(comparison.images.diseases))
+    title = "Networks on the same images out of fold"
+    title += "; hollow: published, on other images" if published else ""
+    axes.set_title(titled(title, comparison.images.parts_note), fontsize=10)
     save_figure(figure, path)
 
 
@@ -69,7 +69,7 @@ def _our_points(axes: Axes, comparison: Comparison) -> None:
 
 
 def _published_points(axes: Axes, comparison: Comparison) -> None:
-    diseases = comparison.films.diseases
+    diseases = comparison.images.diseases
     for i, study in enumerate(studies_by_disease(diseases)):
         rows = [n for n, d in enumerate(diseases) if d in study.values]
         x = [float(study.values[diseases[n]]) for n in rows]
@@ -89,7 +89,7 @@ def write_comparison(out: Path, comparison: Comparison, manifest: Mapping[str, A
 
     Returns the page.
 
-    Of films with studies or body parts also networks_by_part.csv.
+    Of images with studies or body parts also networks_by_part.csv.
 
     Args:
         out: the folder, made if need be.

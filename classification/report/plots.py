@@ -12,20 +12,20 @@ from sklearn.metrics import auc, roc_curve
 
 from cxrloc.classification.metrics.ranking import ClassifierMetrics
 from cxrloc.classification.metrics.replicates import Array
-from cxrloc.classification.metrics.scored_images import ScoredFilms
+from cxrloc.classification.metrics.scored_images import ScoredImages
 from cxrloc.datasets.files.atomic import whole_file
 from cxrloc.datasets.files.manifest import RESEARCH_USE
 
 
-def plot_roc(path: Path, films: ScoredFilms, metrics: ClassifierMetrics) -> None:
+def plot_roc(path: Path, images: ScoredImages, metrics: ClassifierMetrics) -> None:
     """One ROC curve per disease with its AUC and interval; undefined ones stand in the legend.
 
-    Films of several body parts get a thin curve for each part as well: the figure over all of them
+    Images of several body parts get a thin curve for each part as well: the figure over all of them
     mixes parts of different difficulty.
 
     Args:
         path: the PNG.
-        films: diseases in the order of `metrics.diseases`; NaN labels are left out.
+        images: diseases in the order of `metrics.diseases`; NaN labels are left out.
     """
     figure = Figure(figsize=(7, 6), layout="constrained")
     axes = figure.subplots()
@@ -34,10 +34,10 @@ def plot_roc(path: Path, films: ScoredFilms, metrics: ClassifierMetrics) -> None
         if metric.auc.value is None:
             axes.plot([], [], color="none", label=f"{name} ({metric.auc.reason})")
             continue
-        false, true = _roc(films, i)
+        false, true = _roc(images, i)
         axes.plot(false, true, label=name, linewidth=1.5)
-        for part in films.several_parts:
-            _part_roc(axes, films.of_part(part), i, part)
+        for part in images.several_parts:
+            _part_roc(axes, images.of_part(part), i, part)
     axes.plot([0, 1], [0, 1], color="0.7", linestyle=":", linewidth=1)
     axes.set(xlabel="1 - specificity", ylabel="sensitivity", xlim=(0, 1), ylim=(0, 1.01))
     axes.set_title(f"ROC, AUC (95 % interval by patient)\n{metrics.macro_note}", fontsize=10)
@@ -45,20 +45,20 @@ def plot_roc(path: Path, films: ScoredFilms, metrics: ClassifierMetrics) -> None
     save_figure(figure, path)
 
 
-def _roc(films: ScoredFilms, disease: int) -> tuple[Array, Array]:
-    labels, scores = films.labels[:, disease], films.scores[:, disease]
+def _roc(images: ScoredImages, disease: int) -> tuple[Array, Array]:
+    labels, scores = images.labels[:, disease], images.scores[:, disease]
     known = ~np.isnan(labels)
     false, true, _ = roc_curve(labels[known], scores[known])
     return false, true
 
 
-def _part_roc(axes: Axes, films: ScoredFilms, disease: int, part: str) -> None:
-    labels = films.labels[:, disease]
+def _part_roc(axes: Axes, images: ScoredImages, disease: int, part: str) -> None:
+    labels = images.labels[:, disease]
     if len({*labels[~np.isnan(labels)]}) < 2:
-        axes.plot([], [], color="none", label=f"  {part}: AUC undefined, {len(films)} images")
+        axes.plot([], [], color="none", label=f"  {part}: AUC undefined, {len(images)} images")
         return
-    false, true = _roc(films, disease)
-    name = f"  {part}: {auc(false, true):.3f}, {len(films)} images"
+    false, true = _roc(images, disease)
+    name = f"  {part}: {auc(false, true):.3f}, {len(images)} images"
     axes.plot(false, true, label=name, linewidth=0.8, linestyle="--")
 
 

@@ -1,7 +1,7 @@
-"""Published figures of classifiers, mostly AUCs, to be printed beside ours, and on which films.
+"""Published figures of classifiers, mostly AUCs, to be printed beside ours, and on which images.
 
-`published_auc.csv` holds the figures as printed; none is of the films of anybody's own run. Rows of
-the disease `macro` are means, or figures of MURA's parts: their authors printed no diseases.
+`published_auc.csv` holds the figures as printed; none is of the images of anybody's own run. Rows
+of the disease `macro` are means, or figures of MURA's parts: their authors printed no diseases.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class PublishedStudy:
 
     Attributes:
         study: who, and which network.
-        scored_on: which films or split.
+        scored_on: which images or split.
         measure: what the figures are; `AUC` with figures per disease.
         values: disease (or `macro`) -> figure as printed.
     """

@@ -1,4 +1,4 @@
-"""What each of two training stages reached: macro AUC on the validation and on the test films."""
+"""What each of two training stages reached: macro AUC on the validation and on the test images."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ class StageFigures:
         best_epoch: number of the one kept, counted from 0 through both stages.
         bundle: name of its file in the part's folder.
         chosen: whether the gate's bundle is of this stage.
-        validation: on the films that chose the epoch, and so flattering.
-        test: on the test films.
+        validation: on the images that chose the epoch, and so flattering.
+        test: on the test images.
     """
 
     number: int

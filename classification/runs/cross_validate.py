@@ -1,4 +1,4 @@
-"""A cross-validation: all folds trained, then one report of every film out of fold."""
+"""A cross-validation: all folds trained, then one report of every image out of fold."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from cxrloc.classification.metrics.ensembles import with_thresholds
 from cxrloc.classification.metrics.scored_images import (
     OUT_OF_FOLD,
     VALIDATION,
-    ScoredFilms,
-    join_films,
-    read_scored_films,
-    write_scored_films,
+    ScoredImages,
+    join_images,
+    read_scored_images,
+    write_scored_images,
 )
 from cxrloc.classification.report.examinations import part_tables
 from cxrloc.classification.report.folds import write_fold_report
-from cxrloc.classification.runs.predict import films_of_rows, judge, scored_films
+from cxrloc.classification.runs.predict import images_of_rows, judge, scored_images
 from cxrloc.classification.runs.run import BUNDLE_NAME, GATE_NAME, Part, Run
 from cxrloc.classification.runs.train import METRICS_NAME, complete_run, input_hashes
-from cxrloc.classification.training.distributed import on_main, process_group
+from cxrloc.classification.training.distributed import process_group, run_on_rank_zero
 from cxrloc.datasets.files.manifest import run_manifest, write_json
 
 MANIFEST_NAME = "cross_validation.manifest.json"
@@ -40,22 +40,22 @@ def cross_validate(config: CrossValidationConfig) -> Path:
     started = time.time()
     with process_group(config.train.device):
         run, parts = complete_run(config)
-        on_main(_report, config, run, parts, started)
+        run_on_rank_zero(_report, config, run, parts, started)
     return Path(config.out)
 
 
 def _report(config: CrossValidationConfig, run: Run, parts: Sequence[Part], started: float) -> None:
     out, train = Path(config.out), config.train
-    validation = [_validation_films(run, part) for part in parts]
-    films = join_films([_out_of_fold(run, part) for part in parts])
-    films = with_thresholds(films, validation, config.sensitivity)
+    validation = [_validation_images(run, part) for part in parts]
+    images = join_images([_out_of_fold(run, part) for part in parts])
+    images = with_thresholds(images, validation, config.sensitivity)
     histories = {part.fold or 0: _metrics(part)["history"] for part in parts}
     page = write_fold_report(
         out,
-        films,
+        images,
         histories,
         _stages(run, parts),
-        part_tables(films, train.bootstrap, train.seed),
+        part_tables(images, train.bootstrap, train.seed),
         replicates=train.bootstrap,
         seed=train.seed,
     )
@@ -66,38 +66,38 @@ def _report(config: CrossValidationConfig, run: Run, parts: Sequence[Part], star
     )
 
 
-def _out_of_fold(run: Run, part: Part) -> ScoredFilms:
-    """The test films of a finished fold, as its gate.csv judges them."""
-    return films_of_rows(run, read_gate_table(part.folder / GATE_NAME))
+def _out_of_fold(run: Run, part: Part) -> ScoredImages:
+    """The test images of a finished fold, as its gate.csv judges them."""
+    return images_of_rows(run, read_gate_table(part.folder / GATE_NAME))
 
 
-def _validation_films(run: Run, part: Part) -> ScoredFilms:
-    """The validation films of a finished part; judged now where an older run did not keep them."""
+def _validation_images(run: Run, part: Part) -> ScoredImages:
+    """The validation images of a finished part; judged now where an older run did not keep them."""
     path = part.folder / VALIDATION
     if not path.is_file():
-        films = run.films(part.split.validation)
-        scores = judge(run, load_classifier(part.folder / BUNDLE_NAME), films)
-        write_scored_films(path, scored_films(run, part, films, scores))
-    return read_scored_films(path)
+        images = run.images(part.split.validation)
+        scores = judge(run, load_classifier(part.folder / BUNDLE_NAME), images)
+        write_scored_images(path, scored_images(run, part, images, scores))
+    return read_scored_images(path)
 
 
-def _stages(run: Run, parts: Sequence[Part]) -> list[ScoredFilms]:
-    """All films out of fold as each of two stages judges them; none of a training in one."""
+def _stages(run: Run, parts: Sequence[Part]) -> list[ScoredImages]:
+    """All images out of fold as each of two stages judges them; none of a training in one."""
     stages = range(len(_metrics(parts[0]).get("stages", ())))
-    return [join_films([_of_stage(run, part, stage) for part in parts]) for stage in stages]
+    return [join_images([_of_stage(run, part, stage) for part in parts]) for stage in stages]
 
 
-def _of_stage(run: Run, part: Part, stage: int) -> ScoredFilms:
-    """The test films of a fold; judged now where an older run did not keep the stage's scores."""
+def _of_stage(run: Run, part: Part, stage: int) -> ScoredImages:
+    """The test images of a fold; judged now where an older run did not keep the stage's scores."""
     noted = _metrics(part)["stages"][stage]
     if noted["chosen"]:  # the gate is of this stage
         return _out_of_fold(run, part)
     path = (part.folder / noted["bundle"]).with_suffix(".parquet")
     if not path.is_file():
-        films = run.films(part.split.test)
-        scores = judge(run, load_classifier(part.folder / noted["bundle"]), films)
-        write_scored_films(path, scored_films(run, part, films, scores))
-    return read_scored_films(path)
+        images = run.images(part.split.test)
+        scores = judge(run, load_classifier(part.folder / noted["bundle"]), images)
+        write_scored_images(path, scored_images(run, part, images, scores))
+    return read_scored_images(path)
 
 
 def _metrics(part: Part) -> dict[str, Any]:

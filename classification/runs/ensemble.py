@@ -1,9 +1,9 @@
-"""One classifier or the mean of several on films of patients that none of them has seen.
+"""One classifier or the mean of several on images of patients that none of them has seen.
 
-Every member judges every film, and their probabilities are averaged. Films whose patient a member
+Every member judges every image, and their probabilities are averaged. Images whose patient a member
 was trained or chosen on are left out. So all folds of a cross-validation are for a test set outside
-of it (its own films are judged honestly in its out_of_fold.parquet), and the same fold of several
-networks can judge the films of that fold too.
+of it (its own images are judged honestly in its out_of_fold.parquet), and the same fold of several
+networks can judge the images of that fold too.
 
 The operating point: see `cxrloc.classification.runs.ensemble_thresholds`.
 
@@ -29,29 +29,29 @@ from cxrloc.classification.metrics.scored_images import (
     OUT_OF_FOLD,
     OUTSIDE,
     YOUDEN,
-    ScoredFilms,
+    ScoredImages,
     studies_and_parts,
 )
 from cxrloc.classification.report.text_tables import TextTable
 from cxrloc.classification.runs.ensemble_thresholds import ensemble_thresholds
 from cxrloc.datasets.images.read import UnreadableImageError, read_grey
 from cxrloc.datasets.label_policies import LabelRules
-from cxrloc.datasets.provenance.image_lists import TRAINING_FILMS, FilmList, read_training_films
+from cxrloc.datasets.provenance.image_lists import TRAINING_IMAGES, ImageList, read_training_images
 from cxrloc.datasets.provenance.leakage import audit
-from cxrloc.datasets.radiograph import Film, Radiograph, label_matrix
+from cxrloc.datasets.radiograph import LoadedImage, Radiograph, label_matrix
 
-_BATCH = 32  # films in memory at once
+_BATCH = 32  # images in memory at once
 
 
 @dataclass(frozen=True)
 class Ensemble:
-    """Classifiers that judge films together.
+    """Classifiers that judge images together.
 
     Attributes:
         paths: bundles of the members.
         gates: the members.
         diseases: of all members, in order.
-        rules: what the labels of scored films mean to all members.
+        rules: what the labels of scored images mean to all members.
     """
 
     paths: tuple[Path, ...]
@@ -62,15 +62,15 @@ class Ensemble:
 
 @dataclass(frozen=True)
 class Scored:
-    """Films as an ensemble judges them.
+    """Images as an ensemble judges them.
 
     Attributes:
-        films: with Youden's thresholds where there are any.
+        images: with Youden's thresholds where there are any.
         study_thresholds: (D,) operating points of studies, NaN for none.
         notes: sentences on thresholds and labels.
     """
 
-    films: ScoredFilms
+    images: ScoredImages
     study_thresholds: Array
     notes: tuple[str, ...]
 
@@ -101,69 +101,69 @@ def load_ensemble(paths: Sequence[Path], device: str, precision: str) -> Ensembl
     return Ensemble(tuple(paths), gates, diseases, rules)
 
 
-def unseen_films(
+def unseen_images(
     paths: Sequence[Path], radiographs: Sequence[Radiograph]
 ) -> tuple[list[Radiograph], list[str]]:
-    """Films of patients that no bundle was trained or chosen on, and what a reader must know.
+    """Images of patients that no bundle was trained or chosen on, and what a reader must know.
 
     Raises:
         ValueError: when none is left.
     """
-    evaluated = FilmList({r.image_id: r.patient_id for r in radiographs})
+    evaluated = ImageList({r.image_id: r.patient_id for r in radiographs})
     images, patients, notes = set[str](), set[str](), []
     for path in paths:
-        listed = path.parent / TRAINING_FILMS
+        listed = path.parent / TRAINING_IMAGES
         if not listed.is_file():
             notes.append(f"Not known: what {path} was trained on, as {listed} is not there.")
             continue
-        shared = audit(read_training_films(listed), evaluated)
+        shared = audit(read_training_images(listed), evaluated)
         images |= set(shared.shared_images)
         patients |= set(shared.shared_patients)
         notes += [f"Not known: what {weights} was trained on." for weights in shared.unlisted]
     kept = [r for r in radiographs if r.image_id not in images and r.patient_id not in patients]
     if not kept:
         raise ValueError(
-            f"all {len(radiographs)} films are of patients that a classifier was trained or chosen "
-            f"on; for the films of a cross-validation see its {OUT_OF_FOLD}"
+            f"all {len(radiographs)} images are of patients that a classifier was trained or "
+            f"chosen on; for the images of a cross-validation see its {OUT_OF_FOLD}"
         )
     left_out = len(radiographs) - len(kept)
-    first = f"{left_out} films of patients that a classifier has seen were left out."
+    first = f"{left_out} images of patients that a classifier has seen were left out."
     return kept, [first, *notes] if left_out else notes
 
 
-def score_films(ensemble: Ensemble, radiographs: Sequence[Radiograph]) -> Scored:
-    """Mean probabilities of the films that can be read, and what their thresholds and labels are.
+def score_images(ensemble: Ensemble, radiographs: Sequence[Radiograph]) -> Scored:
+    """Mean probabilities of the images that can be read, and what their thresholds and labels are.
 
     Args:
-        radiographs: with labels as published; films that cannot be read are named and left out.
+        radiographs: with labels as published; images that cannot be read are named and left out.
 
     Raises:
-        FileNotFoundError, ValueError: when no film can be read, or films out of fold do not fit.
+        FileNotFoundError, ValueError: when no image can be read, or images out of fold do not fit.
     """
     chosen = ensemble_thresholds(ensemble.paths, [g.bundle for g in ensemble.gates], radiographs)
-    films = _judged(ensemble, ensemble.rules.meaning(radiographs))
+    images = _judged(ensemble, ensemble.rules.meaning(radiographs))
     notes = (chosen.note, f"Labels as in the training: {_rules_text(ensemble.rules)}.")
-    of_films, of_studies = (
+    of_images, of_studies = (
         np.array([cuts.get(d) for d in ensemble.diseases], dtype=np.float64)  # None is NaN
-        for cuts in (chosen.films, chosen.studies)
+        for cuts in (chosen.images, chosen.studies)
     )
-    if not np.isnan(of_films).all():
-        films = replace(films, thresholds={YOUDEN: np.tile(of_films, (len(films), 1))})
-    return Scored(films, of_studies, notes)
+    if not np.isnan(of_images).all():
+        images = replace(images, thresholds={YOUDEN: np.tile(of_images, (len(images), 1))})
+    return Scored(images, of_studies, notes)
 
 
-def _judged(ensemble: Ensemble, radiographs: Sequence[Radiograph]) -> ScoredFilms:
+def _judged(ensemble: Ensemble, radiographs: Sequence[Radiograph]) -> ScoredImages:
     read: list[Radiograph] = []
     scores = [np.zeros((0, len(ensemble.diseases)))]
-    films_on_disk = readable_films(tqdm(radiographs, desc="score films", unit="film"))
-    while batch := list(islice(films_on_disk, _BATCH)):
-        batch_of, films_read = zip(*batch, strict=True)
+    images_on_disk = readable_images(tqdm(radiographs, desc="score images", unit="image"))
+    while batch := list(islice(images_on_disk, _BATCH)):
+        batch_of, images_read = zip(*batch, strict=True)
         read += batch_of
-        scores.append(np.mean([gate(films_read).probabilities for gate in ensemble.gates], axis=0))
+        scores.append(np.mean([gate(images_read).probabilities for gate in ensemble.gates], axis=0))
     if not read:
-        raise ValueError(f"none of {len(radiographs)} films can be read")
+        raise ValueError(f"none of {len(radiographs)} images can be read")
     studies, parts = studies_and_parts(read)
-    return ScoredFilms(
+    return ScoredImages(
         ensemble.diseases,
         tuple(r.image_id for r in read),
         tuple(r.patient_id for r in read),
@@ -176,10 +176,10 @@ def _judged(ensemble: Ensemble, radiographs: Sequence[Radiograph]) -> ScoredFilm
 
 
 def scores_table(
-    films: ScoredFilms, notes: Sequence[str], replicates: int = 1000, seed: int = 0
+    images: ScoredImages, notes: Sequence[str], replicates: int = 1000, seed: int = 0
 ) -> TextTable:
     """Figures per disease and their macro means, with intervals that resample patients."""
-    figures = sample_figures(films, replicates, seed)
+    figures = sample_figures(images, replicates, seed)
     names = {"auc": "AUC", "ap": "AP", "brier": "Brier"}
     names |= {f"{figure}_{YOUDEN}": figure for figure in ("sensitivity", "specificity")}
     shown = {name: head for name, head in names.items() if name in figures}
@@ -187,25 +187,25 @@ def scores_table(
     rows = [
         (disease, counts, *(str(estimates[name][i]) for name in shown))
         for i, (disease, counts) in enumerate(
-            zip((*films.diseases, "macro"), _counts(films), strict=True)
+            zip((*images.diseases, "macro"), _counts(images), strict=True)
         )
     ]
     return TextTable(
-        f"{len(films)} films of {len(set(films.patient_ids))} patients",
-        ("disease", "positives / films", *shown.values()),
+        f"{len(images)} images of {len(set(images.patient_ids))} patients",
+        ("disease", "positives / images", *shown.values()),
         tuple(rows),
         (*notes, f"In parentheses: 95 % interval, {replicates} resamples of patients."),
     )
 
 
-def _counts(films: ScoredFilms) -> Iterator[str]:
-    for labels in films.labels.T:
+def _counts(images: ScoredImages) -> Iterator[str]:
+    for labels in images.labels.T:
         yield f"{int((labels == 1).sum())} / {int((~np.isnan(labels)).sum())}"
     yield ""
 
 
 def label_rules(bundle: ClassifierBundle) -> LabelRules:
-    """The rules for scored films; `uncertain` holds for training films alone and may differ."""
+    """The rules for scored images; `uncertain` holds for training images alone and may differ."""
     # a bundle of before a rule was there was trained with what became its default
     data = bundle.manifest.get("config", {}).get("data", {})
     return LabelRules(**{name: data[name] for name in ("blank", "closure") if name in data})
@@ -215,12 +215,12 @@ def _rules_text(rules: LabelRules) -> str:
     return f"data.blank {rules.blank}, data.closure {str(rules.closure).lower()}"
 
 
-def readable_films(radiographs: Iterable[Radiograph]) -> Iterator[tuple[Radiograph, Film]]:
+def readable_images(radiographs: Iterable[Radiograph]) -> Iterator[tuple[Radiograph, LoadedImage]]:
     """Those whose pixels can be read, with them; the others are named on the progress bar."""
     for r in radiographs:
-        assert r.path is not None, "a prepared folder lists only films that are on disk"
+        assert r.path is not None, "a prepared folder lists only images that are on disk"
         try:
-            yield r, r.film(read_grey(r.path))
+            yield r, r.image(read_grey(r.path))
         except UnreadableImageError as error:
             tqdm.write(f"left out {r.image_id}: {error}")
 

@@ -1,12 +1,12 @@
 """Where a mean of classifiers calls a disease present.
 
 One classifier brings its own thresholds. Of several, the mean of their thresholds is no threshold
-of their mean. Films out of fold that no member has seen, on which the mean itself could be tried,
+of their mean. Images out of fold that no member has seen, on which the mean itself could be tried,
 are there only where a fold is no member, and then they are mostly the ones that are scored. So the
-thresholds are Youden's on the out-of-fold films of patients who are not scored, each judged by the
+thresholds are Youden's on the out-of-fold images of patients who are not scored, each judged by the
 fold that had not seen it (of several networks by the mean over networks). A mean of folds scatters
-less than one fold does: sensitivity and specificity on new films will differ from those aimed at,
-and are reported where labels are. Those of studies come from the studies of the same films.
+less than one fold does: sensitivity and specificity on new images will differ from those aimed at,
+and are reported where labels are. Those of studies come from the studies of the same images.
 """
 
 from __future__ import annotations
@@ -20,19 +20,23 @@ import numpy as np
 from cxrloc.classification.bundle.classifier import ClassifierBundle
 from cxrloc.classification.metrics.ensembles import mean_of
 from cxrloc.classification.metrics.operating_point import operating_points
-from cxrloc.classification.metrics.scored_images import OUT_OF_FOLD, ScoredFilms, read_scored_films
+from cxrloc.classification.metrics.scored_images import (
+    OUT_OF_FOLD,
+    ScoredImages,
+    read_scored_images,
+)
 from cxrloc.classification.runs.examination_report import study_points
 from cxrloc.classification.runs.run import BUNDLE_NAME
-from cxrloc.datasets.provenance.image_lists import FilmList
+from cxrloc.datasets.provenance.image_lists import ImageList
 from cxrloc.datasets.provenance.leakage import audit
 from cxrloc.datasets.radiograph import Radiograph
 
 
 @dataclass(frozen=True)
 class Thresholds:
-    """Disease -> threshold, of films and of studies; empty for none. `note` says where from."""
+    """Disease -> threshold, of images and of studies; empty for none. `note` says where from."""
 
-    films: Mapping[str, float | None]
+    images: Mapping[str, float | None]
     studies: Mapping[str, float | None]
     note: str
 
@@ -44,10 +48,10 @@ def ensemble_thresholds(
 
     Args:
         paths: of the bundles, in the same order.
-        scored: films that have no say.
+        scored: images that have no say.
 
     Raises:
-        FileNotFoundError, ValueError: when films out of fold do not fit.
+        FileNotFoundError, ValueError: when images out of fold do not fit.
     """
     diseases, first = bundles[0].diseases, bundles[0]
     if len(bundles) == 1:
@@ -59,45 +63,45 @@ def ensemble_thresholds(
         if path.name != BUNDLE_NAME or not table.is_file():
             finished = f"a finished cross-validation, which has {OUT_OF_FOLD} in its run folder"
             return Thresholds({}, {}, f"{no_thresholds}: {path} is no {BUNDLE_NAME} of {finished}.")
-    films, folds = _out_of_fold(list(dict.fromkeys(tables.values())), diseases)
-    others = _of_other_patients(films, scored)
+    images, folds = _out_of_fold(list(dict.fromkeys(tables.values())), diseases)
+    others = _of_other_patients(images, scored)
     if not len(others):
-        scored_all = f"all {len(films)} films out of fold are of patients scored here."
+        scored_all = f"all {len(images)} images out of fold are of patients scored here."
         return Thresholds({}, {}, f"{no_thresholds}: {scored_all}")
-    left_out = len(films) - len(others)
+    left_out = len(images) - len(others)
     note = (
-        f"Thresholds are Youden's on {len(others)} films out of fold, each judged by the {folds} "
+        f"Thresholds are Youden's on {len(others)} images out of fold, each judged by the {folds} "
         f"that had not seen it and not by all members; {left_out} others are of patients who are "
         "scored here and had no say."
     )
     points = operating_points(others.labels, others.scores, diseases)
-    of_films, of_studies = (
+    of_images, of_studies = (
         {d: point.threshold for d, point in chosen.items()}
         for chosen in (points, study_points(others))
     )
-    return Thresholds(of_films, of_studies, note)
+    return Thresholds(of_images, of_studies, note)
 
 
-def _out_of_fold(tables: Sequence[Path], diseases: Sequence[str]) -> tuple[ScoredFilms, str]:
-    """The films out of fold, with the mean over networks, and the word for who judged each."""
-    networks = [read_scored_films(table) for table in tables]
+def _out_of_fold(tables: Sequence[Path], diseases: Sequence[str]) -> tuple[ScoredImages, str]:
+    """The images out of fold, with the mean over networks, and the word for who judged each."""
+    networks = [read_scored_images(table) for table in tables]
     _check(networks, diseases, tables)
     return (networks[0], "fold") if len(networks) == 1 else (mean_of(networks), "folds")
 
 
-def _of_other_patients(films: ScoredFilms, scored: Sequence[Radiograph]) -> ScoredFilms:
-    """Those films that are not scored, and of which no other film of the patient is."""
-    ours = FilmList({r.image_id: r.patient_id for r in scored})
-    theirs = dict(zip(films.image_ids, films.patient_ids, strict=True))
-    shared = audit(ours, FilmList(theirs))
-    images, patients = set(shared.shared_images), set(shared.shared_patients)
-    return films.select(
-        np.array([i not in images and p not in patients for i, p in theirs.items()], dtype=bool)
+def _of_other_patients(images: ScoredImages, scored: Sequence[Radiograph]) -> ScoredImages:
+    """Those images that are not scored, and of which no other image of the patient is."""
+    ours = ImageList({r.image_id: r.patient_id for r in scored})
+    theirs = dict(zip(images.image_ids, images.patient_ids, strict=True))
+    shared = audit(ours, ImageList(theirs))
+    seen, patients = set(shared.shared_images), set(shared.shared_patients)
+    return images.select(
+        np.array([i not in seen and p not in patients for i, p in theirs.items()], dtype=bool)
     )
 
 
 def _check(
-    networks: Sequence[ScoredFilms], diseases: Sequence[str], tables: Sequence[Path]
+    networks: Sequence[ScoredImages], diseases: Sequence[str], tables: Sequence[Path]
 ) -> None:
     first = set(networks[0].image_ids)
     for network, table in zip(networks, tables, strict=True):
@@ -105,5 +109,5 @@ def _check(
             raise ValueError(f"{table} is of other diseases than the classifiers beside it")
         if set(network.image_ids) != first:
             raise ValueError(
-                f"{table} and {tables[0]} hold different films; cross-validate both on the same"
+                f"{table} and {tables[0]} hold different images; cross-validate both on the same"
             )

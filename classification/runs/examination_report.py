@@ -1,6 +1,6 @@
 """What a run says of studies: studies.csv and studies.md in its folder, and their operating point.
 
-Written where films have studies of several images.
+Written where images have studies of several images.
 """
 
 from __future__ import annotations
@@ -14,23 +14,28 @@ from typing import Any
 import numpy as np
 
 from cxrloc.classification.inference.gate_table import read_gate_table
-from cxrloc.classification.metrics.examinations import by_level, have_studies, images_of, studies_of
+from cxrloc.classification.metrics.examinations import (
+    by_level,
+    has_multi_image_examinations,
+    images_of,
+    studies_of,
+)
 from cxrloc.classification.metrics.operating_point import OperatingPoint, operating_points
 from cxrloc.classification.metrics.replicates import Array
-from cxrloc.classification.metrics.scored_images import ScoredFilms
+from cxrloc.classification.metrics.scored_images import ScoredImages
 from cxrloc.classification.report.examinations import level_records, level_tables
 from cxrloc.classification.report.fold_tables import POOLED
 from cxrloc.classification.report.text_tables import to_markdown, write_records
-from cxrloc.classification.runs.predict import films_of_rows
+from cxrloc.classification.runs.predict import images_of_rows
 from cxrloc.classification.runs.run import GATE_NAME, Part, Run
 from cxrloc.datasets.files.atomic import write_text
 
 STUDY_POINTS = "study_operating_points"  # in a part's metrics.json
 
 
-def study_points(validation: ScoredFilms) -> dict[str, OperatingPoint]:
-    """Operating point of studies per disease, on validation films; none without studies."""
-    if not have_studies(validation.study_ids):
+def study_points(validation: ScoredImages) -> dict[str, OperatingPoint]:
+    """Operating point of studies per disease, on validation images; none without studies."""
+    if not has_multi_image_examinations(validation.study_ids):
         return {}
     nothing = np.full(validation.scores.shape, np.nan)
     studies = studies_of(images_of(validation), validation.study_ids, nothing)
@@ -38,19 +43,19 @@ def study_points(validation: ScoredFilms) -> dict[str, OperatingPoint]:
 
 
 def write_study_report(run: Run, parts: Sequence[Part], metrics_name: str, out: Path) -> str:
-    """Write the tables over the test films of all parts; returns the page, empty without studies.
+    """Write the tables over the test images of all parts; returns the page, empty without studies.
 
-    Every film is judged by its own part's model and points.
+    Every image is judged by its own part's model and points.
     """
     rows = [(part, row) for part in parts for row in read_gate_table(part.folder / GATE_NAME)]
-    films = films_of_rows(run, [row for _, row in rows])
-    if not have_studies(films.study_ids):
+    images = images_of_rows(run, [row for _, row in rows])
+    if not has_multi_image_examinations(images.study_ids):
         return ""
     points = {part.folder: _points(part.folder / metrics_name) for part in parts}
     cuts = [points[part.folder].get(row.disease) for part, row in rows]
-    study_thresholds: Array = np.array(cuts, dtype=np.float64).reshape(films.scores.shape)
+    study_thresholds: Array = np.array(cuts, dtype=np.float64).reshape(images.scores.shape)
     train = run.config.train
-    found = by_level(films, study_thresholds, train.bootstrap, train.seed)
+    found = by_level(images, study_thresholds, train.bootstrap, train.seed)
     write_records(out / "studies.csv", level_records(found, run.diseases))
     tables = level_tables(found, run.diseases)
     if len(parts) > 1:

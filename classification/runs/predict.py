@@ -1,4 +1,4 @@
-"""Probabilities of a part's films by its trained network, by the code that judges films later."""
+"""Probabilities of a part's images by its trained network, by the code that judges images later."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ import torch
 from cxrloc.classification.bundle.classifier import ClassifierBundle
 from cxrloc.classification.inference.gate import Gate
 from cxrloc.classification.inference.gate_table import GateRow
-from cxrloc.classification.metrics.scored_images import YOUDEN, ScoredFilms, studies_and_parts
+from cxrloc.classification.metrics.scored_images import YOUDEN, ScoredImages, studies_and_parts
 from cxrloc.classification.runs.run import Part, Run
-from cxrloc.classification.training.batches import FilmBatches, mean_box_sizes
+from cxrloc.classification.training.batches import ImageBatches, mean_box_sizes
 from cxrloc.classification.training.distributed import gather, member
 from cxrloc.classification.training.stages import Trained, preprocessing_of
 from cxrloc.datasets.radiograph import label_matrix
@@ -28,7 +28,7 @@ class Judged:
     Attributes:
         trained: the network, and how it came to be.
         bundle: of it, still without thresholds and manifest.
-        validation, test: (N, D) probabilities of these films of the part.
+        validation, test: (N, D) probabilities of these images of the part.
     """
 
     trained: Trained
@@ -38,80 +38,80 @@ class Judged:
 
 
 def judge_part(run: Run, part: Part, trained: Trained) -> Judged:
-    """Judge the validation and test films of a part, shared among the processes."""
-    bundle = untested_bundle(run, part, trained)
-    parts = run.films(part.split.validation), run.films(part.split.test)
-    return Judged(trained, bundle, *(judge_together(run, bundle, films) for films in parts))
+    """Judge the validation and test images of a part, shared among the processes."""
+    bundle = bundle_without_thresholds(run, part, trained)
+    parts = run.images(part.split.validation), run.images(part.split.test)
+    return Judged(trained, bundle, *(predict_distributed(run, bundle, images) for images in parts))
 
 
 def judge(
-    run: Run, bundle: ClassifierBundle, films: FilmBatches, positions: range | None = None
+    run: Run, bundle: ClassifierBundle, images: ImageBatches, positions: range | None = None
 ) -> npt.NDArray[np.float64]:
-    """Probabilities (N, D) of the films at some positions (default: all).
+    """Probabilities (N, D) of the images at some positions (default: all).
 
-    By the same code that judges films later.
+    By the same code that judges images later.
     """
     train_settings = run.config.train
     gate = Gate(bundle, train_settings.device, train_settings.precision)
-    asked, step = range(len(films)) if positions is None else positions, 64
+    asked, step = range(len(images)) if positions is None else positions, 64
     batches = [asked[start : start + step] for start in range(0, len(asked), step)]
     columns = len(run.diseases)
     scores = [
-        gate.forward_squares(films.squares(batch), films.demographics[batch])[0]
+        gate.forward_squares(images.squares(batch), images.demographics[batch])[0]
         for batch in batches
     ]
     return np.concatenate([np.zeros((0, columns)), *scores])
 
 
-def judge_together(
-    run: Run, bundle: ClassifierBundle, films: FilmBatches
+def predict_distributed(
+    run: Run, bundle: ClassifierBundle, images: ImageBatches
 ) -> npt.NDArray[np.float64]:
-    """`judge` of all films, each by one of the processes; the whole (N, D) on every process."""
-    mine = judge(run, bundle, films, member().share(len(films)))
+    """`judge` of all images, each by one of the processes; the whole (N, D) on every process."""
+    mine = judge(run, bundle, images, member().share(len(images)))
     scores: npt.NDArray[np.float64] = gather(torch.from_numpy(mine)).numpy()
     return scores
 
 
-def scored_films(
-    run: Run, part: Part, films: FilmBatches, scores: npt.NDArray[np.float64]
-) -> ScoredFilms:
-    """Films of a fold (0 of a single split) with their probabilities (N, D) and labels."""
-    folds = np.full(len(films), part.fold or 0, dtype=np.int64)
-    studies, parts = studies_and_parts([run.radiographs[i] for i in films.image_ids])
-    return ScoredFilms(
-        run.diseases, films.image_ids, films.patients, folds, scores, films.labels,
+def scored_images(
+    run: Run, part: Part, images: ImageBatches, scores: npt.NDArray[np.float64]
+) -> ScoredImages:
+    """Images of a fold (0 of a single split) with their probabilities (N, D) and labels."""
+    folds = np.full(len(images), part.fold or 0, dtype=np.int64)
+    studies, parts = studies_and_parts([run.radiographs[i] for i in images.image_ids])
+    return ScoredImages(
+        run.diseases, images.image_ids, images.patients, folds, scores, images.labels,
         study_ids=studies, body_parts=parts,
     )  # fmt: skip
 
 
-def films_of_rows(run: Run, rows: Sequence[GateRow]) -> ScoredFilms:
-    """The films of a gate.csv, with labels and the thresholds that stand there."""
+def images_of_rows(run: Run, rows: Sequence[GateRow]) -> ScoredImages:
+    """The images of a gate.csv, with labels and the thresholds that stand there."""
     columns = len(run.diseases)
-    films = [run.radiographs[row.image_id] for row in rows[::columns]]
+    images = [run.radiographs[row.image_id] for row in rows[::columns]]
     cells = [(row.probability, row.threshold) for row in rows]
-    matrices = np.array(cells, dtype=np.float64).reshape(len(films), columns, 2)  # None is NaN
-    studies, parts = studies_and_parts(films)
-    return ScoredFilms(
+    matrices = np.array(cells, dtype=np.float64).reshape(len(images), columns, 2)  # None is NaN
+    studies, parts = studies_and_parts(images)
+    return ScoredImages(
         run.diseases,
-        tuple(film.image_id for film in films),
-        tuple(film.patient_id for film in films),
+        tuple(image.image_id for image in images),
+        tuple(image.patient_id for image in images),
         np.array([row.fold or 0 for row in rows[::columns]], dtype=np.int64),
         matrices[..., 0],
-        label_matrix(films, run.diseases),
+        label_matrix(images, run.diseases),
         {YOUDEN: matrices[..., 1]},
         study_ids=studies,
         body_parts=parts,
     )
 
 
-def untested_bundle(run: Run, part: Part, trained: Trained) -> ClassifierBundle:
-    """The network, ready to judge films, with what is known before it has done so."""
+def bundle_without_thresholds(run: Run, part: Part, trained: Trained) -> ClassifierBundle:
+    """The network, ready to judge images, with what is known before it has done so."""
     train_ids = "\n".join(sorted(part.split.train))
     return ClassifierBundle(
         model=trained.model,
         diseases=run.diseases,
         thresholds=dict.fromkeys(run.diseases),
-        preprocessing=preprocessing_of(run.config, run.films(part.split.train), part.folder),
+        preprocessing=preprocessing_of(run.config, run.images(part.split.train), part.folder),
         mean_box_sizes=mean_box_sizes([run.radiographs[i] for i in part.split.train], run.diseases),
         manifest={},
         metadata={

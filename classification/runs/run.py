@@ -1,4 +1,4 @@
-"""What a classifier run works on: its films, its splits, and the claim on its folders."""
+"""What a classifier run works on: its images, its splits, and the claim on its folders."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from cxrloc.classification.config import ClassifierConfig, ModelConfig
-from cxrloc.classification.training.batches import FilmBatches, holds_channels
-from cxrloc.classification.training.distributed import on_main
+from cxrloc.classification.training.batches import ImageBatches, holds_channels
+from cxrloc.classification.training.distributed import run_on_rank_zero
 from cxrloc.classification.training.samplers import row_groups_in_use
 from cxrloc.datasets.files.manifest import file_sha256, write_json
 from cxrloc.datasets.images.pixel_cache import PixelCache
@@ -26,7 +26,7 @@ from cxrloc.datasets.prepared.splits import (
     stratified_split,
 )
 from cxrloc.datasets.prepared.stratification import STRATIFIERS
-from cxrloc.datasets.provenance.image_lists import TRAINING_FILMS, write_training_films
+from cxrloc.datasets.provenance.image_lists import TRAINING_IMAGES, write_training_images
 from cxrloc.datasets.provenance.sidecar import LookedAt, write_provenance
 from cxrloc.datasets.radiograph import Radiograph
 from cxrloc.datasets.shards.read import ShardSet, check_complete
@@ -54,20 +54,20 @@ class Run:
     cache: PixelCache | ShardSet = field(repr=False)
     label_facts: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
-    def films(self, image_ids: Sequence[str]) -> FilmBatches:
-        """Films to choose by or to score: uncertain labels are unknown."""
-        films = [self.radiographs[i] for i in image_ids]
+    def images(self, image_ids: Sequence[str]) -> ImageBatches:
+        """Images to choose by or to score: uncertain labels are unknown."""
+        images = [self.radiographs[i] for i in image_ids]
         model = self.config.model
-        return FilmBatches(
-            self.cache, films, self.diseases, model.clahe_clip, model.input, model.demographics
+        return ImageBatches(
+            self.cache, images, self.diseases, model.clahe_clip, model.input, model.demographics
         )
 
-    def training_films(self, image_ids: Sequence[str]) -> FilmBatches:
-        """Films to train on: uncertain labels are what `data.uncertain` says."""
-        films, seed = self.films(image_ids), self.config.train.seed
-        of_films = [self.radiographs[i] for i in image_ids]
-        films.labels = self.config.data.label_rules.training_labels(of_films, self.diseases, seed)
-        return films
+    def training_images(self, image_ids: Sequence[str]) -> ImageBatches:
+        """Images to train on: uncertain labels are what `data.uncertain` says."""
+        images, seed = self.images(image_ids), self.config.train.seed
+        of_images = [self.radiographs[i] for i in image_ids]
+        images.labels = self.config.data.label_rules.training_labels(of_images, self.diseases, seed)
+        return images
 
 
 def open_run(config: ClassifierConfig) -> Run:
@@ -80,7 +80,7 @@ def open_run(config: ClassifierConfig) -> Run:
         raise ValueError("data.prepared is empty; expected a folder of tools/prepare_data.py")
     prepared = load_prepared(Path(config.data.prepared))
     diseases = _diseases(prepared.radiographs, config.data.diseases)
-    cache = on_main(_pixels, config, prepared)
+    cache = run_on_rank_zero(_pixels, config, prepared)
     usable = [r for r in prepared.radiographs if r.image_id in cache]
     rules = config.data.label_rules
     facts = _label_facts(usable, diseases, rules)
@@ -112,7 +112,7 @@ def _check_channels(shards: ShardSet, model: ModelConfig) -> None:
     asked = (model.input, model.clahe_clip)
     if holds_channels(shards) and there != asked:
         raise ValueError(
-            f"data.shards: {shards.url} holds films of input {there[0]} with clahe_clip "
+            f"data.shards: {shards.url} holds images of input {there[0]} with clahe_clip "
             f"{there[1]:g}, expected {asked[0]} with {asked[1]:g} as in model.input and "
             "model.clahe_clip; grey shards (tools/data/build_shards.py --input grey) feed them all"
         )
@@ -139,25 +139,25 @@ def make_parts(run: Run) -> list[Part]:
         ValueError: for a fold that does not exist.
     """
     data, seed, out = run.config.data, run.config.train.seed, Path(run.config.out)
-    films, k = list(run.radiographs.values()), run.prepared.k
+    images, k = list(run.radiographs.values()), run.prepared.k
     if data.split == "official":
         official = run.prepared.official
-        split = official_split(films, official, data.validation_share, seed, run.diseases)
+        split = official_split(images, official, data.validation_share, seed, run.diseases)
         return [Part(split, out)]
     if data.split in STRATIFIERS:
         test, rest = data.test_share, 1 - data.test_share
         shares = rest * (1 - data.validation_share), rest * data.validation_share, test
-        split = stratified_split(films, run.diseases, shares, seed, data.split)
+        split = stratified_split(images, run.diseases, shares, seed, data.split)
         return [Part(split, out)]
     if data.split == "sampled":
-        return [Part(sampled_split(films, run.diseases, seed=seed), out)]
+        return [Part(sampled_split(images, run.diseases, seed=seed), out)]
     if data.fold != "all" and data.fold >= k:
         raise ValueError(f"data.fold: got {data.fold}, expected 0 to {k - 1} or all")
     folds = range(k) if data.fold == "all" else [data.fold]
-    return [Part(fold_split(films, run.prepared.folds, i, k), out / f"fold{i}", i) for i in folds]
+    return [Part(fold_split(images, run.prepared.folds, i, k), out / f"fold{i}", i) for i in folds]
 
 
-def claim(run: Run, part: Part) -> None:
+def check_or_write_settings(run: Run, part: Part) -> None:
     """Note the settings of a part, or compare them with those that its folder was begun with."""
     path = part.folder / "settings.json"
     mine = json.loads(json.dumps(_settings(run, part), default=str))
@@ -180,15 +180,15 @@ def claim(run: Run, part: Part) -> None:
         )
 
 
-def list_films(run: Run, part: Part) -> None:
-    """Write which films a finished part was trained on, and which its gate.csv judges."""
-    films = {
+def list_images(run: Run, part: Part) -> None:
+    """Write which images a finished part was trained on, and which its gate.csv judges."""
+    images = {
         name: [run.radiographs[i] for i in getattr(part.split, name)]
         for name in ("train", "validation")
     }
     weights = Path(run.config.model.weights)
-    known = (weights.parent / TRAINING_FILMS).is_file() and weights.is_file()
-    write_training_films(part.folder / BUNDLE_NAME, films, {"weights": weights} if known else {})
+    known = (weights.parent / TRAINING_IMAGES).is_file() and weights.is_file()
+    write_training_images(part.folder / BUNDLE_NAME, images, {"weights": weights} if known else {})
     write_gate_provenance(part.folder, [part])
 
 
@@ -205,13 +205,13 @@ def _settings(run: Run, part: Part) -> dict[str, Any]:
     parts = "\n".join(" ".join(ids) for ids in (part.split.train, part.split.validation))
     flat["split"] = hashlib.sha256(parts.encode()).hexdigest()
     ids = (*part.split.train, *part.split.validation, *part.split.test)
-    films = [run.radiographs[i] for i in ids]
-    known = repr([(r.image_id, [r.label(d) for d in run.diseases], r.boxes) for r in films])
+    images = [run.radiographs[i] for i in ids]
+    known = repr([(r.image_id, [r.label(d) for d in run.diseases], r.boxes) for r in images])
     # nothing is added where all labels are certain, so a run of before goes on
-    known += "".join(f"{r.image_id} {r.uncertain}" for r in films if r.uncertain)
+    known += "".join(f"{r.image_id} {r.uncertain}" for r in images if r.uncertain)
     flat["labels and boxes"] = hashlib.sha256(known.encode()).hexdigest()
-    # which films share a row group decides the order of films; where the shards lie does not
-    groups = run.films(part.split.train).groups
+    # which images share a row group decides the order of images; where the shards lie does not
+    groups = run.images(part.split.train).groups
     flat["row groups"] = "" if groups is None else hashlib.sha256(groups.tobytes()).hexdigest()
     if Path(config.model.weights).is_file():
         flat["weights file"] = file_sha256(Path(config.model.weights))

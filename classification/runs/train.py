@@ -18,7 +18,11 @@ from cxrloc.classification.inference.gate import decide
 from cxrloc.classification.inference.gate_table import GateRow, read_gate_table, write_gate_table
 from cxrloc.classification.metrics.operating_point import OperatingPoint, operating_points
 from cxrloc.classification.metrics.ranking import ClassifierMetrics, classifier_metrics
-from cxrloc.classification.metrics.scored_images import VALIDATION, ScoredFilms, write_scored_films
+from cxrloc.classification.metrics.scored_images import (
+    VALIDATION,
+    ScoredImages,
+    write_scored_images,
+)
 from cxrloc.classification.network.backbones import ARCHITECTURES, STAGES
 from cxrloc.classification.network.classifier import (
     CLASSES,
@@ -36,20 +40,20 @@ from cxrloc.classification.runs.examination_report import (
     study_points,
     write_study_report,
 )
-from cxrloc.classification.runs.predict import Judged, films_of_rows, judge_part, scored_films
+from cxrloc.classification.runs.predict import Judged, images_of_rows, judge_part, scored_images
 from cxrloc.classification.runs.run import (
     BUNDLE_NAME,
     GATE_NAME,
     Part,
     Run,
-    claim,
-    list_films,
+    check_or_write_settings,
+    list_images,
     make_parts,
     open_run,
     write_gate_provenance,
 )
-from cxrloc.classification.training.batches import FilmBatches
-from cxrloc.classification.training.distributed import member, on_main, process_group
+from cxrloc.classification.training.batches import ImageBatches
+from cxrloc.classification.training.distributed import member, process_group, run_on_rank_zero
 from cxrloc.classification.training.stages import Trained, forget_checkpoints, train
 from cxrloc.datasets.files.atomic import write_text
 from cxrloc.datasets.files.manifest import RESEARCH_USE, file_sha256, run_manifest, write_json
@@ -62,7 +66,7 @@ def run_classifier(config: ClassifierConfig) -> Path:
     """Train what is not trained yet and write the run folder; returns it.
 
     A finished part is skipped and an interrupted one goes on, provided that the settings are the
-    same. The folder gets a bundle, metrics, figures, logs and the list of training films for each
+    same. The folder gets a bundle, metrics, figures, logs and the list of training images for each
     part, and `gate.csv` and `metrics.*` over the test images of all parts. Under torchrun all
     processes work on it together.
 
@@ -76,22 +80,22 @@ def run_classifier(config: ClassifierConfig) -> Path:
 
 def complete_run(config: ClassifierConfig) -> tuple[Run, list[Part]]:
     """What `run_classifier` does; returns the run and its parts, all of them finished."""
-    member().films_per_step(config.train.batch_size)  # before anything takes time
+    member().images_per_step(config.train.batch_size)  # before anything takes time
     run = open_run(config)
     parts = make_parts(run)
     for number, part in enumerate(parts, start=1):
-        done = on_main(_begin_part, run, part)
+        done = run_on_rank_zero(_begin_part, run, part)
         print(_headline(part, f"part {number} of {len(parts)}", done), flush=True)
         if not done:
             _run_part(run, part)
-        on_main(list_films, run, part)
-    on_main(_finish, run, parts)
+        run_on_rank_zero(list_images, run, part)
+    run_on_rank_zero(_finish, run, parts)
     return run, parts
 
 
 def _begin_part(run: Run, part: Part) -> bool:
     """Claim its folder; whether it was finished before."""
-    claim(run, part)
+    check_or_write_settings(run, part)
     return (part.folder / BUNDLE_NAME).is_file()
 
 
@@ -111,7 +115,7 @@ def _finish(run: Run, parts: Sequence[Part]) -> None:
 
 
 def _run_part(run: Run, part: Part) -> None:
-    """Train, choose thresholds on validation films, score the test films; the bundle is last."""
+    """Train, choose thresholds on validation images, score the test images; the bundle is last."""
     started = time.time()
     trained, report = _train_part(run, part)
     chosen = judge_part(run, part, trained)
@@ -121,7 +125,7 @@ def _run_part(run: Run, part: Part) -> None:
         else judge_part(run, part, stage)
         for stage in trained.stages
     ]
-    on_main(_write_part, run, part, chosen, stages, report, started)
+    run_on_rank_zero(_write_part, run, part, chosen, stages, report, started)
 
 
 def _write_part(
@@ -132,8 +136,8 @@ def _write_part(
     report: LoadReport,
     started: float,
 ) -> None:
-    validation, test = run.films(part.split.validation), run.films(part.split.test)
-    kept = scored_films(run, part, validation, chosen.validation)
+    validation, test = run.images(part.split.validation), run.images(part.split.test)
+    kept = scored_images(run, part, validation, chosen.validation)
     points, of_studies = _points(kept)
     rows = _rows(test, chosen.test, _thresholds(points), run.diseases, part.fold)
     seed, trained = run.config.train.seed, chosen.trained
@@ -149,7 +153,7 @@ def _write_part(
         **({"stages": [stage.to_json() for stage in stages]} if stages else {}),
     }
     if part.fold is not None:
-        write_scored_films(part.folder / VALIDATION, kept)
+        write_scored_images(part.folder / VALIDATION, kept)
     notes, more = _threshold_notes(points), stages_markdown(stages, _random_layers(run, report))
     print(_write_scores(run, part.folder, rows, details, notes, more), flush=True)
     plot_losses(part.folder / "loss.png", trained.history, trained.best_epoch)
@@ -167,8 +171,8 @@ def _train_part(run: Run, part: Part) -> tuple[Trained, LoadReport]:
         demographics=settings.demographics,
     )  # fmt: skip
     print(report, random_note(_random_layers(run, report)), sep="", flush=True)
-    films = run.training_films(part.split.train), run.films(part.split.validation)
-    trained = train(model, films, run.config, part.folder)
+    images = run.training_images(part.split.train), run.images(part.split.validation)
+    trained = train(model, images, run.config, part.folder)
     return _folded(trained) if three_class else trained, report
 
 
@@ -193,26 +197,26 @@ def _report_stages(
     manifest: Mapping[str, Any],
 ) -> list[StageFigures]:
     """Figures of both stages; the other one's bundle and scores are kept beside the gate."""
-    validation, test = run.films(part.split.validation), run.films(part.split.test)
+    validation, test = run.images(part.split.validation), run.images(part.split.test)
     figures = []
     for number, stage in enumerate(stages, start=1):
         best = stage.trained.best_epoch
         is_chosen = best == chosen.trained.best_epoch
         name = BUNDLE_NAME if is_chosen else f"classifier_stage{number}.safetensors"
         if not is_chosen:
-            on_validation = scored_films(run, part, validation, stage.validation)
+            on_validation = scored_images(run, part, validation, stage.validation)
             _save(part.folder / name, stage, _points(on_validation), manifest)
             if part.fold is not None:
-                scored = scored_films(run, part, test, stage.test)
-                write_scored_films((part.folder / name).with_suffix(".parquet"), scored)
+                scored = scored_images(run, part, test, stage.test)
+                write_scored_images((part.folder / name).with_suffix(".parquet"), scored)
         on = _metrics(run, validation, stage.validation), _metrics(run, test, stage.test)
         epochs = len(stage.trained.history)
         figures.append(StageFigures(number, epochs, best, name, is_chosen, *on))
     return figures
 
 
-def _points(validation: ScoredFilms) -> tuple[Points, Points]:
-    """Operating points of films and of studies."""
+def _points(validation: ScoredImages) -> tuple[Points, Points]:
+    """Operating points of images and of studies."""
     points = operating_points(validation.labels, validation.scores, validation.diseases)
     return points, study_points(validation)
 
@@ -220,9 +224,9 @@ def _points(validation: ScoredFilms) -> tuple[Points, Points]:
 def _save(
     path: Path, judged: Judged, points: tuple[Points, Points], manifest: Mapping[str, Any]
 ) -> None:
-    """Write the bundle with its thresholds of films and of studies."""
-    films, studies = map(_thresholds, points)
-    bundle = replace(judged.bundle, thresholds=films, study_thresholds=studies)
+    """Write the bundle with its thresholds of images and of studies."""
+    images, studies = map(_thresholds, points)
+    bundle = replace(judged.bundle, thresholds=images, study_thresholds=studies)
     save_classifier(path, replace(bundle, manifest=manifest))
 
 
@@ -230,16 +234,16 @@ def _thresholds(points: Points) -> dict[str, float | None]:
     return {disease: point.threshold for disease, point in points.items()}
 
 
-def _metrics(run: Run, films: FilmBatches, scores: npt.NDArray[np.float64]) -> ClassifierMetrics:
+def _metrics(run: Run, images: ImageBatches, scores: npt.NDArray[np.float64]) -> ClassifierMetrics:
     settings = run.config.train
     return classifier_metrics(
-        films.labels, scores, run.diseases, films.patients,
+        images.labels, scores, run.diseases, images.patients,
         replicates=settings.bootstrap, seed=settings.seed,
     )  # fmt: skip
 
 
 def _rows(
-    films: FilmBatches,
+    images: ImageBatches,
     scores: npt.NDArray[np.float64],
     thresholds: dict[str, float | None],
     diseases: Sequence[str],
@@ -248,7 +252,7 @@ def _rows(
     present = decide(scores, diseases, thresholds)
     return [
         GateRow(image, patient, d, float(scores[i, j]), thresholds[d], bool(present[i, j]), fold)
-        for i, (image, patient) in enumerate(zip(films.image_ids, films.patients, strict=True))
+        for i, (image, patient) in enumerate(zip(images.image_ids, images.patients, strict=True))
         for j, d in enumerate(diseases)
     ]
 
@@ -265,18 +269,18 @@ def _write_scores(
 
     `extra` goes into the JSON and `more` below the page.
     """
-    films, settings = films_of_rows(run, rows), run.config.train
+    images, settings = images_of_rows(run, rows), run.config.train
     replicates, seed = settings.bootstrap, settings.seed
     metrics = classifier_metrics(
-        films.labels, films.scores, run.diseases, films.patient_ids,
+        images.labels, images.scores, run.diseases, images.patient_ids,
         replicates=replicates, seed=seed,
     )  # fmt: skip
     write_gate_table(folder / GATE_NAME, rows)
-    page = metrics_markdown(metrics, f"Gate on {len(films)} test images", notes)
-    page += tables_markdown(part_tables(films, replicates, seed)) + more
+    page = metrics_markdown(metrics, f"Gate on {len(images)} test images", notes)
+    page += tables_markdown(part_tables(images, replicates, seed)) + more
     write_text(folder / "metrics.md", page)
-    plot_roc(folder / "roc.png", films, metrics)
-    test = {"images": len(films), **metrics.to_json()}
+    plot_roc(folder / "roc.png", images, metrics)
+    test = {"images": len(images), **metrics.to_json()}
     write_json(folder / METRICS_NAME, {"test": test, **extra, "notice": RESEARCH_USE})
     return page
 

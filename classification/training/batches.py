@@ -1,4 +1,4 @@
-"""Whole batches of films out of the pixel cache or shards: shuffled and changed by seed."""
+"""Whole batches of images out of the pixel cache or shards: shuffled and changed by seed."""
 
 from __future__ import annotations
 
@@ -35,17 +35,17 @@ Batch = tuple[torch.Tensor, ...]  # squares, labels and, where asked for, demogr
 Loader = DataLoader[Batch]
 
 
-class FilmBatches(Dataset[Batch]):
+class ImageBatches(Dataset[Batch]):
     """Indexed with a list of positions: (B, S, S) uint8 squares and (B, D) labels, NaN unknown.
 
-    The squares are those that `Preprocessing.squares` makes of the films; (B, 3, S, S) of an
+    The squares are those that `Preprocessing.squares` makes of the images; (B, 3, S, S) of an
     enhanced input. With demographics also (B, E) float32 of `demographics.encode`.
 
     Attributes:
         diseases: the columns of the labels.
-        image_ids, patients, labels: of the films; labels are (N, D).
+        image_ids, patients, labels: of the images; labels are (N, D).
         demographics: (N, E); E is 0 where none are asked for.
-        groups: (N,) row group of each film in the shards that hold it; None out of a pixel cache.
+        groups: (N,) row group of each image in the shards that hold it; None out of a pixel cache.
     """
 
     def __init__(
@@ -70,10 +70,10 @@ class FilmBatches(Dataset[Batch]):
 
     def squares(self, positions: Sequence[int]) -> npt.NDArray[np.uint8]:
         """Copies out of the cache as the network is given them: see `input_channels`."""
-        films = (self.cache[self.image_ids[i]] for i in positions)
+        images = (self.cache[self.image_ids[i]] for i in positions)
         if holds_channels(self.cache):
-            return np.stack(list(films))
-        return np.stack([input_channels(film, self.kind, self.clahe_clip) for film in films])
+            return np.stack(list(images))
+        return np.stack([input_channels(image, self.kind, self.clahe_clip) for image in images])
 
     def __getitem__(self, positions: Sequence[int]) -> Batch:
         labels = self.labels[list(positions)].astype(np.float32)
@@ -83,7 +83,7 @@ class FilmBatches(Dataset[Batch]):
 
 
 def holds_channels(cache: PixelCache | ShardSet) -> bool:
-    """Whether the films are there as the network's channels, not as grey squares."""
+    """Whether the images are there as the network's channels, not as grey squares."""
     return isinstance(cache, ShardSet) and cache.kind.input == "enhanced"
 
 
@@ -96,13 +96,13 @@ def _row_groups(
 
 
 class EpochBatches(Sampler[list[int]]):
-    """One process's batches of positions in `count` films, or in the films of an `order`.
+    """One process's batches of positions in `count` images, or in the images of an `order`.
 
-    Of an order, `batch_size` films are a step of all processes together, and each takes its part
+    Of an order, `batch_size` images are a step of all processes together, and each takes its part
     of them, so that N processes take the steps of one; what is left over after the last full step
-    is left out. Without an order every film comes once: each process takes its own stretch of them.
-    Lightning calls `set_epoch`, also after a resume, so an epoch's films do not depend on how often
-    the run was interrupted.
+    is left out. Without an order every image comes once: each process takes its own stretch of
+    them. Lightning calls `set_epoch`, also after a resume, so an epoch's images do not depend on
+    how often the run was interrupted.
     """
 
     def __init__(
@@ -111,16 +111,16 @@ class EpochBatches(Sampler[list[int]]):
         """Choose the batches of `member` (default: the only one).
 
         Raises:
-            ValueError: if `batch_size` cannot be divided among the processes, or the films cannot.
+            ValueError: if `batch_size` cannot be divided among the processes, or the images cannot.
         """
         self.count = count if order is None else len(order)
         self.member = member or Member()
-        self.size = self.member.films_per_step(batch_size)
+        self.size = self.member.images_per_step(batch_size)
         self.batch_size, self.order, self.epoch = batch_size, order, 0
         least = self.member.world_size if order is None else batch_size
         if self.member.world_size > 1 and self.count < least:
             raise ValueError(
-                f"there are {self.count} films, expected at least {least} to train with "
+                f"there are {self.count} images, expected at least {least} to train with "
                 f"{self.member.world_size} processes; start fewer"
                 + ("" if order is None else ", or take a smaller train.batch_size")
             )
@@ -149,16 +149,16 @@ class EpochBatches(Sampler[list[int]]):
 
 
 def make_loader(
-    films: FilmBatches,
+    images: ImageBatches,
     batch_size: int,
     order: Order | None = None,
     workers: int = 0,
     member: Member | None = None,
 ) -> Loader:
-    """Loader of whole batches (no collating film by film); see `EpochBatches`."""
+    """Loader of whole batches (no collating image by image); see `EpochBatches`."""
     return DataLoader(
-        films,
-        sampler=EpochBatches(len(films), batch_size, order, member),
+        images,
+        sampler=EpochBatches(len(images), batch_size, order, member),
         batch_size=None,
         num_workers=workers,
         persistent_workers=workers > 0,
@@ -168,14 +168,14 @@ def make_loader(
 def augment(
     grey: torch.Tensor, config: TrainConfig, rng: np.random.Generator, member: Member | None = None
 ) -> torch.Tensor:
-    """Small random rotation, scale, shift and brightness, one of each per film.
+    """Small random rotation, scale, shift and brightness, one of each per image.
 
     Args:
         grey: (N, S, S) or (N, C, S, S) float in 0..255, on any device.
         config: the largest changes.
         rng: numpy's, so that CPU and GPU draw the same.
-        member: whose films of the step these are (default: the only process); a film gets what one
-            process would draw for it.
+        member: whose images of the step these are (default: the only process); an image gets what
+            one process would draw for it.
     """
     n, member = len(grey), member or Member()
     everyone = n * member.world_size
@@ -218,8 +218,8 @@ def _affine(n: int, config: TrainConfig, rng: np.random.Generator) -> npt.NDArra
     return np.array(rows, dtype=np.float32).transpose(2, 0, 1)
 
 
-def fit_preprocessing(config: ModelConfig, films: FilmBatches, folder: Path) -> Preprocessing:
-    """The preprocessing that the settings ask for, its mean image from the training films.
+def fit_preprocessing(config: ModelConfig, images: ImageBatches, folder: Path) -> Preprocessing:
+    """The preprocessing that the settings ask for, its mean image from the training images.
 
     A mean image is kept in `folder`, and taken from there when a training goes on.
     """
@@ -230,8 +230,8 @@ def fit_preprocessing(config: ModelConfig, films: FilmBatches, folder: Path) -> 
         return plain
     path = folder / _MEAN_IMAGE
     if not path.is_file():
-        squares = (films.squares([i])[0] for i in range(len(films)))
-        found = mean_image(tqdm(squares, "mean image", len(films), unit="film", mininterval=1.0))
+        squares = (images.squares([i])[0] for i in range(len(images)))
+        found = mean_image(tqdm(squares, "mean image", len(images), unit="image", mininterval=1.0))
         with whole_file(path) as temporary:
             save_file(_tensors(found, 255), temporary)
     return replace(plain, image=_image(load_file(path)))

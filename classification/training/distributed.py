@@ -37,12 +37,12 @@ class Member:
             raise ValueError(f"rank {self.rank}, expected 0 to {self.world_size - 1}")
 
     def share(self, count: int) -> range:
-        """This process's stretch of `count` films; those of all are disjoint and in rank order."""
+        """This process's stretch of `count` images; those of all are disjoint and in rank order."""
         begin, end = (count * r // self.world_size for r in (self.rank, self.rank + 1))
         return range(begin, end)
 
-    def films_per_step(self, batch_size: int) -> int:
-        """Of the `batch_size` films of a step, how many are this process's: the same for each.
+    def images_per_step(self, batch_size: int) -> int:
+        """Of the `batch_size` images of a step, how many are this process's: the same for each.
 
         Raises:
             ValueError: if they do not go round evenly.
@@ -50,7 +50,7 @@ class Member:
         if batch_size % self.world_size:
             raise ValueError(
                 f"train.batch_size: got {batch_size}, expected a multiple of {self.world_size}: it "
-                f"counts the films of a step over all {self.world_size} processes"
+                f"counts the images of a step over all {self.world_size} processes"
             )
         return batch_size // self.world_size
 
@@ -93,7 +93,7 @@ def machines() -> tuple[int, int]:
     return here, member().world_size // here
 
 
-def on_main(function: Callable[..., Result], *arguments: Any) -> Result:
+def run_on_rank_zero(function: Callable[..., Result], *arguments: Any) -> Result:
     """What `function` returns on rank 0, on every rank; the others wait and do not call it.
 
     Raises:

@@ -123,7 +123,7 @@ def _processes(device: torch.device) -> dict[str, Any]:
         "num_nodes": nodes,
         # the buffers are BatchNorm's statistics, which the processes share anyway
         "strategy": DDPStrategy(broadcast_buffers=False),
-        "use_distributed_sampler": False,  # Lightning's repeats films to make the ranks even
+        "use_distributed_sampler": False,  # Lightning's repeats images to make the ranks even
     }
 
 

@@ -6,8 +6,8 @@ backbone and masks the parents: only the rows of the linear head that belong to 
 that children are told apart on what was learnt for their parents, and the parents' probabilities
 stay what they were. The epoch of each is chosen by the validation loss over its labels, and the
 network of the second is the result. Pham et al. 2019 (arXiv 1911.06475) train a hierarchy in two
-stages with a frozen second one too; their first sees the films whose parents are present, and their
-second trains the whole last layer.
+stages with a frozen second one too; their first sees the images whose parents are present, and
+their second trains the whole last layer.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import numpy as np
 
 from cxrloc.classification.config import ClassifierConfig
 from cxrloc.classification.network.backbones import STAGES
-from cxrloc.classification.training.batches import FilmBatches
+from cxrloc.classification.training.batches import ImageBatches
 from cxrloc.datasets.label_policies import ancestors
 
 
@@ -45,11 +45,11 @@ def child_labels(diseases: Sequence[str]) -> tuple[str, ...]:
     return tuple(d for d in diseases if d not in top)
 
 
-def only(films: FilmBatches, diseases: Sequence[str]) -> FilmBatches:
-    """The same films with all labels but those of these diseases unknown."""
-    masked = copy.copy(films)
-    kept = np.isin(films.diseases, diseases)
-    masked.labels = np.where(kept, films.labels, np.nan)
+def only(images: ImageBatches, diseases: Sequence[str]) -> ImageBatches:
+    """The same images with all labels but those of these diseases unknown."""
+    masked = copy.copy(images)
+    kept = np.isin(images.diseases, diseases)
+    masked.labels = np.where(kept, images.labels, np.nan)
     return masked
 
 

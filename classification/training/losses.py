@@ -86,7 +86,7 @@ class FocalLoss(LabelLoss):
     """-alpha_t (1 - p_t)^gamma log(p_t): Lin et al. 2017 ("Focal loss"), equation 5.
 
     p_t is the probability of what is true; alpha_t is alpha for positives and 1 - alpha for
-    negatives. Lin et al. divide by the number of anchors on an object; films have labels and no
+    negatives. Lin et al. divide by the number of anchors on an object; images have labels and no
     anchors, so the mean is over the known labels as in the other losses.
     """
 

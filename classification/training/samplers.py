@@ -1,13 +1,13 @@
-"""Which films an epoch holds, and in what order: drawn anew for each epoch from a seed.
+"""Which images an epoch holds, and in what order: drawn anew for each epoch from a seed.
 
-    uniform            every film once
-    inverse_frequency  as many draws as films, with replacement, films of rare diseases more often
-    capped             at most so many films of each disease, without repeats
+    uniform            every image once
+    inverse_frequency  as many draws as images, with replacement, images of rare diseases more often
+    capped             at most so many images of each disease, without repeats
 
 Where shards feed the training (`data.shards`), uniform is drawn so that few row groups are in use
-at a time (`ByRowGroups`); the others would need films of all shards at once, and are refused.
+at a time (`ByRowGroups`); the others would need images of all shards at once, and are refused.
 
-A film without a finding counts as a film of one more disease, "none", so that normal films are
+An image without a finding counts as an image of one more disease, "none", so that normal images are
 balanced as well. All epochs of a run are equally long: schedules and Lightning count on it.
 """
 
@@ -27,17 +27,17 @@ Positions = npt.NDArray[np.int64]
 
 
 class Order(Protocol):
-    """Positions of films; `len` is the same for every epoch."""
+    """Positions of images; `len` is the same for every epoch."""
 
     def __len__(self) -> int: ...
 
     def positions(self, epoch: int) -> Positions:
-        """The films of an epoch in their order; depends on the seed and the epoch alone."""
+        """The images of an epoch in their order; depends on the seed and the epoch alone."""
         ...
 
 
 class Uniform:
-    """Every one of `count` films once, shuffled."""
+    """Every one of `count` images once, shuffled."""
 
     def __init__(self, count: int, seed: int) -> None:
         self.count, self.seed = count, seed
@@ -50,20 +50,20 @@ class Uniform:
 
 
 class ByRowGroups:
-    """Every film once, shuffled, each place of a batch having its own stretch of the row groups.
+    """Every image once, shuffled, each place of a batch having its own stretch of the row groups.
 
-    The films are shuffled within few row groups at a time (`epoch_order`) and that order is cut
-    into as many stretches as a step has films; a step takes the next film of each. A process has
+    The images are shuffled within few row groups at a time (`epoch_order`) and that order is cut
+    into as many stretches as a step has images; a step takes the next image of each. A process has
     the same places of every step, and so reads its own stretches, while what a step holds does not
     depend on how many processes there are. What is left over after the last full step is left out.
     """
 
     def __init__(self, groups: Positions, batch_size: int, seed: int) -> None:
-        """Take the (N,) row group of each film."""
+        """Take the (N,) row group of each image."""
         self.groups, self.seed = groups, seed
         self.places = max(1, min(batch_size, len(groups)))
         self.steps = len(groups) // self.places
-        # as many films at a time as one reader would shuffle
+        # as many images at a time as one reader would shuffle
         self.together = max(1, SHUFFLED_GROUPS // self.places)
 
     def __len__(self) -> int:
@@ -80,10 +80,10 @@ def row_groups_in_use(batch_size: int) -> int:
 
 
 class InverseFrequency:
-    """As many draws as there are films, with replacement, by `film_weights` of (N, D) labels."""
+    """As many draws as there are images, with replacement, by `image_weights` of (N, D) labels."""
 
     def __init__(self, labels: Labels, seed: int) -> None:
-        weights = film_weights(labels)
+        weights = image_weights(labels)
         self.chances, self.seed = weights / weights.sum(), seed
 
     def __len__(self) -> int:
@@ -95,10 +95,10 @@ class InverseFrequency:
 
 
 class Capped:
-    """At most `cap` films of each disease, where a film counts for each of its diseases.
+    """At most `cap` images of each disease, where an image counts for each of its diseases.
 
-    As in the sampling of the Deep MedIA report, rare diseases choose first. How many films fit
-    depends a little on the draw, since films have several diseases: `len` is the fewest of the
+    As in the sampling of the Deep MedIA report, rare diseases choose first. How many images fit
+    depends a little on the draw, since images have several diseases: `len` is the fewest of the
     epochs 0 .. epochs - 1, and every epoch leaves out, by chance, what it has more.
     """
 
@@ -128,9 +128,9 @@ class Capped:
 
 
 def findings(labels: Labels) -> npt.NDArray[np.bool_]:
-    """(N, D + 1) from (N, D) labels: which diseases a film has; the last column is "none".
+    """(N, D + 1) from (N, D) labels: which diseases an image has; the last column is "none".
 
-    Of soft labels those over one half count; the class "uncertain" (2) does not. A film without a
+    Of soft labels those over one half count; the class "uncertain" (2) does not. An image without a
     known label has nothing, not even "none": it teaches nothing and is not drawn.
     """
     positive = (labels > 0.5) & (labels <= 1)
@@ -138,8 +138,8 @@ def findings(labels: Labels) -> npt.NDArray[np.bool_]:
     return np.column_stack([positive, known & ~positive.any(axis=1)])
 
 
-def film_weights(labels: Labels) -> npt.NDArray[np.float64]:
-    """(N,) mean over a film's diseases of 1 / the disease's share of the films; "none" is one."""
+def image_weights(labels: Labels) -> npt.NDArray[np.float64]:
+    """(N,) mean over an image's diseases of 1 / the disease's share; "none" is one of them."""
     found = findings(labels)
     inverse = len(found) / np.maximum(found.sum(axis=0), 1)
     count = np.maximum(found.sum(axis=1), 1)
@@ -155,12 +155,12 @@ SAMPLERS: dict[str, Callable[[Labels, TrainConfig], Order]] = {
 
 
 def make_order(labels: Labels, config: TrainConfig, groups: Positions | None = None) -> Order:
-    """The order that the settings name, of films with (N, D) labels.
+    """The order that the settings name, of images with (N, D) labels.
 
     Args:
-        labels: of the training films.
+        labels: of the training images.
         config: names the sampler.
-        groups: (N,) row group of each film if they are read from shards.
+        groups: (N,) row group of each image if they are read from shards.
 
     Raises:
         ValueError: for shards and another sampler than uniform.
@@ -170,6 +170,6 @@ def make_order(labels: Labels, config: TrainConfig, groups: Positions | None = N
     if config.sampler != "uniform":
         raise ValueError(
             f"train.sampler: got {config.sampler!r}, expected uniform with data.shards: the other "
-            "samplers draw films from all shards at once; leave data.shards empty for them"
+            "samplers draw images from all shards at once; leave data.shards empty for them"
         )
     return ByRowGroups(groups, config.batch_size, config.seed)

@@ -1,8 +1,8 @@
 """One classifier training: in one stage, or a head on a frozen backbone first and then all layers.
 
 One stage keeps the epoch with the lowest validation loss. Two stages keep the epoch with the
-highest macro AUC on the validation films in each, and the second starts from the best of the first.
-`train.hierarchy` has two stages of another kind: see
+highest macro AUC on the validation images in each, and the second starts from the best of the
+first. `train.hierarchy` has two stages of another kind: see
 `cxrloc.classification.training.label_hierarchy`.
 """
 
@@ -30,12 +30,17 @@ from cxrloc.classification.network.classifier import ChestClassifier
 from cxrloc.classification.network.precision import resolve_device
 from cxrloc.classification.training.batches import (
     Batch,
-    FilmBatches,
+    ImageBatches,
     augment,
     fit_preprocessing,
     make_loader,
 )
-from cxrloc.classification.training.distributed import gather, mean_over_ranks, member, on_main
+from cxrloc.classification.training.distributed import (
+    gather,
+    mean_over_ranks,
+    member,
+    run_on_rank_zero,
+)
 from cxrloc.classification.training.fit import Folders, History, best_entry, fit
 from cxrloc.classification.training.label_hierarchy import (
     child_labels,
@@ -92,7 +97,7 @@ class GateTraining(L.LightningModule):
         self.steps_per_epoch = steps_per_epoch
         self.small_epochs = int(config.small_share * config.epochs)
         self.loss = loss or LabelLoss()
-        self.judged: list[Batch] = []  # logits and labels of the validation films of this epoch
+        self.judged: list[Batch] = []  # logits and labels of the validation images of this epoch
         self.frozen = list(frozen_layers(model, frozen_stages))
         model.requires_grad_(True)  # an earlier stage may have frozen more
         for layer in self.frozen:
@@ -122,7 +127,7 @@ class GateTraining(L.LightningModule):
         self.judged.append((logits.cpu(), labels.cpu()))
 
     def on_validation_epoch_end(self) -> None:
-        """Judge all films, each once, whichever process it went through."""
+        """Judge all images, each once, whichever process it went through."""
         outputs, labels = (gather(torch.cat(part)) for part in zip(*self.judged, strict=True))
         self.judged.clear()
         loss = self.loss(outputs.to(self.device), labels.to(self.device))
@@ -145,8 +150,8 @@ def macro_auc(labels: np.ndarray[Any, Any], scores: np.ndarray[Any, Any]) -> flo
     """
     if not np.isfinite(scores).all():
         return float("nan")
-    diseases, films = (list(map(str, range(n))) for n in (labels.shape[1], len(labels)))
-    return classifier_metrics(labels, scores, diseases, films, replicates=0).macro_auc.value
+    diseases, images = (list(map(str, range(n))) for n in (labels.shape[1], len(labels)))
+    return classifier_metrics(labels, scores, diseases, images, replicates=0).macro_auc.value
 
 
 def frozen_layers(model: ChestClassifier, stages: int) -> Iterator[nn.Module]:
@@ -158,7 +163,7 @@ def frozen_layers(model: ChestClassifier, stages: int) -> Iterator[nn.Module]:
 
 def train(
     model: ChestClassifier,
-    parts: tuple[FilmBatches, FilmBatches],
+    parts: tuple[ImageBatches, ImageBatches],
     config: ClassifierConfig,
     folder: Path,
 ) -> Trained:
@@ -166,13 +171,13 @@ def train(
 
     Args:
         model: with its start weights; changed in place.
-        parts: training and validation films.
+        parts: training and validation images.
         config: of the run.
         folder: logs and, until `forget_checkpoints`, the state of the run.
 
     Raises:
-        ValueError: for a part without films or labels; for two stages, validation films without an
-            AUC.
+        ValueError: for a part without images or labels; for two stages, validation images without
+            an AUC.
         KeyboardInterrupt: when the user stopped it.
     """
     _check_parts(*parts)
@@ -194,7 +199,7 @@ def train(
 
 def _parents_first(
     model: ChestClassifier,
-    parts: tuple[FilmBatches, FilmBatches],
+    parts: tuple[ImageBatches, ImageBatches],
     config: ClassifierConfig,
     preprocessing: Preprocessing,
     folder: Path,
@@ -204,11 +209,11 @@ def _parents_first(
     for number, (labels, settings) in enumerate(
         ((top, config), (below, children_config(config))), start=1
     ):
-        films = only(parts[0], labels), only(parts[1], labels)
-        _check_parts(*films)
+        images = only(parts[0], labels), only(parts[1], labels)
+        _check_parts(*images)
         print(f"stage {number} of 2: {', '.join(labels)}", flush=True)
         folders = Folders(folder / f"checkpoints/stage{number}", folder / f"logs/stage{number}")
-        stage = _stage(model, films, settings, preprocessing, "val_loss", folders)
+        stage = _stage(model, images, settings, preprocessing, "val_loss", folders)
         start = len(history)
         history += [{**e, "epoch": start + i, "stage": number} for i, e in enumerate(stage.history)]
     best = start + stage.history.index(best_entry(stage.history, "val_loss"))
@@ -236,9 +241,9 @@ def joined(stages: Sequence[Trained]) -> Trained:
     return Trained(chosen.model, history, chosen.best_epoch, tuple(numbered))
 
 
-def preprocessing_of(config: ClassifierConfig, films: FilmBatches, folder: Path) -> Preprocessing:
-    """Of a training on these films in this folder, which keeps its mean image until the end."""
-    return on_main(fit_preprocessing, config.model, films, folder / "checkpoints")
+def preprocessing_of(config: ClassifierConfig, images: ImageBatches, folder: Path) -> Preprocessing:
+    """Of a training on these images in this folder, which keeps its mean image until the end."""
+    return run_on_rank_zero(fit_preprocessing, config.model, images, folder / "checkpoints")
 
 
 def forget_checkpoints(folder: Path) -> None:
@@ -248,16 +253,16 @@ def forget_checkpoints(folder: Path) -> None:
 
 def _stage(
     model: ChestClassifier,
-    parts: tuple[FilmBatches, FilmBatches],
+    parts: tuple[ImageBatches, ImageBatches],
     config: ClassifierConfig,
     preprocessing: Preprocessing,
     monitor: str,
     folders: Folders,
 ) -> Trained:
     finished = folders.state / "trained.safetensors"
-    if not on_main(finished.is_file):
+    if not run_on_rank_zero(finished.is_file):
         best, history = _fit(model, parts, config, preprocessing, monitor, folders)
-        on_main(write_bundle, finished, best, {"kind": "classifier", "history": history})
+        run_on_rank_zero(write_bundle, finished, best, {"kind": "classifier", "history": history})
     tensors, metadata = read_bundle(finished, "classifier")
     own_batch_statistics(model)
     model.load_state_dict(tensors)
@@ -267,23 +272,23 @@ def _stage(
 
 def _fit(
     model: ChestClassifier,
-    parts: tuple[FilmBatches, FilmBatches],
+    parts: tuple[ImageBatches, ImageBatches],
     config: ClassifierConfig,
     preprocessing: Preprocessing,
     monitor: str,
     folders: Folders,
 ) -> tuple[dict[str, torch.Tensor], History]:
-    (films, validation), settings = parts, config.train
+    (images, validation), settings = parts, config.train
     L.seed_everything(settings.seed, verbose=False)
     size, workers = settings.batch_size, config.data.loader_workers
-    order = make_order(films.labels, settings, films.groups)
-    loader = make_loader(films, size, order, workers, member())
+    order = make_order(images.labels, settings, images.groups)
+    loader = make_loader(images, size, order, workers, member())
     module = GateTraining(
         model,
         preprocessing,
         settings,
         len(loader.sampler),  # type: ignore[arg-type]
-        make_loss(settings, films.labels, config.data.uncertain == "three_class"),
+        make_loss(settings, images.labels, config.data.uncertain == "three_class"),
         config.model.frozen_stages,
     )
     loaders = loader, make_loader(validation, size, workers=workers, member=member())
@@ -294,15 +299,15 @@ def _seed_of(*numbers: int) -> int:
     return int(np.random.SeedSequence(numbers).generate_state(1)[0])
 
 
-def _check_parts(films: FilmBatches, validation: FilmBatches) -> None:
-    for part, name in ((films, "training"), (validation, "validation")):
+def _check_parts(images: ImageBatches, validation: ImageBatches) -> None:
+    for part, name in ((images, "training"), (validation, "validation")):
         if not len(part) or np.isnan(part.labels).all():
-            raise ValueError(f"the {name} part has {len(part)} films and no known label")
+            raise ValueError(f"the {name} part has {len(part)} images and no known label")
 
 
-def _check_auc(validation: FilmBatches) -> None:
+def _check_auc(validation: ImageBatches) -> None:
     if macro_auc(validation.labels, np.zeros(validation.labels.shape)) is None:
         raise ValueError(
             "train.two_stage chooses by the validation AUC, but no disease has a positive and a "
-            f"negative among the {len(validation)} validation films; take more, or one stage"
+            f"negative among the {len(validation)} validation images; take more, or one stage"
         )

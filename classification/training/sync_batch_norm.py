@@ -1,4 +1,4 @@
-"""BatchNorm whose statistics are those of the films of all processes, as if one process had them.
+"""BatchNorm whose statistics are those of the images of all processes, as if one process had them.
 
 torch's SyncBatchNorm does it on GPUs and refuses to on CPUs; there, `SharedBatchNorm2d` does it, in
 plain tensor operations: right, and slower than the BatchNorm of one process.
@@ -14,7 +14,7 @@ from torch import nn
 
 
 class SharedBatchNorm2d(nn.BatchNorm2d):
-    """BatchNorm over (N, C, H, W) of every rank; each rank must hold equally many films.
+    """BatchNorm over (N, C, H, W) of every rank; each rank must hold equally many images.
 
     Out of training it is the BatchNorm that it was made from.
     """

@@ -5,8 +5,8 @@ found in which attribute, never the text.
 
 Age and sex are for gates that were trained with them and for nobody else. They are what the file
 says, never what could be worked out: the birth date is not parsed. What a file does not say, or
-says against the standard, is unknown. A `Film` does not print them, and no output and no message
-holds them.
+says against the standard, is unknown. A `LoadedImage` does not print them, and no output and no
+message holds them.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
 Damaged streams make the decoders' C++ code abort, loop for minutes or take all memory (found by
 mutating real files), and 20 MB of RLE can unfold to more than 1 GB; that would take a run over
-100,000 films or a server with it. Here it costs the decoding process alone: the film is refused,
-and the next one gets a new process. A process is started by the first compressed film (half a
+100,000 images or a server with it. Here it costs the decoding process alone: the image is refused,
+and the next one gets a new process. A process is started by the first compressed image (half a
 second) and kept for the next ones.
 """
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pydicom import Dataset
 
 TIMEOUT_S = 60.0
-# Pixels of the largest film that we read, several times over; a stream that claims more ends here.
+# Pixels of the largest image that we read, several times over; a stream that claims more ends here.
 MEMORY_BYTES = 6 * 2**30
 _LENGTH = struct.Struct(">Q")
 _PIXELS, _ERROR = b"P", b"E"
@@ -43,7 +43,7 @@ class Decoder:
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
             env=environment,
-            start_new_session=True,  # Ctrl+C ends us in order, not the film that is being decoded
+            start_new_session=True,  # Ctrl+C ends us in order, not the image that is being decoded
         )  # fmt: skip
 
     def decode(self, data: bytes, seconds: float = TIMEOUT_S) -> npt.NDArray[np.integer]:
@@ -148,7 +148,7 @@ def _serve() -> None:
 def _answer(data: bytes) -> bytes:
     from pydicom.uid import JPEGExtended12Bit
 
-    from cxrloc.datasets.dicom.header import in_short, parse_header
+    from cxrloc.datasets.dicom.header import one_line, parse_header
 
     try:
         header, buffer = parse_header(data), io.BytesIO()
@@ -157,7 +157,7 @@ def _answer(data: bytes) -> bytes:
         pixels = _extended_jpeg(header) if deep else header.pixel_array
         np.save(buffer, pixels, allow_pickle=False)
     except Exception as error:  # every decoder has its own
-        return _ERROR + in_short(error).encode()
+        return _ERROR + one_line(error).encode()
     return _PIXELS + buffer.getvalue()
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import zlib
 
-MAX_INFLATED = 2**28  # the largest film that we read has 200 MB of pixels
+MAX_INFLATED = 2**28  # the largest image that we read has 200 MB of pixels
 _STEP = 2**24
 
 
@@ -39,7 +39,7 @@ def _refuse_bomb(data: bytes) -> None:
             if size > MAX_INFLATED:
                 raise DeflatedFileError(
                     f"a deflated DICOM file of more than {MAX_INFLATED // 2**20} MB inflated; "
-                    "write it in another transfer syntax if it is a film"
+                    "write it in another transfer syntax if it is an image"
                 )
     except zlib.error:
         raise DeflatedFileError(

@@ -1,14 +1,14 @@
-"""Stored values of a DICOM film to grey, in the standard's order (PS3.4 N.2).
+"""Stored values of a DICOM image to grey, in the standard's order (PS3.4 N.2).
 
 Modality LUT or rescale, then VOI LUT or window, then the inversion of MONOCHROME1. Every step looks
-at one value only and a film has at most 2^16 different ones, so the chain is computed once for each
-value that a pixel can store; the film itself is one table look-up.
+at one value only and an image has at most 2^16 different ones, so the chain is computed once for
+each value that a pixel can store; the image itself is one table look-up.
 
 - A VOI LUT goes before a window; of several the first is taken.
-- Without either, a film of up to 8 bits keeps its nominal range, as the same PNG does; a deeper one
-  is stretched from its darkest to its brightest pixel, as MIMIC-CXR-JPG was made (Johnson et al.
-  2019).
-- Padding (Pixel Padding Value) is no part of the film: it becomes black.
+- Without either, an image of up to 8 bits keeps its nominal range, as the same PNG does; a deeper
+  one is stretched from its darkest to its brightest pixel, as MIMIC-CXR-JPG was made (Johnson et
+  al. 2019).
+- Padding (Pixel Padding Value) is no part of the image: it becomes black.
 - Overlays, presentation LUTs and shutters are not applied.
 """
 
@@ -47,7 +47,7 @@ def to_grey(stored: StoredValues, header: Dataset) -> npt.NDArray[np.uint8]:
 def shown_values(stored: StoredValues, header: Dataset) -> Values:
     """0..1 for each value of `stored_range`: modality LUT and VOI LUT or window, not yet inverted.
 
-    Of the film's own values (H, W) a film without a window takes its range.
+    Of the image's own values (H, W) an image without a window takes its range.
     """
     values = modality_values(stored_range(header), header)
     shown = _voi_lut(values, header)
@@ -96,7 +96,7 @@ def usable_window(header: Dataset) -> tuple[float, float, str] | None:
 
 
 def own_range(stored: StoredValues, header: Dataset) -> tuple[float, float]:
-    """Least and greatest value, after the modality LUT, of a film that states no window.
+    """Least and greatest value, after the modality LUT, of an image that states no window.
 
     Up to 8 bits those that could be stored, else those that are; padding has no part in it.
     """

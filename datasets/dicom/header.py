@@ -49,7 +49,7 @@ def parse_header(data: bytes) -> Dataset:
     from pydicom import dcmread
     from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
-    # they are common, of no use to whoever reads films, and quote the value that they are about
+    # they are common, of no use to whoever reads images, and quote the value that they are about
     warnings.filterwarnings("ignore", category=UserWarning, module="pydicom")
     try:
         header = dcmread(BoundedFile(data), force=True, specific_tags=list(KEYWORDS))
@@ -91,6 +91,6 @@ def _is_of_its_kind(element: DataElement) -> bool:
     return all(isinstance(value, int | float) for value in values)
 
 
-def in_short(error: Exception) -> str:
+def one_line(error: Exception) -> str:
     """What an error of a decoder says, on one line."""
     return (" ".join(str(error).split()) or type(error).__name__)[:200]

@@ -1,9 +1,9 @@
-"""A DICOM file to a film: grey pixels, warnings about what it is, the size of a pixel, age and sex.
+"""A DICOM file to an image: grey pixels, warnings, the size of a pixel, age and sex.
 
 Single grey projection radiographs (CR, DX, secondary captures) of 2 to 16 bits, uncompressed,
 deflated, RLE, JPEG, JPEG-LS and JPEG 2000 (pydicom, with GDCM for the last three, see `decoder`).
 `header` reads the attributes, `scope` says what is refused and warned about, `grayscale` how stored
-values become grey, `attributes` and `view` what a gate may be told beside the film.
+values become grey, `attributes` and `view` what a gate may be told beside the image.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from cxrloc.datasets.dicom import attributes, decoder, grayscale, scope, view
 from cxrloc.datasets.dicom.header import (
     _END_OF_STREAM,
     _JPEG_FAMILY,
-    in_short,
+    one_line,
     parse_header,
 )
-from cxrloc.datasets.radiograph import Film, PixelSpacing
+from cxrloc.datasets.radiograph import LoadedImage, PixelSpacing
 
 if TYPE_CHECKING:
     from pydicom import Dataset
 
 
-def decode_dicom(data: bytes, image_id: str) -> Film:
-    """The film in the bytes of a DICOM file.
+def decode_dicom(data: bytes, image_id: str) -> LoadedImage:
+    """The image in the bytes of a DICOM file.
 
     Raises:
         ValueError: for what is refused (see `dicom_scope`), truncated or damaged.
@@ -35,7 +35,7 @@ def decode_dicom(data: bytes, image_id: str) -> Film:
     try:
         found = scope.check_scope(header)
         pixels = grayscale.to_grey(stored_values(header, data), header)
-        return Film(
+        return LoadedImage(
             image_id, pixels, (pixels.shape[0], pixels.shape[1]), spacing=pixel_spacing(header),
             warnings=found, view=view.view(header), sex=attributes.sex(header),
             age_years=attributes.age_years(header),
@@ -91,7 +91,7 @@ def stored_values(header: Dataset, data: bytes) -> grayscale.StoredValues:
     try:
         pixels = decoder.decode(data) if syntax.is_encapsulated else header.pixel_array
     except Exception as error:  # every decoder has its own
-        raise ValueError(f"pixels ({syntax.name}) cannot be decoded: {in_short(error)}") from None
+        raise ValueError(f"pixels ({syntax.name}) cannot be decoded: {one_line(error)}") from None
     if pixels.shape != (header.Rows, header.Columns):
         raise ValueError(f"pixels are {pixels.shape}, not {header.Rows} x {header.Columns}")
     return np.asarray(pixels)

@@ -1,10 +1,10 @@
-"""Which DICOM objects are films that we read: what is refused, and what is read with a warning.
+"""Which DICOM objects are images that we read: what is refused, and what is read with a warning.
 
 Refused: everything but a single grey projection radiograph (CT, MR, reports, presentation states,
-colour, multi-frame ...), and a film whose coded attributes name another body part: the reading of a
-file does not know the model, so models of limbs, too, are given limbs as PNG or JPEG alone. Read
+colour, multi-frame ...), and an image whose coded attributes name another body part: the reading of
+a file does not know the model, so models of limbs, too, are given limbs as PNG or JPEG alone. Read
 with a warning: lateral, oblique and decubitus views, raw detector data, a body part that is not
-stated or that attributes disagree on, a film without a usable window, attributes that contradict
+stated or that attributes disagree on, an image without a usable window, attributes that contradict
 each other on black and white, pixels that are not square, and text burned into the pixels.
 
 Descriptions are free text, in which people also write names: a message says which word was found
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 EXPECTED = "expected a chest radiograph (modality CR, DX or RG)"
 MODALITIES = ("CR", "DX", "RG")
-# Scanners of films and converters write one of these, or none: read with a warning.
+# Scanners of images and converters write one of these, or none: read with a warning.
 VAGUE_MODALITIES = ("", "OT", "SC")
 STORAGE_CLASSES = {
     "1.2.840.10008.5.1.4.1.1.1": "Computed Radiography Image Storage",
@@ -34,8 +34,8 @@ STORAGE_CLASSES = {
     "1.2.840.10008.5.1.4.1.1.1.1.1": "Digital X-Ray Image Storage - For Processing",
     "1.2.840.10008.5.1.4.1.1.7": "Secondary Capture Image Storage",
 }
-# The largest detectors and film scanners have some 40 million pixels; a small file that claims more
-# (a decompression bomb) is refused before it is decoded.
+# The largest detectors and image scanners have some 40 million pixels; a small file that claims
+# more (a decompression bomb) is refused before it is decoded.
 MAX_PIXELS = 100_000_000
 
 CHEST = re.compile(r"CHEST|THORAX|THORACIC CAVITY|TORAX|TORACE|LUNG|PULMO|POUMON|PECHO|\bCXR\b")
@@ -56,7 +56,7 @@ KEYWORDS = (
 
 
 def check_scope(header: Dataset) -> tuple[str, ...]:
-    """Warnings about a film; each is a sentence without what a person wrote about the patient.
+    """Warnings about an image; each is a sentence without what a person wrote about the patient.
 
     Raises:
         ValueError: for what is refused, by name.
@@ -86,17 +86,17 @@ def _refuse_other_objects(header: Dataset) -> None:
 def _refuse_unreadable_pixels(header: Dataset) -> None:
     frames = int(header.get("NumberOfFrames") or 1)
     if frames != 1:
-        raise ValueError(f"a multi-frame DICOM image of {frames} frames; expected a single film")
+        raise ValueError(f"a multi-frame DICOM image of {frames} frames; expected a single image")
     photometric = str(header.get("PhotometricInterpretation") or "")
     if not photometric:
         raise ValueError(
             "PhotometricInterpretation is not stated, and so not which end of the scale is black; "
-            "expected MONOCHROME1 or MONOCHROME2. Correct the file or export the film as PNG"
+            "expected MONOCHROME1 or MONOCHROME2. Correct the file or export the image as PNG"
         )
     if header.get("SamplesPerPixel", 1) != 1 or photometric not in ("MONOCHROME1", "MONOCHROME2"):
         raise ValueError(
             f"a colour DICOM image (PhotometricInterpretation {short(photometric)}); expected "
-            "MONOCHROME1 or MONOCHROME2. If it is a grey film saved in colour, export it as PNG"
+            "MONOCHROME1 or MONOCHROME2. If it is a grey image saved in colour, export it as PNG"
         )
     if header.Rows * header.Columns > MAX_PIXELS:
         raise ValueError(
@@ -129,15 +129,16 @@ def _body_part(header: Dataset) -> Iterable[str]:
     chest += [name for name, text in descriptions(header) if CHEST.search(text)]
     if others and not chest:
         raise ValueError(
-            f"not a chest film: {others[0]}; expected CHEST. If it is one all the same, correct "
-            "the attribute or export the film as PNG; models of limbs (MURA) take PNG or JPEG alone"
+            f"not a chest image: {others[0]}; expected CHEST. If it is one all the same, correct "
+            "the attribute or export the image as PNG; models of limbs (MURA) take PNG or JPEG "
+            "alone"
         )
     if others:
-        yield f"{others[0]}, but {chest[0]} names the chest: read as a chest film."
+        yield f"{others[0]}, but {chest[0]} names the chest: read as a chest image."
     elif not chest:
         found = [(name, OTHER_PART.search(text)) for name, text in descriptions(header)]
         named = [f"{name} names {match[1]}" for name, match in found if match]
-        yield f"{named[0] if named else 'No attribute names the body part'}: is it a chest film?"
+        yield f"{named[0] if named else 'No attribute names the body part'}: is it a chest image?"
 
 
 def _animal(header: Dataset) -> Iterable[str]:
@@ -153,14 +154,14 @@ def _animal(header: Dataset) -> Iterable[str]:
 
 def _raw(header: Dataset) -> Iterable[str]:
     if word(header, "PresentationIntentType") == "FOR PROCESSING":
-        yield "Raw detector data (FOR PROCESSING): the models know films FOR PRESENTATION."
+        yield "Raw detector data (FOR PROCESSING): the models know images FOR PRESENTATION."
 
 
 def _window(header: Dataset) -> Iterable[str]:
     if header.get("VOILUTSequence") or int(header.BitsStored) <= 8:
         return
     if usable_window(header) is None:
-        yield "No VOI LUT and no usable window: contrast stretched over the film's own range."
+        yield "No VOI LUT and no usable window: contrast stretched over the image's own range."
 
 
 def _polarity(header: Dataset) -> Iterable[str]:
@@ -177,10 +178,10 @@ def _square_pixels(header: Dataset) -> Iterable[str]:
         sides = [float(value) for value in values(header, keyword)]  # type: ignore[arg-type]
         if len(sides) == 2 and min(sides) > 0:
             if max(sides) > 1.01 * min(sides):
-                yield f"Pixels are not square ({keyword}): the film is judged as if they were."
+                yield f"Pixels are not square ({keyword}): the image is judged as if they were."
             return
 
 
 def _burned_in(header: Dataset) -> Iterable[str]:
     if word(header, "BurnedInAnnotation") == "YES":
-        yield "BurnedInAnnotation is YES: text in the film, names too, is in every picture of it."
+        yield "BurnedInAnnotation is YES: text in the image, names too, is in every picture of it."

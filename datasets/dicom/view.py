@@ -1,7 +1,7 @@
-"""From which side a DICOM film was taken: for the gates that ask, and as a warning to people.
+"""From which side a DICOM image was taken: for the gates that ask, and as a warning to people.
 
 View Position and the View Code Sequence say it; where neither is there, Patient Orientation or a
-description may still say that a film is lateral.
+description may still say that an image is lateral.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def view(header: Dataset) -> str:
 def view_warning(header: Dataset) -> Iterable[str]:
     """One sentence at most: a lateral view, or another one that is not frontal."""
     if reason := _lateral_reason(header):
-        yield f"Lateral film ({reason}): the models know frontal films (PA, AP) only."
+        yield f"Lateral image ({reason}): the models know frontal images (PA, AP) only."
     elif stated := _other_view(header):
         yield f"{stated}: not a frontal view (PA or AP), which the models expect."
 

@@ -1,10 +1,10 @@
-"""Body and background of a radiograph: what of a film is patient, what is air or collimated border.
+"""Body and background of a radiograph: what is patient, what is air or collimated border.
 
     outside = ~body_mask(pixels)
 
-The background is what is dark and touches the border of the film; the body is the largest part of
+The background is what is dark and touches the border of the image; the body is the largest part of
 the rest, its holes filled. So markers that lie in the air beside the patient are not body, and
-lungs, which are dark but enclosed, are. Limb and chest films alike; the film must be bright where
+lungs, which are dark but enclosed, are. Limb and chest images alike; the image must be bright where
 dense (MONOCHROME2, as all readers give it).
 """
 
@@ -25,7 +25,7 @@ _LEAST_RANGE = 20  # grey values between these two; with less, nothing is told a
 def body_mask(pixels: npt.NDArray[np.uint8]) -> Mask:
     """Where the patient is: (H, W) bool of grey uint8 pixels (H, W).
 
-    A film without dark border is all body; a film of one grey value too.
+    An image without dark border is all body; an image of one grey value too.
     """
     if pixels.ndim != 2 or pixels.dtype != np.uint8:
         raise ValueError(f"expected grey uint8 (H, W), got {pixels.dtype} {pixels.shape}")

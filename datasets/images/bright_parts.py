@@ -13,7 +13,7 @@ from cxrloc.datasets.images.body_mask import Mask
 Grey = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float64]
 
-FRAME = 1024  # measures in pixels are those of a film of this longer side
+FRAME = 1024  # measures in pixels are those of an image of this longer side
 _WIDEST = 45  # what is wider (in the frame) is no stroke: side of the top-hat's square
 _SEED = 30  # grey values over the surroundings from which on a part is looked at
 _SQUARE3 = np.ones((3, 3), np.uint8)
@@ -21,19 +21,19 @@ _SQUARE3 = np.ones((3, 3), np.uint8)
 
 @dataclass(frozen=True)
 class BrightParts:
-    """Connected parts of a film that are brighter than their surroundings, as columns (K,).
+    """Connected parts of an image that are brighter than their surroundings, as columns (K,).
 
     Attributes:
-        x, y, w, h: box, pixels of the film's 1024 frame.
-        area: number of its pixels, those of the film.
+        x, y, w, h: box, pixels of the image's 1024 frame.
+        area: number of its pixels, those of the image.
         stroke: mean width, twice the area over the length of the outline, pixels of the frame.
         contrast: mean height over the surroundings (white top-hat), grey values.
         sharp: share of the outline where the grey value changes by half of the contrast or more
-            within two pixels of the film.
+            within two pixels of the image.
         inside: share that lies on the body.
         labels: (H, W) number of the part that a pixel belongs to, `label` in the columns; 0 none.
         size_hw: of the frame.
-        scale: pixels of the film to a pixel of the frame.
+        scale: pixels of the image to a pixel of the frame.
     """
 
     label: npt.NDArray[np.int64]
@@ -66,7 +66,7 @@ class BrightParts:
         return replace(self, **{name: getattr(self, name)[keep] for name in columns})
 
     def points(self, part: int) -> npt.NDArray[np.int32]:
-        """(n, 2) x, y of the pixels of one part, in the film."""
+        """(n, 2) x, y of the pixels of one part, in the image."""
         x1, y1, x2, y2 = np.round(self.boxes_xyxy[part] * self.scale).astype(int).tolist()
         rows, columns = np.nonzero(self.labels[y1:y2, x1:x2] == self.label[part])
         return np.stack([columns + x1, rows + y1], axis=1).astype(np.int32)

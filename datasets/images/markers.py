@@ -6,7 +6,7 @@
 A letter, of lead or of the console, is a plateau: much brighter than its surroundings, its edge one
 or two pixels wide, its strokes narrow. Bones and vessels have wide edges. Wires, clips and
 electrodes look like letters, so a marker must also lie outside of the body or near the border of
-the film, a line of text less near. Classical image processing, no training, the same boxes every
+the image, a line of text less near. Classical image processing, no training, the same boxes every
 time. It does not see letters that are darker than their surroundings or blurred, nor those inside.
 """
 
@@ -27,7 +27,7 @@ Removal = Literal["mask", "inpaint"]
 Markers = Literal["keep", Removal]
 REMOVALS: tuple[str, ...] = get_args(Removal)
 MARKERS: tuple[str, ...] = get_args(Markers)
-MARKERS_VERSION = 1  # raise it when the same film would be changed in another way: caches are kept
+MARKERS_VERSION = 1  # raise it when the same image would be changed in another way: caches are kept
 Boxes = npt.NDArray[np.float64]
 _Flags = npt.NDArray[np.bool_]
 
@@ -45,8 +45,8 @@ class MarkerRule:
         shortest_px: least shorter side.
         aspect: greatest ratio of the sides.
         fill: least share of its box that it covers: a wire has little.
-        side, top, bottom: how deep the strips along the film's borders are in which a glyph may lie
-            on the body, as shares of the film's width and height.
+        side, top, bottom: how deep the strips along the image's borders are in which a glyph may
+            lie on the body, as shares of the image's width and height.
         text_glyphs: that many glyphs of about one height beside each other are text.
         text_reach: how much deeper text may lie than a glyph.
         gap: neighbours are nearer than this times the smaller one's size.
@@ -80,10 +80,10 @@ RULE = MarkerRule()
 
 @dataclass(frozen=True)
 class FoundMarkers:
-    """The markers of a film.
+    """The markers of an image.
 
     Attributes:
-        boxes_xyxy: (N, 4) pixels of the film, one for each letter, line or cluster; from the top.
+        boxes_xyxy: (N, 4) pixels of the image, one for each letter, line or cluster; from the top.
         mask: (H, W) bool, the convex hull of each with a rim.
     """
 
@@ -95,7 +95,7 @@ def find_markers(pixels: Grey, body: Mask | None = None, rule: MarkerRule = RULE
     """Markers of grey uint8 pixels (H, W), bright where dense.
 
     Args:
-        body: the film's `body_mask`, where it is known already.
+        body: the image's `body_mask`, where it is known already.
     """
     parts = bright_parts(pixels, body_mask(pixels) if body is None else body)
     shaped = _shaped(parts, rule)
@@ -111,7 +111,7 @@ def find_markers(pixels: Grey, body: Mask | None = None, rule: MarkerRule = RULE
 
 
 def remove_markers(pixels: Grey, how: str, found: FoundMarkers | None = None) -> Grey:
-    """The film without its markers: a copy, or `pixels` itself where nothing is changed.
+    """The image without its markers: a copy, or `pixels` itself where nothing is changed.
 
     Args:
         how: `keep` changes nothing; `mask` gives each marker the median grey value around it;

@@ -1,9 +1,9 @@
-"""Mean and deviation of every pixel over a set of films, in one pass and bounded memory.
+"""Mean and deviation of every pixel over a set of images, in one pass and bounded memory.
 
 Welford's update (Technometrics 1962) of the mean and of the sum of squared differences from it,
 each kept as a sum of two float64 numbers (Knuth's TwoSum), so that nothing is lost by rounding: not
-a variance that is tiny beside the square of the mean, nor the late films of many. Four arrays of
-one film's size are in memory, whatever the number of films.
+a variance that is tiny beside the square of the mean, nor the late images of many. Four arrays of
+one image's size are in memory, whatever the number of images.
 """
 
 from __future__ import annotations
@@ -40,26 +40,26 @@ class MeanImage:
     __hash__ = None  # type: ignore[assignment]
 
 
-def mean_image(films: Iterable[npt.ArrayLike]) -> MeanImage:
-    """Mean and deviation image of films of one shape, each looked at once; float64.
+def mean_image(images: Iterable[npt.ArrayLike]) -> MeanImage:
+    """Mean and deviation image of images of one shape, each looked at once; float64.
 
     Raises:
-        ValueError: without a film, for films of different shapes, or values that are not finite.
+        ValueError: without an image, for images of different shapes, or values that are not finite.
     """
     mean = squares = None
-    for count, film in enumerate(films, start=1):
-        x = np.asarray(film, dtype=np.float64)
+    for count, image in enumerate(images, start=1):
+        x = np.asarray(image, dtype=np.float64)
         if mean is None or squares is None:
             mean, squares = _Sum(x.shape), _Sum(x.shape)
         if x.shape != mean.high.shape:
-            raise ValueError(f"film {count} has shape {x.shape}, the first {mean.high.shape}")
+            raise ValueError(f"image {count} has shape {x.shape}, the first {mean.high.shape}")
         if not np.isfinite(x).all():
-            raise ValueError(f"film {count} has values that are not finite")
+            raise ValueError(f"image {count} has values that are not finite")
         delta = (x - mean.high) - mean.low
         mean.add(delta / count)
         squares.add(delta * delta * ((count - 1) / count))
     if mean is None or squares is None:
-        raise ValueError("no film, so no mean image; expected at least one")
+        raise ValueError("no image, so no mean image; expected at least one")
     variance = np.maximum(squares.high + squares.low, 0) / count
     return MeanImage(mean.high + mean.low, np.sqrt(variance))
 

@@ -1,6 +1,6 @@
-"""Films decoded once: grey squares of one size in a memory-mapped .npy file, made once and reused.
+"""Images decoded once: grey squares of one size in a memory-mapped .npy file, made once and reused.
 
-Decoding a 1024 x 1024 film costs 5 to 15 ms, its 224 x 224 square from here a few microseconds.
+Decoding a 1024 x 1024 image costs 5 to 15 ms, its 224 x 224 square from here a few microseconds.
 The file's name holds a hash of ids, paths, file sizes and times, of the square's size and of what
 became of burnt-in markers.
 """
@@ -34,8 +34,8 @@ class PixelCache:
     """Square uint8 pixels by image id: `cache[image_id]` is (size, size), as `fit_square` makes it.
 
     Attributes:
-        pixels: (N, size, size) uint8, memory-mapped, read-only; rows of unreadable films are zero.
-        rows: image id -> row, readable films only.
+        pixels: (N, size, size) uint8, memory-mapped, read-only; rows of unreadable images are zero.
+        rows: image id -> row, readable images only.
         unreadable: image id -> why its file could not be read.
         path: the .npy file.
     """
@@ -56,19 +56,19 @@ class PixelCache:
         strict: bool = False,
         markers: str = "keep",
     ) -> PixelCache:
-        """Open the cache of these films at this size, making it first if need be.
+        """Open the cache of these images at this size, making it first if need be.
 
         Args:
-            radiographs: films with a path.
+            radiographs: images with a path.
             size: side of the squares in pixels.
             directory: where cache files live; made if missing.
             workers: decoding threads (OpenCV works outside of Python's lock); all cores when None.
-            strict: an unreadable film is an error.
-            markers: what becomes of each film's burnt-in letters before it is fitted, see
+            strict: an unreadable image is an error.
+            markers: what becomes of each image's burnt-in letters before it is fitted, see
                 `cxrloc.datasets.images.markers.remove_markers`.
 
         Raises:
-            UnreadableImageError: in strict mode, for the first unreadable film.
+            UnreadableImageError: in strict mode, for the first unreadable image.
             ValueError: for a radiograph without a path or an image that is listed twice.
         """
         _check(radiographs)
@@ -83,17 +83,17 @@ class PixelCache:
             unreadable = _make(path, radiographs, size, workers, markers)
         if unreadable and strict:
             first = next(iter(unreadable))
-            film = next(r for r in radiographs if r.image_id == first)
-            raise UnreadableImageError(film.path or Path(first), unreadable[first])
-        for image, reason in unreadable.items():
-            print(f"pixels: left out {image}: {reason}")
-        rows = {image: row for row, image in enumerate(ids) if image not in unreadable}
+            image = next(r for r in radiographs if r.image_id == first)
+            raise UnreadableImageError(image.path or Path(first), unreadable[first])
+        for image_id, reason in unreadable.items():
+            print(f"pixels: left out {image_id}: {reason}")
+        rows = {image_id: row for row, image_id in enumerate(ids) if image_id not in unreadable}
         pixels = np.load(path, mmap_mode="r") if ids else np.zeros((0, size, size), np.uint8)
         return cls(pixels, rows, unreadable, path)
 
     def __getitem__(self, image_id: str) -> npt.NDArray[np.uint8]:
         if image_id not in self.rows:
-            reason = self.unreadable.get(image_id, "it was not among the films of this cache")
+            reason = self.unreadable.get(image_id, "it was not among the images of this cache")
             raise KeyError(f"no pixels of {image_id}: {reason}")
         square: npt.NDArray[np.uint8] = self.pixels[self.rows[image_id]]
         return square
@@ -123,7 +123,7 @@ def in_threads(
 ) -> Iterator[Result]:
     """function(radiograph) for each, in order, with a progress bar; no threads for `workers` 1."""
     workers = min(32, os.cpu_count() or 1) if workers is None else workers
-    bar = {"total": len(radiographs), "desc": description, "unit": "film", "mininterval": 1.0}
+    bar = {"total": len(radiographs), "desc": description, "unit": "image", "mininterval": 1.0}
     if workers <= 1:
         yield from tqdm(map(function, radiographs), **bar)  # type: ignore[call-overload]
         return
@@ -135,7 +135,9 @@ def _check(radiographs: Sequence[Radiograph]) -> None:
     seen: set[str] = set()
     for radiograph in radiographs:
         if radiograph.path is None:
-            raise ValueError(f"{radiograph.image_id} has no file; give only films that are on disk")
+            raise ValueError(
+                f"{radiograph.image_id} has no file; give only images that are on disk"
+            )
         if radiograph.image_id in seen:
             raise ValueError(f"image {radiograph.image_id} is listed twice")
         seen.add(radiograph.image_id)
@@ -158,7 +160,7 @@ def _key(radiographs: Sequence[Radiograph], size: int, markers: str) -> str:
 def _make(
     path: Path, radiographs: Sequence[Radiograph], size: int, workers: int | None, markers: str
 ) -> dict[str, str]:
-    """Write the .npy file, then the .json that makes it valid. Returns the unreadable films."""
+    """Write the .npy file, then the .json that makes it valid. Returns the unreadable images."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     unreadable: dict[str, str] = {}
 

@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from cxrloc.datasets.dicom.header import DICOM_SUFFIXES, is_dicom
 from cxrloc.datasets.dicom.reader import decode_dicom
-from cxrloc.datasets.radiograph import Film
+from cxrloc.datasets.radiograph import LoadedImage
 
 GreyImage = npt.NDArray[np.uint8]
 
@@ -48,34 +48,34 @@ class UnreadableImageError(ValueError):
         return type(self), (self.path, self.reason)  # as is, it could not leave a worker process
 
 
-def read_film(path: str | Path) -> Film:
-    """A film from an image file, under the file's name; a DICOM film with its pixel spacing.
+def read_image(path: str | Path) -> LoadedImage:
+    """An image from an image file, under the file's name; a DICOM image with its pixel spacing.
 
     Its `warnings` are for the eyes of whoever gave the file: hand them on.
 
     Raises:
         UnreadableImageError: names the file and what is wrong with it.
     """
-    return decode_film(_bytes(Path(path)), Path(path))
+    return decode_image(_bytes(Path(path)), Path(path))
 
 
-def decode_film(data: bytes, path: Path) -> Film:
-    """A film from an image file's bytes, as `read_film` gives it; the name alone is of `path`."""
+def decode_image(data: bytes, path: Path) -> LoadedImage:
+    """The image in a file's bytes, as `read_image` gives it; `path` only names it."""
     fault = structural_fault(data)
     if fault:
         raise UnreadableImageError(path, fault)
     try:
         if is_dicom(data) or (path.suffix.lower() in DICOM_SUFFIXES and not _is_picture(data)):
-            film = decode_dicom(data, path.name)
+            image = decode_dicom(data, path.name)
         else:
             pixels = to_grey(_decode_picture(data))
-            film = Film(path.name, pixels, (pixels.shape[0], pixels.shape[1]))
+            image = LoadedImage(path.name, pixels, (pixels.shape[0], pixels.shape[1]))
     except ValueError as error:
         raise UnreadableImageError(path, str(error)) from None
-    if film.pixels.min() < film.pixels.max():
-        return film
-    flat = f"No contrast: every pixel has the grey {film.pixels[0, 0]} of 0 to 255."
-    return replace(film, warnings=(*film.warnings, flat))
+    if image.pixels.min() < image.pixels.max():
+        return image
+    flat = f"No contrast: every pixel has the grey {image.pixels[0, 0]} of 0 to 255."
+    return replace(image, warnings=(*image.warnings, flat))
 
 
 def read_grey(path: Path) -> GreyImage:
@@ -88,12 +88,12 @@ def read_grey(path: Path) -> GreyImage:
     Raises:
         UnreadableImageError: names the file and what is wrong with it.
     """
-    return read_film(path).pixels
+    return read_image(path).pixels
 
 
 def decode_grey(data: bytes, path: Path) -> GreyImage:
     """Pixels of an image file's bytes, as `read_grey` gives them; `path` is for the error alone."""
-    return decode_film(data, path).pixels
+    return decode_image(data, path).pixels
 
 
 def is_image_file(path: Path) -> bool:

@@ -1,6 +1,6 @@
 """The one geometry of every network input: long side scaled to `size`, padded to a square.
 
-A film is anchored top left, so a coordinate of the original frame times `square_scale` is a
+An image is anchored top left, so a coordinate of the original frame times `square_scale` is a
 coordinate of the square, and a box goes back by dividing and clipping to the frame.
 
 What a network sees of the grey values is a matter of `input_channels`, which training and
@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 Square = npt.NDArray[np.uint8]
-# the grey values at these shares of a film's pixels become black and white in `stretch`
+# the grey values at these shares of an image's pixels become black and white in `stretch`
 STRETCH_SHARES = (0.02, 0.98)
 
 
@@ -54,9 +54,9 @@ def input_channels(square: Square, kind: str, clahe_clip: float = 0.0) -> Square
 
     Args:
         square: (S, S) uint8.
-        kind: grey and single: the film itself, equalised by `equalise` where `clahe_clip` is over
-            0. enhanced: three channels, the film; the film equalised, by CLAHE where `clahe_clip`
-            is over 0 and else over its whole histogram; the film stretched.
+        kind: grey and single: the image itself, equalised by `equalise` where `clahe_clip` is over
+            0. enhanced: three channels, the image; the image equalised, by CLAHE where `clahe_clip`
+            is over 0 and else over its whole histogram; the image stretched.
         clahe_clip: clip limit of `equalise`.
 
     Returns:
@@ -69,7 +69,7 @@ def input_channels(square: Square, kind: str, clahe_clip: float = 0.0) -> Square
 
 
 def equalise(square: Square, clip_limit: float, tiles: int = 8) -> Square:
-    """Equalise the film in a square of `fit_square`; the padding beside it stays zero.
+    """Equalise the image in a square of `fit_square`; the padding beside it stays zero.
 
     CLAHE (Zuiderveld 1994): each of tiles x tiles regions gets its histogram equalised, no grey
     value counting more than `clip_limit` times the mean, which limits how much noise is amplified;
@@ -78,35 +78,35 @@ def equalise(square: Square, clip_limit: float, tiles: int = 8) -> Square:
     Args:
         square: (S, S) uint8. Black rows at the bottom and columns at the right are padding.
         clip_limit: 0 returns the square as it is.
-        tiles: regions along each side of the film.
+        tiles: regions along each side of the image.
     """
     if clip_limit == 0:
         return square
-    return _on_film(square, cv2.createCLAHE(clip_limit, (tiles, tiles)).apply)
+    return _on_image(square, cv2.createCLAHE(clip_limit, (tiles, tiles)).apply)
 
 
 def equalise_histogram(square: Square) -> Square:
-    """Grey values such that about as many pixels of the film have each; padding stays zero."""
-    return _on_film(square, cv2.equalizeHist)
+    """Grey values such that about as many pixels of the image have each; padding stays zero."""
+    return _on_image(square, cv2.equalizeHist)
 
 
 def stretch(square: Square) -> Square:
-    """Contrast stretched linearly: the 2nd percentile of the film to 0, the 98th to 255.
+    """Contrast stretched linearly: the 2nd percentile of the image to 0, the 98th to 255.
 
     Values beyond are clipped: a side marker, which is brighter than bone, does not set the scale. A
-    film whose two percentiles are equal stays as it is.
+    image whose two percentiles are equal stays as it is.
     """
-    return _on_film(square, _stretched)
+    return _on_image(square, _stretched)
 
 
-def _stretched(film: Square) -> Square:
-    counts = np.bincount(film.ravel(), minlength=256)  # quantiles of bytes need no sorting
+def _stretched(image: Square) -> Square:
+    counts = np.bincount(image.ravel(), minlength=256)  # quantiles of bytes need no sorting
     low, high = (_quantile(counts, share) for share in STRETCH_SHARES)
     if high <= low:
-        return film
+        return image
     scaled = (np.arange(256) - low) * (255 / (high - low))
     greys: Square = np.rint(scaled).clip(0, 255).astype(np.uint8)
-    return np.asarray(greys[film])
+    return np.asarray(greys[image])
 
 
 def _quantile(counts: npt.NDArray[np.int64], share: float) -> float:
@@ -117,8 +117,8 @@ def _quantile(counts: npt.NDArray[np.int64], share: float) -> float:
     return float(first + (second - first) * (place - below))
 
 
-def _on_film(square: Square, change: Callable[[Square], Any]) -> Square:
-    """`change` applied to the film alone, without the padding that `fit_square` set beside it."""
+def _on_image(square: Square, change: Callable[[Square], Any]) -> Square:
+    """`change` applied to the image alone, without the padding that `fit_square` set beside it."""
     if not square.any():
         return square
     height = int(np.flatnonzero(square.any(axis=1))[-1]) + 1

@@ -2,12 +2,12 @@
 
     python tools/data/make_phantom.py --kind chexpert --out DIR --patients 300 --image_size 256
 
-Frontal films are those of `cxrloc.datasets.phantoms.drawing.chest`. Two of CheXpert's findings have
-no sign
-of their own there: a film labelled Consolidation shows the sign of NIH's Pneumonia, and one
+Frontal images are those of `cxrloc.datasets.phantoms.drawing.chest`. Two of CheXpert's findings
+have no sign
+of their own there: an image labelled Consolidation shows the sign of NIH's Pneumonia, and one
 labelled Edema that of Infiltration. A lateral view is a mere outline that shows no finding. In
 train.csv what is drawn is labelled present or, seldom, uncertain; what is not drawn is mostly
-blank, as in reports. valid.csv has 0 and 1 alone. The films are drawings: they say nothing about
+blank, as in reports. valid.csv has 0 and 1 alone. The images are drawings: they say nothing about
 patients. Research use only, never a diagnosis.
 """
 
@@ -26,13 +26,13 @@ import numpy.typing as npt
 
 from cxrloc.datasets.label_policies import ancestors
 from cxrloc.datasets.labels import CHEXPERT_LABELS, NO_FINDING
-from cxrloc.datasets.phantoms.drawing.chest import PhantomFilm, render_film
+from cxrloc.datasets.phantoms.drawing.chest import PhantomImage, render_image
 from cxrloc.datasets.phantoms.drawing.statistics import sample_diseases
 from cxrloc.datasets.phantoms.folder import check_settings, in_processes, write_folder
 
 GENERATOR_VERSION = 1  # raise it when the same config would draw other bytes
 RELEASE = "CheXpert-v1.0-small"
-# the phantom's sign -> the label of a film that shows it
+# the phantom's sign -> the label of an image that shows it
 SIGNS: dict[str, str] = {
     "Atelectasis": "Atelectasis",
     "Cardiomegaly": "Cardiomegaly",
@@ -46,7 +46,7 @@ SIGNS: dict[str, str] = {
 _HEADER = ("Path", "Sex", "Age", "Frontal/Lateral", "AP/PA", *CHEXPERT_LABELS)
 _UNDRAWN = ("Support Devices", "Fracture", "Pleural Other", "Pneumonia")
 _ASPECT = 1.22  # width by height of the small release's 390 x 320
-_PLAN, _LABELS, _LATERAL = 0, 7, 8  # random streams beside those of `phantom_film`
+_PLAN, _LABELS, _LATERAL = 0, 7, 8  # random streams beside those of `phantom_image`
 _SEX = {"M": "Male", "F": "Female"}
 
 
@@ -123,8 +123,8 @@ def make_chexpert_phantom(
 
 def _write(config: ChexpertPhantomConfig, workers: int | None, root: Path) -> None:
     plan = list(plan_views(config))
-    films = in_processes(partial(_draw_one, config, root), plan, workers)
-    rows = [_row(config, planned, film) for planned, film in zip(plan, films, strict=True)]
+    images = in_processes(partial(_draw_one, config, root), plan, workers)
+    rows = [_row(config, planned, image) for planned, image in zip(plan, images, strict=True)]
     for part in ("train", "valid"):
         with (root / f"{part}.csv").open("w", newline="") as handle:
             writer = csv.writer(handle, lineterminator="\n")
@@ -132,23 +132,23 @@ def _write(config: ChexpertPhantomConfig, workers: int | None, root: Path) -> No
             writer.writerows(r for r, view in zip(rows, plan, strict=True) if view.part == part)
 
 
-def _draw_one(config: ChexpertPhantomConfig, root: Path, planned: PlannedView) -> PhantomFilm:
-    """The film's record without pixels: those are on disk."""
-    film = render_film(
+def _draw_one(config: ChexpertPhantomConfig, root: Path, planned: PlannedView) -> PhantomImage:
+    """The image's record without pixels: those are on disk."""
+    image = render_image(
         planned.signs,
         seed=config.seed,
         patient=planned.patient,
-        film=planned.study,
+        image=planned.study,
         image_size=config.image_size,
     )
-    pixels = film.pixels if planned.frontal else _lateral(config, planned)
+    pixels = image.pixels if planned.frontal else _lateral(config, planned)
     width = round(_ASPECT * config.image_size)
     pixels = np.asarray(cv2.resize(pixels, (width, config.image_size)), np.uint8)
     path = root / planned.image_id
     path.parent.mkdir(parents=True, exist_ok=True)
     if not cv2.imwrite(str(path), pixels, [cv2.IMWRITE_JPEG_QUALITY, 90]):
         raise OSError(f"could not write {path}: is the disk full?")
-    return dataclasses.replace(film, pixels=np.empty((0, 0), np.uint8))
+    return dataclasses.replace(image, pixels=np.empty((0, 0), np.uint8))
 
 
 def _lateral(config: ChexpertPhantomConfig, planned: PlannedView) -> npt.NDArray[np.uint8]:
@@ -166,14 +166,14 @@ def _lateral(config: ChexpertPhantomConfig, planned: PlannedView) -> npt.NDArray
     return np.clip(np.round(grey), 0, 255).astype(np.uint8)
 
 
-def _row(config: ChexpertPhantomConfig, planned: PlannedView, film: PhantomFilm) -> list[object]:
+def _row(config: ChexpertPhantomConfig, planned: PlannedView, image: PhantomImage) -> list[object]:
     # one report a study: all its views have the same labels
     rng = np.random.default_rng((config.seed, planned.patient, planned.study, _LABELS))
     unknown, odd = planned.patient % 150 == 1, rng.random() < 0.01
-    who = ["Unknown", 0] if unknown else [_SEX[film.sex], film.age_years]
+    who = ["Unknown", 0] if unknown else [_SEX[image.sex], image.age_years]
     drawn = {SIGNS[sign] for sign in planned.signs}
     labels = _reference(drawn) if planned.part == "valid" else _report(drawn, rng)
-    view = ["Frontal", "LL" if odd else film.view] if planned.frontal else ["Lateral", ""]
+    view = ["Frontal", "LL" if odd else image.view] if planned.frontal else ["Lateral", ""]
     texts = ("" if labels.get(d) is None else f"{labels[d]:.1f}" for d in CHEXPERT_LABELS)
     return [f"{RELEASE}/{planned.image_id}", *who, *view, *texts]
 

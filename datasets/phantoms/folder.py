@@ -21,7 +21,7 @@ from cxrloc.datasets.files.manifest import write_json
 Planned = TypeVar("Planned")
 Drawn = TypeVar("Drawn")
 _SETTINGS_FILE = "phantom.json"
-_NOTE = "drawn phantom films, not patients; research use only, never a diagnosis"
+_NOTE = "drawn phantom images, not patients; research use only, never a diagnosis"
 
 
 def check_settings(
@@ -59,7 +59,7 @@ def write_folder(out: Path, settings: dict[str, object], write: Callable[[Path],
     """
     settings = {"note": _NOTE, **settings}
     if _finished(settings, out):
-        tqdm.write(f"phantom: {out} already holds these films, nothing to do")
+        tqdm.write(f"phantom: {out} already holds these images, nothing to do")
         return out
     out.parent.mkdir(parents=True, exist_ok=True)
     temporary = out.with_name(f".{out.name}.{os.getpid()}.tmp")
@@ -76,9 +76,9 @@ def write_folder(out: Path, settings: dict[str, object], write: Callable[[Path],
 def in_processes(
     draw: Callable[[Planned], Drawn], plan: Sequence[Planned], workers: int | None
 ) -> list[Drawn]:
-    """draw(film) of each planned film, in order, with a progress bar; one process per core."""
+    """draw(image) of each planned image, in order, with a progress bar; one process per core."""
     count = workers if workers is not None else min(os.cpu_count() or 1, math.ceil(len(plan) / 40))
-    bar = partial(tqdm, total=len(plan), desc="phantom films", unit="film")
+    bar = partial(tqdm, total=len(plan), desc="phantom images", unit="image")
     if count <= 1:
         return list(bar(map(draw, plan)))
     context = multiprocessing.get_context("spawn")  # fork after OpenCV's threads may hang

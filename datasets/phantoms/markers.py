@@ -1,8 +1,8 @@
-"""Drawn films whose markers are known: what `markers.find_markers` is scored on.
+"""Drawn images whose markers are known: what `markers.find_markers` is scored on.
 
-    for pixels, words_xyxy in marked_films("chest", 30, image_size=512): ...
+    for pixels, words_xyxy in marked_images("chest", 30, image_size=512): ...
 
-Each is a phantom with its own side letter and words of a portable film, and more words burnt in at
+Each is a phantom with its own side letter and words of a portable image, and more words burnt in at
 hard places and contrasts.
 """
 
@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cxrloc.datasets.phantoms.drawing.canvas import FRAME
-from cxrloc.datasets.phantoms.drawing.chest import render_film
+from cxrloc.datasets.phantoms.drawing.chest import render_image
 from cxrloc.datasets.phantoms.drawing.limb import FINDINGS, LimbImage, draw_limb
 from cxrloc.datasets.phantoms.drawing.limb_anatomy import LIMBS
 
@@ -27,30 +27,30 @@ WORDS = ("L", "R", "AP", "PORTABLE", "SUPINE", "L JFC", "R 12", "PA", "UPRIGHT",
 FONTS = (cv2.FONT_HERSHEY_SIMPLEX, cv2.FONT_HERSHEY_DUPLEX, cv2.FONT_HERSHEY_TRIPLEX)
 
 
-def marked_films(
+def marked_images(
     kind: str, count: int, *, image_size: int = 512, words: int = 3, seed: int = 1
 ) -> Iterator[Drawn]:
-    """Films and the boxes xyxy of all their markers, pixels of the film.
+    """Images and the boxes xyxy of all their markers, pixels of the image.
 
     Args:
         kind: a key of `KINDS`.
-        count: of films, each of another patient.
+        count: of images, each of another patient.
         image_size: longer side, pixels.
-        words: how many are burnt in beside the film's own.
-        seed: of the words; film n's are those of seed + n.
+        words: how many are burnt in beside the image's own.
+        seed: of the words; image n's are those of seed + n.
     """
     if kind not in KINDS:
         raise ValueError(f"unknown phantom {kind!r}; known are {', '.join(KINDS)}")
     for n in range(count):
         pixels, own = KINDS[kind](101 + n, image_size)
-        film, more = burn_in_words(pixels, words, np.random.default_rng(seed + n), clear_of=own)
-        yield film, [*more, *own]
+        image, more = burn_in_words(pixels, words, np.random.default_rng(seed + n), clear_of=own)
+        yield image, [*more, *own]
 
 
 def _chest(patient: int, image_size: int) -> Drawn:
-    film = render_film(patient=patient, image_size=image_size)
-    boxes = np.array(film.markers_xyxy) * image_size / FRAME
-    return film.pixels, [tuple(box) for box in boxes.tolist()]
+    image = render_image(patient=patient, image_size=image_size)
+    boxes = np.array(image.markers_xyxy) * image_size / FRAME
+    return image.pixels, [tuple(box) for box in boxes.tolist()]
 
 
 def _limb(patient: int, image_size: int) -> Drawn:
@@ -70,7 +70,7 @@ def burn_in_words(
 ) -> Drawn:
     """A copy with `count` words near its borders, and the words' boxes xyxy.
 
-    Each is 60 to 180 grey values brighter than the median below it, 20 to 70 px high on a film of
+    Each is 60 to 180 grey values brighter than the median below it, 20 to 70 px high on an image of
     1,024 px, upright, askew or on end, at times mirrored as a cassette held the wrong way shows it.
 
     Args:
@@ -79,30 +79,30 @@ def burn_in_words(
     Raises:
         ValueError: when there is no room for so many.
     """
-    film, boxes, taken = pixels.copy(), list[Box](), list(clear_of or ())
+    image, boxes, taken = pixels.copy(), list[Box](), list(clear_of or ())
     for _ in range(200 * count):
         if len(boxes) == count:
             break
-        word = _word(max(film.shape) / FRAME, rng)
-        box = _place(word.shape, film.shape, rng)
-        gap = 0.06 * len(film)
+        word = _word(max(image.shape) / FRAME, rng)
+        box = _place(word.shape, image.shape, rng)
+        gap = 0.06 * len(image)
         if box is None or any(_touch(box, other, gap) for other in [*taken, *boxes]):
             continue
-        if _burn(film, word, box, rng):
+        if _burn(image, word, box, rng):
             boxes.append(box)
     if len(boxes) < count:
-        raise ValueError(f"room for {len(boxes)} of {count} words on a film of {pixels.shape}")
-    return film, boxes
+        raise ValueError(f"room for {len(boxes)} of {count} words on an image of {pixels.shape}")
+    return image, boxes
 
 
-def _burn(film: Grey, word: Grey, box: Box, rng: np.random.Generator) -> bool:
-    """In place; False, and nothing is done, where the film is too bright for it."""
+def _burn(image: Grey, word: Grey, box: Box, rng: np.random.Generator) -> bool:
+    """In place; False, and nothing is done, where the image is too bright for it."""
     x1, y1, x2, y2 = (int(v) for v in box)
-    below = film[y1:y2, x1:x2].astype(np.float64)
+    below = image[y1:y2, x1:x2].astype(np.float64)
     white = float(np.median(below) + rng.uniform(60, 180))
     if white > 255 or below.max() > white - 40:
         return False
-    film[y1:y2, x1:x2] = np.round(below + word / 255 * (white - below)).astype(np.uint8)
+    image[y1:y2, x1:x2] = np.round(below + word / 255 * (white - below)).astype(np.uint8)
     return True
 
 
@@ -124,10 +124,10 @@ def _word(scale: float, rng: np.random.Generator) -> Grey:
 
 
 def _place(
-    word_hw: tuple[int, ...], film_hw: tuple[int, ...], rng: np.random.Generator
+    word_hw: tuple[int, ...], image_hw: tuple[int, ...], rng: np.random.Generator
 ) -> Box | None:
-    """A place near the left, right or upper border; None if the word is too large for the film."""
-    (h, w), (height, width) = word_hw, film_hw
+    """A place near the left, right or upper border; None if the word is too large for the image."""
+    (h, w), (height, width) = word_hw, image_hw
     if w > 0.3 * width or h > 0.3 * height:
         return None
     x, y = rng.uniform(0.02, 0.95) * width, rng.uniform(0.02, 0.95) * height

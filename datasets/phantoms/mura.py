@@ -1,9 +1,9 @@
-"""The phantom arm: drawn limb films in MURA's own layout, for runs without the real data.
+"""The phantom arm: drawn limb images in MURA's own layout, for runs without the real data.
 
     python tools/data/make_phantom.py --kind limb --out DIR --patients 200
 
 A study is normal or shows one thing in all its images but some: a broken bone, a plate with screws,
-or a hole or dense spot. The films are drawings: they show that the tools work; they say nothing
+or a hole or dense spot. The images are drawings: they show that the tools work; they say nothing
 about patients. Research use only, never a diagnosis.
 """
 

@@ -1,8 +1,8 @@
-"""The phantom data set: drawn chest films in NIH's own file layout, for runs without the real data.
+"""The phantom data set: drawn chest images in NIH's own file layout, where real data is absent.
 
     python tools/data/make_phantom.py --out DIR --patients 600 --image_size 512
 
-The films are drawings: they show that the tools work and let figures be checked; they say nothing
+The images are drawings: they show that the tools work and let figures be checked; they say nothing
 about patients. Research use only, never a diagnosis.
 """
 
@@ -19,7 +19,7 @@ import cv2
 import numpy as np
 
 from cxrloc.datasets.labels import NO_FINDING
-from cxrloc.datasets.phantoms.drawing.chest import PhantomFilm, render_film
+from cxrloc.datasets.phantoms.drawing.chest import PhantomImage, render_image
 from cxrloc.datasets.phantoms.drawing.statistics import sample_diseases
 from cxrloc.datasets.phantoms.folder import check_settings, in_processes, write_folder
 
@@ -31,8 +31,8 @@ LABEL_HEADER = (
 )
 BOX_HEADER = "Image Index,Finding Label,Bbox [x,y,w,h],,,"
 _BOX_LIST_NAMES = {"Infiltration": "Infiltrate"}  # the box list's own spelling
-_FILMS_PER_PATIENT = {1: 0.66, 2: 0.17, 3: 0.08, 4: 0.05, 5: 0.04}  # NIH's, its long tail cut
-_PLAN = 0  # the random stream of what a film shows, beside those of `phantom_film`
+_IMAGES_PER_PATIENT = {1: 0.66, 2: 0.17, 3: 0.08, 4: 0.05, 5: 0.04}  # NIH's, its long tail cut
+_PLAN = 0  # the random stream of what an image shows, beside those of `phantom_image`
 
 
 @dataclass(frozen=True)
@@ -40,12 +40,12 @@ class PhantomConfig:
     """What is drawn; two equal configs give the same bytes.
 
     Attributes:
-        patients: how many; about 1.65 films each, their own chest in all of them.
+        patients: how many; about 1.65 images each, their own chest in all of them.
         seed: of everything.
         image_size: side of the PNGs in pixels; boxes are in the 1024 frame whatever it is.
-        share_with_finding: share of films with at least one disease.
-        share_train_val: share of patients in train_val_list.txt, whose films have labels but no
-            boxes (in NIH every boxed film is in test_list.txt).
+        share_with_finding: share of images with at least one disease.
+        share_train_val: share of patients in train_val_list.txt, whose images have labels but no
+            boxes (in NIH every boxed image is in test_list.txt).
         share_unboxed_positives: share of the other patients' positive labels that get no box.
     """
 
@@ -62,11 +62,11 @@ class PhantomConfig:
 
 
 @dataclass(frozen=True)
-class PlannedFilm:
-    """One film before it is drawn: who, what it shows, and which of that gets a box."""
+class PlannedImage:
+    """One image before it is drawn: who, what it shows, and which of that gets a box."""
 
     patient: int
-    film: int
+    image: int
     train_val: bool
     diseases: tuple[str, ...]
     boxed: tuple[str, ...]
@@ -74,22 +74,22 @@ class PlannedFilm:
     @property
     def image_id(self) -> str:
         """NIH's file name."""
-        return f"{self.patient:08d}_{self.film:03d}.png"
+        return f"{self.patient:08d}_{self.image:03d}.png"
 
 
-def plan_films(config: PhantomConfig) -> Iterator[PlannedFilm]:
-    """Every film of the data set, by patient and follow-up; draws nothing."""
+def plan_images(config: PhantomConfig) -> Iterator[PlannedImage]:
+    """Every image of the data set, by patient and follow-up; draws nothing."""
     order = np.random.default_rng((config.seed, 0)).permutation(config.patients)
     first_test = round(config.share_train_val * config.patients)
-    counts, shares = zip(*_FILMS_PER_PATIENT.items(), strict=True)
+    counts, shares = zip(*_IMAGES_PER_PATIENT.items(), strict=True)
     for patient in range(1, config.patients + 1):
         rng = np.random.default_rng((config.seed, patient, _PLAN))
         train_val = bool(order[patient - 1] < first_test)
-        for film in range(int(rng.choice(counts, p=shares))):
+        for image in range(int(rng.choice(counts, p=shares))):
             found = sample_diseases(rng) if rng.random() < config.share_with_finding else ()
             kept = rng.random(len(found)) >= config.share_unboxed_positives
             boxed = tuple(d for d, keep in zip(found, kept, strict=True) if keep and not train_val)
-            yield PlannedFilm(patient, film, train_val, found, boxed)
+            yield PlannedImage(patient, image, train_val, found, boxed)
 
 
 def make_phantom(config: PhantomConfig, out: Path, workers: int | None = None) -> Path:
@@ -112,28 +112,28 @@ def _settings(config: PhantomConfig) -> dict[str, object]:
 
 def _write(config: PhantomConfig, workers: int | None, root: Path) -> None:
     (root / "images").mkdir()
-    plan = list(plan_films(config))
-    films = in_processes(partial(_draw_one, config, root / "images"), plan, workers)
-    _write_lists(plan, films, root)
+    plan = list(plan_images(config))
+    images = in_processes(partial(_draw_one, config, root / "images"), plan, workers)
+    _write_lists(plan, images, root)
 
 
-def _draw_one(config: PhantomConfig, folder: Path, planned: PlannedFilm) -> PhantomFilm:
-    """The film's record without pixels: those are on disk."""
-    film = render_film(
+def _draw_one(config: PhantomConfig, folder: Path, planned: PlannedImage) -> PhantomImage:
+    """The image's record without pixels: those are on disk."""
+    image = render_image(
         planned.diseases,
         seed=config.seed,
         patient=planned.patient,
-        film=planned.film,
+        image=planned.image,
         image_size=config.image_size,
     )
     path = folder / planned.image_id
-    if not cv2.imwrite(str(path), film.pixels, [cv2.IMWRITE_PNG_COMPRESSION, 3]):
+    if not cv2.imwrite(str(path), image.pixels, [cv2.IMWRITE_PNG_COMPRESSION, 3]):
         raise OSError(f"could not write {path}: is the disk full?")
-    return dataclasses.replace(film, pixels=np.empty((0, 0), np.uint8))
+    return dataclasses.replace(image, pixels=np.empty((0, 0), np.uint8))
 
 
-def _write_lists(plan: Sequence[PlannedFilm], films: Sequence[PhantomFilm], root: Path) -> None:
-    pairs = list(zip(plan, films, strict=True))
+def _write_lists(plan: Sequence[PlannedImage], images: Sequence[PhantomImage], root: Path) -> None:
+    pairs = list(zip(plan, images, strict=True))
     _write_csv(root / "Data_Entry_2017.csv", LABEL_HEADER, (_label_row(*pair) for pair in pairs))
     boxes = (row for pair in pairs for row in _box_rows(*pair))
     _write_csv(root / "BBox_List_2017.csv", BOX_HEADER, boxes)
@@ -148,14 +148,14 @@ def _write_csv(path: Path, header: str, rows: Iterable[Sequence[object]]) -> Non
         csv.writer(handle, lineterminator="\n").writerows(rows)
 
 
-def _label_row(planned: PlannedFilm, film: PhantomFilm) -> list[object]:
+def _label_row(planned: PlannedImage, image: PhantomImage) -> list[object]:
     labels = "|".join(planned.diseases) or NO_FINDING
-    who = [planned.patient, film.age_years + planned.film // 2, film.sex, film.view]
-    return [planned.image_id, labels, planned.film, *who, 2048, 2048, 0.168, 0.168, ""]
+    who = [planned.patient, image.age_years + planned.image // 2, image.sex, image.view]
+    return [planned.image_id, labels, planned.image, *who, 2048, 2048, 0.168, 0.168, ""]
 
 
-def _box_rows(planned: PlannedFilm, film: PhantomFilm) -> Iterator[list[object]]:
-    for box in film.boxes:
+def _box_rows(planned: PlannedImage, image: PhantomImage) -> Iterator[list[object]]:
+    for box in image.boxes:
         if box.disease in planned.boxed:
             x1, y1, x2, y2 = (round(value, 3) for value in box.box_xyxy)
             name = _BOX_LIST_NAMES.get(box.disease, box.disease)

@@ -1,4 +1,4 @@
-"""Read every film once, to know before a long run which files are damaged."""
+"""Read every image once, to know before a long run which files are damaged."""
 
 from __future__ import annotations
 
@@ -6,30 +6,30 @@ from collections.abc import Sequence
 from pathlib import PurePosixPath
 
 from cxrloc.datasets.images.pixel_cache import in_threads
-from cxrloc.datasets.images.read import UnreadableImageError, read_film
+from cxrloc.datasets.images.read import UnreadableImageError, read_image
 from cxrloc.datasets.radiograph import Radiograph
-from cxrloc.datasets.readers.index import CountedWarnings
+from cxrloc.datasets.readers.index import ReaderWarnings
 
 _ASPECT_TOLERANCE = 0.01
 
 
-def check_films(
-    radiographs: Sequence[Radiograph], warnings: CountedWarnings, workers: int | None = None
+def check_images(
+    radiographs: Sequence[Radiograph], warnings: ReaderWarnings, workers: int | None = None
 ) -> dict[str, str]:
-    """Image id -> reason, of the films whose file cannot be read; each is also a counted warning.
+    """Image id -> reason, of the images whose file cannot be read; each is also a counted warning.
 
-    A film whose shape is not that of its frame (a cropped copy, where boxes would be misplaced) is
-    counted as a warning and kept, and so is one whose file warns of itself (a lateral DICOM film,
-    a film without contrast).
+    An image whose shape is not that of its frame (a cropped copy, where boxes would be misplaced)
+    is counted as a warning and kept, and so is one whose file warns of itself (a lateral DICOM
+    image, an image without contrast).
 
     Args:
-        radiographs: films with a path.
+        radiographs: images with a path.
         workers: decoding threads; all cores when None.
     """
     unreadable: dict[str, str] = {}
     misshapen: list[str] = []
     doubtful: list[str] = []
-    results = in_threads(_look, radiographs, workers, "check films")
+    results = in_threads(_look, radiographs, workers, "check images")
     for radiograph, found in zip(radiographs, results, strict=True):
         if isinstance(found, str):
             unreadable[radiograph.image_id] = found
@@ -40,9 +40,9 @@ def check_films(
             misshapen.append(f"{radiograph.image_id} is {width} x {height}")
     names = {r.image_id: _name(r) for r in radiographs if r.image_id in unreadable}
     damaged = [f"{names[image]} ({reason})" for image, reason in unreadable.items()]
-    warnings.warn("films that cannot be read, left out", damaged)
-    warnings.warn("films of another shape than their frame; their boxes may be off", misshapen)
-    warnings.warn("warnings of films, which are kept", doubtful)
+    warnings.warn("images that cannot be read, left out", damaged)
+    warnings.warn("images of another shape than their frame; their boxes may be off", misshapen)
+    warnings.warn("warnings of images, which are kept", doubtful)
     return unreadable
 
 
@@ -50,10 +50,10 @@ def _look(radiograph: Radiograph) -> tuple[tuple[int, int], tuple[str, ...]] | s
     """Height and width of the file and what it warns of, or why it cannot be read."""
     assert radiograph.path is not None
     try:
-        film = read_film(radiograph.path)
+        image = read_image(radiograph.path)
     except UnreadableImageError as error:
         return error.reason
-    return film.size_hw, film.warnings
+    return image.size_hw, image.warnings
 
 
 def _name(radiograph: Radiograph) -> str:

@@ -109,7 +109,7 @@ def load_prepared(path: Path) -> PreparedData:
     """Read a prepared folder.
 
     Raises:
-        FileNotFoundError: if the folder or one of its files is not there, or the films were moved.
+        FileNotFoundError: if the folder or one of its files is not there, or the images were moved.
         ValueError: if the folds do not belong to the index.
     """
     if not path.is_dir():
@@ -139,7 +139,7 @@ def load_prepared(path: Path) -> PreparedData:
         )
     if radiographs and not _path_of(radiographs[0]).is_file():
         raise FileNotFoundError(
-            f"{path} was prepared from films that are gone, e.g. {radiographs[0].path}; "
+            f"{path} was prepared from images that are gone, e.g. {radiographs[0].path}; "
             "run tools/prepare_data.py again with the folder where they are now as --root"
         )
     return PreparedData(radiographs, folds, int(manifest["k"]), official, manifest, path)

@@ -12,7 +12,7 @@ from cxrloc.datasets.labels import NO_FINDING
 from cxrloc.datasets.prepared.stratification import (
     STRATIFIERS,
     by_labels,
-    films_of_patients,
+    images_of_patients,
     integer_shares,
     shuffled,
 )
@@ -63,7 +63,7 @@ def patient_folds(
     Raises:
         ValueError: for k < 2 or fewer patients than folds.
     """
-    patients = films_of_patients(radiographs)
+    patients = images_of_patients(radiographs)
     if k < 2 or len(patients) < k:
         raise ValueError(
             f"cannot make {k} folds of {len(patients)} patients; expected 2 <= folds <= patients"
@@ -119,7 +119,7 @@ def official_split(
         )
     rest = [r for r in radiographs if official[r.image_id] == "train_val"]
     weights = integer_shares((1 - validation_share, validation_share))
-    part = by_labels(films_of_patients(rest), diseases or _labelled(rest), weights, seed)
+    part = by_labels(images_of_patients(rest), diseases or _labelled(rest), weights, seed)
     parts = [
         2 if official[r.image_id] == "test" else part.get(r.patient_id, 0) for r in radiographs
     ]
@@ -140,7 +140,7 @@ def stratified_split(
         by: a key of `STRATIFIERS`: label_sets gives each part its share of every combination of
             labels, iterative of every label, which is what many labels need.
     """
-    patients = films_of_patients(radiographs)
+    patients = images_of_patients(radiographs)
     part = STRATIFIERS[by](patients, diseases, integer_shares(shares), seed)
     return _split(radiographs, [part[r.patient_id] for r in radiographs])
 
@@ -159,7 +159,7 @@ def sampled_split(
     rare diseases choose first. Of images labelled `No Finding`, `without_finding` are taken.
     """
     chosen = _sample(radiographs, diseases, per_disease, without_finding, seed)
-    part = by_labels(films_of_patients(chosen), diseases, integer_shares(shares), seed)
+    part = by_labels(images_of_patients(chosen), diseases, integer_shares(shares), seed)
     return _split(chosen, [part[r.patient_id] for r in chosen])
 
 
@@ -184,18 +184,18 @@ def _sample(
     seed: int,
 ) -> list[Radiograph]:
     ordered = sorted(radiographs, key=lambda r: r.image_id)
-    films = [ordered[i] for i in shuffled(len(ordered), seed)]
-    frequency = {d: sum(r.labels.get(d) == 1 for r in films) for d in diseases}
+    images = [ordered[i] for i in shuffled(len(ordered), seed)]
+    frequency = {d: sum(r.labels.get(d) == 1 for r in images) for d in diseases}
     taken: dict[str, Radiograph] = {}
     count = dict.fromkeys(diseases, 0)
     for disease in sorted(diseases, key=lambda d: frequency[d]):
-        for r in films:
+        for r in images:
             positives = [d for d in r.positives if d in count]
             if disease not in positives or r.image_id in taken:
                 continue
             if all(count[d] < per_disease for d in positives):
                 taken[r.image_id] = r
                 count.update({d: count[d] + 1 for d in positives})
-    normal = [r for r in films if r.label(NO_FINDING) == 1]
+    normal = [r for r in images if r.label(NO_FINDING) == 1]
     taken.update({r.image_id: r for r in normal[:without_finding]})
     return [r for r in ordered if r.image_id in taken]

@@ -7,7 +7,8 @@
                  Chasanidis (2020). Combinations with too few patients for every part (there are the
                  more of them, the more labels) are stratified together, iteratively
 
-A patient has a label if any of the patient's films has it. All comparisons are between integers and
+A patient has a label if any of the patient's images has it. All comparisons are between integers
+and
 ties are broken by raw PCG64 bits, a stream that numpy guarantees: one seed, one split on any
 machine.
 """
@@ -26,7 +27,7 @@ Patients = Mapping[str, Sequence[Radiograph]]
 _SHARE_UNITS = 10_000
 
 
-def films_of_patients(radiographs: Sequence[Radiograph]) -> dict[str, list[Radiograph]]:
+def images_of_patients(radiographs: Sequence[Radiograph]) -> dict[str, list[Radiograph]]:
     """Patient -> radiographs, patients sorted so that the input's order does not matter."""
     patients: dict[str, list[Radiograph]] = {}
     for radiograph in radiographs:
@@ -122,8 +123,8 @@ def by_label_sets(
 def _combinations(patients: Patients, diseases: Sequence[str]) -> dict[tuple[str, ...], list[str]]:
     """Combination of labels -> its patients, in their order."""
     found: dict[tuple[str, ...], list[str]] = {}
-    for name, films in patients.items():
-        positive = {d for r in films for d, value in r.labels.items() if value == 1}
+    for name, images in patients.items():
+        positive = {d for r in images for d, value in r.labels.items() if value == 1}
         found.setdefault(tuple(d for d in diseases if d in positive), []).append(name)
     return found
 

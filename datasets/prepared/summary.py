@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from cxrloc.datasets.label_policies import count_labels, counts_text
 from cxrloc.datasets.radiograph import Radiograph
-from cxrloc.datasets.readers.index import CountedWarnings
+from cxrloc.datasets.readers.index import ReaderWarnings
 
 DISCLAIMER = "Research use only, never a diagnosis."
 _NAMED = 10
@@ -46,8 +46,8 @@ def summary_text(
     diseases: Sequence[str],
     boxed_diseases: Sequence[str],
     official: Mapping[str, str],
-    warnings: CountedWarnings,
-    films_checked: bool,
+    warnings: ReaderWarnings,
+    images_checked: bool,
 ) -> str:
     """The whole table as text.
 
@@ -59,7 +59,7 @@ def summary_text(
     boxed_diseases = boxed_diseases if any(r.boxes for r in radiographs) else ()
     lines = [DISCLAIMER, "", *_overview(radiographs, present, official), ""]
     lines += _by_body_part(present)
-    lines += _missing(radiographs, unreadable, films_checked)
+    lines += _missing(radiographs, unreadable, images_checked)
     lines += ["", *_per_disease(radiographs, present, diseases, boxed_diseases), ""]
     if boxed_diseases:
         lines += _unboxed(radiographs, present, boxed_diseases)
@@ -91,22 +91,22 @@ def _by_body_part(present: Sequence[Radiograph]) -> list[str]:
     header = ("images", "studies", "positive", "patients")
     rows = [f"{'on disk, by body part':28}" + "".join(f"{title:>11}" for title in header)]
     for part in parts:
-        films = [r for r in present if r.body_part == part]
-        studies = {r.study_id or r.image_id: bool(r.positives) for r in films}
-        patients = {r.patient_id for r in films}
-        cells = len(films), len(studies), sum(studies.values()), len(patients)
+        images = [r for r in present if r.body_part == part]
+        studies = {r.study_id or r.image_id: bool(r.positives) for r in images}
+        patients = {r.patient_id for r in images}
+        cells = len(images), len(studies), sum(studies.values()), len(patients)
         rows.append(f"{part:28}" + "".join(f"{cell:>11,}" for cell in cells))
     return [*rows, "(positive: studies with a positive label)", ""]
 
 
 def _missing(
-    radiographs: Sequence[Radiograph], unreadable: Mapping[str, str], films_checked: bool
+    radiographs: Sequence[Radiograph], unreadable: Mapping[str, str], images_checked: bool
 ) -> list[str]:
     absent = [r for r in radiographs if r.path is None]
     boxes = sum(len(r.boxes) for r in absent)
     rows = [
         f"Missing: {len(absent):,} images have no file (with {boxes:,} boxes); "
-        + (f"{len(unreadable):,} files cannot be read." if films_checked else "files not checked.")
+        + (f"{len(unreadable):,} files cannot be read." if images_checked else "files not checked.")
     ]
     if absent:
         rows.append(f"  no file: {', '.join(r.image_id for r in absent[:3])}, ...")
@@ -126,12 +126,14 @@ def _per_disease(
     if boxed_diseases:
         header += ["boxes", "on disk", "unboxed*", "on disk"]
     rows = [f"{'disease':28}" + "".join(f"{title:>11}" for title in header)]
-    unboxed = [unboxed_positives(films, boxed_diseases) for films in (radiographs, present)]
+    unboxed = [unboxed_positives(images, boxed_diseases) for images in (radiographs, present)]
     for disease in diseases:
-        cells = [sum(r.labels.get(disease) == 1 for r in films) for films in (radiographs, present)]
+        cells = [
+            sum(r.labels.get(disease) == 1 for r in images) for images in (radiographs, present)
+        ]
         if disease in boxed_diseases:
-            for films in (radiographs, present):
-                cells.append(sum(box.disease == disease for r in films for box in r.boxes))
+            for images in (radiographs, present):
+                cells.append(sum(box.disease == disease for r in images for box in r.boxes))
             cells += [sum(d == disease for _, d in pairs) for pairs in unboxed]
         rows.append(f"{disease:28}" + "".join(f"{cell:>11,}" for cell in cells))
     return rows
@@ -140,19 +142,19 @@ def _per_disease(
 def _unboxed(
     radiographs: Sequence[Radiograph], present: Sequence[Radiograph], diseases: Sequence[str]
 ) -> list[str]:
-    pairs = [unboxed_positives(films, diseases) for films in (radiographs, present)]
+    pairs = [unboxed_positives(images, diseases) for images in (radiographs, present)]
     labels = [len(found) for found in pairs]
-    images = [len({image for image, _ in found}) for found in pairs]
+    image_counts = [len({image for image, _ in found}) for found in pairs]
     return [
-        f"* {labels[0]:,} positive labels on {images[0]:,} boxed images have no box "
-        f"({labels[1]:,} on {images[1]:,} on disk):",
+        f"* {labels[0]:,} positive labels on {image_counts[0]:,} boxed images have no box "
+        f"({labels[1]:,} on {image_counts[1]:,} on disk):",
         "  a prediction there is ignored, it is neither right nor wrong.",
     ]
 
 
 def _undecided(present: Sequence[Radiograph], diseases: Sequence[str]) -> list[str]:
-    """All kinds of labels of the films on disk, where some are neither present nor absent."""
+    """All kinds of labels of the images on disk, where some are neither present nor absent."""
     counts = count_labels(present, diseases)
     if not any(of.uncertain or of.blank for of in counts.values()):
         return []
-    return ["", "Labels of the films on disk:", counts_text(counts)]
+    return ["", "Labels of the images on disk:", counts_text(counts)]

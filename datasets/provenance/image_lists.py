@@ -1,6 +1,7 @@
-"""Lists of films: what a model was trained on, what it is scored on, from the files at hand.
+"""Lists of images: what a model was trained on, what it is scored on, from the files at hand.
 
-A training writes `training_films.csv` (image_id, patient_id, part) beside its bundle. Films of two
+A training writes `training_images.csv` (image_id, patient_id, part) beside its bundle. Images of
+two
 lists are compared by name: `images/00000001_000.jpg` is a copy of `00000001_000.png`. The lists
 that NIH, MURA and CheXpert publish are read as they are; there the patient is part of the name.
 """
@@ -21,27 +22,27 @@ from cxrloc.datasets.prepared.coco import load_coco
 from cxrloc.datasets.radiograph import Radiograph
 from cxrloc.datasets.readers.layouts import published_name
 
-TRAINING_FILMS = "training_films.csv"
-HOW_TO_LIST = (
+TRAINING_IMAGES = "training_images.csv"
+LISTING_HINT = (
     "type the training's command again: finished parts are skipped, and each gets its "
-    f"{TRAINING_FILMS}"
+    f"{TRAINING_IMAGES}"
 )
 _COLUMNS = ("image_id", "patient_id", "part")
 _IMAGE_COLUMNS = ("image_id", "Image Index", "image_index", "Path")
 _PATIENT_COLUMNS = ("patient_id", "Patient ID")
 _NIH_NAME = re.compile(r"(\d{8})_\d{3}")
-_UNLISTED = "# the films behind the first weights are not listed here: "
+_UNLISTED = "# the images behind the first weights are not listed here: "
 
 
 @dataclass(frozen=True)
-class FilmList:
-    """Names of films as written, each with its patient.
+class ImageList:
+    """Names of images as written, each with its patient.
 
     Attributes:
         patient_of: image name -> patient; empty where nobody says.
         parts: of a training, `train`, `validation` and so on -> their images; an image may be in
             two. Empty for other lists.
-        unlisted: weights that the training began from and whose own training films nobody listed.
+        unlisted: weights that the training began from and whose own training images nobody listed.
     """
 
     patient_of: Mapping[str, str] = field(repr=False)
@@ -53,11 +54,11 @@ class FilmList:
 
     @property
     def patients_unknown(self) -> bool:
-        """Whether the patient of some film is not known."""
+        """Whether the patient of some image is not known."""
         return not all(self.patient_of.values())
 
 
-def film_list(rows: Iterable[tuple[str, str, str]], where: str = "film list") -> FilmList:
+def image_list(rows: Iterable[tuple[str, str, str]], where: str = "image list") -> ImageList:
     """A list from rows of image, patient and part (both may be empty); an image may come again.
 
     Where no row has a patient, the names are asked (`patients_by_name`).
@@ -78,10 +79,10 @@ def film_list(rows: Iterable[tuple[str, str, str]], where: str = "film list") ->
         if part:
             parts.setdefault(part, {})[image] = None
     if not patient_of:
-        raise ValueError(f"{where} lists no film")
+        raise ValueError(f"{where} lists no image")
     if not any(patient_of.values()):
         patient_of = patients_by_name(tuple(patient_of))
-    return FilmList(patient_of, {part: tuple(images) for part, images in parts.items()})
+    return ImageList(patient_of, {part: tuple(images) for part, images in parts.items()})
 
 
 def patients_by_name(images: Sequence[str]) -> dict[str, str]:
@@ -123,7 +124,7 @@ def common_key(*lists: Collection[str]) -> Callable[[str], str]:
 def _key_of_others(lists: Sequence[Collection[str]]) -> Callable[[str], str]:
     """By stem. Where a list has one stem in several folders (`p1/view1.jpg`), the folders belong to
     the name and are compared too: as many of the last ones as every name has. All of them, where
-    these would not tell apart the films of a list.
+    these would not tell apart the images of a list.
     """
     if all(_tells_apart(image_stem, names) for names in lists):
         return image_stem
@@ -145,57 +146,59 @@ def _without_ending(name: str) -> str:
     return stem if stem and f"{dot}{ending.lower()}" in IMAGE_SUFFIXES else name
 
 
-def write_training_films(
+def write_training_images(
     bundle: Path,
     parts: Mapping[str, Iterable[Radiograph]],
     inherited: Mapping[str, Path] | None = None,
 ) -> Path:
-    """Write `training_films.csv` beside a bundle: every film that had a say in its weights.
+    """Write `training_images.csv` beside a bundle: every image that had a say in its weights.
 
     Args:
         bundle: the trained model.
-        parts: `train` and `validation` films.
-        inherited: part -> bundle that the training began from; the films of its own list are added
+        parts: `train` and `validation` images.
+        inherited: part -> bundle that the training began from; the images of its own list are added
             under that part. Without such a list beside it, the file says that they are missing.
 
     Raises:
         ValueError: for an inherited list that cannot be read.
     """
-    rows = [(r.image_id, r.patient_id, part) for part, films in parts.items() for r in films]
+    rows = [(r.image_id, r.patient_id, part) for part, images in parts.items() for r in images]
     handle = io.StringIO()
     for part, weights in (inherited or {}).items():
-        path = weights.parent / TRAINING_FILMS
-        before = read_training_films(path) if path.is_file() else FilmList({}, {}, (str(weights),))
+        path = weights.parent / TRAINING_IMAGES
+        before = (
+            read_training_images(path) if path.is_file() else ImageList({}, {}, (str(weights),))
+        )
         rows += [(image, patient, part) for image, patient in before.patient_of.items()]
         handle.writelines(f"{_UNLISTED}{name}\n" for name in before.unlisted)
     writer = csv.writer(handle, lineterminator="\n")
     writer.writerow(_COLUMNS)
     writer.writerows(rows)
-    write_text(bundle.parent / TRAINING_FILMS, handle.getvalue())
-    return bundle.parent / TRAINING_FILMS
+    write_text(bundle.parent / TRAINING_IMAGES, handle.getvalue())
+    return bundle.parent / TRAINING_IMAGES
 
 
-def read_training_films(path: Path) -> FilmList:
-    """Read a file that `write_training_films` wrote.
+def read_training_images(path: Path) -> ImageList:
+    """Read a file that `write_training_images` wrote.
 
     Raises:
         FileNotFoundError, ValueError: when there is no such file, or it is another.
     """
     if not path.is_file():
-        raise FileNotFoundError(f"no {path}: what was trained on is not known; {HOW_TO_LIST}")
-    films = read_csv(path)
-    if not films.parts:
-        raise ValueError(f"{path}: no film with a part; expected columns {', '.join(_COLUMNS)}")
-    return films
+        raise FileNotFoundError(f"no {path}: what was trained on is not known; {LISTING_HINT}")
+    images = read_csv(path)
+    if not images.parts:
+        raise ValueError(f"{path}: no image with a part; expected columns {', '.join(_COLUMNS)}")
+    return images
 
 
-def read_csv(path: Path) -> FilmList:
-    """Films of a CSV file with a column `image_id`, `Image Index` or `Path`, in any number of rows.
+def read_csv(path: Path) -> ImageList:
+    """Images in a CSV file with a column `image_id`, `Image Index` or `Path`, one row or several.
 
     The patient is taken from `patient_id` or `Patient ID`, the part from `part`, where there are
     such columns. So label files, box lists, gate tables and training lists all do, and MURA's lists
     without a header, whose first column is a path. Of its list of studies the studies stand for
-    films: it shares patients with lists of images, and no image.
+    images: it shares patients with lists of images, and no image.
 
     Raises:
         ValueError: without a column of images.
@@ -212,8 +215,8 @@ def read_csv(path: Path) -> FilmList:
     patient = next((name for name in _PATIENT_COLUMNS if name in header), "")
     rows = (tuple((row.get(name) or "").strip() for name in (image, patient, "part"))
             for row in reader)  # fmt: skip
-    films = film_list(((i, p, part) for i, p, part in rows), str(path))
-    return FilmList(films.patient_of, films.parts, unlisted)
+    images = image_list(((i, p, part) for i, p, part in rows), str(path))
+    return ImageList(images.patient_of, images.parts, unlisted)
 
 
 def _table(lines: Sequence[str]) -> csv.DictReader[str]:
@@ -222,16 +225,16 @@ def _table(lines: Sequence[str]) -> csv.DictReader[str]:
     return csv.DictReader(lines, _COLUMNS[:1] if published_name(first[0].strip()) else None)
 
 
-def read_text_list(path: Path) -> FilmList:
-    """Films of a text file with one image name a line, such as NIH's official lists."""
-    return film_list(((name, "", "") for name in _text(path).split()), str(path))
+def read_text_list(path: Path) -> ImageList:
+    """Images of a text file with one image name a line, such as NIH's official lists."""
+    return image_list(((name, "", "") for name in _text(path).split()), str(path))
 
 
-def read_ground_truth(path: Path) -> FilmList:
-    """All films of a COCO ground truth; those without `patient_id` are of unknown patients."""
+def read_ground_truth(path: Path) -> ImageList:
+    """All images of a COCO ground truth; those without `patient_id` are of unknown patients."""
     coco = load_coco(path)
     rows = ((str(i["file_name"]), _patient(i), "") for i in coco["images"])
-    return film_list(rows, str(path))
+    return image_list(rows, str(path))
 
 
 def read_boxed_images(path: Path) -> tuple[str, ...]:
@@ -254,7 +257,7 @@ def _patient(image: Mapping[str, Any]) -> str:
 
 def _text(path: Path) -> str:
     if not path.is_file():
-        raise FileNotFoundError(f"no film list {path}")
+        raise FileNotFoundError(f"no image list {path}")
     try:
         return path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:

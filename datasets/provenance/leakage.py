@@ -1,8 +1,9 @@
-"""Leakage: films, or other films of their patients, that a model was trained on and is scored on.
+"""Leakage: images, or other images of their patients, that a model was trained on and is scored on.
 
-    audit(read_film_list(Path("train_val_list.txt")), read_film_list(Path("test_list.txt")))
+    audit(read_image_list(Path("train_val_list.txt")), read_image_list(Path("test_list.txt")))
 
-Films that chose the weights or the thresholds (`validation`) count as seen. A film is known by its
+Images that chose the weights or the thresholds (`validation`) count as seen. An image is known by
+its
 name alone: a copy under another name is beyond an audit, and so are data sets that number alike,
 but for MURA and CheXpert, which their paths tell apart.
 """
@@ -15,14 +16,14 @@ from pathlib import Path
 from typing import Any
 
 from cxrloc.datasets.provenance.image_lists import (
-    TRAINING_FILMS,
-    FilmList,
+    TRAINING_IMAGES,
+    ImageList,
     common_key,
-    film_list,
+    image_list,
     read_csv,
     read_ground_truth,
     read_text_list,
-    read_training_films,
+    read_training_images,
 )
 from cxrloc.datasets.provenance.sidecar import (
     SIDECAR_ENDING,
@@ -38,18 +39,18 @@ class LeakageAudit:
     """What a training and an evaluation share.
 
     Attributes:
-        training_films, evaluated_films: lengths of the two lists.
+        training_images, evaluated_images: lengths of the two lists.
         shared_images: evaluated images that were trained on, by their names in the evaluation.
-        shared_patients: patients of evaluated films with a film in the training.
+        shared_patients: patients of evaluated images with an image in the training.
         boxed_in_training: boxed images that were trained on.
-        patients_unknown: whether the patient of some film is not known; then only images were
+        patients_unknown: whether the patient of some image is not known; then only images were
             compared for it.
-        by_part: part of the training -> its number of films, and of each kind of leak.
-        unlisted: weights that the training began from and whose films are not known.
+        by_part: part of the training -> its number of images, and of each kind of leak.
+        unlisted: weights that the training began from and whose images are not known.
     """
 
-    training_films: int
-    evaluated_films: int
+    training_images: int
+    evaluated_images: int
     shared_images: tuple[str, ...] = field(repr=False)
     shared_patients: tuple[str, ...] = field(repr=False)
     boxed_in_training: tuple[str, ...] = field(repr=False)
@@ -67,7 +68,7 @@ class LeakageAudit:
 
 
 def audit(
-    training: FilmList, evaluated: FilmList, boxed_images: Collection[str] = ()
+    training: ImageList, evaluated: ImageList, boxed_images: Collection[str] = ()
 ) -> LeakageAudit:
     """Compare what a model was trained on with what it is scored on.
 
@@ -91,12 +92,12 @@ def audit(
         }
 
     by_part = {
-        part: {"films": len(names)} | {kind: len(found) for kind, found in shared(names).items()}
+        part: {"images": len(names)} | {kind: len(found) for kind, found in shared(names).items()}
         for part, names in training.parts.items()
     }
     return LeakageAudit(
-        training_films=len(training),
-        evaluated_films=len(evaluated),
+        training_images=len(training),
+        evaluated_images=len(evaluated),
         **shared(training.patient_of),
         patients_unknown=training.patients_unknown or evaluated.patients_unknown,
         by_part=by_part,
@@ -105,21 +106,21 @@ def audit(
 
 
 def audit_model(
-    provenance: Provenance, model: str, evaluated: FilmList, boxed_images: Collection[str] = ()
+    provenance: Provenance, model: str, evaluated: ImageList, boxed_images: Collection[str] = ()
 ) -> LeakageAudit:
-    """Audit one model of a results file on those evaluated films that this model looked at.
+    """Audit one model of a results file on those evaluated images that this model looked at.
 
     In a cross-validation a patient may be in the training of fold 3 if another fold predicted him.
 
     Raises:
         FileNotFoundError, ValueError: when it is not known what the model was trained on.
     """
-    looked_at = provenance.films_by_model[model]
+    looked_at = provenance.images_by_model[model]
     key = common_key(looked_at, evaluated.patient_of, boxed_images)
-    mine = {key(film) for film in looked_at}
-    films = {film: p for film, p in evaluated.patient_of.items() if key(film) in mine}
-    boxed = [image for image in boxed_images if key(image) in mine]
-    return audit(provenance.training(model), FilmList(films), boxed)
+    mine = {key(image) for image in looked_at}
+    images = {image: p for image, p in evaluated.patient_of.items() if key(image) in mine}
+    boxed = [name for name in boxed_images if key(name) in mine]
+    return audit(provenance.training(model), ImageList(images), boxed)
 
 
 def provenance_of(path: Path) -> Provenance | None:
@@ -129,13 +130,13 @@ def provenance_of(path: Path) -> Provenance | None:
     return read_provenance(path) if path.suffix.lower() in (".json", ".csv") else None
 
 
-def read_film_list(path: Path) -> FilmList:
-    """The films of whatever lists films.
+def read_image_list(path: Path) -> ImageList:
+    """The images of whatever lists images.
 
     A .txt with one name a line; a .csv with a column of images (label file, gate table) or of paths
     (CheXpert's label files, MURA's lists without a header); a COCO ground truth; a results file
-    with its sidecar, or the sidecar (the films that were looked at); a .safetensors bundle, or its
-    folder (the films that it was trained on).
+    with its sidecar, or the sidecar (the images that were looked at); a .safetensors bundle, or its
+    folder (the images that it was trained on).
 
     Raises:
         FileNotFoundError, ValueError: for a file that is not there or is none of these.
@@ -148,34 +149,34 @@ def read_film_list(path: Path) -> FilmList:
     suffix = path.suffix.lower()
     if suffix not in _READERS:
         raise ValueError(
-            f"{path}: expected a list of films: .txt, .csv, .json (ground truth, or predictions "
+            f"{path}: expected a list of images: .txt, .csv, .json (ground truth, or predictions "
             "with their sidecar), a .safetensors bundle or its folder"
         )
     return _READERS[suffix](path)
 
 
-def _looked_at(provenance: Provenance) -> FilmList:
+def _looked_at(provenance: Provenance) -> ImageList:
     if provenance.problem:
         raise ValueError(provenance.problem)
-    rows = [(film, "", "") for film in sorted(provenance.films)]
-    return film_list(rows, str(provenance.path))
+    rows = [(image, "", "") for image in sorted(provenance.images)]
+    return image_list(rows, str(provenance.path))
 
 
-def _of_folder(folder: Path) -> FilmList:
+def _of_folder(folder: Path) -> ImageList:
     folds = sorted(path.name for path in folder.glob("fold*") if path.is_dir())
-    if folds and not (folder / TRAINING_FILMS).is_file():
+    if folds and not (folder / TRAINING_IMAGES).is_file():
         raise ValueError(
-            f"{folder} is a run of {len(folds)} models, each with training films of its own; give "
+            f"{folder} is a run of {len(folds)} models, each with training images of its own; give "
             f"one of {', '.join(folds)}"
         )
-    return read_training_films(folder / TRAINING_FILMS)
+    return read_training_images(folder / TRAINING_IMAGES)
 
 
-_READERS: dict[str, Callable[[Path], FilmList]] = {
+_READERS: dict[str, Callable[[Path], ImageList]] = {
     ".txt": read_text_list,
     ".csv": read_csv,
     ".json": read_ground_truth,
-    ".safetensors": lambda path: read_training_films(path.parent / TRAINING_FILMS),
+    ".safetensors": lambda path: read_training_images(path.parent / TRAINING_IMAGES),
 }
 
 
@@ -190,5 +191,5 @@ def _person(image: str, patient: str) -> tuple[str, str]:
 
 
 def _same_people(dataset: str, patient: str) -> set[tuple[str, str]]:
-    """Who may be this one: a film that does not tell its data set may be of each."""
+    """Who may be this one: an image that does not tell its data set may be of each."""
     return {("", patient)} | {(dataset or one, patient) for one in DATASETS}

@@ -1,9 +1,9 @@
 """Where predictions come from: the sidecar of a results file.
 
-Beside `NAME.json` (or `gate.csv`) stands `NAME.manifest.json`. Its key `films` lists, for each
-model, the films that it looked at, also those on which it found nothing; `models` says which bundle
-that was and which films it was trained on; `masks` names a results file with masks. Paths are
-relative to the sidecar's folder, so that a run can be moved as a whole.
+Beside `NAME.json` (or `gate.csv`) stands `NAME.manifest.json`. Its key `images` lists, for each
+model, the images that it looked at, also those on which it found nothing; `models` says which
+bundle that was and which images it was trained on; `masks` names a results file with masks. Paths
+are relative to the sidecar's folder, so that a run can be moved as a whole.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from typing import Any
 
 from cxrloc.datasets.files.manifest import file_sha256, write_json
 from cxrloc.datasets.provenance.image_lists import (
-    HOW_TO_LIST,
-    TRAINING_FILMS,
-    FilmList,
-    read_training_films,
+    LISTING_HINT,
+    TRAINING_IMAGES,
+    ImageList,
+    read_training_images,
 )
 
 SIDECAR_ENDING = ".manifest.json"
@@ -28,15 +28,15 @@ SIDECAR_ENDING = ".manifest.json"
 
 @dataclass(frozen=True)
 class LookedAt:
-    """The films that one model looked at.
+    """The images that one model looked at.
 
     Attributes:
-        films: image ids, also of films without any box.
+        images: image ids, also of images without any box.
         bundle: the model; None for a control, which was not trained.
         fold: its test fold; None where there are no folds.
     """
 
-    films: tuple[str, ...] = field(repr=False)
+    images: tuple[str, ...] = field(repr=False)
     bundle: Path | None = None
     fold: int | None = None
 
@@ -52,44 +52,44 @@ class Provenance:
 
     Attributes:
         path: the sidecar.
-        films_by_model: model -> image ids that it looked at.
+        images_by_model: model -> image ids that it looked at.
         models: model -> its record; empty for a control.
         masks: results file with masks, or None.
-        problem: why the sidecar does not say which films were looked at; empty if it does.
+        problem: why the sidecar does not say which images were looked at; empty if it does.
     """
 
     path: Path
-    films_by_model: Mapping[str, tuple[str, ...]] = field(repr=False, default_factory=dict)
+    images_by_model: Mapping[str, tuple[str, ...]] = field(repr=False, default_factory=dict)
     models: Mapping[str, Mapping[str, Any]] = field(repr=False, default_factory=dict)
     masks: Path | None = None
     problem: str = ""
 
     @property
-    def films(self) -> frozenset[str]:
-        """All films that were looked at."""
-        return frozenset(film for films in self.films_by_model.values() for film in films)
+    def images(self) -> frozenset[str]:
+        """All images that were looked at."""
+        return frozenset(image for images in self.images_by_model.values() for image in images)
 
-    def training(self, model: str) -> FilmList:
-        """The films that a model was trained on.
+    def training(self, model: str) -> ImageList:
+        """The images that a model was trained on.
 
         Raises:
             FileNotFoundError, ValueError: saying why they are not known.
         """
         record = self.models[model]
-        listed = record.get("training_films")
+        listed = record.get("training_images")
         if not listed:
             raise FileNotFoundError(
-                f"{record.get('bundle')} had no {TRAINING_FILMS} when the films were predicted; "
-                f"{HOW_TO_LIST}, then predict again"
+                f"{record.get('bundle')} had no {TRAINING_IMAGES} when the images were predicted; "
+                f"{LISTING_HINT}, then predict again"
             )
         path = self.path.parent / listed
-        films = read_training_films(path)
-        if file_sha256(path) != record.get("training_films_sha256"):
+        images = read_training_images(path)
+        if file_sha256(path) != record.get("training_images_sha256"):
             raise ValueError(
-                f"{path} is not the list that the films were predicted with (its hash differs); "
+                f"{path} is not the list that the images were predicted with (its hash differs); "
                 "predict again"
             )
-        return films
+        return images
 
 
 def sidecar_path(results: Path) -> Path:
@@ -107,17 +107,17 @@ def write_provenance(
 
     Args:
         facts: further keys, put first.
-        masks: results file with masks of the same films.
+        masks: results file with masks of the same images.
     """
     folder = results.parent
-    films: dict[str, list[str]] = {}
+    images: dict[str, list[str]] = {}
     for one in looked_at:
-        films.setdefault(one.model, []).extend(one.films)
+        images.setdefault(one.model, []).extend(one.images)
     record: dict[str, Any] = {
         **(facts or {}),
         "results": results.name,
         "results_sha256": file_sha256(results),
-        "films": films,
+        "images": images,
         "models": {o.model: _model(o.bundle, folder) for o in looked_at if o.bundle is not None},
     }
     if masks is not None:
@@ -153,21 +153,21 @@ def read_sidecar(path: Path) -> Provenance:
     problem = _problem(record, path)
     if problem:
         return Provenance(path, problem=problem)
-    films = {str(model): tuple(map(str, found)) for model, found in record["films"].items()}
+    images = {str(model): tuple(map(str, found)) for model, found in record["images"].items()}
     models = record["models"]
-    unnamed = [model for model in films if models and model not in models]
+    unnamed = [model for model in images if models and model not in models]
     if unnamed:
-        raise ValueError(f"{path}: films of {unnamed[0]}, but models are {', '.join(models)}")
+        raise ValueError(f"{path}: images of {unnamed[0]}, but models are {', '.join(models)}")
     masks = record.get("masks")
-    return Provenance(path, films, models, None if masks is None else path.parent / masks)
+    return Provenance(path, images, models, None if masks is None else path.parent / masks)
 
 
 def _problem(record: Mapping[str, Any], path: Path) -> str:
     """Why the record cannot be believed; empty if it can."""
-    films, models = record.get("films"), record.get("models")
-    listed = isinstance(films, dict) and all(isinstance(found, list) for found in films.values())
+    images, models = record.get("images"), record.get("models")
+    listed = isinstance(images, dict) and all(isinstance(found, list) for found in images.values())
     if not listed or not isinstance(models, dict):
-        return f"{path.name} does not list the films that were looked at; predict them again"
+        return f"{path.name} does not list the images that were looked at; predict them again"
     results = path.parent / str(record.get("results", ""))
     if not results.is_file():
         return f"{path.name} belongs to {record.get('results')!r}, which is not beside it"
@@ -177,11 +177,11 @@ def _problem(record: Mapping[str, Any], path: Path) -> str:
 
 
 def _model(bundle: Path, folder: Path) -> dict[str, Any]:
-    films = bundle.parent / TRAINING_FILMS
-    there = films.is_file()
+    images = bundle.parent / TRAINING_IMAGES
+    there = images.is_file()
     return {
         "bundle": os.path.relpath(bundle, folder),
         "sha256": file_sha256(bundle),
-        "training_films": os.path.relpath(films, folder) if there else None,
-        "training_films_sha256": file_sha256(films) if there else None,
+        "training_images": os.path.relpath(images, folder) if there else None,
+        "training_images_sha256": file_sha256(images) if there else None,
     }

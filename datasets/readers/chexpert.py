@@ -37,7 +37,7 @@ import pandas as pd
 from cxrloc.datasets.labels import CHEXPERT_LABELS
 from cxrloc.datasets.radiograph import FloatArray, Radiograph
 from cxrloc.datasets.readers.find_images import listed_files
-from cxrloc.datasets.readers.index import CountedWarnings, DatasetIndex
+from cxrloc.datasets.readers.index import DatasetIndex, ReaderWarnings
 
 LABEL_FILES: dict[str, str] = {"train.csv": "train_val", "valid.csv": "test"}
 UNCERTAIN = -1.0
@@ -72,7 +72,7 @@ def index(
         FileNotFoundError: if `root` or the label file is not there.
         ValueError: for faults listed as errors, and for all warnings if `strict`.
     """
-    warnings = CountedWarnings(strict)
+    warnings = ReaderWarnings(strict)
     files = _label_files(root, label_file, warnings)
     table = _table(files, warnings)
     if frontal_only:
@@ -83,7 +83,7 @@ def index(
     return DatasetIndex(radiographs, official, warnings, tuple(files))
 
 
-def _label_files(root: Path, asked: Path | None, warnings: CountedWarnings) -> dict[Path, str]:
+def _label_files(root: Path, asked: Path | None, warnings: ReaderWarnings) -> dict[Path, str]:
     """Label file -> its part of the official split."""
     train, valid = (root / name for name in LABEL_FILES)
     if asked is not None:
@@ -99,7 +99,7 @@ def _label_files(root: Path, asked: Path | None, warnings: CountedWarnings) -> d
     return {train: "train_val", valid: "test"}
 
 
-def _table(files: dict[Path, str], warnings: CountedWarnings) -> pd.DataFrame:
+def _table(files: dict[Path, str], warnings: ReaderWarnings) -> pd.DataFrame:
     """The rows of all files, with the columns `image`, `patient`, `study` and `part` beside."""
     tables = []
     for path, part in files.items():
@@ -157,7 +157,7 @@ def _radiographs(
     table: pd.DataFrame,
     paths: Sequence[Path | None],
     sizes: Sequence[tuple[int, int]],
-    warnings: CountedWarnings,
+    warnings: ReaderWarnings,
 ) -> list[Radiograph]:
     labels = _labels(table)
     names = (table[name] for name in ("image", "patient", "study"))
@@ -200,7 +200,7 @@ def _numbers(table: pd.DataFrame, name: str) -> FloatArray:
     return np.array(table[name].map(_LABELS), dtype=np.float64)
 
 
-def _views(table: pd.DataFrame, warnings: CountedWarnings) -> list[str]:
+def _views(table: pd.DataFrame, warnings: ReaderWarnings) -> list[str]:
     """AP, PA or what else is written; of a blank field `Lateral` or `Frontal`."""
     images, frontal = table["image"], table["Frontal/Lateral"] == "Frontal"
     blank = table["AP/PA"] == ""
@@ -211,14 +211,14 @@ def _views(table: pd.DataFrame, warnings: CountedWarnings) -> list[str]:
     return views
 
 
-def _sexes(table: pd.DataFrame, warnings: CountedWarnings) -> list[str]:
+def _sexes(table: pd.DataFrame, warnings: ReaderWarnings) -> list[str]:
     """M and F as in the other data sets; empty where unknown."""
     warnings.note("sex unknown", table["image"][table["Sex"].isin(["Unknown", ""])].tolist())
     sexes: list[str] = table["Sex"].map(_SEX).tolist()
     return sexes
 
 
-def _ages(table: pd.DataFrame, warnings: CountedWarnings) -> list[float]:
+def _ages(table: pd.DataFrame, warnings: ReaderWarnings) -> list[float]:
     """Years; NaN for 0, which the release writes where it does not know, and for what is none."""
     ages = pd.to_numeric(table["Age"], errors="coerce")
     warnings.warn("ages that cannot be read", table["image"][ages.isna()].tolist())

@@ -11,7 +11,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from cxrloc.datasets.images.read import IMAGE_SUFFIXES
-from cxrloc.datasets.readers.index import CountedWarnings
+from cxrloc.datasets.readers.index import ReaderWarnings
 
 _PREFERRED = ((".jpg", ".jpeg"), (".png",))
 
@@ -21,7 +21,7 @@ _Size = tuple[int, int]
 
 
 def listed_files(
-    root: Path, images: Sequence[str], warnings: CountedWarnings
+    root: Path, images: Sequence[str], warnings: ReaderWarnings
 ) -> tuple[list[Path | None], list[_Size]]:
     """Absolute path of each image, None without a file, and (height, width) from its header.
 
@@ -58,7 +58,7 @@ def _size(path: Path) -> _Size | None:
         return None
 
 
-def find_images(root: Path, ids: Sequence[str], warnings: CountedWarnings) -> list[Path | None]:
+def find_images(root: Path, ids: Sequence[str], warnings: ReaderWarnings) -> list[Path | None]:
     """Absolute path of each listed image under `root`, None where there is no file.
 
     Looked for in `root/images`, `root/images_001/images` (or `root/images_001`) and so on, and

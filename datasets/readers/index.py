@@ -11,7 +11,7 @@ from cxrloc.datasets.radiograph import Radiograph
 EXAMPLES_KEPT = 5
 
 
-class CountedWarnings(Mapping[str, int]):
+class ReaderWarnings(Mapping[str, int]):
     """How often each kind of fault was met: a mapping from kind to count, in order of appearance.
 
     Args:
@@ -77,5 +77,5 @@ class DatasetIndex:
 
     radiographs: list[Radiograph]
     official: dict[str, str]
-    warnings: CountedWarnings
+    warnings: ReaderWarnings
     sources: tuple[Path, ...]

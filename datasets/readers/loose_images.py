@@ -17,26 +17,26 @@ _STEM_BYTES = 200
 _OWN_IMAGES = (".boxes.jpg", ".heat.jpg", ".sr.dcm", ".pr.dcm", ".sc.dcm")
 
 
-def find_films(inputs: Sequence[Path], out: Path | None = None) -> tuple[list[Path], list[str]]:
+def find_images(inputs: Sequence[Path], out: Path | None = None) -> tuple[list[Path], list[str]]:
     """Image files of the inputs, each once, and a message for every input that gives none.
 
     Folders are searched with their subfolders, sorted; hidden files are left out, and what
-    `tools/predict.py` wrote: pictures and objects beside the JSON of their film, and all in `out`,
+    `tools/predict.py` wrote: pictures and objects beside the JSON of their image, and all in `out`,
     where an interrupt may have left them without it.
     """
-    films: dict[Path, Path] = {}
+    images: dict[Path, Path] = {}
     failures = []
     for given in inputs:
-        found = _films_of(given, out)
+        found = _images_of(given, out)
         if not found:
             reason = "no image in this folder" if given.is_dir() else "no such file or folder"
             failures.append(f"{given}: {reason}; expected {', '.join(IMAGE_SUFFIXES)} or DICOM")
         for path in found:
-            films.setdefault(path.resolve(), path)
-    return list(films.values()), failures
+            images.setdefault(path.resolve(), path)
+    return list(images.values()), failures
 
 
-def _films_of(given: Path, out: Path | None) -> list[Path]:
+def _images_of(given: Path, out: Path | None) -> list[Path]:
     if given.is_file():
         return [given]
     return sorted(
@@ -68,10 +68,10 @@ def unique_names(paths: Sequence[Path]) -> dict[Path, str]:
     Names that differ in case only count as the same: some file systems do not tell them apart.
     """
     taken: set[str] = set()
-    last: dict[str, int] = {}  # number of the last film of a name: 100,000 may be called alike
+    last: dict[str, int] = {}  # number of the last image of a name: 100,000 may be called alike
     names = {}
     for path in paths:
-        own = name = _shortened(Path(film_name(path).replace("/", "_")).stem)
+        own = name = _shortened(Path(image_name(path).replace("/", "_")).stem)
         number = last.get(own.casefold(), 1)
         while name.casefold() in taken:
             number += 1
@@ -88,7 +88,7 @@ def _shortened(stem: str) -> str:
     return stem if len(encoded) <= _STEM_BYTES else encoded[:_STEM_BYTES].decode(errors="ignore")
 
 
-def film_name(path: Path) -> str:
+def image_name(path: Path) -> str:
     """The file's name, behind its study in MURA's and CheXpert's layouts: all files there have
     such names as image1.png and view1_frontal.jpg."""
     found = _STUDY_FOLDERS.search(path.absolute().parent.as_posix())

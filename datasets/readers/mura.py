@@ -35,7 +35,7 @@ import pandas as pd
 from cxrloc.datasets.labels import ABNORMAL
 from cxrloc.datasets.radiograph import Radiograph
 from cxrloc.datasets.readers.find_images import listed_files
-from cxrloc.datasets.readers.index import CountedWarnings, DatasetIndex
+from cxrloc.datasets.readers.index import DatasetIndex, ReaderWarnings
 from cxrloc.datasets.readers.layouts import BODY_PARTS, PATIENT, RELEASE, STUDY
 
 PARTS: dict[str, str] = {"train": "train_val", "valid": "test"}
@@ -65,7 +65,7 @@ def index(
     """
     if body_part and body_part not in BODY_PARTS:
         raise ValueError(f"unknown body part {body_part!r}; known are {', '.join(BODY_PARTS)}")
-    warnings = CountedWarnings(strict)
+    warnings = ReaderWarnings(strict)
     root = _release_folder(root)
     files = _files(root, label_file, warnings)
     tables = []
@@ -91,7 +91,7 @@ def _release_folder(root: Path) -> Path:
 
 
 def _files(
-    root: Path, label_file: Path | None, warnings: CountedWarnings
+    root: Path, label_file: Path | None, warnings: ReaderWarnings
 ) -> dict[str, tuple[Path, Path]]:
     """Part -> its list of images and its list of labelled studies."""
     files = {
@@ -111,7 +111,7 @@ def _files(
     return files
 
 
-def _read(path: Path, columns: Sequence[str], warnings: CountedWarnings) -> pd.DataFrame:
+def _read(path: Path, columns: Sequence[str], warnings: ReaderWarnings) -> pd.DataFrame:
     """Rows of a file without a header, stripped; equal duplicates are dropped."""
     try:
         table = pd.read_csv(
@@ -153,7 +153,7 @@ def _matched(
     return groups
 
 
-def _labels(path: Path, body_part: str, warnings: CountedWarnings) -> dict[str, float]:
+def _labels(path: Path, body_part: str, warnings: ReaderWarnings) -> dict[str, float]:
     """Study -> 0 or 1."""
     table = _read(path, ("path", "label"), warnings)
     such_as = f"{RELEASE}/train/XR_ELBOW/patient00011/study1_negative/"
@@ -179,7 +179,7 @@ def _labels(path: Path, body_part: str, warnings: CountedWarnings) -> dict[str, 
 
 
 def _images(
-    path: Path, body_part: str, labels: Mapping[str, float], warnings: CountedWarnings
+    path: Path, body_part: str, labels: Mapping[str, float], warnings: ReaderWarnings
 ) -> pd.DataFrame:
     """The listed images with the columns image, study, body_part, patient and label."""
     table = _read(path, ("path",), warnings)
@@ -201,13 +201,13 @@ def _images(
     return named
 
 
-def _warn_of_shared_patients(table: pd.DataFrame, warnings: CountedWarnings) -> None:
+def _warn_of_shared_patients(table: pd.DataFrame, warnings: ReaderWarnings) -> None:
     parts = table.groupby("patient", sort=True)["part"].nunique()
     shared = [str(patient) for patient in parts.index[parts > 1]]
     warnings.warn("patients in train and in valid; the official split refuses them", shared)
 
 
-def _radiographs(root: Path, table: pd.DataFrame, warnings: CountedWarnings) -> list[Radiograph]:
+def _radiographs(root: Path, table: pd.DataFrame, warnings: ReaderWarnings) -> list[Radiograph]:
     paths, sizes = listed_files(root, table["image"].tolist(), warnings)
     columns = (table[name].tolist() for name in ("image", "patient", "study", "body_part", "label"))
     return [

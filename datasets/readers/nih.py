@@ -34,7 +34,7 @@ import pandas as pd
 from cxrloc.datasets.labels import NIH_DISEASES, NO_FINDING, canonical_label
 from cxrloc.datasets.radiograph import Box, Radiograph
 from cxrloc.datasets.readers.find_images import find_images
-from cxrloc.datasets.readers.index import CountedWarnings, DatasetIndex
+from cxrloc.datasets.readers.index import DatasetIndex, ReaderWarnings
 from cxrloc.datasets.readers.nih_tables import age_in_years, read_boxes, read_table
 
 LABEL_FILES: tuple[str, ...] = ("Data_Entry_2017_v2020.csv", "Data_Entry_2017.csv")
@@ -66,13 +66,13 @@ def index(root: Path, *, label_file: Path | None = None, strict: bool = False) -
     """
     if not root.is_dir():
         raise FileNotFoundError(f"no folder {root}; expected the folder with {LABEL_FILES[0]}")
-    warnings = CountedWarnings(strict)
+    warnings = ReaderWarnings(strict)
     labels_path = _find_label_file(root, label_file, warnings)
     with _without_collection():
         return _index(root, labels_path, warnings)
 
 
-def _index(root: Path, labels_path: Path, warnings: CountedWarnings) -> NihIndex:
+def _index(root: Path, labels_path: Path, warnings: ReaderWarnings) -> NihIndex:
     table = _label_table(labels_path, warnings)
     ids: list[str] = table["imageindex"].tolist()
     boxes = _boxes(root / BOX_FILE, dict(zip(ids, table["findinglabels"], strict=True)), warnings)
@@ -95,7 +95,7 @@ def _without_collection() -> Iterator[None]:
             gc.enable()
 
 
-def _find_label_file(root: Path, asked: Path | None, warnings: CountedWarnings) -> Path:
+def _find_label_file(root: Path, asked: Path | None, warnings: ReaderWarnings) -> Path:
     if asked is not None:
         for path in (asked, root / asked):
             if path.is_file():
@@ -114,7 +114,7 @@ def _find_label_file(root: Path, asked: Path | None, warnings: CountedWarnings) 
     return found[0]
 
 
-def _label_table(path: Path, warnings: CountedWarnings) -> pd.DataFrame:
+def _label_table(path: Path, warnings: ReaderWarnings) -> pd.DataFrame:
     """The label rows, one an image: duplicates dropped or refused."""
     columns = ("imageindex", "findinglabels")
     optional = ("patientid", "patientage", "patientgender", "viewposition")
@@ -146,7 +146,7 @@ def _labels_of(text: str, where: str) -> dict[str, float]:
     return {disease: float(disease in names) for disease in NIH_DISEASES}
 
 
-def _note_aliases(counts: Mapping[Any, int], warnings: CountedWarnings) -> None:
+def _note_aliases(counts: Mapping[Any, int], warnings: ReaderWarnings) -> None:
     """Note names that are not spelt canonically; counts: label as in the file -> rows."""
     for text, count in counts.items():
         if (name := canonical_label(text)) != text.strip():
@@ -154,7 +154,7 @@ def _note_aliases(counts: Mapping[Any, int], warnings: CountedWarnings) -> None:
 
 
 def _boxes(
-    path: Path, label_text: Mapping[str, str], warnings: CountedWarnings
+    path: Path, label_text: Mapping[str, str], warnings: ReaderWarnings
 ) -> dict[str, tuple[Box, ...]]:
     """Image -> boxes, checked against the label rows."""
     if not path.is_file():
@@ -185,7 +185,7 @@ def _boxes(
     return {image: tuple(found) for image, found in boxes.items()}
 
 
-def _official(root: Path, ids: list[str], warnings: CountedWarnings) -> dict[str, str]:
+def _official(root: Path, ids: list[str], warnings: ReaderWarnings) -> dict[str, str]:
     known = set(ids)
     official: dict[str, str] = {}
     for name, part in OFFICIAL_LISTS.items():
@@ -211,7 +211,7 @@ def _radiographs(
     table: pd.DataFrame,
     boxes: Mapping[str, tuple[Box, ...]],
     paths: list[Path | None],
-    warnings: CountedWarnings,
+    warnings: ReaderWarnings,
 ) -> list[Radiograph]:
     ids: list[str] = table["imageindex"].tolist()
     texts: list[str] = table["findinglabels"].tolist()
@@ -232,7 +232,7 @@ def _radiographs(
     ]
 
 
-def _patients(table: pd.DataFrame, ids: list[str], warnings: CountedWarnings) -> list[str]:
+def _patients(table: pd.DataFrame, ids: list[str], warnings: ReaderWarnings) -> list[str]:
     """Patient numbers without leading zeros: of the column, else of the name before the `_`."""
     named = [image.partition("_")[0].lstrip("0") or "0" for image in ids]
     if "patientid" not in table:

@@ -12,7 +12,7 @@ import pandas as pd
 
 from cxrloc.datasets.labels import NO_FINDING, canonical_label
 from cxrloc.datasets.radiograph import Box
-from cxrloc.datasets.readers.index import CountedWarnings
+from cxrloc.datasets.readers.index import ReaderWarnings
 
 MAXIMUM_AGE_YEARS = 120
 _AGE = re.compile(r"(\d+)([YMWD]?)", re.IGNORECASE)
@@ -56,7 +56,7 @@ def _column_name(text: str) -> str:
     return _COLUMN_SYNONYMS.get(name, name)
 
 
-def read_boxes(path: Path, frame_hw: tuple[int, int], counted: CountedWarnings) -> pd.DataFrame:
+def read_boxes(path: Path, frame_hw: tuple[int, int], counted: ReaderWarnings) -> pd.DataFrame:
     """Rows of the box list: `imageindex`, `findinglabel` as written, `box` clipped to the frame.
 
     Raises:
@@ -98,7 +98,7 @@ def _box(row: tuple[str, ...], frame_hw: tuple[int, int], where: str) -> tuple[B
     return Box(disease, inside), inside != (x, y, x + w, y + h)
 
 
-def age_in_years(texts: Sequence[str], counted: CountedWarnings) -> list[float]:
+def age_in_years(texts: Sequence[str], counted: ReaderWarnings) -> list[float]:
     """Ages such as `58`, `058Y` or `011M` in years; NaN where empty, unreadable or over 120."""
     ages: dict[str, float] = {text: _age(text) for text in dict.fromkeys(texts)}
     odd = {text for text, age in ages.items() if text and math.isnan(age)}

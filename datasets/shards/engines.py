@@ -2,7 +2,7 @@
 
 Both call `make_shards` for each plan and nothing else, so their shards are the same bytes wherever
 the same versions of pyarrow and OpenCV are installed. A Spark cluster needs this package on its
-executors; films and shards must lie on paths or URLs that every executor can open.
+executors; images and shards must lie on paths or URLs that every executor can open.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def build_shards(
         run: called at the end: the manifest of the run.
 
     Raises:
-        ValueError: if the folder was begun with other films or settings.
+        ValueError: if the folder was begun with other images or settings.
         OSError: if a task failed; finished shards stay.
     """
     storage = Storage.at(plans[0].out)
@@ -94,19 +94,19 @@ def spark_engine(master: str = "local[*]") -> Engine:
             ThreadPoolExecutor(1) as pool,
         ):
             context = spark.sparkContext
-            films = context.accumulator(0)
+            images = context.accumulator(0)
 
             def task(plan: ShardPlan) -> list[ShardRecord]:
                 records = make_shards(plan)
-                films.add(len(plan.radiographs))
+                images.add(len(plan.radiographs))
                 return records
 
             job = context.parallelize(plans, len(plans)).flatMap(task)
             collected: Future[list[ShardRecord]] = pool.submit(job.collect)
             while wait([collected], timeout=0.5).not_done:
-                bar.update(films.value - bar.n)
+                bar.update(images.value - bar.n)
             records = _spark_result(collected)
-            bar.update(films.value - bar.n)
+            bar.update(images.value - bar.n)
             return records
 
     return run
@@ -121,11 +121,11 @@ def _claim(storage: Storage, size: int, plans: Sequence[ShardPlan]) -> None:
         "diseases": list(plans[0].diseases),
         "splits": sorted({plan.split for plan in plans}),
         "shards": len(plans),
-        "films": hashlib.sha256(known.encode()).hexdigest(),
+        "images": hashlib.sha256(known.encode()).hexdigest(),
     }
     name = f"size={size}/_settings.json"
     theirs = storage.read_json(name) if storage.exists(name) else mine
-    # folders of before there were inputs hold grey films and do not say so
+    # folders of before there were inputs hold grey images and do not say so
     theirs = {"size": size, "input": "grey", "clahe_clip": 0.0, **theirs}
     different = [key for key in mine if mine[key] != theirs.get(key)]
     if different:
@@ -151,8 +151,8 @@ def _contents(made: Sequence[ShardRecord]) -> dict[str, Any]:
 
 
 def _bar(plans: Sequence[ShardPlan]) -> tqdm[Any]:
-    films = sum(len(plan.radiographs) for plan in plans)
-    return tqdm(total=films, desc="films to shards", unit="film", mininterval=1.0)
+    images = sum(len(plan.radiographs) for plan in plans)
+    return tqdm(total=images, desc="images to shards", unit="image", mininterval=1.0)
 
 
 def _noted(bar: tqdm[Any], plan: ShardPlan) -> list[ShardRecord]:

@@ -1,4 +1,4 @@
-"""One shard: a Parquet file of some hundred films as squares, and how it is read without copies.
+"""One shard: a Parquet file of some hundred images as squares, and how it is read without copies.
 
 Schema, version 1 (`SCHEMA_VERSION`; every column is required, its meaning also in the file):
 
@@ -34,11 +34,11 @@ import pyarrow.parquet as pq
 from cxrloc.datasets.files.storage import Storage
 from cxrloc.datasets.radiograph import Radiograph, label_matrix
 
-SCHEMA_VERSION = 1  # raise it when the same films would give other bytes
+SCHEMA_VERSION = 1  # raise it when the same images would give other bytes
 ROWS_PER_GROUP = 32  # 8 MiB of raw pixels at 512 px: what a reader holds at once
 METADATA_KEY = b"cxrloc.shard"
 LABEL_PREFIX = "label_"
-REJECTS = "rejects.parquet"  # beside the sizes: films that cannot be read, and why
+REJECTS = "rejects.parquet"  # beside the sizes: images that cannot be read, and why
 Encoding = Literal["raw", "png"]
 ENCODINGS: tuple[Encoding, ...] = ("raw", "png")
 ShardInput = Literal["grey", "enhanced"]
@@ -47,7 +47,7 @@ INPUTS: tuple[ShardInput, ...] = ("grey", "enhanced")
 Squares = npt.NDArray[np.uint8]
 
 _COLUMNS = {
-    "image_id": "the data set's name of the film",
+    "image_id": "the data set's name of the image",
     "patient_id": "the unit of splitting",
     "height": "of the original frame in pixels",
     "width": "of the original frame in pixels",
@@ -64,7 +64,7 @@ class ShardKind:
         size: side of the squares in pixels.
         encoding: raw or png.
         diseases: label columns, in order.
-        input: grey, the films as they are, or enhanced, the three channels that a network of
+        input: grey, the images as they are, or enhanced, the three channels that a network of
             `model.input` enhanced is given.
         clahe_clip: of `input_channels`, for enhanced.
     """
@@ -90,11 +90,11 @@ class ShardKind:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of one film's pixels."""
+        """Of one image's pixels."""
         return (3, self.size, self.size) if self.input == "enhanced" else (self.size, self.size)
 
     def about(self) -> dict[str, Any]:
-        """For metadata and keys; as of before there were inputs, where the films are grey."""
+        """For metadata and keys; as of before there were inputs, where the images are grey."""
         known = asdict(self)
         if self.input == "grey":
             del known["input"], known["clahe_clip"]
@@ -141,16 +141,16 @@ def shard_writer(sink: pa.NativeFile, schema: pa.Schema) -> Iterator[pq.ParquetW
         yield writer
 
 
-def film_batch(
-    kind: ShardKind, split: str, films: Sequence[Radiograph], squares: Sequence[Squares]
+def image_batch(
+    kind: ShardKind, split: str, images: Sequence[Radiograph], squares: Sequence[Squares]
 ) -> pa.RecordBatch:
-    """One row group: these films with their squares, each of the kind's shape."""
-    labels = label_matrix(films, kind.diseases).astype(np.float32)
+    """One row group: these images with their squares, each of the kind's shape."""
+    labels = label_matrix(images, kind.diseases).astype(np.float32)
     arrays = [
-        pa.array([film.image_id for film in films], pa.string()),
-        pa.array([film.patient_id for film in films], pa.string()),
-        pa.array([film.size_hw[0] for film in films], pa.int32()),
-        pa.array([film.size_hw[1] for film in films], pa.int32()),
+        pa.array([image.image_id for image in images], pa.string()),
+        pa.array([image.patient_id for image in images], pa.string()),
+        pa.array([image.size_hw[0] for image in images], pa.int32()),
+        pa.array([image.size_hw[1] for image in images], pa.int32()),
         *(pa.array(column, pa.float32(), from_pandas=False) for column in labels.T),
         _pixels(kind, squares),
     ]
@@ -206,11 +206,11 @@ class ShardFile:
 
     @property
     def groups(self) -> dict[int, int]:
-        """Row group -> its films: `ROWS_PER_GROUP`, in the last one the rest."""
+        """Row group -> its images: `ROWS_PER_GROUP`, in the last one the rest."""
         about = self._file.metadata
         return {group: about.row_group(group).num_rows for group in range(about.num_row_groups)}
 
-    def films(self) -> pa.Table:
+    def images(self) -> pa.Table:
         """All columns but the pixels."""
         names = [name for name in self._file.schema_arrow.names if name != "pixels"]
         return self._file.read(columns=names, use_threads=False)

@@ -1,4 +1,4 @@
-"""Which films go into which shard: decided from the sorted index, the same for every engine."""
+"""Which images go into which shard: decided from the sorted index, the same for every engine."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from cxrloc.datasets.shards.format import SCHEMA_VERSION, Encoding, ShardInput, 
 
 @dataclass(frozen=True)
 class ShardPlan:
-    """One task: the films of one shard, made at every size out of one decoding.
+    """One task: the images of one shard, made at every size out of one decoding.
 
     Attributes:
         out: output folder, absolute path or URL.
-        films_at: folder or URL that `sources` are relative to; empty for local paths.
+        images_at: folder or URL that `sources` are relative to; empty for local paths.
         split: directory of the shard.
         number: of the shard in its split.
-        radiographs: its films, sorted by image id.
+        radiographs: its images, sorted by image id.
         sources: the file of each.
         sizes, encoding, diseases, input, clahe_clip: see `ShardKind`.
     """
 
     out: str
-    films_at: str
+    images_at: str
     split: str
     number: int
     radiographs: tuple[Radiograph, ...]
@@ -43,10 +43,10 @@ class ShardPlan:
 
     def whole_source(self, source: str) -> str:
         """Path or URL of one of `sources`."""
-        return f"{self.films_at.rstrip('/')}/{source}" if self.films_at else source
+        return f"{self.images_at.rstrip('/')}/{source}" if self.images_at else source
 
     def known(self) -> str:
-        """What the index says of the films, in their order, and where they go."""
+        """What the index says of the images, in their order, and where they go."""
         lines = [f"{self.split} {self.number}"]
         for r in self.radiographs:
             labels = [r.labels.get(disease) for disease in self.diseases]
@@ -74,36 +74,36 @@ def plan_shards(
     input: ShardInput = "grey",
     clahe_clip: float = 0.0,
     rows: int = 512,
-    films_at: str = "",
-    films_root: Path | None = None,
+    images_at: str = "",
+    images_root: Path | None = None,
 ) -> list[ShardPlan]:
-    """Plans of all shards: `rows` films each, in the order of image ids, split by split.
+    """Plans of all shards: `rows` images each, in the order of image ids, split by split.
 
     Args:
         splits: image id -> split, for every radiograph.
-        films_at: the data set's folder as the tasks see it, path or URL; empty reads each
+        images_at: the data set's folder as the tasks see it, path or URL; empty reads each
             radiograph's own path.
-        films_root: the part of the radiographs' paths that `films_at` stands for.
+        images_root: the part of the radiographs' paths that `images_at` stands for.
 
     Raises:
-        ValueError: for a film without a path, outside of `films_root`, in no split or listed twice,
-            and for bad sizes, rows, encoding or input.
+        ValueError: for an image without a path, outside of `images_root`, in no split or listed
+            twice, and for bad sizes, rows, encoding or input.
     """
     _check(radiographs, splits, sizes, rows)
-    root = films_root if films_at else None
+    root = images_root if images_at else None
     plans = []
     for split in sorted({splits[r.image_id] for r in radiographs}):
-        films = [r for r in radiographs if splits[r.image_id] == split]
-        films.sort(key=lambda r: r.image_id)
-        for number, begin in enumerate(range(0, len(films), rows)):
-            mine = tuple(films[begin : begin + rows])
+        images = [r for r in radiographs if splits[r.image_id] == split]
+        images.sort(key=lambda r: r.image_id)
+        for number, begin in enumerate(range(0, len(images), rows)):
+            mine = tuple(images[begin : begin + rows])
             plan = ShardPlan(
                 out=_absolute(out),
-                films_at=_absolute(films_at),
+                images_at=_absolute(images_at),
                 split=split,
                 number=number,
                 radiographs=mine,
-                sources=tuple(_source(film, root) for film in mine),
+                sources=tuple(_source(image, root) for image in mine),
                 sizes=tuple(sizes),
                 encoding=encoding,
                 diseases=tuple(diseases),
@@ -112,7 +112,7 @@ def plan_shards(
             )
             plans.append(plan)
     for size in sizes:
-        plans[0].kind(size)  # checks itself, before any film is read
+        plans[0].kind(size)  # checks itself, before any image is read
     return plans
 
 
@@ -121,14 +121,14 @@ def _absolute(url: str) -> str:
     return url if "://" in url or not url else str(Path(url).absolute())
 
 
-def _source(film: Radiograph, root: Path | None) -> str:
-    if film.path is None:
-        raise ValueError(f"{film.image_id} has no file; give only films that are on disk")
-    path = film.path.absolute()
+def _source(image: Radiograph, root: Path | None) -> str:
+    if image.path is None:
+        raise ValueError(f"{image.image_id} has no file; give only images that are on disk")
+    path = image.path.absolute()
     if root is None:
         return str(path)
     if not path.is_relative_to(root.absolute()):
-        raise ValueError(f"{path} is not in {root}, the folder that films_at stands for")
+        raise ValueError(f"{path} is not in {root}, the folder that images_at stands for")
     return path.relative_to(root.absolute()).as_posix()
 
 
@@ -136,11 +136,11 @@ def _check(
     radiographs: Sequence[Radiograph], splits: Mapping[str, str], sizes: Sequence[int], rows: int
 ) -> None:
     if not radiographs:
-        raise ValueError("there are no films to put into shards")
+        raise ValueError("there are no images to put into shards")
     if not sizes or len(set(sizes)) != len(sizes):
         raise ValueError(f"size: got {list(sizes)}, expected one or more, each once")
     if rows < 1:
-        raise ValueError(f"rows: got {rows}, expected at least 1 film a shard")
+        raise ValueError(f"rows: got {rows}, expected at least 1 image a shard")
     seen: set[str] = set()
     for radiograph in radiographs:
         image = radiograph.image_id

@@ -1,8 +1,8 @@
-"""Films of shards by name: the same squares as the pixel cache gives, read when asked for.
+"""Images of shards by name: the same squares as the pixel cache gives, read when asked for.
 
 On a local disk raw pixels are mapped, nothing is held. Elsewhere, and for PNGs, a process holds
 the row groups that it used last. In a training's order (`samplers.ByRowGroups`) at most
-2 max(batch_size, 32) are in use at a time, and so many are held: with batches of up to 32 films
+2 max(batch_size, 32) are in use at a time, and so many are held: with batches of up to 32 images
 128 MiB raw at 256 px, 512 MiB at 512 px. The batches of a rank go round its loader workers, so
 they come in one order however many workers there are, but every worker reads and holds the rank's
 groups: for raw shards in a far store one worker a rank is best.
@@ -40,7 +40,7 @@ Kept = TypeVar("Kept")
 
 
 class ShardSet:
-    """All films of one size in a folder of build_shards.py: labels at once, pixels on demand.
+    """All images of one size in a folder of build_shards.py: labels at once, pixels on demand.
 
     `shards[image_id]` is (size, size) uint8 as in a `PixelCache`, of input enhanced
     (3, size, size); do not write to it.
@@ -49,10 +49,10 @@ class ShardSet:
         kind: size, input and the like of all shards.
         size: side of the squares in pixels.
         diseases: columns of `labels`.
-        image_ids, patients, splits: of each film, in the order of the shards.
+        image_ids, patients, splits: of each image, in the order of the shards.
         labels: (N, D) float32: 0, 1 or NaN (unknown).
         rows: image id -> position.
-        groups: (N,) number of each film's row group, counted over all shards.
+        groups: (N,) number of each image's row group, counted over all shards.
     """
 
     def __init__(self, url: str, size: int, held: int | None = None) -> None:
@@ -72,7 +72,7 @@ class ShardSet:
         manifest = _manifest(storage, size)
         names = [shard["name"] for shard in manifest["shards"]]
         files = [ShardFile(storage, name) for name in names]
-        tables = [file.films() for file in files]
+        tables = [file.images() for file in files]
         self.size, self.url, self.kind = size, url, kind_of(manifest)
         self.diseases = self.kind.diseases
         self.image_ids: tuple[str, ...] = tuple(
@@ -109,12 +109,12 @@ def epoch_order(groups: IntArray, rng: np.random.Generator, together: int) -> In
     """A shuffled order in which few row groups are in use at a time.
 
     Args:
-        groups: (N,) row group of each film.
+        groups: (N,) row group of each image.
         rng: what draws it.
-        together: row groups whose films are shuffled among each other.
+        together: row groups whose images are shuffled among each other.
 
     Returns:
-        (N,) the films' places: row groups in random order, then films in random order within each
+        (N,) the images' places: row groups in random order, then images in random order within each
         `together` of them.
     """
     _, numbers = np.unique(groups, return_inverse=True)
@@ -190,15 +190,15 @@ def _labels(table: Any, diseases: Sequence[str]) -> npt.NDArray[np.float32]:
 
 
 def check_complete(shards: ShardSet, radiographs: Sequence[Radiograph], *, strict: bool) -> None:
-    """Say which films the shards lack because their files could not be read.
+    """Say which images the shards lack because their files could not be read.
 
     Args:
-        shards: made of these films.
-        radiographs: the films to be used; of these all others must be there.
-        strict: such a film is an error.
+        shards: made of these images.
+        radiographs: the images to be used; of these all others must be there.
+        strict: such an image is an error.
 
     Raises:
-        ValueError: for films that are neither in the shards nor in their rejects.parquet, or, in
+        ValueError: for images that are neither in the shards nor in their rejects.parquet, or, in
             strict mode, for the first one that is in the latter.
     """
     absent = [r.image_id for r in radiographs if r.image_id not in shards]
@@ -210,7 +210,7 @@ def check_complete(shards: ShardSet, radiographs: Sequence[Radiograph], *, stric
     strange = [image for image in absent if image not in reasons]
     if strange:
         raise ValueError(
-            f"{len(strange)} of {len(radiographs)} films are not in {shards.url}, the first is "
+            f"{len(strange)} of {len(radiographs)} images are not in {shards.url}, the first is "
             f"{strange[0]}; " + HOW_TO_MAKE.format(out=shards.url, size=shards.size)
         )
     if strict:

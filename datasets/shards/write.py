@@ -1,12 +1,12 @@
-"""Films to shards: the work of one task, the same function for every engine.
+"""Images to shards: the work of one task, the same function for every engine.
 
 Under the output folder lie
 
 size=256/split=fold0/part-00000.parquet   the shards (see `cxrloc.datasets.shards.format`)
 size=256/_settings.json                   what this size was begun with
-size=256/_done/fold0-00000.json           one record a finished shard: key, hash, rejected films
+size=256/_done/fold0-00000.json           one record a finished shard: key, hash, rejected images
 size=256/_manifest.json                   all shards and their hashes; written last
-rejects.parquet                           image_id, path, reason of films that cannot be read
+rejects.parquet                           image_id, path, reason of images that cannot be read
 
 Names with `_` are left out by Spark and pyarrow: `size=256` is a plain partitioned data set.
 """
@@ -25,7 +25,7 @@ from cxrloc.datasets.radiograph import Radiograph
 from cxrloc.datasets.shards.format import (
     ROWS_PER_GROUP,
     Squares,
-    film_batch,
+    image_batch,
     shard_name,
     shard_writer,
 )
@@ -41,9 +41,9 @@ class ShardRecord:
     Attributes:
         name: path under the output folder.
         key: hash of all that the shard was made from; another key, another shard.
-        rows: films in it.
+        rows: images in it.
         bytes, sha256: of the file.
-        rejects: (image id, path, reason) of films that cannot be read.
+        rejects: (image id, path, reason) of images that cannot be read.
         reused: it was there before this run.
     """
 
@@ -57,9 +57,9 @@ class ShardRecord:
 
 
 def make_shards(plan: ShardPlan) -> list[ShardRecord]:
-    """Do one task: write its shards that are not finished. Films are decoded once for all sizes.
+    """Do one task: write its shards that are not finished. Images are decoded once for all sizes.
 
-    A film that is missing or damaged is left out and noted.
+    An image that is missing or damaged is left out and noted.
 
     Returns:
         One record for each of the plan's sizes, in their order.
@@ -68,13 +68,13 @@ def make_shards(plan: ShardPlan) -> list[ShardRecord]:
         OSError: for any other failure to read or write; finished shards stay.
     """
     storage = Storage.at(plan.out)
-    films = Storage.at(plan.films_at) if plan.films_at else Storage.of_paths()
-    states = films.states(plan.sources)
+    images = Storage.at(plan.images_at) if plan.images_at else Storage.of_paths()
+    states = images.states(plan.sources)
     keys = {size: plan.key(size, states) for size in plan.sizes}
     records = {size: _finished(storage, plan, size, keys[size]) for size in plan.sizes}
     missing = tuple(size for size, record in records.items() if record is None)
     if missing:
-        rows, rejects = _write(storage, films, replace(plan, sizes=missing))
+        rows, rejects = _write(storage, images, replace(plan, sizes=missing))
     for size in missing:
         name = shard_name(size, plan.split, plan.number)
         length, hashed = storage.states([name])[0], storage.sha256(name)
@@ -101,8 +101,8 @@ def _record_name(plan: ShardPlan, size: int) -> str:
     return f"size={size}/_done/{plan.split}-{plan.number:05d}.json"
 
 
-def _write(storage: Storage, films: Storage, plan: ShardPlan) -> tuple[int, tuple[Reject, ...]]:
-    """Write the plan's shards, row group by row group; returns films in each, and rejects."""
+def _write(storage: Storage, images: Storage, plan: ShardPlan) -> tuple[int, tuple[Reject, ...]]:
+    """Write the plan's shards, row group by row group; returns images in each, and rejects."""
     rows, rejects = 0, list[Reject]()
     kinds = {size: plan.kind(size) for size in plan.sizes}
     with ExitStack() as files:
@@ -111,22 +111,22 @@ def _write(storage: Storage, films: Storage, plan: ShardPlan) -> tuple[int, tupl
             name = shard_name(size, plan.split, plan.number)
             sink = files.enter_context(storage.whole_file(name))
             writers[size] = files.enter_context(shard_writer(sink, kind.schema(plan.split)))
-        for group, squares in _groups(films, plan, rejects):
+        for group, squares in _groups(images, plan, rejects):
             rows += len(group)
             for size, writer in writers.items():
-                batch = film_batch(kinds[size], plan.split, group, squares[size])
+                batch = image_batch(kinds[size], plan.split, group, squares[size])
                 writer.write_batch(batch, row_group_size=ROWS_PER_GROUP)
     return rows, tuple(rejects)
 
 
 def _groups(
-    films: Storage, plan: ShardPlan, rejects: list[Reject]
+    images: Storage, plan: ShardPlan, rejects: list[Reject]
 ) -> Iterator[tuple[Sequence[Radiograph], dict[int, list[Squares]]]]:
-    """Films that can be read, `ROWS_PER_GROUP` at a time, with their squares of every size."""
+    """Images that can be read, `ROWS_PER_GROUP` at a time, with their squares of every size."""
     group, squares = list[Radiograph](), {size: list[Squares]() for size in plan.sizes}
     for radiograph, source in zip(plan.radiographs, plan.sources, strict=True):
         try:
-            grey = _read(films, source)
+            grey = _read(images, source)
         except UnreadableImageError as error:
             rejects.append((radiograph.image_id, plan.whole_source(source), error.reason))
             continue
@@ -140,9 +140,9 @@ def _groups(
         yield group, squares
 
 
-def _read(films: Storage, source: str) -> GreyImage:
+def _read(images: Storage, source: str) -> GreyImage:
     try:
-        return decode_grey(films.read(source), Path(source))
+        return decode_grey(images.read(source), Path(source))
     except FileNotFoundError as error:
         raise UnreadableImageError(Path(source), "no such file") from error
     except PermissionError as error:

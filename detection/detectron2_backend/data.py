@@ -1,4 +1,4 @@
-"""The training films as detectron2 wants them: COCO registration, dataset dicts, loader."""
+"""The training images as detectron2 wants them: COCO registration, dataset dicts, loader."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from cxrloc.detection.training import epoch_order
 
 
 def coco_records(data: DetectionSet, path: Path, name: str) -> list[dict[str, Any]]:
-    """The films as detectron2's dataset dicts, through its COCO registration and catalog.
+    """The images as detectron2's dataset dicts, through its COCO registration and catalog.
 
     Args:
         path: the COCO ground truth is written there, for any other tool to use.
@@ -30,7 +30,7 @@ def coco_records(data: DetectionSet, path: Path, name: str) -> list[dict[str, An
     write_json(path, to_coco(data.radiographs, data.diseases))
     register_coco_instances(name, {}, str(path), "")
     try:
-        # films without a box are kept: they are the negatives
+        # images without a box are kept: they are the negatives
         records: list[dict[str, Any]] = get_detection_dataset_dicts([name], filter_empty=False)
         assert tuple(MetadataCatalog.get(name).thing_classes) == data.diseases
     finally:
@@ -57,7 +57,8 @@ class Draws(Dataset[dict[str, Any]]):
     """All the samples of a run in the order in which they are trained on.
 
     Args:
-        records: detectron2's dataset dicts of the training films, `image_id` from 1 in their order.
+        records: detectron2's dataset dicts of the training images, `image_id` from 1 in their
+            order.
         first_step: step at which a resumed run goes on.
     """
 

@@ -26,7 +26,8 @@ from cxrloc.classification.network.weights import (
 from cxrloc.detection.config import Init, ModelConfig
 from cxrloc.detection.mask_rcnn import DETECTRON2_HELP
 
-# ImageNet's mean and deviation averaged over the colours, on 0..255: a grey film has equal channels
+# ImageNet's mean and deviation averaged over the colours, on 0..255: a grey image has equal
+# channels
 GREY_MEAN, GREY_STD = 0.449 * 255, 0.226 * 255
 _NORMS = {"batch": "BN", "frozen": "FrozenBN", "group": "GN"}
 
@@ -118,7 +119,7 @@ def build_network(model: ModelConfig, num_diseases: int, size: int, device: str)
     network: Any = build_model(cfg)
     # detectron2 hard-codes p5 here, which a shorter pyramid has not
     network.backbone.top_block.in_feature = f"p{model.fpn_levels[-1]}"
-    # regions go to pyramid levels by their share of the film, as COCO's 224 of 800 px
+    # regions go to pyramid levels by their share of the image, as COCO's 224 of 800 px
     for pooler in (network.roi_heads.box_pooler, network.roi_heads.mask_pooler):
         pooler.canonical_box_size = max(1, round(size * 224 / 800))
     network.to(memory_format=torch.channels_last)

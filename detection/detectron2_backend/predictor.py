@@ -1,4 +1,4 @@
-"""A trained detectron2 Mask R-CNN at work: films in, detections out."""
+"""A trained detectron2 Mask R-CNN at work: images in, detections out."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ import torch
 from torch import nn
 
 from cxrloc.datasets.images.transforms import fit_square, square_scale
-from cxrloc.datasets.radiograph import Film
+from cxrloc.datasets.radiograph import LoadedImage
 from cxrloc.detection.config import ModelConfig
 from cxrloc.detection.detectron2_backend.network import (
     as_input,
 )
 from cxrloc.detection.mask_rcnn import Detections
 
-_FILMS_AT_ONCE = 8
+_IMAGES_AT_ONCE = 8
 
 
 class Detectron2Predictor:
-    """A trained network that predicts films in their original frames.
+    """A trained network that predicts images in their original frames.
 
     Args:
         network: as `build_network` makes it, in its precision already.
@@ -44,29 +44,29 @@ class Detectron2Predictor:
         self.size = size
         self.runtime = runtime
 
-    def predict(self, films: Sequence[Film]) -> list[Detections]:
-        """Detections of each film, in the given order, in each film's original frame."""
+    def predict(self, images: Sequence[LoadedImage]) -> list[Detections]:
+        """Detections of each image, in the given order, in each image's original frame."""
         found: list[Detections] = []
-        for start in range(0, len(films), _FILMS_AT_ONCE):
-            found += self._batch(films[start : start + _FILMS_AT_ONCE])
+        for start in range(0, len(images), _IMAGES_AT_ONCE):
+            found += self._batch(images[start : start + _IMAGES_AT_ONCE])
         return found
 
     @torch.no_grad()
-    def _batch(self, films: Sequence[Film]) -> list[Detections]:
-        inputs = [{"image": as_input(fit_square(film.pixels, self.size))} for film in films]
+    def _batch(self, images: Sequence[LoadedImage]) -> list[Detections]:
+        inputs = [{"image": as_input(fit_square(image.pixels, self.size))} for image in images]
         network, heads = self.network.eval(), self.network.roi_heads
-        images = network.preprocess_image(inputs)
-        features = network.backbone(images.tensor)
-        proposals, _ = network.proposal_generator(images, features, None)
+        batch = network.preprocess_image(inputs)
+        features = network.backbone(batch.tensor)
+        proposals, _ = network.proposal_generator(batch, features, None)
         found = heads._forward_box(features, proposals)
-        kept = [self._strongest(one, film) for one, film in zip(found, films, strict=True)]
+        kept = [self._strongest(one, image) for one, image in zip(found, images, strict=True)]
         kept = heads.forward_with_given_boxes(features, kept)
-        return [self._detections(one, film) for one, film in zip(kept, films, strict=True)]
+        return [self._detections(one, image) for one, image in zip(kept, images, strict=True)]
 
-    def _strongest(self, found: Any, film: Film) -> Any:
-        """Inside the film: each disease's best box, and its others over the score threshold."""
-        scale = square_scale(film.size_hw, self.size)
-        found.pred_boxes.clip((film.size_hw[0] * scale, film.size_hw[1] * scale))
+    def _strongest(self, found: Any, image: LoadedImage) -> Any:
+        """Inside the image: each disease's best box, and its others over the score threshold."""
+        scale = square_scale(image.size_hw, self.size)
+        found.pred_boxes.clip((image.size_hw[0] * scale, image.size_hw[1] * scale))
         found = found[found.pred_boxes.nonempty(threshold=1.0)]
         found = found[found.scores.argsort(descending=True, stable=True)]
         rows = []
@@ -77,13 +77,13 @@ class Detectron2Predictor:
             rows.append(of_disease[enough][: self.model.detections_per_disease])
         return found[torch.cat(rows).sort().values]
 
-    def _detections(self, found: Any, film: Film) -> Detections:
-        height, width = film.size_hw
+    def _detections(self, found: Any, image: LoadedImage) -> Detections:
+        height, width = image.size_hw
         boxes = found.pred_boxes.tensor.double().cpu().numpy()
-        boxes = boxes / square_scale(film.size_hw, self.size)
+        boxes = boxes / square_scale(image.size_hw, self.size)
         return Detections(
-            image_id=film.image_id,
-            size_hw=film.size_hw,
+            image_id=image.image_id,
+            size_hw=image.size_hw,
             boxes_xyxy=np.clip(boxes, 0, [width, height, width, height]),
             scores=found.scores.double().cpu().numpy(),
             diseases=tuple(self.diseases[int(label)] for label in found.pred_classes),

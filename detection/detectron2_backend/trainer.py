@@ -1,6 +1,6 @@
 """Training with detectron2's own trainer, hooks and dataset catalog, by torchvision's schedule.
 
-Both backends draw the same films with the same augmentation in the same order, learn at the same
+Both backends draw the same images with the same augmentation in the same order, learn at the same
 rates and, resumed after a kill, end where an uninterrupted run does. detectron2 is imported inside
 functions only.
 """
@@ -59,7 +59,7 @@ class RunState:
         if state["mark"] != self.mark:
             raise ValueError(
                 "the checkpoint in the out folder belongs to a run with another config or other "
-                "films; choose another out folder, or delete its last_checkpoint to start over"
+                "images; choose another out folder, or delete its last_checkpoint to start over"
             )
         self.best_score, self.best_step = state["best_score"], state["best_step"]
 
@@ -75,7 +75,9 @@ def train(
     """Train to `out_dir / "maskrcnn.safetensors"`; a finished detector is not trained again."""
     started, bundle = time.time(), out_dir / BUNDLE_NAME
     if not len(train_set):
-        raise ValueError("there is no training film: no radiograph of the training folds has a box")
+        raise ValueError(
+            "there is no training image: no radiograph of the training folds has a box"
+        )
     run = RunState(run_mark(config, train_set, validation_set, init))
     if is_finished(bundle, run.mark):
         return bundle
@@ -92,7 +94,7 @@ def train(
     facts = {
         "fingerprint": run.mark,
         "train_boxes": dict(class_counts(train_set)),
-        "train_films": len(train_set),
+        "train_images": len(train_set),
         "weights": str(report).splitlines()[0],
         "detectron2": importlib.metadata.version("detectron2"),
         "manifest": manifest,
@@ -250,7 +252,7 @@ class _Validation:
         score = mean_best_iou(predictor, self.data)
         network.train()
         step = min(self.checkpointer.checkpointables["trainer"].iter + 1, self._steps())
-        tqdm.write(f"step {step}: mean IoU on the validation films {score:.3f}")
+        tqdm.write(f"step {step}: mean IoU on the validation images {score:.3f}")
         if score > self.run.best_score:
             best = Path(self.checkpointer.save_dir) / _BEST_NAME
             write_bundle(best, network.state_dict(), bundle_metadata(config, {"step": step}))

@@ -5,7 +5,7 @@ time of a whole prediction; fp32 is 1): 1.6 to 1.7 times as fast with a ResNet-1
 times with a ResNet-50 at 512 px. Other ways to run backbone and pyramid, the heads in torch: ONNX
 Runtime 1.1 and 1.1 times, OpenVINO in float32 1.1 and 1.0 times, OpenVINO in bfloat16 with heads in
 bfloat16 1.9 and 1.9 times, so that they gain little or nothing over bfloat16 in torch and are not
-offered. On 120 films of 75 patients that a ResNet-18 trained on NIH films had not seen, the best
+offered. On 120 images of 75 patients that a ResNet-18 trained on NIH images had not seen, the best
 box of each of 8 diseases (960) has a score that differs from fp32's by .0008 in the mean and .099
 at most, and the same place (IoU over .8) in 96.6 % of cases; in 98.1 % of those scored .05 or more.
 """
@@ -29,7 +29,7 @@ from cxrloc.classification.network.precision import resolve_device, resolve_prec
 from cxrloc.classification.network.weights import LoadReport
 from cxrloc.datasets.files.manifest import run_manifest
 from cxrloc.datasets.images.transforms import fit_square, square_scale
-from cxrloc.datasets.radiograph import Film
+from cxrloc.datasets.radiograph import LoadedImage
 from cxrloc.detection.config import DetectorConfig, Init, ModelConfig
 from cxrloc.detection.data import DetectionSet, class_counts
 from cxrloc.detection.mask_rcnn import Detections, bundle_metadata
@@ -78,7 +78,7 @@ def train_detector(
     facts = {
         "fingerprint": mark,
         "train_boxes": dict(class_counts(train_set)),
-        "train_films": len(train_set),
+        "train_images": len(train_set),
         "weights": str(report).splitlines()[0],
         "manifest": manifest,
         **_outcome(progress),
@@ -129,14 +129,14 @@ def load(
 
 
 class TorchvisionPredictor:
-    """A trained network that predicts films.
+    """A trained network that predicts images.
 
     Args:
         model: weights in place.
         diseases: name of class i at place i - 1.
         size: side of the input square.
         precision, device: as in `TrainConfig`.
-        batch_size: films per forward pass.
+        batch_size: images per forward pass.
     """
 
     def __init__(
@@ -156,31 +156,31 @@ class TorchvisionPredictor:
         self.diseases, self.batch_size = diseases, batch_size
         self.preprocessing = Preprocessing(size)
 
-    def predict(self, films: Sequence[Film]) -> list[Detections]:
-        """Detections of each film in its original frame, in the given order."""
+    def predict(self, images: Sequence[LoadedImage]) -> list[Detections]:
+        """Detections of each image in its original frame, in the given order."""
         found = []
-        for start in range(0, len(films), self.batch_size):
-            found += self._batch(films[start : start + self.batch_size])
+        for start in range(0, len(images), self.batch_size):
+            found += self._batch(images[start : start + self.batch_size])
         return found
 
     @torch.inference_mode()
-    def _batch(self, films: Sequence[Film]) -> list[Detections]:
+    def _batch(self, images: Sequence[LoadedImage]) -> list[Detections]:
         size = self.preprocessing.size
-        squares = np.stack([fit_square(film.pixels, size) for film in films])
-        images = self.preprocessing.to_tensor(squares).to(self.device)
-        inner = [_inner_hw(film.size_hw, size) for film in films]
-        found = self.model(images, None, inner)
-        return [self._detections(film, one) for film, one in zip(films, found, strict=True)]
+        squares = np.stack([fit_square(image.pixels, size) for image in images])
+        batch = self.preprocessing.to_tensor(squares).to(self.device)
+        inner = [_inner_hw(image.size_hw, size) for image in images]
+        found = self.model(batch, None, inner)
+        return [self._detections(image, one) for image, one in zip(images, found, strict=True)]
 
-    def _detections(self, film: Film, found: Mapping[str, Tensor]) -> Detections:
-        height, width = film.size_hw
+    def _detections(self, image: LoadedImage, found: Mapping[str, Tensor]) -> Detections:
+        height, width = image.size_hw
         boxes = found["boxes"].double().cpu().numpy() / square_scale(
-            film.size_hw, self.preprocessing.size
+            image.size_hw, self.preprocessing.size
         )
         boxes = np.clip(boxes, 0, np.array([width, height, width, height]))
         return Detections(
-            image_id=film.image_id,
-            size_hw=film.size_hw,
+            image_id=image.image_id,
+            size_hw=image.size_hw,
             boxes_xyxy=boxes,
             scores=found["scores"].double().cpu().numpy(),
             diseases=tuple(self.diseases[int(label) - 1] for label in found["labels"]),
@@ -203,7 +203,9 @@ def _plan(
 ) -> Plan:
     batch = min(config.train.batch_size, len(train_set))
     if not batch:
-        raise ValueError("there is no training film: no radiograph of the training folds has a box")
+        raise ValueError(
+            "there is no training image: no radiograph of the training folds has a box"
+        )
     per_epoch = len(train_set) // batch
     device = next(model.parameters()).device
 

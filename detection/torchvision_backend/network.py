@@ -1,6 +1,6 @@
 """Mask R-CNN out of torchvision's parts, laid out for speed on a CPU and for little data.
 
-What differs from `torchvision.models.detection.maskrcnn_resnet50_fpn`: films arrive as squares of
+What differs from `torchvision.models.detection.maskrcnn_resnet50_fpn`: images arrive as squares of
 one size (nothing is resized inside), convolutions run in bfloat16 while boxes, RoIAlign and losses
 stay in fp32, frozen BatchNorm is folded into the convolutions, and the best box of every disease is
 always returned.
@@ -62,7 +62,7 @@ class _MaskPredictor(_InPrecision, MaskRCNNPredictor): ...  # type: ignore[misc]
 class _RoIHeads(RoIHeads):  # type: ignore[misc]
     """RoI heads that never leave a disease without a candidate box.
 
-    torchvision keeps the strongest N boxes of a film, which may all be of one disease; a disease
+    torchvision keeps the strongest N boxes of an image, which may all be of one disease; a disease
     without a box is a miss. Here every disease keeps its best box, whatever its score, and up to
     `per_disease` boxes over the score threshold.
     """
@@ -234,7 +234,7 @@ def _proposals(model: ModelConfig, size: int) -> RegionProposalNetwork:
 def _roi_heads(model: ModelConfig, num_classes: int, size: int) -> RoIHeads:
     names = [str(index) for index in range(len(model.fpn_levels))]
     width = model.fpn_channels
-    # regions are sent to pyramid levels by their share of the film, as COCO's weights learned at
+    # regions are sent to pyramid levels by their share of the image, as COCO's weights learned at
     # 800 px
     scale = round(size * 224 / 800)
     heads = _RoIHeads(

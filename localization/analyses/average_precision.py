@@ -30,12 +30,12 @@ def ap_section(
     coverage: Mapping[str, frozenset[str]],
     masks: Mapping[str, Results] | None = None,
 ) -> Section:
-    """AP of each localizer on the films that it has looked at.
+    """AP of each localizer on the images that it has looked at.
 
     Args:
         coco: ground truth.
         predictions: localizer -> boxes; all of them, not only the strongest.
-        coverage: localizer -> image ids of the films that it has looked at.
+        coverage: localizer -> image ids of the images that it has looked at.
         masks: localizer -> COCO results with `segmentation`, in the images' frame or in a smaller
             one of the same aspect ratio (the frame of the network, as `train_maskrcnn` writes).
     """
@@ -50,19 +50,19 @@ def ap_section(
 
 
 _PARAGRAPHS = (
-    "Average precision asks for boxes that are right and for scores that rank them over all films: "
-    "the area under the precision-recall curve of a disease (101 recalls), averaged over the IoU "
-    "thresholds named in the table. It is computed by pycocotools, on all films that a localizer "
-    "has looked at, without an area limit, at most 100 boxes a film and disease.",
+    "Average precision asks for boxes that are right and for scores that rank them over all "
+    "images: the area under the precision-recall curve of a disease (101 recalls), averaged over "
+    "the IoU thresholds named in the table. It is computed by pycocotools, on all images that a "
+    "localizer has looked at, without an area limit, at most 100 boxes an image and disease.",
 )
 _NOTES = (
-    "Unboxed positives: predictions of a disease on a film that is labelled with it but has no box "
-    "of it are 'ignored' (neither right nor wrong, LVIS's convention) or 'counted' as false. The "
-    "truth lies between the two",
+    "Unboxed positives: predictions of a disease on an image that is labelled with it but has no "
+    "box of it are 'ignored' (neither right nor wrong, LVIS's convention) or 'counted' as false. "
+    "The truth lies between the two",
     "Mask AP takes the ground truth's rectangles for masks: a Mask R-CNN that is taught rectangles "
     "learns rectangles",
-    "No interval: AP ranks all films together, and its value depends on how many films without the "
-    "disease are among them",
+    "No interval: AP ranks all images together, and its value depends on how many images without "
+    "the disease are among them",
 )
 
 
@@ -90,7 +90,7 @@ def _images(coco: Mapping[str, Any], names: frozenset[str]) -> dict[str, Any]:
 
 
 def _in_frame_of(coco: dict[str, Any], results: Results) -> Mapping[str, Any]:
-    """The ground truth in the frame of the masks, which may be smaller than the films'."""
+    """The ground truth in the frame of the masks, which may be smaller than the images'."""
     sides = {image["id"]: max(image["height"], image["width"]) for image in coco["images"]}
     known = [one for one in results if one["image_id"] in sides]
     if not known or max(known[0]["segmentation"]["size"]) == sides[known[0]["image_id"]]:
@@ -111,7 +111,7 @@ def _rows(coco: Mapping[str, Any], name: str, results: Results, kind: Kind) -> l
                 "unboxed positives": bound,
             },
             cells=_cells(table, range_),
-            trail={"boxes": boxes, "films": len(coco["images"])},
+            trail={"boxes": boxes, "images": len(coco["images"])},
         )
         for range_ in RANGE_NAMES
         for bound, table in tables.items()

@@ -1,4 +1,4 @@
-"""The leakage audit of a comparison: which localizer had seen the films that it is scored on."""
+"""The leakage audit of a comparison: which localizer had seen the images that it is scored on."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from cxrloc.classification.report.tables import ResultTable, TableRow
-from cxrloc.datasets.provenance.image_lists import FilmList, common_key, film_list
+from cxrloc.datasets.provenance.image_lists import ImageList, common_key, image_list
 from cxrloc.datasets.provenance.leakage import LeakageAudit, audit_model
 from cxrloc.datasets.provenance.sidecar import Provenance
 from cxrloc.localization.report.sections import Section
@@ -21,13 +21,13 @@ class LocalizerAudit:
 
     Attributes:
         localizer: its name.
-        films: scored films that it looked at.
-        by_model: model (`fold0`, ... or `all`) -> audit of the scored films that it looked at.
+        images: scored images that it looked at.
+        by_model: model (`fold0`, ... or `all`) -> audit of the scored images that it looked at.
         unknown: what could not be compared and why; empty when all could.
     """
 
     localizer: str
-    films: int
+    images: int
     by_model: Mapping[str, LeakageAudit] = field(default_factory=dict, repr=False)
     unknown: tuple[str, ...] = ()
 
@@ -39,12 +39,12 @@ class LocalizerAudit:
 
     @property
     def shared_images(self) -> tuple[str, ...]:
-        """Scored films that were in the training of the model that predicted them."""
+        """Scored images that were in the training of the model that predicted them."""
         return tuple(image for one in self.by_model.values() for image in one.shared_images)
 
     @property
     def shared_patients(self) -> tuple[str, ...]:
-        """Patients of whom the model that predicted them saw a film, each once."""
+        """Patients of whom the model that predicted them saw an image, each once."""
         patients = (p for one in self.by_model.values() for p in one.shared_patients)
         return tuple(dict.fromkeys(patients))
 
@@ -55,43 +55,44 @@ class LocalizerAudit:
 
 
 def audit_comparison(
-    truth_films: Mapping[str, str],
+    truth_images: Mapping[str, str],
     provenances: Mapping[str, Provenance | None],
     *,
     boxed_images: Collection[str],
 ) -> tuple[LocalizerAudit, ...]:
-    """Audit every localizer, each scored film against the training of the model that predicted it.
+    """Audit every localizer, each scored image against the training of the model that predicted it.
 
     Args:
-        truth_films: scored image -> patient; empty, or the image's own name, where it is not known.
+        truth_images: scored image -> patient; empty, or the image's own name, where it is not
+            known.
         provenances: localizer (or `gate`) -> what its sidecar says; None without a sidecar.
         boxed_images: those of the scored images that have a box.
     """
-    known = ((image, "" if p == image else p, "") for image, p in truth_films.items())
-    films = film_list(known, "the scored films")
+    known = ((image, "" if p == image else p, "") for image, p in truth_images.items())
+    images = image_list(known, "the scored images")
     return tuple(
-        _audit(name, provenance, films, boxed_images) for name, provenance in provenances.items()
+        _audit(name, provenance, images, boxed_images) for name, provenance in provenances.items()
     )
 
 
 def _audit(
-    name: str, provenance: Provenance | None, films: FilmList, boxed_images: Collection[str]
+    name: str, provenance: Provenance | None, images: ImageList, boxed_images: Collection[str]
 ) -> LocalizerAudit:
     if provenance is None or provenance.problem:
         return LocalizerAudit(name, 0, {}, (provenance.problem if provenance else NO_SIDECAR,))
-    key = common_key(films.patient_of, provenance.films)
-    scored = {key(film) for film in films.patient_of}
+    key = common_key(images.patient_of, provenance.images)
+    scored = {key(image) for image in images.patient_of}
     counts = {
         model: len(scored.intersection(map(key, looked_at)))
-        for model, looked_at in provenance.films_by_model.items()
+        for model, looked_at in provenance.images_by_model.items()
     }
     if not any(counts.values()):
-        return LocalizerAudit(name, 0, {}, ("its sidecar names none of the scored films",))
+        return LocalizerAudit(name, 0, {}, ("its sidecar names none of the scored images",))
     audits: dict[str, LeakageAudit] = {}
     unknown: dict[str, None] = {}
     for model in [m for m in counts if counts[m] and provenance.models]:
         try:
-            audits[model] = audit_model(provenance, model, films, boxed_images)
+            audits[model] = audit_model(provenance, model, images, boxed_images)
         except (OSError, ValueError) as error:
             unknown[f"{model}: {error}"] = None
         else:
@@ -102,34 +103,35 @@ def _audit(
 def _gaps(one: LeakageAudit) -> list[str]:
     gaps = [f"what {weights} was trained on is not known" for weights in one.unlisted]
     if one.patients_unknown:
-        gaps.append("the patients of some films are not known")
+        gaps.append("the patients of some images are not known")
     return gaps
 
 
 def leakage_stamp(audits: Sequence[LocalizerAudit]) -> str:
     """`LEAKED: ...`, to stand on every table, naming who was trained on what; empty if nobody."""
     leaked = [
-        f"{one.localizer} ({len(one.shared_images)} scored films, "
+        f"{one.localizer} ({len(one.shared_images)} scored images, "
         f"{len(one.shared_patients)} patients)"
         for one in audits
         if one.status == LEAKED
     ]
     if not leaked:
         return ""
-    return f"LEAKED: trained on films or patients that are scored here: {', '.join(leaked)}"
+    return f"LEAKED: trained on images or patients that are scored here: {', '.join(leaked)}"
 
 
 def leakage_section(audits: Sequence[LocalizerAudit]) -> Section:
     """What was checked and what came out, with one row per localizer."""
     title = "Leakage audit: had a model seen what it is scored on?"
     question = (
-        "Each scored film is looked up, by image and by patient, in the list of films that the "
-        "model which predicted it was trained on; films that chose its weights or thresholds count "
-        "as seen. In a cross-validation each fold's model has a list of its own. The controls are "
-        "not listed: they never look at a film, and take boxes from other patients alone. Foreign "
-        "weights that a training began from (ImageNet, COCO, a downloaded file) are not audited."
+        "Each scored image is looked up, by image and by patient, in the list of images that the "
+        "model which predicted it was trained on; images that chose its weights or thresholds "
+        "count as seen. In a cross-validation each fold's model has a list of its own. The "
+        "controls are not listed: they never look at an image, and take boxes from other patients "
+        "alone. Foreign weights that a training began from (ImageNet, COCO, a downloaded file) are "
+        "not audited."
     )
-    notes = ("Films: those scored films that the localizer looked at",)
+    notes = ("Images: those scored images that the localizer looked at",)
     table = ResultTable("leakage", title, tuple(map(_row, audits)), notes)
     return Section("leakage", title, (question, _answer(audits)), (table,))
 
@@ -144,7 +146,7 @@ def _answer(audits: Sequence[LocalizerAudit]) -> str:
             f"No leak was found, but it could not be ruled out for {', '.join(unknown)}: see the "
             "column reason."
         )
-    return "No scored film, and no other film of its patient, was in the training of its model."
+    return "No scored image, and no other image of its patient, was in the training of its model."
 
 
 def _row(one: LocalizerAudit) -> TableRow:
@@ -152,7 +154,7 @@ def _row(one: LocalizerAudit) -> TableRow:
         block="leakage",
         lead={"localizer": one.localizer, "status": one.status},
         cells={
-            "films": one.films,
+            "images": one.images,
             "shared images": len(one.shared_images),
             "shared patients": len(one.shared_patients),
             "boxed images in training": len(one.boxed_in_training),

@@ -1,7 +1,7 @@
 """Strict and merged names: how much of the error is a name that the labels do not tell apart.
 
 Strict: a box counts under its own disease alone. Merged: the diseases of a group of `MERGED` count
-as one name, so the top-1 box over all predictions of the group on the film is scored.
+as one name, so the top-1 box over all predictions of the group on the image is scored.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def strict_and_merged_iou(
 ) -> tuple[FloatArray, FloatArray]:
     """IoU of the top-1 box with every ground-truth box, names strict and merged: two of (N,).
 
-    With a gate only boxes count whose film and disease it says present. So in merged mode a pair
+    With a gate only boxes count whose image and disease it says present. So in merged mode a pair
     passes when the gate passes any disease of the group that it knows.
     """
     if gate is not None:
@@ -169,7 +169,7 @@ def _notes(groups: Mapping[str, tuple[str, ...]], gate: Gate | None) -> tuple[st
     merged = "; ".join("/".join(group) for group in dict.fromkeys(groups.values()))
     notes = [
         f"Merged here: {merged}. {WHY}",
-        f"'{STRICT}': own name only. '{TOGETHER}': of all boxes of the group on the film the one "
+        f"'{STRICT}': own name only. '{TOGETHER}': of all boxes of the group on the image the one "
         "with the highest score. That compares scores of different diseases of one localizer, for "
         "which they were not made: where they are not comparable, merging can lose boxes",
         f"'{DIFFERENCE}': paired, on the same resamples of patients",
@@ -179,7 +179,8 @@ def _notes(groups: Mapping[str, tuple[str, ...]], gate: Gate | None) -> tuple[st
     ]
     if gate is not None:
         notes.append(
-            "Gated: only boxes count whose disease the gate says present on that film. With merged "
-            "names a pair so passes when the gate passes any disease of the group that it knows"
+            "Gated: only boxes count whose disease the gate says present on that image. With "
+            "merged names a pair so passes when the gate passes any disease of the group that it "
+            "knows"
         )
     return tuple(notes)

@@ -1,6 +1,6 @@
 """Heat maps on disk, of our localizers or of any other model: `NAME.maps.safetensors`.
 
-The file holds one tensor, `maps` (M, h, w) float32, one map for each film and disease, and under
+The file holds one tensor, `maps` (M, h, w) float32, one map for each image and disease, and under
 the metadata key `cxrloc` this JSON:
 
     {"kind": "heat_maps", "format": 1, "name": "my model", "aligned": false,
@@ -9,12 +9,12 @@ the metadata key `cxrloc` this JSON:
 
 `pairs` names image (the ground truth's file name) and disease of each map, in order. The maps are
 as the network gives them, finite or not, of any scale; all are of one size. Cells cover the
-square over the film's longer side with the film at its top left (for a square film: the film). With
-`aligned` false they tile it as pixels do; with true, cell i sees the surroundings of pixel 32 i
-(see `cam_boxes.map_to_frame`). `folds` says which test fold's model made the maps of a film.
-A second tensor, `maps_without_markers`, may hold the maps of the same films after burnt-in letters
-were removed from them; then the key `removal` says how: mask or inpaint.
-Another model's maps are brought with `write_heat_maps`, or with safetensors alone.
+square over the image's longer side with the image at its top left (for a square image: the image).
+With `aligned` false they tile it as pixels do; with true, cell i sees the surroundings of pixel 32
+i (see `cam_boxes.map_to_frame`). `folds` says which test fold's model made the maps of an image. A
+second tensor, `maps_without_markers`, may hold the maps of the same images after burnt-in letters
+were removed from them; then the key `removal` says how: mask or inpaint. Another model's maps are
+brought with `write_heat_maps`, or with safetensors alone.
 """
 
 from __future__ import annotations
@@ -52,8 +52,8 @@ class HeatMaps:
         maps: (M, h, w) float32 cells, any scale.
         aligned: cells are to be placed as `map_to_frame(aligned=True)` places them.
         name: of the localizer.
-        folds: image_id -> test fold of the model that made the film's maps; None where unknown.
-        maps_without_markers: as `maps`, of the same films without their burnt-in markers; None
+        folds: image_id -> test fold of the model that made the image's maps; None where unknown.
+        maps_without_markers: as `maps`, of the same images without their burnt-in markers; None
             where these were not made.
         removal: how the markers were removed from those, one of `markers.REMOVALS`, else empty.
     """
@@ -113,7 +113,7 @@ class HeatMaps:
         """The maps of a dict, sorted by image and disease.
 
         Args:
-            without_markers: the maps of the same pairs, their films without markers.
+            without_markers: the maps of the same pairs, their images without markers.
 
         Raises:
             ValueError: when they are not all of one size.
@@ -127,7 +127,7 @@ class HeatMaps:
 
     @property
     def without_markers(self) -> HeatMaps | None:
-        """The maps of the films without markers, named after how these were removed."""
+        """The maps of the images without markers, named after how these were removed."""
         if self.maps_without_markers is None:
             return None
         name = f"{self.name}, markers {self.removal}ed"
@@ -255,7 +255,7 @@ def _folds(folds: Any) -> dict[str, int] | None:
 class FrameMaps(Mapping[str, npt.NDArray[np.float32]]):
     """Disease -> (H, W) map in 0..1 in the original frame, scaled up from cells when asked for.
 
-    A film of 3,000 x 2,500 px has maps of 30 MB: the cells are what is kept.
+    An image of 3,000 x 2,500 px has maps of 30 MB: the cells are what is kept.
 
     Args:
         cells: disease -> (h, w) map of the network.

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from cxrloc.classification.inference.gate import Gate, GateOutput
 from cxrloc.datasets.images.markers import remove_markers
-from cxrloc.datasets.radiograph import Film
+from cxrloc.datasets.radiograph import LoadedImage
 from cxrloc.localization.cam.activation_maps import class_activation_maps
 from cxrloc.localization.cam.boxes import (
     DEEP_MEDIA,
@@ -35,8 +35,8 @@ class GradCamLocalizer:
     is the caller's decision, so that boxes can also be scored with the true disease given.
 
     The score of a box is the gate's probability of the disease times the mean of the 0..1 map
-    within the box. The first is the same for all boxes of a film and disease, so the second alone
-    ranks these; across films the product lets the gate's confidence decide, as COCO's average
+    within the box. The first is the same for all boxes of an image and disease, so the second alone
+    ranks these; across images the product lets the gate's confidence decide, as COCO's average
     precision needs.
 
     Args:
@@ -69,8 +69,10 @@ class GradCamLocalizer:
     def name(self) -> str:
         return self._name
 
-    def localize(self, images: Sequence[Film], diseases: Sequence[str]) -> list[Localization]:
-        """Boxes of the asked diseases; one forward pass for each film.
+    def localize(
+        self, images: Sequence[LoadedImage], diseases: Sequence[str]
+    ) -> list[Localization]:
+        """Boxes of the asked diseases; one forward pass for each image.
 
         Raises:
             ValueError: for a disease that the classifier does not know.
@@ -78,72 +80,72 @@ class GradCamLocalizer:
         return self.localize_gated(images, diseases)[0]
 
     def localize_gated(
-        self, images: Sequence[Film], diseases: Sequence[str]
+        self, images: Sequence[LoadedImage], diseases: Sequence[str]
     ) -> tuple[list[Localization], GateFacts]:
         """As `localize`, and what the gate says of each (image, disease) in the same pass."""
         found: list[Localization] = []
         facts: GateFacts = {}
         for (
-            film
-        ) in images:  # film by film: no slower on a CPU, and no batch of large maps in memory
-            output = self.gate([film])
-            found += self.localize_output([film], output, diseases)
+            image
+        ) in images:  # image by image: no slower on a CPU, and no batch of large maps in memory
+            output = self.gate([image])
+            found += self.localize_output([image], output, diseases)
             facts |= gate_facts(output, diseases)
         return found, facts
 
     def localize_output(
-        self, films: Sequence[Film], output: GateOutput, diseases: Sequence[str]
+        self, images: Sequence[LoadedImage], output: GateOutput, diseases: Sequence[str]
     ) -> list[Localization]:
-        """Boxes from a forward pass already made; `output` must be of the same films, in order."""
+        """Boxes from a forward pass already made; `output` must be of the same images, in order."""
         columns = self._columns(diseases)
-        cells = self._cells(films, output, columns)
+        cells = self._cells(images, output, columns)
         found = []
-        for row, film in enumerate(films):
+        for row, image in enumerate(images):
             for k, (disease, column) in enumerate(zip(diseases, columns, strict=True)):
-                if (film.image_id, disease) in self.keep_maps:
-                    self.kept_maps[film.image_id, disease] = cells[row, k].copy()
+                if (image.image_id, disease) in self.keep_maps:
+                    self.kept_maps[image.image_id, disease] = cells[row, k].copy()
                 chosen = self._rule(disease)
-                heat = self._frame_map(cells[row, k], film, chosen.rule)
-                size_wh = chosen.mean_size_wh(film.size_hw)
+                heat = self._frame_map(cells[row, k], image, chosen.rule)
+                size_wh = chosen.mean_size_wh(image.size_hw)
                 for box, mean_heat in boxes_from_map(heat, chosen.rule, size_wh):
                     score = float(output.probabilities[row, column]) * mean_heat
-                    found.append(Localization(film.image_id, disease, box, score))
+                    found.append(Localization(image.image_id, disease, box, score))
         return found
 
-    def film_maps(
-        self, film: Film, diseases: Sequence[str], markers: str = "keep"
+    def image_maps(
+        self, image: LoadedImage, diseases: Sequence[str], markers: str = "keep"
     ) -> dict[tuple[str, str], CamCells]:
         """(image_id, disease) -> (h, w) map as the network gives it, by one forward pass.
 
         Args:
-            markers: what becomes of the film's burnt-in letters first, see `remove_markers`.
+            markers: what becomes of the image's burnt-in letters first, see `remove_markers`.
         """
-        shown = replace(film, pixels=remove_markers(film.pixels, markers))
+        shown = replace(image, pixels=remove_markers(image.pixels, markers))
         cells = self._cells([shown], self.gate([shown]), self._columns(diseases))
-        return {(film.image_id, d): cells[0, k] for k, d in enumerate(diseases)}
+        return {(image.image_id, d): cells[0, k] for k, d in enumerate(diseases)}
 
     def heat_maps(
-        self, output: GateOutput, films: Sequence[Film], diseases: Sequence[str]
+        self, output: GateOutput, images: Sequence[LoadedImage], diseases: Sequence[str]
     ) -> list[FrameMaps]:
-        """For each film: disease -> (H, W) map in 0..1 in the original frame, as the boxes saw it.
+        """For each image: disease -> (H, W) map in 0..1 in the original frame, as the boxes saw it.
 
         A map that shows nothing (all zero, constant, not finite) is all zero.
         """
-        cells = self._cells(films, output, self._columns(diseases))
+        cells = self._cells(images, output, self._columns(diseases))
         return [
             FrameMaps(
                 {d: smooth_map(map_, self._rule(d).rule.smooth_cells)
                  for d, map_ in zip(diseases, cells[row], strict=True)},
-                film.size_hw,
+                image.size_hw,
                 aligned=self.aligned,
             )
-            for row, film in enumerate(films)
+            for row, image in enumerate(images)
         ]  # fmt: skip
 
     def _cells(
-        self, films: Sequence[Film], output: GateOutput, columns: Sequence[int]
+        self, images: Sequence[LoadedImage], output: GateOutput, columns: Sequence[int]
     ) -> npt.NDArray[np.float32]:
-        image_ids = tuple(film.image_id for film in films)
+        image_ids = tuple(image.image_id for image in images)
         if image_ids != tuple(output.image_ids):
             raise ValueError(f"gate output of {output.image_ids}, expected of {image_ids}")
         maps = class_activation_maps(self.gate.bundle.model, output.features, columns)
@@ -161,10 +163,10 @@ class GradCamLocalizer:
         return self.rules.get(disease, own)
 
     def _frame_map(
-        self, cells: npt.NDArray[np.float32], film: Film, rule: CamBoxRule
+        self, cells: npt.NDArray[np.float32], image: LoadedImage, rule: CamBoxRule
     ) -> npt.NDArray[np.float32]:
         smooth = smooth_map(cells, rule.smooth_cells)
-        return map_to_frame(smooth, film.size_hw, aligned=self.aligned)
+        return map_to_frame(smooth, image.size_hw, aligned=self.aligned)
 
 
 def gate_facts(output: GateOutput, diseases: Sequence[str]) -> GateFacts:

@@ -1,6 +1,6 @@
 """Rules for boxes from heat maps, one per test fold and disease, as a YAML file.
 
-`tools/experiments/tune_cam.py` writes it and `tools/localize.py --cam_rules` applies it: films of
+`tools/experiments/tune_cam.py` writes it and `tools/localize.py --cam_rules` applies it: images of
 fold k by fold k's rules, which no box of fold k has had a part in.
 """
 
@@ -58,7 +58,7 @@ class CamRules:
         folds_from: `FOLDS_OF_THE_GROUND_TRUTH`, or what else made the patient folds.
         ground_truth_sha256: of the file with the boxes.
         folds: test fold -> disease -> rule, tuned on the boxes of the other folds' patients.
-        for_new_films: disease -> rule, tuned on all boxes: never to be scored on these.
+        for_new_images: disease -> rule, tuned on all boxes: never to be scored on these.
     """
 
     localizer: str
@@ -66,7 +66,7 @@ class CamRules:
     folds_from: str
     ground_truth_sha256: str
     folds: Mapping[int, Rules] = field(repr=False)
-    for_new_films: Rules = field(repr=False)
+    for_new_images: Rules = field(repr=False)
 
 
 def write_cam_rules(path: Path, rules: CamRules, comment: str) -> None:
@@ -78,7 +78,7 @@ def write_cam_rules(path: Path, rules: CamRules, comment: str) -> None:
         "folds_from": rules.folds_from,
         "ground_truth_sha256": rules.ground_truth_sha256,
         "folds": {fold: _plain(found) for fold, found in rules.folds.items()},
-        "all": _plain(rules.for_new_films),
+        "all": _plain(rules.for_new_images),
     }
     head = "".join(f"# {line}".rstrip() + "\n" for line in comment.splitlines())
     write_text(path, head + yaml.safe_dump(body, sort_keys=False, default_flow_style=None))
@@ -142,11 +142,11 @@ def _sized_rule(disease: str, values: Mapping[str, Any]) -> SizedRule:
 def rules_of_fold(
     path: Path, fold: int | None, ground_truth: Path, *, aligned: bool
 ) -> dict[str, SizedRule]:
-    """Rules for the films of one test fold, checked to have seen no box of theirs.
+    """Rules for the images of one test fold, checked to have seen no box of theirs.
 
     Args:
         path: the file of rules.
-        fold: test fold of the films and of the model that boxes them; None: unknown.
+        fold: test fold of the images and of the model that boxes them; None: unknown.
         ground_truth: file of the boxes that the folds belong to.
         aligned: how the maps lie that the rules are to be applied to.
 
@@ -163,7 +163,7 @@ def rules_of_fold(
         )
     if rules.ground_truth_sha256 != file_sha256(ground_truth):
         raise ValueError(
-            f"{path} was tuned on another ground truth than {ground_truth}, so boxes of the films "
+            f"{path} was tuned on another ground truth than {ground_truth}, so boxes of the images "
             "to be boxed may have had a part in it; tune again"
         )
     if rules.aligned != aligned:

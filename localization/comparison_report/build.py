@@ -40,7 +40,7 @@ from cxrloc.localization.comparison_report.answer import answer
 from cxrloc.localization.evaluation.comparison import DISEASE_GIVEN, Comparison, Gate, compare
 from cxrloc.localization.evaluation.controls import controls_everywhere
 from cxrloc.localization.evaluation.ground_truth import scorable
-from cxrloc.localization.evaluation.image_table import BOXED, FilmTable, film_table
+from cxrloc.localization.evaluation.image_table import BOXED, ImageTable, image_table
 from cxrloc.localization.localizer import Localization
 from cxrloc.localization.report.sections import Picture, Section
 
@@ -60,7 +60,7 @@ class StudyInputs:
             nothing does (files of others).
         maps: localizer -> its heat maps, of those that have any.
         masks: localizer -> COCO results with masks.
-        film_paths: image id -> file, for the gallery and the shortcut check.
+        image_paths: image id -> file, for the gallery and the shortcut check.
         resamples, seed: of the patients; the seed is also that of random_map.
         chexlocalize: masks and points in cheXlocalize's terms; None where that is not asked.
         noninferiority_margin: see `comparison.compare`.
@@ -73,7 +73,7 @@ class StudyInputs:
     provenances: Mapping[str, Provenance | None] = field(repr=False, default_factory=dict)
     maps: Mapping[str, HeatMaps] = field(repr=False, default_factory=dict)
     masks: Mapping[str, Results] = field(repr=False, default_factory=dict)
-    film_paths: Mapping[str, Path] = field(repr=False, default_factory=dict)
+    image_paths: Mapping[str, Path] = field(repr=False, default_factory=dict)
     chexlocalize: ChexlocalizeFiles | None = field(repr=False, default=None)
     resamples: int = RESAMPLES
     seed: int = 0
@@ -131,14 +131,14 @@ def run_study(inputs: StudyInputs) -> Study:
         seed=inputs.seed,
         noninferiority_margin=inputs.noninferiority_margin,
     )
-    films = film_table(inputs.coco)
-    audits = _audits(inputs, comparison, films)
+    images = image_table(inputs.coco)
+    audits = _audits(inputs, comparison, images)
     sections = (
         *comparison_sections(comparison, published=inputs.published),
-        *_film_sections(inputs, comparison, films),
-        *_box_sections(inputs, comparison, films),
-        *_mask_sections(inputs, films),
-        *_shortcut_sections(inputs, films),
+        *_image_sections(inputs, comparison, images),
+        *_box_sections(inputs, comparison, images),
+        *_mask_sections(inputs, images),
+        *_shortcut_sections(inputs, images),
         leakage_section(audits),
     )
     return Study(
@@ -155,38 +155,38 @@ def run_study(inputs: StudyInputs) -> Study:
 
 
 def coverage_of(
-    films: FilmTable,
+    images: ImageTable,
     predictions: Predictions,
     provenances: Mapping[str, Provenance | None],
 ) -> Coverage:
-    """Films that each localizer has looked at.
+    """Images that each localizer has looked at.
 
-    Its sidecar says so. Without one (a file of others) it has looked at all films if it has a box
-    on any film without a ground-truth box, else at the boxed films.
+    Its sidecar says so. Without one (a file of others) it has looked at all images if it has a box
+    on any image without a ground-truth box, else at the boxed images.
     """
-    everything = frozenset(films.image_ids)
-    boxed = frozenset(_boxed_images(films))
+    everything = frozenset(images.image_ids)
+    boxed = frozenset(_boxed_images(images))
     coverage = {}
     for name, boxes in predictions.items():
         provenance = provenances.get(name)
-        if provenance is not None and provenance.films:
-            coverage[name] = provenance.films & everything
+        if provenance is not None and provenance.images:
+            coverage[name] = provenance.images & everything
         else:
             elsewhere = any(box.image_id not in boxed for box in boxes)
             coverage[name] = everything if elsewhere else boxed
     return coverage
 
 
-def _film_sections(
-    inputs: StudyInputs, comparison: Comparison, films: FilmTable
+def _image_sections(
+    inputs: StudyInputs, comparison: Comparison, images: ImageTable
 ) -> tuple[Section, ...]:
-    """What is scored on all films, also on those without a finding; the controls box them all."""
+    """What is scored on all images, also on those without a finding; the controls box them all."""
     controls = controls_everywhere(scorable(inputs.coco), inputs.probabilities)
     predictions = {**inputs.predictions, **controls}
-    coverage = coverage_of(films, inputs.predictions, inputs.provenances)
-    coverage |= dict.fromkeys(controls, frozenset(films.image_ids))
+    coverage = coverage_of(images, inputs.predictions, inputs.provenances)
+    coverage |= dict.fromkeys(controls, frozenset(images.image_ids))
     end_to_end = end_to_end_section(
-        films,
+        images,
         comparison.truth,
         predictions,
         inputs.decisions,
@@ -202,64 +202,66 @@ def _film_sections(
 def _everywhere(gate: bool) -> str:
     score = "the gate's probability: only their place is blind" if gate else "1 everywhere"
     return (
-        "The controls prior_box and constant_box box every disease on every film here; their "
+        "The controls prior_box and constant_box box every disease on every image here; their "
         f"score is {score}."
     )
 
 
 def _box_sections(
-    inputs: StudyInputs, comparison: Comparison, films: FilmTable
+    inputs: StudyInputs, comparison: Comparison, images: ImageTable
 ) -> tuple[Section, ...]:
     """What is scored on the ground-truth boxes."""
     truth, gate = comparison.truth, inputs.decisions
     draws = {"resamples": inputs.resamples, "seed": inputs.seed}
     given = {s.name: s.scores.iou for s in comparison.localizers if s.setting == DISEASE_GIVEN}
     ious = {name: given[name] for name in inputs.maps}
-    ladder = (ladder_section(films, truth, inputs.maps, ious, **draws),) if inputs.maps else ()
+    ladder = (ladder_section(images, truth, inputs.maps, ious, **draws),) if inputs.maps else ()
     return (
         *ladder,
         taxonomy_section(truth, inputs.predictions, gate, comparison.controls),
         synonyms_section(truth, inputs.predictions, gate, **draws),
-        strata_section(films, comparison),
+        strata_section(images, comparison),
     )
 
 
-def _mask_sections(inputs: StudyInputs, films: FilmTable) -> tuple[Section, ...]:
+def _mask_sections(inputs: StudyInputs, images: ImageTable) -> tuple[Section, ...]:
     """What is scored on cheXlocalize's masks."""
     if inputs.chexlocalize is None:
         return ()
-    patients = dict(zip(films.image_ids, films.patient_ids, strict=True))
+    patients = dict(zip(images.image_ids, images.patient_ids, strict=True))
     draws = {"resamples": inputs.resamples, "seed": inputs.seed}
     return (chexlocalize_section(inputs.chexlocalize, patients, **draws),)
 
 
-def _shortcut_sections(inputs: StudyInputs, films: FilmTable) -> tuple[Section, ...]:
-    """Where the heat maps look; needs maps and the films themselves."""
-    images = [image for maps in inputs.maps.values() for image, _ in maps.pairs]
-    regions = read_regions(inputs.film_paths, images)
+def _shortcut_sections(inputs: StudyInputs, images: ImageTable) -> tuple[Section, ...]:
+    """Where the heat maps look; needs maps and the images themselves."""
+    mapped = [image for maps in inputs.maps.values() for image, _ in maps.pairs]
+    regions = read_regions(inputs.image_paths, mapped)
     if not regions:
         return ()
-    patients = dict(zip(films.image_ids, films.patient_ids, strict=True))
+    patients = dict(zip(images.image_ids, images.patient_ids, strict=True))
     draws = {"resamples": inputs.resamples, "seed": inputs.seed}
     return (shortcut_check(inputs.maps, regions, patients, **draws),)
 
 
 def _audits(
-    inputs: StudyInputs, comparison: Comparison, films: FilmTable
+    inputs: StudyInputs, comparison: Comparison, images: ImageTable
 ) -> tuple[LocalizerAudit, ...]:
     names = [*inputs.predictions, *(["gate"] if inputs.gate is not None else [])]
     return audit_comparison(
-        dict(zip(films.image_ids, films.patient_ids, strict=True)),
+        dict(zip(images.image_ids, images.patient_ids, strict=True)),
         {name: inputs.provenances.get(name) for name in names},
-        boxed_images=_boxed_images(films),
+        boxed_images=_boxed_images(images),
     )
 
 
-def _boxed_images(films: FilmTable) -> list[str]:
-    boxed = np.flatnonzero((films.status == BOXED).any(axis=1))
-    return [films.image_ids[row] for row in boxed.tolist()]
+def _boxed_images(images: ImageTable) -> list[str]:
+    boxed = np.flatnonzero((images.status == BOXED).any(axis=1))
+    return [images.image_ids[row] for row in boxed.tolist()]
 
 
 def _gallery(inputs: StudyInputs, comparison: Comparison) -> tuple[Picture, ...]:
     chosen = choose(comparison)
-    return gallery_pictures(chosen, inputs.film_paths, inputs.coco, inputs.predictions, inputs.maps)
+    return gallery_pictures(
+        chosen, inputs.image_paths, inputs.coco, inputs.predictions, inputs.maps
+    )

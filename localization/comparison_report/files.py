@@ -14,7 +14,7 @@ from cxrloc.datasets.files.manifest import file_sha256, write_json
 from cxrloc.datasets.prepared.folder import load_prepared
 from cxrloc.datasets.provenance.sidecar import Provenance
 from cxrloc.datasets.readers.find_images import find_images
-from cxrloc.datasets.readers.index import CountedWarnings
+from cxrloc.datasets.readers.index import ReaderWarnings
 from cxrloc.localization.analyses.chexlocalize.format import write_files
 from cxrloc.localization.comparison_report.build import Study
 from cxrloc.localization.comparison_report.summary import per_box_csv, summary
@@ -68,7 +68,7 @@ def read_masks(
     return {name: masks for name, masks in found.items() if masks}
 
 
-def film_paths(coco: dict[str, Any], ground_truth: Path, images: Path | None) -> dict[str, Path]:
+def image_paths(coco: dict[str, Any], ground_truth: Path, images: Path | None) -> dict[str, Path]:
     """Image id -> its file, from `images` or else from the prepared folder of the ground truth.
 
     Raises:
@@ -76,14 +76,14 @@ def film_paths(coco: dict[str, Any], ground_truth: Path, images: Path | None) ->
     """
     if images is not None:
         if not images.is_dir():
-            raise FileNotFoundError(f"--images {images} is no folder; expected that of the films")
+            raise FileNotFoundError(f"--images {images} is no folder; expected that of the images")
         names = [str(image["file_name"]) for image in coco["images"]]
-        paths = find_images(images, names, CountedWarnings())
+        paths = find_images(images, names, ReaderWarnings())
         return {name: path for name, path in zip(names, paths, strict=True) if path is not None}
     try:
         prepared = load_prepared(ground_truth.parent)
     except (FileNotFoundError, ValueError):
-        return {}  # a ground truth of others, or films that were moved: the pictures say so
+        return {}  # a ground truth of others, or images that were moved: the pictures say so
     return {r.image_id: r.path for r in prepared.radiographs if r.path is not None}
 
 

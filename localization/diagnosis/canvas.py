@@ -1,6 +1,6 @@
-"""A picture that is drawn on directly: films, boxes and text, as pixels.
+"""A picture that is drawn on directly: images, boxes and text, as pixels.
 
-matplotlib takes half a second for a picture of a film, which is most of a prediction; OpenCV and
+matplotlib takes half a second for a picture of an image, which is most of a prediction; OpenCV and
 Pillow draw the same in a few milliseconds.
 """
 
@@ -83,7 +83,7 @@ class Canvas:
             cv2.line(self.pixels, begin, stop, colour, width)
 
     def box(self, place: Place, colour: Rgb, line: Line) -> None:
-        """An outline in its colour and line, with a dark halo that shows on bright films."""
+        """An outline in its colour and line, with a dark halo that shows on bright images."""
         corners = ((place.left, place.top), (place.right, place.top),
                    (place.right, place.bottom), (place.left, place.bottom))  # fmt: skip
         sides = list(zip(corners, (*corners[1:], corners[0]), strict=True))

@@ -1,4 +1,4 @@
-"""What is found on a film, as pure data: the gate's findings, boxes and maps of what passes."""
+"""What is found on an image, as pure data: the gate's findings, boxes and maps of what passes."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ import numpy as np
 import numpy.typing as npt
 
 from cxrloc.classification.inference.gate import GateOutput
-from cxrloc.classification.network.demographics import not_told
-from cxrloc.datasets.radiograph import Film, PixelSpacing
+from cxrloc.classification.network.demographics import missing_demographics
+from cxrloc.datasets.radiograph import LoadedImage, PixelSpacing
 from cxrloc.localization.localizer import Localization, Localizer
 
 HeatMap = npt.NDArray[np.float32]
 Key = TypeVar("Key")
 
-_LEAST_SIDE = 32  # pixels; a smaller film is warned about
+_LEAST_SIDE = 32  # pixels; a smaller image is warned about
 
 
-class FilmGate(Protocol):
+class ImageGate(Protocol):
     """What `Diagnoser` needs of a `classification.gate.Gate`."""
 
     @property
@@ -37,7 +37,7 @@ class FilmGate(Protocol):
     @property
     def study_thresholds(self) -> Mapping[str, float | None]: ...
 
-    def __call__(self, films: Sequence[Film]) -> GateOutput: ...
+    def __call__(self, images: Sequence[LoadedImage]) -> GateOutput: ...
 
 
 class MapLocalizer(Protocol):
@@ -47,11 +47,11 @@ class MapLocalizer(Protocol):
     def name(self) -> str: ...
 
     def localize_output(
-        self, films: Sequence[Film], output: GateOutput, diseases: Sequence[str]
+        self, images: Sequence[LoadedImage], output: GateOutput, diseases: Sequence[str]
     ) -> list[Localization]: ...
 
     def heat_maps(
-        self, output: GateOutput, films: Sequence[Film], diseases: Sequence[str]
+        self, output: GateOutput, images: Sequence[LoadedImage], diseases: Sequence[str]
     ) -> Sequence[Mapping[str, HeatMap]]: ...
 
 
@@ -80,17 +80,17 @@ class Finding:
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """One film's findings and boxes. For research, whatever its name says.
+    """One image's findings and boxes. For research, whatever its name says.
 
     Attributes:
-        image_id: the film.
+        image_id: the image.
         size_hw: the original frame, which all boxes are in.
         findings: every disease of the classifier, in its order.
         boxes: localizer -> its boxes of present diseases, each disease's strongest first.
         heat_maps: present disease -> (H, W) map in 0..1; scaled to the frame when asked for.
         runtime: what ran the networks.
-        spacing: the film's.
-        warnings: the film's, that it is tiny, and what the gate would have to be told of its
+        spacing: the image's.
+        warnings: the image's, that it is tiny, and what the gate would have to be told of its
             patient and is not.
     """
 
@@ -130,10 +130,10 @@ class Diagnosis:
 
 
 class Diagnoser:
-    """Judges films and boxes what passes: the one engine of the tools, the HTTP API and the page.
+    """Judges images and boxes what passes: the one engine of the tools, the HTTP API and the page.
 
     One backbone pass of a batch serves the gate and the class activation maps; the detectors run
-    only on films where some disease passes. Safe to call from several threads: calls wait for each
+    only on images where some disease passes. Safe to call from several threads: calls wait for each
     other, as one of them uses all cores or the GPU already.
 
     Args:
@@ -143,7 +143,7 @@ class Diagnoser:
     """
 
     def __init__(
-        self, gate: FilmGate, cam: MapLocalizer, detectors: Sequence[Detector] = ()
+        self, gate: ImageGate, cam: MapLocalizer, detectors: Sequence[Detector] = ()
     ) -> None:
         names = [cam.name, *(detector.name for detector in detectors)]
         if len(set(names)) < len(names):
@@ -160,62 +160,67 @@ class Diagnoser:
         return ", ".join([self.gate.runtime, *(f"{d.name} {d.runtime}" for d in detectors)])
 
     def __call__(
-        self, films: Sequence[Film], *, heat_maps: bool = True, detectors: bool = True
+        self, images: Sequence[LoadedImage], *, heat_maps: bool = True, detectors: bool = True
     ) -> list[Diagnosis]:
-        """One diagnosis per film, in order.
+        """One diagnosis per image, in order.
 
         Args:
-            films: of any sizes. All are in memory at once: see `stream` for many.
+            images: of any sizes. All are in memory at once: see `stream` for many.
             heat_maps: keep the maps of what passes.
             detectors: False leaves the detectors out.
         """
         with self._lock:
-            output = self.gate(films)
+            output = self.gate(images)
             chosen = self.detectors if detectors else ()
             return [
-                self._diagnosis(film, output.of_film(row), heat_maps, chosen)
-                for row, film in enumerate(films)
+                self._diagnosis(image, output.of_image(row), heat_maps, chosen)
+                for row, image in enumerate(images)
             ]
 
     def _diagnosis(
-        self, film: Film, output: GateOutput, heat_maps: bool, detectors: Sequence[Detector]
+        self, image: LoadedImage, output: GateOutput, heat_maps: bool, detectors: Sequence[Detector]
     ) -> Diagnosis:
         present = output.present_diseases(0)
         found: dict[str, Sequence[Localization]] = {self.cam.name: []}
         maps: Mapping[str, HeatMap] = {}
         if present:
-            found[self.cam.name] = self.cam.localize_output([film], output, present)
+            found[self.cam.name] = self.cam.localize_output([image], output, present)
         if present and heat_maps:
-            maps = self.cam.heat_maps(output, [film], present)[0]
+            maps = self.cam.heat_maps(output, [image], present)[0]
         for detector in detectors:
-            found[detector.name] = detector.localize([film], present) if present else []
+            found[detector.name] = detector.localize([image], present) if present else []
         boxes = {name: _sorted(localizations, present) for name, localizations in found.items()}
         return Diagnosis(
-            film.image_id, film.size_hw, _findings(output), boxes, maps, self._runtime(detectors),
-            film.spacing, (*film.warnings, *_small(film), *_untold(film, self.gate.demographics)),
+            image.image_id, image.size_hw, _findings(output), boxes, maps, self._runtime(detectors),
+            image.spacing,
+            (
+                *image.warnings,
+                *_small(image),
+                *_missing_demographics(image, self.gate.demographics),
+            ),
         )  # fmt: skip
 
 
-def _small(film: Film) -> list[str]:
-    height, width = film.pixels.shape
+def _small(image: LoadedImage) -> list[str]:
+    height, width = image.pixels.shape
     if min(height, width) >= _LEAST_SIDE:
         return []
-    return [f"Small: {width} x {height} pixels, films have hundreds: is it a whole film?"]
+    return [f"Small: {width} x {height} pixels, images have hundreds: is it a whole image?"]
 
 
 def stream(
-    diagnoser: Diagnoser, films: Iterable[tuple[Key, Film]]
-) -> Iterator[tuple[Key, Film, Diagnosis]]:
-    """Each film with its diagnosis, in order; no more than one batch of films is held.
+    diagnoser: Diagnoser, images: Iterable[tuple[Key, LoadedImage]]
+) -> Iterator[tuple[Key, LoadedImage, Diagnosis]]:
+    """Each image with its diagnosis, in order; no more than one batch of images is held.
 
     Args:
-        diagnoser: its gate says how many films make a batch.
-        films: (anything that the caller knows the film by, film); may be a generator that reads
-            more films than fit into memory.
+        diagnoser: its gate says how many images make a batch.
+        images: (anything that the caller knows the image by, image); may be a generator that reads
+            more images than fit into memory.
     """
-    waiting = iter(films)
+    waiting = iter(images)
     while batch := list(islice(waiting, diagnoser.gate.batch_size)):
-        found = diagnoser([film for _, film in batch])
+        found = diagnoser([image for _, image in batch])
         while batch:  # handed on and forgotten one by one
             yield (*batch.pop(0), found.pop(0))
 
@@ -229,12 +234,12 @@ def _findings(output: GateOutput) -> tuple[Finding, ...]:
     )
 
 
-def _untold(film: Film, asked: Sequence[str]) -> Iterator[str]:
+def _missing_demographics(image: LoadedImage, asked: Sequence[str]) -> Iterator[str]:
     """One sentence where the gate does without something that it was trained with."""
-    if missing := not_told(asked, film):
+    if missing := missing_demographics(asked, image):
         yield (
-            f"The gate was trained with {', '.join(asked)} beside the film; the file does not tell "
-            f"{', '.join(missing)}: judged without."
+            f"The gate was trained with {', '.join(asked)} beside the image; the file does not "
+            f"tell {', '.join(missing)}: judged without."
         )
 
 

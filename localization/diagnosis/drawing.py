@@ -1,6 +1,6 @@
-"""The pictures of one film: boxes of the localizers beside the gate's findings, and the heat maps.
+"""The pictures of one image: boxes of the localizers beside the gate's findings, and the heat maps.
 
-The film is drawn at the same size whatever its resolution, so that lines and text stay legible.
+The image is drawn at the same size whatever its resolution, so that lines and text stay legible.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cxrloc.datasets.images.transforms import fitted, resized
-from cxrloc.datasets.radiograph import Film
+from cxrloc.datasets.radiograph import LoadedImage
 from cxrloc.localization.cam.heat_maps import FrameMaps
 from cxrloc.localization.diagnosis.canvas import (
     BLACK,
@@ -31,7 +31,7 @@ from cxrloc.localization.diagnosis.diagnoser import Diagnosis, Finding
 from cxrloc.localization.localizer import Localization
 from cxrloc.localization.report.glossary import RESEARCH_USE
 
-_FILM_PX, _PANEL_PX = 1024, 530  # NIH's films are not scaled
+_IMAGE_PX, _PANEL_PX = 1024, 530  # NIH's images are not scaled
 # half of NIH's 1,024 px: four pixels to one, 50 times faster than to a side of 520
 _HEAT_PX, _HEAT_TITLE_PX, _HEAT_MIN_PX = 512, 220, 600
 _HEAT_ALPHA = 0.65  # of the hottest
@@ -48,36 +48,36 @@ _NOTHING = "No disease passed the gate: no boxes"
 _NO_MAP = "No disease passed the gate: no heat map"
 
 
-def draw_boxes(film: Film, diagnosis: Diagnosis) -> Canvas:
-    """Film with each localizer's strongest box of every present disease; findings on the right."""
-    width, height = fitted(film.size_hw, _FILM_PX)
+def draw_boxes(image: LoadedImage, diagnosis: Diagnosis) -> Canvas:
+    """The image with each localizer's strongest box of each present disease; findings at the right."""
+    width, height = fitted(image.size_hw, _IMAGE_PX)
     canvas = Canvas(width + _PANEL_PX, max(height, 760))
-    canvas.paste(_film_rgb(film, (width, height)), 0, 0)
+    canvas.paste(_image_rgb(image, (width, height)), 0, 0)
     styles = list(zip(_STYLES, diagnosis.boxes, strict=False))
     for (colour, line), name in styles:
         for box in diagnosis.best(name).values():
-            canvas.box(_placed(box, film, width), rgb(colour), line)
+            canvas.box(_placed(box, image, width), rgb(colour), line)
     labels: list[Place] = []
     for (colour, _), name in styles:
         for box in diagnosis.best(name).values():
-            labels.append(_draw_label(canvas, box, colour, film, (width, height), labels))
+            labels.append(_draw_label(canvas, box, colour, image, (width, height), labels))
     if not diagnosis.present:
         _say(canvas, _NOTHING, Place(0, 0, width, height))
     _draw_panel(canvas, diagnosis, width)
     return canvas
 
 
-def draw_heat_maps(film: Film, diagnosis: Diagnosis) -> Canvas:
-    """One panel per present disease: its map over the film, and the strongest Grad-CAM box."""
+def draw_heat_maps(image: LoadedImage, diagnosis: Diagnosis) -> Canvas:
+    """One panel per present disease: its map over the image, and the strongest Grad-CAM box."""
     diseases = list(diagnosis.heat_maps)
     columns = min(4, max(1, len(diseases)))
     rows = max(1, math.ceil(len(diseases) / columns))
-    width, height = fitted(film.size_hw, _HEAT_PX)
+    width, height = fitted(image.size_hw, _HEAT_PX)
     head, foot, gap = 46, 76, 34
-    cell = max(width, _HEAT_TITLE_PX) + 12  # a narrow film leaves room for its title
+    cell = max(width, _HEAT_TITLE_PX) + 12  # a narrow image leaves room for its title
     size = (max(columns * cell + 12, _HEAT_MIN_PX), head + rows * (height + gap) + foot)
     canvas = Canvas(*size)
-    small = _film_rgb(film, (width, height))
+    small = _image_rgb(image, (width, height))
     for i in range(max(1, len(diseases))):
         left = 12 + (i % columns) * cell + (cell - 12 - width) // 2
         top = head + gap + (i // columns) * (height + gap)
@@ -91,14 +91,16 @@ def draw_heat_maps(film: Film, diagnosis: Diagnosis) -> Canvas:
     return canvas
 
 
-def _film_rgb(film: Film, size_wh: tuple[int, int]) -> Pixels:
-    grey = resized(film.pixels, size_wh)
+def _image_rgb(image: LoadedImage, size_wh: tuple[int, int]) -> Pixels:
+    grey = resized(image.pixels, size_wh)
     return np.asarray(cv2.cvtColor(grey, cv2.COLOR_GRAY2RGB), dtype=np.uint8)
 
 
-def _placed(box: Localization, film: Film, width: int, left: int = 0, top: int = 0) -> Place:
-    """The box on a film that is drawn `width` pixels wide at (left, top)."""
-    x1, y1, x2, y2 = (v * width / film.size_hw[1] for v in box.box_xyxy)
+def _placed(
+    box: Localization, image: LoadedImage, width: int, left: int = 0, top: int = 0
+) -> Place:
+    """The box on an image that is drawn `width` pixels wide at (left, top)."""
+    x1, y1, x2, y2 = (v * width / image.size_hw[1] for v in box.box_xyxy)
     return Place(left + x1, top + y1, left + x2, top + y2)
 
 
@@ -116,15 +118,15 @@ def _draw_label(
     canvas: Canvas,
     box: Localization,
     colour: str,
-    film: Film,
-    film_wh: tuple[int, int],
+    image: LoadedImage,
+    image_wh: tuple[int, int],
     taken: Sequence[Place],
 ) -> Place:
     name, score = box.disease.replace("_", " "), f" {box.score:.2f}"
-    room = film_wh[0] - 14 - text_width(score, _LABEL_SIZE, bold=True)
+    room = image_wh[0] - 14 - text_width(score, _LABEL_SIZE, bold=True)
     text = shortened(name, _LABEL_SIZE, room, bold=True) + score
     wide, high = text_width(text, _LABEL_SIZE, bold=True) + 10, _LABEL_SIZE + 9
-    spots = _spots(_placed(box, film, film_wh[0]), wide, high, film_wh)
+    spots = _spots(_placed(box, image, image_wh[0]), wide, high, image_wh)
     spot = min(spots, key=lambda s: sum(s.overlap(other) for other in taken))
     canvas.fill(spot, rgb(colour), 0.9)
     middle = (spot.top + spot.bottom) / 2
@@ -132,7 +134,7 @@ def _draw_label(
     return spot
 
 
-def _spots(box: Place, wide: float, high: float, film_wh: tuple[int, int]) -> list[Place]:
+def _spots(box: Place, wide: float, high: float, image_wh: tuple[int, int]) -> list[Place]:
     """Places for a label, best first: the box's corners outside, then inside, then further off."""
     x1, y1, x2, y2 = box.left, box.top, box.right, box.bottom
     corners = [(x1, y1 - high), (x1, y2), (x2 - wide, y1 - high), (x2 - wide, y2)]
@@ -140,8 +142,8 @@ def _spots(box: Place, wide: float, high: float, film_wh: tuple[int, int]) -> li
     corners += [(x1, y1 - 2 * high), (x1, y2 + high), (x2, y1), (x1 - wide, y1)]
     spots = []
     for x, y in corners:
-        left = max(min(x, film_wh[0] - wide - 2), 2.0)
-        top = max(min(y, film_wh[1] - high - 2), 2.0)
+        left = max(min(x, image_wh[0] - wide - 2), 2.0)
+        top = max(min(y, image_wh[1] - high - 2), 2.0)
         spots.append(Place(left, top, left + wide, top + high))
     return spots
 
@@ -207,10 +209,10 @@ def _draw_heat(
     canvas.text(middle, panel.top - 13, title, 17, anchor="middle")
     cam = next(iter(diagnosis.boxes))
     if disease in diagnosis.best(cam):
-        film = Film(diagnosis.image_id, small[:, :, 0], diagnosis.size_hw)
+        image = LoadedImage(diagnosis.image_id, small[:, :, 0], diagnosis.size_hw)
         box = diagnosis.best(cam)[disease]
         colour, line = _STYLES[0]
-        place = _placed(box, film, size_wh[0], int(panel.left), int(panel.top))
+        place = _placed(box, image, size_wh[0], int(panel.left), int(panel.top))
         canvas.box(place, rgb(colour), line)
     else:
         none = shortened(f"no box of {cam}", 14, size_wh[0] - 12)
@@ -220,25 +222,25 @@ def _draw_heat(
 def fitted_heat(
     diagnosis: Diagnosis, disease: str, size_wh: tuple[int, int]
 ) -> npt.NDArray[np.float32]:
-    """A present disease's map in 0..1, in a picture of `size_wh` and the film's shape."""
+    """A present disease's map in 0..1, in a picture of `size_wh` and the image's shape."""
     maps = diagnosis.heat_maps
-    if isinstance(maps, FrameMaps):  # from the cells at once, not by way of the film's full size
+    if isinstance(maps, FrameMaps):  # from the cells at once, not by way of the image's full size
         return maps.fitted(disease, size_wh)
     return np.asarray(resized(maps[disease], size_wh).clip(0, 1), dtype=np.float32)
 
 
-def _warmed(film_rgb: Pixels, heat: npt.NDArray[np.float32]) -> Pixels:
-    """Colour of the heat over the film, the stronger the hotter."""
+def _warmed(image_rgb: Pixels, heat: npt.NDArray[np.float32]) -> Pixels:
+    """Colour of the heat over the image, the stronger the hotter."""
     colours, share = _heat_colours()
     levels = cv2.convertScaleAbs(heat, alpha=255)
-    film_share = cv2.cvtColor(cv2.LUT(levels, share), cv2.COLOR_GRAY2RGB)
-    mixed = cv2.multiply(film_rgb, film_share, scale=1 / 255)
+    image_share = cv2.cvtColor(cv2.LUT(levels, share), cv2.COLOR_GRAY2RGB)
+    mixed = cv2.multiply(image_rgb, image_share, scale=1 / 255)
     return np.asarray(cv2.add(cv2.applyColorMap(levels, colours), mixed), dtype=np.uint8)
 
 
 @cache
 def _heat_colours() -> tuple[Pixels, Pixels]:
-    """What is laid over the film at each of 256 levels, (256, 1, 3), and what is left of it."""
+    """What is laid over the image at each of 256 levels, (256, 1, 3), and what is left of it."""
     levels = np.arange(256, dtype=np.uint8)[:, None]
     colours = cv2.applyColorMap(levels, cv2.COLORMAP_INFERNO)[:, :, ::-1]
     alpha = _HEAT_ALPHA * levels / 255

@@ -1,11 +1,11 @@
-"""One answer per study: the mean probability of its films, as a CSV.
+"""One answer per study: the mean probability of its images, as a CSV.
 
 study, folder     XR_HAND/patient00011/study1_negative, and where it lies
 body_part         XR_HAND
-images            films that the mean is over
-failed            films of the study that could not be judged, so are not in the mean
+images            images that the mean is over
+failed            images of the study that could not be judged, so are not in the mean
 disease           one line for each that the classifier knows
-probability       the mean, empty where every film failed
+probability       the mean, empty where every image failed
 threshold         present is probability >= threshold
 threshold_from    validation: chosen by Youden's J on the studies of the classifier's validation
                   patients; default: one half, as validation gave none
@@ -44,7 +44,7 @@ class StudyFinding:
 
 @dataclass
 class _Sums:
-    """What is kept of a study while its films pass by."""
+    """What is kept of a study while its images pass by."""
 
     images: int = 0
     failed: int = 0
@@ -60,17 +60,17 @@ class _Sums:
 
 
 def study_findings(
-    films: Iterable[tuple[MuraStudy, Mapping[str, float] | None]],
+    images: Iterable[tuple[MuraStudy, Mapping[str, float] | None]],
     thresholds: Mapping[str, float | None],
 ) -> list[StudyFinding]:
-    """The findings of all studies, in order of first appearance; films are not kept.
+    """The findings of all studies, in order of first appearance; images are not kept.
 
     Args:
-        films: the study of each film, and disease -> probability; None for a film that failed.
+        images: the study of each image, and disease -> probability; None for an image that failed.
         thresholds: disease -> operating point of studies, None where validation gave none.
     """
     studies: dict[MuraStudy, _Sums] = {}
-    for study, found in films:
+    for study, found in images:
         studies.setdefault(study, _Sums()).add(found)
     return [
         _finding(study, sums, disease, cut)
@@ -85,14 +85,14 @@ def write_studies(
     read: Callable[[Path], Mapping[str, Any] | None],
     thresholds: Mapping[str, float | None],
 ) -> list[str]:
-    """Write the CSV of the films in MURA's layout, and return what to print of it.
+    """Write the CSV of the images in MURA's layout, and return what to print of it.
 
-    Nothing is written without such films. One film's record is in memory at a time.
+    Nothing is written without such images. One image's record is in memory at a time.
 
     Args:
         out: the CSV.
-        paths: films, in this layout or not.
-        read: what `cxrloc.localization.diagnosis.to_json.to_json` made of a film; None if it
+        paths: images, in this layout or not.
+        read: what `cxrloc.localization.diagnosis.to_json.to_json` made of an image; None if it
             failed.
         thresholds: see `study_findings`.
     """

@@ -1,10 +1,10 @@
-"""A diagnosis as DICOM objects that an archive takes and a viewer shows beside the film.
+"""A diagnosis as DICOM objects that an archive takes and a viewer shows beside the image.
 
 `STEM.sr.dcm` is a structured report (`dicom_report`), `STEM.pr.dcm` a presentation state
 (`dicom_presentation`), `STEM.sc.dcm` a secondary capture of the picture that `drawing` makes. All
-are in the film's study, each in a series of its own, refer to the film, carry the patient and study
-that `dicom_source` lists, and say that they are for research use (also in Content Qualification).
-Needs highdicom: `pip install -e '.[dicom]'`.
+are in the image's study, each in a series of its own, refer to the image, carry the patient and
+study that `dicom_source` lists, and say that they are for research use (also in Content
+Qualification). Needs highdicom: `pip install -e '.[dicom]'`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cxrloc.datasets.files.atomic import whole_file
-from cxrloc.datasets.radiograph import Film
+from cxrloc.datasets.radiograph import LoadedImage
 from cxrloc.localization.diagnosis.diagnoser import Diagnosis
 from cxrloc.localization.diagnosis.drawing import draw_boxes
 from cxrloc.localization.dicom_output.presentation_state import presentation_state
@@ -38,36 +38,40 @@ def require_highdicom() -> None:
 
 
 def dicom_objects(
-    film: Film, diagnosis: Diagnosis, source: SourceImage, models: Mapping[str, str]
+    image: LoadedImage, diagnosis: Diagnosis, source: SourceImage, models: Mapping[str, str]
 ) -> dict[str, Dataset]:
     """Ending (see `DICOM_ENDINGS`) -> object; arguments and errors as of `dicom_object`."""
-    return {end: dicom_object(end, film, diagnosis, source, models) for end in DICOM_ENDINGS}
+    return {end: dicom_object(end, image, diagnosis, source, models) for end in DICOM_ENDINGS}
 
 
 def dicom_object(
-    ending: str, film: Film, diagnosis: Diagnosis, source: SourceImage, models: Mapping[str, str]
+    ending: str,
+    image: LoadedImage,
+    diagnosis: Diagnosis,
+    source: SourceImage,
+    models: Mapping[str, str],
 ) -> Dataset:
     """One object.
 
     Args:
         ending: of `DICOM_ENDINGS`: which object.
-        film: the film as it was read.
-        diagnosis: of the film.
-        source: the film's file (`dicom_source.read_source`).
+        image: the image as it was read.
+        diagnosis: of the image.
+        source: the image's file (`dicom_source.read_source`).
         models: name of a model -> its hash, for the report.
 
     Raises:
-        ValueError: where the film's header is such that no valid object can refer to it.
+        ValueError: where the image's header is such that no valid object can refer to it.
     """
     try:
         if ending == ".sr.dcm":
             return structured_report(diagnosis, source, models)
         if ending == ".pr.dcm":
             return presentation_state(diagnosis, source)
-        return secondary_capture(film, diagnosis, source)
+        return secondary_capture(image, diagnosis, source)
     except (ValueError, TypeError, AttributeError, KeyError) as error:  # highdicom's, on its header
         raise ValueError(
-            f"no DICOM object {ending} can be made about the film: something in its header is "
+            f"no DICOM object {ending} can be made about the image: something in its header is "
             f"against the standard ({type(error).__name__}); leave --dicom-out out"
         ) from None
 
@@ -79,12 +83,12 @@ def write_dicom_objects(objects: Mapping[str, Dataset], stem: Path) -> None:
             made.save_as(temporary, enforce_file_format=True)
 
 
-def secondary_capture(film: Film, diagnosis: Diagnosis, source: SourceImage) -> Dataset:
+def secondary_capture(image: LoadedImage, diagnosis: Diagnosis, source: SourceImage) -> Dataset:
     """The picture with boxes and the gate's table, in colour."""
     from highdicom.sc import SCImage
     from pydicom import Dataset
 
-    pixels = draw_boxes(film, diagnosis).pixels
+    pixels = draw_boxes(image, diagnosis).pixels
     arguments = series("OT", f"{NAME} picture: research use only")
     made = SCImage(
         np.ascontiguousarray(pixels), "RGB", 8, "PATIENT",
@@ -94,11 +98,11 @@ def secondary_capture(film: Film, diagnosis: Diagnosis, source: SourceImage) -> 
     reference = Dataset()
     reference.ReferencedSOPClassUID = source.image.SOPClassUID
     reference.ReferencedSOPInstanceUID = source.image.SOPInstanceUID
-    made.PatientOrientation = []  # the film's is in the film; half of the picture is a table
+    made.PatientOrientation = []  # the image's is in the image; half of the picture is a table
     made.ConversionType = "WSD"
     made.SourceImageSequence = [reference]
     made.ImageType = ["DERIVED", "SECONDARY"]
-    made.DerivationDescription = f"{NAME}: film with boxes drawn. {RESEARCH_USE}"
+    made.DerivationDescription = f"{NAME}: image with boxes drawn. {RESEARCH_USE}"
     made.ImageComments = RESEARCH_USE
     made.BurnedInAnnotation = "YES"
     return identified(made, source)

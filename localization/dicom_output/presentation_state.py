@@ -1,7 +1,7 @@
-"""A diagnosis as a grayscale softcopy presentation state: the boxes drawn over the film itself.
+"""A diagnosis as a grayscale softcopy presentation state: the boxes drawn over the image itself.
 
-A viewer that opens it shows the film with the strongest box of each localizer and disease, one
-layer a localizer, and the words of research use. Grey is that of the film's own first window.
+A viewer that opens it shows the image with the strongest box of each localizer and disease, one
+layer a localizer, and the words of research use. Grey is that of the image's own first window.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ def _boxes(
 def _anchor(box: Localization, taken: Sequence[Point], size_hw: tuple[int, int]) -> Point:
     """The box's upper left corner, moved down until no other name stands in the line.
 
-    How large a viewer writes is its own affair: a line is taken for a thirtieth of the film.
+    How large a viewer writes is its own affair: a line is taken for a thirtieth of the image.
     """
     height, width = size_hw
     x, y = box.box_xyxy[:2]
@@ -103,7 +103,7 @@ def _anchor(box: Localization, taken: Sequence[Point], size_hw: tuple[int, int])
 
 
 def _note(layer: Any, source: SourceImage) -> Any:
-    """The words of research use along the lower edge of whatever part of the film is shown."""
+    """The words of research use along the lower edge of whatever part of the image is shown."""
     from highdicom import pr
 
     text = pr.TextObject(RESEARCH_USE, "DISPLAY", bounding_box=(0.02, 0.94, 0.98, 0.99))

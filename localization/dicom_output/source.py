@@ -1,7 +1,7 @@
-"""The DICOM film that our objects are about: what is copied from it, and what they have in common.
+"""The DICOM image that our objects are about: what is copied from it, and what they have in common.
 
 A DICOM object without its patient and study is lost in an archive, so these are copied, as they
-are written in the film's file and without being looked at: `IDENTITY`, and nothing else that says
+are written in the image's file and without being looked at: `IDENTITY`, and nothing else that says
 who the patient is. The libraries that build the objects never see them, and so cannot print them.
 """
 
@@ -48,12 +48,12 @@ _SERIES = {"SR": 9301, "PR": 9302, "OT": 9303}
 
 @dataclass(frozen=True)
 class SourceImage:
-    """A film's header, parted: what describes the image, and who the patient is.
+    """An image's header, parted: what describes the image, and who the patient is.
 
     Attributes:
         image: attributes of the image and its UIDs; the patient and study are left empty.
         identity: elements of `IDENTITY` as the file has them, undecoded.
-        voi: item of a Softcopy VOI LUT Sequence: the lookup table or window that the film was read
+        voi: item of a Softcopy VOI LUT Sequence: the lookup table or window that the image was read
             with; None where grey is the stored values' own.
     """
 
@@ -63,7 +63,7 @@ class SourceImage:
 
 
 def read_source(path: Path) -> SourceImage:
-    """What DICOM objects about a film need of its file.
+    """What DICOM objects about an image need of its file.
 
     Raises:
         ValueError: for a file that is no DICOM file, or has no UIDs to refer to.
@@ -82,13 +82,13 @@ def parse_source(data: bytes, name: str) -> SourceImage:
         missing = [keyword for keyword in _UIDS if not header.get(keyword)]
     except InvalidDicomError:
         raise ValueError(
-            f"{name} is no DICOM file: DICOM objects are made for DICOM films alone, as they need "
+            f"{name} is no DICOM file: DICOM objects are made for DICOM images alone, as they need "
             "a patient and a study; leave --dicom-out out for PNG and JPEG"
         ) from None
     except Exception as error:  # whatever a parser trips over in a damaged file
         raise ValueError(f"{name}: damaged DICOM file ({type(error).__name__})") from None
     if missing:
-        raise ValueError(f"{name}: no {missing[0]}, so that no DICOM object can refer to the film")
+        raise ValueError(f"{name}: no {missing[0]}, so that no DICOM object can refer to the image")
     identity = {k: _raw(header, k) for k in IDENTITY if k in header}
     for keyword in IDENTITY:
         if keyword in header:
@@ -139,10 +139,10 @@ def identified(made: Dataset, source: SourceImage) -> Dataset:
 
 
 def _taken_voi(header: Dataset, data: bytes) -> Dataset | None:
-    """What the film was read with, as one VOI LUT or window; it does not stay in the header.
+    """What the image was read with, as one VOI LUT or window; it does not stay in the header.
 
-    A film with lookup tables gets one table from stored values to grey, the modality LUT in it: of
-    several, and of tables of 9 to 15 bits, presentation states and their viewers know less.
+    An image with lookup tables gets one table from stored values to grey, the modality LUT in it:
+    of several, and of tables of 9 to 15 bits, presentation states and their viewers know less.
     """
     whole = parse_header(data)
     item = None

@@ -2,7 +2,7 @@
 
 One measurement group (TID 1501) per disease of the gate: probability, threshold, whether it passes.
 One planar region group (TID 1410) per box of every localizer: a closed polyline in the pixels of
-the film, the disease, the localizer as algorithm, its score, the gate's probability, and width and
+the image, the disease, the localizer as algorithm, its score, the gate's probability, and width and
 height in mm where the size of a pixel is known. The report is not verified and not final.
 """
 
@@ -39,8 +39,8 @@ def structured_report(
     """The report.
 
     Args:
-        diagnosis: of the film.
-        source: the film's file.
+        diagnosis: of the image.
+        source: the image's file.
         models: name of a model -> what identifies it (a hash); written as algorithm parameters.
     """
     from highdicom import sr
@@ -129,7 +129,7 @@ def _box_group(
 
 
 def corners(box_xyxy: tuple[float, float, float, float]) -> np.ndarray[Any, Any]:
-    """The box as a closed polyline (5, 2) of column and row, (0, 0) the film's top left corner."""
+    """The box as a closed polyline (5, 2) of column and row, (0, 0) the image's top left corner."""
     x1, y1, x2, y2 = box_xyxy
     return np.array([(x1, y1), (x2, y1), (x2, y2), (x1, y2), (x1, y1)], dtype=np.float32)
 

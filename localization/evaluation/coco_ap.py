@@ -2,7 +2,7 @@
 alone, and at those of COCO (.5 to .95).
 
 Boxes far from exact are still useful on a radiograph, and its ground truth is rough, hence the
-lower range. All localizers are judged on the films that each has looked at.
+lower range. All localizers are judged on the images that each has looked at.
 """
 
 from __future__ import annotations
@@ -140,8 +140,8 @@ def _mean(values: Sequence[float | None]) -> float | None:
 def scaled_coco(ground_truth: Mapping[str, Any], image_ids: Sequence[int], size: int) -> Any:
     """The named images of a COCO dict with their long side scaled to `size` pixels.
 
-    Mask AP is computed in this small frame: pasting thousands of masks into 1024 x 1024 films costs
-    minutes and moves no figure by more than a rounding of pixels.
+    Mask AP is computed in this small frame: pasting thousands of masks into 1024 x 1024 images
+    costs minutes and moves no figure by more than a rounding of pixels.
     """
     wanted = set(image_ids)
     images = [i for i in ground_truth["images"] if i["id"] in wanted]

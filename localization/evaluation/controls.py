@@ -1,6 +1,6 @@
 """Controls: localizers that never look at the image, for the others to beat.
 
-For a film of patient p the class's typical box comes from the ground-truth boxes of all OTHER
+For an image of patient p the class's typical box comes from the ground-truth boxes of all OTHER
 patients, so that no control has seen the patient it is scored on.
 """
 
@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.ndimage import gaussian_filter
 
-from cxrloc.datasets.radiograph import Film
+from cxrloc.datasets.radiograph import LoadedImage
 from cxrloc.localization.boxes import FloatArray, xywh_to_xyxy
 from cxrloc.localization.cam.boxes import (
     DEEP_MEDIA,
@@ -34,7 +34,7 @@ _SMOOTH_CELLS = 4.0  # standard deviation of the blur: blobs of the size that CA
 
 @dataclass(frozen=True)
 class _Place:
-    """A film as a control sees it: without pixels."""
+    """An image as a control sees it: without pixels."""
 
     image_id: str
     patient_id: str
@@ -64,7 +64,7 @@ class OtherPatients:
 
     @property
     def places(self) -> list[_Place]:
-        """All films of the ground truth."""
+        """All images of the ground truth."""
         return list(self._places.values())
 
     def has_boxes(self, disease: str) -> bool:
@@ -103,7 +103,7 @@ class OtherPatients:
 
 
 class _Control:
-    """What the controls share: from a film to its place, from a place to at most one box."""
+    """What the controls share: from an image to its place, from a place to at most one box."""
 
     name = "control"
 
@@ -112,8 +112,10 @@ class _Control:
             ground_truth = OtherPatients(ground_truth)
         self._others = ground_truth
 
-    def localize(self, images: Sequence[Film], diseases: Sequence[str]) -> list[Localization]:
-        """At most one box per film and disease; the patient is the ground truth's or the film's."""
+    def localize(
+        self, images: Sequence[LoadedImage], diseases: Sequence[str]
+    ) -> list[Localization]:
+        """At most one box per image and disease; patients are the ground truth's or the image's."""
         places = [
             _Place(f.image_id, self._others.patient_of.get(f.image_id, f.patient_id), f.size_hw)
             for f in images
@@ -181,7 +183,7 @@ class CenterBox(_Control):
 class RandomMap(_Control):
     """A smooth random map through the box extraction of a CAM; scored by its mean in the box.
 
-    The map depends on (seed, image, disease) alone, not on the order in which films come.
+    The map depends on (seed, image, disease) alone, not on the order in which images come.
     """
 
     name = "random_map"
@@ -227,7 +229,7 @@ def control_localizations(coco: Mapping[str, Any], seed: int) -> dict[str, list[
 def controls_everywhere(
     coco: Mapping[str, Any], probability: Mapping[tuple[str, str], float] | None = None
 ) -> dict[str, list[Localization]]:
-    """Prior box and constant box of EVERY disease on every film: what precision has to beat.
+    """Prior box and constant box of EVERY disease on every image: what precision has to beat.
 
     Args:
         probability: (image_id, disease) -> the gate's probability, the score of the box there (0

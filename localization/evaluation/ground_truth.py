@@ -71,7 +71,7 @@ def ground_truth_from_coco(coco: Mapping[str, Any]) -> GroundTruth:
     cleaned = scorable(coco)
     if not cleaned["annotations"]:
         raise ValueError(
-            "the ground truth has no box to score; expected at least one annotation. Of films "
+            "the ground truth has no box to score; expected at least one annotation. Of images "
             "without boxes tools/experiments/check_shortcuts.py tells where heat maps look"
         )
     images = {image["id"]: image for image in cleaned["images"]}

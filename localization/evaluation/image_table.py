@@ -1,6 +1,6 @@
-"""The films of a ground truth: what is known of each, boxed or not.
+"""The images of a ground truth: what is known of each, boxed or not.
 
-Boxes alone do not say where a prediction is wrong. Of each film and disease this says whether the
+Boxes alone do not say where a prediction is wrong. Of each image and disease this says whether the
 disease is boxed, labelled present without a box (a prediction is then neither right nor wrong), or
 absent.
 """
@@ -21,19 +21,19 @@ ABSENT, BOXED, UNBOXED = 0, 1, 2
 
 
 @dataclass(frozen=True)
-class FilmTable:
-    """Films as parallel columns, sorted by image id: the order in the file changes nothing.
+class ImageTable:
+    """Images as parallel columns, sorted by image id: the order in the file changes nothing.
 
     Attributes:
-        image_ids, patient_ids: one entry per film (N).
+        image_ids, patient_ids: one entry per image (N).
         diseases: columns of `status`, in the order of the category ids (D).
         status: (N, D) int8: `ABSENT`, `BOXED` or `UNBOXED` (labelled present, no box).
-        labels: per film all diseases labelled present, also those that nobody boxes; None where
+        labels: per image all diseases labelled present, also those that nobody boxes; None where
             the ground truth does not say (foreign files without the key `labels`).
         sizes_hw: the original frames.
         views, sexes: empty string where unknown.
         ages_years: NaN where unknown.
-        folds: patient fold of each film; None where the ground truth has none.
+        folds: patient fold of each image; None where the ground truth has none.
     """
 
     image_ids: tuple[str, ...]
@@ -57,32 +57,32 @@ class FilmTable:
 
     @property
     def without_finding(self) -> npt.NDArray[np.bool_]:
-        """(N,) films that are labelled with nothing at all.
+        """(N,) images that are labelled with nothing at all.
 
-        Where the ground truth does not list all labels: films with none of its own diseases.
+        Where the ground truth does not list all labels: images with none of its own diseases.
         """
         clear = (self.status == ABSENT).all(axis=1)
         empty = [names is None or not names for names in self.labels]
         return np.asarray(clear & np.array(empty, dtype=np.bool_), dtype=np.bool_)
 
-    def select(self, keep: npt.NDArray[np.bool_]) -> FilmTable:
-        """The films where `keep` (N,) is true."""
+    def select(self, keep: npt.NDArray[np.bool_]) -> ImageTable:
+        """The images where `keep` (N,) is true."""
         rows = np.flatnonzero(keep).tolist()
 
         def some(values: Sequence[Any]) -> tuple[Any, ...]:
             return tuple(values[row] for row in rows)
 
-        return FilmTable(
+        return ImageTable(
             some(self.image_ids), some(self.patient_ids), self.diseases, self.status[rows],
             some(self.labels), some(self.sizes_hw), some(self.views), some(self.sexes),
             self.ages_years[rows], None if self.folds is None else some(self.folds),
         )  # fmt: skip
 
 
-def film_table(coco: Mapping[str, Any]) -> FilmTable:
-    """Films of a COCO ground truth (`datasets.coco.load_coco`).
+def image_table(coco: Mapping[str, Any]) -> ImageTable:
+    """Images of a COCO ground truth (`datasets.coco.load_coco`).
 
-    Extra image keys that are used where present: `patient_id` (else each film is a patient of its
+    Extra image keys that are used where present: `patient_id` (else each image is a patient of its
     own), `not_exhaustive_category_ids`, `labels`, `view`, `sex`, `age_years`, `fold`.
     """
     cleaned = scorable(coco)
@@ -99,7 +99,7 @@ def film_table(coco: Mapping[str, Any]) -> FilmTable:
         status[row[annotation["image_id"]], column[annotation["category_id"]]] = BOXED
     ages = [image.get("age_years") for image in images]
     folds = [image.get("fold") for image in images]
-    return FilmTable(
+    return ImageTable(
         image_ids=tuple(str(image["file_name"]) for image in images),
         patient_ids=tuple(str(image["patient_id"]) for image in images),
         diseases=tuple(str(c["name"]) for c in categories),

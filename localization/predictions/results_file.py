@@ -89,7 +89,7 @@ def read_predictions(
     Args:
         path: the results file.
         coco: the ground truth.
-        masks: decode `segmentation` too (1 MB for each box of a 1024 x 1024 film).
+        masks: decode `segmentation` too (1 MB for each box of a 1024 x 1024 image).
 
     Raises:
         FileNotFoundError: when there is no such file.

@@ -17,7 +17,7 @@ from cxrloc.classification.report.tables import (
     column_names,
     value_text,
 )
-from cxrloc.localization.report.glossary import WORDS, Word, lookup
+from cxrloc.localization.report.glossary import TERMS, Term, lookup
 
 # Of the ten thresholds these are looked at first; the others stand folded beneath
 MAIN_THRESHOLDS = ("@0.1", "@0.3", "@0.5")
@@ -152,17 +152,17 @@ def _shown(blocks: Sequence[ViewBlock]) -> list[int]:
 
 
 def _column(name: str, diseases: Collection[str], rows: Sequence[Mapping[str, Value]]) -> Column:
-    found = ("disease", WORDS["disease"]) if name in diseases else _found(name)
+    found = ("disease", TERMS["disease"]) if name in diseases else _found(name)
     numeric = any(not isinstance(row.get(name, ""), str) for row in rows)
     if found is None:
         return Column(name, "", "", numeric)
     return Column(name, word_anchor(found[0]), found[1].definition, numeric)
 
 
-def _found(name: str) -> tuple[str, Word] | None:
+def _found(name: str) -> tuple[str, Term] | None:
     """The entry that explains a name, under its own name; None where nothing does."""
     try:
         word = lookup(name)
     except ValueError:
         return None
-    return next(key for key, value in WORDS.items() if value is word), word
+    return next(key for key, value in TERMS.items() if value is word), word

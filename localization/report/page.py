@@ -26,7 +26,7 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from cxrloc.datasets.files.atomic import write_text
-from cxrloc.localization.report.glossary import RESEARCH_USE, SYMBOLS, WORDS
+from cxrloc.localization.report.glossary import RESEARCH_USE, SYMBOLS, TERMS
 from cxrloc.localization.report.html_tables import TableView, table_view, word_anchor
 from cxrloc.localization.report.sections import NamedFigure, Picture, Section
 
@@ -43,12 +43,12 @@ class Report:
         title, question: what was compared, and what was asked.
         answer: paragraphs, see `answer.answer`.
         sections: each with a `key` of its own.
-        gallery: pictures of films, those of one group together.
+        gallery: pictures of images, those of one group together.
         manifest: of the run, see `datasets.manifest.run_manifest`.
         stamp: empty, or what no reader may miss, such as `LEAKED: ...`; it stands in red at the top
             and on every table.
         diseases: the table columns that are diseases.
-        words: those of `words.WORDS` that are defined at the end; None for all, with the symbols of
+        words: those of `words.TERMS` that are defined at the end; None for all, with the symbols of
             their formulas.
     """
 
@@ -102,7 +102,7 @@ def render_report(report: Report) -> str:
         gallery=_gallery(report.gallery),
         words=[
             (word_anchor(name), name, word)
-            for name, word in WORDS.items()
+            for name, word in TERMS.items()
             if report.words is None or name in report.words
         ],
         manifest_text=json.dumps(report.manifest, indent=1, default=str, ensure_ascii=False),

@@ -32,16 +32,16 @@ pytestmark = [
 ]
 
 DISEASES = ("Cardiomegaly", "Mass", "Nodule")
-FILMS = 12
+IMAGES = 12
 PATIENCE_MS = 300_000  # the machines of CI may be busy with something else
 
 
 def _coco() -> dict[str, Any]:
-    pairs = [(i, c) for i in range(FILMS) for c in range(1, 4)]
+    pairs = [(i, c) for i in range(IMAGES) for c in range(1, 4)]
     return {
         "images": [
             {"id": i, "file_name": f"{i}.png", "width": 64, "height": 64, "patient_id": str(i)}
-            for i in range(FILMS)
+            for i in range(IMAGES)
         ],
         "categories": [{"id": c, "name": d} for c, d in enumerate(DISEASES, start=1)],
         "annotations": [
@@ -52,10 +52,10 @@ def _coco() -> dict[str, Any]:
 
 
 def _predictions() -> dict[str, list[Localization]]:
-    """`near` is off by i pixels on film i, `far` by twice as many and silent on the last film."""
+    """`near` is off by i pixels on image i, `far` by twice as many and silent on the last image."""
     found: dict[str, list[Localization]] = {"near": [], "far": []}
     for name, step in (("near", 1), ("far", 2)):
-        for i in range(FILMS - (name == "far")):
+        for i in range(IMAGES - (name == "far")):
             for c, disease in enumerate(DISEASES, start=1):
                 x, y = 8.0 * c + step * i, 10.0 + i
                 box = (x, y, x + 20, y + 20)
@@ -67,8 +67,8 @@ def _predictions() -> dict[str, list[Localization]]:
 def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A report of a small but real comparison, with all that a page can hold."""
     folder = tmp_path_factory.mktemp("report")
-    films = {f"{i}.png": folder / f"{i}.png" for i in range(FILMS - 1)}
-    for i, path in enumerate(films.values()):
+    images = {f"{i}.png": folder / f"{i}.png" for i in range(IMAGES - 1)}
+    for i, path in enumerate(images.values()):
         cv2.imwrite(str(path), np.full((64, 64), 40 + 10 * i, np.uint8))
     coco, predictions = _coco(), _predictions()
     comparison = compare(coco, predictions, resamples=60)
@@ -80,7 +80,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "Is near better than far?",
         ("It is nearer.",),
         (*comparison_sections(comparison), curves),
-        gallery_pictures(choose(comparison), films, coco, predictions, {}),
+        gallery_pictures(choose(comparison), images, coco, predictions, {}),
         {"command": ["compare_localizers.py"], "hashes": {"ground_truth": "ab" * 32}},
         stamp="LEAKED: 3 patients",
         diseases=DISEASES,
@@ -153,7 +153,7 @@ def test_every_picture_is_drawn_and_has_a_description(page: Any) -> None:
         "[...document.images].map(i => [i.alt, i.complete && i.naturalWidth, i.naturalHeight])"
     )
 
-    assert len(images) >= 3 + 8  # boxplots, curves, pairs; films of three groups
+    assert len(images) >= 3 + 8  # boxplots, curves, pairs; images of three groups
     assert [alt for alt, width, height in images if not alt or not width or not height] == []
 
 

@@ -103,20 +103,20 @@ def test_the_configs_of_chexpert_have_what_the_readme_says_of_them() -> None:
 
 @pytest.fixture(scope="session")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """Data set -> a folder of some 20 phantom films, of which each split trains on 8 to 11."""
+    """Data set -> a folder of some 20 phantom images, of which each split trains on 8 to 11."""
     folder = tmp_path_factory.mktemp("phantoms")
 
     def folder_of(data_set: str) -> Path:
-        films, out = folder / f"{data_set}_films", folder / data_set
+        images, out = folder / f"{data_set}_images", folder / data_set
         if data_set == "nih":
             phantom = PhantomConfig(patients=11, seed=3, image_size=64, share_train_val=0.6)
-            make_phantom(phantom, films, workers=1)
+            make_phantom(phantom, images, workers=1)
         elif data_set == "mura":
-            make_phantom_limb(LimbConfig(patients=7, seed=5, image_size=64), films, workers=1)
+            make_phantom_limb(LimbConfig(patients=7, seed=5, image_size=64), images, workers=1)
         else:
-            make_chexpert_phantom(ChexpertPhantomConfig(11, 5, image_size=64), films, workers=1)
+            make_chexpert_phantom(ChexpertPhantomConfig(11, 5, image_size=64), images, workers=1)
         if not out.is_dir():
-            words = ["--dataset", data_set, "--root", str(films), "--out", str(out)]
+            words = ["--dataset", data_set, "--root", str(images), "--out", str(out)]
             assert prepare_data.main(words) == 0
         return out
 
@@ -141,7 +141,7 @@ def start_weights(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], P
 
 @pytest.mark.slow
 @pytest.mark.parametrize("path", [p for p in CONFIGS if data_set_of(p)], ids=name_of)
-def test_a_classifier_config_trains_two_steps_on_phantom_films(
+def test_a_classifier_config_trains_two_steps_on_phantom_images(
     path: Path,
     prepared: Callable[[str], Path],
     start_weights: Callable[[str], Path],

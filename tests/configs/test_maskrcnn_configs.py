@@ -12,7 +12,7 @@ from cxrloc.detection.run_config import MaskRCNNConfig
 CONFIGS = sorted((Path(__file__).resolve().parents[2] / "configs").rglob("maskrcnn*.yaml"))
 
 
-def test_there_are_configs_for_the_demo_the_phantom_and_the_real_films() -> None:
+def test_there_are_configs_for_the_demo_the_phantom_and_the_real_images() -> None:
     names = {f"{path.parent.name}/{path.stem}" for path in CONFIGS}
     assert {"phantom/maskrcnn_demo", "phantom/maskrcnn", "nih/maskrcnn"} <= names
 

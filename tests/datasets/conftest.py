@@ -23,7 +23,7 @@ CHEXPERT_HEADER = (
 )
 
 
-def write_film(
+def write_image(
     path: Path, value: int = 100, shape: tuple[int, int] = (16, 16), corner: int | None = None
 ) -> Path:
     """A small grey image of one value, but for its first pixel where that is given."""
@@ -67,8 +67,8 @@ def transcode() -> Callable[[Path, str], Path]:
 
 
 @pytest.fixture
-def film() -> Callable[..., Path]:
-    return write_film
+def image() -> Callable[..., Path]:
+    return write_image
 
 
 @pytest.fixture
@@ -82,7 +82,7 @@ def nih_tree(tmp_path: Path) -> NihTree:
         rows: Sequence[tuple[str, str] | str],
         boxes: Sequence[tuple[object, ...]] | None = (),
         lists: tuple[Sequence[str], Sequence[str]] | None = ((), ()),
-        films: Sequence[str] = (),
+        images: Sequence[str] = (),
         label_file: str = "Data_Entry_2017_v2020.csv",
         header: str = V2020_HEADER,
     ) -> Path:
@@ -94,10 +94,10 @@ def nih_tree(tmp_path: Path) -> NihTree:
             lines = [",".join(map(str, box)) + ",,," for box in boxes]
             (root / "BBox_List_2017.csv").write_text("\n".join([BOX_HEADER, *lines]) + "\n")
         if lists is not None:
-            for name, images in zip(("train_val_list.txt", "test_list.txt"), lists, strict=True):
-                (root / name).write_text("\n".join(images))  # NIH's lists end without a newline
-        for name in films:
-            write_film(root / name, corner=99)
+            for name, listed in zip(("train_val_list.txt", "test_list.txt"), lists, strict=True):
+                (root / name).write_text("\n".join(listed))  # NIH's lists end without a newline
+        for name in images:
+            write_image(root / name, corner=99)
         return root
 
     return build
@@ -112,13 +112,13 @@ def _row(image: str, labels: str) -> str:
 def chexpert_tree(tmp_path: Path) -> Callable[..., Path]:
     """Writes a tree of CheXpert-v1.0-small: whole CSV lines of train.csv and valid.csv.
 
-    `films` are images under the root with (height, width); None as `valid` writes no valid.csv.
+    `images` are images under the root with (height, width); None as `valid` writes no valid.csv.
     """
 
     def build(
         train: Sequence[str],
         valid: Sequence[str] | None = (),
-        films: dict[str, tuple[int, int]] | None = None,
+        images: dict[str, tuple[int, int]] | None = None,
         header: str = CHEXPERT_HEADER,
     ) -> Path:
         root = tmp_path / "CheXpert-v1.0-small"
@@ -126,8 +126,8 @@ def chexpert_tree(tmp_path: Path) -> Callable[..., Path]:
         for name, rows in (("train.csv", train), ("valid.csv", valid)):
             if rows is not None:
                 (root / name).write_text("\n".join([header, *rows]) + "\n")
-        for name, shape in (films or {}).items():
-            write_film(root / name, shape=shape, corner=99)
+        for name, shape in (images or {}).items():
+            write_image(root / name, shape=shape, corner=99)
         return root
 
     return build
@@ -143,7 +143,7 @@ def mura_tree(tmp_path: Path) -> Callable[..., Path]:
 
     def build(
         studies: dict[str, int],
-        images: dict[str, Sequence[str]] | None = None,
+        listed: dict[str, Sequence[str]] | None = None,
         extra: dict[str, Sequence[str]] | None = None,
         parts: Sequence[str] = ("train", "valid"),
     ) -> Path:
@@ -154,9 +154,9 @@ def mura_tree(tmp_path: Path) -> Callable[..., Path]:
             for study, label in studies.items():
                 if study.startswith(f"{part}/"):
                     labelled.append(f"MURA-v1.1/{study}/,{label}")
-                    for name in (images or {}).get(study, ("image1.png", "image2.png")):
+                    for name in (listed or {}).get(study, ("image1.png", "image2.png")):
                         listed.append(f"MURA-v1.1/{study}/{name}")
-                        write_film(root / study / name, shape=(20, 12), corner=99)
+                        write_image(root / study / name, shape=(20, 12), corner=99)
             for name, lines in (
                 (f"{part}_image_paths.csv", listed),
                 (f"{part}_labeled_studies.csv", labelled),

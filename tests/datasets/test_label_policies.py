@@ -27,7 +27,7 @@ DISEASES = (
     "Pneumonia",
 )
 U, B = "uncertain", NAN  # B: blank
-# one film a row, one column a disease of DISEASES
+# one image a row, one column a disease of DISEASES
 PUBLISHED = (
     (B, 1.0, 0.0, U, 1.0),  # cardiomegaly and pneumonia: three parents follow
     (U, 0.0, B, B, U),  # a negative and an uncertain finding say nothing of their parents
@@ -35,22 +35,22 @@ PUBLISHED = (
 )
 
 
-def film(number: int, row: tuple[float | str, ...]) -> Radiograph:
+def image(number: int, row: tuple[float | str, ...]) -> Radiograph:
     named = dict(zip(DISEASES, row, strict=True))
     uncertain = tuple(d for d, value in named.items() if value == U)
     labels = {d: NAN if value == U else float(value) for d, value in named.items()}
     return Radiograph(f"{number}.jpg", None, str(number), "AP", labels, uncertain=uncertain)
 
 
-FILMS = [film(i, row) for i, row in enumerate(PUBLISHED)]
+IMAGES = [image(i, row) for i, row in enumerate(PUBLISHED)]
 
 
 def trained_on(rules: LabelRules, seed: int = 0) -> np.ndarray:
-    return rules.training_labels(rules.meaning(FILMS), DISEASES, seed)
+    return rules.training_labels(rules.meaning(IMAGES), DISEASES, seed)
 
 
 def scored(rules: LabelRules) -> list[list[float]]:
-    return [list(r.labels.values()) for r in rules.meaning(FILMS)]
+    return [list(r.labels.values()) for r in rules.meaning(IMAGES)]
 
 
 C = UNCERTAIN_CLASS
@@ -110,12 +110,12 @@ def test_smoothed_labels_lie_in_their_range_and_all_others_stay(
     assert np.isnan(drawn).sum() == 4  # the blank ones
 
 
-# By coreutils alone, printf '0\0%s\0%s' FILM DISEASE | sha256sum; the first 8 bytes, little-endian,
-# over 2^64 are the share of the way from the lower to the upper end:
-#     0.jpg Consolidation               a2a36aeb3c91e7d9: .851190 -> .805357 or .255357
-#     1.jpg Enlarged Cardiomediastinum  cf639f16a9a7b130: .190211 -> .607063 or .057063
-#     1.jpg Pneumonia                   0a1738750c0f21e7: .902848 -> .820854 or .270854
-#     2.jpg Cardiomegaly                e799b2573115f4a0: .628724 -> .738617 or .188617
+# By coreutils alone, printf '0\0%s\0%s' IMAGE DISEASE | sha256sum; the first 8 bytes,
+# little-endian, over 2^64 are the share of the way from the lower to the upper end:     0.jpg
+# Consolidation               a2a36aeb3c91e7d9: .851190 -> .805357 or .255357     1.jpg Enlarged
+# Cardiomediastinum  cf639f16a9a7b130: .190211 -> .607063 or .057063     1.jpg Pneumonia
+# 0a1738750c0f21e7: .902848 -> .820854 or .270854     2.jpg Cardiomegaly
+# e799b2573115f4a0: .628724 -> .738617 or .188617
 @pytest.mark.parametrize(
     ("policy", "consolidation", "enlarged", "pneumonia", "cardiomegaly"),
     [
@@ -132,7 +132,7 @@ def test_smoothed_labels_of_seed_0_by_hand(
     cardiomegaly: float,
     closure: bool,
 ) -> None:
-    # pneumonia of the first film is present: closure makes its uncertain consolidation so
+    # pneumonia of the first image is present: closure makes its uncertain consolidation so
     first = (1, 1, 1, 1, 1) if closure else (B, 1, 0, consolidation, 1)
     expected = [first, (enlarged, 0, B, B, pneumonia), (0, cardiomegaly, 1, 0, B)]
     found = trained_on(LabelRules(policy, closure=closure), seed=0)
@@ -140,16 +140,16 @@ def test_smoothed_labels_of_seed_0_by_hand(
 
 
 def test_smoothed_labels_fill_their_range_evenly() -> None:
-    films = [film(i, (B, U, B, B, U)) for i in range(1000)]
-    drawn = LabelRules("smoothed_ones").training_labels(films, ("Cardiomegaly", "Pneumonia"), 3)
+    images = [image(i, (B, U, B, B, U)) for i in range(1000)]
+    drawn = LabelRules("smoothed_ones").training_labels(images, ("Cardiomegaly", "Pneumonia"), 3)
     assert drawn.mean() == pytest.approx(0.70, abs=0.01)  # its standard error is .002
     assert (drawn.min(), drawn.max()) == pytest.approx((0.55, 0.85), abs=0.001)
     assert abs(np.corrcoef(drawn.T)[0, 1]) < 0.1
 
 
-def test_a_smoothed_label_depends_on_seed_film_and_disease_alone() -> None:
+def test_a_smoothed_label_depends_on_seed_image_and_disease_alone() -> None:
     rules = LabelRules("smoothed_ones")
-    backwards = rules.training_labels(FILMS[::-1], DISEASES[::-1], 0)[::-1, ::-1]
+    backwards = rules.training_labels(IMAGES[::-1], DISEASES[::-1], 0)[::-1, ::-1]
     np.testing.assert_array_equal(trained_on(rules), backwards)
     assert (trained_on(rules, seed=1) != trained_on(rules))[0, 3]
 
@@ -161,7 +161,7 @@ def test_a_grandparent_follows_from_a_grandchild() -> None:
 
 
 def test_the_counts_say_what_was_published_and_what_closure_changes() -> None:
-    counts = count_labels(FILMS, DISEASES, closure=True)
+    counts = count_labels(IMAGES, DISEASES, closure=True)
     assert counts["Enlarged Cardiomediastinum"] == LabelCounts(
         present=0, absent=1, uncertain=1, blank=1, raised_blank=1
     )

@@ -30,10 +30,10 @@ def test_no_finding_is_the_absence_of_every_label(
 
 
 def test_a_label_matrix_derives_it_unless_it_is_given() -> None:
-    films = [
+    images = [
         Radiograph("a.png", None, "1", "", {"Mass": 0.0}),
         Radiograph("b.png", None, "1", "", {"Mass": 1.0}),
         Radiograph("c.png", None, "2", "", {"Mass": 0.0, "No Finding": 0.0}),
     ]
-    matrix = label_matrix(films, ["No Finding", "Mass", "Gout"])
+    matrix = label_matrix(images, ["No Finding", "Mass", "Gout"])
     np.testing.assert_equal(matrix, [[1, 0, NAN], [0, 1, NAN], [0, 0, NAN]])

@@ -1,4 +1,4 @@
-"""Data of the detector's tests: squares of noise with one bright rectangle per film."""
+"""Data of the detector's tests: squares of noise with one bright rectangle per image."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SIZE = 128
 DISEASES = ("Effusion", "Mass")
 
 
-def _film(number: int, rng: np.random.Generator) -> tuple[Radiograph, np.ndarray]:
+def _image(number: int, rng: np.random.Generator) -> tuple[Radiograph, np.ndarray]:
     tall = number % 2
     width, height = rng.uniform(0.2, 0.3), rng.uniform(0.35, 0.5)
     if not tall:
@@ -33,11 +33,11 @@ def _film(number: int, rng: np.random.Generator) -> tuple[Radiograph, np.ndarray
 
 @pytest.fixture(scope="session")
 def rectangles() -> DetectionSet:
-    """16 films: an upright rectangle is a Mass, a brighter lying one an Effusion."""
+    """16 images: an upright rectangle is a Mass, a brighter lying one an Effusion."""
     rng = np.random.default_rng(0)
-    films = [_film(number, rng) for number in range(16)]
-    squares = {radiograph.image_id: pixels for radiograph, pixels in films}
-    return DetectionSet(tuple(radiograph for radiograph, _ in films), squares, SIZE, DISEASES)
+    images = [_image(number, rng) for number in range(16)]
+    squares = {radiograph.image_id: pixels for radiograph, pixels in images}
+    return DetectionSet(tuple(radiograph for radiograph, _ in images), squares, SIZE, DISEASES)
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""Training films: boxes in the square's frame, augmentation, negatives."""
+"""Training images: boxes in the square's frame, augmentation, negatives."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_boxes_are_scaled_to_the_square_and_numbered_from_one() -> None:
     assert class_counts(data) == {"Effusion": 0, "Mass": 1}
 
 
-def test_a_film_without_boxes_has_empty_arrays() -> None:
+def test_a_image_without_boxes_has_empty_arrays() -> None:
     found, labels = DetectionSet((_radiograph("a"),), {}, 128, ("Mass",)).boxes(0)
     assert found.shape == (0, 4)
     assert labels.shape == (0,)
@@ -107,6 +107,6 @@ def test_negatives_are_a_share_or_a_number(negatives: float, count: int) -> None
     assert len(names) == 1 + count
 
 
-def test_a_film_labelled_with_the_disease_is_never_a_negative() -> None:
+def test_a_image_labelled_with_the_disease_is_never_a_negative() -> None:
     names = [r.image_id for r in with_negatives(_pool(), ("Mass", "Effusion"), 99, 0)]
     assert "labelled" not in names

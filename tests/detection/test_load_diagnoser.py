@@ -1,4 +1,4 @@
-"""Bundles to a Diagnoser: one backbone pass per film, and what is refused."""
+"""Bundles to a Diagnoser: one backbone pass per image, and what is refused."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from cxrloc.classification.bundle.preprocessing import Preprocessing
 from cxrloc.classification.inference.int8_calibration import calibrate
 from cxrloc.classification.inference.runtimes import INT8
 from cxrloc.classification.network.classifier import build_classifier
-from cxrloc.datasets.phantoms.drawing.chest import render_film
-from cxrloc.datasets.radiograph import Film
+from cxrloc.datasets.phantoms.drawing.chest import render_image
+from cxrloc.datasets.radiograph import LoadedImage
 from cxrloc.detection.config import DetectorConfig, Init, ModelConfig
 from cxrloc.detection.load_diagnoser import load_diagnoser
 from cxrloc.detection.mask_rcnn import bundle_metadata
@@ -55,12 +55,12 @@ def detector(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def _film(seed: int, size_hw: tuple[int, int] = (90, 70)) -> Film:
+def _image(seed: int, size_hw: tuple[int, int] = (90, 70)) -> LoadedImage:
     pixels = np.random.default_rng(seed).integers(0, 255, size_hw, dtype=np.uint8)
-    return Film(f"{seed}.png", pixels, size_hw)
+    return LoadedImage(f"{seed}.png", pixels, size_hw)
 
 
-def test_the_backbone_runs_once_per_film_for_gate_boxes_and_maps(classifier: Path) -> None:
+def test_the_backbone_runs_once_per_image_for_gate_boxes_and_maps(classifier: Path) -> None:
     diagnoser = load_diagnoser(classifier, device="cpu")
     assert isinstance(diagnoser.cam, GradCamLocalizer)
     seen: list[int] = []
@@ -72,7 +72,7 @@ def test_the_backbone_runs_once_per_film_for_gate_boxes_and_maps(classifier: Pat
 
     diagnoser.cam.gate.network = replace(network, backbone=counted)
 
-    found = diagnoser([_film(0), _film(1)])
+    found = diagnoser([_image(0), _image(1)])
 
     assert sum(seen) == 2
     for diagnosis in found:
@@ -82,14 +82,14 @@ def test_the_backbone_runs_once_per_film_for_gate_boxes_and_maps(classifier: Pat
         assert diagnosis.boxes["grad_cam"]
 
 
-def test_a_film_gets_the_same_diagnosis_alone_and_in_a_batch(classifier: Path) -> None:
+def test_a_image_gets_the_same_diagnosis_alone_and_in_a_batch(classifier: Path) -> None:
     diagnoser = load_diagnoser(classifier, device="cpu", precision="fp32")
-    films = [_film(seed) for seed in range(3)]
+    images = [_image(seed) for seed in range(3)]
 
-    together = diagnoser(films)
+    together = diagnoser(images)
 
-    for film, expected in zip(films, together, strict=True):
-        [alone] = diagnoser([film])
+    for image, expected in zip(images, together, strict=True):
+        [alone] = diagnoser([image])
         assert alone.boxes == expected.boxes
         assert alone.findings == expected.findings
         assert alone.runtime == "torch fp32 on cpu"
@@ -118,7 +118,7 @@ def test_the_mask_rcnn_computes_in_the_gates_number_format_and_the_record_says_s
     monkeypatch.setenv("XDG_CACHE_HOME", str(classifier.parent))
     diagnoser = load_diagnoser(classifier, detector, "cpu", precision, runtime)
 
-    [found] = diagnoser([_film(0)])
+    [found] = diagnoser([_image(0)])
 
     assert found.runtime == diagnoser.runtime == expected
     assert {box.disease for box in found.boxes["mask_rcnn"]} == set(DISEASES)
@@ -153,7 +153,7 @@ def test_every_runtime_heats_what_float32_heats(
 ) -> None:  # fmt: skip
     """Maps and not boxes in bfloat16: where two regions are about as hot, or a bridge between them
     about as high as the threshold, any rounding picks the other box, so the overlap of boxes has no
-    bound (on real films it was 0 for about 2 % of them; see `classification.runtimes`).
+    bound (on real images it was 0 for about 2 % of them; see `classification.runtimes`).
 
     A map in 0..1 is off by BF16 and, as its own largest value is the divisor, by as much again.
     The maps of the other disease, which must fail, show that the bound tells maps apart.
@@ -188,12 +188,12 @@ def test_a_runtime_in_float32_boxes_what_torch_boxes(
 def _diagnoses(
     bundle: Path, runtime: str, precision: str, monkeypatch: pytest.MonkeyPatch
 ) -> tuple[list[Diagnosis], list[Diagnosis]]:
-    """Of three drawn films: torch's in float32, and the runtime's."""
+    """Of three drawn images: torch's in float32, and the runtime's."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(bundle.parent))  # exported once for all
-    drawn = [render_film(DISEASES, seed=seed, image_size=256).pixels for seed in range(3)]
-    films = [Film(f"{i}.png", pixels, (256, 256)) for i, pixels in enumerate(drawn)]
-    exact = load_diagnoser(bundle, device="cpu", precision="fp32")(films)
-    return exact, load_diagnoser(bundle, device="cpu", precision=precision, runtime=runtime)(films)
+    drawn = [render_image(DISEASES, seed=seed, image_size=256).pixels for seed in range(3)]
+    images = [LoadedImage(f"{i}.png", pixels, (256, 256)) for i, pixels in enumerate(drawn)]
+    exact = load_diagnoser(bundle, device="cpu", precision="fp32")(images)
+    return exact, load_diagnoser(bundle, device="cpu", precision=precision, runtime=runtime)(images)
 
 
 @pytest.fixture(scope="module")
@@ -205,6 +205,6 @@ def textured(tmp_path_factory: pytest.TempPathFactory) -> Path:
         dict.fromkeys(DISEASES, 0.0), Preprocessing(256), {}, {}, {},
     )  # fmt: skip
     save_classifier(path, bundle)
-    others = [render_film(DISEASES, seed=seed, image_size=256).pixels for seed in range(10, 18)]
+    others = [render_image(DISEASES, seed=seed, image_size=256).pixels for seed in range(10, 18)]
     save_int8(int8_path(path), calibrate(bundle, np.stack(others)))
     return path

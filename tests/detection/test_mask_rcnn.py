@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from cxrloc.classification.bundle.file import write_bundle
-from cxrloc.datasets.radiograph import Film
+from cxrloc.datasets.radiograph import LoadedImage
 from cxrloc.detection import mask_rcnn
 from cxrloc.detection.mask_rcnn import Detections, MaskRCNNLocalizer, load_backend, load_predictor
 from cxrloc.localization.localizer import Localizer
@@ -29,11 +29,11 @@ def _detections() -> Detections:
 class _Fixed:
     runtime = "by hand"
 
-    def predict(self, films: Sequence[Film]) -> list[Detections]:
-        return [_detections() for _ in films]
+    def predict(self, images: Sequence[LoadedImage]) -> list[Detections]:
+        return [_detections() for _ in images]
 
 
-FILM = Film("a", np.zeros((50, 40), np.uint8), (500, 400))
+IMAGE = LoadedImage("a", np.zeros((50, 40), np.uint8), (500, 400))
 
 
 def test_the_box_around_a_mask_is_the_part_of_the_box_that_it_fills() -> None:
@@ -72,23 +72,23 @@ def test_arrays_that_do_not_match_are_refused() -> None:
 def test_the_localizer_returns_only_the_asked_diseases() -> None:
     localizer = MaskRCNNLocalizer(_Fixed())
     assert localizer.runtime == "by hand"
-    found = localizer.localize([FILM], ["Nodule"])
+    found = localizer.localize([IMAGE], ["Nodule"])
     assert [(f.image_id, f.disease, f.box_xyxy, f.score) for f in found] == [
         ("a", "Nodule", (0.0, 0.0, 56.0, 28.0), 0.5)
     ]
-    assert localizer.localize([FILM], []) == []
+    assert localizer.localize([IMAGE], []) == []
     assert localizer.localize([], ["Mass"]) == []
 
 
 def test_the_mask_localizer_leaves_out_empty_masks() -> None:
-    found = MaskRCNNLocalizer(_Fixed(), "mask").localize([FILM], ["Mass"])
+    found = MaskRCNNLocalizer(_Fixed(), "mask").localize([IMAGE], ["Mass"])
     assert [f.score for f in found] == [0.9]
     assert found[0].box_xyxy[2] == pytest.approx(240, abs=1.3)
 
 
 def test_masks_are_pasted_only_when_asked_for() -> None:
-    assert MaskRCNNLocalizer(_Fixed()).localize([FILM], ["Mass"])[0].mask is None
-    mask = MaskRCNNLocalizer(_Fixed(), with_masks=True).localize([FILM], ["Mass"])[0].mask
+    assert MaskRCNNLocalizer(_Fixed()).localize([IMAGE], ["Mass"])[0].mask is None
+    mask = MaskRCNNLocalizer(_Fixed(), with_masks=True).localize([IMAGE], ["Mass"])[0].mask
     assert mask is not None
     assert mask[300, 150]
 

@@ -55,7 +55,7 @@ def test_the_learning_rate_warms_up_and_ends_at_zero() -> None:
     assert lr_factor(100, 100, 4) == pytest.approx(0)
 
 
-def test_an_epoch_visits_every_film_once_in_an_order_of_its_own() -> None:
+def test_an_epoch_visits_every_image_once_in_an_order_of_its_own() -> None:
     assert sorted(epoch_order(0, 3, 10)) == list(range(10))
     assert epoch_order(0, 3, 10) == epoch_order(0, 3, 10)
     assert epoch_order(0, 3, 10) != epoch_order(0, 4, 10)
@@ -84,7 +84,7 @@ def test_a_checkpoint_of_another_run_is_refused(tmp_path: Path) -> None:
     dying = _plan(tmp_path)
     with pytest.raises(_KilledError):
         _run(replace(dying, losses=_dies_at(dying, 15)))
-    with pytest.raises(ValueError, match="another config or other films"):
+    with pytest.raises(ValueError, match="another config or other images"):
         _run(_plan(tmp_path, fingerprint="other"))
 
 

@@ -56,7 +56,7 @@ def test_shards_are_measured_against_textbook_and_opencv_pngs(
 ) -> None:
     monkeypatch.setattr(benchmark, "DATA_SIZES", (32,))
     monkeypatch.setattr(benchmark, "DATA_WORKERS", (0, 1))
-    monkeypatch.setattr(benchmark, "DATA_FILMS", 4)
+    monkeypatch.setattr(benchmark, "DATA_IMAGES", 4)
     assert main(["data", "--repeats", "1"]) == 0
     lines = capsys.readouterr().out.splitlines()[-5:]
     assert lines[0].split() == [

@@ -17,7 +17,7 @@ from cxrloc.datasets.provenance.sidecar import LookedAt, write_provenance
 from cxrloc.localization.cam.heat_maps import HeatMaps, write_heat_maps
 from cxrloc.tools.compare_localizers import main
 
-# every film of this ground truth is boxed: there is no FROC, which asks for others
+# every image of this ground truth is boxed: there is no FROC, which asks for others
 TABLES = (
     "mean_iou", "skill", "acc_iou", "acc_iobb", "differences", "paired_tests", "end_to_end",
     "gate_ledger", "false_boxes", "coco_ap", "taxonomy", "taxonomy_counts", "synonyms", "strata",
@@ -32,7 +32,7 @@ def _files(names: tuple[str, ...], *suffixes: str) -> set[str]:
 
 
 def _ground_truth(folder: Path) -> dict[str, Any]:
-    """One box of each NIH disease on each film of three patients, written to gt.json."""
+    """One box of each NIH disease on each image of three patients, written to gt.json."""
     diseases = list(enumerate(NIH_BOXED_DISEASES, start=1))
     coco = {
         "images": [
@@ -118,7 +118,7 @@ def test_a_localizer_trained_on_a_scored_patient_is_stamped_on_every_table(
 ) -> None:
     coco = _ground_truth(tmp_path)
     results = _foreign_results(tmp_path, coco)
-    (tmp_path / "training_films.csv").write_text(
+    (tmp_path / "training_images.csv").write_text(
         "image_id,patient_id,part\n7_0.png,7,train\n2_9.png,2,validation\n"
     )
     (tmp_path / "bundle.safetensors").write_bytes(b"a model")
@@ -128,7 +128,7 @@ def test_a_localizer_trained_on_a_scored_patient_is_stamped_on_every_table(
     arguments = ["--ground-truth", str(tmp_path / "gt.json"), "--predictions", f"theirs={results}"]
     assert main([*arguments, "--out", str(tmp_path / "out"), "--resamples", "20"]) == 0
 
-    stamp = "LEAKED: trained on films or patients that are scored here: theirs"
+    stamp = "LEAKED: trained on images or patients that are scored here: theirs"
     assert stamp in capsys.readouterr().out
     for path in (tmp_path / "out").glob("*.md"):
         assert path.read_text().startswith(f"# {stamp}"), path.name

@@ -14,7 +14,7 @@ from cxrloc.tools.localize import LocalizeConfig
 
 
 @pytest.mark.parametrize("job", [Job(Path("demo")), Job(Path("runs"), nih=Path("nih"))])
-def test_the_maps_of_films_with_and_without_letters_reach_the_report(job: Job) -> None:
+def test_the_maps_of_images_with_and_without_letters_reach_the_report(job: Job) -> None:
     steps = [words for _, words in box_steps(job) if words[0] == "localize.py"]
     asked = [load_config(LocalizeConfig, words[1:]) for words in steps]
     kept = {config.localizer: config for config in asked if config.maps is not None}

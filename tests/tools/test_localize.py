@@ -1,4 +1,4 @@
-"""tools/localize.py from its command line, on tiny films and untrained bundles of three folds."""
+"""tools/localize.py from its command line, on tiny images and untrained bundles of three folds."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from cxrloc.classification.network.classifier import build_classifier
 from cxrloc.datasets.files.manifest import file_sha256
 from cxrloc.datasets.prepared.coco import load_coco
 from cxrloc.datasets.prepared.folder import load_prepared, write_prepared
-from cxrloc.datasets.provenance.image_lists import write_training_films
+from cxrloc.datasets.provenance.image_lists import write_training_images
 from cxrloc.datasets.provenance.sidecar import read_provenance
 from cxrloc.datasets.radiograph import Box, Radiograph
 from cxrloc.detection.localizer_registry import (
@@ -40,9 +40,9 @@ K, PER_FOLD = 3, 3
 
 @pytest.fixture
 def prepared(tmp_path: Path) -> Path:
-    """Nine films, three in each fold; the third of each fold has no box."""
+    """Nine images, three in each fold; the third of each fold has no box."""
     rng = np.random.default_rng(0)
-    films, folds = [], {}
+    images, folds = [], {}
     for i in range(K * PER_FOLD):
         name = f"{i:08d}_000.png"
         path = tmp_path / "images" / name
@@ -50,11 +50,11 @@ def prepared(tmp_path: Path) -> Path:
         cv2.imwrite(str(path), rng.integers(0, 255, (128, 128), dtype=np.uint8))
         boxes = () if i % PER_FOLD == 2 else (Box("Mass", (100, 200, 300, 500 + i)),)
         labels = {d: float(d == "Mass") for d in DISEASES}
-        films.append(Radiograph(name, path, f"{i:08d}", "PA", labels, boxes))
+        images.append(Radiograph(name, path, f"{i:08d}", "PA", labels, boxes))
         folds[name] = i // PER_FOLD
     write_prepared(
         tmp_path / "prepared",
-        films,
+        images,
         boxed_diseases=["Mass", "Nodule"],
         folds=folds,
         k=K,
@@ -98,7 +98,7 @@ def images_of(out: Path) -> list[str]:
     return sorted({entry["file_name"] for entry in json.loads(out.read_text())})
 
 
-def test_each_boxed_film_is_predicted_by_the_bundle_of_its_own_fold(
+def test_each_boxed_image_is_predicted_by_the_bundle_of_its_own_fold(
     prepared: Path, run_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     status, out = localize(prepared, "--localizer", "grad_cam", "--run", run_folder)
@@ -126,7 +126,7 @@ def test_the_gates_words_stand_beside_each_box_and_a_manifest_beside_the_file(
         present = expected is not None and entry["gate_probability"] >= expected
         assert entry["gate_present"] is present
     manifest = json.loads(out.with_suffix(".manifest.json").read_text())
-    assert (manifest["film_count"], manifest["out_of_fold"]) == (6, True)
+    assert (manifest["image_count"], manifest["out_of_fold"]) == (6, True)
     assert manifest["hashes"]["ground_truth"] == file_sha256(prepared / "ground_truth.json")
     assert len(manifest["hashes"]) == 1 + K
     assert "never a diagnosis" in manifest["notice"]
@@ -134,30 +134,30 @@ def test_the_gates_words_stand_beside_each_box_and_a_manifest_beside_the_file(
     assert manifest["boxes"] == len(boxes) > 0
 
 
-def test_the_manifest_says_which_model_looked_at_which_films(
+def test_the_manifest_says_which_model_looked_at_which_images(
     prepared: Path, run_folder: Path
 ) -> None:
     (prepared.parent / "images" / "00000004_000.png").write_bytes(b"no image")
-    words = ("--localizer", "grad_cam", "--run", run_folder, "--films", "all", "--folds", "[1, 2]")
+    words = ("--localizer", "grad_cam", "--run", run_folder, "--images", "all", "--folds", "[1, 2]")
     _, out = localize(prepared, *words)
     provenance = read_provenance(out)
     assert provenance is not None
-    assert provenance.films_by_model == {  # with those without a box, without the unreadable one
+    assert provenance.images_by_model == {  # with those without a box, without the unreadable one
         "fold1": ("00000003_000.png", "00000005_000.png"),
         "fold2": ("00000006_000.png", "00000007_000.png", "00000008_000.png"),
     }
     assert provenance.models["fold2"]["bundle"] == "run/fold2/classifier.safetensors"
-    with pytest.raises(FileNotFoundError, match=r"had no training_films.csv when the films were"):
+    with pytest.raises(FileNotFoundError, match=r"had no training_images.csv when the images were"):
         provenance.training("fold1")
 
 
-def test_maps_of_films_without_letters_are_kept_beside_the_maps(
+def test_maps_of_images_without_letters_are_kept_beside_the_maps(
     prepared: Path, run_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     letter = prepared.parent / "images" / "00000000_000.png"
-    film = np.random.default_rng(1).normal(100, 3, (128, 128)).astype(np.uint8)
-    plain = film.copy()
-    cv2.putText(film, "L", (8, 30), cv2.FONT_HERSHEY_SIMPLEX, 0.8, 240, 2)
+    image = np.random.default_rng(1).normal(100, 3, (128, 128)).astype(np.uint8)
+    plain = image.copy()
+    cv2.putText(image, "L", (8, 30), cv2.FONT_HERSHEY_SIMPLEX, 0.8, 240, 2)
     words = ("--localizer", "grad_cam", "--run", run_folder, "--remove_markers", "inpaint")
     path = prepared.parent / "x.maps.safetensors"
 
@@ -166,7 +166,7 @@ def test_maps_of_films_without_letters_are_kept_beside_the_maps(
         assert localize(prepared, *words, "--maps", path)[0] == 0
         return read_heat_maps(path)
 
-    lettered = maps_of(film)
+    lettered = maps_of(image)
     assert lettered.removal == "inpaint"
     bare, marked = lettered.without_markers, ("00000000_000.png", "Mass")
     assert bare is not None
@@ -189,13 +189,13 @@ def test_a_file_of_maps_without_any_is_said(
     prepared: Path, run_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     data = load_prepared(prepared)
-    bare = [replace(film, boxes=()) for film in data.radiographs]
+    bare = [replace(image, boxes=()) for image in data.radiographs]
     write_prepared(prepared.parent / "bare", bare, boxed_diseases=["Mass"], folds=data.folds, k=K,
                    official={}, summary="", manifest={})  # fmt: skip
     path = prepared.parent / "x.maps.safetensors"
-    words = ("--localizer", "grad_cam", "--run", run_folder, "--films", "all", "--maps", path)
+    words = ("--localizer", "grad_cam", "--run", run_folder, "--images", "all", "--maps", path)
     assert localize(prepared.parent / "bare", *words)[0] == 0
-    assert f"{path} holds no map: no film has a box" in capsys.readouterr().err
+    assert f"{path} holds no map: no image has a box" in capsys.readouterr().err
 
 
 def test_a_leak_planted_in_one_fold_is_found_in_what_it_predicted(
@@ -209,7 +209,7 @@ def test_a_leak_planted_in_one_fold_is_found_in_what_it_predicted(
                 r for r in data.radiographs if data.folds[r.image_id] != fold or fold == planted
             ]
             bundle = run_folder / f"fold{fold}" / "classifier.safetensors"
-            write_training_films(bundle, {"train": seen})
+            write_training_images(bundle, {"train": seen})
         _, out = localize(prepared, "--localizer", "grad_cam", "--run", run_folder)
         capsys.readouterr()
         words = ["--train", out, "--evaluate", truth, "--boxes", truth]
@@ -217,14 +217,14 @@ def test_a_leak_planted_in_one_fold_is_found_in_what_it_predicted(
     assert capsys.readouterr().out.rstrip().splitlines()[-1].startswith(f"LEAKED: {out} fold2 ")
 
 
-def test_all_films_can_be_asked_for_and_folds_be_named(prepared: Path, run_folder: Path) -> None:
-    words = ("--localizer", "grad_cam", "--run", run_folder, "--films", "all", "--folds", "[1]")
+def test_all_images_can_be_asked_for_and_folds_be_named(prepared: Path, run_folder: Path) -> None:
+    words = ("--localizer", "grad_cam", "--run", run_folder, "--images", "all", "--folds", "[1]")
     status, out = localize(prepared, *words)
     assert status == 0
     assert images_of(out) == [f"{i:08d}_000.png" for i in (3, 4, 5)]
 
 
-def test_controls_need_no_model_and_no_readable_film(prepared: Path) -> None:
+def test_controls_need_no_model_and_no_readable_image(prepared: Path) -> None:
     for path in (prepared.parent / "images").iterdir():
         path.write_bytes(b"")
     for name in ("prior_box", "center_box", "random_map"):
@@ -235,10 +235,10 @@ def test_controls_need_no_model_and_no_readable_film(prepared: Path) -> None:
         assert len(masses) == 6
         provenance = read_provenance(out)
         assert provenance is not None
-        assert (len(provenance.films_by_model["all"]), provenance.models) == (6, {})
+        assert (len(provenance.images_by_model["all"]), provenance.models) == (6, {})
 
 
-def test_an_unreadable_film_is_named_and_the_rest_go_on_unless_strict(
+def test_an_unreadable_image_is_named_and_the_rest_go_on_unless_strict(
     prepared: Path, run_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (prepared.parent / "images" / "00000004_000.png").write_bytes(b"no image")
@@ -275,11 +275,11 @@ def test_a_missing_fold_is_an_error_that_names_it(
         ({"metadata": {"fold": 1, "k": 5}}, "trained with 5 folds, but"),
         (
             {"manifest": {"hashes": {"folds": "0" * 64}}},
-            "may have seen films that it would predict",
+            "may have seen images that it would predict",
         ),
         (  # where a Mask R-CNN's bundle notes its folds
             {"manifest": {}, "metadata": {"fold": 1, "k": K, "folds_sha256": "0" * 64}},
-            "may have seen films that it would predict",
+            "may have seen images that it would predict",
         ),
     ],
 )
@@ -304,7 +304,7 @@ def test_a_bundle_of_no_fold_predicts_all_and_the_manifest_says_so(
     status, out = localize(prepared, "--localizer", "grad_cam", "--bundle", path)
     assert status == 0
     assert len(images_of(out)) == 6
-    assert "whether it has seen a film is not checked" in capsys.readouterr().err
+    assert "whether it has seen an image is not checked" in capsys.readouterr().err
     assert not json.loads(out.with_suffix(".manifest.json").read_text())["out_of_fold"]
 
 

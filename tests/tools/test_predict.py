@@ -20,8 +20,8 @@ from cxrloc.classification.bundle.classifier import ClassifierBundle, save_class
 from cxrloc.classification.bundle.file import write_bundle
 from cxrloc.classification.bundle.preprocessing import Preprocessing
 from cxrloc.classification.network.classifier import build_classifier
-from cxrloc.datasets.images.read import read_film, read_grey
-from cxrloc.datasets.radiograph import Film
+from cxrloc.datasets.images.read import read_grey, read_image
+from cxrloc.datasets.radiograph import LoadedImage
 from cxrloc.detection.config import DetectorConfig, Init, ModelConfig
 from cxrloc.detection.mask_rcnn import MaskRCNNLocalizer, bundle_metadata
 from cxrloc.detection.torchvision_backend.backend import build_detector
@@ -49,7 +49,7 @@ def bundles(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return paths
 
 
-def _film(path: Path, seed: int = 0, size_hw: tuple[int, int] = (120, 100)) -> Path:
+def _image(path: Path, seed: int = 0, size_hw: tuple[int, int] = (120, 100)) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     noise = np.random.default_rng(seed).integers(0, 255, (6, 5), dtype=np.uint8)
     cv2.imwrite(str(path), cv2.resize(noise, size_hw[::-1], interpolation=cv2.INTER_CUBIC))
@@ -62,15 +62,15 @@ def _run(bundle: Path, inputs: Sequence[Path], out: Path, *more: str) -> int:
 
 
 def _counts(capsys: pytest.CaptureFixture[str]) -> str:
-    """How many films the last run says that it found and did."""
+    """How many images the last run says that it found and did."""
     return capsys.readouterr().out.partition(" (")[0]
 
 
 @pytest.mark.slow
-def test_a_film_gets_two_pictures_and_a_json_with_boxes_in_its_own_frame(
+def test_a_image_gets_two_pictures_and_a_json_with_boxes_in_its_own_frame(
     bundles: dict[str, Path], tmp_path: Path
 ) -> None:
-    assert _run(bundles["all"], [_film(tmp_path / "a.png")], tmp_path / "out") == 0
+    assert _run(bundles["all"], [_image(tmp_path / "a.png")], tmp_path / "out") == 0
 
     names = sorted(path.name for path in (tmp_path / "out").iterdir())
     assert names == ["a.boxes.jpg", "a.heat.jpg", "a.json"]
@@ -91,10 +91,10 @@ def test_a_film_gets_two_pictures_and_a_json_with_boxes_in_its_own_frame(
 
 
 @pytest.mark.slow
-def test_a_film_that_nothing_passes_on_has_no_box_and_says_so(
+def test_a_image_that_nothing_passes_on_has_no_box_and_says_so(
     bundles: dict[str, Path], tmp_path: Path
 ) -> None:
-    assert _run(bundles["none"], [_film(tmp_path / "a.png")], tmp_path / "out") == 0
+    assert _run(bundles["none"], [_image(tmp_path / "a.png")], tmp_path / "out") == 0
 
     record = json.loads((tmp_path / "out" / "a.json").read_text())
     assert record["annotations"] == []
@@ -105,11 +105,11 @@ def test_a_film_that_nothing_passes_on_has_no_box_and_says_so(
 def test_unreadable_inputs_are_reported_and_the_rest_go_on(
     bundles: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    films = tmp_path / "films"
-    _film(films / "good.png")
-    (films / "bad.png").write_bytes(b"not a picture")
+    images = tmp_path / "images"
+    _image(images / "good.png")
+    (images / "bad.png").write_bytes(b"not a picture")
     (tmp_path / "empty").mkdir()
-    inputs = [films, tmp_path / "absent.png", tmp_path / "empty"]
+    inputs = [images, tmp_path / "absent.png", tmp_path / "empty"]
 
     assert _run(bundles["none"], inputs, tmp_path / "out") == 1
 
@@ -119,7 +119,7 @@ def test_unreadable_inputs_are_reported_and_the_rest_go_on(
     assert "bad.png" in printed.err
     assert "absent.png: no such file or folder" in printed.err
     assert "empty: no image in this folder" in printed.err
-    assert "2 films found: 0 done already, 1 done now (0 with a disease" in printed.out
+    assert "2 images found: 0 done already, 1 done now (0 with a disease" in printed.out
     assert "3 failures" in printed.out
 
 
@@ -141,15 +141,15 @@ def detector(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_second_localizer_is_drawn_beside_the_first(
     bundles: dict[str, Path], detector: Path, tmp_path: Path
 ) -> None:
-    films = [_film(tmp_path / "a.png")]
-    assert _run(bundles["all"], films, tmp_path / "out", "--maskrcnn", str(detector)) == 0
+    images = [_image(tmp_path / "a.png")]
+    assert _run(bundles["all"], images, tmp_path / "out", "--maskrcnn", str(detector)) == 0
 
     record = json.loads((tmp_path / "out" / "a.json").read_text())
     assert record["localizers"] == ["grad_cam", "mask_rcnn"]
     found = [a for a in record["annotations"] if a["localizer"] == "mask_rcnn"]
     assert {a["category_id"] for a in found} == {1, 2}
-    film = Film("a.png", read_grey(films[0]), (120, 100))
-    expected = MaskRCNNLocalizer(detector).localize([film], DISEASES)
+    image = LoadedImage("a.png", read_grey(images[0]), (120, 100))
+    expected = MaskRCNNLocalizer(detector).localize([image], DISEASES)
     assert sorted(a["score"] for a in found) == pytest.approx(sorted(e.score for e in expected))
     boxes = xyxy_to_xywh([e.box_xyxy for e in expected])
     np.testing.assert_allclose(sorted(a["bbox"] for a in found), sorted(boxes.tolist()))
@@ -162,8 +162,8 @@ def test_the_second_localizer_is_drawn_beside_the_first(
 def test_the_gate_keeps_the_second_localizer_quiet_too(
     bundles: dict[str, Path], detector: Path, tmp_path: Path
 ) -> None:
-    films = [_film(tmp_path / "a.png")]
-    assert _run(bundles["none"], films, tmp_path / "out", "--maskrcnn", str(detector)) == 0
+    images = [_image(tmp_path / "a.png")]
+    assert _run(bundles["none"], images, tmp_path / "out", "--maskrcnn", str(detector)) == 0
     assert json.loads((tmp_path / "out" / "a.json").read_text())["annotations"] == []
 
 
@@ -171,25 +171,25 @@ def test_the_gate_keeps_the_second_localizer_quiet_too(
 def test_the_same_command_again_leaves_what_is_done_and_does_the_rest(
     bundles: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    films, out = tmp_path / "films", tmp_path / "out"
+    images, out = tmp_path / "images", tmp_path / "out"
     for seed, name in enumerate(("a.png", "b.png", "c.png")):
-        _film(films / name, seed)
-    assert _run(bundles["all"], [films], out) == 0
+        _image(images / name, seed)
+    assert _run(bundles["all"], [images], out) == 0
     (out / "b.json").unlink()  # as if killed before b's JSON, which is written last
-    _film(films / "c.png", seed=7)  # another film of the old name
+    _image(images / "c.png", seed=7)  # another image of the old name
     (out / "a.boxes.jpg").write_bytes(b"left as it is")
     stale = {name: (out / f"{name}.boxes.jpg").read_bytes() for name in "abc"}
     capsys.readouterr()
 
-    assert _run(bundles["all"], [films], out) == 0
+    assert _run(bundles["all"], [images], out) == 0
 
-    assert _counts(capsys) == "3 films found: 1 done already, 2 done now"
+    assert _counts(capsys) == "3 images found: 1 done already, 2 done now"
     again = {name: (out / f"{name}.boxes.jpg").read_bytes() for name in "abc"}
     assert (out / "b.json").is_file()
     assert again["a"] == b"left as it is"
     assert again["c"] != stale["c"]
-    assert _run(bundles["all"], [films], out) == 0
-    assert _counts(capsys) == "3 films found: 3 done already, 0 done now"
+    assert _run(bundles["all"], [images], out) == 0
+    assert _counts(capsys) == "3 images found: 3 done already, 0 done now"
 
 
 @pytest.mark.slow
@@ -200,19 +200,19 @@ def test_an_interrupted_run_says_what_is_done_and_the_next_one_does_the_rest(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     for seed, name in enumerate(("a.png", "b.png", "c.png")):
-        _film(tmp_path / "films" / name, seed)
+        _image(tmp_path / "images" / name, seed)
 
-    def stopped_at_c(path: Path) -> Film:
+    def stopped_at_c(path: Path) -> LoadedImage:
         if path.name == "c.png":
             raise KeyboardInterrupt
-        return read_film(path)
+        return read_image(path)
 
     with monkeypatch.context() as patched:
-        patched.setattr(predict, "read_film", stopped_at_c)
-        assert _run(bundles["none"], [tmp_path / "films"], tmp_path / "out") == 130
-    assert _counts(capsys) == "3 films found: 0 done already, 2 done now"
-    assert _run(bundles["none"], [tmp_path / "films"], tmp_path / "out") == 0
-    assert _counts(capsys) == "3 films found: 2 done already, 1 done now"
+        patched.setattr(predict, "read_image", stopped_at_c)
+        assert _run(bundles["none"], [tmp_path / "images"], tmp_path / "out") == 130
+    assert _counts(capsys) == "3 images found: 0 done already, 2 done now"
+    assert _run(bundles["none"], [tmp_path / "images"], tmp_path / "out") == 0
+    assert _counts(capsys) == "3 images found: 2 done already, 1 done now"
 
 
 def test_an_interrupt_while_the_models_load_is_no_traceback(
@@ -230,7 +230,7 @@ def test_an_interrupt_while_the_models_load_is_no_traceback(
 def test_an_empty_name_is_not_the_current_folder(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="2"):
         predict.main(["--classifier", "x", "", "--out", "out"])
-    assert "an empty name; expected a film or a folder" in capsys.readouterr().err
+    assert "an empty name; expected an image or a folder" in capsys.readouterr().err
 
 
 @pytest.mark.slow
@@ -243,17 +243,17 @@ def test_a_full_disk_is_said(
 
     monkeypatch.setattr(predict, "write_json", full)
     (tmp_path / "0.png").write_bytes(b"no picture")
-    films = [tmp_path / "0.png", _film(tmp_path / "a.png"), _film(tmp_path / "b.png")]
-    assert _run(bundles["none"], films, tmp_path / "out") == 2
+    images = [tmp_path / "0.png", _image(tmp_path / "a.png"), _image(tmp_path / "b.png")]
+    assert _run(bundles["none"], images, tmp_path / "out") == 2
     printed = capsys.readouterr()
     assert "predict: error: writing to " in printed.err
     assert "No space left on device" in printed.err
-    assert "3 films found: 0 done already, 0 done now" in printed.out
+    assert "3 images found: 0 done already, 0 done now" in printed.out
     assert f"not done: cannot read image {tmp_path / '0.png'}" in printed.err
 
 
 @pytest.mark.slow
-def test_an_interrupt_after_the_last_film_says_that_the_rest_can_be_done(
+def test_an_interrupt_after_the_last_image_says_that_the_rest_can_be_done(
     bundles: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
@@ -261,7 +261,7 @@ def test_an_interrupt_after_the_last_film_says_that_the_rest_can_be_done(
         raise KeyboardInterrupt
 
     monkeypatch.setattr(predict, "_write_studies", interrupted)
-    assert _run(bundles["none"], [_film(tmp_path / "a.png")], tmp_path / "out") == 130
+    assert _run(bundles["none"], [_image(tmp_path / "a.png")], tmp_path / "out") == 130
     printed = capsys.readouterr()
     assert "1 done now" in printed.out
     assert "the same command does the rest" in printed.err
@@ -269,14 +269,14 @@ def test_an_interrupt_after_the_last_film_says_that_the_rest_can_be_done(
 
 
 @pytest.mark.slow
-def test_folders_stay_out_of_the_json_and_odd_films_are_warned_about(
+def test_folders_stay_out_of_the_json_and_odd_images_are_warned_about(
     bundles: dict[str, Path], tmp_path: Path
 ) -> None:
     """Archives call folders after patients."""
     black, tiny = tmp_path / "MEIER^ANNA" / "black.png", tmp_path / "MEIER^ANNA" / "tiny.png"
     black.parent.mkdir()
     cv2.imwrite(str(black), np.zeros((300, 300), np.uint8))
-    _film(tiny, size_hw=(1024, 3))
+    _image(tiny, size_hw=(1024, 3))
 
     assert _run(bundles["none"], [tmp_path / "MEIER^ANNA"], tmp_path / "out") == 0
 
@@ -287,17 +287,17 @@ def test_folders_stay_out_of_the_json_and_odd_films_are_warned_about(
 
 
 @pytest.mark.slow
-def test_films_in_muras_layout_also_get_one_answer_a_study_and_the_same_from_a_second_run(
+def test_images_in_muras_layout_also_get_one_answer_a_study_and_the_same_from_a_second_run(
     bundles: dict[str, Path], tmp_path: Path
 ) -> None:
-    films, out = tmp_path / "valid", tmp_path / "out"
+    images, out = tmp_path / "valid", tmp_path / "out"
     hand, wrist = "XR_HAND/patient7/study1_positive", "XR_WRIST/patient7/study1_negative"
     for seed, name in enumerate((f"{hand}/image1", f"{hand}/image2", f"{wrist}/image1")):
-        _film(films / f"{name}.png", seed)
-    (films / hand / "image3.png").write_bytes(b"no picture")
-    (films / hand / "._image1.png").write_bytes(b"what macOS leaves")
-    _film(films / "other" / "image1.png", 9)
-    assert _run(bundles["none"], [films], out) == 1
+        _image(images / f"{name}.png", seed)
+    (images / hand / "image3.png").write_bytes(b"no picture")
+    (images / hand / "._image1.png").write_bytes(b"what macOS leaves")
+    _image(images / "other" / "image1.png", 9)
+    assert _run(bundles["none"], [images], out) == 1
 
     table = pd.read_csv(out / "study_predictions.csv", comment="#")
     assert table["study"].tolist() == [hand] * 2 + [wrist] * 2
@@ -311,34 +311,34 @@ def test_films_in_muras_layout_also_get_one_answer_a_study_and_the_same_from_a_s
     assert table["probability"].tolist()[:2] == pytest.approx(mean.tolist())
     assert set(table["threshold_from"]) == {"default"}  # a bundle without studies in its validation
     assert table["present"].tolist() == (table["probability"] >= 0.5).astype(int).tolist()
-    assert (out / "image1.json").is_file()  # the film outside of the layout keeps its own name
+    assert (out / "image1.json").is_file()  # the image outside of the layout keeps its own name
     text = (out / "study_predictions.csv").read_text()
     assert "Research use only - not a diagnosis" in text.splitlines()[0]
 
     (out / "study_predictions.csv").unlink()
     (out / f"{stem}_image2.json").unlink()  # as if killed there
-    _film(films / "XR_ELBOW/patient1/study1/image1.png", 5)
-    assert _run(bundles["none"], [films], out) == 1
+    _image(images / "XR_ELBOW/patient1/study1/image1.png", 5)
+    assert _run(bundles["none"], [images], out) == 1
     again = pd.read_csv(out / "study_predictions.csv", comment="#")
     assert again["study"].tolist()[:2] == ["XR_ELBOW/patient1/study1"] * 2
     assert again[2:].reset_index(drop=True).equals(table)
 
-    assert _run(bundles["none"], [films / "other"], out) == 0
-    assert not (out / "study_predictions.csv").exists()  # it would be of another command's films
+    assert _run(bundles["none"], [images / "other"], out) == 0
+    assert not (out / "study_predictions.csv").exists()  # it would be of another command's images
 
 
 @pytest.mark.slow
-def test_another_model_or_setting_does_every_film_again(
+def test_another_model_or_setting_does_every_image_again(
     bundles: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    film, out = _film(tmp_path / "a.png"), tmp_path / "out"
-    assert _run(bundles["all"], [film], out) == 0
+    image, out = _image(tmp_path / "a.png"), tmp_path / "out"
+    assert _run(bundles["all"], [image], out) == 0
     capsys.readouterr()
-    assert _run(bundles["none"], [film], out) == 0
-    assert _counts(capsys) == "1 films found: 0 done already, 1 done now"
+    assert _run(bundles["none"], [image], out) == 0
+    assert _counts(capsys) == "1 images found: 0 done already, 1 done now"
     assert json.loads((out / "a.json").read_text())["annotations"] == []
-    assert _run(bundles["none"], [film], out, "--precision", "bf16") == 0
-    assert _counts(capsys) == "1 films found: 0 done already, 1 done now"
+    assert _run(bundles["none"], [image], out, "--precision", "bf16") == 0
+    assert _counts(capsys) == "1 images found: 0 done already, 1 done now"
     assert json.loads((out / "a.json").read_text())["runtime"] == "torch bf16 on cpu"
 
 
@@ -368,29 +368,29 @@ def test_wrong_usage_is_status_2(words: list[str]) -> None:
     assert end.value.code == 2
 
 
-def test_a_missing_or_wrong_bundle_is_status_2_before_any_film_is_read(
+def test_a_missing_or_wrong_bundle_is_status_2_before_any_image_is_read(
     bundles: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    film = _film(tmp_path / "a.png")
+    image = _image(tmp_path / "a.png")
 
-    assert _run(tmp_path / "no.safetensors", [film], tmp_path / "out") == 2
+    assert _run(tmp_path / "no.safetensors", [image], tmp_path / "out") == 2
     assert "no.safetensors" in capsys.readouterr().err
     wrong = ("--maskrcnn", str(bundles["none"]))
-    assert _run(bundles["none"], [film], tmp_path / "out", *wrong) == 2
+    assert _run(bundles["none"], [image], tmp_path / "out", *wrong) == 2
     assert "classifier" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.slow
-def test_films_of_any_name_that_a_file_may_have_are_predicted(
+def test_images_of_any_name_that_a_file_may_have_are_predicted(
     bundles: dict[str, Path], tmp_path: Path
 ) -> None:
-    films = tmp_path / "films"
-    data = _film(films / "a.png").read_bytes()
+    images = tmp_path / "images"
+    data = _image(images / "a.png").read_bytes()
     names = ("line\nbreak.png", "\udcff.png", f"{240 * 'x'}1.png", f"{240 * 'x'}2.png")
     for name in names:
-        (films / name).write_bytes(data)
+        (images / name).write_bytes(data)
 
-    assert _run(bundles["none"], [films], tmp_path / "out") == 0
+    assert _run(bundles["none"], [images], tmp_path / "out") == 0
 
     assert len(list((tmp_path / "out").glob("*.json"))) == 5

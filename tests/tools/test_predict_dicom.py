@@ -1,4 +1,4 @@
-"""The prediction tool on DICOM films: the same as PNG, warnings, millimetres, no names."""
+"""The prediction tool on DICOM images: the same as PNG, warnings, millimetres, no names."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from cxrloc.classification.bundle.preprocessing import Preprocessing
 from cxrloc.classification.inference.gate import Gate
 from cxrloc.classification.network.classifier import ChestClassifier, build_classifier
 from cxrloc.datasets.files.manifest import file_sha256
-from cxrloc.datasets.radiograph import Film
+from cxrloc.datasets.radiograph import LoadedImage
 from cxrloc.tools import predict
 from cxrloc.tools.data import send_dicom
 
@@ -79,21 +79,21 @@ def record(path: Path) -> dict[str, Any]:
 
 
 @pytest.mark.slow
-def test_the_same_film_as_png_and_as_dicom_gives_the_same_result(
+def test_the_same_image_as_png_and_as_dicom_gives_the_same_result(
     bundle: Path, pixels: Any, write_dicom: WriteDicom, tmp_path: Path
 ) -> None:
-    films = tmp_path / "films"
-    films.mkdir()
-    cv2.imwrite(str(films / "a.png"), pixels)
-    write_dicom(films / "b.dcm", pixels)
+    images = tmp_path / "images"
+    images.mkdir()
+    cv2.imwrite(str(images / "a.png"), pixels)
+    write_dicom(images / "b.dcm", pixels)
     # the same grey by other ways: 12 bits in MONOCHROME1 behind a window, on a disc's kind of name
     inverse = (255 - pixels.astype(np.uint16)) * 16
     window = {"WindowCenter": 2040, "WindowWidth": 4080, "VOILUTFunction": "LINEAR_EXACT"}
     write_dicom(
-        films / "IM000001", inverse, bits=12, PhotometricInterpretation="MONOCHROME1", **window
+        images / "IM000001", inverse, bits=12, PhotometricInterpretation="MONOCHROME1", **window
     )
 
-    assert run(bundle, films, tmp_path / "out") == 0
+    assert run(bundle, images, tmp_path / "out") == 0
 
     png, *dicoms = [record(tmp_path / "out" / f"{name}.json") for name in ("a", "b", "IM000001")]
     assert png["annotations"]
@@ -114,16 +114,19 @@ def test_warnings_reach_the_user_and_no_name_reaches_anything(
     tmp_path: Path,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    films, everything = tmp_path / "films", {**names_everywhere, "StudyDescription": "Canary chest"}
-    write_dicom(films / "side.dcm", pixels, **{**everything, "ViewPosition": "LL"})
-    write_dicom(films / "knee.dcm", pixels, **{**names_everywhere, "BodyPartExamined": "KNEE"})
+    images, everything = (
+        tmp_path / "images",
+        {**names_everywhere, "StudyDescription": "Canary chest"},
+    )
+    write_dicom(images / "side.dcm", pixels, **{**everything, "ViewPosition": "LL"})
+    write_dicom(images / "knee.dcm", pixels, **{**names_everywhere, "BodyPartExamined": "KNEE"})
 
-    assert run(bundle, films, tmp_path / "out") == 1
+    assert run(bundle, images, tmp_path / "out") == 1
 
     printed = capfd.readouterr()
-    assert f"{films / 'side.dcm'}: Lateral film (ViewPosition is LL)" in printed.err
-    assert "knee.dcm: not a chest film: BodyPartExamined is KNEE" in printed.err
-    assert "Lateral film" in record(tmp_path / "out" / "side.json")["warnings"][0]
+    assert f"{images / 'side.dcm'}: Lateral image (ViewPosition is LL)" in printed.err
+    assert "knee.dcm: not a chest image: BodyPartExamined is KNEE" in printed.err
+    assert "Lateral image" in record(tmp_path / "out" / "side.json")["warnings"][0]
     written = [path.read_bytes() for path in (tmp_path / "out").iterdir()]
     assert len(written) == 3
     for canary in (b"Canary", b"CANARY", b"19500102"):
@@ -139,12 +142,12 @@ def test_a_gate_trained_with_demographics_is_told_what_the_file_says_and_nobody_
     tmp_path: Path,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    films, out = tmp_path / "films", tmp_path / "out"
-    write_dicom(films / "told.dcm", pixels, PatientAge="077Y", PatientSex="M", ViewPosition="AP")
-    write_dicom(films / "silent.dcm", pixels, PatientSex=None, ViewPosition="AP")
-    cv2.imwrite(str(films / "plain.png"), pixels)
+    images, out = tmp_path / "images", tmp_path / "out"
+    write_dicom(images / "told.dcm", pixels, PatientAge="077Y", PatientSex="M", ViewPosition="AP")
+    write_dicom(images / "silent.dcm", pixels, PatientSex=None, ViewPosition="AP")
+    cv2.imwrite(str(images / "plain.png"), pixels)
 
-    assert run(told_bundle, films, out, "--precision", "fp32") == 0
+    assert run(told_bundle, images, out, "--precision", "fp32") == 0
 
     gate = Gate(load_classifier(told_bundle), precision="fp32")
     people = {
@@ -153,7 +156,7 @@ def test_a_gate_trained_with_demographics_is_told_what_the_file_says_and_nobody_
     }  # fmt: skip
     printed, seen = capfd.readouterr(), set()
     for name, known in people.items():
-        expected = gate([Film("", pixels, (120, 100), **known)]).probabilities[0]
+        expected = gate([LoadedImage("", pixels, (120, 100), **known)]).probabilities[0]
         found = record(out / f"{name}.json")
         assert [f["probability"] for f in found["findings"]] == pytest.approx(expected, abs=1e-6)
         seen.add(round(expected[0], 3))
@@ -174,22 +177,22 @@ def test_a_gate_trained_with_demographics_is_told_what_the_file_says_and_nobody_
 def test_dicom_objects_are_written_beside_the_json_and_an_archive_takes_them(
     bundle: Path, pixels: Any, write_dicom: WriteDicom, receiver: Any, tmp_path: Path
 ) -> None:
-    out, film = tmp_path / "out", write_dicom(tmp_path / "film.dcm", pixels)
-    assert run(bundle, film, out, "--dicom-out") == 0
+    out, image = tmp_path / "out", write_dicom(tmp_path / "image.dcm", pixels)
+    assert run(bundle, image, out, "--dicom-out") == 0
 
     objects = sorted(out.glob("*.dcm"))
-    assert [path.name for path in objects] == ["film.pr.dcm", "film.sc.dcm", "film.sr.dcm"]
-    boxes = [box["bbox"] for box in record(out / "film.json")["annotations"]]
-    groups = srread(out / "film.sr.dcm").content.get_planar_roi_measurement_groups()
+    assert [path.name for path in objects] == ["image.pr.dcm", "image.sc.dcm", "image.sr.dcm"]
+    boxes = [box["bbox"] for box in record(out / "image.json")["annotations"]]
+    groups = srread(out / "image.sr.dcm").content.get_planar_roi_measurement_groups()
     corners = [group.roi.value for group in groups]
     in_report = [[*c[0], *(c[2] - c[0])] for c in corners]
     np.testing.assert_allclose(in_report, boxes, rtol=1e-5)
-    assert f"classifier={file_sha256(bundle)}".encode() in (out / "film.sr.dcm").read_bytes()
+    assert f"classifier={file_sha256(bundle)}".encode() in (out / "image.sr.dcm").read_bytes()
 
     address = ["127.0.0.1", str(receiver.port), "--called", "ARCHIVE"]
-    assert send_dicom.main([*address, *map(str, [film, *objects])]) == 0
+    assert send_dicom.main([*address, *map(str, [image, *objects])]) == 0
     assert [made.Modality for made in receiver.stored] == ["DX", "PR", "OT", "SR"]
-    for path, stored in zip([film, *objects], receiver.stored, strict=True):
+    for path, stored in zip([image, *objects], receiver.stored, strict=True):
         assert stored == pydicom.dcmread(path)  # every element, pixels too
         assert stored.file_meta.MediaStorageSOPClassUID == stored.SOPClassUID
     assert len({made.StudyInstanceUID for made in receiver.stored}) == 1
@@ -204,17 +207,17 @@ def test_dicom_objects_about_a_png_are_a_clear_failure_and_the_rest_goes_on(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    films = tmp_path / "films"
-    write_dicom(films / "b.dcm", pixels)
-    cv2.imwrite(str(films / "a.png"), pixels)
+    images = tmp_path / "images"
+    write_dicom(images / "b.dcm", pixels)
+    cv2.imwrite(str(images / "a.png"), pixels)
 
-    assert run(bundle, films, tmp_path / "out", "--dicom-out") == 1
+    assert run(bundle, images, tmp_path / "out", "--dicom-out") == 1
 
     assert "a.png is no DICOM file: DICOM objects are made for DICOM" in capsys.readouterr().err
     assert not (tmp_path / "out" / "a.json").exists()
     assert (tmp_path / "out" / "b.sr.dcm").is_file()
 
-    # a second run over the folder of films and results takes the results for no films
+    # a second run over the folder of images and results takes the results for no images
     assert run(bundle, tmp_path, tmp_path / "out", "--dicom-out") == 1
     said = capsys.readouterr()
-    assert "2 films found: 1 done already, " in said.out
+    assert "2 images found: 1 done already, " in said.out

@@ -1,11 +1,11 @@
-"""Say whether a model was trained on films, or on patients, that it is scored on.
+"""Say whether a model was trained on images, or on patients, that it is scored on.
 
     python tools/data/audit_leakage.py --train LIST [LIST ...] --evaluate LIST [--boxes BOXES]
 
 A LIST is a .txt of image names (NIH's official lists), a .csv with a column of images (CheXpert's
 train.csv) or one of MURA's without a header, a COCO ground truth, a .safetensors bundle or its
 folder (what it was trained on), or a results file with its .manifest.json. A results file behind
---train: each of its models is audited on those films that it predicted. BOXES (a COCO ground truth
+--train: each of its models is audited on those images that it predicted. BOXES (a COCO ground truth
 or NIH's BBox_List_2017.csv) are the boxes that are scored: none of their images may be in a
 training. Exit status: 0 clean, 1 leaked, 2 an error.
 """
@@ -19,13 +19,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cxrloc.datasets.files.manifest import file_sha256, run_manifest, write_json
-from cxrloc.datasets.provenance.image_lists import FilmList, read_boxed_images
+from cxrloc.datasets.provenance.image_lists import ImageList, read_boxed_images
 from cxrloc.datasets.provenance.leakage import (
     LeakageAudit,
     audit,
     audit_model,
     provenance_of,
-    read_film_list,
+    read_image_list,
 )
 from cxrloc.datasets.provenance.sidecar import SIDECAR_ENDING
 from cxrloc.localization.report.glossary import RESEARCH_USE
@@ -71,7 +71,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _audits(arguments: argparse.Namespace) -> dict[str, LeakageAudit]:
-    evaluated = read_film_list(arguments.evaluate)
+    evaluated = read_image_list(arguments.evaluate)
     boxes = _boxes(arguments)
     boxed = () if boxes is None else read_boxed_images(boxes)
     if boxes is None:
@@ -91,32 +91,32 @@ def _boxes(arguments: argparse.Namespace) -> Path | None:
     return evaluated if is_truth else None
 
 
-def _audits_of(path: Path, evaluated: FilmList, boxed: Sequence[str]) -> dict[str, LeakageAudit]:
+def _audits_of(path: Path, evaluated: ImageList, boxed: Sequence[str]) -> dict[str, LeakageAudit]:
     provenance = provenance_of(path)
     if provenance is None:
-        return {str(path): audit(read_film_list(path), evaluated, boxed)}
+        return {str(path): audit(read_image_list(path), evaluated, boxed)}
     if provenance.problem or not provenance.models:
         raise ValueError(provenance.problem or f"{path} is of a control: nothing was trained")
     audits = {
         f"{path} {model}": audit_model(provenance, model, evaluated, boxed)
-        for model in provenance.films_by_model
+        for model in provenance.images_by_model
     }
-    if not any(one.evaluated_films for one in audits.values()):
-        raise ValueError(f"{path}: its models predicted none of the evaluated films")
+    if not any(one.evaluated_images for one in audits.values()):
+        raise ValueError(f"{path}: its models predicted none of the evaluated images")
     return audits
 
 
 def description(label: str, one: LeakageAudit) -> str:
     """The counts of one audit, the first few names behind each, and what could not be compared."""
     lines = [
-        f"{label}: {one.training_films:,} training films, {one.evaluated_films:,} evaluated",
+        f"{label}: {one.training_images:,} training images, {one.evaluated_images:,} evaluated",
         _line("shared images", one.shared_images),
         _line("shared patients", one.shared_patients),
         _line("boxed images in training", one.boxed_in_training),
     ]
     if one.patients_unknown:
         lines.append(
-            "  not known: the patients of some films; of these only the images were compared"
+            "  not known: the patients of some images; of these only the images were compared"
         )
     lines += [f"  not known: what {weights} was trained on" for weights in one.unlisted]
     return "\n".join(lines)

@@ -1,12 +1,12 @@
-"""Films to sharded Parquet: decoded, scaled to the training squares and written once.
+"""Images to sharded Parquet: decoded, scaled to the training squares and written once.
 
     python tools/data/build_shards.py --prepared data/nih --out data/shards --size 256 512
         [--engine local|spark] [--master local[*]] [--encoding raw|png] [--split folds|official]
-        [--input grey|enhanced [--clahe_clip 2]] [--rows 512] [--workers N] [--films FOLDER_OR_URL]
+        [--input grey|enhanced [--clahe_clip 2]] [--rows 512] [--workers N] [--images FOLDER_OR_URL]
 
 Both engines write the same bytes. A run that was killed goes on with the same command: finished
-shards are kept, no half shard is ever seen. Films that cannot be read land in rejects.parquet.
-`--prepared` is local; `--out` and `--films` may be any path or URL of pyarrow.fs or fsspec that
+shards are kept, no half shard is ever seen. Images that cannot be read land in rejects.parquet.
+`--prepared` is local; `--out` and `--images` may be any path or URL of pyarrow.fs or fsspec that
 every worker can open. The layout is described in datasets/shards/write.py, a shard in
 datasets/shards/format.py. Research use only, never a diagnosis.
 """
@@ -40,13 +40,13 @@ class BuildShardsConfig:
         engine: local (processes of this machine) or spark.
         master: of Spark: local[*], spark://host:7077, yarn, ...; a session that is there is used.
         encoding: raw pixels (fastest to read) or png (about half the bytes, decoded when read).
-        input: grey, the films as they are, of which training makes its channels as it goes, or
+        input: grey, the images as they are, of which training makes its channels as it goes, or
             enhanced: the channels of `model.input` enhanced, made once and three times the bytes.
-        clahe_clip: of enhanced films, as `model.clahe_clip` of the training that will read them.
+        clahe_clip: of enhanced images, as `model.clahe_clip` of the training that will read them.
         split: directories by fold of the prepared folder, or by the data set's official lists.
-        rows: films a shard.
+        rows: images a shard.
         workers: processes of engine local; one a core when not given.
-        films: the data set's folder as the workers see it, path or URL; where it was prepared when
+        images: the data set's folder as the workers see it, path or URL; where it was prepared when
             not given.
     """
 
@@ -61,7 +61,7 @@ class BuildShardsConfig:
     split: Literal["folds", "official"] = "folds"
     rows: int = 512
     workers: int | None = None
-    films: str = ""
+    images: str = ""
 
     def __post_init__(self) -> None:
         if self.workers is not None and self.workers < 1:
@@ -72,7 +72,7 @@ def build(config: BuildShardsConfig) -> list[ShardRecord]:
     """Do what the module says; returns the records of all shards.
 
     Raises:
-        FileNotFoundError: if the prepared folder or its films are not there.
+        FileNotFoundError: if the prepared folder or its images are not there.
         ValueError: for settings that do not fit the prepared folder or what `out` holds.
         OSError: if a task failed; finished shards stay.
     """
@@ -88,8 +88,8 @@ def build(config: BuildShardsConfig) -> list[ShardRecord]:
         input=config.input,
         clahe_clip=config.clahe_clip,
         rows=config.rows,
-        films_at=config.films,
-        films_root=Path(prepared.manifest["config"]["root"]) if config.films else None,
+        images_at=config.images,
+        images_root=Path(prepared.manifest["config"]["root"]) if config.images else None,
     )
     hashes = {name: file_sha256(prepared.root / name) for name in (INDEX, FOLDS)}
 
@@ -130,12 +130,12 @@ def _sizes_joined(words: Sequence[str]) -> list[str]:
 def _summary(records: Sequence[ShardRecord]) -> str:
     rejected = len({image for record in records for image, _, _ in record.rejects})
     size = records[0].name.partition("/")[0]
-    films = sum(record.rows for record in records if record.name.startswith(f"{size}/"))
+    images = sum(record.rows for record in records if record.name.startswith(f"{size}/"))
     written = sum(record.bytes for record in records)
     return (
-        f"{films:,} films in {len(records):,} shards, {written / 1e6:,.1f} MB; "
+        f"{images:,} images in {len(records):,} shards, {written / 1e6:,.1f} MB; "
         f"{sum(record.reused for record in records):,} shards were finished before; "
-        f"{rejected:,} films cannot be read" + (f", see {REJECTS}" if rejected else "")
+        f"{rejected:,} images cannot be read" + (f", see {REJECTS}" if rejected else "")
     )
 
 

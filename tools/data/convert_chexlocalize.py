@@ -4,11 +4,11 @@ r"""Make a prepared folder with boxes out of CheXpert and cheXlocalize's ground-
     python tools/data/convert_chexlocalize.py --prepared data/chexpert \
         --segmentations gt_segmentations_val.json --out data/chexlocalize
 
-The new folder lists the films of the part (valid or test) that the masks belong to; a film's box of
-a disease is the box around its mask. So tools/localize.py boxes these films and
+The new folder lists the images of the part (valid or test) that the masks belong to; an image's box
+of a disease is the box around its mask. So tools/localize.py boxes these images and
 tools/compare_localizers.py --segmentations scores boxes, masks and points on them, and writes the
 masks and points as files for cheXlocalize's own code. Take a gate of `data.split` official:
-label_sets and iterative train on films of valid too. Research use only, never a diagnosis.
+label_sets and iterative train on images of valid too. Research use only, never a diagnosis.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from cxrloc.localization.analyses.chexlocalize.format import (
     Segmentations,
     box_of,
     disease_of,
-    film_key,
+    image_key,
     read_segmentations,
 )
 from cxrloc.localization.report.glossary import RESEARCH_USE
@@ -59,11 +59,11 @@ def _parser() -> argparse.ArgumentParser:
 def _run(arguments: argparse.Namespace) -> None:
     prepared = load_prepared(arguments.prepared)
     truth = read_segmentations(arguments.segmentations)
-    films = with_boxes(prepared, truth)
-    found = {film_key(r.image_id) for r in films} & truth.keys()
-    boxes = sum(len(r.boxes) for r in films)
+    images = with_boxes(prepared, truth)
+    found = {image_key(r.image_id) for r in images} & truth.keys()
+    boxes = sum(len(r.boxes) for r in images)
     summary = (
-        f"{len(films)} films, {len(found)} of the {len(truth)} with masks, {boxes} boxes around "
+        f"{len(images)} images, {len(found)} of the {len(truth)} with masks, {boxes} boxes around "
         f"masks.\n{RESEARCH_USE}.\n"
     )
     hashes = {
@@ -71,11 +71,11 @@ def _run(arguments: argparse.Namespace) -> None:
     }  # fmt: skip
     write_prepared(
         arguments.out,
-        films,
+        images,
         boxed_diseases=[disease_of(task) for task in TASKS],
-        folds={r.image_id: prepared.folds[r.image_id] for r in films},
+        folds={r.image_id: prepared.folds[r.image_id] for r in images},
         k=prepared.k,
-        official={r.image_id: prepared.official.get(r.image_id, "test") for r in films},
+        official={r.image_id: prepared.official.get(r.image_id, "test") for r in images},
         summary=summary,
         manifest={**prepared.manifest, "hashes": hashes, "counts": {}},
     )
@@ -83,15 +83,15 @@ def _run(arguments: argparse.Namespace) -> None:
 
 
 def with_boxes(prepared: PreparedData, truth: Segmentations) -> list[Radiograph]:
-    """The films of the part that the masks belong to, with their boxes.
+    """The images of the part that the masks belong to, with their boxes.
 
     Raises:
-        ValueError: when none of the masks' films is there.
+        ValueError: when none of the masks' images is there.
     """
-    parts = {_part(r) for r in prepared.radiographs if film_key(r.image_id) in truth}
+    parts = {_part(r) for r in prepared.radiographs if image_key(r.image_id) in truth}
     if not parts:
         raise ValueError(
-            f"{prepared.root} has none of the {len(truth)} films of the segmentations, such as "
+            f"{prepared.root} has none of the {len(truth)} images of the segmentations, such as "
             f"{next(iter(truth))}; prepare CheXpert with its valid (or test) folder"
         )
     return [_boxed(r, truth) for r in prepared.radiographs if _part(r) in parts]
@@ -102,7 +102,7 @@ def _part(radiograph: Radiograph) -> str:
 
 
 def _boxed(radiograph: Radiograph, truth: Segmentations) -> Radiograph:
-    masks = truth.get(film_key(radiograph.image_id), {})
+    masks = truth.get(image_key(radiograph.image_id), {})
     around = {disease_of(task): box_of(mask, radiograph.size_hw) for task, mask in masks.items()
               if task in TASKS}  # fmt: skip
     boxes = tuple(Box(disease, box) for disease, box in sorted(around.items()) if box is not None)

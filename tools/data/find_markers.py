@@ -1,13 +1,13 @@
-r"""Which letters and burnt-in words are found on films? Look at them, or score the finder.
+r"""Which letters and burnt-in words are found on images? Look at them, or score the finder.
 
     python tools/data/find_markers.py INPUT... --out runs/markers
     python tools/data/find_markers.py --phantoms 30 --image_size 512
 
 INPUT is an image file (PNG, JPEG, DICOM) or a folder. DIR receives markers.csv, a line for each
-marker with its box, and sheet1.jpg, sheet2.jpg, ...: each film with its boxes and, beside it, as a
+marker with its box, and sheet1.jpg, sheet2.jpg, ...: each image with its boxes and, beside it, as a
 network sees it that is trained with `model.markers mask` (or --remove_markers inpaint). With
 --phantoms words are burnt into drawn chests and limbs, whose places are known: precision and recall
-of the finder. Exit status: 0, 1 some film could not be read, 2 wrong usage.
+of the finder. Exit status: 0, 1 some image could not be read, 2 wrong usage.
 Research use only, never a diagnosis.
 """
 
@@ -24,12 +24,12 @@ from tqdm import tqdm
 
 from cxrloc.datasets.files.atomic import write_text
 from cxrloc.datasets.images.markers import REMOVALS, FoundMarkers, find_markers
-from cxrloc.datasets.images.read import UnreadableImageError, read_film
-from cxrloc.datasets.phantoms.markers import KINDS, marked_films
-from cxrloc.datasets.radiograph import Film
-from cxrloc.datasets.readers.loose_images import find_films
+from cxrloc.datasets.images.read import UnreadableImageError, read_image
+from cxrloc.datasets.phantoms.markers import KINDS, marked_images
+from cxrloc.datasets.radiograph import LoadedImage
+from cxrloc.datasets.readers.loose_images import find_images
 from cxrloc.localization.analyses.shortcut.marker_check import (
-    FILMS_PER_SHEET,
+    IMAGES_PER_SHEET,
     SAME,
     marker_sheet,
     score_markers,
@@ -44,9 +44,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = _parser()
     arguments = parser.parse_args(argv)
     if bool(arguments.inputs) == (arguments.phantoms is not None):
-        parser.error("give films, or --phantoms N, one of the two")
+        parser.error("give images, or --phantoms N, one of the two")
     if arguments.inputs and arguments.out is None:
-        parser.error("films need --out, the folder for the sheets")
+        parser.error("images need --out, the folder for the sheets")
     if arguments.phantoms is not None:
         if arguments.phantoms < 1 or arguments.image_size < _SMALLEST:
             parser.error(
@@ -64,67 +64,74 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("inputs", nargs="*", type=Path, metavar="INPUT", help="films or folders")
+    parser.add_argument("inputs", nargs="*", type=Path, metavar="INPUT", help="images or folders")
     parser.add_argument("--out", type=Path, metavar="DIR", help="folder for table and sheets")
     parser.add_argument(
-        "--remove_markers", choices=REMOVALS, default="mask", help="in the right picture of a film"
+        "--remove_markers",
+        choices=REMOVALS,
+        default="mask",
+        help="in the right picture of an image",
     )
-    parser.add_argument("--phantoms", type=int, metavar="N", help="drawn films of each kind")
+    parser.add_argument("--phantoms", type=int, metavar="N", help="drawn images of each kind")
     parser.add_argument("--image_size", type=int, default=512, help="of these, pixels")
     return parser
 
 
 def _score(count: int, image_size: int) -> int:
-    print(f"{'films':8s}{'markers':>9s}{'found':>7s}{'precision':>11s}{'recall':>8s}")
+    print(f"{'images':8s}{'markers':>9s}{'found':>7s}{'precision':>11s}{'recall':>8s}")
     for kind in KINDS:
-        films = marked_films(kind, count, image_size=image_size)
-        score = score_markers(tqdm(films, kind, count, unit="film", leave=False))
+        images = marked_images(kind, count, image_size=image_size)
+        score = score_markers(tqdm(images, kind, count, unit="image", leave=False))
         print(
             f"{kind:8s}{score.drawn:9d}{score.found:7d}{score.precision:11.3f}{score.recall:8.3f}"
         )
-    print(f"{count} drawn films each, {image_size} px. A marker is found from IoU {SAME} on.")
+    print(f"{count} drawn images each, {image_size} px. A marker is found from IoU {SAME} on.")
     print(f"{RESEARCH_USE}.")
     return 0
 
 
 def _look(inputs: Sequence[Path], out: Path, how: str) -> int:
-    """Table and sheets of the films, sheet by sheet; a film that cannot be read is named."""
-    paths, failures = find_films(inputs, out)
+    """Table and sheets of the images, sheet by sheet; an image that cannot be read is named."""
+    paths, failures = find_images(inputs, out)
     out.mkdir(parents=True, exist_ok=True)
     rows: list[list[object]] = []
-    films = 0
-    starts = range(0, len(paths), FILMS_PER_SHEET)
+    images = 0
+    starts = range(0, len(paths), IMAGES_PER_SHEET)
     for number, start in enumerate(tqdm(starts, "sheets", unit="sheet"), start=1):
-        page = _found(paths[start : start + FILMS_PER_SHEET], failures)
+        page = _found(paths[start : start + IMAGES_PER_SHEET], failures)
         if page:
             marker_sheet([*page.values()], how).save(out / f"sheet{number}.jpg")
-        films += len(page)
+        images += len(page)
         rows += [[p, *box] for p, (_, found) in page.items() for box in found.boxes_xyxy.tolist()]
     _write_table(out / "markers.csv", rows)
-    print(f"{len(rows)} markers on {films} films: {out / 'markers.csv'} and the sheets beside it.")
+    print(
+        f"{len(rows)} markers on {images} images: {out / 'markers.csv'} and the sheets beside it."
+    )
     print(f"{RESEARCH_USE}.")
     for failure in failures:
         print(f"left out: {failure}", file=sys.stderr)
     return 1 if failures else 0
 
 
-def _found(paths: Sequence[Path], failures: list[str]) -> dict[Path, tuple[Film, FoundMarkers]]:
+def _found(
+    paths: Sequence[Path], failures: list[str]
+) -> dict[Path, tuple[LoadedImage, FoundMarkers]]:
     """Those that can be read; of the others a message in `failures`."""
     page = {}
     for path in paths:
         try:
-            film = read_film(path)
+            image = read_image(path)
         except UnreadableImageError as error:
             failures.append(str(error))
         else:
-            page[path] = film, find_markers(film.pixels)
+            page[path] = image, find_markers(image.pixels)
     return page
 
 
 def _write_table(path: Path, rows: Sequence[Sequence[object]]) -> None:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["film", "x1", "y1", "x2", "y2"])  # pixels of the film
+    writer.writerow(["image", "x1", "y1", "x2", "y2"])  # pixels of the image
     writer.writerows(rows)
     write_text(path, text.getvalue())
 

@@ -1,10 +1,10 @@
 """python tools/data/make_phantom.py --out DIR [--patients 600] [--image_size 512] [--seed 0]
     [--kind chexpert | --kind limb]
 
-Draws a phantom data set into DIR: chest films with eight diseases in NIH's own file layout, or with
-`--kind chexpert` in CheXpert's (lateral views, uncertain and blank labels), or with `--kind limb`
-arms with broken, plated or diseased bones in MURA's (DIR/MURA-v1.1). A finished phantom of the same
-settings is left as it is. Drawn, not patients: never a diagnosis.
+Draws a phantom data set into DIR: chest images with eight diseases in NIH's own file layout, or
+with `--kind chexpert` in CheXpert's (lateral views, uncertain and blank labels), or with `--kind
+limb` arms with broken, plated or diseased bones in MURA's (DIR/MURA-v1.1). A finished phantom of
+the same settings is left as it is. Drawn, not patients: never a diagnosis.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _make(options: MakePhantomConfig) -> None:
     build, make = KINDS[options.kind]
     out = make(build(**_given(options, build)), options.out, options.workers)
-    print(f"phantom films in {out} (drawn, not patients: never a diagnosis)")
+    print(f"phantom images in {out} (drawn, not patients: never a diagnosis)")
 
 
 def _given(options: MakePhantomConfig, build: type[Any]) -> dict[str, Any]:

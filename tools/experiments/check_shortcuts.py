@@ -5,13 +5,14 @@ r"""Does a network look at side letters, burnt-in text or the air beside the pat
     python tools/experiments/check_shortcuts.py --prepared data/nih --out runs/shortcuts \
         --maps grad_cam=runs/grad_cam.maps.safetensors
 
-With a run (or one --bundle) Grad-CAM maps are made of every film and disease that is labelled
-present, each film by the model that has not seen its patient: once of the film as it is and once of
-the film with its markers masked or inpainted (--remove_markers). A model that was trained without
+With a run (or one --bundle) Grad-CAM maps are made of every image and disease that is labelled
+present, each image by the model that has not seen its patient: once of the image as it is and once
+    of
+the image with its markers masked or inpainted (--remove_markers). A model that was trained without
 markers is shown them too, and the page says so. With --maps any model's maps are measured; those of
 localize.py hold both if it was given --remove_markers. DIR receives report.html, the table as
-.csv/.md/.tex, the figure and the maps that were made. No boxes are needed: it works for limb films
-as for chest films. On boxed films compare_localizers.py has the same section.
+.csv/.md/.tex, the figure and the maps that were made. No boxes are needed: it works for limb images
+as for chest images. On boxed images compare_localizers.py has the same section.
 Research use only, never a diagnosis.
 """
 
@@ -37,7 +38,7 @@ from cxrloc.datasets.files.manifest import file_sha256, run_manifest
 from cxrloc.datasets.images.markers import REMOVALS
 from cxrloc.datasets.images.read import UnreadableImageError, read_grey
 from cxrloc.datasets.prepared.folder import PreparedData, load_prepared
-from cxrloc.datasets.radiograph import Film, Radiograph
+from cxrloc.datasets.radiograph import LoadedImage, Radiograph
 from cxrloc.detection.fold_models import Job, ModelFiles, plan_jobs, unseen
 from cxrloc.localization.analyses.shortcut.section import shortcut_check
 from cxrloc.localization.analyses.shortcut.shortcut import read_regions
@@ -55,7 +56,7 @@ from cxrloc.localization.report.plots import save_figure
 from cxrloc.localization.report.sections import Section
 
 NAME, BUNDLE = "grad_cam", "classifier.safetensors"
-_WORDS = ("CAM mass", "area (control)", "region", "maps", "maps of marked films", "localizer",
+_WORDS = ("CAM mass", "area (control)", "region", "maps", "maps of marked images", "localizer",
           "macro mean", "disease", "patients", "95 % interval")  # fmt: skip
 
 
@@ -121,7 +122,7 @@ def _run(arguments: argparse.Namespace) -> None:
 def check(
     prepared: PreparedData, maps: dict[str, HeatMaps], *, resamples: int, seed: int
 ) -> Section:
-    """The section of these maps, their films found through the prepared folder.
+    """The section of these maps, their images found through the prepared folder.
 
     Raises:
         ValueError: when no map can be measured, saying why.
@@ -141,14 +142,14 @@ def make_maps(
     removal: str,
     folds: Sequence[int] | None = None,
 ) -> tuple[HeatMaps, tuple[str, ...]]:
-    """Grad-CAM maps of labelled films, as they are and without their markers.
+    """Grad-CAM maps of labelled images, as they are and without their markers.
 
-    Also what the page must say: films left out because a model without a fold was trained on their
-    patients, and that models trained on films without markers are given the markers here, in the
-    maps of films as they are.
+    Also what the page must say: images left out because a model without a fold was trained on their
+    patients, and that models trained on images without markers are given the markers here, in the
+    maps of images as they are.
 
     Raises:
-        ValueError: when no film is labelled with a disease of the model, or all are of patients
+        ValueError: when no image is labelled with a disease of the model, or all are of patients
             that it was trained on.
     """
     found: dict[str, dict[Pair, FloatMaps]] = {"keep": {}, removal: {}}
@@ -159,7 +160,7 @@ def make_maps(
         trained.add(_map_job(unseen(job, notes), found))
     if not found["keep"]:
         raise ValueError(
-            f"no film of {prepared.root} is labelled with a disease of the model in "
+            f"no image of {prepared.root} is labelled with a disease of the model in "
             f"{models.run or models.bundle}: there is no map to check"
         )
     maps = HeatMaps.of(
@@ -170,16 +171,16 @@ def make_maps(
 
 def _said(trained: str, removal: str) -> str:
     return (
-        f"The model was trained on films with markers {trained}ed, and removes them before it "
-        f'judges a film. Here it does not: "{NAME}" shows it the markers, which it has not '
+        f"The model was trained on images with markers {trained}ed, and removes them before it "
+        f'judges an image. Here it does not: "{NAME}" shows it the markers, which it has not '
         f'seen in training, and of "{NAME}, markers {removal}ed" they are {removal}ed once.'
     )
 
 
 def _map_job(job: Job, found: dict[str, dict[Pair, FloatMaps]]) -> str:
-    """Maps of one model's films, for each way of treating their markers, into `found`.
+    """Maps of one model's images, for each way of treating their markers, into `found`.
 
-    The model's own way is set aside, so that each film is treated once; it is returned.
+    The model's own way is set aside, so that each image is treated once; it is returned.
     """
     from cxrloc.classification.bundle.classifier import load_classifier
     from cxrloc.classification.inference.gate import Gate
@@ -190,23 +191,23 @@ def _map_job(job: Job, found: dict[str, dict[Pair, FloatMaps]]) -> str:
     kept = replace(loaded.preprocessing, markers="keep")
     localizer = GradCamLocalizer(Gate(replace(loaded, preprocessing=kept)))
     title = "maps" if job.fold is None else f"maps of fold {job.fold}"
-    for radiograph in tqdm(job.films, desc=title, unit="film", mininterval=1.0):
+    for radiograph in tqdm(job.images, desc=title, unit="image", mininterval=1.0):
         diseases = [d for d in radiograph.positives if d in loaded.diseases]
-        film = _film(radiograph) if diseases else None
-        if film is not None:
+        image = _image(radiograph) if diseases else None
+        if image is not None:
             for how, maps in found.items():
-                maps |= localizer.film_maps(film, diseases, how)
+                maps |= localizer.image_maps(image, diseases, how)
     return loaded.preprocessing.markers
 
 
-def _film(radiograph: Radiograph) -> Film | None:
-    assert radiograph.path is not None, "a prepared folder lists only films that are on disk"
+def _image(radiograph: Radiograph) -> LoadedImage | None:
+    assert radiograph.path is not None, "a prepared folder lists only images that are on disk"
     try:
         pixels = read_grey(radiograph.path)
     except UnreadableImageError as error:
         tqdm.write(f"left out {radiograph.image_id}: {error.reason}")
         return None
-    return radiograph.film(pixels)
+    return radiograph.image(pixels)
 
 
 def write_section(

@@ -1,4 +1,4 @@
-"""Which network is better? Compare cross-validated networks on the same films out of fold.
+"""Which network is better? Compare cross-validated networks on the same images out of fold.
 
     python tools/experiments/compare_networks.py runs/a runs/b big=runs/c \\
         --ensemble a big --out runs/comparison
@@ -7,7 +7,7 @@ A RUN is a folder of tools/cross_validate.py, NAME=RUN gives it another name tha
 DIR receives networks.csv (every figure of every network, published ones beside), confusion.csv
 (counts, TPR, TNR, F1 of each disease and summed), differences.csv (AUC of all pairs: paired patient
 bootstrap, DeLong's test, Holm's correction), all of it to read as networks.md, .tex and .html, and
-networks.png. All runs must hold the same films and labels.
+networks.png. All runs must hold the same images and labels.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def named_runs(words: Sequence[str]) -> dict[str, Path]:
 def _run(arguments: argparse.Namespace) -> None:
     # after the command line is read: --help needs no torch
     from cxrloc.classification.metrics.networks import (
-        check_same_films,
+        check_same_images,
         compare_networks,
         ensemble,
         read_network,
@@ -86,7 +86,7 @@ def _run(arguments: argparse.Namespace) -> None:
     networks = {name: read_network(name, run) for name, run in runs.items()}
     first = next(iter(networks.values()))
     for network in networks.values():
-        check_same_films(first, network)
+        check_same_images(first, network)
     groups = [_members(names, list(runs)) for names in arguments.ensemble]
     ensembles = [ensemble([networks[name] for name in group]) for group in groups]
     comparison = compare_networks(

@@ -1,12 +1,12 @@
-r"""How far do the faster runtimes of the gate move its answers? On films that it has not seen.
+r"""How far do the faster runtimes of the gate move its answers? On images that it has not seen.
 
     python tools/experiments/compare_runtimes.py --run runs/gate --prepared data/nih \\
         --out runs/runtimes
 
-Each film is judged by the model that has not seen its patient: in float32 and in every other
+Each image is judged by the model that has not seen its patient: in float32 and in every other
 runtime that this machine's CPU has (--runtime of predict and serve). The table says how far the
 probabilities are apart, how many decisions turn, whether the Grad-CAM boxes stay, and what becomes
-of the AUC. INT8 weights are made for this out of 96 training films of each model; those that
+of the AUC. INT8 weights are made for this out of 96 training images of each model; those that
 tools/experiments/quantize.py put beside a bundle are neither used nor changed. DIR receives
 runtimes.csv, .md and .tex, all answers as judged_foldK.parquet, and the manifest. A fold that is
 done is not judged again, so the same command goes on after an interrupt. Research use only - not a
@@ -31,16 +31,16 @@ import numpy as np
 from cxrloc.configs.command_line import load_config
 from cxrloc.datasets.files.manifest import file_sha256, package_versions, run_manifest, write_json
 from cxrloc.datasets.prepared.folder import INDEX, PreparedData, load_prepared
-from cxrloc.datasets.provenance.image_lists import TRAINING_FILMS, read_training_films
+from cxrloc.datasets.provenance.image_lists import TRAINING_IMAGES, read_training_images
 from cxrloc.datasets.radiograph import Radiograph, label_matrix
 from cxrloc.detection.fold_models import Job, ModelFiles, plan_jobs, unseen
-from cxrloc.tools.experiments.quantize import FILMS
+from cxrloc.tools.experiments.quantize import IMAGES
 
 if TYPE_CHECKING:
     from cxrloc.classification.bundle.classifier import ClassifierBundle
     from cxrloc.classification.inference.gate import Gate
     from cxrloc.classification.network.int8 import Int8Backbone
-    from cxrloc.localization.analyses.runtimes.runtime_table import FilmInRuntimes
+    from cxrloc.localization.analyses.runtimes.runtime_table import ImageInRuntimes
 
 Facts = dict[str, Any]
 
@@ -57,7 +57,7 @@ PRECISIONS = {
 
 @dataclass(frozen=True)
 class CompareRuntimesConfig:
-    """Which models judge which films.
+    """Which models judge which images.
 
     Attributes:
         prepared: folder that tools/prepare_data.py wrote.
@@ -65,8 +65,8 @@ class CompareRuntimesConfig:
         run: classifier run with one folder per test fold.
         bundle: one trained classifier instead of a run.
         folds: test folds of a run to judge; all when left out.
-        films: how many films of a fold are judged at most, drawn at random.
-        seed: of the draws of films.
+        images: how many images of a fold are judged at most, drawn at random.
+        seed: of the draws of images.
     """
 
     prepared: Path
@@ -74,15 +74,15 @@ class CompareRuntimesConfig:
     run: Path | None = None
     bundle: Path | None = None
     folds: list[int] | None = None
-    films: int = 500
+    images: int = 500
     seed: int = 0
 
     def __post_init__(self) -> None:
         given = [name for name in ("run", "bundle") if getattr(self, name) is not None]
         if len(given) != 1:
             raise ValueError(f"give either --run or --bundle, got {given or 'neither'}")
-        if self.films < 1:
-            raise ValueError(f"--films: got {self.films}, expected at least 1")
+        if self.images < 1:
+            raise ValueError(f"--images: got {self.images}, expected at least 1")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -110,27 +110,27 @@ def compare(config: CompareRuntimesConfig) -> None:
             folds whose diseases, meaning of labels or runtimes are not the same.
     """
     from cxrloc.classification.report.tables import to_markdown, write_table
-    from cxrloc.localization.analyses.runtimes.runtime_table import read_films, runtime_table
+    from cxrloc.localization.analyses.runtimes.runtime_table import read_images, runtime_table
 
     started = time.time()
     prepared = load_prepared(config.prepared)
     models = ModelFiles(BUNDLE, config.run, config.bundle)
     jobs = plan_jobs(prepared.radiographs, prepared, models, config.folds)
-    if not any(job.films for job in jobs):
-        raise ValueError(f"{config.prepared} has no film in the folds that were asked for")
+    if not any(job.images for job in jobs):
+        raise ValueError(f"{config.prepared} has no image in the folds that were asked for")
     notes: list[str] = []
-    films: list[FilmInRuntimes] = []
+    images: list[ImageInRuntimes] = []
     facts_of: dict[Path, Facts] = {}
     hashes: dict[str, str] = {}
     for job in (unseen(job, notes) for job in jobs):
         path, facts = _judged(job, prepared, config)
         notes += facts["notes"]
-        films += read_films(path)
+        images += read_images(path)
         facts_of[path] = facts
         hashes[str(job.bundle)] = facts["bundle"]
     _check_alike(facts_of)
     diseases = next(iter(facts_of.values()))["diseases"]
-    table = runtime_table(films, diseases, tuple(dict.fromkeys(n.rstrip(".") for n in notes)))
+    table = runtime_table(images, diseases, tuple(dict.fromkeys(n.rstrip(".") for n in notes)))
     write_table(table, config.out)
     manifest = run_manifest(config, seed=config.seed, hashes=hashes, started=started)
     write_json(config.out / MANIFEST, manifest)
@@ -139,34 +139,36 @@ def compare(config: CompareRuntimesConfig) -> None:
 
 
 def _judged(job: Job, prepared: PreparedData, config: CompareRuntimesConfig) -> tuple[Path, Facts]:
-    """The file with a model's films, made unless it is there, and what it was made of."""
+    """The file with a model's images, made unless it is there, and what it was made of."""
     from cxrloc.classification.metrics.scored_images import OUTSIDE
-    from cxrloc.localization.analyses.runtimes.runtime_table import settings_of, write_films
+    from cxrloc.localization.analyses.runtimes.runtime_table import settings_of, write_images
 
     assert job.bundle is not None
-    films = _draw(job.films, config.films, config.seed)
+    images = _draw(job.images, config.images, config.seed)
     name = "judged" if job.fold is None else f"judged_fold{job.fold}"
     path = config.out / f"{name}.parquet"
-    wanted = _made_of(job.bundle, films, prepared, config.seed)
+    wanted = _made_of(job.bundle, images, prepared, config.seed)
     there = settings_of(path)
     if {key: there.get(key) for key in wanted} == wanted:
         print(f"{path} is there", file=sys.stderr)
         return path, there
     judge = _Judge(job.bundle, prepared, config.seed)
-    found = judge.films(films, OUTSIDE if job.fold is None else job.fold)
-    write_films(path, found, judge.bundle.diseases, {**wanted, **judge.facts})
+    found = judge.images(images, OUTSIDE if job.fold is None else job.fold)
+    write_images(path, found, judge.bundle.diseases, {**wanted, **judge.facts})
     return path, settings_of(path)
 
 
-def _made_of(bundle: Path, films: Sequence[Radiograph], prepared: PreparedData, seed: int) -> Facts:
-    """All that a film's answers depend on: where it is another, films are judged anew."""
+def _made_of(
+    bundle: Path, images: Sequence[Radiograph], prepared: PreparedData, seed: int
+) -> Facts:
+    """All that an image's answers depend on: where it is another, images are judged anew."""
     import torch
 
-    listed = bundle.parent / TRAINING_FILMS
+    listed = bundle.parent / TRAINING_IMAGES
     return {
         "bundle": file_sha256(bundle),
-        "training_films": file_sha256(listed) if listed.is_file() else None,
-        "films": [film.image_id for film in films],
+        "training_images": file_sha256(listed) if listed.is_file() else None,
+        "images": [image.image_id for image in images],
         "prepared": file_sha256(prepared.root / INDEX),
         "seed": seed,
         "versions": package_versions(),
@@ -175,11 +177,11 @@ def _made_of(bundle: Path, films: Sequence[Radiograph], prepared: PreparedData, 
     }
 
 
-def _draw(films: Sequence[Radiograph], most: int, seed: int) -> list[Radiograph]:
-    if len(films) <= most:
-        return list(films)
-    chosen = np.random.default_rng(seed).permutation(len(films))[:most]
-    return [films[i] for i in sorted(chosen)]
+def _draw(images: Sequence[Radiograph], most: int, seed: int) -> list[Radiograph]:
+    if len(images) <= most:
+        return list(images)
+    chosen = np.random.default_rng(seed).permutation(len(images))[:most]
+    return [images[i] for i in sorted(chosen)]
 
 
 class _Judge:
@@ -221,27 +223,27 @@ class _Judge:
             "notes": self.notes,
         }
 
-    def films(self, radiographs: Sequence[Radiograph], fold: int) -> list[FilmInRuntimes]:
+    def images(self, radiographs: Sequence[Radiograph], fold: int) -> list[ImageInRuntimes]:
         """Those that can be read, with a progress bar."""
         from tqdm import tqdm
 
-        from cxrloc.classification.runs.ensemble import label_rules, readable_films
+        from cxrloc.classification.runs.ensemble import label_rules, readable_images
         from cxrloc.localization.analyses.runtimes.agreement import judge
-        from cxrloc.localization.analyses.runtimes.runtime_table import FilmInRuntimes
+        from cxrloc.localization.analyses.runtimes.runtime_table import ImageInRuntimes
 
-        title = "films" if fold < 0 else f"fold {fold}"
+        title = "images" if fold < 0 else f"fold {fold}"
         found = []
         known = label_rules(self.bundle).meaning(radiographs)
-        for radiograph, film in readable_films(tqdm(known, title, unit="film")):
+        for radiograph, image in readable_images(tqdm(known, title, unit="image")):
             labels = label_matrix([radiograph], self.bundle.diseases)[0]
-            answers = {name: judge(gate, film) for name, gate in self.gates.items()}
+            answers = {name: judge(gate, image) for name, gate in self.gates.items()}
             found.append(
-                FilmInRuntimes(radiograph.image_id, radiograph.patient_id, fold, labels, answers)
+                ImageInRuntimes(radiograph.image_id, radiograph.patient_id, fold, labels, answers)
             )
         if not found:
-            raise ValueError(f"{self.path}: none of {len(radiographs)} films can be read")
+            raise ValueError(f"{self.path}: none of {len(radiographs)} images can be read")
         if missing := len(known) - len(found):
-            self.notes.append(f"{self.path}: {missing} of {len(known)} films cannot be read")
+            self.notes.append(f"{self.path}: {missing} of {len(known)} images cannot be read")
         return found
 
     def _add(self, bundle: ClassifierBundle, runtime: str, precision: str) -> None:
@@ -251,28 +253,28 @@ class _Judge:
         self.gates.setdefault(gate.runtime, gate)  # "auto" may be fp32
 
     def _int8(self) -> Int8Backbone:
-        """INT8 weights out of training films, which the films to be judged are none of."""
+        """INT8 weights out of training images, which the images to be judged are none of."""
         from cxrloc.classification.inference.int8_calibration import calibrate
-        from cxrloc.classification.runs.ensemble import readable_films
+        from cxrloc.classification.runs.ensemble import readable_images
 
-        listed = read_training_films(self.path.parent / TRAINING_FILMS).parts.get("train", ())
+        listed = read_training_images(self.path.parent / TRAINING_IMAGES).parts.get("train", ())
         here = {r.image_id: r for r in self.prepared.radiographs}
-        films = [here[image] for image in sorted(listed) if image in here]
-        if not films:
+        images = [here[image] for image in sorted(listed) if image in here]
+        if not images:
             raise ValueError(
-                f"{self.path.parent / TRAINING_FILMS}: none of its {len(listed)} training films is "
-                f"in {self.prepared.root}, so there is nothing to make INT8 weights of"
+                f"{self.path.parent / TRAINING_IMAGES}: none of its {len(listed)} training images "
+                f"is in {self.prepared.root}, so there is nothing to make INT8 weights of"
             )
         squares = self.bundle.preprocessing.squares
-        pixels = [squares([f]) for _, f in readable_films(_draw(films, FILMS, self.seed))]
+        pixels = [squares([f]) for _, f in readable_images(_draw(images, IMAGES, self.seed))]
         if not pixels:
-            raise ValueError("none of the training films can be read")
+            raise ValueError("none of the training images can be read")
         int8 = calibrate(self.bundle, np.concatenate(pixels), seed=self.seed)
         total = len(int8.layers) + len(int8.left)
         left = ", ".join(int8.left) or "none"
         self.notes.append(
             f"{self.path}: {len(int8.layers)} of {total} convolutions in INT8, made of "
-            f"{len(pixels)} training films; left in float: {left}"
+            f"{len(pixels)} training images; left in float: {left}"
         )
         return int8
 

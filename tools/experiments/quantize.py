@@ -1,14 +1,14 @@
 """Make a classifier's INT8 weights, for the fastest runtime on CPUs, and say what they change.
 
-    python tools/experiments/quantize.py --classifier BUNDLE FILMS...
+    python tools/experiments/quantize.py --classifier BUNDLE IMAGES...
     python tools/predict.py --classifier BUNDLE --runtime openvino-int8 ...
 
-FILMS are image files (PNG, JPEG, DICOM) or folders of films like those that the classifier is to
+IMAGES are image files (PNG, JPEG, DICOM) or folders of images like those that the classifier is to
 judge; no labels are needed. 192 are drawn at random, or all if there are fewer (32 at least). Half
 of them calibrate the weights; the others are judged in float32 and in INT8, and how far apart the
 two are is printed and kept in the file: classifier.int8.safetensors, beside the classifier, which
 is left as it is. A classifier that was trained again needs this again. The comparison tells what
-rounding changes, not who is right: one patient's films may be in both halves, and films of the
+rounding changes, not who is right: one patient's images may be in both halves, and images of the
 classifier's training are fit for both. It takes minutes, with deep networks at large sizes an hour.
 The CPU must have VNNI instructions, and `pip install -e '.[runtimes]'` the packages. Networks gain
 as far as they consist of convolutions: a ConvNeXt hardly. Exit status: 0 done, 2 wrong usage, 130
@@ -30,14 +30,14 @@ import numpy as np
 import numpy.typing as npt
 
 from cxrloc.datasets.files.manifest import file_sha256, run_manifest
-from cxrloc.datasets.images.read import read_film
-from cxrloc.datasets.readers.loose_images import find_films
+from cxrloc.datasets.images.read import read_image
+from cxrloc.datasets.readers.loose_images import find_images
 from cxrloc.localization.report.glossary import RESEARCH_USE
 
 if TYPE_CHECKING:
     from cxrloc.classification.bundle.preprocessing import Preprocessing
 
-FILMS = 96  # to calibrate on, and as many others to compare on
+IMAGES = 96  # to calibrate on, and as many others to compare on
 FEWEST = 16
 
 
@@ -59,9 +59,9 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("inputs", nargs="+", type=Path, metavar="FILMS", help="films or folders")
+    parser.add_argument("inputs", nargs="+", type=Path, metavar="IMAGES", help="images or folders")
     parser.add_argument("--classifier", type=Path, required=True, help="classifier.safetensors")
-    parser.add_argument("--seed", type=int, default=0, help="of the draw of films")
+    parser.add_argument("--seed", type=int, default=0, help="of the draw of images")
     return parser
 
 
@@ -84,9 +84,9 @@ def _run(arguments: argparse.Namespace, started: float) -> None:
     other = Gate(replace(bundle, int8=int8), "cpu", runtime=INT8)
     left = ", ".join(int8.left) or "none"
     print(f"{len(int8.layers)} convolutions are in INT8; left in float: {left}.")
-    films = (read_film(path) for path in paths[half:])
-    found = agreement(Gate(bundle, "cpu", "fp32"), other, films, len(paths) - half)
-    print(f"{other.runtime} against float32 on {found.films} other films:\n{found}")
+    images = (read_image(path) for path in paths[half:])
+    found = agreement(Gate(bundle, "cpu", "fp32"), other, images, len(paths) - half)
+    print(f"{other.runtime} against float32 on {found.images} other images:\n{found}")
     facts = {"calibrated_on": half, "runtime": other.runtime, "agreement": asdict(found)}
     hashes = {"classifier": file_sha256(arguments.classifier)}
     manifest = run_manifest(facts, seed=arguments.seed, hashes=hashes, started=started)
@@ -97,35 +97,35 @@ def _run(arguments: argparse.Namespace, started: float) -> None:
 def _readable(
     inputs: Sequence[Path], seed: int, preprocessing: Preprocessing
 ) -> tuple[list[npt.NDArray[np.uint8]], list[Path]]:
-    """Of the first `2 * FILMS` films of the draw that can be read: squares, as many as may
+    """Of the first `2 * IMAGES` images of the draw that can be read: squares, as many as may
     calibrate, and paths."""
     from tqdm import tqdm
 
-    paths, failures = find_films(inputs)
+    paths, failures = find_images(inputs)
     if failures:
         raise ValueError("; ".join(failures))
     squares: list[npt.NDArray[np.uint8]] = []
     readable: list[Path] = []
-    progress = tqdm(total=min(2 * FILMS, len(paths)), desc="reading", unit="film")
+    progress = tqdm(total=min(2 * IMAGES, len(paths)), desc="reading", unit="image")
     for path in (paths[i] for i in np.random.default_rng(seed).permutation(len(paths))):
-        if len(readable) == 2 * FILMS:
+        if len(readable) == 2 * IMAGES:
             break
         try:
-            film = read_film(path)
+            image = read_image(path)
         except ValueError as error:
             tqdm.write(f"quantize: left out: {error}", file=sys.stderr)
             continue
-        for warning in film.warnings:
+        for warning in image.warnings:
             tqdm.write(f"quantize: {path}: {warning}", file=sys.stderr)
-        if len(squares) < FILMS:
-            squares.append(preprocessing.squares([film]))
+        if len(squares) < IMAGES:
+            squares.append(preprocessing.squares([image]))
         readable.append(path)
         progress.update()
     progress.close()
     if len(readable) < 2 * FEWEST:
         raise ValueError(
-            f"{len(readable)} films that can be read, expected at least {2 * FEWEST}: half of them "
-            f"to calibrate on, half to compare on; {2 * FILMS} are better"
+            f"{len(readable)} images that can be read, expected at least {2 * FEWEST}: half of "
+            f"them to calibrate on, half to compare on; {2 * IMAGES} are better"
         )
     return squares, readable
 

@@ -1,13 +1,13 @@
-"""Judge films by one classifier, or by the mean of several, and score them where labels are known.
+"""Judge images by one classifier, or by the mean of several, and score them where labels are known.
 
     python tools/experiments/score_images.py --classifier runs/gate/fold*/classifier.safetensors \\
         --prepared data/test --out runs/test_scores.parquet
 
-Films of patients whom a classifier was trained or chosen on are left out and counted: an ensemble
-of all folds is for films outside of them (those of a cross-validation stand, honestly judged, in
+Images of patients whom a classifier was trained or chosen on are left out and counted: an ensemble
+of all folds is for images outside of them (those of a cross-validation stand, honestly judged, in
 its own out_of_fold.parquet). Blank labels, and the parents of a finding, count as in the training;
 the classifiers must agree on that (data.blank, data.closure). Beside the Parquet, of the same form
-as that one, stand FILE.md with the figures and FILE.manifest.json; of films with studies or body
+as that one, stand FILE.md with the figures and FILE.manifest.json; of images with studies or body
 parts (MURA) the page holds the figures of studies, the mean over their images, and of images for
 each part and for all, and FILE.studies.csv too. Where the thresholds of a mean come from is said
 below the figures. Research use only, never a diagnosis.
@@ -35,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         _run(arguments)
     except (ValueError, OSError) as error:
-        print(f"score_films: error: {error}", file=sys.stderr)
+        print(f"score_images: error: {error}", file=sys.stderr)
         return 2
     return 0
 
@@ -52,8 +52,8 @@ def _parser() -> argparse.ArgumentParser:
         "--prepared", type=Path, required=True, help="folder that tools/prepare_data.py wrote"
     )
     parser.add_argument(
-        "--films", type=Path, metavar="LIST",
-        help="only the films of this list (.txt with a name a line, .csv, .json); left out: all",
+        "--images", type=Path, metavar="LIST",
+        help="only the images of this list (.txt with a name a line, .csv, .json); left out: all",
     )  # fmt: skip
     parser.add_argument("--out", type=Path, required=True, metavar="FILE.parquet")
     parser.add_argument("--device", default="cpu", help="cpu, cuda or auto")
@@ -66,14 +66,14 @@ def _parser() -> argparse.ArgumentParser:
 def _run(arguments: argparse.Namespace) -> None:
     # after the command line is read: --help needs no torch
     from cxrloc.classification.metrics.examinations import by_level
-    from cxrloc.classification.metrics.scored_images import write_scored_films
+    from cxrloc.classification.metrics.scored_images import write_scored_images
     from cxrloc.classification.report.examinations import level_records, level_tables
     from cxrloc.classification.report.text_tables import to_markdown, write_records
     from cxrloc.classification.runs.ensemble import (
         load_ensemble,
-        score_films,
+        score_images,
         scores_table,
-        unseen_films,
+        unseen_images,
     )
     from cxrloc.datasets.files.atomic import write_text
     from cxrloc.datasets.files.manifest import file_sha256, run_manifest, write_json
@@ -82,17 +82,17 @@ def _run(arguments: argparse.Namespace) -> None:
     if out.suffix != ".parquet":
         raise ValueError(f"--out {out}: expected a name that ends in .parquet")
     ensemble = load_ensemble(bundles, arguments.device, arguments.precision)
-    radiographs, notes = unseen_films(bundles, _listed(arguments.prepared, arguments.films))
-    scored = score_films(ensemble, radiographs)
+    radiographs, notes = unseen_images(bundles, _listed(arguments.prepared, arguments.images))
+    scored = score_images(ensemble, radiographs)
     notes = [f"By {_members(bundles)}.", *scored.notes, *notes]
     draws = arguments.resamples, arguments.seed
-    found = by_level(scored.films, scored.study_thresholds, *draws)
+    found = by_level(scored.images, scored.study_thresholds, *draws)
     studies = out.with_suffix(".studies.csv")
-    table = scores_table(scored.films, notes, *draws)
+    table = scores_table(scored.images, notes, *draws)
     page = to_markdown(
-        f"Films scored: {out.stem}", [table, *level_tables(found, ensemble.diseases)]
+        f"Images scored: {out.stem}", [table, *level_tables(found, ensemble.diseases)]
     )
-    write_scored_films(out, scored.films)
+    write_scored_images(out, scored.images)
     if found:
         write_records(studies, level_records(found, ensemble.diseases))
     write_text(out.with_suffix(".md"), page)
@@ -103,23 +103,23 @@ def _run(arguments: argparse.Namespace) -> None:
     print(page, f"results: {', '.join(map(str, written))}", sep="\n")
 
 
-def _listed(prepared: Path, films: Path | None) -> list[Radiograph]:
-    """The films on disk, or those of a list; how many of it are missing is printed."""
+def _listed(prepared: Path, images: Path | None) -> list[Radiograph]:
+    """The images on disk, or those of a list; how many of it are missing is printed."""
     from cxrloc.datasets.prepared.folder import load_prepared
     from cxrloc.datasets.provenance.image_lists import common_key
-    from cxrloc.datasets.provenance.leakage import read_film_list
+    from cxrloc.datasets.provenance.leakage import read_image_list
 
     radiographs = load_prepared(prepared).radiographs
-    if films is None:
+    if images is None:
         return radiographs
-    listed = read_film_list(films).patient_of
+    listed = read_image_list(images).patient_of
     key = common_key(listed, [r.image_id for r in radiographs])
     wanted = {key(name) for name in listed}
     found = [r for r in radiographs if key(r.image_id) in wanted]
     if not found:
-        raise ValueError(f"no film of {films} is in {prepared}")
+        raise ValueError(f"no image of {images} is in {prepared}")
     if len(found) < len(wanted):
-        print(f"{len(wanted) - len(found)} films of {films} are not in {prepared}")
+        print(f"{len(wanted) - len(found)} images of {images} are not in {prepared}")
     return found
 
 

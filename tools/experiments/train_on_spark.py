@@ -58,7 +58,7 @@ def train_on_spark(config: SparkTrainingConfig) -> Path:
     from cxrloc.classification.runs.train import run_classifier
     from cxrloc.classification.training.distributed import Member
 
-    Member(0, config.num_processes).films_per_step(config.train.batch_size)
+    Member(0, config.num_processes).images_per_step(config.train.batch_size)
     run = _with_whole_paths(config)
     with spark_session(config.master, "cxrloc training"):
         from pyspark.errors import PySparkException

@@ -4,7 +4,7 @@ r"""Tune how heat maps become boxes, for each test fold on the boxes of the othe
         --ground-truth data/nih/ground_truth.json --out runs/cam_rules.yaml
 
 Threshold, size rule and smoothing are chosen for each disease by mean IoU. The file is applied with
-`python tools/localize.py --cam_rules runs/cam_rules.yaml ...`, which boxes the films of fold k by
+`python tools/localize.py --cam_rules runs/cam_rules.yaml ...`, which boxes the images of fold k by
 fold k's rules. Research use only, never a diagnosis.
 """
 
@@ -24,7 +24,7 @@ from cxrloc.localization.analyses.ladder.cam_tuning import Tuning, tune
 from cxrloc.localization.cam.heat_maps import read_heat_maps
 from cxrloc.localization.cam.rules import FOLDS_OF_THE_GROUND_TRUTH, CamRules, write_cam_rules
 from cxrloc.localization.evaluation.ground_truth import ground_truth_from_coco
-from cxrloc.localization.evaluation.image_table import film_table
+from cxrloc.localization.evaluation.image_table import image_table
 from cxrloc.localization.report.glossary import RESEARCH_USE
 
 
@@ -61,11 +61,12 @@ def _parser() -> argparse.ArgumentParser:
 def _run(arguments: argparse.Namespace, words: Sequence[str]) -> None:
     maps = read_heat_maps(arguments.maps)
     coco = load_coco(arguments.ground_truth)
-    tuning = tune(film_table(coco), ground_truth_from_coco(coco), maps, seed=arguments.seed)
+    tuning = tune(image_table(coco), ground_truth_from_coco(coco), maps, seed=arguments.seed)
     if not tuning.mapped.any():
         raise ValueError(
-            f"{arguments.maps} has no map of a boxed film and disease of {arguments.ground_truth}; "
-            f"its first pair is {maps.pairs[0] if maps.pairs else 'missing'}"
+            f"{arguments.maps} has no map of a boxed image and disease of "
+            f"{arguments.ground_truth}; its first pair is "
+            f"{maps.pairs[0] if maps.pairs else 'missing'}"
         )
     rules = CamRules(
         arguments.localizer_name or maps.name,
@@ -73,7 +74,7 @@ def _run(arguments: argparse.Namespace, words: Sequence[str]) -> None:
         tuning.folds.source,
         file_sha256(arguments.ground_truth),
         tuning.rules,
-        tuning.rules_for_new_films,
+        tuning.rules_for_new_images,
     )
     facts = scored(tuning)
     write_cam_rules(arguments.out, rules, "\n".join((command(words), *facts, *_SAW)))
@@ -84,8 +85,8 @@ def _run(arguments: argparse.Namespace, words: Sequence[str]) -> None:
 
 
 _SAW = (
-    "Saw: each fold's rules, for its films, the boxes of the other folds' patients and no box of",
-    "its own. 'all', for new films, saw every box: never score it on these.",
+    "Saw: each fold's rules, for its images, the boxes of the other folds' patients and no box of",
+    "its own. 'all', for new images, saw every box: never score it on these.",
 )
 
 

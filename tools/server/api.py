@@ -40,13 +40,13 @@ _WHY = {
     400: "the body is no well-formed multipart/form-data",
     401: "no token, or a wrong one (only where the server was started with one)",
     403: "a browser sent it for a page of another origin",
-    406: "no offered type is acceptable, or not to be had of this film",
+    406: "no offered type is acceptable, or not to be had of this image",
     408: "the request stopped coming in, or came in too slowly",
-    413: "a file, a film, their number or the request is too large",
+    413: "a file, an image, their number or the request is too large",
     415: "not multipart/form-data, packed, or a file that is no PNG, JPEG or DICOM",
     421: "the Host header names another server",
-    422: "a damaged file, or one that is no chest film; a missing or wrong parameter",
-    503: "too many films wait: try again after the seconds in Retry-After",
+    422: "a damaged file, or one that is no chest image; a missing or wrong parameter",
+    503: "too many images wait: try again after the seconds in Retry-After",
     504: "not done in time",
 }
 
@@ -91,7 +91,7 @@ def _add_predictions(app: FastAPI, service: Service) -> None:
 
     @app.post(
         "/v1/predictions",
-        summary="Judge films and box what passes the gate",
+        summary="Judge images and box what passes the gate",
         response_class=JSONResponse,
         responses={
             200: _answers(),
@@ -101,7 +101,7 @@ def _add_predictions(app: FastAPI, service: Service) -> None:
     async def predictions(
         request: Request,
         files: Annotated[
-            list[UploadFile], File(min_length=1, description="films: PNG, JPEG or DICOM")
+            list[UploadFile], File(min_length=1, description="images: PNG, JPEG or DICOM")
         ],
         picture: Annotated[
             Picture, Query(description="of a PNG: boxes beside the findings, or heat maps")
@@ -146,9 +146,9 @@ def _add_state(app: FastAPI, service: Service) -> None:
     def models() -> ModelList:
         return service.models
 
-    @app.get("/healthz", summary="Alive, also while films are judged")
+    @app.get("/healthz", summary="Alive, also while images are judged")
     async def healthz() -> Health:
-        return Health(films_waiting=service.worker.taken)
+        return Health(images_waiting=service.worker.taken)
 
     @app.get(
         "/metrics",
@@ -209,7 +209,7 @@ def _description(service: Service) -> str:
     return (
         f"{RESEARCH_USE}.\n\nJudges chest radiographs and boxes the diseases that pass the gate."
         f"\n\nLimits: {limits.files} files and {limits.request_megabytes:g} MB a request, "
-        f"{limits.megabytes:g} MB and {limits.megapixels:g} megapixels a film, {limits.queue} "
-        f"films in the queue, {limits.seconds:g} s.\n\n"
+        f"{limits.megabytes:g} MB and {limits.megapixels:g} megapixels an image, {limits.queue} "
+        f"images in the queue, {limits.seconds:g} s.\n\n"
         "curl -F files=@a.png -F files=@b.dcm http://127.0.0.1:8080/v1/predictions"
     )

@@ -1,4 +1,4 @@
-"""The one place where the API and the page have films judged: queue, limits, metrics."""
+"""The one place where the API and the page have images judged: queue, limits, metrics."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Service:
     """An engine behind a queue.
 
     Attributes:
-        engine: judges films; called from one thread.
+        engine: judges images; called from one thread.
         models: what /v1/models says of it.
         limits: what clients may ask.
     """
@@ -70,9 +70,9 @@ class Service:
             prediction = predict(upload, self.engine, self.limits)
             seen = view(prediction)
         except ProblemError as error:
-            self.metrics.films.labels(error.status_code).inc()
+            self.metrics.images.labels(error.status_code).inc()
             return Done(upload, error=error)
         for stage, seconds in prediction.seconds.items():
-            self.metrics.film_seconds.labels(stage).observe(seconds)
-        self.metrics.films.labels(200).inc()
+            self.metrics.image_seconds.labels(stage).observe(seconds)
+        self.metrics.images.labels(200).inc()
         return Done(upload, seen)

@@ -1,4 +1,4 @@
-"""One thread that decodes films and runs the networks, so that the server answers meanwhile."""
+"""One thread that decodes images and runs the networks, so that the server answers meanwhile."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _RETRY_SECONDS = "10"
 class Worker:
     """Runs jobs one after the other and refuses more than `places` at once.
 
-    One thread: torch uses all cores for one film, and two films at once would need twice the
+    One thread: torch uses all cores for one image, and two images at once would need twice the
     memory for no gain.
     """
 
@@ -43,7 +43,7 @@ class Worker:
                 return list(await asyncio.gather(*map(asyncio.wrap_future, futures)))
         except TimeoutError as error:
             raise ProblemError(
-                504, f"not done after {seconds:g} s; send fewer films, or try again later"
+                504, f"not done after {seconds:g} s; send fewer images, or try again later"
             ) from error
         except asyncio.CancelledError as error:
             if not any(future.cancelled() for future in futures):
@@ -73,7 +73,7 @@ class Worker:
         if self.taken + count > self.places:
             raise ProblemError(
                 503,
-                f"{self.taken} films wait and {count} more would pass the limit of "
+                f"{self.taken} images wait and {count} more would pass the limit of "
                 f"{self.places}; try again later",
                 {"Retry-After": _RETRY_SECONDS},
             )
@@ -98,6 +98,6 @@ class Worker:
 def _stops() -> ProblemError:
     return ProblemError(
         503,
-        "the server is being stopped; send the film again when it is back",
+        "the server is being stopped; send the image again when it is back",
         {"Retry-After": _RETRY_SECONDS},
     )

@@ -18,7 +18,7 @@ _SHIFT = 4  # fixed-point bits of cv2's sub-pixel drawing
 
 @dataclass(frozen=True)
 class Canvas:
-    """A square of `size` pixels that shows the 1024 frame through the pose of one film.
+    """A square of `size` pixels that shows the 1024 frame through the pose of one image.
 
     Attributes:
         size: side of the image in pixels.

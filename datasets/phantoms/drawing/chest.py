@@ -1,4 +1,4 @@
-"""One film of the phantom: a patient's chest, its findings, pose, exposure and markers."""
+"""One image of the phantom: a patient's chest, its findings, pose, exposure and markers."""
 
 from __future__ import annotations
 
@@ -20,12 +20,14 @@ from cxrloc.datasets.radiograph import Box
 # Signs that the anatomy fixes to a place are drawn first; the others keep clear of them.
 _ORDER = ("Cardiomegaly", "Effusion", "Pneumothorax", "Pneumonia", "Infiltration", "Mass",
           "Atelectasis", "Nodule")  # fmt: skip
-_POSE, _EXPOSURE, _NOISE, _MARKERS, _FINDINGS = range(1, 6)  # independent random streams of a film
+_POSE, _EXPOSURE, _NOISE, _MARKERS, _FINDINGS = range(
+    1, 6
+)  # independent random streams of an image
 
 
 @dataclass(frozen=True)
-class PhantomFilm:
-    """A drawn film.
+class PhantomImage:
+    """A drawn image.
 
     Attributes:
         pixels: (size, size) uint8, bright = dense.
@@ -41,17 +43,17 @@ class PhantomFilm:
     markers_xyxy: tuple[Rectangle, ...] = ()
 
 
-def render_film(
+def render_image(
     diseases: Sequence[str] = (),
     *,
     seed: int = 0,
     patient: int = 1,
-    film: int = 0,
+    image: int = 0,
     image_size: int = 512,
-) -> PhantomFilm:
-    """Draw one film; chest, pose, exposure and noise depend on the numbers, not on `diseases`.
+) -> PhantomImage:
+    """Draw one image; chest, pose, exposure and noise depend on the numbers, not on `diseases`.
 
-    So the film with and the film without a disease differ by that disease's sign alone.
+    So the image with and the image without a disease differ by that disease's sign alone.
 
     Raises:
         ValueError: for a disease that the phantom cannot draw.
@@ -60,7 +62,7 @@ def render_film(
     if unknown:
         known = ", ".join(NIH_BOXED_DISEASES)
         raise ValueError(f"the phantom cannot draw {', '.join(unknown)}; it draws {known}")
-    key = (seed, patient, film)
+    key = (seed, patient, image)
     anatomy = sample_anatomy(np.random.default_rng((seed, patient)))
     pose = _pose(np.random.default_rng((*key, _POSE)))
     anatomy, signs, boxes = _findings(anatomy, pose, diseases, key)
@@ -73,7 +75,7 @@ def render_film(
     for sign in signs:
         depth = sign.onto(depth)
     pixels, view, markers = _develop(depth, key)
-    return PhantomFilm(pixels, boxes, anatomy.sex, anatomy.age_years, view, markers)
+    return PhantomImage(pixels, boxes, anatomy.sex, anatomy.age_years, view, markers)
 
 
 def _findings(
@@ -111,7 +113,7 @@ def _pose(rng: np.random.Generator) -> Points:
 def _develop(
     depth: Array, key: tuple[int, int, int]
 ) -> tuple[npt.NDArray[np.uint8], str, tuple[Rectangle, ...]]:
-    """Attenuation -> film: exposure, noise, collimation; also its view and its markers' boxes."""
+    """Attenuation -> image: exposure, noise, collimation; also its view and its markers' boxes."""
     rng = np.random.default_rng((*key, _EXPOSURE))
     view = "AP" if rng.random() < 0.4 else "PA"
     gain, gamma = rng.uniform(1.0, 1.3), rng.uniform(0.9, 1.2)
@@ -127,7 +129,7 @@ def _develop(
 def _mark(
     pixels: npt.NDArray[np.uint8], view: str, rng: np.random.Generator
 ) -> tuple[Rectangle, ...]:
-    """Collimated edges, a side marker, sometimes the words of a portable film; in place."""
+    """Collimated edges, a side marker, sometimes the words of a portable image; in place."""
     scale = len(pixels) / FRAME
     edges = (rng.integers(0, 34, 4) * (rng.random(4) < 0.3) * scale).astype(int)
     top, bottom, left, right = edges

@@ -9,7 +9,7 @@ import numpy as np
 from cxrloc.datasets.phantoms.drawing.canvas import FRAME, Points, rounded
 
 MIDLINE = FRAME / 2
-RIGHT, LEFT = -1, 1  # the patient's right lung is on the left of the film
+RIGHT, LEFT = -1, 1  # the patient's right lung is on the left of the image
 # Outline of a lung: u = distance from the midline in half widths, v = 0 at the apex, 1 at the dome.
 LATERAL = ((0.46, -0.01), (0.64, 0.05), (0.79, 0.18), (0.90, 0.40), (0.965, 0.65), (1.0, 0.90))
 _BASE = ((1.01, 1.06), (1.0, 1.2), (0.95, 1.13), (0.80, 1.02), (0.58, 0.975), (0.36, 0.985))
@@ -22,7 +22,7 @@ _HEART = ((0.26, 0.0), (0.50, -0.03), (0.60, 0.10), (0.70, 0.32), (0.89, 0.56), 
 
 @dataclass(frozen=True)
 class Anatomy:
-    """One patient's chest, lengths in the 1024 frame, before the pose of a film.
+    """One patient's chest, lengths in the 1024 frame, before the pose of an image.
 
     Attributes:
         half_width: midline to the widest point of the lung.

@@ -1,4 +1,4 @@
-"""The phantom's eight diseases, drawn as their radiographic signs into a film's visible lung."""
+"""The phantom's eight diseases, drawn as their radiographic signs into an image's visible lung."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def draw_sign(
     """Draw one finding (any but Cardiomegaly, which is the heart itself).
 
     Args:
-        taken: boxes already on the film, to be kept clear of where there is room.
+        taken: boxes already on the image, to be kept clear of where there is room.
     """
     size = sample_size(rng, disease)
     if disease in _FIXED:

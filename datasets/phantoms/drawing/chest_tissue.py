@@ -60,7 +60,7 @@ def _lung_tissue(anatomy: Anatomy, canvas: Canvas, lungs: Array, y: Array) -> Ar
 
 
 def _silhouette(anatomy: Anatomy) -> Points:
-    """Neck, shoulders and trunk, from the top of the film to below its bottom."""
+    """Neck, shoulders and trunk, from the top of the image to below its bottom."""
     wall = anatomy.half_width + 22 + anatomy.fat
     top = anatomy.apex
     half = [(88, -200), (90, top - 130), (104, top - 98), (150, top - 74), (240, top - 50),

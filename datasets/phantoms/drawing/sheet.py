@@ -1,6 +1,6 @@
 """The sheet that the phantom's findings are drawn on, and where on it there is room for one.
 
-All signs live on a fixed sheet of 512 x 512 pixels that shows the 1024 frame, so that a film's
+All signs live on a fixed sheet of 512 x 512 pixels that shows the 1024 frame, so that an image's
 boxes are the same whatever size its image is written at.
 """
 
@@ -31,8 +31,8 @@ class Sign:
         added: attenuation to add (negative: more air), (512, 512).
         extent: how much of the sign is at a pixel, 0..1; the box is tight around `extent` > 0.3.
         markings_gone: share of the lung's vessels that is not there (pneumothorax), or None.
-        level: for fluid: attenuation that `added` (then a share) brings the film up to, so that the
-            borders of heart and diaphragm vanish in it; None for all other signs.
+        level: for fluid: attenuation that `added` (then a share) brings the image up to, so that
+            the borders of heart and diaphragm vanish in it; None for all other signs.
     """
 
     added: Array
@@ -41,7 +41,7 @@ class Sign:
     level: float | None = None
 
     def onto(self, depth: Array) -> Array:
-        """The attenuation `depth` of a film, (size, size), with this sign."""
+        """The attenuation `depth` of an image, (size, size), with this sign."""
         added = resized(self.added, len(depth))
         if self.level is None:
             return np.maximum(depth + added, 0)
@@ -72,7 +72,7 @@ class Lungs:
 
     @classmethod
     def of(cls, anatomy: Anatomy, pose: Points) -> Lungs:
-        """The lungs of a chest, posed as on its film."""
+        """The lungs of a chest, posed as on its image."""
         canvas = Canvas(SHEET, pose)
         heart = canvas.fill([anatomy.heart()], blur=2)
         return cls({s: canvas.fill([anatomy.lung(s)], 2) * (1 - heart) for s in (RIGHT, LEFT)})

@@ -101,7 +101,7 @@ def sample_size(rng: np.random.Generator, disease: str) -> tuple[float, float]:
 
 
 def sample_diseases(rng: np.random.Generator) -> tuple[str, ...]:
-    """The findings of one film that has any, in alphabetical order: NIH's counts and pairs."""
+    """The findings of one image that has any, in alphabetical order: NIH's counts and pairs."""
     counts = np.array(list(FINDINGS_PER_IMAGE.values()), float)
     number = int(rng.choice(list(FINDINGS_PER_IMAGE), p=counts / counts.sum()))
     weights = np.array([BOX_STATISTICS[d].boxes for d in NIH_BOXED_DISEASES], float)

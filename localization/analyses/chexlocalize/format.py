@@ -2,12 +2,12 @@
 
     {"patient64541_study1_view1_frontal": {"Atelectasis": {"size": [h, w], "counts": "..."}, ...}}
 
-A file of masks names films without ending and holds all ten tasks of each, empty masks too, as
+A file of masks names images without ending and holds all ten tasks of each, empty masks too, as
 pycocotools' RLE in the size of the full release. It says `Airspace Opacity` where CheXpert says
-`Lung Opacity`. A file of points, `{film: {task: [[x, y], ...]}}`, is the form in which cheXlocalize
-keeps its radiologists' most representative points; its heat maps are pickles and are not read.
-Saporta et al., "Benchmarking saliency methods for chest X-ray interpretation", Nature Machine
-Intelligence 2022; github.com/rajpurkarlab/cheXlocalize.
+`Lung Opacity`. A file of points, `{image: {task: [[x, y], ...]}}`, is the form in which
+cheXlocalize keeps its radiologists' most representative points; its heat maps are pickles and are
+not read. Saporta et al., "Benchmarking saliency methods for chest X-ray interpretation", Nature
+Machine Intelligence 2022; github.com/rajpurkarlab/cheXlocalize.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class ChexlocalizeFiles:
 
     Attributes:
         truth: the ground-truth masks.
-        masks: localizer -> its masks, of all films and tasks.
+        masks: localizer -> its masks, of all images and tasks.
         points: localizer -> its most representative points.
         filled_boxes: localizers whose masks are filled boxes, for they give no masks.
         centres: localizers whose points are centres of boxes, for they give no heat maps.
@@ -70,7 +70,7 @@ def disease_of(task: str) -> str:
     return _DISEASE_OF.get(task, task)
 
 
-def film_key(image_id: str) -> str:
+def image_key(image_id: str) -> str:
     """`patient64541_study1_view1_frontal` of `valid/patient64541/study1/view1_frontal.jpg`."""
     parts = PurePosixPath(image_id).with_suffix("").parts
     return "_".join(parts[-3:])
@@ -81,27 +81,29 @@ def read_segmentations(path: Path) -> Segmentations:
 
     Raises:
         FileNotFoundError: when there is no such file.
-        ValueError: naming the file, the film and the task, and what was expected.
+        ValueError: naming the file, the image and the task, and what was expected.
     """
     if not path.is_file():
         raise FileNotFoundError(f"no cheXlocalize segmentations at {path}")
     try:
-        films = json.loads(path.read_text(encoding="utf-8"))
+        images = json.loads(path.read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is not JSON: {error}") from error
-    if not isinstance(films, dict) or not films:
-        raise ValueError(f"{path}: expected an object {{film: {{task: mask}}}} with a film or more")
-    for film, tasks in films.items():
+    if not isinstance(images, dict) or not images:
+        raise ValueError(
+            f"{path}: expected an object {{image: {{task: mask}}}} with an image or more"
+        )
+    for image, tasks in images.items():
         missing = [t for t in TASKS if not isinstance(tasks, dict) or t not in tasks]
         if missing:
             raise ValueError(
-                f"{path}: {film} has no {', '.join(missing)}; expected a mask of each of the ten "
+                f"{path}: {image} has no {', '.join(missing)}; expected a mask of each of the ten "
                 "tasks, empty ones too (is it a file of annotations, not of segmentations?)"
             )
-        sizes = {_size(tasks[task], f"{path}: {film}, {task}") for task in TASKS}
+        sizes = {_size(tasks[task], f"{path}: {image}, {task}") for task in TASKS}
         if len(sizes) > 1:
-            raise ValueError(f"{path}: {film} has masks of sizes {sorted(sizes)}, expected one")
-    return films
+            raise ValueError(f"{path}: {image} has masks of sizes {sorted(sizes)}, expected one")
+    return images
 
 
 def write_files(folder: Path, files: ChexlocalizeFiles) -> None:
@@ -117,7 +119,7 @@ def write_files(folder: Path, files: ChexlocalizeFiles) -> None:
 
 
 def size_of(tasks: Mapping[str, Rle]) -> tuple[int, int]:
-    """(height, width) of a film's masks."""
+    """(height, width) of an image's masks."""
     height, width = tasks[TASKS[0]]["size"]
     return int(height), int(width)
 
@@ -132,7 +134,7 @@ def box_of(mask: Rle, size_hw: tuple[int, int]) -> tuple[float, float, float, fl
 
 
 def box_mask(box_xyxy: Sequence[float], from_hw: tuple[int, int], size_hw: tuple[int, int]) -> Rle:
-    """A filled box of a frame `from_hw` as the mask of a film of `size_hw`."""
+    """A filled box of a frame `from_hw` as the mask of an image of `size_hw`."""
     down, right = size_hw[0] / from_hw[0], size_hw[1] / from_hw[1]
     x1, x2 = (round(value * right) for value in (box_xyxy[0], box_xyxy[2]))
     y1, y2 = (round(value * down) for value in (box_xyxy[1], box_xyxy[3]))
@@ -141,7 +143,7 @@ def box_mask(box_xyxy: Sequence[float], from_hw: tuple[int, int], size_hw: tuple
 
 
 def resized_mask(mask: Mapping[str, Any], size_hw: tuple[int, int]) -> Rle:
-    """A mask in the size of a film, each pixel that of the nearest one."""
+    """A mask in the size of an image, each pixel that of the nearest one."""
     if tuple(mask["size"]) == size_hw:
         return _plain(mask)
     decoded = np.ascontiguousarray(rle.decode(mask))
@@ -150,7 +152,7 @@ def resized_mask(mask: Mapping[str, Any], size_hw: tuple[int, int]) -> Rle:
 
 
 def peak(maps: HeatMaps, image_id: str, disease: str, size_hw: tuple[int, int]) -> list[float]:
-    """x, y of a map's greatest value in a film of `size_hw`; empty where there is no map."""
+    """x, y of a map's greatest value in an image of `size_hw`; empty where there is no map."""
     cells = maps.cells(image_id, disease)
     if cells is None or not np.isfinite(cells).all():
         return []
@@ -160,7 +162,7 @@ def peak(maps: HeatMaps, image_id: str, disease: str, size_hw: tuple[int, int]) 
 
 
 def center(box: Localization, from_hw: tuple[int, int], size_hw: tuple[int, int]) -> list[float]:
-    """x, y of a box's middle in a film of `size_hw`."""
+    """x, y of a box's middle in an image of `size_hw`."""
     x1, y1, x2, y2 = box.box_xyxy
     x, y = (x1 + x2) / 2 * size_hw[1] / from_hw[1], (y1 + y2) / 2 * size_hw[0] / from_hw[0]
     return [min(x, size_hw[1] - 1.0), min(y, size_hw[0] - 1.0)]

@@ -19,7 +19,7 @@ from cxrloc.localization.analyses.chexlocalize.format import (
     box_mask,
     center,
     empty_mask,
-    film_key,
+    image_key,
     is_hit,
     mask_iou,
     peak,
@@ -38,8 +38,8 @@ HIT_RATE = "hit rate"
 _TITLE = "cheXlocalize: mask mIoU and hit rate"
 _QUESTION = (
     "How do the localizers score by cheXlocalize's rules, against its radiologists' masks? mIoU is "
-    "the mean IoU of masks over all films where the ground truth or the localizer has a mask; its "
-    "second form counts only films where both have one, so it does not see what was missed. The "
+    "the mean IoU of masks over all images where the ground truth or the localizer has a mask; its "
+    "second form counts only images where both have one, so it does not see what was missed. The "
     "hit rate is the share of ground-truth masks that hold the localizer's most representative "
     "point. The same masks and points are written as files that cheXlocalize's own code reads."
 )
@@ -54,28 +54,28 @@ def chexlocalize_files(
     masks: Mapping[str, Results],
     maps: Mapping[str, HeatMaps],
 ) -> ChexlocalizeFiles:
-    """Masks and points of every localizer on the films of the ground truth.
+    """Masks and points of every localizer on the images of the ground truth.
 
-    A film and disease has the mask of its top-1 entry, or that box filled where the localizer gives
-    no masks, and none where the gate says absent. Its point is the peak of its heat map, or the
-    middle of its top-1 box, whatever the gate says: so does cheXlocalize's own code.
+    An image and disease has the mask of its top-1 entry, or that box filled where the localizer
+    gives no masks, and none where the gate says absent. Its point is the peak of its heat map, or
+    the middle of its top-1 box, whatever the gate says: so does cheXlocalize's own code.
 
     Args:
         truth: of `read_segmentations`.
-        coco: ground truth whose film names end in patient/study/view.
+        coco: ground truth whose image names end in patient/study/view.
         masks, maps: of those localizers that have any.
 
     Raises:
-        ValueError: when no film of `coco` is in `truth`.
+        ValueError: when no image of `coco` is in `truth`.
     """
-    images = {film_key(str(image["file_name"])): image for image in coco["images"]}
-    known = [film for film in truth if film in images]
+    images = {image_key(str(image["file_name"])): image for image in coco["images"]}
+    known = [image for image in truth if image in images]
     if not known:
         example = next(iter(images), "none")
         raise ValueError(
-            f"none of the {len(truth)} films of the segmentations ({next(iter(truth))}, ...) is in "
-            f"the ground truth, whose films are called {example} there; expected names that end in "
-            "patientN/studyN/viewN_frontal.jpg"
+            f"none of the {len(truth)} images of the segmentations ({next(iter(truth))}, ...) is "
+            f"in the ground truth, whose images are called {example} there; expected names that "
+            "end in patientN/studyN/viewN_frontal.jpg"
         )
     absent = {(i, task_of(d)) for (i, d), present in (gate or {}).items() if not present}
     found = {}
@@ -87,7 +87,7 @@ def chexlocalize_files(
             {f: _points(images[f], truth[f], top, maps.get(name)) for f in known},
         )
     return ChexlocalizeFiles(
-        truth={film: truth[film] for film in known},
+        truth={image: truth[image] for image in known},
         masks={name: one for name, (one, _) in found.items()},
         points={name: one for name, (_, one) in found.items()},
         filled_boxes=tuple(name for name in predictions if name not in masks),
@@ -131,7 +131,7 @@ def _masks(
     entries: _TopMasks | None,
     absent: Set[tuple[str, str | None]],
 ) -> dict[str, Rle]:
-    """A mask of each task, in the size of the ground truth's; of the film where it has none."""
+    """A mask of each task, in the size of the ground truth's; of the image where it has none."""
     size = size_of(truth) if truth is not None else _frame(image)
     image_id = str(image["file_name"])
     found = {}
@@ -174,7 +174,7 @@ def chexlocalize_section(
         patient_of: image_id -> patient.
         resamples, seed: of the patients.
     """
-    patients = {film_key(image): patient for image, patient in patient_of.items()}
+    patients = {image_key(image): patient for image, patient in patient_of.items()}
     rows = []
     for name, masks in files.masks.items():
         for measure, only in ((MIOU, False), (MIOU_TRUE_POSITIVES, True)):
@@ -184,14 +184,14 @@ def chexlocalize_section(
         rows.append(_row(name, HIT_RATE, values, patients, resamples, seed))
     kept = sorted((row for row in rows if row), key=lambda row: _MEASURES.index(row.block))
     notes = (
-        f"Ground-truth masks: {len(files.truth)} films. The rule is top-1: one mask and one point "
-        "for a film and task",
+        f"Ground-truth masks: {len(files.truth)} images. The rule is top-1: one mask and one point "
+        "for an image and task",
         f"Filled boxes for masks: {', '.join(files.filled_boxes) or 'no localizer'}; middles of "
         f"boxes for points: {', '.join(files.centres) or 'no localizer'}",
         "Where a gate is given, masks of diseases that it calls absent are empty; points are not "
         "gated",
         f"[low, high]: 95 % interval, {resamples} resamples of patients (seed {seed}); "
-        "cheXlocalize's own code resamples films",
+        "cheXlocalize's own code resamples images",
     )
     table = ResultTable("chexlocalize", _TITLE, tuple(kept), notes)
     return Section("chexlocalize", _TITLE, (_QUESTION,), (table,))
@@ -202,29 +202,29 @@ Values = dict[tuple[str, str], float]
 
 
 def mask_ious(truth: Segmentations, masks: Segmentations, *, true_positives_only: bool) -> Values:
-    """(film, task) -> IoU, of those that count.
+    """(image, task) -> IoU, of those that count.
 
-    Films that the ground truth lacks have no mask in it: as in cheXlocalize's own code, a mask
+    Images that the ground truth lacks have no mask in it: as in cheXlocalize's own code, a mask
     there is an IoU of 0, unless only true positives count.
     """
-    films = dict.fromkeys([*truth, *masks])
+    images = dict.fromkeys([*truth, *masks])
     ious = {
-        (film, task): mask_iou(
-            masks.get(film, {}).get(task),
-            truth.get(film, {}).get(task),
+        (image, task): mask_iou(
+            masks.get(image, {}).get(task),
+            truth.get(image, {}).get(task),
             true_positives_only=true_positives_only,
         )
-        for film in films
+        for image in images
         for task in TASKS
     }
     return {pair: iou for pair, iou in ious.items() if np.isfinite(iou)}
 
 
 def hits(truth: Segmentations, points: Points) -> Values:
-    """(film, task) -> 1 for a hit, 0 for a miss or no point, of those with a mask."""
+    """(image, task) -> 1 for a hit, 0 for a miss or no point, of those with a mask."""
     found = {
-        (film, task): is_hit(points.get(film, {}).get(task, []), truth[film][task])
-        for film in truth
+        (image, task): is_hit(points.get(image, {}).get(task, []), truth[image][task])
+        for image in truth
         for task in TASKS
     }
     return {pair: hit for pair, hit in found.items() if np.isfinite(hit)}
@@ -241,7 +241,7 @@ def _row(
     if not values:
         return None
     tasks = [task for task in TASKS if any(t == task for _, t in values)]
-    who = [patients.get(film, film) for film, _ in values]
+    who = [patients.get(image, image) for image, _ in values]
     disease_of = np.array([tasks.index(task) for _, task in values], dtype=np.intp)
     bootstrap = ClusterBootstrap.of(who, disease_of, len(tasks), resamples=resamples, seed=seed)
     (figures,) = bootstrap.estimates(np.array(list(values.values()))[:, None])

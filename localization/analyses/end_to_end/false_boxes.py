@@ -1,6 +1,6 @@
-"""False boxes per film and localized sensitivity of a localizer, setting by setting.
+"""False boxes per image and localized sensitivity of a localizer, setting by setting.
 
-The operating point is the gate's: one box per film and disease (top-1) where the setting asks for
+The operating point is the gate's: one box per image and disease (top-1) where the setting asks for
 the disease. A box on a disease that is labelled without a box is ignored, as LVIS does (Gupta et
 al. 2019); beside it stands the other bound, which counts it as false.
 """
@@ -16,19 +16,23 @@ from cxrloc.classification.metrics.bootstrap import ClusterBootstrap, Estimate, 
 from cxrloc.classification.report.tables import Cell, ResultTable, TableRow, Value
 from cxrloc.localization.evaluation.detections import IndexArray, Marks, Setting
 from cxrloc.localization.evaluation.ground_truth import BoolArray, FloatArray
-from cxrloc.localization.evaluation.image_table import BOXED, FilmTable
+from cxrloc.localization.evaluation.image_table import BOXED, ImageTable
 
-ALL_FILMS, BOXED_FILMS, NO_FINDING = "all films looked at", "boxed films", "films with no finding"
+ALL_IMAGES, BOXED_IMAGES, NO_FINDING = (
+    "all images looked at",
+    "boxed images",
+    "images with no finding",
+)
 IGNORED, COUNTED = "ignored", "counted"
 BOUNDS = (IGNORED, COUNTED)
 
 
 @dataclass(frozen=True)
-class FilmBootstrap:
-    """Resamples of ALL patients of a film table, boxed or not, drawn once for all figures.
+class ImageBootstrap:
+    """Resamples of ALL patients of an image table, boxed or not, drawn once for all figures.
 
     Attributes:
-        patient_of: (N,) patient index of each film.
+        patient_of: (N,) patient index of each image.
         counts: (B, P) how often each patient is drawn.
     """
 
@@ -36,42 +40,42 @@ class FilmBootstrap:
     counts: FloatArray = field(repr=False)
 
     @classmethod
-    def of(cls, films: FilmTable, *, resamples: int, seed: int) -> FilmBootstrap:
-        names, patient_of = np.unique(np.array(films.patient_ids, str), return_inverse=True)
+    def of(cls, images: ImageTable, *, resamples: int, seed: int) -> ImageBootstrap:
+        names, patient_of = np.unique(np.array(images.patient_ids, str), return_inverse=True)
         return cls(patient_of, resample_counts(len(names), resamples, seed))
 
-    def means(self, film_of: IndexArray, values: FloatArray) -> list[Estimate]:
-        """Means of M values over K things that lie on films, with intervals.
+    def means(self, image_of: IndexArray, values: FloatArray) -> list[Estimate]:
+        """Means of M values over K things that lie on images, with intervals.
 
         Args:
-            film_of: (K,) film of each thing (the film itself, or a ground-truth box on it).
+            image_of: (K,) image of each thing (the image itself, or a ground-truth box on it).
             values: (K, M).
         """
-        if not len(film_of):
+        if not len(image_of):
             return [Estimate(np.nan, np.nan, np.nan)] * values.shape[1]
-        one = np.zeros(len(film_of), dtype=np.intp)
-        bootstrap = ClusterBootstrap(self.patient_of[film_of], one, 1, self.counts)
+        one = np.zeros(len(image_of), dtype=np.intp)
+        bootstrap = ClusterBootstrap(self.patient_of[image_of], one, 1, self.counts)
         return [figures.per_disease[0] for figures in bootstrap.estimates(values)]
 
 
 @dataclass(frozen=True)
 class FalseBoxes:
-    """False boxes of a localizer in a setting, on some of its films.
+    """False boxes of a localizer in a setting, on some of its images.
 
     Attributes:
-        film_set: `ALL_FILMS`, `BOXED_FILMS` or `NO_FINDING`.
+        image_set: `ALL_IMAGES`, `BOXED_IMAGES` or `NO_FINDING`.
         bound: `IGNORED` or `COUNTED`: what a box on an unboxed positive is.
-        films, patients, boxes: how many films, of how many patients, with how many false boxes.
-        per_film: false boxes per film, of all diseases together.
-        per_disease: the same of each disease, in the order of the film table.
+        images, patients, boxes: how many images, of how many patients, with how many false boxes.
+        per_image: false boxes per image, of all diseases together.
+        per_disease: the same of each disease, in the order of the image table.
     """
 
-    film_set: str
+    image_set: str
     bound: str
-    films: int
+    images: int
     patients: int
     boxes: int
-    per_film: Estimate
+    per_image: Estimate
     per_disease: tuple[Estimate, ...]
 
 
@@ -80,54 +84,54 @@ class OperatingPoint:
     """A localizer in a setting at a hit threshold.
 
     Attributes:
-        films: how many the setting looks at.
-        hits, boxes: ground-truth boxes on these films, and how many of them are hit.
+        images: how many the setting looks at.
+        hits, boxes: ground-truth boxes on these images, and how many of them are hit.
         sensitivity: hits / boxes.
-        per_disease: the same of each disease, in the order of the film table; NaN without boxes.
-        false: one entry per film set and bound.
+        per_disease: the same of each disease, in the order of the image table; NaN without boxes.
+        false: one entry per image set and bound.
     """
 
     localizer: str
     setting: str
     threshold: float
-    films: int
+    images: int
     hits: int
     boxes: int
     sensitivity: Estimate
     per_disease: tuple[float, ...]
     false: tuple[FalseBoxes, ...]
 
-    def false_boxes(self, film_set: str = ALL_FILMS, bound: str = IGNORED) -> FalseBoxes:
-        """The entry of a film set and bound."""
-        return next(f for f in self.false if (f.film_set, f.bound) == (film_set, bound))
+    def false_boxes(self, image_set: str = ALL_IMAGES, bound: str = IGNORED) -> FalseBoxes:
+        """The entry of an image set and bound."""
+        return next(f for f in self.false if (f.image_set, f.bound) == (image_set, bound))
 
     @property
-    def boxed_films_only(self) -> bool:
-        """Whether the setting looks at no film without a box."""
-        return self.films == self.false_boxes(BOXED_FILMS).films
+    def boxed_images_only(self) -> bool:
+        """Whether the setting looks at no image without a box."""
+        return self.images == self.false_boxes(BOXED_IMAGES).images
 
 
 def operating_points(
     name: str,
     marks: Marks,
     setting: Setting,
-    films: FilmTable,
+    images: ImageTable,
     thresholds: Sequence[float],
-    bootstrap: FilmBootstrap,
+    bootstrap: ImageBootstrap,
 ) -> list[OperatingPoint]:
     """One localizer in one setting, at each hit threshold (strict), by top-1."""
     top = marks.top & marks.in_setting(setting)
-    mine = np.flatnonzero(setting.films[marks.box_film])
+    mine = np.flatnonzero(setting.images[marks.box_image])
     hit = np.column_stack(
         [np.isfinite(marks.best_score_of_hits(top, t)[mine]).astype(np.float64) for t in thresholds]
     )
-    sensitivities = bootstrap.means(marks.box_film[mine], hit)
+    sensitivities = bootstrap.means(marks.box_image[mine], hit)
     diseases = marks.box_disease[mine]
-    false = _false_boxes(marks, top, setting, films, thresholds, bootstrap)
+    false = _false_boxes(marks, top, setting, images, thresholds, bootstrap)
     return [
         OperatingPoint(
-            name, setting.name, t, int(setting.films.sum()), int(hit[:, i].sum()), len(mine),
-            sensitivities[i], _by_disease(hit[:, i], diseases, len(films.diseases)), false[i],
+            name, setting.name, t, int(setting.images.sum()), int(hit[:, i].sum()), len(mine),
+            sensitivities[i], _by_disease(hit[:, i], diseases, len(images.diseases)), false[i],
         )
         for i, t in enumerate(thresholds)
     ]  # fmt: skip
@@ -143,18 +147,18 @@ def _false_boxes(
     marks: Marks,
     top: BoolArray,
     setting: Setting,
-    films: FilmTable,
+    images: ImageTable,
     thresholds: Sequence[float],
-    bootstrap: FilmBootstrap,
+    bootstrap: ImageBootstrap,
 ) -> list[tuple[FalseBoxes, ...]]:
-    """Per threshold an entry for each film set and bound."""
+    """Per threshold an entry for each image set and bound."""
     found: list[list[FalseBoxes]] = [[] for _ in thresholds]
     counts = [
-        [_per_film(marks, top & marks.false(t, counted=b == COUNTED), films) for b in BOUNDS]
+        [_per_image(marks, top & marks.false(t, counted=b == COUNTED), images) for b in BOUNDS]
         for t in thresholds
     ]
-    for film_set, members in film_sets(films).items():
-        rows = np.flatnonzero(setting.films & members)
+    for image_set, members in image_sets(images).items():
+        rows = np.flatnonzero(setting.images & members)
         columns = np.concatenate([c[rows] for pair in counts for c in pair], axis=1)
         figures = iter(bootstrap.means(rows, columns))
         patients = len(set(bootstrap.patient_of[rows].tolist()))
@@ -162,24 +166,24 @@ def _false_boxes(
             for bound, values in zip(BOUNDS, counts[i], strict=True):
                 total, *each = (next(figures) for _ in range(values.shape[1]))
                 boxes = int(values[rows, 0].sum())
-                entry = (film_set, bound, len(rows), patients, boxes, total, tuple(each))
+                entry = (image_set, bound, len(rows), patients, boxes, total, tuple(each))
                 found[i].append(FalseBoxes(*entry))
     return [tuple(entries) for entries in found]
 
 
-def _per_film(marks: Marks, wrong: BoolArray, films: FilmTable) -> FloatArray:
-    """Marks in `wrong` on each film: (N, 1 + D), all diseases together and each disease."""
-    each = np.zeros(films.status.shape)
-    np.add.at(each, (marks.film[wrong], marks.disease[wrong]), 1)
+def _per_image(marks: Marks, wrong: BoolArray, images: ImageTable) -> FloatArray:
+    """Marks in `wrong` on each image: (N, 1 + D), all diseases together and each disease."""
+    each = np.zeros(images.status.shape)
+    np.add.at(each, (marks.image[wrong], marks.disease[wrong]), 1)
     return np.column_stack([each.sum(axis=1), each])
 
 
-def film_sets(films: FilmTable) -> dict[str, BoolArray]:
-    """The films over which false boxes are averaged, (N,) each."""
+def image_sets(images: ImageTable) -> dict[str, BoolArray]:
+    """The images over which false boxes are averaged, (N,) each."""
     return {
-        ALL_FILMS: np.ones(len(films), dtype=np.bool_),
-        BOXED_FILMS: np.asarray((films.status == BOXED).any(axis=1)),
-        NO_FINDING: films.without_finding,
+        ALL_IMAGES: np.ones(len(images), dtype=np.bool_),
+        BOXED_IMAGES: np.asarray((images.status == BOXED).any(axis=1)),
+        NO_FINDING: images.without_finding,
     }
 
 
@@ -188,13 +192,13 @@ def end_to_end_table(points: Sequence[OperatingPoint], notes: tuple[str, ...]) -
     ordered = sorted(points, key=lambda point: point.threshold)
     return ResultTable(
         "end_to_end",
-        "Told the disease, gated, end to end: hits and false boxes per film",
+        "Told the disease, gated, end to end: hits and false boxes per image",
         tuple(map(_end_to_end_row, ordered)),
         (
-            "One box per film and disease (top-1). 'disease given': boxed films, asked for the "
-            "diseases that are there. 'gated': boxed films, asked for what the gate says is "
-            "present. 'end to end': the same on all films looked at. 'every disease asked': all "
-            "films looked at, no gate",
+            "One box per image and disease (top-1). 'disease given': boxed images, asked for the "
+            "diseases that are there. 'gated': boxed images, asked for what the gate says is "
+            "present. 'end to end': the same on all images looked at. 'every disease asked': all "
+            "images looked at, no gate",
             "A box on a disease that is labelled but not boxed is ignored, or counted as false "
             "where the column says so",
             *notes,
@@ -204,37 +208,37 @@ def end_to_end_table(points: Sequence[OperatingPoint], notes: tuple[str, ...]) -
 
 def _end_to_end_row(point: OperatingPoint) -> TableRow:
     lead = _lead(point)
-    cells: dict[str, Value] = {"films": point.films, "hits": point.hits, "boxes": point.boxes}
+    cells: dict[str, Value] = {"images": point.images, "hits": point.hits, "boxes": point.boxes}
     cells |= {
         "localized sensitivity": Cell(point.sensitivity),
-        "false boxes per film": Cell(point.false_boxes().per_film),
-        "false boxes per film (unboxed positives counted)": Cell(
-            point.false_boxes(bound=COUNTED).per_film
+        "false boxes per image": Cell(point.false_boxes().per_image),
+        "false boxes per image (unboxed positives counted)": Cell(
+            point.false_boxes(bound=COUNTED).per_image
         ),
-        "false boxes per film without finding": "none looked at",
+        "false boxes per image without finding": "none looked at",
     }
     clear = point.false_boxes(NO_FINDING)
-    if clear.films:
-        cells["false boxes per film without finding"] = Cell(clear.per_film)
+    if clear.images:
+        cells["false boxes per image without finding"] = Cell(clear.per_image)
     return TableRow(_block(point), lead, cells)
 
 
 def false_box_table(
     points: Sequence[OperatingPoint], diseases: Sequence[str], notes: tuple[str, ...]
 ) -> ResultTable:
-    """False boxes per film of each disease: rows localizer x setting x film set x bound."""
+    """False boxes per image of each disease: rows localizer x setting x image set x bound."""
     rows = []
     for point in sorted(points, key=lambda point: point.threshold):
         for false in point.false:
-            same_as_all = point.boxed_films_only and false.film_set == ALL_FILMS
-            if false.films and not same_as_all:
+            same_as_all = point.boxed_images_only and false.image_set == ALL_IMAGES
+            if false.images and not same_as_all:
                 rows.append(_false_box_row(point, false, diseases))
     return ResultTable(
         "false_boxes",
-        "False boxes per film, by disease and by kind of film",
+        "False boxes per image, by disease and by kind of image",
         tuple(rows),
         (
-            "One box per film and disease (top-1), where the setting asks for the disease. False: "
+            "One box per image and disease (top-1), where the setting asks for the disease. False: "
             "on an absent disease, or on a boxed one with IoU <= the threshold",
             *notes,
         ),
@@ -242,10 +246,10 @@ def false_box_table(
 
 
 def _false_box_row(point: OperatingPoint, false: FalseBoxes, diseases: Sequence[str]) -> TableRow:
-    lead = _lead(point) | {"film set": false.film_set, "unboxed positives": false.bound}
+    lead = _lead(point) | {"image set": false.image_set, "unboxed positives": false.bound}
     cells = {name: Cell(e) for name, e in zip(diseases, false.per_disease, strict=True)}
-    trail: dict[str, Value] = {"all diseases": Cell(false.per_film), "false boxes": false.boxes}
-    trail |= {"films": false.films, "patients": false.patients}
+    trail: dict[str, Value] = {"all diseases": Cell(false.per_image), "false boxes": false.boxes}
+    trail |= {"images": false.images, "patients": false.patients}
     return TableRow(_block(point), lead, cells, trail)
 
 

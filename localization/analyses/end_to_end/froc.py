@@ -1,10 +1,10 @@
-"""Free-response ROC: localized sensitivity against false boxes per film as the score is swept.
+"""Free-response ROC: localized sensitivity against false boxes per image as the score is swept.
 
 Bunch et al. 1978, Chakraborty 1989. Every box of a localizer is a mark, not only the top-1. At a
-score s a ground-truth box is found when any mark of its film and disease with score >= s has
+score s a ground-truth box is found when any mark of its image and disease with score >= s has
 IoU > t; further marks on a found box are not false. Marks of equal score enter together. Between
 two points of the sweep the curve is a step: at x stands the best sensitivity that is reached with
-at most x false boxes per film. The table's five points and their mean follow LUNA16 (Setio et al.
+at most x false boxes per image. The table's five points and their mean follow LUNA16 (Setio et al.
 2017), without its 4 and 8.
 """
 
@@ -17,15 +17,15 @@ import numpy as np
 
 from cxrloc.classification.metrics.bootstrap import Estimate, tail_of
 from cxrloc.classification.report.tables import Cell, ResultTable, TableRow, Value
-from cxrloc.localization.analyses.end_to_end.false_boxes import COUNTED, FilmBootstrap
+from cxrloc.localization.analyses.end_to_end.false_boxes import COUNTED, ImageBootstrap
 from cxrloc.localization.evaluation.detections import IndexArray, Marks, Setting
 from cxrloc.localization.evaluation.ground_truth import FloatArray
 
-POINTS = (0.125, 0.25, 0.5, 1.0, 2.0)  # false boxes per film in the table
-GRID = np.geomspace(0.01, 8.0, 60)  # false boxes per film in the figure
+POINTS = (0.125, 0.25, 0.5, 1.0, 2.0)  # false boxes per image in the table
+GRID = np.geomspace(0.01, 8.0, 60)  # false boxes per image in the figure
 _LADDER = 200  # scores at which resamples are swept, at most
 _LEVEL = 0.95
-_ROUNDING = 1e-9  # 3 false boxes on 10 films are not more than 10 x 0.3
+_ROUNDING = 1e-9  # 3 false boxes on 10 images are not more than 10 x 0.3
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Sweep:
             such a mark.
         false_score, false_patient: of each false mark.
         boxes: (P,) ground-truth boxes of each patient, hit or not.
-        films: (P,) films of each patient.
+        images: (P,) images of each patient.
     """
 
     hit_score: FloatArray
@@ -45,7 +45,7 @@ class Sweep:
     false_score: FloatArray
     false_patient: IndexArray
     boxes: FloatArray
-    films: FloatArray
+    images: FloatArray
 
     @property
     def scores(self) -> FloatArray:
@@ -63,7 +63,7 @@ class Froc:
     Attributes:
         localizer, setting, threshold, bound: what was swept (`bound`: see `false_boxes`).
         disease: None for all diseases together.
-        films, boxes: looked at, and ground-truth boxes on them.
+        images, boxes: looked at, and ground-truth boxes on them.
         at_points: sensitivity at `POINTS`.
         mean: of the sensitivities at `POINTS`.
         curve: sensitivity at `GRID`, rows value, low and high: (3, 60).
@@ -74,7 +74,7 @@ class Froc:
     threshold: float
     bound: str
     disease: str | None
-    films: int
+    images: int
     boxes: int
     at_points: tuple[Estimate, ...]
     mean: Estimate
@@ -87,7 +87,7 @@ def froc(
     setting: Setting,
     threshold: float,
     bound: str,
-    bootstrap: FilmBootstrap,
+    bootstrap: ImageBootstrap,
     disease: tuple[int, str] | None = None,
 ) -> Froc:
     """Sweep one localizer's marks in one setting; bands by resampling all patients.
@@ -109,7 +109,7 @@ def froc(
     mean_low, mean_high = _interval(means, tail)
     return Froc(
         name, setting.name, threshold, bound, disease and disease[1],
-        int(found.films.sum()), int(found.boxes.sum()),
+        int(found.images.sum()), int(found.boxes.sum()),
         tuple(map(Estimate, value[:n].tolist(), low[:n].tolist(), high[:n].tolist())),
         Estimate(float(value[:n].mean()), float(mean_low[0]), float(mean_high[0])),
         np.stack([value, low, high])[:, n:],
@@ -121,30 +121,30 @@ def sweep(
     setting: Setting,
     threshold: float,
     bound: str,
-    bootstrap: FilmBootstrap,
+    bootstrap: ImageBootstrap,
     disease: int | None = None,
 ) -> Sweep:
-    """Collect what `Sweep` holds; `disease` is a column of the film table, None for all."""
+    """Collect what `Sweep` holds; `disease` is a column of the image table, None for all."""
     patient_of, patients = bootstrap.patient_of, bootstrap.counts.shape[1]
     keep = marks.in_setting(setting)
-    mine = setting.films[marks.box_film]
+    mine = setting.images[marks.box_image]
     if disease is not None:
         keep, mine = keep & (marks.disease == disease), mine & (marks.box_disease == disease)
     best = marks.best_score_of_hits(keep, threshold)
     hit = np.flatnonzero(mine & np.isfinite(best))
     false = np.flatnonzero(keep & marks.false(threshold, counted=bound == COUNTED))
-    boxes = np.bincount(patient_of[marks.box_film[mine]], minlength=patients)
-    films = np.bincount(patient_of[setting.films], minlength=patients)
+    boxes = np.bincount(patient_of[marks.box_image[mine]], minlength=patients)
+    images = np.bincount(patient_of[setting.images], minlength=patients)
     return Sweep(
-        best[hit], patient_of[marks.box_film[hit]],
-        marks.score[false], patient_of[marks.film[false]],
-        boxes.astype(np.float64), films.astype(np.float64),
+        best[hit], patient_of[marks.box_image[hit]],
+        marks.score[false], patient_of[marks.image[false]],
+        boxes.astype(np.float64), images.astype(np.float64),
     )  # fmt: skip
 
 
 def sensitivity_at(found: Sweep, at: Sequence[float] | FloatArray) -> FloatArray:
-    """The curve at `at` (K,) false boxes per film: (K,) in 0..1; NaN without a box."""
-    once = np.ones((1, len(found.films)))
+    """The curve at `at` (K,) false boxes per image: (K,) in 0..1; NaN without a box."""
+    once = np.ones((1, len(found.images)))
     return np.asarray(_swept(found, found.scores, np.asarray(at), once)[0])
 
 
@@ -166,7 +166,7 @@ def _swept(found: Sweep, scores: FloatArray, at: FloatArray, counts: FloatArray)
     false = _drawn(found.false_score, found.false_patient, scores, counts)
     hits = _drawn(found.hit_score, found.hit_patient, scores, counts)
     hits = np.pad(hits, ((0, 0), (1, 0)))  # before the first score nothing is found
-    allowed = (counts @ found.films)[:, None] * at + _ROUNDING
+    allowed = (counts @ found.images)[:, None] * at + _ROUNDING
     rows = zip(hits, false, allowed, strict=True)
     reached = np.stack([h[np.searchsorted(f, x, side="right")] for h, f, x in rows])
     boxes = np.broadcast_to((counts @ found.boxes)[:, None], reached.shape)
@@ -197,14 +197,14 @@ def froc_table(curves: Sequence[Froc], notes: tuple[str, ...]) -> ResultTable:
     pooled = sorted((c for c in curves if c.disease is None), key=lambda curve: curve.threshold)
     return ResultTable(
         "froc",
-        "FROC: localized sensitivity at 0.125 to 2 false boxes per film",
+        "FROC: localized sensitivity at 0.125 to 2 false boxes per image",
         tuple(map(_row, pooled)),
         (
             "The localizer's own score is swept over all its boxes, all diseases together. A "
-            "ground-truth box is found when any box of its film and disease has IoU over the "
+            "ground-truth box is found when any box of its image and disease has IoU over the "
             "threshold; a second box on a found one is not false. Equal scores enter together; at "
-            "x stands the best sensitivity with at most x false boxes per film",
-            "A localizer that never reaches x false boxes per film keeps its last sensitivity",
+            "x stands the best sensitivity with at most x false boxes per image",
+            "A localizer that never reaches x false boxes per image keeps its last sensitivity",
             *notes,
         ),
     )
@@ -217,6 +217,6 @@ def _row(curve: Froc) -> TableRow:
         f"sensitivity@{x:g}": Cell(estimate)
         for x, estimate in zip(POINTS, curve.at_points, strict=True)
     }
-    trail: dict[str, Value] = {"films": curve.films, "boxes": curve.boxes}
+    trail: dict[str, Value] = {"images": curve.images, "boxes": curve.boxes}
     cells |= {"mean sensitivity": Cell(curve.mean)}
     return TableRow(f"hit: IoU > {curve.threshold:g}", lead, cells, trail)

@@ -38,7 +38,7 @@ def froc_figure(
     Args:
         curves: not empty.
         points: operating points of the gate at the same threshold, to be marked; may be empty.
-        diseases: of the film table, the order of `OperatingPoint.per_disease`.
+        diseases: of the image table, the order of `OperatingPoint.per_disease`.
     """
     first = curves[0]
     panels = list(dict.fromkeys(curve.disease for curve in curves))
@@ -59,7 +59,7 @@ def froc_figure(
     for axis in axes[::columns]:
         axis.set_ylabel("localized sensitivity")
     for axis in axes[len(panels) - columns : len(panels)]:  # the lowest of each column
-        axis.set_xlabel("false boxes per film")
+        axis.set_xlabel("false boxes per image")
         axis.tick_params(labelbottom=True)
     _legend(figure, looks, bool(points))
     name = f"froc_{first.setting.replace(' ', '_')}_iou{first.threshold:g}"
@@ -103,7 +103,7 @@ def _mark(
     axis: Axes, point: OperatingPoint, disease: int | None, looks: Mapping[str, _Look]
 ) -> None:
     false = point.false_boxes()
-    x, y = false.per_film.value, point.sensitivity.value
+    x, y = false.per_image.value, point.sensitivity.value
     if disease is not None:
         x, y = false.per_disease[disease].value, point.per_disease[disease]
     look = looks[point.localizer]
@@ -116,7 +116,7 @@ def _mark(
 
 def _title(curve: Froc) -> str:
     return (
-        f"FROC, {curve.setting}: hit = IoU > {curve.threshold:g}, {curve.films:,} films, "
+        f"FROC, {curve.setting}: hit = IoU > {curve.threshold:g}, {curve.images:,} images, "
         f"unboxed positives {curve.bound}"
     )
 
@@ -155,13 +155,13 @@ def _alt(curves: Sequence[Froc], points: Sequence[OperatingPoint]) -> str:
     reached = "; ".join(f"{c.localizer} {cell_text(Cell(c.at_points[_ONE]))}" for c in pooled)
     text = (
         f"{_title(curves[0])}. Panels: all diseases together, then each disease; across: false "
-        f"boxes per film from {GRID[0]:g} to {GRID[-1]:g}, logarithmic; up: localized sensitivity "
-        f"from 0 to 1. All diseases together, at 1 false box per film: {reached}."
+        f"boxes per image from {GRID[0]:g} to {GRID[-1]:g}, logarithmic; up: localized sensitivity "
+        f"from 0 to 1. All diseases together, at 1 false box per image: {reached}."
     )
     if points:
         marked = "; ".join(
-            f"{p.localizer} {p.sensitivity.value:.3f} at {p.false_boxes().per_film.value:.3f}"
+            f"{p.localizer} {p.sensitivity.value:.3f} at {p.false_boxes().per_image.value:.3f}"
             for p in points
         )
-        text += f" Operating points of the gate, sensitivity at false boxes per film: {marked}."
+        text += f" Operating points of the gate, sensitivity at false boxes per image: {marked}."
     return text

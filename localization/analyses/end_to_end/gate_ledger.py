@@ -78,7 +78,7 @@ def gate_ledgers(
     The resamples are those of the patients with boxes, as in the accuracy tables.
 
     Raises:
-        ValueError: for a boxed film and disease that the gate does not know.
+        ValueError: for a boxed image and disease that the gate does not know.
     """
     passes = gate_mask(truth, gate)
     number = len(truth.disease_names)

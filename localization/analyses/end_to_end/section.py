@@ -1,6 +1,6 @@
 """What is left when nobody tells the localizer the disease: ledger, false boxes, FROC.
 
-end_to_end_section(film_table(coco), truth, predictions, gate, coverage, resamples=10_000, seed=0)
+end_to_end_section(image_table(coco), truth, predictions, gate, coverage, resamples=10_000, seed=0)
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from cxrloc.localization.analyses.end_to_end.false_boxes import (
     COUNTED,
     IGNORED,
     NO_FINDING,
-    FilmBootstrap,
+    ImageBootstrap,
     OperatingPoint,
     end_to_end_table,
     false_box_table,
@@ -44,7 +44,7 @@ from cxrloc.localization.evaluation.detections import (
     settings_of,
 )
 from cxrloc.localization.evaluation.ground_truth import GroundTruth
-from cxrloc.localization.evaluation.image_table import ABSENT, FilmTable
+from cxrloc.localization.evaluation.image_table import ABSENT, ImageTable
 from cxrloc.localization.localizer import Localization
 from cxrloc.localization.report.sections import NamedFigure, Section
 
@@ -52,8 +52,8 @@ _TITLE = "Gate, false boxes and FROC: what is left end to end"
 THRESHOLDS = (0.1, 0.3, 0.5)  # of a hit, in the ledger and the tables of false boxes
 FROC_THRESHOLDS = (0.1, 0.5)
 _SWEPT = (END_TO_END, EVERY_DISEASE)
-_RESAMPLES = 2000  # of whole films at most: what more would add is below the third decimal
-_HOW = "predict all films: `tools/localize.py --films all`, `data.predict: all` for a detector"
+_RESAMPLES = 2000  # of whole images at most: what more would add is below the third decimal
+_HOW = "predict all images: `tools/localize.py --images all`, `data.predict: all` for a detector"
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class Looks:
 
 
 def end_to_end_section(
-    films: FilmTable,
+    images: ImageTable,
     truth: GroundTruth,
     predictions: Mapping[str, Sequence[Localization]],
     gate: Gate | None,
@@ -76,98 +76,98 @@ def end_to_end_section(
     resamples: int,
     seed: int,
 ) -> Section:
-    """Ledger of the gate, false boxes per film and FROC of every localizer.
+    """Ledger of the gate, false boxes per image and FROC of every localizer.
 
     Args:
-        films, truth: of the same COCO ground truth.
+        images, truth: of the same COCO ground truth.
         predictions: localizer name -> its boxes of every disease that it was asked for; the gate
             is applied here.
         gate: (image_id, disease) -> present; None: only what needs no gate.
-        coverage: localizer name -> the films that it looked at, found something or not.
-        resamples: of patients; over whole films 2,000 at most.
+        coverage: localizer name -> the images that it looked at, found something or not.
+        resamples: of patients; over whole images 2,000 at most.
         seed: of the resamples.
 
     Raises:
         ValueError: for a localizer without coverage or with a box outside of it, a box on an
-            unknown film, or a boxed film and disease that the gate does not know.
+            unknown image, or a boxed image and disease that the gate does not know.
     """
     check_coverage(predictions, coverage)
     if not predictions:
         return Section("end_to_end", _TITLE, ("No localizer was given.",))
     looks = [
-        look(films, truth, name, predictions[name], gate, coverage[name]) for name in predictions
+        look(images, truth, name, predictions[name], gate, coverage[name]) for name in predictions
     ]
-    bootstrap = FilmBootstrap.of(films, resamples=min(resamples, _RESAMPLES), seed=seed)
+    bootstrap = ImageBootstrap.of(images, resamples=min(resamples, _RESAMPLES), seed=seed)
     ledgers: list[Ledger] = []
     if gate is not None:
         ledgers = gate_ledgers(truth, predictions, gate, THRESHOLDS, resamples=resamples, seed=seed)
-    points = _points(looks, films, bootstrap)
+    points = _points(looks, images, bootstrap)
     curves = _pooled_curves(looks, bootstrap)
     notes = tuple(note for one in looks for note in one.notes)
-    interval = _interval_note(films, len(bootstrap.counts), seed)
+    interval = _interval_note(images, len(bootstrap.counts), seed)
     tables = [end_to_end_table(points, (*notes, interval))]
-    tables += [false_box_table(points, films.diseases, (*notes, interval))]
+    tables += [false_box_table(points, images.diseases, (*notes, interval))]
     tables += [froc_table(curves, (*notes, interval))] if curves else []
     if gate is not None:
         tables.insert(0, ledger_table(ledgers, truth, _ledger_notes(truth, resamples, seed)))
     paragraphs = [asked(gate is not None), gate_text(ledgers)]
     paragraphs += [localizer_text(name, ledgers, points, curves) for name in predictions]
     paragraphs += [f"{note}." for note in notes]
-    figures = _figures(looks, points, curves, films, bootstrap)
+    figures = _figures(looks, points, curves, images, bootstrap)
     return Section("end_to_end", _TITLE, tuple(filter(None, paragraphs)), tuple(tables), figures)
 
 
 def look(
-    films: FilmTable,
+    images: ImageTable,
     truth: GroundTruth,
     name: str,
     boxes: Sequence[Localization],
     gate: Gate | None,
     coverage: Set[str],
 ) -> Looks:
-    """One localizer's marks and settings, with notes on the films that are left out."""
-    looked = looked_at(films, coverage)
-    decisions = None if gate is None else decisions_of(films, gate)
-    settings = settings_of(films, looked, decisions)
-    marks = marks_of(films, truth, boxes)
+    """One localizer's marks and settings, with notes on the images that are left out."""
+    looked = looked_at(images, coverage)
+    decisions = None if gate is None else decisions_of(images, gate)
+    settings = settings_of(images, looked, decisions)
+    marks = marks_of(images, truth, boxes)
     notes = []
     if not looked.all():
-        lost = int((~looked[marks.box_film]).sum())
+        lost = int((~looked[marks.box_image]).sum())
         notes.append(
-            f"{name} did not look at {int((~looked).sum()):,} of {len(films):,} films, with {lost} "
-            "ground-truth boxes: they are left out of its figures over films and in its ledger "
-            "they are boxes without a prediction"
+            f"{name} did not look at {int((~looked).sum()):,} of {len(images):,} images, with "
+            f"{lost} ground-truth boxes: they are left out of its figures over images and in its "
+            "ledger they are boxes without a prediction"
         )
     undecided = 0 if decisions is None else int((looked & ~decisions.complete).sum())
     if undecided:
         notes.append(
-            f"the gate lacks decisions for {undecided:,} films that {name} looked at: they are "
+            f"the gate lacks decisions for {undecided:,} images that {name} looked at: they are "
             f"left out of its figures in the settings {GATED!r} and {END_TO_END!r}"
         )
     if EVERY_DISEASE not in settings:
-        notes.append(f"{name} looked at boxed films alone, so nothing end to end; {_HOW}")
+        notes.append(f"{name} looked at boxed images alone, so nothing end to end; {_HOW}")
     elif END_TO_END not in settings and decisions is not None:
-        notes.append(f"the gate decides on no unboxed film that {name} looked at: no end to end")
+        notes.append(f"the gate decides on no unboxed image that {name} looked at: no end to end")
     if len(boxes) and EVERY_DISEASE in settings and not (marks.status == ABSENT).any():
         notes.append(
             f"{name} has no box on any absent disease: was it asked for every disease on every "
-            "film? If not, its false boxes are too few"
+            "image? If not, its false boxes are too few"
         )
     return Looks(name, marks, settings, tuple(notes))
 
 
 def _points(
-    looks: Sequence[Looks], films: FilmTable, bootstrap: FilmBootstrap
+    looks: Sequence[Looks], images: ImageTable, bootstrap: ImageBootstrap
 ) -> list[OperatingPoint]:
     return [
         point
         for one in looks
         for setting in one.settings.values()
-        for point in operating_points(one.name, one.marks, setting, films, THRESHOLDS, bootstrap)
+        for point in operating_points(one.name, one.marks, setting, images, THRESHOLDS, bootstrap)
     ]
 
 
-def _pooled_curves(looks: Sequence[Looks], bootstrap: FilmBootstrap) -> list[Froc]:
+def _pooled_curves(looks: Sequence[Looks], bootstrap: ImageBootstrap) -> list[Froc]:
     return [
         froc(one.name, one.marks, one.settings[setting], t, bound, bootstrap)
         for one in looks
@@ -182,8 +182,8 @@ def _figures(
     looks: Sequence[Looks],
     points: Sequence[OperatingPoint],
     curves: Sequence[Froc],
-    films: FilmTable,
-    bootstrap: FilmBootstrap,
+    images: ImageTable,
+    bootstrap: ImageBootstrap,
 ) -> tuple[NamedFigure, ...]:
     """A figure per setting and threshold, unboxed positives ignored, if any localizer has it."""
     found = []
@@ -194,20 +194,20 @@ def _figures(
                 c for c in curves if (c.setting, c.threshold, c.bound) == (setting, t, IGNORED)
             ]
             for column in sorted({int(d) for one in some for d in one.marks.box_disease}):
-                disease = (column, films.diseases[column])
+                disease = (column, images.diseases[column])
                 shown += [
                     froc(one.name, one.marks, one.settings[setting], t, IGNORED, bootstrap, disease)
                     for one in some
                 ]
             marked = [p for p in points if (p.setting, p.threshold) == (END_TO_END, t)]
-            found.append(froc_figure(shown, marked, films.diseases))
+            found.append(froc_figure(shown, marked, images.diseases))
     return tuple(found)
 
 
-def _interval_note(films: FilmTable, resamples: int, seed: int) -> str:
+def _interval_note(images: ImageTable, resamples: int, seed: int) -> str:
     return (
         f"[low, high]: 95 % interval, {resamples:,} resamples (seed {seed}) of all "
-        f"{len(set(films.patient_ids)):,} patients of the films, boxed or not"
+        f"{len(set(images.patient_ids)):,} patients of the images, boxed or not"
     )
 
 
@@ -227,7 +227,7 @@ def asked(gate: bool) -> str:
     """What is asked and how it is measured."""
     text = (
         "How good are the boxes when nobody tells the localizer the disease, and how many are "
-        "false on films that do not have it? A box on an absent disease is false; on a boxed "
+        "false on images that do not have it? A box on an absent disease is false; on a boxed "
         "disease it is a hit or false; on a disease that is labelled but not boxed it is neither "
         "(ignored). The tables also show the other bound, which counts the last as false."
     )
@@ -276,20 +276,20 @@ def _ledger_part(ledger: Ledger) -> str:
 def _point_part(point: OperatingPoint) -> str:
     clear = point.false_boxes(NO_FINDING)
     text = (
-        f"{point.setting}, on {point.films:,} films, {point.hits:,} of {point.boxes:,} boxes hit "
+        f"{point.setting}, on {point.images:,} images, {point.hits:,} of {point.boxes:,} boxes hit "
         f"(localized sensitivity {_text(point.sensitivity)}) with "
-        f"{_text(point.false_boxes().per_film)} false boxes per film "
-        f"({_text(point.false_boxes(bound=COUNTED).per_film)} if unboxed positives count)"
+        f"{_text(point.false_boxes().per_image)} false boxes per image "
+        f"({_text(point.false_boxes(bound=COUNTED).per_image)} if unboxed positives count)"
     )
-    if clear.films:
-        text += f" and {_text(clear.per_film)} on the {clear.films:,} films with no finding"
+    if clear.images:
+        text += f" and {_text(clear.per_image)} on the {clear.images:,} images with no finding"
     return text
 
 
 def _froc_part(curve: Froc) -> str:
     return (
         f"FROC, {curve.setting}: sensitivity {_text(curve.at_points[_ONE])} with at most 1 false "
-        f"box per film, mean of the five points {_text(curve.mean)}"
+        f"box per image, mean of the five points {_text(curve.mean)}"
     )
 
 

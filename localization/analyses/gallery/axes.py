@@ -1,4 +1,4 @@
-"""Films, boxes and maps on matplotlib's axes, for the figures of the report."""
+"""Images, boxes and maps on matplotlib's axes, for the figures of the report."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from cxrloc.datasets.images.transforms import resized
-from cxrloc.datasets.radiograph import Film
+from cxrloc.datasets.radiograph import LoadedImage
 from cxrloc.localization.localizer import Localization
 
 DPI = 100
@@ -24,10 +24,10 @@ def new_figure(size_wh: tuple[int, int]) -> Figure:
     return figure
 
 
-def show_film(axis: Axes, film: Film, size_wh: tuple[int, int]) -> None:
-    """The film at `size_wh` pixels on an axis in the coordinates of its original frame."""
-    height, width = film.size_hw
-    show_pixels(axis, film.size_hw, resized(film.pixels, size_wh), cmap="gray", vmin=0, vmax=255)
+def show_image(axis: Axes, image: LoadedImage, size_wh: tuple[int, int]) -> None:
+    """The image at `size_wh` pixels on an axis in the coordinates of its original frame."""
+    height, width = image.size_hw
+    show_pixels(axis, image.size_hw, resized(image.pixels, size_wh), cmap="gray", vmin=0, vmax=255)
     axis.set_xlim(0, width)
     axis.set_ylim(height, 0)
     axis.set_axis_off()
@@ -43,7 +43,7 @@ def show_pixels(
 
 
 def draw_box(axis: Axes, box: Localization, colour: str, line: object) -> None:
-    """The box in its colour and line style, with a dark halo that shows on bright films."""
+    """The box in its colour and line style, with a dark halo that shows on bright images."""
     x1, y1, x2, y2 = box.box_xyxy
     place = {"xy": (x1, y1), "width": x2 - x1, "height": y2 - y1, "fill": False}
     axis.add_patch(Rectangle(**place, edgecolor="black", linewidth=4, alpha=0.5))  # type: ignore[arg-type]

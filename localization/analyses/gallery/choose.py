@@ -1,6 +1,6 @@
-"""The gallery: films on which the localizers did best, were confidently wrong, or disagreed most.
+"""The gallery: images on which the localizers did best, were confidently wrong, or disagreed most.
 
-A mean hides what it is made of; a dozen films, chosen by rule and not by hand, show it.
+A mean hides what it is made of; a dozen images, chosen by rule and not by hand, show it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ BEST = "Best: highest mean IoU of the localizers"
 WRONG = "Confidently wrong: next to no overlap, at a high score"
 DISAGREE = "Most disagreeing: largest difference of IoU between localizers"
 PER_GROUP = 4
-_NO_OVERLAP = 0.1  # mean IoU up to which a film counts as wrong, however small
+_NO_OVERLAP = 0.1  # mean IoU up to which an image counts as wrong, however small
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Choice:
 
 
 def choose(comparison: Comparison, per_group: int = PER_GROUP) -> tuple[Choice, ...]:
-    """Boxes to show: `per_group` of each kind, over many diseases, no film twice.
+    """Boxes to show: `per_group` of each kind, over many diseases, no image twice.
 
     Looks at the localizers with the disease given; without any, or (for `DISAGREE`) with one
     alone, there is nothing to show. Best: highest mean IoU. Wrong: mean IoU up to .1, of these the
@@ -81,7 +81,7 @@ def _rank(truth: GroundTruth, scores: FloatArray) -> FloatArray:
 def _spread_out(
     truth: GroundTruth, order: Sequence[int], used: set[str], count: int
 ) -> Iterator[int]:
-    """The first `count` of `order`, but no film twice, and each disease once before any twice."""
+    """The first `count` of `order`, but no image twice, and each disease once before any twice."""
     rest = list(order)
     seen: set[str] = set()
     for _ in range(count):

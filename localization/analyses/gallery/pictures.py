@@ -1,4 +1,4 @@
-"""The pictures of the gallery: a film with the boxes of all localizers, the heat maps beside it."""
+"""The pictures of the gallery: an image with the boxes of all localizers, heat maps beside it."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from matplotlib.lines import Line2D
 from cxrloc.classification.report.tables import value_text
 from cxrloc.datasets.images.read import UnreadableImageError, read_grey
 from cxrloc.datasets.images.transforms import fitted, resized
-from cxrloc.datasets.radiograph import Film
-from cxrloc.localization.analyses.gallery.axes import draw_box, new_figure, show_film, show_pixels
+from cxrloc.datasets.radiograph import LoadedImage
+from cxrloc.localization.analyses.gallery.axes import draw_box, new_figure, show_image, show_pixels
 from cxrloc.localization.analyses.gallery.choose import Choice
 from cxrloc.localization.cam.heat_maps import HeatMaps
 from cxrloc.localization.localizer import Localization
@@ -31,23 +31,24 @@ _JPEG_QUALITY = 84
 
 def gallery_pictures(
     choices: Sequence[Choice],
-    films: Mapping[str, Path],
+    images: Mapping[str, Path],
     coco: Mapping[str, Any],
     predictions: Mapping[str, Sequence[Localization]],
     heat_maps: Mapping[str, HeatMaps],
 ) -> tuple[Picture, ...]:
-    """A picture of each choice: the film with all boxes, and beside it the heat maps.
+    """A picture of each choice: the image with all boxes, and beside it the heat maps.
 
     Args:
-        films: image id -> file; a film that is missing or unreadable is drawn blank, and said so.
+        images: image id -> file; an image that is missing or unreadable is drawn blank, and said
+            so.
         coco: ground truth, for the sizes of the frames.
         predictions: localizer -> its boxes; the top-1 box is drawn.
-        heat_maps: localizer -> its maps; the first two that know the film are shown.
+        heat_maps: localizer -> its maps; the first two that know the image are shown.
     """
     sizes = {str(i["file_name"]): (int(i["height"]), int(i["width"])) for i in coco["images"]}
     tops = _top_boxes(choices, predictions)
     return tuple(
-        _picture(choice, films.get(choice.image_id), sizes[choice.image_id], tops[i], heat_maps)
+        _picture(choice, images.get(choice.image_id), sizes[choice.image_id], tops[i], heat_maps)
         for i, choice in enumerate(choices)
     )
 
@@ -73,46 +74,46 @@ def _picture(
     tops: Mapping[str, Localization],
     heat_maps: Mapping[str, HeatMaps],
 ) -> Picture:
-    film, missing = _film(choice.image_id, path, size_hw)
+    image, missing = _image(choice.image_id, path, size_hw)
     maps = {name: heat_maps[name] for name in choice.ious if name in heat_maps}
     found = {n: m.in_frame(choice.image_id, choice.disease, size_hw) for n, m in maps.items()}
     heats = {n: heat for n, heat in found.items() if heat is not None}
     heats = dict(list(heats.items())[:_HEAT_PANELS])
-    figure = _draw(choice, film, missing, tops, heats)
+    figure = _draw(choice, image, missing, tops, heats)
     caption, alt = _words(choice, tops, missing, list(heats))
     return Picture(choice.group, caption, alt, _jpeg(figure))
 
 
-def _film(image_id: str, path: Path | None, size_hw: tuple[int, int]) -> tuple[Film, str]:
-    """The film, and why it is blank (empty if it is not)."""
+def _image(image_id: str, path: Path | None, size_hw: tuple[int, int]) -> tuple[LoadedImage, str]:
+    """The image, and why it is blank (empty if it is not)."""
     blank = np.full((1, 1), 110, np.uint8)
     if path is None or not path.is_file():
-        return Film(image_id, blank, size_hw), "film not on disk"
+        return LoadedImage(image_id, blank, size_hw), "image not on disk"
     try:
-        return Film(image_id, read_grey(path), size_hw), ""
+        return LoadedImage(image_id, read_grey(path), size_hw), ""
     except UnreadableImageError:
-        return Film(image_id, blank, size_hw), "film not readable"
+        return LoadedImage(image_id, blank, size_hw), "image not readable"
 
 
 def _draw(
     choice: Choice,
-    film: Film,
+    image: LoadedImage,
     missing: str,
     tops: Mapping[str, Localization],
     heats: Mapping[str, npt.NDArray[np.float32]],
 ) -> Figure:
-    width, height = fitted(film.size_hw, _PANEL_PX)
+    width, height = fitted(image.size_hw, _PANEL_PX)
     legend = (1 + len(choice.ious)) * _LINE_PX + _FOOT_PX
     size = ((1 + len(heats)) * (width + 6) - 6, height + legend)
     figure = new_figure((max(size[0], _PANEL_PX), size[1]))
     for i, (name, heat) in enumerate([("", None), *heats.items()]):
         left, wide = i * (width + 6), figure.get_figwidth() * figure.dpi
         axis = figure.add_axes((left / wide, legend / size[1], width / wide, height / size[1]))
-        show_film(axis, film, (width, height))
+        show_image(axis, image, (width, height))
         if heat is not None:
             shown = resized(heat, (width, height)).clip(0, 1)
             show_pixels(
-                axis, film.size_hw, shown, cmap="inferno", vmin=0, vmax=1, alpha=0.6 * shown
+                axis, image.size_hw, shown, cmap="inferno", vmin=0, vmax=1, alpha=0.6 * shown
             )
         _draw_boxes(axis, choice, {n: box for n, box in tops.items() if name in ("", n)})
         _title(axis, f"heat map of {name}" if name else choice.disease.replace("_", " "), missing)
@@ -174,7 +175,7 @@ def _words(
     boxes = [("ground truth", choice.box_xyxy)] + [(n, b.box_xyxy) for n, b in tops.items()]
     places = "; ".join(f"{n} {', '.join(f'{v:.0f}' for v in box)}" for n, box in boxes)
     alt = (
-        f"Chest film {choice.image_id} with boxes of {disease} (left, top, right, bottom in "
+        f"Chest image {choice.image_id} with boxes of {disease} (left, top, right, bottom in "
         f"pixels): {places}. {said}.{beside}{blank}"
     )
     return caption + (f". {missing[:1].upper()}{missing[1:]}" if missing else ""), alt

@@ -1,6 +1,6 @@
 """Honest tuning of boxes from heat maps: for each test fold on the boxes of other patients alone.
 
-For the films of fold k and each disease, the rule of a grid (threshold, size rule, smoothing) is
+For the images of fold k and each disease, the rule of a grid (threshold, size rule, smoothing) is
 chosen that has the best mean IoU on the boxes of the OTHER folds. The mean box size that the rule
 `closest` compares with comes from these boxes too, so no box of fold k has a part in its rules.
 """
@@ -29,7 +29,7 @@ from cxrloc.localization.cam.boxes import (
 from cxrloc.localization.cam.heat_maps import HeatMaps
 from cxrloc.localization.cam.rules import FOLDS_OF_THE_GROUND_TRUTH, Rules, SizedRule
 from cxrloc.localization.evaluation.ground_truth import BoolArray, FloatArray, GroundTruth
-from cxrloc.localization.evaluation.image_table import FilmTable
+from cxrloc.localization.evaluation.image_table import ImageTable
 
 SMOOTHINGS = (0.0, 0.5, 1.0)
 SIZE_RULES: tuple[SizeRule, ...] = ("closest", "hottest", "largest")
@@ -57,18 +57,18 @@ class TuningFolds:
     source: str
 
 
-def tuning_folds(films: FilmTable, truth: GroundTruth, seed: int) -> TuningFolds:
+def tuning_folds(images: ImageTable, truth: GroundTruth, seed: int) -> TuningFolds:
     """The folds of the ground truth, or where it has fewer than two: folds drawn with `seed`.
 
     Raises:
-        ValueError: for a patient with films in two folds.
+        ValueError: for a patient with images in two folds.
     """
-    if films.folds is not None:
-        fold_of = dict(zip(films.image_ids, films.folds, strict=True))
+    if images.folds is not None:
+        fold_of = dict(zip(images.image_ids, images.folds, strict=True))
         found = [fold_of[image_id] for image_id in truth.image_ids]
         _check_patients(truth.patient_ids, found)
         source = FOLDS_OF_THE_GROUND_TRUTH
-    if films.folds is None or len(set(found)) < 2:
+    if images.folds is None or len(set(found)) < 2:
         patients = sorted(set(truth.patient_ids))
         order = np.random.default_rng(seed).permutation(len(patients)) % OWN_FOLDS
         drawn = dict(zip(patients, order.tolist(), strict=True))
@@ -83,7 +83,7 @@ def _check_patients(patients: Sequence[str], folds: Sequence[int]) -> None:
     for patient, fold in zip(patients, folds, strict=True):
         if fold_of.setdefault(patient, fold) != fold:
             raise ValueError(
-                f"ground truth: patient {patient} has films in folds {fold_of[patient]} and "
+                f"ground truth: patient {patient} has images in folds {fold_of[patient]} and "
                 f"{fold}; tuning needs each patient in one fold"
             )
 
@@ -92,12 +92,12 @@ def _check_patients(patients: Sequence[str], folds: Sequence[int]) -> None:
 class Tuning:
     """Every rule of the grid on every box, and the rule chosen for each fold and disease.
 
-    The variants are the test folds, in order, and last all boxes together (for new films).
+    The variants are the test folds, in order, and last all boxes together (for new images).
 
     Attributes:
         folds: patient folds of the boxes.
         diseases: D names.
-        mapped: (N,) boxes whose film and disease have a map.
+        mapped: (N,) boxes whose image and disease have a map.
         mean_sizes: [variant][disease], see `SizedRule`.
         boxes: (V, D) number of boxes tuned on.
         iou: (N, V, S, R, T) of each box under smoothing, size rule and threshold; 0 without a map.
@@ -146,11 +146,11 @@ class Tuning:
 
     @property
     def rules(self) -> dict[int, Rules]:
-        """Fold -> disease -> rule for its films."""
+        """Fold -> disease -> rule for its images."""
         return {fold: self._rules(v) for v, fold in enumerate(self.folds.numbers)}
 
     @property
-    def rules_for_new_films(self) -> Rules:
+    def rules_for_new_images(self) -> Rules:
         """Disease -> rule tuned on all boxes; not to be scored on them."""
         return self._rules(len(self.folds.numbers))
 
@@ -165,7 +165,7 @@ class Tuning:
         }
 
 
-def tune(films: FilmTable, truth: GroundTruth, maps: HeatMaps, *, seed: int = 0) -> Tuning:
+def tune(images: ImageTable, truth: GroundTruth, maps: HeatMaps, *, seed: int = 0) -> Tuning:
     """Score every rule on every box with a map and choose one for each fold and disease.
 
     A fold and disease without a box in the other folds, or whose maps meet none of them, keeps
@@ -173,16 +173,16 @@ def tune(films: FilmTable, truth: GroundTruth, maps: HeatMaps, *, seed: int = 0)
     `SIZE_RULES`, then the lower threshold.
 
     Raises:
-        ValueError: for a patient with films in two folds.
+        ValueError: for a patient with images in two folds.
     """
-    folds = tuning_folds(films, truth, seed)
+    folds = tuning_folds(images, truth, seed)
     diseases, disease_of = truth.disease_names, truth.disease_index
     apart = [folds.of_box != fold for fold in range(len(folds.numbers))]
     seen = np.stack([*apart, np.ones(len(truth), dtype=np.bool_)])
     members = seen[:, None] & (disease_of == np.arange(len(diseases))[:, None])  # (V, D, N)
-    sizes = _sizes(films, truth)
+    sizes = _sizes(images, truth)
     means = tuple(tuple(_mean_size(sizes[rows]) for rows in variant) for variant in members)
-    mapped, iou, best = _grid_scores(films, truth, maps, means)
+    mapped, iou, best = _grid_scores(images, truth, maps, means)
     chosen = [
         [_best_rule(iou[rows, v]) for rows in variant] for v, variant in enumerate(members & mapped)
     ]
@@ -192,10 +192,10 @@ def tune(films: FilmTable, truth: GroundTruth, maps: HeatMaps, *, seed: int = 0)
     )  # fmt: skip
 
 
-def _sizes(films: FilmTable, truth: GroundTruth) -> FloatArray:
+def _sizes(images: ImageTable, truth: GroundTruth) -> FloatArray:
     """(N, 2) width and height of each box as fractions of the frame's longer side."""
-    row_of = films.row_of
-    sides = np.array([max(films.sizes_hw[row_of[image]]) for image in truth.image_ids])
+    row_of = images.row_of
+    sides = np.array([max(images.sizes_hw[row_of[image]]) for image in truth.image_ids])
     return np.asarray((truth.boxes_xyxy[:, 2:] - truth.boxes_xyxy[:, :2]) / sides[:, None])
 
 
@@ -207,13 +207,13 @@ def _mean_size(sizes: FloatArray) -> MeanSize:
 
 
 def _grid_scores(
-    films: FilmTable,
+    images: ImageTable,
     truth: GroundTruth,
     maps: HeatMaps,
     means: Sequence[Sequence[MeanSize]],
 ) -> tuple[BoolArray, FloatArray, FloatArray]:
     """`mapped`, `iou` and `best` of `Tuning`."""
-    row_of = films.row_of
+    row_of = images.row_of
     column = {name: d for d, name in enumerate(truth.disease_names)}
     grid = (len(means), len(SMOOTHINGS), len(SIZE_RULES), len(THRESHOLDS))
     iou, best = np.zeros((len(truth), *grid)), np.zeros((len(truth), len(SMOOTHINGS)))
@@ -227,7 +227,7 @@ def _grid_scores(
         cells = maps.cells(image_id, disease)
         if cells is None:
             continue
-        size_hw = films.sizes_hw[row_of[image_id]]
+        size_hw = images.sizes_hw[row_of[image_id]]
         own = [SizedRule(_CHOICES[0], v[column[disease]]).mean_size_wh(size_hw) for v in means]
         for s, smoothing in enumerate(SMOOTHINGS):
             heat = map_to_frame(smooth_map(cells, smoothing), size_hw, aligned=maps.aligned)

@@ -19,7 +19,7 @@ from cxrloc.localization.analyses.ladder.ladder_plot import ladder_figure
 from cxrloc.localization.cam.heat_maps import HeatMaps
 from cxrloc.localization.cam.rules import FOLDS_OF_THE_GROUND_TRUTH
 from cxrloc.localization.evaluation.ground_truth import FloatArray, GroundTruth
-from cxrloc.localization.evaluation.image_table import FilmTable
+from cxrloc.localization.evaluation.image_table import ImageTable
 from cxrloc.localization.report.glossary import MISS_RULE
 from cxrloc.localization.report.sections import NamedFigure, Section
 
@@ -45,7 +45,7 @@ class Ladder:
     Attributes:
         name: of the localizer.
         rungs: (N, 5) IoU of each ground-truth box on each of `RUNGS`.
-        without_map: number of boxes whose film and disease have no map.
+        without_map: number of boxes whose image and disease have no map.
         folds_from: where the folds of the tuning come from.
     """
 
@@ -66,12 +66,12 @@ class Ladder:
 
 
 def ladder(
-    films: FilmTable, truth: GroundTruth, maps: HeatMaps, fixed_iou: FloatArray, *, seed: int
+    images: ImageTable, truth: GroundTruth, maps: HeatMaps, fixed_iou: FloatArray, *, seed: int
 ) -> Ladder:
     """The rungs of every ground-truth box; one without a map has IoU 0 on all but the last.
 
     Args:
-        films, truth: of the same ground truth.
+        images, truth: of the same ground truth.
         maps: the localizer's.
         fixed_iou: (N,) top-1 IoU of its file of predictions.
         seed: of the folds, where the ground truth has none.
@@ -84,10 +84,10 @@ def ladder(
             f"IoU of {maps.name}: expected one for each of the {len(truth)} ground-truth boxes, "
             f"got shape {fixed_iou.shape}"
         )
-    tuning = tune(films, truth, maps, seed=seed)
-    row_of, grid_hw = films.row_of, (maps.maps.shape[1], maps.maps.shape[2])
+    tuning = tune(images, truth, maps, seed=seed)
+    row_of, grid_hw = images.row_of, (maps.maps.shape[1], maps.maps.shape[2])
     limits = [
-        best_cell_iou(box, films.sizes_hw[row_of[image]], grid_hw, aligned=maps.aligned)
+        best_cell_iou(box, images.sizes_hw[row_of[image]], grid_hw, aligned=maps.aligned)
         for image, box in zip(truth.image_ids, truth.boxes_xyxy, strict=True)
     ]
     rungs = (
@@ -102,7 +102,7 @@ def ladder(
 
 
 def ladder_section(
-    films: FilmTable,
+    images: ImageTable,
     truth: GroundTruth,
     maps: Mapping[str, HeatMaps],
     iou_of: Mapping[str, FloatArray],
@@ -113,7 +113,7 @@ def ladder_section(
     """The ladder of every localizer that has maps.
 
     Args:
-        films, truth: of the same ground truth.
+        images, truth: of the same ground truth.
         maps: localizer -> its heat maps.
         iou_of: localizer -> (N,) top-1 IoU of its file of predictions.
         resamples: of patients, for the intervals.
@@ -130,7 +130,7 @@ def ladder_section(
         )
     ladders = []
     for name, own in maps.items():
-        found = ladder(films, truth, own, iou_of[name], seed=seed)
+        found = ladder(images, truth, own, iou_of[name], seed=seed)
         ladders.append(replace(found, name=name))
     bootstrap = truth.bootstrap(resamples=resamples, seed=seed)
     figures = [bootstrap.estimates(one.rungs) for one in ladders]
@@ -168,8 +168,8 @@ _METHOD = (
     "threshold, size rule and smoothing chosen for each disease on the boxes of the other folds' "
     "patients. The three rungs above are oracles: they look at the box that they are scored on. "
     "They are limits, not results.",
-    "Maps of the other folds' films, on which the rules are tuned, come from models that had the "
-    "films of the scored fold in training. So these models saw the labels of the scored films; "
+    "Maps of the other folds' images, on which the rules are tuned, come from models that had the "
+    "images of the scored fold in training. So these models saw the labels of the scored images; "
     "the rules, and the mean box size that they compare with, saw no box of them.",
 )
 _LOSS_NOTE = (

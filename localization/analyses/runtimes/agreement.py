@@ -10,7 +10,7 @@ import numpy.typing as npt
 from tqdm import tqdm
 
 from cxrloc.classification.inference.gate import Gate
-from cxrloc.datasets.radiograph import Film
+from cxrloc.datasets.radiograph import LoadedImage
 from cxrloc.localization.boxes import iou
 from cxrloc.localization.cam.localizer import GradCamLocalizer
 
@@ -21,13 +21,13 @@ Corners = tuple[float, float, float, float]
 
 @dataclass(frozen=True)
 class Judged:
-    """What a gate and its maps say of one film.
+    """What a gate and its maps say of one image.
 
     Attributes:
         probabilities: (D,) in the gate's order of diseases.
         present: what passes its threshold, `No Finding` too where the gate knows it.
         boxes: disease that passes -> its strongest Grad-CAM box, (x1, y1, x2, y2) in pixels of the
-            film; a map that shows nothing has none.
+            image; a map that shows nothing has none.
     """
 
     probabilities: npt.NDArray[np.float64]
@@ -35,10 +35,10 @@ class Judged:
     boxes: Mapping[str, Corners]
 
 
-def judge(gate: Gate, film: Film) -> Judged:
-    """One film's answer."""
-    output = gate([film])
-    found = GradCamLocalizer(gate).localize_output([film], output, output.present_diseases(0))
+def judge(gate: Gate, image: LoadedImage) -> Judged:
+    """One image's answer."""
+    output = gate([image])
+    found = GradCamLocalizer(gate).localize_output([image], output, output.present_diseases(0))
     weakest_first = sorted(found, key=lambda box: box.score)
     boxes = {box.disease: box.box_xyxy for box in weakest_first}
     passes = zip(output.diseases, output.present[0], strict=True)
@@ -62,18 +62,18 @@ def overlaps(first: Judged, second: Judged) -> list[float]:
 
 @dataclass(frozen=True)
 class Agreement:
-    """Of two gates on the same films.
+    """Of two gates on the same images.
 
     Attributes:
-        films: their number.
-        mean_difference, largest_difference: of probabilities, over films and diseases.
-        decisions, turned: films times diseases, and how many are present for one gate alone.
+        images: their number.
+        mean_difference, largest_difference: of probabilities, over images and diseases.
+        decisions, turned: images times diseases, and how many are present for one gate alone.
         boxes: pairs of boxes of diseases present for both (see `overlaps`).
         same_box: the part of them with an IoU over .8; None without boxes.
         median_iou: None without boxes.
     """
 
-    films: int
+    images: int
     mean_difference: float
     largest_difference: float
     decisions: int
@@ -84,17 +84,17 @@ class Agreement:
 
     @classmethod
     def of(cls, pairs: Sequence[tuple[Judged, Judged]]) -> Agreement:
-        """Of the two answers to each film.
+        """Of the two answers to each image.
 
         Raises:
-            ValueError: without films.
+            ValueError: without images.
         """
         if not pairs:
-            raise ValueError("no films to compare runtimes on")
+            raise ValueError("no images to compare runtimes on")
         apart = np.abs([one.probabilities - two.probabilities for one, two in pairs])
         found = np.array([value for pair in pairs for value in overlaps(*pair)])
         return cls(
-            films=len(pairs),
+            images=len(pairs),
             mean_difference=float(apart.mean()),
             largest_difference=float(apart.max()),
             decisions=apart.size,
@@ -119,17 +119,17 @@ class Agreement:
 
 
 def agreement(
-    exact: Gate, other: Gate, films: Iterable[Film], total: int | None = None
+    exact: Gate, other: Gate, images: Iterable[LoadedImage], total: int | None = None
 ) -> Agreement:
-    """Judge films by both gates, which are of one classifier; shows a progress bar.
+    """Judge images by both gates, which are of one classifier; shows a progress bar.
 
     Args:
         exact, other: the gate in two runtimes.
-        films: read one by one.
+        images: read one by one.
         total: their number, for the progress bar.
 
     Raises:
-        ValueError: without films.
+        ValueError: without images.
     """
-    shown = tqdm(films, "comparing", total, unit="film")
-    return Agreement.of([(judge(exact, film), judge(other, film)) for film in shown])
+    shown = tqdm(images, "comparing", total, unit="image")
+    return Agreement.of([(judge(exact, image), judge(other, image)) for image in shown])

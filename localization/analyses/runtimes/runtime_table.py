@@ -1,8 +1,8 @@
-"""Films judged in several runtimes: kept in Parquet, and what the runtimes change as a table.
+"""Images judged in several runtimes: kept in Parquet, and what the runtimes change as a table.
 
-The Parquet has one row for each film, runtime and disease: image_id, patient_id, fold (`OUTSIDE` of
-a model without folds), runtime, disease, label (null unknown), probability, present, and the
-strongest Grad-CAM box x1, y1, x2, y2 in pixels of the film, null where the disease is not present
+The Parquet has one row for each image, runtime and disease: image_id, patient_id, fold (`OUTSIDE`
+of a model without folds), runtime, disease, label (null unknown), probability, present, and the
+strongest Grad-CAM box x1, y1, x2, y2 in pixels of the image, null where the disease is not present
 or its map shows nothing.
 """
 
@@ -34,8 +34,8 @@ _AUC_REPLICATES = 1000
 
 
 @dataclass(frozen=True)
-class FilmInRuntimes:
-    """One film.
+class ImageInRuntimes:
+    """One image.
 
     Attributes:
         labels: (D,) of 0, 1 and NaN.
@@ -49,21 +49,21 @@ class FilmInRuntimes:
     answers: Mapping[str, Judged] = field(repr=False)
 
 
-def write_films(
+def write_images(
     path: Path,
-    films: Sequence[FilmInRuntimes],
+    images: Sequence[ImageInRuntimes],
     diseases: Sequence[str],
     settings: Mapping[str, Any],
 ) -> None:
     """Write the Parquet whole or not at all; `settings` say what it was made of, as JSON."""
     rows = [
         (
-            film.image_id, film.patient_id, film.fold, runtime, disease, film.labels[column],
+            image.image_id, image.patient_id, image.fold, runtime, disease, image.labels[column],
             answer.probabilities[column], disease in answer.present,
             *answer.boxes.get(disease, (np.nan,) * 4),
         )
-        for film in films
-        for runtime, answer in film.answers.items()
+        for image in images
+        for runtime, answer in image.answers.items()
         for column, disease in enumerate(diseases)
     ]  # fmt: skip
     names = ("image_id", "patient_id", "fold", "runtime", "disease", "label", "probability",
@@ -74,7 +74,7 @@ def write_films(
 
 
 def settings_of(path: Path) -> dict[str, Any]:
-    """What a file of `write_films` was made of; empty where there is no such file."""
+    """What a file of `write_images` was made of; empty where there is no such file."""
     try:
         metadata = pq.read_schema(path).metadata or {}
     except (OSError, pa.ArrowInvalid):
@@ -83,13 +83,13 @@ def settings_of(path: Path) -> dict[str, Any]:
     return settings
 
 
-def read_films(path: Path) -> list[FilmInRuntimes]:
-    """The films of a file that `write_films` wrote, in their order."""
-    films = []
+def read_images(path: Path) -> list[ImageInRuntimes]:
+    """The images of a file that `write_images` wrote, in their order."""
+    images = []
     frame = pq.read_table(path).to_pandas()
-    for image_id, of_film in frame.groupby("image_id", sort=False):
+    for image_id, of_image in frame.groupby("image_id", sort=False):
         answers = {}
-        for runtime, rows in of_film.groupby("runtime", sort=False):
+        for runtime, rows in of_image.groupby("runtime", sort=False):
             boxed = rows.dropna(subset=list(_CORNERS))
             corners = boxed[list(_CORNERS)].itertuples(index=False, name=None)
             answers[str(runtime)] = Judged(
@@ -98,46 +98,46 @@ def read_films(path: Path) -> list[FilmInRuntimes]:
                 dict(zip(boxed["disease"], corners, strict=True)),
             )
             labels = rows["label"].to_numpy(dtype=np.float64)
-        first = of_film.iloc[0]
-        films.append(
-            FilmInRuntimes(str(image_id), first["patient_id"], int(first["fold"]), labels, answers)
+        first = of_image.iloc[0]
+        images.append(
+            ImageInRuntimes(str(image_id), first["patient_id"], int(first["fold"]), labels, answers)
         )
-    return films
+    return images
 
 
 def runtime_table(
-    films: Sequence[FilmInRuntimes], diseases: Sequence[str], notes: Sequence[str] = ()
+    images: Sequence[ImageInRuntimes], diseases: Sequence[str], notes: Sequence[str] = ()
 ) -> ResultTable:
-    """What each runtime changes against the first one, on the same films.
+    """What each runtime changes against the first one, on the same images.
 
     Args:
-        films: with the same diseases and runtimes, all folds together.
+        images: with the same diseases and runtimes, all folds together.
         diseases: of the labels and probabilities, in their order.
         notes: further lines to stand above the table, without a full stop.
     """
-    first, *others = films[0].answers
-    patients = [film.patient_id for film in films]
-    labels = np.array([film.labels for film in films])
-    exact = np.array([film.answers[first].probabilities for film in films])
+    first, *others = images[0].answers
+    patients = [image.patient_id for image in images]
+    labels = np.array([image.labels for image in images])
+    exact = np.array([image.answers[first].probabilities for image in images])
     reference = bootstrap_ranking(labels, exact, patients, _AUC_REPLICATES, seed=0)
     auc = macro_estimate(reference[0][0], reference[1][0])
-    rows = [TableRow("all films", {"runtime": f"{first} (reference)"}, {"macro AUC": _cell(auc)})]
+    rows = [TableRow("all images", {"runtime": f"{first} (reference)"}, {"macro AUC": _cell(auc)})]
     for name in others:
-        pairs = [(film.answers[first], film.answers[name]) for film in films]
+        pairs = [(image.answers[first], image.answers[name]) for image in images]
         cells = _changes(pairs, patients)
-        scores = np.array([film.answers[name].probabilities for film in films])
+        scores = np.array([image.answers[name].probabilities for image in images])
         points, samples = bootstrap_ranking(labels, scores, patients, _AUC_REPLICATES, seed=0)
         difference = macro_estimate(points[0] - reference[0][0], samples[0] - reference[1][0])
         cells["macro AUC"] = _cell(macro_estimate(points[0], samples[0]))
         cells["AUC minus reference"] = _cell(difference)
-        rows.append(TableRow("all films", {"runtime": name}, cells))
-    count = f"{len(films):,} films of {len(set(patients)):,} patients, {len(diseases)} diseases"
+        rows.append(TableRow("all images", {"runtime": name}, cells))
+    count = f"{len(images):,} images of {len(set(patients)):,} patients, {len(diseases)} diseases"
     undefined = [d for d, auc in zip(diseases, reference[0][0], strict=True) if np.isnan(auc)]
     explained = (
         f"{count}. In brackets 95 % intervals, patients resampled {RESAMPLES:,} times "
         f"({_AUC_REPLICATES:,} times for AUC)",
-        "Probabilities: how far apart, over films and diseases; the mean in thousandths. Turned: "
-        "decisions (a film and a disease) that one of the two runtimes alone calls present; a "
+        "Probabilities: how far apart, over images and diseases; the mean in thousandths. Turned: "
+        "decisions (an image and a disease) that one of the two runtimes alone calls present; a "
         "disease without a threshold never is",
         f"Same box: of diseases present in both, the part whose strongest Grad-CAM boxes overlap "
         f"with an IoU over {SAME_BOX}; other region: with an IoU of 0",
@@ -157,7 +157,7 @@ def _changes(pairs: Sequence[tuple[Judged, Judged]], patients: Sequence[str]) ->
     found = [np.array(overlaps(*pair)) for pair in pairs]
     boxes = np.array([f.size for f in found])
     decisions = np.full(len(pairs), apart.shape[1])
-    # each film's part of what is above and below a ratio's line
+    # each image's part of what is above and below a ratio's line
     above = [1000 * apart.sum(axis=1), 1000 * turned,
              [(f > SAME_BOX).sum() for f in found], [(f == 0).sum() for f in found]]  # fmt: skip
     below = [decisions, decisions, boxes, boxes]

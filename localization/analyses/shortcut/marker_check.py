@@ -1,4 +1,4 @@
-"""How far the marker finder can be trusted: its score on drawn films, and sheets to look at."""
+"""How far the marker finder can be trusted: its score on drawn images, and sheets to look at."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ import numpy as np
 from cxrloc.datasets.images.markers import FoundMarkers, find_markers, remove_markers
 from cxrloc.datasets.images.transforms import fitted, resized
 from cxrloc.datasets.phantoms.markers import Drawn, Grey
-from cxrloc.datasets.radiograph import Film
+from cxrloc.datasets.radiograph import LoadedImage
 from cxrloc.localization.boxes import box_iou_matrix
 from cxrloc.localization.diagnosis.canvas import Canvas, Pixels, rgb, shortened
 from cxrloc.localization.report.glossary import RESEARCH_USE
 
 SAME = 0.3  # a found box and a drawn one are the same marker from this IoU on
-FILMS_PER_SHEET = 8
-_FILM_PX, _ACROSS, _GAP, _TITLE_PX, _TEXT_PX = 384, 2, 8, 22, 13
+IMAGES_PER_SHEET = 8
+_IMAGE_PX, _ACROSS, _GAP, _TITLE_PX, _TEXT_PX = 384, 2, 8, 22, 13
 _BOX = rgb("#E69F00")
 
 
 @dataclass(frozen=True)
 class MarkerScore:
-    """Counts over films.
+    """Counts over images.
 
     Attributes:
         drawn: markers that there are.
@@ -49,47 +49,47 @@ class MarkerScore:
         return self.drawn_and_found / self.drawn if self.drawn else float("nan")
 
 
-def score_markers(films: Iterable[Drawn]) -> MarkerScore:
-    """Find the markers of films on which they are known (see `marker_phantoms.marked_films`)."""
+def score_markers(images: Iterable[Drawn]) -> MarkerScore:
+    """Find the markers of images on which they are known (see `marker_phantoms.marked_images`)."""
     counts = np.zeros(4, np.int64)
-    for pixels, drawn in films:
+    for pixels, drawn in images:
         found = find_markers(pixels).boxes_xyxy
         same = box_iou_matrix(np.array(drawn).reshape(-1, 4), found) > SAME
         counts += len(drawn), same.any(axis=1).sum(), len(found), same.any(axis=0).sum()
     return MarkerScore(*counts.tolist())
 
 
-def marker_sheet(films: Sequence[tuple[Film, FoundMarkers]], how: str) -> Canvas:
-    """Each film with the boxes of its markers and, to the right of it, without them.
+def marker_sheet(images: Sequence[tuple[LoadedImage, FoundMarkers]], how: str) -> Canvas:
+    """Each image with the boxes of its markers and, to the right of it, without them.
 
     Args:
-        films: `FILMS_PER_SHEET` or fewer, at least one, with what was found on them.
+        images: `IMAGES_PER_SHEET` or fewer, at least one, with what was found on them.
         how: see `remove_markers`.
     """
-    rows = -(-len(films) // _ACROSS)
-    cell_w, cell_h = 2 * _FILM_PX + 3 * _GAP, _FILM_PX + _TITLE_PX + _GAP
-    canvas = Canvas(cell_w * min(_ACROSS, len(films)), cell_h * rows + _TITLE_PX)
-    for i, (film, found) in enumerate(films):
+    rows = -(-len(images) // _ACROSS)
+    cell_w, cell_h = 2 * _IMAGE_PX + 3 * _GAP, _IMAGE_PX + _TITLE_PX + _GAP
+    canvas = Canvas(cell_w * min(_ACROSS, len(images)), cell_h * rows + _TITLE_PX)
+    for i, (image, found) in enumerate(images):
         left, top = (i % _ACROSS) * cell_w + _GAP, (i // _ACROSS) * cell_h
-        _draw_pair(canvas, film, found, how, left, top)
+        _draw_pair(canvas, image, found, how, left, top)
     canvas.text(_GAP, cell_h * rows + _TITLE_PX / 2, f"{RESEARCH_USE}.", _TEXT_PX)
     return canvas
 
 
 def _draw_pair(
-    canvas: Canvas, film: Film, found: FoundMarkers, how: str, left: int, top: int
+    canvas: Canvas, image: LoadedImage, found: FoundMarkers, how: str, left: int, top: int
 ) -> None:
-    title = f"{film.image_id}: {len(found.boxes_xyxy)} found"
-    title = shortened(title, _TEXT_PX, 2 * _FILM_PX)
+    title = f"{image.image_id}: {len(found.boxes_xyxy)} found"
+    title = shortened(title, _TEXT_PX, 2 * _IMAGE_PX)
     canvas.text(left, top + _TITLE_PX / 2, title, _TEXT_PX)
-    size_wh = fitted(film.size_hw, _FILM_PX)
-    scale, top = size_wh[0] / film.size_hw[1], top + _TITLE_PX
-    canvas.paste(_picture(film.pixels, size_wh), left, top)
+    size_wh = fitted(image.size_hw, _IMAGE_PX)
+    scale, top = size_wh[0] / image.size_hw[1], top + _TITLE_PX
+    canvas.paste(_picture(image.pixels, size_wh), left, top)
     for x1, y1, x2, y2 in np.rint(found.boxes_xyxy * scale).astype(int).tolist():
         # thinner than Canvas.box draws it, which would hide a letter at this size
         cv2.rectangle(canvas.pixels, (left + x1, top + y1), (left + x2, top + y2), _BOX)
-    clean = remove_markers(film.pixels, how, found)
-    canvas.paste(_picture(clean, size_wh), left + _FILM_PX + _GAP, top)
+    clean = remove_markers(image.pixels, how, found)
+    canvas.paste(_picture(clean, size_wh), left + _IMAGE_PX + _GAP, top)
 
 
 def _picture(pixels: Grey, size_wh: tuple[int, int]) -> Pixels:

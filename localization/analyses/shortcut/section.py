@@ -16,7 +16,7 @@ from cxrloc.localization.analyses.shortcut.shortcut import (
     MASS,
     REGIONS,
     Figures,
-    FilmRegions,
+    ImageRegions,
     ShortcutShares,
     shared_pairs,
     shortcut_shares,
@@ -29,13 +29,13 @@ from cxrloc.localization.report.sections import NamedFigure, Section
 _TITLE = "Shortcut check: does the network look at markers, or beside the body?"
 _QUESTION = (
     "Burnt-in letters and the air beside the patient hold no disease, but they can give away where "
-    "and how a film was taken. For each heat map: which share of its mass lies there? The control "
-    "is the share of the film's area that lies there: a map that is the same everywhere has that "
-    "much. A share well over the control says that the network looks there; one under it does not "
-    "prove that it makes no use of it."
+    "and how an image was taken. For each heat map: which share of its mass lies there? The "
+    "control is the share of the image's area that lies there: a map that is the same everywhere "
+    "has that much. A share well over the control says that the network looks there; one under it "
+    "does not prove that it makes no use of it."
 )
 _WITHOUT = (
-    "The second maps are of the same films after their letters were removed, measured in the same "
+    "The second maps are of the same images after their letters were removed, measured in the same "
     "regions. If a letter itself drew the heat, the share on markers falls; if it stays, the heat "
     "was not of the letter: the network looks at that place whatever is there, or its map is "
     "coarse. A map that shows nothing any more has no share; such maps are counted."
@@ -45,13 +45,13 @@ Draws = dict[str, int]
 
 def shortcut_check(
     maps: Mapping[str, HeatMaps],
-    regions: Mapping[str, FilmRegions],
+    regions: Mapping[str, ImageRegions],
     patient_of: Mapping[str, str],
     *,
     resamples: int,
     seed: int,
 ) -> Section:
-    """Measure every localizer's maps, and with them those of films without markers if there are.
+    """Measure every localizer's maps, and with them those of images without markers if there are.
 
     Args:
         maps: localizer -> its maps.
@@ -77,10 +77,10 @@ def shortcut_check(
 def _measured(
     name: str,
     maps: HeatMaps,
-    regions: Mapping[str, FilmRegions],
+    regions: Mapping[str, ImageRegions],
     patient_of: Mapping[str, str],
 ) -> dict[str, ShortcutShares]:
-    """The shares of a localizer and, second, of its maps of films without markers."""
+    """The shares of a localizer and, second, of its maps of images without markers."""
     named = replace(maps, name=name)
     both = [named, *([named.without_markers] if named.without_markers else [])]
     return {one.name: shortcut_shares(one, regions, patient_of) for one in both}
@@ -89,7 +89,7 @@ def _measured(
 def _minus(
     found: Mapping[str, Mapping[str, ShortcutShares]], shares: Collection[str]
 ) -> dict[str, str]:
-    """Name -> what its share is compared with: the first localizer, or the film as it is."""
+    """Name -> what its share is compared with: the first localizer, or the image as it is."""
     first = next((name for name in found if name in shares), "")
     pairs = [(name, first) for name in found if name != first]
     pairs += [(other, name) for name, both in found.items() for other in list(both)[1:]]
@@ -102,7 +102,7 @@ def _remarks(name: str, both: Mapping[str, ShortcutShares]) -> Iterator[str]:
     if own.unread:
         whole = len(own.pairs) + own.empty + own.unread
         yield (
-            f"{own.unread} of the {whole} maps of {name} are left out: their films are not there "
+            f"{own.unread} of the {whole} maps of {name} are left out: their images are not there "
             "or cannot be read."
         )
     for without in others if own.pairs else ():
@@ -112,7 +112,7 @@ def _remarks(name: str, both: Mapping[str, ShortcutShares]) -> Iterator[str]:
         )
     for measured, one in both.items():
         if not one.pairs:
-            yield f"{measured} cannot be measured: no map of a film that could be read shows heat."
+            yield f"{measured} cannot be measured: no map of a readable image shows heat."
 
 
 def shortcut_section(
@@ -168,7 +168,7 @@ def _row(
 ) -> TableRow:
     counts: dict[str, str | int] = {
         "maps": len(one.pairs),
-        "maps of marked films": int(one.marked.sum()),
+        "maps of marked images": int(one.marked.sum()),
         "patients": len(set(one.patient_ids)),
     }
     lead: dict[str, str | float] = {"region": region, "share of": measure, "localizer": name}
@@ -191,15 +191,15 @@ def _difference(
 
 def _notes(shares: Mapping[str, ShortcutShares], resamples: int, seed: int) -> tuple[str, ...]:
     left_out = ", ".join(
-        f"{name} {one.empty} that show nothing, {one.unread} of films that could not be read"
+        f"{name} {one.empty} that show nothing, {one.unread} of images that could not be read"
         for name, one in shares.items()
     )
     return (
-        "Mass of a map: what is over its least value in the film. Markers are found by classical "
+        "Mass of a map: what is over its least value in the image. Markers are found by classical "
         "image processing (`cxrloc.datasets.images.markers`): it misses some and takes some wires "
         "and clips for letters. The body is what is not dark border "
         "(`cxrloc.datasets.images.body_mask`)",
-        "Regions are those of the film as it is, also where markers were removed before the "
+        "Regions are those of the image as it is, also where markers were removed before the "
         "network saw it. A marker beside the body counts as marker alone",
         f"Maps left out: {left_out}",
         f"[low, high]: 95 % interval, {resamples} resamples of patients (seed {seed})",

@@ -1,9 +1,9 @@
 """Does a network look at what is not the patient? Share of a heat map's mass on markers and air.
 
-A side letter or a hospital's label can tell a network which films are ill (Zech et al. 2018). For
+A side letter or a hospital's label can tell a network which images are ill (Zech et al. 2018). For
 each map this measures the share of its mass that lies on burnt-in markers and outside of the body,
-and as a control the share of the film's area that they take: what a map that is the same everywhere
-has there. The regions come from `cxrloc.datasets.images.markers` and
+and as a control the share of the image's area that they take: what a map that is the same
+everywhere has there. The regions come from `cxrloc.datasets.images.markers` and
 `cxrloc.datasets.images.body_mask`.
 """
 
@@ -37,13 +37,13 @@ _SIDE = 256  # longer side of the frame in which masses are summed: a map has 7 
 
 
 @dataclass(frozen=True)
-class FilmRegions:
-    """Where a film is no patient.
+class ImageRegions:
+    """Where an image is no patient.
 
     Attributes:
         shares: (2, h, w) float32, of each pixel of a small frame the share that lies on markers and
             the share that lies outside of the body, a marker there not counted again.
-        marked: whether the film has a marker.
+        marked: whether the image has a marker.
     """
 
     shares: npt.NDArray[np.float32] = field(repr=False)
@@ -51,37 +51,37 @@ class FilmRegions:
 
     @property
     def areas(self) -> FloatArray:
-        """(2,) share of the film's area in each region."""
+        """(2,) share of the image's area in each region."""
         return np.asarray(self.shares.mean(axis=(1, 2), dtype=np.float64))
 
 
-def film_regions(pixels: npt.NDArray[np.uint8]) -> FilmRegions:
+def image_regions(pixels: npt.NDArray[np.uint8]) -> ImageRegions:
     """Regions of grey uint8 pixels (H, W), bright where dense."""
     body = body_mask(pixels)
     markers = find_markers(pixels, body).mask
     scale = _SIDE / max(pixels.shape)
     height, width = (max(1, round(side * scale)) for side in pixels.shape)
     shares = [_shrunk(region, width, height) for region in (markers, ~body & ~markers)]
-    return FilmRegions(np.stack(shares), bool(markers.any()))
+    return ImageRegions(np.stack(shares), bool(markers.any()))
 
 
-def read_regions(films: Mapping[str, Path], image_ids: Iterable[str]) -> dict[str, FilmRegions]:
-    """Regions of those films that have a file that can be read, with a progress bar."""
-    wanted = [image for image in dict.fromkeys(image_ids) if image in films]
+def read_regions(images: Mapping[str, Path], image_ids: Iterable[str]) -> dict[str, ImageRegions]:
+    """Regions of those images that have a file that can be read, with a progress bar."""
+    wanted = [image for image in dict.fromkeys(image_ids) if image in images]
     found = {}
-    for image in tqdm(wanted, desc="markers and bodies", unit="film", mininterval=1.0):
+    for image in tqdm(wanted, desc="markers and bodies", unit="image", mininterval=1.0):
         try:
-            found[image] = film_regions(read_grey(films[image]))
+            found[image] = image_regions(read_grey(images[image]))
         except UnreadableImageError as error:
             tqdm.write(f"shortcut check: left out {image}: {error.reason}")
     return found
 
 
-def mass_shares(cells: npt.NDArray[np.float32], regions: FilmRegions, aligned: bool) -> FloatArray:
+def mass_shares(cells: npt.NDArray[np.float32], regions: ImageRegions, aligned: bool) -> FloatArray:
     """(2,) share of a map's mass on each region; NaN for a map that shows nothing.
 
     Args:
-        cells: the network's (h, w) map; its mass is what is over its least value in the film.
+        cells: the network's (h, w) map; its mass is what is over its least value in the image.
         aligned: see `map_to_frame`.
     """
     size_hw = (regions.shares.shape[1], regions.shares.shape[2])
@@ -98,12 +98,12 @@ class ShortcutShares:
 
     Attributes:
         pairs: (image_id, disease).
-        patient_ids: of the films.
+        patient_ids: of the images.
         mass: (N, 2) share of the map's mass in each of `REGIONS`.
-        area: (N, 2) share of the film's area there.
-        marked: (N,) whether the film has a marker.
+        area: (N, 2) share of the image's area there.
+        marked: (N,) whether the image has a marker.
         empty: maps that show nothing.
-        unread: maps whose film was not there or could not be read.
+        unread: maps whose image was not there or could not be read.
     """
 
     pairs: tuple[Pair, ...] = field(repr=False)
@@ -137,14 +137,14 @@ class ShortcutShares:
 
 
 def shortcut_shares(
-    maps: HeatMaps, regions: Mapping[str, FilmRegions], patient_of: Mapping[str, str]
+    maps: HeatMaps, regions: Mapping[str, ImageRegions], patient_of: Mapping[str, str]
 ) -> ShortcutShares:
     """Shares of every map of a localizer.
 
     Args:
-        regions: image_id -> regions of the film as it is, also for maps of films whose markers
+        regions: image_id -> regions of the image as it is, also for maps of images whose markers
             were removed before the network saw them.
-        patient_of: image_id -> patient; a film that it lacks is a patient of its own.
+        patient_of: image_id -> patient; an image that it lacks is a patient of its own.
     """
     known = [pair for pair in maps.pairs if pair[0] in regions]
     mass = [_of_pair(maps, regions, pair) for pair in known]
@@ -166,7 +166,7 @@ def shared_pairs(some: Sequence[ShortcutShares]) -> tuple[Pair, ...]:
     return tuple(sorted(set.intersection(*(set(one.pairs) for one in some))))
 
 
-def _of_pair(maps: HeatMaps, regions: Mapping[str, FilmRegions], pair: Pair) -> FloatArray:
+def _of_pair(maps: HeatMaps, regions: Mapping[str, ImageRegions], pair: Pair) -> FloatArray:
     cells = maps.cells(*pair)
     assert cells is not None  # the pair is the file's own
     return mass_shares(cells, regions[pair[0]], maps.aligned)

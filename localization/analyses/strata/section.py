@@ -23,26 +23,28 @@ from cxrloc.localization.analyses.strata.strata import (
     strata_of,
 )
 from cxrloc.localization.evaluation.comparison import CONTROL, GATED, Comparison, ScoredLocalizer
-from cxrloc.localization.evaluation.image_table import FilmTable
+from cxrloc.localization.evaluation.image_table import ImageTable
 from cxrloc.localization.report.glossary import RESEARCH_USE
 from cxrloc.localization.report.plots import COLOURS
 from cxrloc.localization.report.sections import NamedFigure, Section
 
 MINUS_REFERENCE = "minus reference"
-_TITLE = "Strata: view, sex, age, box area, diseases on the film"
+_TITLE = "Strata: view, sex, age, box area, diseases on the image"
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 _REFERENCE_STYLE = {"color": "#6e6e6e", "marker": "|", "markersize": 9.0}
 
 
-def strata_section(films: FilmTable, comparison: Comparison, *, threshold: float = 0.5) -> Section:
-    """Macro mean IoU and acc_iou of every localizer in every stratum of the boxed films.
+def strata_section(
+    images: ImageTable, comparison: Comparison, *, threshold: float = 0.5
+) -> Section:
+    """Macro mean IoU and acc_iou of every localizer in every stratum of the boxed images.
 
     Args:
-        films: of the same ground truth as the comparison.
+        images: of the same ground truth as the comparison.
         comparison: its resamples and its seed are used within each stratum.
         threshold: of acc_iou.
     """
-    strata = strata_of(films, comparison.truth)
+    strata = strata_of(images, comparison.truth)
     scores = score_strata(comparison, strata, threshold)
     reference = reference_of(comparison)
     rows = tuple(_row(comparison, score, reference) for score in scores)
@@ -55,8 +57,8 @@ def strata_section(films: FilmTable, comparison: Comparison, *, threshold: float
 
 
 _QUESTION = (
-    "Does a localizer work as well on all kinds of films and boxes? This describes: no test is "
-    "done, the strata overlap (a film taken in bed is AP, and its patient may be older), and of "
+    "Does a localizer work as well on all kinds of images and boxes? This describes: no test is "
+    "done, the strata overlap (an image taken in bed is AP, and its patient may be older), and of "
     "the many intervals printed here some differ by chance alone."
 )
 
@@ -95,9 +97,9 @@ def _notes(
     notes = [
         "Figures are macro means over the diseases that have a box in the stratum (column "
         "'diseases' says how many): strata with other diseases are not the same task. Rule: top-1",
-        "Quarters of box area (share of the film) are within the disease, Q1 the smallest of EACH "
+        "Quarters of box area (share of the image) are within the disease, Q1 the smallest of EACH "
         "disease: area and disease are confounded, nodules are small and hearts are large",
-        "One or several diseases: all that are labelled on the film, boxed or not; where the "
+        "One or several diseases: all that are labelled on the image, boxed or not; where the "
         "ground truth does not list all labels, its own diseases",
         f"[low, high]: {100 * comparison.level:.0f} % interval, {comparison.resamples} resamples "
         f"of the patients of the stratum (seed {comparison.seed})",
@@ -115,7 +117,7 @@ def _notes(
     if few:
         notes.append(f"Under {FEWEST_PATIENTS} patients, so without interval: {', '.join(few)}")
     if unknown:
-        notes.append(f"Not known of any boxed film, so left out: {', '.join(unknown)}")
+        notes.append(f"Not known of any boxed image, so left out: {', '.join(unknown)}")
     return tuple(notes)
 
 

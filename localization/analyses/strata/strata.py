@@ -1,7 +1,7 @@
 """Scores by stratum: view, sex, age, box area, number of diseases (printed: `strata_section.py`).
 
 A localizer's figure in a stratum says little alone, since strata differ in difficulty: beside it
-stands the paired difference to a control, which meets the same difficulty without seeing the film.
+stands the paired difference to a control, which meets the same difficulty without seeing the image.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from cxrloc.classification.metrics.bootstrap import ClusterBootstrap, Estimate, 
 from cxrloc.localization.boxes import box_areas
 from cxrloc.localization.evaluation.comparison import Comparison, ScoredLocalizer
 from cxrloc.localization.evaluation.ground_truth import BoolArray, FloatArray, GroundTruth
-from cxrloc.localization.evaluation.image_table import ABSENT, FilmTable
+from cxrloc.localization.evaluation.image_table import ABSENT, ImageTable
 
 REFERENCES = ("constant_box", "prior_box")  # the first that a comparison holds
 FEWEST_PATIENTS = 10
@@ -54,19 +54,19 @@ class StratumScore:
     over_reference: dict[str, Estimate] | None
 
 
-def strata_of(films: FilmTable, truth: GroundTruth) -> tuple[Stratum, ...]:
-    """All strata that hold a box; a kind of which nothing is known on any film is left out.
+def strata_of(images: ImageTable, truth: GroundTruth) -> tuple[Stratum, ...]:
+    """All strata that hold a box; a kind of which nothing is known on any image is left out.
 
     Raises:
-        ValueError: for a box on a film that `films` does not hold.
+        ValueError: for a box on an image that `images` does not hold.
     """
-    rows = _film_rows(films, truth)
+    rows = _image_rows(images, truth)
     names: dict[str, list[str]] = {
-        "view": [f"view {films.views[row] or UNKNOWN}" for row in rows],
-        "sex": [f"sex {films.sexes[row] or UNKNOWN}" for row in rows],
-        "age": [_age_band(float(films.ages_years[row])) for row in rows],
-        "box area": [QUARTERS[quarter] for quarter in area_quarters(films, truth)],
-        "diseases on the film": [_diseases_on(films, row) for row in rows],
+        "view": [f"view {images.views[row] or UNKNOWN}" for row in rows],
+        "sex": [f"sex {images.sexes[row] or UNKNOWN}" for row in rows],
+        "age": [_age_band(float(images.ages_years[row])) for row in rows],
+        "box area": [QUARTERS[quarter] for quarter in area_quarters(images, truth)],
+        "diseases on the image": [_diseases_on(images, row) for row in rows],
     }
     return tuple(
         Stratum(kind, name, np.array([own == name for own in of_box], dtype=np.bool_))
@@ -76,13 +76,13 @@ def strata_of(films: FilmTable, truth: GroundTruth) -> tuple[Stratum, ...]:
     )
 
 
-def _film_rows(films: FilmTable, truth: GroundTruth) -> list[int]:
-    row_of = films.row_of
+def _image_rows(images: ImageTable, truth: GroundTruth) -> list[int]:
+    row_of = images.row_of
     missing = [image for image in truth.image_ids if image not in row_of]
     if missing:
         raise ValueError(
-            f"{missing[0]!r} (and {len(missing) - 1} more boxes) is on no film of the film table; "
-            "expected both from the same ground truth"
+            f"{missing[0]!r} (and {len(missing) - 1} more boxes) is on no image of the image "
+            "table; expected both from the same ground truth"
         )
     return [row_of[image] for image in truth.image_ids]
 
@@ -91,9 +91,9 @@ def _age_band(years: float) -> str:
     return next((name for limit, name in AGE_BANDS if years < limit), f"age {UNKNOWN}")  # or NaN
 
 
-def _diseases_on(films: FilmTable, row: int) -> str:
-    of_truth = {d for d, s in zip(films.diseases, films.status[row], strict=True) if s != ABSENT}
-    several = len(of_truth.union(films.labels[row] or ())) > 1
+def _diseases_on(images: ImageTable, row: int) -> str:
+    of_truth = {d for d, s in zip(images.diseases, images.status[row], strict=True) if s != ABSENT}
+    several = len(of_truth.union(images.labels[row] or ())) > 1
     return "several diseases" if several else "one disease"
 
 
@@ -105,13 +105,13 @@ def _reading_order(name: str) -> tuple[int, str]:
     return bands.index(name) if name in bands else 0, name
 
 
-def area_quarters(films: FilmTable, truth: GroundTruth) -> IndexArray:
+def area_quarters(images: ImageTable, truth: GroundTruth) -> IndexArray:
     """Quarter 0 to 3 of each box's area among the boxes of ITS disease, (N,); 0 is the smallest.
 
-    Area is the share of the film. Equal areas are in the same quarter. Within the disease, because
+    Area is the share of the image. Equal areas are in the same quarter. Within the disease, because
     area and disease are confounded: over all boxes Q1 would be nodules and Q4 large hearts.
     """
-    sizes = np.array([films.sizes_hw[row] for row in _film_rows(films, truth)], dtype=np.float64)
+    sizes = np.array([images.sizes_hw[row] for row in _image_rows(images, truth)], dtype=np.float64)
     shares = box_areas(truth.boxes_xyxy) / sizes.prod(axis=1)
     quarters = np.zeros(len(truth), dtype=np.intp)
     for disease in range(len(truth.disease_names)):

@@ -106,13 +106,14 @@ def _notes(rows: Sequence[Taxonomy], t: float) -> tuple[str, ...]:
         f"says absent); hit (IoU > {t:g}); loose or tight (right place: {RIGHT_PLACE:g} < IoU <= "
         f"{t:g}, and the predicted box is larger than the ground truth, or not larger); other "
         f"disease's name (own box absent or IoU <= {RIGHT_PLACE:g}, and the top-1 box of another "
-        f"disease on that film has IoU > {t:g}); wrong place (own box, IoU <= {RIGHT_PLACE:g}); "
+        f"disease on that image has IoU > {t:g}); wrong place (own box, IoU <= {RIGHT_PLACE:g}); "
         "no box",
         "Rule: top-1. Shares are rounded to one decimal; the counts in taxonomy_counts add up to "
         f"the boxes exactly. '{ALL_BOXES}' pools the boxes: it is not the macro mean",
-        "Other disease's name can be by chance: the more diseases a localizer boxes on every film, "
-        "the likelier one of the boxes lies on the ground truth. Diseases boxed per film that has "
-        "a ground-truth box: " + "; ".join(f"{r.label} {r.diseases_per_film:.1f}" for r in rows),
+        "Other disease's name can be by chance: the more diseases a localizer boxes on every "
+        "image, the likelier one of the boxes lies on the ground truth. Diseases boxed per image "
+        "that has a ground-truth box: "
+        + "; ".join(f"{r.label} {r.diseases_per_image:.1f}" for r in rows),
     ]
     if any(r.setting == GATED for r in rows):
         notes.append(
@@ -121,7 +122,7 @@ def _notes(rows: Sequence[Taxonomy], t: float) -> tuple[str, ...]:
     if any(r.setting == CONTROL for r in rows):
         notes.append(
             "Controls, random_map among them, box only the diseases that have a ground-truth box "
-            "on the film: where that is one, other disease's name is impossible for them. Their "
+            "on the image: where that is one, other disease's name is impossible for them. Their "
             "share is no estimate of what chance gives a localizer that boxes every disease"
         )
     return tuple(notes)

@@ -35,14 +35,14 @@ class Taxonomy:
     Attributes:
         name, setting: as in `comparison.ScoredLocalizer`.
         counts: disease (and `ALL_BOXES`) -> class -> number of ground-truth boxes.
-        diseases_per_film: distinct diseases that the localizer boxes on a film with a ground-truth
-            box, on average.
+        diseases_per_image: distinct diseases that the localizer boxes on an image with a
+            ground-truth box, on average.
     """
 
     name: str
     setting: str
     counts: Mapping[str, Counts] = field(repr=False)
-    diseases_per_film: float
+    diseases_per_image: float
 
     def __post_init__(self) -> None:
         parts = [c for name, c in self.counts.items() if name != ALL_BOXES]
@@ -71,7 +71,7 @@ def classify_boxes(
     Gate miss; hit; loose or tight; other disease's name; wrong place; no box. Only top-1 boxes.
 
     Args:
-        gate: with it, only boxes count whose film and disease it says present; a pair without a
+        gate: with it, only boxes count whose image and disease it says present; a pair without a
             ground-truth box that it has no decision for does not count.
         threshold: IoU above which a box is a hit.
 
@@ -103,7 +103,7 @@ def classify_boxes(
 def _best_under_other_names(
     truth: GroundTruth, localizations: Sequence[Localization]
 ) -> FloatArray:
-    """Best IoU that a top-1 box of any OTHER disease on the film has with each box, (N,)."""
+    """Best IoU that a top-1 box of any OTHER disease on the image has with each box, (N,)."""
     boxes_of: dict[str, list[Localization]] = {}
     for found in localizations:
         boxes_of.setdefault(found.disease, []).append(found)
@@ -132,7 +132,7 @@ def taxonomies(
             name,
             setting,
             _counts(truth, classify_boxes(truth, found, mask, threshold=threshold)),
-            _diseases_per_film(truth, found, mask),
+            _diseases_per_image(truth, found, mask),
         )
         for name, setting, found, mask in (*rows, *gated, *blind)
     )
@@ -145,9 +145,9 @@ def _counts(truth: GroundTruth, classes: npt.NDArray[np.intp]) -> dict[str, Coun
     return {name: dict(zip(CLASSES, row.tolist(), strict=True)) for name, row in rows}
 
 
-def _diseases_per_film(
+def _diseases_per_image(
     truth: GroundTruth, localizations: Sequence[Localization], gate: Gate | None
 ) -> float:
-    films = set(truth.image_ids)
-    pairs = {(p.image_id, p.disease) for p in localizations if p.image_id in films}
-    return sum(gate is None or gate.get(pair, False) for pair in pairs) / len(films)
+    images = set(truth.image_ids)
+    pairs = {(p.image_id, p.disease) for p in localizations if p.image_id in images}
+    return sum(gate is None or gate.get(pair, False) for pair in pairs) / len(images)

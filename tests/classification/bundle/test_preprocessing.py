@@ -1,4 +1,4 @@
-"""What a network is given of a film: channels, standardisation, and both in the bundle."""
+"""What a network is given of an image: channels, standardisation, and both in the bundle."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from cxrloc.classification.bundle.preprocessing import Preprocessing
 from cxrloc.classification.config import ClassifierConfig, ModelConfig, TrainConfig
 from cxrloc.classification.inference.gate import Gate
 from cxrloc.classification.network.classifier import build_classifier
-from cxrloc.classification.training.batches import FilmBatches, augment, fit_preprocessing
+from cxrloc.classification.training.batches import ImageBatches, augment, fit_preprocessing
 from cxrloc.classification.training.stages import GateTraining
 from cxrloc.datasets.images.mean_image import MeanImage
-from cxrloc.datasets.radiograph import Film, Radiograph
+from cxrloc.datasets.radiograph import LoadedImage, Radiograph
 from cxrloc.localization.cam.localizer import GradCamLocalizer
 
 KINDS = ("grey", "single", "enhanced")
@@ -33,10 +33,10 @@ def noise(count: int) -> npt.NDArray[np.uint8]:
     return np.random.default_rng(4).integers(0, 200, (count, 64, 64), dtype=np.uint8)
 
 
-def batches(squares: npt.NDArray[np.uint8], kind: str, clahe_clip: float = 0.0) -> FilmBatches:
-    films = [Radiograph(f"i{n}", None, f"p{n}", "", {"Mass": n % 2}) for n in range(len(squares))]
-    cache = {film.image_id: square for film, square in zip(films, squares, strict=True)}
-    return FilmBatches(cache, films, ("Mass",), clahe_clip, kind)  # type: ignore[arg-type]
+def batches(squares: npt.NDArray[np.uint8], kind: str, clahe_clip: float = 0.0) -> ImageBatches:
+    images = [Radiograph(f"i{n}", None, f"p{n}", "", {"Mass": n % 2}) for n in range(len(squares))]
+    cache = {image.image_id: square for image, square in zip(images, squares, strict=True)}
+    return ImageBatches(cache, images, ("Mass",), clahe_clip, kind)  # type: ignore[arg-type]
 
 
 def test_a_single_channel_takes_the_mean_of_imagenets_constants() -> None:
@@ -61,7 +61,7 @@ def test_an_enhanced_input_normalises_each_channel_by_its_own_constants() -> Non
 def test_training_gives_a_network_what_prediction_gives_it(kind: str, clahe_clip: float) -> None:
     pixels = noise(1)[0]
     preprocessing = Preprocessing(64, clahe_clip=clahe_clip, input=kind)
-    later = preprocessing.from_films([Film("a", pixels, (64, 64))])
+    later = preprocessing.from_images([LoadedImage("a", pixels, (64, 64))])
     squares, _ = batches(pixels[None], kind, clahe_clip)[[0]]
     changed = augment(squares.float(), STILL, np.random.default_rng(0))
     torch.testing.assert_close(preprocessing.normalise(changed), later, atol=1e-3, rtol=0)
@@ -91,18 +91,18 @@ def test_at_half_size_the_mean_image_is_halved_too() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_mean_image_is_of_the_training_films_and_is_not_computed_again(
+def test_the_mean_image_is_of_the_training_images_and_is_not_computed_again(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = ModelConfig(size=64, input=kind, standardise="image")  # type: ignore[arg-type]
-    films = batches(noise(9), kind)
-    first = fit_preprocessing(config, films, tmp_path)
+    images = batches(noise(9), kind)
+    first = fit_preprocessing(config, images, tmp_path)
     assert first.image is not None
-    squares = films.squares(range(9)) / 255
+    squares = images.squares(range(9)) / 255
     np.testing.assert_allclose(first.image.mean, squares.mean(axis=0), atol=1e-6)
     np.testing.assert_allclose(first.image.deviation, squares.std(axis=0), atol=1e-6)
-    monkeypatch.setattr(FilmBatches, "squares", None)  # whoever looks at a film again fails
-    assert fit_preprocessing(config, films, tmp_path) == first
+    monkeypatch.setattr(ImageBatches, "squares", None)  # whoever looks at an image again fails
+    assert fit_preprocessing(config, images, tmp_path) == first
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -118,13 +118,13 @@ def test_a_bundle_keeps_its_input_and_judges_the_same(
     save_classifier(tmp_path / "a.safetensors", bundle)
     back = load_classifier(tmp_path / "a.safetensors")
     assert back.preprocessing == preprocessing
-    films = [Film(str(n), square, (64, 64)) for n, square in enumerate(squares)]
+    images = [LoadedImage(str(n), square, (64, 64)) for n, square in enumerate(squares)]
     judged, trained = (
-        Gate(back)(films),
+        Gate(back)(images),
         Gate(bundle).forward_squares(batches(squares, kind).squares(range(3))),
     )
     np.testing.assert_array_equal(judged.probabilities, trained[0])
-    found = GradCamLocalizer(Gate(back)).localize(films, ["Mass"])
+    found = GradCamLocalizer(Gate(back)).localize(images, ["Mass"])
     assert all(len(one.box_xyxy) == 4 for one in found)
 
 
@@ -142,17 +142,17 @@ def test_a_training_step_runs_for_every_input_also_at_half_size() -> None:
 
 
 @pytest.mark.parametrize("architecture", ["resnet18", "googlenet", "convnext_tiny"])
-def test_one_channel_computes_what_the_film_thrice_gives(architecture: str) -> None:
+def test_one_channel_computes_what_the_image_thrice_gives(architecture: str) -> None:
     thrice, _ = build_classifier(architecture, 2, seed=3)
     once, _ = build_classifier(architecture, 2, seed=3, in_channels=1)
     if architecture == "googlenet":  # its own constants differ by channel; alike for this
         for layer in (thrice, once):
             layer.backbone.rescale.scale.fill_(0.4)
             layer.backbone.rescale.shift.fill_(0.1)
-    film = torch.rand(1, 1, 64, 64, generator=torch.manual_seed(0))
+    image = torch.rand(1, 1, 64, 64, generator=torch.manual_seed(0))
     with torch.inference_mode():
-        expected = thrice.eval()(film.expand(1, 3, 64, 64)).logits
-        torch.testing.assert_close(once.eval()(film).logits, expected, atol=1e-4, rtol=1e-4)
+        expected = thrice.eval()(image.expand(1, 3, 64, 64)).logits
+        torch.testing.assert_close(once.eval()(image).logits, expected, atol=1e-4, rtol=1e-4)
 
 
 def test_weights_of_three_channels_are_added_up_into_one(tmp_path: Path) -> None:
@@ -178,10 +178,10 @@ def test_a_wrong_input_is_refused() -> None:
     assert ClassifierConfig().model.input == "grey"
 
 
-def test_markers_go_before_the_film_is_fitted_and_the_bundle_remembers(tmp_path: Path) -> None:
+def test_markers_go_before_the_image_is_fitted_and_the_bundle_remembers(tmp_path: Path) -> None:
     pixels = np.full((256, 256), 90, np.uint8)
     pixels[16:48, 20:26] = pixels[42:48, 20:40] = 240  # an L
-    film = Film("a", pixels, (256, 256))
+    image = LoadedImage("a", pixels, (256, 256))
     model, _ = build_classifier("simple_cnn", 1)
     fields = ClassifierBundle(model, ("Mass",), {"Mass": 0.5}, Preprocessing(64), {}, {}, {})
     for how, brightest in (("keep", 240), ("mask", 90), ("inpaint", 90)):
@@ -189,6 +189,6 @@ def test_markers_go_before_the_film_is_fitted_and_the_bundle_remembers(tmp_path:
         save_classifier(tmp_path / how, own)
         restored = load_classifier(tmp_path / how).preprocessing
         assert restored == own.preprocessing
-        assert abs(int(restored.squares([film]).max()) - brightest) < 40
+        assert abs(int(restored.squares([image]).max()) - brightest) < 40
     with pytest.raises(ValueError, match=r"model\.markers.*keep, mask, inpaint"):
         ModelConfig(markers="blur")  # type: ignore[arg-type]

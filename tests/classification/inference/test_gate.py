@@ -13,7 +13,7 @@ from cxrloc.classification.bundle.preprocessing import Preprocessing
 from cxrloc.classification.inference.gate import Gate, decide
 from cxrloc.classification.inference.gate_table import GateRow, read_gate_table, write_gate_table
 from cxrloc.classification.network.classifier import build_classifier
-from cxrloc.datasets.radiograph import Film
+from cxrloc.datasets.radiograph import LoadedImage
 
 
 def make_gate(thresholds: dict[str, float | None], precision: str = "fp32") -> Gate:
@@ -22,28 +22,28 @@ def make_gate(thresholds: dict[str, float | None], precision: str = "fp32") -> G
     return Gate(bundle, precision=precision, batch_size=2)
 
 
-def make_films(count: int) -> list[Film]:
+def make_images(count: int) -> list[LoadedImage]:
     rng = np.random.default_rng(0)
     return [
-        Film(f"film{i}", rng.integers(0, 256, (80, 64), dtype=np.uint8), (800, 640))
+        LoadedImage(f"image{i}", rng.integers(0, 256, (80, 64), dtype=np.uint8), (800, 640))
         for i in range(count)
     ]
 
 
 def test_probabilities_are_the_sigmoid_of_the_logits_whatever_the_batches() -> None:
-    gate, films = make_gate({"Mass": 0.5, "Nodule": 0.5}), make_films(3)
-    output = gate(films)
-    x = gate.bundle.preprocessing.from_films(films)
+    gate, images = make_gate({"Mass": 0.5, "Nodule": 0.5}), make_images(3)
+    output = gate(images)
+    x = gate.bundle.preprocessing.from_images(images)
     with torch.inference_mode():
         logits, features = gate.bundle.model(x)
     np.testing.assert_allclose(output.probabilities, torch.sigmoid(logits).numpy(), atol=1e-6)
     torch.testing.assert_close(output.features, features, atol=1e-4, rtol=1e-4)
-    assert output.image_ids == ("film0", "film1", "film2")
+    assert output.image_ids == ("image0", "image1", "image2")
 
 
 def test_the_stored_map_gives_the_stored_probability_without_another_pass() -> None:
     gate = make_gate({"Mass": 0.5})
-    output = gate(make_films(2))
+    output = gate(make_images(2))
     with torch.inference_mode():
         again = torch.sigmoid(gate.bundle.model.head(output.features.mean((2, 3)))).numpy()
     np.testing.assert_allclose(output.probabilities, again, atol=1e-6)
@@ -56,17 +56,17 @@ def test_a_probability_on_the_threshold_is_present_and_no_threshold_is_never_pre
 
 
 def test_the_output_names_what_is_present_and_nothing_that_cannot_be_decided() -> None:
-    output = make_gate({"Mass": 0.0, "Nodule": None, "Edema": 1.0})(make_films(1))
+    output = make_gate({"Mass": 0.0, "Nodule": None, "Edema": 1.0})(make_images(1))
     assert output.present_diseases(0) == ("Mass",)
 
 
 def test_no_finding_is_decided_on_but_never_examined() -> None:
-    output = make_gate({"No Finding": 0.0, "Mass": 0.0})(make_films(1))
+    output = make_gate({"No Finding": 0.0, "Mass": 0.0})(make_images(1))
     assert output.present.tolist() == [[True, True]]
     assert output.present_diseases(0) == ("Mass",)
 
 
-def test_no_films_give_empty_matrices() -> None:
+def test_no_images_give_empty_matrices() -> None:
     output = make_gate({"Mass": 0.5, "Nodule": 0.5})([])
     assert output.probabilities.shape == (0, 2)
     assert output.features.shape == (0, 512, 2, 2)
@@ -74,9 +74,9 @@ def test_no_films_give_empty_matrices() -> None:
 
 
 def test_bf16_stays_close_to_fp32() -> None:
-    films = make_films(2)
-    exact = make_gate({"Mass": 0.5})(films).probabilities
-    fast = make_gate({"Mass": 0.5}, "bf16")(films)
+    images = make_images(2)
+    exact = make_gate({"Mass": 0.5})(images).probabilities
+    fast = make_gate({"Mass": 0.5}, "bf16")(images)
     np.testing.assert_allclose(fast.probabilities, exact, atol=0.01)
     assert fast.features.dtype == torch.float32
 

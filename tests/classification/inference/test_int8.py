@@ -28,14 +28,14 @@ from cxrloc.classification.inference.runtimes import load_runtime
 from cxrloc.classification.network.classifier import ChestClassifier, build_classifier
 from cxrloc.classification.network.int8 import GreyConv2d, GreyInput, Int8Backbone, Int8Conv2d
 from cxrloc.datasets.images.mean_image import MeanImage
-from cxrloc.datasets.phantoms.drawing.chest import render_film
+from cxrloc.datasets.phantoms.drawing.chest import render_image
 
 SIDE = 64
 
 
 def _squares(count: int, first: int = 0) -> npt.NDArray[np.uint8]:
-    """Drawn films, which are smooth as real ones are."""
-    drawn = [render_film(("Mass",), seed=first + n, image_size=SIDE).pixels for n in range(count)]
+    """Drawn images, which are smooth as real ones are."""
+    drawn = [render_image(("Mass",), seed=first + n, image_size=SIDE).pixels for n in range(count)]
     return np.stack(drawn)
 
 
@@ -201,8 +201,8 @@ def test_the_export_is_anew_where_steps_alone_differ(
     assert len(paths) == 2
 
 
-def test_without_films_there_is_nothing_to_calibrate_on(bundle: ClassifierBundle) -> None:
-    with pytest.raises(ValueError, match="no films to calibrate"):
+def test_without_images_there_is_nothing_to_calibrate_on(bundle: ClassifierBundle) -> None:
+    with pytest.raises(ValueError, match="no images to calibrate"):
         calibrate(bundle, _squares(1)[:0])
 
 
@@ -242,7 +242,7 @@ def test_missing_weights_and_those_of_another_classifier_are_refused(
     with pytest.raises(ValueError, match="openvino-int8 needs INT8 weights"):
         load_runtime("openvino-int8", bundle.model, shape)
     larger = replace(bundle.preprocessing, size=2 * SIDE)
-    Gate(replace(bundle, int8=int8, preprocessing=larger), "cpu")  # of other films' size is fine
+    Gate(replace(bundle, int8=int8, preprocessing=larger), "cpu")  # of other images' size is fine
     for other in (
         replace(bundle, model=build_classifier("resnet18", 1, seed=2)[0].eval()),
         replace(bundle, preprocessing=Preprocessing(SIDE, std=(0.5, 0.5, 0.5))),

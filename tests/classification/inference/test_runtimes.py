@@ -23,7 +23,7 @@ from cxrloc.classification.inference.int8_calibration import calibrate
 from cxrloc.classification.inference.onnx_export import exported, folded
 from cxrloc.classification.inference.runtimes import INT8, RUNTIMES, load_runtime
 from cxrloc.classification.network.classifier import ChestClassifier, build_classifier
-from cxrloc.datasets.radiograph import Film
+from cxrloc.datasets.radiograph import LoadedImage
 
 DISEASES = ("Mass", "Nodule", "Effusion")
 # runtime, precision -> its name in the records, and the largest difference to float32
@@ -54,15 +54,15 @@ def model(normalised_resnet: Callable[[int], ChestClassifier]) -> ChestClassifie
     return normalised_resnet(len(DISEASES))
 
 
-def _films() -> list[Film]:
+def _images() -> list[LoadedImage]:
     rng = np.random.default_rng(0)
     pixels = rng.integers(0, 255, (3, 90, 80), dtype=np.uint8)
-    return [Film(f"{i}.png", one, (90, 80)) for i, one in enumerate(pixels)]
+    return [LoadedImage(f"{i}.png", one, (90, 80)) for i, one in enumerate(pixels)]
 
 
 @pytest.fixture(scope="module")
 def bundle(model: ChestClassifier) -> ClassifierBundle:
-    """With INT8 weights, of other films of noise."""
+    """With INT8 weights, of other images of noise."""
     thresholds = dict.fromkeys(DISEASES, 0.5)
     plain = ClassifierBundle(model, DISEASES, thresholds, Preprocessing(64), {}, {}, {})
     others = np.random.default_rng(1).integers(0, 255, (8, 64, 64), dtype=np.uint8)
@@ -71,7 +71,7 @@ def bundle(model: ChestClassifier) -> ClassifierBundle:
 
 def _judged(bundle: ClassifierBundle, runtime: str, precision: str) -> tuple[str, GateOutput]:
     gate = Gate(bundle, precision=precision, runtime=runtime)
-    return gate.runtime, gate(_films())
+    return gate.runtime, gate(_images())
 
 
 @pytest.mark.parametrize("case", CASES, ids=" ".join)
@@ -86,12 +86,12 @@ def test_probabilities_and_maps_are_those_of_float32_within_the_stated_tolerance
 
     It shows that no layer is left out, folded wrongly or run in a coarser format. It does not show
     how far a trained gate's probabilities move: an untrained head's logits are small, a trained
-    one's larger, and so are their errors: up to .066 on real films (see `runtimes`).
+    one's larger, and so are their errors: up to .066 on real images (see `runtimes`).
     """
     if case[0] == INT8:
         request.getfixturevalue("int8_cpu")
     with torch.inference_mode():
-        expected = bundle.model(Preprocessing(64).from_films(_films()))
+        expected = bundle.model(Preprocessing(64).from_images(_images()))
 
     name, found = _judged(bundle, *case)
 

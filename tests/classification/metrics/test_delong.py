@@ -77,8 +77,8 @@ def test_under_the_null_one_test_in_twenty_rejects() -> None:
     [
         ([0, 0, math.nan], [0.1, 0.2, 0.3], [0.1, 0.2, 0.3], "with and without the disease"),
         ([], [], [], "with and without the disease"),
-        ([1, 0, 0], [0.1, 0.2, 0.3], [0.9, 0.2, 0.3], "two films with and two without"),
-        ([1, 1, 0, 0], [0.9, 0.8, 0.2, 0.1], [0.2, 0.1, 0.9, 0.8], "the same for all films"),
+        ([1, 0, 0], [0.1, 0.2, 0.3], [0.9, 0.2, 0.3], "two images with and two without"),
+        ([1, 1, 0, 0], [0.9, 0.8, 0.2, 0.1], [0.2, 0.1, 0.9, 0.8], "the same for all images"),
     ],
 )
 def test_where_no_test_can_be_made_it_says_why(

@@ -10,19 +10,19 @@ import pytest
 from cxrloc.classification.metrics.calibration import calibration_error, reliability
 from cxrloc.classification.metrics.confusion import Confusion, confusions, summed
 from cxrloc.classification.metrics.folds import fold_spreads, sample_figures
-from cxrloc.classification.metrics.scored_images import ScoredFilms
+from cxrloc.classification.metrics.scored_images import ScoredImages
 from cxrloc.classification.report.confusion import confusion_table
 from cxrloc.classification.report.fold_tables import fold_rows, text_tables
 
 NAN = float("nan")
 
 
-def example() -> ScoredFilms:
-    """Eight films of four patients in two folds; the second disease is unknown or absent."""
+def example() -> ScoredImages:
+    """Eight images of four patients in two folds; the second disease is unknown or absent."""
     scores = np.array([0.9, 0.6, 0.4, 0.1, 0.8, 0.7, 0.3, 0.2])
     labels = np.array([1, 0, 1, 0, 1, 1, 0, NAN])
     cut = np.array([0.5] * 4 + [0.75] * 4)
-    return ScoredFilms(
+    return ScoredImages(
         ("Mass", "Hernia"),
         tuple(f"f{i}" for i in range(8)),
         tuple(f"p{i // 2}" for i in range(8)),
@@ -42,7 +42,7 @@ def test_confusion_counts_by_hand() -> None:
     # fold 0 at .5: .9 found, .6 false, .4 missed, .1 right; fold 1 at .75: .8 found, .7 missed
     assert mass.matrix.tolist() == [[2, 2], [1, 2]]
     assert mass.undecided == 0
-    # fold 0 has no threshold: its three known films are called absent
+    # fold 0 has no threshold: its three known images are called absent
     assert hernia.matrix.tolist() == [[0, 1], [0, 6]]
     assert hernia.undecided == 3
     assert confusions(example(), "target")[1].matrix.tolist() == [[1, 0], [3, 3]]
@@ -75,8 +75,8 @@ def test_sensitivity_specificity_and_brier_are_shares_of_these_counts() -> None:
 
 
 def test_the_interval_of_a_share_is_that_of_explicit_resamples_of_patients() -> None:
-    films = example()
-    figure = sample_figures(films, 200, 5)["specificity_youden"].estimates[0]
+    images = example()
+    figure = sample_figures(images, 200, 5)["specificity_youden"].estimates[0]
     right = np.array([0, 0, 0, 1, 0, 0, 1, 0])  # well and called absent
     well = np.array([0, 1, 0, 1, 0, 0, 1, 0])
     shares = []
@@ -100,25 +100,25 @@ def test_mean_and_deviation_over_folds_by_hand() -> None:
 
 
 def test_the_table_says_what_is_undefined_and_where_no_threshold_was() -> None:
-    films = example()
-    rows = fold_rows(films, 10, 0)
+    images = example()
+    rows = fold_rows(images, 10, 0)
     assert [row.disease for row in rows] == ["Mass", "Hernia", "macro"]
     record = rows[0].record()
-    assert (record["films"], record["positives"]) == (7, 4)
+    assert (record["images"], record["positives"]) == (7, 4)
     assert record["auc_fold_mean"] == pytest.approx(0.875)
-    ranking, decisions = text_tables(films, rows)
+    ranking, decisions = text_tables(images, rows)
     assert ranking.rows[0][:2] == ("Mass", "4 / 7")
     assert ranking.rows[0][3] == "0.875 ± 0.177"
     assert "over folds without Hernia, undefined in some fold" in ranking.notes[-1]
     assert "sensitivity (TPR), threshold for sensitivity 0.9" in decisions.header
-    assert "called absent: Hernia (4 films)." in decisions.notes[1]
+    assert "called absent: Hernia (4 images)." in decisions.notes[1]
 
 
-def test_bins_hold_equally_many_films_and_ties_stay_together() -> None:
+def test_bins_hold_equally_many_images_and_ties_stay_together() -> None:
     scores = np.linspace(0.01, 0.99, 30)
     labels = (np.arange(30) % 3 == 0).astype(float)
     bins = reliability(labels, scores, [str(i) for i in range(30)], replicates=0, seed=0)
-    assert [b.films for b in bins] == [3] * 10
+    assert [b.images for b in bins] == [3] * 10
     assert [b.observed.value for b in bins] == pytest.approx([1 / 3] * 10)
     assert bins[0].mean_probability == pytest.approx(scores[:3].mean())
     assert calibration_error(bins) == pytest.approx(
@@ -126,7 +126,7 @@ def test_bins_hold_equally_many_films_and_ties_stay_together() -> None:
     )
     tied = reliability(labels, np.repeat([0.2, 0.8], 15), list(map(str, range(30))), replicates=0,
                        seed=0)  # fmt: skip
-    assert [(b.films, b.mean_probability) for b in tied] == [(15, pytest.approx(0.2)),
+    assert [(b.images, b.mean_probability) for b in tied] == [(15, pytest.approx(0.2)),
                                                              (15, pytest.approx(0.8))]  # fmt: skip
 
 
@@ -136,9 +136,9 @@ def test_without_a_known_label_there_is_no_bin() -> None:
 
 
 def test_a_single_split_has_no_columns_over_folds() -> None:
-    films = example()
-    one = replace(films, folds=np.zeros(8, dtype=np.int64))
-    of_two, of_one = (text_tables(f, fold_rows(f, replicates=20, seed=0)) for f in (films, one))
+    images = example()
+    one = replace(images, folds=np.zeros(8, dtype=np.int64))
+    of_two, of_one = (text_tables(f, fold_rows(f, replicates=20, seed=0)) for f in (images, one))
     for before, after in zip(of_two, of_one, strict=True):
         assert any(title.endswith("over folds") for title in before.header)
         kept = [title for title in before.header if not title.endswith("over folds")]

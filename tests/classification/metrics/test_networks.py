@@ -14,20 +14,22 @@ from cxrloc.classification.metrics.delong import delong_test
 from cxrloc.classification.metrics.ensembles import in_order_of
 from cxrloc.classification.metrics.networks import (
     Network,
-    check_same_films,
+    check_same_images,
     compare_networks,
     ensemble,
 )
-from cxrloc.classification.metrics.scored_images import ScoredFilms
+from cxrloc.classification.metrics.scored_images import ScoredImages
 from cxrloc.datasets.labels import canonical_label
 
 NAN = float("nan")
 
 
-def scored(scores: list[float], labels: list[float], folds: list[int] | None = None) -> ScoredFilms:
-    """Films f0, f1, .. of as many patients, one disease."""
+def scored(
+    scores: list[float], labels: list[float], folds: list[int] | None = None
+) -> ScoredImages:
+    """Images f0, f1, .. of as many patients, one disease."""
     n = len(scores)
-    return ScoredFilms(
+    return ScoredImages(
         ("Mass",),
         tuple(f"f{i}" for i in range(n)),
         tuple(f"p{i}" for i in range(n)),
@@ -38,7 +40,7 @@ def scored(scores: list[float], labels: list[float], folds: list[int] | None = N
 
 
 def real_network(name: str, folder: Path, key: str) -> Network:
-    """A real network's probabilities of 10 diseases on the 5,606 films of the Kaggle sample."""
+    """A real network's probabilities of 10 diseases on the 5,606 images of the Kaggle sample."""
     with (folder / "sample_labels.csv").open(newline="") as handle:
         rows = {r["Image Index"]: r for r in csv.DictReader(handle)}
     with (folder / f"sample_{name}_probabilities.csv").open(newline="") as handle:
@@ -50,7 +52,7 @@ def real_network(name: str, folder: Path, key: str) -> Network:
     present = [{canonical_label(t) for t in rows[i]["Finding Labels"].split("|")} for i in images]
     return Network(
         name,
-        ScoredFilms(
+        ScoredImages(
             diseases,
             images,
             tuple(rows[i]["Patient ID"] for i in images),
@@ -73,10 +75,10 @@ def real(shared_data: Path) -> tuple[Network, Network]:
 
 def test_figures_of_real_networks_are_those_of_scikit_learn(real: tuple[Network, Network]) -> None:
     comparison = compare_networks(real, replicates=20, seed=0)
-    assert len(comparison.films) == 5606
+    assert len(comparison.images) == 5606
     for network, figures in zip(comparison.networks, comparison.figures, strict=True):
         for i in range(10):
-            y, s = network.films.labels[:, i], network.films.scores[:, i]
+            y, s = network.images.labels[:, i], network.images.scores[:, i]
             assert figures["auc"].points[i] == pytest.approx(roc_auc_score(y, s), abs=1e-12)
             for name, reference in (("ap", average_precision_score), ("brier", brier_score_loss)):
                 assert figures[name].points[i] == pytest.approx(reference(y, s), abs=1e-12)
@@ -94,8 +96,8 @@ def test_the_paired_interval_is_that_of_explicit_resamples_of_patients() -> None
     labels = (rng.random(40) < 0.4).astype(float)
     first, second = (np.clip(0.3 * labels + 0.7 * rng.random(40), 0, 1) for _ in range(2))
     a, b = (scored(list(s), list(labels)) for s in (first, second))
-    two_films_each = tuple(f"p{i // 2:02d}" for i in range(40))
-    a, b = (replace(x, patient_ids=two_films_each) for x in (a, b))
+    two_images_each = tuple(f"p{i // 2:02d}" for i in range(40))
+    a, b = (replace(x, patient_ids=two_images_each) for x in (a, b))
     pair = compare_networks([Network("a", a), Network("b", b)], replicates=100, seed=3).pairs[0]
     gains = []
     for draw in np.random.default_rng(3).integers(0, 20, size=(100, 20)):
@@ -108,7 +110,7 @@ def test_the_paired_interval_is_that_of_explicit_resamples_of_patients() -> None
     assert pair.diseases[0].delong == delong_test(labels, first, second)
 
 
-def test_the_order_of_the_films_does_not_matter() -> None:
+def test_the_order_of_the_images_does_not_matter() -> None:
     a = scored([0.9, 0.2, 0.6, 0.1], [1, 0, 1, 0])
     b = scored([0.3, 0.2, 0.6, 0.1], [1, 0, 1, 0])
     turned = b.select(np.array([3, 1, 0, 2]))
@@ -118,19 +120,19 @@ def test_the_order_of_the_films_does_not_matter() -> None:
     assert crooked.pairs == straight.pairs
 
 
-def test_an_ensemble_is_the_mean_probability_of_each_film() -> None:
+def test_an_ensemble_is_the_mean_probability_of_each_image() -> None:
     a, b = scored([0.9, 0.2], [1, 0], [0, 1]), scored([0.5, 0.4], [1, 0], [0, 1])
     both = ensemble([Network("a", a), Network("b", b.select(np.array([1, 0])))])
     assert both.name == "mean of a, b"
-    np.testing.assert_allclose(both.films.scores[:, 0], [0.7, 0.3])
-    assert both.films.thresholds == {}  # no validation films, no thresholds
+    np.testing.assert_allclose(both.images.scores[:, 0], [0.7, 0.3])
+    assert both.images.thresholds == {}  # no validation images, no thresholds
     with pytest.raises(ValueError, match="at least two networks, got 1"):
         ensemble([Network("a", a)])
 
 
-def test_an_ensembles_thresholds_come_from_the_means_of_validation_films() -> None:
-    films = scored([0.9, 0.2, 0.6], [1, 0, 1], [0, 0, 1])
-    films = replace(films, sensitivity=0.5)
+def test_an_ensembles_thresholds_come_from_the_means_of_validation_images() -> None:
+    images = scored([0.9, 0.2, 0.6], [1, 0, 1], [0, 0, 1])
+    images = replace(images, sensitivity=0.5)
     # fold 0: means .2 .4 .6 .8, fold 1: means .1 .3; each cut lies midway
     parts = [
         tuple(scored(s, y, [fold] * len(s)) for fold, (s, y) in enumerate(folds))
@@ -139,24 +141,24 @@ def test_an_ensembles_thresholds_come_from_the_means_of_validation_films() -> No
             [([0.3, 0.5, 0.7, 0.7], [0, 0, 1, 1]), ([0.2, 0.2], [0, 1])],
         )
     ]
-    both = ensemble([Network("a", films, parts[0]), Network("b", films, parts[1])])
-    np.testing.assert_allclose(both.films.thresholds["youden"][:, 0], [0.5, 0.5, 0.2])
-    np.testing.assert_allclose(both.films.thresholds["target"][:, 0], [0.7, 0.7, 0.2])
-    assert both.films.sensitivity == 0.5
-    other_folds = Network("b", replace(films, folds=np.array([1, 0, 0])), parts[1])
-    assert ensemble([Network("a", films, parts[0]), other_folds]).films.thresholds == {}
+    both = ensemble([Network("a", images, parts[0]), Network("b", images, parts[1])])
+    np.testing.assert_allclose(both.images.thresholds["youden"][:, 0], [0.5, 0.5, 0.2])
+    np.testing.assert_allclose(both.images.thresholds["target"][:, 0], [0.7, 0.7, 0.2])
+    assert both.images.sensitivity == 0.5
+    other_folds = Network("b", replace(images, folds=np.array([1, 0, 0])), parts[1])
+    assert ensemble([Network("a", images, parts[0]), other_folds]).images.thresholds == {}
 
 
-def test_networks_on_other_films_labels_patients_or_diseases_are_refused() -> None:
+def test_networks_on_other_images_labels_patients_or_diseases_are_refused() -> None:
     a = Network("a", scored([0.9, 0.2], [1, NAN]))
-    check_same_films(a, Network("b", scored([0.1, 0.3], [1, NAN])))
+    check_same_images(a, Network("b", scored([0.1, 0.3], [1, NAN])))
     others = {
-        "1 films only in a, such as f1": scored([0.9], [1]),
-        "1 films only in b, such as f2": scored([0.9, 0.2, 0.3], [1, NAN, 0]),
-        r"other patients or labels on 1 films, such as f1 \(Mass\)": scored([0.9, 0.2], [1, 0]),
-        "such as f0": replace(a.films, patient_ids=("q", "p1")),
-        r"other diseases: \['Mass'\] and \['Edema'\]": replace(a.films, diseases=("Edema",)),
+        "1 images only in a, such as f1": scored([0.9], [1]),
+        "1 images only in b, such as f2": scored([0.9, 0.2, 0.3], [1, NAN, 0]),
+        r"other patients or labels on 1 images, such as f1 \(Mass\)": scored([0.9, 0.2], [1, 0]),
+        "such as f0": replace(a.images, patient_ids=("q", "p1")),
+        r"other diseases: \['Mass'\] and \['Edema'\]": replace(a.images, diseases=("Edema",)),
     }
-    for message, films in others.items():
+    for message, images in others.items():
         with pytest.raises(ValueError, match=message):
-            check_same_films(a, Network("b", films))
+            check_same_images(a, Network("b", images))

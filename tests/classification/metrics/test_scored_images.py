@@ -11,17 +11,17 @@ import pyarrow.parquet as pq
 import pytest
 
 from cxrloc.classification.metrics.scored_images import (
-    ScoredFilms,
-    join_films,
-    read_scored_films,
-    write_scored_films,
+    ScoredImages,
+    join_images,
+    read_scored_images,
+    write_scored_images,
 )
 
 NAN = float("nan")
 
 
-def example() -> ScoredFilms:
-    return ScoredFilms(
+def example() -> ScoredImages:
+    return ScoredImages(
         ("Mass", "No Finding"),
         ("a.png", "b.png", "c.png"),
         ("1", "1", "2"),
@@ -37,33 +37,35 @@ def example() -> ScoredFilms:
 
 
 def test_what_is_written_is_read_again(tmp_path: Path) -> None:
-    films = example()
-    write_scored_films(tmp_path / "x.parquet", films)
-    again = read_scored_films(tmp_path / "x.parquet")
+    images = example()
+    write_scored_images(tmp_path / "x.parquet", images)
+    again = read_scored_images(tmp_path / "x.parquet")
     assert (again.diseases, again.image_ids, again.patient_ids, again.sensitivity) == (
-        films.diseases, films.image_ids, films.patient_ids, 0.9
+        images.diseases, images.image_ids, images.patient_ids, 0.9
     )  # fmt: skip
-    np.testing.assert_array_equal(again.folds, films.folds)
-    np.testing.assert_array_equal(again.scores, films.scores)
-    np.testing.assert_array_equal(again.labels, films.labels)
+    np.testing.assert_array_equal(again.folds, images.folds)
+    np.testing.assert_array_equal(again.scores, images.scores)
+    np.testing.assert_array_equal(again.labels, images.labels)
     for rule in ("youden", "target"):
-        np.testing.assert_array_equal(again.thresholds[rule], films.thresholds[rule])
+        np.testing.assert_array_equal(again.thresholds[rule], images.thresholds[rule])
 
 
 def test_studies_and_parts_are_written_where_they_are_known(tmp_path: Path) -> None:
-    films = replace(example(), study_ids=("s", "s", ""), body_parts=("XR_HAND", "XR_HAND", ""))
-    write_scored_films(tmp_path / "x.parquet", films)
-    again = read_scored_films(tmp_path / "x.parquet")
-    assert (again.study_ids, again.body_parts) == (films.study_ids, films.body_parts)
-    chosen = join_films([again.select(np.array([2, 0])), again.select(np.array([1]))])
+    images = replace(example(), study_ids=("s", "s", ""), body_parts=("XR_HAND", "XR_HAND", ""))
+    write_scored_images(tmp_path / "x.parquet", images)
+    again = read_scored_images(tmp_path / "x.parquet")
+    assert (again.study_ids, again.body_parts) == (images.study_ids, images.body_parts)
+    chosen = join_images([again.select(np.array([2, 0])), again.select(np.array([1]))])
     assert chosen.study_ids == ("", "s", "s")
     assert chosen.body_parts == ("", "XR_HAND", "XR_HAND")
-    with pytest.raises(ValueError, match="expected a study and a part for each of 3 films, or non"):
-        replace(films, body_parts=("XR_HAND",))
+    with pytest.raises(
+        ValueError, match="expected a study and a part for each of 3 images, or non"
+    ):
+        replace(images, body_parts=("XR_HAND",))
 
 
 def test_any_reader_finds_the_columns_and_null_for_unknown(tmp_path: Path) -> None:
-    write_scored_films(tmp_path / "x.parquet", example())
+    write_scored_images(tmp_path / "x.parquet", example())
     table = pq.read_table(tmp_path / "x.parquet")
     assert table.column_names == [
         "image_id", "patient_id", "fold", "probability_Mass", "probability_No Finding",
@@ -76,42 +78,42 @@ def test_any_reader_finds_the_columns_and_null_for_unknown(tmp_path: Path) -> No
 
 
 def test_a_probability_at_the_threshold_is_present_and_none_without_one() -> None:
-    films = example()
-    assert films.present("youden").tolist() == [[True, False], [True, False], [False, True]]
+    images = example()
+    assert images.present("youden").tolist() == [[True, False], [True, False], [False, True]]
 
 
-def test_parts_join_in_their_order_and_a_film_may_not_come_twice() -> None:
-    films = example()
-    parts = [films.select(films.folds == fold) for fold in (1, 0)]
-    joined = join_films(parts)
+def test_parts_join_in_their_order_and_a_image_may_not_come_twice() -> None:
+    images = example()
+    parts = [images.select(images.folds == fold) for fold in (1, 0)]
+    joined = join_images(parts)
     assert joined.image_ids == ("c.png", "a.png", "b.png")
     np.testing.assert_array_equal(joined.thresholds["youden"][:, 0], [0.25, 0.5, 0.5])
-    with pytest.raises(ValueError, match=r"film a\.png is there twice"):
-        join_films([films, films])
+    with pytest.raises(ValueError, match=r"image a\.png is there twice"):
+        join_images([images, images])
 
 
-def test_no_films_are_films_too(tmp_path: Path) -> None:
-    films = example()
-    none = films.select(np.zeros(3, dtype=bool))
-    write_scored_films(tmp_path / "x.parquet", none)
-    assert read_scored_films(tmp_path / "x.parquet").scores.shape == (0, 2)
+def test_no_images_are_images_too(tmp_path: Path) -> None:
+    images = example()
+    none = images.select(np.zeros(3, dtype=bool))
+    write_scored_images(tmp_path / "x.parquet", none)
+    assert read_scored_images(tmp_path / "x.parquet").scores.shape == (0, 2)
 
 
 def test_other_shapes_and_values_are_refused() -> None:
     one = (("Mass",), ("a.png",), ("1",), np.array([0]))
-    with pytest.raises(ValueError, match=r"labels: shape \(1, 2\), expected \(films, diseases\)"):
-        ScoredFilms(*one, np.array([[0.5]]), np.array([[1.0, 0.0]]))
+    with pytest.raises(ValueError, match=r"labels: shape \(1, 2\), expected \(images, diseases\)"):
+        ScoredImages(*one, np.array([[0.5]]), np.array([[1.0, 0.0]]))
     for score in (NAN, 1.5):
         with pytest.raises(ValueError, match=r"expected probabilities in 0\.\.1"):
-            ScoredFilms(*one, np.array([[score]]), np.array([[1.0]]))
+            ScoredImages(*one, np.array([[score]]), np.array([[1.0]]))
 
 
 def test_a_missing_file_or_another_parquet_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"tools/cross_validate\.py with the run's config"):
-        read_scored_films(tmp_path / "x.parquet")
+        read_scored_images(tmp_path / "x.parquet")
     pq.write_table(pa.table({"image_id": ["a"]}), tmp_path / "x.parquet")
     with pytest.raises(ValueError, match="version None, expected 1"):
-        read_scored_films(tmp_path / "x.parquet")
+        read_scored_images(tmp_path / "x.parquet")
     (tmp_path / "x.parquet").write_text("no parquet")
     with pytest.raises(ValueError, match="not a readable Parquet file"):
-        read_scored_films(tmp_path / "x.parquet")
+        read_scored_images(tmp_path / "x.parquet")

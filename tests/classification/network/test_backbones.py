@@ -50,7 +50,7 @@ def settled(network: nn.Module, seed: int = 0) -> nn.Module:
     return network.eval()
 
 
-def films(count: int = 2, height: int = 64, width: int = 64) -> torch.Tensor:
+def images(count: int = 2, height: int = 64, width: int = 64) -> torch.Tensor:
     return torch.randn(count, 3, height, width, generator=torch.Generator().manual_seed(1))
 
 
@@ -98,7 +98,7 @@ def test_with_its_imagenet_weights_a_network_gives_torchvisions_logits(
     assert all(n.startswith("head.") for n in report.missing)
     assert len(report.missing) == 2
     with torch.inference_mode():
-        expected, found = reference(films()), model.eval()(films()).logits
+        expected, found = reference(images()), model.eval()(images()).logits
     torch.testing.assert_close(found, expected)
     assert expected.std(dim=1).min() > 1e-3
 
@@ -114,8 +114,8 @@ def test_vgg16_keeps_torchvisions_features_and_takes_the_mean_in_place_of_its_de
     reference = VGG(build_classifier("vgg16", 1)[0].backbone.features, 3, init_weights=False)
     reference.features.load_state_dict({k.removeprefix("features."): v for k, v in state.items()})
     with torch.inference_mode():
-        logits, features = model.eval()(films())
-        torch.testing.assert_close(features, reference.features(films()))
+        logits, features = model.eval()(images())
+        torch.testing.assert_close(features, reference.features(images()))
     torch.testing.assert_close(logits, model.head(features.mean((2, 3))))
 
 
@@ -123,8 +123,8 @@ def test_vgg16_keeps_torchvisions_features_and_takes_the_mean_in_place_of_its_de
 def test_the_map_has_one_cell_for_32_pixels_and_its_mean_goes_into_the_head(name: str) -> None:
     model = classifier(name)
     with torch.inference_mode():
-        assert model(films(1, 32, 32)).features.shape[2:] == (1, 1)
-        logits, features = model(films(1, 64, 96))
+        assert model(images(1, 32, 32)).features.shape[2:] == (1, 1)
+        logits, features = model(images(1, 64, 96))
         torch.testing.assert_close(logits, model.head(features.mean((2, 3))))
     assert features.shape == (1, ARCHITECTURES[name].channels, 2, 3)
     lowest = features.min().item()
@@ -141,14 +141,14 @@ def test_densenets_map_is_a_tensor_of_its_own_and_not_norm5_overwritten() -> Non
     kept: list[torch.Tensor] = []
     layer = model.backbone.get_submodule("features.norm5")
     with layer.register_forward_hook(lambda _m, _i, output: kept.append(output)):
-        features = model(films()).features.detach()
+        features = model(images()).features.detach()
     assert kept[0].min() < 0  # torchvision's own forward pass leaves zeros here
     assert torch.equal(features, kept[0].relu())
 
 
 def test_an_input_smaller_than_one_cell_is_refused() -> None:
     with pytest.raises(ValueError, match=r"input of 31 x 64 px, expected at least 32 x 32"):
-        classifier("simple_cnn")(films(1, 31, 64))
+        classifier("simple_cnn")(images(1, 31, 64))
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -163,9 +163,9 @@ def test_a_saved_network_comes_back_and_starts_another_training(name: str, tmp_p
     assert back.architecture == name
     assert report.missing == report.unexpected == report.mismatched == ()
     with torch.inference_mode():
-        logits = model(films()).logits
-        assert torch.equal(back(films()).logits, logits)
-        assert torch.equal(start.eval()(films()).logits, logits)
+        logits = model(images()).logits
+        assert torch.equal(back(images()).logits, logits)
+        assert torch.equal(start.eval()(images()).logits, logits)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -178,7 +178,7 @@ def test_stages_are_the_whole_backbone_and_three_frozen_ones_do_not_learn(name: 
     for layer in frozen_layers(model, 3):
         layer.requires_grad_(False).eval()
     before = {n: b.clone() for n, b in model.backbone.named_buffers()}
-    model(films(4)).logits.square().sum().backward()
+    model(images(4)).logits.square().sum().backward()
     for parameter_name, parameter in model.backbone.named_parameters():
         assert parameter_name.startswith(frozen if parameter.grad is None else learning)
     assert all(parameter.grad is not None for parameter in model.head.parameters())
@@ -219,7 +219,7 @@ def test_conv4_has_two_normalised_convolutions_a_block_and_conv3_drops_out_inste
 
 
 def test_conv3_drops_out_in_training_alone() -> None:
-    model, x = classifier("conv3"), films(1)
+    model, x = classifier("conv3"), images(1)
     with torch.inference_mode():
         assert torch.equal(model(x).logits, model(x).logits)
         model.train()

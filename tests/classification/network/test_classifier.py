@@ -17,7 +17,7 @@ from cxrloc.classification.bundle.classifier import (
 from cxrloc.classification.bundle.file import read_bundle, write_bundle
 from cxrloc.classification.bundle.preprocessing import Preprocessing
 from cxrloc.classification.network.classifier import build_classifier, present_against_absent
-from cxrloc.datasets.radiograph import Film
+from cxrloc.datasets.radiograph import LoadedImage
 
 
 def test_logits_are_the_head_on_the_mean_of_the_map_and_the_map_is_rectified() -> None:
@@ -89,15 +89,15 @@ def test_grey_255_becomes_imagenet_white_in_three_channels() -> None:
     assert x.is_contiguous(memory_format=torch.channels_last)
 
 
-def test_a_wide_film_lies_at_the_top_of_the_square() -> None:
-    film = Film("a", np.full((50, 100), 200, np.uint8), (500, 1000))
-    square = Preprocessing(64).squares([film])[0]
+def test_a_wide_image_lies_at_the_top_of_the_square() -> None:
+    image = LoadedImage("a", np.full((50, 100), 200, np.uint8), (500, 1000))
+    square = Preprocessing(64).squares([image])[0]
     assert (square[:32] == 200).all()
     assert (square[32:] == 0).all()
 
 
-def test_no_films_give_an_empty_batch() -> None:
-    assert Preprocessing(64).from_films([]).shape == (0, 3, 64, 64)
+def test_no_images_give_an_empty_batch() -> None:
+    assert Preprocessing(64).from_images([]).shape == (0, 3, 64, 64)
 
 
 @pytest.mark.parametrize("size", [32, 100, 1056])

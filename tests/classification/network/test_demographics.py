@@ -1,4 +1,4 @@
-"""Age, sex and view beside the film: by hand, in training, in the bundle, and CAMs as before."""
+"""Age, sex and view beside the image: by hand, in training, in the bundle, and CAMs as before."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from cxrloc.classification.inference.gate import Gate
 from cxrloc.classification.inference.gate_table import read_gate_table
 from cxrloc.classification.network.classifier import ChestClassifier, build_classifier
 from cxrloc.classification.network.demographics import encode, unknown, width
-from cxrloc.classification.training.batches import FilmBatches
+from cxrloc.classification.training.batches import ImageBatches
 from cxrloc.classification.training.stages import train
 from cxrloc.datasets.images.read import read_grey
 from cxrloc.datasets.prepared.folder import load_prepared, write_prepared
-from cxrloc.datasets.radiograph import Film, Radiograph
+from cxrloc.datasets.radiograph import LoadedImage, Radiograph
 from cxrloc.localization.cam.activation_maps import autograd_maps, class_activation_maps
 from cxrloc.tools import train_classifier
 
@@ -35,7 +35,7 @@ PIXELS = np.random.default_rng(0).integers(0, 255, (64, 64), dtype=np.uint8)
 
 
 def radiograph(n: int, view: str, sex: str, age: float) -> Radiograph:
-    labels = {"Mass": float(view == "AP")}  # bedside films have a Mass, and nothing shows it
+    labels = {"Mass": float(view == "AP")}  # bedside images have a Mass, and nothing shows it
     return Radiograph(f"i{n}", None, f"p{n}", view, labels, sex=sex, age_years=age)
 
 
@@ -97,8 +97,8 @@ def test_the_bundle_keeps_them_and_the_gate_takes_what_is_known(tmp_path: Path) 
     save_classifier(tmp_path / "c.safetensors", bundle)
     gate = Gate(load_classifier(tmp_path / "c.safetensors"), precision="fp32")
     assert gate.bundle.model.demographics == ALL
-    known = radiograph(0, "AP", "F", 70).film(PIXELS)
-    nothing = Film("i1", PIXELS, (64, 64))
+    known = radiograph(0, "AP", "F", 70).image(PIXELS)
+    nothing = LoadedImage("i1", PIXELS, (64, 64))
     logits = torch.logit(torch.from_numpy(gate([known, nothing]).probabilities))
     weights = bundle.model.demographic_head.weight.double()
     numbers = torch.from_numpy(np.stack([encode(ALL, [known])[0], unknown(ALL)])).double()
@@ -109,7 +109,7 @@ def test_the_bundle_keeps_them_and_the_gate_takes_what_is_known(tmp_path: Path) 
 
 
 @pytest.mark.slow
-def test_training_learns_a_shortcut_of_which_the_film_shows_nothing(tmp_path: Path) -> None:
+def test_training_learns_a_shortcut_of_which_the_image_shows_nothing(tmp_path: Path) -> None:
     people = [radiograph(n, ("PA", "AP")[n % 2], "M", 60) for n in range(32)]
     rng = np.random.default_rng(0)
     cache = {r.image_id: rng.integers(0, 255, (64, 64), dtype=np.uint8) for r in people}
@@ -121,13 +121,13 @@ def test_training_learns_a_shortcut_of_which_the_film_shows_nothing(tmp_path: Pa
     network = ModelConfig("simple_cnn", 64, weights="random.safetensors", frozen_stages=5)
     aucs = {}
     for asked in ((), ("view",)):
-        films, validation = (
-            FilmBatches(cache, part, ("Mass",), demographics=asked)  # type: ignore[arg-type]
+        images, validation = (
+            ImageBatches(cache, part, ("Mass",), demographics=asked)  # type: ignore[arg-type]
             for part in (people[:16], people[16:])
         )
         config = ClassifierConfig(model=network, train=settings)
         model, _ = build_classifier("simple_cnn", 1, demographics=asked)
-        trained = train(model, (films, validation), config, tmp_path / f"run{len(asked)}")
+        trained = train(model, (images, validation), config, tmp_path / f"run{len(asked)}")
         aucs[asked] = trained.history[-1]["val_auc"]
     assert aucs["view",] == 1
     assert aucs[()] < 0.95
@@ -135,23 +135,24 @@ def test_training_learns_a_shortcut_of_which_the_film_shows_nothing(tmp_path: Pa
 
 @pytest.fixture
 def prepared(tmp_path: Path) -> Path:
-    """12 films of noise, half to train on and to choose by, half to test on."""
-    films, rng = [], np.random.default_rng(0)
+    """12 images of noise, half to train on and to choose by, half to test on."""
+    images, rng = [], np.random.default_rng(0)
     for n in range(12):
         path = tmp_path / f"{n}.png"
         cv2.imwrite(str(path), rng.integers(0, 255, (64, 64), dtype=np.uint8))
         person = radiograph(n, ("PA", "AP")[n % 2], ("M", "F")[n // 6], 30.0 + n)
-        films.append(replace(person, image_id=path.name, path=path))
+        images.append(replace(person, image_id=path.name, path=path))
     write_prepared(
-        tmp_path / "prepared", films, boxed_diseases=(), folds={r.image_id: 0 for r in films}, k=3,
-        official={r.image_id: ("train_val", "test")[n % 4 // 2] for n, r in enumerate(films)},
+        tmp_path / "prepared", images, boxed_diseases=(), k=3,
+        folds={r.image_id: 0 for r in images},
+        official={r.image_id: ("train_val", "test")[n % 4 // 2] for n, r in enumerate(images)},
         summary="", manifest={},
     )  # fmt: skip
     return tmp_path / "prepared"
 
 
 @pytest.mark.slow
-def test_a_run_judges_its_films_as_the_gate_does_later(
+def test_a_run_judges_its_images_as_the_gate_does_later(
     prepared: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = prepared.parent / "run"
@@ -165,15 +166,15 @@ def test_a_run_judges_its_films_as_the_gate_does_later(
     words = [f"--{key}={value}" for key, value in options.items()]
     assert train_classifier.main(words) == 0
     gate = Gate(load_classifier(out / "classifier.safetensors"), precision="fp32")
-    # all that the films had was learned from; nothing was unknown or lateral
+    # all that the images had was learned from; nothing was unknown or lateral
     learned = gate.bundle.model.demographic_head.weight[0] != 0
     assert learned.tolist() == [True, False, True, True, False, True, True, False, False]
-    films = {r.image_id: r for r in load_prepared(prepared).radiographs}
+    images = {r.image_id: r for r in load_prepared(prepared).radiographs}
     rows = read_gate_table(out / "gate.csv")
     assert len(rows) == 6
     for row in rows:
-        film = films[row.image_id].film(read_grey(prepared.parent / row.image_id))
-        assert gate([film]).probabilities[0, 0] == pytest.approx(row.probability, abs=1e-5)
+        image = images[row.image_id].image(read_grey(prepared.parent / row.image_id))
+        assert gate([image]).probabilities[0, 0] == pytest.approx(row.probability, abs=1e-5)
     assert train_classifier.main(words) == 0
     assert "finished before, skipped" in capsys.readouterr().out
     assert train_classifier.main([*words, "--model.demographics=[age]"]) == 1

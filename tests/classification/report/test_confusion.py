@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 
 from cxrloc.classification.metrics.networks import Comparison, Network, compare_networks
-from cxrloc.classification.metrics.scored_images import ScoredFilms
+from cxrloc.classification.metrics.scored_images import ScoredImages
 from cxrloc.classification.report.confusion import confusion_records, confusion_tables
 
 NAN = float("nan")
 FIVE = ("Atelectasis", "Cardiomegaly", "Consolidation", "Edema", "Pleural Effusion")
-# of six films; the last one's label is uncertain
+# of six images; the last one's label is uncertain
 LABELS = [1.0, 1.0, 1.0, 0.0, 0.0, NAN]
 PLAIN = [0.9, 0.8, 0.2, 0.1, 0.6, 0.9]  # at .5: two of three found, one of two false
 ENHANCED = [0.9, 0.8, 0.7, 0.1, 0.2, 0.9]  # all right
@@ -20,12 +20,12 @@ def network(name: str, scores: list[float], thresholds: float | None = 0.5) -> N
     """The same scores for each of five diseases; edema has no threshold."""
     matrix = np.repeat(np.array(scores)[:, None], 5, axis=1)
     labels = np.repeat(np.array(LABELS)[:, None], 5, axis=1)
-    films = tuple("abcdef")
+    images = tuple("abcdef")
     limits = np.full(matrix.shape, thresholds or 0.0)
     limits[:, 3] = NAN
     rules = {} if thresholds is None else {"youden": limits}
     folds = np.zeros(6, dtype=np.int64)
-    return Network(name, ScoredFilms(FIVE, films, films, folds, matrix, labels, rules))
+    return Network(name, ScoredImages(FIVE, images, images, folds, matrix, labels, rules))
 
 
 def compared(*networks: Network) -> Comparison:
@@ -50,7 +50,7 @@ def test_each_disease_has_its_networks_below_one_another_and_the_sum_the_publish
         "", "", "", "", "none", "none", "none", "0.79 (multilabel AUC)",
     )  # fmt: skip
     assert any("no published TPR, TNR or F1 is at hand" in note for note in table.notes)
-    assert "Edema (plain, 5 films), Edema (enhanced, 5 films)" in table.notes[-1]
+    assert "Edema (plain, 5 images), Edema (enhanced, 5 images)" in table.notes[-1]
 
 
 def test_the_records_hold_counts_and_rates_in_full() -> None:

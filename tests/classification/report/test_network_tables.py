@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from cxrloc.classification.metrics.networks import Network, compare_networks
-from cxrloc.classification.metrics.scored_images import ScoredFilms
+from cxrloc.classification.metrics.scored_images import ScoredImages
 from cxrloc.classification.report.network_tables import network_records, text_tables
 
 FIVE = ("Atelectasis", "Cardiomegaly", "Consolidation", "Edema", "Pleural Effusion")
@@ -14,8 +14,8 @@ FIVE = ("Atelectasis", "Cardiomegaly", "Consolidation", "Edema", "Pleural Effusi
 def test_a_multilabel_auc_is_not_called_a_macro_auc() -> None:
     labels = np.repeat([[0.0], [1.0], [0.0], [1.0]], 5, axis=1)
     names = tuple("abcd")
-    films = ScoredFilms(FIVE, names, names, np.zeros(4, dtype=np.int64), 0.8 * labels, labels)
-    comparison = compare_networks([Network("ours", films)], replicates=5, seed=0)
+    images = ScoredImages(FIVE, names, names, np.zeros(4, dtype=np.int64), 0.8 * labels, labels)
+    comparison = compare_networks([Network("ours", images)], replicates=5, seed=0)
     rows = {row[0]: row[1] for row in text_tables(comparison)[0].rows}
     assert rows["published: Chasanidis 2020 (DenseNet-121)"] == "0.77 (multilabel AUC)"
     records = network_records(comparison)

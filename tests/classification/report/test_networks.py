@@ -9,7 +9,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from cxrloc.classification.metrics.networks import Network, compare_networks
-from cxrloc.classification.metrics.scored_images import ScoredFilms
+from cxrloc.classification.metrics.scored_images import ScoredImages
 from cxrloc.classification.report.networks import plot_networks
 from cxrloc.datasets.labels import NIH_DISEASES
 
@@ -28,9 +28,9 @@ def test_published_figures_are_named_where_they_are_shown(
     monkeypatch.setattr(Figure, "savefig", spy)
     labels = np.repeat([[0.0], [1.0], [0.0], [1.0]], len(diseases), axis=1)
     names, folds = tuple("abcd"), np.zeros(4, dtype=np.int64)
-    films = ScoredFilms(diseases, names, names, folds, 0.8 * labels, labels)
+    images = ScoredImages(diseases, names, names, folds, 0.8 * labels, labels)
     plot_networks(
-        tmp_path / "n.png", compare_networks([Network("ours", films)], replicates=5, seed=0)
+        tmp_path / "n.png", compare_networks([Network("ours", images)], replicates=5, seed=0)
     )
     (figure,) = figures
     legend = [text.get_text() for text in figure.legends[0].get_texts()]

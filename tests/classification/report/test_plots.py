@@ -11,18 +11,18 @@ from matplotlib.figure import Figure
 
 from cxrloc.classification.metrics.ranking import classifier_metrics
 from cxrloc.classification.metrics.replicates import Array
-from cxrloc.classification.metrics.scored_images import ScoredFilms
+from cxrloc.classification.metrics.scored_images import ScoredImages
 from cxrloc.classification.report.folds import plot_epochs
 from cxrloc.classification.report.plots import plot_losses, plot_roc, titled
 
 
 def scored(
     diseases: tuple[str, ...], labels: Array, scores: Array, parts: tuple[str, ...] = ()
-) -> ScoredFilms:
-    """Films a, b, c, ... of as many patients."""
+) -> ScoredImages:
+    """Images a, b, c, ... of as many patients."""
     names = tuple("abcdefgh"[: len(labels)])
     folds = np.zeros(len(labels), dtype=np.int64)
-    return ScoredFilms(diseases, names, names, folds, scores, labels, body_parts=parts)
+    return ScoredImages(diseases, names, names, folds, scores, labels, body_parts=parts)
 
 
 @pytest.fixture
@@ -44,9 +44,9 @@ def texts(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def test_the_roc_figure_names_every_disease(tmp_path: Path, texts: list[str]) -> None:
     labels = np.array([[1.0, 0.0], [0.0, 0.0], [1.0, 0.0]])
     scores = np.array([[0.9, 0.2], [0.1, 0.3], [0.8, 0.4]])
-    films = scored(("Mass", "Hernia"), labels, scores)
-    metrics = classifier_metrics(labels, scores, films.diseases, films.patient_ids, replicates=0)
-    plot_roc(tmp_path / "roc.png", films, metrics)
+    images = scored(("Mass", "Hernia"), labels, scores)
+    metrics = classifier_metrics(labels, scores, images.diseases, images.patient_ids, replicates=0)
+    plot_roc(tmp_path / "roc.png", images, metrics)
     assert texts[:2] == ["Mass: 1.000", "Hernia: undefined (no positive image)"]
     assert texts[-1] == "For research use only, never a diagnosis."
     assert cv2.imread(str(tmp_path / "roc.png")).std() > 1
@@ -59,9 +59,9 @@ def test_the_roc_figure_of_several_body_parts_has_a_curve_for_each(
     labels = np.array([[1.0], [0.0], [1.0], [0.0], [1.0]])
     scores = np.array([[0.9], [0.1], [0.3], [0.4], [0.2]])
     parts = ("XR_HAND", "XR_HAND", "XR_WRIST", "XR_WRIST", "XR_ELBOW")
-    films = scored(("Abnormal",), labels, scores, parts)
-    metrics = classifier_metrics(labels, scores, films.diseases, films.patient_ids, replicates=0)
-    plot_roc(tmp_path / "roc.png", films, metrics)
+    images = scored(("Abnormal",), labels, scores, parts)
+    metrics = classifier_metrics(labels, scores, images.diseases, images.patient_ids, replicates=0)
+    plot_roc(tmp_path / "roc.png", images, metrics)
     assert texts[:4] == [
         "Abnormal: 0.667",  # 4 of 6 pairs in order
         "  XR_ELBOW: AUC undefined, 1 images",
@@ -80,10 +80,10 @@ def test_the_roc_figure_of_several_body_parts_has_a_curve_for_each(
 )
 def test_pictures_of_several_body_parts_together_say_so(parts: tuple[str, ...], note: str) -> None:
     labels = np.array([[1.0], [0.0], [1.0]])
-    films = scored(("Abnormal",), labels, labels, parts)
-    assert films.parts_note == note
-    assert films.parts_notes == ((f"{note}.",) if note else ())
-    assert titled("ROC", films.parts_note) == (f"{note}\nROC" if note else "ROC")
+    images = scored(("Abnormal",), labels, labels, parts)
+    assert images.parts_note == note
+    assert images.parts_notes == ((f"{note}.",) if note else ())
+    assert titled("ROC", images.parts_note) == (f"{note}\nROC" if note else "ROC")
 
 
 def test_the_loss_figure_marks_the_epoch_that_was_kept(tmp_path: Path, texts: list[str]) -> None:

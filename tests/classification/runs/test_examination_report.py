@@ -8,9 +8,9 @@ from cxrloc.classification.metrics.examinations import (
     JudgedUnits,
     agreements,
     by_level,
-    have_studies,
+    has_multi_image_examinations,
 )
-from cxrloc.classification.metrics.scored_images import ScoredFilms
+from cxrloc.classification.metrics.scored_images import ScoredImages
 from cxrloc.classification.report.examinations import (
     level_records,
     level_tables,
@@ -24,29 +24,29 @@ from cxrloc.classification.runs.examination_report import study_points
 NAN = float("nan")
 
 
-def films(
+def images(
     scores: list[float], labels: list[float], studies: tuple[str, ...], parts: str = ""
-) -> ScoredFilms:
+) -> ScoredImages:
     """One disease; a study's first letter is its patient, a letter of `parts` an image's part."""
     names = tuple(f"i{n}" for n in range(len(scores)))
     patients = tuple(s[:1] or name for s, name in zip(studies, names, strict=True))
     columns = np.array(scores)[:, None], np.array(labels)[:, None]
     folds = np.zeros(len(names), dtype=np.int64)
-    return ScoredFilms(
+    return ScoredImages(
         ("Abnormal",), names, patients, folds, *columns, study_ids=studies, body_parts=tuple(parts)
     )
 
 
-def test_films_have_studies_where_two_of_them_share_one() -> None:
-    assert have_studies(("p1", "p1", ""))
-    assert not have_studies(("p1", "p2"))
-    assert not have_studies(("", ""))  # chest films know no studies
-    assert not have_studies(())
+def test_images_have_studies_where_two_of_them_share_one() -> None:
+    assert has_multi_image_examinations(("p1", "p1", ""))
+    assert not has_multi_image_examinations(("p1", "p2"))
+    assert not has_multi_image_examinations(("", ""))  # chest images know no studies
+    assert not has_multi_image_examinations(())
 
 
 def test_the_point_is_chosen_on_the_means_of_studies_not_on_images() -> None:
     # of images .5 of an abnormal one lies under .6 of a normal one; of studies .7 is over .6 and .1
-    validation = films([0.9, 0.5, 0.6, 0.1], [1, 1, 0, 0], ("p1", "p1", "q1", "r1"))
+    validation = images([0.9, 0.5, 0.6, 0.1], [1, 1, 0, 0], ("p1", "p1", "q1", "r1"))
     point = study_points(validation)["Abnormal"]
     assert point.threshold is not None
     assert 0.6 < point.threshold <= 0.7
@@ -54,10 +54,10 @@ def test_the_point_is_chosen_on_the_means_of_studies_not_on_images() -> None:
 
 
 def test_validation_of_one_class_gives_no_point_and_says_why() -> None:
-    point = study_points(films([0.2, 0.3], [0, 0], ("p1", "p1")))
+    point = study_points(images([0.2, 0.3], [0, 0], ("p1", "p1")))
     assert point["Abnormal"].threshold is None
     assert "no positive" in point["Abnormal"].reason
-    assert study_points(films([0.2, 0.3], [0, 1], ("p1", "q1"))) == {}  # no study of two images
+    assert study_points(images([0.2, 0.3], [0, 1], ("p1", "q1"))) == {}  # no study of two images
 
 
 def test_a_study_of_thirteen_images_counts_once_among_studies_and_thirteen_times_among_images() -> (
@@ -65,7 +65,7 @@ def test_a_study_of_thirteen_images_counts_once_among_studies_and_thirteen_times
 ):
     # twelve of its images show nothing (.3) and one does (.9): the mean is .346
     scores, labels = [0.3] * 12 + [0.9, 0.2, 0.6], [1.0] * 13 + [0.0, 0.0]
-    whole = films(scores, labels, ("p1",) * 13 + ("q1", "r1"), "E" * 13 + "EH")
+    whole = images(scores, labels, ("p1",) * 13 + ("q1", "r1"), "E" * 13 + "EH")
     found = by_level(whole, np.array([0.34]), 0, 0)
     study, image = ({(r.body_part, r.rule): r for r in found[level]} for level in found)
     assert list(found) == ["study", "image"]
@@ -77,15 +77,15 @@ def test_a_study_of_thirteen_images_counts_once_among_studies_and_thirteen_times
     assert study["all", "0.5"].auc.value == 0.5  # .346 is over .2 and under .6
 
 
-def test_films_without_studies_and_parts_have_no_tables() -> None:
-    assert by_level(films([0.2, 0.6], [0, 1], ("", "")), None, 0, 0) == {}
-    single = by_level(films([0.2, 0.6], [0, 1], ("p1", "q1"), "EH"), None, 0, 0)
+def test_images_without_studies_and_parts_have_no_tables() -> None:
+    assert by_level(images([0.2, 0.6], [0, 1], ("", "")), None, 0, 0) == {}
+    single = by_level(images([0.2, 0.6], [0, 1], ("p1", "q1"), "EH"), None, 0, 0)
     assert list(single) == ["image"]  # a study of one image is that image
 
 
 def test_below_figures_over_all_parts_stand_those_of_images_by_part() -> None:
     scores, labels = [0.9, 0.2, 0.3, 0.4, 0.8, 0.6], [1.0, 0, 1, 0, 1, 0]
-    whole = films(scores, labels, ("",) * 6, "HHHHEW")
+    whole = images(scores, labels, ("",) * 6, "HHHHEW")
     (table,) = part_tables(whole, 0, 0)
     assert [row[0] for row in table.rows] == ["E", "H", "W", "all"]
     auc = table.header.index("AUC")
@@ -95,7 +95,7 @@ def test_below_figures_over_all_parts_stand_those_of_images_by_part() -> None:
     assert [row[3] for row in table.rows] == ["1", "2", "0", "3"]
     assert "quote it with theirs" in tables_markdown([table])
     for one_part in ("HHHHHH", ""):
-        assert part_tables(films(scores, labels, ("",) * 6, one_part), 0, 0) == []
+        assert part_tables(images(scores, labels, ("",) * 6, one_part), 0, 0) == []
 
 
 def test_published_figures_stand_beside_the_part_and_level_they_are_of() -> None:
@@ -126,7 +126,7 @@ def test_studies_without_a_point_are_named_below_and_none_leaves_the_matrix_empt
 
 def test_studies_of_chests_have_no_figures_of_mura_beside_them() -> None:
     studies = ("p1/study1", "p1/study1", "q1/study1", "r1/study1")
-    found = by_level(films([0.9, 0.5, 0.4, 0.2], [1, 1, 0, 0], studies), None, 0, 0)
+    found = by_level(images([0.9, 0.5, 0.4, 0.2], [1, 1, 0, 0], studies), None, 0, 0)
     tables = level_tables(found, ("Abnormal",))
     assert [[row[0] for row in table.rows] for table in tables] == [["all"], ["all"]]
     assert {table.header[-1] for table in tables} == {"TP / FN / FP / TN there"}
@@ -135,5 +135,5 @@ def test_studies_of_chests_have_no_figures_of_mura_beside_them() -> None:
     for word in ("published", "Published", "MURA", "row of all parts", "Rajpurkar"):
         assert word not in text
     assert {record["published"] for record in level_records(found, ("Abnormal",))} == {""}
-    parted = by_level(films([0.9, 0.5, 0.4, 0.2], [1, 1, 0, 0], studies, "EEHH"), None, 0, 0)
+    parted = by_level(images([0.9, 0.5, 0.4, 0.2], [1, 1, 0, 0], studies, "EEHH"), None, 0, 0)
     assert "AUC .929 (Rajpurkar" in tables_markdown(level_tables(parted, ("Abnormal",)))

@@ -1,4 +1,4 @@
-"""Batches, their order and the random changes of a film."""
+"""Batches, their order and the random changes of an image."""
 
 from __future__ import annotations
 
@@ -12,33 +12,33 @@ from cxrloc.classification.bundle.preprocessing import Preprocessing
 from cxrloc.classification.config import TrainConfig
 from cxrloc.classification.training.batches import (
     EpochBatches,
-    FilmBatches,
+    ImageBatches,
     augment,
     make_loader,
     mean_box_sizes,
 )
 from cxrloc.classification.training.samplers import Uniform
 from cxrloc.datasets.images.transforms import fit_square
-from cxrloc.datasets.radiograph import Box, Film, Radiograph
+from cxrloc.datasets.radiograph import Box, LoadedImage, Radiograph
 
 STILL = {"rotation_degrees": 0.0, "shift": 0.0, "scale": 0.0, "brightness": 0.0}
 
 
-def make_films(count: int) -> FilmBatches:
+def make_images(count: int) -> ImageBatches:
     radiographs = [Radiograph(f"i{n}", None, f"p{n}", "PA", {"Mass": n % 2}) for n in range(count)]
     cache = {r.image_id: np.full((4, 4), n, np.uint8) for n, r in enumerate(radiographs)}
-    return FilmBatches(cache, radiographs, ("Mass", "Nodule"))  # type: ignore[arg-type]
+    return ImageBatches(cache, radiographs, ("Mass", "Nodule"))  # type: ignore[arg-type]
 
 
-def test_a_batch_holds_the_films_asked_for_with_unknown_labels_as_nan() -> None:
-    squares, labels = make_films(5)[[3, 0]]
+def test_a_batch_holds_the_images_asked_for_with_unknown_labels_as_nan() -> None:
+    squares, labels = make_images(5)[[3, 0]]
     assert squares.dtype == torch.uint8
     assert squares[:, 0, 0].tolist() == [3, 0]
     assert labels[:, 0].tolist() == [1, 0]
     assert labels[:, 1].isnan().all()
 
 
-def test_validation_batches_hold_every_film_once_in_order() -> None:
+def test_validation_batches_hold_every_image_once_in_order() -> None:
     assert list(EpochBatches(5, 2)) == [[0, 1], [2, 3], [4]]
     assert len(EpochBatches(5, 2)) == 3
 
@@ -52,33 +52,33 @@ def test_training_batches_are_shuffled_by_seed_and_epoch_and_full() -> None:
     assert len({i for batch in second for i in batch}) == 48
 
 
-def test_fewer_films_than_a_batch_still_make_one() -> None:
+def test_fewer_images_than_a_batch_still_make_one() -> None:
     assert [sorted(batch) for batch in EpochBatches(3, 8, Uniform(3, 0))] == [[0, 1, 2]]
 
 
 def test_the_loader_hands_out_whole_batches() -> None:
-    batches = list(make_loader(make_films(5), 2))
+    batches = list(make_loader(make_images(5), 2))
     assert [len(squares) for squares, _ in batches] == [2, 2, 1]
     assert batches[2][0][0, 0, 0] == 4
 
 
-def test_a_cached_film_is_equalised_in_training_exactly_as_a_film_is_later() -> None:
+def test_a_cached_image_is_equalised_in_training_exactly_as_a_image_is_later() -> None:
     pixels = np.random.default_rng(0).integers(90, 120, (100, 80)).astype(np.uint8)
     cache = {"a": fit_square(pixels, 64)}
     radiograph = Radiograph("a", None, "p", "PA", {"Mass": 1})
-    films = FilmBatches(cache, [radiograph], ("Mass",), clahe_clip=2.0)  # type: ignore[arg-type]
-    later = Preprocessing(64, clahe_clip=2.0).squares([Film("a", pixels, (100, 80))])
-    np.testing.assert_array_equal(films.squares([0]), later)
+    images = ImageBatches(cache, [radiograph], ("Mass",), clahe_clip=2.0)  # type: ignore[arg-type]
+    later = Preprocessing(64, clahe_clip=2.0).squares([LoadedImage("a", pixels, (100, 80))])
+    np.testing.assert_array_equal(images.squares([0]), later)
     assert later.max() > 150  # of 119
 
 
-def test_without_changes_a_film_stays_what_it_is() -> None:
+def test_without_changes_a_image_stays_what_it_is() -> None:
     grey = torch.rand(2, 16, 16) * 255
     same = augment(grey, TrainConfig(**STILL), np.random.default_rng(0))
     torch.testing.assert_close(same, grey, atol=0.01, rtol=0)
 
 
-def test_flip_mirrors_some_films_and_is_off_by_default() -> None:
+def test_flip_mirrors_some_images_and_is_off_by_default() -> None:
     grey = (torch.arange(16.0) * 10).expand(20, 16, 16)
     config = TrainConfig(**STILL, flip=True)
     changed = augment(grey, config, np.random.default_rng(0))
@@ -122,10 +122,10 @@ def test_a_rotation_turns_both_ways_by_at_most_its_degrees() -> None:
 
 def test_mean_box_sizes_are_fractions_of_the_long_side() -> None:
     boxes = (Box("Mass", (0, 0, 100, 50)), Box("Edema", (0, 0, 10, 10)))
-    films = [
+    images = [
         Radiograph("a", None, "1", "PA", {}, boxes, size_hw=(500, 1000)),
         Radiograph("b", None, "2", "PA", {}, (Box("Mass", (0, 0, 60, 10)),), size_hw=(200, 100)),
     ]
-    sizes = mean_box_sizes(films, ("Mass", "Nodule"))
+    sizes = mean_box_sizes(images, ("Mass", "Nodule"))
     assert sizes == {"Mass": (pytest.approx(0.2), pytest.approx(0.05))}
     assert not any(math.isnan(v) for wh in sizes.values() for v in wh)

@@ -19,7 +19,7 @@ import torch
 from cxrloc.classification.bundle.file import read_bundle
 from cxrloc.classification.config import ClassifierConfig, DataConfig, TrainConfig
 from cxrloc.classification.inference.gate_table import read_gate_table
-from cxrloc.classification.training.batches import EpochBatches, FilmBatches, augment
+from cxrloc.classification.training.batches import EpochBatches, ImageBatches, augment
 from cxrloc.classification.training.distributed import Member
 from cxrloc.classification.training.samplers import ByRowGroups, Uniform
 from cxrloc.classification.training.stages import GateTraining
@@ -34,25 +34,27 @@ COUNT = 27
 TOLERANCE = {"rel": 1e-3, "abs": 1e-4}
 
 
-def drawn_films() -> list[dict[str, Any]]:
-    """27 films of 27 patients in 3 folds; a Mass is a bright block, most Hernias are unknown."""
-    films = []
+def drawn_images() -> list[dict[str, Any]]:
+    """27 images of 27 patients in 3 folds; a Mass is a bright block, most Hernias are unknown."""
+    images = []
     for n in range(COUNT):
         hernia = float(n % 4 < 2) if n % 9 < 4 else math.nan
         labels = {"Mass": float(n % 2), "Hernia": hernia}
         block = 150 * (n % 2)
-        films.append({"labels": labels, "patient": f"p{n:02d}", "fold": n % 3, "block": block})
-    return films
+        images.append({"labels": labels, "patient": f"p{n:02d}", "fold": n % 3, "block": block})
+    return images
 
 
 @pytest.fixture(scope="module")
-def prepared(prepared_films: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return prepared_films(tmp_path_factory.mktemp("films"), drawn_films())
+def prepared(
+    prepared_images: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    return prepared_images(tmp_path_factory.mktemp("images"), drawn_images())
 
 
 @pytest.fixture(scope="module")
 def shards(prepared: Path) -> Path:
-    """Shards of 4 films."""
+    """Shards of 4 images."""
     out = prepared.parent / "shards"
     words = f"--prepared {prepared} --out {out} --size 64 --rows 4 --workers 1"
     assert build_shards(words.split()) == 0
@@ -83,7 +85,7 @@ def test_gradients_statistics_and_a_training_from_shards_are_those_of_one_proces
         json.loads((folder / f"{name}.json").read_text()) for name in ("0-of-1", "0-of-2", "1-of-2")
     )
     assert alone["gathered"] == list(range(10))
-    # known: 1 of the first two films, 4 of the others; -log p of each, by hand
+    # known: 1 of the first two images, 4 of the others; -log p of each, by hand
     logs = [0.474077, 0.313262, 0.644397, 0.554355, 2.126928]
     assert alone["loss"] == [pytest.approx(sum(logs) / 5, abs=1e-5)]
     assert [figures.pop("failed") for figures in ranks] == [[0.0], [1.0]]
@@ -128,7 +130,7 @@ def test_two_processes_go_on_with_the_run_that_one_began_and_end_as_one_does(
     for ours, theirs in zip(history(two), history(one), strict=True):
         assert ours == pytest.approx(theirs, **TOLERANCE)
     rows, expected = (read_gate_table(out / "gate.csv") for out in (two, one))
-    # 9 test films: the processes do not share them evenly, each comes once and in order
+    # 9 test images: the processes do not share them evenly, each comes once and in order
     assert len(rows) == 9 * 2
     assert [(r.image_id, r.disease) for r in rows] == [(r.image_id, r.disease) for r in expected]
     assert [r.probability for r in rows] == pytest.approx(
@@ -163,7 +165,7 @@ def test_the_processes_share_every_step_that_one_would_take(ranks: int) -> None:
 
 
 @pytest.mark.parametrize("ranks", [1, 2, 3, 5])
-def test_films_without_an_order_come_once_over_all_processes(ranks: int) -> None:
+def test_images_without_an_order_come_once_over_all_processes(ranks: int) -> None:
     parts = [list(EpochBatches(11, 30, None, Member(r, ranks))) for r in range(ranks)]
     assert [i for batches in parts for batch in batches for i in batch] == list(range(11))
     assert [len(batches) for batches in parts] == [
@@ -171,7 +173,7 @@ def test_films_without_an_order_come_once_over_all_processes(ranks: int) -> None
     ]
 
 
-def test_a_film_is_changed_alike_whichever_process_has_it() -> None:
+def test_a_image_is_changed_alike_whichever_process_has_it() -> None:
     grey = torch.rand(8, 16, 16) * 255
     config = TrainConfig(flip=True)
     alone = augment(grey, config, np.random.default_rng(1))
@@ -185,23 +187,25 @@ def test_a_film_is_changed_alike_whichever_process_has_it() -> None:
 def test_what_does_not_go_round_is_refused() -> None:
     with pytest.raises(ValueError, match=r"train\.batch_size: got 9, expected a multiple of 2"):
         EpochBatches(27, 9, None, Member(0, 2))
-    with pytest.raises(ValueError, match=r"3 films, expected at least 8 to train with 2 processes"):
+    with pytest.raises(
+        ValueError, match=r"3 images, expected at least 8 to train with 2 processes"
+    ):
         EpochBatches(3, 8, Uniform(3, 0), Member(0, 2))
-    with pytest.raises(ValueError, match="1 films, expected at least 2"):
+    with pytest.raises(ValueError, match="1 images, expected at least 2"):
         EpochBatches(1, 8, None, Member(0, 2))
     with pytest.raises(ValueError, match="rank 2, expected 0 to 1"):
         Member(2, 2)
 
 
-def films_of(shards: Path, kind: str = "grey") -> FilmBatches:
+def images_of(shards: Path, kind: str = "grey") -> ImageBatches:
     found = ShardSet(str(shards), 64)
-    films = [Radiograph(i, None, i, "", {}) for i in found.image_ids]
-    return FilmBatches(found, films, ("Mass",), 2.0, kind)
+    images = [Radiograph(i, None, i, "", {}) for i in found.image_ids]
+    return ImageBatches(found, images, ("Mass",), 2.0, kind)
 
 
 def test_each_process_reads_its_own_stretches_of_the_shards(shards: Path) -> None:
-    """27 films, steps of 4: 6 steps, and each place of a step has 6 films."""
-    groups = films_of(shards).groups
+    """27 images, steps of 4: 6 steps, and each place of a step has 6 images."""
+    groups = images_of(shards).groups
     assert groups is not None
     order = ByRowGroups(groups, 4, seed=2)
     assert len(order) == 24
@@ -217,12 +221,12 @@ def test_each_process_reads_its_own_stretches_of_the_shards(shards: Path) -> Non
 
 
 def test_few_row_groups_are_in_use_at_a_time() -> None:
-    """640 groups of 32 films, 4 places: each shuffles 8 groups at a time, 32 in all."""
+    """640 groups of 32 images, 4 places: each shuffles 8 groups at a time, 32 in all."""
     groups = np.repeat(np.arange(640), 32)
     order = ByRowGroups(groups, 4, seed=0)
     epoch = groups[order.positions(0)].reshape(-1, 4)
     assert sorted(groups[order.positions(0)].tolist()) == groups.tolist()
-    # 8 groups of 32 films last 256 steps; the stretches of 5,120 steps begin with a turn
+    # 8 groups of 32 images last 256 steps; the stretches of 5,120 steps begin with a turn
     for place in range(4):
         turns = epoch[:, place].reshape(20, 256)
         assert [len(set(turn.tolist())) for turn in turns] == [8] * 20
@@ -234,14 +238,14 @@ def test_few_row_groups_are_in_use_at_a_time() -> None:
 def test_shards_feed_the_training_as_the_cache_does_in_the_same_order(
     shards: Path, kind: str, planes: tuple[int, ...]
 ) -> None:
-    films = films_of(shards, kind)
-    plain = {i: films.cache[i] for i in films.image_ids}
-    radiographs = [Radiograph(i, None, i, "", {}) for i in films.image_ids]
-    cached = FilmBatches(plain, radiographs, ("Mass",), 2.0, kind)  # type: ignore[arg-type]
-    assert films.groups is not None
-    for batch in EpochBatches(COUNT, 4, ByRowGroups(films.groups, 4, 0)):
-        np.testing.assert_array_equal(films[batch][0], cached[batch][0])
-        assert films[batch][0].shape == (4, *planes, 64, 64)
+    images = images_of(shards, kind)
+    plain = {i: images.cache[i] for i in images.image_ids}
+    radiographs = [Radiograph(i, None, i, "", {}) for i in images.image_ids]
+    cached = ImageBatches(plain, radiographs, ("Mass",), 2.0, kind)  # type: ignore[arg-type]
+    assert images.groups is not None
+    for batch in EpochBatches(COUNT, 4, ByRowGroups(images.groups, 4, 0)):
+        np.testing.assert_array_equal(images[batch][0], cached[batch][0])
+        assert images[batch][0].shape == (4, *planes, 64, 64)
 
 
 @pytest.mark.slow
@@ -256,7 +260,7 @@ def test_a_run_from_shards_is_another_run_than_one_from_the_cache(
     assert "begun with other settings (row groups: " in capsys.readouterr().err
 
 
-def test_shards_of_other_films_or_with_another_sampler_are_refused(
+def test_shards_of_other_images_or_with_another_sampler_are_refused(
     prepared: Path, shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(ValueError, match=r"train\.sampler: got 'capped', expected uniform"):
@@ -265,6 +269,6 @@ def test_shards_of_other_films_or_with_another_sampler_are_refused(
     assert "no finished shards of 64 px in" in capsys.readouterr().err
     lacking = [Radiograph(i, None, i, "", {}) for i in ("00.png", "new.png")]
     with pytest.raises(
-        ValueError, match=r"1 of 2 films are not in .*, the first is new\.png; make"
+        ValueError, match=r"1 of 2 images are not in .*, the first is new\.png; make"
     ):
         check_complete(ShardSet(str(shards), 64), lacking, strict=False)

@@ -11,7 +11,7 @@ import torch
 from cxrloc.classification.bundle.file import read_bundle
 from cxrloc.classification.config import ClassifierConfig, ModelConfig, TrainConfig
 from cxrloc.classification.network.classifier import build_classifier
-from cxrloc.classification.training.batches import FilmBatches
+from cxrloc.classification.training.batches import ImageBatches
 from cxrloc.classification.training.label_hierarchy import child_labels, only, top_labels
 from cxrloc.classification.training.stages import Trained, train
 from cxrloc.datasets.labels import CHEXPERT_LABELS
@@ -29,23 +29,23 @@ def test_on_top_is_what_is_no_kind_of_another_output() -> None:
         top_labels(["Edema", "Fracture"])
 
 
-def make_films(count: int, seed: int) -> FilmBatches:
-    """Noise; films with edema, and so with an opacity, have a corner that is brighter."""
+def make_images(count: int, seed: int) -> ImageBatches:
+    """Noise; images with edema, and so with an opacity, have a corner that is brighter."""
     rng, radiographs, cache = np.random.default_rng(seed), [], {}
     for n in range(count):
         labels = dict(zip(DISEASES, (n % 2, n % 2, n % 3 == 0), strict=True))
         radiographs.append(Radiograph(f"i{n}", None, f"p{n}", "PA", labels))
         cache[f"i{n}"] = rng.integers(0, 200, (64, 64), dtype=np.uint8)
         cache[f"i{n}"][:32, :32] += np.uint8(50 * (n % 2))
-    return FilmBatches(cache, radiographs, DISEASES)  # type: ignore[arg-type]
+    return ImageBatches(cache, radiographs, DISEASES)  # type: ignore[arg-type]
 
 
 def test_labels_are_masked_in_a_copy() -> None:
-    films = make_films(4, 0)
-    masked = only(films, ["Lung Opacity"]).labels
+    images = make_images(4, 0)
+    masked = only(images, ["Lung Opacity"]).labels
     assert np.isnan(masked).all(axis=0).tolist() == [True, False, True]
     assert masked[:, 1].tolist() == [0, 1, 0, 1]
-    assert not np.isnan(films.labels).any()
+    assert not np.isnan(images.labels).any()
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +58,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Trained, Path]:
     )  # fmt: skip
     config = ClassifierConfig(model=ModelConfig("simple_cnn", 64), train=settings)
     model, _ = build_classifier("simple_cnn", 3, seed=0)
-    return train(model, (make_films(16, 0), make_films(12, 1)), config, folder), folder
+    return train(model, (make_images(16, 0), make_images(12, 1)), config, folder), folder
 
 
 @pytest.mark.slow

@@ -11,7 +11,7 @@ import torch
 from cxrloc.classification.bundle.preprocessing import Preprocessing
 from cxrloc.classification.config import ClassifierConfig, ModelConfig, TrainConfig
 from cxrloc.classification.network.classifier import ChestClassifier, build_classifier
-from cxrloc.classification.training.batches import FilmBatches
+from cxrloc.classification.training.batches import ImageBatches
 from cxrloc.classification.training.stages import (
     GateTraining,
     Trained,
@@ -24,7 +24,7 @@ from cxrloc.datasets.radiograph import Radiograph
 QUICK = TrainConfig(epochs=2, batch_size=8, lr=1e-3, precision="fp32", device="cpu", seed=3)
 
 
-def make_films(count: int, seed: int, *, swapped: bool = False) -> FilmBatches:
+def make_images(count: int, seed: int, *, swapped: bool = False) -> ImageBatches:
     """Noise; the positives have a bright corner; swapped, the negatives have it."""
     rng = np.random.default_rng(seed)
     radiographs = [
@@ -34,19 +34,19 @@ def make_films(count: int, seed: int, *, swapped: bool = False) -> FilmBatches:
     cache = {r.image_id: rng.integers(0, 100, (64, 64), dtype=np.uint8) for r in radiographs}
     for r in radiographs:
         cache[r.image_id][:32, :32] += np.uint8(150 * (r.labels["Mass"] != swapped))
-    return FilmBatches(cache, radiographs, ("Mass", "Edema"))  # type: ignore[arg-type]
+    return ImageBatches(cache, radiographs, ("Mass", "Edema"))  # type: ignore[arg-type]
 
 
 def run(
     folder: Path,
     settings: TrainConfig = QUICK,
     architecture: str = "resnet18",
-    validation: FilmBatches | None = None,
+    validation: ImageBatches | None = None,
 ) -> Trained:
     model, _ = build_classifier(architecture, 2, seed=settings.seed)
     network = ModelConfig(architecture=architecture, size=64)
     config = ClassifierConfig(model=network, train=settings)
-    parts = make_films(16, 0), validation or make_films(8, 1)
+    parts = make_images(16, 0), validation or make_images(8, 1)
     return train(model, parts, config, folder)
 
 
@@ -68,7 +68,7 @@ def test_frozen_stages_have_no_gradient_and_keep_their_batch_statistics() -> Non
     assert trained == {"layer3", "layer4", "weight", "bias"}
 
 
-def test_the_first_epochs_see_films_at_half_the_size(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_first_epochs_see_images_at_half_the_size(monkeypatch: pytest.MonkeyPatch) -> None:
     sizes = []
     monkeypatch.setattr(GateTraining, "log", lambda *a, **k: None)
     for epoch in range(4):
@@ -121,8 +121,8 @@ def test_the_epoch_with_the_lowest_validation_loss_is_kept(tmp_path: Path) -> No
     losses = [entry["val_loss"] for entry in trained.history]
     assert [entry["epoch"] for entry in trained.history] == [0, 1, 2]
     assert losses[trained.best_epoch] == min(losses)
-    films = make_films(8, 1)
-    squares, labels = films[range(8)]
+    images = make_images(8, 1)
+    squares, labels = images[range(8)]
     module = GateTraining(trained.model, Preprocessing(64), settings, 2)
     with torch.inference_mode():
         logits = module.eval().model(Preprocessing(64).to_tensor(squares)).logits
@@ -134,8 +134,8 @@ def test_the_epoch_with_the_lowest_validation_loss_is_kept(tmp_path: Path) -> No
 def test_training_stops_when_the_validation_loss_has_not_improved_for_patience_epochs(
     tmp_path: Path,
 ) -> None:
-    # the better the training films are known, the worse these are judged: their labels are swapped
-    swapped = make_films(8, 1, swapped=True)
+    # the better the training images are known, the worse these are judged: their labels are swapped
+    swapped = make_images(8, 1, swapped=True)
     settings = TrainConfig(**{**vars(QUICK), "epochs": 30, "lr": 3e-3, "patience": 2})
     trained = run(tmp_path, settings, "simple_cnn", swapped)
     losses = [entry["val_loss"] for entry in trained.history]
@@ -145,8 +145,8 @@ def test_training_stops_when_the_validation_loss_has_not_improved_for_patience_e
 @pytest.mark.slow
 def test_the_validation_auc_of_every_epoch_is_noted(tmp_path: Path) -> None:
     trained = run(tmp_path, architecture="simple_cnn")
-    films = make_films(8, 1)
-    squares, labels = films[range(8)]
+    images = make_images(8, 1)
+    squares, labels = images[range(8)]
     with torch.inference_mode():
         logits = trained.model(Preprocessing(64).to_tensor(squares)).logits
     found = trained.history[trained.best_epoch]["val_auc"]
@@ -207,9 +207,9 @@ def test_a_finished_training_is_read_back_and_then_forgotten(tmp_path: Path) -> 
     assert list((tmp_path / "logs").rglob("metrics.csv"))
 
 
-def test_a_part_without_films_or_labels_is_an_error(tmp_path: Path) -> None:
+def test_a_part_without_images_or_labels_is_an_error(tmp_path: Path) -> None:
     model, _ = build_classifier("resnet18", 2)
-    parts = make_films(4, 0), make_films(0, 1)
+    parts = make_images(4, 0), make_images(0, 1)
     config = ClassifierConfig(model=ModelConfig(size=64), train=QUICK)
-    with pytest.raises(ValueError, match="the validation part has 0 films and no known label"):
+    with pytest.raises(ValueError, match="the validation part has 0 images and no known label"):
         train(model, parts, config, tmp_path)

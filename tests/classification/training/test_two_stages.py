@@ -11,7 +11,7 @@ import torch
 from cxrloc.classification.bundle.preprocessing import Preprocessing
 from cxrloc.classification.config import ClassifierConfig, ModelConfig, TrainConfig
 from cxrloc.classification.network.classifier import ChestClassifier, build_classifier
-from cxrloc.classification.training.batches import FilmBatches
+from cxrloc.classification.training.batches import ImageBatches
 from cxrloc.classification.training.stages import (
     GateTraining,
     Trained,
@@ -29,14 +29,14 @@ TRAIN = TrainConfig(
 )  # fmt: skip
 
 
-def make_films(count: int, seed: int) -> FilmBatches:
+def make_images(count: int, seed: int) -> ImageBatches:
     """Noise; the positives have a corner that is a little brighter."""
     rng = np.random.default_rng(seed)
     radiographs = [Radiograph(f"i{n}", None, f"p{n}", "PA", {"Mass": n % 2}) for n in range(count)]
     cache = {r.image_id: rng.integers(0, 200, (64, 64), dtype=np.uint8) for r in radiographs}
     for r in radiographs:
         cache[r.image_id][:32, :32] += np.uint8(5 * r.labels["Mass"])
-    return FilmBatches(cache, radiographs, ("Mass",))  # type: ignore[arg-type]
+    return ImageBatches(cache, radiographs, ("Mass",))  # type: ignore[arg-type]
 
 
 def start() -> ChestClassifier:
@@ -45,7 +45,7 @@ def start() -> ChestClassifier:
 
 def run(folder: Path, **settings: object) -> Trained:
     config = ClassifierConfig(model=MODEL, train=TrainConfig(**{**vars(TRAIN), **settings}))
-    return train(start(), (make_films(16, 0), make_films(12, 1)), config, folder)
+    return train(start(), (make_images(16, 0), make_images(12, 1)), config, folder)
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +84,7 @@ def test_batchnorm_keeps_its_statistics_in_the_first_stage_and_moves_them_in_the
 
 @pytest.mark.slow
 def test_each_stage_keeps_the_epoch_with_its_highest_validation_auc(trained: Trained) -> None:
-    squares, labels = make_films(12, 1)[range(12)]
+    squares, labels = make_images(12, 1)[range(12)]
     assert [entry["epoch"] for entry in trained.history] == [0, 1, 2, 3, 4]
     assert [entry["stage"] for entry in trained.history] == [1, 1, 2, 2, 2]
     for stage in trained.stages:
@@ -154,10 +154,10 @@ def test_the_stage_with_the_higher_auc_is_chosen_the_first_one_of_equals(
     assert whole.stages[chosen].best_epoch == best
 
 
-def test_validation_films_without_an_auc_are_an_error(tmp_path: Path) -> None:
+def test_validation_images_without_an_auc_are_an_error(tmp_path: Path) -> None:
     positives = [Radiograph("a", None, "p", "PA", {"Mass": 1})]
     cache = {"a": np.zeros((64, 64), np.uint8)}
-    validation = FilmBatches(cache, positives, ("Mass",))  # type: ignore[arg-type]
+    validation = ImageBatches(cache, positives, ("Mass",))  # type: ignore[arg-type]
     config = ClassifierConfig(model=MODEL, train=TRAIN)
     with pytest.raises(ValueError, match=r"train\.two_stage chooses by the validation AUC, but no"):
-        train(start(), (make_films(8, 0), validation), config, tmp_path)
+        train(start(), (make_images(8, 0), validation), config, tmp_path)

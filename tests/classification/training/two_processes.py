@@ -2,7 +2,7 @@
 
     torchrun --nproc-per-node 2 tests/classification/two_processes.py FOLDER
 
-FOLDER/shards holds films of 64 px. Each process writes FOLDER/RANK-of-SIZE.json.
+FOLDER/shards holds images of 64 px. Each process writes FOLDER/RANK-of-SIZE.json.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from torch import nn
 
 from cxrloc.classification.config import ClassifierConfig, ModelConfig, TrainConfig
 from cxrloc.classification.network.classifier import build_classifier
-from cxrloc.classification.training.batches import FilmBatches
+from cxrloc.classification.training.batches import ImageBatches
 from cxrloc.classification.training.distributed import (
     gather,
     mean_over_ranks,
     member,
-    on_main,
     process_group,
+    run_on_rank_zero,
 )
 from cxrloc.classification.training.losses import LabelLoss
 from cxrloc.classification.training.stages import train
@@ -69,7 +69,7 @@ def batch_norm() -> Figures:
 
 
 def loss_with_unknown_labels() -> Figures:
-    """Loss and gradient of 4 films, of which the first two have one known label of four."""
+    """Loss and gradient of 4 images, of which the first two have one known label of four."""
     nan = float("nan")
     labels = torch.tensor([[1, nan], [nan, nan], [0, 1], [1, 1.0]])
     mine = member().share(4)
@@ -83,16 +83,16 @@ def loss_with_unknown_labels() -> Figures:
 
 
 def training_from_shards(folder: Path) -> Figures:
-    """History and weights of a small training; 17 films make 4 steps, 5 validate."""
+    """History and weights of a small training; 17 images make 4 steps, 5 validate."""
     shards = ShardSet(str(folder / "shards"), 64)
     labels = {
         image: dict(zip(shards.diseases, row.tolist(), strict=True))
         for image, row in zip(shards.image_ids, shards.labels, strict=True)
     }
-    films = [Radiograph(i, None, i, "", labels[i]) for i in shards.image_ids]
+    images = [Radiograph(i, None, i, "", labels[i]) for i in shards.image_ids]
     parts = (
-        FilmBatches(shards, films[:TRAINING], shards.diseases, clahe_clip=2.0),
-        FilmBatches(shards, films[TRAINING:], shards.diseases, clahe_clip=2.0),
+        ImageBatches(shards, images[:TRAINING], shards.diseases, clahe_clip=2.0),
+        ImageBatches(shards, images[TRAINING:], shards.diseases, clahe_clip=2.0),
     )
     model, _ = build_classifier("simple_cnn", len(shards.diseases), seed=1)
     config = ClassifierConfig(model=ModelConfig("simple_cnn", 64), train=SETTINGS)
@@ -106,7 +106,7 @@ def training_from_shards(folder: Path) -> Figures:
 def failure_of_rank_0() -> Figures:
     """What an error of rank 0 is on every rank."""
     try:
-        on_main(lambda: 1 // 0)
+        run_on_rank_zero(lambda: 1 // 0)
     except ZeroDivisionError:
         return {"failed": [0.0]}
     except SystemExit as stop:

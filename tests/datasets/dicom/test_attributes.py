@@ -1,4 +1,4 @@
-"""Age, sex and view of DICOM films: what is read, what is unknown, and that nothing is told."""
+"""Age, sex and view of DICOM images: what is read, what is unknown, and that nothing is told."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ import pytest
 from pydicom import Dataset
 
 from cxrloc.classification.network.demographics import encode, unknown
-from cxrloc.datasets.images.read import read_film
-from cxrloc.datasets.radiograph import Film
+from cxrloc.datasets.images.read import read_image
+from cxrloc.datasets.radiograph import LoadedImage
 
 WriteDicom = Callable[..., Path]
 PIXELS = np.arange(48, dtype=np.uint8).reshape(6, 8)
@@ -29,14 +29,14 @@ def code(value: str, scheme: str, meaning: str) -> Dataset:
 
 
 @pytest.fixture
-def read(tmp_path: Path, write_dicom: WriteDicom) -> Callable[..., Film]:
-    """`read(PatientAge="058Y")`: the film of a file that says so."""
+def read(tmp_path: Path, write_dicom: WriteDicom) -> Callable[..., LoadedImage]:
+    """`read(PatientAge="058Y")`: the image of a file that says so."""
 
-    def make(**attributes: Any) -> Film:
+    def make(**attributes: Any) -> LoadedImage:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # pydicom's, on what is written against the standard
             path = write_dicom(tmp_path / "a.dcm", PIXELS, **attributes)
-        return read_film(path)
+        return read_image(path)
 
     return make
 
@@ -49,13 +49,15 @@ def read(tmp_path: Path, write_dicom: WriteDicom) -> Callable[..., Film]:
     ],
 )  # fmt: skip
 def test_age_is_in_years_whatever_its_unit(
-    read: Callable[..., Film], stated: str, years: float
+    read: Callable[..., LoadedImage], stated: str, years: float
 ) -> None:
     assert read(PatientAge=stated).age_years == pytest.approx(years)
 
 
 @pytest.mark.parametrize("stated", [None, "", "58", "Y", "-05Y", "58 years", "5.5Y", "058Y\\060Y"])
-def test_an_age_that_is_none_is_unknown(read: Callable[..., Film], stated: str | None) -> None:
+def test_an_age_that_is_none_is_unknown(
+    read: Callable[..., LoadedImage], stated: str | None
+) -> None:
     assert math.isnan(read(PatientAge=stated).age_years)
 
 
@@ -64,7 +66,7 @@ def test_an_age_that_is_none_is_unknown(read: Callable[..., Film], stated: str |
     [("F", "F"), ("M", "M"), ("m ", "M"), ("O", ""), ("", ""), (None, ""), ("FEMALE", "")],
 )
 def test_sex_is_one_of_the_standards_or_unknown(
-    read: Callable[..., Film], stated: str | None, sex: str
+    read: Callable[..., LoadedImage], stated: str | None, sex: str
 ) -> None:
     assert read(PatientSex=stated).sex == sex
 
@@ -92,12 +94,12 @@ def test_sex_is_one_of_the_standards_or_unknown(
     ],
 )
 def test_the_view_is_what_is_stated_without_contradiction(
-    read: Callable[..., Film], attributes: dict[str, Any], view: str
+    read: Callable[..., LoadedImage], attributes: dict[str, Any], view: str
 ) -> None:
     assert read(**attributes).view == view
 
 
-def test_a_gate_is_told_what_the_file_says(read: Callable[..., Film]) -> None:
+def test_a_gate_is_told_what_the_file_says(read: Callable[..., LoadedImage]) -> None:
     said = read(PatientAge="070Y", PatientSex="F", ViewPosition="AP")
     assert encode(ALL, [said])[0].tolist() == [1, 0, 1, 0, 0, 0, 1, 0, 0]
     nonsense = read(PatientAge="411Y", PatientSex="CANARY", ViewPosition="SIDEWAYS")
@@ -116,9 +118,9 @@ def test_neither_age_nor_sex_is_told_to_anybody_else(
     caplog.clear()
     with warnings.catch_warnings(record=True) as seen, caplog.at_level(logging.DEBUG):
         warnings.simplefilter("always")
-        films = [read_film(path) for path in paths]
-    assert (films[0].age_years, films[0].sex) == (77, "M")
-    assert len(films[0].warnings) == 2
-    told = [repr(films), caplog.text, *films[0].warnings, *(str(w.message) for w in seen)]
+        images = [read_image(path) for path in paths]
+    assert (images[0].age_years, images[0].sex) == (77, "M")
+    assert len(images[0].warnings) == 2
+    told = [repr(images), caplog.text, *images[0].warnings, *(str(w.message) for w in seen)]
     for word in ("77", "sex", "age_years", "CANARY", "Jahre"):
         assert word not in " ".join(told)

@@ -1,4 +1,4 @@
-"""Damaged films: whatever a decoder does, the reader says so and goes on."""
+"""Damaged images: whatever a decoder does, the reader says so and goes on."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from pydicom.encaps import encapsulate
 
 from cxrloc.datasets.dicom import decoder
 from cxrloc.datasets.dicom.decoder import Decoder
-from cxrloc.datasets.images.read import UnreadableImageError, decode_film, read_grey
+from cxrloc.datasets.images.read import UnreadableImageError, decode_image, read_grey
 
 WriteDicom = Callable[..., Path]
 Transcode = Callable[[Path, str], Path]
-MakeFilm = Callable[[str], Path]
+MakeImage = Callable[[str], Path]
 SLEEPS = (sys.executable, "-c", "import time; time.sleep(60)")
 ABORTS = (sys.executable, "-c", "import os, sys; sys.stdin.buffer.read(8); os.abort()")
 LITTLE_MEMORY = (
@@ -33,14 +33,14 @@ SYNTAXES = ("JPEG lossless", "JPEG-LS", "JPEG 2000 lossless")
 
 
 @pytest.fixture
-def film(tmp_path: Path, write_dicom: WriteDicom, transcode: Transcode) -> MakeFilm:
-    """`film("JPEG-LS")`: a film in that syntax; "none" leaves it uncompressed."""
+def image(tmp_path: Path, write_dicom: WriteDicom, transcode: Transcode) -> MakeImage:
+    """`image("JPEG-LS")`: an image in that syntax; "none" leaves it uncompressed."""
 
     def make(syntax: str) -> Path:
         rows, columns = np.mgrid[0:90, 0:70]
         stored = (rows * 20 + columns * 7 + (rows * columns) % 11).astype(np.uint16)
         window = {"WindowCenter": 1000, "WindowWidth": 2000}
-        path = write_dicom(tmp_path / "film.dcm", stored, bits=12, **window)
+        path = write_dicom(tmp_path / "image.dcm", stored, bits=12, **window)
         return path if syntax == "none" else transcode(path, syntax)
 
     return make
@@ -64,9 +64,9 @@ def mutated(data: bytes, seed: int) -> bytes:
 
 
 def refusal(data: bytes, path: Path) -> str:
-    """Why a film is refused, empty where it is read; another error passes."""
+    """Why an image is refused, empty where it is read; another error passes."""
     try:
-        pixels = decode_film(data, path).pixels
+        pixels = decode_image(data, path).pixels
     except UnreadableImageError as error:
         return str(error)
     assert (pixels.dtype, pixels.ndim) == (np.uint8, 2)
@@ -81,37 +81,39 @@ def no_idle_decoder() -> Iterator[None]:
 
 
 @pytest.mark.parametrize("name", ["none", "RLE", *SYNTAXES])
-def test_a_damaged_film_is_read_or_refused_and_never_anything_else(
-    film: MakeFilm, name: str
+def test_a_damaged_image_is_read_or_refused_and_never_anything_else(
+    image: MakeImage, name: str
 ) -> None:
-    path = film(name)
+    path = image(name)
     data = path.read_bytes()
     reasons = [refusal(mutated(data, seed), path) for seed in range(60)]
     assert 10 < sum(reason != "" for reason in reasons) < 60
     assert not any(word in reason.upper() for word in ("CANARY", "SECRET") for reason in reasons)
-    assert read_grey(path).shape == (90, 70)  # and the next film is read as ever
+    assert read_grey(path).shape == (90, 70)  # and the next image is read as ever
 
 
-def test_a_decoder_that_crashes_costs_one_film(film: MakeFilm, no_idle_decoder: None) -> None:
-    path = film("JPEG 2000 lossless")
+def test_a_decoder_that_crashes_costs_one_image(image: MakeImage, no_idle_decoder: None) -> None:
+    path = image("JPEG 2000 lossless")
     decoder._idle.append(Decoder(ABORTS))
-    with pytest.raises(UnreadableImageError, match=r"film\.dcm: .*the decoder crashed"):
+    with pytest.raises(UnreadableImageError, match=r"image\.dcm: .*the decoder crashed"):
         read_grey(path)
     assert read_grey(path).shape == (90, 70)
 
 
-def test_runs_that_unfold_to_more_than_memory_cost_one_film(
-    film: MakeFilm, no_idle_decoder: None
+def test_runs_that_unfold_to_more_than_memory_cost_one_image(
+    image: MakeImage, no_idle_decoder: None
 ) -> None:
     decoder._idle.append(Decoder((sys.executable, "-c", LITTLE_MEMORY)))
-    path = film("RLE")
+    path = image("RLE")
     assert read_grey(path).shape == (90, 70)
     bomb = pydicom.dcmread(path)
     runs = bytes([0x81, 7]) * 4_000_000  # 128 pixels each
     bomb.PixelData = encapsulate([struct.pack("<16L", 2, 64, 64 + len(runs), *[0] * 13) + 2 * runs])
     bomb.Rows = bomb.Columns = 10_000
     bomb.save_as(path)
-    with pytest.raises(UnreadableImageError, match=r"film\.dcm: pixels \(RLE Lossless\) cannot be"):
+    with pytest.raises(
+        UnreadableImageError, match=r"image\.dcm: pixels \(RLE Lossless\) cannot be"
+    ):
         read_grey(path)
 
 
@@ -122,8 +124,8 @@ def test_a_decoder_that_does_not_end_is_ended(no_idle_decoder: None) -> None:
     decoder.close()
 
 
-def test_a_decoder_is_kept_for_the_next_film(film: MakeFilm, no_idle_decoder: None) -> None:
-    path = film("JPEG-LS")
+def test_a_decoder_is_kept_for_the_next_image(image: MakeImage, no_idle_decoder: None) -> None:
+    path = image("JPEG-LS")
     read_grey(path)
     [kept] = decoder._idle
     read_grey(path)
@@ -131,8 +133,8 @@ def test_a_decoder_is_kept_for_the_next_film(film: MakeFilm, no_idle_decoder: No
 
 
 @pytest.mark.parametrize("method", ["fork", "spawn"])
-def test_worker_processes_have_decoders_of_their_own(film: MakeFilm, method: str) -> None:
-    path = film("JPEG-LS")
+def test_worker_processes_have_decoders_of_their_own(image: MakeImage, method: str) -> None:
+    path = image("JPEG-LS")
     expected = read_grey(path)
     if method not in multiprocessing.get_all_start_methods():
         pytest.skip(f"no {method} on this system")
@@ -144,10 +146,10 @@ def test_worker_processes_have_decoders_of_their_own(film: MakeFilm, method: str
 
 
 def test_what_lies_in_the_current_folder_is_not_imported(
-    film: MakeFilm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    image: MakeImage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One may stand in the folder of a foreign disc."""
-    path, here = film("JPEG-LS"), tmp_path / "disc"
+    path, here = image("JPEG-LS"), tmp_path / "disc"
     here.mkdir()
     for name in ("numpy", "dl"):
         (here / f"{name}.py").write_text(f"open({str(here / 'ran')!r}, 'w')\nraise SystemExit")
@@ -172,7 +174,7 @@ def test_a_decoder_that_loops_ends_by_itself() -> None:
 
 
 def test_an_interrupt_from_the_terminal_does_not_end_the_decoder() -> None:
-    """It goes to all processes of the terminal's group; the server answers its running film."""
+    """It goes to all processes of the terminal's group; the server answers its running image."""
     decoder = Decoder()
     try:
         assert os.getsid(decoder._process.pid) != os.getsid(0)

@@ -19,8 +19,8 @@ PIXELS = np.arange(48, dtype=np.uint8).reshape(6, 8)
 
 
 @pytest.fixture
-def film(tmp_path: Path, write_dicom: WriteDicom) -> Path:
-    return write_dicom(tmp_path / "film.dcm", PIXELS, syntax=DeflatedExplicitVRLittleEndian)
+def image(tmp_path: Path, write_dicom: WriteDicom) -> Path:
+    return write_dicom(tmp_path / "image.dcm", PIXELS, syntax=DeflatedExplicitVRLittleEndian)
 
 
 def _stream_at(data: bytes) -> int:
@@ -28,17 +28,17 @@ def _stream_at(data: bytes) -> int:
     return 144 + int.from_bytes(data[140:144], "little")
 
 
-def _bomb(film: Path) -> bytes:
-    """The deflated part of a film with 128 MB of zeros behind it."""
-    data = film.read_bytes()
+def _bomb(image: Path) -> bytes:
+    """The deflated part of an image with 128 MB of zeros behind it."""
+    data = image.read_bytes()
     deflater = zlib.compressobj(wbits=-zlib.MAX_WBITS)
     parts = (zlib.decompress(data[_stream_at(data) :], -zlib.MAX_WBITS), *[bytes(2**24)] * 8)
     return b"".join(deflater.compress(part) for part in parts) + deflater.flush()
 
 
-def _meta(film: Path, kind: str) -> bytes:
-    """Preamble and meta information of a film, in one of the ways in which pydicom takes it."""
-    data = film.read_bytes()
+def _meta(image: Path, kind: str) -> bytes:
+    """Preamble and meta information of an image, in one of the ways in which pydicom takes it."""
+    data = image.read_bytes()
     preamble, usual = data[:132], data[132 : _stream_at(data)]
     syntax = b"1.2.840.10008.1.2.1.99"
     return {
@@ -56,30 +56,30 @@ def _meta(film: Path, kind: str) -> bytes:
     "meta", ["usual", "no preamble", "implicit", "long", "open sequence", "command set"]
 )
 def test_a_file_that_would_fill_the_memory_is_refused_before_it_does(
-    film: Path, monkeypatch: pytest.MonkeyPatch, meta: str
+    image: Path, monkeypatch: pytest.MonkeyPatch, meta: str
 ) -> None:
     monkeypatch.setattr(deflated, "MAX_INFLATED", 2**26)
-    film.write_bytes(_meta(film, meta) + _bomb(film))
-    assert film.stat().st_size < 1e6
+    image.write_bytes(_meta(image, meta) + _bomb(image))
+    assert image.stat().st_size < 1e6
     tracemalloc.start()
-    with pytest.raises(UnreadableImageError, match=r"film\.dcm: a deflated .* more than 64 MB"):
-        read_grey(film)
+    with pytest.raises(UnreadableImageError, match=r"image\.dcm: a deflated .* more than 64 MB"):
+        read_grey(image)
     assert tracemalloc.get_traced_memory()[1] < 60e6
     tracemalloc.stop()
 
 
-def test_the_limit_is_of_what_is_inflated(film: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    data = film.read_bytes()
+def test_the_limit_is_of_what_is_inflated(image: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = image.read_bytes()
     whole = zlib.decompress(data[_stream_at(data) :], -zlib.MAX_WBITS)
     monkeypatch.setattr(deflated, "MAX_INFLATED", len(whole))
-    np.testing.assert_array_equal(read_grey(film), PIXELS)
+    np.testing.assert_array_equal(read_grey(image), PIXELS)
     monkeypatch.setattr(deflated, "MAX_INFLATED", len(whole) - 1)
     with pytest.raises(UnreadableImageError, match="deflated"):
-        read_grey(film)
+        read_grey(image)
 
 
-def test_a_damaged_stream_is_said_to_be_so(film: Path) -> None:
-    data = film.read_bytes()
-    film.write_bytes(data[: _stream_at(data)] + b"\xff" * 50)
+def test_a_damaged_stream_is_said_to_be_so(image: Path) -> None:
+    data = image.read_bytes()
+    image.write_bytes(data[: _stream_at(data)] + b"\xff" * 50)
     with pytest.raises(UnreadableImageError, match="its deflated part cannot be inflated"):
-        read_grey(film)
+        read_grey(image)

@@ -1,4 +1,4 @@
-"""Reading DICOM films: grey by hand-computed tables, every syntax, refusals and warnings."""
+"""Reading DICOM images: grey by hand-computed tables, every syntax, refusals and warnings."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from cxrloc.datasets.images.read import UnreadableImageError, is_image_file, read_film, read_grey
+from cxrloc.datasets.images.read import UnreadableImageError, is_image_file, read_grey, read_image
 
 WriteDicom = Callable[..., Path]
 Transcode = Callable[[Path, str], Path]
@@ -43,28 +43,28 @@ def smooth(bits: int, size_hw: tuple[int, int] = (48, 40)) -> np.ndarray:
 # ---- grey -----------------------------------------------------------------------------------
 
 
-def test_an_eight_bit_film_without_a_window_is_what_the_same_png_is(
+def test_an_eight_bit_image_without_a_window_is_what_the_same_png_is(
     tmp_path: Path, write_dicom: WriteDicom
 ) -> None:
     pixels = smooth(8)
     cv2.imwrite(str(tmp_path / "a.png"), pixels)
-    film = read_film(write_dicom(tmp_path / "a.dcm", pixels))
-    np.testing.assert_array_equal(film.pixels, read_grey(tmp_path / "a.png"))
-    assert film.size_hw == (48, 40)
-    assert film.image_id == "a.dcm"
-    assert film.warnings == ()
+    image = read_image(write_dicom(tmp_path / "a.dcm", pixels))
+    np.testing.assert_array_equal(image.pixels, read_grey(tmp_path / "a.png"))
+    assert image.size_hw == (48, 40)
+    assert image.image_id == "a.dcm"
+    assert image.warnings == ()
 
 
 @pytest.mark.parametrize("bits", [10, 12, 14, 16])
-def test_a_deep_film_that_uses_its_whole_range_is_what_the_same_png_is(
+def test_a_deep_image_that_uses_its_whole_range_is_what_the_same_png_is(
     tmp_path: Path, write_dicom: WriteDicom, bits: int
 ) -> None:
     pixels = smooth(bits)
     cv2.imwrite(str(tmp_path / "a.png"), pixels)
-    film = read_film(write_dicom(tmp_path / "a.dcm", pixels, bits=bits))
-    np.testing.assert_array_equal(film.pixels, read_grey(tmp_path / "a.png"))
-    assert len(film.warnings) == 1
-    assert "no usable window" in film.warnings[0]
+    image = read_image(write_dicom(tmp_path / "a.dcm", pixels, bits=bits))
+    np.testing.assert_array_equal(image.pixels, read_grey(tmp_path / "a.png"))
+    assert len(image.warnings) == 1
+    assert "no usable window" in image.warnings[0]
 
 
 ROW = [0, 100, 200, 300, 400]  # stored values, 12 bits
@@ -137,9 +137,9 @@ def test_padding_of_signed_values_may_be_stated_as_unsigned(
 ) -> None:
     stored = np.array([[-2000, 0, 500, 1000]], np.int16)
     path = write_dicom(tmp_path / "a.dcm", stored, bits=12)
-    film = pydicom.dcmread(path)
-    film.add_new("PixelPaddingValue", "US", 2**16 - 2000)
-    film.save_as(path)
+    image = pydicom.dcmread(path)
+    image.add_new("PixelPaddingValue", "US", 2**16 - 2000)
+    image.save_as(path)
     assert read_grey(path).tolist() == [[0, 0, 128, 255]]  # and not -2000 to 1000
 
 
@@ -177,24 +177,24 @@ def test_a_voi_lut_goes_before_the_window_and_holds_its_ends(
         VOILUTSequence=[table, lut([0, 1], 0, 16)], WindowCenter=5, WindowWidth=10,
     )  # fmt: skip
     assert read_grey(path).tolist() == [[0, 0, 255, 128, 64, 64]]
-    assert read_film(path).warnings == ()
+    assert read_image(path).warnings == ()
 
 
 @pytest.mark.parametrize("packed", [False, True])
-def test_a_big_endian_film_and_its_table_are_what_the_little_endian_ones_are(
+def test_a_big_endian_image_and_its_table_are_what_the_little_endian_ones_are(
     tmp_path: Path, write_dicom: WriteDicom, packed: bool
 ) -> None:
     table = lut([0, 1023, 512, 256], 10, 10, packed=packed)
     stored = np.array([[0, 10, 11, 12, 13, 4000]], np.uint16)
     path = write_dicom(tmp_path / "a.dcm", stored, bits=12, VOILUTSequence=[table])
     expected = read_grey(path)
-    film = pydicom.dcmread(path)
-    film.PixelData = stored.byteswap().tobytes()
+    image = pydicom.dcmread(path)
+    image.PixelData = stored.byteswap().tobytes()
     if packed:
         table.LUTData = np.frombuffer(table.LUTData, "<u2").byteswap().tobytes()
-        film.VOILUTSequence = [table]
-    film.file_meta.TransferSyntaxUID = ExplicitVRBigEndian
-    pydicom.dcmwrite(path, film, implicit_vr=False, little_endian=False)
+        image.VOILUTSequence = [table]
+    image.file_meta.TransferSyntaxUID = ExplicitVRBigEndian
+    pydicom.dcmwrite(path, image, implicit_vr=False, little_endian=False)
     np.testing.assert_array_equal(read_grey(path), expected)
 
 
@@ -242,9 +242,9 @@ def test_bits_above_those_stored_are_ignored(
     path = write_dicom(tmp_path / "a.dcm", pixels ^ np.array(0x8000).astype(pixels.dtype), bits=16)
     if name != "none":
         transcode(path, name)
-    film = pydicom.dcmread(path)
-    film.BitsStored, film.HighBit = 12, 11
-    film.save_as(path)
+    image = pydicom.dcmread(path)
+    image.BitsStored, image.HighBit = 12, 11
+    image.save_as(path)
     np.testing.assert_array_equal(read_grey(path), read_grey(clean))
 
 
@@ -303,19 +303,19 @@ def test_signed_values_come_out_of_jpeg_2000_with_their_sign(
 
 @pytest.mark.parametrize("name", ["none", *BY_GDCM])
 @pytest.mark.parametrize("kept", [1, 140, 0.3, 0.6, 0.9, -200, -20])
-def test_a_truncated_film_is_an_error_at_whatever_length(
+def test_a_truncated_image_is_an_error_at_whatever_length(
     tmp_path: Path, write_dicom: WriteDicom, transcode: Transcode, name: str, kept: float
 ) -> None:
-    path = write_dicom(tmp_path / "film.dcm", smooth(8, (200, 160)))
+    path = write_dicom(tmp_path / "image.dcm", smooth(8, (200, 160)))
     if name != "none":
         transcode(path, name)
     data = path.read_bytes()
     path.write_bytes(data[: int(kept * len(data)) if isinstance(kept, float) else kept])
-    with pytest.raises(UnreadableImageError, match=r"film\.dcm"):
+    with pytest.raises(UnreadableImageError, match=r"image\.dcm"):
         read_grey(path)
 
 
-def test_films_are_decoded_in_threads(
+def test_images_are_decoded_in_threads(
     tmp_path: Path, write_dicom: WriteDicom, transcode: Transcode
 ) -> None:
     paths = [
@@ -339,7 +339,7 @@ def test_files_are_told_by_their_bytes(tmp_path: Path, write_dicom: WriteDicom) 
         (tmp_path / name).write_bytes(plain.read_bytes())
         np.testing.assert_array_equal(read_grey(tmp_path / name), smooth(8))
         assert is_image_file(tmp_path / name)
-    (tmp_path / "notes.txt").write_text("no film")
+    (tmp_path / "notes.txt").write_text("no image")
     (tmp_path / "DICOMDIR").write_bytes(plain.read_bytes())
     assert not is_image_file(tmp_path / "notes.txt")
     assert not is_image_file(tmp_path / "DICOMDIR")
@@ -356,9 +356,9 @@ def test_a_file_without_preamble_is_read_if_its_ending_says_dicom(
     tmp_path: Path, write_dicom: WriteDicom
 ) -> None:
     path = write_dicom(tmp_path / "a.dcm", smooth(8), syntax=ImplicitVRLittleEndian)
-    film = pydicom.dcmread(path)
+    image = pydicom.dcmread(path)
     buffer = io.BytesIO()
-    pydicom.dcmwrite(buffer, Dataset(film), implicit_vr=True, little_endian=True)
+    pydicom.dcmwrite(buffer, Dataset(image), implicit_vr=True, little_endian=True)
     bare = tmp_path / "bare.dcm"
     bare.write_bytes(buffer.getvalue())
     assert b"DICM" not in bare.read_bytes()[:200]
@@ -394,9 +394,9 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"PhotometricInterpretation": "RGB", "SamplesPerPixel": 3}, "colour.*RGB.*as PNG"),
     ({"PhotometricInterpretation": "PALETTE COLOR"}, "colour.*PALETTE COLOR"),
     ({"PhotometricInterpretation": None}, ": PhotometricInterpretation is not stated"),
-    ({"BodyPartExamined": "EXTREMITY"}, "not a chest film: BodyPartExamined is EXTREMITY"),
+    ({"BodyPartExamined": "EXTREMITY"}, "not a chest image: BodyPartExamined is EXTREMITY"),
     ({"BodyPartExamined": "HAND"}, r"BodyPartExamined is HAND; .*limbs \(MURA\) take PNG or JPEG"),
-    ({"BodyPartExamined": "T SPINE"}, "not a chest film: BodyPartExamined is T SPINE"),
+    ({"BodyPartExamined": "T SPINE"}, "not a chest image: BodyPartExamined is T SPINE"),
     (
         {"BodyPartExamined": None,
          "AnatomicRegionSequence": [code("85562004", "SCT", "Hand")]},
@@ -411,12 +411,12 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize(("attributes", "reason"), REFUSED)
-def test_what_is_no_chest_film_is_refused_by_name(
+def test_what_is_no_chest_image_is_refused_by_name(
     tmp_path: Path, write_dicom: WriteDicom, attributes: dict[str, Any], reason: str
 ) -> None:
     path = write_dicom(tmp_path / "a.dcm", smooth(8), **attributes)
     with pytest.raises(UnreadableImageError, match=reason) as error:
-        read_film(path)
+        read_image(path)
     assert str(error.value).startswith(f"cannot read image {path}: ")
     assert not any(canary in str(error.value) for canary in CANARIES)
 
@@ -424,26 +424,26 @@ def test_what_is_no_chest_film_is_refused_by_name(
 # ---- what is warned about -------------------------------------------------------------------
 
 WARNED: list[tuple[dict[str, Any], str]] = [
-    ({"ViewPosition": "LL"}, "Lateral film (ViewPosition is LL)"),
-    ({"ViewPosition": "LATERAL"}, "Lateral film (ViewPosition is LATERAL)"),
+    ({"ViewPosition": "LL"}, "Lateral image (ViewPosition is LL)"),
+    ({"ViewPosition": "LATERAL"}, "Lateral image (ViewPosition is LATERAL)"),
     ({"ViewPosition": "LLD"}, "ViewPosition is LLD: not a frontal view"),
     (
         {"ViewPosition": None, "ViewCodeSequence": [code("399198007", "SCT", "seitlich")]},
-        "Lateral film (ViewCodeSequence)",
+        "Lateral image (ViewCodeSequence)",
     ),
     (
         {"ViewPosition": None, "ViewCodeSequence": [code("9", "99X", "right lateral")]},
-        "Lateral film (ViewCodeSequence)",
+        "Lateral image (ViewCodeSequence)",
     ),
     (
         {"ViewPosition": None, "ViewCodeSequence": [code("399136004", "SCT", "oblique")]},
         "ViewCodeSequence is OBLIQUE: not a frontal view",
     ),
     ({"ViewPosition": "AP OBLIQUE"}, "ViewPosition is AP OBLIQUE: not a frontal view"),
-    ({"PatientOrientation": ["A", "F"]}, "Lateral film (PatientOrientation is A"),
+    ({"PatientOrientation": ["A", "F"]}, "Lateral image (PatientOrientation is A"),
     (
         {"ViewPosition": None, "SeriesDescription": "Chest LAT"},
-        "Lateral film (SeriesDescription names LAT)",
+        "Lateral image (SeriesDescription names LAT)",
     ),
     (
         {"BodyPartExamined": "ABDOMEN", "SeriesDescription": "chest pa"},
@@ -451,7 +451,7 @@ WARNED: list[tuple[dict[str, Any], str]] = [
     ),
     (
         {"BodyPartExamined": None, "StudyDescription": "Canary Knee 2 views"},
-        "StudyDescription names KNEE: is it a chest film?",
+        "StudyDescription names KNEE: is it a chest image?",
     ),
     ({"BodyPartExamined": None}, "No attribute names the body part"),
     ({"BodyPartExamined": "UNKNOWN"}, "No attribute names the body part"),
@@ -478,10 +478,10 @@ WARNED: list[tuple[dict[str, Any], str]] = [
 def test_what_may_mislead_the_models_is_warned_about(
     tmp_path: Path, write_dicom: WriteDicom, attributes: dict[str, Any], warning: str
 ) -> None:
-    film = read_film(write_dicom(tmp_path / "a.dcm", smooth(8), **attributes))
-    assert len(film.warnings) == 1
-    assert film.warnings[0].startswith(warning)
-    assert not any(canary in film.warnings[0] for canary in CANARIES)
+    image = read_image(write_dicom(tmp_path / "a.dcm", smooth(8), **attributes))
+    assert len(image.warnings) == 1
+    assert image.warnings[0].startswith(warning)
+    assert not any(canary in image.warnings[0] for canary in CANARIES)
 
 
 @pytest.mark.parametrize(
@@ -500,10 +500,10 @@ def test_what_may_mislead_the_models_is_warned_about(
         {"PixelSpacing": [0.2, 0.2005], "PixelAspectRatio": [1, 1]},
     ],
 )  # fmt: skip
-def test_a_frontal_chest_film_is_not_warned_about(
+def test_a_frontal_chest_image_is_not_warned_about(
     tmp_path: Path, write_dicom: WriteDicom, attributes: dict[str, Any]
 ) -> None:
-    assert read_film(write_dicom(tmp_path / "a.dcm", smooth(8), **attributes)).warnings == ()
+    assert read_image(write_dicom(tmp_path / "a.dcm", smooth(8), **attributes)).warnings == ()
 
 
 # ---- pixel spacing --------------------------------------------------------------------------
@@ -538,18 +538,18 @@ def test_the_size_of_a_pixel_is_kept_with_its_source(
     column_mm: float,
     source: str,
 ) -> None:
-    spacing = read_film(write_dicom(tmp_path / "a.dcm", smooth(8), **attributes)).spacing
+    spacing = read_image(write_dicom(tmp_path / "a.dcm", smooth(8), **attributes)).spacing
     assert spacing is not None
     assert (spacing.row_mm, spacing.column_mm) == pytest.approx((row_mm, column_mm))
     assert spacing.source.startswith(source)
 
 
 @pytest.mark.parametrize("attributes", [{}, {"PixelSpacing": [0, 0]}])
-def test_a_film_without_spacing_has_none(
+def test_a_image_without_spacing_has_none(
     tmp_path: Path, write_dicom: WriteDicom, attributes: dict[str, Any]
 ) -> None:
     path = write_dicom(tmp_path / "a.dcm", smooth(8), ImagerPixelSpacing=None, **attributes)
-    assert read_film(path).spacing is None
+    assert read_image(path).spacing is None
 
 
 # ---- privacy --------------------------------------------------------------------------------
@@ -567,46 +567,46 @@ def test_no_name_reaches_a_warning_or_a_log_even_from_a_name_that_is_against_the
     caplog.clear()
     with warnings.catch_warnings(record=True) as seen, caplog.at_level(logging.DEBUG):
         warnings.simplefilter("always")
-        film = read_film(path)
-    told = " ".join([repr(film), caplog.text, *(str(w.message) for w in seen)])
+        image = read_image(path)
+    told = " ".join([repr(image), caplog.text, *(str(w.message) for w in seen)])
     assert not any(canary in told for canary in CANARIES)
 
 
-# ---- real films -----------------------------------------------------------------------------
+# ---- real images -----------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
 def real(shared_data: Path) -> Path:
     folder = shared_data / "dicom"
     if not (folder / "nih_dx_chest_1024_mono2.dcm").is_file():
-        pytest.skip(f"no DICOM films in {folder}; set CXRLOC_TEST_DATA to the folder above")
+        pytest.skip(f"no DICOM images in {folder}; set CXRLOC_TEST_DATA to the folder above")
     return folder
 
 
-def test_two_compressions_of_one_real_film_look_alike(real: Path) -> None:
+def test_two_compressions_of_one_real_image_look_alike(real: Path) -> None:
     names = ("j2k", "jpegls")
-    films = [read_film(real / f"nema_wg04_RG1_cr_chest_pa_mono1_15bit_{n}.dcm") for n in names]
-    assert films[0].size_hw == (1955, 1841)
-    assert films[0].spacing is None  # the file says 0 mm
-    assert [film.warnings for film in films] == [(), ()]
-    difference = np.abs(films[0].pixels.astype(int) - films[1].pixels)
+    images = [read_image(real / f"nema_wg04_RG1_cr_chest_pa_mono1_15bit_{n}.dcm") for n in names]
+    assert images[0].size_hw == (1955, 1841)
+    assert images[0].spacing is None  # the file says 0 mm
+    assert [image.warnings for image in images] == [(), ()]
+    difference = np.abs(images[0].pixels.astype(int) - images[1].pixels)
     assert difference.mean() < 1
-    lung, heart = films[0].pixels[450:750, 500:800], films[0].pixels[1250:1400, 1000:1200]
+    lung, heart = images[0].pixels[450:750, 500:800], images[0].pixels[1250:1400, 1000:1200]
     assert lung.mean() < heart.mean()  # MONOCHROME1: dense is bright
 
 
-def test_a_real_film_of_eight_bits_keeps_its_pixels(real: Path) -> None:
+def test_a_real_image_of_eight_bits_keeps_its_pixels(real: Path) -> None:
     path = real / "nih_dx_chest_1024_mono2.dcm"
-    film = read_film(path)
-    np.testing.assert_array_equal(film.pixels, pydicom.dcmread(path).pixel_array)
-    assert film.warnings == ("No attribute names the body part: is it a chest film?",)
+    image = read_image(path)
+    np.testing.assert_array_equal(image.pixels, pydicom.dcmread(path).pixel_array)
+    assert image.warnings == ("No attribute names the body part: is it a chest image?",)
 
 
 def test_a_real_dog_on_its_side_is_warned_about_twice(real: Path) -> None:
-    film = read_film(real / "highdicom_dx_thorax_mono1_small.dcm")
-    assert film.size_hw == (169, 211)
-    assert [warning.split(":")[0] for warning in film.warnings] == [
-        "Lateral film (AcquisitionDeviceProcessingDescription names LATERAL)",
+    image = read_image(real / "highdicom_dx_thorax_mono1_small.dcm")
+    assert image.size_hw == (169, 211)
+    assert [warning.split(":")[0] for warning in image.warnings] == [
+        "Lateral image (AcquisitionDeviceProcessingDescription names LATERAL)",
         "AcquisitionDeviceProcessingDescription names CANINE",
     ]
 
@@ -618,8 +618,8 @@ def test_a_real_dog_on_its_side_is_warned_about_twice(real: Path) -> None:
         ("nonchest_RG3_cr_extremity_mono1", "BodyPartExamined is EXTREMITY; expected CHEST"),
     ],
 )
-def test_real_films_that_are_none_of_the_chest_are_refused(
+def test_real_images_that_are_none_of_the_chest_are_refused(
     real: Path, name: str, reason: str
 ) -> None:
     with pytest.raises(UnreadableImageError, match=reason):
-        read_film(real / f"{name}.dcm")
+        read_image(real / f"{name}.dcm")

@@ -1,4 +1,4 @@
-"""The pixel cache: decoded once, reused, remade when a film changes; unreadable films named."""
+"""The pixel cache: decoded once, reused, remade when an image changes; unreadable images named."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from cxrloc.datasets.radiograph import Radiograph
 
 
 @pytest.fixture
-def films(tmp_path: Path, film: Callable[..., Path]) -> list[Radiograph]:
-    """Five films of value 0, 10, 20, 30, 40; the fourth is wide."""
+def images(tmp_path: Path, image: Callable[..., Path]) -> list[Radiograph]:
+    """Five images of value 0, 10, 20, 30, 40; the fourth is wide."""
     shapes = [(16, 16), (16, 16), (16, 16), (8, 16), (16, 16)]
     return [
-        Radiograph(f"{i}.png", film(tmp_path / f"{i}.png", 10 * i, shape), f"p{i}", "", {})
+        Radiograph(f"{i}.png", image(tmp_path / f"{i}.png", 10 * i, shape), f"p{i}", "", {})
         for i, shape in enumerate(shapes)
     ]
 
 
 @pytest.mark.parametrize("workers", [1, 2, None])
-def test_each_film_is_its_square_whatever_the_workers(
-    films: list[Radiograph], tmp_path: Path, workers: int | None
+def test_each_image_is_its_square_whatever_the_workers(
+    images: list[Radiograph], tmp_path: Path, workers: int | None
 ) -> None:
-    cache = PixelCache.open(films, 8, tmp_path / "cache", workers=workers)
+    cache = PixelCache.open(images, 8, tmp_path / "cache", workers=workers)
     assert len(cache) == 5
     assert (cache["2.png"] == 20).all()
     assert cache["3.png"].tolist() == [[30] * 8] * 4 + [[0] * 8] * 4
@@ -39,40 +39,40 @@ def test_each_film_is_its_square_whatever_the_workers(
 
 
 def test_the_second_opening_decodes_nothing_and_says_so(
-    films: list[Radiograph],
+    images: list[Radiograph],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    first = PixelCache.open(films, 8, tmp_path / "cache", workers=1)
+    first = PixelCache.open(images, 8, tmp_path / "cache", workers=1)
     monkeypatch.setattr(pixel_cache, "read_grey", None)
-    again = PixelCache.open(films, 8, tmp_path / "cache", workers=1)
+    again = PixelCache.open(images, 8, tmp_path / "cache", workers=1)
     assert f"pixels: reusing {first.path}" in capsys.readouterr().out
     np.testing.assert_array_equal(again.pixels, first.pixels)
     assert sorted(p.suffix for p in (tmp_path / "cache").iterdir()) == [".json", ".npy"]
 
 
-def test_another_size_or_film_or_a_changed_file_makes_another_cache(
-    films: list[Radiograph], tmp_path: Path
+def test_another_size_or_image_or_a_changed_file_makes_another_cache(
+    images: list[Radiograph], tmp_path: Path
 ) -> None:
-    paths = [PixelCache.open(films, 8, tmp_path / "cache", workers=1).path]
-    paths.append(PixelCache.open(films, 9, tmp_path / "cache", workers=1).path)
-    paths.append(PixelCache.open(films[:4], 8, tmp_path / "cache", workers=1).path)
-    assert films[0].path is not None
-    assert cv2.imwrite(str(films[0].path), np.full((32, 32), 77, np.uint8))
-    changed = PixelCache.open(films, 8, tmp_path / "cache", workers=1)
+    paths = [PixelCache.open(images, 8, tmp_path / "cache", workers=1).path]
+    paths.append(PixelCache.open(images, 9, tmp_path / "cache", workers=1).path)
+    paths.append(PixelCache.open(images[:4], 8, tmp_path / "cache", workers=1).path)
+    assert images[0].path is not None
+    assert cv2.imwrite(str(images[0].path), np.full((32, 32), 77, np.uint8))
+    changed = PixelCache.open(images, 8, tmp_path / "cache", workers=1)
     assert len({*paths, changed.path}) == 4
     assert (changed["0.png"] == 77).all()
 
 
-def test_an_unreadable_film_is_named_left_out_and_remembered(
-    films: list[Radiograph], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_an_unreadable_image_is_named_left_out_and_remembered(
+    images: list[Radiograph], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    path = films[1].path
+    path = images[1].path
     assert path is not None
     path.write_bytes(path.read_bytes()[:-20])
     for _ in range(2):  # made, then reused
-        cache = PixelCache.open(films, 8, tmp_path / "cache", workers=2)
+        cache = PixelCache.open(images, 8, tmp_path / "cache", workers=2)
         assert list(cache.unreadable) == ["1.png"]
         assert "truncated PNG" in cache.unreadable["1.png"]
         assert "pixels: left out 1.png: truncated PNG" in capsys.readouterr().out
@@ -82,60 +82,60 @@ def test_an_unreadable_film_is_named_left_out_and_remembered(
         with pytest.raises(KeyError, match=r"no pixels of 1\.png: truncated PNG"):
             cache["1.png"]
     with pytest.raises(UnreadableImageError, match=r"1\.png: truncated PNG"):
-        PixelCache.open(films, 8, tmp_path / "cache", strict=True)
+        PixelCache.open(images, 8, tmp_path / "cache", strict=True)
 
 
 def test_an_interrupted_making_leaves_nothing_behind(
-    films: list[Radiograph], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    images: list[Radiograph], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(path: Path) -> None:
         raise MemoryError
 
     monkeypatch.setattr(pixel_cache, "read_grey", fail)
     with pytest.raises(MemoryError):
-        PixelCache.open(films, 8, tmp_path / "cache", workers=1)
+        PixelCache.open(images, 8, tmp_path / "cache", workers=1)
     assert list((tmp_path / "cache").iterdir()) == []
 
 
 def test_a_cache_travels_to_other_processes_as_a_path(
-    films: list[Radiograph], tmp_path: Path
+    images: list[Radiograph], tmp_path: Path
 ) -> None:
-    cache = PixelCache.open(films, 256, tmp_path / "cache", workers=1)
+    cache = PixelCache.open(images, 256, tmp_path / "cache", workers=1)
     data = pickle.dumps(cache)
     assert len(data) < 2000  # 5 squares of 256 x 256 are 327,680 bytes
     np.testing.assert_array_equal(pickle.loads(data)["4.png"], cache["4.png"])
 
 
-def test_no_films_make_an_empty_cache(tmp_path: Path) -> None:
+def test_no_images_make_an_empty_cache(tmp_path: Path) -> None:
     cache = PixelCache.open([], 8, tmp_path / "cache")
     assert len(cache) == 0
-    with pytest.raises(KeyError, match="it was not among the films of this cache"):
+    with pytest.raises(KeyError, match="it was not among the images of this cache"):
         cache["a"]
 
 
-def test_films_without_a_file_or_given_twice_are_refused(
-    films: list[Radiograph], tmp_path: Path
+def test_images_without_a_file_or_given_twice_are_refused(
+    images: list[Radiograph], tmp_path: Path
 ) -> None:
     with pytest.raises(ValueError, match="gone has no file"):
         PixelCache.open([Radiograph("gone", None, "p", "", {})], 8, tmp_path)
     with pytest.raises(ValueError, match=r"image 0\.png is listed twice"):
-        PixelCache.open([films[0], films[0]], 8, tmp_path)
+        PixelCache.open([images[0], images[0]], 8, tmp_path)
 
 
-def test_films_without_their_markers_have_a_cache_of_their_own(tmp_path: Path) -> None:
-    film = np.full((128, 128), 90, np.uint8)
-    film[8:24, 10:13] = film[21:24, 10:20] = 240  # an L
-    assert cv2.imwrite(str(tmp_path / "a.png"), film)
-    films = [Radiograph("a.png", tmp_path / "a.png", "p", "", {})]
+def test_images_without_their_markers_have_a_cache_of_their_own(tmp_path: Path) -> None:
+    image = np.full((128, 128), 90, np.uint8)
+    image[8:24, 10:13] = image[21:24, 10:20] = 240  # an L
+    assert cv2.imwrite(str(tmp_path / "a.png"), image)
+    images = [Radiograph("a.png", tmp_path / "a.png", "p", "", {})]
 
     def brightest(markers: str) -> tuple[int, Path]:
-        cache = PixelCache.open(films, 128, tmp_path, workers=1, markers=markers)
+        cache = PixelCache.open(images, 128, tmp_path, workers=1, markers=markers)
         return int(cache["a.png"].max()), cache.path
 
     kept, masked, painted = (brightest(how) for how in ("keep", "mask", "inpaint"))
     assert (kept[0], masked[0]) == (240, 90)
     assert 90 <= painted[0] < 95  # inpainting continues slopes too
     assert len({kept[1], masked[1], painted[1]}) == 3
-    assert PixelCache.open(films, 128, tmp_path, workers=1).path == kept[1]
+    assert PixelCache.open(images, 128, tmp_path, workers=1).path == kept[1]
     with pytest.raises(ValueError, match="markers 'off': expected one of keep, mask, inpaint"):
         brightest("off")

@@ -98,7 +98,7 @@ def test_jpegs_of_each_kind_are_read(tmp_path: Path, options: list[int]) -> None
 def test_a_truncated_file_is_an_error_at_whatever_length(
     tmp_path: Path, suffix: str, kept: float
 ) -> None:
-    path = saved(tmp_path / f"film.{suffix}", NOISE)
+    path = saved(tmp_path / f"image.{suffix}", NOISE)
     data = path.read_bytes()
     path.write_bytes(data[: int(kept * len(data)) if isinstance(kept, float) else kept])
     with pytest.raises(UnreadableImageError, match="truncated") as error:
@@ -113,7 +113,7 @@ def test_a_truncated_progressive_jpeg_with_a_whole_thumbnail_is_still_truncated(
     _, large = cv2.imencode(".jpg", NOISE, [cv2.IMWRITE_JPEG_PROGRESSIVE, 1])
     segment = b"\xff\xe1" + struct.pack(">H", len(small) + 2) + small.tobytes()
     whole = large.tobytes()[:2] + segment + large.tobytes()[2:]
-    path = tmp_path / "film.jpg"
+    path = tmp_path / "image.jpg"
     path.write_bytes(whole)
     assert read_grey(path).shape == NOISE.shape
     path.write_bytes(whole[:-200])
@@ -128,7 +128,7 @@ def test_bytes_after_the_end_marker_do_no_harm(tmp_path: Path) -> None:
 
 
 def test_a_flipped_bit_in_a_png_is_found_by_its_checksum(tmp_path: Path) -> None:
-    path = saved(tmp_path / "film.png", NOISE)
+    path = saved(tmp_path / "image.png", NOISE)
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 4
     path.write_bytes(data)
@@ -146,7 +146,7 @@ def test_a_flipped_bit_in_a_png_is_found_by_its_checksum(tmp_path: Path) -> None
     ],
 )
 def test_a_file_that_is_no_image_says_why(tmp_path: Path, content: bytes, reason: str) -> None:
-    path = tmp_path / "film.png"
+    path = tmp_path / "image.png"
     path.write_bytes(content)
     with pytest.raises(UnreadableImageError, match=reason):
         read_grey(path)

@@ -72,12 +72,12 @@ def test_the_clip_limit_bounds_how_much_contrast_is_amplified() -> None:
     assert high - low == pytest.approx(255 * (2 / 256 + 4 * spread), abs=1)
 
 
-def test_equalising_reaches_the_film_but_not_the_padding_beside_it() -> None:
-    film = np.random.default_rng(0).integers(100, 110, (64, 40)).astype(np.uint8)
-    square = fit_square(film, 64)
+def test_equalising_reaches_the_image_but_not_the_padding_beside_it() -> None:
+    image = np.random.default_rng(0).integers(100, 110, (64, 40)).astype(np.uint8)
+    square = fit_square(image, 64)
     equalised = equalise(square, clip_limit=4)
     assert not equalised[:, 40:].any()
-    alone = cv2.createCLAHE(4, (8, 8)).apply(film)
+    alone = cv2.createCLAHE(4, (8, 8)).apply(image)
     np.testing.assert_array_equal(equalised[:, :40], alone)
 
 
@@ -89,8 +89,8 @@ def test_a_clip_limit_of_zero_and_a_black_square_change_nothing() -> None:
 
 def test_a_flat_histogram_is_kept_and_an_uneven_one_spread() -> None:
     # of 4 pixels each at most 100, 110, 120: (cumulated - first) / (all - first) * 255
-    film = np.repeat([100, 110, 120], 4).astype(np.uint8).reshape(3, 4)
-    square = fit_square(film, 4)
+    image = np.repeat([100, 110, 120], 4).astype(np.uint8).reshape(3, 4)
+    square = fit_square(image, 4)
     found = equalise_histogram(square)
     assert [sorted(set(row.tolist())) for row in found[:3]] == [[0], [128], [255]]
     assert not found[3].any()  # padding
@@ -98,28 +98,28 @@ def test_a_flat_histogram_is_kept_and_an_uneven_one_spread() -> None:
 
 def test_stretching_sends_the_2nd_percentile_to_black_and_the_98th_to_white() -> None:
     # 101 pixels 50 .. 150: percentiles 52 and 148
-    film = np.arange(50, 151, dtype=np.uint8).reshape(1, 101)
-    found = stretch(film)[0]
+    image = np.arange(50, 151, dtype=np.uint8).reshape(1, 101)
+    found = stretch(image)[0]
     assert found[:3].tolist() == [0, 0, 0]
     assert found[-3:].tolist() == [255, 255, 255]
     assert found[50] == round((100 - 52) * 255 / 96)
 
 
-def test_stretching_is_by_the_quantiles_of_numpy_on_films_of_any_size() -> None:
+def test_stretching_is_by_the_quantiles_of_numpy_on_images_of_any_size() -> None:
     rng = np.random.default_rng(0)
     for side in (1, 2, 7, 60):
-        film = rng.normal(120, 40, (side, side)).clip(1, 255).astype(np.uint8)
-        low, high = np.quantile(film, (0.02, 0.98))
-        expected = np.rint((film - low) * 255 / max(high - low, 1e-9)).clip(0, 255)
-        np.testing.assert_array_equal(stretch(film), film if high == low else expected)
+        image = rng.normal(120, 40, (side, side)).clip(1, 255).astype(np.uint8)
+        low, high = np.quantile(image, (0.02, 0.98))
+        expected = np.rint((image - low) * 255 / max(high - low, 1e-9)).clip(0, 255)
+        np.testing.assert_array_equal(stretch(image), image if high == low else expected)
 
 
-def test_stretching_leaves_padding_and_flat_films_alone() -> None:
+def test_stretching_leaves_padding_and_flat_images_alone() -> None:
     square = fit_square(np.full((64, 32), 77, np.uint8), 64)
     np.testing.assert_array_equal(stretch(square), square)
 
 
-def test_enhanced_channels_are_the_film_equalised_and_stretched() -> None:
+def test_enhanced_channels_are_the_image_equalised_and_stretched() -> None:
     square = fit_square(np.random.default_rng(0).integers(90, 140, (64, 40)).astype(np.uint8), 64)
     grey, equal, stretched = input_channels(square, "enhanced")
     np.testing.assert_array_equal(grey, square)
@@ -130,7 +130,7 @@ def test_enhanced_channels_are_the_film_equalised_and_stretched() -> None:
     np.testing.assert_array_equal(clahe[1], equalise(square, 2))
 
 
-def test_one_channel_is_the_film_itself_or_the_film_equalised() -> None:
+def test_one_channel_is_the_image_itself_or_the_image_equalised() -> None:
     square = checkerboard(3, 9)
     for kind in ("grey", "single"):
         assert input_channels(square, kind) is square

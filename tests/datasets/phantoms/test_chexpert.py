@@ -17,7 +17,7 @@ from cxrloc.datasets.phantoms.chexpert import (
     make_chexpert_phantom,
     plan_views,
 )
-from cxrloc.datasets.phantoms.drawing.chest import render_film
+from cxrloc.datasets.phantoms.drawing.chest import render_image
 from cxrloc.datasets.readers import chexpert
 
 CONFIG = ChexpertPhantomConfig(patients=24, image_size=64)
@@ -29,7 +29,7 @@ def phantom(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_chexpert_phantom(CONFIG, folder, workers=1)
 
 
-def test_the_reader_finds_every_film_and_only_the_quirks_of_the_release(phantom: Path) -> None:
+def test_the_reader_finds_every_image_and_only_the_quirks_of_the_release(phantom: Path) -> None:
     found = chexpert.index(phantom, strict=True)
     assert [r.image_id for r in found.radiographs] == [v.image_id for v in plan_views(CONFIG)]
     assert all(r.path is not None for r in found.radiographs)
@@ -51,12 +51,14 @@ def test_train_csv_has_all_four_kinds_of_labels_and_valid_csv_two(phantom: Path)
     assert {r.patient_id for r in train}.isdisjoint(r.patient_id for r in valid)
 
 
-def test_a_frontal_film_is_the_phantoms_own_and_its_label_says_what_it_shows(phantom: Path) -> None:
+def test_a_frontal_image_is_the_phantoms_own_and_its_label_says_what_it_shows(
+    phantom: Path,
+) -> None:
     found = {r.image_id: r for r in chexpert.index(phantom).radiographs}
     view = next(v for v in plan_views(CONFIG) if v.frontal and "Effusion" in v.signs)
     radiograph = found[view.image_id]
     assert radiograph.labels["Pleural Effusion"] == 1 or "Pleural Effusion" in radiograph.uncertain
-    drawn = render_film(view.signs, seed=0, patient=view.patient, film=view.study, image_size=64)
+    drawn = render_image(view.signs, seed=0, patient=view.patient, image=view.study, image_size=64)
     stored = cv2.imread(str(radiograph.path), cv2.IMREAD_GRAYSCALE)
     difference = np.abs(stored.astype(float) - cv2.resize(drawn.pixels, (78, 64)))
     assert difference.mean() < 3  # of 255: what JPEG costs

@@ -13,14 +13,14 @@ import numpy as np
 import pytest
 
 from cxrloc.datasets.labels import NIH_BOXED_DISEASES
-from cxrloc.datasets.phantoms.drawing.chest import PhantomFilm, render_film
+from cxrloc.datasets.phantoms.drawing.chest import PhantomImage, render_image
 from cxrloc.datasets.phantoms.drawing.statistics import (
     BOX_STATISTICS,
     FINDINGS_PER_IMAGE,
     sample_diseases,
     sample_size,
 )
-from cxrloc.datasets.phantoms.nih import PhantomConfig, make_phantom, plan_films
+from cxrloc.datasets.phantoms.nih import PhantomConfig, make_phantom, plan_images
 
 CONFIG = PhantomConfig(patients=12, seed=3, image_size=96, share_unboxed_positives=0.3)
 
@@ -39,7 +39,7 @@ def rows(path: Path) -> list[list[str]]:
 
 @pytest.fixture(scope="module")
 def phantom(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_phantom(CONFIG, tmp_path_factory.mktemp("phantom") / "films", workers=1)
+    return make_phantom(CONFIG, tmp_path_factory.mktemp("phantom") / "images", workers=1)
 
 
 def test_the_same_config_gives_the_same_bytes_for_any_number_of_workers(
@@ -49,7 +49,7 @@ def test_the_same_config_gives_the_same_bytes_for_any_number_of_workers(
     assert digests(again) == digests(phantom)
 
 
-def test_another_seed_gives_other_films(phantom: Path, tmp_path: Path) -> None:
+def test_another_seed_gives_other_images(phantom: Path, tmp_path: Path) -> None:
     other = PhantomConfig(patients=1, seed=4, image_size=96)
     first = make_phantom(other, tmp_path / "other", workers=1) / "images" / "00000001_000.png"
     assert first.read_bytes() != (phantom / "images" / "00000001_000.png").read_bytes()
@@ -91,7 +91,7 @@ def test_every_listed_image_is_written_once_at_the_asked_size(phantom: Path) -> 
         assert pixels.dtype == np.uint8
 
 
-def test_no_patient_is_in_both_lists_and_boxed_films_are_in_the_test_list(phantom: Path) -> None:
+def test_no_patient_is_in_both_lists_and_boxed_images_are_in_the_test_list(phantom: Path) -> None:
     train_val = (phantom / "train_val_list.txt").read_text().split()
     test = (phantom / "test_list.txt").read_text().split()
     listed = [row[0] for row in rows(phantom / "Data_Entry_2017.csv")]
@@ -115,25 +115,25 @@ def box_rows(root: Path) -> list[list[str]]:
 
 def test_shares_of_the_plan_are_those_asked_for() -> None:
     config = PhantomConfig(patients=3000, seed=1, share_unboxed_positives=0.1)
-    plan = list(plan_films(config))
+    plan = list(plan_images(config))
     assert len(plan) / 3000 == pytest.approx(1.64, abs=0.06)
-    assert np.mean([bool(film.diseases) for film in plan]) == pytest.approx(0.7, abs=0.03)
-    train_val = {film.patient for film in plan if film.train_val}
+    assert np.mean([bool(image.diseases) for image in plan]) == pytest.approx(0.7, abs=0.03)
+    train_val = {image.patient for image in plan if image.train_val}
     assert len(train_val) == 750
-    tested = [film for film in plan if not film.train_val]
+    tested = [image for image in plan if not image.train_val]
     labels, boxes = (sum(len(getattr(f, k)) for f in tested) for k in ("diseases", "boxed"))
     assert 1 - boxes / labels == pytest.approx(0.1, abs=0.02)
 
 
 def test_a_share_of_one_gives_no_box_at_all() -> None:
-    plan = plan_films(PhantomConfig(patients=50, seed=0, share_unboxed_positives=1))
-    assert all(film.boxed == () for film in plan)
+    plan = plan_images(PhantomConfig(patients=50, seed=0, share_unboxed_positives=1))
+    assert all(image.boxed == () for image in plan)
 
 
 @pytest.mark.parametrize("disease", NIH_BOXED_DISEASES)
-def test_a_film_changes_inside_the_box_and_hardly_outside(disease: str) -> None:
+def test_a_image_changes_inside_the_box_and_hardly_outside(disease: str) -> None:
     for patient in (1, 2, 3):
-        without, shown = films(disease, patient)
+        without, shown = images(disease, patient)
         (box,) = shown.boxes
         x1, y1, x2, y2 = (value / 4 for value in box.box_xyxy)
         assert box.disease == disease
@@ -150,17 +150,17 @@ def test_a_film_changes_inside_the_box_and_hardly_outside(disease: str) -> None:
         assert (outside > 15).sum() < 0.03 * inside.size
 
 
-def films(disease: str, patient: int) -> tuple[PhantomFilm, PhantomFilm]:
-    """The same film without and with a disease."""
+def images(disease: str, patient: int) -> tuple[PhantomImage, PhantomImage]:
+    """The same image without and with a disease."""
     return (
-        render_film(patient=patient, image_size=256),
-        render_film([disease], patient=patient, image_size=256),
+        render_image(patient=patient, image_size=256),
+        render_image([disease], patient=patient, image_size=256),
     )
 
 
 @pytest.mark.parametrize("disease", [d for d in NIH_BOXED_DISEASES if d != "Cardiomegaly"])
 def test_the_box_is_tight_on_all_four_sides(disease: str) -> None:
-    without, shown = films(disease, 5)
+    without, shown = images(disease, 5)
     change = np.abs(shown.pixels.astype(float) - without.pixels.astype(float))
     seen = cv2.GaussianBlur(change, (0, 0), 1.0) > 6
     found = np.flatnonzero(seen.any(axis=0)), np.flatnonzero(seen.any(axis=1))
@@ -170,27 +170,27 @@ def test_the_box_is_tight_on_all_four_sides(disease: str) -> None:
         assert [found[1][0], found[1][-1] + 1] == pytest.approx([y1, y2], abs=6)
 
 
-def test_a_film_without_a_disease_has_no_box() -> None:
-    assert render_film(image_size=64).boxes == ()
+def test_a_image_without_a_disease_has_no_box() -> None:
+    assert render_image(image_size=64).boxes == ()
 
 
 def test_boxes_do_not_depend_on_the_image_size() -> None:
     diseases = ("Atelectasis", "Cardiomegaly", "Effusion")
-    small = render_film(diseases, patient=7, image_size=64)
-    assert small.boxes == render_film(diseases, patient=7, image_size=300).boxes
+    small = render_image(diseases, patient=7, image_size=64)
+    assert small.boxes == render_image(diseases, patient=7, image_size=300).boxes
     assert [box.disease for box in small.boxes] == list(diseases)
 
 
 def test_an_enlarged_heart_is_over_half_the_thorax_wide() -> None:
-    box = render_film(["Cardiomegaly"], patient=4, image_size=64).boxes[0].box_xyxy
+    box = render_image(["Cardiomegaly"], patient=4, image_size=64).boxes[0].box_xyxy
     assert 370 < box[2] - box[0] < 640
     assert box[0] < 512 < box[2]
     assert 512 - box[0] < box[2] - 512  # the apex points to the patient's left
 
 
-def test_the_films_of_one_patient_show_one_chest_in_other_poses() -> None:
-    first, second = (render_film(patient=9, film=n, image_size=128) for n in (0, 1))
-    stranger = render_film(patient=10, image_size=128)
+def test_the_images_of_one_patient_show_one_chest_in_other_poses() -> None:
+    first, second = (render_image(patient=9, image=n, image_size=128) for n in (0, 1))
+    stranger = render_image(patient=10, image_size=128)
     assert (first.sex, first.age_years) == (second.sex, second.age_years)
     assert not np.array_equal(first.pixels, second.pixels)
     assert not np.array_equal(first.pixels, stranger.pixels)
@@ -208,7 +208,7 @@ def test_sampled_sizes_have_nihs_median(disease: str) -> None:
 @pytest.mark.parametrize("disease", ["Atelectasis", "Cardiomegaly", "Mass", "Nodule"])
 def test_drawn_boxes_have_about_nihs_median_size(disease: str) -> None:
     boxes = np.array([
-        render_film([disease], patient=p, image_size=64).boxes[0].box_xyxy for p in range(1, 41)
+        render_image([disease], patient=p, image_size=64).boxes[0].box_xyxy for p in range(1, 41)
     ])  # fmt: skip
     numbers = BOX_STATISTICS[disease]
     expected = np.exp([numbers.log_width[0], numbers.log_height[0]])
@@ -227,14 +227,14 @@ def test_the_embedded_numbers_are_those_of_the_real_box_list(shared_data: Path) 
         assert np.corrcoef(sizes.T)[0, 1] == pytest.approx(numbers.correlation, abs=0.006)
 
 
-def test_findings_per_film_follow_nihs_counts_and_pairs() -> None:
+def test_findings_per_image_follow_nihs_counts_and_pairs() -> None:
     rng = np.random.default_rng(0)
     drawn = [sample_diseases(rng) for _ in range(4000)]
     total = sum(FINDINGS_PER_IMAGE.values())
     several = np.mean([len(found) > 1 for found in drawn])
     assert several == pytest.approx(1 - FINDINGS_PER_IMAGE[1] / total, abs=0.015)
     assert all(len(set(found)) == len(found) for found in drawn)
-    assert ("Cardiomegaly", "Nodule") not in drawn  # never on one film in NIH's list
+    assert ("Cardiomegaly", "Nodule") not in drawn  # never on one image in NIH's list
     pairs = [found for found in drawn if len(found) == 2]
     share = pairs.count(("Effusion", "Infiltration")) / len(pairs)
     assert share == pytest.approx(25 / 116, abs=0.07)
@@ -265,19 +265,19 @@ def test_a_folder_with_other_files_is_not_overwritten(tmp_path: Path) -> None:
 def test_an_interrupted_run_leaves_nothing_behind(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cxrloc.datasets.phantoms.nih.render_film", _interrupt)
+    monkeypatch.setattr("cxrloc.datasets.phantoms.nih.render_image", _interrupt)
     with pytest.raises(KeyboardInterrupt):
         make_phantom(CONFIG, tmp_path / "out", workers=1)
     assert list(tmp_path.iterdir()) == []
 
 
-def _interrupt(*_: object, **__: object) -> PhantomFilm:
+def _interrupt(*_: object, **__: object) -> PhantomImage:
     raise KeyboardInterrupt
 
 
 def test_an_unknown_disease_lists_the_known_ones() -> None:
     with pytest.raises(ValueError, match="cannot draw Hernia; it draws Atelectasis"):
-        render_film(["Hernia"])
+        render_image(["Hernia"])
 
 
 @pytest.mark.parametrize(

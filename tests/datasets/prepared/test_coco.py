@@ -89,15 +89,15 @@ def test_boxes_come_back_to_the_last_bit_through_json(
 ) -> None:
     x, y = corner
     box = Box("Mass", (x, y, x + size[0], y + size[1]))
-    film = Radiograph("a.png", None, "a", "", {"Mass": 1.0}, (box,))
-    text = json.dumps(to_coco([film, EMPTY], DISEASES))
+    image = Radiograph("a.png", None, "a", "", {"Mass": 1.0}, (box,))
+    text = json.dumps(to_coco([image, EMPTY], DISEASES))
     assert from_coco(json.loads(text)) == {"a.png": (box,), "2_000.png": ()}
 
 
 def test_a_width_that_the_subtraction_misses_by_a_bit_is_corrected() -> None:
     x1, x2 = 225.084745762712, 225.084745762712 + 86.7796610169491
-    film = Radiograph("a.png", None, "a", "", {}, (Box("Mass", (x1, 0.1, x2, 0.1 + 0.7)),))
-    x, y, w, h = to_coco([film], DISEASES)["annotations"][0]["bbox"]
+    image = Radiograph("a.png", None, "a", "", {}, (Box("Mass", (x1, 0.1, x2, 0.1 + 0.7)),))
+    x, y, w, h = to_coco([image], DISEASES)["annotations"][0]["bbox"]
     assert (x + w, y + h) == (x2, 0.1 + 0.7)
 
 

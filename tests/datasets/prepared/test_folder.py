@@ -15,10 +15,10 @@ from cxrloc.datasets.prepared.folder import load_prepared, write_prepared
 from cxrloc.datasets.radiograph import Box, Radiograph
 
 
-def radiographs(folder: Path, film: Callable[..., Path]) -> list[Radiograph]:
+def radiographs(folder: Path, image: Callable[..., Path]) -> list[Radiograph]:
     boxes = (Box("Mass", (0.1, 0.2, 0.3, 1000.7)), Box("Nodule", (1.0, 2.0, 3.0, 4.0)))
     labels = {"Mass": 1.0, "Nodule": math.nan}
-    first, second = film(folder / "a.png"), film(folder / "b.png")
+    first, second = image(folder / "a.png"), image(folder / "b.png")
     return [
         Radiograph(
             "a.png", first, "1", "PA", labels, boxes, (1024, 900), "F", 33.5, "1/s2", "XR_HAND"
@@ -29,17 +29,17 @@ def radiographs(folder: Path, film: Callable[..., Path]) -> list[Radiograph]:
 
 
 @pytest.fixture
-def written(tmp_path: Path, film: Callable[..., Path]) -> Path:
-    write(tmp_path / "out", radiographs(tmp_path, film))
+def written(tmp_path: Path, image: Callable[..., Path]) -> Path:
+    write(tmp_path / "out", radiographs(tmp_path, image))
     return tmp_path / "out"
 
 
-def write(out: Path, films: list[Radiograph], k: int = 2) -> None:
+def write(out: Path, images: list[Radiograph], k: int = 2) -> None:
     write_prepared(
         out,
-        films,
+        images,
         boxed_diseases=("Mass", "Nodule"),
-        folds={r.image_id: i % 2 for i, r in enumerate(films) if r.path},
+        folds={r.image_id: i % 2 for i, r in enumerate(images) if r.path},
         k=k,
         official={"a.png": "test", "gone.png": "train_val"},
         summary="all of it\n",
@@ -47,10 +47,10 @@ def write(out: Path, films: list[Radiograph], k: int = 2) -> None:
     )
 
 
-def test_everything_of_the_films_on_disk_comes_back(
-    written: Path, tmp_path: Path, film: Callable[..., Path]
+def test_everything_of_the_images_on_disk_comes_back(
+    written: Path, tmp_path: Path, image: Callable[..., Path]
 ) -> None:
-    first, _, third = radiographs(tmp_path, film)
+    first, _, third = radiographs(tmp_path, image)
     prepared = load_prepared(written)
     a, b = prepared.radiographs
     assert (a.labels["Mass"], math.isnan(a.labels["Nodule"])) == (1.0, True)
@@ -74,7 +74,7 @@ def test_a_folder_of_before_there_were_studies_still_loads(written: Path) -> Non
     assert [r.study_id for r in load_prepared(written).radiographs] == ["", ""]
 
 
-def test_the_ground_truth_lists_the_films_on_disk_only(written: Path) -> None:
+def test_the_ground_truth_lists_the_images_on_disk_only(written: Path) -> None:
     coco = load_coco(load_prepared(written).ground_truth_path)
     boxes = from_coco(coco)
     assert list(boxes) == ["a.png", "b.png"]
@@ -93,10 +93,10 @@ def test_the_manifest_holds_the_hashes_of_sources_and_folds(written: Path) -> No
 
 
 def test_no_temporary_files_remain_and_a_second_writing_replaces_the_first(
-    written: Path, tmp_path: Path, film: Callable[..., Path]
+    written: Path, tmp_path: Path, image: Callable[..., Path]
 ) -> None:
     before = {path.name: path.read_bytes() for path in written.iterdir()}
-    write(written, radiographs(tmp_path, film))
+    write(written, radiographs(tmp_path, image))
     assert {path.name: path.read_bytes() for path in written.iterdir()} == before
     assert sorted(before) == [
         "folds.csv",
@@ -110,11 +110,11 @@ def test_no_temporary_files_remain_and_a_second_writing_replaces_the_first(
 
 
 def test_each_fold_has_its_own_ground_truth_with_the_ids_of_the_whole(
-    tmp_path: Path, film: Callable[..., Path]
+    tmp_path: Path, image: Callable[..., Path]
 ) -> None:
-    films = radiographs(tmp_path, film)
+    images = radiographs(tmp_path, image)
     for k in (3, 2):  # the second time the file of fold 2 has to go
-        write(tmp_path / "out", [films[0], films[2]], k)
+        write(tmp_path / "out", [images[0], images[2]], k)
     assert not (tmp_path / "out" / "ground_truth_fold2.json").exists()
     first, second = (load_coco(tmp_path / f"out/ground_truth_fold{fold}.json") for fold in (0, 1))
     assert [(i["id"], i["file_name"]) for i in first["images"]] == [(1, "a.png")]
@@ -125,12 +125,12 @@ def test_each_fold_has_its_own_ground_truth_with_the_ids_of_the_whole(
 
 
 def test_an_interrupted_writing_leaves_a_folder_that_says_it_is_unfinished(
-    written: Path, tmp_path: Path, film: Callable[..., Path]
+    written: Path, tmp_path: Path, image: Callable[..., Path]
 ) -> None:
-    films = radiographs(tmp_path, film)
+    images = radiographs(tmp_path, image)
     with pytest.raises(KeyError):
         write_prepared(
-            written, films, boxed_diseases=(), folds={}, k=2, official={}, summary="", manifest={}
+            written, images, boxed_diseases=(), folds={}, k=2, official={}, summary="", manifest={}
         )
     with pytest.raises(FileNotFoundError, match=r"lacks manifest\.json \(interrupted\?\)"):
         load_prepared(written)
@@ -143,13 +143,13 @@ def test_a_missing_folder_names_the_command_that_makes_it(tmp_path: Path) -> Non
     assert str(tmp_path / "none") in str(error.value)
 
 
-def test_folds_of_other_films_are_refused(written: Path) -> None:
+def test_folds_of_other_images_are_refused(written: Path) -> None:
     (written / "folds.csv").write_text("image_id,patient_id,fold\na.png,1,0\n")
     with pytest.raises(ValueError, match="lists 1 images, not the 2 of index"):
         load_prepared(written)
 
 
-def test_moved_films_are_named(written: Path, tmp_path: Path) -> None:
+def test_moved_images_are_named(written: Path, tmp_path: Path) -> None:
     (tmp_path / "a.png").rename(tmp_path / "moved.png")
-    with pytest.raises(FileNotFoundError, match=r"films that are gone, e\.g\. .*a\.png"):
+    with pytest.raises(FileNotFoundError, match=r"images that are gone, e\.g\. .*a\.png"):
         load_prepared(written)

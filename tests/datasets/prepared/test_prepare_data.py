@@ -11,18 +11,18 @@ import pytest
 from cxrloc.datasets.prepared.folder import load_prepared
 from cxrloc.tools.prepare_data import main
 
-NAMES = [f"{patient:08d}_{film:03d}.png" for patient in range(1, 7) for film in range(2)]
+NAMES = [f"{patient:08d}_{image:03d}.png" for patient in range(1, 7) for image in range(2)]
 ABSENT = "00000009_000.png"
 LABELS = ["Mass|Nodule", "No Finding", "Effusion"]
 
 
 @pytest.fixture
 def root(nih_tree: Any) -> Path:
-    """Six patients of two films; one more image is listed and boxed but has no file."""
+    """Six patients of two images; one more image is listed and boxed but has no file."""
     rows = [(name, LABELS[i % 3]) for i, name in enumerate(NAMES)] + [(ABSENT, "Mass")]
     boxes = [(NAMES[0], "Mass", 1, 2, 3, 4), (ABSENT, "Mass", 1, 2, 3, 4)]
-    films = [f"images/{name}" for name in NAMES]
-    tree: Path = nih_tree(rows, boxes, (NAMES, [ABSENT]), films)
+    images = [f"images/{name}" for name in NAMES]
+    tree: Path = nih_tree(rows, boxes, (NAMES, [ABSENT]), images)
     return tree
 
 
@@ -87,7 +87,7 @@ def test_a_second_run_gives_the_same_files(root: Path, tmp_path: Path) -> None:
     )
 
 
-def test_an_unreadable_film_is_named_counted_and_left_out(
+def test_an_unreadable_image_is_named_counted_and_left_out(
     root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     truncate(root / "images" / NAMES[3])
@@ -95,7 +95,7 @@ def test_an_unreadable_film_is_named_counted_and_left_out(
     printed = capsys.readouterr().out
     assert "1 files cannot be read." in printed
     assert f"  {NAMES[3]}: truncated PNG: " in printed
-    assert f"1 x films that cannot be read, left out: {NAMES[3]} (truncated PNG" in printed
+    assert f"1 x images that cannot be read, left out: {NAMES[3]} (truncated PNG" in printed
     prepared = load_prepared(tmp_path / "out")
     assert len(prepared.radiographs) == 11
     assert NAMES[3] not in prepared.folds
@@ -103,13 +103,13 @@ def test_an_unreadable_film_is_named_counted_and_left_out(
 
 
 @pytest.mark.parametrize("strict", [["--strict", "true"], ["--strict"]])
-def test_strict_stops_at_an_unreadable_film_and_writes_nothing(
+def test_strict_stops_at_an_unreadable_image_and_writes_nothing(
     root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], strict: list[str]
 ) -> None:
     truncate(root / "images" / NAMES[3])
     assert run(root, tmp_path / "out", *strict) == 1
     error = capsys.readouterr().err
-    assert f"error: strict: films that cannot be read, left out: 1 x ({NAMES[3]}" in error
+    assert f"error: strict: images that cannot be read, left out: 1 x ({NAMES[3]}" in error
     assert not (tmp_path / "out").exists()
 
 
@@ -122,13 +122,13 @@ def test_the_check_of_pixels_can_be_left_out(
     assert len(load_prepared(tmp_path / "out").radiographs) == 12
 
 
-def test_a_film_of_another_shape_than_the_frame_is_counted(
-    root: Path, tmp_path: Path, film: Any, capsys: pytest.CaptureFixture[str]
+def test_a_image_of_another_shape_than_the_frame_is_counted(
+    root: Path, tmp_path: Path, image: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    film(root / "images" / NAMES[0], 9, (10, 20))
+    image(root / "images" / NAMES[0], 9, (10, 20))
     assert run(root, tmp_path / "out") == 0
     expected = (
-        f"films of another shape than their frame; their boxes may be off: {NAMES[0]} is 20 x"
+        f"images of another shape than their frame; their boxes may be off: {NAMES[0]} is 20 x"
     )
     assert expected in capsys.readouterr().out
 
@@ -152,7 +152,7 @@ def test_what_cannot_be_done_is_said_with_status_1(
     assert message in capsys.readouterr().err
 
 
-def test_a_tree_without_films_says_where_they_were_looked_for(
+def test_a_tree_without_images_says_where_they_were_looked_for(
     nih_tree: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     root = nih_tree([(NAMES[0], "Mass")], (), ((NAMES[0],), ()))

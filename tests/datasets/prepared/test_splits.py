@@ -20,7 +20,7 @@ from cxrloc.datasets.radiograph import Box, Radiograph
 DISEASES = ("Mass", "Nodule", "Hernia")
 
 
-def film(
+def image(
     patient: str, number: int = 0, positives: Sequence[str] = (), boxed: Sequence[str] = ()
 ) -> Radiograph:
     labels = {d: float(d in positives) for d in DISEASES}
@@ -29,23 +29,23 @@ def film(
 
 
 def many(count: int = 60) -> list[Radiograph]:
-    """Patients of 1 to 3 films; every 3rd has Mass (boxed), 5th Nodule, 10th Hernia."""
-    films = []
+    """Patients of 1 to 3 images; every 3rd has Mass (boxed), 5th Nodule, 10th Hernia."""
+    images = []
     for i in range(count):
         positives = [d for d, n in zip(DISEASES, (3, 5, 10), strict=True) if i % n == 0]
         boxed = ["Mass"] if i % 3 == 0 else []
-        films += [film(f"p{i:03d}", k, positives, boxed) for k in range(1 + i % 3)]
-    return films
+        images += [image(f"p{i:03d}", k, positives, boxed) for k in range(1 + i % 3)]
+    return images
 
 
 SIX = [
-    film("a", 0, ["Mass"], ["Mass"]),
-    film("b", 0, ["Mass"]),
-    film("c", 0, ["Mass", "Nodule"]),
-    film("d", 0, ["Nodule"]),
-    film("e", 0),
-    film("e", 1),
-    film("f", 0),
+    image("a", 0, ["Mass"], ["Mass"]),
+    image("b", 0, ["Mass"]),
+    image("c", 0, ["Mass", "Nodule"]),
+    image("d", 0, ["Nodule"]),
+    image("e", 0),
+    image("e", 1),
+    image("f", 0),
 ]
 
 
@@ -53,10 +53,10 @@ def test_two_folds_of_six_patients_come_out_as_worked_out_by_hand() -> None:
     # Seed 0 ranks the patients d c b a e f and the folds 1 0; a tie goes to the earlier.
     # Rarest is "a Mass box" (1): a, a tie, to fold 1.
     # Mass and Nodule have 2 patients left each, Mass is named first: c before b.
-    #   c to fold 0, which has no Mass. b: one Mass each, 1 film each, a tie, to fold 1.
+    #   c to fold 0, which has no Mass. b: one Mass each, 1 image each, a tie, to fold 1.
     # Nodule: d to fold 1, since fold 0 has c's.
-    # Patients without a disease, most films first: e (2) to fold 0 (1 film against 3);
-    #   f: 3 films each, a tie, to fold 1.
+    # Patients without a disease, most images first: e (2) to fold 0 (1 image against 3);
+    #   f: 3 images each, a tie, to fold 1.
     folds = patient_folds(SIX, ("Mass", "Nodule"), 2, seed=0)
     assert folds == {
         "a_000.png": 1,
@@ -69,62 +69,62 @@ def test_two_folds_of_six_patients_come_out_as_worked_out_by_hand() -> None:
     }
 
 
-def test_folds_depend_on_the_seed_and_not_on_the_order_of_the_films() -> None:
-    films = many()
-    folds = patient_folds(films, DISEASES, 5, seed=3)
-    assert patient_folds(films[::-1], DISEASES, 5, seed=3) == folds
-    assert patient_folds(films, DISEASES, 5, seed=4) != folds
+def test_folds_depend_on_the_seed_and_not_on_the_order_of_the_images() -> None:
+    images = many()
+    folds = patient_folds(images, DISEASES, 5, seed=3)
+    assert patient_folds(images[::-1], DISEASES, 5, seed=3) == folds
+    assert patient_folds(images, DISEASES, 5, seed=4) != folds
 
 
 def test_every_disease_is_spread_evenly_the_rarest_too() -> None:
-    films = many()
-    folds = patient_folds(films, DISEASES, 5, seed=1)
-    fold_of = {r.patient_id: folds[r.image_id] for r in films}
+    images = many()
+    folds = patient_folds(images, DISEASES, 5, seed=1)
+    fold_of = {r.patient_id: folds[r.image_id] for r in images}
     for disease, share in zip(DISEASES, (4, 2.4, 1.2), strict=True):  # 20, 12 and 6 patients
-        patients = {r.patient_id for r in films if disease in r.positives}
+        patients = {r.patient_id for r in images if disease in r.positives}
         per_fold = Counter(fold_of[p] for p in sorted(patients))
         assert all(share - 1 < per_fold[k] < share + 1 for k in range(5)), (disease, per_fold)
     sizes = Counter(folds.values())
     assert max(sizes.values()) - min(sizes.values()) <= 3
 
 
-def test_all_films_of_a_patient_are_in_one_fold() -> None:
-    films = many()
-    folds = patient_folds(films, DISEASES, 4, seed=0)
-    for patient in {r.patient_id: None for r in films}:
-        assert len({folds[r.image_id] for r in films if r.patient_id == patient}) == 1
+def test_all_images_of_a_patient_are_in_one_fold() -> None:
+    images = many()
+    folds = patient_folds(images, DISEASES, 4, seed=0)
+    for patient in {r.patient_id: None for r in images}:
+        assert len({folds[r.image_id] for r in images if r.patient_id == patient}) == 1
 
 
 def test_unknown_labels_are_no_positives() -> None:
     unknown = Radiograph("x.png", None, "x", "", {"Mass": math.nan})
-    folds = patient_folds([unknown, film("a", 0, ["Mass"])], ("Mass",), 2, seed=0)
+    folds = patient_folds([unknown, image("a", 0, ["Mass"])], ("Mass",), 2, seed=0)
     assert sorted(folds.values()) == [0, 1]
 
 
 @pytest.mark.parametrize(("k", "count"), [(1, 7), (7, 6), (2, 0)])
 def test_folds_that_cannot_be_made_are_refused(k: int, count: int) -> None:
-    films = SIX if count else []
+    images = SIX if count else []
     with pytest.raises(ValueError, match=f"cannot make {k} folds of "):
-        patient_folds(films, ("Mass",), k, seed=0)
+        patient_folds(images, ("Mass",), k, seed=0)
 
 
 def test_a_fold_split_tests_on_its_fold_and_chooses_by_the_next() -> None:
-    films = [film(p) for p in "abcdef"]
-    folds = {r.image_id: i % 3 for i, r in enumerate(films)}  # a d: 0, b e: 1, c f: 2
-    split = fold_split(films, folds, test_fold=2, k=3)
+    images = [image(p) for p in "abcdef"]
+    folds = {r.image_id: i % 3 for i, r in enumerate(images)}  # a d: 0, b e: 1, c f: 2
+    split = fold_split(images, folds, test_fold=2, k=3)
     assert split.test == ("c_000.png", "f_000.png")
     assert split.validation == ("a_000.png", "d_000.png")
     assert split.train == ("b_000.png", "e_000.png")
 
 
 def test_a_fold_split_refuses_bad_folds() -> None:
-    films = [film("a")]
+    images = [image("a")]
     with pytest.raises(ValueError, match="test fold 3 of 3"):
-        fold_split(films, {"a_000.png": 0}, 3, 3)
+        fold_split(images, {"a_000.png": 0}, 3, 3)
     with pytest.raises(ValueError, match="at least 3 folds"):
-        fold_split(films, {"a_000.png": 0}, 0, 2)
+        fold_split(images, {"a_000.png": 0}, 0, 2)
     with pytest.raises(ValueError, match=r"1 images have no fold, the first is a_000\.png"):
-        fold_split(films, {}, 0, 3)
+        fold_split(images, {}, 0, 3)
 
 
 def test_a_patient_in_two_parts_is_an_error_that_names_the_patient() -> None:
@@ -149,15 +149,15 @@ def test_folds_that_part_a_patient_are_refused_when_split() -> None:
 
 
 def test_the_official_split_takes_validation_from_train_val() -> None:
-    films = many()
-    official = {r.image_id: "test" if int(r.patient_id[1:]) >= 40 else "train_val" for r in films}
-    split = official_split(films, official, 0.25, seed=0)
+    images = many()
+    official = {r.image_id: "test" if int(r.patient_id[1:]) >= 40 else "train_val" for r in images}
+    split = official_split(images, official, 0.25, seed=0)
     assert {official[image] for image in split.test} == {"test"}
     assert {official[image] for image in split.train + split.validation} == {"train_val"}
-    assert len(split.train + split.validation + split.test) == len(films)
+    assert len(split.train + split.validation + split.test) == len(images)
     train_val = sum(part == "train_val" for part in official.values())
     assert abs(len(split.validation) - train_val / 4) <= 3
-    positives = {r.image_id: r.positives for r in films}
+    positives = {r.image_id: r.positives for r in images}
     herniae = sum("Hernia" in positives[i] for i in split.validation)
     assert herniae >= 1  # 4 patients with a hernia, a quarter of them
 
@@ -176,18 +176,18 @@ def test_a_patient_on_both_sides_of_the_official_lists_is_an_error() -> None:
 
 
 def test_the_sampled_split_caps_each_disease_and_the_normals() -> None:
-    films = many(120)
-    split = sampled_split(films, DISEASES, per_disease=15, without_finding=12, seed=0)
+    images = many(120)
+    split = sampled_split(images, DISEASES, per_disease=15, without_finding=12, seed=0)
     chosen = set(split.train + split.validation + split.test)
-    taken = [r for r in films if r.image_id in chosen]
+    taken = [r for r in images if r.image_id in chosen]
     per_disease = Counter(d for r in taken for d in r.positives)
     assert per_disease["Mass"] == per_disease["Nodule"] == 15
     assert 0 < per_disease["Hernia"] <= 15
     assert sum(not r.positives for r in taken) == 12
     shares = [len(part) / len(taken) for part in (split.train, split.validation, split.test)]
     assert shares == pytest.approx([0.8, 0.1, 0.1], abs=0.05)
-    assert sampled_split(films[::-1], DISEASES, 15, 12, seed=0) == split
-    assert sampled_split(films, DISEASES, 15, 12, seed=1) != split
+    assert sampled_split(images[::-1], DISEASES, 15, 12, seed=0) == split
+    assert sampled_split(images, DISEASES, 15, 12, seed=1) != split
 
 
 def test_the_sampled_split_takes_all_where_there_is_less_than_the_cap() -> None:

@@ -1,4 +1,4 @@
-"""Lists of films from every kind of file, on hand-made ones."""
+"""Lists of images from every kind of file, on hand-made ones."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from pathlib import Path
 import pytest
 
 from cxrloc.datasets.provenance.image_lists import (
-    TRAINING_FILMS,
+    TRAINING_IMAGES,
     common_key,
-    film_list,
+    image_list,
     image_stem,
     patients_by_name,
     read_boxed_images,
     read_csv,
     read_ground_truth,
     read_text_list,
-    read_training_films,
-    write_training_films,
+    read_training_images,
+    write_training_images,
 )
 from cxrloc.datasets.radiograph import Radiograph
 
@@ -28,8 +28,8 @@ BOX_LIST = (
 )
 
 
-def film(image: str, patient: str) -> Radiograph:
-    return Radiograph(image, None, patient, "PA", {"Mass": 1.0})
+def image(image_id: str, patient: str) -> Radiograph:
+    return Radiograph(image_id, None, patient, "PA", {"Mass": 1.0})
 
 
 @pytest.mark.parametrize(
@@ -126,16 +126,16 @@ def test_published_lists_are_read_as_they_are_with_their_patients(
     tmp_path: Path, text: str, patient: str
 ) -> None:
     (tmp_path / "list.csv").write_text(text)
-    films = read_csv(tmp_path / "list.csv")
-    assert list(films.patient_of.values()) == [patient, patient]  # no row was taken for a header
+    images = read_csv(tmp_path / "list.csv")
+    assert list(images.patient_of.values()) == [patient, patient]  # no row was taken for a header
 
 
 def test_a_text_list_has_one_name_a_line(tmp_path: Path) -> None:
     path = tmp_path / "list.txt"
     path.write_bytes(b"\xef\xbb\xbf00000001_000.png\r\n00000002_000.png\r\n\r\n")  # as from Windows
-    films = read_text_list(path)
-    assert films.patient_of == {"00000001_000.png": "00000001", "00000002_000.png": "00000002"}
-    assert not films.patients_unknown
+    images = read_text_list(path)
+    assert images.patient_of == {"00000001_000.png": "00000001", "00000002_000.png": "00000002"}
+    assert not images.patients_unknown
     path.write_text("one.png\ntwo.png\n")
     assert read_text_list(path).patients_unknown
 
@@ -152,8 +152,8 @@ def test_a_text_list_has_one_name_a_line(tmp_path: Path) -> None:
 def test_a_table_needs_a_column_of_images_and_may_name_patients(
     tmp_path: Path, text: str, expected: dict[str, str]
 ) -> None:
-    (tmp_path / "films.csv").write_text(text)
-    assert read_csv(tmp_path / "films.csv").patient_of == expected
+    (tmp_path / "images.csv").write_text(text)
+    assert read_csv(tmp_path / "images.csv").patient_of == expected
 
 
 @pytest.mark.parametrize(
@@ -162,16 +162,16 @@ def test_a_table_needs_a_column_of_images_and_may_name_patients(
         ("file,label\na,b\n", "has no column image_id, Image Index or Path; its header is"),
         ("image_id,patient_id\na,p\na,q\n", "image a is of patient 'p' and of 'q'"),
         ("image_id,patient_id\n,p\n", "a row names no image"),
-        ("image_id,patient_id\n", "lists no film"),
+        ("image_id,patient_id\n", "lists no image"),
     ],
 )
 def test_a_faulty_table_is_refused(tmp_path: Path, text: str, message: str) -> None:
-    (tmp_path / "films.csv").write_text(text)
+    (tmp_path / "images.csv").write_text(text)
     with pytest.raises(ValueError, match=message):
-        read_csv(tmp_path / "films.csv")
+        read_csv(tmp_path / "images.csv")
 
 
-def test_a_ground_truth_lists_all_its_films_and_which_have_a_box(tmp_path: Path) -> None:
+def test_a_ground_truth_lists_all_its_images_and_which_have_a_box(tmp_path: Path) -> None:
     images = [
         {"id": i, "file_name": name, "width": 9, "height": 9, "patient_id": patient}
         for i, (name, patient) in enumerate([("a.png", "p"), ("b.png", None)])
@@ -186,48 +186,50 @@ def test_a_ground_truth_lists_all_its_films_and_which_have_a_box(tmp_path: Path)
     assert read_boxed_images(tmp_path / "boxes.csv") == ("00000013_001.png", "00000020_000.png")
 
 
-def test_training_films_come_back_with_their_parts(tmp_path: Path) -> None:
+def test_training_images_come_back_with_their_parts(tmp_path: Path) -> None:
     bundle = tmp_path / "fold0" / "classifier.safetensors"
-    parts = {"train": [film("b", "q"), film("a", "p")], "validation": [film("c", "r")]}
-    path = write_training_films(bundle, parts)
-    assert path == tmp_path / "fold0" / TRAINING_FILMS
+    parts = {"train": [image("b", "q"), image("a", "p")], "validation": [image("c", "r")]}
+    path = write_training_images(bundle, parts)
+    assert path == tmp_path / "fold0" / TRAINING_IMAGES
     assert path.read_text() == "image_id,patient_id,part\nb,q,train\na,p,train\nc,r,validation\n"
-    films = read_training_films(path)
-    assert films.patient_of == {"a": "p", "b": "q", "c": "r"}
-    assert films.parts == {"train": ("b", "a"), "validation": ("c",)}
-    assert films.unlisted == ()
+    images = read_training_images(path)
+    assert images.patient_of == {"a": "p", "b": "q", "c": "r"}
+    assert images.parts == {"train": ("b", "a"), "validation": ("c",)}
+    assert images.unlisted == ()
 
 
-def test_the_films_of_the_gate_that_a_detector_began_from_count_as_well(tmp_path: Path) -> None:
+def test_the_images_of_the_gate_that_a_detector_began_from_count_as_well(tmp_path: Path) -> None:
     gate = tmp_path / "gate" / "classifier.safetensors"
-    write_training_films(gate, {"train": [film("a", "p"), film("z", "s")]})
-    parts = {"train": [film("a", "p")]}
-    path = write_training_films(tmp_path / "maskrcnn.safetensors", parts, {"gate": gate})
-    films = read_training_films(path)
-    assert films.patient_of == {"a": "p", "z": "s"}
-    assert films.parts == {"train": ("a",), "gate": ("a", "z")}
+    write_training_images(gate, {"train": [image("a", "p"), image("z", "s")]})
+    parts = {"train": [image("a", "p")]}
+    path = write_training_images(tmp_path / "maskrcnn.safetensors", parts, {"gate": gate})
+    images = read_training_images(path)
+    assert images.patient_of == {"a": "p", "z": "s"}
+    assert images.parts == {"train": ("a",), "gate": ("a", "z")}
 
 
 def test_a_gate_without_a_list_leaves_a_gap_that_is_handed_on(tmp_path: Path) -> None:
-    parts = {"train": [film("a", "p")]}
+    parts = {"train": [image("a", "p")]}
     gate = tmp_path / "gate" / "classifier.safetensors"
     first = tmp_path / "first" / "maskrcnn.safetensors"
-    films = read_training_films(write_training_films(first, parts, {"gate": gate}))
-    assert films.unlisted == (str(gate),)
-    assert films.patient_of == {"a": "p"}
-    second = write_training_films(tmp_path / "maskrcnn.safetensors", parts, {"weights": first})
-    assert read_training_films(second).unlisted == (str(gate),)
+    images = read_training_images(write_training_images(first, parts, {"gate": gate}))
+    assert images.unlisted == (str(gate),)
+    assert images.patient_of == {"a": "p"}
+    second = write_training_images(tmp_path / "maskrcnn.safetensors", parts, {"weights": first})
+    assert read_training_images(second).unlisted == (str(gate),)
 
 
 def test_a_missing_list_says_how_to_get_one(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="type the training's command again"):
-        read_training_films(tmp_path / TRAINING_FILMS)
-    (tmp_path / TRAINING_FILMS).write_text("image_id\na\n")
-    with pytest.raises(ValueError, match="no film with a part; expected columns image_id, patient"):
-        read_training_films(tmp_path / TRAINING_FILMS)
+        read_training_images(tmp_path / TRAINING_IMAGES)
+    (tmp_path / TRAINING_IMAGES).write_text("image_id\na\n")
+    with pytest.raises(
+        ValueError, match="no image with a part; expected columns image_id, patient"
+    ):
+        read_training_images(tmp_path / TRAINING_IMAGES)
 
 
 def test_an_image_may_be_in_two_parts() -> None:
-    films = film_list([("a", "p", "train"), ("a", "p", "gate"), ("a", "p", "gate")])
-    assert films.parts == {"train": ("a",), "gate": ("a",)}
-    assert len(films) == 1
+    images = image_list([("a", "p", "train"), ("a", "p", "gate"), ("a", "p", "gate")])
+    assert images.parts == {"train": ("a",), "gate": ("a",)}
+    assert len(images) == 1

@@ -1,4 +1,4 @@
-"""Sidecars: who looked at which films, and what they were trained on."""
+"""Sidecars: who looked at which images, and what they were trained on."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from cxrloc.datasets.files.manifest import file_sha256
-from cxrloc.datasets.provenance.image_lists import write_training_films
+from cxrloc.datasets.provenance.image_lists import write_training_images
 from cxrloc.datasets.provenance.sidecar import (
     LookedAt,
     read_provenance,
@@ -21,13 +21,13 @@ from cxrloc.datasets.radiograph import Radiograph
 
 
 def make_run(root: Path) -> Path:
-    """Two folds, each trained on one film and looking at the other; returns the results file."""
+    """Two folds, each trained on one image and looking at the other; returns the results file."""
     looked_at = []
     for fold, (seen, predicted) in enumerate([("b", "a"), ("a", "b")]):
         bundle = root / "run" / f"fold{fold}" / "maskrcnn.safetensors"
         bundle.parent.mkdir(parents=True)
         bundle.write_bytes(f"weights {fold}".encode())
-        write_training_films(bundle, {"train": [Radiograph(seen, None, f"p{seen}", "", {})]})
+        write_training_images(bundle, {"train": [Radiograph(seen, None, f"p{seen}", "", {})]})
         looked_at.append(LookedAt((predicted,), bundle, fold))
     results = root / "boxes" / "mask_rcnn.json"
     results.parent.mkdir()
@@ -36,13 +36,13 @@ def make_run(root: Path) -> Path:
     return results
 
 
-def test_a_sidecar_names_films_without_boxes_models_and_masks(tmp_path: Path) -> None:
+def test_a_sidecar_names_images_without_boxes_models_and_masks(tmp_path: Path) -> None:
     results = make_run(tmp_path)
     provenance = read_provenance(results)
     assert provenance is not None
     assert provenance.problem == ""
-    assert provenance.films_by_model == {"fold0": ("a",), "fold1": ("b",)}
-    assert provenance.films == {"a", "b"}
+    assert provenance.images_by_model == {"fold0": ("a",), "fold1": ("b",)}
+    assert provenance.images == {"a", "b"}
     assert provenance.masks == results.with_name("masks.json")
     assert provenance.training("fold0").patient_of == {"b": "pb"}
     assert provenance.training("fold1").patient_of == {"a": "pa"}
@@ -52,8 +52,8 @@ def test_a_sidecar_names_films_without_boxes_models_and_masks(tmp_path: Path) ->
     assert record["models"]["fold0"] == {
         "bundle": "../run/fold0/maskrcnn.safetensors",
         "sha256": file_sha256(bundle),
-        "training_films": "../run/fold0/training_films.csv",
-        "training_films_sha256": file_sha256(bundle.with_name("training_films.csv")),
+        "training_images": "../run/fold0/training_images.csv",
+        "training_images_sha256": file_sha256(bundle.with_name("training_images.csv")),
     }
 
 
@@ -65,12 +65,12 @@ def test_a_run_can_be_moved_as_a_whole(tmp_path: Path) -> None:
     assert provenance.training("fold1").patient_of == {"a": "pa"}
 
 
-def test_a_control_has_films_and_no_model(tmp_path: Path) -> None:
+def test_a_control_has_images_and_no_model(tmp_path: Path) -> None:
     (tmp_path / "prior.json").write_text("[]")
     write_provenance(tmp_path / "prior.json", [LookedAt(("a",))])
     provenance = read_provenance(tmp_path / "prior.json")
     assert provenance is not None
-    assert (provenance.films_by_model, provenance.models) == ({"all": ("a",)}, {})
+    assert (provenance.images_by_model, provenance.models) == ({"all": ("a",)}, {})
     assert provenance.masks is None
 
 
@@ -78,17 +78,17 @@ def test_a_list_that_was_missing_changed_or_lost_is_not_believed(tmp_path: Path)
     results = make_run(tmp_path)
     provenance = read_provenance(results)
     assert provenance is not None
-    films = tmp_path / "run" / "fold0" / "training_films.csv"
-    films.write_text(films.read_text() + "c,pc,train\n")
-    with pytest.raises(ValueError, match="is not the list that the films were predicted with"):
+    images = tmp_path / "run" / "fold0" / "training_images.csv"
+    images.write_text(images.read_text() + "c,pc,train\n")
+    with pytest.raises(ValueError, match="is not the list that the images were predicted with"):
         provenance.training("fold0")
-    films.unlink()
+    images.unlink()
     with pytest.raises(FileNotFoundError, match="type the training's command again"):
         provenance.training("fold0")
-    write_provenance(results, [LookedAt(("a",), films.with_name("maskrcnn.safetensors"))])
+    write_provenance(results, [LookedAt(("a",), images.with_name("maskrcnn.safetensors"))])
     later = read_provenance(results)
     assert later is not None
-    with pytest.raises(FileNotFoundError, match=r"maskrcnn.safetensors had no training_films"):
+    with pytest.raises(FileNotFoundError, match=r"maskrcnn.safetensors had no training_images"):
         later.training("all")
 
 
@@ -99,7 +99,7 @@ def test_no_sidecar_is_none_and_a_sidecar_of_another_file_has_a_problem(tmp_path
     changed = read_provenance(results)
     assert changed is not None
     assert "mask_rcnn.json is not the file that mask_rcnn.manifest.json was" in changed.problem
-    assert changed.films == frozenset()
+    assert changed.images == frozenset()
     results.unlink()
     assert (
         "belongs to 'mask_rcnn.json', which is not" in read_sidecar(sidecar_path(results)).problem
@@ -111,7 +111,7 @@ def test_no_sidecar_is_none_and_a_sidecar_of_another_file_has_a_problem(tmp_path
     [
         ("{", "as JSON"),
         ("[]", "holds a JSON list, expected an object"),
-        (None, "films of fold1, but models are fold0"),
+        (None, "images of fold1, but models are fold0"),
     ],
 )
 def test_a_faulty_sidecar_is_refused(tmp_path: Path, record: str | None, message: str) -> None:
@@ -124,8 +124,8 @@ def test_a_faulty_sidecar_is_refused(tmp_path: Path, record: str | None, message
         read_provenance(results)
 
 
-@pytest.mark.parametrize("text", ['{"films": 6, "models": {}}', '{"films": {"all": ["a"]}}'])
-def test_a_sidecar_from_before_films_and_models_were_listed_is_not_believed(
+@pytest.mark.parametrize("text", ['{"images": 6, "models": {}}', '{"images": {"all": ["a"]}}'])
+def test_a_sidecar_from_before_images_and_models_were_listed_is_not_believed(
     tmp_path: Path, text: str
 ) -> None:
     results = tmp_path / "boxes.json"
@@ -133,4 +133,4 @@ def test_a_sidecar_from_before_films_and_models_were_listed_is_not_believed(
     sidecar_path(results).write_text(text)
     provenance = read_provenance(results)
     assert provenance is not None
-    assert "does not list the films that were looked at; predict them again" in provenance.problem
+    assert "does not list the images that were looked at; predict them again" in provenance.problem

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from cxrloc.datasets.labels import CHEXPERT_LABELS
-from cxrloc.datasets.prepared.check_images import check_films
+from cxrloc.datasets.prepared.check_images import check_images
 from cxrloc.datasets.prepared.folder import load_prepared
 from cxrloc.datasets.readers import chexpert
 from cxrloc.tools.prepare_data import main
@@ -140,10 +140,10 @@ def test_a_broken_jpg_is_left_out_under_the_name_that_tells_it_from_all_others(
     root = chexpert_tree(TRAIN, VALID, dict.fromkeys((FRONTAL, LATERAL, SECOND), (32, 39)))
     (root / FRONTAL).write_bytes(b"no image")
     found = chexpert.index(root)
-    films = [r for r in found.radiographs if r.path is not None]
-    unreadable = check_films(films, found.warnings, workers=1)
+    images = [r for r in found.radiographs if r.path is not None]
+    unreadable = check_images(images, found.warnings, workers=1)
     assert list(unreadable) == [FRONTAL]
-    (example,) = found.warnings.examples["films that cannot be read, left out"]
+    (example,) = found.warnings.examples["images that cannot be read, left out"]
     assert example.startswith(f"{FRONTAL} (damaged")
 
 
@@ -168,8 +168,8 @@ def test_the_prepared_folder_keeps_uncertain_labels_apart_from_blank_ones(
     lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
     assert "images in official test 1 1 0" in lines
     assert "label present absent uncertain blank" in lines
-    assert "Edema 0 1 1 1" in lines  # of three frontal films
-    # a film may have uncertain findings and no positive one: no film without finding
+    assert "Edema 0 1 1 1" in lines  # of three frontal images
+    # an image may have uncertain findings and no positive one: no image without finding
     assert "images without a positive 0 0 0" in lines
     prepared = load_prepared(out)
     _, mixed, _ = prepared.radiographs

@@ -1,14 +1,16 @@
-"""Films among files and folders, and the names of what is made of them."""
+"""Images among files and folders, and the names of what is made of them."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from cxrloc.datasets.readers.loose_images import find_films, unique_names
+from cxrloc.datasets.readers.loose_images import find_images, unique_names
 
 
-def test_films_are_found_once_in_order_without_hidden_files_and_own_outputs(tmp_path: Path) -> None:
-    """In `out` and, beside the JSON of their film, in another run's folder."""
+def test_images_are_found_once_in_order_without_hidden_files_and_own_outputs(
+    tmp_path: Path,
+) -> None:
+    """In `out` and, beside the JSON of their image, in another run's folder."""
     names = ("b.png", "sub/a.JPG", "sub/.hidden.png", "out/b.boxes.jpg", "out/b.heat.jpg",
              "run1/b.boxes.jpg", "run1/b.sr.dcm", "run1/b.json")  # fmt: skip
     record = '{"manifest": {}}'
@@ -16,23 +18,26 @@ def test_films_are_found_once_in_order_without_hidden_files_and_own_outputs(tmp_
         path = tmp_path / "x" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
-    (tmp_path / "x" / "notes.txt").write_text("no film")
+    (tmp_path / "x" / "notes.txt").write_text("no image")
     (tmp_path / "x" / "run1" / "b.json").write_text(record)
     out = tmp_path / "x" / "out"
 
-    films, failures = find_films([tmp_path / "x" / "b.png", tmp_path / "x"], out)
+    images, failures = find_images([tmp_path / "x" / "b.png", tmp_path / "x"], out)
 
-    assert [film.relative_to(tmp_path / "x").as_posix() for film in films] == ["b.png", "sub/a.JPG"]
+    assert [image.relative_to(tmp_path / "x").as_posix() for image in images] == [
+        "b.png",
+        "sub/a.JPG",
+    ]
     assert failures == []
     (out / "b.json").write_text(record)
-    assert find_films([tmp_path / "x"]) == (films, [])
-    (out / "b.json").write_text("{}")  # pictures that are merely called so are films
-    assert len(find_films([tmp_path / "x"])[0]) == 4
+    assert find_images([tmp_path / "x"]) == (images, [])
+    (out / "b.json").write_text("{}")  # pictures that are merely called so are images
+    assert len(find_images([tmp_path / "x"])[0]) == 4
     (out / "b.json").unlink()
-    assert len(find_films([tmp_path / "x"])[0]) == 4
+    assert len(find_images([tmp_path / "x"])[0]) == 4
 
 
-def test_outputs_of_films_with_the_same_stem_do_not_overwrite_each_other() -> None:
+def test_outputs_of_images_with_the_same_stem_do_not_overwrite_each_other() -> None:
     paths = [Path(p) for p in ("x/a.png", "y/a.jpg", "y/a_2.png", "z/A.png", "b.tar.png")]
 
     names = unique_names(paths)
@@ -52,7 +57,7 @@ def test_outputs_in_the_layouts_of_mura_and_chexpert_are_named_after_the_study()
     ]  # fmt: skip
 
 
-def test_many_films_of_one_name_are_told_apart_at_once() -> None:
+def test_many_images_of_one_name_are_told_apart_at_once() -> None:
     names = unique_names([Path(f"{i}/a.png") for i in range(20_000)])
 
     assert len(set(names.values())) == 20_000

@@ -203,7 +203,7 @@ COUNTED = [
         id="patient unlike name",
     ),
     pytest.param(
-        {"films": [f"images_001/images/{A}", f"images_002/images/{A}"]},
+        {"images": [f"images_001/images/{A}", f"images_002/images/{A}"]},
         "images in two folders; the first is taken",
         [A],
         id="in two folders",
@@ -287,7 +287,7 @@ def test_missing_folders_and_files_are_named(nih_tree: Any, tmp_path: Path) -> N
         ([], None),
     ],
 )
-def test_a_film_is_found_under_its_listed_name_then_as_another_ending(
+def test_a_image_is_found_under_its_listed_name_then_as_another_ending(
     nih_tree: Any, files: list[str], found: str | None
 ) -> None:
     root: Path = nih_tree([(A, "Mass")], (), ((A,), ()))
@@ -315,7 +315,7 @@ def test_an_image_file_that_no_label_row_names_is_counted_not_dropped_silently(
         nih.index(root, strict=True)
 
 
-def test_another_copy_of_a_listed_film_is_no_stray(nih_tree: Any) -> None:
+def test_another_copy_of_a_listed_image_is_no_stray(nih_tree: Any) -> None:
     files = [f"images/{A}", f"images/{A.replace('.png', '.jpg')}"]
     assert len(nih.index(nih_tree([(A, "Mass")], (), ((A,), ()), files), strict=True).radiographs)
 

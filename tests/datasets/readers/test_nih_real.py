@@ -25,8 +25,8 @@ def real(shared_data: Path) -> nih.NihIndex:
 
 
 def boxes_per_disease(found: nih.NihIndex, on_disk: bool) -> Counter[str]:
-    films = [r for r in found.radiographs if r.path or not on_disk]
-    return Counter(box.disease for r in films for box in r.boxes)
+    images = [r for r in found.radiographs if r.path or not on_disk]
+    return Counter(box.disease for r in images for box in r.boxes)
 
 
 def test_the_lists_hold_what_nih_published(real: nih.NihIndex) -> None:
@@ -39,13 +39,13 @@ def test_the_lists_hold_what_nih_published(real: nih.NihIndex) -> None:
     assert dict(real.warnings) == {"labels read by another name": 123}
 
 
-def test_part_of_the_films_is_on_disk_most_of_them_as_jpeg(real: nih.NihIndex) -> None:
-    films = [r for r in real.radiographs if r.path is not None]
-    found = counts(films)
+def test_part_of_the_images_is_on_disk_most_of_them_as_jpeg(real: nih.NihIndex) -> None:
+    images = [r for r in real.radiographs if r.path is not None]
+    found = counts(images)
     assert (found["images"], found["boxed images"], found["boxes"]) == (1026, 691, 774)
     assert found["images without a positive"] == 300
     assert boxes_per_disease(real, on_disk=True) == BOXES_ON_DISK
-    assert Counter(r.path.suffix for r in films if r.path) == {".jpg": 990, ".png": 36}
+    assert Counter(r.path.suffix for r in images if r.path) == {".jpg": 990, ".png": 36}
 
 
 def test_positive_labels_of_boxed_images_often_have_no_box(real: nih.NihIndex) -> None:
@@ -74,19 +74,19 @@ def test_each_box_is_one_of_its_image_and_disease_and_survives_coco(real: nih.Ni
     assert first.boxes == (Box("Atelectasis", (x, y, x + w, y + h)),)
 
 
-def test_every_fold_of_the_films_on_disk_has_its_share_of_every_boxed_disease(
+def test_every_fold_of_the_images_on_disk_has_its_share_of_every_boxed_disease(
     real: nih.NihIndex,
 ) -> None:
-    films = [r for r in real.radiographs if r.path is not None]
-    folds = patient_folds(films, NIH_DISEASES, 5, seed=0)
+    images = [r for r in real.radiographs if r.path is not None]
+    folds = patient_folds(images, NIH_DISEASES, 5, seed=0)
     for disease, total in BOXES_ON_DISK.items():
         per_fold = Counter(
-            folds[r.image_id] for r in films for b in r.boxes if b.disease == disease
+            folds[r.image_id] for r in images for b in r.boxes if b.disease == disease
         )
         assert all(abs(per_fold[fold] - total / 5) <= 5 for fold in range(5)), (disease, per_fold)
     sizes = Counter(folds.values())
     assert max(sizes.values()) - min(sizes.values()) <= 2
-    tested = [image for k in range(5) for image in fold_split(films, folds, k, 5).test]
+    tested = [image for k in range(5) for image in fold_split(images, folds, k, 5).test]
     assert sorted(tested) == sorted(folds)
 
 

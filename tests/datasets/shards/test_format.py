@@ -21,7 +21,7 @@ from cxrloc.datasets.shards.format import (
     ShardFile,
     ShardKind,
     decode_square,
-    film_batch,
+    image_batch,
     shard_name,
     shard_writer,
 )
@@ -29,8 +29,8 @@ from cxrloc.datasets.shards.format import (
 DISEASES = ("Mass", "Hernia")
 
 
-def films(count: int) -> list[Radiograph]:
-    """Film i has Mass i % 2; its Hernia is unknown."""
+def images(count: int) -> list[Radiograph]:
+    """LoadedImage i has Mass i % 2; its Hernia is unknown."""
     labels = [{"Mass": float(i % 2), "Hernia": math.nan} for i in range(count)]
     return [
         Radiograph(f"{i}.png", None, f"p{i}", "", labels[i], (), (20, 10 + i)) for i in range(count)
@@ -43,12 +43,12 @@ def squares(count: int, size: int) -> list[format.Squares]:
 
 
 def write(storage: Storage, encoding: Encoding, size: int, groups: int = 2) -> list[format.Squares]:
-    """Row groups of 3 films; returns all squares."""
+    """Row groups of 3 images; returns all squares."""
     kind, drawn = ShardKind(size, encoding, DISEASES), squares(3 * groups, size)
     with storage.whole_file("a.parquet") as sink, shard_writer(sink, kind.schema("f")) as writer:
         for begin in range(0, 3 * groups, 3):
             rows = slice(begin, begin + 3)
-            writer.write_batch(film_batch(kind, "f", films(3 * groups)[rows], drawn[rows]))
+            writer.write_batch(image_batch(kind, "f", images(3 * groups)[rows], drawn[rows]))
     return drawn
 
 
@@ -96,14 +96,14 @@ def test_mapped_pixels_are_those_written_and_those_that_parquet_reads(
 
 
 @pytest.mark.parametrize("encoding", ["raw", "png"])
-def test_enhanced_films_come_back_as_their_three_channels(
+def test_enhanced_images_come_back_as_their_three_channels(
     tmp_path: Path, encoding: Encoding
 ) -> None:
     storage, kind = Storage.at(tmp_path), ShardKind(16, encoding, DISEASES, "enhanced", 2.0)
     rng = np.random.default_rng(1)
     drawn = [rng.integers(0, 256, (3, 16, 16), dtype=np.uint8) for _ in range(3)]
     with storage.whole_file("a.parquet") as sink, shard_writer(sink, kind.schema("f")) as writer:
-        writer.write_batch(film_batch(kind, "f", films(3), drawn))
+        writer.write_batch(image_batch(kind, "f", images(3), drawn))
     file = ShardFile(storage, "a.parquet")
     assert file.kind == kind
     found = file.read(0)
@@ -143,10 +143,10 @@ def test_a_store_has_nothing_to_map(tmp_path: Path) -> None:
     np.testing.assert_array_equal(np.asarray(file.read(1)), np.stack(drawn[3:]))
 
 
-def test_a_shard_without_films_is_a_shard(tmp_path: Path) -> None:
+def test_a_shard_without_images_is_a_shard(tmp_path: Path) -> None:
     write(Storage.at(tmp_path), "raw", 8, groups=0)
     file = ShardFile(Storage.at(tmp_path), "a.parquet")
-    assert (file.rows, file.groups, file.films().num_rows) == (0, {}, 0)
+    assert (file.rows, file.groups, file.images().num_rows) == (0, {}, 0)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Reading shards: the tensors of the PNGs, every film once over workers and ranks."""
+"""Reading shards: the tensors of the PNGs, every image once over workers and ranks."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from cxrloc.classification.training import samplers
-from cxrloc.classification.training.batches import EpochBatches, FilmBatches, Loader, make_loader
+from cxrloc.classification.training.batches import EpochBatches, ImageBatches, Loader, make_loader
 from cxrloc.classification.training.distributed import Member
 from cxrloc.classification.training.samplers import ByRowGroups, row_groups_in_use
 from cxrloc.datasets.images.pixel_cache import PixelCache
@@ -32,9 +32,9 @@ IDS = [f"{i:02d}.png" for i in range(COUNT)]
 
 
 @pytest.fixture(scope="module")
-def films(tmp_path_factory: pytest.TempPathFactory) -> list[Radiograph]:
-    """24 films of noise; film i has Mass i % 2, its Hernia is unknown."""
-    folder, made = tmp_path_factory.mktemp("films"), []
+def images(tmp_path_factory: pytest.TempPathFactory) -> list[Radiograph]:
+    """24 images of noise; image i has Mass i % 2, its Hernia is unknown."""
+    folder, made = tmp_path_factory.mktemp("images"), []
     rng = np.random.default_rng(0)
     for i, name in enumerate(IDS):
         assert cv2.imwrite(str(folder / name), rng.integers(0, 256, (12, 10), dtype=np.uint8))
@@ -43,37 +43,37 @@ def films(tmp_path_factory: pytest.TempPathFactory) -> list[Radiograph]:
     return made
 
 
-def build(films: list[Radiograph], out: str, monkeypatch: pytest.MonkeyPatch, **more: Any) -> str:
-    """Row groups of 2 films, shards of 5, splits a (0 to 11) and b."""
+def build(images: list[Radiograph], out: str, monkeypatch: pytest.MonkeyPatch, **more: Any) -> str:
+    """Row groups of 2 images, shards of 5, splits a (0 to 11) and b."""
     monkeypatch.setattr(write, "ROWS_PER_GROUP", 2)
     splits = {name: "a" if i < COUNT // 2 else "b" for i, name in enumerate(IDS)}
     settings = {"sizes": (SIZE,), "diseases": DISEASES, "rows": 5, **more}
-    build_shards(plan_shards(films, splits, out, **settings), local_engine(1), dict)
+    build_shards(plan_shards(images, splits, out, **settings), local_engine(1), dict)
     return out
 
 
 @pytest.fixture
-def shards(films: list[Radiograph], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ShardSet:
-    return ShardSet(build(films, str(tmp_path / "out"), monkeypatch), SIZE)
+def shards(images: list[Radiograph], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ShardSet:
+    return ShardSet(build(images, str(tmp_path / "out"), monkeypatch), SIZE)
 
 
 def training(
     shards: ShardSet,
-    films: list[Radiograph],
+    images: list[Radiograph],
     batch_size: int,
     workers: int = 0,
     rank: int = 0,
     world_size: int = 1,
 ) -> Loader:
     """As a training reads shards, by one of its processes."""
-    batches = FilmBatches(shards, films, DISEASES)
+    batches = ImageBatches(shards, images, DISEASES)
     assert batches.groups is not None
     order = ByRowGroups(batches.groups, batch_size, seed=3)
     return make_loader(batches, batch_size, order, workers, Member(rank, world_size))
 
 
 def fed(loader: Loader) -> list[bytes]:
-    """Each film's pixels, in the order they come."""
+    """Each image's pixels, in the order they come."""
     return [square.numpy().tobytes() for squares, _ in loader for square in squares]
 
 
@@ -81,26 +81,26 @@ def fed(loader: Loader) -> list[bytes]:
 @pytest.mark.parametrize("clip", [0.0, 2.0])
 def test_channels_made_with_the_shards_are_those_made_on_the_fly(
     shards: ShardSet,
-    films: list[Radiograph],
+    images: list[Radiograph],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     encoding: str,
     clip: float,
 ) -> None:
     made: dict[str, Any] = {"input": "enhanced", "clahe_clip": clip, "encoding": encoding}
-    enhanced = ShardSet(build(films, str(tmp_path / "enhanced"), monkeypatch, **made), SIZE)
-    ready = FilmBatches(enhanced, films, DISEASES, clip, "enhanced")
-    on_the_fly = FilmBatches(shards, films, DISEASES, clip, "enhanced")
+    enhanced = ShardSet(build(images, str(tmp_path / "enhanced"), monkeypatch, **made), SIZE)
+    ready = ImageBatches(enhanced, images, DISEASES, clip, "enhanced")
+    on_the_fly = ImageBatches(shards, images, DISEASES, clip, "enhanced")
     found = ready.squares(range(COUNT))
     assert found.shape == (COUNT, 3, SIZE, SIZE)
     np.testing.assert_array_equal(found, on_the_fly.squares(range(COUNT)))
 
 
 def test_a_folder_of_grey_shards_takes_no_enhanced_ones(
-    shards: ShardSet, films: list[Radiograph], monkeypatch: pytest.MonkeyPatch
+    shards: ShardSet, images: list[Radiograph], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(ValueError, match="input: 'grey' there, 'enhanced' now"):
-        build(films, shards.url, monkeypatch, input="enhanced")
+        build(images, shards.url, monkeypatch, input="enhanced")
 
 
 def everyone(shards: ShardSet) -> Counter[bytes]:
@@ -109,14 +109,14 @@ def everyone(shards: ShardSet) -> Counter[bytes]:
 
 @pytest.mark.parametrize("place", ["raw, mapped", "png, mapped", "raw, memory", "png, memory"])
 def test_batches_are_those_of_reading_the_pngs(
-    films: list[Radiograph], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+    images: list[Radiograph], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
 ) -> None:
     encoding, _, where = place.partition(", ")
     out = str(tmp_path / "out") if where == "mapped" else f"memory://{uuid.uuid4().hex}"
-    shards = ShardSet(build(films, out, monkeypatch, encoding=encoding), SIZE)
-    cache = PixelCache.open(films, SIZE, tmp_path / "cache", workers=1)
-    expected = FilmBatches(cache, films, DISEASES[::-1])
-    batches = FilmBatches(shards, films, DISEASES[::-1])
+    shards = ShardSet(build(images, out, monkeypatch, encoding=encoding), SIZE)
+    cache = PixelCache.open(images, SIZE, tmp_path / "cache", workers=1)
+    expected = ImageBatches(cache, images, DISEASES[::-1])
+    batches = ImageBatches(shards, images, DISEASES[::-1])
     places = [list(range(7)), list(range(7, 14)), list(range(14, 21)), list(range(21, 24))]
     for (squares, labels), rows in zip(make_loader(batches, 7), places, strict=True):
         assert squares.dtype == torch.uint8
@@ -128,13 +128,13 @@ def test_batches_are_those_of_reading_the_pngs(
     np.testing.assert_array_equal(batches.labels, expected.labels)
 
 
-def test_a_set_knows_its_films_without_reading_pixels(shards: ShardSet) -> None:
+def test_a_set_knows_its_images_without_reading_pixels(shards: ShardSet) -> None:
     assert len(shards) == COUNT
     assert list(shards.image_ids) == IDS
     assert shards.patients[:4] == ("p0", "p0", "p1", "p1")
     assert shards.splits == ("a",) * 12 + ("b",) * 12
     assert shards.diseases == DISEASES
-    # shards of 5, 5 and 2 films in each split, row groups of 2
+    # shards of 5, 5 and 2 images in each split, row groups of 2
     assert shards.groups.tolist() == [
         0, 0, 1, 1, 2, 3, 3, 4, 4, 5, 6, 6, 7, 7, 8, 8, 9, 10, 10, 11, 11, 12, 13, 13,
     ]  # fmt: skip
@@ -144,22 +144,22 @@ def test_a_set_knows_its_films_without_reading_pixels(shards: ShardSet) -> None:
         shards["x.png"]
 
 
-def test_two_workers_of_two_ranks_feed_every_film_once(
-    shards: ShardSet, films: list[Radiograph]
+def test_two_workers_of_two_ranks_feed_every_image_once(
+    shards: ShardSet, images: list[Radiograph]
 ) -> None:
-    streams = [fed(training(shards, films, 6, 2, rank, 2)) for rank in (0, 1)]
+    streams = [fed(training(shards, images, 6, 2, rank, 2)) for rank in (0, 1)]
     assert [len(stream) for stream in streams] == [12, 12]
     assert Counter(streams[0]) + Counter(streams[1]) == everyone(shards)
     assert not set(streams[0]) & set(streams[1])
     for rank, stream in enumerate(streams):  # the order does not depend on the workers
-        assert fed(training(shards, films, 6, 0, rank, 2)) == stream
-        assert fed(training(shards, films, 6, 1, rank, 2)) == stream
+        assert fed(training(shards, images, 6, 0, rank, 2)) == stream
+        assert fed(training(shards, images, 6, 1, rank, 2)) == stream
 
 
 def test_workers_that_persist_hear_of_a_new_epoch(
-    shards: ShardSet, films: list[Radiograph]
+    shards: ShardSet, images: list[Radiograph]
 ) -> None:
-    alone, helped = training(shards, films, 6), training(shards, films, 6, workers=2)
+    alone, helped = training(shards, images, 6), training(shards, images, 6, workers=2)
     streams = []
     for epoch in (0, 5):
         for loader in (alone, helped):
@@ -170,7 +170,7 @@ def test_workers_that_persist_hear_of_a_new_epoch(
     assert streams[0] != streams[1]
 
 
-def test_films_are_shuffled_across_shards_but_few_row_groups_are_in_use() -> None:
+def test_images_are_shuffled_across_shards_but_few_row_groups_are_in_use() -> None:
     groups = np.repeat(np.arange(6), 4)
     order = epoch_order(groups, np.random.default_rng(0), together=2)
     assert sorted(order.tolist()) == list(range(24))
@@ -184,12 +184,12 @@ def test_films_are_shuffled_across_shards_but_few_row_groups_are_in_use() -> Non
 
 
 def test_what_is_held_is_bounded(
-    films: list[Radiograph], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    images: list[Radiograph], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(samplers, "SHUFFLED_GROUPS", 3)
     held = row_groups_in_use(4)
     assert held == 8
-    out = build(films, str(tmp_path / "out"), monkeypatch, encoding="png")
+    out = build(images, str(tmp_path / "out"), monkeypatch, encoding="png")
     shards = ShardSet(out, SIZE, held)
     read, of_file = list[tuple[str, int]](), ShardFile.read
 
@@ -198,7 +198,7 @@ def test_what_is_held_is_bounded(
         return of_file(file, group)
 
     monkeypatch.setattr(ShardFile, "read", noting)
-    for squares, _ in training(shards, films, 4):
+    for squares, _ in training(shards, images, 4):
         assert len(squares) == 4
         assert len(shards._pixels._held) <= held
         assert len(shards._pixels._files) <= held
@@ -215,7 +215,7 @@ def test_a_set_travels_to_other_processes_without_its_pixels(shards: ShardSet) -
 
 
 def test_what_is_missing_or_was_changed_is_named(
-    shards: ShardSet, films: list[Radiograph], tmp_path: Path
+    shards: ShardSet, images: list[Radiograph], tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
     with pytest.raises(FileNotFoundError, match=r"no finished shards of 9 px in .*build_shards"):

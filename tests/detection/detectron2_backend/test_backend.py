@@ -20,7 +20,7 @@ import torch
 
 from cxrloc.classification.bundle.file import read_bundle, write_bundle
 from cxrloc.datasets.images.transforms import fit_square
-from cxrloc.datasets.radiograph import Box, Film, Radiograph
+from cxrloc.datasets.radiograph import Box, LoadedImage, Radiograph
 from cxrloc.detection.config import AugmentConfig, DetectorConfig, Init, ModelConfig, TrainConfig
 from cxrloc.detection.data import DetectionSet
 from cxrloc.detection.detectron2_backend import backend, network, predictor
@@ -64,7 +64,7 @@ def config(epochs: int = 2, **train: object) -> DetectorConfig:
 def rectangles(
     count: int, negatives: int = 0, frame_hw: tuple[int, int] = (128, 96)
 ) -> DetectionSet:
-    """Films with a wide bright rectangle (Mass) at the left or a tall one (Nodule) at the right."""
+    """Images with a wide bright rectangle (Mass) left or a tall one (Nodule) right."""
     rng = np.random.default_rng(5)
     radiographs, squares = [], {}
     for number in range(count + negatives):
@@ -85,9 +85,11 @@ def rectangles(
     return DetectionSet(tuple(radiographs), squares, SIZE, DISEASES)
 
 
-def film(data: DetectionSet, index: int) -> Film:
+def image(data: DetectionSet, index: int) -> LoadedImage:
     one = data.radiographs[index]
-    return Film(one.image_id, data.squares[one.image_id][:, :48], one.size_hw, one.patient_id)
+    return LoadedImage(
+        one.image_id, data.squares[one.image_id][:, :48], one.size_hw, one.patient_id
+    )
 
 
 def test_the_missing_package_is_named_with_the_way_to_install_it(without_detectron2: None) -> None:
@@ -186,7 +188,7 @@ def test_the_samples_are_boxes_classes_and_negatives_of_the_set(tmp_path: Path) 
     records = coco_records(data, tmp_path / "train_coco.json", "cxrloc_test")
     assert [record["image_id"] for record in records] == [1, 2, 3]
     draws = Draws(records, data, dataclasses.replace(config(epochs=2), seed=0))
-    # one batch of all three films an epoch
+    # one batch of all three images an epoch
     assert (draws.steps, len(draws)) == (2, 6)
     for epoch in (0, 1):
         seen = {s["image_id"]: s for s in (draws[i] for i in range(3 * epoch, 3 * epoch + 3))}
@@ -194,7 +196,7 @@ def test_the_samples_are_boxes_classes_and_negatives_of_the_set(tmp_path: Path) 
         assert len(seen[3]["instances"]) == 0
         assert seen[1]["instances"].gt_classes.tolist() == [DISEASES.index("Nodule")]
         assert seen[2]["instances"].gt_classes.tolist() == [DISEASES.index("Mass")]
-        # the film is 128 high, the square 64: half of the box
+        # the image is 128 high, the square 64: half of the box
         half = np.array(data.radiographs[0].boxes[0].box_xyxy) / 2
         assert seen[1]["instances"].gt_boxes.tensor.tolist() == [half.tolist()]
         polygon = seen[1]["instances"].gt_masks.polygons[0][0]
@@ -225,18 +227,18 @@ def test_it_learns_exports_and_predicts_the_same_after_loading(
     bundle = backend.train_detector(settings, data, None, tmp_path / "run", Init(), {"fold": 1})
     assert bundle == tmp_path / "run" / "maskrcnn.safetensors"
     assert not list((tmp_path / "run").glob("*.pth"))
-    films = [film(unseen, i) for i in range(24, 28)]
+    images = [image(unseen, i) for i in range(24, 28)]
     before = predictor.Detectron2Predictor(networks[0], MODEL, DISEASES, SIZE)
     loaded, metadata = load_predictor(bundle)
     assert metadata["backend"] == "detectron2"
     assert metadata["fold"] == 1
     assert metadata["train_boxes"] == {"Mass": 12, "Nodule": 12}
-    after = loaded.predict(films)
-    for one, other in zip(before.predict(films), after, strict=True):
+    after = loaded.predict(images)
+    for one, other in zip(before.predict(images), after, strict=True):
         assert one.diseases == other.diseases
         np.testing.assert_array_equal(one.boxes_xyxy, other.boxes_xyxy)
         np.testing.assert_array_equal(one.scores, other.scores)
-    # in the original frame of 96 x 128 although the film's copy is 48 x 64
+    # in the original frame of 96 x 128 although the image's copy is 48 x 64
     for number, found in zip(range(24, 28), after, strict=True):
         (truth,) = unseen.radiographs[number].boxes
         assert found.diseases[0] == truth.disease
@@ -308,7 +310,7 @@ def test_a_checkpoint_or_bundle_of_another_run_is_refused(tmp_path: Path) -> Non
     tensors_only_checkpointer(layer, tmp_path, run=same).resume_or_load("")
     assert (same.best_score, same.best_step) == (0.5, 7)
     other = tensors_only_checkpointer(layer, tmp_path, run=RunState("two"))
-    with pytest.raises(ValueError, match="another config or other films; choose another out"):
+    with pytest.raises(ValueError, match="another config or other images; choose another out"):
         other.resume_or_load("")
     write_bundle(
         tmp_path / "maskrcnn.safetensors",
@@ -331,8 +333,8 @@ def test_a_checkpoint_that_wants_to_run_code_is_not_read(tmp_path: Path) -> None
 
 
 @needs_detectron2
-def test_no_training_film_is_an_error_that_says_so(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="no training film"):
+def test_no_training_image_is_an_error_that_says_so(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="no training image"):
         backend.train_detector(config(), rectangles(0), None, tmp_path, Init(), {})
 
 

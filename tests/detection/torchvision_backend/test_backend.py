@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from cxrloc.classification.bundle.file import read_bundle
-from cxrloc.datasets.radiograph import Film
+from cxrloc.datasets.radiograph import LoadedImage
 from cxrloc.detection.config import DetectorConfig, Init
 from cxrloc.detection.data import DetectionSet
 from cxrloc.detection.mask_rcnn import MaskRCNNLocalizer, load_predictor
@@ -19,7 +19,7 @@ from cxrloc.detection.torchvision_backend.backend import (
     train_detector,
     training_batch,
 )
-from cxrloc.detection.validation import best_ious, film_of, films_of, mean_best_iou
+from cxrloc.detection.validation import best_ious, image_of, images_of, mean_best_iou
 from cxrloc.localization.boxes import iou
 
 
@@ -39,7 +39,7 @@ def test_the_mask_of_a_box_is_its_filled_rectangle() -> None:
     assert rectangle_masks(np.zeros((0, 4), np.float32), 8).shape == (0, 8, 8)
 
 
-def test_a_batch_is_the_same_for_the_same_seed_epoch_and_film(
+def test_a_batch_is_the_same_for_the_same_seed_epoch_and_image(
     rectangles: DetectionSet, small_config: DetectorConfig
 ) -> None:
     first, _ = training_batch(rectangles, [3, 5], small_config, 1)
@@ -50,10 +50,10 @@ def test_a_batch_is_the_same_for_the_same_seed_epoch_and_film(
     assert targets[1]["labels"].tolist() == labels.tolist()
 
 
-def test_a_film_from_a_cached_square_has_its_padding_cut_off(rectangles: DetectionSet) -> None:
+def test_a_image_from_a_cached_square_has_its_padding_cut_off(rectangles: DetectionSet) -> None:
     radiograph = dataclasses.replace(rectangles.radiographs[0], boxes=(), size_hw=(500, 1000))
-    film = film_of(radiograph, rectangles.squares, 128)
-    assert film.pixels.shape == (64, 128)
+    image = image_of(radiograph, rectangles.squares, 128)
+    assert image.pixels.shape == (64, 128)
 
 
 @pytest.mark.slow
@@ -67,7 +67,7 @@ def test_one_seed_gives_one_result(
 
 
 @pytest.mark.slow
-def test_sixteen_films_are_learned_by_heart(
+def test_sixteen_images_are_learned_by_heart(
     rectangles: DetectionSet, small_config: DetectorConfig, tmp_path: Path
 ) -> None:
     bundle = _train(small_config, rectangles, tmp_path, 22, precision="auto")
@@ -75,36 +75,36 @@ def test_sixteen_films_are_learned_by_heart(
     assert metadata["train_boxes"] == {"Effusion": 8, "Mass": 8}
     assert (metadata["backend"], metadata["fold"], metadata["kept"]) == ("torchvision", 2, "last")
     assert mean_best_iou(predictor, rectangles) > 0.7
-    films = list(films_of(rectangles))
-    found = predictor.predict(films)
+    images = list(images_of(rectangles))
+    found = predictor.predict(images)
     masks = [
         value
         for radiograph, one in zip(rectangles.radiographs, found, strict=True)
         for value in best_ious(radiograph, one, one.mask_boxes_xyxy(), rectangles.diseases)
     ]
     assert np.mean(masks) > 0.7
-    _check_frames(predictor, films[0])
-    _check_bfloat16(bundle, films)
+    _check_frames(predictor, images[0])
+    _check_bfloat16(bundle, images)
     _check_files(bundle, small_config, rectangles, tmp_path)
 
 
-def _check_frames(predictor: object, film: Film) -> None:
+def _check_frames(predictor: object, image: LoadedImage) -> None:
     # the same pixels said to be of a frame half as large: boxes half as large
-    half = dataclasses.replace(film, size_hw=(512, 512))
-    whole, halved = predictor.predict([film, half])  # type: ignore[attr-defined]
+    half = dataclasses.replace(image, size_hw=(512, 512))
+    whole, halved = predictor.predict([image, half])  # type: ignore[attr-defined]
     assert whole.boxes_xyxy == pytest.approx(2 * halved.boxes_xyxy, abs=0.5)
     assert set(whole.diseases) == {"Effusion", "Mass"}
-    localizations = MaskRCNNLocalizer(predictor).localize([film], ["Mass"])  # type: ignore[arg-type]
+    localizations = MaskRCNNLocalizer(predictor).localize([image], ["Mass"])  # type: ignore[arg-type]
     assert {one.disease for one in localizations} == {"Mass"}
 
 
-def _check_bfloat16(bundle: Path, films: list[Film]) -> None:
-    # the tolerance that holds for 98 % of real films' boxes: see `torchvision_backend`
+def _check_bfloat16(bundle: Path, images: list[LoadedImage]) -> None:
+    # the tolerance that holds for 98 % of real images' boxes: see `torchvision_backend`
     exact, rounded = (load_predictor(bundle, "cpu", number)[0] for number in ("fp32", "bf16"))
     assert (exact.runtime, rounded.runtime) == ("torch fp32 on cpu", "torch bf16 on cpu")
-    pairs = list(zip(exact.predict(films), rounded.predict(films), strict=True))
+    pairs = list(zip(exact.predict(images), rounded.predict(images), strict=True))
     assert any(a.scores.tolist() != b.scores.tolist() for a, b in pairs)
-    for one, other in pairs:  # the strongest box of each film
+    for one, other in pairs:  # the strongest box of each image
         assert one.diseases[0] == other.diseases[0]
         assert abs(one.scores[0] - other.scores[0]) < 0.1
         assert iou(one.boxes_xyxy[:1], other.boxes_xyxy[:1])[0] > 0.8
@@ -115,11 +115,13 @@ def _check_files(bundle: Path, config: DetectorConfig, data: DetectionSet, out: 
     assert (out / "loss.csv").read_text().startswith("step,lr,loss,")
     written = bundle.stat().st_mtime_ns
     assert _train(config, data, out, 22, precision="auto").stat().st_mtime_ns == written
-    with pytest.raises(ValueError, match="another config or other films"):
+    with pytest.raises(ValueError, match="another config or other images"):
         _train(config, data, out, 23, precision="auto")
 
 
-def test_without_training_films_the_run_stops(small_config: DetectorConfig, tmp_path: Path) -> None:
+def test_without_training_images_the_run_stops(
+    small_config: DetectorConfig, tmp_path: Path
+) -> None:
     none = DetectionSet((), {}, 128, small_config.diseases)
-    with pytest.raises(ValueError, match="no training film"):
+    with pytest.raises(ValueError, match="no training image"):
         train_detector(small_config, none, None, tmp_path, Init(), {})

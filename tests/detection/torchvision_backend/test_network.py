@@ -82,7 +82,7 @@ def test_a_voted_box_is_the_mean_of_its_neighbours_weighted_by_score() -> None:
     assert voted_boxes(boxes, scores, keep[:0], 0.5).shape == (0, 4)
 
 
-def test_boxes_stay_inside_a_film_that_does_not_fill_the_square(
+def test_boxes_stay_inside_a_image_that_does_not_fill_the_square(
     small_config: DetectorConfig,
 ) -> None:
     model = _network(small_config).eval()

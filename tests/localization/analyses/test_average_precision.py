@@ -1,4 +1,4 @@
-"""AP of localizers in the report: which films, both bounds, masks of a smaller frame."""
+"""AP of localizers in the report: which images, both bounds, masks of a smaller frame."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def _row(rows: tuple[TableRow, ...], iou: str, bound: str, block: str = "box AP"
     return next(r for r in rows if r.block == block and wanted.items() <= r.lead.items())
 
 
-def test_a_stronger_box_on_a_labelled_film_without_a_box_is_ignored_or_halves_the_precision() -> (
+def test_a_stronger_box_on_a_labelled_image_without_a_box_is_ignored_or_halves_the_precision() -> (
     None
 ):
     found = [Localization("a", "Mass", BOX, 0.5), Localization("b", "Mass", BOX, 0.9)]
@@ -45,10 +45,10 @@ def test_a_stronger_box_on_a_labelled_film_without_a_box_is_ignored_or_halves_th
     assert _row(rows, ".5", "counted").cells["Mass"] == pytest.approx(0.5)
     assert np.isnan(float(_row(rows, ".5", "counted").cells["Nodule"]))  # type: ignore[arg-type]
     assert _row(rows, ".5", "counted").cells["macro mean"] == pytest.approx(0.5)
-    assert _row(rows, ".5", "counted").trail == {"boxes": 1, "films": 3}
+    assert _row(rows, ".5", "counted").trail == {"boxes": 1, "images": 3}
 
 
-def test_films_that_a_localizer_has_not_looked_at_are_not_held_against_it() -> None:
+def test_images_that_a_localizer_has_not_looked_at_are_not_held_against_it() -> None:
     wrong = [Localization("a", "Mass", BOX, 0.5), Localization("c", "Mass", BOX, 0.9)]
 
     looked = ap_section(COCO, {"mine": wrong}, {"mine": ALL}).tables[0].rows
@@ -56,7 +56,7 @@ def test_films_that_a_localizer_has_not_looked_at_are_not_held_against_it() -> N
 
     assert _row(looked, ".5", "ignored").cells["Mass"] == pytest.approx(0.5)
     assert _row(not_looked, ".5", "ignored").cells["Mass"] == pytest.approx(1.0)
-    assert _row(not_looked, ".5", "ignored").trail["films"] == 2
+    assert _row(not_looked, ".5", "ignored").trail["images"] == 2
 
 
 @pytest.mark.parametrize("side", [64, 32])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from cxrloc.classification.report.tables import to_csv, to_latex, to_markdown
-from cxrloc.datasets.provenance.image_lists import TRAINING_FILMS, write_training_films
+from cxrloc.datasets.provenance.image_lists import TRAINING_IMAGES, write_training_images
 from cxrloc.datasets.provenance.sidecar import (
     LookedAt,
     Provenance,
@@ -25,21 +25,21 @@ from cxrloc.localization.analyses.leakage import (
 )
 from cxrloc.localization.report.glossary import lookup
 
-# two films of patient p in fold 0, one of q in fold 1; a0 and b have boxes
+# two images of patient p in fold 0, one of q in fold 1; a0 and b have boxes
 TRUTH = {"a0.png": "p", "a1.png": "p", "b.png": "q"}
 BOXED = ("a0.png", "b.png")
 LOOKED_AT = {0: ("a0.png", "a1.png"), 1: ("b.png",)}
 
 
 def sidecar(root: Path, trained_on: dict[int, dict[str, str]], **inherited: Path) -> Provenance:
-    """A results file of two folds whose models were trained on the given films."""
+    """A results file of two folds whose models were trained on the given images."""
     looked_at = []
-    for fold, films in trained_on.items():
+    for fold, images in trained_on.items():
         bundle = root / f"fold{fold}" / "maskrcnn.safetensors"
         bundle.parent.mkdir(parents=True)
         bundle.write_bytes(b"weights")
-        known = [Radiograph(image, None, patient, "", {}) for image, patient in films.items()]
-        write_training_films(bundle, {"train": known}, inherited)
+        known = [Radiograph(image, None, patient, "", {}) for image, patient in images.items()]
+        write_training_images(bundle, {"train": known}, inherited)
         looked_at.append(LookedAt(LOOKED_AT[fold], bundle, fold))
     return written(root, looked_at)
 
@@ -62,22 +62,22 @@ def test_a_patient_may_be_in_the_training_of_a_fold_that_did_not_predict_him(
     tmp_path: Path,
 ) -> None:
     honest = audited(sidecar(tmp_path, {0: {"b.png": "q"}, 1: {"a0.png": "p", "a1.png": "p"}}))
-    assert (honest.status, honest.films, honest.unknown) == (CLEAN, 3, ())
+    assert (honest.status, honest.images, honest.unknown) == (CLEAN, 3, ())
     assert leakage_stamp([honest]) == ""
 
 
-def test_a_planted_film_of_a_scored_patient_is_stamped(tmp_path: Path) -> None:
+def test_a_planted_image_of_a_scored_patient_is_stamped(tmp_path: Path) -> None:
     planted = {"a0.png": "p", "b_another.png": "q"}
     leaked = audited(sidecar(tmp_path, {0: {"b.png": "q"}, 1: planted}))
     assert leaked.status == LEAKED
     assert (leaked.shared_images, leaked.shared_patients) == ((), ("q",))
     assert leakage_stamp([leaked]) == (
-        "LEAKED: trained on films or patients that are scored here: "
-        "mask_rcnn (0 scored films, 1 patients)"
+        "LEAKED: trained on images or patients that are scored here: "
+        "mask_rcnn (0 scored images, 1 patients)"
     )
 
 
-def test_a_shared_boxed_film_is_counted_as_such(tmp_path: Path) -> None:
+def test_a_shared_boxed_image_is_counted_as_such(tmp_path: Path) -> None:
     seen = {"a0.jpg": "p", "a1.jpg": "p"}  # re-encoded copies
     leaked = audited(sidecar(tmp_path, {0: seen, 1: {"a0.png": "p"}}))
     assert leaked.shared_images == ("a0.png", "a1.png")
@@ -89,7 +89,7 @@ def test_what_is_not_known_is_unknown_and_says_why(tmp_path: Path) -> None:
     assert audited(None).status == UNKNOWN
     assert "no .manifest.json beside its file" in audited(None).unknown[0]
     lost = sidecar(tmp_path / "lost", {0: {"b.png": "q"}, 1: {"a0.png": "p"}})
-    (tmp_path / "lost" / "fold1" / TRAINING_FILMS).unlink()
+    (tmp_path / "lost" / "fold1" / TRAINING_IMAGES).unlink()
     assert audited(lost).status == UNKNOWN
     assert audited(lost).unknown[0].startswith("fold1: no ")
     gate = tmp_path / "gate" / "classifier.safetensors"
@@ -97,22 +97,22 @@ def test_what_is_not_known_is_unknown_and_says_why(tmp_path: Path) -> None:
     assert audited(began).unknown == (f"what {gate} was trained on is not known",)
     old = tmp_path / "old.json"
     old.write_text("[]")
-    sidecar_path(old).write_text('{"films": 3}')
+    sidecar_path(old).write_text('{"images": 3}')
     assert "predict them again" in audited(read_provenance(old)).unknown[0]
     other = written(tmp_path / "other", [LookedAt(("z.png",))])
-    assert audited(other).unknown == ("its sidecar names none of the scored films",)
+    assert audited(other).unknown == ("its sidecar names none of the scored images",)
 
 
 def test_a_leak_that_was_found_outweighs_what_is_not_known(tmp_path: Path) -> None:
     half = sidecar(tmp_path, {0: {"a0.png": "p"}, 1: {"a0.png": "p"}})
-    (tmp_path / "fold1" / TRAINING_FILMS).unlink()
+    (tmp_path / "fold1" / TRAINING_IMAGES).unlink()
     assert audited(half).status == LEAKED
     assert len(audited(half).unknown) == 1
 
 
-def test_a_model_of_one_fold_is_audited_on_its_own_films_alone(tmp_path: Path) -> None:
+def test_a_model_of_one_fold_is_audited_on_its_own_images_alone(tmp_path: Path) -> None:
     one = audited(sidecar(tmp_path, {0: {"b.png": "q"}}))
-    assert (one.status, one.films) == (CLEAN, 2)
+    assert (one.status, one.images) == (CLEAN, 2)
 
 
 def test_patients_that_the_ground_truth_does_not_name_leave_it_unknown(tmp_path: Path) -> None:
@@ -120,12 +120,12 @@ def test_patients_that_the_ground_truth_does_not_name_leave_it_unknown(tmp_path:
     for anonymous in (dict.fromkeys(TRUTH, ""), {image: image for image in TRUTH}):
         (one,) = audit_comparison(anonymous, {"x": provenance}, boxed_images=BOXED)
         assert one.status == UNKNOWN
-        assert one.unknown == ("the patients of some films are not known",)
+        assert one.unknown == ("the patients of some images are not known",)
 
 
 def test_a_control_on_disk_was_not_trained_and_is_clean(tmp_path: Path) -> None:
     control = audited(written(tmp_path, [LookedAt(tuple(TRUTH))]))
-    assert (control.status, control.films) == (CLEAN, 3)
+    assert (control.status, control.images) == (CLEAN, 3)
 
 
 def test_the_section_has_a_row_for_each_localizer_and_a_word_for_each_column(
@@ -156,6 +156,6 @@ def test_the_section_has_a_row_for_each_localizer_and_a_word_for_each_column(
 def test_the_answer_says_clean_or_who_could_not_be_checked(tmp_path: Path) -> None:
     honest = sidecar(tmp_path, {0: {"b.png": "q"}, 1: {"a0.png": "p"}})
     clean = audit_comparison(TRUTH, {"a": honest}, boxed_images=BOXED)
-    assert leakage_section(clean).paragraphs[1].startswith("No scored film, and no other film")
+    assert leakage_section(clean).paragraphs[1].startswith("No scored image, and no other image")
     unknown = audit_comparison(TRUTH, {"a": honest, "b": None}, boxed_images=BOXED)
     assert "could not be ruled out for b:" in leakage_section(unknown).paragraphs[1]

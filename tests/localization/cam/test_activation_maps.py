@@ -37,7 +37,7 @@ def settled(network: nn.Module, seed: int = 0) -> nn.Module:
     return network.eval()
 
 
-def films(count: int = 2, size: int = SIZE) -> torch.Tensor:
+def images(count: int = 2, size: int = SIZE) -> torch.Tensor:
     return torch.randn(count, 3, size, size, generator=torch.Generator().manual_seed(1))
 
 
@@ -65,7 +65,7 @@ def test_closed_form_equals_grad_cam_by_a_backward_pass(architecture: str, head:
     model = classifier(architecture, head)
     kept: list[torch.Tensor] = []
     with model.backbone.register_forward_hook(lambda _m, _i, output: kept.append(output)):
-        output = model(films())
+        output = model(images())
     kept[0].retain_grad()
     maps = class_activation_maps(model, output.features, range(DISEASES))
     assert maps.max() > 1e-4
@@ -97,12 +97,12 @@ class _Logits(nn.Module):
 
 @pytest.mark.parametrize("head", ["linear", "two_layer"])
 def test_closed_form_equals_the_public_package(head: str) -> None:
-    model, images = classifier("resnet18", head), films()
+    model, batch = classifier("resnet18", head), images()
     with torch.no_grad():
-        maps = class_activation_maps(model, model(images).features, [0, 3])
+        maps = class_activation_maps(model, model(batch).features, [0, 3])
     with GradCAM(model=_Logits(model), target_layers=[model.backbone]) as public:
         for column, index in enumerate([0, 3]):
-            theirs = public(input_tensor=images, targets=[ClassifierOutputTarget(index)] * 2)
+            theirs = public(input_tensor=batch, targets=[ClassifierOutputTarget(index)] * 2)
             for row in range(2):
                 ours = stretched(cv2.resize(stretched(maps[row, column].numpy()), (SIZE, SIZE)))
                 np.testing.assert_allclose(ours, theirs[row], atol=1e-5)
@@ -131,7 +131,7 @@ def test_a_hand_computed_jacobian_of_a_two_layer_head() -> None:
 def test_any_other_head_is_differentiated_alone() -> None:
     model = classifier("resnet18", "linear")
     model.head = nn.Sequential(nn.Linear(512, 16), nn.GELU(), nn.Linear(16, DISEASES))
-    output = model(films())
+    output = model(images())
     maps = class_activation_maps(model, output.features, [1, 4])
     for column, index in enumerate([1, 4]):
         reference = backward_grad_cam(
@@ -149,7 +149,7 @@ def test_dropout_in_a_head_changes_nothing() -> None:
 
 def test_maps_of_bfloat16_features_are_computed_in_float32() -> None:
     model = classifier("resnet18", "two_layer")
-    features = model(films()).features.detach().bfloat16()
+    features = model(images()).features.detach().bfloat16()
     with torch.autocast("cpu", dtype=torch.bfloat16):
         maps = class_activation_maps(model, features, [0, 1])
     assert maps.dtype == torch.float32
@@ -160,7 +160,7 @@ def test_features_of_inference_mode_are_welcome() -> None:
     model = classifier("resnet18", "linear")
     model.head = nn.Sequential(nn.Linear(512, DISEASES), nn.Sigmoid())
     with torch.inference_mode():
-        features = model(films()).features
+        features = model(images()).features
         inside = class_activation_maps(model, features, range(DISEASES))
     outside = class_activation_maps(model, features.clone(), range(DISEASES))
     torch.testing.assert_close(inside, outside)
@@ -175,11 +175,11 @@ def densenet_tail(network: nn.Module, activations: torch.Tensor) -> torch.Tensor
 def test_autograd_fallback_takes_densenets_map_after_the_relu() -> None:
     torch.manual_seed(0)
     network = settled(torchvision.models.densenet121(weights=None, num_classes=4))
-    images = films(2, 64)
-    logits, maps = autograd_maps(network, images, [3, 1, 0, 2])
+    batch = images(2, 64)
+    logits, maps = autograd_maps(network, batch, [3, 1, 0, 2])
     with torch.no_grad():
-        features = network.features(images).relu()
-        torch.testing.assert_close(logits, network(images))
+        features = network.features(batch).relu()
+        torch.testing.assert_close(logits, network(batch))
     for column, index in enumerate([3, 1, 0, 2]):
         reference = backward_grad_cam(features, lambda a: densenet_tail(network, a), index)
         torch.testing.assert_close(maps[:, column], reference, atol=1e-5, rtol=1e-5)
@@ -190,10 +190,10 @@ def test_autograd_fallback_goes_through_a_head_that_is_no_mean() -> None:
     """VGG pools to 7 x 7 and has three dense layers: alpha is no row of a weight matrix."""
     torch.manual_seed(0)
     network = torchvision.models.vgg11(weights=None, num_classes=3).eval()
-    images = films(1, 64)
-    _, maps = autograd_maps(network, images, [2])
+    batch = images(1, 64)
+    _, maps = autograd_maps(network, batch, [2])
     with torch.no_grad():
-        features = network.features(images)
+        features = network.features(batch)
     reference = backward_grad_cam(
         features, lambda a: network.classifier(network.avgpool(a).flatten(1)), 2
     )
@@ -201,28 +201,28 @@ def test_autograd_fallback_goes_through_a_head_that_is_no_mean() -> None:
 
 
 def test_one_call_serves_every_network_and_both_ways_agree() -> None:
-    model, images = classifier("resnet18", "two_layer"), films()
-    logits, closed = network_maps(model, images, [0, 2])
-    slow_logits, slow = autograd_maps(_Logits(model), images, [0, 2])
+    model, batch = classifier("resnet18", "two_layer"), images()
+    logits, closed = network_maps(model, batch, [0, 2])
+    slow_logits, slow = autograd_maps(_Logits(model), batch, [0, 2])
     torch.testing.assert_close(closed, slow, atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(logits, slow_logits)
     network = settled(torchvision.models.resnet18(weights=None, num_classes=3))
-    _, maps = network_maps(network, images, [1])
-    torch.testing.assert_close(maps, autograd_maps(network, images, [1])[1])
+    _, maps = network_maps(network, batch, [1])
+    torch.testing.assert_close(maps, autograd_maps(network, batch, [1])[1])
 
 
 def test_the_fallback_leaves_the_network_and_torch_as_they_were() -> None:
     network = settled(torchvision.models.resnet18(weights=None, num_classes=3))
-    autograd_maps(network, films(1, 64), [0])
+    autograd_maps(network, images(1, 64), [0])
     assert all(not module._forward_hooks for module in network.modules())
     assert all(parameter.grad is None for parameter in network.parameters())
     assert torch.is_grad_enabled()
     assert torch.overrides._get_current_function_mode() is None
     with torch.no_grad():
-        assert not network(films(1, 64)).requires_grad
+        assert not network(images(1, 64)).requires_grad
 
 
-def test_no_diseases_and_no_films_give_empty_maps() -> None:
+def test_no_diseases_and_no_images_give_empty_maps() -> None:
     model = classifier("resnet18", "two_layer")
     features = torch.ones(2, 512, 3, 3)
     assert class_activation_maps(model, features, []).shape == (2, 0, 3, 3)

@@ -146,7 +146,7 @@ def test_scaling_uses_half_pixel_centres_as_torch_does() -> None:
 def test_the_map_covers_the_square_over_the_longer_side(
     size_hw: tuple[int, int], shape: tuple[int, int], box: tuple[int, int, int, int]
 ) -> None:
-    """The network saw a film padded to the right or below; a cell's heat stays where it was."""
+    """The network saw an image padded to the right or below; a cell's heat stays where it was."""
     cells = np.zeros((8, 8), np.float32)
     cells[:4, :4] = 1.0 if size_hw[0] < size_hw[1] else 0.0
     cells[4:, :4] = 1.0 if size_hw[0] > size_hw[1] else 0.0
@@ -159,7 +159,7 @@ def test_the_map_covers_the_square_over_the_longer_side(
 def test_heat_in_the_padding_does_not_count() -> None:
     cells = np.zeros((8, 8), np.float32)
     cells[1, 1] = 0.2
-    cells[6, 6] = 5.0  # below the film
+    cells[6, 6] = 5.0  # below the image
     ((box, _),) = boxes_from_map(map_to_frame(cells, (64, 128)), DEEP_MEDIA, (16, 16))
     assert box[0] < 24 < box[2]
     assert box[1] < 24 < box[3]
@@ -180,11 +180,11 @@ def test_an_aligned_map_lies_half_a_cell_further_left_and_up() -> None:
 def test_a_cell_of_a_resnet_sees_the_surroundings_of_pixel_32_i(size: int) -> None:
     """Why there is an aligned map: the centre of the gradient of a cell is not at 32 i + 15.5."""
     model, _ = build_classifier("resnet18", 1)
-    film = torch.rand(2, 3, size, size, requires_grad=True)
+    image = torch.rand(2, 3, size, size, requires_grad=True)
     cell = size // 64
-    model.eval().backbone(film)[:, :, cell, cell].sum().backward()
-    assert film.grad is not None
-    seen = film.grad.abs().sum(dim=(0, 1))
+    model.eval().backbone(image)[:, :, cell, cell].sum().backward()
+    assert image.grad is not None
+    seen = image.grad.abs().sum(dim=(0, 1))
     pixels = torch.arange(size, dtype=torch.float32)
     centre_y = (seen.sum(dim=1) * pixels).sum() / seen.sum()
     centre_x = (seen.sum(dim=0) * pixels).sum() / seen.sum()

@@ -49,7 +49,7 @@ def test_a_file_without_any_map_is_read(tmp_path: Path) -> None:
     assert read_heat_maps(path).cells("a.png", "Mass") is None
 
 
-def test_maps_are_found_by_film_and_disease_and_lie_in_the_frame() -> None:
+def test_maps_are_found_by_image_and_disease_and_lie_in_the_frame() -> None:
     maps = some_maps()
     cells = maps.cells("b.png", "Mass")
     assert cells is not None

@@ -11,7 +11,7 @@ from cxrloc.classification.bundle.classifier import ClassifierBundle
 from cxrloc.classification.bundle.preprocessing import Preprocessing
 from cxrloc.classification.inference.gate import Gate, GateOutput
 from cxrloc.classification.network.classifier import build_classifier
-from cxrloc.datasets.radiograph import Film
+from cxrloc.datasets.radiograph import LoadedImage
 from cxrloc.localization.cam.boxes import DEEP_MEDIA, WANG, CamBoxRule
 from cxrloc.localization.cam.localizer import GradCamLocalizer, gate_facts
 from cxrloc.localization.localizer import Localizer
@@ -49,20 +49,20 @@ def localizer(
     return GradCamLocalizer(Gate(bundle, precision="fp32"), rule, name)
 
 
-def film(
+def image(
     box: tuple[int, int, int, int] = (64, 128, 128, 192),
     shape: tuple[int, int] = (256, 256),
     frame: tuple[int, int] | None = None,
     image_id: str = "a.png",
-) -> Film:
+) -> LoadedImage:
     pixels = np.zeros(shape, np.uint8)
     pixels[box[1] : box[3], box[0] : box[2]] = 255
-    return Film(image_id, pixels, frame or shape)
+    return LoadedImage(image_id, pixels, frame or shape)
 
 
 def test_a_bright_patch_is_boxed_where_it_is() -> None:
     """Cells of 32 px; half the way to a dark neighbour the bilinear map falls through 180 / 255."""
-    (found,) = localizer().localize([film()], ["Bright"])
+    (found,) = localizer().localize([image()], ["Bright"])
     assert (found.image_id, found.disease) == ("a.png", "Bright")
     edge = 16 - 32 * (1 - 180 / 255)  # how far inside the patch's border the map crosses
     np.testing.assert_allclose(
@@ -72,25 +72,25 @@ def test_a_bright_patch_is_boxed_where_it_is() -> None:
 
 def test_the_score_is_the_gates_probability_times_the_mean_heat() -> None:
     one = localizer()
-    (found,) = one.localize([film()], ["Bright"])
+    (found,) = one.localize([image()], ["Bright"])
     x1, y1, x2, y2 = map(int, found.box_xyxy)
-    output = one.gate([film()])
-    heat = one.heat_maps(output, [film()], ["Bright"])[0]["Bright"]
+    output = one.gate([image()])
+    heat = one.heat_maps(output, [image()], ["Bright"])[0]["Bright"]
     assert heat.max() == pytest.approx(1.0)
     expected = output.probabilities[0, 0] * heat[y1:y2, x1:x2].mean()
     assert found.score == pytest.approx(expected, rel=1e-5)
 
 
-def test_boxes_are_in_the_original_frame_also_of_a_resized_film() -> None:
-    small = localizer().localize([film()], ["Bright"])[0].box_xyxy
-    large = localizer().localize([film(frame=(1024, 1024))], ["Bright"])[0].box_xyxy
+def test_boxes_are_in_the_original_frame_also_of_a_resized_image() -> None:
+    small = localizer().localize([image()], ["Bright"])[0].box_xyxy
+    large = localizer().localize([image(frame=(1024, 1024))], ["Bright"])[0].box_xyxy
     np.testing.assert_allclose(np.array(small) * 4, large, atol=4)
 
 
 @pytest.mark.parametrize("shape", [(256, 128), (128, 256)])
-def test_a_film_that_is_not_square_is_boxed_in_its_own_frame(shape: tuple[int, int]) -> None:
+def test_a_image_that_is_not_square_is_boxed_in_its_own_frame(shape: tuple[int, int]) -> None:
     """The network sees it padded to a square; the padding must not shift or stretch the box."""
-    (found,) = localizer().localize([film((32, 32, 96, 96), shape)], ["Bright"])
+    (found,) = localizer().localize([image((32, 32, 96, 96), shape)], ["Bright"])
     x1, y1, x2, y2 = found.box_xyxy
     assert ((x1 + x2) / 2, (y1 + y2) / 2) == pytest.approx((64, 64), abs=1)
     assert x2 <= shape[1]
@@ -99,14 +99,14 @@ def test_a_film_that_is_not_square_is_boxed_in_its_own_frame(shape: tuple[int, i
 
 def test_only_the_asked_diseases_are_boxed_whatever_the_gate_says() -> None:
     one = localizer()
-    assert {f.disease for f in one.localize([film()], ["Dark"])} == {"Dark"}
-    assert not one.gate([film()]).present[0, 1]
-    assert one.localize([film()], []) == []
+    assert {f.disease for f in one.localize([image()], ["Dark"])} == {"Dark"}
+    assert not one.gate([image()]).present[0, 1]
+    assert one.localize([image()], []) == []
     assert one.localize([], ["Bright"]) == []
 
 
-def test_a_black_film_has_no_bright_box_and_a_zero_map() -> None:
-    one, black = localizer(), film((0, 0, 0, 0))
+def test_a_black_image_has_no_bright_box_and_a_zero_map() -> None:
+    one, black = localizer(), image((0, 0, 0, 0))
     assert one.localize([black], ["Bright"]) == []
     assert one.heat_maps(one.gate([black]), [black], ["Bright"])[0]["Bright"].max() == 0
 
@@ -115,7 +115,7 @@ def test_a_classifier_without_training_boxes_takes_the_hottest_region() -> None:
     pixels = np.zeros((256, 256), np.uint8)
     pixels[0:128, 0:128] = 190  # large
     pixels[160:224, 160:224] = 255  # small and hotter
-    two = Film("b.png", pixels, (256, 256))
+    two = LoadedImage("b.png", pixels, (256, 256))
     by_size = localizer(rule=CamBoxRule((180.0,), 1), mean_box_sizes={"Bright": (0.4, 0.4)})
     by_heat = localizer(mean_box_sizes={})
     assert by_size.localize([two], ["Bright"])[0].box_xyxy[0] == 0
@@ -124,13 +124,13 @@ def test_a_classifier_without_training_boxes_takes_the_hottest_region() -> None:
 
 def test_one_forward_pass_serves_gate_and_boxes() -> None:
     one = localizer()
-    films = [film(image_id="a.png"), film((0, 0, 64, 64), image_id="b.png")]
-    output = one.gate(films)
-    assert one.localize_output(films, output, ["Bright"]) == one.localize(films, ["Bright"])
+    images = [image(image_id="a.png"), image((0, 0, 64, 64), image_id="b.png")]
+    output = one.gate(images)
+    assert one.localize_output(images, output, ["Bright"]) == one.localize(images, ["Bright"])
 
 
 def test_gate_facts_carry_probability_threshold_and_decision() -> None:
-    found, facts = localizer().localize_gated([film()], ["Bright", "Dark"])
+    found, facts = localizer().localize_gated([image()], ["Bright", "Dark"])
     bright, dark = facts["a.png", "Bright"], facts["a.png", "Dark"]
     assert bright["gate_probability"] == pytest.approx(1 / (1 + np.exp(-4 / 64)))  # 4 of 64 cells
     assert (bright["gate_threshold"], bright["gate_present"]) == (0.6, False)
@@ -142,16 +142,16 @@ def test_wangs_rule_returns_several_boxes_and_the_name_is_its_own() -> None:
     one = localizer(rule=WANG, name="grad_cam_wang")
     assert isinstance(one, Localizer)
     assert one.name == "grad_cam_wang"
-    assert len(one.localize([film()], ["Bright"])) == 2
+    assert len(one.localize([image()], ["Bright"])) == 2
 
 
 def test_an_unknown_disease_and_a_foreign_gate_output_are_errors() -> None:
     one = localizer()
     with pytest.raises(ValueError, match=r"unknown disease 'Mass'; .* knows \['Bright', 'Dark'\]"):
-        one.localize([film()], ["Mass"])
-    output = one.gate([film()])
+        one.localize([image()], ["Mass"])
+    output = one.gate([image()])
     with pytest.raises(ValueError, match=r"gate output of \('a.png',\), expected of \('b.png',\)"):
-        one.localize_output([film(image_id="b.png")], output, ["Bright"])
+        one.localize_output([image(image_id="b.png")], output, ["Bright"])
     assert isinstance(output, GateOutput)
     assert gate_facts(output, []) == {}
 
@@ -159,10 +159,10 @@ def test_an_unknown_disease_and_a_foreign_gate_output_are_errors() -> None:
 def test_an_aligned_localizer_moves_box_and_map_half_a_cell_left_and_up() -> None:
     plain, aligned = localizer(), localizer(name="grad_cam_aligned")
     aligned.aligned = True
-    boxes = [one.localize([film()], ["Bright"])[0].box_xyxy for one in (plain, aligned)]
+    boxes = [one.localize([image()], ["Bright"])[0].box_xyxy for one in (plain, aligned)]
     np.testing.assert_allclose(np.array(boxes[0]) - boxes[1], 16)  # 15.5 of 256 px, rounded
     before, after = (
-        one.heat_maps(one.gate([film()]), [film()], ["Bright"])[0]["Bright"]
+        one.heat_maps(one.gate([image()]), [image()], ["Bright"])[0]["Bright"]
         for one in (plain, aligned)
     )
     np.testing.assert_allclose(before[16:, 16:], after[:-16, :-16], atol=1e-6)

@@ -49,15 +49,15 @@ def classifier(name: str, head: str = "linear") -> ChestClassifier:
     return model
 
 
-def films(count: int = 2, size: int = 96) -> torch.Tensor:
+def images(count: int = 2, size: int = 96) -> torch.Tensor:
     return torch.randn(count, 3, size, size, generator=torch.Generator().manual_seed(1))
 
 
-def backward_maps(model: ChestClassifier, images: torch.Tensor) -> torch.Tensor:
+def backward_maps(model: ChestClassifier, batch: torch.Tensor) -> torch.Tensor:
     """(N, DISEASES, h, w): Grad-CAM as in its paper, from each logit back to the backbone's map."""
     kept: list[torch.Tensor] = []
     with model.backbone.register_forward_hook(lambda _m, _i, output: kept.append(output)):
-        logits = model(images).logits
+        logits = model(batch).logits
     maps = []
     for index in range(DISEASES):
         (gradient,) = torch.autograd.grad(logits[:, index].sum(), kept[0], retain_graph=True)
@@ -76,11 +76,11 @@ def assert_same_maps(found: torch.Tensor, expected: torch.Tensor) -> None:
 @pytest.mark.parametrize("head", ["linear", "two_layer"])
 @pytest.mark.parametrize("name", NAMES)
 def test_maps_equal_a_backward_pass(name: str, head: str) -> None:
-    model, images = classifier(name, head), films()
-    logits, maps = network_maps(model, images, range(DISEASES))
-    assert_same_maps(maps, backward_maps(model, images))
+    model, batch = classifier(name, head), images()
+    logits, maps = network_maps(model, batch, range(DISEASES))
+    assert_same_maps(maps, backward_maps(model, batch))
     with torch.inference_mode():
-        output, order = model(images), [3, 1, 0, 2]
+        output, order = model(batch), [3, 1, 0, 2]
         assert torch.equal(output.logits, logits)
         assert_same_maps(class_activation_maps(model, output.features, order), maps[:, order])
 
@@ -98,8 +98,8 @@ def test_maps_equal_those_of_torchvisions_own_network_with_the_same_weights(name
     ours.backbone.load_state_dict({n: state[n] for n in ours.backbone.state_dict()})
     last = list(state.values())[-4:] if name == "convnext_tiny" else list(state.values())[-2:]
     ours.head.load_state_dict(dict(zip(ours.head.state_dict(), last, strict=True)))
-    logits, maps = network_maps(ours, films(), range(DISEASES))
-    their_logits, their_maps = autograd_maps(theirs, films(), range(DISEASES))
+    logits, maps = network_maps(ours, images(), range(DISEASES))
+    their_logits, their_maps = autograd_maps(theirs, images(), range(DISEASES))
     torch.testing.assert_close(logits, their_logits)
     assert_same_maps(maps, their_maps)
 
@@ -108,9 +108,9 @@ def test_maps_equal_those_of_torchvisions_own_network_with_the_same_weights(name
 def test_where_the_map_has_both_signs_the_sum_alone_is_rectified(name: str) -> None:
     model = classifier(name)
     with torch.no_grad():
-        features = model(films()).features
+        features = model(images()).features
     assert features.min() < 0
     maps = class_activation_maps(model, features, range(DISEASES))
     rectified = class_activation_maps(model, features.relu(), range(DISEASES))
-    assert_same_maps(maps, backward_maps(model, films()))
+    assert_same_maps(maps, backward_maps(model, images()))
     assert (maps - rectified).abs().max() > 1e-2 * maps.max()

@@ -56,7 +56,7 @@ def test_the_mean_size_is_a_share_of_the_longer_side() -> None:
     assert NODULE.mean_size_wh((300, 600)) is None
 
 
-def test_rules_of_a_fold_are_for_its_films(tmp_path: Path, truth: Path, rules: CamRules) -> None:
+def test_rules_of_a_fold_are_for_its_images(tmp_path: Path, truth: Path, rules: CamRules) -> None:
     path = tmp_path / "rules.yaml"
     write_cam_rules(path, rules, "")
     assert rules_of_fold(path, 3, truth, aligned=False) == {"Mass": NODULE}

@@ -1,4 +1,4 @@
-"""The whole comparison: which films were looked at, which analyses are made, what stands where."""
+"""The whole comparison: which images were looked at, which analyses are made, what stands where."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from cxrloc.datasets.provenance.sidecar import LookedAt, read_provenance, write_
 from cxrloc.localization.cam.heat_maps import HeatMaps
 from cxrloc.localization.comparison_report.build import StudyInputs, coverage_of, run_study
 from cxrloc.localization.comparison_report.files import read_masks, stamped
-from cxrloc.localization.evaluation.image_table import film_table
+from cxrloc.localization.evaluation.image_table import image_table
 from cxrloc.localization.localizer import Localization
 from cxrloc.localization.report.glossary import lookup
 from cxrloc.localization.report.sections import Section
@@ -26,7 +26,7 @@ BOX = (8.0, 8.0, 24.0, 24.0)
 
 
 def _coco(patients: int = 12) -> dict[str, Any]:
-    """Per patient a film with both diseases boxed, and one without anything."""
+    """Per patient an image with both diseases boxed, and one without anything."""
     names = [(f"{p:02}_{i}", p) for p in range(patients) for i in (0, 1)]
     images = [
         {"id": n, "file_name": name, "width": 64, "height": 64, "patient_id": str(p), "fold": p % 3,
@@ -48,26 +48,26 @@ EVERYWHERE = [
     for i in COCO["images"]
     for d in DISEASES
 ]
-ON_BOXED_FILMS = [box for box in EVERYWHERE if box.image_id.endswith("_0")]
+ON_BOXED_IMAGES = [box for box in EVERYWHERE if box.image_id.endswith("_0")]
 
 
-def test_a_file_of_others_has_looked_at_all_films_if_it_has_a_box_on_an_unboxed_one() -> None:
-    films = film_table(COCO)
+def test_a_file_of_others_has_looked_at_all_images_if_it_has_a_box_on_an_unboxed_one() -> None:
+    images = image_table(COCO)
 
-    coverage = coverage_of(films, {"all": EVERYWHERE, "some": ON_BOXED_FILMS, "none": []}, {})
+    coverage = coverage_of(images, {"all": EVERYWHERE, "some": ON_BOXED_IMAGES, "none": []}, {})
 
-    assert coverage["all"] == frozenset(films.image_ids)
-    assert coverage["some"] == frozenset(i for i in films.image_ids if i.endswith("_0"))
+    assert coverage["all"] == frozenset(images.image_ids)
+    assert coverage["some"] == frozenset(i for i in images.image_ids if i.endswith("_0"))
     assert coverage["none"] == coverage["some"]
 
 
-def test_a_sidecar_says_which_films_were_looked_at(tmp_path: Path) -> None:
+def test_a_sidecar_says_which_images_were_looked_at(tmp_path: Path) -> None:
     (tmp_path / "mine.json").write_text("[]")
     looked_at = LookedAt(("00_0", "00_1", "not in the ground truth"))
     write_provenance(tmp_path / "mine.json", [looked_at])
     provenance = read_provenance(tmp_path / "mine.json")
 
-    coverage = coverage_of(film_table(COCO), {"mine": ON_BOXED_FILMS}, {"mine": provenance})
+    coverage = coverage_of(image_table(COCO), {"mine": ON_BOXED_IMAGES}, {"mine": provenance})
 
     assert coverage == {"mine": frozenset({"00_0", "00_1"})}
 
@@ -84,7 +84,7 @@ def test_every_analysis_is_there_with_controls_and_every_column_is_explained() -
         for i in COCO["images"]
         for d in DISEASES
     ]
-    cells = {(b.image_id, b.disease): np.eye(4, dtype=np.float32) for b in ON_BOXED_FILMS}
+    cells = {(b.image_id, b.disease): np.eye(4, dtype=np.float32) for b in ON_BOXED_IMAGES}
     maps = HeatMaps.of(cells, name="cam", aligned=False)
 
     found = _sections(predictions={"cam": EVERYWHERE}, gate=gate, maps={"cam": maps})

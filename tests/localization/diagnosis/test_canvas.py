@@ -77,14 +77,14 @@ def test_a_picture_is_saved_whole_with_its_colours(tmp_path: Path) -> None:
 
 
 def test_a_text_that_is_too_wide_keeps_as_much_of_both_ends_as_has_room() -> None:
-    assert shortened("film.png", 18, text_width("film.png", 18) + 2) == "film.png"
+    assert shortened("image.png", 18, text_width("image.png", 18) + 2) == "image.png"
 
-    short = shortened(f"film{50 * 'W'}.png", 18, 300)
+    short = shortened(f"image{50 * 'W'}.png", 18, 300)
 
-    assert short.startswith("filmWW")
+    assert short.startswith("imageWW")
     assert short.endswith("WW.png")
     assert 300 - text_width("WW", 18) < text_width(short, 18) <= 300
-    assert shortened("film.png", 18, 0) == "…"
+    assert shortened("image.png", 18, 0) == "…"
 
 
 @pytest.mark.parametrize("text", ["a\nb", "a\tb", "a\udcffb", "a\u202eb"])

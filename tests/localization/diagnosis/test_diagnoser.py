@@ -17,18 +17,18 @@ import torch
 from pycocotools.coco import COCO
 
 from cxrloc.classification.inference.gate import GateOutput
-from cxrloc.datasets.radiograph import Film, PixelSpacing
+from cxrloc.datasets.radiograph import LoadedImage, PixelSpacing
 from cxrloc.localization.diagnosis.diagnoser import Diagnoser, Diagnosis, Finding, stream
 from cxrloc.localization.diagnosis.to_json import to_json
 from cxrloc.localization.localizer import Localization
 
 DISEASES = ("Mass", "Nodule", "Effusion")
-FILM = Film("a.png", np.full((40, 60), 9, np.uint8), (40, 60))
-BLACK = Film("black.png", np.zeros((40, 60), np.uint8), (40, 60))
+IMAGE = LoadedImage("a.png", np.full((40, 60), 9, np.uint8), (40, 60))
+BLACK = LoadedImage("black.png", np.zeros((40, 60), np.uint8), (40, 60))
 
 
 class FakeGate:
-    """Passes the named diseases on every film, or on a black film none; notes its batches."""
+    """Passes the named diseases on every image, or on a black image none; notes its batches."""
 
     batch_size, runtime, demographics = 2, "by hand", ()
 
@@ -36,15 +36,15 @@ class FakeGate:
         self.present = present
         self.batches: list[int] = []
 
-    def __call__(self, films: Sequence[Film]) -> GateOutput:
-        self.batches.append(len(films))
+    def __call__(self, images: Sequence[LoadedImage]) -> GateOutput:
+        self.batches.append(len(images))
         present = np.array(
-            [[d in self.present and f.pixels.any() for d in DISEASES] for f in films]
+            [[d in self.present and f.pixels.any() for d in DISEASES] for f in images]
         )
         thresholds = {"Mass": 0.5, "Nodule": 0.5, "Effusion": None}
-        ids = tuple(film.image_id for film in films)
+        ids = tuple(image.image_id for image in images)
         probabilities = np.where(present, 0.8, 0.2)
-        features = torch.zeros(len(films), 2, 2, 2)
+        features = torch.zeros(len(images), 2, 2, 2)
         return GateOutput(ids, DISEASES, probabilities, present, features, thresholds)
 
 
@@ -52,15 +52,15 @@ class FakeCam:
     name = "grad_cam"
 
     def localize_output(
-        self, films: Sequence[Film], output: GateOutput, diseases: Sequence[str]
+        self, images: Sequence[LoadedImage], output: GateOutput, diseases: Sequence[str]
     ) -> list[Localization]:
-        assert [film.image_id for film in films] == list(output.image_ids)
-        return [Localization(films[0].image_id, d, (1, 2, 11, 22), 0.4) for d in diseases]
+        assert [image.image_id for image in images] == list(output.image_ids)
+        return [Localization(images[0].image_id, d, (1, 2, 11, 22), 0.4) for d in diseases]
 
     def heat_maps(
-        self, output: GateOutput, films: Sequence[Film], diseases: Sequence[str]
+        self, output: GateOutput, images: Sequence[LoadedImage], diseases: Sequence[str]
     ) -> list[dict[str, npt.NDArray[np.float32]]]:
-        return [{d: np.ones(films[0].size_hw, np.float32) for d in diseases}]
+        return [{d: np.ones(images[0].size_hw, np.float32) for d in diseases}]
 
 
 class FakeDetector:
@@ -72,9 +72,11 @@ class FakeDetector:
         self.asked: list[tuple[str, ...]] = []
         self.seen: list[str] = []
 
-    def localize(self, images: Sequence[Film], diseases: Sequence[str]) -> list[Localization]:
+    def localize(
+        self, images: Sequence[LoadedImage], diseases: Sequence[str]
+    ) -> list[Localization]:
         self.asked.append(tuple(diseases))
-        self.seen += [film.image_id for film in images]
+        self.seen += [image.image_id for image in images]
         mask = np.zeros((40, 60), bool)
         mask[5:10, 5:25] = True
         return [
@@ -90,7 +92,7 @@ class FakeDetector:
 def test_only_diseases_that_pass_the_gate_are_boxed() -> None:
     gate, detector = FakeGate("Nodule"), FakeDetector()
 
-    [found] = Diagnoser(gate, FakeCam(), [detector])([FILM])
+    [found] = Diagnoser(gate, FakeCam(), [detector])([IMAGE])
 
     assert found.present == ("Nodule",)
     assert [box.disease for boxes in found.boxes.values() for box in boxes] == ["Nodule"] * 3
@@ -100,10 +102,10 @@ def test_only_diseases_that_pass_the_gate_are_boxed() -> None:
     assert found.message == "Passed the gate: Nodule."
 
 
-def test_a_film_on_which_nothing_passes_says_so_and_runs_no_detector() -> None:
+def test_a_image_on_which_nothing_passes_says_so_and_runs_no_detector() -> None:
     detector = FakeDetector()
 
-    [found] = Diagnoser(FakeGate(), FakeCam(), [detector])([FILM])
+    [found] = Diagnoser(FakeGate(), FakeCam(), [detector])([IMAGE])
 
     assert found.boxes == {"grad_cam": (), "mask_rcnn": ()}
     assert found.heat_maps == {}
@@ -114,7 +116,7 @@ def test_a_film_on_which_nothing_passes_says_so_and_runs_no_detector() -> None:
 
 
 def test_findings_hold_every_disease_with_probability_and_threshold() -> None:
-    [found] = Diagnoser(FakeGate("Mass"), FakeCam())([FILM])
+    [found] = Diagnoser(FakeGate("Mass"), FakeCam())([IMAGE])
 
     assert found.findings == (
         Finding("Mass", 0.8, 0.5, True),
@@ -125,7 +127,7 @@ def test_findings_hold_every_disease_with_probability_and_threshold() -> None:
 
 
 def test_the_strongest_box_comes_first_and_is_the_best() -> None:
-    [found] = Diagnoser(FakeGate("Mass", "Nodule"), FakeCam(), [FakeDetector()])([FILM])
+    [found] = Diagnoser(FakeGate("Mass", "Nodule"), FakeCam(), [FakeDetector()])([IMAGE])
 
     order = [(box.disease, box.score) for box in found.boxes["mask_rcnn"]]
     assert order == [("Mass", 0.9), ("Mass", 0.3), ("Nodule", 0.9), ("Nodule", 0.3)]
@@ -134,21 +136,21 @@ def test_the_strongest_box_comes_first_and_is_the_best() -> None:
 
 def test_boxes_are_in_millimetres_too_where_the_size_of_a_pixel_is_known() -> None:
     spacing = PixelSpacing(row_mm=0.5, column_mm=0.25, source="PixelSpacing")
-    film = replace(FILM, spacing=spacing, warnings=("Lateral film.",))
+    image = replace(IMAGE, spacing=spacing, warnings=("Lateral image.",))
 
-    [found] = Diagnoser(FakeGate("Nodule"), FakeCam())([film])
+    [found] = Diagnoser(FakeGate("Nodule"), FakeCam())([image])
     record = json.loads(json.dumps(to_json(found)))
 
     assert record["annotations"][0]["bbox"] == [1, 2, 10, 20]
     assert record["annotations"][0]["bbox_mm"] == [0.25, 1, 2.5, 10]  # x and width by columns
-    image = record["images"][0]
-    assert (image["row_mm"], image["column_mm"]) == (0.5, 0.25)
-    assert image["spacing_source"] == "PixelSpacing"
-    assert record["warnings"] == ["Lateral film."]
+    entry = record["images"][0]
+    assert (entry["row_mm"], entry["column_mm"]) == (0.5, 0.25)
+    assert entry["spacing_source"] == "PixelSpacing"
+    assert record["warnings"] == ["Lateral image."]
 
 
 def test_the_json_has_coco_boxes_with_ranks_and_opens_in_pycocotools() -> None:
-    [found] = Diagnoser(FakeGate("Nodule"), FakeCam(), [FakeDetector()])([FILM])
+    [found] = Diagnoser(FakeGate("Nodule"), FakeCam(), [FakeDetector()])([IMAGE])
     record = json.loads(json.dumps(to_json(found)))
 
     assert record["images"] == [{"id": 1, "file_name": "a.png", "width": 60, "height": 40}]
@@ -172,7 +174,7 @@ def test_the_json_has_coco_boxes_with_ranks_and_opens_in_pycocotools() -> None:
 def test_a_batch_is_one_call_of_the_gate_and_the_detector_sees_only_what_passes() -> None:
     gate, detector = FakeGate("Mass"), FakeDetector()
 
-    found = Diagnoser(gate, FakeCam(), [detector])([BLACK, FILM, BLACK])
+    found = Diagnoser(gate, FakeCam(), [detector])([BLACK, IMAGE, BLACK])
 
     assert gate.batches == [3]
     assert [d.image_id for d in found] == ["black.png", "a.png", "black.png"]
@@ -184,7 +186,7 @@ def test_detectors_and_heat_maps_can_be_switched_off() -> None:
     detector = FakeDetector()
 
     [found] = Diagnoser(FakeGate("Mass"), FakeCam(), [detector])(
-        [FILM], heat_maps=False, detectors=False
+        [IMAGE], heat_maps=False, detectors=False
     )
 
     assert list(found.boxes) == ["grad_cam"]
@@ -204,38 +206,38 @@ def test_calls_from_several_threads_wait_for_each_other() -> None:
 
     class SlowCam(FakeCam):
         def localize_output(
-            self, films: Sequence[Film], output: GateOutput, diseases: Sequence[str]
+            self, images: Sequence[LoadedImage], output: GateOutput, diseases: Sequence[str]
         ) -> list[Localization]:
             nonlocal inside, most
             inside += 1
             most = max(most, inside)
             threading.Event().wait(0.01)
             inside -= 1
-            return super().localize_output(films, output, diseases)
+            return super().localize_output(images, output, diseases)
 
     diagnoser = Diagnoser(gate, SlowCam())
     with ThreadPoolExecutor(4) as threads:
-        found = list(threads.map(diagnoser, [[FILM]] * 8))
+        found = list(threads.map(diagnoser, [[IMAGE]] * 8))
 
     assert most == 1
     assert [d.present for [d] in found] == [("Mass",)] * 8
 
 
-def test_a_stream_holds_no_more_films_than_a_batch_and_the_one_handed_out() -> None:
+def test_a_stream_holds_no_more_images_than_a_batch_and_the_one_handed_out() -> None:
     gate = FakeGate("Mass")
-    films_read: list[weakref.ref[Any]] = []
+    images_read: list[weakref.ref[Any]] = []
 
-    def films() -> Iterator[tuple[int, Film]]:
+    def images() -> Iterator[tuple[int, LoadedImage]]:
         for number in range(9):
             pixels = np.full((40, 60), 9, np.uint8)
-            films_read.append(weakref.ref(pixels))
-            yield number, Film(f"{number}.png", pixels, (40, 60))
+            images_read.append(weakref.ref(pixels))
+            yield number, LoadedImage(f"{number}.png", pixels, (40, 60))
 
     most, order = 0, []
-    for key, film, found in stream(Diagnoser(gate, FakeCam()), films()):
-        most = max(most, sum(pixels() is not None for pixels in films_read))
-        order.append((key, film.image_id, found.image_id))
-        del film
+    for key, image, found in stream(Diagnoser(gate, FakeCam()), images()):
+        most = max(most, sum(pixels() is not None for pixels in images_read))
+        order.append((key, image.image_id, found.image_id))
+        del image
 
     assert order == [(k, f"{k}.png", f"{k}.png") for k in range(9)]
     assert gate.batches == [2, 2, 2, 2, 1]

@@ -1,4 +1,4 @@
-"""The pictures of one film: what is on them, where, and that it stays on them."""
+"""The pictures of one image: what is on them, where, and that it stays on them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pytest
 
 from cxrloc.datasets.labels import NIH_DISEASES
-from cxrloc.datasets.radiograph import Film
+from cxrloc.datasets.radiograph import LoadedImage
 from cxrloc.localization.cam.heat_maps import FrameMaps
 from cxrloc.localization.diagnosis.canvas import Canvas, rgb
 from cxrloc.localization.diagnosis.diagnoser import Diagnosis, Finding
@@ -21,8 +21,8 @@ from cxrloc.localization.report.glossary import RESEARCH_USE
 ORANGE, BLUE, RED = rgb("#e69f00"), rgb("#56b4e9"), rgb("#b00020")
 
 
-def _case(size_hw: tuple[int, int], present: tuple[str, ...]) -> tuple[Film, Diagnosis]:
-    """A film of half the frame's resolution with both localizers' boxes of the present diseases."""
+def _case(size_hw: tuple[int, int], present: tuple[str, ...]) -> tuple[LoadedImage, Diagnosis]:
+    """An image of half the frame's resolution with both localizers' boxes of what is present."""
     height, width = size_hw
     pixels = np.full((max(1, height // 2), max(1, width // 2)), 90, np.uint8)
     findings = tuple(
@@ -31,11 +31,13 @@ def _case(size_hw: tuple[int, int], present: tuple[str, ...]) -> tuple[Film, Dia
     )
     box = (width / 4, height / 4, width / 2, height / 2)
     boxes = {
-        name: tuple(Localization("film.png", d, box, 0.5) for d in present)
+        name: tuple(Localization("image.png", d, box, 0.5) for d in present)
         for name in ("grad_cam", "mask_rcnn")
     }
     heat = {d: np.full(size_hw, 0.5, np.float32) for d in present}
-    return Film("film.png", pixels, size_hw), Diagnosis("film.png", size_hw, findings, boxes, heat)
+    return LoadedImage("image.png", pixels, size_hw), Diagnosis(
+        "image.png", size_hw, findings, boxes, heat
+    )
 
 
 def _texts(canvas: Canvas) -> list[str]:
@@ -48,11 +50,11 @@ def _is(canvas: Canvas, colour: tuple[int, int, int]) -> npt.NDArray[np.bool_]:
 
 
 def test_both_localizers_are_drawn_in_two_colours_and_two_lines_where_their_boxes_are() -> None:
-    film, found = _case((400, 300), ("Mass",))
-    other = Localization("film.png", "Mass", (30, 220, 120, 380), 0.5)
+    image, found = _case((400, 300), ("Mass",))
+    other = Localization("image.png", "Mass", (30, 220, 120, 380), 0.5)
     found = replace(found, boxes={**found.boxes, "mask_rcnn": (other,)})
 
-    canvas = draw_boxes(film, found)
+    canvas = draw_boxes(image, found)
 
     scale = 1024 / 400
     for colour, (x1, y1, x2, y2), least, most in (
@@ -79,7 +81,7 @@ def test_the_panel_lists_diseases_probabilities_thresholds_and_the_legend() -> N
         assert expected in texts
 
 
-def test_a_film_with_nothing_says_so_on_both_pictures() -> None:
+def test_a_image_with_nothing_says_so_on_both_pictures() -> None:
     case = _case((400, 400), ())
 
     boxes, heat = draw_boxes(*case), draw_heat_maps(*case)
@@ -94,11 +96,11 @@ def test_a_film_with_nothing_says_so_on_both_pictures() -> None:
 
 
 def test_a_disease_that_a_localizer_did_not_box_is_named() -> None:
-    film, found = _case((400, 400), ("Mass",))
+    image, found = _case((400, 400), ("Mass",))
 
     found = replace(found, boxes={**found.boxes, "mask_rcnn": ()})
 
-    assert "no box: Mass" in _texts(draw_boxes(film, found))
+    assert "no box: Mass" in _texts(draw_boxes(image, found))
 
 
 def test_there_is_one_heat_map_per_present_disease_and_only_the_cams_box_is_on_it() -> None:
@@ -111,21 +113,21 @@ def test_there_is_one_heat_map_per_present_disease_and_only_the_cams_box_is_on_i
     assert not _is(canvas, BLUE).any()
 
 
-def test_heat_colours_the_film_where_it_is_and_leaves_it_grey_where_it_is_not() -> None:
-    film, found = _case((512, 512), ("Mass",))
+def test_heat_colours_the_image_where_it_is_and_leaves_it_grey_where_it_is_not() -> None:
+    image, found = _case((512, 512), ("Mass",))
     cells = np.zeros((16, 16), np.float32)
     cells[2:6, 8:14] = 1
-    maps = FrameMaps({"Mass": cells}, film.size_hw)
+    maps = FrameMaps({"Mass": cells}, image.size_hw)
     whole = {"Mass": maps["Mass"]}
 
-    lazy = draw_heat_maps(film, replace(found, heat_maps=maps, boxes={"grad_cam": ()}))
-    plain = draw_heat_maps(film, replace(found, heat_maps=whole, boxes={"grad_cam": ()}))
+    lazy = draw_heat_maps(image, replace(found, heat_maps=maps, boxes={"grad_cam": ()}))
+    plain = draw_heat_maps(image, replace(found, heat_maps=whole, boxes={"grad_cam": ()}))
 
     panel = lazy.pixels[80:592, 12:524].astype(int)  # 512 x 512 px under the title
     assert panel[300, 100].tolist() == [90, 90, 90]
     warm = panel[round(512 * 4 / 16), round(512 * 11 / 16)]
     assert warm[0] > warm[2] + 50  # inferno's hot end is yellow: red over blue
-    hottest = 0.65 * np.array([252, 255, 164]) + 0.35 * 90  # inferno's last colour over the film
+    hottest = 0.65 * np.array([252, 255, 164]) + 0.35 * 90  # inferno's last colour over the image
     assert np.abs(panel - hottest).max(axis=2).min() <= 1
     assert np.abs(panel - plain.pixels[80:592, 12:524]).mean() < 1
 
@@ -155,25 +157,25 @@ def test_every_text_is_on_the_picture_and_labels_do_not_hide_each_other(
 def test_long_names_are_shortened_to_their_places_however_wide_their_letters(
     letter: str, size_hw: tuple[int, int]
 ) -> None:
-    film, found = _case(size_hw, ())
-    disease, name = f"Mass_{200 * letter}", f"film_{200 * letter}.png"
+    image, found = _case(size_hw, ())
+    disease, name = f"Mass_{200 * letter}", f"image_{200 * letter}.png"
     first, second = f"cam_{200 * letter}", f"detector_{200 * letter}"
     findings = (Finding(disease, 0.83, 0.41, True), Finding(f"{disease}_2", 0.12, 0.41, False))
     box = Localization(name, disease, (40, 40, 90, 90), 0.5)
     found = replace(found, image_id=name, findings=findings, boxes={first: (box,), second: ()},
                     heat_maps={disease: np.full(size_hw, 0.5, np.float32)})  # fmt: skip
 
-    for canvas in (draw_boxes(film, found), draw_heat_maps(film, found)):
+    for canvas in (draw_boxes(image, found), draw_heat_maps(image, found)):
         height, width = canvas.pixels.shape[:2]
         assert sum("…" in text for text, _ in canvas.texts) >= 3
         for text, place in canvas.texts:
             assert min(place.left, place.top, width - place.right, height - place.bottom) >= 0, text
         for (text, place), (other, under) in combinations(canvas.texts, 2):
             assert place.overlap(under) == 0, (text, other)
-    assert any(text.startswith("film") and text.endswith(".png") for text in _texts(canvas))
+    assert any(text.startswith("image") and text.endswith(".png") for text in _texts(canvas))
 
 
-def test_the_picture_has_the_same_size_for_small_and_large_films() -> None:
+def test_the_picture_has_the_same_size_for_small_and_large_images() -> None:
     small, large = (draw_boxes(*_case((s, s), ("Mass",))) for s in (300, 2048))
 
     assert small.pixels.shape == large.pixels.shape == (1024, 1024 + 530, 3)

@@ -1,4 +1,4 @@
-"""Studies of judged films: means and thresholds by hand, films that failed, the file."""
+"""Studies of judged images: means and thresholds by hand, images that failed, the file."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from cxrloc.datasets.readers.layouts import MuraStudy, study_of
 from cxrloc.localization.diagnosis.examination_table import study_findings, write_studies
 
 
-def film(tail: str) -> Path:
-    return Path("/films/MURA-v1.1/valid", tail)
+def image(tail: str) -> Path:
+    return Path("/images/MURA-v1.1/valid", tail)
 
 
 def study(tail: str) -> MuraStudy:
-    found = study_of(film(f"{tail}/image1.png"))
+    found = study_of(image(f"{tail}/image1.png"))
     assert found is not None
     return found
 
@@ -25,10 +25,10 @@ def study(tail: str) -> MuraStudy:
 HAND, ELBOW = study("XR_HAND/patient1/study1_positive"), study("XR_ELBOW/patient1/study1")
 
 
-def test_a_studys_probability_is_the_mean_of_its_films_in_whatever_order_they_come() -> None:
-    films = [(HAND, {"Abnormal": p}) for p in (0.2, 0.9)] + [(ELBOW, {"Abnormal": 0.4})]
-    films.insert(1, (ELBOW, {"Abnormal": 0.3}))
-    hand, elbow = study_findings(films, {"Abnormal": 0.6})
+def test_a_studys_probability_is_the_mean_of_its_images_in_whatever_order_they_come() -> None:
+    images = [(HAND, {"Abnormal": p}) for p in (0.2, 0.9)] + [(ELBOW, {"Abnormal": 0.4})]
+    images.insert(1, (ELBOW, {"Abnormal": 0.3}))
+    hand, elbow = study_findings(images, {"Abnormal": 0.6})
     assert (hand.study, hand.images) == ("XR_HAND/patient1/study1_positive", 2)
     assert hand.probability == pytest.approx(0.55)
     assert (hand.threshold, hand.threshold_from, hand.present) == (0.6, "validation", False)
@@ -36,22 +36,22 @@ def test_a_studys_probability_is_the_mean_of_its_films_in_whatever_order_they_co
 
 
 def test_without_a_point_of_validation_a_half_decides_and_says_so() -> None:
-    films = [(HAND, {"Abnormal": p}) for p in (0.25, 0.75)]
-    (found,) = study_findings(films, {"Abnormal": None})
+    images = [(HAND, {"Abnormal": p}) for p in (0.25, 0.75)]
+    (found,) = study_findings(images, {"Abnormal": None})
     assert (found.threshold, found.threshold_from, found.present) == (0.5, "default", True)
 
 
-def test_a_film_that_failed_is_counted_and_not_averaged() -> None:
-    films = [(HAND, {"Abnormal": 0.9}), (HAND, None), (ELBOW, None)]
-    hand, elbow = study_findings(films, {"Abnormal": 0.6})
+def test_a_image_that_failed_is_counted_and_not_averaged() -> None:
+    images = [(HAND, {"Abnormal": 0.9}), (HAND, None), (ELBOW, None)]
+    hand, elbow = study_findings(images, {"Abnormal": 0.6})
     assert (hand.images, hand.failed, hand.probability) == (1, 1, 0.9)
     assert (elbow.images, elbow.failed) == (0, 1)
     assert (elbow.probability, elbow.present) == (None, None)
 
 
-def test_thirteen_films_are_one_study() -> None:
-    films = [(HAND, {"Abnormal": n / 13}) for n in range(1, 14)]
-    (found,) = study_findings(films, {"Abnormal": 0.5})
+def test_thirteen_images_are_one_study() -> None:
+    images = [(HAND, {"Abnormal": n / 13}) for n in range(1, 14)]
+    (found,) = study_findings(images, {"Abnormal": 0.5})
     assert found.images == 13
     assert found.probability == pytest.approx(7 / 13)
 
@@ -62,10 +62,10 @@ def test_the_file_has_a_line_a_study_and_disease_and_the_counts_have_the_parts(
     tails = ("XR_HAND/patient1/study1/a.png", "XR_HAND/patient1/study1/b.png",
              "XR_HAND/patient2/study1/a.png", "XR_WRIST/patient1/study1/a.png")  # fmt: skip
     records: dict[Path, dict[str, Any] | None] = {
-        film(tail): {"findings": [{"disease": "Abnormal", "probability": p}]}
+        image(tail): {"findings": [{"disease": "Abnormal", "probability": p}]}
         for tail, p in zip(tails, (0.9, 0.5, 0.1, 0.8), strict=True)
     }
-    records |= {film("XR_WRIST/patient2/study1/a.png"): None, Path("/films/a.png"): None}
+    records |= {image("XR_WRIST/patient2/study1/a.png"): None, Path("/images/a.png"): None}
     out = tmp_path / "studies.csv"
     lines = write_studies(out, records, records.__getitem__, {"Abnormal": 0.6})
     assert lines[0] == "Studies with Abnormal: XR_HAND 1 of 2, XR_WRIST 1 of 2, all 2 of 4."
@@ -80,14 +80,14 @@ def test_the_file_has_a_line_a_study_and_disease_and_the_counts_have_the_parts(
     assert table.loc[3, ["probability", "present"]].isna().all()
 
 
-def test_one_part_is_not_counted_twice_and_films_outside_of_the_layout_write_nothing(
+def test_one_part_is_not_counted_twice_and_images_outside_of_the_layout_write_nothing(
     tmp_path: Path,
 ) -> None:
     record = {"findings": [{"disease": "Abnormal", "probability": 0.7}]}
-    paths = [film("XR_HAND/patient1/study1/a.png")]
+    paths = [image("XR_HAND/patient1/study1/a.png")]
     lines = write_studies(tmp_path / "a.csv", paths, lambda path: record, {"Abnormal": None})
     assert lines[0] == "Studies with Abnormal: XR_HAND 1 of 1."
     read: list[Path] = []
-    assert write_studies(tmp_path / "b.csv", [Path("/films/a.png")], read.append, {}) == []
-    assert read == []  # no film's record was opened for nothing
+    assert write_studies(tmp_path / "b.csv", [Path("/images/a.png")], read.append, {}) == []
+    assert read == []  # no image's record was opened for nothing
     assert not (tmp_path / "b.csv").exists()

@@ -22,8 +22,8 @@ from pydicom import Dataset
 from pydicom.sr.codedict import codes
 
 from cxrloc.datasets.dicom.grayscale import usable_window
-from cxrloc.datasets.images.read import UnreadableImageError, read_film
-from cxrloc.datasets.radiograph import Film
+from cxrloc.datasets.images.read import UnreadableImageError, read_image
+from cxrloc.datasets.radiograph import LoadedImage
 from cxrloc.localization.diagnosis.diagnoser import Diagnosis, Finding
 from cxrloc.localization.dicom_output.codes import SCHEME, finding_code, own_code
 from cxrloc.localization.dicom_output.output import (
@@ -45,7 +45,7 @@ class Written:
     """Source file and the three objects about it, read back."""
 
     source: Dataset
-    film: Film
+    image: LoadedImage
     stem: Path
 
     def __getitem__(self, kind: str) -> Dataset:
@@ -55,7 +55,7 @@ class Written:
         return self.stem.with_name(f"{self.stem.name}.{kind}.dcm")
 
 
-def diagnosis_of(film: Film, *, nothing: bool = False) -> Diagnosis:
+def diagnosis_of(image: LoadedImage, *, nothing: bool = False) -> Diagnosis:
     findings = (
         Finding("Mass", 0.8125, 0.5, not nothing),
         Finding("Pneumonia", 0.25, 0.5, False),
@@ -63,7 +63,7 @@ def diagnosis_of(film: Film, *, nothing: bool = False) -> Diagnosis:
     )
 
     def box(corners: tuple[float, float, float, float], score: float) -> Localization:
-        return Localization(film.image_id, "Mass", corners, score)
+        return Localization(image.image_id, "Mass", corners, score)
 
     boxes = {
         "grad_cam": (box((10, 20, 30, 25), 0.75), box((1, 2, 3, 4), 0.5)),
@@ -71,31 +71,38 @@ def diagnosis_of(film: Film, *, nothing: bool = False) -> Diagnosis:
     }
     found = dict.fromkeys(boxes, ()) if nothing else boxes
     return Diagnosis(
-        film.image_id, film.size_hw, findings, found, {}, "torch fp32", film.spacing, film.warnings
+        image.image_id,
+        image.size_hw,
+        findings,
+        found,
+        {},
+        "torch fp32",
+        image.spacing,
+        image.warnings,
     )
 
 
 def written(path: Path, *, nothing: bool = False) -> Written:
-    film = read_film(path)
-    diagnosis = diagnosis_of(film, nothing=nothing)
-    objects = dicom_objects(film, diagnosis, read_source(path), {"classifier": "abc123"})
+    image = read_image(path)
+    diagnosis = diagnosis_of(image, nothing=nothing)
+    objects = dicom_objects(image, diagnosis, read_source(path), {"classifier": "abc123"})
     assert tuple(objects) == DICOM_ENDINGS
     stem = path.parent / path.stem
     write_dicom_objects(objects, stem)
-    return Written(pydicom.dcmread(path), film, stem)
+    return Written(pydicom.dcmread(path), image, stem)
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory, write_dicom: WriteDicom) -> Written:
-    path = tmp_path_factory.mktemp("made") / "film.dcm"
+    path = tmp_path_factory.mktemp("made") / "image.dcm"
     attributes = {**WINDOWED, "PhotometricInterpretation": "MONOCHROME1", "ViewPosition": "LL"}
     return written(write_dicom(path, STORED, bits=12, **attributes))
 
 
 @pytest.fixture(scope="module")
 def negative(tmp_path_factory: pytest.TempPathFactory, write_dicom: WriteDicom) -> Written:
-    """A film without anything found, and without most of what a header should have."""
-    path = tmp_path_factory.mktemp("negative") / "film.dcm"
+    """An image without anything found, and without most of what a header should have."""
+    path = tmp_path_factory.mktemp("negative") / "image.dcm"
     absent = dict.fromkeys(IDENTITY) | {"ImagerPixelSpacing": None}
     return written(write_dicom(path, STORED, bits=12, **absent), nothing=True)
 
@@ -136,7 +143,7 @@ def test_dciodvfy_finds_no_error(either: Written, kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["sr", "pr", "sc"])
-def test_every_object_is_of_the_films_patient_and_study_in_a_series_of_its_own(
+def test_every_object_is_of_the_images_patient_and_study_in_a_series_of_its_own(
     made: Written, kind: str
 ) -> None:
     found = made[kind]
@@ -161,7 +168,7 @@ def references(dataset: Dataset) -> set[tuple[str, str]]:
 
 
 @pytest.mark.parametrize("kind", ["sr", "pr", "sc"])
-def test_every_object_refers_to_the_film_and_to_nothing_else(made: Written, kind: str) -> None:
+def test_every_object_refers_to_the_image_and_to_nothing_else(made: Written, kind: str) -> None:
     assert references(made[kind]) == {(made.source.SOPClassUID, made.source.SOPInstanceUID)}
 
 
@@ -232,11 +239,11 @@ def test_a_report_without_boxes_says_so(negative: Written) -> None:
     assert f"{RESEARCH_USE}. No disease passed the gate: no boxes." in texts(negative["sr"])
 
 
-def test_a_report_is_unverified_preliminary_and_hands_on_the_films_warnings(made: Written) -> None:
+def test_a_report_is_unverified_preliminary_and_hands_on_the_images_warnings(made: Written) -> None:
     report = made["sr"]
     assert (report.VerificationFlag, report.PreliminaryFlag) == ("UNVERIFIED", "PRELIMINARY")
     comments = [i.TextValue for i in report.ContentSequence if i.ValueType == "TEXT"]
-    assert any(comment.startswith("Lateral film (ViewPosition is LL)") for comment in comments)
+    assert any(comment.startswith("Lateral image (ViewPosition is LL)") for comment in comments)
 
 
 def test_our_own_coding_scheme_is_declared(made: Written) -> None:
@@ -253,7 +260,7 @@ def test_our_own_coding_scheme_is_declared(made: Written) -> None:
         ("Nodule", "SCT", "27925004"),
         ("Pneumothorax", "SCT", "36118008"),
         ("Cardiomegaly", "SCT", codes.SCT.Cardiomegaly.value),
-        ("Edema", "SCT", "19242006"),  # of the lung: on a chest film there is no other
+        ("Edema", "SCT", "19242006"),  # of the lung: on a chest image there is no other
         ("Infiltration", "DCM", "112121"),
         ("Pneumonia", SCHEME, "Pneumonia"),
         ("Pleural_Thickening", SCHEME, "Pleural_Thickening"),
@@ -297,7 +304,7 @@ def test_the_presentation_state_draws_the_strongest_boxes_in_a_layer_per_localiz
 def test_names_of_boxes_that_begin_at_one_corner_stand_below_each_other(made: Written) -> None:
     layers = {a.GraphicLayer: a for a in made["pr"].GraphicAnnotationSequence}
     anchors = [layers[k].TextObjectSequence[0].AnchorPoint for k in ("GRAD_CAM", "MASK_RCNN")]
-    # corners (10, 20) and (11.5, 21) of a film of 60 rows, a line being 2
+    # corners (10, 20) and (11.5, 21) of an image of 60 rows, a line being 2
     assert [list(anchor) for anchor in anchors] == [[10, 20], [11.5, 23]]
 
 
@@ -310,7 +317,7 @@ def test_the_presentation_state_shows_the_grey_that_the_models_saw(made: Written
     assert list(area.DisplayedAreaBottomRightHandCorner) == [80, 60]
 
 
-def test_a_film_without_a_window_is_presented_with_the_range_that_was_read(
+def test_a_image_without_a_window_is_presented_with_the_range_that_was_read(
     negative: Written,
 ) -> None:
     [shown] = negative["pr"].SoftcopyVOILUTSequence
@@ -356,7 +363,7 @@ GREYS: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("case", GREYS)
-def test_a_viewer_shows_the_film_through_it_as_the_models_saw_it(
+def test_a_viewer_shows_the_image_through_it_as_the_models_saw_it(
     tmp_path: Path, write_dicom: WriteDicom, case: str
 ) -> None:
     path = write_dicom(tmp_path / "a.dcm", STORED, bits=12, **GREYS[case])
@@ -368,8 +375,8 @@ def test_a_viewer_shows_the_film_through_it_as_the_models_saw_it(
     command = ["dcmp2pgm", "-p", str(found.path("pr")), str(path), str(tmp_path / "a.pgm")]
     subprocess.run(command, capture_output=True, check=True)
     shown = cv2.imread(str(tmp_path / "a.pgm"), cv2.IMREAD_UNCHANGED)
-    assert found.film.pixels.std() > 10
-    np.testing.assert_allclose(shown.astype(int), found.film.pixels, atol=1)
+    assert found.image.pixels.std() > 10
+    np.testing.assert_allclose(shown.astype(int), found.image.pixels, atol=1)
 
 
 def test_a_table_that_no_presentation_state_can_hold_is_an_error(
@@ -385,10 +392,10 @@ def test_what_the_library_refuses_is_an_error_that_says_so_and_no_more(
     tmp_path: Path, write_dicom: WriteDicom
 ) -> None:
     path = write_dicom(tmp_path / "a.dcm", STORED, bits=12, **WINDOWED)
-    film, source = read_film(path), read_source(path)
+    image, source = read_image(path), read_source(path)
     del source.image.Rows
     with pytest.raises(ValueError, match=r"no DICOM object \.pr\.dcm can be made.*AttributeError"):
-        dicom_objects(film, diagnosis_of(film), source, {})
+        dicom_objects(image, diagnosis_of(image), source, {})
 
 
 # ---- secondary capture ----------------------------------------------------------------------
@@ -404,14 +411,14 @@ def test_the_secondary_capture_is_the_picture_in_colour(made: Written) -> None:
     assert capture.BurnedInAnnotation == "YES"
 
 
-def test_our_own_objects_are_refused_as_films(made: Written) -> None:
+def test_our_own_objects_are_refused_as_images(made: Written) -> None:
     for kind, reason in (
         ("sr", "Comprehensive SR"),
         ("pr", "Presentation State"),
         ("sc", "colour"),
     ):
         with pytest.raises(UnreadableImageError, match=reason):
-            read_film(made.path(kind))
+            read_image(made.path(kind))
 
 
 # ---- refusals and privacy -------------------------------------------------------------------
@@ -459,11 +466,11 @@ def test_an_implicit_file_gives_its_patient_too(tmp_path: Path, write_dicom: Wri
     assert written(path)["sr"].PatientName == "Canary^Secret"
 
 
-def test_objects_about_a_real_film_are_valid(shared_data: Path, tmp_path: Path) -> None:
+def test_objects_about_a_real_image_are_valid(shared_data: Path, tmp_path: Path) -> None:
     real = shared_data / "dicom" / "nih_dx_chest_1024_mono2.dcm"
     if not real.is_file():
-        pytest.skip(f"no DICOM films in {real.parent}; set CXRLOC_TEST_DATA")
-    found = written(Path(shutil.copy(real, tmp_path / "film.dcm")))
+        pytest.skip(f"no DICOM images in {real.parent}; set CXRLOC_TEST_DATA")
+    found = written(Path(shutil.copy(real, tmp_path / "image.dcm")))
     for kind in ("sr", "pr", "sc"):
         test_every_object_has_what_the_standards_tables_require(found, kind)
     assert found["sr"].PatientID == found.source.PatientID

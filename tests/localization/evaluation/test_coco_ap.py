@@ -19,12 +19,12 @@ DISEASES = ("Effusion", "Mass", "Nodule")
 
 
 def _truth() -> dict[str, Any]:
-    films = [
+    images = [
         ("a", (Box("Mass", (100, 100, 300, 300)),), {"Mass": 1.0}),
         ("b", (Box("Mass", (0, 0, 100, 100)), Box("Effusion", (0, 500, 200, 700))), {}),
         ("c", (), {"Effusion": 1.0}),  # labelled, not boxed
     ]
-    return to_coco([Radiograph(n, None, n, "", lab, box) for n, box, lab in films], DISEASES)
+    return to_coco([Radiograph(n, None, n, "", lab, box) for n, box, lab in images], DISEASES)
 
 
 def _found(image: int, category: int, xywh: list[float], score: float) -> dict[str, Any]:
@@ -94,15 +94,15 @@ def test_random_boxes_and_masks_have_the_ap_of_a_plain_run_of_pycocotools() -> N
 
 
 def _random_truth(rng: np.random.Generator) -> dict[str, Any]:
-    films = []
+    images = []
     for number in range(60):
         corners = rng.integers(0, 60, 2)
         box = (*corners, *(corners + rng.integers(12, 60, 2)))
         disease = DISEASES[number % 3]
         boxes = (Box(disease, tuple(map(float, box))),)  # type: ignore[arg-type]
         name = f"f{number}"
-        films.append(Radiograph(name, None, name, "", {disease: 1.0}, boxes, size_hw=(128, 128)))
-    return to_coco(films, DISEASES)
+        images.append(Radiograph(name, None, name, "", {disease: 1.0}, boxes, size_hw=(128, 128)))
+    return to_coco(images, DISEASES)
 
 
 def _random_results(rng: np.random.Generator, truth: dict[str, Any]) -> list[dict[str, Any]]:

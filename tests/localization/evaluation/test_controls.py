@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cxrloc.datasets.radiograph import Film
+from cxrloc.datasets.radiograph import LoadedImage
 from cxrloc.localization.boxes import iou
 from cxrloc.localization.evaluation.constant_box import best_constant_box, mean_iou
 from cxrloc.localization.evaluation.controls import (
@@ -56,8 +56,10 @@ ROWS: list[Row] = [
 ]
 
 
-def blank(image_id: str, patient_id: str = "", size_hw: tuple[int, int] = (100, 200)) -> Film:
-    return Film(image_id, np.zeros((1, 1), np.uint8), size_hw, patient_id)
+def blank(
+    image_id: str, patient_id: str = "", size_hw: tuple[int, int] = (100, 200)
+) -> LoadedImage:
+    return LoadedImage(image_id, np.zeros((1, 1), np.uint8), size_hw, patient_id)
 
 
 def test_prior_box_is_the_median_of_each_side_over_the_other_patients() -> None:
@@ -78,7 +80,7 @@ def test_no_box_of_the_same_patient_is_used_whichever_the_image() -> None:
     assert first[0].box_xyxy == first[1].box_xyxy
 
 
-def test_a_film_outside_the_ground_truth_is_known_by_its_own_patient() -> None:
+def test_a_image_outside_the_ground_truth_is_known_by_its_own_patient() -> None:
     prior = PriorBox(ground_truth(ROWS))
     (of_a,) = prior.localize([blank("new", patient_id="a")], ["Mass"])
     (of_nobody,) = prior.localize([blank("new")], ["Mass"])
@@ -117,11 +119,11 @@ def test_constant_box_chooses_a_place_where_the_median_lies_between_two() -> Non
 
 def test_constant_box_of_a_patient_does_not_depend_on_that_patients_boxes() -> None:
     coco = ground_truth(ROWS)
-    films = [blank("a1"), blank("a2"), blank("b1")]
-    first = ConstantBox(coco).localize(films, ["Mass"])
+    images = [blank("a1"), blank("a2"), blank("b1")]
+    first = ConstantBox(coco).localize(images, ["Mass"])
     for annotation in coco["annotations"][:2]:
         annotation["bbox"] = [90, 50, 60, 40]
-    second = ConstantBox(coco).localize(films, ["Mass"])
+    second = ConstantBox(coco).localize(images, ["Mass"])
     assert first[:2] == second[:2]
     assert first[2] != second[2]  # but that of the others does
 
@@ -177,9 +179,9 @@ def test_the_only_patient_of_a_class_gets_no_box_and_it_is_said() -> None:
 
 def test_random_maps_depend_on_seed_image_and_disease_alone() -> None:
     coco = ground_truth(ROWS)
-    films = [blank("a1"), blank("b1"), blank("c1")]
-    forward = RandomMap(7, coco).localize(films, ["Mass"])
-    backward = RandomMap(7, coco).localize(films[::-1], ["Mass"])
+    images = [blank("a1"), blank("b1"), blank("c1")]
+    forward = RandomMap(7, coco).localize(images, ["Mass"])
+    backward = RandomMap(7, coco).localize(images[::-1], ["Mass"])
     assert forward == backward[::-1]
     first = random_map(0, "a", "Mass")
     for other in (random_map(1, "a", "Mass"), random_map(0, "b", "Mass"), random_map(0, "a", "X")):
@@ -211,11 +213,11 @@ def test_all_controls_answer_for_every_boxed_image_and_disease_once() -> None:
 
 def test_a_class_methods_controls_agree_with_the_pixel_free_call() -> None:
     coco = ground_truth(ROWS[:5])
-    films = [blank(image["file_name"]) for image in coco["images"]]
+    images = [blank(image["file_name"]) for image in coco["images"]]
     found = control_localizations(coco, seed=3)
     for control in (PriorBox(coco), ConstantBox(coco), CenterBox(coco), RandomMap(3, coco)):
         assert isinstance(control, Localizer)
-        assert control.localize(films, ["Mass"]) == found[control.name]
+        assert control.localize(images, ["Mass"]) == found[control.name]
 
 
 def test_errors_name_the_disease_and_the_image_without_a_patient() -> None:
@@ -261,7 +263,7 @@ def test_of_two_equally_good_constant_boxes_the_order_of_the_file_does_not_choos
     assert best_constant_box(boxes).tolist() == best_constant_box(boxes[::-1]).tolist()
 
 
-def test_controls_everywhere_box_every_disease_on_every_film_with_the_gates_probability() -> None:
+def test_controls_everywhere_box_every_disease_on_every_image_with_the_gates_probability() -> None:
     coco = {
         "categories": [{"id": 1, "name": "Mass"}, {"id": 2, "name": "Nodule"}],
         "images": [

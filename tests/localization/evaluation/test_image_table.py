@@ -1,4 +1,4 @@
-"""The films of a ground truth: boxed, labelled without a box, absent; and what strata need."""
+"""The images of a ground truth: boxed, labelled without a box, absent; and what strata need."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from cxrloc.localization.evaluation.image_table import ABSENT, BOXED, UNBOXED, film_table
+from cxrloc.localization.evaluation.image_table import ABSENT, BOXED, UNBOXED, image_table
 
 COCO: dict[str, Any] = {
     "categories": [{"id": 2, "name": "Nodule"}, {"id": 1, "name": "Mass"}],
@@ -27,8 +27,8 @@ COCO: dict[str, Any] = {
 }  # fmt: skip
 
 
-def test_each_film_and_disease_is_boxed_unboxed_or_absent_in_the_order_of_names_and_ids() -> None:
-    table = film_table(COCO)
+def test_each_image_and_disease_is_boxed_unboxed_or_absent_in_the_order_of_names_and_ids() -> None:
+    table = image_table(COCO)
 
     assert table.image_ids == ("a.png", "b.png", "c.png")
     assert table.diseases == ("Mass", "Nodule")
@@ -38,15 +38,15 @@ def test_each_film_and_disease_is_boxed_unboxed_or_absent_in_the_order_of_names_
     assert math.isnan(table.ages_years[0])
 
 
-def test_a_film_with_a_finding_that_nobody_boxes_is_not_without_finding() -> None:
-    assert film_table(COCO).without_finding.tolist() == [False, False, True]
+def test_a_image_with_a_finding_that_nobody_boxes_is_not_without_finding() -> None:
+    assert image_table(COCO).without_finding.tolist() == [False, False, True]
 
 
 def test_a_foreign_file_without_labels_counts_its_own_diseases_and_has_no_folds() -> None:
     bare = ("id", "file_name", "width", "height")
     images = [{k: i[k] for k in bare} for i in COCO["images"]]
 
-    table = film_table({**COCO, "images": images})
+    table = image_table({**COCO, "images": images})
 
     assert table.without_finding.tolist() == [True, False, True]
     assert table.labels == (None, None, None)
@@ -54,8 +54,8 @@ def test_a_foreign_file_without_labels_counts_its_own_diseases_and_has_no_folds(
     assert table.patient_ids == table.image_ids
 
 
-def test_selecting_films_keeps_their_columns_together() -> None:
-    chosen = film_table(COCO).select(np.array([False, True, True]))
+def test_selecting_images_keeps_their_columns_together() -> None:
+    chosen = image_table(COCO).select(np.array([False, True, True]))
 
     assert chosen.image_ids == ("b.png", "c.png")
     assert chosen.status.tolist() == [[BOXED, UNBOXED], [ABSENT, ABSENT]]

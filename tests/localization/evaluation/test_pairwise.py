@@ -35,7 +35,7 @@ def test_skill_by_hand(mean: float, control: float, skill: float) -> None:
 
 
 def _coco_and_boxes(scale: int = 1) -> tuple[dict[str, Any], dict[str, list[Localization]]]:
-    """30 boxes on 30 films of 12 patients, two of them Pneumonia; two localizers near the boxes."""
+    """30 boxes on 30 images of 12 patients, two Pneumonia; two localizers near the boxes."""
     rng = np.random.default_rng(5)
     images, annotations = [], []
     found: dict[str, list[Localization]] = {"near": [], "far": []}
@@ -165,11 +165,11 @@ def test_skill_is_of_four_measures_over_every_control_and_of_controls_over_the_r
     ]
 
 
-def test_films_three_times_as_large_give_the_same_figures() -> None:
+def test_images_three_times_as_large_give_the_same_figures() -> None:
     plain, large = (compare(*_coco_and_boxes(scale), resamples=40) for scale in (1, 3))
 
     for row, other in zip(plain.localizers, large.localizers, strict=True):
-        if row.name != "random_map":  # drawn on the pixels of the film
+        if row.name != "random_map":  # drawn on the pixels of the image
             for measure, figures in row.estimates.items():
                 _assert_same(figures, other.estimates[measure])
     for ours, theirs in zip(plain.differences, large.differences, strict=True):

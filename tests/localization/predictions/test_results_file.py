@@ -237,7 +237,7 @@ def test_what_cannot_be_written_is_refused_before_a_file_is_made(tmp_path: Path)
 def test_a_name_with_dots_is_found_with_and_without_its_ending() -> None:
     images = [{"id": 7, "file_name": "1.2.840.4.png", "width": 200, "height": 100}]
     coco = {"images": images, "annotations": [], "categories": [{"id": 1, "name": "Mass"}]}
-    for name in ("1.2.840.4", "1.2.840.4.png", "films/1.2.840.4.jpg"):
+    for name in ("1.2.840.4", "1.2.840.4.png", "images/1.2.840.4.jpg"):
         entry = {"image_id": name, "category_id": 1, "bbox": [1, 2, 3, 4], "score": 0.5}
         (found,) = parse_predictions([entry], coco, source="x.json", masks=False).localizations
         assert found.image_id == "1.2.840.4.png"

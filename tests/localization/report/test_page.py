@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 
 from cxrloc.classification.metrics.bootstrap import Estimate
 from cxrloc.classification.report.tables import Cell, ResultTable, TableRow
-from cxrloc.localization.report.glossary import RESEARCH_USE, WORDS
+from cxrloc.localization.report.glossary import RESEARCH_USE, TERMS
 from cxrloc.localization.report.html_tables import table_view
 from cxrloc.localization.report.page import Report, render_report
 from cxrloc.localization.report.sections import NamedFigure, Picture, Section
@@ -76,7 +76,7 @@ def _report(**changes: Any) -> Report:
         "answer": ("Not distinguishable.",),
         "sections": (section,),
         "gallery": (
-            Picture("Best", "Mass on a.png", "A film with two boxes", b"\xff\xd8\xff\xd9"),
+            Picture("Best", "Mass on a.png", "An image with two boxes", b"\xff\xd8\xff\xd9"),
         ),
         "manifest": {"command": ["compare_localizers.py", "--out", "x"], "seed": 7},
         "diseases": ("Mass", "Nodule"),
@@ -132,7 +132,7 @@ def test_a_disease_is_explained_as_one_and_an_unknown_column_is_not() -> None:
     view = table_view(_table("acc_iou@0.5"), ("Mass",))
 
     mass, nodule = view.columns[1], view.columns[2]
-    assert (mass.anchor, mass.definition) == ("word-disease", WORDS["disease"].definition)
+    assert (mass.anchor, mass.definition) == ("word-disease", TERMS["disease"].definition)
     assert (nodule.anchor, nodule.definition) == ("", "")
     assert view.blocks[0].anchor == "word-acc-iou"
 
@@ -190,7 +190,7 @@ def test_every_link_within_the_page_has_its_place_and_every_place_is_one() -> No
 def test_definitions_research_use_and_manifest_are_in_the_page() -> None:
     text = " ".join("".join(_Page(render_report(_report())).texts).split())
 
-    for word in WORDS.values():
+    for word in TERMS.values():
         assert " ".join(word.definition.split()) in text
     assert text.count(RESEARCH_USE) >= 2
     assert "compare_localizers.py --out x" in text
@@ -207,7 +207,7 @@ def test_no_line_ends_within_an_interval() -> None:
 def test_every_picture_is_inside_the_page_and_described() -> None:
     images = [a for tag, a in _Page(render_report(_report())).elements if tag == "img"]
 
-    assert [image["alt"] for image in images] == ["A curve that rises", "A film with two boxes"]
+    assert [image["alt"] for image in images] == ["A curve that rises", "An image with two boxes"]
     kinds = [str(image["src"]).split(";")[0] for image in images]
     assert kinds == ["data:image/svg+xml", "data:image/jpeg"]
 

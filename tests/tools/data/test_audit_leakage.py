@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from cxrloc.datasets.files.manifest import file_sha256
-from cxrloc.datasets.provenance.image_lists import write_training_films
+from cxrloc.datasets.provenance.image_lists import write_training_images
 from cxrloc.datasets.provenance.sidecar import LookedAt, write_provenance
 from cxrloc.datasets.radiograph import Radiograph
 from cxrloc.tools.data.audit_leakage import main
@@ -41,7 +41,7 @@ def test_clean_lists_end_with_0_and_leaky_ones_with_1(
 def test_the_file_holds_all_names_and_counts_by_part(tmp_path: Path) -> None:
     known = [Radiograph(f"{n}.png", None, f"p{n}", "", {}) for n in range(9)]
     bundle = tmp_path / "model" / "classifier.safetensors"
-    write_training_films(bundle, {"train": known[:6], "validation": known[6:]})
+    write_training_images(bundle, {"train": known[:6], "validation": known[6:]})
     scored = listed(
         tmp_path / "scored.csv", "image_id,patient_id", *(f"{n}.png,p{n}" for n in "78")
     )
@@ -66,18 +66,18 @@ def test_each_model_of_a_results_file_is_audited_on_what_it_predicted(
         bundle.parent.mkdir()
         bundle.write_bytes(b"weights")
         other = Radiograph(f"{1 - fold}.png", None, f"p{1 - fold}", "", {})
-        write_training_films(bundle, {"train": [other]})
+        write_training_images(bundle, {"train": [other]})
         looked_at.append(LookedAt((f"{fold}.png",), bundle, fold))
     results = tmp_path / "boxes.json"
     results.write_text("[]")
     write_provenance(results, looked_at)
     scored = listed(tmp_path / "scored.csv", "image_id,patient_id", "0.png,p0", "1.png,p1")
     assert audit("--train", results, "--evaluate", scored, "--boxes", scored) == 0
-    assert f"{results} fold1: 1 training films, 1 evaluated" in capsys.readouterr().out
+    assert f"{results} fold1: 1 training images, 1 evaluated" in capsys.readouterr().out
     assert audit("--train", tmp_path / "fold0", "--evaluate", scored) == 1
     far = listed(tmp_path / "far.txt", "far.png")
     assert audit("--train", results, "--evaluate", far) == 2
-    assert "its models predicted none of the evaluated films" in capsys.readouterr().err
+    assert "its models predicted none of the evaluated images" in capsys.readouterr().err
 
 
 def test_unknown_patients_are_said_to_be_unknown(
@@ -85,7 +85,7 @@ def test_unknown_patients_are_said_to_be_unknown(
 ) -> None:
     first, second = listed(tmp_path / "a.txt", "a.png"), listed(tmp_path / "b.txt", "b.png")
     assert audit("--train", first, "--evaluate", second) == 0
-    assert "not known: the patients of some films" in capsys.readouterr().out
+    assert "not known: the patients of some images" in capsys.readouterr().out
 
 
 def test_the_lists_that_chexpert_and_mura_publish_share_patients_by_their_paths(
@@ -107,9 +107,9 @@ def test_the_lists_that_chexpert_and_mura_publish_share_patients_by_their_paths(
 @pytest.mark.parametrize(
     ("train", "message"),
     [
-        ("gone.txt", "no film list"),
+        ("gone.txt", "no image list"),
         ("gone.safetensors", "what was trained on is not known; type the training's command again"),
-        ("films.xlsx", "expected a list of films"),
+        ("images.xlsx", "expected a list of images"),
         ("prior.json", "is of a control: nothing was trained"),
     ],
 )
@@ -123,7 +123,7 @@ def test_what_the_user_can_mend_ends_with_2(
     assert message in capsys.readouterr().err
 
 
-def test_nihs_official_lists_are_clean_and_every_boxed_film_is_in_the_test_list(
+def test_nihs_official_lists_are_clean_and_every_boxed_image_is_in_the_test_list(
     shared_data: Path, tmp_path: Path
 ) -> None:
     nih, out = shared_data / "nih", tmp_path / "audit.json"
@@ -132,7 +132,7 @@ def test_nihs_official_lists_are_clean_and_every_boxed_film_is_in_the_test_list(
     assert audit("--train", train, "--evaluate", test, *boxes) == 0
     assert audit("--train", test, "--evaluate", train, *boxes) == 1
     (one,) = json.loads(out.read_text())["audits"].values()
-    assert (one["training_films"], one["evaluated_films"]) == (25_596, 86_524)
+    assert (one["training_images"], one["evaluated_images"]) == (25_596, 86_524)
     assert (len(one["shared_images"]), len(one["shared_patients"])) == (0, 0)
     assert len(one["boxed_in_training"]) == 880
     # the label file's patient numbers agree with those in the names

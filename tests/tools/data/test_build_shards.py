@@ -23,9 +23,9 @@ TOOL = Path(__file__).resolve().parents[3] / "tools" / "data" / "build_shards.py
 
 
 def make_prepared(folder: Path, count: int = 12, side: int = 32, official: int = 12) -> Path:
-    """Films of noise by three folds; the first `official` of them are in a list: every third test.
+    """Images of noise by three folds; the first `official` of them are in a list: every third test.
 
-    The films are links to two files.
+    The images are links to two files.
     """
     rng, images = np.random.default_rng(0), folder / "data" / "images"
     images.mkdir(parents=True)
@@ -61,8 +61,8 @@ def test_two_sizes_are_written_by_fold_and_the_end_is_a_count(
     (tmp_path / "data/images/011.png").unlink()
     assert main(words(prepared, out, "--size", "8", "16", "--rows", "3")) == 0
     printed = capsys.readouterr().out
-    assert "11 films in 12 shards, " in printed
-    assert "0 shards were finished before; 1 films cannot be read, see rejects.parquet" in printed
+    assert "11 images in 12 shards, " in printed
+    assert "0 shards were finished before; 1 images cannot be read, see rejects.parquet" in printed
     assert sorted(parquet(out)) == [
         f"size={size}/split=fold{fold}/part-0000{part}.parquet"
         for size in (16, 8) for fold in range(3) for part in range(2)
@@ -73,22 +73,22 @@ def test_two_sizes_are_written_by_fold_and_the_end_is_a_count(
         "fold0", "fold1", "fold2", "fold0",
     ]  # fmt: skip
     assert main(words(prepared, out, "--size", "8", "16", "--rows", "3")) == 0
-    assert "12 shards were finished before; 1 films" in capsys.readouterr().out
+    assert "12 shards were finished before; 1 images" in capsys.readouterr().out
 
 
-def test_official_lists_and_films_elsewhere(tmp_path: Path) -> None:
+def test_official_lists_and_images_elsewhere(tmp_path: Path) -> None:
     prepared = make_prepared(tmp_path)
     assert main(words(prepared, tmp_path / "a", "--split", "official", "--size", "8")) == 0
     assert sorted(parquet(tmp_path / "a")) == [
         "size=8/split=test/part-00000.parquet",
         "size=8/split=train_val/part-00000.parquet",
     ]
-    # the first film stays: a prepared folder whose films are all gone is refused
+    # the first image stays: a prepared folder whose images are all gone is refused
     (tmp_path / "data").rename(tmp_path / "moved")
     (tmp_path / "data/images").mkdir(parents=True)
     (tmp_path / "data/images/000.png").write_bytes(b"never read")
     moved = f"file://{tmp_path / 'moved'}"
-    options = ["--split", "official", "--size", "8", "--films", moved]
+    options = ["--split", "official", "--size", "8", "--images", moved]
     assert main(words(prepared, tmp_path / "b", *options)) == 0
     assert parquet(tmp_path / "b") == parquet(tmp_path / "a")
 
@@ -124,7 +124,7 @@ def test_a_killed_run_leaves_whole_shards_and_goes_on(
     ("options", "message"),
     [
         (["--split", "official"], "4 images are in neither official list, the first is 008.png"),
-        (["--rows", "0"], "rows: got 0, expected at least 1 film a shard"),
+        (["--rows", "0"], "rows: got 0, expected at least 1 image a shard"),
         (["--size", "8", "8"], "size: got [8, 8], expected one or more, each once"),
         (["--out", "nowhere://x"], "cannot open nowhere://x"),
         (["--prepared", "gone"], "no prepared folder gone; make it with"),

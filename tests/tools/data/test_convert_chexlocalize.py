@@ -37,12 +37,12 @@ def decoded(masks: dict[str, Any]) -> np.ndarray[Any, Any]:
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Eight small films, one of them of train; masks in the full size on six of the seven others.
+    """Eight small images, one of them of train; masks in the full size on six of the seven others.
 
     Each of the six has an opacity; those of even patients have an oedema too.
     """
     folder = tmp_path_factory.mktemp("chexpert")
-    films, masks = [], {}
+    images, masks = [], {}
     rng = np.random.default_rng(0)
     for i in range(8):
         part = "train" if i == 7 else "valid"
@@ -50,7 +50,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (folder / name).parent.mkdir(parents=True)
         cv2.imwrite(str(folder / name), rng.integers(0, 255, SMALL_HW, dtype=np.uint8))
         labels = {d: float(d == "Lung Opacity" and i < 6) for d in LABELS}
-        films.append(
+        images.append(
             Radiograph(name, folder / name, f"patient6454{i}", "PA", labels, size_hw=SMALL_HW)
         )
         if i >= 6:
@@ -61,15 +61,15 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
             cv2.circle(filled["Edema"], (160, 80), 30, 1, -1)
         masks[f"patient6454{i}_study1_view1_frontal"] = {t: encoded(m) for t, m in filled.items()}
     (folder / "gt_segmentations_val.json").write_text(json.dumps(masks))
-    write_prepared(folder / "prepared", films, boxed_diseases=[], k=1, official={}, summary="",
-                   folds={f.image_id: 0 for f in films}, manifest={})  # fmt: skip
+    write_prepared(folder / "prepared", images, boxed_diseases=[], k=1, official={}, summary="",
+                   folds={f.image_id: 0 for f in images}, manifest={})  # fmt: skip
     words = ["--prepared", folder / "prepared", "--out", folder / "converted"]
     segmentations = ["--segmentations", folder / "gt_segmentations_val.json"]
     assert main(list(map(str, [*words, *segmentations]))) == 0
     return folder
 
 
-def test_the_new_folder_has_boxes_around_the_masks_in_the_films_own_frame(root: Path) -> None:
+def test_the_new_folder_has_boxes_around_the_masks_in_the_images_own_frame(root: Path) -> None:
     converted = load_prepared(root / "converted")
     assert [r.image_id[:5] for r in converted.radiographs] == ["valid"] * 7
     first, second, *_, last = converted.radiographs
@@ -83,7 +83,7 @@ def test_the_new_folder_has_boxes_around_the_masks_in_the_films_own_frame(root: 
 
 @pytest.fixture(scope="module")
 def out(root: Path) -> Path:
-    """A comparison: a box on every film, half of the opacity, and maps whose peak is in it."""
+    """A comparison: a box on every image, half of the opacity, and maps whose peak is in it."""
     truth = root / "converted" / "ground_truth.json"
     coco = load_coco(truth)
     names = [str(image["file_name"]) for image in coco["images"]]
@@ -104,7 +104,7 @@ def out(root: Path) -> Path:
 
 def test_the_comparison_scores_masks_and_points(out: Path) -> None:
     rows = {r["measure"]: r for r in csv.DictReader((out / "chexlocalize.csv").open())}
-    # the box is 30 x 40 px of the full film, the masks 60 x (40 + 2 i); the seventh film has none
+    # the box is 30 x 40 px of the full image, the masks 60 x (40 + 2 i); the seventh image has none
     ious = [30 * 40 / (60 * (40 + 2 * i)) for i in range(6)]
     assert float(rows["mIoU"]["Airspace Opacity"]) == pytest.approx(np.sum(ious) / 7, abs=1e-6)
     only = rows["mIoU, true positives only"]
@@ -120,14 +120,14 @@ def test_the_files_are_in_the_form_of_chexlocalizes_own_code(root: Path, out: Pa
     truth = read_segmentations(root / "gt_segmentations_val.json")
     points = json.loads((out / "chexlocalize" / "mine.points.json").read_text())
     assert list(masks) == [*truth, "patient64546_study1_view1_frontal"]
-    for film in truth:
-        assert decoded(masks[film]["Edema"]).shape == FULL_HW
-        assert decoded(masks[film]["Airspace Opacity"])[20:60, 40:70].all()
-        ((x, y),) = points[film]["Airspace Opacity"]
-        assert decoded(truth[film]["Airspace Opacity"])[int(y), int(x)]
+    for image in truth:
+        assert decoded(masks[image]["Edema"]).shape == FULL_HW
+        assert decoded(masks[image]["Airspace Opacity"])[20:60, 40:70].all()
+        ((x, y),) = points[image]["Airspace Opacity"]
+        assert decoded(truth[image]["Airspace Opacity"])[int(y), int(x)]
 
 
-def test_masks_of_films_that_are_not_prepared_are_an_error(
+def test_masks_of_images_that_are_not_prepared_are_an_error(
     root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     masks = json.loads((root / "gt_segmentations_val.json").read_text())
@@ -135,4 +135,4 @@ def test_masks_of_films_that_are_not_prepared_are_an_error(
     other.write_text(json.dumps({"patient1_study1_view1_frontal": next(iter(masks.values()))}))
     words = ["--prepared", root / "prepared", "--segmentations", other, "--out", root / "none"]
     assert main(list(map(str, words))) == 2
-    assert "has none of the 1 films of the segmentations" in capsys.readouterr().err
+    assert "has none of the 1 images of the segmentations" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""tools/data/find_markers.py: films to a table and sheets, drawn films to precision and recall."""
+"""find_markers.py: images to a table and sheets, drawn images to precision and recall."""
 
 from __future__ import annotations
 
@@ -13,38 +13,38 @@ from cxrloc.tools.data.find_markers import main
 
 
 @pytest.fixture
-def films(tmp_path: Path) -> Path:
-    """Nine films with an L, more than a sheet holds, and a broken one."""
-    folder = tmp_path / "films"
+def images(tmp_path: Path) -> Path:
+    """Nine images with an L, more than a sheet holds, and a broken one."""
+    folder = tmp_path / "images"
     folder.mkdir()
-    film = np.random.default_rng(1).normal(100, 3, (256, 256)).astype(np.uint8)
-    cv2.putText(film, "L", (20, 50), cv2.FONT_HERSHEY_SIMPLEX, 1.0, 240, 3)
+    image = np.random.default_rng(1).normal(100, 3, (256, 256)).astype(np.uint8)
+    cv2.putText(image, "L", (20, 50), cv2.FONT_HERSHEY_SIMPLEX, 1.0, 240, 3)
     for n in range(9):
-        cv2.imwrite(str(folder / f"{n}.png"), film)
+        cv2.imwrite(str(folder / f"{n}.png"), image)
     (folder / "broken.png").write_bytes(b"no image")
     return folder
 
 
-def test_films_get_a_table_and_sheets_and_a_broken_one_is_named(
-    films: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_images_get_a_table_and_sheets_and_a_broken_one_is_named(
+    images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out"
-    assert main([str(films), "--out", str(out), "--remove_markers", "inpaint"]) == 1
+    assert main([str(images), "--out", str(out), "--remove_markers", "inpaint"]) == 1
     said = capsys.readouterr()
-    assert "9 markers on 9 films" in said.out
+    assert "9 markers on 9 images" in said.out
     assert "broken.png" in said.err
     rows = list(csv.DictReader((out / "markers.csv").open()))
-    assert [Path(row["film"]).name for row in rows] == [f"{n}.png" for n in range(9)]
+    assert [Path(row["image"]).name for row in rows] == [f"{n}.png" for n in range(9)]
     x1, y1, x2, y2 = (float(rows[0][name]) for name in ("x1", "y1", "x2", "y2"))
     assert 15 < x1 < 22 < 30 < x2 < 45
     assert 22 < y1 < 30 < 48 < y2 < 55
     assert sorted(p.name for p in out.glob("sheet*")) == ["sheet1.jpg", "sheet2.jpg"]
 
 
-def test_the_finder_is_scored_on_drawn_films(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_finder_is_scored_on_drawn_images(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--phantoms", "2", "--image_size", "256"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].split() == ["films", "markers", "found", "precision", "recall"]
+    assert lines[0].split() == ["images", "markers", "found", "precision", "recall"]
     assert [line.split()[0] for line in lines[1:3]] == ["chest", "limb"]
     assert all(float(line.split()[4]) > 0.5 for line in lines[1:3])
     assert lines[-1] == "Research use only - not a diagnosis."
@@ -53,9 +53,9 @@ def test_the_finder_is_scored_on_drawn_films(capsys: pytest.CaptureFixture[str])
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ([], "give films, or --phantoms N, one of the two"),
-        (["a.png", "--phantoms", "3"], "give films, or --phantoms N, one of the two"),
-        (["a.png"], "films need --out"),
+        ([], "give images, or --phantoms N, one of the two"),
+        (["a.png", "--phantoms", "3"], "give images, or --phantoms N, one of the two"),
+        (["a.png"], "images need --out"),
         (["--phantoms", "0"], "expected --phantoms of at least 1"),
         (["--phantoms", "1", "--image_size", "64"], "--image_size of 256"),
     ],
@@ -69,10 +69,10 @@ def test_wrong_usage_says_what_is_right(
     assert message in capsys.readouterr().err
 
 
-def test_a_film_that_is_not_there_and_an_out_that_is_a_file_are_named(
-    films: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_a_image_that_is_not_there_and_an_out_that_is_a_file_are_named(
+    images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main([str(tmp_path / "none.png"), "--out", str(tmp_path / "out")]) == 1
     assert f"{tmp_path / 'none.png'}: no such file or folder" in capsys.readouterr().err
-    assert main([str(films / "0.png"), "--out", str(films / "1.png")]) == 2
+    assert main([str(images / "0.png"), "--out", str(images / "1.png")]) == 2
     assert "1.png" in capsys.readouterr().err

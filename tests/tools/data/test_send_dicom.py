@@ -41,9 +41,9 @@ def test_what_the_receiver_does_not_take_is_told_and_the_rest_goes_on(
     receiver: Any, write_dicom: WriteDicom, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     ct = write_dicom(tmp_path / "ct.dcm", PIXELS, SOPClassUID="1.2.840.10008.5.1.4.1.1.2")
-    film = write_dicom(tmp_path / "film.dcm", PIXELS)
+    image = write_dicom(tmp_path / "image.dcm", PIXELS)
 
-    assert send(receiver.port, ct, film) == 1
+    assert send(receiver.port, ct, image) == 1
 
     said = capsys.readouterr()
     assert "ct.dcm: the receiver does not take this kind of object" in said.err
@@ -69,9 +69,9 @@ def test_a_receiver_that_breaks_off_is_told_for_each_file(
     receiver: Any, write_dicom: WriteDicom, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     receiver.breaks_off = True
-    films = [write_dicom(tmp_path / name, PIXELS) for name in ("a.dcm", "b.dcm")]
+    images = [write_dicom(tmp_path / name, PIXELS) for name in ("a.dcm", "b.dcm")]
 
-    assert send(receiver.port, *films) == 1
+    assert send(receiver.port, *images) == 1
 
     said = capsys.readouterr()
     assert "a.dcm: the receiver broke off" in said.err
@@ -82,21 +82,21 @@ def test_a_receiver_that_breaks_off_is_told_for_each_file(
 def test_a_receiver_that_is_not_there_or_refuses_is_an_error(
     receiver: Any, write_dicom: WriteDicom, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    film = write_dicom(tmp_path / "a.dcm", PIXELS)
+    image = write_dicom(tmp_path / "a.dcm", PIXELS)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         nobody = free.getsockname()[1]
 
-    assert send(nobody, film) == 2
+    assert send(nobody, image) == 2
     assert f"ARCHIVE at 127.0.0.1:{nobody} does not answer" in capsys.readouterr().err
-    assert send(receiver.port, film, called="OTHER") == 2
+    assert send(receiver.port, image, called="OTHER") == 2
     assert "refuses the connection" in capsys.readouterr().err
 
 
 def test_a_port_that_is_none_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     for word in ("99999", "0", "104a"):
         with pytest.raises(SystemExit, match="2"):
-            send_dicom.main(["127.0.0.1", word, "film.dcm"])
+            send_dicom.main(["127.0.0.1", word, "image.dcm"])
         assert "expected a port from 1 to 65535" in capsys.readouterr().err
 
 
@@ -110,20 +110,20 @@ def test_an_interrupt_ends_the_connection(
         return f"{path}: refused"
 
     monkeypatch.setattr(send_dicom, "send", interrupted)
-    films = [write_dicom(tmp_path / name, PIXELS) for name in ("a.dcm", "b.dcm")]
-    assert send(receiver.port, *films) == 130
+    images = [write_dicom(tmp_path / name, PIXELS) for name in ("a.dcm", "b.dcm")]
+    assert send(receiver.port, *images) == 130
     error = capsys.readouterr().err
-    assert f"not stored: {films[0]}: refused" in error
-    assert f"not sent from {films[1]} on" in error
+    assert f"not stored: {images[0]}: refused" in error
+    assert f"not sent from {images[1]} on" in error
 
 
 def test_a_file_that_is_no_dicom_file_stops_before_anything_is_sent(
     receiver: Any, write_dicom: WriteDicom, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    film = write_dicom(tmp_path / "a.dcm", PIXELS)
-    (tmp_path / "notes.txt").write_text("no film")
+    image = write_dicom(tmp_path / "a.dcm", PIXELS)
+    (tmp_path / "notes.txt").write_text("no image")
 
-    assert send(receiver.port, film, tmp_path / "notes.txt") == 2
+    assert send(receiver.port, image, tmp_path / "notes.txt") == 2
     assert "notes.txt: not a DICOM file" in capsys.readouterr().err
     assert send(receiver.port, tmp_path / "absent.dcm") == 2
     assert receiver.stored == []

@@ -1,4 +1,4 @@
-"""check_shortcuts.py on limb films: maps it makes with a run, and maps of others."""
+"""check_shortcuts.py on limb images: maps it makes with a run, and maps of others."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from cxrloc.classification.bundle.preprocessing import Preprocessing
 from cxrloc.classification.network.classifier import build_classifier
 from cxrloc.datasets.files.manifest import file_sha256
 from cxrloc.datasets.prepared.folder import load_prepared, write_prepared
-from cxrloc.datasets.provenance.image_lists import write_training_films
+from cxrloc.datasets.provenance.image_lists import write_training_images
 from cxrloc.datasets.radiograph import Radiograph
 from cxrloc.localization.analyses.shortcut.shortcut import AREA
 from cxrloc.localization.cam.heat_maps import HeatMaps, read_heat_maps, write_heat_maps
@@ -33,7 +33,7 @@ FOLDS = 2
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Six limbs of six patients, an L beside each, five of them abnormal; and two models."""
     root = tmp_path_factory.mktemp("limbs")
-    films, folds = [], {}
+    images, folds = [], {}
     for i in range(6):
         pixels = np.full((256, 192), 5, np.uint8)
         cv2.ellipse(pixels, (110, 128), (40, 150), 0, 0, 360, 120 + 10 * i, -1)
@@ -44,9 +44,9 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (root / name).parent.mkdir(parents=True)
         cv2.imwrite(str(root / name), pixels)
         labels = {"abnormal": float(i < 5)}
-        films.append(Radiograph(name, root / name, f"patient{i:05d}", "", labels))
+        images.append(Radiograph(name, root / name, f"patient{i:05d}", "", labels))
         folds[name] = i % FOLDS
-    write_prepared(root / "prepared", films, boxed_diseases=[], folds=folds, k=FOLDS,
+    write_prepared(root / "prepared", images, boxed_diseases=[], folds=folds, k=FOLDS,
                    official={}, summary="", manifest={})  # fmt: skip
     for fold in range(FOLDS):
         model, _ = build_classifier("simple_cnn", 1, seed=fold)
@@ -68,10 +68,10 @@ def test_a_run_is_checked_with_the_markers_and_without(out: Path) -> None:
     as_is = read_heat_maps(out / "grad_cam.maps.safetensors")
     masked = as_is.without_markers
     assert masked is not None
-    assert len(as_is.pairs) == 5  # the normal film is not looked at
+    assert len(as_is.pairs) == 5  # the normal image is not looked at
     assert as_is.pairs == masked.pairs
     assert {disease for _, disease in as_is.pairs} == {"abnormal"}
-    assert (as_is.maps != masked.maps).any()  # the network was given another film
+    assert (as_is.maps != masked.maps).any()  # the network was given another image
     rows = list(csv.DictReader((out / "shortcut.csv").open()))
     area = [float(r["macro mean"]) for r in rows if r["share of"] == AREA]
     assert 0.5 < area[0] < 5  # an L
@@ -109,7 +109,7 @@ def test_a_model_trained_without_markers_is_shown_them_and_the_page_says_so(
     assert mine.maps_without_markers is not None
     assert plain.maps_without_markers is not None
     np.testing.assert_array_equal(mine.maps_without_markers, plain.maps_without_markers)
-    said = "The model was trained on films with markers masked"
+    said = "The model was trained on images with markers masked"
     assert said in (again / "report.html").read_text()
     assert said not in (out / "report.html").read_text()
 
@@ -159,24 +159,24 @@ def test_maps_that_show_nothing_are_an_error_that_says_so(
     given = f"flat={tmp_path / 'flat.maps.safetensors'}"
     words = ["--prepared", data / "prepared", "--maps", given, "--out", tmp_path / "out"]
     assert main(list(map(str, words))) == 2
-    assert "flat cannot be measured: no map of a film that could be" in capsys.readouterr().err
+    assert "flat cannot be measured: no map of an image that could be" in capsys.readouterr().err
 
 
-def test_films_that_a_model_of_no_fold_was_trained_on_are_left_out(
+def test_images_that_a_model_of_no_fold_was_trained_on_are_left_out(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     whole = load_classifier(data / "run" / "fold0" / "classifier.safetensors")
     path = tmp_path / "classifier.safetensors"
     save_classifier(path, replace(whole, metadata={"fold": None, "k": None}))
-    films = load_prepared(data / "prepared").radiographs
-    write_training_films(path, {"train": films[:2], "validation": films[2:3]})
+    images = load_prepared(data / "prepared").radiographs
+    write_training_images(path, {"train": images[:2], "validation": images[2:3]})
     words = ["--prepared", data / "prepared", "--bundle", path, "--out", tmp_path / "out"]
     assert main([*map(str, words), "--resamples", "20"]) == 0
     pairs = read_heat_maps(tmp_path / "out" / "grad_cam.maps.safetensors").pairs
-    assert [image for image, _ in pairs] == [film.image_id for film in films[3:5]]
-    said = "3 films of patients that a classifier has seen were left out."
+    assert [image for image, _ in pairs] == [image.image_id for image in images[3:5]]
+    said = "3 images of patients that a classifier has seen were left out."
     assert said in capsys.readouterr().out
     assert said in (tmp_path / "out" / "report.html").read_text()
-    write_training_films(path, {"train": films})
+    write_training_images(path, {"train": images})
     assert main(list(map(str, words))) == 2
-    assert "all 5 films are of patients that a classifier was trained" in capsys.readouterr().err
+    assert "all 5 images are of patients that a classifier was trained" in capsys.readouterr().err

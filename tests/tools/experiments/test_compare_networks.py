@@ -14,20 +14,24 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from cxrloc.classification.metrics.ensembles import with_thresholds
-from cxrloc.classification.metrics.scored_images import ScoredFilms, join_films, write_scored_films
+from cxrloc.classification.metrics.scored_images import (
+    ScoredImages,
+    join_images,
+    write_scored_images,
+)
 from cxrloc.tools.experiments.compare_networks import main, named_runs
 
 DISEASES = ("Mass", "Pleural_Thickening")
 
 
-def make_run(folder: Path, seed: int, films: int = 60) -> ScoredFilms:
-    """A run of 3 folds; every fold is validated on the next one. Two films a patient."""
-    labels = (np.random.default_rng(0).random((films, 2)) < 0.4).astype(float)
-    noise = np.random.default_rng(seed).random((films, 2))
-    patients = np.arange(films) // 2
-    whole = ScoredFilms(
+def make_run(folder: Path, seed: int, images: int = 60) -> ScoredImages:
+    """A run of 3 folds; every fold is validated on the next one. Two images a patient."""
+    labels = (np.random.default_rng(0).random((images, 2)) < 0.4).astype(float)
+    noise = np.random.default_rng(seed).random((images, 2))
+    patients = np.arange(images) // 2
+    whole = ScoredImages(
         DISEASES,
-        tuple(f"{n:02d}.png" for n in range(films)),
+        tuple(f"{n:02d}.png" for n in range(images)),
         tuple(f"p{p}" for p in patients),
         patients % 3,
         0.2 * labels + 0.8 * noise,
@@ -37,12 +41,12 @@ def make_run(folder: Path, seed: int, films: int = 60) -> ScoredFilms:
     validation = []
     for fold in range(3):
         kept = parts[(fold + 1) % 3]
-        kept = ScoredFilms(DISEASES, kept.image_ids, kept.patient_ids, np.full(len(kept), fold),
+        kept = ScoredImages(DISEASES, kept.image_ids, kept.patient_ids, np.full(len(kept), fold),
                            kept.scores, kept.labels)  # fmt: skip
-        write_scored_films(folder / f"fold{fold}" / "validation.parquet", kept)
+        write_scored_images(folder / f"fold{fold}" / "validation.parquet", kept)
         validation.append(kept)
-    judged = with_thresholds(join_films(parts), validation, 0.8)
-    write_scored_films(folder / "out_of_fold.parquet", judged)
+    judged = with_thresholds(join_images(parts), validation, 0.8)
+    write_scored_images(folder / "out_of_fold.parquet", judged)
     return judged
 
 
@@ -73,7 +77,7 @@ def test_every_form_of_the_table_is_written(compared: Path) -> None:
     for suffix in ("md", "tex", "html"):
         text = (compared / "out" / f"networks.{suffix}").read_text()
         assert "For research use only, never a diagnosis." in text
-        assert "films for independent" in text
+        assert "images for independent" in text
         assert "published: CheXNet (Rajpurkar et al. 2017), random by patient" in text
     assert r"Pleural\_Thickening" in (compared / "out" / "networks.tex").read_text()
 
@@ -93,12 +97,12 @@ def test_the_ensemble_is_a_row_with_the_auc_of_the_mean(compared: Path) -> None:
     assert ours[6]["sensitivity_target"] != ""
 
 
-def test_published_figures_stand_apart_with_the_films_behind_them(compared: Path) -> None:
+def test_published_figures_stand_apart_with_the_images_behind_them(compared: Path) -> None:
     rows = rows_of(compared / "out" / "networks.csv")
     published = {(r["network"], r["disease"]): r for r in rows
                  if r["scored_on"].startswith("published: ")}  # fmt: skip
     mass = published["CheXNet (Rajpurkar et al. 2017)", "Mass"]
-    assert (mass["auc"], mass["auc_low"], mass["films"]) == ("0.8676", "", "")
+    assert (mass["auc"], mass["auc_low"], mass["images"]) == ("0.8676", "", "")
     page = (compared / "out" / "networks.md").read_text()
     assert "| published: CheXNet (Rajpurkar et al. 2017) | 0.8369 |" in page  # (.8676 + .8062) / 2
 
@@ -124,7 +128,7 @@ def test_one_network_alone_has_a_table_and_no_differences(compared: Path, tmp_pa
     assert "## AUC per disease" in (tmp_path / "out" / "networks.md").read_text()
 
 
-def test_an_ensemble_without_validation_films_has_no_threshold(tmp_path: Path) -> None:
+def test_an_ensemble_without_validation_images_has_no_threshold(tmp_path: Path) -> None:
     for seed, name in enumerate("ab"):
         make_run(tmp_path / name, seed)
     (tmp_path / "a" / "fold1" / "validation.parquet").unlink()
@@ -139,10 +143,10 @@ def test_an_ensemble_without_validation_films_has_no_threshold(tmp_path: Path) -
 def test_what_cannot_be_compared_ends_with_status_2_and_says_why(
     compared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    make_run(tmp_path / "small", 3, films=58)
+    make_run(tmp_path / "small", 3, images=58)
     a, out = str(compared / "a"), ["--out", str(tmp_path / "out")]
     for words, message in (
-        ([a, str(tmp_path / "small")], "2 films only in a, such as 58.png"),
+        ([a, str(tmp_path / "small")], "2 images only in a, such as 58.png"),
         ([a, str(tmp_path / "gone")], "tools/cross_validate.py with the run's config"),
         ([a, a], "two runs are called 'a'; name them with NAME=FOLDER"),
         ([a, "--ensemble", "a", "z"], "--ensemble: no network z; known are ['a']"),

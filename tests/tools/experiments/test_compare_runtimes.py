@@ -1,4 +1,4 @@
-"""The comparison of runtimes on prepared films: what it writes, goes on with and refuses."""
+"""The comparison of runtimes on prepared images: what it writes, goes on with and refuses."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from cxrloc.classification.network.int8 import Int8Backbone
 from cxrloc.datasets.files.manifest import file_sha256
 from cxrloc.datasets.images.read import read_grey
 from cxrloc.datasets.prepared.folder import load_prepared, write_prepared
-from cxrloc.datasets.provenance.image_lists import write_training_films
+from cxrloc.datasets.provenance.image_lists import write_training_images
 from cxrloc.datasets.radiograph import Radiograph
 from cxrloc.tools.experiments import compare_runtimes
 
@@ -41,16 +41,16 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mon
 
 
 @pytest.fixture
-def prepared(tmp_path: Path, prepared_films: Callable[..., Path]) -> Path:
-    """Eight films of four patients in two folds."""
-    films = [
+def prepared(tmp_path: Path, prepared_images: Callable[..., Path]) -> Path:
+    """Eight images of four patients in two folds."""
+    images = [
         {
             "labels": {"Mass": float(n % 2), "Effusion": 1.0}, "patient": f"p{n // 2}",
             "fold": n // 2 % FOLDS, "block": 100 * (n % 2),
         }
         for n in range(8)
     ]  # fmt: skip
-    return prepared_films(tmp_path, films, k=FOLDS)
+    return prepared_images(tmp_path, images, k=FOLDS)
 
 
 @pytest.fixture
@@ -72,7 +72,7 @@ def _train(run: Path, prepared: Path, fold: int, seed: int) -> None:
     save_classifier(path, bundle)
     data = load_prepared(prepared)
     train = [r for r in data.radiographs if data.folds[r.image_id] != fold]
-    write_training_films(path, {"train": train})
+    write_training_images(path, {"train": train})
 
 
 def _run(*words: object) -> int:
@@ -98,7 +98,7 @@ def test_a_run_is_judged_out_of_fold_and_goes_on_where_it_was(
     assert any("int8" in name for name in rows.index)
     assert (rows.loc[["onnx fp32 on cpu", "openvino fp32 on cpu"], "turned"] == 0).all()
     assert rows["probabilities, largest"].max() < 0.05
-    assert "8 films of 4 patients" in (out / "runtimes.md").read_text()
+    assert "8 images of 4 patients" in (out / "runtimes.md").read_text()
     folds = load_prepared(prepared).folds
     for fold in range(FOLDS):
         judged = pd.read_parquet(out / f"judged_fold{fold}.parquet")
@@ -117,22 +117,22 @@ def test_a_run_is_judged_out_of_fold_and_goes_on_where_it_was(
 
 
 @pytest.mark.slow
-def test_a_model_without_folds_judges_films_of_patients_it_has_not_seen(
+def test_a_model_without_folds_judges_images_of_patients_it_has_not_seen(
     run: Path, prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, int8_cpu: None
 ) -> None:
-    """And its INT8 weights are made of its training films alone."""
+    """And its INT8 weights are made of its training images alone."""
     data = load_prepared(prepared)
     seen = {r.image_id for r in data.radiographs if r.patient_id in ("p0", "p2")}
     train = [r for r in data.radiographs if r.image_id in seen]
     bundle = run / "fold0" / "classifier.safetensors"
     model = load_classifier(bundle)
     save_classifier(bundle, replace(model, metadata={}))
-    write_training_films(bundle, {"train": train[:3], "validation": train[3:]})
+    write_training_images(bundle, {"train": train[:3], "validation": train[3:]})
     given: list[int] = []
 
     def spy(of: ClassifierBundle, squares: npt.NDArray[np.uint8], seed: int) -> Int8Backbone:
         given.append(len(squares))
-        wanted = [of.preprocessing.squares([r.film(read_grey(r.path))])[0] for r in train[:3]]  # type: ignore[arg-type]
+        wanted = [of.preprocessing.squares([r.image(read_grey(r.path))])[0] for r in train[:3]]  # type: ignore[arg-type]
         assert sorted(s.tobytes() for s in squares) == sorted(s.tobytes() for s in wanted)
         return calibrate(of, squares, seed=seed)
 
@@ -145,9 +145,9 @@ def test_a_model_without_folds_judges_films_of_patients_it_has_not_seen(
     assert given == [3]
     judged = pd.read_parquet(out / "judged.parquet")
     assert set(judged["image_id"]) == {r.image_id for r in data.radiographs} - seen
-    assert "4 films of patients that a classifier has seen" in (out / "runtimes.md").read_text()
+    assert "4 images of patients that a classifier has seen" in (out / "runtimes.md").read_text()
 
-    assert _run(*words, "--films", 2) == 0
+    assert _run(*words, "--images", 2) == 0
     assert pd.read_parquet(out / "judged.parquet")["image_id"].nunique() == 2
 
 
@@ -156,7 +156,7 @@ def test_what_cannot_run_is_left_out_and_named(
     run: Path, prepared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], int8_cpu: None
 ) -> None:
     bundle = run / "fold0" / "classifier.safetensors"
-    listed = bundle.parent / "training_films.csv"
+    listed = bundle.parent / "training_images.csv"
     listed.unlink()
     words = ("--bundle", bundle, "--prepared", prepared, "--out", tmp_path / "out")
     data = load_prepared(prepared)
@@ -167,14 +167,14 @@ def test_what_cannot_run_is_left_out_and_named(
     assert _run(*words) == 0
     printed = capsys.readouterr().out
     assert "- openvino-int8 is left out: no " in printed
-    assert "1 of 4 films cannot be read" in printed
-    assert "- 3 films of 2 patients" in printed
+    assert "1 of 4 images cannot be read" in printed
+    assert "- 3 images of 2 patients" in printed
     assert "int8" not in (tmp_path / "out" / "runtimes.csv").read_text()
 
     elsewhere = Radiograph("x.png", broken.path, "x", "PA", {})
-    write_training_films(bundle, {"train": [elsewhere]})
+    write_training_images(bundle, {"train": [elsewhere]})
     assert _run(*words) == 0
-    assert "none of its 1 training films is in" in capsys.readouterr().out
+    assert "none of its 1 training images is in" in capsys.readouterr().out
 
 
 @pytest.mark.slow
@@ -186,7 +186,7 @@ def test_folds_that_differ_do_not_stand_in_one_table(
     save_classifier(path, replace(model, diseases=DISEASES[::-1]))
     out = tmp_path / "out"
 
-    assert _run("--run", run, "--prepared", prepared, "--films", 1, "--out", out) == 2
+    assert _run("--run", run, "--prepared", prepared, "--images", 1, "--out", out) == 2
 
     assert "cannot stand in one table: diseases ['Effusion', 'Mass']" in capsys.readouterr().err
     assert not (out / "runtimes.csv").exists()
@@ -209,5 +209,5 @@ def test_wrong_words_are_refused(
                    summary="", manifest={})  # fmt: skip
     _train(run, prepared, 0, seed=0)
     assert _run("--run", run, "--prepared", prepared, "--folds", "[0]", *out) == 2
-    assert "has no film in the folds that were asked for" in capsys.readouterr().err
+    assert "has no image in the folds that were asked for" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()

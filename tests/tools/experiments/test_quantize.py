@@ -1,4 +1,4 @@
-"""The INT8 tool on drawn films, and predictions with what it wrote."""
+"""The INT8 tool on drawn images, and predictions with what it wrote."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from cxrloc.classification.bundle.classifier import ClassifierBundle, save_class
 from cxrloc.classification.bundle.file import read_bundle
 from cxrloc.classification.bundle.preprocessing import Preprocessing
 from cxrloc.classification.network.classifier import build_classifier
-from cxrloc.datasets.phantoms.drawing.chest import render_film
+from cxrloc.datasets.phantoms.drawing.chest import render_image
 from cxrloc.detection.load_diagnoser import bundle_files, load_diagnoser
 from cxrloc.tools import predict
 from cxrloc.tools.experiments import quantize
@@ -23,11 +23,11 @@ DISEASES = ("Mass", "Effusion")
 
 
 @pytest.fixture(scope="module")
-def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """34 drawn films and one that is none."""
-    folder = tmp_path_factory.mktemp("films")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """34 drawn images and one that is none."""
+    folder = tmp_path_factory.mktemp("images")
     for seed in range(34):
-        pixels = render_film(DISEASES[seed % 2 :][:1], seed=seed, image_size=96).pixels
+        pixels = render_image(DISEASES[seed % 2 :][:1], seed=seed, image_size=96).pixels
         assert cv2.imwrite(str(folder / f"{seed:02d}.png"), pixels)
     (folder / "broken.png").write_bytes(b"not a picture")
     return folder
@@ -58,29 +58,29 @@ def _own_cache(cache: Path, monkeypatch: pytest.MonkeyPatch, int8_cpu: None) -> 
 
 @pytest.mark.slow
 def test_weights_are_made_compared_and_used(
-    films: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     classifier = _classifier(tmp_path / "classifier.safetensors")
     before = classifier.read_bytes()
 
-    assert _run("--classifier", classifier, films) == 0
+    assert _run("--classifier", classifier, images) == 0
 
     printed = capsys.readouterr()
     assert "broken.png" in printed.err
     assert "convolutions are in INT8; left in float: " in printed.out
-    assert "against float32 on 17 other films:" in printed.out
+    assert "against float32 on 17 other images:" in printed.out
     assert "of 34 turned" in printed.out
     assert classifier.read_bytes() == before
     assert len(list(tmp_path.iterdir())) == 2
     metadata = read_bundle(tmp_path / "classifier.int8.safetensors", "int8")[1]
     facts = metadata["manifest"]["config"]
     assert facts["calibrated_on"] == 17
-    assert facts["agreement"]["films"] == 17
+    assert facts["agreement"]["images"] == 17
     assert facts["runtime"].startswith("openvino int8 and ")
     assert facts["agreement"]["mean_difference"] < 0.02
     assert metadata["diseases"] == list(DISEASES)
 
-    words = ["--classifier", classifier, films / "00.png", "--out", tmp_path / "out"]
+    words = ["--classifier", classifier, images / "00.png", "--out", tmp_path / "out"]
     assert predict.main([str(w) for w in (*words, "--runtime", "openvino-int8")]) == 0
     record = json.loads((tmp_path / "out" / "00.json").read_text())
     assert record["manifest"]["config"]["runtime"].startswith("openvino int8 and ")
@@ -93,13 +93,13 @@ def test_weights_are_made_compared_and_used(
 
 @pytest.mark.slow
 def test_weights_of_before_another_training_are_refused(
-    films: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     classifier = _classifier(tmp_path / "classifier.safetensors")
-    assert _run("--classifier", classifier, films) == 0
+    assert _run("--classifier", classifier, images) == 0
     _classifier(classifier, seed=4)
 
-    words = ["--classifier", classifier, films, "--out", tmp_path / "out"]
+    words = ["--classifier", classifier, images, "--out", tmp_path / "out"]
     assert predict.main([str(w) for w in (*words, "--runtime", "openvino-int8")]) == 2
 
     assert (
@@ -109,17 +109,20 @@ def test_weights_of_before_another_training_are_refused(
 
 
 def test_what_cannot_be_done_is_said_and_nothing_is_written(
-    films: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     classifier = _classifier(tmp_path / "classifier.safetensors")
     few = tmp_path / "few"
     few.mkdir()
-    for path in sorted(films.glob("0*.png")):
+    for path in sorted(images.glob("0*.png")):
         shutil.copy(path, few)
     wrong = (
-        ((classifier, few), "10 films that can be read, expected at least 32: half of them to cal"),
+        (
+            (classifier, few),
+            "10 images that can be read, expected at least 32: half of them to cal",
+        ),
         ((classifier, tmp_path / "absent"), "absent: no such file or folder"),
-        ((tmp_path / "none.safetensors", films), "no model bundle at"),
+        ((tmp_path / "none.safetensors", images), "no model bundle at"),
     )
     for (bundle, inputs), message in wrong:
         assert _run("--classifier", bundle, inputs) == 2
@@ -128,9 +131,9 @@ def test_what_cannot_be_done_is_said_and_nothing_is_written(
 
 
 def test_predicting_without_int8_weights_says_how_to_make_them(
-    films: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     classifier = _classifier(tmp_path / "classifier.safetensors")
-    words = ["--classifier", classifier, films, "--out", tmp_path / "out"]
+    words = ["--classifier", classifier, images, "--out", tmp_path / "out"]
     assert predict.main([str(w) for w in (*words, "--runtime", "openvino-int8")]) == 2
     assert "python tools/experiments/quantize.py --classifier" in capsys.readouterr().err

@@ -17,14 +17,14 @@ from cxrloc.tools import train_classifier
 from cxrloc.tools.experiments import train_on_spark
 
 
-def drawn_films() -> list[dict[str, Any]]:
-    """18 films of 18 patients in 3 folds; a Mass is a bright block."""
-    films = []
+def drawn_images() -> list[dict[str, Any]]:
+    """18 images of 18 patients in 3 folds; a Mass is a bright block."""
+    images = []
     for n in range(18):
         mass = n // 3 % 2
         labels = {"Mass": float(mass)}
-        films.append({"labels": labels, "patient": f"p{n}", "fold": n % 3, "block": 150 * mass})
-    return films
+        images.append({"labels": labels, "patient": f"p{n}", "fold": n % 3, "block": 150 * mass})
+    return images
 
 
 def words(prepared: Path, out: Path) -> list[str]:
@@ -39,14 +39,14 @@ def words(prepared: Path, out: Path) -> list[str]:
 
 @pytest.mark.slow
 def test_two_spark_tasks_train_what_one_process_does(
-    prepared_films: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    prepared_images: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if importlib.util.find_spec("pyspark") is None:
         pytest.skip("PySpark is not installed: pip install -e '.[spark]'")
     if shutil.which("java") is None and "JAVA_HOME" not in os.environ:
         pytest.skip("there is no Java, which Spark runs on: install 17 or newer")
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    prepared = prepared_films(tmp_path, drawn_films())
+    prepared = prepared_images(tmp_path, drawn_images())
     assert train_classifier.main(words(prepared, tmp_path / "one")) == 0
     on_spark = [*words(prepared, tmp_path / "two"), "--num_processes=2", "--master=local[2]"]
     assert train_on_spark.main(on_spark) == 0

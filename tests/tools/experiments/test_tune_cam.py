@@ -21,7 +21,7 @@ from cxrloc.localization.analyses.ladder.cam_tuning import tune
 from cxrloc.localization.cam.heat_maps import read_heat_maps
 from cxrloc.localization.evaluation.box_scores import score_boxes
 from cxrloc.localization.evaluation.ground_truth import ground_truth_from_coco
-from cxrloc.localization.evaluation.image_table import film_table
+from cxrloc.localization.evaluation.image_table import image_table
 from cxrloc.localization.predictions.results_file import read_predictions
 from cxrloc.tools import localize
 from cxrloc.tools.experiments import tune_cam
@@ -32,9 +32,9 @@ K, PER_FOLD, FRAME = 3, 4, 128
 
 @pytest.fixture
 def prepared(tmp_path: Path) -> Path:
-    """Twelve films of noise, four in each fold; the last of each fold has no box."""
+    """Twelve images of noise, four in each fold; the last of each fold has no box."""
     rng = np.random.default_rng(0)
-    films, folds = [], {}
+    images, folds = [], {}
     for i in range(K * PER_FOLD):
         name = f"{i:08d}_000.png"
         path = tmp_path / "images" / name
@@ -46,13 +46,13 @@ def prepared(tmp_path: Path) -> Path:
         boxes = (Box("Mass", box), Box("Nodule", (x, y, x + 20, y + 20)))
         boxes = () if i % PER_FOLD == 3 else boxes[: 1 + i % 2]
         labels = {d: float(any(b.disease == d for b in boxes)) for d in DISEASES}
-        films.append(
+        images.append(
             Radiograph(name, path, f"{i:08d}", "PA", labels, boxes, size_hw=(FRAME, FRAME))
         )
         folds[name] = i // PER_FOLD
     write_prepared(
         tmp_path / "prepared",
-        films,
+        images,
         boxed_diseases=list(DISEASES),
         folds=folds,
         k=K,
@@ -113,7 +113,7 @@ def test_the_ladders_tuned_rung_is_the_iou_of_the_tuned_localizer(
 
     assert out.read_text() != plain
     scores = score_boxes(truth, read_predictions(out, coco))
-    tuning = tune(film_table(coco), truth, maps)
+    tuning = tune(image_table(coco), truth, maps)
     np.testing.assert_array_equal(scores.iou, tuning.tuned_iou)
     assert scores.iou.any()
     manifest = json.loads(out.with_suffix(".manifest.json").read_text())
@@ -129,8 +129,8 @@ def test_the_ladders_tuned_rung_is_the_iou_of_the_tuned_localizer(
 @pytest.mark.slow
 def test_keeping_maps_changes_no_box(prepared: Path, run_folder: Path) -> None:
     path = prepared.parent / "x.maps.safetensors"
-    alone = boxes_by(prepared, run_folder, "--films", "all").read_text()
-    assert boxes_by(prepared, run_folder, "--films", "all", "--maps", path).read_text() == alone
+    alone = boxes_by(prepared, run_folder, "--images", "all").read_text()
+    assert boxes_by(prepared, run_folder, "--images", "all", "--maps", path).read_text() == alone
     assert len(read_heat_maps(path).pairs) == 9 + 3  # the boxed pairs alone
 
 
@@ -191,7 +191,7 @@ def test_a_ground_truth_without_folds_is_tuned_but_its_rules_fit_no_run(
     assert "not those of the models" in localize_error(prepared, capsys, *words)
 
 
-def test_maps_of_other_films_are_an_error(
+def test_maps_of_other_images_are_an_error(
     prepared: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from cxrloc.localization.cam.heat_maps import HeatMaps, write_heat_maps
@@ -201,6 +201,6 @@ def test_maps_of_other_films_are_an_error(
     argv = ["--maps", path, "--ground-truth", prepared / "ground_truth.json", "--out", out]
     assert tune_cam.main([str(word) for word in argv]) == 2
     error = capsys.readouterr().err
-    assert "has no map of a boxed film and disease" in error
+    assert "has no map of a boxed image and disease" in error
     assert "its first pair is ('z', 'Mass')" in error
     assert not out.exists()

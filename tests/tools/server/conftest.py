@@ -1,4 +1,4 @@
-"""Tiny bundles, films, a service, and the real tool in a browser, for the tests of the server."""
+"""Tiny bundles, images, a service, and the real tool in a browser, for the tests of the server."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ CHROMIUM = next((path for name in _PROGRAMS if (path := shutil.which(name))), No
 SERVE = Path(__file__).resolve().parents[3] / "tools" / "serve.py"
 PATIENCE_MS = 300_000  # the machines of CI may be busy with something else
 DISEASES = ("Mass", "Effusion", "Pleural_Thickening")
-# two diseases pass the gate on every film, the third never does
+# two diseases pass the gate on every image, the third never does
 THRESHOLDS = {"Mass": 0.0, "Effusion": 0.0, "Pleural_Thickening": 1.0}
 
 
@@ -87,7 +87,7 @@ def services(diagnoser: Diagnoser, bundles: dict[str, Path]) -> Iterator[Callabl
         service.worker.close()
 
 
-def film_pixels(seed: int = 0, size_hw: tuple[int, int] = (120, 100)) -> Any:
+def image_pixels(seed: int = 0, size_hw: tuple[int, int] = (120, 100)) -> Any:
     noise = np.random.default_rng(seed).integers(0, 255, (6, 5), dtype=np.uint8)
     return cv2.resize(noise, size_hw[::-1], interpolation=cv2.INTER_CUBIC)
 
@@ -99,26 +99,26 @@ def encoded(pixels: Any, ending: str = ".png") -> bytes:
 
 
 @pytest.fixture(scope="session")
-def draw_film() -> Callable[..., Any]:
-    """`draw_film(seed, size_hw=...)`: grey pixels with soft blobs."""
-    return film_pixels
+def draw_image() -> Callable[..., Any]:
+    """`draw_image(seed, size_hw=...)`: grey pixels with soft blobs."""
+    return image_pixels
 
 
 @pytest.fixture(scope="session")
 def dicom(write_dicom: Any, tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    """The film of `png` as DICOM, of a patient whose name is a canary."""
-    path = tmp_path_factory.mktemp("dicom") / "film.dcm"
-    return bytes(write_dicom(path, film_pixels()).read_bytes())
+    """The image of `png` as DICOM, of a patient whose name is a canary."""
+    path = tmp_path_factory.mktemp("dicom") / "image.dcm"
+    return bytes(write_dicom(path, image_pixels()).read_bytes())
 
 
 @pytest.fixture(scope="session")
 def png() -> bytes:
-    return encoded(film_pixels())
+    return encoded(image_pixels())
 
 
 @pytest.fixture(scope="session")
 def jpeg() -> bytes:
-    return encoded(film_pixels(1), ".jpg")
+    return encoded(image_pixels(1), ".jpg")
 
 
 @pytest.fixture(scope="module")
@@ -156,10 +156,10 @@ def patience_ms() -> int:
 
 
 @pytest.fixture(scope="module")
-def films(
+def images(
     png: bytes, jpeg: bytes, dicom: bytes, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, Path]:
-    folder = tmp_path_factory.mktemp("films")
+    folder = tmp_path_factory.mktemp("images")
     made = {
         "a <b>.png": png, "b.jpg": jpeg, "c.dcm": dicom, "broken.png": png[:300],
         "large.png": png + bytes(2_000_000),
@@ -170,8 +170,8 @@ def films(
 
 
 @pytest.fixture(scope="module")
-def page(browser: Any, address: str, films: dict[str, Path]) -> Any:
-    """The page after five files: three films, one that is broken, one that is too large.
+def page(browser: Any, address: str, images: dict[str, Path]) -> Any:
+    """The page after five files: three images, one that is broken, one that is too large.
 
     It stays open until the server has been stopped.
     """
@@ -184,8 +184,8 @@ def page(browser: Any, address: str, films: dict[str, Path]) -> Any:
     opened.on("websocket", lambda socket: opened.asked.append(socket.url))
     opened.goto(address)
     opened.locator(".pick").wait_for()
-    opened.locator("input[type=file]").set_input_files(list(films.values()))
-    opened.locator(".news", has_text="5 of 5 films done, 2 could not be judged.").wait_for()
+    opened.locator("input[type=file]").set_input_files(list(images.values()))
+    opened.locator(".news", has_text="5 of 5 images done, 2 could not be judged.").wait_for()
     return opened
 
 

@@ -1,4 +1,4 @@
-"""The HTTP API: what comes back for films, pictures, bad files, limits and wrong requests."""
+"""The HTTP API: what comes back for images, pictures, bad files, limits and wrong requests."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian, JPEGLSLossless
 from starlette.datastructures import UploadFile
 
 from cxrloc.datasets.dicom import deflated
-from cxrloc.datasets.images.read import decode_film
-from cxrloc.datasets.radiograph import Film
+from cxrloc.datasets.images.read import decode_image
+from cxrloc.datasets.radiograph import LoadedImage
 from cxrloc.localization.diagnosis.diagnoser import Diagnoser
 from cxrloc.localization.diagnosis.to_json import to_json
 from cxrloc.localization.report.glossary import RESEARCH_USE
@@ -32,7 +32,7 @@ from cxrloc.tools.server.api import create_app
 from cxrloc.tools.server.http.limits import Limits
 from cxrloc.tools.server.http.problems import ProblemError
 from cxrloc.tools.server.http.schemas import Predictions
-from cxrloc.tools.server.images.uploads import Upload, read_film
+from cxrloc.tools.server.images.uploads import Upload, read_image
 from cxrloc.tools.server.service import Service
 
 PROBLEM = "application/problem+json"
@@ -63,7 +63,7 @@ def problem_of(response: Any, status: int) -> str:
     return str(body["detail"])
 
 
-def test_a_film_comes_back_as_the_engine_s_own_record(
+def test_a_image_comes_back_as_the_engine_s_own_record(
     client: TestClient, png: bytes, diagnoser: Diagnoser
 ) -> None:
     response = post(client, [("a.png", png)])
@@ -73,7 +73,7 @@ def test_a_film_comes_back_as_the_engine_s_own_record(
     body = response.json()
     assert body["research_use"] == RESEARCH_USE
     [result] = body["results"]
-    expected = to_json(diagnoser([decode_film(png, Path("a.png"))])[0])
+    expected = to_json(diagnoser([decode_image(png, Path("a.png"))])[0])
     assert result == {"file_name": "a.png", "prediction": json.loads(json.dumps(expected))}
     assert {a["localizer"] for a in expected["annotations"]} == {"grad_cam", "mask_rcnn"}
 
@@ -121,19 +121,19 @@ def test_a_file_s_name_loses_its_folders(client: TestClient, png: bytes) -> None
 
 
 @pytest.mark.parametrize(("kind", "modality"), [("sr", "SR"), ("pr", "PR"), ("sc", "OT")])
-def test_a_dicom_film_gives_dicom_objects_that_refer_to_it(
+def test_a_dicom_image_gives_dicom_objects_that_refer_to_it(
     client: TestClient, dicom: bytes, kind: str, modality: str
 ) -> None:
-    response = post(client, [("film.dcm", dicom)], "application/dicom", dicom=kind)
+    response = post(client, [("image.dcm", dicom)], "application/dicom", dicom=kind)
 
     assert response.headers["content-type"] == "application/dicom"
-    film, made = pydicom.dcmread(io.BytesIO(dicom)), pydicom.dcmread(io.BytesIO(response.content))
+    image, made = pydicom.dcmread(io.BytesIO(dicom)), pydicom.dcmread(io.BytesIO(response.content))
     assert made.Modality == modality
-    assert made.StudyInstanceUID == film.StudyInstanceUID
-    assert film.SOPInstanceUID in str(made)
+    assert made.StudyInstanceUID == image.StudyInstanceUID
+    assert image.SOPInstanceUID in str(made)
 
 
-def test_a_dicom_film_is_judged_as_the_same_film_in_png_and_never_names_its_patient(
+def test_a_dicom_image_is_judged_as_the_same_image_in_png_and_never_names_its_patient(
     client: TestClient, png: bytes, dicom: bytes
 ) -> None:
     response = post(client, [("a.png", png), ("a.dcm", dicom)])
@@ -145,13 +145,13 @@ def test_a_dicom_film_is_judged_as_the_same_film_in_png_and_never_names_its_pati
 
 
 def test_dicom_objects_of_a_png_are_406(client: TestClient, png: bytes) -> None:
-    assert "DICOM films" in problem_of(post(client, [("a.png", png)], "application/dicom"), 406)
+    assert "DICOM images" in problem_of(post(client, [("a.png", png)], "application/dicom"), 406)
 
 
-def test_a_dicom_film_that_is_too_large_or_claims_less_than_its_stream_holds_is_413(
-    client: TestClient, write_dicom: Any, draw_film: Any, tmp_path: Path
+def test_a_dicom_image_that_is_too_large_or_claims_less_than_its_stream_holds_is_413(
+    client: TestClient, write_dicom: Any, draw_image: Any, tmp_path: Path
 ) -> None:
-    stored = draw_film(size_hw=(400, 300))
+    stored = draw_image(size_hw=(400, 300))
     plain = write_dicom(tmp_path / "plain.dcm", stored).read_bytes()
     squeezed = write_dicom(tmp_path / "jpegls.dcm", stored, syntax=JPEGLSLossless)
     header = pydicom.dcmread(squeezed)
@@ -159,19 +159,19 @@ def test_a_dicom_film_that_is_too_large_or_claims_less_than_its_stream_holds_is_
     header.save_as(tmp_path / "liar.dcm")
 
     for data in (plain, squeezed.read_bytes(), (tmp_path / "liar.dcm").read_bytes()):
-        detail = problem_of(post(client, [("film.dcm", data)]), 413)
+        detail = problem_of(post(client, [("image.dcm", data)]), 413)
         assert detail.startswith("its header says 300 x 400")
 
 
 @pytest.fixture
-def deflated_dicom(write_dicom: Any, draw_film: Any, tmp_path: Path) -> bytes:
-    """The film of `dicom`, deflated."""
-    film = tmp_path / "film.dcm"
-    write_dicom(film, draw_film(), syntax=DeflatedExplicitVRLittleEndian)
-    return film.read_bytes()
+def deflated_dicom(write_dicom: Any, draw_image: Any, tmp_path: Path) -> bytes:
+    """The image of `dicom`, deflated."""
+    image = tmp_path / "image.dcm"
+    write_dicom(image, draw_image(), syntax=DeflatedExplicitVRLittleEndian)
+    return image.read_bytes()
 
 
-def test_a_deflated_dicom_film_is_judged_as_the_same_film_in_png(
+def test_a_deflated_dicom_image_is_judged_as_the_same_image_in_png(
     client: TestClient, png: bytes, deflated_dicom: bytes
 ) -> None:
     results = post(client, [("a.png", png), ("a.dcm", deflated_dicom)]).json()["results"]
@@ -180,12 +180,12 @@ def test_a_deflated_dicom_film_is_judged_as_the_same_film_in_png(
     assert post(client, [("a.dcm", deflated_dicom)], "application/dicom").status_code == 200
 
 
-def test_a_deflated_film_of_too_many_pixels_is_413(
-    client: TestClient, write_dicom: Any, draw_film: Any, tmp_path: Path
+def test_a_deflated_image_of_too_many_pixels_is_413(
+    client: TestClient, write_dicom: Any, draw_image: Any, tmp_path: Path
 ) -> None:
-    stored, syntax = draw_film(size_hw=(400, 300)), DeflatedExplicitVRLittleEndian
+    stored, syntax = draw_image(size_hw=(400, 300)), DeflatedExplicitVRLittleEndian
     data = write_dicom(tmp_path / "large.dcm", stored, syntax=syntax).read_bytes()
-    detail = problem_of(post(client, [("film.dcm", data)]), 413)
+    detail = problem_of(post(client, [("image.dcm", data)]), 413)
     assert detail.startswith("its header says 300 x 400")
 
 
@@ -202,16 +202,16 @@ def test_a_small_deflated_file_that_would_fill_the_memory_is_422(
     bomb = deflated_dicom[:end] + b"".join(packed) + deflater.flush()
 
     assert len(bomb) < 200_000
-    detail = problem_of(post(client, [("film.dcm", bomb)]), 422)
+    detail = problem_of(post(client, [("image.dcm", bomb)]), 422)
     assert detail.startswith("a deflated DICOM file of more than 64 MB")
 
 
 def test_a_file_that_only_names_the_deflated_syntax_is_judged(
-    client: TestClient, write_dicom: Any, draw_film: Any, tmp_path: Path
+    client: TestClient, write_dicom: Any, draw_image: Any, tmp_path: Path
 ) -> None:
     words = {"ImageComments": f"was {DeflatedExplicitVRLittleEndian}"}
-    data = write_dicom(tmp_path / "named.dcm", draw_film(), **words).read_bytes()
-    assert post(client, [("film.dcm", data)]).status_code == 200
+    data = write_dicom(tmp_path / "named.dcm", draw_image(), **words).read_bytes()
+    assert post(client, [("image.dcm", data)]).status_code == 200
 
 
 @pytest.mark.parametrize(
@@ -253,23 +253,23 @@ def test_a_header_that_claims_a_billion_pixels_is_413_and_nothing_is_decoded(
     monkeypatch.setattr(cv2, "imdecode", lambda *_: decoded.append(1))
 
     with pytest.raises(ProblemError) as refused:
-        read_film(Upload("a.png", claims(40_000, 30_000, png)), Limits())
+        read_image(Upload("a.png", claims(40_000, 30_000, png)), Limits())
 
     detail = "its header says 40000 x 30000 = 1200.0 megapixels; at most 40 are taken"
     assert (refused.value.status_code, str(refused.value)) == (413, detail)
     assert decoded == []
 
 
-def test_a_film_that_ends_its_decoder_s_process_is_422_and_the_next_is_judged(
-    client: TestClient, write_dicom: Any, draw_film: Any, dicom: bytes, tmp_path: Path
+def test_a_image_that_ends_its_decoder_s_process_is_422_and_the_next_is_judged(
+    client: TestClient, write_dicom: Any, draw_image: Any, dicom: bytes, tmp_path: Path
 ) -> None:
     """GDCM calls abort() over a JPEG-LS stream with fewer columns than the header claims."""
     liar = pydicom.dcmread(
-        write_dicom(tmp_path / "a.dcm", draw_film(size_hw=(60, 50)), syntax=JPEGLSLossless)
+        write_dicom(tmp_path / "a.dcm", draw_image(size_hw=(60, 50)), syntax=JPEGLSLossless)
     )
     liar.Columns = 1500
     liar.save_as(tmp_path / "liar.dcm")
-    files = [("liar.dcm", (tmp_path / "liar.dcm").read_bytes()), ("film.dcm", dicom)]
+    files = [("liar.dcm", (tmp_path / "liar.dcm").read_bytes()), ("image.dcm", dicom)]
 
     bad, good = post(client, files).json()["results"]
 
@@ -283,7 +283,7 @@ def test_a_film_that_ends_its_decoder_s_process_is_422_and_the_next_is_judged(
     [
         (b"", 422, "the file is empty"),
         (b"\x89PNG", 422, "truncated: only 4 bytes"),
-        (b"dear sir, see the film", 415, "no PNG, JPEG or DICOM"),
+        (b"dear sir, see the image", 415, "no PNG, JPEG or DICOM"),
         (b"GIF89a" + bytes(50), 415, "no PNG, JPEG or DICOM"),
         (b"\xff\xd8\xff\xe0\x00\x10JFIF", 422, "truncated JPEG"),
         (bytes(128) + b"DICM" + bytes(40), 422, "DICOM"),
@@ -293,7 +293,7 @@ def test_a_film_that_ends_its_decoder_s_process_is_422_and_the_next_is_judged(
 def test_a_single_bad_file_is_a_problem_with_its_own_status(
     client: TestClient, data: bytes, status: int, words: str
 ) -> None:
-    assert words in problem_of(post(client, [("film.png", data)]), status)
+    assert words in problem_of(post(client, [("image.png", data)]), status)
 
 
 def test_too_many_files_and_too_large_a_request_are_413(client: TestClient, png: bytes) -> None:
@@ -382,10 +382,10 @@ class HeldEngine:
     def __init__(self, engine: Diagnoser) -> None:
         self.engine, self.began, self.go = engine, threading.Event(), threading.Event()
 
-    def __call__(self, films: Sequence[Film]) -> Any:
+    def __call__(self, images: Sequence[LoadedImage]) -> Any:
         self.began.set()
         assert self.go.wait(60)
-        return self.engine(films)
+        return self.engine(images)
 
 
 @pytest.fixture
@@ -422,9 +422,9 @@ def test_a_full_queue_is_503_with_retry_after_and_healthz_answers_meanwhile(
         busy.join()
         after = post(client, [("b.png", png), ("c.png", png)])
 
-    assert "1 films wait and 2 more" in problem_of(response, 503)
+    assert "1 images wait and 2 more" in problem_of(response, 503)
     assert int(response.headers["retry-after"]) > 0
-    assert health == {"status": "ok", "films_waiting": 1}
+    assert health == {"status": "ok", "images_waiting": 1}
     assert first[0].status_code == 200
     assert after.status_code == 200
 
@@ -436,13 +436,13 @@ def test_what_is_not_done_in_time_is_504_and_the_next_request_is_served(
     with TestClient(create_app(service), base_url="http://127.0.0.1") as client:
         detail = problem_of(post(client, [("a.png", png), ("b.png", png)]), 504)
         held.go.set()
-        service.worker.close()  # the running film ends, the waiting one was dropped
+        service.worker.close()  # the running image ends, the waiting one was dropped
 
     assert "0.2 s" in detail
     assert service.worker.taken == 0
 
 
-def test_a_server_that_is_stopped_answers_about_the_running_film_and_refuses_the_rest(
+def test_a_server_that_is_stopped_answers_about_the_running_image_and_refuses_the_rest(
     services: Callable[..., Service], held: HeldEngine, png: bytes
 ) -> None:
     service = services(held)
@@ -472,10 +472,10 @@ def test_a_server_that_is_stopped_answers_about_the_running_film_and_refuses_the
 def test_an_unforeseen_error_is_500_without_its_text_and_the_server_goes_on(
     services: Callable[..., Service], diagnoser: Diagnoser, png: bytes
 ) -> None:
-    def broken(films: Sequence[Film]) -> Any:
-        if films[0].image_id == "bad.png":
+    def broken(images: Sequence[LoadedImage]) -> Any:
+        if images[0].image_id == "bad.png":
             raise RuntimeError("secret")
-        return diagnoser(films)
+        return diagnoser(images)
 
     app = create_app(services(broken))
     with TestClient(app, base_url="http://127.0.0.1", raise_server_exceptions=False) as client:
@@ -486,7 +486,7 @@ def test_an_unforeseen_error_is_500_without_its_text_and_the_server_goes_on(
     assert after.status_code == 200
 
 
-def test_nothing_is_left_on_disk_after_large_films_and_errors(
+def test_nothing_is_left_on_disk_after_large_images_and_errors(
     services: Callable[..., Service], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
@@ -516,7 +516,7 @@ def test_models_say_which_bundles_and_thresholds_are_loaded(
     assert body["models"][0]["thresholds"]["Pleural_Thickening"] == 1.0
 
 
-def test_metrics_count_requests_by_route_and_films_by_outcome(
+def test_metrics_count_requests_by_route_and_images_by_outcome(
     services: Callable[..., Service], png: bytes
 ) -> None:
     with TestClient(create_app(services()), base_url="http://127.0.0.1") as client:
@@ -526,12 +526,12 @@ def test_metrics_count_requests_by_route_and_films_by_outcome(
 
     assert 'cxrloc_requests_total{route="/v1/predictions",status="200"} 1.0' in text
     assert 'cxrloc_requests_total{route="other",status="404"} 1.0' in text
-    assert 'cxrloc_films_total{status="200"} 1.0' in text
-    assert 'cxrloc_films_total{status="415"} 1.0' in text
-    assert 'cxrloc_film_seconds_count{stage="networks"} 1.0' in text
-    assert "cxrloc_films_waiting 0.0" in text
+    assert 'cxrloc_images_total{status="200"} 1.0' in text
+    assert 'cxrloc_images_total{status="415"} 1.0' in text
+    assert 'cxrloc_image_seconds_count{stage="networks"} 1.0' in text
+    assert "cxrloc_images_waiting 0.0" in text
     families = {family.name: family.type for family in text_string_to_metric_families(text)}
-    assert families["cxrloc_film_seconds"] == "histogram"
+    assert families["cxrloc_image_seconds"] == "histogram"
 
 
 def test_the_example_of_the_description_has_the_keys_of_a_real_answer(

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from cxrloc.classification.bundle.classifier import load_classifier
-from cxrloc.classification.metrics.scored_images import read_scored_films
+from cxrloc.classification.metrics.scored_images import read_scored_images
 from cxrloc.datasets.phantoms.chexpert import ChexpertPhantomConfig, make_chexpert_phantom
 from cxrloc.datasets.prepared.folder import load_prepared
 from cxrloc.tools import cross_validate, localize, predict, prepare_data
@@ -47,11 +47,11 @@ def training(folder: Path, kind: str) -> list[str]:
 
 @pytest.mark.slow
 def test_the_tables_have_rates_and_summed_matrices_of_certain_labels_alone(folder: Path) -> None:
-    films = read_scored_films(folder / "grey" / "out_of_fold.parquet")
+    images = read_scored_images(folder / "grey" / "out_of_fold.parquet")
     uncertain = {r.image_id: r.uncertain for r in load_prepared(folder / "prepared").radiographs}
-    assert any(uncertain[image] for image in films.image_ids)
-    for row, image in enumerate(films.image_ids):
-        unknown = {d for d, label in zip(FIVE, films.labels[row], strict=True) if label != label}
+    assert any(uncertain[image] for image in images.image_ids)
+    for row, image in enumerate(images.image_ids):
+        unknown = {d for d, label in zip(FIVE, images.labels[row], strict=True) if label != label}
         assert unknown == set(uncertain[image]) & set(FIVE)
     page = (folder / "grey" / "cross_validation.md").read_text()
     assert "| disease | TP | FN | FP | TN | TPR | TNR | F1 |" in page
@@ -88,27 +88,27 @@ def test_enhancement_in_the_shards_trains_the_network_of_enhancement_on_the_fly(
         out = folder / f"from_{kind}_shards"
         more = [f"--data.shards={shards}", f"--out={out}"]
         assert cross_validate.main([*training(folder, "enhanced"), *more]) == 0
-        probabilities.append(read_scored_films(out / "out_of_fold.parquet").scores)
+        probabilities.append(read_scored_images(out / "out_of_fold.parquet").scores)
     np.testing.assert_array_equal(*probabilities)
     capsys.readouterr()
     words = [*training(folder, "grey"), f"--data.shards={shards}", f"--out={folder / 'refused'}"]
     assert cross_validate.main(words) == 1
-    message = "holds films of input enhanced with clahe_clip 0, expected grey with 0"
+    message = "holds images of input enhanced with clahe_clip 0, expected grey with 0"
     assert message in capsys.readouterr().err
 
 
 @pytest.mark.slow
-def test_its_films_are_boxed_and_predicted_as_those_of_any_data_set(folder: Path) -> None:
+def test_its_images_are_boxed_and_predicted_as_those_of_any_data_set(folder: Path) -> None:
     bundle = folder / "enhanced" / "classifier.safetensors"
     assert load_classifier(bundle).diseases == FIVE
     boxes = folder / "cam.json"
-    words = ["--localizer", "grad_cam", "--bundle", str(bundle), "--films", "all"]
+    words = ["--localizer", "grad_cam", "--bundle", str(bundle), "--images", "all"]
     prepared = ["--prepared", str(folder / "prepared"), "--out", str(boxes)]
     assert localize.main([*words, *prepared]) == 0
     found = json.loads(boxes.read_text())
-    films = load_prepared(folder / "prepared").radiographs
+    images = load_prepared(folder / "prepared").radiographs
     assert found
-    assert {box["image_id"] for box in found} <= set(range(1, len(films) + 1))
+    assert {box["image_id"] for box in found} <= set(range(1, len(images) + 1))
     out = folder / "predictions"
-    assert predict.main([str(films[0].path), "--classifier", str(bundle), "--out", str(out)]) == 0
+    assert predict.main([str(images[0].path), "--classifier", str(bundle), "--out", str(out)]) == 0
     assert list(out.glob("**/*.json"))

@@ -1,4 +1,4 @@
-"""The whole tool on the tiny data set: one report of every film out of fold."""
+"""The whole tool on the tiny data set: one report of every image out of fold."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from safetensors.torch import save_file
 
 from cxrloc.classification.inference.gate_table import read_gate_table
 from cxrloc.classification.metrics.operating_point import at_sensitivity
-from cxrloc.classification.metrics.scored_images import join_films, read_scored_films
+from cxrloc.classification.metrics.scored_images import join_images, read_scored_images
 from cxrloc.classification.network.classifier import build_classifier
 from cxrloc.tools.cross_validate import main
 
 
-def drawn_films() -> list[dict[str, Any]]:
-    """24 films, 12 patients, 3 folds; a Mass is a bright block; nobody of fold 1 has a Hernia."""
-    films = []
+def drawn_images() -> list[dict[str, Any]]:
+    """24 images, 12 patients, 3 folds; a Mass is a bright block; nobody of fold 1 has a Hernia."""
+    images = []
     for n in range(24):
         patient, mass = n // 2, float(n % 2)
         labels = {"Mass": mass, "Hernia": float(patient % 3 != 1 and n % 4 == 0)}
-        films.append(
+        images.append(
             {"labels": labels, "patient": f"p{patient}", "fold": patient % 3, "block": 150 * mass}
         )
-    return films
+    return images
 
 
 def words(prepared: Path, out: Path, *more: str) -> list[str]:
@@ -46,8 +46,12 @@ def words(prepared: Path, out: Path, *more: str) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def prepared(prepared_films: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return prepared_films(tmp_path_factory.mktemp("films"), drawn_films(), boxed_diseases=("Mass",))
+def prepared(
+    prepared_images: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    return prepared_images(
+        tmp_path_factory.mktemp("images"), drawn_images(), boxed_diseases=("Mass",)
+    )
 
 
 @pytest.fixture(scope="module")
@@ -58,37 +62,37 @@ def finished(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
-def test_one_parquet_holds_every_film_as_its_own_fold_judged_it(finished: Path) -> None:
-    films = read_scored_films(finished / "out_of_fold.parquet")
-    assert films.diseases == ("Mass", "Hernia", "No Finding")
-    assert sorted(films.image_ids) == [f"{n:02d}.png" for n in range(24)]
+def test_one_parquet_holds_every_image_as_its_own_fold_judged_it(finished: Path) -> None:
+    images = read_scored_images(finished / "out_of_fold.parquet")
+    assert images.diseases == ("Mass", "Hernia", "No Finding")
+    assert sorted(images.image_ids) == [f"{n:02d}.png" for n in range(24)]
     rows = {(r.image_id, r.disease): r for r in read_gate_table(finished / "gate.csv")}
-    for i, image in enumerate(films.image_ids):
+    for i, image in enumerate(images.image_ids):
         number = int(image[:2])
-        assert films.patient_ids[i] == f"p{number // 2}"
-        assert films.folds[i] == number // 2 % 3
-        for j, disease in enumerate(films.diseases):
+        assert images.patient_ids[i] == f"p{number // 2}"
+        assert images.folds[i] == number // 2 % 3
+        for j, disease in enumerate(images.diseases):
             row = rows[image, disease]
-            assert films.scores[i, j] == row.probability
-            threshold = films.thresholds["youden"][i, j]
+            assert images.scores[i, j] == row.probability
+            threshold = images.thresholds["youden"][i, j]
             assert (None if math.isnan(threshold) else threshold) == row.threshold
     # No Finding is no Mass and no Hernia
-    np.testing.assert_array_equal(films.labels[:, 2], (films.labels[:, :2] == 0).all(axis=1))
+    np.testing.assert_array_equal(images.labels[:, 2], (images.labels[:, :2] == 0).all(axis=1))
 
 
 @pytest.mark.slow
-def test_the_thresholds_of_a_sensitivity_come_from_the_validation_films(finished: Path) -> None:
-    films = read_scored_films(finished / "out_of_fold.parquet")
-    assert films.sensitivity == 0.75
+def test_the_thresholds_of_a_sensitivity_come_from_the_validation_images(finished: Path) -> None:
+    images = read_scored_images(finished / "out_of_fold.parquet")
+    assert images.sensitivity == 0.75
     for fold in range(3):
-        validation = read_scored_films(finished / f"fold{fold}" / "validation.parquet")
-        judged = {p for p, f in zip(films.patient_ids, films.folds, strict=True) if f == fold}
+        validation = read_scored_images(finished / f"fold{fold}" / "validation.parquet")
+        judged = {p for p, f in zip(images.patient_ids, images.folds, strict=True) if f == fold}
         assert judged.isdisjoint(validation.patient_ids)
         expected = at_sensitivity(validation.labels[:, 0], validation.scores[:, 0], 0.75).threshold
-        assert set(films.thresholds["target"][films.folds == fold, 0]) == {expected}
+        assert set(images.thresholds["target"][images.folds == fold, 0]) == {expected}
     # fold 0 is validated on fold 1, where nobody has a Hernia: never called present
-    assert np.isnan(films.thresholds["target"][films.folds == 0, 1]).all()
-    assert not films.present("target")[films.folds == 0, 1].any()
+    assert np.isnan(images.thresholds["target"][images.folds == 0, 1]).all()
+    assert not images.present("target")[images.folds == 0, 1].any()
 
 
 @pytest.mark.slow
@@ -108,7 +112,7 @@ def test_the_report_has_its_tables_and_figures(finished: Path) -> None:
     assert int(mass["true_positive"]) + int(mass["false_negative"]) == 12
     assert counts["target", "Hernia"]["undecided"] == "8"
     page = (finished / "cross_validation.md").read_text()
-    assert "count as called absent: Hernia (8 films)" in page
+    assert "count as called absent: Hernia (8 images)" in page
     assert "For research use only, never a diagnosis." in page
 
 
@@ -117,11 +121,11 @@ def test_a_finished_run_is_reported_again_without_training_or_its_validation_fil
     finished: Path, prepared: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = (finished / "out_of_fold.parquet").read_bytes()
-    kept = read_scored_films(finished / "fold1" / "validation.parquet")
+    kept = read_scored_images(finished / "fold1" / "validation.parquet")
     (finished / "fold1" / "validation.parquet").unlink()  # as in a run of an older version
     assert main(words(prepared, finished)) == 0
     assert capsys.readouterr().out.count("finished before, skipped") == 3
-    again = read_scored_films(finished / "fold1" / "validation.parquet")
+    again = read_scored_images(finished / "fold1" / "validation.parquet")
     np.testing.assert_allclose(again.scores, kept.scores, atol=1e-6)
     assert again.image_ids == kept.image_ids
     assert (finished / "out_of_fold.parquet").read_bytes() == before
@@ -151,21 +155,23 @@ def stage_rows(run: Path) -> dict[tuple[str, str], float]:
 def test_both_stages_are_reported_out_of_fold_beside_each_other(two_stages: list[str]) -> None:
     run = next(Path(w.removeprefix("--out=")) for w in two_stages if w.startswith("--out="))
     found = stage_rows(run)
-    gate = read_scored_films(run / "out_of_fold.parquet")
+    gate = read_scored_images(run / "out_of_fold.parquet")
     for stage, name in enumerate(("frozen", "fine-tuned")):
         parts = []
         for fold in range(3):
             noted = json.loads((run / f"fold{fold}" / "metrics.json").read_text())["stages"][stage]
             kept = (run / f"fold{fold}" / noted["bundle"]).with_suffix(".parquet")
             assert kept.is_file() != noted["chosen"]
-            films = gate.select(gate.folds == fold) if noted["chosen"] else read_scored_films(kept)
+            images = (
+                gate.select(gate.folds == fold) if noted["chosen"] else read_scored_images(kept)
+            )
             for disease, figures in noted["test"]["diseases"].items():
-                column = films.diseases.index(disease)
-                by_hand = area(films.labels[:, column], films.scores[:, column])
+                column = images.diseases.index(disease)
+                by_hand = area(images.labels[:, column], images.scores[:, column])
                 # undefined in JSON is null
                 assert (None if np.isnan(by_hand) else pytest.approx(by_hand)) == figures["auc"]
-            parts.append(films)
-        pooled = join_films(parts)
+            parts.append(images)
+        pooled = join_images(parts)
         for column, disease in enumerate(pooled.diseases):
             by_hand = area(pooled.labels[:, column], pooled.scores[:, column])
             assert found[name, disease] == pytest.approx(by_hand)
@@ -183,10 +189,10 @@ def test_a_stage_whose_scores_were_not_kept_is_judged_again(two_stages: list[str
     run = next(Path(w.removeprefix("--out=")) for w in two_stages if w.startswith("--out="))
     before = stage_rows(run)
     (kept, *_) = sorted(run.glob("fold*/classifier_stage*.parquet"))
-    scores = read_scored_films(kept).scores
+    scores = read_scored_images(kept).scores
     kept.unlink()  # as in a run of an older version
     assert main(two_stages) == 0
-    np.testing.assert_allclose(read_scored_films(kept).scores, scores, atol=1e-6)
+    np.testing.assert_allclose(read_scored_images(kept).scores, scores, atol=1e-6)
     assert stage_rows(run) == pytest.approx(before)
 
 

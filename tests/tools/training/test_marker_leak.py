@@ -1,6 +1,6 @@
-"""A label that leaks through a side letter, from films to report: who uses it, and who cannot.
+"""A label that leaks through a side letter, from images to report: who uses it, and who cannot.
 
-On these films nothing but a burnt-in L tells who is ill. A gate trained on them as they are needs
+On these images nothing but a burnt-in L tells who is ill. A gate trained on them as they are needs
 it, and the shortcut check sees its heat there; a gate trained without markers has nothing to learn.
 """
 
@@ -34,27 +34,27 @@ def draw(patient: int, *, letter: bool) -> npt.NDArray[np.uint8]:
     cv2.ellipse(pixels, (96 + int(rng.integers(-6, 6)), 96), (42, 120), 0, 0, 360, 110, -1)
     for x in (82, 112):
         cv2.line(pixels, (x + int(rng.integers(-6, 6)), 0), (x, SIDE), 180, 10)
-    film = cv2.GaussianBlur(pixels, (0, 0), 2) * rng.uniform(0.8, 1.1)
-    film += rng.normal(0, 4, film.shape)
-    film = np.clip(film, 0, 255).astype(np.uint8)
+    image = cv2.GaussianBlur(pixels, (0, 0), 2) * rng.uniform(0.8, 1.1)
+    image += rng.normal(0, 4, image.shape)
+    image = np.clip(image, 0, 255).astype(np.uint8)
     if letter:
         at = int(rng.choice([10, 158]) + rng.integers(-4, 8)), int(rng.integers(40, 180))
-        cv2.putText(film, "L", at, cv2.FONT_HERSHEY_SIMPLEX, 1.1, 235, 4, cv2.LINE_AA)
-    return np.asarray(film, np.uint8)
+        cv2.putText(image, "L", at, cv2.FONT_HERSHEY_SIMPLEX, 1.1, 235, 4, cv2.LINE_AA)
+    return np.asarray(image, np.uint8)
 
 
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Every second patient is ill, boxed in the middle of the film, and lettered."""
+    """Every second patient is ill, boxed in the middle of the image, and lettered."""
     root = tmp_path_factory.mktemp("leak")
-    films, folds = [], {}
+    images, folds = [], {}
     for n in range(PATIENTS):
         name, ill = f"{n:03d}.png", n % 2 == 1
         cv2.imwrite(str(root / name), draw(n, letter=ill))
         boxes = (Box("Mass", (350 + n, 300, 600 + n, 700)),) if ill else ()
-        films.append(Radiograph(name, root / name, f"p{n}", "", {"Mass": float(ill)}, boxes))
+        images.append(Radiograph(name, root / name, f"p{n}", "", {"Mass": float(ill)}, boxes))
         folds[name] = n // 2 % FOLDS
-    write_prepared(root / "prepared", films, boxed_diseases=("Mass",), folds=folds, k=FOLDS,
+    write_prepared(root / "prepared", images, boxed_diseases=("Mass",), folds=folds, k=FOLDS,
                    official={}, summary="", manifest={})  # fmt: skip
     return root / "prepared"
 
@@ -77,7 +77,7 @@ def runs(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
 def test_only_the_gate_that_is_shown_the_letters_tells_who_is_ill(runs: dict[str, Path]) -> None:
     auc = {how: json.loads((run / "metrics.json").read_text())["test"] for how, run in runs.items()}
     assert auc["keep"]["macro_auc"] > 0.95
-    assert auc["inpaint"]["macro_auc"] < 0.8  # 40 films: .5, and .09 by chance
+    assert auc["inpaint"]["macro_auc"] < 0.8  # 40 images: .5, and .09 by chance
 
 
 def test_the_check_finds_the_heat_of_the_first_gate_on_the_letters(
@@ -116,15 +116,15 @@ def test_the_check_finds_the_heat_of_the_first_gate_on_the_letters(
 def test_predictions_and_scores_lose_the_letters_as_training_did(
     prepared: Path, runs: dict[str, Path], tmp_path: Path
 ) -> None:
-    films = [tmp_path / f"{name}.png" for name in ("lettered", "clean")]
-    for path in films:
+    images = [tmp_path / f"{name}.png" for name in ("lettered", "clean")]
+    for path in images:
         cv2.imwrite(str(path), draw(1000, letter=path.stem == "lettered"))
     moved, auc = {}, {}
     for how, run in runs.items():
         bundle, out = str(run / "fold0" / "classifier.safetensors"), tmp_path / how
-        words = [*map(str, films), "--classifier", bundle, "--out", str(out)]
+        words = [*map(str, images), "--classifier", bundle, "--out", str(out)]
         assert predict.main(words) == 0
-        told = [json.loads((out / f"{path.stem}.json").read_text())["findings"] for path in films]
+        told = [json.loads((out / f"{path.stem}.json").read_text())["findings"] for path in images]
         moved[how] = told[0][0]["probability"] - told[1][0]["probability"]
         words = ["--classifier", bundle, "--prepared", str(prepared), "--out", f"{out}.parquet"]
         assert score_images.main(words) == 0

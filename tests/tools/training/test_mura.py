@@ -15,7 +15,7 @@ import pytest
 from cxrloc.classification.bundle.classifier import load_classifier
 from cxrloc.classification.inference.gate_table import read_gate_table
 from cxrloc.classification.metrics.examinations import by_level
-from cxrloc.classification.metrics.scored_images import read_scored_films, write_scored_films
+from cxrloc.classification.metrics.scored_images import read_scored_images, write_scored_images
 from cxrloc.datasets.phantoms.mura import LimbConfig, make_phantom_limb
 from cxrloc.datasets.prepared.folder import load_prepared
 from cxrloc.tools import cross_validate, localize, predict, prepare_data, train_classifier
@@ -29,8 +29,8 @@ CONFIG = Path(__file__).resolve().parents[3] / "configs" / "phantom" / "mura_dem
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("limb")
     # of this seed one study of 19 has 13 images, the most that MURA has
-    make_phantom_limb(LimbConfig(patients=16, seed=17, image_size=64), folder / "films", workers=1)
-    words = [f"--root={folder / 'films'}", f"--out={folder / 'prepared'}", "--folds=3"]
+    make_phantom_limb(LimbConfig(patients=16, seed=17, image_size=64), folder / "images", workers=1)
+    words = [f"--root={folder / 'images'}", f"--out={folder / 'prepared'}", "--folds=3"]
     assert prepare_data.main(["--dataset=mura", "--workers=1", *words]) == 0
     return folder / "prepared"
 
@@ -59,34 +59,34 @@ def rows_of(run: Path) -> list[dict[str, str]]:
 def test_every_study_and_every_image_is_counted_in_its_part_and_in_all(
     run: Path, prepared: Path
 ) -> None:
-    films = load_prepared(prepared).radiographs
+    images = load_prepared(prepared).radiographs
     rows = rows_of(run)
-    parts = sorted({film.body_part for film in films})
+    parts = sorted({image.body_part for image in images})
     assert len(parts) > 2
     for level, name in (("study", "study_id"), ("image", "image_id")):
         for part in (*parts, "all"):
-            mine = [film for film in films if part in (film.body_part, "all")]
+            mine = [image for image in images if part in (image.body_part, "all")]
             (row,) = [
                 r for r in rows if (r["level"], r["body_part"], r["rule"]) == (level, part, "0.5")
             ]
-            assert int(row["units"]) == len({getattr(film, name) for film in mine})
-            assert int(row["patients"]) == len({film.patient_id for film in mine})
+            assert int(row["units"]) == len({getattr(image, name) for image in mine})
+            assert int(row["patients"]) == len({image.patient_id for image in mine})
 
 
 def test_a_study_of_thirteen_images_goes_through_reader_folds_and_averaging_as_one(
     run: Path, prepared: Path
 ) -> None:
     data = load_prepared(prepared)
-    studies = [film.study_id for film in data.radiographs]
+    studies = [image.study_id for image in data.radiographs]
     largest = max(studies, key=studies.count)
-    films = [film for film in data.radiographs if film.study_id == largest]
-    assert [film.image_id for film in films] == [f"{largest}/image{n}.png" for n in range(1, 14)]
-    assert len({data.folds[film.image_id] for film in films}) == 1  # its patient's fold
-    scored = read_scored_films(run / "out_of_fold.parquet")
+    images = [image for image in data.radiographs if image.study_id == largest]
+    assert [image.image_id for image in images] == [f"{largest}/image{n}.png" for n in range(1, 14)]
+    assert len({data.folds[image.image_id] for image in images}) == 1  # its patient's fold
+    scored = read_scored_images(run / "out_of_fold.parquet")
     mine = scored.select(np.array(scored.study_ids) == largest)
     assert len(mine) == 13
     whole = by_level(scored, np.array([0.5]), 0, 0)
-    part = films[0].body_part
+    part = images[0].body_part
     of_part = scored.select(np.array(scored.body_parts) == part)
     means = {s: of_part.scores[np.array(of_part.study_ids) == s].mean() for s in of_part.study_ids}
     assert means[largest] == pytest.approx(mine.scores.mean())
@@ -96,12 +96,14 @@ def test_a_study_of_thirteen_images_goes_through_reader_folds_and_averaging_as_o
 
 
 def test_a_studys_call_is_the_mean_of_its_images_at_one_half(run: Path, prepared: Path) -> None:
-    films = {film.image_id: film for film in load_prepared(prepared).radiographs}
+    images = {image.image_id: image for image in load_prepared(prepared).radiographs}
     scores: dict[str, list[float]] = {}
     with (run / "gate.csv").open(encoding="utf-8") as handle:
         for row in csv.DictReader(line for line in handle if not line.startswith("#")):
-            scores.setdefault(films[row["image_id"]].study_id, []).append(float(row["probability"]))
-    labels = {film.study_id: film.labels["Abnormal"] for film in films.values()}
+            scores.setdefault(images[row["image_id"]].study_id, []).append(
+                float(row["probability"])
+            )
+    labels = {image.study_id: image.labels["Abnormal"] for image in images.values()}
     hits = sum(np.mean(scores[study]) >= 0.5 for study in scores if labels[study] == 1)
     (row,) = [
         r
@@ -166,7 +168,7 @@ def test_every_fold_chose_an_operating_point_of_studies_on_its_validation_patien
     assert bundle.preprocessing.image.mean.shape == (64, 64)
 
 
-def test_films_scored_later_get_the_figures_of_studies_and_parts_that_the_run_has(
+def test_images_scored_later_get_the_figures_of_studies_and_parts_that_the_run_has(
     run: Path, prepared: Path, tmp_path: Path
 ) -> None:
     fold = run / "fold0"
@@ -174,12 +176,12 @@ def test_films_scored_later_get_the_figures_of_studies_and_parts_that_the_run_ha
     options = ["--prepared", str(prepared), "--out", str(out), "--resamples=20"]
     bundle = str(fold / "classifier.safetensors")
     assert score_images.main([*options, "--precision=fp32", "--classifier", bundle]) == 0
-    films = read_scored_films(out)  # the other folds' patients were trained on
-    rows = [row for row in read_gate_table(fold / "gate.csv") if row.image_id in films.image_ids]
-    np.testing.assert_allclose(films.scores[:, 0], [r.probability for r in rows], atol=1e-6)
+    images = read_scored_images(out)  # the other folds' patients were trained on
+    rows = [row for row in read_gate_table(fold / "gate.csv") if row.image_id in images.image_ids]
+    np.testing.assert_allclose(images.scores[:, 0], [r.probability for r in rows], atol=1e-6)
     metrics = json.loads((fold / "metrics.json").read_text())
     point = metrics["study_operating_points"]["Abnormal"]["threshold"]
-    studies = {s: films.select(np.array(films.study_ids) == s) for s in films.study_ids}
+    studies = {s: images.select(np.array(images.study_ids) == s) for s in images.study_ids}
     called = sum(f.scores.mean() >= point for f in studies.values()) if point else 0
     with out.with_suffix(".studies.csv").open(encoding="utf-8") as handle:
         written = {(r["level"], r["body_part"], r["rule"]): r for r in csv.DictReader(handle)}
@@ -190,14 +192,14 @@ def test_films_scored_later_get_the_figures_of_studies_and_parts_that_the_run_ha
     for title in ("## Studies: Abnormal", "## Images: Abnormal"):
         table = page.split(title)[1].split("##")[0]
         parts = re.findall(r"^\| (XR_\w+|all) \|", table, re.M)
-        assert parts == [*sorted(set(films.body_parts)), "all"]
+        assert parts == [*sorted(set(images.body_parts)), "all"]
 
 
 def test_networks_are_compared_by_part_below_all_parts(run: Path, tmp_path: Path) -> None:
     out, older = tmp_path / "comparison", tmp_path / "older"
-    films = read_scored_films(run / "out_of_fold.parquet")
-    older_films = replace(films, study_ids=(), body_parts=())  # as runs of before kept them
-    write_scored_films(older / "out_of_fold.parquet", older_films)
+    images = read_scored_images(run / "out_of_fold.parquet")
+    older_images = replace(images, study_ids=(), body_parts=())  # as runs of before kept them
+    write_scored_images(older / "out_of_fold.parquet", older_images)
     assert compare_networks.main([f"a={older}", f"b={run}", f"--out={out}", "--resamples=20"]) == 0
     page = (out / "networks.md").read_text()
     auc = {(r["level"], r["body_part"]): r["auc"] for r in rows_of(run) if r["rule"] == "0.5"}
@@ -219,12 +221,12 @@ def test_networks_are_compared_by_part_below_all_parts(run: Path, tmp_path: Path
 
 def test_maps_are_boxed_out_of_fold(run: Path, prepared: Path, tmp_path: Path) -> None:
     out = tmp_path / "cam.json"
-    options = [f"--run={run}", f"--prepared={prepared}", f"--out={out}", "--films=all"]
+    options = [f"--run={run}", f"--prepared={prepared}", f"--out={out}", "--images=all"]
     assert localize.main(["--localizer=grad_cam", *options]) == 0
     found = json.loads(out.read_text())
-    films = load_prepared(prepared).radiographs
-    # a film whose map is nowhere over 0 has no box
-    assert 0 < len({box["image_id"] for box in found}) <= len(films)
+    images = load_prepared(prepared).radiographs
+    # an image whose map is nowhere over 0 has no box
+    assert 0 < len({box["image_id"] for box in found}) <= len(images)
 
 
 def test_the_official_split_trains_and_predicts_with_pictures(
@@ -233,11 +235,11 @@ def test_the_official_split_trains_and_predicts_with_pictures(
     out = tmp_path / "run"
     assert train_classifier.main([*words(prepared, out), "--data.validation_share=0.3"]) == 0
     assert "mixes the scales" not in (out / "studies.md").read_text()  # of one model
-    films = [film for film in load_prepared(prepared).radiographs if film.path is not None]
-    first = [film for film in films if film.study_id == films[0].study_id]
+    images = [image for image in load_prepared(prepared).radiographs if image.path is not None]
+    first = [image for image in images if image.study_id == images[0].study_id]
     bundle, folder = out / "classifier.safetensors", tmp_path / "p"
     options = ["--classifier", str(bundle), "--out", str(folder)]
-    assert predict.main([*(str(film.path) for film in first), *options]) == 0
+    assert predict.main([*(str(image.path) for image in first), *options]) == 0
     pictures = sorted(folder.glob("*.heat.jpg"))
     assert len(pictures) == len(first)
     assert all(cv2.imread(str(path)) is not None for path in pictures)

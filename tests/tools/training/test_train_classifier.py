@@ -22,26 +22,26 @@ from cxrloc.classification.inference.gate import Gate
 from cxrloc.classification.inference.gate_table import read_gate_table
 from cxrloc.classification.runs.run import make_parts, open_run
 from cxrloc.datasets.files.manifest import file_sha256
-from cxrloc.datasets.provenance.image_lists import read_training_films
-from cxrloc.datasets.provenance.leakage import audit_model, read_film_list
+from cxrloc.datasets.provenance.image_lists import read_training_images
+from cxrloc.datasets.provenance.leakage import audit_model, read_image_list
 from cxrloc.datasets.provenance.sidecar import read_provenance
-from cxrloc.datasets.radiograph import Box, Film
+from cxrloc.datasets.radiograph import Box, LoadedImage
 from cxrloc.tools.train_classifier import main
 
 DISEASES = ("Mass", "Hernia")
 TOOL = Path(__file__).resolve().parents[3] / "tools" / "train_classifier.py"
 
 
-def drawn_films() -> list[dict[str, Any]]:
-    """24 films, 12 patients, 3 folds; a Mass is a bright block; in fold 1 nobody has a Hernia."""
-    films = []
+def drawn_images() -> list[dict[str, Any]]:
+    """24 images, 12 patients, 3 folds; a Mass is a bright block; in fold 1 nobody has a Hernia."""
+    images = []
     for n in range(24):
         patient, mass = n // 2, float(n % 2)
         labels = {"Mass": mass, "Hernia": float(patient % 3 != 1 and n % 4 == 0)}
         boxes = (Box("Mass", (128, 128, 384, 640)),) if mass else ()
-        film = {"labels": labels, "patient": f"p{patient}", "fold": patient % 3}
-        films.append({**film, "block": 150 * mass, "boxes": boxes})
-    return films
+        image = {"labels": labels, "patient": f"p{patient}", "fold": patient % 3}
+        images.append({**image, "block": 150 * mass, "boxes": boxes})
+    return images
 
 
 # fold 0 is the official test list
@@ -52,8 +52,10 @@ ENTRIES = {
 
 
 @pytest.fixture(scope="module")
-def prepared(prepared_films: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return prepared_films(tmp_path_factory.mktemp("films"), drawn_films(), **ENTRIES)
+def prepared(
+    prepared_images: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    return prepared_images(tmp_path_factory.mktemp("images"), drawn_images(), **ENTRIES)
 
 
 def words(prepared: Path, out: Path, *more: str) -> list[str]:
@@ -81,7 +83,7 @@ def test_each_fold_leaves_a_bundle_metrics_figures_and_logs_and_no_checkpoint(
         folder = finished / f"fold{fold}"
         expected = {"classifier.safetensors", "gate.csv", "gate.manifest.json", "logs", "loss.png",
                     "metrics.json", "metrics.md", "roc.png", "settings.json",
-                    "training_films.csv", "validation.parquet"}  # fmt: skip
+                    "training_images.csv", "validation.parquet"}  # fmt: skip
         assert {p.name for p in folder.iterdir()} == expected
     assert not list(finished.rglob("*.ckpt"))
     assert {p.name for p in finished.iterdir() if p.is_file()} == {
@@ -104,7 +106,7 @@ def test_the_bundle_says_what_it_was_trained_on(finished: Path, prepared: Path) 
 
 
 @pytest.mark.slow
-def test_every_film_is_judged_once_by_the_bundle_of_its_own_fold(
+def test_every_image_is_judged_once_by_the_bundle_of_its_own_fold(
     finished: Path, prepared: Path
 ) -> None:
     rows = read_gate_table(finished / "gate.csv")
@@ -114,33 +116,33 @@ def test_every_film_is_judged_once_by_the_bundle_of_its_own_fold(
     gate = Gate(load_classifier(finished / f"fold{row.fold}" / "classifier.safetensors"))
     gate.precision = "fp32"
     pixels = cv2.imread(str(prepared.parent / "05.png"), cv2.IMREAD_GRAYSCALE)
-    output = gate([Film("05.png", pixels, (1024, 1024))])
+    output = gate([LoadedImage("05.png", pixels, (1024, 1024))])
     assert output.probabilities[0, 0] == pytest.approx(row.probability, abs=1e-5)
     assert bool(output.present[0, 0]) == row.present
     assert output.thresholds["Mass"] == row.threshold
 
 
 @pytest.mark.slow
-def test_the_films_of_each_training_are_listed_and_no_patient_of_them_is_judged_by_it(
+def test_the_images_of_each_training_are_listed_and_no_patient_of_them_is_judged_by_it(
     finished: Path, prepared: Path
 ) -> None:
     provenance = read_provenance(finished / "gate.csv")
     assert provenance is not None
-    judged = read_film_list(prepared / "ground_truth.json")
+    judged = read_image_list(prepared / "ground_truth.json")
     for fold in range(3):
-        films = provenance.training(f"fold{fold}")
-        assert set(films.patient_of.values()) == {f"p{n}" for n in range(12) if n % 3 != fold}
-        assert {part: len(names) for part, names in films.parts.items()} == {
+        images = provenance.training(f"fold{fold}")
+        assert set(images.patient_of.values()) == {f"p{n}" for n in range(12) if n % 3 != fold}
+        assert {part: len(names) for part, names in images.parts.items()} == {
             "train": 8, "validation": 8
         }  # fmt: skip
-        assert films.patient_of[films.parts["validation"][0]] == f"p{(fold + 1) % 3}"
-        mine = provenance.films_by_model[f"fold{fold}"]
+        assert images.patient_of[images.parts["validation"][0]] == f"p{(fold + 1) % 3}"
+        mine = provenance.images_by_model[f"fold{fold}"]
         assert mine == tuple(f"{n:02d}.png" for n in range(24) if n // 2 % 3 == fold)
         found = audit_model(provenance, f"fold{fold}", judged, judged.patient_of)
-        assert (found.evaluated_films, found.leaked) == (8, False)
+        assert (found.evaluated_images, found.leaked) == (8, False)
         alone = read_provenance(finished / f"fold{fold}" / "gate.csv")
         assert alone is not None
-        assert alone.films_by_model == {f"fold{fold}": mine}
+        assert alone.images_by_model == {f"fold{fold}": mine}
 
 
 @pytest.mark.slow
@@ -173,11 +175,11 @@ def test_finished_folds_are_skipped_and_a_lost_one_is_made_again_the_same(
     table = (finished / "gate.csv").read_bytes()
     kept = (finished / "fold0" / "classifier.safetensors").stat().st_mtime_ns
     lost.unlink()
-    listed = finished / "fold0" / "training_films.csv"  # a run from before there were such lists
-    films = listed.read_bytes()
+    listed = finished / "fold0" / "training_images.csv"  # a run from before there were such lists
+    images = listed.read_bytes()
     listed.unlink()
     assert main(words(prepared, finished)) == 0
-    assert listed.read_bytes() == films
+    assert listed.read_bytes() == images
     printed = capsys.readouterr().out
     assert printed.count("finished before, skipped") == 2
     after, _ = read_bundle(lost)
@@ -246,18 +248,18 @@ def test_the_official_split_writes_one_bundle_into_the_run_folder(
     assert {r.fold for r in rows} == {None}
     provenance = read_provenance(tmp_path / "gate.csv")
     assert provenance is not None
-    assert set(provenance.films_by_model["all"]) == {r.image_id for r in rows}
+    assert set(provenance.images_by_model["all"]) == {r.image_id for r in rows}
     seen = set(provenance.training("all").patient_of.values())
     assert seen == {f"p{n}" for n in range(12) if n % 3 != 0}
-    # a run that begins from this model has seen its films too
+    # a run that begins from this model has seen its images too
     began = tmp_path / "began"
     weights = f"--model.weights={tmp_path / 'classifier.safetensors'}"
     assert main(words(prepared, began, "--data.fold=0", weights)) == 0
-    parts = read_training_films(began / "fold0" / "training_films.csv").parts
+    parts = read_training_images(began / "fold0" / "training_images.csv").parts
     assert set(parts["weights"]) == set(provenance.training("all").patient_of)
 
 
-def test_the_sampled_split_parts_every_film_by_patient(prepared: Path, tmp_path: Path) -> None:
+def test_the_sampled_split_parts_every_image_by_patient(prepared: Path, tmp_path: Path) -> None:
     data = DataConfig(prepared=str(prepared), split="sampled", workers=1)
     config = ClassifierConfig(str(tmp_path), data, ModelConfig(size=64))
     (part,) = make_parts(open_run(config))
@@ -267,10 +269,10 @@ def test_the_sampled_split_parts_every_film_by_patient(prepared: Path, tmp_path:
     assert (part.folder, part.fold) == (tmp_path, None)
 
 
-def test_an_unreadable_film_is_named_and_left_out_and_stops_a_strict_run(
-    prepared_films: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_an_unreadable_image_is_named_and_left_out_and_stops_a_strict_run(
+    prepared_images: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    prepared = prepared_films(tmp_path, drawn_films(), **ENTRIES)
+    prepared = prepared_images(tmp_path, drawn_images(), **ENTRIES)
     (tmp_path / "03.png").write_bytes((tmp_path / "03.png").read_bytes()[:60])
     data = DataConfig(prepared=str(prepared), workers=1)
     run = open_run(ClassifierConfig(str(tmp_path / "out"), data, ModelConfig(size=64)))

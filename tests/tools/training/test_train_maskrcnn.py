@@ -18,8 +18,8 @@ from cxrloc.classification.bundle.preprocessing import Preprocessing
 from cxrloc.classification.network.classifier import build_classifier
 from cxrloc.datasets.prepared.coco import load_coco
 from cxrloc.datasets.prepared.folder import write_prepared
-from cxrloc.datasets.provenance.image_lists import read_training_films, write_training_films
-from cxrloc.datasets.provenance.leakage import audit_model, read_film_list
+from cxrloc.datasets.provenance.image_lists import read_training_images, write_training_images
+from cxrloc.datasets.provenance.leakage import audit_model, read_image_list
 from cxrloc.datasets.provenance.sidecar import read_provenance
 from cxrloc.datasets.radiograph import Box, Radiograph
 from cxrloc.detection.run import check_gate
@@ -43,8 +43,8 @@ SMALL = [
 
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Twelve films of six patients in three folds; the last film has no box."""
-    root = tmp_path_factory.mktemp("films")
+    """Twelve images of six patients in three folds; the last image has no box."""
+    root = tmp_path_factory.mktemp("images")
     rng = np.random.default_rng(0)
     radiographs = []
     for number in range(12):
@@ -76,7 +76,7 @@ def _arguments(prepared: Path, out: Path, *more: str) -> list[str]:
 
 
 @pytest.mark.slow
-def test_every_boxed_film_is_predicted_by_the_fold_that_has_not_seen_it(
+def test_every_boxed_image_is_predicted_by_the_fold_that_has_not_seen_it(
     prepared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     arguments = _arguments(prepared, tmp_path, "--folds=3", "--train.epochs=1")
@@ -86,29 +86,31 @@ def test_every_boxed_film_is_predicted_by_the_fold_that_has_not_seen_it(
         found = read_predictions(tmp_path / name, coco)
         assert {one.image_id for one in found} <= {f"{n:08d}_000.png" for n in range(11)}
     boxes = read_predictions(tmp_path / "mask_rcnn.json", coco)
-    for number in range(11):  # every disease has a candidate on every boxed film
+    for number in range(11):  # every disease has a candidate on every boxed image
         mine = {one.disease for one in boxes if one.image_id == f"{number:08d}_000.png"}
         assert mine == set(DISEASES)
     fold = read_predictions(tmp_path / "fold1" / "mask_rcnn.json", coco)
     assert {one.image_id for one in fold} == {f"{n:08d}_000.png" for n in (2, 3, 8, 9)}
     tables = json.loads((tmp_path / "coco_ap.json").read_text())
-    assert tables["films"] == 11
+    assert tables["images"] == 11
     assert [table["kind"] for table in tables["tables"]] == ["bbox", "segm"]
     _check_sidecars(prepared, tmp_path)
     _check_second_run(arguments, tmp_path, capsys)
 
 
 def _check_sidecars(prepared: Path, out: Path) -> None:
-    truth = read_film_list(prepared / "ground_truth.json")
+    truth = read_image_list(prepared / "ground_truth.json")
     for name in ("mask_rcnn.json", "mask_rcnn_mask_box.json"):
         provenance = read_provenance(out / name)
         assert provenance is not None
-        assert provenance.films == {f"{n:08d}_000.png" for n in range(11)}
-        assert provenance.films_by_model["fold1"] == tuple(f"{n:08d}_000.png" for n in (2, 3, 8, 9))
-        for fold in range(3):  # without validation films: both other folds are trained on
-            films = provenance.training(f"fold{fold}")
-            assert set(films.patient_of.values()) == {f"p{n}" for n in range(6) if n % 3 != fold}
-            assert set(films.parts) == {"train"}
+        assert provenance.images == {f"{n:08d}_000.png" for n in range(11)}
+        assert provenance.images_by_model["fold1"] == tuple(
+            f"{n:08d}_000.png" for n in (2, 3, 8, 9)
+        )
+        for fold in range(3):  # without validation images: both other folds are trained on
+            images = provenance.training(f"fold{fold}")
+            assert set(images.patient_of.values()) == {f"p{n}" for n in range(6) if n % 3 != fold}
+            assert set(images.parts) == {"train"}
             assert not audit_model(provenance, f"fold{fold}", truth, truth.patient_of).leaked
         assert provenance.masks == out / "mask_rcnn_masks.json"
         masks = json.loads(provenance.masks.read_text())
@@ -122,10 +124,10 @@ def _check_sidecars(prepared: Path, out: Path) -> None:
 def _check_second_run(arguments: list[str], out: Path, capsys: pytest.CaptureFixture[str]) -> None:
     bundles = [out / f"fold{k}" / "maskrcnn.safetensors" for k in range(3)]
     before = [bundle.stat().st_mtime_ns for bundle in bundles]
-    listed = (out / "fold0" / "training_films.csv").read_bytes()
-    (out / "fold0" / "training_films.csv").unlink()  # a run from before there were such lists
+    listed = (out / "fold0" / "training_images.csv").read_bytes()
+    (out / "fold0" / "training_images.csv").unlink()  # a run from before there were such lists
     assert main(arguments) == 0
-    assert (out / "fold0" / "training_films.csv").read_bytes() == listed
+    assert (out / "fold0" / "training_images.csv").read_bytes() == listed
     assert [bundle.stat().st_mtime_ns for bundle in bundles] == before
     capsys.readouterr()
     assert main([*arguments, "--train.lr=0.5"]) == 1
@@ -160,12 +162,12 @@ def test_a_killed_run_goes_on_where_it_was(prepared: Path, tmp_path: Path) -> No
     assert not checkpoint.exists()
     steps = [int(s.split(",")[0]) for s in (tmp_path / "fold0/loss.csv").read_text().split()[1:]]
     assert steps == sorted(set(steps))
-    films = {one["file_name"] for one in json.loads((tmp_path / "mask_rcnn.json").read_text())}
-    assert len(films) == 4  # fold 0: patients p0 and p3
+    images = {one["file_name"] for one in json.loads((tmp_path / "mask_rcnn.json").read_text())}
+    assert len(images) == 4  # fold 0: patients p0 and p3
 
 
 @pytest.mark.slow
-def test_films_of_the_gate_and_of_the_validation_fold_count_as_seen(
+def test_images_of_the_gate_and_of_the_validation_fold_count_as_seen(
     prepared: Path, tmp_path: Path
 ) -> None:
     gate = tmp_path / "gate" / "fold0" / "classifier.safetensors"
@@ -176,17 +178,20 @@ def test_films_of_the_gate_and_of_the_validation_fold_count_as_seen(
         gate, ClassifierBundle(model, DISEASES, thresholds, Preprocessing(64), {}, {}, metadata)
     )
     elsewhere = Radiograph("elsewhere.png", None, "p99", "PA", {})
-    write_training_films(gate, {"train": [elsewhere]})
+    write_training_images(gate, {"train": [elsewhere]})
     more = ("--data.folds=[0]", "--data.validation=true", "--train.epochs=1")
     init = ("--model.weights=gate", f"--model.gate={tmp_path / 'gate'}")
     assert main(_arguments(prepared, tmp_path, *more, *init)) == 0
-    films = read_training_films(tmp_path / "fold0" / "training_films.csv")
-    assert films.parts == {  # fold 0 is validated on fold 1: patients p1 and p4, film 11 has no box
-        "train": tuple(f"{n:08d}_000.png" for n in (4, 5, 10)),
-        "validation": tuple(f"{n:08d}_000.png" for n in (2, 3, 8, 9)),
-        "gate": ("elsewhere.png",),
-    }
-    assert films.unlisted == ()
+    images = read_training_images(tmp_path / "fold0" / "training_images.csv")
+    assert (
+        images.parts
+        == {  # fold 0 is validated on fold 1: patients p1 and p4, image 11 has no box
+            "train": tuple(f"{n:08d}_000.png" for n in (4, 5, 10)),
+            "validation": tuple(f"{n:08d}_000.png" for n in (2, 3, 8, 9)),
+            "gate": ("elsewhere.png",),
+        }
+    )
+    assert images.unlisted == ()
 
 
 def test_a_wrong_number_of_folds_is_an_error(
@@ -219,7 +224,7 @@ def test_a_disease_without_boxes_is_an_error(
     assert "Hernia" in capsys.readouterr().err
 
 
-def test_a_gate_that_saw_the_test_films_is_refused(tmp_path: Path) -> None:
+def test_a_gate_that_saw_the_test_images_is_refused(tmp_path: Path) -> None:
     import torch
 
     from cxrloc.classification.bundle.file import write_bundle
@@ -228,7 +233,7 @@ def test_a_gate_that_saw_the_test_films_is_refused(tmp_path: Path) -> None:
     facts = {"kind": "classifier", "fold": 1, "manifest": {"hashes": {"folds": "abc"}}}
     write_bundle(path, {"a": torch.zeros(1)}, facts)
     check_gate(path, 1, "abc")
-    with pytest.raises(ValueError, match="trained with test fold 1, on films that fold 0"):
+    with pytest.raises(ValueError, match="trained with test fold 1, on images that fold 0"):
         check_gate(path, 0, "abc")
     with pytest.raises(ValueError, match="trained with other folds"):
         check_gate(path, 1, "def")

@@ -14,21 +14,21 @@ from cxrloc.classification.bundle.classifier import load_classifier
 from cxrloc.classification.inference.gate import Gate
 from cxrloc.classification.inference.gate_table import read_gate_table
 from cxrloc.classification.network.classifier import build_classifier
-from cxrloc.datasets.radiograph import Film
+from cxrloc.datasets.radiograph import LoadedImage
 from cxrloc.tools.train_classifier import main
 
 
 @pytest.fixture(scope="module")
-def folder(prepared_films: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished run in two stages with CLAHE: 24 films of 12 patients, official split."""
-    folder = tmp_path_factory.mktemp("films")
-    films = [
+def folder(prepared_images: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run in two stages with CLAHE: 24 images of 12 patients, official split."""
+    folder = tmp_path_factory.mktemp("images")
+    images = [
         {"labels": {"Mass": float(n % 2)}, "patient": f"p{n // 2}", "fold": n // 2 % 3,
          "block": 30 * (n % 2)}
         for n in range(24)
     ]  # fmt: skip
     official = {f"{n:02d}.png": "test" if n < 8 else "train_val" for n in range(24)}
-    prepared_films(folder, films, boxed_diseases=("Mass",), official=official)
+    prepared_images(folder, images, boxed_diseases=("Mass",), official=official)
     model, _ = build_classifier("simple_cnn", 1)
     tensors = {n.removeprefix("backbone."): t for n, t in model.state_dict().items()}
     save_file(tensors, folder / "start.safetensors")
@@ -71,13 +71,13 @@ def test_both_stages_are_reported_with_their_bundles_one_of_which_is_the_gate(
 
 
 @pytest.mark.slow
-def test_the_gate_equalises_films_as_the_training_did(folder: Path) -> None:
+def test_the_gate_equalises_images_as_the_training_did(folder: Path) -> None:
     bundle = load_classifier(folder / "run" / "classifier.safetensors")
     assert bundle.preprocessing.clahe_clip == 2.0
     gate = Gate(bundle, precision="fp32")
     for row in read_gate_table(folder / "run" / "gate.csv"):
         pixels = cv2.imread(str(folder / row.image_id), cv2.IMREAD_GRAYSCALE)
-        again = gate([Film(row.image_id, pixels, (64, 64))])
+        again = gate([LoadedImage(row.image_id, pixels, (64, 64))])
         assert again.probabilities[0, 0] == pytest.approx(row.probability, abs=1e-5)
 
 

@@ -1,4 +1,4 @@
-"""train_classifier.py on films with uncertain and blank labels, by each policy."""
+"""train_classifier.py on images with uncertain and blank labels, by each policy."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from cxrloc.classification.inference.gate import Gate
 from cxrloc.classification.runs.run import open_run
 from cxrloc.datasets.label_policies import POLICIES
 from cxrloc.datasets.prepared.folder import write_prepared
-from cxrloc.datasets.radiograph import Film, Radiograph
+from cxrloc.datasets.radiograph import LoadedImage, Radiograph
 from cxrloc.localization.cam.localizer import GradCamLocalizer
 from cxrloc.tools.train_classifier import main
 
 NAN = math.nan
-# cardiomegaly and its parent of the films in turn; every fourth is uncertain of the first
+# cardiomegaly and its parent of the images in turn; every fourth is uncertain of the first
 LABELS = ((1.0, NAN), (0.0, 0.0), (NAN, 0.0), (0.0, NAN))
 
 
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """24 films of 12 patients, official split: 8 films are test films."""
-    folder = tmp_path_factory.mktemp("films")
-    rng, films, folds = np.random.default_rng(0), [], {}
+    """24 images of 12 patients, official split: 8 images are test images."""
+    folder = tmp_path_factory.mktemp("images")
+    rng, images, folds = np.random.default_rng(0), [], {}
     for n in range(24):
         pixels = rng.integers(0, 100, (64, 64), dtype=np.uint8)
         pixels[8:40, 8:24] += np.uint8(100 * (n % 4 == 0))
@@ -39,15 +39,15 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
             zip(("Cardiomegaly", "Enlarged Cardiomediastinum"), LABELS[n % 4], strict=True)
         )
         uncertain = ("Cardiomegaly",) if n % 4 == 2 else ()
-        films.append(
+        images.append(
             Radiograph(
                 path.name, path, f"p{n // 2}", "PA", labels, (), (64, 64), uncertain=uncertain
             )
         )
         folds[path.name] = n // 2 % 3
     write_prepared(
-        folder / "prepared", films, boxed_diseases=("Cardiomegaly",), folds=folds, k=3,
-        official={r.image_id: "test" if n < 8 else "train_val" for n, r in enumerate(films)},
+        folder / "prepared", images, boxed_diseases=("Cardiomegaly",), folds=folds, k=3,
+        official={r.image_id: "test" if n < 8 else "train_val" for n, r in enumerate(images)},
         summary="", manifest={},
     )  # fmt: skip
     return folder / "prepared"
@@ -72,7 +72,7 @@ def test_every_policy_trains_and_scores_certain_labels_alone(
     assert f"Uncertain labels: {policy} in training" in capsys.readouterr().out
     metrics = json.loads((tmp_path / "metrics.json").read_text())["test"]["diseases"]
     assert (metrics["Cardiomegaly"]["positives"], metrics["Cardiomegaly"]["known"]) == (2, 6)
-    # every film with cardiomegaly has its parent too, blank ones have none
+    # every image with cardiomegaly has its parent too, blank ones have none
     parent = metrics["Enlarged Cardiomediastinum"]
     assert (parent["positives"], parent["known"]) == (2, 8)
     manifest = load_classifier(tmp_path / "classifier.safetensors").manifest
@@ -86,10 +86,12 @@ def test_gate_and_cam_of_three_classes_have_one_output_a_disease(
 ) -> None:
     assert main(words(prepared, tmp_path, "three_class", "--train.epochs=1")) == 0
     bundle = load_classifier(tmp_path / "classifier.safetensors")
-    film = Film("a", np.random.default_rng(0).integers(0, 255, (64, 64), np.uint8), (64, 64))
+    image = LoadedImage(
+        "a", np.random.default_rng(0).integers(0, 255, (64, 64), np.uint8), (64, 64)
+    )
     gate = Gate(bundle)
-    assert gate([film]).probabilities.shape == (1, 2)
-    boxes = GradCamLocalizer(gate).localize([film], ["Cardiomegaly"])
+    assert gate([image]).probabilities.shape == (1, 2)
+    boxes = GradCamLocalizer(gate).localize([image], ["Cardiomegaly"])
     assert {box.disease for box in boxes} <= {"Cardiomegaly"}
 
 
@@ -112,13 +114,13 @@ def test_a_folder_begun_with_another_policy_is_not_gone_on_with(
     assert "data.uncertain: 'ones' there, 'zeros' now" in capsys.readouterr().err
 
 
-def test_the_policy_is_for_training_films_alone(prepared: Path) -> None:
+def test_the_policy_is_for_training_images_alone(prepared: Path) -> None:
     data = DataConfig(prepared=str(prepared), uncertain="ones", workers=1)
     run = open_run(ClassifierConfig(data=data, model=ModelConfig(size=64)))
     ids = ["00.png", "01.png", "02.png", "03.png"]
-    assert run.training_films(ids).labels[:, 0].tolist() == [1, 0, 1, 0]
-    np.testing.assert_array_equal(run.films(ids).labels[:, 0], [1, 0, NAN, 0])
-    np.testing.assert_array_equal(run.films(ids).labels[:, 1], [NAN, 0, 0, NAN])
+    assert run.training_images(ids).labels[:, 0].tolist() == [1, 0, 1, 0]
+    np.testing.assert_array_equal(run.images(ids).labels[:, 0], [1, 0, NAN, 0])
+    np.testing.assert_array_equal(run.images(ids).labels[:, 1], [NAN, 0, 0, NAN])
 
 
 def test_three_classes_refuse_a_loss_of_two(prepared: Path, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from cxrloc.classification.training.batches import Batch, FilmBatches, Loader, make_loader
+from cxrloc.classification.training.batches import Batch, ImageBatches, Loader, make_loader
 from cxrloc.classification.training.samplers import ByRowGroups, row_groups_in_use
 from cxrloc.datasets.images.transforms import fit_square
 from cxrloc.datasets.radiograph import Radiograph
@@ -28,7 +28,7 @@ from cxrloc.datasets.shards.plan import plan_shards
 from cxrloc.datasets.shards.read import ShardSet
 
 BATCH_SIZE = 32
-PNG_FILMS = 128  # an epoch of the slow sides; shards feed all films an epoch
+PNG_IMAGES = 128  # an epoch of the slow sides; shards feed all images an epoch
 TEXTBOOK = "PNG, textbook (PIL, RGB, normalised)"
 _IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -54,13 +54,13 @@ class Rate:
     ratio: float
 
 
-class TextbookFilms(Dataset[Labelled]):
+class TextbookImages(Dataset[Labelled]):
     """What tutorials do: PIL, three equal channels, squeezed to a square, normalised floats."""
 
-    def __init__(self, films: Sequence[Radiograph], size: int) -> None:
+    def __init__(self, images: Sequence[Radiograph], size: int) -> None:
         from torchvision import transforms
 
-        self.films = films
+        self.images = images
         self.transform = transforms.Compose(
             [
                 transforms.Resize((size, size)),
@@ -70,34 +70,34 @@ class TextbookFilms(Dataset[Labelled]):
         )
 
     def __len__(self) -> int:
-        return len(self.films)
+        return len(self.images)
 
     def __getitem__(self, index: int) -> Labelled:
         from PIL import Image
 
-        film = self.films[index]
-        with Image.open(str(film.path)) as image:
-            return self.transform(image.convert("RGB")), torch.tensor([*film.labels.values()])
+        image = self.images[index]
+        with Image.open(str(image.path)) as opened:
+            return self.transform(opened.convert("RGB")), torch.tensor([*image.labels.values()])
 
 
-class OpenCvFilms(Dataset[Labelled]):
+class OpenCvImages(Dataset[Labelled]):
     """One grey channel decoded by OpenCV, scaled and padded as in training."""
 
-    def __init__(self, films: Sequence[Radiograph], size: int) -> None:
-        self.films, self.size = films, size
+    def __init__(self, images: Sequence[Radiograph], size: int) -> None:
+        self.images, self.size = images, size
 
     def __len__(self) -> int:
-        return len(self.films)
+        return len(self.images)
 
     def __getitem__(self, index: int) -> Labelled:
-        film = self.films[index]
-        grey = np.asarray(cv2.imread(str(film.path), cv2.IMREAD_GRAYSCALE), dtype=np.uint8)
+        image = self.images[index]
+        grey = np.asarray(cv2.imread(str(image.path), cv2.IMREAD_GRAYSCALE), dtype=np.uint8)
         square = torch.from_numpy(fit_square(grey, self.size))
-        return square, torch.tensor([*film.labels.values()])
+        return square, torch.tensor([*image.labels.values()])
 
 
 def loader_rates(
-    films: Sequence[Radiograph],
+    images: Sequence[Radiograph],
     folder: Path,
     sizes: Sequence[int],
     workers: Sequence[int],
@@ -107,26 +107,26 @@ def loader_rates(
     """Measure each loader `repeats` times, in turn with the others of its size and workers.
 
     Args:
-        films: radiographs whose PNGs are on disk.
+        images: radiographs whose PNGs are on disk.
         folder: where their shards are built first.
         seconds: a loader feeds whole epochs for at least so long.
     """
     cv2.setNumThreads(1)  # of this process, and of the workers forked from it
-    films = list(films)
+    images = list(images)
     for encoding in ENCODINGS:
         plans = plan_shards(
-            films,
-            {film.image_id: "all" for film in films},
+            images,
+            {image.image_id: "all" for image in images},
             str(folder / encoding),
             sizes=sizes,
-            diseases=tuple(films[0].labels),
+            diseases=tuple(images[0].labels),
             encoding=encoding,
             rows=128,
         )
         build_shards(plans, local_engine(), dict)
     rates = []
     for size, count in itertools.product(sizes, workers):
-        loaders = _loaders(films, folder, size, count)
+        loaders = _loaders(images, folder, size, count)
         rates += _measured(loaders, size, count, repeats, seconds)
     return rates
 
@@ -144,27 +144,27 @@ def rate_table(rates: Sequence[Rate]) -> str:
 
 
 def _loaders(
-    films: Sequence[Radiograph], folder: Path, size: int, workers: int
+    images: Sequence[Radiograph], folder: Path, size: int, workers: int
 ) -> dict[str, Iterable[Batch]]:
     """By name, the textbook loader first."""
-    few = films[:PNG_FILMS]
+    few = images[:PNG_IMAGES]
     settings: dict[str, Any] = {"num_workers": workers, "persistent_workers": workers > 0}
     loaders: dict[str, Iterable[Batch]] = {
-        TEXTBOOK: DataLoader(TextbookFilms(few, size), BATCH_SIZE, shuffle=True, **settings),
+        TEXTBOOK: DataLoader(TextbookImages(few, size), BATCH_SIZE, shuffle=True, **settings),
         "PNG, OpenCV grey": DataLoader(
-            OpenCvFilms(few, size), BATCH_SIZE, shuffle=True, **settings
+            OpenCvImages(few, size), BATCH_SIZE, shuffle=True, **settings
         ),
     }
     for encoding in ENCODINGS:
-        loaders[f"shards, {encoding}"] = _training_loader(films, folder / encoding, size, workers)
+        loaders[f"shards, {encoding}"] = _training_loader(images, folder / encoding, size, workers)
     return loaders
 
 
-def _training_loader(films: Sequence[Radiograph], folder: Path, size: int, workers: int) -> Loader:
+def _training_loader(images: Sequence[Radiograph], folder: Path, size: int, workers: int) -> Loader:
     """As a training with `data.shards` is fed."""
     shards = ShardSet(str(folder), size, row_groups_in_use(BATCH_SIZE))
-    usable = [film for film in films if film.image_id in shards]
-    batches = FilmBatches(shards, usable, shards.diseases)
+    usable = [image for image in images if image.image_id in shards]
+    batches = ImageBatches(shards, usable, shards.diseases)
     assert batches.groups is not None  # of shards it never is
     return make_loader(batches, BATCH_SIZE, ByRowGroups(batches.groups, BATCH_SIZE, 0), workers)
 

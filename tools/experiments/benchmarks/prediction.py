@@ -28,7 +28,7 @@ from cxrloc.classification.inference.int8_calibration import calibrate
 from cxrloc.classification.inference.runtimes import INT8, RUNTIMES
 from cxrloc.classification.network.classifier import build_classifier
 from cxrloc.datasets.files.manifest import write_json
-from cxrloc.datasets.images.read import read_film
+from cxrloc.datasets.images.read import read_image
 from cxrloc.datasets.labels import NIH_BOXED_DISEASES, NO_FINDING
 from cxrloc.detection.config import ModelConfig
 from cxrloc.detection.torchvision_backend.backend import TorchvisionPredictor
@@ -40,7 +40,7 @@ from cxrloc.localization.diagnosis.to_json import to_json
 from cxrloc.tools.experiments.benchmarks.timing import Sides, compare, cost_table
 
 PRESENT = 3  # diseases that pass the gate, each with a map and a box
-_FILM_SIDE = 1024
+_IMAGE_SIDE = 1024
 _CALIBRATED = 256  # pixels at which an untrained network's INT8 weights are calibrated
 _MASK_RCNN_SIDE = 800  # which torchvision makes the shorter side of every image
 
@@ -60,14 +60,14 @@ def prediction_tables(size: int, repeats: int, classifier: Path | None = None) -
     threads = torch.get_num_threads()
     cv2.setNumThreads(threads)  # its own setting does not follow OMP_NUM_THREADS
     with tempfile.TemporaryDirectory() as folder:
-        film = _film_file(Path(folder))
-        bundle = _untrained(size, film) if classifier is None else _trained(size, classifier)
+        image = _image_file(Path(folder))
+        bundle = _untrained(size, image) if classifier is None else _trained(size, classifier)
         whole: dict[str, Callable[[], object]] = {}
-        whole["textbook: PIL, grad-cam, matplotlib"] = partial(_textbook, film, bundle)
+        whole["textbook: PIL, grad-cam, matplotlib"] = partial(_textbook, image, bundle)
         missing = ""
         for runtime in RUNTIMES:
             try:
-                whole[f"ours, {runtime}"] = _predictor(film, _diagnoser(bundle, runtime))
+                whole[f"ours, {runtime}"] = _predictor(image, _diagnoser(bundle, runtime))
             except ValueError as error:  # of INT8 alone: a CPU without VNNI
                 if runtime != INT8:
                     raise
@@ -75,23 +75,23 @@ def prediction_tables(size: int, repeats: int, classifier: Path | None = None) -
         parts = [
             cost_table(
                 f"maps and boxes of {len(bundle.diseases)} diseases",
-                compare(_map_sides(film, bundle), repeats),
+                compare(_map_sides(image, bundle), repeats),
             ),
             cost_table(
                 f"file to boxes, {PRESENT} maps, pictures, JSON; no Mask R-CNN",
                 compare(whole, repeats),
             ),
-            cost_table("stages of ours, torch", compare(_stage_sides(film, bundle), repeats)),
+            cost_table("stages of ours, torch", compare(_stage_sides(image, bundle), repeats)),
             cost_table(
                 f"Mask R-CNN, ResNet-50 at {_MASK_RCNN_SIDE} px",
-                compare(_mask_rcnn_sides(film, _MASK_RCNN_SIDE), repeats),
+                compare(_mask_rcnn_sides(image, _MASK_RCNN_SIDE), repeats),
             ),
         ]
     assert bundle.int8 is not None
     title = (
-        f"{bundle.model.architecture} at {size} px, film of {_FILM_SIDE} px, {threads} thread(s), "
-        f"medians of {repeats}\nINT8: {len(bundle.int8.layers)} convolutions; left in float: "
-        f"{', '.join(bundle.int8.left) or 'none'}"
+        f"{bundle.model.architecture} at {size} px, image of {_IMAGE_SIDE} px, {threads} "
+        f"thread(s), medians of {repeats}\nINT8: {len(bundle.int8.layers)} convolutions; left in "
+        f"float: {', '.join(bundle.int8.left) or 'none'}"
     )
     return "\n\n".join([title + missing, *parts])
 
@@ -102,18 +102,18 @@ def _map_sides(path: Path, bundle: ClassifierBundle) -> Sides:
     from pytorch_grad_cam import GradCAM
     from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 
-    film, diagnoser = read_film(path), _diagnoser(bundle, "torch")
+    image, diagnoser = read_image(path), _diagnoser(bundle, "torch")
     gate = diagnoser.gate
-    x = bundle.preprocessing.from_films([film]).contiguous()
-    squares = bundle.preprocessing.squares([film])
+    x = bundle.preprocessing.from_images([image]).contiguous()
+    squares = bundle.preprocessing.squares([image])
     network = _Logits(bundle.model)
     layer = _last(bundle.model)
     theirs, captum = GradCAM(network, [layer]), LayerGradCam(network, layer)
     indices = range(len(bundle.diseases))
 
     def ours() -> None:
-        output = gate([film])
-        diagnoser.cam.localize_output([film], output, bundle.diseases)
+        output = gate([image])
+        diagnoser.cam.localize_output([image], output, bundle.diseases)
 
     return {
         "forward pass alone, prepared as ours": lambda: gate.forward_squares(squares),
@@ -127,14 +127,14 @@ def _map_sides(path: Path, bundle: ClassifierBundle) -> Sides:
 
 
 def _mask_rcnn_sides(path: Path, size: int) -> Sides:
-    """torchvision's own call against our network in both number formats, on one film.
+    """torchvision's own call against our network in both number formats, on one image.
 
     Not the same network: ours has smaller heads, 100 proposals for 1,000, and at most 4 boxes of a
     disease.
     """
     from torchvision.models.detection import maskrcnn_resnet50_fpn
 
-    film, diseases = read_film(path), tuple(NIH_BOXED_DISEASES)
+    image, diseases = read_image(path), tuple(NIH_BOXED_DISEASES)
     plain = maskrcnn_resnet50_fpn(
         weights=None, weights_backbone=None, num_classes=len(diseases) + 1
     ).eval()
@@ -143,38 +143,38 @@ def _mask_rcnn_sides(path: Path, size: int) -> Sides:
         network = MaskRCNN(ModelConfig("resnet50"), len(diseases), size).eval()
         network.fold_norms()
         ours[precision] = TorchvisionPredictor(network, diseases, size, precision, "cpu")
-    pixels = torch.from_numpy(film.pixels).expand(3, -1, -1)
+    pixels = torch.from_numpy(image.pixels).expand(3, -1, -1)
     return {
         "torchvision's, called plainly": lambda: _forward(plain, [pixels / 255]),
-        "ours (smaller heads), fp32": lambda: ours["fp32"].predict([film]),
-        "ours, bf16 (torch-bf16, openvino, -int8)": lambda: ours["bf16"].predict([film]),
+        "ours (smaller heads), fp32": lambda: ours["fp32"].predict([image]),
+        "ours, bf16 (torch-bf16, openvino, -int8)": lambda: ours["bf16"].predict([image]),
     }
 
 
 def _stage_sides(path: Path, bundle: ClassifierBundle) -> Sides:
-    film, diagnoser = read_film(path), _diagnoser(bundle, "torch")
-    [found] = diagnoser([film])
-    output = diagnoser.gate([film])
-    boxes, heat = draw_boxes(film, found), draw_heat_maps(film, found)
+    image, diagnoser = read_image(path), _diagnoser(bundle, "torch")
+    [found] = diagnoser([image])
+    output = diagnoser.gate([image])
+    boxes, heat = draw_boxes(image, found), draw_heat_maps(image, found)
     folder, preprocessing = path.parent, diagnoser.gate.bundle.preprocessing
-    squares = preprocessing.squares([film])
+    squares = preprocessing.squares([image])
 
     def maps_and_boxes() -> None:
-        diagnoser.cam.localize_output([film], output, found.present)
-        diagnoser.cam.heat_maps(output, [film], found.present)
+        diagnoser.cam.localize_output([image], output, found.present)
+        diagnoser.cam.heat_maps(output, [image], found.present)
 
     def save() -> None:
         boxes.save(folder / "boxes.jpg")
         heat.save(folder / "heat.jpg")
 
     outside: dict[str, Callable[[], object]] = {
-        "decode": lambda: read_film(path),
-        "network input": lambda: preprocessing.from_films([film]),
+        "decode": lambda: read_image(path),
+        "network input": lambda: preprocessing.from_images([image]),
         "maps and boxes": maps_and_boxes,
-        "draw boxes": lambda: draw_boxes(film, found),
-        "draw heat maps": lambda: draw_heat_maps(film, found),
+        "draw boxes": lambda: draw_boxes(image, found),
+        "draw heat maps": lambda: draw_heat_maps(image, found),
         "encode and write two JPEGs": save,
-        "JSON": lambda: write_json(folder / "film.json", to_json(found)),
+        "JSON": lambda: write_json(folder / "image.json", to_json(found)),
     }
     return {
         "network": lambda: diagnoser.gate.forward_squares(squares),
@@ -185,10 +185,10 @@ def _stage_sides(path: Path, bundle: ClassifierBundle) -> Sides:
 
 def _predictor(path: Path, diagnoser: Diagnoser) -> Callable[[], None]:
     def predict() -> None:
-        film = read_film(path)
-        [found] = diagnoser([film])
-        draw_boxes(film, found).save(path.with_suffix(".boxes.jpg"))
-        draw_heat_maps(film, found).save(path.with_suffix(".heat.jpg"))
+        image = read_image(path)
+        [found] = diagnoser([image])
+        draw_boxes(image, found).save(path.with_suffix(".boxes.jpg"))
+        draw_heat_maps(image, found).save(path.with_suffix(".heat.jpg"))
         write_json(path.with_suffix(".json"), to_json(found))
 
     return predict
@@ -254,14 +254,14 @@ def _diagnoser(bundle: ClassifierBundle, runtime: str) -> Any:
     return Diagnoser(gate, GradCamLocalizer(gate))
 
 
-def _untrained(size: int, film: Path) -> ClassifierBundle:
-    """A ResNet-18 of the 8 boxed diseases; its INT8 weights are calibrated on the film alone."""
+def _untrained(size: int, image: Path) -> ClassifierBundle:
+    """A ResNet-18 of the 8 boxed diseases; its INT8 weights are calibrated on the image alone."""
     diseases = tuple(NIH_BOXED_DISEASES)
     model = build_classifier("resnet18", len(diseases))[0].eval()
     bundle = ClassifierBundle(
         model, diseases, _thresholds(diseases), Preprocessing(_CALIBRATED), {}, {}, {}
     )
-    int8 = calibrate(bundle, bundle.preprocessing.squares([read_film(film)]))
+    int8 = calibrate(bundle, bundle.preprocessing.squares([read_image(image)]))
     return replace(bundle, preprocessing=Preprocessing(size), int8=int8)
 
 
@@ -272,7 +272,7 @@ def _trained(size: int, classifier: Path) -> ClassifierBundle:
     if len(diseases) < PRESENT or not plain:
         raise ValueError(
             f"{classifier}: this benchmark is for gates of {PRESENT} diseases and more that take a "
-            "grey film in three channels, as the packages beside them do"
+            "grey image in three channels, as the packages beside them do"
         )
     return replace(
         bundle,
@@ -283,17 +283,17 @@ def _trained(size: int, classifier: Path) -> ClassifierBundle:
 
 
 def _thresholds(diseases: Sequence[str]) -> dict[str, float | None]:
-    """With which the first `PRESENT` diseases pass on every film."""
+    """With which the first `PRESENT` diseases pass on every image."""
     passing = [disease for disease in diseases if disease != NO_FINDING][:PRESENT]
     return {disease: 0.0 if disease in passing else None for disease in diseases}
 
 
-def _film_file(folder: Path) -> Path:
-    """A film of smooth fields and noise, as hard to decode as a real one (some 450 kB)."""
+def _image_file(folder: Path) -> Path:
+    """An image of smooth fields and noise, as hard to decode as a real one (some 450 kB)."""
     rng = np.random.default_rng(0)
     coarse = rng.normal(110, 45, (9, 9)).astype(np.float32)
-    field = cv2.resize(coarse, (_FILM_SIDE, _FILM_SIDE), interpolation=cv2.INTER_CUBIC)
+    field = cv2.resize(coarse, (_IMAGE_SIDE, _IMAGE_SIDE), interpolation=cv2.INTER_CUBIC)
     pixels = np.clip(field + rng.normal(0, 1.2, field.shape), 0, 255).astype(np.uint8)
-    path = folder / "film.png"
+    path = folder / "image.png"
     cv2.imwrite(str(path), pixels, [cv2.IMWRITE_PNG_COMPRESSION, 6])
     return path

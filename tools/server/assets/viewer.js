@@ -1,4 +1,4 @@
-// The film with boxes and heat maps over it: zoom, pan, contrast and every toggle without a server.
+// The image with boxes and heat maps over it: zoom, pan, contrast and every toggle without a server.
 // Boxes are drawn in pixels of the screen, so that lines and labels keep their size.
 const MAX_ZOOM = 12; // times the size that fits
 const LABEL_FONT = "600 12.5px system-ui, sans-serif"; // as in page.css
@@ -6,14 +6,14 @@ const STEP = 48; // pixels of the screen that an arrow key pans
 
 export default {
   template: `
-  <section class="viewer" :aria-label="'Film ' + film.name">
-    <div class="film-box">
-    <div class="stage" ref="stage" tabindex="0" role="group" aria-roledescription="film viewer"
-         :aria-label="film.alt" aria-describedby="viewer-keys" :class="{zoomed: zoom > 1}"
+  <section class="viewer" :aria-label="'LoadedImage ' + image.name">
+    <div class="image-box">
+    <div class="stage" ref="stage" tabindex="0" role="group" aria-roledescription="image viewer"
+         :aria-label="image.alt" aria-describedby="viewer-keys" :class="{zoomed: zoom > 1}"
          @wheel.prevent="wheel" @keydown="key" @dblclick="fit"
          @pointerdown="down" @pointermove="move" @pointerup="up" @pointercancel="up">
-      <div class="world" :style="{width: film.width + 'px', height: film.height + 'px', transform: transform}">
-        <img class="film" :src="url" :alt="film.alt" draggable="false" :style="{filter: contrast}"
+      <div class="world" :style="{width: image.width + 'px', height: image.height + 'px', transform: transform}">
+        <img class="image" :src="url" :alt="image.alt" draggable="false" :style="{filter: contrast}"
              @error="lost = true" @load="lost = false">
         <img v-if="heat" class="heat" :src="heat.url" alt="" draggable="false" :style="{opacity: opacity / 100}">
       </div>
@@ -28,8 +28,8 @@ export default {
           <rect :width="b.label.w" height="20" rx="3" /><text x="6" y="14.5">{{ b.text }}</text>
         </g>
       </svg>
-      <p v-if="lost" class="lost" role="alert">This film is held no longer. Drop it on the page again.</p>
-      <p v-else-if="!film.boxes.length" class="none">{{ film.message }}</p>
+      <p v-if="lost" class="lost" role="alert">This image is held no longer. Drop it on the page again.</p>
+      <p v-else-if="!image.boxes.length" class="none">{{ image.message }}</p>
       <svg width="0" height="0" aria-hidden="true"><filter :id="filterId" color-interpolation-filters="sRGB">
         <feComponentTransfer>
           <feFuncR type="linear" :slope="slope" :intercept="intercept" />
@@ -46,41 +46,41 @@ export default {
     </div>
     <p id="viewer-keys" class="keys">Drag or arrow keys move, wheel or + and − zoom, 0 fits.</p>
     <div class="controls">
-      <fieldset v-if="film.boxes.length">
+      <fieldset v-if="image.boxes.length">
         <legend>Boxes, with their scores, of</legend>
-        <label v-for="(l, i) in film.localizers" :key="l" class="toggle localizer">
+        <label v-for="(l, i) in image.localizers" :key="l" class="toggle localizer">
           <input type="checkbox" :checked="!hiddenLocalizers.includes(l)" @change="toggle(hiddenLocalizers, l)">
           <svg class="sample" :class="'line-' + i" width="26" height="10" aria-hidden="true"><line class="line" x1="1" x2="25" y1="5" y2="5" /></svg>
           {{ l }}
         </label>
         <label class="toggle"><input type="checkbox" v-model="strongest"> strongest only</label>
       </fieldset>
-      <fieldset v-if="film.diseases.length">
+      <fieldset v-if="image.diseases.length">
         <legend>Diseases</legend>
-        <label v-for="d in film.diseases" :key="d.name" class="toggle disease">
+        <label v-for="d in image.diseases" :key="d.name" class="toggle disease">
           <input type="checkbox" :checked="!hiddenDiseases.includes(d.name)" @change="toggle(hiddenDiseases, d.name)">
           {{ d.label }}
         </label>
       </fieldset>
-      <fieldset v-if="film.diseases.length">
+      <fieldset v-if="image.diseases.length">
         <legend>Heat map</legend>
         <label class="slider">of <select v-model="heatOf" class="heat-of">
           <option value="">none</option>
-          <option v-for="d in film.diseases" :key="d.name" :value="d.name">{{ d.label }}</option>
+          <option v-for="d in image.diseases" :key="d.name" :value="d.name">{{ d.label }}</option>
         </select></label>
         <label class="slider">opacity <input type="range" class="opacity" min="0" max="100" v-model.number="opacity" :disabled="!heatOf"
                :aria-valuetext="opacity + ' percent'"><output>{{ opacity }} %</output></label>
       </fieldset>
-      <fieldset v-if="film.stored">
+      <fieldset v-if="image.stored">
         <legend>Window, in the file's stored values</legend>
         <label class="slider">as <select class="window-of" v-model="windowOf" @change="takeWindow">
           <option value="">read</option>
-          <option v-for="w in film.stored.windows" :key="w.name" :value="w.name">{{ w.name }}</option>
+          <option v-for="w in image.stored.windows" :key="w.name" :value="w.name">{{ w.name }}</option>
           <option v-if="windowOf === 'chosen'" value="chosen">chosen</option>
         </select></label>
-        <label class="slider">center <input type="range" class="center" :min="film.stored.low" :max="film.stored.high" :step="step"
+        <label class="slider">center <input type="range" class="center" :min="image.stored.low" :max="image.stored.high" :step="step"
                v-model.number="chosen.center" @input="chooseWindow"><output>{{ Math.round(chosen.center) }}</output></label>
-        <label class="slider">width <input type="range" class="width" :min="step" :max="2 * (film.stored.high - film.stored.low)" :step="step"
+        <label class="slider">width <input type="range" class="width" :min="step" :max="2 * (image.stored.high - image.stored.low)" :step="step"
                v-model.number="chosen.width" @input="chooseWindow"><output>{{ Math.round(chosen.width) }}</output></label>
         <label class="toggle"><input type="checkbox" v-model="inverted"> inverted</label>
         <button type="button" @click="resetContrast">Reset</button>
@@ -94,16 +94,16 @@ export default {
       </fieldset>
     </div>
   </section>`,
-  props: { film: Object },
+  props: { image: Object },
   data: () => ({
     zoom: 1, x: 0, y: 0, room: { w: 1, h: 1 }, pointers: {}, lost: false,
     hiddenLocalizers: [], hiddenDiseases: [], strongest: true,
     heatOf: "", opacity: 60, level: 128, width: 256, inverted: false,
-    windowOf: "", chosen: { center: 0, width: 1 }, url: "", // of DICOM films: see chooseWindow
+    windowOf: "", chosen: { center: 0, width: 1 }, url: "", // of DICOM images: see chooseWindow
     filterId: "contrast-" + Math.random().toString(36).slice(2),
   }),
   computed: {
-    fitted() { return Math.min(this.room.w / this.film.width, this.room.h / this.film.height); },
+    fitted() { return Math.min(this.room.w / this.image.width, this.room.h / this.image.height); },
     scale() { return this.fitted * this.zoom; },
     transform() { return `translate(${this.x}px, ${this.y}px) scale(${this.scale})`; },
     slope() { return (this.inverted ? -1 : 1) * 256 / this.width; },
@@ -115,16 +115,16 @@ export default {
       const plain = this.level === 128 && this.width === 256 && !this.inverted;
       return plain ? "none" : `url(#${this.filterId})`;
     },
-    step() { return Math.max(1, Math.round((this.film.stored.high - this.film.stored.low) / 1000)); },
-    heat() { return this.film.diseases.find((d) => d.name === this.heatOf); },
+    step() { return Math.max(1, Math.round((this.image.stored.high - this.image.stored.low) / 1000)); },
+    heat() { return this.image.diseases.find((d) => d.name === this.heatOf); },
     drawn() {
-      const shown = this.film.boxes.filter((b) =>
+      const shown = this.image.boxes.filter((b) =>
         !this.hiddenLocalizers.includes(b.localizer) && !this.hiddenDiseases.includes(b.disease) &&
         (b.rank === 1 || !this.strongest));
       const placed = [];
       return shown.map((b) => {
         const box = {
-          ...b, style: this.film.localizers.indexOf(b.localizer),
+          ...b, style: this.image.localizers.indexOf(b.localizer),
           left: this.x + b.x * this.scale, top: this.y + b.y * this.scale,
           width: b.w * this.scale, height: b.h * this.scale,
         };
@@ -135,7 +135,7 @@ export default {
     },
   },
   watch: {
-    "film.key"() { this.hiddenDiseases = []; this.heatOf = ""; this.lost = false; this.resetContrast(); this.fit(); this.comeIntoSight(); },
+    "image.key"() { this.hiddenDiseases = []; this.heatOf = ""; this.lost = false; this.resetContrast(); this.fit(); this.comeIntoSight(); },
   },
   mounted() {
     this.resetContrast();
@@ -145,7 +145,7 @@ export default {
   },
   unmounted() { this.observer.disconnect(); },
   methods: {
-    // on a phone the film lies below the list that it was chosen from
+    // on a phone the image lies below the list that it was chosen from
     comeIntoSight() {
       const { top, bottom } = this.$el.getBoundingClientRect();
       if (bottom < 0 || top > 0.6 * innerHeight) this.$el.parentElement.scrollIntoView();
@@ -155,12 +155,12 @@ export default {
       this.room = { w: stage.clientWidth || 1, h: stage.clientHeight || 1 };
       this.held(this.x, this.y);
     },
-    // the film stays in sight: centred where it is smaller than the stage, else without a gap
+    // the image stays in sight: centred where it is smaller than the stage, else without a gap
     held(x, y) {
       const inside = (place, room, size) =>
         size <= room ? (room - size) / 2 : Math.min(0, Math.max(room - size, place));
-      this.x = inside(x, this.room.w, this.film.width * this.scale);
-      this.y = inside(y, this.room.h, this.film.height * this.scale);
+      this.x = inside(x, this.room.w, this.image.width * this.scale);
+      this.y = inside(y, this.room.h, this.image.height * this.scale);
     },
     fit() { this.zoom = 1; this.held(0, 0); },
     zoomBy(factor, px = this.room.w / 2, py = this.room.h / 2) {
@@ -212,17 +212,17 @@ export default {
     // "as read" is the picture that the networks saw
     takeWindow() {
       clearTimeout(this.waiting);
-      const windows = this.film.stored?.windows ?? [];
+      const windows = this.image.stored?.windows ?? [];
       const taken = windows.find((w) => w.name === this.windowOf);
       this.chosen = { ...(taken ?? windows[0]) };
-      this.url = taken ? this.urlAt(taken) : this.film.url;
+      this.url = taken ? this.urlAt(taken) : this.image.url;
     },
     chooseWindow() {
       this.windowOf = "chosen";
       clearTimeout(this.waiting); // the server draws it: not at every step of a slider on its way
       this.waiting = setTimeout(() => { this.url = this.urlAt(this.chosen); }, 80);
     },
-    urlAt(w) { return `${this.film.url}?center=${w.center}&width=${w.width}`; },
+    urlAt(w) { return `${this.image.url}?center=${w.center}&width=${w.width}`; },
     widthOf(text) {
       this.pen ??= Object.assign(document.createElement("canvas").getContext("2d"), { font: LABEL_FONT });
       return Math.ceil(this.pen.measureText(text).width);

@@ -15,9 +15,9 @@ class Limits:
         megabytes: size of one file, in 10^6 bytes.
         request_megabytes: size of one request with all its files, in 10^6 bytes.
         files: files in one request.
-        megapixels: width x height of one film, in 10^6 pixels.
+        megapixels: width x height of one image, in 10^6 pixels.
         seconds: time that a request may take, its wait in the queue included.
-        queue: films that may wait or run at once, of all clients together; as many are taken from
+        queue: images that may wait or run at once, of all clients together; as many are taken from
             one page, which hands them on one by one.
     """
 
@@ -42,7 +42,7 @@ class Limits:
             )
 
     def check_pixels(self, width: int, height: int) -> None:
-        """Raises 413 for a film of more than `megapixels`."""
+        """Raises 413 for an image of more than `megapixels`."""
         if width * height > self.megapixels * 1e6:
             raise ProblemError(
                 413,

@@ -11,7 +11,7 @@ _SECONDS = (0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 120)
 
 
 class Metrics:
-    """Counters of requests and films, times, and the films that wait."""
+    """Counters of requests and images, times, and the images that wait."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -24,14 +24,14 @@ class Metrics:
             "cxrloc_request_seconds", "Time of a request", ["route"],
             buckets=_SECONDS, registry=here,
         )  # fmt: skip
-        self.films = Counter(
-            "cxrloc_films", "Films by the HTTP status of each", ["status"], registry=here
+        self.images = Counter(
+            "cxrloc_images", "Images by the HTTP status of each", ["status"], registry=here
         )
-        self.film_seconds = Histogram(
-            "cxrloc_film_seconds", "Time of a film", ["stage"], buckets=_SECONDS, registry=here
+        self.image_seconds = Histogram(
+            "cxrloc_image_seconds", "Time of an image", ["stage"], buckets=_SECONDS, registry=here
         )
         self.waiting = Gauge(
-            "cxrloc_films_waiting", "Films in the queue, the running one included", registry=here
+            "cxrloc_images_waiting", "Images in the queue, the running one included", registry=here
         )
 
 
@@ -61,5 +61,5 @@ class MeasuredApp:
 
 
 def route_template(scope: Scope) -> str:
-    """The path of a request as its route is written: a path itself may hold a film's secret key."""
+    """A request's path as its route is written: the path itself may hold an image's secret key."""
     return getattr(scope.get("route"), "path", None) or "other"

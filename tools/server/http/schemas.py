@@ -1,6 +1,6 @@
 """What the API sends, as its OpenAPI description states it.
 
-The record of a film is that of `localization/diagnosis/to_json.py`: COCO's keys and ours.
+The record of an image is that of `localization/diagnosis/to_json.py`: COCO's keys and ours.
 """
 
 from __future__ import annotations
@@ -60,12 +60,12 @@ class Annotation(_Open):
     rank: int = Field(ge=1, description="1: the strongest box of its localizer and disease")
 
 
-class FilmRecord(_Open):
-    """One film in COCO's format with the gate's findings beside it."""
+class ImageRecord(_Open):
+    """One image in COCO's format with the gate's findings beside it."""
 
     research_use: str
     message: str
-    warnings: list[str] = Field(description="on the film: lateral, no body part stated ...")
+    warnings: list[str] = Field(description="on the image: lateral, no body part stated ...")
     images: list[Image]
     categories: list[Category]
     findings: list[FindingRecord]
@@ -78,7 +78,7 @@ class Result(BaseModel):
     """One file of the request: exactly one of `prediction` and `problem` is there."""
 
     file_name: str
-    prediction: FilmRecord | None = None
+    prediction: ImageRecord | None = None
     problem: Problem | None = None
 
 
@@ -115,7 +115,7 @@ class ModelList(BaseModel):
 
 class Health(BaseModel):
     status: str = "ok"
-    films_waiting: int = Field(ge=0, examples=[0])
+    images_waiting: int = Field(ge=0, examples=[0])
 
 
 EXAMPLE: dict[str, Any] = {

@@ -30,14 +30,14 @@ DICOM_NAMES = {
 
 
 def source_of(upload: Upload) -> SourceImage:
-    """What DICOM objects need of the film's own file.
+    """What DICOM objects need of the image's own file.
 
     Raises:
-        ProblemError: 406 for a film that is no DICOM file or has no UIDs, and where highdicom is
+        ProblemError: 406 for an image that is no DICOM file or has no UIDs, and where highdicom is
             not installed.
     """
     if not is_dicom(upload.data):
-        raise ProblemError(406, "DICOM objects are made for DICOM films: a PNG has no study")
+        raise ProblemError(406, "DICOM objects are made for DICOM images: a PNG has no study")
     try:
         require_highdicom()
         return parse_source(upload.data, upload.name)
@@ -51,11 +51,11 @@ def dicom_file(
     """The bytes of one object; `models` are names and hashes of the bundles, for the report.
 
     Raises:
-        ProblemError: 406 for a film whose header is such that no valid object can refer to it.
+        ProblemError: 406 for an image whose header is such that no valid object can refer to it.
     """
-    film, diagnosis = prediction.film, prediction.diagnosis
+    image, diagnosis = prediction.image, prediction.diagnosis
     try:
-        made = dicom_object(f".{kind}.dcm", film, diagnosis, source, models)
+        made = dicom_object(f".{kind}.dcm", image, diagnosis, source, models)
     except ValueError as error:
         raise ProblemError(406, str(error)) from error
     out = io.BytesIO()

@@ -1,8 +1,8 @@
-"""A DICOM film at a window that the viewer chooses, in the units that its file states.
+"""A DICOM image at a window that the viewer chooses, in the units that its file states.
 
-The page's picture has 8 bits of the 10 to 16 that a film may store. A radiologist sets centre and
+The page's picture has 8 bits of the 10 to 16 that an image may store. A radiologist sets centre and
 width in the stored values after the modality LUT: they are kept, and turned to grey by the code
-that reads films (`datasets/dicom/grayscale.py`), the window apart.
+that reads images (`datasets/dicom/grayscale.py`), the window apart.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ class Window:
 
 
 @dataclass(frozen=True)
-class StoredFilm:
-    """What a DICOM film stores.
+class StoredImage:
+    """What a DICOM image stores.
 
     Attributes:
         values: (H, W) stored values, perhaps of a smaller copy.
         header: attributes that turn them into grey; without the pixels.
-        low, high: least and greatest value of the film after the modality LUT.
+        low, high: least and greatest value of the image after the modality LUT.
     """
 
     values: npt.NDArray[np.integer] = field(repr=False)
@@ -47,10 +47,10 @@ class StoredFilm:
     high: float
 
     def grey(self, center: float, width: float) -> npt.NDArray[np.uint8]:
-        """The film at this window, as reading it would give it if its file had no other.
+        """The image at this window, as reading it would give it if its file had no other.
 
         Raises:
-            ValueError: for a width that the film's VOI LUT Function does not allow.
+            ValueError: for a width that the image's VOI LUT Function does not allow.
         """
         header = Dataset()
         header.update({e.tag: e for e in self.header if e.keyword != "VOILUTSequence"})
@@ -61,7 +61,7 @@ class StoredFilm:
 
     @property
     def windows(self) -> list[Window]:
-        """Windows that the file states, and the whole range of the film."""
+        """Windows that the file states, and the whole range of the image."""
         pairs = zip(self._numbers("WindowCenter"), self._numbers("WindowWidth"), strict=False)
         stated = [
             Window(f"window {i} of the file", center, width)
@@ -76,10 +76,10 @@ class StoredFilm:
         return [float(str(value)) for value in attributes.values(self.header, keyword)]
 
 
-def stored_film(
+def stored_image(
     data: bytes, shrunk: Callable[[npt.NDArray[Any]], npt.NDArray[Any]]
-) -> StoredFilm | None:
-    """The stored values of a film that can be read; None of a PNG or JPEG.
+) -> StoredImage | None:
+    """The stored values of an image that can be read; None of a PNG or JPEG.
 
     Args:
         data: a file.
@@ -91,4 +91,4 @@ def stored_film(
     values = grayscale.plain_values(stored_values(header, data), header)  # means need whole values
     low, high = grayscale.own_range(values, header)
     del header.PixelData
-    return StoredFilm(shrunk(values), header, low, high) if high - low >= _LEAST_RANGE else None
+    return StoredImage(shrunk(values), header, low, high) if high - low >= _LEAST_RANGE else None

@@ -1,4 +1,4 @@
-"""An uploaded film with its diagnosis, and what a client may want to have of it."""
+"""An uploaded image with its diagnosis, and what a client may want to have of it."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from cxrloc.datasets.radiograph import Film
+from cxrloc.datasets.radiograph import LoadedImage
 from cxrloc.localization.diagnosis.diagnoser import Diagnosis
 from cxrloc.localization.diagnosis.drawing import draw_boxes, draw_heat_maps
 from cxrloc.localization.diagnosis.to_json import to_json
 from cxrloc.tools.server.http.limits import Limits
-from cxrloc.tools.server.images.uploads import Upload, read_film
+from cxrloc.tools.server.images.uploads import Upload, read_image
 
 PICTURES = {"boxes": draw_boxes, "heat": draw_heat_maps}
 
@@ -20,22 +20,22 @@ PICTURES = {"boxes": draw_boxes, "heat": draw_heat_maps}
 class Engine(Protocol):
     """What the server needs of a `localization.diagnose.Diagnoser`."""
 
-    def __call__(self, films: Sequence[Film]) -> list[Diagnosis]: ...
+    def __call__(self, images: Sequence[LoadedImage]) -> list[Diagnosis]: ...
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """A film and what was found on it.
+    """An image and what was found on it.
 
     Attributes:
-        upload: the file that the film came in.
-        film: its pixels.
+        upload: the file that the image came in.
+        image: its pixels.
         diagnosis: what was found.
         seconds: time of `decode` and of `networks`.
     """
 
     upload: Upload
-    film: Film
+    image: LoadedImage
     diagnosis: Diagnosis
     seconds: dict[str, float]
 
@@ -45,14 +45,14 @@ class Prediction:
 
     def picture(self, kind: str) -> bytes:
         """A PNG: `boxes` beside the findings, or the `heat` maps."""
-        return PICTURES[kind](self.film, self.diagnosis).encoded(".png")
+        return PICTURES[kind](self.image, self.diagnosis).encoded(".png")
 
 
 def predict(upload: Upload, engine: Engine, limits: Limits) -> Prediction:
-    """Decode and judge one upload; raises as `read_film`."""
+    """Decode and judge one upload; raises as `read_image`."""
     began = time.perf_counter()
-    film = read_film(upload, limits)
+    image = read_image(upload, limits)
     decoded = time.perf_counter()
-    diagnosis = engine([film])[0]
+    diagnosis = engine([image])[0]
     seconds = {"decode": decoded - began, "networks": time.perf_counter() - decoded}
-    return Prediction(upload, film, diagnosis, seconds)
+    return Prediction(upload, image, diagnosis, seconds)

@@ -1,4 +1,4 @@
-"""One film's result as one HTML file: findings, boxes, heat maps; opens without a network."""
+"""One image's result as one HTML file: findings, boxes, heat maps; opens without a network."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ def report_page(prediction: Prediction) -> str:
     pictures = {
         kind: base64.b64encode(prediction.picture(kind)).decode() for kind in ("boxes", "heat")
     }
-    return rendered("film_report.html.j2", prediction.record(), pictures=pictures)
+    return rendered("image_report.html.j2", prediction.record(), pictures=pictures)
 
 
 def rendered(template: str, record: dict[str, Any], **values: Any) -> str:
-    """A template of this folder over a film's record, its values escaped."""
+    """A template of this folder over an image's record, its values escaped."""
     names = {category["id"]: category["name"] for category in record["categories"]}
     return _TEMPLATES.get_template(template).render(
         research_use=RESEARCH_USE, record=record, names=names, **values

@@ -9,7 +9,7 @@ from nicegui import events, ui
 
 from cxrloc.tools.server.images.headers import ACCEPTED
 from cxrloc.tools.server.images.report import rendered
-from cxrloc.tools.server.page.images import PageFilm, downloads
+from cxrloc.tools.server.page.images import PageImage, downloads
 
 
 def text(tag: str, words: str) -> ui.element:
@@ -40,7 +40,7 @@ def place_for_files(
     upload = ui.upload(
         multiple=True, auto_upload=True, max_file_size=int(megabytes * 1e6), on_upload=received
     )
-    upload.classes("drop").props('flat no-thumbnails role=group aria-label="Drop films here"')
+    upload.classes("drop").props('flat no-thumbnails role=group aria-label="Drop images here"')
     upload.on(
         "rejected", rejected,
         js_handler="(r) => emit(r.map((x) => [x.file.name, x.failedPropValidation]))",
@@ -53,31 +53,31 @@ def place_for_files(
         pick = ui.element("button").classes("pick").props("type=button")
         pick.on("click", js_handler=f"(e) => getElement({upload.id}).$refs.qRef.pickFiles(e)")
         with pick:
-            text("span", "Choose or drop films").classes("strong")
+            text("span", "Choose or drop images").classes("strong")
             text("span", f"{ACCEPTED}, up to {megabytes:g} MB each").classes("faint")
     with upload.add_slot("list"):
         pass
 
 
-def findings(film: PageFilm) -> None:
-    """The message, warnings and tables of a film."""
+def findings(image: PageImage) -> None:
+    """The message, warnings and tables of an image."""
     text("h2", "Findings")
-    text("p", film.record["message"])
-    for warning in film.record["warnings"]:
+    text("p", image.record["message"])
+    for warning in image.record["warnings"]:
         text("p", warning).classes("warning")
     # the templates escape their values
-    ui.html(rendered("findings_table.html.j2", film.record), sanitize=False)
-    if film.record["annotations"]:
+    ui.html(rendered("findings_table.html.j2", image.record), sanitize=False)
+    if image.record["annotations"]:
         with ui.element("details"):
             text("summary", "Strongest boxes")
-            ui.html(rendered("boxes_table.html.j2", film.record), sanitize=False)
+            ui.html(rendered("boxes_table.html.j2", image.record), sanitize=False)
 
 
-def download_links(film: PageFilm, models: Mapping[str, str]) -> None:
-    """A link for everything that can be had of a film."""
+def download_links(image: PageImage, models: Mapping[str, str]) -> None:
+    """A link for everything that can be had of an image."""
     text("h2", "Downloads")
     with ui.element("ul").classes("downloads"):
-        for ending, (name, *_) in downloads(film, models).items():
+        for ending, (name, *_) in downloads(image, models).items():
             with ui.element("li"):
                 link = text("a", name)
-                link.props(f'href="/films/{film.key}/download/{ending}" download')
+                link.props(f'href="/images/{image.key}/download/{ending}" download')

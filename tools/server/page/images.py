@@ -1,6 +1,6 @@
-"""Films that the page shows: held in memory for a while, their pictures and downloads by a key.
+"""Images that the page shows: held in memory for a while, their pictures and downloads by a key.
 
-A key cannot be guessed: who has it may see the film.
+A key cannot be guessed: who has it may see the image.
 """
 
 from __future__ import annotations
@@ -28,51 +28,51 @@ from cxrloc.localization.diagnosis.drawing import fitted_heat
 from cxrloc.localization.dicom_output.source import SourceImage
 from cxrloc.tools.server.http.problems import ProblemError
 from cxrloc.tools.server.images.dicom_files import DICOM_NAMES, dicom_file, source_of
-from cxrloc.tools.server.images.dicom_windows import StoredFilm, stored_film
+from cxrloc.tools.server.images.dicom_windows import StoredImage, stored_image
 from cxrloc.tools.server.images.prediction import Prediction
 from cxrloc.tools.server.images.report import report_page
 from cxrloc.tools.server.images.uploads import Upload
 from cxrloc.tools.server.service import Service
 
-_FILM_SIDE, _HEAT_SIDE = 2048, 512
+_IMAGE_SIDE, _HEAT_SIDE = 2048, 512
 _HELD_BYTES = 1_000_000_000
 Picture = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
-class PageFilm:
+class PageImage:
     """What is kept of a prediction: pixels of at most 2,048 px a side, no masks, the full record.
 
     Attributes:
         prediction: for pictures and report.
         record: the JSON record, masks included.
-        film_png: the film as the page shows it.
-        source: what DICOM objects need of the film's own file; None for other films.
-        stored: the values of a DICOM film, to be seen at any window; None for other films.
+        image_png: the image as the page shows it.
+        source: what DICOM objects need of the image's own file; None for other images.
+        stored: the values of a DICOM image, to be seen at any window; None for other images.
         key: names it in addresses.
     """
 
     prediction: Prediction
     record: dict[str, Any]
-    film_png: bytes
+    image_png: bytes
     source: SourceImage | None = None
-    stored: StoredFilm | None = None
+    stored: StoredImage | None = None
     key: str = field(default_factory=lambda: secrets.token_urlsafe(16))
 
     @property
     def size(self) -> int:
         """Bytes held, roughly."""
         stored = 0 if self.stored is None else self.stored.values.nbytes
-        return self.prediction.film.pixels.nbytes + 2 * len(self.film_png) + stored
+        return self.prediction.image.pixels.nbytes + 2 * len(self.image_png) + stored
 
     @cached_property
     def stem(self) -> str:
-        return self.prediction.film.image_id.rpartition(".")[0] or self.prediction.film.image_id
+        return self.prediction.image.image_id.rpartition(".")[0] or self.prediction.image.image_id
 
     def png_at(self, center: float, width: float) -> bytes:
-        """The film at a window, in its stored values."""
+        """The image at a window, in its stored values."""
         if self.stored is None:
-            raise ProblemError(404, "this film has no stored values but those of its picture")
+            raise ProblemError(404, "this image has no stored values but those of its picture")
         try:
             return _png(self.stored.grey(center, width))
         except ValueError as error:
@@ -93,22 +93,22 @@ class PageFilm:
         return json.dumps(self.record, indent=1, allow_nan=False).encode()
 
 
-def keep(prediction: Prediction) -> PageFilm:
+def keep(prediction: Prediction) -> PageImage:
     """A prediction without what is large: the file, full pixels and masks."""
     record = prediction.record()
-    film = replace(prediction.film, pixels=shrunk(prediction.film.pixels, _FILM_SIDE))
+    image = replace(prediction.image, pixels=shrunk(prediction.image.pixels, _IMAGE_SIDE))
     light = replace(
         prediction,
         upload=Upload(prediction.upload.name, b""),
-        film=film,
+        image=image,
         diagnosis=_without_masks(prediction.diagnosis),
     )
     try:
         source = source_of(prediction.upload)
     except ProblemError:
         source = None
-    stored = stored_film(prediction.upload.data, partial(shrunk, side=_FILM_SIDE))
-    return PageFilm(light, record, _png(film.pixels), source, stored)
+    stored = stored_image(prediction.upload.data, partial(shrunk, side=_IMAGE_SIDE))
+    return PageImage(light, record, _png(image.pixels), source, stored)
 
 
 def shrunk(pixels: npt.NDArray[Any], side: int) -> npt.NDArray[Any]:
@@ -134,78 +134,78 @@ def _png(pixels: npt.NDArray[Any]) -> bytes:
     return bytes(data.tobytes())
 
 
-class PageFilms:
-    """The films of all open pages; the oldest are dropped when together they grow too large."""
+class PageImages:
+    """The images of all open pages; the oldest are dropped when together they grow too large."""
 
     def __init__(self, held_bytes: int = _HELD_BYTES) -> None:
         self.held_bytes = held_bytes
-        self._films: OrderedDict[str, PageFilm] = OrderedDict()
+        self._images: OrderedDict[str, PageImage] = OrderedDict()
         self._lock = threading.Lock()
 
-    def add(self, film: PageFilm) -> None:
+    def add(self, image: PageImage) -> None:
         with self._lock:
-            self._films[film.key] = film
-            while len(self._films) > 1 and self._size() > self.held_bytes:
-                self._films.popitem(last=False)
+            self._images[image.key] = image
+            while len(self._images) > 1 and self._size() > self.held_bytes:
+                self._images.popitem(last=False)
 
     def drop(self, key: str) -> None:
         with self._lock:
-            self._films.pop(key, None)
+            self._images.pop(key, None)
 
-    def get(self, key: str) -> PageFilm:
-        """Raises 404 for a film that is not held."""
-        film = self._films.get(key)
-        if film is None:
-            raise ProblemError(404, "this film is held no longer; drop it on the page again")
-        return film
+    def get(self, key: str) -> PageImage:
+        """Raises 404 for an image that is not held."""
+        image = self._images.get(key)
+        if image is None:
+            raise ProblemError(404, "this image is held no longer; drop it on the page again")
+        return image
 
     def __len__(self) -> int:
-        return len(self._films)
+        return len(self._images)
 
     def _size(self) -> int:
-        return sum(film.size for film in self._films.values())
+        return sum(image.size for image in self._images.values())
 
 
 def downloads(
-    film: PageFilm, models: Mapping[str, str]
+    image: PageImage, models: Mapping[str, str]
 ) -> dict[str, tuple[str, str, Callable[[], bytes]]]:
-    """Ending -> its name on the page, media type and what makes it; DICOM for DICOM films alone."""
-    seen = film.prediction
+    """Ending -> name on the page, media type and what makes it; DICOM for DICOM images alone."""
+    seen = image.prediction
     offered: dict[str, tuple[str, str, Callable[[], bytes]]] = {
         "boxes.png": ("Picture with boxes (PNG)", "image/png", partial(seen.picture, "boxes")),
         "heat.png": ("Heat maps (PNG)", "image/png", partial(seen.picture, "heat")),
-        "json": ("All figures (JSON)", "application/json", film.json_file),
+        "json": ("All figures (JSON)", "application/json", image.json_file),
         "report.html": ("Report (HTML)", "text/html", lambda: report_page(seen).encode()),
     }
-    if film.source is not None:
+    if image.source is not None:
         for kind, name in DICOM_NAMES.items():
-            make = partial(dicom_file, seen, film.source, models, kind)
+            make = partial(dicom_file, seen, image.source, models, kind)
             offered[f"{kind}.dcm"] = (name, "application/dicom", make)
     return offered
 
 
-def add_film_routes(app: FastAPI, service: Service, films: PageFilms) -> None:
+def add_image_routes(app: FastAPI, service: Service, images: PageImages) -> None:
     """Addresses that the page's own pictures and links name."""
     private = {"Cache-Control": "no-store"}
 
-    @app.get("/films/{key}/film.png", include_in_schema=False)
+    @app.get("/images/{key}/image.png", include_in_schema=False)
     def picture(key: str, center: float = nan, width: float = nan) -> Response:
-        film = films.get(key)
-        png = film.film_png if isnan(center) and isnan(width) else film.png_at(center, width)
+        image = images.get(key)
+        png = image.image_png if isnan(center) and isnan(width) else image.png_at(center, width)
         return Response(png, headers=private, media_type="image/png")
 
-    @app.get("/films/{key}/heat/{disease}.png", include_in_schema=False)
+    @app.get("/images/{key}/heat/{disease}.png", include_in_schema=False)
     def heat(key: str, disease: str) -> Response:
-        return Response(films.get(key).heat_png(disease), headers=private, media_type="image/png")
+        return Response(images.get(key).heat_png(disease), headers=private, media_type="image/png")
 
-    @app.get("/films/{key}/download/{ending}", include_in_schema=False)
+    @app.get("/images/{key}/download/{ending}", include_in_schema=False)
     async def download(key: str, ending: str) -> Response:
-        film = films.get(key)
-        offered = downloads(film, service.models.hashes)
+        image = images.get(key)
+        offered = downloads(image, service.models.hashes)
         if ending not in offered:
             raise ProblemError(404, f"{ending} is not one of {', '.join(offered)}")
         _, media, make = offered[ending]
         content = await service.run(make)
-        name = quote(f"{film.stem}.{ending}", safe="")
+        name = quote(f"{image.stem}.{ending}", safe="")
         attached = {"Content-Disposition": f"attachment; filename*=UTF-8''{name}"}
         return Response(content, headers=private | attached, media_type=media)

@@ -1,7 +1,7 @@
-"""The page in the browser: drop films, watch them being judged, look at boxes and heat maps.
+"""The page in the browser: drop images, watch them being judged, look at boxes and heat maps.
 
-NiceGUI keeps the page and this file in step; the film itself is drawn by film_viewer.js. Nothing is
-asked of another server.
+NiceGUI keeps the page and this file in step; the image itself is drawn by image_viewer.js. Nothing
+is asked of another server.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from cxrloc.localization.report.glossary import RESEARCH_USE
 from cxrloc.tools.server.http.problems import ProblemError
 from cxrloc.tools.server.images.uploads import Upload
 from cxrloc.tools.server.page.elements import download_links, findings, place_for_files, say, text
-from cxrloc.tools.server.page.images import PageFilm, PageFilms, add_film_routes, keep
-from cxrloc.tools.server.page.viewer import FilmViewer
+from cxrloc.tools.server.page.images import PageImage, PageImages, add_image_routes, keep
+from cxrloc.tools.server.page.viewer import ImageViewer
 from cxrloc.tools.server.service import Done, Service
 
 _ASSETS = Path(__file__).parents[1] / "assets"
 _STYLE = "\n".join((_ASSETS / name).read_text("utf-8") for name in ("page.css", "findings.css"))
 _RETRY_SECONDS = 2
-_ABSENT_SECONDS = 300  # a phone that sleeps, or a closed page: its films are held so long
+_ABSENT_SECONDS = 300  # a phone that sleeps, or a closed page: its images are held so long
 _REJECTED = {
     "max-file-size": "is larger than {megabytes:g} MB",
     "duplicate": "is there already",
@@ -35,8 +35,8 @@ _REJECTED = {
 
 def add_page(app: FastAPI, service: Service) -> None:
     """Add the page at /page/, and / leads to it."""
-    films = PageFilms()
-    add_film_routes(app, service, films)
+    images = PageImages()
+    add_image_routes(app, service, images)
 
     @app.get("/", include_in_schema=False)
     async def to_page() -> RedirectResponse:
@@ -44,7 +44,7 @@ def add_page(app: FastAPI, service: Service) -> None:
 
     @ui.page("/", title="cxrloc: chest radiographs", language="en-US")
     def page() -> None:
-        FilmPage(service, films)
+        ImagePage(service, images)
 
     ui.run_with(
         app, mount_path="/page", tailwind=False, show_welcome_message=False,
@@ -59,29 +59,29 @@ class Entry:
     name: str
     button: ui.element
     state: ui.element
-    key: str | None = None  # not the film: `PageFilms` alone holds it, and lets the oldest go
+    key: str | None = None  # not the image: `PageImages` alone holds it, and lets the oldest go
     bad: bool = False
 
 
-class FilmPage:
-    """One open page and the films that were dropped on it."""
+class ImagePage:
+    """One open page and the images that were dropped on it."""
 
-    def __init__(self, service: Service, films: PageFilms) -> None:
-        self.service, self.films = service, films
+    def __init__(self, service: Service, images: PageImages) -> None:
+        self.service, self.images = service, images
         self.entries: list[Entry] = []
         self.done = self.waiting = 0
         self.shown: Entry | None = None
-        self.turn = asyncio.Lock()  # one film of a page at a time: others get their turn too
+        self.turn = asyncio.Lock()  # one image of a page at a time: others get their turn too
         ui.add_css(_STYLE)
         ui.context.client.on_delete(self.forget)
         self._head()
         with ui.element("div").classes("rooms"):  # NiceGUI's page is the main landmark
-            with ui.element("section").classes("room list").props('aria-label="Films"'):
+            with ui.element("section").classes("room list").props('aria-label="Images"'):
                 self._list()
-            self.look = ui.element("section").classes("room look").props('aria-label="Film"')
+            self.look = ui.element("section").classes("room look").props('aria-label="LoadedImage"')
             self.facts = ui.element("section").classes("room facts")
         self.facts.props('aria-label="Findings"')
-        self.viewer: FilmViewer | None = None
+        self.viewer: ImageViewer | None = None
         self._show_nothing()
 
     def _head(self) -> None:
@@ -92,10 +92,10 @@ class FilmPage:
             text("p", f"{RESEARCH_USE}.").classes("note").props("role=note")
 
     def _list(self) -> None:
-        text("h2", "Films")
+        text("h2", "Images")
         place_for_files(self.service.limits.megabytes, self.received, self.rejected, self.failed)
         self.bar = (
-            ui.element("progress").classes("bar").props('max=1 value=0 aria-label="Films done"')
+            ui.element("progress").classes("bar").props('max=1 value=0 aria-label="Images done"')
         )
         self.bar.set_visibility(False)
         self.news = text("p", "").classes("news").props("role=status aria-live=polite")
@@ -110,9 +110,9 @@ class FilmPage:
         """A file has come in: judge it when its turn has come, unless too many wait already."""
         entry, most = self._entry(event.file.name), self.service.limits.queue
         if self.waiting >= most:
-            self._bad(entry, f"{most} films of this page wait already; drop it again later")
+            self._bad(entry, f"{most} images of this page wait already; drop it again later")
             return
-        self.waiting += 1  # not `entries`: a film of a cleared list is let go in its turn
+        self.waiting += 1  # not `entries`: an image of a cleared list is let go in its turn
         try:
             await self._in_turn(entry, event.file)
         finally:
@@ -165,10 +165,10 @@ class FilmPage:
         say(self.news, "The list is empty.")
 
     def forget(self) -> None:
-        """Drop this page's films from memory."""
+        """Drop this page's images from memory."""
         for entry in self.entries:
             if entry.key is not None:
-                self.films.drop(entry.key)
+                self.images.drop(entry.key)
         self.entries = []
 
     def _entry(self, name: str) -> Entry:
@@ -188,9 +188,9 @@ class FilmPage:
         if done.error is not None:
             self._bad(entry, str(done.error))
             return
-        assert isinstance(done.view, PageFilm)
+        assert isinstance(done.view, PageImage)
         entry.key = done.view.key
-        self.films.add(done.view)
+        self.images.add(done.view)
         present = done.view.prediction.diagnosis.present
         found = ", ".join(d.replace("_", " ") for d in present) or "no disease passes the gate"
         if done.view.record["warnings"]:
@@ -198,7 +198,7 @@ class FilmPage:
         say(entry.state, found)
         entry.button.classes("present" if present else "absent").props(remove="aria-disabled")
         with entry.button:
-            thumb = ui.element("img").props(f'src="/films/{done.view.key}/film.png" alt=""')
+            thumb = ui.element("img").props(f'src="/images/{done.view.key}/image.png" alt=""')
             thumb.classes("thumb").move(target_index=0)
         self.done += 1
         self._progress(f"{entry.name}: {found}.")
@@ -218,14 +218,14 @@ class FilmPage:
         self.bar.props(f"max={total} value={self.done}")
         bad = sum(entry.bad for entry in self.entries)
         ending = f", {bad} could not be judged." if bad else "."
-        say(self.news, f"{event} {self.done} of {total} films done{ending}".strip())
+        say(self.news, f"{event} {self.done} of {total} images done{ending}".strip())
 
     def show(self, entry: Entry) -> None:
-        """Show a film of the list."""
+        """Show an image of the list."""
         if entry.key is None:
             return
         try:
-            film = self.films.get(entry.key)
+            image = self.images.get(entry.key)
         except ProblemError as error:
             say(entry.state, str(error))
             return
@@ -233,11 +233,11 @@ class FilmPage:
             self.shown.button.props(remove="aria-current")
         entry.button.props("aria-current=true")
         self.shown = entry
-        self._show_film(film)
+        self._show_image(image)
         self.facts.clear()
         with self.facts:
-            findings(film)
-            download_links(film, self.service.models.hashes)
+            findings(image)
+            download_links(image, self.service.models.hashes)
 
     def _show_nothing(self) -> None:
         self.look.clear()
@@ -246,11 +246,11 @@ class FilmPage:
         with self.look:
             ui.html((_ASSETS / "welcome.html").read_text("utf-8"), sanitize=False)
 
-    def _show_film(self, film: PageFilm) -> None:
+    def _show_image(self, image: PageImage) -> None:
         if self.viewer is None:
             self.look.clear()
             with self.look:
                 self.title = text("h2", "")
-                self.viewer = FilmViewer()
-        say(self.title, film.record["images"][0]["file_name"])
-        self.viewer.show(film)
+                self.viewer = ImageViewer()
+        say(self.title, image.record["images"][0]["file_name"])
+        self.viewer.show(image)

@@ -1,4 +1,4 @@
-"""The film on the page, its boxes and heat maps: what viewer.js is given to draw."""
+"""The image on the page, its boxes and heat maps: what viewer.js is given to draw."""
 
 from __future__ import annotations
 
@@ -8,29 +8,29 @@ from urllib.parse import quote
 
 from nicegui.element import Element
 
-from cxrloc.tools.server.page.images import PageFilm
+from cxrloc.tools.server.page.images import PageImage
 
 
-class FilmViewer(Element, component=Path(__file__).parents[1] / "assets" / "viewer.js"):
-    """The film, its boxes and heat maps, and what toggles them."""
+class ImageViewer(Element, component=Path(__file__).parents[1] / "assets" / "viewer.js"):
+    """The image, its boxes and heat maps, and what toggles them."""
 
-    def show(self, film: PageFilm) -> None:
-        self.props["film"] = viewer_props(film)
+    def show(self, image: PageImage) -> None:
+        self.props["image"] = viewer_props(image)
         self.update()
 
 
-def viewer_props(film: PageFilm) -> dict[str, Any]:
-    """What viewer.js draws of a film; boxes in pixels of the original frame."""
-    record, at = film.record, f"/films/{film.key}"
-    image = record["images"][0]
+def viewer_props(image: PageImage) -> dict[str, Any]:
+    """What viewer.js draws of an image; boxes in pixels of the original frame."""
+    record, at = image.record, f"/images/{image.key}"
+    entry = record["images"][0]
     names = {category["id"]: category["name"] for category in record["categories"]}
-    maps = film.prediction.diagnosis.heat_maps
+    maps = image.prediction.diagnosis.heat_maps
     return {
-        "key": film.key,
-        "name": image["file_name"],
-        "url": f"{at}/film.png",
-        "width": image["width"],
-        "height": image["height"],
+        "key": image.key,
+        "name": entry["file_name"],
+        "url": f"{at}/image.png",
+        "width": entry["width"],
+        "height": entry["height"],
         "message": record["message"],
         "alt": alternative_text(record, names),
         "localizers": record["localizers"],
@@ -39,16 +39,16 @@ def viewer_props(film: PageFilm) -> dict[str, Any]:
             for d in maps
         ],
         "boxes": [_box(annotation, names) for annotation in record["annotations"]],
-        "stored": _stored(film),
+        "stored": _stored(image),
     }
 
 
-def _stored(film: PageFilm) -> dict[str, Any] | None:
-    """Range and windows of a DICOM film, in its stored values."""
-    if film.stored is None:
+def _stored(image: PageImage) -> dict[str, Any] | None:
+    """Range and windows of a DICOM image, in its stored values."""
+    if image.stored is None:
         return None
-    windows = [vars(window) for window in film.stored.windows]
-    return {"low": film.stored.low, "high": film.stored.high, "windows": windows}
+    windows = [vars(window) for window in image.stored.windows]
+    return {"low": image.stored.low, "high": image.stored.high, "windows": windows}
 
 
 def _box(annotation: dict[str, Any], names: dict[int, str]) -> dict[str, Any]:
@@ -62,9 +62,9 @@ def _box(annotation: dict[str, Any], names: dict[int, str]) -> dict[str, Any]:
 
 
 def alternative_text(record: dict[str, Any], names: dict[int, str]) -> str:
-    """The film in words: its size, and the strongest boxes by their place."""
+    """The image in words: its size, and the strongest boxes by their place."""
     image = record["images"][0]
-    told = [f"Chest film {image['file_name']}, {image['width']} by {image['height']} pixels."]
+    told = [f"Chest image {image['file_name']}, {image['width']} by {image['height']} pixels."]
     for a in record["annotations"]:
         if a["rank"] == 1:
             x, y, w, h = (round(value) for value in a["bbox"])

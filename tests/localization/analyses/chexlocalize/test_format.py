@@ -19,7 +19,7 @@ from cxrloc.localization.analyses.chexlocalize.format import (
     box_of,
     disease_of,
     empty_mask,
-    film_key,
+    image_key,
     is_hit,
     mask_iou,
     peak,
@@ -50,7 +50,7 @@ def mask(rows: slice, columns: slice, size: tuple[int, int] = SIZE) -> Rle:
     return {"size": list(encoded["size"]), "counts": encoded["counts"].decode()}
 
 
-def film(**masks: Rle) -> dict[str, Rle]:
+def image(**masks: Rle) -> dict[str, Rle]:
     """All ten tasks; those not given are empty."""
     given = {name.replace("_", " "): one for name, one in masks.items()}
     return {task: given.get(task, empty_mask(SIZE)) for task in TASKS}
@@ -70,13 +70,13 @@ def test_lung_opacity_is_called_airspace_opacity(disease: str, task: str | None)
     assert disease_of("Airspace Opacity") == "Lung Opacity"
 
 
-def test_a_film_is_named_by_patient_study_and_view() -> None:
+def test_a_image_is_named_by_patient_study_and_view() -> None:
     for name in ("valid/patient64541/study1/view1_frontal.jpg",
                  "CheXpert-v1.0/valid/patient64541/study1/view1_frontal.jpg"):  # fmt: skip
-        assert film_key(name) == "patient64541_study1_view1_frontal"
+        assert image_key(name) == "patient64541_study1_view1_frontal"
 
 
-def test_a_box_becomes_a_mask_of_the_films_size_and_back() -> None:
+def test_a_box_becomes_a_mask_of_the_images_size_and_back() -> None:
     made = box_mask((2, 1, 10, 5), from_hw=(10, 15), size_hw=SIZE)
     assert made == mask(slice(2, 10), slice(4, 20))
     assert box_of(made, (10, 15)) == (2, 1, 10, 5)
@@ -84,7 +84,7 @@ def test_a_box_becomes_a_mask_of_the_films_size_and_back() -> None:
     assert rle.decode(empty_mask(SIZE)).shape == SIZE
 
 
-def test_a_mask_of_a_small_film_is_enlarged() -> None:
+def test_a_mask_of_a_small_image_is_enlarged() -> None:
     small = mask(slice(1, 5), slice(2, 10), (10, 15))
     assert resized_mask(small, SIZE) == mask(slice(2, 10), slice(4, 20))
 
@@ -116,7 +116,7 @@ def test_a_point_hits_by_column_and_row() -> None:
     assert math.isnan(is_hit([[1, 1]], empty_mask(SIZE)))
 
 
-def test_the_peak_of_a_map_is_in_the_films_own_pixels() -> None:
+def test_the_peak_of_a_map_is_in_the_images_own_pixels() -> None:
     cells = np.zeros((3, 3), np.float32)
     cells[1, 2] = 1  # the square of 30 px: columns 20 to 29, rows 10 to 19
     maps = HeatMaps.of({("a", "Edema"): cells}, name="cam", aligned=False)
@@ -155,19 +155,19 @@ def test_the_runs_of_a_mask_are_those_that_pycocotools_decodes() -> None:
         np.testing.assert_array_equal(values, filled.ravel(order="F"))
 
 
-def test_faulty_files_are_named_with_film_and_task(tmp_path: Path) -> None:
+def test_faulty_files_are_named_with_image_and_task(tmp_path: Path) -> None:
     path = tmp_path / "gt.json"
     with pytest.raises(FileNotFoundError, match=r"no cheXlocalize segmentations at .*gt\.json"):
         read_segmentations(path)
     faults: list[tuple[Any, str]] = [
         ([], "expected an object"),
         ({"f": {"Edema": {}}}, "f has no Enlarged Cardiomediastinum, Cardiomegaly"),
-        ({"f": film(Edema={"size": [20, 30]})}, "f, Edema: expected {'size'"),
-        ({"f": film(Edema=empty_mask((3, 3)))}, "f has masks of sizes"),
-        ({"f": film(Edema={"size": [20, 30], "counts": [600]})}, "f, Edema: .* is the file whole"),
-        ({"f": film(Edema={"size": [20, 31], "counts": WHOLE["counts"]})}, "runs cover the h x w"),
+        ({"f": image(Edema={"size": [20, 30]})}, "f, Edema: expected {'size'"),
+        ({"f": image(Edema=empty_mask((3, 3)))}, "f has masks of sizes"),
+        ({"f": image(Edema={"size": [20, 30], "counts": [600]})}, "f, Edema: .* is the file whole"),
+        ({"f": image(Edema={"size": [20, 31], "counts": WHOLE["counts"]})}, "runs cover the h x w"),
         *(
-            ({"f": film(Edema={"size": [20, 30], "counts": damaged})}, "f, Edema: .* file whole")
+            ({"f": image(Edema={"size": [20, 30], "counts": damaged})}, "f, Edema: .* file whole")
             for damaged in ("", "abc", WHOLE["counts"][:-1], WHOLE["counts"] + "1", "\x00", "é")
         ),
     ]
@@ -175,8 +175,8 @@ def test_faulty_files_are_named_with_film_and_task(tmp_path: Path) -> None:
         path.write_text(json.dumps(content))
         with pytest.raises(ValueError, match=message):
             read_segmentations(path)
-    path.write_text(json.dumps({"f": film()}))
-    assert read_segmentations(path) == {"f": film()}
+    path.write_text(json.dumps({"f": image()}))
+    assert read_segmentations(path) == {"f": image()}
 
 
 NAMES = [f"valid/patient{i}/study1/view1_frontal.jpg" for i in range(3)]
@@ -186,13 +186,13 @@ COCO = {
     "categories": [{"id": 1, "name": "Edema"}, {"id": 2, "name": "Lung Opacity"}],
 }
 TRUTH = {
-    "patient0_study1_view1_frontal": film(Edema=mask(slice(2, 10), slice(4, 20))),
-    "patient1_study1_view1_frontal": film(Airspace_Opacity=mask(slice(0, 10), slice(0, 10))),
+    "patient0_study1_view1_frontal": image(Edema=mask(slice(2, 10), slice(4, 20))),
+    "patient1_study1_view1_frontal": image(Airspace_Opacity=mask(slice(0, 10), slice(0, 10))),
 }
 
 
 def boxes() -> list[Localization]:
-    """Right on the first film; 4 of 10 columns on the second; a false one on the third."""
+    """Right on the first image; 4 of 10 columns on the second; a false one on the third."""
     return [
         Localization(NAMES[0], "Edema", (0, 0, 1, 1), 0.1),
         Localization(NAMES[0], "Edema", (2, 1, 10, 5), 0.9),
@@ -215,7 +215,7 @@ def table(gate: dict[tuple[str, str], bool] | None = None) -> dict[str, dict[str
 
 def test_figures_of_boxes_by_hand() -> None:
     found = table()
-    assert found[MIOU]["Edema"] == 0.5  # right on one film, false on another
+    assert found[MIOU]["Edema"] == 0.5  # right on one image, false on another
     assert found[MIOU_TRUE_POSITIVES]["Edema"] == 1
     assert found[MIOU]["Airspace Opacity"] == 0.4  # 4 of 10 columns
     assert found[HIT_RATE] == {"Edema": 1, "Airspace Opacity": 1, "macro mean": 1}
@@ -230,6 +230,6 @@ def test_the_gate_empties_masks_but_not_points() -> None:
 
 
 def test_masks_of_another_data_set_are_refused() -> None:
-    other = {"patient9_study1_view1_frontal": film()}
-    with pytest.raises(ValueError, match="none of the 1 films of the segmentations"):
+    other = {"patient9_study1_view1_frontal": image()}
+    with pytest.raises(ValueError, match="none of the 1 images of the segmentations"):
         chexlocalize_files(other, COCO, {"mine": boxes()}, None, masks={}, maps={})

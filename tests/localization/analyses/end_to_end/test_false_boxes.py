@@ -1,4 +1,4 @@
-"""Marks and false boxes: four films counted by hand, in every setting and on every set of films."""
+"""Marks and false boxes: four images counted by hand, in every setting, on every set of images."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import pytest
 
 from cxrloc.classification.metrics.bootstrap import Estimate, tail_of
 from cxrloc.localization.analyses.end_to_end.false_boxes import (
-    ALL_FILMS,
-    BOXED_FILMS,
+    ALL_IMAGES,
+    BOXED_IMAGES,
     COUNTED,
     IGNORED,
     NO_FINDING,
-    FilmBootstrap,
+    ImageBootstrap,
     OperatingPoint,
     end_to_end_table,
     false_box_table,
@@ -33,7 +33,7 @@ from cxrloc.localization.evaluation.detections import (
     settings_of,
 )
 from cxrloc.localization.evaluation.ground_truth import ground_truth_from_coco
-from cxrloc.localization.evaluation.image_table import film_table
+from cxrloc.localization.evaluation.image_table import image_table
 from cxrloc.localization.localizer import Localization
 
 # a: Mass boxed. b, of the same patient: Nodule boxed, Mass labelled without a box. c: no finding.
@@ -54,7 +54,7 @@ COCO: dict[str, Any] = {
         {"id": 2, "image_id": 2, "category_id": 2, "bbox": [10, 10, 20, 20], "iscrowd": 0},
     ],
 }  # fmt: skip
-FILMS, TRUTH = film_table(COCO), ground_truth_from_coco(COCO)
+IMAGES, TRUTH = image_table(COCO), ground_truth_from_coco(COCO)
 RIGHT, ELSEWHERE = (10.0, 10.0, 30.0, 30.0), (40.0, 40.0, 60.0, 60.0)
 BOXES = [
     Localization("a", "Mass", RIGHT, 0.9),  # hit
@@ -66,8 +66,8 @@ BOXES = [
     Localization("d", "Nodule", RIGHT, 0.3),  # false: absent
 ]
 PRESENT = {("a", "Mass"), ("b", "Mass"), ("b", "Nodule"), ("c", "Mass")}
-GATE = {(i, d): (i, d) in PRESENT for i in FILMS.image_ids for d in FILMS.diseases}
-EVERYWHERE = frozenset(FILMS.image_ids)
+GATE = {(i, d): (i, d) in PRESENT for i in IMAGES.image_ids for d in IMAGES.diseases}
+EVERYWHERE = frozenset(IMAGES.image_ids)
 
 
 def _points(
@@ -75,17 +75,17 @@ def _points(
     coverage: frozenset[str] = EVERYWHERE,
     thresholds: tuple[float, ...] = (0.5,),
 ) -> dict[str, list[OperatingPoint]]:
-    settings = settings_of(FILMS, looked_at(FILMS, coverage), decisions_of(FILMS, GATE))
-    marks = marks_of(FILMS, TRUTH, boxes)
-    bootstrap = FilmBootstrap.of(FILMS, resamples=200, seed=0)
+    settings = settings_of(IMAGES, looked_at(IMAGES, coverage), decisions_of(IMAGES, GATE))
+    marks = marks_of(IMAGES, TRUTH, boxes)
+    bootstrap = ImageBootstrap.of(IMAGES, resamples=200, seed=0)
     return {
-        name: operating_points("mine", marks, setting, FILMS, thresholds, bootstrap)
+        name: operating_points("mine", marks, setting, IMAGES, thresholds, bootstrap)
         for name, setting in settings.items()
     }
 
 
 @pytest.mark.parametrize(
-    ("setting", "films", "ignored", "counted", "boxed", "clear"),
+    ("setting", "images", "ignored", "counted", "boxed", "clear"),
     [
         (DISEASE_GIVEN, 2, 1 / 2, 2 / 2, 1 / 2, math.nan),
         (GATED, 2, 1 / 2, 2 / 2, 1 / 2, math.nan),
@@ -93,19 +93,19 @@ def _points(
         (EVERY_DISEASE, 4, 4 / 4, 5 / 4, 2 / 2, 1.0),
     ],
 )
-def test_false_boxes_per_film_of_four_films_by_hand(
-    setting: str, films: int, ignored: float, counted: float, boxed: float, clear: float
+def test_false_boxes_per_image_of_four_images_by_hand(
+    setting: str, images: int, ignored: float, counted: float, boxed: float, clear: float
 ) -> None:
     point = _points()[setting][0]
 
-    assert (point.films, point.hits, point.boxes, point.sensitivity.value) == (films, 1, 2, 0.5)
-    assert point.false_boxes(ALL_FILMS, IGNORED).per_film.value == ignored
-    assert point.false_boxes(ALL_FILMS, COUNTED).per_film.value == counted
-    assert point.false_boxes(BOXED_FILMS, IGNORED).per_film.value == boxed
-    for bound in (IGNORED, COUNTED):  # a film without finding has no unboxed positive
-        value = point.false_boxes(NO_FINDING, bound).per_film.value
+    assert (point.images, point.hits, point.boxes, point.sensitivity.value) == (images, 1, 2, 0.5)
+    assert point.false_boxes(ALL_IMAGES, IGNORED).per_image.value == ignored
+    assert point.false_boxes(ALL_IMAGES, COUNTED).per_image.value == counted
+    assert point.false_boxes(BOXED_IMAGES, IGNORED).per_image.value == boxed
+    for bound in (IGNORED, COUNTED):  # an image without finding has no unboxed positive
+        value = point.false_boxes(NO_FINDING, bound).per_image.value
         assert value == pytest.approx(clear, nan_ok=True)
-    assert point.boxed_films_only == (setting in (DISEASE_GIVEN, GATED))
+    assert point.boxed_images_only == (setting in (DISEASE_GIVEN, GATED))
 
 
 def test_each_disease_has_its_own_false_boxes_and_sensitivity() -> None:
@@ -127,39 +127,39 @@ def test_a_looser_threshold_makes_a_wrong_place_a_hit_and_the_test_is_strict() -
     assert (at_less.hits, at_less.false_boxes().boxes) == (1, 0)
 
 
-def test_films_that_were_not_looked_at_are_left_out_of_every_count() -> None:
+def test_images_that_were_not_looked_at_are_left_out_of_every_count() -> None:
     boxes = [box for box in BOXES if box.image_id in ("a", "c")]
 
     points = _points(boxes, frozenset({"a", "c"}))
 
     point = points[EVERY_DISEASE][0]
-    assert (point.films, point.hits, point.boxes) == (2, 1, 1)
-    assert point.false_boxes().per_film.value == 2 / 2
-    assert points[DISEASE_GIVEN][0].films == 1
+    assert (point.images, point.hits, point.boxes) == (2, 1, 1)
+    assert point.false_boxes().per_image.value == 2 / 2
+    assert points[DISEASE_GIVEN][0].images == 1
 
 
-def test_a_localizer_that_saw_boxed_films_alone_has_no_end_to_end_figures() -> None:
+def test_a_localizer_that_saw_boxed_images_alone_has_no_end_to_end_figures() -> None:
     boxes = [box for box in BOXES if box.image_id in ("a", "b")]
 
     assert list(_points(boxes, frozenset({"a", "b"}))) == [DISEASE_GIVEN, GATED]
 
 
-def test_films_that_the_gate_did_not_decide_on_are_left_out_where_it_is_asked() -> None:
+def test_images_that_the_gate_did_not_decide_on_are_left_out_where_it_is_asked() -> None:
     partial = {pair: yes for pair, yes in GATE.items() if pair != ("c", "Nodule")}
 
-    decisions = decisions_of(FILMS, partial)
-    settings = settings_of(FILMS, looked_at(FILMS, EVERYWHERE), decisions)
+    decisions = decisions_of(IMAGES, partial)
+    settings = settings_of(IMAGES, looked_at(IMAGES, EVERYWHERE), decisions)
 
     assert decisions.complete.tolist() == [True, True, False, True]
-    assert settings[END_TO_END].films.tolist() == [True, True, False, True]
-    assert settings[EVERY_DISEASE].films.all()
+    assert settings[END_TO_END].images.tolist() == [True, True, False, True]
+    assert settings[EVERY_DISEASE].images.all()
 
 
 def test_a_localizer_without_boxes_has_zeros_and_not_nan() -> None:
     for (point,) in _points([]).values():
         assert (point.hits, point.sensitivity.value) == (0, 0)
-        assert point.false_boxes().per_film.value == 0
-    assert _points([])[EVERY_DISEASE][0].false_boxes().per_film == Estimate(0, 0, 0)
+        assert point.false_boxes().per_image.value == 0
+    assert _points([])[EVERY_DISEASE][0].false_boxes().per_image == Estimate(0, 0, 0)
 
 
 def test_the_order_of_the_predictions_changes_nothing() -> None:
@@ -169,58 +169,58 @@ def test_the_order_of_the_predictions_changes_nothing() -> None:
 def test_of_equal_scores_the_first_in_the_file_is_the_top_1() -> None:
     twins = [Localization("a", "Mass", box, 0.5) for box in (RIGHT, ELSEWHERE)]
 
-    assert marks_of(FILMS, TRUTH, twins).top.tolist() == [True, False]
-    assert marks_of(FILMS, TRUTH, twins[::-1]).best_iou.tolist() == [0, 1]
+    assert marks_of(IMAGES, TRUTH, twins).top.tolist() == [True, False]
+    assert marks_of(IMAGES, TRUTH, twins[::-1]).best_iou.tolist() == [0, 1]
 
 
 def test_intervals_agree_with_a_slow_loop_over_all_patients_boxed_or_not() -> None:
-    bootstrap = FilmBootstrap.of(FILMS, resamples=200, seed=0)
-    false_of, films_of = np.array([2, 1, 1]), np.array([2, 1, 1])  # every disease asked: p1 p2 p3
+    bootstrap = ImageBootstrap.of(IMAGES, resamples=200, seed=0)
+    false_of, images_of = np.array([2, 1, 1]), np.array([2, 1, 1])  # every disease asked: p1 p2 p3
     slow = [
         sum(times * n for times, n in zip(row, false_of, strict=True))
-        / sum(times * n for times, n in zip(row, films_of, strict=True))
+        / sum(times * n for times, n in zip(row, images_of, strict=True))
         for row in bootstrap.counts
     ]
 
-    figure = _points()[EVERY_DISEASE][0].false_boxes().per_film
+    figure = _points()[EVERY_DISEASE][0].false_boxes().per_image
 
     assert bootstrap.counts.shape == (200, 3)
     tail = tail_of(3, 0.95)  # all three patients, though boxes are of one alone
     assert figure == Estimate(1.0, *np.quantile(slow, [tail, 1 - tail]).tolist())
-    gated = _points()[END_TO_END][0].false_boxes().per_film  # p1: 1 false, p2: 1, p3: 0
+    gated = _points()[END_TO_END][0].false_boxes().per_image  # p1: 1 false, p2: 1, p3: 0
     slow = [(r[0] + r[1]) / (2 * r[0] + r[1] + r[2]) for r in bootstrap.counts]
     ends = np.quantile(slow, [tail, 1 - tail]).tolist()
     assert (gated.low, gated.high) == pytest.approx(tuple(ends))
     assert gated.low < 0.5 < gated.high
 
 
-def test_the_tables_show_settings_side_by_side_and_no_film_set_twice() -> None:
+def test_the_tables_show_settings_side_by_side_and_no_image_set_twice() -> None:
     points = [point for found in _points().values() for point in found]
 
     rows = end_to_end_table(points, ()).rows
     assert [row.lead["setting"] for row in rows] == [
         DISEASE_GIVEN, GATED, END_TO_END, EVERY_DISEASE,
     ]  # fmt: skip
-    clear = [row.cells["false boxes per film without finding"] for row in rows]
+    clear = [row.cells["false boxes per image without finding"] for row in rows]
     assert clear[:2] == ["none looked at"] * 2
-    table = false_box_table(points, FILMS.diseases, ())
-    sets = [(row.lead["setting"], row.lead["film set"]) for row in table.rows]
+    table = false_box_table(points, IMAGES.diseases, ())
+    sets = [(row.lead["setting"], row.lead["image set"]) for row in table.rows]
     assert sets == [
-        *[(DISEASE_GIVEN, BOXED_FILMS)] * 2,
-        *[(GATED, BOXED_FILMS)] * 2,
+        *[(DISEASE_GIVEN, BOXED_IMAGES)] * 2,
+        *[(GATED, BOXED_IMAGES)] * 2,
         *[(s, f) for s in (END_TO_END, EVERY_DISEASE)
-          for f in (ALL_FILMS, BOXED_FILMS, NO_FINDING) for _ in (IGNORED, COUNTED)],
+          for f in (ALL_IMAGES, BOXED_IMAGES, NO_FINDING) for _ in (IGNORED, COUNTED)],
     ]  # fmt: skip
 
 
-def test_a_box_on_a_film_or_disease_that_the_ground_truth_lacks_is_refused() -> None:
+def test_a_box_on_a_image_or_disease_that_the_ground_truth_lacks_is_refused() -> None:
     for image, disease in (("z", "Mass"), ("a", "Hernia")):
         with pytest.raises(ValueError, match=f"a box of {disease} on {image}: the ground truth"):
-            marks_of(FILMS, TRUTH, [Localization(image, disease, RIGHT, 0.5)])
+            marks_of(IMAGES, TRUTH, [Localization(image, disease, RIGHT, 0.5)])
 
 
-def test_coverage_must_be_known_and_hold_every_film_with_a_box() -> None:
-    with pytest.raises(ValueError, match=r"which films did 'mine' look at\? coverage has other"):
+def test_coverage_must_be_known_and_hold_every_image_with_a_box() -> None:
+    with pytest.raises(ValueError, match=r"which images did 'mine' look at\? coverage has other"):
         check_coverage({"mine": BOXES}, {"other": EVERYWHERE})
-    with pytest.raises(ValueError, match="'mine' has a box on d, a film that it is said not to"):
+    with pytest.raises(ValueError, match="'mine' has a box on d, an image that it is said not to"):
         check_coverage({"mine": BOXES}, {"mine": frozenset("abc")})

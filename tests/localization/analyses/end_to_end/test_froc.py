@@ -13,7 +13,7 @@ from cxrloc.localization.analyses.end_to_end.false_boxes import (
     BOUNDS,
     COUNTED,
     IGNORED,
-    FilmBootstrap,
+    ImageBootstrap,
 )
 from cxrloc.localization.analyses.end_to_end.froc import (
     GRID,
@@ -35,15 +35,15 @@ from cxrloc.localization.evaluation.detections import (
     settings_of,
 )
 from cxrloc.localization.evaluation.ground_truth import GroundTruth, ground_truth_from_coco
-from cxrloc.localization.evaluation.image_table import ABSENT, BOXED, FilmTable, film_table
+from cxrloc.localization.evaluation.image_table import ABSENT, BOXED, ImageTable, image_table
 from cxrloc.localization.localizer import Localization
 
 RIGHT, ELSEWHERE = (10.0, 10.0, 30.0, 30.0), (40.0, 40.0, 60.0, 60.0)
-World = tuple[FilmTable, GroundTruth]
+World = tuple[ImageTable, GroundTruth]
 
 
 def _world(status: Sequence[str]) -> World:
-    """Films 0, 1, ... of patients 0, 0, 1, 1, ...: per disease `B`oxed, `U`nboxed or `-`."""
+    """Images 0, 1, ... of patients 0, 0, 1, 1, ...: per disease `B`oxed, `U`nboxed or `-`."""
     coco: dict[str, Any] = {
         "categories": [{"id": 1, "name": "Mass"}, {"id": 2, "name": "Nodule"}],
         "images": [
@@ -57,7 +57,7 @@ def _world(status: Sequence[str]) -> World:
             for i, row in enumerate(status) for c, s in enumerate(row, start=1) if s == "B"
         ],
     }  # fmt: skip
-    return film_table(coco), ground_truth_from_coco(coco)
+    return image_table(coco), ground_truth_from_coco(coco)
 
 
 FOUR = _world(["B-", "UB", "--", "--"])
@@ -72,25 +72,25 @@ BOXES = [
 ]
 
 
-def _everything(films: FilmTable) -> Setting:
-    return settings_of(films, looked_at(films, frozenset(films.image_ids)), None)[EVERY_DISEASE]
+def _everything(images: ImageTable) -> Setting:
+    return settings_of(images, looked_at(images, frozenset(images.image_ids)), None)[EVERY_DISEASE]
 
 
 def _sweep(
     world: World, boxes: Sequence[Localization], bound: str = IGNORED, disease: int | None = None
-) -> tuple[Sweep, FilmBootstrap]:
-    films, truth = world
-    bootstrap = FilmBootstrap.of(films, resamples=50, seed=2)
-    setting = _everything(films)
-    return sweep(marks_of(films, truth, boxes), setting, 0.5, bound, bootstrap, disease), bootstrap
+) -> tuple[Sweep, ImageBootstrap]:
+    images, truth = world
+    bootstrap = ImageBootstrap.of(images, resamples=50, seed=2)
+    setting = _everything(images)
+    return sweep(marks_of(images, truth, boxes), setting, 0.5, bound, bootstrap, disease), bootstrap
 
 
 def _froc(
     world: World, boxes: Sequence[Localization], bound: str = IGNORED, resamples: int = 50
 ) -> Froc:
-    films, truth = world
-    bootstrap = FilmBootstrap.of(films, resamples=resamples, seed=2)
-    return froc("mine", marks_of(films, truth, boxes), _everything(films), 0.5, bound, bootstrap)
+    images, truth = world
+    bootstrap = ImageBootstrap.of(images, resamples=resamples, seed=2)
+    return froc("mine", marks_of(images, truth, boxes), _everything(images), 0.5, bound, bootstrap)
 
 
 @pytest.mark.parametrize(
@@ -98,24 +98,24 @@ def _froc(
     [
         (IGNORED, 0.0, 0.5),  # at score .9 one of two boxes, nothing false
         (IGNORED, 0.49, 0.5),
-        (IGNORED, 0.5, 1.0),  # at score .5 two false boxes on four films
+        (IGNORED, 0.5, 1.0),  # at score .5 two false boxes on four images
         (IGNORED, 8.0, 1.0),
         (COUNTED, 0.5, 0.5),
         (COUNTED, 0.75, 1.0),  # the box on the unboxed positive is the third
     ],
 )
-def test_the_curve_of_four_films_by_hand(bound: str, at: float, expected: float) -> None:
+def test_the_curve_of_four_images_by_hand(bound: str, at: float, expected: float) -> None:
     found, _ = _sweep(FOUR, BOXES, bound)
 
     assert sensitivity_at(found, [at]).tolist() == [expected]
 
 
-def test_the_points_of_four_films_and_their_mean() -> None:
+def test_the_points_of_four_images_and_their_mean() -> None:
     curve = _froc(FOUR, BOXES)
 
     assert [e.value for e in curve.at_points] == [0.5, 0.5, 1, 1, 1]
     assert curve.mean.value == pytest.approx(0.8)
-    assert (curve.films, curve.boxes) == (4, 2)
+    assert (curve.images, curve.boxes) == (4, 2)
 
 
 def test_a_disease_is_swept_on_its_own() -> None:
@@ -131,7 +131,7 @@ def test_marks_of_equal_score_enter_together() -> None:
 
     found, _ = _sweep(FOUR, tied)
 
-    # both boxes and all three false ones at once: nothing below 3/4 false boxes per film
+    # both boxes and all three false ones at once: nothing below 3/4 false boxes per image
     assert sensitivity_at(found, [0.74, 0.75]).tolist() == [0.0, 1.0]
 
 
@@ -151,9 +151,9 @@ def test_a_perfect_localizer_finds_all_without_a_false_box() -> None:
 
 
 def test_a_localizer_without_boxes_finds_nothing_and_is_never_nan() -> None:
-    films = _world(["B-", "UB", "--", "--", "B-", "-B"])
+    images = _world(["B-", "UB", "--", "--", "B-", "-B"])
 
-    curve = _froc(films, [], resamples=20)
+    curve = _froc(images, [], resamples=20)
 
     assert curve.at_points == (Estimate(0, 0, 0),) * 5
     assert curve.mean == Estimate(0, 0, 0)
@@ -161,7 +161,7 @@ def test_a_localizer_without_boxes_finds_nothing_and_is_never_nan() -> None:
 
 
 def _random(seed: int) -> tuple[World, list[Localization]]:
-    """30 films; scores in steps of .1, so that many are equal."""
+    """30 images; scores in steps of .1, so that many are equal."""
     rng = np.random.default_rng(seed)
     world = _world(["".join(rng.choice(list("B-U"), 2)) for _ in range(30)])
     boxes = []
@@ -178,10 +178,10 @@ def _random(seed: int) -> tuple[World, list[Localization]]:
 def _slow(
     world: World, boxes: Sequence[Localization], bound: str, times: dict[str, int], at: float
 ) -> float:
-    """The rule in words: film by film, `times` says how often each patient was drawn."""
-    films, truth = world
-    row_of, best = films.row_of, 0.0
-    total = sum(times[p] for p in films.patient_ids)
+    """The rule in words: image by image, `times` says how often each patient was drawn."""
+    images, truth = world
+    row_of, best = images.row_of, 0.0
+    total = sum(times[p] for p in images.patient_ids)
     number = sum(times[p] for p in truth.patient_ids)
     for cut in sorted({b.score for b in boxes}):
         hits = false = 0.0
@@ -192,10 +192,10 @@ def _slow(
             mine = [b for b in kept if (b.image_id, b.disease) == (image, disease)]
             hits += times[patient] * any(iou([b.box_xyxy], [box])[0] > 0.5 for b in mine)
         for b in kept:
-            status = films.status[row_of[b.image_id], films.diseases.index(b.disease)]
+            status = images.status[row_of[b.image_id], images.diseases.index(b.disease)]
             missed = status == BOXED and iou([b.box_xyxy], [RIGHT])[0] <= 0.5
             unboxed = status not in (ABSENT, BOXED) and bound == COUNTED
-            patient = films.patient_ids[row_of[b.image_id]]
+            patient = images.patient_ids[row_of[b.image_id]]
             false += times[patient] * bool(status == ABSENT or missed or unboxed)
         if false / total <= at:
             best = max(best, hits / number)
@@ -237,7 +237,7 @@ def test_intervals_are_those_of_all_other_figures_of_as_many_patients() -> None:
 
 
 def test_boxes_of_a_single_patient_have_a_curve_without_a_band() -> None:
-    curve = _froc(FOUR, BOXES)  # films 0 and 1 are of one patient
+    curve = _froc(FOUR, BOXES)  # images 0 and 1 are of one patient
 
     assert not np.isnan(curve.curve[0]).any()
     assert np.isnan(curve.curve[1:]).all()
@@ -294,4 +294,4 @@ def test_the_table_pools_diseases_and_names_its_points() -> None:
 
     assert [row.lead["unboxed positives"] for row in rows] == [IGNORED]
     assert list(rows[0].cells) == [*(f"sensitivity@{x:g}" for x in POINTS), "mean sensitivity"]
-    assert rows[0].trail == {"films": 4, "boxes": 2}
+    assert rows[0].trail == {"images": 4, "boxes": 2}

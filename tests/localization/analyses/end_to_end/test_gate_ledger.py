@@ -29,7 +29,7 @@ RIGHT, ELSEWHERE = (10.0, 10.0, 30.0, 30.0), (40.0, 40.0, 60.0, 60.0)
 
 
 def _coco(diseases: list[str]) -> dict[str, Any]:
-    """Film i of patient i has one box, of the i-th disease."""
+    """LoadedImage i of patient i has one box, of the i-th disease."""
     names = list(dict.fromkeys(diseases))
     return {
         "categories": [{"id": c, "name": name} for c, name in enumerate(names, start=1)],
@@ -144,6 +144,6 @@ def test_the_table_has_a_row_per_charge_whose_counts_sum_to_the_boxes() -> None:
     assert table.notes[-1] == "a note"
 
 
-def test_a_boxed_film_that_the_gate_does_not_know_is_an_error() -> None:
+def test_a_boxed_image_that_the_gate_does_not_know_is_an_error() -> None:
     with pytest.raises(ValueError, match="no decision for Nodule on 4"):
         _ledgers(TRUTH, FOUND, {pair: yes for pair, yes in GATE.items() if pair[0] != "4"})

@@ -1,4 +1,4 @@
-"""The section end_to_end: its tables, figures and sentences, and what it says of missing films."""
+"""The section end_to_end: its tables, figures and sentences, and what it says of missing images."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from cxrloc.classification.report.tables import to_csv, to_latex, to_markdown
 from cxrloc.datasets.labels import NIH_BOXED_DISEASES
 from cxrloc.localization.analyses.end_to_end.section import end_to_end_section
 from cxrloc.localization.evaluation.ground_truth import ground_truth_from_coco
-from cxrloc.localization.evaluation.image_table import BOXED, film_table
+from cxrloc.localization.evaluation.image_table import BOXED, image_table
 from cxrloc.localization.localizer import Localization
 from cxrloc.localization.report.glossary import RESEARCH_USE, lookup
 from cxrloc.localization.report.plots import COLOURS, CONTROL_GREYS
 from cxrloc.localization.report.sections import Section
 
 
-def _coco(films: int, diseases: Sequence[str], seed: int = 0) -> dict[str, Any]:
-    """Two films a patient; a third of the films has a box, a third nothing."""
+def _coco(images: int, diseases: Sequence[str], seed: int = 0) -> dict[str, Any]:
+    """Two images a patient; a third of the images has a box, a third nothing."""
     rng = np.random.default_rng(seed)
-    kinds = [("boxed", "unboxed", "clear")[i] for i in rng.integers(0, 3, films)]
-    where = rng.integers(0, len(diseases), films).tolist()
+    kinds = [("boxed", "unboxed", "clear")[i] for i in rng.integers(0, 3, images)]
+    where = rng.integers(0, len(diseases), images).tolist()
     return {
         "categories": [{"id": c, "name": d} for c, d in enumerate(diseases, start=1)],
         "images": [
@@ -43,15 +43,15 @@ def _coco(films: int, diseases: Sequence[str], seed: int = 0) -> dict[str, Any]:
 
 
 COCO = _coco(60, ["Mass", "Nodule"])
-FILMS, TRUTH = film_table(COCO), ground_truth_from_coco(COCO)
-ALL = frozenset(FILMS.image_ids)
+IMAGES, TRUTH = image_table(COCO), ground_truth_from_coco(COCO)
+ALL = frozenset(IMAGES.image_ids)
 BOXED_ONLY = frozenset(TRUTH.image_ids)
 
 
-def _boxes(films: Sequence[str], diseases: Sequence[str], seed: int) -> list[Localization]:
+def _boxes(images: Sequence[str], diseases: Sequence[str], seed: int) -> list[Localization]:
     rng = np.random.default_rng(seed)
     found = []
-    for image in films:
+    for image in images:
         for disease in diseases:
             x, y = rng.uniform(5, 17, 2)
             box = (float(x), float(y), float(x + 20), float(y + 20))
@@ -59,11 +59,11 @@ def _boxes(films: Sequence[str], diseases: Sequence[str], seed: int) -> list[Loc
     return found
 
 
-A, B = (_boxes(FILMS.image_ids, FILMS.diseases, seed) for seed in (1, 2))
+A, B = (_boxes(IMAGES.image_ids, IMAGES.diseases, seed) for seed in (1, 2))
 GATE = {
     (image, disease): (i + j) % 3 > 0
-    for i, image in enumerate(FILMS.image_ids)
-    for j, disease in enumerate(FILMS.diseases)
+    for i, image in enumerate(IMAGES.image_ids)
+    for j, disease in enumerate(IMAGES.diseases)
 }
 
 
@@ -73,7 +73,7 @@ def _section(
     coverage: Mapping[str, frozenset[str]] | None = None,
 ) -> Section:
     coverage = dict.fromkeys(predictions, ALL) if coverage is None else coverage
-    return end_to_end_section(FILMS, TRUTH, predictions, gate, coverage, resamples=40, seed=0)
+    return end_to_end_section(IMAGES, TRUTH, predictions, gate, coverage, resamples=40, seed=0)
 
 
 def _rows(section: Section, table: str) -> list[dict[str, str]]:
@@ -106,7 +106,7 @@ def test_without_a_gate_only_what_needs_none_is_made_and_that_is_said() -> None:
     assert "No gate was given" in section.paragraphs[0]
 
 
-def test_a_localizer_that_saw_boxed_films_alone_is_told_how_to_see_all() -> None:
+def test_a_localizer_that_saw_boxed_images_alone_is_told_how_to_see_all() -> None:
     boxed = [box for box in A if box.image_id in BOXED_ONLY]
 
     section = _section({"a": boxed, "b": B}, coverage={"a": BOXED_ONLY, "b": ALL})
@@ -114,12 +114,12 @@ def test_a_localizer_that_saw_boxed_films_alone_is_told_how_to_see_all() -> None
     settings = [r["setting"] for r in _rows(section, "end_to_end") if r["localizer"] == "a"]
     assert sorted(set(settings)) == ["disease given", "gated"]
     assert {r["localizer"] for r in _rows(section, "froc")} == {"b"}
-    note = next(p for p in section.paragraphs if p.startswith("a looked at boxed films alone"))
-    assert "--films all" in note
+    note = next(p for p in section.paragraphs if p.startswith("a looked at boxed images alone"))
+    assert "--images all" in note
     assert "data.predict: all" in note
 
 
-def test_if_no_localizer_saw_other_films_there_is_no_froc() -> None:
+def test_if_no_localizer_saw_other_images_there_is_no_froc() -> None:
     boxed = [box for box in A if box.image_id in BOXED_ONLY]
 
     section = _section({"a": boxed}, coverage={"a": BOXED_ONLY})
@@ -128,24 +128,24 @@ def test_if_no_localizer_saw_other_films_there_is_no_froc() -> None:
     assert section.figures == ()
 
 
-def test_films_not_looked_at_and_films_not_decided_on_are_counted_in_notes() -> None:
-    seen = frozenset(FILMS.image_ids[:40])
-    clear = next(i for i in FILMS.image_ids[:40] if i not in BOXED_ONLY)
+def test_images_not_looked_at_and_images_not_decided_on_are_counted_in_notes() -> None:
+    seen = frozenset(IMAGES.image_ids[:40])
+    clear = next(i for i in IMAGES.image_ids[:40] if i not in BOXED_ONLY)
     gate = {pair: yes for pair, yes in GATE.items() if pair != (clear, "Mass")}
     lost = sum(image not in seen for image in TRUTH.image_ids)
 
     section = _section({"a": [b for b in A if b.image_id in seen]}, gate, {"a": seen})
 
     notes = " ".join(next(t for t in section.tables if t.name == "end_to_end").notes)
-    assert f"a did not look at 20 of 60 films, with {lost} ground-truth boxes" in notes
-    assert "the gate lacks decisions for 1 films that a looked at" in notes
-    films = {r["setting"]: r["films"] for r in _rows(section, "end_to_end")}
-    assert (films["end to end"], films["every disease asked"]) == ("39", "40")
+    assert f"a did not look at 20 of 60 images, with {lost} ground-truth boxes" in notes
+    assert "the gate lacks decisions for 1 images that a looked at" in notes
+    images = {r["setting"]: r["images"] for r in _rows(section, "end_to_end")}
+    assert (images["end to end"], images["every disease asked"]) == ("39", "40")
 
 
 def test_a_localizer_that_was_asked_for_the_true_diseases_alone_is_suspected() -> None:
-    rows, columns = np.nonzero(FILMS.status == BOXED)
-    pairs = {(FILMS.image_ids[r], FILMS.diseases[c]) for r, c in zip(rows, columns, strict=True)}
+    rows, columns = np.nonzero(IMAGES.status == BOXED)
+    pairs = {(IMAGES.image_ids[r], IMAGES.diseases[c]) for r, c in zip(rows, columns, strict=True)}
 
     section = _section({"a": [b for b in A if (b.image_id, b.disease) in pairs]})
 
@@ -162,7 +162,7 @@ def test_sentences_and_alt_texts_hold_the_figures_of_the_tables() -> None:
 
     text = " ".join(section.paragraphs)
     assert f"{row['hits']} of {row['boxes']} boxes hit" in text
-    false = f"{float(row['false boxes per film']):.3f}"
+    false = f"{float(row['false boxes per image']):.3f}"
     assert f"with {false.removeprefix('0')} [" in text
     alt = section.figures[1].alt
     assert "end to end: hit = IoU > 0.5" in alt
@@ -199,7 +199,7 @@ def test_controls_are_grey_and_told_apart_by_their_lines() -> None:
 def test_every_column_has_an_entry_in_the_words() -> None:
     for table in _section({"a": A}).tables:
         for column in next(csv.reader(io.StringIO(to_csv(table)))):
-            if not column.startswith(tuple(FILMS.diseases)):
+            if not column.startswith(tuple(IMAGES.diseases)):
                 assert lookup(column).definition
 
 
@@ -221,19 +221,19 @@ def test_without_any_localizer_the_section_says_so() -> None:
 
 
 def test_a_localizer_of_unknown_coverage_is_refused() -> None:
-    with pytest.raises(ValueError, match="which films did 'a' look at"):
+    with pytest.raises(ValueError, match="which images did 'a' look at"):
         _section({"a": A}, coverage={})
 
 
 @pytest.mark.slow
-def test_a_thousand_films_eight_diseases_and_four_localizers_take_seconds() -> None:
+def test_a_thousand_images_eight_diseases_and_four_localizers_take_seconds() -> None:
     coco = _coco(1026, NIH_BOXED_DISEASES)
-    films, truth = film_table(coco), ground_truth_from_coco(coco)
-    predictions = {f"l{i}": _boxes(films.image_ids, films.diseases, i) for i in range(4)}
-    gate = {(i, d): d != "Mass" for i in films.image_ids for d in films.diseases}
-    coverage = dict.fromkeys(predictions, frozenset(films.image_ids))
+    images, truth = image_table(coco), ground_truth_from_coco(coco)
+    predictions = {f"l{i}": _boxes(images.image_ids, images.diseases, i) for i in range(4)}
+    gate = {(i, d): d != "Mass" for i in images.image_ids for d in images.diseases}
+    coverage = dict.fromkeys(predictions, frozenset(images.image_ids))
     started = time.process_time()
 
-    end_to_end_section(films, truth, predictions, gate, coverage, resamples=2000, seed=0)
+    end_to_end_section(images, truth, predictions, gate, coverage, resamples=2000, seed=0)
 
     assert time.process_time() - started < 30

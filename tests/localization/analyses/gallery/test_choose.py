@@ -1,4 +1,4 @@
-"""The gallery: which films are chosen, and that what is drawn is where it should be."""
+"""The gallery: which images are chosen, and that what is drawn is where it should be."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Predictions = dict[str, list[Localization]]
 
 
 def _coco(diseases: list[str]) -> dict[str, Any]:
-    """Film i has one box, of `diseases[i]`, from (20, 20) to (60, 60)."""
+    """LoadedImage i has one box, of `diseases[i]`, from (20, 20) to (60, 60)."""
     names = sorted(set(diseases))
     return {
         "images": [
@@ -37,7 +37,7 @@ def _coco(diseases: list[str]) -> dict[str, Any]:
 
 
 def _box(i: int, disease: str, share: float, score: float = 0.5) -> Localization:
-    """IoU `share` with the box of film i; 0: a box elsewhere."""
+    """IoU `share` with the box of image i; 0: a box elsewhere."""
     box = (20.0, 20.0, 20.0 + 40 * share, 60.0) if share else (70.0, 70.0, 90.0, 90.0)
     return Localization(f"{i}.png", disease, box, score)
 
@@ -50,7 +50,7 @@ def _chosen(comparison: Comparison, group: str, per_group: int = 2) -> list[str]
     return [c.image_id for c in choose(comparison, per_group) if c.group == group]
 
 
-def test_best_wrong_and_disagreeing_films_are_chosen_by_their_figures() -> None:
+def test_best_wrong_and_disagreeing_images_are_chosen_by_their_figures() -> None:
     ious_a = [1.0, 0.9, 0.0, 0.0, 1.0, 0.5]
     ious_b = [1.0, 0.8, 0.0, 0.0, 0.0, 0.5]
     scores = [0.1, 0.2, 0.3, 0.9, 0.2, 0.2]
@@ -62,7 +62,7 @@ def test_best_wrong_and_disagreeing_films_are_chosen_by_their_figures() -> None:
     assert [(c.group, c.image_id) for c in chosen] == [
         (BEST, "0.png"),
         (BEST, "1.png"),
-        (WRONG, "3.png"),  # as wrong as film 2, but surer of it
+        (WRONG, "3.png"),  # as wrong as image 2, but surer of it
         (WRONG, "2.png"),
         (DISAGREE, "4.png"),
         (DISAGREE, "5.png"),
@@ -72,18 +72,18 @@ def test_best_wrong_and_disagreeing_films_are_chosen_by_their_figures() -> None:
 
 
 def test_confidence_is_compared_within_a_localizer_and_disease_alone() -> None:
-    # Nodule's scores are ten times those of Mass; film 1 is the surest of its own disease
+    # Nodule's scores are ten times those of Mass; image 1 is the surest of its own disease
     diseases = ["Mass", "Mass", "Nodule", "Nodule"]
     scores = [0.01, 0.09, 0.5, 0.9]
     a = [_box(i, d, 0.0, scores[i]) for i, d in enumerate(diseases)]
 
     wrong = [c for c in choose(_compare(diseases, {"a": a}), 1) if c.group == WRONG]
 
-    # film 0 went to the best: all are equally bad, and it came first
+    # image 0 went to the best: all are equally bad, and it came first
     assert [c.image_id for c in wrong] == ["1.png"]
 
 
-def test_diseases_take_turns_and_no_film_comes_twice() -> None:
+def test_diseases_take_turns_and_no_image_comes_twice() -> None:
     diseases = ["Mass", "Mass", "Mass", "Nodule", "Nodule"]
     a = [_box(i, d, 1 - 0.1 * i) for i, d in enumerate(diseases)]
     comparison = _compare(diseases, {"a": a})
@@ -93,7 +93,7 @@ def test_diseases_take_turns_and_no_film_comes_twice() -> None:
     assert sorted(everything) == [f"{i}.png" for i in range(5)]
 
 
-def test_a_film_without_a_prediction_is_wrong_but_not_confident() -> None:
+def test_a_image_without_a_prediction_is_wrong_but_not_confident() -> None:
     a = [_box(0, "Mass", 1.0), _box(1, "Mass", 0.0, 0.1)]
 
     assert _chosen(_compare(["Mass"] * 3, {"a": a}), WRONG, 1) == ["1.png"]
@@ -159,10 +159,10 @@ def test_the_box_is_white_and_coloured_where_it_lies_in_the_original_frame(
     middle = round(0.4 * side)  # the right side of the prediction, dashed in the first colour
     band = image[round(0.3 * side) : round(0.5 * side), middle - 3 : middle + 4].astype(float)
     assert (band[..., 2] - band[..., 0]).max() > 120  # orange: much red, little blue
-    assert abs(float(image[round(0.8 * side), round(0.8 * side)].mean()) - 60) < 4  # the film
+    assert abs(float(image[round(0.8 * side), round(0.8 * side)].mean()) - 60) < 4  # the image
 
 
-def test_a_heat_map_stands_beside_the_film_and_is_hot_where_the_map_is(tmp_path: Path) -> None:
+def test_a_heat_map_stands_beside_the_image_and_is_hot_where_the_map_is(tmp_path: Path) -> None:
     cells = np.zeros((1, 10, 10), np.float32)
     cells[0, 7:9, 7:9] = 1
     maps = {"a": HeatMaps((("0.png", "Mass"),), cells, False, "a")}
@@ -177,7 +177,7 @@ def test_a_heat_map_stands_beside_the_film_and_is_hot_where_the_map_is(tmp_path:
     assert "Beside it the heat map of a." in beside.alt
 
 
-def test_a_map_of_another_film_or_localizer_is_not_shown(tmp_path: Path) -> None:
+def test_a_map_of_another_image_or_localizer_is_not_shown(tmp_path: Path) -> None:
     cells = np.ones((1, 4, 4), np.float32)
     maps = {
         "a": HeatMaps((("1.png", "Mass"),), cells, False, "a"),
@@ -188,16 +188,16 @@ def test_a_map_of_another_film_or_localizer_is_not_shown(tmp_path: Path) -> None
     assert "heat map" not in picture.alt
 
 
-def test_a_film_that_is_not_on_disk_or_not_readable_is_drawn_blank_and_said(
+def test_a_image_that_is_not_on_disk_or_not_readable_is_drawn_blank_and_said(
     tmp_path: Path,
 ) -> None:
     (missing,) = _pictures(tmp_path, _two(), {}, on_disk=False)
     (tmp_path / "0.png").write_bytes(b"\x89PNG\r\n\x1a\n torn")
     (torn,) = _pictures(tmp_path, _two(), {}, on_disk=False)
 
-    assert missing.caption.endswith("Film not on disk")
-    assert "The frame is blank: film not on disk." in missing.alt
-    assert torn.caption.endswith("Film not readable")
+    assert missing.caption.endswith("LoadedImage not on disk")
+    assert "The frame is blank: image not on disk." in missing.alt
+    assert torn.caption.endswith("LoadedImage not readable")
     assert _pixels(missing).shape == _pixels(torn).shape
 
 

@@ -20,7 +20,7 @@ from cxrloc.localization.cam.boxes import CamBoxRule, boxes_from_map, map_to_fra
 from cxrloc.localization.cam.heat_maps import HeatMaps
 from cxrloc.localization.cam.rules import FOLDS_OF_THE_GROUND_TRUTH, SizedRule
 from cxrloc.localization.evaluation.ground_truth import ground_truth_from_coco
-from cxrloc.localization.evaluation.image_table import film_table
+from cxrloc.localization.evaluation.image_table import image_table
 
 FRAME = 96
 DISEASES = ("Mass", "Nodule")
@@ -29,7 +29,7 @@ DISEASES = ("Mass", "Nodule")
 def ground_truth(
     rows: Sequence[tuple[str, str, Sequence[float], int | None]],
 ) -> dict[str, Any]:
-    """COCO of (patient, disease, xyxy, fold), one film each."""
+    """COCO of (patient, disease, xyxy, fold), one image each."""
     images, annotations = [], []
     for i, (patient, disease, (x1, y1, x2, y2), fold) in enumerate(rows, start=1):
         image = {"id": i, "file_name": f"{i:02d}.png", "width": FRAME, "height": FRAME}
@@ -62,7 +62,7 @@ def random_maps(coco: dict[str, Any], *, aligned: bool = False, seed: int = 1) -
 
 
 def tuned(coco: dict[str, Any], maps: HeatMaps, seed: int = 0) -> Tuning:
-    return tune(film_table(coco), ground_truth_from_coco(coco), maps, seed=seed)
+    return tune(image_table(coco), ground_truth_from_coco(coco), maps, seed=seed)
 
 
 def blob(spread: float) -> np.ndarray:
@@ -82,11 +82,11 @@ def test_the_threshold_whose_contour_is_the_box_is_found(level: float) -> None:
     pairs = tuple((f"{i:02d}.png", "Mass") for i in range(1, 5))
     maps = HeatMaps(pairs, np.stack([blob(spread)] * 4), False, "blob")
     tuning = tuned(coco, maps)
-    for rules in (*tuning.rules.values(), tuning.rules_for_new_films):
+    for rules in (*tuning.rules.values(), tuning.rules_for_new_images):
         assert rules["Mass"].rule.thresholds == (level,)
         assert rules["Mass"].mean_size == pytest.approx([2 * radius / FRAME] * 2)
     assert [rules["Mass"].boxes for rules in tuning.rules.values()] == [2, 2]
-    assert tuning.rules_for_new_films["Mass"].boxes == 4
+    assert tuning.rules_for_new_images["Mass"].boxes == 4
     assert tuning.tuned_iou.min() > 0.85
 
 
@@ -149,14 +149,14 @@ def test_changing_a_folds_boxes_changes_none_of_its_own_rules() -> None:
     assert before.rules[1] == after.rules[1]
     assert before.rules[0] != after.rules[0]
     assert before.rules[2] != after.rules[2]
-    assert before.rules_for_new_films != after.rules_for_new_films
+    assert before.rules_for_new_images != after.rules_for_new_images
 
 
 def test_changing_a_folds_maps_changes_none_of_its_own_rules() -> None:
     coco = ground_truth(random_rows())
     maps = random_maps(coco)
     changed = maps.maps.copy()
-    changed[1::3] = np.random.default_rng(9).random(changed[1::3].shape)  # the films of fold 1
+    changed[1::3] = np.random.default_rng(9).random(changed[1::3].shape)  # the images of fold 1
     after = tuned(coco, HeatMaps(maps.pairs, changed, False, "changed"))
     assert tuned(coco, maps).rules[1] == after.rules[1]
 
@@ -211,5 +211,5 @@ def test_folds_are_those_of_the_ground_truth_or_drawn_by_patient() -> None:
         assert len(tuning.folds.numbers) == 5
         np.testing.assert_array_equal(tuning.folds.of_box[::2], tuning.folds.of_box[1::2])
     torn = [("p", d, box, fold) for _, d, box, fold in rows]
-    with pytest.raises(ValueError, match="patient p has films in folds 0 and 1"):
+    with pytest.raises(ValueError, match="patient p has images in folds 0 and 1"):
         tuned(ground_truth(torn), maps)

@@ -13,13 +13,13 @@ from cxrloc.classification.bundle.classifier import ClassifierBundle
 from cxrloc.classification.bundle.preprocessing import Preprocessing
 from cxrloc.classification.inference.gate import Gate
 from cxrloc.classification.network.classifier import build_classifier
-from cxrloc.datasets.phantoms.drawing.chest import render_film
-from cxrloc.datasets.radiograph import Film
+from cxrloc.datasets.phantoms.drawing.chest import render_image
+from cxrloc.datasets.radiograph import LoadedImage
 from cxrloc.localization.analyses.runtimes.agreement import Judged, agreement, judge, overlaps
 
 DISEASES = ("Mass", "Effusion")
-FILMS = [
-    Film(f"{seed}.png", render_film(DISEASES, seed=seed, image_size=128).pixels, (128, 128))
+IMAGES = [
+    LoadedImage(f"{seed}.png", render_image(DISEASES, seed=seed, image_size=128).pixels, (128, 128))
     for seed in range(3)
 ]
 
@@ -32,9 +32,9 @@ def _gate(threshold: float = 0.0, **changes: Any) -> Gate:
 
 
 def test_a_gate_agrees_with_itself() -> None:
-    found = agreement(_gate(), _gate(), iter(FILMS))
+    found = agreement(_gate(), _gate(), iter(IMAGES))
 
-    assert (found.films, found.decisions, found.turned, found.boxes) == (3, 6, 0, 6)
+    assert (found.images, found.decisions, found.turned, found.boxes) == (3, 6, 0, 6)
     assert (found.mean_difference, found.largest_difference) == (0, 0)
     assert (found.same_box, found.median_iou) == (1, 1)
     assert "0 of 6 turned (0.00%)" in str(found)
@@ -45,13 +45,13 @@ def test_turned_decisions_and_differences_are_counted() -> None:
     first, other = _gate(), _gate(thresholds={"Mass": 0.0, "Effusion": None})
     with torch.no_grad():
         other.bundle.model.head.bias += 1
-    probabilities = first(FILMS).probabilities, other(FILMS).probabilities
+    probabilities = first(IMAGES).probabilities, other(IMAGES).probabilities
     differences = np.abs(probabilities[0] - probabilities[1])
 
-    found = agreement(first, other, FILMS)
+    found = agreement(first, other, IMAGES)
 
-    assert found.turned == len(FILMS)
-    assert found.boxes == len(FILMS)
+    assert found.turned == len(IMAGES)
+    assert found.boxes == len(IMAGES)
     assert found.mean_difference == pytest.approx(differences.mean())
     assert found.largest_difference == pytest.approx(differences.max())
     assert found.same_box == 1
@@ -62,7 +62,7 @@ def test_another_map_is_another_box() -> None:
     with torch.no_grad():
         other.bundle.model.head.weight *= -1
 
-    found = agreement(_gate(), other, FILMS)
+    found = agreement(_gate(), other, IMAGES)
 
     assert found.median_iou is not None
     assert found.median_iou < 0.8
@@ -75,16 +75,16 @@ def test_a_box_that_one_gate_alone_has_overlaps_by_nothing() -> None:
     network = other.network
     other.network = replace(network, backbone=lambda x: 0 * network.backbone(x))
 
-    found = agreement(_gate(), other, FILMS)
+    found = agreement(_gate(), other, IMAGES)
 
     assert (found.boxes, found.same_box, found.median_iou) == (6, 0, 0)
 
 
-def test_nothing_present_has_no_boxes_and_no_films_are_refused() -> None:
-    found = agreement(_gate(1.0), _gate(1.0), FILMS)
+def test_nothing_present_has_no_boxes_and_no_images_are_refused() -> None:
+    found = agreement(_gate(1.0), _gate(1.0), IMAGES)
     assert (found.boxes, found.same_box, found.median_iou) == (0, None, None)
     assert "boxes: none to compare" in str(found)
-    with pytest.raises(ValueError, match="no films"):
+    with pytest.raises(ValueError, match="no images"):
         agreement(_gate(), _gate(), [])
 
 
@@ -104,7 +104,7 @@ def test_no_finding_turns_as_a_disease_does_and_has_no_box() -> None:
         _gate(diseases=names, thresholds={"Mass": 0.0, "No Finding": threshold})
         for threshold in (0.0, 1.0)
     )
-    assert judge(calls, FILMS[0]).present == {"Mass", "No Finding"}
-    assert set(judge(calls, FILMS[0]).boxes) == {"Mass"}
-    found = agreement(calls, does_not, FILMS)
+    assert judge(calls, IMAGES[0]).present == {"Mass", "No Finding"}
+    assert set(judge(calls, IMAGES[0]).boxes) == {"Mass"}
+    found = agreement(calls, does_not, IMAGES)
     assert (found.turned, found.decisions, found.boxes) == (3, 6, 3)

@@ -10,20 +10,20 @@ import pytest
 from cxrloc.classification.report.tables import Cell
 from cxrloc.localization.analyses.runtimes.agreement import Judged
 from cxrloc.localization.analyses.runtimes.runtime_table import (
-    FilmInRuntimes,
-    read_films,
+    ImageInRuntimes,
+    read_images,
     runtime_table,
     settings_of,
-    write_films,
+    write_images,
 )
 
 DISEASES = ("Mass", "Effusion")
 WHOLE, NEAR, FAR = (0.0, 0.0, 10.0, 10.0), (0.0, 0.0, 10.0, 9.0), (20.0, 0.0, 30.0, 9.0)
 
 
-def _film(number: int, labels: tuple[float, float], *answers: Judged) -> FilmInRuntimes:
+def _image(number: int, labels: tuple[float, float], *answers: Judged) -> ImageInRuntimes:
     named = dict(zip(("exact", "fast"), answers, strict=True))
-    return FilmInRuntimes(f"{number}.png", f"p{number // 2}", 1, np.array(labels), named)
+    return ImageInRuntimes(f"{number}.png", f"p{number // 2}", 1, np.array(labels), named)
 
 
 def _says(mass: float, effusion: float, **boxes: tuple[float, float, float, float]) -> Judged:
@@ -33,16 +33,16 @@ def _says(mass: float, effusion: float, **boxes: tuple[float, float, float, floa
     return Judged(found, present, boxes)
 
 
-FILMS = [
-    _film(0, (1, 0), _says(0.8, 0.1, Mass=WHOLE), _says(0.7, 0.1, Mass=NEAR)),
-    _film(1, (0, 1), _says(0.6, 0.9, Mass=WHOLE, Effusion=WHOLE), _says(0.6, 0.4, Mass=FAR)),
-    _film(2, (1, np.nan), _says(0.5, 0.3, Mass=WHOLE), _says(0.7, 0.3)),
-    _film(3, (0, 0), _says(0.1, 0.2), _says(0.1, 0.2)),
+IMAGES = [
+    _image(0, (1, 0), _says(0.8, 0.1, Mass=WHOLE), _says(0.7, 0.1, Mass=NEAR)),
+    _image(1, (0, 1), _says(0.6, 0.9, Mass=WHOLE, Effusion=WHOLE), _says(0.6, 0.4, Mass=FAR)),
+    _image(2, (1, np.nan), _says(0.5, 0.3, Mass=WHOLE), _says(0.7, 0.3)),
+    _image(3, (0, 0), _says(0.1, 0.2), _says(0.1, 0.2)),
 ]
 
 
 def test_a_runtimes_changes_are_counted() -> None:
-    table = runtime_table(FILMS, DISEASES, ("a note",))
+    table = runtime_table(IMAGES, DISEASES, ("a note",))
 
     reference, fast = table.rows
     assert reference.lead == {"runtime": "exact (reference)"}
@@ -63,13 +63,13 @@ def test_a_runtimes_changes_are_counted() -> None:
         "macro AUC": 1.0,  # in float32 Mass is right in 3 of 4 pairs
         "AUC minus reference": pytest.approx(0.125),
     }
-    assert "4 films of 2 patients, 2 diseases" in table.notes[0]
+    assert "4 images of 2 patients, 2 diseases" in table.notes[0]
     assert table.notes[-1] == "a note"
 
 
 def test_a_runtime_like_the_reference_changes_nothing() -> None:
-    same = [_film(n, (n % 2, 1), f.answers["exact"], f.answers["exact"])
-            for n, f in enumerate(FILMS)]  # fmt: skip
+    same = [_image(n, (n % 2, 1), f.answers["exact"], f.answers["exact"])
+            for n, f in enumerate(IMAGES)]  # fmt: skip
     cells = runtime_table(same, DISEASES).rows[1].cells
     for name, value in (
         ("probabilities, mean x 1000", 0),
@@ -82,41 +82,41 @@ def test_a_runtime_like_the_reference_changes_nothing() -> None:
 
 
 def test_without_boxes_their_figures_are_undefined() -> None:
-    films = [_film(n, (n % 2, 1), _says(0.1 * n, 0), _says(0.1, 0)) for n in range(3)]
-    cells = runtime_table(films, DISEASES).rows[1].cells
+    images = [_image(n, (n % 2, 1), _says(0.1 * n, 0), _says(0.1, 0)) for n in range(3)]
+    cells = runtime_table(images, DISEASES).rows[1].cells
     assert cells["boxes"] == 0
     assert np.isnan(cells["median IoU"])  # type: ignore[arg-type]
     assert isinstance(cells["same box"], Cell)
     assert np.isnan(cells["same box"].estimate.value)
 
 
-def test_a_file_gives_back_the_films(tmp_path: Path) -> None:
+def test_a_file_gives_back_the_images(tmp_path: Path) -> None:
     path = tmp_path / "judged.parquet"
     assert settings_of(path) == {}
 
-    write_films(path, FILMS, DISEASES, {"seed": 3})
+    write_images(path, IMAGES, DISEASES, {"seed": 3})
 
     assert settings_of(path) == {"seed": 3}
     assert [p.name for p in tmp_path.iterdir()] == ["judged.parquet"]
-    for found, film in zip(read_films(path), FILMS, strict=True):
+    for found, image in zip(read_images(path), IMAGES, strict=True):
         assert (found.image_id, found.patient_id, found.fold) == (
-            film.image_id,
-            film.patient_id,
-            film.fold,
+            image.image_id,
+            image.patient_id,
+            image.fold,
         )
-        np.testing.assert_array_equal(found.labels, film.labels)
+        np.testing.assert_array_equal(found.labels, image.labels)
         assert list(found.answers) == ["exact", "fast"]
-        for name, answer in film.answers.items():
+        for name, answer in image.answers.items():
             np.testing.assert_array_equal(found.answers[name].probabilities, answer.probabilities)
             assert found.answers[name].present == answer.present
             assert found.answers[name].boxes == answer.boxes
 
 
-def test_patients_are_resampled_not_films() -> None:
-    """Of two patients with two films each either may be drawn alone: the whole range is there."""
+def test_patients_are_resampled_not_images() -> None:
+    """Of two patients with two images each either may be drawn alone: the whole range is there."""
     calm, turned = _says(0.9, 0.1), _says(0.1, 0.1)
-    films = [_film(n, (n % 2, 1), calm, calm if n < 2 else turned) for n in range(4)]
-    cell = runtime_table(films, DISEASES).rows[1].cells["turned per thousand"]
+    images = [_image(n, (n % 2, 1), calm, calm if n < 2 else turned) for n in range(4)]
+    cell = runtime_table(images, DISEASES).rows[1].cells["turned per thousand"]
     assert isinstance(cell, Cell)
     assert (cell.estimate.low, cell.estimate.value, cell.estimate.high) == (0, 250, 500)
 
@@ -124,11 +124,11 @@ def test_patients_are_resampled_not_films() -> None:
 def test_the_difference_of_aucs_is_paired() -> None:
     """Answers of the same order have no difference, in no resample."""
     rng = np.random.default_rng(0)
-    films = [
-        _film(n, (n % 2, n % 3 == 0), _says(p, q), _says(p / 2, q / 3))
+    images = [
+        _image(n, (n % 2, n % 3 == 0), _says(p, q), _says(p / 2, q / 3))
         for n, (p, q) in enumerate(rng.random((20, 2)))
     ]
-    cells = runtime_table(films, DISEASES).rows[1].cells
+    cells = runtime_table(images, DISEASES).rows[1].cells
     whole, difference = cells["macro AUC"], cells["AUC minus reference"]
     assert isinstance(whole, Cell)
     assert isinstance(difference, Cell)
@@ -137,7 +137,8 @@ def test_the_difference_of_aucs_is_paired() -> None:
 
 
 def test_the_macro_auc_names_what_it_leaves_out() -> None:
-    films = [_film(n, (n % 2, np.nan), _says(0.1 * n, 0), _says(0.1, 0)) for n in range(3)]
+    images = [_image(n, (n % 2, np.nan), _says(0.1 * n, 0), _says(0.1, 0)) for n in range(3)]
     assert (
-        "macro over 1 of 2 diseases; undefined: Effusion" in runtime_table(films, DISEASES).notes[3]
+        "macro over 1 of 2 diseases; undefined: Effusion"
+        in runtime_table(images, DISEASES).notes[3]
     )

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from cxrloc.datasets.images.markers import find_markers
-from cxrloc.datasets.phantoms.markers import KINDS, Drawn, burn_in_words, marked_films
-from cxrloc.datasets.radiograph import Film
+from cxrloc.datasets.phantoms.markers import KINDS, Drawn, burn_in_words, marked_images
+from cxrloc.datasets.radiograph import LoadedImage
 from cxrloc.localization.analyses.shortcut.marker_check import (
     MarkerScore,
     marker_sheet,
@@ -21,24 +21,24 @@ from cxrloc.localization.analyses.shortcut.marker_check import (
 
 def plain(*corners: tuple[int, int]) -> np.ndarray[tuple[int, int], np.dtype[np.uint8]]:
     """Noise of grey 100, an L of 20 x 32 px of 240 at each corner."""
-    film = np.random.default_rng(1).normal(100, 3, (512, 512)).astype(np.uint8)
+    image = np.random.default_rng(1).normal(100, 3, (512, 512)).astype(np.uint8)
     for x, y in corners:
-        film[y : y + 32, x : x + 5] = 240
-        film[y + 27 : y + 32, x : x + 20] = 240
-    return film
+        image[y : y + 32, x : x + 5] = 240
+        image[y + 27 : y + 32, x : x + 20] = 240
+    return image
 
 
 def test_found_and_missed_markers_and_false_boxes_are_counted() -> None:
     (box,) = find_markers(plain((40, 30))).boxes_xyxy.tolist()
     here, there = (40.0, 30.0, 60.0, 62.0), (240.0, 240.0, 260.0, 272.0)
-    films: list[Drawn] = [
+    images: list[Drawn] = [
         (plain((40, 30)), [here]),  # found
         (plain((40, 30)), [here, there]),  # one found, one that is not there missed
         (plain((40, 30)), []),  # a false box
         (plain(), [here]),
         (plain(), []),
     ]
-    score = score_markers(films)
+    score = score_markers(images)
     assert box == [37.5, 27.5, 62.5, 64.5]
     assert score == MarkerScore(drawn=4, drawn_and_found=2, found=3, found_and_drawn=2)
     assert (score.precision, score.recall) == (2 / 3, 0.5)
@@ -49,36 +49,36 @@ def test_found_and_missed_markers_and_false_boxes_are_counted() -> None:
 
 @pytest.mark.parametrize("kind", sorted(KINDS))
 def test_words_on_phantoms_are_found_and_little_else(kind: str) -> None:
-    score = score_markers(marked_films(kind, 8))
-    assert score.drawn > 8 * 3  # the words, and the film's own
+    score = score_markers(marked_images(kind, 8))
+    assert score.drawn > 8 * 3  # the words, and the image's own
     assert score.precision > 0.9
     assert score.recall > 0.88
 
 
 def test_the_phantoms_say_where_their_markers_are() -> None:
     for kind in KINDS:
-        for pixels, boxes in marked_films(kind, 4, image_size=256, words=1):
+        for pixels, boxes in marked_images(kind, 4, image_size=256, words=1):
             assert len(boxes) > 0
             for x1, y1, x2, y2 in boxes:
                 part = pixels[int(y1) : math.ceil(y2), int(x1) : math.ceil(x2)]
                 assert int(part.max()) - int(part.min()) > 40  # ink on what is darker
 
 
-def test_unknown_phantoms_and_films_without_room_are_named() -> None:
+def test_unknown_phantoms_and_images_without_room_are_named() -> None:
     with pytest.raises(ValueError, match=r"unknown phantom 'knee'; known are chest, limb"):
-        next(marked_films("knee", 1))
+        next(marked_images("knee", 1))
     white = np.full((256, 256), 250, np.uint8)
-    with pytest.raises(ValueError, match=r"room for 0 of 2 words on a film of \(256, 256\)"):
+    with pytest.raises(ValueError, match=r"room for 0 of 2 words on an image of \(256, 256\)"):
         burn_in_words(white, 2, np.random.default_rng(0))
 
 
-def test_a_sheet_shows_each_film_boxed_and_without_its_markers() -> None:
-    def films() -> Iterator[Film]:
+def test_a_sheet_shows_each_image_boxed_and_without_its_markers() -> None:
+    def images() -> Iterator[LoadedImage]:
         for name in ("a.png", "b.png", "c.png"):
             pixels = cv2.resize(plain((40, 30)), (384, 384), interpolation=cv2.INTER_AREA)
-            yield Film(name, np.asarray(pixels, np.uint8), (384, 384))
+            yield LoadedImage(name, np.asarray(pixels, np.uint8), (384, 384))
 
-    sheet = marker_sheet([(film, find_markers(film.pixels)) for film in films()], "mask")
+    sheet = marker_sheet([(image, find_markers(image.pixels)) for image in images()], "mask")
     written = [text for text, _ in sheet.texts]
     assert written == [
         *(f"{name}: 1 found" for name in ("a.png", "b.png", "c.png")),

@@ -19,8 +19,8 @@ from cxrloc.localization.analyses.shortcut.shortcut import (
     AREA,
     EXCESS,
     MASS,
-    FilmRegions,
-    film_regions,
+    ImageRegions,
+    image_regions,
     mass_shares,
     read_regions,
     shortcut_shares,
@@ -32,12 +32,12 @@ from cxrloc.localization.report.glossary import lookup
 from cxrloc.localization.report.sections import Section
 
 
-def regions(columns_marked: int = 1, columns_outside: int = 2) -> FilmRegions:
+def regions(columns_marked: int = 1, columns_outside: int = 2) -> ImageRegions:
     """A frame of 4 x 4: markers in the first columns, air in the last ones."""
     shares = np.zeros((2, 4, 4), np.float32)
     shares[0, :, :columns_marked] = 1
     shares[1, :, 4 - columns_outside :] = 1
-    return FilmRegions(shares, columns_marked > 0)
+    return ImageRegions(shares, columns_marked > 0)
 
 
 def heat(*columns: float) -> npt.NDArray[np.float32]:
@@ -67,16 +67,16 @@ def test_a_map_that_shows_nothing_has_no_share_and_area_is_the_control() -> None
     assert regions().areas.tolist() == [0.25, 0.5]
 
 
-def limb_film() -> npt.NDArray[np.uint8]:
+def limb_image() -> npt.NDArray[np.uint8]:
     """A bright disc on black, an R beside it."""
-    film = np.full((512, 512), 4, np.uint8)
-    cv2.circle(film, (300, 256), 150, 150, -1)
-    cv2.putText(film, "R", (30, 120), cv2.FONT_HERSHEY_SIMPLEX, 2.0, 240, 6)
-    return film
+    image = np.full((512, 512), 4, np.uint8)
+    cv2.circle(image, (300, 256), 150, 150, -1)
+    cv2.putText(image, "R", (30, 120), cv2.FONT_HERSHEY_SIMPLEX, 2.0, 240, 6)
+    return image
 
 
 def test_a_marker_beside_the_body_is_marker_alone() -> None:
-    found = film_regions(limb_film())
+    found = image_regions(limb_image())
     assert found.marked
     markers, outside = found.shares
     assert markers.shape == (256, 256)
@@ -86,9 +86,9 @@ def test_a_marker_beside_the_body_is_marker_alone() -> None:
     assert 1 - found.areas.sum() == pytest.approx(body, rel=0.04)
 
 
-def test_films_that_are_not_there_or_damaged_are_left_out(tmp_path: Path) -> None:
+def test_images_that_are_not_there_or_damaged_are_left_out(tmp_path: Path) -> None:
     (tmp_path / "bad.png").write_bytes(b"no image")
-    cv2.imwrite(str(tmp_path / "good.png"), limb_film())
+    cv2.imwrite(str(tmp_path / "good.png"), limb_image())
     paths = {name: tmp_path / f"{name}.png" for name in ("good", "bad")}
     assert list(read_regions(paths, ["good", "bad", "other", "good"])) == ["good"]
 
@@ -97,28 +97,28 @@ def maps_of(columns: dict[tuple[str, str], tuple[float, ...]], name: str = "cam"
     return HeatMaps.of({p: heat(*c) for p, c in columns.items()}, name=name, aligned=False)
 
 
-REGIONS_OF = {f"film{i}": regions() for i in range(4)} | {"clear": regions(0, 0)}
-PATIENT_OF = {"film0": "a", "film1": "a", "film2": "b", "film3": "c", "clear": "d"}
+REGIONS_OF = {f"image{i}": regions() for i in range(4)} | {"clear": regions(0, 0)}
+PATIENT_OF = {"image0": "a", "image1": "a", "image2": "b", "image3": "c", "clear": "d"}
 
 
 def test_shares_count_what_is_left_out() -> None:
     maps = maps_of(
         {
-            ("film0", "Mass"): (1, 0, 0, 0),
-            ("film1", "Mass"): (0, 0, 0, 0),
+            ("image0", "Mass"): (1, 0, 0, 0),
+            ("image1", "Mass"): (0, 0, 0, 0),
             ("gone", "Mass"): (1, 0, 0, 0),
             ("clear", "Edema"): (1, 0, 0, 0),
         }
     )
     found = shortcut_shares(maps, REGIONS_OF, PATIENT_OF)
-    assert found.pairs == (("clear", "Edema"), ("film0", "Mass"))
+    assert found.pairs == (("clear", "Edema"), ("image0", "Mass"))
     assert found.mass.tolist() == [[0, 0], [1, 0]]
     assert found.area.tolist() == [[0, 0], [0.25, 0.5]]
     assert (found.patient_ids, found.marked.tolist()) == (("d", "a"), [False, True])
     assert (found.empty, found.unread, found.diseases) == (1, 1, ("Edema", "Mass"))
 
 
-def test_maps_of_no_film_have_no_shares() -> None:
+def test_maps_of_no_image_have_no_shares() -> None:
     found = shortcut_shares(maps_of({("gone", "Mass"): (1, 0, 0, 0)}), REGIONS_OF, PATIENT_OF)
     assert (found.pairs, found.mass.shape, found.area.shape) == ((), (0, 2), (0, 2))
     assert (found.empty, found.unread) == (0, 1)
@@ -126,8 +126,8 @@ def test_maps_of_no_film_have_no_shares() -> None:
 
 def section(*others: HeatMaps) -> Section:
     """One localizer that looks at markers alone, and one that never does."""
-    looks = maps_of({(f"film{i}", "Mass"): (1, 0, 0, 0) for i in range(4)}, "looks")
-    blind = maps_of({(f"film{i}", "Mass"): (0, 1, 0, 0) for i in range(3)}, "blind")
+    looks = maps_of({(f"image{i}", "Mass"): (1, 0, 0, 0) for i in range(4)}, "looks")
+    blind = maps_of({(f"image{i}", "Mass"): (0, 1, 0, 0) for i in range(3)}, "blind")
     maps = {own.name: own for own in (looks, blind, *others)}
     return shortcut_check(maps, REGIONS_OF, PATIENT_OF, resamples=200, seed=0)
 
@@ -152,7 +152,7 @@ def test_the_table_holds_mass_control_and_difference_for_each_region() -> None:
     assert macro(found, "markers", MASS, "blind minus looks") == (-100, -100, -100)
     assert row(found, "markers", MASS, "looks").trail == {
         "maps": 4,
-        "maps of marked films": 4,
+        "maps of marked images": 4,
         "patients": 3,
     }
     assert "100.00 % of the mass on 25.00 % of the area is on markers (more" in found.paragraphs[1]
@@ -163,9 +163,9 @@ def test_the_table_holds_mass_control_and_difference_for_each_region() -> None:
     )
 
 
-def test_maps_of_films_without_markers_stand_beside_their_own_localizer() -> None:
+def test_maps_of_images_without_markers_stand_beside_their_own_localizer() -> None:
     """Without letters the heat of two patients lies elsewhere, the third patient's stays."""
-    pairs = [(f"film{i}", "Mass") for i in range(4)]  # film0 and film1 are of one patient
+    pairs = [(f"image{i}", "Mass") for i in range(4)]  # image0 and image1 are of one patient
     bare = {p: heat(0, 1, 0, 0) for p in pairs[:3]} | {pairs[3]: heat(1, 0, 0, 0)}
     third = HeatMaps.of(
         {p: heat(1, 0, 0, 0) for p in pairs},
@@ -190,7 +190,7 @@ def test_maps_of_films_without_markers_stand_beside_their_own_localizer() -> Non
 
 def test_a_disease_that_loses_heat_with_the_letters_is_named() -> None:
     """The macro mean may hide it."""
-    pairs = [(f"film{i}", disease) for i in range(4) for disease in ("Edema", "Mass")]
+    pairs = [(f"image{i}", disease) for i in range(4) for disease in ("Edema", "Mass")]
     own = HeatMaps.of(
         {(image, d): heat(1, 2, 0, 0) for image, d in pairs},
         name="cam",
@@ -207,7 +207,7 @@ def test_a_disease_that_loses_heat_with_the_letters_is_named() -> None:
 
 
 def test_heat_that_is_gone_with_the_letters_is_counted() -> None:
-    pairs = [(f"film{i}", "Mass") for i in range(3)]
+    pairs = [(f"image{i}", "Mass") for i in range(3)]
     own = HeatMaps.of(
         {p: heat(1, 0, 0, 0) for p in pairs},
         name="leak",
@@ -224,10 +224,10 @@ def test_heat_that_is_gone_with_the_letters_is_counted() -> None:
 
 def test_heat_that_comes_only_without_the_letters_is_measured_alone() -> None:
     own = HeatMaps.of(
-        {("film0", "Mass"): heat(0, 0, 0, 0)},
+        {("image0", "Mass"): heat(0, 0, 0, 0)},
         name="shy",
         aligned=False,
-        without_markers={("film0", "Mass"): heat(0, 1, 0, 0)},
+        without_markers={("image0", "Mass"): heat(0, 1, 0, 0)},
         removal="mask",
     )
     found = shortcut_check({"shy": own}, REGIONS_OF, PATIENT_OF, resamples=20, seed=0)
@@ -236,19 +236,19 @@ def test_heat_that_comes_only_without_the_letters_is_measured_alone() -> None:
     assert not any("once the letters are removed" in said for said in found.paragraphs)
 
 
-def test_maps_of_films_that_are_not_there_are_counted_in_words() -> None:
-    far = maps_of({("film0", "Mass"): (1, 0, 0, 0), ("gone", "Mass"): (1, 0, 0, 0)}, "far")
+def test_maps_of_images_that_are_not_there_are_counted_in_words() -> None:
+    far = maps_of({("image0", "Mass"): (1, 0, 0, 0), ("gone", "Mass"): (1, 0, 0, 0)}, "far")
     found = shortcut_check({"far": far}, REGIONS_OF, PATIENT_OF, resamples=20, seed=0)
-    said = "1 of the 2 maps of far are left out: their films are not there or cannot be read."
+    said = "1 of the 2 maps of far are left out: their images are not there or cannot be read."
     assert found.paragraphs[-1] == said
     assert not any("left out" in paragraph for paragraph in section().paragraphs)
 
 
 def test_a_localizer_without_a_map_to_measure_is_named_and_the_others_go_on() -> None:
-    flat = maps_of({("film0", "Mass"): (2, 2, 2, 2)}, "flat")
+    flat = maps_of({("image0", "Mass"): (2, 2, 2, 2)}, "flat")
     found = section(flat)
     assert found.paragraphs[:-1] == section().paragraphs
-    assert found.paragraphs[-1].startswith("flat cannot be measured: no map of a film that could")
+    assert found.paragraphs[-1].startswith("flat cannot be measured: no map of an image that could")
     alone = shortcut_check({"flat": flat}, REGIONS_OF, PATIENT_OF, resamples=20, seed=0)
     assert (alone.tables, alone.figures) == ((), ())
     assert alone.paragraphs[1] == found.paragraphs[-1]
@@ -261,23 +261,23 @@ def test_every_column_is_explained() -> None:
     assert lookup("share of") is lookup("CAM mass")  # and not the share of boxes lost to the gate
 
 
-def _coco(films: int) -> dict[str, Any]:
-    images = [
+def _coco(images: int) -> dict[str, Any]:
+    entries = [
         {"id": i, "file_name": f"{i}.png", "width": 512, "height": 512, "patient_id": f"p{i}"}
-        for i in range(1, films + 1)
+        for i in range(1, images + 1)
     ]
     boxes = [
         {"id": i, "image_id": i, "category_id": 1, "bbox": [150 + i, 100, 200, 200]}
-        for i in range(1, films + 1)
+        for i in range(1, images + 1)
     ]
-    return {"images": images, "annotations": boxes, "categories": [{"id": 1, "name": "Mass"}]}
+    return {"images": entries, "annotations": boxes, "categories": [{"id": 1, "name": "Mass"}]}
 
 
-def test_the_comparison_has_the_section_where_there_are_maps_and_films(tmp_path: Path) -> None:
+def test_the_comparison_has_the_section_where_there_are_maps_and_images(tmp_path: Path) -> None:
     coco = _coco(4)
     names = [image["file_name"] for image in coco["images"]]
     for name in names:
-        cv2.imwrite(str(tmp_path / name), limb_film())
+        cv2.imwrite(str(tmp_path / name), limb_image())
     boxes = [Localization(name, "Mass", (150, 100, 350, 300), 0.9) for name in names]
     maps = HeatMaps.of(
         {(name, "Mass"): heat(0, 0, 1, 0) for name in names},
@@ -289,7 +289,7 @@ def test_the_comparison_has_the_section_where_there_are_maps_and_films(tmp_path:
 
     def sections(paths: dict[str, Path]) -> dict[str, Section]:
         inputs = StudyInputs(
-            coco, {"cam": boxes}, maps={"cam": maps}, film_paths=paths, resamples=20
+            coco, {"cam": boxes}, maps={"cam": maps}, image_paths=paths, resamples=20
         )
         return {part.key: part for part in run_study(inputs).sections}
 

@@ -20,14 +20,14 @@ from cxrloc.localization.analyses.strata.strata import (
 )
 from cxrloc.localization.evaluation.comparison import Comparison, compare
 from cxrloc.localization.evaluation.ground_truth import ground_truth_from_coco
-from cxrloc.localization.evaluation.image_table import FilmTable, film_table
+from cxrloc.localization.evaluation.image_table import ImageTable, image_table
 from cxrloc.localization.localizer import Localization
 from cxrloc.localization.report.glossary import lookup
 
 
-def _film(i: int, patient: str = "", **extra: Any) -> dict[str, Any]:
-    film = {"id": i, "file_name": f"{i}.png", "width": 100, "height": 100}
-    return film | {"patient_id": patient or f"p{i}"} | extra
+def _image(i: int, patient: str = "", **extra: Any) -> dict[str, Any]:
+    image = {"id": i, "file_name": f"{i}.png", "width": 100, "height": 100}
+    return image | {"patient_id": patient or f"p{i}"} | extra
 
 
 def _coco(
@@ -48,17 +48,17 @@ def _members(coco: dict[str, Any]) -> dict[str, list[str]]:
     """Stratum -> its boxes as `image/disease`."""
     truth = ground_truth_from_coco(coco)
     boxes = [f"{i[:-4]}/{d}" for i, d in zip(truth.image_ids, truth.diseases, strict=True)]
-    found = strata_of(film_table(coco), truth)
+    found = strata_of(image_table(coco), truth)
     return {s.name: [b for b, m in zip(boxes, s.members, strict=True) if m] for s in found}
 
 
 FOUR = _coco(
     [
-        _film(1, view="AP", sex="F", age_years=39.9, labels=["A", "Hernia"]),
-        _film(2, view="PA", sex="M", age_years=40, labels=["A"]),
-        _film(3, view="PA", sex="F", age_years=60, labels=["A", "B"]),
-        _film(4, view=None, sex="", age_years=None, labels=["B"]),
-        _film(5, view="LATERAL", sex="M", age_years=20, labels=["C"]),  # no box: in no stratum
+        _image(1, view="AP", sex="F", age_years=39.9, labels=["A", "Hernia"]),
+        _image(2, view="PA", sex="M", age_years=40, labels=["A"]),
+        _image(3, view="PA", sex="F", age_years=60, labels=["A", "B"]),
+        _image(4, view=None, sex="", age_years=None, labels=["B"]),
+        _image(5, view="LATERAL", sex="M", age_years=20, labels=["C"]),  # no box: in no stratum
     ],
     [(1, 1, 10), (2, 1, 20), (3, 1, 30), (3, 2, 10), (4, 2, 10)],
 )
@@ -86,7 +86,7 @@ def test_every_box_is_in_its_strata_and_what_holds_no_box_is_left_out() -> None:
 
 
 def test_the_strata_of_a_kind_split_the_boxes() -> None:
-    strata = strata_of(film_table(FOUR), ground_truth_from_coco(FOUR))
+    strata = strata_of(image_table(FOUR), ground_truth_from_coco(FOUR))
 
     for kind in {s.kind for s in strata}:
         assert sum(s.members.astype(int) for s in strata if s.kind == kind).tolist() == [1] * 5
@@ -94,7 +94,7 @@ def test_the_strata_of_a_kind_split_the_boxes() -> None:
 
 def test_a_kind_of_which_nothing_is_known_is_left_out_and_labels_fall_back_on_the_truth() -> None:
     bare = _coco(
-        [_film(1), _film(2, not_exhaustive_category_ids=[2]), _film(3)],
+        [_image(1), _image(2, not_exhaustive_category_ids=[2]), _image(3)],
         [(1, 1, 10), (2, 1, 10), (3, 1, 10), (3, 2, 10)],
     )
 
@@ -108,49 +108,49 @@ def test_a_kind_of_which_nothing_is_known_is_left_out_and_labels_fall_back_on_th
 def test_quarters_of_area_are_within_the_disease_and_equal_areas_stay_together() -> None:
     sides = [10, 20, 30, 40]
     coco = _coco(
-        [_film(i) for i in range(8)],
+        [_image(i) for i in range(8)],
         [*((i, 1, s) for i, s in enumerate(sides)), *((i, 2, 2 * s) for i, s in enumerate(sides)),
          *((4 + i, 3, 10) for i in range(4))],
     )  # fmt: skip
 
     truth = ground_truth_from_coco(coco)
-    quarters = area_quarters(film_table(coco), truth)
+    quarters = area_quarters(image_table(coco), truth)
 
     of = {name: quarters[truth.disease_index == i].tolist() for i, name in enumerate("ABC")}
     # the areas of B are four times those of A: over all boxes they would not share the quarters
     assert of == {"A": [0, 1, 2, 3], "B": [0, 1, 2, 3], "C": [0, 0, 0, 0]}
 
 
-def test_area_is_a_share_of_the_film_so_its_size_in_pixels_changes_no_quarter() -> None:
+def test_area_is_a_share_of_the_image_so_its_size_in_pixels_changes_no_quarter() -> None:
     boxes: list[tuple[int, int, float]] = [(i, 1, 10 + 10 * i) for i in range(4)]
-    plain = _coco([_film(i) for i in range(4)], boxes)
-    scaled = _coco([_film(0) | {"width": 1000, "height": 1000}, *map(_film, range(1, 4))],
+    plain = _coco([_image(i) for i in range(4)], boxes)
+    scaled = _coco([_image(0) | {"width": 1000, "height": 1000}, *map(_image, range(1, 4))],
                    [(0, 1, 100), *boxes[1:]])  # fmt: skip
 
     assert _members(scaled) == _members(plain)
 
 
-def test_a_box_on_no_film_of_the_table_is_refused() -> None:
-    films = film_table(FOUR).select(np.array([True, False, True, True, True]))
+def test_a_box_on_no_image_of_the_table_is_refused() -> None:
+    images = image_table(FOUR).select(np.array([True, False, True, True, True]))
 
-    with pytest.raises(ValueError, match=r"'2.png' \(and 0 more boxes\) is on no film"):
-        strata_of(films, ground_truth_from_coco(FOUR))
+    with pytest.raises(ValueError, match=r"'2.png' \(and 0 more boxes\) is on no image"):
+        strata_of(images, ground_truth_from_coco(FOUR))
 
 
-def _world(gated: bool = False) -> tuple[FilmTable, Comparison]:
-    """24 patients: AP films are found with IoU .5, PA films with IoU 1, unknown views not at all.
+def _world(gated: bool = False) -> tuple[ImageTable, Comparison]:
+    """24 patients: AP images are found with IoU .5, PA images with IoU 1, unknown views not at all.
 
-    Half of the films have A, the other half B; all but the four unknown have age and sex.
+    Half of the images have A, the other half B; all but the four unknown have age and sex.
     """
     views = ["AP"] * 10 + ["PA"] * 10 + [""] * 4
-    images = [_film(i, view=v, sex="F", age_years=50) for i, v in enumerate(views)]
+    images = [_image(i, view=v, sex="F", age_years=50) for i, v in enumerate(views)]
     coco = _coco(images, [(i, 1 + i % 2, 10 + i) for i in range(24)])
     found = [
         Localization(f"{i}.png", "AB"[i % 2], (10, 10, 20 + i, 10 + (10 + i) / (1 + (i < 10))), 0.5)
         for i in range(20)
     ]
     gate = {(f"{i}.png", "AB"[i % 2]): i >= 5 for i in range(24)} if gated else None
-    return film_table(coco), compare(coco, {"mine": found}, gate, resamples=100, seed=3)
+    return image_table(coco), compare(coco, {"mine": found}, gate, resamples=100, seed=3)
 
 
 def _score(scores: list[StratumScore], stratum: str, label: str) -> StratumScore:
@@ -158,8 +158,8 @@ def _score(scores: list[StratumScore], stratum: str, label: str) -> StratumScore
 
 
 def test_figures_are_macro_means_of_the_boxes_of_the_stratum() -> None:
-    films, comparison = _world(gated=True)
-    strata = strata_of(films, comparison.truth)
+    images, comparison = _world(gated=True)
+    strata = strata_of(images, comparison.truth)
 
     scores = score_strata(comparison, strata)
 
@@ -170,28 +170,28 @@ def test_figures_are_macro_means_of_the_boxes_of_the_stratum() -> None:
     assert values("view AP", "mine") == pytest.approx([0.5, 0])  # strictly greater: no hit
     assert values("view PA", "mine") == pytest.approx([1, 1])
     assert values("view unknown", "mine") == [0, 0]
-    # the gate drops films 0 to 4: three of five of A, two of five of B
+    # the gate drops images 0 to 4: three of five of A, two of five of B
     assert values("view AP", "mine, gated") == pytest.approx([(0.2 + 0.3) / 2, 0])
     assert len(scores) == len(strata) * len(comparison.localizers)
 
 
 def test_a_disease_without_a_box_in_the_stratum_is_not_in_its_macro_mean() -> None:
     views = {1: "AP", 2: "AP", 3: "PA", 4: "PA"}
-    images = [_film(i, view=view) for i, view in views.items()]
+    images = [_image(i, view=view) for i, view in views.items()]
     coco = _coco(images, [(1, 1, 10), (2, 1, 10), (3, 2, 10), (4, 2, 10)])
     found = [Localization(f"{i}.png", "A", (10, 10, 20, 20), 0.5) for i in (1, 2)]
     comparison = compare(coco, {"mine": found}, resamples=20)
 
-    scores = score_strata(comparison, strata_of(film_table(coco), comparison.truth))
+    scores = score_strata(comparison, strata_of(image_table(coco), comparison.truth))
 
     assert _score(scores, "view AP", "mine").figures["mean_iou"].value == 1
     assert _score(scores, "view PA", "mine").figures["mean_iou"].value == 0
 
 
 def test_under_ten_patients_there_is_a_figure_but_no_interval() -> None:
-    films, comparison = _world()
+    images, comparison = _world()
 
-    scores = score_strata(comparison, strata_of(films, comparison.truth))
+    scores = score_strata(comparison, strata_of(images, comparison.truth))
 
     ten, four = (_score(scores, s, "mine").figures["mean_iou"] for s in ("view AP", "view unknown"))
     assert ten.low <= ten.value <= ten.high
@@ -199,22 +199,22 @@ def test_under_ten_patients_there_is_a_figure_but_no_interval() -> None:
 
 
 def test_patients_not_boxes_are_counted_for_the_interval() -> None:
-    images = [_film(i, patient=f"p{i % 9}", view="AP") for i in range(18)]
+    images = [_image(i, patient=f"p{i % 9}", view="AP") for i in range(18)]
     coco = _coco(images, [(i, 1, 10) for i in range(18)])
     comparison = compare(coco, {}, resamples=20)
 
-    scores = score_strata(comparison, strata_of(film_table(coco), comparison.truth))
+    scores = score_strata(comparison, strata_of(image_table(coco), comparison.truth))
 
     assert np.isnan(scores[0].figures["mean_iou"].low)
 
 
 def test_the_difference_to_the_reference_is_that_of_the_figures_and_none_for_itself() -> None:
-    films, comparison = _world()
+    images, comparison = _world()
     reference = reference_of(comparison)
     assert reference is not None
     assert reference.is_control
 
-    scores = score_strata(comparison, strata_of(films, comparison.truth))
+    scores = score_strata(comparison, strata_of(images, comparison.truth))
 
     for stratum in ("view AP", "view PA"):
         mine, base = (_score(scores, stratum, label) for label in ("mine", reference.name))
@@ -244,14 +244,14 @@ def test_the_reference_is_constant_box_and_else_prior_box() -> None:
 
 
 def test_the_section_prints_counts_differences_and_who_has_no_interval() -> None:
-    films, comparison = _world(gated=True)
+    images, comparison = _world(gated=True)
 
-    section = strata_section(films, comparison)
+    section = strata_section(images, comparison)
 
     assert section.key == "strata"
     (table,) = section.tables
     blocks = list(dict.fromkeys(row.block for row in table.rows))
-    assert blocks == ["view", "sex", "age", "box area", "diseases on the film"]
+    assert blocks == ["view", "sex", "age", "box area", "diseases on the image"]
     row = next(r for r in table.rows if r.lead["stratum"] == "view unknown")
     assert row.trail == {"diseases": 2, "boxes": 4, "patients": 4}
     assert "no interval" in row.note
@@ -270,18 +270,18 @@ def test_the_section_prints_counts_differences_and_who_has_no_interval() -> None
 
 
 def test_every_column_has_an_explanation() -> None:
-    films, comparison = _world()
+    images, comparison = _world()
 
-    for row in strata_section(films, comparison).tables[0].rows:
+    for row in strata_section(images, comparison).tables[0].rows:
         for column in (*row.lead, *row.cells, *row.trail):
             assert lookup(column).definition
 
 
 def test_without_a_control_there_is_no_difference_and_one_panel() -> None:
-    films, comparison = _world()
+    images, comparison = _world()
     alone = replace(comparison, localizers=comparison.localizers[:1])
 
-    section = strata_section(films, alone)
+    section = strata_section(images, alone)
 
     assert list(section.tables[0].rows[0].cells) == ["mean_iou", "acc_iou@0.5"]
     assert "There is no control to subtract" in section.tables[0].notes
@@ -289,14 +289,14 @@ def test_without_a_control_there_is_no_difference_and_one_panel() -> None:
 
 
 def test_the_figure_has_a_line_per_stratum_and_marks_gated_twins_hollow() -> None:
-    films, comparison = _world(gated=True)
+    images, comparison = _world(gated=True)
 
-    section = strata_section(films, comparison)
+    section = strata_section(images, comparison)
 
     figure = section.figures[0]
     left, right = figure.figure.axes
     names = [text.get_text() for text in left.get_yticklabels()]
-    assert names == [s.name for s in strata_of(films, comparison.truth)]
+    assert names == [s.name for s in strata_of(images, comparison.truth)]
     legend = figure.figure.legends[0]
     reference = reference_of(comparison)
     assert reference is not None
@@ -309,15 +309,15 @@ def test_the_figure_has_a_line_per_stratum_and_marks_gated_twins_hollow() -> Non
     assert all(paragraph in figure.alt for paragraph in section.paragraphs[1:])
 
 
-def test_the_order_of_films_boxes_and_predictions_changes_no_figure() -> None:
+def test_the_order_of_images_boxes_and_predictions_changes_no_figure() -> None:
     sides = np.random.default_rng(0).uniform(10, 60, 24).tolist()
-    images = [_film(i, patient=f"p{i // 2}", view="AP" if i % 3 else "PA") for i in range(24)]
+    images = [_image(i, patient=f"p{i // 2}", view="AP" if i % 3 else "PA") for i in range(24)]
     coco = _coco(images, [(i, 1 + i % 2, side) for i, side in enumerate(sides)], size=2)
     found = [Localization(f"{i}.png", "AB"[i % 2], (12, 10, 40, 50), 0.5) for i in range(20)]
     mixed = {key: random.Random(1).sample(coco[key], len(coco[key])) for key in coco}
 
     plain, other = (
-        strata_section(film_table(c), compare(c, {"mine": f}, resamples=20)).tables[0]
+        strata_section(image_table(c), compare(c, {"mine": f}, resamples=20)).tables[0]
         for c, f in ((coco, found), (mixed, found[::-1]))
     )
 

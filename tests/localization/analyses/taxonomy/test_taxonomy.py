@@ -47,7 +47,7 @@ def _class(
     gate: dict[str, bool] | None = None,
     threshold: float = 0.5,
 ) -> str:
-    """Class of the one box (Mass on film a) for (disease, box, score) predictions on that film."""
+    """Class of the one box (Mass on image a) for (disease, box, score) predictions there."""
     found = [Localization("a", disease, box, score) for disease, box, score in boxes]
     passes = None if gate is None else {("a", disease): says for disease, says in gate.items()}
     classes = classify_boxes(_truth([("a", "Mass")]), found, passes, threshold=threshold)
@@ -64,7 +64,7 @@ def _class(
         ((120.0, 100.0, 161.0, 140.0), "loose"),  # the same, one pixel wider
         ((100.0, 100.0, 140.0, 104.0), "wrong place"),  # a tenth: IoU exactly .1
         ((100.0, 100.0, 140.0, 105.0), "tight"),  # an eighth: IoU .125
-        ((0.0, 0.0, 256.0, 256.0), "wrong place"),  # the whole film: IoU 1600 / 65536
+        ((0.0, 0.0, 256.0, 256.0), "wrong place"),  # the whole image: IoU 1600 / 65536
         (FAR, "wrong place"),
     ],
 )
@@ -88,7 +88,7 @@ def test_a_box_under_another_name_counts_where_the_own_one_is_absent_or_elsewher
     assert _class([("Nodule", (100, 100, 140, 180), 0.5)]) == "no box"
 
 
-def test_a_box_on_another_film_is_no_box() -> None:
+def test_a_box_on_another_image_is_no_box() -> None:
     found = [Localization("b", "Mass", BOX, 0.5), Localization("b", "Nodule", BOX, 0.5)]
 
     classes = classify_boxes(_truth([("a", "Mass"), ("b", "Mass")]), found)
@@ -123,7 +123,7 @@ def test_a_gate_without_a_decision_for_a_box_is_refused() -> None:
 
 
 def _world(seed: int = 0) -> tuple[GroundTruth, list[Localization], dict[tuple[str, str], bool]]:
-    """40 films with one or both diseases; boxes of both, off by anything from nothing to far."""
+    """40 images with one or both diseases; boxes of both, off by anything from nothing to far."""
     rng = np.random.default_rng(seed)
     pairs = [(f"{i}", d) for i in range(40) for d in ("Mass", "Nodule") if rng.random() < 0.6]
     found, gate = [], {}
@@ -193,7 +193,7 @@ def test_the_section_prints_shares_and_counts_and_warns_of_chance() -> None:
     assert [row.trail["boxes"] for row in shares.rows] == [4, 4, 2, 2, 2, 2]
     notes = " ".join(shares.notes)
     assert "can be by chance" in notes
-    assert "mine 0.7; random_map 0.3" in notes  # two and one box on three boxed films
+    assert "mine 0.7; random_map 0.3" in notes  # two and one box on three boxed images
     assert section.paragraphs[1] == (
         "mine: 50.0 % hits; most is lost to 'other disease's name' (25.0 %)."
     )

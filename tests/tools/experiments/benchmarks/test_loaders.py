@@ -6,7 +6,7 @@ from pathlib import Path
 
 from torch.utils.data import DataLoader
 
-from cxrloc.classification.training.batches import EpochBatches, FilmBatches
+from cxrloc.classification.training.batches import EpochBatches, ImageBatches
 from cxrloc.classification.training.samplers import ByRowGroups
 from cxrloc.datasets.phantoms.nih import PhantomConfig, make_phantom
 from cxrloc.datasets.readers import nih
@@ -15,19 +15,19 @@ from cxrloc.tools.experiments.benchmarks.loaders import Rate, _loaders, loader_r
 
 def test_shards_are_timed_on_the_path_of_a_training(tmp_path: Path) -> None:
     root = make_phantom(PhantomConfig(patients=4), tmp_path / "phantom")
-    films = list(nih.index(root).radiographs)
-    rates = loader_rates(films, tmp_path / "shards", [32], [0], repeats=1, seconds=0)
+    images = list(nih.index(root).radiographs)
+    rates = loader_rates(images, tmp_path / "shards", [32], [0], repeats=1, seconds=0)
     names = [rate.loader for rate in rates]
     assert names[2:] == ["shards, raw", "shards, png"]
     assert rates[0].ratio == 1
-    loaders = _loaders(films, tmp_path / "shards", 32, 0)
+    loaders = _loaders(images, tmp_path / "shards", 32, 0)
     for name in names[2:]:
         loader = loaders[name]
         assert isinstance(loader, DataLoader)
-        assert isinstance(loader.dataset, FilmBatches)
+        assert isinstance(loader.dataset, ImageBatches)
         assert isinstance(loader.sampler, EpochBatches)
         assert isinstance(loader.sampler.order, ByRowGroups)
-        assert sum(len(labels) for _, labels in loader) == len(films)
+        assert sum(len(labels) for _, labels in loader) == len(images)
 
 
 def test_the_table_has_a_line_a_loader_and_columns_for_the_workers() -> None:

@@ -19,7 +19,7 @@ TOKEN = "a-token-of-some-length-0123456789"
 
 @pytest.fixture(scope="module")
 def guarded(services: Callable[..., Service]) -> TestClient:
-    return TestClient(create_app(services(), TOKEN), base_url="http://films.example")
+    return TestClient(create_app(services(), TOKEN), base_url="http://images.example")
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +86,7 @@ def test_answers_tell_a_browser_to_ask_no_other_server(local: TestClient) -> Non
     assert "http" not in policy
 
 
-@pytest.mark.parametrize("host", ["0.0.0.0", "192.168.1.5", "films.example", "::"])
+@pytest.mark.parametrize("host", ["0.0.0.0", "192.168.1.5", "images.example", "::"])
 def test_another_host_needs_a_token(host: str) -> None:
     with pytest.raises(ValueError, match="--token-file"):
         check_host(host, None)

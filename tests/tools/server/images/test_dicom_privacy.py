@@ -1,4 +1,4 @@
-"""No answer of the HTTP API, page of a report, or log names the patient of a DICOM film."""
+"""No answer of the HTTP API, page of a report, or log names the patient of a DICOM image."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ def client(services: Callable[..., Service]) -> Iterator[TestClient]:
 
 
 @pytest.fixture(scope="module")
-def film(
-    write_dicom: Any, draw_film: Any, names_everywhere: dict[str, str], tmp_path_factory: Any
+def image(
+    write_dicom: Any, draw_image: Any, names_everywhere: dict[str, str], tmp_path_factory: Any
 ) -> Callable[..., bytes]:
-    """`film(BodyPartExamined="KNEE")`: a film that names its patient wherever it can."""
-    path = tmp_path_factory.mktemp("named") / "film.dcm"
+    """`image(BodyPartExamined="KNEE")`: an image that names its patient wherever it can."""
+    path = tmp_path_factory.mktemp("named") / "image.dcm"
 
     def make(**attributes: str) -> bytes:
         everything = {**names_everywhere, "PatientAge": "077Y", **attributes}
-        return Path(write_dicom(path, draw_film(), **everything)).read_bytes()
+        return Path(write_dicom(path, draw_image(), **everything)).read_bytes()
 
     return make
 
@@ -55,13 +55,13 @@ def answers(client: TestClient, data: bytes) -> list[Any]:
 )
 def test_no_answer_and_no_log_names_the_patient(
     client: TestClient,
-    film: Callable[..., bytes],
+    image: Callable[..., bytes],
     caplog: pytest.LogCaptureFixture,
     attributes: dict[str, str],
     cut: int | None,
     status: int,
 ) -> None:
-    data = film(**attributes)[:cut]
+    data = image(**attributes)[:cut]
     caplog.clear()
     with caplog.at_level(logging.DEBUG):
         found = answers(client, data)

@@ -1,4 +1,4 @@
-"""The page in a real browser, served by the real tool: films in, boxes, toggles, downloads out."""
+"""The page in a real browser, served by the real tool: images in, boxes, toggles, downloads out."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ def _open(page: Any, name: str) -> None:
 
 
 def _boxes(page: Any) -> set[tuple[str, str]]:
-    """Localizer and disease of the boxes on the film."""
+    """Localizer and disease of the boxes on the image."""
     found = page.locator(".stage .box")
     pairs = found.evaluate_all("g => g.map(b => [b.dataset.localizer, b.dataset.disease])")
     return {(name, disease) for name, disease in pairs}
 
 
-def test_three_films_are_judged_and_the_bad_ones_say_why(page: Any) -> None:
+def test_three_images_are_judged_and_the_bad_ones_say_why(page: Any) -> None:
     states = {
         name: page.locator(".entry", has_text=name).locator(".state").inner_text()
         for name in ("a <b>.png", "b.jpg", "c.dcm", "broken.png", "large.png")
@@ -67,7 +67,7 @@ def test_boxes_of_both_localizers_stand_where_the_record_says(page: Any) -> None
     first = next(a for a in record["annotations"] if a["localizer"] == "mask_rcnn")
     stage, line = (
         page.locator(selector).first.bounding_box()
-        for selector in (".world .film", '.box[data-localizer="mask_rcnn"] .line')
+        for selector in (".world .image", '.box[data-localizer="mask_rcnn"] .line')
     )
     scale = stage["width"] / record["images"][0]["width"]
     expected = [stage["x"] + scale * first["bbox"][0], stage["y"] + scale * first["bbox"][1]]
@@ -94,7 +94,7 @@ def test_localizers_and_diseases_are_toggled_without_asking_the_server(page: Any
     assert len(page.asked) == asked
 
 
-def test_a_heat_map_lies_over_the_film_as_opaque_as_asked(page: Any) -> None:
+def test_a_heat_map_lies_over_the_image_as_opaque_as_asked(page: Any) -> None:
     _open(page, "a <b>.png")
     page.locator(".heat-of").select_option("Effusion")
     heat = page.locator(".world .heat")
@@ -132,57 +132,57 @@ def test_level_window_and_inversion_change_the_pixels_that_are_seen(page: Any) -
         page.locator(".localizer", has_text=box).locator("input").check()
 
 
-def test_a_dicom_film_is_windowed_in_its_stored_values(page: Any, dicom: bytes) -> None:
+def test_a_dicom_image_is_windowed_in_its_stored_values(page: Any, dicom: bytes) -> None:
     _open(page, "c.dcm")
-    film = page.locator(".world .film")
-    as_read = film.get_attribute("src")
+    image = page.locator(".world .image")
+    as_read = image.get_attribute("src")
 
     def seen() -> Any:
         return _grey(
-            page.request.get(page.url.removesuffix("/page/") + film.get_attribute("src")).body()
+            page.request.get(page.url.removesuffix("/page/") + image.get_attribute("src")).body()
         )
 
     np.testing.assert_array_equal(seen(), decode_dicom(dicom, "c.dcm").pixels)
     page.locator(".window-of").select_option("whole range")
     page.locator(".controls .width").fill("128")
     page.locator(".controls .center").fill("100")
-    page.locator('.world .film[src$="?center=100&width=128"]').wait_for()
+    page.locator('.world .image[src$="?center=100&width=128"]').wait_for()
     values = pydicom.dcmread(io.BytesIO(dicom)).pixel_array.astype(float)
     expected = np.clip((values - 99.5) / 127 + 0.5, 0, 1) * 255  # PS3.3 C.11.2.1.2
     np.testing.assert_allclose(seen(), expected, atol=0.6)
     assert page.locator(".window-of").input_value() == "chosen"
     page.get_by_role("button", name="Reset").click()
-    page.locator(f'.world .film[src="{as_read}"]').wait_for()
+    page.locator(f'.world .image[src="{as_read}"]').wait_for()
 
 
 def _grey(data: bytes) -> Any:
     return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_GRAYSCALE)
 
 
-def test_the_film_zooms_and_pans_by_keys_wheel_and_mouse(page: Any) -> None:
+def test_the_image_zooms_and_pans_by_keys_wheel_and_mouse(page: Any) -> None:
     _open(page, "a <b>.png")
-    stage, film = page.locator(".stage"), page.locator(".world .film")
+    stage, image = page.locator(".stage"), page.locator(".world .image")
     stage.focus()  # scrolls it into sight
-    fitted = film.bounding_box()
+    fitted = image.bounding_box()
     for _ in range(4):
         page.keyboard.press("+")
-    near = film.bounding_box()
+    near = image.bounding_box()
     assert near["width"] == pytest.approx(fitted["width"] * 1.25**4, rel=0.01)
     page.keyboard.press("ArrowRight")
-    assert film.bounding_box()["x"] == pytest.approx(near["x"] - 48, abs=1)
+    assert image.bounding_box()["x"] == pytest.approx(near["x"] - 48, abs=1)
     middle = stage.bounding_box()
     page.mouse.move(middle["x"] + middle["width"] / 2, middle["y"] + middle["height"] / 2)
     page.mouse.down()
     page.mouse.move(middle["x"] + middle["width"] / 2 + 30, middle["y"] + middle["height"] / 2)
     page.mouse.up()
-    assert film.bounding_box()["x"] == pytest.approx(near["x"] - 18, abs=1)
+    assert image.bounding_box()["x"] == pytest.approx(near["x"] - 18, abs=1)
     page.mouse.wheel(0, 120)
     page.wait_for_function(
-        "before => document.querySelector('.film').getBoundingClientRect().width < before - 1",
+        "before => document.querySelector('.image').getBoundingClientRect().width < before - 1",
         arg=near["width"],
     )
     page.keyboard.press("0")
-    assert film.bounding_box() == fitted
+    assert image.bounding_box() == fitted
 
 
 @pytest.mark.parametrize(
@@ -239,8 +239,8 @@ def test_everything_is_reached_by_keyboard_and_has_a_name(page: Any) -> None:
 
 def test_a_screen_reader_is_told_what_is_seen(page: Any) -> None:
     _open(page, "c.dcm")
-    alt = page.locator(".world .film").get_attribute("alt")
-    assert alt.startswith("Chest film c.dcm, 100 by 120 pixels. grad_cam boxes Mass from ")
+    alt = page.locator(".world .image").get_attribute("alt")
+    assert alt.startswith("Chest image c.dcm, 100 by 120 pixels. grad_cam boxes Mass from ")
     assert page.locator("[role=status]").get_attribute("aria-live") == "polite"
     assert page.locator("html").get_attribute("lang") == "en-US"
     assert page.locator("main").count() == 1
@@ -254,7 +254,7 @@ def test_a_screen_reader_is_told_what_is_seen(page: Any) -> None:
 
 @pytest.mark.parametrize("key", ["Enter", "Space"])
 def test_the_choice_of_files_opens_by_key_as_by_mouse(page: Any, key: str) -> None:
-    pick = page.get_by_role("button", name="Choose or drop films")
+    pick = page.get_by_role("button", name="Choose or drop images")
     with page.expect_file_chooser() as opened:
         pick.press(key)
     assert opened.value.is_multiple()
@@ -262,7 +262,7 @@ def test_the_choice_of_files_opens_by_key_as_by_mouse(page: Any, key: str) -> No
         pick.click()
 
 
-def test_on_a_phone_the_chosen_film_comes_into_sight_and_two_fingers_zoom_it(page: Any) -> None:
+def test_on_a_phone_the_chosen_image_comes_into_sight_and_two_fingers_zoom_it(page: Any) -> None:
     page.set_viewport_size({"width": 375, "height": 740})
     for name in ("b.jpg", "a <b>.png"):
         page.evaluate("scrollTo(0, 0)")
@@ -271,15 +271,15 @@ def test_on_a_phone_the_chosen_film_comes_into_sight_and_two_fingers_zoom_it(pag
     assert place["y"] >= 0
     assert place["y"] + place["height"] <= 740
 
-    film = page.locator(".world .film")
-    fitted = film.bounding_box()["width"]
+    image = page.locator(".world .image")
+    fitted = image.bounding_box()["width"]
     x, y = place["x"] + place["width"] / 2, place["y"] + place["height"] / 2
     fingers = page.context.new_cdp_session(page)
     for kind, apart in (("touchStart", 30), ("touchMove", 45), ("touchMove", 60)):
         points = [{"x": x + side * apart, "y": y, "id": i} for i, side in enumerate((-1, 1))]
         fingers.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
     fingers.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
-    assert film.bounding_box()["width"] == pytest.approx(2 * fitted, rel=0.05)
+    assert image.bounding_box()["width"] == pytest.approx(2 * fitted, rel=0.05)
     page.get_by_role("button", name="Fit").click()
     page.set_viewport_size({"width": 1280, "height": 900})
 
@@ -299,9 +299,9 @@ def test_nothing_is_cut_off_sideways_and_the_note_is_always_in_sight(page: Any, 
     page.set_viewport_size({"width": 1280, "height": 900})
 
 
-def test_a_cleared_list_forgets_its_films(page: Any, address: str) -> None:
+def test_a_cleared_list_forgets_its_images(page: Any, address: str) -> None:
     _open(page, "a <b>.png")
-    url = page.locator(".world .film").get_attribute("src")
+    url = page.locator(".world .image").get_attribute("src")
     with urllib.request.urlopen(address + url) as answer:
         assert answer.status == 200
     page.get_by_role("button", name="Clear the list").click()

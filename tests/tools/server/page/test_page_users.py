@@ -38,11 +38,11 @@ def open_page(browser: Any, shared: str, patience_ms: int) -> Callable[[], Any]:
 
 
 @pytest.fixture(scope="module")
-def page(open_page: Callable[[], Any], films: dict[str, Path]) -> Any:
-    """The page of a user who has dropped a film on it."""
+def page(open_page: Callable[[], Any], images: dict[str, Path]) -> Any:
+    """The page of a user who has dropped an image on it."""
     opened = open_page()
-    opened.locator("input[type=file]").set_input_files(films["c.dcm"])
-    opened.locator(".news", has_text="1 of 1 films done.").wait_for()
+    opened.locator("input[type=file]").set_input_files(images["c.dcm"])
+    opened.locator(".news", has_text="1 of 1 images done.").wait_for()
     return opened
 
 
@@ -53,20 +53,20 @@ def test_who_gives_the_token_as_a_password_has_the_page_and_its_downloads(page: 
 
 
 def test_who_does_not_know_the_token_sees_nothing(page: Any, browser: Any, shared: str) -> None:
-    film = page.locator(".world .film").get_attribute("src")
+    image = page.locator(".world .image").get_attribute("src")
     socket_io = "/page/_nicegui_ws/socket.io/?EIO=4&transport=polling"
     with browser.new_context() as stranger:
-        for path in ("/", "/page/", film, socket_io, "/v1/models"):
+        for path in ("/", "/page/", image, socket_io, "/v1/models"):
             assert stranger.request.get(shared + path).status == 401
 
 
-def test_another_user_sees_no_film_but_their_own(
-    page: Any, open_page: Callable[[], Any], films: dict[str, Path]
+def test_another_user_sees_no_image_but_their_own(
+    page: Any, open_page: Callable[[], Any], images: dict[str, Path]
 ) -> None:
     other = open_page()
     assert other.locator(".entry").count() == 0
-    other.locator("input[type=file]").set_input_files(films["b.jpg"])
-    other.locator(".news", has_text="1 of 1 films done.").wait_for()
+    other.locator("input[type=file]").set_input_files(images["b.jpg"])
+    other.locator(".news", has_text="1 of 1 images done.").wait_for()
 
     assert other.locator(".entry .name").all_inner_texts() == ["b.jpg"]
     assert page.locator(".entry .name").all_inner_texts() == ["c.dcm"]
