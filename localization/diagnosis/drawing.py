@@ -49,7 +49,7 @@ _NO_MAP = "No disease passed the gate: no heat map"
 
 
 def draw_boxes(image: LoadedImage, diagnosis: Diagnosis) -> Canvas:
-    """The image with each localizer's strongest box of each present disease; findings at the right."""
+    """The image with each localizer's strongest box of each present disease, and findings."""
     width, height = fitted(image.size_hw, _IMAGE_PX)
     canvas = Canvas(width + _PANEL_PX, max(height, 760))
     canvas.paste(_image_rgb(image, (width, height)), 0, 0)
