@@ -107,13 +107,15 @@ def _mask_rcnn(inputs: LocalizerInputs, name: str) -> Localizer:
 
 def _control(inputs: LocalizerInputs, name: str) -> Localizer:
     from cxrloc.localization.evaluation.controls import CenterBox, ConstantBox, PriorBox, RandomMap
+    from cxrloc.localization.evaluation.ground_truth import ground_truth_from_coco
 
     if inputs.ground_truth is None:
         raise ValueError(f"{name} needs the ground truth: its boxes come from the other patients")
+    truth = ground_truth_from_coco(inputs.ground_truth)
     if name == "random_map":
-        return RandomMap(inputs.seed, inputs.ground_truth)
+        return RandomMap(inputs.seed, truth)
     boxes = {"prior_box": PriorBox, "constant_box": ConstantBox, "center_box": CenterBox}
-    return boxes[name](inputs.ground_truth)
+    return boxes[name](truth)
 
 
 def _bundle(inputs: LocalizerInputs, name: str) -> Path:

@@ -17,11 +17,10 @@ import sys
 import time
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from cxrloc.classification.inference.gate_table import GateRow, read_gate_table
+from cxrloc.classification.inference.gate_table import read_gate_table
 from cxrloc.classification.metrics.bootstrap import RESAMPLES
 from cxrloc.classification.report.tables import Cell, cell_text
 from cxrloc.configs.command_line import named_files
@@ -29,17 +28,20 @@ from cxrloc.datasets.files.manifest import file_sha256, run_manifest
 from cxrloc.datasets.prepared.coco import load_coco
 from cxrloc.datasets.provenance.sidecar import read_provenance
 from cxrloc.localization.analyses.chexlocalize.format import read_segmentations
-from cxrloc.localization.analyses.chexlocalize.section import chexlocalize_files
 from cxrloc.localization.cam.heat_maps import read_heat_maps
-from cxrloc.localization.comparison_report.build import Study, StudyInputs, run_study
+from cxrloc.localization.comparison_report.build import ComparisonReport, build_report
 from cxrloc.localization.comparison_report.files import (
     image_paths,
     read_masks,
     with_missing,
     write_results,
 )
-from cxrloc.localization.localizer import Localization
-from cxrloc.localization.predictions.results_file import read_predictions
+from cxrloc.localization.evaluation.detections import place
+from cxrloc.localization.evaluation.evaluated import ComparisonInputs
+from cxrloc.localization.evaluation.gate_decisions import gate_decisions
+from cxrloc.localization.evaluation.ground_truth import ground_truth_from_coco
+from cxrloc.localization.predictions.columns import BoxColumns
+from cxrloc.localization.predictions.results_file import read_boxes
 from cxrloc.localization.report.comparison_tables import comparison_notes
 from cxrloc.localization.report.glossary import RESEARCH_USE, explain
 
@@ -139,67 +141,56 @@ def _run(arguments: argparse.Namespace) -> None:
         **({"segmentations": arguments.segmentations} if arguments.segmentations else {}),
     }
     inputs = read_inputs(arguments)
-    study = run_study(inputs)
+    report = build_report(inputs)
     hashes = {name: file_sha256(path) for name, path in files.items()}
     manifest = run_manifest(vars(arguments), seed=arguments.seed, hashes=hashes, started=started)
-    write_results(study, manifest, arguments.out, published=inputs.published)
-    _report(study, arguments.out)
+    write_results(report, manifest, arguments.out, published=inputs.published)
+    _print(report, arguments.out)
 
 
 def _prefixed(kind: str, files: Mapping[str, Path]) -> dict[str, Path]:
     return {f"{kind}:{name}": path for name, path in files.items()}
 
 
-def read_inputs(arguments: argparse.Namespace) -> StudyInputs:
+def read_inputs(arguments: argparse.Namespace) -> ComparisonInputs:
     """All files that the command line names, and what stands beside them."""
-    files = named_files(arguments.predictions)
+    files, maps = named_files(arguments.predictions), named_files(arguments.maps, "--maps")
     coco = with_missing(load_coco(arguments.ground_truth), arguments.ground_truth)
+    truth = ground_truth_from_coco(coco)
     provenances = {name: read_provenance(path) for name, path in files.items()}
-    gate: list[GateRow] | None = None
+    gate = segmentations = None
     if arguments.gate is not None:
-        gate = read_gate_table(arguments.gate)
+        gate = gate_decisions(truth.images, read_gate_table(arguments.gate))
         provenances["gate"] = read_provenance(arguments.gate)
-    maps = named_files(arguments.maps, "--maps")
-    inputs = StudyInputs(
-        coco=coco,
-        predictions={name: _read(path, coco) for name, path in files.items()},
+    if arguments.segmentations is not None:
+        segmentations = read_segmentations(arguments.segmentations)
+    return ComparisonInputs(
+        truth=truth,
+        predictions={name: place(truth, _read(path, coco)) for name, path in files.items()},
         gate=gate,
         provenances=provenances,
         maps={name: read_heat_maps(path) for name, path in maps.items()},
         masks=read_masks(files, provenances, coco),
-        image_paths=image_paths(coco, arguments.ground_truth, arguments.images),
+        image_paths=image_paths(truth, arguments.ground_truth, arguments.images),
+        segmentations=segmentations,
         resamples=arguments.resamples,
         seed=arguments.seed,
         noninferiority_margin=arguments.non_inferiority_margin,
         published=not arguments.no_published,
     )
-    return inputs if arguments.segmentations is None else _exchanged(inputs, arguments)
 
 
-def _exchanged(inputs: StudyInputs, arguments: argparse.Namespace) -> StudyInputs:
-    """The inputs with their masks and points in cheXlocalize's terms."""
-    files = chexlocalize_files(
-        read_segmentations(arguments.segmentations),
-        inputs.coco,
-        inputs.predictions,
-        inputs.decisions,
-        masks=inputs.masks,
-        maps=inputs.maps,
-    )
-    return replace(inputs, chexlocalize=files)
-
-
-def _read(path: Path, coco: dict[str, Any]) -> list[Localization]:
+def _read(path: Path, coco: dict[str, Any]) -> BoxColumns:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        found = read_predictions(path, coco)
+        boxes = read_boxes(path, coco)
     for warning in caught:
         print(f"warning: {warning.message}", file=sys.stderr)
-    return found
+    return boxes
 
 
-def _report(study: Study, out: Path) -> None:
-    comparison = study.comparison
+def _print(report: ComparisonReport, out: Path) -> None:
+    comparison = report.comparison
     for note in comparison_notes(comparison):
         print(f"- {note}.")
     print(f"\n{'macro mean over diseases':34s}{'mean IoU':22s}{'acc_iou@0.5':22s}")
@@ -213,7 +204,7 @@ def _report(study: Study, out: Path) -> None:
         macro = difference.estimates.macro
         verdict = "excludes zero" if macro.excludes_zero else "includes zero"
         print(f"{difference.localizer} - {difference.minus}: {cell_text(Cell(macro))} {verdict}")
-    print("", *study.answer, *filter(None, [study.stamp]), sep="\n")
+    print("", *report.answer, *filter(None, [report.stamp]), sep="\n")
     print(f"\nThe report is {out / 'report.html'}. {RESEARCH_USE}.")
 
 

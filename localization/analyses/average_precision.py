@@ -6,6 +6,9 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
+import numpy as np
+
+from cxrloc.classification.metrics.bootstrap import MACRO
 from cxrloc.classification.report.tables import ResultTable, TableRow
 from cxrloc.localization.boxes import xyxy_to_xywh
 from cxrloc.localization.evaluation.coco_ap import (
@@ -14,7 +17,15 @@ from cxrloc.localization.evaluation.coco_ap import (
     coco_ap,
     scaled_coco,
 )
-from cxrloc.localization.localizer import Localization
+from cxrloc.localization.evaluation.detections import Detections
+from cxrloc.localization.evaluation.evaluated import Evaluated
+from cxrloc.localization.evaluation.ground_truth import (
+    UNBOXED,
+    BoolArray,
+    GroundTruth,
+    ImageTable,
+)
+from cxrloc.localization.predictions.results_file import MaskResult
 from cxrloc.localization.report.glossary import RESEARCH_USE
 from cxrloc.localization.report.sections import Section
 
@@ -24,36 +35,24 @@ _KINDS: dict[Kind, str] = {"bbox": "box AP", "segm": "mask AP"}
 _BOUNDS: tuple[Literal["ignored", "counted"], ...] = ("ignored", "counted")
 
 
-def ap_section(
-    coco: Mapping[str, Any],
-    predictions: Mapping[str, Sequence[Localization]],
-    coverage: Mapping[str, frozenset[str]],
-    masks: Mapping[str, Results] | None = None,
-) -> Section:
-    """AP of each localizer on the images that it has looked at.
-
-    Args:
-        coco: ground truth.
-        predictions: localizer -> boxes; all of them, not only the strongest.
-        coverage: localizer -> image ids of the images that it has looked at.
-        masks: localizer -> COCO results with `segmentation`, in the images' frame or in a smaller
-            one of the same aspect ratio (the frame of the network, as `train_maskrcnn` writes).
-    """
+def average_precision(evaluated: Evaluated) -> Section:
+    """AP of each localizer on the images that it has looked at, of all its boxes and its masks."""
     rows: list[TableRow] = []
-    for name, boxes in predictions.items():
-        looked_at = _images(coco, coverage[name])
-        rows += _rows(looked_at, name, results_of(boxes, coco), "bbox")
-    for name, results in (masks or {}).items():
-        looked_at = _images(coco, coverage[name])
-        rows += _rows(_in_frame_of(looked_at, results), name, results, "segm")
+    for name, detections in evaluated.everywhere.items():
+        coco = _coco(evaluated.truth, evaluated.looked_at[name])
+        rows += _rows(coco, name, _box_results(detections), "bbox")
+    for name, masks in evaluated.inputs.masks.items():
+        coco = _coco(evaluated.truth, evaluated.looked_at[name])
+        results = _mask_results(masks, evaluated.images)
+        rows += _rows(_in_frame_of(coco, results), name, results, "segm")
     return Section("coco_ap", "COCO average precision", _PARAGRAPHS, (_table(rows),))
 
 
 _PARAGRAPHS = (
     "Average precision asks for boxes that are right and for scores that rank them over all "
     "images: the area under the precision-recall curve of a disease (101 recalls), averaged over "
-    "the IoU thresholds named in the table. It is computed by pycocotools, on all images that a "
-    "localizer has looked at, without an area limit, at most 100 boxes an image and disease.",
+    "the IoU thresholds named in the table. It is computed by faster-coco-eval, on all images that "
+    "a localizer has looked at, without an area limit, at most 100 boxes an image and disease.",
 )
 _NOTES = (
     "Unboxed positives: predictions of a disease on an image that is labelled with it but has no "
@@ -66,37 +65,85 @@ _NOTES = (
 )
 
 
-def results_of(boxes: Sequence[Localization], coco: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Boxes as COCO results with the numbers of `coco`."""
-    image = {i["file_name"]: i["id"] for i in coco["images"]}
-    category = {c["name"]: c["id"] for c in coco["categories"]}
-    xywh = xyxy_to_xywh([box.box_xyxy for box in boxes]).tolist()
+def _coco(truth: GroundTruth, looked: BoolArray) -> dict[str, Any]:
+    """The images where `looked` (N,) is true, and their boxes, as a COCO dict.
+
+    Images have the numbers of the ground truth's file, for equal scores are ranked by them.
+    """
+    images, kept = truth.images, looked[truth.image_of_box]
+    boxes = zip(
+        truth.image_of_box[kept].tolist(),
+        truth.column_of_box[kept].tolist(),
+        truth.boxes_xyxy[kept].tolist(),
+        strict=True,
+    )
+    return {
+        "images": [_image(images, row) for row in np.flatnonzero(looked).tolist()],
+        "categories": [{"id": i, "name": name} for i, name in enumerate(images.diseases, start=1)],
+        "annotations": [
+            _annotation(number, images.numbers[row], column + 1, box)
+            for number, (row, column, box) in enumerate(boxes, start=1)
+        ],
+    }
+
+
+def _image(images: ImageTable, row: int) -> dict[str, Any]:
+    height, width = images.sizes_hw[row]
+    unboxed = (np.flatnonzero(images.status[row] == UNBOXED) + 1).tolist()
+    number = images.numbers[row]
+    return {
+        "id": number, "height": height, "width": width, "not_exhaustive_category_ids": unboxed
+    }  # fmt: skip
+
+
+def _annotation(number: int, image: int, category: int, box_xyxy: list[float]) -> dict[str, Any]:
+    x1, y1, x2, y2 = box_xyxy
+    return {
+        "id": number,
+        "image_id": image,
+        "category_id": category,
+        "bbox": [x1, y1, x2 - x1, y2 - y1],
+        "area": (x2 - x1) * (y2 - y1),
+        "segmentation": [[x1, y1, x2, y1, x2, y2, x1, y2]],
+        "iscrowd": 0,
+    }
+
+
+def _box_results(detections: Detections) -> list[dict[str, Any]]:
+    numbers = detections.truth.images.numbers
+    rows = zip(
+        detections.image.tolist(),
+        detections.disease.tolist(),
+        xyxy_to_xywh(detections.boxes_xyxy).tolist(),
+        detections.score.tolist(),
+        strict=True,
+    )
     return [
-        {
-            "image_id": image[box.image_id],
-            "category_id": category[box.disease],
-            "bbox": bbox,
-            "score": box.score,
-        }
-        for box, bbox in zip(boxes, xywh, strict=True)
+        {"image_id": numbers[row], "category_id": column + 1, "bbox": box, "score": score}
+        for row, column, box, score in rows
     ]
 
 
-def _images(coco: Mapping[str, Any], names: frozenset[str]) -> dict[str, Any]:
-    images = [image for image in coco["images"] if image["file_name"] in names]
-    numbers = {image["id"] for image in images}
-    kept = [a for a in coco["annotations"] if a["image_id"] in numbers]
-    return {**coco, "images": images, "annotations": kept}
+def _mask_results(masks: Sequence[MaskResult], images: ImageTable) -> list[dict[str, Any]]:
+    """Masks in the image's frame or in a smaller one of the same aspect ratio (the network's)."""
+    return [
+        {
+            "image_id": images.numbers[images.row_of[mask.image_id]],
+            "category_id": images.column_of[mask.disease] + 1,
+            "segmentation": mask.rle,
+            "score": mask.score,
+        }
+        for mask in masks
+    ]
 
 
 def _in_frame_of(coco: dict[str, Any], results: Results) -> Mapping[str, Any]:
     """The ground truth in the frame of the masks, which may be smaller than the images'."""
     sides = {image["id"]: max(image["height"], image["width"]) for image in coco["images"]}
-    known = [one for one in results if one["image_id"] in sides]
-    if not known or max(known[0]["segmentation"]["size"]) == sides[known[0]["image_id"]]:
+    first = next((mask for mask in results if mask["image_id"] in sides), None)
+    if first is None or max(first["segmentation"]["size"]) == sides[first["image_id"]]:
         return coco
-    size = max(known[0]["segmentation"]["size"])
-    return dict(scaled_coco(coco, list(sides), size))
+    return dict(scaled_coco(coco, list(sides), max(first["segmentation"]["size"])))
 
 
 def _rows(coco: Mapping[str, Any], name: str, results: Results, kind: Kind) -> list[TableRow]:
@@ -120,7 +167,7 @@ def _rows(coco: Mapping[str, Any], name: str, results: Results, kind: Kind) -> l
 
 def _cells(table: AveragePrecision, range_: str) -> dict[str, float]:
     figures = {disease: row[range_] for disease, row in table.per_disease.items()}
-    figures["macro mean"] = table.mean[range_]
+    figures[MACRO] = table.mean[range_]
     return {name: math.nan if value is None else value for name, value in figures.items()}
 
 

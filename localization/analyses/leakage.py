@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from cxrloc.classification.report.tables import ResultTable, TableRow
 from cxrloc.datasets.provenance.image_lists import ImageList, common_key, image_list
 from cxrloc.datasets.provenance.leakage import LeakageAudit, audit_model
 from cxrloc.datasets.provenance.sidecar import Provenance
+from cxrloc.localization.evaluation.evaluated import Evaluated
 from cxrloc.localization.report.sections import Section
 
 CLEAN, LEAKED, UNKNOWN = "clean", "leaked", "unknown"
@@ -88,16 +91,16 @@ def _audit(
     }
     if not any(counts.values()):
         return LocalizerAudit(name, 0, {}, ("its sidecar names none of the scored images",))
-    audits: dict[str, LeakageAudit] = {}
+    by_model: dict[str, LeakageAudit] = {}
     unknown: dict[str, None] = {}
     for model in [m for m in counts if counts[m] and provenance.models]:
         try:
-            audits[model] = audit_model(provenance, model, images, boxed_images)
+            by_model[model] = audit_model(provenance, model, images, boxed_images)
         except (OSError, ValueError) as error:
             unknown[f"{model}: {error}"] = None
         else:
-            unknown |= dict.fromkeys(_gaps(audits[model]))
-    return LocalizerAudit(name, sum(counts.values()), audits, tuple(unknown))
+            unknown |= dict.fromkeys(_gaps(by_model[model]))
+    return LocalizerAudit(name, sum(counts.values()), by_model, tuple(unknown))
 
 
 def _gaps(one: LeakageAudit) -> list[str]:
@@ -107,12 +110,12 @@ def _gaps(one: LeakageAudit) -> list[str]:
     return gaps
 
 
-def leakage_stamp(audits: Sequence[LocalizerAudit]) -> str:
+def leakage_stamp(localizers: Sequence[LocalizerAudit]) -> str:
     """`LEAKED: ...`, to stand on every table, naming who was trained on what; empty if nobody."""
     leaked = [
         f"{one.localizer} ({len(one.shared_images)} scored images, "
         f"{len(one.shared_patients)} patients)"
-        for one in audits
+        for one in localizers
         if one.status == LEAKED
     ]
     if not leaked:
@@ -120,8 +123,21 @@ def leakage_stamp(audits: Sequence[LocalizerAudit]) -> str:
     return f"LEAKED: trained on images or patients that are scored here: {', '.join(leaked)}"
 
 
-def leakage_section(audits: Sequence[LocalizerAudit]) -> Section:
+def audits(evaluated: Evaluated) -> tuple[LocalizerAudit, ...]:
+    """The audit of every localizer and of the gate."""
+    images, inputs = evaluated.images, evaluated.inputs
+    names = [*inputs.predictions, *(["gate"] if inputs.gate is not None else [])]
+    boxed = np.flatnonzero(images.boxed).tolist()
+    return audit_comparison(
+        images.patient_of,
+        {name: inputs.provenances.get(name) for name in names},
+        boxed_images=[images.image_ids[row] for row in boxed],
+    )
+
+
+def leakage(evaluated: Evaluated) -> Section:
     """What was checked and what came out, with one row per localizer."""
+    found = evaluated.once(audits)
     title = "Leakage audit: had a model seen what it is scored on?"
     question = (
         "Each scored image is looked up, by image and by patient, in the list of images that the "
@@ -132,15 +148,15 @@ def leakage_section(audits: Sequence[LocalizerAudit]) -> Section:
         "not audited."
     )
     notes = ("Images: those scored images that the localizer looked at",)
-    table = ResultTable("leakage", title, tuple(map(_row, audits)), notes)
-    return Section("leakage", title, (question, _answer(audits)), (table,))
+    table = ResultTable("leakage", title, tuple(map(_row, found)), notes)
+    return Section("leakage", title, (question, _answer(found)), (table,))
 
 
-def _answer(audits: Sequence[LocalizerAudit]) -> str:
-    stamp = leakage_stamp(audits)
+def _answer(localizers: Sequence[LocalizerAudit]) -> str:
+    stamp = leakage_stamp(localizers)
     if stamp:
         return f"{stamp}. The figures of these are too good by an unknown amount."
-    unknown = [one.localizer for one in audits if one.status == UNKNOWN]
+    unknown = [one.localizer for one in localizers if one.status == UNKNOWN]
     if unknown:
         return (
             f"No leak was found, but it could not be ruled out for {', '.join(unknown)}: see the "

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from cxrloc.classification.metrics.bootstrap import Estimate
-from cxrloc.classification.report.tables import Cell, ResultTable, cell_text
-from cxrloc.localization.evaluation.comparison import DISEASE_GIVEN, Comparison, ScoredLocalizer
+from cxrloc.classification.report.tables import Cell, cell_text
+from cxrloc.localization.evaluation.comparison import Comparison, ScoredLocalizer
+from cxrloc.localization.evaluation.detections import DISEASE_GIVEN
+from cxrloc.localization.evaluation.evaluated import Evaluated
 from cxrloc.localization.evaluation.paired_tests import PairTests
 from cxrloc.localization.evaluation.pairwise import REFERENCE_CONTROL
 from cxrloc.localization.report.comparison_tables import (
@@ -21,45 +23,15 @@ from cxrloc.localization.report.sections import NamedFigure, Section
 _ALPHA = 0.05
 
 
-def comparison_sections(
-    comparison: Comparison, *, published: bool = True
-) -> tuple[Section, Section, Section]:
-    """Means, accuracies and pairs; `published=False` leaves the figures of others out."""
-    return (
-        _means_section(comparison),
-        _accuracy_section(comparison, published),
-        _paired_section(comparison),
-    )
-
-
-def comparison_tables(comparison: Comparison, *, published: bool = True) -> tuple[ResultTable, ...]:
-    """The tables of `comparison_sections`, without drawing the figures."""
-    return (
-        *_means_tables(comparison),
-        *_accuracy_tables(comparison, published),
-        *_paired_tables(comparison),
-    )
-
-
-def _means_tables(comparison: Comparison) -> tuple[ResultTable, ...]:
-    return mean_table(comparison), skill_table(comparison)
-
-
-def _accuracy_tables(comparison: Comparison, published: bool) -> tuple[ResultTable, ...]:
-    return tuple(accuracy_table(comparison, o, published=published) for o in ("iou", "iobb"))
-
-
-def _paired_tables(comparison: Comparison) -> tuple[ResultTable, ...]:
-    return difference_table(comparison), paired_test_table(comparison)
-
-
-def _means_section(comparison: Comparison) -> Section:
-    means = _macro_sentences(comparison, "mean_iou")
+def means(evaluated: Evaluated) -> Section:
+    """Mean overlap of every localizer, and its skill over the controls."""
+    comparison = evaluated.comparison
+    sentences = _macro_sentences(comparison, "mean_iou")
     boxplots = NamedFigure(
         "iou_boxplots",
         "IoU of each localizer, disease by disease",
         "Boxplots of the IoU of every ground-truth box, one panel per disease, localizers side by "
-        f"side, controls in grey, misses as 0. Macro mean IoU: {'; '.join(means)}.",
+        f"side, controls in grey, misses as 0. Macro mean IoU: {'; '.join(sentences)}.",
         iou_boxplots(comparison),
     )
     asked = (
@@ -68,11 +40,13 @@ def _means_section(comparison: Comparison) -> Section:
         f"what {REFERENCE_CONTROL}, which never looks at the image, leaves to be gained is gained."
     )
     found = f"Macro mean IoU: {'; '.join(_main_sentences(comparison, 'mean_iou'))}."
-    tables = _means_tables(comparison)
+    tables = (mean_table(comparison), skill_table(comparison))
     return Section("means", "Mean overlap", (asked, found), tables, (boxplots,))
 
 
-def _accuracy_section(comparison: Comparison, published: bool) -> Section:
+def accuracy(evaluated: Evaluated) -> Section:
+    """Shares of the boxes found, at every threshold, published ones beside."""
+    comparison, published = evaluated.comparison, evaluated.inputs.published
     asked = (
         "How many of the ground-truth boxes are found? A box is found when its overlap with the "
         "prediction is greater than the threshold: IoU in one table, IoBB in the other."
@@ -82,18 +56,20 @@ def _accuracy_section(comparison: Comparison, published: bool) -> Section:
         for t in (0.1, 0.5)
         if t in comparison.thresholds
     )
-    tables = _accuracy_tables(comparison, published)
+    tables = tuple(accuracy_table(comparison, o, published=published) for o in ("iou", "iobb"))
     figures = (accuracy_curves(comparison),)
     return Section("accuracy", "Boxes found", (asked, *found), tables, figures)
 
 
-def _paired_section(comparison: Comparison) -> Section:
+def paired(evaluated: Evaluated) -> Section:
+    """Every localizer against the others and the controls: differences and tests."""
+    comparison = evaluated.comparison
     asked = (
         "Is one localizer better than another, for which diseases, by how much, how sure? Both are "
         f"scored on the same boxes and resampled together, {comparison.resamples} times, patient "
         "by patient; tests are corrected over the diseases (Holm)."
     )
-    tables = _paired_tables(comparison)
+    tables = (difference_table(comparison), paired_test_table(comparison))
     boxplots = paired_boxplots(comparison)
     figures = () if boxplots is None else (boxplots,)
     found = _pair_sentences(comparison)

@@ -14,9 +14,9 @@ import numpy as np
 from cxrloc.classification.metrics.bootstrap import MACRO, ClusterBootstrap, DiseaseEstimates
 from cxrloc.classification.report.tables import Cell, ResultTable, TableRow
 from cxrloc.localization.evaluation.box_scores import score_boxes
-from cxrloc.localization.evaluation.comparison import DISEASE_GIVEN, GATED, Gate, gate_mask
+from cxrloc.localization.evaluation.detections import DISEASE_GIVEN, GATED, Detections
+from cxrloc.localization.evaluation.evaluated import Evaluated
 from cxrloc.localization.evaluation.ground_truth import FloatArray, GroundTruth
-from cxrloc.localization.localizer import Localization
 from cxrloc.localization.report.sections import Section
 
 MERGED = (("Infiltration", "Pneumonia", "Consolidation"), ("Nodule", "Mass"))
@@ -29,8 +29,6 @@ STRICT, TOGETHER, DIFFERENCE = "strict", "merged", "merged - strict"
 THRESHOLDS = (0.1, 0.3, 0.5)
 _TITLE = "Synonyms: names strict and merged"
 
-Predictions = Mapping[str, Sequence[Localization]]
-
 
 def groups_of(diseases: Iterable[str]) -> dict[str, tuple[str, ...]]:
     """Disease -> the members of its group of `MERGED` that are among `diseases`, at least two."""
@@ -39,64 +37,50 @@ def groups_of(diseases: Iterable[str]) -> dict[str, tuple[str, ...]]:
     return {name: group for group in groups if len(group) > 1 for name in group}
 
 
-def merge_names(
-    localizations: Sequence[Localization], groups: Mapping[str, tuple[str, ...]]
-) -> list[Localization]:
+def merge_names(detections: Detections, groups: Mapping[str, tuple[str, ...]]) -> Detections:
     """Every box under each name of its group, in the same order: top-1 is then over the group.
 
     Args:
         groups: from `groups_of`; a box of another disease keeps its name alone.
     """
-    return [
-        replace(found, disease=name)
-        for found in localizations
-        for name in groups.get(found.disease, (found.disease,))
+    images = detections.truth.images
+    names = [
+        [images.column_of[name] for name in groups.get(disease, (disease,))]
+        for disease in images.diseases
     ]
+    counts = np.array([len(columns) for columns in names])[detections.disease]
+    every = detections.where(np.repeat(np.arange(len(detections)), counts))
+    columns = [column for disease in detections.disease.tolist() for column in names[disease]]
+    return replace(every, disease=np.array(columns, dtype=np.intp))
 
 
 def strict_and_merged_iou(
-    truth: GroundTruth,
-    localizations: Sequence[Localization],
-    groups: Mapping[str, tuple[str, ...]],
-    gate: Gate | None = None,
+    detections: Detections, groups: Mapping[str, tuple[str, ...]]
 ) -> tuple[FloatArray, FloatArray]:
     """IoU of the top-1 box with every ground-truth box, names strict and merged: two of (N,).
 
-    With a gate only boxes count whose image and disease it says present. So in merged mode a pair
-    passes when the gate passes any disease of the group that it knows.
+    Of gated detections only those that pass are given. So in merged mode a pair passes when the
+    gate passes any disease of the group that it knows.
     """
-    if gate is not None:
-        gate_mask(truth, gate)  # refuses a gate that does not know a ground-truth box
-        localizations = [p for p in localizations if gate.get((p.image_id, p.disease), False)]
-    merged = merge_names(localizations, groups)
-    return score_boxes(truth, localizations).iou, score_boxes(truth, merged).iou
+    return score_boxes(detections).iou, score_boxes(merge_names(detections, groups)).iou
 
 
-def synonyms_section(
-    truth: GroundTruth,
-    predictions: Predictions,
-    gate: Gate | None = None,
-    *,
-    resamples: int,
-    seed: int,
-) -> Section:
+def synonyms(evaluated: Evaluated) -> Section:
     """Accuracy with strict and with merged names, and the difference with its interval.
 
-    Args:
-        predictions: localizer name -> its boxes, also those for diseases that are not boxed.
-            Controls are told the disease: merging means nothing for them, leave them out.
-        gate: (image_id, disease) -> present, for every pair that has a box; None: no gated rows.
-        resamples, seed: of the patients.
+    Controls are told the disease, so merging means nothing for them: they are left out.
     """
-    named = {found.disease for boxes in predictions.values() for found in boxes}
+    truth, predictions = evaluated.truth, evaluated.inputs.predictions
+    predicted = {column for boxes in predictions.values() for column in np.unique(boxes.disease)}
+    named = {truth.images.diseases[column] for column in predicted}
     groups = groups_of(named.union(truth.disease_names)) if predictions else {}
     affected = [name for name in truth.disease_names if name in groups]
     listed = "; ".join("/".join(group) for group in MERGED)
     question = f"Would a localizer fare better if names that overlap were one ({listed})? {WHY}."
     if not affected:
         return Section("synonyms", _TITLE, (question, _NOTHING_TO_MERGE))
-    table, findings = _table(truth, predictions, gate, groups, affected, resamples, seed)
-    return Section("synonyms", _TITLE, (question, *findings), (table,))
+    table, sentences = _table(evaluated, groups, affected)
+    return Section("synonyms", _TITLE, (question, *sentences), (table,))
 
 
 _NOTHING_TO_MERGE = (
@@ -106,32 +90,26 @@ _NOTHING_TO_MERGE = (
 
 
 def _table(
-    truth: GroundTruth,
-    predictions: Predictions,
-    gate: Gate | None,
-    groups: Mapping[str, tuple[str, ...]],
-    affected: Sequence[str],
-    resamples: int,
-    seed: int,
+    evaluated: Evaluated, groups: Mapping[str, tuple[str, ...]], affected: Sequence[str]
 ) -> tuple[ResultTable, tuple[str, ...]]:
     """The table, and one sentence per localizer and setting."""
-    settings: list[tuple[str, str, Gate | None]]
-    settings = [(name, DISEASE_GIVEN, None) for name in predictions]
-    settings += [(name, GATED, gate) for name in predictions if gate is not None]
-    bootstrap = truth.bootstrap(resamples=resamples, seed=seed)
-    rows, findings = [], []
-    for name, setting, mask in settings:
-        strict, merged = strict_and_merged_iou(truth, predictions[name], groups, mask)
-        figures = _estimates(strict, merged, bootstrap)
+    truth, predictions, gate = evaluated.truth, evaluated.inputs.predictions, evaluated.inputs.gate
+    settings = [(name, DISEASE_GIVEN, boxes) for name, boxes in predictions.items()]
+    if gate is not None:
+        settings += [(name, GATED, boxes.passing(gate)) for name, boxes in predictions.items()]
+    rows, sentences = [], []
+    for name, setting, boxes in settings:
+        figures = _estimates(*strict_and_merged_iou(boxes, groups), evaluated.bootstrap)
         for (measure, names), figure in figures.items():
             lead: dict[str, str | float] = {"measure": measure, "localizer": name}
             lead |= {"setting": setting, "names": names}
             cells = _cells(truth, affected, figure)
             rows.append(TableRow(measure, lead, cells, {"boxes": len(truth)}))
-        findings.append(_finding(f"{name} ({setting})", figures))
+        sentences.append(_finding(f"{name} ({setting})", figures))
     order = [measure for measure, names in figures if names == STRICT]
     rows.sort(key=lambda row: order.index(row.block))  # stable: localizers keep their order
-    return ResultTable("synonyms", _TITLE, tuple(rows), _notes(groups, gate)), tuple(findings)
+    notes = _notes(groups, gated=gate is not None)
+    return ResultTable("synonyms", _TITLE, tuple(rows), notes), tuple(sentences)
 
 
 _Figures = dict[tuple[str, str], DiseaseEstimates]
@@ -165,7 +143,7 @@ def _finding(label: str, figures: _Figures) -> str:
     )
 
 
-def _notes(groups: Mapping[str, tuple[str, ...]], gate: Gate | None) -> tuple[str, ...]:
+def _notes(groups: Mapping[str, tuple[str, ...]], *, gated: bool) -> tuple[str, ...]:
     merged = "; ".join("/".join(group) for group in dict.fromkeys(groups.values()))
     notes = [
         f"Merged here: {merged}. {WHY}",
@@ -177,7 +155,7 @@ def _notes(groups: Mapping[str, tuple[str, ...]], gate: Gate | None) -> tuple[st
         "same in both modes, their difference is 0",
         "Controls are told the disease, so merging means nothing for them: they are left out",
     ]
-    if gate is not None:
+    if gated:
         notes.append(
             "Gated: only boxes count whose disease the gate says present on that image. With "
             "merged names a pair so passes when the gate passes any disease of the group that it "

@@ -15,12 +15,8 @@ from dataclasses import dataclass
 from cxrloc.classification.metrics.bootstrap import DiseaseEstimates, Estimate
 from cxrloc.classification.report.tables import Cell, cell_text
 from cxrloc.localization.analyses.taxonomy.taxonomy import ALL_BOXES, CLASSES, HIT, Taxonomy
-from cxrloc.localization.evaluation.comparison import (
-    DISEASE_GIVEN,
-    GATED,
-    Comparison,
-    ScoredLocalizer,
-)
+from cxrloc.localization.evaluation.comparison import Comparison, ScoredLocalizer
+from cxrloc.localization.evaluation.detections import DISEASE_GIVEN, GATED
 from cxrloc.localization.evaluation.paired_tests import MIN_PATIENTS, PairTests
 from cxrloc.localization.evaluation.pairwise import REFERENCE_CONTROL
 
@@ -48,7 +44,7 @@ class _Pair:
     tests: PairTests
 
 
-def answer(comparison: Comparison, taxonomies: Sequence[Taxonomy] = ()) -> tuple[str, ...]:
+def conclusion(comparison: Comparison, taxonomies: Sequence[Taxonomy] = ()) -> tuple[str, ...]:
     """Paragraphs: who is better, what each is losing to, the same behind the gate, how sure.
 
     Args:

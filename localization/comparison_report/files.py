@@ -1,4 +1,4 @@
-"""The files around a study: what stands beside its inputs, and all that it writes."""
+"""The files around a comparison: what stands beside its inputs, and all that it writes."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from cxrloc.datasets.prepared.folder import load_prepared
 from cxrloc.datasets.provenance.sidecar import Provenance
 from cxrloc.datasets.readers.find_images import find_images
 from cxrloc.datasets.readers.index import ReaderWarnings
-from cxrloc.localization.analyses.chexlocalize.format import write_files
-from cxrloc.localization.comparison_report.build import Study
+from cxrloc.localization.comparison_report.build import ComparisonReport
 from cxrloc.localization.comparison_report.summary import per_box_csv, summary
-from cxrloc.localization.predictions.results_file import read_mask_results
+from cxrloc.localization.evaluation.ground_truth import GroundTruth
+from cxrloc.localization.predictions.results_file import MaskResult, read_mask_results
 from cxrloc.localization.report.page import Report, write_report
 from cxrloc.localization.report.plots import save_figure
 
@@ -53,7 +53,7 @@ def with_missing(coco: dict[str, Any], path: Path) -> dict[str, Any]:
 
 def read_masks(
     files: Mapping[str, Path], provenances: Mapping[str, Provenance | None], coco: dict[str, Any]
-) -> dict[str, list[dict[str, Any]]]:
+) -> dict[str, list[MaskResult]]:
     """Masks of each localizer that has any: in its results file, or where its sidecar says.
 
     Two localizers of one network (its box head, its mask head) have the same masks: they count
@@ -68,7 +68,7 @@ def read_masks(
     return {name: masks for name, masks in found.items() if masks}
 
 
-def image_paths(coco: dict[str, Any], ground_truth: Path, images: Path | None) -> dict[str, Path]:
+def image_paths(truth: GroundTruth, ground_truth: Path, images: Path | None) -> dict[str, Path]:
     """Image id -> its file, from `images` or else from the prepared folder of the ground truth.
 
     Raises:
@@ -77,7 +77,7 @@ def image_paths(coco: dict[str, Any], ground_truth: Path, images: Path | None) -
     if images is not None:
         if not images.is_dir():
             raise FileNotFoundError(f"--images {images} is no folder; expected that of the images")
-        names = [str(image["file_name"]) for image in coco["images"]]
+        names = list(truth.images.image_ids)
         paths = find_images(images, names, ReaderWarnings())
         return {name: path for name, path in zip(names, paths, strict=True) if path is not None}
     try:
@@ -88,24 +88,25 @@ def image_paths(coco: dict[str, Any], ground_truth: Path, images: Path | None) -
 
 
 def write_results(
-    study: Study, manifest: dict[str, Any], out: Path, *, published: bool = True
+    report: ComparisonReport, manifest: dict[str, Any], out: Path, *, published: bool = True
 ) -> None:
     """Write the report, its tables and figures, the scores of each box and the summary."""
     out.mkdir(parents=True, exist_ok=True)
-    for section in study.sections:
+    for section in report.sections:
         for table in section.tables:
-            write_table(stamped(table, study.stamp), out)
+            write_table(stamped(table, report.stamp), out)
         for named in section.figures:
             for suffix in (".png", ".svg"):
                 save_figure(named.figure, out / f"{named.name}{suffix}")
-    comparison = study.comparison
-    if study.chexlocalize is not None:
-        write_files(out / "chexlocalize", study.chexlocalize)
+        for name, value in section.attachments.items():
+            (out / name).parent.mkdir(parents=True, exist_ok=True)
+            write_json(out / name, value)
+    comparison = report.comparison
     write_text(out / "per_box.csv", per_box_csv(comparison))
-    write_report(out / "report.html", report_of(study, manifest))
+    write_report(out / "report.html", page_of(report, manifest))
     found = summary(comparison, manifest, published=published)
-    found |= {"stamp": study.stamp, "answer": list(study.answer)}
-    found["leakage"] = [{"localizer": a.localizer, "status": a.status} for a in study.audits]
+    found |= {"stamp": report.stamp, "answer": list(report.answer)}
+    found["leakage"] = [{"localizer": a.localizer, "status": a.status} for a in report.audits]
     write_json(out / "summary.json", found)
 
 
@@ -118,9 +119,9 @@ def stamped(table: ResultTable, stamp: str) -> ResultTable:
     return dataclasses.replace(table, title=title, rows=rows, notes=notes)
 
 
-def report_of(study: Study, manifest: dict[str, Any]) -> Report:
-    """The page of a study."""
-    comparison = study.comparison
+def page_of(report: ComparisonReport, manifest: dict[str, Any]) -> Report:
+    """The page of a comparison."""
+    comparison = report.comparison
     names = list(dict.fromkeys(s.name for s in comparison.localizers if not s.is_control))
     who = " and ".join(filter(None, [", ".join(names[:-1]), *names[-1:]])) or "the controls"
     return Report(
@@ -129,10 +130,10 @@ def report_of(study: Study, manifest: dict[str, Any]) -> Report:
             "Which localizer boxes diseases on chest radiographs better, for which diseases, by "
             "how much, how sure is that, and what is each of them losing to?"
         ),
-        answer=study.answer,
-        sections=study.sections,
-        gallery=study.gallery,
+        answer=report.answer,
+        sections=report.sections,
+        gallery=report.gallery,
         manifest=manifest,
-        stamp=study.stamp,
+        stamp=report.stamp,
         diseases=comparison.truth.disease_names,
     )

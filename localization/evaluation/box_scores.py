@@ -1,20 +1,14 @@
-"""Scores of predicted boxes: one row per ground-truth box, a miss is 0 (see `words.py`)."""
+"""Scores of predicted boxes: one row per ground-truth box, a miss is 0 (see `glossary.py`)."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
-from cxrloc.localization.boxes import iobb, iogt, iou
-from cxrloc.localization.evaluation.ground_truth import (
-    BoolArray,
-    FloatArray,
-    GroundTruth,
-)
-from cxrloc.localization.localizer import Localization
+from cxrloc.localization.evaluation.detections import Detections
+from cxrloc.localization.evaluation.ground_truth import BoolArray, FloatArray
 
 
 @dataclass(frozen=True)
@@ -43,22 +37,21 @@ class BoxScores:
         return replace(self, **masked | {"predicted": self.predicted & keep})
 
 
-def score_boxes(truth: GroundTruth, localizations: Sequence[Localization]) -> BoxScores:
+def score_boxes(detections: Detections) -> BoxScores:
     """Score one localizer's boxes against every ground-truth box.
 
     Predictions for images or diseases without a ground-truth box are ignored: many positive labels
     of NIH have no box, so they are not false positives.
     """
-    candidates: dict[tuple[str, str], list[int]] = {}
-    for j, found in enumerate(localizations):
-        candidates.setdefault((found.image_id, found.disease), []).append(j)
-    keys = list(zip(truth.image_ids, truth.diseases, strict=True))
-    pairs = [(i, j) for i, key in enumerate(keys) for j in candidates.get(key, ())]
-    box_of, prediction_of = np.array(pairs, dtype=np.intp).reshape(-1, 2).T
-    boxes = np.array([p.box_xyxy for p in localizations], dtype=np.float64).reshape(-1, 4)
-    scores = np.array([p.score for p in localizations], dtype=np.float64)[prediction_of]
-    overlaps = [f(boxes[prediction_of], truth.boxes_xyxy[box_of]) for f in (iou, iobb, iogt)]
-    return _reduce(len(truth), box_of, scores, *overlaps)
+    matches = detections.matches
+    return _reduce(
+        len(detections.truth),
+        matches.box,
+        detections.score[matches.detection],
+        matches.iou,
+        matches.iobb,
+        matches.iogt,
+    )
 
 
 def _reduce(

@@ -1,7 +1,5 @@
 """Score localizers on the same ground-truth boxes, with intervals, beside controls that never look.
 
-    comparison = compare(coco, {"mask_rcnn": read_predictions(path, coco)}, gate=None)
-
 Every localizer is scored as its file stands (the disease is given) and, with a gate, a second time
 with a miss wherever the gate does not say that the disease is present.
 """
@@ -10,43 +8,26 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
-from cxrloc.classification.metrics.bootstrap import (
-    RESAMPLES,
-    ClusterBootstrap,
-    DiseaseEstimates,
-    Draws,
-)
-from cxrloc.localization.evaluation.box_scores import BoxScores, score_boxes
-from cxrloc.localization.evaluation.controls import control_localizations
-from cxrloc.localization.evaluation.ground_truth import (
-    BoolArray,
-    FloatArray,
-    GroundTruth,
-    ground_truth_from_coco,
-    scorable,
-)
+from cxrloc.classification.metrics.bootstrap import ClusterBootstrap, DiseaseEstimates, Draws
+from cxrloc.localization.evaluation.box_scores import BoxScores
+from cxrloc.localization.evaluation.detections import CONTROL, DISEASE_GIVEN, GATED
+from cxrloc.localization.evaluation.ground_truth import BoolArray, FloatArray, GroundTruth
 from cxrloc.localization.evaluation.paired_tests import paired_tests
 from cxrloc.localization.evaluation.pairwise import (
     REFERENCE_CONTROL,
     Difference,
     Skill,
     TestedPair,
-    check_margin,
     differences,
     skills,
 )
-from cxrloc.localization.localizer import Localization
 
 # Those of Wang's Table 4 and of Deep MedIA (.1 .25 .5 .75 .9), and of Wang's Table 7 (.1 to .7).
 THRESHOLDS = (0.1, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.7, 0.75, 0.9)
 OVERLAPS = ("iou", "iobb", "iogt")
-DISEASE_GIVEN, GATED, CONTROL = "disease given", "gated", "control"
-
-Gate = Mapping[tuple[str, str], bool]
 
 
 @dataclass(frozen=True)
@@ -82,7 +63,7 @@ class Comparison:
 
     `differences` and `tests` hold every localizer against every control, and against those that
     follow it in the same setting; `skills` every row against every control (controls against
-    `REFERENCE_CONTROL` alone). `controls` are the boxes that were scored as controls.
+    `REFERENCE_CONTROL` alone).
     """
 
     truth: GroundTruth
@@ -94,7 +75,6 @@ class Comparison:
     seed: int
     patients: int
     bootstrap: ClusterBootstrap = field(repr=False)
-    controls: Mapping[str, Sequence[Localization]] = field(repr=False)
     gate_passes: int | None = None
     noninferiority_margin: float | None = None
 
@@ -121,43 +101,33 @@ class Comparison:
 
 
 def compare(
-    coco: Mapping[str, Any],
-    predictions: Mapping[str, Sequence[Localization]],
-    gate: Gate | None = None,
+    truth: GroundTruth,
+    scores: Mapping[str, BoxScores],
+    controls: Mapping[str, BoxScores],
+    passes: BoolArray | None = None,
     *,
-    thresholds: Sequence[float] = THRESHOLDS,
-    resamples: int = RESAMPLES,
+    bootstrap: ClusterBootstrap,
     seed: int = 0,
+    thresholds: Sequence[float] = THRESHOLDS,
     noninferiority_margin: float | None = None,
 ) -> Comparison:
-    """Score every localizer and the controls on the boxes of a COCO ground truth.
+    """Set every localizer beside the others and the controls, on the boxes of a ground truth.
 
     Args:
-        coco: ground truth, see `datasets.coco`.
-        predictions: localizer name -> its boxes, in the file's order.
-        gate: (image_id, disease) -> present, for every pair that has a box; None: no gated rows.
+        scores: localizer -> its scores of every ground-truth box.
+        controls: control -> its scores.
+        passes: (N,) boxes whose disease the gate says present; None: no gated rows.
+        bootstrap: of the patients of these boxes.
+        seed: that it was drawn with.
         thresholds: of acc_iou, acc_iobb and acc_iogt; the test is strict (>).
-        resamples: of the patients.
-        seed: of the resamples and of the random control.
         noninferiority_margin: in (0, 1); a localizer is not inferior to another in a measure when
             the whole interval of their difference lies above minus this (one-sided level 2.5 %).
-
-    Raises:
-        ValueError: for a name that a control has, for a gate that does not know a boxed pair and
-            for a margin out of range.
     """
-    check_margin(noninferiority_margin)
     thresholds = tuple(dict.fromkeys(thresholds))
-    truth = ground_truth_from_coco(coco)
-    controls = control_localizations(scorable(coco), seed)
-    for name in predictions:
-        _check_name(name, tuple(controls))
-    bootstrap = truth.bootstrap(resamples=resamples, seed=seed)
-    passes = None if gate is None else gate_mask(truth, gate)
     rows, draws = [], []
-    for name, setting, scores in _settings(truth, predictions, controls, passes):
-        figures, kept = _estimates(scores, thresholds, bootstrap)
-        rows.append(ScoredLocalizer(name, setting, scores, figures))
+    for name, setting, own in _settings(scores, controls, passes):
+        figures, kept = _estimates(own, thresholds, bootstrap)
+        rows.append(ScoredLocalizer(name, setting, own, figures))
         draws.append(kept)
     labels, pairs, measures = [r.label for r in rows], _pairs(rows), paired_measures(thresholds)
     return Comparison(
@@ -170,7 +140,6 @@ def compare(
         seed=seed,
         patients=len(set(truth.patient_ids)),
         bootstrap=bootstrap,
-        controls=controls,
         gate_passes=None if passes is None else int(passes.sum()),
         noninferiority_margin=noninferiority_margin,
     )
@@ -189,43 +158,12 @@ def accuracy_curve(
     return value, low, high
 
 
-def gate_mask(truth: GroundTruth, gate: Gate) -> BoolArray:
-    """Whether the gate says present, (N,) in the order of the ground truth's boxes.
-
-    Raises:
-        ValueError: naming the first image and disease that the gate has no decision for.
-    """
-    pairs = list(zip(truth.image_ids, truth.diseases, strict=True))
-    unknown = [pair for pair in pairs if pair not in gate]
-    if unknown:
-        image_id, disease = unknown[0]
-        raise ValueError(
-            f"the gate has no decision for {disease} on {image_id} (and {len(unknown) - 1} more of "
-            f"{len(pairs)} ground-truth boxes); expected one for every boxed image and disease: "
-            "use the gate.csv of a run over all folds, or score without --gate"
-        )
-    return np.array([bool(gate[pair]) for pair in pairs], dtype=np.bool_)
-
-
-def _check_name(name: str, controls: tuple[str, ...]) -> None:
-    if not name.strip():
-        raise ValueError("a localizer's name must not be empty; expected NAME=FILE")
-    if name in controls:
-        raise ValueError(
-            f"the name {name!r} is taken by a control; {', '.join(controls)} are computed from the "
-            "ground truth and always added, so leave the file out or give it another name"
-        )
-
-
 def _settings(
-    truth: GroundTruth,
-    predictions: Mapping[str, Sequence[Localization]],
-    controls: Mapping[str, Sequence[Localization]],
-    passes: BoolArray | None,
+    scores: Mapping[str, BoxScores], controls: Mapping[str, BoxScores], passes: BoolArray | None
 ) -> list[tuple[str, str, BoxScores]]:
-    given = [(n, DISEASE_GIVEN, score_boxes(truth, boxes)) for n, boxes in predictions.items()]
-    gated = [(n, GATED, s.only_where(passes)) for n, _, s in given if passes is not None]
-    blind = [(n, CONTROL, score_boxes(truth, boxes)) for n, boxes in controls.items()]
+    given = [(name, DISEASE_GIVEN, own) for name, own in scores.items()]
+    gated = [(n, GATED, own.only_where(passes)) for n, _, own in given if passes is not None]
+    blind = [(name, CONTROL, own) for name, own in controls.items()]
     return given + gated + blind
 
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ import numpy.typing as npt
 from scipy.ndimage import gaussian_filter
 
 from cxrloc.datasets.radiograph import LoadedImage
-from cxrloc.localization.boxes import FloatArray, xywh_to_xyxy
+from cxrloc.localization.boxes import FloatArray
 from cxrloc.localization.cam.boxes import (
     DEEP_MEDIA,
     CamBoxRule,
@@ -25,7 +26,10 @@ from cxrloc.localization.cam.boxes import (
     boxes_from_map,
     map_to_frame,
 )
-from cxrloc.localization.evaluation.constant_box import best_constant_box
+from cxrloc.localization.evaluation.constant_box import constant_boxes_without
+from cxrloc.localization.evaluation.detections import Detections, place
+from cxrloc.localization.evaluation.gate_decisions import GateDecisions
+from cxrloc.localization.evaluation.ground_truth import GroundTruth, IndexArray
 from cxrloc.localization.localizer import Localization
 
 _GRID = 32  # cells a side: the last map of a ResNet at 1024 px
@@ -33,81 +37,87 @@ _SMOOTH_CELLS = 4.0  # standard deviation of the blur: blobs of the size that CA
 
 
 @dataclass(frozen=True)
-class _Place:
-    """An image as a control sees it: without pixels."""
+class _Class:
+    """The boxes of one disease; what is typical of them, each patient's own left out.
 
-    image_id: str
-    patient_id: str
-    size_hw: tuple[int, int]
+    Attributes:
+        rows: (N, 6) left, top, right, bottom as fractions of the frame's width and height, then
+            width and height as fractions of the frame's longer side.
+        owner: (N,) index into `patients`.
+        patients: those with a box, P.
+    """
+
+    rows: FloatArray = field(repr=False)
+    owner: IndexArray = field(repr=False)
+    patients: tuple[str, ...] = field(repr=False)
+
+    @cached_property
+    def index_of(self) -> dict[str, int]:
+        """Patient -> row of `medians`, `means` and `constants`; all other patients: the last."""
+        return {patient: i for i, patient in enumerate(self.patients)}
+
+    def index(self, patient_id: str) -> int:
+        return self.index_of.get(patient_id, len(self.patients))
+
+    @cached_property
+    def medians(self) -> FloatArray:
+        """(P + 1, 6) medians; NaN where no other patient has a box."""
+        return np.stack([self._of_others(np.median, i) for i in range(len(self.patients) + 1)])
+
+    @cached_property
+    def means(self) -> FloatArray:
+        """(P + 1, 6) means; NaN where no other patient has a box."""
+        return np.stack([self._of_others(np.mean, i) for i in range(len(self.patients) + 1)])
+
+    @cached_property
+    def constants(self) -> FloatArray:
+        """(P + 1, 4) boxes of best mean IoU; NaN where no other patient has a box."""
+        return constant_boxes_without(self.rows[:, :4], self.owner)
+
+    def _of_others(self, statistic: Any, i: int) -> FloatArray:
+        rows = self.rows[self.owner != i]
+        return np.asarray(statistic(rows, axis=0) if len(rows) else np.full(6, np.nan))
 
 
 class OtherPatients:
     """The ground truth's boxes of each class, with one patient's left out on request."""
 
-    def __init__(self, coco: Mapping[str, Any]) -> None:
-        self._places = {image["id"]: _place(image) for image in coco["images"]}
-        names = {category["id"]: str(category["name"]) for category in coco["categories"]}
-        rows: dict[str, list[list[float]]] = {name: [] for name in names.values()}
-        patients: dict[str, list[str]] = {name: [] for name in names.values()}
-        pairs: dict[tuple[str, str], tuple[_Place, str]] = {}
-        for annotation in coco["annotations"]:
-            place, disease = self._places[annotation["image_id"]], names[annotation["category_id"]]
-            rows[disease].append(_fractions(annotation["bbox"], place.size_hw))
-            patients[disease].append(place.patient_id)
-            pairs[place.image_id, disease] = (place, disease)
-        self.pairs = list(pairs.values())
-        self.patient_of = {place.image_id: place.patient_id for place in self._places.values()}
-        self._rows = {name: np.array(found).reshape(-1, 6) for name, found in rows.items()}
-        self._patients = {name: np.array(found, dtype=str) for name, found in patients.items()}
-        self._typical: dict[tuple[str, str], tuple[FloatArray, FloatArray] | None] = {}
-        self._constant: dict[tuple[str, str], FloatArray] = {}
+    def __init__(self, truth: GroundTruth) -> None:
+        self.truth, self.patient_of = truth, truth.images.patient_of
+        rows, of_box = _fractions(truth), np.array(truth.patient_ids, dtype=object)
+        self._classes: dict[str, _Class] = {}
+        for column, disease in enumerate(truth.images.diseases):
+            members = truth.column_of_box == column
+            patients, owner = np.unique(of_box[members].astype(str), return_inverse=True)
+            self._classes[disease] = _Class(rows[members], owner, tuple(patients.tolist()))
 
-    @property
-    def places(self) -> list[_Place]:
-        """All images of the ground truth."""
-        return list(self._places.values())
-
-    def has_boxes(self, disease: str) -> bool:
-        return len(self._rows[disease]) > 0
-
-    def typical(self, disease: str, patient_id: str) -> tuple[FloatArray, FloatArray] | None:
-        """Median and mean over the other patients' boxes, or None (and a warning) without any.
-
-        Each is left, top, right, bottom as fractions of the frame's width and height, then width
-        and height as fractions of the frame's longer side.
-        """
-        if disease not in self._rows:
-            known = ", ".join(self._rows)
-            raise ValueError(f"unknown disease {disease!r}; the ground truth has {known}")
-        key = (disease, patient_id)
-        if key not in self._typical:
-            rows = self._rows[disease][self._patients[disease] != patient_id]
-            self._typical[key] = (np.median(rows, axis=0), rows.mean(axis=0)) if len(rows) else None
-            if not len(rows):
-                others = f"no patient but {patient_id!r}" if len(self._rows[disease]) else "nobody"
-                warnings.warn(f"{disease}: {others} has a box, so the controls give none")  # noqa: B028
-        return self._typical[key]
-
-    def constant(self, disease: str, patient_id: str) -> FloatArray:
-        """The box of best mean IoU with the other patients' boxes, (4,) fractions of the frame.
+    def of(self, disease: str) -> _Class:
+        """The boxes of a disease.
 
         Raises:
-            ValueError: where `typical` is None: there is no other patient's box.
+            ValueError: for a disease that the ground truth lacks.
         """
-        own = self._patients[disease] == patient_id
-        # the many patients without a box of the disease share one box: the search is not free
-        key = (disease, patient_id if own.any() else "")
-        if key not in self._constant:
-            self._constant[key] = best_constant_box(self._rows[disease][~own, :4])
-        return self._constant[key]
+        if disease not in self._classes:
+            known = ", ".join(self._classes)
+            raise ValueError(f"unknown disease {disease!r}; the ground truth has {known}")
+        return self._classes[disease]
+
+    def have_boxes(self, disease: str, patient_id: str) -> bool:
+        """Whether any other patient has a box of the disease; warns if none has."""
+        boxes = self.of(disease)
+        if len(boxes.patients) > (patient_id in boxes.index_of):
+            return True
+        others = f"no patient but {patient_id!r}" if boxes.patients else "nobody"
+        warnings.warn(f"{disease}: {others} has a box, so the controls give none")  # noqa: B028
+        return False
 
 
 class _Control:
-    """What the controls share: from an image to its place, from a place to at most one box."""
+    """What the controls share: from an image to its frame, from a frame to at most one box."""
 
     name = "control"
 
-    def __init__(self, ground_truth: Mapping[str, Any] | OtherPatients) -> None:
+    def __init__(self, ground_truth: GroundTruth | OtherPatients) -> None:
         if not isinstance(ground_truth, OtherPatients):
             ground_truth = OtherPatients(ground_truth)
         self._others = ground_truth
@@ -116,24 +126,30 @@ class _Control:
         self, images: Sequence[LoadedImage], diseases: Sequence[str]
     ) -> list[Localization]:
         """At most one box per image and disease; patients are the ground truth's or the image's."""
-        places = [
-            _Place(f.image_id, self._others.patient_of.get(f.image_id, f.patient_id), f.size_hw)
-            for f in images
-        ]
-        return self.localize_places((place, d) for place in places for d in diseases)
+        boxes = (
+            self.box(
+                image.image_id,
+                disease,
+                self._others.patient_of.get(image.image_id, image.patient_id),
+                image.size_hw,
+            )
+            for image in images
+            for disease in diseases
+        )
+        return [box for box in boxes if box is not None]
 
-    def localize_places(self, pairs: Iterable[tuple[_Place, str]]) -> list[Localization]:
-        """As `localize`, for (place, disease) pairs such as `OtherPatients.pairs`."""
-        found = []
-        for place, disease in pairs:
-            typical = self._others.typical(disease, place.patient_id)
-            scored = None if typical is None else self._box(place, disease, *typical)
-            if scored is not None:
-                found.append(Localization(place.image_id, disease, *scored))
-        return found
+    def box(
+        self, image_id: str, disease: str, patient_id: str, size_hw: tuple[int, int]
+    ) -> Localization | None:
+        """The box of one disease on an image of one patient; None without other patients' boxes."""
+        if not self._others.have_boxes(disease, patient_id):
+            return None
+        boxes = self._others.of(disease)
+        scored = self._scored_box(image_id, disease, boxes, boxes.index(patient_id), size_hw)
+        return None if scored is None else Localization(image_id, disease, *scored)
 
-    def _box(
-        self, place: _Place, disease: str, median: FloatArray, mean: FloatArray
+    def _scored_box(
+        self, image_id: str, disease: str, boxes: _Class, i: int, size_hw: tuple[int, int]
     ) -> ScoredBox | None:
         raise NotImplementedError
 
@@ -143,10 +159,10 @@ class PriorBox(_Control):
 
     name = "prior_box"
 
-    def _box(
-        self, place: _Place, disease: str, median: FloatArray, mean: FloatArray
+    def _scored_box(
+        self, image_id: str, disease: str, boxes: _Class, i: int, size_hw: tuple[int, int]
     ) -> ScoredBox | None:
-        return _in_frame(median[:4], place.size_hw), 1.0
+        return _in_frame(boxes.medians[i, :4], size_hw), 1.0
 
 
 class ConstantBox(_Control):
@@ -159,10 +175,10 @@ class ConstantBox(_Control):
 
     name = "constant_box"
 
-    def _box(
-        self, place: _Place, disease: str, median: FloatArray, mean: FloatArray
+    def _scored_box(
+        self, image_id: str, disease: str, boxes: _Class, i: int, size_hw: tuple[int, int]
     ) -> ScoredBox | None:
-        return _in_frame(self._others.constant(disease, place.patient_id), place.size_hw), 1.0
+        return _in_frame(boxes.constants[i], size_hw), 1.0
 
 
 class CenterBox(_Control):
@@ -170,12 +186,12 @@ class CenterBox(_Control):
 
     name = "center_box"
 
-    def _box(
-        self, place: _Place, disease: str, median: FloatArray, mean: FloatArray
+    def _scored_box(
+        self, image_id: str, disease: str, boxes: _Class, i: int, size_hw: tuple[int, int]
     ) -> ScoredBox | None:
-        height, width = place.size_hw
-        half_w = min(median[4] * max(height, width), width) / 2
-        half_h = min(median[5] * max(height, width), height) / 2
+        height, width = size_hw
+        half_w = min(boxes.medians[i, 4] * max(height, width), width) / 2
+        half_h = min(boxes.medians[i, 5] * max(height, width), height) / 2
         x, y = width / 2, height / 2
         return (float(x - half_w), float(y - half_h), float(x + half_w), float(y + half_h)), 1.0
 
@@ -191,19 +207,19 @@ class RandomMap(_Control):
     def __init__(
         self,
         seed: int,
-        ground_truth: Mapping[str, Any] | OtherPatients,
+        ground_truth: GroundTruth | OtherPatients,
         rule: CamBoxRule = DEEP_MEDIA,
     ) -> None:
         super().__init__(ground_truth)
         self.seed, self.rule = seed, rule
 
-    def _box(
-        self, place: _Place, disease: str, median: FloatArray, mean: FloatArray
+    def _scored_box(
+        self, image_id: str, disease: str, boxes: _Class, i: int, size_hw: tuple[int, int]
     ) -> ScoredBox | None:
-        heat = map_to_frame(random_map(self.seed, place.image_id, disease), place.size_hw)
-        side = max(place.size_hw)
-        boxes = boxes_from_map(heat, self.rule, (float(mean[4] * side), float(mean[5] * side)))
-        return boxes[0] if boxes else None
+        heat = map_to_frame(random_map(self.seed, image_id, disease), size_hw)
+        side, (width, height) = max(size_hw), boxes.means[i, 4:].tolist()
+        scored = boxes_from_map(heat, self.rule, (width * side, height * side))
+        return scored[0] if scored else None
 
 
 def random_map(seed: int, image_id: str, disease: str) -> npt.NDArray[np.float32]:
@@ -214,54 +230,59 @@ def random_map(seed: int, image_id: str, disease: str) -> npt.NDArray[np.float32
     return np.asarray(gaussian_filter(noise, _SMOOTH_CELLS, mode="wrap"), dtype=np.float32)
 
 
-def control_localizations(coco: Mapping[str, Any], seed: int) -> dict[str, list[Localization]]:
-    """All controls' boxes for each (image, disease) that has a ground-truth box; reads no image."""
-    others = OtherPatients(coco)
-    controls: tuple[_Control, ...] = (
-        PriorBox(others),
-        ConstantBox(others),
-        CenterBox(others),
-        RandomMap(seed, others),
-    )
-    return {control.name: control.localize_places(others.pairs) for control in controls}
+CONTROL_NAMES = (PriorBox.name, ConstantBox.name, CenterBox.name, RandomMap.name)
+
+
+def boxed_controls(others: OtherPatients, seed: int) -> dict[str, Detections]:
+    """All controls' boxes for each image and disease with a ground-truth box; reads no image."""
+    truth = others.truth
+    controls = (PriorBox(others), ConstantBox(others), CenterBox(others), RandomMap(seed, others))
+    rows = zip(truth.image_ids, truth.diseases, truth.patient_ids, truth.image_of_box, strict=True)
+    pairs = {(image, disease): (patient, row) for image, disease, patient, row in rows}
+    boxes: dict[str, list[Localization]] = {control.name: [] for control in controls}
+    for (image, disease), (patient, row) in pairs.items():
+        for control in controls:
+            box = control.box(image, disease, patient, truth.images.sizes_hw[row])
+            if box is not None:
+                boxes[control.name].append(box)
+    return {name: place(truth, found) for name, found in boxes.items()}
 
 
 def controls_everywhere(
-    coco: Mapping[str, Any], probability: Mapping[tuple[str, str], float] | None = None
-) -> dict[str, list[Localization]]:
+    others: OtherPatients, gate: GateDecisions | None = None
+) -> dict[str, Detections]:
     """Prior box and constant box of EVERY disease on every image: what precision has to beat.
 
     Args:
-        probability: (image_id, disease) -> the gate's probability, the score of the box there (0
-            where it is not known), so that only the place is blind; None: every score is 1.
+        gate: its probability is the score of the box (0 where it is not known), so that only the
+            place is blind; None: every score is 1.
     """
-    others = OtherPatients(coco)
-    names = [str(category["name"]) for category in coco["categories"]]
-    pairs = [(place, d) for place in others.places for d in names if others.has_boxes(d)]
-    found = {c.name: c.localize_places(pairs) for c in (PriorBox(others), ConstantBox(others))}
-    if probability is None:
-        return found
+    truth, images = others.truth, others.truth.images
+    frames = np.array(images.sizes_hw, dtype=np.float64).reshape(-1, 2)[:, [1, 0, 1, 0]]
+    rows, columns, prior, constant = [], [], [], []
+    for disease in truth.disease_names:
+        boxes = others.of(disease)
+        index = np.array([boxes.index(patient) for patient in images.patient_ids], dtype=np.intp)
+        seen = np.flatnonzero(np.isfinite(boxes.medians[index, 0]))
+        rows.append(seen)
+        columns.append(np.full(len(seen), images.column_of[disease]))
+        prior.append(boxes.medians[index[seen], :4] * frames[seen])
+        constant.append(boxes.constants[index[seen]] * frames[seen])
+    image, disease_of = np.concatenate(rows), np.concatenate(columns)
+    score = np.ones(len(image)) if gate is None else gate.probability[image, disease_of]
     return {
-        name: [replace(b, score=probability.get((b.image_id, b.disease), 0.0)) for b in boxes]
-        for name, boxes in found.items()
+        name: Detections(truth, image, disease_of, np.concatenate(boxes), score)
+        for name, boxes in ((PriorBox.name, prior), (ConstantBox.name, constant))
     }
 
 
-def _place(image: Mapping[str, Any]) -> _Place:
-    if image.get("patient_id") in (None, ""):
-        raise ValueError(
-            f"ground truth: image {image['file_name']!r} has no patient_id, which controls need "
-            f"to leave its patient out; tools/prepare_data.py writes it, or add the key"
-        )
-    size_hw = (int(image["height"]), int(image["width"]))
-    return _Place(image["file_name"], str(image["patient_id"]), size_hw)
-
-
-def _fractions(box_xywh: Sequence[float], size_hw: tuple[int, int]) -> list[float]:
-    height, width = size_hw
-    x1, y1, x2, y2 = xywh_to_xyxy([box_xywh])[0]
-    side = max(height, width)
-    return [x1 / width, y1 / height, x2 / width, y2 / height, (x2 - x1) / side, (y2 - y1) / side]
+def _fractions(truth: GroundTruth) -> FloatArray:
+    """(N, 6) of all boxes, see `_Class.rows`."""
+    height, width = truth.sizes_hw.T
+    x1, y1, x2, y2 = truth.boxes_xyxy.T
+    side = np.maximum(height, width)
+    columns = (x1 / width, y1 / height, x2 / width, y2 / height, (x2 - x1) / side, (y2 - y1) / side)
+    return np.column_stack(columns)
 
 
 def _in_frame(fractions: FloatArray, size_hw: tuple[int, int]) -> tuple[float, float, float, float]:

@@ -1,18 +1,95 @@
-"""The ground truth of a comparison: the scored boxes, their images, patients and diseases."""
+"""The ground truth of a comparison, parsed once: images, patients, boxes, and what is labelled.
+
+    truth = ground_truth_from_coco(load_coco(path))
+
+Here the COCO dict ends: whatever scores, draws or prints takes a `GroundTruth`. Boxes alone do not
+say where a prediction is wrong. Of each image and disease `ImageTable.status` says whether the
+disease is boxed, labelled present without a box (a prediction is then neither right nor wrong), or
+absent.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from cxrloc.classification.metrics.bootstrap import ClusterBootstrap
+from cxrloc.localization.boxes import xywh_to_xyxy
 
 FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
+IndexArray = npt.NDArray[np.intp]
+
+ABSENT, BOXED, UNBOXED = 0, 1, 2
+
+
+@dataclass(frozen=True)
+class ImageTable:
+    """Images as parallel columns, sorted by image id: the order in the file changes nothing.
+
+    Attributes:
+        image_ids, patient_ids: one entry per image (N).
+        diseases: columns of `status`, in the order of the category ids (D).
+        status: (N, D) int8: `ABSENT`, `BOXED` or `UNBOXED` (labelled present, no box).
+        labels: per image all diseases labelled present, also those that nobody boxes; None where
+            the ground truth does not say (foreign files without the key `labels`).
+        sizes_hw: the original frames.
+        views, sexes: empty string where unknown.
+        ages_years: NaN where unknown.
+        folds: patient fold of each image; None where the ground truth has none.
+        numbers: the images' numbers in the COCO file: average precision ranks equal scores so.
+    """
+
+    image_ids: tuple[str, ...]
+    patient_ids: tuple[str, ...]
+    diseases: tuple[str, ...]
+    status: npt.NDArray[np.int8] = field(repr=False)
+    labels: tuple[tuple[str, ...] | None, ...] = field(repr=False)
+    sizes_hw: tuple[tuple[int, int], ...] = field(repr=False)
+    views: tuple[str, ...] = field(repr=False)
+    sexes: tuple[str, ...] = field(repr=False)
+    ages_years: npt.NDArray[np.float64] = field(repr=False)
+    folds: tuple[int, ...] | None = field(repr=False, default=None)
+    numbers: tuple[int, ...] = field(repr=False, default=())
+
+    def __len__(self) -> int:
+        return len(self.image_ids)
+
+    @cached_property
+    def row_of(self) -> dict[str, int]:
+        """Image id -> row."""
+        return {image: row for row, image in enumerate(self.image_ids)}
+
+    @cached_property
+    def column_of(self) -> dict[str, int]:
+        """Disease -> column."""
+        return {disease: column for column, disease in enumerate(self.diseases)}
+
+    @cached_property
+    def patient_of(self) -> dict[str, str]:
+        """Image id -> patient."""
+        return dict(zip(self.image_ids, self.patient_ids, strict=True))
+
+    @property
+    def boxed(self) -> npt.NDArray[np.bool_]:
+        """(N,) images with a ground-truth box."""
+        return np.asarray((self.status == BOXED).any(axis=1))
+
+    @property
+    def without_finding(self) -> npt.NDArray[np.bool_]:
+        """(N,) images that are labelled with nothing at all.
+
+        Where the ground truth does not list all labels: images with none of its own diseases.
+        """
+        clear = (self.status == ABSENT).all(axis=1)
+        empty = [names is None or not names for names in self.labels]
+        return np.asarray(clear & np.array(empty, dtype=np.bool_), dtype=np.bool_)
 
 
 @dataclass(frozen=True)
@@ -20,12 +97,14 @@ class GroundTruth:
     """Ground-truth boxes as parallel columns, sorted: the order in the file changes nothing.
 
     Attributes:
+        images: every image of the ground truth, boxed or not.
         image_ids, patient_ids, diseases: one entry per box.
         boxes_xyxy: (N, 4) absolute pixels of the original image.
         disease_names: the diseases with at least one box, in the order of the category ids.
         notes: what a reader of the figures must know about these boxes.
     """
 
+    images: ImageTable = field(repr=False)
     image_ids: tuple[str, ...]
     patient_ids: tuple[str, ...]
     diseases: tuple[str, ...]
@@ -36,11 +115,28 @@ class GroundTruth:
     def __len__(self) -> int:
         return len(self.image_ids)
 
-    @property
-    def disease_index(self) -> npt.NDArray[np.intp]:
+    @cached_property
+    def disease_index(self) -> IndexArray:
         """Column of each box's disease in `disease_names`, (N,)."""
         column = {name: i for i, name in enumerate(self.disease_names)}
         return np.array([column[d] for d in self.diseases], dtype=np.intp)
+
+    @cached_property
+    def image_of_box(self) -> IndexArray:
+        """(N,) row of each box's image in `images`."""
+        row_of = self.images.row_of
+        return np.array([row_of[image] for image in self.image_ids], dtype=np.intp)
+
+    @cached_property
+    def column_of_box(self) -> IndexArray:
+        """(N,) column of each box's disease in `images`."""
+        column_of = self.images.column_of
+        return np.array([column_of[disease] for disease in self.diseases], dtype=np.intp)
+
+    @cached_property
+    def sizes_hw(self) -> npt.NDArray[np.intp]:
+        """(N, 2) height and width of each box's image."""
+        return np.array(self.images.sizes_hw, dtype=np.intp)[self.image_of_box]
 
     def bootstrap(self, *, resamples: int, seed: int) -> ClusterBootstrap:
         """Resamples of the patients; one seed draws the same ones for every analysis."""
@@ -58,7 +154,7 @@ class GroundTruth:
 
 
 def ground_truth_from_coco(coco: Mapping[str, Any]) -> GroundTruth:
-    """Boxes of a COCO ground truth (`datasets.coco.load_coco`) as a `GroundTruth`.
+    """A COCO ground truth (`datasets.prepared.coco.load_coco`) as a `GroundTruth`.
 
     Images without `patient_id` (foreign COCO files) are each a cluster of their own; crowd
     annotations are left out. Both are said in `notes`.
@@ -66,50 +162,33 @@ def ground_truth_from_coco(coco: Mapping[str, Any]) -> GroundTruth:
     Raises:
         ValueError: when there is no box to score.
     """
-    names = {c["id"]: c["name"] for c in sorted(coco["categories"], key=lambda c: c["id"])}
-    order = {name: i for i, name in enumerate(names.values())}
-    cleaned = scorable(coco)
-    if not cleaned["annotations"]:
+    annotations = [a for a in coco["annotations"] if not a.get("iscrowd", 0)]
+    if not annotations:
         raise ValueError(
             "the ground truth has no box to score; expected at least one annotation. Of images "
             "without boxes tools/experiments/check_shortcuts.py tells where heat maps look"
         )
-    images = {image["id"]: image for image in cleaned["images"]}
-    found = [_row(annotation, images, names) for annotation in cleaned["annotations"]]
-    rows = sorted(found, key=lambda row: (row[0], order[row[2]], row[3]))
-    image_ids, patients, diseases, boxes = zip(*rows, strict=True)
-    present = tuple(name for name in names.values() if name in set(diseases))
-    notes = _notes(coco, set(image_ids), [n for n in names.values() if n not in present])
-    return GroundTruth(image_ids, patients, diseases, np.array(boxes, float), present, notes)
-
-
-def scorable(coco: Mapping[str, Any]) -> dict[str, Any]:
-    """The ground truth as it is scored: no crowd annotations, every image with a `patient_id`.
-
-    An image without one (foreign COCO files) becomes a patient of its own, named as the image is.
-    """
-    images = [
-        {**i, "patient_id": i["file_name"]} if _is_anonymous(i) else i for i in coco["images"]
-    ]
-    kept = [a for a in coco["annotations"] if not a.get("iscrowd", 0)]
-    return {**coco, "images": images, "annotations": kept}
-
-
-def _is_anonymous(image: Mapping[str, Any]) -> bool:
-    return image.get("patient_id") in (None, "")  # patient 0 is a patient
-
-
-_BoxRow = tuple[str, str, str, tuple[float, float, float, float]]
-
-
-def _row(
-    annotation: Mapping[str, Any], images: Mapping[int, Any], names: Mapping[int, str]
-) -> _BoxRow:
-    image = images[annotation["image_id"]]
-    x, y, w, h = map(float, annotation["bbox"])
-    box_xyxy = (x, y, x + w, y + h)
-    disease = str(names[annotation["category_id"]])
-    return str(image["file_name"]), str(image["patient_id"]), disease, box_xyxy
+    images = _image_table(coco)
+    names = {c["id"]: str(c["name"]) for c in coco["categories"]}
+    file_names = {image["id"]: str(image["file_name"]) for image in coco["images"]}
+    boxes = xywh_to_xyxy([a["bbox"] for a in annotations]).tolist()
+    columns = (
+        (file_names[a["image_id"]], images.column_of[names[a["category_id"]]], box)
+        for a, box in zip(annotations, boxes, strict=True)
+    )
+    image_ids, column_of_box, corners = zip(*sorted(columns), strict=True)
+    diseases = tuple(images.diseases[column] for column in column_of_box)
+    present = tuple(name for name in images.diseases if name in set(diseases))
+    empty = [name for name in images.diseases if name not in present]
+    return GroundTruth(
+        images,
+        image_ids,
+        tuple(images.patient_of[image] for image in image_ids),
+        diseases,
+        np.array(corners, dtype=np.float64),
+        present,
+        _notes(coco, set(image_ids), empty),
+    )
 
 
 def _notes(coco: Mapping[str, Any], scored: set[str], empty: Sequence[str]) -> tuple[str, ...]:
@@ -132,3 +211,59 @@ def _notes(coco: Mapping[str, Any], scored: set[str], empty: Sequence[str]) -> t
             f"with {missing['boxes']} boxes"
         )
     return tuple(notes)
+
+
+def _image_table(coco: Mapping[str, Any]) -> ImageTable:
+    """Images of a COCO ground truth (`datasets.prepared.coco.load_coco`).
+
+    Extra image keys that are used where present: `patient_id` (else each image is a patient of its
+    own), `not_exhaustive_category_ids`, `labels`, `view`, `sex`, `age_years`, `fold`.
+    """
+    categories = sorted(coco["categories"], key=lambda c: c["id"])
+    images = sorted(coco["images"], key=lambda image: str(image["file_name"]))
+    ages = [image.get("age_years") for image in images]
+    folds = [image.get("fold") for image in images]
+    return ImageTable(
+        image_ids=tuple(str(image["file_name"]) for image in images),
+        patient_ids=tuple(map(_patient, images)),
+        diseases=tuple(str(c["name"]) for c in categories),
+        status=_status(coco, images, categories),
+        labels=tuple(_labels(image) for image in images),
+        sizes_hw=tuple((int(image["height"]), int(image["width"])) for image in images),
+        views=tuple(str(image.get("view") or "") for image in images),
+        sexes=tuple(str(image.get("sex") or "") for image in images),
+        ages_years=np.array([math.nan if a is None else float(a) for a in ages], dtype=np.float64),
+        folds=None if not folds or None in folds else tuple(int(f) for f in folds),
+        numbers=tuple(image["id"] for image in images),
+    )
+
+
+def _patient(image: Mapping[str, Any]) -> str:
+    """The patient of a COCO image; one without a patient (foreign files) is named as the image."""
+    return str(image["file_name"] if _is_anonymous(image) else image["patient_id"])
+
+
+def _is_anonymous(image: Mapping[str, Any]) -> bool:
+    """Whether a COCO image names no patient."""
+    return image.get("patient_id") in (None, "")  # patient 0 is a patient
+
+
+def _status(
+    coco: Mapping[str, Any], images: Sequence[Any], categories: Sequence[Any]
+) -> npt.NDArray[np.int8]:
+    column = {c["id"]: j for j, c in enumerate(categories)}
+    row = {image["id"]: i for i, image in enumerate(images)}
+    status = np.full((len(images), len(categories)), ABSENT, dtype=np.int8)
+    for i, image in enumerate(images):
+        for number in image.get("not_exhaustive_category_ids", ()):
+            if number in column:
+                status[i, column[number]] = UNBOXED
+    for annotation in coco["annotations"]:
+        if not annotation.get("iscrowd", 0):
+            status[row[annotation["image_id"]], column[annotation["category_id"]]] = BOXED
+    return status
+
+
+def _labels(image: Mapping[str, Any]) -> tuple[str, ...] | None:
+    labels = image.get("labels")
+    return None if labels is None else tuple(str(name) for name in labels)

@@ -59,7 +59,7 @@ class CocoNames:
         self, entry: Mapping[str, Any], image: Any, disease: str, where: str
     ) -> None:
         written = entry.get("file_name", image["file_name"])
-        if _stem(str(written)) != _stem(image["file_name"]):
+        if written != image["file_name"] and _stem(str(written)) != _stem(image["file_name"]):
             raise ValueError(
                 f"{where}: file_name {written!r} does not match image_id {entry['image_id']!r}, "
                 f"which is {image['file_name']!r} in the ground truth; {_OTHER_FILE}"

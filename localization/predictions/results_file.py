@@ -14,16 +14,17 @@ import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from pycocotools import mask as rle
 
 from cxrloc.datasets.files.manifest import write_json
-from cxrloc.localization.boxes import clip_boxes_xyxy, xywh_to_xyxy, xyxy_to_xywh
+from cxrloc.localization.boxes import xywh_to_xyxy, xyxy_to_xywh
 from cxrloc.localization.localizer import Localization
 from cxrloc.localization.predictions.coco_names import CocoNames
+from cxrloc.localization.predictions.columns import BoxColumns
 
 Extra = Mapping[tuple[str, str], Mapping[str, Any]]
 _OWN_KEYS = ("image_id", "file_name", "category_id", "category", "bbox", "score", "segmentation")
@@ -35,14 +36,39 @@ class ParsedPredictions:
     """What a results file held.
 
     Attributes:
-        localizations: the boxes, in the file's order, cut off at the frame.
+        boxes: in the file's order, cut off at the frame.
+        masks: one for each box that has one, in the original frame; empty where none was asked for.
         clipped: how many reached over the frame's border and were cut off.
         dropped: how many had no area or lay wholly outside, and were left out.
     """
 
-    localizations: list[Localization] = field(repr=False)
+    boxes: BoxColumns = field(repr=False)
+    masks: Mapping[int, npt.NDArray[np.bool_]] = field(repr=False, default_factory=dict)
     clipped: int = 0
     dropped: int = 0
+
+    @property
+    def localizations(self) -> list[Localization]:
+        columns = self.boxes
+        corners = map(tuple, columns.boxes_xyxy.tolist())
+        rows = zip(
+            columns.image_ids, columns.diseases, corners, columns.scores.tolist(), strict=True
+        )
+        return [Localization(*row, self.masks.get(i)) for i, row in enumerate(rows)]
+
+
+@dataclass(frozen=True)
+class MaskResult:
+    """A predicted mask as it stands in a file.
+
+    Attributes:
+        rle: COCO's encoded mask, in the frame of the image or in a smaller one.
+    """
+
+    image_id: str
+    disease: str
+    score: float
+    rle: Mapping[str, Any] = field(repr=False)
 
 
 def write_predictions(
@@ -95,45 +121,65 @@ def read_predictions(
         FileNotFoundError: when there is no such file.
         ValueError: naming the file, the entry's number (from 0) and what was expected.
     """
+    return _read(path, coco, masks).localizations
+
+
+def read_boxes(path: Path, coco: Mapping[str, Any]) -> BoxColumns:
+    """As `read_predictions`, without masks and as columns: for files of many boxes."""
+    return _read(path, coco, masks=False).boxes
+
+
+def _read(path: Path, coco: Mapping[str, Any], masks: bool) -> ParsedPredictions:
     entries = _entries(path)
     parsed = parse_predictions(entries, coco, source=str(path), masks=masks)
     if parsed.clipped or parsed.dropped:
         warnings.warn(
             f"{path}: of {len(entries)} boxes {parsed.clipped} were cut off at the image's border "
             f"and {parsed.dropped} left out (no area, or wholly outside the image)",
-            stacklevel=2,
+            stacklevel=3,
         )
-    return parsed.localizations
+    return parsed
 
 
 def parse_predictions(
     entries: Any, coco: Mapping[str, Any], *, source: str = "predictions", masks: bool = False
 ) -> ParsedPredictions:
     """As `read_predictions`, from the parsed JSON; `source` is the name used in error messages."""
-    entries = _results_list(entries, source)
-    names, kept, clipped, dropped = CocoNames(coco, source), [], 0, 0
-    for number, entry in enumerate(entries):
-        localization, was_clipped = _localization(entry, names, f"{source}: entry {number}", masks)
-        clipped += was_clipped and localization is not None
-        dropped += localization is None
-        if localization is not None:
-            kept.append(localization)
-    return ParsedPredictions(kept, clipped, dropped)
+    names = CocoNames(coco, source)
+    rows = [
+        _row(entry, names, f"{source}: entry {number}", masks)
+        for number, entry in enumerate(_results_list(entries, source))
+    ]
+    raw = xywh_to_xyxy([row.box_xywh for row in rows])
+    frames = np.array([row.frame_wh for row in rows], dtype=np.float64).reshape(-1, 2)
+    boxes = np.clip(raw, 0.0, np.tile(frames, 2))
+    kept = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
+    over = kept & (np.abs(raw - boxes).max(axis=1, initial=0.0) > _OUTSIDE_PX)
+    rows = [rows[i] for i in np.flatnonzero(kept)]
+    columns = BoxColumns(
+        [row.image_id for row in rows],
+        [row.disease for row in rows],
+        boxes[kept],
+        np.array([row.score for row in rows], dtype=np.float64),
+    )
+    decoded = {
+        i: rle.decode(row.encoded).astype(bool)
+        for i, row in enumerate(rows)
+        if masks and row.encoded is not None
+    }
+    return ParsedPredictions(columns, decoded, int(over.sum()), int((~kept).sum()))
 
 
-def read_mask_results(path: Path, coco: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Entries of a results file that have a mask, with the ground truth's numbers; [] if none has.
+def read_mask_results(path: Path, coco: Mapping[str, Any]) -> list[MaskResult]:
+    """Entries of a results file that have a mask; [] if none has.
 
-    The masks stay encoded, in whatever frame they are: `{image_id, category_id, score,
-    segmentation}` as pycocotools takes them.
+    The masks stay encoded, in whatever frame they are.
 
     Raises:
         FileNotFoundError, ValueError: as `read_predictions`.
     """
-    entries = _entries(path)
-    names, found = CocoNames(coco, str(path)), []
-    category = names.category_of
-    for number, entry in enumerate(entries):
+    names, results = CocoNames(coco, str(path)), []
+    for number, entry in enumerate(_entries(path)):
         where = f"{path}: entry {number}"
         if not isinstance(entry, dict) or not entry.get("segmentation"):
             continue
@@ -142,15 +188,9 @@ def read_mask_results(path: Path, coco: Mapping[str, Any]) -> list[dict[str, Any
         if isinstance(entry["segmentation"], dict):  # its own frame; polygons have the image's
             size_hw = _mask_size(entry["segmentation"], where)
         disease = names.disease(entry.get("category_id"), where)
-        found.append(
-            {
-                "image_id": image["id"],
-                "category_id": category[disease],
-                "score": _score(entry, where),
-                "segmentation": _segmentation(entry, size_hw, where),
-            }
-        )
-    return found
+        encoded = _segmentation(entry, size_hw, where)
+        results.append(MaskResult(str(image["file_name"]), disease, _score(entry, where), encoded))
+    return results
 
 
 def _mask_size(encoded: Mapping[str, Any], where: str) -> tuple[int, int]:
@@ -214,9 +254,16 @@ def encode_mask(
     return {"size": [int(v) for v in encoded["size"]], "counts": encoded["counts"].decode("ascii")}
 
 
-def _localization(
-    entry: Any, names: CocoNames, where: str, masks: bool
-) -> tuple[Localization | None, bool]:
+class _Row(NamedTuple):
+    image_id: str
+    disease: str
+    box_xywh: list[float]
+    frame_wh: tuple[int, int]
+    score: float
+    encoded: Any
+
+
+def _row(entry: Any, names: CocoNames, where: str, masks: bool) -> _Row:
     if not isinstance(entry, dict):
         raise ValueError(f"{where}: expected an object, got {type(entry).__name__}")
     for key in ("image_id", "category_id", "score"):
@@ -225,16 +272,12 @@ def _localization(
     image = names.image(entry["image_id"], where)
     disease = names.disease(entry["category_id"], where)
     names.check_written_names(entry, image, disease, where)
-    size_hw = (int(image["height"]), int(image["width"]))
-    encoded = _segmentation(entry, size_hw, where) if masks or "bbox" not in entry else None
-    raw = xywh_to_xyxy([_box_xywh(entry, encoded, where)])
-    box, score = clip_boxes_xyxy(raw, size_hw)[0], _score(entry, where)
-    if box[2] <= box[0] or box[3] <= box[1]:
-        return None, False
-    mask = rle.decode(encoded).astype(bool) if masks and encoded is not None else None
-    corners = (float(box[0]), float(box[1]), float(box[2]), float(box[3]))
-    localization = Localization(image["file_name"], disease, corners, score, mask)
-    return localization, bool(np.abs(raw[0] - box).max() > _OUTSIDE_PX)
+    height, width = int(image["height"]), int(image["width"])
+    encoded = _segmentation(entry, (height, width), where) if masks or "bbox" not in entry else None
+    box_xywh = _box_xywh(entry, encoded, where)
+    return _Row(
+        image["file_name"], disease, box_xywh, (width, height), _score(entry, where), encoded
+    )
 
 
 def _segmentation(entry: Mapping[str, Any], size_hw: tuple[int, int], where: str) -> Any:

@@ -15,12 +15,11 @@ from matplotlib.patches import Patch
 
 from cxrloc.datasets.files.atomic import whole_file
 from cxrloc.localization.evaluation.comparison import (
-    DISEASE_GIVEN,
-    GATED,
     Comparison,
     ScoredLocalizer,
     accuracy_curve,
 )
+from cxrloc.localization.evaluation.detections import DISEASE_GIVEN, GATED
 from cxrloc.localization.evaluation.ground_truth import FloatArray
 from cxrloc.localization.evaluation.pairwise import REFERENCE_CONTROL
 from cxrloc.localization.report.glossary import RESEARCH_USE

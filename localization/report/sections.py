@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from matplotlib.figure import Figure
 
@@ -30,6 +32,7 @@ class Section:
         title: heading.
         paragraphs: what is asked and how it is measured, then what came out, in plain sentences.
         tables, figures: in the order of the page.
+        attachments: file in the report's folder -> JSON value, for code of others.
     """
 
     key: str
@@ -37,6 +40,7 @@ class Section:
     paragraphs: tuple[str, ...] = ()
     tables: tuple[ResultTable, ...] = ()
     figures: tuple[NamedFigure, ...] = ()
+    attachments: Mapping[str, Any] = field(repr=False, default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,6 @@ from cxrloc.localization.analyses.ladder.cam_tuning import Tuning, tune
 from cxrloc.localization.cam.heat_maps import read_heat_maps
 from cxrloc.localization.cam.rules import FOLDS_OF_THE_GROUND_TRUTH, CamRules, write_cam_rules
 from cxrloc.localization.evaluation.ground_truth import ground_truth_from_coco
-from cxrloc.localization.evaluation.image_table import image_table
 from cxrloc.localization.report.glossary import RESEARCH_USE
 
 
@@ -61,7 +60,7 @@ def _parser() -> argparse.ArgumentParser:
 def _run(arguments: argparse.Namespace, words: Sequence[str]) -> None:
     maps = read_heat_maps(arguments.maps)
     coco = load_coco(arguments.ground_truth)
-    tuning = tune(image_table(coco), ground_truth_from_coco(coco), maps, seed=arguments.seed)
+    tuning = tune(ground_truth_from_coco(coco), maps, seed=arguments.seed)
     if not tuning.mapped.any():
         raise ValueError(
             f"{arguments.maps} has no map of a boxed image and disease of "

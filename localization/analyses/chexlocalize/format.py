@@ -23,7 +23,6 @@ import cv2
 import numpy as np
 from pycocotools import mask as rle
 
-from cxrloc.datasets.files.manifest import write_json
 from cxrloc.localization.cam.boxes import map_to_frame
 from cxrloc.localization.cam.heat_maps import HeatMaps
 from cxrloc.localization.localizer import Localization
@@ -106,16 +105,17 @@ def read_segmentations(path: Path) -> Segmentations:
     return images
 
 
-def write_files(folder: Path, files: ChexlocalizeFiles) -> None:
-    """Write NAME.segmentations.json and NAME.points.json of each localizer.
+def attachments(files: ChexlocalizeFiles) -> dict[str, Any]:
+    """File -> JSON value: NAME.segmentations.json and NAME.points.json of each localizer.
 
     The first is a prediction for cheXlocalize's own `eval.py --metric iou`, the second one for its
     `--metric hitmiss --if_human_benchmark True`.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    named: dict[str, Any] = {}
     for name in files.masks:
-        write_json(folder / f"{name}.segmentations.json", files.masks[name])
-        write_json(folder / f"{name}.points.json", files.points[name])
+        named[f"chexlocalize/{name}.segmentations.json"] = files.masks[name]
+        named[f"chexlocalize/{name}.points.json"] = files.points[name]
+    return named
 
 
 def size_of(tasks: Mapping[str, Rle]) -> tuple[int, int]:

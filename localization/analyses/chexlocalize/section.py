@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence, Set
-from typing import Any
+from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 
 from cxrloc.classification.metrics.bootstrap import ClusterBootstrap
 from cxrloc.classification.report.tables import ResultTable, TableRow
-from cxrloc.localization.analyses.average_precision import Results
 from cxrloc.localization.analyses.chexlocalize.format import (
     TASKS,
     ChexlocalizeFiles,
     Points,
     Rle,
     Segmentations,
+    attachments,
     box_mask,
     center,
     empty_mask,
@@ -28,8 +29,12 @@ from cxrloc.localization.analyses.chexlocalize.format import (
     task_of,
 )
 from cxrloc.localization.cam.heat_maps import HeatMaps
-from cxrloc.localization.evaluation.comparison import Gate
+from cxrloc.localization.evaluation.detections import Detections
+from cxrloc.localization.evaluation.evaluated import Evaluated
+from cxrloc.localization.evaluation.gate_decisions import GateDecisions
+from cxrloc.localization.evaluation.ground_truth import ImageTable
 from cxrloc.localization.localizer import Localization
+from cxrloc.localization.predictions.results_file import MaskResult
 from cxrloc.localization.report.comparison_tables import disease_cells
 from cxrloc.localization.report.sections import Section
 
@@ -45,124 +50,143 @@ _QUESTION = (
 )
 
 
-def chexlocalize_files(
-    truth: Segmentations,
-    coco: Mapping[str, Any],
-    predictions: Mapping[str, Sequence[Localization]],
-    gate: Gate | None,
-    *,
-    masks: Mapping[str, Results],
-    maps: Mapping[str, HeatMaps],
-) -> ChexlocalizeFiles:
-    """Masks and points of every localizer on the images of the ground truth.
+def chexlocalize(evaluated: Evaluated) -> Section | None:
+    """mIoU in both forms and hit rate of every localizer, for each task; None if not asked for.
+
+    The masks and points go into the report's folder, for cheXlocalize's own code.
+    """
+    if evaluated.inputs.segmentations is None:
+        return None
+    files = evaluated.once(chexlocalize_files)
+    section = chexlocalize_section(files, evaluated.images.patient_of, **evaluated.draws)
+    return replace(section, attachments=attachments(files))
+
+
+def chexlocalize_files(evaluated: Evaluated) -> ChexlocalizeFiles:
+    """Masks and points of every localizer on the images of cheXlocalize's ground truth.
 
     An image and disease has the mask of its top-1 entry, or that box filled where the localizer
     gives no masks, and none where the gate says absent. Its point is the peak of its heat map, or
     the middle of its top-1 box, whatever the gate says: so does cheXlocalize's own code.
 
-    Args:
-        truth: of `read_segmentations`.
-        coco: ground truth whose image names end in patient/study/view.
-        masks, maps: of those localizers that have any.
-
     Raises:
-        ValueError: when no image of `coco` is in `truth`.
+        ValueError: when no image of the ground truth is in the segmentations: their names must end
+            in patient/study/view.
     """
-    images = {image_key(str(image["file_name"])): image for image in coco["images"]}
-    known = [image for image in truth if image in images]
+    inputs, images = evaluated.inputs, evaluated.images
+    truth = {image: dict(tasks) for image, tasks in (inputs.segmentations or {}).items()}
+    frames = {
+        image_key(image): _Frame(image, size_hw)
+        for image, size_hw in zip(images.image_ids, images.sizes_hw, strict=True)
+    }
+    known = [image for image in truth if image in frames]
     if not known:
-        example = next(iter(images), "none")
+        example = next(iter(frames), "none")
         raise ValueError(
             f"none of the {len(truth)} images of the segmentations ({next(iter(truth))}, ...) is "
             f"in the ground truth, whose images are called {example} there; expected names that "
             "end in patientN/studyN/viewN_frontal.jpg"
         )
-    absent = {(i, task_of(d)) for (i, d), present in (gate or {}).items() if not present}
-    found = {}
-    for name, boxes in predictions.items():
-        top = _top_boxes(boxes)
-        entries = _top_masks(masks[name], coco) if name in masks else None
-        found[name] = (
-            {f: _masks(images[f], truth.get(f), top, entries, absent) for f in images},
-            {f: _points(images[f], truth[f], top, maps.get(name)) for f in known},
+    absent = _absent(images, inputs.gate)
+    exchanged = {}
+    for name, detections in inputs.predictions.items():
+        top = _top_boxes(detections)
+        entries = _top_masks(inputs.masks[name]) if name in inputs.masks else None
+        exchanged[name] = (
+            {f: _masks(frame, truth.get(f), top, entries, absent) for f, frame in frames.items()},
+            {f: _points(frames[f], truth[f], top, inputs.maps.get(name)) for f in known},
         )
     return ChexlocalizeFiles(
         truth={image: truth[image] for image in known},
-        masks={name: one for name, (one, _) in found.items()},
-        points={name: one for name, (_, one) in found.items()},
-        filled_boxes=tuple(name for name in predictions if name not in masks),
-        centres=tuple(name for name in predictions if name not in maps),
+        masks={name: masks for name, (masks, _) in exchanged.items()},
+        points={name: points for name, (_, points) in exchanged.items()},
+        filled_boxes=tuple(name for name in inputs.predictions if name not in inputs.masks),
+        centres=tuple(name for name in inputs.predictions if name not in inputs.maps),
     )
+
+
+class _Frame(NamedTuple):
+    image_id: str
+    size_hw: tuple[int, int]
 
 
 _Top = Mapping[tuple[str, str], Localization]
 _TopMasks = Mapping[tuple[str, str], Rle]
 
 
-def _top_boxes(boxes: Sequence[Localization]) -> dict[tuple[str, str], Localization]:
+def _absent(images: ImageTable, gate: GateDecisions | None) -> set[tuple[str, str | None]]:
+    """(image_id, task) of which the gate says absent."""
+    if gate is None:
+        return set()
+    rows, columns = np.nonzero(gate.known & ~gate.present)
+    return {
+        (images.image_ids[row], task_of(images.diseases[column]))
+        for row, column in zip(rows.tolist(), columns.tolist(), strict=True)
+    }
+
+
+def _top_boxes(detections: Detections) -> dict[tuple[str, str], Localization]:
     """(image_id, task) -> its box of the highest score, of equal ones the first."""
+    images = detections.truth.images
+    tasks = [task_of(disease) or "" for disease in images.diseases]
     top: dict[tuple[str, str], Localization] = {}
-    for box in boxes:
-        key = (box.image_id, task_of(box.disease) or "")
-        if key not in top or box.score > top[key].score:
-            top[key] = box
+    for i in np.argsort(-detections.score, kind="stable").tolist():  # equals keep their order
+        image, column = images.image_ids[detections.image[i]], detections.disease[i]
+        x1, y1, x2, y2 = detections.boxes_xyxy[i].tolist()
+        box = (x1, y1, x2, y2)
+        score = float(detections.score[i])
+        top.setdefault(
+            (image, tasks[column]), Localization(image, images.diseases[column], box, score)
+        )
     return top
 
 
-def _top_masks(results: Results, coco: Mapping[str, Any]) -> dict[tuple[str, str], Rle]:
-    """(file name, task) -> its mask of the highest score, of equal ones the first."""
-    name = {image["id"]: str(image["file_name"]) for image in coco["images"]}
-    task = {c["id"]: task_of(str(c["name"])) or "" for c in coco["categories"]}
+def _top_masks(masks: Sequence[MaskResult]) -> dict[tuple[str, str], Rle]:
+    """(image_id, task) -> its mask of the highest score, of equal ones the first."""
     top: dict[tuple[str, str], Rle] = {}
-    for entry in sorted(results, key=lambda e: -float(e["score"])):  # stable: equals keep order
-        key = (name[entry["image_id"]], task[entry["category_id"]])
-        top.setdefault(key, entry["segmentation"])
+    for mask in sorted(masks, key=lambda mask: -mask.score):  # stable: equals keep their order
+        top.setdefault((mask.image_id, task_of(mask.disease) or ""), dict(mask.rle))
     return top
-
-
-def _frame(image: Mapping[str, Any]) -> tuple[int, int]:
-    return int(image["height"]), int(image["width"])
 
 
 def _masks(
-    image: Mapping[str, Any],
+    frame: _Frame,
     truth: Mapping[str, Rle] | None,
     boxes: _Top,
     entries: _TopMasks | None,
     absent: Set[tuple[str, str | None]],
 ) -> dict[str, Rle]:
     """A mask of each task, in the size of the ground truth's; of the image where it has none."""
-    size = size_of(truth) if truth is not None else _frame(image)
-    image_id = str(image["file_name"])
-    found = {}
+    size = size_of(truth) if truth is not None else frame.size_hw
+    masks = {}
     for task in TASKS:
-        entry = None if entries is None else entries.get((image_id, task))
-        box = boxes.get((image_id, task)) if entries is None else None
-        if (image_id, task) in absent or (entry is None and box is None):
-            found[task] = empty_mask(size)
+        entry = None if entries is None else entries.get((frame.image_id, task))
+        box = boxes.get((frame.image_id, task)) if entries is None else None
+        if (frame.image_id, task) in absent or (entry is None and box is None):
+            masks[task] = empty_mask(size)
         elif entry is not None:
-            found[task] = resized_mask(entry, size)
+            masks[task] = resized_mask(entry, size)
         elif box is not None:
-            found[task] = box_mask(box.box_xyxy, _frame(image), size)
-    return found
+            masks[task] = box_mask(box.box_xyxy, frame.size_hw, size)
+    return masks
 
 
 def _points(
-    image: Mapping[str, Any], truth: Mapping[str, Rle], boxes: _Top, maps: HeatMaps | None
+    frame: _Frame, truth: Mapping[str, Rle], boxes: _Top, maps: HeatMaps | None
 ) -> dict[str, list[list[float]]]:
     """The point of each task that has one."""
-    size, image_id = size_of(truth), str(image["file_name"])
-    found: dict[str, list[list[float]]] = {}
+    size, image_id = size_of(truth), frame.image_id
+    points: dict[str, list[list[float]]] = {}
     own = {} if maps is None else {task_of(d) or "": d for i, d in maps.pairs if i == image_id}
     for task in TASKS:
         point: list[float] = []
         if maps is not None and task in own:
             point = peak(maps, image_id, own[task], size)
         elif maps is None and (image_id, task) in boxes:
-            point = center(boxes[image_id, task], _frame(image), size)
+            point = center(boxes[image_id, task], frame.size_hw, size)
         if point:
-            found[task] = [point]
-    return found
+            points[task] = [point]
+    return points
 
 
 def chexlocalize_section(

@@ -14,11 +14,15 @@ import numpy as np
 
 from cxrloc.classification.metrics.bootstrap import ClusterBootstrap, Estimate, resample_counts
 from cxrloc.classification.report.tables import Cell, ResultTable, TableRow, Value
-from cxrloc.localization.evaluation.detections import IndexArray, Marks, Setting
-from cxrloc.localization.evaluation.ground_truth import BoolArray, FloatArray
-from cxrloc.localization.evaluation.image_table import BOXED, ImageTable
+from cxrloc.localization.evaluation.detections import Detections, Setting
+from cxrloc.localization.evaluation.ground_truth import (
+    BoolArray,
+    FloatArray,
+    ImageTable,
+    IndexArray,
+)
 
-ALL_IMAGES, BOXED_IMAGES, NO_FINDING = (
+ALL_IMAGES, BOXED_IMAGES, IMAGES_WITHOUT_FINDING = (
     "all images looked at",
     "boxed images",
     "images with no finding",
@@ -63,7 +67,7 @@ class FalseBoxes:
     """False boxes of a localizer in a setting, on some of its images.
 
     Attributes:
-        image_set: `ALL_IMAGES`, `BOXED_IMAGES` or `NO_FINDING`.
+        image_set: `ALL_IMAGES`, `BOXED_IMAGES` or `IMAGES_WITHOUT_FINDING`.
         bound: `IGNORED` or `COUNTED`: what a box on an unboxed positive is.
         images, patients, boxes: how many images, of how many patients, with how many false boxes.
         per_image: false boxes per image, of all diseases together.
@@ -113,21 +117,24 @@ class OperatingPoint:
 
 def operating_points(
     name: str,
-    marks: Marks,
+    detections: Detections,
     setting: Setting,
     images: ImageTable,
     thresholds: Sequence[float],
     bootstrap: ImageBootstrap,
 ) -> list[OperatingPoint]:
     """One localizer in one setting, at each hit threshold (strict), by top-1."""
-    top = marks.top & marks.in_setting(setting)
-    mine = np.flatnonzero(setting.images[marks.box_image])
+    top = detections.top & detections.in_setting(setting)
+    mine = np.flatnonzero(setting.images[detections.truth.image_of_box])
     hit = np.column_stack(
-        [np.isfinite(marks.best_score_of_hits(top, t)[mine]).astype(np.float64) for t in thresholds]
+        [
+            np.isfinite(detections.best_score_of_hits(top, t)[mine]).astype(np.float64)
+            for t in thresholds
+        ]
     )
-    sensitivities = bootstrap.means(marks.box_image[mine], hit)
-    diseases = marks.box_disease[mine]
-    false = _false_boxes(marks, top, setting, images, thresholds, bootstrap)
+    sensitivities = bootstrap.means(detections.truth.image_of_box[mine], hit)
+    diseases = detections.truth.column_of_box[mine]
+    false = _false_boxes(detections, top, setting, images, thresholds, bootstrap)
     return [
         OperatingPoint(
             name, setting.name, t, int(setting.images.sum()), int(hit[:, i].sum()), len(mine),
@@ -144,7 +151,7 @@ def _by_disease(hit: FloatArray, diseases: IndexArray, number: int) -> tuple[flo
 
 
 def _false_boxes(
-    marks: Marks,
+    detections: Detections,
     top: BoolArray,
     setting: Setting,
     images: ImageTable,
@@ -154,7 +161,10 @@ def _false_boxes(
     """Per threshold an entry for each image set and bound."""
     found: list[list[FalseBoxes]] = [[] for _ in thresholds]
     counts = [
-        [_per_image(marks, top & marks.false(t, counted=b == COUNTED), images) for b in BOUNDS]
+        [
+            _per_image(detections, top & detections.false(t, counted=b == COUNTED), images)
+            for b in BOUNDS
+        ]
         for t in thresholds
     ]
     for image_set, members in image_sets(images).items():
@@ -171,10 +181,10 @@ def _false_boxes(
     return [tuple(entries) for entries in found]
 
 
-def _per_image(marks: Marks, wrong: BoolArray, images: ImageTable) -> FloatArray:
-    """Marks in `wrong` on each image: (N, 1 + D), all diseases together and each disease."""
+def _per_image(detections: Detections, wrong: BoolArray, images: ImageTable) -> FloatArray:
+    """Detections in `wrong` on each image: (N, 1 + D), all diseases together and each disease."""
     each = np.zeros(images.status.shape)
-    np.add.at(each, (marks.image[wrong], marks.disease[wrong]), 1)
+    np.add.at(each, (detections.image[wrong], detections.disease[wrong]), 1)
     return np.column_stack([each.sum(axis=1), each])
 
 
@@ -182,8 +192,8 @@ def image_sets(images: ImageTable) -> dict[str, BoolArray]:
     """The images over which false boxes are averaged, (N,) each."""
     return {
         ALL_IMAGES: np.ones(len(images), dtype=np.bool_),
-        BOXED_IMAGES: np.asarray((images.status == BOXED).any(axis=1)),
-        NO_FINDING: images.without_finding,
+        BOXED_IMAGES: images.boxed,
+        IMAGES_WITHOUT_FINDING: images.without_finding,
     }
 
 
@@ -217,7 +227,7 @@ def _end_to_end_row(point: OperatingPoint) -> TableRow:
         ),
         "false boxes per image without finding": "none looked at",
     }
-    clear = point.false_boxes(NO_FINDING)
+    clear = point.false_boxes(IMAGES_WITHOUT_FINDING)
     if clear.images:
         cells["false boxes per image without finding"] = Cell(clear.per_image)
     return TableRow(_block(point), lead, cells)

@@ -1,11 +1,11 @@
 """Free-response ROC: localized sensitivity against false boxes per image as the score is swept.
 
-Bunch et al. 1978, Chakraborty 1989. Every box of a localizer is a mark, not only the top-1. At a
-score s a ground-truth box is found when any mark of its image and disease with score >= s has
-IoU > t; further marks on a found box are not false. Marks of equal score enter together. Between
-two points of the sweep the curve is a step: at x stands the best sensitivity that is reached with
-at most x false boxes per image. The table's five points and their mean follow LUNA16 (Setio et al.
-2017), without its 4 and 8.
+Bunch et al. 1978, Chakraborty 1989. Every box of a localizer is a detection, not only the top-1. At
+a score s a ground-truth box is found when any detection of its image and disease with score >= s
+has IoU > t; further detections on a found box are not false. Detections of equal score enter
+together. Between two points of the sweep the curve is a step: at x stands the best sensitivity that
+is reached with at most x false boxes per image. The table's five points and their mean follow
+LUNA16 (Setio et al. 2017), without its 4 and 8.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ import numpy as np
 from cxrloc.classification.metrics.bootstrap import Estimate, tail_of
 from cxrloc.classification.report.tables import Cell, ResultTable, TableRow, Value
 from cxrloc.localization.analyses.end_to_end.false_boxes import COUNTED, ImageBootstrap
-from cxrloc.localization.evaluation.detections import IndexArray, Marks, Setting
-from cxrloc.localization.evaluation.ground_truth import FloatArray
+from cxrloc.localization.evaluation.detections import Detections, Setting
+from cxrloc.localization.evaluation.ground_truth import FloatArray, IndexArray
 
 POINTS = (0.125, 0.25, 0.5, 1.0, 2.0)  # false boxes per image in the table
 GRID = np.geomspace(0.01, 8.0, 60)  # false boxes per image in the figure
@@ -33,9 +33,9 @@ class Sweep:
     """What a sweep of the score meets; patients are indices 0..P-1.
 
     Attributes:
-        hit_score, hit_patient: of each ground-truth box that some mark hits: the highest score of
-            such a mark.
-        false_score, false_patient: of each false mark.
+        hit_score, hit_patient: of each ground-truth box that some detection hits: the highest score
+            of such a detection.
+        false_score, false_patient: of each false detection.
         boxes: (P,) ground-truth boxes of each patient, hit or not.
         images: (P,) images of each patient.
     """
@@ -83,14 +83,14 @@ class Froc:
 
 def froc(
     name: str,
-    marks: Marks,
+    detections: Detections,
     setting: Setting,
     threshold: float,
     bound: str,
     bootstrap: ImageBootstrap,
     disease: tuple[int, str] | None = None,
 ) -> Froc:
-    """Sweep one localizer's marks in one setting; bands by resampling all patients.
+    """Sweep one localizer's detections in one setting; bands by resampling all patients.
 
     Args:
         name: of the localizer.
@@ -98,7 +98,7 @@ def froc(
         bound: `IGNORED` or `COUNTED`.
         disease: column and name; None pools all diseases.
     """
-    found = sweep(marks, setting, threshold, bound, bootstrap, disease and disease[0])
+    found = sweep(detections, setting, threshold, bound, bootstrap, disease and disease[0])
     at = np.concatenate([POINTS, GRID])
     value = sensitivity_at(found, at)
     samples = resampled_sensitivity(found, at, bootstrap.counts)
@@ -117,7 +117,7 @@ def froc(
 
 
 def sweep(
-    marks: Marks,
+    detections: Detections,
     setting: Setting,
     threshold: float,
     bound: str,
@@ -126,18 +126,21 @@ def sweep(
 ) -> Sweep:
     """Collect what `Sweep` holds; `disease` is a column of the image table, None for all."""
     patient_of, patients = bootstrap.patient_of, bootstrap.counts.shape[1]
-    keep = marks.in_setting(setting)
-    mine = setting.images[marks.box_image]
+    keep = detections.in_setting(setting)
+    mine = setting.images[detections.truth.image_of_box]
     if disease is not None:
-        keep, mine = keep & (marks.disease == disease), mine & (marks.box_disease == disease)
-    best = marks.best_score_of_hits(keep, threshold)
+        keep, mine = (
+            keep & (detections.disease == disease),
+            mine & (detections.truth.column_of_box == disease),
+        )
+    best = detections.best_score_of_hits(keep, threshold)
     hit = np.flatnonzero(mine & np.isfinite(best))
-    false = np.flatnonzero(keep & marks.false(threshold, counted=bound == COUNTED))
-    boxes = np.bincount(patient_of[marks.box_image[mine]], minlength=patients)
+    false = np.flatnonzero(keep & detections.false(threshold, counted=bound == COUNTED))
+    boxes = np.bincount(patient_of[detections.truth.image_of_box[mine]], minlength=patients)
     images = np.bincount(patient_of[setting.images], minlength=patients)
     return Sweep(
-        best[hit], patient_of[marks.box_image[hit]],
-        marks.score[false], patient_of[marks.image[false]],
+        best[hit], patient_of[detections.truth.image_of_box[hit]],
+        detections.score[false], patient_of[detections.image[false]],
         boxes.astype(np.float64), images.astype(np.float64),
     )  # fmt: skip
 

@@ -15,7 +15,7 @@ from matplotlib.lines import Line2D
 from cxrloc.classification.report.tables import Cell, cell_text
 from cxrloc.localization.analyses.end_to_end.false_boxes import OperatingPoint
 from cxrloc.localization.analyses.end_to_end.froc import GRID, POINTS, Froc
-from cxrloc.localization.evaluation.controls import CenterBox, ConstantBox, PriorBox, RandomMap
+from cxrloc.localization.evaluation.controls import CONTROL_NAMES
 from cxrloc.localization.report.glossary import RESEARCH_USE
 from cxrloc.localization.report.plots import COLOURS, CONTROL_GREYS
 from cxrloc.localization.report.sections import NamedFigure
@@ -24,7 +24,6 @@ _DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)))
 _MARKERS = ("o", "s", "^", "D", "v")
 _PANELS_PER_ROW = 3
 _TICKS = (0.01, 0.1, 1.0, 8.0)
-_CONTROLS = (PriorBox.name, ConstantBox.name, CenterBox.name, RandomMap.name)
 _ONE = POINTS.index(1.0)
 
 _Look = dict[str, Any]  # colour, line style and marker of a localizer
@@ -70,8 +69,8 @@ def _looks(names: Sequence[str]) -> dict[str, _Look]:
     """Colour, dashes and marker of each localizer: told apart without colour too; controls grey."""
     looks = {}
     for palette, family in (
-        (COLOURS, [name for name in names if name not in _CONTROLS]),
-        (CONTROL_GREYS, [name for name in names if name in _CONTROLS]),
+        (COLOURS, [name for name in names if name not in CONTROL_NAMES]),
+        (CONTROL_GREYS, [name for name in names if name in CONTROL_NAMES]),
     ):
         for i, name in enumerate(family):
             looks[name] = {
@@ -126,7 +125,7 @@ def _legend(figure: Figure, looks: Mapping[str, _Look], marked: bool) -> None:
         Line2D(
             [],
             [],
-            label=f"{name} (control)" if name in _CONTROLS else name,
+            label=f"{name} (control)" if name in CONTROL_NAMES else name,
             markeredgecolor="black",
             **(look if marked else _line(look)),
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,10 +10,9 @@ import numpy.typing as npt
 
 from cxrloc.classification.metrics.bootstrap import MACRO, ClusterBootstrap, Estimate
 from cxrloc.classification.report.tables import Cell, ResultTable, TableRow, Value
-from cxrloc.localization.evaluation.box_scores import BoxScores, score_boxes
-from cxrloc.localization.evaluation.comparison import Gate, gate_mask
+from cxrloc.localization.evaluation.box_scores import BoxScores
+from cxrloc.localization.evaluation.evaluated import Evaluated
 from cxrloc.localization.evaluation.ground_truth import BoolArray, GroundTruth
-from cxrloc.localization.localizer import Localization
 from cxrloc.localization.report.glossary import MISS_RULE, TOP_1_RULE
 
 HIT = "hit"
@@ -64,41 +63,33 @@ def charges(scores: BoxScores, passes: BoolArray, threshold: float) -> npt.NDArr
     return np.asarray(np.select(conditions, range(4), default=4), dtype=np.intp)
 
 
-def gate_ledgers(
-    truth: GroundTruth,
-    predictions: Mapping[str, Sequence[Localization]],
-    gate: Gate,
-    thresholds: Sequence[float],
-    *,
-    resamples: int,
-    seed: int,
-) -> list[Ledger]:
-    """The ledger of every localizer at every threshold, on all ground-truth boxes.
+def gate_ledgers(evaluated: Evaluated, thresholds: Sequence[float]) -> list[Ledger]:
+    """The ledger of every localizer at every threshold, on all ground-truth boxes; [] ungated.
 
     The resamples are those of the patients with boxes, as in the accuracy tables.
 
     Raises:
         ValueError: for a boxed image and disease that the gate does not know.
     """
-    passes = gate_mask(truth, gate)
-    number = len(truth.disease_names)
-    by_disease = truth.bootstrap(resamples=resamples, seed=seed)
+    truth, passes, by_disease = evaluated.truth, evaluated.passes, evaluated.bootstrap
+    if passes is None:
+        return []
     all_as_one = np.zeros(len(truth), dtype=np.intp)
     pooled = ClusterBootstrap(by_disease.patient_of, all_as_one, 1, by_disease.counts)
-    found = []
-    for name, boxes in predictions.items():
-        scores = score_boxes(truth, boxes)
+    ledgers = []
+    # a control's box of a boxed disease is the same, whether or not it boxes all others too
+    scores_of = {**evaluated.control_scores, **evaluated.scores}
+    for name in evaluated.everywhere:
         for t in thresholds:
-            charged = charges(scores, passes, t)
-            one_hot = np.equal.outer(charged, np.arange(len(CHARGES)))
-            counts = np.zeros((len(CHARGES), number), dtype=np.int64)
+            charged = charges(scores_of[name], passes, t)
+            values = np.equal.outer(charged, np.arange(len(CHARGES))).astype(np.float64)
+            counts = np.zeros((len(CHARGES), len(truth.disease_names)), dtype=np.int64)
             np.add.at(counts, (charged, truth.disease_index), 1)
             assert counts.sum() == len(truth)
-            values = one_hot.astype(np.float64)
             shares = tuple(figures.per_disease[0] for figures in pooled.estimates(values))
             macro = tuple(figures.macro for figures in by_disease.estimates(values))
-            found.append(Ledger(name, t, counts, shares, macro))
-    return found
+            ledgers.append(Ledger(name, t, counts, shares, macro))
+    return ledgers
 
 
 def ledger_table(

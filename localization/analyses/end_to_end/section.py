@@ -1,11 +1,8 @@
-"""What is left when nobody tells the localizer the disease: ledger, false boxes, FROC.
-
-end_to_end_section(image_table(coco), truth, predictions, gate, coverage, resamples=10_000, seed=0)
-"""
+"""What is left when nobody tells the localizer the disease: ledger, false boxes, FROC."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from cxrloc.classification.metrics.bootstrap import Estimate
@@ -14,7 +11,7 @@ from cxrloc.localization.analyses.end_to_end.false_boxes import (
     BOUNDS,
     COUNTED,
     IGNORED,
-    NO_FINDING,
+    IMAGES_WITHOUT_FINDING,
     ImageBootstrap,
     OperatingPoint,
     end_to_end_table,
@@ -31,21 +28,18 @@ from cxrloc.localization.analyses.end_to_end.gate_ledger import (
     gate_ledgers,
     ledger_table,
 )
-from cxrloc.localization.evaluation.comparison import GATED, Gate
 from cxrloc.localization.evaluation.detections import (
     END_TO_END,
     EVERY_DISEASE,
-    Marks,
+    GATED,
+    Detections,
     Setting,
     check_coverage,
-    decisions_of,
-    looked_at,
-    marks_of,
     settings_of,
 )
-from cxrloc.localization.evaluation.ground_truth import GroundTruth
-from cxrloc.localization.evaluation.image_table import ABSENT, ImageTable
-from cxrloc.localization.localizer import Localization
+from cxrloc.localization.evaluation.evaluated import Evaluated
+from cxrloc.localization.evaluation.gate_decisions import GateDecisions
+from cxrloc.localization.evaluation.ground_truth import ABSENT, BoolArray, GroundTruth, ImageTable
 from cxrloc.localization.report.sections import NamedFigure, Section
 
 _TITLE = "Gate, false boxes and FROC: what is left end to end"
@@ -58,87 +52,76 @@ _HOW = "predict all images: `tools/localize.py --images all`, `data.predict: all
 
 @dataclass(frozen=True)
 class Looks:
-    """One localizer: its marks, the settings that it can be scored in, and what is left out."""
+    """One localizer: its detections, the settings it can be scored in, and what is left out."""
 
     name: str
-    marks: Marks = field(repr=False)
+    detections: Detections = field(repr=False)
     settings: Mapping[str, Setting] = field(repr=False)
     notes: tuple[str, ...]
 
 
-def end_to_end_section(
-    images: ImageTable,
-    truth: GroundTruth,
-    predictions: Mapping[str, Sequence[Localization]],
-    gate: Gate | None,
-    coverage: Mapping[str, Set[str]],
-    *,
-    resamples: int,
-    seed: int,
-) -> Section:
+def end_to_end(evaluated: Evaluated) -> Section:
     """Ledger of the gate, false boxes per image and FROC of every localizer.
 
-    Args:
-        images, truth: of the same COCO ground truth.
-        predictions: localizer name -> its boxes of every disease that it was asked for; the gate
-            is applied here.
-        gate: (image_id, disease) -> present; None: only what needs no gate.
-        coverage: localizer name -> the images that it looked at, found something or not.
-        resamples: of patients; over whole images 2,000 at most.
-        seed: of the resamples.
+    The controls prior_box and constant_box stand beside: they box every disease on every image.
 
     Raises:
-        ValueError: for a localizer without coverage or with a box outside of it, a box on an
-            unknown image, or a boxed image and disease that the gate does not know.
+        ValueError: for a localizer with a box on an image that it did not look at, or a boxed image
+            and disease that the gate does not know.
     """
-    check_coverage(predictions, coverage)
-    if not predictions:
-        return Section("end_to_end", _TITLE, ("No localizer was given.",))
+    truth, images, gate = evaluated.truth, evaluated.images, evaluated.inputs.gate
     looks = [
-        look(images, truth, name, predictions[name], gate, coverage[name]) for name in predictions
+        look(name, detections, evaluated.looked_at[name], gate)
+        for name, detections in evaluated.everywhere.items()
     ]
-    bootstrap = ImageBootstrap.of(images, resamples=min(resamples, _RESAMPLES), seed=seed)
-    ledgers: list[Ledger] = []
-    if gate is not None:
-        ledgers = gate_ledgers(truth, predictions, gate, THRESHOLDS, resamples=resamples, seed=seed)
+    resamples, seed = min(evaluated.inputs.resamples, _RESAMPLES), evaluated.inputs.seed
+    bootstrap = ImageBootstrap.of(images, resamples=resamples, seed=seed)
+    ledgers = gate_ledgers(evaluated, THRESHOLDS)
     points = _points(looks, images, bootstrap)
     curves = _pooled_curves(looks, bootstrap)
     notes = tuple(note for one in looks for note in one.notes)
-    interval = _interval_note(images, len(bootstrap.counts), seed)
+    interval = _interval_note(images, resamples, seed)
     tables = [end_to_end_table(points, (*notes, interval))]
     tables += [false_box_table(points, images.diseases, (*notes, interval))]
     tables += [froc_table(curves, (*notes, interval))] if curves else []
     if gate is not None:
-        tables.insert(0, ledger_table(ledgers, truth, _ledger_notes(truth, resamples, seed)))
+        ledger_notes = _ledger_notes(truth, evaluated.inputs.resamples, seed)
+        tables.insert(0, ledger_table(ledgers, truth, ledger_notes))
     paragraphs = [asked(gate is not None), gate_text(ledgers)]
-    paragraphs += [localizer_text(name, ledgers, points, curves) for name in predictions]
-    paragraphs += [f"{note}." for note in notes]
+    paragraphs += [localizer_text(one.name, ledgers, points, curves) for one in looks]
+    paragraphs += [*(f"{note}." for note in notes), _everywhere(gate is not None)]
     figures = _figures(looks, points, curves, images, bootstrap)
     return Section("end_to_end", _TITLE, tuple(filter(None, paragraphs)), tuple(tables), figures)
 
 
-def look(
-    images: ImageTable,
-    truth: GroundTruth,
-    name: str,
-    boxes: Sequence[Localization],
-    gate: Gate | None,
-    coverage: Set[str],
-) -> Looks:
-    """One localizer's marks and settings, with notes on the images that are left out."""
-    looked = looked_at(images, coverage)
-    decisions = None if gate is None else decisions_of(images, gate)
-    settings = settings_of(images, looked, decisions)
-    marks = marks_of(images, truth, boxes)
+def _everywhere(gate: bool) -> str:
+    score = "the gate's probability: only their place is blind" if gate else "1 everywhere"
+    return (
+        "The controls prior_box and constant_box box every disease on every image here; their "
+        f"score is {score}."
+    )
+
+
+def look(name: str, detections: Detections, looked: BoolArray, gate: GateDecisions | None) -> Looks:
+    """One localizer's detections and settings, with notes on the images that are left out.
+
+    Args:
+        looked: (N,) images that it looked at.
+
+    Raises:
+        ValueError: for a box on an image that it did not look at.
+    """
+    check_coverage(name, detections, looked)
+    truth, settings = detections.truth, settings_of(detections.truth.images, looked, gate)
     notes = []
     if not looked.all():
-        lost = int((~looked[marks.box_image]).sum())
+        lost = int((~looked[truth.image_of_box]).sum())
         notes.append(
-            f"{name} did not look at {int((~looked).sum()):,} of {len(images):,} images, with "
+            f"{name} did not look at {int((~looked).sum()):,} of {len(looked):,} images, with "
             f"{lost} ground-truth boxes: they are left out of its figures over images and in its "
             "ledger they are boxes without a prediction"
         )
-    undecided = 0 if decisions is None else int((looked & ~decisions.complete).sum())
+    undecided = 0 if gate is None else int((looked & ~gate.complete).sum())
     if undecided:
         notes.append(
             f"the gate lacks decisions for {undecided:,} images that {name} looked at: they are "
@@ -146,14 +129,14 @@ def look(
         )
     if EVERY_DISEASE not in settings:
         notes.append(f"{name} looked at boxed images alone, so nothing end to end; {_HOW}")
-    elif END_TO_END not in settings and decisions is not None:
+    elif END_TO_END not in settings and gate is not None:
         notes.append(f"the gate decides on no unboxed image that {name} looked at: no end to end")
-    if len(boxes) and EVERY_DISEASE in settings and not (marks.status == ABSENT).any():
+    if len(detections) and EVERY_DISEASE in settings and not (detections.status == ABSENT).any():
         notes.append(
             f"{name} has no box on any absent disease: was it asked for every disease on every "
             "image? If not, its false boxes are too few"
         )
-    return Looks(name, marks, settings, tuple(notes))
+    return Looks(name, detections, settings, tuple(notes))
 
 
 def _points(
@@ -163,13 +146,27 @@ def _points(
         point
         for one in looks
         for setting in one.settings.values()
-        for point in operating_points(one.name, one.marks, setting, images, THRESHOLDS, bootstrap)
+        for point in operating_points(
+            one.name, one.detections, setting, images, THRESHOLDS, bootstrap
+        )
     ]
+
+
+def _curve(
+    one: Looks,
+    setting: str,
+    threshold: float,
+    bound: str,
+    bootstrap: ImageBootstrap,
+    disease: tuple[int, str] | None = None,
+) -> Froc:
+    chosen = one.settings[setting]
+    return froc(one.name, one.detections, chosen, threshold, bound, bootstrap, disease)
 
 
 def _pooled_curves(looks: Sequence[Looks], bootstrap: ImageBootstrap) -> list[Froc]:
     return [
-        froc(one.name, one.marks, one.settings[setting], t, bound, bootstrap)
+        _curve(one, setting, t, bound, bootstrap)
         for one in looks
         for setting in _SWEPT
         if setting in one.settings
@@ -186,22 +183,19 @@ def _figures(
     bootstrap: ImageBootstrap,
 ) -> tuple[NamedFigure, ...]:
     """A figure per setting and threshold, unboxed positives ignored, if any localizer has it."""
-    found = []
+    figures = []
     for setting in _SWEPT:
         some = [one for one in looks if setting in one.settings]
         for t in FROC_THRESHOLDS if some else ():
             shown = [
                 c for c in curves if (c.setting, c.threshold, c.bound) == (setting, t, IGNORED)
             ]
-            for column in sorted({int(d) for one in some for d in one.marks.box_disease}):
+            for column in sorted(set(some[0].detections.truth.column_of_box.tolist())):
                 disease = (column, images.diseases[column])
-                shown += [
-                    froc(one.name, one.marks, one.settings[setting], t, IGNORED, bootstrap, disease)
-                    for one in some
-                ]
+                shown += [_curve(one, setting, t, IGNORED, bootstrap, disease) for one in some]
             marked = [p for p in points if (p.setting, p.threshold) == (END_TO_END, t)]
-            found.append(froc_figure(shown, marked, images.diseases))
-    return tuple(found)
+            figures.append(froc_figure(shown, marked, images.diseases))
+    return tuple(figures)
 
 
 def _interval_note(images: ImageTable, resamples: int, seed: int) -> str:
@@ -274,7 +268,7 @@ def _ledger_part(ledger: Ledger) -> str:
 
 
 def _point_part(point: OperatingPoint) -> str:
-    clear = point.false_boxes(NO_FINDING)
+    clear = point.false_boxes(IMAGES_WITHOUT_FINDING)
     text = (
         f"{point.setting}, on {point.images:,} images, {point.hits:,} of {point.boxes:,} boxes hit "
         f"(localized sensitivity {_text(point.sensitivity)}) with "

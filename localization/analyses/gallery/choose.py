@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import rankdata
 
-from cxrloc.localization.evaluation.comparison import DISEASE_GIVEN, Comparison
+from cxrloc.localization.evaluation.comparison import Comparison
+from cxrloc.localization.evaluation.detections import DISEASE_GIVEN
 from cxrloc.localization.evaluation.ground_truth import FloatArray, GroundTruth
 
 BEST = "Best: highest mean IoU of the localizers"

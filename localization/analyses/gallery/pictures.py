@@ -18,8 +18,10 @@ from cxrloc.datasets.images.read import UnreadableImageError, read_grey
 from cxrloc.datasets.images.transforms import fitted, resized
 from cxrloc.datasets.radiograph import LoadedImage
 from cxrloc.localization.analyses.gallery.axes import draw_box, new_figure, show_image, show_pixels
-from cxrloc.localization.analyses.gallery.choose import Choice
+from cxrloc.localization.analyses.gallery.choose import Choice, choose
 from cxrloc.localization.cam.heat_maps import HeatMaps
+from cxrloc.localization.evaluation.detections import Detections
+from cxrloc.localization.evaluation.evaluated import Evaluated
 from cxrloc.localization.localizer import Localization
 from cxrloc.localization.report.plots import COLOURS
 from cxrloc.localization.report.sections import Picture
@@ -29,42 +31,49 @@ _PANEL_PX, _FOOT_PX, _LINE_PX, _HEAT_PANELS = 460, 14, 27, 2
 _JPEG_QUALITY = 84
 
 
-def gallery_pictures(
-    choices: Sequence[Choice],
-    images: Mapping[str, Path],
-    coco: Mapping[str, Any],
-    predictions: Mapping[str, Sequence[Localization]],
-    heat_maps: Mapping[str, HeatMaps],
-) -> tuple[Picture, ...]:
-    """A picture of each choice: the image with all boxes, and beside it the heat maps.
+def gallery(evaluated: Evaluated) -> tuple[Picture, ...]:
+    """Pictures of chosen images: each with all boxes, and beside it the heat maps.
 
-    Args:
-        images: image id -> file; an image that is missing or unreadable is drawn blank, and said
-            so.
-        coco: ground truth, for the sizes of the frames.
-        predictions: localizer -> its boxes; the top-1 box is drawn.
-        heat_maps: localizer -> its maps; the first two that know the image are shown.
+    An image that is missing or unreadable is drawn blank, and said so. Of the heat maps the first
+    two that know the image are shown.
     """
-    sizes = {str(i["file_name"]): (int(i["height"]), int(i["width"])) for i in coco["images"]}
-    tops = _top_boxes(choices, predictions)
+    images, inputs = evaluated.images, evaluated.inputs
+    choices = choose(evaluated.comparison)
+    tops = _top_boxes(choices, inputs.predictions)
     return tuple(
-        _picture(choice, images.get(choice.image_id), sizes[choice.image_id], tops[i], heat_maps)
+        _picture(
+            choice,
+            inputs.image_paths.get(choice.image_id),
+            images.sizes_hw[images.row_of[choice.image_id]],
+            tops[i],
+            inputs.maps,
+        )
         for i, choice in enumerate(choices)
     )
 
 
 def _top_boxes(
-    choices: Sequence[Choice], predictions: Mapping[str, Sequence[Localization]]
+    choices: Sequence[Choice], predictions: Mapping[str, Detections]
 ) -> list[dict[str, Localization]]:
-    """Of each choice: localizer -> its box of the highest score, of equal ones the first."""
+    """Of each choice: localizer -> its top-1 box."""
     tops: list[dict[str, Localization]] = [{} for _ in choices]
-    place = {(choice.image_id, choice.disease): i for i, choice in enumerate(choices)}
-    for name in dict.fromkeys(name for choice in choices for name in choice.ious):
-        for box in predictions[name]:
-            i = place.get((box.image_id, box.disease))
-            if i is not None and (name not in tops[i] or box.score > tops[i][name].score):
+    for i, choice in enumerate(choices):
+        for name in choice.ious:
+            box = _top_box(choice, predictions[name])
+            if box is not None:
                 tops[i][name] = box
     return tops
+
+
+def _top_box(choice: Choice, detections: Detections) -> Localization | None:
+    images = detections.truth.images
+    row, column = images.row_of[choice.image_id], images.column_of[choice.disease]
+    at = np.flatnonzero(detections.top & (detections.image == row) & (detections.disease == column))
+    if not len(at):
+        return None
+    x1, y1, x2, y2 = detections.boxes_xyxy[at[0]].tolist()
+    score = float(detections.score[at[0]])
+    return Localization(choice.image_id, choice.disease, (x1, y1, x2, y2), score)
 
 
 def _picture(

@@ -29,7 +29,6 @@ from cxrloc.localization.cam.boxes import (
 from cxrloc.localization.cam.heat_maps import HeatMaps
 from cxrloc.localization.cam.rules import FOLDS_OF_THE_GROUND_TRUTH, Rules, SizedRule
 from cxrloc.localization.evaluation.ground_truth import BoolArray, FloatArray, GroundTruth
-from cxrloc.localization.evaluation.image_table import ImageTable
 
 SMOOTHINGS = (0.0, 0.5, 1.0)
 SIZE_RULES: tuple[SizeRule, ...] = ("closest", "hottest", "largest")
@@ -57,15 +56,15 @@ class TuningFolds:
     source: str
 
 
-def tuning_folds(images: ImageTable, truth: GroundTruth, seed: int) -> TuningFolds:
+def tuning_folds(truth: GroundTruth, seed: int) -> TuningFolds:
     """The folds of the ground truth, or where it has fewer than two: folds drawn with `seed`.
 
     Raises:
         ValueError: for a patient with images in two folds.
     """
+    images = truth.images
     if images.folds is not None:
-        fold_of = dict(zip(images.image_ids, images.folds, strict=True))
-        found = [fold_of[image_id] for image_id in truth.image_ids]
+        found = np.array(images.folds)[truth.image_of_box].tolist()
         _check_patients(truth.patient_ids, found)
         source = FOLDS_OF_THE_GROUND_TRUTH
     if images.folds is None or len(set(found)) < 2:
@@ -165,7 +164,7 @@ class Tuning:
         }
 
 
-def tune(images: ImageTable, truth: GroundTruth, maps: HeatMaps, *, seed: int = 0) -> Tuning:
+def tune(truth: GroundTruth, maps: HeatMaps, *, seed: int = 0) -> Tuning:
     """Score every rule on every box with a map and choose one for each fold and disease.
 
     A fold and disease without a box in the other folds, or whose maps meet none of them, keeps
@@ -175,14 +174,14 @@ def tune(images: ImageTable, truth: GroundTruth, maps: HeatMaps, *, seed: int = 
     Raises:
         ValueError: for a patient with images in two folds.
     """
-    folds = tuning_folds(images, truth, seed)
+    folds = tuning_folds(truth, seed)
     diseases, disease_of = truth.disease_names, truth.disease_index
     apart = [folds.of_box != fold for fold in range(len(folds.numbers))]
     seen = np.stack([*apart, np.ones(len(truth), dtype=np.bool_)])
     members = seen[:, None] & (disease_of == np.arange(len(diseases))[:, None])  # (V, D, N)
-    sizes = _sizes(images, truth)
+    sizes = _sizes(truth)
     means = tuple(tuple(_mean_size(sizes[rows]) for rows in variant) for variant in members)
-    mapped, iou, best = _grid_scores(images, truth, maps, means)
+    mapped, iou, best = _grid_scores(truth, maps, means)
     chosen = [
         [_best_rule(iou[rows, v]) for rows in variant] for v, variant in enumerate(members & mapped)
     ]
@@ -192,10 +191,9 @@ def tune(images: ImageTable, truth: GroundTruth, maps: HeatMaps, *, seed: int = 
     )  # fmt: skip
 
 
-def _sizes(images: ImageTable, truth: GroundTruth) -> FloatArray:
+def _sizes(truth: GroundTruth) -> FloatArray:
     """(N, 2) width and height of each box as fractions of the frame's longer side."""
-    row_of = images.row_of
-    sides = np.array([max(images.sizes_hw[row_of[image]]) for image in truth.image_ids])
+    sides = truth.sizes_hw.max(axis=1)
     return np.asarray((truth.boxes_xyxy[:, 2:] - truth.boxes_xyxy[:, :2]) / sides[:, None])
 
 
@@ -207,13 +205,9 @@ def _mean_size(sizes: FloatArray) -> MeanSize:
 
 
 def _grid_scores(
-    images: ImageTable,
-    truth: GroundTruth,
-    maps: HeatMaps,
-    means: Sequence[Sequence[MeanSize]],
+    truth: GroundTruth, maps: HeatMaps, means: Sequence[Sequence[MeanSize]]
 ) -> tuple[BoolArray, FloatArray, FloatArray]:
     """`mapped`, `iou` and `best` of `Tuning`."""
-    row_of = images.row_of
     column = {name: d for d, name in enumerate(truth.disease_names)}
     grid = (len(means), len(SMOOTHINGS), len(SIZE_RULES), len(THRESHOLDS))
     iou, best = np.zeros((len(truth), *grid)), np.zeros((len(truth), len(SMOOTHINGS)))
@@ -227,7 +221,7 @@ def _grid_scores(
         cells = maps.cells(image_id, disease)
         if cells is None:
             continue
-        size_hw = images.sizes_hw[row_of[image_id]]
+        size_hw = truth.images.sizes_hw[truth.image_of_box[rows[0]]]
         own = [SizedRule(_CHOICES[0], v[column[disease]]).mean_size_wh(size_hw) for v in means]
         for s, smoothing in enumerate(SMOOTHINGS):
             heat = map_to_frame(smooth_map(cells, smoothing), size_hw, aligned=maps.aligned)

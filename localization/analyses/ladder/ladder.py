@@ -6,7 +6,7 @@ best threshold, the best region and the best box of the grid for each box, which
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -18,8 +18,8 @@ from cxrloc.localization.analyses.ladder.cell_boxes import best_cell_iou
 from cxrloc.localization.analyses.ladder.ladder_plot import ladder_figure
 from cxrloc.localization.cam.heat_maps import HeatMaps
 from cxrloc.localization.cam.rules import FOLDS_OF_THE_GROUND_TRUTH
+from cxrloc.localization.evaluation.evaluated import Evaluated
 from cxrloc.localization.evaluation.ground_truth import FloatArray, GroundTruth
-from cxrloc.localization.evaluation.image_table import ImageTable
 from cxrloc.localization.report.glossary import MISS_RULE
 from cxrloc.localization.report.sections import NamedFigure, Section
 
@@ -65,13 +65,10 @@ class Ladder:
         return np.asarray(above - self.rungs[:, 1:])
 
 
-def ladder(
-    images: ImageTable, truth: GroundTruth, maps: HeatMaps, fixed_iou: FloatArray, *, seed: int
-) -> Ladder:
+def climb(truth: GroundTruth, maps: HeatMaps, fixed_iou: FloatArray, *, seed: int) -> Ladder:
     """The rungs of every ground-truth box; one without a map has IoU 0 on all but the last.
 
     Args:
-        images, truth: of the same ground truth.
         maps: the localizer's.
         fixed_iou: (N,) top-1 IoU of its file of predictions.
         seed: of the folds, where the ground truth has none.
@@ -84,11 +81,11 @@ def ladder(
             f"IoU of {maps.name}: expected one for each of the {len(truth)} ground-truth boxes, "
             f"got shape {fixed_iou.shape}"
         )
-    tuning = tune(images, truth, maps, seed=seed)
-    row_of, grid_hw = images.row_of, (maps.maps.shape[1], maps.maps.shape[2])
+    tuning = tune(truth, maps, seed=seed)
+    grid_hw = (maps.maps.shape[1], maps.maps.shape[2])
     limits = [
-        best_cell_iou(box, images.sizes_hw[row_of[image]], grid_hw, aligned=maps.aligned)
-        for image, box in zip(truth.image_ids, truth.boxes_xyxy, strict=True)
+        best_cell_iou(box, truth.images.sizes_hw[row], grid_hw, aligned=maps.aligned)
+        for row, box in zip(truth.image_of_box.tolist(), truth.boxes_xyxy, strict=True)
     ]
     rungs = (
         np.where(tuning.mapped, fixed_iou, 0.0),
@@ -101,38 +98,16 @@ def ladder(
     return Ladder(maps.name, np.column_stack(rungs), missing, tuning.folds.source)
 
 
-def ladder_section(
-    images: ImageTable,
-    truth: GroundTruth,
-    maps: Mapping[str, HeatMaps],
-    iou_of: Mapping[str, FloatArray],
-    *,
-    resamples: int,
-    seed: int,
-) -> Section:
-    """The ladder of every localizer that has maps.
-
-    Args:
-        images, truth: of the same ground truth.
-        maps: localizer -> its heat maps.
-        iou_of: localizer -> (N,) top-1 IoU of its file of predictions.
-        resamples: of patients, for the intervals.
-        seed: of these, and of the folds where the ground truth has none.
-
-    Raises:
-        ValueError: when there are no maps, or maps of a localizer that has no figures.
-    """
-    unknown = [name for name in maps if name not in iou_of]
-    if unknown or not maps:
-        raise ValueError(
-            f"heat maps of {', '.join(unknown) or 'no localizer'}: expected maps of any of the "
-            f"localizers compared: {', '.join(iou_of)}"
-        )
-    ladders = []
-    for name, own in maps.items():
-        found = ladder(images, truth, own, iou_of[name], seed=seed)
-        ladders.append(replace(found, name=name))
-    bootstrap = truth.bootstrap(resamples=resamples, seed=seed)
+def ladder(evaluated: Evaluated) -> Section | None:
+    """The ladder of every localizer that has maps; None where nobody has any."""
+    truth, maps, bootstrap = evaluated.truth, evaluated.inputs.maps, evaluated.bootstrap
+    resamples, seed = evaluated.inputs.resamples, evaluated.inputs.seed
+    if not maps:
+        return None
+    ladders = [
+        replace(climb(truth, own, evaluated.scores[name].iou, seed=seed), name=name)
+        for name, own in maps.items()
+    ]
     figures = [bootstrap.estimates(one.rungs) for one in ladders]
     losses = [bootstrap.estimates(one.losses) for one in ladders]
     names = truth.disease_names

@@ -18,11 +18,13 @@ from cxrloc.localization.analyses.shortcut.shortcut import (
     Figures,
     ImageRegions,
     ShortcutShares,
+    read_regions,
     shared_pairs,
     shortcut_shares,
 )
 from cxrloc.localization.analyses.shortcut.shortcut_plot import shortcut_chart, where
 from cxrloc.localization.cam.heat_maps import HeatMaps
+from cxrloc.localization.evaluation.evaluated import Evaluated
 from cxrloc.localization.report.comparison_tables import disease_cells
 from cxrloc.localization.report.sections import NamedFigure, Section
 
@@ -41,6 +43,16 @@ _WITHOUT = (
     "coarse. A map that shows nothing any more has no share; such maps are counted."
 )
 Draws = dict[str, int]
+
+
+def shortcut(evaluated: Evaluated) -> Section | None:
+    """Where the heat maps look; None without maps of images that can be read."""
+    maps = evaluated.inputs.maps
+    mapped = [image for own in maps.values() for image, _ in own.pairs]
+    regions = read_regions(evaluated.inputs.image_paths, mapped)
+    if not regions:
+        return None
+    return shortcut_check(maps, regions, evaluated.images.patient_of, **evaluated.draws)
 
 
 def shortcut_check(

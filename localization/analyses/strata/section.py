@@ -22,33 +22,31 @@ from cxrloc.localization.analyses.strata.strata import (
     score_strata,
     strata_of,
 )
-from cxrloc.localization.evaluation.comparison import CONTROL, GATED, Comparison, ScoredLocalizer
-from cxrloc.localization.evaluation.image_table import ImageTable
+from cxrloc.localization.evaluation.comparison import Comparison, ScoredLocalizer
+from cxrloc.localization.evaluation.detections import CONTROL, GATED
+from cxrloc.localization.evaluation.evaluated import Evaluated
 from cxrloc.localization.report.glossary import RESEARCH_USE
 from cxrloc.localization.report.plots import COLOURS
 from cxrloc.localization.report.sections import NamedFigure, Section
 
 MINUS_REFERENCE = "minus reference"
+HIT_THRESHOLD = 0.5  # of acc_iou
 _TITLE = "Strata: view, sex, age, box area, diseases on the image"
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 _REFERENCE_STYLE = {"color": "#6e6e6e", "marker": "|", "markersize": 9.0}
 
 
-def strata_section(
-    images: ImageTable, comparison: Comparison, *, threshold: float = 0.5
-) -> Section:
+def strata(evaluated: Evaluated) -> Section:
     """Macro mean IoU and acc_iou of every localizer in every stratum of the boxed images.
 
-    Args:
-        images: of the same ground truth as the comparison.
-        comparison: its resamples and its seed are used within each stratum.
-        threshold: of acc_iou.
+    The comparison's resamples and its seed are used within each stratum.
     """
-    strata = strata_of(images, comparison.truth)
-    scores = score_strata(comparison, strata, threshold)
+    comparison = evaluated.comparison
+    parts = strata_of(comparison.truth)
+    scores = score_strata(comparison, parts, HIT_THRESHOLD)
     reference = reference_of(comparison)
     rows = tuple(_row(comparison, score, reference) for score in scores)
-    table = ResultTable("strata", _TITLE, rows, _notes(comparison, strata, reference))
+    table = ResultTable("strata", _TITLE, rows, _notes(comparison, parts, reference))
     shown = [s for s in scores if s.localizer is reference or not s.localizer.is_control]
     findings = _findings(scores)
     alt = _alt(reference, findings)
@@ -89,10 +87,10 @@ def _patients(comparison: Comparison, stratum: Stratum) -> int:
 
 
 def _notes(
-    comparison: Comparison, strata: Sequence[Stratum], reference: ScoredLocalizer | None
+    comparison: Comparison, parts: Sequence[Stratum], reference: ScoredLocalizer | None
 ) -> tuple[str, ...]:
-    few = [s.name for s in strata if _patients(comparison, s) < FEWEST_PATIENTS]
-    kinds = dict.fromkeys(stratum.kind for stratum in strata)
+    few = [s.name for s in parts if _patients(comparison, s) < FEWEST_PATIENTS]
+    kinds = dict.fromkeys(stratum.kind for stratum in parts)
     unknown = [kind for kind in ("view", "sex", "age") if kind not in kinds]
     notes = [
         "Figures are macro means over the diseases that have a box in the stratum (column "

@@ -1,4 +1,4 @@
-"""Scores by stratum: view, sex, age, box area, number of diseases (printed: `strata_section.py`).
+"""Scores by stratum: view, sex, age, box area, number of diseases (printed: `section.py`).
 
 A localizer's figure in a stratum says little alone, since strata differ in difficulty: beside it
 stands the paired difference to a control, which meets the same difficulty without seeing the image.
@@ -14,8 +14,13 @@ import numpy as np
 from cxrloc.classification.metrics.bootstrap import ClusterBootstrap, Estimate, IndexArray
 from cxrloc.localization.boxes import box_areas
 from cxrloc.localization.evaluation.comparison import Comparison, ScoredLocalizer
-from cxrloc.localization.evaluation.ground_truth import BoolArray, FloatArray, GroundTruth
-from cxrloc.localization.evaluation.image_table import ABSENT, ImageTable
+from cxrloc.localization.evaluation.ground_truth import (
+    ABSENT,
+    BoolArray,
+    FloatArray,
+    GroundTruth,
+    ImageTable,
+)
 
 REFERENCES = ("constant_box", "prior_box")  # the first that a comparison holds
 FEWEST_PATIENTS = 10
@@ -54,18 +59,14 @@ class StratumScore:
     over_reference: dict[str, Estimate] | None
 
 
-def strata_of(images: ImageTable, truth: GroundTruth) -> tuple[Stratum, ...]:
-    """All strata that hold a box; a kind of which nothing is known on any image is left out.
-
-    Raises:
-        ValueError: for a box on an image that `images` does not hold.
-    """
-    rows = _image_rows(images, truth)
+def strata_of(truth: GroundTruth) -> tuple[Stratum, ...]:
+    """All strata that hold a box; a kind of which nothing is known on any image is left out."""
+    images, rows = truth.images, truth.image_of_box.tolist()
     names: dict[str, list[str]] = {
         "view": [f"view {images.views[row] or UNKNOWN}" for row in rows],
         "sex": [f"sex {images.sexes[row] or UNKNOWN}" for row in rows],
         "age": [_age_band(float(images.ages_years[row])) for row in rows],
-        "box area": [QUARTERS[quarter] for quarter in area_quarters(images, truth)],
+        "box area": [QUARTERS[quarter] for quarter in area_quarters(truth)],
         "diseases on the image": [_diseases_on(images, row) for row in rows],
     }
     return tuple(
@@ -74,17 +75,6 @@ def strata_of(images: ImageTable, truth: GroundTruth) -> tuple[Stratum, ...]:
         if set(of_box) != {f"{kind} {UNKNOWN}"}
         for name in sorted(set(of_box), key=_reading_order)
     )
-
-
-def _image_rows(images: ImageTable, truth: GroundTruth) -> list[int]:
-    row_of = images.row_of
-    missing = [image for image in truth.image_ids if image not in row_of]
-    if missing:
-        raise ValueError(
-            f"{missing[0]!r} (and {len(missing) - 1} more boxes) is on no image of the image "
-            "table; expected both from the same ground truth"
-        )
-    return [row_of[image] for image in truth.image_ids]
 
 
 def _age_band(years: float) -> str:
@@ -105,14 +95,13 @@ def _reading_order(name: str) -> tuple[int, str]:
     return bands.index(name) if name in bands else 0, name
 
 
-def area_quarters(images: ImageTable, truth: GroundTruth) -> IndexArray:
+def area_quarters(truth: GroundTruth) -> IndexArray:
     """Quarter 0 to 3 of each box's area among the boxes of ITS disease, (N,); 0 is the smallest.
 
     Area is the share of the image. Equal areas are in the same quarter. Within the disease, because
     area and disease are confounded: over all boxes Q1 would be nodules and Q4 large hearts.
     """
-    sizes = np.array([images.sizes_hw[row] for row in _image_rows(images, truth)], dtype=np.float64)
-    shares = box_areas(truth.boxes_xyxy) / sizes.prod(axis=1)
+    shares = box_areas(truth.boxes_xyxy) / truth.sizes_hw.astype(np.float64).prod(axis=1)
     quarters = np.zeros(len(truth), dtype=np.intp)
     for disease in range(len(truth.disease_names)):
         mine = truth.disease_index == disease

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from cxrloc.localization.analyses.taxonomy.taxonomy import (
     CLASSES,
     GATE_MISS,
     HIT,
+    HIT_THRESHOLD,
     LOOSE,
     NO_BOX,
     OTHER_NAME,
@@ -27,9 +28,9 @@ from cxrloc.localization.analyses.taxonomy.taxonomy import (
     Taxonomy,
     taxonomies,
 )
-from cxrloc.localization.evaluation.comparison import CONTROL, GATED, Gate
+from cxrloc.localization.evaluation.detections import CONTROL, GATED
+from cxrloc.localization.evaluation.evaluated import Evaluated
 from cxrloc.localization.evaluation.ground_truth import GroundTruth
-from cxrloc.localization.localizer import Localization
 from cxrloc.localization.report.glossary import RESEARCH_USE
 from cxrloc.localization.report.sections import NamedFigure, Section
 
@@ -46,31 +47,15 @@ _STYLES: dict[str, tuple[str, str]] = {
 _PANELS_PER_ROW = 3
 
 
-def taxonomy_section(
-    truth: GroundTruth,
-    predictions: Mapping[str, Sequence[Localization]],
-    gate: Gate | None = None,
-    controls: Mapping[str, Sequence[Localization]] | None = None,
-    *,
-    threshold: float = 0.5,
-) -> Section:
-    """What became of every ground-truth box: shares, counts and a figure of stacked bars.
-
-    Args:
-        predictions: localizer name -> its boxes, also those for diseases that are not boxed.
-        gate: (image_id, disease) -> present, for every pair that has a box; None: no gated rows.
-        controls: control name -> its boxes.
-        threshold: IoU above which a box is a hit.
-    """
-    rows = taxonomies(truth, predictions, gate, controls, threshold=threshold)
+def taxonomy(evaluated: Evaluated) -> Section:
+    """What became of every ground-truth box: shares, counts and a figure of stacked bars."""
+    truth, rows, threshold = evaluated.truth, evaluated.once(taxonomies), HIT_THRESHOLD
     title = "Error taxonomy: what became of every ground-truth box"
     question = (
         f"Every one of the {len(truth)} ground-truth boxes falls in exactly one class, so a row "
         "adds up to 100 %: it says whether a localizer loses its boxes to loose or tight outlines, "
         "to the wrong place, to the wrong name, to the gate or to silence."
     )
-    if not rows:
-        return Section("taxonomy", title, (question, "There is no localizer to sort the boxes of."))
     notes = _notes(rows, threshold)
     tables = (
         _table(truth, rows, "taxonomy", f"{title}, in % of the boxes", notes),

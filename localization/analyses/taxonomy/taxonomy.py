@@ -2,27 +2,35 @@
 
 After Hoiem et al. (ECCV 2012) and TIDE (Bolya et al., ECCV 2020), turned round: those sort the
 wrong predictions of a detector, this sorts the ground-truth boxes, so that the shares of every
-localizer are over the same boxes. Tables and figure: `taxonomy_section.py`.
+localizer are over the same boxes. Tables and figure: `section.py`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 
-from cxrloc.localization.evaluation.box_scores import score_boxes
-from cxrloc.localization.evaluation.comparison import CONTROL, DISEASE_GIVEN, GATED, Gate, gate_mask
-from cxrloc.localization.evaluation.ground_truth import FloatArray, GroundTruth
-from cxrloc.localization.localizer import Localization
+from cxrloc.localization.boxes import iou
+from cxrloc.localization.evaluation.box_scores import BoxScores, score_boxes
+from cxrloc.localization.evaluation.detections import (
+    CONTROL,
+    DISEASE_GIVEN,
+    GATED,
+    Detections,
+    meetings,
+)
+from cxrloc.localization.evaluation.evaluated import Evaluated
+from cxrloc.localization.evaluation.ground_truth import BoolArray, FloatArray, GroundTruth
 
 HIT, LOOSE, TIGHT = "hit", "loose", "tight"
 OTHER_NAME = "other disease's name"
 WRONG_PLACE, GATE_MISS, NO_BOX = "wrong place", "gate miss", "no box"
 CLASSES = (HIT, LOOSE, TIGHT, OTHER_NAME, WRONG_PLACE, GATE_MISS, NO_BOX)
 RIGHT_PLACE = 0.1  # IoU above which a box counts as in the right place
+HIT_THRESHOLD = 0.5  # IoU above which a box is a hit
 
 ALL_BOXES = "all boxes"
 Counts = dict[str, int]
@@ -60,82 +68,86 @@ class Taxonomy:
 
 
 def classify_boxes(
-    truth: GroundTruth,
-    localizations: Sequence[Localization],
-    gate: Gate | None = None,
+    detections: Detections,
+    scores: BoxScores,
+    passes: BoolArray | None = None,
     *,
-    threshold: float = 0.5,
+    threshold: float = HIT_THRESHOLD,
 ) -> npt.NDArray[np.intp]:
     """Class of every ground-truth box as an index into `CLASSES`, (N,); the first that fits.
 
     Gate miss; hit; loose or tight; other disease's name; wrong place; no box. Only top-1 boxes.
 
     Args:
-        gate: with it, only boxes count whose image and disease it says present; a pair without a
-            ground-truth box that it has no decision for does not count.
+        detections: of the localizer, where the gate lets them pass.
+        scores: of these.
+        passes: (N,) boxes whose disease the gate says present; None without a gate.
         threshold: IoU above which a box is a hit.
 
     Raises:
-        ValueError: for a threshold outside `RIGHT_PLACE` to 1 and for a gate without a decision
-            for a ground-truth box.
+        ValueError: for a threshold outside `RIGHT_PLACE` to 1.
     """
     if not RIGHT_PLACE <= threshold < 1:
         raise ValueError(f"threshold: expected {RIGHT_PLACE:g} <= t < 1, got {threshold:g}")
-    passes = np.ones(len(truth), dtype=np.bool_)
-    if gate is not None:
-        passes = gate_mask(truth, gate)
-        localizations = [p for p in localizations if gate.get((p.image_id, p.disease), False)]
-    own = score_boxes(truth, localizations)
-    placed = own.iou > RIGHT_PLACE
+    placed = scores.iou > RIGHT_PLACE
     conditions = {
-        GATE_MISS: ~passes,
-        HIT: own.iou > threshold,
-        LOOSE: placed & (own.iobb < own.iogt),  # |P and G| / |P| < |P and G| / |G|: P is larger
+        GATE_MISS: np.zeros(len(placed), np.bool_) if passes is None else ~passes,
+        HIT: scores.iou > threshold,
+        LOOSE: placed & (scores.iobb < scores.iogt),  # |P and G| / |P| < |P and G| / |G|
         TIGHT: placed,
-        OTHER_NAME: _best_under_other_names(truth, localizations) > threshold,
-        WRONG_PLACE: own.predicted,
+        OTHER_NAME: _best_under_other_names(detections) > threshold,
+        WRONG_PLACE: scores.predicted,
     }
     order = [CLASSES.index(name) for name in conditions]
     chosen = np.select(list(conditions.values()), order, CLASSES.index(NO_BOX))
     return np.asarray(chosen, dtype=np.intp)
 
 
-def _best_under_other_names(
-    truth: GroundTruth, localizations: Sequence[Localization]
-) -> FloatArray:
+def _best_under_other_names(detections: Detections) -> FloatArray:
     """Best IoU that a top-1 box of any OTHER disease on the image has with each box, (N,)."""
-    boxes_of: dict[str, list[Localization]] = {}
-    for found in localizations:
-        boxes_of.setdefault(found.disease, []).append(found)
+    truth, top = detections.truth, detections.where(detections.top)
+    detection, box = meetings(top.image, truth.image_of_box)
+    other = top.disease[detection] != truth.column_of_box[box]
+    detection, box = detection[other], box[other]
     best = np.zeros(len(truth))
-    for name, boxes in boxes_of.items():
-        asked = replace(truth, diseases=(name,) * len(truth), disease_names=(name,))
-        mine = np.array([disease == name for disease in truth.diseases], dtype=np.bool_)
-        best = np.maximum(best, np.where(mine, 0.0, score_boxes(asked, boxes).iou))
+    np.maximum.at(best, box, iou(top.boxes_xyxy[detection], truth.boxes_xyxy[box]))
     return best
 
 
-def taxonomies(
-    truth: GroundTruth,
-    predictions: Mapping[str, Sequence[Localization]],
-    gate: Gate | None = None,
-    controls: Mapping[str, Sequence[Localization]] | None = None,
-    *,
-    threshold: float = 0.5,
-) -> tuple[Taxonomy, ...]:
-    """Every localizer with the disease given, then gated (with a gate), then the controls."""
-    rows = [(name, DISEASE_GIVEN, found, None) for name, found in predictions.items()]
-    gated = [(name, GATED, found, gate) for name, found in predictions.items() if gate is not None]
-    blind = [(name, CONTROL, found, None) for name, found in (controls or {}).items()]
-    return tuple(
-        Taxonomy(
-            name,
-            setting,
-            _counts(truth, classify_boxes(truth, found, mask, threshold=threshold)),
-            _diseases_per_image(truth, found, mask),
-        )
-        for name, setting, found, mask in (*rows, *gated, *blind)
-    )
+def taxonomies(evaluated: Evaluated) -> tuple[Taxonomy, ...]:
+    """Every localizer with the disease given, then gated (with a gate), then the controls.
+
+    Raises:
+        ValueError: for a gate without a decision for a ground-truth box.
+    """
+    predictions, gate = evaluated.inputs.predictions, evaluated.inputs.gate
+    rows = [
+        _taxonomy(name, DISEASE_GIVEN, boxes, evaluated.scores[name])
+        for name, boxes in predictions.items()
+    ]
+    if gate is not None:
+        passing = {name: boxes.passing(gate) for name, boxes in predictions.items()}
+        rows += [
+            _taxonomy(name, GATED, boxes, score_boxes(boxes), evaluated.passes)
+            for name, boxes in passing.items()
+        ]
+    rows += [
+        _taxonomy(name, CONTROL, boxes, evaluated.control_scores[name])
+        for name, boxes in evaluated.controls.items()
+    ]
+    return tuple(rows)
+
+
+def _taxonomy(
+    name: str,
+    setting: str,
+    detections: Detections,
+    scores: BoxScores,
+    passes: BoolArray | None = None,
+) -> Taxonomy:
+    classes = classify_boxes(detections, scores, passes)
+    counts = _counts(detections.truth, classes)
+    return Taxonomy(name, setting, counts, _diseases_per_image(detections))
 
 
 def _counts(truth: GroundTruth, classes: npt.NDArray[np.intp]) -> dict[str, Counts]:
@@ -145,9 +157,7 @@ def _counts(truth: GroundTruth, classes: npt.NDArray[np.intp]) -> dict[str, Coun
     return {name: dict(zip(CLASSES, row.tolist(), strict=True)) for name, row in rows}
 
 
-def _diseases_per_image(
-    truth: GroundTruth, localizations: Sequence[Localization], gate: Gate | None
-) -> float:
-    images = set(truth.image_ids)
-    pairs = {(p.image_id, p.disease) for p in localizations if p.image_id in images}
-    return sum(gate is None or gate.get(pair, False) for pair in pairs) / len(images)
+def _diseases_per_image(detections: Detections) -> float:
+    boxed = np.unique(detections.truth.image_of_box)
+    on_boxed = np.isin(detections.image, boxed)
+    return len(np.unique(detections.key[on_boxed])) / len(boxed)

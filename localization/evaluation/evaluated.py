@@ -1,0 +1,195 @@
+"""What is compared, and all that the analyses share: each thing is scored once and kept.
+
+evaluated = Evaluated(ComparisonInputs(truth, {"mask_rcnn": place(truth, boxes)}))
+evaluated.comparison.localizers
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import numpy as np
+
+from cxrloc.classification.metrics.bootstrap import RESAMPLES, ClusterBootstrap
+from cxrloc.datasets.provenance.sidecar import Provenance
+from cxrloc.localization.cam.heat_maps import HeatMaps
+from cxrloc.localization.evaluation.box_scores import BoxScores, score_boxes
+from cxrloc.localization.evaluation.comparison import THRESHOLDS, Comparison, compare
+from cxrloc.localization.evaluation.controls import (
+    CONTROL_NAMES,
+    OtherPatients,
+    boxed_controls,
+    controls_everywhere,
+)
+from cxrloc.localization.evaluation.detections import Detections
+from cxrloc.localization.evaluation.gate_decisions import GateDecisions
+from cxrloc.localization.evaluation.ground_truth import BoolArray, GroundTruth, ImageTable
+from cxrloc.localization.evaluation.pairwise import check_margin
+from cxrloc.localization.predictions.results_file import MaskResult
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class ComparisonInputs:
+    """What is compared.
+
+    Attributes:
+        truth: the ground truth.
+        predictions: localizer -> its boxes of every disease that it was asked for.
+        gate: the gate's decisions; None leaves all that is gated out.
+        provenances: localizer (and `gate`) -> what stands beside its file; missing or None where
+            nothing does (files of others).
+        maps: localizer -> its heat maps, of those that have any.
+        masks: localizer -> its masks, of those that have any.
+        image_paths: image id -> file, for the gallery and the shortcut check.
+        segmentations: cheXlocalize's image -> task -> mask; None where that is not asked.
+        resamples, seed: of the patients; the seed is also that of random_map.
+        thresholds: of acc_iou, acc_iobb and acc_iogt.
+        noninferiority_margin: see `comparison.compare`.
+        published: print the published figures of NIH's diseases beside ours.
+
+    Raises:
+        ValueError: for a name that is empty or a control's, for maps or masks of nobody and for a
+            margin out of range.
+    """
+
+    truth: GroundTruth = field(repr=False)
+    predictions: Mapping[str, Detections] = field(repr=False)
+    gate: GateDecisions | None = field(repr=False, default=None)
+    provenances: Mapping[str, Provenance | None] = field(repr=False, default_factory=dict)
+    maps: Mapping[str, HeatMaps] = field(repr=False, default_factory=dict)
+    masks: Mapping[str, Sequence[MaskResult]] = field(repr=False, default_factory=dict)
+    image_paths: Mapping[str, Path] = field(repr=False, default_factory=dict)
+    segmentations: Mapping[str, Mapping[str, Any]] | None = field(repr=False, default=None)
+    resamples: int = RESAMPLES
+    seed: int = 0
+    thresholds: tuple[float, ...] = THRESHOLDS
+    noninferiority_margin: float | None = None
+    published: bool = True
+
+    def __post_init__(self) -> None:
+        check_margin(self.noninferiority_margin)
+        for name in self.predictions:
+            _check_name(name)
+        for kind in ("maps", "masks"):
+            for name in getattr(self, kind):
+                if name not in self.predictions:
+                    known = ", ".join(self.predictions) or "none"
+                    raise ValueError(
+                        f"{kind} of {name!r}: expected the name of predictions ({known})"
+                    )
+
+
+def _check_name(name: str) -> None:
+    if not name.strip():
+        raise ValueError("a localizer's name must not be empty; expected NAME=FILE")
+    if name in CONTROL_NAMES:
+        raise ValueError(
+            f"the name {name!r} is taken by a control; {', '.join(CONTROL_NAMES)} are computed "
+            "from the ground truth and always added, so leave the file out or give it another name"
+        )
+
+
+class Evaluated:
+    """The inputs, and what is made of them once for all analyses."""
+
+    def __init__(self, inputs: ComparisonInputs) -> None:
+        self.inputs = inputs
+        self._results: dict[Callable[[Evaluated], Any], Any] = {}
+
+    def once(self, analyse: Callable[[Evaluated], Result]) -> Result:
+        """What `analyse(evaluated)` gives, computed when it is first asked for and kept."""
+        if analyse not in self._results:
+            self._results[analyse] = analyse(self)
+        return cast(Result, self._results[analyse])
+
+    @property
+    def truth(self) -> GroundTruth:
+        return self.inputs.truth
+
+    @property
+    def images(self) -> ImageTable:
+        """All images of the ground truth, boxed or not."""
+        return self.inputs.truth.images
+
+    @property
+    def draws(self) -> dict[str, int]:
+        """`resamples` and `seed`, for bootstraps over other units than the boxes."""
+        return {"resamples": self.inputs.resamples, "seed": self.inputs.seed}
+
+    @cached_property
+    def bootstrap(self) -> ClusterBootstrap:
+        """Resamples of the patients with boxes."""
+        return self.truth.bootstrap(**self.draws)
+
+    @cached_property
+    def scores(self) -> dict[str, BoxScores]:
+        """Localizer told the disease -> its scores of every ground-truth box."""
+        return {name: score_boxes(boxes) for name, boxes in self.inputs.predictions.items()}
+
+    @cached_property
+    def passes(self) -> BoolArray | None:
+        """(N,) boxes whose disease the gate says present; None without a gate.
+
+        Raises:
+            ValueError: for a gate that does not know a boxed image and disease.
+        """
+        return None if self.inputs.gate is None else self.inputs.gate.on_boxes(self.truth)
+
+    @cached_property
+    def _others(self) -> OtherPatients:
+        return OtherPatients(self.truth)
+
+    @cached_property
+    def controls(self) -> dict[str, Detections]:
+        """Control -> its boxes of the boxed images and diseases."""
+        return boxed_controls(self._others, self.inputs.seed)
+
+    @cached_property
+    def everywhere(self) -> dict[str, Detections]:
+        """The localizers, and the controls that box every disease on every image."""
+        return {**self.inputs.predictions, **controls_everywhere(self._others, self.inputs.gate)}
+
+    @cached_property
+    def control_scores(self) -> dict[str, BoxScores]:
+        """Control -> its scores of every ground-truth box."""
+        return {name: score_boxes(boxes) for name, boxes in self.controls.items()}
+
+    @cached_property
+    def looked_at(self) -> dict[str, BoolArray]:
+        """Of each of `everywhere`, (N,) images that it looked at, found something or not.
+
+        Its sidecar says so. Without one (a file of others) it has looked at all images if it has a
+        box on any image without a ground-truth box, else at the boxed images.
+        """
+        return {name: self._looked_at(name, boxes) for name, boxes in self.everywhere.items()}
+
+    def _looked_at(self, name: str, boxes: Detections) -> BoolArray:
+        every, boxed = np.ones(len(self.images), dtype=np.bool_), self.images.boxed
+        if name not in self.inputs.predictions:
+            return every
+        provenance = self.inputs.provenances.get(name)
+        if provenance is not None and provenance.images:
+            named = provenance.images
+            return np.array([image in named for image in self.images.image_ids], dtype=np.bool_)
+        return boxed if boxed[boxes.image].all() else every
+
+    @cached_property
+    def comparison(self) -> Comparison:
+        """Every localizer beside the others and the controls."""
+        inputs = self.inputs
+        return compare(
+            self.truth,
+            self.scores,
+            self.control_scores,
+            self.passes,
+            bootstrap=self.bootstrap,
+            seed=inputs.seed,
+            thresholds=inputs.thresholds,
+            noninferiority_margin=inputs.noninferiority_margin,
+        )
