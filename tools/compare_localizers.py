@@ -24,7 +24,7 @@ from cxrloc.classification.inference.gate_table import read_gate_table
 from cxrloc.classification.metrics.bootstrap import RESAMPLES
 from cxrloc.classification.report.tables import Cell, cell_text
 from cxrloc.configs.command_line import named_files
-from cxrloc.datasets.files.manifest import file_sha256, run_manifest
+from cxrloc.datasets.files.manifest import RESEARCH_USE, file_sha256, run_manifest
 from cxrloc.datasets.prepared.coco import load_coco
 from cxrloc.datasets.provenance.sidecar import read_provenance
 from cxrloc.localization.analyses.chexlocalize.format import read_segmentations
@@ -43,7 +43,7 @@ from cxrloc.localization.evaluation.ground_truth import ground_truth_from_coco
 from cxrloc.localization.predictions.columns import BoxColumns
 from cxrloc.localization.predictions.results_file import read_boxes
 from cxrloc.localization.report.comparison_tables import comparison_notes
-from cxrloc.localization.report.glossary import RESEARCH_USE, explain
+from cxrloc.localization.report.glossary import explain
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -16,7 +16,7 @@ by the same models and settings, is left as it is. --dicom-out writes a.sr.dcm (
 a.pr.dcm (presentation state) and a.sc.dcm (secondary capture) beside them; an image that is not
 DICOM is then refused. They hold the patient's name and number, which nothing else written here does
 (see docs/dicom.md). Exit status: 0 all done, 1 some image failed, 2 wrong usage or a folder that
-cannot be written, 130 interrupted. Research use only - not a diagnosis.
+cannot be written, 130 interrupted. Research use only, never a diagnosis.
 """
 
 from __future__ import annotations
@@ -32,13 +32,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cxrloc.datasets.files.manifest import file_sha256, run_manifest, write_json
+from cxrloc.datasets.files.manifest import RESEARCH_USE, file_sha256, run_manifest, write_json
 from cxrloc.datasets.images.read import read_image
 from cxrloc.datasets.radiograph import LoadedImage
 
 # what needs torch is imported where it is used: --help and a wrong option answer at once
 from cxrloc.datasets.readers.loose_images import find_images, image_name, unique_names
-from cxrloc.localization.report.glossary import RESEARCH_USE
 
 if TYPE_CHECKING:
     from cxrloc.localization.diagnosis.diagnoser import Diagnoser, Diagnosis

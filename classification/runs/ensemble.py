@@ -23,8 +23,8 @@ from tqdm import tqdm
 
 from cxrloc.classification.bundle.classifier import ClassifierBundle, load_classifier
 from cxrloc.classification.inference.gate import Gate
+from cxrloc.classification.metrics.bootstrap import MACRO_MEAN, FloatArray
 from cxrloc.classification.metrics.folds import sample_figures
-from cxrloc.classification.metrics.replicates import Array
 from cxrloc.classification.metrics.scored_images import (
     OUT_OF_FOLD,
     OUTSIDE,
@@ -32,7 +32,7 @@ from cxrloc.classification.metrics.scored_images import (
     ScoredImages,
     studies_and_parts,
 )
-from cxrloc.classification.report.text_tables import TextTable
+from cxrloc.classification.report.tables import Cell, ResultTable, TableRow, Value
 from cxrloc.classification.runs.ensemble_thresholds import ensemble_thresholds
 from cxrloc.datasets.images.read import UnreadableImageError, read_grey
 from cxrloc.datasets.label_policies import LabelRules
@@ -67,11 +67,11 @@ class Scored:
     Attributes:
         images: with Youden's thresholds where there are any.
         study_thresholds: (D,) operating points of studies, NaN for none.
-        notes: sentences on thresholds and labels.
+        notes: on thresholds and labels, without a full stop.
     """
 
     images: ScoredImages
-    study_thresholds: Array
+    study_thresholds: FloatArray
     notes: tuple[str, ...]
 
 
@@ -104,7 +104,7 @@ def load_ensemble(paths: Sequence[Path], device: str, precision: str) -> Ensembl
 def unseen_images(
     paths: Sequence[Path], radiographs: Sequence[Radiograph]
 ) -> tuple[list[Radiograph], list[str]]:
-    """Images of patients that no bundle was trained or chosen on, and what a reader must know.
+    """Images of patients that no bundle was trained or chosen on; sentences on those left out.
 
     Raises:
         ValueError: when none is left.
@@ -142,7 +142,7 @@ def score_images(ensemble: Ensemble, radiographs: Sequence[Radiograph]) -> Score
     """
     chosen = ensemble_thresholds(ensemble.paths, [g.bundle for g in ensemble.gates], radiographs)
     images = _judged(ensemble, ensemble.rules.meaning(radiographs))
-    notes = (chosen.note, f"Labels as in the training: {_rules_text(ensemble.rules)}.")
+    notes = (chosen.note, f"Labels as in the training: {_rules_text(ensemble.rules)}")
     of_images, of_studies = (
         np.array([cuts.get(d) for d in ensemble.diseases], dtype=np.float64)  # None is NaN
         for cuts in (chosen.images, chosen.studies)
@@ -177,24 +177,23 @@ def _judged(ensemble: Ensemble, radiographs: Sequence[Radiograph]) -> ScoredImag
 
 def scores_table(
     images: ScoredImages, notes: Sequence[str], replicates: int = 1000, seed: int = 0
-) -> TextTable:
+) -> ResultTable:
     """Figures per disease and their macro means, with intervals that resample patients."""
     figures = sample_figures(images, replicates, seed)
-    names = {"auc": "AUC", "ap": "AP", "brier": "Brier"}
-    names |= {f"{figure}_{YOUDEN}": figure for figure in ("sensitivity", "specificity")}
-    shown = {name: head for name, head in names.items() if name in figures}
-    estimates = {name: (*figures[name].estimates, figures[name].macro) for name in shown}
-    rows = [
-        (disease, counts, *(str(estimates[name][i]) for name in shown))
-        for i, (disease, counts) in enumerate(
-            zip((*images.diseases, "macro"), _counts(images), strict=True)
-        )
-    ]
-    return TextTable(
+    heads = {"auc": "AUC", "ap": "AP", "brier": "Brier"}
+    heads |= {f"{figure}_{YOUDEN}": figure for figure in ("sensitivity", "specificity")}
+    cells: list[dict[str, Value]] = [{"positives / images": counts} for counts in _counts(images)]
+    for name, head in heads.items():
+        if name in figures:
+            estimates = (*figures[name].estimates, figures[name].macro)
+            for row, estimate in zip(cells, estimates, strict=True):
+                row[head] = Cell(estimate)
+    names = (*images.diseases, MACRO_MEAN)
+    return ResultTable(
+        "scores",
         f"{len(images)} images of {len(set(images.patient_ids))} patients",
-        ("disease", "positives / images", *shown.values()),
-        tuple(rows),
-        (*notes, f"In parentheses: 95 % interval, {replicates} resamples of patients."),
+        tuple(TableRow("", {"disease": n}, row) for n, row in zip(names, cells, strict=True)),
+        (*notes, f"In brackets: 95 % interval, {replicates} resamples of patients"),
     )
 
 

@@ -8,8 +8,9 @@ from typing import Any, Literal
 
 import numpy as np
 
-from cxrloc.classification.metrics.bootstrap import MACRO
+from cxrloc.classification.metrics.bootstrap import MACRO_MEAN
 from cxrloc.classification.report.tables import ResultTable, TableRow
+from cxrloc.datasets.files.manifest import RESEARCH_USE
 from cxrloc.localization.boxes import xyxy_to_xywh
 from cxrloc.localization.evaluation.coco_ap import (
     RANGE_NAMES,
@@ -26,7 +27,6 @@ from cxrloc.localization.evaluation.ground_truth import (
     ImageTable,
 )
 from cxrloc.localization.predictions.results_file import MaskResult
-from cxrloc.localization.report.glossary import RESEARCH_USE
 from cxrloc.localization.report.sections import Section
 
 Kind = Literal["bbox", "segm"]
@@ -167,7 +167,7 @@ def _rows(coco: Mapping[str, Any], name: str, results: Results, kind: Kind) -> l
 
 def _cells(table: AveragePrecision, range_: str) -> dict[str, float]:
     figures = {disease: row[range_] for disease, row in table.per_disease.items()}
-    figures[MACRO] = table.mean[range_]
+    figures[MACRO_MEAN] = table.mean[range_]
     return {name: math.nan if value is None else value for name, value in figures.items()}
 
 

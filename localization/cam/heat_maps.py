@@ -5,7 +5,7 @@ the metadata key `cxrloc` this JSON:
 
     {"kind": "heat_maps", "format": 1, "name": "my model", "aligned": false,
      "pairs": [["00000001_000.png", "Mass"], ...], "folds": {"00000001_000.png": 0} or null,
-     "notice": "Research use only - not a diagnosis"}
+     "notice": "Research use only, never a diagnosis"}
 
 `pairs` names image (the ground truth's file name) and disease of each map, in order. The maps are
 as the network gives them, finite or not, of any scale; all are of one size. Cells cover the
@@ -32,9 +32,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from cxrloc.datasets.files.atomic import whole_file
+from cxrloc.datasets.files.manifest import RESEARCH_USE
 from cxrloc.datasets.images.markers import REMOVALS
 from cxrloc.localization.cam.boxes import map_to_frame, unit_map
-from cxrloc.localization.report.glossary import RESEARCH_USE
 
 KIND, FORMAT = "heat_maps", 1
 SUFFIX = ".maps.safetensors"

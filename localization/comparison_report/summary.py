@@ -34,10 +34,10 @@ import math
 from typing import Any
 
 from cxrloc.classification.metrics.bootstrap import DiseaseEstimates, Estimate
+from cxrloc.datasets.files.manifest import RESEARCH_USE
 from cxrloc.localization.evaluation.comparison import Comparison, ScoredLocalizer
 from cxrloc.localization.evaluation.pairwise import Difference, TestedPair
 from cxrloc.localization.report.comparison_tables import comparison_notes
-from cxrloc.localization.report.glossary import RESEARCH_USE
 from cxrloc.localization.report.published import PublishedRow, comparable_rows
 
 PER_BOX_COLUMNS = ("image", "patient", "disease", "localizer", "IoU", "IoBB", "IoGT", "score")
@@ -151,7 +151,7 @@ def _figures(figures: DiseaseEstimates, names: tuple[str, ...]) -> dict[str, Any
 
 
 def _figure(estimate: Estimate) -> dict[str, float | None]:
-    return _without_nan(vars(estimate))
+    return _without_nan({"value": estimate.value, "low": estimate.low, "high": estimate.high})
 
 
 def _without_nan(record: dict[str, Any]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import re
 import textwrap
 from dataclasses import dataclass
 
-RESEARCH_USE = "Research use only - not a diagnosis"
+from cxrloc.datasets.files.manifest import RESEARCH_USE
 
 TOP_1_RULE = (
     "top-1: of a localizer's boxes for an image and a disease the one with the highest score "

@@ -12,7 +12,7 @@ rounding changes, not who is right: one patient's images may be in both halves, 
 classifier's training are fit for both. It takes minutes, with deep networks at large sizes an hour.
 The CPU must have VNNI instructions, and `pip install -e '.[runtimes]'` the packages. Networks gain
 as far as they consist of convolutions: a ConvNeXt hardly. Exit status: 0 done, 2 wrong usage, 130
-interrupted. Research use only - not a diagnosis.
+interrupted. Research use only, never a diagnosis.
 """
 
 from __future__ import annotations
@@ -29,10 +29,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from cxrloc.datasets.files.manifest import file_sha256, run_manifest
+from cxrloc.datasets.files.manifest import RESEARCH_USE, file_sha256, run_manifest
 from cxrloc.datasets.images.read import read_image
 from cxrloc.datasets.readers.loose_images import find_images
-from cxrloc.localization.report.glossary import RESEARCH_USE
 
 if TYPE_CHECKING:
     from cxrloc.classification.bundle.preprocessing import Preprocessing

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from cxrloc.classification.metrics.bootstrap import Estimate
+from cxrloc.classification.metrics.bootstrap import Estimate, ImageBootstrap
 from cxrloc.classification.report.tables import Cell, cell_text
 from cxrloc.localization.analyses.end_to_end.false_boxes import (
     BOUNDS,
     COUNTED,
     IGNORED,
     IMAGES_WITHOUT_FINDING,
-    ImageBootstrap,
     OperatingPoint,
     end_to_end_table,
     false_box_table,
@@ -75,7 +74,7 @@ def end_to_end(evaluated: Evaluated) -> Section:
         for name, detections in evaluated.everywhere.items()
     ]
     resamples, seed = min(evaluated.inputs.resamples, _RESAMPLES), evaluated.inputs.seed
-    bootstrap = ImageBootstrap.of(images, resamples=resamples, seed=seed)
+    bootstrap = ImageBootstrap.of(images.patient_ids, resamples=resamples, seed=seed)
     ledgers = gate_ledgers(evaluated, THRESHOLDS)
     points = _points(looks, images, bootstrap)
     curves = _pooled_curves(looks, bootstrap)

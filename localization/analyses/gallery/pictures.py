@@ -13,6 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from cxrloc.classification.report.plots import COLOURS
 from cxrloc.classification.report.tables import value_text
 from cxrloc.datasets.images.read import UnreadableImageError, read_grey
 from cxrloc.datasets.images.transforms import fitted, resized
@@ -23,7 +24,6 @@ from cxrloc.localization.cam.heat_maps import HeatMaps
 from cxrloc.localization.evaluation.detections import Detections
 from cxrloc.localization.evaluation.evaluated import Evaluated
 from cxrloc.localization.localizer import Localization
-from cxrloc.localization.report.plots import COLOURS
 from cxrloc.localization.report.sections import Picture
 
 _LINES: tuple[Any, ...] = ((0, (5, 2.5)), "solid", "dotted", "dashdot")

@@ -10,6 +10,7 @@ from scipy.stats import norm
 
 from cxrloc.classification.metrics.bootstrap import (
     ClusterBootstrap,
+    image_weights,
     macro_mean,
     resample_counts,
     tail_of,
@@ -50,12 +51,12 @@ def _slow(bootstrap: ClusterBootstrap, values: np.ndarray) -> tuple[np.ndarray, 
 
 def test_vectorised_means_equal_those_of_a_slow_loop_over_the_same_resamples() -> None:
     bootstrap = _bootstrap()
-    samples = bootstrap.samples(VALUES)
+    samples = np.moveaxis(bootstrap.draws(VALUES).samples, -1, 0)  # (B, M, D + 1)
 
     for measure in range(2):
         per_disease, macros = _slow(bootstrap, VALUES[:, measure])
-        np.testing.assert_allclose(samples[:, measure], per_disease, rtol=1e-12)
-        np.testing.assert_allclose(macro_mean(samples[:, measure]), macros, rtol=1e-12)
+        np.testing.assert_allclose(samples[:, measure, :-1], per_disease, rtol=1e-12)
+        np.testing.assert_allclose(samples[:, measure, -1], macros, rtol=1e-12)
 
 
 def test_intervals_are_the_expanded_percentiles_of_the_slow_loop() -> None:
@@ -130,7 +131,7 @@ def test_all_boxes_of_a_patient_move_together() -> None:
     bootstrap = ClusterBootstrap.of(
         ["a"] * 30 + ["b"] * 30, np.zeros(60, dtype=np.intp), 1, resamples=200, seed=0
     )
-    samples = bootstrap.samples(np.repeat([1.0, 0.0], 30)[:, None])
+    samples = bootstrap.draws(np.repeat([1.0, 0.0], 30)[:, None]).samples
 
     assert sorted(set(samples.ravel().tolist())) == [0.0, 0.5, 1.0]
 
@@ -180,3 +181,18 @@ def test_macro_mean_leaves_out_what_is_undefined() -> None:
 def test_no_patients_or_no_resamples_are_an_error(patients: int, resamples: int) -> None:
     with pytest.raises(ValueError, match="expected >= 1 patients and resamples"):
         resample_counts(patients, resamples, seed=0)
+
+
+def test_the_weights_of_images_are_the_draws_of_their_patients_in_any_chunks(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("cxrloc.classification.metrics.bootstrap._CHUNK_ELEMENTS", 12)
+    chunks = list(image_weights(["b", "a", "b", "c"], 7, seed=4))
+
+    assert [len(chunk) for chunk in chunks] == [3, 3, 1]
+    counts = resample_counts(3, 7, seed=4)
+    np.testing.assert_array_equal(np.concatenate(chunks), counts[:, [1, 0, 1, 2]])
+
+
+def test_nothing_is_drawn_of_a_single_patient() -> None:
+    assert list(image_weights(["a", "a"], 7, seed=4)) == []

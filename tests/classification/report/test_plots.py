@@ -9,15 +9,16 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
+from cxrloc.classification.metrics.bootstrap import FloatArray
 from cxrloc.classification.metrics.ranking import classifier_metrics
-from cxrloc.classification.metrics.replicates import Array
 from cxrloc.classification.metrics.scored_images import ScoredImages
 from cxrloc.classification.report.folds import plot_epochs
-from cxrloc.classification.report.plots import plot_losses, plot_roc, titled
+from cxrloc.classification.report.plots import COLOURS, MARKERS, panels, save_figure, titled
+from cxrloc.classification.report.run_page import plot_losses, plot_roc
 
 
 def scored(
-    diseases: tuple[str, ...], labels: Array, scores: Array, parts: tuple[str, ...] = ()
+    diseases: tuple[str, ...], labels: FloatArray, scores: FloatArray, parts: tuple[str, ...] = ()
 ) -> ScoredImages:
     """Images a, b, c, ... of as many patients."""
     names = tuple("abcdefgh"[: len(labels)])
@@ -47,8 +48,8 @@ def test_the_roc_figure_names_every_disease(tmp_path: Path, texts: list[str]) ->
     images = scored(("Mass", "Hernia"), labels, scores)
     metrics = classifier_metrics(labels, scores, images.diseases, images.patient_ids, replicates=0)
     plot_roc(tmp_path / "roc.png", images, metrics)
-    assert texts[:2] == ["Mass: 1.000", "Hernia: undefined (no positive image)"]
-    assert texts[-1] == "For research use only, never a diagnosis."
+    assert texts[:2] == ["Mass: 1.000 [undefined]", "Hernia: undefined: no positive image"]
+    assert texts[-1] == "Research use only, never a diagnosis."
     assert cv2.imread(str(tmp_path / "roc.png")).std() > 1
     assert [p.name for p in tmp_path.iterdir()] == ["roc.png"]
 
@@ -63,7 +64,7 @@ def test_the_roc_figure_of_several_body_parts_has_a_curve_for_each(
     metrics = classifier_metrics(labels, scores, images.diseases, images.patient_ids, replicates=0)
     plot_roc(tmp_path / "roc.png", images, metrics)
     assert texts[:4] == [
-        "Abnormal: 0.667",  # 4 of 6 pairs in order
+        "Abnormal: .667 [undefined]",  # 4 of 6 pairs in order
         "  XR_ELBOW: AUC undefined, 1 images",
         "  XR_HAND: 1.000, 2 images",
         "  XR_WRIST: 0.000, 2 images",
@@ -82,7 +83,7 @@ def test_pictures_of_several_body_parts_together_say_so(parts: tuple[str, ...], 
     labels = np.array([[1.0], [0.0], [1.0]])
     images = scored(("Abnormal",), labels, labels, parts)
     assert images.parts_note == note
-    assert images.parts_notes == ((f"{note}.",) if note else ())
+    assert images.parts_notes == ((note,) if note else ())
     assert titled("ROC", images.parts_note) == (f"{note}\nROC" if note else "ROC")
 
 
@@ -90,7 +91,7 @@ def test_the_loss_figure_marks_the_epoch_that_was_kept(tmp_path: Path, texts: li
     history = [{"epoch": e, "train_loss": 1.0 / (e + 1), "val_loss": 0.5} for e in range(3)]
     plot_losses(tmp_path / "loss.png", history, 1)
     assert texts == ["training", "validation", "best epoch, kept",
-                     "For research use only, never a diagnosis."]  # fmt: skip
+                     "Research use only, never a diagnosis."]  # fmt: skip
     assert cv2.imread(str(tmp_path / "loss.png")).std() > 1
 
 
@@ -116,3 +117,34 @@ def test_a_second_stage_begins_for_all_folds_where_the_longest_first_one_ends(
     assert lines[2][0] == [1, 2, 3]
     assert lines[2][1] == pytest.approx([0.8, 0.6, 0.4])
     assert lines[3][0] == [2.5, 2.5]  # the mark between the stages
+
+
+def test_panels_fill_rows_and_places_without_a_panel_stay_empty() -> None:
+    grid = panels(5, (2.0, 3.0), per_row=3, narrowest=7.0, around=(0.5, 1.0))
+
+    assert [axis.get_visible() for axis in grid.figure.axes] == [True] * 5 + [False]
+    assert (grid.axes, grid.columns) == (tuple(grid.figure.axes[:5]), 3)
+    assert grid.left == (grid.axes[0], grid.axes[3])
+    assert grid.lowest == grid.axes[2:]
+    assert grid.figure.get_size_inches().tolist() == [7.0, 7.0]
+    assert panels(2, (4.0, 3.0), per_row=3).figure.get_size_inches().tolist() == [8.0, 3.6]
+
+
+def test_seven_models_are_told_apart_by_colour_and_by_marker() -> None:
+    assert len(set(COLOURS)) == len(set(MARKERS)) == 7
+
+
+@pytest.mark.parametrize("suffix", [".png", ".svg"])
+def test_the_same_figure_gives_the_same_bytes_and_the_notice_is_asked_for(
+    tmp_path: Path, suffix: str
+) -> None:
+    for name, notice in (("one", True), ("two", True), ("bare", False)):
+        grid = panels(1, (2.0, 2.0))
+        grid.axes[0].plot([0, 1])
+        save_figure(grid.figure, tmp_path / f"{name}{suffix}", notice=notice)
+
+    one, two, bare = ((tmp_path / f"{n}{suffix}").read_bytes() for n in ("one", "two", "bare"))
+    assert one == two != bare
+    if suffix == ".svg":
+        assert b"Research use only" in one
+        assert b"Research use only" not in bare

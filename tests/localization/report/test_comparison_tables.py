@@ -23,6 +23,7 @@ from cxrloc.classification.report.tables import (
     value_text,
     write_table,
 )
+from cxrloc.datasets.files.manifest import RESEARCH_USE
 from cxrloc.datasets.labels import NIH_BOXED_DISEASES
 from cxrloc.localization.analyses.means import comparison_sections, comparison_tables
 from cxrloc.localization.comparison_report.summary import PER_BOX_COLUMNS, per_box_csv, summary
@@ -35,7 +36,7 @@ from cxrloc.localization.report.comparison_tables import (
     paired_test_table,
     skill_table,
 )
-from cxrloc.localization.report.glossary import DEEP_MEDIA_NOTE, RESEARCH_USE
+from cxrloc.localization.report.glossary import DEEP_MEDIA_NOTE
 from cxrloc.localization.report.html_tables import table_view
 
 
@@ -342,7 +343,11 @@ def test_the_summary_is_json_and_agrees_with_the_comparison() -> None:
     assert (first["name"], first["setting"]) == ("half", "disease given")
     assert first["boxes_without_prediction"] == 8
     macro = comparison.localizers[0].estimates["mean_iou"].macro
-    assert first["measures"]["mean_iou"]["macro"] == vars(macro)
+    assert first["measures"]["mean_iou"]["macro"] == {
+        "value": macro.value,
+        "low": macro.low,
+        "high": macro.high,
+    }
     assert set(first["measures"]) >= {
         "acc_iou@0.5",
         "acc_iobb@0.75",

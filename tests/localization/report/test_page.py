@@ -17,7 +17,8 @@ from matplotlib.figure import Figure
 
 from cxrloc.classification.metrics.bootstrap import Estimate
 from cxrloc.classification.report.tables import Cell, ResultTable, TableRow
-from cxrloc.localization.report.glossary import RESEARCH_USE, TERMS
+from cxrloc.datasets.files.manifest import RESEARCH_USE
+from cxrloc.localization.report.glossary import TERMS
 from cxrloc.localization.report.html_tables import table_view
 from cxrloc.localization.report.page import Report, render_report
 from cxrloc.localization.report.sections import NamedFigure, Picture, Section

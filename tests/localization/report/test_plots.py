@@ -7,20 +7,17 @@ from typing import Any
 
 import cv2
 import numpy as np
-import pytest
 from matplotlib.colors import to_rgb
 
+from cxrloc.classification.report.plots import COLOURS, CONTROL_GREYS, save_figure
+from cxrloc.datasets.files.manifest import RESEARCH_USE
 from cxrloc.localization.evaluation.comparison import Comparison, compare
 from cxrloc.localization.localizer import Localization
-from cxrloc.localization.report.glossary import RESEARCH_USE
 from cxrloc.localization.report.plots import (
-    COLOURS,
-    CONTROL_GREYS,
     CURVE_THRESHOLDS,
     accuracy_curves,
     iou_boxplots,
     paired_boxplots,
-    save_figure,
 )
 
 NAMES = [f"{i}_0" for i in range(5)]
@@ -75,19 +72,12 @@ def test_the_legend_names_every_localizer_and_the_research_use() -> None:
     assert RESEARCH_USE in legend.get_title().get_text()
 
 
-@pytest.mark.parametrize("suffix", [".png", ".svg"])
-def test_the_same_comparison_gives_the_same_bytes_and_leaves_no_other_file(
-    tmp_path: Path, suffix: str
-) -> None:
-    for name in ("one", "two"):
-        save_figure(iou_boxplots(_comparison(("Mass",))), tmp_path / f"{name}{suffix}")
+def test_the_boxplots_are_drawn(tmp_path: Path) -> None:
+    save_figure(iou_boxplots(_comparison(("Mass",))), tmp_path / "one.png")
 
-    assert (tmp_path / f"one{suffix}").read_bytes() == (tmp_path / f"two{suffix}").read_bytes()
-    assert len(list(tmp_path.iterdir())) == 2
-    if suffix == ".png":
-        image = cv2.imread(str(tmp_path / "one.png"))
-        assert image is not None
-        assert image.min() < 50 < 250 < image.max()
+    image = cv2.imread(str(tmp_path / "one.png"))
+    assert image is not None
+    assert image.min() < 50 < 250 < image.max()
 
 
 def test_an_accuracy_curve_falls_from_the_share_over_zero_and_ends_below_the_best_iou() -> None:
