@@ -34,7 +34,7 @@ from tqdm import tqdm
 from cxrloc.classification.metrics.bootstrap import RESAMPLES
 from cxrloc.classification.report.tables import write_table
 from cxrloc.configs.command_line import named_files
-from cxrloc.datasets.files.manifest import file_sha256, run_manifest
+from cxrloc.datasets.files.manifest import RESEARCH_USE, file_sha256, run_manifest
 from cxrloc.datasets.images.markers import REMOVALS
 from cxrloc.datasets.images.read import UnreadableImageError, read_grey
 from cxrloc.datasets.prepared.folder import PreparedData, load_prepared
@@ -50,13 +50,12 @@ from cxrloc.localization.cam.heat_maps import (
     read_heat_maps,
     write_heat_maps,
 )
-from cxrloc.localization.report.glossary import RESEARCH_USE
 from cxrloc.localization.report.page import Report, write_report
 from cxrloc.localization.report.plots import save_figure
 from cxrloc.localization.report.sections import Section
 
 NAME, BUNDLE = "grad_cam", "classifier.safetensors"
-_WORDS = ("CAM mass", "area (control)", "region", "maps", "maps of marked images", "localizer",
+_TERMS = ("CAM mass", "area (control)", "region", "maps", "maps of marked images", "localizer",
           "macro mean", "disease", "patients", "95 % interval")  # fmt: skip
 
 
@@ -226,7 +225,7 @@ def write_section(
         sections=(section,),
         manifest=manifest,
         diseases=tuple(sorted({d for own in maps.values() for _, d in own.pairs})),
-        words=_WORDS,
+        terms=_TERMS,
     )
     write_report(out / "report.html", report)
 

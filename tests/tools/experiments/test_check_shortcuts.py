@@ -89,9 +89,9 @@ def test_the_page_says_what_was_found_and_what_it_is_not_for(out: Path) -> None:
     assert "grad_cam, macro mean over diseases" in page
     assert "Research use only - not a diagnosis" in page
     targets = set(re.findall(r'id="(word-[^"]+)"', page))
-    assert set(re.findall(r'href="#(word-[^"]+)"', page)) <= targets
-    assert "word-CAM-mass" in targets
-    assert "word-IoU" not in targets  # no word of a box
+    assert set(re.findall(r'href="#(term-[^"]+)"', page)) <= targets
+    assert "term-CAM-mass" in targets
+    assert "term-IoU" not in targets  # no word of a box
 
 
 def test_a_model_trained_without_markers_is_shown_them_and_the_page_says_so(
