@@ -25,7 +25,7 @@ from cxrloc.classification.inference.gate_table import GateRow, read_gate_table
 from cxrloc.classification.metrics.bootstrap import RESAMPLES
 from cxrloc.classification.report.tables import Cell, cell_text
 from cxrloc.configs.command_line import named_files
-from cxrloc.datasets.files.manifest import file_sha256, run_manifest
+from cxrloc.datasets.files.manifest import RESEARCH_USE, file_sha256, run_manifest
 from cxrloc.datasets.prepared.coco import load_coco
 from cxrloc.datasets.provenance.sidecar import read_provenance
 from cxrloc.localization.analyses.chexlocalize.format import read_segmentations
@@ -41,7 +41,7 @@ from cxrloc.localization.comparison_report.files import (
 from cxrloc.localization.localizer import Localization
 from cxrloc.localization.predictions.results_file import read_predictions
 from cxrloc.localization.report.comparison_tables import comparison_notes
-from cxrloc.localization.report.glossary import RESEARCH_USE, explain
+from cxrloc.localization.report.glossary import explain
 
 
 def main(argv: Sequence[str] | None = None) -> int:

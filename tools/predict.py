@@ -32,13 +32,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cxrloc.datasets.files.manifest import file_sha256, run_manifest, write_json
+from cxrloc.datasets.files.manifest import RESEARCH_USE, file_sha256, run_manifest, write_json
 from cxrloc.datasets.images.read import read_image
 from cxrloc.datasets.radiograph import LoadedImage
 
 # what needs torch is imported where it is used: --help and a wrong option answer at once
 from cxrloc.datasets.readers.loose_images import find_images, image_name, unique_names
-from cxrloc.localization.report.glossary import RESEARCH_USE
 
 if TYPE_CHECKING:
     from cxrloc.localization.diagnosis.diagnoser import Diagnoser, Diagnosis

@@ -32,7 +32,7 @@ def write_gate_table(path: Path, rows: Iterable[GateRow]) -> None:
         whole_file(path) as temporary,
         temporary.open("w", newline="", encoding="utf-8") as handle,
     ):
-        handle.write(f"# {RESEARCH_USE} An empty threshold: undecidable, never present.\n")
+        handle.write(f"# {RESEARCH_USE}. An empty threshold: undecidable, never present.\n")
         writer = csv.writer(handle, lineterminator="\n")
         writer.writerow(_COLUMNS)
         for row in rows:

@@ -82,6 +82,6 @@ def titled(title: str, note: str) -> str:
 
 def save_figure(figure: Figure, path: Path) -> None:
     """Write a PNG whole or not at all, with the research-use notice below."""
-    figure.supxlabel(RESEARCH_USE, fontsize=7, color="0.4")
+    figure.supxlabel(f"{RESEARCH_USE}.", fontsize=7, color="0.4")
     with whole_file(path) as temporary:
         figure.savefig(temporary, dpi=110)

@@ -48,5 +48,5 @@ def _footer(metrics: ClassifierMetrics) -> list[str]:
         f"The interval of the macro AUC rests on {metrics.macro_auc.replicates} resamples: those "
         "in which every disease has a positive and a negative.",
         "A random ranking has AUC .5 and an AP equal to the prevalence.",
-        RESEARCH_USE,
+        f"{RESEARCH_USE}.",
     ]

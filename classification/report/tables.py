@@ -12,7 +12,7 @@ from pathlib import Path
 
 from cxrloc.classification.metrics.bootstrap import MACRO, Estimate
 from cxrloc.datasets.files.atomic import write_text
-from cxrloc.localization.report.glossary import RESEARCH_USE
+from cxrloc.datasets.files.manifest import RESEARCH_USE
 
 _LATEX = str.maketrans(
     {c: rf"\{c}" for c in "&%$#_{}"} | {">": "$>$", "<": "$<$", "~": r"\textasciitilde{}"}

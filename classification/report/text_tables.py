@@ -50,7 +50,7 @@ class TextTable:
 
 def to_markdown(title: str, tables: Sequence[TextTable]) -> str:
     """A page with a pipe table and notes for each table."""
-    parts = [f"# {title}", "", f"**{RESEARCH_USE}**"]
+    parts = [f"# {title}", "", f"**{RESEARCH_USE}.**"]
     return "\n".join(parts) + "\n" + tables_markdown(tables)
 
 
@@ -70,7 +70,7 @@ def to_latex(title: str, tables: Sequence[TextTable]) -> str:
     for table in tables:
         lines += [
             rf"\begin{{longtable}}{{l{'r' * (len(table.header) - 1)}}}",
-            rf"\caption{{{_tex(table.title)}. {_tex(RESEARCH_USE)}}}\\",
+            rf"\caption{{{_tex(table.title)}. {_tex(RESEARCH_USE)}.}}\\",
             r"\toprule",
             _latex_row(table.header),
             r"\midrule",
@@ -87,7 +87,7 @@ def to_latex(title: str, tables: Sequence[TextTable]) -> str:
 
 def to_html(title: str, tables: Sequence[TextTable]) -> str:
     """One page that needs no other file."""
-    body = [f"<h1>{html.escape(title)}</h1>", f'<p class="notice">{html.escape(RESEARCH_USE)}</p>']
+    body = [f"<h1>{html.escape(title)}</h1>", f'<p class="notice">{html.escape(RESEARCH_USE)}.</p>']
     for table in tables:
         rows = [_html_row("th", table.header), *(_html_row("td", row) for row in table.rows)]
         notes = "".join(f"<li>{html.escape(note)}</li>" for note in table.notes)

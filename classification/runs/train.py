@@ -281,7 +281,7 @@ def _write_scores(
     write_text(folder / "metrics.md", page)
     plot_roc(folder / "roc.png", images, metrics)
     test = {"images": len(images), **metrics.to_json()}
-    write_json(folder / METRICS_NAME, {"test": test, **extra, "notice": RESEARCH_USE})
+    write_json(folder / METRICS_NAME, {"test": test, **extra, "notice": f"{RESEARCH_USE}."})
     return page
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from cxrloc.datasets.files.manifest import RESEARCH_USE
 from cxrloc.datasets.label_policies import count_labels, counts_text
 from cxrloc.datasets.radiograph import Radiograph
 from cxrloc.datasets.readers.index import ReaderWarnings
 
-DISCLAIMER = "Research use only, never a diagnosis."
 _NAMED = 10
 
 
@@ -57,7 +57,7 @@ def summary_text(
     """
     present = [r for r in radiographs if r.path is not None and r.image_id not in unreadable]
     boxed_diseases = boxed_diseases if any(r.boxes for r in radiographs) else ()
-    lines = [DISCLAIMER, "", *_overview(radiographs, present, official), ""]
+    lines = [f"{RESEARCH_USE}.", "", *_overview(radiographs, present, official), ""]
     lines += _by_body_part(present)
     lines += _missing(radiographs, unreadable, images_checked)
     lines += ["", *_per_disease(radiographs, present, diseases, boxed_diseases), ""]

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from cxrloc.classification.report.tables import ResultTable, TableRow
+from cxrloc.datasets.files.manifest import RESEARCH_USE
 from cxrloc.localization.boxes import xyxy_to_xywh
 from cxrloc.localization.evaluation.coco_ap import (
     RANGE_NAMES,
@@ -15,7 +16,6 @@ from cxrloc.localization.evaluation.coco_ap import (
     scaled_coco,
 )
 from cxrloc.localization.localizer import Localization
-from cxrloc.localization.report.glossary import RESEARCH_USE
 from cxrloc.localization.report.sections import Section
 
 Kind = Literal["bbox", "segm"]

@@ -32,9 +32,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from cxrloc.datasets.files.atomic import whole_file
+from cxrloc.datasets.files.manifest import RESEARCH_USE
 from cxrloc.datasets.images.markers import REMOVALS
 from cxrloc.localization.cam.boxes import map_to_frame, unit_map
-from cxrloc.localization.report.glossary import RESEARCH_USE
 
 KIND, FORMAT = "heat_maps", 1
 SUFFIX = ".maps.safetensors"

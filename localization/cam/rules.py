@@ -14,9 +14,8 @@ from typing import Any
 import yaml
 
 from cxrloc.datasets.files.atomic import write_text
-from cxrloc.datasets.files.manifest import file_sha256
+from cxrloc.datasets.files.manifest import RESEARCH_USE, file_sha256
 from cxrloc.localization.cam.boxes import CamBoxRule
-from cxrloc.localization.report.glossary import RESEARCH_USE
 
 FOLDS_OF_THE_GROUND_TRUTH = "ground truth"
 _RULE_KEYS = ("threshold", "size_rule", "smooth_cells", "mean_size", "boxes")

@@ -34,10 +34,10 @@ import math
 from typing import Any
 
 from cxrloc.classification.metrics.bootstrap import DiseaseEstimates, Estimate
+from cxrloc.datasets.files.manifest import RESEARCH_USE
 from cxrloc.localization.evaluation.comparison import Comparison, ScoredLocalizer
 from cxrloc.localization.evaluation.pairwise import Difference, TestedPair
 from cxrloc.localization.report.comparison_tables import comparison_notes
-from cxrloc.localization.report.glossary import RESEARCH_USE
 from cxrloc.localization.report.published import PublishedRow, comparable_rows
 
 PER_BOX_COLUMNS = ("image", "patient", "disease", "localizer", "IoU", "IoBB", "IoGT", "score")

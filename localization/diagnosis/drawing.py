@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from cxrloc.datasets.files.manifest import RESEARCH_USE
 from cxrloc.datasets.images.transforms import fitted, resized
 from cxrloc.datasets.radiograph import LoadedImage
 from cxrloc.localization.cam.heat_maps import FrameMaps
@@ -29,7 +30,6 @@ from cxrloc.localization.diagnosis.canvas import (
 )
 from cxrloc.localization.diagnosis.diagnoser import Diagnosis, Finding
 from cxrloc.localization.localizer import Localization
-from cxrloc.localization.report.glossary import RESEARCH_USE
 
 _IMAGE_PX, _PANEL_PX = 1024, 530  # NIH's images are not scaled
 # half of NIH's 1,024 px: four pixels to one, 50 times faster than to a side of 520

@@ -22,8 +22,8 @@ from typing import Any
 import pandas as pd
 
 from cxrloc.datasets.files.atomic import write_text
+from cxrloc.datasets.files.manifest import RESEARCH_USE
 from cxrloc.datasets.readers.layouts import MuraStudy, study_of
-from cxrloc.localization.report.glossary import RESEARCH_USE
 
 
 @dataclass(frozen=True)

@@ -27,11 +27,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from cxrloc.datasets.files.manifest import RESEARCH_USE
 from cxrloc.localization.boxes import xyxy_to_xywh
 from cxrloc.localization.diagnosis.diagnoser import Diagnosis
 from cxrloc.localization.localizer import Localization
 from cxrloc.localization.predictions.results_file import encode_mask
-from cxrloc.localization.report.glossary import RESEARCH_USE
 
 
 def to_json(diagnosis: Diagnosis) -> dict[str, Any]:

@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cxrloc.datasets.files.atomic import whole_file
+from cxrloc.datasets.files.manifest import RESEARCH_USE
 from cxrloc.datasets.radiograph import LoadedImage
 from cxrloc.localization.diagnosis.diagnoser import Diagnosis
 from cxrloc.localization.diagnosis.drawing import draw_boxes
 from cxrloc.localization.dicom_output.presentation_state import presentation_state
 from cxrloc.localization.dicom_output.source import NAME, SourceImage, identified, series
 from cxrloc.localization.dicom_output.structured_report import structured_report
-from cxrloc.localization.report.glossary import RESEARCH_USE
 
 if TYPE_CHECKING:
     from pydicom import Dataset

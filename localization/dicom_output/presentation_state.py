@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from matplotlib.colors import to_rgb
 
+from cxrloc.datasets.files.manifest import RESEARCH_USE
 from cxrloc.localization.diagnosis.diagnoser import Diagnosis
 from cxrloc.localization.diagnosis.drawing import BOX_COLOURS
 from cxrloc.localization.dicom_output.source import NAME, SourceImage, identified, series
 from cxrloc.localization.dicom_output.structured_report import corners
 from cxrloc.localization.localizer import Localization
-from cxrloc.localization.report.glossary import RESEARCH_USE
 
 if TYPE_CHECKING:
     from pydicom import Dataset

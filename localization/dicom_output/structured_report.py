@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from cxrloc.datasets.files.manifest import RESEARCH_USE
 from cxrloc.localization.diagnosis.diagnoser import Diagnosis, Finding
 from cxrloc.localization.dicom_output.codes import coding_scheme, finding_code, own_code
 from cxrloc.localization.dicom_output.source import (
@@ -24,7 +25,6 @@ from cxrloc.localization.dicom_output.source import (
     series,
 )
 from cxrloc.localization.localizer import Localization
-from cxrloc.localization.report.glossary import RESEARCH_USE
 
 if TYPE_CHECKING:
     from pydicom import Dataset

@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from cxrloc.datasets.files.atomic import whole_file
+from cxrloc.datasets.files.manifest import RESEARCH_USE
 from cxrloc.localization.evaluation.comparison import (
     DISEASE_GIVEN,
     GATED,
@@ -23,7 +24,6 @@ from cxrloc.localization.evaluation.comparison import (
 )
 from cxrloc.localization.evaluation.ground_truth import FloatArray
 from cxrloc.localization.evaluation.pairwise import REFERENCE_CONTROL
-from cxrloc.localization.report.glossary import RESEARCH_USE
 from cxrloc.localization.report.sections import NamedFigure
 
 # Okabe and Ito: told apart with every kind of colour vision; grey is kept for the controls

@@ -13,12 +13,12 @@ import cv2
 import numpy as np
 import pytest
 
+from cxrloc.datasets.files.manifest import RESEARCH_USE
 from cxrloc.localization.analyses.gallery.choose import choose
 from cxrloc.localization.analyses.gallery.pictures import gallery_pictures
 from cxrloc.localization.analyses.means import comparison_sections
 from cxrloc.localization.evaluation.comparison import compare
 from cxrloc.localization.localizer import Localization
-from cxrloc.localization.report.glossary import RESEARCH_USE
 from cxrloc.localization.report.page import Report, write_report
 from cxrloc.localization.report.plots import accuracy_curves, paired_boxplots
 from cxrloc.localization.report.sections import Section

@@ -18,7 +18,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from cxrloc.datasets.files.manifest import file_sha256, run_manifest, write_json
+from cxrloc.datasets.files.manifest import RESEARCH_USE, file_sha256, run_manifest, write_json
 from cxrloc.datasets.provenance.image_lists import ImageList, read_boxed_images
 from cxrloc.datasets.provenance.leakage import (
     LeakageAudit,
@@ -28,7 +28,6 @@ from cxrloc.datasets.provenance.leakage import (
     read_image_list,
 )
 from cxrloc.datasets.provenance.sidecar import SIDECAR_ENDING
-from cxrloc.localization.report.glossary import RESEARCH_USE
 
 _NAMED = 5
 

@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
-from cxrloc.datasets.files.manifest import file_sha256
+from cxrloc.datasets.files.manifest import RESEARCH_USE, file_sha256
 from cxrloc.datasets.prepared.folder import PreparedData, load_prepared, write_prepared
 from cxrloc.datasets.radiograph import Box, Radiograph
 from cxrloc.localization.analyses.chexlocalize.format import (
@@ -30,7 +30,6 @@ from cxrloc.localization.analyses.chexlocalize.format import (
     image_key,
     read_segmentations,
 )
-from cxrloc.localization.report.glossary import RESEARCH_USE
 
 
 def main(argv: Sequence[str] | None = None) -> int:

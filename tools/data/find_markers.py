@@ -23,6 +23,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from cxrloc.datasets.files.atomic import write_text
+from cxrloc.datasets.files.manifest import RESEARCH_USE
 from cxrloc.datasets.images.markers import REMOVALS, FoundMarkers, find_markers
 from cxrloc.datasets.images.read import UnreadableImageError, read_image
 from cxrloc.datasets.phantoms.markers import KINDS, marked_images
@@ -34,7 +35,6 @@ from cxrloc.localization.analyses.shortcut.marker_check import (
     marker_sheet,
     score_markers,
 )
-from cxrloc.localization.report.glossary import RESEARCH_USE
 
 _SMALLEST = 256  # px: on smaller phantoms there is no room for the words
 

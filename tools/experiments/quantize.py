@@ -29,10 +29,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from cxrloc.datasets.files.manifest import file_sha256, run_manifest
+from cxrloc.datasets.files.manifest import RESEARCH_USE, file_sha256, run_manifest
 from cxrloc.datasets.images.read import read_image
 from cxrloc.datasets.readers.loose_images import find_images
-from cxrloc.localization.report.glossary import RESEARCH_USE
 
 if TYPE_CHECKING:
     from cxrloc.classification.bundle.preprocessing import Preprocessing

@@ -18,14 +18,13 @@ from pathlib import Path
 
 import numpy as np
 
-from cxrloc.datasets.files.manifest import file_sha256
+from cxrloc.datasets.files.manifest import RESEARCH_USE, file_sha256
 from cxrloc.datasets.prepared.coco import load_coco
 from cxrloc.localization.analyses.ladder.cam_tuning import Tuning, tune
 from cxrloc.localization.cam.heat_maps import read_heat_maps
 from cxrloc.localization.cam.rules import FOLDS_OF_THE_GROUND_TRUTH, CamRules, write_cam_rules
 from cxrloc.localization.evaluation.ground_truth import ground_truth_from_coco
 from cxrloc.localization.evaluation.image_table import image_table
-from cxrloc.localization.report.glossary import RESEARCH_USE
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -17,7 +17,7 @@ from fastapi.responses import JSONResponse
 from fastapi.security import HTTPBearer
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from cxrloc.localization.report.glossary import RESEARCH_USE
+from cxrloc.datasets.files.manifest import RESEARCH_USE
 from cxrloc.tools.server.http.access import GuardedApp, QuietApp, SizedApp, chosen_type
 from cxrloc.tools.server.http.metrics import MeasuredApp
 from cxrloc.tools.server.http.problems import (

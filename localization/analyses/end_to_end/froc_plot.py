@@ -13,10 +13,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from cxrloc.classification.report.tables import Cell, cell_text
+from cxrloc.datasets.files.manifest import RESEARCH_USE
 from cxrloc.localization.analyses.end_to_end.false_boxes import OperatingPoint
 from cxrloc.localization.analyses.end_to_end.froc import GRID, POINTS, Froc
 from cxrloc.localization.evaluation.controls import CenterBox, ConstantBox, PriorBox, RandomMap
-from cxrloc.localization.report.glossary import RESEARCH_USE
 from cxrloc.localization.report.plots import COLOURS, CONTROL_GREYS
 from cxrloc.localization.report.sections import NamedFigure
 

@@ -12,7 +12,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from cxrloc.classification.metrics.bootstrap import MACRO, DiseaseEstimates, Estimate
-from cxrloc.localization.report.glossary import RESEARCH_USE
+from cxrloc.datasets.files.manifest import RESEARCH_USE
 from cxrloc.localization.report.plots import COLOURS
 
 _MARKERS, _LINES = "osD^vP*", ("-", "--", ":", "-.")

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from cxrloc.datasets.files.manifest import RESEARCH_USE
 from cxrloc.datasets.images.markers import FoundMarkers, find_markers, remove_markers
 from cxrloc.datasets.images.transforms import fitted, resized
 from cxrloc.datasets.phantoms.markers import Drawn, Grey
 from cxrloc.datasets.radiograph import LoadedImage
 from cxrloc.localization.boxes import box_iou_matrix
 from cxrloc.localization.diagnosis.canvas import Canvas, Pixels, rgb, shortened
-from cxrloc.localization.report.glossary import RESEARCH_USE
 
 SAME = 0.3  # a found box and a drawn one are the same marker from this IoU on
 IMAGES_PER_SHEET = 8

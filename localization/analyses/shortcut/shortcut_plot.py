@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from cxrloc.classification.metrics.bootstrap import MACRO
+from cxrloc.datasets.files.manifest import RESEARCH_USE
 from cxrloc.localization.analyses.shortcut.shortcut import (
     AREA,
     MASS,
@@ -17,7 +18,6 @@ from cxrloc.localization.analyses.shortcut.shortcut import (
     Figures,
     ShortcutShares,
 )
-from cxrloc.localization.report.glossary import RESEARCH_USE
 from cxrloc.localization.report.plots import COLOURS
 
 _SHAPES = "osD^vP*"

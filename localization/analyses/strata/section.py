@@ -14,6 +14,7 @@ from matplotlib.lines import Line2D
 
 from cxrloc.classification.metrics.bootstrap import Estimate
 from cxrloc.classification.report.tables import Cell, ResultTable, TableRow, Value
+from cxrloc.datasets.files.manifest import RESEARCH_USE
 from cxrloc.localization.analyses.strata.strata import (
     FEWEST_PATIENTS,
     Stratum,
@@ -24,7 +25,6 @@ from cxrloc.localization.analyses.strata.strata import (
 )
 from cxrloc.localization.evaluation.comparison import CONTROL, GATED, Comparison, ScoredLocalizer
 from cxrloc.localization.evaluation.image_table import ImageTable
-from cxrloc.localization.report.glossary import RESEARCH_USE
 from cxrloc.localization.report.plots import COLOURS
 from cxrloc.localization.report.sections import NamedFigure, Section
 

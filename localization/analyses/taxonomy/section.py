@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from cxrloc.classification.report.tables import ResultTable, TableRow
+from cxrloc.datasets.files.manifest import RESEARCH_USE
 from cxrloc.localization.analyses.taxonomy.taxonomy import (
     ALL_BOXES,
     CLASSES,
@@ -30,7 +31,6 @@ from cxrloc.localization.analyses.taxonomy.taxonomy import (
 from cxrloc.localization.evaluation.comparison import CONTROL, GATED, Gate
 from cxrloc.localization.evaluation.ground_truth import GroundTruth
 from cxrloc.localization.localizer import Localization
-from cxrloc.localization.report.glossary import RESEARCH_USE
 from cxrloc.localization.report.sections import NamedFigure, Section
 
 # Colours of Okabe and Ito; the hatch is the second cue

@@ -139,7 +139,7 @@ def test_the_page_prints_undefined_the_prevalence_and_the_notice() -> None:
     assert "| Hernia | undefined: no positive image | undefined | 0.000 | 0 / 2 |  |" in lines
     assert lines[-4].startswith("macro over 1 of 2; undefined: Hernia.")
     assert "rests on 0 resamples" in lines[-3]
-    assert lines[-1] == "For research use only, never a diagnosis."
+    assert lines[-1] == "Research use only - not a diagnosis."
 
 
 def test_the_page_says_on_how_few_resamples_a_macro_interval_rests() -> None:

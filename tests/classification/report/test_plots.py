@@ -48,7 +48,7 @@ def test_the_roc_figure_names_every_disease(tmp_path: Path, texts: list[str]) ->
     metrics = classifier_metrics(labels, scores, images.diseases, images.patient_ids, replicates=0)
     plot_roc(tmp_path / "roc.png", images, metrics)
     assert texts[:2] == ["Mass: 1.000", "Hernia: undefined (no positive image)"]
-    assert texts[-1] == "For research use only, never a diagnosis."
+    assert texts[-1] == "Research use only - not a diagnosis."
     assert cv2.imread(str(tmp_path / "roc.png")).std() > 1
     assert [p.name for p in tmp_path.iterdir()] == ["roc.png"]
 
@@ -90,7 +90,7 @@ def test_the_loss_figure_marks_the_epoch_that_was_kept(tmp_path: Path, texts: li
     history = [{"epoch": e, "train_loss": 1.0 / (e + 1), "val_loss": 0.5} for e in range(3)]
     plot_losses(tmp_path / "loss.png", history, 1)
     assert texts == ["training", "validation", "best epoch, kept",
-                     "For research use only, never a diagnosis."]  # fmt: skip
+                     "Research use only - not a diagnosis."]  # fmt: skip
     assert cv2.imread(str(tmp_path / "loss.png")).std() > 1
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from cxrloc.datasets.files.manifest import RESEARCH_USE
 from cxrloc.datasets.labels import NIH_DISEASES
 from cxrloc.datasets.radiograph import LoadedImage
 from cxrloc.localization.cam.heat_maps import FrameMaps
@@ -16,7 +17,6 @@ from cxrloc.localization.diagnosis.canvas import Canvas, rgb
 from cxrloc.localization.diagnosis.diagnoser import Diagnosis, Finding
 from cxrloc.localization.diagnosis.drawing import draw_boxes, draw_heat_maps
 from cxrloc.localization.localizer import Localization
-from cxrloc.localization.report.glossary import RESEARCH_USE
 
 ORANGE, BLUE, RED = rgb("#e69f00"), rgb("#56b4e9"), rgb("#b00020")
 

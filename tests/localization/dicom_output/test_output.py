@@ -22,6 +22,7 @@ from pydicom import Dataset
 from pydicom.sr.codedict import codes
 
 from cxrloc.datasets.dicom.grayscale import usable_window
+from cxrloc.datasets.files.manifest import RESEARCH_USE
 from cxrloc.datasets.images.read import UnreadableImageError, read_image
 from cxrloc.datasets.radiograph import LoadedImage
 from cxrloc.localization.diagnosis.diagnoser import Diagnosis, Finding
@@ -33,7 +34,6 @@ from cxrloc.localization.dicom_output.output import (
 )
 from cxrloc.localization.dicom_output.source import IDENTITY, read_source
 from cxrloc.localization.localizer import Localization
-from cxrloc.localization.report.glossary import RESEARCH_USE
 
 WriteDicom = Callable[..., Path]
 STORED = (np.arange(60 * 80).reshape(60, 80) % 4096).astype(np.uint16)

@@ -23,6 +23,7 @@ from cxrloc.classification.report.tables import (
     value_text,
     write_table,
 )
+from cxrloc.datasets.files.manifest import RESEARCH_USE
 from cxrloc.datasets.labels import NIH_BOXED_DISEASES
 from cxrloc.localization.analyses.means import comparison_sections, comparison_tables
 from cxrloc.localization.comparison_report.summary import PER_BOX_COLUMNS, per_box_csv, summary
@@ -35,7 +36,7 @@ from cxrloc.localization.report.comparison_tables import (
     paired_test_table,
     skill_table,
 )
-from cxrloc.localization.report.glossary import DEEP_MEDIA_NOTE, RESEARCH_USE
+from cxrloc.localization.report.glossary import DEEP_MEDIA_NOTE
 from cxrloc.localization.report.html_tables import table_view
 
 

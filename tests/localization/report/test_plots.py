@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_rgb
 
+from cxrloc.datasets.files.manifest import RESEARCH_USE
 from cxrloc.localization.evaluation.comparison import Comparison, compare
 from cxrloc.localization.localizer import Localization
-from cxrloc.localization.report.glossary import RESEARCH_USE
 from cxrloc.localization.report.plots import (
     COLOURS,
     CONTROL_GREYS,

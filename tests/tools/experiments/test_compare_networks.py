@@ -76,7 +76,7 @@ def test_every_form_of_the_table_is_written(compared: Path) -> None:
     assert set(manifest["hashes"]) == {"a", "big_net"}
     for suffix in ("md", "tex", "html"):
         text = (compared / "out" / f"networks.{suffix}").read_text()
-        assert "For research use only, never a diagnosis." in text
+        assert "Research use only - not a diagnosis." in text
         assert "images for independent" in text
         assert "published: CheXNet (Rajpurkar et al. 2017), random by patient" in text
     assert r"Pleural\_Thickening" in (compared / "out" / "networks.tex").read_text()

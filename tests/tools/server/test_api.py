@@ -23,11 +23,11 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian, JPEGLSLossless
 from starlette.datastructures import UploadFile
 
 from cxrloc.datasets.dicom import deflated
+from cxrloc.datasets.files.manifest import RESEARCH_USE
 from cxrloc.datasets.images.read import decode_image
 from cxrloc.datasets.radiograph import LoadedImage
 from cxrloc.localization.diagnosis.diagnoser import Diagnoser
 from cxrloc.localization.diagnosis.to_json import to_json
-from cxrloc.localization.report.glossary import RESEARCH_USE
 from cxrloc.tools.server.api import create_app
 from cxrloc.tools.server.http.limits import Limits
 from cxrloc.tools.server.http.problems import ProblemError

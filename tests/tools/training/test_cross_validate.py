@@ -113,7 +113,7 @@ def test_the_report_has_its_tables_and_figures(finished: Path) -> None:
     assert counts["target", "Hernia"]["undecided"] == "8"
     page = (finished / "cross_validation.md").read_text()
     assert "count as called absent: Hernia (8 images)" in page
-    assert "For research use only, never a diagnosis." in page
+    assert "Research use only - not a diagnosis." in page
 
 
 @pytest.mark.slow

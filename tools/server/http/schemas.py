@@ -12,9 +12,8 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from cxrloc.classification.bundle.file import read_bundle
-from cxrloc.datasets.files.manifest import file_sha256
+from cxrloc.datasets.files.manifest import RESEARCH_USE, file_sha256
 from cxrloc.localization.diagnosis.diagnoser import Diagnoser
-from cxrloc.localization.report.glossary import RESEARCH_USE
 from cxrloc.tools.server.http.problems import Problem, problem
 
 Share = Annotated[float, Field(ge=0, le=1)]

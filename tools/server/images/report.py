@@ -8,7 +8,7 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from cxrloc.localization.report.glossary import RESEARCH_USE
+from cxrloc.datasets.files.manifest import RESEARCH_USE
 from cxrloc.tools.server.images.prediction import Prediction
 
 _TEMPLATES = Environment(

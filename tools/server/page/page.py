@@ -15,7 +15,7 @@ from fastapi.responses import RedirectResponse
 from nicegui import events, ui
 from nicegui.elements.upload_files import FileUpload
 
-from cxrloc.localization.report.glossary import RESEARCH_USE
+from cxrloc.datasets.files.manifest import RESEARCH_USE
 from cxrloc.tools.server.http.problems import ProblemError
 from cxrloc.tools.server.images.uploads import Upload
 from cxrloc.tools.server.page.elements import download_links, findings, place_for_files, say, text

@@ -12,12 +12,13 @@ import numpy as np
 import pytest
 
 from cxrloc.classification.report.tables import to_csv, to_latex, to_markdown
+from cxrloc.datasets.files.manifest import RESEARCH_USE
 from cxrloc.datasets.labels import NIH_BOXED_DISEASES
 from cxrloc.localization.analyses.end_to_end.section import end_to_end_section
 from cxrloc.localization.evaluation.ground_truth import ground_truth_from_coco
 from cxrloc.localization.evaluation.image_table import BOXED, image_table
 from cxrloc.localization.localizer import Localization
-from cxrloc.localization.report.glossary import RESEARCH_USE, lookup
+from cxrloc.localization.report.glossary import lookup
 from cxrloc.localization.report.plots import COLOURS, CONTROL_GREYS
 from cxrloc.localization.report.sections import Section
 

@@ -14,7 +14,7 @@ import pydicom
 import pytest
 
 from cxrloc.datasets.dicom.reader import decode_dicom
-from cxrloc.localization.report.glossary import RESEARCH_USE
+from cxrloc.datasets.files.manifest import RESEARCH_USE
 
 pytestmark = pytest.mark.slow
 # class and name of what has the focus
