@@ -20,7 +20,7 @@ from cxrloc.classification.config import ClassifierConfig, ModelConfig, TrainCon
 from cxrloc.classification.inference.gate import Gate
 from cxrloc.classification.network.classifier import build_classifier
 from cxrloc.classification.training.batches import ImageBatches, augment, fit_preprocessing
-from cxrloc.classification.training.stages import GateTraining
+from cxrloc.classification.training.gate_training import GateTraining
 from cxrloc.datasets.images.mean_image import MeanImage
 from cxrloc.datasets.radiograph import LoadedImage, Radiograph
 from cxrloc.localization.cam.localizer import GradCamLocalizer

@@ -20,7 +20,7 @@ from cxrloc.classification.bundle.classifier import ClassifierBundle
 from cxrloc.classification.bundle.file import read_bundle, write_bundle
 from cxrloc.classification.bundle.int8 import int8_path, load_int8, save_int8
 from cxrloc.classification.bundle.preprocessing import Preprocessing
-from cxrloc.classification.inference import onnx_export, runtimes
+from cxrloc.classification.inference import onnx_export, openvino_network
 from cxrloc.classification.inference.gate import Gate
 from cxrloc.classification.inference.int8_calibration import calibrate, gptq
 from cxrloc.classification.inference.onnx_export import exported_int8, folded
@@ -279,7 +279,7 @@ def test_openvino_computes_in_integers_what_is_computed_here_in_float32(
 
     assert runtime.name == "openvino int8 and fp32 on cpu"
     [network] = tmp_path.glob("2/cxrloc/resnet18_int8_*.onnx")
-    core = runtimes._core(openvino)
+    core = openvino_network._core(openvino)
     program = core.compile_model(str(network), "CPU", {"PERF_COUNT": True})
     request = program.create_infer_request()
     request.infer([int8.inputs(x[:1]).numpy()])
@@ -294,8 +294,8 @@ def test_openvino_computes_in_integers_what_is_computed_here_in_float32(
 def test_a_cpu_whose_8_bit_products_overflow_is_refused() -> None:
     """oneDNN's own switch makes this CPU one of before 2019."""
     script = (
-        "from cxrloc.classification.inference import runtimes\n"
-        "try:\n    runtimes._check_sums()\n"
+        "from cxrloc.classification.inference.openvino_network import check_vnni\n"
+        "try:\n    check_vnni('openvino-int8')\n"
         "except ValueError as error:\n    print(error)\n"
     )
     environment = {**os.environ, "ONEDNN_MAX_CPU_ISA": "AVX2"}

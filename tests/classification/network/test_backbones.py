@@ -22,7 +22,7 @@ from cxrloc.classification.config import ModelConfig
 from cxrloc.classification.network.backbones import ARCHITECTURES, STAGES, Family
 from cxrloc.classification.network.classifier import ChestClassifier, build_classifier
 from cxrloc.classification.network.weights import read_weights
-from cxrloc.classification.training.stages import frozen_layers
+from cxrloc.classification.training.gate_training import frozen_layers
 
 # the smallest of each family; its larger ones run with the slow tests
 QUICK = {name for name in ARCHITECTURES if not re.search("34|50|161|169|b4|b7", name)}

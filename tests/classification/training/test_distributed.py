@@ -21,8 +21,8 @@ from cxrloc.classification.config import ClassifierConfig, DataConfig, TrainConf
 from cxrloc.classification.inference.gate_table import read_gate_table
 from cxrloc.classification.training.batches import EpochBatches, ImageBatches, augment
 from cxrloc.classification.training.distributed import Member
+from cxrloc.classification.training.gate_training import GateTraining
 from cxrloc.classification.training.samplers import ByRowGroups, Uniform
-from cxrloc.classification.training.stages import GateTraining
 from cxrloc.datasets.radiograph import Radiograph
 from cxrloc.datasets.shards.read import ShardSet, check_complete
 from cxrloc.tools.data.build_shards import main as build_shards
