@@ -17,11 +17,11 @@ import pydicom
 import pytest
 from pydicom.encaps import encapsulate
 
+from builders import write_dicom
 from cxrloc.datasets.dicom import decoder
 from cxrloc.datasets.dicom.decoder import Decoder
 from cxrloc.datasets.images.read import UnreadableImageError, decode_image, read_grey
 
-WriteDicom = Callable[..., Path]
 Transcode = Callable[[Path, str], Path]
 MakeImage = Callable[[str], Path]
 SLEEPS = (sys.executable, "-c", "import time; time.sleep(60)")
@@ -33,7 +33,7 @@ SYNTAXES = ("JPEG lossless", "JPEG-LS", "JPEG 2000 lossless")
 
 
 @pytest.fixture
-def image(tmp_path: Path, write_dicom: WriteDicom, transcode: Transcode) -> MakeImage:
+def image(tmp_path: Path, transcode: Transcode) -> MakeImage:
     """`image("JPEG-LS")`: an image in that syntax; "none" leaves it uncompressed."""
 
     def make(syntax: str) -> Path:

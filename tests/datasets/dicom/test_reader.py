@@ -25,9 +25,9 @@ from pydicom.uid import (
     RLELossless,
 )
 
+from builders import write_dicom
 from cxrloc.datasets.images.read import UnreadableImageError, is_image_file, read_grey, read_image
 
-WriteDicom = Callable[..., Path]
 Transcode = Callable[[Path, str], Path]
 CANARIES = ("Canary", "CANARY", "Secret", "19500102")
 
@@ -43,9 +43,7 @@ def smooth(bits: int, size_hw: tuple[int, int] = (48, 40)) -> np.ndarray:
 # ---- grey -----------------------------------------------------------------------------------
 
 
-def test_an_eight_bit_image_without_a_window_is_what_the_same_png_is(
-    tmp_path: Path, write_dicom: WriteDicom
-) -> None:
+def test_an_eight_bit_image_without_a_window_is_what_the_same_png_is(tmp_path: Path) -> None:
     pixels = smooth(8)
     cv2.imwrite(str(tmp_path / "a.png"), pixels)
     image = read_image(write_dicom(tmp_path / "a.dcm", pixels))
@@ -57,7 +55,7 @@ def test_an_eight_bit_image_without_a_window_is_what_the_same_png_is(
 
 @pytest.mark.parametrize("bits", [10, 12, 14, 16])
 def test_a_deep_image_that_uses_its_whole_range_is_what_the_same_png_is(
-    tmp_path: Path, write_dicom: WriteDicom, bits: int
+    tmp_path: Path, bits: int
 ) -> None:
     pixels = smooth(bits)
     cv2.imwrite(str(tmp_path / "a.png"), pixels)
@@ -117,24 +115,20 @@ ROW = [0, 100, 200, 300, 400]  # stored values, 12 bits
     ],
 )  # fmt: skip
 def test_stored_values_become_grey_in_the_order_of_the_standard(
-    tmp_path: Path, write_dicom: WriteDicom, attributes: dict[str, Any], expected: list[int]
+    tmp_path: Path, attributes: dict[str, Any], expected: list[int]
 ) -> None:
     stored = np.array([ROW], np.uint16)
     path = write_dicom(tmp_path / "a.dcm", stored, bits=12, **attributes)
     assert read_grey(path).tolist() == [expected]
 
 
-def test_signed_values_are_windowed_with_their_sign(
-    tmp_path: Path, write_dicom: WriteDicom
-) -> None:
+def test_signed_values_are_windowed_with_their_sign(tmp_path: Path) -> None:
     stored = np.array([[-100, -50, 0, 50, 100]], np.int16)
     path = write_dicom(tmp_path / "a.dcm", stored, bits=12, WindowCenter=0.5, WindowWidth=201)
     assert read_grey(path).tolist() == [[0, 64, 128, 191, 255]]
 
 
-def test_padding_of_signed_values_may_be_stated_as_unsigned(
-    tmp_path: Path, write_dicom: WriteDicom
-) -> None:
+def test_padding_of_signed_values_may_be_stated_as_unsigned(tmp_path: Path) -> None:
     stored = np.array([[-2000, 0, 500, 1000]], np.int16)
     path = write_dicom(tmp_path / "a.dcm", stored, bits=12)
     image = pydicom.dcmread(path)
@@ -145,7 +139,7 @@ def test_padding_of_signed_values_may_be_stated_as_unsigned(
 
 @pytest.mark.parametrize("function", ["LINEAR", "LINEAR_EXACT", "SIGMOID"])
 def test_windows_agree_with_pydicom_where_its_output_spans_the_whole_range(
-    tmp_path: Path, write_dicom: WriteDicom, function: str
+    tmp_path: Path, function: str
 ) -> None:
     stored = smooth(12)
     window = {"WindowCenter": 1900, "WindowWidth": 1500, "VOILUTFunction": function}
@@ -167,9 +161,7 @@ def lut(entries: list[int], first: int, bits: int, *, packed: bool = False) -> D
 
 
 @pytest.mark.parametrize("packed", [False, True])
-def test_a_voi_lut_goes_before_the_window_and_holds_its_ends(
-    tmp_path: Path, write_dicom: WriteDicom, packed: bool
-) -> None:
+def test_a_voi_lut_goes_before_the_window_and_holds_its_ends(tmp_path: Path, packed: bool) -> None:
     stored = np.array([[0, 10, 11, 12, 13, 4000]], np.uint16)
     table = lut([0, 1023, 512, 256], 10, 10, packed=packed)  # of 1023: 0, 255, 127.6, 63.8
     path = write_dicom(
@@ -182,7 +174,7 @@ def test_a_voi_lut_goes_before_the_window_and_holds_its_ends(
 
 @pytest.mark.parametrize("packed", [False, True])
 def test_a_big_endian_image_and_its_table_are_what_the_little_endian_ones_are(
-    tmp_path: Path, write_dicom: WriteDicom, packed: bool
+    tmp_path: Path, packed: bool
 ) -> None:
     table = lut([0, 1023, 512, 256], 10, 10, packed=packed)
     stored = np.array([[0, 10, 11, 12, 13, 4000]], np.uint16)
@@ -198,16 +190,14 @@ def test_a_big_endian_image_and_its_table_are_what_the_little_endian_ones_are(
     np.testing.assert_array_equal(read_grey(path), expected)
 
 
-def test_a_voi_lut_of_signed_values_may_state_its_first_as_unsigned(
-    tmp_path: Path, write_dicom: WriteDicom
-) -> None:
+def test_a_voi_lut_of_signed_values_may_state_its_first_as_unsigned(tmp_path: Path) -> None:
     stored = np.array([[-3, -2, -1, 0]], np.int16)
     table = lut([0, 255, 51], 2**16 - 2, 8)  # first is -2
     path = write_dicom(tmp_path / "a.dcm", stored, bits=12, VOILUTSequence=[table])
     assert read_grey(path).tolist() == [[0, 0, 255, 51]]
 
 
-def test_the_modality_lut_comes_before_the_window(tmp_path: Path, write_dicom: WriteDicom) -> None:
+def test_the_modality_lut_comes_before_the_window(tmp_path: Path) -> None:
     stored = np.array([[0, 1, 2, 3, 9]], np.uint16)
     attributes = {"ModalityLUTSequence": [lut([300, 200, 100], 1, 12)]}
     attributes |= {"WindowCenter": 200, "WindowWidth": 201, "RescaleSlope": 7}
@@ -224,7 +214,7 @@ def test_the_modality_lut_comes_before_the_window(tmp_path: Path, write_dicom: W
     ],
 )
 def test_an_impossible_table_or_scale_is_an_error(
-    tmp_path: Path, write_dicom: WriteDicom, attributes: dict[str, Any], reason: str
+    tmp_path: Path, attributes: dict[str, Any], reason: str
 ) -> None:
     path = write_dicom(tmp_path / "a.dcm", smooth(12), bits=12, **attributes)
     with pytest.raises(UnreadableImageError, match=reason):
@@ -234,7 +224,7 @@ def test_an_impossible_table_or_scale_is_an_error(
 @pytest.mark.parametrize("name", ["none", "RLE", "JPEG-LS", "JPEG lossless"])
 @pytest.mark.parametrize("signed", [False, True])
 def test_bits_above_those_stored_are_ignored(
-    tmp_path: Path, write_dicom: WriteDicom, transcode: Transcode, name: str, signed: bool
+    tmp_path: Path, transcode: Transcode, name: str, signed: bool
 ) -> None:
     pixels = smooth(12).astype(np.int16) - 2048 if signed else smooth(12)
     clean = write_dicom(tmp_path / "b.dcm", pixels, bits=12)
@@ -266,9 +256,7 @@ DEEPEST = {"JPEG baseline": 8, "JPEG extended": 12}
     ids=lambda syntax: syntax.name,
 )  # fmt: skip
 @pytest.mark.parametrize("bits", [8, 12, 15, 16])
-def test_syntaxes_that_pydicom_writes(
-    tmp_path: Path, write_dicom: WriteDicom, syntax: pydicom.uid.UID, bits: int
-) -> None:
+def test_syntaxes_that_pydicom_writes(tmp_path: Path, syntax: pydicom.uid.UID, bits: int) -> None:
     plain = write_dicom(tmp_path / "a.dcm", smooth(bits), bits=bits)
     other = write_dicom(tmp_path / "b.dcm", smooth(bits), bits=bits, syntax=syntax)
     assert pydicom.dcmread(other).file_meta.TransferSyntaxUID == syntax
@@ -280,7 +268,7 @@ def test_syntaxes_that_pydicom_writes(
     [(name, bits) for name in BY_GDCM for bits in (8, 12, 16) if bits <= DEEPEST.get(name, 16)],
 )
 def test_syntaxes_that_gdcm_writes(
-    tmp_path: Path, write_dicom: WriteDicom, transcode: Transcode, name: str, bits: int
+    tmp_path: Path, transcode: Transcode, name: str, bits: int
 ) -> None:
     plain = write_dicom(tmp_path / "a.dcm", smooth(bits), bits=bits)
     expected = read_grey(plain)
@@ -292,7 +280,7 @@ def test_syntaxes_that_gdcm_writes(
 
 
 def test_signed_values_come_out_of_jpeg_2000_with_their_sign(
-    tmp_path: Path, write_dicom: WriteDicom, transcode: Transcode
+    tmp_path: Path, transcode: Transcode
 ) -> None:
     stored = smooth(12).astype(np.int16) - 2048
     path = write_dicom(tmp_path / "a.dcm", stored, bits=12)
@@ -304,7 +292,7 @@ def test_signed_values_come_out_of_jpeg_2000_with_their_sign(
 @pytest.mark.parametrize("name", ["none", *BY_GDCM])
 @pytest.mark.parametrize("kept", [1, 140, 0.3, 0.6, 0.9, -200, -20])
 def test_a_truncated_image_is_an_error_at_whatever_length(
-    tmp_path: Path, write_dicom: WriteDicom, transcode: Transcode, name: str, kept: float
+    tmp_path: Path, transcode: Transcode, name: str, kept: float
 ) -> None:
     path = write_dicom(tmp_path / "image.dcm", smooth(8, (200, 160)))
     if name != "none":
@@ -315,9 +303,7 @@ def test_a_truncated_image_is_an_error_at_whatever_length(
         read_grey(path)
 
 
-def test_images_are_decoded_in_threads(
-    tmp_path: Path, write_dicom: WriteDicom, transcode: Transcode
-) -> None:
+def test_images_are_decoded_in_threads(tmp_path: Path, transcode: Transcode) -> None:
     paths = [
         transcode(write_dicom(tmp_path / f"{i}.dcm", smooth(12) + i, bits=13), name)
         for i, name in enumerate(BY_GDCM)
@@ -333,7 +319,7 @@ def test_images_are_decoded_in_threads(
 # ---- files ----------------------------------------------------------------------------------
 
 
-def test_files_are_told_by_their_bytes(tmp_path: Path, write_dicom: WriteDicom) -> None:
+def test_files_are_told_by_their_bytes(tmp_path: Path) -> None:
     plain = write_dicom(tmp_path / "a.dcm", smooth(8))
     for name in ("IM000001", "1.2.840.4", "a.dicom", "a.DCM", "a.png"):
         (tmp_path / name).write_bytes(plain.read_bytes())
@@ -352,9 +338,7 @@ def test_a_png_called_dcm_is_read_as_what_it_is(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read_grey(path), smooth(8))
 
 
-def test_a_file_without_preamble_is_read_if_its_ending_says_dicom(
-    tmp_path: Path, write_dicom: WriteDicom
-) -> None:
+def test_a_file_without_preamble_is_read_if_its_ending_says_dicom(tmp_path: Path) -> None:
     path = write_dicom(tmp_path / "a.dcm", smooth(8), syntax=ImplicitVRLittleEndian)
     image = pydicom.dcmread(path)
     buffer = io.BytesIO()
@@ -412,7 +396,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
 
 @pytest.mark.parametrize(("attributes", "reason"), REFUSED)
 def test_what_is_no_chest_image_is_refused_by_name(
-    tmp_path: Path, write_dicom: WriteDicom, attributes: dict[str, Any], reason: str
+    tmp_path: Path, attributes: dict[str, Any], reason: str
 ) -> None:
     path = write_dicom(tmp_path / "a.dcm", smooth(8), **attributes)
     with pytest.raises(UnreadableImageError, match=reason) as error:
@@ -476,7 +460,7 @@ WARNED: list[tuple[dict[str, Any], str]] = [
 
 @pytest.mark.parametrize(("attributes", "warning"), WARNED)
 def test_what_may_mislead_the_models_is_warned_about(
-    tmp_path: Path, write_dicom: WriteDicom, attributes: dict[str, Any], warning: str
+    tmp_path: Path, attributes: dict[str, Any], warning: str
 ) -> None:
     image = read_image(write_dicom(tmp_path / "a.dcm", smooth(8), **attributes))
     assert len(image.warnings) == 1
@@ -501,7 +485,7 @@ def test_what_may_mislead_the_models_is_warned_about(
     ],
 )  # fmt: skip
 def test_a_frontal_chest_image_is_not_warned_about(
-    tmp_path: Path, write_dicom: WriteDicom, attributes: dict[str, Any]
+    tmp_path: Path, attributes: dict[str, Any]
 ) -> None:
     assert read_image(write_dicom(tmp_path / "a.dcm", smooth(8), **attributes)).warnings == ()
 
@@ -532,7 +516,6 @@ def test_a_frontal_chest_image_is_not_warned_about(
 )  # fmt: skip
 def test_the_size_of_a_pixel_is_kept_with_its_source(
     tmp_path: Path,
-    write_dicom: WriteDicom,
     attributes: dict[str, Any],
     row_mm: float,
     column_mm: float,
@@ -545,9 +528,7 @@ def test_the_size_of_a_pixel_is_kept_with_its_source(
 
 
 @pytest.mark.parametrize("attributes", [{}, {"PixelSpacing": [0, 0]}])
-def test_a_image_without_spacing_has_none(
-    tmp_path: Path, write_dicom: WriteDicom, attributes: dict[str, Any]
-) -> None:
+def test_a_image_without_spacing_has_none(tmp_path: Path, attributes: dict[str, Any]) -> None:
     path = write_dicom(tmp_path / "a.dcm", smooth(8), ImagerPixelSpacing=None, **attributes)
     assert read_image(path).spacing is None
 
@@ -556,7 +537,7 @@ def test_a_image_without_spacing_has_none(
 
 
 def test_no_name_reaches_a_warning_or_a_log_even_from_a_name_that_is_against_the_standard(
-    tmp_path: Path, write_dicom: WriteDicom, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with warnings.catch_warnings(record=True):
         path = write_dicom(

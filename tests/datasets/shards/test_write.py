@@ -8,7 +8,7 @@ import math
 import os
 import shutil
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from builders import write_image
 from cxrloc.datasets.images.pixel_cache import PixelCache
 from cxrloc.datasets.radiograph import Radiograph
 from cxrloc.datasets.shards import write
@@ -30,10 +31,10 @@ COUNT = 8
 
 
 @pytest.fixture
-def images(tmp_path: Path, image: Callable[..., Path]) -> list[Radiograph]:
+def images(tmp_path: Path) -> list[Radiograph]:
     """Eight images, not in order, of 20 x 16 pixels; image 3 is wide, its label unknown."""
     paths = [
-        image(tmp_path / "data" / f"{i}.png", 10 * i, (8, 16) if i == 3 else (20, 16))
+        write_image(tmp_path / "data" / f"{i}.png", 10 * i, (8, 16) if i == 3 else (20, 16))
         for i in range(COUNT)
     ]
     labels = [{"Mass": math.nan if i == 3 else float(i % 2)} for i in range(COUNT)]

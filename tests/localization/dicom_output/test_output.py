@@ -6,7 +6,6 @@ import logging
 import shutil
 import subprocess
 import warnings
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from highdicom.sr import srread
 from pydicom import Dataset
 from pydicom.sr.codedict import codes
 
+from builders import write_dicom
 from cxrloc.datasets.dicom.grayscale import usable_window
 from cxrloc.datasets.files.manifest import RESEARCH_USE
 from cxrloc.datasets.images.read import UnreadableImageError, read_image
@@ -35,7 +35,6 @@ from cxrloc.localization.dicom_output.output import (
 from cxrloc.localization.dicom_output.source import IDENTITY, read_source
 from cxrloc.localization.localizer import Localization
 
-WriteDicom = Callable[..., Path]
 STORED = (np.arange(60 * 80).reshape(60, 80) % 4096).astype(np.uint16)
 WINDOWED = {"WindowCenter": [2000, 1], "WindowWidth": [4000, 1]}
 
@@ -93,14 +92,14 @@ def written(path: Path, *, nothing: bool = False) -> Written:
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory, write_dicom: WriteDicom) -> Written:
+def made(tmp_path_factory: pytest.TempPathFactory) -> Written:
     path = tmp_path_factory.mktemp("made") / "image.dcm"
     attributes = {**WINDOWED, "PhotometricInterpretation": "MONOCHROME1", "ViewPosition": "LL"}
     return written(write_dicom(path, STORED, bits=12, **attributes))
 
 
 @pytest.fixture(scope="module")
-def negative(tmp_path_factory: pytest.TempPathFactory, write_dicom: WriteDicom) -> Written:
+def negative(tmp_path_factory: pytest.TempPathFactory) -> Written:
     """An image without anything found, and without most of what a header should have."""
     path = tmp_path_factory.mktemp("negative") / "image.dcm"
     absent = dict.fromkeys(IDENTITY) | {"ImagerPixelSpacing": None}
@@ -185,7 +184,7 @@ def texts(dataset: Dataset) -> list[str]:
     return [str(e.value) for e in dataset.iterall() if e.VR in ("LO", "LT", "ST", "UT")]
 
 
-def test_names_keep_their_bytes_in_other_scripts(tmp_path: Path, write_dicom: WriteDicom) -> None:
+def test_names_keep_their_bytes_in_other_scripts(tmp_path: Path) -> None:
     name = "Yamada^Tarou=山田^太郎=やまだ^たろう"
     path = write_dicom(
         tmp_path / "a.dcm", STORED, bits=12, PatientName=name,
@@ -364,7 +363,7 @@ GREYS: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("case", GREYS)
 def test_a_viewer_shows_the_image_through_it_as_the_models_saw_it(
-    tmp_path: Path, write_dicom: WriteDicom, case: str
+    tmp_path: Path, case: str
 ) -> None:
     path = write_dicom(tmp_path / "a.dcm", STORED, bits=12, **GREYS[case])
     found = written(path)
@@ -379,18 +378,14 @@ def test_a_viewer_shows_the_image_through_it_as_the_models_saw_it(
     np.testing.assert_allclose(shown.astype(int), found.image.pixels, atol=1)
 
 
-def test_a_table_that_no_presentation_state_can_hold_is_an_error(
-    tmp_path: Path, write_dicom: WriteDicom
-) -> None:
+def test_a_table_that_no_presentation_state_can_hold_is_an_error(tmp_path: Path) -> None:
     signed = STORED.astype(np.int16) - 2000
     path = write_dicom(tmp_path / "a.dcm", signed, bits=15, VOILUTSequence=[RISING])
     with pytest.raises(ValueError, match=r"a\.dcm: its lookup table is of 15 bits with a sign"):
         read_source(path)
 
 
-def test_what_the_library_refuses_is_an_error_that_says_so_and_no_more(
-    tmp_path: Path, write_dicom: WriteDicom
-) -> None:
+def test_what_the_library_refuses_is_an_error_that_says_so_and_no_more(tmp_path: Path) -> None:
     path = write_dicom(tmp_path / "a.dcm", STORED, bits=12, **WINDOWED)
     image, source = read_image(path), read_source(path)
     del source.image.Rows
@@ -424,9 +419,7 @@ def test_our_own_objects_are_refused_as_images(made: Written) -> None:
 # ---- refusals and privacy -------------------------------------------------------------------
 
 
-def test_a_file_that_no_object_can_refer_to_is_an_error(
-    tmp_path: Path, write_dicom: WriteDicom
-) -> None:
+def test_a_file_that_no_object_can_refer_to_is_an_error(tmp_path: Path) -> None:
     path = write_dicom(tmp_path / "a.dcm", STORED, bits=12, StudyInstanceUID=None)
     with pytest.raises(ValueError, match=r"a\.dcm: no StudyInstanceUID"):
         read_source(path)
@@ -436,7 +429,7 @@ def test_a_file_that_no_object_can_refer_to_is_an_error(
 
 
 def test_what_is_not_needed_of_the_patient_is_not_copied_and_nothing_is_told(
-    tmp_path: Path, write_dicom: WriteDicom, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with warnings.catch_warnings(record=True):
         path = write_dicom(
@@ -459,7 +452,7 @@ def test_what_is_not_needed_of_the_patient_is_not_copied_and_nothing_is_told(
         assert content.count(b"Canary") == 2  # and the referring physician
 
 
-def test_an_implicit_file_gives_its_patient_too(tmp_path: Path, write_dicom: WriteDicom) -> None:
+def test_an_implicit_file_gives_its_patient_too(tmp_path: Path) -> None:
     path = write_dicom(
         tmp_path / "a.dcm", STORED, bits=12, syntax=pydicom.uid.ImplicitVRLittleEndian, **WINDOWED
     )

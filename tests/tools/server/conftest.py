@@ -22,6 +22,7 @@ import numpy as np
 import pytest
 import torch
 
+from builders import write_dicom
 from cxrloc.classification.bundle.classifier import ClassifierBundle, save_classifier
 from cxrloc.classification.bundle.file import write_bundle
 from cxrloc.classification.bundle.preprocessing import Preprocessing
@@ -105,7 +106,7 @@ def draw_image() -> Callable[..., Any]:
 
 
 @pytest.fixture(scope="session")
-def dicom(write_dicom: Any, tmp_path_factory: pytest.TempPathFactory) -> bytes:
+def dicom(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     """The image of `png` as DICOM, of a patient whose name is a canary."""
     path = tmp_path_factory.mktemp("dicom") / "image.dcm"
     return bytes(write_dicom(path, image_pixels()).read_bytes())

@@ -22,6 +22,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from pydicom.uid import DeflatedExplicitVRLittleEndian, JPEGLSLossless
 from starlette.datastructures import UploadFile
 
+from builders import write_dicom
 from cxrloc.datasets.dicom import deflated
 from cxrloc.datasets.files.manifest import RESEARCH_USE
 from cxrloc.datasets.images.read import decode_image
@@ -149,7 +150,7 @@ def test_dicom_objects_of_a_png_are_406(client: TestClient, png: bytes) -> None:
 
 
 def test_a_dicom_image_that_is_too_large_or_claims_less_than_its_stream_holds_is_413(
-    client: TestClient, write_dicom: Any, draw_image: Any, tmp_path: Path
+    client: TestClient, draw_image: Any, tmp_path: Path
 ) -> None:
     stored = draw_image(size_hw=(400, 300))
     plain = write_dicom(tmp_path / "plain.dcm", stored).read_bytes()
@@ -164,7 +165,7 @@ def test_a_dicom_image_that_is_too_large_or_claims_less_than_its_stream_holds_is
 
 
 @pytest.fixture
-def deflated_dicom(write_dicom: Any, draw_image: Any, tmp_path: Path) -> bytes:
+def deflated_dicom(draw_image: Any, tmp_path: Path) -> bytes:
     """The image of `dicom`, deflated."""
     image = tmp_path / "image.dcm"
     write_dicom(image, draw_image(), syntax=DeflatedExplicitVRLittleEndian)
@@ -181,7 +182,7 @@ def test_a_deflated_dicom_image_is_judged_as_the_same_image_in_png(
 
 
 def test_a_deflated_image_of_too_many_pixels_is_413(
-    client: TestClient, write_dicom: Any, draw_image: Any, tmp_path: Path
+    client: TestClient, draw_image: Any, tmp_path: Path
 ) -> None:
     stored, syntax = draw_image(size_hw=(400, 300)), DeflatedExplicitVRLittleEndian
     data = write_dicom(tmp_path / "large.dcm", stored, syntax=syntax).read_bytes()
@@ -207,7 +208,7 @@ def test_a_small_deflated_file_that_would_fill_the_memory_is_422(
 
 
 def test_a_file_that_only_names_the_deflated_syntax_is_judged(
-    client: TestClient, write_dicom: Any, draw_image: Any, tmp_path: Path
+    client: TestClient, draw_image: Any, tmp_path: Path
 ) -> None:
     words = {"ImageComments": f"was {DeflatedExplicitVRLittleEndian}"}
     data = write_dicom(tmp_path / "named.dcm", draw_image(), **words).read_bytes()
@@ -261,7 +262,7 @@ def test_a_header_that_claims_a_billion_pixels_is_413_and_nothing_is_decoded(
 
 
 def test_a_image_that_ends_its_decoder_s_process_is_422_and_the_next_is_judged(
-    client: TestClient, write_dicom: Any, draw_image: Any, dicom: bytes, tmp_path: Path
+    client: TestClient, draw_image: Any, dicom: bytes, tmp_path: Path
 ) -> None:
     """GDCM calls abort() over a JPEG-LS stream with fewer columns than the header claims."""
     liar = pydicom.dcmread(
