@@ -105,15 +105,16 @@ def prepare(
 def write_dicom(
     path: Path,
     stored: npt.NDArray[Any],
+    attributes: Mapping[str, Any] | None = None,
     *,
     bits: int = 8,
     syntax: UID = ExplicitVRLittleEndian,
     meta: bool = True,
-    **attributes: Any,
+    **more: Any,
 ) -> Path:
     """A DX chest image, whole enough for an archive; an attribute given as None is left out."""
     image = _dicom_image(stored, bits)
-    for keyword, value in attributes.items():
+    for keyword, value in {**(attributes or {}), **more}.items():
         if value is None:
             image.pop(keyword, None)
         else:

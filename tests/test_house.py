@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import pytest
 
@@ -75,18 +76,16 @@ def product_imports() -> tuple[Import, ...]:
         Import(name, node.lineno, path)
         for name in sorted(known)
         for node in ast.walk(parsed(name))
+        if isinstance(node, ast.Import | ast.ImportFrom)
         for path in _imported_paths(node, known)
     )
 
 
-def _imported_paths(node: ast.AST, known: Set[str]) -> set[str]:
-    if isinstance(node, ast.Import):
-        names = [alias.name for alias in node.names]
-    elif isinstance(node, ast.ImportFrom) and node.module:
+def _imported_paths(node: ast.Import | ast.ImportFrom, known: Set[str]) -> set[str]:
+    names = [alias.name for alias in node.names]
+    if isinstance(node, ast.ImportFrom):
         # of `from a.b import c` both a/b.py and a/b/c.py may be the module
-        names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-    else:
-        return set()
+        names = [f"{node.module}", *(f"{node.module}.{name}" for name in names)]
     return {path for name in names if (path := _path_of_module(name)) in known}
 
 
@@ -252,7 +251,7 @@ def _data_patterns() -> Iterator[tuple[str, str]]:
             yield package, pattern
 
 
-def _setuptools() -> dict[str, dict[str, list[str]]]:
+def _setuptools() -> dict[str, Any]:
     text = (REPOSITORY / "pyproject.toml").read_text()
-    settings: dict[str, dict[str, list[str]]] = tomllib.loads(text)["tool"]["setuptools"]
+    settings: dict[str, Any] = tomllib.loads(text)["tool"]["setuptools"]
     return settings

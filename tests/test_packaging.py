@@ -28,11 +28,11 @@ FLOOR_ONE_NEEDS = (
 )
 
 
-def run(*words: str | Path, **options: object) -> subprocess.CompletedProcess[str]:
+def run(*words: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
     environment = {k: v for k, v in os.environ.items() if k not in {"PYTHONPATH", "MAKEFLAGS"}}
     return subprocess.run(
         [str(word) for word in words],
-        capture_output=True, text=True, env=environment, check=False, **options,  # type: ignore[call-overload]
+        capture_output=True, text=True, env=environment, check=False, cwd=cwd,
     )  # fmt: skip
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import pydicom
 import pytest
 import torch
-from highdicom.sr import srread
+from highdicom.sr import MeasurementReport, srread
 
 from builders import names_everywhere, write_dicom
 from cxrloc.classification.bundle.classifier import (
@@ -89,7 +89,7 @@ def test_the_same_image_as_png_and_as_dicom_gives_the_same_result(
     inverse = (255 - pixels.astype(np.uint16)) * 16
     window = {"WindowCenter": 2040, "WindowWidth": 4080, "VOILUTFunction": "LINEAR_EXACT"}
     write_dicom(
-        images / "IM000001", inverse, bits=12, PhotometricInterpretation="MONOCHROME1", **window
+        images / "IM000001", inverse, window, bits=12, PhotometricInterpretation="MONOCHROME1"
     )
 
     assert run(bundle, images, tmp_path / "out") == 0
@@ -115,8 +115,8 @@ def test_warnings_reach_the_user_and_no_name_reaches_anything(
         tmp_path / "images",
         {**names_everywhere(), "StudyDescription": "Canary chest"},
     )
-    write_dicom(images / "side.dcm", pixels, **{**everything, "ViewPosition": "LL"})
-    write_dicom(images / "knee.dcm", pixels, **{**names_everywhere(), "BodyPartExamined": "KNEE"})
+    write_dicom(images / "side.dcm", pixels, everything, ViewPosition="LL")
+    write_dicom(images / "knee.dcm", pixels, names_everywhere(), BodyPartExamined="KNEE")
 
     assert run(bundle, images, tmp_path / "out") == 1
 
@@ -146,7 +146,7 @@ def test_a_gate_trained_with_demographics_is_told_what_the_file_says_and_nobody_
     assert run(told_bundle, images, out, "--precision", "fp32") == 0
 
     gate = Gate(load_classifier(told_bundle), precision="fp32")
-    people = {
+    people: dict[str, dict[str, Any]] = {
         "told": {"age_years": 77.0, "sex": "M", "view": "AP"}, "silent": {"view": "AP"},
         "plain": {},
     }  # fmt: skip
@@ -179,8 +179,10 @@ def test_dicom_objects_are_written_beside_the_json_and_an_archive_takes_them(
     objects = sorted(out.glob("*.dcm"))
     assert [path.name for path in objects] == ["image.pr.dcm", "image.sc.dcm", "image.sr.dcm"]
     boxes = [box["bbox"] for box in record(out / "image.json")["annotations"]]
-    groups = srread(out / "image.sr.dcm").content.get_planar_roi_measurement_groups()
-    corners = [group.roi.value for group in groups]
+    content = srread(out / "image.sr.dcm").content
+    assert isinstance(content, MeasurementReport)
+    groups = content.get_planar_roi_measurement_groups()
+    corners = [group.roi.value for group in groups if group.roi is not None]
     in_report = [[*c[0], *(c[2] - c[0])] for c in corners]
     np.testing.assert_allclose(in_report, boxes, rtol=1e-5)
     assert f"classifier={file_sha256(bundle)}".encode() in (out / "image.sr.dcm").read_bytes()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -35,7 +36,7 @@ def make_images(count: int, seed: int, *, swapped: bool = False) -> ImageBatches
 def run(
     folder: Path,
     settings: TrainConfig = QUICK,
-    architecture: str = "resnet18",
+    architecture: Any = "resnet18",
     validation: ImageBatches | None = None,
 ) -> Trained:
     model, _ = build_classifier(architecture, 2, seed=settings.seed)

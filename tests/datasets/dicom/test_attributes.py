@@ -112,7 +112,7 @@ def test_neither_age_nor_sex_is_told_to_anybody_else(
     lateral = {"BodyPartExamined": None, "ViewPosition": "LL"}  # two warnings
     with warnings.catch_warnings(record=True):
         paths = [
-            write_dicom(tmp_path / "a.dcm", PIXELS, PatientAge="077Y", PatientSex="M", **lateral),
+            write_dicom(tmp_path / "a.dcm", PIXELS, lateral, PatientAge="077Y", PatientSex="M"),
             write_dicom(tmp_path / "b.dcm", PIXELS, PatientAge="77 Jahre", PatientSex="CANARY"),
         ]
     caplog.clear()

@@ -40,7 +40,7 @@ def image(tmp_path: Path, transcode: Transcode) -> MakeImage:
         rows, columns = np.mgrid[0:90, 0:70]
         stored = (rows * 20 + columns * 7 + (rows * columns) % 11).astype(np.uint16)
         window = {"WindowCenter": 1000, "WindowWidth": 2000}
-        path = write_dicom(tmp_path / "image.dcm", stored, bits=12, **window)
+        path = write_dicom(tmp_path / "image.dcm", stored, window, bits=12)
         return path if syntax == "none" else transcode(path, syntax)
 
     return make
@@ -69,7 +69,7 @@ def refusal(data: bytes, path: Path) -> str:
         pixels = decode_image(data, path).pixels
     except UnreadableImageError as error:
         return str(error)
-    assert (pixels.dtype, pixels.ndim) == (np.uint8, 2)
+    assert (pixels.dtype, pixels.ndim) == (np.dtype(np.uint8), 2)
     return ""
 
 

@@ -12,10 +12,11 @@ from typing import Any
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 import pydicom
 import pytest
 from pydicom import Dataset
-from pydicom.pixels import apply_windowing
+from pydicom.pixels.processing import apply_windowing
 from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
@@ -32,12 +33,13 @@ Transcode = Callable[[Path, str], Path]
 CANARIES = ("Canary", "CANARY", "Secret", "19500102")
 
 
-def smooth(bits: int, size_hw: tuple[int, int] = (48, 40)) -> np.ndarray:
+def smooth(bits: int, size_hw: tuple[int, int] = (48, 40)) -> npt.NDArray[np.uint8 | np.uint16]:
     """A picture with every depth of grey, as a decoder would like it."""
     noise = np.random.default_rng(3).random((6, 5), dtype=np.float32)
     grown = cv2.resize(noise, size_hw[::-1], interpolation=cv2.INTER_CUBIC)
     span = (grown - grown.min()) / (grown.max() - grown.min())
-    return np.rint(span * (2**bits - 1)).astype(np.uint8 if bits <= 8 else np.uint16)
+    grey: npt.NDArray[np.float64] = np.rint(span * (2**bits - 1))
+    return grey.astype(np.uint8) if bits <= 8 else grey.astype(np.uint16)
 
 
 # ---- grey -----------------------------------------------------------------------------------
@@ -143,7 +145,7 @@ def test_windows_agree_with_pydicom_where_its_output_spans_the_whole_range(
 ) -> None:
     stored = smooth(12)
     window = {"WindowCenter": 1900, "WindowWidth": 1500, "VOILUTFunction": function}
-    path = write_dicom(tmp_path / "a.dcm", stored, bits=12, **window)
+    path = write_dicom(tmp_path / "a.dcm", stored, window, bits=12)
     shown = apply_windowing(stored.astype(np.float64), pydicom.dcmread(path))
     np.testing.assert_array_equal(read_grey(path), np.rint(shown * 255 / 4095))
 
@@ -199,9 +201,9 @@ def test_a_voi_lut_of_signed_values_may_state_its_first_as_unsigned(tmp_path: Pa
 
 def test_the_modality_lut_comes_before_the_window(tmp_path: Path) -> None:
     stored = np.array([[0, 1, 2, 3, 9]], np.uint16)
-    attributes = {"ModalityLUTSequence": [lut([300, 200, 100], 1, 12)]}
-    attributes |= {"WindowCenter": 200, "WindowWidth": 201, "RescaleSlope": 7}
-    path = write_dicom(tmp_path / "a.dcm", stored, bits=12, **attributes)
+    window = {"WindowCenter": 200, "WindowWidth": 201, "RescaleSlope": 7}
+    table = [lut([300, 200, 100], 1, 12)]
+    path = write_dicom(tmp_path / "a.dcm", stored, window, bits=12, ModalityLUTSequence=table)
     assert read_grey(path).tolist() == [[255, 255, 128, 1, 1]]
 
 

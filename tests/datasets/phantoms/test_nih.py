@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 import pytest
 
+from builders import read_pixels
 from cxrloc.datasets.labels import NIH_BOXED_DISEASES
 from cxrloc.datasets.phantoms.drawing.chest import PhantomImage, render_image
 from cxrloc.datasets.phantoms.drawing.statistics import (
@@ -86,7 +87,7 @@ def test_every_listed_image_is_written_once_at_the_asked_size(phantom: Path) -> 
     names = [row[0] for row in rows(phantom / "Data_Entry_2017.csv")]
     assert sorted(names) == sorted(path.name for path in (phantom / "images").iterdir())
     for name in names:
-        pixels = cv2.imread(str(phantom / "images" / name), cv2.IMREAD_UNCHANGED)
+        pixels = read_pixels(phantom / "images" / name, cv2.IMREAD_UNCHANGED)
         assert pixels.shape == (96, 96)
         assert pixels.dtype == np.uint8
 

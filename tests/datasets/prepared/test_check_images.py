@@ -16,7 +16,7 @@ def test_dicom_images_are_left_out_or_warned_about_by_name(tmp_path: Path) -> No
     pixels = np.arange(400).reshape(20, 20).astype(np.uint8)  # a flat image would be warned about
     views = {"front": {}, "side": {"ViewPosition": "LL"}, "knee": {"BodyPartExamined": "KNEE"}}
     images = [
-        Radiograph(name, write_dicom(tmp_path / f"{name}.dcm", pixels, **attributes), name, "", {})
+        Radiograph(name, write_dicom(tmp_path / f"{name}.dcm", pixels, attributes), name, "", {})
         for name, attributes in views.items()
     ]
     warnings = ReaderWarnings()

@@ -19,7 +19,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from builders import write_image
+from cxrloc.datasets.files.storage import Storage
 from cxrloc.datasets.images.pixel_cache import PixelCache
+from cxrloc.datasets.images.read import decode_grey
 from cxrloc.datasets.radiograph import Radiograph
 from cxrloc.datasets.shards import write
 from cxrloc.datasets.shards.engines import Engine, build_shards, local_engine, spark_engine
@@ -166,7 +168,7 @@ def test_the_manifest_names_every_shard_with_its_hash(
     for shard in manifest["shards"]:
         path = tmp_path / "out" / shard["name"]
         assert shard["bytes"] == path.stat().st_size
-        assert shard["sha256"] == write.Storage.at(tmp_path / "out").sha256(shard["name"])
+        assert shard["sha256"] == Storage.at(tmp_path / "out").sha256(shard["name"])
 
 
 def test_finished_shards_are_not_redone(
@@ -243,7 +245,7 @@ def test_a_folder_of_other_settings_or_images_is_refused(
 def test_a_task_that_fails_leaves_no_half_shard_and_no_manifest(
     images: list[Radiograph], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    decode = write.decode_grey
+    decode = decode_grey
 
     def fail_at_image_3(data: bytes, path: Path) -> Any:
         if path.name == "3.png":

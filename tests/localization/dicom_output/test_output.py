@@ -16,11 +16,11 @@ import pydicom
 import pytest
 from highdicom._standard_utils import check_required_attributes, get_iod_module_map
 from highdicom._standard_utils import get_sop_class_iod_map as iod_of_class
-from highdicom.sr import srread
+from highdicom.sr import MeasurementReport, srread
 from pydicom import Dataset
 from pydicom.sr.codedict import codes
 
-from builders import write_dicom
+from builders import read_pixels, write_dicom
 from cxrloc.datasets.dicom.grayscale import usable_window
 from cxrloc.datasets.files.manifest import RESEARCH_USE
 from cxrloc.datasets.images.read import UnreadableImageError, read_image
@@ -95,7 +95,7 @@ def written(path: Path, *, nothing: bool = False) -> Written:
 def made(tmp_path_factory: pytest.TempPathFactory) -> Written:
     path = tmp_path_factory.mktemp("made") / "image.dcm"
     attributes = {**WINDOWED, "PhotometricInterpretation": "MONOCHROME1", "ViewPosition": "LL"}
-    return written(write_dicom(path, STORED, bits=12, **attributes))
+    return written(write_dicom(path, STORED, attributes, bits=12))
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +103,7 @@ def negative(tmp_path_factory: pytest.TempPathFactory) -> Written:
     """An image without anything found, and without most of what a header should have."""
     path = tmp_path_factory.mktemp("negative") / "image.dcm"
     absent = dict.fromkeys(IDENTITY) | {"ImagerPixelSpacing": None}
-    return written(write_dicom(path, STORED, bits=12, **absent), nothing=True)
+    return written(write_dicom(path, STORED, absent, bits=12), nothing=True)
 
 
 @pytest.fixture(params=["made", "negative"])
@@ -187,8 +187,8 @@ def texts(dataset: Dataset) -> list[str]:
 def test_names_keep_their_bytes_in_other_scripts(tmp_path: Path) -> None:
     name = "Yamada^Tarou=山田^太郎=やまだ^たろう"
     path = write_dicom(
-        tmp_path / "a.dcm", STORED, bits=12, PatientName=name,
-        SpecificCharacterSet=["", "ISO 2022 IR 87"], **WINDOWED,
+        tmp_path / "a.dcm", STORED, WINDOWED, bits=12, PatientName=name,
+        SpecificCharacterSet=["", "ISO 2022 IR 87"],
     )  # fmt: skip
     found = written(path)
     for kind in ("sr", "pr", "sc"):
@@ -198,12 +198,19 @@ def test_names_keep_their_bytes_in_other_scripts(tmp_path: Path) -> None:
 # ---- structured report ----------------------------------------------------------------------
 
 
+def report_of(written: Written) -> MeasurementReport:
+    report = srread(written.path("sr")).content
+    assert isinstance(report, MeasurementReport)
+    return report
+
+
 def test_the_report_holds_each_box_with_disease_localizer_and_score(made: Written) -> None:
-    report = srread(made.path("sr")).content
+    report = report_of(made)
     groups = report.get_planar_roi_measurement_groups()
     assert len(groups) == 3
     corners = [(10, 20, 30, 25), (1, 2, 3, 4), (11.5, 21, 29, 26)]
     for group, (x1, y1, x2, y2) in zip(groups, corners, strict=True):
+        assert group.roi is not None
         assert group.roi.graphic_type.value == "POLYLINE"
         expected = [(x1, y1), (x2, y1), (x2, y2), (x1, y2), (x1, y1)]
         np.testing.assert_array_equal(group.roi.value, expected)
@@ -222,17 +229,18 @@ def test_the_report_holds_each_box_with_disease_localizer_and_score(made: Writte
 
 
 def test_the_report_holds_every_disease_of_the_gate(made: Written) -> None:
-    groups = srread(made.path("sr")).content.get_image_measurement_groups()
+    groups = report_of(made).get_image_measurement_groups()
     findings = [group.finding_type for group in groups]
     assert findings == [codes.SCT.Mass, own_code("Pneumonia"), own_code("Hernia")]
     assert [number(g, codes.DCM.Probability) for g in groups] == [0.8125, 0.25, 0.1]
     assert [number(g, own_code("Gate threshold")) for g in groups] == [0.5, 0.5, None]
-    decided = [group.get_qualitative_evaluations()[0].value.value for group in groups]
+    evaluations: list[Any] = [group.get_qualitative_evaluations()[0] for group in groups]
+    decided = [evaluation.value.value for evaluation in evaluations]
     assert decided == ["Passes", "Does not pass", "No threshold"]
 
 
 def test_a_report_without_boxes_says_so(negative: Written) -> None:
-    report = srread(negative.path("sr")).content
+    report = report_of(negative)
     assert report.get_planar_roi_measurement_groups() == []
     assert len(report.get_image_measurement_groups()) == 3
     assert f"{RESEARCH_USE}. No disease passed the gate: no boxes." in texts(negative["sr"])
@@ -373,7 +381,7 @@ def test_a_viewer_shows_the_image_through_it_as_the_models_saw_it(
         pytest.skip("dcmp2pgm is not installed (Debian: apt-get install dcmtk)")
     command = ["dcmp2pgm", "-p", str(found.path("pr")), str(path), str(tmp_path / "a.pgm")]
     subprocess.run(command, capture_output=True, check=True)
-    shown = cv2.imread(str(tmp_path / "a.pgm"), cv2.IMREAD_UNCHANGED)
+    shown = read_pixels(tmp_path / "a.pgm", cv2.IMREAD_UNCHANGED)
     assert found.image.pixels.std() > 10
     np.testing.assert_allclose(shown.astype(int), found.image.pixels, atol=1)
 
@@ -386,7 +394,7 @@ def test_a_table_that_no_presentation_state_can_hold_is_an_error(tmp_path: Path)
 
 
 def test_what_the_library_refuses_is_an_error_that_says_so_and_no_more(tmp_path: Path) -> None:
-    path = write_dicom(tmp_path / "a.dcm", STORED, bits=12, **WINDOWED)
+    path = write_dicom(tmp_path / "a.dcm", STORED, WINDOWED, bits=12)
     image, source = read_image(path), read_source(path)
     del source.image.Rows
     with pytest.raises(ValueError, match=r"no DICOM object \.pr\.dcm can be made.*AttributeError"):
@@ -433,9 +441,9 @@ def test_what_is_not_needed_of_the_patient_is_not_copied_and_nothing_is_told(
 ) -> None:
     with warnings.catch_warnings(record=True):
         path = write_dicom(
-            tmp_path / "a.dcm", STORED, bits=12, PatientName="Canary" + "y" * 70,
+            tmp_path / "a.dcm", STORED, WINDOWED, bits=12, PatientName="Canary" + "y" * 70,
             PatientSex="CANARY", PatientComments="Canary", OtherPatientIDs="CANARY-2",
-            PatientAddress="Canary Street", StudyDate="CANARY", PatientAge="077Y", **WINDOWED,
+            PatientAddress="Canary Street", StudyDate="CANARY", PatientAge="077Y",
         )  # fmt: skip
     caplog.clear()
     with warnings.catch_warnings(record=True) as seen, caplog.at_level(logging.DEBUG):
@@ -454,7 +462,7 @@ def test_what_is_not_needed_of_the_patient_is_not_copied_and_nothing_is_told(
 
 def test_an_implicit_file_gives_its_patient_too(tmp_path: Path) -> None:
     path = write_dicom(
-        tmp_path / "a.dcm", STORED, bits=12, syntax=pydicom.uid.ImplicitVRLittleEndian, **WINDOWED
+        tmp_path / "a.dcm", STORED, WINDOWED, bits=12, syntax=pydicom.uid.ImplicitVRLittleEndian
     )
     assert written(path)["sr"].PatientName == "Canary^Secret"
 

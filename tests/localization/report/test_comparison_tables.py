@@ -147,8 +147,10 @@ def test_iogt_is_printed_behind_iobb() -> None:
     row = accuracy_table(comparison, "iobb").rows[0]
 
     # IoBB is 1 for two of three boxes, IoGT .5 for them: mean 1/3
-    assert cell_text(row.cells["Mass"]).startswith(".667 [")
-    assert cell_text(row.cells["Mass"]).endswith("] (.33), skill undefined")
+    cell = row.cells["Mass"]
+    assert isinstance(cell, Cell)
+    assert cell_text(cell).startswith(".667 [")
+    assert cell_text(cell).endswith("] (.33), skill undefined")
     assert float(_records(accuracy_table(comparison, "iobb"))[0]["Mass IoGT"]) == pytest.approx(
         1 / 3, abs=1e-5
     )

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import pytest
 from matplotlib.colors import to_rgb
 
+from builders import coco_ground_truth, read_pixels
 from cxrloc.datasets.files.manifest import RESEARCH_USE
 from cxrloc.localization.evaluation.comparison import Comparison, compare
 from cxrloc.localization.localizer import Localization
@@ -27,18 +27,7 @@ NAMES = [f"{i}_0" for i in range(5)]
 
 
 def _coco(diseases: tuple[str, ...]) -> dict[str, Any]:
-    return {
-        "images": [
-            {"id": i, "file_name": n, "width": 64, "height": 64, "patient_id": n}
-            for i, n in enumerate(NAMES)
-        ],
-        "categories": [{"id": c, "name": d} for c, d in enumerate(diseases, start=1)],
-        "annotations": [
-            {"id": 10 * i + c, "image_id": i, "category_id": c, "bbox": [10, 10, 20, 20]}
-            for i in range(5)
-            for c in range(1, len(diseases) + 1)
-        ],
-    }
+    return coco_ground_truth(diseases, [(n, d, (10, 10, 20, 20)) for n in NAMES for d in diseases])
 
 
 def _comparison(diseases: tuple[str, ...], *, gated: bool = False) -> Comparison:
@@ -62,7 +51,7 @@ def test_controls_are_grey_and_a_gated_twin_has_the_same_colour_hatched() -> Non
     assert colours[:4] == [to_rgb(c) for c in (*COLOURS[:2], *COLOURS[:2])]
     assert [bool(patch.get_hatch()) for patch in boxes] == [False] * 2 + [True] * 2 + [False] * 4
     assert colours[4:] == [to_rgb(c) for c in CONTROL_GREYS]
-    assert all(max(c) - min(c) < 1e-9 for c in colours[4:])
+    assert all(max(c) - min(c) < 1e-9 for c in map(to_rgb, colours[4:]))
 
 
 def test_the_legend_names_every_localizer_and_the_research_use() -> None:
@@ -85,8 +74,7 @@ def test_the_same_comparison_gives_the_same_bytes_and_leaves_no_other_file(
     assert (tmp_path / f"one{suffix}").read_bytes() == (tmp_path / f"two{suffix}").read_bytes()
     assert len(list(tmp_path.iterdir())) == 2
     if suffix == ".png":
-        image = cv2.imread(str(tmp_path / "one.png"))
-        assert image is not None
+        image = read_pixels(tmp_path / "one.png")
         assert image.min() < 50 < 250 < image.max()
 
 
@@ -125,7 +113,7 @@ def test_the_band_of_a_curve_holds_the_curve() -> None:
     axis = accuracy_curves(_comparison(("Mass", "Nodule"))).figure.axes[0]
 
     line, band = axis.get_lines()[1], axis.collections[1]
-    vertices = band.get_paths()[0].vertices
+    vertices = np.asarray(band.get_paths()[0].vertices)
     for t, value in zip(np.asarray(line.get_xdata()), np.asarray(line.get_ydata()), strict=True):
         heights = vertices[np.isclose(vertices[:, 0], t), 1]
         assert heights.min() <= value <= heights.max()

@@ -211,7 +211,7 @@ def test_a_file_that_only_names_the_deflated_syntax_is_judged(
     client: TestClient, draw_image: Any, tmp_path: Path
 ) -> None:
     words = {"ImageComments": f"was {DeflatedExplicitVRLittleEndian}"}
-    data = write_dicom(tmp_path / "named.dcm", draw_image(), **words).read_bytes()
+    data = write_dicom(tmp_path / "named.dcm", draw_image(), words).read_bytes()
     assert post(client, [("image.dcm", data)]).status_code == 200
 
 

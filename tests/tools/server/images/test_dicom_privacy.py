@@ -30,7 +30,7 @@ def image(draw_image: Any, tmp_path_factory: Any) -> Callable[..., bytes]:
 
     def make(**attributes: str) -> bytes:
         everything = {**names_everywhere(), "PatientAge": "077Y", **attributes}
-        return Path(write_dicom(path, draw_image(), **everything)).read_bytes()
+        return Path(write_dicom(path, draw_image(), everything)).read_bytes()
 
     return make
 
