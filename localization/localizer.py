@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import operator
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
@@ -39,6 +40,24 @@ class Localization:
             )
         if not np.isfinite(self.score):
             raise ValueError(f"{self.image_id}, {self.disease}: score {self.score} is not finite")
+
+
+def best_by_score(
+    boxes: Iterable[Localization],
+    disease_of: Callable[[Localization], str] = operator.attrgetter("disease"),
+) -> dict[tuple[str, str], Localization]:
+    """(image_id, disease) -> its box of the highest score, of equal ones the first.
+
+    Args:
+        boxes: of any images and diseases.
+        disease_of: another name for a box's disease; boxes of the same name compete.
+    """
+    best: dict[tuple[str, str], Localization] = {}
+    for box in boxes:
+        key = (box.image_id, disease_of(box))
+        if key not in best or box.score > best[key].score:
+            best[key] = box
+    return best
 
 
 @runtime_checkable

@@ -21,6 +21,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from cxrloc.datasets.files.manifest import RESEARCH_USE
+
 TOOLS = Path(__file__).resolve().parent
 CONFIGS = Path(os.path.relpath(TOOLS.parent / "configs"))
 PATIENTS, SEED, HOLD_OUT_FOLD = 600, 0, 0
@@ -223,7 +225,7 @@ def closing_words(job: Job, seconds: float) -> str:
     compared = json.loads((out / "comparison" / "summary.json").read_text())
     what = f"{job.nih}" if job.nih else "Phantom images only"
     lines = [
-        f"\nDone in {seconds / 60:.1f} minutes. {what}. Research use only.",
+        f"\nDone in {seconds / 60:.1f} minutes. {what}. {RESEARCH_USE}.",
         f"gate        macro AUC {gate['test']['macro_auc']:.3f} on held-out patients",
     ]
     for row in compared["differences"]:

@@ -27,7 +27,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cxrloc.configs.command_line import load_config
-from cxrloc.datasets.files.manifest import file_sha256, run_manifest
+from cxrloc.datasets.files.manifest import RESEARCH_USE, file_sha256, run_manifest
 from cxrloc.datasets.images.markers import Removal
 from cxrloc.datasets.provenance.sidecar import LookedAt, write_provenance
 from cxrloc.datasets.radiograph import LoadedImage, Radiograph
@@ -47,7 +47,6 @@ from cxrloc.localization.predictions.results_file import write_predictions
 if TYPE_CHECKING:
     from cxrloc.datasets.prepared.folder import PreparedData
 
-RESEARCH_USE = "Research use only, never a diagnosis."
 Maps = dict[tuple[str, str], npt.NDArray[np.float32]]
 
 
@@ -148,7 +147,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     print(
         f"{len(found.boxes)} boxes on {found.images} images by {config.localizer} -> {config.out}\n"
-        f"{RESEARCH_USE}"
+        f"{RESEARCH_USE}."
     )
     if config.maps is not None and not found.maps:
         print(f"{config.maps} holds no map: no image has a box (see --help)", file=sys.stderr)

@@ -16,7 +16,7 @@ by the same models and settings, is left as it is. --dicom-out writes a.sr.dcm (
 a.pr.dcm (presentation state) and a.sc.dcm (secondary capture) beside them; an image that is not
 DICOM is then refused. They hold the patient's name and number, which nothing else written here does
 (see docs/dicom.md). Exit status: 0 all done, 1 some image failed, 2 wrong usage or a folder that
-cannot be written, 130 interrupted. Research use only - not a diagnosis.
+cannot be written, 130 interrupted. Research use only, never a diagnosis.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@
 Then open http://127.0.0.1:8080 and drop radiographs (PNG, JPEG, DICOM) on the page, or send them to
 the API (docs/http_api.md). Only this machine can reach it, unless --host names another address, for
 which --token-file is needed. Images are held in memory and in a temporary folder that is removed at
-the end. Research use only - not a diagnosis.
+the end. Research use only, never a diagnosis.
 """
 
 from __future__ import annotations

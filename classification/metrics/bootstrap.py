@@ -1,14 +1,15 @@
-"""Patient-cluster bootstrap of per-disease means and their macro mean.
+"""The patient bootstrap behind every interval of the classifier and of the localizers.
 
-The boxes of one patient resemble each other, so whole patients are resampled. A resample is a row
-of counts (how often each patient was drawn); every mean is then a ratio of two matrix products, and
-the same rows serve all localizers, which makes their differences paired.
+The images and boxes of one patient resemble each other, so whole patients are resampled. A resample
+is a row of counts (how often each patient was drawn); every mean is then a ratio of two matrix
+products, and the same rows serve all models, which makes their differences paired. Intervals are
+expanded percentiles (see `tail_of`).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -19,15 +20,30 @@ from scipy import stats
 FloatArray = npt.NDArray[np.float64]
 IndexArray = npt.NDArray[np.intp]
 RESAMPLES = 10_000
+LEVEL = 0.95
+MACRO_MEAN = "macro mean"
+_CHUNK_ELEMENTS = 4_000_000  # weights held at once: resamples x images
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean with its interval; NaN where undefined (no box; an interval of one patient)."""
+    """A figure with its interval; NaN where undefined (no box; an interval of one patient).
+
+    Attributes:
+        reason: why `value` is undefined, where that is known; else empty.
+        replicates: resamples in which the figure is defined, where they were counted. Of a macro
+            mean: those in which it is defined for all its diseases.
+    """
 
     value: float
-    low: float
-    high: float
+    low: float = math.nan
+    high: float = math.nan
+    reason: str = ""
+    replicates: int = 0
+
+    @property
+    def defined(self) -> bool:
+        return not math.isnan(self.value)
 
     @property
     def excludes_zero(self) -> bool:
@@ -73,8 +89,24 @@ def resample_counts(patients: int, resamples: int, seed: int) -> FloatArray:
     """How often each patient is drawn: (resamples, patients), each row sums to `patients`."""
     if patients < 1 or resamples < 1:
         raise ValueError(f"expected >= 1 patients and resamples, got {patients} and {resamples}")
+    return _draw(np.random.default_rng(seed), patients, resamples)
+
+
+def image_weights(patient_ids: Sequence[str], resamples: int, seed: int) -> Iterator[FloatArray]:
+    """How often each image is drawn when patients are, in chunks (R, N) that fit into memory.
+
+    The draws are those of `resample_counts`. Nothing is drawn of fewer than two patients: one alone
+    cannot vary.
+    """
+    names, patient_of = np.unique(np.asarray(patient_ids, dtype=str), return_inverse=True)
     rng = np.random.default_rng(seed)
-    counts = rng.multinomial(patients, np.full(patients, 1 / patients), size=resamples)
+    step = max(1, _CHUNK_ELEMENTS // max(len(patient_of), 1))
+    for start in range(0, resamples if len(names) > 1 else 0, step):
+        yield _draw(rng, len(names), min(step, resamples - start))[:, patient_of]
+
+
+def _draw(rng: np.random.Generator, patients: int, rows: int) -> FloatArray:
+    counts = rng.multinomial(patients, np.full(patients, 1 / patients), size=rows)
     return counts.astype(np.float64)
 
 
@@ -94,7 +126,7 @@ class ClusterBootstrap:
     disease_of: IndexArray
     diseases: int
     counts: FloatArray = field(repr=False)
-    level: float = 0.95
+    level: float = LEVEL
 
     @classmethod
     def of(
@@ -121,10 +153,9 @@ class ClusterBootstrap:
 
     def intervals(self, draws: Draws) -> list[DiseaseEstimates]:
         """The figures of each measure; a resample in which one is undefined is left out of it."""
-        low, high = np.full((2, *draws.values.shape), np.nan)
+        low, high = np.empty((2, *draws.values.shape))
         for d, tail in enumerate(self._tails):
-            if not math.isnan(tail):
-                low[:, d], high[:, d] = _percentiles(draws.samples[:, d], tail)
+            low[:, d], high[:, d] = percentiles(draws.samples[:, d], tail)
         figures = np.stack([draws.values, low, high], axis=-1).tolist()
         return [
             DiseaseEstimates(tuple(Estimate(*f) for f in per_disease), Estimate(*macro))
@@ -146,10 +177,6 @@ class ClusterBootstrap:
         means[:, -1] = macro_mean(means[:, :-1])
         return Draws(means, samples)
 
-    def samples(self, values: FloatArray) -> FloatArray:
-        """Means of M measures (N, M) in every resample: (B, M, D), NaN where D has no box."""
-        return np.moveaxis(self.draws(values).samples[:, :-1], -1, 0)
-
     @property
     def resamples_without_a_disease(self) -> int:
         """Resamples in which a disease drew no box and was left out of the macro mean."""
@@ -158,11 +185,10 @@ class ClusterBootstrap:
     @cached_property
     def _tails(self) -> list[float]:
         """Share left out at each end for each disease and for the macro mean (see `tail_of`)."""
-        patients = np.array([len(p) for p in self._patients], dtype=np.float64)
-        # the variance of a mean over diseases goes with the mean of 1 / patients
-        typical = max(2.0, 1 / float(np.mean(1 / patients[patients > 0])))
-        macro = math.nan if self.counts.shape[1] < 2 else tail_of(typical, self.level)
-        return [*(tail_of(float(n), self.level) for n in patients), macro]
+        patients = [len(p) for p in self._patients]
+        alone = self.counts.shape[1] < 2
+        macro = math.nan if alone else tail_of(typical_patients(patients), self.level)
+        return [*(tail_of(n, self.level) for n in patients), macro]
 
     @cached_property
     def _patients(self) -> list[IndexArray]:
@@ -187,7 +213,39 @@ class ClusterBootstrap:
         return boxes
 
 
-def tail_of(patients: float, level: float) -> float:
+@dataclass(frozen=True)
+class ImageBootstrap:
+    """Resamples of ALL patients of some images, drawn once for all figures of these images.
+
+    Attributes:
+        patient_of: (N,) patient index of each image.
+        counts: (B, P) how often each patient is drawn.
+    """
+
+    patient_of: IndexArray = field(repr=False)
+    counts: FloatArray = field(repr=False)
+
+    @classmethod
+    def of(cls, patient_ids: Sequence[str], *, resamples: int, seed: int) -> ImageBootstrap:
+        """Bootstrap over the distinct `patient_ids` (one entry per image), in sorted order."""
+        names, patient_of = np.unique(np.array(patient_ids, str), return_inverse=True)
+        return cls(patient_of, resample_counts(len(names), resamples, seed))
+
+    def means(self, image_of: IndexArray, values: FloatArray) -> list[Estimate]:
+        """Means of M values over K things that lie on images, with intervals.
+
+        Args:
+            image_of: (K,) image of each thing (the image itself, or a ground-truth box on it).
+            values: (K, M).
+        """
+        if not len(image_of):
+            return [Estimate(math.nan)] * values.shape[1]
+        one = np.zeros(len(image_of), dtype=np.intp)
+        bootstrap = ClusterBootstrap(self.patient_of[image_of], one, 1, self.counts)
+        return [figures.per_disease[0] for figures in bootstrap.estimates(values)]
+
+
+def tail_of(patients: float, level: float = LEVEL) -> float:
     """Share of the resamples left out at each end so that an interval of few patients is honest.
 
     Resampling n patients makes their mean vary (n - 1) / n times as much as it does, and takes the
@@ -203,23 +261,41 @@ def tail_of(patients: float, level: float) -> float:
     return float(stats.norm.cdf(-math.sqrt(patients / (patients - 1)) * quantile))
 
 
-def _percentiles(samples: FloatArray, tail: float) -> tuple[FloatArray, FloatArray]:
-    """The `tail` and 1 - `tail` percentile of (..., B) over the resamples that are defined."""
-    columns = samples.reshape(-1, samples.shape[-1])
-    found = np.full((2, len(columns)), np.nan)
-    ends = [tail, 1 - tail]
+def typical_patients(patients: Sequence[int] | IndexArray) -> float:
+    """The number of patients by which a macro mean varies, of the patients of each disease.
+
+    The variance of a mean over diseases goes with the mean of 1 / patients.
+    """
+    there = np.array(patients, dtype=np.float64)
+    return max(2.0, 1 / float(np.mean(1 / there[there > 0])))
+
+
+def percentiles(samples: FloatArray, tail: float) -> tuple[FloatArray, FloatArray]:
+    """The `tail` and 1 - `tail` percentile of (..., B) over the resamples that are defined.
+
+    NaN without a tail, or without a defined resample.
+    """
+    ends = np.full((2, *samples.shape[:-1]), np.nan)
+    if math.isnan(tail) or not samples.shape[-1]:
+        return ends[0], ends[1]
+    columns, flat = samples.reshape(-1, samples.shape[-1]), ends.reshape(2, -1)
+    shares = [tail, 1 - tail]
     whole = ~np.isnan(columns).any(axis=1)
-    found[:, whole] = np.quantile(columns[whole], ends, axis=1, overwrite_input=True)
+    flat[:, whole] = np.quantile(columns[whole], shares, axis=1, overwrite_input=True)
     for i in np.flatnonzero(~whole):  # few: np.nanquantile would go through all of them like this
         defined = columns[i][~np.isnan(columns[i])]
         if len(defined):
-            found[:, i] = np.quantile(defined, ends)
-    low, high = found.reshape(2, *samples.shape[:-1])
-    return low, high
+            flat[:, i] = np.quantile(defined, shares)
+    return ends[0], ends[1]
 
 
 def macro_mean(per_disease: FloatArray) -> FloatArray:
-    """Mean over the last axis (diseases) of those that are defined; NaN if none is."""
+    """Mean over the last axis (diseases) of those that are defined; NaN if none is.
+
+    The rule of every macro mean, of the figures and of their resamples: a resample without images
+    of a rare disease averages over the others. Dropping it would keep only the resamples that drew
+    many of the rare diseases.
+    """
     defined = ~np.isnan(per_disease)
     total = np.where(defined, per_disease, 0).sum(axis=-1)
     return _divide(total, defined.sum(axis=-1).astype(np.float64))
@@ -229,6 +305,3 @@ def _divide(numerator: FloatArray, denominator: FloatArray | np.float64) -> Floa
     result = np.full(numerator.shape, np.nan)
     np.divide(numerator, denominator, out=result, where=denominator > 0)
     return result
-
-
-MACRO = "macro mean"

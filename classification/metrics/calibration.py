@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from cxrloc.classification.metrics.replicates import Array, Estimate, bootstrap_ratios, estimate
+from cxrloc.classification.metrics.bootstrap import Estimate, FloatArray
+from cxrloc.classification.metrics.sampled import bootstrap_ratios
 
 BINS = 10
 
@@ -33,7 +34,7 @@ class Bin:
 
 
 def reliability(
-    labels: Array, scores: Array, patients: Sequence[str], *, replicates: int, seed: int
+    labels: FloatArray, scores: FloatArray, patients: Sequence[str], *, replicates: int, seed: int
 ) -> tuple[Bin, ...]:
     """At most `BINS` bins of equally many images, lowest probabilities first.
 
@@ -46,11 +47,11 @@ def reliability(
     y, s = labels[known], scores[known]
     member = np.eye(BINS)[_equal_mass(s)]
     of_images = [p for p, k in zip(patients, known, strict=True) if k]
-    shares, samples = bootstrap_ratios(member * y[:, None], member, of_images, replicates, seed)
+    shares = bootstrap_ratios(member * y[:, None], member, of_images, replicates, seed)
     sizes = member.sum(axis=0)
     return tuple(
-        Bin(int(sizes[b]), float(s @ member[:, b] / sizes[b]), estimate(shares[b], samples[:, b]))
-        for b in np.flatnonzero(sizes)
+        Bin(int(sizes[b]), float(s @ member[:, b] / sizes[b]), shares.estimate(b))
+        for b in np.flatnonzero(sizes).tolist()
     )
 
 
@@ -59,12 +60,10 @@ def calibration_error(bins: Sequence[Bin]) -> float | None:
     images = sum(b.images for b in bins)
     if not images:
         return None
-    return (
-        sum(b.images * abs((b.observed.value or 0.0) - b.mean_probability) for b in bins) / images
-    )
+    return sum(b.images * abs(b.observed.value - b.mean_probability) for b in bins) / images
 
 
-def _equal_mass(scores: Array) -> npt.NDArray[np.intp]:
+def _equal_mass(scores: FloatArray) -> npt.NDArray[np.intp]:
     """Bin of each score, by rank; equal scores share a bin, the one of the first of them."""
     rank = np.searchsorted(np.sort(scores), scores)
     return rank * BINS // max(len(scores), 1)

@@ -3,8 +3,7 @@
 DeLong, DeLong and Clarke-Pearson, "Comparing the areas under two or more correlated ROC curves",
 Biometrics 1988; by midranks in O(N log N): Sun and Xu, IEEE Signal Processing Letters 2014.
 It takes images for independent. Those of one patient are not, so its p-values can be too small
-where
-patients have many images: read it beside the patient bootstrap.
+where patients have many images: read it beside the patient bootstrap.
 """
 
 from __future__ import annotations
@@ -17,24 +16,24 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import norm, rankdata
 
-from cxrloc.classification.metrics.replicates import Array
+from cxrloc.classification.metrics.bootstrap import FloatArray
 
 
 @dataclass(frozen=True)
 class DeLong:
-    """The AUC of a first network minus that of a second.
+    """The AUC of a first network minus that of a second; NaN stands for what is undefined.
 
     Attributes:
-        difference: None without an image of each class.
-        standard_error: None with fewer than two images of a class.
-        z, p: of "no difference", two-sided; None where the test cannot be made.
+        difference: undefined without an image of each class.
+        standard_error: undefined with fewer than two images of a class.
+        z, p: of "no difference", two-sided; undefined where the test cannot be made.
         reason: why not, else empty.
     """
 
-    difference: float | None
-    standard_error: float | None = None
-    z: float | None = None
-    p: float | None = None
+    difference: float
+    standard_error: float = math.nan
+    z: float = math.nan
+    p: float = math.nan
     reason: str = ""
 
 
@@ -50,7 +49,7 @@ def delong_test(labels: npt.ArrayLike, first: npt.ArrayLike, second: npt.ArrayLi
     positive = y[~np.isnan(y)] == 1
     ill, well = int(positive.sum()), int((~positive).sum())
     if not ill or not well:
-        return DeLong(None, reason="needs images with and without the disease")
+        return DeLong(math.nan, reason="needs images with and without the disease")
     found, spared = _placements(scores, positive)
     areas = found.mean(axis=1)
     difference = float(areas[0] - areas[1])
@@ -61,10 +60,13 @@ def delong_test(labels: npt.ArrayLike, first: npt.ArrayLike, second: npt.ArrayLi
     return _tested(difference, error)
 
 
-def holm(p_values: Sequence[float | None]) -> list[float | None]:
-    """Holm's step-down correction (1979) over the tests that were made; None stays None."""
-    made = sorted((p, i) for i, p in enumerate(p_values) if p is not None)
-    adjusted: list[float | None] = [None] * len(p_values)
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Holm's step-down correction (1979): the chance of any false rejection stays under alpha.
+
+    NaN stands for a test that was not made: it stays NaN and is not counted.
+    """
+    made = sorted((p, i) for i, p in enumerate(p_values) if not math.isnan(p))
+    adjusted = [math.nan] * len(p_values)
     highest = 0.0
     for rank, (p, i) in enumerate(made):
         highest = max(highest, min(1.0, p * (len(made) - rank)))
@@ -72,7 +74,9 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
     return adjusted
 
 
-def _placements(scores: Array, positive: npt.NDArray[np.bool_]) -> tuple[Array, Array]:
+def _placements(
+    scores: FloatArray, positive: npt.NDArray[np.bool_]
+) -> tuple[FloatArray, FloatArray]:
     """DeLong's V10 (2, ill) and V01 (2, well): the share of the other class ranked right."""
     ill, well = int(positive.sum()), int((~positive).sum())
     among_all = rankdata(scores, axis=1)

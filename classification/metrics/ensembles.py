@@ -11,8 +11,8 @@ from dataclasses import replace
 
 import numpy as np
 
+from cxrloc.classification.metrics.bootstrap import FloatArray
 from cxrloc.classification.metrics.operating_point import at_sensitivity, youden
-from cxrloc.classification.metrics.replicates import Array
 from cxrloc.classification.metrics.scored_images import TARGET, YOUDEN, ScoredImages
 
 
@@ -54,7 +54,7 @@ def with_thresholds(
     return replace(images, thresholds=thresholds, sensitivity=sensitivity)
 
 
-def _cuts(validation: ScoredImages, sensitivity: float | None) -> Array:
+def _cuts(validation: ScoredImages, sensitivity: float | None) -> FloatArray:
     columns = zip(validation.labels.T, validation.scores.T, strict=True)
     points = [youden(y, s) if sensitivity is None else at_sensitivity(y, s, sensitivity)
               for y, s in columns]  # fmt: skip

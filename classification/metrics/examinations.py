@@ -8,19 +8,21 @@ body part and for all of them, with intervals that resample patients.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.metrics import cohen_kappa_score
 
+from cxrloc.classification.metrics.bootstrap import Estimate, FloatArray, image_weights
 from cxrloc.classification.metrics.ranking import bootstrap_ranking
-from cxrloc.classification.metrics.replicates import Array, Estimate, estimate, patient_weights
+from cxrloc.classification.metrics.sampled import Sampled
 from cxrloc.classification.metrics.scored_images import YOUDEN, ScoredImages
 
 ALL_PARTS = "all"
+_ALL_ALIKE = "labels and calls are all alike: chance agrees always"
 HALF, VALIDATION = "0.5", "validation"  # rules: where a probability is called present
 
 
@@ -38,9 +40,9 @@ class JudgedUnits:
 
     patients: tuple[str, ...]
     body_parts: tuple[str, ...]
-    labels: Array = field(repr=False)
-    scores: Array = field(repr=False)
-    thresholds: Array = field(repr=False)
+    labels: FloatArray = field(repr=False)
+    scores: FloatArray = field(repr=False)
+    thresholds: FloatArray = field(repr=False)
 
     def __post_init__(self) -> None:
         shape = (len(self.patients), self.labels.shape[1])
@@ -109,7 +111,9 @@ def images_of(images: ScoredImages) -> JudgedUnits:
     )
 
 
-def studies_of(images: JudgedUnits, study_ids: Sequence[str], thresholds: Array) -> JudgedUnits:
+def studies_of(
+    images: JudgedUnits, study_ids: Sequence[str], thresholds: FloatArray
+) -> JudgedUnits:
     """The studies of images, in order of first appearance.
 
     Args:
@@ -123,7 +127,7 @@ def studies_of(images: JudgedUnits, study_ids: Sequence[str], thresholds: Array)
     number = {name: n for n, name in enumerate(first)}
     of_image, rows = np.array([number[name] for name in names], np.intp), list(first.values())
 
-    def total(values: npt.NDArray[Any]) -> Array:
+    def total(values: npt.NDArray[Any]) -> FloatArray:
         sums = np.zeros((len(rows), values.shape[1]))
         np.add.at(sums, of_image, values.astype(np.float64))
         return sums
@@ -157,7 +161,7 @@ def agreements(judged: JudgedUnits, replicates: int, seed: int) -> list[Agreemen
     return rows
 
 
-def kappa(counts: Array) -> Array:
+def kappa(counts: FloatArray) -> FloatArray:
     """Cohen's kappa of (..., 4) counts: TP, FN, FP, TN; NaN where chance agrees always."""
     tp, fn, fp, tn = np.moveaxis(np.asarray(counts, dtype=np.float64), -1, 0)
     total = tp + fn + fp + tn
@@ -172,11 +176,8 @@ def _of_group(
 ) -> Iterator[Agreement]:
     labels, scores = group.labels[:, [disease]], group.scores[:, [disease]]
     patients = group.patients
-    # one patient drawn again and again says nothing of others: no interval
-    replicates = replicates if len(set(patients)) > 1 else 0
-    points, samples = bootstrap_ranking(labels, scores, patients, replicates, seed)
-    reason = "no image" if not len(labels) else "labels of one class alone"
-    auc = estimate(points[0, 0], samples[0, :, 0], reason)
+    ranking, _ = bootstrap_ranking(labels, scores, patients, replicates, seed)
+    auc = ranking.estimate(0, "no image" if not len(labels) else "labels of one class alone")
     cuts = {HALF: np.full(len(patients), 0.5), VALIDATION: group.thresholds[:, disease]}
     for rule, cut in cuts.items():
         has_point = ~np.isnan(cut)
@@ -185,7 +186,7 @@ def _of_group(
         positive = labels[has_point, 0] == 1
         counts, accuracy, agreed = _counted(positive, called, who, replicates, seed)
         if len(patients) and not who:
-            accuracy = agreed = Estimate(None, reason="validation data gave no operating point")
+            accuracy = agreed = Estimate(math.nan, reason="validation data gave no operating point")
         sizes = (len(patients), len(set(patients)), len(patients) - len(who))
         yield Agreement(disease, name, rule, *sizes, *counts, accuracy, agreed, auc)
 
@@ -200,24 +201,20 @@ def _counted(
     """The confusion matrix as TP, FN, FP, TN; accuracy and kappa with intervals."""
     cells = [positive & called, positive & ~called, ~positive & called, ~positive & ~called]
     table = np.stack(cells, axis=1).astype(np.float64)
-    draws = [w @ table for w in patient_weights(patients, replicates, seed)]
-    samples = np.concatenate(draws) if draws else np.zeros((0, 4))
-    tp, fn, fp, tn = (int(n) for n in table.sum(axis=0))
+    total = table.sum(axis=0)
+    tp, fn, fp, tn = (int(n) for n in total)
     if not len(positive):
-        nothing = Estimate(None, reason="no image")
+        nothing = Estimate(math.nan, reason="no image")
         return (0, 0, 0, 0), nothing, nothing
-    accuracy = estimate((tp + tn) / len(positive), _accuracy(samples))
-    return (tp, fn, fp, tn), accuracy, _kappa(positive, called, kappa(samples))
+    draws = [total[None], *(w @ table for w in image_weights(patients, replicates, seed))]
+    counts = np.concatenate(draws)
+    figures = np.stack([_accuracy(counts), kappa(counts)], axis=1)
+    sampled = Sampled(figures[0], figures[1:], np.repeat(len(set(patients)), 2), _ALL_ALIKE)
+    return (tp, fn, fp, tn), sampled.estimate(0), sampled.estimate(1)
 
 
-def _accuracy(counts: Array) -> Array:
+def _accuracy(counts: FloatArray) -> FloatArray:
     return np.asarray((counts[:, 0] + counts[:, 3]) / counts.sum(axis=1), dtype=np.float64)
-
-
-def _kappa(labels: npt.NDArray[Any], called: npt.NDArray[Any], samples: Array) -> Estimate:
-    if len({*labels.tolist(), *called.tolist()}) < 2:
-        return Estimate(None, reason="labels and calls are all alike: chance agrees always")
-    return estimate(float(cohen_kappa_score(labels, called)), samples)
 
 
 STUDY, IMAGE = "study", "image"  # levels
@@ -231,7 +228,7 @@ def has_multi_image_examinations(study_ids: Sequence[str]) -> bool:
 
 
 def by_level(
-    images: ScoredImages, study_thresholds: Array | None, replicates: int, seed: int
+    images: ScoredImages, study_thresholds: FloatArray | None, replicates: int, seed: int
 ) -> dict[str, list[Agreement]]:
     """Level -> its figures by part: of images, and above them of studies where there are such.
 

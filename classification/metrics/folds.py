@@ -9,18 +9,13 @@ folds share training images (Bengio and Grandvalet, JMLR 2004).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from cxrloc.classification.metrics.ranking import bootstrap_ranking
-from cxrloc.classification.metrics.replicates import (
-    Array,
-    Estimate,
-    bootstrap_ratios,
-    estimate,
-    macro_estimate,
-)
+from cxrloc.classification.metrics.bootstrap import FloatArray
+from cxrloc.classification.metrics.ranking import NEEDS_BOTH, bootstrap_ranking
+from cxrloc.classification.metrics.sampled import Sampled, bootstrap_ratios
 from cxrloc.classification.metrics.scored_images import TARGET, YOUDEN, ScoredImages
 
 RULES = (YOUDEN, TARGET)
@@ -30,35 +25,6 @@ FIGURES = (
     "brier",
     *(f"{s}_{r}" for r in RULES for s in ("sensitivity", "specificity", "f1")),
 )
-
-
-@dataclass(frozen=True)
-class Sampled:
-    """One figure of D diseases.
-
-    Attributes:
-        points: (D,) NaN where undefined.
-        samples: (R, D) bootstrap replicates, NaN where undefined.
-    """
-
-    points: Array
-    samples: Array = field(repr=False)
-
-    @property
-    def estimates(self) -> tuple[Estimate, ...]:
-        """One a disease."""
-        reason = "needs images with and without the disease"
-        pairs = zip(self.points, self.samples.T, strict=True)
-        return tuple(estimate(point, samples, reason) for point, samples in pairs)
-
-    @property
-    def macro(self) -> Estimate:
-        """Mean over the diseases that have the figure."""
-        return macro_estimate(self.points, self.samples)
-
-    def __sub__(self, other: Sampled) -> Sampled:
-        """The paired difference, provided that both come from the same images and seed."""
-        return Sampled(self.points - other.points, self.samples - other.samples)
 
 
 @dataclass(frozen=True)
@@ -75,19 +41,15 @@ class Spread:
     deviation: float | None
     folds: int
 
-    def __str__(self) -> str:
-        if self.mean is None:
-            return "undefined"
-        return f"{self.mean:.3f}" + ("" if self.deviation is None else f" ± {self.deviation:.3f}")
-
 
 def sample_figures(images: ScoredImages, replicates: int, seed: int) -> dict[str, Sampled]:
-    """`FIGURES` of all images with their replicates; without thresholds only auc, ap and brier."""
+    """`FIGURES` of all images with their resamples; without thresholds only auc, ap and brier."""
     labels, scores, patients = images.labels, images.scores, images.patient_ids
     ranking = bootstrap_ranking(labels, scores, patients, replicates, seed)
-    figures = {name: Sampled(*parts) for name, *parts in zip(("auc", "ap"), *ranking, strict=True)}
+    figures = dict(zip(("auc", "ap"), ranking, strict=True))
     for name, (above, below) in _ratios(images).items():
-        figures[name] = Sampled(*bootstrap_ratios(above, below, patients, replicates, seed))
+        ratios = bootstrap_ratios(above, below, patients, replicates, seed)
+        figures[name] = replace(ratios, reason=NEEDS_BOTH)
     return figures
 
 
@@ -108,14 +70,14 @@ def fold_spreads(images: ScoredImages) -> dict[str, tuple[tuple[Spread, ...], Sp
     return spreads
 
 
-def _spread(values: Array) -> Spread:
+def _spread(values: FloatArray) -> Spread:
     used = values[~np.isnan(values)]
     mean = float(used.mean()) if len(used) else None
     deviation = float(used.std(ddof=1)) if len(used) > 1 else None
     return Spread(mean, deviation, len(used))
 
 
-def _ratios(images: ScoredImages) -> Mapping[str, tuple[Array, Array]]:
+def _ratios(images: ScoredImages) -> Mapping[str, tuple[FloatArray, FloatArray]]:
     """Figure -> what is summed over images as numerator and denominator, (N, D) each."""
     known = (~np.isnan(images.labels)).astype(np.float64)
     ill, well = ((images.labels == value).astype(np.float64) for value in (1, 0))

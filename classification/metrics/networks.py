@@ -9,11 +9,12 @@ from pathlib import Path
 
 import numpy as np
 
+from cxrloc.classification.metrics.bootstrap import Estimate
 from cxrloc.classification.metrics.delong import DeLong, delong_test, holm
 from cxrloc.classification.metrics.ensembles import in_order_of, mean_of, with_thresholds
 from cxrloc.classification.metrics.examinations import Levels, by_level
-from cxrloc.classification.metrics.folds import Sampled, sample_figures
-from cxrloc.classification.metrics.replicates import Estimate
+from cxrloc.classification.metrics.folds import sample_figures
+from cxrloc.classification.metrics.sampled import Sampled
 from cxrloc.classification.metrics.scored_images import (
     OUT_OF_FOLD,
     VALIDATION,
@@ -52,7 +53,7 @@ class DiseaseDifference:
     disease: str
     bootstrap: Estimate
     delong: DeLong
-    holm_p: float | None
+    holm_p: float
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,12 @@
 """AUC and average precision per disease with patient-bootstrap intervals.
 
 The bootstrap resamples patients, not images, and never calls a metric in a loop: scores are sorted
-once, each replicate is a weight per image, and both metrics are sums over cumulative weights.
+once, each resample is a weight per image, and both metrics are sums over cumulative weights.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,13 +14,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from cxrloc.classification.metrics.replicates import (
-    Array,
-    Estimate,
-    estimate,
-    macro_estimate,
-    patient_weights,
-)
+from cxrloc.classification.metrics.bootstrap import Estimate, FloatArray, image_weights
+from cxrloc.classification.metrics.sampled import Sampled, carriers
+
+NEEDS_BOTH = "needs images with and without the disease"
 
 
 @dataclass(frozen=True)
@@ -45,7 +43,7 @@ class ClassifierMetrics:
     @property
     def undefined(self) -> tuple[str, ...]:
         """Diseases without an AUC, which the macro means leave out and name."""
-        return tuple(d for d, m in self.diseases.items() if m.auc.value is None)
+        return tuple(d for d, m in self.diseases.items() if not m.auc.defined)
 
     @property
     def macro_note(self) -> str:
@@ -75,30 +73,30 @@ class ClassifierMetrics:
 
 
 def _figure(name: str, estimate: Estimate) -> dict[str, Any]:
-    if estimate.value is None:
+    if not estimate.defined:
         return {name: None, f"{name}_undefined": estimate.reason}
-    interval = None if estimate.low is None else [estimate.low, estimate.high]
+    interval = None if math.isnan(estimate.low) else [estimate.low, estimate.high]
     return {name: estimate.value, f"{name}_interval": interval}
 
 
 class _Ranking:
     """Scores of one disease sorted once; metrics for any number of weightings of the images."""
 
-    def __init__(self, labels: Array, scores: Array) -> None:
+    def __init__(self, labels: FloatArray, scores: FloatArray) -> None:
         order = np.argsort(-scores, kind="stable")
         self.order = order
         self.positive = labels[order] == 1
         # last index of each run of equal scores: ties enter a curve together
         self.ends = np.append(np.flatnonzero(np.diff(scores[order])), len(order) - 1)
 
-    def counts(self, weights: Array) -> tuple[Array, Array]:
+    def counts(self, weights: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Weighted positives and negatives at or above each distinct score, (R, G) each."""
         ordered = weights[:, self.order]
         true = np.cumsum(ordered * self.positive, axis=1)[:, self.ends]
         false = np.cumsum(ordered * ~self.positive, axis=1)[:, self.ends]
         return true, false
 
-    def metrics(self, weights: Array) -> tuple[Array, Array]:
+    def metrics(self, weights: FloatArray) -> tuple[FloatArray, FloatArray]:
         """AUC and average precision, (R,) each; NaN without a positive or without a negative."""
         true, false = self.counts(weights)
         positives, negatives = true[:, -1], false[:, -1]
@@ -113,8 +111,8 @@ class _Ranking:
 
 
 def classifier_metrics(
-    labels: Array,
-    scores: Array,
+    labels: FloatArray,
+    scores: FloatArray,
     diseases: Sequence[str],
     patients: Sequence[str],
     *,
@@ -135,38 +133,41 @@ def classifier_metrics(
         ValueError: for matrices whose shapes do not match, or scores that are not finite.
     """
     _check(labels, scores, diseases, patients)
-    points, samples = bootstrap_ranking(labels, scores, patients, replicates, seed)
-    per_disease = {
-        d: _disease(labels[:, i], points[:, i], samples[:, :, i]) for i, d in enumerate(diseases)
-    }
-    macro = [macro_estimate(points[m], samples[m]) for m in range(2)]
-    return ClassifierMetrics(per_disease, macro[0], macro[1], len(set(patients)))
+    auc, precision = bootstrap_ranking(labels, scores, patients, replicates, seed)
+    per_disease = {d: _disease(labels[:, i], auc, precision, i) for i, d in enumerate(diseases)}
+    return ClassifierMetrics(per_disease, auc.macro, precision.macro, len(set(patients)))
 
 
 def bootstrap_ranking(
-    labels: Array, scores: Array, patients: Sequence[str], replicates: int, seed: int
-) -> tuple[Array, Array]:
-    """AUC and average precision, (2, D), and their (2, R, D) replicates; NaN where undefined.
+    labels: FloatArray, scores: FloatArray, patients: Sequence[str], replicates: int, seed: int
+) -> tuple[Sampled, Sampled]:
+    """AUC and average precision of each column of (N, D) labels and scores.
 
-    Same patients and seed, same resamples: subtract the replicates of two networks on the same
-    images for a paired interval.
+    The figures of both rest on the patients of the rarer class, with the disease or without it, and
+    so does the width of their intervals.
     """
     rankings = [_known_ranking(y, s) for y, s in zip(labels.T, scores.T, strict=True)]
     draws = [_evaluate(rankings, np.ones((1, len(labels))))]
-    for weights in patient_weights(patients, replicates, seed):
+    for weights in image_weights(patients, replicates, seed):
         draws.append(_evaluate(rankings, weights))
-    figures = np.concatenate(draws, axis=1)
-    return figures[:, 0], figures[:, 1:]
+    auc, precision = np.concatenate(draws, axis=1)
+    rarer = np.minimum(carriers(patients, labels == 1), carriers(patients, labels == 0))
+    return (
+        Sampled(auc[0], auc[1:], rarer, NEEDS_BOTH),
+        Sampled(precision[0], precision[1:], rarer, NEEDS_BOTH),
+    )
 
 
-def _known_ranking(labels: Array, scores: Array) -> tuple[npt.NDArray[np.bool_], _Ranking | None]:
+def _known_ranking(
+    labels: FloatArray, scores: FloatArray
+) -> tuple[npt.NDArray[np.bool_], _Ranking | None]:
     known = ~np.isnan(labels)
     return known, _Ranking(labels[known], scores[known]) if known.any() else None
 
 
 def _evaluate(
-    rankings: Sequence[tuple[npt.NDArray[np.bool_], _Ranking | None]], weights: Array
-) -> Array:
+    rankings: Sequence[tuple[npt.NDArray[np.bool_], _Ranking | None]], weights: FloatArray
+) -> FloatArray:
     """(2, R, D): AUC and average precision of R weightings."""
     nothing = np.full(len(weights), np.nan)
     columns = [
@@ -176,18 +177,21 @@ def _evaluate(
     return np.array(columns, dtype=np.float64).reshape(-1, 2, len(weights)).transpose(1, 2, 0)
 
 
-def _disease(labels: Array, points: Array, samples: Array) -> DiseaseMetrics:
+def _disease(labels: FloatArray, auc: Sampled, precision: Sampled, column: int) -> DiseaseMetrics:
     known, positives = int((~np.isnan(labels)).sum()), int((labels == 1).sum())
     reason = ""
     if not positives:
         reason = "no positive image"
     elif positives == known:
         reason = "no negative image"
-    auc, ap = (estimate(points[m], samples[m], reason) for m in range(2))
-    return DiseaseMetrics(auc, ap, positives / known if known else None, positives, known)
+    prevalence = positives / known if known else None
+    figures = auc.estimate(column, reason), precision.estimate(column, reason)
+    return DiseaseMetrics(*figures, prevalence, positives, known)
 
 
-def _check(labels: Array, scores: Array, diseases: Sequence[str], patients: Sequence[str]) -> None:
+def _check(
+    labels: FloatArray, scores: FloatArray, diseases: Sequence[str], patients: Sequence[str]
+) -> None:
     expected = (len(patients), len(diseases))
     if labels.shape != expected or scores.shape != expected:
         raise ValueError(

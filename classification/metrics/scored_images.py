@@ -28,7 +28,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from cxrloc.classification.metrics.replicates import Array
+from cxrloc.classification.metrics.bootstrap import FloatArray
 from cxrloc.datasets.files.atomic import whole_file
 from cxrloc.datasets.files.manifest import RESEARCH_USE
 from cxrloc.datasets.radiograph import Radiograph
@@ -59,9 +59,9 @@ class ScoredImages:
     image_ids: tuple[str, ...]
     patient_ids: tuple[str, ...]
     folds: npt.NDArray[np.int64] = field(repr=False)
-    scores: Array = field(repr=False)
-    labels: Array = field(repr=False)
-    thresholds: Mapping[str, Array] = field(default_factory=dict, repr=False)
+    scores: FloatArray = field(repr=False)
+    labels: FloatArray = field(repr=False)
+    thresholds: Mapping[str, FloatArray] = field(default_factory=dict, repr=False)
     sensitivity: float = float("nan")
     study_ids: tuple[str, ...] = ()
     body_parts: tuple[str, ...] = ()
@@ -116,8 +116,8 @@ class ScoredImages:
 
     @property
     def parts_notes(self) -> tuple[str, ...]:
-        """`parts_note` as a line below a table, or no line."""
-        return (f"{self.parts_note}.",) if self.parts_note else ()
+        """`parts_note` as a note of a table, or no note."""
+        return (self.parts_note,) if self.parts_note else ()
 
     def of_part(self, part: str) -> ScoredImages:
         """The images of one body part."""
@@ -227,6 +227,6 @@ def _texts(table: pa.Table, name: str) -> tuple[str, ...]:
     return tuple(table[name].to_pylist()) if name in table.column_names else ()
 
 
-def _matrix(table: pa.Table, prefix: str, diseases: Sequence[str]) -> Array:
+def _matrix(table: pa.Table, prefix: str, diseases: Sequence[str]) -> FloatArray:
     columns = [table[f"{prefix}_{d}"].to_numpy().astype(np.float64) for d in diseases]
     return np.array(columns, dtype=np.float64).reshape(len(diseases), len(table)).T.copy()

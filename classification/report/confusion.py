@@ -6,29 +6,35 @@ where our TPR, TNR and F1 stand, so that an empty cell is not taken for an overs
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 
+from cxrloc.classification.metrics.bootstrap import MACRO_MEAN
 from cxrloc.classification.metrics.confusion import SUM, Confusion, confusions, summed
 from cxrloc.classification.metrics.folds import RULES
 from cxrloc.classification.metrics.networks import Comparison
 from cxrloc.classification.metrics.scored_images import TARGET, YOUDEN
-from cxrloc.classification.report.published import MACRO, studies_by_disease, studies_of_means
-from cxrloc.classification.report.text_tables import TextTable
+from cxrloc.classification.report.published import studies_by_disease, studies_of_means
+from cxrloc.classification.report.tables import ResultTable, TableRow, Value, value_text
 
 _RULES = {YOUDEN: "Youden's threshold", TARGET: "threshold for a chosen sensitivity"}
-_HEAD = ("disease", "network", "TP", "FN", "FP", "TN", "TPR", "TNR", "F1", "AUC")
-_NOT_PUBLISHED = "none"
+_NOT_PUBLISHED = dict.fromkeys(("TPR", "TNR", "F1"), "none")
+_SUM_NOTE = (
+    f"{SUM}: the matrices added up, so that frequent diseases count for more than in the macro mean"
+)
 _NO_RATES = (
     "none: no published TPR, TNR or F1 is at hand. Of the published studies in these tables we "
-    "have AUCs alone, of other images than ours."
+    "have AUCs alone, of other images than ours"
 )
 
 
-def confusion_tables(comparison: Comparison) -> tuple[TextTable, ...]:
+def confusion_tables(comparison: Comparison) -> tuple[ResultTable, ...]:
     """A table for each rule by which thresholds were chosen; none where no network has any."""
     tables = ((rule, _rows(comparison, rule)) for rule in RULES)
     return tuple(
-        TextTable(f"Confusion, {_RULES[rule]}", _HEAD, rows, _notes(comparison, rule))
+        ResultTable(
+            f"confusion_{rule}", f"Confusion, {_RULES[rule]}", rows, _notes(comparison, rule)
+        )
         for rule, rows in tables
         if rows
     )
@@ -43,31 +49,36 @@ def confusion_records(comparison: Comparison) -> list[dict[str, object]]:
     ]
 
 
-def _rows(comparison: Comparison, rule: str) -> tuple[tuple[str, ...], ...]:
+def _rows(comparison: Comparison, rule: str) -> tuple[TableRow, ...]:
     ours = [
-        (table.disease, name, *confusion_cells(table), auc)
+        TableRow(
+            "", {"disease": table.disease, "network": name}, confusion_cells(table) | {"AUC": auc}
+        )
         for table, name, auc in _matrices(comparison, rule)
     ]
     if not ours:
         return ()
-    blank = ("",) * 4 + (_NOT_PUBLISHED,) * 3
     published = [
-        (SUM, f"published: {study.study}", *blank, f"{study.values[MACRO]} ({study.measure})")
+        TableRow(
+            "",
+            {"disease": SUM, "network": f"published: {study.study}"},
+            _NOT_PUBLISHED | {"AUC": f"{study.values[MACRO_MEAN]} ({study.measure})"},
+        )
         for study in studies_of_means(comparison.images.diseases)
     ]
     return (*ours, *published)
 
 
-def _matrices(comparison: Comparison, rule: str) -> Iterator[tuple[Confusion, str, str]]:
+def _matrices(comparison: Comparison, rule: str) -> Iterator[tuple[Confusion, str, Value]]:
     """Matrix, network and AUC of each disease in turn, then of their sum."""
     pairs = zip(comparison.networks, comparison.figures, strict=True)
     able = [(network, figures) for network, figures in pairs if rule in network.images.thresholds]
     tables = [confusions(network.images, rule) for network, _ in able]
     for i in range(len(comparison.images.diseases)):
         for (network, figures), of_network in zip(able, tables, strict=True):
-            yield of_network[i], network.name, _number(figures["auc"].estimates[i].value)
+            yield of_network[i], network.name, figures["auc"].estimates[i].value
     for (network, figures), of_network in zip(able, tables, strict=True):
-        auc = f"{_number(figures['auc'].macro.value)} (mean AUC)"
+        auc = f"{value_text(figures['auc'].macro.value)} (mean AUC)"
         yield summed(of_network), network.name, auc
 
 
@@ -81,44 +92,34 @@ def _notes(comparison: Comparison, rule: str) -> tuple[str, ...]:
     diseases = comparison.images.diseases
     published = studies_of_means(diseases) or studies_by_disease(diseases)
     return (
-        f"{SUM}: the matrices added up, so that frequent diseases count for more than in the "
-        "macro mean. Labels that are unknown or uncertain are left out.",
-        "TPR is the sensitivity, TNR the specificity. Thresholds are chosen on validation images.",
+        f"{_SUM_NOTE}. Labels that are unknown or uncertain are left out",
+        "TPR is the sensitivity, TNR the specificity. Thresholds are chosen on validation images",
         *([_NO_RATES] if published else []),
-        *([f"Without thresholds, so not here: {', '.join(without)}."] if without else []),
-        *([f"No threshold, so called absent: {', '.join(undecided)}."] if undecided else []),
+        *([f"Without thresholds, so not here: {', '.join(without)}"] if without else []),
+        *([f"No threshold, so called absent: {', '.join(undecided)}"] if undecided else []),
     )
 
 
-def _number(value: float | None) -> str:
-    return "undefined" if value is None else f"{value:.3f}"
-
-
-def confusion_table(tables: Sequence[Confusion], rule: str) -> TextTable:
+def confusion_table(tables: Sequence[Confusion], rule: str) -> ResultTable:
     """Counts and shares of each disease, and of their sum.
 
     Args:
         rule: in words, how the thresholds were chosen.
     """
-    rows = [(t.disease, *confusion_cells(t)) for t in (*tables, summed(tables))]
-    return TextTable(
-        f"Confusion, {rule}",
-        ("disease", "TP", "FN", "FP", "TN", "TPR", "TNR", "F1"),
-        tuple(rows),
-        (
-            f"{SUM}: the matrices added up, so that frequent diseases count for more than in the "
-            "macro mean.",
-        ),
+    rows = tuple(
+        TableRow("", {"disease": table.disease}, confusion_cells(table))
+        for table in (*tables, summed(tables))
     )
+    return ResultTable("confusion", f"Confusion, {rule}", rows, (_SUM_NOTE,))
 
 
-def confusion_cells(table: Confusion) -> tuple[str, ...]:
-    """TP, FN, FP, TN, TPR, TNR and F1 as texts."""
-    counts = (
-        table.true_positive, table.false_negative, table.false_positive, table.true_negative
-    )  # fmt: skip
-    return *map(str, counts), *map(_text, (table.sensitivity, table.specificity, table.f1))
-
-
-def _text(share: float | None) -> str:
-    return "undefined" if share is None else f"{share:.3f}"
+def confusion_cells(table: Confusion) -> dict[str, Value]:
+    """The counts TP, FN, FP and TN, and the shares TPR, TNR and F1; NaN where undefined."""
+    shares = {"TPR": table.sensitivity, "TNR": table.specificity, "F1": table.f1}
+    return {
+        "TP": table.true_positive,
+        "FN": table.false_negative,
+        "FP": table.false_positive,
+        "TN": table.true_negative,
+        **{name: math.nan if share is None else share for name, share in shares.items()},
+    }

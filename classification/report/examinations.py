@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from cxrloc.classification.metrics.bootstrap import MACRO_MEAN, Estimate
 from cxrloc.classification.metrics.examinations import (
     ALL_PARTS,
     IMAGE,
@@ -16,31 +17,16 @@ from cxrloc.classification.metrics.examinations import (
     agreements,
     images_of,
 )
-from cxrloc.classification.metrics.replicates import Estimate
 from cxrloc.classification.metrics.scored_images import ScoredImages
-from cxrloc.classification.report.published import MACRO, published_studies
-from cxrloc.classification.report.text_tables import TextTable
+from cxrloc.classification.report.published import published_studies
+from cxrloc.classification.report.tables import Cell, ResultTable, TableRow, Value
 
 TITLES = {STUDY: "Studies", IMAGE: "Images"}
 _MEASURES = ("accuracy", "kappa", "AUC")
 _MATRIX = ("true_positive", "false_negative", "false_positive", "true_negative")
-_HEAD = (
-    "body part",
-    "n",
-    "patients",
-    "positive",
-    "AUC",
-    "accuracy at 0.5",
-    "kappa at 0.5",
-    "TP / FN / FP / TN at 0.5",
-    "accuracy at validation's point",
-    "kappa at validation's point",
-    "TP / FN / FP / TN there",
-    "published",
-)
 
 
-def part_tables(images: ScoredImages, replicates: int, seed: int) -> list[TextTable]:
+def part_tables(images: ScoredImages, replicates: int, seed: int) -> list[ResultTable]:
     """The figures of images by part, to stand below figures over all parts.
 
     None where the images are of one part, or of unknown ones.
@@ -51,18 +37,17 @@ def part_tables(images: ScoredImages, replicates: int, seed: int) -> list[TextTa
     return level_tables(found, images.diseases)
 
 
-def level_tables(found: Levels, diseases: Sequence[str]) -> list[TextTable]:
+def level_tables(found: Levels, diseases: Sequence[str]) -> list[ResultTable]:
     """A table for each level and disease; published figures, all of MURA, only beside parts."""
     tables = []
     for level, rows in found.items():
         parts = _of_parts(rows)
-        head = _HEAD if parts else _HEAD[:-1]
         for number, disease in enumerate(diseases):
-            mine = [row for row in rows if row.disease == number]
-            pairs = zip(mine[::2], mine[1::2], strict=True)
-            cells = tuple(_cells(level, half, point)[: len(head)] for half, point in pairs)
-            notes = (*_notes(level, parts), *_left_out(mine))
-            tables.append(TextTable(f"{TITLES[level]}: {disease}", head, cells, notes))
+            of_disease = [row for row in rows if row.disease == number]
+            pairs = zip(of_disease[::2], of_disease[1::2], strict=True)
+            lines = tuple(_row(level, half, point, parts) for half, point in pairs)
+            notes = (*_notes(level, parts), *_left_out(of_disease))
+            tables.append(ResultTable(level, f"{TITLES[level]}: {disease}", lines, notes))
     return tables
 
 
@@ -89,7 +74,7 @@ def published(level: str, body_part: str) -> str:
     """Figures that others printed of this part of MURA, on other images."""
     name = body_part.removeprefix("XR_").lower()
     return "; ".join(
-        f"{measure} {study.values[MACRO]} ({short_name(study.study)})"
+        f"{measure} {study.values[MACRO_MEAN]} ({short_name(study.study)})"
         for study in published_studies()
         for measure in _MEASURES
         if (study.scored_on, study.measure) == (f"MURA {name}", f"{level} {measure}")
@@ -106,23 +91,26 @@ def published_note() -> str:
     names = dict.fromkeys(s.study for s in published_studies() if s.scored_on.startswith("MURA "))
     return (
         f"Published: {'; '.join(names)}. All are of MURA's images, whatever images ours are of; "
-        "those of the hidden test part against the vote of three radiologists."
+        "those of the hidden test part against the vote of three radiologists"
     )
 
 
-def figure_text(figure: Estimate) -> str:
-    """The figure with its interval, or why there is none."""
-    return f"undefined: {figure.reason}" if figure.value is None else str(figure)
-
-
-def _cells(level: str, half: Agreement, point: Agreement) -> tuple[str, ...]:
-    positives = half.true_positive + half.false_negative
-    return (
-        half.body_part, str(half.units), str(half.patients), str(positives), figure_text(half.auc),
-        figure_text(half.accuracy), figure_text(half.kappa), confusion_text(half),
-        figure_text(point.accuracy), figure_text(point.kappa), confusion_text(point),
-        published(level, half.body_part),
-    )  # fmt: skip
+def _row(level: str, half: Agreement, point: Agreement, parts: bool) -> TableRow:
+    cells: dict[str, Value] = {
+        "n": half.units,
+        "patients": half.patients,
+        "positive": half.true_positive + half.false_negative,
+        "AUC": Cell(half.auc),
+        "accuracy at 0.5": Cell(half.accuracy),
+        "kappa at 0.5": Cell(half.kappa),
+        "TP / FN / FP / TN at 0.5": confusion_text(half),
+        "accuracy at validation's point": Cell(point.accuracy),
+        "kappa at validation's point": Cell(point.kappa),
+        "TP / FN / FP / TN there": confusion_text(point),
+    }
+    if parts:
+        cells["published"] = published(level, half.body_part)
+    return TableRow("", {"body part": half.body_part}, cells)
 
 
 def confusion_text(row: Agreement) -> str:
@@ -136,10 +124,10 @@ def _matrix(row: Agreement) -> dict[str, int | None]:
 
 
 def _left_out(rows: Sequence[Agreement]) -> list[str]:
-    """How many units have no operating point, a sentence a part that has such."""
+    """How many units have no operating point, a note a part that has such."""
     return [
         f"{row.body_part}: {row.without_point} of {row.units} are left out at validation's point, "
-        "as their model has none."
+        "as their model has none"
         for row in rows
         if row.without_point
     ]
@@ -148,16 +136,16 @@ def _left_out(rows: Sequence[Agreement]) -> list[str]:
 def _notes(level: str, parts: bool) -> tuple[str, ...]:
     mixed = (
         "The row of all parts mixes parts of different difficulty and prevalence: quote it with "
-        "theirs.",
+        "theirs",
         published_note(),
     )
-    mean = ("The probability of a study is the mean over its images; its label is theirs.",)
+    mean = ("The probability of a study is the mean over its images; its label is theirs",)
     return (
         *(mean if level == STUDY else ()),
-        "In parentheses the 95 % interval of a bootstrap over patients; none of one patient.",
+        "In brackets the 95 % interval of a bootstrap over patients; undefined for one patient",
         f"Validation's point: Youden's J on the {level} probabilities of the validation patients "
-        "(of a mean of folds: of patients out of fold who are not scored here).",
-        "Kappa: Cohen's.",
+        "(of a mean of folds: of patients out of fold who are not scored here)",
+        "Kappa: Cohen's",
         *(mixed if parts else ()),
     )
 

@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
-from cxrloc.classification.metrics.folds import (
-    FIGURES,
-    Sampled,
-    Spread,
-    fold_spreads,
-    sample_figures,
-)
-from cxrloc.classification.metrics.replicates import Estimate
+from cxrloc.classification.metrics.bootstrap import MACRO_MEAN, Estimate
+from cxrloc.classification.metrics.folds import FIGURES, Spread, fold_spreads, sample_figures
+from cxrloc.classification.metrics.sampled import Sampled
 from cxrloc.classification.metrics.scored_images import TARGET, YOUDEN, ScoredImages
 from cxrloc.classification.report.published import studies_of_means
-from cxrloc.classification.report.text_tables import TextTable
+from cxrloc.classification.report.tables import Cell, ResultTable, TableRow, Value, value_text
 
-MACRO = "macro"
 POOLED = "A pooled AUC mixes the scales of the folds' models"
 
 
@@ -79,7 +73,7 @@ def fold_rows(images: ScoredImages, replicates: int, seed: int) -> tuple[FoldRow
         for i, disease in enumerate(images.diseases)
     ]
     macro = {name: figures[name].macro for name in names}
-    rows.append(FoldRow(MACRO, len(images), None, macro, {n: spreads[n][1] for n in names}))
+    rows.append(FoldRow(MACRO_MEAN, len(images), None, macro, {n: spreads[n][1] for n in names}))
     return tuple(rows)
 
 
@@ -92,69 +86,82 @@ def rule_label(rule: str, images: ScoredImages) -> str:
     return words[rule]
 
 
-def text_tables(images: ScoredImages, rows: Sequence[FoldRow]) -> tuple[TextTable, TextTable]:
-    """Ranking and calibration, then decisions, with what a reader must know below."""
+def fold_result_tables(
+    images: ScoredImages, rows: Sequence[FoldRow]
+) -> tuple[ResultTable, ResultTable]:
+    """Ranking and calibration, then decisions, with what a reader must know."""
     folds, patients = len(np.unique(images.folds)), len(set(images.patient_ids))
-    ranking = TextTable(
+    ranking = ResultTable(
+        "ranking",
         f"Ranking and calibration: {len(images)} images, {patients} patients, "
         + (f"{folds} folds" if folds > 1 else "one split"),
-        ("disease", "positives / images", "AUC", "over folds", "AP", "over folds", "Brier",
-         "over folds"),
-        tuple(_cells(row, ("auc", "ap", "brier")) for row in rows),
+        tuple(_row(row, {"auc": "AUC", "ap": "AP", "brier": "Brier"}, folds) for row in rows),
         (
-            "Every image is judged by a model that held its patient out.",
-            f"In parentheses: 95 % interval, bootstrap over {patients} patients.",
+            "Every image is judged by a model that held its patient out",
+            f"In brackets: 95 % interval, bootstrap over {patients} patients",
             *(_OF_FOLDS if folds > 1 else ()),
             "A random ranking has AUC .5 and an AP equal to the prevalence p; always saying p has "
-            "a Brier score of p (1 - p).",
+            "a Brier score of p (1 - p)",
             _macro_note(rows),
         ),
-    )  # fmt: skip
-    decisions = TextTable(
+    )
+    heads = {
+        f"{figure}_{rule}": f"{share}, {rule_label(rule, images)}"
+        for rule in (YOUDEN, TARGET)
+        for figure, share in _SHARES.items()
+    }
+    decisions = ResultTable(
+        "decisions",
         "Decisions",
-        ("disease", "positives / images",
-         *(f"{share}, {rule_label(rule, images)}{end}" for rule in (YOUDEN, TARGET)
-           for share in ("sensitivity (TPR)", "specificity (TNR)", "F1")
-           for end in ("", ", over folds"))),
-        tuple(_cells(row, tuple(n for n in row.pooled if "_" in n)) for row in rows),
-        ("Thresholds are chosen on validation images, never on the images scored here.",
-         *_undecided_notes(images)),
-    )  # fmt: skip
-    return (ranking, decisions) if folds > 1 else (_of_one(ranking), _of_one(decisions))
+        tuple(_row(row, heads, folds) for row in rows),
+        (
+            "Thresholds are chosen on validation images, never on the images scored here",
+            *_undecided_notes(images),
+        ),
+    )
+    return ranking, decisions
 
 
+_SHARES = {
+    "sensitivity": "sensitivity (TPR)", "specificity": "specificity (TNR)", "f1": "F1"
+}  # fmt: skip
 _OF_FOLDS = (
-    "Over folds: mean and standard deviation; no standard error, as folds share training images.",
-    f"{POOLED}; the mean over folds does not.",
+    "Over folds: mean and standard deviation; no standard error, as folds share training images",
+    f"{POOLED}; the mean over folds does not",
 )
 
 
-def _of_one(table: TextTable) -> TextTable:
-    """The table without its columns over folds."""
-    kept = [i for i, title in enumerate(table.header) if not title.endswith("over folds")]
-    header = tuple(table.header[i] for i in kept)
-    return replace(table, header=header, rows=tuple(tuple(r[i] for i in kept) for r in table.rows))
-
-
-def _cells(row: FoldRow, names: Sequence[str]) -> tuple[str, ...]:
+def _row(row: FoldRow, heads: Mapping[str, str], folds: int) -> TableRow:
+    """A column per figure, and beside it its spread where there are several folds."""
     counts = "" if row.positives is None else f"{row.positives} / {row.images}"
-    figures = (text for n in names for text in (str(row.pooled[n]), str(row.spreads[n])))
-    return (row.disease, counts, *figures)
+    cells: dict[str, Value] = {"positives / images": counts}
+    for name, head in heads.items():
+        cells[head] = Cell(row.pooled[name])
+        if folds > 1:
+            cells[f"{head}, over folds"] = _spread_text(row.spreads[name])
+    return TableRow("", {"disease": row.disease}, cells)
+
+
+def _spread_text(spread: Spread) -> str:
+    if spread.mean is None:
+        return "undefined"
+    deviation = "" if spread.deviation is None else f" ± {value_text(spread.deviation)}"
+    return value_text(spread.mean) + deviation
 
 
 def _macro_note(rows: Sequence[FoldRow]) -> str:
     *diseases, macro = rows
-    undefined = [row.disease for row in diseases if row.pooled["auc"].value is None]
+    undefined = [row.disease for row in diseases if not row.pooled["auc"].defined]
     some = [
         row.disease for row in diseases if row.spreads["auc"].folds < macro.spreads["auc"].folds
     ]
-    note = f"macro: mean over {len(diseases) - len(undefined)} of {len(diseases)} diseases"
+    note = f"{MACRO_MEAN}: over {len(diseases) - len(undefined)} of {len(diseases)} diseases"
     note += f" (undefined: {', '.join(undefined)})" if undefined else ""
-    note += f"; the interval of its AUC rests on {macro.pooled['auc'].replicates} resamples, those "
-    note += "in which each disease has images with and without it"
+    note += f"; in {macro.pooled['auc'].replicates} resamples each of them has images with and "
+    note += "without it, in the others the mean is over those that do"
     if some:
         note += f"; over folds without {', '.join(some)}, undefined in some fold"
-    return f"{note}."
+    return note
 
 
 def _undecided_notes(images: ScoredImages) -> tuple[str, ...]:
@@ -166,13 +173,13 @@ def _undecided_notes(images: ScoredImages) -> tuple[str, ...]:
         if named:
             notes.append(
                 f"No {rule_label(rule, images)} could be chosen in every fold, and images without "
-                f"one count as called absent: {', '.join(named)}."
+                f"one count as called absent: {', '.join(named)}"
             )
     return tuple(notes)
 
 
 STAGES = ("frozen", "fine-tuned")
-_FIGURES = ("auc", "ap", "brier")
+_MACROS = {"auc": "macro AUC", "ap": "macro AP", "brier": "macro Brier"}
 
 
 def stage_records(
@@ -186,7 +193,7 @@ def stage_records(
     ]
 
 
-def stage_table(stages: Sequence[ScoredImages], replicates: int, seed: int) -> TextTable:
+def stage_table(stages: Sequence[ScoredImages], replicates: int, seed: int) -> ResultTable:
     """Macro means of both stages and of their paired difference.
 
     Args:
@@ -196,38 +203,41 @@ def stage_table(stages: Sequence[ScoredImages], replicates: int, seed: int) -> T
     """
     frozen, tuned = (sample_figures(images, replicates, seed) for images in stages)
     spreads = [{name: macro for name, (_, macro) in fold_spreads(f).items()} for f in stages]
-    difference = {name: tuned[name] - frozen[name] for name in _FIGURES}
+    difference = {name: tuned[name] - frozen[name] for name in _MACROS}
     rows = [
-        *(_row(*parts) for parts in zip(STAGES, (frozen, tuned), spreads, strict=True)),
-        _row("fine-tuned minus frozen", difference, {}),
+        *(_stage_row(*parts) for parts in zip(STAGES, (frozen, tuned), spreads, strict=True)),
+        _stage_row("fine-tuned minus frozen", difference, {}),
         *_published(stages[0].diseases),
     ]
-    heads = ("macro AUC", "macro AP", "macro Brier")
-    return TextTable(
+    return ResultTable(
+        "stages",
         "Stages",
-        ("stage", *(text for head in heads for text in (head, "over folds"))),
         tuple(rows),
         (
             "frozen: the head, trained on the frozen backbone. fine-tuned: then all layers. Of "
             "both the epoch with the highest AUC on the fold's validation images, on the same "
             "images out of fold. All other tables are of the stage that is better on the fold's "
-            "validation images.",
-            f"The difference is paired, image by image, on {replicates} resamples of patients.",
-            "Published figures are of other images and of NIH's 14 labels.",
+            "validation images",
+            f"The difference is paired, image by image, on {replicates} resamples of patients",
+            "Published figures are of other images and of NIH's 14 labels",
             *stages[0].parts_notes,
         ),
     )
 
 
-def _row(name: str, figures: dict[str, Sampled], spreads: dict[str, Spread]) -> tuple[str, ...]:
-    cells = ((str(figures[f].macro), str(spreads.get(f, ""))) for f in _FIGURES)
-    return (name, *(text for pair in cells for text in pair))
+def _stage_row(
+    name: str, figures: Mapping[str, Sampled], spreads: Mapping[str, Spread]
+) -> TableRow:
+    cells: dict[str, Value] = {}
+    for figure, head in _MACROS.items():
+        cells[head] = Cell(figures[figure].macro)
+        cells[f"{head}, over folds"] = _spread_text(spreads[figure]) if spreads else ""
+    return TableRow("", {"stage": name}, cells)
 
 
-def _published(diseases: Sequence[str]) -> list[tuple[str, ...]]:
-    blank = ("",) * (2 * len(_FIGURES) - 1)
+def _published(diseases: Sequence[str]) -> list[TableRow]:
     return [
-        (f"published: {study.study}", study.values[MACRO], *blank)
-        for study in studies_of_means(diseases)
-        if any(stage in study.study for stage in STAGES)
+        TableRow("", {"stage": f"published: {s.study}"}, {_MACROS["auc"]: s.values[MACRO_MEAN]})
+        for s in studies_of_means(diseases)
+        if any(stage in s.study for stage in STAGES)
     ]

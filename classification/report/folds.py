@@ -10,14 +10,12 @@ epochs.png                  loss and, where it was logged, AUC per epoch with a 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from cxrloc.classification.metrics.calibration import Bin, calibration_error, reliability
@@ -31,18 +29,18 @@ from cxrloc.classification.metrics.scored_images import (
 from cxrloc.classification.report.confusion import confusion_table
 from cxrloc.classification.report.fold_tables import (
     FoldRow,
+    fold_result_tables,
     fold_rows,
     rule_label,
     stage_records,
     stage_table,
-    text_tables,
 )
-from cxrloc.classification.report.plots import save_figure, titled
-from cxrloc.classification.report.text_tables import TextTable, to_markdown, write_records
+from cxrloc.classification.report.plots import COLOURS, panels, save_figure, titled
+from cxrloc.classification.report.tables import ResultTable, page_markdown, write_records
 from cxrloc.datasets.files.atomic import write_text
 
-_COLUMNS = 5
-_BLUE, _ORANGE = "#2a6f97", "#d1702b"
+_PER_ROW = 5
+_BLUE, _ORANGE = COLOURS[4], COLOURS[5]
 _LINES = {"train": (_BLUE, "training"), "val": (_ORANGE, "validation")}
 Histories = Mapping[int, Sequence[Mapping[str, float]]]
 
@@ -54,11 +52,12 @@ def plot_confusions(path: Path, tables: Sequence[Confusion], rule: str, note: st
         rule: in words, how the thresholds were chosen.
         note: stands above it, `ScoredImages.parts_note`.
     """
-    figure, panels = _grid(len(tables), (2.4, 2.7))
-    for axes, table in zip(panels, tables, strict=True):
+    grid = panels(len(tables), (2.4, 2.7), per_row=_PER_ROW, narrowest=4.8)
+    for axes, table in zip(grid.axes, tables, strict=True):
         _confusion_panel(axes, table)
-    figure.suptitle(titled(f"Out-of-fold images by label and decision, {rule}", note), fontsize=11)
-    save_figure(figure, path)
+    title = f"Out-of-fold images by label and decision, {rule}"
+    grid.figure.suptitle(titled(title, note), fontsize=11)
+    save_figure(grid.figure, path, notice=True)
 
 
 def plot_calibration(
@@ -70,13 +69,13 @@ def plot_calibration(
         curves, titles: disease -> its bins, and what stands above its panel.
         note: stands above them all, `ScoredImages.parts_note`.
     """
-    figure, panels = _grid(len(curves), (2.6, 2.7))
-    for axes, (disease, bins) in zip(panels, curves.items(), strict=True):
+    grid = panels(len(curves), (2.6, 2.7), per_row=_PER_ROW, narrowest=5.2)
+    for axes, (disease, bins) in zip(grid.axes, curves.items(), strict=True):
         _reliability_panel(axes, bins)
         axes.set_title(titles[disease], fontsize=8)
     title = "Reliability: share that has the disease over the mean probability of a bin"
-    figure.suptitle(titled(title, note), fontsize=11)
-    save_figure(figure, path)
+    grid.figure.suptitle(titled(title, note), fontsize=11)
+    save_figure(grid.figure, path, notice=True)
 
 
 def plot_epochs(path: Path, histories: Histories) -> None:
@@ -93,26 +92,14 @@ def plot_epochs(path: Path, histories: Histories) -> None:
     wanted = {"loss": ("train_loss", "val_loss"), "AUC": ("train_auc", "val_auc")}
     shown = {name: [k for k in keys if k in logged] for name, keys in wanted.items()}
     shown = {name: keys for name, keys in shown.items() if keys}
-    figure = Figure(figsize=(6.2 * len(shown), 4.2), layout="constrained")
-    for axes, (name, keys) in zip(
-        figure.subplots(1, len(shown), squeeze=False)[0], shown.items(), strict=True
-    ):
+    grid = panels(len(shown), (6.2, 4.2), around=(0.0, 0.0))
+    for axes, (name, keys) in zip(grid.axes, shown.items(), strict=True):
         _epoch_panel(axes, histories, keys)
         axes.set(xlabel="epoch", ylabel=name)
     if len(histories) > 1:
         title = f"{len(histories)} folds: mean, and one standard deviation as band"
-        figure.suptitle(title, fontsize=11)
-    save_figure(figure, path)
-
-
-def _grid(count: int, size: tuple[float, float]) -> tuple[Figure, list[Axes]]:
-    columns = min(count, _COLUMNS)
-    rows = math.ceil(count / columns)
-    figure = Figure(figsize=(size[0] * max(columns, 2), size[1] * rows + 0.6), layout="constrained")
-    panels = list(figure.subplots(rows, columns, squeeze=False).flat)
-    for unused in panels[count:]:
-        unused.set_axis_off()
-    return figure, panels[:count]
+        grid.figure.suptitle(title, fontsize=11)
+    save_figure(grid.figure, path, notice=True)
 
 
 def _confusion_panel(axes: Axes, table: Confusion) -> None:
@@ -133,10 +120,9 @@ def _confusion_panel(axes: Axes, table: Confusion) -> None:
 
 def _reliability_panel(axes: Axes, bins: Sequence[Bin]) -> None:
     x = np.array([b.mean_probability for b in bins])
-    y = np.array([b.observed.value or 0.0 for b in bins])
-    low = np.array([y[i] if b.observed.low is None else b.observed.low for i, b in enumerate(bins)])
-    high = np.array([y[i] if b.observed.high is None else b.observed.high
-                     for i, b in enumerate(bins)])  # fmt: skip
+    figures = [(b.observed.value, b.observed.low, b.observed.high) for b in bins]
+    y, low, high = np.array(figures, dtype=np.float64).reshape(-1, 3).T
+    low, high = (np.where(np.isnan(end), y, end) for end in (low, high))
     # a percentile interval need not hold the figure itself
     errors: Any = np.clip(np.stack([y - low, high - y]), 0, None)
     top = 1.05 * max([0.05, *x, *high])
@@ -187,7 +173,7 @@ def write_fold_report(
     images: ScoredImages,
     histories: Histories,
     stages: Sequence[ScoredImages] = (),
-    by_part: Sequence[TextTable] = (),
+    by_part: Sequence[ResultTable] = (),
     *,
     replicates: int,
     seed: int,
@@ -205,13 +191,13 @@ def write_fold_report(
     write_scored_images(out / OUT_OF_FOLD, images)
     rows = fold_rows(images, replicates, seed)
     records = [{**row.record(), "stage": ""} for row in rows]
-    tables = [*text_tables(images, rows), *by_part]
+    tables = [*fold_result_tables(images, rows), *by_part]
     tables += [confusion_table(confusions(images, r), rule_label(r, images)) for r in RULES]
     if stages:
         records += stage_records(stages, replicates, seed)
         tables.append(stage_table(stages, replicates, seed))
     write_records(out / "cross_validation.csv", records)
-    page = to_markdown(f"Cross-validation: {out.name}", tables)
+    page = page_markdown(f"Cross-validation: {out.name}", tables)
     write_text(out / "cross_validation.md", page)
     _write_confusions(out, images)
     _write_calibration(out, images, rows, replicates, seed)

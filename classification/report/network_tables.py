@@ -2,31 +2,31 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from cxrloc.classification.metrics.bootstrap import MACRO_MEAN, Estimate
 from cxrloc.classification.metrics.examinations import HALF
-from cxrloc.classification.metrics.folds import FIGURES, Sampled
-from cxrloc.classification.metrics.networks import Comparison, Pair
-from cxrloc.classification.metrics.replicates import Estimate
+from cxrloc.classification.metrics.folds import FIGURES
+from cxrloc.classification.metrics.networks import Comparison, DiseaseDifference, Pair
+from cxrloc.classification.metrics.sampled import Sampled
 from cxrloc.classification.metrics.scored_images import ScoredImages
 from cxrloc.classification.report.confusion import confusion_tables
 from cxrloc.classification.report.examinations import (
     TITLES,
     confusion_text,
-    figure_text,
     level_records,
     published,
     published_note,
 )
 from cxrloc.classification.report.published import (
-    MACRO,
     PublishedStudy,
     studies_by_disease,
     studies_of_means,
 )
-from cxrloc.classification.report.text_tables import TextTable
+from cxrloc.classification.report.tables import Cell, ResultTable, TableRow, Value
 
 _HEADS = {
     "auc": "macro AUC", "ap": "macro AP", "brier": "macro Brier",
@@ -35,12 +35,10 @@ _HEADS = {
     "sensitivity_target": "sensitivity (TPR), target",
     "specificity_target": "specificity (TNR), target", "f1_target": "F1, target",
 }  # fmt: skip
-_OTHER_IMAGES = (
-    "Published figures are of other images than ours and cannot be subtracted from them."
-)
+_OTHER_IMAGES = "Published figures are of other images than ours and cannot be subtracted from them"
 
 
-def text_tables(comparison: Comparison) -> tuple[TextTable, ...]:
+def network_result_tables(comparison: Comparison) -> tuple[ResultTable, ...]:
     """Networks and AUC per disease beside published ones, confusion, and differences of pairs."""
     tables = [_networks_table(comparison), _auc_table(comparison), *confusion_tables(comparison)]
     return (*tables, *(_pair_table(pair, comparison.images) for pair in comparison.pairs))
@@ -50,10 +48,10 @@ def network_records(comparison: Comparison) -> list[dict[str, object]]:
     """networks.csv: one line per network or published study and disease or macro mean."""
     records = []
     for network, figures in zip(comparison.networks, comparison.figures, strict=True):
-        for i, disease in enumerate([*network.images.diseases, MACRO]):
+        for i, disease in enumerate([*network.images.diseases, MACRO_MEAN]):
             record: dict[str, object] = {"network": network.name, "disease": disease}
             record |= {"scored_on": "the same images out of fold", "images": len(network.images)}
-            record["measure"] = "mean AUC" if disease == MACRO else "AUC"
+            record["measure"] = "mean AUC" if disease == MACRO_MEAN else "AUC"
             record["members"] = " + ".join(network.members)
             for name in FIGURES:
                 record |= _fields(name, _figure(figures.get(name), i))
@@ -79,7 +77,7 @@ def difference_records(comparison: Comparison) -> list[dict[str, object]]:
                     "note": row.delong.reason,
                 }
             )
-        records.append({**names, "disease": MACRO, **_fields("auc_difference", pair.macro)})
+        records.append({**names, "disease": MACRO_MEAN, **_fields("auc_difference", pair.macro)})
     return records
 
 
@@ -90,7 +88,7 @@ def _fields(name: str, figure: Estimate) -> dict[str, object]:
 def _figure(sampled: Sampled | None, column: int) -> Estimate:
     """Of a disease, or of the macro mean behind the last disease."""
     if sampled is None:
-        return Estimate(None, reason="no threshold was chosen")
+        return Estimate(math.nan, reason="no threshold was chosen")
     return sampled.macro if column == len(sampled.points) else sampled.estimates[column]
 
 
@@ -105,31 +103,42 @@ def _published_records(comparison: Comparison, columns: Sequence[str]) -> list[d
     ]  # fmt: skip
 
 
-def _networks_table(comparison: Comparison) -> TextTable:
+def _networks_table(comparison: Comparison) -> ResultTable:
     images = comparison.images
     rows = [
-        (n.name, *(_macro_text(f.get(name)) for name in FIGURES), "these images, out of fold")
-        for n, f in zip(comparison.networks, comparison.figures, strict=True)
+        TableRow(
+            "",
+            {"network": network.name},
+            {_HEADS[name]: _macro_cell(figures.get(name)) for name in FIGURES},
+            {"scored on": "these images, out of fold"},
+        )
+        for network, figures in zip(comparison.networks, comparison.figures, strict=True)
     ]
-    blank = ("",) * (len(FIGURES) - 1)
-    rows += [(f"published: {s.study}", f"{s.values[MACRO]} ({s.measure})", *blank, s.scored_on)
-             for s in studies_of_means(images.diseases)]  # fmt: skip
     rows += [
-        (f"published: {s.study}", f"{mean:.4f}", *blank, s.scored_on)
-        for s in studies_by_disease(images.diseases)
-        if (mean := s.mean_over(images.diseases)) is not None
+        _published_row(study, f"{study.values[MACRO_MEAN]} ({study.measure})")
+        for study in studies_of_means(images.diseases)
     ]
-    return TextTable(
+    rows += [
+        _published_row(study, f"{mean:.4f}")
+        for study in studies_by_disease(images.diseases)
+        if (mean := study.mean_over(images.diseases)) is not None
+    ]
+    return ResultTable(
+        "networks",
         f"Networks: {len(images)} images of {len(set(images.patient_ids))} patients, "
         f"{len(images.diseases)} diseases",
-        ("network", *(_HEADS[name] for name in FIGURES), "scored on"),
         tuple(rows),
         _network_notes(comparison),
     )
 
 
-def _macro_text(sampled: Sampled | None) -> str:
-    return "no threshold" if sampled is None else str(sampled.macro)
+def _published_row(study: PublishedStudy, auc: str) -> TableRow:
+    lead, trail = {"network": f"published: {study.study}"}, {"scored on": study.scored_on}
+    return TableRow("", lead, {_HEADS["auc"]: auc}, trail)
+
+
+def _macro_cell(sampled: Sampled | None) -> Value:
+    return "no threshold" if sampled is None else Cell(sampled.macro)
 
 
 def _network_notes(comparison: Comparison) -> tuple[str, ...]:
@@ -138,95 +147,88 @@ def _network_notes(comparison: Comparison) -> tuple[str, ...]:
     aims = dict.fromkeys(f"{n.images.sensitivity:g}" for n in comparison.networks
                          if n.images.thresholds)  # fmt: skip
     return (
-        "Each image is judged by a model that held its patient out. In parentheses: "
-        "95 % interval of a bootstrap over patients.",
+        "Each image is judged by a model that held its patient out. In brackets: "
+        "95 % interval of a bootstrap over patients",
         "macro: mean over the diseases with an AUC"
-        + (f", that is without {', '.join(named)}." if named else ", here all."),
+        + (f", that is without {', '.join(named)}" if named else ", here all"),
         "Thresholds are chosen on validation images: by Youden, or for a sensitivity of "
-        f"{' or '.join(aims) or 'none'} there (target).",
+        f"{' or '.join(aims) or 'none'} there (target)",
         "An ensemble is the mean of its networks' probabilities on each image, all of them out of "
-        "fold.",
-        f"{_OTHER_IMAGES} Where a study prints each of our diseases, its macro AUC is our mean of "
+        "fold",
+        f"{_OTHER_IMAGES}. Where a study prints each of our diseases, its macro AUC is our mean of "
         "these; the figures of others are as printed, with "
-        "their own measure in parentheses.",
+        "their own measure in parentheses",
     )
 
 
-def _auc_table(comparison: Comparison) -> TextTable:
+def _auc_table(comparison: Comparison) -> ResultTable:
     diseases = comparison.images.diseases
-    studies = studies_by_disease(diseases)
-    estimates = [(*f["auc"].estimates, f["auc"].macro) for f in comparison.figures]
-    rows = [
-        (
-            disease,
-            *(str(e[i]) for e in estimates),
-            *(_printed(s, disease, diseases) for s in studies),
-        )
-        for i, disease in enumerate([*diseases, MACRO])
-    ]
-    published = (f"published: {s.study}, {s.scored_on}" for s in studies)
-    names = (network.name for network in comparison.networks)
-    return TextTable(
-        "AUC per disease", ("disease", *names, *published), tuple(rows), (_OTHER_IMAGES,)
-    )
+    estimates = {
+        network.name: (*figures["auc"].estimates, figures["auc"].macro)
+        for network, figures in zip(comparison.networks, comparison.figures, strict=True)
+    }
+    rows = []
+    for i, disease in enumerate([*diseases, MACRO_MEAN]):
+        cells: dict[str, Value] = {name: Cell(figures[i]) for name, figures in estimates.items()}
+        for study in studies_by_disease(diseases):
+            head = f"published: {study.study}, {study.scored_on}"
+            cells[head] = _printed(study, disease, diseases)
+        rows.append(TableRow("", {"disease": disease}, cells))
+    return ResultTable("auc", "AUC per disease", tuple(rows), (_OTHER_IMAGES,))
 
 
 def _printed(study: PublishedStudy, disease: str, diseases: Sequence[str]) -> str:
-    if disease != MACRO:
+    if disease != MACRO_MEAN:
         return study.values.get(disease, "")
     mean = study.mean_over(diseases)
     return "" if mean is None else f"{mean:.4f}"
 
 
-def _pair_table(pair: Pair, images: ScoredImages) -> TextTable:
-    rows = [
-        (row.disease, str(row.bootstrap), _number(row.delong.standard_error), _number(row.delong.z),
-         _p(row.delong.p) or row.delong.reason, _p(row.holm_p))
-        for row in pair.diseases
-    ]  # fmt: skip
-    rows.append((MACRO, str(pair.macro), "", "", "", ""))
-    return TextTable(
+def _pair_table(pair: Pair, images: ScoredImages) -> ResultTable:
+    rows = [_pair_row(row.disease, row.bootstrap, row) for row in pair.diseases]
+    return ResultTable(
+        "differences",
         f"Difference in AUC: {pair.first} minus {pair.second}",
-        ("disease", "difference (bootstrap by patient)", "DeLong's error", "z", "p", "Holm's p"),
-        tuple(rows),
+        (*rows, _pair_row(MACRO_MEAN, pair.macro)),
         (
             f"DeLong's test takes the {len(images)} images for independent. Images of one patient "
             "are not, so its p-values can be too small: believe the interval, which resamples "
-            "patients.",
-            "Holm's p is corrected over the diseases of this pair, not over all pairs.",
+            "patients",
+            "Holm's p is corrected over the diseases of this pair, not over all pairs",
             *images.parts_notes,
         ),
     )
 
 
-def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:.3f}"
+def _pair_row(
+    disease: str, difference: Estimate, tested: DiseaseDifference | None = None
+) -> TableRow:
+    cells: dict[str, Value] = {"difference (bootstrap by patient)": Cell(difference)}
+    if tested is not None:
+        test = tested.delong
+        cells |= {"DeLong's error": _or(test.standard_error), "z": _or(test.z)}
+        cells |= {"p": _or(test.p, test.reason), "Holm's p": _or(tested.holm_p)}
+    return TableRow("", {"disease": disease}, cells)
 
 
-def _p(value: float | None) -> str:
-    if value is None:
-        return ""
-    return "<.001" if value < 0.0005 else f"{value:.3f}"
+def _or(value: float, otherwise: str = "") -> Value:
+    return otherwise if math.isnan(value) else value
 
 
-_HEAD = (
-    "body part", "network", "n", "AUC", "accuracy at 0.5", "kappa at 0.5",
-    "TP / FN / FP / TN at 0.5", "published",
-)  # fmt: skip
 _NOTES = (
-    "In parentheses the 95 % interval of a bootstrap over patients; none of one patient. Figures "
-    "at validation's point stand in each run's studies.md.",
+    "In brackets the 95 % interval of a bootstrap over patients; undefined for one patient. "
+    "Figures at validation's point stand in each run's studies.md",
     "The row of all parts, and every figure above, mixes parts of different difficulty and "
-    "prevalence: quote it with those of the parts.",
+    "prevalence: quote it with those of the parts",
 )
 
 
-def network_part_tables(comparison: Comparison) -> list[TextTable]:
+def network_part_tables(comparison: Comparison) -> list[ResultTable]:
     """A table for studies and one for images, of each disease; none where no part is known."""
     return [
-        TextTable(
+        ResultTable(
+            f"{level}_by_part",
             f"{TITLES[level]} by body part: {disease}",
-            _HEAD,
             tuple(_rows(comparison, level, number)),
             (*_NOTES, published_note()),
         )
@@ -245,16 +247,23 @@ def network_part_records(comparison: Comparison) -> list[dict[str, object]]:
     ]
 
 
-def _rows(comparison: Comparison, level: str, disease: int) -> Iterator[tuple[str, ...]]:
+def _rows(comparison: Comparison, level: str, disease: int) -> Iterator[TableRow]:
     """The networks on each part, one below the other."""
     of_networks = [
-        [row for row in found[level] if (row.disease, row.rule) == (disease, HALF)]
-        for found in comparison.by_part
+        [row for row in levels[level] if (row.disease, row.rule) == (disease, HALF)]
+        for levels in comparison.by_part
     ]
     for of_part in zip(*of_networks, strict=True):
         for network, row in zip(comparison.networks, of_part, strict=True):
-            yield (
-                row.body_part, network.name, str(row.units), figure_text(row.auc),
-                figure_text(row.accuracy), figure_text(row.kappa), confusion_text(row),
-                published(level, row.body_part),
-            )  # fmt: skip
+            yield TableRow(
+                "",
+                {"body part": row.body_part, "network": network.name},
+                {
+                    "n": row.units,
+                    "AUC": Cell(row.auc),
+                    "accuracy at 0.5": Cell(row.accuracy),
+                    "kappa at 0.5": Cell(row.kappa),
+                    "TP / FN / FP / TN at 0.5": confusion_text(row),
+                    "published": published(level, row.body_part),
+                },
+            )

@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib import colormaps
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
+from cxrloc.classification.metrics.bootstrap import MACRO_MEAN
 from cxrloc.classification.metrics.networks import Comparison
 from cxrloc.classification.report.confusion import confusion_records
 from cxrloc.classification.report.network_tables import (
@@ -18,21 +17,19 @@ from cxrloc.classification.report.network_tables import (
     network_part_records,
     network_part_tables,
     network_records,
-    text_tables,
+    network_result_tables,
 )
-from cxrloc.classification.report.plots import save_figure, titled
-from cxrloc.classification.report.published import MACRO, studies_by_disease
-from cxrloc.classification.report.text_tables import to_html, to_latex, to_markdown, write_records
+from cxrloc.classification.report.plots import COLOURS, MARKERS, blank_figure, save_figure, titled
+from cxrloc.classification.report.published import studies_by_disease
+from cxrloc.classification.report.tables import page_markdown, to_latex, write_records
 from cxrloc.datasets.files.atomic import write_text
 from cxrloc.datasets.files.manifest import write_json
-
-_MARKERS = ("D", "s", "^", "v", "P", "X")
 
 
 def plot_networks(path: Path, comparison: Comparison) -> None:
     """One row a disease: ours filled, with patient-bootstrap intervals; published ones hollow."""
-    names = [*comparison.images.diseases, MACRO]
-    figure = Figure(figsize=(9.5, 1.8 + 0.5 * len(names)), layout="constrained")
+    names = [*comparison.images.diseases, MACRO_MEAN]
+    figure = blank_figure(9.5, 1.8 + 0.5 * len(names))
     axes = figure.subplots()
     _our_points(axes, comparison)
     _published_points(axes, comparison)
@@ -49,43 +46,42 @@ def plot_networks(path: Path, comparison: Comparison) -> None:
     title = "Networks on the same images out of fold"
     title += "; hollow: published, on other images" if published else ""
     axes.set_title(titled(title, comparison.images.parts_note), fontsize=10)
-    save_figure(figure, path)
+    save_figure(figure, path, notice=True)
 
 
 def _our_points(axes: Axes, comparison: Comparison) -> None:
     offsets = np.linspace(-0.3, 0.3, len(comparison.networks) + 2)[1:-1]
-    colours = colormaps["tab10"].colors  # type: ignore[attr-defined]
     for i, (network, figures) in enumerate(
         zip(comparison.networks, comparison.figures, strict=True)
     ):
         estimates = (*figures["auc"].estimates, figures["auc"].macro)
-        rows = [n for n, e in enumerate(estimates) if e.value is not None]
+        rows = [n for n, e in enumerate(estimates) if e.defined]
         x = np.array([estimates[n].value for n in rows], dtype=np.float64)
         ends = [(estimates[n].low, estimates[n].high) for n in rows]
         low, high = np.array(ends, dtype=np.float64).reshape(-1, 2).T
         errors: Any = np.nan_to_num(np.clip([x - low, high - x], 0, None))
-        axes.errorbar(x, np.array(rows) + offsets[i], xerr=errors, fmt="o", markersize=5,
-                      color=colours[i % 10], elinewidth=1.2, label=network.name)  # fmt: skip
+        axes.errorbar(
+            x, np.array(rows) + offsets[i], xerr=errors, fmt=MARKERS[0], markersize=5,
+            color=COLOURS[i % len(COLOURS)], elinewidth=1.2, label=network.name,
+        )  # fmt: skip
 
 
 def _published_points(axes: Axes, comparison: Comparison) -> None:
     diseases = comparison.images.diseases
+    markers = MARKERS[1:]  # the first is ours
     for i, study in enumerate(studies_by_disease(diseases)):
         rows = [n for n, d in enumerate(diseases) if d in study.values]
         x = [float(study.values[diseases[n]]) for n in rows]
         if (mean := study.mean_over(diseases)) is not None:
             rows, x = [*rows, len(diseases)], [*x, mean]
         axes.scatter(
-            x, rows, marker=_MARKERS[i % len(_MARKERS)], s=22, facecolors="none",
+            x, rows, marker=markers[i % len(markers)], s=22, facecolors="none",
             edgecolors="0.45", linewidths=0.9, label=f"published: {study.study}",
         )  # fmt: skip
 
 
-_TITLE = "Comparison of networks"
-
-
 def write_comparison(out: Path, comparison: Comparison, manifest: Mapping[str, Any]) -> str:
-    """Write networks.{csv,md,tex,html,png}, confusion.csv, differences.csv and manifest.json.
+    """Write networks.{csv,md,tex,png}, confusion.csv, differences.csv and manifest.json.
 
     Returns the page.
 
@@ -95,7 +91,7 @@ def write_comparison(out: Path, comparison: Comparison, manifest: Mapping[str, A
         out: the folder, made if need be.
         manifest: of the run.
     """
-    tables = [*text_tables(comparison), *network_part_tables(comparison)]
+    tables = [*network_result_tables(comparison), *network_part_tables(comparison)]
     write_records(out / "networks.csv", network_records(comparison))
     if matrices := confusion_records(comparison):
         write_records(out / "confusion.csv", matrices)
@@ -103,10 +99,9 @@ def write_comparison(out: Path, comparison: Comparison, manifest: Mapping[str, A
         write_records(out / "differences.csv", difference_records(comparison))
     if by_part := network_part_records(comparison):
         write_records(out / "networks_by_part.csv", by_part)
-    page = to_markdown(_TITLE, tables)
+    page = page_markdown("Comparison of networks", tables)
     write_text(out / "networks.md", page)
-    write_text(out / "networks.tex", to_latex(_TITLE, tables))
-    write_text(out / "networks.html", to_html(_TITLE, tables))
+    write_text(out / "networks.tex", "\n".join(map(to_latex, tables)))
     plot_networks(out / "networks.png", comparison)
     write_json(out / "manifest.json", manifest)
     return page

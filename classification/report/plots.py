@@ -1,78 +1,90 @@
-"""Figures of a classifier run: ROC curves and losses."""
+"""What all figures share: panels, colours, markers, and files whose bytes are reproducible."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from dataclasses import dataclass
 from pathlib import Path
+from typing import IO, Any
 
-import numpy as np
+import matplotlib as mpl
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from sklearn.metrics import auc, roc_curve
 
-from cxrloc.classification.metrics.ranking import ClassifierMetrics
-from cxrloc.classification.metrics.replicates import Array
-from cxrloc.classification.metrics.scored_images import ScoredImages
 from cxrloc.datasets.files.atomic import whole_file
 from cxrloc.datasets.files.manifest import RESEARCH_USE
 
+# Okabe and Ito: told apart with every kind of colour vision; grey is kept for controls
+COLOURS = ("#E69F00", "#56B4E9", "#009E73", "#CC79A7", "#0072B2", "#D55E00", "#F0E442")
+CONTROL_GREYS = ("#4d4d4d", "#7a7a7a", "#a3a3a3", "#c9c9c9")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+DPI = 110
 
-def plot_roc(path: Path, images: ScoredImages, metrics: ClassifierMetrics) -> None:
-    """One ROC curve per disease with its AUC and interval; undefined ones stand in the legend.
 
-    Images of several body parts get a thin curve for each part as well: the figure over all of them
-    mixes parts of different difficulty.
+@dataclass(frozen=True)
+class Panels:
+    """A figure of several panels, row by row.
+
+    Attributes:
+        axes: the panels in use.
+        columns: panels beside one another.
+    """
+
+    figure: Figure
+    axes: tuple[Axes, ...]
+    columns: int
+
+    @property
+    def left(self) -> tuple[Axes, ...]:
+        """The first panel of each row."""
+        return self.axes[:: self.columns]
+
+    @property
+    def lowest(self) -> tuple[Axes, ...]:
+        """The last panel of each column."""
+        return self.axes[-self.columns :]
+
+
+def panels(
+    count: int,
+    size: tuple[float, float],
+    *,
+    per_row: int = 4,
+    narrowest: float = 0.0,
+    around: tuple[float, float] = (0.0, 0.6),
+    sharex: bool = False,
+    sharey: bool = False,
+) -> Panels:
+    """A figure of `count` panels; places in the last row that are not used stay empty.
 
     Args:
-        path: the PNG.
-        images: diseases in the order of `metrics.diseases`; NaN labels are left out.
+        size: width and height of a panel in inches.
+        narrowest: width of the figure at least.
+        around: inches beside and above or below the panels, for titles and legends.
     """
-    figure = Figure(figsize=(7, 6), layout="constrained")
-    axes = figure.subplots()
-    for i, (disease, metric) in enumerate(metrics.diseases.items()):
-        name = f"{disease}: {metric.auc}"
-        if metric.auc.value is None:
-            axes.plot([], [], color="none", label=f"{name} ({metric.auc.reason})")
-            continue
-        false, true = _roc(images, i)
-        axes.plot(false, true, label=name, linewidth=1.5)
-        for part in images.several_parts:
-            _part_roc(axes, images.of_part(part), i, part)
-    axes.plot([0, 1], [0, 1], color="0.7", linestyle=":", linewidth=1)
-    axes.set(xlabel="1 - specificity", ylabel="sensitivity", xlim=(0, 1), ylim=(0, 1.01))
-    axes.set_title(f"ROC, AUC (95 % interval by patient)\n{metrics.macro_note}", fontsize=10)
-    axes.legend(fontsize=8, loc="lower right")
-    save_figure(figure, path)
+    columns = min(per_row, count)
+    rows = math.ceil(count / columns)
+    width = max(size[0] * columns + around[0], narrowest)
+    figure = blank_figure(width, size[1] * rows + around[1])
+    axes = figure.subplots(rows, columns, sharex=sharex, sharey=sharey, squeeze=False)
+    flat = axes.ravel().tolist()
+    for unused in flat[count:]:
+        unused.set_visible(False)
+    return Panels(figure, tuple(flat[:count]), columns)
 
 
-def _roc(images: ScoredImages, disease: int) -> tuple[Array, Array]:
-    labels, scores = images.labels[:, disease], images.scores[:, disease]
-    known = ~np.isnan(labels)
-    false, true, _ = roc_curve(labels[known], scores[known])
-    return false, true
+def blank_figure(width: float, height: float) -> Figure:
+    """A figure of that many inches, without pyplot's global state."""
+    figure = Figure(figsize=(width, height), layout="constrained", dpi=DPI)
+    FigureCanvasAgg(figure)
+    return figure
 
 
-def _part_roc(axes: Axes, images: ScoredImages, disease: int, part: str) -> None:
-    labels = images.labels[:, disease]
-    if len({*labels[~np.isnan(labels)]}) < 2:
-        axes.plot([], [], color="none", label=f"  {part}: AUC undefined, {len(images)} images")
-        return
-    false, true = _roc(images, disease)
-    name = f"  {part}: {auc(false, true):.3f}, {len(images)} images"
-    axes.plot(false, true, label=name, linewidth=0.8, linestyle="--")
-
-
-def plot_losses(path: Path, history: Sequence[Mapping[str, float]], best_epoch: int) -> None:
-    """Training and validation loss over the epochs, the chosen epoch marked."""
-    figure = Figure(figsize=(7, 4), layout="constrained")
-    axes = figure.subplots()
-    epochs = [entry["epoch"] + 1 for entry in history]
-    for key, label in (("train_loss", "training"), ("val_loss", "validation")):
-        axes.plot(epochs, [entry[key] for entry in history], marker=".", label=label)
-    axes.axvline(best_epoch + 1, color="0.6", linestyle="--", label="best epoch, kept")
-    axes.set(xlabel="epoch", ylabel="loss")
-    axes.legend()
-    save_figure(figure, path)
+def light_grid(axis: Axes, along: str = "both") -> None:
+    """Thin grey lines behind what is plotted; `along` is x, y or both."""
+    axis.grid(axis=along, color="#dddddd", linewidth=0.6)  # type: ignore[arg-type]
+    axis.set_axisbelow(True)
 
 
 def titled(title: str, note: str) -> str:
@@ -80,8 +92,33 @@ def titled(title: str, note: str) -> str:
     return f"{note}\n{title}" if note else title
 
 
-def save_figure(figure: Figure, path: Path) -> None:
-    """Write a PNG whole or not at all, with the research-use notice below."""
-    figure.supxlabel(f"{RESEARCH_USE}.", fontsize=7, color="0.4")
+def save_figure(figure: Figure, path: Path, *, notice: bool = False) -> None:
+    """Write a .png or .svg whole or not at all; the same figure gives the same bytes.
+
+    Args:
+        notice: print the research-use notice below.
+    """
+    if notice:
+        figure.supxlabel(f"{RESEARCH_USE}.", fontsize=7, color="0.4")
     with whole_file(path) as temporary:
-        figure.savefig(temporary, dpi=110)
+        render_figure(figure, temporary, path.suffix.removeprefix("."))
+
+
+def render_figure(
+    figure: Figure,
+    target: Path | IO[bytes],
+    form: str,
+    *,
+    outlines: bool = False,
+    dpi: float | str = "figure",
+) -> None:
+    """Draw into a file as `png` or `svg`, without a date.
+
+    Args:
+        outlines: letters of an SVG become shapes, for readers who may not have the fonts.
+    """
+    fonts = "path" if outlines else "none"
+    metadata: dict[str, Any] = {"Date": None} if form == "svg" else {"Software": None}
+    settings = {"svg.hashsalt": "cxrloc", "svg.fonttype": fonts}
+    with mpl.rc_context(settings):  # type: ignore[arg-type]
+        figure.savefig(target, format=form, dpi=dpi, metadata=metadata)

@@ -1,7 +1,8 @@
 """Published figures of classifiers, mostly AUCs, to be printed beside ours, and on which images.
 
 `published_auc.csv` holds the figures as printed; none is of the images of anybody's own run. Rows
-of the disease `macro` are means, or figures of MURA's parts: their authors printed no diseases.
+of the disease `macro mean` are means, or figures of MURA's parts: their authors printed no
+diseases.
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ from pathlib import Path
 
 from cxrloc.datasets.labels import NIH_DISEASES, NO_FINDING
 
-MACRO = "macro"
 _NIH = frozenset((*NIH_DISEASES, NO_FINDING))
 # the competition tasks of Irvin et al. 2019
 _CHEXPERT_FIVE = frozenset(
@@ -30,7 +30,7 @@ class PublishedStudy:
         study: who, and which network.
         scored_on: which images or split.
         measure: what the figures are; `AUC` with figures per disease.
-        values: disease (or `macro`) -> figure as printed.
+        values: disease (or `macro mean`) -> figure as printed.
     """
 
     study: str

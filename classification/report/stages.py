@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cxrloc.classification.metrics.ranking import ClassifierMetrics
+from cxrloc.classification.report.tables import Cell, ResultTable, TableRow, Value
 
 _NAMES = {1: "1, head on a frozen backbone", 2: "2, all layers"}
 
@@ -46,37 +47,42 @@ class StageFigures:
         }
 
 
-def stages_markdown(stages: Sequence[StageFigures], random: Sequence[str] = ()) -> str:
-    """A section for the page of metrics; empty for a training without stages.
+def stage_tables(
+    stages: Sequence[StageFigures], random: Sequence[str] = ()
+) -> tuple[ResultTable, ...]:
+    """A table for the page of metrics; none for a training without stages.
 
     Args:
         random: layers that the first stage froze at random values.
     """
     if not stages:
-        return ""
-    head = ["stage", "epochs", "best epoch", "validation macro AUC", "test macro AUC", "bundle"]
-    rows = [head, ["---"] * len(head), *map(_cells, stages)]
-    table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
+        return ()
     chosen = next(stage.number for stage in stages if stage.chosen)
-    return (
-        f"\n## Stages\n\n{table}\n\nThe best epoch of each stage has its highest validation AUC, "
-        f"which therefore flatters. Stage {chosen} has the higher one of the two: its bundle is "
-        f"the gate, and the figures above are its own.\n{random_note(random)}"
+    notes = (
+        "The best epoch of each stage has its highest validation AUC, which therefore flatters. "
+        f"Stage {chosen} has the higher one of the two: its bundle is the gate, and the figures "
+        "above are its own",
+        *random_notes(random),
     )
+    return (ResultTable("stages", "Stages", tuple(map(_row, stages)), notes),)
 
 
-def random_note(layers: Sequence[str]) -> str:
+def random_notes(layers: Sequence[str]) -> tuple[str, ...]:
     """What a reader must know of frozen layers that the start weights lack; empty without any."""
     if not layers:
-        return ""
+        return ()
     return (
-        f"\nThe start weights lack tensors of {', '.join(layers)}: where frozen, they were "
-        "partly random, so a frozen stage says little of the network.\n"
+        f"The start weights lack tensors of {', '.join(layers)}: where frozen, they were "
+        "partly random, so a frozen stage says little of the network",
     )
 
 
-def _cells(stage: StageFigures) -> list[str]:
-    # people count epochs from 1
-    counts = [str(stage.epochs), str(stage.best_epoch + 1)]
-    figures = [str(stage.validation.macro_auc), str(stage.test.macro_auc)]
-    return [_NAMES[stage.number], *counts, *figures, f"`{stage.bundle}`"]
+def _row(stage: StageFigures) -> TableRow:
+    cells: dict[str, Value] = {
+        "epochs": stage.epochs,
+        "best epoch": stage.best_epoch + 1,  # people count epochs from 1
+        "validation macro AUC": Cell(stage.validation.macro_auc),
+        "test macro AUC": Cell(stage.test.macro_auc),
+        "bundle": f"`{stage.bundle}`",
+    }
+    return TableRow("", {"stage": _NAMES[stage.number]}, cells)

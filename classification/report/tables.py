@@ -1,4 +1,7 @@
-"""A result table as CSV (figures in columns of their own), Markdown and LaTeX."""
+"""The one table of the project, as CSV, Markdown, LaTeX and aligned text.
+
+Its cells are figures (`Cell`), numbers or words; the writers alone turn them into text.
+"""
 
 from __future__ import annotations
 
@@ -9,15 +12,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
+from typing import NamedTuple
 
-from cxrloc.classification.metrics.bootstrap import MACRO, Estimate
+from cxrloc.classification.metrics.bootstrap import MACRO_MEAN, Estimate
 from cxrloc.datasets.files.atomic import write_text
 from cxrloc.datasets.files.manifest import RESEARCH_USE
 
+# a row that begins with [ would be read as the optional length of the line break before it
 _LATEX = str.maketrans(
-    {c: rf"\{c}" for c in "&%$#_{}"} | {">": "$>$", "<": "$<$", "~": r"\textasciitilde{}"}
+    {c: rf"\{c}" for c in "&%$#_{}"}
+    | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+    | {">": "$>$", "<": "$<$", "±": r"$\pm$", "−": "$-$", "[": "{[}", "]": "{]}"}
 )
-_WORDS_IN_FRONT = ("localizer", "setting", "rule", "minus", "control", "disease")
+_WORDS_IN_FRONT = (
+    "localizer", "setting", "rule", "minus", "control", "disease", "network", "stage", "body part"
+)  # fmt: skip
 
 
 def write_table(table: ResultTable, directory: Path) -> list[Path]:
@@ -72,20 +81,67 @@ def _number(value: float) -> str:
     return "" if math.isnan(value) else f"{value:.6g}"
 
 
+def write_records(path: Path, records: Sequence[Mapping[str, object]]) -> None:
+    """CSV of records with the same keys, figures in full; what is undefined is an empty field."""
+    handle = io.StringIO()
+    writer = csv.DictWriter(handle, list(records[0]) if records else [], lineterminator="\n")
+    writer.writeheader()
+    for record in records:
+        writer.writerow({key: "" if _is_nan(value) else value for key, value in record.items()})
+    write_text(path, handle.getvalue())
+
+
+def _is_nan(value: object) -> bool:
+    return isinstance(value, float) and math.isnan(value)
+
+
 def to_markdown(table: ResultTable) -> str:
-    """A heading and a pipe table per block, under the title and the notes."""
-    lines = [f"# {table.title}", "", f"**{RESEARCH_USE}.**", ""]
-    lines += [f"- {note}." for note in table.notes]
-    for block, group in groupby(table.rows, key=lambda row: row.block):
-        rows = list(group)
-        header = column_names(rows)
-        lines += ["", f"## {block}", "", _pipes(header), _pipes(["---"] * len(header))]
-        lines += [_pipes([_texts(row).get(key, "") for key in header]) for row in rows]
+    """A page of one table: a pipe table per block, under the title and the notes."""
+    lines = [f"# {table.title}", "", f"**{RESEARCH_USE}.**", "", *_markdown(table, "##")]
     return "\n".join(lines) + "\n"
+
+
+def page_markdown(title: str, tables: Sequence[ResultTable]) -> str:
+    """A page of several tables."""
+    return f"# {title}\n\n**{RESEARCH_USE}.**\n{tables_markdown(tables)}"
+
+
+def tables_markdown(tables: Sequence[ResultTable]) -> str:
+    """The tables with their headings and notes, to stand below a page."""
+    lines = [
+        line for table in tables for line in ("", f"## {table.title}", "", *_markdown(table, "###"))
+    ]
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _markdown(table: ResultTable, heading: str) -> list[str]:
+    lines = [f"- {note}." for note in table.notes]
+    for block, group in groupby(table.rows, key=lambda row: row.block):
+        header, *rows = text_rows(list(group))
+        lines += ["", f"{heading} {block}"] if block else []
+        lines += ["", *map(_pipes, (header, ["---"] * len(header), *rows))]
+    return lines
 
 
 def _pipes(values: list[str]) -> str:
     return "| " + " | ".join(value.replace("|", r"\|") for value in values) + " |"
+
+
+def to_text(table: ResultTable) -> str:
+    """For a terminal: the title, aligned columns, and the notes; words left, numbers right."""
+    words = {name for row in table.rows for name in row.lead}
+    padded = []
+    for column in zip(*text_rows(table.rows), strict=True):
+        width = max(map(len, column))
+        padded.append([f"{t:<{width}}" if column[0] in words else f"{t:>{width}}" for t in column])
+    lines = ["  ".join(line).rstrip() for line in zip(*padded, strict=True)]
+    return "\n".join([table.title, *lines, *(f"{note}." for note in table.notes)])
+
+
+def text_rows(rows: Sequence[TableRow]) -> list[list[str]]:
+    """The header and the rows as people read them."""
+    header = column_names(rows)
+    return [header, *([_texts(row).get(name, "") for name in header] for row in rows)]
 
 
 def _texts(row: TableRow) -> dict[str, str]:
@@ -106,22 +162,35 @@ def value_text(value: Value) -> str:
 
 def cell_text(cell: Cell) -> str:
     """`.453 [.401, .502] (.61), skill .12`; in parentheses the mean IoGT; published as printed."""
+    *parts, skill = cell_parts(cell)
+    return ", ".join(filter(None, (" ".join(filter(None, parts)), skill)))
+
+
+def cell_parts(cell: Cell) -> CellParts:
+    """The texts of which `cell_text` is made."""
     if cell.printed is not None:
-        return _short(cell.printed)
+        return CellParts(_short(cell.printed))
     estimate = cell.estimate
-    if math.isnan(estimate.value):
-        return "undefined"
-    text = _short(f"{estimate.value:.3f}")
-    if math.isnan(estimate.low):
-        text += " [undefined]"
-    else:
-        text += f" [{_short(f'{estimate.low:.3f}')}, {_short(f'{estimate.high:.3f}')}]"
+    if not estimate.defined:
+        return CellParts(f"undefined: {estimate.reason}" if estimate.reason else "undefined")
+    interval, beside, skill = "[undefined]", "", ""
+    if not math.isnan(estimate.low):
+        interval = f"[{_short(f'{estimate.low:.3f}')}, {_short(f'{estimate.high:.3f}')}]"
     if cell.beside is not None:
-        text += f" ({_short(f'{cell.beside:.2f}')})"
+        beside = f"({_short(f'{cell.beside:.2f}')})"
     if cell.skill is not None:
         skill = "undefined" if math.isnan(cell.skill) else _short(f"{cell.skill:.2f}")
-        text += f", skill {skill}"
-    return text
+        skill = f"skill {skill}"
+    return CellParts(_short(f"{estimate.value:.3f}"), interval, beside, skill)
+
+
+class CellParts(NamedTuple):
+    """The texts of a figure; empty what it does not have."""
+
+    figure: str
+    interval: str = ""
+    beside: str = ""
+    skill: str = ""
 
 
 def _short(number: str) -> str:
@@ -145,17 +214,19 @@ def to_latex(table: ResultTable) -> str:
         "\\endhead",
     ]
     for block, group in groupby(rows, key=lambda item: item[0]):
-        lines.append(rf"\multicolumn{{{len(header)}}}{{l}}{{\textbf{{{_tex(block)}}}}} \\")
+        if block:
+            lines.append(rf"\multicolumn{{{len(header)}}}{{l}}{{\textbf{{{_tex(block)}}}}} \\")
         lines += [" & ".join(_tex(r.get(k, "")) for k in header) + r" \\" for _, r in group]
         lines.append("\\midrule")
-    lines[-1:] = ["\\bottomrule", "\\end{longtable}", "\\begin{itemize}"]
-    lines += [*(rf"\item {_tex(note)}." for note in table.notes), "\\end{itemize}"]
+    lines[-1:] = ["\\bottomrule", "\\end{longtable}"]
+    if table.notes:
+        items = [rf"\item {_tex(note)}." for note in table.notes]
+        lines += ["\\begin{itemize}", *items, "\\end{itemize}"]
     return "\n".join(lines) + "\n"
 
 
 def _tex(text: str) -> str:
-    # a row that begins with [ would be read as the optional length of the line break before it
-    return text.translate(_LATEX).replace("[", "{[}").replace("]", "{]}")
+    return text.translate(_LATEX)
 
 
 IN_HEADING = ("measure", "threshold")  # these stand in the heading of a block, not in its rows
@@ -180,14 +251,14 @@ Value = Cell | str | int | float
 
 @dataclass(frozen=True)
 class TableRow:
-    """One row: `block` is its heading, `lead` says what it is, `cells` are the figures.
+    """One row: `block` is its heading (empty: none), `lead` what it is, `cells` the figures.
 
     A cell is a figure with its interval (`Cell`), a count (int), a plain figure (float: printed
     with three decimals, NaN as `undefined`) or a word.
     """
 
     block: str
-    lead: dict[str, str | float]
+    lead: Mapping[str, str | float]
     cells: Mapping[str, Value]
     trail: Mapping[str, Value] = field(default_factory=dict)
     note: str = RESEARCH_USE
@@ -195,7 +266,7 @@ class TableRow:
 
 @dataclass(frozen=True)
 class ResultTable:
-    """A table; `name` is its file's stem, `notes` what stands above it."""
+    """A table; `name` is its file's stem, `notes` what stands above it, without a full stop."""
 
     name: str
     title: str
@@ -212,4 +283,4 @@ def column_names(rows: Sequence[TableRow]) -> list[str]:
     lead = dict.fromkeys(name for row in rows for name in row.lead if name not in IN_HEADING)
     cells = dict.fromkeys(name for row in rows for name in row.cells)
     trail = dict.fromkeys(name for row in rows for name in row.trail)
-    return [*lead, *sorted(cells, key=lambda name: name == MACRO), *trail]
+    return [*lead, *sorted(cells, key=lambda name: name == MACRO_MEAN), *trail]

@@ -23,8 +23,8 @@ from tqdm import tqdm
 
 from cxrloc.classification.bundle.classifier import ClassifierBundle, load_classifier
 from cxrloc.classification.inference.gate import Gate
+from cxrloc.classification.metrics.bootstrap import MACRO_MEAN, FloatArray
 from cxrloc.classification.metrics.folds import sample_figures
-from cxrloc.classification.metrics.replicates import Array
 from cxrloc.classification.metrics.scored_images import (
     OUT_OF_FOLD,
     OUTSIDE,
@@ -32,7 +32,7 @@ from cxrloc.classification.metrics.scored_images import (
     ScoredImages,
     studies_and_parts,
 )
-from cxrloc.classification.report.text_tables import TextTable
+from cxrloc.classification.report.tables import Cell, ResultTable, TableRow, Value
 from cxrloc.classification.runs.ensemble_thresholds import ensemble_thresholds
 from cxrloc.datasets.images.read import UnreadableImageError, read_grey
 from cxrloc.datasets.label_policies import LabelRules
@@ -67,11 +67,11 @@ class Scored:
     Attributes:
         images: with Youden's thresholds where there are any.
         study_thresholds: (D,) operating points of studies, NaN for none.
-        notes: sentences on thresholds and labels.
+        notes: on thresholds and labels, without a full stop.
     """
 
     images: ScoredImages
-    study_thresholds: Array
+    study_thresholds: FloatArray
     notes: tuple[str, ...]
 
 
@@ -114,12 +114,12 @@ def unseen_images(
     for path in paths:
         listed = path.parent / TRAINING_IMAGES
         if not listed.is_file():
-            notes.append(f"Not known: what {path} was trained on, as {listed} is not there.")
+            notes.append(f"Not known: what {path} was trained on, as {listed} is not there")
             continue
         shared = audit(read_training_images(listed), evaluated)
         images |= set(shared.shared_images)
         patients |= set(shared.shared_patients)
-        notes += [f"Not known: what {weights} was trained on." for weights in shared.unlisted]
+        notes += [f"Not known: what {weights} was trained on" for weights in shared.unlisted]
     kept = [r for r in radiographs if r.image_id not in images and r.patient_id not in patients]
     if not kept:
         raise ValueError(
@@ -127,7 +127,7 @@ def unseen_images(
             f"chosen on; for the images of a cross-validation see its {OUT_OF_FOLD}"
         )
     left_out = len(radiographs) - len(kept)
-    first = f"{left_out} images of patients that a classifier has seen were left out."
+    first = f"{left_out} images of patients that a classifier has seen were left out"
     return kept, [first, *notes] if left_out else notes
 
 
@@ -142,7 +142,7 @@ def score_images(ensemble: Ensemble, radiographs: Sequence[Radiograph]) -> Score
     """
     chosen = ensemble_thresholds(ensemble.paths, [g.bundle for g in ensemble.gates], radiographs)
     images = _judged(ensemble, ensemble.rules.meaning(radiographs))
-    notes = (chosen.note, f"Labels as in the training: {_rules_text(ensemble.rules)}.")
+    notes = (chosen.note, f"Labels as in the training: {_rules_text(ensemble.rules)}")
     of_images, of_studies = (
         np.array([cuts.get(d) for d in ensemble.diseases], dtype=np.float64)  # None is NaN
         for cuts in (chosen.images, chosen.studies)
@@ -177,24 +177,23 @@ def _judged(ensemble: Ensemble, radiographs: Sequence[Radiograph]) -> ScoredImag
 
 def scores_table(
     images: ScoredImages, notes: Sequence[str], replicates: int = 1000, seed: int = 0
-) -> TextTable:
+) -> ResultTable:
     """Figures per disease and their macro means, with intervals that resample patients."""
     figures = sample_figures(images, replicates, seed)
-    names = {"auc": "AUC", "ap": "AP", "brier": "Brier"}
-    names |= {f"{figure}_{YOUDEN}": figure for figure in ("sensitivity", "specificity")}
-    shown = {name: head for name, head in names.items() if name in figures}
-    estimates = {name: (*figures[name].estimates, figures[name].macro) for name in shown}
-    rows = [
-        (disease, counts, *(str(estimates[name][i]) for name in shown))
-        for i, (disease, counts) in enumerate(
-            zip((*images.diseases, "macro"), _counts(images), strict=True)
-        )
-    ]
-    return TextTable(
+    heads = {"auc": "AUC", "ap": "AP", "brier": "Brier"}
+    heads |= {f"{figure}_{YOUDEN}": figure for figure in ("sensitivity", "specificity")}
+    cells: list[dict[str, Value]] = [{"positives / images": counts} for counts in _counts(images)]
+    for name, head in heads.items():
+        if name in figures:
+            estimates = (*figures[name].estimates, figures[name].macro)
+            for row, estimate in zip(cells, estimates, strict=True):
+                row[head] = Cell(estimate)
+    names = (*images.diseases, MACRO_MEAN)
+    return ResultTable(
+        "scores",
         f"{len(images)} images of {len(set(images.patient_ids))} patients",
-        ("disease", "positives / images", *shown.values()),
-        tuple(rows),
-        (*notes, f"In parentheses: 95 % interval, {replicates} resamples of patients."),
+        tuple(TableRow("", {"disease": n}, row) for n, row in zip(names, cells, strict=True)),
+        (*notes, f"In brackets: 95 % interval, {replicates} resamples of patients"),
     )
 
 

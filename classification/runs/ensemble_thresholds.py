@@ -62,17 +62,17 @@ def ensemble_thresholds(
     for path, table in tables.items():
         if path.name != BUNDLE_NAME or not table.is_file():
             finished = f"a finished cross-validation, which has {OUT_OF_FOLD} in its run folder"
-            return Thresholds({}, {}, f"{no_thresholds}: {path} is no {BUNDLE_NAME} of {finished}.")
+            return Thresholds({}, {}, f"{no_thresholds}: {path} is no {BUNDLE_NAME} of {finished}")
     images, folds = _out_of_fold(list(dict.fromkeys(tables.values())), diseases)
     others = _of_other_patients(images, scored)
     if not len(others):
-        scored_all = f"all {len(images)} images out of fold are of patients scored here."
+        scored_all = f"all {len(images)} images out of fold are of patients scored here"
         return Thresholds({}, {}, f"{no_thresholds}: {scored_all}")
     left_out = len(images) - len(others)
     note = (
         f"Thresholds are Youden's on {len(others)} images out of fold, each judged by the {folds} "
         f"that had not seen it and not by all members; {left_out} others are of patients who are "
-        "scored here and had no say."
+        "scored here and had no say"
     )
     points = operating_points(others.labels, others.scores, diseases)
     of_images, of_studies = (

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from cxrloc.classification.inference.gate_table import read_gate_table
+from cxrloc.classification.metrics.bootstrap import FloatArray
 from cxrloc.classification.metrics.examinations import (
     by_level,
     has_multi_image_examinations,
@@ -21,11 +22,10 @@ from cxrloc.classification.metrics.examinations import (
     studies_of,
 )
 from cxrloc.classification.metrics.operating_point import OperatingPoint, operating_points
-from cxrloc.classification.metrics.replicates import Array
 from cxrloc.classification.metrics.scored_images import ScoredImages
 from cxrloc.classification.report.examinations import level_records, level_tables
 from cxrloc.classification.report.fold_tables import POOLED
-from cxrloc.classification.report.text_tables import to_markdown, write_records
+from cxrloc.classification.report.tables import page_markdown, write_records
 from cxrloc.classification.runs.predict import images_of_rows
 from cxrloc.classification.runs.run import GATE_NAME, Part, Run
 from cxrloc.datasets.files.atomic import write_text
@@ -53,14 +53,14 @@ def write_study_report(run: Run, parts: Sequence[Part], metrics_name: str, out: 
         return ""
     points = {part.folder: _points(part.folder / metrics_name) for part in parts}
     cuts = [points[part.folder].get(row.disease) for part, row in rows]
-    study_thresholds: Array = np.array(cuts, dtype=np.float64).reshape(images.scores.shape)
+    study_thresholds: FloatArray = np.array(cuts, dtype=np.float64).reshape(images.scores.shape)
     train = run.config.train
     found = by_level(images, study_thresholds, train.bootstrap, train.seed)
     write_records(out / "studies.csv", level_records(found, run.diseases))
     tables = level_tables(found, run.diseases)
     if len(parts) > 1:
-        tables = [replace(table, notes=(*table.notes, f"{POOLED}.")) for table in tables]
-    page = to_markdown(f"Studies: {out.name}", tables)
+        tables = [replace(table, notes=(*table.notes, POOLED)) for table in tables]
+    page = page_markdown(f"Studies: {out.name}", tables)
     write_text(out / "studies.md", page)
     return page
 

@@ -28,10 +28,9 @@ from cxrloc.classification.network.classifier import (
 )
 from cxrloc.classification.network.weights import LoadReport, random_and_frozen
 from cxrloc.classification.report.examinations import part_tables
-from cxrloc.classification.report.plots import plot_losses, plot_roc
-from cxrloc.classification.report.run_page import metrics_markdown
-from cxrloc.classification.report.stages import random_note, stages_markdown
-from cxrloc.classification.report.text_tables import tables_markdown
+from cxrloc.classification.report.run_page import metrics_table, plot_losses, plot_roc
+from cxrloc.classification.report.stages import random_notes, stage_tables
+from cxrloc.classification.report.tables import ResultTable, tables_markdown, to_markdown
 from cxrloc.classification.runs.bundles import (
     Points,
     choose_points,
@@ -113,7 +112,7 @@ def _finish(run: Run, parts: Sequence[Part]) -> None:
     if parts[0].fold is not None:
         _pool(run, parts, out)
     print(write_study_report(run, parts, METRICS_NAME, out), flush=True)
-    print(f"results: {out / 'metrics.md'}, {out / GATE_NAME}. {RESEARCH_USE}", flush=True)
+    print(f"results: {out / 'metrics.md'}, {out / GATE_NAME}. {RESEARCH_USE}.", flush=True)
 
 
 def _run_part(run: Run, part: Part) -> None:
@@ -156,7 +155,7 @@ def _write_part(
     }
     if part.fold is not None:
         write_scored_images(part.folder / VALIDATION, kept)
-    notes, more = _threshold_notes(points), stages_markdown(stages, _random_layers(run, report))
+    notes, more = _threshold_notes(points), stage_tables(stages, _random_layers(run, report))
     print(_write_scores(run, part.folder, rows, details, notes, more), flush=True)
     plot_losses(part.folder / "loss.png", trained.history, trained.best_epoch)
     save_bundle(part.folder / BUNDLE_NAME, chosen, (points, of_studies), manifest)
@@ -172,7 +171,8 @@ def _train_part(run: Run, part: Part) -> tuple[Trained, LoadReport]:
         hidden=settings.hidden, seed=run.config.train.seed, in_channels=INPUTS[settings.input],
         demographics=settings.demographics,
     )  # fmt: skip
-    print(report, random_note(_random_layers(run, report)), sep="", flush=True)
+    notes = random_notes(_random_layers(run, report))
+    print(report, *(f"{note}." for note in notes), sep="\n", flush=True)
     images = run.training_images(part.split.train), run.images(part.split.validation)
     trained = train(model, images, run.config, part.folder)
     return _folded(trained) if three_class else trained, report
@@ -212,11 +212,11 @@ def _write_scores(
     rows: Sequence[GateRow],
     extra: Mapping[str, Any],
     notes: Mapping[str, str] | None,
-    more: str = "",
+    more: Sequence[ResultTable] = (),
 ) -> str:
     """gate.csv, metrics.json, metrics.md and roc.png of a decision table; returns the page.
 
-    `extra` goes into the JSON and `more` below the page.
+    `extra` goes into the JSON and `more` below the table of metrics.
     """
     images, settings = images_of_rows(run, rows), run.config.train
     replicates, seed = settings.bootstrap, settings.seed
@@ -225,8 +225,8 @@ def _write_scores(
         replicates=replicates, seed=seed,
     )  # fmt: skip
     write_gate_table(folder / GATE_NAME, rows)
-    page = metrics_markdown(metrics, f"Gate on {len(images)} test images", notes)
-    page += tables_markdown(part_tables(images, replicates, seed)) + more
+    page = to_markdown(metrics_table(metrics, f"Gate on {len(images)} test images", notes))
+    page += tables_markdown([*part_tables(images, replicates, seed), *more])
     write_text(folder / "metrics.md", page)
     plot_roc(folder / "roc.png", images, metrics)
     test = {"images": len(images), **metrics.to_json()}

@@ -100,7 +100,8 @@ def macro_auc(labels: np.ndarray[Any, Any], scores: np.ndarray[Any, Any]) -> flo
     if not np.isfinite(scores).all():
         return float("nan")
     diseases, images = (list(map(str, range(n))) for n in (labels.shape[1], len(labels)))
-    return classifier_metrics(labels, scores, diseases, images, replicates=0).macro_auc.value
+    macro = classifier_metrics(labels, scores, diseases, images, replicates=0).macro_auc
+    return macro.value if macro.defined else None
 
 
 def frozen_layers(model: ChestClassifier, stages: int) -> Iterator[nn.Module]:

@@ -77,4 +77,4 @@ def _git_commit() -> str:
     return done.stdout.strip()
 
 
-RESEARCH_USE = "Research use only - not a diagnosis"
+RESEARCH_USE = "Research use only, never a diagnosis"

@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
 
+from cxrloc.datasets.files.manifest import RESEARCH_USE
 from cxrloc.datasets.radiograph import Box, Radiograph
 
 
@@ -35,7 +36,7 @@ def to_coco(
                 number = len(annotations) + 1
                 annotations.append(_annotation(number, image_number, category[box.disease], box))
     return {
-        "info": {"description": "cxrloc ground truth. Research use only, never a diagnosis."},
+        "info": {"description": f"cxrloc ground truth. {RESEARCH_USE}."},
         "images": [_image(i, r, category, folds) for i, r in enumerate(radiographs, start=1)],
         "annotations": annotations,
         "categories": [{"id": i, "name": d} for d, i in category.items()],

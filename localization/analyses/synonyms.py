@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from cxrloc.classification.metrics.bootstrap import MACRO, ClusterBootstrap, DiseaseEstimates
+from cxrloc.classification.metrics.bootstrap import MACRO_MEAN, ClusterBootstrap, DiseaseEstimates
 from cxrloc.classification.report.tables import Cell, ResultTable, TableRow
 from cxrloc.localization.evaluation.box_scores import score_boxes
 from cxrloc.localization.evaluation.comparison import DISEASE_GIVEN, GATED, Gate, gate_mask
@@ -152,7 +152,7 @@ def _cells(
     truth: GroundTruth, affected: Sequence[str], figure: DiseaseEstimates
 ) -> dict[str, Cell]:
     named = dict(zip(truth.disease_names, figure.per_disease, strict=True))
-    return {name: Cell(named[name]) for name in affected} | {MACRO: Cell(figure.macro)}
+    return {name: Cell(named[name]) for name in affected} | {MACRO_MEAN: Cell(figure.macro)}
 
 
 def _finding(label: str, figures: _Figures) -> str:

@@ -5,7 +5,7 @@ the metadata key `cxrloc` this JSON:
 
     {"kind": "heat_maps", "format": 1, "name": "my model", "aligned": false,
      "pairs": [["00000001_000.png", "Mass"], ...], "folds": {"00000001_000.png": 0} or null,
-     "notice": "Research use only - not a diagnosis"}
+     "notice": "Research use only, never a diagnosis"}
 
 `pairs` names image (the ground truth's file name) and disease of each map, in order. The maps are
 as the network gives them, finite or not, of any scale; all are of one size. Cells cover the

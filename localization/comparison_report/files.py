@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from cxrloc.classification.report.plots import save_figure
 from cxrloc.classification.report.tables import ResultTable, write_table
 from cxrloc.datasets.files.atomic import write_text
 from cxrloc.datasets.files.manifest import file_sha256, write_json
@@ -20,7 +21,6 @@ from cxrloc.localization.comparison_report.build import Study
 from cxrloc.localization.comparison_report.summary import per_box_csv, summary
 from cxrloc.localization.predictions.results_file import read_mask_results
 from cxrloc.localization.report.page import Report, write_report
-from cxrloc.localization.report.plots import save_figure
 
 
 def with_missing(coco: dict[str, Any], path: Path) -> dict[str, Any]:

@@ -151,7 +151,7 @@ def _figures(figures: DiseaseEstimates, names: tuple[str, ...]) -> dict[str, Any
 
 
 def _figure(estimate: Estimate) -> dict[str, float | None]:
-    return _without_nan(vars(estimate))
+    return _without_nan({"value": estimate.value, "low": estimate.low, "high": estimate.high})
 
 
 def _without_nan(record: dict[str, Any]) -> dict[str, Any]:

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from cxrloc.classification.inference.gate import GateOutput
 from cxrloc.classification.network.demographics import missing_demographics
 from cxrloc.datasets.radiograph import LoadedImage, PixelSpacing
-from cxrloc.localization.localizer import Localization, Localizer
+from cxrloc.localization.localizer import Localization, Localizer, best_by_score
 
 HeatMap = npt.NDArray[np.float32]
 Key = TypeVar("Key")
@@ -123,10 +123,7 @@ class Diagnosis:
 
     def best(self, localizer: str) -> dict[str, Localization]:
         """Disease -> the localizer's strongest box; diseases that it did not box are absent."""
-        first: dict[str, Localization] = {}
-        for box in self.boxes[localizer]:
-            first.setdefault(box.disease, box)
-        return first
+        return {box.disease: box for box in best_by_score(self.boxes[localizer]).values()}
 
 
 class Diagnoser:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -18,6 +19,9 @@ import numpy.typing as npt
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from cxrloc.classification.metrics.bootstrap import MACRO_MEAN
+from cxrloc.classification.report.tables import ResultTable, TableRow, Value, to_markdown
+
 RANGES: dict[str, tuple[float, ...]] = {
     "ap_10_70": tuple(round(0.1 * i, 2) for i in range(1, 8)),
     "ap_50": (0.5,),
@@ -26,6 +30,7 @@ RANGES: dict[str, tuple[float, ...]] = {
 RANGE_NAMES = {"ap_10_70": ".1:.1:.7", "ap_50": ".5", "ap_50_95": ".5:.05:.95"}
 _THRESHOLDS = sorted({t for thresholds in RANGES.values() for t in thresholds})
 MAX_DETECTIONS = 100
+_BLOCKS = {"bbox": "Box AP", "segm": "Mask AP"}
 ApTable = dict[str, dict[str, float | None]]
 
 
@@ -172,18 +177,21 @@ def _scaled_annotation(annotation: Mapping[str, Any], scale: float) -> dict[str,
 
 
 def ap_markdown(tables: Sequence[AveragePrecision]) -> str:
-    """Tables of AP as Markdown; an undefined value is printed as `undefined`."""
-    lines = ["Research use only, never a diagnosis.", ""]
-    for table in tables:
-        what = {"bbox": "Box", "segm": "Mask"}[table.kind]
-        lines += [f"| {what} AP | {' | '.join(RANGE_NAMES.values())} |", "|---|---|---|---|"]
-        lines += [_row(disease, row) for disease, row in table.per_disease.items()]
-        lines += [_row("mean", table.mean), ""]
-        if table.undefined:
-            lines += [f"Without ground truth, not in the mean: {', '.join(table.undefined)}.", ""]
-    return "\n".join(lines)
+    """A page with a block for boxes and one for masks; a row per disease and their mean."""
+    rows = [
+        TableRow(_BLOCKS[table.kind], {"disease": disease}, _cells(row))
+        for table in tables
+        for disease, row in (*table.per_disease.items(), (MACRO_MEAN, table.mean))
+    ]
+    notes = tuple(
+        f"{_BLOCKS[table.kind]}: without ground truth, not in the mean: "
+        f"{', '.join(table.undefined)}"
+        for table in tables
+        if table.undefined
+    )
+    return to_markdown(ResultTable("coco_ap", "COCO average precision", tuple(rows), notes))
 
 
-def _row(name: str, values: Mapping[str, float | None]) -> str:
-    cells = ["undefined" if values[r] is None else f"{values[r]:.3f}" for r in RANGES]
-    return f"| {name} | {' | '.join(cells)} |"
+def _cells(values: Mapping[str, float | None]) -> dict[str, Value]:
+    figures = ((RANGE_NAMES[name], values[name]) for name in RANGES)
+    return {name: math.nan if value is None else value for name, value in figures}

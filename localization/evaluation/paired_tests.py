@@ -16,7 +16,7 @@ import numpy as np
 from scipy.stats import binomtest, rankdata, wilcoxon
 
 from cxrloc.classification.metrics.bootstrap import macro_mean
-from cxrloc.classification.metrics.delong import holm as holm_of_tests
+from cxrloc.classification.metrics.delong import holm
 from cxrloc.localization.evaluation.ground_truth import FloatArray, GroundTruth
 
 MIN_PATIENTS = 10
@@ -112,15 +112,6 @@ def paired_tests(
     tests = [_test(boxes[:, d], means[:, d], net_hits[:, d]) for d in range(boxes.shape[1])]
     macro = _test(boxes.sum(axis=1), macro_mean(means), net_hits.sum(axis=1))
     return PairTests(_corrected(tests), macro, threshold)
-
-
-def holm(p_values: Sequence[float]) -> list[float]:
-    """Holm's step-down correction (1979): the chance of any false rejection stays under alpha.
-
-    NaN stands for a test that was not made: it stays NaN and is not counted.
-    """
-    adjusted = holm_of_tests([None if math.isnan(p) else p for p in p_values])
-    return [math.nan if p is None else p for p in adjusted]
 
 
 def _checked(iou: FloatArray, name: str, boxes: int) -> FloatArray:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from cxrloc.classification.metrics.bootstrap import MACRO, DiseaseEstimates, Estimate
+from cxrloc.classification.metrics.bootstrap import MACRO_MEAN, DiseaseEstimates, Estimate
 from cxrloc.classification.report.tables import (
     Cell,
     ResultTable,
@@ -92,7 +92,7 @@ def skill_table(comparison: Comparison) -> ResultTable:
 def _difference_row(difference: Difference, names: Sequence[str], boxes: int) -> TableRow:
     trail: dict[str, Value] = {
         "boxes": boxes,
-        f"{MACRO} excludes zero": _yes(difference.estimates.macro.excludes_zero),
+        f"{MACRO_MEAN} excludes zero": _yes(difference.estimates.macro.excludes_zero),
     }
     if difference.margin is not None:
         per_disease = zip(names, difference.noninferior_per_disease, strict=True)
@@ -117,7 +117,7 @@ def _test_rows(
 ) -> Iterator[TableRow]:
     tests = (*pair.tests.per_disease, pair.tests.macro)
     figures = difference.estimates.columns
-    for disease, test, estimate in zip((*names, MACRO), tests, figures, strict=True):
+    for disease, test, estimate in zip((*names, MACRO_MEAN), tests, figures, strict=True):
         yield TableRow(
             block=f"{pair.localizer} minus {pair.minus}",
             lead={"localizer": pair.localizer, "minus": pair.minus, "disease": disease},
@@ -258,7 +258,7 @@ def _row(
         cells=_mean_cells(comparison, scored, measure),
         trail={
             "boxes": len(comparison.truth),
-            f"{MACRO}, any": _mean_cells(comparison, scored, measure, " any")[MACRO],
+            f"{MACRO_MEAN}, any": _mean_cells(comparison, scored, measure, " any")[MACRO_MEAN],
         },
     )
 
@@ -289,7 +289,7 @@ def _mean_cells(
 
 def disease_cells(names: Sequence[str], figures: DiseaseEstimates) -> dict[str, Cell]:
     """A column per disease and one for the macro mean."""
-    return dict(zip((*names, MACRO), map(Cell, figures.columns), strict=True))
+    return dict(zip((*names, MACRO_MEAN), map(Cell, figures.columns), strict=True))
 
 
 def _published_row(comparison: Comparison, name: str, row: PublishedRow) -> TableRow:
@@ -300,10 +300,10 @@ def _published_row(comparison: Comparison, name: str, row: PublishedRow) -> Tabl
     return TableRow(
         block=f"{name}@{row.threshold:g}",
         lead=lead,
-        cells={**{d: _printed_cell(row.values[d]) for d in names}, MACRO: macro},
+        cells={**{d: _printed_cell(row.values[d]) for d in names}, MACRO_MEAN: macro},
         trail={
             "boxes": sum(row.boxes[d] for d in names),
-            f"{MACRO}, any": macro if row.rule == "any" else "",
+            f"{MACRO_MEAN}, any": macro if row.rule == "any" else "",
         },
         note=f"{row.source}; scored on {row.scored_on}, not on the images of the other rows",
     )

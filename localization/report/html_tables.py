@@ -7,13 +7,14 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 
-from cxrloc.classification.metrics.bootstrap import MACRO
+from cxrloc.classification.metrics.bootstrap import MACRO_MEAN
 from cxrloc.classification.report.tables import (
     IN_HEADING,
     Cell,
     ResultTable,
     TableRow,
     Value,
+    cell_parts,
     column_names,
     value_text,
 )
@@ -96,7 +97,7 @@ def _values(row: TableRow) -> dict[str, Value]:
 def _macro_first(rows: Sequence[TableRow]) -> list[str]:
     """All columns, the macro mean before the diseases: what is looked for first is in sight."""
     lead = {name for row in rows for name in row.lead}
-    return sorted(column_names(rows), key=lambda n: 0 if n in lead else 1 if n == MACRO else 2)
+    return sorted(column_names(rows), key=lambda n: 0 if n in lead else 1 if n == MACRO_MEAN else 2)
 
 
 def _lead(row: TableRow) -> dict[str, str]:
@@ -122,14 +123,12 @@ def _cells(row: TableRow, names: Sequence[str]) -> tuple[ViewCell, ...]:
 
 
 def _cell(value: Value) -> ViewCell:
-    text = value_text(value)
     if isinstance(value, str):
-        return ViewCell(text, key=text)
+        return ViewCell(value, key=value)
     if not isinstance(value, Cell):
-        return ViewCell(text, key=_key(value), numeric=True)
-    figure, _, rest = text.partition(" ")
-    interval, bracket, beside = rest.partition("]")
-    small = tuple(part for part in (interval + bracket, beside.strip(", ")) if part)
+        return ViewCell(value_text(value), key=_key(value), numeric=True)
+    figure, interval, *beside = cell_parts(value)
+    small = tuple(filter(None, (interval, ", ".join(filter(None, beside)))))
     return ViewCell(figure, small, _key(value.estimate.value), numeric=True)
 
 

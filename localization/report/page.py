@@ -20,11 +20,11 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
+from cxrloc.classification.report.plots import render_figure
 from cxrloc.datasets.files.atomic import write_text
 from cxrloc.datasets.files.manifest import RESEARCH_USE
 from cxrloc.localization.report.glossary import SYMBOLS, TERMS
@@ -167,12 +167,8 @@ def _figure(named: NamedFigure) -> _FigureView:
 
 
 def _drawn(figure: Figure, form: str) -> bytes:
-    """The figure's bytes; letters are outlines, for the reader may not have the fonts."""
     handle = BytesIO()
-    settings = {"svg.hashsalt": "cxrloc", "svg.fonttype": "path"}
-    metadata: dict[str, Any] = {"Date": None} if form == "svg" else {"Software": None}
-    with mpl.rc_context(settings):  # type: ignore[arg-type]
-        figure.savefig(handle, format=form, dpi=150, metadata=metadata)
+    render_figure(figure, handle, form, outlines=True, dpi=150)
     return handle.getvalue()
 
 

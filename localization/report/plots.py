@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-import math
-from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from cxrloc.datasets.files.atomic import whole_file
+from cxrloc.classification.report.plots import (
+    COLOURS,
+    CONTROL_GREYS,
+    MARKERS,
+    blank_figure,
+    light_grid,
+    panels,
+)
 from cxrloc.datasets.files.manifest import RESEARCH_USE
 from cxrloc.localization.evaluation.comparison import (
     DISEASE_GIVEN,
@@ -26,10 +29,6 @@ from cxrloc.localization.evaluation.ground_truth import FloatArray
 from cxrloc.localization.evaluation.pairwise import REFERENCE_CONTROL
 from cxrloc.localization.report.sections import NamedFigure
 
-# Okabe and Ito: told apart with every kind of colour vision; grey is kept for the controls
-COLOURS = ("#E69F00", "#56B4E9", "#009E73", "#CC79A7", "#0072B2", "#D55E00", "#F0E442")
-CONTROL_GREYS = ("#4d4d4d", "#7a7a7a", "#a3a3a3", "#c9c9c9")
-_PANELS_PER_ROW = 4
 _WIDEST = 15.0  # inches: letters of a wider figure are too small on a page
 
 
@@ -40,30 +39,18 @@ def iou_boxplots(comparison: Comparison) -> Figure:
     """
     names = comparison.truth.disease_names
     panel = 1.6 + 0.34 * len(comparison.localizers)
-    columns = max(1, min(_PANELS_PER_ROW, len(names), int(_WIDEST / panel)))
-    rows = math.ceil(len(names) / columns)
-    width = max(panel, 2.4) * columns
-    figure = Figure(figsize=(max(width, 8.0), 3.1 * rows + 1.7), layout="constrained", dpi=110)
-    FigureCanvasAgg(figure)
-    axes = figure.subplots(rows, columns, sharey=True, squeeze=False).ravel().tolist()
+    grid = panels(
+        len(names), (max(panel, 2.4), 3.1), per_row=max(1, min(4, int(_WIDEST / panel))),
+        narrowest=8.0, around=(0.0, 1.7), sharey=True,
+    )  # fmt: skip
     styles = _styles(comparison.localizers)
-    for i, name in enumerate(names):
-        _panel(axes[i], comparison, i, f"{name} (n = {comparison.truth.boxes_per_disease[name]})")
-        _colour(axes[i], styles)
-    for axis in axes[len(names) :]:
-        axis.set_visible(False)
-    for axis in axes[::columns]:
+    for i, (axis, name) in enumerate(zip(grid.axes, names, strict=True)):
+        _panel(axis, comparison, i, f"{name} (n = {comparison.truth.boxes_per_disease[name]})")
+        _colour(axis, styles)
+    for axis in grid.left:
         axis.set_ylabel("IoU")
-    _captions(figure, comparison, styles)
-    return figure
-
-
-def save_figure(figure: Figure, path: Path) -> None:
-    """Write a figure (.png or .svg) atomically; the same figure gives the same bytes."""
-    metadata: dict[str, Any] = {"Date": None} if path.suffix == ".svg" else {"Software": None}
-    settings = mpl.rc_context({"svg.hashsalt": "cxrloc", "svg.fonttype": "none"})
-    with settings, whole_file(path) as temporary:
-        figure.savefig(temporary, dpi="figure", metadata=metadata)
+    _captions(grid.figure, comparison, styles)
+    return grid.figure
 
 
 def _styles(localizers: tuple[ScoredLocalizer, ...]) -> list[dict[str, Any]]:
@@ -98,8 +85,7 @@ def _panel(axis: Axes, comparison: Comparison, disease: int, title: str) -> None
     axis.set_ylim(-0.03, 1.03)
     axis.set_yticks(np.arange(0, 1.01, 0.25))
     axis.set_xticks([])
-    axis.grid(axis="y", color="#dddddd", linewidth=0.6)
-    axis.set_axisbelow(True)
+    light_grid(axis, "y")
 
 
 def _colour(axis: Axes, styles: list[dict[str, Any]]) -> None:
@@ -132,7 +118,6 @@ def _captions(figure: Figure, comparison: Comparison, styles: list[dict[str, Any
 
 
 CURVE_THRESHOLDS = tuple(round(0.05 * i, 2) for i in range(20))
-_MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 _LINE_GREYS = ("#4d4d4d", "#6e6e6e", "#8a8a8a")  # darker than those of areas: lines are thin
 _CONTROL_LINES = ("dashed", "dotted", "dashdot", (0, (7, 2, 1, 2)))
 _READ_AT = (0.1, 0.3, 0.5)  # where the alternative text reads the curves
@@ -145,7 +130,8 @@ def accuracy_curves(comparison: Comparison) -> NamedFigure:
     Each localizer has a colour and a marker, dashed where gated; controls are grey, each with a
     line of its own.
     """
-    figure, axis = _figure(8.6, 6.2)
+    figure = blank_figure(8.6, 6.2)
+    axis = figure.subplots()
     said = []
     for scored, style in zip(comparison.localizers, _line_styles(comparison), strict=True):
         value, low, high = accuracy_curve(scored, comparison, CURVE_THRESHOLDS)
@@ -176,12 +162,10 @@ def paired_boxplots(comparison: Comparison) -> NamedFigure | None:
     if not pairs:
         return None
     count = len(comparison.truth.disease_names)
-    figure = Figure(figsize=(max(1.25 * count, 6.0) + 1, 3.3 * len(pairs) + 0.5), dpi=110)
-    FigureCanvasAgg(figure)
-    figure.set_layout_engine("constrained")
-    axes = figure.subplots(len(pairs), 1, squeeze=False).ravel().tolist()
-    said = [_pair_panel(a, comparison, *pair) for a, pair in zip(axes, pairs, strict=True)]
-    figure.supxlabel(
+    size = (max(1.25 * count, 6.0) + 1, 3.3)
+    grid = panels(len(pairs), size, per_row=1, around=(0.0, 0.5))
+    said = [_pair_panel(a, comparison, *pair) for a, pair in zip(grid.axes, pairs, strict=True)]
+    grid.figure.supxlabel(
         "box: quartiles, line: median, diamond: mean, whiskers: 5-95 %, a miss counts as 0.  "
         f"{RESEARCH_USE}.",
         fontsize=9,
@@ -191,14 +175,8 @@ def paired_boxplots(comparison: Comparison) -> NamedFigure | None:
         "Difference of IoU on the same box, first minus second localizer; above zero the first is "
         f"better. Over all {len(comparison.truth)} boxes: {'; '.join(text for text, _ in said)}",
         f"Boxplots of paired differences per disease. Medians: {'; '.join(t for _, t in said)}",
-        figure,
+        grid.figure,
     )
-
-
-def _figure(width: float, height: float) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(width, height), layout="constrained", dpi=110)
-    FigureCanvasAgg(figure)
-    return figure, figure.subplots()
 
 
 def _line_styles(comparison: Comparison) -> list[dict[str, Any]]:
@@ -214,14 +192,13 @@ def _line_styles(comparison: Comparison) -> list[dict[str, Any]]:
             continue
         i = names.index(scored.name) % len(COLOURS)
         line = "dashed" if scored.setting == GATED else "solid"
-        cue = {"marker": _MARKERS[i], "markevery": 2, "markersize": 5, "linestyle": line}
+        cue = {"marker": MARKERS[i], "markevery": 2, "markersize": 5, "linestyle": line}
         styles.append({"color": COLOURS[i], "linewidth": 2, **cue})
     return styles
 
 
 def _finish(figure: Figure, axis: Axes) -> None:
-    axis.grid(color="#dddddd", linewidth=0.6)
-    axis.set_axisbelow(True)
+    light_grid(axis)
     axis.spines[["top", "right"]].set_visible(False)
     figure.legend(
         loc="outside lower center", ncols=3, frameon=False, fontsize=9, handlelength=3.6,
@@ -262,8 +239,7 @@ def _pair_panel(
     axis.set_xticks(range(1, len(data) + 1), ticks, fontsize=8.5)
     axis.set(ylim=(-1.03, 1.03), ylabel="difference of IoU")
     axis.set_title(f"{pair} (better : worse on % of the boxes)", fontsize=10.5)
-    axis.grid(axis="y", color="#dddddd", linewidth=0.6)
-    axis.set_axisbelow(True)
+    light_grid(axis, "y")
     medians = zip(truth.disease_names, data, strict=True)
     read = ", ".join(f"{name} {np.median(values):+.2f}" for name, values in medians)
     caption = f"{first.label} is better on {_percent(minus > 0)} and {second.label} on "

@@ -97,7 +97,7 @@ def test_a_foreign_results_file_and_a_gate_give_every_output(
     assert manifest["seed"] == 0
     printed = capsys.readouterr().out
     assert "theirs - prior_box:" in printed
-    assert "Research use only - not a diagnosis" in printed
+    assert "Research use only, never a diagnosis" in printed
 
 
 def test_one_seed_gives_the_same_tables_and_controls_alone_are_enough(tmp_path: Path) -> None:

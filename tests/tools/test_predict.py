@@ -83,7 +83,7 @@ def test_a_image_gets_two_pictures_and_a_json_with_boxes_in_its_own_frame(
         assert min(x, y) >= 0
         assert x + w <= 100
         assert y + h <= 120
-    assert "Research use only - not a diagnosis" in record["research_use"]
+    assert "Research use only, never a diagnosis" in record["research_use"]
     assert set(record["manifest"]["hashes"]) == {"classifier"}
     picture = cv2.imread(str(tmp_path / "out" / "a.boxes.jpg"))
     assert picture is not None
@@ -313,7 +313,7 @@ def test_images_in_muras_layout_also_get_one_answer_a_study_and_the_same_from_a_
     assert table["present"].tolist() == (table["probability"] >= 0.5).astype(int).tolist()
     assert (out / "image1.json").is_file()  # the image outside of the layout keeps its own name
     text = (out / "study_predictions.csv").read_text()
-    assert "Research use only - not a diagnosis" in text.splitlines()[0]
+    assert "Research use only, never a diagnosis" in text.splitlines()[0]
 
     (out / "study_predictions.csv").unlink()
     (out / f"{stem}_image2.json").unlink()  # as if killed there

@@ -32,6 +32,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from cxrloc.classification.metrics.bootstrap import RESAMPLES
+from cxrloc.classification.report.plots import save_figure
 from cxrloc.classification.report.tables import write_table
 from cxrloc.configs.command_line import named_files
 from cxrloc.datasets.files.manifest import RESEARCH_USE, file_sha256, run_manifest
@@ -51,7 +52,6 @@ from cxrloc.localization.cam.heat_maps import (
     write_heat_maps,
 )
 from cxrloc.localization.report.page import Report, write_report
-from cxrloc.localization.report.plots import save_figure
 from cxrloc.localization.report.sections import Section
 
 NAME, BUNDLE = "grad_cam", "classifier.safetensors"

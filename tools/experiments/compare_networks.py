@@ -6,7 +6,7 @@
 A RUN is a folder of tools/cross_validate.py, NAME=RUN gives it another name than the folder's.
 DIR receives networks.csv (every figure of every network, published ones beside), confusion.csv
 (counts, TPR, TNR, F1 of each disease and summed), differences.csv (AUC of all pairs: paired patient
-bootstrap, DeLong's test, Holm's correction), all of it to read as networks.md, .tex and .html, and
+bootstrap, DeLong's test, Holm's correction), all of it to read as networks.md and .tex, and
 networks.png. All runs must hold the same images and labels.
 """
 
@@ -95,7 +95,7 @@ def _run(arguments: argparse.Namespace) -> None:
     hashes = {name: file_sha256(run / OUT_OF_FOLD) for name, run in runs.items()}
     manifest = run_manifest(vars(arguments), seed=arguments.seed, hashes=hashes, started=started)
     print(write_comparison(arguments.out, comparison, manifest))
-    print(f"results: {arguments.out / 'networks.html'}")
+    print(f"results: {arguments.out / 'networks.md'}")
 
 
 def _members(names: Sequence[str], known: Sequence[str]) -> Sequence[str]:

@@ -9,7 +9,7 @@ probabilities are apart, how many decisions turn, whether the Grad-CAM boxes sta
 of the AUC. INT8 weights are made for this out of 96 training images of each model; those that
 tools/experiments/quantize.py put beside a bundle are neither used nor changed. DIR receives
 runtimes.csv, .md and .tex, all answers as judged_foldK.parquet, and the manifest. A fold that is
-done is not judged again, so the same command goes on after an interrupt. Research use only - not a
+done is not judged again, so the same command goes on after an interrupt. Research use only, never a
 diagnosis.
 """
 

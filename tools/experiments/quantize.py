@@ -12,7 +12,7 @@ rounding changes, not who is right: one patient's images may be in both halves, 
 classifier's training are fit for both. It takes minutes, with deep networks at large sizes an hour.
 The CPU must have VNNI instructions, and `pip install -e '.[runtimes]'` the packages. Networks gain
 as far as they consist of convolutions: a ConvNeXt hardly. Exit status: 0 done, 2 wrong usage, 130
-interrupted. Research use only - not a diagnosis.
+interrupted. Research use only, never a diagnosis.
 """
 
 from __future__ import annotations

@@ -68,7 +68,7 @@ def _run(arguments: argparse.Namespace) -> None:
     from cxrloc.classification.metrics.examinations import by_level
     from cxrloc.classification.metrics.scored_images import write_scored_images
     from cxrloc.classification.report.examinations import level_records, level_tables
-    from cxrloc.classification.report.text_tables import to_markdown, write_records
+    from cxrloc.classification.report.tables import page_markdown, write_records
     from cxrloc.classification.runs.ensemble import (
         load_ensemble,
         score_images,
@@ -84,12 +84,12 @@ def _run(arguments: argparse.Namespace) -> None:
     ensemble = load_ensemble(bundles, arguments.device, arguments.precision)
     radiographs, notes = unseen_images(bundles, _listed(arguments.prepared, arguments.images))
     scored = score_images(ensemble, radiographs)
-    notes = [f"By {_members(bundles)}.", *scored.notes, *notes]
+    notes = [f"By {_members(bundles)}", *scored.notes, *notes]
     draws = arguments.resamples, arguments.seed
     found = by_level(scored.images, scored.study_thresholds, *draws)
     studies = out.with_suffix(".studies.csv")
     table = scores_table(scored.images, notes, *draws)
-    page = to_markdown(
+    page = page_markdown(
         f"Images scored: {out.stem}", [table, *level_tables(found, ensemble.diseases)]
     )
     write_scored_images(out, scored.images)

@@ -29,7 +29,7 @@ from cxrloc.localization.analyses.chexlocalize.format import (
 )
 from cxrloc.localization.cam.heat_maps import HeatMaps
 from cxrloc.localization.evaluation.comparison import Gate
-from cxrloc.localization.localizer import Localization
+from cxrloc.localization.localizer import Localization, best_by_score
 from cxrloc.localization.report.comparison_tables import disease_cells
 from cxrloc.localization.report.sections import Section
 
@@ -100,13 +100,8 @@ _TopMasks = Mapping[tuple[str, str], Rle]
 
 
 def _top_boxes(boxes: Sequence[Localization]) -> dict[tuple[str, str], Localization]:
-    """(image_id, task) -> its box of the highest score, of equal ones the first."""
-    top: dict[tuple[str, str], Localization] = {}
-    for box in boxes:
-        key = (box.image_id, task_of(box.disease) or "")
-        if key not in top or box.score > top[key].score:
-            top[key] = box
-    return top
+    """(image_id, task) -> its box of the highest score."""
+    return best_by_score(boxes, lambda box: task_of(box.disease) or "")
 
 
 def _top_masks(results: Results, coco: Mapping[str, Any]) -> dict[tuple[str, str], Rle]:

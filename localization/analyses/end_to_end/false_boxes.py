@@ -8,11 +8,11 @@ al. 2019); beside it stands the other bound, which counts it as false.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
-from cxrloc.classification.metrics.bootstrap import ClusterBootstrap, Estimate, resample_counts
+from cxrloc.classification.metrics.bootstrap import Estimate, ImageBootstrap
 from cxrloc.classification.report.tables import Cell, ResultTable, TableRow, Value
 from cxrloc.localization.evaluation.detections import IndexArray, Marks, Setting
 from cxrloc.localization.evaluation.ground_truth import BoolArray, FloatArray
@@ -25,37 +25,6 @@ ALL_IMAGES, BOXED_IMAGES, NO_FINDING = (
 )
 IGNORED, COUNTED = "ignored", "counted"
 BOUNDS = (IGNORED, COUNTED)
-
-
-@dataclass(frozen=True)
-class ImageBootstrap:
-    """Resamples of ALL patients of an image table, boxed or not, drawn once for all figures.
-
-    Attributes:
-        patient_of: (N,) patient index of each image.
-        counts: (B, P) how often each patient is drawn.
-    """
-
-    patient_of: IndexArray = field(repr=False)
-    counts: FloatArray = field(repr=False)
-
-    @classmethod
-    def of(cls, images: ImageTable, *, resamples: int, seed: int) -> ImageBootstrap:
-        names, patient_of = np.unique(np.array(images.patient_ids, str), return_inverse=True)
-        return cls(patient_of, resample_counts(len(names), resamples, seed))
-
-    def means(self, image_of: IndexArray, values: FloatArray) -> list[Estimate]:
-        """Means of M values over K things that lie on images, with intervals.
-
-        Args:
-            image_of: (K,) image of each thing (the image itself, or a ground-truth box on it).
-            values: (K, M).
-        """
-        if not len(image_of):
-            return [Estimate(np.nan, np.nan, np.nan)] * values.shape[1]
-        one = np.zeros(len(image_of), dtype=np.intp)
-        bootstrap = ClusterBootstrap(self.patient_of[image_of], one, 1, self.counts)
-        return [figures.per_disease[0] for figures in bootstrap.estimates(values)]
 
 
 @dataclass(frozen=True)

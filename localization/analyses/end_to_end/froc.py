@@ -15,16 +15,20 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from cxrloc.classification.metrics.bootstrap import Estimate, tail_of
+from cxrloc.classification.metrics.bootstrap import (
+    Estimate,
+    ImageBootstrap,
+    percentiles,
+    tail_of,
+)
 from cxrloc.classification.report.tables import Cell, ResultTable, TableRow, Value
-from cxrloc.localization.analyses.end_to_end.false_boxes import COUNTED, ImageBootstrap
+from cxrloc.localization.analyses.end_to_end.false_boxes import COUNTED
 from cxrloc.localization.evaluation.detections import IndexArray, Marks, Setting
 from cxrloc.localization.evaluation.ground_truth import FloatArray
 
 POINTS = (0.125, 0.25, 0.5, 1.0, 2.0)  # false boxes per image in the table
 GRID = np.geomspace(0.01, 8.0, 60)  # false boxes per image in the figure
 _LADDER = 200  # scores at which resamples are swept, at most
-_LEVEL = 0.95
 _ROUNDING = 1e-9  # 3 false boxes on 10 images are not more than 10 x 0.3
 
 
@@ -104,9 +108,9 @@ def froc(
     samples = resampled_sensitivity(found, at, bootstrap.counts)
     n = len(POINTS)
     means = samples[:, :n].mean(axis=1, keepdims=True)
-    tail = tail_of(float(np.count_nonzero(found.boxes)), _LEVEL)
-    low, high = _interval(samples, tail)
-    mean_low, mean_high = _interval(means, tail)
+    tail = tail_of(float(np.count_nonzero(found.boxes)))
+    low, high = percentiles(samples.T, tail)
+    mean_low, mean_high = percentiles(means.T, tail)
     return Froc(
         name, setting.name, threshold, bound, disease and disease[1],
         int(found.images.sum()), int(found.boxes.sum()),
@@ -183,13 +187,6 @@ def _drawn(
     table = np.zeros((len(present), len(scores) + 1))
     np.add.at(table, (row, first), 1)
     return np.asarray(counts[:, present] @ table[:, :-1].cumsum(axis=1))
-
-
-def _interval(samples: FloatArray, tail: float) -> FloatArray:
-    """The `tail` and 1 - `tail` percentile of (B, K) over the resamples: (2, K)."""
-    if np.isnan(tail):
-        return np.full((2, samples.shape[1]), np.nan)
-    return np.asarray(np.nanquantile(samples, [tail, 1 - tail], axis=0))
 
 
 def froc_table(curves: Sequence[Froc], notes: tuple[str, ...]) -> ResultTable:

@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from cxrloc.classification.report.plots import (
+    COLOURS,
+    CONTROL_GREYS,
+    MARKERS,
+    light_grid,
+    panels,
+)
 from cxrloc.classification.report.tables import Cell, cell_text
 from cxrloc.datasets.files.manifest import RESEARCH_USE
 from cxrloc.localization.analyses.end_to_end.false_boxes import OperatingPoint
 from cxrloc.localization.analyses.end_to_end.froc import GRID, POINTS, Froc
 from cxrloc.localization.evaluation.controls import CenterBox, ConstantBox, PriorBox, RandomMap
-from cxrloc.localization.report.plots import COLOURS, CONTROL_GREYS
 from cxrloc.localization.report.sections import NamedFigure
 
 _DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)))
-_MARKERS = ("o", "s", "^", "D", "v")
-_PANELS_PER_ROW = 3
 _TICKS = (0.01, 0.1, 1.0, 8.0)
 _CONTROLS = (PriorBox.name, ConstantBox.name, CenterBox.name, RandomMap.name)
 _ONE = POINTS.index(1.0)
@@ -41,29 +43,25 @@ def froc_figure(
         diseases: of the image table, the order of `OperatingPoint.per_disease`.
     """
     first = curves[0]
-    panels = list(dict.fromkeys(curve.disease for curve in curves))
+    shown = list(dict.fromkeys(curve.disease for curve in curves))
     looks = _looks(list(dict.fromkeys(curve.localizer for curve in curves)))
-    columns = min(_PANELS_PER_ROW, len(panels))
-    rows = math.ceil(len(panels) / columns)
-    size = (max(3.6 * columns, 6.0), 2.9 * rows + 1.3)
-    figure = Figure(figsize=size, layout="constrained", dpi=110)
-    FigureCanvasAgg(figure)
-    axes = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel().tolist()
-    for axis, disease in zip(axes, panels, strict=False):
+    grid = panels(
+        len(shown), (3.6, 2.9), per_row=3, narrowest=6.0, around=(0.0, 1.3), sharex=True,
+        sharey=True,
+    )  # fmt: skip
+    for axis, disease in zip(grid.axes, shown, strict=True):
         _panel(axis, [curve for curve in curves if curve.disease == disease], looks)
         for point in points:
             _mark(axis, point, None if disease is None else diseases.index(disease), looks)
-    for axis in axes[len(panels) :]:
-        axis.set_visible(False)
-    figure.suptitle(_title(first), fontsize=12)
-    for axis in axes[::columns]:
+    grid.figure.suptitle(_title(first), fontsize=12)
+    for axis in grid.left:
         axis.set_ylabel("localized sensitivity")
-    for axis in axes[len(panels) - columns : len(panels)]:  # the lowest of each column
+    for axis in grid.lowest:
         axis.set_xlabel("false boxes per image")
         axis.tick_params(labelbottom=True)
-    _legend(figure, looks, bool(points))
+    _legend(grid.figure, looks, bool(points))
     name = f"froc_{first.setting.replace(' ', '_')}_iou{first.threshold:g}"
-    return NamedFigure(name, _title(first), _alt(curves, points), figure)
+    return NamedFigure(name, _title(first), _alt(curves, points), grid.figure)
 
 
 def _looks(names: Sequence[str]) -> dict[str, _Look]:
@@ -77,7 +75,7 @@ def _looks(names: Sequence[str]) -> dict[str, _Look]:
             looks[name] = {
                 "color": palette[i % len(palette)],
                 "linestyle": _DASHES[i % len(_DASHES)],
-                "marker": _MARKERS[i % len(_MARKERS)],
+                "marker": MARKERS[i % len(MARKERS)],
             }
     return looks
 
@@ -95,8 +93,7 @@ def _panel(axis: Axes, curves: Sequence[Froc], looks: Mapping[str, _Look]) -> No
     axis.set_xticks(_TICKS, [f"{tick:g}" for tick in _TICKS])
     axis.set_ylim(-0.02, 1.02)
     axis.set_yticks(np.arange(0, 1.01, 0.25))
-    axis.grid(color="#dddddd", linewidth=0.6)
-    axis.set_axisbelow(True)
+    light_grid(axis)
 
 
 def _mark(

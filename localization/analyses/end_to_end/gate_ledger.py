@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from cxrloc.classification.metrics.bootstrap import MACRO, ClusterBootstrap, Estimate
+from cxrloc.classification.metrics.bootstrap import MACRO_MEAN, ClusterBootstrap, Estimate
 from cxrloc.classification.report.tables import Cell, ResultTable, TableRow, Value
 from cxrloc.localization.evaluation.box_scores import BoxScores, score_boxes
 from cxrloc.localization.evaluation.comparison import Gate, gate_mask
@@ -133,5 +133,5 @@ def _rows(ledger: Ledger, truth: GroundTruth) -> list[TableRow]:
         lead: dict[str, str | float] = {"threshold": ledger.threshold}
         lead |= {"localizer": ledger.localizer, "charge": charge}
         block = f"hit: IoU > {ledger.threshold:g}"
-        rows.append(TableRow(block, lead, cells, {MACRO: Cell(ledger.macro[i])}))
+        rows.append(TableRow(block, lead, cells, {MACRO_MEAN: Cell(ledger.macro[i])}))
     return rows

@@ -8,14 +8,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 
-from cxrloc.classification.metrics.bootstrap import Estimate
+from cxrloc.classification.metrics.bootstrap import Estimate, ImageBootstrap
 from cxrloc.classification.report.tables import Cell, cell_text
 from cxrloc.localization.analyses.end_to_end.false_boxes import (
     BOUNDS,
     COUNTED,
     IGNORED,
     NO_FINDING,
-    ImageBootstrap,
     OperatingPoint,
     end_to_end_table,
     false_box_table,
@@ -97,7 +96,9 @@ def end_to_end_section(
     looks = [
         look(images, truth, name, predictions[name], gate, coverage[name]) for name in predictions
     ]
-    bootstrap = ImageBootstrap.of(images, resamples=min(resamples, _RESAMPLES), seed=seed)
+    bootstrap = ImageBootstrap.of(
+        images.patient_ids, resamples=min(resamples, _RESAMPLES), seed=seed
+    )
     ledgers: list[Ledger] = []
     if gate is not None:
         ledgers = gate_ledgers(truth, predictions, gate, THRESHOLDS, resamples=resamples, seed=seed)

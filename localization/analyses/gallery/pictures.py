@@ -13,6 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from cxrloc.classification.report.plots import COLOURS
 from cxrloc.classification.report.tables import value_text
 from cxrloc.datasets.images.read import UnreadableImageError, read_grey
 from cxrloc.datasets.images.transforms import fitted, resized
@@ -20,8 +21,7 @@ from cxrloc.datasets.radiograph import LoadedImage
 from cxrloc.localization.analyses.gallery.axes import draw_box, new_figure, show_image, show_pixels
 from cxrloc.localization.analyses.gallery.choose import Choice
 from cxrloc.localization.cam.heat_maps import HeatMaps
-from cxrloc.localization.localizer import Localization
-from cxrloc.localization.report.plots import COLOURS
+from cxrloc.localization.localizer import Localization, best_by_score
 from cxrloc.localization.report.sections import Picture
 
 _LINES: tuple[Any, ...] = ((0, (5, 2.5)), "solid", "dotted", "dashdot")
@@ -57,14 +57,10 @@ def _top_boxes(
     choices: Sequence[Choice], predictions: Mapping[str, Sequence[Localization]]
 ) -> list[dict[str, Localization]]:
     """Of each choice: localizer -> its box of the highest score, of equal ones the first."""
-    tops: list[dict[str, Localization]] = [{} for _ in choices]
-    place = {(choice.image_id, choice.disease): i for i, choice in enumerate(choices)}
-    for name in dict.fromkeys(name for choice in choices for name in choice.ious):
-        for box in predictions[name]:
-            i = place.get((box.image_id, box.disease))
-            if i is not None and (name not in tops[i] or box.score > tops[i][name].score):
-                tops[i][name] = box
-    return tops
+    names = dict.fromkeys(name for choice in choices for name in choice.ious)
+    best = {name: best_by_score(predictions[name]) for name in names}
+    pairs = [(choice.image_id, choice.disease) for choice in choices]
+    return [{name: best[name][pair] for name in names if pair in best[name]} for pair in pairs]
 
 
 def _picture(

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from cxrloc.classification.metrics.bootstrap import MACRO, DiseaseEstimates
+from cxrloc.classification.metrics.bootstrap import MACRO_MEAN, DiseaseEstimates
 from cxrloc.classification.report.tables import Cell, ResultTable, TableRow
 from cxrloc.localization.analyses.ladder.cam_tuning import tune
 from cxrloc.localization.analyses.ladder.cell_boxes import best_cell_iou
@@ -232,7 +232,7 @@ def _loss_rows(
 
 def _cells(names: Sequence[str], figures: DiseaseEstimates) -> dict[str, Cell]:
     estimates = (*figures.per_disease, figures.macro)
-    return {name: Cell(e) for name, e in zip((*names, MACRO), estimates, strict=True)}
+    return {name: Cell(e) for name, e in zip((*names, MACRO_MEAN), estimates, strict=True)}
 
 
 def _findings(

@@ -13,6 +13,7 @@ from cxrloc.classification.inference.gate import Gate
 from cxrloc.datasets.radiograph import LoadedImage
 from cxrloc.localization.boxes import iou
 from cxrloc.localization.cam.localizer import GradCamLocalizer
+from cxrloc.localization.localizer import best_by_score
 
 SAME_BOX = 0.8
 
@@ -39,8 +40,7 @@ def judge(gate: Gate, image: LoadedImage) -> Judged:
     """One image's answer."""
     output = gate([image])
     found = GradCamLocalizer(gate).localize_output([image], output, output.present_diseases(0))
-    weakest_first = sorted(found, key=lambda box: box.score)
-    boxes = {box.disease: box.box_xyxy for box in weakest_first}
+    boxes = {box.disease: box.box_xyxy for box in best_by_score(found).values()}
     passes = zip(output.diseases, output.present[0], strict=True)
     return Judged(output.probabilities[0], frozenset(d for d, yes in passes if yes), boxes)
 

@@ -20,10 +20,9 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from cxrloc.classification.metrics.bootstrap import RESAMPLES, Estimate
+from cxrloc.classification.metrics.bootstrap import RESAMPLES
 from cxrloc.classification.metrics.ranking import bootstrap_ranking
-from cxrloc.classification.metrics.replicates import Estimate as BootstrapEstimate
-from cxrloc.classification.metrics.replicates import bootstrap_ratios, estimate, macro_estimate
+from cxrloc.classification.metrics.sampled import bootstrap_ratios
 from cxrloc.classification.report.tables import Cell, ResultTable, TableRow
 from cxrloc.datasets.files.atomic import whole_file
 from cxrloc.localization.analyses.runtimes.agreement import SAME_BOX, Judged, overlaps
@@ -119,20 +118,19 @@ def runtime_table(
     patients = [image.patient_id for image in images]
     labels = np.array([image.labels for image in images])
     exact = np.array([image.answers[first].probabilities for image in images])
-    reference = bootstrap_ranking(labels, exact, patients, _AUC_REPLICATES, seed=0)
-    auc = macro_estimate(reference[0][0], reference[1][0])
-    rows = [TableRow("all images", {"runtime": f"{first} (reference)"}, {"macro AUC": _cell(auc)})]
+    reference, _ = bootstrap_ranking(labels, exact, patients, _AUC_REPLICATES, seed=0)
+    auc: dict[str, Any] = {"macro AUC": Cell(reference.macro)}
+    rows = [TableRow("all images", {"runtime": f"{first} (reference)"}, auc)]
     for name in others:
         pairs = [(image.answers[first], image.answers[name]) for image in images]
         cells = _changes(pairs, patients)
         scores = np.array([image.answers[name].probabilities for image in images])
-        points, samples = bootstrap_ranking(labels, scores, patients, _AUC_REPLICATES, seed=0)
-        difference = macro_estimate(points[0] - reference[0][0], samples[0] - reference[1][0])
-        cells["macro AUC"] = _cell(macro_estimate(points[0], samples[0]))
-        cells["AUC minus reference"] = _cell(difference)
+        aucs, _ = bootstrap_ranking(labels, scores, patients, _AUC_REPLICATES, seed=0)
+        cells["macro AUC"] = Cell(aucs.macro)
+        cells["AUC minus reference"] = Cell((aucs - reference).macro)
         rows.append(TableRow("all images", {"runtime": name}, cells))
     count = f"{len(images):,} images of {len(set(patients)):,} patients, {len(diseases)} diseases"
-    undefined = [d for d, auc in zip(diseases, reference[0][0], strict=True) if np.isnan(auc)]
+    undefined = [d for d, auc in zip(diseases, reference.points, strict=True) if np.isnan(auc)]
     explained = (
         f"{count}. In brackets 95 % intervals, patients resampled {RESAMPLES:,} times "
         f"({_AUC_REPLICATES:,} times for AUC)",
@@ -162,10 +160,8 @@ def _changes(pairs: Sequence[tuple[Judged, Judged]], patients: Sequence[str]) ->
              [(f > SAME_BOX).sum() for f in found], [(f == 0).sum() for f in found]]  # fmt: skip
     below = [decisions, decisions, boxes, boxes]
     over, under = (np.array(part, dtype=np.float64).T for part in (above, below))
-    points, samples = bootstrap_ratios(over, under, patients, RESAMPLES, seed=0)
-    mean, rate, same, other = (
-        _cell(estimate(float(point), drawn)) for point, drawn in zip(points, samples.T, strict=True)
-    )
+    ratios = bootstrap_ratios(over, under, patients, RESAMPLES, seed=0)
+    mean, rate, same, other = map(Cell, ratios.estimates)
     return {
         "probabilities, mean x 1000": mean,
         "probabilities, largest": float(apart.max()),
@@ -176,8 +172,3 @@ def _changes(pairs: Sequence[tuple[Judged, Judged]], patients: Sequence[str]) ->
         "same box": same,
         "other region": other,
     }
-
-
-def _cell(found: BootstrapEstimate) -> Cell:
-    numbers = (np.nan if n is None else n for n in (found.value, found.low, found.high))
-    return Cell(Estimate(*numbers))

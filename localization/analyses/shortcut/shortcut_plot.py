@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from cxrloc.classification.metrics.bootstrap import MACRO
+from cxrloc.classification.metrics.bootstrap import MACRO_MEAN
+from cxrloc.classification.report.plots import COLOURS, MARKERS, blank_figure, light_grid
 from cxrloc.datasets.files.manifest import RESEARCH_USE
 from cxrloc.localization.analyses.shortcut.shortcut import (
     AREA,
@@ -18,18 +18,14 @@ from cxrloc.localization.analyses.shortcut.shortcut import (
     Figures,
     ShortcutShares,
 )
-from cxrloc.localization.report.plots import COLOURS
-
-_SHAPES = "osD^vP*"
 
 
 def shortcut_chart(shares: Mapping[str, ShortcutShares], figures: Mapping[str, Figures]) -> Figure:
     """A panel for each region, a line for each disease and their mean."""
     names = sorted({disease for one in shares.values() for disease in one.diseases})
-    lines = [*names, MACRO]
+    lines = [*names, MACRO_MEAN]
     height = (0.16 * len(shares) + 0.2) * len(lines) + 1.8
-    figure = Figure(figsize=(9.5, height), layout="constrained", dpi=110)
-    FigureCanvasAgg(figure)
+    figure = blank_figure(9.5, height)
     panels = figure.subplots(1, len(REGIONS), sharey=True, squeeze=False)[0].tolist()
     for axis, region in zip(panels, REGIONS, strict=True):
         _panel(axis, region, lines)
@@ -52,7 +48,7 @@ def where(region: str) -> str:
 
 def _lines_of(one: ShortcutShares, lines: Sequence[str]) -> list[int]:
     """Line of each of a localizer's diseases, then that of the macro mean."""
-    return [lines.index(name) for name in (*one.diseases, MACRO)]
+    return [lines.index(name) for name in (*one.diseases, MACRO_MEAN)]
 
 
 def _panel(axis: Axes, region: str, lines: Sequence[str]) -> None:
@@ -61,8 +57,7 @@ def _panel(axis: Axes, region: str, lines: Sequence[str]) -> None:
     axis.set_ylim(len(lines), 0)
     axis.tick_params(axis="y", length=0)
     axis.xaxis.set_major_locator(MaxNLocator(5))
-    axis.grid(axis="x", color="#dddddd", linewidth=0.6)
-    axis.set_axisbelow(True)
+    light_grid(axis, "x")
     for i in range(1, len(lines)):
         axis.axhline(i, color="#bbbbbb", linewidth=0.5)
 
@@ -81,7 +76,7 @@ def _series(
     areas = [estimate.value for estimate in figures[region, AREA].columns]
     label = "area (control)" if i == 0 else None
     axis.barh(heights, areas, height=0.8 / count, color="#dcdcdc", zorder=1, label=label)
-    colour, shape = COLOURS[i % len(COLOURS)], _SHAPES[i % len(_SHAPES)]
+    colour, shape = COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)]
     estimates = figures[region, MASS].columns
     for height, estimate in zip(heights, estimates, strict=True):
         axis.plot([estimate.low, estimate.high], [height, height], color=colour, linewidth=1.4)

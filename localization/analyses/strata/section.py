@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from cxrloc.classification.metrics.bootstrap import Estimate
+from cxrloc.classification.report.plots import COLOURS, MARKERS, blank_figure, light_grid
 from cxrloc.classification.report.tables import Cell, ResultTable, TableRow, Value
 from cxrloc.datasets.files.manifest import RESEARCH_USE
 from cxrloc.localization.analyses.strata.strata import (
@@ -25,12 +25,10 @@ from cxrloc.localization.analyses.strata.strata import (
 )
 from cxrloc.localization.evaluation.comparison import CONTROL, GATED, Comparison, ScoredLocalizer
 from cxrloc.localization.evaluation.image_table import ImageTable
-from cxrloc.localization.report.plots import COLOURS
 from cxrloc.localization.report.sections import NamedFigure, Section
 
 MINUS_REFERENCE = "minus reference"
 _TITLE = "Strata: view, sex, age, box area, diseases on the image"
-_MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 _REFERENCE_STYLE = {"color": "#6e6e6e", "marker": "|", "markersize": 9.0}
 
 
@@ -156,8 +154,7 @@ def _figure(shown: Sequence[StratumScore], reference: ScoredLocalizer | None) ->
     names = list(dict.fromkeys(s.stratum.name for s in shown))
     labels = list(dict.fromkeys(s.localizer.label for s in shown))
     height = (0.16 * len(labels) + 0.14) * len(names) + 1.9
-    figure = Figure(figsize=(10.5, height), layout="constrained", dpi=110)
-    FigureCanvasAgg(figure)
+    figure = blank_figure(10.5, height)
     panels = figure.subplots(1, 1 if reference is None else 2, sharey=True, squeeze=False)[0]
     styles = _styles([s.localizer for s in shown])
     for s in shown:
@@ -185,7 +182,7 @@ def _styles(localizers: Sequence[ScoredLocalizer]) -> dict[str, dict[str, Any]]:
         if row.setting != CONTROL:
             i = names.index(row.name)
             colour = COLOURS[i % len(COLOURS)]
-            style = {"color": colour, "marker": _MARKERS[i % len(_MARKERS)], "markersize": 5.0}
+            style = {"color": colour, "marker": MARKERS[i % len(MARKERS)], "markersize": 5.0}
             style["markerfacecolor"] = "white" if row.setting == GATED else colour
         styles[row.label] = style
     return styles
@@ -201,10 +198,9 @@ def _dress(axis: Axes, names: Sequence[str]) -> None:
     axis.set_yticks([i + 0.5 for i in range(len(names))], names, fontsize=9)
     axis.set_ylim(len(names), 0)  # the first stratum on top
     axis.tick_params(axis="y", length=0)
-    axis.grid(axis="x", color="#dddddd", linewidth=0.6)
+    light_grid(axis, "x")
     for i in range(1, len(names)):
         axis.axhline(i, color="#bbbbbb", linewidth=0.5)
-    axis.set_axisbelow(True)
 
 
 def _legend(

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
+from cxrloc.classification.report.plots import panels
 from cxrloc.classification.report.tables import ResultTable, TableRow
 from cxrloc.datasets.files.manifest import RESEARCH_USE
 from cxrloc.localization.analyses.taxonomy.taxonomy import (
@@ -43,7 +42,6 @@ _STYLES: dict[str, tuple[str, str]] = {
     GATE_MISS: ("#8a8a8a", "++"),
     NO_BOX: ("#f2f2f2", ""),
 }
-_PANELS_PER_ROW = 3
 
 
 def taxonomy_section(
@@ -151,28 +149,24 @@ def _alt(findings: Sequence[str], t: float) -> str:
 
 def _figure(truth: GroundTruth, rows: Sequence[Taxonomy], threshold: float) -> Figure:
     blocks = (ALL_BOXES, *truth.disease_names)
-    columns = min(_PANELS_PER_ROW, len(blocks))
-    lines = math.ceil(len(blocks) / columns)
-    height = (0.9 + 0.26 * len(rows)) * lines + 1.5
-    figure = Figure(figsize=(max(3.6 * columns + 1, 8.5), height), layout="constrained", dpi=110)
-    FigureCanvasAgg(figure)
-    axes = figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False).ravel().tolist()
-    for axis, block in zip(axes, blocks, strict=False):
+    grid = panels(
+        len(blocks), (3.6, 0.9 + 0.26 * len(rows)), per_row=3, narrowest=8.5,
+        around=(1.0, 1.5), sharex=True, sharey=True,
+    )  # fmt: skip
+    for axis, block in zip(grid.axes, blocks, strict=True):
         _panel(axis, rows, block)
-    for axis in axes[len(blocks) :]:
-        axis.set_visible(False)
-    axes[0].invert_yaxis()  # the first localizer on top; shared by all panels
-    figure.suptitle(f"What became of every box (hit: IoU > {threshold:g})", fontsize=12)
-    figure.legend(
+    grid.axes[0].invert_yaxis()  # the first localizer on top; shared by all panels
+    grid.figure.suptitle(f"What became of every box (hit: IoU > {threshold:g})", fontsize=12)
+    grid.figure.legend(
         handles=[Patch(label=error, **_style(error)) for error in CLASSES],
         loc="outside lower center",
-        ncols=min(len(CLASSES), int(figure.get_figwidth() // 2)),
+        ncols=min(len(CLASSES), int(grid.figure.get_figwidth() // 2)),
         fontsize=9,
         title=f"% of the ground-truth boxes.  {RESEARCH_USE}.",
         title_fontsize=9,
         frameon=False,
     )
-    return figure
+    return grid.figure
 
 
 def _panel(axis: Axes, rows: Sequence[Taxonomy], block: str) -> None:

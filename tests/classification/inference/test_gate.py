@@ -92,7 +92,7 @@ def test_the_table_comes_back_to_the_last_bit(tmp_path: Path) -> None:
     write_gate_table(tmp_path / "gate.csv", ROWS)
     assert read_gate_table(tmp_path / "gate.csv") == ROWS
     lines = (tmp_path / "gate.csv").read_text().splitlines()
-    assert lines[0].startswith("# Research use only - not a diagnosis.")
+    assert lines[0].startswith("# Research use only, never a diagnosis.")
     assert lines[1] == "image_id,patient_id,disease,probability,threshold,present,fold"
     assert lines[3] == "a.png,1,Nodule,0.9,,0,"
 

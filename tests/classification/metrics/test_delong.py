@@ -86,7 +86,7 @@ def test_where_no_test_can_be_made_it_says_why(
     labels: list[float], first: list[float], second: list[float], reason: str
 ) -> None:
     test = delong_test(labels, first, second)
-    assert test.p is None
+    assert math.isnan(test.p)
     assert reason in test.reason
 
 
@@ -97,6 +97,12 @@ def test_the_same_ranking_is_no_difference_at_all() -> None:
 
 def test_holm_by_hand() -> None:
     # sorted .01 .02 .04: times 3, 2, 1; never below the one before
-    assert holm([0.04, None, 0.01, 0.02]) == pytest.approx([0.04, None, 0.03, 0.04])
+    assert holm([0.04, 0.01, 0.02]) == pytest.approx([0.04, 0.03, 0.04])
+    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
     assert holm([0.6, 0.5]) == [1.0, 1.0]
+    assert holm([0.02]) == [0.02]
     assert holm([]) == []
+
+
+def test_holm_does_not_count_tests_that_were_not_made() -> None:
+    assert holm([0.01, math.nan, 0.03]) == pytest.approx([0.02, math.nan, 0.03], nan_ok=True)

@@ -110,22 +110,24 @@ def test_one_part_alone_is_not_printed_twice_and_no_part_is_all() -> None:
 def test_a_part_of_one_patient_has_figures_and_no_interval() -> None:
     rows = agreements(judged([0.8, 0.2, 0.9, 0.1], [1, 0, 1, 0], "EEHH", "AABC"), 50, 0)
     elbow, hand = rows[0], rows[2]
-    assert (elbow.accuracy.value, elbow.accuracy.low, elbow.auc.low) == (1, None, None)
+    assert elbow.accuracy.value == 1
+    assert math.isnan(elbow.accuracy.low)
+    assert math.isnan(elbow.auc.low)
     assert (hand.accuracy.value, hand.accuracy.low) == (1, 1)
 
 
 def test_a_part_of_one_class_has_no_auc_and_says_so() -> None:
     rows = agreements(judged([0.1, 0.2, 0.9], [0, 0, 1], "EEH"), 10, 0)
     elbow = rows[0]
-    assert elbow.auc.value is None
+    assert not elbow.auc.defined
     assert elbow.auc.reason == "labels of one class alone"
-    assert elbow.kappa.value is None
+    assert not elbow.kappa.defined
     assert elbow.accuracy.value == 1
 
 
 def test_without_an_operating_point_there_are_no_figures_at_it() -> None:
     (_, point) = agreements(judged([0.1, 0.9], [0, 1], "EE"), 5, 0)
-    assert point.accuracy.value is None
+    assert not point.accuracy.defined
     assert point.kappa.reason == "validation data gave no operating point"
     assert (point.units, point.without_point, point.called) == (2, 2, 0)
     assert matrix(point) == (0, 0, 0, 0)

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_score
 
+from cxrloc.classification.metrics.bootstrap import resample_counts, tail_of
 from cxrloc.classification.metrics.delong import delong_test
 from cxrloc.classification.metrics.ensembles import in_order_of
 from cxrloc.classification.metrics.networks import (
@@ -101,11 +102,13 @@ def test_the_paired_interval_is_that_of_explicit_resamples_of_patients() -> None
     a, b = (replace(x, patient_ids=two_images_each) for x in (a, b))
     pair = compare_networks([Network("a", a), Network("b", b)], replicates=100, seed=3).pairs[0]
     gains = []
-    for draw in np.random.default_rng(3).integers(0, 20, size=(100, 20)):
-        rows = np.concatenate([[2 * p, 2 * p + 1] for p in draw])
+    for counts in resample_counts(20, 100, seed=3).astype(int):
+        rows = np.repeat(np.arange(40), np.repeat(counts, 2))
         gains.append(roc_auc_score(labels[rows], first[rows])
                      - roc_auc_score(labels[rows], second[rows]))  # fmt: skip
-    low, high = np.percentile(gains, [2.5, 97.5])
+    ill, well = (len({i // 2 for i in range(40) if labels[i] == y}) for y in (1, 0))
+    tail = tail_of(min(ill, well))
+    low, high = np.quantile(gains, [tail, 1 - tail])
     assert pair.diseases[0].bootstrap.low == pytest.approx(low, abs=1e-12)
     assert pair.diseases[0].bootstrap.high == pytest.approx(high, abs=1e-12)
     assert pair.diseases[0].delong == delong_test(labels, first, second)

@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
+from cxrloc.classification.metrics.bootstrap import resample_counts, tail_of
 from cxrloc.classification.metrics.ranking import classifier_metrics
-from cxrloc.classification.report.run_page import metrics_markdown
+from cxrloc.classification.report.run_page import metrics_table
+from cxrloc.classification.report.tables import to_markdown
 
 NAN = math.nan
 
@@ -32,7 +34,8 @@ def test_a_hand_computed_auc_and_average_precision() -> None:
     assert mass.auc.value == pytest.approx(3.5 / 4)
     assert mass.average_precision.value == pytest.approx(0.5 * 1 + 0.5 * 2 / 3)
     assert mass.prevalence == 0.5
-    assert (mass.auc.low, mass.auc.high) == (None, None)
+    assert math.isnan(mass.auc.low)
+    assert math.isnan(mass.auc.high)
 
 
 def test_both_figures_are_those_of_scikit_learn_with_ties_and_unknown_labels() -> None:
@@ -47,28 +50,55 @@ def test_both_figures_are_those_of_scikit_learn_with_ties_and_unknown_labels() -
         )
 
 
-def test_the_interval_is_that_of_explicit_resamples_of_patients() -> None:
+def test_the_interval_is_the_expanded_percentile_of_explicit_resamples_of_patients() -> None:
     labels, scores, patients = example()
     metrics = classifier_metrics(labels, scores, ["A", "B"], patients, replicates=200, seed=7)
     names = np.unique(patients)
     rows_of = {p: np.flatnonzero(np.array(patients) == p) for p in names}
-    drawn = np.random.default_rng(7).integers(0, len(names), size=(200, len(names)))
     figures = []
-    for draw in drawn:
-        rows = np.concatenate([rows_of[names[i]] for i in draw])
+    for counts in resample_counts(len(names), 200, seed=7).astype(int):
+        rows = np.concatenate(
+            [np.repeat(rows_of[p], n) for p, n in zip(names, counts, strict=True)]
+        )
         y, s = labels[rows], scores[rows]
         known = [~np.isnan(y[:, i]) for i in range(2)]
         figures.append(
             [f(y[k, i], s[k, i]) for f in (roc_auc_score, average_precision_score)
              for i, k in enumerate(known)]
         )  # fmt: skip
-    low, high = np.percentile(np.array(figures), [2.5, 97.5], axis=0)
+    # patients with an image of the disease are fewer than those with one of none
+    ill = [len({p for p, y in zip(patients, labels[:, i], strict=True) if y == 1}) for i in (0, 1)]
     a, b = metrics.diseases["A"], metrics.diseases["B"]
     estimates = [a.auc, b.auc, a.average_precision, b.average_precision]
-    np.testing.assert_allclose([e.low for e in estimates], low, atol=1e-12)
-    np.testing.assert_allclose([e.high for e in estimates], high, atol=1e-12)
-    macro = np.percentile(np.array(figures)[:, :2].mean(axis=1), [2.5, 97.5])
+    for column, (estimate, n) in enumerate(zip(estimates, ill * 2, strict=True)):
+        ends = np.quantile(np.array(figures)[:, column], [tail_of(n), 1 - tail_of(n)])
+        assert (estimate.low, estimate.high) == pytest.approx(tuple(ends), abs=1e-12)
+    tail = tail_of(2 / (1 / ill[0] + 1 / ill[1]))
+    macro = np.quantile(np.array(figures)[:, :2].mean(axis=1), [tail, 1 - tail])
     np.testing.assert_allclose([metrics.macro_auc.low, metrics.macro_auc.high], macro, atol=1e-12)
+
+
+def test_an_interval_of_few_patients_is_wider_than_plain_percentiles_and_one_patient_has_none() -> (
+    None
+):
+    # 4 patients with the disease: Student's t .975 of 3 degrees of freedom is 3.1824, and
+    # Phi(-sqrt(4 / 3) 3.1824) is 0.000119: of 1000 resamples nearly the lowest and the highest
+    labels = np.array([1.0] * 4 + [0.0] * 12)[:, None]
+    scores = np.array([0.9, 0.7, 0.45, 0.2, *np.linspace(0, 0.8, 12)])[:, None]
+    patients = [f"p{i:02d}" for i in range(16)]
+    auc = classifier_metrics(labels, scores, ["A"], patients, seed=1).diseases["A"].auc
+    samples = []
+    for counts in resample_counts(16, 1000, seed=1).astype(int):
+        y, s = np.repeat(labels[:, 0], counts), np.repeat(scores[:, 0], counts)
+        samples.append(roc_auc_score(y, s) if 0 < y.sum() < 16 else NAN)
+    low, high = np.nanquantile(samples, [0.000119, 1 - 0.000119])
+    assert (auc.low, auc.high) == pytest.approx((low, high), abs=1e-5)
+    plain = np.nanquantile(samples, [0.025, 0.975])
+    assert auc.low < plain[0] - 0.05
+    assert auc.high >= plain[1]
+    alone = classifier_metrics(labels[3:], scores[3:], ["A"], patients[3:]).diseases["A"].auc
+    assert 0 < alone.value < 1
+    assert math.isnan(alone.low)
 
 
 def test_the_size_of_the_chunks_does_not_change_the_interval(
@@ -76,7 +106,7 @@ def test_the_size_of_the_chunks_does_not_change_the_interval(
 ) -> None:
     labels, scores, patients = example()
     whole = classifier_metrics(labels, scores, ["A", "B"], patients, replicates=50)
-    monkeypatch.setattr("cxrloc.classification.metrics.replicates._CHUNK_ELEMENTS", 700)
+    monkeypatch.setattr("cxrloc.classification.metrics.bootstrap._CHUNK_ELEMENTS", 700)
     assert classifier_metrics(labels, scores, ["A", "B"], patients, replicates=50) == whole
 
 
@@ -108,17 +138,17 @@ def test_undefined_figures_are_named_and_left_out_of_the_mean_openly() -> None:
 
 
 def test_replicates_without_a_positive_are_not_counted_as_zero() -> None:
-    labels = np.array([[1.0], [0.0], [0.0]])
-    scores = np.array([[0.9], [0.2], [0.1]])
-    auc = classifier_metrics(labels, scores, ["A"], list("abc"), replicates=400).diseases["A"].auc
+    labels = np.array([[1.0], [1.0], [0.0], [0.0]])
+    scores = np.array([[0.9], [0.8], [0.2], [0.1]])
+    auc = classifier_metrics(labels, scores, ["A"], list("abcd"), replicates=400).diseases["A"].auc
     assert (auc.low, auc.high) == (1.0, 1.0)
-    # the share of draws that hold both classes: 1 - (2/3)^3 - (1/3)^3 = 2/3
-    assert 0.6 < auc.replicates / 400 < 0.73
+    # the share of draws that hold both classes: 1 - 2 (1/2)^4 = 7/8
+    assert 0.82 < auc.replicates / 400 < 0.93
 
 
 def test_no_images_make_everything_undefined() -> None:
     metrics = classifier_metrics(np.zeros((0, 1)), np.zeros((0, 1)), ["A"], [])
-    assert metrics.macro_auc.value is None
+    assert math.isnan(metrics.macro_auc.value)
     assert metrics.macro_auc.reason == "undefined for every disease"
 
 
@@ -134,15 +164,17 @@ def test_the_page_prints_undefined_the_prevalence_and_the_notice() -> None:
     metrics = classifier_metrics(
         labels, np.array([[0.9, 0.1], [0.1, 0.2]]), ["Mass", "Hernia"], ["a", "b"], replicates=0
     )
-    lines = metrics_markdown(metrics, "Test", {"Mass": "0.5000"}).splitlines()
-    assert "| Mass | 1.000 | 1.000 | 0.500 | 1 / 2 | 0.5000 |" in lines
-    assert "| Hernia | undefined: no positive image | undefined | 0.000 | 0 / 2 |  |" in lines
-    assert lines[-4].startswith("macro over 1 of 2; undefined: Hernia.")
-    assert "rests on 0 resamples" in lines[-3]
-    assert lines[-1] == "Research use only - not a diagnosis."
+    lines = to_markdown(metrics_table(metrics, "Test", {"Mass": "0.5000"})).splitlines()
+    assert lines[:3] == ["# Test", "", "**Research use only, never a diagnosis.**"]
+    figures = "1.000 [undefined] | 1.000 [undefined]"
+    assert f"| Mass | {figures} | .500 | 1 / 2 | 0.5000 |" in lines
+    reason = "undefined: no positive image"
+    assert f"| Hernia | {reason} | {reason} | .000 | 0 / 2 |  |" in lines
+    assert f"| macro mean | {figures} |  |  |  |" in lines
+    assert lines[4].startswith("- macro over 1 of 2; undefined: Hernia.")
 
 
-def test_the_page_says_on_how_few_resamples_a_macro_interval_rests() -> None:
+def test_the_page_says_in_how_few_resamples_the_macro_mean_has_all_diseases() -> None:
     labels = np.eye(12)[:, :2]  # one positive of each disease: most resamples lack one of them
     scores = np.linspace(0, 1, 24).reshape(12, 2)
     metrics = classifier_metrics(
@@ -150,4 +182,4 @@ def test_the_page_says_on_how_few_resamples_a_macro_interval_rests() -> None:
     )
     used = metrics.macro_auc.replicates
     assert 20 < used < 60  # (1 - (11/12)^12)^2 of 100, about 42
-    assert f"rests on {used} resamples" in metrics_markdown(metrics, "Test", None)
+    assert metrics_table(metrics, "Test").notes[1].startswith(f"In {used} resamples every disease")

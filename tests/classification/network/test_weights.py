@@ -21,7 +21,7 @@ from cxrloc.classification.network.weights import (
     random_and_frozen,
     read_weights,
 )
-from cxrloc.classification.report.stages import random_note
+from cxrloc.classification.report.stages import random_notes
 
 
 def small_network() -> torch.nn.Module:
@@ -62,8 +62,8 @@ def test_frozen_layers_that_the_weights_lack_are_named_and_others_are_not() -> N
     assert random_and_frozen(report, frozen) == ("conv1", "layer4")
     assert random_and_frozen(report, frozen[:3]) == ("conv1",)
     assert random_and_frozen(report, ()) == ()
-    assert "conv1, layer4" in random_note(("conv1", "layer4"))
-    assert random_note(()) == ""
+    assert "conv1, layer4" in random_notes(("conv1", "layer4"))[0]
+    assert random_notes(()) == ()
 
 
 def test_a_file_from_which_nothing_loads_is_an_error() -> None:

@@ -10,15 +10,16 @@ import pytest
 from matplotlib.figure import Figure
 
 from builders import read_pixels
+from cxrloc.classification.metrics.bootstrap import FloatArray
 from cxrloc.classification.metrics.ranking import classifier_metrics
-from cxrloc.classification.metrics.replicates import Array
 from cxrloc.classification.metrics.scored_images import ScoredImages
 from cxrloc.classification.report.folds import plot_epochs
-from cxrloc.classification.report.plots import plot_losses, plot_roc, titled
+from cxrloc.classification.report.plots import titled
+from cxrloc.classification.report.run_page import plot_losses, plot_roc
 
 
 def scored(
-    diseases: tuple[str, ...], labels: Array, scores: Array, parts: tuple[str, ...] = ()
+    diseases: tuple[str, ...], labels: FloatArray, scores: FloatArray, parts: tuple[str, ...] = ()
 ) -> ScoredImages:
     """Images a, b, c, ... of as many patients."""
     names = tuple("abcdefgh"[: len(labels)])
@@ -50,8 +51,8 @@ def test_the_roc_figure_names_every_disease(tmp_path: Path, texts: list[str]) ->
     images = scored(("Mass", "Hernia"), labels, scores)
     metrics = classifier_metrics(labels, scores, images.diseases, images.patient_ids, replicates=0)
     plot_roc(tmp_path / "roc.png", images, metrics)
-    assert texts[:2] == ["Mass: 1.000", "Hernia: undefined (no positive image)"]
-    assert texts[-1] == "Research use only - not a diagnosis."
+    assert texts[:2] == ["Mass: 1.000 [undefined]", "Hernia: undefined: no positive image"]
+    assert texts[-1] == "Research use only, never a diagnosis."
     assert read_pixels(tmp_path / "roc.png").std() > 1
     assert [p.name for p in tmp_path.iterdir()] == ["roc.png"]
 
@@ -66,7 +67,7 @@ def test_the_roc_figure_of_several_body_parts_has_a_curve_for_each(
     metrics = classifier_metrics(labels, scores, images.diseases, images.patient_ids, replicates=0)
     plot_roc(tmp_path / "roc.png", images, metrics)
     assert texts[:4] == [
-        "Abnormal: 0.667",  # 4 of 6 pairs in order
+        "Abnormal: .667 [undefined]",  # 4 of 6 pairs in order
         "  XR_ELBOW: AUC undefined, 1 images",
         "  XR_HAND: 1.000, 2 images",
         "  XR_WRIST: 0.000, 2 images",
@@ -85,7 +86,7 @@ def test_pictures_of_several_body_parts_together_say_so(parts: tuple[str, ...], 
     labels = np.array([[1.0], [0.0], [1.0]])
     images = scored(("Abnormal",), labels, labels, parts)
     assert images.parts_note == note
-    assert images.parts_notes == ((f"{note}.",) if note else ())
+    assert images.parts_notes == ((note,) if note else ())
     assert titled("ROC", images.parts_note) == (f"{note}\nROC" if note else "ROC")
 
 
@@ -93,7 +94,7 @@ def test_the_loss_figure_marks_the_epoch_that_was_kept(tmp_path: Path, texts: li
     history = [{"epoch": e, "train_loss": 1.0 / (e + 1), "val_loss": 0.5} for e in range(3)]
     plot_losses(tmp_path / "loss.png", history, 1)
     assert texts == ["training", "validation", "best epoch, kept",
-                     "Research use only - not a diagnosis."]  # fmt: skip
+                     "Research use only, never a diagnosis."]  # fmt: skip
     assert read_pixels(tmp_path / "loss.png").std() > 1
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from cxrloc.classification.metrics.bootstrap import MACRO_MEAN
 from cxrloc.classification.report.published import (
-    MACRO,
     published_studies,
     studies_by_disease,
     studies_of_means,
@@ -24,14 +24,14 @@ def test_six_studies_print_aucs_per_disease_and_nine_networks_a_mean_of_nih() ->
     assert [s.scored_on for s in studies_of_means(NIH_DISEASES)] == ["NIH 14 labels"] * 9
     assert studies_by_disease(["Fracture"]) == ()
     assert studies_by_disease(["Edema", "Pleural Effusion"]) == ()  # of CheXpert
-    known = {*NIH_DISEASES, NO_FINDING, MACRO}
+    known = {*NIH_DISEASES, NO_FINDING, MACRO_MEAN}
     assert all(set(study.values) <= known for study in published_studies())
 
 
 def test_four_networks_print_a_mean_of_the_five_diseases_of_chexpert() -> None:
     studies = studies_of_means(FIVE[::-1])
     assert {s.measure for s in studies} == {"multilabel AUC"}
-    assert [(s.study.partition("(")[2], s.values[MACRO]) for s in studies] == [
+    assert [(s.study.partition("(")[2], s.values[MACRO_MEAN]) for s in studies] == [
         ("DenseNet-121 with enhancement layers)", "0.79"),
         ("DenseNet-121)", "0.77"),
         ("EfficientNet-B4 with enhancement layers)", "0.79"),
@@ -58,13 +58,13 @@ def test_a_mean_needs_every_disease() -> None:
 
 def test_muras_paper_has_its_kappa_by_part_and_an_auc_of_all_on_its_hidden_test_part() -> None:
     theirs = [s for s in published_studies() if s.study.startswith(MURA_PAPER)]
-    kappas = {s.scored_on: s.values[MACRO] for s in theirs if s.measure == "study kappa"}
+    kappas = {s.scored_on: s.values[MACRO_MEAN] for s in theirs if s.measure == "study kappa"}
     assert kappas == {
         "MURA elbow": ".710", "MURA finger": ".389", "MURA forearm": ".737", "MURA hand": ".851",
         "MURA humerus": ".600", "MURA shoulder": ".729", "MURA wrist": ".931", "MURA all": ".705",
     }  # fmt: skip
     (auc,) = [s for s in theirs if s.measure == "study AUC"]
-    assert (auc.scored_on, auc.values) == ("MURA all", {MACRO: ".929"})
+    assert (auc.scored_on, auc.values) == ("MURA all", {MACRO_MEAN: ".929"})
     assert all("hidden test part of 207 studies" in s.study for s in theirs)
 
 
@@ -77,8 +77,10 @@ def test_our_file_holds_every_figure_of_the_shared_ones(shared_data: Path) -> No
         theirs += [(r["source"], r["split"], "AUC", r["disease"], r["auc"])
                    for r in csv.DictReader(handle)]  # fmt: skip
     with (folder / "earlier_projects.csv").open(newline="") as handle:
-        theirs += [(f"{r['source']} ({r['model']})", r["data"], r["measure"], MACRO, r["value"])
-                   for r in csv.DictReader(handle)]  # fmt: skip
+        theirs += [
+            (f"{r['source']} ({r['model']})", r["data"], r["measure"], MACRO_MEAN, r["value"])
+            for r in csv.DictReader(handle)
+        ]
     ours = [
         (s.study, s.scored_on, s.measure, disease, value)
         for s in published_studies() for disease, value in s.values.items()

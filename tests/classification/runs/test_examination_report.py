@@ -18,7 +18,7 @@ from cxrloc.classification.report.examinations import (
     published,
     published_note,
 )
-from cxrloc.classification.report.text_tables import tables_markdown
+from cxrloc.classification.report.tables import tables_markdown, text_rows
 from cxrloc.classification.runs.examination_report import study_points
 
 NAN = float("nan")
@@ -87,12 +87,13 @@ def test_below_figures_over_all_parts_stand_those_of_images_by_part() -> None:
     scores, labels = [0.9, 0.2, 0.3, 0.4, 0.8, 0.6], [1.0, 0, 1, 0, 1, 0]
     whole = images(scores, labels, ("",) * 6, "HHHHEW")
     (table,) = part_tables(whole, 0, 0)
-    assert [row[0] for row in table.rows] == ["E", "H", "W", "all"]
-    auc = table.header.index("AUC")
+    header, *rows = text_rows(table.rows)
+    assert [row[0] for row in rows] == ["E", "H", "W", "all"]
+    auc = header.index("AUC")
     # of the hand's 2 x 2 pairs, .3 under .4 alone is wrong
-    assert table.rows[1][auc].startswith("0.750")
-    assert [row[auc][:9] for row in (table.rows[0], table.rows[2])] == ["undefined"] * 2
-    assert [row[3] for row in table.rows] == ["1", "2", "0", "3"]
+    assert rows[1][auc].startswith(".750")
+    assert [row[auc][:9] for row in (rows[0], rows[2])] == ["undefined"] * 2
+    assert [row[3] for row in rows] == ["1", "2", "0", "3"]
     assert "quote it with theirs" in tables_markdown([table])
     for one_part in ("HHHHHH", ""):
         assert part_tables(images(scores, labels, ("",) * 6, one_part), 0, 0) == []
@@ -117,8 +118,9 @@ def test_studies_without_a_point_are_named_below_and_none_leaves_the_matrix_empt
     judged = JudgedUnits(tuple("abcd"), ("E", "E", "H", "H"), labels, scores, cuts)
     found = {"study": agreements(judged, 5, 0), "image": []}
     table = level_tables(found, ("Abnormal",))[0]
-    there = table.header.index("TP / FN / FP / TN there")
-    assert [row[there] for row in table.rows] == ["1 / 1 / 0 / 0", "", "1 / 1 / 0 / 0"]
+    header, *rows = text_rows(table.rows)
+    there = header.index("TP / FN / FP / TN there")
+    assert [row[there] for row in rows] == ["1 / 1 / 0 / 0", "", "1 / 1 / 0 / 0"]
     assert [note[:14] for note in table.notes[-2:]] == ["H: 2 of 2 are ", "all: 2 of 4 ar"]
     cells = [(r["without_point"], r["true_positive"]) for r in level_records(found, ("Abnormal",))]
     assert cells == [(0, 1), (0, 1), (0, 0), (2, None), (0, 1), (2, 1)]
@@ -128,9 +130,9 @@ def test_studies_of_chests_have_no_figures_of_mura_beside_them() -> None:
     studies = ("p1/study1", "p1/study1", "q1/study1", "r1/study1")
     found = by_level(images([0.9, 0.5, 0.4, 0.2], [1, 1, 0, 0], studies), None, 0, 0)
     tables = level_tables(found, ("Abnormal",))
-    assert [[row[0] for row in table.rows] for table in tables] == [["all"], ["all"]]
-    assert {table.header[-1] for table in tables} == {"TP / FN / FP / TN there"}
-    assert {len(row) for table in tables for row in table.rows} == {len(tables[0].header)}
+    texts = [text_rows(table.rows) for table in tables]
+    assert [[row[0] for row in rows] for _, *rows in texts] == [["all"], ["all"]]
+    assert {header[-1] for header, *_ in texts} == {"TP / FN / FP / TN there"}
     text = tables_markdown(tables)
     for word in ("published", "Published", "MURA", "row of all parts", "Rajpurkar"):
         assert word not in text

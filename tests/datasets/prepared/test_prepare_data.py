@@ -42,7 +42,7 @@ def test_the_table_says_what_is_there_and_what_is_missing(
     assert run(root, tmp_path / "out") == 0
     printed = capsys.readouterr().out
     lines = {" ".join(line.split()) for line in printed.splitlines()}
-    assert "Research use only - not a diagnosis." in lines
+    assert "Research use only, never a diagnosis." in lines
     assert "in the lists on disk missing" in lines
     assert "images 13 12 1" in lines
     assert "patients 7 6 1" in lines

@@ -69,7 +69,7 @@ def test_the_file_has_a_line_a_study_and_disease_and_the_counts_have_the_parts(
     out = tmp_path / "studies.csv"
     lines = write_studies(out, records, records.__getitem__, {"Abnormal": 0.6})
     assert lines[0] == "Studies with Abnormal: XR_HAND 1 of 2, XR_WRIST 1 of 2, all 2 of 4."
-    assert out.read_text().startswith("# Research use only - not a diagnosis")
+    assert out.read_text().startswith("# Research use only, never a diagnosis")
     table = pd.read_csv(out, comment="#")
     assert table["study"].tolist() == [
         "XR_HAND/patient1/study1", "XR_HAND/patient2/study1", "XR_WRIST/patient1/study1",

@@ -165,5 +165,5 @@ def test_the_page_names_what_is_undefined_and_the_use() -> None:
     page = ap_markdown([coco_ap(_truth(), PERFECT)])
     assert "| Mass | 1.000 | 1.000 | 1.000 |" in page
     assert "| Nodule | undefined | undefined | undefined |" in page
-    assert "Without ground truth, not in the mean: Nodule." in page
+    assert "- Box AP: without ground truth, not in the mean: Nodule." in page
     assert "never a diagnosis" in page

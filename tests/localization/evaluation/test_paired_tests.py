@@ -14,7 +14,7 @@ from scipy.stats import norm, rankdata, ttest_1samp
 
 from cxrloc.classification.metrics.bootstrap import ClusterBootstrap
 from cxrloc.localization.evaluation.ground_truth import FloatArray, GroundTruth
-from cxrloc.localization.evaluation.paired_tests import PairedTest, PairTests, holm, paired_tests
+from cxrloc.localization.evaluation.paired_tests import PairedTest, PairTests, paired_tests
 
 
 def truth_of(patients: Sequence[object], diseases: Sequence[str]) -> GroundTruth:
@@ -168,18 +168,6 @@ def test_differences_that_are_zero_but_for_rounding_are_ties() -> None:
 
     assert sum(first - second) != 0
     assert paired_tests(truth, first, second).macro.ties == 10
-
-
-def test_holm_multiplies_by_how_many_are_left_and_never_falls() -> None:
-    # sorted .01 .03 .04: times 3, 2, 1 is .03 .06 .04, and the last may not be under .06
-    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
-    assert holm([0.6, 0.5]) == pytest.approx([1, 1])
-    assert holm([0.02]) == [0.02]
-    assert holm([]) == []
-
-
-def test_holm_does_not_count_tests_that_were_not_made() -> None:
-    assert holm([0.01, math.nan, 0.03]) == pytest.approx([0.02, math.nan, 0.03], nan_ok=True)
 
 
 def test_the_family_is_the_diseases_tested_without_the_macro_row() -> None:
@@ -364,6 +352,6 @@ def test_a_t_test_on_bootstrap_replicates_finds_a_difference_where_there_is_none
     truth = _clustered_truth(rng)
     first, second = _simulated(truth, 0.0, rng)
 
-    replicates = _bootstraps(truth)[0].samples((first - second)[:, :100])[:, :, 0]
+    replicates = _bootstraps(truth)[0].draws((first - second)[:, :100]).samples[:, 0].T
     rejected = ttest_1samp(replicates, 0, axis=0).pvalue < 0.05
     assert rejected.mean() > 0.8

@@ -345,7 +345,11 @@ def test_the_summary_is_json_and_agrees_with_the_comparison() -> None:
     assert (first["name"], first["setting"]) == ("half", "disease given")
     assert first["boxes_without_prediction"] == 8
     macro = comparison.localizers[0].estimates["mean_iou"].macro
-    assert first["measures"]["mean_iou"]["macro"] == vars(macro)
+    assert first["measures"]["mean_iou"]["macro"] == {
+        "value": macro.value,
+        "low": macro.low,
+        "high": macro.high,
+    }
     assert set(first["measures"]) >= {
         "acc_iou@0.5",
         "acc_iobb@0.75",

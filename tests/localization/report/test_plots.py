@@ -10,17 +10,15 @@ import pytest
 from matplotlib.colors import to_rgb
 
 from builders import coco_ground_truth, read_pixels
+from cxrloc.classification.report.plots import COLOURS, CONTROL_GREYS, save_figure
 from cxrloc.datasets.files.manifest import RESEARCH_USE
 from cxrloc.localization.evaluation.comparison import Comparison, compare
 from cxrloc.localization.localizer import Localization
 from cxrloc.localization.report.plots import (
-    COLOURS,
-    CONTROL_GREYS,
     CURVE_THRESHOLDS,
     accuracy_curves,
     iou_boxplots,
     paired_boxplots,
-    save_figure,
 )
 
 NAMES = [f"{i}_0" for i in range(5)]

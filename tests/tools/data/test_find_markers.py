@@ -47,7 +47,7 @@ def test_the_finder_is_scored_on_drawn_images(capsys: pytest.CaptureFixture[str]
     assert lines[0].split() == ["images", "markers", "found", "precision", "recall"]
     assert [line.split()[0] for line in lines[1:3]] == ["chest", "limb"]
     assert all(float(line.split()[4]) > 0.5 for line in lines[1:3])
-    assert lines[-1] == "Research use only - not a diagnosis."
+    assert lines[-1] == "Research use only, never a diagnosis."
 
 
 @pytest.mark.parametrize(

@@ -87,7 +87,7 @@ def test_a_run_is_checked_with_the_markers_and_without(out: Path) -> None:
 def test_the_page_says_what_was_found_and_what_it_is_not_for(out: Path) -> None:
     page = (out / "report.html").read_text()
     assert "grad_cam, macro mean over diseases" in page
-    assert "Research use only - not a diagnosis" in page
+    assert "Research use only, never a diagnosis" in page
     targets = set(re.findall(r'id="(term-[^"]+)"', page))
     assert set(re.findall(r'href="#(term-[^"]+)"', page)) <= targets
     assert "term-CAM-mass" in targets

@@ -20,6 +20,7 @@ from cxrloc.classification.inference.gate_table import read_gate_table
 from cxrloc.classification.metrics.operating_point import at_sensitivity
 from cxrloc.classification.metrics.scored_images import join_images, read_scored_images
 from cxrloc.classification.network.classifier import build_classifier
+from cxrloc.classification.report.tables import value_text
 from cxrloc.tools.cross_validate import main
 
 
@@ -101,10 +102,10 @@ def test_the_report_has_its_tables_and_figures(finished: Path) -> None:
         assert read_pixels(finished / f"{name}.png").std() > 1
     with (finished / "cross_validation.csv").open() as handle:
         table = {row["disease"]: row for row in csv.DictReader(handle)}
-    assert list(table) == ["Mass", "Hernia", "No Finding", "macro"]
+    assert list(table) == ["Mass", "Hernia", "No Finding", "macro mean"]
     pooled = json.loads((finished / "metrics.json").read_text())["test"]
     assert float(table["Mass"]["auc"]) == pooled["diseases"]["Mass"]["auc"]
-    assert float(table["macro"]["ap_low"]) == pooled["macro_average_precision_interval"][0]
+    assert float(table["macro mean"]["ap_low"]) == pooled["macro_average_precision_interval"][0]
     assert (table["Hernia"]["auc_folds"], table["Mass"]["auc_folds"]) == ("2", "3")
     with (finished / "confusion.csv").open() as handle:
         counts = {(r["rule"], r["disease"]): r for r in csv.DictReader(handle)}
@@ -113,7 +114,7 @@ def test_the_report_has_its_tables_and_figures(finished: Path) -> None:
     assert counts["target", "Hernia"]["undecided"] == "8"
     page = (finished / "cross_validation.md").read_text()
     assert "count as called absent: Hernia (8 images)" in page
-    assert "Research use only - not a diagnosis." in page
+    assert "Research use only, never a diagnosis." in page
 
 
 @pytest.mark.slow
@@ -176,11 +177,11 @@ def test_both_stages_are_reported_out_of_fold_beside_each_other(two_stages: list
             by_hand = area(pooled.labels[:, column], pooled.scores[:, column])
             assert found[name, disease] == pytest.approx(by_hand)
         mean = np.mean([found[name, disease] for disease in pooled.diseases])
-        assert found[name, "macro"] == pytest.approx(mean)
+        assert found[name, "macro mean"] == pytest.approx(mean)
     page = (run / "cross_validation.md").read_text()
-    difference = found["fine-tuned", "macro"] - found["frozen", "macro"]
-    assert f"| frozen | {found['frozen', 'macro']:.3f} (" in page
-    assert f"| fine-tuned minus frozen | {difference:.3f} (" in page
+    difference = found["fine-tuned", "macro mean"] - found["frozen", "macro mean"]
+    assert f"| frozen | {value_text(found['frozen', 'macro mean'])} [" in page
+    assert f"| fine-tuned minus frozen | {value_text(difference)} [" in page
     assert "(DenseNet-121 fine-tuned 512) | 0.6978 |" in page
 
 

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from cxrloc.classification.report.tables import ResultTable, TableRow, Value, to_text
 from cxrloc.classification.training.batches import Batch, ImageBatches, Loader, make_loader
 from cxrloc.classification.training.samplers import ByRowGroups, row_groups_in_use
 from cxrloc.datasets.images.transforms import fit_square
@@ -133,14 +134,15 @@ def loader_rates(
 
 def rate_table(rates: Sequence[Rate]) -> str:
     """One line a loader and size; images a second and ratio for each number of workers."""
-    workers = list(dict.fromkeys(rate.workers for rate in rates))
-    heads = "".join(f"{f'{n} workers':>12s} {'ratio':>8s}" for n in workers)
-    lines = [f"{'size':>4s}  {'images/s':40s}{heads}"]
-    for size, loader in dict.fromkeys((rate.size, rate.loader) for rate in rates):
-        mine = {r.workers: r for r in rates if (r.size, r.loader) == (size, loader)}
-        cells = "".join(f"{mine[n].images_per_second:12,.0f} {mine[n].ratio:8.1f}" for n in workers)
-        lines.append(f"{size:4d}  {loader:40s}{cells}")
-    return "\n".join(lines)
+    cells: dict[tuple[str, int], dict[str, Value]] = {}
+    for rate in rates:
+        row = cells.setdefault((rate.loader, rate.size), {})
+        row[f"{rate.workers} workers"] = round(rate.images_per_second)
+        row[f"ratio, {rate.workers} workers"] = f"{rate.ratio:.1f}"
+    rows = [
+        TableRow("", {"loader": loader, "size": size}, row) for (loader, size), row in cells.items()
+    ]
+    return to_text(ResultTable("loaders", "Images a second", tuple(rows), ()))
 
 
 def _loaders(

@@ -12,6 +12,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from cxrloc.classification.report.tables import ResultTable, TableRow, Value, to_text
+
 Sides = Mapping[str, Callable[[], object]]
 
 
@@ -56,14 +58,18 @@ def _cost(
 
 def cost_table(title: str, costs: Sequence[Cost]) -> str:
     """The costs, one a line."""
-    lines = [f"{title:44s}   wall ms    CPU ms   ratio  CPU ratio  peak MB"]
-    for c in costs:
-        peak = "-" if c.peak_mb is None else f"{c.peak_mb:.0f}"
-        lines.append(
-            f"  {c.name:42s} {1000 * c.wall:9.1f} {1000 * c.cpu:9.1f} {c.ratio:7.3f} "
-            f"{c.cpu_ratio:10.3f} {peak:>8s}"
-        )
-    return "\n".join(lines)
+    rows = [TableRow("", {"side": cost.name}, _cells(cost)) for cost in costs]
+    return to_text(ResultTable("costs", title, tuple(rows), ()))
+
+
+def _cells(cost: Cost) -> dict[str, Value]:
+    return {
+        "wall ms": f"{1000 * cost.wall:.1f}",
+        "CPU ms": f"{1000 * cost.cpu:.1f}",
+        "ratio": cost.ratio,
+        "CPU ratio": cost.cpu_ratio,
+        "peak MB": "-" if cost.peak_mb is None else round(cost.peak_mb),
+    }
 
 
 def _peak_mb(run: Callable[[], object]) -> float | None:

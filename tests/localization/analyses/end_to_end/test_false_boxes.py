@@ -9,14 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cxrloc.classification.metrics.bootstrap import Estimate, tail_of
+from cxrloc.classification.metrics.bootstrap import Estimate, ImageBootstrap, tail_of
 from cxrloc.localization.analyses.end_to_end.false_boxes import (
     ALL_IMAGES,
     BOXED_IMAGES,
     COUNTED,
     IGNORED,
     NO_FINDING,
-    ImageBootstrap,
     OperatingPoint,
     end_to_end_table,
     false_box_table,
@@ -77,7 +76,7 @@ def _points(
 ) -> dict[str, list[OperatingPoint]]:
     settings = settings_of(IMAGES, looked_at(IMAGES, coverage), decisions_of(IMAGES, GATE))
     marks = marks_of(IMAGES, TRUTH, boxes)
-    bootstrap = ImageBootstrap.of(IMAGES, resamples=200, seed=0)
+    bootstrap = ImageBootstrap.of(IMAGES.patient_ids, resamples=200, seed=0)
     return {
         name: operating_points("mine", marks, setting, IMAGES, thresholds, bootstrap)
         for name, setting in settings.items()
@@ -174,7 +173,7 @@ def test_of_equal_scores_the_first_in_the_file_is_the_top_1() -> None:
 
 
 def test_intervals_agree_with_a_slow_loop_over_all_patients_boxed_or_not() -> None:
-    bootstrap = ImageBootstrap.of(IMAGES, resamples=200, seed=0)
+    bootstrap = ImageBootstrap.of(IMAGES.patient_ids, resamples=200, seed=0)
     false_of, images_of = np.array([2, 1, 1]), np.array([2, 1, 1])  # every disease asked: p1 p2 p3
     slow = [
         sum(times * n for times, n in zip(row, false_of, strict=True))

@@ -8,12 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cxrloc.classification.metrics.bootstrap import Estimate, tail_of
+from cxrloc.classification.metrics.bootstrap import Estimate, ImageBootstrap, tail_of
 from cxrloc.localization.analyses.end_to_end.false_boxes import (
     BOUNDS,
     COUNTED,
     IGNORED,
-    ImageBootstrap,
 )
 from cxrloc.localization.analyses.end_to_end.froc import (
     GRID,
@@ -80,7 +79,7 @@ def _sweep(
     world: World, boxes: Sequence[Localization], bound: str = IGNORED, disease: int | None = None
 ) -> tuple[Sweep, ImageBootstrap]:
     images, truth = world
-    bootstrap = ImageBootstrap.of(images, resamples=50, seed=2)
+    bootstrap = ImageBootstrap.of(images.patient_ids, resamples=50, seed=2)
     setting = _everything(images)
     return sweep(marks_of(images, truth, boxes), setting, 0.5, bound, bootstrap, disease), bootstrap
 
@@ -89,7 +88,7 @@ def _froc(
     world: World, boxes: Sequence[Localization], bound: str = IGNORED, resamples: int = 50
 ) -> Froc:
     images, truth = world
-    bootstrap = ImageBootstrap.of(images, resamples=resamples, seed=2)
+    bootstrap = ImageBootstrap.of(images.patient_ids, resamples=resamples, seed=2)
     return froc("mine", marks_of(images, truth, boxes), _everything(images), 0.5, bound, bootstrap)
 
 

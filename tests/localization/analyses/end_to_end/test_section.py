@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from cxrloc.classification.report.plots import COLOURS, CONTROL_GREYS
 from cxrloc.classification.report.tables import to_csv, to_latex, to_markdown
 from cxrloc.datasets.files.manifest import RESEARCH_USE
 from cxrloc.datasets.labels import NIH_BOXED_DISEASES
@@ -19,7 +20,6 @@ from cxrloc.localization.evaluation.ground_truth import ground_truth_from_coco
 from cxrloc.localization.evaluation.image_table import BOXED, image_table
 from cxrloc.localization.localizer import Localization
 from cxrloc.localization.report.glossary import lookup
-from cxrloc.localization.report.plots import COLOURS, CONTROL_GREYS
 from cxrloc.localization.report.sections import Section
 
 

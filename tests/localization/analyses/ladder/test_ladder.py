@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cxrloc.classification.metrics.bootstrap import MACRO
+from cxrloc.classification.metrics.bootstrap import MACRO_MEAN
 from cxrloc.classification.report.tables import Cell, Value, to_csv, to_markdown
 from cxrloc.localization.analyses.ladder.ladder import RUNGS, STEPS, Ladder, ladder, ladder_section
 from cxrloc.localization.cam.heat_maps import HeatMaps
@@ -111,9 +111,9 @@ def test_the_table_has_a_row_for_each_rung_and_localizer_and_says_what_it_saw() 
     by_row = {(row.lead["rung"], row.lead["localizer"]): row for row in table.rows}
     tuned = by_row["tuned threshold", "perfect"]
     assert {name: value(tuned.cells[name]) for name in tuned.cells} == dict.fromkeys(
-        (*DISEASES, MACRO), 1.0
+        (*DISEASES, MACRO_MEAN), 1.0
     )
-    assert value(by_row["fixed threshold", "random"].cells[MACRO]) == 0.25
+    assert value(by_row["fixed threshold", "random"].cells[MACRO_MEAN]) == 0.25
     for (rung, _), row in by_row.items():
         assert ("oracle" in str(row.trail["saw"])) == (rung not in list(RUNGS)[:2])
     assert [row.lead["lost to"] for row in losses.rows[::2]] == list(STEPS)
@@ -143,7 +143,7 @@ def test_the_section_says_what_came_out_and_what_the_models_saw() -> None:
     assert shown.key == "ladder"
     (figure,) = shown.figures
     assert "0.25, 1.00, 1.00, 1.00, 1.00" in figure.alt
-    assert [axis.get_title() for axis in figure.figure.axes] == [*DISEASES, MACRO]
+    assert [axis.get_title() for axis in figure.figure.axes] == [*DISEASES, MACRO_MEAN]
 
 
 def test_folds_that_had_to_be_drawn_are_said_not_to_be_the_models() -> None:

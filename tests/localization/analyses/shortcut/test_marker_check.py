@@ -82,7 +82,7 @@ def test_a_sheet_shows_each_image_boxed_and_without_its_markers() -> None:
     written = [text for text, _ in sheet.texts]
     assert written == [
         *(f"{name}: 1 found" for name in ("a.png", "b.png", "c.png")),
-        "Research use only - not a diagnosis.",
+        "Research use only, never a diagnosis.",
     ]
     orange = (sheet.pixels == (230, 159, 0)).all(axis=2)
     assert cv2.connectedComponents(orange.astype(np.uint8))[0] == 1 + 3

@@ -33,7 +33,8 @@ def test_shards_are_timed_on_the_path_of_a_training(tmp_path: Path) -> None:
 def test_the_table_has_a_line_a_loader_and_columns_for_the_workers() -> None:
     table = rate_table([Rate("PNG", 256, 0, 50.0, 1.0), Rate("shards", 256, 0, 1234.0, 24.7)])
     assert [line.split() for line in table.splitlines()] == [
-        ["size", "images/s", "0", "workers", "ratio"],
-        ["256", "PNG", "50", "1.0"],
-        ["256", "shards", "1,234", "24.7"],
+        ["Images", "a", "second"],
+        ["loader", "size", "0", "workers", "ratio,", "0", "workers"],
+        ["PNG", "256", "50", "1.0"],
+        ["shards", "256", "1,234", "24.7"],
     ]

@@ -47,5 +47,5 @@ def test_every_stage_and_every_peer_runs(bundle: ClassifierBundle, tmp_path: Pat
     first, *_, last = stages
     assert (first, last) == ("network", "all but the network")
     table = cost_table("stages", compare({"JSON": stages["JSON"]}, 1))
-    assert table.splitlines()[1].split()[0] == "JSON"
+    assert table.splitlines()[2].split()[0] == "JSON"
     assert "1.00" in table

@@ -1,0 +1,121 @@
+"""One figure of several diseases with its bootstrap resamples: estimates, macro mean, differences.
+
+The same patients and seed give the same resamples, so that the figures of two networks on the same
+images can be subtracted resample by resample (a paired bootstrap).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from cxrloc.classification.metrics.bootstrap import (
+    Estimate,
+    FloatArray,
+    IndexArray,
+    image_weights,
+    macro_mean,
+    percentiles,
+    tail_of,
+    typical_patients,
+)
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """One figure of D diseases.
+
+    Attributes:
+        points: (D,) NaN where undefined.
+        samples: (R, D) of each resample, NaN where undefined.
+        patients: (D,) how many patients carry the figure (see `carriers`).
+        reason: why a point is undefined.
+    """
+
+    points: FloatArray
+    samples: FloatArray = field(repr=False)
+    patients: IndexArray
+    reason: str = ""
+
+    def estimate(self, column: int, reason: str = "") -> Estimate:
+        """The figure of one disease; `reason` replaces that of all."""
+        if np.isnan(self.points[column]):
+            return Estimate(math.nan, reason=reason or self.reason)
+        tail = tail_of(float(self.patients[column]))
+        return _estimate(self.points[column], self.samples[:, column], tail)
+
+    @property
+    def estimates(self) -> tuple[Estimate, ...]:
+        """One a disease."""
+        return tuple(self.estimate(column) for column in range(len(self.points)))
+
+    @property
+    def macro(self) -> Estimate:
+        """Mean over the diseases that have the figure."""
+        defined = ~np.isnan(self.points)
+        if not defined.any():
+            return Estimate(math.nan, reason="undefined for every disease")
+        samples = self.samples[:, defined]
+        complete = samples[~np.isnan(samples).any(axis=1)]
+        tail = tail_of(typical_patients(self.patients[defined]))
+        return _estimate(macro_mean(self.points), macro_mean(samples), tail, len(complete))
+
+    def __sub__(self, other: Sampled) -> Sampled:
+        """The paired difference, provided that both come from the same images and seed."""
+        return Sampled(
+            self.points - other.points,
+            self.samples - other.samples,
+            np.minimum(self.patients, other.patients),
+            self.reason,
+        )
+
+
+def _estimate(
+    point: FloatArray, samples: FloatArray, tail: float, replicates: int | None = None
+) -> Estimate:
+    low, high = percentiles(samples, tail)
+    if replicates is None:
+        replicates = int(np.count_nonzero(~np.isnan(samples)))
+    return Estimate(float(point), float(low), float(high), replicates=replicates)
+
+
+def carriers(patient_ids: Sequence[str], carry: npt.NDArray[np.bool_]) -> IndexArray:
+    """How many patients have an image that a column of (N, D) says carries the figure: (D,).
+
+    A share varies with the images of its denominator, such as those with the disease for the
+    sensitivity. The patients without such an image tell nothing of it.
+    """
+    names = np.asarray(patient_ids, dtype=str)
+    return np.array([len(np.unique(names[column])) for column in carry.T], dtype=np.intp)
+
+
+def bootstrap_ratios(
+    numerators: FloatArray,
+    denominators: FloatArray,
+    patients: Sequence[str],
+    replicates: int,
+    seed: int,
+) -> Sampled:
+    """Sum over images of each numerator column over that of its denominator, and its resamples.
+
+    Sensitivity, for instance, is the count of images found over the count of images with the
+    disease. A figure is NaN where the denominator is 0.
+
+    Args:
+        numerators, denominators: (N, D), finite, at least 0.
+        patients: (N,) the unit of resampling.
+    """
+    draws = [_ratio(np.ones((1, len(patients))), numerators, denominators)]
+    for weights in image_weights(patients, replicates, seed):
+        draws.append(_ratio(weights, numerators, denominators))
+    figures = np.concatenate(draws)
+    return Sampled(figures[0], figures[1:], carriers(patients, denominators > 0))
+
+
+def _ratio(weights: FloatArray, numerators: FloatArray, denominators: FloatArray) -> FloatArray:
+    above, below = weights @ numerators, weights @ denominators
+    return np.divide(above, below, out=np.full_like(above, np.nan), where=below > 0)
