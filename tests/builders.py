@@ -168,6 +168,28 @@ def _dicom_image(stored: npt.NDArray[Any], bits: int) -> Dataset:
     return image
 
 
+def lookup_table(entries: Sequence[int], first: int, bits: int, *, packed: bool = False) -> Dataset:
+    """A modality or VOI lookup table; packed, its entries are bytes."""
+    item = Dataset()
+    item.add_new("LUTDescriptor", "SS" if first < 0 else "US", [len(entries), first, bits])
+    if packed:
+        item.add_new("LUTData", "OW", np.array(entries, "<u2").tobytes())
+    else:
+        item.add_new("LUTData", "US", list(entries))
+    return item
+
+
+def smooth_pixels(
+    bits: int, size_hw: tuple[int, int] = (48, 40)
+) -> npt.NDArray[np.uint8 | np.uint16]:
+    """A picture with every depth of grey, as a decoder would like it."""
+    noise = np.random.default_rng(3).random((6, 5), dtype=np.float32)
+    grown = cv2.resize(noise, size_hw[::-1], interpolation=cv2.INTER_CUBIC)
+    span = (grown - grown.min()) / (grown.max() - grown.min())
+    grey: npt.NDArray[np.float64] = np.rint(span * (2**bits - 1))
+    return grey.astype(np.uint8) if bits <= 8 else grey.astype(np.uint16)
+
+
 def tiny_classifier(
     diseases: Sequence[str],
     threshold: float | None = 0.5,

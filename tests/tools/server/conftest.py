@@ -21,6 +21,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from fastapi.testclient import TestClient
 
 from builders import write_dicom
 from cxrloc.classification.bundle.classifier import ClassifierBundle, save_classifier
@@ -32,6 +33,7 @@ from cxrloc.detection.load_diagnoser import load_diagnoser
 from cxrloc.detection.mask_rcnn import bundle_metadata
 from cxrloc.detection.torchvision_backend.backend import build_detector
 from cxrloc.localization.diagnosis.diagnoser import Diagnoser
+from cxrloc.tools.server.api import create_app
 from cxrloc.tools.server.http.limits import Limits
 from cxrloc.tools.server.http.schemas import loaded_models
 from cxrloc.tools.server.service import Service
@@ -86,6 +88,13 @@ def services(diagnoser: Diagnoser, bundles: dict[str, Path]) -> Iterator[Callabl
     yield make
     for service in made:
         service.worker.close()
+
+
+@pytest.fixture(scope="module")
+def client(services: Callable[..., Service]) -> Iterator[TestClient]:
+    app = create_app(services(files=3, megabytes=0.2, request_megabytes=0.5, megapixels=0.1))
+    with TestClient(app, base_url="http://127.0.0.1") as opened:
+        yield opened
 
 
 def image_pixels(seed: int = 0, size_hw: tuple[int, int] = (120, 100)) -> Any:
