@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import platform
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -287,19 +283,3 @@ def test_openvino_computes_in_integers_what_is_computed_here_in_float32(
     kinds = [fact.exec_type for fact in facts if fact.node_type == "Convolution"]
     # it leaves some of the three shortcuts, of one tap, in float32: exact too, and hardly slower
     assert sum("I8" in kind for kind in kinds) >= len(int8.layers) - 3
-
-
-@pytest.mark.usefixtures("int8_cpu")
-@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="of x86 CPUs")
-def test_a_cpu_whose_8_bit_products_overflow_is_refused() -> None:
-    """oneDNN's own switch makes this CPU one of before 2019."""
-    script = (
-        "from cxrloc.classification.inference.openvino_network import check_vnni\n"
-        "try:\n    check_vnni('openvino-int8')\n"
-        "except ValueError as error:\n    print(error)\n"
-    )
-    environment = {**os.environ, "ONEDNN_MAX_CPU_ISA": "AVX2"}
-    command = [sys.executable, "-c", script]
-    printed = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
-    assert "8-bit products overflow" in printed.stdout
-    assert "use runtime openvino" in printed.stdout
