@@ -15,13 +15,12 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
 import pytest
 import torch
-from fastapi.testclient import TestClient
 
 from builders import write_dicom
 from cxrloc.classification.bundle.classifier import ClassifierBundle, save_classifier
@@ -33,10 +32,12 @@ from cxrloc.detection.load_diagnoser import load_diagnoser
 from cxrloc.detection.mask_rcnn import bundle_metadata
 from cxrloc.detection.torchvision_backend.backend import build_detector
 from cxrloc.localization.diagnosis.diagnoser import Diagnoser
-from cxrloc.tools.server.api import create_app
 from cxrloc.tools.server.http.limits import Limits
 from cxrloc.tools.server.http.schemas import loaded_models
 from cxrloc.tools.server.service import Service
+
+if TYPE_CHECKING:
+    from fastapi.testclient import TestClient
 
 pytest.importorskip("fastapi", reason="fastapi is not installed: pip install -e .[serve]")
 _PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
@@ -92,6 +93,10 @@ def services(diagnoser: Diagnoser, bundles: dict[str, Path]) -> Iterator[Callabl
 
 @pytest.fixture(scope="module")
 def client(services: Callable[..., Service]) -> Iterator[TestClient]:
+    from fastapi.testclient import TestClient
+
+    from cxrloc.tools.server.api import create_app
+
     app = create_app(services(files=3, megabytes=0.2, request_megabytes=0.5, megapixels=0.1))
     with TestClient(app, base_url="http://127.0.0.1") as opened:
         yield opened

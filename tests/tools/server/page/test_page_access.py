@@ -9,6 +9,8 @@ import pytest
 from cxrloc.datasets.files.manifest import RESEARCH_USE
 from tools.server.page.actions import FOCUSED, open_image
 
+pytestmark = pytest.mark.slow
+
 
 def test_everything_is_reached_by_keyboard_and_has_a_name(page: Any) -> None:
     open_image(page, "a <b>.png")
