@@ -44,14 +44,15 @@ test: $(STAMP)
 check: $(STAMP) types
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
-	MYPYPATH=build/types $(PY) -m mypy --namespace-packages --explicit-package-bases build/types/cxrloc
+	MYPYPATH=build/types:build/types/tests $(PY) -m mypy --namespace-packages --explicit-package-bases build/types
 	$(PY) -m pytest
 
-# mypy reads files, not installed packages: give it a tree in which the folders are named cxrloc.*
+# mypy reads files, not installed packages: give it a tree in which the rooms are named cxrloc.*, with the tests beside them
 types:
 	mkdir -p build/types/cxrloc
 	for room in classification configs datasets detection localization tools; do \
 		ln -sfn ../../../$$room build/types/cxrloc/$$room; done
+	ln -sfn ../../tests build/types/tests
 
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11 ...")'

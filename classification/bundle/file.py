@@ -32,7 +32,7 @@ def write_bundle(
         ValueError: for an unknown kind, or metadata that JSON cannot hold (NaN included).
     """
     _check_kind(metadata.get("kind"), path)
-    text = json.dumps({**metadata, "notice": RESEARCH_USE}, allow_nan=False)
+    text = json.dumps({**metadata, "notice": f"{RESEARCH_USE}."}, allow_nan=False)
     # a clone each: channels_last and shared tensors are refused by safetensors
     plain = {
         name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)

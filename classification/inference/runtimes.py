@@ -44,22 +44,22 @@ from __future__ import annotations
 from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
-from types import ModuleType
-from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 
 from cxrloc.classification.inference.onnx_export import (
     Shape,
-    cache_folder,
     exported,
     exported_int8,
     folded,
     package,
+)
+from cxrloc.classification.inference.openvino_network import (
+    Backbone,
+    by_image,
+    check_vnni,
+    compile_network,
 )
 from cxrloc.classification.network.classifier import ChestClassifier
 from cxrloc.classification.network.int8 import Int8Backbone
@@ -71,7 +71,6 @@ from cxrloc.classification.network.precision import (
     resolve_precision,
 )
 
-Backbone = Callable[[torch.Tensor], torch.Tensor]
 INT8 = "openvino-int8"
 
 
@@ -195,13 +194,13 @@ def _onnx(wanted: _Wanted) -> Runtime:
     session = program.InferenceSession(
         str(exported(wanted.model, wanted.shape)), options, providers=["CPUExecutionProvider"]
     )
-    run = _by_image(lambda x: session.run(None, {"x": x})[0])
+    run = by_image(lambda x: session.run(None, {"x": x})[0])
     return Runtime("onnx fp32 on cpu", "fp32", torch.device("cpu"), run)
 
 
 def _openvino(wanted: _Wanted) -> Runtime:
     _check_cpu("openvino", wanted.device)
-    run, number = _compiled(lambda: exported(wanted.model, wanted.shape), wanted.precision)
+    run, number = compile_network(lambda: exported(wanted.model, wanted.shape), wanted.precision)
     return Runtime(f"openvino {number} on cpu", number, torch.device("cpu"), run)
 
 
@@ -211,37 +210,11 @@ def _openvino_int8(wanted: _Wanted) -> Runtime:
     if int8 is None:
         raise ValueError(f"runtime {INT8} needs INT8 weights: see tools/experiments/quantize.py")
     shape = wanted.shape if int8.grey is None else (1, *wanted.shape[1:])
-    run, number = _compiled(lambda: exported_int8(wanted.model, int8, shape), wanted.precision)
+    run, number = compile_network(
+        lambda: exported_int8(wanted.model, int8, shape), wanted.precision
+    )
     name = f"openvino int8 and {number} on cpu"
     return Runtime(name, number, torch.device("cpu"), lambda x: run(int8.inputs(x)))
-
-
-@cache
-def _core(openvino: ModuleType) -> Any:
-    """The one OpenVINO core of this process, which is never given back.
-
-    Where a core first uses the CPU, OpenVINO 2026.4 gives the thread a stack for signal handlers,
-    and on the core's end the stack from before. Where the first of two cores ends first, the end of
-    the second gives back the first's, whose memory is free by then: the next signal that Python
-    handles (an interrupt, a child's end) would be written into whatever lies there.
-    """
-    return openvino.Core()
-
-
-def _compiled(export: Callable[[], Path], precision: str) -> tuple[Backbone, Precision]:
-    """OpenVINO's program of an ONNX file, and the number format of what is not INT8 in it."""
-    core = _core(package("openvino", "openvino"))
-    able = "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-    bf16 = able if precision == "auto" else precision == "bf16"
-    number: Precision = "bf16" if bf16 else "fp32"
-    settings = {
-        "INFERENCE_PRECISION_HINT": {"fp32": "f32", "bf16": "bf16"}[number],
-        "PERFORMANCE_HINT": "LATENCY",
-        "INFERENCE_NUM_THREADS": torch.get_num_threads(),
-        "CACHE_DIR": str(cache_folder() / "openvino"),
-    }
-    network = core.compile_model(str(export()), "CPU", settings)
-    return _by_image(lambda x: network([x])[0]), number
 
 
 RUNTIMES: dict[str, Callable[[_Wanted], Runtime]] = {
@@ -251,18 +224,6 @@ RUNTIMES: dict[str, Callable[[_Wanted], Runtime]] = {
     "openvino": _openvino,
     INT8: _openvino_int8,
 }
-
-
-def _by_image(run: Callable[[Any], Any]) -> Backbone:
-    """A network of one image as one of a batch: on a CPU a batch is no faster than its images."""
-
-    def batch(x: torch.Tensor) -> torch.Tensor:
-        maps = [
-            torch.from_numpy(np.array(run(one.contiguous().numpy()))) for one in torch.split(x, 1)
-        ]
-        return torch.cat(maps)
-
-    return batch
 
 
 def require_int8(device: str = "auto") -> None:
@@ -275,29 +236,7 @@ def require_int8(device: str = "auto") -> None:
     _check_cpu(INT8, device)
     for module in ("openvino", "onnx", "onnxscript"):
         package(module, INT8)
-    _check_sums()
-
-
-@cache
-def _check_sums() -> None:
-    """Refuse CPUs without VNNI instructions: they add up products in 16 bits, cut off at 32,767.
-
-    OpenVINO does not say which CPUs these are, so one convolution of the largest numbers is run.
-    """
-    program, ops, channels = package("openvino", INT8), package("openvino.opset13", INT8), 64
-    x = ops.parameter([1, channels, 4, 4], np.float32)
-    weight = ops.constant(np.full((channels, channels, 1, 1), 127, np.float32))
-    zero, least, largest, most = (np.float32(number) for number in (0, -127, 127, 255))
-    given = ops.fake_quantize(x, zero, most, zero, most, 256)
-    kernel = ops.fake_quantize(weight, least, largest, least, largest, 255)
-    sums = ops.convolution(given, kernel, [1, 1], [0, 0], [0, 0], [1, 1])
-    network = _core(program).compile_model(program.Model([sums], [x]), "CPU")
-    found = network([np.full((1, channels, 4, 4), 255, np.float32)])[0]
-    if not np.allclose(found, channels * 255 * 127, rtol=0.01):
-        raise ValueError(
-            f"runtime {INT8}: this CPU's 8-bit products overflow (it has no VNNI instructions), so "
-            "its results would be wrong: use runtime openvino"
-        )
+    check_vnni(INT8)
 
 
 def _check_cpu(name: str, device: str) -> None:

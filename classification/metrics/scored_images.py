@@ -175,7 +175,7 @@ def write_scored_images(path: Path, images: ScoredImages) -> None:
         "diseases": images.diseases,
         "rules": list(images.thresholds),
         "sensitivity": None if np.isnan(images.sensitivity) else images.sensitivity,
-        "notice": RESEARCH_USE,
+        "notice": f"{RESEARCH_USE}.",
     }
     table = pa.table(columns).replace_schema_metadata({_KEY: json.dumps(facts)})
     with whole_file(path) as temporary:

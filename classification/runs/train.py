@@ -11,16 +11,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from cxrloc.classification.bundle.classifier import save_classifier
 from cxrloc.classification.bundle.preprocessing import INPUTS
 from cxrloc.classification.config import ClassifierConfig
 from cxrloc.classification.inference.gate import decide
 from cxrloc.classification.inference.gate_table import GateRow, read_gate_table, write_gate_table
-from cxrloc.classification.metrics.operating_point import OperatingPoint, operating_points
-from cxrloc.classification.metrics.ranking import ClassifierMetrics, classifier_metrics
+from cxrloc.classification.metrics.ranking import classifier_metrics
 from cxrloc.classification.metrics.scored_images import (
     VALIDATION,
-    ScoredImages,
     write_scored_images,
 )
 from cxrloc.classification.network.backbones import ARCHITECTURES, STAGES
@@ -32,11 +29,17 @@ from cxrloc.classification.network.classifier import (
 from cxrloc.classification.network.weights import LoadReport, random_and_frozen
 from cxrloc.classification.report.examinations import part_tables
 from cxrloc.classification.report.run_page import metrics_table, plot_losses, plot_roc
-from cxrloc.classification.report.stages import StageFigures, random_notes, stage_tables
+from cxrloc.classification.report.stages import random_notes, stage_tables
 from cxrloc.classification.report.tables import ResultTable, tables_markdown, to_markdown
+from cxrloc.classification.runs.bundles import (
+    Points,
+    choose_points,
+    report_stages,
+    save_bundle,
+    thresholds_of,
+)
 from cxrloc.classification.runs.examination_report import (
     STUDY_POINTS,
-    study_points,
     write_study_report,
 )
 from cxrloc.classification.runs.predict import Judged, images_of_rows, judge_part, scored_images
@@ -58,7 +61,6 @@ from cxrloc.datasets.files.atomic import write_text
 from cxrloc.datasets.files.manifest import RESEARCH_USE, file_sha256, run_manifest, write_json
 
 METRICS_NAME = "metrics.json"
-Points = dict[str, OperatingPoint]
 
 
 def run_classifier(config: ClassifierConfig) -> Path:
@@ -137,12 +139,12 @@ def _write_part(
 ) -> None:
     validation, test = run.images(part.split.validation), run.images(part.split.test)
     kept = scored_images(run, part, validation, chosen.validation)
-    points, of_studies = _points(kept)
-    rows = _rows(test, chosen.test, _thresholds(points), run.diseases, part.fold)
+    points, of_studies = choose_points(kept)
+    rows = _rows(test, chosen.test, thresholds_of(points), run.diseases, part.fold)
     seed, trained = run.config.train.seed, chosen.trained
     manifest = run_manifest(run.config, seed=seed, hashes=input_hashes(run), started=started)
     manifest |= run.label_facts
-    stages = _report_stages(run, part, chosen, judged_stages, manifest)
+    stages = report_stages(run, part, chosen, judged_stages, manifest)
     details = {
         "best_epoch": trained.best_epoch,
         "history": trained.history,
@@ -156,7 +158,7 @@ def _write_part(
     notes, more = _threshold_notes(points), stage_tables(stages, _random_layers(run, report))
     print(_write_scores(run, part.folder, rows, details, notes, more), flush=True)
     plot_losses(part.folder / "loss.png", trained.history, trained.best_epoch)
-    _save(part.folder / BUNDLE_NAME, chosen, (points, of_studies), manifest)
+    save_bundle(part.folder / BUNDLE_NAME, chosen, (points, of_studies), manifest)
     forget_checkpoints(part.folder)
 
 
@@ -187,59 +189,6 @@ def _folded(trained: Trained) -> Trained:
     """Networks of three classes a disease with one output a disease."""
     stages = tuple(_folded(stage) for stage in trained.stages)
     return replace(trained, model=present_against_absent(trained.model), stages=stages)
-
-
-def _report_stages(
-    run: Run,
-    part: Part,
-    chosen: Judged,
-    stages: Sequence[Judged],
-    manifest: Mapping[str, Any],
-) -> list[StageFigures]:
-    """Figures of both stages; the other one's bundle and scores are kept beside the gate."""
-    validation, test = run.images(part.split.validation), run.images(part.split.test)
-    figures = []
-    for number, stage in enumerate(stages, start=1):
-        best = stage.trained.best_epoch
-        is_chosen = best == chosen.trained.best_epoch
-        name = BUNDLE_NAME if is_chosen else f"classifier_stage{number}.safetensors"
-        if not is_chosen:
-            on_validation = scored_images(run, part, validation, stage.validation)
-            _save(part.folder / name, stage, _points(on_validation), manifest)
-            if part.fold is not None:
-                scored = scored_images(run, part, test, stage.test)
-                write_scored_images((part.folder / name).with_suffix(".parquet"), scored)
-        on = _metrics(run, validation, stage.validation), _metrics(run, test, stage.test)
-        epochs = len(stage.trained.history)
-        figures.append(StageFigures(number, epochs, best, name, is_chosen, *on))
-    return figures
-
-
-def _points(validation: ScoredImages) -> tuple[Points, Points]:
-    """Operating points of images and of studies."""
-    points = operating_points(validation.labels, validation.scores, validation.diseases)
-    return points, study_points(validation)
-
-
-def _save(
-    path: Path, judged: Judged, points: tuple[Points, Points], manifest: Mapping[str, Any]
-) -> None:
-    """Write the bundle with its thresholds of images and of studies."""
-    images, studies = map(_thresholds, points)
-    bundle = replace(judged.bundle, thresholds=images, study_thresholds=studies)
-    save_classifier(path, replace(bundle, manifest=manifest))
-
-
-def _thresholds(points: Points) -> dict[str, float | None]:
-    return {disease: point.threshold for disease, point in points.items()}
-
-
-def _metrics(run: Run, images: ImageBatches, scores: npt.NDArray[np.float64]) -> ClassifierMetrics:
-    settings = run.config.train
-    return classifier_metrics(
-        images.labels, scores, run.diseases, images.patients,
-        replicates=settings.bootstrap, seed=settings.seed,
-    )  # fmt: skip
 
 
 def _rows(
@@ -281,7 +230,7 @@ def _write_scores(
     write_text(folder / "metrics.md", page)
     plot_roc(folder / "roc.png", images, metrics)
     test = {"images": len(images), **metrics.to_json()}
-    write_json(folder / METRICS_NAME, {"test": test, **extra, "notice": RESEARCH_USE})
+    write_json(folder / METRICS_NAME, {"test": test, **extra, "notice": f"{RESEARCH_USE}."})
     return page
 
 

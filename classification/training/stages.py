@@ -10,50 +10,40 @@ from __future__ import annotations
 
 import copy
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import lightning as L
 import numpy as np
 import torch
-from torch import nn
-from torch.nn import functional as F
 
 from cxrloc.classification.bundle.file import read_bundle, write_bundle
 from cxrloc.classification.bundle.preprocessing import Preprocessing
-from cxrloc.classification.config import ClassifierConfig, TrainConfig
-from cxrloc.classification.metrics.ranking import classifier_metrics
-from cxrloc.classification.network.backbones import ARCHITECTURES, STAGES
+from cxrloc.classification.config import ClassifierConfig
+from cxrloc.classification.network.backbones import STAGES
 from cxrloc.classification.network.classifier import ChestClassifier
-from cxrloc.classification.network.precision import resolve_device
 from cxrloc.classification.training.batches import (
-    Batch,
     ImageBatches,
-    augment,
     fit_preprocessing,
     make_loader,
 )
 from cxrloc.classification.training.distributed import (
-    gather,
-    mean_over_ranks,
     member,
     run_on_rank_zero,
 )
 from cxrloc.classification.training.fit import Folders, History, best_entry, fit
+from cxrloc.classification.training.gate_training import GateTraining, macro_auc
 from cxrloc.classification.training.label_hierarchy import (
     child_labels,
     children_config,
     only,
     top_labels,
 )
-from cxrloc.classification.training.losses import LabelLoss, make_loss
-from cxrloc.classification.training.optimization import make_optimizer, make_schedule
+from cxrloc.classification.training.losses import make_loss
 from cxrloc.classification.training.samplers import make_order
 from cxrloc.classification.training.sync_batch_norm import (
     own_batch_statistics,
-    share_batch_statistics,
 )
 
 
@@ -73,93 +63,6 @@ class Trained:
     history: History
     best_epoch: int
     stages: tuple[Trained, ...] = ()
-
-
-class GateTraining(L.LightningModule):
-    """Loss, random changes, optimizer and schedule around a `ChestClassifier`."""
-
-    def __init__(
-        self,
-        model: ChestClassifier,
-        preprocessing: Preprocessing,
-        config: TrainConfig,
-        steps_per_epoch: int,
-        loss: LabelLoss | None = None,
-        frozen_stages: int = 0,
-    ) -> None:
-        super().__init__()
-        if member().world_size > 1:
-            share_batch_statistics(model, resolve_device(config.device).type)
-        # an earlier stage leaves it in evaluation mode, and Lightning as it finds it
-        self.model = model.train().to(memory_format=torch.channels_last)
-        self.preprocessing = preprocessing
-        self.config = config
-        self.steps_per_epoch = steps_per_epoch
-        self.small_epochs = int(config.small_share * config.epochs)
-        self.loss = loss or LabelLoss()
-        self.judged: list[Batch] = []  # logits and labels of the validation images of this epoch
-        self.frozen = list(frozen_layers(model, frozen_stages))
-        model.requires_grad_(True)  # an earlier stage may have frozen more
-        for layer in self.frozen:
-            layer.requires_grad_(False)
-
-    def on_train_epoch_start(self) -> None:
-        # a network that drops out at random does so alike in a run that was killed and went on
-        torch.manual_seed(_seed_of(self.config.seed, self.current_epoch, member().rank))
-        for layer in self.frozen:
-            layer.eval()  # the running statistics of a frozen BatchNorm stay too
-
-    def training_step(self, batch: Batch, batch_index: int) -> torch.Tensor:
-        squares, labels, *demographics = batch
-        rng = np.random.default_rng([self.config.seed, self.current_epoch, batch_index])
-        with torch.autocast(squares.device.type, enabled=False):
-            changed = augment(squares.float(), self.config, rng, member())
-        if self.current_epoch < self.small_epochs:
-            changed = F.avg_pool2d(changed, 2)
-        logits = self.model(self.preprocessing.normalise(changed), *demographics).logits
-        mine, loss = mean_over_ranks(self.loss(logits, labels), (~labels.isnan()).sum())
-        self.log("train_loss", loss, on_epoch=True, on_step=False, batch_size=len(labels))
-        return mine
-
-    def validation_step(self, batch: Batch, batch_index: int) -> None:
-        squares, labels, *demographics = batch
-        logits = self.model(self.preprocessing.to_tensor(squares), *demographics).logits
-        self.judged.append((logits.cpu(), labels.cpu()))
-
-    def on_validation_epoch_end(self) -> None:
-        """Judge all images, each once, whichever process it went through."""
-        outputs, labels = (gather(torch.cat(part)) for part in zip(*self.judged, strict=True))
-        self.judged.clear()
-        loss = self.loss(outputs.to(self.device), labels.to(self.device))
-        self.log("val_loss", loss, prog_bar=True)
-        logits = self.loss.disease_logits(outputs)
-        auc = macro_auc(labels.double().numpy(), logits.double().numpy())
-        if auc is not None:
-            self.log("val_auc", auc, prog_bar=True)
-
-    def configure_optimizers(self) -> Any:
-        optimizer = make_optimizer(self, self.config)
-        schedule = make_schedule(optimizer, self.config, self.steps_per_epoch)
-        return {"optimizer": optimizer, "lr_scheduler": schedule}
-
-
-def macro_auc(labels: np.ndarray[Any, Any], scores: np.ndarray[Any, Any]) -> float | None:
-    """Mean AUC over the diseases that have one; labels and scores are (N, D), NaN is unknown.
-
-    None when no disease has a positive and a negative, NaN when a score is not finite.
-    """
-    if not np.isfinite(scores).all():
-        return float("nan")
-    diseases, images = (list(map(str, range(n))) for n in (labels.shape[1], len(labels)))
-    macro = classifier_metrics(labels, scores, diseases, images, replicates=0).macro_auc
-    return macro.value if macro.defined else None
-
-
-def frozen_layers(model: ChestClassifier, stages: int) -> Iterator[nn.Module]:
-    """Layers of the first stages of the network's family: 1 is the stem, 5 the whole backbone."""
-    for stage in ARCHITECTURES[model.architecture].family.stages[:stages]:
-        for name in stage:
-            yield model.backbone.get_submodule(name)
 
 
 def train(
@@ -294,10 +197,6 @@ def _fit(
     )
     loaders = loader, make_loader(validation, size, workers=workers, member=member())
     return fit(module, loaders, settings, monitor, folders)
-
-
-def _seed_of(*numbers: int) -> int:
-    return int(np.random.SeedSequence(numbers).generate_state(1)[0])
 
 
 def _check_parts(images: ImageBatches, validation: ImageBatches) -> None:

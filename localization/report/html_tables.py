@@ -85,9 +85,9 @@ def table_view(table: ResultTable, diseases: Collection[str]) -> TableView:
     )
 
 
-def word_anchor(name: str) -> str:
-    """Place of a word's definition in the page."""
-    return "word-" + "".join(c if c.isalnum() else "-" for c in name)
+def term_anchor(name: str) -> str:
+    """Place of a term's definition in the page."""
+    return "term-" + "".join(c if c.isalnum() else "-" for c in name)
 
 
 def _values(row: TableRow) -> dict[str, Value]:
@@ -110,7 +110,7 @@ def _lead(row: TableRow) -> dict[str, str]:
 
 def _block(heading: str, rows: Sequence[TableRow], names: Sequence[str]) -> ViewBlock:
     found = _found(heading.split(",")[0])
-    anchor = word_anchor(found[0]) if found else ""
+    anchor = term_anchor(found[0]) if found else ""
     return ViewBlock(heading, anchor, tuple(_cells(row, names) for row in rows))
 
 
@@ -155,13 +155,13 @@ def _column(name: str, diseases: Collection[str], rows: Sequence[Mapping[str, Va
     numeric = any(not isinstance(row.get(name, ""), str) for row in rows)
     if found is None:
         return Column(name, "", "", numeric)
-    return Column(name, word_anchor(found[0]), found[1].definition, numeric)
+    return Column(name, term_anchor(found[0]), found[1].definition, numeric)
 
 
 def _found(name: str) -> tuple[str, Term] | None:
     """The entry that explains a name, under its own name; None where nothing does."""
     try:
-        word = lookup(name)
+        term = lookup(name)
     except ValueError:
         return None
-    return next(key for key, value in TERMS.items() if value is word), word
+    return next(key for key, value in TERMS.items() if value is term), term

@@ -28,7 +28,7 @@ from cxrloc.classification.report.plots import render_figure
 from cxrloc.datasets.files.atomic import write_text
 from cxrloc.datasets.files.manifest import RESEARCH_USE
 from cxrloc.localization.report.glossary import SYMBOLS, TERMS
-from cxrloc.localization.report.html_tables import TableView, table_view, word_anchor
+from cxrloc.localization.report.html_tables import TableView, table_view, term_anchor
 from cxrloc.localization.report.sections import NamedFigure, Picture, Section
 
 _ASSETS = Path(__file__).parent / "assets"
@@ -49,8 +49,8 @@ class Report:
         stamp: empty, or what no reader may miss, such as `LEAKED: ...`; it stands in red at the top
             and on every table.
         diseases: the table columns that are diseases.
-        words: those of `words.TERMS` that are defined at the end; None for all, with the symbols of
-            their formulas.
+        terms: those of `glossary.TERMS` that are defined at the end; None for all, with the symbols
+            of their formulas.
     """
 
     title: str
@@ -61,7 +61,7 @@ class Report:
     manifest: Mapping[str, Any] = field(repr=False, default_factory=dict)
     stamp: str = ""
     diseases: tuple[str, ...] = ()
-    words: tuple[str, ...] | None = None
+    terms: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         keys = [section.key for section in self.sections]
@@ -101,16 +101,16 @@ def render_report(report: Report) -> str:
         report=report,
         sections=[_section(section, report.diseases) for section in report.sections],
         gallery=_gallery(report.gallery),
-        words=[
-            (word_anchor(name), name, word)
-            for name, word in TERMS.items()
-            if report.words is None or name in report.words
+        terms=[
+            (term_anchor(name), name, term)
+            for name, term in TERMS.items()
+            if report.terms is None or name in report.terms
         ],
         manifest_text=json.dumps(report.manifest, indent=1, default=str, ensure_ascii=False),
         policy=_policy(style, script),
         style=Markup(style),
         script=Markup(script),
-        symbols=SYMBOLS if report.words is None else "",
+        symbols=SYMBOLS if report.terms is None else "",
         research_use=RESEARCH_USE,
     )
     return page

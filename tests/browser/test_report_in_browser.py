@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 import pytest
 
+from builders import coco_ground_truth
 from cxrloc.datasets.files.manifest import RESEARCH_USE
 from cxrloc.localization.analyses.gallery.choose import choose
 from cxrloc.localization.analyses.gallery.pictures import gallery_pictures
@@ -37,18 +38,11 @@ PATIENCE_MS = 300_000  # the machines of CI may be busy with something else
 
 
 def _coco() -> dict[str, Any]:
-    pairs = [(i, c) for i in range(IMAGES) for c in range(1, 4)]
-    return {
-        "images": [
-            {"id": i, "file_name": f"{i}.png", "width": 64, "height": 64, "patient_id": str(i)}
-            for i in range(IMAGES)
-        ],
-        "categories": [{"id": c, "name": d} for c, d in enumerate(DISEASES, start=1)],
-        "annotations": [
-            {"id": k, "image_id": i, "category_id": c, "bbox": [8 * c, 10 + i, 20, 20]}
-            for k, (i, c) in enumerate(pairs, start=1)
-        ],
-    }
+    return coco_ground_truth(
+        DISEASES,
+        [(f"{i}.png", disease, (8 * c, 10 + i, 20, 20))
+         for i in range(IMAGES) for c, disease in enumerate(DISEASES, start=1)],
+    )  # fmt: skip
 
 
 def _predictions() -> dict[str, list[Localization]]:
@@ -172,7 +166,8 @@ def test_a_heading_sorts_its_column_by_figures_up_then_down_then_as_it_was(
         else:
             button.focus()
             page.keyboard.press(key)
-        return heading.get_attribute("aria-sort")
+        order: str | None = heading.get_attribute("aria-sort")
+        return order
 
     numbers = [value for value in before if value is not None]
     assert len(set(numbers)) > 2

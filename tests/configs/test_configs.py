@@ -54,7 +54,9 @@ def data_set_of(path: Path) -> str:
 def test_a_config_loads_and_its_first_comment_is_its_command(path: Path) -> None:
     assert path.read_text().startswith(f"# python tools/{tool_of(path)}.py --config configs/")
     assert f"configs/{name_of(path)}.yaml" in path.read_text().splitlines()[0]
-    config = load_config(CONFIG_OF[tool_of(path)], ["--config", str(path), "--train.lr", "2e-5"])
+    config: Any = load_config(
+        CONFIG_OF[tool_of(path)], ["--config", str(path), "--train.lr", "2e-5"]
+    )
     assert config.train.lr == 2e-5
 
 

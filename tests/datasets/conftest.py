@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import cv2
 import gdcm
-import numpy as np
 import pytest
+
+from builders import write_image
 
 V2020_HEADER = (
     "Image Index,Finding Labels,Follow-up #,Patient ID,Patient Age,Patient Gender,View Position,"
@@ -21,17 +21,6 @@ CHEXPERT_HEADER = (
     "Lung Opacity,Lung Lesion,Edema,Consolidation,Pneumonia,Atelectasis,Pneumothorax,"
     "Pleural Effusion,Pleural Other,Fracture,Support Devices"
 )
-
-
-def write_image(
-    path: Path, value: int = 100, shape: tuple[int, int] = (16, 16), corner: int | None = None
-) -> Path:
-    """A small grey image of one value, but for its first pixel where that is given."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    pixels = np.full(shape, value, np.uint8)
-    pixels[0, 0] = value if corner is None else corner
-    assert cv2.imwrite(str(path), pixels)
-    return path
 
 
 GDCM_SYNTAXES = {
@@ -64,11 +53,6 @@ def transcode() -> Callable[[Path, str], Path]:
         return path
 
     return change_syntax
-
-
-@pytest.fixture
-def image() -> Callable[..., Path]:
-    return write_image
 
 
 @pytest.fixture
@@ -150,15 +134,15 @@ def mura_tree(tmp_path: Path) -> Callable[..., Path]:
         root = tmp_path / "MURA-v1.1"
         root.mkdir(exist_ok=True)
         for part in parts:
-            listed, labelled = [], []
+            image_lines, labelled = [], []
             for study, label in studies.items():
                 if study.startswith(f"{part}/"):
                     labelled.append(f"MURA-v1.1/{study}/,{label}")
                     for name in (listed or {}).get(study, ("image1.png", "image2.png")):
-                        listed.append(f"MURA-v1.1/{study}/{name}")
+                        image_lines.append(f"MURA-v1.1/{study}/{name}")
                         write_image(root / study / name, shape=(20, 12), corner=99)
             for name, lines in (
-                (f"{part}_image_paths.csv", listed),
+                (f"{part}_image_paths.csv", image_lines),
                 (f"{part}_labeled_studies.csv", labelled),
             ):
                 lines = [*lines, *(extra or {}).get(name, ())]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -23,7 +24,7 @@ from cxrloc.detection.run_config import DataConfig, MaskRCNNConfig
         ({"frozen_stages": 6, "weights": "coco", "architecture": "resnet50"}, "0 .* to 5"),
     ],
 )
-def test_a_network_that_cannot_work_is_refused(values: dict, message: str) -> None:
+def test_a_network_that_cannot_work_is_refused(values: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         ModelConfig(**values)
 
@@ -61,8 +62,8 @@ def test_missing_weights_stop_the_run_and_never_become_random_ones(tmp_path: Pat
         resolve_init(ModelConfig(weights="gate", gate=str(tmp_path)), 0)
 
 
-def _run(**values: object) -> MaskRCNNConfig:
-    return MaskRCNNConfig(out="o", **{"data": DataConfig(prepared="p"), **values})
+def _run(**values: Any) -> MaskRCNNConfig:
+    return MaskRCNNConfig(**{"out": "o", "data": DataConfig(prepared="p"), **values})
 
 
 def test_folds_are_all_or_those_asked_for() -> None:

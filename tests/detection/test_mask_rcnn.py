@@ -66,7 +66,9 @@ def test_arrays_that_do_not_match_are_refused() -> None:
     with pytest.raises(ValueError, match=r"2 diseases need boxes \(2, 4\)"):
         Detections("a", (9, 9), np.zeros((1, 4)), np.zeros(1), ("Mass", "Nodule"))
     with pytest.raises(ValueError, match=r"expected masks of shape \(0, cells, cells\)"):
-        Detections("a", (9, 9), np.zeros((0, 4)), np.zeros(0), (), np.zeros((1, 28, 28)))
+        Detections(
+            "a", (9, 9), np.zeros((0, 4)), np.zeros(0), (), np.zeros((1, 28, 28), np.float32)
+        )
 
 
 def test_the_localizer_returns_only_the_asked_diseases() -> None:

@@ -119,4 +119,4 @@ def test_a_wrong_shape_is_named() -> None:
 
 def test_a_number_that_is_not_finite_is_an_error_with_its_row() -> None:
     with pytest.raises(ValueError, match="expected finite numbers, row 1 is"):
-        iobb([[0, 0, 1, 1], [0, 0, float("nan"), 1]], [[0, 0, 1, 1]] * 2)
+        iobb([[0.0, 0.0, 1.0, 1.0], [0.0, 0.0, float("nan"), 1.0]], [[0, 0, 1, 1]] * 2)

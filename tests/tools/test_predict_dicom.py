@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +12,9 @@ import numpy as np
 import pydicom
 import pytest
 import torch
-from highdicom.sr import srread
+from highdicom.sr import MeasurementReport, srread
 
+from builders import names_everywhere, write_dicom
 from cxrloc.classification.bundle.classifier import (
     ClassifierBundle,
     load_classifier,
@@ -28,7 +28,6 @@ from cxrloc.datasets.radiograph import LoadedImage
 from cxrloc.tools import predict
 from cxrloc.tools.data import send_dicom
 
-WriteDicom = Callable[..., Path]
 DISEASES = ("Mass", "Effusion")
 DEMOGRAPHICS = ("age", "sex", "view")
 
@@ -80,7 +79,7 @@ def record(path: Path) -> dict[str, Any]:
 
 @pytest.mark.slow
 def test_the_same_image_as_png_and_as_dicom_gives_the_same_result(
-    bundle: Path, pixels: Any, write_dicom: WriteDicom, tmp_path: Path
+    bundle: Path, pixels: Any, tmp_path: Path
 ) -> None:
     images = tmp_path / "images"
     images.mkdir()
@@ -90,7 +89,7 @@ def test_the_same_image_as_png_and_as_dicom_gives_the_same_result(
     inverse = (255 - pixels.astype(np.uint16)) * 16
     window = {"WindowCenter": 2040, "WindowWidth": 4080, "VOILUTFunction": "LINEAR_EXACT"}
     write_dicom(
-        images / "IM000001", inverse, bits=12, PhotometricInterpretation="MONOCHROME1", **window
+        images / "IM000001", inverse, window, bits=12, PhotometricInterpretation="MONOCHROME1"
     )
 
     assert run(bundle, images, tmp_path / "out") == 0
@@ -109,17 +108,15 @@ def test_the_same_image_as_png_and_as_dicom_gives_the_same_result(
 def test_warnings_reach_the_user_and_no_name_reaches_anything(
     bundle: Path,
     pixels: Any,
-    write_dicom: WriteDicom,
-    names_everywhere: dict[str, str],
     tmp_path: Path,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     images, everything = (
         tmp_path / "images",
-        {**names_everywhere, "StudyDescription": "Canary chest"},
+        {**names_everywhere(), "StudyDescription": "Canary chest"},
     )
-    write_dicom(images / "side.dcm", pixels, **{**everything, "ViewPosition": "LL"})
-    write_dicom(images / "knee.dcm", pixels, **{**names_everywhere, "BodyPartExamined": "KNEE"})
+    write_dicom(images / "side.dcm", pixels, everything, ViewPosition="LL")
+    write_dicom(images / "knee.dcm", pixels, names_everywhere(), BodyPartExamined="KNEE")
 
     assert run(bundle, images, tmp_path / "out") == 1
 
@@ -138,7 +135,6 @@ def test_warnings_reach_the_user_and_no_name_reaches_anything(
 def test_a_gate_trained_with_demographics_is_told_what_the_file_says_and_nobody_else_is(
     told_bundle: Path,
     pixels: Any,
-    write_dicom: WriteDicom,
     tmp_path: Path,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
@@ -150,7 +146,7 @@ def test_a_gate_trained_with_demographics_is_told_what_the_file_says_and_nobody_
     assert run(told_bundle, images, out, "--precision", "fp32") == 0
 
     gate = Gate(load_classifier(told_bundle), precision="fp32")
-    people = {
+    people: dict[str, dict[str, Any]] = {
         "told": {"age_years": 77.0, "sex": "M", "view": "AP"}, "silent": {"view": "AP"},
         "plain": {},
     }  # fmt: skip
@@ -175,7 +171,7 @@ def test_a_gate_trained_with_demographics_is_told_what_the_file_says_and_nobody_
 
 @pytest.mark.slow
 def test_dicom_objects_are_written_beside_the_json_and_an_archive_takes_them(
-    bundle: Path, pixels: Any, write_dicom: WriteDicom, receiver: Any, tmp_path: Path
+    bundle: Path, pixels: Any, receiver: Any, tmp_path: Path
 ) -> None:
     out, image = tmp_path / "out", write_dicom(tmp_path / "image.dcm", pixels)
     assert run(bundle, image, out, "--dicom-out") == 0
@@ -183,8 +179,10 @@ def test_dicom_objects_are_written_beside_the_json_and_an_archive_takes_them(
     objects = sorted(out.glob("*.dcm"))
     assert [path.name for path in objects] == ["image.pr.dcm", "image.sc.dcm", "image.sr.dcm"]
     boxes = [box["bbox"] for box in record(out / "image.json")["annotations"]]
-    groups = srread(out / "image.sr.dcm").content.get_planar_roi_measurement_groups()
-    corners = [group.roi.value for group in groups]
+    content = srread(out / "image.sr.dcm").content
+    assert isinstance(content, MeasurementReport)
+    groups = content.get_planar_roi_measurement_groups()
+    corners = [group.roi.value for group in groups if group.roi is not None]
     in_report = [[*c[0], *(c[2] - c[0])] for c in corners]
     np.testing.assert_allclose(in_report, boxes, rtol=1e-5)
     assert f"classifier={file_sha256(bundle)}".encode() in (out / "image.sr.dcm").read_bytes()
@@ -203,7 +201,6 @@ def test_dicom_objects_are_written_beside_the_json_and_an_archive_takes_them(
 def test_dicom_objects_about_a_png_are_a_clear_failure_and_the_rest_goes_on(
     bundle: Path,
     pixels: Any,
-    write_dicom: WriteDicom,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:

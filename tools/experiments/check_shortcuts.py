@@ -55,7 +55,7 @@ from cxrloc.localization.report.page import Report, write_report
 from cxrloc.localization.report.sections import Section
 
 NAME, BUNDLE = "grad_cam", "classifier.safetensors"
-_WORDS = ("CAM mass", "area (control)", "region", "maps", "maps of marked images", "localizer",
+_TERMS = ("CAM mass", "area (control)", "region", "maps", "maps of marked images", "localizer",
           "macro mean", "disease", "patients", "95 % interval")  # fmt: skip
 
 
@@ -225,7 +225,7 @@ def write_section(
         sections=(section,),
         manifest=manifest,
         diseases=tuple(sorted({d for own in maps.values() for _, d in own.pairs})),
-        words=_WORDS,
+        terms=_TERMS,
     )
     write_report(out / "report.html", report)
 

@@ -20,7 +20,7 @@ from cxrloc.classification.config import ClassifierConfig, ModelConfig, TrainCon
 from cxrloc.classification.inference.gate import Gate
 from cxrloc.classification.network.classifier import build_classifier
 from cxrloc.classification.training.batches import ImageBatches, augment, fit_preprocessing
-from cxrloc.classification.training.stages import GateTraining
+from cxrloc.classification.training.gate_training import GateTraining
 from cxrloc.datasets.images.mean_image import MeanImage
 from cxrloc.datasets.radiograph import LoadedImage, Radiograph
 from cxrloc.localization.cam.localizer import GradCamLocalizer
@@ -132,11 +132,11 @@ def test_a_training_step_runs_for_every_input_also_at_half_size() -> None:
     for kind in KINDS:
         preprocessing = Preprocessing(64, input=kind)
         model, _ = build_classifier("simple_cnn", 1, in_channels=preprocessing.channels)
-        seen = []
+        seen: list[torch.Size] = []
         model.register_forward_pre_hook(lambda _, inputs, seen=seen: seen.append(inputs[0].shape))
         config = replace(STILL, epochs=2, small_share=0.5)
         module = GateTraining(model, preprocessing, config, 1)
-        module.log = lambda *a, **k: None  # type: ignore[method-assign,assignment]
+        module.log = lambda *a, **k: None  # type: ignore[method-assign]
         module.training_step(batches(noise(2), kind)[[0, 1]], 0)
         assert seen == [(2, preprocessing.channels, 32, 32)]
 
@@ -147,8 +147,8 @@ def test_one_channel_computes_what_the_image_thrice_gives(architecture: str) -> 
     once, _ = build_classifier(architecture, 2, seed=3, in_channels=1)
     if architecture == "googlenet":  # its own constants differ by channel; alike for this
         for layer in (thrice, once):
-            layer.backbone.rescale.scale.fill_(0.4)
-            layer.backbone.rescale.shift.fill_(0.1)
+            layer.get_buffer("backbone.rescale.scale").fill_(0.4)
+            layer.get_buffer("backbone.rescale.shift").fill_(0.1)
     image = torch.rand(1, 1, 64, 64, generator=torch.manual_seed(0))
     with torch.inference_mode():
         expected = thrice.eval()(image.expand(1, 3, 64, 64)).logits
@@ -162,8 +162,9 @@ def test_weights_of_three_channels_are_added_up_into_one(tmp_path: Path) -> None
     save_classifier(path, ClassifierBundle(thrice, ("Mass",), none, Preprocessing(64), {}, {}, {}))
     once, report = build_classifier("simple_cnn", 1, weights=path, in_channels=1)
     assert report.mismatched == report.missing == ()
-    kernels = thrice.backbone.block1[0].weight
-    torch.testing.assert_close(once.backbone.block1[0].weight, kernels.sum(1, keepdim=True))
+    kernels = thrice.get_parameter("backbone.block1.0.weight")
+    found = once.get_parameter("backbone.block1.0.weight")
+    torch.testing.assert_close(found, kernels.sum(1, keepdim=True))
 
 
 def test_a_wrong_input_is_refused() -> None:

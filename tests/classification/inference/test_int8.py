@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import platform
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +16,7 @@ from cxrloc.classification.bundle.classifier import ClassifierBundle
 from cxrloc.classification.bundle.file import read_bundle, write_bundle
 from cxrloc.classification.bundle.int8 import int8_path, load_int8, save_int8
 from cxrloc.classification.bundle.preprocessing import Preprocessing
-from cxrloc.classification.inference import onnx_export, runtimes
+from cxrloc.classification.inference import onnx_export, openvino_network
 from cxrloc.classification.inference.gate import Gate
 from cxrloc.classification.inference.int8_calibration import calibrate, gptq
 from cxrloc.classification.inference.onnx_export import exported_int8, folded
@@ -279,7 +275,7 @@ def test_openvino_computes_in_integers_what_is_computed_here_in_float32(
 
     assert runtime.name == "openvino int8 and fp32 on cpu"
     [network] = tmp_path.glob("2/cxrloc/resnet18_int8_*.onnx")
-    core = runtimes._core(openvino)
+    core = openvino_network._core(openvino)
     program = core.compile_model(str(network), "CPU", {"PERF_COUNT": True})
     request = program.create_infer_request()
     request.infer([int8.inputs(x[:1]).numpy()])
@@ -287,19 +283,3 @@ def test_openvino_computes_in_integers_what_is_computed_here_in_float32(
     kinds = [fact.exec_type for fact in facts if fact.node_type == "Convolution"]
     # it leaves some of the three shortcuts, of one tap, in float32: exact too, and hardly slower
     assert sum("I8" in kind for kind in kinds) >= len(int8.layers) - 3
-
-
-@pytest.mark.usefixtures("int8_cpu")
-@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="of x86 CPUs")
-def test_a_cpu_whose_8_bit_products_overflow_is_refused() -> None:
-    """oneDNN's own switch makes this CPU one of before 2019."""
-    script = (
-        "from cxrloc.classification.inference import runtimes\n"
-        "try:\n    runtimes._check_sums()\n"
-        "except ValueError as error:\n    print(error)\n"
-    )
-    environment = {**os.environ, "ONEDNN_MAX_CPU_ISA": "AVX2"}
-    command = [sys.executable, "-c", script]
-    printed = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
-    assert "8-bit products overflow" in printed.stdout
-    assert "use runtime openvino" in printed.stdout

@@ -160,10 +160,8 @@ def test_intervals_resample_patients_not_images() -> None:
     scores = np.where(right, labels, 1 - labels)
     alone = judged(scores.tolist(), labels.tolist(), "E" * 40)
     people = tuple(str(n) for n in np.repeat(np.arange(40), 5))
-    many = JudgedUnits(
-        people, ("E",) * 200, *(np.repeat(m, 5, axis=0) for m in (alone.labels, alone.scores)),
-        np.full((200, 1), NAN),
-    )  # fmt: skip
+    labels, scores = (np.repeat(m, 5, axis=0) for m in (alone.labels, alone.scores))
+    many = JudgedUnits(people, ("E",) * 200, labels, scores, np.full((200, 1), NAN))
     one, five = (agreements(j, 400, 1)[0] for j in (alone, many))
     assert one.accuracy.value == five.accuracy.value
     for figure in ("accuracy", "kappa", "auc"):

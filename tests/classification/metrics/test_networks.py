@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,7 +27,7 @@ NAN = float("nan")
 
 
 def scored(
-    scores: list[float], labels: list[float], folds: list[int] | None = None
+    scores: list[float], labels: Sequence[float], folds: list[int] | None = None
 ) -> ScoredImages:
     """Images f0, f1, .. of as many patients, one disease."""
     n = len(scores)

@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import nn
 from torchvision.models import VGG, get_model, get_model_weights
-from torchvision.models.convnext import CNBlock
 
+from builders import settled
 from cxrloc.classification.bundle.classifier import (
     ClassifierBundle,
     load_classifier,
@@ -22,7 +22,7 @@ from cxrloc.classification.config import ModelConfig
 from cxrloc.classification.network.backbones import ARCHITECTURES, STAGES, Family
 from cxrloc.classification.network.classifier import ChestClassifier, build_classifier
 from cxrloc.classification.network.weights import read_weights
-from cxrloc.classification.training.stages import frozen_layers
+from cxrloc.classification.training.gate_training import frozen_layers
 
 # the smallest of each family; its larger ones run with the slow tests
 QUICK = {name for name in ARCHITECTURES if not re.search("34|50|161|169|b4|b7", name)}
@@ -33,21 +33,6 @@ NAMES = [
 OPTIONS = {"googlenet": {"aux_logits": True, "transform_input": True, "init_weights": True}}
 OURS = ("simple_cnn", "conv3", "conv4")
 WITH_LINEAR_HEAD = [name for name in NAMES if name.values[0] not in ("vgg16", *OURS)]
-
-
-def settled(network: nn.Module, seed: int = 0) -> nn.Module:
-    """In evaluation mode, with statistics and scales that are not the trivial 0, 1 and 1e-6."""
-    torch.manual_seed(seed)
-    for module in network.modules():
-        if isinstance(module, nn.BatchNorm2d | nn.LayerNorm):
-            nn.init.uniform_(module.weight, 0.5, 1.5)
-            nn.init.normal_(module.bias, std=0.1)
-        if isinstance(module, nn.BatchNorm2d):
-            nn.init.normal_(module.running_mean, std=0.1)
-            nn.init.uniform_(module.running_var, 0.5, 1.5)
-        if isinstance(module, CNBlock):
-            nn.init.uniform_(module.layer_scale, 0.1, 0.5)
-    return network.eval()
 
 
 def images(count: int = 2, height: int = 64, width: int = 64) -> torch.Tensor:

@@ -77,8 +77,12 @@ def test_a_linear_head_is_one_layer_over_map_and_demographics_side_by_side() -> 
     numbers = torch.from_numpy(encode(ALL, [radiograph(0, "AP", "F", 70)] * 2))
     output = model(x, numbers)
     side_by_side = torch.cat([output.features.mean(dim=(2, 3)), numbers], dim=1)
-    joint = torch.cat([model.head.weight, model.demographic_head.weight], dim=1)
-    torch.testing.assert_close(output.logits, side_by_side @ joint.T + model.head.bias)
+    joint = torch.cat(
+        [model.get_parameter("head.weight"), model.get_parameter("demographic_head.weight")], dim=1
+    )
+    torch.testing.assert_close(
+        output.logits, side_by_side @ joint.T + model.get_parameter("head.bias")
+    )
 
 
 @pytest.mark.parametrize("head", ["linear", "two_layer"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,7 +22,7 @@ def test_published_figures_are_named_where_they_are_shown(
     figures: list[Figure] = []
     save = Figure.savefig
 
-    def spy(figure: Figure, *args: object, **kwargs: object) -> None:
+    def spy(figure: Figure, *args: Any, **kwargs: Any) -> None:
         figures.append(figure)
         save(figure, *args, **kwargs)
 

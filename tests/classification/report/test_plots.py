@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
-import cv2
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
+from builders import read_pixels
 from cxrloc.classification.metrics.bootstrap import FloatArray
 from cxrloc.classification.metrics.ranking import classifier_metrics
 from cxrloc.classification.metrics.scored_images import ScoredImages
@@ -32,9 +33,11 @@ def texts(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     found: list[str] = []
     save = Figure.savefig
 
-    def spy(figure: Figure, *args: object, **kwargs: object) -> None:
+    def spy(figure: Figure, *args: Any, **kwargs: Any) -> None:
         for axes in figure.axes:
-            found.extend(text.get_text() for text in axes.get_legend().get_texts())
+            legend = axes.get_legend()
+            assert legend is not None
+            found.extend(text.get_text() for text in legend.get_texts())
         found.append(figure.get_supxlabel())
         save(figure, *args, **kwargs)
 
@@ -50,7 +53,7 @@ def test_the_roc_figure_names_every_disease(tmp_path: Path, texts: list[str]) ->
     plot_roc(tmp_path / "roc.png", images, metrics)
     assert texts[:2] == ["Mass: 1.000 [undefined]", "Hernia: undefined: no positive image"]
     assert texts[-1] == "Research use only, never a diagnosis."
-    assert cv2.imread(str(tmp_path / "roc.png")).std() > 1
+    assert read_pixels(tmp_path / "roc.png").std() > 1
     assert [p.name for p in tmp_path.iterdir()] == ["roc.png"]
 
 
@@ -92,7 +95,7 @@ def test_the_loss_figure_marks_the_epoch_that_was_kept(tmp_path: Path, texts: li
     plot_losses(tmp_path / "loss.png", history, 1)
     assert texts == ["training", "validation", "best epoch, kept",
                      "Research use only, never a diagnosis."]  # fmt: skip
-    assert cv2.imread(str(tmp_path / "loss.png")).std() > 1
+    assert read_pixels(tmp_path / "loss.png").std() > 1
 
 
 def test_a_second_stage_begins_for_all_folds_where_the_longest_first_one_ends(
@@ -102,18 +105,19 @@ def test_a_second_stage_begins_for_all_folds_where_the_longest_first_one_ends(
         return {"epoch": epoch, "stage": stage, "val_loss": loss}
 
     lines: list[tuple[list[float], list[float]]] = []
-    monkeypatch.setattr(
-        Figure, "savefig",
-        lambda figure, path, **_: (
-            lines.extend(([*a.get_xdata()], [*a.get_ydata()]) for a in figure.axes[0].lines),
-            Path(path).touch(),
-        ),
-    )  # fmt: skip
+
+    def note_lines(figure: Figure, path: Path, **_: Any) -> None:
+        for line in figure.axes[0].lines:
+            x, y = (np.asarray(values).tolist() for values in line.get_data())
+            lines.append((x, y))
+        path.touch()
+
+    monkeypatch.setattr(Figure, "savefig", note_lines)
     short = [entry(0, 1, 0.9), entry(1, 2, 0.5)]
     long = [entry(0, 1, 0.7), entry(1, 1, 0.6), entry(2, 2, 0.3)]
     plot_epochs(tmp_path / "epochs.png", {0: short, 1: long})
-    assert lines[0] == ([1, 3], [0.9, 0.5])  # waits for the other fold's second epoch
-    assert lines[1] == ([1, 2, 3], [0.7, 0.6, 0.3])
+    assert lines[0] == ([1.0, 3.0], [0.9, 0.5])  # waits for the other fold's second epoch
+    assert lines[1] == ([1.0, 2.0, 3.0], [0.7, 0.6, 0.3])
     assert lines[2][0] == [1, 2, 3]
     assert lines[2][1] == pytest.approx([0.8, 0.6, 0.4])
     assert lines[3][0] == [2.5, 2.5]  # the mark between the stages

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,13 +13,8 @@ from cxrloc.classification.bundle.preprocessing import Preprocessing
 from cxrloc.classification.config import ClassifierConfig, ModelConfig, TrainConfig
 from cxrloc.classification.network.classifier import ChestClassifier, build_classifier
 from cxrloc.classification.training.batches import ImageBatches
-from cxrloc.classification.training.stages import (
-    GateTraining,
-    Trained,
-    forget_checkpoints,
-    macro_auc,
-    train,
-)
+from cxrloc.classification.training.gate_training import GateTraining, macro_auc
+from cxrloc.classification.training.stages import Trained, forget_checkpoints, train
 from cxrloc.datasets.radiograph import Radiograph
 
 QUICK = TrainConfig(epochs=2, batch_size=8, lr=1e-3, precision="fp32", device="cpu", seed=3)
@@ -40,7 +36,7 @@ def make_images(count: int, seed: int, *, swapped: bool = False) -> ImageBatches
 def run(
     folder: Path,
     settings: TrainConfig = QUICK,
-    architecture: str = "resnet18",
+    architecture: Any = "resnet18",
     validation: ImageBatches | None = None,
 ) -> Trained:
     model, _ = build_classifier(architecture, 2, seed=settings.seed)

@@ -12,14 +12,8 @@ from cxrloc.classification.bundle.preprocessing import Preprocessing
 from cxrloc.classification.config import ClassifierConfig, ModelConfig, TrainConfig
 from cxrloc.classification.network.classifier import ChestClassifier, build_classifier
 from cxrloc.classification.training.batches import ImageBatches
-from cxrloc.classification.training.stages import (
-    GateTraining,
-    Trained,
-    joined,
-    macro_auc,
-    stage_configs,
-    train,
-)
+from cxrloc.classification.training.gate_training import GateTraining, macro_auc
+from cxrloc.classification.training.stages import Trained, joined, stage_configs, train
 from cxrloc.datasets.radiograph import Radiograph
 
 MODEL = ModelConfig(architecture="simple_cnn", size=64, weights="pretrained.safetensors")

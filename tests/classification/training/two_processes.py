@@ -49,20 +49,22 @@ def batch_norm() -> Figures:
     torch.manual_seed(0)
     maps, weights = torch.randn(8, 3, 4, 4) * 3 + 5, torch.randn(8, 3, 4, 4)
     network = nn.Sequential(nn.BatchNorm2d(3))
-    nn.init.normal_(network[0].weight)
+    nn.init.normal_(network.get_parameter("0.weight"))
     if member().world_size > 1:
         share_batch_statistics(network, "cpu")
     mine = member().share(8)
     x = maps[mine].requires_grad_()
     output = network(x)
-    (output.square() * weights[mine]).sum().backward()
+    torch.autograd.backward((output.square() * weights[mine]).sum())
+    weight = network.get_parameter("0.weight")
     assert x.grad is not None
+    assert weight.grad is not None
     found = {
         "output": gather(output.detach()),
         "gradient of maps": gather(x.grad),
-        "gradient of weight": gather(network[0].weight.grad[None]).sum(0),
-        "running mean": network[0].running_mean,
-        "running variance": network[0].running_var,
+        "gradient of weight": gather(weight.grad[None]).sum(0),
+        "running mean": network.get_buffer("0.running_mean"),
+        "running variance": network.get_buffer("0.running_var"),
         "output later": network.eval()(maps).detach(),
     }
     return {name: figures.flatten().tolist() for name, figures in found.items()}
@@ -76,7 +78,7 @@ def loss_with_unknown_labels() -> Figures:
     logits = torch.tensor([[0.5, 1], [2, 3], [-1, 0.1], [0.3, -2]])[mine].requires_grad_()
     known = (~labels[mine].isnan()).sum()
     part, mean = mean_over_ranks(LabelLoss()(logits, labels[mine]), known)
-    part.backward()
+    torch.autograd.backward(part)
     assert logits.grad is not None
     averaged = gather(logits.grad) / member().world_size  # as DDP does
     return {"loss": [mean.item()], "gradient of logits": averaged.flatten().tolist()}
@@ -100,7 +102,7 @@ def training_from_shards(folder: Path) -> Figures:
     kinds = {type(layer) for layer in trained.model.modules() if "BatchNorm" in repr(type(layer))}
     assert kinds == {nn.BatchNorm2d}  # as if one process had trained it
     figures = {f"epoch {e.pop('epoch')}": list(e.values()) for e in map(dict, trained.history)}
-    return figures | {"bias": trained.model.head.bias.tolist()}  # type: ignore[operator,union-attr]
+    return figures | {"bias": trained.model.get_parameter("head.bias").tolist()}
 
 
 def failure_of_rank_0() -> Figures:

@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 from pydicom import Dataset
 
+from builders import write_dicom
 from cxrloc.classification.network.demographics import encode, unknown
 from cxrloc.datasets.images.read import read_image
 from cxrloc.datasets.radiograph import LoadedImage
 
-WriteDicom = Callable[..., Path]
 PIXELS = np.arange(48, dtype=np.uint8).reshape(6, 8)
 ALL = ("age", "sex", "view")
 
@@ -29,7 +29,7 @@ def code(value: str, scheme: str, meaning: str) -> Dataset:
 
 
 @pytest.fixture
-def read(tmp_path: Path, write_dicom: WriteDicom) -> Callable[..., LoadedImage]:
+def read(tmp_path: Path) -> Callable[..., LoadedImage]:
     """`read(PatientAge="058Y")`: the image of a file that says so."""
 
     def make(**attributes: Any) -> LoadedImage:
@@ -107,12 +107,12 @@ def test_a_gate_is_told_what_the_file_says(read: Callable[..., LoadedImage]) -> 
 
 
 def test_neither_age_nor_sex_is_told_to_anybody_else(
-    tmp_path: Path, write_dicom: WriteDicom, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     lateral = {"BodyPartExamined": None, "ViewPosition": "LL"}  # two warnings
     with warnings.catch_warnings(record=True):
         paths = [
-            write_dicom(tmp_path / "a.dcm", PIXELS, PatientAge="077Y", PatientSex="M", **lateral),
+            write_dicom(tmp_path / "a.dcm", PIXELS, lateral, PatientAge="077Y", PatientSex="M"),
             write_dicom(tmp_path / "b.dcm", PIXELS, PatientAge="77 Jahre", PatientSex="CANARY"),
         ]
     caplog.clear()

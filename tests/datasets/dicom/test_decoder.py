@@ -17,11 +17,11 @@ import pydicom
 import pytest
 from pydicom.encaps import encapsulate
 
+from builders import write_dicom
 from cxrloc.datasets.dicom import decoder
 from cxrloc.datasets.dicom.decoder import Decoder
 from cxrloc.datasets.images.read import UnreadableImageError, decode_image, read_grey
 
-WriteDicom = Callable[..., Path]
 Transcode = Callable[[Path, str], Path]
 MakeImage = Callable[[str], Path]
 SLEEPS = (sys.executable, "-c", "import time; time.sleep(60)")
@@ -33,14 +33,14 @@ SYNTAXES = ("JPEG lossless", "JPEG-LS", "JPEG 2000 lossless")
 
 
 @pytest.fixture
-def image(tmp_path: Path, write_dicom: WriteDicom, transcode: Transcode) -> MakeImage:
+def image(tmp_path: Path, transcode: Transcode) -> MakeImage:
     """`image("JPEG-LS")`: an image in that syntax; "none" leaves it uncompressed."""
 
     def make(syntax: str) -> Path:
         rows, columns = np.mgrid[0:90, 0:70]
         stored = (rows * 20 + columns * 7 + (rows * columns) % 11).astype(np.uint16)
         window = {"WindowCenter": 1000, "WindowWidth": 2000}
-        path = write_dicom(tmp_path / "image.dcm", stored, bits=12, **window)
+        path = write_dicom(tmp_path / "image.dcm", stored, window, bits=12)
         return path if syntax == "none" else transcode(path, syntax)
 
     return make
@@ -69,7 +69,7 @@ def refusal(data: bytes, path: Path) -> str:
         pixels = decode_image(data, path).pixels
     except UnreadableImageError as error:
         return str(error)
-    assert (pixels.dtype, pixels.ndim) == (np.uint8, 2)
+    assert (pixels.dtype, pixels.ndim) == (np.dtype(np.uint8), 2)
     return ""
 
 

@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import tracemalloc
 import zlib
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 
+from builders import write_dicom
 from cxrloc.datasets.dicom import deflated
 from cxrloc.datasets.images.read import UnreadableImageError, read_grey
 
-WriteDicom = Callable[..., Path]
 PIXELS = np.arange(48, dtype=np.uint8).reshape(6, 8)
 
 
 @pytest.fixture
-def image(tmp_path: Path, write_dicom: WriteDicom) -> Path:
+def image(tmp_path: Path) -> Path:
     return write_dicom(tmp_path / "image.dcm", PIXELS, syntax=DeflatedExplicitVRLittleEndian)
 
 

@@ -27,12 +27,12 @@ def found_boxes(image: LoadedImage) -> list[Box]:
 
 def limb(height: int = 512, width: int = 400) -> LoadedImage:
     """A forearm on black: soft tissue, two bones with bright, blurred borders."""
-    image = np.zeros((height, width), np.float32)
+    image: npt.NDArray[np.float32] = np.zeros((height, width), np.float32)
     cv2.ellipse(image, (width // 2, height // 2), (90, 300), 0, 0, 360, 90, -1)
     for x in (width // 2 - 30, width // 2 + 35):
         cv2.line(image, (x, -10), (x + 5, height + 10), 190, 34)
         cv2.line(image, (x, -10), (x + 5, height + 10), 150, 16)
-    image = cv2.GaussianBlur(image, (0, 0), 3)
+    image = cv2.GaussianBlur(image, (0, 0), 3).astype(np.float32)
     image += np.random.default_rng(0).normal(6, 2, image.shape)
     return np.clip(image, 0, 255).astype(np.uint8)
 
@@ -104,7 +104,7 @@ def test_the_same_image_gives_the_same_boxes_and_scale_does_not_matter(
     assert (once.boxes_xyxy == again.boxes_xyxy).all()
     assert (once.mask == again.mask).all()
     double = cv2.resize(plain_image, None, fx=2, fy=2, interpolation=cv2.INTER_NEAREST)
-    assert (find_markers(double).boxes_xyxy == 2 * once.boxes_xyxy).all()
+    assert (find_markers(double.astype(np.uint8)).boxes_xyxy == 2 * once.boxes_xyxy).all()
 
 
 def test_bad_input_is_named(plain_image: LoadedImage) -> None:

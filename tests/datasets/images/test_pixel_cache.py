@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
+from builders import write_image
 from cxrloc.datasets.images import pixel_cache
 from cxrloc.datasets.images.pixel_cache import PixelCache
 from cxrloc.datasets.images.read import UnreadableImageError
@@ -17,11 +17,11 @@ from cxrloc.datasets.radiograph import Radiograph
 
 
 @pytest.fixture
-def images(tmp_path: Path, image: Callable[..., Path]) -> list[Radiograph]:
+def images(tmp_path: Path) -> list[Radiograph]:
     """Five images of value 0, 10, 20, 30, 40; the fourth is wide."""
     shapes = [(16, 16), (16, 16), (16, 16), (8, 16), (16, 16)]
     return [
-        Radiograph(f"{i}.png", image(tmp_path / f"{i}.png", 10 * i, shape), f"p{i}", "", {})
+        Radiograph(f"{i}.png", write_image(tmp_path / f"{i}.png", 10 * i, shape), f"p{i}", "", {})
         for i, shape in enumerate(shapes)
     ]
 

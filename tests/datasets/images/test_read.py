@@ -6,6 +6,7 @@ import pickle
 import struct
 import zlib
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -18,7 +19,7 @@ RNG = np.random.Generator(np.random.PCG64(7))
 NOISE = RNG.integers(0, 256, (40, 30), dtype=np.uint8)
 
 
-def saved(path: Path, pixels: npt.NDArray[np.generic]) -> Path:
+def saved(path: Path, pixels: npt.NDArray[np.integer[Any] | np.floating[Any]]) -> Path:
     assert cv2.imwrite(str(path), pixels)
     return path
 

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
+from builders import read_pixels
 from cxrloc.datasets.label_policies import count_labels
 from cxrloc.datasets.labels import CHEXPERT_LABELS
 from cxrloc.datasets.phantoms.chexpert import (
@@ -59,7 +60,8 @@ def test_a_frontal_image_is_the_phantoms_own_and_its_label_says_what_it_shows(
     radiograph = found[view.image_id]
     assert radiograph.labels["Pleural Effusion"] == 1 or "Pleural Effusion" in radiograph.uncertain
     drawn = render_image(view.signs, seed=0, patient=view.patient, image=view.study, image_size=64)
-    stored = cv2.imread(str(radiograph.path), cv2.IMREAD_GRAYSCALE)
+    assert radiograph.path is not None
+    stored = read_pixels(radiograph.path, cv2.IMREAD_GRAYSCALE)
     difference = np.abs(stored.astype(float) - cv2.resize(drawn.pixels, (78, 64)))
     assert difference.mean() < 3  # of 255: what JPEG costs
 

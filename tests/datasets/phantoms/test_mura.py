@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
+from builders import read_pixels
 from cxrloc.datasets.phantoms.drawing.limb import FINDINGS, LimbImage, render_limb
 from cxrloc.datasets.phantoms.drawing.limb_anatomy import LIMBS
 from cxrloc.datasets.phantoms.mura import LimbConfig, make_phantom_limb, plan_studies
@@ -36,7 +37,7 @@ def test_muras_reader_reads_every_image_without_a_warning(phantom: Path) -> None
 
 def test_images_are_of_muras_kinds(phantom: Path) -> None:
     files = sorted(phantom.rglob("*.png"))
-    shapes = [cv2.imread(str(path), cv2.IMREAD_UNCHANGED).shape for path in files]
+    shapes = [read_pixels(path, cv2.IMREAD_UNCHANGED).shape for path in files]
     assert {len(shape) for shape in shapes} == {2, 3}  # grey, and a few with three channels
     assert len({shape[:2] for shape in shapes}) > 5  # of different widths
 

@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
+from builders import write_dicom, write_image
 from cxrloc.datasets.prepared.check_images import check_images
 from cxrloc.datasets.radiograph import Radiograph
 from cxrloc.datasets.readers.index import ReaderWarnings
 
-WriteDicom = Callable[..., Path]
 
-
-def test_dicom_images_are_left_out_or_warned_about_by_name(
-    tmp_path: Path, write_dicom: WriteDicom
-) -> None:
+def test_dicom_images_are_left_out_or_warned_about_by_name(tmp_path: Path) -> None:
     pixels = np.arange(400).reshape(20, 20).astype(np.uint8)  # a flat image would be warned about
     views = {"front": {}, "side": {"ViewPosition": "LL"}, "knee": {"BodyPartExamined": "KNEE"}}
     images = [
-        Radiograph(name, write_dicom(tmp_path / f"{name}.dcm", pixels, **attributes), name, "", {})
+        Radiograph(name, write_dicom(tmp_path / f"{name}.dcm", pixels, attributes), name, "", {})
         for name, attributes in views.items()
     ]
     warnings = ReaderWarnings()
@@ -34,12 +30,10 @@ def test_dicom_images_are_left_out_or_warned_about_by_name(
     assert warnings["images that cannot be read, left out"] == 1
 
 
-def test_a_image_without_contrast_is_warned_about_by_name(
-    tmp_path: Path, image: Callable[..., Path]
-) -> None:
+def test_a_image_without_contrast_is_warned_about_by_name(tmp_path: Path) -> None:
     warnings = ReaderWarnings()
     check_images(
-        [Radiograph("flat", image(tmp_path / "flat.png"), "p", "", {})], warnings, workers=1
+        [Radiograph("flat", write_image(tmp_path / "flat.png"), "p", "", {})], warnings, workers=1
     )
     [example] = warnings.examples["warnings of images, which are kept"]
     assert example.startswith("flat (No contrast: every pixel has the grey 100")

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 
+from builders import write_image
 from cxrloc.datasets.files.manifest import file_sha256
 from cxrloc.datasets.prepared.coco import from_coco, load_coco
 from cxrloc.datasets.prepared.folder import load_prepared, write_prepared
 from cxrloc.datasets.radiograph import Box, Radiograph
 
 
-def radiographs(folder: Path, image: Callable[..., Path]) -> list[Radiograph]:
+def radiographs(folder: Path) -> list[Radiograph]:
     boxes = (Box("Mass", (0.1, 0.2, 0.3, 1000.7)), Box("Nodule", (1.0, 2.0, 3.0, 4.0)))
     labels = {"Mass": 1.0, "Nodule": math.nan}
-    first, second = image(folder / "a.png"), image(folder / "b.png")
+    first, second = write_image(folder / "a.png"), write_image(folder / "b.png")
     return [
         Radiograph(
             "a.png", first, "1", "PA", labels, boxes, (1024, 900), "F", 33.5, "1/s2", "XR_HAND"
@@ -29,8 +29,8 @@ def radiographs(folder: Path, image: Callable[..., Path]) -> list[Radiograph]:
 
 
 @pytest.fixture
-def written(tmp_path: Path, image: Callable[..., Path]) -> Path:
-    write(tmp_path / "out", radiographs(tmp_path, image))
+def written(tmp_path: Path) -> Path:
+    write(tmp_path / "out", radiographs(tmp_path))
     return tmp_path / "out"
 
 
@@ -47,10 +47,8 @@ def write(out: Path, images: list[Radiograph], k: int = 2) -> None:
     )
 
 
-def test_everything_of_the_images_on_disk_comes_back(
-    written: Path, tmp_path: Path, image: Callable[..., Path]
-) -> None:
-    first, _, third = radiographs(tmp_path, image)
+def test_everything_of_the_images_on_disk_comes_back(written: Path, tmp_path: Path) -> None:
+    first, _, third = radiographs(tmp_path)
     prepared = load_prepared(written)
     a, b = prepared.radiographs
     assert (a.labels["Mass"], math.isnan(a.labels["Nodule"])) == (1.0, True)
@@ -93,10 +91,10 @@ def test_the_manifest_holds_the_hashes_of_sources_and_folds(written: Path) -> No
 
 
 def test_no_temporary_files_remain_and_a_second_writing_replaces_the_first(
-    written: Path, tmp_path: Path, image: Callable[..., Path]
+    written: Path, tmp_path: Path
 ) -> None:
     before = {path.name: path.read_bytes() for path in written.iterdir()}
-    write(written, radiographs(tmp_path, image))
+    write(written, radiographs(tmp_path))
     assert {path.name: path.read_bytes() for path in written.iterdir()} == before
     assert sorted(before) == [
         "folds.csv",
@@ -109,10 +107,8 @@ def test_no_temporary_files_remain_and_a_second_writing_replaces_the_first(
     ]
 
 
-def test_each_fold_has_its_own_ground_truth_with_the_ids_of_the_whole(
-    tmp_path: Path, image: Callable[..., Path]
-) -> None:
-    images = radiographs(tmp_path, image)
+def test_each_fold_has_its_own_ground_truth_with_the_ids_of_the_whole(tmp_path: Path) -> None:
+    images = radiographs(tmp_path)
     for k in (3, 2):  # the second time the file of fold 2 has to go
         write(tmp_path / "out", [images[0], images[2]], k)
     assert not (tmp_path / "out" / "ground_truth_fold2.json").exists()
@@ -125,9 +121,9 @@ def test_each_fold_has_its_own_ground_truth_with_the_ids_of_the_whole(
 
 
 def test_an_interrupted_writing_leaves_a_folder_that_says_it_is_unfinished(
-    written: Path, tmp_path: Path, image: Callable[..., Path]
+    written: Path, tmp_path: Path
 ) -> None:
-    images = radiographs(tmp_path, image)
+    images = radiographs(tmp_path)
     with pytest.raises(KeyError):
         write_prepared(
             written, images, boxed_diseases=(), folds={}, k=2, official={}, summary="", manifest={}

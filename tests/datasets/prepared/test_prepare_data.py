@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from builders import write_image
 from cxrloc.datasets.prepared.folder import load_prepared
 from cxrloc.tools.prepare_data import main
 
@@ -123,9 +124,9 @@ def test_the_check_of_pixels_can_be_left_out(
 
 
 def test_a_image_of_another_shape_than_the_frame_is_counted(
-    root: Path, tmp_path: Path, image: Any, capsys: pytest.CaptureFixture[str]
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    image(root / "images" / NAMES[0], 9, (10, 20))
+    write_image(root / "images" / NAMES[0], 9, (10, 20))
     assert run(root, tmp_path / "out") == 0
     expected = (
         f"images of another shape than their frame; their boxes may be off: {NAMES[0]} is 20 x"

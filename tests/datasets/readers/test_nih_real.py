@@ -93,9 +93,12 @@ def test_every_fold_of_the_images_on_disk_has_its_share_of_every_boxed_disease(
 def test_indexing_opens_no_image(shared_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     opened: list[str] = []
     read_bytes = Path.read_bytes
-    monkeypatch.setattr(
-        Path, "read_bytes", lambda path: opened.append(path.suffix) or read_bytes(path)
-    )
+
+    def read_and_note(path: Path) -> bytes:
+        opened.append(path.suffix)
+        return read_bytes(path)
+
+    monkeypatch.setattr(Path, "read_bytes", read_and_note)
     monkeypatch.setattr(cv2, "imdecode", lambda *_: pytest.fail("pixels were decoded"))
     assert len(nih.index(shared_data / "nih").radiographs) == 112_120
     assert not {".png", ".jpg", ".jpeg"} & set(opened)

@@ -72,7 +72,7 @@ def rectangles(
         x, y = rng.integers(4, 16, 2)
         disease, box = ("Mass", (x, y, x + 56, y + 30)), (x + 40, y + 30, x + 66, y + 90)
         name, corners = disease if number % 2 else ("Nodule", box)
-        boxes = ()
+        boxes: tuple[Box, ...] = ()
         if number < count:
             x1, y1, x2, y2 = (int(v) for v in corners)
             pixels[y1:y2, x1:x2] = 220 if name == "Mass" else 140

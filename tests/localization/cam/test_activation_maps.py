@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 import pytest
 import torch
 import torchvision
@@ -13,6 +14,7 @@ from pytorch_grad_cam import GradCAM
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from torch import nn
 
+from builders import settled
 from cxrloc.classification.network.classifier import ChestClassifier, build_classifier
 from cxrloc.localization.cam.activation_maps import (
     autograd_maps,
@@ -22,19 +24,6 @@ from cxrloc.localization.cam.activation_maps import (
 )
 
 DISEASES, SIZE = 5, 96
-
-
-def settled(network: nn.Module, seed: int = 0) -> nn.Module:
-    """The network with BatchNorm statistics and scales that are not the trivial 0 and 1."""
-    generator = torch.Generator().manual_seed(seed)
-    for module in network.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            count = module.num_features
-            module.running_mean.copy_(torch.randn(count, generator=generator) * 0.1)
-            module.running_var.copy_(torch.rand(count, generator=generator) + 0.5)
-            module.weight.data.copy_(torch.rand(count, generator=generator) + 0.5)
-            module.bias.data.copy_(torch.randn(count, generator=generator) * 0.1)
-    return network.eval()
 
 
 def images(count: int = 2, size: int = SIZE) -> torch.Tensor:
@@ -53,9 +42,8 @@ def backward_grad_cam(
 ) -> torch.Tensor:
     """Grad-CAM as in its paper, one backward pass for each class."""
     activations = features.detach().clone().requires_grad_()
-    logits_of(activations)[:, index].sum().backward()
-    assert activations.grad is not None
-    alpha = activations.grad.mean(dim=(2, 3), keepdim=True)
+    (gradient,) = torch.autograd.grad(logits_of(activations)[:, index].sum(), activations)
+    alpha = gradient.mean(dim=(2, 3), keepdim=True)
     return (alpha * activations).sum(dim=1).relu().detach()
 
 
@@ -66,21 +54,20 @@ def test_closed_form_equals_grad_cam_by_a_backward_pass(architecture: str, head:
     kept: list[torch.Tensor] = []
     with model.backbone.register_forward_hook(lambda _m, _i, output: kept.append(output)):
         output = model(images())
-    kept[0].retain_grad()
     maps = class_activation_maps(model, output.features, range(DISEASES))
     assert maps.max() > 1e-4
     for index in range(DISEASES):
-        kept[0].grad = None
-        output.logits[:, index].sum().backward(retain_graph=True)
-        assert kept[0].grad is not None
-        alpha = kept[0].grad.mean(dim=(2, 3), keepdim=True)
+        score = output.logits[:, index].sum()
+        (gradient,) = torch.autograd.grad(score, kept[0], retain_graph=True)
+        alpha = gradient.mean(dim=(2, 3), keepdim=True)
         reference = (alpha * kept[0]).sum(dim=1).relu().detach()
         torch.testing.assert_close(maps[:, index], reference, atol=1e-5, rtol=1e-5)
 
 
-def stretched(heat: np.ndarray) -> np.ndarray:
+def stretched(heat: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     """As the package does, before and after it scales the map to the image."""
-    return (heat - heat.min()) / (1e-7 + (heat - heat.min()).max())
+    scaled: npt.NDArray[np.float32] = (heat - heat.min()) / (1e-7 + (heat - heat.min()).max())
+    return scaled
 
 
 class _Logits(nn.Module):
@@ -104,7 +91,8 @@ def test_closed_form_equals_the_public_package(head: str) -> None:
         for column, index in enumerate([0, 3]):
             theirs = public(input_tensor=batch, targets=[ClassifierOutputTarget(index)] * 2)
             for row in range(2):
-                ours = stretched(cv2.resize(stretched(maps[row, column].numpy()), (SIZE, SIZE)))
+                large = cv2.resize(stretched(maps[row, column].numpy()), (SIZE, SIZE))
+                ours = stretched(large.astype(np.float32))
                 np.testing.assert_allclose(ours, theirs[row], atol=1e-5)
 
 
@@ -178,7 +166,7 @@ def test_autograd_fallback_takes_densenets_map_after_the_relu() -> None:
     batch = images(2, 64)
     logits, maps = autograd_maps(network, batch, [3, 1, 0, 2])
     with torch.no_grad():
-        features = network.features(batch).relu()
+        features = network.get_submodule("features")(batch).relu()
         torch.testing.assert_close(logits, network(batch))
     for column, index in enumerate([3, 1, 0, 2]):
         reference = backward_grad_cam(features, lambda a: densenet_tail(network, a), index)
@@ -193,7 +181,7 @@ def test_autograd_fallback_goes_through_a_head_that_is_no_mean() -> None:
     batch = images(1, 64)
     _, maps = autograd_maps(network, batch, [2])
     with torch.no_grad():
-        features = network.features(batch)
+        features = network.get_submodule("features")(batch)
     reference = backward_grad_cam(
         features, lambda a: network.classifier(network.avgpool(a).flatten(1)), 2
     )
@@ -217,7 +205,7 @@ def test_the_fallback_leaves_the_network_and_torch_as_they_were() -> None:
     assert all(not module._forward_hooks for module in network.modules())
     assert all(parameter.grad is None for parameter in network.parameters())
     assert torch.is_grad_enabled()
-    assert torch.overrides._get_current_function_mode() is None
+    assert torch.overrides._get_current_function_mode() is None  # type: ignore[no-untyped-call]
     with torch.no_grad():
         assert not network(images(1, 64)).requires_grad
 

@@ -63,7 +63,7 @@ def test_of_the_five_closest_in_size_the_hottest_is_chosen() -> None:
     heats = [0.80, 0.82, 0.84, 0.90, 0.86, 1.0]
     regions = [(20 * i, 5, 20 * i + s, 5 + s, h) for i, (s, h) in enumerate(zip(sizes, heats))]  # noqa: B905
     ((box, score),) = boxes_from_map(map_with(*regions), DEEP_MEDIA, (12, 12))
-    assert box == (60, 5, 73, 18)
+    assert box == (60.0, 5.0, 73.0, 18.0)
     assert score == pytest.approx(0.90)
 
 
@@ -209,7 +209,8 @@ def test_the_hottest_and_the_largest_are_chosen_whatever_the_mean_size() -> None
         hottest = CamBoxRule((180.0,), size_rule="hottest")
         assert boxes_from_map(heat, hottest, size_wh) == [((60, 0, 65, 5), 1.0)]
         ((box, score),) = boxes_from_map(heat, CamBoxRule(size_rule="largest"), size_wh)
-        assert (box, score) == ((20, 0, 50, 30), pytest.approx(0.9))
+        assert box == (20.0, 0.0, 50.0, 30.0)
+        assert score == pytest.approx(0.9)
     assert boxes_from_map(heat, CamBoxRule(closest=1), (8, 8))[0][0] == (0, 0, 8, 8)
 
 

@@ -34,7 +34,7 @@ def localizer(
     name: str = "grad_cam",
 ) -> GradCamLocalizer:
     model, _ = build_classifier("resnet18", 2)
-    model.backbone = BrightCells()  # type: ignore[assignment]
+    model.backbone = BrightCells()
     model.head = nn.Linear(2, 2)
     model.head.weight.data, model.head.bias.data = torch.eye(2), torch.zeros(2)
     bundle = ClassifierBundle(

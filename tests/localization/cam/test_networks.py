@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import nn
 from torchvision.models import get_model
-from torchvision.models.convnext import CNBlock
 
+from builders import settled
 from cxrloc.classification.network.backbones import ARCHITECTURES
 from cxrloc.classification.network.classifier import ChestClassifier, build_classifier
 from cxrloc.localization.cam.activation_maps import (
@@ -26,26 +26,17 @@ NAMES = [
 ]
 
 
-def settled(network: nn.Module) -> nn.Module:
-    """In evaluation mode, with statistics and scales that are not the trivial 0, 1 and 1e-6."""
-    torch.manual_seed(0)
-    for module in network.modules():
-        if isinstance(module, nn.BatchNorm2d | nn.LayerNorm):
-            nn.init.uniform_(module.weight, 0.5, 1.5)
-            nn.init.normal_(module.bias, std=0.1)
-        if isinstance(module, nn.BatchNorm2d):
-            nn.init.normal_(module.running_mean, std=0.1)
-            nn.init.uniform_(module.running_var, 0.5, 1.5)
-        if isinstance(module, CNBlock):
-            nn.init.uniform_(module.layer_scale, 0.1, 0.5)
+def showing(network: nn.Module) -> nn.Module:
+    """Settled, with two classes that are the negatives of two others."""
+    settled(network)
     last = [module for module in network.modules() if isinstance(module, nn.Linear)][-1]
     last.weight.data[2:] = -last.weight.data[:2]  # of a map and its negative, one shows something
-    return network.eval()
+    return network
 
 
 def classifier(name: str, head: str = "linear") -> ChestClassifier:
     model, _ = build_classifier(name, DISEASES, head, hidden=16, seed=3)
-    settled(model)
+    showing(model)
     return model
 
 
@@ -92,7 +83,7 @@ def test_maps_equal_those_of_torchvisions_own_network_with_the_same_weights(name
     theirs = get_model(
         name, weights=None, num_classes=DISEASES, **(options if name == "googlenet" else {})
     )
-    settled(theirs)
+    showing(theirs)
     ours = classifier(name)
     state = theirs.state_dict()
     ours.backbone.load_state_dict({n: state[n] for n in ours.backbone.state_dict()})

@@ -28,7 +28,7 @@ BOX = (8.0, 8.0, 24.0, 24.0)
 def _coco(patients: int = 12) -> dict[str, Any]:
     """Per patient an image with both diseases boxed, and one without anything."""
     names = [(f"{p:02}_{i}", p) for p in range(patients) for i in (0, 1)]
-    images = [
+    images: list[dict[str, Any]] = [
         {"id": n, "file_name": name, "width": 64, "height": 64, "patient_id": str(p), "fold": p % 3,
          "labels": list(DISEASES) if name.endswith("0") else []}
         for n, (name, p) in enumerate(names, start=1)

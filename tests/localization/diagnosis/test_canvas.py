@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 
+from builders import read_pixels
 from cxrloc.localization.diagnosis.canvas import BLACK, Canvas, Place, rgb, shortened, text_width
 
 RED = (255, 0, 0)
@@ -67,10 +67,10 @@ def test_a_picture_is_saved_whole_with_its_colours(tmp_path: Path) -> None:
     canvas.save(tmp_path / "a.png")
     canvas.save(tmp_path / "a.jpg")
 
-    exact = cv2.imread(str(tmp_path / "a.png"))
+    exact = read_pixels(tmp_path / "a.png")
     assert exact is not None
     np.testing.assert_array_equal(exact[:, :, ::-1], canvas.pixels)
-    close = cv2.imread(str(tmp_path / "a.jpg"))
+    close = read_pixels(tmp_path / "a.jpg")
     assert close is not None
     assert np.abs(close[:, :, ::-1].astype(int) - canvas.pixels).max() < 8
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.jpg", "a.png"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
@@ -30,7 +30,9 @@ BLACK = LoadedImage("black.png", np.zeros((40, 60), np.uint8), (40, 60))
 class FakeGate:
     """Passes the named diseases on every image, or on a black image none; notes its batches."""
 
-    batch_size, runtime, demographics = 2, "by hand", ()
+    batch_size, runtime = 2, "by hand"
+    demographics: tuple[str, ...] = ()
+    study_thresholds: Mapping[str, float | None] = {}
 
     def __init__(self, *present: str) -> None:
         self.present = present

@@ -84,7 +84,7 @@ def test_random_boxes_and_masks_have_the_ap_of_a_plain_run_of_pycocotools() -> N
     found = _random_results(rng, truth)
     for kind in ("bbox", "segm"):
         evaluation = _plain_pycocotools(truth, found, kind)
-        table = coco_ap(truth, found, kind)  # type: ignore[arg-type]
+        table = coco_ap(truth, found, kind)
         assert 0.05 < evaluation.stats[0] < 0.95
         assert table.mean["ap_50_95"] == pytest.approx(evaluation.stats[0], abs=1e-9)
         assert table.mean["ap_50"] == pytest.approx(evaluation.stats[1], abs=1e-9)

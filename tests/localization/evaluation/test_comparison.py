@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,9 @@ from cxrloc.localization.evaluation.comparison import Comparison, ScoredLocalize
 from cxrloc.localization.localizer import Localization
 
 
-def _coco(boxes: list[tuple[str, str, tuple[float, ...]]], diseases: list[str]) -> dict[str, Any]:
+def _coco(
+    boxes: Sequence[tuple[str, str, tuple[float, ...]]], diseases: list[str]
+) -> dict[str, Any]:
     names = list(dict.fromkeys(image for image, _, _ in boxes))
     return {
         "images": [

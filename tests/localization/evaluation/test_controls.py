@@ -102,7 +102,7 @@ def test_center_box_is_centred_and_has_the_median_size_of_the_others() -> None:
 
 def test_constant_box_chooses_a_place_where_the_median_lies_between_two() -> None:
     """Two boxes left, one right: the median's left side is the left box's, its right side too."""
-    left, right = [0, 20, 40, 60], [120, 20, 40, 60]
+    left, right = [0.0, 20.0, 40.0, 60.0], [120.0, 20.0, 40.0, 60.0]
     coco = ground_truth(
         [("a1", "a", "Mass", left), ("b1", "b", "Mass", left), ("c1", "c", "Mass", right),
          ("d1", "d", "Mass", right), ("e1", "e", "Mass", left)]
@@ -111,7 +111,7 @@ def test_constant_box_chooses_a_place_where_the_median_lies_between_two() -> Non
     (of_a,) = constant.localize([blank("a1")], ["Mass"])
     (of_c,) = constant.localize([blank("c1")], ["Mass"])
     assert of_c.box_xyxy == pytest.approx((0, 20, 40, 80))  # left 3 times, right once
-    assert of_a.box_xyxy in ((0, 20, 40, 80), (120, 20, 160, 80))  # 2 to 2
+    assert of_a.box_xyxy in ((0.0, 20.0, 40.0, 80.0), (120.0, 20.0, 160.0, 80.0))  # 2 to 2
     (between,) = prior.localize([blank("a1")], ["Mass"])
     assert between.box_xyxy == pytest.approx((60, 20, 100, 80))  # on neither
     assert (of_a.image_id, of_a.disease, of_a.score) == ("a1", "Mass", 1.0)

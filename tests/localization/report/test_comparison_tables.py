@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
-import math
 from pathlib import Path
 from typing import Any
 
@@ -20,15 +18,13 @@ from cxrloc.classification.report.tables import (
     to_csv,
     to_latex,
     to_markdown,
-    value_text,
     write_table,
 )
 from cxrloc.datasets.files.manifest import RESEARCH_USE
 from cxrloc.datasets.labels import NIH_BOXED_DISEASES
 from cxrloc.localization.analyses.means import comparison_sections, comparison_tables
-from cxrloc.localization.comparison_report.summary import PER_BOX_COLUMNS, per_box_csv, summary
-from cxrloc.localization.evaluation.comparison import Comparison, compare
-from cxrloc.localization.localizer import Localization
+from cxrloc.localization.comparison_report.summary import per_box_csv
+from cxrloc.localization.evaluation.comparison import compare
 from cxrloc.localization.report.comparison_tables import (
     accuracy_table,
     difference_table,
@@ -38,39 +34,11 @@ from cxrloc.localization.report.comparison_tables import (
 )
 from cxrloc.localization.report.glossary import DEEP_MEDIA_NOTE
 from cxrloc.localization.report.html_tables import table_view
-
-
-def _comparison(
-    diseases: tuple[str, ...] = NIH_BOXED_DISEASES,
-    *,
-    gated: bool = False,
-    margin: float | None = None,
-) -> Comparison:
-    """Three patients, one box of each disease; `half` finds two of three with IoU .5, IoBB 1."""
-    images = [
-        {"id": i, "file_name": f"{i}_0.png", "width": 64, "height": 64, "patient_id": str(i)}
-        for i in (1, 2, 3)
-    ]
-    pairs = [(i, c) for i in (1, 2, 3) for c in range(1, len(diseases) + 1)]
-    coco: dict[str, Any] = {
-        "images": images,
-        "categories": [{"id": c, "name": d} for c, d in enumerate(diseases, start=1)],
-        "annotations": [
-            {"id": k, "image_id": i, "category_id": c, "bbox": [10, 10, 10, 10], "iscrowd": 0}
-            for k, (i, c) in enumerate(pairs, start=1)
-        ],
-    }
-    found = [Localization(f"{i}_0.png", d, (10, 10, 20, 15), 0.5) for i in (1, 2) for d in diseases]
-    gate = {(f"{i}_0.png", d): i != 1 for i in (1, 2, 3) for d in diseases} if gated else None
-    return compare(coco, {"half": found}, gate, resamples=50, noninferiority_margin=margin)
-
-
-def _records(table: ResultTable) -> list[dict[str, str]]:
-    return list(csv.DictReader(io.StringIO(to_csv(table))))
+from localization.report.half_comparison import half_comparison, records
 
 
 def test_the_csv_leads_with_threshold_localizer_diseases_macro_mean_and_boxes() -> None:
-    header = to_csv(accuracy_table(_comparison(), "iou")).splitlines()[0]
+    header = to_csv(accuracy_table(half_comparison(), "iou")).splitlines()[0]
 
     assert header.startswith(
         f"measure,threshold,localizer,setting,rule,{','.join(NIH_BOXED_DISEASES)},macro mean,boxes,"
@@ -78,7 +46,7 @@ def test_the_csv_leads_with_threshold_localizer_diseases_macro_mean_and_boxes() 
 
 
 def test_every_threshold_has_every_localizer_and_the_published_rows_of_its_criterion() -> None:
-    rows = _records(accuracy_table(_comparison(), "iou"))
+    rows = records(accuracy_table(half_comparison(), "iou"))
 
     names = {
         t: [r["localizer"] for r in rows if float(r["threshold"]) == t] for t in (0.5, 0.6, 0.9)
@@ -93,7 +61,7 @@ def test_every_threshold_has_every_localizer_and_the_published_rows_of_its_crite
 
 def test_the_csv_holds_figures_intervals_and_counts() -> None:
     row = next(
-        r for r in _records(accuracy_table(_comparison(), "iou")) if r["localizer"] == "half"
+        r for r in records(accuracy_table(half_comparison(), "iou")) if r["localizer"] == "half"
     )
 
     assert (row["threshold"], row["setting"], row["rule"]) == ("0.1", "disease given", "top-1")
@@ -106,7 +74,7 @@ def test_the_csv_holds_figures_intervals_and_counts() -> None:
 
 
 def test_published_rows_say_whose_they_are_and_on_which_images() -> None:
-    rows = _records(accuracy_table(_comparison(), "iobb"))
+    rows = records(accuracy_table(half_comparison(), "iobb"))
 
     wang = next(r for r in rows if "ChestX-ray8" in r["localizer"] and r["threshold"] == "0.5")
     assert (wang["setting"], wang["rule"], wang["boxes"]) == ("published", "any", "984")
@@ -116,7 +84,7 @@ def test_published_rows_say_whose_they_are_and_on_which_images() -> None:
 
 
 def test_deep_media_stands_in_acc_iou_alone_and_why_is_said_once() -> None:
-    iou, iobb = (to_markdown(accuracy_table(_comparison(), o)) for o in ("iou", "iobb"))
+    iou, iobb = (to_markdown(accuracy_table(half_comparison(), o)) for o in ("iou", "iobb"))
 
     assert iou.count(DEEP_MEDIA_NOTE) == 1
     assert "Deep MedIA 2021, Mask R-CNN | published" in iou
@@ -125,15 +93,15 @@ def test_deep_media_stands_in_acc_iou_alone_and_why_is_said_once() -> None:
 
 def test_published_rows_are_absent_for_other_diseases_and_on_request() -> None:
     for table in (
-        accuracy_table(_comparison(("Mass", "Fracture")), "iou"),
-        accuracy_table(_comparison(), "iou", published=False),
+        accuracy_table(half_comparison(("Mass", "Fracture")), "iou"),
+        accuracy_table(half_comparison(), "iou", published=False),
     ):
         assert "published" not in to_csv(table)
         assert "Wang et al. 2017" not in to_markdown(table)
 
 
 def test_no_figure_of_iobb_stands_without_iogt() -> None:
-    comparison = _comparison()
+    comparison = half_comparison()
     for table in (accuracy_table(comparison, "iobb", published=False), mean_table(comparison)):
         rows = [row for row in table.rows if "iobb" in row.block]
         assert rows
@@ -143,44 +111,21 @@ def test_no_figure_of_iobb_stands_without_iogt() -> None:
 
 
 def test_iogt_is_printed_behind_iobb() -> None:
-    comparison = _comparison(("Mass", "Nodule"))
+    comparison = half_comparison(("Mass", "Nodule"))
     row = accuracy_table(comparison, "iobb").rows[0]
 
     # IoBB is 1 for two of three boxes, IoGT .5 for them: mean 1/3
-    assert cell_text(row.cells["Mass"]).startswith(".667 [")
-    assert cell_text(row.cells["Mass"]).endswith("] (.33), skill undefined")
-    assert float(_records(accuracy_table(comparison, "iobb"))[0]["Mass IoGT"]) == pytest.approx(
+    cell = row.cells["Mass"]
+    assert isinstance(cell, Cell)
+    assert cell_text(cell).startswith(".667 [")
+    assert cell_text(cell).endswith("] (.33), skill undefined")
+    assert float(records(accuracy_table(comparison, "iobb"))[0]["Mass IoGT"]) == pytest.approx(
         1 / 3, abs=1e-5
     )
 
 
-@pytest.mark.parametrize(
-    ("cell", "text"),
-    [
-        (Cell(Estimate(0.4534, 0.4, 0.5021)), ".453 [.400, .502]"),
-        (Cell(Estimate(1.0, 1.0, 1.0)), "1.000 [1.000, 1.000]"),
-        (Cell(Estimate(-0.0212, -0.03, 0.001)), "-.021 [-.030, .001]"),
-        (Cell(Estimate(0.5, 0.4, 0.6), beside=0.256), ".500 [.400, .600] (.26)"),
-        (Cell(Estimate(0.5, 0.4, 0.6), skill=0.123), ".500 [.400, .600], skill .12"),
-        (Cell(Estimate(0.5, 0.4, 0.6), 0.256, skill=-0.5), ".500 [.400, .600] (.26), skill -.50"),
-        (Cell(Estimate(0.5, math.nan, math.nan)), ".500 [undefined]"),
-        (Cell(Estimate(math.nan, math.nan, math.nan)), "undefined"),
-        (Cell(Estimate(0.4227, math.nan, math.nan), printed="0.4227"), ".4227"),
-    ],
-)
-def test_cells_are_printed_as(cell: Cell, text: str) -> None:
-    assert cell_text(cell) == text
-
-
-@pytest.mark.parametrize(
-    ("value", "text"), [(0.0004, "<.001"), (0.0312, ".031"), (0.0, ".000"), (math.nan, "undefined")]
-)
-def test_plain_figures_and_small_p_values_are_printed_as(value: float, text: str) -> None:
-    assert value_text(value) == text
-
-
 def test_differences_of_all_measures_say_whether_the_interval_excludes_zero() -> None:
-    rows = _records(difference_table(_comparison()))
+    rows = records(difference_table(half_comparison()))
 
     controls = ["prior_box", "constant_box", "center_box", "random_map"]
     assert [r["minus"] for r in rows] == controls * 11
@@ -196,8 +141,8 @@ def test_differences_of_all_measures_say_whether_the_interval_excludes_zero() ->
 
 
 def test_with_a_margin_differences_say_where_a_localizer_is_not_inferior() -> None:
-    table = difference_table(_comparison(("Mass", "Nodule"), margin=0.99))
-    rows = {(r["measure"], r["minus"]): r for r in _records(table)}
+    table = difference_table(half_comparison(("Mass", "Nodule"), margin=0.99))
+    rows = {(r["measure"], r["minus"]): r for r in records(table)}
 
     # hits at .1 are 1, 1, 0 against 1, 1, 1; three patients: some resamples miss all, -1 < -.99
     lost = rows["acc_iou@0.1 difference", "prior_box"]
@@ -209,8 +154,8 @@ def test_with_a_margin_differences_say_where_a_localizer_is_not_inferior() -> No
 
 
 def test_paired_tests_count_boxes_and_patients_and_refuse_to_test_three() -> None:
-    table = paired_test_table(_comparison(("Mass", "Nodule")))
-    mass, _, macro = _records(table)[:3]
+    table = paired_test_table(half_comparison(("Mass", "Nodule")))
+    mass, _, macro = records(table)[:3]
 
     assert (mass["localizer"], mass["minus"], mass["disease"]) == ("half", "prior_box", "Mass")
     assert (mass["boxes"], mass["patients"], mass["ties"]) == ("3", "3", "0")
@@ -224,9 +169,9 @@ def test_paired_tests_count_boxes_and_patients_and_refuse_to_test_three() -> Non
 
 
 def test_skill_stands_beside_every_mean_and_with_intervals_in_a_table_of_its_own() -> None:
-    comparison = _comparison(("Mass", "Nodule"))
+    comparison = half_comparison(("Mass", "Nodule"))
     rows = {
-        (r["measure"], r["localizer"], r["control"]): r for r in _records(skill_table(comparison))
+        (r["measure"], r["localizer"], r["control"]): r for r in records(skill_table(comparison))
     }
 
     # the centre box has IoU 0, so skill over it is the mean itself; the prior box leaves nothing
@@ -244,7 +189,7 @@ def test_skill_stands_beside_every_mean_and_with_intervals_in_a_table_of_its_own
 
 
 def test_the_sections_hold_every_table_once_and_say_what_came_out() -> None:
-    comparison = _comparison(("Mass", "Nodule"), gated=True)
+    comparison = half_comparison(("Mass", "Nodule"), gated=True)
     sections = comparison_sections(comparison)
 
     assert [s.key for s in sections] == ["means", "accuracy", "paired"]
@@ -261,7 +206,7 @@ def test_the_sections_hold_every_table_once_and_say_what_came_out() -> None:
 
 
 def test_gated_rows_are_named_so_in_every_output() -> None:
-    comparison = _comparison(gated=True)
+    comparison = half_comparison(gated=True)
 
     settings = [(r.lead["localizer"], r.lead["setting"]) for r in mean_table(comparison).rows[:2]]
     assert settings == [("half", "disease given"), ("half", "gated")]
@@ -272,7 +217,7 @@ def test_gated_rows_are_named_so_in_every_output() -> None:
 
 @pytest.mark.parametrize("write", [to_markdown, to_latex])
 def test_tables_that_people_read_state_scope_rules_and_research_use(write: Any) -> None:
-    for table in comparison_tables(_comparison()):
+    for table in comparison_tables(half_comparison()):
         text = write(table)
         assert RESEARCH_USE in text
         assert "24 ground-truth boxes on 3 images of 3 patients" in text
@@ -281,7 +226,7 @@ def test_tables_that_people_read_state_scope_rules_and_research_use(write: Any) 
 
 
 def test_markdown_rows_have_as_many_cells_as_their_header() -> None:
-    for table in comparison_tables(_comparison()):
+    for table in comparison_tables(half_comparison()):
         widths = {
             line.count("|") for line in to_markdown(table).splitlines() if line.startswith("|")
         }
@@ -289,7 +234,7 @@ def test_markdown_rows_have_as_many_cells_as_their_header() -> None:
 
 
 def test_latex_escapes_what_latex_would_stumble_over() -> None:
-    text = to_latex(accuracy_table(_comparison(), "iou"))
+    text = to_latex(accuracy_table(half_comparison(), "iou"))
 
     assert r"acc\_iou@0.1" in text
     assert text.count(r"\begin{longtable}") == text.count(r"\end{longtable}") == 1
@@ -299,7 +244,7 @@ def test_latex_escapes_what_latex_would_stumble_over() -> None:
 
 
 def test_the_three_files_of_a_table_are_written_and_nothing_else(tmp_path: Path) -> None:
-    write_table(difference_table(_comparison()), tmp_path / "new")
+    write_table(difference_table(half_comparison()), tmp_path / "new")
 
     names = sorted(path.name for path in (tmp_path / "new").iterdir())
     assert names == ["differences.csv", "differences.md", "differences.tex"]
@@ -319,52 +264,6 @@ def test_without_localizers_there_are_controls_and_an_empty_table_of_differences
     assert to_csv(table) == "note\n"
     assert to_latex(table).endswith("\\end{itemize}\n")
     assert RESEARCH_USE in to_markdown(table)
-
-
-def test_per_box_has_one_line_per_localizer_and_box() -> None:
-    lines = list(csv.reader(io.StringIO(per_box_csv(_comparison(("Mass", "Nodule"))))))
-
-    assert tuple(lines[0]) == PER_BOX_COLUMNS
-    assert lines[1] == ["1_0.png", "1", "Mass", "half", "0.5", "1", "0.5", "0.5"]
-    assert lines[5] == ["3_0.png", "3", "Mass", "half", "0", "0", "0", "0"]
-    assert len(lines) == 1 + 5 * 6
-
-
-def test_the_summary_is_json_and_agrees_with_the_comparison() -> None:
-    comparison = _comparison(gated=True)
-
-    record = json.loads(json.dumps(summary(comparison, {"seed": 0}), allow_nan=False))
-
-    assert record["ground_truth"] == {
-        "boxes": 24, "images": 3, "patients": 3,
-        "boxes_per_disease": dict.fromkeys(NIH_BOXED_DISEASES, 3),
-    }  # fmt: skip
-    first = record["localizers"][0]
-    assert (first["name"], first["setting"]) == ("half", "disease given")
-    assert first["boxes_without_prediction"] == 8
-    macro = comparison.localizers[0].estimates["mean_iou"].macro
-    assert first["measures"]["mean_iou"]["macro"] == {
-        "value": macro.value,
-        "low": macro.low,
-        "high": macro.high,
-    }
-    assert set(first["measures"]) >= {
-        "acc_iou@0.5",
-        "acc_iobb@0.75",
-        "acc_iogt@0.1",
-        "mean_iou any",
-    }
-    beaten = next(d for d in record["differences"] if d["minus"] == "prior_box")
-    assert beaten["macro_excludes_zero"] is True
-    assert beaten["measure"] == "mean_iou"
-    tests = next(t for t in record["paired_tests"] if t["localizer"] == "half, gated")
-    assert (tests["per_disease"]["Mass"]["boxes"], tests["macro"]["wilcoxon_p"]) == (3, None)
-    skill = next(s for s in record["skill"] if s["control"] == "center_box")
-    assert skill["macro"]["value"] == pytest.approx(1 / 3)
-    assert record["settings"]["gate_passes"] == 16
-    assert record["published"][0]["measure"] == "acc_iou"
-    assert record["manifest"] == {"seed": 0}
-    assert RESEARCH_USE in record["research_use"]
 
 
 def test_a_row_with_other_diseases_than_the_first_keeps_its_figures() -> None:

@@ -7,6 +7,7 @@ import io
 
 import pytest
 
+from builders import coco_ground_truth
 from cxrloc.classification.report.tables import ResultTable, to_csv
 from cxrloc.localization.analyses.means import comparison_tables
 from cxrloc.localization.evaluation.comparison import Comparison, compare
@@ -18,18 +19,8 @@ DISEASES = ("Mass", "Nodule")
 
 def _comparison() -> Comparison:
     """Two localizers, a gate and a margin: all columns that there are."""
-    coco = {
-        "images": [
-            {"id": i, "file_name": f"{i}", "width": 9, "height": 9, "patient_id": f"{i}"}
-            for i in (1, 2)
-        ],
-        "categories": [{"id": c, "name": d} for c, d in enumerate(DISEASES, start=1)],
-        "annotations": [
-            {"id": 2 * i + c, "image_id": i, "category_id": c, "bbox": [c, i, 3, 3]}
-            for i in (1, 2)
-            for c in (1, 2)
-        ],
-    }
+    boxes = [(f"{i}", d, (c, i, 3, 3)) for i in (1, 2) for c, d in enumerate(DISEASES, start=1)]
+    coco = coco_ground_truth(DISEASES, boxes, size_wh=(9, 9))
     found = [Localization("1", d, (1, 1, 4, 4), 0.5) for d in DISEASES]
     gate = {(f"{i}", d): True for i in (1, 2) for d in DISEASES}
     return compare(coco, {"a": found, "b": []}, gate, resamples=20, noninferiority_margin=0.05)

@@ -133,9 +133,9 @@ def test_a_disease_is_explained_as_one_and_an_unknown_column_is_not() -> None:
     view = table_view(_table("acc_iou@0.5"), ("Mass",))
 
     mass, nodule = view.columns[1], view.columns[2]
-    assert (mass.anchor, mass.definition) == ("word-disease", TERMS["disease"].definition)
+    assert (mass.anchor, mass.definition) == ("term-disease", TERMS["disease"].definition)
     assert (nodule.anchor, nodule.definition) == ("", "")
-    assert view.blocks[0].anchor == "word-acc-iou"
+    assert view.blocks[0].anchor == "term-acc-iou"
 
 
 def test_the_main_thresholds_are_seen_first_and_the_others_are_folded() -> None:
@@ -191,8 +191,8 @@ def test_every_link_within_the_page_has_its_place_and_every_place_is_one() -> No
 def test_definitions_research_use_and_manifest_are_in_the_page() -> None:
     text = " ".join("".join(_Page(render_report(_report())).texts).split())
 
-    for word in TERMS.values():
-        assert " ".join(word.definition.split()) in text
+    for term in TERMS.values():
+        assert " ".join(term.definition.split()) in text
     assert text.count(RESEARCH_USE) >= 2
     assert "compare_localizers.py --out x" in text
     assert '"seed": 7' in text

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +11,9 @@ import pydicom
 import pytest
 from pydicom.uid import JPEGLSLossless
 
+from builders import write_dicom
 from cxrloc.tools.data import send_dicom
 
-WriteDicom = Callable[..., Path]
 PIXELS = np.arange(48, dtype=np.uint8).reshape(6, 8)
 
 
@@ -23,7 +22,7 @@ def send(port: int, *files: Path, called: str = "ARCHIVE") -> int:
 
 
 def test_files_arrive_as_they_are(
-    receiver: Any, write_dicom: WriteDicom, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    receiver: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     plain = write_dicom(tmp_path / "a.dcm", PIXELS)
     packed = write_dicom(tmp_path / "b", PIXELS, syntax=JPEGLSLossless)
@@ -38,7 +37,7 @@ def test_files_arrive_as_they_are(
 
 
 def test_what_the_receiver_does_not_take_is_told_and_the_rest_goes_on(
-    receiver: Any, write_dicom: WriteDicom, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    receiver: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     ct = write_dicom(tmp_path / "ct.dcm", PIXELS, SOPClassUID="1.2.840.10008.5.1.4.1.1.2")
     image = write_dicom(tmp_path / "image.dcm", PIXELS)
@@ -54,7 +53,6 @@ def test_what_the_receiver_does_not_take_is_told_and_the_rest_goes_on(
 @pytest.mark.parametrize(("answer", "status"), [(0xB000, 0), (0xA700, 1), (0x0110, 1)])
 def test_the_receivers_answer_decides(
     receiver: Any,
-    write_dicom: WriteDicom,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     answer: int,
@@ -66,7 +64,7 @@ def test_the_receivers_answer_decides(
 
 
 def test_a_receiver_that_breaks_off_is_told_for_each_file(
-    receiver: Any, write_dicom: WriteDicom, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    receiver: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     receiver.breaks_off = True
     images = [write_dicom(tmp_path / name, PIXELS) for name in ("a.dcm", "b.dcm")]
@@ -80,7 +78,7 @@ def test_a_receiver_that_breaks_off_is_told_for_each_file(
 
 
 def test_a_receiver_that_is_not_there_or_refuses_is_an_error(
-    receiver: Any, write_dicom: WriteDicom, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    receiver: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     image = write_dicom(tmp_path / "a.dcm", PIXELS)
     with socket.socket() as free:
@@ -101,7 +99,7 @@ def test_a_port_that_is_none_is_refused(capsys: pytest.CaptureFixture[str]) -> N
 
 
 def test_an_interrupt_ends_the_connection(
-    receiver: Any, write_dicom: WriteDicom, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    receiver: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     def interrupted(association: object, path: Path) -> str:
@@ -118,7 +116,7 @@ def test_an_interrupt_ends_the_connection(
 
 
 def test_a_file_that_is_no_dicom_file_stops_before_anything_is_sent(
-    receiver: Any, write_dicom: WriteDicom, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    receiver: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     image = write_dicom(tmp_path / "a.dcm", PIXELS)
     (tmp_path / "notes.txt").write_text("no image")

@@ -88,10 +88,10 @@ def test_the_page_says_what_was_found_and_what_it_is_not_for(out: Path) -> None:
     page = (out / "report.html").read_text()
     assert "grad_cam, macro mean over diseases" in page
     assert "Research use only, never a diagnosis" in page
-    targets = set(re.findall(r'id="(word-[^"]+)"', page))
-    assert set(re.findall(r'href="#(word-[^"]+)"', page)) <= targets
-    assert "word-CAM-mass" in targets
-    assert "word-IoU" not in targets  # no word of a box
+    targets = set(re.findall(r'id="(term-[^"]+)"', page))
+    assert set(re.findall(r'href="#(term-[^"]+)"', page)) <= targets
+    assert "term-CAM-mass" in targets
+    assert "term-IoU" not in targets  # no word of a box
 
 
 def test_a_model_trained_without_markers_is_shown_them_and_the_page_says_so(
@@ -159,7 +159,7 @@ def test_maps_that_show_nothing_are_an_error_that_says_so(
     given = f"flat={tmp_path / 'flat.maps.safetensors'}"
     words = ["--prepared", data / "prepared", "--maps", given, "--out", tmp_path / "out"]
     assert main(list(map(str, words))) == 2
-    assert "flat cannot be measured: no map of an image that could be" in capsys.readouterr().err
+    assert "flat cannot be measured: no map of a readable image" in capsys.readouterr().err
 
 
 def test_images_that_a_model_of_no_fold_was_trained_on_are_left_out(

@@ -8,11 +8,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
+from builders import read_pixels
 from cxrloc.classification.metrics.ensembles import with_thresholds
 from cxrloc.classification.metrics.scored_images import (
     ScoredImages,
@@ -71,7 +71,7 @@ def test_every_form_of_the_table_is_written(compared: Path) -> None:
         "networks.csv", "confusion.csv", "differences.csv", "networks.md", "networks.tex",
         "networks.png", "manifest.json",
     }  # fmt: skip
-    assert cv2.imread(str(compared / "out" / "networks.png")).std() > 1
+    assert read_pixels(compared / "out" / "networks.png").std() > 1
     manifest = json.loads((compared / "out" / "manifest.json").read_text())
     assert set(manifest["hashes"]) == {"a", "big_net"}
     for suffix in ("md", "tex"):

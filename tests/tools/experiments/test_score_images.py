@@ -100,7 +100,9 @@ def run(folder: Path, *bundles: str, more: tuple[str, ...] = ()) -> int:
 def alone(folder: Path, fold: int, image: str) -> np.ndarray:
     bundle = load_classifier(folder / "run" / f"fold{fold}" / "classifier.safetensors")
     pixels = read_grey(folder / image)
-    return Gate(bundle, precision="fp32")([LoadedImage(image, pixels, (80, 64))]).probabilities[0]
+    output = Gate(bundle, precision="fp32")([LoadedImage(image, pixels, (80, 64))])
+    probabilities: np.ndarray = output.probabilities[0]
+    return probabilities
 
 
 def test_probabilities_are_the_mean_and_seen_patients_are_left_out(folder: Path) -> None:

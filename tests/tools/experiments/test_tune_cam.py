@@ -40,11 +40,11 @@ def prepared(tmp_path: Path) -> Path:
         path = tmp_path / "images" / name
         path.parent.mkdir(exist_ok=True)
         pixels = cv2.GaussianBlur(rng.integers(0, 255, (FRAME, FRAME), dtype=np.uint8), (0, 0), 8)
-        cv2.imwrite(str(path), cv2.normalize(pixels, None, 0, 255, cv2.NORM_MINMAX))
+        cv2.imwrite(str(path), cv2.normalize(pixels, pixels, 0, 255, cv2.NORM_MINMAX))
         x, y = rng.integers(0, 70, 2).tolist()
         box = (x, y, x + 20 + 5 * (i % 5), y + 50 - 3 * (i % 7))
-        boxes = (Box("Mass", box), Box("Nodule", (x, y, x + 20, y + 20)))
-        boxes = () if i % PER_FOLD == 3 else boxes[: 1 + i % 2]
+        both = (Box("Mass", box), Box("Nodule", (x, y, x + 20, y + 20)))
+        boxes = () if i % PER_FOLD == 3 else both[: 1 + i % 2]
         labels = {d: float(any(b.disease == d for b in boxes)) for d in DISEASES}
         images.append(
             Radiograph(name, path, f"{i:08d}", "PA", labels, boxes, size_hw=(FRAME, FRAME))
@@ -155,8 +155,8 @@ def test_localizers_without_maps_or_rules_say_so(
         assert "takes no rules, expected grad_cam" in error
     wang = ("--localizer", "grad_cam_wang", "--run", "x", "--cam_rules", "x.yaml")
     assert "grad_cam_wang takes no rules" in localize_error(prepared, capsys, *wang)
-    words = ("--localizer", "grad_cam", "--run", "x", "--maps", "maps.json")
-    assert "whose name ends in .maps.safetensors" in localize_error(prepared, capsys, *words)
+    misnamed = ("--localizer", "grad_cam", "--run", "x", "--maps", "maps.json")
+    assert "whose name ends in .maps.safetensors" in localize_error(prepared, capsys, *misnamed)
 
 
 @pytest.mark.slow

@@ -15,13 +15,14 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
 import pytest
 import torch
 
+from builders import write_dicom
 from cxrloc.classification.bundle.classifier import ClassifierBundle, save_classifier
 from cxrloc.classification.bundle.file import write_bundle
 from cxrloc.classification.bundle.preprocessing import Preprocessing
@@ -34,6 +35,9 @@ from cxrloc.localization.diagnosis.diagnoser import Diagnoser
 from cxrloc.tools.server.http.limits import Limits
 from cxrloc.tools.server.http.schemas import loaded_models
 from cxrloc.tools.server.service import Service
+
+if TYPE_CHECKING:
+    from fastapi.testclient import TestClient
 
 pytest.importorskip("fastapi", reason="fastapi is not installed: pip install -e .[serve]")
 _PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
@@ -87,6 +91,17 @@ def services(diagnoser: Diagnoser, bundles: dict[str, Path]) -> Iterator[Callabl
         service.worker.close()
 
 
+@pytest.fixture(scope="module")
+def client(services: Callable[..., Service]) -> Iterator[TestClient]:
+    from fastapi.testclient import TestClient
+
+    from cxrloc.tools.server.api import create_app
+
+    app = create_app(services(files=3, megabytes=0.2, request_megabytes=0.5, megapixels=0.1))
+    with TestClient(app, base_url="http://127.0.0.1") as opened:
+        yield opened
+
+
 def image_pixels(seed: int = 0, size_hw: tuple[int, int] = (120, 100)) -> Any:
     noise = np.random.default_rng(seed).integers(0, 255, (6, 5), dtype=np.uint8)
     return cv2.resize(noise, size_hw[::-1], interpolation=cv2.INTER_CUBIC)
@@ -105,7 +120,7 @@ def draw_image() -> Callable[..., Any]:
 
 
 @pytest.fixture(scope="session")
-def dicom(write_dicom: Any, tmp_path_factory: pytest.TempPathFactory) -> bytes:
+def dicom(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     """The image of `png` as DICOM, of a patient whose name is a canary."""
     path = tmp_path_factory.mktemp("dicom") / "image.dcm"
     return bytes(write_dicom(path, image_pixels()).read_bytes())

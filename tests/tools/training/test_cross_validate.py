@@ -11,11 +11,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import pytest
 from safetensors.torch import save_file
 
+from builders import read_pixels
 from cxrloc.classification.inference.gate_table import read_gate_table
 from cxrloc.classification.metrics.operating_point import at_sensitivity
 from cxrloc.classification.metrics.scored_images import join_images, read_scored_images
@@ -99,7 +99,7 @@ def test_the_thresholds_of_a_sensitivity_come_from_the_validation_images(finishe
 @pytest.mark.slow
 def test_the_report_has_its_tables_and_figures(finished: Path) -> None:
     for name in ("confusion_youden", "confusion_target", "calibration", "epochs"):
-        assert cv2.imread(str(finished / f"{name}.png")).std() > 1
+        assert read_pixels(finished / f"{name}.png").std() > 1
     with (finished / "cross_validation.csv").open() as handle:
         table = {row["disease"]: row for row in csv.DictReader(handle)}
     assert list(table) == ["Mass", "Hernia", "No Finding", "macro mean"]

@@ -15,6 +15,7 @@ import cv2
 import pytest
 import torch
 
+from builders import read_pixels
 from cxrloc.classification.bundle.classifier import load_classifier
 from cxrloc.classification.bundle.file import read_bundle
 from cxrloc.classification.config import ClassifierConfig, DataConfig, ModelConfig
@@ -113,9 +114,10 @@ def test_every_image_is_judged_once_by_the_bundle_of_its_own_fold(
     assert len(rows) == 24 * 2
     assert {(r.image_id, r.fold) for r in rows} == {(f"{n:02d}.png", n // 2 % 3) for n in range(24)}
     row = next(r for r in rows if r.image_id == "05.png" and r.disease == "Mass")
-    gate = Gate(load_classifier(finished / f"fold{row.fold}" / "classifier.safetensors"))
-    gate.precision = "fp32"
-    pixels = cv2.imread(str(prepared.parent / "05.png"), cv2.IMREAD_GRAYSCALE)
+    gate = Gate(
+        load_classifier(finished / f"fold{row.fold}" / "classifier.safetensors"), precision="fp32"
+    )
+    pixels = read_pixels(prepared.parent / "05.png", cv2.IMREAD_GRAYSCALE)
     output = gate([LoadedImage("05.png", pixels, (1024, 1024))])
     assert output.probabilities[0, 0] == pytest.approx(row.probability, abs=1e-5)
     assert bool(output.present[0, 0]) == row.present

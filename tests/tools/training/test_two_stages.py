@@ -10,6 +10,7 @@ import cv2
 import pytest
 from safetensors.torch import save_file
 
+from builders import read_pixels
 from cxrloc.classification.bundle.classifier import load_classifier
 from cxrloc.classification.inference.gate import Gate
 from cxrloc.classification.inference.gate_table import read_gate_table
@@ -76,7 +77,7 @@ def test_the_gate_equalises_images_as_the_training_did(folder: Path) -> None:
     assert bundle.preprocessing.clahe_clip == 2.0
     gate = Gate(bundle, precision="fp32")
     for row in read_gate_table(folder / "run" / "gate.csv"):
-        pixels = cv2.imread(str(folder / row.image_id), cv2.IMREAD_GRAYSCALE)
+        pixels = read_pixels(folder / row.image_id, cv2.IMREAD_GRAYSCALE)
         again = gate([LoadedImage(row.image_id, pixels, (64, 64))])
         assert again.probabilities[0, 0] == pytest.approx(row.probability, abs=1e-5)
 

@@ -136,7 +136,9 @@ def test_the_table_has_a_row_per_charge_whose_counts_sum_to_the_boxes() -> None:
 
     assert [row.block for row in table.rows] == ["hit: IoU > 0.1"] * 5 + ["hit: IoU > 0.5"] * 5
     assert [row.lead["charge"] for row in table.rows[5:]] == list(CHARGES)
-    counts = [[row.cells[c] for c in ("Mass", "Nodule", "all diseases")] for row in table.rows[5:]]
+    counts: list[list[Any]] = [
+        [row.cells[c] for c in ("Mass", "Nodule", "all diseases")] for row in table.rows[5:]
+    ]
     assert np.sum(counts, axis=0).tolist() == [3, 2, 5]
     share = table.rows[5].cells["share"]
     assert isinstance(share, Cell)

@@ -44,7 +44,7 @@ def test_a_gate_agrees_with_itself() -> None:
 def test_turned_decisions_and_differences_are_counted() -> None:
     first, other = _gate(), _gate(thresholds={"Mass": 0.0, "Effusion": None})
     with torch.no_grad():
-        other.bundle.model.head.bias += 1
+        other.bundle.model.get_parameter("head.bias").add_(1)
     probabilities = first(IMAGES).probabilities, other(IMAGES).probabilities
     differences = np.abs(probabilities[0] - probabilities[1])
 
@@ -60,7 +60,7 @@ def test_turned_decisions_and_differences_are_counted() -> None:
 def test_another_map_is_another_box() -> None:
     other = _gate()
     with torch.no_grad():
-        other.bundle.model.head.weight *= -1
+        other.bundle.model.get_parameter("head.weight").mul_(-1)
 
     found = agreement(_gate(), other, IMAGES)
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
+from builders import names_everywhere, write_dicom
 from cxrloc.tools.server.api import create_app
 from cxrloc.tools.server.service import Service
 
@@ -23,15 +24,13 @@ def client(services: Callable[..., Service]) -> Iterator[TestClient]:
 
 
 @pytest.fixture(scope="module")
-def image(
-    write_dicom: Any, draw_image: Any, names_everywhere: dict[str, str], tmp_path_factory: Any
-) -> Callable[..., bytes]:
+def image(draw_image: Any, tmp_path_factory: Any) -> Callable[..., bytes]:
     """`image(BodyPartExamined="KNEE")`: an image that names its patient wherever it can."""
     path = tmp_path_factory.mktemp("named") / "image.dcm"
 
     def make(**attributes: str) -> bytes:
-        everything = {**names_everywhere, "PatientAge": "077Y", **attributes}
-        return Path(write_dicom(path, draw_image(), **everything)).read_bytes()
+        everything = {**names_everywhere(), "PatientAge": "077Y", **attributes}
+        return Path(write_dicom(path, draw_image(), everything)).read_bytes()
 
     return make
 

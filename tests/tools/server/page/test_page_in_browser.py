@@ -15,23 +15,9 @@ import pytest
 
 from cxrloc.datasets.dicom.reader import decode_dicom
 from cxrloc.datasets.files.manifest import RESEARCH_USE
+from tools.server.page.actions import drawn_boxes, open_image
 
 pytestmark = pytest.mark.slow
-# class and name of what has the focus
-FOCUSED = """() => { const e = document.activeElement;
-    return e.className + ' ' + (e.ariaLabel || e.innerText || e.closest('label')?.innerText); }"""
-
-
-def _open(page: Any, name: str) -> None:
-    page.locator(".entry", has_text=name).click()
-    page.locator(".look h2", has_text=name).wait_for()
-
-
-def _boxes(page: Any) -> set[tuple[str, str]]:
-    """Localizer and disease of the boxes on the image."""
-    found = page.locator(".stage .box")
-    pairs = found.evaluate_all("g => g.map(b => [b.dataset.localizer, b.dataset.disease])")
-    return {(name, disease) for name, disease in pairs}
 
 
 def test_three_images_are_judged_and_the_bad_ones_say_why(page: Any) -> None:
@@ -57,8 +43,8 @@ def test_the_page_is_quiet_and_asks_its_own_server_alone(page: Any, address: str
 
 
 def test_boxes_of_both_localizers_stand_where_the_record_says(page: Any) -> None:
-    _open(page, "c.dcm")
-    assert _boxes(page) == {
+    open_image(page, "c.dcm")
+    assert drawn_boxes(page) == {
         (name, disease) for name in ("grad_cam", "mask_rcnn") for disease in ("Mass", "Effusion")
     }
     with page.expect_download() as caught:
@@ -77,12 +63,12 @@ def test_boxes_of_both_localizers_stand_where_the_record_says(page: Any) -> None
 
 
 def test_localizers_and_diseases_are_toggled_without_asking_the_server(page: Any) -> None:
-    _open(page, "a <b>.png")
+    open_image(page, "a <b>.png")
     asked = len(page.asked)
     page.locator(".localizer", has_text="grad_cam").locator("input").uncheck()
-    assert _boxes(page) == {("mask_rcnn", "Mass"), ("mask_rcnn", "Effusion")}
+    assert drawn_boxes(page) == {("mask_rcnn", "Mass"), ("mask_rcnn", "Effusion")}
     page.locator(".toggle.disease", has_text="Mass").locator("input").uncheck()
-    assert _boxes(page) == {("mask_rcnn", "Effusion")}
+    assert drawn_boxes(page) == {("mask_rcnn", "Effusion")}
     strongest = page.locator(".box").count()
     page.get_by_label("strongest only").uncheck()
     assert page.locator(".box").count() > strongest
@@ -90,12 +76,12 @@ def test_localizers_and_diseases_are_toggled_without_asking_the_server(page: Any
     page.locator(".localizer", has_text="grad_cam").locator("input").check()
     page.locator(".toggle.disease", has_text="Mass").locator("input").check()
 
-    assert len(_boxes(page)) == 4
+    assert len(drawn_boxes(page)) == 4
     assert len(page.asked) == asked
 
 
 def test_a_heat_map_lies_over_the_image_as_opaque_as_asked(page: Any) -> None:
-    _open(page, "a <b>.png")
+    open_image(page, "a <b>.png")
     page.locator(".heat-of").select_option("Effusion")
     heat = page.locator(".world .heat")
     heat.wait_for()
@@ -108,7 +94,7 @@ def test_a_heat_map_lies_over_the_image_as_opaque_as_asked(page: Any) -> None:
 
 
 def test_level_window_and_inversion_change_the_pixels_that_are_seen(page: Any) -> None:
-    _open(page, "a <b>.png")
+    open_image(page, "a <b>.png")
     page.get_by_label("strongest only").wait_for()
     for box in ("grad_cam", "mask_rcnn"):
         page.locator(".localizer", has_text=box).locator("input").uncheck()
@@ -133,7 +119,7 @@ def test_level_window_and_inversion_change_the_pixels_that_are_seen(page: Any) -
 
 
 def test_a_dicom_image_is_windowed_in_its_stored_values(page: Any, dicom: bytes) -> None:
-    _open(page, "c.dcm")
+    open_image(page, "c.dcm")
     image = page.locator(".world .image")
     as_read = image.get_attribute("src")
 
@@ -160,7 +146,7 @@ def _grey(data: bytes) -> Any:
 
 
 def test_the_image_zooms_and_pans_by_keys_wheel_and_mouse(page: Any) -> None:
-    _open(page, "a <b>.png")
+    open_image(page, "a <b>.png")
     stage, image = page.locator(".stage"), page.locator(".world .image")
     stage.focus()  # scrolls it into sight
     fitted = image.bounding_box()
@@ -195,7 +181,7 @@ def test_the_image_zooms_and_pans_by_keys_wheel_and_mouse(page: Any) -> None:
     ],
 )
 def test_what_is_downloaded_opens(page: Any, link: str, ending: str) -> None:
-    _open(page, "c.dcm")
+    open_image(page, "c.dcm")
     with page.expect_download() as caught:
         page.get_by_role("link", name=link).click()
     data = caught.value.path().read_bytes()
@@ -210,7 +196,7 @@ def test_what_is_downloaded_opens(page: Any, link: str, ending: str) -> None:
 
 
 def test_a_png_has_no_dicom_downloads_and_its_findings_name_the_undecided(page: Any) -> None:
-    _open(page, "a <b>.png")
+    open_image(page, "a <b>.png")
     page.locator(".downloads a", has_text="DICOM").first.wait_for(state="detached")
 
     assert page.locator(".downloads a").count() == 4
@@ -220,87 +206,8 @@ def test_a_png_has_no_dicom_downloads_and_its_findings_name_the_undecided(page: 
     assert rows[2].split()[-1] == "1.00"
 
 
-def test_everything_is_reached_by_keyboard_and_has_a_name(page: Any) -> None:
-    _open(page, "a <b>.png")
-    page.locator(".pick").focus()
-    reached = [page.evaluate(FOCUSED)]
-    while "Report" not in reached[-1] and len(reached) < 60:
-        page.keyboard.press("Tab")
-        reached.append(page.evaluate(FOCUSED))
-    wanted = ("pick", "entry", "stage", "Zoom in", "strongest only", "heat-of", "level", "Report")
-    places = [next(i for i, text in enumerate(reached) if name in text) for name in wanted]
-    assert places == sorted(places)
-    _open(page, "b.jpg")
-    page.locator(".entry", has_text="c.dcm").focus()
-    page.keyboard.press("Enter")
-    page.locator(".look h2", has_text="c.dcm").wait_for()
-    assert page.locator(".entry[aria-current]").all_inner_texts()[0].startswith("c.dcm")
-
-
-def test_a_screen_reader_is_told_what_is_seen(page: Any) -> None:
-    _open(page, "c.dcm")
-    alt = page.locator(".world .image").get_attribute("alt")
-    assert alt.startswith("Chest image c.dcm, 100 by 120 pixels. grad_cam boxes Mass from ")
-    assert page.locator("[role=status]").get_attribute("aria-live") == "polite"
-    assert page.locator("html").get_attribute("lang") == "en-US"
-    assert page.locator("main").count() == 1
-    assert page.locator("button input, a button, button a").count() == 0
-    nameless = page.evaluate(
-        "[...document.querySelectorAll('button, input:not([type=file]), select')].filter(e => "
-        "!(e.ariaLabel || e.innerText || e.closest('label')?.innerText)).map(e => e.outerHTML)"
-    )
-    assert nameless == []
-
-
-@pytest.mark.parametrize("key", ["Enter", "Space"])
-def test_the_choice_of_files_opens_by_key_as_by_mouse(page: Any, key: str) -> None:
-    pick = page.get_by_role("button", name="Choose or drop images")
-    with page.expect_file_chooser() as opened:
-        pick.press(key)
-    assert opened.value.is_multiple()
-    with page.expect_file_chooser():
-        pick.click()
-
-
-def test_on_a_phone_the_chosen_image_comes_into_sight_and_two_fingers_zoom_it(page: Any) -> None:
-    page.set_viewport_size({"width": 375, "height": 740})
-    for name in ("b.jpg", "a <b>.png"):
-        page.evaluate("scrollTo(0, 0)")
-        _open(page, name)
-    place = page.locator(".stage").bounding_box()
-    assert place["y"] >= 0
-    assert place["y"] + place["height"] <= 740
-
-    image = page.locator(".world .image")
-    fitted = image.bounding_box()["width"]
-    x, y = place["x"] + place["width"] / 2, place["y"] + place["height"] / 2
-    fingers = page.context.new_cdp_session(page)
-    for kind, apart in (("touchStart", 30), ("touchMove", 45), ("touchMove", 60)):
-        points = [{"x": x + side * apart, "y": y, "id": i} for i, side in enumerate((-1, 1))]
-        fingers.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
-    fingers.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
-    assert image.bounding_box()["width"] == pytest.approx(2 * fitted, rel=0.05)
-    page.get_by_role("button", name="Fit").click()
-    page.set_viewport_size({"width": 1280, "height": 900})
-
-
-@pytest.mark.parametrize("width", [375, 800, 1280])
-def test_nothing_is_cut_off_sideways_and_the_note_is_always_in_sight(page: Any, width: int) -> None:
-    _open(page, "a <b>.png")
-    page.set_viewport_size({"width": width, "height": 740})
-    page.evaluate("scrollTo(0, document.body.scrollHeight)")
-
-    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
-    note = page.locator("[role=note]")
-    assert note.inner_text() == f"{RESEARCH_USE}."
-    place = note.bounding_box()
-    assert place["y"] >= 0
-    assert place["y"] + place["height"] <= 740
-    page.set_viewport_size({"width": 1280, "height": 900})
-
-
 def test_a_cleared_list_forgets_its_images(page: Any, address: str) -> None:
-    _open(page, "a <b>.png")
+    open_image(page, "a <b>.png")
     url = page.locator(".world .image").get_attribute("src")
     with urllib.request.urlopen(address + url) as answer:
         assert answer.status == 200

@@ -1,0 +1,76 @@
+"""The bundles of a part: the chosen network's, and the other stage's beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from cxrloc.classification.bundle.classifier import save_classifier
+from cxrloc.classification.metrics.operating_point import OperatingPoint, operating_points
+from cxrloc.classification.metrics.ranking import ClassifierMetrics, classifier_metrics
+from cxrloc.classification.metrics.scored_images import ScoredImages, write_scored_images
+from cxrloc.classification.report.stages import StageFigures
+from cxrloc.classification.runs.examination_report import study_points
+from cxrloc.classification.runs.predict import Judged, scored_images
+from cxrloc.classification.runs.run import BUNDLE_NAME, Part, Run
+from cxrloc.classification.training.batches import ImageBatches
+
+Points = dict[str, OperatingPoint]
+
+
+def report_stages(
+    run: Run,
+    part: Part,
+    chosen: Judged,
+    stages: Sequence[Judged],
+    manifest: Mapping[str, Any],
+) -> list[StageFigures]:
+    """Figures of both stages; the other one's bundle and scores are kept beside the gate."""
+    validation, test = run.images(part.split.validation), run.images(part.split.test)
+    figures = []
+    for number, stage in enumerate(stages, start=1):
+        best = stage.trained.best_epoch
+        is_chosen = best == chosen.trained.best_epoch
+        name = BUNDLE_NAME if is_chosen else f"classifier_stage{number}.safetensors"
+        if not is_chosen:
+            on_validation = scored_images(run, part, validation, stage.validation)
+            save_bundle(part.folder / name, stage, choose_points(on_validation), manifest)
+            if part.fold is not None:
+                scored = scored_images(run, part, test, stage.test)
+                write_scored_images((part.folder / name).with_suffix(".parquet"), scored)
+        on = _metrics(run, validation, stage.validation), _metrics(run, test, stage.test)
+        epochs = len(stage.trained.history)
+        figures.append(StageFigures(number, epochs, best, name, is_chosen, *on))
+    return figures
+
+
+def choose_points(validation: ScoredImages) -> tuple[Points, Points]:
+    """Operating points of images and of studies."""
+    points = operating_points(validation.labels, validation.scores, validation.diseases)
+    return points, study_points(validation)
+
+
+def save_bundle(
+    path: Path, judged: Judged, points: tuple[Points, Points], manifest: Mapping[str, Any]
+) -> None:
+    """Write the bundle with its thresholds of images and of studies."""
+    images, studies = map(thresholds_of, points)
+    bundle = replace(judged.bundle, thresholds=images, study_thresholds=studies)
+    save_classifier(path, replace(bundle, manifest=manifest))
+
+
+def thresholds_of(points: Points) -> dict[str, float | None]:
+    return {disease: point.threshold for disease, point in points.items()}
+
+
+def _metrics(run: Run, images: ImageBatches, scores: npt.NDArray[np.float64]) -> ClassifierMetrics:
+    settings = run.config.train
+    return classifier_metrics(
+        images.labels, scores, run.diseases, images.patients,
+        replicates=settings.bootstrap, seed=settings.seed,
+    )  # fmt: skip

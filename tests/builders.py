@@ -1,0 +1,254 @@
+"""Small things that many tests need: images, DICOM files, ground truth, prepared folders, bundles.
+
+What needs torch imports it when called, so that tests without it stay quick.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+from pydicom import Dataset
+from pydicom._dicom_dict import DicomDictionary
+from pydicom.dataset import FileMetaDataset
+from pydicom.uid import UID, ExplicitVRLittleEndian, generate_uid
+
+from cxrloc.datasets.prepared.folder import write_prepared
+from cxrloc.datasets.radiograph import Radiograph
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from cxrloc.classification.bundle.classifier import ClassifierBundle
+
+
+def write_image(
+    path: Path, value: int = 100, shape: tuple[int, int] = (16, 16), corner: int | None = None
+) -> Path:
+    """A small grey image of one value, but for its first pixel where that is given."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.full(shape, value, np.uint8)
+    pixels[0, 0] = value if corner is None else corner
+    assert cv2.imwrite(str(path), pixels)
+    return path
+
+
+def read_pixels(path: Path, mode: int = cv2.IMREAD_COLOR) -> npt.NDArray[np.uint8]:
+    """An 8-bit image as OpenCV reads it, which must succeed."""
+    pixels = cv2.imread(str(path), mode)
+    assert pixels is not None, path
+    assert pixels.dtype == np.uint8, path
+    return pixels.astype(np.uint8, copy=False)
+
+
+def coco_ground_truth(
+    diseases: Sequence[str],
+    boxes: Sequence[tuple[str, str, Sequence[float]]],
+    *,
+    images: Sequence[str] = (),
+    size_wh: tuple[int, int] = (64, 64),
+) -> dict[str, Any]:
+    """COCO annotations: `boxes` are (image, disease, [x, y, width, height]).
+
+    Each image is of a patient of its own; `images` are those without a box.
+    """
+    names = list(dict.fromkeys([*(image for image, *_ in boxes), *images]))
+    numbers = {disease: number for number, disease in enumerate(diseases, start=1)}
+    width, height = size_wh
+    return {
+        "images": [
+            {"id": i, "file_name": name, "width": width, "height": height, "patient_id": name}
+            for i, name in enumerate(names)
+        ],
+        "categories": [{"id": number, "name": disease} for disease, number in numbers.items()],
+        "annotations": [
+            {"id": n, "image_id": names.index(image), "category_id": numbers[disease],
+             "bbox": list(box)}
+            for n, (image, disease, box) in enumerate(boxes, start=1)
+        ],
+    }  # fmt: skip
+
+
+def prepared_images(folder: Path, images: Sequence[Mapping[str, Any]], **entries: Any) -> Path:
+    """A prepared folder of 64 x 64 images of noise.
+
+    An image is a dict: its `labels`, `patient`, `fold`, what its `block` adds to the grey of a part
+    of it, and its `boxes` if any. `entries` are those of `prepare`.
+    """
+    rng, radiographs, folds = np.random.default_rng(0), [], {}
+    for n, image in enumerate(images):
+        pixels = rng.integers(0, 100, (64, 64), dtype=np.uint8)
+        pixels[8:40, 8:24] += np.uint8(image["block"])
+        path = folder / f"{n:02d}.png"
+        assert cv2.imwrite(str(path), pixels)
+        labels, boxes = image["labels"], image.get("boxes", ())
+        radiographs.append(Radiograph(path.name, path, image["patient"], "PA", labels, boxes))
+        folds[path.name] = image["fold"]
+    return prepare(folder / "prepared", radiographs, folds, **entries)
+
+
+def prepare(
+    out: Path, radiographs: Sequence[Radiograph], folds: Mapping[str, int], **entries: Any
+) -> Path:
+    """`write_prepared` in three folds, without boxes and official lists unless `entries` say so."""
+    defaults: dict[str, Any] = {
+        "boxed_diseases": (), "k": 3, "official": {}, "summary": "", "manifest": {},
+    }  # fmt: skip
+    write_prepared(out, radiographs, folds=folds, **defaults | entries)
+    return out
+
+
+def write_dicom(
+    path: Path,
+    stored: npt.NDArray[Any],
+    attributes: Mapping[str, Any] | None = None,
+    *,
+    bits: int = 8,
+    syntax: UID = ExplicitVRLittleEndian,
+    meta: bool = True,
+    **more: Any,
+) -> Path:
+    """A DX chest image, whole enough for an archive; an attribute given as None is left out."""
+    image = _dicom_image(stored, bits)
+    for keyword, value in {**(attributes or {}), **more}.items():
+        if value is None:
+            image.pop(keyword, None)
+        else:
+            setattr(image, keyword, value)
+    image.file_meta.MediaStorageSOPClassUID = image.SOPClassUID
+    if syntax.is_compressed and not syntax.is_deflated:
+        image.compress(syntax, generate_instance_uid=False)
+    image.file_meta.TransferSyntaxUID = syntax
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image.save_as(path, enforce_file_format=meta, implicit_vr=None if meta else True,
+                 little_endian=None if meta else True)  # fmt: skip
+    return path
+
+
+_USED_TEXTS = {"AcquisitionDeviceProcessingDescription", "PatientSpeciesDescription"}
+
+
+def names_everywhere() -> dict[str, str]:
+    """For `write_dicom`: a patient's name in each of some 700 text attributes of the standard, the
+    two that are read as words aside."""
+    texts = {}
+    for tag, (kind, _, _, _, keyword) in DicomDictionary.items():
+        if kind in ("PN", "LO", "SH", "LT", "ST", "UT", "UC") and tag >> 16 >= 8 and keyword:
+            texts[keyword] = "Canary^Secret" if kind == "PN" else "Canary Secret"
+    return {keyword: text for keyword, text in texts.items() if keyword not in _USED_TEXTS}
+
+
+def _dicom_image(stored: npt.NDArray[Any], bits: int) -> Dataset:
+    image = Dataset()
+    image.file_meta = FileMetaDataset()
+    image.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    image.SOPClassUID = "1.2.840.10008.5.1.4.1.1.1.1"  # Digital X-Ray, for presentation
+    image.SOPInstanceUID = image.file_meta.MediaStorageSOPInstanceUID = generate_uid()
+    image.StudyInstanceUID, image.SeriesInstanceUID = generate_uid(), generate_uid()
+    image.PatientName, image.PatientID = "Canary^Secret", "CANARY-4711"
+    image.PatientBirthDate, image.PatientSex = "19500102", "F"
+    image.StudyDate, image.StudyTime, image.StudyID = "20240131", "101112", "S1"
+    image.AccessionNumber, image.ReferringPhysicianName = "ACC1", "Canary^Doctor"
+    image.SeriesNumber, image.InstanceNumber = 1, 1
+    image.Modality, image.PresentationIntentType = "DX", "FOR PRESENTATION"
+    image.BodyPartExamined, image.ViewPosition = "CHEST", "PA"
+    image.PatientOrientation, image.ImageType = ["L", "F"], ["ORIGINAL", "PRIMARY"]
+    image.ImagerPixelSpacing = [0.2, 0.2]
+    image.Rows, image.Columns = stored.shape
+    image.SamplesPerPixel, image.PhotometricInterpretation = 1, "MONOCHROME2"
+    image.BitsAllocated = 8 * stored.dtype.itemsize
+    image.BitsStored, image.HighBit = bits, bits - 1
+    image.PixelRepresentation = int(np.issubdtype(stored.dtype, np.signedinteger))
+    image.PixelData = stored.tobytes()
+    image["PixelData"].VR = "OW" if stored.dtype.itemsize == 2 else "OB"
+    return image
+
+
+def lookup_table(entries: Sequence[int], first: int, bits: int, *, packed: bool = False) -> Dataset:
+    """A modality or VOI lookup table; packed, its entries are bytes."""
+    item = Dataset()
+    item.add_new("LUTDescriptor", "SS" if first < 0 else "US", [len(entries), first, bits])
+    if packed:
+        item.add_new("LUTData", "OW", np.array(entries, "<u2").tobytes())
+    else:
+        item.add_new("LUTData", "US", list(entries))
+    return item
+
+
+def smooth_pixels(
+    bits: int, size_hw: tuple[int, int] = (48, 40)
+) -> npt.NDArray[np.uint8 | np.uint16]:
+    """A picture with every depth of grey, as a decoder would like it."""
+    noise = np.random.default_rng(3).random((6, 5), dtype=np.float32)
+    grown = cv2.resize(noise, size_hw[::-1], interpolation=cv2.INTER_CUBIC)
+    span = (grown - grown.min()) / (grown.max() - grown.min())
+    grey: npt.NDArray[np.float64] = np.rint(span * (2**bits - 1))
+    return grey.astype(np.uint8) if bits <= 8 else grey.astype(np.uint16)
+
+
+def tiny_classifier(
+    diseases: Sequence[str],
+    threshold: float | None = 0.5,
+    *,
+    architecture: str = "simple_cnn",
+    size: int = 64,
+    seed: int = 0,
+    **fields: Any,
+) -> ClassifierBundle:
+    """An untrained classifier with one threshold for all diseases; `fields` are the bundle's."""
+    from cxrloc.classification.bundle.classifier import ClassifierBundle
+    from cxrloc.classification.bundle.preprocessing import Preprocessing
+    from cxrloc.classification.network.classifier import build_classifier
+
+    defaults: dict[str, Any] = {
+        "model": build_classifier(architecture, len(diseases), seed=seed)[0].eval(),
+        "diseases": tuple(diseases),
+        "thresholds": dict.fromkeys(diseases, threshold),
+        "preprocessing": Preprocessing(size),
+        "mean_box_sizes": {},
+        "manifest": {},
+        "metadata": {},
+    }
+    return ClassifierBundle(**defaults | fields)
+
+
+def write_tiny_detector(path: Path, diseases: Sequence[str]) -> Path:
+    """The bundle of an untrained Mask R-CNN of few channels."""
+    from cxrloc.classification.bundle.file import write_bundle
+    from cxrloc.detection.config import DetectorConfig, Init, ModelConfig
+    from cxrloc.detection.mask_rcnn import bundle_metadata
+    from cxrloc.detection.torchvision_backend.backend import build_detector
+
+    network = ModelConfig(
+        fpn_levels=(4, 5), anchor_sizes=(0.2, 0.4, 0.6), fpn_channels=16, box_hidden=16
+    )
+    config = DetectorConfig(size=96, diseases=tuple(diseases), model=network)
+    detector = build_detector(config, Init())[0].eval()
+    detector.fold_norms()
+    write_bundle(path, detector.state_dict(), bundle_metadata(config, {}))
+    return path
+
+
+def settled(network: nn.Module, seed: int = 0) -> nn.Module:
+    """In evaluation mode, with statistics and scales that are not the trivial 0, 1 and 1e-6."""
+    import torch
+    from torch import nn
+    from torchvision.models.convnext import CNBlock
+
+    torch.manual_seed(seed)
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d | nn.LayerNorm):
+            nn.init.uniform_(module.weight, 0.5, 1.5)
+            nn.init.normal_(module.bias, std=0.1)
+        if isinstance(module, nn.BatchNorm2d):
+            assert module.running_mean is not None
+            assert module.running_var is not None
+            nn.init.normal_(module.running_mean, std=0.1)
+            nn.init.uniform_(module.running_var, 0.5, 1.5)
+        if isinstance(module, CNBlock):
+            nn.init.uniform_(module.layer_scale, 0.1, 0.5)
+    return network.eval()

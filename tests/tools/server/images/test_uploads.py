@@ -1,0 +1,169 @@
+"""Uploads: what is decoded, what is refused before it costs memory, what ends its decoder."""
+
+from __future__ import annotations
+
+import io
+import zlib
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pydicom
+import pytest
+from fastapi.testclient import TestClient
+from pydicom.uid import DeflatedExplicitVRLittleEndian, JPEGLSLossless
+
+from builders import write_dicom
+from cxrloc.datasets.dicom import deflated
+from cxrloc.tools.server.http.limits import Limits
+from cxrloc.tools.server.http.problems import ProblemError
+from cxrloc.tools.server.images.uploads import Upload, read_image
+from tools.server.requests import post, problem_of
+
+
+def test_a_dicom_image_that_is_too_large_or_claims_less_than_its_stream_holds_is_413(
+    client: TestClient, draw_image: Any, tmp_path: Path
+) -> None:
+    stored = draw_image(size_hw=(400, 300))
+    plain = write_dicom(tmp_path / "plain.dcm", stored).read_bytes()
+    squeezed = write_dicom(tmp_path / "jpegls.dcm", stored, syntax=JPEGLSLossless)
+    header = pydicom.dcmread(squeezed)
+    header.Rows = header.Columns = 10
+    header.save_as(tmp_path / "liar.dcm")
+
+    for data in (plain, squeezed.read_bytes(), (tmp_path / "liar.dcm").read_bytes()):
+        detail = problem_of(post(client, [("image.dcm", data)]), 413)
+        assert detail.startswith("its header says 300 x 400")
+
+
+@pytest.fixture
+def deflated_dicom(draw_image: Any, tmp_path: Path) -> bytes:
+    """The image of `dicom`, deflated."""
+    image = tmp_path / "image.dcm"
+    write_dicom(image, draw_image(), syntax=DeflatedExplicitVRLittleEndian)
+    return image.read_bytes()
+
+
+def test_a_deflated_dicom_image_is_judged_as_the_same_image_in_png(
+    client: TestClient, png: bytes, deflated_dicom: bytes
+) -> None:
+    results = post(client, [("a.png", png), ("a.dcm", deflated_dicom)]).json()["results"]
+    first, second = (result["prediction"] for result in results)
+    assert first["findings"] == second["findings"]
+    assert post(client, [("a.dcm", deflated_dicom)], "application/dicom").status_code == 200
+
+
+def test_a_deflated_image_of_too_many_pixels_is_413(
+    client: TestClient, draw_image: Any, tmp_path: Path
+) -> None:
+    stored, syntax = draw_image(size_hw=(400, 300)), DeflatedExplicitVRLittleEndian
+    data = write_dicom(tmp_path / "large.dcm", stored, syntax=syntax).read_bytes()
+    detail = problem_of(post(client, [("image.dcm", data)]), 413)
+    assert detail.startswith("its header says 300 x 400")
+
+
+def test_a_small_deflated_file_that_would_fill_the_memory_is_422(
+    client: TestClient, deflated_dicom: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deflated, "MAX_INFLATED", 2**26)
+    end = 144 + int.from_bytes(
+        deflated_dicom[140:144], "little"
+    )  # File Meta Information Group Length
+    deflater = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+    whole = zlib.decompress(deflated_dicom[end:], -zlib.MAX_WBITS)
+    packed = [deflater.compress(part) for part in (whole, *[bytes(2**24)] * 8)]  # 128 MB of zeros
+    bomb = deflated_dicom[:end] + b"".join(packed) + deflater.flush()
+
+    assert len(bomb) < 200_000
+    detail = problem_of(post(client, [("image.dcm", bomb)]), 422)
+    assert detail.startswith("a deflated DICOM file of more than 64 MB")
+
+
+def test_a_file_that_only_names_the_deflated_syntax_is_judged(
+    client: TestClient, draw_image: Any, tmp_path: Path
+) -> None:
+    words = {"ImageComments": f"was {DeflatedExplicitVRLittleEndian}"}
+    data = write_dicom(tmp_path / "named.dcm", draw_image(), words).read_bytes()
+    assert post(client, [("image.dcm", data)]).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("whole", "damaged", "status"),
+    [
+        (b"1.2.840.10008.1.2.1\0", b"1.2.840\\10008.1.2.1\0", 422),  # two transfer syntaxes
+        (b"\x08\x00\x18\x00UI", b"\x08\x00\x18\x00U\xdc", 406),  # SOPInstanceUID is of no kind
+    ],
+)
+def test_a_damaged_header_is_no_error_of_the_server(
+    client: TestClient, dicom: bytes, whole: bytes, damaged: bytes, status: int
+) -> None:
+    data = dicom.replace(whole, damaged)
+    assert data != dicom
+    problem = problem_of(post(client, [("a.dcm", data)], "application/dicom"), status)
+    assert "damaged DICOM file" in problem
+
+
+def claims(width: int, height: int, png: bytes) -> bytes:
+    """A PNG whose header claims another size, with the right checksum."""
+    head = bytearray(png[8:33])
+    head[8:16] = width.to_bytes(4, "big") + height.to_bytes(4, "big")
+    head[21:25] = zlib.crc32(bytes(head[4:21])).to_bytes(4, "big")
+    return png[:8] + bytes(head) + png[33:]
+
+
+def test_a_header_that_claims_a_billion_pixels_is_413_and_nothing_is_decoded(
+    png: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decoded: list[int] = []
+    monkeypatch.setattr(cv2, "imdecode", lambda *_: decoded.append(1))
+
+    with pytest.raises(ProblemError) as refused:
+        read_image(Upload("a.png", claims(40_000, 30_000, png)), Limits())
+
+    detail = "its header says 40000 x 30000 = 1200.0 megapixels; at most 40 are taken"
+    assert (refused.value.status_code, str(refused.value)) == (413, detail)
+    assert decoded == []
+
+
+def test_a_image_that_ends_its_decoder_s_process_is_422_and_the_next_is_judged(
+    client: TestClient, draw_image: Any, dicom: bytes, tmp_path: Path
+) -> None:
+    """GDCM calls abort() over a JPEG-LS stream with fewer columns than the header claims."""
+    liar = pydicom.dcmread(
+        write_dicom(tmp_path / "a.dcm", draw_image(size_hw=(60, 50)), syntax=JPEGLSLossless)
+    )
+    liar.Columns = 1500
+    liar.save_as(tmp_path / "liar.dcm")
+    files = [("liar.dcm", (tmp_path / "liar.dcm").read_bytes()), ("image.dcm", dicom)]
+
+    bad, good = post(client, files).json()["results"]
+
+    assert bad["problem"]["status"] == 422
+    assert "the decoder crashed" in bad["problem"]["detail"]
+    assert "prediction" in good
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "I;16", "P", "1", "LA"])
+def test_every_kind_of_png_is_judged(client: TestClient, mode: str) -> None:
+    from PIL import Image
+
+    grey = np.arange(60 * 50, dtype=np.uint16).reshape(60, 50)
+    image = Image.fromarray(grey * 20) if mode == "I;16" else Image.fromarray(
+        (grey % 256).astype(np.uint8)
+    ).convert(mode)  # fmt: skip
+    out = io.BytesIO()
+    image.save(out, "PNG")
+
+    assert post(client, [("a.png", out.getvalue())]).status_code == 200
+
+
+def test_an_animated_png_is_judged_by_its_first_frame(client: TestClient, png: bytes) -> None:
+    from PIL import Image
+
+    frames = [Image.fromarray(np.full((40, 40), value, np.uint8)) for value in (10, 200)]
+    out = io.BytesIO()
+    frames[0].save(out, "PNG", save_all=True, append_images=frames[1:])
+
+    assert b"acTL" in out.getvalue()
+    assert post(client, [("a.png", out.getvalue())]).status_code == 200
