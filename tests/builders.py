@@ -19,11 +19,17 @@ from pydicom.uid import UID, ExplicitVRLittleEndian, generate_uid
 
 from cxrloc.datasets.prepared.folder import write_prepared
 from cxrloc.datasets.radiograph import Radiograph
+from cxrloc.localization.localizer import Localization
 
 if TYPE_CHECKING:
     from torch import nn
 
     from cxrloc.classification.bundle.classifier import ClassifierBundle
+    from cxrloc.localization.evaluation.comparison import Comparison
+    from cxrloc.localization.evaluation.detections import Detections
+    from cxrloc.localization.evaluation.evaluated import Evaluated
+    from cxrloc.localization.evaluation.gate_decisions import GateDecisions
+    from cxrloc.localization.evaluation.ground_truth import GroundTruth, ImageTable
 
 
 def write_image(
@@ -71,6 +77,65 @@ def coco_ground_truth(
             for n, (image, disease, box) in enumerate(boxes, start=1)
         ],
     }  # fmt: skip
+
+
+def evaluated(
+    coco: Mapping[str, Any] | GroundTruth,
+    predictions: Mapping[str, Sequence[Localization]],
+    gate: Mapping[tuple[str, str], bool] | None = None,
+    **inputs: Any,
+) -> Evaluated:
+    """The predictions on the ground truth of a COCO dict, as the analyses take them.
+
+    `gate` decides by (image, disease), with a probability of 1 or 0; `inputs` are those of
+    `ComparisonInputs`, with 50 resamples unless they say otherwise.
+    """
+    from cxrloc.localization.evaluation.detections import place
+    from cxrloc.localization.evaluation.evaluated import ComparisonInputs, Evaluated
+    from cxrloc.localization.evaluation.ground_truth import GroundTruth, ground_truth_from_coco
+
+    truth = coco if isinstance(coco, GroundTruth) else ground_truth_from_coco(coco)
+    placed = {name: place(truth, boxes) for name, boxes in predictions.items()}
+    decided = None if gate is None else decisions(truth.images, gate)
+    defaults: dict[str, Any] = {"gate": decided, "resamples": 50}
+    return Evaluated(ComparisonInputs(truth, placed, **defaults | inputs))
+
+
+def comparison(
+    coco: Mapping[str, Any] | GroundTruth,
+    predictions: Mapping[str, Sequence[Localization]],
+    gate: Mapping[tuple[str, str], bool] | None = None,
+    **inputs: Any,
+) -> Comparison:
+    """Every localizer beside the others and the controls, of the arguments of `evaluated`."""
+    return evaluated(coco, predictions, gate, **inputs).comparison
+
+
+def decisions(images: ImageTable, gate: Mapping[tuple[str, str], bool]) -> GateDecisions:
+    """(image, disease) -> whether it is to be examined, with a probability of 1 or 0."""
+    from cxrloc.classification.inference.gate_table import GateRow
+    from cxrloc.localization.evaluation.gate_decisions import gate_decisions
+
+    return gate_decisions(
+        images,
+        (
+            GateRow(image, images.patient_of.get(image, ""), disease, float(yes), 0.5, yes)
+            for (image, disease), yes in gate.items()
+        ),
+    )
+
+
+def detections_list(detections: Detections) -> list[Localization]:
+    """Detections as the boxes that they were placed from."""
+    images = detections.truth.images
+    columns = zip(
+        detections.image, detections.disease, detections.boxes_xyxy.tolist(), detections.score,
+        strict=True,
+    )  # fmt: skip
+    return [
+        Localization(images.image_ids[row], images.diseases[column], tuple(box), float(score))
+        for row, column, box, score in columns
+    ]
 
 
 def prepared_images(folder: Path, images: Sequence[Mapping[str, Any]], **entries: Any) -> Path:
