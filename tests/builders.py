@@ -17,6 +17,7 @@ from pydicom._dicom_dict import DicomDictionary
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import UID, ExplicitVRLittleEndian, generate_uid
 
+from cxrloc.classification.inference.gate_table import GateRow
 from cxrloc.datasets.prepared.folder import write_prepared
 from cxrloc.datasets.radiograph import Radiograph
 from cxrloc.localization.localizer import Localization
@@ -85,11 +86,7 @@ def evaluated(
     gate: Mapping[tuple[str, str], bool] | None = None,
     **inputs: Any,
 ) -> Evaluated:
-    """The predictions on the ground truth of a COCO dict, as the analyses take them.
-
-    `gate` decides by (image, disease), with a probability of 1 or 0; `inputs` are those of
-    `ComparisonInputs`, with 50 resamples unless they say otherwise.
-    """
+    """Predictions as the analyses take them; `inputs` are those of `ComparisonInputs`."""
     from cxrloc.localization.evaluation.detections import place
     from cxrloc.localization.evaluation.evaluated import ComparisonInputs, Evaluated
     from cxrloc.localization.evaluation.ground_truth import GroundTruth, ground_truth_from_coco
@@ -97,45 +94,29 @@ def evaluated(
     truth = coco if isinstance(coco, GroundTruth) else ground_truth_from_coco(coco)
     placed = {name: place(truth, boxes) for name, boxes in predictions.items()}
     decided = None if gate is None else decisions(truth.images, gate)
-    defaults: dict[str, Any] = {"gate": decided, "resamples": 50}
-    return Evaluated(ComparisonInputs(truth, placed, **defaults | inputs))
+    return Evaluated(ComparisonInputs(truth, placed, **{"gate": decided, "resamples": 50} | inputs))
 
 
-def comparison(
-    coco: Mapping[str, Any] | GroundTruth,
-    predictions: Mapping[str, Sequence[Localization]],
-    gate: Mapping[tuple[str, str], bool] | None = None,
-    **inputs: Any,
-) -> Comparison:
+def comparison(*arguments: Any, **inputs: Any) -> Comparison:
     """Every localizer beside the others and the controls, of the arguments of `evaluated`."""
-    return evaluated(coco, predictions, gate, **inputs).comparison
+    return evaluated(*arguments, **inputs).comparison
 
 
 def decisions(images: ImageTable, gate: Mapping[tuple[str, str], bool]) -> GateDecisions:
     """(image, disease) -> whether it is to be examined, with a probability of 1 or 0."""
-    from cxrloc.classification.inference.gate_table import GateRow
     from cxrloc.localization.evaluation.gate_decisions import gate_decisions
 
-    return gate_decisions(
-        images,
-        (
-            GateRow(image, images.patient_of.get(image, ""), disease, float(yes), 0.5, yes)
-            for (image, disease), yes in gate.items()
-        ),
-    )
+    pairs = gate.items()
+    rows = [GateRow(image, "", name, float(yes), 0.5, yes) for (image, name), yes in pairs]
+    return gate_decisions(images, rows)
 
 
 def detections_list(detections: Detections) -> list[Localization]:
     """Detections as the boxes that they were placed from."""
-    images = detections.truth.images
-    columns = zip(
-        detections.image, detections.disease, detections.boxes_xyxy.tolist(), detections.score,
-        strict=True,
-    )  # fmt: skip
-    return [
-        Localization(images.image_ids[row], images.diseases[column], tuple(box), float(score))
-        for row, column, box, score in columns
-    ]
+    ids = np.array(detections.truth.images.image_ids)[detections.image].tolist()
+    diseases = np.array(detections.truth.images.diseases)[detections.disease].tolist()
+    boxes = map(tuple, detections.boxes_xyxy.tolist())
+    return list(map(Localization, ids, diseases, boxes, detections.score.tolist()))
 
 
 def prepared_images(folder: Path, images: Sequence[Mapping[str, Any]], **entries: Any) -> Path:
