@@ -96,7 +96,7 @@ def load_classifier(path: Path) -> ClassifierBundle:
     preprocessing = restored(meta["preprocessing"], tensors)
     model = ChestClassifier(
         meta["architecture"], len(meta["diseases"]), meta["head"], int(meta["hidden"]),
-        preprocessing.channels, tuple(meta.get("demographics", ())),
+        preprocessing.channels, tuple(meta["demographics"]),
     )  # fmt: skip
     try:
         model.load_state_dict(tensors)
@@ -110,7 +110,7 @@ def load_classifier(path: Path) -> ClassifierBundle:
         mean_box_sizes={d: (wh[0], wh[1]) for d, wh in meta["mean_box_sizes"].items()},
         manifest=meta["manifest"],
         metadata=meta,
-        study_thresholds=meta.get("study_thresholds", {}),  # bundles of before have none
+        study_thresholds=meta["study_thresholds"],
     )
 
 

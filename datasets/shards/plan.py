@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from cxrloc.datasets.radiograph import Radiograph
@@ -59,7 +59,7 @@ class ShardPlan:
         Args:
             states: of each source its size and time of change, None for a file that is not there.
         """
-        parts = [SCHEMA_VERSION, self.kind(size).about(), self.known(), list(states)]
+        parts = [SCHEMA_VERSION, asdict(self.kind(size)), self.known(), list(states)]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 

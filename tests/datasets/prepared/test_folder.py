@@ -6,7 +6,6 @@ import math
 from collections.abc import Callable
 from pathlib import Path
 
-import pyarrow.parquet as pq
 import pytest
 
 from cxrloc.datasets.files.manifest import file_sha256
@@ -66,12 +65,6 @@ def test_everything_of_the_images_on_disk_comes_back(
     assert prepared.official == {"a.png": "test"}
     assert prepared.boxed_diseases == ("Mass", "Nodule")
     assert prepared.root == written
-
-
-def test_a_folder_of_before_there_were_studies_still_loads(written: Path) -> None:
-    path = written / "index.parquet"
-    pq.write_table(pq.read_table(path).drop(["study_id", "body_part"]), path)
-    assert [r.study_id for r in load_prepared(written).radiographs] == ["", ""]
 
 
 def test_the_ground_truth_lists_the_images_on_disk_only(written: Path) -> None:
