@@ -134,7 +134,7 @@ def _claim(storage: Storage, size: int, plans: Sequence[ShardPlan]) -> None:
         )
     storage.remove_temporaries(f"size={size}")
     if storage.exists(manifest_name(size)):  # until the new one is there, the size is unfinished
-        storage.filesystem.delete_file(storage.path(manifest_name(size)))
+        storage.delete(manifest_name(size))
     storage.write_json(name, mine)
 
 

@@ -23,7 +23,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
-from typing import Any, Literal
+from typing import IO, Any, Literal
 
 import cv2
 import numpy as np
@@ -121,7 +121,7 @@ def manifest_name(size: int) -> str:
 
 
 @contextmanager
-def shard_writer(sink: pa.NativeFile, schema: pa.Schema) -> Iterator[pq.ParquetWriter]:
+def shard_writer(sink: IO[bytes], schema: pa.Schema) -> Iterator[pq.ParquetWriter]:
     """A Parquet writer whose bytes depend on the batches alone."""
     with pq.ParquetWriter(
         sink,

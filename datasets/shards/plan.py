@@ -53,7 +53,7 @@ class ShardPlan:
             lines.append(f"{r.image_id} {r.patient_id} {labels} {r.size_hw}")
         return "\n".join(lines)
 
-    def key(self, size: int, states: Sequence[tuple[int, int] | None]) -> str:
+    def key(self, size: int, states: Sequence[tuple[int, str] | None]) -> str:
         """Hash of all that the shard of a size is made from.
 
         Args:
