@@ -74,7 +74,6 @@ def save_classifier(path: Path, bundle: ClassifierBundle) -> None:
             "architecture": model.architecture,
             "head": model.head_kind,
             "demographics": list(model.demographics),
-            "hidden": model.hidden,
             "diseases": list(bundle.diseases),
             "thresholds": dict(bundle.thresholds),
             "study_thresholds": dict(bundle.study_thresholds),
@@ -95,7 +94,7 @@ def load_classifier(path: Path) -> ClassifierBundle:
     _check_name(f"architecture in {path}", meta["architecture"], tuple(ARCHITECTURES))
     preprocessing = restored(meta["preprocessing"], tensors)
     model = ChestClassifier(
-        meta["architecture"], len(meta["diseases"]), meta["head"], int(meta["hidden"]),
+        meta["architecture"], len(meta["diseases"]), meta["head"],
         preprocessing.channels, tuple(meta["demographics"]),
     )  # fmt: skip
     try:

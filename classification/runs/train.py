@@ -166,7 +166,7 @@ def _train_part(run: Run, part: Part) -> tuple[Trained, LoadReport]:
     outputs = len(run.diseases) * (CLASSES if three_class else 1)
     model, report = build_classifier(
         settings.architecture, outputs, settings.head, settings.weights,
-        hidden=settings.hidden, seed=run.config.train.seed, in_channels=INPUTS[settings.input],
+        seed=run.config.train.seed, in_channels=INPUTS[settings.input],
         demographics=settings.demographics,
     )  # fmt: skip
     print(report, random_note(_random_layers(run, report)), sep="", flush=True)
