@@ -189,7 +189,7 @@ def test_a_run_judges_its_images_as_the_gate_does_later(
     [
         (
             lambda: ModelConfig(demographics=("weight",)),  # type: ignore[arg-type]
-            r"model\.demographics: got 'weight', expected one of age, sex, view",
+            r"model\.demographics: got \('weight',\), expected each of age, sex, view once",
         ),
         (
             lambda: ModelConfig(demographics=("age", "age")),
