@@ -152,8 +152,7 @@ def _write_part(
         **({STUDY_POINTS: {d: asdict(p) for d, p in of_studies.items()}} if of_studies else {}),
         **({"stages": [stage.to_json() for stage in stages]} if stages else {}),
     }
-    if part.fold is not None:
-        write_scored_images(part.folder / VALIDATION, kept)
+    write_scored_images(part.folder / VALIDATION, kept)
     notes, more = _threshold_notes(points), stages_markdown(stages, _random_layers(run, report))
     print(_write_scores(run, part.folder, rows, details, notes, more), flush=True)
     plot_losses(part.folder / "loss.png", trained.history, trained.best_epoch)
@@ -167,7 +166,7 @@ def _train_part(run: Run, part: Part) -> tuple[Trained, LoadReport]:
     outputs = len(run.diseases) * (CLASSES if three_class else 1)
     model, report = build_classifier(
         settings.architecture, outputs, settings.head, settings.weights,
-        hidden=settings.hidden, seed=run.config.train.seed, in_channels=INPUTS[settings.input],
+        seed=run.config.train.seed, in_channels=INPUTS[settings.input],
         demographics=settings.demographics,
     )  # fmt: skip
     print(report, random_note(_random_layers(run, report)), sep="", flush=True)
@@ -206,9 +205,8 @@ def _report_stages(
         if not is_chosen:
             on_validation = scored_images(run, part, validation, stage.validation)
             _save(part.folder / name, stage, _points(on_validation), manifest)
-            if part.fold is not None:
-                scored = scored_images(run, part, test, stage.test)
-                write_scored_images((part.folder / name).with_suffix(".parquet"), scored)
+            scored = scored_images(run, part, test, stage.test)
+            write_scored_images((part.folder / name).with_suffix(".parquet"), scored)
         on = _metrics(run, validation, stage.validation), _metrics(run, test, stage.test)
         epochs = len(stage.trained.history)
         figures.append(StageFigures(number, epochs, best, name, is_chosen, *on))

@@ -76,9 +76,7 @@ def write_predictions(
     write_json(path, entries)
 
 
-def read_predictions(
-    path: Path, coco: Mapping[str, Any], *, masks: bool = False
-) -> list[Localization]:
+def read_predictions(path: Path, coco: Mapping[str, Any]) -> list[Localization]:
     """Boxes of a COCO results file made by any tool, in the original frame of the images.
 
     An entry's `image_id` may be the ground truth's number, its file name or that name without
@@ -89,14 +87,13 @@ def read_predictions(
     Args:
         path: the results file.
         coco: the ground truth.
-        masks: decode `segmentation` too (1 MB for each box of a 1024 x 1024 image).
 
     Raises:
         FileNotFoundError: when there is no such file.
         ValueError: naming the file, the entry's number (from 0) and what was expected.
     """
     entries = _entries(path)
-    parsed = parse_predictions(entries, coco, source=str(path), masks=masks)
+    parsed = parse_predictions(entries, coco, source=str(path))
     if parsed.clipped or parsed.dropped:
         warnings.warn(
             f"{path}: of {len(entries)} boxes {parsed.clipped} were cut off at the image's border "
@@ -107,13 +104,13 @@ def read_predictions(
 
 
 def parse_predictions(
-    entries: Any, coco: Mapping[str, Any], *, source: str = "predictions", masks: bool = False
+    entries: Any, coco: Mapping[str, Any], *, source: str = "predictions"
 ) -> ParsedPredictions:
     """As `read_predictions`, from the parsed JSON; `source` is the name used in error messages."""
     entries = _results_list(entries, source)
     names, kept, clipped, dropped = CocoNames(coco, source), [], 0, 0
     for number, entry in enumerate(entries):
-        localization, was_clipped = _localization(entry, names, f"{source}: entry {number}", masks)
+        localization, was_clipped = _localization(entry, names, f"{source}: entry {number}")
         clipped += was_clipped and localization is not None
         dropped += localization is None
         if localization is not None:
@@ -214,9 +211,7 @@ def encode_mask(
     return {"size": [int(v) for v in encoded["size"]], "counts": encoded["counts"].decode("ascii")}
 
 
-def _localization(
-    entry: Any, names: CocoNames, where: str, masks: bool
-) -> tuple[Localization | None, bool]:
+def _localization(entry: Any, names: CocoNames, where: str) -> tuple[Localization | None, bool]:
     if not isinstance(entry, dict):
         raise ValueError(f"{where}: expected an object, got {type(entry).__name__}")
     for key in ("image_id", "category_id", "score"):
@@ -226,14 +221,13 @@ def _localization(
     disease = names.disease(entry["category_id"], where)
     names.check_written_names(entry, image, disease, where)
     size_hw = (int(image["height"]), int(image["width"]))
-    encoded = _segmentation(entry, size_hw, where) if masks or "bbox" not in entry else None
+    encoded = _segmentation(entry, size_hw, where) if "bbox" not in entry else None
     raw = xywh_to_xyxy([_box_xywh(entry, encoded, where)])
     box, score = clip_boxes_xyxy(raw, size_hw)[0], _score(entry, where)
     if box[2] <= box[0] or box[3] <= box[1]:
         return None, False
-    mask = rle.decode(encoded).astype(bool) if masks and encoded is not None else None
     corners = (float(box[0]), float(box[1]), float(box[2]), float(box[3]))
-    localization = Localization(image["file_name"], disease, corners, score, mask)
+    localization = Localization(image["file_name"], disease, corners, score)
     return localization, bool(np.abs(raw[0] - box).max() > _OUTSIDE_PX)
 
 

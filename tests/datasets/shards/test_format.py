@@ -75,6 +75,8 @@ def test_columns_and_metadata_are_those_of_the_schema(tmp_path: Path) -> None:
         "encoding": "raw",
         "split": "f",
         "diseases": ["Mass", "Hernia"],
+        "input": "grey",
+        "clahe_clip": 0.0,
     }
     assert {name.replace("label_*", "label_Mass") for name in columns} <= {*table.column_names}
 
