@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
 _IGNORED = (nn.Dropout, nn.Identity, nn.Flatten)  # nothing to differentiate in evaluation mode
 
@@ -36,11 +37,11 @@ def class_activation_maps(
 
     Raises:
         ValueError: for features that are not four-dimensional, an index that the head lacks, or a
-            model without a head.
+            model without a head (use `network_maps`, which runs the network).
     """
     head = getattr(model, "head", None)
     if not isinstance(head, nn.Module):
-        raise ValueError(f"{type(model).__name__} has no .head; expected a ChestClassifier")
+        raise ValueError(f"{type(model).__name__} has no .head; use network_maps(network, images)")
     if features.ndim != 4:
         raise ValueError(f"features: expected shape (N, C, h, w), got {tuple(features.shape)}")
     with torch.autocast(features.device.type, enabled=False):
@@ -48,6 +49,50 @@ def class_activation_maps(
         cells = features.shape[2] * features.shape[3]
         maps = torch.einsum("nkc,nchw->nkhw", jacobian / cells, features.detach().float())
         return maps.relu()
+
+
+def network_maps(
+    network: nn.Module, images: torch.Tensor, class_indices: Sequence[int]
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Logits (N, D) and Grad-CAM maps (N, K, h, w) of any network, by the cheapest way there is.
+
+    A network whose forward pass returns `logits` and `features` and that has a `head` is solved by
+    `class_activation_maps`; any other one, such as torchvision's, by `autograd_maps`.
+    """
+    if isinstance(getattr(network, "head", None), nn.Module):
+        with torch.no_grad():
+            output: Any = network(images)
+        if hasattr(output, "features"):
+            maps = class_activation_maps(network, output.features, class_indices)
+            return output.logits.float(), maps
+    return autograd_maps(network, images, class_indices)
+
+
+def autograd_maps(
+    network: nn.Module, images: torch.Tensor, class_indices: Sequence[int]
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Logits (N, D) and Grad-CAM maps (N, K, h, w) of a network that pools a map, by autograd.
+
+    The tensor that is pooled last (`adaptive_avg_pool2d`, or a mean over height and width) is
+    found by listening to the forward pass; gradients are taken from the logits back to it and no
+    further. It is the tensor behind a ReLU also where the ReLU is no module (DenseNet).
+
+    Raises:
+        ValueError: when the network pools no (N, C, h, w) map, or an index is none of its classes.
+    """
+    with torch.inference_mode(False), torch.no_grad(), _LastPooled() as seen:
+        output: Any = network(images)
+    logits = getattr(output, "logits", output)
+    if seen.pooled is None:
+        raise ValueError(
+            f"{type(network).__name__} pools no (N, C, h, w) feature map, so it has no Grad-CAM; "
+            "expected a convolutional network with average pooling before its head"
+        )
+    _check_indices(class_indices, logits.shape[1])
+    maps = [_gradient_map(logits[:, index].sum(), seen.pooled) for index in class_indices]
+    empty = seen.pooled.new_zeros((len(images), 0, *seen.pooled.shape[2:]))
+    stacked = torch.stack(maps, dim=1) if maps else empty
+    return logits.detach().float(), stacked.detach().float()
 
 
 def head_jacobian(head: nn.Module, pooled: torch.Tensor, indices: Sequence[int]) -> torch.Tensor:
@@ -80,6 +125,43 @@ def _autograd_jacobian(
             for index in indices
         ]
     return torch.stack(rows, dim=1) if rows else pooled.new_zeros((len(pooled), 0, pooled.shape[1]))
+
+
+class _LastPooled(TorchFunctionMode):
+    """While it is open, makes the (N, C, h, w) tensor that is pooled last a leaf of the graph.
+
+    Outside of it nothing is left on the network: it listens to torch's functions, not to modules,
+    and so also hears `F.adaptive_avg_pool2d` and `x.mean((2, 3))`.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pooled: torch.Tensor | None = None
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if _pools_a_map(func, args, kwargs):
+            self.pooled = args[0].detach().clone().requires_grad_()
+            # From here onward only; the surrounding no_grad() restores it. A network with
+            # squeeze-and-excitation pools early and so keeps more of its graph than it needs.
+            torch.set_grad_enabled(True)
+            args = (self.pooled, *args[1:])
+        return func(*args, **kwargs)
+
+
+def _pools_a_map(func: Any, args: Any, kwargs: Any) -> bool:
+    if not args or not isinstance(args[0], torch.Tensor) or args[0].ndim != 4:
+        return False
+    if func in (torch.Tensor.mean, torch.mean):
+        dims = kwargs.get("dim", args[1] if len(args) > 1 else None)
+        return isinstance(dims, list | tuple) and {d % 4 for d in dims} == {2, 3}
+    return func is nn.functional.adaptive_avg_pool2d
+
+
+def _gradient_map(logit: torch.Tensor, activations: torch.Tensor) -> torch.Tensor:
+    gradient = torch.autograd.grad(logit, activations, retain_graph=True)[0].float()
+    alpha = gradient.mean(dim=(2, 3), keepdim=True)
+    return (alpha * activations.float()).sum(dim=1).relu()
 
 
 def _float(parameter: Any) -> torch.Tensor:

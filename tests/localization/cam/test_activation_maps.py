@@ -8,14 +8,17 @@ import cv2
 import numpy as np
 import pytest
 import torch
+import torchvision
 from pytorch_grad_cam import GradCAM
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from torch import nn
 
 from cxrloc.classification.network.classifier import ChestClassifier, build_classifier
 from cxrloc.localization.cam.activation_maps import (
+    autograd_maps,
     class_activation_maps,
     head_jacobian,
+    network_maps,
 )
 
 DISEASES, SIZE = 5, 96
@@ -40,7 +43,7 @@ def images(count: int = 2, size: int = SIZE) -> torch.Tensor:
 
 def classifier(architecture: str, head: str) -> ChestClassifier:
     torch.manual_seed(0)
-    model, _ = build_classifier(architecture, DISEASES, head=head, seed=3)
+    model, _ = build_classifier(architecture, DISEASES, head=head, hidden=32, seed=3)
     settled(model)
     return model
 
@@ -164,6 +167,61 @@ def test_features_of_inference_mode_are_welcome() -> None:
     assert inside.max() > 0
 
 
+def densenet_tail(network: nn.Module, activations: torch.Tensor) -> torch.Tensor:
+    pooled = nn.functional.adaptive_avg_pool2d(activations, 1).flatten(1)
+    return network.classifier(pooled)  # type: ignore[no-any-return, operator]
+
+
+def test_autograd_fallback_takes_densenets_map_after_the_relu() -> None:
+    torch.manual_seed(0)
+    network = settled(torchvision.models.densenet121(weights=None, num_classes=4))
+    batch = images(2, 64)
+    logits, maps = autograd_maps(network, batch, [3, 1, 0, 2])
+    with torch.no_grad():
+        features = network.features(batch).relu()
+        torch.testing.assert_close(logits, network(batch))
+    for column, index in enumerate([3, 1, 0, 2]):
+        reference = backward_grad_cam(features, lambda a: densenet_tail(network, a), index)
+        torch.testing.assert_close(maps[:, column], reference, atol=1e-5, rtol=1e-5)
+    assert maps.max() > 1e-4
+
+
+def test_autograd_fallback_goes_through_a_head_that_is_no_mean() -> None:
+    """VGG pools to 7 x 7 and has three dense layers: alpha is no row of a weight matrix."""
+    torch.manual_seed(0)
+    network = torchvision.models.vgg11(weights=None, num_classes=3).eval()
+    batch = images(1, 64)
+    _, maps = autograd_maps(network, batch, [2])
+    with torch.no_grad():
+        features = network.features(batch)
+    reference = backward_grad_cam(
+        features, lambda a: network.classifier(network.avgpool(a).flatten(1)), 2
+    )
+    torch.testing.assert_close(maps[:, 0], reference, atol=1e-6, rtol=1e-5)
+
+
+def test_one_call_serves_every_network_and_both_ways_agree() -> None:
+    model, batch = classifier("resnet18", "two_layer"), images()
+    logits, closed = network_maps(model, batch, [0, 2])
+    slow_logits, slow = autograd_maps(_Logits(model), batch, [0, 2])
+    torch.testing.assert_close(closed, slow, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(logits, slow_logits)
+    network = settled(torchvision.models.resnet18(weights=None, num_classes=3))
+    _, maps = network_maps(network, batch, [1])
+    torch.testing.assert_close(maps, autograd_maps(network, batch, [1])[1])
+
+
+def test_the_fallback_leaves_the_network_and_torch_as_they_were() -> None:
+    network = settled(torchvision.models.resnet18(weights=None, num_classes=3))
+    autograd_maps(network, images(1, 64), [0])
+    assert all(not module._forward_hooks for module in network.modules())
+    assert all(parameter.grad is None for parameter in network.parameters())
+    assert torch.is_grad_enabled()
+    assert torch.overrides._get_current_function_mode() is None
+    with torch.no_grad():
+        assert not network(images(1, 64)).requires_grad
+
+
 def test_no_diseases_and_no_images_give_empty_maps() -> None:
     model = classifier("resnet18", "two_layer")
     features = torch.ones(2, 512, 3, 3)
@@ -179,5 +237,7 @@ def test_errors_say_what_was_expected() -> None:
         ValueError, match=r"features: expected shape \(N, C, h, w\), got \(512, 3, 3\)"
     ):
         class_activation_maps(model, torch.ones(512, 3, 3), [0])
-    with pytest.raises(ValueError, match=r"Linear has no \.head; expected a Chest"):
+    with pytest.raises(ValueError, match=r"Linear has no \.head; use network_maps"):
         class_activation_maps(nn.Linear(2, 2), torch.ones(1, 2, 3, 3), [0])
+    with pytest.raises(ValueError, match=r"Linear pools no \(N, C, h, w\) feature map"):
+        autograd_maps(nn.Linear(8, 2), torch.ones(1, 8), [0])

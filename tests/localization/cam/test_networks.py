@@ -12,7 +12,11 @@ from torchvision.models.convnext import CNBlock
 
 from cxrloc.classification.network.backbones import ARCHITECTURES
 from cxrloc.classification.network.classifier import ChestClassifier, build_classifier
-from cxrloc.localization.cam.activation_maps import class_activation_maps
+from cxrloc.localization.cam.activation_maps import (
+    autograd_maps,
+    class_activation_maps,
+    network_maps,
+)
 
 DISEASES = 4
 # the smallest of each family; its larger ones run with the slow tests
@@ -40,7 +44,7 @@ def settled(network: nn.Module) -> nn.Module:
 
 
 def classifier(name: str, head: str = "linear") -> ChestClassifier:
-    model, _ = build_classifier(name, DISEASES, head, seed=3)
+    model, _ = build_classifier(name, DISEASES, head, hidden=16, seed=3)
     settled(model)
     return model
 
@@ -73,15 +77,17 @@ def assert_same_maps(found: torch.Tensor, expected: torch.Tensor) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_maps_equal_a_backward_pass(name: str, head: str) -> None:
     model, batch = classifier(name, head), images()
-    expected, order = backward_maps(model, batch), [3, 1, 0, 2]
+    logits, maps = network_maps(model, batch, range(DISEASES))
+    assert_same_maps(maps, backward_maps(model, batch))
     with torch.inference_mode():
-        features = model(batch).features
-        assert_same_maps(class_activation_maps(model, features, range(DISEASES)), expected)
-        assert_same_maps(class_activation_maps(model, features, order), expected[:, order])
+        output, order = model(batch), [3, 1, 0, 2]
+        assert torch.equal(output.logits, logits)
+        assert_same_maps(class_activation_maps(model, output.features, order), maps[:, order])
 
 
 @pytest.mark.parametrize("name", ["densenet121", "efficientnet_b0", "googlenet", "convnext_tiny"])
-def test_logits_equal_those_of_torchvisions_own_network_with_the_same_weights(name: str) -> None:
+def test_maps_equal_those_of_torchvisions_own_network_with_the_same_weights(name: str) -> None:
+    """By listening to what torchvision pools: also its DenseNet, which rectifies in place."""
     options = {"transform_input": True, "aux_logits": False, "init_weights": True}
     theirs = get_model(
         name, weights=None, num_classes=DISEASES, **(options if name == "googlenet" else {})
@@ -92,8 +98,10 @@ def test_logits_equal_those_of_torchvisions_own_network_with_the_same_weights(na
     ours.backbone.load_state_dict({n: state[n] for n in ours.backbone.state_dict()})
     last = list(state.values())[-4:] if name == "convnext_tiny" else list(state.values())[-2:]
     ours.head.load_state_dict(dict(zip(ours.head.state_dict(), last, strict=True)))
-    with torch.inference_mode():
-        torch.testing.assert_close(ours(images()).logits, theirs(images()))
+    logits, maps = network_maps(ours, images(), range(DISEASES))
+    their_logits, their_maps = autograd_maps(theirs, images(), range(DISEASES))
+    torch.testing.assert_close(logits, their_logits)
+    assert_same_maps(maps, their_maps)
 
 
 @pytest.mark.parametrize("name", ["efficientnet_b0", "convnext_tiny"])
