@@ -44,7 +44,7 @@ def settled(network: nn.Module) -> nn.Module:
 
 
 def classifier(name: str, head: str = "linear") -> ChestClassifier:
-    model, _ = build_classifier(name, DISEASES, head, hidden=16, seed=3)
+    model, _ = build_classifier(name, DISEASES, head, seed=3)
     settled(model)
     return model
 
