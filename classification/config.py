@@ -3,8 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from typing import Annotated, Literal, get_args
 
+from cxrloc.configs.checks import (
+    Count,
+    Expected,
+    InnerShare,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    Share,
+    check_fields,
+    require,
+)
 from cxrloc.datasets.images.markers import Markers
 from cxrloc.datasets.label_policies import LabelRules
 
@@ -44,16 +55,26 @@ Schedule = Literal[
     "triangular2",
 ]
 Sampler = Literal["uniform", "inverse_frequency", "capped"]
-
-
-def _require(ok: bool, key: str, value: object, expected: str) -> None:
-    if not ok:
-        raise ValueError(f"{key}: got {value!r}, expected {expected}")
-
-
-def _require_choice(choices: Any, key: str, value: object) -> None:
-    known = get_args(choices)
-    _require(value in known, key, value, f"one of {', '.join(known)}")
+Fold = Annotated[
+    int | Literal["all"],
+    Expected(lambda v: v == "all" or v >= 0, "a fold number from 0, or all"),
+]
+Diseases = Annotated[
+    tuple[str, ...], Expected(lambda v: len(set(v)) == len(v), "each disease once")
+]
+Demographics = Annotated[
+    tuple[Demographic, ...],
+    Expected(
+        lambda v: set(v) <= set(get_args(Demographic)) and len(set(v)) == len(v),
+        "each of age, sex, view once",
+    ),
+]
+Size = Annotated[
+    int, Expected(lambda v: 64 <= v <= 1024 and v % 32 == 0, "a multiple of 32 from 64 to 1024")
+]
+Weights = Annotated[str, Expected(bool, "none, imagenet or a path")]
+ClaheClip = Annotated[float, Expected(lambda v: v >= 0, "0 (off) or more")]
+FrozenStages = Annotated[int, Expected(lambda v: 0 <= v <= 5, "0 to 5")]
 
 
 @dataclass(frozen=True)
@@ -88,31 +109,21 @@ class DataConfig:
 
     prepared: str = ""
     split: Split = "folds"
-    fold: int | Literal["all"] = "all"
-    diseases: tuple[str, ...] = ()
+    fold: Fold = "all"
+    diseases: Diseases = ()
     uncertain: Uncertain = "ignore"
     blank: Blank = "unknown"
     closure: bool = False
     shards: str = ""
     cache: str = ""
-    test_share: float = 0.2
-    validation_share: float = 0.1
+    test_share: InnerShare = 0.2
+    validation_share: InnerShare = 0.1
     strict: bool = False
-    workers: int = 2
-    loader_workers: int = 0
+    workers: Count = 2
+    loader_workers: NonNegativeInt = 0
 
     def __post_init__(self) -> None:
-        fold_ok = self.fold == "all" or (isinstance(self.fold, int) and self.fold >= 0)
-        _require(fold_ok, "data.fold", self.fold, "a fold number from 0, or all")
-        _require_choice(Uncertain, "data.uncertain", self.uncertain)
-        _require_choice(Blank, "data.blank", self.blank)
-        repeats = len(set(self.diseases)) == len(self.diseases)
-        _require(repeats, "data.diseases", self.diseases, "each disease once")
-        for name in ("test_share", "validation_share"):
-            value = getattr(self, name)
-            _require(0 < value < 1, f"data.{name}", value, "a share in (0, 1)")
-        _require(self.workers >= 1, "data.workers", self.workers, "at least 1")
-        _require(self.loader_workers >= 0, "data.loader_workers", self.loader_workers, "0 or more")
+        check_fields(self, "data.")
 
     @property
     def label_rules(self) -> LabelRules:
@@ -130,7 +141,6 @@ class ModelConfig:
             simple_cnn, conv3 or conv4; see `cxrloc.classification.network.backbones`.
         size: side of the square input in pixels, a multiple of 32; the last map is size / 32 wide.
         head: linear, or two_layer (Deep MedIA).
-        hidden: width of the two-layer head.
         weights: none, imagenet (torchvision's, by name), or the path of a .safetensors or .pth
             file, which may hold a part of the tensors.
         input: channels of the network's input: grey (the image thrice), single (the image once; the
@@ -152,35 +162,21 @@ class ModelConfig:
     """
 
     architecture: Architecture = "resnet18"
-    size: int = 224
+    size: Size = 224
     head: Literal["linear", "two_layer"] = "linear"
-    hidden: int = 256
-    weights: str = "none"
+    weights: Weights = "none"
     input: Input = "grey"
-    clahe_clip: float = 0.0
+    clahe_clip: ClaheClip = 0.0
     standardise: Standardise = "imagenet"
     markers: Markers = "keep"
-    demographics: tuple[Demographic, ...] = ()
-    frozen_stages: int = 0
+    demographics: Demographics = ()
+    frozen_stages: FrozenStages = 0
 
     def __post_init__(self) -> None:
-        _require_choice(Architecture, "model.architecture", self.architecture)
-        size_ok = 64 <= self.size <= 1024 and self.size % 32 == 0
-        _require(size_ok, "model.size", self.size, "a multiple of 32 from 64 to 1024")
-        for name in self.demographics:
-            _require_choice(Demographic, "model.demographics", name)
-        once = len(set(self.demographics)) == len(self.demographics)
-        _require(once, "model.demographics", self.demographics, "each of age, sex, view once")
-        _require(self.hidden >= 1, "model.hidden", self.hidden, "at least 1")
-        _require(bool(self.weights), "model.weights", self.weights, "none, imagenet or a path")
-        _require_choice(Input, "model.input", self.input)
-        _require_choice(Standardise, "model.standardise", self.standardise)
-        _require_choice(Markers, "model.markers", self.markers)
-        _require(self.clahe_clip >= 0, "model.clahe_clip", self.clahe_clip, "0 (off) or more")
-        _require(0 <= self.frozen_stages <= 5, "model.frozen_stages", self.frozen_stages, "0 to 5")
+        check_fields(self, "model.")
         pretrained = self.frozen_stages == 0 or self.weights != "none"
         expected = "0 with model.weights none: frozen random layers learn nothing"
-        _require(pretrained, "model.frozen_stages", self.frozen_stages, expected)
+        require(pretrained, "model.frozen_stages", self.frozen_stages, expected)
 
 
 @dataclass(frozen=True)
@@ -205,17 +201,15 @@ class TrainConfig:
         momentum: of sgd.
         schedule: of the learning rate. Changed with every step: one_cycle (warm up, then down),
             cosine (down), constant, triangular (up and down in cycles), triangular2 (half as far
-            up each cycle). With every epoch: step, exponential, reduce_on_plateau (of the
-            validation loss).
+            up each cycle). With every epoch: step (a tenth after every 7), exponential,
+            reduce_on_plateau (of the validation loss).
         warmup_share: share of the steps that warm up (one_cycle).
-        step_epochs, step_factor: multiply the rate by the factor after every so many epochs (step).
         exponential_factor: multiply the rate by it after every epoch (exponential).
-        plateau_epochs, plateau_factor: multiply the rate by the factor after more than so many
-            epochs without a lower validation loss (reduce_on_plateau).
+        plateau_epochs: a tenth of the rate after more than so many epochs without a lower
+            validation loss (reduce_on_plateau).
         cycle_epochs, cycle_low: epochs of a cycle up and down, and the rate at its ends as a share
             of `lr` (triangular, triangular2).
         sampler: of the images of an epoch, see `cxrloc.classification.training.samplers`.
-        sampler_cap: images per disease and epoch at most (capped).
         small_share: share of the epochs, the first ones, trained at half the input size (quicker).
         patience: epochs without a better validation loss before stopping (with `two_stage` before a
             stage ends, and without a better validation AUC).
@@ -238,81 +232,54 @@ class TrainConfig:
         bootstrap: replicates of the patient bootstrap behind each interval.
     """
 
-    epochs: int = 20
-    batch_size: int = 16
-    lr: float = 5e-4
+    epochs: Count = 20
+    batch_size: Count = 16
+    lr: PositiveFloat = 5e-4
     loss: Loss = "auto"
-    positive_weight_cap: float = 0.0
-    class_weight_bias: float = 0.0
-    focal_gamma: float = 2.0
-    focal_alpha: float = 0.25
+    positive_weight_cap: NonNegativeFloat = 0.0
+    class_weight_bias: NonNegativeFloat = 0.0
+    focal_gamma: NonNegativeFloat = 2.0
+    focal_alpha: InnerShare = 0.25
     optimizer: Optimizer = "adamw"
-    weight_decay: float = 1e-2
-    momentum: float = 0.9
+    weight_decay: NonNegativeFloat = 1e-2
+    momentum: Share = 0.9
     schedule: Schedule = "one_cycle"
-    warmup_share: float = 0.2
-    step_epochs: int = 7
-    step_factor: float = 0.1
-    exponential_factor: float = 0.9
-    plateau_epochs: int = 2
-    plateau_factor: float = 0.1
-    cycle_epochs: int = 4
-    cycle_low: float = 0.25
+    warmup_share: Share = 0.2
+    exponential_factor: InnerShare = 0.9
+    plateau_epochs: NonNegativeInt = 2
+    cycle_epochs: Count = 4
+    cycle_low: Share = 0.25
     sampler: Sampler = "uniform"
-    sampler_cap: int = 5000
-    small_share: float = 0.0
-    patience: int = 20
+    small_share: Share = 0.0
+    patience: Count = 20
     two_stage: bool = False
     hierarchy: Literal["none", "parents_first"] = "none"
-    stage1_epochs: int = 10
-    stage2_lr: float = 1e-4
-    rotation_degrees: float = 5.0
-    shift: float = 0.05
-    scale: float = 0.08
-    brightness: float = 0.15
+    stage1_epochs: Count = 10
+    stage2_lr: PositiveFloat = 1e-4
+    rotation_degrees: NonNegativeFloat = 5.0
+    shift: Share = 0.05
+    scale: Share = 0.08
+    brightness: Share = 0.15
     flip: bool = False
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     device: str = "auto"
-    seed: int = 0
-    bootstrap: int = 1000
+    seed: NonNegativeInt = 0
+    bootstrap: NonNegativeInt = 1000
 
     def __post_init__(self) -> None:
-        _require_choice(Loss, "train.loss", self.loss)
-        _require_choice(Optimizer, "train.optimizer", self.optimizer)
-        _require_choice(Schedule, "train.schedule", self.schedule)
-        _require_choice(Sampler, "train.sampler", self.sampler)
-        for name in _COUNTS:
-            _require(getattr(self, name) >= 1, f"train.{name}", getattr(self, name), "at least 1")
-        for name in _SHARES:
-            value = getattr(self, name)
-            _require(0 <= value < 1, f"train.{name}", value, "a share in [0, 1)")
-        for name in _FACTORS:
-            value = getattr(self, name)
-            _require(0 < value < 1, f"train.{name}", value, "a factor in (0, 1)")
-        for name in _NOT_NEGATIVE:
-            _require(getattr(self, name) >= 0, f"train.{name}", getattr(self, name), "0 or more")
-        _require(self.lr > 0, "train.lr", self.lr, "more than 0")
-        _require(self.stage2_lr > 0, "train.stage2_lr", self.stage2_lr, "more than 0")
+        check_fields(self, "train.")
         weighted = self.positive_weight_cap == 0 or self.loss in ("auto", "bce_weighted")
         expected = f"0 with train.loss {self.loss}; bce_weighted is the loss with such weights"
-        _require(weighted, "train.positive_weight_cap", self.positive_weight_cap, expected)
+        require(weighted, "train.positive_weight_cap", self.positive_weight_cap, expected)
         biased = self.class_weight_bias == 0 or self.loss == "bce_two_sided"
         expected = f"0 with train.loss {self.loss}; bce_two_sided is the loss with such a bias"
-        _require(biased, "train.class_weight_bias", self.class_weight_bias, expected)
+        require(biased, "train.class_weight_bias", self.class_weight_bias, expected)
 
     def resolved_loss(self) -> str:
         """`loss` with `auto` resolved."""
         if self.loss != "auto":
             return self.loss
         return "bce_weighted" if self.positive_weight_cap else "bce"
-
-
-_COUNTS = ("epochs", "batch_size", "patience", "step_epochs", "cycle_epochs", "sampler_cap",
-           "stage1_epochs")  # fmt: skip
-_SHARES = ("warmup_share", "small_share", "shift", "scale", "brightness", "cycle_low", "momentum")
-_FACTORS = ("step_factor", "exponential_factor", "plateau_factor", "focal_alpha")
-_NOT_NEGATIVE = ("weight_decay", "positive_weight_cap", "rotation_degrees", "bootstrap", "seed",
-                 "focal_gamma", "plateau_epochs", "class_weight_bias")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -332,29 +299,29 @@ class ClassifierConfig:
     def __post_init__(self) -> None:
         pretrained = not self.train.two_stage or self.model.weights != "none"
         folds = self.data.uncertain != "three_class" or not self.model.demographics
-        _require(folds, "model.demographics", self.model.demographics,
+        require(folds, "model.demographics", self.model.demographics,
                  "none with data.uncertain three_class")  # fmt: skip
         expected = "false with model.weights none: the first stage would freeze random layers"
-        _require(pretrained, "train.two_stage", self.train.two_stage, expected)
+        require(pretrained, "train.two_stage", self.train.two_stage, expected)
         one = self.train.hierarchy == "none" or not self.train.two_stage
         expected = "none with train.two_stage: each has two stages of its own"
-        _require(one, "train.hierarchy", self.train.hierarchy, expected)
+        require(one, "train.hierarchy", self.train.hierarchy, expected)
         shared = self.model.head != "linear" or self.model.architecture == "convnext_tiny"
         expected = (
             "none with model.head two_layer or convnext_tiny: their heads have a layer that "
             "children share with parents, which must stay frozen"
         )
         apart = self.train.hierarchy == "none" or not shared
-        _require(apart, "train.hierarchy", self.train.hierarchy, expected)
+        require(apart, "train.hierarchy", self.train.hierarchy, expected)
         softmax = self.data.uncertain != "three_class" or self.train.resolved_loss() == "bce"
         expected = "auto (without weights) with data.uncertain three_class, a loss of its own"
-        _require(softmax, "train.loss", self.train.loss, expected)
+        require(softmax, "train.loss", self.train.loss, expected)
         streams = not self.data.shards or self.train.sampler == "uniform"
         expected = "uniform with data.shards: the others draw images from all shards at once"
-        _require(streams, "train.sampler", self.train.sampler, expected)
+        require(streams, "train.sampler", self.train.sampler, expected)
         plain = not self.data.shards or self.model.markers == "keep"
         expected = "keep with data.shards: shards hold the images as they are"
-        _require(plain, "model.markers", self.model.markers, expected)
+        require(plain, "model.markers", self.model.markers, expected)
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from cxrloc.localization.boxes import iou
 
 
 def image_of(radiograph: Radiograph, squares: Squares, size: int) -> LoadedImage:
-    """LoadedImage from a cached square, its padding cut off, so that it is a resized copy of the
+    """Image from a cached square, its padding cut off, so that it is a resized copy of the
     original.
     """
     scale = square_scale(radiograph.size_hw, size)

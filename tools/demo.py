@@ -231,13 +231,12 @@ def closing_words(job: Job, seconds: float) -> str:
     for row in compared["differences"]:
         if row["localizer"] == "mask_rcnn" and row["measure"] == "mean_iou":
             lines.append(f"mask_rcnn   macro mean IoU minus {row['minus']}: {figure(row['macro'])}")
-    return "\n".join([
-        *lines,
+    lines += [
         f"report      {out}/comparison/report.html, and its tables as CSV, Markdown and LaTeX",
-        f"look        {out}/predictions: a picture with boxes and one with heat maps for each image"
-        "",
+        f"look        {out}/predictions: a picture with boxes and one with heat maps of each image",
         f"logs        tensorboard --logdir {out}",
-    ])  # fmt: skip
+    ]
+    return "\n".join(lines)
 
 
 def figure(macro: dict[str, float]) -> str:

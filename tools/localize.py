@@ -38,7 +38,6 @@ from cxrloc.detection.localizer_registry import (
     build_localizer,
     localizer_entry,
 )
-from cxrloc.localization.cam.boxes import CamBoxRule
 from cxrloc.localization.cam.heat_maps import HeatMaps, check_map_file, write_heat_maps
 from cxrloc.localization.cam.rules import rules_of_fold
 from cxrloc.localization.localizer import Localization, Localizer
@@ -65,11 +64,8 @@ class LocalizeConfig:
             predicted.
         images: boxed images only, or all that are on disk.
         folds: test folds to predict; all when left out.
-        cam_threshold: level on the 0..255 scale over which a Grad-CAM map is a region.
-        cam_closest: how many candidates closest in size to the disease's mean box are looked at.
-        cam_rules: rules of tools/experiments/tune_cam.py for grad_cam or grad_cam_aligned, in the
-            place of
-            these two: images of fold k are boxed by fold k's rules.
+        cam_rules: rules of tools/experiments/tune_cam.py for grad_cam or grad_cam_aligned: images
+            of fold k are boxed by fold k's rules.
         maps: file (NAME.maps.safetensors) to write the heat maps of the boxed images and diseases
             to, for localizers that have any (tools/experiments/check_shortcuts.py makes those of
             other images).
@@ -88,8 +84,6 @@ class LocalizeConfig:
     bundle: Path | None = None
     images: Literal["boxed", "all"] = "boxed"
     folds: list[int] | None = None
-    cam_threshold: float = 180.0
-    cam_closest: int = 5
     cam_rules: Path | None = None
     maps: Path | None = None
     remove_markers: Removal | None = None
@@ -230,7 +224,6 @@ def _localizer(job: Job, config: LocalizeConfig, coco: Mapping[str, Any]) -> Loc
         seed=config.seed,
         device=config.device,
         precision=config.precision,
-        cam_rule=CamBoxRule((config.cam_threshold,), config.cam_closest),
         cam_rules=job.cam_rules,
         keep_maps=_boxed_pairs(job.images) if config.maps is not None else (),
     )

@@ -74,7 +74,6 @@ def save_classifier(path: Path, bundle: ClassifierBundle) -> None:
             "architecture": model.architecture,
             "head": model.head_kind,
             "demographics": list(model.demographics),
-            "hidden": model.hidden,
             "diseases": list(bundle.diseases),
             "thresholds": dict(bundle.thresholds),
             "study_thresholds": dict(bundle.study_thresholds),
@@ -95,8 +94,8 @@ def load_classifier(path: Path) -> ClassifierBundle:
     _check_name(f"architecture in {path}", meta["architecture"], tuple(ARCHITECTURES))
     preprocessing = restored(meta["preprocessing"], tensors)
     model = ChestClassifier(
-        meta["architecture"], len(meta["diseases"]), meta["head"], int(meta["hidden"]),
-        preprocessing.channels, tuple(meta.get("demographics", ())),
+        meta["architecture"], len(meta["diseases"]), meta["head"],
+        preprocessing.channels, tuple(meta["demographics"]),
     )  # fmt: skip
     try:
         model.load_state_dict(tensors)
@@ -110,7 +109,7 @@ def load_classifier(path: Path) -> ClassifierBundle:
         mean_box_sizes={d: (wh[0], wh[1]) for d, wh in meta["mean_box_sizes"].items()},
         manifest=meta["manifest"],
         metadata=meta,
-        study_thresholds=meta.get("study_thresholds", {}),  # bundles of before have none
+        study_thresholds=meta["study_thresholds"],
     )
 
 

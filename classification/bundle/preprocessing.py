@@ -158,11 +158,10 @@ def restored(values: Mapping[str, Any], tensors: dict[str, torch.Tensor]) -> Pre
         size=values["size"],
         mean=tuple(values["mean"]),
         std=tuple(values["std"]),
-        # bundles of before these settings lack them
-        clahe_clip=float(values.get("clahe_clip", 0.0)),
-        input=values.get("input", "grey"),
+        clahe_clip=float(values["clahe_clip"]),
+        input=values["input"],
         image=_image(own) if own else None,
-        markers=values.get("markers", "keep"),
+        markers=values["markers"],
     )
 
 

@@ -82,7 +82,7 @@ class Gate:
         if int8 is not None and int8.fingerprint != bundle_fingerprint(bundle):
             raise ValueError(
                 "the INT8 weights are another classifier's, or were made before it was trained "
-                "again or by an older version: make them anew, "
+                "again: make them anew, "
                 "`python tools/experiments/quantize.py --classifier BUNDLE IMAGES`"
             )
         side = bundle.preprocessing.size

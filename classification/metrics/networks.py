@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from itertools import combinations
 from pathlib import Path
@@ -135,8 +135,10 @@ def compare_networks(networks: Sequence[Network], *, replicates: int, seed: int)
     ordered = tuple(replace(n, images=in_order_of(n.images, first.images)) for n in networks)
     figures = tuple(sample_figures(n.images, replicates, seed) for n in ordered)
     pairs = combinations(zip(ordered, figures, strict=True), 2)
-    by_part = tuple(_by_part(ordered, replicates, seed))
-    return Comparison(ordered, figures, tuple(_pair(a, b) for a, b in pairs), by_part)
+    by_part: list[Levels] = [
+        by_level(n.images, None, replicates, seed) if n.images.body_parts else {} for n in ordered
+    ]
+    return Comparison(ordered, figures, tuple(_pair(a, b) for a, b in pairs), tuple(by_part))
 
 
 def check_same_images(first: Network, other: Network) -> None:
@@ -166,21 +168,6 @@ def check_same_images(first: Network, other: Network) -> None:
             f"{pair} have other patients or labels on {int((~same).any(axis=1).sum())} images, "
             f"such as {example}; expected the same prepared folder"
         )
-
-
-def _by_part(networks: Sequence[Network], replicates: int, seed: int) -> Iterator[Levels]:
-    """Figures by part of each network; studies and parts are those of the first that knows them.
-
-    The images are the same, and runs of before there were parts in their predictions know none.
-    """
-    known = next((n.images for n in networks if n.images.body_parts), None)
-    for network in networks:
-        if known is None:
-            yield {}
-            continue
-        studies, parts = known.study_ids, known.body_parts
-        images = replace(network.images, study_ids=studies, body_parts=parts)
-        yield by_level(images, None, replicates, seed)
 
 
 def _pair(

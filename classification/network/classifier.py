@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import nn
@@ -24,10 +24,8 @@ from cxrloc.classification.network.weights import (
     read_weights,
 )
 
-if TYPE_CHECKING:
-    pass
-
 HEADS = ("linear", "two_layer")
+HIDDEN = 256  # width of the two-layer head
 
 
 class ClassifierOutput(NamedTuple):
@@ -56,18 +54,16 @@ class ChestClassifier(nn.Module):
         architecture: str,
         num_diseases: int,
         head: str,
-        hidden: int = 256,
         in_channels: int = 3,
         demographics: Sequence[str] = (),
     ) -> None:
         super().__init__()
         self.architecture = architecture
         self.head_kind = head
-        self.hidden = hidden
         self.backbone = ARCHITECTURES[architecture].family.backbone(architecture)
         if in_channels == 1:
             single_channel(self.backbone)
-        self.head = _head(ARCHITECTURES[architecture], num_diseases, head, hidden)
+        self.head = _head(ARCHITECTURES[architecture], num_diseases, head)
         self.demographics = tuple(demographics)
         if self.demographics:
             self.demographic_head = nn.Linear(width(self.demographics), num_diseases, bias=False)
@@ -112,7 +108,6 @@ def build_classifier(
     head: str = "linear",
     weights: str | Path = "none",
     *,
-    hidden: int = 256,
     seed: int = 0,
     in_channels: int = 3,
     demographics: Sequence[str] = (),
@@ -126,7 +121,6 @@ def build_classifier(
         weights: "none", "imagenet" (torchvision's, by name) or a path to a `.safetensors` or `.pth`
             file, which may hold a part of the tensors; a bundle of this project works, its head is
             taken when it fits.
-        hidden: width of the two-layer head.
         seed: random start of what is not loaded.
         in_channels: 3, or 1: the kernels of the first layer, loaded or random, are added up over
             red, green and blue, which is what a grey image thrice would meet.
@@ -141,7 +135,7 @@ def build_classifier(
         raise ValueError(f"num_diseases {num_diseases}, expected at least 1")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = ChestClassifier(architecture, num_diseases, head, hidden, in_channels, demographics)
+        model = ChestClassifier(architecture, num_diseases, head, in_channels, demographics)
     if str(weights) == "none":
         return model, LoadReport()
     if str(weights) == "imagenet":
@@ -170,12 +164,12 @@ def present_against_absent(model: ChestClassifier) -> ChestClassifier:
     return folded
 
 
-def _head(architecture: Architecture, num_diseases: int, kind: str, hidden: int) -> nn.Module:
+def _head(architecture: Architecture, num_diseases: int, kind: str) -> nn.Module:
     channels = architecture.channels
     # drawn for the two-layer head too: without it, one seed would no longer give its old start
     layers: list[nn.Module] = [nn.Linear(channels, num_diseases)]
     if kind == "two_layer":
-        layers = [nn.Linear(channels, hidden), nn.ReLU(), nn.Linear(hidden, num_diseases)]
+        layers = [nn.Linear(channels, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, num_diseases)]
     if architecture.family.head_norm:
         layers = [nn.LayerNorm(channels, eps=1e-6), *layers]
     return layers[0] if len(layers) == 1 else nn.Sequential(*layers)

@@ -78,10 +78,15 @@ class GreyInput:
         grey = (weight * scale).sum(1, keepdim=True)
         constant = (weight * (shift + self.zero * scale)).sum(1, keepdim=True) / LARGEST
         folded = nn.Conv2d(
-            3, layer.out_channels,
-            layer.kernel_size, layer.stride, layer.padding, layer.dilation,  # type: ignore[arg-type]
-            bias=layer.bias is not None, device=layer.weight.device,
-        )  # fmt: skip
+            3,
+            layer.out_channels,
+            layer.kernel_size,  # type: ignore[arg-type]
+            layer.stride,  # type: ignore[arg-type]
+            layer.padding,  # type: ignore[arg-type]
+            layer.dilation,  # type: ignore[arg-type]
+            bias=layer.bias is not None,
+            device=layer.weight.device,
+        )
         folded.weight = nn.Parameter(torch.cat([grey / 2, grey / 2, constant], 1).float())
         folded.bias = None if layer.bias is None else nn.Parameter(layer.bias.detach().clone())
         return folded

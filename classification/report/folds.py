@@ -165,9 +165,6 @@ def _epoch_band(axes: Axes, histories: Histories, key: str, length: int) -> None
     axes.fill_between(x, mean - spread, mean + spread, color=colour, alpha=0.18, linewidth=0)
 
 
-Curves = Mapping[str, Sequence[Bin]]
-
-
 def write_fold_report(
     out: Path,
     images: ScoredImages,

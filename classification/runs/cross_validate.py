@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from cxrloc.classification.bundle.classifier import load_classifier
 from cxrloc.classification.config import CrossValidationConfig
 from cxrloc.classification.inference.gate_table import read_gate_table
 from cxrloc.classification.metrics.ensembles import with_thresholds
@@ -18,12 +17,11 @@ from cxrloc.classification.metrics.scored_images import (
     ScoredImages,
     join_images,
     read_scored_images,
-    write_scored_images,
 )
 from cxrloc.classification.report.examinations import part_tables
 from cxrloc.classification.report.folds import write_fold_report
-from cxrloc.classification.runs.predict import images_of_rows, judge, scored_images
-from cxrloc.classification.runs.run import BUNDLE_NAME, GATE_NAME, Part, Run
+from cxrloc.classification.runs.predict import images_of_rows
+from cxrloc.classification.runs.run import GATE_NAME, Part, Run
 from cxrloc.classification.runs.train import METRICS_NAME, complete_run, input_hashes
 from cxrloc.classification.training.distributed import process_group, run_on_rank_zero
 from cxrloc.datasets.files.manifest import run_manifest, write_json
@@ -46,7 +44,7 @@ def cross_validate(config: CrossValidationConfig) -> Path:
 
 def _report(config: CrossValidationConfig, run: Run, parts: Sequence[Part], started: float) -> None:
     out, train = Path(config.out), config.train
-    validation = [_validation_images(run, part) for part in parts]
+    validation = [read_scored_images(part.folder / VALIDATION) for part in parts]
     images = join_images([_out_of_fold(run, part) for part in parts])
     images = with_thresholds(images, validation, config.sensitivity)
     histories = {part.fold or 0: _metrics(part)["history"] for part in parts}
@@ -71,16 +69,6 @@ def _out_of_fold(run: Run, part: Part) -> ScoredImages:
     return images_of_rows(run, read_gate_table(part.folder / GATE_NAME))
 
 
-def _validation_images(run: Run, part: Part) -> ScoredImages:
-    """The validation images of a finished part; judged now where an older run did not keep them."""
-    path = part.folder / VALIDATION
-    if not path.is_file():
-        images = run.images(part.split.validation)
-        scores = judge(run, load_classifier(part.folder / BUNDLE_NAME), images)
-        write_scored_images(path, scored_images(run, part, images, scores))
-    return read_scored_images(path)
-
-
 def _stages(run: Run, parts: Sequence[Part]) -> list[ScoredImages]:
     """All images out of fold as each of two stages judges them; none of a training in one."""
     stages = range(len(_metrics(parts[0]).get("stages", ())))
@@ -88,16 +76,11 @@ def _stages(run: Run, parts: Sequence[Part]) -> list[ScoredImages]:
 
 
 def _of_stage(run: Run, part: Part, stage: int) -> ScoredImages:
-    """The test images of a fold; judged now where an older run did not keep the stage's scores."""
+    """The test images of a fold as one of its stages judges them."""
     noted = _metrics(part)["stages"][stage]
     if noted["chosen"]:  # the gate is of this stage
         return _out_of_fold(run, part)
-    path = (part.folder / noted["bundle"]).with_suffix(".parquet")
-    if not path.is_file():
-        images = run.images(part.split.test)
-        scores = judge(run, load_classifier(part.folder / noted["bundle"]), images)
-        write_scored_images(path, scored_images(run, part, images, scores))
-    return read_scored_images(path)
+    return read_scored_images((part.folder / noted["bundle"]).with_suffix(".parquet"))
 
 
 def _metrics(part: Part) -> dict[str, Any]:

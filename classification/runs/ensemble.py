@@ -205,9 +205,8 @@ def _counts(images: ScoredImages) -> Iterator[str]:
 
 def label_rules(bundle: ClassifierBundle) -> LabelRules:
     """The rules for scored images; `uncertain` holds for training images alone and may differ."""
-    # a bundle of before a rule was there was trained with what became its default
-    data = bundle.manifest.get("config", {}).get("data", {})
-    return LabelRules(**{name: data[name] for name in ("blank", "closure") if name in data})
+    data = bundle.manifest["config"]["data"]
+    return LabelRules(blank=data["blank"], closure=data["closure"])
 
 
 def _rules_text(rules: LabelRules) -> str:

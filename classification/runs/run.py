@@ -165,12 +165,7 @@ def check_or_write_settings(run: Run, part: Part) -> None:
     if not (begun and path.is_file()):
         write_json(path, mine)
         return
-    # a folder of before a setting was there was begun with what became its default
-    theirs = {
-        "row groups": "",
-        **_flat_settings(ClassifierConfig()),
-        **json.loads(path.read_text()),
-    }
+    theirs = json.loads(path.read_text())
     different = [key for key in mine if mine[key] != theirs.get(key)]
     if different:
         changes = ", ".join(f"{k}: {theirs.get(k)!r} there, {mine[k]!r} now" for k in different)
@@ -201,14 +196,17 @@ def write_gate_provenance(folder: Path, parts: Sequence[Part]) -> None:
 def _settings(run: Run, part: Part) -> dict[str, Any]:
     """All that decides what a part's bundle is; not how fast it is made."""
     config = run.config
-    flat = _flat_settings(config)
+    flat = {f"model.{k}": v for k, v in asdict(config.model).items()}
+    flat["model.demographics"] = list(config.model.demographics)  # as JSON has it
+    flat |= {f"data.{k}": getattr(config.data, k) for k in ("uncertain", "blank", "closure")}
+    flat |= {f"train.{k}": v for k, v in asdict(config.train).items() if k != "device"}
     parts = "\n".join(" ".join(ids) for ids in (part.split.train, part.split.validation))
     flat["split"] = hashlib.sha256(parts.encode()).hexdigest()
     ids = (*part.split.train, *part.split.validation, *part.split.test)
     images = [run.radiographs[i] for i in ids]
-    known = repr([(r.image_id, [r.label(d) for d in run.diseases], r.boxes) for r in images])
-    # nothing is added where all labels are certain, so a run of before goes on
-    known += "".join(f"{r.image_id} {r.uncertain}" for r in images if r.uncertain)
+    known = repr(
+        [(r.image_id, [r.label(d) for d in run.diseases], r.boxes, r.uncertain) for r in images]
+    )
     flat["labels and boxes"] = hashlib.sha256(known.encode()).hexdigest()
     # which images share a row group decides the order of images; where the shards lie does not
     groups = run.images(part.split.train).groups
@@ -216,13 +214,6 @@ def _settings(run: Run, part: Part) -> dict[str, Any]:
     if Path(config.model.weights).is_file():
         flat["weights file"] = file_sha256(Path(config.model.weights))
     return {**flat, "diseases": list(run.diseases)}
-
-
-def _flat_settings(config: ClassifierConfig) -> dict[str, Any]:
-    flat = {f"model.{k}": v for k, v in asdict(config.model).items()}
-    flat["model.demographics"] = list(config.model.demographics)  # as JSON has it
-    flat |= {f"data.{k}": getattr(config.data, k) for k in ("uncertain", "blank", "closure")}
-    return flat | {f"train.{k}": v for k, v in asdict(config.train).items() if k != "device"}
 
 
 def _diseases(radiographs: Sequence[Radiograph], asked: Sequence[str]) -> tuple[str, ...]:

@@ -153,8 +153,7 @@ def _write_part(
         **({STUDY_POINTS: {d: asdict(p) for d, p in of_studies.items()}} if of_studies else {}),
         **({"stages": [stage.to_json() for stage in stages]} if stages else {}),
     }
-    if part.fold is not None:
-        write_scored_images(part.folder / VALIDATION, kept)
+    write_scored_images(part.folder / VALIDATION, kept)
     notes, more = _threshold_notes(points), stage_tables(stages, _random_layers(run, report))
     print(_write_scores(run, part.folder, rows, details, notes, more), flush=True)
     plot_losses(part.folder / "loss.png", trained.history, trained.best_epoch)
@@ -168,7 +167,7 @@ def _train_part(run: Run, part: Part) -> tuple[Trained, LoadReport]:
     outputs = len(run.diseases) * (CLASSES if three_class else 1)
     model, report = build_classifier(
         settings.architecture, outputs, settings.head, settings.weights,
-        hidden=settings.hidden, seed=run.config.train.seed, in_channels=INPUTS[settings.input],
+        seed=run.config.train.seed, in_channels=INPUTS[settings.input],
         demographics=settings.demographics,
     )  # fmt: skip
     notes = random_notes(_random_layers(run, report))

@@ -20,6 +20,8 @@ from torch.optim.lr_scheduler import (
 from cxrloc.classification.config import TrainConfig
 
 Parameters = Iterable[nn.Parameter]
+_STEP_EPOCHS = 7  # of the schedule `step`
+_DROP = 0.1  # what `step` and `reduce_on_plateau` multiply the learning rate by
 # fused: one kernel for all tensors, on a CPU too
 OPTIMIZERS: dict[str, Callable[[Parameters, TrainConfig], Optimizer]] = {
     "adamw": lambda p, c: AdamW(p, lr=c.lr, weight_decay=c.weight_decay, fused=True),
@@ -50,9 +52,7 @@ def make_schedule(
         steps_per_epoch: batches of an epoch.
     """
     if config.schedule == "reduce_on_plateau":
-        plateau = ReduceLROnPlateau(
-            optimizer, factor=config.plateau_factor, patience=config.plateau_epochs
-        )
+        plateau = ReduceLROnPlateau(optimizer, factor=_DROP, patience=config.plateau_epochs)
         # By epoch, Lightning would step it after writing the checkpoint, and a run that goes on
         # from there would miss an epoch. By step, the last batch's comes after the validation.
         return {"scheduler": plateau, "monitor": "val_loss", "interval": "step",
@@ -64,7 +64,7 @@ def make_schedule(
 
 def _schedule(optimizer: Optimizer, config: TrainConfig, steps_per_epoch: int) -> LRScheduler:
     if config.schedule == "step":
-        return StepLR(optimizer, config.step_epochs, config.step_factor)
+        return StepLR(optimizer, _STEP_EPOCHS, _DROP)
     if config.schedule == "exponential":
         return ExponentialLR(optimizer, config.exponential_factor)
     if config.schedule in ("triangular", "triangular2"):

@@ -94,6 +94,9 @@ class InverseFrequency:
         return rng.choice(len(self), size=len(self), p=self.chances)
 
 
+CAP = 5000  # images per disease and epoch, as in the Deep MedIA report
+
+
 class Capped:
     """At most `cap` images of each disease, where an image counts for each of its diseases.
 
@@ -150,7 +153,7 @@ def image_weights(labels: Labels) -> npt.NDArray[np.float64]:
 SAMPLERS: dict[str, Callable[[Labels, TrainConfig], Order]] = {
     "uniform": lambda labels, c: Uniform(len(labels), c.seed),
     "inverse_frequency": lambda labels, c: InverseFrequency(labels, c.seed),
-    "capped": lambda labels, c: Capped(labels, c.sampler_cap, c.seed, c.epochs),
+    "capped": lambda labels, c: Capped(labels, CAP, c.seed, c.epochs),
 }
 
 

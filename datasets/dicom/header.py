@@ -25,13 +25,14 @@ _END_OF_STREAM = b"\xff\xd9"
 _JPEG_FAMILY = "1.2.840.10008.1.2.4."
 IMAGE_KEYWORDS = (
     *scope.KEYWORDS,
-    "Rows", "Columns", "SamplesPerPixel", "PhotometricInterpretation", "BitsAllocated",
-    "BitsStored", "HighBit", "PixelRepresentation", "PlanarConfiguration", "PixelData",
-    "ModalityLUTSequence", "RescaleSlope", "RescaleIntercept", "VOILUTSequence", "WindowCenter",
-    "WindowWidth", "VOILUTFunction", "PixelPaddingValue", "PixelPaddingRangeLimit",
-    "PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing",
-    "EstimatedRadiographicMagnificationFactor", "PixelSpacingCalibrationType",
-)  # fmt: skip
+    *["Rows", "Columns", "SamplesPerPixel", "PhotometricInterpretation", "PlanarConfiguration"],
+    *["BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "PixelData"],
+    *["ModalityLUTSequence", "RescaleSlope", "RescaleIntercept"],
+    *["VOILUTSequence", "VOILUTFunction", "WindowCenter", "WindowWidth"],
+    *["PixelPaddingValue", "PixelPaddingRangeLimit"],
+    *["PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing"],
+    *["EstimatedRadiographicMagnificationFactor", "PixelSpacingCalibrationType"],
+)
 KEYWORDS = (*IMAGE_KEYWORDS, *attributes.PATIENT_KEYWORDS)
 
 

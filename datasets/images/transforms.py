@@ -68,21 +68,20 @@ def input_channels(square: Square, kind: str, clahe_clip: float = 0.0) -> Square
     return np.stack([square, equal, stretch(square)])
 
 
-def equalise(square: Square, clip_limit: float, tiles: int = 8) -> Square:
+def equalise(square: Square, clip_limit: float) -> Square:
     """Equalise the image in a square of `fit_square`; the padding beside it stays zero.
 
-    CLAHE (Zuiderveld 1994): each of tiles x tiles regions gets its histogram equalised, no grey
+    CLAHE (Zuiderveld 1994): each of 8 x 8 regions gets its histogram equalised, no grey
     value counting more than `clip_limit` times the mean, which limits how much noise is amplified;
     pixels between the centres of regions interpolate.
 
     Args:
         square: (S, S) uint8. Black rows at the bottom and columns at the right are padding.
         clip_limit: 0 returns the square as it is.
-        tiles: regions along each side of the image.
     """
     if clip_limit == 0:
         return square
-    return _on_image(square, cv2.createCLAHE(clip_limit, (tiles, tiles)).apply)
+    return _on_image(square, cv2.createCLAHE(clip_limit, (8, 8)).apply)
 
 
 def equalise_histogram(square: Square) -> Square:

@@ -46,6 +46,8 @@ SIGNS: dict[str, str] = {
 _HEADER = ("Path", "Sex", "Age", "Frontal/Lateral", "AP/PA", *CHEXPERT_LABELS)
 _UNDRAWN = ("Support Devices", "Fracture", "Pleural Other", "Pneumonia")
 _ASPECT = 1.22  # width by height of the small release's 390 x 320
+_SHARE_WITH_FINDING = 0.7  # of the studies have a drawn finding
+_SHARE_VALID = 0.15  # of the patients are in valid.csv
 _PLAN, _LABELS, _LATERAL = 0, 7, 8  # random streams beside those of `phantom_image`
 _SEX = {"M": "Male", "F": "Female"}
 
@@ -58,19 +60,14 @@ class ChexpertPhantomConfig:
         patients: how many; one or two studies each, of a frontal view and sometimes a lateral.
         seed: of everything.
         image_size: height of the JPEGs in pixels; the width is 1.22 times that.
-        share_with_finding: share of studies with a drawn finding.
-        share_valid: share of patients in valid.csv.
     """
 
     patients: int = 300
     seed: int = 0
     image_size: int = 320
-    share_with_finding: float = 0.7
-    share_valid: float = 0.15
 
     def __post_init__(self) -> None:
-        shares = ("share_with_finding", "share_valid")
-        check_settings(self, shares, fewest_patients=2)
+        check_settings(self, fewest_patients=2)
 
 
 @dataclass(frozen=True)
@@ -93,12 +90,12 @@ class PlannedView:
 
 def plan_views(config: ChexpertPhantomConfig) -> Iterator[PlannedView]:
     """Every image of the data set, by patient, study and view; draws nothing."""
-    first_valid = config.patients - round(config.share_valid * config.patients)
+    first_valid = config.patients - round(_SHARE_VALID * config.patients)
     for patient in range(1, config.patients + 1):
         rng = np.random.default_rng((config.seed, patient, _PLAN))
         part = "train" if patient <= first_valid else "valid"
         for study in range(1, 2 + int(rng.random() < 0.35)):
-            found = sample_diseases(rng) if rng.random() < config.share_with_finding else ()
+            found = sample_diseases(rng) if rng.random() < _SHARE_WITH_FINDING else ()
             yield PlannedView(part, patient, study, 1, True, found)
             if rng.random() < 0.25:
                 yield PlannedView(part, patient, study, 2, False, found)

@@ -24,10 +24,8 @@ _SETTINGS_FILE = "phantom.json"
 _NOTE = "drawn phantom images, not patients; research use only, never a diagnosis"
 
 
-def check_settings(
-    settings: Any, shares: Sequence[str], fewest_patients: int = 1, most_patients: int = 99_999
-) -> None:
-    """Check `patients`, `seed`, `image_size` and the attributes `shares` of a phantom's settings.
+def check_settings(settings: Any, fewest_patients: int = 1, most_patients: int = 99_999) -> None:
+    """Check `patients`, `seed` and `image_size` of a phantom's settings.
 
     Raises:
         ValueError: naming the setting, its value and what was expected.
@@ -39,10 +37,6 @@ def check_settings(
         raise ValueError(f"seed is {settings.seed}, expected 0 or more")
     if not 64 <= settings.image_size <= 4096:
         raise ValueError(f"image_size is {settings.image_size}, expected 64 to 4096 pixels")
-    for name in shares:
-        share = getattr(settings, name)
-        if not 0 <= share <= 1:
-            raise ValueError(f"{name} is {share}, expected a share in [0, 1]")
 
 
 def write_folder(out: Path, settings: dict[str, object], write: Callable[[Path], None]) -> Path:

@@ -30,6 +30,8 @@ _STUDIES = {"XR_ELBOW": 1912, "XR_FINGER": 2110, "XR_FOREARM": 1010, "XR_HAND": 
 # of each number is not published and is ours
 _IMAGES_PER_STUDY = {1: 0.11, 2: 0.29, 3: 0.459, 4: 0.09, 5: 0.025, 6: 0.01, 7: 0.006, 8: 0.004,
                      9: 0.002, 10: 0.001, 11: 0.001, 12: 0.001, 13: 0.001}  # fmt: skip
+_SHARE_WITH_FINDING = 0.4  # of the studies are abnormal
+_SHARE_VALID = 0.2  # of the patients are in valid; the others are in train
 _SHARE_SECOND_STUDY = 0.18  # of the patients
 _SHARE_HIDDEN = 0.15  # of the further images of an abnormal study, which show nothing
 _SHARE_COLOUR = 0.1  # of the images are stored with three equal channels
@@ -44,19 +46,14 @@ class LimbConfig:
         patients: how many; about 1.2 studies each, of 1 to 13 images, 2.7 in the mean.
         seed: of everything.
         image_size: longer side of the PNGs in pixels; 512 in MURA.
-        share_with_finding: share of abnormal studies.
-        share_valid: share of the patients in valid; the others are in train.
     """
 
     patients: int = 600
     seed: int = 0
     image_size: int = 512
-    share_with_finding: float = 0.4
-    share_valid: float = 0.2
 
     def __post_init__(self) -> None:
-        shares = ("share_with_finding", "share_valid")
-        check_settings(self, shares)
+        check_settings(self)
 
 
 @dataclass(frozen=True)
@@ -70,7 +67,7 @@ class PlannedStudy:
 
 def plan_studies(config: LimbConfig) -> Iterator[PlannedStudy]:
     """Every study, the patients of train before those of valid; draws nothing."""
-    first_valid = config.patients - round(config.share_valid * config.patients)
+    first_valid = config.patients - round(_SHARE_VALID * config.patients)
     weights = np.array(list(_STUDIES.values()), dtype=np.float64)
     for patient in range(1, config.patients + 1):
         rng = np.random.default_rng((config.seed, patient, _PLAN))
@@ -80,7 +77,7 @@ def plan_studies(config: LimbConfig) -> Iterator[PlannedStudy]:
             body_part = str(rng.choice(list(_STUDIES), p=weights / weights.sum()))
             numbers[body_part] = numbers.get(body_part, 0) + 1
             finding = ""
-            if rng.random() < config.share_with_finding:
+            if rng.random() < _SHARE_WITH_FINDING:
                 finding = str(rng.choice(FINDINGS))
             word = "positive" if finding else "negative"
             folder = f"{part}/{body_part}/patient{patient:05d}/study{numbers[body_part]}_{word}"

@@ -32,6 +32,11 @@ LABEL_HEADER = (
 BOX_HEADER = "Image Index,Finding Label,Bbox [x,y,w,h],,,"
 _BOX_LIST_NAMES = {"Infiltration": "Infiltrate"}  # the box list's own spelling
 _IMAGES_PER_PATIENT = {1: 0.66, 2: 0.17, 3: 0.08, 4: 0.05, 5: 0.04}  # NIH's, its long tail cut
+SHARE_WITH_FINDING = 0.7  # of the images have at least one disease
+# of the patients are in train_val_list.txt; their images have labels but no boxes, as in NIH, where
+# every boxed image is in test_list.txt
+SHARE_TRAIN_VAL = 0.25
+SHARE_UNBOXED_POSITIVES = 0.05  # of the other patients' positive labels get no box
 _PLAN = 0  # the random stream of what an image shows, beside those of `phantom_image`
 
 
@@ -43,22 +48,14 @@ class PhantomConfig:
         patients: how many; about 1.65 images each, their own chest in all of them.
         seed: of everything.
         image_size: side of the PNGs in pixels; boxes are in the 1024 frame whatever it is.
-        share_with_finding: share of images with at least one disease.
-        share_train_val: share of patients in train_val_list.txt, whose images have labels but no
-            boxes (in NIH every boxed image is in test_list.txt).
-        share_unboxed_positives: share of the other patients' positive labels that get no box.
     """
 
     patients: int = 600
     seed: int = 0
     image_size: int = 1024
-    share_with_finding: float = 0.7
-    share_train_val: float = 0.25
-    share_unboxed_positives: float = 0.05
 
     def __post_init__(self) -> None:
-        shares = ("share_with_finding", "share_train_val", "share_unboxed_positives")
-        check_settings(self, shares, most_patients=99_999_999)
+        check_settings(self, most_patients=99_999_999)
 
 
 @dataclass(frozen=True)
@@ -80,14 +77,14 @@ class PlannedImage:
 def plan_images(config: PhantomConfig) -> Iterator[PlannedImage]:
     """Every image of the data set, by patient and follow-up; draws nothing."""
     order = np.random.default_rng((config.seed, 0)).permutation(config.patients)
-    first_test = round(config.share_train_val * config.patients)
+    first_test = round(SHARE_TRAIN_VAL * config.patients)
     counts, shares = zip(*_IMAGES_PER_PATIENT.items(), strict=True)
     for patient in range(1, config.patients + 1):
         rng = np.random.default_rng((config.seed, patient, _PLAN))
         train_val = bool(order[patient - 1] < first_test)
         for image in range(int(rng.choice(counts, p=shares))):
-            found = sample_diseases(rng) if rng.random() < config.share_with_finding else ()
-            kept = rng.random(len(found)) >= config.share_unboxed_positives
+            found = sample_diseases(rng) if rng.random() < SHARE_WITH_FINDING else ()
+            kept = rng.random(len(found)) >= SHARE_UNBOXED_POSITIVES
             boxed = tuple(d for d, keep in zip(found, kept, strict=True) if keep and not train_val)
             yield PlannedImage(patient, image, train_val, found, boxed)
 

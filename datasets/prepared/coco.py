@@ -1,4 +1,4 @@
-"""Radiographs to a COCO ground truth and back, exactly.
+"""Radiographs to a COCO ground truth, exactly.
 
 Boxes become `bbox` xywh with a rectangle polygon; a positive label without a box, where a
 prediction is neither right nor wrong, stands in the image's `not_exhaustive_category_ids` (LVIS's
@@ -41,18 +41,6 @@ def to_coco(
         "annotations": annotations,
         "categories": [{"id": i, "name": d} for d, i in category.items()],
     }
-
-
-def from_coco(coco: Mapping[str, Any]) -> dict[str, tuple[Box, ...]]:
-    """Image file name -> its boxes in file order; an image without boxes has an empty tuple."""
-    disease = {c["id"]: c["name"] for c in coco["categories"]}
-    name = {image["id"]: image["file_name"] for image in coco["images"]}
-    boxes: dict[str, list[Box]] = {image["file_name"]: [] for image in coco["images"]}
-    for annotation in coco["annotations"]:
-        x, y, w, h = annotation["bbox"]
-        box = Box(disease[annotation["category_id"]], (x, y, x + w, y + h))
-        boxes[name[annotation["image_id"]]].append(box)
-    return {file_name: tuple(found) for file_name, found in boxes.items()}
 
 
 def select_images(coco: Mapping[str, Any], file_names: Set[str]) -> dict[str, Any]:

@@ -182,11 +182,7 @@ def _to_table(radiographs: Sequence[Radiograph], official: Mapping[str, str]) ->
 
 def _from_table(table: pa.Table) -> tuple[list[Radiograph], dict[str, str]]:
     columns = {name: table[name].to_pylist() for name in table.column_names}
-    for name in ("study_id", "body_part"):  # a folder of before there were studies lacks them
-        columns.setdefault(name, [""] * table.num_rows)
     names = [name for name in table.column_names if name.startswith(_LABEL_PREFIX)]
-    # folders of before there were uncertain labels have no such column
-    uncertain = columns.get("uncertain", [()] * len(table))
     shared: dict[tuple[float | None, ...], dict[str, float]] = {}
     radiographs = []
     for i, image_id in enumerate(columns["image_id"]):
@@ -206,7 +202,7 @@ def _from_table(table: pa.Table) -> tuple[list[Radiograph], dict[str, str]]:
                 age_years=columns["age_years"][i],
                 study_id=columns["study_id"][i],
                 body_part=columns["body_part"][i],
-                uncertain=tuple(uncertain[i]),
+                uncertain=tuple(columns["uncertain"][i]),
             )
         )
     listed = zip(columns["image_id"], columns["official"], strict=True)

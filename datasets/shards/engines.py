@@ -59,7 +59,7 @@ def build_shards(
         pq.write_table(pa.table(columns, schema=schema), stream)
     for size in plans[0].sizes:
         mine = [record for record in made if record.name.startswith(f"size={size}/")]
-        about = {**plans[0].kind(size).about(), **_contents(mine), "run": dict(run())}
+        about = {**asdict(plans[0].kind(size)), **_contents(mine), "run": dict(run())}
         storage.write_json(manifest_name(size), about)
     return made
 
@@ -125,8 +125,6 @@ def _claim(storage: Storage, size: int, plans: Sequence[ShardPlan]) -> None:
     }
     name = f"size={size}/_settings.json"
     theirs = storage.read_json(name) if storage.exists(name) else mine
-    # folders of before there were inputs hold grey images and do not say so
-    theirs = {"size": size, "input": "grey", "clahe_clip": 0.0, **theirs}
     different = [key for key in mine if mine[key] != theirs.get(key)]
     if different:
         changes = ", ".join(f"{k}: {theirs.get(k)!r} there, {mine[k]!r} now" for k in different)
@@ -136,7 +134,7 @@ def _claim(storage: Storage, size: int, plans: Sequence[ShardPlan]) -> None:
         )
     storage.remove_temporaries(f"size={size}")
     if storage.exists(manifest_name(size)):  # until the new one is there, the size is unfinished
-        storage.filesystem.delete_file(storage.path(manifest_name(size)))
+        storage.delete(manifest_name(size))
     storage.write_json(name, mine)
 
 

@@ -10,10 +10,10 @@ pixels          raw: fixed_size_binary(size * size), the rows of the square `fit
                 grey uint8; png: binary, the same square as a PNG file. Of input enhanced the three
                 channels of `input_channels`: raw one after the other, png as the file's colours
 
-The file's metadata holds under `cxrloc.shard` a JSON object: schema_version, size, encoding, split,
-diseases and columns; of input enhanced also input and clahe_clip. Nothing is compressed,
-dictionary-encoded or described by statistics, and a row group's raw pixels are one page: on a local
-disk they are mapped as one array, never copied.
+The file's metadata holds under `cxrloc.shard` a JSON object: schema_version, size, encoding,
+diseases, input, clahe_clip, split and columns. Nothing is compressed, dictionary-encoded or
+described by statistics, and a row group's raw pixels are one page: on a local disk they are mapped
+as one array, never copied.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
-from typing import Any, Literal
+from typing import IO, Any, Literal
 
 import cv2
 import numpy as np
@@ -93,13 +93,6 @@ class ShardKind:
         """Of one image's pixels."""
         return (3, self.size, self.size) if self.input == "enhanced" else (self.size, self.size)
 
-    def about(self) -> dict[str, Any]:
-        """For metadata and keys; as of before there were inputs, where the images are grey."""
-        known = asdict(self)
-        if self.input == "grey":
-            del known["input"], known["clahe_clip"]
-        return known
-
     def schema(self, split: str) -> pa.Schema:
         """Columns and metadata of a shard of this kind."""
         pixels = pa.binary(math.prod(self.shape)) if self.encoding == "raw" else pa.binary()
@@ -111,7 +104,7 @@ class ShardKind:
             *((LABEL_PREFIX + disease, pa.float32()) for disease in self.diseases),
             ("pixels", pixels),
         ]
-        about = {"schema_version": SCHEMA_VERSION, **self.about(), "split": split}
+        about = {"schema_version": SCHEMA_VERSION, **asdict(self), "split": split}
         metadata = {METADATA_KEY: json.dumps({**about, "columns": _COLUMNS})}
         fields = [pa.field(name, kind, nullable=False) for name, kind in columns]
         return pa.schema(fields, metadata=metadata)
@@ -128,7 +121,7 @@ def manifest_name(size: int) -> str:
 
 
 @contextmanager
-def shard_writer(sink: pa.NativeFile, schema: pa.Schema) -> Iterator[pq.ParquetWriter]:
+def shard_writer(sink: IO[bytes], schema: pa.Schema) -> Iterator[pq.ParquetWriter]:
     """A Parquet writer whose bytes depend on the batches alone."""
     with pq.ParquetWriter(
         sink,
@@ -168,8 +161,7 @@ def _pixels(kind: ShardKind, squares: Sequence[Squares]) -> pa.Array:
 
 def kind_of(about: Mapping[str, Any]) -> ShardKind:
     """The kind that the metadata of a shard, or the manifest of a size, say."""
-    names = (field.name for field in fields(ShardKind))
-    known = {name: about[name] for name in names if name in about}
+    known = {field.name: about[field.name] for field in fields(ShardKind)}
     return ShardKind(**{**known, "diseases": tuple(about["diseases"])})
 
 

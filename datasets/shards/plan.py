@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from cxrloc.datasets.radiograph import Radiograph
@@ -53,13 +53,13 @@ class ShardPlan:
             lines.append(f"{r.image_id} {r.patient_id} {labels} {r.size_hw}")
         return "\n".join(lines)
 
-    def key(self, size: int, states: Sequence[tuple[int, int] | None]) -> str:
+    def key(self, size: int, states: Sequence[tuple[int, str] | None]) -> str:
         """Hash of all that the shard of a size is made from.
 
         Args:
             states: of each source its size and time of change, None for a file that is not there.
         """
-        parts = [SCHEMA_VERSION, self.kind(size).about(), self.known(), list(states)]
+        parts = [SCHEMA_VERSION, asdict(self.kind(size)), self.known(), list(states)]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 

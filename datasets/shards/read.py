@@ -131,6 +131,7 @@ class _GroupPixels:
 
     def __getitem__(self, number: int) -> Squares | list[bytes]:
         if self._process != os.getpid():  # a forked worker must not share a store's connections
+            self._storage = Storage.at(self._storage.url)
             self._forget()
         if number in self._mapped:
             return self._mapped[number]

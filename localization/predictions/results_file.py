@@ -37,13 +37,11 @@ class ParsedPredictions:
 
     Attributes:
         boxes: in the file's order, cut off at the frame.
-        masks: one for each box that has one, in the original frame; empty where none was asked for.
         clipped: how many reached over the frame's border and were cut off.
         dropped: how many had no area or lay wholly outside, and were left out.
     """
 
     boxes: BoxColumns = field(repr=False)
-    masks: Mapping[int, npt.NDArray[np.bool_]] = field(repr=False, default_factory=dict)
     clipped: int = 0
     dropped: int = 0
 
@@ -54,7 +52,7 @@ class ParsedPredictions:
         rows = zip(
             columns.image_ids, columns.diseases, corners, columns.scores.tolist(), strict=True
         )
-        return [Localization(*row, self.masks.get(i)) for i, row in enumerate(rows)]
+        return [Localization(*row) for row in rows]
 
 
 @dataclass(frozen=True)
@@ -102,9 +100,7 @@ def write_predictions(
     write_json(path, entries)
 
 
-def read_predictions(
-    path: Path, coco: Mapping[str, Any], *, masks: bool = False
-) -> list[Localization]:
+def read_predictions(path: Path, coco: Mapping[str, Any]) -> list[Localization]:
     """Boxes of a COCO results file made by any tool, in the original frame of the images.
 
     An entry's `image_id` may be the ground truth's number, its file name or that name without
@@ -115,23 +111,22 @@ def read_predictions(
     Args:
         path: the results file.
         coco: the ground truth.
-        masks: decode `segmentation` too (1 MB for each box of a 1024 x 1024 image).
 
     Raises:
         FileNotFoundError: when there is no such file.
         ValueError: naming the file, the entry's number (from 0) and what was expected.
     """
-    return _read(path, coco, masks).localizations
+    return _read(path, coco).localizations
 
 
 def read_boxes(path: Path, coco: Mapping[str, Any]) -> BoxColumns:
-    """As `read_predictions`, without masks and as columns: for files of many boxes."""
-    return _read(path, coco, masks=False).boxes
+    """As `read_predictions`, as columns: for files of many boxes."""
+    return _read(path, coco).boxes
 
 
-def _read(path: Path, coco: Mapping[str, Any], masks: bool) -> ParsedPredictions:
+def _read(path: Path, coco: Mapping[str, Any]) -> ParsedPredictions:
     entries = _entries(path)
-    parsed = parse_predictions(entries, coco, source=str(path), masks=masks)
+    parsed = parse_predictions(entries, coco, source=str(path))
     if parsed.clipped or parsed.dropped:
         warnings.warn(
             f"{path}: of {len(entries)} boxes {parsed.clipped} were cut off at the image's border "
@@ -142,12 +137,12 @@ def _read(path: Path, coco: Mapping[str, Any], masks: bool) -> ParsedPredictions
 
 
 def parse_predictions(
-    entries: Any, coco: Mapping[str, Any], *, source: str = "predictions", masks: bool = False
+    entries: Any, coco: Mapping[str, Any], *, source: str = "predictions"
 ) -> ParsedPredictions:
     """As `read_predictions`, from the parsed JSON; `source` is the name used in error messages."""
     names = CocoNames(coco, source)
     rows = [
-        _row(entry, names, f"{source}: entry {number}", masks)
+        _row(entry, names, f"{source}: entry {number}")
         for number, entry in enumerate(_results_list(entries, source))
     ]
     raw = xywh_to_xyxy([row.box_xywh for row in rows])
@@ -162,12 +157,7 @@ def parse_predictions(
         boxes[kept],
         np.array([row.score for row in rows], dtype=np.float64),
     )
-    decoded = {
-        i: rle.decode(row.encoded).astype(bool)
-        for i, row in enumerate(rows)
-        if masks and row.encoded is not None
-    }
-    return ParsedPredictions(columns, decoded, int(over.sum()), int((~kept).sum()))
+    return ParsedPredictions(columns, int(over.sum()), int((~kept).sum()))
 
 
 def read_mask_results(path: Path, coco: Mapping[str, Any]) -> list[MaskResult]:
@@ -260,10 +250,9 @@ class _Row(NamedTuple):
     box_xywh: list[float]
     frame_wh: tuple[int, int]
     score: float
-    encoded: Any
 
 
-def _row(entry: Any, names: CocoNames, where: str, masks: bool) -> _Row:
+def _row(entry: Any, names: CocoNames, where: str) -> _Row:
     if not isinstance(entry, dict):
         raise ValueError(f"{where}: expected an object, got {type(entry).__name__}")
     for key in ("image_id", "category_id", "score"):
@@ -273,11 +262,9 @@ def _row(entry: Any, names: CocoNames, where: str, masks: bool) -> _Row:
     disease = names.disease(entry["category_id"], where)
     names.check_written_names(entry, image, disease, where)
     height, width = int(image["height"]), int(image["width"])
-    encoded = _segmentation(entry, (height, width), where) if masks or "bbox" not in entry else None
+    encoded = _segmentation(entry, (height, width), where) if "bbox" not in entry else None
     box_xywh = _box_xywh(entry, encoded, where)
-    return _Row(
-        image["file_name"], disease, box_xywh, (width, height), _score(entry, where), encoded
-    )
+    return _Row(image["file_name"], disease, box_xywh, (width, height), _score(entry, where))
 
 
 def _segmentation(entry: Mapping[str, Any], size_hw: tuple[int, int], where: str) -> Any:

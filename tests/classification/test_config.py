@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from typing import get_args
+from collections.abc import Mapping
+from typing import Any, get_args
 
 import pytest
 
@@ -12,10 +13,16 @@ from cxrloc.classification.config import (
     Architecture,
     ClassifierConfig,
     DataConfig,
+    Loss,
     ModelConfig,
+    Optimizer,
+    Sampler,
     TrainConfig,
 )
 from cxrloc.classification.network.backbones import ARCHITECTURES
+from cxrloc.classification.training.losses import LOSSES
+from cxrloc.classification.training.optimization import OPTIMIZERS
+from cxrloc.classification.training.samplers import SAMPLERS
 from cxrloc.configs.command_line import load_config
 
 
@@ -54,7 +61,7 @@ from cxrloc.configs.command_line import load_config
             lambda: TrainConfig(class_weight_bias=5),
             r"train\.class_weight_bias: got 5, expected 0 with train\.loss auto; bce_two_sided",
         ),
-        (lambda: TrainConfig(focal_alpha=1), r"train\.focal_alpha: got 1, expected a factor in"),
+        (lambda: TrainConfig(focal_alpha=1), r"train\.focal_alpha: got 1, expected a share in"),
         (lambda: TrainConfig(stage2_lr=0), r"train\.stage2_lr: got 0, expected more than 0"),
         (lambda: ModelConfig(clahe_clip=-1), r"model\.clahe_clip: got -1, expected 0 \(off\) or"),
         (
@@ -88,8 +95,19 @@ def test_an_unknown_choice_ends_with_status_2_its_key_and_the_choices(
         assert word in message
 
 
-def test_the_networks_that_the_settings_name_are_those_that_there_are() -> None:
-    assert get_args(Architecture) == tuple(ARCHITECTURES)
+@pytest.mark.parametrize(
+    ("choices", "registry"),
+    [
+        (Architecture, ARCHITECTURES),
+        (Loss, {"auto": None, **LOSSES}),
+        (Optimizer, OPTIMIZERS),
+        (Sampler, SAMPLERS),
+    ],
+)
+def test_the_choices_of_a_setting_are_the_keys_of_its_registry(
+    choices: Any, registry: Mapping[str, object]
+) -> None:
+    assert set(get_args(choices)) == set(registry)
 
 
 def test_an_unknown_key_ends_with_status_2_and_its_name(

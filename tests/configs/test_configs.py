@@ -111,8 +111,9 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     def folder_of(data_set: str) -> Path:
         images, out = folder / f"{data_set}_images", folder / data_set
         if data_set == "nih":
-            phantom = PhantomConfig(patients=11, seed=3, image_size=64, share_train_val=0.6)
-            make_phantom(phantom, images, workers=1)
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr("cxrloc.datasets.phantoms.nih.SHARE_TRAIN_VAL", 0.6)
+                make_phantom(PhantomConfig(patients=11, seed=3, image_size=64), images, workers=1)
         elif data_set == "mura":
             make_phantom_limb(LimbConfig(patients=7, seed=5, image_size=64), images, workers=1)
         else:

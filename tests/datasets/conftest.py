@@ -127,7 +127,7 @@ def mura_tree(tmp_path: Path) -> Callable[..., Path]:
 
     def build(
         studies: dict[str, int],
-        listed: dict[str, Sequence[str]] | None = None,
+        images: dict[str, Sequence[str]] | None = None,
         extra: dict[str, Sequence[str]] | None = None,
         parts: Sequence[str] = ("train", "valid"),
     ) -> Path:
@@ -138,7 +138,7 @@ def mura_tree(tmp_path: Path) -> Callable[..., Path]:
             for study, label in studies.items():
                 if study.startswith(f"{part}/"):
                     labelled.append(f"MURA-v1.1/{study}/,{label}")
-                    for name in (listed or {}).get(study, ("image1.png", "image2.png")):
+                    for name in (images or {}).get(study, ("image1.png", "image2.png")):
                         image_lines.append(f"MURA-v1.1/{study}/{name}")
                         write_image(root / study / name, shape=(20, 12), corner=99)
             for name, lines in (

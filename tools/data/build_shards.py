@@ -6,8 +6,8 @@
 
 Both engines write the same bytes. A run that was killed goes on with the same command: finished
 shards are kept, no half shard is ever seen. Images that cannot be read land in rejects.parquet.
-`--prepared` is local; `--out` and `--images` may be any path or URL of pyarrow.fs or fsspec that
-every worker can open. The layout is described in datasets/shards/write.py, a shard in
+`--prepared` is local; `--out` and `--images` may be any path or URL of fsspec that every worker can
+open. The layout is described in datasets/shards/write.py, a shard in
 datasets/shards/format.py. Research use only, never a diagnosis.
 """
 

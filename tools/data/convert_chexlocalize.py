@@ -66,8 +66,9 @@ def _run(arguments: argparse.Namespace) -> None:
         f"masks.\n{RESEARCH_USE}.\n"
     )
     hashes = {
-        **prepared.manifest.get("hashes", {}), "segmentations": file_sha256(arguments.segmentations)
-    }  # fmt: skip
+        **prepared.manifest["hashes"],
+        "segmentations": file_sha256(arguments.segmentations),
+    }
     write_prepared(
         arguments.out,
         images,

@@ -9,9 +9,9 @@ from cxrloc.datasets.phantoms.drawing.chest_anatomy import LEFT, MIDLINE, RIGHT,
 from cxrloc.datasets.phantoms.drawing.chest_skeleton import bones, spine
 
 
-def lung_mask(anatomy: Anatomy, canvas: Canvas, blur: float = 3.0) -> Array:
+def lung_mask(anatomy: Anatomy, canvas: Canvas) -> Array:
     """Both lungs in [0, 1], the part behind the heart included."""
-    return canvas.fill([anatomy.lung(RIGHT), anatomy.lung(LEFT)], blur)
+    return canvas.fill([anatomy.lung(RIGHT), anatomy.lung(LEFT)], 3.0)
 
 
 def attenuation(anatomy: Anatomy, canvas: Canvas, markings_kept: Array | None = None) -> Array:

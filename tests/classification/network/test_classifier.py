@@ -44,11 +44,11 @@ def test_the_backbone_computes_what_torchvision_computes() -> None:
     ("architecture", "channels"), [("resnet18", 512), ("resnet34", 512), ("resnet50", 2048)]
 )
 def test_the_two_layer_head_is_linear_relu_linear(architecture: str, channels: int) -> None:
-    model, _ = build_classifier(architecture, 4, "two_layer", hidden=10)
+    model, _ = build_classifier(architecture, 4, "two_layer")
     first, relu, second = model.head.children()
     assert isinstance(first, torch.nn.Linear)
     assert isinstance(second, torch.nn.Linear)
-    assert (first.in_features, first.out_features, second.out_features) == (channels, 10, 4)
+    assert (first.in_features, first.out_features, second.out_features) == (channels, 256, 4)
     assert isinstance(relu, torch.nn.ReLU)
     with torch.inference_mode():
         output = model.eval()(torch.zeros(1, 3, 64, 64))
@@ -115,7 +115,7 @@ def test_squares_of_another_size_are_refused() -> None:
 
 
 def make_bundle(head: str = "linear") -> ClassifierBundle:
-    model, _ = build_classifier("resnet18", 2, head, hidden=6, seed=2)
+    model, _ = build_classifier("resnet18", 2, head, seed=2)
     return ClassifierBundle(
         model=model.eval(),
         diseases=("Mass", "Nodule"),
@@ -182,7 +182,7 @@ def test_a_bundle_of_an_unknown_architecture_is_named(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("head", ["linear", "two_layer"])
 def test_three_classes_are_folded_into_one_output_of_the_same_probability(head: str) -> None:
-    three, _ = build_classifier("simple_cnn", 3 * 2, head, hidden=8, seed=1)
+    three, _ = build_classifier("simple_cnn", 3 * 2, head, seed=1)
     three.eval()
     images = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():

@@ -165,10 +165,10 @@ def kill_at(monkeypatch: pytest.MonkeyPatch, epoch: int) -> None:
 @pytest.mark.parametrize(
     "settings",
     [
-        {"schedule": "step", "step_epochs": 1, "optimizer": "sgd", "sampler": "capped"},
+        {"schedule": "step", "optimizer": "sgd", "sampler": "capped"},
         {"schedule": "exponential", "optimizer": "adam", "sampler": "inverse_frequency"},
         # a rate at which the second epoch, the last before the kill, is worse than the first
-        {"schedule": "reduce_on_plateau", "plateau_epochs": 0, "plateau_factor": 0.5, "lr": 0.02},
+        {"schedule": "reduce_on_plateau", "plateau_epochs": 0, "lr": 0.02},
         {"schedule": "triangular2", "cycle_epochs": 1, "loss": "chexnet"},
     ],
     ids=lambda settings: str(settings["schedule"]),
@@ -176,7 +176,9 @@ def kill_at(monkeypatch: pytest.MonkeyPatch, epoch: int) -> None:
 def test_a_killed_training_goes_on_to_the_same_result_with_every_schedule(
     settings: dict[str, object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = TrainConfig(**{**vars(QUICK), "epochs": 4, "sampler_cap": 6, **settings})
+    monkeypatch.setattr("cxrloc.classification.training.samplers.CAP", 6)
+    monkeypatch.setattr("cxrloc.classification.training.optimization._STEP_EPOCHS", 1)
+    config = TrainConfig(**{**vars(QUICK), "epochs": 4, **settings})
     whole = run(tmp_path / "whole", config, "simple_cnn")
     if config.schedule == "reduce_on_plateau":
         assert whole.history[1]["val_loss"] > whole.history[0]["val_loss"]

@@ -111,7 +111,7 @@ def test_the_side_says_nothing_of_the_label() -> None:
     assert shares == pytest.approx([0.5, 0.5], abs=0.05)
 
 
-def test_the_tool_draws_limbs_and_refuses_what_limbs_do_not_have(
+def test_the_tool_draws_limbs_and_refuses_another_phantoms_folder(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ["--kind=limb", f"--out={tmp_path / 'p'}", "--image_size=64", "--workers=1"]
@@ -119,8 +119,6 @@ def test_the_tool_draws_limbs_and_refuses_what_limbs_do_not_have(
     assert (tmp_path / "p/MURA-v1.1/train_labeled_studies.csv").is_file()
     assert main([*words, "--patients=3"]) == 1
     assert "patients 2 there, 3 asked" in capsys.readouterr().err
-    assert main([*words, "--share_unboxed_positives=0.1"]) == 1
-    assert "--share_unboxed_positives is no option of --kind limb" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -129,7 +127,6 @@ def test_the_tool_draws_limbs_and_refuses_what_limbs_do_not_have(
         ({"patients": 0}, "patients is 0, expected 1 to 99999"),
         ({"image_size": 32}, "image_size is 32, expected 64 to 4096"),
         ({"seed": -1}, "seed is -1, expected 0 or more"),
-        ({"share_with_finding": 2}, r"share_with_finding is 2, expected a share in \[0, 1\]"),
     ],
 )
 def test_a_bad_setting_is_named(settings: dict[str, int], message: str) -> None:

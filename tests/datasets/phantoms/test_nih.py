@@ -19,7 +19,7 @@ from cxrloc.datasets.phantoms.drawing.statistics import (
 )
 from cxrloc.datasets.phantoms.nih import PhantomConfig, make_phantom, plan_images
 
-CONFIG = PhantomConfig(patients=12, seed=3, image_size=96, share_unboxed_positives=0.3)
+CONFIG = PhantomConfig(patients=12, seed=3, image_size=96)
 
 
 def digests(root: Path) -> dict[str, str]:
@@ -70,8 +70,7 @@ def test_the_box_header_is_that_of_the_real_list(shared_data: Path, phantom: Pat
 
 
 def test_the_box_list_spells_infiltration_as_nih_does(tmp_path: Path) -> None:
-    config = PhantomConfig(25, 0, image_size=64, share_with_finding=1, share_train_val=0)
-    root = make_phantom(config, tmp_path / "p", workers=1)
+    root = make_phantom(PhantomConfig(40, 0, image_size=64), tmp_path / "p", workers=1)
     labels = {name for row in rows(root / "Data_Entry_2017.csv") for name in row[1].split("|")}
     boxes = {row[1] for row in rows(root / "BBox_List_2017.csv")}
     assert "Infiltration" in labels
@@ -110,21 +109,15 @@ def box_rows(root: Path) -> list[list[str]]:
     return rows(root / "BBox_List_2017.csv")
 
 
-def test_shares_of_the_plan_are_those_asked_for() -> None:
-    config = PhantomConfig(patients=3000, seed=1, share_unboxed_positives=0.1)
-    plan = list(plan_images(config))
+def test_shares_of_the_plan_are_as_described() -> None:
+    plan = list(plan_images(PhantomConfig(patients=3000, seed=1)))
     assert len(plan) / 3000 == pytest.approx(1.64, abs=0.06)
     assert np.mean([bool(image.diseases) for image in plan]) == pytest.approx(0.7, abs=0.03)
     train_val = {image.patient for image in plan if image.train_val}
     assert len(train_val) == 750
     tested = [image for image in plan if not image.train_val]
     labels, boxes = (sum(len(getattr(f, k)) for f in tested) for k in ("diseases", "boxed"))
-    assert 1 - boxes / labels == pytest.approx(0.1, abs=0.02)
-
-
-def test_a_share_of_one_gives_no_box_at_all() -> None:
-    plan = plan_images(PhantomConfig(patients=50, seed=0, share_unboxed_positives=1))
-    assert all(image.boxed == () for image in plan)
+    assert 1 - boxes / labels == pytest.approx(0.05, abs=0.015)
 
 
 def test_a_finished_phantom_is_left_as_it_is(
@@ -137,7 +130,7 @@ def test_a_finished_phantom_is_left_as_it_is(
 
 
 def test_a_phantom_of_other_settings_is_not_overwritten(phantom: Path) -> None:
-    other = PhantomConfig(patients=12, seed=8, image_size=96, share_unboxed_positives=0.3)
+    other = PhantomConfig(patients=12, seed=8, image_size=96)
     with pytest.raises(FileExistsError, match=r"other settings \(seed 3 there, 8 asked\)"):
         make_phantom(other, phantom)
 
@@ -173,12 +166,11 @@ def test_an_unknown_disease_lists_the_known_ones() -> None:
         ({"patients": 0}, "patients is 0, expected 1 to 99999999"),
         ({"seed": -1}, "seed is -1, expected 0 or more"),
         ({"image_size": 32}, "image_size is 32, expected 64 to 4096"),
-        ({"share_with_finding": 1.5}, r"share_with_finding is 1.5, expected a share in \[0, 1\]"),
     ],
 )
-def test_a_bad_setting_says_what_was_expected(settings: dict[str, float], message: str) -> None:
+def test_a_bad_setting_says_what_was_expected(settings: dict[str, int], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        PhantomConfig(**settings)  # type: ignore[arg-type]
+        PhantomConfig(**settings)
 
 
 def test_the_tool_writes_a_phantom_and_refuses_another(

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from pycocotools.coco import COCO
 
 from cxrloc.datasets.files.manifest import write_json
-from cxrloc.datasets.prepared.coco import check_coco, from_coco, load_coco, to_coco
+from cxrloc.datasets.prepared.coco import check_coco, load_coco, to_coco
 from cxrloc.datasets.radiograph import Box, Radiograph
 
 BOXED = Radiograph(
@@ -65,7 +65,7 @@ def test_each_entry_is_what_coco_and_we_agreed_on() -> None:
 def test_no_radiographs_make_an_empty_but_valid_file() -> None:
     coco = to_coco([], DISEASES)
     check_coco(coco)
-    assert from_coco(coco) == {}
+    assert (coco["images"], coco["annotations"]) == ([], [])
 
 
 def test_pycocotools_loads_the_file_and_its_masks_have_the_boxes_areas(tmp_path: Path) -> None:
@@ -90,8 +90,9 @@ def test_boxes_come_back_to_the_last_bit_through_json(
     x, y = corner
     box = Box("Mass", (x, y, x + size[0], y + size[1]))
     image = Radiograph("a.png", None, "a", "", {"Mass": 1.0}, (box,))
-    text = json.dumps(to_coco([image, EMPTY], DISEASES))
-    assert from_coco(json.loads(text)) == {"a.png": (box,), "2_000.png": ()}
+    (annotation,) = json.loads(json.dumps(to_coco([image, EMPTY], DISEASES)))["annotations"]
+    x, y, width, height = annotation["bbox"]
+    assert (x, y, x + width, y + height) == box.box_xyxy
 
 
 def test_a_width_that_the_subtraction_misses_by_a_bit_is_corrected() -> None:

@@ -5,12 +5,11 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
-import pyarrow.parquet as pq
 import pytest
 
 from builders import write_image
 from cxrloc.datasets.files.manifest import file_sha256
-from cxrloc.datasets.prepared.coco import from_coco, load_coco
+from cxrloc.datasets.prepared.coco import load_coco
 from cxrloc.datasets.prepared.folder import load_prepared, write_prepared
 from cxrloc.datasets.radiograph import Box, Radiograph
 
@@ -66,17 +65,11 @@ def test_everything_of_the_images_on_disk_comes_back(written: Path, tmp_path: Pa
     assert prepared.root == written
 
 
-def test_a_folder_of_before_there_were_studies_still_loads(written: Path) -> None:
-    path = written / "index.parquet"
-    pq.write_table(pq.read_table(path).drop(["study_id", "body_part"]), path)
-    assert [r.study_id for r in load_prepared(written).radiographs] == ["", ""]
-
-
 def test_the_ground_truth_lists_the_images_on_disk_only(written: Path) -> None:
     coco = load_coco(load_prepared(written).ground_truth_path)
-    boxes = from_coco(coco)
-    assert list(boxes) == ["a.png", "b.png"]
-    assert boxes["a.png"][0] == Box("Mass", (0.1, 0.2, 0.3, 1000.7))
+    assert [image["file_name"] for image in coco["images"]] == ["a.png", "b.png"]
+    x, y, width, height = coco["annotations"][0]["bbox"]
+    assert (x, y, x + width, y + height) == (0.1, 0.2, 0.3, 1000.7)
 
 
 def test_the_manifest_holds_the_hashes_of_sources_and_folds(written: Path) -> None:

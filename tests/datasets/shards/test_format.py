@@ -30,7 +30,7 @@ DISEASES = ("Mass", "Hernia")
 
 
 def images(count: int) -> list[Radiograph]:
-    """LoadedImage i has Mass i % 2; its Hernia is unknown."""
+    """Image i has Mass i % 2; its Hernia is unknown."""
     labels = [{"Mass": float(i % 2), "Hernia": math.nan} for i in range(count)]
     return [
         Radiograph(f"{i}.png", None, f"p{i}", "", labels[i], (), (20, 10 + i)) for i in range(count)
@@ -75,6 +75,8 @@ def test_columns_and_metadata_are_those_of_the_schema(tmp_path: Path) -> None:
         "encoding": "raw",
         "split": "f",
         "diseases": ["Mass", "Hernia"],
+        "input": "grey",
+        "clahe_clip": 0.0,
     }
     assert {name.replace("label_*", "label_Mass") for name in columns} <= {*table.column_names}
 

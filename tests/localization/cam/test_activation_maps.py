@@ -32,7 +32,7 @@ def images(count: int = 2, size: int = SIZE) -> torch.Tensor:
 
 def classifier(architecture: str, head: str) -> ChestClassifier:
     torch.manual_seed(0)
-    model, _ = build_classifier(architecture, DISEASES, head=head, hidden=32, seed=3)
+    model, _ = build_classifier(architecture, DISEASES, head=head, seed=3)
     settled(model)
     return model
 

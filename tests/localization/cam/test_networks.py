@@ -35,7 +35,7 @@ def showing(network: nn.Module) -> nn.Module:
 
 
 def classifier(name: str, head: str = "linear") -> ChestClassifier:
-    model, _ = build_classifier(name, DISEASES, head, hidden=16, seed=3)
+    model, _ = build_classifier(name, DISEASES, head, seed=3)
     showing(model)
     return model
 

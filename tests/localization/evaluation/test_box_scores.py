@@ -2,39 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
 
-from cxrloc.localization.evaluation.box_scores import score_boxes
-from cxrloc.localization.evaluation.ground_truth import ground_truth_from_coco
+from builders import coco_ground_truth
+from cxrloc.localization.evaluation.box_scores import BoxScores, score_boxes
+from cxrloc.localization.evaluation.detections import place
+from cxrloc.localization.evaluation.ground_truth import GroundTruth, ground_truth_from_coco
 from cxrloc.localization.localizer import Localization
 
-
-def _coco(boxes: list[tuple[str, str, list[float]]], **image_keys: Any) -> dict[str, Any]:
-    """Ground truth of (image, disease, xywh); the patient is the name before the underscore."""
-    names = list(dict.fromkeys(image for image, _, _ in boxes))
-    images = [
-        {"id": i, "file_name": n, "width": 100, "height": 100, "patient_id": n.split("_")[0]}
-        | image_keys
-        for i, n in enumerate(names, start=1)
-    ]
-    annotations = [
-        {
-            "id": i,
-            "image_id": names.index(n) + 1,
-            "category_id": ["Mass", "Nodule"].index(d) + 1,
-            "bbox": b,
-            "area": b[2] * b[3],
-            "iscrowd": 0,
-        }
-        for i, (n, d, b) in enumerate(boxes, start=1)
-    ]
-    categories = [{"id": 1, "name": "Mass"}, {"id": 2, "name": "Nodule"}]
-    return {"images": images, "annotations": annotations, "categories": categories}
-
-
+DISEASES = ("Mass", "Nodule")
 SQUARE = [0.0, 0.0, 10.0, 10.0]
 FOUR = [("1_0", "Mass", SQUARE), ("2_0", "Mass", SQUARE), ("3_0", "Nodule", SQUARE),
         ("4_0", "Nodule", SQUARE)]  # fmt: skip
@@ -45,8 +24,16 @@ PREDICTED = [
 ]
 
 
+def _truth(boxes: Sequence[tuple[str, str, Sequence[float]]]) -> GroundTruth:
+    return ground_truth_from_coco(coco_ground_truth(DISEASES, boxes))
+
+
+def _scores(truth: GroundTruth, boxes: Sequence[Localization]) -> BoxScores:
+    return score_boxes(place(truth, boxes))
+
+
 def test_four_boxes_have_the_scores_computed_by_hand() -> None:
-    scores = score_boxes(ground_truth_from_coco(_coco(FOUR)), PREDICTED)
+    scores = _scores(_truth(FOUR), PREDICTED)
 
     np.testing.assert_allclose(scores.iou, [1, 1 / 3, 0.04, 0])
     np.testing.assert_allclose(scores.iobb, [1, 0.5, 1, 0])
@@ -56,14 +43,14 @@ def test_four_boxes_have_the_scores_computed_by_hand() -> None:
 
 
 def test_the_box_with_the_highest_score_counts_and_any_takes_the_best() -> None:
-    truth = ground_truth_from_coco(_coco(FOUR[:1]))
+    truth = _truth(FOUR[:1])
     found = [
         Localization("1_0", "Mass", (2, 2, 4, 4), 0.2),  # IoBB 1, IoGT .04
         Localization("1_0", "Mass", (5, 0, 15, 10), 0.9),
         Localization("1_0", "Mass", (0, 0, 10, 9), 0.5),  # IoU .9, IoBB 1
     ]
 
-    scores = score_boxes(truth, found)
+    scores = _scores(truth, found)
 
     assert scores.iou[0] == pytest.approx(1 / 3)
     assert scores.any_iou[0] == pytest.approx(0.9)
@@ -72,11 +59,11 @@ def test_the_box_with_the_highest_score_counts_and_any_takes_the_best() -> None:
 
 
 def test_of_equal_scores_the_first_in_the_file_counts() -> None:
-    truth = ground_truth_from_coco(_coco(FOUR[:1]))
+    truth = _truth(FOUR[:1])
     exact, half = PREDICTED[0], Localization("1_0", "Mass", (5, 0, 15, 10), 0.9)
 
-    assert score_boxes(truth, [exact, half]).iou[0] == 1
-    assert score_boxes(truth, [half, exact]).iou[0] == pytest.approx(1 / 3)
+    assert _scores(truth, [exact, half]).iou[0] == 1
+    assert _scores(truth, [half, exact]).iou[0] == pytest.approx(1 / 3)
 
 
 def test_each_of_two_boxes_of_one_disease_is_scored_with_the_same_top_box() -> None:
@@ -84,30 +71,30 @@ def test_each_of_two_boxes_of_one_disease_is_scored_with_the_same_top_box() -> N
         _coco([("1_0", "Mass", SQUARE), ("1_0", "Mass", [50.0, 50.0, 10.0, 10.0])])
     )
 
-    assert score_boxes(truth, PREDICTED).iou.tolist() == [1, 0]
+    assert _scores(truth, PREDICTED).iou.tolist() == [1, 0]
 
 
 def test_no_predictions_at_all_are_all_misses() -> None:
-    scores = score_boxes(ground_truth_from_coco(_coco(FOUR)), [])
+    scores = _scores(_truth(FOUR), [])
 
     for name in ("iou", "iobb", "iogt", "score", "any_iou", "any_iobb", "any_iogt"):
         assert getattr(scores, name).tolist() == [0, 0, 0, 0], name
 
 
 def test_predictions_without_a_ground_truth_box_change_nothing() -> None:
-    truth = ground_truth_from_coco(_coco(FOUR))
+    truth = _truth(FOUR)
     stray = [
         Localization("1_0", "Nodule", (0, 0, 10, 10), 1),
         Localization("x", "Mass", (0, 0, 1, 1), 1),
     ]
 
     np.testing.assert_array_equal(
-        score_boxes(truth, [*stray, *PREDICTED]).iou, score_boxes(truth, PREDICTED).iou
+        _scores(truth, [*stray, *PREDICTED]).iou, _scores(truth, PREDICTED).iou
     )
 
 
 def test_only_where_turns_the_other_boxes_into_misses() -> None:
-    scores = score_boxes(ground_truth_from_coco(_coco(FOUR)), PREDICTED)
+    scores = _scores(_truth(FOUR), PREDICTED)
 
     gated = scores.only_where(np.array([False, True, True, True]))
 
@@ -118,13 +105,13 @@ def test_only_where_turns_the_other_boxes_into_misses() -> None:
 
 
 def test_the_order_of_rows_in_both_files_changes_nothing() -> None:
-    forward = ground_truth_from_coco(_coco(FOUR))
-    backward = ground_truth_from_coco(_coco(FOUR[::-1]))
+    forward = _truth(FOUR)
+    backward = _truth(FOUR[::-1])
 
     assert forward.image_ids == backward.image_ids == ("1_0", "2_0", "3_0", "4_0")
     assert forward.disease_names == backward.disease_names == ("Mass", "Nodule")
     np.testing.assert_array_equal(
-        score_boxes(forward, PREDICTED).iou, score_boxes(backward, PREDICTED[::-1]).iou
+        _scores(forward, PREDICTED).iou, _scores(backward, PREDICTED[::-1]).iou
     )
 
 
@@ -137,46 +124,8 @@ def test_scaling_image_and_boxes_together_changes_nothing(scale: float) -> None:
         for p, b in zip(PREDICTED, x, strict=True)
     ]
 
-    before = score_boxes(ground_truth_from_coco(_coco(FOUR)), PREDICTED)
+    before = _scores(_truth(FOUR), PREDICTED)
     after = score_boxes(ground_truth_from_coco(scaled_truth), scaled)
 
     for name in ("iou", "iobb", "iogt", "any_iou"):
         np.testing.assert_allclose(getattr(before, name), getattr(after, name), atol=1e-12)
-
-
-def test_images_without_patients_are_their_own_clusters_and_it_is_said() -> None:
-    truth = ground_truth_from_coco(_coco(FOUR, patient_id=""))
-
-    assert truth.patient_ids == truth.image_ids
-    assert truth.notes[0].startswith("4 of 4 images have no patient id")
-
-
-def test_crowds_and_diseases_without_a_box_are_left_out_and_it_is_said() -> None:
-    coco = _coco(FOUR[:2] + FOUR[2:3])
-    coco["annotations"][2]["iscrowd"] = 1
-
-    truth = ground_truth_from_coco(coco)
-
-    assert (len(truth), truth.disease_names) == (2, ("Mass",))
-    assert "crowd annotations, not scored: 1" in truth.notes
-    assert "no ground-truth box, so not scored: Nodule" in truth.notes
-
-
-def test_boxes_that_are_not_on_disk_are_said() -> None:
-    coco = _coco(FOUR) | {"info": {"not_on_disk": {"images": 189, "boxes": 210}}}
-
-    notes = ground_truth_from_coco(coco).notes
-
-    assert notes == ("not on disk, so not scored: 189 boxed images with 210 boxes",)
-
-
-def test_a_ground_truth_without_boxes_is_an_error() -> None:
-    with pytest.raises(ValueError, match="no box to score"):
-        ground_truth_from_coco(_coco([]))
-
-
-def test_patient_number_0_is_a_patient() -> None:
-    coco = _coco(FOUR, patient_id=0)
-    truth = ground_truth_from_coco(coco)
-    assert set(truth.patient_ids) == {"0"}
-    assert truth.notes == ()

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from pycocotools import mask as rle
 from pycocotools.coco import COCO
 
 from cxrloc.localization.localizer import Localization
@@ -88,18 +89,15 @@ def test_pycocotools_loads_the_file(tmp_path: Path) -> None:
     assert (loaded["image_id"], loaded["bbox"]) == (7, [1.5, 2.5, 28.75, 37.5])
 
 
-def test_masks_go_out_and_come_back_when_asked_for(tmp_path: Path) -> None:
+def test_masks_go_out_as_rle(tmp_path: Path) -> None:
     mask = np.zeros((100, 200), bool)
     mask[5:40, 3:30] = True
     write_predictions(tmp_path / "p.json", [box(mask=mask), box()], TRUTH)
     entry = json.loads((tmp_path / "p.json").read_text())[0]
     assert entry["segmentation"]["size"] == [100, 200]
     assert isinstance(entry["segmentation"]["counts"], str)
-    with_mask, no_mask = read_predictions(tmp_path / "p.json", TRUTH, masks=True)
-    assert with_mask.mask is not None
-    assert (with_mask.mask == mask).all()
-    assert no_mask.mask is None
-    assert read_predictions(tmp_path / "p.json", TRUTH)[0].mask is None
+    assert (rle.decode(entry["segmentation"]) == mask).all()
+    assert [p.mask for p in read_predictions(tmp_path / "p.json", TRUTH)] == [None, None]
 
 
 def test_a_mask_without_a_box_gets_the_box_around_it() -> None:
@@ -239,7 +237,7 @@ def test_a_name_with_dots_is_found_with_and_without_its_ending() -> None:
     coco = {"images": images, "annotations": [], "categories": [{"id": 1, "name": "Mass"}]}
     for name in ("1.2.840.4", "1.2.840.4.png", "images/1.2.840.4.jpg"):
         entry = {"image_id": name, "category_id": 1, "bbox": [1, 2, 3, 4], "score": 0.5}
-        (found,) = parse_predictions([entry], coco, source="x.json", masks=False).localizations
+        (found,) = parse_predictions([entry], coco, source="x.json").localizations
         assert found.image_id == "1.2.840.4.png"
     with pytest.raises(ValueError, match=r"'1\.2\.840\.9' is not in the ground truth"):
-        parse_predictions([{**entry, "image_id": "1.2.840.9"}], coco, source="x", masks=False)
+        parse_predictions([{**entry, "image_id": "1.2.840.9"}], coco, source="x")

@@ -49,10 +49,11 @@ def save_fold(
     run: Path, fold: int, seen: list[Radiograph], diseases: tuple[str, ...],
     data: DataConfig | None = None,
 ) -> Path:  # fmt: skip
-    """An untrained fold; with `data` its manifest says so, without it is of before manifests."""
+    """An untrained fold, whose manifest says that it was trained with `data`."""
     model, _ = build_classifier("simple_cnn", len(diseases), seed=fold)
-    config = None if data is None else ClassifierConfig(data=data)
-    manifest = {} if config is None else run_manifest(config, seed=0, hashes={}, started=0.0)
+    manifest = run_manifest(
+        ClassifierConfig(data=data or DataConfig()), seed=0, hashes={}, started=0.0
+    )
     bundle = ClassifierBundle(
         model=model, diseases=diseases, thresholds=dict.fromkeys(diseases, 0.4 + fold / 10),
         preprocessing=Preprocessing(64), mean_box_sizes={}, manifest=manifest,

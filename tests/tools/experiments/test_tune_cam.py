@@ -20,8 +20,8 @@ from cxrloc.datasets.radiograph import Box, Radiograph
 from cxrloc.localization.analyses.ladder.cam_tuning import tune
 from cxrloc.localization.cam.heat_maps import read_heat_maps
 from cxrloc.localization.evaluation.box_scores import score_boxes
+from cxrloc.localization.evaluation.detections import place
 from cxrloc.localization.evaluation.ground_truth import ground_truth_from_coco
-from cxrloc.localization.evaluation.image_table import image_table
 from cxrloc.localization.predictions.results_file import read_predictions
 from cxrloc.tools import localize
 from cxrloc.tools.experiments import tune_cam
@@ -112,8 +112,8 @@ def test_the_ladders_tuned_rung_is_the_iou_of_the_tuned_localizer(
     out = boxes_by(prepared, run_folder, "--cam_rules", rules, name=name)
 
     assert out.read_text() != plain
-    scores = score_boxes(truth, read_predictions(out, coco))
-    tuning = tune(image_table(coco), truth, maps)
+    scores = score_boxes(place(truth, read_predictions(out, coco)))
+    tuning = tune(truth, maps)
     np.testing.assert_array_equal(scores.iou, tuning.tuned_iou)
     assert scores.iou.any()
     manifest = json.loads(out.with_suffix(".manifest.json").read_text())

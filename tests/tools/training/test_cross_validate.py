@@ -118,17 +118,12 @@ def test_the_report_has_its_tables_and_figures(finished: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_finished_run_is_reported_again_without_training_or_its_validation_file(
+def test_a_finished_run_is_reported_again_without_training(
     finished: Path, prepared: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = (finished / "out_of_fold.parquet").read_bytes()
-    kept = read_scored_images(finished / "fold1" / "validation.parquet")
-    (finished / "fold1" / "validation.parquet").unlink()  # as in a run of an older version
     assert main(words(prepared, finished)) == 0
     assert capsys.readouterr().out.count("finished before, skipped") == 3
-    again = read_scored_images(finished / "fold1" / "validation.parquet")
-    np.testing.assert_allclose(again.scores, kept.scores, atol=1e-6)
-    assert again.image_ids == kept.image_ids
     assert (finished / "out_of_fold.parquet").read_bytes() == before
 
 
@@ -183,18 +178,6 @@ def test_both_stages_are_reported_out_of_fold_beside_each_other(two_stages: list
     assert f"| frozen | {value_text(found['frozen', 'macro mean'])} [" in page
     assert f"| fine-tuned minus frozen | {value_text(difference)} [" in page
     assert "(DenseNet-121 fine-tuned 512) | 0.6978 |" in page
-
-
-@pytest.mark.slow
-def test_a_stage_whose_scores_were_not_kept_is_judged_again(two_stages: list[str]) -> None:
-    run = next(Path(w.removeprefix("--out=")) for w in two_stages if w.startswith("--out="))
-    before = stage_rows(run)
-    (kept, *_) = sorted(run.glob("fold*/classifier_stage*.parquet"))
-    scores = read_scored_images(kept).scores
-    kept.unlink()  # as in a run of an older version
-    assert main(two_stages) == 0
-    np.testing.assert_allclose(read_scored_images(kept).scores, scores, atol=1e-6)
-    assert stage_rows(run) == pytest.approx(before)
 
 
 def area(labels: np.ndarray, scores: np.ndarray) -> float:

@@ -6,7 +6,7 @@ const STEP = 48; // pixels of the screen that an arrow key pans
 
 export default {
   template: `
-  <section class="viewer" :aria-label="'LoadedImage ' + image.name">
+  <section class="viewer" :aria-label="'Image ' + image.name">
     <div class="image-box">
     <div class="stage" ref="stage" tabindex="0" role="group" aria-roledescription="image viewer"
          :aria-label="image.alt" aria-describedby="viewer-keys" :class="{zoomed: zoom > 1}"

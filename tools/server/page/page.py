@@ -78,7 +78,7 @@ class ImagePage:
         with ui.element("div").classes("rooms"):  # NiceGUI's page is the main landmark
             with ui.element("section").classes("room list").props('aria-label="Images"'):
                 self._list()
-            self.look = ui.element("section").classes("room look").props('aria-label="LoadedImage"')
+            self.look = ui.element("section").classes("room look").props('aria-label="Image"')
             self.facts = ui.element("section").classes("room facts")
         self.facts.props('aria-label="Findings"')
         self.viewer: ImageViewer | None = None

@@ -29,7 +29,7 @@ RIGHT, ELSEWHERE = (10.0, 10.0, 30.0, 30.0), (40.0, 40.0, 60.0, 60.0)
 
 
 def _coco(diseases: list[str]) -> dict[str, Any]:
-    """LoadedImage i of patient i has one box, of the i-th disease."""
+    """Image i of patient i has one box, of the i-th disease."""
     names = list(dict.fromkeys(diseases))
     return {
         "categories": [{"id": c, "name": name} for c, name in enumerate(names, start=1)],

@@ -21,7 +21,7 @@ Predictions = dict[str, list[Localization]]
 
 
 def _coco(diseases: list[str]) -> dict[str, Any]:
-    """LoadedImage i has one box, of `diseases[i]`, from (20, 20) to (60, 60)."""
+    """Image i has one box, of `diseases[i]`, from (20, 20) to (60, 60)."""
     names = sorted(set(diseases))
     return {
         "images": [
@@ -195,9 +195,9 @@ def test_a_image_that_is_not_on_disk_or_not_readable_is_drawn_blank_and_said(
     (tmp_path / "0.png").write_bytes(b"\x89PNG\r\n\x1a\n torn")
     (torn,) = _pictures(tmp_path, _two(), {}, on_disk=False)
 
-    assert missing.caption.endswith("LoadedImage not on disk")
+    assert missing.caption.endswith("Image not on disk")
     assert "The frame is blank: image not on disk." in missing.alt
-    assert torn.caption.endswith("LoadedImage not readable")
+    assert torn.caption.endswith("Image not readable")
     assert _pixels(missing).shape == _pixels(torn).shape
 
 

@@ -20,7 +20,6 @@ from cxrloc.localization.cam.boxes import CamBoxRule, boxes_from_map, map_to_fra
 from cxrloc.localization.cam.heat_maps import HeatMaps
 from cxrloc.localization.cam.rules import FOLDS_OF_THE_GROUND_TRUTH, SizedRule
 from cxrloc.localization.evaluation.ground_truth import ground_truth_from_coco
-from cxrloc.localization.evaluation.image_table import image_table
 
 FRAME = 96
 DISEASES = ("Mass", "Nodule")
@@ -62,7 +61,7 @@ def random_maps(coco: dict[str, Any], *, aligned: bool = False, seed: int = 1) -
 
 
 def tuned(coco: dict[str, Any], maps: HeatMaps, seed: int = 0) -> Tuning:
-    return tune(image_table(coco), ground_truth_from_coco(coco), maps, seed=seed)
+    return tune(ground_truth_from_coco(coco), maps, seed=seed)
 
 
 def blob(spread: float) -> np.ndarray:

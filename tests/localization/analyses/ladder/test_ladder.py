@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from builders import evaluated
 from cxrloc.classification.metrics.bootstrap import MACRO_MEAN
 from cxrloc.classification.report.tables import Cell, Value, to_csv, to_markdown
-from cxrloc.localization.analyses.ladder.ladder import RUNGS, STEPS, Ladder, ladder, ladder_section
+from cxrloc.localization.analyses.ladder.ladder import RUNGS, STEPS, Ladder, climb, ladder
 from cxrloc.localization.cam.heat_maps import HeatMaps
 from cxrloc.localization.evaluation.ground_truth import GroundTruth, ground_truth_from_coco
-from cxrloc.localization.evaluation.image_table import image_table
+from cxrloc.localization.localizer import Localization
 from cxrloc.localization.report.glossary import lookup
 from cxrloc.localization.report.sections import Section
 
@@ -55,22 +56,33 @@ def truth_of(ground_truth: dict[str, Any]) -> GroundTruth:
     return ground_truth_from_coco(ground_truth)
 
 
-def section(ground_truth: dict[str, Any], maps: dict[str, HeatMaps], **iou: Any) -> Section:
+def quarters(truth: GroundTruth) -> list[Localization]:
+    """A quarter of each box: its IoU is .25."""
+    return [
+        Localization(image, disease, (x1, y1, (x1 + x2) / 2, (y1 + y2) / 2), 1.0)
+        for image, disease, (x1, y1, x2, y2) in zip(
+            truth.image_ids, truth.diseases, truth.boxes_xyxy.tolist(), strict=True
+        )
+    ]
+
+
+def section(ground_truth: dict[str, Any], maps: dict[str, HeatMaps]) -> Section:
     truth = truth_of(ground_truth)
-    fixed = {name: np.asarray(iou.get(name, np.full(len(truth), 0.25))) for name in maps}
-    return ladder_section(image_table(ground_truth), truth, maps, fixed, resamples=50, seed=0)
+    shown = ladder(evaluated(truth, dict.fromkeys(maps, quarters(truth)), maps=maps))
+    assert shown is not None
+    return shown
 
 
 def test_a_perfect_map_loses_nothing_but_by_its_fixed_threshold() -> None:
     truth = truth_of(coco())
-    found = ladder(image_table(coco()), truth, perfect_maps(truth), np.full(8, 0.25), seed=0)
+    found = climb(truth, perfect_maps(truth), np.full(8, 0.25), seed=0)
     np.testing.assert_array_equal(found.rungs, [[0.25, 1, 1, 1, 1]] * 8)
     assert not found.losses.any()
 
 
 def test_losses_and_the_tuned_rung_sum_to_one() -> None:
     truth = truth_of(coco())
-    found = ladder(image_table(coco()), truth, random_maps(truth), np.zeros(8), seed=0)
+    found = climb(truth, random_maps(truth), np.zeros(8), seed=0)
     np.testing.assert_allclose(found.rungs[:, 1] + found.losses.sum(axis=1), 1)
     assert (found.losses[:, :2] >= 0).all()
     assert (found.losses[:, 3] >= 0).all()
@@ -79,7 +91,7 @@ def test_losses_and_the_tuned_rung_sum_to_one() -> None:
 
 def test_the_last_rung_is_the_limit_of_the_grid() -> None:
     truth = truth_of(coco())
-    found = ladder(image_table(coco()), truth, random_maps(truth), np.zeros(8), seed=0)
+    found = climb(truth, random_maps(truth), np.zeros(8), seed=0)
     # cells of 16 px: two boxes lie on the grid, [8, 8, 24, 40] at best meets [0, 0, 16, 48] or
     # [0, 16, 32, 32], and [40, 0, 64, 16] at best has 24 of 32 x 16
     third = max(8 * 32 / (16 * 48 + 16 * 32 - 8 * 32), 16 * 24 / (32 * 48), 16 * 32 / (32 * 48))
@@ -88,7 +100,7 @@ def test_the_last_rung_is_the_limit_of_the_grid() -> None:
 
 def test_boxes_without_a_map_are_zero_on_all_rungs_but_the_last_and_are_counted() -> None:
     truth = truth_of(coco())
-    found = ladder(image_table(coco()), truth, perfect_maps(truth, 6), np.full(8, 0.25), seed=0)
+    found = climb(truth, perfect_maps(truth, 6), np.full(8, 0.25), seed=0)
     np.testing.assert_array_equal(found.rungs[6:], [[0, 0, 0, 0, 1]] * 2)
     assert found.without_map == 2
     shown = section(coco(), {"a": perfect_maps(truth, 6)})
@@ -155,12 +167,18 @@ def test_folds_that_had_to_be_drawn_are_said_not_to_be_the_models() -> None:
     assert "not the models'" not in notes
 
 
-def test_maps_and_figures_must_belong_together() -> None:
-    truth, images = truth_of(coco()), image_table(coco())
-    maps = {"a": random_maps(truth)}
-    with pytest.raises(ValueError, match=r"heat maps of a: expected maps of .* compared: b"):
-        ladder_section(images, truth, maps, {"b": np.zeros(8)}, resamples=5, seed=0)
-    with pytest.raises(ValueError, match="heat maps of no localizer"):
-        ladder_section(images, truth, {}, {"b": np.zeros(8)}, resamples=5, seed=0)
+def test_figures_of_another_ground_truth_are_refused() -> None:
+    truth = truth_of(coco())
     with pytest.raises(ValueError, match=r"each of the 8 ground-truth boxes, got shape \(7,\)"):
-        ladder_section(images, truth, maps, {"a": np.zeros(7)}, resamples=5, seed=0)
+        climb(truth, random_maps(truth), np.zeros(7), seed=0)
+
+
+def test_maps_of_a_localizer_that_is_not_compared_are_refused() -> None:
+    truth = truth_of(coco())
+    with pytest.raises(ValueError, match=r"maps of 'a': expected the name of predictions \(b\)"):
+        evaluated(truth, {"b": quarters(truth)}, maps={"a": random_maps(truth)})
+
+
+def test_without_heat_maps_there_is_no_ladder() -> None:
+    truth = truth_of(coco())
+    assert ladder(evaluated(truth, {"b": quarters(truth)})) is None

@@ -248,7 +248,7 @@ def test_a_localizer_without_a_map_to_measure_is_named_and_the_others_go_on() ->
     flat = maps_of({("image0", "Mass"): (2, 2, 2, 2)}, "flat")
     found = section(flat)
     assert found.paragraphs[:-1] == section().paragraphs
-    assert found.paragraphs[-1].startswith("flat cannot be measured: no map of an image that could")
+    assert found.paragraphs[-1].startswith("flat cannot be measured: no map of a readable image")
     alone = shortcut_check({"flat": flat}, REGIONS_OF, PATIENT_OF, resamples=20, seed=0)
     assert (alone.tables, alone.figures) == ((), ())
     assert alone.paragraphs[1] == found.paragraphs[-1]
