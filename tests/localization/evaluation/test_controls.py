@@ -4,35 +4,39 @@ from __future__ import annotations
 
 import csv
 import warnings
-from itertools import product
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
+from builders import coco_ground_truth, detections_list
+from cxrloc.classification.inference.gate_table import GateRow
 from cxrloc.datasets.radiograph import LoadedImage
 from cxrloc.localization.boxes import iou
-from cxrloc.localization.evaluation.constant_box import best_constant_box, mean_iou
+from cxrloc.localization.evaluation.constant_box import best_constant_box
 from cxrloc.localization.evaluation.controls import (
     CenterBox,
     ConstantBox,
+    OtherPatients,
     PriorBox,
     RandomMap,
-    control_localizations,
+    boxed_controls,
     controls_everywhere,
     random_map,
 )
-from cxrloc.localization.localizer import Localizer
+from cxrloc.localization.evaluation.detections import Detections
+from cxrloc.localization.evaluation.gate_decisions import gate_decisions
+from cxrloc.localization.evaluation.ground_truth import GroundTruth, ground_truth_from_coco
+from cxrloc.localization.localizer import Localization, Localizer
 
 Row = tuple[str, str, str, list[float]]  # image, patient, disease, xywh
 
 
-def ground_truth(rows: list[Row], size_hw: tuple[int, int] = (100, 200)) -> dict[str, Any]:
+def truth_of(rows: list[Row], size_hw: tuple[int, int] = (100, 200)) -> GroundTruth:
     images = list(dict.fromkeys((image, patient) for image, patient, _, _ in rows))
     names = list(dict.fromkeys(disease for _, _, disease, _ in rows))
     number = {image: i for i, (image, _) in enumerate(images, start=1)}
-    return {
+    coco = {
         "images": [
             {"id": number[i], "file_name": i, "patient_id": p,
              "width": size_hw[1], "height": size_hw[0]}
@@ -44,6 +48,7 @@ def ground_truth(rows: list[Row], size_hw: tuple[int, int] = (100, 200)) -> dict
             for i, (image, _, d, box) in enumerate(rows, start=1)
         ],
     }  # fmt: skip
+    return ground_truth_from_coco(coco)
 
 
 ROWS: list[Row] = [
@@ -56,6 +61,15 @@ ROWS: list[Row] = [
 ]
 
 
+def with_boxes_of_a(box: list[float]) -> GroundTruth:
+    """The same ground truth, but for the boxes of patient a."""
+    return truth_of([(i, p, d, box if p == "a" else xywh) for i, p, d, xywh in ROWS])
+
+
+def as_lists(found: dict[str, Detections]) -> dict[str, list[Localization]]:
+    return {name: detections_list(detections) for name, detections in found.items()}
+
+
 def blank(
     image_id: str, patient_id: str = "", size_hw: tuple[int, int] = (100, 200)
 ) -> LoadedImage:
@@ -63,7 +77,7 @@ def blank(
 
 
 def test_prior_box_is_the_median_of_each_side_over_the_other_patients() -> None:
-    (found,) = PriorBox(ground_truth(ROWS)).localize([blank("a1")], ["Mass"])
+    (found,) = PriorBox(truth_of(ROWS)).localize([blank("a1")], ["Mass"])
     # b, c, d: left 10 30 20, top 10 20 60, right 30 70 120, bottom 40 60 80
     assert found.box_xyxy == pytest.approx((20, 20, 70, 60))
     assert (found.image_id, found.disease, found.score) == ("a1", "Mass", 1.0)
@@ -71,17 +85,15 @@ def test_prior_box_is_the_median_of_each_side_over_the_other_patients() -> None:
 
 def test_no_box_of_the_same_patient_is_used_whichever_the_image() -> None:
     """a has two boxed images: with one of them left in, the median would be another."""
-    coco = ground_truth(ROWS)
-    first = PriorBox(coco).localize([blank("a1"), blank("a2")], ["Mass"])
-    for annotation in coco["annotations"][:2]:
-        annotation["bbox"] = [90, 90, 5, 5]
-    second = PriorBox(coco).localize([blank("a1"), blank("a2")], ["Mass"])
+    images = [blank("a1"), blank("a2")]
+    first = PriorBox(truth_of(ROWS)).localize(images, ["Mass"])
+    second = PriorBox(with_boxes_of_a([90, 90, 5, 5])).localize(images, ["Mass"])
     assert first == second
     assert first[0].box_xyxy == first[1].box_xyxy
 
 
 def test_a_image_outside_the_ground_truth_is_known_by_its_own_patient() -> None:
-    prior = PriorBox(ground_truth(ROWS))
+    prior = PriorBox(truth_of(ROWS))
     (of_a,) = prior.localize([blank("new", patient_id="a")], ["Mass"])
     (of_nobody,) = prior.localize([blank("new")], ["Mass"])
     assert of_a.box_xyxy == pytest.approx((20, 20, 70, 60))
@@ -89,13 +101,13 @@ def test_a_image_outside_the_ground_truth_is_known_by_its_own_patient() -> None:
 
 
 def test_boxes_scale_with_the_frame() -> None:
-    prior = PriorBox(ground_truth(ROWS))
+    prior = PriorBox(truth_of(ROWS))
     (found,) = prior.localize([blank("new", "a", size_hw=(1000, 1000))], ["Mass"])
     assert found.box_xyxy == pytest.approx((100, 200, 350, 600))  # widths x 5, heights x 10
 
 
 def test_center_box_is_centred_and_has_the_median_size_of_the_others() -> None:
-    (found,) = CenterBox(ground_truth(ROWS)).localize([blank("a1")], ["Mass"])
+    (found,) = CenterBox(truth_of(ROWS)).localize([blank("a1")], ["Mass"])
     # b, c, d: width 20 40 100, height 30 40 20
     assert found.box_xyxy == pytest.approx((80, 35, 120, 65))
 
@@ -103,11 +115,11 @@ def test_center_box_is_centred_and_has_the_median_size_of_the_others() -> None:
 def test_constant_box_chooses_a_place_where_the_median_lies_between_two() -> None:
     """Two boxes left, one right: the median's left side is the left box's, its right side too."""
     left, right = [0.0, 20.0, 40.0, 60.0], [120.0, 20.0, 40.0, 60.0]
-    coco = ground_truth(
+    truth = truth_of(
         [("a1", "a", "Mass", left), ("b1", "b", "Mass", left), ("c1", "c", "Mass", right),
          ("d1", "d", "Mass", right), ("e1", "e", "Mass", left)]
     )  # fmt: skip
-    constant, prior = ConstantBox(coco), PriorBox(coco)
+    constant, prior = ConstantBox(truth), PriorBox(truth)
     (of_a,) = constant.localize([blank("a1")], ["Mass"])
     (of_c,) = constant.localize([blank("c1")], ["Mass"])
     assert of_c.box_xyxy == pytest.approx((0, 20, 40, 80))  # left 3 times, right once
@@ -118,18 +130,15 @@ def test_constant_box_chooses_a_place_where_the_median_lies_between_two() -> Non
 
 
 def test_constant_box_of_a_patient_does_not_depend_on_that_patients_boxes() -> None:
-    coco = ground_truth(ROWS)
     images = [blank("a1"), blank("a2"), blank("b1")]
-    first = ConstantBox(coco).localize(images, ["Mass"])
-    for annotation in coco["annotations"][:2]:
-        annotation["bbox"] = [90, 50, 60, 40]
-    second = ConstantBox(coco).localize(images, ["Mass"])
+    first = ConstantBox(truth_of(ROWS)).localize(images, ["Mass"])
+    second = ConstantBox(with_boxes_of_a([90, 50, 60, 40])).localize(images, ["Mass"])
     assert first[:2] == second[:2]
     assert first[2] != second[2]  # but that of the others does
 
 
 def test_a_patient_without_the_disease_gets_the_best_box_of_all_patients() -> None:
-    constant = ConstantBox(ground_truth(ROWS))
+    constant = ConstantBox(truth_of(ROWS))
     found = constant.localize([blank("new"), blank("newer", "z", (1000, 1000))], ["Mass"])
     boxes = np.array([[x / 200, y / 100, (x + w) / 200, (y + h) / 100] for x, y, w, h in
                       (row[3] for row in ROWS[:5])])  # fmt: skip
@@ -138,36 +147,8 @@ def test_a_patient_without_the_disease_gets_the_best_box_of_all_patients() -> No
     assert found[1].box_xyxy == pytest.approx(tuple(best * 1000))  # fractions of each side
 
 
-def test_the_best_constant_box_is_that_of_an_exhaustive_search_on_a_grid() -> None:
-    boxes = np.array([[0.1, 0.1, 0.5, 0.6], [0.2, 0.3, 0.7, 0.5], [0.3, 0.0, 0.6, 0.7]])
-    best = mean_iou(best_constant_box(boxes)[None], boxes)[0]
-    grid = np.array(list(product(np.arange(11) / 10, repeat=4)))
-    highest = mean_iou(grid, boxes).max()  # boxes turned inside out score 0
-    assert best == pytest.approx(highest, abs=1e-3)  # the search stops at 1/1024 of the frame
-    assert best > mean_iou(boxes, boxes).max() + 2e-3
-
-
-def test_the_best_constant_box_agrees_at_least_as_well_as_the_median_and_as_any_of_the_boxes() -> (
-    None
-):
-    rng = np.random.default_rng(4)
-    for n in (1, 2, 7, 40):
-        corner, size = rng.uniform(0, 0.6, (n, 2)), rng.uniform(0.05, 0.4, (n, 2))
-        boxes = np.hstack([corner, corner + size])
-        rivals = np.vstack([boxes, np.median(boxes, axis=0)])
-        best = mean_iou(best_constant_box(boxes)[None], boxes)[0]
-        assert best >= mean_iou(rivals, boxes).max()
-        if n == 1:
-            assert best_constant_box(boxes) == pytest.approx(boxes[0])
-
-
-def test_no_box_has_no_best_box() -> None:
-    with pytest.raises(ValueError, match="expected at least one box, got none"):
-        best_constant_box(np.zeros((0, 4)))
-
-
 def test_the_only_patient_of_a_class_gets_no_box_and_it_is_said() -> None:
-    prior = PriorBox(ground_truth(ROWS))
+    prior = PriorBox(truth_of(ROWS))
     with pytest.warns(
         UserWarning, match="Nodule: no patient but 'd' has a box, so the controls give none"
     ):
@@ -178,10 +159,10 @@ def test_the_only_patient_of_a_class_gets_no_box_and_it_is_said() -> None:
 
 
 def test_random_maps_depend_on_seed_image_and_disease_alone() -> None:
-    coco = ground_truth(ROWS)
+    truth = truth_of(ROWS)
     images = [blank("a1"), blank("b1"), blank("c1")]
-    forward = RandomMap(7, coco).localize(images, ["Mass"])
-    backward = RandomMap(7, coco).localize(images[::-1], ["Mass"])
+    forward = RandomMap(7, truth).localize(images, ["Mass"])
+    backward = RandomMap(7, truth).localize(images[::-1], ["Mass"])
     assert forward == backward[::-1]
     first = random_map(0, "a", "Mass")
     for other in (random_map(1, "a", "Mass"), random_map(0, "b", "Mass"), random_map(0, "a", "X")):
@@ -202,8 +183,8 @@ def test_random_maps_do_not_gather_at_the_border() -> None:
 
 
 def test_all_controls_answer_for_every_boxed_image_and_disease_once() -> None:
-    coco = ground_truth([row for row in ROWS if row[2] == "Mass"])
-    found = control_localizations(coco, seed=0)
+    truth = truth_of([row for row in ROWS if row[2] == "Mass"])
+    found = as_lists(boxed_controls(OtherPatients(truth), seed=0))
     assert list(found) == ["prior_box", "constant_box", "center_box", "random_map"]
     for boxes in found.values():
         assert [(b.image_id, b.disease) for b in boxes] == [
@@ -212,30 +193,27 @@ def test_all_controls_answer_for_every_boxed_image_and_disease_once() -> None:
 
 
 def test_a_class_methods_controls_agree_with_the_pixel_free_call() -> None:
-    coco = ground_truth(ROWS[:5])
-    images = [blank(image["file_name"]) for image in coco["images"]]
-    found = control_localizations(coco, seed=3)
-    for control in (PriorBox(coco), ConstantBox(coco), CenterBox(coco), RandomMap(3, coco)):
+    truth = truth_of(ROWS[:5])
+    images = [blank(image) for image in truth.images.image_ids]
+    found = as_lists(boxed_controls(OtherPatients(truth), seed=3))
+    for control in (PriorBox(truth), ConstantBox(truth), CenterBox(truth), RandomMap(3, truth)):
         assert isinstance(control, Localizer)
         assert control.localize(images, ["Mass"]) == found[control.name]
 
 
-def test_errors_name_the_disease_and_the_image_without_a_patient() -> None:
+def test_controls_that_share_the_other_patients_are_those_of_the_ground_truth() -> None:
+    truth = truth_of(ROWS)
+    others, images = OtherPatients(truth), [blank("a1"), blank("c1"), blank("new")]
+    for control in (PriorBox, ConstantBox, CenterBox):
+        shared = control(others).localize(images, ["Mass"])
+        assert shared == control(truth).localize(images, ["Mass"])
+
+
+def test_an_unknown_disease_is_named() -> None:
     with pytest.raises(
         ValueError, match="unknown disease 'Hernia'; the ground truth has Mass, Nod"
     ):
-        PriorBox(ground_truth(ROWS)).localize([blank("a1")], ["Hernia"])
-    coco = ground_truth(ROWS)
-    del coco["images"][1]["patient_id"]
-    with pytest.raises(ValueError, match="image 'a2' has no patient_id"):
-        control_localizations(coco, 0)
-
-
-def test_a_ground_truth_without_boxes_gives_no_controls() -> None:
-    coco = {**ground_truth(ROWS), "annotations": []}
-    assert control_localizations(coco, 0) == {
-        name: [] for name in ("prior_box", "constant_box", "center_box", "random_map")
-    }
+        PriorBox(truth_of(ROWS)).localize([blank("a1")], ["Hernia"])
 
 
 def test_on_nihs_boxes_the_prior_reaches_what_the_design_says(shared_data: Path) -> None:
@@ -244,7 +222,7 @@ def test_on_nihs_boxes_the_prior_reaches_what_the_design_says(shared_data: Path)
         lines = list(csv.reader(handle))[1:]
     rows: list[Row] = [(r[0], r[0][:8], r[1], [float(v) for v in r[2:6]]) for r in lines]
     truth = {(image, d): [x, y, x + w, y + h] for image, _, d, (x, y, w, h) in rows}
-    found = control_localizations(ground_truth(rows, (1024, 1024)), seed=0)
+    found = as_lists(boxed_controls(OtherPatients(truth_of(rows, (1024, 1024))), seed=0))
     means = {}
     for name, boxes in found.items():
         assert len(boxes) == 984
@@ -257,30 +235,19 @@ def test_on_nihs_boxes_the_prior_reaches_what_the_design_says(shared_data: Path)
     assert means["random_map"] < 0.15
 
 
-def test_of_two_equally_good_constant_boxes_the_order_of_the_file_does_not_choose() -> None:
-    boxes = np.array([[0.0, 0.0, 0.5, 0.5], [0.5, 0.5, 1.0, 1.0]])
-
-    assert best_constant_box(boxes).tolist() == best_constant_box(boxes[::-1]).tolist()
-
-
 def test_controls_everywhere_box_every_disease_on_every_image_with_the_gates_probability() -> None:
-    coco = {
-        "categories": [{"id": 1, "name": "Mass"}, {"id": 2, "name": "Nodule"}],
-        "images": [
-            {"id": i, "file_name": f"{i}.png", "width": 64, "height": 64, "patient_id": str(i)}
-            for i in (1, 2, 3)
-        ],
-        "annotations": [
-            {"id": i, "image_id": i, "category_id": 1, "bbox": [8, 8, 16, 16]} for i in (1, 2)
-        ],
-    }
+    boxes = [(f"{i}.png", "Mass", (8, 8, 16, 16)) for i in (1, 2)]
+    coco = coco_ground_truth(("Mass", "Nodule"), boxes, images=["3.png"])
+    truth = ground_truth_from_coco(coco)
+    others = OtherPatients(truth)
+    gate = gate_decisions(truth.images, [GateRow("1.png", "1", "Mass", 0.75, 0.5, True)])
 
-    found = controls_everywhere(coco, {("1.png", "Mass"): 0.75})
+    found = as_lists(controls_everywhere(others, gate))
 
     assert list(found) == ["prior_box", "constant_box"]
-    for boxes in found.values():  # nobody has a box of a nodule, so there is none to place
-        assert [(b.image_id, b.disease, b.score) for b in boxes] == [
+    for placed in found.values():  # nobody has a box of a nodule, so there is none to place
+        assert [(b.image_id, b.disease, b.score) for b in placed] == [
             ("1.png", "Mass", 0.75), ("2.png", "Mass", 0.0), ("3.png", "Mass", 0.0),
         ]  # fmt: skip
-        assert {b.box_xyxy for b in boxes} == {(8.0, 8.0, 24.0, 24.0)}
-    assert {b.score for b in controls_everywhere(coco)["prior_box"]} == {1.0}
+        assert {b.box_xyxy for b in placed} == {(8.0, 8.0, 24.0, 24.0)}
+    assert set(controls_everywhere(others)["prior_box"].score.tolist()) == {1.0}

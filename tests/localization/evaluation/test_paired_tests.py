@@ -12,16 +12,23 @@ import numpy as np
 import pytest
 from scipy.stats import norm, rankdata, ttest_1samp
 
+from builders import coco_ground_truth
 from cxrloc.classification.metrics.bootstrap import ClusterBootstrap
-from cxrloc.localization.evaluation.ground_truth import FloatArray, GroundTruth
+from cxrloc.localization.evaluation.ground_truth import (
+    FloatArray,
+    GroundTruth,
+    ground_truth_from_coco,
+)
 from cxrloc.localization.evaluation.paired_tests import PairedTest, PairTests, paired_tests
 
 
 def truth_of(patients: Sequence[object], diseases: Sequence[str]) -> GroundTruth:
-    names = tuple(sorted(set(diseases)))
-    images = tuple(f"image {i}" for i in range(len(patients)))
-    boxes = np.tile([0.0, 0.0, 10.0, 10.0], (len(patients), 1))
-    return GroundTruth(images, tuple(map(str, patients)), tuple(diseases), boxes, names)
+    """One box on each of as many images as there are patients given, in this order."""
+    boxes = [(f"{i:04}", disease, (0, 0, 10, 10)) for i, disease in enumerate(diseases)]
+    coco = coco_ground_truth(sorted(set(diseases)), boxes)
+    for image, patient in zip(coco["images"], patients, strict=True):
+        image["patient_id"] = patient
+    return ground_truth_from_coco(coco)
 
 
 def one_box_each(differences: Sequence[float] | FloatArray) -> PairedTest:
@@ -201,7 +208,10 @@ def test_under_ten_patients_there_is_no_test_but_what_was_seen_is_told() -> None
 
 
 def test_no_boxes_give_empty_tests() -> None:
-    nothing = replace(truth_of([], []), disease_names=("Mass",))
+    nothing = replace(
+        truth_of(["a"], ["Mass"]),
+        image_ids=(), patient_ids=(), diseases=(), boxes_xyxy=np.zeros((0, 4)),
+    )  # fmt: skip
     tests = paired_tests(nothing, np.zeros(0), np.zeros(0))
 
     assert [(t.boxes, t.patients, t.tested) for t in tests.per_disease] == [(0, 0, False)]

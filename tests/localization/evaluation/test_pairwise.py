@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+import builders
 from cxrloc.classification.metrics.bootstrap import DiseaseEstimates, Estimate, tail_of
-from cxrloc.localization.evaluation.comparison import Comparison, accuracy_curve, compare
+from cxrloc.localization.evaluation.comparison import Comparison, accuracy_curve
 from cxrloc.localization.evaluation.pairwise import Difference, skill_over
 from cxrloc.localization.localizer import Localization
 
@@ -56,7 +57,7 @@ def _coco_and_boxes(scale: int = 1) -> tuple[dict[str, Any], dict[str, list[Loca
 
 
 def _comparison(resamples: int = 80) -> Comparison:
-    return compare(*_coco_and_boxes(), resamples=resamples)
+    return builders.comparison(*_coco_and_boxes(), resamples=resamples)
 
 
 def _slow_means(comparison: Comparison, values: np.ndarray) -> np.ndarray:
@@ -166,7 +167,7 @@ def test_skill_is_of_four_measures_over_every_control_and_of_controls_over_the_r
 
 
 def test_images_three_times_as_large_give_the_same_figures() -> None:
-    plain, large = (compare(*_coco_and_boxes(scale), resamples=40) for scale in (1, 3))
+    plain, large = (builders.comparison(*_coco_and_boxes(scale), resamples=40) for scale in (1, 3))
 
     for row, other in zip(plain.localizers, large.localizers, strict=True):
         if row.name != "random_map":  # drawn on the pixels of the image
@@ -206,7 +207,7 @@ def test_noninferior_is_an_interval_that_lies_above_minus_the_margin(
 @pytest.mark.parametrize("margin", [0.0, 1.0, -0.05, math.nan])
 def test_a_margin_that_cannot_be_one_is_refused(margin: float) -> None:
     with pytest.raises(ValueError, match=r"0 < margin < 1, such as 0\.05"):
-        compare(*_coco_and_boxes(), resamples=5, noninferiority_margin=margin)
+        builders.comparison(*_coco_and_boxes(), resamples=5, noninferiority_margin=margin)
 
 
 def test_the_accuracy_curve_goes_through_the_accuracies_of_the_tables() -> None:
