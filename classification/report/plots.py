@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import IO, Any
 
@@ -101,24 +102,27 @@ def save_figure(figure: Figure, path: Path, *, notice: bool = False) -> None:
     if notice:
         figure.supxlabel(f"{RESEARCH_USE}.", fontsize=7, color="0.4")
     with whole_file(path) as temporary:
-        render_figure(figure, temporary, path.suffix.removeprefix("."))
+        _render(figure, temporary, path.suffix.removeprefix("."))
 
 
-def render_figure(
-    figure: Figure,
-    target: Path | IO[bytes],
-    form: str,
-    *,
-    outlines: bool = False,
-    dpi: float | str = "figure",
-) -> None:
-    """Draw into a file as `png` or `svg`, without a date.
+def drawn(figure: Figure) -> dict[str, bytes]:
+    """The figure as `png` and as `svg`, laid out once; the same figure gives the same bytes.
 
-    Args:
-        outlines: letters of an SVG become shapes, for readers who may not have the fonts.
+    Letters of the SVG are shapes, for readers who may not have the fonts.
     """
-    fonts = "path" if outlines else "none"
+    files = {}
+    for form in ("png", "svg"):
+        handle = BytesIO()
+        _render(figure, handle, form, dpi=150)
+        figure.set_layout_engine("none")  # half of the time: places do not change any more
+        files[form] = handle.getvalue()
+    return files
+
+
+def _render(
+    figure: Figure, target: Path | IO[bytes], form: str, *, dpi: float | str = "figure"
+) -> None:
     metadata: dict[str, Any] = {"Date": None} if form == "svg" else {"Software": None}
-    settings = {"svg.hashsalt": "cxrloc", "svg.fonttype": fonts}
+    settings = {"svg.hashsalt": "cxrloc", "svg.fonttype": "path"}
     with mpl.rc_context(settings):  # type: ignore[arg-type]
         figure.savefig(target, format=form, dpi=dpi, metadata=metadata)

@@ -147,7 +147,7 @@ def _in_frame_of(coco: dict[str, Any], results: Results) -> Mapping[str, Any]:
 
 
 def _rows(coco: Mapping[str, Any], name: str, results: Results, kind: Kind) -> list[TableRow]:
-    tables = {bound: coco_ap(coco, results, kind, unboxed=bound) for bound in _BOUNDS}
+    tables = _bounds(coco, results, kind)
     boxes = len(coco["annotations"])
     return [
         TableRow(
@@ -163,6 +163,13 @@ def _rows(coco: Mapping[str, Any], name: str, results: Results, kind: Kind) -> l
         for range_ in RANGE_NAMES
         for bound, table in tables.items()
     ]
+
+
+def _bounds(coco: Mapping[str, Any], results: Results, kind: Kind) -> dict[str, AveragePrecision]:
+    """AP with unboxed positives ignored and counted; the same where no image has any."""
+    if not any(image["not_exhaustive_category_ids"] for image in coco["images"]):
+        return dict.fromkeys(_BOUNDS, coco_ap(coco, results, kind))
+    return {bound: coco_ap(coco, results, kind, unboxed=bound) for bound in _BOUNDS}
 
 
 def _cells(table: AveragePrecision, range_: str) -> dict[str, float]:

@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from cxrloc.classification.report.plots import save_figure
 from cxrloc.classification.report.tables import ResultTable, write_table
 from cxrloc.datasets.files.atomic import write_text
 from cxrloc.datasets.files.manifest import file_sha256, write_json
@@ -96,8 +95,7 @@ def write_results(
         for table in section.tables:
             write_table(stamped(table, report.stamp), out)
         for named in section.figures:
-            for suffix in (".png", ".svg"):
-                save_figure(named.figure, out / f"{named.name}{suffix}")
+            named.save(out)
         for name, value in section.attachments.items():
             (out / name).parent.mkdir(parents=True, exist_ok=True)
             write_json(out / name, value)

@@ -15,16 +15,13 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
-from io import BytesIO
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
-from matplotlib.figure import Figure
 
-from cxrloc.classification.report.plots import render_figure
 from cxrloc.datasets.files.atomic import write_text
 from cxrloc.datasets.files.manifest import RESEARCH_USE
 from cxrloc.localization.report.glossary import SYMBOLS, TERMS
@@ -160,16 +157,10 @@ def _section(section: Section, diseases: tuple[str, ...]) -> _SectionView:
 
 
 def _figure(named: NamedFigure) -> _FigureView:
-    media, data = "image/svg+xml", _drawn(named.figure, "svg")
+    media, data = "image/svg+xml", named.drawn["svg"]
     if len(data) > _SVG_LIMIT:
-        media, data = "image/png", _drawn(named.figure, "png")
+        media, data = "image/png", named.drawn["png"]
     return _FigureView(named.name, named.title, named.alt, data_uri(media, data))
-
-
-def _drawn(figure: Figure, form: str) -> bytes:
-    handle = BytesIO()
-    render_figure(figure, handle, form, outlines=True, dpi=150)
-    return handle.getvalue()
 
 
 def data_uri(media: str, data: bytes) -> str:

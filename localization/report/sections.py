@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
 
+from cxrloc.classification.report.plots import drawn
 from cxrloc.classification.report.tables import ResultTable
+from cxrloc.datasets.files.atomic import whole_file
 
 
 @dataclass(frozen=True)
@@ -21,6 +25,17 @@ class NamedFigure:
     title: str
     alt: str
     figure: Figure = field(repr=False)
+
+    @cached_property
+    def drawn(self) -> dict[str, bytes]:
+        """`png` and `svg` -> the figure's file, drawn once: for the folder and for the page."""
+        return drawn(self.figure)
+
+    def save(self, folder: Path) -> None:
+        """Write NAME.png and NAME.svg, each whole or not at all."""
+        for form, data in self.drawn.items():
+            with whole_file(folder / f"{self.name}.{form}") as temporary:
+                temporary.write_bytes(data)
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,6 @@ from pathlib import Path
 from tqdm import tqdm
 
 from cxrloc.classification.metrics.bootstrap import RESAMPLES
-from cxrloc.classification.report.plots import save_figure
 from cxrloc.classification.report.tables import write_table
 from cxrloc.configs.command_line import named_files
 from cxrloc.datasets.files.manifest import RESEARCH_USE, file_sha256, run_manifest
@@ -216,8 +215,7 @@ def write_section(
     for table in section.tables:
         write_table(table, out)
     for named in section.figures:
-        for suffix in (".png", ".svg"):
-            save_figure(named.figure, out / f"{named.name}{suffix}")
+        named.save(out)
     report = Report(
         title=f"Shortcut check: {', '.join(maps)}",
         question="Does the network look at burnt-in markers, or beside the body?",
