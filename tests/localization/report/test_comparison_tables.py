@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+import builders
 from cxrloc.classification.metrics.bootstrap import Estimate
 from cxrloc.classification.report.tables import (
     Cell,
@@ -22,9 +23,7 @@ from cxrloc.classification.report.tables import (
 )
 from cxrloc.datasets.files.manifest import RESEARCH_USE
 from cxrloc.datasets.labels import NIH_BOXED_DISEASES
-from cxrloc.localization.analyses.means import comparison_sections, comparison_tables
 from cxrloc.localization.comparison_report.summary import per_box_csv
-from cxrloc.localization.evaluation.comparison import compare
 from cxrloc.localization.report.comparison_tables import (
     accuracy_table,
     difference_table,
@@ -34,7 +33,13 @@ from cxrloc.localization.report.comparison_tables import (
 )
 from cxrloc.localization.report.glossary import DEEP_MEDIA_NOTE
 from cxrloc.localization.report.html_tables import table_view
-from localization.report.half_comparison import half_comparison, records
+from localization.report.half_comparison import (
+    half_comparison,
+    half_evaluated,
+    records,
+    sections_of,
+    tables_of,
+)
 
 
 def test_the_csv_leads_with_threshold_localizer_diseases_macro_mean_and_boxes() -> None:
@@ -169,9 +174,10 @@ def test_paired_tests_count_boxes_and_patients_and_refuse_to_test_three() -> Non
 
 
 def test_skill_stands_beside_every_mean_and_with_intervals_in_a_table_of_its_own() -> None:
-    comparison = half_comparison(("Mass", "Nodule"))
+    compared = half_evaluated(("Mass", "Nodule"))
     rows = {
-        (r["measure"], r["localizer"], r["control"]): r for r in records(skill_table(comparison))
+        (r["measure"], r["localizer"], r["control"]): r
+        for r in records(skill_table(compared.comparison))
     }
 
     # the centre box has IoU 0, so skill over it is the mean itself; the prior box leaves nothing
@@ -181,21 +187,19 @@ def test_skill_stands_beside_every_mean_and_with_intervals_in_a_table_of_its_own
     assert rows["mean_iou skill", "half", "prior_box"]["macro mean"] == ""
     assert ("mean_iou skill", "center_box", "constant_box") in rows
     assert ("mean_iou skill", "center_box", "prior_box") not in rows
-    for table in comparison_tables(comparison, published=False)[:1]:
-        for row in table.rows:
-            figures = [*row.cells.values(), row.trail["macro mean, any"]]
-            is_reference = row.lead["localizer"] == "constant_box"
-            assert all(isinstance(c, Cell) and (c.skill is None) == is_reference for c in figures)
+    (table,) = (table for table in tables_of(compared) if table.name == "mean_iou")
+    for row in table.rows:
+        figures = [*row.cells.values(), row.trail["macro mean, any"]]
+        is_reference = row.lead["localizer"] == "constant_box"
+        assert all(isinstance(c, Cell) and (c.skill is None) == is_reference for c in figures)
 
 
 def test_the_sections_hold_every_table_once_and_say_what_came_out() -> None:
-    comparison = half_comparison(("Mass", "Nodule"), gated=True)
-    sections = comparison_sections(comparison)
+    sections = sections_of(half_evaluated(("Mass", "Nodule"), gated=True))
 
     assert [s.key for s in sections] == ["means", "accuracy", "paired"]
     names = [table.name for s in sections for table in s.tables]
     assert names == ["mean_iou", "skill", "acc_iou", "acc_iobb", "differences", "paired_tests"]
-    assert names == [table.name for table in comparison_tables(comparison)]
     found = sections[0].paragraphs[1]
     assert "half .333 [.000, .500], skill undefined; constant_box 1.000" in found
     assert sections[2].paragraphs[1] == (
@@ -217,7 +221,7 @@ def test_gated_rows_are_named_so_in_every_output() -> None:
 
 @pytest.mark.parametrize("write", [to_markdown, to_latex])
 def test_tables_that_people_read_state_scope_rules_and_research_use(write: Any) -> None:
-    for table in comparison_tables(half_comparison()):
+    for table in tables_of(half_evaluated()):
         text = write(table)
         assert RESEARCH_USE in text
         assert "24 ground-truth boxes on 3 images of 3 patients" in text
@@ -226,7 +230,7 @@ def test_tables_that_people_read_state_scope_rules_and_research_use(write: Any) 
 
 
 def test_markdown_rows_have_as_many_cells_as_their_header() -> None:
-    for table in comparison_tables(half_comparison()):
+    for table in tables_of(half_evaluated()):
         widths = {
             line.count("|") for line in to_markdown(table).splitlines() if line.startswith("|")
         }
@@ -258,7 +262,7 @@ def test_without_localizers_there_are_controls_and_an_empty_table_of_differences
         "annotations": [{"id": i, "image_id": i, "category_id": 1, "bbox": [1, 1, 4, 4]}
                         for i in (1, 2)],
     }  # fmt: skip
-    table = difference_table(compare(coco, {}, resamples=10))
+    table = difference_table(builders.comparison(coco, {}, resamples=10))
 
     assert table.rows == ()
     assert to_csv(table) == "note\n"

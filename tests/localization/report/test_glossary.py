@@ -7,26 +7,26 @@ import io
 
 import pytest
 
-from builders import coco_ground_truth
+from builders import coco_ground_truth, evaluated
 from cxrloc.classification.report.tables import ResultTable, to_csv
-from cxrloc.localization.analyses.means import comparison_tables
-from cxrloc.localization.evaluation.comparison import Comparison, compare
+from cxrloc.localization.evaluation.evaluated import Evaluated
 from cxrloc.localization.localizer import Localization
 from cxrloc.localization.report.glossary import lookup
+from localization.report.half_comparison import tables_of
 
 DISEASES = ("Mass", "Nodule")
 
 
-def _comparison() -> Comparison:
+def _evaluated() -> Evaluated:
     """Two localizers, a gate and a margin: all columns that there are."""
     boxes = [(f"{i}", d, (c, i, 3, 3)) for i in (1, 2) for c, d in enumerate(DISEASES, start=1)]
     coco = coco_ground_truth(DISEASES, boxes, size_wh=(9, 9))
     found = [Localization("1", d, (1, 1, 4, 4), 0.5) for d in DISEASES]
     gate = {(f"{i}", d): True for i in (1, 2) for d in DISEASES}
-    return compare(coco, {"a": found, "b": []}, gate, resamples=20, noninferiority_margin=0.05)
+    return evaluated(coco, {"a": found, "b": []}, gate, resamples=20, noninferiority_margin=0.05)
 
 
-@pytest.mark.parametrize("table", comparison_tables(_comparison()), ids=lambda table: table.name)
+@pytest.mark.parametrize("table", tables_of(_evaluated()), ids=lambda table: table.name)
 def test_every_column_of_the_comparison_is_explained(table: ResultTable) -> None:
     columns = next(csv.reader(io.StringIO(to_csv(table))))
 

@@ -9,9 +9,10 @@ import cv2
 import numpy as np
 from matplotlib.colors import to_rgb
 
+from builders import comparison
 from cxrloc.classification.report.plots import COLOURS, CONTROL_GREYS, save_figure
 from cxrloc.datasets.files.manifest import RESEARCH_USE
-from cxrloc.localization.evaluation.comparison import Comparison, compare
+from cxrloc.localization.evaluation.comparison import Comparison
 from cxrloc.localization.localizer import Localization
 from cxrloc.localization.report.plots import (
     CURVE_THRESHOLDS,
@@ -41,7 +42,7 @@ def _coco(diseases: tuple[str, ...]) -> dict[str, Any]:
 def _comparison(diseases: tuple[str, ...], *, gated: bool = False) -> Comparison:
     found = [Localization(n, d, (12.0, 10.0, 30.0, 24.0), 0.5) for n in NAMES for d in diseases]
     gate = {(n, d): True for n in NAMES for d in diseases} if gated else None
-    return compare(_coco(diseases), {"a": found, "b": found[:2]}, gate, resamples=10)
+    return comparison(_coco(diseases), {"a": found, "b": found[:2]}, gate, resamples=10)
 
 
 def test_there_is_a_panel_per_disease_with_its_number_of_boxes() -> None:
@@ -138,7 +139,7 @@ def test_paired_boxplots_show_the_two_localizers_and_each_against_the_constant_b
 def test_one_localizer_is_paired_with_the_constant_box_and_none_with_nothing() -> None:
     coco, found = _coco(("Mass",)), [Localization("0_0", "Mass", (12.0, 10.0, 30.0, 24.0), 0.5)]
 
-    one = paired_boxplots(compare(coco, {"a": found}, resamples=10))
+    one = paired_boxplots(comparison(coco, {"a": found}, resamples=10))
     assert one is not None
     assert len(one.figure.axes) == 1
-    assert paired_boxplots(compare(coco, {}, resamples=10)) is None
+    assert paired_boxplots(comparison(coco, {}, resamples=10)) is None
