@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
 
+from builders import evaluated
 from cxrloc.localization.analyses.taxonomy.taxonomy import taxonomies
-from cxrloc.localization.comparison_report.answer import answer
-from cxrloc.localization.evaluation.comparison import Comparison, Gate, compare
+from cxrloc.localization.comparison_report.answer import conclusion
+from cxrloc.localization.evaluation.comparison import Comparison
+from cxrloc.localization.evaluation.evaluated import Evaluated
 from cxrloc.localization.localizer import Localization
 
 DISEASES = ("Mass", "Nodule")
@@ -39,18 +41,27 @@ def _boxes(patients: int, box: Callable[[int, str], Box | None]) -> list[Localiz
     return [Localization(f"{i}.png", d, found, 0.5) for i, d, found in pairs if found]
 
 
+def _evaluated(
+    patients: int = 12,
+    gate: Mapping[tuple[str, str], bool] | None = None,
+    margin: float | None = None,
+    **localizers: Callable[[int, str], Box | None],
+) -> Evaluated:
+    found = {name: _boxes(patients, box) for name, box in localizers.items()}
+    return evaluated(_coco(patients), found, gate, resamples=200, noninferiority_margin=margin)
+
+
 def _comparison(
     patients: int = 12,
-    gate: Gate | None = None,
+    gate: Mapping[tuple[str, str], bool] | None = None,
     margin: float | None = None,
     **localizers: Callable[[int, str], Box | None],
 ) -> Comparison:
-    found = {name: _boxes(patients, box) for name, box in localizers.items()}
-    return compare(_coco(patients), found, gate, resamples=200, noninferiority_margin=margin)
+    return _evaluated(patients, gate, margin, **localizers).comparison
 
 
 def test_the_better_one_is_named_with_both_means_the_difference_and_the_diseases() -> None:
-    first = answer(_comparison(half=lambda i, d: HALF, whole=lambda i, d: WHOLE))[0]
+    first = conclusion(_comparison(half=lambda i, d: HALF, whole=lambda i, d: WHOLE))[0]
 
     assert first == (
         "On 24 boxes of 12 patients, told which disease is there, whole is better than half: "
@@ -61,7 +72,7 @@ def test_the_better_one_is_named_with_both_means_the_difference_and_the_diseases
 
 
 def test_what_zero_lies_in_is_not_called_a_difference() -> None:
-    first = answer(
+    first = conclusion(
         _comparison(
             even=lambda i, d: WHOLE if i % 2 == 0 else None,
             odd=lambda i, d: WHOLE if i % 2 else None,
@@ -75,7 +86,7 @@ def test_what_zero_lies_in_is_not_called_a_difference() -> None:
 
 
 def test_better_over_all_but_worse_for_a_disease_is_said() -> None:
-    first = answer(
+    first = conclusion(
         _comparison(
             a=lambda i, d: WHOLE if d == "Mass" else THIRD,
             b=lambda i, d: THIRD if d == "Mass" else HALF,
@@ -88,7 +99,7 @@ def test_better_over_all_but_worse_for_a_disease_is_said() -> None:
 
 
 def test_with_few_patients_no_disease_is_named_and_why_is_said() -> None:
-    first = answer(_comparison(3, whole=lambda i, d: WHOLE, half=lambda i, d: HALF))[0]
+    first = conclusion(_comparison(3, whole=lambda i, d: WHOLE, half=lambda i, d: HALF))[0]
 
     assert "It is better" not in first
     assert "Not tested, for there are fewer than 10 patients: Mass and Nodule." in first
@@ -98,14 +109,14 @@ def test_with_one_patient_the_missing_interval_is_said() -> None:
     with pytest.warns(UserWarning, match="controls give none"):
         comparison = _comparison(1, whole=lambda i, d: WHOLE, half=lambda i, d: HALF)
 
-    first = answer(comparison)[0]
+    first = conclusion(comparison)[0]
     assert "whole cannot be compared, for want of an interval, with half" in first
     assert "a difference of .500 [undefined]" in first
     assert "2 boxes of 1 patient," in first
 
 
 def test_of_three_the_best_is_set_against_each_and_diseases_against_the_next_alone() -> None:
-    first = answer(
+    first = conclusion(
         _comparison(third=lambda i, d: THIRD, half=lambda i, d: HALF, whole=lambda i, d: WHOLE)
     )[0]
 
@@ -116,7 +127,7 @@ def test_of_three_the_best_is_set_against_each_and_diseases_against_the_next_alo
 
 
 def test_the_controls_that_beat_a_localizer_are_named() -> None:
-    paragraphs = answer(_comparison(third=lambda i, d: THIRD, whole=lambda i, d: WHOLE))
+    paragraphs = conclusion(_comparison(third=lambda i, d: THIRD, whole=lambda i, d: WHOLE))
 
     # all boxes are equal, so the boxes of other patients are perfect; so is the localizer `whole`
     against = paragraphs[1]
@@ -136,7 +147,7 @@ def test_of_two_heads_that_agree_in_print_none_is_called_better_and_the_next_one
     def nearly(i: int, d: str) -> Box:  # IoU .99999: surely less than 1, and printed as 1.000
         return (20, 20, 40, 39.9998)
 
-    first = answer(
+    first = conclusion(
         _comparison(box_head=lambda i, d: WHOLE, mask_head=nearly, third=lambda i, d: THIRD)
     )[0]
 
@@ -147,7 +158,7 @@ def test_of_two_heads_that_agree_in_print_none_is_called_better_and_the_next_one
 
 
 def test_one_localizer_has_only_the_controls_to_be_compared_with() -> None:
-    paragraphs = answer(_comparison(half=lambda i, d: HALF))
+    paragraphs = conclusion(_comparison(half=lambda i, d: HALF))
 
     assert "half has a macro mean IoU of .500 [.500, .500]" in paragraphs[0]
     assert "no other localizer" in paragraphs[0]
@@ -155,7 +166,7 @@ def test_one_localizer_has_only_the_controls_to_be_compared_with() -> None:
 
 
 def test_controls_alone_say_that_nothing_is_compared() -> None:
-    (only,) = answer(_comparison())
+    (only,) = conclusion(_comparison())
 
     assert only.startswith("No localizer was given, so nothing is compared.")
     assert "prior_box comes furthest on 24 boxes of 12 patients: macro mean IoU 1.000" in only
@@ -163,7 +174,9 @@ def test_controls_alone_say_that_nothing_is_compared() -> None:
 
 def test_behind_a_gate_the_answer_is_given_again_with_how_many_pass() -> None:
     gate = {(f"{i}.png", d): d == "Mass" for i in range(12) for d in DISEASES}
-    paragraphs = answer(_comparison(gate=gate, whole=lambda i, d: WHOLE, half=lambda i, d: HALF))
+    paragraphs = conclusion(
+        _comparison(gate=gate, whole=lambda i, d: WHOLE, half=lambda i, d: HALF)
+    )
 
     assert paragraphs[2].startswith(
         "Behind the gate, which lets 12 of the 24 boxes pass, whole, gated is better than half, "
@@ -174,10 +187,9 @@ def test_behind_a_gate_the_answer_is_given_again_with_how_many_pass() -> None:
 
 
 def test_the_largest_class_of_loss_is_named_when_it_is_given() -> None:
-    comparison = _comparison(third=lambda i, d: THIRD, whole=lambda i, d: WHOLE)
-    boxes = {"third": _boxes(12, lambda i, d: THIRD), "whole": _boxes(12, lambda i, d: WHOLE)}
+    compared = _evaluated(third=lambda i, d: THIRD, whole=lambda i, d: WHOLE)
 
-    against = answer(comparison, taxonomies(comparison.truth, boxes))[1]
+    against = conclusion(compared.comparison, taxonomies(compared))[1]
 
     assert "It hits every box." in against
     # THIRD is as large as the truth and off by half: it is neither larger nor smaller
@@ -191,13 +203,13 @@ def test_the_largest_class_of_loss_is_named_when_it_is_given() -> None:
 def test_within_a_margin_the_second_is_not_inferior(margin: float, words: str) -> None:
     comparison = _comparison(margin=margin, whole=lambda i, d: WHOLE, half=lambda i, d: HALF)
 
-    first = answer(comparison)[0]
+    first = conclusion(comparison)[0]
     assert words in first
     assert f"(margin .{margin * 10:.0f})" in first
 
 
 def test_how_sure_is_said_last_with_level_and_resamples() -> None:
-    last = answer(_comparison(half=lambda i, d: HALF))[-1]
+    last = conclusion(_comparison(half=lambda i, d: HALF))[-1]
 
     assert last.startswith("In brackets: 95 % intervals over 200 resamples of patients")
     assert "p < .05" in last

@@ -1,7 +1,8 @@
-"""The whole comparison: which images were looked at, which analyses are made, what stands where."""
+"""The whole comparison: which analyses are made, what stands where, and how one is added."""
 
 from __future__ import annotations
 
+import csv
 import dataclasses
 import json
 from pathlib import Path
@@ -10,15 +11,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cxrloc.classification.inference.gate_table import GateRow
+from builders import evaluated
 from cxrloc.classification.report.tables import ResultTable, TableRow
 from cxrloc.datasets.provenance.sidecar import LookedAt, read_provenance, write_provenance
 from cxrloc.localization.cam.heat_maps import HeatMaps
-from cxrloc.localization.comparison_report.build import StudyInputs, coverage_of, run_study
-from cxrloc.localization.comparison_report.files import read_masks, stamped
-from cxrloc.localization.evaluation.image_table import image_table
+from cxrloc.localization.comparison_report.build import ANALYSES, build_report
+from cxrloc.localization.comparison_report.files import page_of, read_masks, stamped, write_results
+from cxrloc.localization.evaluation.evaluated import ComparisonInputs, Evaluated
 from cxrloc.localization.localizer import Localization
 from cxrloc.localization.report.glossary import lookup
+from cxrloc.localization.report.page import render_report
 from cxrloc.localization.report.sections import Section
 
 DISEASES = ("Mass", "Nodule")
@@ -51,43 +53,22 @@ EVERYWHERE = [
 ON_BOXED_IMAGES = [box for box in EVERYWHERE if box.image_id.endswith("_0")]
 
 
-def test_a_file_of_others_has_looked_at_all_images_if_it_has_a_box_on_an_unboxed_one() -> None:
-    images = image_table(COCO)
-
-    coverage = coverage_of(images, {"all": EVERYWHERE, "some": ON_BOXED_IMAGES, "none": []}, {})
-
-    assert coverage["all"] == frozenset(images.image_ids)
-    assert coverage["some"] == frozenset(i for i in images.image_ids if i.endswith("_0"))
-    assert coverage["none"] == coverage["some"]
+def _inputs(predictions: dict[str, list[Localization]], **inputs: Any) -> ComparisonInputs:
+    return evaluated(COCO, predictions, resamples=30, **inputs).inputs
 
 
-def test_a_sidecar_says_which_images_were_looked_at(tmp_path: Path) -> None:
-    (tmp_path / "mine.json").write_text("[]")
-    looked_at = LookedAt(("00_0", "00_1", "not in the ground truth"))
-    write_provenance(tmp_path / "mine.json", [looked_at])
-    provenance = read_provenance(tmp_path / "mine.json")
-
-    coverage = coverage_of(image_table(COCO), {"mine": ON_BOXED_IMAGES}, {"mine": provenance})
-
-    assert coverage == {"mine": frozenset({"00_0", "00_1"})}
-
-
-def _sections(**inputs: Any) -> dict[str, Section]:
-    study = run_study(StudyInputs(COCO, resamples=30, **inputs))
-    return {section.key: section for section in study.sections}
+def _sections(predictions: dict[str, list[Localization]], **inputs: Any) -> dict[str, Section]:
+    report = build_report(_inputs(predictions, **inputs))
+    return {section.key: section for section in report.sections}
 
 
 @pytest.mark.slow
 def test_every_analysis_is_there_with_controls_and_every_column_is_explained() -> None:
-    gate = [
-        GateRow(i["file_name"], i["patient_id"], d, 0.6, 0.5, present=i["id"] % 4 != 1)
-        for i in COCO["images"]
-        for d in DISEASES
-    ]
+    gate = {(i["file_name"], d): i["id"] % 4 != 1 for i in COCO["images"] for d in DISEASES}
     cells = {(b.image_id, b.disease): np.eye(4, dtype=np.float32) for b in ON_BOXED_IMAGES}
     maps = HeatMaps.of(cells, name="cam", aligned=False)
 
-    found = _sections(predictions={"cam": EVERYWHERE}, gate=gate, maps={"cam": maps})
+    found = _sections({"cam": EVERYWHERE}, gate=gate, maps={"cam": maps})
 
     keys = "means accuracy paired end_to_end coco_ap ladder taxonomy synonyms strata leakage"
     assert list(found) == keys.split()
@@ -105,12 +86,61 @@ def test_every_analysis_is_there_with_controls_and_every_column_is_explained() -
 
 
 @pytest.mark.slow
-def test_controls_alone_are_a_study_without_ladder() -> None:
-    found = _sections(predictions={})
+def test_controls_alone_are_compared_without_ladder() -> None:
+    found = _sections({})
 
     assert "ladder" not in found
     assert "constant_box" in found["end_to_end"].paragraphs[-1]
     assert found["leakage"].tables[0].rows == ()
+
+
+def _boxes_drawn(compared: Evaluated) -> Section:
+    """A section that nobody has thought of yet."""
+    rows = tuple(
+        TableRow("boxes", {"localizer": name}, {}, {"boxes": len(boxes)})
+        for name, boxes in compared.inputs.predictions.items()
+    )
+    table = ResultTable("boxes_drawn", "Boxes drawn", rows, ("counted",))
+    return Section("boxes_drawn", "How many boxes are drawn?", ("As many as it takes.",), (table,))
+
+
+@pytest.mark.slow
+def test_a_new_section_is_one_function_and_one_entry() -> None:
+    inputs = _inputs({"some": ON_BOXED_IMAGES, "all": EVERYWHERE})
+
+    report = build_report(inputs, analyses=(*ANALYSES, _boxes_drawn))
+
+    keys = "means accuracy paired end_to_end coco_ap taxonomy synonyms strata leakage boxes_drawn"
+    assert [section.key for section in report.sections] == keys.split()
+    assert "How many boxes are drawn?" in render_report(page_of(report, {}))
+
+
+def test_the_tables_of_a_new_section_are_written_and_the_answer_does_not_change(
+    tmp_path: Path,
+) -> None:
+    inputs = _inputs({"some": ON_BOXED_IMAGES, "all": EVERYWHERE})
+
+    report = build_report(inputs, analyses=(_boxes_drawn,))
+    write_results(report, {}, tmp_path)
+
+    with (tmp_path / "boxes_drawn.csv").open(newline="") as handle:
+        rows = [(row["localizer"], row["boxes"]) for row in csv.DictReader(handle)]
+    assert rows == [("some", "24"), ("all", "48")]
+    assert "How many boxes are drawn?" in (tmp_path / "report.html").read_text()
+    assert report.answer == build_report(inputs, analyses=()).answer
+
+
+def test_an_analysis_that_gives_none_is_left_out() -> None:
+    inputs, asked = _inputs({"some": ON_BOXED_IMAGES}), list[Evaluated]()
+
+    def nothing(compared: Evaluated) -> None:
+        asked.append(compared)
+
+    report = build_report(inputs, analyses=(nothing, _boxes_drawn, nothing))
+
+    assert len(asked) == 2
+    assert asked[0] is asked[1]
+    assert [section.key for section in report.sections] == ["boxes_drawn"]
 
 
 def test_a_stamp_stands_in_title_notes_and_every_row_and_nothing_changes_without_one() -> None:
@@ -140,5 +170,5 @@ def test_masks_are_read_from_where_the_sidecar_says_and_once(tmp_path: Path) -> 
     found = read_masks(files, provenances, COCO)
 
     assert list(found) == ["box"]
-    assert found["box"][0]["image_id"] == 1
-    assert found["box"][0]["segmentation"]["size"] == [64, 64]
+    assert found["box"][0].image_id == COCO["images"][0]["file_name"]
+    assert found["box"][0].rle["size"] == [64, 64]
