@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from builders import evaluated
 from cxrloc.classification.report.tables import TableRow
-from cxrloc.localization.analyses.average_precision import ap_section
+from cxrloc.datasets.provenance.sidecar import Provenance
+from cxrloc.localization.analyses.average_precision import average_precision
 from cxrloc.localization.localizer import Localization
-from cxrloc.localization.predictions.results_file import encode_mask
+from cxrloc.localization.predictions.results_file import MaskResult, encode_mask
 from cxrloc.localization.report.glossary import lookup
 
 BOX = (10.0, 10.0, 50.0, 50.0)
@@ -26,11 +30,20 @@ COCO: dict[str, Any] = {
          "segmentation": [[10, 10, 50, 10, 50, 50, 10, 50]], "area": 1600},
     ],
 }  # fmt: skip
-ALL = frozenset("abc")
+
+
+def _rows(
+    found: Sequence[Localization], looked_at: str = "abc", masks: Sequence[MaskResult] = ()
+) -> tuple[TableRow, ...]:
+    """The table of one localizer, which has looked at these images."""
+    sidecar = Provenance(Path("mine.manifest.json"), {"all": tuple(looked_at)})
+    inputs: dict[str, Any] = {"provenances": {"mine": sidecar}}
+    inputs |= {"masks": {"mine": masks}} if masks else {}
+    return average_precision(evaluated(COCO, {"mine": found}, **inputs)).tables[0].rows
 
 
 def _row(rows: tuple[TableRow, ...], iou: str, bound: str, block: str = "box AP") -> TableRow:
-    wanted = {"IoU thresholds": iou, "unboxed positives": bound}
+    wanted = {"localizer": "mine", "IoU thresholds": iou, "unboxed positives": bound}
     return next(r for r in rows if r.block == block and wanted.items() <= r.lead.items())
 
 
@@ -39,7 +52,7 @@ def test_a_stronger_box_on_a_labelled_image_without_a_box_is_ignored_or_halves_t
 ):
     found = [Localization("a", "Mass", BOX, 0.5), Localization("b", "Mass", BOX, 0.9)]
 
-    rows = ap_section(COCO, {"mine": found}, {"mine": ALL}).tables[0].rows
+    rows = _rows(found)
 
     assert _row(rows, ".5", "ignored").cells["Mass"] == pytest.approx(1.0)
     assert _row(rows, ".5", "counted").cells["Mass"] == pytest.approx(0.5)
@@ -51,8 +64,8 @@ def test_a_stronger_box_on_a_labelled_image_without_a_box_is_ignored_or_halves_t
 def test_images_that_a_localizer_has_not_looked_at_are_not_held_against_it() -> None:
     wrong = [Localization("a", "Mass", BOX, 0.5), Localization("c", "Mass", BOX, 0.9)]
 
-    looked = ap_section(COCO, {"mine": wrong}, {"mine": ALL}).tables[0].rows
-    not_looked = ap_section(COCO, {"mine": wrong}, {"mine": frozenset("ab")}).tables[0].rows
+    looked = _rows(wrong)
+    not_looked = _rows(wrong, "ab")
 
     assert _row(looked, ".5", "ignored").cells["Mass"] == pytest.approx(0.5)
     assert _row(not_looked, ".5", "ignored").cells["Mass"] == pytest.approx(1.0)
@@ -64,20 +77,17 @@ def test_masks_are_scored_in_their_own_frame(side: int) -> None:
     mask = np.zeros((side, side), bool)
     low, high = 10 * side // 64, 50 * side // 64
     mask[low:high, low:high] = True
-    results = [
-        {"image_id": 1, "category_id": 1, "score": 0.5,
-         "segmentation": encode_mask(mask, (side, side))}
-    ]  # fmt: skip
+    results = [MaskResult("a", "Mass", 0.5, encode_mask(mask, (side, side)))]
 
-    rows = ap_section(COCO, {}, {"mine": ALL}, {"mine": results}).tables[0].rows
+    rows = _rows([], masks=results)
 
     assert _row(rows, ".5:.05:.95", "ignored", "mask AP").cells["Mass"] == pytest.approx(1.0)
 
 
 def test_no_boxes_at_all_score_zero_and_every_column_is_explained() -> None:
-    table = ap_section(COCO, {"mine": []}, {"mine": ALL}).tables[0]
+    rows = _rows([])
 
-    assert _row(table.rows, ".5", "ignored").cells["Mass"] == 0.0
-    for row in table.rows:
+    assert _row(rows, ".5", "ignored").cells["Mass"] == 0.0
+    for row in rows:
         for column in {**row.lead, **row.cells, **row.trail}.keys() - {"Mass", "Nodule"}:
             assert lookup(column).definition

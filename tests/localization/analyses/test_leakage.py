@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from builders import coco_ground_truth, evaluated
 from cxrloc.classification.report.tables import to_csv, to_latex, to_markdown
 from cxrloc.datasets.provenance.image_lists import TRAINING_IMAGES, write_training_images
 from cxrloc.datasets.provenance.sidecar import (
@@ -20,9 +21,12 @@ from cxrloc.localization.analyses.leakage import (
     UNKNOWN,
     LocalizerAudit,
     audit_comparison,
-    leakage_section,
+    audits,
+    leakage,
     leakage_stamp,
 )
+from cxrloc.localization.evaluation.evaluated import Evaluated
+from cxrloc.localization.localizer import Localization
 from cxrloc.localization.report.glossary import lookup
 
 # two images of patient p in fold 0, one of q in fold 1; a0 and b have boxes
@@ -56,6 +60,17 @@ def written(root: Path, looked_at: list[LookedAt]) -> Provenance:
 def audited(provenance: Provenance | None) -> LocalizerAudit:
     (one,) = audit_comparison(TRUTH, {"mask_rcnn": provenance}, boxed_images=BOXED)
     return one
+
+
+def compared(provenances: dict[str, Provenance | None]) -> Evaluated:
+    """Localizers without boxes, and a gate if it is among them."""
+    boxes = [(image, "Mass", (10, 10, 20, 20)) for image in BOXED]
+    coco = coco_ground_truth(["Mass"], boxes, images=["a1.png"])
+    for image in coco["images"]:
+        image["patient_id"] = TRUTH[image["file_name"]]
+    gate = {(image, "Mass"): True for image in TRUTH} if "gate" in provenances else None
+    silent: dict[str, list[Localization]] = {name: [] for name in provenances if name != "gate"}
+    return evaluated(coco, silent, gate, provenances=provenances)
 
 
 def test_a_patient_may_be_in_the_training_of_a_fold_that_did_not_predict_him(
@@ -133,9 +148,8 @@ def test_the_section_has_a_row_for_each_localizer_and_a_word_for_each_column(
 ) -> None:
     honest = sidecar(tmp_path / "a", {0: {"b.png": "q"}, 1: {"a0.png": "p"}})
     leaky = sidecar(tmp_path / "b", {0: {"a0.png": "p"}, 1: {"b.png": "q"}})
-    everyone = {"grad_cam": honest, "mask_rcnn": leaky, "gate": None}
-    audits = audit_comparison(TRUTH, everyone, boxed_images=BOXED)
-    section = leakage_section(audits)
+    everyone = compared({"grad_cam": honest, "mask_rcnn": leaky, "gate": None})
+    section = leakage(everyone)
     assert section.key == "leakage"
     assert section.paragraphs[1].startswith("LEAKED: ")
     (table,) = section.tables
@@ -150,12 +164,15 @@ def test_the_section_has_a_row_for_each_localizer_and_a_word_for_each_column(
         assert lookup(column).definition
     for text in (to_csv(table), to_markdown(table), to_latex(table)):
         assert "boxed images in training" in text
-    assert "grad_cam" not in leakage_stamp(audits)
+    assert "grad_cam" not in leakage_stamp(everyone.once(audits))
 
 
 def test_the_answer_says_clean_or_who_could_not_be_checked(tmp_path: Path) -> None:
     honest = sidecar(tmp_path, {0: {"b.png": "q"}, 1: {"a0.png": "p"}})
-    clean = audit_comparison(TRUTH, {"a": honest}, boxed_images=BOXED)
-    assert leakage_section(clean).paragraphs[1].startswith("No scored image, and no other image")
-    unknown = audit_comparison(TRUTH, {"a": honest, "b": None}, boxed_images=BOXED)
-    assert "could not be ruled out for b:" in leakage_section(unknown).paragraphs[1]
+    assert (
+        leakage(compared({"a": honest}))
+        .paragraphs[1]
+        .startswith("No scored image, and no other image")
+    )
+    unknown = compared({"a": honest, "b": None})
+    assert "could not be ruled out for b:" in leakage(unknown).paragraphs[1]

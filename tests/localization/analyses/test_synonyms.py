@@ -8,14 +8,20 @@ from typing import Any
 import numpy as np
 import pytest
 
+from builders import detections_list, evaluated
 from cxrloc.classification.report.tables import Cell
 from cxrloc.localization.analyses.synonyms import (
     groups_of,
     merge_names,
     strict_and_merged_iou,
-    synonyms_section,
+    synonyms,
 )
-from cxrloc.localization.evaluation.ground_truth import GroundTruth, ground_truth_from_coco
+from cxrloc.localization.evaluation.detections import place
+from cxrloc.localization.evaluation.ground_truth import (
+    FloatArray,
+    GroundTruth,
+    ground_truth_from_coco,
+)
 from cxrloc.localization.localizer import Localization
 from cxrloc.localization.report.glossary import lookup
 from cxrloc.localization.report.sections import Section
@@ -26,16 +32,16 @@ FAR = (30.0, 30.0, 40.0, 40.0)
 DISEASES = ("Mass", "Nodule", "Effusion")
 
 
-def _truth(pairs: list[tuple[str, str]], names: tuple[str, ...] = DISEASES) -> GroundTruth:
+def _truth(pairs: list[tuple[str, str]]) -> GroundTruth:
     images = sorted({image for image, _ in pairs})
     coco: dict[str, Any] = {
         "images": [
             {"id": i, "file_name": n, "width": 64, "height": 64, "patient_id": n}
             for i, n in enumerate(images)
         ],
-        "categories": [{"id": c, "name": d} for c, d in enumerate(names, start=1)],
+        "categories": [{"id": c, "name": d} for c, d in enumerate(DISEASES, start=1)],
         "annotations": [
-            {"id": k, "image_id": images.index(i), "category_id": names.index(d) + 1,
+            {"id": k, "image_id": images.index(i), "category_id": DISEASES.index(d) + 1,
              "bbox": [10, 10, 10, 10]}
             for k, (i, d) in enumerate(pairs)
         ],
@@ -56,6 +62,14 @@ FOUND = [
 ]
 
 
+def _ious(gate: dict[tuple[str, str], bool] | None = None) -> tuple[FloatArray, FloatArray]:
+    """IoU of `FOUND` where the gate lets it pass, names strict and merged."""
+    inputs = evaluated(TRUTH, {"mine": FOUND}, gate).inputs
+    boxes = inputs.predictions["mine"]
+    boxes = boxes if inputs.gate is None else boxes.passing(inputs.gate)
+    return strict_and_merged_iou(boxes, groups_of(DISEASES))
+
+
 def test_a_group_needs_two_of_its_diseases() -> None:
     assert groups_of(["Mass", "Effusion", "Pneumonia"]) == {}
     assert groups_of(["Mass", "Nodule", "Pneumonia"]) == {
@@ -67,15 +81,15 @@ def test_a_group_needs_two_of_its_diseases() -> None:
 
 
 def test_merging_gives_a_box_every_name_of_its_group_and_leaves_others_alone() -> None:
-    named = merge_names(FOUND[3:5], groups_of(DISEASES))
+    named = merge_names(place(TRUTH, FOUND[3:5]), groups_of(DISEASES))
 
-    assert [(box.disease, box.box_xyxy) for box in named] == [
+    assert [(box.disease, box.box_xyxy) for box in detections_list(named)] == [
         ("Nodule", BOX), ("Mass", BOX), ("Effusion", HALF)
     ]  # fmt: skip
 
 
 def test_merged_takes_the_highest_score_of_the_group_also_where_that_is_the_worse_box() -> None:
-    strict, merged = strict_and_merged_iou(TRUTH, FOUND, groups_of(DISEASES))
+    strict, merged = _ious()
 
     assert strict.tolist() == [0, 0.5, 0.5]
     assert merged.tolist() == [1, 0.5, 0.5]
@@ -85,24 +99,14 @@ def test_gated_a_pair_passes_when_the_gate_passes_any_disease_of_the_group_that_
     gate = {("a", "Mass"): False, ("a", "Nodule"): True, ("b", "Nodule"): False,
             ("c", "Effusion"): True}  # fmt: skip
 
-    strict, merged = strict_and_merged_iou(TRUTH, FOUND, groups_of(DISEASES), gate)
+    strict, merged = _ious(gate)
 
     # b: the gate does not know the mass there, so the mass's box does not count
     assert strict.tolist() == [0, 0, 0.5]
     assert merged.tolist() == [1, 0, 0.5]
-    _, known = strict_and_merged_iou(
-        TRUTH, FOUND, groups_of(DISEASES), gate | {("b", "Mass"): True}
-    )
-    assert known.tolist() == [
-        1,
-        1,
-        0.5,
-    ]  # and here the nodule's box, refused, no longer outranks it
-
-
-def test_a_gate_without_a_decision_for_a_box_is_refused() -> None:
-    with pytest.raises(ValueError, match="no decision for Mass on a"):
-        strict_and_merged_iou(TRUTH, FOUND, {}, {("b", "Nodule"): True, ("c", "Effusion"): True})
+    _, known = _ious(gate | {("b", "Mass"): True})
+    # and here the nodule's box, refused, no longer outranks it
+    assert known.tolist() == [1, 1, 0.5]
 
 
 def _figures(section: Section, measure: str, names: str, setting: str) -> dict[str, float]:
@@ -115,7 +119,7 @@ def _figures(section: Section, measure: str, names: str, setting: str) -> dict[s
 
 
 def test_the_section_shows_affected_diseases_and_a_macro_mean_over_all() -> None:
-    section = synonyms_section(TRUTH, {"mine": FOUND}, resamples=50, seed=0)
+    section = synonyms(evaluated(TRUTH, {"mine": FOUND}))
 
     given = "disease given"
     assert section.key == "synonyms"
@@ -145,7 +149,7 @@ def test_the_difference_is_paired_so_its_interval_is_a_point_where_every_patient
         found.append(Localization(image, "Nodule", (10, 10, 11 + side, 20), 0.6))
     truth = _truth([(image, "Mass") for image in images])
 
-    section = synonyms_section(truth, {"mine": found}, resamples=200, seed=1)
+    section = synonyms(evaluated(truth, {"mine": found}, resamples=200, seed=1))
 
     rows = {row.lead["names"]: row for row in section.tables[0].rows if row.block == "mean_iou"}
     cell, strict = rows["merged - strict"].cells["Mass"], rows["strict"].cells["Mass"]
@@ -158,10 +162,10 @@ def test_the_difference_is_paired_so_its_interval_is_a_point_where_every_patient
 
 def test_the_order_of_predictions_changes_nothing_and_every_column_is_explained() -> None:
     gate = {(image, d): True for image in "abc" for d in DISEASES}
-    plain = synonyms_section(TRUTH, {"mine": FOUND}, gate, resamples=20, seed=0)
+    plain = synonyms(evaluated(TRUTH, {"mine": FOUND}, gate))
     mixed = random.Random(3).sample(FOUND, len(FOUND))
 
-    other = synonyms_section(TRUTH, {"mine": mixed}, gate, resamples=20, seed=0)
+    other = synonyms(evaluated(TRUTH, {"mine": mixed}, gate))
 
     assert [row.lead for row in other.tables[0].rows] == [row.lead for row in plain.tables[0].rows]
     for row, same in zip(plain.tables[0].rows, other.tables[0].rows, strict=True):
@@ -173,7 +177,7 @@ def test_the_order_of_predictions_changes_nothing_and_every_column_is_explained(
 def test_all_gates_open_gated_figures_are_those_with_the_disease_given() -> None:
     gate = {(image, d): True for image in "abc" for d in DISEASES}
 
-    section = synonyms_section(TRUTH, {"mine": FOUND}, gate, resamples=20, seed=0)
+    section = synonyms(evaluated(TRUTH, {"mine": FOUND}, gate))
 
     for names in ("strict", "merged", "merged - strict"):
         gated = _figures(section, "acc_iou@0.3", names, "gated")
@@ -190,19 +194,19 @@ def test_all_gates_open_gated_figures_are_those_with_the_disease_given() -> None
 def test_without_two_names_of_a_group_the_section_says_so_and_has_no_table(
     diseases: tuple[str, ...], found: list[Localization]
 ) -> None:
-    truth = _truth([("a", disease) for disease in diseases], diseases)
+    truth = _truth([("a", disease) for disease in diseases])
 
-    section = synonyms_section(truth, {"mine": found}, resamples=5, seed=0)
+    section = synonyms(evaluated(truth, {"mine": found}))
 
     assert section.tables == ()
     assert section.paragraphs[-1].startswith("Nothing to merge: no group has two")
 
 
 def test_a_name_that_only_the_predictions_hold_is_merged_too_and_silence_is_a_miss() -> None:
-    truth = _truth([("a", "Mass"), ("b", "Mass")], ("Mass",))
+    truth = _truth([("a", "Mass"), ("b", "Mass")])
     found = [Localization("a", "Nodule", BOX, 0.5)]
 
-    section = synonyms_section(truth, {"mine": found}, resamples=5, seed=0)
+    section = synonyms(evaluated(truth, {"mine": found}))
 
     given = "disease given"
     assert _figures(section, "mean_iou", "strict", given) == {"Mass": 0, "macro mean": 0}
@@ -210,4 +214,4 @@ def test_a_name_that_only_the_predictions_hold_is_merged_too_and_silence_is_a_mi
 
 
 def test_without_any_localizer_there_is_no_table() -> None:
-    assert synonyms_section(TRUTH, {}, resamples=5, seed=0).tables == ()
+    assert synonyms(evaluated(TRUTH, {})).tables == ()

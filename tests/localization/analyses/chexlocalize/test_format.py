@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from pycocotools import mask as rle
 
+from builders import evaluated
 from cxrloc.classification.report.tables import Cell
 from cxrloc.localization.analyses.chexlocalize.format import (
     TASKS,
@@ -34,11 +35,15 @@ from cxrloc.localization.analyses.chexlocalize.section import (
     MIOU_TRUE_POSITIVES,
     _top_boxes,
     _top_masks,
+    chexlocalize,
     chexlocalize_files,
-    chexlocalize_section,
 )
 from cxrloc.localization.cam.heat_maps import HeatMaps
+from cxrloc.localization.evaluation.detections import place
+from cxrloc.localization.evaluation.evaluated import Evaluated
+from cxrloc.localization.evaluation.ground_truth import ground_truth_from_coco
 from cxrloc.localization.localizer import Localization
+from cxrloc.localization.predictions.results_file import MaskResult
 
 SIZE = (20, 30)  # height, width
 
@@ -127,17 +132,15 @@ def test_the_peak_of_a_map_is_in_the_images_own_pixels() -> None:
 
 
 def test_of_equal_scores_the_first_is_the_top_one_for_masks_as_for_boxes() -> None:
-    image_id = "patient1/study1/view1_frontal.jpg"
+    image_id = NAMES[1]
     key, first, second = (image_id, "Edema"), (2.0, 1.0, 10.0, 5.0), (12.0, 1.0, 14.0, 5.0)
-    coco = {"images": [{"id": 1, "file_name": image_id, "height": 10, "width": 15}],
-            "categories": [{"id": 7, "name": "Edema"}]}  # fmt: skip
-    low = {"image_id": 1, "category_id": 7, "score": 0.2, "segmentation": empty_mask(SIZE)}
+    low = MaskResult(image_id, "Edema", 0.2, empty_mask(SIZE))
     masks = [box_mask(box, from_hw=(10, 15), size_hw=SIZE) for box in (first, second)]
-    equal = [low | {"score": 0.9, "segmentation": one} for one in masks]
-    assert _top_masks([low, *equal], coco)[key] == masks[0]
-    assert _top_masks([*equal[::-1], low], coco)[key] == masks[1]
+    equal = [MaskResult(image_id, "Edema", 0.9, one) for one in masks]
+    assert _top_masks([low, *equal])[key] == masks[0]
+    assert _top_masks([*equal[::-1], low])[key] == masks[1]
     boxes = [Localization(image_id, "Edema", box, 0.9) for box in (first, second)]
-    assert _top_boxes(boxes)[key].box_xyxy == first
+    assert _top_boxes(place(ground_truth_from_coco(COCO), boxes))[key].box_xyxy == first
 
 
 WHOLE = mask(slice(2, 10), slice(4, 20))
@@ -180,9 +183,9 @@ def test_faulty_files_are_named_with_image_and_task(tmp_path: Path) -> None:
 
 
 NAMES = [f"valid/patient{i}/study1/view1_frontal.jpg" for i in range(3)]
-COCO = {
+COCO: dict[str, Any] = {
     "images": [{"id": i, "file_name": n, "width": 15, "height": 10} for i, n in enumerate(NAMES)],
-    "annotations": [],
+    "annotations": [{"id": 1, "image_id": 0, "category_id": 1, "bbox": [2, 1, 8, 4]}],
     "categories": [{"id": 1, "name": "Edema"}, {"id": 2, "name": "Lung Opacity"}],
 }
 TRUTH = {
@@ -201,12 +204,20 @@ def boxes() -> list[Localization]:
     ]
 
 
+def compared(
+    segmentations: dict[str, dict[str, Rle]] | None,
+    gate: dict[tuple[str, str], bool] | None = None,
+) -> Evaluated:
+    return evaluated(COCO, {"mine": boxes()}, gate, segmentations=segmentations)
+
+
 def table(gate: dict[tuple[str, str], bool] | None = None) -> dict[str, dict[str, float]]:
     """measure -> column -> value."""
-    files = chexlocalize_files(TRUTH, COCO, {"mine": boxes()}, gate, masks={}, maps={})
+    everyone = compared(TRUTH, gate)
+    files = everyone.once(chexlocalize_files)
     assert files.filled_boxes == files.centres == ("mine",)
-    patients = {name: name for name in NAMES}
-    section = chexlocalize_section(files, patients, resamples=50, seed=0)
+    section = chexlocalize(everyone)
+    assert section is not None
     return {
         row.block: {n: c.estimate.value for n, c in row.cells.items() if isinstance(c, Cell)}
         for row in section.tables[0].rows
@@ -232,4 +243,13 @@ def test_the_gate_empties_masks_but_not_points() -> None:
 def test_masks_of_another_data_set_are_refused() -> None:
     other = {"patient9_study1_view1_frontal": image()}
     with pytest.raises(ValueError, match="none of the 1 images of the segmentations"):
-        chexlocalize_files(other, COCO, {"mine": boxes()}, None, masks={}, maps={})
+        chexlocalize(compared(other))
+
+
+def test_the_report_holds_a_file_of_masks_and_one_of_points_if_segmentations_are_given() -> None:
+    section = chexlocalize(compared(TRUTH))
+    assert section is not None
+    assert list(section.attachments) == [
+        f"chexlocalize/mine.{kind}.json" for kind in ("segmentations", "points")
+    ]
+    assert chexlocalize(compared(None)) is None

@@ -1,4 +1,4 @@
-"""Marks and false boxes: four images counted by hand, in every setting, on every set of images."""
+"""False boxes: four images counted by hand, in every setting, on every set of images."""
 
 from __future__ import annotations
 
@@ -9,30 +9,29 @@ from typing import Any
 import numpy as np
 import pytest
 
+from builders import decisions
 from cxrloc.classification.metrics.bootstrap import Estimate, ImageBootstrap, tail_of
 from cxrloc.localization.analyses.end_to_end.false_boxes import (
     ALL_IMAGES,
     BOXED_IMAGES,
     COUNTED,
     IGNORED,
-    NO_FINDING,
+    IMAGES_WITHOUT_FINDING,
     OperatingPoint,
     end_to_end_table,
     false_box_table,
     operating_points,
 )
-from cxrloc.localization.evaluation.comparison import DISEASE_GIVEN, GATED
 from cxrloc.localization.evaluation.detections import (
+    DISEASE_GIVEN,
     END_TO_END,
     EVERY_DISEASE,
+    GATED,
     check_coverage,
-    decisions_of,
-    looked_at,
-    marks_of,
+    place,
     settings_of,
 )
-from cxrloc.localization.evaluation.ground_truth import ground_truth_from_coco
-from cxrloc.localization.evaluation.image_table import image_table
+from cxrloc.localization.evaluation.ground_truth import BoolArray, ground_truth_from_coco
 from cxrloc.localization.localizer import Localization
 
 # a: Mass boxed. b, of the same patient: Nodule boxed, Mass labelled without a box. c: no finding.
@@ -53,7 +52,8 @@ COCO: dict[str, Any] = {
         {"id": 2, "image_id": 2, "category_id": 2, "bbox": [10, 10, 20, 20], "iscrowd": 0},
     ],
 }  # fmt: skip
-IMAGES, TRUTH = image_table(COCO), ground_truth_from_coco(COCO)
+TRUTH = ground_truth_from_coco(COCO)
+IMAGES = TRUTH.images
 RIGHT, ELSEWHERE = (10.0, 10.0, 30.0, 30.0), (40.0, 40.0, 60.0, 60.0)
 BOXES = [
     Localization("a", "Mass", RIGHT, 0.9),  # hit
@@ -66,19 +66,22 @@ BOXES = [
 ]
 PRESENT = {("a", "Mass"), ("b", "Mass"), ("b", "Nodule"), ("c", "Mass")}
 GATE = {(i, d): (i, d) in PRESENT for i in IMAGES.image_ids for d in IMAGES.diseases}
-EVERYWHERE = frozenset(IMAGES.image_ids)
+
+
+def _looked(images: str) -> BoolArray:
+    return np.array([image in images for image in IMAGES.image_ids])
 
 
 def _points(
     boxes: Sequence[Localization] = BOXES,
-    coverage: frozenset[str] = EVERYWHERE,
+    looked_at: str = "abcd",
     thresholds: tuple[float, ...] = (0.5,),
 ) -> dict[str, list[OperatingPoint]]:
-    settings = settings_of(IMAGES, looked_at(IMAGES, coverage), decisions_of(IMAGES, GATE))
-    marks = marks_of(IMAGES, TRUTH, boxes)
+    settings = settings_of(IMAGES, _looked(looked_at), decisions(IMAGES, GATE))
+    detections = place(TRUTH, boxes)
     bootstrap = ImageBootstrap.of(IMAGES.patient_ids, resamples=200, seed=0)
     return {
-        name: operating_points("mine", marks, setting, IMAGES, thresholds, bootstrap)
+        name: operating_points("mine", detections, setting, IMAGES, thresholds, bootstrap)
         for name, setting in settings.items()
     }
 
@@ -102,7 +105,7 @@ def test_false_boxes_per_image_of_four_images_by_hand(
     assert point.false_boxes(ALL_IMAGES, COUNTED).per_image.value == counted
     assert point.false_boxes(BOXED_IMAGES, IGNORED).per_image.value == boxed
     for bound in (IGNORED, COUNTED):  # an image without finding has no unboxed positive
-        value = point.false_boxes(NO_FINDING, bound).per_image.value
+        value = point.false_boxes(IMAGES_WITHOUT_FINDING, bound).per_image.value
         assert value == pytest.approx(clear, nan_ok=True)
     assert point.boxed_images_only == (setting in (DISEASE_GIVEN, GATED))
 
@@ -129,7 +132,7 @@ def test_a_looser_threshold_makes_a_wrong_place_a_hit_and_the_test_is_strict() -
 def test_images_that_were_not_looked_at_are_left_out_of_every_count() -> None:
     boxes = [box for box in BOXES if box.image_id in ("a", "c")]
 
-    points = _points(boxes, frozenset({"a", "c"}))
+    points = _points(boxes, "ac")
 
     point = points[EVERY_DISEASE][0]
     assert (point.images, point.hits, point.boxes) == (2, 1, 1)
@@ -140,16 +143,16 @@ def test_images_that_were_not_looked_at_are_left_out_of_every_count() -> None:
 def test_a_localizer_that_saw_boxed_images_alone_has_no_end_to_end_figures() -> None:
     boxes = [box for box in BOXES if box.image_id in ("a", "b")]
 
-    assert list(_points(boxes, frozenset({"a", "b"}))) == [DISEASE_GIVEN, GATED]
+    assert list(_points(boxes, "ab")) == [DISEASE_GIVEN, GATED]
 
 
 def test_images_that_the_gate_did_not_decide_on_are_left_out_where_it_is_asked() -> None:
     partial = {pair: yes for pair, yes in GATE.items() if pair != ("c", "Nodule")}
 
-    decisions = decisions_of(IMAGES, partial)
-    settings = settings_of(IMAGES, looked_at(IMAGES, EVERYWHERE), decisions)
+    gate = decisions(IMAGES, partial)
+    settings = settings_of(IMAGES, _looked("abcd"), gate)
 
-    assert decisions.complete.tolist() == [True, True, False, True]
+    assert gate.complete.tolist() == [True, True, False, True]
     assert settings[END_TO_END].images.tolist() == [True, True, False, True]
     assert settings[EVERY_DISEASE].images.all()
 
@@ -168,8 +171,8 @@ def test_the_order_of_the_predictions_changes_nothing() -> None:
 def test_of_equal_scores_the_first_in_the_file_is_the_top_1() -> None:
     twins = [Localization("a", "Mass", box, 0.5) for box in (RIGHT, ELSEWHERE)]
 
-    assert marks_of(IMAGES, TRUTH, twins).top.tolist() == [True, False]
-    assert marks_of(IMAGES, TRUTH, twins[::-1]).best_iou.tolist() == [0, 1]
+    assert place(TRUTH, twins).top.tolist() == [True, False]
+    assert place(TRUTH, twins[::-1]).best_iou.tolist() == [0, 1]
 
 
 def test_intervals_agree_with_a_slow_loop_over_all_patients_boxed_or_not() -> None:
@@ -208,18 +211,17 @@ def test_the_tables_show_settings_side_by_side_and_no_image_set_twice() -> None:
         *[(DISEASE_GIVEN, BOXED_IMAGES)] * 2,
         *[(GATED, BOXED_IMAGES)] * 2,
         *[(s, f) for s in (END_TO_END, EVERY_DISEASE)
-          for f in (ALL_IMAGES, BOXED_IMAGES, NO_FINDING) for _ in (IGNORED, COUNTED)],
+          for f in (ALL_IMAGES, BOXED_IMAGES, IMAGES_WITHOUT_FINDING) for _ in (IGNORED, COUNTED)],
     ]  # fmt: skip
 
 
 def test_a_box_on_a_image_or_disease_that_the_ground_truth_lacks_is_refused() -> None:
     for image, disease in (("z", "Mass"), ("a", "Hernia")):
         with pytest.raises(ValueError, match=f"a box of {disease} on {image}: the ground truth"):
-            marks_of(IMAGES, TRUTH, [Localization(image, disease, RIGHT, 0.5)])
+            place(TRUTH, [Localization(image, disease, RIGHT, 0.5)])
 
 
-def test_coverage_must_be_known_and_hold_every_image_with_a_box() -> None:
-    with pytest.raises(ValueError, match=r"which images did 'mine' look at\? coverage has other"):
-        check_coverage({"mine": BOXES}, {"other": EVERYWHERE})
+def test_every_image_with_a_box_must_be_one_that_was_looked_at() -> None:
+    check_coverage("mine", place(TRUTH, BOXES), _looked("abcd"))
     with pytest.raises(ValueError, match="'mine' has a box on d, an image that it is said not to"):
-        check_coverage({"mine": BOXES}, {"mine": frozenset("abc")})
+        check_coverage("mine", place(TRUTH, BOXES), _looked("abc"))

@@ -26,22 +26,20 @@ from cxrloc.localization.analyses.end_to_end.froc import (
     sweep,
 )
 from cxrloc.localization.boxes import iou
-from cxrloc.localization.evaluation.detections import (
-    EVERY_DISEASE,
-    Setting,
-    looked_at,
-    marks_of,
-    settings_of,
+from cxrloc.localization.evaluation.detections import EVERY_DISEASE, Setting, place, settings_of
+from cxrloc.localization.evaluation.ground_truth import (
+    ABSENT,
+    BOXED,
+    GroundTruth,
+    ImageTable,
+    ground_truth_from_coco,
 )
-from cxrloc.localization.evaluation.ground_truth import GroundTruth, ground_truth_from_coco
-from cxrloc.localization.evaluation.image_table import ABSENT, BOXED, ImageTable, image_table
 from cxrloc.localization.localizer import Localization
 
 RIGHT, ELSEWHERE = (10.0, 10.0, 30.0, 30.0), (40.0, 40.0, 60.0, 60.0)
-World = tuple[ImageTable, GroundTruth]
 
 
-def _world(status: Sequence[str]) -> World:
+def _world(status: Sequence[str]) -> GroundTruth:
     """Images 0, 1, ... of patients 0, 0, 1, 1, ...: per disease `B`oxed, `U`nboxed or `-`."""
     coco: dict[str, Any] = {
         "categories": [{"id": 1, "name": "Mass"}, {"id": 2, "name": "Nodule"}],
@@ -56,7 +54,7 @@ def _world(status: Sequence[str]) -> World:
             for i, row in enumerate(status) for c, s in enumerate(row, start=1) if s == "B"
         ],
     }  # fmt: skip
-    return image_table(coco), ground_truth_from_coco(coco)
+    return ground_truth_from_coco(coco)
 
 
 FOUR = _world(["B-", "UB", "--", "--"])
@@ -72,24 +70,26 @@ BOXES = [
 
 
 def _everything(images: ImageTable) -> Setting:
-    return settings_of(images, looked_at(images, frozenset(images.image_ids)), None)[EVERY_DISEASE]
+    return settings_of(images, np.ones(len(images), np.bool_), None)[EVERY_DISEASE]
 
 
 def _sweep(
-    world: World, boxes: Sequence[Localization], bound: str = IGNORED, disease: int | None = None
+    truth: GroundTruth,
+    boxes: Sequence[Localization],
+    bound: str = IGNORED,
+    disease: int | None = None,
 ) -> tuple[Sweep, ImageBootstrap]:
-    images, truth = world
-    bootstrap = ImageBootstrap.of(images.patient_ids, resamples=50, seed=2)
-    setting = _everything(images)
-    return sweep(marks_of(images, truth, boxes), setting, 0.5, bound, bootstrap, disease), bootstrap
+    bootstrap = ImageBootstrap.of(truth.images.patient_ids, resamples=50, seed=2)
+    setting = _everything(truth.images)
+    return sweep(place(truth, boxes), setting, 0.5, bound, bootstrap, disease), bootstrap
 
 
 def _froc(
-    world: World, boxes: Sequence[Localization], bound: str = IGNORED, resamples: int = 50
+    truth: GroundTruth, boxes: Sequence[Localization], bound: str = IGNORED, resamples: int = 50
 ) -> Froc:
-    images, truth = world
-    bootstrap = ImageBootstrap.of(images.patient_ids, resamples=resamples, seed=2)
-    return froc("mine", marks_of(images, truth, boxes), _everything(images), 0.5, bound, bootstrap)
+    bootstrap = ImageBootstrap.of(truth.images.patient_ids, resamples=resamples, seed=2)
+    setting = _everything(truth.images)
+    return froc("mine", place(truth, boxes), setting, 0.5, bound, bootstrap)
 
 
 @pytest.mark.parametrize(
@@ -125,7 +125,7 @@ def test_a_disease_is_swept_on_its_own() -> None:
     assert sensitivity_at(nodule, [0.0, 0.49, 0.5]).tolist() == [0.0, 0.0, 1.0]
 
 
-def test_marks_of_equal_score_enter_together() -> None:
+def test_detections_of_equal_score_enter_together() -> None:
     tied = [Localization(b.image_id, b.disease, b.box_xyxy, 1.0) for b in BOXES]
 
     found, _ = _sweep(FOUR, tied)
@@ -135,14 +135,13 @@ def test_marks_of_equal_score_enter_together() -> None:
 
 
 def test_a_perfect_localizer_finds_all_without_a_false_box() -> None:
-    world = _world(["B-", "UB", "--", "-B"])
-    truth = world[1]
+    truth = _world(["B-", "UB", "--", "-B"])
     boxes = [
         Localization(image, disease, RIGHT, 0.5)
         for image, disease in zip(truth.image_ids, truth.diseases, strict=True)
     ]
 
-    curve = _froc(world, boxes)
+    curve = _froc(truth, boxes)
 
     assert len(boxes) == 3
     assert curve.at_points == (Estimate(1, 1, 1),) * 5
@@ -150,19 +149,19 @@ def test_a_perfect_localizer_finds_all_without_a_false_box() -> None:
 
 
 def test_a_localizer_without_boxes_finds_nothing_and_is_never_nan() -> None:
-    images = _world(["B-", "UB", "--", "--", "B-", "-B"])
+    truth = _world(["B-", "UB", "--", "--", "B-", "-B"])
 
-    curve = _froc(images, [], resamples=20)
+    curve = _froc(truth, [], resamples=20)
 
     assert curve.at_points == (Estimate(0, 0, 0),) * 5
     assert curve.mean == Estimate(0, 0, 0)
     assert not curve.curve.any()
 
 
-def _random(seed: int) -> tuple[World, list[Localization]]:
+def _random(seed: int) -> tuple[GroundTruth, list[Localization]]:
     """30 images; scores in steps of .1, so that many are equal."""
     rng = np.random.default_rng(seed)
-    world = _world(["".join(rng.choice(list("B-U"), 2)) for _ in range(30)])
+    truth = _world(["".join(rng.choice(list("B-U"), 2)) for _ in range(30)])
     boxes = []
     for _ in range(90):
         x, y = rng.uniform(6, 18, 2)
@@ -171,15 +170,19 @@ def _random(seed: int) -> tuple[World, list[Localization]]:
         boxes.append(
             Localization(f"{rng.integers(30):02d}", disease, (x, y, x + 20, y + 20), score)
         )
-    return world, boxes
+    return truth, boxes
 
 
 def _slow(
-    world: World, boxes: Sequence[Localization], bound: str, times: dict[str, int], at: float
+    truth: GroundTruth,
+    boxes: Sequence[Localization],
+    bound: str,
+    times: dict[str, int],
+    at: float,
 ) -> float:
     """The rule in words: image by image, `times` says how often each patient was drawn."""
-    images, truth = world
-    row_of, best = images.row_of, 0.0
+    images, best = truth.images, 0.0
+    row_of = images.row_of
     total = sum(times[p] for p in images.patient_ids)
     number = sum(times[p] for p in truth.patient_ids)
     for cut in sorted({b.score for b in boxes}):
@@ -204,28 +207,28 @@ def _slow(
 @pytest.mark.parametrize("seed", [0, 1, 2])
 @pytest.mark.parametrize("bound", BOUNDS)
 def test_curve_and_resamples_equal_a_slow_loop(seed: int, bound: str) -> None:
-    world, boxes = _random(seed)
-    found, bootstrap = _sweep(world, boxes, bound)
+    truth, boxes = _random(seed)
+    found, bootstrap = _sweep(truth, boxes, bound)
     at = [0.05, 0.3, 0.8, 3.0]
-    patients = sorted(set(world[0].patient_ids))
+    patients = sorted(set(truth.images.patient_ids))
     once = dict.fromkeys(patients, 1)
 
-    expected = [_slow(world, boxes, bound, once, x) for x in at]
+    expected = [_slow(truth, boxes, bound, once, x) for x in at]
     assert sensitivity_at(found, at) == pytest.approx(expected)
     assert expected[0] < expected[-1]
     samples = resampled_sensitivity(found, at, bootstrap.counts[:4])
     for drawn, row in zip(bootstrap.counts[:4].astype(int).tolist(), samples, strict=True):
         times = dict(zip(patients, drawn, strict=True))
-        assert row == pytest.approx([_slow(world, boxes, bound, times, x) for x in at])
+        assert row == pytest.approx([_slow(truth, boxes, bound, times, x) for x in at])
 
 
 def test_intervals_are_those_of_all_other_figures_of_as_many_patients() -> None:
-    world, boxes = _random(7)
-    found, bootstrap = _sweep(world, boxes)
+    truth, boxes = _random(7)
+    found, bootstrap = _sweep(truth, boxes)
     samples = resampled_sensitivity(found, POINTS, bootstrap.counts)
-    tail = tail_of(len(set(world[1].patient_ids)), 0.95)
+    tail = tail_of(len(set(truth.patient_ids)), 0.95)
 
-    curve = _froc(world, boxes)
+    curve = _froc(truth, boxes)
 
     for i, estimate in enumerate(curve.at_points):
         ends = np.quantile(samples[:, i], [tail, 1 - tail]).tolist()
@@ -244,9 +247,9 @@ def test_boxes_of_a_single_patient_have_a_curve_without_a_band() -> None:
 
 @pytest.mark.parametrize("seed", [3, 4])
 def test_sensitivity_never_falls_and_counting_unboxed_positives_never_raises_it(seed: int) -> None:
-    world, boxes = _random(seed)
+    truth, boxes = _random(seed)
 
-    ignored, counted = (_froc(world, boxes, bound) for bound in BOUNDS)
+    ignored, counted = (_froc(truth, boxes, bound) for bound in BOUNDS)
 
     for curve in (ignored, counted):
         assert (np.diff(curve.curve) >= 0).all()
@@ -257,19 +260,19 @@ def test_sensitivity_never_falls_and_counting_unboxed_positives_never_raises_it(
 
 
 def test_the_order_of_the_predictions_changes_nothing() -> None:
-    world, boxes = _random(5)
+    truth, boxes = _random(5)
 
-    forth, back = _froc(world, boxes), _froc(world, boxes[::-1])
+    forth, back = _froc(truth, boxes), _froc(truth, boxes[::-1])
 
     assert (forth.at_points, forth.mean) == (back.at_points, back.mean)
     np.testing.assert_array_equal(forth.curve, back.curve)
 
 
 def test_only_the_order_of_the_scores_matters() -> None:
-    world, boxes = _random(6)
+    truth, boxes = _random(6)
     squared = [Localization(b.image_id, b.disease, b.box_xyxy, b.score**2 - 5) for b in boxes]
 
-    np.testing.assert_array_equal(_froc(world, boxes).curve, _froc(world, squared).curve)
+    np.testing.assert_array_equal(_froc(truth, boxes).curve, _froc(truth, squared).curve)
 
 
 def test_many_scores_are_thinned_to_a_band_just_below_the_exact_one() -> None:

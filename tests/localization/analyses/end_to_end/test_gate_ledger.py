@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from builders import comparison, evaluated
 from cxrloc.classification.report.tables import Cell
 from cxrloc.localization.analyses.end_to_end.gate_ledger import (
     CHARGES,
@@ -21,7 +22,7 @@ from cxrloc.localization.analyses.end_to_end.gate_ledger import (
     ledger_table,
 )
 from cxrloc.localization.evaluation.box_scores import score_boxes
-from cxrloc.localization.evaluation.comparison import compare
+from cxrloc.localization.evaluation.detections import place
 from cxrloc.localization.evaluation.ground_truth import GroundTruth, ground_truth_from_coco
 from cxrloc.localization.localizer import Localization
 
@@ -60,11 +61,15 @@ GATE = {(str(i), d): i not in (1, 2) for i, d in enumerate(FIVE)}
 def _ledgers(
     truth: GroundTruth, found: list[Localization], gate: dict[tuple[str, str], bool]
 ) -> list[Ledger]:
-    return gate_ledgers(truth, {"mine": found}, gate, (0.1, 0.5), resamples=100, seed=4)
+    """Of one localizer, without those of the controls."""
+    everyone = evaluated(truth, {"mine": found}, gate, resamples=100, seed=4)
+    ledgers = gate_ledgers(everyone, (0.1, 0.5))
+    return [ledger for ledger in ledgers if ledger.localizer == "mine"]
 
 
 def test_each_of_five_boxes_is_charged_to_another_account() -> None:
-    charged = charges(score_boxes(TRUTH, FOUND), np.array([True, False, False, True, True]), 0.5)
+    passes = np.array([True, False, False, True, True])
+    charged = charges(score_boxes(place(TRUTH, FOUND)), passes, 0.5)
 
     names = [CHARGES[i] for i in charged]
     assert names == [HIT, GATE_HIT, GATE_MISS, WRONG_PLACE, NO_BOX]
@@ -114,10 +119,10 @@ def test_every_box_is_charged_exactly_once(seed: int) -> None:
 
 def test_hits_and_what_the_gate_cost_are_the_accuracies_of_the_other_tables() -> None:
     coco, found, gate = _random(9)
-    comparison = compare(coco, {"mine": found}, gate, resamples=100, seed=4)
-    given, gated = comparison.localizers[:2]
+    compared = comparison(coco, {"mine": found}, gate, resamples=100, seed=4)
+    given, gated = compared.localizers[:2]
 
-    ledger = _ledgers(comparison.truth, found, gate)[1]
+    ledger = _ledgers(compared.truth, found, gate)[1]
 
     assert ledger.macro[0] == gated.estimates["acc_iou@0.5"].macro
     would_be = ledger.macro[0].value + ledger.macro[1].value

@@ -5,19 +5,22 @@ from __future__ import annotations
 import csv
 import io
 import time
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from builders import evaluated
 from cxrloc.classification.report.plots import COLOURS, CONTROL_GREYS
 from cxrloc.classification.report.tables import to_csv, to_latex, to_markdown
 from cxrloc.datasets.files.manifest import RESEARCH_USE
 from cxrloc.datasets.labels import NIH_BOXED_DISEASES
-from cxrloc.localization.analyses.end_to_end.section import end_to_end_section
-from cxrloc.localization.evaluation.ground_truth import ground_truth_from_coco
-from cxrloc.localization.evaluation.image_table import BOXED, image_table
+from cxrloc.datasets.provenance.sidecar import Provenance
+from cxrloc.localization.analyses.end_to_end.section import end_to_end
+from cxrloc.localization.evaluation.ground_truth import BOXED, ground_truth_from_coco
 from cxrloc.localization.localizer import Localization
 from cxrloc.localization.report.glossary import lookup
 from cxrloc.localization.report.sections import Section
@@ -44,8 +47,9 @@ def _coco(images: int, diseases: Sequence[str], seed: int = 0) -> dict[str, Any]
 
 
 COCO = _coco(60, ["Mass", "Nodule"])
-IMAGES, TRUTH = image_table(COCO), ground_truth_from_coco(COCO)
-ALL = frozenset(IMAGES.image_ids)
+TRUTH = ground_truth_from_coco(COCO)
+IMAGES = TRUTH.images
+CONTROLS = ["prior_box", "constant_box"]
 BOXED_ONLY = frozenset(TRUTH.image_ids)
 
 
@@ -71,10 +75,13 @@ GATE = {
 def _section(
     predictions: Mapping[str, Sequence[Localization]],
     gate: Mapping[tuple[str, str], bool] | None = GATE,
-    coverage: Mapping[str, frozenset[str]] | None = None,
+    looked_at: Mapping[str, Iterable[str]] | None = None,
 ) -> Section:
-    coverage = dict.fromkeys(predictions, ALL) if coverage is None else coverage
-    return end_to_end_section(IMAGES, TRUTH, predictions, gate, coverage, resamples=40, seed=0)
+    """`looked_at`: localizer -> images; all images, unless it says otherwise."""
+    images = {name: tuple(IMAGES.image_ids) for name in predictions}
+    images |= {name: tuple(names) for name, names in (looked_at or {}).items()}
+    sidecars = {n: Provenance(Path(f"{n}.manifest.json"), {"all": i}) for n, i in images.items()}
+    return end_to_end(evaluated(TRUTH, predictions, gate, provenances=sidecars, resamples=40))
 
 
 def _rows(section: Section, table: str) -> list[dict[str, str]]:
@@ -92,8 +99,9 @@ def test_with_a_gate_there_are_ledger_settings_false_boxes_and_froc() -> None:
         for setting in ("end_to_end", "every_disease_asked")
         for t in ("0.1", "0.5")
     ]
-    assert len(_rows(section, "end_to_end")) == 2 * 4 * 3  # localizers, settings, thresholds
-    assert len(_rows(section, "froc")) == 2 * 2 * 2 * 2
+    for table, rows in (("end_to_end", 4 * 3), ("froc", 2 * 2 * 2)):  # settings, thresholds, ...
+        localizers = Counter(row["localizer"] for row in _rows(section, table))
+        assert localizers == dict.fromkeys(["a", "b", *CONTROLS], rows)
 
 
 def test_without_a_gate_only_what_needs_none_is_made_and_that_is_said() -> None:
@@ -110,20 +118,29 @@ def test_without_a_gate_only_what_needs_none_is_made_and_that_is_said() -> None:
 def test_a_localizer_that_saw_boxed_images_alone_is_told_how_to_see_all() -> None:
     boxed = [box for box in A if box.image_id in BOXED_ONLY]
 
-    section = _section({"a": boxed, "b": B}, coverage={"a": BOXED_ONLY, "b": ALL})
+    section = _section({"a": boxed, "b": B}, looked_at={"a": BOXED_ONLY})
 
     settings = [r["setting"] for r in _rows(section, "end_to_end") if r["localizer"] == "a"]
     assert sorted(set(settings)) == ["disease given", "gated"]
-    assert {r["localizer"] for r in _rows(section, "froc")} == {"b"}
+    assert {r["localizer"] for r in _rows(section, "froc")} == {"b", *CONTROLS}
     note = next(p for p in section.paragraphs if p.startswith("a looked at boxed images alone"))
     assert "--images all" in note
     assert "data.predict: all" in note
 
 
-def test_if_no_localizer_saw_other_images_there_is_no_froc() -> None:
+def test_if_no_localizer_saw_other_images_froc_shows_the_controls_alone() -> None:
     boxed = [box for box in A if box.image_id in BOXED_ONLY]
 
-    section = _section({"a": boxed}, coverage={"a": BOXED_ONLY})
+    section = _section({"a": boxed}, looked_at={"a": BOXED_ONLY})
+
+    assert {r["localizer"] for r in _rows(section, "froc")} == {*CONTROLS}
+
+
+def test_if_all_images_are_boxed_there_is_no_froc() -> None:
+    images = [image for image in COCO["images"] if image["file_name"] in BOXED_ONLY]
+    boxed = [box for box in A if box.image_id in BOXED_ONLY]
+
+    section = end_to_end(evaluated({**COCO, "images": images}, {"a": boxed}, GATE))
 
     assert [t.name for t in section.tables] == ["gate_ledger", "end_to_end", "false_boxes"]
     assert section.figures == ()
@@ -140,7 +157,8 @@ def test_images_not_looked_at_and_images_not_decided_on_are_counted_in_notes() -
     notes = " ".join(next(t for t in section.tables if t.name == "end_to_end").notes)
     assert f"a did not look at 20 of 60 images, with {lost} ground-truth boxes" in notes
     assert "the gate lacks decisions for 1 images that a looked at" in notes
-    images = {r["setting"]: r["images"] for r in _rows(section, "end_to_end")}
+    rows = [r for r in _rows(section, "end_to_end") if r["localizer"] == "a"]
+    images = {r["setting"]: r["images"] for r in rows}
     assert (images["end to end"], images["every disease asked"]) == ("39", "40")
 
 
@@ -158,7 +176,7 @@ def test_sentences_and_alt_texts_hold_the_figures_of_the_tables() -> None:
     row = next(
         r
         for r in _rows(section, "end_to_end")
-        if (r["setting"], r["threshold"]) == ("end to end", "0.5")
+        if (r["localizer"], r["setting"], r["threshold"]) == ("a", "end to end", "0.5")
     )
 
     text = " ".join(section.paragraphs)
@@ -179,16 +197,15 @@ def test_the_figure_has_a_panel_for_all_diseases_and_each_and_names_the_research
     ]  # fmt: skip
     assert all(axis.get_xscale() == "log" for axis in figure.axes)
     curves = [line for line in figure.axes[0].lines if len(np.asarray(line.get_xydata())) > 1]
-    assert len({line.get_linestyle() for line in curves}) == 2
+    assert len({line.get_linestyle() for line in curves[:2]}) == 2
     legend = figure.legends[0]
-    assert [text.get_text() for text in legend.get_texts()] == ["a", "b"]
+    controls = [f"{name} (control)" for name in CONTROLS]
+    assert [text.get_text() for text in legend.get_texts()] == ["a", "b", *controls]
     assert RESEARCH_USE in legend.get_title().get_text()
 
 
 def test_controls_are_grey_and_told_apart_by_their_lines() -> None:
-    controls = {"prior_box": B, "constant_box": B}
-
-    figure = _section({"a": A, **controls}).figures[0].figure
+    figure = _section({"a": A}).figures[0].figure
 
     curves = [line for line in figure.axes[0].lines if len(np.asarray(line.get_xydata())) > 1]
     names = [text.get_text() for text in figure.legends[0].get_texts()]
@@ -217,24 +234,28 @@ def test_tables_of_a_localizer_without_boxes_hold_no_undefined_figure() -> None:
         assert "nan" not in to_latex(table).lower()
 
 
-def test_without_any_localizer_the_section_says_so() -> None:
-    assert _section({}).paragraphs == ("No localizer was given.",)
+def test_without_any_localizer_the_controls_stand_alone() -> None:
+    section = _section({})
+
+    for table in section.tables:
+        assert {r["localizer"] for r in _rows(section, table.name)} == {*CONTROLS}
+    assert "prior_box and constant_box box every disease" in section.paragraphs[-1]
 
 
-def test_a_localizer_of_unknown_coverage_is_refused() -> None:
-    with pytest.raises(ValueError, match="which images did 'a' look at"):
-        _section({"a": A}, coverage={})
+def test_a_box_on_an_image_that_was_not_looked_at_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"'a' has a box on \d+, an image that it is said"):
+        _section({"a": A}, looked_at={"a": BOXED_ONLY})
 
 
 @pytest.mark.slow
 def test_a_thousand_images_eight_diseases_and_four_localizers_take_seconds() -> None:
     coco = _coco(1026, NIH_BOXED_DISEASES)
-    images, truth = image_table(coco), ground_truth_from_coco(coco)
+    images = ground_truth_from_coco(coco).images
     predictions = {f"l{i}": _boxes(images.image_ids, images.diseases, i) for i in range(4)}
     gate = {(i, d): d != "Mass" for i in images.image_ids for d in images.diseases}
-    coverage = dict.fromkeys(predictions, frozenset(images.image_ids))
+    everyone = evaluated(coco, predictions, gate, resamples=2000)
     started = time.process_time()
 
-    end_to_end_section(images, truth, predictions, gate, coverage, resamples=2000, seed=0)
+    end_to_end(everyone)
 
     assert time.process_time() - started < 30

@@ -9,10 +9,11 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from builders import comparison, evaluated
 from cxrloc.localization.analyses.gallery.choose import BEST, DISAGREE, WRONG, choose
-from cxrloc.localization.analyses.gallery.pictures import gallery_pictures
+from cxrloc.localization.analyses.gallery.pictures import gallery
 from cxrloc.localization.cam.heat_maps import HeatMaps
-from cxrloc.localization.evaluation.comparison import Comparison, compare
+from cxrloc.localization.evaluation.comparison import Comparison
 from cxrloc.localization.localizer import Localization
 from cxrloc.localization.report.sections import Picture
 
@@ -43,11 +44,11 @@ def _box(i: int, disease: str, share: float, score: float = 0.5) -> Localization
 
 
 def _compare(diseases: list[str], predictions: Predictions) -> Comparison:
-    return compare(_coco(diseases), predictions, resamples=5)
+    return comparison(_coco(diseases), predictions, resamples=5)
 
 
-def _chosen(comparison: Comparison, group: str, per_group: int = 2) -> list[str]:
-    return [c.image_id for c in choose(comparison, per_group) if c.group == group]
+def _chosen(compared: Comparison, group: str, per_group: int = 2) -> list[str]:
+    return [c.image_id for c in choose(compared, per_group) if c.group == group]
 
 
 def test_best_wrong_and_disagreeing_images_are_chosen_by_their_figures() -> None:
@@ -86,10 +87,10 @@ def test_confidence_is_compared_within_a_localizer_and_disease_alone() -> None:
 def test_diseases_take_turns_and_no_image_comes_twice() -> None:
     diseases = ["Mass", "Mass", "Mass", "Nodule", "Nodule"]
     a = [_box(i, d, 1 - 0.1 * i) for i, d in enumerate(diseases)]
-    comparison = _compare(diseases, {"a": a})
+    compared = _compare(diseases, {"a": a})
 
-    assert _chosen(comparison, BEST, 3) == ["0.png", "3.png", "1.png"]
-    everything = [c.image_id for c in choose(comparison, 4)]
+    assert _chosen(compared, BEST, 3) == ["0.png", "3.png", "1.png"]
+    everything = [c.image_id for c in choose(compared, 4)]
     assert sorted(everything) == [f"{i}.png" for i in range(5)]
 
 
@@ -121,9 +122,8 @@ def _pictures(
     path = tmp_path / "0.png"
     if on_disk:
         cv2.imwrite(str(path), np.full((SIDE // 2, SIDE // 2), 60, np.uint8))  # a smaller copy
-    comparison = _compare(["Mass", "Mass"], predictions)
-    choices = choose(comparison, per_group=1)[:1]
-    return gallery_pictures(choices, {"0.png": path}, _coco(["Mass", "Mass"]), predictions, maps)
+    coco, paths = _coco(["Mass", "Mass"]), {"0.png": path}
+    return gallery(evaluated(coco, predictions, maps=maps, image_paths=paths, resamples=5))[:1]
 
 
 def _pixels(picture: Picture) -> npt.NDArray[np.uint8]:
@@ -177,12 +177,9 @@ def test_a_heat_map_stands_beside_the_image_and_is_hot_where_the_map_is(tmp_path
     assert "Beside it the heat map of a." in beside.alt
 
 
-def test_a_map_of_another_image_or_localizer_is_not_shown(tmp_path: Path) -> None:
+def test_a_map_of_another_image_is_not_shown(tmp_path: Path) -> None:
     cells = np.ones((1, 4, 4), np.float32)
-    maps = {
-        "a": HeatMaps((("1.png", "Mass"),), cells, False, "a"),
-        "c": HeatMaps((("0.png", "Mass"),), cells, False, "c"),
-    }
+    maps = {"a": HeatMaps((("1.png", "Mass"),), cells, False, "a")}
 
     (picture,) = _pictures(tmp_path, _two(), maps)
     assert "heat map" not in picture.alt
@@ -202,4 +199,4 @@ def test_a_image_that_is_not_on_disk_or_not_readable_is_drawn_blank_and_said(
 
 
 def test_no_choice_gives_no_picture() -> None:
-    assert gallery_pictures((), {}, _coco(["Mass"]), {}, {}) == ()
+    assert gallery(evaluated(_coco(["Mass", "Mass"]), {})) == ()

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from builders import evaluated
 from cxrloc.classification.report.tables import Cell, TableRow, to_csv
 from cxrloc.localization.analyses.shortcut.section import shortcut_check
 from cxrloc.localization.analyses.shortcut.shortcut import (
@@ -26,7 +27,7 @@ from cxrloc.localization.analyses.shortcut.shortcut import (
     shortcut_shares,
 )
 from cxrloc.localization.cam.heat_maps import HeatMaps
-from cxrloc.localization.comparison_report.build import StudyInputs, run_study
+from cxrloc.localization.comparison_report.build import build_report
 from cxrloc.localization.localizer import Localization
 from cxrloc.localization.report.glossary import lookup
 from cxrloc.localization.report.sections import Section
@@ -288,10 +289,8 @@ def test_the_comparison_has_the_section_where_there_are_maps_and_images(tmp_path
     )
 
     def sections(paths: dict[str, Path]) -> dict[str, Section]:
-        inputs = StudyInputs(
-            coco, {"cam": boxes}, maps={"cam": maps}, image_paths=paths, resamples=20
-        )
-        return {part.key: part for part in run_study(inputs).sections}
+        everyone = evaluated(coco, {"cam": boxes}, maps={"cam": maps}, image_paths=paths)
+        return {part.key: part for part in build_report(everyone.inputs).sections}
 
     found = sections({name: tmp_path / name for name in names})["shortcut"]
     assert macro(found, "markers", MASS, "cam, markers masked minus cam")[0] > 0

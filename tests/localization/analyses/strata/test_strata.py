@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from builders import comparison, evaluated
 from cxrloc.classification.report.tables import Cell, TableRow
-from cxrloc.localization.analyses.strata.section import strata_section
+from cxrloc.localization.analyses.strata.section import strata
 from cxrloc.localization.analyses.strata.strata import (
     StratumScore,
     area_quarters,
@@ -18,9 +19,9 @@ from cxrloc.localization.analyses.strata.strata import (
     score_strata,
     strata_of,
 )
-from cxrloc.localization.evaluation.comparison import Comparison, compare
+from cxrloc.localization.evaluation.comparison import Comparison
+from cxrloc.localization.evaluation.evaluated import Evaluated
 from cxrloc.localization.evaluation.ground_truth import ground_truth_from_coco
-from cxrloc.localization.evaluation.image_table import ImageTable, image_table
 from cxrloc.localization.localizer import Localization
 from cxrloc.localization.report.glossary import lookup
 
@@ -48,8 +49,9 @@ def _members(coco: dict[str, Any]) -> dict[str, list[str]]:
     """Stratum -> its boxes as `image/disease`."""
     truth = ground_truth_from_coco(coco)
     boxes = [f"{i[:-4]}/{d}" for i, d in zip(truth.image_ids, truth.diseases, strict=True)]
-    found = strata_of(image_table(coco), truth)
-    return {s.name: [b for b, m in zip(boxes, s.members, strict=True) if m] for s in found}
+    return {
+        s.name: [b for b, m in zip(boxes, s.members, strict=True) if m] for s in strata_of(truth)
+    }
 
 
 FOUR = _coco(
@@ -86,10 +88,10 @@ def test_every_box_is_in_its_strata_and_what_holds_no_box_is_left_out() -> None:
 
 
 def test_the_strata_of_a_kind_split_the_boxes() -> None:
-    strata = strata_of(image_table(FOUR), ground_truth_from_coco(FOUR))
+    parts = strata_of(ground_truth_from_coco(FOUR))
 
-    for kind in {s.kind for s in strata}:
-        members = [s.members for s in strata if s.kind == kind]
+    for kind in {s.kind for s in parts}:
+        members = [s.members for s in parts if s.kind == kind]
         assert np.sum(members, axis=0).tolist() == [1] * 5
 
 
@@ -115,7 +117,7 @@ def test_quarters_of_area_are_within_the_disease_and_equal_areas_stay_together()
     )  # fmt: skip
 
     truth = ground_truth_from_coco(coco)
-    quarters = area_quarters(image_table(coco), truth)
+    quarters = area_quarters(truth)
 
     of = {name: quarters[truth.disease_index == i].tolist() for i, name in enumerate("ABC")}
     # the areas of B are four times those of A: over all boxes they would not share the quarters
@@ -131,14 +133,7 @@ def test_area_is_a_share_of_the_image_so_its_size_in_pixels_changes_no_quarter()
     assert _members(scaled) == _members(plain)
 
 
-def test_a_box_on_no_image_of_the_table_is_refused() -> None:
-    images = image_table(FOUR).select(np.array([True, False, True, True, True]))
-
-    with pytest.raises(ValueError, match=r"'2.png' \(and 0 more boxes\) is on no image"):
-        strata_of(images, ground_truth_from_coco(FOUR))
-
-
-def _world(gated: bool = False) -> tuple[ImageTable, Comparison]:
+def _world(gated: bool = False) -> Evaluated:
     """24 patients: AP images are found with IoU .5, PA images with IoU 1, unknown views not at all.
 
     Half of the images have A, the other half B; all but the four unknown have age and sex.
@@ -151,7 +146,11 @@ def _world(gated: bool = False) -> tuple[ImageTable, Comparison]:
         for i in range(20)
     ]
     gate = {(f"{i}.png", "AB"[i % 2]): i >= 5 for i in range(24)} if gated else None
-    return image_table(coco), compare(coco, {"mine": found}, gate, resamples=100, seed=3)
+    return evaluated(coco, {"mine": found}, gate, resamples=100, seed=3)
+
+
+def _scores(compared: Comparison) -> list[StratumScore]:
+    return score_strata(compared, strata_of(compared.truth))
 
 
 def _score(scores: list[StratumScore], stratum: str, label: str) -> StratumScore:
@@ -159,10 +158,10 @@ def _score(scores: list[StratumScore], stratum: str, label: str) -> StratumScore
 
 
 def test_figures_are_macro_means_of_the_boxes_of_the_stratum() -> None:
-    images, comparison = _world(gated=True)
-    strata = strata_of(images, comparison.truth)
+    compared = _world(gated=True).comparison
+    parts = strata_of(compared.truth)
 
-    scores = score_strata(comparison, strata)
+    scores = score_strata(compared, parts)
 
     def values(stratum: str, label: str) -> list[float]:
         return [e.value for e in _score(scores, stratum, label).figures.values()]
@@ -173,7 +172,7 @@ def test_figures_are_macro_means_of_the_boxes_of_the_stratum() -> None:
     assert values("view unknown", "mine") == [0, 0]
     # the gate drops images 0 to 4: three of five of A, two of five of B
     assert values("view AP", "mine, gated") == pytest.approx([(0.2 + 0.3) / 2, 0])
-    assert len(scores) == len(strata) * len(comparison.localizers)
+    assert len(scores) == len(parts) * len(compared.localizers)
 
 
 def test_a_disease_without_a_box_in_the_stratum_is_not_in_its_macro_mean() -> None:
@@ -181,18 +180,15 @@ def test_a_disease_without_a_box_in_the_stratum_is_not_in_its_macro_mean() -> No
     images = [_image(i, view=view) for i, view in views.items()]
     coco = _coco(images, [(1, 1, 10), (2, 1, 10), (3, 2, 10), (4, 2, 10)])
     found = [Localization(f"{i}.png", "A", (10, 10, 20, 20), 0.5) for i in (1, 2)]
-    comparison = compare(coco, {"mine": found}, resamples=20)
 
-    scores = score_strata(comparison, strata_of(image_table(coco), comparison.truth))
+    scores = _scores(comparison(coco, {"mine": found}))
 
     assert _score(scores, "view AP", "mine").figures["mean_iou"].value == 1
     assert _score(scores, "view PA", "mine").figures["mean_iou"].value == 0
 
 
 def test_under_ten_patients_there_is_a_figure_but_no_interval() -> None:
-    images, comparison = _world()
-
-    scores = score_strata(comparison, strata_of(images, comparison.truth))
+    scores = _scores(_world().comparison)
 
     ten, four = (_score(scores, s, "mine").figures["mean_iou"] for s in ("view AP", "view unknown"))
     assert ten.low <= ten.value <= ten.high
@@ -202,20 +198,19 @@ def test_under_ten_patients_there_is_a_figure_but_no_interval() -> None:
 def test_patients_not_boxes_are_counted_for_the_interval() -> None:
     images = [_image(i, patient=f"p{i % 9}", view="AP") for i in range(18)]
     coco = _coco(images, [(i, 1, 10) for i in range(18)])
-    comparison = compare(coco, {}, resamples=20)
 
-    scores = score_strata(comparison, strata_of(image_table(coco), comparison.truth))
+    scores = _scores(comparison(coco, {}))
 
     assert np.isnan(scores[0].figures["mean_iou"].low)
 
 
 def test_the_difference_to_the_reference_is_that_of_the_figures_and_none_for_itself() -> None:
-    images, comparison = _world()
-    reference = reference_of(comparison)
+    compared = _world().comparison
+    reference = reference_of(compared)
     assert reference is not None
     assert reference.is_control
 
-    scores = score_strata(comparison, strata_of(images, comparison.truth))
+    scores = _scores(compared)
 
     for stratum in ("view AP", "view PA"):
         mine, base = (_score(scores, stratum, label) for label in ("mine", reference.name))
@@ -228,13 +223,13 @@ def test_the_difference_to_the_reference_is_that_of_the_figures_and_none_for_its
 
 
 def test_the_reference_is_constant_box_and_else_prior_box() -> None:
-    _, comparison = _world()
-    rows = {row.name: row for row in comparison.localizers}
+    compared = _world().comparison
+    rows = {row.name: row for row in compared.localizers}
     prior, other = rows["prior_box"], rows["random_map"]
     best = replace(prior, name="constant_box")
 
     def chosen(*localizers: Any) -> str | None:
-        found = reference_of(replace(comparison, localizers=localizers))
+        found = reference_of(replace(compared, localizers=localizers))
         return None if found is None else found.name
 
     assert chosen(prior, other, best) == "constant_box"
@@ -245,9 +240,9 @@ def test_the_reference_is_constant_box_and_else_prior_box() -> None:
 
 
 def test_the_section_prints_counts_differences_and_who_has_no_interval() -> None:
-    images, comparison = _world(gated=True)
+    world = _world(gated=True)
 
-    section = strata_section(images, comparison)
+    section = strata(world)
 
     assert section.key == "strata"
     (table,) = section.tables
@@ -261,7 +256,7 @@ def test_the_section_prints_counts_differences_and_who_has_no_interval() -> None
     assert "within the disease" in notes
     assert "no test is done" in notes
     assert "no test is done" in section.paragraphs[0]
-    reference = reference_of(comparison)
+    reference = reference_of(world.comparison)
     assert reference is not None
     own = next(r for r in table.rows if r.lead["localizer"] == reference.name)
     assert own.cells["mean_iou minus reference"] == ""
@@ -271,18 +266,16 @@ def test_the_section_prints_counts_differences_and_who_has_no_interval() -> None
 
 
 def test_every_column_has_an_explanation() -> None:
-    images, comparison = _world()
-
-    for row in strata_section(images, comparison).tables[0].rows:
+    for row in strata(_world()).tables[0].rows:
         for column in (*row.lead, *row.cells, *row.trail):
             assert lookup(column).definition
 
 
 def test_without_a_control_there_is_no_difference_and_one_panel() -> None:
-    images, comparison = _world()
-    alone = replace(comparison, localizers=comparison.localizers[:1])
+    world = _world()
+    world.comparison = replace(world.comparison, localizers=world.comparison.localizers[:1])
 
-    section = strata_section(images, alone)
+    section = strata(world)
 
     assert list(section.tables[0].rows[0].cells) == ["mean_iou", "acc_iou@0.5"]
     assert "There is no control to subtract" in section.tables[0].notes
@@ -290,16 +283,16 @@ def test_without_a_control_there_is_no_difference_and_one_panel() -> None:
 
 
 def test_the_figure_has_a_line_per_stratum_and_marks_gated_twins_hollow() -> None:
-    images, comparison = _world(gated=True)
+    world = _world(gated=True)
 
-    section = strata_section(images, comparison)
+    section = strata(world)
 
     figure = section.figures[0]
     left, right = figure.figure.axes
     names = [text.get_text() for text in left.get_yticklabels()]
-    assert names == [s.name for s in strata_of(images, comparison.truth)]
+    assert names == [s.name for s in strata_of(world.truth)]
     legend = figure.figure.legends[0]
-    reference = reference_of(comparison)
+    reference = reference_of(world.comparison)
     assert reference is not None
     labels = [text.get_text() for text in legend.get_texts()]
     assert labels == ["mine", "mine, gated", f"{reference.name} (control)"]
@@ -318,7 +311,7 @@ def test_the_order_of_images_boxes_and_predictions_changes_no_figure() -> None:
     mixed = {key: random.Random(1).sample(coco[key], len(coco[key])) for key in coco}
 
     plain, other = (
-        strata_section(image_table(c), compare(c, {"mine": f}, resamples=20)).tables[0]
+        strata(evaluated(c, {"mine": f})).tables[0]
         for c, f in ((coco, found), (mixed, found[::-1]))
     )
 

@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import math
 import random
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pytest
 from matplotlib.patches import Rectangle
 
-from cxrloc.localization.analyses.taxonomy.section import taxonomy_section
+from builders import evaluated
+from cxrloc.localization.analyses.taxonomy.section import taxonomy
 from cxrloc.localization.analyses.taxonomy.taxonomy import (
     ALL_BOXES,
     CLASSES,
     classify_boxes,
     taxonomies,
 )
+from cxrloc.localization.evaluation.box_scores import score_boxes
+from cxrloc.localization.evaluation.controls import CONTROL_NAMES
+from cxrloc.localization.evaluation.detections import place
+from cxrloc.localization.evaluation.evaluated import Evaluated
 from cxrloc.localization.evaluation.ground_truth import GroundTruth, ground_truth_from_coco
 from cxrloc.localization.localizer import Localization
 from cxrloc.localization.report.glossary import lookup
@@ -26,8 +32,8 @@ BOX = (100.0, 100.0, 140.0, 140.0)
 FAR = (0.0, 0.0, 40.0, 40.0)
 
 
-def _truth(pairs: list[tuple[str, str]]) -> GroundTruth:
-    names = list(dict.fromkeys(image for image, _ in pairs))
+def _truth(pairs: list[tuple[str, str]], unboxed: Sequence[str] = ()) -> GroundTruth:
+    names = list(dict.fromkeys([*(image for image, _ in pairs), *unboxed]))
     coco: dict[str, Any] = {
         "images": [
             {"id": i, "file_name": n, "width": 256, "height": 256, "patient_id": n}
@@ -43,6 +49,35 @@ def _truth(pairs: list[tuple[str, str]]) -> GroundTruth:
     return ground_truth_from_coco(coco)
 
 
+Gate = Mapping[tuple[str, str], bool]
+
+
+def _evaluated(
+    truth: GroundTruth,
+    found: Sequence[Localization],
+    gate: Gate | None = None,
+    controls: Mapping[str, Sequence[Localization]] | None = None,
+) -> Evaluated:
+    """One localizer beside controls of our own."""
+    everyone = evaluated(truth, {"mine": found}, gate)
+    everyone.controls = {name: place(truth, boxes) for name, boxes in (controls or {}).items()}
+    return everyone
+
+
+def _classes(
+    truth: GroundTruth,
+    found: Sequence[Localization],
+    gate: Gate | None = None,
+    threshold: float = 0.5,
+) -> list[str]:
+    """Class of every ground-truth box."""
+    everyone = evaluated(truth, {"mine": found}, gate)
+    boxes, decided = everyone.inputs.predictions["mine"], everyone.inputs.gate
+    boxes = boxes if decided is None else boxes.passing(decided)
+    classes = classify_boxes(boxes, score_boxes(boxes), everyone.passes, threshold=threshold)
+    return [CLASSES[int(chosen)] for chosen in classes]
+
+
 def _class(
     boxes: list[tuple[str, tuple[float, float, float, float], float]],
     gate: dict[str, bool] | None = None,
@@ -51,8 +86,7 @@ def _class(
     """Class of the one box (Mass on image a) for (disease, box, score) predictions there."""
     found = [Localization("a", disease, box, score) for disease, box, score in boxes]
     passes = None if gate is None else {("a", disease): says for disease, says in gate.items()}
-    classes = classify_boxes(_truth([("a", "Mass")]), found, passes, threshold=threshold)
-    return str(CLASSES[int(classes[0])])
+    return _classes(_truth([("a", "Mass")]), found, passes, threshold)[0]
 
 
 @pytest.mark.parametrize(
@@ -92,9 +126,7 @@ def test_a_box_under_another_name_counts_where_the_own_one_is_absent_or_elsewher
 def test_a_box_on_another_image_is_no_box() -> None:
     found = [Localization("b", "Mass", BOX, 0.5), Localization("b", "Nodule", BOX, 0.5)]
 
-    classes = classify_boxes(_truth([("a", "Mass"), ("b", "Mass")]), found)
-
-    assert [CLASSES[int(c)] for c in classes] == ["no box", "hit"]
+    assert _classes(_truth([("a", "Mass"), ("b", "Mass")]), found) == ["no box", "hit"]
 
 
 def test_the_gate_comes_first_and_holds_for_other_names_too() -> None:
@@ -136,18 +168,20 @@ def _world(seed: int = 0) -> tuple[GroundTruth, list[Localization], dict[tuple[s
                 side = rng.uniform(20, 60)
                 box = (float(x), float(y), float(x + side), float(y + side))
                 found.append(Localization(f"{i}", disease, box, float(rng.random())))
-    return _truth(pairs), found, gate
+    return _truth(pairs, [f"{i}" for i in range(40)]), found, gate
 
 
 def test_every_box_is_in_one_class_so_diseases_add_up_to_all_boxes() -> None:
     truth, found, gate = _world()
 
-    rows = taxonomies(truth, {"mine": found}, gate, {"blind": found})
+    rows = taxonomies(evaluated(truth, {"mine": found}, gate))
 
     settings = [(row.label, row.setting) for row in rows]
     assert settings == [
-        ("mine", "disease given"), ("mine, gated", "gated"), ("blind", "control")
-    ]  # fmt: skip
+        ("mine", "disease given"),
+        ("mine, gated", "gated"),
+        *((name, "control") for name in CONTROL_NAMES),
+    ]
     for row in rows:
         for disease, boxes in truth.boxes_per_disease.items():
             assert sum(row.counts[disease].values()) == boxes
@@ -163,14 +197,14 @@ def test_the_order_of_the_predictions_changes_no_class() -> None:
     truth, found, gate = _world()
     mixed = random.Random(1).sample(found, len(found))
 
-    assert (classify_boxes(truth, mixed, gate) == classify_boxes(truth, found, gate)).all()
+    assert _classes(truth, mixed, gate) == _classes(truth, found, gate)
 
 
 def test_the_section_prints_shares_and_counts_and_warns_of_chance() -> None:
     truth = _truth([("a", "Mass"), ("b", "Mass"), ("b", "Nodule"), ("c", "Nodule")])
     found = [Localization("a", "Mass", BOX, 0.5), Localization("b", "Nodule", BOX, 0.5)]
 
-    section = taxonomy_section(truth, {"mine": found}, controls={"random_map": found[:1]})
+    section = taxonomy(_evaluated(truth, found, controls={"random_map": found[:1]}))
 
     assert section.key == "taxonomy"
     shares, counts = section.tables
@@ -203,7 +237,7 @@ def test_the_section_prints_shares_and_counts_and_warns_of_chance() -> None:
 def test_every_column_has_an_explanation() -> None:
     truth, found, gate = _world()
 
-    for table in taxonomy_section(truth, {"mine": found}, gate).tables:
+    for table in taxonomy(evaluated(truth, {"mine": found}, gate)).tables:
         for row in table.rows:
             for column in (*row.lead, *row.cells, *row.trail):
                 assert lookup(column).definition
@@ -212,7 +246,7 @@ def test_every_column_has_an_explanation() -> None:
 def test_the_figure_has_a_panel_per_disease_whose_bars_all_reach_100() -> None:
     truth, found, gate = _world()
 
-    section = taxonomy_section(truth, {"mine": found}, gate, {"blind": found})
+    section = taxonomy(_evaluated(truth, found, gate, {"blind": found}))
 
     figure = section.figures[0]
     panels = [axis for axis in figure.figure.axes if axis.get_visible()]
@@ -234,7 +268,7 @@ def test_the_figure_has_a_panel_per_disease_whose_bars_all_reach_100() -> None:
 
 def test_classes_differ_in_colour_and_hatch_so_that_no_two_are_told_by_colour_alone() -> None:
     truth, found, _ = _world()
-    legend = taxonomy_section(truth, {"mine": found}).figures[0].figure.legends[0]
+    legend = taxonomy(_evaluated(truth, found)).figures[0].figure.legends[0]
 
     styles = [(p.get_facecolor(), p.get_hatch()) for p in legend.get_patches()]
     hatched = [hatch for _, hatch in styles if hatch]
@@ -242,8 +276,9 @@ def test_classes_differ_in_colour_and_hatch_so_that_no_two_are_told_by_colour_al
     assert len(set(hatched)) == len(hatched) == 5
 
 
-def test_without_any_localizer_the_section_says_so_and_has_no_table() -> None:
-    section = taxonomy_section(_truth([("a", "Mass")]), {})
+def test_without_any_localizer_the_controls_stand_alone() -> None:
+    section = taxonomy(evaluated(_truth([("a", "Mass"), ("b", "Mass")]), {}))
 
-    assert (section.tables, section.figures) == ((), ())
-    assert "no localizer" in section.paragraphs[-1]
+    rows = [row.lead["localizer"] for row in section.tables[0].rows if row.block == ALL_BOXES]
+    assert rows == list(CONTROL_NAMES)
+    assert [text.split(":")[0] for text in section.paragraphs[1:]] == list(CONTROL_NAMES)
