@@ -13,12 +13,10 @@ import cv2
 import numpy as np
 import pytest
 
-from builders import coco_ground_truth
+from builders import coco_ground_truth, evaluated
 from cxrloc.datasets.files.manifest import RESEARCH_USE
-from cxrloc.localization.analyses.gallery.choose import choose
-from cxrloc.localization.analyses.gallery.pictures import gallery_pictures
-from cxrloc.localization.analyses.means import comparison_sections
-from cxrloc.localization.evaluation.comparison import compare
+from cxrloc.localization.analyses.gallery.pictures import gallery
+from cxrloc.localization.analyses.means import accuracy, means, paired
 from cxrloc.localization.localizer import Localization
 from cxrloc.localization.report.page import Report, write_report
 from cxrloc.localization.report.plots import accuracy_curves, paired_boxplots
@@ -64,17 +62,16 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     images = {f"{i}.png": folder / f"{i}.png" for i in range(IMAGES - 1)}
     for i, path in enumerate(images.values()):
         cv2.imwrite(str(path), np.full((64, 64), 40 + 10 * i, np.uint8))
-    coco, predictions = _coco(), _predictions()
-    comparison = compare(coco, predictions, resamples=60)
-    paired = paired_boxplots(comparison)
-    assert paired is not None
-    curves = Section("figures", "Figures", (), (), (accuracy_curves(comparison), paired))
+    compared = evaluated(_coco(), _predictions(), image_paths=images, resamples=60)
+    pairs = paired_boxplots(compared.comparison)
+    assert pairs is not None
+    curves = Section("figures", "Figures", (), (), (accuracy_curves(compared.comparison), pairs))
     page = Report(
         "Two localizers",
         "Is near better than far?",
         ("It is nearer.",),
-        (*comparison_sections(comparison), curves),
-        gallery_pictures(choose(comparison), images, coco, predictions, {}),
+        (means(compared), accuracy(compared), paired(compared), curves),
+        gallery(compared),
         {"command": ["compare_localizers.py"], "hashes": {"ground_truth": "ab" * 32}},
         stamp="LEAKED: 3 patients",
         diseases=DISEASES,

@@ -56,7 +56,7 @@ def test_controls_are_grey_and_a_gated_twin_has_the_same_colour_hatched() -> Non
     figure = iou_boxplots(_comparison(("Mass",), gated=True))
 
     boxes = figure.axes[0].patches
-    colours = [patch.get_facecolor()[:3] for patch in boxes]
+    colours = [to_rgb(patch.get_facecolor()) for patch in boxes]
     assert colours[:4] == [to_rgb(c) for c in (*COLOURS[:2], *COLOURS[:2])]
     assert [bool(patch.get_hatch()) for patch in boxes] == [False] * 2 + [True] * 2 + [False] * 4
     assert colours[4:] == [to_rgb(c) for c in CONTROL_GREYS]
@@ -116,7 +116,7 @@ def test_the_band_of_a_curve_holds_the_curve() -> None:
     axis = accuracy_curves(_comparison(("Mass", "Nodule"))).figure.axes[0]
 
     line, band = axis.get_lines()[1], axis.collections[1]
-    vertices = band.get_paths()[0].vertices
+    vertices = np.asarray(band.get_paths()[0].vertices)
     for t, value in zip(np.asarray(line.get_xdata()), np.asarray(line.get_ydata()), strict=True):
         heights = vertices[np.isclose(vertices[:, 0], t), 1]
         assert heights.min() <= value <= heights.max()
