@@ -144,11 +144,7 @@ class ClusterBootstrap:
         return cls(patient_of, disease_of, diseases, counts)
 
     def estimates(self, values: FloatArray) -> list[DiseaseEstimates]:
-        """Per-disease means and macro means of M measures at once, with intervals.
-
-        Args:
-            values: (N, M), one row per box.
-        """
+        """Means of M measures (N, M), one row per box: per disease and macro, with intervals."""
         return self.intervals(self.draws(values))
 
     def intervals(self, draws: Draws) -> list[DiseaseEstimates]:
@@ -262,10 +258,7 @@ def tail_of(patients: float, level: float = LEVEL) -> float:
 
 
 def typical_patients(patients: Sequence[int] | IndexArray) -> float:
-    """The number of patients by which a macro mean varies, of the patients of each disease.
-
-    The variance of a mean over diseases goes with the mean of 1 / patients.
-    """
+    """Of the patients of each disease their harmonic mean: so a mean over diseases varies."""
     there = np.array(patients, dtype=np.float64)
     return max(2.0, 1 / float(np.mean(1 / there[there > 0])))
 

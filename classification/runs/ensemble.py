@@ -104,7 +104,7 @@ def load_ensemble(paths: Sequence[Path], device: str, precision: str) -> Ensembl
 def unseen_images(
     paths: Sequence[Path], radiographs: Sequence[Radiograph]
 ) -> tuple[list[Radiograph], list[str]]:
-    """Images of patients that no bundle was trained or chosen on, and what a reader must know.
+    """Images of patients that no bundle was trained or chosen on; sentences on those left out.
 
     Raises:
         ValueError: when none is left.
@@ -114,12 +114,12 @@ def unseen_images(
     for path in paths:
         listed = path.parent / TRAINING_IMAGES
         if not listed.is_file():
-            notes.append(f"Not known: what {path} was trained on, as {listed} is not there")
+            notes.append(f"Not known: what {path} was trained on, as {listed} is not there.")
             continue
         shared = audit(read_training_images(listed), evaluated)
         images |= set(shared.shared_images)
         patients |= set(shared.shared_patients)
-        notes += [f"Not known: what {weights} was trained on" for weights in shared.unlisted]
+        notes += [f"Not known: what {weights} was trained on." for weights in shared.unlisted]
     kept = [r for r in radiographs if r.image_id not in images and r.patient_id not in patients]
     if not kept:
         raise ValueError(
@@ -127,7 +127,7 @@ def unseen_images(
             f"chosen on; for the images of a cross-validation see its {OUT_OF_FOLD}"
         )
     left_out = len(radiographs) - len(kept)
-    first = f"{left_out} images of patients that a classifier has seen were left out"
+    first = f"{left_out} images of patients that a classifier has seen were left out."
     return kept, [first, *notes] if left_out else notes
 
 

@@ -82,9 +82,10 @@ def _run(arguments: argparse.Namespace) -> None:
     if out.suffix != ".parquet":
         raise ValueError(f"--out {out}: expected a name that ends in .parquet")
     ensemble = load_ensemble(bundles, arguments.device, arguments.precision)
-    radiographs, notes = unseen_images(bundles, _listed(arguments.prepared, arguments.images))
+    radiographs, sentences = unseen_images(bundles, _listed(arguments.prepared, arguments.images))
     scored = score_images(ensemble, radiographs)
-    notes = [f"By {_members(bundles)}", *scored.notes, *notes]
+    notes = [f"By {_members(bundles)}", *scored.notes]
+    notes += [sentence.removesuffix(".") for sentence in sentences]
     draws = arguments.resamples, arguments.seed
     found = by_level(scored.images, scored.study_thresholds, *draws)
     studies = out.with_suffix(".studies.csv")

@@ -10,6 +10,7 @@ from scipy.stats import norm
 
 from cxrloc.classification.metrics.bootstrap import (
     ClusterBootstrap,
+    image_weights,
     macro_mean,
     resample_counts,
     tail_of,
@@ -180,3 +181,18 @@ def test_macro_mean_leaves_out_what_is_undefined() -> None:
 def test_no_patients_or_no_resamples_are_an_error(patients: int, resamples: int) -> None:
     with pytest.raises(ValueError, match="expected >= 1 patients and resamples"):
         resample_counts(patients, resamples, seed=0)
+
+
+def test_the_weights_of_images_are_the_draws_of_their_patients_in_any_chunks(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("cxrloc.classification.metrics.bootstrap._CHUNK_ELEMENTS", 12)
+    chunks = list(image_weights(["b", "a", "b", "c"], 7, seed=4))
+
+    assert [len(chunk) for chunk in chunks] == [3, 3, 1]
+    counts = resample_counts(3, 7, seed=4)
+    np.testing.assert_array_equal(np.concatenate(chunks), counts[:, [1, 0, 1, 2]])
+
+
+def test_nothing_is_drawn_of_a_single_patient() -> None:
+    assert list(image_weights(["a", "a"], 7, seed=4)) == []

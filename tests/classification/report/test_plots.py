@@ -14,7 +14,7 @@ from cxrloc.classification.metrics.bootstrap import FloatArray
 from cxrloc.classification.metrics.ranking import classifier_metrics
 from cxrloc.classification.metrics.scored_images import ScoredImages
 from cxrloc.classification.report.folds import plot_epochs
-from cxrloc.classification.report.plots import titled
+from cxrloc.classification.report.plots import COLOURS, MARKERS, panels, save_figure, titled
 from cxrloc.classification.report.run_page import plot_losses, plot_roc
 
 
@@ -121,3 +121,34 @@ def test_a_second_stage_begins_for_all_folds_where_the_longest_first_one_ends(
     assert lines[2][0] == [1, 2, 3]
     assert lines[2][1] == pytest.approx([0.8, 0.6, 0.4])
     assert lines[3][0] == [2.5, 2.5]  # the mark between the stages
+
+
+def test_panels_fill_rows_and_places_without_a_panel_stay_empty() -> None:
+    grid = panels(5, (2.0, 3.0), per_row=3, narrowest=7.0, around=(0.5, 1.0))
+
+    assert [axis.get_visible() for axis in grid.figure.axes] == [True] * 5 + [False]
+    assert (grid.axes, grid.columns) == (tuple(grid.figure.axes[:5]), 3)
+    assert grid.left == (grid.axes[0], grid.axes[3])
+    assert grid.lowest == grid.axes[2:]
+    assert grid.figure.get_size_inches().tolist() == [7.0, 7.0]
+    assert panels(2, (4.0, 3.0), per_row=3).figure.get_size_inches().tolist() == [8.0, 3.6]
+
+
+def test_seven_models_are_told_apart_by_colour_and_by_marker() -> None:
+    assert len(set(COLOURS)) == len(set(MARKERS)) == 7
+
+
+@pytest.mark.parametrize("suffix", [".png", ".svg"])
+def test_the_same_figure_gives_the_same_bytes_and_the_notice_is_asked_for(
+    tmp_path: Path, suffix: str
+) -> None:
+    for name, notice in (("one", True), ("two", True), ("bare", False)):
+        grid = panels(1, (2.0, 2.0))
+        grid.axes[0].plot([0, 1])
+        save_figure(grid.figure, tmp_path / f"{name}{suffix}", notice=notice)
+
+    one, two, bare = ((tmp_path / f"{n}{suffix}").read_bytes() for n in ("one", "two", "bare"))
+    assert one == two != bare
+    if suffix == ".svg":
+        assert b"Research use only" in one
+        assert b"Research use only" not in bare
