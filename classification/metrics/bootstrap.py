@@ -258,7 +258,7 @@ def tail_of(patients: float, level: float = LEVEL) -> float:
 
 
 def typical_patients(patients: Sequence[int] | IndexArray) -> float:
-    """Of the patients of each disease their harmonic mean: so a mean over diseases varies."""
+    """Harmonic mean of the patients per disease: a macro mean varies as if it had so many."""
     there = np.array(patients, dtype=np.float64)
     return max(2.0, 1 / float(np.mean(1 / there[there > 0])))
 

@@ -142,7 +142,8 @@ def _notes(level: str, parts: bool) -> tuple[str, ...]:
     mean = ("The probability of a study is the mean over its images; its label is theirs",)
     return (
         *(mean if level == STUDY else ()),
-        "In brackets the 95 % interval of a bootstrap over patients; undefined for one patient",
+        "In brackets the 95 % interval of a bootstrap over patients; undefined where fewer than "
+        "two carry the figure (AUC: are of the rarer class)",
         f"Validation's point: Youden's J on the {level} probabilities of the validation patients "
         "(of a mean of folds: of patients out of fold who are not scored here)",
         "Kappa: Cohen's",

@@ -216,8 +216,9 @@ def _or(value: float, otherwise: str = "") -> Value:
 
 
 _NOTES = (
-    "In brackets the 95 % interval of a bootstrap over patients; undefined for one patient. "
-    "Figures at validation's point stand in each run's studies.md",
+    "In brackets the 95 % interval of a bootstrap over patients; undefined where fewer than two "
+    "carry the figure (AUC: are of the rarer class). Figures at validation's point stand in each "
+    "run's studies.md",
     "The row of all parts, and every figure above, mixes parts of different difficulty and "
     "prevalence: quote it with those of the parts",
 )

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from cxrloc.classification.report.plots import panels
+from cxrloc.classification.report.plots import COLOURS, panels
 from cxrloc.classification.report.tables import ResultTable, TableRow
 from cxrloc.datasets.files.manifest import RESEARCH_USE
 from cxrloc.localization.analyses.taxonomy.taxonomy import (
@@ -32,13 +32,13 @@ from cxrloc.localization.evaluation.ground_truth import GroundTruth
 from cxrloc.localization.localizer import Localization
 from cxrloc.localization.report.sections import NamedFigure, Section
 
-# Colours of Okabe and Ito; the hatch is the second cue
+# The hatch is the second cue
 _STYLES: dict[str, tuple[str, str]] = {
-    HIT: ("#009E73", ""),
-    LOOSE: ("#56B4E9", "//"),
-    TIGHT: ("#0072B2", "\\\\"),
-    OTHER_NAME: ("#CC79A7", "xx"),
-    WRONG_PLACE: ("#E69F00", ".."),
+    HIT: (COLOURS[2], ""),
+    LOOSE: (COLOURS[1], "//"),
+    TIGHT: (COLOURS[4], "\\\\"),
+    OTHER_NAME: (COLOURS[3], "xx"),
+    WRONG_PLACE: (COLOURS[0], ".."),
     GATE_MISS: ("#8a8a8a", "++"),
     NO_BOX: ("#f2f2f2", ""),
 }

@@ -16,6 +16,7 @@ from cxrloc.classification.bundle.classifier import load_classifier
 from cxrloc.classification.inference.gate_table import read_gate_table
 from cxrloc.classification.metrics.examinations import by_level
 from cxrloc.classification.metrics.scored_images import read_scored_images, write_scored_images
+from cxrloc.classification.report.tables import value_text
 from cxrloc.datasets.phantoms.mura import LimbConfig, make_phantom_limb
 from cxrloc.datasets.prepared.folder import load_prepared
 from cxrloc.tools import cross_validate, localize, predict, prepare_data, train_classifier
@@ -146,7 +147,7 @@ def test_figures_over_all_parts_never_stand_without_the_parts(run: Path) -> None
             figures = of_images[part]
             for cell, figure in ((cells[4], "auc"), (cells[5], "accuracy"), (cells[6], "kappa")):
                 value = figures[figure]
-                assert cell.startswith(f"{float(value):.3f}" if value else "undefined:")
+                assert cell.startswith(value_text(float(value)) if value else "undefined:")
             matrix = [figures[f"{a}_{b}"] for a, b in
                       (("true", "positive"), ("false", "negative"), ("false", "positive"),
                        ("true", "negative"))]  # fmt: skip
@@ -212,7 +213,7 @@ def test_networks_are_compared_by_part_below_all_parts(run: Path, tmp_path: Path
         assert list(shown) == parts  # all stands last, as lower case does
         for part in parts:
             figure = auc[level, part]
-            assert shown[part] == (f"{float(figure):.3f}" if figure else "undefined:")
+            assert shown[part] == (value_text(float(figure)) if figure else "undefined:")
     with (out / "networks_by_part.csv").open(encoding="utf-8") as handle:
         records = list(csv.DictReader(handle))
     assert {r["network"] for r in records} == {"a", "b"}
