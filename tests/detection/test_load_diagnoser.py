@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
+from builders import tiny_classifier, write_tiny_detector
 from cxrloc.classification.bundle.classifier import ClassifierBundle, save_classifier
-from cxrloc.classification.bundle.file import write_bundle
 from cxrloc.classification.bundle.int8 import int8_path, save_int8
 from cxrloc.classification.bundle.preprocessing import Preprocessing
 from cxrloc.classification.inference.int8_calibration import calibrate
@@ -18,10 +18,7 @@ from cxrloc.classification.inference.runtimes import INT8
 from cxrloc.classification.network.classifier import build_classifier
 from cxrloc.datasets.phantoms.drawing.chest import render_image
 from cxrloc.datasets.radiograph import LoadedImage
-from cxrloc.detection.config import DetectorConfig, Init, ModelConfig
 from cxrloc.detection.load_diagnoser import load_diagnoser
-from cxrloc.detection.mask_rcnn import bundle_metadata
-from cxrloc.detection.torchvision_backend.backend import build_detector
 from cxrloc.localization.boxes import iou
 from cxrloc.localization.cam.localizer import GradCamLocalizer
 from cxrloc.localization.diagnosis.diagnoser import Diagnosis
@@ -33,26 +30,16 @@ DISEASES = ("Mass", "Effusion")
 def classifier(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An untrained gate that every disease passes."""
     path = tmp_path_factory.mktemp("bundle") / "classifier.safetensors"
-    bundle = ClassifierBundle(
-        build_classifier("simple_cnn", len(DISEASES))[0].eval(), DISEASES,
-        dict.fromkeys(DISEASES, 0.0), Preprocessing(64), {}, {}, {},
-    )  # fmt: skip
-    save_classifier(path, bundle)
+    save_classifier(path, tiny_classifier(DISEASES, 0.0))
     return path
 
 
 @pytest.fixture(scope="module")
 def detector(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An untrained Mask R-CNN of few channels."""
-    path = tmp_path_factory.mktemp("detector") / "maskrcnn.safetensors"
-    network = ModelConfig(
-        fpn_levels=(4, 5), anchor_sizes=(0.2, 0.4, 0.6), fpn_channels=16, box_hidden=16
+    return write_tiny_detector(
+        tmp_path_factory.mktemp("detector") / "maskrcnn.safetensors", DISEASES
     )
-    config = DetectorConfig(size=96, diseases=DISEASES, model=network)
-    model = build_detector(config, Init())[0].eval()
-    model.fold_norms()
-    write_bundle(path, model.state_dict(), bundle_metadata(config, {}))
-    return path
 
 
 def _image(seed: int, size_hw: tuple[int, int] = (90, 70)) -> LoadedImage:

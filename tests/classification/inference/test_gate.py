@@ -8,17 +8,14 @@ import numpy as np
 import pytest
 import torch
 
-from cxrloc.classification.bundle.classifier import ClassifierBundle
-from cxrloc.classification.bundle.preprocessing import Preprocessing
+from builders import tiny_classifier
 from cxrloc.classification.inference.gate import Gate, decide
 from cxrloc.classification.inference.gate_table import GateRow, read_gate_table, write_gate_table
-from cxrloc.classification.network.classifier import build_classifier
 from cxrloc.datasets.radiograph import LoadedImage
 
 
 def make_gate(thresholds: dict[str, float | None], precision: str = "fp32") -> Gate:
-    model, _ = build_classifier("resnet18", len(thresholds), seed=0)
-    bundle = ClassifierBundle(model, tuple(thresholds), thresholds, Preprocessing(64), {}, {}, {})
+    bundle = tiny_classifier(tuple(thresholds), architecture="resnet18", thresholds=thresholds)
     return Gate(bundle, precision=precision, batch_size=2)
 
 

@@ -19,6 +19,7 @@ from cxrloc.classification.report.tables import (
     page_markdown,
     to_latex,
     to_text,
+    value_text,
     write_records,
 )
 
@@ -47,6 +48,16 @@ TABLE = ResultTable(
             Cell(FIGURE, skill=math.nan),
             CellParts(".453", "[.401, .500]", "", "skill undefined"),
             ".453 [.401, .500], skill undefined",
+        ),
+        (
+            Cell(Estimate(1.0, 1.0, 1.0)),
+            CellParts("1.000", "[1.000, 1.000]"),
+            "1.000 [1.000, 1.000]",
+        ),
+        (
+            Cell(Estimate(-0.0212, -0.03, 0.001), skill=-0.5),
+            CellParts("-.021", "[-.030, .001]", "", "skill -.50"),
+            "-.021 [-.030, .001], skill -.50",
         ),
         (Cell(Estimate(-0.02)), CellParts("-.020", "[undefined]"), "-.020 [undefined]"),
         (Cell(Estimate(math.nan)), CellParts("undefined"), "undefined"),
@@ -105,3 +116,10 @@ def test_records_are_written_in_full_and_what_is_undefined_is_empty(tmp_path: Pa
     write_records(tmp_path / "r.csv", [{"auc": 1 / 3, "low": math.nan, "note": None}])
     with (tmp_path / "r.csv").open(newline="") as handle:
         assert list(csv.DictReader(handle)) == [{"auc": str(1 / 3), "low": "", "note": ""}]
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(0.0004, "<.001"), (0.0312, ".031"), (0.0, ".000"), (math.nan, "undefined")]
+)
+def test_plain_figures_and_small_p_values_are_printed_as(value: float, text: str) -> None:
+    assert value_text(value) == text

@@ -8,7 +8,6 @@ import os
 import runpy
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 
+from builders import prepared_images
 from cxrloc.classification.bundle.file import read_bundle
 from cxrloc.classification.config import ClassifierConfig, DataConfig, TrainConfig
 from cxrloc.classification.inference.gate_table import read_gate_table
@@ -45,9 +45,7 @@ def drawn_images() -> list[dict[str, Any]]:
 
 
 @pytest.fixture(scope="module")
-def prepared(
-    prepared_images: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory
-) -> Path:
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return prepared_images(tmp_path_factory.mktemp("images"), drawn_images())
 
 

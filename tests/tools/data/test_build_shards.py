@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from cxrloc.datasets.prepared.folder import write_prepared
+from builders import prepare
 from cxrloc.datasets.radiograph import Radiograph
 from cxrloc.datasets.shards.read import ShardSet
 from cxrloc.tools.data.build_shards import main
@@ -39,11 +39,8 @@ def make_prepared(folder: Path, count: int = 12, side: int = 32, official: int =
         radiographs.append(Radiograph(path.name, path, f"p{i}", "", {"Mass": float(i % 2)}))
         folds[path.name] = i % 3
     lists = {f"{i:03d}.png": "train_val" if i % 3 else "test" for i in range(official)}
-    write_prepared(
-        folder / "prepared", radiographs, boxed_diseases=(), folds=folds, k=3, official=lists,
-        summary="", manifest={"config": {"root": str(folder / "data")}},
-    )  # fmt: skip
-    return folder / "prepared"
+    manifest = {"config": {"root": str(folder / "data")}}
+    return prepare(folder / "prepared", radiographs, folds, official=lists, manifest=manifest)
 
 
 def words(prepared: Path, out: Path, *options: str) -> list[str]:

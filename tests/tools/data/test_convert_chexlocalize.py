@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 from pycocotools import mask as rle
 
+from builders import prepare
 from cxrloc.datasets.prepared.coco import load_coco
-from cxrloc.datasets.prepared.folder import load_prepared, write_prepared
+from cxrloc.datasets.prepared.folder import load_prepared
 from cxrloc.datasets.radiograph import Radiograph
 from cxrloc.localization.analyses.chexlocalize.format import TASKS, read_segmentations
 from cxrloc.localization.cam.heat_maps import HeatMaps, write_heat_maps
@@ -61,8 +62,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
             cv2.circle(filled["Edema"], (160, 80), 30, 1, -1)
         masks[f"patient6454{i}_study1_view1_frontal"] = {t: encoded(m) for t, m in filled.items()}
     (folder / "gt_segmentations_val.json").write_text(json.dumps(masks))
-    write_prepared(folder / "prepared", images, boxed_diseases=[], k=1, official={}, summary="",
-                   folds={f.image_id: 0 for f in images}, manifest={})  # fmt: skip
+    prepare(folder / "prepared", images, {f.image_id: 0 for f in images}, k=1)
     words = ["--prepared", folder / "prepared", "--out", folder / "converted"]
     segmentations = ["--segmentations", folder / "gt_segmentations_val.json"]
     assert main(list(map(str, [*words, *segmentations]))) == 0

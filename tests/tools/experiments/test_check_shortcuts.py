@@ -11,15 +11,13 @@ import cv2
 import numpy as np
 import pytest
 
+from builders import prepare, tiny_classifier
 from cxrloc.classification.bundle.classifier import (
-    ClassifierBundle,
     load_classifier,
     save_classifier,
 )
-from cxrloc.classification.bundle.preprocessing import Preprocessing
-from cxrloc.classification.network.classifier import build_classifier
 from cxrloc.datasets.files.manifest import file_sha256
-from cxrloc.datasets.prepared.folder import load_prepared, write_prepared
+from cxrloc.datasets.prepared.folder import load_prepared
 from cxrloc.datasets.provenance.image_lists import write_training_images
 from cxrloc.datasets.radiograph import Radiograph
 from cxrloc.localization.analyses.shortcut.shortcut import AREA
@@ -46,13 +44,13 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
         labels = {"abnormal": float(i < 5)}
         images.append(Radiograph(name, root / name, f"patient{i:05d}", "", labels))
         folds[name] = i % FOLDS
-    write_prepared(root / "prepared", images, boxed_diseases=[], folds=folds, k=FOLDS,
-                   official={}, summary="", manifest={})  # fmt: skip
+    prepare(root / "prepared", images, folds, k=FOLDS)
     for fold in range(FOLDS):
-        model, _ = build_classifier("simple_cnn", 1, seed=fold)
         manifest = {"hashes": {"folds": file_sha256(root / "prepared" / "folds.csv")}}
-        bundle = ClassifierBundle(model, ("abnormal",), {"abnormal": 0.5}, Preprocessing(128),
-                                  {}, manifest, {"fold": fold, "k": FOLDS})  # fmt: skip
+        bundle = tiny_classifier(
+            ("abnormal",), size=128, seed=fold, manifest=manifest,
+            metadata={"fold": fold, "k": FOLDS},
+        )  # fmt: skip
         save_classifier(root / "run" / f"fold{fold}" / "classifier.safetensors", bundle)
     return root
 

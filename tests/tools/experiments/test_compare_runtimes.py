@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,16 +11,15 @@ import numpy.typing as npt
 import pandas as pd
 import pytest
 
+from builders import prepared_images, tiny_classifier
 from cxrloc.classification.bundle.classifier import (
     ClassifierBundle,
     load_classifier,
     save_classifier,
 )
-from cxrloc.classification.bundle.preprocessing import Preprocessing
 from cxrloc.classification.inference import int8_calibration
 from cxrloc.classification.inference.int8_calibration import calibrate
 from cxrloc.classification.inference.runtimes import RUNTIMES
-from cxrloc.classification.network.classifier import build_classifier
 from cxrloc.classification.network.int8 import Int8Backbone
 from cxrloc.datasets.files.manifest import file_sha256
 from cxrloc.datasets.images.read import read_grey
@@ -41,7 +39,7 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mon
 
 
 @pytest.fixture
-def prepared(tmp_path: Path, prepared_images: Callable[..., Path]) -> Path:
+def prepared(tmp_path: Path) -> Path:
     """Eight images of four patients in two folds."""
     images = [
         {
@@ -62,12 +60,10 @@ def run(tmp_path: Path, prepared: Path) -> Path:
 
 
 def _train(run: Path, prepared: Path, fold: int, seed: int) -> None:
-    model = build_classifier("simple_cnn", len(DISEASES), seed=seed)[0].eval()
     manifest = {"hashes": {"folds": file_sha256(prepared / "folds.csv")}}
-    bundle = ClassifierBundle(
-        model, DISEASES, dict.fromkeys(DISEASES, 0.5), Preprocessing(64), {}, manifest,
-        {"fold": fold, "k": FOLDS},
-    )  # fmt: skip
+    bundle = tiny_classifier(
+        DISEASES, seed=seed, manifest=manifest, metadata={"fold": fold, "k": FOLDS}
+    )
     path = run / f"fold{fold}" / "classifier.safetensors"
     save_classifier(path, bundle)
     data = load_prepared(prepared)

@@ -9,10 +9,9 @@ from pathlib import Path
 import cv2
 import pytest
 
-from cxrloc.classification.bundle.classifier import ClassifierBundle, save_classifier
+from builders import tiny_classifier
+from cxrloc.classification.bundle.classifier import save_classifier
 from cxrloc.classification.bundle.file import read_bundle
-from cxrloc.classification.bundle.preprocessing import Preprocessing
-from cxrloc.classification.network.classifier import build_classifier
 from cxrloc.datasets.phantoms.drawing.chest import render_image
 from cxrloc.detection.load_diagnoser import bundle_files, load_diagnoser
 from cxrloc.tools import predict
@@ -35,10 +34,7 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def _classifier(path: Path, seed: int = 3) -> Path:
     """An untrained network that every disease passes."""
-    model = build_classifier("simple_cnn", len(DISEASES), seed=seed)[0].eval()
-    thresholds = dict.fromkeys(DISEASES, 0.0)
-    bundle = ClassifierBundle(model, DISEASES, thresholds, Preprocessing(96), {}, {}, {})
-    save_classifier(path, bundle)
+    save_classifier(path, tiny_classifier(DISEASES, 0.0, size=96, seed=seed))
     return path
 
 

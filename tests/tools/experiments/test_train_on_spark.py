@@ -6,12 +6,12 @@ import importlib.util
 import json
 import os
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from builders import prepared_images
 from cxrloc.classification.inference.gate_table import read_gate_table
 from cxrloc.tools import train_classifier
 from cxrloc.tools.experiments import train_on_spark
@@ -39,7 +39,7 @@ def words(prepared: Path, out: Path) -> list[str]:
 
 @pytest.mark.slow
 def test_two_spark_tasks_train_what_one_process_does(
-    prepared_images: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if importlib.util.find_spec("pyspark") is None:
         pytest.skip("PySpark is not installed: pip install -e '.[spark]'")

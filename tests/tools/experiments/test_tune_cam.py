@@ -10,12 +10,10 @@ import numpy as np
 import pytest
 import yaml
 
-from cxrloc.classification.bundle.classifier import ClassifierBundle, save_classifier
-from cxrloc.classification.bundle.preprocessing import Preprocessing
-from cxrloc.classification.network.classifier import build_classifier
+from builders import prepare, tiny_classifier
+from cxrloc.classification.bundle.classifier import save_classifier
 from cxrloc.datasets.files.manifest import file_sha256
 from cxrloc.datasets.prepared.coco import load_coco
-from cxrloc.datasets.prepared.folder import write_prepared
 from cxrloc.datasets.radiograph import Box, Radiograph
 from cxrloc.localization.analyses.ladder.cam_tuning import tune
 from cxrloc.localization.cam.heat_maps import read_heat_maps
@@ -50,28 +48,17 @@ def prepared(tmp_path: Path) -> Path:
             Radiograph(name, path, f"{i:08d}", "PA", labels, boxes, size_hw=(FRAME, FRAME))
         )
         folds[name] = i // PER_FOLD
-    write_prepared(
-        tmp_path / "prepared",
-        images,
-        boxed_diseases=list(DISEASES),
-        folds=folds,
-        k=K,
-        official={},
-        summary="",
-        manifest={},
-    )
-    return tmp_path / "prepared"
+    return prepare(tmp_path / "prepared", images, folds, boxed_diseases=DISEASES, k=K)
 
 
 @pytest.fixture
 def run_folder(tmp_path: Path, prepared: Path) -> Path:
     for fold in range(K):
-        model, _ = build_classifier("resnet18", len(DISEASES), seed=fold)
-        bundle = ClassifierBundle(
-            model=model,
-            diseases=DISEASES,
-            thresholds=dict.fromkeys(DISEASES, 0.5),
-            preprocessing=Preprocessing(FRAME),
+        bundle = tiny_classifier(
+            DISEASES,
+            architecture="resnet18",
+            size=FRAME,
+            seed=fold,
             mean_box_sizes={"Mass": (0.2, 0.3)},
             manifest={"hashes": {"folds": file_sha256(prepared / "folds.csv")}},
             metadata={"fold": fold, "k": K},

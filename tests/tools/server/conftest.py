@@ -20,17 +20,11 @@ from typing import TYPE_CHECKING, Any
 import cv2
 import numpy as np
 import pytest
-import torch
 
-from builders import write_dicom
-from cxrloc.classification.bundle.classifier import ClassifierBundle, save_classifier
-from cxrloc.classification.bundle.file import write_bundle
+from builders import tiny_classifier, write_dicom, write_tiny_detector
+from cxrloc.classification.bundle.classifier import save_classifier
 from cxrloc.classification.bundle.preprocessing import Preprocessing
-from cxrloc.classification.network.classifier import build_classifier
-from cxrloc.detection.config import DetectorConfig, Init, ModelConfig
 from cxrloc.detection.load_diagnoser import load_diagnoser
-from cxrloc.detection.mask_rcnn import bundle_metadata
-from cxrloc.detection.torchvision_backend.backend import build_detector
 from cxrloc.localization.diagnosis.diagnoser import Diagnoser
 from cxrloc.tools.server.http.limits import Limits
 from cxrloc.tools.server.http.schemas import loaded_models
@@ -53,21 +47,14 @@ THRESHOLDS = {"Mass": 0.0, "Effusion": 0.0, "Pleural_Thickening": 1.0}
 def bundles(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """An untrained classifier and an untrained Mask R-CNN: real bundles of real networks."""
     folder = tmp_path_factory.mktemp("server_bundles")
-    torch.manual_seed(0)
-    model, _ = build_classifier("resnet18", len(DISEASES), weights="none")
-    bundle = ClassifierBundle(
-        model.eval(), DISEASES, THRESHOLDS, Preprocessing(96, (0.5,) * 3, (0.25,) * 3),
-        dict.fromkeys(DISEASES, (0.3, 0.3)), {}, {},
+    bundle = tiny_classifier(
+        DISEASES, architecture="resnet18", thresholds=THRESHOLDS,
+        preprocessing=Preprocessing(96, (0.5,) * 3, (0.25,) * 3),
+        mean_box_sizes=dict.fromkeys(DISEASES, (0.3, 0.3)),
     )  # fmt: skip
     paths = {name: folder / f"{name}.safetensors" for name in ("classifier", "maskrcnn")}
     save_classifier(paths["classifier"], bundle)
-    network = ModelConfig(
-        fpn_levels=(4, 5), anchor_sizes=(0.2, 0.4, 0.6), fpn_channels=16, box_hidden=16
-    )
-    config = DetectorConfig(size=96, diseases=DISEASES, model=network)
-    detector, _ = build_detector(config, Init())
-    detector.eval().fold_norms()
-    write_bundle(paths["maskrcnn"], detector.state_dict(), bundle_metadata(config, {}))
+    write_tiny_detector(paths["maskrcnn"], DISEASES)
     return paths
 
 
