@@ -26,7 +26,7 @@ from cxrloc.localization.cam.boxes import (
     map_to_frame,
 )
 from cxrloc.localization.evaluation.constant_box import best_constant_box
-from cxrloc.localization.localizer import Localization
+from cxrloc.localization.localizer import Localization, LocalizerOutput
 
 _GRID = 32  # cells a side: the last map of a ResNet at 1024 px
 _SMOOTH_CELLS = 4.0  # standard deviation of the blur: blobs of the size that CAMs have
@@ -112,15 +112,14 @@ class _Control:
             ground_truth = OtherPatients(ground_truth)
         self._others = ground_truth
 
-    def localize(
-        self, images: Sequence[LoadedImage], diseases: Sequence[str]
-    ) -> list[Localization]:
+    def localize(self, images: Sequence[LoadedImage], diseases: Sequence[str]) -> LocalizerOutput:
         """At most one box per image and disease; patients are the ground truth's or the image's."""
         places = [
             _Place(f.image_id, self._others.patient_of.get(f.image_id, f.patient_id), f.size_hw)
             for f in images
         ]
-        return self.localize_places((place, d) for place in places for d in diseases)
+        boxes = self.localize_places((place, d) for place in places for d in diseases)
+        return LocalizerOutput(tuple(boxes))
 
     def localize_places(self, pairs: Iterable[tuple[_Place, str]]) -> list[Localization]:
         """As `localize`, for (place, disease) pairs such as `OtherPatients.pairs`."""

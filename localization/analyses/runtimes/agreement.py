@@ -38,8 +38,8 @@ class Judged:
 def judge(gate: Gate, image: LoadedImage) -> Judged:
     """One image's answer."""
     output = gate([image])
-    found = GradCamLocalizer(gate).localize_output([image], output, output.present_diseases(0))
-    weakest_first = sorted(found, key=lambda box: box.score)
+    cam = GradCamLocalizer(gate).localize_output([image], output, output.present_diseases(0))
+    weakest_first = sorted(cam.boxes, key=lambda box: box.score)
     boxes = {box.disease: box.box_xyxy for box in weakest_first}
     passes = zip(output.diseases, output.present[0], strict=True)
     return Judged(output.probabilities[0], frozenset(d for d, yes in passes if yes), boxes)

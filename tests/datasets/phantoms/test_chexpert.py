@@ -71,5 +71,5 @@ def test_the_tool_writes_it_and_names_an_option_of_another_kind(
     words = ["--kind", "chexpert", "--out", str(tmp_path / "p"), "--patients", "2"]
     assert tool.main([*words, "--image_size", "64", "--workers", "1"]) == 0
     assert (tmp_path / "p" / "valid.csv").is_file()
-    assert tool.main([*words, "--share_train_val", "0.5"]) == 1
+    assert tool.main([*words, "--share_train_val", "0.5"]) == 2
     assert "--share_train_val is no option of --kind chexpert" in capsys.readouterr().err

@@ -75,7 +75,7 @@ def test_a_folder_of_before_there_were_studies_still_loads(written: Path) -> Non
 
 
 def test_the_ground_truth_lists_the_images_on_disk_only(written: Path) -> None:
-    coco = load_coco(load_prepared(written).ground_truth_path)
+    coco = load_coco(load_prepared(written).files.ground_truth)
     boxes = from_coco(coco)
     assert list(boxes) == ["a.png", "b.png"]
     assert boxes["a.png"][0] == Box("Mass", (0.1, 0.2, 0.3, 1000.7))

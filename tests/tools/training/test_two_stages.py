@@ -105,5 +105,5 @@ def test_a_finished_run_is_not_trained_again_nor_one_of_before_a_setting_was_the
     assert (folder / "run" / "classifier.safetensors").stat().st_mtime_ns == before
     del noted["train.two_stage"]  # there was one stage then
     settings.write_text(json.dumps(noted))
-    assert main(words(folder)) == 1
+    assert main(words(folder)) == 2
     assert "(train.two_stage: False there, True now)" in capsys.readouterr().err

@@ -1,12 +1,10 @@
-"""The whole tool on the tiny data set: one report of every image out of fold."""
+"""train_classifier.py over all folds: one report of every image out of fold."""
 
 from __future__ import annotations
 
 import csv
 import json
 import math
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,7 +18,7 @@ from cxrloc.classification.inference.gate_table import read_gate_table
 from cxrloc.classification.metrics.operating_point import at_sensitivity
 from cxrloc.classification.metrics.scored_images import join_images, read_scored_images
 from cxrloc.classification.network.classifier import build_classifier
-from cxrloc.tools.cross_validate import main
+from cxrloc.tools.train_classifier import main
 
 
 def drawn_images() -> list[dict[str, Any]]:
@@ -117,18 +115,26 @@ def test_the_report_has_its_tables_and_figures(finished: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_finished_run_is_reported_again_without_training_or_its_validation_file(
+def test_a_finished_run_is_reported_again_without_training(
     finished: Path, prepared: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = (finished / "out_of_fold.parquet").read_bytes()
-    kept = read_scored_images(finished / "fold1" / "validation.parquet")
-    (finished / "fold1" / "validation.parquet").unlink()  # as in a run of an older version
     assert main(words(prepared, finished)) == 0
     assert capsys.readouterr().out.count("finished before, skipped") == 3
-    again = read_scored_images(finished / "fold1" / "validation.parquet")
-    np.testing.assert_allclose(again.scores, kept.scores, atol=1e-6)
-    assert again.image_ids == kept.image_ids
     assert (finished / "out_of_fold.parquet").read_bytes() == before
+
+
+@pytest.mark.slow
+def test_folds_trained_one_by_one_are_reported_once_all_are_there(
+    finished: Path, prepared: Path, tmp_path: Path
+) -> None:
+    one_by_one = ["--train.epochs=1", "--train.bootstrap=2"]
+    for fold in range(3):
+        assert main([*words(prepared, tmp_path, *one_by_one), f"--data.fold={fold}"]) == 0
+        assert not (tmp_path / "out_of_fold.parquet").exists()
+    assert main(words(prepared, tmp_path, *one_by_one)) == 0
+    images = read_scored_images(tmp_path / "out_of_fold.parquet")
+    assert images.image_ids == read_scored_images(finished / "out_of_fold.parquet").image_ids
 
 
 @pytest.fixture(scope="module")
@@ -184,46 +190,14 @@ def test_both_stages_are_reported_out_of_fold_beside_each_other(two_stages: list
     assert "(DenseNet-121 fine-tuned 512) | 0.6978 |" in page
 
 
-@pytest.mark.slow
-def test_a_stage_whose_scores_were_not_kept_is_judged_again(two_stages: list[str]) -> None:
-    run = next(Path(w.removeprefix("--out=")) for w in two_stages if w.startswith("--out="))
-    before = stage_rows(run)
-    (kept, *_) = sorted(run.glob("fold*/classifier_stage*.parquet"))
-    scores = read_scored_images(kept).scores
-    kept.unlink()  # as in a run of an older version
-    assert main(two_stages) == 0
-    np.testing.assert_allclose(read_scored_images(kept).scores, scores, atol=1e-6)
-    assert stage_rows(run) == pytest.approx(before)
-
-
 def area(labels: np.ndarray, scores: np.ndarray) -> float:
     """AUC by its definition: the share of pairs in the right order, equal scores counting half."""
     pairs = np.subtract.outer(scores[labels == 1], scores[labels == 0])
     return float(np.mean((pairs > 0) + 0.5 * (pairs == 0))) if pairs.size else float("nan")
 
 
-@pytest.mark.parametrize(
-    ("more", "message"),
-    [
-        ("--data.fold=1", "data.fold: got 1, expected all to cross-validate"),
-        ("--sensitivity=90", "sensitivity: got 90.0, expected a share in (0, 1)"),
-    ],
-)
-def test_settings_that_are_no_cross_validation_end_with_status_2(
-    capsys: pytest.CaptureFixture[str], more: str, message: str
-) -> None:
+def test_a_sensitivity_in_percent_ends_with_status_2(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stop:
-        main([more])
+        main(["--sensitivity=90"])
     assert stop.value.code == 2
-    assert message in capsys.readouterr().err
-
-
-def test_help_does_not_wait_for_torch() -> None:
-    code = (
-        "import sys; from cxrloc.tools.cross_validate import main\n"
-        "try: main(['--help'])\n"
-        "except SystemExit as stop: sys.exit(stop.code or 'torch' in sys.modules)"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert "--sensitivity" in done.stdout
+    assert "sensitivity: got 90.0, expected a share in (0, 1)" in capsys.readouterr().err
