@@ -65,6 +65,8 @@ def _run(arguments: argparse.Namespace) -> int:
 def _predict(arguments: argparse.Namespace, diagnoser: Diagnoser, started: float) -> int:
     """Do the images that are not done yet; returns 1 if some of them failed, else 0."""
     paths, failures = find_images(arguments.inputs, arguments.out)
+    if not paths:
+        raise ValueError("; ".join(failures))
     manifest = _manifest(arguments, diagnoser.runtime, started)
     named = unique_names(paths)
     done = {

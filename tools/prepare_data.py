@@ -149,7 +149,7 @@ def _summary(
 
 def _bare_flags(words: Sequence[str]) -> list[str]:
     """`--strict` alone means `--strict true`; the parser of dataclass fields wants the word."""
-    following = [*words[1:], ""]
+    following = [*words[1:], ""][: len(words)]
     return [
         f"{word}=true" if word == "--strict" and after not in ("true", "false") else word
         for word, after in zip(words, following, strict=True)

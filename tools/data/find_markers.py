@@ -92,6 +92,8 @@ def _score(count: int, image_size: int) -> int:
 def _look(inputs: Sequence[Path], out: Path, how: str) -> int:
     """Table and sheets of the images, sheet by sheet; an image that cannot be read is named."""
     paths, failures = find_images(inputs, out)
+    if not paths:
+        raise ValueError("; ".join(failures))
     out.mkdir(parents=True, exist_ok=True)
     rows: list[list[object]] = []
     images = 0

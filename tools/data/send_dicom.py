@@ -67,6 +67,8 @@ def presentation_contexts(files: Sequence[Path]) -> list[tuple[str, str]]:
         try:
             meta = dcmread(path, specific_tags=["SOPClassUID"], stop_before_pixels=True).file_meta
             pairs[meta.MediaStorageSOPClassUID, meta.TransferSyntaxUID] = None
+        except FileNotFoundError:
+            raise FileNotFoundError(f"{path}: no such file; expected DICOM files") from None
         except (InvalidDicomError, AttributeError):
             raise ValueError(f"{path}: not a DICOM file; expected one with a header") from None
     return list(pairs)

@@ -159,7 +159,9 @@ def test_maps_that_show_nothing_are_an_error_that_says_so(
     given = f"flat={tmp_path / 'flat.maps.safetensors'}"
     words = ["--prepared", data / "prepared", "--maps", given, "--out", tmp_path / "out"]
     assert main(list(map(str, words))) == 2
-    assert "flat cannot be measured: no map of a readable image shows heat" in capsys.readouterr().err
+    assert (
+        "flat cannot be measured: no map of a readable image shows heat" in capsys.readouterr().err
+    )
 
 
 def test_images_that_a_model_of_no_fold_was_trained_on_are_left_out(
