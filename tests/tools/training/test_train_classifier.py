@@ -87,7 +87,10 @@ def test_each_fold_leaves_a_bundle_metrics_figures_and_logs_and_no_checkpoint(
         assert {p.name for p in folder.iterdir()} == expected
     assert not list(finished.rglob("*.ckpt"))
     assert {p.name for p in finished.iterdir() if p.is_file()} == {
-        "gate.csv", "gate.manifest.json", "metrics.json", "metrics.md", "roc.png"
+        "gate.csv", "gate.manifest.json", "metrics.json", "metrics.md", "roc.png",
+        "out_of_fold.parquet", "cross_validation.csv", "cross_validation.md",
+        "cross_validation.manifest.json", "confusion.csv", "confusion_youden.png",
+        "confusion_target.png", "calibration.csv", "calibration.png", "epochs.png",
     }  # fmt: skip
 
 
