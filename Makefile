@@ -29,11 +29,11 @@ nih: $(STAMP)
 
 # what was finished before an interruption is not done again
 networks: WITH = $(if $(PRECISION),--train.precision $(PRECISION))
-networks: TRANSFER = $(PY) tools/cross_validate.py --config configs/nih/knowledge_transfer.yaml $(WITH)
+networks: TRANSFER = $(PY) tools/train_classifier.py --config configs/nih/knowledge_transfer.yaml $(WITH)
 networks: $(STAMP)
 	@test -n "$(NIH)" || { echo "give NIH's folder: make networks NIH=/path/to/nih [WEIGHTS=FILE] [DENSENET_WEIGHTS=FILE]"; exit 2; }
 	$(PY) tools/prepare_data.py --dataset nih --root "$(NIH)" --out data/nih
-	$(PY) tools/cross_validate.py --config configs/nih/simple_cnn.yaml $(WITH)
+	$(PY) tools/train_classifier.py --config configs/nih/simple_cnn.yaml $(WITH)
 	$(TRANSFER) $(if $(WEIGHTS),--model.weights "$(WEIGHTS)")
 	$(TRANSFER) --model.architecture densenet121 --out runs/networks/densenet121 $(if $(DENSENET_WEIGHTS),--model.weights "$(DENSENET_WEIGHTS)")
 	$(PY) tools/experiments/compare_networks.py runs/networks/resnet18 runs/networks/densenet121 runs/networks/simple_cnn --ensemble all --out runs/networks/comparison

@@ -88,7 +88,8 @@ class DataConfig:
             label_sets (`test_share` of the patients of each combination of labels) or iterative
             (of each label, which is better for many labels); both take the images of all official
             lists together, so train on `official` what CheXpert's valid.csv is to score.
-        fold: the test fold to run, or all; used with split folds only.
+        fold: the test fold to run, or all; used with split folds only. One fold alone is not
+            reported out of fold; give all to the same run folder when its folds are trained.
         diseases: names of the outputs, in order; empty takes every disease that has a label.
         uncertain: what labels that the data set calls uncertain become for training: ignore
             (masked), ones, zeros, smoothed_ones, smoothed_zeros, or three_class (a class of its
@@ -289,14 +290,18 @@ class ClassifierConfig:
     Attributes:
         out: run folder; a run that was killed goes on there with the same command.
         data, model, train: see their classes.
+        sensitivity: the report out of fold also has decisions at the thresholds that reach this
+            sensitivity on each fold's validation images; the images scored are found at another.
     """
 
     out: str = "runs/classifier"
     data: DataConfig = field(default_factory=DataConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
+    sensitivity: InnerShare = 0.9
 
     def __post_init__(self) -> None:
+        check_fields(self)
         pretrained = not self.train.two_stage or self.model.weights != "none"
         folds = self.data.uncertain != "three_class" or not self.model.demographics
         require(folds, "model.demographics", self.model.demographics,
@@ -322,22 +327,3 @@ class ClassifierConfig:
         plain = not self.data.shards or self.model.markers == "keep"
         expected = "keep with data.shards: shards hold the images as they are"
         require(plain, "model.markers", self.model.markers, expected)
-
-
-@dataclass(frozen=True)
-class CrossValidationConfig(ClassifierConfig):
-    """A classifier run over all folds, or over one split, and what is reported of it.
-
-    Attributes:
-        sensitivity: decisions are also reported at the thresholds that reach this sensitivity on
-            each fold's validation images; the images scored will be found at another.
-    """
-
-    sensitivity: float = 0.9
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not 0 < self.sensitivity < 1:
-            raise ValueError(f"sensitivity: got {self.sensitivity!r}, expected a share in (0, 1)")
-        if self.data.split == "folds" and self.data.fold != "all":
-            raise ValueError(f"data.fold: got {self.data.fold!r}, expected all to cross-validate")

@@ -1,8 +1,11 @@
-"""Fill a frozen dataclass from a YAML file and dotted command-line overrides (jsonargparse).
+"""The command line of the tools: settings, and one convention of exit codes (see `run_tool`).
 
     python tools/train_classifier.py --config configs/x.yaml --train.lr 1e-4
 
-An unknown key or a bad value ends the program with exit status 2 and a message that names the key.
+Settings fill a frozen dataclass from a YAML file and dotted overrides (jsonargparse). An unknown
+key or a bad value ends the program with exit status 2 and a message that names the key. All tools
+end with 0 when all is done, 1 when some inputs failed and the others were done, 2 for wrong usage
+or files that are not what is needed, and 130 after an interrupt.
 """
 
 from __future__ import annotations
@@ -54,27 +57,31 @@ def port_number(word: str) -> int:
 
 
 def run_tool(
-    config_class: type[Config],
-    argv: Sequence[str] | None,
-    description: str | None,
-    job: Callable[[Config], object],
+    tool: str, job: Callable[[], int | None], interrupted: str = "the same command does the rest"
 ) -> int:
-    """Load a tool's settings and do its job; returns the exit status.
+    """Do a tool's job, its command line included; returns the exit status, the same for all tools.
+
+    Args:
+        tool: its name, as its messages begin.
+        job: returns 1 when some inputs failed and the others were done; 0 or nothing when all is
+            done. For wrong usage, and files that are not what it needs, it raises ValueError,
+            OSError or ImportError.
+        interrupted: what a user who stops it has to know.
 
     Returns:
-        0 when the job is complete; 1, after a message on stderr, when it says by ValueError,
-        OSError or ImportError that data, weights or a library are not what it needs.
+        What `job` returns; 2, after a message on stderr, for such an error; 130 after an interrupt.
 
     Raises:
-        SystemExit: status 2 for bad settings, see `load_config`.
+        SystemExit: of argparse and jsonargparse: status 2 for wrong usage, 0 for --help.
     """
-    config = load_config(config_class, argv, description)
     try:
-        job(config)
+        return job() or 0
     except (ValueError, OSError, ImportError) as error:
-        print(f"{Path(sys.argv[0]).name}: error: {error}", file=sys.stderr)  # as argparse does
-        return 1
-    return 0
+        print(f"{tool}: error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"{tool}: interrupted; {interrupted}", file=sys.stderr)
+        return 130
 
 
 def named_files(words: Sequence[str], option: str = "--predictions") -> dict[str, Path]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cxrloc.classification.run_folder import RunFolder
 from cxrloc.datasets.files.manifest import file_sha256
 from cxrloc.datasets.radiograph import Radiograph
 from cxrloc.localization.cam.rules import SizedRule
@@ -102,9 +103,9 @@ def _wanted_folds(folds: Sequence[int] | None, prepared: PreparedData) -> list[i
 def _fold_job(
     run: Path, fold: int, bundle_file: str, images: Sequence[Radiograph], prepared: PreparedData
 ) -> Job:
-    path = run / f"fold{fold}" / bundle_file
+    path = RunFolder(run).fold(fold).path / bundle_file
     if not path.is_file():
-        there = sorted(p.parent.name for p in run.glob(f"fold*/{bundle_file}"))
+        there = sorted(p.parent.name for p in run.glob(f"*/{bundle_file}"))
         raise FileNotFoundError(
             f"fold {fold} has no trained model: {path} does not exist (the run has "
             f"{', '.join(there) or 'none'}). Train it, or name the trained ones with --folds"
@@ -141,7 +142,7 @@ def check_preparation(path: Path, metadata: Mapping[str, Any], prepared: Prepare
         raise ValueError(
             f"{path}: trained with {metadata.get('k')} folds, but {prepared.root} has {prepared.k}"
         )
-    folds_path = prepared.root / "folds.csv"
+    folds_path = prepared.files.folds
     hashes = metadata.get("manifest", {}).get("hashes", {})
     recorded = metadata.get("folds_sha256") or hashes.get("folds")
     if recorded is None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cxrloc.classification.run_folder import CLASSIFIER
+from cxrloc.detection.run_config import MASK_RCNN
 from cxrloc.localization.cam.boxes import DEEP_MEDIA, WANG, CamBoxRule
 from cxrloc.localization.cam.rules import SizedRule
 from cxrloc.localization.localizer import Localizer
@@ -26,7 +28,6 @@ class LocalizerInputs:
         precision: `auto`, `fp32` or `bf16`.
         cam_rule: how `grad_cam` makes boxes (`grad_cam_wang` has its own rule).
         cam_rules: disease -> rule in the place of `cam_rule`, tuned on other folds' boxes.
-        keep_maps: (image_id, disease) pairs whose heat maps a CAM localizer keeps.
     """
 
     bundle: Path | None = None
@@ -36,7 +37,6 @@ class LocalizerInputs:
     precision: str = "auto"
     cam_rule: CamBoxRule = DEEP_MEDIA
     cam_rules: Mapping[str, SizedRule] | None = None
-    keep_maps: Collection[tuple[str, str]] = ()
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class LocalizerEntry:
     Attributes:
         build: makes the localizer; imports heavy modules itself, so that listing names is free.
         bundle_file: the model file to look for in `RUN/fold0`, `RUN/fold1`, ...; None: a control.
-        has_maps: its boxes come from heat maps, which it can keep.
+        has_maps: its boxes come from heat maps, which it returns too.
         takes_rules: boxes are made by `cam_rule` or `cam_rules`.
     """
 
@@ -79,20 +79,13 @@ def _grad_cam(inputs: LocalizerInputs, name: str) -> Localizer:
 
     gate = Gate(load_classifier(_bundle(inputs, name)), inputs.device, inputs.precision)
     rule = WANG if name == "grad_cam_wang" else inputs.cam_rule
-    return GradCamLocalizer(
-        gate,
-        rule,
-        name,
-        aligned=name == ALIGNED,
-        rules=inputs.cam_rules,
-        keep_maps=inputs.keep_maps,
-    )
+    return GradCamLocalizer(gate, rule, name, aligned=name == ALIGNED, rules=inputs.cam_rules)
 
 
 def _grad_cam_entry(name: str, *, takes_rules: bool = True) -> LocalizerEntry:
     return LocalizerEntry(
         lambda inputs: _grad_cam(inputs, name),
-        "classifier.safetensors",
+        CLASSIFIER,
         has_maps=True,
         takes_rules=takes_rules,
     )
@@ -128,10 +121,8 @@ LOCALIZERS: dict[str, LocalizerEntry] = {
     "grad_cam": _grad_cam_entry("grad_cam"),
     "grad_cam_wang": _grad_cam_entry("grad_cam_wang", takes_rules=False),
     ALIGNED: _grad_cam_entry(ALIGNED),
-    "mask_rcnn": LocalizerEntry(lambda i: _mask_rcnn(i, "mask_rcnn"), "maskrcnn.safetensors"),
-    "mask_rcnn_mask_box": LocalizerEntry(
-        lambda i: _mask_rcnn(i, "mask_rcnn_mask_box"), "maskrcnn.safetensors"
-    ),
+    "mask_rcnn": LocalizerEntry(lambda i: _mask_rcnn(i, "mask_rcnn"), MASK_RCNN),
+    "mask_rcnn_mask_box": LocalizerEntry(lambda i: _mask_rcnn(i, "mask_rcnn_mask_box"), MASK_RCNN),
     "prior_box": LocalizerEntry(lambda i: _control(i, "prior_box")),
     "constant_box": LocalizerEntry(lambda i: _control(i, "constant_box")),
     "center_box": LocalizerEntry(lambda i: _control(i, "center_box")),

@@ -23,7 +23,7 @@ from cxrloc.classification.bundle.file import read_bundle
 from cxrloc.datasets.radiograph import LoadedImage
 from cxrloc.detection.config import DetectorConfig, Init
 from cxrloc.detection.data import DetectionSet
-from cxrloc.localization.localizer import Localization
+from cxrloc.localization.localizer import Localization, LocalizerOutput
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -157,7 +157,7 @@ class Backend(Protocol):
             extra: JSON-ready values that the bundle's metadata must hold besides `bundle_metadata`.
 
         Returns:
-            `out_dir / "maskrcnn.safetensors"`, a bundle of kind `maskrcnn`.
+            `MaskRCNNFolder(out_dir).detector`, a bundle of kind `maskrcnn`.
         """
         ...
 
@@ -246,12 +246,12 @@ class MaskRCNNLocalizer:
         """What runs the network, for the records."""
         return self.predictor.runtime
 
-    def localize(
-        self, images: Sequence[LoadedImage], diseases: Sequence[str]
-    ) -> list[Localization]:
+    def localize(self, images: Sequence[LoadedImage], diseases: Sequence[str]) -> LocalizerOutput:
         """Every detection of the asked diseases, strongest first within an image."""
-        found = self.predictor.predict(images)
-        return [one for image in found for one in self.from_detections(image, diseases)]
+        detections = self.predictor.predict(images)
+        return LocalizerOutput(
+            tuple(box for image in detections for box in self.from_detections(image, diseases))
+        )
 
     def from_detections(
         self, detections: Detections, diseases: Sequence[str]

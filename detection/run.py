@@ -10,18 +10,19 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tqdm import tqdm
 
 from cxrloc.classification.bundle.file import read_bundle
+from cxrloc.classification.run_folder import RunFolder
 from cxrloc.datasets.files.atomic import write_text
 from cxrloc.datasets.files.manifest import file_sha256, run_manifest, write_json
 from cxrloc.datasets.images.pixel_cache import PixelCache
 from cxrloc.datasets.prepared.coco import load_coco
 from cxrloc.datasets.prepared.folder import PreparedData, load_prepared
 from cxrloc.datasets.prepared.splits import fold_split
-from cxrloc.datasets.provenance.image_lists import TRAINING_IMAGES, write_training_images
+from cxrloc.datasets.provenance.image_lists import write_training_images
 from cxrloc.datasets.provenance.sidecar import LookedAt, write_provenance
 from cxrloc.datasets.radiograph import Radiograph
 from cxrloc.detection.config import Init, resolve_init
@@ -33,7 +34,7 @@ from cxrloc.detection.mask_rcnn import (
     load_backend,
     load_predictor,
 )
-from cxrloc.detection.run_config import MaskRCNNConfig
+from cxrloc.detection.run_config import MaskRCNNConfig, MaskRCNNFolder
 from cxrloc.detection.training import fingerprint
 from cxrloc.detection.validation import image_of
 from cxrloc.localization.evaluation.coco_ap import (
@@ -44,11 +45,6 @@ from cxrloc.localization.evaluation.coco_ap import (
 )
 from cxrloc.localization.predictions.results_file import encode_mask, write_predictions
 
-if TYPE_CHECKING:
-    pass
-
-RESULTS = ("mask_rcnn.json", "mask_rcnn_mask_box.json")
-_MASKS, _POOLED_MASKS = "masks_small_frame.json", "mask_rcnn_masks.json"
 _CHUNK = 16
 
 
@@ -62,7 +58,7 @@ class _Run:
     squares: Squares
     radiographs: tuple[Radiograph, ...]
     diseases: tuple[str, ...]
-    out: Path
+    out: MaskRCNNFolder
 
 
 def run_maskrcnn(config: MaskRCNNConfig) -> Path:
@@ -79,16 +75,18 @@ def run_maskrcnn(config: MaskRCNNConfig) -> Path:
     folds = config.test_folds(run.prepared.k)
     looked_at = [_run_fold(run, fold) for fold in folds]
     _pool(run, folds, looked_at)
-    truth = run.prepared.root / "ground_truth.json"
-    hashes = {"ground_truth": file_sha256(truth), "folds": _hash_folds(run.prepared)}
+    hashes = {
+        "ground_truth": file_sha256(run.prepared.files.ground_truth),
+        "folds": _hash_folds(run.prepared),
+    }
     manifest = run_manifest(config, seed=config.seed, hashes=hashes, started=started)
-    write_json(run.out / "manifest.json", manifest)
-    return run.out
+    write_json(run.out.manifest, manifest)
+    return run.out.path
 
 
 def _prepare(config: MaskRCNNConfig) -> _Run:
     prepared = load_prepared(Path(config.data.prepared))
-    coco = load_coco(prepared.root / "ground_truth.json")
+    coco = load_coco(prepared.files.ground_truth)
     has_box = {box.disease for r in prepared.radiographs for box in r.boxes}
     known = [c["name"] for c in coco["categories"]]
     diseases = config.data.diseases or tuple(d for d in known if d in has_box)
@@ -99,19 +97,19 @@ def _prepare(config: MaskRCNNConfig) -> _Run:
         )
     all_images = config.data.predict == "all" or config.data.negatives > 0
     wanted = [r for r in prepared.radiographs if all_images or r.boxes]
-    directory = Path(config.data.cache or prepared.root / "pixel_cache")
+    directory = Path(config.data.cache or prepared.files.pixel_cache)
     cache = PixelCache.open(
         wanted, config.size, directory, workers=config.data.workers, strict=config.data.strict
     )
     for image_id, reason in cache.unreadable.items():
         print(f"left out, unreadable: {image_id}: {reason}", flush=True)
     readable = tuple(r for r in wanted if r.image_id not in cache.unreadable)
-    return _Run(config, prepared, coco, cache, readable, diseases, Path(config.out))
+    return _Run(config, prepared, coco, cache, readable, diseases, MaskRCNNFolder(Path(config.out)))
 
 
 def _run_fold(run: _Run, fold: int) -> LookedAt:
     config, prepared = run.config, run.prepared
-    folder = run.out / f"fold{fold}"
+    folder = run.out.fold(fold)
     train_set, validation_set = _sets(run, fold)
     detector = config.detector(run.diseases)
     ids = [r.image_id for r in train_set.radiographs]
@@ -124,16 +122,16 @@ def _run_fold(run: _Run, fold: int) -> LookedAt:
     init = resolve_init(config.model, fold)
     if init.kind == "gate" and init.path is not None:
         check_gate(init.path, fold, _hash_folds(prepared))
-    print(f"fold {fold}: {len(ids)} training images, in {folder}", flush=True)
+    print(f"fold {fold}: {len(ids)} training images, in {folder.path}", flush=True)
     bundle = load_backend(config.backend).train_detector(
-        detector, train_set, validation_set, folder, init, facts
+        detector, train_set, validation_set, folder.path, init, facts
     )
     _list_training_images(bundle, train_set, validation_set, init)
     images = _test_images(run, fold)
     mark = fingerprint(file_sha256(bundle), [r.image_id for r in images])
     if _mark(folder) != mark:
         _predict_fold(run, folder, load_predictor(bundle)[0], images)
-        write_json(folder / "predicted.json", {"of": mark, "images": len(images)})
+        write_json(folder.predicted, {"of": mark, "images": len(images)})
     return LookedAt(tuple(r.image_id for r in images), bundle, fold)
 
 
@@ -152,7 +150,7 @@ def _list_training_images(
     inherited = {}
     if init.kind == "gate" and init.path is not None:
         inherited["gate"] = init.path
-    elif init.path is not None and (init.path.parent / TRAINING_IMAGES).is_file():
+    elif init.path is not None and RunFolder(init.path.parent).training_images.is_file():
         inherited["weights"] = init.path
     write_training_images(bundle, parts, inherited)
 
@@ -173,17 +171,17 @@ def _sets(run: _Run, fold: int) -> tuple[DetectionSet, DetectionSet | None]:
 
 
 def _predict_fold(
-    run: _Run, folder: Path, predictor: Predictor, radiographs: Sequence[Radiograph]
+    run: _Run, folder: MaskRCNNFolder, predictor: Predictor, radiographs: Sequence[Radiograph]
 ) -> None:
     found: list[Detections] = []
-    for start in tqdm(range(0, len(radiographs), _CHUNK), desc=f"predict {folder.name}"):
+    for start in tqdm(range(0, len(radiographs), _CHUNK), desc=f"predict {folder.path.name}"):
         some = radiographs[start : start + _CHUNK]
         found += predictor.predict([image_of(r, run.squares, run.config.size) for r in some])
-    for name, box_from in zip(RESULTS, ("box", "mask"), strict=True):
+    for path, box_from in ((folder.boxes, "box"), (folder.mask_boxes, "mask")):
         localizer = MaskRCNNLocalizer(predictor, box_from)  # type: ignore[arg-type]
         boxes = [one for image in found for one in localizer.from_detections(image, run.diseases)]
-        write_predictions(folder / name, boxes, run.coco)
-    write_json(folder / _MASKS, _small_masks(found, run))
+        write_predictions(path, boxes, run.coco)
+    write_json(folder.small_masks, _small_masks(found, run))
 
 
 def _small_masks(found: Sequence[Detections], run: _Run) -> list[dict[str, Any]]:
@@ -211,23 +209,23 @@ def _in_small_frame(image: Detections, size: int) -> Detections:
 
 
 def _pool(run: _Run, folds: Sequence[int], looked_at: Sequence[LookedAt]) -> None:
-    pooled = {
-        name: [one for fold in folds for one in _read(run.out / f"fold{fold}" / name)]
-        for name in (*RESULTS, _MASKS)
-    }
-    write_json(run.out / _POOLED_MASKS, pooled[_MASKS])
-    for name in RESULTS:
-        write_json(run.out / name, pooled[name])
-        write_provenance(run.out / name, looked_at, masks=run.out / _POOLED_MASKS)
+    of_folds = [run.out.fold(fold) for fold in folds]
+    boxes = _joined([fold.boxes for fold in of_folds])
+    masks = _joined([fold.small_masks for fold in of_folds])
+    write_json(run.out.masks, masks)
+    write_json(run.out.boxes, boxes)
+    write_json(run.out.mask_boxes, _joined([fold.mask_boxes for fold in of_folds]))
+    for results in (run.out.boxes, run.out.mask_boxes):
+        write_provenance(results, looked_at, masks=run.out.masks)
     ids = {image["file_name"]: image["id"] for image in run.coco["images"]}
     boxed = [
         ids[r.image_id]
         for r in run.radiographs
         if r.boxes and run.prepared.folds[r.image_id] in folds
     ]
-    tables = average_precision(run.coco, boxed, pooled[RESULTS[0]], pooled[_MASKS], run.config.size)
+    tables = average_precision(run.coco, boxed, boxes, masks, run.config.size)
     write_json(
-        run.out / "coco_ap.json",
+        run.out.average_precision,
         {
             "research_use_only": "Research use only, never a diagnosis.",
             "images": len(boxed),
@@ -235,7 +233,7 @@ def _pool(run: _Run, folds: Sequence[int], looked_at: Sequence[LookedAt]) -> Non
             "tables": [dataclasses.asdict(table) for table in tables],
         },
     )
-    write_text(run.out / "coco_ap.md", ap_markdown(tables))
+    write_text(run.out.average_precision_page, ap_markdown(tables))
     print(ap_markdown(tables), flush=True)
 
 
@@ -259,18 +257,17 @@ def average_precision(
     return coco_ap(truth, boxes, "bbox"), coco_ap(small, masks, "segm")
 
 
-def _read(path: Path) -> list[dict[str, Any]]:
-    entries: list[dict[str, Any]] = json.loads(path.read_text())
-    return entries
+def _joined(paths: Sequence[Path]) -> list[dict[str, Any]]:
+    return [entry for path in paths for entry in json.loads(path.read_text())]
 
 
-def _mark(folder: Path) -> str:
-    path = folder / "predicted.json"
+def _mark(folder: MaskRCNNFolder) -> str:
+    path = folder.predicted
     return str(json.loads(path.read_text())["of"]) if path.is_file() else ""
 
 
 def _hash_folds(prepared: PreparedData) -> str:
-    return file_sha256(prepared.root / "folds.csv")
+    return file_sha256(prepared.files.folds)
 
 
 def check_gate(path: Path, fold: int, folds_sha256: str) -> None:

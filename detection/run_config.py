@@ -1,11 +1,67 @@
-"""Settings of tools/train_maskrcnn.py: the data of a run, and the detector of each fold."""
+"""A run of tools/train_maskrcnn.py: its settings, and the files that it writes, by name."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
 
 from cxrloc.detection.config import DetectorConfig, ModelConfig, TrainConfig
+
+MASK_RCNN = "maskrcnn.safetensors"
+
+
+@dataclass(frozen=True)
+class MaskRCNNFolder:
+    """Where the files of a run are, or those of one fold of it."""
+
+    path: Path
+
+    def fold(self, number: int) -> MaskRCNNFolder:
+        """The folder of the detector with this test fold."""
+        return MaskRCNNFolder(self.path / f"fold{number}")
+
+    @property
+    def detector(self) -> Path:
+        """The trained model."""
+        return self.path / MASK_RCNN
+
+    @property
+    def boxes(self) -> Path:
+        """The box head's boxes, as COCO results."""
+        return self.path / "mask_rcnn.json"
+
+    @property
+    def mask_boxes(self) -> Path:
+        """Boxes around the masks."""
+        return self.path / "mask_rcnn_mask_box.json"
+
+    @property
+    def small_masks(self) -> Path:
+        """A fold's masks, in the frame of `size` pixels."""
+        return self.path / "masks_small_frame.json"
+
+    @property
+    def masks(self) -> Path:
+        """The masks of all folds, in that frame."""
+        return self.path / "mask_rcnn_masks.json"
+
+    @property
+    def predicted(self) -> Path:
+        """What a fold's boxes and masks were predicted from."""
+        return self.path / "predicted.json"
+
+    @property
+    def average_precision(self) -> Path:
+        return self.path / "coco_ap.json"
+
+    @property
+    def average_precision_page(self) -> Path:
+        return self.path / "coco_ap.md"
+
+    @property
+    def manifest(self) -> Path:
+        return self.path / "manifest.json"
 
 
 @dataclass(frozen=True)

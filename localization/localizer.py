@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
 from cxrloc.datasets.radiograph import LoadedImage
+
+Pair = tuple[str, str]  # image_id, disease
+Cells = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -60,17 +63,30 @@ def best_by_score(
     return best
 
 
+@dataclass(frozen=True)
+class LocalizerOutput:
+    """What a localizer says of some images and diseases.
+
+    Attributes:
+        boxes: any number for a pair of image and disease, none included.
+        maps: (h, w) heat map of each pair, as the network gives it; None for a localizer without
+            heat maps.
+        facts: JSON-ready values that belong beside the boxes of a pair, such as the gate's
+            decision.
+    """
+
+    boxes: tuple[Localization, ...]
+    maps: Mapping[Pair, Cells] | None = field(default=None, repr=False, compare=False)
+    facts: Mapping[Pair, Mapping[str, Any]] = field(default_factory=dict, repr=False)
+
+
 @runtime_checkable
 class Localizer(Protocol):
-    """Boxes diseases on images.
-
-    `localize` may return any number of boxes for a pair of image and disease, none included, and
-    never one for a disease that was not asked for.
-    """
+    """Boxes diseases on images, and never a disease that was not asked for."""
 
     @property
     def name(self) -> str: ...
 
     def localize(
         self, images: Sequence[LoadedImage], diseases: Sequence[str]
-    ) -> list[Localization]: ...
+    ) -> LocalizerOutput: ...

@@ -29,6 +29,8 @@ from pathlib import Path
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: spinning threads cost 5 x
 
+from cxrloc.configs.command_line import run_tool
+
 Sides = Mapping[str, Callable[[], object]]
 DATA_SIZES, DATA_WORKERS, DATA_IMAGES = (224, 256, 512), (0, 1, 2), 256
 
@@ -45,7 +47,11 @@ class Part:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Print the median seconds of each side, and each as a ratio to the first."""
+    """Run the tool; returns the exit status."""
+    return run_tool("benchmark", lambda: _run(_parser().parse_args(argv)), "nothing is kept")
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
@@ -54,22 +60,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--classifier", type=Path, help="with INT8 weights beside it (predict)")
     parser.add_argument("--size", type=int, default=512, help="input side in pixels")
     parser.add_argument("--repeats", type=int, default=5)
-    arguments = parser.parse_args(argv)
-    try:
-        if arguments.what == "data":
-            data_table(arguments)
-            return 0
-        if arguments.what == "predict":
-            from cxrloc.tools.experiments.benchmarks.prediction import prediction_tables
+    return parser
 
-            print(prediction_tables(arguments.size, arguments.repeats, arguments.classifier))
-            return 0
-        sides = BENCHMARKS[arguments.what](arguments)
-    except (ValueError, FileNotFoundError, ImportError) as error:
-        print(f"benchmark: {error}", file=sys.stderr)
-        return 1
-    report(sides, arguments.repeats)
-    return 0
+
+def _run(arguments: argparse.Namespace) -> None:
+    """Print the median seconds of each side, and each as a ratio to the first."""
+    if arguments.what == "data":
+        data_table(arguments)
+    elif arguments.what == "predict":
+        from cxrloc.tools.experiments.benchmarks.prediction import prediction_tables
+
+        print(prediction_tables(arguments.size, arguments.repeats, arguments.classifier))
+    else:
+        report(BENCHMARKS[arguments.what](arguments), arguments.repeats)
 
 
 def report(sides: Sides, repeats: int) -> None:

@@ -23,7 +23,7 @@ from typing import Any
 from cxrloc.classification.inference.gate_table import read_gate_table
 from cxrloc.classification.metrics.bootstrap import RESAMPLES
 from cxrloc.classification.report.tables import Cell, cell_text
-from cxrloc.configs.command_line import named_files
+from cxrloc.configs.command_line import named_files, run_tool
 from cxrloc.datasets.files.manifest import RESEARCH_USE, file_sha256, run_manifest
 from cxrloc.datasets.prepared.coco import load_coco
 from cxrloc.datasets.provenance.sidecar import read_provenance
@@ -47,14 +47,8 @@ from cxrloc.localization.report.glossary import explain
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the tool; returns the exit status: 0, or 2 after a message for what the user can mend."""
-    arguments = _parser().parse_args(argv)
-    try:
-        _run(arguments)
-    except (ValueError, OSError) as error:
-        print(f"compare_localizers: error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    """Run the tool; returns the exit status."""
+    return run_tool("compare_localizers", lambda: _run(_parser().parse_args(argv)))
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -18,10 +18,15 @@ import shlex
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from cxrloc.classification.run_folder import RunFolder
+from cxrloc.configs.command_line import run_tool
 from cxrloc.datasets.files.manifest import RESEARCH_USE
+from cxrloc.datasets.prepared.folder import PreparedFolder, load_prepared
+from cxrloc.detection.run_config import MaskRCNNFolder
 
 TOOLS = Path(__file__).resolve().parent
 CONFIGS = Path(os.path.relpath(TOOLS.parent / "configs"))
@@ -56,8 +61,16 @@ class Job:
     @property
     def truth(self) -> Path:
         """The boxes that are scored: out of fold, so of every fold that was a test fold."""
-        name = "ground_truth" if self.nih else f"ground_truth_fold{HOLD_OUT_FOLD}"
-        return self.out / "prepared" / f"{name}.json"
+        files = PreparedFolder(Path(self.prepared))
+        return files.ground_truth if self.nih else files.ground_truth_of(HOLD_OUT_FOLD)
+
+    @property
+    def gate(self) -> RunFolder:
+        return RunFolder(self.out / "gate")
+
+    @property
+    def detector(self) -> MaskRCNNFolder:
+        return MaskRCNNFolder(self.out / "maskrcnn")
 
     def config(self, kind: str) -> str:
         return str(CONFIGS / (f"nih/{kind}.yaml" if self.nih else f"phantom/{kind}_demo.yaml"))
@@ -68,8 +81,12 @@ class Job:
         return ["--data.prepared", self.prepared, *weights]
 
 
-def main() -> int:
-    job = _job()
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the tool; returns the exit status."""
+    return run_tool("demo", lambda: _run(_job(argv)))
+
+
+def _run(job: Job) -> None:
     began = time.monotonic()
     steps = [*data_steps(job), *training_steps(job), *box_steps(job), compare_step(job)]
     for number, (title, words) in enumerate(steps, start=1):
@@ -77,17 +94,16 @@ def main() -> int:
     title, words = predict_step(job)
     run_step(f"{len(steps) + 1}/{len(steps) + 1}  {title}", words)
     print(closing_words(job, time.monotonic() - began))
-    return 0
 
 
-def _job() -> Job:
+def _job(argv: Sequence[str] | None) -> Job:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--out", type=Path, default=Path("demo"), help="folder for everything made")
     parser.add_argument("--nih", type=Path, help="folder of NIH's files instead of the phantom")
     parser.add_argument("--weights", type=Path, help="ImageNet weights of a ResNet-18, with --nih")
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(argv)
     if arguments.weights is not None and arguments.nih is None:
         parser.error("--weights goes with --nih: the phantom's networks begin from scratch")
     for name in ("nih", "weights"):
@@ -113,18 +129,17 @@ def data_steps(job: Job) -> list[Step]:
 
 def training_steps(job: Job) -> list[Step]:
     """Train the gate and the detector; the detector boxes its test images at once."""
-    gate, detector = job.out / "gate", job.out / "maskrcnn"
     folds = ["--folds", str(FOLDS)] if job.nih else []
     return [
         (
             "Train the gate, a ResNet-18",
             ["train_classifier.py", "--config", job.config("classifier"), *job.model_words,
-             "--out", str(gate)],
+             "--out", str(job.gate.path)],
         ),
         (
             "Train the Mask R-CNN, box the images of its test folds",
             ["train_maskrcnn.py", "--config", job.config("maskrcnn"), *job.model_words, *folds,
-             "--out", str(detector)],
+             "--out", str(job.detector.path)],
         ),
     ]  # fmt: skip
 
@@ -133,7 +148,7 @@ def box_steps(job: Job) -> list[Step]:
     """Grad-CAM boxes and maps out of fold; with all folds also with thresholds tuned on others."""
     out = job.out
     folds = [] if job.nih else ["--folds", f"[{HOLD_OUT_FOLD}]"]
-    gate = ["--run", str(out / "gate"), "--prepared", job.prepared, "--images", "all", *folds]
+    gate = ["--run", str(job.gate.path), "--prepared", job.prepared, "--images", "all", *folds]
 
     def box(localizer: str, name: str, *more: str) -> list[str]:
         words = ["localize.py", "--localizer", localizer, *gate, *more]
@@ -171,18 +186,18 @@ def compare_step(job: Job) -> Step:
     out = job.out
     boxes = [*maps_of(job), *(["grad_cam_tuned"] if job.nih else [])]
     files = {name: out / f"{name}.json" for name in boxes}
-    files |= {n: out / "maskrcnn" / f"{n}.json" for n in ("mask_rcnn", "mask_rcnn_mask_box")}
+    files |= {"mask_rcnn": job.detector.boxes, "mask_rcnn_mask_box": job.detector.mask_boxes}
     words = ["compare_localizers.py", "--ground-truth", str(job.truth)]
     words += ["--predictions", *(f"{name}={path}" for name, path in files.items())]
     words += ["--maps", *(f"{name}={out / name}.maps.safetensors" for name in maps_of(job))]
-    words += ["--gate", str(out / "gate" / "gate.csv"), "--out", str(out / "comparison")]
+    words += ["--gate", str(job.gate.gate), "--out", str(out / "comparison")]
     return "Compare all with the controls on the same boxes, write the report", words
 
 
 def predict_step(job: Job) -> Step:
     bundles = {
-        "--classifier": job.out / "gate" / f"fold{HOLD_OUT_FOLD}" / "classifier.safetensors",
-        "--maskrcnn": job.out / "maskrcnn" / f"fold{HOLD_OUT_FOLD}" / "maskrcnn.safetensors",
+        "--classifier": job.gate.fold(HOLD_OUT_FOLD).classifier,
+        "--maskrcnn": job.detector.fold(HOLD_OUT_FOLD).detector,
     }
     words = ["predict.py", *map(str, images_to_show(job))]
     words += [word for option, path in bundles.items() for word in (option, str(path))]
@@ -196,7 +211,7 @@ def run_step(title: str, words: list[str]) -> None:
     began = time.monotonic()
     done = subprocess.run([sys.executable, str(TOOLS / words[0]), *words[1:]], check=False)
     if done.returncode != 0:
-        sys.exit(f"demo: the step above ended with status {done.returncode}; see its message")
+        raise OSError(f"the step above ended with status {done.returncode}; see its message")
     print(f"--- {time.monotonic() - began:.0f} s", flush=True)
 
 
@@ -205,9 +220,7 @@ def images_to_show(job: Job) -> list[Path]:
 
     Their paths come from the prepared index: copies may have other endings than NIH's lists say.
     """
-    from cxrloc.datasets.prepared.folder import load_prepared
-
-    prepared = load_prepared(job.out / "prepared")
+    prepared = load_prepared(Path(job.prepared))
     held_out = [r for r in prepared.radiographs if prepared.folds[r.image_id] == HOLD_OUT_FOLD]
     first = {d: r for r in reversed(held_out) for d in r.boxed}
     boxed = list(
@@ -220,8 +233,8 @@ def images_to_show(job: Job) -> list[Path]:
 def closing_words(job: Job, seconds: float) -> str:
     """The figures that say whether it worked, and where to look."""
     out = job.out
-    folder = out / "gate" if job.nih else out / "gate" / f"fold{HOLD_OUT_FOLD}"
-    gate = json.loads((folder / "metrics.json").read_text())
+    folder = job.gate if job.nih else job.gate.fold(HOLD_OUT_FOLD)
+    gate = json.loads(folder.metrics.read_text())
     compared = json.loads((out / "comparison" / "summary.json").read_text())
     what = f"{job.nih}" if job.nih else "Phantom images only"
     lines = [

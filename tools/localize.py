@@ -7,7 +7,8 @@ A run folder holds `fold0/`, `fold1/`, ...: image i is predicted by the bundle w
 that of image i. All diseases are boxed whatever the gate says; its decision stands beside each
 box, and is applied when boxes are compared. With --maps and --remove_markers the file of maps also
 holds those of the images without burnt-in letters, and the comparison's shortcut check sets the two
-side by side. Research use only, never a diagnosis.
+side by side. An image that cannot be read is named and left out: exit status 1. Research use only,
+never a diagnosis.
 """
 
 from __future__ import annotations
@@ -24,11 +25,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 
-from cxrloc.configs.command_line import load_config
+from cxrloc.configs.command_line import load_config, run_tool
 from cxrloc.datasets.files.manifest import RESEARCH_USE, file_sha256, run_manifest
-from cxrloc.datasets.images.markers import Removal
+from cxrloc.datasets.images.markers import Removal, without_markers
 from cxrloc.datasets.provenance.sidecar import LookedAt, write_provenance
 from cxrloc.datasets.radiograph import LoadedImage, Radiograph
 from cxrloc.detection.fold_models import Job, ModelFiles, check_markers_kept, plan_jobs
@@ -40,13 +40,13 @@ from cxrloc.detection.localizer_registry import (
 )
 from cxrloc.localization.cam.heat_maps import HeatMaps, check_map_file, write_heat_maps
 from cxrloc.localization.cam.rules import rules_of_fold
-from cxrloc.localization.localizer import Localization, Localizer
+from cxrloc.localization.localizer import Cells, Localization, Localizer, Pair
 from cxrloc.localization.predictions.results_file import write_predictions
 
 if TYPE_CHECKING:
     from cxrloc.datasets.prepared.folder import PreparedData
 
-Maps = dict[tuple[str, str], npt.NDArray[np.float32]]
+Maps = dict[Pair, Cells]
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,7 @@ class Found:
     """What has been predicted so far."""
 
     boxes: list[Localization] = field(default_factory=list)
-    extra: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
+    extra: dict[Pair, Mapping[str, Any]] = field(default_factory=dict)
     unreadable: dict[str, str] = field(default_factory=dict)
     maps: Maps = field(default_factory=dict)
     bare_maps: Maps = field(default_factory=dict)  # of the images without markers
@@ -133,12 +133,12 @@ class Found:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    try:
-        config = load_config(LocalizeConfig, argv, description=__doc__)
-        found = localize(config)
-    except (ValueError, ImportError, OSError) as error:
-        print(f"localize: {error}", file=sys.stderr)
-        return 2
+    """Run the tool; returns the exit status."""
+    return run_tool("localize", lambda: _run(load_config(LocalizeConfig, argv, __doc__)))
+
+
+def _run(config: LocalizeConfig) -> int:
+    found = localize(config)
     print(
         f"{len(found.boxes)} boxes on {found.images} images by {config.localizer} -> {config.out}\n"
         f"{RESEARCH_USE}."
@@ -147,7 +147,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"{config.maps} holds no map: no image has a box (see --help)", file=sys.stderr)
     for image_id, reason in found.unreadable.items():
         print(f"left out, not readable: {image_id}: {reason}", file=sys.stderr)
-    return 0
+    return int(bool(found.unreadable))
 
 
 def localize(config: LocalizeConfig) -> Found:
@@ -162,9 +162,9 @@ def localize(config: LocalizeConfig) -> Found:
 
     started = time.time()
     prepared = load_prepared(config.prepared)
-    coco = load_coco(prepared.ground_truth_path)
+    coco = load_coco(prepared.files.ground_truth)
     found = Found()
-    hashes = {"ground_truth": file_sha256(prepared.ground_truth_path)}
+    hashes = {"ground_truth": file_sha256(prepared.files.ground_truth)}
     jobs = [_with_rules(job, config, prepared) for job in _jobs(config, prepared)]
     if config.cam_rules is not None:
         hashes["cam_rules"] = file_sha256(config.cam_rules)
@@ -202,19 +202,19 @@ def run_job(job: Job, config: LocalizeConfig, coco: Mapping[str, Any], found: Fo
     diseases = _diseases(job, coco)
     title = config.localizer if job.fold is None else f"{config.localizer} fold {job.fold}"
     bar = tqdm(job.images, desc=title, unit="image")
+    with_maps = _boxed_pairs(job.images) if config.maps is not None else set()
     looked_at = []
     for image in _readable(bar, job.bundle is not None, config.strict, found):
-        if hasattr(localizer, "localize_gated"):
-            boxes, facts = localizer.localize_gated([image], diseases)
-            found.extra |= facts
-        else:
-            boxes = localizer.localize([image], diseases)
-        found.boxes += boxes
-        if config.remove_markers is not None:
-            found.bare_maps |= _without_markers(localizer, image, config.remove_markers)
+        output = localizer.localize([image], diseases)
+        found.boxes += output.boxes
+        found.extra |= output.facts
+        maps = {p: cells.copy() for p, cells in (output.maps or {}).items() if p in with_maps}
+        found.maps |= maps
+        if config.remove_markers is not None and maps:
+            bare = without_markers(image, config.remove_markers)
+            found.bare_maps |= localizer.localize([bare], [d for _, d in maps]).maps or {}
         looked_at.append(image.image_id)
     found.looked_at.append(LookedAt(tuple(looked_at), job.bundle, job.fold))
-    found.maps |= getattr(localizer, "kept_maps", {})
 
 
 def _localizer(job: Job, config: LocalizeConfig, coco: Mapping[str, Any]) -> Localizer:
@@ -225,21 +225,11 @@ def _localizer(job: Job, config: LocalizeConfig, coco: Mapping[str, Any]) -> Loc
         device=config.device,
         precision=config.precision,
         cam_rules=job.cam_rules,
-        keep_maps=_boxed_pairs(job.images) if config.maps is not None else (),
     )
     return build_localizer(config.localizer, inputs)
 
 
-def _without_markers(localizer: Localizer, image: LoadedImage, how: str) -> Maps:
-    """Maps of the image's kept diseases, its markers removed."""
-    from cxrloc.localization.cam.localizer import GradCamLocalizer
-
-    assert isinstance(localizer, GradCamLocalizer), "only these have maps"
-    kept = [disease for image_id, disease in localizer.kept_maps if image_id == image.image_id]
-    return localizer.image_maps(image, kept, how) if kept else {}
-
-
-def _boxed_pairs(images: Sequence[Radiograph]) -> set[tuple[str, str]]:
+def _boxed_pairs(images: Sequence[Radiograph]) -> set[Pair]:
     return {(image.image_id, box.disease) for image in images for box in image.boxes}
 
 
@@ -247,7 +237,7 @@ def _with_rules(job: Job, config: LocalizeConfig, prepared: PreparedData) -> Job
     if config.cam_rules is None:
         return job
     aligned = config.localizer == ALIGNED
-    truth = prepared.ground_truth_path
+    truth = prepared.files.ground_truth
     return replace(job, cam_rules=rules_of_fold(config.cam_rules, job.fold, truth, aligned=aligned))
 
 
@@ -278,21 +268,20 @@ def _diseases(job: Job, coco: Mapping[str, Any]) -> list[str]:
 def _readable(
     radiographs: Iterable[Radiograph], with_pixels: bool, strict: bool, found: Found
 ) -> Iterator[LoadedImage]:
-    from cxrloc.datasets.images.read import UnreadableImageError, read_grey
+    from cxrloc.datasets.images.read import read_radiograph, readable_images
 
-    blank = np.zeros((1, 1), np.uint8)  # a control does not look
-    for r in radiographs:
-        image = r.image(blank)
-        if with_pixels:
-            assert r.path is not None, "a prepared folder lists only images that are on disk"
-            try:
-                image = replace(image, pixels=read_grey(r.path))
-            except UnreadableImageError as error:
-                if strict:
-                    raise
-                found.unreadable[r.image_id] = str(error)
-                continue
-        yield image
+    def failed(radiograph: Radiograph, error: ValueError) -> None:
+        if strict:
+            raise error
+        found.unreadable[radiograph.image_id] = str(error)
+
+    read = read_radiograph if with_pixels else _unread
+    return (image for _, image in readable_images(radiographs, read, failed))
+
+
+def _unread(radiograph: Radiograph) -> LoadedImage:
+    """For a control, which does not look."""
+    return radiograph.image(np.zeros((1, 1), np.uint8))
 
 
 if __name__ == "__main__":

@@ -32,11 +32,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cxrloc.datasets.files.manifest import RESEARCH_USE, file_sha256, run_manifest, write_json
-from cxrloc.datasets.images.read import read_image
-from cxrloc.datasets.radiograph import LoadedImage
-
 # what needs torch is imported where it is used: --help and a wrong option answer at once
+from cxrloc.configs.command_line import run_tool
+from cxrloc.datasets.files.manifest import RESEARCH_USE, file_sha256, run_manifest, write_json
+from cxrloc.datasets.images.read import decode_image, read_bytes, readable_images
+from cxrloc.datasets.radiograph import LoadedImage
+from cxrloc.datasets.readers.layouts import study_of
 from cxrloc.datasets.readers.loose_images import find_images, image_name, unique_names
 
 if TYPE_CHECKING:
@@ -44,58 +45,51 @@ if TYPE_CHECKING:
     from cxrloc.localization.dicom_output.source import SourceImage
 
 STUDIES = "study_predictions.csv"
-INTERRUPTED = "predict: interrupted; the same command does the rest"
+Probabilities = dict[str, float]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the tool; returns the exit status."""
-    arguments = _parser().parse_args(argv)
+    return run_tool("predict", lambda: _run(_parser().parse_args(argv)))
+
+
+def _run(arguments: argparse.Namespace) -> int:
     started = time.time()
-    try:
-        diagnoser = _diagnoser(arguments)
-        arguments.out.mkdir(parents=True, exist_ok=True)
-        (arguments.out / STUDIES).unlink(missing_ok=True)  # until all its images are done
-    except (ValueError, ImportError, OSError) as error:
-        print(f"predict: error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("predict: interrupted while loading; nothing was done", file=sys.stderr)
-        return 130
-    try:
-        return _predict(arguments, diagnoser, started)
-    except KeyboardInterrupt:  # before the first image or after the last one
-        print(INTERRUPTED, file=sys.stderr)
-        return 130
+    diagnoser = _diagnoser(arguments)
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    (arguments.out / STUDIES).unlink(missing_ok=True)  # until all its images are done
+    return _predict(arguments, diagnoser, started)
 
 
 def _predict(arguments: argparse.Namespace, diagnoser: Diagnoser, started: float) -> int:
-    """Do the images that are not done yet; returns the exit status."""
+    """Do the images that are not done yet; returns 1 if some of them failed, else 0."""
     paths, failures = find_images(arguments.inputs, arguments.out)
+    if not paths:
+        raise ValueError("; ".join(failures))
     manifest = _manifest(arguments, diagnoser.runtime, started)
     named = unique_names(paths)
-    missing = {
-        p: name for p, name in named.items() if read_done(arguments.out, name, p, manifest) is None
+    done = {
+        path: probabilities
+        for path, name in named.items()
+        if (probabilities := read_done(arguments.out, name, path, manifest)) is not None
     }
-    done, boxed, stopped = 0, 0, 0
+    missing = {path: name for path, name in named.items() if path not in done}
+    before, boxed = len(done), 0
     try:
-        for diagnosis in _predicted(diagnoser, missing, arguments, manifest, failures):
-            done += 1
+        for path, diagnosis in _predicted(diagnoser, missing, arguments, manifest, failures):
+            done[path] = _of_study(path, ((f.disease, f.probability) for f in diagnosis.findings))
             boxed += bool(diagnosis.present)
-    except KeyboardInterrupt:
-        print(INTERRUPTED, file=sys.stderr)
-        stopped = 130
     except OSError as error:  # of writing: what cannot be read is a failure of its own
-        print(f"predict: error: writing to {arguments.out}: {error}", file=sys.stderr)
-        stopped = 2
-    before = len(named) - len(missing)
-    print(
-        f"{len(named)} images found: {before} done already, {done} done now ({boxed} with a "
-        f"disease that passes the gate), {len(failures)} failures."
-    )
-    if not stopped:
-        _write_studies(arguments.out, named, manifest, diagnoser.gate.study_thresholds)
-    _report(failures, arguments.out)
-    return stopped or int(bool(failures))
+        raise OSError(f"writing to {arguments.out}: {error}") from error
+    finally:
+        print(
+            f"{len(named)} images found: {before} done already, {len(done) - before} done now "
+            f"({boxed} with a disease that passes the gate), {len(failures)} failures."
+        )
+        _report(failures, arguments.out)
+    studies = {path: done.get(path) for path in named}
+    _write_studies(arguments.out, studies, diagnoser.gate.study_thresholds)
+    return int(bool(failures))
 
 
 def _diagnoser(arguments: argparse.Namespace) -> Diagnoser:
@@ -119,15 +113,16 @@ def _predicted(
     arguments: argparse.Namespace,
     manifest: Mapping[str, Any],
     failures: list[str],
-) -> Iterator[Diagnosis]:
-    """Each image's diagnosis, its files written."""
+) -> Iterator[tuple[Path, Diagnosis]]:
+    """Each image's path and diagnosis, its files written."""
     from tqdm import tqdm
 
     from cxrloc.localization.diagnosis.diagnoser import stream
 
-    progress = tqdm(named, desc="images", unit="image")
-    images = _readable(progress, failures, arguments.dicom_out)
-    for (path, source), image, diagnosis in stream(diagnoser, images):
+    for (path, source), image, diagnosis in stream(
+        diagnoser,
+        _readable(tqdm(named, desc="images", unit="image"), failures, arguments.dicom_out),
+    ):
         for warning in diagnosis.warnings:
             tqdm.write(f"predict: {path}: {warning}", file=sys.stderr)
         stem = arguments.out / named[path]
@@ -138,34 +133,39 @@ def _predicted(
             failures.append(f"{path}: {error}")
             continue
         write_outputs(image, diagnosis, stem, {**manifest, **_source(path)})
-        yield diagnosis
+        yield path, diagnosis
 
 
 def _write_studies(
     out: Path,
-    named: Mapping[Path, str],
-    manifest: Mapping[str, Any],
+    images: Mapping[Path, Probabilities | None],
     thresholds: Mapping[str, float | None],
 ) -> None:
     """Of all images of the command, those that were done before too."""
     from cxrloc.localization.diagnosis.examination_table import write_studies
 
-    read = lambda path: read_done(out, named[path], path, manifest)  # noqa: E731
-    for line in write_studies(out / STUDIES, named, read, thresholds):
+    for line in write_studies(out / STUDIES, images, thresholds):
         print(line)
 
 
 def read_done(
     out: Path, name: str, path: Path, manifest: Mapping[str, Any]
-) -> dict[str, Any] | None:
-    """What `out` holds of this very file by the same models and settings; None where nothing."""
+) -> Probabilities | None:
+    """Of an image that `out` holds of this very file by the same models and settings: what its
+    study needs of it. None where `out` does not hold it."""
     try:
         record: dict[str, Any] = json.loads((out / f"{name}.json").read_bytes())
         then, now = record["manifest"], {**manifest, **_source(path)}
         same = all(then[key] == now[key] for key in ("config", "hashes", "image"))
+        findings = [(f["disease"], f["probability"]) for f in record["findings"]]
     except (OSError, ValueError, KeyError, TypeError):
         return None  # no such file, or none of this tool's: the image is done again
-    return record if same else None
+    return _of_study(path, findings) if same else None
+
+
+def _of_study(path: Path, findings: Iterable[tuple[str, float]]) -> Probabilities:
+    """Disease -> probability of an image of a study; of the many others nothing is kept."""
+    return dict(findings) if study_of(path) is not None else {}
 
 
 def write_outputs(
@@ -202,15 +202,17 @@ def _readable(
 
     Each comes with its path and, for DICOM output, what DICOM objects need of its file.
     """
-    from cxrloc.localization.dicom_output.source import read_source
+    from cxrloc.localization.dicom_output.source import parse_source
 
-    for path in paths:
-        try:
-            image = replace(read_image(path), image_id=image_name(path))
-            source = read_source(path) if dicom_out else None
-        except ValueError as error:
-            failures.append(str(error))
-            continue
+    def read(path: Path) -> tuple[LoadedImage, SourceImage | None]:
+        data = read_bytes(path)  # once, for the pixels and for what objects copy
+        image = replace(decode_image(data, path), image_id=image_name(path))
+        return image, parse_source(data, path.name) if dicom_out else None
+
+    def failed(path: Path, error: ValueError) -> None:
+        failures.append(str(error))
+
+    for path, (image, source) in readable_images(paths, read, failed):
         yield (path, source), image
 
 

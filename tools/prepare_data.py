@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from cxrloc.configs.command_line import run_tool
+from cxrloc.configs.command_line import load_config, run_tool
 from cxrloc.datasets.files.manifest import file_sha256, run_manifest
 from cxrloc.datasets.prepared.check_images import check_images
 from cxrloc.datasets.prepared.folder import write_prepared
@@ -149,7 +149,7 @@ def _summary(
 
 def _bare_flags(words: Sequence[str]) -> list[str]:
     """`--strict` alone means `--strict true`; the parser of dataclass fields wants the word."""
-    following = [*words[1:], ""]
+    following = [*words[1:], ""][: len(words)]
     return [
         f"{word}=true" if word == "--strict" and after not in ("true", "false") else word
         for word, after in zip(words, following, strict=True)
@@ -157,9 +157,9 @@ def _bare_flags(words: Sequence[str]) -> list[str]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run from the command line; returns the exit status."""
+    """Run the tool; returns the exit status."""
     words = _bare_flags(sys.argv[1:] if argv is None else argv)
-    return run_tool(PrepareConfig, words, __doc__, _prepare)
+    return run_tool("prepare_data", lambda: _prepare(load_config(PrepareConfig, words, __doc__)))
 
 
 def _prepare(config: PrepareConfig) -> None:

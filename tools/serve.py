@@ -16,7 +16,6 @@ import gc
 import os
 import signal
 import socket
-import sys
 import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
@@ -24,7 +23,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cxrloc.configs.command_line import port_number
+from cxrloc.configs.command_line import port_number, run_tool
 from cxrloc.tools.server.http.limits import Limits
 
 if TYPE_CHECKING:
@@ -46,16 +45,12 @@ _LIMIT_HELP = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Serve until stopped; returns the exit status."""
-    arguments = _parser().parse_args(argv)
+    return run_tool("serve", lambda: _serve(_parser().parse_args(argv)), "nothing was served")
+
+
+def _serve(arguments: argparse.Namespace) -> int:
     with _own_temporary_folder():
-        try:
-            app, service = build_app(arguments)
-        except (ValueError, ImportError, OSError) as error:
-            print(f"serve: error: {error}", file=sys.stderr)
-            return 2
-        except KeyboardInterrupt:
-            print("serve: interrupted while loading", file=sys.stderr)
-            return 130
+        app, service = build_app(arguments)
         # what is loaded stays: without this the interpreter looks all of it over for garbage again
         # when it ends, which takes seconds
         gc.freeze()
@@ -133,7 +128,7 @@ def _run(app: FastAPI, service: Service, host: str, port: int) -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with contextlib.suppress(KeyboardInterrupt):
         server.run()
-    return 0 if server.started else 1
+    return 0 if server.started else 2  # uvicorn has said why: mostly that the port is taken
 
 
 def _parser() -> argparse.ArgumentParser:

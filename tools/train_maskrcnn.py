@@ -13,13 +13,13 @@ from collections.abc import Sequence
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: spinning threads cost 5 x
 
-from cxrloc.configs.command_line import run_tool
+from cxrloc.configs.command_line import load_config, run_tool
 from cxrloc.detection.run_config import MaskRCNNConfig
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Exit status: 0 when the run is complete, 1 when data or weights fail, 2 for bad settings."""
-    return run_tool(MaskRCNNConfig, argv, __doc__, _train)
+    """Run the tool; returns the exit status."""
+    return run_tool("train_maskrcnn", lambda: _train(load_config(MaskRCNNConfig, argv, __doc__)))
 
 
 def _train(config: MaskRCNNConfig) -> None:

@@ -24,7 +24,6 @@ from cxrloc.datasets.radiograph import LoadedImage
 
 MIN_SIZE, MAX_SIZE = 64, 1024
 INPUTS = {"grey": 3, "single": 1, "enhanced": 3}  # name -> channels of the network's input
-_MEAN_IMAGE = "mean_image.safetensors"
 _PREFIX = "preprocessing."
 
 
@@ -146,7 +145,7 @@ def stored(preprocessing: Preprocessing) -> tuple[dict[str, Any], dict[str, torc
     """What a bundle keeps of it: JSON-ready values, and tensors (of a mean image)."""
     names = [field.name for field in fields(preprocessing) if field.name != "image"]
     image = preprocessing.image
-    tensors = {} if image is None else _tensors(image, 1)
+    tensors = {} if image is None else mean_image_tensors(image, 1)
     values = {name: getattr(preprocessing, name) for name in names}
     return values, {_PREFIX + name: tensor for name, tensor in tensors.items()}
 
@@ -160,15 +159,15 @@ def restored(values: Mapping[str, Any], tensors: dict[str, torch.Tensor]) -> Pre
         std=tuple(values["std"]),
         clahe_clip=float(values["clahe_clip"]),
         input=values["input"],
-        image=_image(own) if own else None,
+        image=mean_image_of(own) if own else None,
         markers=values["markers"],
     )
 
 
-def _tensors(image: MeanImage, unit: float) -> dict[str, torch.Tensor]:
+def mean_image_tensors(image: MeanImage, unit: float) -> dict[str, torch.Tensor]:
     parts = {"mean_image": image.mean, "deviation_image": image.deviation}
     return {n: torch.from_numpy((a / unit).astype(np.float32)) for n, a in parts.items()}
 
 
-def _image(tensors: Mapping[str, torch.Tensor]) -> MeanImage:
+def mean_image_of(tensors: Mapping[str, torch.Tensor]) -> MeanImage:
     return MeanImage(tensors["mean_image"].numpy(), tensors["deviation_image"].numpy())

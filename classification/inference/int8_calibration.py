@@ -50,6 +50,7 @@ Squares = npt.NDArray[np.uint8]
 ERROR_DB = -30.0
 # What all may, weights too, before INT8 is refused
 WORST_DB = -20.0
+CALIBRATION_IMAGES = 96  # to calibrate on; more change little
 _PROBED = 16  # images on which that is measured
 _PATCHES = 128  # of each image and convolution
 _VALUES = 4096

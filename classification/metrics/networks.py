@@ -16,11 +16,10 @@ from cxrloc.classification.metrics.examinations import Levels, by_level
 from cxrloc.classification.metrics.folds import sample_figures
 from cxrloc.classification.metrics.sampled import Sampled
 from cxrloc.classification.metrics.scored_images import (
-    OUT_OF_FOLD,
-    VALIDATION,
     ScoredImages,
     read_scored_images,
 )
+from cxrloc.classification.run_folder import RunFolder
 
 
 @dataclass(frozen=True)
@@ -89,13 +88,14 @@ class Comparison:
 
 
 def read_network(name: str, run: Path) -> Network:
-    """A run folder of tools/cross_validate.py.
+    """A run folder of tools/train_classifier.py, over all folds or one split.
 
     Raises:
         FileNotFoundError, ValueError: when it is not there, unfinished or of another version.
     """
-    images = read_scored_images(run / OUT_OF_FOLD)
-    kept = [run / f"fold{fold}" / VALIDATION for fold in np.unique(images.folds)]
+    folder = RunFolder(run)
+    images = read_scored_images(folder.out_of_fold)
+    kept = [folder.fold(fold).validation for fold in np.unique(images.folds)]
     there = all(path.is_file() for path in kept)
     return Network(name, images, tuple(map(read_scored_images, kept)) if there else ())
 

@@ -34,7 +34,6 @@ from cxrloc.datasets.files.manifest import RESEARCH_USE
 from cxrloc.datasets.radiograph import Radiograph
 
 SCHEMA_VERSION = 1
-OUT_OF_FOLD, VALIDATION = "out_of_fold.parquet", "validation.parquet"
 OUTSIDE = -1  # the fold of images that no fold holds
 YOUDEN, TARGET = "youden", "target"
 _KEY = b"cxrloc"
@@ -191,15 +190,15 @@ def read_scored_images(path: Path) -> ScoredImages:
     """
     if not path.is_file():
         raise FileNotFoundError(
-            f"no predictions at {path}; tools/cross_validate.py with the run's config writes them "
-            "(folds that are finished are not trained again)"
+            f"no predictions at {path}; tools/train_classifier.py with the run's config writes "
+            "them (folds that are finished are not trained again)"
         )
     table = _read_table(path)
     facts = json.loads((table.schema.metadata or {}).get(_KEY, b"{}"))
     if facts.get("version") != SCHEMA_VERSION:
         raise ValueError(
             f"{path}: version {facts.get('version')}, expected {SCHEMA_VERSION} of a file that "
-            "tools/cross_validate.py wrote"
+            "tools/train_classifier.py wrote"
         )
     diseases, sensitivity = tuple(facts["diseases"]), facts["sensitivity"]
     return ScoredImages(

@@ -22,7 +22,6 @@ from cxrloc.classification.metrics.calibration import Bin, calibration_error, re
 from cxrloc.classification.metrics.confusion import Confusion, confusions, summed
 from cxrloc.classification.metrics.folds import RULES
 from cxrloc.classification.metrics.scored_images import (
-    OUT_OF_FOLD,
     ScoredImages,
     write_scored_images,
 )
@@ -37,6 +36,7 @@ from cxrloc.classification.report.fold_tables import (
 )
 from cxrloc.classification.report.plots import COLOURS, panels, save_figure, titled
 from cxrloc.classification.report.tables import ResultTable, page_markdown, write_records
+from cxrloc.classification.run_folder import RunFolder
 from cxrloc.datasets.files.atomic import write_text
 
 _PER_ROW = 5
@@ -185,7 +185,7 @@ def write_fold_report(
         by_part: of `study_tables.part_tables`, below the figures over all parts.
         replicates, seed: of the patient bootstrap.
     """
-    write_scored_images(out / OUT_OF_FOLD, images)
+    write_scored_images(RunFolder(out).out_of_fold, images)
     rows = fold_rows(images, replicates, seed)
     records = [{**row.record(), "stage": ""} for row in rows]
     tables = [*fold_result_tables(images, rows), *by_part]
@@ -195,7 +195,7 @@ def write_fold_report(
         tables.append(stage_table(stages, replicates, seed))
     write_records(out / "cross_validation.csv", records)
     page = page_markdown(f"Cross-validation: {out.name}", tables)
-    write_text(out / "cross_validation.md", page)
+    write_text(RunFolder(out).out_of_fold_page, page)
     _write_confusions(out, images)
     _write_calibration(out, images, rows, replicates, seed)
     plot_epochs(out / "epochs.png", histories)

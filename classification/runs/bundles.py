@@ -17,7 +17,7 @@ from cxrloc.classification.metrics.scored_images import ScoredImages, write_scor
 from cxrloc.classification.report.stages import StageFigures
 from cxrloc.classification.runs.examination_report import study_points
 from cxrloc.classification.runs.predict import Judged, scored_images
-from cxrloc.classification.runs.run import BUNDLE_NAME, Part, Run
+from cxrloc.classification.runs.run import Part, Run
 from cxrloc.classification.training.batches import ImageBatches
 
 Points = dict[str, OperatingPoint]
@@ -36,16 +36,15 @@ def report_stages(
     for number, stage in enumerate(stages, start=1):
         best = stage.trained.best_epoch
         is_chosen = best == chosen.trained.best_epoch
-        name = BUNDLE_NAME if is_chosen else f"classifier_stage{number}.safetensors"
+        bundle = part.files.classifier if is_chosen else part.files.stage_classifier(number)
         if not is_chosen:
             on_validation = scored_images(run, part, validation, stage.validation)
-            save_bundle(part.folder / name, stage, choose_points(on_validation), manifest)
-            if part.fold is not None:
-                scored = scored_images(run, part, test, stage.test)
-                write_scored_images((part.folder / name).with_suffix(".parquet"), scored)
+            save_bundle(bundle, stage, choose_points(on_validation), manifest)
+            scored = scored_images(run, part, test, stage.test)
+            write_scored_images(bundle.with_suffix(".parquet"), scored)
         on = _metrics(run, validation, stage.validation), _metrics(run, test, stage.test)
         epochs = len(stage.trained.history)
-        figures.append(StageFigures(number, epochs, best, name, is_chosen, *on))
+        figures.append(StageFigures(number, epochs, best, bundle.name, is_chosen, *on))
     return figures
 
 

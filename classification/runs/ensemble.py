@@ -13,7 +13,7 @@ The labels. What blank labels count as, and whether a finding has its parents, i
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -26,19 +26,19 @@ from cxrloc.classification.inference.gate import Gate
 from cxrloc.classification.metrics.bootstrap import MACRO_MEAN, FloatArray
 from cxrloc.classification.metrics.folds import sample_figures
 from cxrloc.classification.metrics.scored_images import (
-    OUT_OF_FOLD,
     OUTSIDE,
     YOUDEN,
     ScoredImages,
     studies_and_parts,
 )
 from cxrloc.classification.report.tables import Cell, ResultTable, TableRow, Value
+from cxrloc.classification.run_folder import RunFolder
 from cxrloc.classification.runs.ensemble_thresholds import ensemble_thresholds
-from cxrloc.datasets.images.read import UnreadableImageError, read_grey
+from cxrloc.datasets.images.read import print_left_out, read_radiograph, readable_images
 from cxrloc.datasets.label_policies import LabelRules
-from cxrloc.datasets.provenance.image_lists import TRAINING_IMAGES, ImageList, read_training_images
+from cxrloc.datasets.provenance.image_lists import ImageList, read_training_images
 from cxrloc.datasets.provenance.leakage import audit
-from cxrloc.datasets.radiograph import LoadedImage, Radiograph, label_matrix
+from cxrloc.datasets.radiograph import Radiograph, label_matrix
 
 _BATCH = 32  # images in memory at once
 
@@ -112,7 +112,7 @@ def unseen_images(
     evaluated = ImageList({r.image_id: r.patient_id for r in radiographs})
     images, patients, notes = set[str](), set[str](), []
     for path in paths:
-        listed = path.parent / TRAINING_IMAGES
+        listed = RunFolder(path.parent).training_images
         if not listed.is_file():
             notes.append(f"Not known: what {path} was trained on, as {listed} is not there.")
             continue
@@ -122,9 +122,10 @@ def unseen_images(
         notes += [f"Not known: what {weights} was trained on." for weights in shared.unlisted]
     kept = [r for r in radiographs if r.image_id not in images and r.patient_id not in patients]
     if not kept:
+        out_of_fold = RunFolder(paths[0].parent.parent).out_of_fold
         raise ValueError(
             f"all {len(radiographs)} images are of patients that a classifier was trained or "
-            f"chosen on; for the images of a cross-validation see its {OUT_OF_FOLD}"
+            f"chosen on; those of a cross-validation are in {out_of_fold}"
         )
     left_out = len(radiographs) - len(kept)
     first = f"{left_out} images of patients that a classifier has seen were left out."
@@ -155,7 +156,8 @@ def score_images(ensemble: Ensemble, radiographs: Sequence[Radiograph]) -> Score
 def _judged(ensemble: Ensemble, radiographs: Sequence[Radiograph]) -> ScoredImages:
     read: list[Radiograph] = []
     scores = [np.zeros((0, len(ensemble.diseases)))]
-    images_on_disk = readable_images(tqdm(radiographs, desc="score images", unit="image"))
+    progress = tqdm(radiographs, desc="score images", unit="image")
+    images_on_disk = readable_images(progress, read_radiograph, print_left_out)
     while batch := list(islice(images_on_disk, _BATCH)):
         batch_of, images_read = zip(*batch, strict=True)
         read += batch_of
@@ -211,16 +213,6 @@ def label_rules(bundle: ClassifierBundle) -> LabelRules:
 
 def _rules_text(rules: LabelRules) -> str:
     return f"data.blank {rules.blank}, data.closure {str(rules.closure).lower()}"
-
-
-def readable_images(radiographs: Iterable[Radiograph]) -> Iterator[tuple[Radiograph, LoadedImage]]:
-    """Those whose pixels can be read, with them; the others are named on the progress bar."""
-    for r in radiographs:
-        assert r.path is not None, "a prepared folder lists only images that are on disk"
-        try:
-            yield r, r.image(read_grey(r.path))
-        except UnreadableImageError as error:
-            tqdm.write(f"left out {r.image_id}: {error}")
 
 
 def _names(paths: Sequence[Path]) -> str:

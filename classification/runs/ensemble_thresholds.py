@@ -21,12 +21,11 @@ from cxrloc.classification.bundle.classifier import ClassifierBundle
 from cxrloc.classification.metrics.ensembles import mean_of
 from cxrloc.classification.metrics.operating_point import operating_points
 from cxrloc.classification.metrics.scored_images import (
-    OUT_OF_FOLD,
     ScoredImages,
     read_scored_images,
 )
+from cxrloc.classification.run_folder import RunFolder
 from cxrloc.classification.runs.examination_report import study_points
-from cxrloc.classification.runs.run import BUNDLE_NAME
 from cxrloc.datasets.provenance.image_lists import ImageList
 from cxrloc.datasets.provenance.leakage import audit
 from cxrloc.datasets.radiograph import Radiograph
@@ -58,11 +57,12 @@ def ensemble_thresholds(
         own = "Thresholds are the classifier's own."
         return Thresholds(first.thresholds, first.study_thresholds, own)
     no_thresholds = "No thresholds, and nothing is called present"
-    tables = {path: path.parent.parent / OUT_OF_FOLD for path in paths}
+    tables = {path: RunFolder(path.parent.parent).out_of_fold for path in paths}
     for path, table in tables.items():
-        if path.name != BUNDLE_NAME or not table.is_file():
-            finished = f"a finished cross-validation, which has {OUT_OF_FOLD} in its run folder"
-            return Thresholds({}, {}, f"{no_thresholds}: {path} is no {BUNDLE_NAME} of {finished}")
+        bundle = RunFolder(path.parent).classifier
+        if path != bundle or not table.is_file():
+            finished = f"a finished cross-validation, which has {table.name} in its run folder"
+            return Thresholds({}, {}, f"{no_thresholds}: {path} is no {bundle.name} of {finished}")
     images, folds = _out_of_fold(list(dict.fromkeys(tables.values())), diseases)
     others = _of_other_patients(images, scored)
     if not len(others):

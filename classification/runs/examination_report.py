@@ -27,7 +27,7 @@ from cxrloc.classification.report.examinations import level_records, level_table
 from cxrloc.classification.report.fold_tables import POOLED
 from cxrloc.classification.report.tables import page_markdown, write_records
 from cxrloc.classification.runs.predict import images_of_rows
-from cxrloc.classification.runs.run import GATE_NAME, Part, Run
+from cxrloc.classification.runs.run import Part, Run
 from cxrloc.datasets.files.atomic import write_text
 
 STUDY_POINTS = "study_operating_points"  # in a part's metrics.json
@@ -42,26 +42,26 @@ def study_points(validation: ScoredImages) -> dict[str, OperatingPoint]:
     return operating_points(studies.labels, studies.scores, validation.diseases)
 
 
-def write_study_report(run: Run, parts: Sequence[Part], metrics_name: str, out: Path) -> str:
+def write_study_report(run: Run, parts: Sequence[Part]) -> str:
     """Write the tables over the test images of all parts; returns the page, empty without studies.
 
     Every image is judged by its own part's model and points.
     """
-    rows = [(part, row) for part in parts for row in read_gate_table(part.folder / GATE_NAME)]
+    rows = [(part, row) for part in parts for row in read_gate_table(part.files.gate)]
     images = images_of_rows(run, [row for _, row in rows])
     if not has_multi_image_examinations(images.study_ids):
         return ""
-    points = {part.folder: _points(part.folder / metrics_name) for part in parts}
+    points = {part.folder: _points(part.files.metrics) for part in parts}
     cuts = [points[part.folder].get(row.disease) for part, row in rows]
     study_thresholds: FloatArray = np.array(cuts, dtype=np.float64).reshape(images.scores.shape)
     train = run.config.train
     found = by_level(images, study_thresholds, train.bootstrap, train.seed)
-    write_records(out / "studies.csv", level_records(found, run.diseases))
+    write_records(run.files.studies, level_records(found, run.diseases))
     tables = level_tables(found, run.diseases)
     if len(parts) > 1:
         tables = [replace(table, notes=(*table.notes, POOLED)) for table in tables]
-    page = page_markdown(f"Studies: {out.name}", tables)
-    write_text(out / "studies.md", page)
+    page = page_markdown(f"Studies: {run.files.path.name}", tables)
+    write_text(run.files.studies_page, page)
     return page
 
 

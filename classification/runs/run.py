@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from cxrloc.classification.config import ClassifierConfig, ModelConfig
+from cxrloc.classification.run_folder import RunFolder
 from cxrloc.classification.training.batches import ImageBatches, holds_channels
 from cxrloc.classification.training.distributed import run_on_rank_zero
 from cxrloc.classification.training.samplers import row_groups_in_use
@@ -26,12 +27,10 @@ from cxrloc.datasets.prepared.splits import (
     stratified_split,
 )
 from cxrloc.datasets.prepared.stratification import STRATIFIERS
-from cxrloc.datasets.provenance.image_lists import TRAINING_IMAGES, write_training_images
+from cxrloc.datasets.provenance.image_lists import write_training_images
 from cxrloc.datasets.provenance.sidecar import LookedAt, write_provenance
 from cxrloc.datasets.radiograph import Radiograph
 from cxrloc.datasets.shards.read import ShardSet, check_complete
-
-BUNDLE_NAME, GATE_NAME = "classifier.safetensors", "gate.csv"
 
 
 @dataclass(frozen=True)
@@ -41,6 +40,11 @@ class Part:
     split: Split
     folder: Path
     fold: int | None = None
+
+    @property
+    def files(self) -> RunFolder:
+        """The files of its folder."""
+        return RunFolder(self.folder)
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,11 @@ class Run:
     diseases: tuple[str, ...]
     cache: PixelCache | ShardSet = field(repr=False)
     label_facts: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+    @property
+    def files(self) -> RunFolder:
+        """The files of the run over all parts."""
+        return RunFolder(Path(self.config.out))
 
     def images(self, image_ids: Sequence[str]) -> ImageBatches:
         """Images to choose by or to score: uncertain labels are unknown."""
@@ -99,7 +108,7 @@ def _pixels(config: ClassifierConfig, prepared: PreparedData) -> PixelCache | Sh
     return PixelCache.open(
         prepared.radiographs,
         size,
-        Path(data.cache or prepared.root / "pixel_cache"),
+        Path(data.cache or prepared.files.pixel_cache),
         workers=data.workers,
         strict=data.strict,
         markers=config.model.markers,
@@ -138,7 +147,7 @@ def make_parts(run: Run) -> list[Part]:
     Raises:
         ValueError: for a fold that does not exist.
     """
-    data, seed, out = run.config.data, run.config.train.seed, Path(run.config.out)
+    data, seed, out = run.config.data, run.config.train.seed, run.files.path
     images, k = list(run.radiographs.values()), run.prepared.k
     if data.split == "official":
         official = run.prepared.official
@@ -154,14 +163,16 @@ def make_parts(run: Run) -> list[Part]:
     if data.fold != "all" and data.fold >= k:
         raise ValueError(f"data.fold: got {data.fold}, expected 0 to {k - 1} or all")
     folds = range(k) if data.fold == "all" else [data.fold]
-    return [Part(fold_split(images, run.prepared.folds, i, k), out / f"fold{i}", i) for i in folds]
+    return [
+        Part(fold_split(images, run.prepared.folds, i, k), run.files.fold(i).path, i) for i in folds
+    ]
 
 
 def check_or_write_settings(run: Run, part: Part) -> None:
     """Note the settings of a part, or compare them with those that its folder was begun with."""
-    path = part.folder / "settings.json"
+    path = part.files.settings
     mine = json.loads(json.dumps(_settings(run, part), default=str))
-    begun = (part.folder / "checkpoints").is_dir() or (part.folder / BUNDLE_NAME).is_file()
+    begun = part.files.checkpoints.is_dir() or part.files.classifier.is_file()
     if not (begun and path.is_file()):
         write_json(path, mine)
         return
@@ -182,15 +193,23 @@ def list_images(run: Run, part: Part) -> None:
         for name in ("train", "validation")
     }
     weights = Path(run.config.model.weights)
-    known = (weights.parent / TRAINING_IMAGES).is_file() and weights.is_file()
-    write_training_images(part.folder / BUNDLE_NAME, images, {"weights": weights} if known else {})
-    write_gate_provenance(part.folder, [part])
+    known = RunFolder(weights.parent).training_images.is_file() and weights.is_file()
+    write_training_images(part.files.classifier, images, {"weights": weights} if known else {})
+    write_gate_provenance(part.files, [part])
 
 
-def write_gate_provenance(folder: Path, parts: Sequence[Part]) -> None:
+def write_gate_provenance(folder: RunFolder, parts: Sequence[Part]) -> None:
     """The sidecar of a folder's gate.csv, which holds the decisions of these parts."""
-    looked_at = [LookedAt(p.split.test, p.folder / BUNDLE_NAME, p.fold) for p in parts]
-    write_provenance(folder / GATE_NAME, looked_at)
+    looked_at = [LookedAt(p.split.test, p.files.classifier, p.fold) for p in parts]
+    write_provenance(folder.gate, looked_at)
+
+
+def input_hashes(run: Run) -> dict[str, str]:
+    """Name -> SHA-256 of what the run was made from, for its manifest."""
+    prepared, weights = run.prepared.files, Path(run.config.model.weights)
+    files = {"index": prepared.index, "folds": prepared.folds, "weights": weights}
+    own = {name: file_sha256(path) for name, path in files.items() if path.is_file()}
+    return {**run.prepared.manifest["hashes"], **own}
 
 
 def _settings(run: Run, part: Part) -> dict[str, Any]:

@@ -17,7 +17,6 @@ from cxrloc.classification.inference.gate import decide
 from cxrloc.classification.inference.gate_table import GateRow, read_gate_table, write_gate_table
 from cxrloc.classification.metrics.ranking import classifier_metrics
 from cxrloc.classification.metrics.scored_images import (
-    VALIDATION,
     write_scored_images,
 )
 from cxrloc.classification.network.backbones import ARCHITECTURES, STAGES
@@ -29,8 +28,12 @@ from cxrloc.classification.network.classifier import (
 from cxrloc.classification.network.weights import LoadReport, random_and_frozen
 from cxrloc.classification.report.examinations import part_tables
 from cxrloc.classification.report.run_page import metrics_table, plot_losses, plot_roc
-from cxrloc.classification.report.stages import random_notes, stage_tables
+from cxrloc.classification.report.stages import (
+    random_notes,
+    stage_tables,
+)
 from cxrloc.classification.report.tables import ResultTable, tables_markdown, to_markdown
+from cxrloc.classification.run_folder import RunFolder
 from cxrloc.classification.runs.bundles import (
     Points,
     choose_points,
@@ -42,13 +45,13 @@ from cxrloc.classification.runs.examination_report import (
     STUDY_POINTS,
     write_study_report,
 )
+from cxrloc.classification.runs.out_of_fold_report import report_out_of_fold
 from cxrloc.classification.runs.predict import Judged, images_of_rows, judge_part, scored_images
 from cxrloc.classification.runs.run import (
-    BUNDLE_NAME,
-    GATE_NAME,
     Part,
     Run,
     check_or_write_settings,
+    input_hashes,
     list_images,
     make_parts,
     open_run,
@@ -58,9 +61,7 @@ from cxrloc.classification.training.batches import ImageBatches
 from cxrloc.classification.training.distributed import member, process_group, run_on_rank_zero
 from cxrloc.classification.training.stages import Trained, forget_checkpoints, train
 from cxrloc.datasets.files.atomic import write_text
-from cxrloc.datasets.files.manifest import RESEARCH_USE, file_sha256, run_manifest, write_json
-
-METRICS_NAME = "metrics.json"
+from cxrloc.datasets.files.manifest import RESEARCH_USE, run_manifest, write_json
 
 
 def run_classifier(config: ClassifierConfig) -> Path:
@@ -68,19 +69,18 @@ def run_classifier(config: ClassifierConfig) -> Path:
 
     A finished part is skipped and an interrupted one goes on, provided that the settings are the
     same. The folder gets a bundle, metrics, figures, logs and the list of training images for each
-    part, and `gate.csv` and `metrics.*` over the test images of all parts. Under torchrun all
-    processes work on it together.
+    part, and over the test images of all parts `gate.csv`, `metrics.*` and, unless one fold alone
+    is run, the report out of fold. Under torchrun all processes work on it together.
 
     Raises:
         ValueError, FileNotFoundError: for settings, data or weights that do not work.
     """
     with process_group(config.train.device):
-        complete_run(config)
+        _run(config)
     return Path(config.out)
 
 
-def complete_run(config: ClassifierConfig) -> tuple[Run, list[Part]]:
-    """What `run_classifier` does; returns the run and its parts, all of them finished."""
+def _run(config: ClassifierConfig) -> None:
     member().images_per_step(config.train.batch_size)  # before anything takes time
     run = open_run(config)
     parts = make_parts(run)
@@ -91,13 +91,12 @@ def complete_run(config: ClassifierConfig) -> tuple[Run, list[Part]]:
             _run_part(run, part)
         run_on_rank_zero(list_images, run, part)
     run_on_rank_zero(_finish, run, parts)
-    return run, parts
 
 
 def _begin_part(run: Run, part: Part) -> bool:
     """Claim its folder; whether it was finished before."""
     check_or_write_settings(run, part)
-    return (part.folder / BUNDLE_NAME).is_file()
+    return part.files.classifier.is_file()
 
 
 def _headline(part: Part, what: str, done: bool) -> str:
@@ -108,11 +107,13 @@ def _headline(part: Part, what: str, done: bool) -> str:
 
 
 def _finish(run: Run, parts: Sequence[Part]) -> None:
-    out = Path(run.config.out)
     if parts[0].fold is not None:
-        _pool(run, parts, out)
-    print(write_study_report(run, parts, METRICS_NAME, out), flush=True)
-    print(f"results: {out / 'metrics.md'}, {out / GATE_NAME}. {RESEARCH_USE}.", flush=True)
+        _pool(run, parts)
+    print(write_study_report(run, parts), flush=True)
+    if parts[0].fold is None or run.config.data.fold == "all":
+        report_out_of_fold(run, parts)
+    files = run.files
+    print(f"results: {files.metrics_page}, {files.gate}. {RESEARCH_USE}.", flush=True)
 
 
 def _run_part(run: Run, part: Part) -> None:
@@ -153,11 +154,11 @@ def _write_part(
         **({STUDY_POINTS: {d: asdict(p) for d, p in of_studies.items()}} if of_studies else {}),
         **({"stages": [stage.to_json() for stage in stages]} if stages else {}),
     }
-    write_scored_images(part.folder / VALIDATION, kept)
+    write_scored_images(part.files.validation, kept)
     notes, more = _threshold_notes(points), stage_tables(stages, _random_layers(run, report))
-    print(_write_scores(run, part.folder, rows, details, notes, more), flush=True)
+    print(_write_scores(run, part.files, rows, details, notes, more), flush=True)
     plot_losses(part.folder / "loss.png", trained.history, trained.best_epoch)
-    save_bundle(part.folder / BUNDLE_NAME, chosen, (points, of_studies), manifest)
+    save_bundle(part.files.classifier, chosen, (points, of_studies), manifest)
     forget_checkpoints(part.folder)
 
 
@@ -207,7 +208,7 @@ def _rows(
 
 def _write_scores(
     run: Run,
-    folder: Path,
+    folder: RunFolder,
     rows: Sequence[GateRow],
     extra: Mapping[str, Any],
     notes: Mapping[str, str] | None,
@@ -223,32 +224,24 @@ def _write_scores(
         images.labels, images.scores, run.diseases, images.patient_ids,
         replicates=replicates, seed=seed,
     )  # fmt: skip
-    write_gate_table(folder / GATE_NAME, rows)
+    write_gate_table(folder.gate, rows)
     page = to_markdown(metrics_table(metrics, f"Gate on {len(images)} test images", notes))
     page += tables_markdown([*part_tables(images, replicates, seed), *more])
-    write_text(folder / "metrics.md", page)
-    plot_roc(folder / "roc.png", images, metrics)
+    write_text(folder.metrics_page, page)
+    plot_roc(folder.path / "roc.png", images, metrics)
     test = {"images": len(images), **metrics.to_json()}
-    write_json(folder / METRICS_NAME, {"test": test, **extra, "notice": f"{RESEARCH_USE}."})
+    write_json(folder.metrics, {"test": test, **extra, "notice": f"{RESEARCH_USE}."})
     return page
 
 
-def _pool(run: Run, parts: Sequence[Part], out: Path) -> None:
+def _pool(run: Run, parts: Sequence[Part]) -> None:
     """Decisions and metrics over the test images of all folds, each judged by its own fold."""
-    rows = [row for part in parts for row in read_gate_table(part.folder / GATE_NAME)]
+    rows = [row for part in parts for row in read_gate_table(part.files.gate)]
     folds = [part.fold for part in parts]
-    page = _write_scores(run, out, rows, {"folds": folds, "k": run.prepared.k}, None)
-    write_gate_provenance(out, parts)
+    page = _write_scores(run, run.files, rows, {"folds": folds, "k": run.prepared.k}, None)
+    write_gate_provenance(run.files, parts)
     if len(parts) > 1:
         print(page, flush=True)
-
-
-def input_hashes(run: Run) -> dict[str, str]:
-    """Name -> SHA-256 of what the run was made from, for its manifest."""
-    root, weights = run.prepared.root, Path(run.config.model.weights)
-    files = {"index": root / "index.parquet", "folds": root / "folds.csv", "weights": weights}
-    own = {name: file_sha256(path) for name, path in files.items() if path.is_file()}
-    return {**run.prepared.manifest["hashes"], **own}
 
 
 def _threshold_notes(points: Points) -> dict[str, str]:

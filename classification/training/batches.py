@@ -15,10 +15,9 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from tqdm import tqdm
 
 from cxrloc.classification.bundle.preprocessing import (
-    _MEAN_IMAGE,
     Preprocessing,
-    _image,
-    _tensors,
+    mean_image_of,
+    mean_image_tensors,
 )
 from cxrloc.classification.config import ModelConfig, TrainConfig
 from cxrloc.classification.network.demographics import encode
@@ -33,6 +32,7 @@ from cxrloc.datasets.shards.read import ShardSet
 
 Batch = tuple[torch.Tensor, ...]  # squares, labels and, where asked for, demographics
 Loader = DataLoader[Batch]
+_MEAN_IMAGE = "mean_image.safetensors"  # kept beside the checkpoints
 
 
 class ImageBatches(Dataset[Batch]):
@@ -233,5 +233,5 @@ def fit_preprocessing(config: ModelConfig, images: ImageBatches, folder: Path) -
         squares = (images.squares([i])[0] for i in range(len(images)))
         found = mean_image(tqdm(squares, "mean image", len(images), unit="image", mininterval=1.0))
         with whole_file(path) as temporary:
-            save_file(_tensors(found, 255), temporary)
-    return replace(plain, image=_image(load_file(path)))
+            save_file(mean_image_tensors(found, 255), temporary)
+    return replace(plain, image=mean_image_of(load_file(path)))

@@ -12,7 +12,7 @@ time. It does not see letters that are darker than their surroundings or blurred
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, get_args
 
 import cv2
@@ -22,6 +22,7 @@ from scipy.sparse.csgraph import connected_components
 
 from cxrloc.datasets.images.body_mask import Mask, body_mask
 from cxrloc.datasets.images.bright_parts import FRAME, BrightParts, Grey, bright_parts
+from cxrloc.datasets.radiograph import LoadedImage
 
 Removal = Literal["mask", "inpaint"]
 Markers = Literal["keep", Removal]
@@ -132,6 +133,11 @@ def remove_markers(pixels: Grey, how: str, found: FoundMarkers | None = None) ->
     radius = max(2.0, 3.0 * max(pixels.shape) / FRAME)
     painted = cv2.inpaint(pixels, found.mask.astype(np.uint8), radius, cv2.INPAINT_TELEA)
     return np.asarray(painted, dtype=np.uint8)
+
+
+def without_markers(image: LoadedImage, how: str) -> LoadedImage:
+    """The image as `remove_markers` leaves its pixels."""
+    return replace(image, pixels=remove_markers(image.pixels, how))
 
 
 def check_markers(how: str) -> None:

@@ -3,37 +3,34 @@
 The content decides, not the ending: DICOM files often have none (see `datasets/dicom/reader.py`).
 
 OpenCV decodes many a truncated file without a word, the missing rows grey or black, so the file's
-own structure is walked first: a PNG must run to its IEND chunk with every checksum right, a JPEG to
-its EOI marker.
+own structure is walked first (see `headers`).
 """
 
 from __future__ import annotations
 
-import re
-import zlib
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 import cv2
 import numpy as np
 import numpy.typing as npt
+from tqdm import tqdm
 
 from cxrloc.datasets.dicom.header import DICOM_SUFFIXES, is_dicom
 from cxrloc.datasets.dicom.reader import decode_dicom
-from cxrloc.datasets.radiograph import LoadedImage
+from cxrloc.datasets.images.headers import is_png_or_jpeg, structural_fault
+from cxrloc.datasets.radiograph import LoadedImage, Radiograph
 
+Item = TypeVar("Item")
+Image = TypeVar("Image")
 GreyImage = npt.NDArray[np.uint8]
 
 IMAGE_SUFFIXES: tuple[str, ...] = (".png", ".jpg", ".jpeg", *DICOM_SUFFIXES)
 # A 16-bit file seldom uses 16 bits: radiographs have 10, 12 or 14. The smallest depth that holds
 # the brightest pixel is taken for the depth that was meant.
 BIT_DEPTHS: tuple[int, ...] = (8, 10, 12, 14, 16)
-
-_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
-_JPEG_SIGNATURE = b"\xff\xd8"
-# In a scan FF is followed by 00 (a literal FF), a restart marker or FF (fill); else it is a marker.
-_JPEG_MARKER_IN_SCAN = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
-_JPEG_SOS, _JPEG_EOI = 0xDA, 0xD9
 
 
 class UnreadableImageError(ValueError):
@@ -56,7 +53,7 @@ def read_image(path: str | Path) -> LoadedImage:
     Raises:
         UnreadableImageError: names the file and what is wrong with it.
     """
-    return decode_image(_bytes(Path(path)), Path(path))
+    return decode_image(read_bytes(Path(path)), Path(path))
 
 
 def decode_image(data: bytes, path: Path) -> LoadedImage:
@@ -65,7 +62,7 @@ def decode_image(data: bytes, path: Path) -> LoadedImage:
     if fault:
         raise UnreadableImageError(path, fault)
     try:
-        if is_dicom(data) or (path.suffix.lower() in DICOM_SUFFIXES and not _is_picture(data)):
+        if is_dicom(data) or (path.suffix.lower() in DICOM_SUFFIXES and not is_png_or_jpeg(data)):
             image = decode_dicom(data, path.name)
         else:
             pixels = to_grey(_decode_picture(data))
@@ -113,15 +110,53 @@ def is_image_file(path: Path) -> bool:
         return False
 
 
-def _bytes(path: Path) -> bytes:
+def read_radiograph(radiograph: Radiograph) -> LoadedImage:
+    """The image of a listed radiograph, as its data set describes it, with the file's pixels.
+
+    Raises:
+        UnreadableImageError: names the file and what is wrong with it.
+    """
+    assert radiograph.path is not None, "a prepared folder lists only images that are on disk"
+    return radiograph.image(read_grey(radiograph.path))
+
+
+def print_left_out(radiograph: Radiograph, error: ValueError) -> None:
+    """Name a radiograph that cannot be read, above the progress bar if there is one."""
+    tqdm.write(f"left out {radiograph.image_id}: {error}")
+
+
+def readable_images(
+    items: Iterable[Item],
+    read: Callable[[Item], Image],
+    failed: Callable[[Item, ValueError], object],
+) -> Iterator[tuple[Item, Image]]:
+    """Each item whose image can be read, with it; read one by one, as they are asked for.
+
+    Args:
+        items: radiographs, paths or whatever else `read` takes.
+        read: such as `read_image` or `read_radiograph`; raises ValueError for what is unreadable.
+        failed: told of each item that cannot be read and why, such as `print_left_out`; may raise
+            the error to stop.
+    """
+    for item in items:
+        try:
+            image = read(item)
+        except ValueError as error:
+            failed(item, error)
+        else:
+            yield item, image
+
+
+def read_bytes(path: Path) -> bytes:
+    """A file's bytes.
+
+    Raises:
+        UnreadableImageError: when there is none, or it may not be read.
+    """
     try:
         return path.read_bytes()
     except OSError as error:
         raise UnreadableImageError(path, error.strerror or str(error)) from error
-
-
-def _is_picture(data: bytes) -> bool:
-    return data.startswith((_PNG_SIGNATURE, _JPEG_SIGNATURE))
 
 
 def _decode_picture(data: bytes) -> npt.NDArray[np.generic]:
@@ -150,56 +185,3 @@ def to_grey(pixels: npt.NDArray[np.generic]) -> GreyImage:
     bits = next(bits for bits in BIT_DEPTHS if maximum < 2**bits)
     scaled = np.rint(np.asarray(pixels, dtype=np.float64) * (255.0 / (2**bits - 1)))
     return np.asarray(scaled, dtype=np.uint8)
-
-
-def structural_fault(data: bytes) -> str | None:
-    """What is wrong with the structure of a PNG or JPEG; None for nothing or another format."""
-    if not data:
-        return "the file is empty"
-    if data.startswith(_PNG_SIGNATURE):
-        return _png_fault(data)
-    if data.startswith(_JPEG_SIGNATURE):
-        return _jpeg_fault(data)
-    if _PNG_SIGNATURE.startswith(data) or _JPEG_SIGNATURE.startswith(data):
-        return f"truncated: only {len(data)} bytes"
-    return None
-
-
-def _png_fault(data: bytes) -> str | None:
-    """Walk the chunks: length (4), type (4), data, checksum (4), to IEND."""
-    position = len(_PNG_SIGNATURE)
-    while position + 12 <= len(data):
-        length = int.from_bytes(data[position : position + 4], "big")
-        kind = data[position + 4 : position + 8]
-        end = position + 12 + length
-        if end > len(data):
-            break
-        checksum = int.from_bytes(data[end - 4 : end], "big")
-        if zlib.crc32(memoryview(data)[position + 4 : end - 4]) != checksum:
-            return f"damaged PNG: wrong checksum of chunk {kind!r} at byte {position}"
-        if kind == b"IEND":
-            return None
-        position = end
-    return f"truncated PNG: {len(data)} bytes without the end chunk"
-
-
-def _jpeg_fault(data: bytes) -> str | None:
-    """Walk the segments to EOI: a search for its bytes would find those of a thumbnail."""
-    truncated = f"truncated JPEG: {len(data)} bytes without the end marker"
-    position = len(_JPEG_SIGNATURE)
-    while position + 2 <= len(data):
-        if data[position] != 0xFF:
-            return f"damaged JPEG: no marker at byte {position}"
-        marker = data[position + 1]
-        if marker == _JPEG_EOI:
-            return None
-        if marker == 0xFF:  # a fill byte before the marker
-            position += 1
-            continue
-        position += 2 + int.from_bytes(data[position + 2 : position + 4], "big")
-        if marker == _JPEG_SOS:
-            found = _JPEG_MARKER_IN_SCAN.search(data, position)
-            if found is None:
-                return truncated
-            position = found.start()
-    return truncated

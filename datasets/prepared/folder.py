@@ -25,13 +25,47 @@ from cxrloc.datasets.files.manifest import file_sha256, write_json
 from cxrloc.datasets.prepared.coco import select_images, to_coco
 from cxrloc.datasets.radiograph import Box, Radiograph
 
-INDEX, GROUND_TRUTH, FOLDS = "index.parquet", "ground_truth.json", "folds.csv"
-SUMMARY, MANIFEST = "summary.txt", "manifest.json"
 HOW_TO_MAKE = "make it with: python tools/prepare_data.py --dataset NAME --root DIR --out {path}"
 _LABEL_PREFIX = "label_"
 _BOX_TYPE = pa.list_(
     pa.struct([("disease", pa.string()), *((c, pa.float64()) for c in ("x1", "y1", "x2", "y2"))])
 )
+
+
+@dataclass(frozen=True)
+class PreparedFolder:
+    """Where the files of a prepared folder are; this module's docstring says what they hold."""
+
+    path: Path
+
+    @property
+    def index(self) -> Path:
+        return self.path / "index.parquet"
+
+    @property
+    def ground_truth(self) -> Path:
+        return self.path / "ground_truth.json"
+
+    def ground_truth_of(self, fold: int | str) -> Path:
+        """The ground truth of one fold, or with `*` the pattern of all of them."""
+        return self.path / f"ground_truth_fold{fold}.json"
+
+    @property
+    def folds(self) -> Path:
+        return self.path / "folds.csv"
+
+    @property
+    def summary(self) -> Path:
+        return self.path / "summary.txt"
+
+    @property
+    def manifest(self) -> Path:
+        return self.path / "manifest.json"
+
+    @property
+    def pixel_cache(self) -> Path:
+        """Folder in which trainings keep decoded pixels, unless they are given another."""
+        return self.path / "pixel_cache"
 
 
 @dataclass(frozen=True)
@@ -55,9 +89,9 @@ class PreparedData:
     root: Path
 
     @property
-    def ground_truth_path(self) -> Path:
-        """The COCO ground truth of `radiographs`."""
-        return self.root / GROUND_TRUTH
+    def files(self) -> PreparedFolder:
+        """The files of the folder."""
+        return PreparedFolder(self.root)
 
     @property
     def boxed_diseases(self) -> tuple[str, ...]:
@@ -83,26 +117,27 @@ def write_prepared(
         folds: image id -> fold of the radiographs that have a path.
     """
     out.mkdir(parents=True, exist_ok=True)
-    (out / MANIFEST).unlink(missing_ok=True)  # until the new one is there, the folder is unfinished
+    files = PreparedFolder(out)
+    files.manifest.unlink(missing_ok=True)  # until the new one is there, the folder is unfinished
     on_disk = [r for r in radiographs if r.path is not None]
     table = _to_table(radiographs, official)
-    with whole_file(out / INDEX) as temporary:
+    with whole_file(files.index) as temporary:
         pq.write_table(table, temporary)
     coco = to_coco(on_disk, boxed_diseases, folds)
-    write_json(out / GROUND_TRUTH, coco)
-    for stale in out.glob("ground_truth_fold*.json"):  # an earlier run may have made more folds
+    write_json(files.ground_truth, coco)
+    for stale in out.glob(files.ground_truth_of("*").name):  # an earlier run may have more folds
         stale.unlink()
     for fold in range(k):
         of_fold = {r.image_id for r in on_disk if folds[r.image_id] == fold}
-        write_json(out / f"ground_truth_fold{fold}.json", select_images(coco, of_fold))
+        write_json(files.ground_truth_of(fold), select_images(coco, of_fold))
     rows = [(r.image_id, r.patient_id, folds[r.image_id]) for r in on_disk]
     frame = pd.DataFrame(rows, columns=["image_id", "patient_id", "fold"])
-    write_text(out / FOLDS, frame.to_csv(index=False, lineterminator="\n"))
-    write_text(out / SUMMARY, summary)
+    write_text(files.folds, frame.to_csv(index=False, lineterminator="\n"))
+    write_text(files.summary, summary)
     hashes = dict(manifest.get("hashes", {}))
-    hashes.update({name: file_sha256(out / name) for name in (FOLDS, GROUND_TRUTH)})
+    hashes.update({path.name: file_sha256(path) for path in (files.folds, files.ground_truth)})
     own = {"boxed_diseases": list(boxed_diseases), "k": k, "hashes": hashes}
-    write_json(out / MANIFEST, {**manifest, **own})
+    write_json(files.manifest, {**manifest, **own})
 
 
 def load_prepared(path: Path) -> PreparedData:
@@ -114,28 +149,30 @@ def load_prepared(path: Path) -> PreparedData:
     """
     if not path.is_dir():
         raise FileNotFoundError(f"no prepared folder {path}; {HOW_TO_MAKE.format(path=path)}")
-    missing = [n for n in (MANIFEST, INDEX, GROUND_TRUTH, FOLDS) if not (path / n).is_file()]
+    files = PreparedFolder(path)
+    needed = (files.manifest, files.index, files.ground_truth, files.folds)
+    missing = [file.name for file in needed if not file.is_file()]
     if missing:
         raise FileNotFoundError(
             f"prepared folder {path} lacks {', '.join(missing)} (interrupted?); "
             + HOW_TO_MAKE.format(path=path)
         )
     try:
-        manifest = json.loads((path / MANIFEST).read_text())
+        manifest = json.loads(files.manifest.read_text())
     except ValueError as error:
-        raise ValueError(f"cannot read {path / MANIFEST}: {error}") from error
-    radiographs, official = _from_table(pq.read_table(path / INDEX, filters=[("path", "!=", "")]))
-    frame = pd.read_csv(path / FOLDS, dtype={"image_id": str, "patient_id": str, "fold": int})
+        raise ValueError(f"cannot read {files.manifest}: {error}") from error
+    radiographs, official = _from_table(pq.read_table(files.index, filters=[("path", "!=", "")]))
+    frame = pd.read_csv(files.folds, dtype={"image_id": str, "patient_id": str, "fold": int})
     if not {"image_id", "fold"} <= set(frame.columns):
         raise ValueError(
-            f"{path / FOLDS} has columns {list(frame.columns)}, expected image_id, patient_id, "
+            f"{files.folds} has columns {list(frame.columns)}, expected image_id, patient_id, "
             "fold; run tools/prepare_data.py again"
         )
     folds: dict[str, int] = dict(zip(frame["image_id"], frame["fold"].tolist(), strict=True))
     if folds.keys() != {r.image_id for r in radiographs}:
         raise ValueError(
-            f"{path / FOLDS} lists {len(folds)} images, not the {len(radiographs)} of {INDEX}; "
-            "run tools/prepare_data.py again"
+            f"{files.folds} lists {len(folds)} images, not the {len(radiographs)} of "
+            f"{files.index.name}; run tools/prepare_data.py again"
         )
     if radiographs and not _path_of(radiographs[0]).is_file():
         raise FileNotFoundError(

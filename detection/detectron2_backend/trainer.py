@@ -31,10 +31,10 @@ from cxrloc.detection.detectron2_backend.data import Draws, coco_records, traini
 from cxrloc.detection.detectron2_backend.network import build_network, load_start, set_precision
 from cxrloc.detection.detectron2_backend.predictor import Detectron2Predictor
 from cxrloc.detection.mask_rcnn import bundle_metadata
+from cxrloc.detection.run_config import MaskRCNNFolder
 from cxrloc.detection.training import LOG_EVERY, is_finished, lr_factor, make_optimizer, run_mark
 from cxrloc.detection.validation import mean_best_iou
 
-BUNDLE_NAME = "maskrcnn.safetensors"
 _BEST_NAME = "best.safetensors"
 
 
@@ -72,8 +72,8 @@ def train(
     init: Init,
     extra: Mapping[str, Any],
 ) -> Path:
-    """Train to `out_dir / "maskrcnn.safetensors"`; a finished detector is not trained again."""
-    started, bundle = time.time(), out_dir / BUNDLE_NAME
+    """Train to the bundle in `out_dir`; a finished detector is not trained again."""
+    started, bundle = time.time(), MaskRCNNFolder(out_dir).detector
     if not len(train_set):
         raise ValueError(
             "there is no training image: no radiograph of the training folds has a box"

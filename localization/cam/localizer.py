@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from cxrloc.classification.inference.gate import Gate, GateOutput
-from cxrloc.datasets.images.markers import remove_markers
 from cxrloc.datasets.radiograph import LoadedImage
 from cxrloc.localization.cam.activation_maps import class_activation_maps
 from cxrloc.localization.cam.boxes import (
@@ -22,10 +20,9 @@ from cxrloc.localization.cam.boxes import (
 )
 from cxrloc.localization.cam.heat_maps import FrameMaps
 from cxrloc.localization.cam.rules import SizedRule
-from cxrloc.localization.localizer import Localization
+from cxrloc.localization.localizer import Cells, Localization, LocalizerOutput, Pair
 
-GateFacts = dict[tuple[str, str], dict[str, Any]]
-CamCells = npt.NDArray[np.float32]
+GateFacts = dict[Pair, Mapping[str, Any]]
 
 
 class GradCamLocalizer:
@@ -46,8 +43,6 @@ class GradCamLocalizer:
         aligned: undo the half-cell shift of plain scaling (see `map_to_frame`).
         rules: disease -> rule and mean box size that stand in the place of `rule` and of the
             bundle's mean box size (see `cam_tuning`); a disease that is not in it keeps those.
-        keep_maps: (image_id, disease) pairs whose maps, as the network gives them, are kept in
-            `kept_maps`.
     """
 
     def __init__(
@@ -58,89 +53,68 @@ class GradCamLocalizer:
         *,
         aligned: bool = False,
         rules: Mapping[str, SizedRule] | None = None,
-        keep_maps: Collection[tuple[str, str]] = (),
     ) -> None:
         self.gate, self.rule, self._name, self.aligned = gate, rule, name, aligned
         self.rules = dict(rules or {})
-        self.keep_maps = frozenset(keep_maps)
-        self.kept_maps: dict[tuple[str, str], CamCells] = {}
 
     @property
     def name(self) -> str:
         return self._name
 
-    def localize(
-        self, images: Sequence[LoadedImage], diseases: Sequence[str]
-    ) -> list[Localization]:
-        """Boxes of the asked diseases; one forward pass for each image.
+    def localize(self, images: Sequence[LoadedImage], diseases: Sequence[str]) -> LocalizerOutput:
+        """Boxes and maps of the asked diseases and the gate's facts; one pass for each image.
 
         Raises:
             ValueError: for a disease that the classifier does not know.
         """
-        return self.localize_gated(images, diseases)[0]
-
-    def localize_gated(
-        self, images: Sequence[LoadedImage], diseases: Sequence[str]
-    ) -> tuple[list[Localization], GateFacts]:
-        """As `localize`, and what the gate says of each (image, disease) in the same pass."""
-        found: list[Localization] = []
+        boxes: list[Localization] = []
+        maps: dict[Pair, Cells] = {}
         facts: GateFacts = {}
-        for (
-            image
-        ) in images:  # image by image: no slower on a CPU, and no batch of large maps in memory
-            output = self.gate([image])
-            found += self.localize_output([image], output, diseases)
-            facts |= gate_facts(output, diseases)
-        return found, facts
+        # image by image: no slower on a CPU, and no batch of large maps in memory
+        for image in images:
+            output = self.localize_output([image], self.gate([image]), diseases)
+            boxes += output.boxes
+            maps |= output.maps or {}
+            facts |= output.facts
+        return LocalizerOutput(tuple(boxes), maps, facts)
 
     def localize_output(
         self, images: Sequence[LoadedImage], output: GateOutput, diseases: Sequence[str]
-    ) -> list[Localization]:
-        """Boxes from a forward pass already made; `output` must be of the same images, in order."""
+    ) -> LocalizerOutput:
+        """As `localize`, from a forward pass already made of the same images, in order."""
         columns = self._columns(diseases)
         cells = self._cells(images, output, columns)
-        found = []
+        boxes: list[Localization] = []
+        maps: dict[Pair, Cells] = {}
         for row, image in enumerate(images):
             for k, (disease, column) in enumerate(zip(diseases, columns, strict=True)):
-                if (image.image_id, disease) in self.keep_maps:
-                    self.kept_maps[image.image_id, disease] = cells[row, k].copy()
-                chosen = self._rule(disease)
-                heat = self._frame_map(cells[row, k], image, chosen.rule)
-                size_wh = chosen.mean_size_wh(image.size_hw)
-                for box, mean_heat in boxes_from_map(heat, chosen.rule, size_wh):
-                    score = float(output.probabilities[row, column]) * mean_heat
-                    found.append(Localization(image.image_id, disease, box, score))
-        return found
+                maps[image.image_id, disease] = cells[row, k]
+                probability = float(output.probabilities[row, column])
+                boxes += self._boxes(image, disease, cells[row, k], probability)
+        return LocalizerOutput(tuple(boxes), maps, gate_facts(output, diseases))
 
-    def image_maps(
-        self, image: LoadedImage, diseases: Sequence[str], markers: str = "keep"
-    ) -> dict[tuple[str, str], CamCells]:
-        """(image_id, disease) -> (h, w) map as the network gives it, by one forward pass.
+    def _boxes(
+        self, image: LoadedImage, disease: str, cells: Cells, probability: float
+    ) -> Iterator[Localization]:
+        chosen = self._rule(disease)
+        heat = self._frame_map(cells, image, chosen.rule)
+        for box, mean_heat in boxes_from_map(heat, chosen.rule, chosen.mean_size_wh(image.size_hw)):
+            yield Localization(image.image_id, disease, box, probability * mean_heat)
 
-        Args:
-            markers: what becomes of the image's burnt-in letters first, see `remove_markers`.
-        """
-        shown = replace(image, pixels=remove_markers(image.pixels, markers))
-        cells = self._cells([shown], self.gate([shown]), self._columns(diseases))
-        return {(image.image_id, d): cells[0, k] for k, d in enumerate(diseases)}
-
-    def heat_maps(
-        self, output: GateOutput, images: Sequence[LoadedImage], diseases: Sequence[str]
-    ) -> list[FrameMaps]:
-        """For each image: disease -> (H, W) map in 0..1 in the original frame, as the boxes saw it.
+    def heat_maps(self, image: LoadedImage, output: LocalizerOutput) -> FrameMaps:
+        """Disease -> (H, W) map in 0..1 in the image's original frame, as the boxes saw it.
 
         A map that shows nothing (all zero, constant, not finite) is all zero.
+
+        Args:
+            output: what this localizer said of the image, and perhaps of others.
         """
-        cells = self._cells(images, output, self._columns(diseases))
-        return [
-            FrameMaps(
-                {d: smooth_map(map_, self._rule(d).rule.smooth_cells)
-                 for d, map_ in zip(diseases, cells[row], strict=True)},
-                image.size_hw,
-                aligned=self.aligned,
-            )
-            for row, image in enumerate(images)
-        ]  # fmt: skip
+        smooth = {
+            disease: smooth_map(cells, self._rule(disease).rule.smooth_cells)
+            for (image_id, disease), cells in (output.maps or {}).items()
+            if image_id == image.image_id
+        }
+        return FrameMaps(smooth, image.size_hw, aligned=self.aligned)
 
     def _cells(
         self, images: Sequence[LoadedImage], output: GateOutput, columns: Sequence[int]

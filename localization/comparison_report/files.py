@@ -11,7 +11,7 @@ from typing import Any
 from cxrloc.classification.report.tables import ResultTable, write_table
 from cxrloc.datasets.files.atomic import write_text
 from cxrloc.datasets.files.manifest import file_sha256, write_json
-from cxrloc.datasets.prepared.folder import load_prepared
+from cxrloc.datasets.prepared.folder import PreparedFolder, load_prepared
 from cxrloc.datasets.provenance.sidecar import Provenance
 from cxrloc.datasets.readers.find_images import find_images
 from cxrloc.datasets.readers.index import ReaderWarnings
@@ -28,7 +28,7 @@ def with_missing(coco: dict[str, Any], path: Path) -> dict[str, Any]:
     prepare_data.py leaves images without a file out of the ground truth and counts them in the
     manifest.json beside it. That holds the ground truth's hash too: another's is not believed.
     """
-    manifest_path = path.parent / "manifest.json"
+    manifest_path = PreparedFolder(path.parent).manifest
     if not manifest_path.is_file():
         return coco
     try:

@@ -14,11 +14,12 @@ import numpy.typing as npt
 from cxrloc.classification.inference.gate import GateOutput
 from cxrloc.classification.network.demographics import missing_demographics
 from cxrloc.datasets.radiograph import LoadedImage, PixelSpacing
-from cxrloc.localization.localizer import Localization, Localizer, best_by_score
+from cxrloc.localization.localizer import Localization, Localizer, LocalizerOutput, best_by_score
 
 HeatMap = npt.NDArray[np.float32]
 Key = TypeVar("Key")
 
+_NOTHING = LocalizerOutput(())
 _LEAST_SIDE = 32  # pixels; a smaller image is warned about
 
 
@@ -48,11 +49,9 @@ class MapLocalizer(Protocol):
 
     def localize_output(
         self, images: Sequence[LoadedImage], output: GateOutput, diseases: Sequence[str]
-    ) -> list[Localization]: ...
+    ) -> LocalizerOutput: ...
 
-    def heat_maps(
-        self, output: GateOutput, images: Sequence[LoadedImage], diseases: Sequence[str]
-    ) -> Sequence[Mapping[str, HeatMap]]: ...
+    def heat_maps(self, image: LoadedImage, output: LocalizerOutput) -> Mapping[str, HeatMap]: ...
 
 
 class Detector(Localizer, Protocol):
@@ -178,15 +177,13 @@ class Diagnoser:
         self, image: LoadedImage, output: GateOutput, heat_maps: bool, detectors: Sequence[Detector]
     ) -> Diagnosis:
         present = output.present_diseases(0)
-        found: dict[str, Sequence[Localization]] = {self.cam.name: []}
+        outputs = dict.fromkeys([self.cam.name, *(d.name for d in detectors)], _NOTHING)
         maps: Mapping[str, HeatMap] = {}
         if present:
-            found[self.cam.name] = self.cam.localize_output([image], output, present)
-        if present and heat_maps:
-            maps = self.cam.heat_maps(output, [image], present)[0]
-        for detector in detectors:
-            found[detector.name] = detector.localize([image], present) if present else []
-        boxes = {name: _sorted(localizations, present) for name, localizations in found.items()}
+            outputs[self.cam.name] = self.cam.localize_output([image], output, present)
+            outputs |= {d.name: d.localize([image], present) for d in detectors}
+            maps = self.cam.heat_maps(image, outputs[self.cam.name]) if heat_maps else {}
+        boxes = {name: _sorted(localized.boxes, present) for name, localized in outputs.items()}
         return Diagnosis(
             image.image_id, image.size_hw, _findings(output), boxes, maps, self._runtime(detectors),
             image.spacing,

@@ -14,10 +14,9 @@ present           1 or 0, empty without a probability
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
@@ -81,36 +80,27 @@ def study_findings(
 
 def write_studies(
     out: Path,
-    paths: Iterable[Path],
-    read: Callable[[Path], Mapping[str, Any] | None],
+    images: Mapping[Path, Mapping[str, float] | None],
     thresholds: Mapping[str, float | None],
 ) -> list[str]:
     """Write the CSV of the images in MURA's layout, and return what to print of it.
 
-    Nothing is written without such images. One image's record is in memory at a time.
+    Nothing is written without such images.
 
     Args:
         out: the CSV.
-        paths: images, in this layout or not.
-        read: what `cxrloc.localization.diagnosis.to_json.to_json` made of an image; None if it
-            failed.
+        images: image, in this layout or not -> its probabilities by disease; None if it failed.
         thresholds: see `study_findings`.
     """
-    named = ((study, path) for path in paths if (study := study_of(path)))
-    found = study_findings(
-        ((study, _probabilities(read(path))) for study, path in named), thresholds
-    )
-    if not found:
+    named = ((study, found) for path, found in images.items() if (study := study_of(path)))
+    findings = study_findings(named, thresholds)
+    if not findings:
         return []
-    table = pd.DataFrame([asdict(finding) for finding in found])
+    table = pd.DataFrame([asdict(finding) for finding in findings])
     table["present"] = table["present"].astype("Int64")  # 1, 0 or empty
     notice = f"# {RESEARCH_USE}. A study's probability is the mean over its images.\n"
     write_text(out, notice + table.to_csv(index=False, lineterminator="\n"))
     return [*_counts(table), f"Studies are in {out}."]
-
-
-def _probabilities(record: Mapping[str, Any] | None) -> dict[str, float] | None:
-    return None if record is None else {f["disease"]: f["probability"] for f in record["findings"]}
 
 
 def _counts(table: pd.DataFrame) -> Iterator[str]:

@@ -57,7 +57,7 @@ def dicom_object(
         ending: of `DICOM_ENDINGS`: which object.
         image: the image as it was read.
         diagnosis: of the image.
-        source: the image's file (`dicom_source.read_source`).
+        source: the image's file (`source.parse_source`).
         models: name of a model -> its hash, for the report.
 
     Raises:

@@ -12,7 +12,6 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import version
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -62,17 +61,12 @@ class SourceImage:
     voi: Dataset | None = field(repr=False)
 
 
-def read_source(path: Path) -> SourceImage:
-    """What DICOM objects about an image need of its file.
+def parse_source(data: bytes, name: str) -> SourceImage:
+    """What DICOM objects about an image need of its file's bytes; `name` is for the error alone.
 
     Raises:
         ValueError: for a file that is no DICOM file, or has no UIDs to refer to.
     """
-    return parse_source(path.read_bytes(), path.name)
-
-
-def parse_source(data: bytes, name: str) -> SourceImage:
-    """As `read_source`, of a file's bytes; `name` is for the error alone."""
     from pydicom import dcmread
     from pydicom.errors import InvalidDicomError
 

@@ -30,7 +30,7 @@ from cxrloc.localization.evaluation.constant_box import constant_boxes_without
 from cxrloc.localization.evaluation.detections import Detections, place
 from cxrloc.localization.evaluation.gate_decisions import GateDecisions
 from cxrloc.localization.evaluation.ground_truth import GroundTruth, IndexArray
-from cxrloc.localization.localizer import Localization
+from cxrloc.localization.localizer import Localization, LocalizerOutput
 
 _GRID = 32  # cells a side: the last map of a ResNet at 1024 px
 _SMOOTH_CELLS = 4.0  # standard deviation of the blur: blobs of the size that CAMs have
@@ -122,9 +122,7 @@ class _Control:
             ground_truth = OtherPatients(ground_truth)
         self._others = ground_truth
 
-    def localize(
-        self, images: Sequence[LoadedImage], diseases: Sequence[str]
-    ) -> list[Localization]:
+    def localize(self, images: Sequence[LoadedImage], diseases: Sequence[str]) -> LocalizerOutput:
         """At most one box per image and disease; patients are the ground truth's or the image's."""
         boxes = (
             self.box(
@@ -136,7 +134,7 @@ class _Control:
             for image in images
             for disease in diseases
         )
-        return [box for box in boxes if box is not None]
+        return LocalizerOutput(tuple(box for box in boxes if box is not None))
 
     def box(
         self, image_id: str, disease: str, patient_id: str, size_hw: tuple[int, int]

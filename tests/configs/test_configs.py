@@ -13,7 +13,7 @@ import yaml
 from safetensors.torch import save_file
 
 from cxrloc.classification.bundle.classifier import load_classifier
-from cxrloc.classification.config import ClassifierConfig, CrossValidationConfig
+from cxrloc.classification.config import ClassifierConfig
 from cxrloc.configs.command_line import load_config
 from cxrloc.datasets.labels import ABNORMAL, CHEXPERT_LABELS, NIH_DISEASES, NO_FINDING
 from cxrloc.datasets.phantoms.chexpert import ChexpertPhantomConfig, make_chexpert_phantom
@@ -25,7 +25,6 @@ from cxrloc.tools import prepare_data, train_classifier
 CONFIGS = sorted((Path(__file__).resolve().parents[2] / "configs").rglob("*.yaml"))
 CONFIG_OF = {
     "train_classifier": ClassifierConfig,
-    "cross_validate": CrossValidationConfig,
     "train_maskrcnn": MaskRCNNConfig,
 }
 
@@ -43,7 +42,7 @@ def tool_of(path: Path) -> str:
 def data_set_of(path: Path) -> str:
     """The data set whose labels a classifier is trained on; empty of detectors."""
     diseases = {*yaml.safe_load(path.read_text()).get("data", {}).get("diseases", ())}
-    if not diseases or tool_of(path) not in ("train_classifier", "cross_validate"):
+    if not diseases or tool_of(path) != "train_classifier":
         return ""
     known = {"nih": {*NIH_DISEASES, NO_FINDING}, "chexpert": {*CHEXPERT_LABELS},
              "mura": {ABNORMAL}}  # fmt: skip
@@ -81,7 +80,7 @@ def test_the_configs_of_earlier_projects_have_their_labels_and_splits() -> None:
     fifteen = [p for p in CONFIGS if p.parent.name == "nih15"]
     networks = set()
     for path in fifteen:
-        config = load_config(CrossValidationConfig, ["--config", str(path)])
+        config = load_config(ClassifierConfig, ["--config", str(path)])
         assert config.data.diseases == (*config.data.diseases[:14], NO_FINDING)
         assert set(config.data.diseases[:14]) == set(NIH_DISEASES)
         networks.add(config.model.architecture)
@@ -89,7 +88,7 @@ def test_the_configs_of_earlier_projects_have_their_labels_and_splits() -> None:
 
 
 def test_the_configs_of_chexpert_have_what_the_readme_says_of_them() -> None:
-    of = {p.stem: load_config(CrossValidationConfig, ["--config", str(p)])
+    of = {p.stem: load_config(ClassifierConfig, ["--config", str(p)])
           for p in CONFIGS if p.parent.name == "chexpert"}  # fmt: skip
     assert {of[name].train.schedule for name in of} == {"triangular"}
     for name in ("densenet121_three_class", "densenet121_parents_first"):

@@ -46,7 +46,7 @@ def test_the_maps_are_measured_against_a_forward_and_backward_passes(
 
 
 def test_the_index_needs_a_folder(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["index"]) == 1
+    assert main(["index"]) == 2
     assert "--root is missing" in capsys.readouterr().err
 
 

@@ -20,7 +20,7 @@ from cxrloc.classification.bundle.classifier import ClassifierBundle, save_class
 from cxrloc.classification.bundle.file import write_bundle
 from cxrloc.classification.bundle.preprocessing import Preprocessing
 from cxrloc.classification.network.classifier import build_classifier
-from cxrloc.datasets.images.read import read_grey, read_image
+from cxrloc.datasets.images.read import read_grey
 from cxrloc.datasets.radiograph import LoadedImage
 from cxrloc.detection.config import DetectorConfig, Init, ModelConfig
 from cxrloc.detection.mask_rcnn import MaskRCNNLocalizer, bundle_metadata
@@ -149,7 +149,7 @@ def test_the_second_localizer_is_drawn_beside_the_first(
     found = [a for a in record["annotations"] if a["localizer"] == "mask_rcnn"]
     assert {a["category_id"] for a in found} == {1, 2}
     image = LoadedImage("a.png", read_grey(images[0]), (120, 100))
-    expected = MaskRCNNLocalizer(detector).localize([image], DISEASES)
+    expected = MaskRCNNLocalizer(detector).localize([image], DISEASES).boxes
     assert sorted(a["score"] for a in found) == pytest.approx(sorted(e.score for e in expected))
     boxes = xyxy_to_xywh([e.box_xyxy for e in expected])
     np.testing.assert_allclose(sorted(a["bbox"] for a in found), sorted(boxes.tolist()))
@@ -202,13 +202,13 @@ def test_an_interrupted_run_says_what_is_done_and_the_next_one_does_the_rest(
     for seed, name in enumerate(("a.png", "b.png", "c.png")):
         _image(tmp_path / "images" / name, seed)
 
-    def stopped_at_c(path: Path) -> LoadedImage:
+    def stopped_at_c(path: Path) -> bytes:
         if path.name == "c.png":
             raise KeyboardInterrupt
-        return read_image(path)
+        return path.read_bytes()
 
     with monkeypatch.context() as patched:
-        patched.setattr(predict, "read_image", stopped_at_c)
+        patched.setattr(predict, "read_bytes", stopped_at_c)
         assert _run(bundles["none"], [tmp_path / "images"], tmp_path / "out") == 130
     assert _counts(capsys) == "3 images found: 0 done already, 2 done now"
     assert _run(bundles["none"], [tmp_path / "images"], tmp_path / "out") == 0
@@ -223,7 +223,7 @@ def test_an_interrupt_while_the_models_load_is_no_traceback(
 
     monkeypatch.setattr(predict, "_diagnoser", interrupted)
     assert _run(tmp_path / "x.safetensors", [tmp_path], tmp_path / "out") == 130
-    assert "interrupted while loading" in capsys.readouterr().err
+    assert "predict: interrupted; the same command does the rest" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 

@@ -218,3 +218,22 @@ def test_dicom_objects_about_a_png_are_a_clear_failure_and_the_rest_goes_on(
     assert run(bundle, tmp_path, tmp_path / "out", "--dicom-out") == 1
     said = capsys.readouterr()
     assert "2 images found: 1 done already, " in said.out
+
+
+def test_a_file_is_read_once_for_its_pixels_and_for_what_objects_copy(
+    pixels: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_dicom(tmp_path / "a.dcm", pixels)
+    opened: list[str] = []
+    read = Path.read_bytes
+
+    def noted(of: Path) -> bytes:
+        opened.append(of.name)
+        return read(of)
+
+    monkeypatch.setattr(Path, "read_bytes", noted)
+    [((_, source), image)] = predict._readable([path], [], dicom_out=True)
+
+    assert opened == ["a.dcm"]
+    assert source is not None
+    assert image.pixels.shape == (source.image.Rows, source.image.Columns)

@@ -7,17 +7,18 @@ train.csv) or one of MURA's without a header, a COCO ground truth, a .safetensor
 folder (what it was trained on), or a results file with its .manifest.json. A results file behind
 --train: each of its models is audited on those images that it predicted. BOXES (a COCO ground truth
 or NIH's BBox_List_2017.csv) are the boxes that are scored: none of their images may be in a
-training. Exit status: 0 clean, 1 leaked, 2 an error.
+training. Exit status: 0 clean, 1 leaked, 2 wrong usage or a file that is no list, 130
+interrupted.
 """
 
 from __future__ import annotations
 
 import argparse
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from cxrloc.configs.command_line import run_tool
 from cxrloc.datasets.files.manifest import RESEARCH_USE, file_sha256, run_manifest, write_json
 from cxrloc.datasets.provenance.image_lists import ImageList, read_boxed_images
 from cxrloc.datasets.provenance.leakage import (
@@ -34,15 +35,14 @@ _NAMED = 5
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the tool; returns the exit status."""
-    arguments = _parser().parse_args(argv)
+    return run_tool("audit_leakage", lambda: _run(_parser().parse_args(argv)))
+
+
+def _run(arguments: argparse.Namespace) -> int:
     started = time.time()
-    try:
-        audits = _audits(arguments)
-        if arguments.out is not None:
-            _write(arguments, audits, started)
-    except (ValueError, OSError) as error:
-        print(f"audit_leakage: error: {error}", file=sys.stderr)
-        return 2
+    audits = _audits(arguments)
+    if arguments.out is not None:
+        _write(arguments, audits, started)
     for label, one in audits.items():
         print(description(label, one))
     leaked = [label for label, one in audits.items() if one.leaked]

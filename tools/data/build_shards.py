@@ -20,9 +20,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from cxrloc.configs.command_line import run_tool
+from cxrloc.configs.command_line import load_config, run_tool
 from cxrloc.datasets.files.manifest import file_sha256, run_manifest
-from cxrloc.datasets.prepared.folder import FOLDS, INDEX, PreparedData, load_prepared
+from cxrloc.datasets.prepared.folder import PreparedData, load_prepared
 from cxrloc.datasets.shards.engines import Engine, build_shards, local_engine, spark_engine
 from cxrloc.datasets.shards.format import REJECTS
 from cxrloc.datasets.shards.plan import plan_shards
@@ -91,7 +91,8 @@ def build(config: BuildShardsConfig) -> list[ShardRecord]:
         images_at=config.images,
         images_root=Path(prepared.manifest["config"]["root"]) if config.images else None,
     )
-    hashes = {name: file_sha256(prepared.root / name) for name in (INDEX, FOLDS)}
+    files = prepared.files
+    hashes = {path.name: file_sha256(path) for path in (files.index, files.folds)}
 
     def run() -> Mapping[str, object]:
         return run_manifest(config, seed=0, hashes=hashes, started=started)
@@ -140,9 +141,9 @@ def _summary(records: Sequence[ShardRecord]) -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run from the command line; returns the exit status."""
+    """Run the tool; returns the exit status."""
     words = _sizes_joined(sys.argv[1:] if argv is None else argv)
-    return run_tool(BuildShardsConfig, words, __doc__, _build)
+    return run_tool("build_shards", lambda: _build(load_config(BuildShardsConfig, words, __doc__)))
 
 
 def _build(config: BuildShardsConfig) -> None:

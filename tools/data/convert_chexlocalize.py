@@ -14,11 +14,11 @@ label_sets and iterative train on images of valid too. Research use only, never 
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
+from cxrloc.configs.command_line import run_tool
 from cxrloc.datasets.files.manifest import RESEARCH_USE, file_sha256
 from cxrloc.datasets.prepared.folder import PreparedData, load_prepared, write_prepared
 from cxrloc.datasets.radiograph import Box, Radiograph
@@ -33,14 +33,8 @@ from cxrloc.localization.analyses.chexlocalize.format import (
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the tool; returns the exit status: 0, or 2 after a message for what the user can mend."""
-    arguments = _parser().parse_args(argv)
-    try:
-        _run(arguments)
-    except (ValueError, OSError) as error:
-        print(f"convert_chexlocalize: error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    """Run the tool; returns the exit status."""
+    return run_tool("convert_chexlocalize", lambda: _run(_parser().parse_args(argv)))
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -7,8 +7,8 @@ INPUT is an image file (PNG, JPEG, DICOM) or a folder. DIR receives markers.csv,
 marker with its box, and sheet1.jpg, sheet2.jpg, ...: each image with its boxes and, beside it, as a
 network sees it that is trained with `model.markers mask` (or --remove_markers inpaint). With
 --phantoms words are burnt into drawn chests and limbs, whose places are known: precision and recall
-of the finder. Exit status: 0, 1 some image could not be read, 2 wrong usage.
-Research use only, never a diagnosis.
+of the finder. Exit status: 0, 1 some image could not be read, 2 wrong usage,
+130 interrupted. Research use only, never a diagnosis.
 """
 
 from __future__ import annotations
@@ -22,10 +22,11 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from cxrloc.configs.command_line import run_tool
 from cxrloc.datasets.files.atomic import write_text
 from cxrloc.datasets.files.manifest import RESEARCH_USE
 from cxrloc.datasets.images.markers import REMOVALS, FoundMarkers, find_markers
-from cxrloc.datasets.images.read import UnreadableImageError, read_image
+from cxrloc.datasets.images.read import read_image, readable_images
 from cxrloc.datasets.phantoms.markers import KINDS, marked_images
 from cxrloc.datasets.radiograph import LoadedImage
 from cxrloc.datasets.readers.loose_images import find_images
@@ -41,23 +42,21 @@ _SMALLEST = 256  # px: on smaller phantoms there is no room for the words
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the tool; returns the exit status."""
+    return run_tool("find_markers", lambda: _run(argv))
+
+
+def _run(argv: Sequence[str] | None) -> int:
     parser = _parser()
     arguments = parser.parse_args(argv)
     if bool(arguments.inputs) == (arguments.phantoms is not None):
         parser.error("give images, or --phantoms N, one of the two")
     if arguments.inputs and arguments.out is None:
         parser.error("images need --out, the folder for the sheets")
-    if arguments.phantoms is not None:
-        if arguments.phantoms < 1 or arguments.image_size < _SMALLEST:
-            parser.error(
-                f"expected --phantoms of at least 1 and --image_size of {_SMALLEST} or more"
-            )
-        return _score(arguments.phantoms, arguments.image_size)
-    try:
+    if arguments.phantoms is None:
         return _look(arguments.inputs, arguments.out, arguments.remove_markers)
-    except OSError as error:
-        print(f"find_markers: error: {error}", file=sys.stderr)
-        return 2
+    if arguments.phantoms < 1 or arguments.image_size < _SMALLEST:
+        parser.error(f"expected --phantoms of at least 1 and --image_size of {_SMALLEST} or more")
+    return _score(arguments.phantoms, arguments.image_size)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -93,6 +92,8 @@ def _score(count: int, image_size: int) -> int:
 def _look(inputs: Sequence[Path], out: Path, how: str) -> int:
     """Table and sheets of the images, sheet by sheet; an image that cannot be read is named."""
     paths, failures = find_images(inputs, out)
+    if not paths:
+        raise ValueError("; ".join(failures))
     out.mkdir(parents=True, exist_ok=True)
     rows: list[list[object]] = []
     images = 0
@@ -117,15 +118,8 @@ def _found(
     paths: Sequence[Path], failures: list[str]
 ) -> dict[Path, tuple[LoadedImage, FoundMarkers]]:
     """Those that can be read; of the others a message in `failures`."""
-    page = {}
-    for path in paths:
-        try:
-            image = read_image(path)
-        except UnreadableImageError as error:
-            failures.append(str(error))
-        else:
-            page[path] = image, find_markers(image.pixels)
-    return page
+    images = readable_images(paths, read_image, lambda _, error: failures.append(str(error)))
+    return {path: (image, find_markers(image.pixels)) for path, image in images}
 
 
 def _write_table(path: Path, rows: Sequence[Sequence[object]]) -> None:

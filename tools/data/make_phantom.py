@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from cxrloc.configs.command_line import run_tool
+from cxrloc.configs.command_line import load_config, run_tool
 from cxrloc.datasets.phantoms.chexpert import ChexpertPhantomConfig, make_chexpert_phantom
 from cxrloc.datasets.phantoms.mura import LimbConfig, make_phantom_limb
 from cxrloc.datasets.phantoms.nih import PhantomConfig, make_phantom
@@ -49,7 +49,7 @@ class MakePhantomConfig:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the tool; returns the exit status."""
-    return run_tool(MakePhantomConfig, argv, __doc__, _make)
+    return run_tool("make_phantom", lambda: _make(load_config(MakePhantomConfig, argv, __doc__)))
 
 
 def _make(options: MakePhantomConfig) -> None:

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cxrloc.configs.command_line import port_number
+from cxrloc.configs.command_line import port_number, run_tool
 
 if TYPE_CHECKING:
     from pynetdicom.association import Association
@@ -26,32 +26,28 @@ _TIMEOUT_S = 30
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the tool; returns the exit status."""
-    arguments = _parser().parse_args(argv)
+    return run_tool(
+        "send_dicom", lambda: _run(_parser().parse_args(argv)), f"ends within {3 * _TIMEOUT_S} s"
+    )
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    contexts = presentation_contexts(arguments.files)
+    association = associate(arguments, contexts)
+    failures = []
     try:
-        contexts = presentation_contexts(arguments.files)
-        association = associate(arguments, contexts)
-    except (ImportError, ValueError, OSError) as error:
-        print(f"send_dicom: error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print(f"send_dicom: interrupted; ends within {3 * _TIMEOUT_S} s", file=sys.stderr)
-        return 130
-    failures, interrupted = [], ""
-    for path in arguments.files:
-        try:
+        for path in arguments.files:
             if failure := send(association, path):
                 failures.append(failure)
-        except KeyboardInterrupt:
-            association.abort()
-            interrupted = f"interrupted; not sent from {path} on"
-            break
-    if association.is_established:
-        association.release()
-    for failure in failures:
-        print(f"send_dicom: not stored: {failure}", file=sys.stderr)
-    if interrupted:
-        print(f"send_dicom: {interrupted}", file=sys.stderr)
-        return 130
+    except KeyboardInterrupt:
+        association.abort()
+        print(f"send_dicom: not sent from {path} on", file=sys.stderr)
+        raise
+    finally:
+        if association.is_established:
+            association.release()
+        for failure in failures:
+            print(f"send_dicom: not stored: {failure}", file=sys.stderr)
     print(f"{len(arguments.files) - len(failures)} of {len(arguments.files)} files stored.")
     return 1 if failures else 0
 
@@ -71,6 +67,8 @@ def presentation_contexts(files: Sequence[Path]) -> list[tuple[str, str]]:
         try:
             meta = dcmread(path, specific_tags=["SOPClassUID"], stop_before_pixels=True).file_meta
             pairs[meta.MediaStorageSOPClassUID, meta.TransferSyntaxUID] = None
+        except FileNotFoundError:
+            raise FileNotFoundError(f"{path}: no such file; expected DICOM files") from None
         except (InvalidDicomError, AttributeError):
             raise ValueError(f"{path}: not a DICOM file; expected one with a header") from None
     return list(pairs)

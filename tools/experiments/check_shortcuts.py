@@ -7,12 +7,11 @@ r"""Does a network look at side letters, burnt-in text or the air beside the pat
 
 With a run (or one --bundle) Grad-CAM maps are made of every image and disease that is labelled
 present, each image by the model that has not seen its patient: once of the image as it is and once
-    of
-the image with its markers masked or inpainted (--remove_markers). A model that was trained without
-markers is shown them too, and the page says so. With --maps any model's maps are measured; those of
-localize.py hold both if it was given --remove_markers. DIR receives report.html, the table as
-.csv/.md/.tex, the figure and the maps that were made. No boxes are needed: it works for limb images
-as for chest images. On boxed images compare_localizers.py has the same section.
+of the image with its markers masked or inpainted (--remove_markers). A model that was trained
+without markers is shown them too, and the page says so. With --maps any model's maps are measured;
+those of localize.py hold both if it was given --remove_markers. DIR receives report.html, the table
+as .csv/.md/.tex, the figure and the maps that were made. No boxes are needed: it works for limb
+images as for chest images. On boxed images compare_localizers.py has the same section.
 Research use only, never a diagnosis.
 """
 
@@ -23,7 +22,6 @@ import os
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: spinning threads cost 5 x
 
 import argparse
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -33,12 +31,16 @@ from tqdm import tqdm
 
 from cxrloc.classification.metrics.bootstrap import RESAMPLES
 from cxrloc.classification.report.tables import write_table
-from cxrloc.configs.command_line import named_files
+from cxrloc.classification.run_folder import CLASSIFIER
+from cxrloc.configs.command_line import named_files, run_tool
 from cxrloc.datasets.files.manifest import RESEARCH_USE, file_sha256, run_manifest
-from cxrloc.datasets.images.markers import REMOVALS
-from cxrloc.datasets.images.read import UnreadableImageError, read_grey
+from cxrloc.datasets.images.markers import REMOVALS, without_markers
+from cxrloc.datasets.images.read import (
+    print_left_out,
+    read_radiograph,
+    readable_images,
+)
 from cxrloc.datasets.prepared.folder import PreparedData, load_prepared
-from cxrloc.datasets.radiograph import LoadedImage, Radiograph
 from cxrloc.detection.fold_models import Job, ModelFiles, plan_jobs, unseen
 from cxrloc.localization.analyses.shortcut.section import shortcut_check
 from cxrloc.localization.analyses.shortcut.shortcut import read_regions
@@ -53,20 +55,14 @@ from cxrloc.localization.cam.heat_maps import (
 from cxrloc.localization.report.page import Report, write_report
 from cxrloc.localization.report.sections import Section
 
-NAME, BUNDLE = "grad_cam", "classifier.safetensors"
+NAME = "grad_cam"
 _TERMS = ("CAM mass", "area (control)", "region", "maps", "maps of marked images", "localizer",
           "macro mean", "disease", "patients", "95 % interval")  # fmt: skip
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the tool; returns the exit status: 0, or 2 after a message for what the user can mend."""
-    arguments = _parser().parse_args(argv)
-    try:
-        _run(arguments)
-    except (ValueError, OSError) as error:
-        print(f"check_shortcuts: error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    """Run the tool; returns the exit status."""
+    return run_tool("check_shortcuts", lambda: _run(_parser().parse_args(argv)))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -104,7 +100,7 @@ def _run(arguments: argparse.Namespace) -> None:
         files = named_files(arguments.maps, "--maps")
         maps = {name: read_heat_maps(path) for name, path in files.items()}
     else:
-        models = ModelFiles(BUNDLE, arguments.run, arguments.bundle)
+        models = ModelFiles(CLASSIFIER, arguments.run, arguments.bundle)
         own, said = make_maps(prepared, models, arguments.remove_markers, arguments.folds)
         maps, files = {NAME: own}, {NAME: arguments.out / f"{NAME}{SUFFIX}"}
         write_heat_maps(files[NAME], own)
@@ -189,23 +185,14 @@ def _map_job(job: Job, found: dict[str, dict[Pair, FloatMaps]]) -> str:
     kept = replace(loaded.preprocessing, markers="keep")
     localizer = GradCamLocalizer(Gate(replace(loaded, preprocessing=kept)))
     title = "maps" if job.fold is None else f"maps of fold {job.fold}"
-    for radiograph in tqdm(job.images, desc=title, unit="image", mininterval=1.0):
-        diseases = [d for d in radiograph.positives if d in loaded.diseases]
-        image = _image(radiograph) if diseases else None
-        if image is not None:
-            for how, maps in found.items():
-                maps |= localizer.image_maps(image, diseases, how)
+    known = {r.image_id: [d for d in r.positives if d in loaded.diseases] for r in job.images}
+    labelled = [r for r in job.images if known[r.image_id]]
+    progress = tqdm(labelled, desc=title, unit="image", mininterval=1.0)
+    for _, image in readable_images(progress, read_radiograph, print_left_out):
+        for how, maps in found.items():
+            shown = without_markers(image, how)
+            maps |= localizer.localize([shown], known[image.image_id]).maps or {}
     return loaded.preprocessing.markers
-
-
-def _image(radiograph: Radiograph) -> LoadedImage | None:
-    assert radiograph.path is not None, "a prepared folder lists only images that are on disk"
-    try:
-        pixels = read_grey(radiograph.path)
-    except UnreadableImageError as error:
-        tqdm.write(f"left out {radiograph.image_id}: {error.reason}")
-        return None
-    return radiograph.image(pixels)
 
 
 def write_section(

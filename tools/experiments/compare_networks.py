@@ -3,34 +3,29 @@
     python tools/experiments/compare_networks.py runs/a runs/b big=runs/c \\
         --ensemble a big --out runs/comparison
 
-A RUN is a folder of tools/cross_validate.py, NAME=RUN gives it another name than the folder's.
-DIR receives networks.csv (every figure of every network, published ones beside), confusion.csv
-(counts, TPR, TNR, F1 of each disease and summed), differences.csv (AUC of all pairs: paired patient
-bootstrap, DeLong's test, Holm's correction), all of it to read as networks.md and .tex, and
-networks.png. All runs must hold the same images and labels.
+A RUN is a folder of tools/train_classifier.py over all folds or one split, NAME=RUN gives it
+another name than the folder's. DIR receives networks.csv (every figure of every network, published
+ones beside), confusion.csv (counts, TPR, TNR, F1 of each disease and summed), differences.csv (AUC
+of all pairs: paired patient bootstrap, DeLong's test, Holm's correction), all of it to read as
+networks.md and .tex, and networks.png. All runs must hold the same images and labels.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: spinning threads cost 5 x
 
+from cxrloc.configs.command_line import run_tool
+
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the tool; returns the exit status: 0, or 2 after a message for what the user can mend."""
-    arguments = _parser().parse_args(argv)
-    try:
-        _run(arguments)
-    except (ValueError, OSError) as error:
-        print(f"compare_networks: error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    """Run the tool; returns the exit status."""
+    return run_tool("compare_networks", lambda: _run(_parser().parse_args(argv)))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -78,8 +73,8 @@ def _run(arguments: argparse.Namespace) -> None:
         ensemble,
         read_network,
     )
-    from cxrloc.classification.metrics.scored_images import OUT_OF_FOLD
     from cxrloc.classification.report.networks import write_comparison
+    from cxrloc.classification.run_folder import RunFolder
     from cxrloc.datasets.files.manifest import file_sha256, run_manifest
 
     started, runs = time.time(), named_runs(arguments.runs)
@@ -92,7 +87,7 @@ def _run(arguments: argparse.Namespace) -> None:
     comparison = compare_networks(
         [*networks.values(), *ensembles], replicates=arguments.resamples, seed=arguments.seed
     )
-    hashes = {name: file_sha256(run / OUT_OF_FOLD) for name, run in runs.items()}
+    hashes = {name: file_sha256(RunFolder(run).out_of_fold) for name, run in runs.items()}
     manifest = run_manifest(vars(arguments), seed=arguments.seed, hashes=hashes, started=started)
     print(write_comparison(arguments.out, comparison, manifest))
     print(f"results: {arguments.out / 'networks.md'}")

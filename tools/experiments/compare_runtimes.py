@@ -28,13 +28,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cxrloc.configs.command_line import load_config
+from cxrloc.classification.run_folder import CLASSIFIER, RunFolder
+from cxrloc.configs.command_line import load_config, run_tool
 from cxrloc.datasets.files.manifest import file_sha256, package_versions, run_manifest, write_json
-from cxrloc.datasets.prepared.folder import INDEX, PreparedData, load_prepared
-from cxrloc.datasets.provenance.image_lists import TRAINING_IMAGES, read_training_images
+from cxrloc.datasets.images.read import print_left_out, read_radiograph, readable_images
+from cxrloc.datasets.prepared.folder import PreparedData, load_prepared
+from cxrloc.datasets.provenance.image_lists import read_training_images
 from cxrloc.datasets.radiograph import Radiograph, label_matrix
 from cxrloc.detection.fold_models import Job, ModelFiles, plan_jobs, unseen
-from cxrloc.tools.experiments.quantize import IMAGES
 
 if TYPE_CHECKING:
     from cxrloc.classification.bundle.classifier import ClassifierBundle
@@ -44,7 +45,6 @@ if TYPE_CHECKING:
 
 Facts = dict[str, Any]
 
-BUNDLE, MANIFEST = "classifier.safetensors", "manifest.json"
 # in float32 these are the reference, or the same as "auto"
 PRECISIONS = {
     "torch": ("bf16",),
@@ -86,20 +86,12 @@ class CompareRuntimesConfig:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the tool; returns the exit status: 0, 2 for what the user can mend, 130 interrupted."""
-    config = load_config(CompareRuntimesConfig, argv, description=__doc__)
-    try:
-        compare(config)
-    except (ValueError, OSError, ImportError) as error:
-        print(f"compare_runtimes: error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print(
-            "compare_runtimes: interrupted; the same command goes on after the last whole fold",
-            file=sys.stderr,
-        )
-        return 130
-    return 0
+    """Run the tool; returns the exit status."""
+    return run_tool(
+        "compare_runtimes",
+        lambda: compare(load_config(CompareRuntimesConfig, argv, __doc__)),
+        "the same command goes on after the last whole fold",
+    )
 
 
 def compare(config: CompareRuntimesConfig) -> None:
@@ -114,7 +106,7 @@ def compare(config: CompareRuntimesConfig) -> None:
 
     started = time.time()
     prepared = load_prepared(config.prepared)
-    models = ModelFiles(BUNDLE, config.run, config.bundle)
+    models = ModelFiles(CLASSIFIER, config.run, config.bundle)
     jobs = plan_jobs(prepared.radiographs, prepared, models, config.folds)
     if not any(job.images for job in jobs):
         raise ValueError(f"{config.prepared} has no image in the folds that were asked for")
@@ -133,7 +125,7 @@ def compare(config: CompareRuntimesConfig) -> None:
     table = runtime_table(images, diseases, tuple(dict.fromkeys(n.rstrip(".") for n in notes)))
     write_table(table, config.out)
     manifest = run_manifest(config, seed=config.seed, hashes=hashes, started=started)
-    write_json(config.out / MANIFEST, manifest)
+    write_json(config.out / "manifest.json", manifest)
     print(to_markdown(table))
     print(f"The table is {config.out / 'runtimes.md'}.")
 
@@ -164,12 +156,12 @@ def _made_of(
     """All that an image's answers depend on: where it is another, images are judged anew."""
     import torch
 
-    listed = bundle.parent / TRAINING_IMAGES
+    listed = RunFolder(bundle.parent).training_images
     return {
         "bundle": file_sha256(bundle),
         "training_images": file_sha256(listed) if listed.is_file() else None,
         "images": [image.image_id for image in images],
-        "prepared": file_sha256(prepared.root / INDEX),
+        "prepared": file_sha256(prepared.files.index),
         "seed": seed,
         "versions": package_versions(),
         "threads": torch.get_num_threads(),
@@ -227,14 +219,15 @@ class _Judge:
         """Those that can be read, with a progress bar."""
         from tqdm import tqdm
 
-        from cxrloc.classification.runs.ensemble import label_rules, readable_images
+        from cxrloc.classification.runs.ensemble import label_rules
         from cxrloc.localization.analyses.runtimes.agreement import judge
         from cxrloc.localization.analyses.runtimes.runtime_table import ImageInRuntimes
 
         title = "images" if fold < 0 else f"fold {fold}"
         found = []
         known = label_rules(self.bundle).meaning(radiographs)
-        for radiograph, image in readable_images(tqdm(known, title, unit="image")):
+        progress = tqdm(known, title, unit="image")
+        for radiograph, image in readable_images(progress, read_radiograph, print_left_out):
             labels = label_matrix([radiograph], self.bundle.diseases)[0]
             answers = {name: judge(gate, image) for name, gate in self.gates.items()}
             found.append(
@@ -254,19 +247,23 @@ class _Judge:
 
     def _int8(self) -> Int8Backbone:
         """INT8 weights out of training images, which the images to be judged are none of."""
-        from cxrloc.classification.inference.int8_calibration import calibrate
-        from cxrloc.classification.runs.ensemble import readable_images
+        from cxrloc.classification.inference.int8_calibration import CALIBRATION_IMAGES, calibrate
 
-        listed = read_training_images(self.path.parent / TRAINING_IMAGES).parts.get("train", ())
+        path = RunFolder(self.path.parent).training_images
+        listed = read_training_images(path).parts.get("train", ())
         here = {r.image_id: r for r in self.prepared.radiographs}
         images = [here[image] for image in sorted(listed) if image in here]
         if not images:
             raise ValueError(
-                f"{self.path.parent / TRAINING_IMAGES}: none of its {len(listed)} training images "
-                f"is in {self.prepared.root}, so there is nothing to make INT8 weights of"
+                f"{path}: none of its {len(listed)} training images is in {self.prepared.root}, "
+                "so there is nothing to make INT8 weights of"
             )
-        squares = self.bundle.preprocessing.squares
-        pixels = [squares([f]) for _, f in readable_images(_draw(images, IMAGES, self.seed))]
+        squares, draw = (
+            self.bundle.preprocessing.squares,
+            _draw(images, CALIBRATION_IMAGES, self.seed),
+        )
+        readable = readable_images(draw, read_radiograph, print_left_out)
+        pixels = [squares([image]) for _, image in readable]
         if not pixels:
             raise ValueError("none of the training images can be read")
         int8 = calibrate(self.bundle, np.concatenate(pixels), seed=self.seed)

@@ -23,35 +23,32 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, replace
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
+from tqdm import tqdm
 
+from cxrloc.configs.command_line import run_tool
 from cxrloc.datasets.files.manifest import RESEARCH_USE, file_sha256, run_manifest
-from cxrloc.datasets.images.read import read_image
+from cxrloc.datasets.images.read import read_image, readable_images
 from cxrloc.datasets.readers.loose_images import find_images
 
 if TYPE_CHECKING:
     from cxrloc.classification.bundle.preprocessing import Preprocessing
 
-IMAGES = 96  # to calibrate on, and as many others to compare on
-FEWEST = 16
+FEWEST = 16  # to calibrate on, and as many others to compare on
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the tool; returns the exit status: 0, or 2 after a message for what the user can mend."""
-    arguments = _parser().parse_args(argv)
-    try:
-        _run(arguments, time.time())
-    except (ValueError, OSError, ImportError) as error:
-        print(f"quantize: error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("quantize: interrupted; no weights were written", file=sys.stderr)
-        return 130
-    return 0
+    """Run the tool; returns the exit status."""
+    return run_tool(
+        "quantize",
+        lambda: _run(_parser().parse_args(argv), time.time()),
+        "no weights were written",
+    )
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -96,27 +93,22 @@ def _run(arguments: argparse.Namespace, started: float) -> None:
 def _readable(
     inputs: Sequence[Path], seed: int, preprocessing: Preprocessing
 ) -> tuple[list[npt.NDArray[np.uint8]], list[Path]]:
-    """Of the first `2 * IMAGES` images of the draw that can be read: squares, as many as may
+    """Of the first images of the draw that can be read: squares, as many as may
     calibrate, and paths."""
-    from tqdm import tqdm
+    from cxrloc.classification.inference.int8_calibration import CALIBRATION_IMAGES
 
     paths, failures = find_images(inputs)
     if failures:
         raise ValueError("; ".join(failures))
     squares: list[npt.NDArray[np.uint8]] = []
     readable: list[Path] = []
-    progress = tqdm(total=min(2 * IMAGES, len(paths)), desc="reading", unit="image")
-    for path in (paths[i] for i in np.random.default_rng(seed).permutation(len(paths))):
-        if len(readable) == 2 * IMAGES:
-            break
-        try:
-            image = read_image(path)
-        except ValueError as error:
-            tqdm.write(f"quantize: left out: {error}", file=sys.stderr)
-            continue
+    progress = tqdm(total=min(2 * CALIBRATION_IMAGES, len(paths)), desc="reading", unit="image")
+    draw = (paths[i] for i in np.random.default_rng(seed).permutation(len(paths)))
+    images = readable_images(draw, read_image, _left_out)
+    for path, image in islice(images, 2 * CALIBRATION_IMAGES):
         for warning in image.warnings:
             tqdm.write(f"quantize: {path}: {warning}", file=sys.stderr)
-        if len(squares) < IMAGES:
+        if len(squares) < CALIBRATION_IMAGES:
             squares.append(preprocessing.squares([image]))
         readable.append(path)
         progress.update()
@@ -124,9 +116,13 @@ def _readable(
     if len(readable) < 2 * FEWEST:
         raise ValueError(
             f"{len(readable)} images that can be read, expected at least {2 * FEWEST}: half of "
-            f"them to calibrate on, half to compare on; {2 * IMAGES} are better"
+            f"them to calibrate on, half to compare on; {2 * CALIBRATION_IMAGES} are better"
         )
     return squares, readable
+
+
+def _left_out(path: Path, error: ValueError) -> None:
+    tqdm.write(f"quantize: left out: {error}", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -10,14 +10,14 @@ the classifiers must agree on that (data.blank, data.closure). Beside the Parque
 as that one, stand FILE.md with the figures and FILE.manifest.json; of images with studies or body
 parts (MURA) the page holds the figures of studies, the mean over their images, and of images for
 each part and for all, and FILE.studies.csv too. Where the thresholds of a mean come from is said
-below the figures. Research use only, never a diagnosis.
+below the figures. Exit status: 0 all done, 1 some image could not be read, 2 wrong usage, 130
+interrupted. Research use only, never a diagnosis.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,19 +25,15 @@ from typing import TYPE_CHECKING
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: spinning threads cost 5 x
 
+from cxrloc.configs.command_line import run_tool
+
 if TYPE_CHECKING:
     from cxrloc.datasets.radiograph import Radiograph
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the tool; returns the exit status: 0, or 2 after a message for what the user can mend."""
-    arguments = _parser().parse_args(argv)
-    try:
-        _run(arguments)
-    except (ValueError, OSError) as error:
-        print(f"score_images: error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    """Run the tool; returns the exit status."""
+    return run_tool("score_images", lambda: _run(_parser().parse_args(argv)))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -63,7 +59,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _run(arguments: argparse.Namespace) -> None:
+def _run(arguments: argparse.Namespace) -> int:
     # after the command line is read: --help needs no torch
     from cxrloc.classification.metrics.examinations import by_level
     from cxrloc.classification.metrics.scored_images import write_scored_images
@@ -102,6 +98,7 @@ def _run(arguments: argparse.Namespace) -> None:
     write_json(out.with_suffix(".manifest.json"), manifest)
     written = [out, out.with_suffix(".md"), *([studies] if found else [])]
     print(page, f"results: {', '.join(map(str, written))}", sep="\n")
+    return int(len(scored.images) < len(radiographs))  # those that cannot be read were named
 
 
 def _listed(prepared: Path, images: Path | None) -> list[Radiograph]:

@@ -21,7 +21,7 @@ from pathlib import Path
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: spinning threads cost 5 x
 
 from cxrloc.classification.config import ClassifierConfig
-from cxrloc.configs.command_line import run_tool
+from cxrloc.configs.command_line import load_config, run_tool
 from cxrloc.datasets.shards.spark import spark_session
 
 
@@ -83,7 +83,7 @@ def _with_whole_paths(config: SparkTrainingConfig) -> ClassifierConfig:
     )
     if Path(model.weights).is_file():
         model = replace(model, weights=_whole(model.weights))
-    return ClassifierConfig(_whole(config.out), data, model, config.train)
+    return ClassifierConfig(_whole(config.out), data, model, config.train, config.sensitivity)
 
 
 def _whole(path: str) -> str:
@@ -97,8 +97,14 @@ def _reason(error: Exception) -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Exit status: 0 when the run is complete, 1 when it failed, 2 for bad settings."""
-    return run_tool(SparkTrainingConfig, argv, __doc__, train_on_spark)
+    """Run the tool; returns the exit status."""
+    return run_tool(
+        "train_on_spark", lambda: _train(load_config(SparkTrainingConfig, argv, __doc__))
+    )
+
+
+def _train(config: SparkTrainingConfig) -> None:
+    train_on_spark(config)
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
+from cxrloc.configs.command_line import run_tool
 from cxrloc.datasets.files.manifest import RESEARCH_USE, file_sha256
 from cxrloc.datasets.prepared.coco import load_coco
 from cxrloc.localization.analyses.ladder.cam_tuning import Tuning, tune
@@ -27,15 +28,9 @@ from cxrloc.localization.evaluation.ground_truth import ground_truth_from_coco
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the tool; returns the exit status: 0, or 2 after a message for what the user can mend."""
+    """Run the tool; returns the exit status."""
     words = sys.argv[1:] if argv is None else list(argv)
-    arguments = _parser().parse_args(words)
-    try:
-        _run(arguments, words)
-    except (ValueError, OSError) as error:
-        print(f"tune_cam: error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return run_tool("tune_cam", lambda: _run(_parser().parse_args(words), words))
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -39,8 +39,8 @@ class Judged:
 def judge(gate: Gate, image: LoadedImage) -> Judged:
     """One image's answer."""
     output = gate([image])
-    found = GradCamLocalizer(gate).localize_output([image], output, output.present_diseases(0))
-    boxes = {box.disease: box.box_xyxy for box in best_by_score(found).values()}
+    cam = GradCamLocalizer(gate).localize_output([image], output, output.present_diseases(0))
+    boxes = {box.disease: box.box_xyxy for box in best_by_score(cam.boxes).values()}
     passes = zip(output.diseases, output.present[0], strict=True)
     return Judged(output.probabilities[0], frozenset(d for d, yes in passes if yes), boxes)
 

@@ -124,7 +124,7 @@ def test_a_bundle_keeps_its_input_and_judges_the_same(
         Gate(bundle).forward_squares(batches(squares, kind).squares(range(3))),
     )
     np.testing.assert_array_equal(judged.probabilities, trained[0])
-    found = GradCamLocalizer(Gate(back)).localize(images, ["Mass"])
+    found = GradCamLocalizer(Gate(back)).localize(images, ["Mass"]).boxes
     assert all(len(one.box_xyxy) == 4 for one in found)
 
 

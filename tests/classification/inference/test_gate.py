@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -110,3 +112,13 @@ def test_a_table_with_other_columns_or_values_says_which(tmp_path: Path) -> None
     path.write_text(path.read_text().replace("0.5,0.25", "much,0.25"))
     with pytest.raises(ValueError, match=r"gate\.csv, row 3: could not convert .*much"):
         read_gate_table(path)
+
+
+def test_a_gate_needs_nothing_of_training() -> None:
+    code = (
+        "import sys, cxrloc.classification.inference.gate\n"
+        "rooms = ('cxrloc.classification.training', 'cxrloc.classification.runs', 'lightning')\n"
+        "print([name for name in sys.modules if name.startswith(rooms)])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout == "[]\n", done.stderr

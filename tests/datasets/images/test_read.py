@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import struct
 import zlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,15 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from cxrloc.datasets.images.read import UnreadableImageError, read_grey
+from cxrloc.datasets.images.read import (
+    UnreadableImageError,
+    print_left_out,
+    read_grey,
+    read_image,
+    read_radiograph,
+    readable_images,
+)
+from cxrloc.datasets.radiograph import Radiograph
 
 RNG = np.random.Generator(np.random.PCG64(7))
 NOISE = RNG.integers(0, 256, (40, 30), dtype=np.uint8)
@@ -163,3 +172,38 @@ def test_a_missing_file_and_a_folder_are_named(tmp_path: Path) -> None:
 def test_the_error_passes_between_processes() -> None:
     error = pickle.loads(pickle.dumps(UnreadableImageError(Path("a.png"), "why")))
     assert (str(error), error.reason) == ("cannot read image a.png: why", "why")
+
+
+def test_unreadable_images_are_handed_on_and_the_rest_read_one_by_one(tmp_path: Path) -> None:
+    paths = [
+        saved(tmp_path / "a.png", NOISE),
+        tmp_path / "gone.png",
+        saved(tmp_path / "b.png", NOISE),
+    ]
+    failures: list[tuple[str, str]] = []
+    images = readable_images(paths, read_image, lambda p, e: failures.append((p.name, str(e))))
+    path, image = next(images)
+    assert (path.name, image.image_id, failures) == ("a.png", "a.png", [])
+    assert [path.name for path, _ in images] == ["b.png"]
+    ((name, reason),) = failures
+    assert name == "gone.png"
+    assert "No such file" in reason
+
+
+def test_whoever_wants_to_stop_at_an_unreadable_image_raises_its_error(tmp_path: Path) -> None:
+    def stop(path: Path, error: ValueError) -> None:
+        raise error
+
+    with pytest.raises(UnreadableImageError, match="gone"):
+        list(readable_images([tmp_path / "gone.png"], read_image, stop))
+
+
+def test_a_listed_radiograph_keeps_what_its_data_set_says(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    here = Radiograph("1/a.png", saved(tmp_path / "a.png", NOISE), "p1", "PA", {}, size_hw=(80, 60))
+    gone = replace(here, image_id="1/b.png", path=tmp_path / "b.png")
+    ((radiograph, image),) = readable_images([gone, here], read_radiograph, print_left_out)
+    assert radiograph is here
+    assert (image.image_id, image.patient_id, image.size_hw) == ("1/a.png", "p1", (80, 60))
+    assert "left out 1/b.png: cannot read image" in capsys.readouterr().out

@@ -117,7 +117,7 @@ def test_the_tool_draws_limbs_and_refuses_another_phantoms_folder(
     words = ["--kind=limb", f"--out={tmp_path / 'p'}", "--image_size=64", "--workers=1"]
     assert main([*words, "--patients=2"]) == 0
     assert (tmp_path / "p/MURA-v1.1/train_labeled_studies.csv").is_file()
-    assert main([*words, "--patients=3"]) == 1
+    assert main([*words, "--patients=3"]) == 2
     assert "patients 2 there, 3 asked" in capsys.readouterr().err
 
 

@@ -180,7 +180,7 @@ def test_the_tool_writes_a_phantom_and_refuses_another(
     assert tool().main([*words, "--patients", "2"]) == 0
     assert (tmp_path / "p" / "BBox_List_2017.csv").is_file()
     assert "never a diagnosis" in capsys.readouterr().out
-    assert tool().main([*words, "--patients", "3"]) == 1
+    assert tool().main([*words, "--patients", "3"]) == 2
     assert "patients 2 there, 3 asked" in capsys.readouterr().err
 
 

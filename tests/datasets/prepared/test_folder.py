@@ -66,7 +66,7 @@ def test_everything_of_the_images_on_disk_comes_back(written: Path, tmp_path: Pa
 
 
 def test_the_ground_truth_lists_the_images_on_disk_only(written: Path) -> None:
-    coco = load_coco(load_prepared(written).ground_truth_path)
+    coco = load_coco(load_prepared(written).files.ground_truth)
     assert [image["file_name"] for image in coco["images"]] == ["a.png", "b.png"]
     x, y, width, height = coco["annotations"][0]["bbox"]
     assert (x, y, x + width, y + height) == (0.1, 0.2, 0.3, 1000.7)

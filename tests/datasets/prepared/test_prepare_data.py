@@ -108,7 +108,7 @@ def test_strict_stops_at_an_unreadable_image_and_writes_nothing(
     root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], strict: list[str]
 ) -> None:
     truncate(root / "images" / NAMES[3])
-    assert run(root, tmp_path / "out", *strict) == 1
+    assert run(root, tmp_path / "out", *strict) == 2
     error = capsys.readouterr().err
     assert f"error: strict: images that cannot be read, left out: 1 x ({NAMES[3]}" in error
     assert not (tmp_path / "out").exists()
@@ -149,7 +149,7 @@ def test_what_cannot_be_done_is_said_with_status_1(
     options: list[str],
     message: str,
 ) -> None:
-    assert run(root, tmp_path / "out", *options) == 1
+    assert run(root, tmp_path / "out", *options) == 2
     assert message in capsys.readouterr().err
 
 
@@ -157,7 +157,7 @@ def test_a_tree_without_images_says_where_they_were_looked_for(
     nih_tree: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     root = nih_tree([(NAMES[0], "Mass")], (), ((NAMES[0],), ()))
-    assert run(root, tmp_path / "out") == 1
+    assert run(root, tmp_path / "out") == 2
     captured = capsys.readouterr()
     assert "none of the 1 listed images is on disk; expected them in" in captured.err
     assert "Missing: 1 images have no file" in captured.out

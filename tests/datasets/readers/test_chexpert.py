@@ -185,5 +185,5 @@ def test_frontal_only_is_refused_where_the_data_set_has_no_such_option(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ["--dataset", "nih", "--root", str(tmp_path), "--out", str(tmp_path / "out")]
-    assert main([*words, "--frontal_only", "true"]) == 1
+    assert main([*words, "--frontal_only", "true"]) == 2
     assert "--frontal_only: data set nih has no such option" in capsys.readouterr().err

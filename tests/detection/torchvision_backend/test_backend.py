@@ -94,7 +94,7 @@ def _check_frames(predictor: object, image: LoadedImage) -> None:
     whole, halved = predictor.predict([image, half])  # type: ignore[attr-defined]
     assert whole.boxes_xyxy == pytest.approx(2 * halved.boxes_xyxy, abs=0.5)
     assert set(whole.diseases) == {"Effusion", "Mass"}
-    localizations = MaskRCNNLocalizer(predictor).localize([image], ["Mass"])  # type: ignore[arg-type]
+    localizations = MaskRCNNLocalizer(predictor).localize([image], ["Mass"]).boxes  # type: ignore[arg-type]
     assert {one.disease for one in localizations} == {"Mass"}
 
 

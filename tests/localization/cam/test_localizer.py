@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -12,8 +14,11 @@ from cxrloc.classification.bundle.preprocessing import Preprocessing
 from cxrloc.classification.inference.gate import Gate, GateOutput
 from cxrloc.classification.network.classifier import build_classifier
 from cxrloc.datasets.radiograph import LoadedImage
+from cxrloc.localization.cam import localizer as cam_localizer
+from cxrloc.localization.cam.activation_maps import class_activation_maps
 from cxrloc.localization.cam.boxes import DEEP_MEDIA, WANG, CamBoxRule
 from cxrloc.localization.cam.localizer import GradCamLocalizer, gate_facts
+from cxrloc.localization.diagnosis.diagnoser import Diagnoser
 from cxrloc.localization.localizer import Localizer
 
 DISEASES = ("Bright", "Dark")
@@ -62,7 +67,7 @@ def image(
 
 def test_a_bright_patch_is_boxed_where_it_is() -> None:
     """Cells of 32 px; half the way to a dark neighbour the bilinear map falls through 180 / 255."""
-    (found,) = localizer().localize([image()], ["Bright"])
+    (found,) = localizer().localize([image()], ["Bright"]).boxes
     assert (found.image_id, found.disease) == ("a.png", "Bright")
     edge = 16 - 32 * (1 - 180 / 255)  # how far inside the patch's border the map crosses
     np.testing.assert_allclose(
@@ -72,25 +77,26 @@ def test_a_bright_patch_is_boxed_where_it_is() -> None:
 
 def test_the_score_is_the_gates_probability_times_the_mean_heat() -> None:
     one = localizer()
-    (found,) = one.localize([image()], ["Bright"])
+    said = one.localize([image()], ["Bright"])
+    (found,) = said.boxes
     x1, y1, x2, y2 = map(int, found.box_xyxy)
     output = one.gate([image()])
-    heat = one.heat_maps(output, [image()], ["Bright"])[0]["Bright"]
+    heat = one.heat_maps(image(), said)["Bright"]
     assert heat.max() == pytest.approx(1.0)
     expected = output.probabilities[0, 0] * heat[y1:y2, x1:x2].mean()
     assert found.score == pytest.approx(expected, rel=1e-5)
 
 
 def test_boxes_are_in_the_original_frame_also_of_a_resized_image() -> None:
-    small = localizer().localize([image()], ["Bright"])[0].box_xyxy
-    large = localizer().localize([image(frame=(1024, 1024))], ["Bright"])[0].box_xyxy
+    small = localizer().localize([image()], ["Bright"]).boxes[0].box_xyxy
+    large = localizer().localize([image(frame=(1024, 1024))], ["Bright"]).boxes[0].box_xyxy
     np.testing.assert_allclose(np.array(small) * 4, large, atol=4)
 
 
 @pytest.mark.parametrize("shape", [(256, 128), (128, 256)])
 def test_a_image_that_is_not_square_is_boxed_in_its_own_frame(shape: tuple[int, int]) -> None:
     """The network sees it padded to a square; the padding must not shift or stretch the box."""
-    (found,) = localizer().localize([image((32, 32, 96, 96), shape)], ["Bright"])
+    (found,) = localizer().localize([image((32, 32, 96, 96), shape)], ["Bright"]).boxes
     x1, y1, x2, y2 = found.box_xyxy
     assert ((x1 + x2) / 2, (y1 + y2) / 2) == pytest.approx((64, 64), abs=1)
     assert x2 <= shape[1]
@@ -99,16 +105,17 @@ def test_a_image_that_is_not_square_is_boxed_in_its_own_frame(shape: tuple[int, 
 
 def test_only_the_asked_diseases_are_boxed_whatever_the_gate_says() -> None:
     one = localizer()
-    assert {f.disease for f in one.localize([image()], ["Dark"])} == {"Dark"}
+    assert {f.disease for f in one.localize([image()], ["Dark"]).boxes} == {"Dark"}
     assert not one.gate([image()]).present[0, 1]
-    assert one.localize([image()], []) == []
-    assert one.localize([], ["Bright"]) == []
+    assert one.localize([image()], []).boxes == ()
+    assert one.localize([], ["Bright"]).boxes == ()
 
 
 def test_a_black_image_has_no_bright_box_and_a_zero_map() -> None:
     one, black = localizer(), image((0, 0, 0, 0))
-    assert one.localize([black], ["Bright"]) == []
-    assert one.heat_maps(one.gate([black]), [black], ["Bright"])[0]["Bright"].max() == 0
+    said = one.localize([black], ["Bright"])
+    assert said.boxes == ()
+    assert one.heat_maps(black, said)["Bright"].max() == 0
 
 
 def test_a_classifier_without_training_boxes_takes_the_hottest_region() -> None:
@@ -118,8 +125,8 @@ def test_a_classifier_without_training_boxes_takes_the_hottest_region() -> None:
     two = LoadedImage("b.png", pixels, (256, 256))
     by_size = localizer(rule=CamBoxRule((180.0,), 1), mean_box_sizes={"Bright": (0.4, 0.4)})
     by_heat = localizer(mean_box_sizes={})
-    assert by_size.localize([two], ["Bright"])[0].box_xyxy[0] == 0
-    assert by_heat.localize([two], ["Bright"])[0].box_xyxy[0] > 160
+    assert by_size.localize([two], ["Bright"]).boxes[0].box_xyxy[0] == 0
+    assert by_heat.localize([two], ["Bright"]).boxes[0].box_xyxy[0] > 160
 
 
 def test_one_forward_pass_serves_gate_and_boxes() -> None:
@@ -130,19 +137,19 @@ def test_one_forward_pass_serves_gate_and_boxes() -> None:
 
 
 def test_gate_facts_carry_probability_threshold_and_decision() -> None:
-    found, facts = localizer().localize_gated([image()], ["Bright", "Dark"])
-    bright, dark = facts["a.png", "Bright"], facts["a.png", "Dark"]
+    said = localizer().localize([image()], ["Bright", "Dark"])
+    bright, dark = said.facts["a.png", "Bright"], said.facts["a.png", "Dark"]
     assert bright["gate_probability"] == pytest.approx(1 / (1 + np.exp(-4 / 64)))  # 4 of 64 cells
     assert (bright["gate_threshold"], bright["gate_present"]) == (0.6, False)
     assert (dark["gate_threshold"], dark["gate_present"]) == (None, False)
-    assert {f.disease for f in found} <= set(DISEASES)
+    assert {f.disease for f in said.boxes} <= set(DISEASES)
 
 
 def test_wangs_rule_returns_several_boxes_and_the_name_is_its_own() -> None:
     one = localizer(rule=WANG, name="grad_cam_wang")
     assert isinstance(one, Localizer)
     assert one.name == "grad_cam_wang"
-    assert len(one.localize([image()], ["Bright"])) == 2
+    assert len(one.localize([image()], ["Bright"]).boxes) == 2
 
 
 def test_an_unknown_disease_and_a_foreign_gate_output_are_errors() -> None:
@@ -159,10 +166,39 @@ def test_an_unknown_disease_and_a_foreign_gate_output_are_errors() -> None:
 def test_an_aligned_localizer_moves_box_and_map_half_a_cell_left_and_up() -> None:
     plain, aligned = localizer(), localizer(name="grad_cam_aligned")
     aligned.aligned = True
-    boxes = [one.localize([image()], ["Bright"])[0].box_xyxy for one in (plain, aligned)]
+    said = [one.localize([image()], ["Bright"]) for one in (plain, aligned)]
+    boxes = [output.boxes[0].box_xyxy for output in said]
     np.testing.assert_allclose(np.array(boxes[0]) - boxes[1], 16)  # 15.5 of 256 px, rounded
     before, after = (
-        one.heat_maps(one.gate([image()]), [image()], ["Bright"])[0]["Bright"]
-        for one in (plain, aligned)
+        one.heat_maps(image(), output)["Bright"]
+        for one, output in zip((plain, aligned), said, strict=True)
     )
     np.testing.assert_allclose(before[16:, 16:], after[:-16, :-16], atol=1e-6)
+
+
+def test_the_map_is_made_once_for_boxes_and_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Counted where the maps come from: the picture of a map needs no second one."""
+    made: list[int] = []
+
+    def counted(*arguments: Any) -> torch.Tensor:
+        made.append(1)
+        return class_activation_maps(*arguments)
+
+    monkeypatch.setattr(cam_localizer, "class_activation_maps", counted)
+    one = localizer()
+    [diagnosis] = Diagnoser(one.gate, one)([image((0, 0, 256, 256))])
+    assert diagnosis.present == ("Bright",)
+    assert set(diagnosis.heat_maps) == {"Bright"}
+    assert len(made) == 1
+
+
+def test_heat_maps_are_of_the_asked_image_alone() -> None:
+    one = localizer()
+    images = [image(image_id="a.png"), image((0, 0, 64, 64), (256, 128), image_id="b.png")]
+    said = one.localize(images, ["Bright", "Dark"])
+    assert said.maps is not None
+    assert list(said.maps) == [(i, d) for i in ("a.png", "b.png") for d in DISEASES]
+    heat = one.heat_maps(images[1], said)
+    assert set(heat) == set(DISEASES)
+    assert heat["Bright"].shape == (256, 128)
+    assert heat["Bright"][:32, :32].min() > 0.5 > heat["Bright"][128:].max()

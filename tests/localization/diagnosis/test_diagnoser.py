@@ -20,7 +20,7 @@ from cxrloc.classification.inference.gate import GateOutput
 from cxrloc.datasets.radiograph import LoadedImage, PixelSpacing
 from cxrloc.localization.diagnosis.diagnoser import Diagnoser, Diagnosis, Finding, stream
 from cxrloc.localization.diagnosis.to_json import to_json
-from cxrloc.localization.localizer import Localization
+from cxrloc.localization.localizer import Localization, LocalizerOutput
 
 DISEASES = ("Mass", "Nodule", "Effusion")
 IMAGE = LoadedImage("a.png", np.full((40, 60), 9, np.uint8), (40, 60))
@@ -55,14 +55,15 @@ class FakeCam:
 
     def localize_output(
         self, images: Sequence[LoadedImage], output: GateOutput, diseases: Sequence[str]
-    ) -> list[Localization]:
+    ) -> LocalizerOutput:
         assert [image.image_id for image in images] == list(output.image_ids)
-        return [Localization(images[0].image_id, d, (1, 2, 11, 22), 0.4) for d in diseases]
+        boxes = [Localization(images[0].image_id, d, (1, 2, 11, 22), 0.4) for d in diseases]
+        return LocalizerOutput(tuple(boxes))
 
     def heat_maps(
-        self, output: GateOutput, images: Sequence[LoadedImage], diseases: Sequence[str]
-    ) -> list[dict[str, npt.NDArray[np.float32]]]:
-        return [{d: np.ones(images[0].size_hw, np.float32) for d in diseases}]
+        self, image: LoadedImage, output: LocalizerOutput
+    ) -> dict[str, npt.NDArray[np.float32]]:
+        return {box.disease: np.ones(image.size_hw, np.float32) for box in output.boxes}
 
 
 class FakeDetector:
@@ -74,21 +75,21 @@ class FakeDetector:
         self.asked: list[tuple[str, ...]] = []
         self.seen: list[str] = []
 
-    def localize(
-        self, images: Sequence[LoadedImage], diseases: Sequence[str]
-    ) -> list[Localization]:
+    def localize(self, images: Sequence[LoadedImage], diseases: Sequence[str]) -> LocalizerOutput:
         self.asked.append(tuple(diseases))
         self.seen += [image.image_id for image in images]
         mask = np.zeros((40, 60), bool)
         mask[5:10, 5:25] = True
-        return [
-            box
-            for d in diseases
-            for box in (
-                Localization("a.png", d, (0, 0, 10, 10), 0.3),
-                Localization("a.png", d, (5, 5, 25, 10), 0.9, mask),
+        return LocalizerOutput(
+            tuple(
+                box
+                for d in diseases
+                for box in (
+                    Localization("a.png", d, (0, 0, 10, 10), 0.3),
+                    Localization("a.png", d, (5, 5, 25, 10), 0.9, mask),
+                )
             )
-        ]
+        )
 
 
 def test_only_diseases_that_pass_the_gate_are_boxed() -> None:
@@ -209,7 +210,7 @@ def test_calls_from_several_threads_wait_for_each_other() -> None:
     class SlowCam(FakeCam):
         def localize_output(
             self, images: Sequence[LoadedImage], output: GateOutput, diseases: Sequence[str]
-        ) -> list[Localization]:
+        ) -> LocalizerOutput:
             nonlocal inside, most
             inside += 1
             most = max(most, inside)

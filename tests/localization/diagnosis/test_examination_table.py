@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import pytest
@@ -61,13 +60,12 @@ def test_the_file_has_a_line_a_study_and_disease_and_the_counts_have_the_parts(
 ) -> None:
     tails = ("XR_HAND/patient1/study1/a.png", "XR_HAND/patient1/study1/b.png",
              "XR_HAND/patient2/study1/a.png", "XR_WRIST/patient1/study1/a.png")  # fmt: skip
-    records: dict[Path, dict[str, Any] | None] = {
-        image(tail): {"findings": [{"disease": "Abnormal", "probability": p}]}
-        for tail, p in zip(tails, (0.9, 0.5, 0.1, 0.8), strict=True)
+    records: dict[Path, dict[str, float] | None] = {
+        image(tail): {"Abnormal": p} for tail, p in zip(tails, (0.9, 0.5, 0.1, 0.8), strict=True)
     }
     records |= {image("XR_WRIST/patient2/study1/a.png"): None, Path("/images/a.png"): None}
     out = tmp_path / "studies.csv"
-    lines = write_studies(out, records, records.__getitem__, {"Abnormal": 0.6})
+    lines = write_studies(out, records, {"Abnormal": 0.6})
     assert lines[0] == "Studies with Abnormal: XR_HAND 1 of 2, XR_WRIST 1 of 2, all 2 of 4."
     assert out.read_text().startswith("# Research use only, never a diagnosis")
     table = pd.read_csv(out, comment="#")
@@ -83,11 +81,8 @@ def test_the_file_has_a_line_a_study_and_disease_and_the_counts_have_the_parts(
 def test_one_part_is_not_counted_twice_and_images_outside_of_the_layout_write_nothing(
     tmp_path: Path,
 ) -> None:
-    record = {"findings": [{"disease": "Abnormal", "probability": 0.7}]}
-    paths = [image("XR_HAND/patient1/study1/a.png")]
-    lines = write_studies(tmp_path / "a.csv", paths, lambda path: record, {"Abnormal": None})
+    images = {image("XR_HAND/patient1/study1/a.png"): {"Abnormal": 0.7}}
+    lines = write_studies(tmp_path / "a.csv", images, {"Abnormal": None})
     assert lines[0] == "Studies with Abnormal: XR_HAND 1 of 1."
-    read: list[Path] = []
-    assert write_studies(tmp_path / "b.csv", [Path("/images/a.png")], read.append, {}) == []
-    assert read == []  # no image's record was opened for nothing
+    assert write_studies(tmp_path / "b.csv", {Path("/images/a.png"): {}}, {}) == []
     assert not (tmp_path / "b.csv").exists()

@@ -20,7 +20,7 @@ from cxrloc.datasets.images.read import UnreadableImageError, read_image
 from cxrloc.localization.dicom_output.output import (
     dicom_objects,
 )
-from cxrloc.localization.dicom_output.source import IDENTITY, read_source
+from cxrloc.localization.dicom_output.source import IDENTITY, parse_source
 from localization.dicom_output.written import (
     STORED,
     WINDOWED,
@@ -111,7 +111,7 @@ def test_names_keep_their_bytes_in_other_scripts(tmp_path: Path) -> None:
 
 def test_what_the_library_refuses_is_an_error_that_says_so_and_no_more(tmp_path: Path) -> None:
     path = write_dicom(tmp_path / "a.dcm", STORED, WINDOWED, bits=12)
-    image, source = read_image(path), read_source(path)
+    image, source = read_image(path), parse_source(path.read_bytes(), path.name)
     del source.image.Rows
     with pytest.raises(ValueError, match=r"no DICOM object \.pr\.dcm can be made.*AttributeError"):
         dicom_objects(image, diagnosis_of(image), source, {})
@@ -146,10 +146,9 @@ def test_our_own_objects_are_refused_as_images(made: Written) -> None:
 def test_a_file_that_no_object_can_refer_to_is_an_error(tmp_path: Path) -> None:
     path = write_dicom(tmp_path / "a.dcm", STORED, bits=12, StudyInstanceUID=None)
     with pytest.raises(ValueError, match=r"a\.dcm: no StudyInstanceUID"):
-        read_source(path)
-    (tmp_path / "a.png").write_bytes(b"\x89PNG")
+        parse_source(path.read_bytes(), path.name)
     with pytest.raises(ValueError, match=r"a\.png is no DICOM file: .*leave --dicom-out out"):
-        read_source(tmp_path / "a.png")
+        parse_source(b"\x89PNG", "a.png")
 
 
 def test_what_is_not_needed_of_the_patient_is_not_copied_and_nothing_is_told(

@@ -16,7 +16,7 @@ from highdicom._standard_utils import check_required_attributes
 from builders import lookup_table, read_pixels, write_dicom
 from cxrloc.datasets.dicom.grayscale import usable_window
 from cxrloc.datasets.files.manifest import RESEARCH_USE
-from cxrloc.localization.dicom_output.source import read_source
+from cxrloc.localization.dicom_output.source import parse_source
 from localization.dicom_output.written import (
     STORED,
     WINDOWED,
@@ -121,4 +121,4 @@ def test_a_table_that_no_presentation_state_can_hold_is_an_error(tmp_path: Path)
     signed = STORED.astype(np.int16) - 2000
     path = write_dicom(tmp_path / "a.dcm", signed, bits=15, VOILUTSequence=[RISING])
     with pytest.raises(ValueError, match=r"a\.dcm: its lookup table is of 15 bits with a sign"):
-        read_source(path)
+        parse_source(path.read_bytes(), path.name)

@@ -20,7 +20,7 @@ from cxrloc.localization.dicom_output.output import (
     dicom_objects,
     write_dicom_objects,
 )
-from cxrloc.localization.dicom_output.source import read_source
+from cxrloc.localization.dicom_output.source import parse_source
 from cxrloc.localization.localizer import Localization
 
 STORED = (np.arange(60 * 80).reshape(60, 80) % 4096).astype(np.uint16)
@@ -72,7 +72,9 @@ def diagnosis_of(image: LoadedImage, *, nothing: bool = False) -> Diagnosis:
 def written(path: Path, *, nothing: bool = False) -> Written:
     image = read_image(path)
     diagnosis = diagnosis_of(image, nothing=nothing)
-    objects = dicom_objects(image, diagnosis, read_source(path), {"classifier": "abc123"})
+    objects = dicom_objects(
+        image, diagnosis, parse_source(path.read_bytes(), path.name), {"classifier": "abc123"}
+    )
     assert tuple(objects) == DICOM_ENDINGS
     stem = path.parent / path.stem
     write_dicom_objects(objects, stem)

@@ -131,7 +131,7 @@ def test_what_cannot_be_done_is_said_with_status_1(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], options: list[str], message: str
 ) -> None:
     prepared = make_prepared(tmp_path, official=8)
-    assert main(words(prepared, tmp_path / "out", *options)) == 1
+    assert main(words(prepared, tmp_path / "out", *options)) == 2
     assert f"error: {message}" in capsys.readouterr().err
 
 

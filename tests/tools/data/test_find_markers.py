@@ -72,7 +72,7 @@ def test_wrong_usage_says_what_is_right(
 def test_a_image_that_is_not_there_and_an_out_that_is_a_file_are_named(
     images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main([str(tmp_path / "none.png"), "--out", str(tmp_path / "out")]) == 1
+    assert main([str(tmp_path / "none.png"), "--out", str(tmp_path / "out")]) == 2
     assert f"{tmp_path / 'none.png'}: no such file or folder" in capsys.readouterr().err
     assert main([str(images / "0.png"), "--out", str(images / "1.png")]) == 2
     assert "1.png" in capsys.readouterr().err

@@ -278,7 +278,7 @@ def test_an_unreadable_image_is_named_and_left_out(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (folder / "4.png").write_bytes(b"no picture")
-    assert run(folder, "fold0") == 0
+    assert run(folder, "fold0") == 1  # the others are done
     assert "4.png" not in read_scored_images(folder / "scores.parquet").image_ids
     assert "left out 4.png" in capsys.readouterr().out
 

@@ -13,7 +13,7 @@ from cxrloc.classification.bundle.classifier import load_classifier
 from cxrloc.classification.metrics.scored_images import read_scored_images
 from cxrloc.datasets.phantoms.chexpert import ChexpertPhantomConfig, make_chexpert_phantom
 from cxrloc.datasets.prepared.folder import load_prepared
-from cxrloc.tools import cross_validate, localize, predict, prepare_data
+from cxrloc.tools import localize, predict, prepare_data, train_classifier
 from cxrloc.tools.data import build_shards
 from cxrloc.tools.experiments import compare_networks
 
@@ -29,7 +29,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     words = ["--dataset", "chexpert", "--root", str(root), "--out", str(prepared)]
     assert prepare_data.main([*words, "--frontal_only", "true", "--workers", "1"]) == 0
     for kind in ("grey", "enhanced"):
-        assert cross_validate.main(training(folder, kind)) == 0
+        assert train_classifier.main(training(folder, kind)) == 0
     return folder
 
 
@@ -87,13 +87,13 @@ def test_enhancement_in_the_shards_trains_the_network_of_enhancement_on_the_fly(
         assert build_shards.main([*made, "--input", kind, "--workers", "1"]) == 0
         out = folder / f"from_{kind}_shards"
         more = [f"--data.shards={shards}", f"--out={out}"]
-        assert cross_validate.main([*training(folder, "enhanced"), *more]) == 0
+        assert train_classifier.main([*training(folder, "enhanced"), *more]) == 0
         probabilities.append(read_scored_images(out / "out_of_fold.parquet").scores)
     from_grey, from_shards = probabilities
     np.testing.assert_array_equal(from_grey, from_shards)
     capsys.readouterr()
     words = [*training(folder, "grey"), f"--data.shards={shards}", f"--out={folder / 'refused'}"]
-    assert cross_validate.main(words) == 1
+    assert train_classifier.main(words) == 2
     message = "holds images of input enhanced with clahe_clip 0, expected grey with 0"
     assert message in capsys.readouterr().err
 

@@ -19,7 +19,7 @@ from cxrloc.classification.metrics.scored_images import read_scored_images, writ
 from cxrloc.classification.report.tables import value_text
 from cxrloc.datasets.phantoms.mura import LimbConfig, make_phantom_limb
 from cxrloc.datasets.prepared.folder import load_prepared
-from cxrloc.tools import cross_validate, localize, predict, prepare_data, train_classifier
+from cxrloc.tools import localize, predict, prepare_data, train_classifier
 from cxrloc.tools.experiments import compare_networks, score_images
 
 pytestmark = pytest.mark.slow
@@ -48,7 +48,7 @@ def words(prepared: Path, out: Path) -> list[str]:
 @pytest.fixture(scope="module")
 def run(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("run")
-    assert cross_validate.main([*words(prepared, out), "--data.split=folds"]) == 0
+    assert train_classifier.main([*words(prepared, out), "--data.split=folds"]) == 0
     return out
 
 

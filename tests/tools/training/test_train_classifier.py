@@ -88,7 +88,10 @@ def test_each_fold_leaves_a_bundle_metrics_figures_and_logs_and_no_checkpoint(
         assert {p.name for p in folder.iterdir()} == expected
     assert not list(finished.rglob("*.ckpt"))
     assert {p.name for p in finished.iterdir() if p.is_file()} == {
-        "gate.csv", "gate.manifest.json", "metrics.json", "metrics.md", "roc.png"
+        "gate.csv", "gate.manifest.json", "metrics.json", "metrics.md", "roc.png",
+        "out_of_fold.parquet", "cross_validation.csv", "cross_validation.md",
+        "cross_validation.manifest.json", "confusion.csv", "confusion_youden.png",
+        "confusion_target.png", "calibration.csv", "calibration.png", "epochs.png",
     }  # fmt: skip
 
 
@@ -194,7 +197,7 @@ def test_finished_folds_are_skipped_and_a_lost_one_is_made_again_the_same(
 def test_other_settings_in_the_same_folder_are_refused(
     finished: Path, prepared: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(words(prepared, finished, "--train.lr=0.5")) == 1
+    assert main(words(prepared, finished, "--train.lr=0.5")) == 2
     message = capsys.readouterr().err
     assert "was begun with other settings (train.lr: 0.0005 there, 0.5 now)" in message
     assert "take another out folder" in message
@@ -281,7 +284,7 @@ def test_an_unreadable_image_is_named_and_left_out_and_stops_a_strict_run(
     assert "03.png" not in run.radiographs
     assert len(run.radiographs) == 23
     assert "left out 03.png" in capsys.readouterr().out
-    assert main(words(prepared, tmp_path / "out", "--data.strict=true")) == 1
+    assert main(words(prepared, tmp_path / "out", "--data.strict=true")) == 2
     assert "03.png" in capsys.readouterr().err
 
 
@@ -297,16 +300,16 @@ def test_data_and_names_that_do_not_exist_end_with_status_1(
     prepared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], more: list[str],
     message: str,
 ) -> None:  # fmt: skip
-    assert main(words(prepared, tmp_path, *more)) == 1
+    assert main(words(prepared, tmp_path, *more)) == 2
     assert message in capsys.readouterr().err
 
 
 def test_a_folder_that_was_not_prepared_says_how_to_prepare_it(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main([f"--out={tmp_path}", f"--data.prepared={tmp_path / 'none'}"]) == 1
+    assert main([f"--out={tmp_path}", f"--data.prepared={tmp_path / 'none'}"]) == 2
     assert "tools/prepare_data.py" in capsys.readouterr().err
-    assert main([f"--out={tmp_path}"]) == 1
+    assert main([f"--out={tmp_path}"]) == 2
     assert "data.prepared is empty" in capsys.readouterr().err
 
 

@@ -130,7 +130,7 @@ def _check_second_run(arguments: list[str], out: Path, capsys: pytest.CaptureFix
     assert (out / "fold0" / "training_images.csv").read_bytes() == listed
     assert [bundle.stat().st_mtime_ns for bundle in bundles] == before
     capsys.readouterr()
-    assert main([*arguments, "--train.lr=0.5"]) == 1
+    assert main([*arguments, "--train.lr=0.5"]) == 2
     assert "another config" in capsys.readouterr().err
 
 
@@ -197,7 +197,7 @@ def test_images_of_the_gate_and_of_the_validation_fold_count_as_seen(
 def test_a_wrong_number_of_folds_is_an_error(
     prepared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(_arguments(prepared, tmp_path, "--folds=5")) == 1
+    assert main(_arguments(prepared, tmp_path, "--folds=5")) == 2
     assert "prepared with 3 folds" in capsys.readouterr().err
 
 
@@ -213,14 +213,14 @@ def test_an_unknown_key_is_named(
 def test_a_missing_prepared_folder_is_an_error(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(_arguments(tmp_path / "no", tmp_path / "out")) == 1
+    assert main(_arguments(tmp_path / "no", tmp_path / "out")) == 2
     assert "no prepared folder" in capsys.readouterr().err
 
 
 def test_a_disease_without_boxes_is_an_error(
     prepared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(_arguments(prepared, tmp_path, "--data.diseases=[Hernia]")) == 1
+    assert main(_arguments(prepared, tmp_path, "--data.diseases=[Hernia]")) == 2
     assert "Hernia" in capsys.readouterr().err
 
 

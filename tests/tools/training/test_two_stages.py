@@ -104,5 +104,5 @@ def test_a_finished_run_is_not_trained_again_nor_with_other_settings(
     noted = json.loads(settings.read_text())
     noted["train.two_stage"] = False
     settings.write_text(json.dumps(noted))
-    assert main(words(folder)) == 1
+    assert main(words(folder)) == 2
     assert "(train.two_stage: False there, True now)" in capsys.readouterr().err

@@ -160,8 +160,8 @@ def _stage_sides(path: Path, bundle: ClassifierBundle) -> Sides:
     squares = preprocessing.squares([image])
 
     def maps_and_boxes() -> None:
-        diagnoser.cam.localize_output([image], output, found.present)
-        diagnoser.cam.heat_maps(output, [image], found.present)
+        cam = diagnoser.cam.localize_output([image], output, found.present)
+        diagnoser.cam.heat_maps(image, cam)
 
     def save() -> None:
         boxes.save(folder / "boxes.jpg")

@@ -10,12 +10,15 @@ from __future__ import annotations
 from pathlib import PurePath
 
 from cxrloc.datasets.dicom.header import is_dicom, parse_header
-from cxrloc.datasets.images.read import structural_fault
+from cxrloc.datasets.images.headers import (
+    JPEG_SIGNATURE,
+    PNG_SIGNATURE,
+    jpeg_size,
+    png_size,
+    structural_fault,
+)
 from cxrloc.tools.server.http.problems import ProblemError
 
-_PNG, _JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8"
-_JPEG_FRAMES = (frozenset(range(0xC0, 0xD0)) | {0xF7}) - {0xC4, 0xC8, 0xCC}  # F7: JPEG-LS
-_JPEG_BARE = frozenset(range(0xD0, 0xD8)) | {0x01}  # markers without a length
 _JPEG_2000 = b"\xff\x4f\xff\x51"
 _JPEG_SYNTAXES = "1.2.840.10008.1.2.4."
 ACCEPTED = "PNG, JPEG or DICOM"
@@ -29,9 +32,9 @@ def base_name(name: str | None) -> str:
 
 def kind_of(data: bytes) -> str:
     """ "png", "jpeg" or "dicom", by the first bytes whatever the name; raises 415 for the rest."""
-    if data.startswith(_PNG):
+    if data.startswith(PNG_SIGNATURE):
         return "png"
-    if data.startswith(_JPEG):
+    if data.startswith(JPEG_SIGNATURE):
         return "jpeg"
     if is_dicom(data):
         return "dicom"
@@ -44,42 +47,19 @@ def kind_of(data: bytes) -> str:
 def claimed_sizes(data: bytes) -> list[tuple[int, int]]:
     """Every width and height that a file's headers claim; raises 415 and 422 for what has none."""
     kind = kind_of(data)
-    if kind == "png":
-        return [_png_size(data)]
-    return [_jpeg_size(data)] if kind == "jpeg" else _dicom_sizes(data)
-
-
-def _png_size(data: bytes) -> tuple[int, int]:
-    if len(data) < 24 or data[12:16] != b"IHDR":
-        raise ProblemError(422, "damaged PNG: no header")
-    return int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")
-
-
-def _jpeg_size(data: bytes) -> tuple[int, int]:
-    """Size in the frame header of a JPEG, lossless JPEG or JPEG-LS."""
-    position = 2
-    while position + 9 <= len(data) and data[position] == 0xFF:
-        marker = data[position + 1]
-        if marker in _JPEG_FRAMES:
-            height = int.from_bytes(data[position + 5 : position + 7], "big")
-            return int.from_bytes(data[position + 7 : position + 9], "big"), height
-        if marker == 0xFF:
-            position += 1
-        elif marker in _JPEG_BARE:
-            position += 2
-        else:
-            position += 2 + int.from_bytes(data[position + 2 : position + 4], "big")
-    raise ProblemError(422, "damaged or truncated JPEG: no frame header")
+    try:
+        if kind == "png":
+            return [png_size(data)]
+        return [jpeg_size(data)] if kind == "jpeg" else _dicom_sizes(data)
+    except (ValueError, TypeError) as error:
+        raise ProblemError(422, str(error)) from error
 
 
 def _dicom_sizes(data: bytes) -> list[tuple[int, int]]:
-    try:
-        header = parse_header(data)
-        sizes = [(int(header.get("Columns") or 0), int(header.get("Rows") or 0))]  # 0: no image
-        if header.file_meta.TransferSyntaxUID.startswith(_JPEG_SYNTAXES):
-            sizes.append(_stream_size(bytes(header.get("PixelData") or b"")))
-    except (ValueError, TypeError) as error:
-        raise ProblemError(422, str(error)) from error
+    header = parse_header(data)
+    sizes = [(int(header.get("Columns") or 0), int(header.get("Rows") or 0))]  # 0: no image
+    if header.file_meta.TransferSyntaxUID.startswith(_JPEG_SYNTAXES):
+        sizes.append(_stream_size(bytes(header.get("PixelData") or b"")))
     return sizes
 
 
@@ -91,7 +71,7 @@ def _stream_size(pixel_data: bytes) -> tuple[int, int]:
             int.from_bytes(pixel_data[start + k : start + k + 4], "big") for k in (8, 12, 16, 20)
         )
         return x1 - x0, y1 - y0
-    start = pixel_data.find(_JPEG + b"\xff")
+    start = pixel_data.find(JPEG_SIGNATURE + b"\xff")
     if start < 0:
-        raise ProblemError(422, "damaged DICOM image: no JPEG stream in its pixel data")
-    return _jpeg_size(pixel_data[start:])
+        raise ValueError("damaged DICOM image: no JPEG stream in its pixel data")
+    return jpeg_size(pixel_data[start:])

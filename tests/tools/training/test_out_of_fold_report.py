@@ -1,12 +1,10 @@
-"""The whole tool on the tiny data set: one report of every image out of fold."""
+"""train_classifier.py over all folds: one report of every image out of fold."""
 
 from __future__ import annotations
 
 import csv
 import json
 import math
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,7 +19,7 @@ from cxrloc.classification.metrics.operating_point import at_sensitivity
 from cxrloc.classification.metrics.scored_images import join_images, read_scored_images
 from cxrloc.classification.network.classifier import build_classifier
 from cxrloc.classification.report.tables import value_text
-from cxrloc.tools.cross_validate import main
+from cxrloc.tools.train_classifier import main
 
 
 def drawn_images() -> list[dict[str, Any]]:
@@ -127,6 +125,19 @@ def test_a_finished_run_is_reported_again_without_training(
     assert (finished / "out_of_fold.parquet").read_bytes() == before
 
 
+@pytest.mark.slow
+def test_folds_trained_one_by_one_are_reported_once_all_are_there(
+    finished: Path, prepared: Path, tmp_path: Path
+) -> None:
+    one_by_one = ["--train.epochs=1", "--train.bootstrap=2"]
+    for fold in range(3):
+        assert main([*words(prepared, tmp_path, *one_by_one), f"--data.fold={fold}"]) == 0
+        assert not (tmp_path / "out_of_fold.parquet").exists()
+    assert main(words(prepared, tmp_path, *one_by_one)) == 0
+    images = read_scored_images(tmp_path / "out_of_fold.parquet")
+    assert images.image_ids == read_scored_images(finished / "out_of_fold.parquet").image_ids
+
+
 @pytest.fixture(scope="module")
 def two_stages(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     """The command line of a finished cross-validation in two stages."""
@@ -186,28 +197,8 @@ def area(labels: np.ndarray, scores: np.ndarray) -> float:
     return float(np.mean((pairs > 0) + 0.5 * (pairs == 0))) if pairs.size else float("nan")
 
 
-@pytest.mark.parametrize(
-    ("more", "message"),
-    [
-        ("--data.fold=1", "data.fold: got 1, expected all to cross-validate"),
-        ("--sensitivity=90", "sensitivity: got 90.0, expected a share in (0, 1)"),
-    ],
-)
-def test_settings_that_are_no_cross_validation_end_with_status_2(
-    capsys: pytest.CaptureFixture[str], more: str, message: str
-) -> None:
+def test_a_sensitivity_in_percent_ends_with_status_2(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stop:
-        main([more])
+        main(["--sensitivity=90"])
     assert stop.value.code == 2
-    assert message in capsys.readouterr().err
-
-
-def test_help_does_not_wait_for_torch() -> None:
-    code = (
-        "import sys; from cxrloc.tools.cross_validate import main\n"
-        "try: main(['--help'])\n"
-        "except SystemExit as stop: sys.exit(stop.code or 'torch' in sys.modules)"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert "--sensitivity" in done.stdout
+    assert "sensitivity: got 90.0, expected a share in (0, 1)" in capsys.readouterr().err

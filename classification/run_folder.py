@@ -1,0 +1,89 @@
+"""The files of a classifier run, by name. Torch is not needed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from cxrloc.datasets.provenance.image_lists import TRAINING_IMAGES
+
+CLASSIFIER = "classifier.safetensors"
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Where the files of a run are, or those of one fold of it.
+
+    The folder of a run over all folds holds their decisions and figures together, and a folder for
+    each. A run of a single split is one folder.
+    """
+
+    path: Path
+
+    def fold(self, number: int) -> RunFolder:
+        """The folder of the training with this test fold."""
+        return RunFolder(self.path / f"fold{number}")
+
+    @property
+    def classifier(self) -> Path:
+        """The trained model."""
+        return self.path / CLASSIFIER
+
+    def stage_classifier(self, number: int) -> Path:
+        """The model of a stage that was not chosen."""
+        return self.path / f"classifier_stage{number}.safetensors"
+
+    @property
+    def training_images(self) -> Path:
+        """Which images had a say in the model."""
+        return self.path / TRAINING_IMAGES
+
+    @property
+    def settings(self) -> Path:
+        """What the training was begun with."""
+        return self.path / "settings.json"
+
+    @property
+    def checkpoints(self) -> Path:
+        """What a training that was killed goes on from; removed at its end."""
+        return self.path / "checkpoints"
+
+    @property
+    def gate(self) -> Path:
+        """The decision on each test image and disease."""
+        return self.path / "gate.csv"
+
+    @property
+    def metrics(self) -> Path:
+        return self.path / "metrics.json"
+
+    @property
+    def metrics_page(self) -> Path:
+        return self.path / "metrics.md"
+
+    @property
+    def validation(self) -> Path:
+        """Probabilities of the validation images."""
+        return self.path / "validation.parquet"
+
+    @property
+    def out_of_fold(self) -> Path:
+        """Probabilities of every image, each by the model that has not seen its patient."""
+        return self.path / "out_of_fold.parquet"
+
+    @property
+    def out_of_fold_page(self) -> Path:
+        return self.path / "cross_validation.md"
+
+    @property
+    def out_of_fold_manifest(self) -> Path:
+        return self.path / "cross_validation.manifest.json"
+
+    @property
+    def studies(self) -> Path:
+        """Figures of examinations."""
+        return self.path / "studies.csv"
+
+    @property
+    def studies_page(self) -> Path:
+        return self.path / "studies.md"

@@ -1,0 +1,118 @@
+"""What a PNG or JPEG file says of itself: its kind, the size of its picture, whether it is whole.
+
+Nothing is decoded. A PNG is whole if it runs to its IEND chunk with every checksum right, a JPEG if
+it runs to its EOI marker.
+"""
+
+from __future__ import annotations
+
+import re
+import zlib
+from collections.abc import Iterator
+
+PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+JPEG_SIGNATURE = b"\xff\xd8"
+# In a scan FF is followed by 00 (a literal FF), a restart marker or FF (fill); else it is a marker.
+_JPEG_MARKER_IN_SCAN = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
+_JPEG_SOS, _JPEG_EOI, _JPEG_FILL = 0xDA, 0xD9, 0xFF
+_JPEG_BARE = frozenset(range(0xD0, 0xD8)) | {0x01}  # markers without a length
+_JPEG_FRAMES = (frozenset(range(0xC0, 0xD0)) | {0xF7}) - {0xC4, 0xC8, 0xCC}  # F7: JPEG-LS
+
+
+def is_png_or_jpeg(data: bytes) -> bool:
+    return data.startswith((PNG_SIGNATURE, JPEG_SIGNATURE))
+
+
+def structural_fault(data: bytes) -> str | None:
+    """What is wrong with the structure of a PNG or JPEG; None for nothing or another format."""
+    if not data:
+        return "the file is empty"
+    if data.startswith(PNG_SIGNATURE):
+        return _png_fault(data)
+    if data.startswith(JPEG_SIGNATURE):
+        return _jpeg_fault(data)
+    if PNG_SIGNATURE.startswith(data) or JPEG_SIGNATURE.startswith(data):
+        return f"truncated: only {len(data)} bytes"
+    return None
+
+
+def png_size(data: bytes) -> tuple[int, int]:
+    """Width and height that a PNG's header states.
+
+    Raises:
+        ValueError: for a PNG without a header.
+    """
+    if len(data) < 24 or data[12:16] != b"IHDR":
+        raise ValueError("damaged PNG: no header")
+    return int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")
+
+
+def jpeg_size(data: bytes) -> tuple[int, int]:
+    """Width and height in the frame header of a JPEG, lossless JPEG or JPEG-LS.
+
+    Raises:
+        ValueError: for a file that ends, or is damaged, before its frame header.
+    """
+    try:
+        for marker, position in _jpeg_segments(data):
+            if marker in _JPEG_FRAMES and position + 9 <= len(data):
+                height = int.from_bytes(data[position + 5 : position + 7], "big")
+                return int.from_bytes(data[position + 7 : position + 9], "big"), height
+    except ValueError:
+        pass  # the same message, whatever cut the walk short
+    raise ValueError("damaged or truncated JPEG: no frame header")
+
+
+def _png_fault(data: bytes) -> str | None:
+    """Walk the chunks: length (4), type (4), data, checksum (4), to IEND."""
+    position = len(PNG_SIGNATURE)
+    while position + 12 <= len(data):
+        length = int.from_bytes(data[position : position + 4], "big")
+        kind = data[position + 4 : position + 8]
+        end = position + 12 + length
+        if end > len(data):
+            break
+        checksum = int.from_bytes(data[end - 4 : end], "big")
+        if zlib.crc32(memoryview(data)[position + 4 : end - 4]) != checksum:
+            return f"damaged PNG: wrong checksum of chunk {kind!r} at byte {position}"
+        if kind == b"IEND":
+            return None
+        position = end
+    return f"truncated PNG: {len(data)} bytes without the end chunk"
+
+
+def _jpeg_fault(data: bytes) -> str | None:
+    try:
+        for _ in _jpeg_segments(data):
+            pass
+    except ValueError as error:
+        return str(error)
+    return None
+
+
+def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int]]:
+    """Each marker and its position, to EOI: a search for its bytes would find a thumbnail's.
+
+    Raises:
+        ValueError: where the file ends before EOI, or no marker stands where one must.
+    """
+    position = len(JPEG_SIGNATURE)
+    while position + 2 <= len(data):
+        if data[position] != 0xFF:
+            raise ValueError(f"damaged JPEG: no marker at byte {position}")
+        marker = data[position + 1]
+        if marker == _JPEG_FILL:
+            position += 1
+            continue
+        yield marker, position
+        if marker == _JPEG_EOI:
+            return
+        position += 2 if marker in _JPEG_BARE else 2 + _length(data, position + 2)
+        if marker == _JPEG_SOS:
+            following = _JPEG_MARKER_IN_SCAN.search(data, position)
+            position = len(data) if following is None else following.start()
+    raise ValueError(f"truncated JPEG: {len(data)} bytes without the end marker")
+
+
+def _length(data: bytes, position: int) -> int:
+    return int.from_bytes(data[position : position + 2], "big")

@@ -1,0 +1,122 @@
+"""Every tool ends by one convention: 2 for wrong usage or files, 130 after an interrupt."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+from collections.abc import Sequence
+from pathlib import Path
+from types import ModuleType
+
+import jsonargparse
+import pytest
+
+from cxrloc.configs.command_line import run_tool
+
+TOOLS = Path(__file__).resolve().parents[2] / "tools"
+# tool -> words that name a file that is not there (GONE) or settings that cannot be, and what the
+# message must say: the file or setting, and the remedy
+MISTAKES: dict[str, tuple[str, tuple[str, ...]]] = {
+    "prepare_data": ("--dataset nih --root GONE --out OUT", ("GONE", "expected")),
+    "train_classifier": ("--data.prepared GONE --out OUT", ("GONE", "tools/prepare_data.py")),
+    "train_maskrcnn": ("--data.prepared GONE --out OUT", ("GONE", "tools/prepare_data.py")),
+    "localize": (
+        "--localizer prior_box --prepared GONE --out OUT.json",
+        ("GONE", "tools/prepare_data.py"),
+    ),
+    "compare_localizers": ("--ground-truth GONE --out OUT", ("GONE", "tools/prepare_data.py")),
+    "predict": ("--classifier GONE IMAGE --out OUT", ("GONE", "train one")),
+    "serve": ("--classifier GONE", ("GONE", "train one")),
+    "demo": ("--nih GONE", ("GONE", "does not exist")),
+    "benchmark": ("index", ("--root is missing", "expected a folder")),
+    "data.audit_leakage": ("--train GONE --evaluate GONE", ("GONE", "expected")),
+    "data.build_shards": ("--prepared GONE --out OUT", ("GONE", "tools/prepare_data.py")),
+    "data.convert_chexlocalize": (
+        "--prepared GONE --segmentations GONE --out OUT",
+        ("GONE", "tools/prepare_data.py"),
+    ),
+    "data.find_markers": ("GONE --out OUT", ("GONE", "expected")),
+    "data.make_phantom": ("--out OUT --kind limb --share_unboxed_positives 1", ("option",)),
+    "data.send_dicom": ("127.0.0.1 1 GONE", ("GONE", "expected DICOM files")),
+    "experiments.check_shortcuts": (
+        "--prepared GONE --run GONE --out OUT",
+        ("GONE", "tools/prepare_data.py"),
+    ),
+    "experiments.compare_networks": ("GONE --out OUT", ("GONE", "tools/train_classifier.py")),
+    "experiments.compare_runtimes": (
+        "--prepared GONE --run GONE --out OUT",
+        ("GONE", "tools/prepare_data.py"),
+    ),
+    "experiments.quantize": ("--classifier GONE IMAGE", ("GONE", "train one")),
+    "experiments.score_images": (
+        "--classifier GONE --prepared GONE --out OUT.parquet",
+        ("GONE", "train one"),
+    ),
+    "experiments.train_on_spark": (
+        "--num_processes 3 --train.batch_size 4 --data.prepared GONE",
+        ("train.batch_size", "expected"),
+    ),
+    "experiments.tune_cam": (
+        "--maps GONE.maps.safetensors --ground-truth GONE --out OUT",
+        ("GONE", "localize.py"),
+    ),
+}
+
+
+def test_every_tool_is_here() -> None:
+    paths = [p for folder in ("", "data", "experiments") for p in (TOOLS / folder).glob("*.py")]
+    names = {".".join(p.relative_to(TOOLS).with_suffix("").parts) for p in paths}
+    assert names == set(MISTAKES)
+
+
+def tool(name: str) -> ModuleType:
+    return importlib.import_module(f"cxrloc.tools.{name}")
+
+
+def status_of(module: ModuleType, words: Sequence[str]) -> object:
+    """What the tool ends with; parsers end it themselves."""
+    try:
+        return module.main(words)
+    except SystemExit as stop:
+        return stop.code
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_a_mistake_of_the_user_is_status_2_and_one_line_with_the_remedy(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line, expected = MISTAKES[name]
+    words = [word.replace("OUT", str(tmp_path / "OUT")) for word in line.split()]
+    words = [word.replace("GONE", str(tmp_path / "GONE")) for word in words]
+    assert status_of(tool(name), words) == 2
+    printed = capsys.readouterr().err
+    assert "Traceback" not in printed
+    (error,) = [text for text in printed.splitlines() if ": error: " in text]
+    for part in expected:
+        assert part in error
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_an_interrupt_is_status_130_and_a_message(
+    name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    for parser in (argparse.ArgumentParser, jsonargparse.ArgumentParser):
+        monkeypatch.setattr(parser, "parse_args", interrupted)
+    assert tool(name).main([]) == 130
+    assert capsys.readouterr().err.startswith(f"{name.rpartition('.')[2]}: interrupted; ")
+
+
+@pytest.mark.parametrize(("returned", "status"), [(None, 0), (0, 0), (1, 1)])
+def test_a_job_that_ends_says_whether_some_inputs_failed(returned: int | None, status: int) -> None:
+    assert run_tool("tool", lambda: returned) == status
+
+
+def test_a_fault_of_the_program_is_not_taken_for_the_users() -> None:
+    def faulty() -> None:
+        raise KeyError("x")
+
+    with pytest.raises(KeyError):
+        run_tool("tool", faulty)
