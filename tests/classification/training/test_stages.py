@@ -12,13 +12,8 @@ from cxrloc.classification.bundle.preprocessing import Preprocessing
 from cxrloc.classification.config import ClassifierConfig, ModelConfig, TrainConfig
 from cxrloc.classification.network.classifier import ChestClassifier, build_classifier
 from cxrloc.classification.training.batches import ImageBatches
-from cxrloc.classification.training.stages import (
-    GateTraining,
-    Trained,
-    forget_checkpoints,
-    macro_auc,
-    train,
-)
+from cxrloc.classification.training.stages import GateTraining, Trained, macro_auc, train
+from cxrloc.classification.training.trainer import forget_checkpoints
 from cxrloc.datasets.radiograph import Radiograph
 
 QUICK = TrainConfig(epochs=2, batch_size=8, lr=1e-3, precision="fp32", device="cpu", seed=3)
