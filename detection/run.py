@@ -10,11 +10,11 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tqdm import tqdm
 
-from cxrloc.classification.bundle.file import read_bundle
+from cxrloc.classification.training.distributed import member, process_group, run_on_rank_zero
 from cxrloc.datasets.files.atomic import write_text
 from cxrloc.datasets.files.manifest import file_sha256, run_manifest, write_json
 from cxrloc.datasets.images.pixel_cache import PixelCache
@@ -34,7 +34,7 @@ from cxrloc.detection.mask_rcnn import (
     load_predictor,
 )
 from cxrloc.detection.run_config import MaskRCNNConfig
-from cxrloc.detection.training import fingerprint
+from cxrloc.detection.training import check_gate, fingerprint
 from cxrloc.detection.validation import image_of
 from cxrloc.localization.evaluation.coco_ap import (
     AveragePrecision,
@@ -43,9 +43,6 @@ from cxrloc.localization.evaluation.coco_ap import (
     scaled_coco,
 )
 from cxrloc.localization.predictions.results_file import encode_mask, write_predictions
-
-if TYPE_CHECKING:
-    pass
 
 RESULTS = ("mask_rcnn.json", "mask_rcnn_mask_box.json")
 _MASKS, _POOLED_MASKS = "masks_small_frame.json", "mask_rcnn_masks.json"
@@ -71,19 +68,27 @@ def run_maskrcnn(config: MaskRCNNConfig) -> Path:
     Writes `fold{k}/maskrcnn.safetensors`, its training images and logs, then over all folds run
     `mask_rcnn.json` (the box head's boxes), `mask_rcnn_mask_box.json` (boxes around the masks),
     each with its sidecar, `mask_rcnn_masks.json` (masks in the frame of `size` pixels),
-    `coco_ap.json`, `coco_ap.md` and `manifest.json`.
+    `coco_ap.json`, `coco_ap.md` and `manifest.json`. Under torchrun all processes train together.
     """
     started = time.time()
     load_backend(config.backend)
-    run = _prepare(config)
-    folds = config.test_folds(run.prepared.k)
-    looked_at = [_run_fold(run, fold) for fold in folds]
+    with process_group(config.train.device):
+        member().images_per_step(config.train.batch_size)  # before anything takes time
+        run = _prepare(config)
+        folds = config.test_folds(run.prepared.k)
+        looked_at = [_run_fold(run, fold) for fold in folds]
+        run_on_rank_zero(_finish, run, folds, looked_at, started)
+    return run.out
+
+
+def _finish(run: _Run, folds: Sequence[int], looked_at: Sequence[LookedAt], started: float) -> None:
     _pool(run, folds, looked_at)
+    config = run.config
     truth = run.prepared.root / "ground_truth.json"
     hashes = {"ground_truth": file_sha256(truth), "folds": _hash_folds(run.prepared)}
     manifest = run_manifest(config, seed=config.seed, hashes=hashes, started=started)
     write_json(run.out / "manifest.json", manifest)
-    return run.out
+    print(f"Mask R-CNN: results in {run.out} (research use only, never a diagnosis)", flush=True)
 
 
 def _prepare(config: MaskRCNNConfig) -> _Run:
@@ -99,14 +104,20 @@ def _prepare(config: MaskRCNNConfig) -> _Run:
         )
     all_images = config.data.predict == "all" or config.data.negatives > 0
     wanted = [r for r in prepared.radiographs if all_images or r.boxes]
-    directory = Path(config.data.cache or prepared.root / "pixel_cache")
-    cache = PixelCache.open(
-        wanted, config.size, directory, workers=config.data.workers, strict=config.data.strict
-    )
+    cache = run_on_rank_zero(_open_cache, config, prepared, wanted)
     for image_id, reason in cache.unreadable.items():
         print(f"left out, unreadable: {image_id}: {reason}", flush=True)
     readable = tuple(r for r in wanted if r.image_id not in cache.unreadable)
     return _Run(config, prepared, coco, cache, readable, diseases, Path(config.out))
+
+
+def _open_cache(
+    config: MaskRCNNConfig, prepared: PreparedData, radiographs: Sequence[Radiograph]
+) -> PixelCache:
+    directory = Path(config.data.cache or prepared.root / "pixel_cache")
+    return PixelCache.open(
+        radiographs, config.size, directory, workers=config.data.workers, strict=config.data.strict
+    )
 
 
 def _run_fold(run: _Run, fold: int) -> LookedAt:
@@ -128,13 +139,18 @@ def _run_fold(run: _Run, fold: int) -> LookedAt:
     bundle = load_backend(config.backend).train_detector(
         detector, train_set, validation_set, folder, init, facts
     )
-    _list_training_images(bundle, train_set, validation_set, init)
+    run_on_rank_zero(_list_training_images, bundle, train_set, validation_set, init)
     images = _test_images(run, fold)
+    run_on_rank_zero(_predict_unless_done, run, bundle, images)
+    return LookedAt(tuple(r.image_id for r in images), bundle, fold)
+
+
+def _predict_unless_done(run: _Run, bundle: Path, images: Sequence[Radiograph]) -> None:
+    folder = bundle.parent
     mark = fingerprint(file_sha256(bundle), [r.image_id for r in images])
     if _mark(folder) != mark:
         _predict_fold(run, folder, load_predictor(bundle)[0], images)
         write_json(folder / "predicted.json", {"of": mark, "images": len(images)})
-    return LookedAt(tuple(r.image_id for r in images), bundle, fold)
 
 
 def _test_images(run: _Run, fold: int) -> list[Radiograph]:
@@ -271,27 +287,3 @@ def _mark(folder: Path) -> str:
 
 def _hash_folds(prepared: PreparedData) -> str:
     return file_sha256(prepared.root / "folds.csv")
-
-
-def check_gate(path: Path, fold: int, folds_sha256: str) -> None:
-    """Refuse a classifier that has been trained on images of the detector's test fold.
-
-    Raises:
-        ValueError: for the bundle of another fold, or of other folds.
-    """
-    metadata = read_bundle(path, "classifier")[1]
-    theirs = metadata.get("fold")
-    if theirs is None:
-        print(f"{path} belongs to no fold: make sure that its training images hold no boxed image")
-        return
-    if theirs != fold:
-        raise ValueError(
-            f"{path} was trained with test fold {theirs}, on images that fold {fold} is tested on; "
-            "set model.gate to the run folder with all folds"
-        )
-    made_with = metadata.get("manifest", {}).get("hashes", {}).get("folds", folds_sha256)
-    if made_with != folds_sha256:
-        raise ValueError(
-            f"{path} was trained with other folds than this prepared folder's; train the gate "
-            "on it again"
-        )

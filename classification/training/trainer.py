@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+import signal
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -93,7 +94,8 @@ def run_trainer(
             # weights_only: a checkpoint is read without unpickling code
             trainer.fit(module, *loaders, None, last, weights_only=True)
         except SystemExit as stop:
-            if trainer.interrupted:  # Lightning's answer to Ctrl+C
+            if trainer.interrupted:  # by Ctrl+C, which Lightning ignores from then on
+                signal.signal(signal.SIGINT, signal.default_int_handler)
                 raise KeyboardInterrupt from stop
             raise
 

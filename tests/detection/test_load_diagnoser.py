@@ -21,7 +21,7 @@ from cxrloc.datasets.radiograph import LoadedImage
 from cxrloc.detection.config import DetectorConfig, Init, ModelConfig
 from cxrloc.detection.load_diagnoser import load_diagnoser
 from cxrloc.detection.mask_rcnn import bundle_metadata
-from cxrloc.detection.torchvision_backend.backend import build_detector
+from cxrloc.detection.torchvision_backend.initial_weights import build_detector
 from cxrloc.localization.boxes import iou
 from cxrloc.localization.cam.localizer import GradCamLocalizer
 from cxrloc.localization.diagnosis.diagnoser import Diagnosis

@@ -19,12 +19,13 @@ import pytest
 import torch
 
 from cxrloc.classification.bundle.file import read_bundle, write_bundle
+from cxrloc.classification.training.distributed import Member
 from cxrloc.classification.training.optimization import warmed_up_cosine
 from cxrloc.datasets.images.transforms import fit_square
 from cxrloc.datasets.radiograph import Box, LoadedImage, Radiograph
 from cxrloc.detection.config import AugmentConfig, DetectorConfig, Init, ModelConfig, TrainConfig
 from cxrloc.detection.data import DetectionSet
-from cxrloc.detection.detectron2_backend import backend, network, predictor
+from cxrloc.detection.detectron2_backend import backend, network, predictor, trainer
 from cxrloc.detection.detectron2_backend.network import resnet_names
 from cxrloc.detection.mask_rcnn import load_backend, load_predictor
 from cxrloc.localization.boxes import iou
@@ -140,6 +141,12 @@ def test_coco_weights_by_name_are_refused_with_the_alternatives() -> None:
         network.load_start(torch.nn.Linear(1, 1), Init("coco"), "resnet50")
 
 
+def test_several_processes_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trainer, "member", lambda: Member(0, 2))
+    with pytest.raises(ValueError, match="trains in one process: start it without torchrun"):
+        trainer.train(config(), rectangles(1), None, Path("nowhere"), Init(), {})
+
+
 @needs_detectron2
 def test_the_settings_arrive_in_detectron2s_config() -> None:
     cfg = network.detectron2_config(ModelConfig(), 8, 320, "cpu")
@@ -212,8 +219,6 @@ def test_the_samples_are_boxes_classes_and_negatives_of_the_set(tmp_path: Path) 
 def test_it_learns_exports_and_predicts_the_same_after_loading(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from cxrloc.detection.detectron2_backend import trainer
-
     networks = []
     start = trainer.start_network
 

@@ -29,7 +29,7 @@ from cxrloc.classification.network.classifier import build_classifier
 from cxrloc.detection.config import DetectorConfig, Init, ModelConfig
 from cxrloc.detection.load_diagnoser import load_diagnoser
 from cxrloc.detection.mask_rcnn import bundle_metadata
-from cxrloc.detection.torchvision_backend.backend import build_detector
+from cxrloc.detection.torchvision_backend.initial_weights import build_detector
 from cxrloc.localization.diagnosis.diagnoser import Diagnoser
 from cxrloc.tools.server.http.limits import Limits
 from cxrloc.tools.server.http.schemas import loaded_models
