@@ -7,6 +7,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+# numbers of torchvision's Mask R-CNN, and of detectron2's, that no run of ours has changed
+ANCHOR_RATIOS = (0.5, 1.0, 2.0)  # height / width of the anchors of every level
+# proposals, before suppression per level and after it per image
+RPN_PRE_NMS = {"training": 400, "testing": 200}
+RPN_POST_NMS = {"training": 200, "testing": 100}
+# anchors and regions per image that the losses are of, and the most regions that lie on a box
+RPN_SAMPLES, BOX_SAMPLES, BOX_POSITIVES = 128, 64, 0.25
+SCORE_THRESHOLD = 0.01  # weaker detections are dropped, but never the best one of a disease
+NMS_THRESHOLD = 0.4  # IoU over which the weaker of two boxes of one disease is dropped
+DETECTIONS_PER_DISEASE = 4  # at most so many boxes per image and disease
+
 
 @dataclass(frozen=True)
 class ModelConfig:
@@ -25,18 +36,10 @@ class ModelConfig:
         fpn_levels: backbone stages that feed the pyramid, 2 is stride 4 and 5 is stride 32; one
             level of twice the last stride is added on top.
         anchor_sizes: one side per pyramid level, the added one included.
-        anchor_ratios: height / width of the anchors of every level.
-        rpn_pre_nms, rpn_post_nms: proposals per level and per image in training; tested with
-            `_test`.
-        rpn_batch, box_batch: sampled anchors and regions per image for the losses.
-        box_positive: largest share of `box_batch` that lies on a box.
         box_hidden: width of the box head's two layers.
         mask_channels, mask_layers: width and number of the mask head's 3 x 3 convolutions.
-        score_threshold: weaker detections are dropped, but never the best one of a disease.
-        nms_threshold: IoU over which the weaker of two boxes of one disease is dropped.
         vote_threshold: a detection's box is the mean, weighted by score, of the boxes of its
             disease that overlap it by more than this IoU (box voting); 1 switches it off.
-        detections_per_disease: at most so many boxes per image and disease.
     """
 
     architecture: Literal["resnet18", "resnet50"] = "resnet18"
@@ -47,21 +50,10 @@ class ModelConfig:
     fpn_levels: tuple[int, ...] = (2, 3, 4, 5)
     fpn_channels: int = 256
     anchor_sizes: tuple[float, ...] = (0.04, 0.08, 0.16, 0.32, 0.6)
-    anchor_ratios: tuple[float, ...] = (0.5, 1.0, 2.0)
-    rpn_pre_nms: int = 400
-    rpn_post_nms: int = 200
-    rpn_pre_nms_test: int = 200
-    rpn_post_nms_test: int = 100
-    rpn_batch: int = 128
-    box_batch: int = 64
-    box_positive: float = 0.25
     box_hidden: int = 512
     mask_channels: int = 128
     mask_layers: int = 2
-    score_threshold: float = 0.01
-    nms_threshold: float = 0.4
     vote_threshold: float = 0.5
-    detections_per_disease: int = 4
 
     def __post_init__(self) -> None:
         levels = self.fpn_levels

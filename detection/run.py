@@ -14,10 +14,10 @@ from typing import Any
 
 from tqdm import tqdm
 
-from cxrloc.classification.bundle.file import read_bundle
 from cxrloc.classification.run_folder import RunFolder
+from cxrloc.classification.training.distributed import member, process_group, run_on_rank_zero
 from cxrloc.datasets.files.atomic import write_text
-from cxrloc.datasets.files.manifest import file_sha256, run_manifest, write_json
+from cxrloc.datasets.files.manifest import RESEARCH_USE, file_sha256, run_manifest, write_json
 from cxrloc.datasets.images.pixel_cache import PixelCache
 from cxrloc.datasets.prepared.coco import load_coco
 from cxrloc.datasets.prepared.folder import PreparedData, load_prepared
@@ -35,7 +35,7 @@ from cxrloc.detection.mask_rcnn import (
     load_predictor,
 )
 from cxrloc.detection.run_config import MaskRCNNConfig, MaskRCNNFolder
-from cxrloc.detection.training import fingerprint
+from cxrloc.detection.training import check_gate, fingerprint
 from cxrloc.detection.validation import image_of
 from cxrloc.localization.evaluation.coco_ap import (
     AveragePrecision,
@@ -67,21 +67,29 @@ def run_maskrcnn(config: MaskRCNNConfig) -> Path:
     Writes `fold{k}/maskrcnn.safetensors`, its training images and logs, then over all folds run
     `mask_rcnn.json` (the box head's boxes), `mask_rcnn_mask_box.json` (boxes around the masks),
     each with its sidecar, `mask_rcnn_masks.json` (masks in the frame of `size` pixels),
-    `coco_ap.json`, `coco_ap.md` and `manifest.json`.
+    `coco_ap.json`, `coco_ap.md` and `manifest.json`. Under torchrun all processes train together.
     """
     started = time.time()
     load_backend(config.backend)
-    run = _prepare(config)
-    folds = config.test_folds(run.prepared.k)
-    looked_at = [_run_fold(run, fold) for fold in folds]
+    with process_group(config.train.device):
+        member().images_per_step(config.train.batch_size)  # before anything takes time
+        run = _prepare(config)
+        folds = config.test_folds(run.prepared.k)
+        looked_at = [_run_fold(run, fold) for fold in folds]
+        run_on_rank_zero(_finish, run, folds, looked_at, started)
+    return run.out.path
+
+
+def _finish(run: _Run, folds: Sequence[int], looked_at: Sequence[LookedAt], started: float) -> None:
     _pool(run, folds, looked_at)
+    config = run.config
     hashes = {
         "ground_truth": file_sha256(run.prepared.files.ground_truth),
         "folds": _hash_folds(run.prepared),
     }
     manifest = run_manifest(config, seed=config.seed, hashes=hashes, started=started)
     write_json(run.out.manifest, manifest)
-    return run.out.path
+    print(f"Mask R-CNN: results in {run.out.path}. {RESEARCH_USE}.", flush=True)
 
 
 def _prepare(config: MaskRCNNConfig) -> _Run:
@@ -97,14 +105,20 @@ def _prepare(config: MaskRCNNConfig) -> _Run:
         )
     all_images = config.data.predict == "all" or config.data.negatives > 0
     wanted = [r for r in prepared.radiographs if all_images or r.boxes]
-    directory = Path(config.data.cache or prepared.files.pixel_cache)
-    cache = PixelCache.open(
-        wanted, config.size, directory, workers=config.data.workers, strict=config.data.strict
-    )
+    cache = run_on_rank_zero(_open_cache, config, prepared, wanted)
     for image_id, reason in cache.unreadable.items():
         print(f"left out, unreadable: {image_id}: {reason}", flush=True)
     readable = tuple(r for r in wanted if r.image_id not in cache.unreadable)
     return _Run(config, prepared, coco, cache, readable, diseases, MaskRCNNFolder(Path(config.out)))
+
+
+def _open_cache(
+    config: MaskRCNNConfig, prepared: PreparedData, radiographs: Sequence[Radiograph]
+) -> PixelCache:
+    directory = Path(config.data.cache or prepared.files.pixel_cache)
+    return PixelCache.open(
+        radiographs, config.size, directory, workers=config.data.workers, strict=config.data.strict
+    )
 
 
 def _run_fold(run: _Run, fold: int) -> LookedAt:
@@ -126,13 +140,18 @@ def _run_fold(run: _Run, fold: int) -> LookedAt:
     bundle = load_backend(config.backend).train_detector(
         detector, train_set, validation_set, folder.path, init, facts
     )
-    _list_training_images(bundle, train_set, validation_set, init)
+    run_on_rank_zero(_list_training_images, bundle, train_set, validation_set, init)
     images = _test_images(run, fold)
+    run_on_rank_zero(_predict_unless_done, run, bundle, images)
+    return LookedAt(tuple(r.image_id for r in images), bundle, fold)
+
+
+def _predict_unless_done(run: _Run, bundle: Path, images: Sequence[Radiograph]) -> None:
+    folder = MaskRCNNFolder(bundle.parent)
     mark = fingerprint(file_sha256(bundle), [r.image_id for r in images])
     if _mark(folder) != mark:
         _predict_fold(run, folder, load_predictor(bundle)[0], images)
         write_json(folder.predicted, {"of": mark, "images": len(images)})
-    return LookedAt(tuple(r.image_id for r in images), bundle, fold)
 
 
 def _test_images(run: _Run, fold: int) -> list[Radiograph]:
@@ -268,27 +287,3 @@ def _mark(folder: MaskRCNNFolder) -> str:
 
 def _hash_folds(prepared: PreparedData) -> str:
     return file_sha256(prepared.files.folds)
-
-
-def check_gate(path: Path, fold: int, folds_sha256: str) -> None:
-    """Refuse a classifier that has been trained on images of the detector's test fold.
-
-    Raises:
-        ValueError: for the bundle of another fold, or of other folds.
-    """
-    metadata = read_bundle(path, "classifier")[1]
-    theirs = metadata.get("fold")
-    if theirs is None:
-        print(f"{path} belongs to no fold: make sure that its training images hold no boxed image")
-        return
-    if theirs != fold:
-        raise ValueError(
-            f"{path} was trained with test fold {theirs}, on images that fold {fold} is tested on; "
-            "set model.gate to the run folder with all folds"
-        )
-    made_with = metadata.get("manifest", {}).get("hashes", {}).get("folds", folds_sha256)
-    if made_with != folds_sha256:
-        raise ValueError(
-            f"{path} was trained with other folds than this prepared folder's; train the gate "
-            "on it again"
-        )

@@ -267,7 +267,7 @@ def write_tiny_detector(path: Path, diseases: Sequence[str]) -> Path:
     from cxrloc.classification.bundle.file import write_bundle
     from cxrloc.detection.config import DetectorConfig, Init, ModelConfig
     from cxrloc.detection.mask_rcnn import bundle_metadata
-    from cxrloc.detection.torchvision_backend.backend import build_detector
+    from cxrloc.detection.torchvision_backend.initial_weights import build_detector
 
     network = ModelConfig(
         fpn_levels=(4, 5), anchor_sizes=(0.2, 0.4, 0.6), fpn_channels=16, box_hidden=16

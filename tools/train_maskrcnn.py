@@ -2,7 +2,8 @@
 
     python tools/train_maskrcnn.py --config configs/phantom/maskrcnn.yaml --folds 5
 
-A run that was killed goes on with the same command; folds that are finished are skipped.
+A run that was killed goes on with the same command; folds that are finished are skipped. torchrun
+trains it on several processes: see docs/scale_out.md.
 Research use only, never a diagnosis.
 """
 
@@ -26,8 +27,7 @@ def _train(config: MaskRCNNConfig) -> None:
     # after the settings are read: --help needs no torch
     from cxrloc.detection.run import run_maskrcnn
 
-    out = run_maskrcnn(config)
-    print(f"Mask R-CNN: results in {out} (research use only, never a diagnosis)")
+    run_maskrcnn(config)
 
 
 if __name__ == "__main__":

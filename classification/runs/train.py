@@ -59,7 +59,8 @@ from cxrloc.classification.runs.run import (
 )
 from cxrloc.classification.training.batches import ImageBatches
 from cxrloc.classification.training.distributed import member, process_group, run_on_rank_zero
-from cxrloc.classification.training.stages import Trained, forget_checkpoints, train
+from cxrloc.classification.training.stages import Trained, train
+from cxrloc.classification.training.trainer import forget_checkpoints
 from cxrloc.datasets.files.atomic import write_text
 from cxrloc.datasets.files.manifest import RESEARCH_USE, run_manifest, write_json
 

@@ -92,11 +92,16 @@ def _triangular(optimizer: Optimizer, config: TrainConfig, steps_per_epoch: int)
 
 
 def learning_rate_factor(step: int, total: int, config: TrainConfig) -> float:
-    """Share of the peak learning rate at a step: linear warm-up (one_cycle), then half a cosine."""
+    """The gate's share of the peak learning rate at a step: only one_cycle warms up."""
     if config.schedule == "constant":
         return 1.0
     warmup = int(config.warmup_share * total) if config.schedule == "one_cycle" else 0
+    return warmed_up_cosine(step, total, warmup, least=1e-3)
+
+
+def warmed_up_cosine(step: int, total: int, warmup: int, least: float = 0.0) -> float:
+    """Share of the peak learning rate at a step: linear warm-up, then half a cosine to `least`."""
     if step < warmup:
         return (step + 1) / (warmup + 1)
     progress = min(1.0, (step - warmup) / max(1, total - warmup))
-    return max(0.5 * (1 + math.cos(math.pi * progress)), 1e-3)
+    return max(0.5 * (1 + math.cos(math.pi * progress)), least)

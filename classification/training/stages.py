@@ -9,7 +9,6 @@ first. `train.hierarchy` has two stages of another kind: see
 from __future__ import annotations
 
 import copy
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -32,7 +31,7 @@ from cxrloc.classification.training.distributed import (
     member,
     run_on_rank_zero,
 )
-from cxrloc.classification.training.fit import Folders, History, best_entry, fit
+from cxrloc.classification.training.fit import History, best_entry, fit
 from cxrloc.classification.training.gate_training import GateTraining, macro_auc
 from cxrloc.classification.training.label_hierarchy import (
     child_labels,
@@ -45,6 +44,7 @@ from cxrloc.classification.training.samplers import make_order
 from cxrloc.classification.training.sync_batch_norm import (
     own_batch_statistics,
 )
+from cxrloc.classification.training.trainer import Folders
 
 
 @dataclass(frozen=True)
@@ -85,17 +85,16 @@ def train(
         KeyboardInterrupt: when the user stopped it.
     """
     _check_parts(*parts)
-    state, logs = folder / "checkpoints", folder / "logs"
     preprocessing = preprocessing_of(config, parts[0], folder)
     if config.train.hierarchy == "parents_first":
         return _parents_first(model, parts, config, preprocessing, folder)
     if not config.train.two_stage:
-        return _stage(model, parts, config, preprocessing, "val_loss", Folders(state, logs))
+        return _stage(model, parts, config, preprocessing, "val_loss", Folders.under(folder))
     _check_auc(parts[1])
     stages = []
     for number, settings in enumerate(stage_configs(config), start=1):
         print(f"stage {number} of 2: {'the head' if number == 1 else 'all layers'}", flush=True)
-        folders = Folders(state / f"stage{number}", logs / f"stage{number}")
+        folders = Folders.under(folder, f"stage{number}")
         stage = _stage(model, parts, settings, preprocessing, "val_auc", folders)
         stages.append(replace(stage, model=copy.deepcopy(stage.model)))
     return joined(stages)
@@ -116,7 +115,7 @@ def _parents_first(
         images = only(parts[0], labels), only(parts[1], labels)
         _check_parts(*images)
         print(f"stage {number} of 2: {', '.join(labels)}", flush=True)
-        folders = Folders(folder / f"checkpoints/stage{number}", folder / f"logs/stage{number}")
+        folders = Folders.under(folder, f"stage{number}")
         stage = _stage(model, images, settings, preprocessing, "val_loss", folders)
         start = len(history)
         history += [{**e, "epoch": start + i, "stage": number} for i, e in enumerate(stage.history)]
@@ -147,12 +146,7 @@ def joined(stages: Sequence[Trained]) -> Trained:
 
 def preprocessing_of(config: ClassifierConfig, images: ImageBatches, folder: Path) -> Preprocessing:
     """Of a training on these images in this folder, which keeps its mean image until the end."""
-    return run_on_rank_zero(fit_preprocessing, config.model, images, folder / "checkpoints")
-
-
-def forget_checkpoints(folder: Path) -> None:
-    """Delete what was only needed to resume."""
-    shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+    return run_on_rank_zero(fit_preprocessing, config.model, images, Folders.under(folder).state)
 
 
 def _stage(

@@ -50,7 +50,7 @@ def load(
     number = resolve_precision(precision or str(metadata.get("precision", "auto")), where)
     set_precision(network, number)
     runtime = f"detectron2 {number} on {where}"
-    return Detectron2Predictor(network, model, diseases, size, runtime)
+    return Detectron2Predictor(network, diseases, size, runtime)
 
 
 def train_detector(

@@ -9,12 +9,12 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset, SequentialSampler
 
+from cxrloc.classification.training.samplers import Uniform
 from cxrloc.datasets.files.manifest import write_json
 from cxrloc.datasets.prepared.coco import to_coco
 from cxrloc.detection.config import DetectorConfig
 from cxrloc.detection.data import DetectionSet
 from cxrloc.detection.detectron2_backend.network import as_input
-from cxrloc.detection.training import epoch_order
 
 
 def coco_records(data: DetectionSet, path: Path, name: str) -> list[dict[str, Any]]:
@@ -72,6 +72,7 @@ class Draws(Dataset[dict[str, Any]]):
         self.records, self.data, self.config = records, data, config
         self.batch = min(config.train.batch_size, len(records))
         self.steps_per_epoch = len(records) // self.batch
+        self.order = Uniform(len(records), config.seed)
         self.steps = self.steps_per_epoch * config.train.epochs
         self.first_step = first_step
 
@@ -81,7 +82,7 @@ class Draws(Dataset[dict[str, Any]]):
     def __getitem__(self, number: int) -> dict[str, Any]:
         step, place = divmod(number + self.first_step * self.batch, self.batch)
         epoch, step = divmod(step, self.steps_per_epoch)
-        order = epoch_order(self.config.seed, epoch, len(self.records))
+        order = self.order.positions(epoch)
         record = self.records[order[step * self.batch + place]]
         return self._mapped(record, epoch)
 

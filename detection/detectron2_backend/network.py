@@ -23,7 +23,17 @@ from cxrloc.classification.network.weights import (
     load_partial,
     read_weights,
 )
-from cxrloc.detection.config import Init, ModelConfig
+from cxrloc.detection.config import (
+    ANCHOR_RATIOS,
+    BOX_POSITIVES,
+    BOX_SAMPLES,
+    NMS_THRESHOLD,
+    RPN_POST_NMS,
+    RPN_PRE_NMS,
+    RPN_SAMPLES,
+    Init,
+    ModelConfig,
+)
 from cxrloc.detection.mask_rcnn import DETECTRON2_HELP
 
 # ImageNet's mean and deviation averaged over the colours, on 0..255: a grey image has equal
@@ -82,17 +92,13 @@ def _proposals(cfg: Any, model: ModelConfig, size: int) -> None:
     levels = [*model.fpn_levels, model.fpn_levels[-1] + 1]
     cfg.PROPOSAL_GENERATOR.NAME = "RPN"
     cfg.ANCHOR_GENERATOR.SIZES = [[max(1, round(side * size))] for side in model.anchor_sizes]
-    cfg.ANCHOR_GENERATOR.ASPECT_RATIOS = [list(model.anchor_ratios)]
+    cfg.ANCHOR_GENERATOR.ASPECT_RATIOS = [list(ANCHOR_RATIOS)]
     cfg.RPN.IN_FEATURES = [f"p{level}" for level in levels]
-    cfg.RPN.PRE_NMS_TOPK_TRAIN, cfg.RPN.PRE_NMS_TOPK_TEST = (
-        model.rpn_pre_nms,
-        model.rpn_pre_nms_test,
-    )
-    cfg.RPN.POST_NMS_TOPK_TRAIN, cfg.RPN.POST_NMS_TOPK_TEST = (
-        model.rpn_post_nms,
-        model.rpn_post_nms_test,
-    )
-    cfg.RPN.BATCH_SIZE_PER_IMAGE = model.rpn_batch
+    cfg.RPN.PRE_NMS_TOPK_TRAIN = RPN_PRE_NMS["training"]
+    cfg.RPN.PRE_NMS_TOPK_TEST = RPN_PRE_NMS["testing"]
+    cfg.RPN.POST_NMS_TOPK_TRAIN = RPN_POST_NMS["training"]
+    cfg.RPN.POST_NMS_TOPK_TEST = RPN_POST_NMS["testing"]
+    cfg.RPN.BATCH_SIZE_PER_IMAGE = RPN_SAMPLES
     cfg.RPN.SMOOTH_L1_BETA = cfg.ROI_BOX_HEAD.SMOOTH_L1_BETA = 1 / 9  # torchvision's; here it is 0
 
 
@@ -100,9 +106,9 @@ def _heads(cfg: Any, model: ModelConfig, num_diseases: int) -> None:
     cfg.ROI_HEADS.NAME = "StandardROIHeads"
     cfg.ROI_HEADS.IN_FEATURES = [f"p{level}" for level in model.fpn_levels]
     cfg.ROI_HEADS.NUM_CLASSES = num_diseases
-    cfg.ROI_HEADS.BATCH_SIZE_PER_IMAGE = model.box_batch
-    cfg.ROI_HEADS.POSITIVE_FRACTION = model.box_positive
-    cfg.ROI_HEADS.NMS_THRESH_TEST = model.nms_threshold
+    cfg.ROI_HEADS.BATCH_SIZE_PER_IMAGE = BOX_SAMPLES
+    cfg.ROI_HEADS.POSITIVE_FRACTION = BOX_POSITIVES
+    cfg.ROI_HEADS.NMS_THRESH_TEST = NMS_THRESHOLD
     cfg.ROI_BOX_HEAD.NAME, cfg.ROI_BOX_HEAD.NUM_FC = "FastRCNNConvFCHead", 2
     cfg.ROI_BOX_HEAD.FC_DIM, cfg.ROI_BOX_HEAD.POOLER_RESOLUTION = model.box_hidden, 7
     cfg.ROI_MASK_HEAD.NAME = "MaskRCNNConvUpsampleHead"

@@ -11,7 +11,7 @@ from torch import nn
 
 from cxrloc.datasets.images.transforms import fit_square, square_scale
 from cxrloc.datasets.radiograph import LoadedImage
-from cxrloc.detection.config import ModelConfig
+from cxrloc.detection.config import DETECTIONS_PER_DISEASE, SCORE_THRESHOLD
 from cxrloc.detection.detectron2_backend.network import (
     as_input,
 )
@@ -33,13 +33,11 @@ class Detectron2Predictor:
     def __init__(
         self,
         network: nn.Module,
-        model: ModelConfig,
         diseases: Sequence[str],
         size: int,
         runtime: str = "detectron2",
     ) -> None:
         self.network: Any = network
-        self.model = model
         self.diseases = tuple(diseases)
         self.size = size
         self.runtime = runtime
@@ -72,9 +70,9 @@ class Detectron2Predictor:
         rows = []
         for disease in range(len(self.diseases)):
             of_disease = torch.nonzero(found.pred_classes == disease)[:, 0]
-            enough = found.scores[of_disease] > self.model.score_threshold
+            enough = found.scores[of_disease] > SCORE_THRESHOLD
             enough[:1] = True
-            rows.append(of_disease[enough][: self.model.detections_per_disease])
+            rows.append(of_disease[enough][:DETECTIONS_PER_DISEASE])
         return found[torch.cat(rows).sort().values]
 
     def _detections(self, found: Any, image: LoadedImage) -> Detections:

@@ -24,6 +24,8 @@ from tqdm import tqdm
 
 from cxrloc.classification.bundle.file import read_bundle, write_bundle
 from cxrloc.classification.network.precision import resolve_device, resolve_precision
+from cxrloc.classification.training.distributed import member
+from cxrloc.classification.training.optimization import warmed_up_cosine
 from cxrloc.datasets.files.manifest import run_manifest
 from cxrloc.detection.config import DetectorConfig, Init
 from cxrloc.detection.data import DetectionSet, class_counts
@@ -32,10 +34,11 @@ from cxrloc.detection.detectron2_backend.network import build_network, load_star
 from cxrloc.detection.detectron2_backend.predictor import Detectron2Predictor
 from cxrloc.detection.mask_rcnn import bundle_metadata
 from cxrloc.detection.run_config import MaskRCNNFolder
-from cxrloc.detection.training import LOG_EVERY, is_finished, lr_factor, make_optimizer, run_mark
+from cxrloc.detection.training import is_finished, make_optimizer, run_mark
 from cxrloc.detection.validation import mean_best_iou
 
 _BEST_NAME = "best.safetensors"
+_LOG_EVERY = 10  # steps
 
 
 @dataclass
@@ -74,6 +77,11 @@ def train(
 ) -> Path:
     """Train to the bundle in `out_dir`; a finished detector is not trained again."""
     started, bundle = time.time(), MaskRCNNFolder(out_dir).detector
+    if member().world_size > 1:
+        raise ValueError(
+            "backend 'detectron2' trains in one process: start it without torchrun, or use "
+            "--backend torchvision"
+        )
     if not len(train_set):
         raise ValueError(
             "there is no training image: no radiograph of the training folds has a box"
@@ -220,7 +228,7 @@ def _hooks(
         bar.set_postfix_str(f"loss {loss:.3f}", refresh=False)
 
     schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda step: lr_factor(step, draws.steps, config.train.warmup_steps)
+        optimizer, lambda step: warmed_up_cosine(step, draws.steps, config.train.warmup_steps)
     )
     chosen = [
         hooks.IterationTimer(),
@@ -248,7 +256,7 @@ class _Validation:
 
     def __call__(self) -> dict[str, float]:
         network, config = self.checkpointer.model, self.config
-        predictor = Detectron2Predictor(network, config.model, config.diseases, config.size)
+        predictor = Detectron2Predictor(network, config.diseases, config.size)
         score = mean_best_iou(predictor, self.data)
         network.train()
         step = min(self.checkpointer.checkpointables["trainer"].iter + 1, self._steps())
@@ -273,4 +281,4 @@ def _writer(out_dir: Path, first_step: int) -> Any:
         rows = path.read_text().splitlines(keepends=True)
         path.write_text("".join(r for r in rows if json.loads(r)["iteration"] < first_step))
     board = TensorboardXWriter(str(out_dir / "tensorboard"), purge_step=first_step or None)
-    return hooks.PeriodicWriter([JSONWriter(str(path)), board], period=LOG_EVERY)
+    return hooks.PeriodicWriter([JSONWriter(str(path)), board], period=_LOG_EVERY)

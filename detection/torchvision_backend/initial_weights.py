@@ -1,21 +1,36 @@
-"""First weights of the torchvision detector: a gate's backbone, torchvision's COCO weights, or a
-file.
-"""
+"""A network with its first weights: a gate's backbone, torchvision's COCO weights, or a file."""
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from cxrloc.classification.bundle.file import read_bundle
+from cxrloc.classification.network.precision import resolve_device, resolve_precision
 from cxrloc.classification.network.weights import (
     LoadReport,
     download_imagenet,
     load_partial,
     read_weights,
 )
-from cxrloc.detection.config import Init, ModelConfig
+from cxrloc.detection.config import DetectorConfig, Init, ModelConfig
+from cxrloc.detection.torchvision_backend.network import MaskRCNN, freeze_stages
 
 _BODY = "backbone.body."
+
+
+def build_detector(config: DetectorConfig, init: Init) -> tuple[MaskRCNN, LoadReport]:
+    """A network with its first weights, ready to be trained, and the list of what was loaded."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        model = MaskRCNN(config.model, len(config.diseases), config.size)
+    report = load_initial(model, init, config.model)
+    if config.model.resolved_norm() == "frozen":
+        model.fold_norms()
+    freeze_stages(model, config.model.frozen_stages)
+    device = resolve_device(config.train.device)
+    model.set_precision(resolve_precision(config.train.precision, device))
+    return model, report
 
 
 def load_initial(model: nn.Module, init: Init, config: ModelConfig) -> LoadReport:

@@ -26,7 +26,18 @@ from torchvision.ops import boxes as box_ops
 from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
 
 from cxrloc.classification.network.precision import Precision, as_float, autocast
-from cxrloc.detection.config import ModelConfig
+from cxrloc.detection.config import (
+    ANCHOR_RATIOS,
+    BOX_POSITIVES,
+    BOX_SAMPLES,
+    DETECTIONS_PER_DISEASE,
+    NMS_THRESHOLD,
+    RPN_POST_NMS,
+    RPN_PRE_NMS,
+    RPN_SAMPLES,
+    SCORE_THRESHOLD,
+    ModelConfig,
+)
 from cxrloc.detection.torchvision_backend.roi_align import SAMPLES, FastRoIAlign
 
 Targets = list[dict[str, Tensor]]
@@ -64,10 +75,9 @@ class _RoIHeads(RoIHeads):  # type: ignore[misc]
 
     torchvision keeps the strongest N boxes of an image, which may all be of one disease; a disease
     without a box is a miss. Here every disease keeps its best box, whatever its score, and up to
-    `per_disease` boxes over the score threshold.
+    `DETECTIONS_PER_DISEASE` boxes over the score threshold.
     """
 
-    per_disease: int = 4
     vote_threshold: float = 0.5
 
     def postprocess_detections(
@@ -107,7 +117,7 @@ class _RoIHeads(RoIHeads):  # type: ignore[misc]
         if not len(enough):
             return valid[scores[valid].argmax()].reshape(1)
         strongest: Tensor = box_ops.nms(boxes[enough], scores[enough], self.nms_thresh)
-        return enough[strongest[: self.per_disease]]
+        return enough[strongest[:DETECTIONS_PER_DISEASE]]
 
 
 def voted_boxes(boxes: Tensor, scores: Tensor, keep: Tensor, threshold: float) -> Tensor:
@@ -217,16 +227,16 @@ def fold_batch_norm(body: nn.Module) -> None:
 
 def _proposals(model: ModelConfig, size: int) -> RegionProposalNetwork:
     sides = tuple((max(1, round(side * size)),) for side in model.anchor_sizes)
-    anchors = AnchorGenerator(sides, (model.anchor_ratios,) * len(sides))
+    anchors = AnchorGenerator(sides, (ANCHOR_RATIOS,) * len(sides))
     return RegionProposalNetwork(
         anchors,
-        _RPNHead(model.fpn_channels, len(model.anchor_ratios)),
+        _RPNHead(model.fpn_channels, len(ANCHOR_RATIOS)),
         fg_iou_thresh=0.7,
         bg_iou_thresh=0.3,
-        batch_size_per_image=model.rpn_batch,
+        batch_size_per_image=RPN_SAMPLES,
         positive_fraction=0.5,
-        pre_nms_top_n={"training": model.rpn_pre_nms, "testing": model.rpn_pre_nms_test},
-        post_nms_top_n={"training": model.rpn_post_nms, "testing": model.rpn_post_nms_test},
+        pre_nms_top_n=RPN_PRE_NMS,
+        post_nms_top_n=RPN_POST_NMS,
         nms_thresh=0.7,
     )
 
@@ -243,16 +253,15 @@ def _roi_heads(model: ModelConfig, num_classes: int, size: int) -> RoIHeads:
         FastRCNNPredictor(model.box_hidden, num_classes),
         fg_iou_thresh=0.5,
         bg_iou_thresh=0.5,
-        batch_size_per_image=model.box_batch,
-        positive_fraction=model.box_positive,
+        batch_size_per_image=BOX_SAMPLES,
+        positive_fraction=BOX_POSITIVES,
         bbox_reg_weights=None,
-        score_thresh=model.score_threshold,
-        nms_thresh=model.nms_threshold,
-        detections_per_img=model.detections_per_disease * (num_classes - 1),
+        score_thresh=SCORE_THRESHOLD,
+        nms_thresh=NMS_THRESHOLD,
+        detections_per_img=DETECTIONS_PER_DISEASE * (num_classes - 1),
         mask_roi_pool=FastRoIAlign(names, 14, SAMPLES, canonical_scale=scale),
         mask_head=_MaskHead(width, (model.mask_channels,) * model.mask_layers, 1),
         mask_predictor=_MaskPredictor(model.mask_channels, model.mask_channels, num_classes),
     )
-    heads.per_disease = model.detections_per_disease
     heads.vote_threshold = model.vote_threshold
     return heads

@@ -24,7 +24,7 @@ from cxrloc.datasets.images.read import read_grey
 from cxrloc.datasets.radiograph import LoadedImage
 from cxrloc.detection.config import DetectorConfig, Init, ModelConfig
 from cxrloc.detection.mask_rcnn import MaskRCNNLocalizer, bundle_metadata
-from cxrloc.detection.torchvision_backend.backend import build_detector
+from cxrloc.detection.torchvision_backend.initial_weights import build_detector
 from cxrloc.localization.boxes import xyxy_to_xywh
 from cxrloc.tools import predict
 

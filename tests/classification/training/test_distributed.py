@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import runpy
 import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -58,24 +57,17 @@ def shards(prepared: Path) -> Path:
     return out
 
 
+Torchrun = Callable[..., subprocess.CompletedProcess[str]]
+
+
 def near(figures: Any) -> Any:
     """Equal within what the order of sums changes."""
     return pytest.approx(figures, rel=1e-3, abs=1e-4)
 
 
-def torchrun(*words: object) -> subprocess.CompletedProcess[str]:
-    """Two processes on this machine, one thread each, at a port that is free."""
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    return subprocess.run(
-        [*command, *map(str, words)], env=environment, capture_output=True, text=True, timeout=600,
-        check=False,
-    )  # fmt: skip
-
-
 @pytest.mark.slow
 def test_gradients_statistics_and_a_training_from_shards_are_those_of_one_process(
-    shards: Path,
+    shards: Path, torchrun: Torchrun
 ) -> None:
     script, folder = Path(__file__).with_name("two_processes.py"), shards.parent
     runpy.run_path(str(script))["main"](folder)
@@ -116,7 +108,7 @@ def history(out: Path) -> list[dict[str, float]]:
 
 @pytest.mark.slow
 def test_two_processes_go_on_with_the_run_that_one_began_and_end_as_one_does(
-    prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, torchrun: Torchrun
 ) -> None:
     one, two = tmp_path / "one", tmp_path / "two"
     assert main(words(prepared, one)) == 0

@@ -11,6 +11,7 @@ from cxrloc.classification.training.optimization import (
     learning_rate_factor,
     make_optimizer,
     make_schedule,
+    warmed_up_cosine,
 )
 
 STEPS = 4  # of an epoch
@@ -47,6 +48,11 @@ def test_the_learning_rate_follows_its_schedule(schedule: str, factors: list[flo
 
 def test_the_learning_rate_never_reaches_zero() -> None:
     assert learning_rate_factor(10, 10, TrainConfig(schedule="cosine")) == 1e-3
+
+
+def test_the_detectors_rate_warms_up_by_steps_and_ends_at_zero() -> None:
+    rates = [warmed_up_cosine(step, 100, 4) for step in (0, 4, 52, 100)]
+    assert rates == pytest.approx([0.2, 1, 0.5, 0])
 
 
 def test_step_multiplies_by_its_factor_after_every_so_many_epochs() -> None:

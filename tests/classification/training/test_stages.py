@@ -14,7 +14,8 @@ from cxrloc.classification.config import ClassifierConfig, ModelConfig, TrainCon
 from cxrloc.classification.network.classifier import ChestClassifier, build_classifier
 from cxrloc.classification.training.batches import ImageBatches
 from cxrloc.classification.training.gate_training import GateTraining, macro_auc
-from cxrloc.classification.training.stages import Trained, forget_checkpoints, train
+from cxrloc.classification.training.stages import Trained, train
+from cxrloc.classification.training.trainer import forget_checkpoints
 from cxrloc.datasets.radiograph import Radiograph
 
 QUICK = TrainConfig(epochs=2, batch_size=8, lr=1e-3, precision="fp32", device="cpu", seed=3)

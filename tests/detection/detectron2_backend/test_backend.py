@@ -19,14 +19,15 @@ import pytest
 import torch
 
 from cxrloc.classification.bundle.file import read_bundle, write_bundle
+from cxrloc.classification.training.distributed import Member
+from cxrloc.classification.training.optimization import warmed_up_cosine
 from cxrloc.datasets.images.transforms import fit_square
 from cxrloc.datasets.radiograph import Box, LoadedImage, Radiograph
 from cxrloc.detection.config import AugmentConfig, DetectorConfig, Init, ModelConfig, TrainConfig
 from cxrloc.detection.data import DetectionSet
-from cxrloc.detection.detectron2_backend import backend, network, predictor
+from cxrloc.detection.detectron2_backend import backend, network, predictor, trainer
 from cxrloc.detection.detectron2_backend.network import resnet_names
 from cxrloc.detection.mask_rcnn import load_backend, load_predictor
-from cxrloc.detection.training import lr_factor
 from cxrloc.localization.boxes import iou
 
 installed = importlib.util.find_spec("detectron2") is not None
@@ -140,6 +141,12 @@ def test_coco_weights_by_name_are_refused_with_the_alternatives() -> None:
         network.load_start(torch.nn.Linear(1, 1), Init("coco"), "resnet50")
 
 
+def test_several_processes_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trainer, "member", lambda: Member(0, 2))
+    with pytest.raises(ValueError, match="trains in one process: start it without torchrun"):
+        trainer.train(config(), rectangles(1), None, Path("nowhere"), Init(), {})
+
+
 @needs_detectron2
 def test_the_settings_arrive_in_detectron2s_config() -> None:
     cfg = network.detectron2_config(ModelConfig(), 8, 320, "cpu")
@@ -212,8 +219,6 @@ def test_the_samples_are_boxes_classes_and_negatives_of_the_set(tmp_path: Path) 
 def test_it_learns_exports_and_predicts_the_same_after_loading(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from cxrloc.detection.detectron2_backend import trainer
-
     networks = []
     start = trainer.start_network
 
@@ -228,7 +233,7 @@ def test_it_learns_exports_and_predicts_the_same_after_loading(
     assert bundle == tmp_path / "run" / "maskrcnn.safetensors"
     assert not list((tmp_path / "run").glob("*.pth"))
     images = [image(unseen, i) for i in range(24, 28)]
-    before = predictor.Detectron2Predictor(networks[0], MODEL, DISEASES, SIZE)
+    before = predictor.Detectron2Predictor(networks[0], DISEASES, SIZE)
     loaded, metadata = load_predictor(bundle)
     assert metadata["backend"] == "detectron2"
     assert metadata["fold"] == 1
@@ -261,16 +266,16 @@ def test_a_killed_run_goes_on_to_the_same_weights(tmp_path: Path) -> None:
         from pathlib import Path
         import time
         from tests_d2 import *
-        from cxrloc.detection import detectron2_data
-        class Slow(detectron2_data.Draws):
+        from cxrloc.detection.detectron2_backend import data
+        class Slow(data.Draws):
             def __getitem__(self, number):
                 if number >= 4 * 4:
                     time.sleep(120)
                 return super().__getitem__(number)
-        from cxrloc.detection import detectron2_trainer
-        detectron2_trainer.Draws = Slow
+        from cxrloc.detection.detectron2_backend import trainer
+        trainer.Draws = Slow
         settings = config(epochs=3, checkpoint_every=2, validate_every=1)
-        detectron2_backend.train_detector(
+        backend.train_detector(
             settings, rectangles(8), rectangles(2), Path({str(killed)!r}), Init(), {{}})
     """
     (tmp_path / "tests_d2.py").write_text(Path(__file__).read_text())
@@ -353,4 +358,4 @@ def test_the_learning_rate_is_the_one_of_the_other_backend(tmp_path: Path) -> No
     last = [row for row in rows if "lr" in row][-1]
     # ten steps, warmed up over four: the last step is number 9 of the cosine
     assert last["iteration"] == 9
-    assert math.isclose(last["lr"], 3e-3 * lr_factor(9, 10, 4), rel_tol=1e-5)
+    assert math.isclose(last["lr"], 3e-3 * warmed_up_cosine(9, 10, 4), rel_tol=1e-5)

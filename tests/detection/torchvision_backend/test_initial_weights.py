@@ -16,8 +16,7 @@ from cxrloc.classification.bundle.preprocessing import Preprocessing
 from cxrloc.classification.network.classifier import build_classifier
 from cxrloc.detection.config import DetectorConfig, Init, ModelConfig, resolve_init
 from cxrloc.detection.torchvision_backend import initial_weights
-from cxrloc.detection.torchvision_backend.backend import build_detector
-from cxrloc.detection.torchvision_backend.initial_weights import load_initial
+from cxrloc.detection.torchvision_backend.initial_weights import build_detector, load_initial
 from cxrloc.detection.torchvision_backend.network import MaskRCNN
 
 

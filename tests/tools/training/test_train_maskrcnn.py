@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import subprocess
@@ -22,7 +23,7 @@ from cxrloc.datasets.provenance.image_lists import read_training_images, write_t
 from cxrloc.datasets.provenance.leakage import audit_model, read_image_list
 from cxrloc.datasets.provenance.sidecar import read_provenance
 from cxrloc.datasets.radiograph import Box, Radiograph
-from cxrloc.detection.run import check_gate
+from cxrloc.detection.training import check_gate
 from cxrloc.localization.predictions.results_file import read_predictions
 from cxrloc.tools.train_maskrcnn import main
 
@@ -147,7 +148,7 @@ def test_a_killed_run_goes_on_where_it_was(prepared: Path, tmp_path: Path) -> No
     )
     command = [sys.executable, str(REPOSITORY / "tools" / "train_maskrcnn.py"), *arguments]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    checkpoint = tmp_path / "fold0" / "checkpoint.pt"
+    checkpoint = tmp_path / "fold0" / "checkpoints" / "last.ckpt"
     with subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL) as running:
         deadline = time.monotonic() + 120
         while not checkpoint.is_file() and time.monotonic() < deadline:
@@ -160,8 +161,10 @@ def test_a_killed_run_goes_on_where_it_was(prepared: Path, tmp_path: Path) -> No
     assert "resumed at step" in done.stdout
     assert "resumed at step 0 " not in done.stdout
     assert not checkpoint.exists()
-    steps = [int(s.split(",")[0]) for s in (tmp_path / "fold0/loss.csv").read_text().split()[1:]]
-    assert steps == sorted(set(steps))
+    logs = (tmp_path / "fold0/logs/csv").glob("version_*/metrics.csv")
+    steps = [{int(row["step"]) for row in csv.DictReader(log.open())} for log in logs]
+    assert len(steps) == 2
+    assert set.union(*steps) == set(range(16 * 2))  # none is missing
     images = {one["file_name"] for one in json.loads((tmp_path / "mask_rcnn.json").read_text())}
     assert len(images) == 4  # fold 0: patients p0 and p3
 

@@ -31,8 +31,8 @@ from cxrloc.datasets.files.manifest import write_json
 from cxrloc.datasets.images.read import read_image
 from cxrloc.datasets.labels import NIH_BOXED_DISEASES, NO_FINDING
 from cxrloc.detection.config import ModelConfig
-from cxrloc.detection.torchvision_backend.backend import TorchvisionPredictor
 from cxrloc.detection.torchvision_backend.network import MaskRCNN
+from cxrloc.detection.torchvision_backend.predictor import TorchvisionPredictor
 from cxrloc.localization.cam.localizer import GradCamLocalizer
 from cxrloc.localization.diagnosis.diagnoser import Diagnoser
 from cxrloc.localization.diagnosis.drawing import draw_boxes, draw_heat_maps

@@ -1,0 +1,163 @@
+"""Lightning's trainer, set up alike for gate and detector: processes, logs, exact resume."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import signal
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.callbacks import Callback, Checkpoint, TQDMProgressBar
+from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
+from lightning.pytorch.strategies import DDPStrategy
+
+from cxrloc.classification.training.distributed import machines, member
+
+_STATE, _LOGS = "checkpoints", "logs"
+
+
+@dataclass(frozen=True)
+class Folders:
+    """Where a training keeps what it needs to go on after a kill, and where it logs."""
+
+    state: Path
+    logs: Path
+
+    @classmethod
+    def under(cls, folder: Path, stage: str = "") -> Folders:
+        """The folders of a training, or of one stage of it, in its run folder."""
+        return cls(folder / _STATE / stage, folder / _LOGS / stage)
+
+    @property
+    def last(self) -> Path:
+        """The checkpoint that a killed training goes on from."""
+        return self.state / "last.ckpt"
+
+
+def forget_checkpoints(folder: Path) -> None:
+    """Delete what was only needed to resume the training of this run folder."""
+    shutil.rmtree(folder / _STATE, ignore_errors=True)
+
+
+def run_trainer(
+    module: L.LightningModule,
+    loaders: tuple[Any, Any | None],
+    folders: Folders,
+    callbacks: Sequence[Callback],
+    *,
+    epochs: int,
+    device: torch.device,
+    precision: Any = "32-true",
+    checkpoint_every: int = 0,
+) -> None:
+    """Train to the end, from the last checkpoint if an earlier run was killed.
+
+    Args:
+        module: trained in place.
+        loaders: of training batches, and of those that Lightning validates on, if any.
+        folders: of this training alone.
+        callbacks: besides the progress bar and the checkpoint, which is written after them.
+        epochs: in all, those of an earlier run included.
+        device: on a GPU of several processes, each takes its own.
+        precision: Lightning's name of it.
+        checkpoint_every: steps between checkpoints within an epoch; 0 waits for its end.
+
+    Raises:
+        KeyboardInterrupt: when the user stopped it.
+    """
+    last = folders.last if folders.last.is_file() else None
+    with _quiet():
+        trainer = L.Trainer(
+            accelerator=device.type,
+            **_processes(device),
+            precision=precision,
+            max_epochs=epochs,
+            callbacks=[
+                TQDMProgressBar(refresh_rate=5),
+                *callbacks,
+                _LastCheckpoint(folders.last, checkpoint_every),
+            ],
+            logger=_loggers(folders.logs),
+            log_every_n_steps=1,
+            num_sanity_val_steps=0,
+            enable_model_summary=False,
+            default_root_dir=folders.state,
+        )
+        try:
+            # weights_only: a checkpoint is read without unpickling code
+            trainer.fit(module, *loaders, None, last, weights_only=True)
+        except SystemExit as stop:
+            if trainer.interrupted:  # by Ctrl+C, which Lightning ignores from then on
+                signal.signal(signal.SIGINT, signal.default_int_handler)
+                raise KeyboardInterrupt from stop
+            raise
+
+
+def _loggers(folder: Path) -> list[Logger]:
+    return [
+        TensorBoardLogger(folder, name="tensorboard", version=""),
+        # after a kill, the rows before the last checkpoint would not come again
+        CSVLogger(folder, name="csv", flush_logs_every_n_steps=1),
+    ]
+
+
+def _processes(device: torch.device) -> dict[str, Any]:
+    """This process alone, or DDP over all that `process_group` joined."""
+    if member().world_size == 1:
+        return {"devices": [device.index or 0] if device.type == "cuda" else 1}
+    here, nodes = machines()
+    return {
+        "devices": here,
+        "num_nodes": nodes,
+        # the buffers are BatchNorm's statistics, which the processes share anyway
+        "strategy": DDPStrategy(broadcast_buffers=False),
+        "use_distributed_sampler": False,  # Lightning's repeats images to make the ranks even
+    }
+
+
+class _LastCheckpoint(Checkpoint):
+    """Keeps the state after every epoch and, where asked for, after every so many steps of one.
+
+    Never both at the end of an epoch: a run resumed after its last step alone would leave out what
+    belongs to its end. Lightning runs a `Checkpoint` after all other callbacks, whose state it
+    holds.
+    """
+
+    def __init__(self, path: Path, every_steps: int) -> None:
+        self.path, self.every_steps = path, every_steps
+
+    def on_train_batch_end(self, trainer: L.Trainer, *_: Any) -> None:
+        due = self.every_steps and trainer.global_step % self.every_steps == 0
+        if due and not trainer.is_last_batch:
+            trainer.save_checkpoint(self.path, weights_only=False)
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        trainer.save_checkpoint(self.path, weights_only=False)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without Lightning's advice on loaders, which the decoded pixels make wrong, and its tips."""
+    logger = logging.getLogger("lightning.pytorch.utilities.rank_zero")
+    level = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", ".*does not have many workers.*")
+            warnings.filterwarnings("ignore", ".*LeafSpec.*")
+            # torch 2.8, which we support, does not have what newer ones want instead
+            warnings.filterwarnings("ignore", ".*broadcast_buffers.*deprecated.*")
+            warnings.filterwarnings("ignore", ".*recommended to use .*sync_dist=True.*")
+            warnings.filterwarnings("ignore", ".*exists and is not empty.*")
+            # the sampler leaves out the batches that a killed run has trained on
+            warnings.filterwarnings("ignore", ".*dataloader is not resumable.*")
+            yield
+    finally:
+        logger.setLevel(level)

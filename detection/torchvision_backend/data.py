@@ -1,0 +1,105 @@
+"""The training images as the network takes them, in the order in which it is trained on them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from cxrloc.classification.bundle.preprocessing import Preprocessing
+from cxrloc.classification.training.batches import EpochBatches
+from cxrloc.classification.training.distributed import member
+from cxrloc.classification.training.samplers import Uniform
+from cxrloc.detection.config import DetectorConfig
+from cxrloc.detection.data import DetectionSet
+from cxrloc.detection.torchvision_backend.network import Targets
+
+Batch = tuple[Tensor, Targets]
+Positions = tuple[int, list[int]]  # the epoch, and the images of a batch in it
+
+
+class DetectionBatches(Dataset[Batch]):
+    """Indexed with an epoch and a list of positions: what `training_batch` makes of them."""
+
+    def __init__(self, data: DetectionSet, config: DetectorConfig) -> None:
+        self.data, self.config = data, config
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def __getitem__(self, positions: Positions) -> Batch:
+        epoch, indices = positions
+        return training_batch(self.data, indices, self.config, epoch)
+
+
+class RemainingBatches(Sampler[Positions]):
+    """The batches of each epoch, without those of the run's first `done` steps.
+
+    Lightning counts on after a resume, so `len` is that of a whole epoch.
+    """
+
+    def __init__(self, batches: EpochBatches, done: int = 0) -> None:
+        self.batches, self.done = batches, done
+
+    def set_epoch(self, epoch: int) -> None:
+        """Called by Lightning, also after a resume."""
+        self.batches.set_epoch(epoch)
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __iter__(self) -> Iterator[Positions]:
+        epoch = self.batches.epoch
+        behind = max(0, self.done - epoch * len(self))
+        for indices in list(self.batches)[behind:]:
+            yield epoch, indices
+
+
+def training_loader(data: DetectionSet, config: DetectorConfig, done: int = 0) -> DataLoader[Batch]:
+    """This process's share of the batches of every epoch, shuffled and changed by the seed.
+
+    Args:
+        done: steps that an earlier, killed run has taken.
+
+    Raises:
+        ValueError: for fewer images than the processes need, or a batch that they cannot share.
+    """
+    order = Uniform(len(data), config.seed)
+    batches = EpochBatches(len(data), config.train.batch_size, order, member())
+    return DataLoader(
+        DetectionBatches(data, config),
+        sampler=RemainingBatches(batches, done),
+        batch_size=None,
+    )
+
+
+def training_batch(
+    data: DetectionSet, indices: Sequence[int], config: DetectorConfig, epoch: int
+) -> tuple[Tensor, Targets]:
+    """Network input (B, 3, S, S) and targets; the mask of a box is its filled rectangle."""
+    squares, targets = [], []
+    for index in indices:
+        rng = np.random.default_rng([config.seed, epoch, index])
+        square, boxes, labels = data.sample(index, config.train.augment, rng)
+        squares.append(square)
+        targets.append(
+            {
+                "boxes": torch.from_numpy(boxes),
+                "labels": torch.from_numpy(labels),
+                "masks": rectangle_masks(boxes, data.size),
+            }
+        )
+    return Preprocessing(data.size).to_tensor(np.stack(squares)), targets
+
+
+def rectangle_masks(boxes: np.ndarray[Any, Any], size: int) -> Tensor:
+    """(n, size, size) uint8 masks of boxes (n, 4) xyxy; a pixel is in when its centre is."""
+    centres = torch.arange(size) + 0.5
+    corners = torch.as_tensor(boxes, dtype=torch.float32)[:, :, None]
+    across = (centres >= corners[:, 0]) & (centres < corners[:, 2])
+    down = (centres >= corners[:, 1]) & (centres < corners[:, 3])
+    return (down[:, :, None] & across[:, None, :]).to(torch.uint8)

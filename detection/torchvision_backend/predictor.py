@@ -1,0 +1,81 @@
+"""A trained torchvision Mask R-CNN at work: images in, detections out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cxrloc.classification.bundle.preprocessing import Preprocessing
+from cxrloc.classification.network.precision import resolve_device, resolve_precision
+from cxrloc.datasets.images.transforms import fit_square, square_scale
+from cxrloc.datasets.radiograph import LoadedImage
+from cxrloc.detection.mask_rcnn import Detections
+from cxrloc.detection.torchvision_backend.network import MaskRCNN
+
+
+class TorchvisionPredictor:
+    """A trained network that predicts images.
+
+    Args:
+        model: weights in place.
+        diseases: name of class i at place i - 1.
+        size: side of the input square.
+        precision, device: as in `TrainConfig`.
+        batch_size: images per forward pass.
+    """
+
+    def __init__(
+        self,
+        model: MaskRCNN,
+        diseases: tuple[str, ...],
+        size: int,
+        precision: str = "auto",
+        device: str = "auto",
+        batch_size: int = 4,
+    ) -> None:
+        self.device = resolve_device(device)
+        self.model = model.to(self.device).eval()
+        number = resolve_precision(precision, self.device)
+        self.model.set_precision(number)
+        self.runtime = f"torch {number} on {self.device}"
+        self.diseases, self.batch_size = diseases, batch_size
+        self.preprocessing = Preprocessing(size)
+
+    def predict(self, images: Sequence[LoadedImage]) -> list[Detections]:
+        """Detections of each image in its original frame, in the given order."""
+        found = []
+        for start in range(0, len(images), self.batch_size):
+            found += self._batch(images[start : start + self.batch_size])
+        return found
+
+    @torch.inference_mode()
+    def _batch(self, images: Sequence[LoadedImage]) -> list[Detections]:
+        size = self.preprocessing.size
+        squares = np.stack([fit_square(image.pixels, size) for image in images])
+        batch = self.preprocessing.to_tensor(squares).to(self.device)
+        inner = [_inner_hw(image.size_hw, size) for image in images]
+        found = self.model(batch, None, inner)
+        return [self._detections(image, one) for image, one in zip(images, found, strict=True)]
+
+    def _detections(self, image: LoadedImage, found: Mapping[str, Tensor]) -> Detections:
+        height, width = image.size_hw
+        boxes = found["boxes"].double().cpu().numpy() / square_scale(
+            image.size_hw, self.preprocessing.size
+        )
+        boxes = np.clip(boxes, 0, np.array([width, height, width, height]))
+        return Detections(
+            image_id=image.image_id,
+            size_hw=image.size_hw,
+            boxes_xyxy=boxes,
+            scores=found["scores"].double().cpu().numpy(),
+            diseases=tuple(self.diseases[int(label) - 1] for label in found["labels"]),
+            masks=found["masks"][:, 0].float().cpu().numpy(),
+        )
+
+
+def _inner_hw(size_hw: tuple[int, int], size: int) -> tuple[int, int]:
+    scale = square_scale(size_hw, size)
+    return max(1, round(size_hw[0] * scale)), max(1, round(size_hw[1] * scale))

@@ -1,0 +1,279 @@
+"""Training of the torchvision detector by Lightning: one seed one result, also after a kill.
+
+Everything random in step n is drawn from (seed, n) and what an image gets from (seed, epoch,
+image), so a run that was killed and resumed at its last checkpoint ends with the same weights as
+one that was not. N processes of torchrun take the steps of one: see docs/scale_out.md.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import LambdaLR
+from tqdm import tqdm
+
+from cxrloc.classification.bundle.file import read_bundle, write_bundle
+from cxrloc.classification.network.precision import resolve_device
+from cxrloc.classification.training.distributed import (
+    mean_over_ranks,
+    member,
+    run_on_rank_zero,
+)
+from cxrloc.classification.training.optimization import warmed_up_cosine
+from cxrloc.classification.training.sync_batch_norm import (
+    own_batch_statistics,
+    share_batch_statistics,
+)
+from cxrloc.classification.training.trainer import Folders, forget_checkpoints, run_trainer
+from cxrloc.datasets.files.manifest import run_manifest
+from cxrloc.detection.config import DetectorConfig, Init
+from cxrloc.detection.data import DetectionSet, class_counts
+from cxrloc.detection.mask_rcnn import bundle_metadata
+from cxrloc.detection.torchvision_backend.data import Batch, training_loader
+from cxrloc.detection.torchvision_backend.initial_weights import build_detector
+from cxrloc.detection.torchvision_backend.network import MaskRCNN
+from cxrloc.detection.torchvision_backend.predictor import TorchvisionPredictor
+from cxrloc.detection.torchvision_backend.sampling import loss_counts, share_sampling
+from cxrloc.detection.training import is_finished, make_optimizer, run_mark
+from cxrloc.detection.validation import mean_best_iou
+
+BUNDLE_NAME = "maskrcnn.safetensors"
+_MAX_BAD_STEPS = 10
+
+
+@dataclass
+class Best:
+    """The best validation so far; before the first there are no weights."""
+
+    score: float = -math.inf
+    step: int = -1
+    weights: dict[str, Tensor] = field(default_factory=dict)
+
+
+class DetectorTraining(L.LightningModule):
+    """Losses, optimizer, schedule and validation around a `MaskRCNN`."""
+
+    def __init__(
+        self,
+        model: MaskRCNN,
+        config: DetectorConfig,
+        validation_set: DetectionSet | None,
+        steps: int,
+        mark: str,
+    ) -> None:
+        """Prepare a training of `steps` in all; `mark` identifies its checkpoints."""
+        super().__init__()
+        if member().world_size > 1:
+            share_batch_statistics(model, resolve_device(config.train.device).type)
+        share_sampling(model)
+        self.model = model.train()
+        self.config, self.validation_set, self.mark = config, validation_set, mark
+        self.steps, self.best = steps, Best()
+        self.bad_steps, self.loss_is_finite = 0, True
+
+    def training_step(self, batch: Batch, batch_index: int) -> Tensor:
+        images, targets = batch
+        torch.manual_seed(self.config.seed * 1_000_003 + self.global_step)
+        losses = self.model(images, targets)
+        means = torch.stack(list(losses.values()))
+        counts = loss_counts(self.model)
+        known = torch.tensor([counts[name] for name in losses], device=means.device)
+        part, means = mean_over_ranks(means, known)
+        total = means.sum()
+        self.loss_is_finite = bool(torch.isfinite(total))
+        self.log("loss", total, prog_bar=True, batch_size=len(images))
+        self.log_dict(dict(zip(losses, means, strict=True)), batch_size=len(images))
+        self.log("lr", self.trainer.optimizers[0].param_groups[-1]["lr"], batch_size=len(images))
+        return part.sum()
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: torch.optim.Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clip the norm over all parameters by `train.clip_norm`, not by Lightning's settings.
+
+        A step whose loss or gradient is not finite changes no weight.
+
+        Raises:
+            RuntimeError: when that happens ten times in a row.
+        """
+        parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        norm = nn.utils.clip_grad_norm_(parameters, self.config.train.clip_norm or math.inf)
+        if self.loss_is_finite and bool(torch.isfinite(norm)):
+            self.bad_steps = 0
+            return
+        self.bad_steps += 1
+        if self.bad_steps >= _MAX_BAD_STEPS:
+            raise RuntimeError(
+                f"the loss or its gradient was not finite {_MAX_BAD_STEPS} times in a row "
+                f"(step {self.global_step}, lr {self.config.train.lr}); lower train.lr or set "
+                "train.precision to fp32"
+            )
+        optimizer.zero_grad(set_to_none=True)  # an optimizer leaves alone what has no gradient
+
+    def on_train_epoch_end(self) -> None:
+        """Validate where it is due, and keep the best weights."""
+        epoch, train = self.current_epoch + 1, self.config.train
+        if not self.validation_set or (epoch % train.validate_every and epoch != train.epochs):
+            return
+        score = run_on_rank_zero(self._score)
+        self.log("val_mean_iou", score)
+        if score > self.best.score:
+            weights = {k: v.detach().clone() for k, v in self.model.state_dict().items()}
+            self.best = Best(score, self.global_step, weights)
+
+    def _score(self) -> float:
+        assert self.validation_set is not None
+        config = self.config
+        predictor = TorchvisionPredictor(
+            self.model, config.diseases, config.size, config.train.precision, str(self.device)
+        )
+        score = mean_best_iou(predictor, self.validation_set)
+        self.model.train()
+        tqdm.write(f"step {self.global_step}: mean IoU on the validation images {score:.3f}")
+        return score
+
+    def configure_optimizers(self) -> Any:
+        train = self.config.train
+        optimizer = make_optimizer(self.model, train, self.model.backbone.body)
+        schedule = LambdaLR(
+            optimizer, lambda step: warmed_up_cosine(step, self.steps, train.warmup_steps)
+        )
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["detector"] = {
+            "mark": self.mark,
+            "bad_steps": self.bad_steps,
+            "best": vars(self.best),
+        }
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        state = checkpoint["detector"]
+        self.bad_steps, self.best = state["bad_steps"], Best(**state["best"])
+
+
+def train(
+    config: DetectorConfig,
+    train_set: DetectionSet,
+    validation_set: DetectionSet | None,
+    out_dir: Path,
+    init: Init,
+    extra: Mapping[str, Any],
+) -> Path:
+    """Train to `out_dir / "maskrcnn.safetensors"`; a finished detector is not trained again.
+
+    Under torchrun all processes call it together.
+    """
+    started, bundle = time.time(), out_dir / BUNDLE_NAME
+    if not len(train_set):
+        raise ValueError(
+            "there is no training image: no radiograph of the training folds has a box"
+        )
+    mark = run_mark(config, train_set, validation_set, init)
+    if run_on_rank_zero(_was_finished, bundle, mark, config):
+        return bundle
+    if config.train.threads:
+        torch.set_num_threads(config.train.threads)
+    model, report = build_detector(config, init)
+    print(report, flush=True)
+    outcome = fit(model, config, train_set, validation_set, mark, out_dir)
+    facts = {
+        "fingerprint": mark,
+        "train_boxes": dict(class_counts(train_set)),
+        "train_images": len(train_set),
+        "weights": str(report).splitlines()[0],
+        "manifest": run_manifest(config, seed=config.seed, hashes={"run": mark}, started=started),
+        **outcome,
+    }
+    run_on_rank_zero(_write, bundle, model, bundle_metadata(config, {**facts, **extra}))
+    return bundle
+
+
+def fit(
+    model: MaskRCNN,
+    config: DetectorConfig,
+    train_set: DetectionSet,
+    validation_set: DetectionSet | None,
+    mark: str,
+    out_dir: Path,
+) -> dict[str, Any]:
+    """Train `model` to its end, from the last checkpoint if there is one; facts for the bundle.
+
+    Afterwards it holds the last weights, or the best ones where there are validation images.
+
+    Raises:
+        ValueError: when the checkpoint belongs to another config or other data.
+        KeyboardInterrupt: when the user stopped it.
+    """
+    folders = Folders.under(out_dir)
+    done = run_on_rank_zero(steps_done, folders.last, mark)
+    loader = training_loader(train_set, config, done)
+    steps = len(loader) * config.train.epochs
+    if done:
+        print(f"resumed at step {done} of {steps}", flush=True)
+    module = DetectorTraining(model, config, validation_set, steps, mark)
+    run_trainer(
+        module,
+        (loader, None),
+        folders,
+        [],
+        epochs=config.train.epochs,
+        device=resolve_device(config.train.device),
+        checkpoint_every=config.train.checkpoint_every,
+    )
+    own_batch_statistics(model)
+    if not module.best.weights:
+        return {"kept": "last", "steps": steps}
+    model.load_state_dict(module.best.weights)
+    return {
+        "kept": f"best of validation, step {module.best.step}",
+        "steps": steps,
+        "validation_mean_iou": module.best.score,
+    }
+
+
+def steps_done(last: Path, mark: str) -> int:
+    """Steps that the run of this `run_mark` had taken at its last checkpoint; 0 without one.
+
+    Raises:
+        ValueError: when the checkpoint is that of another run.
+    """
+    if not last.is_file():
+        return 0
+    state = torch.load(last, map_location="cpu", weights_only=True, mmap=True)
+    if state["detector"]["mark"] != mark:
+        raise ValueError(
+            f"{last} belongs to a run with another config or other images; choose another out "
+            "folder, or delete this file to start over"
+        )
+    return int(state["global_step"])
+
+
+def _was_finished(bundle: Path, mark: str, config: DetectorConfig) -> bool:
+    if not is_finished(bundle, mark):
+        return False
+    # settings that leave the weights as they are (box voting) may change: note the new ones
+    tensors, metadata = read_bundle(bundle, "maskrcnn")
+    settings = json.loads(json.dumps(dataclasses.asdict(config.model)))
+    if metadata["model"] != settings:
+        write_bundle(bundle, tensors, {**metadata, "model": settings})
+    return True
+
+
+def _write(bundle: Path, model: MaskRCNN, metadata: Mapping[str, Any]) -> None:
+    model.eval().fold_norms()
+    write_bundle(bundle, model.state_dict(), metadata)
+    forget_checkpoints(bundle.parent)
