@@ -1,17 +1,14 @@
-"""Strata: which box is in which, their figures by hand, and what the section says of them."""
+"""Strata: which box is in which, and their figures by hand."""
 
 from __future__ import annotations
 
-import random
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
-from builders import comparison, evaluated
-from cxrloc.classification.report.tables import Cell, TableRow
-from cxrloc.localization.analyses.strata.section import strata
+from builders import comparison
 from cxrloc.localization.analyses.strata.strata import (
     StratumScore,
     area_quarters,
@@ -20,29 +17,9 @@ from cxrloc.localization.analyses.strata.strata import (
     strata_of,
 )
 from cxrloc.localization.evaluation.comparison import Comparison
-from cxrloc.localization.evaluation.evaluated import Evaluated
 from cxrloc.localization.evaluation.ground_truth import ground_truth_from_coco
 from cxrloc.localization.localizer import Localization
-from cxrloc.localization.report.glossary import lookup
-
-
-def _image(i: int, patient: str = "", **extra: Any) -> dict[str, Any]:
-    image = {"id": i, "file_name": f"{i}.png", "width": 100, "height": 100}
-    return image | {"patient_id": patient or f"p{i}"} | extra
-
-
-def _coco(
-    images: list[dict[str, Any]], boxes: list[tuple[int, int, float]], size: int = 3
-) -> dict[str, Any]:
-    """`boxes`: (image id, category id, side of the square at (10, 10))."""
-    return {
-        "images": images,
-        "categories": [{"id": c, "name": n} for c, n in enumerate("ABC"[:size], start=1)],
-        "annotations": [
-            {"id": k, "image_id": i, "category_id": c, "bbox": [10, 10, side, side]}
-            for k, (i, c, side) in enumerate(boxes)
-        ],
-    }
+from localization.analyses.strata.view_world import coco_of, image_of, view_world
 
 
 def _members(coco: dict[str, Any]) -> dict[str, list[str]]:
@@ -54,13 +31,13 @@ def _members(coco: dict[str, Any]) -> dict[str, list[str]]:
     }
 
 
-FOUR = _coco(
+FOUR = coco_of(
     [
-        _image(1, view="AP", sex="F", age_years=39.9, labels=["A", "Hernia"]),
-        _image(2, view="PA", sex="M", age_years=40, labels=["A"]),
-        _image(3, view="PA", sex="F", age_years=60, labels=["A", "B"]),
-        _image(4, view=None, sex="", age_years=None, labels=["B"]),
-        _image(5, view="LATERAL", sex="M", age_years=20, labels=["C"]),  # no box: in no stratum
+        image_of(1, view="AP", sex="F", age_years=39.9, labels=["A", "Hernia"]),
+        image_of(2, view="PA", sex="M", age_years=40, labels=["A"]),
+        image_of(3, view="PA", sex="F", age_years=60, labels=["A", "B"]),
+        image_of(4, view=None, sex="", age_years=None, labels=["B"]),
+        image_of(5, view="LATERAL", sex="M", age_years=20, labels=["C"]),  # no box: in no stratum
     ],
     [(1, 1, 10), (2, 1, 20), (3, 1, 30), (3, 2, 10), (4, 2, 10)],
 )
@@ -96,8 +73,8 @@ def test_the_strata_of_a_kind_split_the_boxes() -> None:
 
 
 def test_a_kind_of_which_nothing_is_known_is_left_out_and_labels_fall_back_on_the_truth() -> None:
-    bare = _coco(
-        [_image(1), _image(2, not_exhaustive_category_ids=[2]), _image(3)],
+    bare = coco_of(
+        [image_of(1), image_of(2, not_exhaustive_category_ids=[2]), image_of(3)],
         [(1, 1, 10), (2, 1, 10), (3, 1, 10), (3, 2, 10)],
     )
 
@@ -110,8 +87,8 @@ def test_a_kind_of_which_nothing_is_known_is_left_out_and_labels_fall_back_on_th
 
 def test_quarters_of_area_are_within_the_disease_and_equal_areas_stay_together() -> None:
     sides = [10, 20, 30, 40]
-    coco = _coco(
-        [_image(i) for i in range(8)],
+    coco = coco_of(
+        [image_of(i) for i in range(8)],
         [*((i, 1, s) for i, s in enumerate(sides)), *((i, 2, 2 * s) for i, s in enumerate(sides)),
          *((4 + i, 3, 10) for i in range(4))],
     )  # fmt: skip
@@ -126,27 +103,11 @@ def test_quarters_of_area_are_within_the_disease_and_equal_areas_stay_together()
 
 def test_area_is_a_share_of_the_image_so_its_size_in_pixels_changes_no_quarter() -> None:
     boxes: list[tuple[int, int, float]] = [(i, 1, 10 + 10 * i) for i in range(4)]
-    plain = _coco([_image(i) for i in range(4)], boxes)
-    scaled = _coco([_image(0) | {"width": 1000, "height": 1000}, *map(_image, range(1, 4))],
+    plain = coco_of([image_of(i) for i in range(4)], boxes)
+    scaled = coco_of([image_of(0) | {"width": 1000, "height": 1000}, *map(image_of, range(1, 4))],
                    [(0, 1, 100), *boxes[1:]])  # fmt: skip
 
     assert _members(scaled) == _members(plain)
-
-
-def _world(gated: bool = False) -> Evaluated:
-    """24 patients: AP images are found with IoU .5, PA images with IoU 1, unknown views not at all.
-
-    Half of the images have A, the other half B; all but the four unknown have age and sex.
-    """
-    views = ["AP"] * 10 + ["PA"] * 10 + [""] * 4
-    images = [_image(i, view=v, sex="F", age_years=50) for i, v in enumerate(views)]
-    coco = _coco(images, [(i, 1 + i % 2, 10 + i) for i in range(24)])
-    found = [
-        Localization(f"{i}.png", "AB"[i % 2], (10, 10, 20 + i, 10 + (10 + i) / (1 + (i < 10))), 0.5)
-        for i in range(20)
-    ]
-    gate = {(f"{i}.png", "AB"[i % 2]): i >= 5 for i in range(24)} if gated else None
-    return evaluated(coco, {"mine": found}, gate, resamples=100, seed=3)
 
 
 def _scores(compared: Comparison) -> list[StratumScore]:
@@ -158,7 +119,7 @@ def _score(scores: list[StratumScore], stratum: str, label: str) -> StratumScore
 
 
 def test_figures_are_macro_means_of_the_boxes_of_the_stratum() -> None:
-    compared = _world(gated=True).comparison
+    compared = view_world(gated=True).comparison
     parts = strata_of(compared.truth)
 
     scores = score_strata(compared, parts)
@@ -177,8 +138,8 @@ def test_figures_are_macro_means_of_the_boxes_of_the_stratum() -> None:
 
 def test_a_disease_without_a_box_in_the_stratum_is_not_in_its_macro_mean() -> None:
     views = {1: "AP", 2: "AP", 3: "PA", 4: "PA"}
-    images = [_image(i, view=view) for i, view in views.items()]
-    coco = _coco(images, [(1, 1, 10), (2, 1, 10), (3, 2, 10), (4, 2, 10)])
+    images = [image_of(i, view=view) for i, view in views.items()]
+    coco = coco_of(images, [(1, 1, 10), (2, 1, 10), (3, 2, 10), (4, 2, 10)])
     found = [Localization(f"{i}.png", "A", (10, 10, 20, 20), 0.5) for i in (1, 2)]
 
     scores = _scores(comparison(coco, {"mine": found}))
@@ -188,7 +149,7 @@ def test_a_disease_without_a_box_in_the_stratum_is_not_in_its_macro_mean() -> No
 
 
 def test_under_ten_patients_there_is_a_figure_but_no_interval() -> None:
-    scores = _scores(_world().comparison)
+    scores = _scores(view_world().comparison)
 
     ten, four = (_score(scores, s, "mine").figures["mean_iou"] for s in ("view AP", "view unknown"))
     assert ten.low <= ten.value <= ten.high
@@ -196,8 +157,8 @@ def test_under_ten_patients_there_is_a_figure_but_no_interval() -> None:
 
 
 def test_patients_not_boxes_are_counted_for_the_interval() -> None:
-    images = [_image(i, patient=f"p{i % 9}", view="AP") for i in range(18)]
-    coco = _coco(images, [(i, 1, 10) for i in range(18)])
+    images = [image_of(i, patient=f"p{i % 9}", view="AP") for i in range(18)]
+    coco = coco_of(images, [(i, 1, 10) for i in range(18)])
 
     scores = _scores(comparison(coco, {}))
 
@@ -205,7 +166,7 @@ def test_patients_not_boxes_are_counted_for_the_interval() -> None:
 
 
 def test_the_difference_to_the_reference_is_that_of_the_figures_and_none_for_itself() -> None:
-    compared = _world().comparison
+    compared = view_world().comparison
     reference = reference_of(compared)
     assert reference is not None
     assert reference.is_control
@@ -223,7 +184,7 @@ def test_the_difference_to_the_reference_is_that_of_the_figures_and_none_for_its
 
 
 def test_the_reference_is_constant_box_and_else_prior_box() -> None:
-    compared = _world().comparison
+    compared = view_world().comparison
     rows = {row.name: row for row in compared.localizers}
     prior, other = rows["prior_box"], rows["random_map"]
     best = replace(prior, name="constant_box")
@@ -237,90 +198,3 @@ def test_the_reference_is_constant_box_and_else_prior_box() -> None:
     assert chosen(other) is None
     # a localizer of that name that is no control does not count
     assert chosen(replace(best, setting="disease given"), prior) == "prior_box"
-
-
-def test_the_section_prints_counts_differences_and_who_has_no_interval() -> None:
-    world = _world(gated=True)
-
-    section = strata(world)
-
-    assert section.key == "strata"
-    (table,) = section.tables
-    blocks = list(dict.fromkeys(row.block for row in table.rows))
-    assert blocks == ["view", "sex", "age", "box area", "diseases on the image"]
-    row = next(r for r in table.rows if r.lead["stratum"] == "view unknown")
-    assert row.trail == {"diseases": 2, "boxes": 4, "patients": 4}
-    assert "no interval" in row.note
-    notes = " ".join(table.notes)
-    assert "Under 10 patients, so without interval: view unknown" in notes
-    assert "within the disease" in notes
-    assert "no test is done" in notes
-    assert "no test is done" in section.paragraphs[0]
-    reference = reference_of(world.comparison)
-    assert reference is not None
-    own = next(r for r in table.rows if r.lead["localizer"] == reference.name)
-    assert own.cells["mean_iou minus reference"] == ""
-    finding = section.paragraphs[1]
-    assert finding.startswith("mine: mean IoU minus that of the reference control runs from")
-    assert "view unknown" not in finding  # its four patients would make any extreme
-
-
-def test_every_column_has_an_explanation() -> None:
-    for row in strata(_world()).tables[0].rows:
-        for column in (*row.lead, *row.cells, *row.trail):
-            assert lookup(column).definition
-
-
-def test_without_a_control_there_is_no_difference_and_one_panel() -> None:
-    world = _world()
-    world.comparison = replace(world.comparison, localizers=world.comparison.localizers[:1])
-
-    section = strata(world)
-
-    assert list(section.tables[0].rows[0].cells) == ["mean_iou", "acc_iou@0.5"]
-    assert "There is no control to subtract" in section.tables[0].notes
-    assert len(section.figures[0].figure.axes) == 1
-
-
-def test_the_figure_has_a_line_per_stratum_and_marks_gated_twins_hollow() -> None:
-    world = _world(gated=True)
-
-    section = strata(world)
-
-    figure = section.figures[0]
-    left, right = figure.figure.axes
-    names = [text.get_text() for text in left.get_yticklabels()]
-    assert names == [s.name for s in strata_of(world.truth)]
-    legend = figure.figure.legends[0]
-    reference = reference_of(world.comparison)
-    assert reference is not None
-    labels = [text.get_text() for text in legend.get_texts()]
-    assert labels == ["mine", "mine, gated", f"{reference.name} (control)"]
-    mine, gated = legend.get_lines()[:2]
-    assert mine.get_color() == gated.get_color() == mine.get_markerfacecolor()
-    assert gated.get_markerfacecolor() == "white"
-    assert "minus" in right.get_xlabel()
-    assert all(paragraph in figure.alt for paragraph in section.paragraphs[1:])
-
-
-def test_the_order_of_images_boxes_and_predictions_changes_no_figure() -> None:
-    sides = np.random.default_rng(0).uniform(10, 60, 24).tolist()
-    images = [_image(i, patient=f"p{i // 2}", view="AP" if i % 3 else "PA") for i in range(24)]
-    coco = _coco(images, [(i, 1 + i % 2, side) for i, side in enumerate(sides)], size=2)
-    found = [Localization(f"{i}.png", "AB"[i % 2], (12, 10, 40, 50), 0.5) for i in range(20)]
-    mixed = {key: random.Random(1).sample(coco[key], len(coco[key])) for key in coco}
-
-    plain, other = (
-        strata(evaluated(c, {"mine": f})).tables[0]
-        for c, f in ((coco, found), (mixed, found[::-1]))
-    )
-
-    assert [row.lead for row in plain.rows] == [row.lead for row in other.rows]
-    for row, same in zip(plain.rows, other.rows, strict=True):
-        assert _figures(row) == pytest.approx(_figures(same), nan_ok=True)
-
-
-def _figures(row: TableRow) -> list[float]:
-    """Values and intervals of all cells."""
-    found = [cell.estimate for cell in row.cells.values() if isinstance(cell, Cell)]
-    return [figure for e in found for figure in (e.value, e.low, e.high)]
