@@ -41,7 +41,8 @@ class Counting(L.LightningModule):
 
 
 def run(module: Counting, folder: Path, checkpoint_every: int) -> Counting:
-    loader: DataLoader[torch.Tensor] = DataLoader(TensorDataset(torch.zeros(STEPS)), batch_size=1)
+    steps = TensorDataset(torch.zeros(STEPS))
+    loader: DataLoader[tuple[torch.Tensor, ...]] = DataLoader(steps, batch_size=1)
     run_trainer(
         module,
         (loader, None),

@@ -202,7 +202,7 @@ def test_the_best_weights_of_the_validation_are_kept(
 def test_a_resumed_epoch_has_the_batches_that_were_not_trained_on() -> None:
     whole = RemainingBatches(EpochBatches(16, 3, Uniform(16, seed=2)))
     rest = RemainingBatches(EpochBatches(16, 3, Uniform(16, seed=2)), done=7)
-    epochs: list[list[list[int]]] = []
+    epochs: list[list[list[tuple[int, list[int]]]]] = []
     for sampler in (whole, rest):
         epochs.append([])
         for epoch in range(3):
