@@ -304,8 +304,12 @@ class ClassifierConfig:
         check_fields(self)
         pretrained = not self.train.two_stage or self.model.weights != "none"
         folds = self.data.uncertain != "three_class" or not self.model.demographics
-        require(folds, "model.demographics", self.model.demographics,
-                 "none with data.uncertain three_class")  # fmt: skip
+        require(
+            folds,
+            "model.demographics",
+            self.model.demographics,
+            "none with data.uncertain three_class",
+        )
         expected = "false with model.weights none: the first stage would freeze random layers"
         require(pretrained, "train.two_stage", self.train.two_stage, expected)
         one = self.train.hierarchy == "none" or not self.train.two_stage

@@ -99,9 +99,14 @@ class Radiograph:
     def image(self, pixels: npt.NDArray[np.uint8]) -> LoadedImage:
         """The image with its (H, W) grey pixels, and what is known of the patient."""
         return LoadedImage(
-            self.image_id, pixels, self.size_hw, self.patient_id,
-            view=self.view, sex=self.sex, age_years=self.age_years,
-        )  # fmt: skip
+            self.image_id,
+            pixels,
+            self.size_hw,
+            self.patient_id,
+            view=self.view,
+            sex=self.sex,
+            age_years=self.age_years,
+        )
 
     @property
     def positives(self) -> tuple[str, ...]:

@@ -73,11 +73,15 @@ def coco_ground_truth(
         ],
         "categories": [{"id": number, "name": disease} for disease, number in numbers.items()],
         "annotations": [
-            {"id": n, "image_id": names.index(image), "category_id": numbers[disease],
-             "bbox": list(box)}
+            {
+                "id": n,
+                "image_id": names.index(image),
+                "category_id": numbers[disease],
+                "bbox": list(box),
+            }
             for n, (image, disease, box) in enumerate(boxes, start=1)
         ],
-    }  # fmt: skip
+    }
 
 
 def evaluated(
@@ -142,8 +146,12 @@ def prepare(
 ) -> Path:
     """`write_prepared` in three folds, without boxes and official lists unless `entries` say so."""
     defaults: dict[str, Any] = {
-        "boxed_diseases": (), "k": 3, "official": {}, "summary": "", "manifest": {},
-    }  # fmt: skip
+        "boxed_diseases": (),
+        "k": 3,
+        "official": {},
+        "summary": "",
+        "manifest": {},
+    }
     write_prepared(out, radiographs, folds=folds, **defaults | entries)
     return out
 
@@ -170,8 +178,12 @@ def write_dicom(
         image.compress(syntax, generate_instance_uid=False)
     image.file_meta.TransferSyntaxUID = syntax
     path.parent.mkdir(parents=True, exist_ok=True)
-    image.save_as(path, enforce_file_format=meta, implicit_vr=None if meta else True,
-                 little_endian=None if meta else True)  # fmt: skip
+    image.save_as(
+        path,
+        enforce_file_format=meta,
+        implicit_vr=None if meta else True,
+        little_endian=None if meta else True,
+    )
     return path
 
 

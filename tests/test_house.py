@@ -53,8 +53,10 @@ def repository_files() -> tuple[str, ...]:
     """All files that git tracks or would track."""
     listed = subprocess.run(
         ["git", "-C", REPOSITORY, "ls-files", "-co", "--exclude-standard"],
-        capture_output=True, text=True, check=True,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     return tuple(name for name in listed.stdout.splitlines() if (REPOSITORY / name).is_file())
 
 

@@ -32,8 +32,12 @@ def run(*words: str | Path, cwd: Path | None = None) -> subprocess.CompletedProc
     environment = {k: v for k, v in os.environ.items() if k not in {"PYTHONPATH", "MAKEFLAGS"}}
     return subprocess.run(
         [str(word) for word in words],
-        capture_output=True, text=True, env=environment, check=False, cwd=cwd,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        env=environment,
+        check=False,
+        cwd=cwd,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -47,9 +51,17 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
             (out / "source" / name).parent.mkdir(parents=True, exist_ok=True)
             (out / "source" / name).write_bytes((REPOSITORY / name).read_bytes())
     built = run(
-        sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation",
-        "-w", out, out / "source",
-    )  # fmt: skip
+        sys.executable,
+        "-m",
+        "pip",
+        "wheel",
+        "-q",
+        "--no-deps",
+        "--no-build-isolation",
+        "-w",
+        out,
+        out / "source",
+    )
     assert built.returncode == 0, built.stderr
     return next(out.glob("cxrloc-*.whl"))
 
@@ -74,9 +86,16 @@ def test_the_wheel_and_hugging_face_datasets_import_side_by_side(
     python = tmp_path / "environment" / "bin" / "python"
     assert run(sys.executable, "-m", "venv", tmp_path / "environment").returncode == 0
     installed = run(
-        python, "-m", "pip", "install", "-q", "-c", REPOSITORY / "constraints.txt",
-        "datasets", *FLOOR_ONE_NEEDS,
-    )  # fmt: skip
+        python,
+        "-m",
+        "pip",
+        "install",
+        "-q",
+        "-c",
+        REPOSITORY / "constraints.txt",
+        "datasets",
+        *FLOOR_ONE_NEEDS,
+    )
     if installed.returncode != 0 and "No matching distribution" in installed.stderr:
         pytest.skip("no package index can be reached, so Hugging Face datasets cannot be installed")
     assert installed.returncode == 0, installed.stderr

@@ -133,15 +133,28 @@ def training_steps(job: Job) -> list[Step]:
     return [
         (
             "Train the gate, a ResNet-18",
-            ["train_classifier.py", "--config", job.config("classifier"), *job.model_words,
-             "--out", str(job.gate.path)],
+            [
+                "train_classifier.py",
+                "--config",
+                job.config("classifier"),
+                *job.model_words,
+                "--out",
+                str(job.gate.path),
+            ],
         ),
         (
             "Train the Mask R-CNN, box the images of its test folds",
-            ["train_maskrcnn.py", "--config", job.config("maskrcnn"), *job.model_words, *folds,
-             "--out", str(job.detector.path)],
+            [
+                "train_maskrcnn.py",
+                "--config",
+                job.config("maskrcnn"),
+                *job.model_words,
+                *folds,
+                "--out",
+                str(job.detector.path),
+            ],
         ),
-    ]  # fmt: skip
+    ]
 
 
 def box_steps(job: Job) -> list[Step]:

@@ -150,9 +150,11 @@ def _parser() -> argparse.ArgumentParser:
     group = parser.add_argument_group("limits", "what one client may ask")
     for field in fields(Limits):
         group.add_argument(
-            f"--{field.name.replace('_', '-')}", type=type(field.default), default=field.default,
+            f"--{field.name.replace('_', '-')}",
+            type=type(field.default),
+            default=field.default,
             help=f"{_LIMIT_HELP[field.name]} (default {field.default})",
-        )  # fmt: skip
+        )
     return parser
 
 

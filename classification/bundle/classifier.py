@@ -94,9 +94,12 @@ def load_classifier(path: Path) -> ClassifierBundle:
     _check_name(f"architecture in {path}", meta["architecture"], tuple(ARCHITECTURES))
     preprocessing = restored(meta["preprocessing"], tensors)
     model = ChestClassifier(
-        meta["architecture"], len(meta["diseases"]), meta["head"],
-        preprocessing.channels, tuple(meta["demographics"]),
-    )  # fmt: skip
+        meta["architecture"],
+        len(meta["diseases"]),
+        meta["head"],
+        preprocessing.channels,
+        tuple(meta["demographics"]),
+    )
     try:
         model.load_state_dict(tensors)
     except RuntimeError as error:

@@ -92,9 +92,12 @@ def calibrate(bundle: ClassifierBundle, squares: Squares, *, seed: int = 0) -> I
     probes = [prepare(square[None]) for square in squares[:_PROBED]]
     exact = [network(x) for x in probes]
     int8 = Int8Backbone(
-        {}, _grey_input(bundle, network, probes[0]), (), bundle_fingerprint(bundle),
+        {},
+        _grey_input(bundle, network, probes[0]),
+        (),
+        bundle_fingerprint(bundle),
         {"diseases": list(bundle.diseases)},
-    )  # fmt: skip
+    )
     on_grey_levels(network, int8.grey)
     images = tqdm(squares, "calibrating", unit="image")
     inputs = (int8.inputs(prepare(square[None])) for square in images)

@@ -64,9 +64,15 @@ def _export(backbone: nn.Module, shape: Shape, path: Path) -> None:
     package("onnxscript", "onnx")
     example = torch.zeros(1, *shape, device=next(backbone.parameters()).device)
     torch.onnx.export(
-        backbone, (example,), path, input_names=["x"], output_names=["features"], dynamo=True,
-        external_data=False, verbose=False,
-    )  # fmt: skip
+        backbone,
+        (example,),
+        path,
+        input_names=["x"],
+        output_names=["features"],
+        dynamo=True,
+        external_data=False,
+        verbose=False,
+    )
 
 
 def package(module: str, runtime: str) -> ModuleType:

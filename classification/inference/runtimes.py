@@ -171,9 +171,17 @@ class _Float32Bias(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         layer = self.layer
         found: torch.Tensor = torch.ops.mkldnn._convolution_pointwise(
-            x.contiguous(memory_format=torch.channels_last), layer.weight, self.bias[0],
-            layer.padding, layer.stride, layer.dilation, layer.groups, "none", [], "",
-        )  # fmt: skip
+            x.contiguous(memory_format=torch.channels_last),
+            layer.weight,
+            self.bias[0],
+            layer.padding,
+            layer.stride,
+            layer.dilation,
+            layer.groups,
+            "none",
+            [],
+            "",
+        )
         return found
 
 

@@ -56,6 +56,8 @@ def with_thresholds(
 
 def _cuts(validation: ScoredImages, sensitivity: float | None) -> FloatArray:
     columns = zip(validation.labels.T, validation.scores.T, strict=True)
-    points = [youden(y, s) if sensitivity is None else at_sensitivity(y, s, sensitivity)
-              for y, s in columns]  # fmt: skip
+    points = [
+        youden(y, s) if sensitivity is None else at_sensitivity(y, s, sensitivity)
+        for y, s in columns
+    ]
     return np.array([point.threshold for point in points], dtype=np.float64)

@@ -131,9 +131,11 @@ def _conv4(name: str) -> nn.Module:
     """
     return _blocks(
         lambda before, channels: [
-            *_convolution(before, channels), *_convolution(channels, channels), nn.MaxPool2d(2)
+            *_convolution(before, channels),
+            *_convolution(channels, channels),
+            nn.MaxPool2d(2),
         ]
-    )  # fmt: skip
+    )
 
 
 def _conv3(name: str) -> nn.Module:

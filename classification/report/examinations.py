@@ -54,15 +54,23 @@ def level_tables(found: Levels, diseases: Sequence[str]) -> list[ResultTable]:
 def level_records(found: Levels, diseases: Sequence[str]) -> list[dict[str, object]]:
     """One line per level, disease, part and rule, for a CSV."""
     return [
-        {"level": level, "disease": diseases[row.disease], "body_part": row.body_part,
-         "rule": row.rule, "units": row.units, "patients": row.patients,
-         "without_point": row.without_point, **_matrix(row),
-         **_figure("accuracy", row.accuracy), **_figure("kappa", row.kappa),
-         **_figure("auc", row.auc),
-         "published": published(level, row.body_part) if _of_parts(rows) else ""}
+        {
+            "level": level,
+            "disease": diseases[row.disease],
+            "body_part": row.body_part,
+            "rule": row.rule,
+            "units": row.units,
+            "patients": row.patients,
+            "without_point": row.without_point,
+            **_matrix(row),
+            **_figure("accuracy", row.accuracy),
+            **_figure("kappa", row.kappa),
+            **_figure("auc", row.auc),
+            "published": published(level, row.body_part) if _of_parts(rows) else "",
+        }
         for level, rows in found.items()
         for row in rows
-    ]  # fmt: skip
+    ]
 
 
 def _of_parts(rows: Sequence[Agreement]) -> bool:

@@ -122,9 +122,7 @@ def fold_result_tables(
     return ranking, decisions
 
 
-_SHARES = {
-    "sensitivity": "sensitivity (TPR)", "specificity": "specificity (TNR)", "f1": "F1"
-}  # fmt: skip
+_SHARES = {"sensitivity": "sensitivity (TPR)", "specificity": "specificity (TNR)", "f1": "F1"}
 _OF_FOLDS = (
     "Over folds: mean and standard deviation; no standard error, as folds share training images",
     f"{POOLED}; the mean over folds does not",

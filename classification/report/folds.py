@@ -127,8 +127,9 @@ def _reliability_panel(axes: Axes, bins: Sequence[Bin]) -> None:
     errors: Any = np.clip(np.stack([y - low, high - y]), 0, None)
     top = 1.05 * max([0.05, *x, *high])
     axes.plot([0, top], [0, top], color="0.7", linestyle=":", linewidth=1)
-    axes.errorbar(x, y, yerr=errors, color=_BLUE, marker="o", markersize=3, linewidth=1.2,
-                  elinewidth=0.8)  # fmt: skip
+    axes.errorbar(
+        x, y, yerr=errors, color=_BLUE, marker="o", markersize=3, linewidth=1.2, elinewidth=0.8
+    )
     axes.set(xlim=(0, top), ylim=(0, top), aspect="equal")
     axes.tick_params(labelsize=7)
 
@@ -153,8 +154,11 @@ def _epoch_band(axes: Axes, histories: Histories, key: str, length: int) -> None
     by_epoch: dict[int, list[float]] = {}
     for entries in histories.values():
         wait = {2: length - _first_stage(entries)}  # of the second stage, for the other folds
-        points = [(int(e["epoch"]) + 1 + wait.get(int(e.get("stage", 1)), 0), e[key])
-                  for e in entries if key in e]  # fmt: skip
+        points = [
+            (int(e["epoch"]) + 1 + wait.get(int(e.get("stage", 1)), 0), e[key])
+            for e in entries
+            if key in e
+        ]
         axes.plot(*zip(*points, strict=True), color=colour, alpha=0.3, linewidth=0.7)
         for epoch, value in points:
             by_epoch.setdefault(epoch, []).append(value)
@@ -218,11 +222,14 @@ def _write_calibration(
 ) -> None:
     curves = {
         disease: reliability(
-            images.labels[:, i], images.scores[:, i], images.patient_ids,
-            replicates=replicates, seed=seed,
+            images.labels[:, i],
+            images.scores[:, i],
+            images.patient_ids,
+            replicates=replicates,
+            seed=seed,
         )
         for i, disease in enumerate(images.diseases)
-    }  # fmt: skip
+    }
     records: list[dict[str, object]] = []
     for disease, bins in curves.items():
         records += [{"disease": disease, "bin": n, **_bin_record(b)} for n, b in enumerate(bins)]

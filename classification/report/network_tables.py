@@ -29,12 +29,16 @@ from cxrloc.classification.report.published import (
 from cxrloc.classification.report.tables import Cell, ResultTable, TableRow, Value
 
 _HEADS = {
-    "auc": "macro AUC", "ap": "macro AP", "brier": "macro Brier",
+    "auc": "macro AUC",
+    "ap": "macro AP",
+    "brier": "macro Brier",
     "sensitivity_youden": "sensitivity (TPR), Youden",
-    "specificity_youden": "specificity (TNR), Youden", "f1_youden": "F1, Youden",
+    "specificity_youden": "specificity (TNR), Youden",
+    "f1_youden": "F1, Youden",
     "sensitivity_target": "sensitivity (TPR), target",
-    "specificity_target": "specificity (TNR), target", "f1_target": "F1, target",
-}  # fmt: skip
+    "specificity_target": "specificity (TNR), target",
+    "f1_target": "F1, target",
+}
 _OTHER_IMAGES = "Published figures are of other images than ours and cannot be subtracted from them"
 
 
@@ -96,11 +100,17 @@ def _published_records(comparison: Comparison, columns: Sequence[str]) -> list[d
     empty: dict[str, object] = dict.fromkeys(columns)
     diseases = comparison.images.diseases
     return [
-        {**empty, "network": s.study, "disease": disease, "scored_on": f"published: {s.scored_on}",
-         "measure": s.measure, "auc": float(value)}
+        {
+            **empty,
+            "network": s.study,
+            "disease": disease,
+            "scored_on": f"published: {s.scored_on}",
+            "measure": s.measure,
+            "auc": float(value),
+        }
         for s in (*studies_by_disease(diseases), *studies_of_means(diseases))
         for disease, value in s.values.items()
-    ]  # fmt: skip
+    ]
 
 
 def _networks_table(comparison: Comparison) -> ResultTable:
@@ -144,8 +154,9 @@ def _macro_cell(sampled: Sampled | None) -> Value:
 def _network_notes(comparison: Comparison) -> tuple[str, ...]:
     undefined = np.isnan(comparison.figures[0]["auc"].points)
     named = [d for d, no in zip(comparison.images.diseases, undefined, strict=True) if no]
-    aims = dict.fromkeys(f"{n.images.sensitivity:g}" for n in comparison.networks
-                         if n.images.thresholds)  # fmt: skip
+    aims = dict.fromkeys(
+        f"{n.images.sensitivity:g}" for n in comparison.networks if n.images.thresholds
+    )
     return (
         "Each image is judged by a model that held its patient out. In brackets: "
         "95 % interval of a bootstrap over patients",

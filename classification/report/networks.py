@@ -40,8 +40,14 @@ def plot_networks(path: Path, comparison: Comparison) -> None:
     axes.set(xlabel="AUC (95 % interval by patient)", ylim=(len(names) - 0.5, -0.5))
     handles, labels = axes.get_legend_handles_labels()
     ours = sorted(range(len(labels)), key=lambda i: labels[i].startswith("published: "))  # first
-    figure.legend([handles[i] for i in ours], [labels[i] for i in ours],
-                  loc="outside upper center", fontsize=8, ncols=2, frameon=False)  # fmt: skip
+    figure.legend(
+        [handles[i] for i in ours],
+        [labels[i] for i in ours],
+        loc="outside upper center",
+        fontsize=8,
+        ncols=2,
+        frameon=False,
+    )
     published = bool(studies_by_disease(comparison.images.diseases))
     title = "Networks on the same images out of fold"
     title += "; hollow: published, on other images" if published else ""
@@ -61,9 +67,15 @@ def _our_points(axes: Axes, comparison: Comparison) -> None:
         low, high = np.array(ends, dtype=np.float64).reshape(-1, 2).T
         errors: Any = np.nan_to_num(np.clip([x - low, high - x], 0, None))
         axes.errorbar(
-            x, np.array(rows) + offsets[i], xerr=errors, fmt=MARKERS[0], markersize=5,
-            color=COLOURS[i % len(COLOURS)], elinewidth=1.2, label=network.name,
-        )  # fmt: skip
+            x,
+            np.array(rows) + offsets[i],
+            xerr=errors,
+            fmt=MARKERS[0],
+            markersize=5,
+            color=COLOURS[i % len(COLOURS)],
+            elinewidth=1.2,
+            label=network.name,
+        )
 
 
 def _published_points(axes: Axes, comparison: Comparison) -> None:
@@ -75,9 +87,15 @@ def _published_points(axes: Axes, comparison: Comparison) -> None:
         if (mean := study.mean_over(diseases)) is not None:
             rows, x = [*rows, len(diseases)], [*x, mean]
         axes.scatter(
-            x, rows, marker=markers[i % len(markers)], s=22, facecolors="none",
-            edgecolors="0.45", linewidths=0.9, label=f"published: {study.study}",
-        )  # fmt: skip
+            x,
+            rows,
+            marker=markers[i % len(markers)],
+            s=22,
+            facecolors="none",
+            edgecolors="0.45",
+            linewidths=0.9,
+            label=f"published: {study.study}",
+        )
 
 
 def write_comparison(out: Path, comparison: Comparison, manifest: Mapping[str, Any]) -> str:

@@ -25,8 +25,16 @@ _LATEX = str.maketrans(
     | {">": "$>$", "<": "$<$", "±": r"$\pm$", "−": "$-$", "[": "{[}", "]": "{]}"}
 )
 _WORDS_IN_FRONT = (
-    "localizer", "setting", "rule", "minus", "control", "disease", "network", "stage", "body part"
-)  # fmt: skip
+    "localizer",
+    "setting",
+    "rule",
+    "minus",
+    "control",
+    "disease",
+    "network",
+    "stage",
+    "body part",
+)
 
 
 def write_table(table: ResultTable, directory: Path) -> list[Path]:

@@ -70,6 +70,10 @@ def thresholds_of(points: Points) -> dict[str, float | None]:
 def _metrics(run: Run, images: ImageBatches, scores: npt.NDArray[np.float64]) -> ClassifierMetrics:
     settings = run.config.train
     return classifier_metrics(
-        images.labels, scores, run.diseases, images.patients,
-        replicates=settings.bootstrap, seed=settings.seed,
-    )  # fmt: skip
+        images.labels,
+        scores,
+        run.diseases,
+        images.patients,
+        replicates=settings.bootstrap,
+        seed=settings.seed,
+    )

@@ -79,9 +79,15 @@ def scored_images(
     folds = np.full(len(images), part.fold or 0, dtype=np.int64)
     studies, parts = studies_and_parts([run.radiographs[i] for i in images.image_ids])
     return ScoredImages(
-        run.diseases, images.image_ids, images.patients, folds, scores, images.labels,
-        study_ids=studies, body_parts=parts,
-    )  # fmt: skip
+        run.diseases,
+        images.image_ids,
+        images.patients,
+        folds,
+        scores,
+        images.labels,
+        study_ids=studies,
+        body_parts=parts,
+    )
 
 
 def images_of_rows(run: Run, rows: Sequence[GateRow]) -> ScoredImages:

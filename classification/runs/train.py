@@ -168,10 +168,14 @@ def _train_part(run: Run, part: Part) -> tuple[Trained, LoadReport]:
     three_class = run.config.data.uncertain == "three_class"
     outputs = len(run.diseases) * (CLASSES if three_class else 1)
     model, report = build_classifier(
-        settings.architecture, outputs, settings.head, settings.weights,
-        seed=run.config.train.seed, in_channels=INPUTS[settings.input],
+        settings.architecture,
+        outputs,
+        settings.head,
+        settings.weights,
+        seed=run.config.train.seed,
+        in_channels=INPUTS[settings.input],
         demographics=settings.demographics,
-    )  # fmt: skip
+    )
     notes = random_notes(_random_layers(run, report))
     print(report, *(f"{note}." for note in notes), sep="\n", flush=True)
     images = run.training_images(part.split.train), run.images(part.split.validation)
@@ -222,9 +226,13 @@ def _write_scores(
     images, settings = images_of_rows(run, rows), run.config.train
     replicates, seed = settings.bootstrap, settings.seed
     metrics = classifier_metrics(
-        images.labels, images.scores, run.diseases, images.patient_ids,
-        replicates=replicates, seed=seed,
-    )  # fmt: skip
+        images.labels,
+        images.scores,
+        run.diseases,
+        images.patient_ids,
+        replicates=replicates,
+        seed=seed,
+    )
     write_gate_table(folder.gate, rows)
     page = to_markdown(metrics_table(metrics, f"Gate on {len(images)} test images", notes))
     page += tables_markdown([*part_tables(images, replicates, seed), *more])

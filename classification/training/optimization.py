@@ -55,8 +55,12 @@ def make_schedule(
         plateau = ReduceLROnPlateau(optimizer, factor=_DROP, patience=config.plateau_epochs)
         # By epoch, Lightning would step it after writing the checkpoint, and a run that goes on
         # from there would miss an epoch. By step, the last batch's comes after the validation.
-        return {"scheduler": plateau, "monitor": "val_loss", "interval": "step",
-                "frequency": steps_per_epoch}  # fmt: skip
+        return {
+            "scheduler": plateau,
+            "monitor": "val_loss",
+            "interval": "step",
+            "frequency": steps_per_epoch,
+        }
     by_epoch = config.schedule in ("step", "exponential")
     schedule = _schedule(optimizer, config, steps_per_epoch)
     return {"scheduler": schedule, "interval": "epoch" if by_epoch else "step"}

@@ -37,9 +37,13 @@ def sex(header: Dataset) -> str:
 
 
 _TEXTS = (
-    "StudyDescription", "SeriesDescription", "ProtocolName", "PerformedProcedureStepDescription",
-    "RequestedProcedureDescription", "AcquisitionDeviceProcessingDescription",
-)  # fmt: skip
+    "StudyDescription",
+    "SeriesDescription",
+    "ProtocolName",
+    "PerformedProcedureStepDescription",
+    "RequestedProcedureDescription",
+    "AcquisitionDeviceProcessingDescription",
+)
 _CODES = ("PerformedProtocolCodeSequence", "ProcedureCodeSequence")
 KEYWORDS = (*_TEXTS, *_CODES)
 

@@ -41,10 +41,13 @@ class Decoder:
     def __init__(self, command: Sequence[str] = _COMMAND) -> None:
         environment = os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
         self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
             env=environment,
             start_new_session=True,  # Ctrl+C ends us in order, not the image that is being decoded
-        )  # fmt: skip
+        )
 
     def decode(self, data: bytes, seconds: float = TIMEOUT_S) -> npt.NDArray[np.integer]:
         """Stored values (H, W) of a DICOM file's bytes.

@@ -36,10 +36,15 @@ def decode_dicom(data: bytes, image_id: str) -> LoadedImage:
         found = scope.check_scope(header)
         pixels = grayscale.to_grey(stored_values(header, data), header)
         return LoadedImage(
-            image_id, pixels, (pixels.shape[0], pixels.shape[1]), spacing=pixel_spacing(header),
-            warnings=found, view=view.view(header), sex=attributes.sex(header),
+            image_id,
+            pixels,
+            (pixels.shape[0], pixels.shape[1]),
+            spacing=pixel_spacing(header),
+            warnings=found,
+            view=view.view(header),
+            sex=attributes.sex(header),
             age_years=attributes.age_years(header),
-        )  # fmt: skip
+        )
     except ValueError:
         raise
     except Exception as error:  # an attribute of another kind than it should be

@@ -48,11 +48,20 @@ ANIMAL = re.compile(r"\b(CANINE|FELINE|EQUINE|BOVINE|AVIAN|VETERINARY)\b")
 _NOT_STATED = ("", "UNKNOWN", "OTHER", "NONE", "N/A", "NA", "DEFAULT", "BODY", "WHOLEBODY")
 
 KEYWORDS = (
-    "SOPClassUID", "Modality", "ImageType", "NumberOfFrames", "PresentationIntentType",
-    "BodyPartExamined", "AnatomicRegionSequence", "PatientSpeciesDescription",
-    "BurnedInAnnotation", "PresentationLUTShape", "PixelAspectRatio", *view.KEYWORDS,
+    "SOPClassUID",
+    "Modality",
+    "ImageType",
+    "NumberOfFrames",
+    "PresentationIntentType",
+    "BodyPartExamined",
+    "AnatomicRegionSequence",
+    "PatientSpeciesDescription",
+    "BurnedInAnnotation",
+    "PresentationLUTShape",
+    "PixelAspectRatio",
+    *view.KEYWORDS,
     *attributes.KEYWORDS,
-)  # fmt: skip
+)
 
 
 def check_scope(header: Dataset) -> tuple[str, ...]:
@@ -64,9 +73,16 @@ def check_scope(header: Dataset) -> tuple[str, ...]:
     _refuse_other_objects(header)
     _refuse_unreadable_pixels(header)
     checks = (
-        _modality, _body_part, view.view_warning, _animal, _raw, _window, _polarity,
-        _square_pixels, _burned_in,
-    )  # fmt: skip
+        _modality,
+        _body_part,
+        view.view_warning,
+        _animal,
+        _raw,
+        _window,
+        _polarity,
+        _square_pixels,
+        _burned_in,
+    )
     return tuple(warning for check in checks for warning in check(header))
 
 

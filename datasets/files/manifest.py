@@ -16,8 +16,18 @@ from typing import Any
 
 from cxrloc.datasets.files.atomic import write_text
 
-_PACKAGES = ("cxrloc", "torch", "torchvision", "lightning", "numpy",
-             "opencv-python-headless", "onnx", "onnxscript", "onnxruntime", "openvino")  # fmt: skip
+_PACKAGES = (
+    "cxrloc",
+    "torch",
+    "torchvision",
+    "lightning",
+    "numpy",
+    "opencv-python-headless",
+    "onnx",
+    "onnxscript",
+    "onnxruntime",
+    "openvino",
+)
 
 
 def file_sha256(path: Path) -> str:
@@ -70,8 +80,11 @@ def _git_commit() -> str:
     try:
         done = subprocess.run(
             ["git", "-C", str(here), "describe", "--always", "--dirty", "--abbrev=40"],
-            capture_output=True, text=True, timeout=10, check=True,
-        )  # fmt: skip
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
+        )
     except (OSError, subprocess.SubprocessError):
         return "unknown"
     return done.stdout.strip()

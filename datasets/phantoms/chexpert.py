@@ -153,8 +153,12 @@ def _lateral(config: ChexpertPhantomConfig, planned: PlannedView) -> npt.NDArray
     rng = np.random.default_rng((config.seed, planned.patient, planned.study, _LATERAL))
     unit = config.image_size / 100
     image = np.full((config.image_size,) * 2, 12, np.float32)
-    shapes = (((50, 55), (34, 60), 150), ((48, 50), (24, 40), 55), ((40, 66), (13, 15), 150),
-              ((74, 55), (7, 60), 190))  # fmt: skip
+    shapes = (
+        ((50, 55), (34, 60), 150),
+        ((48, 50), (24, 40), 55),
+        ((40, 66), (13, 15), 150),
+        ((74, 55), (7, 60), 190),
+    )
     for (x, y), (half_width, half_height), shade in shapes:
         centre = round((x + rng.normal(0, 1)) * unit), round((y + rng.normal(0, 1)) * unit)
         axes = round(half_width * unit), round(half_height * unit)

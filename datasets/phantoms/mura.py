@@ -24,12 +24,32 @@ from cxrloc.datasets.readers.layouts import RELEASE
 
 GENERATOR_VERSION = 2  # raise it when the same config would draw other bytes
 # studies of each part in the published MURA (Rajpurkar et al. 2018, table 1)
-_STUDIES = {"XR_ELBOW": 1912, "XR_FINGER": 2110, "XR_FOREARM": 1010, "XR_HAND": 2185,
-            "XR_HUMERUS": 727, "XR_SHOULDER": 3015, "XR_WRIST": 3697}  # fmt: skip
+_STUDIES = {
+    "XR_ELBOW": 1912,
+    "XR_FINGER": 2110,
+    "XR_FOREARM": 1010,
+    "XR_HAND": 2185,
+    "XR_HUMERUS": 727,
+    "XR_SHOULDER": 3015,
+    "XR_WRIST": 3697,
+}
 # 1 to 13 images as in MURA, whose mean of 2.73 (40,005 images of 14,656 studies) it has; the share
 # of each number is not published and is ours
-_IMAGES_PER_STUDY = {1: 0.11, 2: 0.29, 3: 0.459, 4: 0.09, 5: 0.025, 6: 0.01, 7: 0.006, 8: 0.004,
-                     9: 0.002, 10: 0.001, 11: 0.001, 12: 0.001, 13: 0.001}  # fmt: skip
+_IMAGES_PER_STUDY = {
+    1: 0.11,
+    2: 0.29,
+    3: 0.459,
+    4: 0.09,
+    5: 0.025,
+    6: 0.01,
+    7: 0.006,
+    8: 0.004,
+    9: 0.002,
+    10: 0.001,
+    11: 0.001,
+    12: 0.001,
+    13: 0.001,
+}
 _SHARE_WITH_FINDING = 0.4  # of the studies are abnormal
 _SHARE_VALID = 0.2  # of the patients are in valid; the others are in train
 _SHARE_SECOND_STUDY = 0.18  # of the patients

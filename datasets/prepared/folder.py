@@ -190,10 +190,12 @@ def _path_of(radiograph: Radiograph) -> Path:
 def _to_table(radiographs: Sequence[Radiograph], official: Mapping[str, str]) -> pa.Table:
     """Columns of the record; labels one column a disease, null where a row does not mention it."""
     boxes = [
-        [dict(zip(("disease", "x1", "y1", "x2", "y2"), (b.disease, *b.box_xyxy), strict=True))
-         for b in r.boxes]
+        [
+            dict(zip(("disease", "x1", "y1", "x2", "y2"), (b.disease, *b.box_xyxy), strict=True))
+            for b in r.boxes
+        ]
         for r in radiographs
-    ]  # fmt: skip
+    ]
     diseases = dict.fromkeys(d for r in radiographs for d in r.labels)
     paths = [None if r.path is None else str(r.path) for r in radiographs]
     columns = {
@@ -224,8 +226,11 @@ def _from_table(table: pa.Table) -> tuple[list[Radiograph], dict[str, str]]:
     radiographs = []
     for i, image_id in enumerate(columns["image_id"]):
         values = tuple(columns[name][i] for name in names)
-        labels = {n.removeprefix(_LABEL_PREFIX): v for n, v in zip(names, values, strict=True)
-                  if v is not None}  # fmt: skip
+        labels = {
+            n.removeprefix(_LABEL_PREFIX): v
+            for n, v in zip(names, values, strict=True)
+            if v is not None
+        }
         radiographs.append(
             Radiograph(
                 image_id=image_id,

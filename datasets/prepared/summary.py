@@ -75,9 +75,7 @@ def _overview(
     listed, there = counts(radiographs), counts(present)
     for part in dict.fromkeys(official.values()):
         listed[f"images in official {part}"] = sum(v == part for v in official.values())
-        there[f"images in official {part}"] = sum(
-            official.get(r.image_id) == part for r in present
-        )  # fmt: skip
+        there[f"images in official {part}"] = sum(official.get(r.image_id) == part for r in present)
     for name, total in listed.items():
         rows.append(f"{name:28}{total:>14,}{there[name]:>10,}{total - there[name]:>10,}")
     return rows

@@ -213,8 +213,9 @@ def read_csv(path: Path) -> ImageList:
             f"{path} has no column image_id, Image Index or Path; its header is {header}"
         )
     patient = next((name for name in _PATIENT_COLUMNS if name in header), "")
-    rows = (tuple((row.get(name) or "").strip() for name in (image, patient, "part"))
-            for row in reader)  # fmt: skip
+    rows = (
+        tuple((row.get(name) or "").strip() for name in (image, patient, "part")) for row in reader
+    )
     images = image_list(((i, p, part) for i, p, part in rows), str(path))
     return ImageList(images.patient_of, images.parts, unlisted)
 

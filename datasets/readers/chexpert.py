@@ -44,8 +44,15 @@ UNCERTAIN = -1.0
 _WHO = ("Path", "Sex", "Age", "Frontal/Lateral", "AP/PA")
 _PATH = re.compile(r"[^/]+/((?:train|valid|test)/(patient\d+)/(study\d+)/[^/]+)")
 _SEX = {"Male": "M", "Female": "F", "Unknown": "", "": ""}
-_LABELS = {"1.0": 1.0, "0.0": 0.0, "-1.0": UNCERTAIN, "1": 1.0, "0": 0.0, "-1": UNCERTAIN,
-           "": math.nan}  # fmt: skip
+_LABELS = {
+    "1.0": 1.0,
+    "0.0": 0.0,
+    "-1.0": UNCERTAIN,
+    "1": 1.0,
+    "0": 0.0,
+    "-1": UNCERTAIN,
+    "": math.nan,
+}
 # column -> what may stand there, and that in words
 _EXPECTED = {
     "Sex": (tuple(_SEX), "Male, Female or Unknown"),

@@ -189,9 +189,14 @@ def _images(
     such_as = f"{RELEASE}/train/XR_ELBOW/patient00011/study1_negative/image1.png"
     groups = _matched(table, _IMAGE_PATH, path, such_as)
     named = pd.DataFrame(
-        {"image": groups[0] + "/" + groups[4], "study": groups[0], "body_part": groups[1],
-         "patient": groups[2], "label": groups[0].map(labels)}
-    )  # fmt: skip
+        {
+            "image": groups[0] + "/" + groups[4],
+            "study": groups[0],
+            "body_part": groups[1],
+            "patient": groups[2],
+            "label": groups[0].map(labels),
+        }
+    )
     if body_part:
         named = named[named["body_part"] == body_part]
     unlabelled = named["image"][named["label"].isna()].tolist()

@@ -19,8 +19,12 @@ _AGE = re.compile(r"(\d+)([YMWD]?)", re.IGNORECASE)
 _YEARS_PER_UNIT = {"": 1.0, "Y": 1.0, "M": 1 / 12, "W": 7 / 365.25, "D": 1 / 365.25}
 # NIH's own header reads `Bbox [x,y,w,h]`; tidied copies and newer files name the columns otherwise.
 _COLUMN_SYNONYMS = {
-    "bboxx": "x", "bboxy": "y", "bboxw": "w", "bboxh": "h", "patientsex": "patientgender",
-}  # fmt: skip
+    "bboxx": "x",
+    "bboxy": "y",
+    "bboxw": "w",
+    "bboxh": "h",
+    "patientsex": "patientgender",
+}
 
 
 def read_table(path: Path, required: Sequence[str], optional: Sequence[str] = ()) -> pd.DataFrame:

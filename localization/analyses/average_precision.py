@@ -91,9 +91,7 @@ def _image(images: ImageTable, row: int) -> dict[str, Any]:
     height, width = images.sizes_hw[row]
     unboxed = (np.flatnonzero(images.status[row] == UNBOXED) + 1).tolist()
     number = images.numbers[row]
-    return {
-        "id": number, "height": height, "width": width, "not_exhaustive_category_ids": unboxed
-    }  # fmt: skip
+    return {"id": number, "height": height, "width": width, "not_exhaustive_category_ids": unboxed}
 
 
 def _annotation(number: int, image: int, category: int, box_xyxy: list[float]) -> dict[str, Any]:

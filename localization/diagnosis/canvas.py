@@ -75,8 +75,14 @@ class Canvas:
         area = self.pixels[rows, columns]
         area[:] = np.rint(area * (1 - alpha) + np.array(colour) * alpha) if alpha < 1 else colour
 
-    def line(self, start: tuple[float, float], end: tuple[float, float], colour: Rgb,
-             line: Line = "solid", width: int = _BOX_PX) -> None:  # fmt: skip
+    def line(
+        self,
+        start: tuple[float, float],
+        end: tuple[float, float],
+        colour: Rgb,
+        line: Line = "solid",
+        width: int = _BOX_PX,
+    ) -> None:
         """A straight line from (x, y) to (x, y)."""
         for first, last in _strokes(np.array(start), np.array(end), line):
             begin, stop = ([round(float(v)) for v in point] for point in (first, last))
@@ -84,19 +90,33 @@ class Canvas:
 
     def box(self, place: Place, colour: Rgb, line: Line) -> None:
         """An outline in its colour and line, with a dark halo that shows on bright images."""
-        corners = ((place.left, place.top), (place.right, place.top),
-                   (place.right, place.bottom), (place.left, place.bottom))  # fmt: skip
+        corners = (
+            (place.left, place.top),
+            (place.right, place.top),
+            (place.right, place.bottom),
+            (place.left, place.bottom),
+        )
         sides = list(zip(corners, (*corners[1:], corners[0]), strict=True))
         reach = _BOX_PX / 2 + _HALO_PX
         for (x1, y1), (x2, y2) in sides:
-            across = Place(min(x1, x2) - reach, min(y1, y2) - reach,
-                           max(x1, x2) + reach, max(y1, y2) + reach)  # fmt: skip
+            across = Place(
+                min(x1, x2) - reach, min(y1, y2) - reach, max(x1, x2) + reach, max(y1, y2) + reach
+            )
             self.fill(across, BLACK, 0.4)
         for start, end in sides:
             self.line(start, end, colour, line)
 
-    def text(self, x: float, y: float, text: str, size: int, colour: Rgb = BLACK, *,
-             bold: bool = False, anchor: Literal["left", "middle"] = "left") -> Place:  # fmt: skip
+    def text(
+        self,
+        x: float,
+        y: float,
+        text: str,
+        size: int,
+        colour: Rgb = BLACK,
+        *,
+        bold: bool = False,
+        anchor: Literal["left", "middle"] = "left",
+    ) -> Place:
         """One line of text, `y` the middle of its capitals; returns where it stands."""
         mask, rise = _mask(text, size, bold)
         height, width = mask.shape
@@ -149,8 +169,9 @@ def rgb(colour: str) -> Rgb:
 
 
 def _slices(place: Place) -> tuple[slice, slice]:
-    left, top, right, bottom = (max(0, round(v)) for v in
-                                (place.left, place.top, place.right, place.bottom))  # fmt: skip
+    left, top, right, bottom = (
+        max(0, round(v)) for v in (place.left, place.top, place.right, place.bottom)
+    )
     return slice(top, bottom), slice(left, right)
 
 

@@ -185,14 +185,19 @@ class Diagnoser:
             maps = self.cam.heat_maps(image, outputs[self.cam.name]) if heat_maps else {}
         boxes = {name: _sorted(localized.boxes, present) for name, localized in outputs.items()}
         return Diagnosis(
-            image.image_id, image.size_hw, _findings(output), boxes, maps, self._runtime(detectors),
+            image.image_id,
+            image.size_hw,
+            _findings(output),
+            boxes,
+            maps,
+            self._runtime(detectors),
             image.spacing,
             (
                 *image.warnings,
                 *_small(image),
                 *_missing_demographics(image, self.gate.demographics),
             ),
-        )  # fmt: skip
+        )
 
 
 def _small(image: LoadedImage) -> list[str]:

@@ -116,6 +116,14 @@ def _finding(study: MuraStudy, sums: _Sums, disease: str, cut: float | None) -> 
     threshold, source = (0.5, "default") if cut is None else (cut, "validation")
     mean = None if sums.probabilities is None else sums.probabilities[disease] / sums.images
     return StudyFinding(
-        study.name, str(study.folder), study.body_part, sums.images, sums.failed, disease, mean,
-        threshold, source, None if mean is None else mean >= threshold,
-    )  # fmt: skip
+        study.name,
+        str(study.folder),
+        study.body_part,
+        sums.images,
+        sums.failed,
+        disease,
+        mean,
+        threshold,
+        source,
+        None if mean is None else mean >= threshold,
+    )

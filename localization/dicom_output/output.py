@@ -91,10 +91,14 @@ def secondary_capture(image: LoadedImage, diagnosis: Diagnosis, source: SourceIm
     pixels = draw_boxes(image, diagnosis).pixels
     arguments = series("OT", f"{NAME} picture: research use only")
     made = SCImage(
-        np.ascontiguousarray(pixels), "RGB", 8, "PATIENT",
-        study_instance_uid=source.image.StudyInstanceUID, patient_orientation=("L", "F"),
+        np.ascontiguousarray(pixels),
+        "RGB",
+        8,
+        "PATIENT",
+        study_instance_uid=source.image.StudyInstanceUID,
+        patient_orientation=("L", "F"),
         **arguments,
-    )  # fmt: skip
+    )
     reference = Dataset()
     reference.ReferencedSOPClassUID = source.image.SOPClassUID
     reference.ReferencedSOPInstanceUID = source.image.SOPInstanceUID

@@ -32,15 +32,30 @@ if TYPE_CHECKING:
 NAME = "cxrloc"
 IDENTITY = (
     "SpecificCharacterSet",
-    "PatientName", "PatientID", "IssuerOfPatientID", "PatientBirthDate", "PatientSex",
-    "StudyDate", "StudyTime", "StudyID", "StudyDescription", "AccessionNumber",
+    "PatientName",
+    "PatientID",
+    "IssuerOfPatientID",
+    "PatientBirthDate",
+    "PatientSex",
+    "StudyDate",
+    "StudyTime",
+    "StudyID",
+    "StudyDescription",
+    "AccessionNumber",
     "ReferringPhysicianName",
-)  # fmt: skip
+)
 # attributes that an object must have, if empty
 _EXPECTED = (
-    "PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime",
-    "StudyID", "AccessionNumber", "ReferringPhysicianName",
-)  # fmt: skip
+    "PatientName",
+    "PatientID",
+    "PatientBirthDate",
+    "PatientSex",
+    "StudyDate",
+    "StudyTime",
+    "StudyID",
+    "AccessionNumber",
+    "ReferringPhysicianName",
+)
 _UIDS = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID")
 _SERIES = {"SR": 9301, "PR": 9302, "OT": 9303}
 
@@ -71,8 +86,11 @@ def parse_source(data: bytes, name: str) -> SourceImage:
     from pydicom.errors import InvalidDicomError
 
     try:
-        header = dcmread(io.BytesIO(data), stop_before_pixels=True,
-                         specific_tags=[*_UIDS, *IMAGE_KEYWORDS, *IDENTITY])  # fmt: skip
+        header = dcmread(
+            io.BytesIO(data),
+            stop_before_pixels=True,
+            specific_tags=[*_UIDS, *IMAGE_KEYWORDS, *IDENTITY],
+        )
         missing = [keyword for keyword in _UIDS if not header.get(keyword)]
     except InvalidDicomError:
         raise ValueError(

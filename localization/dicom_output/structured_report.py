@@ -50,8 +50,10 @@ def structured_report(
     parameters += [f"runtime={diagnosis.runtime}"] if diagnosis.runtime else []
     groups: list[Any] = [_gate_group(f, source, parameters) for f in diagnosis.findings]
     for name, boxes in diagnosis.boxes.items():
-        groups += [_box_group(b, name, i, diagnosis, source, parameters)
-                   for i, b in enumerate(boxes, start=1)]  # fmt: skip
+        groups += [
+            _box_group(b, name, i, diagnosis, source, parameters)
+            for i, b in enumerate(boxes, start=1)
+        ]
     content = sr.MeasurementReport(
         observation_context=_observer(),
         procedure_reported=codes.SCT.ChestImaging,
@@ -62,10 +64,12 @@ def structured_report(
     for comment in (*told, *diagnosis.warnings):
         content[0].ContentSequence.append(_comment(comment))
     report = sr.ComprehensiveSR(
-        evidence=[source.image], content=content[0], is_complete=True,
+        evidence=[source.image],
+        content=content[0],
+        is_complete=True,
         coding_schemes=[coding_scheme()],
         **series("SR", f"{NAME} findings and boxes: research use only"),
-    )  # fmt: skip
+    )
     return identified(report, source)
 
 
@@ -74,8 +78,11 @@ def _observer() -> Any:
     from pydicom.sr.codedict import codes
 
     device = sr.DeviceObserverIdentifyingAttributes(
-        uid=device_uid(), name=NAME, manufacturer_name=NAME, model_name=NAME,
-    )  # fmt: skip
+        uid=device_uid(),
+        name=NAME,
+        manufacturer_name=NAME,
+        model_name=NAME,
+    )
     context = sr.ObserverContext(codes.DCM.Device, device)
     return sr.ObservationContext(observer_device_context=context)
 

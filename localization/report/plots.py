@@ -39,9 +39,13 @@ def iou_boxplots(comparison: Comparison) -> Figure:
     names = comparison.truth.disease_names
     panel = 1.6 + 0.34 * len(comparison.localizers)
     grid = panels(
-        len(names), (max(panel, 2.4), 3.1), per_row=max(1, min(4, int(_WIDEST / panel))),
-        narrowest=8.0, around=(0.0, 1.7), sharey=True,
-    )  # fmt: skip
+        len(names),
+        (max(panel, 2.4), 3.1),
+        per_row=max(1, min(4, int(_WIDEST / panel))),
+        narrowest=8.0,
+        around=(0.0, 1.7),
+        sharey=True,
+    )
     styles = _styles(comparison.localizers)
     for i, (axis, name) in enumerate(zip(grid.axes, names, strict=True)):
         _panel(axis, comparison, i, f"{name} (n = {comparison.truth.boxes_per_disease[name]})")
@@ -200,9 +204,14 @@ def _finish(figure: Figure, axis: Axes) -> None:
     light_grid(axis)
     axis.spines[["top", "right"]].set_visible(False)
     figure.legend(
-        loc="outside lower center", ncols=3, frameon=False, fontsize=9, handlelength=3.6,
-        title=f"{RESEARCH_USE}.", title_fontsize=9,
-    )  # fmt: skip
+        loc="outside lower center",
+        ncols=3,
+        frameon=False,
+        fontsize=9,
+        handlelength=3.6,
+        title=f"{RESEARCH_USE}.",
+        title_fontsize=9,
+    )
 
 
 def _pairs(comparison: Comparison) -> list[Pair]:

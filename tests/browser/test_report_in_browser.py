@@ -38,9 +38,12 @@ PATIENCE_MS = 300_000  # the machines of CI may be busy with something else
 def _coco() -> dict[str, Any]:
     return coco_ground_truth(
         DISEASES,
-        [(f"{i}.png", disease, (8 * c, 10 + i, 20, 20))
-         for i in range(IMAGES) for c, disease in enumerate(DISEASES, start=1)],
-    )  # fmt: skip
+        [
+            (f"{i}.png", disease, (8 * c, 10 + i, 20, 20))
+            for i in range(IMAGES)
+            for c, disease in enumerate(DISEASES, start=1)
+        ],
+    )
 
 
 def _predictions() -> dict[str, list[Localization]]:

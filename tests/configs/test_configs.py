@@ -44,8 +44,7 @@ def data_set_of(path: Path) -> str:
     diseases = {*yaml.safe_load(path.read_text()).get("data", {}).get("diseases", ())}
     if not diseases or tool_of(path) != "train_classifier":
         return ""
-    known = {"nih": {*NIH_DISEASES, NO_FINDING}, "chexpert": {*CHEXPERT_LABELS},
-             "mura": {ABNORMAL}}  # fmt: skip
+    known = {"nih": {*NIH_DISEASES, NO_FINDING}, "chexpert": {*CHEXPERT_LABELS}, "mura": {ABNORMAL}}
     return next((name for name, labels in known.items() if diseases <= labels), "")
 
 
@@ -88,8 +87,11 @@ def test_the_configs_of_earlier_projects_have_their_labels_and_splits() -> None:
 
 
 def test_the_configs_of_chexpert_have_what_the_readme_says_of_them() -> None:
-    of = {p.stem: load_config(ClassifierConfig, ["--config", str(p)])
-          for p in CONFIGS if p.parent.name == "chexpert"}  # fmt: skip
+    of = {
+        p.stem: load_config(ClassifierConfig, ["--config", str(p)])
+        for p in CONFIGS
+        if p.parent.name == "chexpert"
+    }
     assert {of[name].train.schedule for name in of} == {"triangular"}
     for name in ("densenet121_three_class", "densenet121_parents_first"):
         assert of[name].data.diseases == CHEXPERT_LABELS
@@ -152,13 +154,21 @@ def test_a_classifier_config_trains_two_steps_on_phantom_images(
     config = load_config(ClassifierConfig, ["--config", str(path)])
     frozen = config.train.two_stage or config.model.frozen_stages
     options = {
-        "config": path, "data.prepared": prepared(data_set_of(path)), "out": tmp_path / "run",
+        "config": path,
+        "data.prepared": prepared(data_set_of(path)),
+        "out": tmp_path / "run",
         "data.fold": 0 if config.data.split == "folds" else "all",
-        "data.validation_share": 0.3, "data.workers": 1, "data.loader_workers": 0,
-        "model.size": 64, "train.epochs": 1, "train.stage1_epochs": 1, "train.batch_size": 4,
+        "data.validation_share": 0.3,
+        "data.workers": 1,
+        "data.loader_workers": 0,
+        "model.size": 64,
+        "train.epochs": 1,
+        "train.stage1_epochs": 1,
+        "train.batch_size": 4,
         "model.weights": start_weights(config.model.architecture) if frozen else "none",
-        "train.device": "cpu", "train.bootstrap": 2,
-    }  # fmt: skip
+        "train.device": "cpu",
+        "train.bootstrap": 2,
+    }
     assert train_classifier.main([f"--{key}={value}" for key, value in options.items()]) == 0
     part = tmp_path / "run" / ("fold0" if config.data.split == "folds" else "")
     stages = config.train.two_stage or config.train.hierarchy != "none"

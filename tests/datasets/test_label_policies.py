@@ -172,9 +172,18 @@ def test_the_counts_say_what_was_published_and_what_closure_changes() -> None:
     assert counts["Pneumonia"] == LabelCounts(present=1, uncertain=1, blank=1)
     lines = counts_text(counts, LabelRules("ones", "negative", closure=True)).splitlines()
     assert lines[0].split() == [
-        "label", "present", "absent", "uncertain", "blank",
-        "closed", "absent", "closed", "uncertain", "closed", "blank",
-    ]  # fmt: skip
+        "label",
+        "present",
+        "absent",
+        "uncertain",
+        "blank",
+        "closed",
+        "absent",
+        "closed",
+        "uncertain",
+        "closed",
+        "blank",
+    ]
     assert lines[1].split() == ["Enlarged", "Cardiomediastinum", *"0111001"]
     assert "Blank labels count as negative. Uncertain labels: ones in training" in lines[-1]
 

@@ -99,9 +99,13 @@ def test_auto_takes_the_gpu_if_there_is_one(classifier: Path) -> None:
     ],
 )
 def test_the_mask_rcnn_computes_in_the_gates_number_format_and_the_record_says_so(
-    classifier: Path, detector: Path, runtime: str, precision: str, expected: str,
+    classifier: Path,
+    detector: Path,
+    runtime: str,
+    precision: str,
+    expected: str,
     monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
+) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(classifier.parent))
     diagnoser = load_diagnoser(classifier, detector, "cpu", precision, runtime)
 
@@ -135,9 +139,11 @@ HEAT = {
 
 @pytest.mark.parametrize("case", HEAT, ids=" ".join)
 def test_every_runtime_heats_what_float32_heats(
-    textured: Path, case: tuple[str, str], monkeypatch: pytest.MonkeyPatch,
+    textured: Path,
+    case: tuple[str, str],
+    monkeypatch: pytest.MonkeyPatch,
     request: pytest.FixtureRequest,
-) -> None:  # fmt: skip
+) -> None:
     """Maps and not boxes in bfloat16: where two regions are about as hot, or a bridge between them
     about as high as the threshold, any rounding picks the other box, so the overlap of boxes has no
     bound (on real images it was 0 for about 2 % of them; see `classification.runtimes`).
@@ -188,9 +194,14 @@ def textured(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An untrained ResNet-18 on 8 x 8 cells, so that boxes have places to be."""
     path = tmp_path_factory.mktemp("textured") / "classifier.safetensors"
     bundle = ClassifierBundle(
-        build_classifier("resnet18", len(DISEASES), seed=3)[0].eval(), DISEASES,
-        dict.fromkeys(DISEASES, 0.0), Preprocessing(256), {}, {}, {},
-    )  # fmt: skip
+        build_classifier("resnet18", len(DISEASES), seed=3)[0].eval(),
+        DISEASES,
+        dict.fromkeys(DISEASES, 0.0),
+        Preprocessing(256),
+        {},
+        {},
+        {},
+    )
     save_classifier(path, bundle)
     others = [render_image(DISEASES, seed=seed, image_size=256).pixels for seed in range(10, 18)]
     save_int8(int8_path(path), calibrate(bundle, np.stack(others)))

@@ -21,9 +21,14 @@ class Receiver:
         entity = AE("ARCHIVE")
         entity.require_called_aet = True
         for context in AllStoragePresentationContexts:
-            entity.add_supported_context(context.abstract_syntax or "", [
-                "1.2.840.10008.1.2", "1.2.840.10008.1.2.1", JPEGLSLossless,
-            ])  # fmt: skip
+            entity.add_supported_context(
+                context.abstract_syntax or "",
+                [
+                    "1.2.840.10008.1.2",
+                    "1.2.840.10008.1.2.1",
+                    JPEGLSLossless,
+                ],
+            )
         entity.remove_supported_context("1.2.840.10008.5.1.4.1.1.2")  # takes no CT
         handlers: list[Any] = [(evt.EVT_C_STORE, self._store)]
         self._server = entity.start_server(("127.0.0.1", 0), block=False, evt_handlers=handlers)

@@ -19,10 +19,22 @@ from cxrloc.tools.compare_localizers import main
 
 # every image of this ground truth is boxed: there is no FROC, which asks for others
 TABLES = (
-    "mean_iou", "skill", "acc_iou", "acc_iobb", "differences", "paired_tests", "end_to_end",
-    "gate_ledger", "false_boxes", "coco_ap", "taxonomy", "taxonomy_counts", "synonyms", "strata",
+    "mean_iou",
+    "skill",
+    "acc_iou",
+    "acc_iobb",
+    "differences",
+    "paired_tests",
+    "end_to_end",
+    "gate_ledger",
+    "false_boxes",
+    "coco_ap",
+    "taxonomy",
+    "taxonomy_counts",
+    "synonyms",
+    "strata",
     "leakage",
-)  # fmt: skip
+)
 FIGURES = ("iou_boxplots", "accuracy_curves", "taxonomy", "strata", "paired_boxplots")
 PAGES = {"report.html", "per_box.csv", "summary.json"}
 
@@ -41,11 +53,18 @@ def _ground_truth(folder: Path) -> dict[str, Any]:
         ],
         "categories": [{"id": c, "name": d} for c, d in diseases],
         "annotations": [
-            {"id": 10 * i + c, "image_id": i, "category_id": c, "bbox": [4 * c, 3 * i, 20, 20],
-             "area": 400, "iscrowd": 0}
-            for i in (1, 2, 3) for c, _ in diseases
+            {
+                "id": 10 * i + c,
+                "image_id": i,
+                "category_id": c,
+                "bbox": [4 * c, 3 * i, 20, 20],
+                "area": 400,
+                "iscrowd": 0,
+            }
+            for i in (1, 2, 3)
+            for c, _ in diseases
         ],
-    }  # fmt: skip
+    }
     (folder / "gt.json").write_text(json.dumps(coco))
     return coco
 
@@ -67,14 +86,27 @@ def test_a_foreign_results_file_and_a_gate_give_every_output(
 ) -> None:
     coco = _ground_truth(tmp_path)
     results = _foreign_results(tmp_path, coco)
-    rows = [GateRow(f"{i}_0.png", str(i), d, 0.5, 0.4, i != 1) for i in (1, 2, 3)
-            for d in NIH_BOXED_DISEASES]  # fmt: skip
+    rows = [
+        GateRow(f"{i}_0.png", str(i), d, 0.5, 0.4, i != 1)
+        for i in (1, 2, 3)
+        for d in NIH_BOXED_DISEASES
+    ]
     write_gate_table(tmp_path / "gate.csv", rows)
 
     status = main(
-        ["--ground-truth", str(tmp_path / "gt.json"), "--predictions", f"theirs={results}",
-         "--gate", str(tmp_path / "gate.csv"), "--out", str(tmp_path / "out"), "--resamples", "50"]
-    )  # fmt: skip
+        [
+            "--ground-truth",
+            str(tmp_path / "gt.json"),
+            "--predictions",
+            f"theirs={results}",
+            "--gate",
+            str(tmp_path / "gate.csv"),
+            "--out",
+            str(tmp_path / "out"),
+            "--resamples",
+            "50",
+        ]
+    )
 
     assert status == 0
     made = {path.name for path in (tmp_path / "out").iterdir()}
@@ -249,8 +281,14 @@ def test_what_the_prepared_folder_says_is_not_on_disk_is_printed(
         "in the lists": {"boxed images": 9, "boxes": 31},
         "on disk": {"boxed images": 3, "boxes": 24},
     }
-    arguments = ["--ground-truth", str(tmp_path / "gt.json"), "--out", str(tmp_path / "out"),
-                 "--resamples", "10"]  # fmt: skip
+    arguments = [
+        "--ground-truth",
+        str(tmp_path / "gt.json"),
+        "--out",
+        str(tmp_path / "out"),
+        "--resamples",
+        "10",
+    ]
     for digest, said in ((file_sha256(tmp_path / "gt.json"), True), ("of another file", False)):
         manifest = {"hashes": {"gt.json": digest}, "counts": counts}
         (tmp_path / "manifest.json").write_text(json.dumps(manifest))

@@ -61,8 +61,9 @@ def _files(folder: Path) -> list[str]:
     )
     predictions: list[dict[str, Any]] = [
         {"image_id": i, "category_id": c, "bbox": [8 + i, 8, 16, 16], "score": 1 / (1 + i + c)}
-        for i in range(5) for c in (1, 2)
-    ]  # fmt: skip
+        for i in range(5)
+        for c in (1, 2)
+    ]
     (folder / "gt.json").write_text(json.dumps(coco))
     (folder / "boxes.json").write_text(json.dumps(predictions))
     pairs = [(image, disease) for image in (*BOXED, *UNBOXED) for disease in DISEASES]
@@ -75,10 +76,21 @@ def _files(folder: Path) -> list[str]:
     for value, image in enumerate((*BOXED, *UNBOXED)):
         write_image(folder / "images" / image, 60 + 20 * value, shape=(64, 64), corner=255)
     return [
-        "--ground-truth", str(folder / "gt.json"), "--predictions", f"cam={folder / 'boxes.json'}",
-        "--gate", str(folder / "gate.csv"), "--maps", f"cam={folder / 'cam.maps.safetensors'}",
-        "--images", str(folder / "images"), "--out", str(folder / "out"), "--resamples", "20",
-    ]  # fmt: skip
+        "--ground-truth",
+        str(folder / "gt.json"),
+        "--predictions",
+        f"cam={folder / 'boxes.json'}",
+        "--gate",
+        str(folder / "gate.csv"),
+        "--maps",
+        f"cam={folder / 'cam.maps.safetensors'}",
+        "--images",
+        str(folder / "images"),
+        "--out",
+        str(folder / "out"),
+        "--resamples",
+        "20",
+    ]
 
 
 @pytest.mark.slow
@@ -92,10 +104,21 @@ def test_predictions_gate_and_maps_are_compared_where_torch_cannot_be_imported(
     assert ended.returncode == 0, ended.stderr
     made = {path.name for path in (tmp_path / "out").glob("*.csv")}
     assert made >= {
-        "mean_iou.csv", "acc_iou.csv", "paired_tests.csv", "end_to_end.csv", "gate_ledger.csv",
-        "froc.csv", "coco_ap.csv", "ladder.csv", "taxonomy.csv", "synonyms.csv", "strata.csv",
-        "shortcut.csv", "leakage.csv", "per_box.csv",
-    }  # fmt: skip
+        "mean_iou.csv",
+        "acc_iou.csv",
+        "paired_tests.csv",
+        "end_to_end.csv",
+        "gate_ledger.csv",
+        "froc.csv",
+        "coco_ap.csv",
+        "ladder.csv",
+        "taxonomy.csv",
+        "synonyms.csv",
+        "strata.csv",
+        "shortcut.csv",
+        "leakage.csv",
+        "per_box.csv",
+    }
     with (tmp_path / "out" / "mean_iou.csv").open(newline="") as handle:
         means = {(r["measure"], r["localizer"], r["setting"]): r for r in csv.DictReader(handle)}
     # boxes of 16 x 16 that are off by 0, 1 and 2 pixels; the gate misses the first image

@@ -190,8 +190,16 @@ def test_a_file_of_maps_without_any_is_said(
 ) -> None:
     data = load_prepared(prepared)
     bare = [replace(image, boxes=()) for image in data.radiographs]
-    write_prepared(prepared.parent / "bare", bare, boxed_diseases=["Mass"], folds=data.folds, k=K,
-                   official={}, summary="", manifest={})  # fmt: skip
+    write_prepared(
+        prepared.parent / "bare",
+        bare,
+        boxed_diseases=["Mass"],
+        folds=data.folds,
+        k=K,
+        official={},
+        summary="",
+        manifest={},
+    )
     path = prepared.parent / "x.maps.safetensors"
     words = ("--localizer", "grad_cam", "--run", run_folder, "--images", "all", "--maps", path)
     assert localize(prepared.parent / "bare", *words)[0] == 0
@@ -318,7 +326,7 @@ def test_a_bundle_of_no_fold_predicts_all_and_the_manifest_says_so(
         (("--localizer", "prior_box", "--folds", "[7]"), "has folds 0 to 2"),
         (("--localizer", "grad_cam", "--bundle", "none.safetensors"), "no model bundle at none"),
     ],
-)  # fmt: skip
+)
 def test_wrong_words_end_with_status_two_and_say_what_is_known(
     prepared: Path, capsys: pytest.CaptureFixture[str], words: tuple[str, ...], message: str
 ) -> None:

@@ -41,10 +41,14 @@ def bundles(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     for name, threshold in (("all", 0.0), ("none", 1.0)):
         paths[name] = folder / f"{name}.safetensors"
         bundle = ClassifierBundle(
-            model.eval(), DISEASES, dict.fromkeys(DISEASES, threshold),
+            model.eval(),
+            DISEASES,
+            dict.fromkeys(DISEASES, threshold),
             Preprocessing(96, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)),
-            dict.fromkeys(DISEASES, (0.3, 0.3)), {}, {},
-        )  # fmt: skip
+            dict.fromkeys(DISEASES, (0.3, 0.3)),
+            {},
+            {},
+        )
         save_classifier(paths[name], bundle)
     return paths
 
@@ -235,9 +239,11 @@ def test_an_empty_name_is_not_the_current_folder(capsys: pytest.CaptureFixture[s
 
 @pytest.mark.slow
 def test_a_full_disk_is_said(
-    bundles: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    bundles: dict[str, Path],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
+) -> None:
     def full(path: Path, record: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
@@ -254,9 +260,11 @@ def test_a_full_disk_is_said(
 
 @pytest.mark.slow
 def test_an_interrupt_after_the_last_image_says_that_the_rest_can_be_done(
-    bundles: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    bundles: dict[str, Path],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
+) -> None:
     def interrupted(*arguments: object) -> None:
         raise KeyboardInterrupt
 

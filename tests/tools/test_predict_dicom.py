@@ -35,10 +35,14 @@ DEMOGRAPHICS = ("age", "sex", "view")
 def save(path: Path, model: ChestClassifier) -> Path:
     """A bundle of a classifier that finds everything present."""
     found = ClassifierBundle(
-        model.eval(), DISEASES, dict.fromkeys(DISEASES, 0.0),
+        model.eval(),
+        DISEASES,
+        dict.fromkeys(DISEASES, 0.0),
         Preprocessing(64, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)),
-        dict.fromkeys(DISEASES, (0.3, 0.3)), {}, {},
-    )  # fmt: skip
+        dict.fromkeys(DISEASES, (0.3, 0.3)),
+        {},
+        {},
+    )
     save_classifier(path, found)
     return path
 
@@ -147,9 +151,10 @@ def test_a_gate_trained_with_demographics_is_told_what_the_file_says_and_nobody_
 
     gate = Gate(load_classifier(told_bundle), precision="fp32")
     people: dict[str, dict[str, Any]] = {
-        "told": {"age_years": 77.0, "sex": "M", "view": "AP"}, "silent": {"view": "AP"},
+        "told": {"age_years": 77.0, "sex": "M", "view": "AP"},
+        "silent": {"view": "AP"},
         "plain": {},
-    }  # fmt: skip
+    }
     printed, seen = capfd.readouterr(), set()
     for name, known in people.items():
         expected = gate([LoadedImage("", pixels, (120, 100), **known)]).probabilities[0]

@@ -97,8 +97,11 @@ def _part(radiograph: Radiograph) -> str:
 
 def _boxed(radiograph: Radiograph, truth: Segmentations) -> Radiograph:
     masks = truth.get(image_key(radiograph.image_id), {})
-    around = {disease_of(task): box_of(mask, radiograph.size_hw) for task, mask in masks.items()
-              if task in TASKS}  # fmt: skip
+    around = {
+        disease_of(task): box_of(mask, radiograph.size_hw)
+        for task, mask in masks.items()
+        if task in TASKS
+    }
     boxes = tuple(Box(disease, box) for disease, box in sorted(around.items()) if box is not None)
     labels = {**radiograph.labels, **{box.disease: 1.0 for box in boxes}}
     return replace(radiograph, boxes=boxes, labels=labels)

@@ -56,8 +56,18 @@ from cxrloc.localization.report.page import Report, write_report
 from cxrloc.localization.report.sections import Section
 
 NAME = "grad_cam"
-_TERMS = ("CAM mass", "area (control)", "region", "maps", "maps of marked images", "localizer",
-          "macro mean", "disease", "patients", "95 % interval")  # fmt: skip
+_TERMS = (
+    "CAM mass",
+    "area (control)",
+    "region",
+    "maps",
+    "maps of marked images",
+    "localizer",
+    "macro mean",
+    "disease",
+    "patients",
+    "95 % interval",
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

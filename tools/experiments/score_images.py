@@ -41,16 +41,22 @@ def _parser() -> argparse.ArgumentParser:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "--classifier", type=Path, nargs="+", required=True, metavar="BUNDLE",
+        "--classifier",
+        type=Path,
+        nargs="+",
+        required=True,
+        metavar="BUNDLE",
         help="trained classifiers (.safetensors); of several the probabilities are averaged",
-    )  # fmt: skip
+    )
     parser.add_argument(
         "--prepared", type=Path, required=True, help="folder that tools/prepare_data.py wrote"
     )
     parser.add_argument(
-        "--images", type=Path, metavar="LIST",
+        "--images",
+        type=Path,
+        metavar="LIST",
         help="only the images of this list (.txt with a name a line, .csv, .json); left out: all",
-    )  # fmt: skip
+    )
     parser.add_argument("--out", type=Path, required=True, metavar="FILE.parquet")
     parser.add_argument("--device", default="cpu", help="cpu, cuda or auto")
     parser.add_argument("--precision", default="auto", choices=("auto", "fp32", "bf16"))

@@ -70,10 +70,14 @@ def create_app(service: Service, token: str | None = None) -> FastAPI:
         service.worker.close()
 
     app = FastAPI(
-        title="cxrloc", version="1", description=_description(service), lifespan=lifespan,
-        docs_url=None, redoc_url=None,
+        title="cxrloc",
+        version="1",
+        description=_description(service),
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
         dependencies=[Security(HTTPBearer(auto_error=False))] if token else [],
-    )  # fmt: skip
+    )
     add_problem_handlers(app)
     _add_predictions(app, service)
     _add_state(app, service)

@@ -18,8 +18,16 @@ from cxrloc.datasets.phantoms.drawing.sheet import Lungs, Rectangle, Sign, resiz
 from cxrloc.datasets.radiograph import Box
 
 # Signs that the anatomy fixes to a place are drawn first; the others keep clear of them.
-_ORDER = ("Cardiomegaly", "Effusion", "Pneumothorax", "Pneumonia", "Infiltration", "Mass",
-          "Atelectasis", "Nodule")  # fmt: skip
+_ORDER = (
+    "Cardiomegaly",
+    "Effusion",
+    "Pneumothorax",
+    "Pneumonia",
+    "Infiltration",
+    "Mass",
+    "Atelectasis",
+    "Nodule",
+)
 _POSE, _EXPOSURE, _NOISE, _MARKERS, _FINDINGS = range(
     1, 6
 )  # independent random streams of an image

@@ -178,9 +178,12 @@ def _pneumothorax(
     depth = float(share) * min(size[0], 0.7 * size[1])
     sink = float(rng.uniform(0.30, 0.45)) * min(size[1], 260) if apical else 0.0
     shifted = cv2.remap(
-        mask, (_X + side * depth * fall) / UNIT - 0.5, (_Y - sink * fall) / UNIT - 0.5,
-        cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT,
-    )  # fmt: skip
+        mask,
+        (_X + side * depth * fall) / UNIT - 0.5,
+        (_Y - sink * fall) / UNIT - 0.5,
+        cv2.INTER_LINEAR,
+        borderMode=cv2.BORDER_CONSTANT,
+    )
     collapsed = np.minimum(np.asarray(shifted, np.float32), mask)
     air = _largest_part(np.clip(mask - collapsed, 0, 1))
     line = (

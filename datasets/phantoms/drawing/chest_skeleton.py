@@ -15,8 +15,17 @@ def spine(anatomy: Anatomy, canvas: Canvas, x: Array) -> Array:
     for y in rows:
         centre = MIDLINE + anatomy.spine_bend * np.sin(np.pi * y / FRAME)
         half = 31 + 11 * y / FRAME
-        bodies.append(rounded([(centre - half, y), (centre + half, y), (centre + half, y + 43),
-                               (centre - half, y + 43)], times=2))  # fmt: skip
+        bodies.append(
+            rounded(
+                [
+                    (centre - half, y),
+                    (centre + half, y),
+                    (centre + half, y + 43),
+                    (centre - half, y + 43),
+                ],
+                times=2,
+            )
+        )
         processes.append(ellipse(centre, y + 38, 7, 15))
         processes += [ellipse(centre + s * half * 0.62, y + 15, 7, 9) for s in (-1, 1)]
     column = np.exp(-np.square(np.square((x - MIDLINE) / 62)))

@@ -63,10 +63,22 @@ def _silhouette(anatomy: Anatomy) -> Points:
     """Neck, shoulders and trunk, from the top of the image to below its bottom."""
     wall = anatomy.half_width + 22 + anatomy.fat
     top = anatomy.apex
-    half = [(88, -200), (90, top - 130), (104, top - 98), (150, top - 74), (240, top - 50),
-            (wall * 0.88, top - 34), (wall * 1.14, top - 12), (wall * 1.30, top + 60),
-            (wall * 1.30, top + 170), (wall * 1.13, top + 285), (wall * 1.02, top + 390),
-            (wall, 640), (wall * 1.02, 860), (wall * 1.06, 1250)]  # fmt: skip
+    half = [
+        (88, -200),
+        (90, top - 130),
+        (104, top - 98),
+        (150, top - 74),
+        (240, top - 50),
+        (wall * 0.88, top - 34),
+        (wall * 1.14, top - 12),
+        (wall * 1.30, top + 60),
+        (wall * 1.30, top + 170),
+        (wall * 1.13, top + 285),
+        (wall * 1.02, top + 390),
+        (wall, 640),
+        (wall * 1.02, 860),
+        (wall * 1.06, 1250),
+    ]
     right = [(MIDLINE + x, y) for x, y in half]
     left = [(MIDLINE - x, y) for x, y in reversed(half)]
     return rounded(right + left, times=2)
@@ -75,9 +87,16 @@ def _silhouette(anatomy: Anatomy) -> Points:
 def _arm(anatomy: Anatomy, side: int) -> Points:
     wall = anatomy.half_width + 22 + anatomy.fat
     top = anatomy.apex
-    offsets = [(wall * 0.98, top + 10), (wall * 1.24, top + 2), (wall * 1.42, top + 120),
-               (wall * 1.55, top + 520), (wall * 1.62, 1300), (wall * 1.28, 1300),
-               (wall * 1.24, top + 480), (wall * 1.12, top + 260)]  # fmt: skip
+    offsets = [
+        (wall * 0.98, top + 10),
+        (wall * 1.24, top + 2),
+        (wall * 1.42, top + 120),
+        (wall * 1.55, top + 520),
+        (wall * 1.62, 1300),
+        (wall * 1.28, 1300),
+        (wall * 1.24, top + 480),
+        (wall * 1.12, top + 260),
+    ]
     return rounded([(MIDLINE + side * x, y) for x, y in offsets], times=2)
 
 
@@ -96,8 +115,14 @@ def _stomach(anatomy: Anatomy) -> Points:
 def _mediastinum(anatomy: Anatomy, canvas: Canvas) -> Array:
     top, heart_top = anatomy.apex, anatomy.heart_box()[1]
     root = heart_top + 70
-    corners = [(-60, top - 10), (56, top - 10), (74, heart_top), (84, root), (-74, root),
-               (-68, heart_top)]  # fmt: skip
+    corners = [
+        (-60, top - 10),
+        (56, top - 10),
+        (74, heart_top),
+        (84, root),
+        (-74, root),
+        (-68, heart_top),
+    ]
     great = rounded([(MIDLINE + x, y) for x, y in corners])
     knob_y = top + 0.26 * (anatomy.dome_left - top)
     knob = ellipse(MIDLINE + 44 + 0.5 * anatomy.aorta, knob_y, anatomy.aorta, anatomy.aorta * 1.15)

@@ -134,8 +134,10 @@ def _gap(canvas: Canvas, bone: Bone, t: float) -> Array:
     """The dark, jagged line of the break."""
     point, along, across = _across(bone, t)
     zigzag = (0.10, -0.06, 0.08, -0.10, 0.04)
-    line = [point + bone.width * (a * along + s * across)
-            for a, s in zip(zigzag, np.linspace(-0.75, 0.75, 5), strict=True)]  # fmt: skip
+    line = [
+        point + bone.width * (a * along + s * across)
+        for a, s in zip(zigzag, np.linspace(-0.75, 0.75, 5), strict=True)
+    ]
     return canvas.strokes([(np.array(line), 0.13 * bone.width, 1.0)], blur=1.5)
 
 

@@ -52,9 +52,14 @@ def limb(body_part: str, seed: tuple[int, ...], spread: float) -> list[Bone]:
 
 
 def _line(
-    start: tuple[float, float], end: tuple[float, float], width: float, *,
-    bow: float = 0.0, flare: tuple[float, float] = (1.3, 1.3), long: bool = True,
-) -> Bone:  # fmt: skip
+    start: tuple[float, float],
+    end: tuple[float, float],
+    width: float,
+    *,
+    bow: float = 0.0,
+    flare: tuple[float, float] = (1.3, 1.3),
+    long: bool = True,
+) -> Bone:
     """A bone from start to end, its middle `bow` beside the straight line."""
     t = np.linspace(0, 1, _STEPS)[:, None]
     a, b = np.array(start, dtype=np.float64), np.array(end, dtype=np.float64)
@@ -158,9 +163,11 @@ def _shoulder(rng: np.random.Generator, spread: float) -> list[Bone]:
         _line((500, 300), (560, 470), 60, flare=(1.2, 1.0), long=False),  # glenoid
         _line((560, 300), (900, 250), 40, flare=(1.0, 1.0), long=False),  # spine of the scapula
         _line((560, 470), (760, 900), 34, flare=(1.2, 1.0), long=False),  # its margin
-        *(_line((760, 300 + 130 * n), (1060, 430 + 130 * n), 34, bow=60, long=False)
-          for n in range(4)),
-    ]  # fmt: skip
+        *(
+            _line((760, 300 + 130 * n), (1060, 430 + 130 * n), 34, bow=60, long=False)
+            for n in range(4)
+        ),
+    ]
 
 
 LIMBS: dict[str, Callable[[np.random.Generator, float], list[Bone]]] = {

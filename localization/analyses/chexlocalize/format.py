@@ -28,9 +28,17 @@ from cxrloc.localization.cam.heat_maps import HeatMaps
 from cxrloc.localization.localizer import Localization
 
 TASKS = (
-    "Enlarged Cardiomediastinum", "Cardiomegaly", "Lung Lesion", "Airspace Opacity", "Edema",
-    "Consolidation", "Atelectasis", "Pneumothorax", "Pleural Effusion", "Support Devices",
-)  # fmt: skip
+    "Enlarged Cardiomediastinum",
+    "Cardiomegaly",
+    "Lung Lesion",
+    "Airspace Opacity",
+    "Edema",
+    "Consolidation",
+    "Atelectasis",
+    "Pneumothorax",
+    "Pleural Effusion",
+    "Support Devices",
+)
 _TASK_OF = {"Lung Opacity": "Airspace Opacity", "Effusion": "Pleural Effusion"}
 _DISEASE_OF = {"Airspace Opacity": "Lung Opacity"}
 

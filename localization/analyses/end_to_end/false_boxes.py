@@ -106,11 +106,18 @@ def operating_points(
     false = _false_boxes(detections, top, setting, images, thresholds, bootstrap)
     return [
         OperatingPoint(
-            name, setting.name, t, int(setting.images.sum()), int(hit[:, i].sum()), len(mine),
-            sensitivities[i], _by_disease(hit[:, i], diseases, len(images.diseases)), false[i],
+            name,
+            setting.name,
+            t,
+            int(setting.images.sum()),
+            int(hit[:, i].sum()),
+            len(mine),
+            sensitivities[i],
+            _by_disease(hit[:, i], diseases, len(images.diseases)),
+            false[i],
         )
         for i, t in enumerate(thresholds)
-    ]  # fmt: skip
+    ]
 
 
 def _by_disease(hit: FloatArray, diseases: IndexArray, number: int) -> tuple[float, ...]:
@@ -233,9 +240,7 @@ def _false_box_row(point: OperatingPoint, false: FalseBoxes, diseases: Sequence[
 
 
 def _lead(point: OperatingPoint) -> dict[str, str | float]:
-    return {
-        "threshold": point.threshold, "localizer": point.localizer, "setting": point.setting
-    }  # fmt: skip
+    return {"threshold": point.threshold, "localizer": point.localizer, "setting": point.setting}
 
 
 def _block(point: OperatingPoint) -> str:

@@ -112,12 +112,17 @@ def froc(
     low, high = percentiles(samples.T, tail)
     mean_low, mean_high = percentiles(means.T, tail)
     return Froc(
-        name, setting.name, threshold, bound, disease and disease[1],
-        int(found.images.sum()), int(found.boxes.sum()),
+        name,
+        setting.name,
+        threshold,
+        bound,
+        disease and disease[1],
+        int(found.images.sum()),
+        int(found.boxes.sum()),
         tuple(map(Estimate, value[:n].tolist(), low[:n].tolist(), high[:n].tolist())),
         Estimate(float(value[:n].mean()), float(mean_low[0]), float(mean_high[0])),
         np.stack([value, low, high])[:, n:],
-    )  # fmt: skip
+    )
 
 
 def sweep(
@@ -143,10 +148,13 @@ def sweep(
     boxes = np.bincount(patient_of[detections.truth.image_of_box[mine]], minlength=patients)
     images = np.bincount(patient_of[setting.images], minlength=patients)
     return Sweep(
-        best[hit], patient_of[detections.truth.image_of_box[hit]],
-        detections.score[false], patient_of[detections.image[false]],
-        boxes.astype(np.float64), images.astype(np.float64),
-    )  # fmt: skip
+        best[hit],
+        patient_of[detections.truth.image_of_box[hit]],
+        detections.score[false],
+        patient_of[detections.image[false]],
+        boxes.astype(np.float64),
+        images.astype(np.float64),
+    )
 
 
 def sensitivity_at(found: Sweep, at: Sequence[float] | FloatArray) -> FloatArray:

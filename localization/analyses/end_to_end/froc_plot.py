@@ -45,9 +45,14 @@ def froc_figure(
     shown = list(dict.fromkeys(curve.disease for curve in curves))
     looks = _looks(list(dict.fromkeys(curve.localizer for curve in curves)))
     grid = panels(
-        len(shown), (3.6, 2.9), per_row=3, narrowest=6.0, around=(0.0, 1.3), sharex=True,
+        len(shown),
+        (3.6, 2.9),
+        per_row=3,
+        narrowest=6.0,
+        around=(0.0, 1.3),
+        sharex=True,
         sharey=True,
-    )  # fmt: skip
+    )
     for axis, disease in zip(grid.axes, shown, strict=True):
         _panel(axis, [curve for curve in curves if curve.disease == disease], looks)
         for point in points:
@@ -105,9 +110,16 @@ def _mark(
     look = looks[point.localizer]
     x = min(max(x, GRID[0]), GRID[-1])  # off the scale: at the edge
     axis.plot(
-        [x], [y], marker=look["marker"], markersize=7, color=look["color"],
-        markeredgecolor="black", linestyle="none", clip_on=False, zorder=5,
-    )  # fmt: skip
+        [x],
+        [y],
+        marker=look["marker"],
+        markersize=7,
+        color=look["color"],
+        markeredgecolor="black",
+        linestyle="none",
+        clip_on=False,
+        zorder=5,
+    )
 
 
 def _title(curve: Froc) -> str:

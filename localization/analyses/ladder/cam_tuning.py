@@ -186,9 +186,16 @@ def tune(truth: GroundTruth, maps: HeatMaps, *, seed: int = 0) -> Tuning:
         [_best_rule(iou[rows, v]) for rows in variant] for v, variant in enumerate(members & mapped)
     ]
     return Tuning(
-        folds, diseases, mapped, means, members.sum(axis=2), iou, best,
-        np.array(chosen, dtype=np.intp), disease_of,
-    )  # fmt: skip
+        folds,
+        diseases,
+        mapped,
+        means,
+        members.sum(axis=2),
+        iou,
+        best,
+        np.array(chosen, dtype=np.intp),
+        disease_of,
+    )
 
 
 def _sizes(truth: GroundTruth) -> FloatArray:

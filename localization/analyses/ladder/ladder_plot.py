@@ -33,9 +33,14 @@ def ladder_figure(
     """
     titles = (*diseases, MACRO_MEAN)
     grid = panels(
-        len(titles), (3.4, 2.7), per_row=3, narrowest=7.0, around=(0.0, 1.9), sharex=True,
+        len(titles),
+        (3.4, 2.7),
+        per_row=3,
+        narrowest=7.0,
+        around=(0.0, 1.9),
+        sharex=True,
         sharey=True,
-    )  # fmt: skip
+    )
     for d, (axis, title) in enumerate(zip(grid.axes, titles, strict=True)):
         _panel(axis, title, rungs)
         for i, name in enumerate(localizers):
@@ -47,10 +52,15 @@ def ladder_figure(
         axis.set_ylabel("mean IoU")
     handles, labels = grid.axes[0].get_legend_handles_labels()
     grid.figure.legend(
-        handles, labels, loc="outside lower center", ncols=min(len(labels), 4), frameon=False,
-        fontsize=9, title_fontsize=9,
+        handles,
+        labels,
+        loc="outside lower center",
+        ncols=min(len(labels), 4),
+        frameon=False,
+        fontsize=9,
+        title_fontsize=9,
         title=f"grey: oracles, which look at the scored box; bars: 95 % interval.  {RESEARCH_USE}.",
-    )  # fmt: skip
+    )
     return grid.figure
 
 

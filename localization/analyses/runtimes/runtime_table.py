@@ -57,16 +57,31 @@ def write_images(
     """Write the Parquet whole or not at all; `settings` say what it was made of, as JSON."""
     rows = [
         (
-            image.image_id, image.patient_id, image.fold, runtime, disease, image.labels[column],
-            answer.probabilities[column], disease in answer.present,
+            image.image_id,
+            image.patient_id,
+            image.fold,
+            runtime,
+            disease,
+            image.labels[column],
+            answer.probabilities[column],
+            disease in answer.present,
             *answer.boxes.get(disease, (np.nan,) * 4),
         )
         for image in images
         for runtime, answer in image.answers.items()
         for column, disease in enumerate(diseases)
-    ]  # fmt: skip
-    names = ("image_id", "patient_id", "fold", "runtime", "disease", "label", "probability",
-             "present", *_CORNERS)  # fmt: skip
+    ]
+    names = (
+        "image_id",
+        "patient_id",
+        "fold",
+        "runtime",
+        "disease",
+        "label",
+        "probability",
+        "present",
+        *_CORNERS,
+    )
     table = pa.Table.from_pandas(pd.DataFrame(rows, columns=names), preserve_index=False)
     with whole_file(path) as temporary:
         pq.write_table(table.replace_schema_metadata({_KEY: json.dumps(settings)}), temporary)
@@ -156,8 +171,12 @@ def _changes(pairs: Sequence[tuple[Judged, Judged]], patients: Sequence[str]) ->
     boxes = np.array([f.size for f in found])
     decisions = np.full(len(pairs), apart.shape[1])
     # each image's part of what is above and below a ratio's line
-    above = [1000 * apart.sum(axis=1), 1000 * turned,
-             [(f > SAME_BOX).sum() for f in found], [(f == 0).sum() for f in found]]  # fmt: skip
+    above = [
+        1000 * apart.sum(axis=1),
+        1000 * turned,
+        [(f > SAME_BOX).sum() for f in found],
+        [(f == 0).sum() for f in found],
+    ]
     below = [decisions, decisions, boxes, boxes]
     over, under = (np.array(part, dtype=np.float64).T for part in (above, below))
     ratios = bootstrap_ratios(over, under, patients, RESAMPLES, seed=0)

@@ -35,9 +35,15 @@ def shortcut_chart(shares: Mapping[str, ShortcutShares], figures: Mapping[str, F
             _series(axis, own, at, figures[name], region, name, i, len(shares))
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(
-        handles, labels, loc="outside lower center", ncols=min(4, len(labels)), frameon=False,
-        fontsize=9, title_fontsize=9, title=f"lines: 95 % interval.  {RESEARCH_USE}.",
-    )  # fmt: skip
+        handles,
+        labels,
+        loc="outside lower center",
+        ncols=min(4, len(labels)),
+        frameon=False,
+        fontsize=9,
+        title_fontsize=9,
+        title=f"lines: 95 % interval.  {RESEARCH_USE}.",
+    )
     return figure
 
 

@@ -131,8 +131,10 @@ def _findings(scores: Sequence[StratumScore]) -> tuple[str, ...]:
 
 def _range(label: str, differences: Sequence[tuple[Estimate, str]]) -> str:
     ordered = sorted(differences, key=lambda item: (item[0].value, item[1]))
-    low, high = (f"{e.value:+.3f} [{e.low:+.3f}, {e.high:+.3f}] ({name})"
-                 for e, name in (ordered[0], ordered[-1]))  # fmt: skip
+    low, high = (
+        f"{e.value:+.3f} [{e.low:+.3f}, {e.high:+.3f}] ({name})"
+        for e, name in (ordered[0], ordered[-1])
+    )
     return (
         f"{label}: mean IoU minus that of the reference control runs from {low} to {high} over "
         f"the strata of {FEWEST_PATIENTS} patients or more."

@@ -135,9 +135,14 @@ def _alt(findings: Sequence[str], t: float) -> str:
 def _figure(truth: GroundTruth, rows: Sequence[Taxonomy], threshold: float) -> Figure:
     blocks = (ALL_BOXES, *truth.disease_names)
     grid = panels(
-        len(blocks), (3.6, 0.9 + 0.26 * len(rows)), per_row=3, narrowest=8.5,
-        around=(1.0, 1.5), sharex=True, sharey=True,
-    )  # fmt: skip
+        len(blocks),
+        (3.6, 0.9 + 0.26 * len(rows)),
+        per_row=3,
+        narrowest=8.5,
+        around=(1.0, 1.5),
+        sharex=True,
+        sharey=True,
+    )
     for axis, block in zip(grid.axes, blocks, strict=True):
         _panel(axis, rows, block)
     grid.axes[0].invert_yaxis()  # the first localizer on top; shared by all panels

@@ -212,8 +212,10 @@ def test_signals_are_handled_after_runtimes_ended_in_the_order_they_were_made(
     """
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(script)],
-        env={**os.environ, "XDG_CACHE_HOME": str(tmp_path)}, capture_output=True, text=True,
-    )  # fmt: skip
+        env={**os.environ, "XDG_CACHE_HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+    )
     assert (done.returncode, done.stdout) == (0, "handled\n"), done.stderr
 
 

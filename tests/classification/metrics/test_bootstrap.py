@@ -80,9 +80,12 @@ def test_intervals_are_the_expanded_percentiles_of_the_slow_loop() -> None:
 @pytest.mark.parametrize(
     ("patients", "tail"),
     # Student's t .975 of 9, 49 and 574 degrees of freedom is 2.2622, 2.0096 and 1.9641
-    [(10, norm.cdf(-2.2622 * math.sqrt(10 / 9))), (50, norm.cdf(-2.0096 * math.sqrt(50 / 49))),
-     (575, norm.cdf(-1.9641 * math.sqrt(575 / 574)))],
-)  # fmt: skip
+    [
+        (10, norm.cdf(-2.2622 * math.sqrt(10 / 9))),
+        (50, norm.cdf(-2.0096 * math.sqrt(50 / 49))),
+        (575, norm.cdf(-1.9641 * math.sqrt(575 / 574))),
+    ],
+)
 def test_the_tail_is_that_of_hesterbergs_expanded_percentiles(patients: int, tail: float) -> None:
     assert tail_of(patients, 0.95) == pytest.approx(tail, abs=1e-5)
     assert tail_of(patients, 0.95) < 0.025

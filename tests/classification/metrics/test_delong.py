@@ -45,8 +45,9 @@ def test_midranks_give_what_the_definition_gives_with_ties_and_unknown_labels(se
     second = np.round(rng.random(60) + 0.5 * labels, 1)
     difference, error = by_definition(labels, first, second)
     unknown = np.full(3, math.nan), np.ones(3), np.zeros(3)
-    test = delong_test(*(np.append(a, b) for a, b in zip((labels, first, second), unknown,
-                                                         strict=True)))  # fmt: skip
+    test = delong_test(
+        *(np.append(a, b) for a, b in zip((labels, first, second), unknown, strict=True))
+    )
     assert test.difference == pytest.approx(difference, abs=1e-12)
     assert test.difference == pytest.approx(
         roc_auc_score(labels, first) - roc_auc_score(labels, second), abs=1e-12

@@ -130,8 +130,9 @@ def test_bins_hold_equally_many_images_and_ties_stay_together() -> None:
     assert calibration_error(bins) == pytest.approx(
         np.mean([abs(scores[3 * i : 3 * i + 3].mean() - 1 / 3) for i in range(10)])
     )
-    tied = reliability(labels, np.repeat([0.2, 0.8], 15), list(map(str, range(30))), replicates=0,
-                       seed=0)  # fmt: skip
+    tied = reliability(
+        labels, np.repeat([0.2, 0.8], 15), list(map(str, range(30))), replicates=0, seed=0
+    )
     assert [b.images for b in tied] == [15, 15]
     assert [b.mean_probability for b in tied] == pytest.approx([0.2, 0.8])
 

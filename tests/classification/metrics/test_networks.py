@@ -48,8 +48,9 @@ def real_network(name: str, folder: Path, key: str) -> Network:
     with (folder / f"sample_{name}_probabilities.csv").open(newline="") as handle:
         judged = {r["image_index"]: r for r in csv.DictReader(handle)}
     suffix = f"_{key}_prob"
-    diseases = tuple(c.removesuffix(suffix) for c in next(iter(judged.values()))
-                     if c.endswith(suffix))  # fmt: skip
+    diseases = tuple(
+        c.removesuffix(suffix) for c in next(iter(judged.values())) if c.endswith(suffix)
+    )
     images = tuple(i for i in judged if i in rows)
     present = [{canonical_label(t) for t in rows[i]["Finding Labels"].split("|")} for i in images]
     return Network(
@@ -104,8 +105,9 @@ def test_the_paired_interval_is_that_of_explicit_resamples_of_patients() -> None
     gains = []
     for counts in resample_counts(20, 100, seed=3).astype(int):
         rows = np.repeat(np.arange(40), np.repeat(counts, 2))
-        gains.append(roc_auc_score(labels[rows], first[rows])
-                     - roc_auc_score(labels[rows], second[rows]))  # fmt: skip
+        gains.append(
+            roc_auc_score(labels[rows], first[rows]) - roc_auc_score(labels[rows], second[rows])
+        )
     ill, well = (len({i // 2 for i in range(40) if labels[i] == y}) for y in (1, 0))
     tail = tail_of(min(ill, well))
     low, high = np.quantile(gains, [tail, 1 - tail])

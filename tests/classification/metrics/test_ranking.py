@@ -63,9 +63,12 @@ def test_the_interval_is_the_expanded_percentile_of_explicit_resamples_of_patien
         y, s = labels[rows], scores[rows]
         known = [~np.isnan(y[:, i]) for i in range(2)]
         figures.append(
-            [f(y[k, i], s[k, i]) for f in (roc_auc_score, average_precision_score)
-             for i, k in enumerate(known)]
-        )  # fmt: skip
+            [
+                f(y[k, i], s[k, i])
+                for f in (roc_auc_score, average_precision_score)
+                for i, k in enumerate(known)
+            ]
+        )
     # patients with an image of the disease are fewer than those with one of none
     ill = [len({p for p, y in zip(patients, labels[:, i], strict=True) if y == 1}) for i in (0, 1)]
     a, b = metrics.diseases["A"], metrics.diseases["B"]
@@ -114,9 +117,11 @@ def test_copies_of_an_image_within_a_patient_do_not_narrow_the_interval() -> Non
     labels, scores, _ = example(60)
     once = classifier_metrics(labels, scores, ["A", "B"], [str(i) for i in range(60)])
     four = classifier_metrics(
-        np.repeat(labels, 4, axis=0), np.repeat(scores, 4, axis=0), ["A", "B"],
+        np.repeat(labels, 4, axis=0),
+        np.repeat(scores, 4, axis=0),
+        ["A", "B"],
         [str(i // 4) for i in range(240)],
-    )  # fmt: skip
+    )
     assert four.diseases["A"].auc == once.diseases["A"].auc
 
 

@@ -41,8 +41,11 @@ def test_what_is_written_is_read_again(tmp_path: Path) -> None:
     write_scored_images(tmp_path / "x.parquet", images)
     again = read_scored_images(tmp_path / "x.parquet")
     assert (again.diseases, again.image_ids, again.patient_ids, again.sensitivity) == (
-        images.diseases, images.image_ids, images.patient_ids, 0.9
-    )  # fmt: skip
+        images.diseases,
+        images.image_ids,
+        images.patient_ids,
+        0.9,
+    )
     np.testing.assert_array_equal(again.folds, images.folds)
     np.testing.assert_array_equal(again.scores, images.scores)
     np.testing.assert_array_equal(again.labels, images.labels)
@@ -68,10 +71,18 @@ def test_any_reader_finds_the_columns_and_null_for_unknown(tmp_path: Path) -> No
     write_scored_images(tmp_path / "x.parquet", example())
     table = pq.read_table(tmp_path / "x.parquet")
     assert table.column_names == [
-        "image_id", "patient_id", "fold", "probability_Mass", "probability_No Finding",
-        "label_Mass", "label_No Finding", "threshold_youden_Mass", "threshold_youden_No Finding",
-        "threshold_target_Mass", "threshold_target_No Finding",
-    ]  # fmt: skip
+        "image_id",
+        "patient_id",
+        "fold",
+        "probability_Mass",
+        "probability_No Finding",
+        "label_Mass",
+        "label_No Finding",
+        "threshold_youden_Mass",
+        "threshold_youden_No Finding",
+        "threshold_target_Mass",
+        "threshold_target_No Finding",
+    ]
     assert table["label_Mass"].to_pylist() == [1.0, 0.0, None]
     assert table["threshold_youden_No Finding"].to_pylist() == [None, None, 0.5]
     assert table["fold"].to_pylist() == [0, 0, 1]

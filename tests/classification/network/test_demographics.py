@@ -121,9 +121,14 @@ def test_training_learns_a_shortcut_of_which_the_image_shows_nothing(tmp_path: P
     rng = np.random.default_rng(0)
     cache = {r.image_id: rng.integers(0, 255, (64, 64), dtype=np.uint8) for r in people}
     settings = TrainConfig(
-        epochs=6, batch_size=4, lr=0.02, optimizer="adam", schedule="constant", precision="fp32",
+        epochs=6,
+        batch_size=4,
+        lr=0.02,
+        optimizer="adam",
+        schedule="constant",
+        precision="fp32",
         device="cpu",
-    )  # fmt: skip
+    )
     # the random backbone is kept, so that the head alone could learn from the noise
     network = ModelConfig("simple_cnn", 64, weights="random.safetensors", frozen_stages=5)
     aucs = {}
@@ -150,11 +155,15 @@ def prepared(tmp_path: Path) -> Path:
         person = radiograph(n, ("PA", "AP")[n % 2], ("M", "F")[n // 6], 30.0 + n)
         images.append(replace(person, image_id=path.name, path=path))
     write_prepared(
-        tmp_path / "prepared", images, boxed_diseases=(), k=3,
+        tmp_path / "prepared",
+        images,
+        boxed_diseases=(),
+        k=3,
         folds={r.image_id: 0 for r in images},
         official={r.image_id: ("train_val", "test")[n % 4 // 2] for n, r in enumerate(images)},
-        summary="", manifest={},
-    )  # fmt: skip
+        summary="",
+        manifest={},
+    )
     return tmp_path / "prepared"
 
 
@@ -164,12 +173,21 @@ def test_a_run_judges_its_images_as_the_gate_does_later(
 ) -> None:
     out = prepared.parent / "run"
     options = {
-        "data.prepared": prepared, "data.split": "official", "data.validation_share": 0.4,
-        "data.workers": 1, "model.architecture": "simple_cnn", "model.size": 64,
-        "model.demographics": "[age,sex,view]", "train.epochs": 2, "train.lr": 0.05,
-        "train.batch_size": 2, "train.precision": "fp32", "train.device": "cpu",
-        "train.bootstrap": 2, "out": out,
-    }  # fmt: skip
+        "data.prepared": prepared,
+        "data.split": "official",
+        "data.validation_share": 0.4,
+        "data.workers": 1,
+        "model.architecture": "simple_cnn",
+        "model.size": 64,
+        "model.demographics": "[age,sex,view]",
+        "train.epochs": 2,
+        "train.lr": 0.05,
+        "train.batch_size": 2,
+        "train.precision": "fp32",
+        "train.device": "cpu",
+        "train.bootstrap": 2,
+        "out": out,
+    }
     words = [f"--{key}={value}" for key, value in options.items()]
     assert train_classifier.main(words) == 0
     gate = Gate(load_classifier(out / "classifier.safetensors"), precision="fp32")

@@ -44,13 +44,31 @@ def test_each_disease_has_its_networks_below_one_another_and_the_sum_the_publish
     # four diseases as above; edema is never called present: 3 missed, 2 right
     assert rows[10:12] == [
         ["all, summed", "plain", "8", "7", "4", "6", ".533", ".600", ".593", ".833 (mean AUC)"],
-        ["all, summed", "enhanced", "12", "3", "0", "10", ".800", "1.000", ".889",
-         "1.000 (mean AUC)"],
-    ]  # fmt: skip
+        [
+            "all, summed",
+            "enhanced",
+            "12",
+            "3",
+            "0",
+            "10",
+            ".800",
+            "1.000",
+            ".889",
+            "1.000 (mean AUC)",
+        ],
+    ]
     assert rows[12] == [
-        "all, summed", "published: Chasanidis 2020 (DenseNet-121 with enhancement layers)",
-        "", "", "", "", "none", "none", "none", "0.79 (multilabel AUC)",
-    ]  # fmt: skip
+        "all, summed",
+        "published: Chasanidis 2020 (DenseNet-121 with enhancement layers)",
+        "",
+        "",
+        "",
+        "",
+        "none",
+        "none",
+        "none",
+        "0.79 (multilabel AUC)",
+    ]
     assert any("no published TPR, TNR or F1 is at hand" in note for note in table.notes)
     assert "Edema (plain, 5 images), Edema (enhanced, 5 images)" in table.notes[-1]
 
@@ -59,10 +77,18 @@ def test_the_records_hold_counts_and_rates_in_full() -> None:
     records = confusion_records(compared(network("plain", PLAIN)))
     assert [r["disease"] for r in records] == [*FIVE, "all, summed"]
     assert records[0] == {
-        "rule": "youden", "network": "plain", "disease": "Atelectasis", "true_positive": 2,
-        "false_negative": 1, "false_positive": 1, "true_negative": 1, "undecided": 0,
-        "sensitivity": 2 / 3, "specificity": 1 / 2, "f1": 2 / 3,
-    }  # fmt: skip
+        "rule": "youden",
+        "network": "plain",
+        "disease": "Atelectasis",
+        "true_positive": 2,
+        "false_negative": 1,
+        "false_positive": 1,
+        "true_negative": 1,
+        "undecided": 0,
+        "sensitivity": 2 / 3,
+        "specificity": 1 / 2,
+        "f1": 2 / 3,
+    }
     assert records[-1]["undecided"] == 5
 
 

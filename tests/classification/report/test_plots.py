@@ -93,8 +93,12 @@ def test_pictures_of_several_body_parts_together_say_so(parts: tuple[str, ...], 
 def test_the_loss_figure_marks_the_epoch_that_was_kept(tmp_path: Path, texts: list[str]) -> None:
     history = [{"epoch": e, "train_loss": 1.0 / (e + 1), "val_loss": 0.5} for e in range(3)]
     plot_losses(tmp_path / "loss.png", history, 1)
-    assert texts == ["training", "validation", "best epoch, kept",
-                     "Research use only, never a diagnosis."]  # fmt: skip
+    assert texts == [
+        "training",
+        "validation",
+        "best epoch, kept",
+        "Research use only, never a diagnosis.",
+    ]
     assert read_pixels(tmp_path / "loss.png").std() > 1
 
 

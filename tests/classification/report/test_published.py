@@ -60,9 +60,15 @@ def test_muras_paper_has_its_kappa_by_part_and_an_auc_of_all_on_its_hidden_test_
     theirs = [s for s in published_studies() if s.study.startswith(MURA_PAPER)]
     kappas = {s.scored_on: s.values[MACRO_MEAN] for s in theirs if s.measure == "study kappa"}
     assert kappas == {
-        "MURA elbow": ".710", "MURA finger": ".389", "MURA forearm": ".737", "MURA hand": ".851",
-        "MURA humerus": ".600", "MURA shoulder": ".729", "MURA wrist": ".931", "MURA all": ".705",
-    }  # fmt: skip
+        "MURA elbow": ".710",
+        "MURA finger": ".389",
+        "MURA forearm": ".737",
+        "MURA hand": ".851",
+        "MURA humerus": ".600",
+        "MURA shoulder": ".729",
+        "MURA wrist": ".931",
+        "MURA all": ".705",
+    }
     (auc,) = [s for s in theirs if s.measure == "study AUC"]
     assert (auc.scored_on, auc.values) == ("MURA all", {MACRO_MEAN: ".929"})
     assert all("hidden test part of 207 studies" in s.study for s in theirs)
@@ -74,8 +80,9 @@ def test_our_file_holds_every_figure_of_the_shared_ones(shared_data: Path) -> No
         pytest.skip(f"{folder} is absent")
     theirs = []
     with (folder / "nih_auc.csv").open(newline="") as handle:
-        theirs += [(r["source"], r["split"], "AUC", r["disease"], r["auc"])
-                   for r in csv.DictReader(handle)]  # fmt: skip
+        theirs += [
+            (r["source"], r["split"], "AUC", r["disease"], r["auc"]) for r in csv.DictReader(handle)
+        ]
     with (folder / "earlier_projects.csv").open(newline="") as handle:
         theirs += [
             (f"{r['source']} ({r['model']})", r["data"], r["measure"], MACRO_MEAN, r["value"])
@@ -83,7 +90,8 @@ def test_our_file_holds_every_figure_of_the_shared_ones(shared_data: Path) -> No
         ]
     ours = [
         (s.study, s.scored_on, s.measure, disease, value)
-        for s in published_studies() for disease, value in s.values.items()
+        for s in published_studies()
+        for disease, value in s.values.items()
         if not s.study.startswith(MURA_PAPER)  # of which they have nothing: the test above
-    ]  # fmt: skip
+    ]
     assert sorted(ours) == sorted(theirs)

@@ -93,11 +93,20 @@ def test_gradients_statistics_and_a_training_from_shards_are_those_of_one_proces
 
 def words(prepared: Path, out: Path, *more: str) -> list[str]:
     options = {
-        "data.prepared": prepared, "out": out, "data.workers": 1, "data.fold": 1,
-        "model.architecture": "simple_cnn", "model.size": 64, "train.epochs": 3,
-        "train.batch_size": 4, "train.precision": "fp32", "train.device": "cpu",
-        "train.bootstrap": 20, "train.loss": "bce_weighted", "train.lr": 1e-3,
-    }  # fmt: skip
+        "data.prepared": prepared,
+        "out": out,
+        "data.workers": 1,
+        "data.fold": 1,
+        "model.architecture": "simple_cnn",
+        "model.size": 64,
+        "train.epochs": 3,
+        "train.batch_size": 4,
+        "train.precision": "fp32",
+        "train.device": "cpu",
+        "train.bootstrap": 20,
+        "train.loss": "bce_weighted",
+        "train.lr": 1e-3,
+    }
     return [*(f"--{key}={value}" for key, value in options.items()), *more]
 
 

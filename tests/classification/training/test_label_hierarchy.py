@@ -53,9 +53,16 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Trained, Path]:
     """Two epochs of each stage."""
     folder = tmp_path_factory.mktemp("hierarchy")
     settings = TrainConfig(
-        hierarchy="parents_first", epochs=2, batch_size=8, lr=0.01, stage2_lr=0.05,
-        weight_decay=0.1, precision="fp32", device="cpu", seed=1,
-    )  # fmt: skip
+        hierarchy="parents_first",
+        epochs=2,
+        batch_size=8,
+        lr=0.01,
+        stage2_lr=0.05,
+        weight_decay=0.1,
+        precision="fp32",
+        device="cpu",
+        seed=1,
+    )
     config = ClassifierConfig(model=ModelConfig("simple_cnn", 64), train=settings)
     model, _ = build_classifier("simple_cnn", 3, seed=0)
     return train(model, (make_images(16, 0), make_images(12, 1)), config, folder), folder

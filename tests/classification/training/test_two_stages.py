@@ -18,9 +18,17 @@ from cxrloc.datasets.radiograph import Radiograph
 
 MODEL = ModelConfig(architecture="simple_cnn", size=64, weights="pretrained.safetensors")
 TRAIN = TrainConfig(
-    two_stage=True, epochs=3, stage1_epochs=2, lr=0.1, stage2_lr=1e-3, batch_size=8,
-    precision="fp32", device="cpu", seed=3, patience=3,
-)  # fmt: skip
+    two_stage=True,
+    epochs=3,
+    stage1_epochs=2,
+    lr=0.1,
+    stage2_lr=1e-3,
+    batch_size=8,
+    precision="fp32",
+    device="cpu",
+    seed=3,
+    patience=3,
+)
 
 
 def make_images(count: int, seed: int) -> ImageBatches:

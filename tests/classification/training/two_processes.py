@@ -32,9 +32,15 @@ from cxrloc.datasets.shards.read import ShardSet
 
 TRAINING, VALIDATION = 17, 5
 SETTINGS = TrainConfig(
-    epochs=2, batch_size=4, lr=1e-3, precision="fp32", device="cpu", flip=True, optimizer="sgd",
+    epochs=2,
+    batch_size=4,
+    lr=1e-3,
+    precision="fp32",
+    device="cpu",
+    flip=True,
+    optimizer="sgd",
     loss="chexnet",
-)  # fmt: skip
+)
 Figures = dict[str, list[float]]
 
 

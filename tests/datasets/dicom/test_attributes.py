@@ -44,10 +44,15 @@ def read(tmp_path: Path) -> Callable[..., LoadedImage]:
 @pytest.mark.parametrize(
     ("stated", "years"),
     [
-        ("058Y", 58.0), ("006M", 0.5), ("013W", 91 / 365.25), ("010D", 10 / 365.25),
-        ("58Y", 58.0), ("000Y", 0.0), ("411Y", 411.0),
+        ("058Y", 58.0),
+        ("006M", 0.5),
+        ("013W", 91 / 365.25),
+        ("010D", 10 / 365.25),
+        ("58Y", 58.0),
+        ("000Y", 0.0),
+        ("411Y", 411.0),
     ],
-)  # fmt: skip
+)
 def test_age_is_in_years_whatever_its_unit(
     read: Callable[..., LoadedImage], stated: str, years: float
 ) -> None:

@@ -45,10 +45,11 @@ def _meta(image: Path, kind: str) -> bytes:
         "no preamble": usual,
         "implicit": preamble + b"\x02\0\x10\0" + len(syntax).to_bytes(4, "little") + syntax,
         "long": preamble + b"\x02\0\x05\0UC\0\0" + (8).to_bytes(4, "little") + bytes(8) + usual,
-        "open sequence": preamble + usual
+        "open sequence": preamble
+        + usual
         + b"\x02\0\x02\x01SQ\0\0\xff\xff\xff\xff\xfe\xff\xdd\xe0\0\0\0\0",
         "command set": preamble + usual + bytes(4) + (4).to_bytes(4, "little") + bytes(4),
-    }[kind]  # fmt: skip
+    }[kind]
 
 
 @pytest.mark.parametrize(

@@ -83,12 +83,15 @@ ROW = [0, 100, 200, 300, 400]  # stored values, 12 bits
         # padding is black and has no part in the range: 100..400
         ({"PixelPaddingValue": 0}, [0, 0, 85, 170, 255]),
         (
-            {"PixelPaddingValue": 300, "PixelPaddingRangeLimit": 400,
-             "PhotometricInterpretation": "MONOCHROME1"},
+            {
+                "PixelPaddingValue": 300,
+                "PixelPaddingRangeLimit": 400,
+                "PhotometricInterpretation": "MONOCHROME1",
+            },
             [255, 128, 0, 0, 0],
         ),
     ],
-)  # fmt: skip
+)
 def test_stored_values_become_grey_in_the_order_of_the_standard(
     tmp_path: Path, attributes: dict[str, Any], expected: list[int]
 ) -> None:
@@ -128,9 +131,13 @@ def test_a_voi_lut_goes_before_the_window_and_holds_its_ends(tmp_path: Path, pac
     stored = np.array([[0, 10, 11, 12, 13, 4000]], np.uint16)
     table = lookup_table([0, 1023, 512, 256], 10, 10, packed=packed)  # of 1023: 0, 255, 127.6, 63.8
     path = write_dicom(
-        tmp_path / "a.dcm", stored, bits=12,
-        VOILUTSequence=[table, lookup_table([0, 1], 0, 16)], WindowCenter=5, WindowWidth=10,
-    )  # fmt: skip
+        tmp_path / "a.dcm",
+        stored,
+        bits=12,
+        VOILUTSequence=[table, lookup_table([0, 1], 0, 16)],
+        WindowCenter=5,
+        WindowWidth=10,
+    )
     assert read_grey(path).tolist() == [[0, 0, 255, 128, 64, 64]]
     assert read_image(path).warnings == ()
 

@@ -83,22 +83,28 @@ def test_a_dcm_file_that_is_none_says_so(tmp_path: Path, content: bytes) -> None
     [
         ({}, 0.2, 0.2, "ImagerPixelSpacing (in the detector"),
         (
-            {"EstimatedRadiographicMagnificationFactor": 1.25}, 0.16, 0.16,
+            {"EstimatedRadiographicMagnificationFactor": 1.25},
+            0.16,
+            0.16,
             "ImagerPixelSpacing / EstimatedRadiographicMagnificationFactor",
         ),
         ({"PixelSpacing": [0.1, 0.3]}, 0.1, 0.3, "PixelSpacing"),
         ({"PixelSpacing": [0.2, 0.2]}, 0.2, 0.2, "ImagerPixelSpacing (in"),  # not calibrated
         (
-            {"PixelSpacing": [0.2, 0.2], "PixelSpacingCalibrationType": "FIDUCIAL"}, 0.2, 0.2,
+            {"PixelSpacing": [0.2, 0.2], "PixelSpacingCalibrationType": "FIDUCIAL"},
+            0.2,
+            0.2,
             "PixelSpacing",
         ),
         ({"PixelSpacing": [0, 0]}, 0.2, 0.2, "ImagerPixelSpacing (in"),
         (
-            {"ImagerPixelSpacing": None, "NominalScannedPixelSpacing": [0.175, 0.175]}, 0.175,
-            0.175, "NominalScannedPixelSpacing",
+            {"ImagerPixelSpacing": None, "NominalScannedPixelSpacing": [0.175, 0.175]},
+            0.175,
+            0.175,
+            "NominalScannedPixelSpacing",
         ),
     ],
-)  # fmt: skip
+)
 def test_the_size_of_a_pixel_is_kept_with_its_source(
     tmp_path: Path,
     attributes: dict[str, Any],

@@ -38,8 +38,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"BodyPartExamined": "HAND"}, r"BodyPartExamined is HAND; .*limbs \(MURA\) take PNG or JPEG"),
     ({"BodyPartExamined": "T SPINE"}, "not a chest image: BodyPartExamined is T SPINE"),
     (
-        {"BodyPartExamined": None,
-         "AnatomicRegionSequence": [code("85562004", "SCT", "Hand")]},
+        {"BodyPartExamined": None, "AnatomicRegionSequence": [code("85562004", "SCT", "Hand")]},
         "AnatomicRegionSequence is HAND",
     ),
     ({"Rows": 60000, "Columns": 60000}, "at most 100,000,000"),
@@ -47,7 +46,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"PixelData": None}, "no pixel data"),
     ({"HighBit": 9}, "HighBit is 9; expected 7"),
     ({"BitsAllocated": 32, "BitsStored": 32}, "32 bits stored"),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("attributes", "reason"), REFUSED)
@@ -128,16 +127,14 @@ def test_what_may_mislead_the_models_is_warned_about(
         {"BodyPartExamined": "THORAX"},
         {"BodyPartExamined": "PORT_CHEST", "ViewPosition": "AP"},
         {"BodyPartExamined": None, "StudyDescription": "XR CHEST PA AND LATERAL"},
-        {"BodyPartExamined": None,
-         "AnatomicRegionSequence": [code("51185008", "SCT", "Chest")]},
+        {"BodyPartExamined": None, "AnatomicRegionSequence": [code("51185008", "SCT", "Chest")]},
         {"ViewPosition": None, "StudyDescription": "CHEST PA/LAT"},
-        {"ViewPosition": None,
-         "ViewCodeSequence": [code("272479007", "SCT", "p.a.")]},
+        {"ViewPosition": None, "ViewCodeSequence": [code("272479007", "SCT", "p.a.")]},
         {"PatientSpeciesDescription": "Homo sapiens"},
         {"PresentationLUTShape": "INVERSE", "PhotometricInterpretation": "MONOCHROME1"},
         {"PixelSpacing": [0.2, 0.2005], "PixelAspectRatio": [1, 1]},
     ],
-)  # fmt: skip
+)
 def test_a_frontal_chest_image_is_not_warned_about(
     tmp_path: Path, attributes: dict[str, Any]
 ) -> None:
@@ -151,10 +148,13 @@ def test_no_name_reaches_a_warning_or_a_log_even_from_a_name_that_is_against_the
 ) -> None:
     with warnings.catch_warnings(record=True):
         path = write_dicom(
-            tmp_path / "a.dcm", smooth_pixels(8),
-            PatientName="Canary\\=^=^=^=^" + "x" * 200, PatientBirthDate="CANARY",
-            PatientComments="Canary", AccessionNumber="Canary" * 20,
-        )  # fmt: skip
+            tmp_path / "a.dcm",
+            smooth_pixels(8),
+            PatientName="Canary\\=^=^=^=^" + "x" * 200,
+            PatientBirthDate="CANARY",
+            PatientComments="Canary",
+            AccessionNumber="Canary" * 20,
+        )
     caplog.clear()
     with warnings.catch_warnings(record=True) as seen, caplog.at_level(logging.DEBUG):
         warnings.simplefilter("always")

@@ -41,9 +41,14 @@ def test_bits_above_those_stored_are_ignored(
 
 
 BY_GDCM = (
-    "JPEG baseline", "JPEG extended", "JPEG lossless", "JPEG-LS", "JPEG 2000 lossless",
-    "JPEG 2000", "RLE",
-)  # fmt: skip
+    "JPEG baseline",
+    "JPEG extended",
+    "JPEG lossless",
+    "JPEG-LS",
+    "JPEG 2000 lossless",
+    "JPEG 2000",
+    "RLE",
+)
 
 
 DEEPEST = {"JPEG baseline": 8, "JPEG extended": 12}
@@ -52,11 +57,14 @@ DEEPEST = {"JPEG baseline": 8, "JPEG extended": 12}
 @pytest.mark.parametrize(
     "syntax",
     [
-        ImplicitVRLittleEndian, ExplicitVRLittleEndian, DeflatedExplicitVRLittleEndian,
-        RLELossless, JPEGLSLossless,
+        ImplicitVRLittleEndian,
+        ExplicitVRLittleEndian,
+        DeflatedExplicitVRLittleEndian,
+        RLELossless,
+        JPEGLSLossless,
     ],
     ids=lambda syntax: syntax.name,
-)  # fmt: skip
+)
 @pytest.mark.parametrize("bits", [8, 12, 15, 16])
 def test_syntaxes_that_pydicom_writes(tmp_path: Path, syntax: pydicom.uid.UID, bits: int) -> None:
     plain = write_dicom(tmp_path / "a.dcm", smooth_pixels(bits), bits=bits)

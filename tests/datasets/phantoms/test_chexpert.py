@@ -36,8 +36,10 @@ def test_the_reader_finds_every_image_and_only_the_quirks_of_the_release(phantom
     assert all(r.path is not None for r in found.radiographs)
     assert {r.size_hw for r in found.radiographs} == {(64, 78)}
     assert set(found.warnings) <= {
-        "sex unknown", "age 0 taken as unknown", "frontal images that are neither AP nor PA"
-    }  # fmt: skip
+        "sex unknown",
+        "age 0 taken as unknown",
+        "frontal images that are neither AP nor PA",
+    }
     assert {r.view for r in found.radiographs} >= {"AP", "PA", "Lateral"}
 
 

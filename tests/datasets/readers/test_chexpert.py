@@ -49,8 +49,11 @@ def test_a_clean_tree_is_read_without_a_warning(chexpert_tree: Any) -> None:
     assert (second.view, third.view) == ("Lateral", "PA")
     assert (first.size_hw, held_out.size_hw) == ((32, 39), (30, 20))
     assert found.official == {
-        FRONTAL: "train_val", LATERAL: "train_val", SECOND: "train_val", HELD_OUT: "test"
-    }  # fmt: skip
+        FRONTAL: "train_val",
+        LATERAL: "train_val",
+        SECOND: "train_val",
+        HELD_OUT: "test",
+    }
     assert [path.name for path in found.sources] == ["train.csv", "valid.csv"]
 
 
@@ -59,8 +62,12 @@ def test_present_absent_uncertain_and_blank_are_four_different_things(chexpert_t
     assert list(mixed.labels) == list(CHEXPERT_LABELS)
     assert mixed.positives == ("Lung Opacity", "Fracture")
     assert mixed.uncertain == (
-        "Cardiomegaly", "Edema", "Consolidation", "Atelectasis", "Pleural Effusion"
-    )  # fmt: skip
+        "Cardiomegaly",
+        "Edema",
+        "Consolidation",
+        "Atelectasis",
+        "Pleural Effusion",
+    )
     assert math.isnan(mixed.labels["Edema"])
     assert math.isnan(mixed.labels["Pneumonia"])
     assert (normal.labels["Pneumothorax"], normal.uncertain) == (0.0, ())
@@ -117,10 +124,14 @@ def test_a_copy_of_another_format_and_a_missing_valid_csv(chexpert_tree: Any) ->
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        ([row(FRONTAL, NORMAL.replace("0.0", "2.0"))],
-         r"train\.csv, data row 1: Pneumothorax is '2.0', expected 1.0, 0.0, -1.0 or blank"),
-        ([row(FRONTAL, NORMAL), row(LATERAL, NORMAL.replace("0.0", "nan"))],
-         r"train\.csv, data row 2: Pneumothorax is 'nan', expected"),
+        (
+            [row(FRONTAL, NORMAL.replace("0.0", "2.0"))],
+            r"train\.csv, data row 1: Pneumothorax is '2.0', expected 1.0, 0.0, -1.0 or blank",
+        ),
+        (
+            [row(FRONTAL, NORMAL), row(LATERAL, NORMAL.replace("0.0", "nan"))],
+            r"train\.csv, data row 2: Pneumothorax is 'nan', expected",
+        ),
         ([row(FRONTAL, NORMAL, "Female,68,Oblique,AP")], "Frontal/Lateral is 'Oblique'"),
         ([row(FRONTAL, NORMAL, "f,68,Frontal,AP")], "Sex is 'f', expected Male, Female"),
         (["patient1/view1.jpg,Male,5,Frontal,AP," + NORMAL], "data row 1: path 'patient1/view1"),
@@ -128,7 +139,7 @@ def test_a_copy_of_another_format_and_a_missing_valid_csv(chexpert_tree: Any) ->
         ([], r"train\.csv has a header and no rows"),
         ([row(HELD_OUT, NORMAL)], "1 patients are in both of .*patient64541"),
     ],
-)  # fmt: skip
+)
 def test_faults_of_the_files_are_named(chexpert_tree: Any, rows: list[str], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         chexpert.index(chexpert_tree(rows, VALID))
@@ -174,8 +185,12 @@ def test_the_prepared_folder_keeps_uncertain_labels_apart_from_blank_ones(
     prepared = load_prepared(out)
     _, mixed, _ = prepared.radiographs
     assert mixed.uncertain == (
-        "Cardiomegaly", "Edema", "Consolidation", "Atelectasis", "Pleural Effusion"
-    )  # fmt: skip
+        "Cardiomegaly",
+        "Edema",
+        "Consolidation",
+        "Atelectasis",
+        "Pleural Effusion",
+    )
     assert math.isnan(mixed.labels["Pneumonia"])
     assert prepared.official[HELD_OUT] == "test"
     assert prepared.boxed_diseases[:2] == ("Enlarged Cardiomediastinum", "Cardiomegaly")

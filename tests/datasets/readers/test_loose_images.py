@@ -11,8 +11,16 @@ def test_images_are_found_once_in_order_without_hidden_files_and_own_outputs(
     tmp_path: Path,
 ) -> None:
     """In `out` and, beside the JSON of their image, in another run's folder."""
-    names = ("b.png", "sub/a.JPG", "sub/.hidden.png", "out/b.boxes.jpg", "out/b.heat.jpg",
-             "run1/b.boxes.jpg", "run1/b.sr.dcm", "run1/b.json")  # fmt: skip
+    names = (
+        "b.png",
+        "sub/a.JPG",
+        "sub/.hidden.png",
+        "out/b.boxes.jpg",
+        "out/b.heat.jpg",
+        "run1/b.boxes.jpg",
+        "run1/b.sr.dcm",
+        "run1/b.json",
+    )
     record = '{"manifest": {}}'
     for name in names:
         path = tmp_path / "x" / name
@@ -53,8 +61,10 @@ def test_outputs_in_the_layouts_of_mura_and_chexpert_are_named_after_the_study()
     names = unique_names(paths)
 
     assert list(names.values()) == [
-        "XR_HAND_patient00011_study1_positive_a", "patient64541_study2_a", "a",
-    ]  # fmt: skip
+        "XR_HAND_patient00011_study1_positive_a",
+        "patient64541_study2_a",
+        "a",
+    ]
 
 
 def test_many_images_of_one_name_are_told_apart_at_once() -> None:

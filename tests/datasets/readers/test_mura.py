@@ -44,9 +44,11 @@ def test_every_image_has_its_patient_its_study_its_part_and_the_label_of_its_stu
     assert found.official[f"{WRIST}/image1.png"] == "test"
     assert not found.warnings
     assert [path.name for path in found.sources] == [
-        "train_image_paths.csv", "train_labeled_studies.csv",
-        "valid_image_paths.csv", "valid_labeled_studies.csv",
-    ]  # fmt: skip
+        "train_image_paths.csv",
+        "train_labeled_studies.csv",
+        "valid_image_paths.csv",
+        "valid_labeled_studies.csv",
+    ]
 
 
 def test_one_body_part_alone_and_the_folder_above_the_release(mura_tree: Tree) -> None:
@@ -77,8 +79,12 @@ def test_a_listed_image_without_a_file_has_no_path(mura_tree: Tree) -> None:
     ("extra", "kind", "example"),
     [
         (
-            {"train_labeled_studies.csv": ["MURA-v1.1/train/XR_HAND/patient2/study1_positive/,0"],
-             "train_image_paths.csv": ["MURA-v1.1/train/XR_HAND/patient2/study1_positive/a.png"]},
+            {
+                "train_labeled_studies.csv": [
+                    "MURA-v1.1/train/XR_HAND/patient2/study1_positive/,0"
+                ],
+                "train_image_paths.csv": ["MURA-v1.1/train/XR_HAND/patient2/study1_positive/a.png"],
+            },
             "studies whose folder says the contrary of their label, which counts",
             "train/XR_HAND/patient2/study1_positive",
         ),
@@ -93,8 +99,10 @@ def test_a_listed_image_without_a_file_has_no_path(mura_tree: Tree) -> None:
             "train/XR_HAND/patient2/study1_positive",
         ),
         (
-            {"valid_image_paths.csv": [f"MURA-v1.1/{AGAIN}/image1.png"],
-             "valid_labeled_studies.csv": [f"MURA-v1.1/{AGAIN}/,1"]},
+            {
+                "valid_image_paths.csv": [f"MURA-v1.1/{AGAIN}/image1.png"],
+                "valid_labeled_studies.csv": [f"MURA-v1.1/{AGAIN}/,1"],
+            },
             "patients in train and in valid; the official split refuses them",
             "patient00011",
         ),
@@ -105,7 +113,7 @@ def test_a_listed_image_without_a_file_has_no_path(mura_tree: Tree) -> None:
         ),
     ],
     ids=["contrary", "unlabelled", "no image", "both parts", "duplicate"],
-)  # fmt: skip
+)
 def test_a_fault_is_counted_and_an_error_when_strict(
     extra: dict[str, list[str]], kind: str, example: str, mura_tree: Tree
 ) -> None:

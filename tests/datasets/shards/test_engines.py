@@ -23,9 +23,11 @@ def test_images_and_shards_may_lie_in_a_store(images: list[Radiograph], tmp_path
     memory.put(str(tmp_path / "data"), f"/{name}/images", recursive=True)
     build(plans(images, tmp_path / "local"))
     planned = plans(
-        images, f"memory://{name}/out",
-        images_at=f"memory://{name}/images", images_root=tmp_path / "data",
-    )  # fmt: skip
+        images,
+        f"memory://{name}/out",
+        images_at=f"memory://{name}/images",
+        images_root=tmp_path / "data",
+    )
     assert planned[0].sources == ("0.png", "1.png")
     shutil.rmtree(tmp_path / "data")
     build(planned)

@@ -136,8 +136,31 @@ def test_a_set_knows_its_images_without_reading_pixels(shards: ShardSet) -> None
     assert shards.diseases == DISEASES
     # shards of 5, 5 and 2 images in each split, row groups of 2
     assert shards.groups.tolist() == [
-        0, 0, 1, 1, 2, 3, 3, 4, 4, 5, 6, 6, 7, 7, 8, 8, 9, 10, 10, 11, 11, 12, 13, 13,
-    ]  # fmt: skip
+        0,
+        0,
+        1,
+        1,
+        2,
+        3,
+        3,
+        4,
+        4,
+        5,
+        6,
+        6,
+        7,
+        7,
+        8,
+        8,
+        9,
+        10,
+        10,
+        11,
+        11,
+        12,
+        13,
+        13,
+    ]
     assert "00.png" in shards
     assert "x.png" not in shards
     with pytest.raises(KeyError, match=r"no pixels of x\.png in .*out at 8 px"):

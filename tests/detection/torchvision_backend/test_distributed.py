@@ -39,12 +39,22 @@ def prepared(
 
 def _words(prepared: Path, out: Path, *more: str) -> list[str]:
     options = {
-        "data.prepared": prepared, "out": out, "data.folds": "[0]", "data.workers": 1,
-        "data.predict": "all", "data.negatives": 9, "size": 64, "model.fpn_levels": "[3,4]",
-        "model.anchor_sizes": "[.2,.4,.6]", "model.fpn_channels": 32, "model.box_hidden": 32,
-        "model.mask_channels": 16, "train.precision": "fp32", "train.device": "cpu",
+        "data.prepared": prepared,
+        "out": out,
+        "data.folds": "[0]",
+        "data.workers": 1,
+        "data.predict": "all",
+        "data.negatives": 9,
+        "size": 64,
+        "model.fpn_levels": "[3,4]",
+        "model.anchor_sizes": "[.2,.4,.6]",
+        "model.fpn_channels": 32,
+        "model.box_hidden": 32,
+        "model.mask_channels": 16,
+        "train.precision": "fp32",
+        "train.device": "cpu",
         "train.threads": 1,
-    }  # fmt: skip
+    }
     return [*(f"--{key}={value}" for key, value in options.items()), *more]
 
 
@@ -88,9 +98,14 @@ def test_two_processes_go_on_with_the_run_that_one_began_and_end_as_one_does(
 ) -> None:
     one, two = tmp_path / "one", tmp_path / "two"
     settings = (
-        "--data.validation=true", "--train.epochs=10", "--train.batch_size=2", "--train.lr=2e-3",
-        "--train.warmup_steps=4", "--train.validate_every=9", "--train.checkpoint_every=4",
-    )  # fmt: skip
+        "--data.validation=true",
+        "--train.epochs=10",
+        "--train.batch_size=2",
+        "--train.lr=2e-3",
+        "--train.warmup_steps=4",
+        "--train.validate_every=9",
+        "--train.checkpoint_every=4",
+    )
     with monkeypatch.context() as patch:
         patch.setattr(DetectorTraining, "training_step", _killed_at(29))
         with pytest.raises(RuntimeError, match="killed"):

@@ -37,10 +37,23 @@ def small(rectangles: DetectionSet) -> DetectionSet:
 @pytest.fixture
 def config(small_config: DetectorConfig) -> DetectorConfig:
     """A narrow network, trained for 15 steps."""
-    model = replace(small_config.model, fpn_levels=(4, 5), anchor_sizes=(0.3, 0.5, 0.7),
-                    fpn_channels=16, box_hidden=16, mask_channels=16)  # fmt: skip
-    train = replace(small_config.train, epochs=EPOCHS, batch_size=3, warmup_steps=3,
-                    checkpoint_every=3, validate_every=1, augment=AugmentConfig())  # fmt: skip
+    model = replace(
+        small_config.model,
+        fpn_levels=(4, 5),
+        anchor_sizes=(0.3, 0.5, 0.7),
+        fpn_channels=16,
+        box_hidden=16,
+        mask_channels=16,
+    )
+    train = replace(
+        small_config.train,
+        epochs=EPOCHS,
+        batch_size=3,
+        warmup_steps=3,
+        checkpoint_every=3,
+        validate_every=1,
+        augment=AugmentConfig(),
+    )
     return replace(small_config, size=64, model=model, train=train)
 
 

@@ -26,10 +26,16 @@ COCO: dict[str, Any] = {
         {"id": 3, "file_name": "c", "width": 64, "height": 64},
     ],
     "annotations": [
-        {"id": 1, "image_id": 1, "category_id": 1, "bbox": [10, 10, 40, 40],
-         "segmentation": [[10, 10, 50, 10, 50, 50, 10, 50]], "area": 1600},
+        {
+            "id": 1,
+            "image_id": 1,
+            "category_id": 1,
+            "bbox": [10, 10, 40, 40],
+            "segmentation": [[10, 10, 50, 10, 50, 50, 10, 50]],
+            "area": 1600,
+        },
     ],
-}  # fmt: skip
+}
 
 
 def _rows(

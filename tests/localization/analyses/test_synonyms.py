@@ -41,11 +41,15 @@ def _truth(pairs: list[tuple[str, str]]) -> GroundTruth:
         ],
         "categories": [{"id": c, "name": d} for c, d in enumerate(DISEASES, start=1)],
         "annotations": [
-            {"id": k, "image_id": images.index(i), "category_id": DISEASES.index(d) + 1,
-             "bbox": [10, 10, 10, 10]}
+            {
+                "id": k,
+                "image_id": images.index(i),
+                "category_id": DISEASES.index(d) + 1,
+                "bbox": [10, 10, 10, 10],
+            }
             for k, (i, d) in enumerate(pairs)
         ],
-    }  # fmt: skip
+    }
     return ground_truth_from_coco(coco)
 
 
@@ -84,8 +88,10 @@ def test_merging_gives_a_box_every_name_of_its_group_and_leaves_others_alone() -
     named = merge_names(place(TRUTH, FOUND[3:5]), groups_of(DISEASES))
 
     assert [(box.disease, box.box_xyxy) for box in detections_list(named)] == [
-        ("Nodule", BOX), ("Mass", BOX), ("Effusion", HALF)
-    ]  # fmt: skip
+        ("Nodule", BOX),
+        ("Mass", BOX),
+        ("Effusion", HALF),
+    ]
 
 
 def test_merged_takes_the_highest_score_of_the_group_also_where_that_is_the_worse_box() -> None:
@@ -96,8 +102,12 @@ def test_merged_takes_the_highest_score_of_the_group_also_where_that_is_the_wors
 
 
 def test_gated_a_pair_passes_when_the_gate_passes_any_disease_of_the_group_that_it_knows() -> None:
-    gate = {("a", "Mass"): False, ("a", "Nodule"): True, ("b", "Nodule"): False,
-            ("c", "Effusion"): True}  # fmt: skip
+    gate = {
+        ("a", "Mass"): False,
+        ("a", "Nodule"): True,
+        ("b", "Nodule"): False,
+        ("c", "Effusion"): True,
+    }
 
     strict, merged = _ious(gate)
 
@@ -124,8 +134,10 @@ def test_the_section_shows_affected_diseases_and_a_macro_mean_over_all() -> None
     given = "disease given"
     assert section.key == "synonyms"
     assert _figures(section, "mean_iou", "strict", given) == {
-        "Mass": 0, "Nodule": 0.5, "macro mean": pytest.approx(1 / 3)
-    }  # fmt: skip
+        "Mass": 0,
+        "Nodule": 0.5,
+        "macro mean": pytest.approx(1 / 3),
+    }
     assert _figures(section, "mean_iou", "merged", given)["macro mean"] == pytest.approx(2 / 3)
     difference = _figures(section, "mean_iou", "merged - strict", given)
     assert difference == {"Mass": 1, "Nodule": 0, "macro mean": pytest.approx(1 / 3)}

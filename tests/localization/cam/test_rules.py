@@ -32,9 +32,13 @@ def truth(tmp_path: Path) -> Path:
 @pytest.fixture
 def rules(truth: Path) -> CamRules:
     return CamRules(
-        "grad_cam", False, FOLDS_OF_THE_GROUND_TRUTH, file_sha256(truth),
-        {0: {"Mass": MASS, "Nodule": NODULE}, 3: {"Mass": NODULE}}, {"Mass": MASS},
-    )  # fmt: skip
+        "grad_cam",
+        False,
+        FOLDS_OF_THE_GROUND_TRUTH,
+        file_sha256(truth),
+        {0: {"Mass": MASS, "Nodule": NODULE}, 3: {"Mass": NODULE}},
+        {"Mass": MASS},
+    )
 
 
 def test_what_is_written_is_read_to_the_last_digit(tmp_path: Path, rules: CamRules) -> None:

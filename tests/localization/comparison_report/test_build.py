@@ -31,15 +31,23 @@ def _coco(patients: int = 12) -> dict[str, Any]:
     """Per patient an image with both diseases boxed, and one without anything."""
     names = [(f"{p:02}_{i}", p) for p in range(patients) for i in (0, 1)]
     images: list[dict[str, Any]] = [
-        {"id": n, "file_name": name, "width": 64, "height": 64, "patient_id": str(p), "fold": p % 3,
-         "labels": list(DISEASES) if name.endswith("0") else []}
+        {
+            "id": n,
+            "file_name": name,
+            "width": 64,
+            "height": 64,
+            "patient_id": str(p),
+            "fold": p % 3,
+            "labels": list(DISEASES) if name.endswith("0") else [],
+        }
         for n, (name, p) in enumerate(names, start=1)
-    ]  # fmt: skip
+    ]
     boxed = [image["id"] for image in images if image["file_name"].endswith("0")]
     annotations = [
         {"id": 2 * n + c, "image_id": n, "category_id": c, "bbox": [8 + n % 5, 8, 16, 16]}
-        for n in boxed for c in (1, 2)
-    ]  # fmt: skip
+        for n in boxed
+        for c in (1, 2)
+    ]
     categories = [{"id": c, "name": d} for c, d in enumerate(DISEASES, start=1)]
     return {"images": images, "annotations": annotations, "categories": categories}
 

@@ -29,9 +29,11 @@ def test_the_summary_is_json_and_agrees_with_the_comparison() -> None:
     record = json.loads(json.dumps(summary(comparison, {"seed": 0}), allow_nan=False))
 
     assert record["ground_truth"] == {
-        "boxes": 24, "images": 3, "patients": 3,
+        "boxes": 24,
+        "images": 3,
+        "patients": 3,
         "boxes_per_disease": dict.fromkeys(NIH_BOXED_DISEASES, 3),
-    }  # fmt: skip
+    }
     first = record["localizers"][0]
     assert (first["name"], first["setting"]) == ("half", "disease given")
     assert first["boxes_without_prediction"] == 8

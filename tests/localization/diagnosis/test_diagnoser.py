@@ -163,9 +163,12 @@ def test_the_json_has_coco_boxes_with_ranks_and_opens_in_pycocotools() -> None:
     assert (third["rank"], third["score"]) == (2, 0.3)
     assert {a["category_id"] for a in record["annotations"]} == {2}
     assert record["findings"][2] == {
-        "category_id": 3, "disease": "Effusion", "probability": 0.2, "threshold": None,
+        "category_id": 3,
+        "disease": "Effusion",
+        "probability": 0.2,
+        "threshold": None,
         "present": False,
-    }  # fmt: skip
+    }
     assert record["runtime"] == "by hand, mask_rcnn by guess"
     coco = COCO()
     coco.dataset = record

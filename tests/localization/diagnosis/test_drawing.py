@@ -162,8 +162,13 @@ def test_long_names_are_shortened_to_their_places_however_wide_their_letters(
     first, second = f"cam_{200 * letter}", f"detector_{200 * letter}"
     findings = (Finding(disease, 0.83, 0.41, True), Finding(f"{disease}_2", 0.12, 0.41, False))
     box = Localization(name, disease, (40, 40, 90, 90), 0.5)
-    found = replace(found, image_id=name, findings=findings, boxes={first: (box,), second: ()},
-                    heat_maps={disease: np.full(size_hw, 0.5, np.float32)})  # fmt: skip
+    found = replace(
+        found,
+        image_id=name,
+        findings=findings,
+        boxes={first: (box,), second: ()},
+        heat_maps={disease: np.full(size_hw, 0.5, np.float32)},
+    )
 
     for canvas in (draw_boxes(image, found), draw_heat_maps(image, found)):
         height, width = canvas.pixels.shape[:2]

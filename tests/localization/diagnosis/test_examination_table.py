@@ -58,8 +58,12 @@ def test_thirteen_images_are_one_study() -> None:
 def test_the_file_has_a_line_a_study_and_disease_and_the_counts_have_the_parts(
     tmp_path: Path,
 ) -> None:
-    tails = ("XR_HAND/patient1/study1/a.png", "XR_HAND/patient1/study1/b.png",
-             "XR_HAND/patient2/study1/a.png", "XR_WRIST/patient1/study1/a.png")  # fmt: skip
+    tails = (
+        "XR_HAND/patient1/study1/a.png",
+        "XR_HAND/patient1/study1/b.png",
+        "XR_HAND/patient2/study1/a.png",
+        "XR_WRIST/patient1/study1/a.png",
+    )
     records: dict[Path, dict[str, float] | None] = {
         image(tail): {"Abnormal": p} for tail, p in zip(tails, (0.9, 0.5, 0.1, 0.8), strict=True)
     }
@@ -70,9 +74,11 @@ def test_the_file_has_a_line_a_study_and_disease_and_the_counts_have_the_parts(
     assert out.read_text().startswith("# Research use only, never a diagnosis")
     table = pd.read_csv(out, comment="#")
     assert table["study"].tolist() == [
-        "XR_HAND/patient1/study1", "XR_HAND/patient2/study1", "XR_WRIST/patient1/study1",
+        "XR_HAND/patient1/study1",
+        "XR_HAND/patient2/study1",
+        "XR_WRIST/patient1/study1",
         "XR_WRIST/patient2/study1",
-    ]  # fmt: skip
+    ]
     assert table["probability"].tolist()[:3] == pytest.approx([0.7, 0.1, 0.8])
     assert table["present"].tolist()[:3] == [1, 0, 1]
     assert table.loc[3, ["probability", "present"]].isna().all()

@@ -95,9 +95,13 @@ def test_every_object_says_that_it_is_for_research(either: Written, kind: str) -
 def test_names_keep_their_bytes_in_other_scripts(tmp_path: Path) -> None:
     name = "Yamada^Tarou=山田^太郎=やまだ^たろう"
     path = write_dicom(
-        tmp_path / "a.dcm", STORED, WINDOWED, bits=12, PatientName=name,
+        tmp_path / "a.dcm",
+        STORED,
+        WINDOWED,
+        bits=12,
+        PatientName=name,
         SpecificCharacterSet=["", "ISO 2022 IR 87"],
-    )  # fmt: skip
+    )
     found = written(path)
     for kind in ("sr", "pr", "sc"):
         assert found[kind].PatientName == name
@@ -156,10 +160,18 @@ def test_what_is_not_needed_of_the_patient_is_not_copied_and_nothing_is_told(
 ) -> None:
     with warnings.catch_warnings(record=True):
         path = write_dicom(
-            tmp_path / "a.dcm", STORED, WINDOWED, bits=12, PatientName="Canary" + "y" * 70,
-            PatientSex="CANARY", PatientComments="Canary", OtherPatientIDs="CANARY-2",
-            PatientAddress="Canary Street", StudyDate="CANARY", PatientAge="077Y",
-        )  # fmt: skip
+            tmp_path / "a.dcm",
+            STORED,
+            WINDOWED,
+            bits=12,
+            PatientName="Canary" + "y" * 70,
+            PatientSex="CANARY",
+            PatientComments="Canary",
+            OtherPatientIDs="CANARY-2",
+            PatientAddress="Canary Street",
+            StudyDate="CANARY",
+            PatientAge="077Y",
+        )
     caplog.clear()
     with warnings.catch_warnings(record=True) as seen, caplog.at_level(logging.DEBUG):
         warnings.simplefilter("always")

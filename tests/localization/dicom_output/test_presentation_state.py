@@ -76,28 +76,35 @@ RISING = table([0, *range(0, 1024, 4), 1023], 1900, 10)
 GREYS: dict[str, dict[str, Any]] = {
     "window": WINDOWED,
     "exact window, rescaled": {
-        "WindowCenter": 900, "WindowWidth": 1500, "VOILUTFunction": "LINEAR_EXACT",
-        "RescaleSlope": 0.5, "RescaleIntercept": -10.5,
+        "WindowCenter": 900,
+        "WindowWidth": 1500,
+        "VOILUTFunction": "LINEAR_EXACT",
+        "RescaleSlope": 0.5,
+        "RescaleIntercept": -10.5,
     },
     "no window": {},
     "lookup table before a window": {"VOILUTSequence": [RISING, table([9, 9], 0, 8)], **WINDOW},
     "inverted lookup table": {
-        "VOILUTSequence": [RISING], "PhotometricInterpretation": "MONOCHROME1",
+        "VOILUTSequence": [RISING],
+        "PhotometricInterpretation": "MONOCHROME1",
         "PresentationLUTShape": "INVERSE",
     },
     "lookup table of negative values": {
         "VOILUTSequence": [table([0, 100, *range(200, 800), 1023], -300, 10)],
-        "RescaleSlope": 1, "RescaleIntercept": -2000,
+        "RescaleSlope": 1,
+        "RescaleIntercept": -2000,
     },
     "long lookup table": {"VOILUTSequence": [table([min(i, 4095) for i in range(40955)], 0, 12)]},
     "sigmoid behind a modality table": {
-        "ModalityLUTSequence": [table([*range(4095, -1, -1)], 0, 12)], "VOILUTFunction": "SIGMOID",
+        "ModalityLUTSequence": [table([*range(4095, -1, -1)], 0, 12)],
+        "VOILUTFunction": "SIGMOID",
         **WINDOWED,
     },
     "modality table": {
-        "ModalityLUTSequence": [table([*range(4095, -1, -1)], 0, 12)], **WINDOWED,
+        "ModalityLUTSequence": [table([*range(4095, -1, -1)], 0, 12)],
+        **WINDOWED,
     },
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("case", GREYS)

@@ -37,8 +37,10 @@ def test_the_report_holds_each_box_with_disease_localizer_and_score(made: Writte
     assert [number(g, own_code("Localizer score")) for g in groups] == [0.75, 0.5, 0.9]
     assert [number(g, codes.DCM.Probability) for g in groups] == [0.8125] * 3
     assert [text(g, "Algorithm Name") for g in groups] == [
-        "cxrloc grad_cam", "cxrloc grad_cam", "cxrloc mask_rcnn",
-    ]  # fmt: skip
+        "cxrloc grad_cam",
+        "cxrloc grad_cam",
+        "cxrloc mask_rcnn",
+    ]
     assert text(groups[0], "Algorithm Parameters") == "classifier=abc123"
     # 20 x 5 pixels of 0.2 mm
     assert number(groups[0], codes.SCT.Width) == pytest.approx(4)

@@ -15,8 +15,12 @@ from cxrloc.localization.localizer import Localization
 
 DISEASES = ("Mass", "Nodule")
 SQUARE = [0.0, 0.0, 10.0, 10.0]
-FOUR = [("1_0", "Mass", SQUARE), ("2_0", "Mass", SQUARE), ("3_0", "Nodule", SQUARE),
-        ("4_0", "Nodule", SQUARE)]  # fmt: skip
+FOUR = [
+    ("1_0", "Mass", SQUARE),
+    ("2_0", "Mass", SQUARE),
+    ("3_0", "Nodule", SQUARE),
+    ("4_0", "Nodule", SQUARE),
+]
 PREDICTED = [
     Localization("1_0", "Mass", (0, 0, 10, 10), 0.9),  # the box itself
     Localization("2_0", "Mass", (5, 0, 15, 10), 0.8),  # half of each box is shared: 50 / 150

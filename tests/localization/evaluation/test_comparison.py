@@ -154,8 +154,11 @@ def _nih_like(boxes: int, seed: int = 0) -> tuple[dict[str, Any], list[Localizat
 
 def test_the_order_of_images_boxes_and_predictions_changes_no_figure() -> None:
     coco, found = _nih_like(60)
-    shuffled = {**coco, "annotations": random.Random(1).sample(coco["annotations"], 60),
-                "images": random.Random(2).sample(coco["images"], len(coco["images"]))}  # fmt: skip
+    shuffled = {
+        **coco,
+        "annotations": random.Random(1).sample(coco["annotations"], 60),
+        "images": random.Random(2).sample(coco["images"], len(coco["images"])),
+    }
 
     plain = builders.comparison(coco, {"mine": found}, resamples=50)
     mixed = builders.comparison(

@@ -38,8 +38,13 @@ def truth_of(rows: list[Row], size_hw: tuple[int, int] = (100, 200)) -> GroundTr
     number = {image: i for i, (image, _) in enumerate(images, start=1)}
     coco = {
         "images": [
-            {"id": number[i], "file_name": i, "patient_id": p,
-             "width": size_hw[1], "height": size_hw[0]}
+            {
+                "id": number[i],
+                "file_name": i,
+                "patient_id": p,
+                "width": size_hw[1],
+                "height": size_hw[0],
+            }
             for i, p in images
         ],
         "categories": [{"id": i, "name": name} for i, name in enumerate(names, start=1)],
@@ -47,7 +52,7 @@ def truth_of(rows: list[Row], size_hw: tuple[int, int] = (100, 200)) -> GroundTr
             {"id": i, "image_id": number[image], "category_id": names.index(d) + 1, "bbox": box}
             for i, (image, _, d, box) in enumerate(rows, start=1)
         ],
-    }  # fmt: skip
+    }
     return ground_truth_from_coco(coco)
 
 
@@ -116,9 +121,14 @@ def test_constant_box_chooses_a_place_where_the_median_lies_between_two() -> Non
     """Two boxes left, one right: the median's left side is the left box's, its right side too."""
     left, right = [0.0, 20.0, 40.0, 60.0], [120.0, 20.0, 40.0, 60.0]
     truth = truth_of(
-        [("a1", "a", "Mass", left), ("b1", "b", "Mass", left), ("c1", "c", "Mass", right),
-         ("d1", "d", "Mass", right), ("e1", "e", "Mass", left)]
-    )  # fmt: skip
+        [
+            ("a1", "a", "Mass", left),
+            ("b1", "b", "Mass", left),
+            ("c1", "c", "Mass", right),
+            ("d1", "d", "Mass", right),
+            ("e1", "e", "Mass", left),
+        ]
+    )
     constant, prior = ConstantBox(truth), PriorBox(truth)
     (of_a,) = constant.localize([blank("a1")], ["Mass"]).boxes
     (of_c,) = constant.localize([blank("c1")], ["Mass"]).boxes
@@ -140,8 +150,12 @@ def test_constant_box_of_a_patient_does_not_depend_on_that_patients_boxes() -> N
 def test_a_patient_without_the_disease_gets_the_best_box_of_all_patients() -> None:
     constant = ConstantBox(truth_of(ROWS))
     found = constant.localize([blank("new"), blank("newer", "z", (1000, 1000))], ["Mass"]).boxes
-    boxes = np.array([[x / 200, y / 100, (x + w) / 200, (y + h) / 100] for x, y, w, h in
-                      (row[3] for row in ROWS[:5])])  # fmt: skip
+    boxes = np.array(
+        [
+            [x / 200, y / 100, (x + w) / 200, (y + h) / 100]
+            for x, y, w, h in (row[3] for row in ROWS[:5])
+        ]
+    )
     best = best_constant_box(boxes)
     assert found[0].box_xyxy == pytest.approx(tuple(best * [200, 100, 200, 100]))
     assert found[1].box_xyxy == pytest.approx(tuple(best * 1000))  # fractions of each side
@@ -247,7 +261,9 @@ def test_controls_everywhere_box_every_disease_on_every_image_with_the_gates_pro
     assert list(found) == ["prior_box", "constant_box"]
     for placed in found.values():  # nobody has a box of a nodule, so there is none to place
         assert [(b.image_id, b.disease, b.score) for b in placed] == [
-            ("1.png", "Mass", 0.75), ("2.png", "Mass", 0.0), ("3.png", "Mass", 0.0),
-        ]  # fmt: skip
+            ("1.png", "Mass", 0.75),
+            ("2.png", "Mass", 0.0),
+            ("3.png", "Mass", 0.0),
+        ]
         assert {b.box_xyxy for b in placed} == {(8.0, 8.0, 24.0, 24.0)}
     assert set(controls_everywhere(others)["prior_box"].score.tolist()) == {1.0}

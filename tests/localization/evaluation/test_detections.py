@@ -20,10 +20,13 @@ SQUARE = (10.0, 10.0, 20.0, 20.0)
 FAR = (40.0, 40.0, 50.0, 50.0)
 COCO = coco_ground_truth(
     ("Mass", "Nodule"),
-    [("b", "Mass", (10, 10, 10, 10)), ("b", "Mass", (10, 10, 10, 5)),
-     ("a", "Nodule", (10, 10, 10, 10))],
+    [
+        ("b", "Mass", (10, 10, 10, 10)),
+        ("b", "Mass", (10, 10, 10, 5)),
+        ("a", "Nodule", (10, 10, 10, 10)),
+    ],
     images=["c"],
-)  # fmt: skip
+)
 COCO["images"][0]["not_exhaustive_category_ids"] = [2]  # b has nodules that nobody boxed
 TRUTH = ground_truth_from_coco(COCO)
 BOXES = [

@@ -13,19 +13,23 @@ from cxrloc.localization.evaluation.ground_truth import ground_truth_from_coco
 TRUTH = ground_truth_from_coco(
     coco_ground_truth(
         ("Mass", "Nodule"),
-        [("b", "Nodule", (1, 1, 5, 5)), ("b", "Mass", (1, 1, 5, 5)), ("a", "Mass", (1, 1, 5, 5)),
-         ("b", "Nodule", (9, 9, 5, 5))],
+        [
+            ("b", "Nodule", (1, 1, 5, 5)),
+            ("b", "Mass", (1, 1, 5, 5)),
+            ("a", "Mass", (1, 1, 5, 5)),
+            ("b", "Nodule", (9, 9, 5, 5)),
+        ],
         images=["c"],
     )
-)  # fmt: skip
+)
 
 
 def _decisions(*rows: tuple[str, str, float]) -> GateDecisions:
     """Present is what has a probability over one half."""
     return gate_decisions(
-        TRUTH.images, (GateRow(i, "", d, probability, 0.5, probability > 0.5)
-                       for i, d, probability in rows)
-    )  # fmt: skip
+        TRUTH.images,
+        (GateRow(i, "", d, probability, 0.5, probability > 0.5) for i, d, probability in rows),
+    )
 
 
 def test_decisions_stand_in_the_order_of_the_images_and_diseases() -> None:
@@ -48,8 +52,11 @@ def test_every_box_has_the_decision_of_its_image_and_disease() -> None:
     gate = _decisions(("a", "Mass", 0.1), ("b", "Mass", 0.2), ("b", "Nodule", 0.8))
 
     assert list(zip(TRUTH.image_ids, TRUTH.diseases, strict=True)) == [
-        ("a", "Mass"), ("b", "Mass"), ("b", "Nodule"), ("b", "Nodule"),
-    ]  # fmt: skip
+        ("a", "Mass"),
+        ("b", "Mass"),
+        ("b", "Nodule"),
+        ("b", "Nodule"),
+    ]
     assert gate.on_boxes(TRUTH).tolist() == [False, False, True, True]
 
 

@@ -19,19 +19,44 @@ from cxrloc.localization.evaluation.ground_truth import (
 COCO: dict[str, Any] = {
     "categories": [{"id": 2, "name": "Nodule"}, {"id": 1, "name": "Mass"}],
     "images": [
-        {"id": 7, "file_name": "b.png", "width": 20, "height": 10, "patient_id": "p1",
-         "not_exhaustive_category_ids": [2], "labels": ["Mass", "Nodule"], "view": "AP",
-         "sex": "F", "age_years": 61.0, "fold": 3},
-        {"id": 8, "file_name": "a.png", "width": 20, "height": 10, "patient_id": "p2",
-         "labels": ["Hernia"], "age_years": None, "fold": 0},
-        {"id": 9, "file_name": "c.png", "width": 20, "height": 10, "patient_id": "p3",
-         "labels": [], "fold": 1},
+        {
+            "id": 7,
+            "file_name": "b.png",
+            "width": 20,
+            "height": 10,
+            "patient_id": "p1",
+            "not_exhaustive_category_ids": [2],
+            "labels": ["Mass", "Nodule"],
+            "view": "AP",
+            "sex": "F",
+            "age_years": 61.0,
+            "fold": 3,
+        },
+        {
+            "id": 8,
+            "file_name": "a.png",
+            "width": 20,
+            "height": 10,
+            "patient_id": "p2",
+            "labels": ["Hernia"],
+            "age_years": None,
+            "fold": 0,
+        },
+        {
+            "id": 9,
+            "file_name": "c.png",
+            "width": 20,
+            "height": 10,
+            "patient_id": "p3",
+            "labels": [],
+            "fold": 1,
+        },
     ],
     "annotations": [
         {"id": 1, "image_id": 7, "category_id": 1, "bbox": [1, 1, 5, 5], "iscrowd": 0},
         {"id": 2, "image_id": 9, "category_id": 1, "bbox": [1, 1, 5, 5], "iscrowd": 1},
     ],
-}  # fmt: skip
+}
 
 
 def test_each_image_and_disease_is_boxed_unboxed_or_absent_in_the_order_of_names_and_ids() -> None:
@@ -74,8 +99,10 @@ def test_each_box_knows_the_row_column_and_frame_of_its_image() -> None:
     truth = ground_truth_from_coco(coco)
 
     assert list(zip(truth.image_ids, truth.diseases, strict=True)) == [
-        ("a", "Mass"), ("c", "Mass"), ("c", "Nodule"),
-    ]  # fmt: skip
+        ("a", "Mass"),
+        ("c", "Mass"),
+        ("c", "Nodule"),
+    ]
     np.testing.assert_array_equal(truth.boxes_xyxy, [[5, 6, 12, 14], [0, 0, 9, 9], [1, 2, 4, 6]])
     assert truth.disease_names == ("Mass", "Nodule")  # nobody has a box of a hernia
     assert truth.disease_index.tolist() == [0, 0, 1]

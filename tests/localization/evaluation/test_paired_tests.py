@@ -210,8 +210,11 @@ def test_under_ten_patients_there_is_no_test_but_what_was_seen_is_told() -> None
 def test_no_boxes_give_empty_tests() -> None:
     nothing = replace(
         truth_of(["a"], ["Mass"]),
-        image_ids=(), patient_ids=(), diseases=(), boxes_xyxy=np.zeros((0, 4)),
-    )  # fmt: skip
+        image_ids=(),
+        patient_ids=(),
+        diseases=(),
+        boxes_xyxy=np.zeros((0, 4)),
+    )
     tests = paired_tests(nothing, np.zeros(0), np.zeros(0))
 
     assert [(t.boxes, t.patients, t.tested) for t in tests.per_disease] == [(0, 0, False)]

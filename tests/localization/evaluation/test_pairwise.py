@@ -43,8 +43,15 @@ def _coco_and_boxes(scale: int = 1) -> tuple[dict[str, Any], dict[str, list[Loca
     for i in range(1, 31):
         disease = 2 if i in (4, 17) else int(rng.integers(0, 2))
         x, y, w, h = (*rng.uniform(5, 25, 2), *rng.uniform(8, 30, 2))
-        images.append({"id": i, "file_name": f"{i}", "width": 64 * scale, "height": 80 * scale,
-                       "patient_id": f"p{rng.integers(0, 12)}"})  # fmt: skip
+        images.append(
+            {
+                "id": i,
+                "file_name": f"{i}",
+                "width": 64 * scale,
+                "height": 80 * scale,
+                "patient_id": f"p{rng.integers(0, 12)}",
+            }
+        )
         box = [scale * float(v) for v in (x, y, w, h)]
         annotations.append({"id": i, "image_id": i, "category_id": disease + 1, "bbox": box})
         for name, pixels in (("near", 2.0), ("far", 6.0)):

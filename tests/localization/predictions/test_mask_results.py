@@ -48,8 +48,12 @@ def test_entries_without_a_mask_are_left_out_and_the_others_keep_their_order(
     tmp_path: Path,
 ) -> None:
     mask = {"size": [20, 40], "counts": [100, 5, 695]}
-    entries = [{**ENTRY, "segmentation": mask, "score": 0.1}, ENTRY, {**ENTRY, "segmentation": []},
-               {**ENTRY, "segmentation": mask, "score": 0.2}]  # fmt: skip
+    entries = [
+        {**ENTRY, "segmentation": mask, "score": 0.1},
+        ENTRY,
+        {**ENTRY, "segmentation": []},
+        {**ENTRY, "segmentation": mask, "score": 0.2},
+    ]
 
     found = read_mask_results(_written(tmp_path, *entries), COCO)
 

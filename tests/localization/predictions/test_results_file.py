@@ -182,7 +182,7 @@ def test_rounding_at_the_border_is_no_cut() -> None:
         ({**without("bbox"), "segmentation": [[1, 2]]}, "neither RLE nor polygons"),
         ([1, 2], "expected an object, got list"),
     ],
-)  # fmt: skip
+)
 def test_a_bad_entry_is_named_with_its_number_and_what_was_expected(
     entry: Any, message: str
 ) -> None:

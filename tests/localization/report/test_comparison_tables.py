@@ -60,8 +60,17 @@ def test_every_threshold_has_every_localizer_and_the_published_rows_of_its_crite
     wang, deep = "Wang et al. 2017, ChestX-ray8 model", "Deep MedIA 2021, Mask R-CNN"
     assert names == {0.5: [*ours, wang, deep], 0.6: [*ours, wang], 0.9: [*ours, deep]}
     assert sorted({float(r["threshold"]) for r in rows}) == [
-        0.1, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.7, 0.75, 0.9,
-    ]  # fmt: skip
+        0.1,
+        0.2,
+        0.25,
+        0.3,
+        0.4,
+        0.5,
+        0.6,
+        0.7,
+        0.75,
+        0.9,
+    ]
 
 
 def test_the_csv_holds_figures_intervals_and_counts() -> None:
@@ -256,12 +265,15 @@ def test_the_three_files_of_a_table_are_written_and_nothing_else(tmp_path: Path)
 
 def test_without_localizers_there_are_controls_and_an_empty_table_of_differences() -> None:
     coco = {
-        "images": [{"id": 1, "file_name": "a", "width": 9, "height": 9, "patient_id": "1"},
-                   {"id": 2, "file_name": "b", "width": 9, "height": 9, "patient_id": "2"}],
+        "images": [
+            {"id": 1, "file_name": "a", "width": 9, "height": 9, "patient_id": "1"},
+            {"id": 2, "file_name": "b", "width": 9, "height": 9, "patient_id": "2"},
+        ],
         "categories": [{"id": 1, "name": "Mass"}],
-        "annotations": [{"id": i, "image_id": i, "category_id": 1, "bbox": [1, 1, 4, 4]}
-                        for i in (1, 2)],
-    }  # fmt: skip
+        "annotations": [
+            {"id": i, "image_id": i, "category_id": 1, "bbox": [1, 1, 4, 4]} for i in (1, 2)
+        ],
+    }
     table = difference_table(builders.comparison(coco, {}, resamples=10))
 
     assert table.rows == ()

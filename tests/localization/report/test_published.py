@@ -12,8 +12,10 @@ from cxrloc.localization.report.published import PublishedRow, comparable_rows, 
 
 # Deep MedIA's .833 is no multiple of 1/17 as its other Mass figures are; Wang's AFP of 1.0090 would
 # be 992.86 / 984. Both stand as printed.
-ODD = {("Deep MedIA 2021, Mask R-CNN", 0.1, "Mass", 0.833),
-       ("Wang et al. 2017, ChestX-ray8 model", 0.7, "Effusion", 1.009)}  # fmt: skip
+ODD = {
+    ("Deep MedIA 2021, Mask R-CNN", 0.1, "Mass", 0.833),
+    ("Wang et al. 2017, ChestX-ray8 model", 0.7, "Effusion", 1.009),
+}
 
 
 @pytest.mark.parametrize(
@@ -53,12 +55,19 @@ def test_wangs_infiltration_is_the_figure_that_wang_printed() -> None:
     assert row.macro_mean(NIH_BOXED_DISEASES) == pytest.approx(sum(row.values.values()) / 8)
 
 
-@pytest.mark.parametrize(("criterion", "threshold", "studies"), [
-    ("iou", 0.5, ["Wang et al. 2017, ChestX-ray8 model", "Deep MedIA 2021, Mask R-CNN"]),
-    ("iou", 0.75, ["Deep MedIA 2021, Mask R-CNN"]),
-    ("iobb", 0.9, ["Wang et al. 2017, ChestX-ray8 model", "Wang et al. 2017, ChestX-ray14 model"]),
-    ("iobb", 0.3, []),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("criterion", "threshold", "studies"),
+    [
+        ("iou", 0.5, ["Wang et al. 2017, ChestX-ray8 model", "Deep MedIA 2021, Mask R-CNN"]),
+        ("iou", 0.75, ["Deep MedIA 2021, Mask R-CNN"]),
+        (
+            "iobb",
+            0.9,
+            ["Wang et al. 2017, ChestX-ray8 model", "Wang et al. 2017, ChestX-ray14 model"],
+        ),
+        ("iobb", 0.3, []),
+    ],
+)
 def test_rows_stand_where_they_belong(criterion: str, threshold: float, studies: list[str]) -> None:
     found = comparable_rows(criterion, threshold, NIH_BOXED_DISEASES)
 
@@ -80,9 +89,15 @@ def test_our_file_holds_every_figure_of_the_shared_one(shared_data: Path) -> Non
     }
     with source.open(newline="") as handle:
         theirs = {
-            (r["criterion"], r["measure"], float(r["threshold"]), r["disease"], float(r["value"]),
-             int(r["denominator"]))
+            (
+                r["criterion"],
+                r["measure"],
+                float(r["threshold"]),
+                r["disease"],
+                float(r["value"]),
+                int(r["denominator"]),
+            )
             for r in csv.DictReader(handle)
-        }  # fmt: skip
+        }
 
     assert ours == theirs

@@ -62,13 +62,18 @@ def test_two_sizes_are_written_by_fold_and_the_end_is_a_count(
     assert "0 shards were finished before; 1 images cannot be read, see rejects.parquet" in printed
     assert sorted(parquet(out)) == [
         f"size={size}/split=fold{fold}/part-0000{part}.parquet"
-        for size in (16, 8) for fold in range(3) for part in range(2)
-    ]  # fmt: skip
+        for size in (16, 8)
+        for fold in range(3)
+        for part in range(2)
+    ]
     assert pq.read_table(out / "rejects.parquet")["image_id"].to_pylist() == ["011.png"]
     shards = ShardSet(str(out), 16)
     assert [shards.splits[shards.rows[f"{i:03d}.png"]] for i in range(4)] == [
-        "fold0", "fold1", "fold2", "fold0",
-    ]  # fmt: skip
+        "fold0",
+        "fold1",
+        "fold2",
+        "fold0",
+    ]
     assert main(words(prepared, out, "--size", "8", "16", "--rows", "3")) == 0
     assert "12 shards were finished before; 1 images" in capsys.readouterr().out
 

@@ -99,9 +99,11 @@ def test_a_port_that_is_none_is_refused(capsys: pytest.CaptureFixture[str]) -> N
 
 
 def test_an_interrupt_ends_the_connection(
-    receiver: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    receiver: Any,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
+) -> None:
     def interrupted(association: object, path: Path) -> str:
         if path.name == "b.dcm":
             raise KeyboardInterrupt

@@ -48,9 +48,12 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for fold in range(FOLDS):
         manifest = {"hashes": {"folds": file_sha256(root / "prepared" / "folds.csv")}}
         bundle = tiny_classifier(
-            ("abnormal",), size=128, seed=fold, manifest=manifest,
+            ("abnormal",),
+            size=128,
+            seed=fold,
+            manifest=manifest,
             metadata={"fold": fold, "k": FOLDS},
-        )  # fmt: skip
+        )
         save_classifier(root / "run" / f"fold{fold}" / "classifier.safetensors", bundle)
     return root
 

@@ -41,8 +41,14 @@ def make_run(folder: Path, seed: int, images: int = 60) -> ScoredImages:
     validation = []
     for fold in range(3):
         kept = parts[(fold + 1) % 3]
-        kept = ScoredImages(DISEASES, kept.image_ids, kept.patient_ids, np.full(len(kept), fold),
-                           kept.scores, kept.labels)  # fmt: skip
+        kept = ScoredImages(
+            DISEASES,
+            kept.image_ids,
+            kept.patient_ids,
+            np.full(len(kept), fold),
+            kept.scores,
+            kept.labels,
+        )
         write_scored_images(folder / f"fold{fold}" / "validation.parquet", kept)
         validation.append(kept)
     judged = with_thresholds(join_images(parts), validation, 0.8)
@@ -68,9 +74,14 @@ def rows_of(path: Path) -> list[dict[str, str]]:
 
 def test_every_form_of_the_table_is_written(compared: Path) -> None:
     assert {p.name for p in (compared / "out").iterdir()} == {
-        "networks.csv", "confusion.csv", "differences.csv", "networks.md", "networks.tex",
-        "networks.png", "manifest.json",
-    }  # fmt: skip
+        "networks.csv",
+        "confusion.csv",
+        "differences.csv",
+        "networks.md",
+        "networks.tex",
+        "networks.png",
+        "manifest.json",
+    }
     assert read_pixels(compared / "out" / "networks.png").std() > 1
     manifest = json.loads((compared / "out" / "manifest.json").read_text())
     assert set(manifest["hashes"]) == {"a", "big_net"}
@@ -99,8 +110,9 @@ def test_the_ensemble_is_a_row_with_the_auc_of_the_mean(compared: Path) -> None:
 
 def test_published_figures_stand_apart_with_the_images_behind_them(compared: Path) -> None:
     rows = rows_of(compared / "out" / "networks.csv")
-    published = {(r["network"], r["disease"]): r for r in rows
-                 if r["scored_on"].startswith("published: ")}  # fmt: skip
+    published = {
+        (r["network"], r["disease"]): r for r in rows if r["scored_on"].startswith("published: ")
+    }
     mass = published["CheXNet (Rajpurkar et al. 2017)", "Mass"]
     assert (mass["auc"], mass["auc_low"], mass["images"]) == ("0.8676", "", "")
     page = (compared / "out" / "networks.md").read_text()

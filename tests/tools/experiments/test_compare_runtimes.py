@@ -43,11 +43,13 @@ def prepared(tmp_path: Path) -> Path:
     """Eight images of four patients in two folds."""
     images = [
         {
-            "labels": {"Mass": float(n % 2), "Effusion": 1.0}, "patient": f"p{n // 2}",
-            "fold": n // 2 % FOLDS, "block": 100 * (n % 2),
+            "labels": {"Mass": float(n % 2), "Effusion": 1.0},
+            "patient": f"p{n // 2}",
+            "fold": n // 2 % FOLDS,
+            "block": 100 * (n % 2),
         }
         for n in range(8)
-    ]  # fmt: skip
+    ]
     return prepared_images(tmp_path, images, k=FOLDS)
 
 
@@ -201,8 +203,16 @@ def test_wrong_words_are_refused(
     assert "fold 0 has no trained model" in capsys.readouterr().err
     data = load_prepared(prepared)
     folds = dict.fromkeys(data.folds, 1)
-    write_prepared(prepared, data.radiographs, boxed_diseases=(), folds=folds, k=FOLDS, official={},
-                   summary="", manifest={})  # fmt: skip
+    write_prepared(
+        prepared,
+        data.radiographs,
+        boxed_diseases=(),
+        folds=folds,
+        k=FOLDS,
+        official={},
+        summary="",
+        manifest={},
+    )
     _train(run, prepared, 0, seed=0)
     assert _run("--run", run, "--prepared", prepared, "--folds", "[0]", *out) == 2
     assert "has no image in the folds that were asked for" in capsys.readouterr().err

@@ -39,26 +39,36 @@ DISEASES = ("Mass", "Nodule")
 
 def radiographs(folder: Path) -> list[Radiograph]:
     """Ten images of five patients; every second image has a Mass, the Nodule is often unknown."""
-    labels = [{"Mass": float(n % 2), "Nodule": float(n > 6) if n > 3 else np.nan}
-              for n in range(10)]  # fmt: skip
-    return [Radiograph(f"{n}.png", folder / f"{n}.png", f"p{n // 2}", "PA", labels[n])
-            for n in range(10)]  # fmt: skip
+    labels = [
+        {"Mass": float(n % 2), "Nodule": float(n > 6) if n > 3 else np.nan} for n in range(10)
+    ]
+    return [
+        Radiograph(f"{n}.png", folder / f"{n}.png", f"p{n // 2}", "PA", labels[n])
+        for n in range(10)
+    ]
 
 
 def save_fold(
-    run: Path, fold: int, seen: list[Radiograph], diseases: tuple[str, ...],
+    run: Path,
+    fold: int,
+    seen: list[Radiograph],
+    diseases: tuple[str, ...],
     data: DataConfig | None = None,
-) -> Path:  # fmt: skip
+) -> Path:
     """An untrained fold, whose manifest says that it was trained with `data`."""
     model, _ = build_classifier("simple_cnn", len(diseases), seed=fold)
     manifest = run_manifest(
         ClassifierConfig(data=data or DataConfig()), seed=0, hashes={}, started=0.0
     )
     bundle = ClassifierBundle(
-        model=model, diseases=diseases, thresholds=dict.fromkeys(diseases, 0.4 + fold / 10),
-        preprocessing=Preprocessing(64), mean_box_sizes={}, manifest=manifest,
+        model=model,
+        diseases=diseases,
+        thresholds=dict.fromkeys(diseases, 0.4 + fold / 10),
+        preprocessing=Preprocessing(64),
+        mean_box_sizes={},
+        manifest=manifest,
         metadata={"fold": fold, "k": 3},
-    )  # fmt: skip
+    )
     path = run / f"fold{fold}" / "classifier.safetensors"
     path.parent.mkdir(parents=True)
     save_classifier(path, bundle)
@@ -73,10 +83,15 @@ def folder(tmp_path: Path) -> Path:
     for r in images:
         cv2.imwrite(str(r.path), rng.integers(0, 255, (80, 64), dtype=np.uint8))
     write_prepared(
-        tmp_path / "prepared", images, boxed_diseases=(), k=3,
+        tmp_path / "prepared",
+        images,
+        boxed_diseases=(),
+        k=3,
         folds={r.image_id: 0 for r in images},
-        official={}, summary="", manifest={},
-    )  # fmt: skip
+        official={},
+        summary="",
+        manifest={},
+    )
     elsewhere = Radiograph("x.png", None, "elsewhere", "PA", {})
     for fold in range(3):
         save_fold(tmp_path / "run", fold, images[:1] if fold == 1 else [elsewhere], DISEASES)
@@ -153,12 +168,20 @@ def test_studies_have_their_own_threshold_from_the_studies_out_of_fold(folder: P
         DISEASES, names, patients, np.zeros(6, dtype=np.int64), scores, labels, study_ids=studies
     )
     write_scored_images(folder / "run" / "out_of_fold.parquet", images)
-    of_study = [replace(r, study_id=f"s{n // 4}", body_part="XR_HAND") for n, r in
-                enumerate(radiographs(folder)[2:])]  # fmt: skip
+    of_study = [
+        replace(r, study_id=f"s{n // 4}", body_part="XR_HAND")
+        for n, r in enumerate(radiographs(folder)[2:])
+    ]
     write_prepared(
-        folder / "prepared", of_study, boxed_diseases=(), folds={r.image_id: 0 for r in of_study},
-        k=3, official={}, summary="", manifest={},
-    )  # fmt: skip
+        folder / "prepared",
+        of_study,
+        boxed_diseases=(),
+        folds={r.image_id: 0 for r in of_study},
+        k=3,
+        official={},
+        summary="",
+        manifest={},
+    )
     bundles = [folder / "run" / f"fold{f}" / "classifier.safetensors" for f in (0, 2)]
     found = score_images(load_ensemble(bundles, "cpu", "fp32"), of_study)
     assert found.study_thresholds[0] == pytest.approx((0.35 + 0.6) / 2)
@@ -224,9 +247,15 @@ def test_closure_gives_a_finding_its_parents_and_an_uncertain_label_stays_unknow
     images = [replace(r, labels={child: c, parent: p}) for r, (c, p) in four]
     images[3] = replace(images[3], uncertain=(parent,))
     write_prepared(
-        folder / "prepared", images, boxed_diseases=(), folds={r.image_id: 0 for r in images}, k=3,
-        official={}, summary="", manifest={},
-    )  # fmt: skip
+        folder / "prepared",
+        images,
+        boxed_diseases=(),
+        folds={r.image_id: 0 for r in images},
+        k=3,
+        official={},
+        summary="",
+        manifest={},
+    )
     elsewhere = [Radiograph("x.png", None, "elsewhere", "PA", {})]
     data = DataConfig(closure=True, uncertain="ones")
     save_fold(folder / "run", 3, elsewhere, (child, parent), data)

@@ -29,11 +29,18 @@ def drawn_images() -> list[dict[str, Any]]:
 
 def words(prepared: Path, out: Path) -> list[str]:
     options = {
-        "data.prepared": prepared, "out": out, "data.workers": 1, "data.fold": 0,
-        "model.architecture": "simple_cnn", "model.size": 64, "train.epochs": 1,
-        "train.batch_size": 6, "train.precision": "fp32", "train.device": "cpu",
+        "data.prepared": prepared,
+        "out": out,
+        "data.workers": 1,
+        "data.fold": 0,
+        "model.architecture": "simple_cnn",
+        "model.size": 64,
+        "train.epochs": 1,
+        "train.batch_size": 6,
+        "train.precision": "fp32",
+        "train.device": "cpu",
         "train.bootstrap": 20,
-    }  # fmt: skip
+    }
     return [f"--{key}={value}" for key, value in options.items()]
 
 

@@ -48,10 +48,12 @@ def bundles(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """An untrained classifier and an untrained Mask R-CNN: real bundles of real networks."""
     folder = tmp_path_factory.mktemp("server_bundles")
     bundle = tiny_classifier(
-        DISEASES, architecture="resnet18", thresholds=THRESHOLDS,
+        DISEASES,
+        architecture="resnet18",
+        thresholds=THRESHOLDS,
         preprocessing=Preprocessing(96, (0.5,) * 3, (0.25,) * 3),
         mean_box_sizes=dict.fromkeys(DISEASES, (0.3, 0.3)),
-    )  # fmt: skip
+    )
     paths = {name: folder / f"{name}.safetensors" for name in ("classifier", "maskrcnn")}
     save_classifier(paths["classifier"], bundle)
     write_tiny_detector(paths["maskrcnn"], DISEASES)
@@ -163,9 +165,12 @@ def images(
 ) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("images")
     made = {
-        "a <b>.png": png, "b.jpg": jpeg, "c.dcm": dicom, "broken.png": png[:300],
+        "a <b>.png": png,
+        "b.jpg": jpeg,
+        "c.dcm": dicom,
+        "broken.png": png[:300],
         "large.png": png + bytes(2_000_000),
-    }  # fmt: skip
+    }
     for name, data in made.items():
         (folder / name).write_bytes(data)
     return {name: folder / name for name in made}
@@ -205,10 +210,15 @@ def _served(bundles: dict[str, Path], temporary: Path, *more: str) -> Iterator[s
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     words = [f"--{name}={path}" for name, path in bundles.items()]
-    with tempfile.TemporaryFile("w+") as log, subprocess.Popen(
-        [sys.executable, SERVE, *words, "--port", str(port), *more],
-        env=os.environ | {"TMPDIR": str(temporary)}, cwd=temporary, stderr=log,
-    ) as server:  # fmt: skip
+    with (
+        tempfile.TemporaryFile("w+") as log,
+        subprocess.Popen(
+            [sys.executable, SERVE, *words, "--port", str(port), *more],
+            env=os.environ | {"TMPDIR": str(temporary)},
+            cwd=temporary,
+            stderr=log,
+        ) as server,
+    ):
         try:
             _wait_for(f"http://127.0.0.1:{port}/healthz", server)
             yield f"http://127.0.0.1:{port}"

@@ -13,9 +13,7 @@ Files = Sequence[tuple[str, bytes]]
 
 def post(client: TestClient, files: Files, accept: str = "*/*", **query: str) -> Any:
     parts = [("files", (name, data)) for name, data in files]
-    return client.post(
-        "/v1/predictions", files=parts, headers={"Accept": accept}, params=query
-    )  # fmt: skip
+    return client.post("/v1/predictions", files=parts, headers={"Accept": accept}, params=query)
 
 
 def problem_of(response: Any, status: int) -> str:

@@ -35,13 +35,25 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def training(folder: Path, kind: str) -> list[str]:
     options = {
-        "data.prepared": folder / "prepared", "data.split": "label_sets", "data.test_share": 0.3,
-        "data.validation_share": 0.3, "data.diseases": json.dumps(FIVE), "data.workers": 1,
-        "data.uncertain": "smoothed_ones", "data.blank": "negative", "out": folder / kind,
-        "model.architecture": "simple_cnn", "model.size": 64, "model.input": kind,
-        "train.epochs": 1, "train.batch_size": 8, "train.loss": "bce_weighted",
-        "train.device": "cpu", "train.precision": "fp32", "train.bootstrap": 20,
-    }  # fmt: skip
+        "data.prepared": folder / "prepared",
+        "data.split": "label_sets",
+        "data.test_share": 0.3,
+        "data.validation_share": 0.3,
+        "data.diseases": json.dumps(FIVE),
+        "data.workers": 1,
+        "data.uncertain": "smoothed_ones",
+        "data.blank": "negative",
+        "out": folder / kind,
+        "model.architecture": "simple_cnn",
+        "model.size": 64,
+        "model.input": kind,
+        "train.epochs": 1,
+        "train.batch_size": 8,
+        "train.loss": "bce_weighted",
+        "train.device": "cpu",
+        "train.precision": "fp32",
+        "train.bootstrap": 20,
+    }
     return [f"--{key}={value}" for key, value in options.items()]
 
 

@@ -54,8 +54,16 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
         boxes = (Box("Mass", (350 + n, 300, 600 + n, 700)),) if ill else ()
         images.append(Radiograph(name, root / name, f"p{n}", "", {"Mass": float(ill)}, boxes))
         folds[name] = n // 2 % FOLDS
-    write_prepared(root / "prepared", images, boxed_diseases=("Mass",), folds=folds, k=FOLDS,
-                   official={}, summary="", manifest={})  # fmt: skip
+    write_prepared(
+        root / "prepared",
+        images,
+        boxed_diseases=("Mass",),
+        folds=folds,
+        k=FOLDS,
+        official={},
+        summary="",
+        manifest={},
+    )
     return root / "prepared"
 
 
@@ -65,11 +73,21 @@ def runs(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
     out = {how: tmp_path_factory.mktemp(how) for how in WAYS}
     for how in WAYS:
         options = {
-            "data.prepared": prepared, "out": out[how], "data.workers": 1, "data.fold": 0,
-            "model.architecture": "simple_cnn", "model.size": 128, "model.weights": "none",
-            "model.markers": how, "train.epochs": 10, "train.batch_size": 8, "train.lr": 3e-3,
-            "train.precision": "fp32", "train.device": "cpu", "train.bootstrap": 20,
-        }  # fmt: skip
+            "data.prepared": prepared,
+            "out": out[how],
+            "data.workers": 1,
+            "data.fold": 0,
+            "model.architecture": "simple_cnn",
+            "model.size": 128,
+            "model.weights": "none",
+            "model.markers": how,
+            "train.epochs": 10,
+            "train.batch_size": 8,
+            "train.lr": 3e-3,
+            "train.precision": "fp32",
+            "train.device": "cpu",
+            "train.bootstrap": 20,
+        }
         assert train_classifier.main([f"--{key}={value}" for key, value in options.items()]) == 0
     return out
 
@@ -90,8 +108,9 @@ def test_the_check_finds_the_heat_of_the_first_gate_on_the_letters(
     maps = [f"{how}={tmp_path / how}.maps.safetensors" for how in WAYS]
     words = ["--prepared", str(prepared), "--out", str(tmp_path), "--resamples", "500"]
     assert check_shortcuts.main([*words, "--maps", *maps]) == 0
-    rows = [r for r in csv.DictReader((tmp_path / "shortcut.csv").open())
-            if r["region"] == "markers"]  # fmt: skip
+    rows = [
+        r for r in csv.DictReader((tmp_path / "shortcut.csv").open()) if r["region"] == "markers"
+    ]
 
     def share(measure: str, name: str, bound: str = "") -> float:
         (row,) = (r for r in rows if (r["share of"], r["localizer"]) == (measure, name))

@@ -38,10 +38,17 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def words(prepared: Path, out: Path) -> list[str]:
     options = {
-        "config": CONFIG, "data.prepared": prepared, "out": out, "data.workers": 1,
-        "model.size": 64, "model.standardise": "image", "train.epochs": 2, "train.device": "cpu",
-        "train.bootstrap": 20, "train.precision": "fp32",
-    }  # fmt: skip
+        "config": CONFIG,
+        "data.prepared": prepared,
+        "out": out,
+        "data.workers": 1,
+        "model.size": 64,
+        "model.standardise": "image",
+        "train.epochs": 2,
+        "train.device": "cpu",
+        "train.bootstrap": 20,
+        "train.precision": "fp32",
+    }
     return [f"--{key}={value}" for key, value in options.items()]
 
 
@@ -148,9 +155,15 @@ def test_figures_over_all_parts_never_stand_without_the_parts(run: Path) -> None
             for cell, figure in ((cells[4], "auc"), (cells[5], "accuracy"), (cells[6], "kappa")):
                 value = figures[figure]
                 assert cell.startswith(value_text(float(value)) if value else "undefined:")
-            matrix = [figures[f"{a}_{b}"] for a, b in
-                      (("true", "positive"), ("false", "negative"), ("false", "positive"),
-                       ("true", "negative"))]  # fmt: skip
+            matrix = [
+                figures[f"{a}_{b}"]
+                for a, b in (
+                    ("true", "positive"),
+                    ("false", "negative"),
+                    ("false", "positive"),
+                    ("true", "negative"),
+                )
+            ]
             assert cells[7] == " / ".join(matrix)
 
 

@@ -36,11 +36,18 @@ def drawn_images() -> list[dict[str, Any]]:
 
 def words(prepared: Path, out: Path, *more: str) -> list[str]:
     options = {
-        "data.prepared": prepared, "data.diseases": "[Mass,Hernia,No Finding]", "out": out,
-        "data.workers": 1, "model.size": 64, "train.epochs": 2, "train.batch_size": 8,
-        "train.precision": "fp32", "train.device": "cpu", "train.bootstrap": 20,
+        "data.prepared": prepared,
+        "data.diseases": "[Mass,Hernia,No Finding]",
+        "out": out,
+        "data.workers": 1,
+        "model.size": 64,
+        "train.epochs": 2,
+        "train.batch_size": 8,
+        "train.precision": "fp32",
+        "train.device": "cpu",
+        "train.bootstrap": 20,
         "sensitivity": 0.75,
-    }  # fmt: skip
+    }
     return [*(f"--{key}={value}" for key, value in options.items()), *more]
 
 
@@ -144,8 +151,12 @@ def two_stages(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> list
     folder = tmp_path_factory.mktemp("stages")
     model, _ = build_classifier("simple_cnn", 1, seed=1)
     save_file(model.backbone.state_dict(), folder / "start.safetensors")
-    more = ["--model.architecture=simple_cnn", f"--model.weights={folder / 'start.safetensors'}",
-            "--train.two_stage=true", "--train.stage1_epochs=1"]  # fmt: skip
+    more = [
+        "--model.architecture=simple_cnn",
+        f"--model.weights={folder / 'start.safetensors'}",
+        "--train.two_stage=true",
+        "--train.stage1_epochs=1",
+    ]
     command = words(prepared, folder / "run", *more)
     assert main(command) == 0
     return command

@@ -61,10 +61,16 @@ def prepared(
 
 def words(prepared: Path, out: Path, *more: str) -> list[str]:
     options = {
-        "data.prepared": prepared, "out": out, "data.workers": 1, "model.size": 64,
-        "train.epochs": 1, "train.batch_size": 8, "train.precision": "fp32",
-        "train.device": "cpu", "train.bootstrap": 20,
-    }  # fmt: skip
+        "data.prepared": prepared,
+        "out": out,
+        "data.workers": 1,
+        "model.size": 64,
+        "train.epochs": 1,
+        "train.batch_size": 8,
+        "train.precision": "fp32",
+        "train.device": "cpu",
+        "train.bootstrap": 20,
+    }
     return [*(f"--{key}={value}" for key, value in options.items()), *more]
 
 
@@ -82,17 +88,38 @@ def test_each_fold_leaves_a_bundle_metrics_figures_and_logs_and_no_checkpoint(
 ) -> None:
     for fold in range(3):
         folder = finished / f"fold{fold}"
-        expected = {"classifier.safetensors", "gate.csv", "gate.manifest.json", "logs", "loss.png",
-                    "metrics.json", "metrics.md", "roc.png", "settings.json",
-                    "training_images.csv", "validation.parquet"}  # fmt: skip
+        expected = {
+            "classifier.safetensors",
+            "gate.csv",
+            "gate.manifest.json",
+            "logs",
+            "loss.png",
+            "metrics.json",
+            "metrics.md",
+            "roc.png",
+            "settings.json",
+            "training_images.csv",
+            "validation.parquet",
+        }
         assert {p.name for p in folder.iterdir()} == expected
     assert not list(finished.rglob("*.ckpt"))
     assert {p.name for p in finished.iterdir() if p.is_file()} == {
-        "gate.csv", "gate.manifest.json", "metrics.json", "metrics.md", "roc.png",
-        "out_of_fold.parquet", "cross_validation.csv", "cross_validation.md",
-        "cross_validation.manifest.json", "confusion.csv", "confusion_youden.png",
-        "confusion_target.png", "calibration.csv", "calibration.png", "epochs.png",
-    }  # fmt: skip
+        "gate.csv",
+        "gate.manifest.json",
+        "metrics.json",
+        "metrics.md",
+        "roc.png",
+        "out_of_fold.parquet",
+        "cross_validation.csv",
+        "cross_validation.md",
+        "cross_validation.manifest.json",
+        "confusion.csv",
+        "confusion_youden.png",
+        "confusion_target.png",
+        "calibration.csv",
+        "calibration.png",
+        "epochs.png",
+    }
 
 
 @pytest.mark.slow
@@ -138,8 +165,9 @@ def test_the_images_of_each_training_are_listed_and_no_patient_of_them_is_judged
         images = provenance.training(f"fold{fold}")
         assert set(images.patient_of.values()) == {f"p{n}" for n in range(12) if n % 3 != fold}
         assert {part: len(names) for part, names in images.parts.items()} == {
-            "train": 8, "validation": 8
-        }  # fmt: skip
+            "train": 8,
+            "validation": 8,
+        }
         assert images.patient_of[images.parts["validation"][0]] == f"p{(fold + 1) % 3}"
         mine = provenance.images_by_model[f"fold{fold}"]
         assert mine == tuple(f"{n:02d}.png" for n in range(24) if n // 2 % 3 == fold)
@@ -297,9 +325,12 @@ def test_an_unreadable_image_is_named_and_left_out_and_stops_a_strict_run(
     ],
 )
 def test_data_and_names_that_do_not_exist_end_with_status_1(
-    prepared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], more: list[str],
+    prepared: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    more: list[str],
     message: str,
-) -> None:  # fmt: skip
+) -> None:
     assert main(words(prepared, tmp_path, *more)) == 2
     assert message in capsys.readouterr().err
 

@@ -24,10 +24,14 @@ def folder(prepared_images: Callable[..., Path], tmp_path_factory: pytest.TempPa
     """A finished run in two stages with CLAHE: 24 images of 12 patients, official split."""
     folder = tmp_path_factory.mktemp("images")
     images = [
-        {"labels": {"Mass": float(n % 2)}, "patient": f"p{n // 2}", "fold": n // 2 % 3,
-         "block": 30 * (n % 2)}
+        {
+            "labels": {"Mass": float(n % 2)},
+            "patient": f"p{n // 2}",
+            "fold": n // 2 % 3,
+            "block": 30 * (n % 2),
+        }
         for n in range(24)
-    ]  # fmt: skip
+    ]
     official = {f"{n:02d}.png": "test" if n < 8 else "train_val" for n in range(24)}
     prepared_images(folder, images, boxed_diseases=("Mass",), official=official)
     model, _ = build_classifier("simple_cnn", 1)
@@ -39,13 +43,24 @@ def folder(prepared_images: Callable[..., Path], tmp_path_factory: pytest.TempPa
 
 def words(folder: Path) -> list[str]:
     options = {
-        "data.prepared": folder / "prepared", "data.split": "official", "out": folder / "run",
-        "data.validation_share": 0.3, "data.workers": 1, "model.architecture": "simple_cnn",
-        "model.size": 64, "model.weights": folder / "start.safetensors", "model.clahe_clip": 2.0,
-        "train.two_stage": "true", "train.stage1_epochs": 2, "train.epochs": 2, "train.lr": 0.05,
-        "train.batch_size": 4, "train.precision": "fp32", "train.device": "cpu",
+        "data.prepared": folder / "prepared",
+        "data.split": "official",
+        "out": folder / "run",
+        "data.validation_share": 0.3,
+        "data.workers": 1,
+        "model.architecture": "simple_cnn",
+        "model.size": 64,
+        "model.weights": folder / "start.safetensors",
+        "model.clahe_clip": 2.0,
+        "train.two_stage": "true",
+        "train.stage1_epochs": 2,
+        "train.epochs": 2,
+        "train.lr": 0.05,
+        "train.batch_size": 4,
+        "train.precision": "fp32",
+        "train.device": "cpu",
         "train.bootstrap": 20,
-    }  # fmt: skip
+    }
     return [f"--{key}={value}" for key, value in options.items()]
 
 

@@ -46,21 +46,36 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
         )
         folds[path.name] = n // 2 % 3
     write_prepared(
-        folder / "prepared", images, boxed_diseases=("Cardiomegaly",), folds=folds, k=3,
+        folder / "prepared",
+        images,
+        boxed_diseases=("Cardiomegaly",),
+        folds=folds,
+        k=3,
         official={r.image_id: "test" if n < 8 else "train_val" for n, r in enumerate(images)},
-        summary="", manifest={},
-    )  # fmt: skip
+        summary="",
+        manifest={},
+    )
     return folder / "prepared"
 
 
 def words(prepared: Path, out: Path, policy: str, *more: str) -> list[str]:
     options = {
-        "data.prepared": prepared, "data.split": "official", "data.validation_share": 0.3,
-        "data.workers": 1, "data.uncertain": policy, "data.blank": "negative",
-        "data.closure": "true", "out": out, "model.architecture": "simple_cnn", "model.size": 64,
-        "train.epochs": 2, "train.batch_size": 8, "train.precision": "fp32",
-        "train.device": "cpu", "train.bootstrap": 20,
-    }  # fmt: skip
+        "data.prepared": prepared,
+        "data.split": "official",
+        "data.validation_share": 0.3,
+        "data.workers": 1,
+        "data.uncertain": policy,
+        "data.blank": "negative",
+        "data.closure": "true",
+        "out": out,
+        "model.architecture": "simple_cnn",
+        "model.size": 64,
+        "train.epochs": 2,
+        "train.batch_size": 8,
+        "train.precision": "fp32",
+        "train.device": "cpu",
+        "train.bootstrap": 20,
+    }
     return [*(f"--{key}={value}" for key, value in options.items()), *more]
 
 

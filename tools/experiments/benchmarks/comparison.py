@@ -79,19 +79,34 @@ def _coco(
     ages = rng.integers(18, 90, images)
     return {
         "images": [
-            {"id": i + 1, "file_name": f"{i:08d}.png", "width": SIDE, "height": SIDE,
-             "patient_id": str(patients[i]), "labels": labels[i], "view": str(views[i]),
-             "sex": str(sexes[i]), "age_years": float(ages[i])}
+            {
+                "id": i + 1,
+                "file_name": f"{i:08d}.png",
+                "width": SIDE,
+                "height": SIDE,
+                "patient_id": str(patients[i]),
+                "labels": labels[i],
+                "view": str(views[i]),
+                "sex": str(sexes[i]),
+                "age_years": float(ages[i]),
+            }
             for i in range(images)
         ],
         "annotations": [
-            {"id": k + 1, "image_id": int(image) + 1, "category_id": int(disease) + 1,
-             "bbox": box, "area": box[2] * box[3], "iscrowd": 0}
+            {
+                "id": k + 1,
+                "image_id": int(image) + 1,
+                "category_id": int(disease) + 1,
+                "bbox": box,
+                "area": box[2] * box[3],
+                "iscrowd": 0,
+            }
             for k, (image, disease, box) in enumerate(
-                zip(image_of, disease_of, boxes.tolist(), strict=True))
+                zip(image_of, disease_of, boxes.tolist(), strict=True)
+            )
         ],
         "categories": [{"id": d + 1, "name": name} for d, name in enumerate(NIH_DISEASES)],
-    }  # fmt: skip
+    }
 
 
 def _results(
@@ -111,7 +126,11 @@ def _results(
     disease = np.concatenate([disease_of, rng.integers(0, len(NIH_DISEASES), others)])
     score = np.concatenate([rng.beta(4, 2, len(boxes)), rng.beta(2, 4, others)]).round(5)
     return [
-        {"image_id": int(image[k]) + 1, "category_id": int(disease[k]) + 1, "bbox": every[k],
-         "score": float(score[k])}
+        {
+            "image_id": int(image[k]) + 1,
+            "category_id": int(disease[k]) + 1,
+            "bbox": every[k],
+            "score": float(score[k]),
+        }
         for k in rng.permutation(len(every)).tolist()
-    ]  # fmt: skip
+    ]

@@ -21,9 +21,12 @@ class Metrics:
             "cxrloc_requests", "HTTP requests", ["route", "status"], registry=here
         )
         self.request_seconds = Histogram(
-            "cxrloc_request_seconds", "Time of a request", ["route"],
-            buckets=_SECONDS, registry=here,
-        )  # fmt: skip
+            "cxrloc_request_seconds",
+            "Time of a request",
+            ["route"],
+            buckets=_SECONDS,
+            registry=here,
+        )
         self.images = Counter(
             "cxrloc_images", "Images by the HTTP status of each", ["status"], registry=here
         )

@@ -129,15 +129,33 @@ EXAMPLE: dict[str, Any] = {
                 "images": [{"id": 1, "file_name": "a.png", "width": 1024, "height": 1024}],
                 "categories": [{"id": 1, "name": "Cardiomegaly"}, {"id": 2, "name": "Mass"}],
                 "findings": [
-                    {"category_id": 1, "disease": "Cardiomegaly", "probability": 0.81,
-                     "threshold": 0.42, "present": True},
-                    {"category_id": 2, "disease": "Mass", "probability": 0.07,
-                     "threshold": 0.31, "present": False},
+                    {
+                        "category_id": 1,
+                        "disease": "Cardiomegaly",
+                        "probability": 0.81,
+                        "threshold": 0.42,
+                        "present": True,
+                    },
+                    {
+                        "category_id": 2,
+                        "disease": "Mass",
+                        "probability": 0.07,
+                        "threshold": 0.31,
+                        "present": False,
+                    },
                 ],
                 "annotations": [
-                    {"id": 1, "image_id": 1, "category_id": 1, "bbox": [330.0, 480.0, 410.0, 300.0],
-                     "area": 123000.0, "iscrowd": 0, "score": 0.63, "localizer": "grad_cam",
-                     "rank": 1},
+                    {
+                        "id": 1,
+                        "image_id": 1,
+                        "category_id": 1,
+                        "bbox": [330.0, 480.0, 410.0, 300.0],
+                        "area": 123000.0,
+                        "iscrowd": 0,
+                        "score": 0.63,
+                        "localizer": "grad_cam",
+                        "rank": 1,
+                    },
                 ],
                 "localizers": ["grad_cam"],
                 "runtime": "torch fp32 on cpu",
@@ -148,7 +166,7 @@ EXAMPLE: dict[str, Any] = {
             "problem": problem(422, "truncated PNG: 8192 bytes without the end chunk"),
         },
     ],
-}  # fmt: skip
+}
 
 
 def loaded_models(diagnoser: Diagnoser, bundles: Sequence[Path]) -> ModelList:

@@ -42,9 +42,10 @@ def place_for_files(
     )
     upload.classes("drop").props('flat no-thumbnails role=group aria-label="Drop images here"')
     upload.on(
-        "rejected", rejected,
+        "rejected",
+        rejected,
         js_handler="(r) => emit(r.map((x) => [x.file.name, x.failedPropValidation]))",
-    )  # fmt: skip
+    )
     upload.on("failed", failed, js_handler="(f) => emit(f.files.map((x) => x.name))")
     upload.on("uploaded", lambda: upload.run_method("removeUploadedFiles"))
     with upload.add_slot("header"):

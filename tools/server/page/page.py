@@ -47,9 +47,12 @@ def add_page(app: FastAPI, service: Service) -> None:
         ImagePage(service, images)
 
     ui.run_with(
-        app, mount_path="/page", tailwind=False, show_welcome_message=False,
+        app,
+        mount_path="/page",
+        tailwind=False,
+        show_welcome_message=False,
         reconnect_timeout=_ABSENT_SECONDS,
-    )  # fmt: skip
+    )
 
 
 @dataclass

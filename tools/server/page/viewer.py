@@ -55,10 +55,16 @@ def _box(annotation: dict[str, Any], names: dict[int, str]) -> dict[str, Any]:
     x, y, w, h = annotation["bbox"]
     disease = names[annotation["category_id"]]
     return {
-        "id": annotation["id"], "localizer": annotation["localizer"], "rank": annotation["rank"],
-        "disease": disease, "text": f"{disease.replace('_', ' ')} {annotation['score']:.2f}",
-        "x": x, "y": y, "w": w, "h": h,
-    }  # fmt: skip
+        "id": annotation["id"],
+        "localizer": annotation["localizer"],
+        "rank": annotation["rank"],
+        "disease": disease,
+        "text": f"{disease.replace('_', ' ')} {annotation['score']:.2f}",
+        "x": x,
+        "y": y,
+        "w": w,
+        "h": h,
+    }
 
 
 def alternative_text(record: dict[str, Any], names: dict[int, str]) -> str:

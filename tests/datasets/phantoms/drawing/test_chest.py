@@ -81,9 +81,9 @@ def test_the_images_of_one_patient_show_one_chest_in_other_poses() -> None:
 
 @pytest.mark.parametrize("disease", ["Atelectasis", "Cardiomegaly", "Mass", "Nodule"])
 def test_drawn_boxes_have_about_nihs_median_size(disease: str) -> None:
-    boxes = np.array([
-        render_image([disease], patient=p, image_size=64).boxes[0].box_xyxy for p in range(1, 41)
-    ])  # fmt: skip
+    boxes = np.array(
+        [render_image([disease], patient=p, image_size=64).boxes[0].box_xyxy for p in range(1, 41)]
+    )
     numbers = BOX_STATISTICS[disease]
     expected = np.exp([numbers.log_width[0], numbers.log_height[0]])
     assert np.median(boxes[:, 2:] - boxes[:, :2], axis=0) == pytest.approx(expected, rel=0.25)

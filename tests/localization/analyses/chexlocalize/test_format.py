@@ -76,8 +76,10 @@ def test_lung_opacity_is_called_airspace_opacity(disease: str, task: str | None)
 
 
 def test_a_image_is_named_by_patient_study_and_view() -> None:
-    for name in ("valid/patient64541/study1/view1_frontal.jpg",
-                 "CheXpert-v1.0/valid/patient64541/study1/view1_frontal.jpg"):  # fmt: skip
+    for name in (
+        "valid/patient64541/study1/view1_frontal.jpg",
+        "CheXpert-v1.0/valid/patient64541/study1/view1_frontal.jpg",
+    ):
         assert image_key(name) == "patient64541_study1_view1_frontal"
 
 

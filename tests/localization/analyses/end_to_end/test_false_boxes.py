@@ -39,19 +39,38 @@ from cxrloc.localization.localizer import Localization
 COCO: dict[str, Any] = {
     "categories": [{"id": 1, "name": "Mass"}, {"id": 2, "name": "Nodule"}],
     "images": [
-        {"id": 1, "file_name": "a", "width": 64, "height": 64, "patient_id": "p1",
-         "labels": ["Mass"]},
-        {"id": 2, "file_name": "b", "width": 64, "height": 64, "patient_id": "p1",
-         "labels": ["Mass", "Nodule"], "not_exhaustive_category_ids": [1]},
+        {
+            "id": 1,
+            "file_name": "a",
+            "width": 64,
+            "height": 64,
+            "patient_id": "p1",
+            "labels": ["Mass"],
+        },
+        {
+            "id": 2,
+            "file_name": "b",
+            "width": 64,
+            "height": 64,
+            "patient_id": "p1",
+            "labels": ["Mass", "Nodule"],
+            "not_exhaustive_category_ids": [1],
+        },
         {"id": 3, "file_name": "c", "width": 64, "height": 64, "patient_id": "p2", "labels": []},
-        {"id": 4, "file_name": "d", "width": 64, "height": 64, "patient_id": "p3",
-         "labels": ["Hernia"]},
+        {
+            "id": 4,
+            "file_name": "d",
+            "width": 64,
+            "height": 64,
+            "patient_id": "p3",
+            "labels": ["Hernia"],
+        },
     ],
     "annotations": [
         {"id": 1, "image_id": 1, "category_id": 1, "bbox": [10, 10, 20, 20], "iscrowd": 0},
         {"id": 2, "image_id": 2, "category_id": 2, "bbox": [10, 10, 20, 20], "iscrowd": 0},
     ],
-}  # fmt: skip
+}
 TRUTH = ground_truth_from_coco(COCO)
 IMAGES = TRUTH.images
 RIGHT, ELSEWHERE = (10.0, 10.0, 30.0, 30.0), (40.0, 40.0, 60.0, 60.0)
@@ -201,8 +220,11 @@ def test_the_tables_show_settings_side_by_side_and_no_image_set_twice() -> None:
 
     rows = end_to_end_table(points, ()).rows
     assert [row.lead["setting"] for row in rows] == [
-        DISEASE_GIVEN, GATED, END_TO_END, EVERY_DISEASE,
-    ]  # fmt: skip
+        DISEASE_GIVEN,
+        GATED,
+        END_TO_END,
+        EVERY_DISEASE,
+    ]
     clear = [row.cells["false boxes per image without finding"] for row in rows]
     assert clear[:2] == ["none looked at"] * 2
     table = false_box_table(points, IMAGES.diseases, ())
@@ -210,9 +232,13 @@ def test_the_tables_show_settings_side_by_side_and_no_image_set_twice() -> None:
     assert sets == [
         *[(DISEASE_GIVEN, BOXED_IMAGES)] * 2,
         *[(GATED, BOXED_IMAGES)] * 2,
-        *[(s, f) for s in (END_TO_END, EVERY_DISEASE)
-          for f in (ALL_IMAGES, BOXED_IMAGES, IMAGES_WITHOUT_FINDING) for _ in (IGNORED, COUNTED)],
-    ]  # fmt: skip
+        *[
+            (s, f)
+            for s in (END_TO_END, EVERY_DISEASE)
+            for f in (ALL_IMAGES, BOXED_IMAGES, IMAGES_WITHOUT_FINDING)
+            for _ in (IGNORED, COUNTED)
+        ],
+    ]
 
 
 def test_a_box_on_a_image_or_disease_that_the_ground_truth_lacks_is_refused() -> None:

@@ -44,16 +44,23 @@ def _world(status: Sequence[str]) -> GroundTruth:
     coco: dict[str, Any] = {
         "categories": [{"id": 1, "name": "Mass"}, {"id": 2, "name": "Nodule"}],
         "images": [
-            {"id": i, "file_name": f"{i:02d}", "width": 64, "height": 64,
-             "patient_id": f"p{i // 2}",
-             "not_exhaustive_category_ids": [c for c, s in enumerate(row, start=1) if s == "U"]}
+            {
+                "id": i,
+                "file_name": f"{i:02d}",
+                "width": 64,
+                "height": 64,
+                "patient_id": f"p{i // 2}",
+                "not_exhaustive_category_ids": [c for c, s in enumerate(row, start=1) if s == "U"],
+            }
             for i, row in enumerate(status)
         ],
         "annotations": [
             {"id": 10 * i + c, "image_id": i, "category_id": c, "bbox": [10, 10, 20, 20]}
-            for i, row in enumerate(status) for c, s in enumerate(row, start=1) if s == "B"
+            for i, row in enumerate(status)
+            for c, s in enumerate(row, start=1)
+            if s == "B"
         ],
-    }  # fmt: skip
+    }
     return ground_truth_from_coco(coco)
 
 

@@ -39,11 +39,16 @@ def _coco(diseases: list[str]) -> dict[str, Any]:
             for i in range(len(diseases))
         ],
         "annotations": [
-            {"id": i + 1, "image_id": i, "category_id": names.index(d) + 1,
-             "bbox": [10, 10, 20, 20], "iscrowd": 0}
+            {
+                "id": i + 1,
+                "image_id": i,
+                "category_id": names.index(d) + 1,
+                "bbox": [10, 10, 20, 20],
+                "iscrowd": 0,
+            }
             for i, d in enumerate(diseases)
         ],
-    }  # fmt: skip
+    }
 
 
 FIVE = ["Mass", "Mass", "Mass", "Nodule", "Nodule"]

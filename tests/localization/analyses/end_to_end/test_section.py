@@ -34,16 +34,23 @@ def _coco(images: int, diseases: Sequence[str], seed: int = 0) -> dict[str, Any]
     return {
         "categories": [{"id": c, "name": d} for c, d in enumerate(diseases, start=1)],
         "images": [
-            {"id": i, "file_name": f"{i:05d}", "width": 64, "height": 64,
-             "patient_id": f"p{i // 2}", "labels": [] if kind == "clear" else [diseases[where[i]]],
-             "not_exhaustive_category_ids": [where[i] + 1] if kind == "unboxed" else []}
+            {
+                "id": i,
+                "file_name": f"{i:05d}",
+                "width": 64,
+                "height": 64,
+                "patient_id": f"p{i // 2}",
+                "labels": [] if kind == "clear" else [diseases[where[i]]],
+                "not_exhaustive_category_ids": [where[i] + 1] if kind == "unboxed" else [],
+            }
             for i, kind in enumerate(kinds)
         ],
         "annotations": [
             {"id": i + 1, "image_id": i, "category_id": where[i] + 1, "bbox": [10, 10, 20, 20]}
-            for i, kind in enumerate(kinds) if kind == "boxed"
+            for i, kind in enumerate(kinds)
+            if kind == "boxed"
         ],
-    }  # fmt: skip
+    }
 
 
 COCO = _coco(60, ["Mass", "Nodule"])
@@ -110,8 +117,9 @@ def test_without_a_gate_only_what_needs_none_is_made_and_that_is_said() -> None:
     assert [table.name for table in section.tables] == ["end_to_end", "false_boxes", "froc"]
     assert {r["setting"] for r in _rows(section, "froc")} == {"every disease asked"}
     assert {r["setting"] for r in _rows(section, "end_to_end")} == {
-        "disease given", "every disease asked",
-    }  # fmt: skip
+        "disease given",
+        "every disease asked",
+    }
     assert "No gate was given" in section.paragraphs[0]
 
 
@@ -193,8 +201,9 @@ def test_the_figure_has_a_panel_for_all_diseases_and_each_and_names_the_research
 
     boxes = TRUTH.boxes_per_disease
     assert [axis.get_title() for axis in figure.axes if axis.get_visible()] == [
-        f"all diseases (n = {len(TRUTH)})", *(f"{d} (n = {n})" for d, n in boxes.items()),
-    ]  # fmt: skip
+        f"all diseases (n = {len(TRUTH)})",
+        *(f"{d} (n = {n})" for d, n in boxes.items()),
+    ]
     assert all(axis.get_xscale() == "log" for axis in figure.axes)
     curves = [line for line in figure.axes[0].lines if len(np.asarray(line.get_xydata())) > 1]
     assert len({line.get_linestyle() for line in curves[:2]}) == 2

@@ -141,9 +141,7 @@ def test_changing_a_folds_boxes_changes_none_of_its_own_rules() -> None:
     rows = random_rows()
     coco = ground_truth(rows)
     maps = random_maps(coco)
-    moved = [
-        (p, d, [5, 5, 90, 90] if fold == 1 else box, fold) for p, d, box, fold in rows
-    ]  # fmt: skip
+    moved = [(p, d, [5, 5, 90, 90] if fold == 1 else box, fold) for p, d, box, fold in rows]
     before, after = tuned(coco, maps), tuned(ground_truth(moved), maps)
     assert before.rules[1] == after.rules[1]
     assert before.rules[0] != after.rules[0]

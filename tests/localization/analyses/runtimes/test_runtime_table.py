@@ -68,8 +68,9 @@ def test_a_runtimes_changes_are_counted() -> None:
 
 
 def test_a_runtime_like_the_reference_changes_nothing() -> None:
-    same = [_image(n, (n % 2, 1), f.answers["exact"], f.answers["exact"])
-            for n, f in enumerate(IMAGES)]  # fmt: skip
+    same = [
+        _image(n, (n % 2, 1), f.answers["exact"], f.answers["exact"]) for n, f in enumerate(IMAGES)
+    ]
     cells = runtime_table(same, DISEASES).rows[1].cells
     for name, value in (
         ("probabilities, mean x 1000", 0),

@@ -89,9 +89,12 @@ def test_quarters_of_area_are_within_the_disease_and_equal_areas_stay_together()
     sides = [10, 20, 30, 40]
     coco = coco_of(
         [image_of(i) for i in range(8)],
-        [*((i, 1, s) for i, s in enumerate(sides)), *((i, 2, 2 * s) for i, s in enumerate(sides)),
-         *((4 + i, 3, 10) for i in range(4))],
-    )  # fmt: skip
+        [
+            *((i, 1, s) for i, s in enumerate(sides)),
+            *((i, 2, 2 * s) for i, s in enumerate(sides)),
+            *((4 + i, 3, 10) for i in range(4)),
+        ],
+    )
 
     truth = ground_truth_from_coco(coco)
     quarters = area_quarters(truth)
@@ -104,8 +107,10 @@ def test_quarters_of_area_are_within_the_disease_and_equal_areas_stay_together()
 def test_area_is_a_share_of_the_image_so_its_size_in_pixels_changes_no_quarter() -> None:
     boxes: list[tuple[int, int, float]] = [(i, 1, 10 + 10 * i) for i in range(4)]
     plain = coco_of([image_of(i) for i in range(4)], boxes)
-    scaled = coco_of([image_of(0) | {"width": 1000, "height": 1000}, *map(image_of, range(1, 4))],
-                   [(0, 1, 100), *boxes[1:]])  # fmt: skip
+    scaled = coco_of(
+        [image_of(0) | {"width": 1000, "height": 1000}, *map(image_of, range(1, 4))],
+        [(0, 1, 100), *boxes[1:]],
+    )
 
     assert _members(scaled) == _members(plain)
 

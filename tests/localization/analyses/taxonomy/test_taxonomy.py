@@ -41,11 +41,15 @@ def _truth(pairs: list[tuple[str, str]], unboxed: Sequence[str] = ()) -> GroundT
         ],
         "categories": [{"id": c, "name": d} for c, d in enumerate(("Mass", "Nodule"), start=1)],
         "annotations": [
-            {"id": k, "image_id": names.index(i), "category_id": 1 + (d == "Nodule"),
-             "bbox": [100, 100, 40, 40]}
+            {
+                "id": k,
+                "image_id": names.index(i),
+                "category_id": 1 + (d == "Nodule"),
+                "bbox": [100, 100, 40, 40],
+            }
             for k, (i, d) in enumerate(pairs)
         ],
-    }  # fmt: skip
+    }
     return ground_truth_from_coco(coco)
 
 
@@ -212,10 +216,13 @@ def test_the_section_prints_shares_and_counts_and_warns_of_chance() -> None:
     blocks = [row.block for row in counts.rows]
     assert blocks == [b for b in (ALL_BOXES, "Mass", "Nodule") for _ in range(2)]
     assert [list(row.cells.values()) for row in counts.rows] == [
-        [2, 0, 0, 1, 0, 0, 1], [1, 0, 0, 0, 0, 0, 3],
-        [1, 0, 0, 1, 0, 0, 0], [1, 0, 0, 0, 0, 0, 1],
-        [1, 0, 0, 0, 0, 0, 1], [0, 0, 0, 0, 0, 0, 2],
-    ]  # fmt: skip
+        [2, 0, 0, 1, 0, 0, 1],
+        [1, 0, 0, 0, 0, 0, 3],
+        [1, 0, 0, 1, 0, 0, 0],
+        [1, 0, 0, 0, 0, 0, 1],
+        [1, 0, 0, 0, 0, 0, 1],
+        [0, 0, 0, 0, 0, 0, 2],
+    ]
     assert list(shares.rows[0].cells.values()) == [
         "50.0",
         "0.0",
@@ -252,15 +259,18 @@ def test_the_figure_has_a_panel_per_disease_whose_bars_all_reach_100() -> None:
     panels = [axis for axis in figure.figure.axes if axis.get_visible()]
     counts = truth.boxes_per_disease
     assert [axis.get_title() for axis in panels] == [
-        f"{ALL_BOXES} (n = {len(truth)})", *(f"{d} (n = {n})" for d, n in counts.items())
-    ]  # fmt: skip
+        f"{ALL_BOXES} (n = {len(truth)})",
+        *(f"{d} (n = {n})" for d, n in counts.items()),
+    ]
     for axis in panels:
         bars = [bar for bar in axis.patches if isinstance(bar, Rectangle)]
         ends = [bar.get_x() + bar.get_width() for bar in bars]
         assert ends[-3:] == pytest.approx([100, 100, 100])
     assert [t.get_text() for t in panels[0].get_yticklabels()] == [
-        "mine", "mine, gated", "blind (control)"
-    ]  # fmt: skip
+        "mine",
+        "mine, gated",
+        "blind (control)",
+    ]
     legend = [text.get_text() for text in figure.figure.legends[0].get_texts()]
     assert legend == list(CLASSES)
     assert all(paragraph in figure.alt for paragraph in section.paragraphs[1:])

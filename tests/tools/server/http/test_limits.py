@@ -77,8 +77,15 @@ def late_answer(service: Service, wait: Callable[[], Awaitable[Any]]) -> str:
         answer.append(message)
 
     headers = [(b"host", b"127.0.0.1"), (b"content-type", b"multipart/form-data; boundary=x")]
-    scope = {"type": "http", "method": "POST", "path": "/v1/predictions", "headers": headers,
-             "query_string": b"", "root_path": "", "scheme": "http"}  # fmt: skip
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": "/v1/predictions",
+        "headers": headers,
+        "query_string": b"",
+        "root_path": "",
+        "scheme": "http",
+    }
     asyncio.run(app(scope, receive, send))
 
     assert answer[0]["status"] == 408

@@ -149,9 +149,11 @@ def test_every_kind_of_png_is_judged(client: TestClient, mode: str) -> None:
     from PIL import Image
 
     grey = np.arange(60 * 50, dtype=np.uint16).reshape(60, 50)
-    image = Image.fromarray(grey * 20) if mode == "I;16" else Image.fromarray(
-        (grey % 256).astype(np.uint8)
-    ).convert(mode)  # fmt: skip
+    image = (
+        Image.fromarray(grey * 20)
+        if mode == "I;16"
+        else Image.fromarray((grey % 256).astype(np.uint8)).convert(mode)
+    )
     out = io.BytesIO()
     image.save(out, "PNG")
 

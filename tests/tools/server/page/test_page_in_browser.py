@@ -58,8 +58,9 @@ def test_boxes_of_both_localizers_stand_where_the_record_says(page: Any) -> None
     scale = stage["width"] / record["images"][0]["width"]
     expected = [stage["x"] + scale * first["bbox"][0], stage["y"] + scale * first["bbox"][1]]
     np.testing.assert_allclose([line["x"], line["y"]], expected, atol=3)
-    np.testing.assert_allclose([line["width"], line["height"]],
-                               [scale * v for v in first["bbox"][2:]], atol=5)  # fmt: skip
+    np.testing.assert_allclose(
+        [line["width"], line["height"]], [scale * v for v in first["bbox"][2:]], atol=5
+    )
 
 
 def test_localizers_and_diseases_are_toggled_without_asking_the_server(page: Any) -> None:
