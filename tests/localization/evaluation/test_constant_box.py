@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import product
 
 import numpy as np
@@ -50,24 +51,27 @@ def test_of_two_equally_good_constant_boxes_the_order_of_the_file_does_not_choos
     assert best_constant_box(boxes).tolist() == best_constant_box(boxes[::-1]).tolist()
 
 
-def _random_boxes(rng: np.random.Generator, n: int, *, on_grid: bool) -> FloatArray:
-    """On a coarse grid many boxes are equal, and many places are equally good."""
-    if on_grid:
-        corner, size = rng.integers(0, 6, (n, 2)) / 8, rng.integers(1, 3, (n, 2)) / 8
-    else:
-        corner, size = rng.uniform(0, 0.6, (n, 2)), rng.uniform(0.05, 0.4, (n, 2))
+def _random_boxes(rng: np.random.Generator, n: int) -> FloatArray:
+    corner, size = rng.uniform(0, 0.6, (n, 2)), rng.uniform(0.05, 0.4, (n, 2))
     return np.hstack([corner, corner + size])
 
 
-@pytest.mark.parametrize("on_grid", [False, True], ids=["without ties", "with ties"])
-@pytest.mark.parametrize("seed", range(12))
+def _mirrored_boxes(rng: np.random.Generator, n: int) -> FloatArray:
+    """Left and right alike, on a coarse grid: many places are equally good but for rounding."""
+    corner, size = rng.integers(0, 4, (n, 2)) / 7, rng.integers(1, 4, (n, 2)) / 7
+    boxes = np.hstack([corner, corner + size])
+    return np.vstack([boxes, np.abs([1, 0, 1, 0] - boxes[:, [2, 1, 0, 3]])])
+
+
+@pytest.mark.parametrize("boxes_of", [_random_boxes, _mirrored_boxes])
+@pytest.mark.parametrize("seed", range(24))
 def test_the_box_without_an_owner_is_the_best_of_the_boxes_of_the_others(
-    seed: int, on_grid: bool
+    seed: int, boxes_of: Callable[[np.random.Generator, int], FloatArray]
 ) -> None:
     rng = np.random.default_rng(seed)
     n, owners = int(rng.integers(2, 25)), int(rng.integers(1, 8))
-    boxes = _random_boxes(rng, n, on_grid=on_grid)
-    owner = rng.integers(-1, owners, n)  # several boxes of one owner, some of nobody
+    boxes = boxes_of(rng, n)
+    owner = rng.integers(-1, owners, len(boxes))  # several boxes of one owner, some of nobody
 
     without = constant_boxes_without(boxes, owner)
 
@@ -83,7 +87,7 @@ def test_the_box_without_an_owner_is_the_best_of_the_boxes_of_the_others(
 
 def test_no_move_of_a_side_by_the_smallest_step_helps_where_a_search_has_ended() -> None:
     rng = np.random.default_rng(0)
-    boxes, owner = _random_boxes(rng, 20, on_grid=False), np.repeat(np.arange(5), 4)
+    boxes, owner = _random_boxes(rng, 20), np.repeat(np.arange(5), 4)
     sides = np.concatenate([np.eye(4), -np.eye(4)]) / 1024
 
     for i, box in enumerate(constant_boxes_without(boxes, owner)):
