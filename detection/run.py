@@ -43,7 +43,8 @@ from cxrloc.localization.evaluation.coco_ap import (
     coco_ap,
     scaled_coco,
 )
-from cxrloc.localization.predictions.results_file import encode_mask, write_predictions
+from cxrloc.localization.predictions.masks import encode_mask
+from cxrloc.localization.predictions.results_file import write_predictions
 
 _CHUNK = 16
 

@@ -26,7 +26,7 @@ from cxrloc.localization.evaluation.ground_truth import (
     GroundTruth,
     ImageTable,
 )
-from cxrloc.localization.predictions.results_file import MaskResult
+from cxrloc.localization.predictions.masks import MaskResult
 from cxrloc.localization.report.sections import Section
 
 Kind = Literal["bbox", "segm"]

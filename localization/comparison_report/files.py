@@ -18,7 +18,8 @@ from cxrloc.datasets.readers.index import ReaderWarnings
 from cxrloc.localization.comparison_report.build import ComparisonReport
 from cxrloc.localization.comparison_report.summary import per_box_csv, summary
 from cxrloc.localization.evaluation.ground_truth import GroundTruth
-from cxrloc.localization.predictions.results_file import MaskResult, read_mask_results
+from cxrloc.localization.predictions.masks import MaskResult
+from cxrloc.localization.predictions.results_file import read_mask_results
 from cxrloc.localization.report.page import Report, write_report
 
 

@@ -31,7 +31,7 @@ from cxrloc.datasets.files.manifest import RESEARCH_USE
 from cxrloc.localization.boxes import xyxy_to_xywh
 from cxrloc.localization.diagnosis.diagnoser import Diagnosis
 from cxrloc.localization.localizer import Localization
-from cxrloc.localization.predictions.results_file import encode_mask
+from cxrloc.localization.predictions.masks import encode_mask
 
 
 def to_json(diagnosis: Diagnosis) -> dict[str, Any]:

@@ -29,7 +29,7 @@ from cxrloc.localization.evaluation.detections import Detections
 from cxrloc.localization.evaluation.gate_decisions import GateDecisions
 from cxrloc.localization.evaluation.ground_truth import BoolArray, GroundTruth, ImageTable
 from cxrloc.localization.evaluation.pairwise import check_margin
-from cxrloc.localization.predictions.results_file import MaskResult
+from cxrloc.localization.predictions.masks import MaskResult
 
 Result = TypeVar("Result")
 

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 from pycocotools import mask as rle
 
 from cxrloc.datasets.files.manifest import write_json
@@ -25,6 +24,12 @@ from cxrloc.localization.boxes import xywh_to_xyxy, xyxy_to_xywh
 from cxrloc.localization.localizer import Localization
 from cxrloc.localization.predictions.coco_names import CocoNames
 from cxrloc.localization.predictions.columns import BoxColumns
+from cxrloc.localization.predictions.masks import (
+    MaskResult,
+    encode_mask,
+    mask_size,
+    parse_segmentation,
+)
 
 Extra = Mapping[tuple[str, str], Mapping[str, Any]]
 _OWN_KEYS = ("image_id", "file_name", "category_id", "category", "bbox", "score", "segmentation")
@@ -53,20 +58,6 @@ class ParsedPredictions:
             columns.image_ids, columns.diseases, corners, columns.scores.tolist(), strict=True
         )
         return [Localization(*row) for row in rows]
-
-
-@dataclass(frozen=True)
-class MaskResult:
-    """A predicted mask as it stands in a file.
-
-    Attributes:
-        rle: COCO's encoded mask, in the frame of the image or in a smaller one.
-    """
-
-    image_id: str
-    disease: str
-    score: float
-    rle: Mapping[str, Any] = field(repr=False)
 
 
 def write_predictions(
@@ -176,21 +167,11 @@ def read_mask_results(path: Path, coco: Mapping[str, Any]) -> list[MaskResult]:
         image = names.image(entry.get("image_id"), where)
         size_hw = (int(image["height"]), int(image["width"]))
         if isinstance(entry["segmentation"], dict):  # its own frame; polygons have the image's
-            size_hw = _mask_size(entry["segmentation"], where)
+            size_hw = mask_size(entry["segmentation"], where)
         disease = names.disease(entry.get("category_id"), where)
-        encoded = _segmentation(entry, size_hw, where)
+        encoded = parse_segmentation(entry, size_hw, where)
         results.append(MaskResult(str(image["file_name"]), disease, _score(entry, where), encoded))
     return results
-
-
-def _mask_size(encoded: Mapping[str, Any], where: str) -> tuple[int, int]:
-    try:
-        height, width = encoded["size"]
-        return int(height), int(width)
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(
-            f"{where}: segmentation without a size [height, width] ({error!r})"
-        ) from error
 
 
 def _entries(path: Path) -> list[Any]:
@@ -234,16 +215,6 @@ def _entry(box: Localization, names: CocoNames) -> dict[str, Any]:
     return entry
 
 
-def encode_mask(
-    mask: npt.NDArray[np.bool_], size_hw: tuple[int, int], where: str = "mask"
-) -> dict[str, Any]:
-    """COCO's compressed RLE of an (H, W) mask; `counts` is a str, so that JSON can hold it."""
-    if mask.shape != size_hw:
-        raise ValueError(f"{where}: expected a mask of shape {size_hw}, got {mask.shape}")
-    encoded = rle.encode(np.asfortranarray(mask, dtype=np.uint8))
-    return {"size": [int(v) for v in encoded["size"]], "counts": encoded["counts"].decode("ascii")}
-
-
 class _Row(NamedTuple):
     image_id: str
     disease: str
@@ -262,27 +233,9 @@ def _row(entry: Any, names: CocoNames, where: str) -> _Row:
     disease = names.disease(entry["category_id"], where)
     names.check_written_names(entry, image, disease, where)
     height, width = int(image["height"]), int(image["width"])
-    encoded = _segmentation(entry, (height, width), where) if "bbox" not in entry else None
+    encoded = parse_segmentation(entry, (height, width), where) if "bbox" not in entry else None
     box_xywh = _box_xywh(entry, encoded, where)
     return _Row(image["file_name"], disease, box_xywh, (width, height), _score(entry, where))
-
-
-def _segmentation(entry: Mapping[str, Any], size_hw: tuple[int, int], where: str) -> Any:
-    value = entry.get("segmentation")
-    if value is None or value == []:
-        return None
-    try:
-        if isinstance(value, list):  # polygons
-            return rle.merge(rle.frPyObjects(value, *size_hw))
-        encoded = rle.frPyObjects(value, *size_hw) if isinstance(value["counts"], list) else value
-        size = tuple(encoded["size"])
-    except Exception as error:  # pycocotools raises a bare Exception for bad polygons
-        raise ValueError(f"{where}: segmentation is neither RLE nor polygons ({error})") from error
-    if size != size_hw:
-        raise ValueError(
-            f"{where}: segmentation has size {list(size)}, expected the image's {list(size_hw)}"
-        )
-    return encoded
 
 
 def _box_xywh(entry: Mapping[str, Any], encoded: Any, where: str) -> list[float]:

@@ -34,7 +34,7 @@ from cxrloc.localization.evaluation.evaluated import Evaluated
 from cxrloc.localization.evaluation.gate_decisions import GateDecisions
 from cxrloc.localization.evaluation.ground_truth import ImageTable
 from cxrloc.localization.localizer import Localization
-from cxrloc.localization.predictions.results_file import MaskResult
+from cxrloc.localization.predictions.masks import MaskResult
 from cxrloc.localization.report.comparison_tables import disease_cells
 from cxrloc.localization.report.sections import Section
 

@@ -14,7 +14,7 @@ from cxrloc.classification.report.tables import TableRow
 from cxrloc.datasets.provenance.sidecar import Provenance
 from cxrloc.localization.analyses.average_precision import average_precision
 from cxrloc.localization.localizer import Localization
-from cxrloc.localization.predictions.results_file import MaskResult, encode_mask
+from cxrloc.localization.predictions.masks import MaskResult, encode_mask
 from cxrloc.localization.report.glossary import lookup
 
 BOX = (10.0, 10.0, 50.0, 50.0)

@@ -13,7 +13,7 @@ from pycocotools.cocoeval import COCOeval
 from cxrloc.datasets.prepared.coco import to_coco
 from cxrloc.datasets.radiograph import Box, Radiograph
 from cxrloc.localization.evaluation.coco_ap import ap_markdown, coco_ap, scaled_coco
-from cxrloc.localization.predictions.results_file import encode_mask
+from cxrloc.localization.predictions.masks import encode_mask
 
 DISEASES = ("Effusion", "Mass", "Nodule")
 

@@ -11,7 +11,8 @@ import pytest
 from pycocotools import mask as rle
 
 from builders import coco_ground_truth
-from cxrloc.localization.predictions.results_file import encode_mask, read_mask_results
+from cxrloc.localization.predictions.masks import encode_mask
+from cxrloc.localization.predictions.results_file import read_mask_results
 
 COCO = coco_ground_truth(("Mass", "Nodule"), [], images=["a.png", "b.png"], size_wh=(40, 20))
 ENTRY = {"image_id": 1, "category_id": 2, "bbox": [1, 2, 3, 4], "score": 0.5}

@@ -13,8 +13,8 @@ from pycocotools import mask as rle
 from pycocotools.coco import COCO
 
 from cxrloc.localization.localizer import Localization
+from cxrloc.localization.predictions.masks import encode_mask
 from cxrloc.localization.predictions.results_file import (
-    encode_mask,
     parse_predictions,
     read_predictions,
     write_predictions,

@@ -43,7 +43,7 @@ from cxrloc.localization.evaluation.detections import place
 from cxrloc.localization.evaluation.evaluated import Evaluated
 from cxrloc.localization.evaluation.ground_truth import ground_truth_from_coco
 from cxrloc.localization.localizer import Localization
-from cxrloc.localization.predictions.results_file import MaskResult
+from cxrloc.localization.predictions.masks import MaskResult
 
 SIZE = (20, 30)  # height, width
 

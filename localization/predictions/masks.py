@@ -1,0 +1,73 @@
+"""Masks in results files: COCO's run lengths and polygons, read, checked and written."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from pycocotools import mask as rle
+
+
+@dataclass(frozen=True)
+class MaskResult:
+    """A predicted mask as it stands in a file.
+
+    Attributes:
+        rle: COCO's encoded mask, in the frame of the image or in a smaller one.
+    """
+
+    image_id: str
+    disease: str
+    score: float
+    rle: Mapping[str, Any] = field(repr=False)
+
+
+def encode_mask(
+    mask: npt.NDArray[np.bool_], size_hw: tuple[int, int], where: str = "mask"
+) -> dict[str, Any]:
+    """COCO's compressed RLE of an (H, W) mask; `counts` is a str, so that JSON can hold it."""
+    if mask.shape != size_hw:
+        raise ValueError(f"{where}: expected a mask of shape {size_hw}, got {mask.shape}")
+    encoded = rle.encode(np.asfortranarray(mask, dtype=np.uint8))
+    return {"size": [int(v) for v in encoded["size"]], "counts": encoded["counts"].decode("ascii")}
+
+
+def mask_size(encoded: Mapping[str, Any], where: str) -> tuple[int, int]:
+    """Height and width of an encoded mask's own frame.
+
+    Raises:
+        ValueError: beginning with `where`, for a mask without a size.
+    """
+    try:
+        height, width = encoded["size"]
+        return int(height), int(width)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"{where}: segmentation without a size [height, width] ({error!r})"
+        ) from error
+
+
+def parse_segmentation(entry: Mapping[str, Any], size_hw: tuple[int, int], where: str) -> Any:
+    """COCO's encoded mask of an entry in the frame `size_hw`; None where it has none.
+
+    Raises:
+        ValueError: beginning with `where`, for what is no mask, or one of another frame.
+    """
+    value = entry.get("segmentation")
+    if value is None or value == []:
+        return None
+    try:
+        if isinstance(value, list):  # polygons
+            return rle.merge(rle.frPyObjects(value, *size_hw))
+        encoded = rle.frPyObjects(value, *size_hw) if isinstance(value["counts"], list) else value
+        size = tuple(encoded["size"])
+    except Exception as error:  # pycocotools raises a bare Exception for bad polygons
+        raise ValueError(f"{where}: segmentation is neither RLE nor polygons ({error})") from error
+    if size != size_hw:
+        raise ValueError(
+            f"{where}: segmentation has size {list(size)}, expected the image's {list(size_hw)}"
+        )
+    return encoded
