@@ -9,6 +9,10 @@ python tools/benchmark.py data [--root NIH]     images/s of shards, raw and PNG,
                                                 to 2 workers; phantom images without --root
 python tools/benchmark.py bootstrap             intervals of a comparison of NIH's size against the
                                                 means alone in a loop over resamples
+python tools/benchmark.py compare [--images 15000] [--out DIR]
+                                                a whole comparison of drawn files (3 localizers, 10
+                                                boxes an image) against one of a fifth of the
+                                                images; the files stay in DIR
 python tools/benchmark.py predict --size 1024   a prediction against the grad-cam package, captum,
                                                 torchvision's Mask R-CNN and the textbook way, and
                                                 stage by stage, in every runtime; with --classifier
@@ -55,9 +59,11 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("what", choices=[*BENCHMARKS, "data", "predict"])
+    parser.add_argument("what", choices=[*BENCHMARKS, "compare", "data", "predict"])
     parser.add_argument("--root", type=Path, help="folder of NIH ChestX-ray14 (index, data)")
     parser.add_argument("--classifier", type=Path, help="with INT8 weights beside it (predict)")
+    parser.add_argument("--images", type=int, default=15_000, help="images to compare on (compare)")
+    parser.add_argument("--out", type=Path, help="folder that keeps the drawn files (compare)")
     parser.add_argument("--size", type=int, default=512, help="input side in pixels")
     parser.add_argument("--repeats", type=int, default=5)
     return parser
@@ -67,6 +73,10 @@ def _run(arguments: argparse.Namespace) -> None:
     """Print the median seconds of each side, and each as a ratio to the first."""
     if arguments.what == "data":
         data_table(arguments)
+    elif arguments.what == "compare":
+        from cxrloc.tools.experiments.benchmarks.comparison import comparison_table
+
+        print(comparison_table(arguments.images, arguments.out))
     elif arguments.what == "predict":
         from cxrloc.tools.experiments.benchmarks.prediction import prediction_tables
 

@@ -23,6 +23,7 @@ RESAMPLES = 10_000
 LEVEL = 0.95
 MACRO_MEAN = "macro mean"
 _CHUNK_ELEMENTS = 4_000_000  # weights held at once: resamples x images
+_ROWS = 256  # resamples drawn at once
 
 
 @dataclass(frozen=True)
@@ -106,8 +107,11 @@ def image_weights(patient_ids: Sequence[str], resamples: int, seed: int) -> Iter
 
 
 def _draw(rng: np.random.Generator, patients: int, rows: int) -> FloatArray:
-    counts = rng.multinomial(patients, np.full(patients, 1 / patients), size=rows)
-    return counts.astype(np.float64)
+    counts, shares = np.empty((rows, patients)), np.full(patients, 1 / patients)
+    for start in range(0, rows, _ROWS):  # whole numbers are twice as large in memory as they seem
+        size = min(_ROWS, rows - start)
+        counts[start : start + size] = rng.multinomial(patients, shares, size=size)
+    return counts
 
 
 @dataclass(frozen=True)
@@ -197,7 +201,9 @@ class ClusterBootstrap:
 
         Few patients have a given disease: products with these cost an eighth of those with all.
         """
-        return [np.ascontiguousarray(self.counts[:, patients].T) for patients in self._patients]
+        by_patient = np.ascontiguousarray(self.counts.T)
+        everybody = len(by_patient)
+        return [by_patient if len(p) == everybody else by_patient[p] for p in self._patients]
 
     @cached_property
     def _drawn_boxes(self) -> FloatArray:

@@ -85,17 +85,22 @@ def _judged(
     kind: str,
     unboxed: str,
 ) -> list[dict[str, Any]]:
+    """Copies of the entries that count."""
     open_ids = {
-        image["id"]: tuple(image.get("not_exhaustive_category_ids", ()))
+        image["id"]: frozenset(image.get("not_exhaustive_category_ids", ()))
         for image in ground_truth["images"]
     }
-    drop = "bbox" if kind == "segm" else "segmentation"  # loadRes prefers bbox over the mask
-    return [
-        {key: value for key, value in one.items() if key != drop}
+    left_out = "bbox" if kind == "segm" else "segmentation"  # loadRes prefers bbox over the mask
+    counted = unboxed == "counted"
+    judged = [
+        dict(one)
         for one in results
-        if one["image_id"] in open_ids
-        and (unboxed == "counted" or one["category_id"] not in open_ids[one["image_id"]])
+        if (ids := open_ids.get(one["image_id"])) is not None
+        and (counted or one["category_id"] not in ids)
     ]
+    for one in judged:
+        one.pop(left_out, None)
+    return judged
 
 
 def _precision(
@@ -106,7 +111,7 @@ def _precision(
     annotations = [_complete(annotation) for annotation in ground_truth["annotations"]]
     truth.dataset = {**ground_truth, "annotations": annotations}
     truth.createIndex()
-    found = truth.loadRes([dict(one) for one in results]) if results else COCO()
+    found = truth.loadRes(results) if results else COCO()  # writes into the entries
     evaluation = COCOeval_faster(truth, found, kind)
     evaluation.params.iouThrs = np.array(_THRESHOLDS)
     evaluation.params.maxDets = [MAX_DETECTIONS]

@@ -159,8 +159,10 @@ def sweep(
 
 def sensitivity_at(found: Sweep, at: Sequence[float] | FloatArray) -> FloatArray:
     """The curve at `at` (K,) false boxes per image: (K,) in 0..1; NaN without a box."""
-    once = np.ones((1, len(found.images)))
-    return np.asarray(_swept(found, found.scores, np.asarray(at), once)[0])
+    scores = found.scores
+    hits, false = (_above(v, scores)[None] for v in (found.hit_score, found.false_score))
+    images, boxes = found.images.sum(keepdims=True), found.boxes.sum(keepdims=True)
+    return np.asarray(_swept(hits, false, images, boxes, np.asarray(at))[0])
 
 
 def resampled_sensitivity(
@@ -174,30 +176,47 @@ def resampled_sensitivity(
     scores = found.scores
     if len(scores) > _LADDER:
         scores = scores[np.linspace(0, len(scores) - 1, _LADDER).round().astype(np.intp)]
-    return _swept(found, scores, np.asarray(at), counts)
-
-
-def _swept(found: Sweep, scores: FloatArray, at: FloatArray, counts: FloatArray) -> FloatArray:
-    false = _drawn(found.false_score, found.false_patient, scores, counts)
     hits = _drawn(found.hit_score, found.hit_patient, scores, counts)
+    false = _drawn(found.false_score, found.false_patient, scores, counts)
+    return _swept(hits, false, counts @ found.images, counts @ found.boxes, np.asarray(at))
+
+
+def _swept(
+    hits: FloatArray, false: FloatArray, images: FloatArray, boxes: FloatArray, at: FloatArray
+) -> FloatArray:
+    """Best sensitivity with at most `at` (K,) false boxes per image: (B, K).
+
+    Args:
+        hits, false: (B, L) boxes found, and false boxes, at or above each descending score.
+        images, boxes: (B,) in each resample.
+    """
     hits = np.pad(hits, ((0, 0), (1, 0)))  # before the first score nothing is found
-    allowed = (counts @ found.images)[:, None] * at + _ROUNDING
-    rows = zip(hits, false, allowed, strict=True)
+    rows = zip(hits, false, images[:, None] * at + _ROUNDING, strict=True)
     reached = np.stack([h[np.searchsorted(f, x, side="right")] for h, f, x in rows])
-    boxes = np.broadcast_to((counts @ found.boxes)[:, None], reached.shape)
+    whole = np.broadcast_to(boxes[:, None], reached.shape)
     undefined = np.full(reached.shape, np.nan)
-    return np.asarray(np.divide(reached, boxes, out=undefined, where=boxes > 0))
+    return np.asarray(np.divide(reached, whole, out=undefined, where=whole > 0))
+
+
+def _above(values: FloatArray, scores: FloatArray) -> FloatArray:
+    """How many values are at or above each of the descending scores: (L,)."""
+    first = np.searchsorted(-scores, -values)  # the first score that is not above the value
+    return np.bincount(first, minlength=len(scores) + 1)[:-1].cumsum().astype(np.float64)
 
 
 def _drawn(
     values: FloatArray, patient: IndexArray, scores: FloatArray, counts: FloatArray
 ) -> FloatArray:
     """How many values are at or above each of the descending scores in each resample: (B, L)."""
-    first = np.searchsorted(-scores, -values)  # the first score that is not above the value
+    first = np.searchsorted(-scores, -values)
     present, row = np.unique(patient, return_inverse=True)
-    table = np.zeros((len(present), len(scores) + 1))
+    if 2 * len(present) > counts.shape[1]:  # a copy of most columns costs more than the rest
+        present, row = np.arange(counts.shape[1]), patient
+    table = np.zeros((len(present), len(scores) + 1), dtype=np.float32)
     np.add.at(table, (row, first), 1)
-    return np.asarray(counts[:, present] @ table[:, :-1].cumsum(axis=1))
+    drawn = counts if len(present) == counts.shape[1] else counts[:, present]
+    # whole numbers far below 2^24: single precision is exact, and twice as fast
+    return np.asarray(drawn.astype(np.float32, copy=False) @ table[:, :-1].cumsum(axis=1))
 
 
 def froc_table(curves: Sequence[Froc], notes: tuple[str, ...]) -> ResultTable:

@@ -257,7 +257,7 @@ def test_a_run_from_shards_is_another_run_than_one_from_the_cache(
     assert main(from_shards) == 0
     assert main(from_shards) == 0
     assert "finished before, skipped" in capsys.readouterr().out
-    assert main(words(prepared, tmp_path, "--train.epochs=1")) == 1
+    assert main(words(prepared, tmp_path, "--train.epochs=1")) == 2
     assert "begun with other settings (row groups: " in capsys.readouterr().err
 
 
@@ -266,7 +266,7 @@ def test_shards_of_other_images_or_with_another_sampler_are_refused(
 ) -> None:
     with pytest.raises(ValueError, match=r"train\.sampler: got 'capped', expected uniform"):
         ClassifierConfig(data=DataConfig(shards=str(shards)), train=TrainConfig(sampler="capped"))
-    assert main(words(prepared, tmp_path / "run", f"--data.shards={tmp_path / 'none'}")) == 1
+    assert main(words(prepared, tmp_path / "run", f"--data.shards={tmp_path / 'none'}")) == 2
     assert "no finished shards of 64 px in" in capsys.readouterr().err
     lacking = [Radiograph(i, None, i, "", {}) for i in ("00.png", "new.png")]
     with pytest.raises(

@@ -2,12 +2,20 @@
 
     write_case(folder, images=15_000, seed=0)
 
+    comparison_table(images=15_000)
+
 Boxes lie at a place of their disease's own, as hearts and lungs do. Localizers box true places with
 more or less noise and add boxes elsewhere. Nothing is an image: the comparison reads none.
 """
 
 from __future__ import annotations
 
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +42,40 @@ class Case:
 
     ground_truth: Path
     predictions: dict[str, Path]
+
+
+def comparison_table(images: int, out: Path | None = None) -> str:
+    """Seconds of the whole comparison on one thread, at a fifth of the images and at all of them.
+
+    Raises:
+        ValueError: for fewer than 500 images, or a comparison that failed.
+    """
+    if images < 500:
+        raise ValueError(f"--images {images}: expected at least 500, of fewer some disease is rare")
+    lines = [f"{'images':>8s}{'boxes':>8s}{'wall s':>9s}{'CPU s':>9s}{'CPU s / 1,000 images':>22s}"]
+    with tempfile.TemporaryDirectory() as temporary:
+        for count in (images // 5, images):
+            case = write_case((out or Path(temporary)) / str(count), count)
+            wall, processor = _timed(case)
+            boxes, rate = round(count * BOXES_PER_IMAGE), 1000 * processor / count
+            lines.append(f"{count:8,d}{boxes:8,d}{wall:9.1f}{processor:9.1f}{rate:22.2f}")
+    return "\n".join(lines)
+
+
+def _timed(case: Case) -> tuple[float, float]:
+    """Wall and processor seconds of tools/compare_localizers.py with one thread."""
+    tool = Path(__file__).resolve().parents[2] / "compare_localizers.py"
+    files = [f"{name}={path}" for name, path in case.predictions.items()]
+    command = [sys.executable, str(tool), "--ground-truth", str(case.ground_truth)]
+    command += ["--predictions", *files, "--out", str(case.ground_truth.parent / "comparison")]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise ValueError(f"the comparison ended with status {done.returncode}: {done.stderr}")
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    wall = time.perf_counter() - began
+    return wall, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
 def write_case(folder: Path, images: int, seed: int = 0) -> Case:
