@@ -51,7 +51,7 @@ def to_csv(table: ResultTable) -> str:
     """One line per row: what it is, the figures X, then `X low`, `X high`, `X IoGT`, `X skill`.
 
     `X IoGT` is the mean IoGT of the boxes behind X, `X skill` its skill over the reference control
-    (skill.py); an undefined figure is an empty field. There
+    (localization/evaluation/pairwise.py); an undefined figure is an empty field. There
     are no comment lines, so any CSV reader takes it; the last column says what the file is for, or
     where a published figure comes from.
     """

@@ -1,4 +1,4 @@
-"""Settings: bad values name their key; tests/tools/test_configs.py tries those of configs/."""
+"""Settings: bad values name their key; tests/configs/test_configs.py tries those of configs/."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Figures that two processes must agree on with one; test_distributed.py runs it both ways.
 
-    torchrun --nproc-per-node 2 tests/classification/two_processes.py FOLDER
+    torchrun --nproc-per-node 2 tests/classification/training/two_processes.py FOLDER
 
 FOLDER/shards holds images of 64 px. Each process writes FOLDER/RANK-of-SIZE.json.
 """

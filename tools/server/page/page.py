@@ -1,6 +1,6 @@
 """The page in the browser: drop images, watch them being judged, look at boxes and heat maps.
 
-NiceGUI keeps the page and this file in step; the image itself is drawn by image_viewer.js. Nothing
+NiceGUI keeps the page and this file in step; the image itself is drawn by viewer.js. Nothing
 is asked of another server.
 """
 
