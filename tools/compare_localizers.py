@@ -13,36 +13,14 @@ prepared folder that GT.json is in, or with --images. `--explain` says what the 
 from __future__ import annotations
 
 import argparse
-import sys
 import time
-import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from cxrloc.classification.inference.gate_table import read_gate_table
+# what reads, scores and draws is imported where it is used: --help answers at once
 from cxrloc.classification.metrics.bootstrap import RESAMPLES
-from cxrloc.classification.report.tables import Cell, cell_text
 from cxrloc.configs.command_line import named_files, run_tool
-from cxrloc.datasets.files.manifest import RESEARCH_USE, file_sha256, run_manifest
-from cxrloc.datasets.prepared.coco import load_coco
-from cxrloc.datasets.provenance.sidecar import read_provenance
-from cxrloc.localization.analyses.chexlocalize.format import read_segmentations
-from cxrloc.localization.cam.heat_maps import read_heat_maps
-from cxrloc.localization.comparison_report.build import ComparisonReport, build_report
-from cxrloc.localization.comparison_report.files import (
-    image_paths,
-    read_masks,
-    with_missing,
-    write_results,
-)
-from cxrloc.localization.evaluation.detections import place
-from cxrloc.localization.evaluation.evaluated import ComparisonInputs
-from cxrloc.localization.evaluation.gate_decisions import gate_decisions
-from cxrloc.localization.evaluation.ground_truth import ground_truth_from_coco
-from cxrloc.localization.predictions.columns import BoxColumns
-from cxrloc.localization.predictions.results_file import read_boxes
-from cxrloc.localization.report.comparison_tables import comparison_notes
 from cxrloc.localization.report.glossary import explain
 
 
@@ -127,79 +105,32 @@ def _run(arguments: argparse.Namespace) -> None:
     started = time.time()
     if arguments.out.exists() and not arguments.out.is_dir():
         raise ValueError(f"--out {arguments.out} is a file; expected a folder, made if need be")
-    files = {
-        "ground_truth": arguments.ground_truth,
-        **_prefixed("predictions", named_files(arguments.predictions)),
-        **_prefixed("maps", named_files(arguments.maps, "--maps")),
-        **({"gate": arguments.gate} if arguments.gate else {}),
-        **({"segmentations": arguments.segmentations} if arguments.segmentations else {}),
-    }
-    inputs = read_inputs(arguments)
-    report = build_report(inputs)
-    hashes = {name: file_sha256(path) for name, path in files.items()}
-    manifest = run_manifest(vars(arguments), seed=arguments.seed, hashes=hashes, started=started)
-    write_results(report, manifest, arguments.out, published=inputs.published)
-    _print(report, arguments.out)
+    from cxrloc.datasets.files.manifest import run_manifest
+    from cxrloc.localization.comparison_report.build import build_report
+    from cxrloc.localization.comparison_report.files import terminal_text, write_results
+    from cxrloc.localization.comparison_report.inputs import InputFiles, read_inputs
 
-
-def _prefixed(kind: str, files: Mapping[str, Path]) -> dict[str, Path]:
-    return {f"{kind}:{name}": path for name, path in files.items()}
-
-
-def read_inputs(arguments: argparse.Namespace) -> ComparisonInputs:
-    """All files that the command line names, and what stands beside them."""
-    files, maps = named_files(arguments.predictions), named_files(arguments.maps, "--maps")
-    coco = with_missing(load_coco(arguments.ground_truth), arguments.ground_truth)
-    truth = ground_truth_from_coco(coco)
-    provenances = {name: read_provenance(path) for name, path in files.items()}
-    gate = segmentations = None
-    if arguments.gate is not None:
-        gate = gate_decisions(truth.images, read_gate_table(arguments.gate))
-        provenances["gate"] = read_provenance(arguments.gate)
-    if arguments.segmentations is not None:
-        segmentations = read_segmentations(arguments.segmentations)
-    return ComparisonInputs(
-        truth=truth,
-        predictions={name: place(truth, _read(path, coco)) for name, path in files.items()},
-        gate=gate,
-        provenances=provenances,
-        maps={name: read_heat_maps(path) for name, path in maps.items()},
-        masks=read_masks(files, provenances, coco),
-        image_paths=image_paths(truth, arguments.ground_truth, arguments.images),
-        segmentations=segmentations,
+    files = InputFiles(
+        arguments.ground_truth,
+        named_files(arguments.predictions),
+        named_files(arguments.maps, "--maps"),
+        arguments.gate,
+        arguments.segmentations,
+        arguments.images,
+    )
+    inputs = read_inputs(
+        files,
         resamples=arguments.resamples,
         seed=arguments.seed,
         noninferiority_margin=arguments.non_inferiority_margin,
         published=not arguments.no_published,
     )
-
-
-def _read(path: Path, coco: dict[str, Any]) -> BoxColumns:
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        boxes = read_boxes(path, coco)
-    for warning in caught:
-        print(f"warning: {warning.message}", file=sys.stderr)
-    return boxes
-
-
-def _print(report: ComparisonReport, out: Path) -> None:
-    comparison = report.comparison
-    for note in comparison_notes(comparison):
-        print(f"- {note}.")
-    print(f"\n{'macro mean over diseases':34s}{'mean IoU':22s}{'acc_iou@0.5':22s}")
-    for scored in comparison.localizers:
-        figures = [scored.estimates[m].macro for m in ("mean_iou", "acc_iou@0.5")]
-        label = f"{scored.label} ({scored.setting})" if scored.is_control else scored.label
-        print(f"{label:34s}" + "".join(f"{cell_text(Cell(f)):22s}" for f in figures))
-    for difference in comparison.differences:
-        if difference.measure != "mean_iou":
-            continue
-        macro = difference.estimates.macro
-        verdict = "excludes zero" if macro.excludes_zero else "includes zero"
-        print(f"{difference.localizer} - {difference.minus}: {cell_text(Cell(macro))} {verdict}")
-    print("", *report.answer, *filter(None, [report.stamp]), sep="\n")
-    print(f"\nThe report is {out / 'report.html'}. {RESEARCH_USE}.")
+    report = build_report(inputs)
+    manifest = run_manifest(
+        vars(arguments), seed=arguments.seed, hashes=files.hashes, started=started
+    )
+    write_results(report, manifest, arguments.out, published=inputs.published)
+    print(terminal_text(report, arguments.out))
 
 
 if __name__ == "__main__":

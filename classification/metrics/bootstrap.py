@@ -15,7 +15,6 @@ from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
 
 FloatArray = npt.NDArray[np.float64]
 IndexArray = npt.NDArray[np.intp]
@@ -259,6 +258,8 @@ def tail_of(patients: float, level: float = LEVEL) -> float:
     """
     if patients < 2:
         return math.nan
+    from scipy import stats  # half a second, which `--help` of a tool has no use for
+
     quantile = stats.t.ppf((1 + level) / 2, patients - 1)
     return float(stats.norm.cdf(-math.sqrt(patients / (patients - 1)) * quantile))
 

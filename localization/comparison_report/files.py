@@ -1,90 +1,18 @@
-"""The files around a comparison: what stands beside its inputs, and all that it writes."""
+"""What a comparison writes: the report, its tables and figures, and what the terminal shows."""
 
 from __future__ import annotations
 
 import dataclasses
-import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from cxrloc.classification.report.tables import ResultTable, write_table
+from cxrloc.classification.report.tables import Cell, ResultTable, cell_text, write_table
 from cxrloc.datasets.files.atomic import write_text
-from cxrloc.datasets.files.manifest import file_sha256, write_json
-from cxrloc.datasets.prepared.folder import PreparedFolder, load_prepared
-from cxrloc.datasets.provenance.sidecar import Provenance
-from cxrloc.datasets.readers.find_images import find_images
-from cxrloc.datasets.readers.index import ReaderWarnings
+from cxrloc.datasets.files.manifest import RESEARCH_USE, write_json
 from cxrloc.localization.comparison_report.build import ComparisonReport
 from cxrloc.localization.comparison_report.summary import per_box_csv, summary
-from cxrloc.localization.evaluation.ground_truth import GroundTruth
-from cxrloc.localization.predictions.masks import MaskResult
-from cxrloc.localization.predictions.results_file import read_mask_results
+from cxrloc.localization.report.comparison_tables import comparison_notes
 from cxrloc.localization.report.page import Report, write_report
-
-
-def with_missing(coco: dict[str, Any], path: Path) -> dict[str, Any]:
-    """The ground truth with how many boxed images are not on disk, where its own manifest says so.
-
-    prepare_data.py leaves images without a file out of the ground truth and counts them in the
-    manifest.json beside it. That holds the ground truth's hash too: another's is not believed.
-    """
-    manifest_path = PreparedFolder(path.parent).manifest
-    if not manifest_path.is_file():
-        return coco
-    try:
-        manifest = json.loads(manifest_path.read_text(encoding="utf-8"))
-    except ValueError:
-        return coco
-    if not isinstance(manifest, dict):
-        return coco  # somebody else's file of that name
-    counts = manifest.get("counts", {})
-    if not {"in the lists", "on disk"} <= set(counts):
-        return coco
-    if manifest.get("hashes", {}).get(path.name) != file_sha256(path):
-        return coco
-    listed, there = counts["in the lists"], counts["on disk"]
-    missing = {
-        "images": listed["boxed images"] - there["boxed images"],
-        "boxes": listed["boxes"] - there["boxes"],
-    }
-    return {**coco, "info": {**coco.get("info", {}), "not_on_disk": missing}}
-
-
-def read_masks(
-    files: Mapping[str, Path], provenances: Mapping[str, Provenance | None], coco: dict[str, Any]
-) -> dict[str, list[MaskResult]]:
-    """Masks of each localizer that has any: in its results file, or where its sidecar says.
-
-    Two localizers of one network (its box head, its mask head) have the same masks: they count
-    once, under the first name.
-    """
-    sources: dict[Path, str] = {}
-    for name, path in files.items():
-        provenance = provenances.get(name)
-        beside = None if provenance is None else provenance.masks
-        sources.setdefault(beside or path, name)
-    found = {name: read_mask_results(path, coco) for path, name in sources.items()}
-    return {name: masks for name, masks in found.items() if masks}
-
-
-def image_paths(truth: GroundTruth, ground_truth: Path, images: Path | None) -> dict[str, Path]:
-    """Image id -> its file, from `images` or else from the prepared folder of the ground truth.
-
-    Raises:
-        FileNotFoundError: if `images` is given and is no folder.
-    """
-    if images is not None:
-        if not images.is_dir():
-            raise FileNotFoundError(f"--images {images} is no folder; expected that of the images")
-        names = list(truth.images.image_ids)
-        paths = find_images(images, names, ReaderWarnings())
-        return {name: path for name, path in zip(names, paths, strict=True) if path is not None}
-    try:
-        prepared = load_prepared(ground_truth.parent)
-    except (FileNotFoundError, ValueError):
-        return {}  # a ground truth of others, or images that were moved: the pictures say so
-    return {r.image_id: r.path for r in prepared.radiographs if r.path is not None}
 
 
 def write_results(
@@ -136,3 +64,22 @@ def page_of(report: ComparisonReport, manifest: dict[str, Any]) -> Report:
         stamp=report.stamp,
         diseases=comparison.truth.disease_names,
     )
+
+
+def terminal_text(report: ComparisonReport, out: Path) -> str:
+    """The notes, the macro means, the differences and the answer, as lines for a terminal."""
+    comparison = report.comparison
+    lines = [f"- {note}." for note in comparison_notes(comparison)]
+    lines += ["", f"{'macro mean over diseases':34s}{'mean IoU':22s}{'acc_iou@0.5':22s}"]
+    for scored in comparison.localizers:
+        figures = [scored.estimates[m].macro for m in ("mean_iou", "acc_iou@0.5")]
+        label = f"{scored.label} ({scored.setting})" if scored.is_control else scored.label
+        lines.append(f"{label:34s}" + "".join(f"{cell_text(Cell(f)):22s}" for f in figures))
+    for difference in comparison.differences:
+        if difference.measure == "mean_iou":
+            macro = difference.estimates.macro
+            verdict = "excludes zero" if macro.excludes_zero else "includes zero"
+            pair = f"{difference.localizer} - {difference.minus}"
+            lines.append(f"{pair}: {cell_text(Cell(macro))} {verdict}")
+    lines += ["", *report.answer, *filter(None, [report.stamp])]
+    return "\n".join([*lines, "", f"The report is {out / 'report.html'}. {RESEARCH_USE}."])

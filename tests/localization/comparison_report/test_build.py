@@ -16,7 +16,8 @@ from cxrloc.classification.report.tables import ResultTable, TableRow
 from cxrloc.datasets.provenance.sidecar import LookedAt, read_provenance, write_provenance
 from cxrloc.localization.cam.heat_maps import HeatMaps
 from cxrloc.localization.comparison_report.build import ANALYSES, build_report
-from cxrloc.localization.comparison_report.files import page_of, read_masks, stamped, write_results
+from cxrloc.localization.comparison_report.files import page_of, stamped, write_results
+from cxrloc.localization.comparison_report.inputs import read_masks
 from cxrloc.localization.evaluation.evaluated import ComparisonInputs, Evaluated
 from cxrloc.localization.localizer import Localization
 from cxrloc.localization.report.glossary import lookup

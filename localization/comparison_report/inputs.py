@@ -1,0 +1,163 @@
+"""What a comparison reads: the files that are named, and what stands beside them."""
+
+from __future__ import annotations
+
+import json
+import sys
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from cxrloc.classification.inference.gate_table import read_gate_table
+from cxrloc.datasets.files.manifest import file_sha256
+from cxrloc.datasets.prepared.coco import load_coco
+from cxrloc.datasets.prepared.folder import PreparedFolder, load_prepared
+from cxrloc.datasets.provenance.sidecar import Provenance, read_provenance
+from cxrloc.datasets.readers.find_images import find_images
+from cxrloc.datasets.readers.index import ReaderWarnings
+from cxrloc.localization.analyses.chexlocalize.format import read_segmentations
+from cxrloc.localization.cam.heat_maps import read_heat_maps
+from cxrloc.localization.evaluation.detections import place
+from cxrloc.localization.evaluation.evaluated import ComparisonInputs
+from cxrloc.localization.evaluation.gate_decisions import gate_decisions
+from cxrloc.localization.evaluation.ground_truth import GroundTruth, ground_truth_from_coco
+from cxrloc.localization.predictions.columns import BoxColumns
+from cxrloc.localization.predictions.masks import MaskResult
+from cxrloc.localization.predictions.results_file import read_boxes, read_mask_results
+
+
+@dataclass(frozen=True)
+class InputFiles:
+    """The files of a comparison.
+
+    Attributes:
+        ground_truth: COCO ground truth.
+        predictions: localizer -> COCO results file.
+        maps: localizer -> heat maps, of those that have any.
+        gate: gate.csv; None: nothing is gated.
+        segmentations: cheXlocalize's masks; None: not asked for.
+        images: folder of the images; None: that of the prepared folder.
+    """
+
+    ground_truth: Path
+    predictions: Mapping[str, Path] = field(default_factory=dict)
+    maps: Mapping[str, Path] = field(default_factory=dict)
+    gate: Path | None = None
+    segmentations: Path | None = None
+    images: Path | None = None
+
+    @property
+    def hashes(self) -> dict[str, str]:
+        """What a file is -> its SHA-256."""
+        named = {f"predictions:{name}": path for name, path in self.predictions.items()}
+        named |= {f"maps:{name}": path for name, path in self.maps.items()}
+        single = {"gate": self.gate, "segmentations": self.segmentations}
+        named |= {name: path for name, path in single.items() if path is not None}
+        files = {"ground_truth": self.ground_truth, **named}
+        return {name: file_sha256(path) for name, path in files.items()}
+
+
+def read_inputs(files: InputFiles, **settings: Any) -> ComparisonInputs:
+    """All that the files hold, and what stands beside them.
+
+    Args:
+        settings: of `ComparisonInputs`: resamples, seed, noninferiority_margin, published.
+
+    Raises:
+        FileNotFoundError, ValueError: naming the file and what was expected of it.
+    """
+    coco = with_missing(load_coco(files.ground_truth), files.ground_truth)
+    truth = ground_truth_from_coco(coco)
+    provenances = {name: read_provenance(path) for name, path in files.predictions.items()}
+    gate = segmentations = None
+    if files.gate is not None:
+        gate = gate_decisions(truth.images, read_gate_table(files.gate))
+        provenances["gate"] = read_provenance(files.gate)
+    if files.segmentations is not None:
+        segmentations = read_segmentations(files.segmentations)
+    return ComparisonInputs(
+        truth=truth,
+        predictions={n: place(truth, _read(path, coco)) for n, path in files.predictions.items()},
+        gate=gate,
+        provenances=provenances,
+        maps={name: read_heat_maps(path) for name, path in files.maps.items()},
+        masks=read_masks(files.predictions, provenances, coco),
+        image_paths=image_paths(truth, files.ground_truth, files.images),
+        segmentations=segmentations,
+        **settings,
+    )
+
+
+def _read(path: Path, coco: dict[str, Any]) -> BoxColumns:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        boxes = read_boxes(path, coco)
+    for warning in caught:
+        print(f"warning: {warning.message}", file=sys.stderr)
+    return boxes
+
+
+def with_missing(coco: dict[str, Any], path: Path) -> dict[str, Any]:
+    """The ground truth with how many boxed images are not on disk, where its own manifest says so.
+
+    prepare_data.py leaves images without a file out of the ground truth and counts them in the
+    manifest.json beside it. That holds the ground truth's hash too: another's is not believed.
+    """
+    manifest_path = PreparedFolder(path.parent).manifest
+    if not manifest_path.is_file():
+        return coco
+    try:
+        manifest = json.loads(manifest_path.read_text(encoding="utf-8"))
+    except ValueError:
+        return coco
+    if not isinstance(manifest, dict):
+        return coco  # somebody else's file of that name
+    counts = manifest.get("counts", {})
+    if not {"in the lists", "on disk"} <= set(counts):
+        return coco
+    if manifest.get("hashes", {}).get(path.name) != file_sha256(path):
+        return coco
+    listed, there = counts["in the lists"], counts["on disk"]
+    missing = {
+        "images": listed["boxed images"] - there["boxed images"],
+        "boxes": listed["boxes"] - there["boxes"],
+    }
+    return {**coco, "info": {**coco.get("info", {}), "not_on_disk": missing}}
+
+
+def read_masks(
+    files: Mapping[str, Path], provenances: Mapping[str, Provenance | None], coco: dict[str, Any]
+) -> dict[str, list[MaskResult]]:
+    """Masks of each localizer that has any: in its results file, or where its sidecar says.
+
+    Two localizers of one network (its box head, its mask head) have the same masks: they count
+    once, under the first name.
+    """
+    sources: dict[Path, str] = {}
+    for name, path in files.items():
+        provenance = provenances.get(name)
+        beside = None if provenance is None else provenance.masks
+        sources.setdefault(beside or path, name)
+    found = {name: read_mask_results(path, coco) for path, name in sources.items()}
+    return {name: masks for name, masks in found.items() if masks}
+
+
+def image_paths(truth: GroundTruth, ground_truth: Path, images: Path | None) -> dict[str, Path]:
+    """Image id -> its file, from `images` or else from the prepared folder of the ground truth.
+
+    Raises:
+        FileNotFoundError: if `images` is given and is no folder.
+    """
+    if images is not None:
+        if not images.is_dir():
+            raise FileNotFoundError(f"--images {images} is no folder; expected that of the images")
+        names = list(truth.images.image_ids)
+        paths = find_images(images, names, ReaderWarnings())
+        return {name: path for name, path in zip(names, paths, strict=True) if path is not None}
+    try:
+        prepared = load_prepared(ground_truth.parent)
+    except (FileNotFoundError, ValueError):
+        return {}  # a ground truth of others, or images that were moved: the pictures say so
+    return {r.image_id: r.path for r in prepared.radiographs if r.path is not None}
