@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from cxrloc.classification.metrics.bootstrap import DiseaseEstimates, Estimate
 from cxrloc.classification.report.tables import Cell, cell_text
-from cxrloc.localization.analyses.taxonomy.taxonomy import ALL_BOXES, CLASSES, HIT, Taxonomy
+from cxrloc.localization.analyses.taxonomy.taxonomy import ALL_BOXES, BoxOutcome, Taxonomy
 from cxrloc.localization.evaluation.comparison import Comparison, ScoredLocalizer
 from cxrloc.localization.evaluation.detections import DISEASE_GIVEN, GATED
 from cxrloc.localization.evaluation.paired_tests import MIN_PATIENTS, PairTests
@@ -212,8 +212,8 @@ def _lost_diseases(comparison: Comparison, scored: ScoredLocalizer) -> list[str]
 
 
 def _losses(taxonomy: Taxonomy) -> str:
-    shares = {name: taxonomy.share(ALL_BOXES, name) for name in CLASSES}
-    hits = shares.pop(HIT)
+    shares = {name: taxonomy.share(ALL_BOXES, name) for name in BoxOutcome}
+    hits = shares.pop(BoxOutcome.HIT)
     largest = max(shares, key=lambda name: shares[name])
     if shares[largest] == 0:
         return "It hits every box."

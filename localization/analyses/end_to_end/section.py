@@ -20,10 +20,8 @@ from cxrloc.localization.analyses.end_to_end.false_boxes import (
 from cxrloc.localization.analyses.end_to_end.froc import POINTS, Froc, froc, froc_table
 from cxrloc.localization.analyses.end_to_end.froc_plot import froc_figure
 from cxrloc.localization.analyses.end_to_end.gate_ledger import (
-    CHARGES,
-    GATE_HIT,
-    GATE_MISS,
     Ledger,
+    Loss,
     gate_ledgers,
     ledger_table,
 )
@@ -233,7 +231,7 @@ def gate_text(ledgers: Sequence[Ledger]) -> str:
     if not main:
         return ""
     total = int(main[0].counts.sum())
-    stopped = main[0].count(GATE_HIT) + main[0].count(GATE_MISS)
+    stopped = main[0].count(Loss.GATE_HIT) + main[0].count(Loss.GATE_MISS)
     return (
         f"Of {total:,} ground-truth boxes the gate lets {total - stopped:,} pass. Below, a hit is "
         f"IoU > {MAIN:g}; the tables have other thresholds."
@@ -257,7 +255,7 @@ def localizer_text(
 
 
 def _ledger_part(ledger: Ledger) -> str:
-    shares = (100 * ledger.share(charge).value for charge in CHARGES)
+    shares = (100 * ledger.share(charge).value for charge in Loss)
     hit, gate_hit, gate_miss, wrong, none = (f"{share:.1f} %" for share in shares)
     return (
         f"{hit} of the boxes are hit, {gate_hit} are lost at the gate that it would have hit, "

@@ -21,7 +21,7 @@ Corners = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True)
-class Judged:
+class RuntimePrediction:
     """What a gate and its maps say of one image.
 
     Attributes:
@@ -36,16 +36,18 @@ class Judged:
     boxes: Mapping[str, Corners]
 
 
-def judge(gate: Gate, image: LoadedImage) -> Judged:
+def predict(gate: Gate, image: LoadedImage) -> RuntimePrediction:
     """One image's answer."""
     output = gate([image])
     cam = GradCamLocalizer(gate).localize_output([image], output, output.present_diseases(0))
     boxes = {box.disease: box.box_xyxy for box in best_by_score(cam.boxes).values()}
     passes = zip(output.diseases, output.present[0], strict=True)
-    return Judged(output.probabilities[0], frozenset(d for d, yes in passes if yes), boxes)
+    return RuntimePrediction(
+        output.probabilities[0], frozenset(d for d, yes in passes if yes), boxes
+    )
 
 
-def overlaps(first: Judged, second: Judged) -> list[float]:
+def overlaps(first: RuntimePrediction, second: RuntimePrediction) -> list[float]:
     """IoU of the two boxes of each disease that is present for both.
 
     Where one alone has a box (the other's map shows nothing) it is 0; where neither has, none.
@@ -61,7 +63,7 @@ def overlaps(first: Judged, second: Judged) -> list[float]:
 
 
 @dataclass(frozen=True)
-class Agreement:
+class RuntimeAgreement:
     """Of two gates on the same images.
 
     Attributes:
@@ -83,7 +85,7 @@ class Agreement:
     median_iou: float | None
 
     @classmethod
-    def of(cls, pairs: Sequence[tuple[Judged, Judged]]) -> Agreement:
+    def of(cls, pairs: Sequence[tuple[RuntimePrediction, RuntimePrediction]]) -> RuntimeAgreement:
         """Of the two answers to each image.
 
         Raises:
@@ -120,7 +122,7 @@ class Agreement:
 
 def agreement(
     exact: Gate, other: Gate, images: Iterable[LoadedImage], total: int | None = None
-) -> Agreement:
+) -> RuntimeAgreement:
     """Judge images by both gates, which are of one classifier; shows a progress bar.
 
     Args:
@@ -132,4 +134,4 @@ def agreement(
         ValueError: without images.
     """
     shown = tqdm(images, "comparing", total, unit="image")
-    return Agreement.of([(judge(exact, image), judge(other, image)) for image in shown])
+    return RuntimeAgreement.of([(predict(exact, image), predict(other, image)) for image in shown])

@@ -25,7 +25,7 @@ from cxrloc.classification.metrics.ranking import bootstrap_ranking
 from cxrloc.classification.metrics.sampled import bootstrap_ratios
 from cxrloc.classification.report.tables import Cell, ResultTable, TableRow
 from cxrloc.datasets.files.atomic import whole_file
-from cxrloc.localization.analyses.runtimes.agreement import SAME_BOX, Judged, overlaps
+from cxrloc.localization.analyses.runtimes.agreement import SAME_BOX, RuntimePrediction, overlaps
 
 _KEY = b"cxrloc"
 _CORNERS = ("x1", "y1", "x2", "y2")
@@ -45,7 +45,7 @@ class ImageInRuntimes:
     patient_id: str
     fold: int
     labels: npt.NDArray[np.float64] = field(repr=False)
-    answers: Mapping[str, Judged] = field(repr=False)
+    answers: Mapping[str, RuntimePrediction] = field(repr=False)
 
 
 def write_images(
@@ -106,7 +106,7 @@ def read_images(path: Path) -> list[ImageInRuntimes]:
         for runtime, rows in of_image.groupby("runtime", sort=False):
             boxed = rows.dropna(subset=list(_CORNERS))
             corners = boxed[list(_CORNERS)].itertuples(index=False, name=None)
-            answers[str(runtime)] = Judged(
+            answers[str(runtime)] = RuntimePrediction(
                 rows["probability"].to_numpy(dtype=np.float64),
                 frozenset(rows["disease"][rows["present"]]),
                 dict(zip(boxed["disease"], corners, strict=True)),
@@ -163,7 +163,9 @@ def runtime_table(
     )
 
 
-def _changes(pairs: Sequence[tuple[Judged, Judged]], patients: Sequence[str]) -> dict[str, Any]:
+def _changes(
+    pairs: Sequence[tuple[RuntimePrediction, RuntimePrediction]], patients: Sequence[str]
+) -> dict[str, Any]:
     """The cells of a runtime but AUC."""
     apart = np.abs([one.probabilities - two.probabilities for one, two in pairs])
     turned = np.array([len(one.present ^ two.present) for one, two in pairs])

@@ -10,13 +10,8 @@ import pytest
 from builders import comparison, evaluated
 from cxrloc.classification.report.tables import Cell
 from cxrloc.localization.analyses.end_to_end.gate_ledger import (
-    CHARGES,
-    GATE_HIT,
-    GATE_MISS,
-    HIT,
-    NO_BOX,
-    WRONG_PLACE,
     Ledger,
+    Loss,
     charges,
     gate_ledgers,
     ledger_table,
@@ -76,8 +71,8 @@ def test_each_of_five_boxes_is_charged_to_another_account() -> None:
     passes = np.array([True, False, False, True, True])
     charged = charges(score_boxes(place(TRUTH, FOUND)), passes, 0.5)
 
-    names = [CHARGES[i] for i in charged]
-    assert names == [HIT, GATE_HIT, GATE_MISS, WRONG_PLACE, NO_BOX]
+    names = [list(Loss)[i] for i in charged]
+    assert names == [Loss.HIT, Loss.GATE_HIT, Loss.GATE_MISS, Loss.WRONG_PLACE, Loss.NO_BOX]
 
 
 def test_the_ledger_counts_by_disease_and_shares_by_box_and_by_disease() -> None:
@@ -86,7 +81,7 @@ def test_the_ledger_counts_by_disease_and_shares_by_box_and_by_disease() -> None
     assert ledger.counts.tolist() == [[1, 0], [1, 0], [1, 0], [0, 1], [0, 1]]
     assert [e.value for e in ledger.shares] == [0.2] * 5
     assert [e.value for e in ledger.macro] == pytest.approx([1 / 6] * 3 + [1 / 4] * 2)
-    assert ledger.share(HIT).low < 0.2 < ledger.share(HIT).high
+    assert ledger.share(Loss.HIT).low < 0.2 < ledger.share(Loss.HIT).high
 
 
 def test_a_box_with_iou_of_exactly_the_threshold_is_not_hit() -> None:
@@ -94,7 +89,7 @@ def test_a_box_with_iou_of_exactly_the_threshold_is_not_hit() -> None:
 
     low, high = _ledgers(TRUTH, half, GATE)
 
-    assert (low.count(HIT), high.count(HIT), high.count(WRONG_PLACE)) == (1, 0, 1)
+    assert (low.count(Loss.HIT), high.count(Loss.HIT), high.count(Loss.WRONG_PLACE)) == (1, 0, 1)
 
 
 def _random(seed: int) -> tuple[dict[str, Any], list[Localization], dict[tuple[str, str], bool]]:
@@ -132,20 +127,20 @@ def test_hits_and_what_the_gate_cost_are_the_accuracies_of_the_other_tables() ->
     assert ledger.macro[0] == gated.estimates["acc_iou@0.5"].macro
     would_be = ledger.macro[0].value + ledger.macro[1].value
     assert would_be == pytest.approx(given.estimates["acc_iou@0.5"].macro.value)
-    assert ledger.count(GATE_HIT) > 0
+    assert ledger.count(Loss.GATE_HIT) > 0
 
 
 def test_a_localizer_without_boxes_loses_all_that_passes_for_want_of_a_box() -> None:
     ledger = _ledgers(TRUTH, [], GATE)[1]
 
-    assert [ledger.count(charge) for charge in CHARGES] == [0, 0, 2, 0, 3]
+    assert [ledger.count(charge) for charge in Loss] == [0, 0, 2, 0, 3]
 
 
 def test_the_table_has_a_row_per_charge_whose_counts_sum_to_the_boxes() -> None:
     table = ledger_table(_ledgers(TRUTH, FOUND, GATE), TRUTH, ("a note",))
 
     assert [row.block for row in table.rows] == ["hit: IoU > 0.1"] * 5 + ["hit: IoU > 0.5"] * 5
-    assert [row.lead["charge"] for row in table.rows[5:]] == list(CHARGES)
+    assert [row.lead["charge"] for row in table.rows[5:]] == list(Loss)
     counts: list[list[Any]] = [
         [row.cells[c] for c in ("Mass", "Nodule", "all diseases")] for row in table.rows[5:]
     ]

@@ -15,7 +15,12 @@ from cxrloc.classification.inference.gate import Gate
 from cxrloc.classification.network.classifier import build_classifier
 from cxrloc.datasets.phantoms.drawing.chest import render_image
 from cxrloc.datasets.radiograph import LoadedImage
-from cxrloc.localization.analyses.runtimes.agreement import Judged, agreement, judge, overlaps
+from cxrloc.localization.analyses.runtimes.agreement import (
+    RuntimePrediction,
+    agreement,
+    overlaps,
+    predict,
+)
 
 DISEASES = ("Mass", "Effusion")
 IMAGES = [
@@ -91,8 +96,8 @@ def test_nothing_present_has_no_boxes_and_no_images_are_refused() -> None:
 def test_overlaps_are_of_diseases_present_for_both() -> None:
     whole, half = (0.0, 0.0, 10.0, 10.0), (0.0, 0.0, 10.0, 5.0)
     nothing = np.zeros(3)
-    first = Judged(nothing, frozenset("abcd"), {"a": whole, "b": whole, "d": whole})
-    second = Judged(nothing, frozenset("abce"), {"a": half, "e": half})
+    first = RuntimePrediction(nothing, frozenset("abcd"), {"a": whole, "b": whole, "d": whole})
+    second = RuntimePrediction(nothing, frozenset("abce"), {"a": half, "e": half})
     # of c neither has a box, of d and e one alone calls it present
     assert overlaps(first, second) == overlaps(second, first) == [0.5, 0.0]
 
@@ -104,7 +109,7 @@ def test_no_finding_turns_as_a_disease_does_and_has_no_box() -> None:
         _gate(diseases=names, thresholds={"Mass": 0.0, "No Finding": threshold})
         for threshold in (0.0, 1.0)
     )
-    assert judge(calls, IMAGES[0]).present == {"Mass", "No Finding"}
-    assert set(judge(calls, IMAGES[0]).boxes) == {"Mass"}
+    assert predict(calls, IMAGES[0]).present == {"Mass", "No Finding"}
+    assert set(predict(calls, IMAGES[0]).boxes) == {"Mass"}
     found = agreement(calls, does_not, IMAGES)
     assert (found.turned, found.decisions, found.boxes) == (3, 6, 3)

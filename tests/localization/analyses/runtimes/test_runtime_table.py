@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from cxrloc.classification.report.tables import Cell
-from cxrloc.localization.analyses.runtimes.agreement import Judged
+from cxrloc.localization.analyses.runtimes.agreement import RuntimePrediction
 from cxrloc.localization.analyses.runtimes.runtime_table import (
     ImageInRuntimes,
     read_images,
@@ -21,16 +21,20 @@ DISEASES = ("Mass", "Effusion")
 WHOLE, NEAR, FAR = (0.0, 0.0, 10.0, 10.0), (0.0, 0.0, 10.0, 9.0), (20.0, 0.0, 30.0, 9.0)
 
 
-def _image(number: int, labels: tuple[float, float], *answers: Judged) -> ImageInRuntimes:
+def _image(
+    number: int, labels: tuple[float, float], *answers: RuntimePrediction
+) -> ImageInRuntimes:
     named = dict(zip(("exact", "fast"), answers, strict=True))
     return ImageInRuntimes(f"{number}.png", f"p{number // 2}", 1, np.array(labels), named)
 
 
-def _says(mass: float, effusion: float, **boxes: tuple[float, float, float, float]) -> Judged:
+def _says(
+    mass: float, effusion: float, **boxes: tuple[float, float, float, float]
+) -> RuntimePrediction:
     """Present is what has 0.5 or more; the boxes are of these."""
     found = np.array([mass, effusion])
     present = frozenset(d for d, p in zip(DISEASES, found, strict=True) if p >= 0.5)
-    return Judged(found, present, boxes)
+    return RuntimePrediction(found, present, boxes)
 
 
 IMAGES = [

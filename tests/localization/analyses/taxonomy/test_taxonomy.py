@@ -15,7 +15,7 @@ from builders import evaluated
 from cxrloc.localization.analyses.taxonomy.section import taxonomy
 from cxrloc.localization.analyses.taxonomy.taxonomy import (
     ALL_BOXES,
-    CLASSES,
+    BoxOutcome,
     classify_boxes,
     taxonomies,
 )
@@ -79,7 +79,7 @@ def _classes(
     boxes, decided = everyone.inputs.predictions["mine"], everyone.inputs.gate
     boxes = boxes if decided is None else boxes.passing(decided)
     classes = classify_boxes(boxes, score_boxes(boxes), everyone.passes, threshold=threshold)
-    return [CLASSES[int(chosen)] for chosen in classes]
+    return [list(BoxOutcome)[int(chosen)] for chosen in classes]
 
 
 def _class(
@@ -189,12 +189,12 @@ def test_every_box_is_in_one_class_so_diseases_add_up_to_all_boxes() -> None:
     for row in rows:
         for disease, boxes in truth.boxes_per_disease.items():
             assert sum(row.counts[disease].values()) == boxes
-            assert sum(row.share(disease, error) for error in CLASSES) == pytest.approx(100)
+            assert sum(row.share(disease, error) for error in BoxOutcome) == pytest.approx(100)
         assert sum(row.counts[ALL_BOXES].values()) == len(truth)
-    assert all(rows[0].counts[ALL_BOXES][e] > 0 for e in CLASSES if e != "gate miss")
-    assert rows[0].counts[ALL_BOXES]["gate miss"] == 0
+    assert all(rows[0].counts[ALL_BOXES][e] > 0 for e in BoxOutcome if e != BoxOutcome.GATE_MISS)
+    assert rows[0].counts[ALL_BOXES][BoxOutcome.GATE_MISS] == 0
     passed = sum(gate[pair] for pair in zip(truth.image_ids, truth.diseases, strict=True))
-    assert rows[1].counts[ALL_BOXES]["gate miss"] == len(truth) - passed
+    assert rows[1].counts[ALL_BOXES][BoxOutcome.GATE_MISS] == len(truth) - passed
 
 
 def test_the_order_of_the_predictions_changes_no_class() -> None:
@@ -272,7 +272,7 @@ def test_the_figure_has_a_panel_per_disease_whose_bars_all_reach_100() -> None:
         "blind (control)",
     ]
     legend = [text.get_text() for text in figure.figure.legends[0].get_texts()]
-    assert legend == list(CLASSES)
+    assert legend == list(BoxOutcome)
     assert all(paragraph in figure.alt for paragraph in section.paragraphs[1:])
 
 
@@ -282,7 +282,7 @@ def test_classes_differ_in_colour_and_hatch_so_that_no_two_are_told_by_colour_al
 
     styles = [(p.get_facecolor(), p.get_hatch()) for p in legend.get_patches()]
     hatched = [hatch for _, hatch in styles if hatch]
-    assert len(set(styles)) == len(CLASSES)
+    assert len(set(styles)) == len(BoxOutcome)
     assert len(set(hatched)) == len(hatched) == 5
 
 
