@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from cxrloc.classification.metrics.bootstrap import Estimate
 from cxrloc.classification.report.tables import Cell, cell_text
+from cxrloc.localization.evaluation.box_scores import Measure
 from cxrloc.localization.evaluation.comparison import Comparison, ScoredLocalizer
 from cxrloc.localization.evaluation.detections import DISEASE_GIVEN
 from cxrloc.localization.evaluation.evaluated import Evaluated
@@ -51,10 +52,10 @@ def accuracy(evaluated: Evaluated) -> Section:
         "How many of the ground-truth boxes are found? A box is found when its overlap with the "
         "prediction is greater than the threshold: IoU in one table, IoBB in the other."
     )
+    measures = [Measure("iou", t).key for t in (0.1, 0.5) if t in comparison.thresholds]
     found = tuple(
-        f"Macro mean of acc_iou@{t:g}: {'; '.join(_main_sentences(comparison, f'acc_iou@{t:g}'))}."
-        for t in (0.1, 0.5)
-        if t in comparison.thresholds
+        f"Macro mean of {measure}: {'; '.join(_main_sentences(comparison, measure))}."
+        for measure in measures
     )
     tables = tuple(accuracy_table(comparison, o, published=published) for o in ("iou", "iobb"))
     figures = (accuracy_curves(comparison),)

@@ -24,6 +24,7 @@ from cxrloc.classification.metrics.bootstrap import (
     Estimate,
     FloatArray,
 )
+from cxrloc.localization.evaluation.box_scores import Measure
 from cxrloc.localization.evaluation.paired_tests import PairTests
 
 
@@ -82,7 +83,7 @@ def differences(
     labels: Sequence[str],
     pairs: Sequence[tuple[int, int]],
     draws: Sequence[Draws],
-    measures: Sequence[str],
+    measures: Sequence[Measure],
     bootstrap: ClusterBootstrap,
     margin: float | None = None,
 ) -> tuple[Difference, ...]:
@@ -96,14 +97,14 @@ def differences(
     """
     found = [bootstrap.intervals(draws[a] - draws[b]) for a, b in pairs]
     return tuple(
-        Difference(measure, labels[a], labels[b], figures[k], margin)
+        Difference(measure.key, labels[a], labels[b], figures[k], margin)
         for k, measure in enumerate(measures)
         for (a, b), figures in zip(pairs, found, strict=True)
     )
 
 
 REFERENCE_CONTROL = "constant_box"  # chosen for its mean IoU: the hardest to beat in it
-SKILL_MEASURES = ("mean_iou", "acc_iou@0.1", "acc_iou@0.3", "acc_iou@0.5")
+SKILL_MEASURES = tuple(Measure("iou", t) for t in (None, 0.1, 0.3, 0.5))
 _NO_ROOM = 1e-9  # a control that misses 1 by rounding alone leaves nothing to gain
 
 
@@ -142,7 +143,7 @@ def skills(
     labels: Sequence[str],
     pairs: Sequence[tuple[int, int]],
     draws: Sequence[Draws],
-    measures: Sequence[str],
+    measures: Sequence[Measure],
     bootstrap: ClusterBootstrap,
 ) -> tuple[Skill, ...]:
     """Skill of `pairs` (localizer, control) in those `measures` that are in `SKILL_MEASURES`.
@@ -156,7 +157,7 @@ def skills(
     ours = [d.select(wanted) for d in draws]
     found = [bootstrap.intervals(skill_draws(ours[a], ours[c])) for a, c in pairs]
     return tuple(
-        Skill(labels[a], labels[c], measures[k], figures[i])
+        Skill(labels[a], labels[c], measures[k].key, figures[i])
         for i, k in enumerate(wanted)
         for (a, c), figures in zip(pairs, found, strict=True)
     )

@@ -13,6 +13,7 @@ from cxrloc.classification.report.tables import (
     TableRow,
     Value,
 )
+from cxrloc.localization.evaluation.box_scores import Measure
 from cxrloc.localization.evaluation.comparison import Comparison, ScoredLocalizer
 from cxrloc.localization.evaluation.paired_tests import MIN_PATIENTS, PairedTest
 from cxrloc.localization.evaluation.pairwise import (
@@ -169,16 +170,18 @@ def accuracy_table(comparison: Comparison, overlap: str, *, published: bool = Tr
     Args:
         overlap: "iou" or "iobb"; with IoBB every figure has the mean IoGT of its boxes beside it.
     """
-    name = f"acc_{overlap}"
     rows: list[TableRow] = []
     others: list[PublishedRow] = []
     for t in comparison.thresholds:
-        rows += [_accuracy_row(comparison, scored, name, t) for scored in comparison.localizers]
-        found = comparable_rows(overlap, t, comparison.truth.disease_names) if published else ()
-        rows += [_published_row(comparison, name, row) for row in found]
-        others += found
-    printed = {"iou": "IoU", "iobb": "IoBB"}[overlap]
-    title = f"{name}: share of ground-truth boxes whose predicted box has {printed} > t"
+        measure = Measure(overlap, t)
+        rows += [_row(comparison, scored, measure) for scored in comparison.localizers]
+        if published:
+            printed = comparable_rows(overlap, t, comparison.truth.disease_names)
+            rows += [_published_row(comparison, measure, row) for row in printed]
+            others += printed
+    name = f"acc_{overlap}"
+    symbol = {"iou": "IoU", "iobb": "IoBB"}[overlap]
+    title = f"{name}: share of ground-truth boxes whose predicted box has {symbol} > t"
     notes = [*_mean_notes(comparison), *_IOGT_NOTES * (overlap == "iobb")]
     return ResultTable(name, title, tuple(rows), (*notes, *_published_notes(others, overlap)))
 
@@ -186,8 +189,8 @@ def accuracy_table(comparison: Comparison, overlap: str, *, published: bool = Tr
 def mean_table(comparison: Comparison) -> ResultTable:
     """Mean IoU, and mean IoBB with mean IoGT beside it, of every localizer."""
     rows = [
-        _row(comparison, scored, measure, measure, {"measure": measure})
-        for measure in ("mean_iou", "mean_iobb")
+        _row(comparison, scored, Measure(overlap))
+        for overlap in ("iou", "iobb")
         for scored in comparison.localizers
     ]
     notes = (*_mean_notes(comparison), *_IOGT_NOTES)
@@ -238,48 +241,39 @@ def comparison_notes(comparison: Comparison) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def _accuracy_row(
-    comparison: Comparison, scored: ScoredLocalizer, name: str, threshold: float
-) -> TableRow:
-    measure = f"{name}@{threshold:g}"
-    return _row(comparison, scored, measure, measure, {"measure": name, "threshold": threshold})
+def _lead(measure: Measure) -> dict[str, str | float]:
+    at = {} if measure.threshold is None else {"threshold": measure.threshold}
+    return {"measure": measure.name, **at}
 
 
-def _row(
-    comparison: Comparison,
-    scored: ScoredLocalizer,
-    measure: str,
-    block: str,
-    lead: dict[str, str | float],
-) -> TableRow:
+def _row(comparison: Comparison, scored: ScoredLocalizer, measure: Measure) -> TableRow:
+    of_any = _mean_cells(comparison, scored, replace(measure, any_box=True))
     return TableRow(
-        block=block,
-        lead={**lead, "localizer": scored.name, "setting": scored.setting, "rule": "top-1"},
+        block=measure.key,
+        lead=_lead(measure)
+        | {"localizer": scored.name, "setting": scored.setting, "rule": "top-1"},
         cells=_mean_cells(comparison, scored, measure),
-        trail={
-            "boxes": len(comparison.truth),
-            f"{MACRO_MEAN}, any": _mean_cells(comparison, scored, measure, " any")[MACRO_MEAN],
-        },
+        trail={"boxes": len(comparison.truth), f"{MACRO_MEAN}, any": of_any[MACRO_MEAN]},
     )
 
 
 def _mean_cells(
-    comparison: Comparison, scored: ScoredLocalizer, measure: str, rule: str = ""
+    comparison: Comparison, scored: ScoredLocalizer, measure: Measure
 ) -> dict[str, Cell]:
     """The figures of a row, beside them the mean IoGT (of IoBB) and the skill over the reference.
 
     The reference control itself has no skill printed: it would be 0 everywhere.
     """
     names, reference = comparison.truth.disease_names, comparison.reference
-    cells = disease_cells(names, scored.estimates[f"{measure}{rule}"])
-    if "iobb" in measure:
-        iogt = scored.estimates[f"mean_iogt{rule}"].columns
+    cells = disease_cells(names, scored.estimates[measure.key])
+    if measure.overlap == "iobb":
+        iogt = scored.estimates[Measure("iogt", any_box=measure.any_box).key].columns
         cells = {
             name: replace(cell, beside=e.value)
             for (name, cell), e in zip(cells.items(), iogt, strict=True)
         }
     if scored is not reference:
-        control = reference.estimates[f"{measure}{rule}"].columns
+        control = reference.estimates[measure.key].columns
         cells = {
             name: replace(cell, skill=float(skill_over(cell.estimate.value, c.value)))
             for (name, cell), c in zip(cells.items(), control, strict=True)
@@ -292,14 +286,12 @@ def disease_cells(names: Sequence[str], figures: DiseaseEstimates) -> dict[str, 
     return dict(zip((*names, MACRO_MEAN), map(Cell, figures.columns), strict=True))
 
 
-def _published_row(comparison: Comparison, name: str, row: PublishedRow) -> TableRow:
+def _published_row(comparison: Comparison, measure: Measure, row: PublishedRow) -> TableRow:
     names = comparison.truth.disease_names
     macro = _printed_cell(row.macro_mean(names))
-    lead: dict[str, str | float] = {"measure": name, "threshold": row.threshold}
-    lead |= {"localizer": row.study, "setting": PUBLISHED, "rule": row.rule}
     return TableRow(
-        block=f"{name}@{row.threshold:g}",
-        lead=lead,
+        block=measure.key,
+        lead=_lead(measure) | {"localizer": row.study, "setting": PUBLISHED, "rule": row.rule},
         cells={**{d: _printed_cell(row.values[d]) for d in names}, MACRO_MEAN: macro},
         trail={
             "boxes": sum(row.boxes[d] for d in names),

@@ -13,6 +13,7 @@ import numpy as np
 
 from cxrloc.classification.metrics.bootstrap import ClusterBootstrap, Estimate, IndexArray
 from cxrloc.localization.boxes import box_areas
+from cxrloc.localization.evaluation.box_scores import Measure
 from cxrloc.localization.evaluation.comparison import Comparison, ScoredLocalizer
 from cxrloc.localization.evaluation.ground_truth import (
     ABSENT,
@@ -135,7 +136,7 @@ def _scores(comparison: Comparison, stratum: Stratum, threshold: float) -> list[
         base = [row is reference for row in rows]
         values += [iou - iou[:, base], hits - hits[:, base]]
     macros = _macros(comparison, stratum, np.hstack(values))
-    measures = ("mean_iou", f"acc_iou@{threshold:g}")
+    measures = [Measure("iou", t).key for t in (None, threshold)]
     scores = []
     for i, row in enumerate(rows):
         mine = macros[i :: len(rows)]  # mean IoU, hits, and the differences of both

@@ -65,8 +65,12 @@ def _table(
 
     def row(block: str, taxonomy: Taxonomy) -> TableRow:
         counts = taxonomy.counts[block]
-        shares = {error: f"{taxonomy.share(block, error):.1f}" for error in BoxOutcome}
-        cells: dict[str, Value] = {**(counts if name == "taxonomy_counts" else shares)}
+        cells: dict[str, Value] = {
+            error: counts[error]
+            if name == "taxonomy_counts"
+            else f"{taxonomy.share(block, error):.1f}"
+            for error in BoxOutcome
+        }
         lead: dict[str, str | float] = {"disease": block}
         lead |= {"localizer": taxonomy.name, "setting": taxonomy.setting}
         return TableRow(block, lead, cells, {"boxes": sum(counts.values())})

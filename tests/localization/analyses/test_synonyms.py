@@ -119,6 +119,14 @@ def test_gated_a_pair_passes_when_the_gate_passes_any_disease_of_the_group_that_
     assert known.tolist() == [1, 1, 0.5]
 
 
+@pytest.mark.parametrize("truth", [TRUTH, _truth([("a", "Mass")])])
+def test_a_gate_without_a_decision_for_a_box_is_refused(truth: GroundTruth) -> None:
+    gate = {("b", "Nodule"): True, ("c", "Effusion"): True}
+
+    with pytest.raises(ValueError, match="no decision for Mass on a"):
+        synonyms(evaluated(truth, {"mine": []}, gate))
+
+
 def _figures(section: Section, measure: str, names: str, setting: str) -> dict[str, float]:
     (row,) = (
         row
