@@ -10,14 +10,13 @@ from cxrloc.localization.evaluation.detections import DISEASE_GIVEN
 from cxrloc.localization.evaluation.evaluated import Evaluated
 from cxrloc.localization.evaluation.paired_tests import PairTests
 from cxrloc.localization.evaluation.pairwise import REFERENCE_CONTROL
-from cxrloc.localization.report.comparison_tables import (
-    accuracy_table,
+from cxrloc.localization.report.comparison_tables import accuracy_table, mean_table
+from cxrloc.localization.report.glossary import MISS_RULE
+from cxrloc.localization.report.pair_tables import (
     difference_table,
-    mean_table,
     paired_test_table,
     skill_table,
 )
-from cxrloc.localization.report.glossary import MISS_RULE
 from cxrloc.localization.report.plots import accuracy_curves, iou_boxplots, paired_boxplots
 from cxrloc.localization.report.sections import NamedFigure, Section
 
