@@ -39,9 +39,9 @@ def means(evaluated: Evaluated) -> Section:
         f"{comparison.patients} patients? Mean IoU, 0 to 1; {MISS_RULE}. Skill says how much of "
         f"what {REFERENCE_CONTROL}, which never looks at the image, leaves to be gained is gained."
     )
-    found = f"Macro mean IoU: {'; '.join(_main_sentences(comparison, 'mean_iou'))}."
+    answer = f"Macro mean IoU: {'; '.join(_main_sentences(comparison, 'mean_iou'))}."
     tables = (mean_table(comparison), skill_table(comparison))
-    return Section("means", "Mean overlap", (asked, found), tables, (boxplots,))
+    return Section("means", "Mean overlap", (asked, answer), tables, (boxplots,))
 
 
 def accuracy(evaluated: Evaluated) -> Section:
@@ -52,13 +52,13 @@ def accuracy(evaluated: Evaluated) -> Section:
         "prediction is greater than the threshold: IoU in one table, IoBB in the other."
     )
     measures = [Measure("iou", t).key for t in (0.1, 0.5) if t in comparison.thresholds]
-    found = tuple(
+    answers = tuple(
         f"Macro mean of {measure}: {'; '.join(_main_sentences(comparison, measure))}."
         for measure in measures
     )
     tables = tuple(accuracy_table(comparison, o, published=published) for o in ("iou", "iobb"))
     figures = (accuracy_curves(comparison),)
-    return Section("accuracy", "Boxes found", (asked, *found), tables, figures)
+    return Section("accuracy", "Boxes found", (asked, *answers), tables, figures)
 
 
 def paired(evaluated: Evaluated) -> Section:
@@ -72,8 +72,8 @@ def paired(evaluated: Evaluated) -> Section:
     tables = (difference_table(comparison), paired_test_table(comparison))
     boxplots = paired_boxplots(comparison)
     figures = () if boxplots is None else (boxplots,)
-    found = _pair_sentences(comparison)
-    return Section("paired", "One against another", (asked, *found), tables, figures)
+    answers = _pair_sentences(comparison)
+    return Section("paired", "One against another", (asked, *answers), tables, figures)
 
 
 def _main_sentences(comparison: Comparison, measure: str) -> list[str]:
@@ -88,11 +88,11 @@ def _macro_sentences(comparison: Comparison, measure: str) -> list[str]:
 
 
 def _macro_sentence(comparison: Comparison, scored: ScoredLocalizer, measure: str) -> str:
-    wanted = (scored.label, measure, REFERENCE_CONTROL)
+    over_reference = (scored.label, measure, REFERENCE_CONTROL)
     skills = (
         f", skill {_text(skill.estimates.macro)}"
         for skill in comparison.skills
-        if (skill.localizer, skill.measure, skill.control) == wanted
+        if (skill.localizer, skill.measure, skill.control) == over_reference
     )
     return f"{scored.label} {_text(scored.estimates[measure].macro)}{''.join(skills)}"
 

@@ -32,8 +32,8 @@ _TITLE = "Synonyms: names strict and merged"
 
 def groups_of(diseases: Iterable[str]) -> dict[str, tuple[str, ...]]:
     """Disease -> the members of its group of `MERGED` that are among `diseases`, at least two."""
-    known = set(diseases)
-    groups = (tuple(name for name in group if name in known) for group in MERGED)
+    names = set(diseases)
+    groups = (tuple(name for name in group if name in names) for group in MERGED)
     return {name: group for group in groups if len(group) > 1 for name in group}
 
 
@@ -76,8 +76,8 @@ def synonyms(evaluated: Evaluated) -> Section:
     gated = evaluated.passes is not None  # refuses a gate that does not know a boxed pair
     truth, predictions = evaluated.truth, evaluated.inputs.predictions
     predicted = {column for boxes in predictions.values() for column in np.unique(boxes.disease)}
-    named = {truth.images.diseases[column] for column in predicted}
-    groups = groups_of(named.union(truth.disease_names)) if predictions else {}
+    predicted_names = {truth.images.diseases[column] for column in predicted}
+    groups = groups_of(predicted_names.union(truth.disease_names)) if predictions else {}
     affected = [name for name in truth.disease_names if name in groups]
     listed = "; ".join("/".join(group) for group in MERGED)
     question = f"Would a localizer fare better if names that overlap were one ({listed})? {WHY}."
@@ -138,8 +138,8 @@ def _estimates(strict: FloatArray, merged: FloatArray, bootstrap: ClusterBootstr
 def _cells(
     truth: GroundTruth, affected: Sequence[str], figure: DiseaseEstimates
 ) -> dict[str, Cell]:
-    named = dict(zip(truth.disease_names, figure.per_disease, strict=True))
-    return {name: Cell(named[name]) for name in affected} | {MACRO_MEAN: Cell(figure.macro)}
+    estimate_of = dict(zip(truth.disease_names, figure.per_disease, strict=True))
+    return {name: Cell(estimate_of[name]) for name in affected} | {MACRO_MEAN: Cell(figure.macro)}
 
 
 def _finding(label: str, figures: _Figures) -> str:

@@ -126,15 +126,15 @@ class GradCamLocalizer:
         return np.asarray(maps.cpu().numpy(), dtype=np.float32)
 
     def _columns(self, diseases: Sequence[str]) -> list[int]:
-        known = list(self.gate.bundle.diseases)
+        names = list(self.gate.bundle.diseases)
         for disease in diseases:
-            if disease not in known:
-                raise ValueError(f"unknown disease {disease!r}; the classifier knows {known}")
-        return [known.index(disease) for disease in diseases]
+            if disease not in names:
+                raise ValueError(f"unknown disease {disease!r}; the classifier knows {names}")
+        return [names.index(disease) for disease in diseases]
 
     def _rule(self, disease: str) -> SizedRule:
-        own = SizedRule(self.rule, self.gate.bundle.mean_box_sizes.get(disease))
-        return self.rules.get(disease, own)
+        default = SizedRule(self.rule, self.gate.bundle.mean_box_sizes.get(disease))
+        return self.rules.get(disease, default)
 
     def _frame_map(
         self, cells: npt.NDArray[np.float32], image: LoadedImage, rule: CamBoxRule

@@ -103,8 +103,8 @@ class Diagnosis:
     warnings: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        for name, found in self.boxes.items():
-            absent = [box.disease for box in found if box.disease not in self.present]
+        for name, boxes in self.boxes.items():
+            absent = [box.disease for box in boxes if box.disease not in self.present]
             if absent:
                 raise ValueError(f"{self.image_id}: {name} boxed {absent[0]}, which is not present")
 
@@ -219,9 +219,9 @@ def stream(
     """
     waiting = iter(images)
     while batch := list(islice(waiting, diagnoser.gate.batch_size)):
-        found = diagnoser([image for _, image in batch])
+        diagnoses = diagnoser([image for _, image in batch])
         while batch:  # handed on and forgotten one by one
-            yield (*batch.pop(0), found.pop(0))
+            yield (*batch.pop(0), diagnoses.pop(0))
 
 
 def _findings(output: GateOutput) -> tuple[Finding, ...]:

@@ -38,9 +38,9 @@ def to_json(diagnosis: Diagnosis) -> dict[str, Any]:
     """The diagnosis as JSON-ready values (schema: this module's docstring)."""
     category = {finding.disease: i for i, finding in enumerate(diagnosis.findings, start=1)}
     annotations: list[dict[str, Any]] = []
-    for name, found in diagnosis.boxes.items():
-        for k, box in enumerate(found):
-            rank = 1 + sum(other.disease == box.disease for other in found[:k])
+    for name, boxes in diagnosis.boxes.items():
+        for k, box in enumerate(boxes):
+            rank = 1 + sum(better.disease == box.disease for better in boxes[:k])
             entry = {"id": len(annotations) + 1, "image_id": 1, "localizer": name, "rank": rank}
             annotations.append(entry | _annotation(box, category[box.disease], diagnosis))
     return {

@@ -123,10 +123,10 @@ def compare(
     """
     thresholds = tuple(dict.fromkeys(thresholds))
     rows, draws = [], []
-    for name, setting, own in _settings(scores, controls, passes):
-        figures, kept = _estimates(own, thresholds, bootstrap)
-        rows.append(ScoredLocalizer(name, setting, own, figures))
-        draws.append(kept)
+    for name, setting, box_scores in _settings(scores, controls, passes):
+        figures, paired_draws = _estimates(box_scores, thresholds, bootstrap)
+        rows.append(ScoredLocalizer(name, setting, box_scores, figures))
+        draws.append(paired_draws)
     labels, pairs, measures = [r.label for r in rows], _pairs(rows), paired_measures(thresholds)
     return Comparison(
         truth=truth,
@@ -159,9 +159,13 @@ def accuracy_curve(
 def _settings(
     scores: Mapping[str, BoxScores], controls: Mapping[str, BoxScores], passes: BoolArray | None
 ) -> list[tuple[str, str, BoxScores]]:
-    given = [(name, DISEASE_GIVEN, own) for name, own in scores.items()]
-    gated = [(n, GATED, own.only_where(passes)) for n, _, own in given if passes is not None]
-    blind = [(name, CONTROL, own) for name, own in controls.items()]
+    given = [(name, DISEASE_GIVEN, box_scores) for name, box_scores in scores.items()]
+    gated = [
+        (n, GATED, box_scores.only_where(passes))
+        for n, _, box_scores in given
+        if passes is not None
+    ]
+    blind = [(name, CONTROL, box_scores) for name, box_scores in controls.items()]
     return given + gated + blind
 
 

@@ -79,9 +79,9 @@ class ComparisonInputs:
         for kind in ("maps", "masks"):
             for name in getattr(self, kind):
                 if name not in self.predictions:
-                    known = ", ".join(self.predictions) or "none"
+                    names = ", ".join(self.predictions) or "none"
                     raise ValueError(
-                        f"{kind} of {name!r}: expected the name of predictions ({known})"
+                        f"{kind} of {name!r}: expected the name of predictions ({names})"
                     )
 
 
@@ -175,8 +175,8 @@ class Evaluated:
             return every
         provenance = self.inputs.provenances.get(name)
         if provenance is not None and provenance.images:
-            named = provenance.images
-            return np.array([image in named for image in self.images.image_ids], dtype=np.bool_)
+            looked_at = provenance.images
+            return np.array([image in looked_at for image in self.images.image_ids], dtype=np.bool_)
         return boxed if boxed[boxes.image].all() else every
 
     @cached_property

@@ -95,11 +95,11 @@ def differences(
         bootstrap: from which the draws are.
         margin: of non-inferiority.
     """
-    found = [bootstrap.intervals(draws[a] - draws[b]) for a, b in pairs]
+    figures_of_pairs = [bootstrap.intervals(draws[a] - draws[b]) for a, b in pairs]
     return tuple(
         Difference(measure.key, labels[a], labels[b], figures[k], margin)
         for k, measure in enumerate(measures)
-        for (a, b), figures in zip(pairs, found, strict=True)
+        for (a, b), figures in zip(pairs, figures_of_pairs, strict=True)
     )
 
 
@@ -153,11 +153,13 @@ def skills(
         pairs: indices of rows.
         bootstrap: from which the draws are.
     """
-    wanted = [k for k, measure in enumerate(measures) if measure in SKILL_MEASURES]
-    ours = [d.select(wanted) for d in draws]
-    found = [bootstrap.intervals(skill_draws(ours[a], ours[c])) for a, c in pairs]
+    columns = [k for k, measure in enumerate(measures) if measure in SKILL_MEASURES]
+    skill_inputs = [d.select(columns) for d in draws]
+    figures_of_pairs = [
+        bootstrap.intervals(skill_draws(skill_inputs[a], skill_inputs[c])) for a, c in pairs
+    ]
     return tuple(
         Skill(labels[a], labels[c], measures[k].key, figures[i])
-        for i, k in enumerate(wanted)
-        for (a, c), figures in zip(pairs, found, strict=True)
+        for i, k in enumerate(columns)
+        for (a, c), figures in zip(pairs, figures_of_pairs, strict=True)
     )

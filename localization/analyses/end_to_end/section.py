@@ -76,7 +76,7 @@ def end_to_end(evaluated: Evaluated) -> Section:
     ledgers = gate_ledgers(evaluated, THRESHOLDS)
     points = _points(looks, images, bootstrap)
     curves = _pooled_curves(looks, bootstrap)
-    notes = tuple(note for one in looks for note in one.notes)
+    notes = tuple(note for look_at in looks for note in look_at.notes)
     interval = _interval_note(images, resamples, seed)
     tables = [end_to_end_table(points, (*notes, interval))]
     tables += [false_box_table(points, images.diseases, (*notes, interval))]
@@ -85,7 +85,7 @@ def end_to_end(evaluated: Evaluated) -> Section:
         ledger_notes = _ledger_notes(truth, evaluated.inputs.resamples, seed)
         tables.insert(0, ledger_table(ledgers, truth, ledger_notes))
     paragraphs = [asked(gate is not None), gate_text(ledgers)]
-    paragraphs += [localizer_text(one.name, ledgers, points, curves) for one in looks]
+    paragraphs += [localizer_text(look_at.name, ledgers, points, curves) for look_at in looks]
     paragraphs += [*(f"{note}." for note in notes), _everywhere(gate is not None)]
     figures = _figures(looks, points, curves, images, bootstrap)
     return Section("end_to_end", _TITLE, tuple(filter(None, paragraphs)), tuple(tables), figures)
@@ -141,32 +141,32 @@ def _points(
 ) -> list[OperatingPoint]:
     return [
         point
-        for one in looks
-        for setting in one.settings.values()
+        for look_at in looks
+        for setting in look_at.settings.values()
         for point in operating_points(
-            one.name, one.detections, setting, images, THRESHOLDS, bootstrap
+            look_at.name, look_at.detections, setting, images, THRESHOLDS, bootstrap
         )
     ]
 
 
 def _curve(
-    one: Looks,
+    look_at: Looks,
     setting: str,
     threshold: float,
     bound: str,
     bootstrap: ImageBootstrap,
     disease: tuple[int, str] | None = None,
 ) -> Froc:
-    chosen = one.settings[setting]
-    return froc(one.name, one.detections, chosen, threshold, bound, bootstrap, disease)
+    chosen = look_at.settings[setting]
+    return froc(look_at.name, look_at.detections, chosen, threshold, bound, bootstrap, disease)
 
 
 def _pooled_curves(looks: Sequence[Looks], bootstrap: ImageBootstrap) -> list[Froc]:
     return [
-        _curve(one, setting, t, bound, bootstrap)
-        for one in looks
+        _curve(look_at, setting, t, bound, bootstrap)
+        for look_at in looks
         for setting in _SWEPT
-        if setting in one.settings
+        if setting in look_at.settings
         for t in FROC_THRESHOLDS
         for bound in BOUNDS
     ]
@@ -182,14 +182,16 @@ def _figures(
     """A figure per setting and threshold, unboxed positives ignored, if any localizer has it."""
     figures = []
     for setting in _SWEPT:
-        some = [one for one in looks if setting in one.settings]
+        some = [look_at for look_at in looks if setting in look_at.settings]
         for t in FROC_THRESHOLDS if some else ():
             shown = [
                 c for c in curves if (c.setting, c.threshold, c.bound) == (setting, t, IGNORED)
             ]
             for column in sorted(set(some[0].detections.truth.column_of_box.tolist())):
                 disease = (column, images.diseases[column])
-                shown += [_curve(one, setting, t, IGNORED, bootstrap, disease) for one in some]
+                shown += [
+                    _curve(look_at, setting, t, IGNORED, bootstrap, disease) for look_at in some
+                ]
             marked = [p for p in points if (p.setting, p.threshold) == (END_TO_END, t)]
             figures.append(froc_figure(shown, marked, images.diseases))
     return tuple(figures)
@@ -246,9 +248,9 @@ def localizer_text(
 ) -> str:
     """One localizer's figures in a paragraph; empty where there are none."""
     ledger = [x for x in ledgers if (x.localizer, x.threshold) == (name, MAIN)]
-    mine = [p for p in points if (p.localizer, p.threshold) == (name, MAIN)]
-    ends = [p for p in mine if p.setting == END_TO_END]
-    ends = ends or [p for p in mine if p.setting == EVERY_DISEASE]
+    at_main = [p for p in points if (p.localizer, p.threshold) == (name, MAIN)]
+    ends = [p for p in at_main if p.setting == END_TO_END]
+    ends = ends or [p for p in at_main if p.setting == EVERY_DISEASE]
     curve = [c for c in curves if (c.localizer, c.threshold, c.bound) == (name, MAIN, IGNORED)]
     parts = [*map(_ledger_part, ledger), *map(_point_part, ends), *map(_froc_part, curve[:1])]
     return f"{name}: {'; '.join(parts)}." if parts else ""

@@ -52,14 +52,14 @@ def overlaps(first: RuntimePrediction, second: RuntimePrediction) -> list[float]
 
     Where one alone has a box (the other's map shows nothing) it is 0; where neither has, none.
     """
-    found = []
+    ious = []
     for disease in sorted(first.present & second.present):
         pair = first.boxes.get(disease), second.boxes.get(disease)
         if pair[0] is not None and pair[1] is not None:
-            found.append(float(iou([pair[0]], [pair[1]])[0]))
+            ious.append(float(iou([pair[0]], [pair[1]])[0]))
         elif pair != (None, None):
-            found.append(0.0)
-    return found
+            ious.append(0.0)
+    return ious
 
 
 @dataclass(frozen=True)
@@ -93,17 +93,17 @@ class RuntimeAgreement:
         """
         if not pairs:
             raise ValueError("no images to compare runtimes on")
-        apart = np.abs([one.probabilities - two.probabilities for one, two in pairs])
-        found = np.array([value for pair in pairs for value in overlaps(*pair)])
+        apart = np.abs([first.probabilities - second.probabilities for first, second in pairs])
+        ious = np.array([value for pair in pairs for value in overlaps(*pair)])
         return cls(
             images=len(pairs),
             mean_difference=float(apart.mean()),
             largest_difference=float(apart.max()),
             decisions=apart.size,
-            turned=sum(len(one.present ^ two.present) for one, two in pairs),
-            boxes=len(found),
-            same_box=float(np.mean(found > SAME_BOX)) if len(found) else None,
-            median_iou=float(np.median(found)) if len(found) else None,
+            turned=sum(len(first.present ^ second.present) for first, second in pairs),
+            boxes=len(ious),
+            same_box=float(np.mean(ious > SAME_BOX)) if len(ious) else None,
+            median_iou=float(np.median(ious)) if len(ious) else None,
         )
 
     def __str__(self) -> str:

@@ -167,17 +167,17 @@ def _changes(
     pairs: Sequence[tuple[RuntimePrediction, RuntimePrediction]], patients: Sequence[str]
 ) -> dict[str, Any]:
     """The cells of a runtime but AUC."""
-    apart = np.abs([one.probabilities - two.probabilities for one, two in pairs])
-    turned = np.array([len(one.present ^ two.present) for one, two in pairs])
-    found = [np.array(overlaps(*pair)) for pair in pairs]
-    boxes = np.array([f.size for f in found])
+    apart = np.abs([first.probabilities - second.probabilities for first, second in pairs])
+    turned = np.array([len(first.present ^ second.present) for first, second in pairs])
+    ious = [np.array(overlaps(*pair)) for pair in pairs]
+    boxes = np.array([values.size for values in ious])
     decisions = np.full(len(pairs), apart.shape[1])
     # each image's part of what is above and below a ratio's line
     above = [
         1000 * apart.sum(axis=1),
         1000 * turned,
-        [(f > SAME_BOX).sum() for f in found],
-        [(f == 0).sum() for f in found],
+        [(values > SAME_BOX).sum() for values in ious],
+        [(values == 0).sum() for values in ious],
     ]
     below = [decisions, decisions, boxes, boxes]
     over, under = (np.array(part, dtype=np.float64).T for part in (above, below))
@@ -189,7 +189,7 @@ def _changes(
         "turned": int(turned.sum()),
         "turned per thousand": rate,
         "boxes": int(boxes.sum()),
-        "median IoU": float(np.median(np.concatenate(found))) if boxes.any() else np.nan,
+        "median IoU": float(np.median(np.concatenate(ious))) if boxes.any() else np.nan,
         "same box": same,
         "other region": other,
     }

@@ -71,7 +71,7 @@ def strata_of(truth: GroundTruth) -> tuple[Stratum, ...]:
         "diseases on the image": [_diseases_on(images, row) for row in rows],
     }
     return tuple(
-        Stratum(kind, name, np.array([own == name for own in of_box], dtype=np.bool_))
+        Stratum(kind, name, np.array([of_this == name for of_this in of_box], dtype=np.bool_))
         for kind, of_box in names.items()
         if set(of_box) != {f"{kind} {UNKNOWN}"}
         for name in sorted(set(of_box), key=_reading_order)
@@ -105,9 +105,9 @@ def area_quarters(truth: GroundTruth) -> IndexArray:
     shares = box_areas(truth.boxes_xyxy) / truth.sizes_hw.astype(np.float64).prod(axis=1)
     quarters = np.zeros(len(truth), dtype=np.intp)
     for disease in range(len(truth.disease_names)):
-        mine = truth.disease_index == disease
-        limits = np.quantile(shares[mine], [0.25, 0.5, 0.75])
-        quarters[mine] = np.searchsorted(limits, shares[mine], side="left")
+        of_disease = truth.disease_index == disease
+        limits = np.quantile(shares[of_disease], [0.25, 0.5, 0.75])
+        quarters[of_disease] = np.searchsorted(limits, shares[of_disease], side="left")
     return quarters
 
 
@@ -139,13 +139,13 @@ def _scores(comparison: Comparison, stratum: Stratum, threshold: float) -> list[
     measures = [Measure("iou", t).key for t in (None, threshold)]
     scores = []
     for i, row in enumerate(rows):
-        mine = macros[i :: len(rows)]  # mean IoU, hits, and the differences of both
-        difference = dict(zip(measures, mine[2:], strict=True)) if mine[2:] else None
+        of_row = macros[i :: len(rows)]  # mean IoU, hits, and the differences of both
+        difference = dict(zip(measures, of_row[2:], strict=True)) if of_row[2:] else None
         scores.append(
             StratumScore(
                 stratum,
                 row,
-                dict(zip(measures, mine[:2], strict=True)),
+                dict(zip(measures, of_row[:2], strict=True)),
                 None if row is reference else difference,
             )
         )
