@@ -48,13 +48,13 @@ def test_four_boxes_have_the_scores_computed_by_hand() -> None:
 
 def test_the_box_with_the_highest_score_counts_and_any_takes_the_best() -> None:
     truth = _truth(FOUR[:1])
-    found = [
+    boxes = [
         Localization("1_0", "Mass", (2, 2, 4, 4), 0.2),  # IoBB 1, IoGT .04
         Localization("1_0", "Mass", (5, 0, 15, 10), 0.9),
         Localization("1_0", "Mass", (0, 0, 10, 9), 0.5),  # IoU .9, IoBB 1
     ]
 
-    scores = _scores(truth, found)
+    scores = _scores(truth, boxes)
 
     assert scores.iou[0] == pytest.approx(1 / 3)
     assert scores.any_iou[0] == pytest.approx(0.9)

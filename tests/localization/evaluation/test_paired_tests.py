@@ -25,36 +25,36 @@ def one_box_each(differences: Sequence[float] | FloatArray) -> PairedTest:
 
 
 def test_ten_gains_of_ten_have_the_smallest_p_of_ten_patients() -> None:
-    found = one_box_each(np.arange(1, 11) / 20)
+    result = one_box_each(np.arange(1, 11) / 20)
 
-    assert found.wilcoxon_p == pytest.approx(2 / 2**10)
-    assert found.rank_biserial == 1
-    assert found.mean_difference == pytest.approx(0.275)
-    assert (found.boxes, found.patients, found.ties, found.tested) == (10, 10, 0, True)
+    assert result.wilcoxon_p == pytest.approx(2 / 2**10)
+    assert result.rank_biserial == 1
+    assert result.mean_difference == pytest.approx(0.275)
+    assert (result.boxes, result.patients, result.ties, result.tested) == (10, 10, 0, True)
 
 
 def test_zeros_are_ranked_and_their_ranks_dropped() -> None:
     """Two zeros have ranks 1 and 2, so the others have 3 to 10, of sum 52; the smallest is lost."""
-    found = one_box_each([0, 0, -0.01, 0.02, 0.03, 0.04, 0.05, 0.06, 0.07, 0.08])
+    result = one_box_each([0, 0, -0.01, 0.02, 0.03, 0.04, 0.05, 0.06, 0.07, 0.08])
 
-    assert found.rank_biserial == pytest.approx((49 - 3) / 52)
-    assert found.wilcoxon_p == pytest.approx(4 / 2**8)  # W- is 0 or 3, W+ is 0 or 3
-    assert found.ties == 2
+    assert result.rank_biserial == pytest.approx((49 - 3) / 52)
+    assert result.wilcoxon_p == pytest.approx(4 / 2**8)  # W- is 0 or 3, W+ is 0 or 3
+    assert result.ties == 2
 
 
 def test_five_gains_among_many_zeros_are_not_significant() -> None:
     """Five fair coins show one side in 2 of 32 throws; the normal approximation says .026."""
-    found = one_box_each([0.0] * 25 + [0.1, 0.2, 0.3, 0.4, 0.5])
+    result = one_box_each([0.0] * 25 + [0.1, 0.2, 0.3, 0.4, 0.5])
 
-    assert found.wilcoxon_p == pytest.approx(2 / 2**5)
-    assert (found.rank_biserial, found.ties) == (1, 25)
+    assert result.wilcoxon_p == pytest.approx(2 / 2**5)
+    assert (result.rank_biserial, result.ties) == (1, 25)
 
 
 def test_equal_localizers_have_p_1_and_no_effect() -> None:
-    found = one_box_each([0.0] * 60)
+    result = one_box_each([0.0] * 60)
 
-    assert (found.wilcoxon_p, found.mcnemar_p, found.rank_biserial) == (1, 1, 0)
-    assert (found.ties, found.mean_difference) == (60, 0)
+    assert (result.wilcoxon_p, result.mcnemar_p, result.rank_biserial) == (1, 1, 0)
+    assert (result.ties, result.mean_difference) == (60, 0)
 
 
 @pytest.mark.parametrize("n", [10, 11, 12])
@@ -101,9 +101,9 @@ def test_mcnemar_is_the_binomial_of_the_discordant_patients() -> None:
     """8 to 1: (1 + 9) of 2**9 outcomes are as uneven on one side, as many on the other."""
     first = np.array([0.6] * 8 + [0.4] * 3 + [0.9])
     second = np.array([0.4] * 8 + [0.6] + [0.4] * 2 + [0.9])
-    (found,) = paired_tests(boxes_of_patients(range(12), ["Mass"] * 12), first, second).per_disease
-    assert (found.first_only, found.second_only) == (8, 1)
-    assert found.mcnemar_p == pytest.approx(2 * (1 + 9) / 2**9)
+    (result,) = paired_tests(boxes_of_patients(range(12), ["Mass"] * 12), first, second).per_disease
+    assert (result.first_only, result.second_only) == (8, 1)
+    assert result.mcnemar_p == pytest.approx(2 * (1 + 9) / 2**9)
 
 
 def test_a_hit_is_strictly_over_the_threshold() -> None:
@@ -121,21 +121,21 @@ def test_a_patient_of_many_boxes_counts_once() -> None:
     first = np.array([0.7, 0.5, 0.3, *[0.4] * 9])
     second = np.array([0.4, 0.4, 0.4, *[0.4] * 9])
 
-    (found,) = paired_tests(truth, first, second, threshold=0.35).per_disease
-    assert (found.boxes, found.patients, found.ties) == (12, 10, 9)
-    assert found.mean_difference == pytest.approx(0.1 / 10)
-    assert (found.first_only, found.second_only) == (0, 1)  # it misses the third, .3
-    (found,) = paired_tests(truth, first, second, threshold=0.45).per_disease
-    assert (found.first_only, found.second_only) == (1, 0)  # two boxes, one patient
+    (result,) = paired_tests(truth, first, second, threshold=0.35).per_disease
+    assert (result.boxes, result.patients, result.ties) == (12, 10, 9)
+    assert result.mean_difference == pytest.approx(0.1 / 10)
+    assert (result.first_only, result.second_only) == (0, 1)  # it misses the third, .3
+    (result,) = paired_tests(truth, first, second, threshold=0.45).per_disease
+    assert (result.first_only, result.second_only) == (1, 0)  # two boxes, one patient
 
 
 def test_hits_of_one_patient_that_even_out_speak_for_neither() -> None:
     truth = boxes_of_patients([i // 2 for i in range(20)], ["Mass"] * 20)
     first, second = np.tile([0.6, 0.4], 10), np.tile([0.4, 0.6], 10)
 
-    (found,) = paired_tests(truth, first, second).per_disease
-    assert (found.first_only, found.second_only, found.ties) == (0, 0, 10)
-    assert (found.mcnemar_p, found.wilcoxon_p) == (1, 1)
+    (result,) = paired_tests(truth, first, second).per_disease
+    assert (result.first_only, result.second_only, result.ties) == (0, 0, 10)
+    assert (result.mcnemar_p, result.wilcoxon_p) == (1, 1)
 
 
 def test_the_macro_value_of_a_patient_is_the_mean_over_the_patients_diseases() -> None:
@@ -183,14 +183,19 @@ def test_the_family_is_the_diseases_tested_without_the_macro_row() -> None:
 
 def test_under_ten_patients_there_is_no_test_but_what_was_seen_is_told() -> None:
     truth = boxes_of_patients([i % 9 for i in range(30)], ["Mass"] * 30)
-    found = paired_tests(truth, np.full(30, 0.6), np.full(30, 0.4)).per_disease[0]
+    result = paired_tests(truth, np.full(30, 0.6), np.full(30, 0.4)).per_disease[0]
 
-    assert not found.tested
-    assert (found.boxes, found.patients, found.first_only) == (30, 9, 9)
-    assert found.mean_difference == pytest.approx(0.2)
-    for value in (found.wilcoxon_p, found.wilcoxon_holm_p, found.mcnemar_p, found.mcnemar_holm_p):
+    assert not result.tested
+    assert (result.boxes, result.patients, result.first_only) == (30, 9, 9)
+    assert result.mean_difference == pytest.approx(0.2)
+    for value in (
+        result.wilcoxon_p,
+        result.wilcoxon_holm_p,
+        result.mcnemar_p,
+        result.mcnemar_holm_p,
+    ):
         assert math.isnan(value)
-    assert math.isnan(found.rank_biserial)
+    assert math.isnan(result.rank_biserial)
 
 
 def test_no_boxes_give_empty_tests() -> None:
@@ -218,9 +223,11 @@ def _mixed() -> tuple[GroundTruth, FloatArray, FloatArray]:
 
 def test_swapping_the_localizers_turns_the_effect_and_nothing_else() -> None:
     truth, first, second = _mixed()
-    one, other = paired_tests(truth, first, second), paired_tests(truth, second, first)
+    forth, back = paired_tests(truth, first, second), paired_tests(truth, second, first)
 
-    for a, b in zip((*one.per_disease, one.macro), (*other.per_disease, other.macro), strict=True):
+    for a, b in zip(
+        (*forth.per_disease, forth.macro), (*back.per_disease, back.macro), strict=True
+    ):
         assert a.rank_biserial != 0
         assert b == replace(
             a,
@@ -240,9 +247,11 @@ def test_the_order_of_the_boxes_changes_nothing() -> None:
         diseases=tuple(truth.diseases[i] for i in order),
     )
 
-    one = paired_tests(truth, first, second)
-    other = paired_tests(shuffled, first[order], second[order])
-    for a, b in zip((*one.per_disease, one.macro), (*other.per_disease, other.macro), strict=True):
+    forth = paired_tests(truth, first, second)
+    back = paired_tests(shuffled, first[order], second[order])
+    for a, b in zip(
+        (*forth.per_disease, forth.macro), (*back.per_disease, back.macro), strict=True
+    ):
         assert vars(a) == pytest.approx(vars(b))
 
 

@@ -31,9 +31,9 @@ def _simulated(
     shared = rng.normal(0.15, 0.2, (patient.max() + 1, SETS))
 
     def localizer(shift: float) -> FloatArray:
-        own = shared + rng.normal(0, 0.12, shared.shape)
+        of_patient = shared + rng.normal(0, 0.12, shared.shape)
         noise = rng.normal(shift, 0.15, (len(truth), SETS))
-        return np.clip(own[patient] + noise, 0, 1)
+        return np.clip(of_patient[patient] + noise, 0, 1)
 
     return localizer(shift), localizer(0)
 

@@ -50,9 +50,13 @@ def test_every_threshold_has_every_localizer_and_the_published_rows_of_its_crite
     names = {
         t: [r["localizer"] for r in rows if float(r["threshold"]) == t] for t in (0.5, 0.6, 0.9)
     }
-    ours = ["half", "prior_box", "constant_box", "center_box", "random_map"]
+    localizers = ["half", "prior_box", "constant_box", "center_box", "random_map"]
     wang, deep = "Wang et al. 2017, ChestX-ray8 model", "Deep MedIA 2021, Mask R-CNN"
-    assert names == {0.5: [*ours, wang, deep], 0.6: [*ours, wang], 0.9: [*ours, deep]}
+    assert names == {
+        0.5: [*localizers, wang, deep],
+        0.6: [*localizers, wang],
+        0.9: [*localizers, deep],
+    }
     assert sorted({float(r["threshold"]) for r in rows}) == [
         0.1,
         0.2,
@@ -138,8 +142,8 @@ def test_the_sections_hold_every_table_once_and_say_what_came_out() -> None:
     assert [s.key for s in sections] == ["means", "accuracy", "paired"]
     names = [table.name for s in sections for table in s.tables]
     assert names == ["mean_iou", "skill", "acc_iou", "acc_iobb", "differences", "paired_tests"]
-    found = sections[0].paragraphs[1]
-    assert "half .333 [.000, .500], skill undefined; constant_box 1.000" in found
+    sentence = sections[0].paragraphs[1]
+    assert "half .333 [.000, .500], skill undefined; constant_box 1.000" in sentence
     assert sections[2].paragraphs[1] == (
         "half minus constant_box: macro mean IoU -.667 [-1.000, -.500], the interval excludes "
         "zero; better in 0 and worse in 0 of 0 diseases tested (Wilcoxon, Holm p < 0.05)."

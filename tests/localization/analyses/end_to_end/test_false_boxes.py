@@ -216,7 +216,7 @@ def test_intervals_agree_with_a_slow_loop_over_all_patients_boxed_or_not() -> No
 
 
 def test_the_tables_show_settings_side_by_side_and_no_image_set_twice() -> None:
-    points = [point for found in _points().values() for point in found]
+    points = [point for of_setting in _points().values() for point in of_setting]
 
     rows = end_to_end_table(points, ()).rows
     assert [row.lead["setting"] for row in rows] == [

@@ -32,9 +32,9 @@ from localization.analyses.end_to_end.froc_world import (
     ],
 )
 def test_the_curve_of_four_images_by_hand(bound: str, at: float, expected: float) -> None:
-    found, _ = swept(FOUR, BOXES, bound)
+    swept_boxes, _ = swept(FOUR, BOXES, bound)
 
-    assert sensitivity_at(found, [at]).tolist() == [expected]
+    assert sensitivity_at(swept_boxes, [at]).tolist() == [expected]
 
 
 def test_the_points_of_four_images_and_their_mean() -> None:
@@ -56,10 +56,10 @@ def test_a_disease_is_swept_on_its_own() -> None:
 def test_detections_of_equal_score_enter_together() -> None:
     tied = [Localization(b.image_id, b.disease, b.box_xyxy, 1.0) for b in BOXES]
 
-    found, _ = swept(FOUR, tied)
+    swept_boxes, _ = swept(FOUR, tied)
 
     # both boxes and all three false ones at once: nothing below 3/4 false boxes per image
-    assert sensitivity_at(found, [0.74, 0.75]).tolist() == [0.0, 1.0]
+    assert sensitivity_at(swept_boxes, [0.74, 0.75]).tolist() == [0.0, 1.0]
 
 
 def test_a_perfect_localizer_finds_all_without_a_false_box() -> None:

@@ -36,13 +36,13 @@ def _slow(
     number = sum(times[p] for p in truth.patient_ids)
     for cut in sorted({b.score for b in boxes}):
         hits = false = 0.0
-        kept = [b for b in boxes if b.score >= cut]
+        over_cut = [b for b in boxes if b.score >= cut]
         for image, patient, disease, box in zip(
             truth.image_ids, truth.patient_ids, truth.diseases, truth.boxes_xyxy, strict=True
         ):
-            mine = [b for b in kept if (b.image_id, b.disease) == (image, disease)]
-            hits += times[patient] * any(iou([b.box_xyxy], [box])[0] > 0.5 for b in mine)
-        for b in kept:
+            same_pair = [b for b in over_cut if (b.image_id, b.disease) == (image, disease)]
+            hits += times[patient] * any(iou([b.box_xyxy], [box])[0] > 0.5 for b in same_pair)
+        for b in over_cut:
             status = images.status[row_of[b.image_id], images.diseases.index(b.disease)]
             missed = status == BOXED and iou([b.box_xyxy], [RIGHT])[0] <= 0.5
             unboxed = status not in (ABSENT, BOXED) and bound == COUNTED
@@ -57,15 +57,15 @@ def _slow(
 @pytest.mark.parametrize("bound", BOUNDS)
 def test_curve_and_resamples_equal_a_slow_loop(seed: int, bound: str) -> None:
     truth, boxes = random_world(seed)
-    found, bootstrap = swept(truth, boxes, bound)
+    swept_boxes, bootstrap = swept(truth, boxes, bound)
     at = [0.05, 0.3, 0.8, 3.0]
     patients = sorted(set(truth.images.patient_ids))
     once = dict.fromkeys(patients, 1)
 
     expected = [_slow(truth, boxes, bound, once, x) for x in at]
-    assert sensitivity_at(found, at) == pytest.approx(expected)
+    assert sensitivity_at(swept_boxes, at) == pytest.approx(expected)
     assert expected[0] < expected[-1]
-    samples = resampled_sensitivity(found, at, bootstrap.counts[:4])
+    samples = resampled_sensitivity(swept_boxes, at, bootstrap.counts[:4])
     for drawn, row in zip(bootstrap.counts[:4].astype(int).tolist(), samples, strict=True):
         times = dict(zip(patients, drawn, strict=True))
         assert row == pytest.approx([_slow(truth, boxes, bound, times, x) for x in at])
@@ -73,8 +73,8 @@ def test_curve_and_resamples_equal_a_slow_loop(seed: int, bound: str) -> None:
 
 def test_intervals_are_those_of_all_other_figures_of_as_many_patients() -> None:
     truth, boxes = random_world(7)
-    found, bootstrap = swept(truth, boxes)
-    samples = resampled_sensitivity(found, POINTS, bootstrap.counts)
+    swept_boxes, bootstrap = swept(truth, boxes)
+    samples = resampled_sensitivity(swept_boxes, POINTS, bootstrap.counts)
     tail = tail_of(len(set(truth.patient_ids)), 0.95)
 
     curve = curve_of(truth, boxes)
@@ -90,12 +90,12 @@ def test_intervals_are_those_of_all_other_figures_of_as_many_patients() -> None:
 def test_many_scores_are_thinned_to_a_band_just_below_the_exact_one() -> None:
     rng = np.random.default_rng(0)
     patient = np.arange(1000)
-    found = Sweep(
+    swept_boxes = Sweep(
         rng.random(1000), patient, rng.random(1000), patient, np.ones(1000), np.ones(1000)
     )
 
-    exact = sensitivity_at(found, GRID)
-    thinned = resampled_sensitivity(found, GRID, np.ones((1, 1000)))[0]
+    exact = sensitivity_at(swept_boxes, GRID)
+    thinned = resampled_sensitivity(swept_boxes, GRID, np.ones((1, 1000)))[0]
 
     assert (thinned <= exact).all()
     assert (exact - thinned).max() <= 1 / 190

@@ -59,10 +59,10 @@ GATE = {(str(i), d): i not in (1, 2) for i, d in enumerate(FIVE)}
 
 
 def _ledgers(
-    truth: GroundTruth, found: list[Localization], gate: dict[tuple[str, str], bool]
+    truth: GroundTruth, boxes: list[Localization], gate: dict[tuple[str, str], bool]
 ) -> list[Ledger]:
     """Of one localizer, without those of the controls."""
-    everyone = evaluated(truth, {"mine": found}, gate, resamples=100, seed=4)
+    everyone = evaluated(truth, {"mine": boxes}, gate, resamples=100, seed=4)
     ledgers = gate_ledgers(everyone, (0.1, 0.5))
     return [ledger for ledger in ledgers if ledger.localizer == "mine"]
 
@@ -95,21 +95,21 @@ def test_a_box_with_iou_of_exactly_the_threshold_is_not_hit() -> None:
 def _random(seed: int) -> tuple[dict[str, Any], list[Localization], dict[tuple[str, str], bool]]:
     rng = np.random.default_rng(seed)
     diseases = [("Mass", "Nodule", "Effusion")[i] for i in rng.integers(0, 3, 60)]
-    found, gate = [], {}
+    boxes, gate = [], {}
     for i, disease in enumerate(diseases):
         gate[str(i), disease] = bool(rng.random() < 0.6)
         if rng.random() < 0.8:
             x, y = rng.uniform(5, 20, 2)
-            found.append(Localization(str(i), disease, (x, y, x + 20, y + 20), rng.random()))
-    return _coco(diseases), found, gate
+            boxes.append(Localization(str(i), disease, (x, y, x + 20, y + 20), rng.random()))
+    return _coco(diseases), boxes, gate
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_every_box_is_charged_exactly_once(seed: int) -> None:
-    coco, found, gate = _random(seed)
+    coco, boxes, gate = _random(seed)
     truth = ground_truth_from_coco(coco)
 
-    for ledger in _ledgers(truth, found, gate):
+    for ledger in _ledgers(truth, boxes, gate):
         assert ledger.counts.sum() == 60
         per_disease = dict(zip(truth.disease_names, ledger.counts.sum(axis=0), strict=True))
         assert per_disease == truth.boxes_per_disease
@@ -118,11 +118,11 @@ def test_every_box_is_charged_exactly_once(seed: int) -> None:
 
 
 def test_hits_and_what_the_gate_cost_are_the_accuracies_of_the_other_tables() -> None:
-    coco, found, gate = _random(9)
-    compared = comparison(coco, {"mine": found}, gate, resamples=100, seed=4)
+    coco, boxes, gate = _random(9)
+    compared = comparison(coco, {"mine": boxes}, gate, resamples=100, seed=4)
     given, gated = compared.localizers[:2]
 
-    ledger = _ledgers(compared.truth, found, gate)[1]
+    ledger = _ledgers(compared.truth, boxes, gate)[1]
 
     assert ledger.macro[0] == gated.estimates["acc_iou@0.5"].macro
     would_be = ledger.macro[0].value + ledger.macro[1].value

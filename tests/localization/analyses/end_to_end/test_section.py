@@ -62,13 +62,13 @@ BOXED_ONLY = frozenset(TRUTH.image_ids)
 
 def _boxes(images: Sequence[str], diseases: Sequence[str], seed: int) -> list[Localization]:
     rng = np.random.default_rng(seed)
-    found = []
+    boxes = []
     for image in images:
         for disease in diseases:
             x, y = rng.uniform(5, 17, 2)
             box = (float(x), float(y), float(x + 20), float(y + 20))
-            found.append(Localization(image, disease, box, float(rng.random())))
-    return found
+            boxes.append(Localization(image, disease, box, float(rng.random())))
+    return boxes
 
 
 A, B = (_boxes(IMAGES.image_ids, IMAGES.diseases, seed) for seed in (1, 2))
@@ -92,8 +92,8 @@ def _section(
 
 
 def _rows(section: Section, table: str) -> list[dict[str, str]]:
-    found = next(t for t in section.tables if t.name == table)
-    return list(csv.DictReader(io.StringIO(to_csv(found))))
+    of_table = next(t for t in section.tables if t.name == table)
+    return list(csv.DictReader(io.StringIO(to_csv(of_table))))
 
 
 def test_with_a_gate_there_are_ledger_settings_false_boxes_and_froc() -> None:
