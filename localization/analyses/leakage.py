@@ -20,7 +20,7 @@ NO_SIDECAR = "no .manifest.json beside its file: what it was trained on is not k
 
 @dataclass(frozen=True)
 class LocalizerAudit:
-    """What is known of one localizer, or of the gate.
+    """The audit of one localizer, or of the gate.
 
     Attributes:
         localizer: its name.
@@ -47,7 +47,7 @@ class LocalizerAudit:
 
     @property
     def shared_patients(self) -> tuple[str, ...]:
-        """Patients of whom the model that predicted them saw an image, each once."""
+        """Patients whose images the model that predicted them saw in training, each once."""
         patients = (p for audit in self.by_model.values() for p in audit.shared_patients)
         return tuple(dict.fromkeys(patients))
 
@@ -111,7 +111,7 @@ def _gaps(audit: LeakageAudit) -> list[str]:
 
 
 def leakage_stamp(localizers: Sequence[LocalizerAudit]) -> str:
-    """`LEAKED: ...`, to stand on every table, naming who was trained on what; empty if nobody."""
+    """`LEAKED: ...` for every table, naming who was trained on scored images; else empty."""
     leaked = [
         f"{audit.localizer} ({len(audit.shared_images)} scored images, "
         f"{len(audit.shared_patients)} patients)"
@@ -136,7 +136,7 @@ def audits(evaluated: Evaluated) -> tuple[LocalizerAudit, ...]:
 
 
 def leakage(evaluated: Evaluated) -> Section:
-    """What was checked and what came out, with one row per localizer."""
+    """The checks and their results, with one row per localizer."""
     localizers = evaluated.once(audits)
     title = "Leakage audit: had a model seen what it is scored on?"
     question = (

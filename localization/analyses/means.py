@@ -45,7 +45,7 @@ def means(evaluated: Evaluated) -> Section:
 
 
 def accuracy(evaluated: Evaluated) -> Section:
-    """Shares of the boxes found, at every threshold, published ones beside."""
+    """Shares of the boxes found, at every threshold, next to published ones."""
     comparison, published = evaluated.comparison, evaluated.inputs.published
     asked = (
         "How many of the ground-truth boxes are found? A box is found when its overlap with the "
@@ -77,7 +77,7 @@ def paired(evaluated: Evaluated) -> Section:
 
 
 def _main_sentences(comparison: Comparison, measure: str) -> list[str]:
-    """Of the localizers told the disease, and of the reference control: the tables have all."""
+    """Of the localizers given the disease, and of the reference control: the tables have all."""
     rows = [s for s in comparison.localizers if s.setting == DISEASE_GIVEN]
     rows.append(comparison.reference)
     return [_macro_sentence(comparison, scored, measure) for scored in rows]

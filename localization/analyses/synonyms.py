@@ -1,4 +1,4 @@
-"""Strict and merged names: how much of the error is a name that the labels do not tell apart.
+"""Strict and merged names: how much of the error is due to names that overlap.
 
 Strict: a box counts under its own disease alone. Merged: the diseases of a group of `MERGED` count
 as one name, so the top-1 box over all predictions of the group on the image is scored.
@@ -68,7 +68,7 @@ def strict_and_merged_iou(
 def synonyms(evaluated: Evaluated) -> Section:
     """Accuracy with strict and with merged names, and the difference with its interval.
 
-    Controls are told the disease, so merging means nothing for them: they are left out.
+    Controls are given the disease, so merging means nothing for them: they are left out.
 
     Raises:
         ValueError: for a gate without a decision for a ground-truth box.

@@ -107,7 +107,7 @@ class GradCamLocalizer:
         A map that shows nothing (all zero, constant, not finite) is all zero.
 
         Args:
-            output: what this localizer said of the image, and perhaps of others.
+            output: of this localizer for the image, and perhaps for others.
         """
         smooth = {
             disease: smooth_map(cells, self._rule(disease).rule.smooth_cells)
@@ -121,7 +121,9 @@ class GradCamLocalizer:
     ) -> npt.NDArray[np.float32]:
         image_ids = tuple(image.image_id for image in images)
         if image_ids != tuple(output.image_ids):
-            raise ValueError(f"gate output of {output.image_ids}, expected of {image_ids}")
+            raise ValueError(
+                f"expected the gate output of {image_ids}, got that of {output.image_ids}"
+            )
         maps = class_activation_maps(self.gate.bundle.model, output.features, columns)
         return np.asarray(maps.cpu().numpy(), dtype=np.float32)
 

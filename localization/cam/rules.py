@@ -150,7 +150,7 @@ def rules_of_fold(
         aligned: how the maps lie that the rules are to be applied to.
 
     Raises:
-        ValueError: for rules of other boxes, other folds or maps that lie otherwise.
+        ValueError: for rules of other boxes, other folds or maps that are placed differently.
     """
     rules = read_cam_rules(path)
     if fold is None:
@@ -168,7 +168,7 @@ def rules_of_fold(
     if rules.aligned != aligned:
         raise ValueError(
             f"{path} was tuned on {'aligned' if rules.aligned else 'plain'} maps of "
-            f"{rules.localizer}; the maps of this localizer lie otherwise"
+            f"{rules.localizer}; the maps of this localizer are placed differently"
         )
     if fold not in rules.folds:
         raise ValueError(f"{path} has no rules for fold {fold}, only for {list(rules.folds)}")

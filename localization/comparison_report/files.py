@@ -1,4 +1,4 @@
-"""The files around a comparison: what stands beside its inputs, and all that it writes."""
+"""The files around a comparison: those next to its inputs, and all that it writes."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def with_missing(coco: dict[str, Any], path: Path) -> dict[str, Any]:
     """The ground truth with how many boxed images are not on disk, where its own manifest says so.
 
     prepare_data.py leaves images without a file out of the ground truth and counts them in the
-    manifest.json beside it. That holds the ground truth's hash too: another's is not believed.
+    manifest.json beside it. It holds the ground truth's hash too: another's is ignored.
     """
     manifest_path = PreparedFolder(path.parent).manifest
     if not manifest_path.is_file():

@@ -3,7 +3,7 @@
 study, folder     XR_HAND/patient00011/study1_negative, and where it lies
 body_part         XR_HAND
 images            images that the mean is over
-failed            images of the study that could not be judged, so are not in the mean
+failed            images of the study without a prediction, so not in the mean
 disease           one line for each that the classifier knows
 probability       the mean, empty where every image failed
 threshold         present is probability >= threshold

@@ -6,7 +6,7 @@ ignores the other keys:
     research_use   one sentence
     message        one sentence: which diseases are boxed, or that no disease passed the gate
     warnings       sentences on the image: lateral, no body part stated and the like (DICOM), or
-                   what a gate trained with age, sex or view is not told of it
+                   which of age, sex or view the gate was trained with but the file lacks
     images         [{id: 1, file_name, width, height}]: the original frame, pixels; of a DICOM image
                    with a known size of pixel also row_mm, column_mm and spacing_source
     categories     [{id, name}]: the classifier's diseases, ids from 1 in its order

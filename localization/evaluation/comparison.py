@@ -1,4 +1,4 @@
-"""Score localizers on the same ground-truth boxes, with intervals, beside controls that never look.
+"""Score localizers on the same ground-truth boxes, with intervals, and with blind controls.
 
 Every localizer is scored as its file stands (the disease is given) and, with a gate, a second time
 with a miss wherever the gate does not say that the disease is present.
@@ -109,7 +109,7 @@ def compare(
     thresholds: Sequence[float] = THRESHOLDS,
     noninferiority_margin: float | None = None,
 ) -> Comparison:
-    """Set every localizer beside the others and the controls, on the boxes of a ground truth.
+    """Compare every localizer with the others and the controls, on the boxes of a ground truth.
 
     Args:
         scores: localizer -> its scores of every ground-truth box.

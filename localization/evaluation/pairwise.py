@@ -1,7 +1,7 @@
 """One localizer against another: paired differences, and skill over a control.
 
 Means of the two are subtracted resample by resample, which equals resampling the paired differences
-of the boxes. Skill is how much of what a control leaves to be gained a localizer gains:
+of the boxes. Skill is the share a localizer gains of what a control leaves to gain:
 
     skill = (m - c) / (1 - c)      m: the localizer's mean of a measure, c: the control's
 
@@ -32,7 +32,7 @@ from cxrloc.localization.evaluation.paired_tests import PairTests
 class Difference:
     """A measure (`mean_iou`, `acc_iou@0.5`) of one localizer minus that of another.
 
-    `margin` is the largest loss that still counts as none; None: non-inferiority was not asked.
+    `margin` is the largest loss that still counts as none; None: non-inferiority is not tested.
     """
 
     measure: str

@@ -1,4 +1,4 @@
-"""The tables of every localizer by itself: mean overlap and accuracy, published ones beside."""
+"""The tables of every localizer by itself: mean overlap and accuracy, next to published ones."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def accuracy_table(comparison: Comparison, overlap: str, *, published: bool = Tr
     """acc_iou or acc_iobb: rows threshold x localizer, published ones under their true criterion.
 
     Args:
-        overlap: "iou" or "iobb"; with IoBB every figure has the mean IoGT of its boxes beside it.
+        overlap: "iou" or "iobb"; with IoBB every figure is followed by the mean IoGT of its boxes.
     """
     rows: list[TableRow] = []
     others: list[PublishedRow] = []
@@ -40,7 +40,7 @@ def accuracy_table(comparison: Comparison, overlap: str, *, published: bool = Tr
 
 
 def mean_table(comparison: Comparison) -> ResultTable:
-    """Mean IoU, and mean IoBB with mean IoGT beside it, of every localizer."""
+    """Mean IoU, and mean IoBB with mean IoGT, of every localizer."""
     rows = [
         _row(comparison, scored, Measure(overlap))
         for overlap in ("iou", "iobb")
@@ -72,7 +72,7 @@ def _mean_notes(comparison: Comparison) -> tuple[str, ...]:
 
 
 def comparison_notes(comparison: Comparison) -> tuple[str, ...]:
-    """What was scored and how: the sentences that stand above every table and in the summary."""
+    """How the boxes were scored: the sentences above every table and in the summary."""
     c = comparison
     notes = [
         f"Scored: {len(c.truth)} ground-truth boxes on {c.images} images of {c.patients} patients, "
@@ -113,7 +113,7 @@ def _row(comparison: Comparison, scored: ScoredLocalizer, measure: Measure) -> T
 def _mean_cells(
     comparison: Comparison, scored: ScoredLocalizer, measure: Measure
 ) -> dict[str, Cell]:
-    """The figures of a row, beside them the mean IoGT (of IoBB) and the skill over the reference.
+    """The figures of a row, with the mean IoGT (of IoBB) and the skill over the reference.
 
     The reference control itself has no skill printed: it would be 0 everywhere.
     """

@@ -58,7 +58,7 @@ def charges(scores: BoxScores, passes: BoolArray, threshold: float) -> npt.NDArr
     """Index into the list of `Loss` of every ground-truth box, (N,).
 
     Args:
-        scores: of the localizer told the disease (not yet gated).
+        scores: of the localizer given the disease (not yet gated).
         passes: (N,) whether the gate says that the box's disease is present.
         threshold: of the IoU of a hit; strict.
     """

@@ -1,4 +1,4 @@
-"""What is left when nobody tells the localizer the disease: ledger, false boxes, FROC."""
+"""What a localizer achieves when it is not given the disease: ledger, false boxes, FROC."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class Looks:
 def end_to_end(evaluated: Evaluated) -> Section:
     """Ledger of the gate, false boxes per image and FROC of every localizer.
 
-    The controls prior_box and constant_box stand beside: they box every disease on every image.
+    The controls prior_box and constant_box are included: they box every disease on every image.
 
     Raises:
         ValueError: for a localizer with a box on an image that it did not look at, or a boxed image
@@ -217,7 +217,7 @@ _ONE = POINTS.index(1.0)
 
 
 def asked(gate: bool) -> str:
-    """What is asked and how it is measured."""
+    """The question of the section, and how it is measured."""
     text = (
         "How good are the boxes when nobody tells the localizer the disease, and how many are "
         "false on images that do not have it? A box on an absent disease is false; on a boxed "

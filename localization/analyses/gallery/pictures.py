@@ -1,4 +1,4 @@
-"""The pictures of the gallery: an image with the boxes of all localizers, heat maps beside it."""
+"""The pictures of the gallery: an image with the boxes of all localizers, and its heat maps."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ _JPEG_QUALITY = 84
 
 
 def gallery(evaluated: Evaluated) -> tuple[Picture, ...]:
-    """Pictures of chosen images: each with all boxes, and beside it the heat maps.
+    """Pictures of chosen images: each with all boxes, and next to it the heat maps.
 
-    An image that is missing or unreadable is drawn blank, and said so. Of the heat maps the first
+    An image that is missing or unreadable is drawn blank, with a note. Of the heat maps the first
     two that know the image are shown.
     """
     images, inputs = evaluated.images, evaluated.inputs

@@ -99,7 +99,7 @@ def climb(truth: GroundTruth, maps: HeatMaps, fixed_iou: FloatArray, *, seed: in
 
 
 def ladder(evaluated: Evaluated) -> Section | None:
-    """The ladder of every localizer that has maps; None where nobody has any."""
+    """The ladder of every localizer that has maps; None if none has any."""
     truth, maps, bootstrap = evaluated.truth, evaluated.inputs.maps, evaluated.bootstrap
     resamples, seed = evaluated.inputs.resamples, evaluated.inputs.seed
     if not maps:

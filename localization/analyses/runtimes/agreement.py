@@ -1,4 +1,4 @@
-"""How far the answers of a gate in one runtime are from those of the same gate in another."""
+"""Compare the predictions of one gate in two runtimes."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ Corners = tuple[float, float, float, float]
 
 @dataclass(frozen=True)
 class RuntimePrediction:
-    """What a gate and its maps say of one image.
+    """The prediction of a gate and its maps for one image.
 
     Attributes:
         probabilities: (D,) in the gate's order of diseases.
-        present: what passes its threshold, `No Finding` too where the gate knows it.
+        present: diseases that pass their threshold, and `No Finding` where the gate knows it.
         boxes: disease that passes -> its strongest Grad-CAM box, (x1, y1, x2, y2) in pixels of the
             image; a map that shows nothing has none.
     """
@@ -37,7 +37,7 @@ class RuntimePrediction:
 
 
 def predict(gate: Gate, image: LoadedImage) -> RuntimePrediction:
-    """One image's answer."""
+    """Predict one image."""
     output = gate([image])
     cam = GradCamLocalizer(gate).localize_output([image], output, output.present_diseases(0))
     boxes = {box.disease: box.box_xyxy for box in best_by_score(cam.boxes).values()}
@@ -64,7 +64,7 @@ def overlaps(first: RuntimePrediction, second: RuntimePrediction) -> list[float]
 
 @dataclass(frozen=True)
 class RuntimeAgreement:
-    """Of two gates on the same images.
+    """Agreement of two gates on the same images.
 
     Attributes:
         images: their number.
@@ -86,7 +86,7 @@ class RuntimeAgreement:
 
     @classmethod
     def of(cls, pairs: Sequence[tuple[RuntimePrediction, RuntimePrediction]]) -> RuntimeAgreement:
-        """Of the two answers to each image.
+        """Summarize the two predictions of each image.
 
         Raises:
             ValueError: without images.
@@ -123,7 +123,7 @@ class RuntimeAgreement:
 def agreement(
     exact: Gate, other: Gate, images: Iterable[LoadedImage], total: int | None = None
 ) -> RuntimeAgreement:
-    """Judge images by both gates, which are of one classifier; shows a progress bar.
+    """Predict images with both gates, which are of one classifier; shows a progress bar.
 
     Args:
         exact, other: the gate in two runtimes.

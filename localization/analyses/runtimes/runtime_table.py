@@ -1,4 +1,4 @@
-"""Images judged in several runtimes: kept in Parquet, and what the runtimes change as a table.
+"""Images predicted in several runtimes: kept in Parquet, and compared in a table.
 
 The Parquet has one row for each image, runtime and disease: image_id, patient_id, fold (`OUTSIDE`
 of a model without folds), runtime, disease, label (null unknown), probability, present, and the
@@ -38,7 +38,7 @@ class ImageInRuntimes:
 
     Attributes:
         labels: (D,) of 0, 1 and NaN.
-        answers: runtime -> its answer; the first is the one that the others are compared with.
+        answers: runtime -> its prediction; the others are compared with the first.
     """
 
     image_id: str
@@ -54,7 +54,7 @@ def write_images(
     diseases: Sequence[str],
     settings: Mapping[str, Any],
 ) -> None:
-    """Write the Parquet whole or not at all; `settings` say what it was made of, as JSON."""
+    """Write the Parquet whole or not at all; `settings` are the inputs it was made from."""
     rows = [
         (
             image.image_id,
@@ -88,7 +88,7 @@ def write_images(
 
 
 def settings_of(path: Path) -> dict[str, Any]:
-    """What a file of `write_images` was made of; empty where there is no such file."""
+    """Read the `settings` of a file of `write_images`; empty if there is no such file."""
     try:
         metadata = pq.read_schema(path).metadata or {}
     except (OSError, pa.ArrowInvalid):
@@ -122,7 +122,7 @@ def read_images(path: Path) -> list[ImageInRuntimes]:
 def runtime_table(
     images: Sequence[ImageInRuntimes], diseases: Sequence[str], notes: Sequence[str] = ()
 ) -> ResultTable:
-    """What each runtime changes against the first one, on the same images.
+    """Compare each runtime with the first one, on the same images.
 
     Args:
         images: with the same diseases and runtimes, all folds together.

@@ -1,4 +1,4 @@
-"""The shortcut check as a section: shares of CAM mass beside the shares of area, per disease."""
+"""The shortcut check as a section: shares of CAM mass and of area, per disease."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def _measured(
 def _minus(
     measured: Mapping[str, Mapping[str, ShortcutShares]], shares: Collection[str]
 ) -> dict[str, str]:
-    """Name -> what its share is compared with: the first localizer, or the image as it is."""
+    """Name -> the name it is compared with: the first localizer, or the image as it is."""
     first = next((name for name in measured if name in shares), "")
     pairs = [(name, first) for name in measured if name != first]
     pairs += [(without, name) for name, both in measured.items() for without in list(both)[1:]]

@@ -1,6 +1,6 @@
 """Scores by stratum: view, sex, age, box area, number of diseases (printed: `section.py`).
 
-A localizer's figure in a stratum says little alone, since strata differ in difficulty: beside it
+A localizer's figure in a stratum says little alone, since strata differ in difficulty: next to it
 stands the paired difference to a control, which meets the same difficulty without seeing the image.
 """
 
@@ -35,7 +35,7 @@ class Stratum:
     """Ground-truth boxes with something in common.
 
     Attributes:
-        kind: what is told apart, such as `view`.
+        kind: the attribute that is split by, such as `view`.
         name: such as `view AP`; names differ between kinds too.
         members: (N,) in the order of the ground truth's boxes.
     """

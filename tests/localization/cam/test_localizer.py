@@ -157,7 +157,9 @@ def test_an_unknown_disease_and_a_foreign_gate_output_are_errors() -> None:
     with pytest.raises(ValueError, match=r"unknown disease 'Mass'; .* knows \['Bright', 'Dark'\]"):
         cam.localize([image()], ["Mass"])
     output = cam.gate([image()])
-    with pytest.raises(ValueError, match=r"gate output of \('a.png',\), expected of \('b.png',\)"):
+    with pytest.raises(
+        ValueError, match=r"expected the gate output of \('b.png',\), got that of \('a.png',\)"
+    ):
         cam.localize_output([image(image_id="b.png")], output, ["Bright"])
     assert isinstance(output, GateOutput)
     assert gate_facts(output, []) == {}
