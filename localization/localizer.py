@@ -71,7 +71,7 @@ class LocalizerOutput:
         boxes: any number for a pair of image and disease, none included.
         maps: (h, w) heat map of each pair, as the network gives it; None for a localizer without
             heat maps.
-        facts: JSON-ready values that belong beside the boxes of a pair, such as the gate's
+        facts: JSON-ready values that belong to the boxes of a pair, such as the gate's
             decision.
     """
 
@@ -82,7 +82,7 @@ class LocalizerOutput:
 
 @runtime_checkable
 class Localizer(Protocol):
-    """Boxes diseases on images, and never a disease that was not asked for."""
+    """Boxes the requested diseases on images, and no others."""
 
     @property
     def name(self) -> str: ...

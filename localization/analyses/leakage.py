@@ -20,7 +20,7 @@ NO_SIDECAR = "no .manifest.json beside its file: what it was trained on is not k
 
 @dataclass(frozen=True)
 class LocalizerAudit:
-    """What is known of one localizer, or of the gate.
+    """The audit of one localizer, or of the gate.
 
     Attributes:
         localizer: its name.
@@ -36,25 +36,25 @@ class LocalizerAudit:
 
     @property
     def status(self) -> str:
-        if any(one.leaked for one in self.by_model.values()):
+        if any(audit.leaked for audit in self.by_model.values()):
             return LEAKED
         return UNKNOWN if self.unknown else CLEAN
 
     @property
     def shared_images(self) -> tuple[str, ...]:
         """Scored images that were in the training of the model that predicted them."""
-        return tuple(image for one in self.by_model.values() for image in one.shared_images)
+        return tuple(image for audit in self.by_model.values() for image in audit.shared_images)
 
     @property
     def shared_patients(self) -> tuple[str, ...]:
-        """Patients of whom the model that predicted them saw an image, each once."""
-        patients = (p for one in self.by_model.values() for p in one.shared_patients)
+        """Patients whose images the model that predicted them saw in training, each once."""
+        patients = (p for audit in self.by_model.values() for p in audit.shared_patients)
         return tuple(dict.fromkeys(patients))
 
     @property
     def boxed_in_training(self) -> tuple[str, ...]:
         """Those of `shared_images` that have a ground-truth box."""
-        return tuple(image for one in self.by_model.values() for image in one.boxed_in_training)
+        return tuple(image for audit in self.by_model.values() for image in audit.boxed_in_training)
 
 
 def audit_comparison(
@@ -71,8 +71,8 @@ def audit_comparison(
         provenances: localizer (or `gate`) -> what its sidecar says; None without a sidecar.
         boxed_images: those of the scored images that have a box.
     """
-    known = ((image, "" if p == image else p, "") for image, p in truth_images.items())
-    images = image_list(known, "the scored images")
+    rows = ((image, "" if p == image else p, "") for image, p in truth_images.items())
+    images = image_list(rows, "the scored images")
     return tuple(
         _audit(name, provenance, images, boxed_images) for name, provenance in provenances.items()
     )
@@ -103,20 +103,20 @@ def _audit(
     return LocalizerAudit(name, sum(counts.values()), by_model, tuple(unknown))
 
 
-def _gaps(one: LeakageAudit) -> list[str]:
-    gaps = [f"what {weights} was trained on is not known" for weights in one.unlisted]
-    if one.patients_unknown:
+def _gaps(audit: LeakageAudit) -> list[str]:
+    gaps = [f"what {weights} was trained on is not known" for weights in audit.unlisted]
+    if audit.patients_unknown:
         gaps.append("the patients of some images are not known")
     return gaps
 
 
 def leakage_stamp(localizers: Sequence[LocalizerAudit]) -> str:
-    """`LEAKED: ...`, to stand on every table, naming who was trained on what; empty if nobody."""
+    """`LEAKED: ...` for every table, naming who was trained on scored images; else empty."""
     leaked = [
-        f"{one.localizer} ({len(one.shared_images)} scored images, "
-        f"{len(one.shared_patients)} patients)"
-        for one in localizers
-        if one.status == LEAKED
+        f"{audit.localizer} ({len(audit.shared_images)} scored images, "
+        f"{len(audit.shared_patients)} patients)"
+        for audit in localizers
+        if audit.status == LEAKED
     ]
     if not leaked:
         return ""
@@ -136,8 +136,8 @@ def audits(evaluated: Evaluated) -> tuple[LocalizerAudit, ...]:
 
 
 def leakage(evaluated: Evaluated) -> Section:
-    """What was checked and what came out, with one row per localizer."""
-    found = evaluated.once(audits)
+    """The checks and their results, with one row per localizer."""
+    localizers = evaluated.once(audits)
     title = "Leakage audit: had a model seen what it is scored on?"
     question = (
         "Each scored image is looked up, by image and by patient, in the list of images that the "
@@ -148,15 +148,15 @@ def leakage(evaluated: Evaluated) -> Section:
         "not audited."
     )
     notes = ("Images: those scored images that the localizer looked at",)
-    table = ResultTable("leakage", title, tuple(map(_row, found)), notes)
-    return Section("leakage", title, (question, _answer(found)), (table,))
+    table = ResultTable("leakage", title, tuple(map(_row, localizers)), notes)
+    return Section("leakage", title, (question, _answer(localizers)), (table,))
 
 
 def _answer(localizers: Sequence[LocalizerAudit]) -> str:
     stamp = leakage_stamp(localizers)
     if stamp:
         return f"{stamp}. The figures of these are too good by an unknown amount."
-    unknown = [one.localizer for one in localizers if one.status == UNKNOWN]
+    unknown = [audit.localizer for audit in localizers if audit.status == UNKNOWN]
     if unknown:
         return (
             f"No leak was found, but it could not be ruled out for {', '.join(unknown)}: see the "
@@ -165,15 +165,15 @@ def _answer(localizers: Sequence[LocalizerAudit]) -> str:
     return "No scored image, and no other image of its patient, was in the training of its model."
 
 
-def _row(one: LocalizerAudit) -> TableRow:
+def _row(audit: LocalizerAudit) -> TableRow:
     return TableRow(
         block="leakage",
-        lead={"localizer": one.localizer, "status": one.status},
+        lead={"localizer": audit.localizer, "status": audit.status},
         cells={
-            "images": one.images,
-            "shared images": len(one.shared_images),
-            "shared patients": len(one.shared_patients),
-            "boxed images in training": len(one.boxed_in_training),
+            "images": audit.images,
+            "shared images": len(audit.shared_images),
+            "shared patients": len(audit.shared_patients),
+            "boxed images in training": len(audit.boxed_in_training),
         },
-        trail={"reason": "; ".join(one.unknown)},
+        trail={"reason": "; ".join(audit.unknown)},
     )

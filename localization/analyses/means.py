@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from cxrloc.classification.metrics.bootstrap import Estimate
 from cxrloc.classification.report.tables import Cell, cell_text
+from cxrloc.localization.evaluation.box_scores import Measure
 from cxrloc.localization.evaluation.comparison import Comparison, ScoredLocalizer
 from cxrloc.localization.evaluation.detections import DISEASE_GIVEN
 from cxrloc.localization.evaluation.evaluated import Evaluated
 from cxrloc.localization.evaluation.paired_tests import PairTests
 from cxrloc.localization.evaluation.pairwise import REFERENCE_CONTROL
-from cxrloc.localization.report.comparison_tables import (
-    accuracy_table,
+from cxrloc.localization.report.comparison_tables import accuracy_table, mean_table
+from cxrloc.localization.report.glossary import MISS_RULE
+from cxrloc.localization.report.pair_tables import (
     difference_table,
-    mean_table,
     paired_test_table,
     skill_table,
 )
-from cxrloc.localization.report.glossary import MISS_RULE
 from cxrloc.localization.report.plots import accuracy_curves, iou_boxplots, paired_boxplots
 from cxrloc.localization.report.sections import NamedFigure, Section
 
@@ -39,26 +39,26 @@ def means(evaluated: Evaluated) -> Section:
         f"{comparison.patients} patients? Mean IoU, 0 to 1; {MISS_RULE}. Skill says how much of "
         f"what {REFERENCE_CONTROL}, which never looks at the image, leaves to be gained is gained."
     )
-    found = f"Macro mean IoU: {'; '.join(_main_sentences(comparison, 'mean_iou'))}."
+    answer = f"Macro mean IoU: {'; '.join(_main_sentences(comparison, 'mean_iou'))}."
     tables = (mean_table(comparison), skill_table(comparison))
-    return Section("means", "Mean overlap", (asked, found), tables, (boxplots,))
+    return Section("means", "Mean overlap", (asked, answer), tables, (boxplots,))
 
 
 def accuracy(evaluated: Evaluated) -> Section:
-    """Shares of the boxes found, at every threshold, published ones beside."""
+    """Shares of the boxes found, at every threshold, next to published ones."""
     comparison, published = evaluated.comparison, evaluated.inputs.published
     asked = (
         "How many of the ground-truth boxes are found? A box is found when its overlap with the "
         "prediction is greater than the threshold: IoU in one table, IoBB in the other."
     )
-    found = tuple(
-        f"Macro mean of acc_iou@{t:g}: {'; '.join(_main_sentences(comparison, f'acc_iou@{t:g}'))}."
-        for t in (0.1, 0.5)
-        if t in comparison.thresholds
+    measures = [Measure("iou", t).key for t in (0.1, 0.5) if t in comparison.thresholds]
+    answers = tuple(
+        f"Macro mean of {measure}: {'; '.join(_main_sentences(comparison, measure))}."
+        for measure in measures
     )
     tables = tuple(accuracy_table(comparison, o, published=published) for o in ("iou", "iobb"))
     figures = (accuracy_curves(comparison),)
-    return Section("accuracy", "Boxes found", (asked, *found), tables, figures)
+    return Section("accuracy", "Boxes found", (asked, *answers), tables, figures)
 
 
 def paired(evaluated: Evaluated) -> Section:
@@ -72,12 +72,12 @@ def paired(evaluated: Evaluated) -> Section:
     tables = (difference_table(comparison), paired_test_table(comparison))
     boxplots = paired_boxplots(comparison)
     figures = () if boxplots is None else (boxplots,)
-    found = _pair_sentences(comparison)
-    return Section("paired", "One against another", (asked, *found), tables, figures)
+    answers = _pair_sentences(comparison)
+    return Section("paired", "One against another", (asked, *answers), tables, figures)
 
 
 def _main_sentences(comparison: Comparison, measure: str) -> list[str]:
-    """Of the localizers told the disease, and of the reference control: the tables have all."""
+    """Of the localizers given the disease, and of the reference control: the tables have all."""
     rows = [s for s in comparison.localizers if s.setting == DISEASE_GIVEN]
     rows.append(comparison.reference)
     return [_macro_sentence(comparison, scored, measure) for scored in rows]
@@ -88,11 +88,11 @@ def _macro_sentences(comparison: Comparison, measure: str) -> list[str]:
 
 
 def _macro_sentence(comparison: Comparison, scored: ScoredLocalizer, measure: str) -> str:
-    wanted = (scored.label, measure, REFERENCE_CONTROL)
+    over_reference = (scored.label, measure, REFERENCE_CONTROL)
     skills = (
         f", skill {_text(skill.estimates.macro)}"
         for skill in comparison.skills
-        if (skill.localizer, skill.measure, skill.control) == wanted
+        if (skill.localizer, skill.measure, skill.control) == over_reference
     )
     return f"{scored.label} {_text(scored.estimates[measure].macro)}{''.join(skills)}"
 

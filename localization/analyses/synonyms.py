@@ -1,4 +1,4 @@
-"""Strict and merged names: how much of the error is a name that the labels do not tell apart.
+"""Strict and merged names: how much of the error is due to names that overlap.
 
 Strict: a box counts under its own disease alone. Merged: the diseases of a group of `MERGED` count
 as one name, so the top-1 box over all predictions of the group on the image is scored.
@@ -13,7 +13,7 @@ import numpy as np
 
 from cxrloc.classification.metrics.bootstrap import MACRO_MEAN, ClusterBootstrap, DiseaseEstimates
 from cxrloc.classification.report.tables import Cell, ResultTable, TableRow
-from cxrloc.localization.evaluation.box_scores import score_boxes
+from cxrloc.localization.evaluation.box_scores import Measure, score_boxes
 from cxrloc.localization.evaluation.detections import DISEASE_GIVEN, GATED, Detections
 from cxrloc.localization.evaluation.evaluated import Evaluated
 from cxrloc.localization.evaluation.ground_truth import FloatArray, GroundTruth
@@ -32,8 +32,8 @@ _TITLE = "Synonyms: names strict and merged"
 
 def groups_of(diseases: Iterable[str]) -> dict[str, tuple[str, ...]]:
     """Disease -> the members of its group of `MERGED` that are among `diseases`, at least two."""
-    known = set(diseases)
-    groups = (tuple(name for name in group if name in known) for group in MERGED)
+    names = set(diseases)
+    groups = (tuple(name for name in group if name in names) for group in MERGED)
     return {name: group for group in groups if len(group) > 1 for name in group}
 
 
@@ -68,18 +68,22 @@ def strict_and_merged_iou(
 def synonyms(evaluated: Evaluated) -> Section:
     """Accuracy with strict and with merged names, and the difference with its interval.
 
-    Controls are told the disease, so merging means nothing for them: they are left out.
+    Controls are given the disease, so merging means nothing for them: they are left out.
+
+    Raises:
+        ValueError: for a gate without a decision for a ground-truth box.
     """
+    gated = evaluated.passes is not None  # refuses a gate that does not know a boxed pair
     truth, predictions = evaluated.truth, evaluated.inputs.predictions
     predicted = {column for boxes in predictions.values() for column in np.unique(boxes.disease)}
-    named = {truth.images.diseases[column] for column in predicted}
-    groups = groups_of(named.union(truth.disease_names)) if predictions else {}
+    predicted_names = {truth.images.diseases[column] for column in predicted}
+    groups = groups_of(predicted_names.union(truth.disease_names)) if predictions else {}
     affected = [name for name in truth.disease_names if name in groups]
     listed = "; ".join("/".join(group) for group in MERGED)
     question = f"Would a localizer fare better if names that overlap were one ({listed})? {WHY}."
     if not affected:
         return Section("synonyms", _TITLE, (question, _NOTHING_TO_MERGE))
-    table, sentences = _table(evaluated, groups, affected)
+    table, sentences = _table(evaluated, groups, affected, gated=gated)
     return Section("synonyms", _TITLE, (question, *sentences), (table,))
 
 
@@ -90,7 +94,11 @@ _NOTHING_TO_MERGE = (
 
 
 def _table(
-    evaluated: Evaluated, groups: Mapping[str, tuple[str, ...]], affected: Sequence[str]
+    evaluated: Evaluated,
+    groups: Mapping[str, tuple[str, ...]],
+    affected: Sequence[str],
+    *,
+    gated: bool,
 ) -> tuple[ResultTable, tuple[str, ...]]:
     """The table, and one sentence per localizer and setting."""
     truth, predictions, gate = evaluated.truth, evaluated.inputs.predictions, evaluated.inputs.gate
@@ -108,7 +116,7 @@ def _table(
         sentences.append(_finding(f"{name} ({setting})", figures))
     order = [measure for measure, names in figures if names == STRICT]
     rows.sort(key=lambda row: order.index(row.block))  # stable: localizers keep their order
-    notes = _notes(groups, gated=gate is not None)
+    notes = _notes(groups, gated=gated)
     return ResultTable("synonyms", _TITLE, tuple(rows), notes), tuple(sentences)
 
 
@@ -119,9 +127,10 @@ def _estimates(strict: FloatArray, merged: FloatArray, bootstrap: ClusterBootstr
     """(measure, names) -> figures; all on the same resamples, so the differences are paired."""
     columns: dict[tuple[str, str], FloatArray] = {}
     for t in (None, *THRESHOLDS):
-        measure = "mean_iou" if t is None else f"acc_iou@{t:g}"
-        a, b = (v if t is None else (v > t).astype(np.float64) for v in (strict, merged))
-        columns |= {(measure, STRICT): a, (measure, TOGETHER): b, (measure, DIFFERENCE): b - a}
+        measure = Measure("iou", t)
+        a, b = measure.of_overlaps(strict), measure.of_overlaps(merged)
+        for names, values in ((STRICT, a), (TOGETHER, b), (DIFFERENCE, b - a)):
+            columns[measure.key, names] = values
     figures = bootstrap.estimates(np.column_stack(list(columns.values())))
     return dict(zip(columns, figures, strict=True))
 
@@ -129,8 +138,8 @@ def _estimates(strict: FloatArray, merged: FloatArray, bootstrap: ClusterBootstr
 def _cells(
     truth: GroundTruth, affected: Sequence[str], figure: DiseaseEstimates
 ) -> dict[str, Cell]:
-    named = dict(zip(truth.disease_names, figure.per_disease, strict=True))
-    return {name: Cell(named[name]) for name in affected} | {MACRO_MEAN: Cell(figure.macro)}
+    estimate_of = dict(zip(truth.disease_names, figure.per_disease, strict=True))
+    return {name: Cell(estimate_of[name]) for name in affected} | {MACRO_MEAN: Cell(figure.macro)}
 
 
 def _finding(label: str, figures: _Figures) -> str:

@@ -55,8 +55,8 @@ class CamBoxRule:
         if self.closest is not None and self.closest < 1:
             raise ValueError(f"closest: expected None or at least 1, got {self.closest}")
         if self.size_rule not in get_args(SizeRule):
-            known = ", ".join(get_args(SizeRule))
-            raise ValueError(f"size_rule: expected one of {known}, got {self.size_rule!r}")
+            rules = ", ".join(get_args(SizeRule))
+            raise ValueError(f"size_rule: expected one of {rules}, got {self.size_rule!r}")
         if self.closest is None and self.size_rule != "closest":
             raise ValueError(
                 f"closest: None returns every candidate, but size_rule {self.size_rule!r} one"

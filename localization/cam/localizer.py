@@ -107,7 +107,7 @@ class GradCamLocalizer:
         A map that shows nothing (all zero, constant, not finite) is all zero.
 
         Args:
-            output: what this localizer said of the image, and perhaps of others.
+            output: of this localizer for the image, and perhaps for others.
         """
         smooth = {
             disease: smooth_map(cells, self._rule(disease).rule.smooth_cells)
@@ -121,20 +121,22 @@ class GradCamLocalizer:
     ) -> npt.NDArray[np.float32]:
         image_ids = tuple(image.image_id for image in images)
         if image_ids != tuple(output.image_ids):
-            raise ValueError(f"gate output of {output.image_ids}, expected of {image_ids}")
+            raise ValueError(
+                f"expected the gate output of {image_ids}, got that of {output.image_ids}"
+            )
         maps = class_activation_maps(self.gate.bundle.model, output.features, columns)
         return np.asarray(maps.cpu().numpy(), dtype=np.float32)
 
     def _columns(self, diseases: Sequence[str]) -> list[int]:
-        known = list(self.gate.bundle.diseases)
+        names = list(self.gate.bundle.diseases)
         for disease in diseases:
-            if disease not in known:
-                raise ValueError(f"unknown disease {disease!r}; the classifier knows {known}")
-        return [known.index(disease) for disease in diseases]
+            if disease not in names:
+                raise ValueError(f"unknown disease {disease!r}; the classifier knows {names}")
+        return [names.index(disease) for disease in diseases]
 
     def _rule(self, disease: str) -> SizedRule:
-        own = SizedRule(self.rule, self.gate.bundle.mean_box_sizes.get(disease))
-        return self.rules.get(disease, own)
+        default = SizedRule(self.rule, self.gate.bundle.mean_box_sizes.get(disease))
+        return self.rules.get(disease, default)
 
     def _frame_map(
         self, cells: npt.NDArray[np.float32], image: LoadedImage, rule: CamBoxRule

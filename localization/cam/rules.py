@@ -76,7 +76,7 @@ def write_cam_rules(path: Path, rules: CamRules, comment: str) -> None:
         "aligned": rules.aligned,
         "folds_from": rules.folds_from,
         "ground_truth_sha256": rules.ground_truth_sha256,
-        "folds": {fold: _plain(found) for fold, found in rules.folds.items()},
+        "folds": {fold: _plain(of_fold) for fold, of_fold in rules.folds.items()},
         "all": _plain(rules.for_new_images),
     }
     head = "".join(f"# {line}".rstrip() + "\n" for line in comment.splitlines())
@@ -99,7 +99,7 @@ def read_cam_rules(path: Path) -> CamRules:
             bool(body["aligned"]),
             str(body["folds_from"]),
             str(body["ground_truth_sha256"]),
-            {int(fold): _rules(found) for fold, found in body["folds"].items()},
+            {int(fold): _rules(of_fold) for fold, of_fold in body["folds"].items()},
             _rules(body["all"]),
         )
     except KeyError as error:
@@ -150,7 +150,7 @@ def rules_of_fold(
         aligned: how the maps lie that the rules are to be applied to.
 
     Raises:
-        ValueError: for rules of other boxes, other folds or maps that lie otherwise.
+        ValueError: for rules of other boxes, other folds or maps that are placed differently.
     """
     rules = read_cam_rules(path)
     if fold is None:
@@ -168,7 +168,7 @@ def rules_of_fold(
     if rules.aligned != aligned:
         raise ValueError(
             f"{path} was tuned on {'aligned' if rules.aligned else 'plain'} maps of "
-            f"{rules.localizer}; the maps of this localizer lie otherwise"
+            f"{rules.localizer}; the maps of this localizer are placed differently"
         )
     if fold not in rules.folds:
         raise ValueError(f"{path} has no rules for fold {fold}, only for {list(rules.folds)}")

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from cxrloc.classification.metrics.bootstrap import DiseaseEstimates, Estimate
 from cxrloc.classification.report.tables import Cell, cell_text
-from cxrloc.localization.analyses.taxonomy.taxonomy import ALL_BOXES, CLASSES, HIT, Taxonomy
+from cxrloc.localization.analyses.taxonomy.taxonomy import ALL_BOXES, BoxOutcome, Taxonomy
 from cxrloc.localization.evaluation.comparison import Comparison, ScoredLocalizer
 from cxrloc.localization.evaluation.detections import DISEASE_GIVEN, GATED
 from cxrloc.localization.evaluation.paired_tests import MIN_PATIENTS, PairTests
@@ -113,8 +113,8 @@ def _pair(comparison: Comparison, first: ScoredLocalizer, second: ScoredLocalize
     tests = {(t.localizer, t.minus): t.tests for t in comparison.tests}
     if names in figures:
         return _Pair(first, second, figures[names].estimates, tests[names])
-    found = figures[names[::-1]].estimates
-    turned = DiseaseEstimates(tuple(map(_turned, found.per_disease)), _turned(found.macro))
+    estimates = figures[names[::-1]].estimates
+    turned = DiseaseEstimates(tuple(map(_turned, estimates.per_disease)), _turned(estimates.macro))
     return _Pair(first, second, turned, tests[names[::-1]])
 
 
@@ -142,12 +142,12 @@ def _verdict(difference: Estimate) -> str:
 
 def _diseases(comparison: Comparison, pair: _Pair) -> list[str]:
     """For which diseases one is better: interval and Holm-adjusted test must agree."""
-    found = _sure_diseases(comparison, pair)
+    sure = _sure_diseases(comparison, pair)
     tests = zip(comparison.truth.disease_names, pair.tests.per_disease, strict=True)
     untested = [name for name, test in tests if not test.tested]
-    open_ones = [n for n in comparison.truth.disease_names if n not in {*found, *untested}]
-    better = [f"{n} ({_text(e)})" for n, e in found.items() if e.value > 0]
-    worse = [f"{n} ({_text(e)})" for n, e in found.items() if e.value < 0]
+    open_ones = [n for n in comparison.truth.disease_names if n not in {*sure, *untested}]
+    better = [f"{n} ({_text(e)})" for n, e in sure.items() if e.value > 0]
+    worse = [f"{n} ({_text(e)})" for n, e in sure.items() if e.value < 0]
     sentences = []
     if better:
         sentences.append(f"It is better for {_listed(better)}.")
@@ -189,7 +189,9 @@ def _losing_to(
     for scored in ranked:
         sentences.append(_against_controls(comparison, scored))
         sentences += _lost_diseases(comparison, scored)
-        sentences += [_losses(one) for one in taxonomies if one.label == scored.label]
+        sentences += [
+            _losses(taxonomy) for taxonomy in taxonomies if taxonomy.label == scored.label
+        ]
     return " ".join(sentences)
 
 
@@ -206,14 +208,14 @@ def _against_controls(comparison: Comparison, scored: ScoredLocalizer) -> str:
 def _lost_diseases(comparison: Comparison, scored: ScoredLocalizer) -> list[str]:
     """Diseases for which the reference control is better than a localizer, as a sentence."""
     reference = next(row for row in comparison.localizers if row.name == REFERENCE_CONTROL)
-    found = _sure_diseases(comparison, _pair(comparison, scored, reference))
-    lost = [f"{name} ({_text(e)})" for name, e in found.items() if e.value < 0]
+    sure = _sure_diseases(comparison, _pair(comparison, scored, reference))
+    lost = [f"{name} ({_text(e)})" for name, e in sure.items() if e.value < 0]
     return [f"It loses to {reference.label} for {_listed(lost)}."] if lost else []
 
 
 def _losses(taxonomy: Taxonomy) -> str:
-    shares = {name: taxonomy.share(ALL_BOXES, name) for name in CLASSES}
-    hits = shares.pop(HIT)
+    shares = {name: taxonomy.share(ALL_BOXES, name) for name in BoxOutcome}
+    hits = shares.pop(BoxOutcome.HIT)
     largest = max(shares, key=lambda name: shares[name])
     if shares[largest] == 0:
         return "It hits every box."

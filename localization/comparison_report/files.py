@@ -23,18 +23,18 @@ def write_results(
     for section in report.sections:
         for table in section.tables:
             write_table(stamped(table, report.stamp), out)
-        for named in section.figures:
-            named.save(out)
+        for figure in section.figures:
+            figure.save(out)
         for name, value in section.attachments.items():
             (out / name).parent.mkdir(parents=True, exist_ok=True)
             write_json(out / name, value)
     comparison = report.comparison
     write_text(out / "per_box.csv", per_box_csv(comparison))
     write_report(out / "report.html", page_of(report, manifest))
-    found = summary(comparison, manifest, published=published)
-    found |= {"stamp": report.stamp, "answer": list(report.answer)}
-    found["leakage"] = [{"localizer": a.localizer, "status": a.status} for a in report.audits]
-    write_json(out / "summary.json", found)
+    results = summary(comparison, manifest, published=published)
+    results |= {"stamp": report.stamp, "answer": list(report.answer)}
+    results["leakage"] = [{"localizer": a.localizer, "status": a.status} for a in report.audits]
+    write_json(out / "summary.json", results)
 
 
 def stamped(table: ResultTable, stamp: str) -> ResultTable:

@@ -1,4 +1,4 @@
-"""What is found on an image, as pure data: the gate's findings, boxes and maps of what passes."""
+"""The diagnosis of an image as pure data: the gate's findings, the boxes and the heat maps."""
 
 from __future__ import annotations
 
@@ -89,8 +89,8 @@ class Diagnosis:
         heat_maps: present disease -> (H, W) map in 0..1; scaled to the frame when asked for.
         runtime: what ran the networks.
         spacing: the image's.
-        warnings: the image's, that it is tiny, and what the gate would have to be told of its
-            patient and is not.
+        warnings: the image's, that it is tiny, and which inputs of the gate about its patient are
+            missing.
     """
 
     image_id: str
@@ -103,8 +103,8 @@ class Diagnosis:
     warnings: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        for name, found in self.boxes.items():
-            absent = [box.disease for box in found if box.disease not in self.present]
+        for name, boxes in self.boxes.items():
+            absent = [box.disease for box in boxes if box.disease not in self.present]
             if absent:
                 raise ValueError(f"{self.image_id}: {name} boxed {absent[0]}, which is not present")
 
@@ -162,7 +162,7 @@ class Diagnoser:
 
         Args:
             images: of any sizes. All are in memory at once: see `stream` for many.
-            heat_maps: keep the maps of what passes.
+            heat_maps: keep the maps of the diseases that pass.
             detectors: False leaves the detectors out.
         """
         with self._lock:
@@ -219,9 +219,9 @@ def stream(
     """
     waiting = iter(images)
     while batch := list(islice(waiting, diagnoser.gate.batch_size)):
-        found = diagnoser([image for _, image in batch])
+        diagnoses = diagnoser([image for _, image in batch])
         while batch:  # handed on and forgotten one by one
-            yield (*batch.pop(0), found.pop(0))
+            yield (*batch.pop(0), diagnoses.pop(0))
 
 
 def _findings(output: GateOutput) -> tuple[Finding, ...]:
@@ -234,11 +234,11 @@ def _findings(output: GateOutput) -> tuple[Finding, ...]:
 
 
 def _missing_demographics(image: LoadedImage, asked: Sequence[str]) -> Iterator[str]:
-    """One sentence where the gate does without something that it was trained with."""
+    """One sentence if the gate predicts without an input that it was trained with."""
     if missing := missing_demographics(asked, image):
         yield (
-            f"The gate was trained with {', '.join(asked)} beside the image; the file does not "
-            f"tell {', '.join(missing)}: judged without."
+            f"The gate was trained with {', '.join(asked)} in addition to the image; the file does "
+            f"not give {', '.join(missing)}: predicted without."
         )
 
 

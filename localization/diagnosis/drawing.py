@@ -1,4 +1,4 @@
-"""The pictures of one image: boxes of the localizers beside the gate's findings, and the heat maps.
+"""The pictures of one image: boxes of the localizers, the gate's findings, and the heat maps.
 
 The image is drawn at the same size whatever its resolution, so that lines and text stay legible.
 """

@@ -3,7 +3,7 @@
 study, folder     XR_HAND/patient00011/study1_negative, and where it lies
 body_part         XR_HAND
 images            images that the mean is over
-failed            images of the study that could not be judged, so are not in the mean
+failed            images of the study without a prediction, so not in the mean
 disease           one line for each that the classifier knows
 probability       the mean, empty where every image failed
 threshold         present is probability >= threshold
@@ -69,8 +69,8 @@ def study_findings(
         thresholds: disease -> operating point of studies, None where validation gave none.
     """
     studies: dict[MuraStudy, _Sums] = {}
-    for study, found in images:
-        studies.setdefault(study, _Sums()).add(found)
+    for study, probabilities in images:
+        studies.setdefault(study, _Sums()).add(probabilities)
     return [
         _finding(study, sums, disease, cut)
         for study, sums in studies.items()
@@ -92,8 +92,12 @@ def write_studies(
         images: image, in this layout or not -> its probabilities by disease; None if it failed.
         thresholds: see `study_findings`.
     """
-    named = ((study, found) for path, found in images.items() if (study := study_of(path)))
-    findings = study_findings(named, thresholds)
+    of_studies = (
+        (study, probabilities)
+        for path, probabilities in images.items()
+        if (study := study_of(path))
+    )
+    findings = study_findings(of_studies, thresholds)
     if not findings:
         return []
     table = pd.DataFrame([asdict(finding) for finding in findings])
@@ -106,9 +110,12 @@ def write_studies(
 def _counts(table: pd.DataFrame) -> Iterator[str]:
     """How many studies of each part, and then of all, are called present; a line a disease."""
     for disease, rows in table.groupby("disease", sort=False):
-        parts = {str(part): mine for part, mine in rows.groupby("body_part")}
+        parts = {str(part): of_part for part, of_part in rows.groupby("body_part")}
         parts |= {"all": rows} if len(parts) > 1 else {}
-        counts = (f"{part} {mine['present'].sum()} of {len(mine)}" for part, mine in parts.items())
+        counts = (
+            f"{part} {of_part['present'].sum()} of {len(of_part)}"
+            for part, of_part in parts.items()
+        )
         yield f"Studies with {disease}: {', '.join(counts)}."
 
 

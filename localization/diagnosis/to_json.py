@@ -6,7 +6,7 @@ ignores the other keys:
     research_use   one sentence
     message        one sentence: which diseases are boxed, or that no disease passed the gate
     warnings       sentences on the image: lateral, no body part stated and the like (DICOM), or
-                   what a gate trained with age, sex or view is not told of it
+                   which of age, sex or view the gate was trained with but the file lacks
     images         [{id: 1, file_name, width, height}]: the original frame, pixels; of a DICOM image
                    with a known size of pixel also row_mm, column_mm and spacing_source
     categories     [{id, name}]: the classifier's diseases, ids from 1 in its order
@@ -38,9 +38,9 @@ def to_json(diagnosis: Diagnosis) -> dict[str, Any]:
     """The diagnosis as JSON-ready values (schema: this module's docstring)."""
     category = {finding.disease: i for i, finding in enumerate(diagnosis.findings, start=1)}
     annotations: list[dict[str, Any]] = []
-    for name, found in diagnosis.boxes.items():
-        for k, box in enumerate(found):
-            rank = 1 + sum(other.disease == box.disease for other in found[:k])
+    for name, boxes in diagnosis.boxes.items():
+        for k, box in enumerate(boxes):
+            rank = 1 + sum(better.disease == box.disease for better in boxes[:k])
             entry = {"id": len(annotations) + 1, "image_id": 1, "localizer": name, "rank": rank}
             annotations.append(entry | _annotation(box, category[box.disease], diagnosis))
     return {

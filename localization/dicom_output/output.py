@@ -1,4 +1,4 @@
-"""A diagnosis as DICOM objects that an archive takes and a viewer shows beside the image.
+"""A diagnosis as DICOM objects that an archive takes and a viewer shows with the image.
 
 `STEM.sr.dcm` is a structured report (`dicom_report`), `STEM.pr.dcm` a presentation state
 (`dicom_presentation`), `STEM.sc.dcm` a secondary capture of the picture that `drawing` makes. All
@@ -72,7 +72,7 @@ def dicom_object(
     except (ValueError, TypeError, AttributeError, KeyError) as error:  # highdicom's, on its header
         raise ValueError(
             f"no DICOM object {ending} can be made about the image: something in its header is "
-            f"against the standard ({type(error).__name__}); leave --dicom-out out"
+            f"against the standard ({type(error).__name__}); omit --dicom-out"
         ) from None
 
 

@@ -95,7 +95,7 @@ def parse_source(data: bytes, name: str) -> SourceImage:
     except InvalidDicomError:
         raise ValueError(
             f"{name} is no DICOM file: DICOM objects are made for DICOM images alone, as they need "
-            "a patient and a study; leave --dicom-out out for PNG and JPEG"
+            "a patient and a study; omit --dicom-out for PNG and JPEG"
         ) from None
     except Exception as error:  # whatever a parser trips over in a damaged file
         raise ValueError(f"{name}: damaged DICOM file ({type(error).__name__})") from None

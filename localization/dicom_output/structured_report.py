@@ -60,8 +60,8 @@ def structured_report(
         imaging_measurements=groups,
     )
     content[0].ContentSequence.append(_comment(f"{RESEARCH_USE}. {diagnosis.message}"))
-    told = [f"Sizes in mm by {diagnosis.spacing.source}."] if diagnosis.spacing else []
-    for comment in (*told, *diagnosis.warnings):
+    scale = [f"Sizes in mm by {diagnosis.spacing.source}."] if diagnosis.spacing else []
+    for comment in (*scale, *diagnosis.warnings):
         content[0].ContentSequence.append(_comment(comment))
     report = sr.ComprehensiveSR(
         evidence=[source.image],

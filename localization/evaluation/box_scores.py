@@ -37,6 +37,41 @@ class BoxScores:
         return replace(self, **masked | {"predicted": self.predicted & keep})
 
 
+@dataclass(frozen=True)
+class Measure:
+    """What is averaged over the boxes: an overlap, or whether it is over a threshold.
+
+    Attributes:
+        overlap: `iou`, `iobb` or `iogt`.
+        threshold: None for the overlap itself; a hit is strictly over it.
+        any_box: best over all boxes of an image and disease (Wang's rule), not the top-1 box.
+    """
+
+    overlap: str
+    threshold: float | None = None
+    any_box: bool = False
+
+    @property
+    def name(self) -> str:
+        """`mean_iou` or `acc_iou`."""
+        return f"{'mean' if self.threshold is None else 'acc'}_{self.overlap}"
+
+    @property
+    def key(self) -> str:
+        """`mean_iou`, `acc_iou@0.5`, `acc_iou@0.5 any`: as in the tables and in summary.json."""
+        at = "" if self.threshold is None else f"@{self.threshold:g}"
+        return f"{self.name}{at}{' any' if self.any_box else ''}"
+
+    def of_overlaps(self, overlaps: FloatArray) -> FloatArray:
+        """What is averaged, of overlaps of any shape."""
+        return overlaps if self.threshold is None else (overlaps > self.threshold).astype(float)
+
+    def of_scores(self, scores: BoxScores) -> FloatArray:
+        """What is averaged, of every ground-truth box, (N,)."""
+        prefix = "any_" if self.any_box else ""
+        return self.of_overlaps(getattr(scores, f"{prefix}{self.overlap}"))
+
+
 def score_boxes(detections: Detections) -> BoxScores:
     """Score one localizer's boxes against every ground-truth box.
 

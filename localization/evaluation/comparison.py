@@ -1,4 +1,4 @@
-"""Score localizers on the same ground-truth boxes, with intervals, beside controls that never look.
+"""Score localizers on the same ground-truth boxes, with intervals, and with blind controls.
 
 Every localizer is scored as its file stands (the disease is given) and, with a gate, a second time
 with a miss wherever the gate does not say that the disease is present.
@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from cxrloc.classification.metrics.bootstrap import ClusterBootstrap, DiseaseEstimates, Draws
-from cxrloc.localization.evaluation.box_scores import BoxScores
+from cxrloc.localization.evaluation.box_scores import BoxScores, Measure
 from cxrloc.localization.evaluation.detections import CONTROL, DISEASE_GIVEN, GATED
 from cxrloc.localization.evaluation.ground_truth import BoolArray, FloatArray, GroundTruth
 from cxrloc.localization.evaluation.paired_tests import paired_tests
@@ -38,9 +38,7 @@ class ScoredLocalizer:
         name: as given on the command line, or the control's.
         setting: `DISEASE_GIVEN`, `GATED` or `CONTROL`.
         scores: per ground-truth box.
-        estimates: measure -> figures. Measures are `mean_iou`, `acc_iou@0.5` and so on for each of
-            `OVERLAPS`; with ` any` behind it, best over all boxes of an image and disease (Wang's
-            rule).
+        estimates: key of a `Measure` -> figures, for each of `OVERLAPS`.
     """
 
     name: str
@@ -111,7 +109,7 @@ def compare(
     thresholds: Sequence[float] = THRESHOLDS,
     noninferiority_margin: float | None = None,
 ) -> Comparison:
-    """Set every localizer beside the others and the controls, on the boxes of a ground truth.
+    """Compare every localizer with the others and the controls, on the boxes of a ground truth.
 
     Args:
         scores: localizer -> its scores of every ground-truth box.
@@ -125,10 +123,10 @@ def compare(
     """
     thresholds = tuple(dict.fromkeys(thresholds))
     rows, draws = [], []
-    for name, setting, own in _settings(scores, controls, passes):
-        figures, kept = _estimates(own, thresholds, bootstrap)
-        rows.append(ScoredLocalizer(name, setting, own, figures))
-        draws.append(kept)
+    for name, setting, box_scores in _settings(scores, controls, passes):
+        figures, paired_draws = _estimates(box_scores, thresholds, bootstrap)
+        rows.append(ScoredLocalizer(name, setting, box_scores, figures))
+        draws.append(paired_draws)
     labels, pairs, measures = [r.label for r in rows], _pairs(rows), paired_measures(thresholds)
     return Comparison(
         truth=truth,
@@ -161,30 +159,33 @@ def accuracy_curve(
 def _settings(
     scores: Mapping[str, BoxScores], controls: Mapping[str, BoxScores], passes: BoolArray | None
 ) -> list[tuple[str, str, BoxScores]]:
-    given = [(name, DISEASE_GIVEN, own) for name, own in scores.items()]
-    gated = [(n, GATED, own.only_where(passes)) for n, _, own in given if passes is not None]
-    blind = [(name, CONTROL, own) for name, own in controls.items()]
+    given = [(name, DISEASE_GIVEN, box_scores) for name, box_scores in scores.items()]
+    gated = [
+        (n, GATED, box_scores.only_where(passes))
+        for n, _, box_scores in given
+        if passes is not None
+    ]
+    blind = [(name, CONTROL, box_scores) for name, box_scores in controls.items()]
     return given + gated + blind
 
 
-def paired_measures(thresholds: Sequence[float]) -> list[str]:
+def paired_measures(thresholds: Sequence[float]) -> list[Measure]:
     """The measures in which localizers are compared two by two."""
-    return ["mean_iou", *(f"acc_iou@{t:g}" for t in thresholds)]
+    return [Measure("iou", t) for t in (None, *thresholds)]
 
 
 def _estimates(
     scores: BoxScores, thresholds: Sequence[float], bootstrap: ClusterBootstrap
 ) -> tuple[dict[str, DiseaseEstimates], Draws]:
     """All figures of a row, and the draws of `paired_measures` (of all, they would fill GBs)."""
-    columns: dict[str, FloatArray] = {}
-    for suffix, prefix in (("", ""), (" any", "any_")):
-        for overlap in OVERLAPS:
-            values = getattr(scores, f"{prefix}{overlap}")
-            columns[f"mean_{overlap}{suffix}"] = values
-            for t in thresholds:
-                columns[f"acc_{overlap}@{t:g}{suffix}"] = (values > t).astype(np.float64)
-    draws = bootstrap.draws(np.column_stack(list(columns.values())))
-    figures = dict(zip(columns, bootstrap.intervals(draws), strict=True))
+    measures = [
+        Measure(overlap, t, any_box)
+        for any_box in (False, True)
+        for overlap in OVERLAPS
+        for t in (None, *thresholds)
+    ]
+    draws = bootstrap.draws(np.column_stack([m.of_scores(scores) for m in measures]))
+    figures = dict(zip((m.key for m in measures), bootstrap.intervals(draws), strict=True))
     return figures, draws.select(range(len(paired_measures(thresholds))))
 
 

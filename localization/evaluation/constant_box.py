@@ -76,13 +76,13 @@ class _Searches:
     def means(self, places: FloatArray, members: IndexArray) -> FloatArray:
         """Mean IoU of C places with the boxes that each of M searches sees: (C, M)."""
         overlaps = box_iou_matrix(places, self.boxes)
-        own = np.zeros((len(places), len(members)))
+        of_owners = np.zeros((len(places), len(members)))
         counts = np.array([len(self.own[m]) for m in members])
         if counts.any():
             rows = np.concatenate([self.own[m] for m in members])
             first = (np.cumsum(counts) - counts)[counts > 0]
-            own[:, counts > 0] = np.add.reduceat(overlaps[:, rows], first, axis=1)
-        return np.asarray((overlaps.sum(axis=1)[:, None] - own) / self.left[members])
+            of_owners[:, counts > 0] = np.add.reduceat(overlaps[:, rows], first, axis=1)
+        return np.asarray((overlaps.sum(axis=1)[:, None] - of_owners) / self.left[members])
 
     def climb(self, start: int) -> Iterator[tuple[FloatArray, IndexArray, FloatArray]]:
         """Where the searches end from their start of that rank: place, searches, their scores."""

@@ -180,7 +180,7 @@ def meetings(key: IndexArray, box_key: IndexArray) -> tuple[IndexArray, IndexArr
 
 @dataclass(frozen=True)
 class Setting:
-    """Which images are looked at and which diseases a localizer is asked for on each.
+    """The images looked at, and the diseases requested of a localizer on each.
 
     Attributes:
         name: `DISEASE_GIVEN`, `GATED`, `END_TO_END` or `EVERY_DISEASE`.
@@ -194,7 +194,7 @@ class Setting:
 
     @cached_property
     def pairs(self) -> BoolArray:
-        """(N, D) images and diseases that are asked for."""
+        """(N, D) requested images and diseases."""
         return self.asked & self.images[:, None]
 
 
@@ -233,6 +233,6 @@ def check_coverage(name: str, detections: Detections, looked: BoolArray) -> None
     if len(outside):
         image = detections.truth.images.image_ids[detections.image[outside[0]]]
         raise ValueError(
-            f"{name!r} has a box on {image}, an image that it is said not to have looked at; "
-            "expected every image with a box in its coverage"
+            f"{name!r} has a box on {image}, an image that is not in its coverage; "
+            "expected every image with a box there"
         )

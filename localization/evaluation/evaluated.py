@@ -1,4 +1,4 @@
-"""What is compared, and all that the analyses share: each thing is scored once and kept.
+"""The inputs of a comparison and all that the analyses share: each is scored once and kept.
 
 evaluated = Evaluated(ComparisonInputs(truth, {"mask_rcnn": place(truth, boxes)}))
 evaluated.comparison.localizers
@@ -36,26 +36,26 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class ComparisonInputs:
-    """What is compared.
+    """The inputs of a comparison.
 
     Attributes:
         truth: the ground truth.
-        predictions: localizer -> its boxes of every disease that it was asked for.
+        predictions: localizer -> its boxes of every requested disease.
         gate: the gate's decisions; None leaves all that is gated out.
-        provenances: localizer (and `gate`) -> what stands beside its file; missing or None where
-            nothing does (files of others).
+        provenances: localizer (and `gate`) -> the sidecar of its file; missing or None where there
+            is none (files of others).
         maps: localizer -> its heat maps, of those that have any.
         masks: localizer -> its masks, of those that have any.
         image_paths: image id -> file, for the gallery and the shortcut check.
-        segmentations: cheXlocalize's image -> task -> mask; None where that is not asked.
+        segmentations: cheXlocalize's image -> task -> mask; None if not requested.
         resamples, seed: of the patients; the seed is also that of random_map.
         thresholds: of acc_iou, acc_iobb and acc_iogt.
         noninferiority_margin: see `comparison.compare`.
-        published: print the published figures of NIH's diseases beside ours.
+        published: print the published figures of NIH's diseases next to ours.
 
     Raises:
-        ValueError: for a name that is empty or a control's, for maps or masks of nobody and for a
-            margin out of range.
+        ValueError: for a name that is empty or a control's, for maps or masks without predictions
+            and for a margin out of range.
     """
 
     truth: GroundTruth = field(repr=False)
@@ -79,9 +79,9 @@ class ComparisonInputs:
         for kind in ("maps", "masks"):
             for name in getattr(self, kind):
                 if name not in self.predictions:
-                    known = ", ".join(self.predictions) or "none"
+                    names = ", ".join(self.predictions) or "none"
                     raise ValueError(
-                        f"{kind} of {name!r}: expected the name of predictions ({known})"
+                        f"{kind} of {name!r}: expected the name of predictions ({names})"
                     )
 
 
@@ -103,7 +103,7 @@ class Evaluated:
         self._results: dict[Callable[[Evaluated], Any], Any] = {}
 
     def once(self, analyse: Callable[[Evaluated], Result]) -> Result:
-        """What `analyse(evaluated)` gives, computed when it is first asked for and kept."""
+        """The result of `analyse(evaluated)`, computed on first use and kept."""
         if analyse not in self._results:
             self._results[analyse] = analyse(self)
         return cast(Result, self._results[analyse])
@@ -129,7 +129,7 @@ class Evaluated:
 
     @cached_property
     def scores(self) -> dict[str, BoxScores]:
-        """Localizer told the disease -> its scores of every ground-truth box."""
+        """Localizer given the disease -> its scores of every ground-truth box."""
         return {name: score_boxes(boxes) for name, boxes in self.inputs.predictions.items()}
 
     @cached_property
@@ -175,13 +175,13 @@ class Evaluated:
             return every
         provenance = self.inputs.provenances.get(name)
         if provenance is not None and provenance.images:
-            named = provenance.images
-            return np.array([image in named for image in self.images.image_ids], dtype=np.bool_)
+            looked_at = provenance.images
+            return np.array([image in looked_at for image in self.images.image_ids], dtype=np.bool_)
         return boxed if boxed[boxes.image].all() else every
 
     @cached_property
     def comparison(self) -> Comparison:
-        """Every localizer beside the others and the controls."""
+        """Every localizer compared with the others and the controls."""
         inputs = self.inputs
         return compare(
             self.truth,

@@ -37,7 +37,7 @@ class ImageTable:
         image_ids, patient_ids: one entry per image (N).
         diseases: columns of `status`, in the order of the category ids (D).
         status: (N, D) int8: `ABSENT`, `BOXED` or `UNBOXED` (labelled present, no box).
-        labels: per image all diseases labelled present, also those that nobody boxes; None where
+        labels: per image all diseases labelled present, also those without a box; None where
             the ground truth does not say (foreign files without the key `labels`).
         sizes_hw: the original frames.
         views, sexes: empty string where unknown.
@@ -157,7 +157,7 @@ def ground_truth_from_coco(coco: Mapping[str, Any]) -> GroundTruth:
     """A COCO ground truth (`datasets.prepared.coco.load_coco`) as a `GroundTruth`.
 
     Images without `patient_id` (foreign COCO files) are each a cluster of their own; crowd
-    annotations are left out. Both are said in `notes`.
+    annotations are left out. `notes` count both.
 
     Raises:
         ValueError: when there is no box to score.

@@ -2,7 +2,7 @@
 
 The boxes of one patient resemble each other, so the patient is the unit of both tests: Wilcoxon's
 signed-rank test looks at how much IoU a patient gains, McNemar's at whether boxes are hit.
-Never a t-test on bootstrap replicates: their number is ours to choose, so any difference, also one
+Never a t-test on bootstrap replicates: we choose their number, so any difference, also one
 by chance, becomes significant with enough of them.
 """
 
@@ -40,7 +40,7 @@ class PairedTest:
         wilcoxon_p: signed-rank test on the patients' mean differences.
         wilcoxon_holm_p: the same, corrected for the number of diseases tested.
         rank_biserial: effect size, -1 (second better in every patient) to 1 (first).
-        first_only, second_only: patients of whom that localizer hits more boxes than the other.
+        first_only, second_only: patients with more boxes hit by that localizer than by the other.
         mcnemar_p: exact test of `first_only` against `second_only`.
         mcnemar_holm_p: the same, corrected for the number of diseases tested.
         tested: whether there were enough patients.

@@ -1,7 +1,7 @@
 """One localizer against another: paired differences, and skill over a control.
 
 Means of the two are subtracted resample by resample, which equals resampling the paired differences
-of the boxes. Skill is how much of what a control leaves to be gained a localizer gains:
+of the boxes. Skill is the share a localizer gains of what a control leaves to gain:
 
     skill = (m - c) / (1 - c)      m: the localizer's mean of a measure, c: the control's
 
@@ -24,6 +24,7 @@ from cxrloc.classification.metrics.bootstrap import (
     Estimate,
     FloatArray,
 )
+from cxrloc.localization.evaluation.box_scores import Measure
 from cxrloc.localization.evaluation.paired_tests import PairTests
 
 
@@ -31,7 +32,7 @@ from cxrloc.localization.evaluation.paired_tests import PairTests
 class Difference:
     """A measure (`mean_iou`, `acc_iou@0.5`) of one localizer minus that of another.
 
-    `margin` is the largest loss that still counts as none; None: non-inferiority was not asked.
+    `margin` is the largest loss that still counts as none; None: non-inferiority is not tested.
     """
 
     measure: str
@@ -82,7 +83,7 @@ def differences(
     labels: Sequence[str],
     pairs: Sequence[tuple[int, int]],
     draws: Sequence[Draws],
-    measures: Sequence[str],
+    measures: Sequence[Measure],
     bootstrap: ClusterBootstrap,
     margin: float | None = None,
 ) -> tuple[Difference, ...]:
@@ -94,16 +95,16 @@ def differences(
         bootstrap: from which the draws are.
         margin: of non-inferiority.
     """
-    found = [bootstrap.intervals(draws[a] - draws[b]) for a, b in pairs]
+    figures_of_pairs = [bootstrap.intervals(draws[a] - draws[b]) for a, b in pairs]
     return tuple(
-        Difference(measure, labels[a], labels[b], figures[k], margin)
+        Difference(measure.key, labels[a], labels[b], figures[k], margin)
         for k, measure in enumerate(measures)
-        for (a, b), figures in zip(pairs, found, strict=True)
+        for (a, b), figures in zip(pairs, figures_of_pairs, strict=True)
     )
 
 
 REFERENCE_CONTROL = "constant_box"  # chosen for its mean IoU: the hardest to beat in it
-SKILL_MEASURES = ("mean_iou", "acc_iou@0.1", "acc_iou@0.3", "acc_iou@0.5")
+SKILL_MEASURES = tuple(Measure("iou", t) for t in (None, 0.1, 0.3, 0.5))
 _NO_ROOM = 1e-9  # a control that misses 1 by rounding alone leaves nothing to gain
 
 
@@ -142,7 +143,7 @@ def skills(
     labels: Sequence[str],
     pairs: Sequence[tuple[int, int]],
     draws: Sequence[Draws],
-    measures: Sequence[str],
+    measures: Sequence[Measure],
     bootstrap: ClusterBootstrap,
 ) -> tuple[Skill, ...]:
     """Skill of `pairs` (localizer, control) in those `measures` that are in `SKILL_MEASURES`.
@@ -152,11 +153,13 @@ def skills(
         pairs: indices of rows.
         bootstrap: from which the draws are.
     """
-    wanted = [k for k, measure in enumerate(measures) if measure in SKILL_MEASURES]
-    ours = [d.select(wanted) for d in draws]
-    found = [bootstrap.intervals(skill_draws(ours[a], ours[c])) for a, c in pairs]
+    columns = [k for k, measure in enumerate(measures) if measure in SKILL_MEASURES]
+    skill_inputs = [d.select(columns) for d in draws]
+    figures_of_pairs = [
+        bootstrap.intervals(skill_draws(skill_inputs[a], skill_inputs[c])) for a, c in pairs
+    ]
     return tuple(
-        Skill(labels[a], labels[c], measures[k], figures[i])
-        for i, k in enumerate(wanted)
-        for (a, c), figures in zip(pairs, found, strict=True)
+        Skill(labels[a], labels[c], measures[k].key, figures[i])
+        for i, k in enumerate(columns)
+        for (a, c), figures in zip(pairs, figures_of_pairs, strict=True)
     )

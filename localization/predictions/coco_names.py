@@ -25,18 +25,18 @@ class CocoNames:
         stems: dict[str, list[Any]] = {}
         for image in coco["images"]:
             stems.setdefault(_stem(image["file_name"]), []).append(image)
-        self.image_of_stem = {stem: found[0] for stem, found in stems.items() if len(found) == 1}
+        self.image_of_stem = {stem: images[0] for stem, images in stems.items() if len(images) == 1}
 
     def image(self, value: Any, where: str) -> Any:
-        found = None
+        entry = None
         if isinstance(value, str):
             plain = PurePosixPath(value).name  # without ending or, dots and all, without any
-            found = self.image_of.get(value) or self.image_of_stem.get(plain)
-            if found is None and PurePosixPath(value).suffix.lower() in IMAGE_SUFFIXES:
-                found = self.image_of_stem.get(_stem(value))
+            entry = self.image_of.get(value) or self.image_of_stem.get(plain)
+            if entry is None and PurePosixPath(value).suffix.lower() in IMAGE_SUFFIXES:
+                entry = self.image_of_stem.get(_stem(value))
         elif isinstance(value, int | float) and not isinstance(value, bool):
-            found = self.images.get(value)
-        if found is None:
+            entry = self.images.get(value)
+        if entry is None:
             first = next(iter(self.images.values()), None)
             example = (
                 f"such as {first['id']} or {first['file_name']!r}" if first else "(it has none)"
@@ -45,11 +45,11 @@ class CocoNames:
                 f"{where}: image_id {value!r} is not in the ground truth; expected one of its "
                 f"{len(self.images)} images, {example}"
             )
-        return found
+        return entry
 
     def disease(self, value: Any, where: str) -> str:
-        known = isinstance(value, int | float) and not isinstance(value, bool)
-        name = self.categories.get(value) if known else None
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        name = self.categories.get(value) if is_number else None
         if name is None:
             listed = ", ".join(f"{number} {name}" for number, name in self.categories.items())
             raise ValueError(f"{where}: category_id {value!r} is unknown; expected one of {listed}")

@@ -139,16 +139,16 @@ def parse_predictions(
     raw = xywh_to_xyxy([row.box_xywh for row in rows])
     frames = np.array([row.frame_wh for row in rows], dtype=np.float64).reshape(-1, 2)
     boxes = np.clip(raw, 0.0, np.tile(frames, 2))
-    kept = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
-    over = kept & (np.abs(raw - boxes).max(axis=1, initial=0.0) > _OUTSIDE_PX)
-    rows = [rows[i] for i in np.flatnonzero(kept)]
+    has_area = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
+    over = has_area & (np.abs(raw - boxes).max(axis=1, initial=0.0) > _OUTSIDE_PX)
+    rows = [rows[i] for i in np.flatnonzero(has_area)]
     columns = BoxColumns(
         [row.image_id for row in rows],
         [row.disease for row in rows],
-        boxes[kept],
+        boxes[has_area],
         np.array([row.score for row in rows], dtype=np.float64),
     )
-    return ParsedPredictions(columns, int(over.sum()), int((~kept).sum()))
+    return ParsedPredictions(columns, int(over.sum()), int((~has_area).sum()))
 
 
 def read_mask_results(path: Path, coco: Mapping[str, Any]) -> list[MaskResult]:
@@ -200,8 +200,8 @@ def _entry(box: Localization, names: CocoNames) -> dict[str, Any]:
     where = f"box of {box.image_id}, {box.disease}"
     image = names.image(box.image_id, where)
     if box.disease not in names.category_of:
-        known = ", ".join(names.category_of)
-        raise ValueError(f"{where}: the ground truth has no such category; it has {known}")
+        categories = ", ".join(names.category_of)
+        raise ValueError(f"{where}: the ground truth has no such category; it has {categories}")
     entry: dict[str, Any] = {
         "image_id": image["id"],
         "file_name": image["file_name"],

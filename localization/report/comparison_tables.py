@@ -1,164 +1,18 @@
-"""The tables of a comparison: means and accuracies, differences, tests, skill over the controls."""
+"""The tables of every localizer by itself: mean overlap and accuracy, next to published ones."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 from cxrloc.classification.metrics.bootstrap import MACRO_MEAN, DiseaseEstimates, Estimate
-from cxrloc.classification.report.tables import (
-    Cell,
-    ResultTable,
-    TableRow,
-    Value,
-)
+from cxrloc.classification.report.tables import Cell, ResultTable, TableRow
+from cxrloc.localization.evaluation.box_scores import Measure
 from cxrloc.localization.evaluation.comparison import Comparison, ScoredLocalizer
-from cxrloc.localization.evaluation.paired_tests import MIN_PATIENTS, PairedTest
-from cxrloc.localization.evaluation.pairwise import (
-    REFERENCE_CONTROL,
-    Difference,
-    Skill,
-    TestedPair,
-    skill_over,
-)
+from cxrloc.localization.evaluation.pairwise import REFERENCE_CONTROL, skill_over
 from cxrloc.localization.report.glossary import DEEP_MEDIA_NOTE, MISS_RULE, TOP_1_RULE
 from cxrloc.localization.report.published import PublishedRow, comparable_rows
-
-_PAIRED_NOTE = (
-    "Differences are paired: both localizers on the same resamples. An interval above zero: "
-    "the first is better than the second by more than the draw of patients explains. A control "
-    "is told the disease: a gated localizer has to beat it in spite of what the gate misses"
-)
-_SKILL_OVER_NOTE = (
-    "Skill = (m - c) / (1 - c), m the localizer's figure and c the control's: 1 is perfect, 0 as "
-    "good as the control, below 0 worse; undefined where the control is perfect (the interval "
-    "leaves such resamples out). The macro mean's skill is that of the two macro means, not the "
-    "mean of the diseases' skills"
-)
-_TEST_NOTES = (
-    "'mean IoU difference' is that of the boxes, with its bootstrap interval; the tests take the "
-    "patient as unit. Wilcoxon's signed-rank test (zeros as Pratt) and the rank-biserial effect "
-    "are on the mean difference in IoU of each patient, McNemar's exact test is on the patients "
-    "of whom one localizer hits more boxes than the other",
-    "Holm p is corrected over the diseases that were tested, within the pair and the test; the "
-    "macro mean is not one of them, its Holm p is the plain one",
-    f"No test under {MIN_PATIENTS} patients: p and effect are undefined there",
-)
-
-
-def difference_table(comparison: Comparison) -> ResultTable:
-    """Paired differences of mean IoU and of acc_iou at every threshold, measure by measure."""
-    names, boxes = comparison.truth.disease_names, len(comparison.truth)
-    rows = tuple(_difference_row(d, names, boxes) for d in comparison.differences)
-    notes = [*comparison_notes(comparison), _PAIRED_NOTE]
-    margin = comparison.noninferiority_margin
-    if margin is not None:
-        notes.append(
-            f"'noninferior': the whole interval lies above -{margin:g}, so the first is worse by "
-            f"less than {margin:g} (one-sided level {100 * (1 - comparison.level) / 2:g} %); not "
-            "corrected for the number of comparisons"
-        )
-    title = "Differences of mean IoU and acc_iou between localizers"
-    return ResultTable("differences", title, rows, tuple(notes))
-
-
-def paired_test_table(comparison: Comparison) -> ResultTable:
-    """Wilcoxon's and McNemar's tests of every pair: one row per disease and one for all."""
-    differences = {
-        (d.localizer, d.minus): d for d in comparison.differences if d.measure == "mean_iou"
-    }
-    rows = tuple(
-        row
-        for pair in comparison.tests
-        for row in _test_rows(
-            pair, differences[pair.localizer, pair.minus], comparison.truth.disease_names
-        )
-    )
-    thresholds = {f"{pair.tests.threshold:g}" for pair in comparison.tests}
-    hit = tuple(f"A box is hit when its IoU is over {t}" for t in sorted(thresholds))
-    notes = (*comparison_notes(comparison), *_TEST_NOTES, *hit)
-    return ResultTable("paired_tests", "Paired tests between localizers", rows, notes)
-
-
-def skill_table(comparison: Comparison) -> ResultTable:
-    """Skill of every localizer over every control, and of the controls over the reference."""
-    names, boxes = comparison.truth.disease_names, len(comparison.truth)
-    rows = tuple(_skill_row(s, names, boxes) for s in comparison.skills)
-    notes = (*comparison_notes(comparison), _SKILL_OVER_NOTE)
-    return ResultTable("skill", "Skill of localizers over controls", rows, notes)
-
-
-def _difference_row(difference: Difference, names: Sequence[str], boxes: int) -> TableRow:
-    trail: dict[str, Value] = {
-        "boxes": boxes,
-        f"{MACRO_MEAN} excludes zero": _yes(difference.estimates.macro.excludes_zero),
-    }
-    if difference.margin is not None:
-        per_disease = zip(names, difference.noninferior_per_disease, strict=True)
-        trail |= {
-            "noninferior": _yes(difference.noninferior),
-            "noninferior in": ", ".join(n for n, holds in per_disease if holds) or "none",
-        }
-    return TableRow(
-        block=f"{difference.measure}, difference",
-        lead={
-            "measure": f"{difference.measure} difference",
-            "localizer": difference.localizer,
-            "minus": difference.minus,
-        },
-        cells=disease_cells(names, difference.estimates),
-        trail=trail,
-    )
-
-
-def _test_rows(
-    pair: TestedPair, difference: Difference, names: Sequence[str]
-) -> Iterator[TableRow]:
-    tests = (*pair.tests.per_disease, pair.tests.macro)
-    figures = difference.estimates.columns
-    for disease, test, estimate in zip((*names, MACRO_MEAN), tests, figures, strict=True):
-        yield TableRow(
-            block=f"{pair.localizer} minus {pair.minus}",
-            lead={"localizer": pair.localizer, "minus": pair.minus, "disease": disease},
-            cells=_test_cells(test, estimate),
-        )
-
-
-def _test_cells(test: PairedTest, difference: Estimate) -> dict[str, Value]:
-    return {
-        "boxes": test.boxes,
-        "patients": test.patients,
-        "ties": test.ties,
-        "mean IoU difference": Cell(difference),
-        "patients' mean difference": test.mean_difference,
-        "Wilcoxon p": test.wilcoxon_p,
-        "Wilcoxon Holm p": test.wilcoxon_holm_p,
-        "rank-biserial": test.rank_biserial,
-        "hits first only": test.first_only,
-        "hits second only": test.second_only,
-        "McNemar p": test.mcnemar_p,
-        "McNemar Holm p": test.mcnemar_holm_p,
-        "tested": _yes(test.tested),
-    }
-
-
-def _skill_row(skill: Skill, names: Sequence[str], boxes: int) -> TableRow:
-    return TableRow(
-        block=f"{skill.measure}, skill",
-        lead={
-            "measure": f"{skill.measure} skill",
-            "localizer": skill.localizer,
-            "control": skill.control,
-        },
-        cells=disease_cells(names, skill.estimates),
-        trail={"boxes": boxes},
-    )
-
-
-def _yes(holds: bool | None) -> str:
-    return "yes" if holds else "no"
-
 
 PUBLISHED = "published"
 
@@ -167,27 +21,29 @@ def accuracy_table(comparison: Comparison, overlap: str, *, published: bool = Tr
     """acc_iou or acc_iobb: rows threshold x localizer, published ones under their true criterion.
 
     Args:
-        overlap: "iou" or "iobb"; with IoBB every figure has the mean IoGT of its boxes beside it.
+        overlap: "iou" or "iobb"; with IoBB every figure is followed by the mean IoGT of its boxes.
     """
-    name = f"acc_{overlap}"
     rows: list[TableRow] = []
     others: list[PublishedRow] = []
     for t in comparison.thresholds:
-        rows += [_accuracy_row(comparison, scored, name, t) for scored in comparison.localizers]
-        found = comparable_rows(overlap, t, comparison.truth.disease_names) if published else ()
-        rows += [_published_row(comparison, name, row) for row in found]
-        others += found
-    printed = {"iou": "IoU", "iobb": "IoBB"}[overlap]
-    title = f"{name}: share of ground-truth boxes whose predicted box has {printed} > t"
+        measure = Measure(overlap, t)
+        rows += [_row(comparison, scored, measure) for scored in comparison.localizers]
+        if published:
+            printed = comparable_rows(overlap, t, comparison.truth.disease_names)
+            rows += [_published_row(comparison, measure, row) for row in printed]
+            others += printed
+    name = f"acc_{overlap}"
+    symbol = {"iou": "IoU", "iobb": "IoBB"}[overlap]
+    title = f"{name}: share of ground-truth boxes whose predicted box has {symbol} > t"
     notes = [*_mean_notes(comparison), *_IOGT_NOTES * (overlap == "iobb")]
     return ResultTable(name, title, tuple(rows), (*notes, *_published_notes(others, overlap)))
 
 
 def mean_table(comparison: Comparison) -> ResultTable:
-    """Mean IoU, and mean IoBB with mean IoGT beside it, of every localizer."""
+    """Mean IoU, and mean IoBB with mean IoGT, of every localizer."""
     rows = [
-        _row(comparison, scored, measure, measure, {"measure": measure})
-        for measure in ("mean_iou", "mean_iobb")
+        _row(comparison, scored, Measure(overlap))
+        for overlap in ("iou", "iobb")
         for scored in comparison.localizers
     ]
     notes = (*_mean_notes(comparison), *_IOGT_NOTES)
@@ -216,7 +72,7 @@ def _mean_notes(comparison: Comparison) -> tuple[str, ...]:
 
 
 def comparison_notes(comparison: Comparison) -> tuple[str, ...]:
-    """What was scored and how: the sentences that stand above every table and in the summary."""
+    """How the boxes were scored: the sentences above every table and in the summary."""
     c = comparison
     notes = [
         f"Scored: {len(c.truth)} ground-truth boxes on {c.images} images of {c.patients} patients, "
@@ -238,48 +94,39 @@ def comparison_notes(comparison: Comparison) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def _accuracy_row(
-    comparison: Comparison, scored: ScoredLocalizer, name: str, threshold: float
-) -> TableRow:
-    measure = f"{name}@{threshold:g}"
-    return _row(comparison, scored, measure, measure, {"measure": name, "threshold": threshold})
+def _lead(measure: Measure) -> dict[str, str | float]:
+    at = {} if measure.threshold is None else {"threshold": measure.threshold}
+    return {"measure": measure.name, **at}
 
 
-def _row(
-    comparison: Comparison,
-    scored: ScoredLocalizer,
-    measure: str,
-    block: str,
-    lead: dict[str, str | float],
-) -> TableRow:
+def _row(comparison: Comparison, scored: ScoredLocalizer, measure: Measure) -> TableRow:
+    of_any = _mean_cells(comparison, scored, replace(measure, any_box=True))
     return TableRow(
-        block=block,
-        lead={**lead, "localizer": scored.name, "setting": scored.setting, "rule": "top-1"},
+        block=measure.key,
+        lead=_lead(measure)
+        | {"localizer": scored.name, "setting": scored.setting, "rule": "top-1"},
         cells=_mean_cells(comparison, scored, measure),
-        trail={
-            "boxes": len(comparison.truth),
-            f"{MACRO_MEAN}, any": _mean_cells(comparison, scored, measure, " any")[MACRO_MEAN],
-        },
+        trail={"boxes": len(comparison.truth), f"{MACRO_MEAN}, any": of_any[MACRO_MEAN]},
     )
 
 
 def _mean_cells(
-    comparison: Comparison, scored: ScoredLocalizer, measure: str, rule: str = ""
+    comparison: Comparison, scored: ScoredLocalizer, measure: Measure
 ) -> dict[str, Cell]:
-    """The figures of a row, beside them the mean IoGT (of IoBB) and the skill over the reference.
+    """The figures of a row, with the mean IoGT (of IoBB) and the skill over the reference.
 
     The reference control itself has no skill printed: it would be 0 everywhere.
     """
     names, reference = comparison.truth.disease_names, comparison.reference
-    cells = disease_cells(names, scored.estimates[f"{measure}{rule}"])
-    if "iobb" in measure:
-        iogt = scored.estimates[f"mean_iogt{rule}"].columns
+    cells = disease_cells(names, scored.estimates[measure.key])
+    if measure.overlap == "iobb":
+        iogt = scored.estimates[Measure("iogt", any_box=measure.any_box).key].columns
         cells = {
             name: replace(cell, beside=e.value)
             for (name, cell), e in zip(cells.items(), iogt, strict=True)
         }
     if scored is not reference:
-        control = reference.estimates[f"{measure}{rule}"].columns
+        control = reference.estimates[measure.key].columns
         cells = {
             name: replace(cell, skill=float(skill_over(cell.estimate.value, c.value)))
             for (name, cell), c in zip(cells.items(), control, strict=True)
@@ -292,14 +139,12 @@ def disease_cells(names: Sequence[str], figures: DiseaseEstimates) -> dict[str, 
     return dict(zip((*names, MACRO_MEAN), map(Cell, figures.columns), strict=True))
 
 
-def _published_row(comparison: Comparison, name: str, row: PublishedRow) -> TableRow:
+def _published_row(comparison: Comparison, measure: Measure, row: PublishedRow) -> TableRow:
     names = comparison.truth.disease_names
     macro = _printed_cell(row.macro_mean(names))
-    lead: dict[str, str | float] = {"measure": name, "threshold": row.threshold}
-    lead |= {"localizer": row.study, "setting": PUBLISHED, "rule": row.rule}
     return TableRow(
-        block=f"{name}@{row.threshold:g}",
-        lead=lead,
+        block=measure.key,
+        lead=_lead(measure) | {"localizer": row.study, "setting": PUBLISHED, "rule": row.rule},
         cells={**{d: _printed_cell(row.values[d]) for d in names}, MACRO_MEAN: macro},
         trail={
             "boxes": sum(row.boxes[d] for d in names),

@@ -109,8 +109,8 @@ def _lead(row: TableRow) -> dict[str, str]:
 
 
 def _block(heading: str, rows: Sequence[TableRow], names: Sequence[str]) -> ViewBlock:
-    found = _found(heading.split(",")[0])
-    anchor = term_anchor(found[0]) if found else ""
+    entry = _entry(heading.split(",")[0])
+    anchor = term_anchor(entry[0]) if entry else ""
     return ViewBlock(heading, anchor, tuple(_cells(row, names) for row in rows))
 
 
@@ -118,8 +118,8 @@ def _cells(row: TableRow, names: Sequence[str]) -> tuple[ViewCell, ...]:
     """The row's cells; the first also says what the row is, for the next ones may be off sight."""
     values = _values(row)
     first, *others = (_cell(values.get(name, "")) for name in names)
-    beside = ", ".join(list(_lead(row).values())[1:])
-    return (replace(first, small=(beside,) if beside else ()), *others)
+    what = ", ".join(list(_lead(row).values())[1:])
+    return (replace(first, small=(what,) if what else ()), *others)
 
 
 def _cell(value: Value) -> ViewCell:
@@ -151,14 +151,14 @@ def _shown(blocks: Sequence[ViewBlock]) -> list[int]:
 
 
 def _column(name: str, diseases: Collection[str], rows: Sequence[Mapping[str, Value]]) -> Column:
-    found = ("disease", TERMS["disease"]) if name in diseases else _found(name)
+    entry = ("disease", TERMS["disease"]) if name in diseases else _entry(name)
     numeric = any(not isinstance(row.get(name, ""), str) for row in rows)
-    if found is None:
+    if entry is None:
         return Column(name, "", "", numeric)
-    return Column(name, term_anchor(found[0]), found[1].definition, numeric)
+    return Column(name, term_anchor(entry[0]), entry[1].definition, numeric)
 
 
-def _found(name: str) -> tuple[str, Term] | None:
+def _entry(name: str) -> tuple[str, Term] | None:
     """The entry that explains a name, under its own name; None where nothing does."""
     try:
         term = lookup(name)

@@ -38,7 +38,7 @@ class Report:
     """All that the page shows, in its order.
 
     Attributes:
-        title, question: what was compared, and what was asked.
+        title, question: the localizers compared, and the question.
         answer: paragraphs, see `answer.answer`.
         sections: each with a `key` of its own.
         gallery: pictures of images, those of one group together.

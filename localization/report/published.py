@@ -1,4 +1,4 @@
-"""Published per-disease localization figures, to be printed beside ours, with their source.
+"""Published per-disease localization figures, with their source, to print next to ours.
 
 `published_localization.csv` holds Wang et al. (CVPR 2017, with supplement and appendix) and the
 Deep MedIA report (2021), each under the criterion that the figure IS (see `words.DEEP_MEDIA_NOTE`).
@@ -22,7 +22,7 @@ class PublishedRow:
     Attributes:
         study: who, and which model.
         source: where it is printed.
-        scored_on: the images behind it, which are not the images of anybody's own run.
+        scored_on: the images behind it, which are not those of a run of ours.
         rule: which box counted: "any" (Wang: one of all boxes is enough) or "not stated".
         criterion: "iou" or "iobb": what the threshold is on.
         measure: "acc" (share of boxes over the threshold) or "afp" (failing boxes / 984).
@@ -56,7 +56,7 @@ def published_rows() -> tuple[PublishedRow, ...]:
 def comparable_rows(
     criterion: str, threshold: float, diseases: Sequence[str]
 ) -> tuple[PublishedRow, ...]:
-    """Published accuracies to print beside ours; none if a disease is not among NIH's eight."""
+    """Published accuracies to print next to ours; none if a disease is not among NIH's eight."""
     if not set(diseases) <= set(NIH_BOXED_DISEASES):
         return ()
     return tuple(

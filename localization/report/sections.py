@@ -1,4 +1,4 @@
-"""What every analysis hands to the report: a section of tables and figures."""
+"""The part of the report that an analysis makes: a section of tables and figures."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from cxrloc.datasets.files.atomic import whole_file
 
 @dataclass(frozen=True)
 class NamedFigure:
-    """A figure; `name` is its file's stem, `alt` says in words what a reader who cannot see it
-    must know (what is plotted, and what it shows in figures).
+    """A figure; `name` is its file's stem, `alt` describes it to a reader who cannot see it (what
+    is plotted, and its main figures).
     """
 
     name: str
@@ -45,7 +45,7 @@ class Section:
     Attributes:
         key: anchor in the page, such as `froc`.
         title: heading.
-        paragraphs: what is asked and how it is measured, then what came out, in plain sentences.
+        paragraphs: the question and the method, then the results, in plain sentences.
         tables, figures: in the order of the page.
         attachments: file in the report's folder -> JSON value, for code of others.
     """

@@ -48,14 +48,14 @@ def _coco() -> dict[str, Any]:
 
 def _predictions() -> dict[str, list[Localization]]:
     """`near` is off by i pixels on image i, `far` by twice as many and silent on the last image."""
-    found: dict[str, list[Localization]] = {"near": [], "far": []}
+    boxes: dict[str, list[Localization]] = {"near": [], "far": []}
     for name, step in (("near", 1), ("far", 2)):
         for i in range(IMAGES - (name == "far")):
             for c, disease in enumerate(DISEASES, start=1):
                 x, y = 8.0 * c + step * i, 10.0 + i
                 box = (x, y, x + 20, y + 20)
-                found[name].append(Localization(f"{i}.png", disease, box, 1 / (1 + i)))
-    return found
+                boxes[name].append(Localization(f"{i}.png", disease, box, 1 / (1 + i)))
+    return boxes
 
 
 @pytest.fixture(scope="module")
@@ -123,8 +123,8 @@ def test_the_page_says_nothing_and_asks_for_nothing_but_itself(page: Any, report
     page.evaluate("window.scrollTo(0, document.body.scrollHeight)")
     page.wait_for_timeout(200)
 
-    own = (report.as_uri()[:60], "data:image/")
-    assert [text for text in page.heard if not text.startswith(own)] == []
+    expected_starts = (report.as_uri()[:60], "data:image/")
+    assert [text for text in page.heard if not text.startswith(expected_starts)] == []
     assert any(text.startswith("file:") for text in page.heard)  # the listener does hear
 
 

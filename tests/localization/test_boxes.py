@@ -46,8 +46,8 @@ def arrays(pairs: list[tuple[list[float], list[float]]]) -> tuple[FloatArray, Fl
 def test_overlaps_have_their_hand_computed_values(
     predicted: list[float], truth: list[float], expected: tuple[float, float, float]
 ) -> None:
-    found = [measure([predicted], [truth])[0] for measure in (iou, iobb, iogt)]
-    assert found == pytest.approx(expected)
+    overlaps = [measure([predicted], [truth])[0] for measure in (iou, iobb, iogt)]
+    assert overlaps == pytest.approx(expected)
 
 
 @given(PAIRS)

@@ -162,7 +162,7 @@ def test_a_gate_trained_with_demographics_is_told_what_the_file_says_and_nobody_
         assert [f["probability"] for f in found["findings"]] == pytest.approx(expected, abs=1e-6)
         seen.add(round(expected[0], 3))
         without = {"told": "", "silent": "age, sex", "plain": "age, sex, view"}[name]
-        told = f"the file does not tell {without}: judged without."
+        told = f"the file does not give {without}: predicted without."
         assert [w.endswith(told) for w in found["warnings"]] == [True] * bool(without)
         for warning in found["warnings"]:
             assert f"{warning}\n" in printed.err

@@ -220,7 +220,7 @@ class _Judge:
         from tqdm import tqdm
 
         from cxrloc.classification.runs.ensemble import label_rules
-        from cxrloc.localization.analyses.runtimes.agreement import judge
+        from cxrloc.localization.analyses.runtimes.agreement import predict
         from cxrloc.localization.analyses.runtimes.runtime_table import ImageInRuntimes
 
         title = "images" if fold < 0 else f"fold {fold}"
@@ -229,7 +229,7 @@ class _Judge:
         progress = tqdm(known, title, unit="image")
         for radiograph, image in readable_images(progress, read_radiograph, print_left_out):
             labels = label_matrix([radiograph], self.bundle.diseases)[0]
-            answers = {name: judge(gate, image) for name, gate in self.gates.items()}
+            answers = {name: predict(gate, image) for name, gate in self.gates.items()}
             found.append(
                 ImageInRuntimes(radiograph.image_id, radiograph.patient_id, fold, labels, answers)
             )

@@ -119,11 +119,11 @@ def attachments(files: ChexlocalizeFiles) -> dict[str, Any]:
     The first is a prediction for cheXlocalize's own `eval.py --metric iou`, the second one for its
     `--metric hitmiss --if_human_benchmark True`.
     """
-    named: dict[str, Any] = {}
+    files_by_name: dict[str, Any] = {}
     for name in files.masks:
-        named[f"chexlocalize/{name}.segmentations.json"] = files.masks[name]
-        named[f"chexlocalize/{name}.points.json"] = files.points[name]
-    return named
+        files_by_name[f"chexlocalize/{name}.segmentations.json"] = files.masks[name]
+        files_by_name[f"chexlocalize/{name}.points.json"] = files.points[name]
+    return files_by_name
 
 
 def size_of(tasks: Mapping[str, Rle]) -> tuple[int, int]:
@@ -181,13 +181,13 @@ def mask_iou(predicted: Rle | None, truth: Rle | None, *, true_positives_only: b
 
     That is where both are empty, and with `true_positives_only` where either is.
     """
-    given = [one for one in (predicted, truth) if one is not None and rle.area(one)]
-    if len(given) < 2:
-        return 0.0 if given and not true_positives_only else math.nan
-    sizes = [tuple(one["size"]) for one in given]
+    masks = [mask for mask in (predicted, truth) if mask is not None and rle.area(mask)]
+    if len(masks) < 2:
+        return 0.0 if masks and not true_positives_only else math.nan
+    sizes = [tuple(mask["size"]) for mask in masks]
     if sizes[0] != sizes[1]:
         raise ValueError(f"masks of sizes {sizes[0]} and {sizes[1]}; expected one [h, w]")
-    return float(rle.area(rle.merge(given, intersect=True)) / rle.area(rle.merge(given)))
+    return float(rle.area(rle.merge(masks, intersect=True)) / rle.area(rle.merge(masks)))
 
 
 def is_hit(points: Sequence[Sequence[float]], truth: Rle) -> float:

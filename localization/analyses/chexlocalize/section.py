@@ -79,8 +79,8 @@ def chexlocalize_files(evaluated: Evaluated) -> ChexlocalizeFiles:
         image_key(image): _Frame(image, size_hw)
         for image, size_hw in zip(images.image_ids, images.sizes_hw, strict=True)
     }
-    known = [image for image in truth if image in frames]
-    if not known:
+    drawn = [image for image in truth if image in frames]
+    if not drawn:
         example = next(iter(frames), "none")
         raise ValueError(
             f"none of the {len(truth)} images of the segmentations ({next(iter(truth))}, ...) is "
@@ -94,10 +94,10 @@ def chexlocalize_files(evaluated: Evaluated) -> ChexlocalizeFiles:
         entries = _top_masks(inputs.masks[name]) if name in inputs.masks else None
         exchanged[name] = (
             {f: _masks(frame, truth.get(f), top, entries, absent) for f, frame in frames.items()},
-            {f: _points(frames[f], truth[f], top, inputs.maps.get(name)) for f in known},
+            {f: _points(frames[f], truth[f], top, inputs.maps.get(name)) for f in drawn},
         )
     return ChexlocalizeFiles(
-        truth={image: truth[image] for image in known},
+        truth={image: truth[image] for image in drawn},
         masks={name: masks for name, (masks, _) in exchanged.items()},
         points={name: points for name, (_, points) in exchanged.items()},
         filled_boxes=tuple(name for name in inputs.predictions if name not in inputs.masks),
@@ -177,11 +177,13 @@ def _points(
     """The point of each task that has one."""
     size, image_id = size_of(truth), frame.image_id
     points: dict[str, list[list[float]]] = {}
-    own = {} if maps is None else {task_of(d) or "": d for i, d in maps.pairs if i == image_id}
+    disease_of = (
+        {} if maps is None else {task_of(d) or "": d for i, d in maps.pairs if i == image_id}
+    )
     for task in TASKS:
         point: list[float] = []
-        if maps is not None and task in own:
-            point = peak(maps, image_id, own[task], size)
+        if maps is not None and task in disease_of:
+            point = peak(maps, image_id, disease_of[task], size)
         elif maps is None and (image_id, task) in boxes:
             point = center(boxes[image_id, task], frame.size_hw, size)
         if point:
@@ -206,7 +208,7 @@ def chexlocalize_section(
             rows.append(_row(name, measure, values, patients, resamples, seed))
         values = hits(files.truth, files.points[name])
         rows.append(_row(name, HIT_RATE, values, patients, resamples, seed))
-    kept = sorted((row for row in rows if row), key=lambda row: _MEASURES.index(row.block))
+    shown = sorted((row for row in rows if row), key=lambda row: _MEASURES.index(row.block))
     notes = (
         f"Ground-truth masks: {len(files.truth)} images. The rule is top-1: one mask and one point "
         "for an image and task",
@@ -217,7 +219,7 @@ def chexlocalize_section(
         f"[low, high]: 95 % interval, {resamples} resamples of patients (seed {seed}); "
         "cheXlocalize's own code resamples images",
     )
-    table = ResultTable("chexlocalize", _TITLE, tuple(kept), notes)
+    table = ResultTable("chexlocalize", _TITLE, tuple(shown), notes)
     return Section("chexlocalize", _TITLE, (_QUESTION,), (table,))
 
 
@@ -246,12 +248,12 @@ def mask_ious(truth: Segmentations, masks: Segmentations, *, true_positives_only
 
 def hits(truth: Segmentations, points: Points) -> Values:
     """(image, task) -> 1 for a hit, 0 for a miss or no point, of those with a mask."""
-    found = {
+    hits_of = {
         (image, task): is_hit(points.get(image, {}).get(task, []), truth[image][task])
         for image in truth
         for task in TASKS
     }
-    return {pair: hit for pair, hit in found.items() if np.isfinite(hit)}
+    return {pair: hit for pair, hit in hits_of.items() if np.isfinite(hit)}
 
 
 def _row(

@@ -94,15 +94,15 @@ def operating_points(
 ) -> list[OperatingPoint]:
     """One localizer in one setting, at each hit threshold (strict), by top-1."""
     top = detections.top & detections.in_setting(setting)
-    mine = np.flatnonzero(setting.images[detections.truth.image_of_box])
+    boxes = np.flatnonzero(setting.images[detections.truth.image_of_box])
     hit = np.column_stack(
         [
-            np.isfinite(detections.best_score_of_hits(top, t)[mine]).astype(np.float64)
+            np.isfinite(detections.best_score_of_hits(top, t)[boxes]).astype(np.float64)
             for t in thresholds
         ]
     )
-    sensitivities = bootstrap.means(detections.truth.image_of_box[mine], hit)
-    diseases = detections.truth.column_of_box[mine]
+    sensitivities = bootstrap.means(detections.truth.image_of_box[boxes], hit)
+    diseases = detections.truth.column_of_box[boxes]
     false = _false_boxes(detections, top, setting, images, thresholds, bootstrap)
     return [
         OperatingPoint(
@@ -111,7 +111,7 @@ def operating_points(
             t,
             int(setting.images.sum()),
             int(hit[:, i].sum()),
-            len(mine),
+            len(boxes),
             sensitivities[i],
             _by_disease(hit[:, i], diseases, len(images.diseases)),
             false[i],
@@ -135,7 +135,7 @@ def _false_boxes(
     bootstrap: ImageBootstrap,
 ) -> list[tuple[FalseBoxes, ...]]:
     """Per threshold an entry for each image set and bound."""
-    found: list[list[FalseBoxes]] = [[] for _ in thresholds]
+    entries_at: list[list[FalseBoxes]] = [[] for _ in thresholds]
     counts = [
         [
             _per_image(detections, top & detections.false(t, counted=b == COUNTED), images)
@@ -153,8 +153,8 @@ def _false_boxes(
                 total, *each = (next(figures) for _ in range(values.shape[1]))
                 boxes = int(values[rows, 0].sum())
                 entry = (image_set, bound, len(rows), patients, boxes, total, tuple(each))
-                found[i].append(FalseBoxes(*entry))
-    return [tuple(entries) for entries in found]
+                entries_at[i].append(FalseBoxes(*entry))
+    return [tuple(entries) for entries in entries_at]
 
 
 def _per_image(detections: Detections, wrong: BoolArray, images: ImageTable) -> FloatArray:

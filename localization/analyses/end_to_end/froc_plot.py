@@ -69,7 +69,7 @@ def froc_figure(
 
 
 def _looks(names: Sequence[str]) -> dict[str, _Look]:
-    """Colour, dashes and marker of each localizer: told apart without colour too; controls grey."""
+    """Colour, dashes and marker of each localizer, distinct without colour too; controls grey."""
     looks = {}
     for palette, family in (
         (COLOURS, [name for name in names if name not in CONTROL_NAMES]),

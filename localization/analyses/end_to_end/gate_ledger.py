@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 
 import numpy as np
 import numpy.typing as npt
@@ -15,12 +16,15 @@ from cxrloc.localization.evaluation.evaluated import Evaluated
 from cxrloc.localization.evaluation.ground_truth import BoolArray, GroundTruth
 from cxrloc.localization.report.glossary import MISS_RULE, TOP_1_RULE
 
-HIT = "hit"
-GATE_HIT = "lost at the gate, localizer would have hit"
-GATE_MISS = "lost at the gate, localizer would have missed too"
-WRONG_PLACE = "lost by the localizer: wrong place"
-NO_BOX = "lost by the localizer: no box"
-CHARGES = (HIT, GATE_HIT, GATE_MISS, WRONG_PLACE, NO_BOX)
+
+class Loss(StrEnum):
+    """What became of a ground-truth box: a hit, or who lost it; the values are printed."""
+
+    HIT = "hit"
+    GATE_HIT = "lost at the gate, localizer would have hit"
+    GATE_MISS = "lost at the gate, localizer would have missed too"
+    WRONG_PLACE = "lost by the localizer: wrong place"
+    NO_BOX = "lost by the localizer: no box"
 
 
 @dataclass(frozen=True)
@@ -28,7 +32,7 @@ class Ledger:
     """Where a localizer's ground-truth boxes went at a threshold.
 
     Attributes:
-        counts: (5, D) boxes of each of `CHARGES` and each disease of the ground truth.
+        counts: (5, D) boxes of each `Loss` and each disease of the ground truth.
         shares: of each charge, over all boxes; the values sum to 1.
         macro: of each charge, mean of the diseases' shares.
     """
@@ -40,21 +44,21 @@ class Ledger:
     macro: tuple[Estimate, ...]
 
     def __post_init__(self) -> None:
-        if self.counts.shape[0] != len(CHARGES):
-            raise ValueError(f"counts: expected {len(CHARGES)} rows, got {self.counts.shape}")
+        if self.counts.shape[0] != len(Loss):
+            raise ValueError(f"counts: expected {len(Loss)} rows, got {self.counts.shape}")
 
-    def count(self, charge: str) -> int:
-        return int(self.counts[CHARGES.index(charge)].sum())
+    def count(self, charge: Loss) -> int:
+        return int(self.counts[list(Loss).index(charge)].sum())
 
-    def share(self, charge: str) -> Estimate:
-        return self.shares[CHARGES.index(charge)]
+    def share(self, charge: Loss) -> Estimate:
+        return self.shares[list(Loss).index(charge)]
 
 
 def charges(scores: BoxScores, passes: BoolArray, threshold: float) -> npt.NDArray[np.intp]:
-    """Index into `CHARGES` of every ground-truth box, (N,).
+    """Index into the list of `Loss` of every ground-truth box, (N,).
 
     Args:
-        scores: of the localizer told the disease (not yet gated).
+        scores: of the localizer given the disease (not yet gated).
         passes: (N,) whether the gate says that the box's disease is present.
         threshold: of the IoU of a hit; strict.
     """
@@ -82,8 +86,8 @@ def gate_ledgers(evaluated: Evaluated, thresholds: Sequence[float]) -> list[Ledg
     for name in evaluated.everywhere:
         for t in thresholds:
             charged = charges(scores_of[name], passes, t)
-            values = np.equal.outer(charged, np.arange(len(CHARGES))).astype(np.float64)
-            counts = np.zeros((len(CHARGES), len(truth.disease_names)), dtype=np.int64)
+            values = np.equal.outer(charged, np.arange(len(Loss))).astype(np.float64)
+            counts = np.zeros((len(Loss), len(truth.disease_names)), dtype=np.int64)
             np.add.at(counts, (charged, truth.disease_index), 1)
             assert counts.sum() == len(truth)
             shares = tuple(figures.per_disease[0] for figures in pooled.estimates(values))
@@ -103,7 +107,7 @@ def ledger_table(
         "Gate ledger: where every ground-truth box went",
         rows,
         (
-            f"Every ground-truth box stands in exactly one row of a localizer: the {len(CHARGES)} "
+            f"Every ground-truth box stands in exactly one row of a localizer: the {len(Loss)} "
             f"counts of a column sum to its boxes ({len(truth)} in all), the shares to 1",
             "A hit passes the gate and has IoU over the threshold. What the gate stopped is "
             "divided by what the localizer would have done had it been told the disease",
@@ -115,7 +119,7 @@ def ledger_table(
 
 def _rows(ledger: Ledger, truth: GroundTruth) -> list[TableRow]:
     rows = []
-    for i, charge in enumerate(CHARGES):
+    for i, charge in enumerate(Loss):
         cells: dict[str, Value] = {
             disease: int(count)
             for disease, count in zip(truth.disease_names, ledger.counts[i], strict=True)

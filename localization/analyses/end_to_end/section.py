@@ -1,4 +1,4 @@
-"""What is left when nobody tells the localizer the disease: ledger, false boxes, FROC."""
+"""What a localizer achieves when it is not given the disease: ledger, false boxes, FROC."""
 
 from __future__ import annotations
 
@@ -20,10 +20,8 @@ from cxrloc.localization.analyses.end_to_end.false_boxes import (
 from cxrloc.localization.analyses.end_to_end.froc import POINTS, Froc, froc, froc_table
 from cxrloc.localization.analyses.end_to_end.froc_plot import froc_figure
 from cxrloc.localization.analyses.end_to_end.gate_ledger import (
-    CHARGES,
-    GATE_HIT,
-    GATE_MISS,
     Ledger,
+    Loss,
     gate_ledgers,
     ledger_table,
 )
@@ -62,7 +60,7 @@ class Looks:
 def end_to_end(evaluated: Evaluated) -> Section:
     """Ledger of the gate, false boxes per image and FROC of every localizer.
 
-    The controls prior_box and constant_box stand beside: they box every disease on every image.
+    The controls prior_box and constant_box are included: they box every disease on every image.
 
     Raises:
         ValueError: for a localizer with a box on an image that it did not look at, or a boxed image
@@ -78,7 +76,7 @@ def end_to_end(evaluated: Evaluated) -> Section:
     ledgers = gate_ledgers(evaluated, THRESHOLDS)
     points = _points(looks, images, bootstrap)
     curves = _pooled_curves(looks, bootstrap)
-    notes = tuple(note for one in looks for note in one.notes)
+    notes = tuple(note for look_at in looks for note in look_at.notes)
     interval = _interval_note(images, resamples, seed)
     tables = [end_to_end_table(points, (*notes, interval))]
     tables += [false_box_table(points, images.diseases, (*notes, interval))]
@@ -87,7 +85,7 @@ def end_to_end(evaluated: Evaluated) -> Section:
         ledger_notes = _ledger_notes(truth, evaluated.inputs.resamples, seed)
         tables.insert(0, ledger_table(ledgers, truth, ledger_notes))
     paragraphs = [asked(gate is not None), gate_text(ledgers)]
-    paragraphs += [localizer_text(one.name, ledgers, points, curves) for one in looks]
+    paragraphs += [localizer_text(look_at.name, ledgers, points, curves) for look_at in looks]
     paragraphs += [*(f"{note}." for note in notes), _everywhere(gate is not None)]
     figures = _figures(looks, points, curves, images, bootstrap)
     return Section("end_to_end", _TITLE, tuple(filter(None, paragraphs)), tuple(tables), figures)
@@ -143,32 +141,32 @@ def _points(
 ) -> list[OperatingPoint]:
     return [
         point
-        for one in looks
-        for setting in one.settings.values()
+        for look_at in looks
+        for setting in look_at.settings.values()
         for point in operating_points(
-            one.name, one.detections, setting, images, THRESHOLDS, bootstrap
+            look_at.name, look_at.detections, setting, images, THRESHOLDS, bootstrap
         )
     ]
 
 
 def _curve(
-    one: Looks,
+    look_at: Looks,
     setting: str,
     threshold: float,
     bound: str,
     bootstrap: ImageBootstrap,
     disease: tuple[int, str] | None = None,
 ) -> Froc:
-    chosen = one.settings[setting]
-    return froc(one.name, one.detections, chosen, threshold, bound, bootstrap, disease)
+    chosen = look_at.settings[setting]
+    return froc(look_at.name, look_at.detections, chosen, threshold, bound, bootstrap, disease)
 
 
 def _pooled_curves(looks: Sequence[Looks], bootstrap: ImageBootstrap) -> list[Froc]:
     return [
-        _curve(one, setting, t, bound, bootstrap)
-        for one in looks
+        _curve(look_at, setting, t, bound, bootstrap)
+        for look_at in looks
         for setting in _SWEPT
-        if setting in one.settings
+        if setting in look_at.settings
         for t in FROC_THRESHOLDS
         for bound in BOUNDS
     ]
@@ -184,14 +182,16 @@ def _figures(
     """A figure per setting and threshold, unboxed positives ignored, if any localizer has it."""
     figures = []
     for setting in _SWEPT:
-        some = [one for one in looks if setting in one.settings]
+        some = [look_at for look_at in looks if setting in look_at.settings]
         for t in FROC_THRESHOLDS if some else ():
             shown = [
                 c for c in curves if (c.setting, c.threshold, c.bound) == (setting, t, IGNORED)
             ]
             for column in sorted(set(some[0].detections.truth.column_of_box.tolist())):
                 disease = (column, images.diseases[column])
-                shown += [_curve(one, setting, t, IGNORED, bootstrap, disease) for one in some]
+                shown += [
+                    _curve(look_at, setting, t, IGNORED, bootstrap, disease) for look_at in some
+                ]
             marked = [p for p in points if (p.setting, p.threshold) == (END_TO_END, t)]
             figures.append(froc_figure(shown, marked, images.diseases))
     return tuple(figures)
@@ -217,7 +217,7 @@ _ONE = POINTS.index(1.0)
 
 
 def asked(gate: bool) -> str:
-    """What is asked and how it is measured."""
+    """The question of the section, and how it is measured."""
     text = (
         "How good are the boxes when nobody tells the localizer the disease, and how many are "
         "false on images that do not have it? A box on an absent disease is false; on a boxed "
@@ -233,7 +233,7 @@ def gate_text(ledgers: Sequence[Ledger]) -> str:
     if not main:
         return ""
     total = int(main[0].counts.sum())
-    stopped = main[0].count(GATE_HIT) + main[0].count(GATE_MISS)
+    stopped = main[0].count(Loss.GATE_HIT) + main[0].count(Loss.GATE_MISS)
     return (
         f"Of {total:,} ground-truth boxes the gate lets {total - stopped:,} pass. Below, a hit is "
         f"IoU > {MAIN:g}; the tables have other thresholds."
@@ -248,16 +248,16 @@ def localizer_text(
 ) -> str:
     """One localizer's figures in a paragraph; empty where there are none."""
     ledger = [x for x in ledgers if (x.localizer, x.threshold) == (name, MAIN)]
-    mine = [p for p in points if (p.localizer, p.threshold) == (name, MAIN)]
-    ends = [p for p in mine if p.setting == END_TO_END]
-    ends = ends or [p for p in mine if p.setting == EVERY_DISEASE]
+    at_main = [p for p in points if (p.localizer, p.threshold) == (name, MAIN)]
+    ends = [p for p in at_main if p.setting == END_TO_END]
+    ends = ends or [p for p in at_main if p.setting == EVERY_DISEASE]
     curve = [c for c in curves if (c.localizer, c.threshold, c.bound) == (name, MAIN, IGNORED)]
     parts = [*map(_ledger_part, ledger), *map(_point_part, ends), *map(_froc_part, curve[:1])]
     return f"{name}: {'; '.join(parts)}." if parts else ""
 
 
 def _ledger_part(ledger: Ledger) -> str:
-    shares = (100 * ledger.share(charge).value for charge in CHARGES)
+    shares = (100 * ledger.share(charge).value for charge in Loss)
     hit, gate_hit, gate_miss, wrong, none = (f"{share:.1f} %" for share in shares)
     return (
         f"{hit} of the boxes are hit, {gate_hit} are lost at the gate that it would have hit, "

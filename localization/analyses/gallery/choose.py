@@ -61,21 +61,21 @@ def choose(comparison: Comparison, per_group: int = PER_GROUP) -> tuple[Choice, 
     if len(rows) > 1:
         orders[DISAGREE] = np.argsort(-spread, kind="stable")
     names, used = [scored.name for scored in rows], set[str]()
-    found = []
+    choices = []
     for group, order in orders.items():
         for i in _spread_out(truth, order.tolist(), used, per_group):
-            found.append(
+            choices.append(
                 _choice(group, truth, i, dict(zip(names, ious[:, i].tolist(), strict=True)))
             )
-    return tuple(found)
+    return tuple(choices)
 
 
 def _rank(truth: GroundTruth, scores: FloatArray) -> FloatArray:
     """Rank of each score within its disease, 0 to 1."""
     ranks = np.zeros(len(truth))
     for d in range(len(truth.disease_names)):
-        mine = truth.disease_index == d
-        ranks[mine] = rankdata(scores[mine]) / mine.sum()
+        of_disease = truth.disease_index == d
+        ranks[of_disease] = rankdata(scores[of_disease]) / of_disease.sum()
     return ranks
 
 

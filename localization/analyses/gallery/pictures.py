@@ -1,4 +1,4 @@
-"""The pictures of the gallery: an image with the boxes of all localizers, heat maps beside it."""
+"""The pictures of the gallery: an image with the boxes of all localizers, and its heat maps."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ _JPEG_QUALITY = 84
 
 
 def gallery(evaluated: Evaluated) -> tuple[Picture, ...]:
-    """Pictures of chosen images: each with all boxes, and beside it the heat maps.
+    """Pictures of chosen images: each with all boxes, and next to it the heat maps.
 
-    An image that is missing or unreadable is drawn blank, and said so. Of the heat maps the first
+    An image that is missing or unreadable is drawn blank, with a note. Of the heat maps the first
     two that know the image are shown.
     """
     images, inputs = evaluated.images, evaluated.inputs
@@ -85,8 +85,8 @@ def _picture(
 ) -> Picture:
     image, missing = _image(choice.image_id, path, size_hw)
     maps = {name: heat_maps[name] for name in choice.ious if name in heat_maps}
-    found = {n: m.in_frame(choice.image_id, choice.disease, size_hw) for n, m in maps.items()}
-    heats = {n: heat for n, heat in found.items() if heat is not None}
+    in_frame = {n: m.in_frame(choice.image_id, choice.disease, size_hw) for n, m in maps.items()}
+    heats = {n: heat for n, heat in in_frame.items() if heat is not None}
     heats = dict(list(heats.items())[:_HEAT_PANELS])
     figure = _draw(choice, image, missing, tops, heats)
     caption, alt = _words(choice, tops, missing, list(heats))
@@ -176,16 +176,16 @@ def _words(
     choice: Choice, tops: Mapping[str, Localization], missing: str, heats: Sequence[str]
 ) -> tuple[str, str]:
     """Caption and alternative text."""
-    said = "; ".join(_said(choice, tops, name) for name in choice.ious)
+    results = "; ".join(_said(choice, tops, name) for name in choice.ious)
     disease = choice.disease.replace("_", " ")
-    caption = f"{disease} on {choice.image_id}. {said}"
-    beside = f" Beside it the heat map of {' and of '.join(heats)}." if heats else ""
+    caption = f"{disease} on {choice.image_id}. {results}"
+    heat_text = f" Beside it the heat map of {' and of '.join(heats)}." if heats else ""
     blank = f" The frame is blank: {missing}." if missing else ""
     boxes = [("ground truth", choice.box_xyxy)] + [(n, b.box_xyxy) for n, b in tops.items()]
     places = "; ".join(f"{n} {', '.join(f'{v:.0f}' for v in box)}" for n, box in boxes)
     alt = (
         f"Chest image {choice.image_id} with boxes of {disease} (left, top, right, bottom in "
-        f"pixels): {places}. {said}.{beside}{blank}"
+        f"pixels): {places}. {results}.{heat_text}{blank}"
     )
     return caption + (f". {missing[:1].upper()}{missing[1:]}" if missing else ""), alt
 

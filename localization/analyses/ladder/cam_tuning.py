@@ -64,16 +64,16 @@ def tuning_folds(truth: GroundTruth, seed: int) -> TuningFolds:
     """
     images = truth.images
     if images.folds is not None:
-        found = np.array(images.folds)[truth.image_of_box].tolist()
-        _check_patients(truth.patient_ids, found)
+        fold_of_box = np.array(images.folds)[truth.image_of_box].tolist()
+        _check_patients(truth.patient_ids, fold_of_box)
         source = FOLDS_OF_THE_GROUND_TRUTH
-    if images.folds is None or len(set(found)) < 2:
+    if images.folds is None or len(set(fold_of_box)) < 2:
         patients = sorted(set(truth.patient_ids))
         order = np.random.default_rng(seed).permutation(len(patients)) % OWN_FOLDS
         drawn = dict(zip(patients, order.tolist(), strict=True))
-        found = [drawn[patient] for patient in truth.patient_ids]
+        fold_of_box = [drawn[patient] for patient in truth.patient_ids]
         source = f"{OWN_FOLDS} patient folds drawn with seed {seed}"
-    numbers, of_box = np.unique(found, return_inverse=True)
+    numbers, of_box = np.unique(fold_of_box, return_inverse=True)
     return TuningFolds(tuple(numbers.tolist()), of_box, source)
 
 
@@ -229,10 +229,14 @@ def _grid_scores(
         if cells is None:
             continue
         size_hw = truth.images.sizes_hw[truth.image_of_box[rows[0]]]
-        own = [SizedRule(_CHOICES[0], v[column[disease]]).mean_size_wh(size_hw) for v in means]
+        mean_sizes_wh = [
+            SizedRule(_CHOICES[0], v[column[disease]]).mean_size_wh(size_hw) for v in means
+        ]
         for s, smoothing in enumerate(SMOOTHINGS):
             heat = map_to_frame(smooth_map(cells, smoothing), size_hw, aligned=maps.aligned)
-            iou[rows, :, s], best[rows, s] = _level_scores(heat, truth.boxes_xyxy[rows], own)
+            iou[rows, :, s], best[rows, s] = _level_scores(
+                heat, truth.boxes_xyxy[rows], mean_sizes_wh
+            )
         mapped[rows] = True
     return mapped, iou, best
 
@@ -248,24 +252,24 @@ def _level_scores(
     scaled = normalise_map(heat)
     if scaled is None:
         return iou, best
-    for t, found in enumerate(level_boxes(scaled, THRESHOLDS)):
-        if found:
-            overlaps = box_iou_matrix(boxes_xyxy, found)
-            iou[..., t] = overlaps[:, _choices(scaled, found, mean_sizes_wh)]
+    for t, boxes in enumerate(level_boxes(scaled, THRESHOLDS)):
+        if boxes:
+            overlaps = box_iou_matrix(boxes_xyxy, boxes)
+            iou[..., t] = overlaps[:, _choices(scaled, boxes, mean_sizes_wh)]
             best = np.maximum(best, overlaps.max(axis=1))
     return iou, best
 
 
 def _choices(
     scaled: npt.NDArray[np.float32],
-    found: Sequence[Corners],
+    boxes: Sequence[Corners],
     mean_sizes_wh: Sequence[MeanSize],
 ) -> IndexArray:
     """(V, R) index of the region that each size rule chooses with each mean size."""
-    if len(found) == 1:
+    if len(boxes) == 1:
         return np.zeros((len(mean_sizes_wh), len(_CHOICES)), dtype=np.intp)
-    boxes, heats = np.array(found), np.array([mean_heat(scaled, box) for box in found])
-    rows = [[choose(boxes, heats, rule, size) for rule in _CHOICES] for size in mean_sizes_wh]
+    corners, heats = np.array(boxes), np.array([mean_heat(scaled, box) for box in boxes])
+    rows = [[choose(corners, heats, rule, size) for rule in _CHOICES] for size in mean_sizes_wh]
     return np.array(rows, dtype=np.intp)
 
 

@@ -99,24 +99,24 @@ def climb(truth: GroundTruth, maps: HeatMaps, fixed_iou: FloatArray, *, seed: in
 
 
 def ladder(evaluated: Evaluated) -> Section | None:
-    """The ladder of every localizer that has maps; None where nobody has any."""
+    """The ladder of every localizer that has maps; None if none has any."""
     truth, maps, bootstrap = evaluated.truth, evaluated.inputs.maps, evaluated.bootstrap
     resamples, seed = evaluated.inputs.resamples, evaluated.inputs.seed
     if not maps:
         return None
     ladders = [
-        replace(climb(truth, own, evaluated.scores[name].iou, seed=seed), name=name)
-        for name, own in maps.items()
+        replace(climb(truth, heat_maps, evaluated.scores[name].iou, seed=seed), name=name)
+        for name, heat_maps in maps.items()
     ]
-    figures = [bootstrap.estimates(one.rungs) for one in ladders]
-    losses = [bootstrap.estimates(one.losses) for one in ladders]
+    figures = [bootstrap.estimates(climbed.rungs) for climbed in ladders]
+    losses = [bootstrap.estimates(climbed.losses) for climbed in ladders]
     names = truth.disease_names
     title = "Oracle ladder: mean IoU by what may be seen"
     chart = NamedFigure(
         "ladder",
         title,
         _alt(ladders, figures),
-        ladder_figure([one.name for one in ladders], tuple(RUNGS), names, figures),
+        ladder_figure([climbed.name for climbed in ladders], tuple(RUNGS), names, figures),
     )
     notes = _notes(truth, ladders, resamples, seed)
     return Section(
@@ -157,13 +157,13 @@ def _notes(
     truth: GroundTruth, ladders: Sequence[Ladder], resamples: int, seed: int
 ) -> tuple[str, ...]:
     source = ladders[0].folds_from
-    own = "" if source == FOLDS_OF_THE_GROUND_TRUTH else "; these are not the models' folds"
-    missing = ", ".join(f"{one.name} {one.without_map}" for one in ladders)
+    remark = "" if source == FOLDS_OF_THE_GROUND_TRUTH else "; these are not the models' folds"
+    missing = ", ".join(f"{climbed.name} {climbed.without_map}" for climbed in ladders)
     return (
         f"Scored: {len(truth)} ground-truth boxes of {len(set(truth.patient_ids))} patients; top-1",
         f"Boxes without a heat map: {missing}. They have IoU 0 on every rung but the last; "
         f"otherwise {MISS_RULE}",
-        f"Rules tuned over folds of: {source}{own}",
+        f"Rules tuned over folds of: {source}{remark}",
         f"[low, high]: 95 % interval, {resamples} resamples of patients (seed {seed})",
         "oracle: chosen with the box that is scored; an upper bound, never a result",
     )
@@ -178,12 +178,12 @@ def _rung_rows(
     return tuple(
         TableRow(
             rung,
-            {"rung": rung, "localizer": one.name},
+            {"rung": rung, "localizer": climbed.name},
             _cells(names, estimates[r]),
-            {"boxes": boxes, "without map": one.without_map, "saw": RUNGS[rung]},
+            {"boxes": boxes, "without map": climbed.without_map, "saw": RUNGS[rung]},
         )
         for r, rung in enumerate(RUNGS)
-        for one, estimates in zip(ladders, figures, strict=True)
+        for climbed, estimates in zip(ladders, figures, strict=True)
     )
 
 
@@ -196,12 +196,12 @@ def _loss_rows(
     return tuple(
         TableRow(
             f"lost to: {step}",
-            {"lost to": step, "localizer": one.name},
+            {"lost to": step, "localizer": climbed.name},
             _cells(names, estimates[s]),
             {"boxes": boxes, "from rung to rung": STEPS[step]},
         )
         for s, step in enumerate(STEPS)
-        for one, estimates in zip(ladders, losses, strict=True)
+        for climbed, estimates in zip(ladders, losses, strict=True)
     )
 
 
@@ -216,22 +216,22 @@ def _findings(
     losses: Sequence[Sequence[DiseaseEstimates]],
 ) -> list[str]:
     sentences = []
-    for one, rungs, lost in zip(ladders, figures, losses, strict=True):
+    for climbed, rungs, lost in zip(ladders, figures, losses, strict=True):
         fixed, tuned = (rungs[r].macro.value for r in (0, 1))
         parts = [
             f"{figure.macro.value:.3f} to {step}" for step, figure in zip(STEPS, lost, strict=True)
         ]
         sentences.append(
-            f"{one.name}: macro mean IoU {fixed:.3f} with its fixed threshold, {tuned:.3f} tuned "
-            f"on other patients. What is missing to 1 is lost: {', '.join(parts)}."
+            f"{climbed.name}: macro mean IoU {fixed:.3f} with its fixed threshold, {tuned:.3f} "
+            f"tuned on other patients. What is missing to 1 is lost: {', '.join(parts)}."
         )
     return sentences
 
 
 def _alt(ladders: Sequence[Ladder], figures: Sequence[Sequence[DiseaseEstimates]]) -> str:
     lines = [
-        f"{one.name} " + ", ".join(f"{f.macro.value:.2f}" for f in estimates)
-        for one, estimates in zip(ladders, figures, strict=True)
+        f"{climbed.name} " + ", ".join(f"{f.macro.value:.2f}" for f in estimates)
+        for climbed, estimates in zip(ladders, figures, strict=True)
     ]
     return (
         f"Mean IoU on the rungs {', '.join(RUNGS)}, one panel for each disease and one for the "

@@ -1,4 +1,4 @@
-"""How far the answers of a gate in one runtime are from those of the same gate in another."""
+"""Compare the predictions of one gate in two runtimes."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ Corners = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True)
-class Judged:
-    """What a gate and its maps say of one image.
+class RuntimePrediction:
+    """The prediction of a gate and its maps for one image.
 
     Attributes:
         probabilities: (D,) in the gate's order of diseases.
-        present: what passes its threshold, `No Finding` too where the gate knows it.
+        present: diseases that pass their threshold, and `No Finding` where the gate knows it.
         boxes: disease that passes -> its strongest Grad-CAM box, (x1, y1, x2, y2) in pixels of the
             image; a map that shows nothing has none.
     """
@@ -36,33 +36,35 @@ class Judged:
     boxes: Mapping[str, Corners]
 
 
-def judge(gate: Gate, image: LoadedImage) -> Judged:
-    """One image's answer."""
+def predict(gate: Gate, image: LoadedImage) -> RuntimePrediction:
+    """Predict one image."""
     output = gate([image])
     cam = GradCamLocalizer(gate).localize_output([image], output, output.present_diseases(0))
     boxes = {box.disease: box.box_xyxy for box in best_by_score(cam.boxes).values()}
     passes = zip(output.diseases, output.present[0], strict=True)
-    return Judged(output.probabilities[0], frozenset(d for d, yes in passes if yes), boxes)
+    return RuntimePrediction(
+        output.probabilities[0], frozenset(d for d, yes in passes if yes), boxes
+    )
 
 
-def overlaps(first: Judged, second: Judged) -> list[float]:
+def overlaps(first: RuntimePrediction, second: RuntimePrediction) -> list[float]:
     """IoU of the two boxes of each disease that is present for both.
 
     Where one alone has a box (the other's map shows nothing) it is 0; where neither has, none.
     """
-    found = []
+    ious = []
     for disease in sorted(first.present & second.present):
         pair = first.boxes.get(disease), second.boxes.get(disease)
         if pair[0] is not None and pair[1] is not None:
-            found.append(float(iou([pair[0]], [pair[1]])[0]))
+            ious.append(float(iou([pair[0]], [pair[1]])[0]))
         elif pair != (None, None):
-            found.append(0.0)
-    return found
+            ious.append(0.0)
+    return ious
 
 
 @dataclass(frozen=True)
-class Agreement:
-    """Of two gates on the same images.
+class RuntimeAgreement:
+    """Agreement of two gates on the same images.
 
     Attributes:
         images: their number.
@@ -83,25 +85,25 @@ class Agreement:
     median_iou: float | None
 
     @classmethod
-    def of(cls, pairs: Sequence[tuple[Judged, Judged]]) -> Agreement:
-        """Of the two answers to each image.
+    def of(cls, pairs: Sequence[tuple[RuntimePrediction, RuntimePrediction]]) -> RuntimeAgreement:
+        """Summarize the two predictions of each image.
 
         Raises:
             ValueError: without images.
         """
         if not pairs:
             raise ValueError("no images to compare runtimes on")
-        apart = np.abs([one.probabilities - two.probabilities for one, two in pairs])
-        found = np.array([value for pair in pairs for value in overlaps(*pair)])
+        apart = np.abs([first.probabilities - second.probabilities for first, second in pairs])
+        ious = np.array([value for pair in pairs for value in overlaps(*pair)])
         return cls(
             images=len(pairs),
             mean_difference=float(apart.mean()),
             largest_difference=float(apart.max()),
             decisions=apart.size,
-            turned=sum(len(one.present ^ two.present) for one, two in pairs),
-            boxes=len(found),
-            same_box=float(np.mean(found > SAME_BOX)) if len(found) else None,
-            median_iou=float(np.median(found)) if len(found) else None,
+            turned=sum(len(first.present ^ second.present) for first, second in pairs),
+            boxes=len(ious),
+            same_box=float(np.mean(ious > SAME_BOX)) if len(ious) else None,
+            median_iou=float(np.median(ious)) if len(ious) else None,
         )
 
     def __str__(self) -> str:
@@ -120,8 +122,8 @@ class Agreement:
 
 def agreement(
     exact: Gate, other: Gate, images: Iterable[LoadedImage], total: int | None = None
-) -> Agreement:
-    """Judge images by both gates, which are of one classifier; shows a progress bar.
+) -> RuntimeAgreement:
+    """Predict images with both gates, which are of one classifier; shows a progress bar.
 
     Args:
         exact, other: the gate in two runtimes.
@@ -132,4 +134,4 @@ def agreement(
         ValueError: without images.
     """
     shown = tqdm(images, "comparing", total, unit="image")
-    return Agreement.of([(judge(exact, image), judge(other, image)) for image in shown])
+    return RuntimeAgreement.of([(predict(exact, image), predict(other, image)) for image in shown])

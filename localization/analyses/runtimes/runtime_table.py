@@ -1,4 +1,4 @@
-"""Images judged in several runtimes: kept in Parquet, and what the runtimes change as a table.
+"""Images predicted in several runtimes: kept in Parquet, and compared in a table.
 
 The Parquet has one row for each image, runtime and disease: image_id, patient_id, fold (`OUTSIDE`
 of a model without folds), runtime, disease, label (null unknown), probability, present, and the
@@ -25,7 +25,7 @@ from cxrloc.classification.metrics.ranking import bootstrap_ranking
 from cxrloc.classification.metrics.sampled import bootstrap_ratios
 from cxrloc.classification.report.tables import Cell, ResultTable, TableRow
 from cxrloc.datasets.files.atomic import whole_file
-from cxrloc.localization.analyses.runtimes.agreement import SAME_BOX, Judged, overlaps
+from cxrloc.localization.analyses.runtimes.agreement import SAME_BOX, RuntimePrediction, overlaps
 
 _KEY = b"cxrloc"
 _CORNERS = ("x1", "y1", "x2", "y2")
@@ -38,14 +38,14 @@ class ImageInRuntimes:
 
     Attributes:
         labels: (D,) of 0, 1 and NaN.
-        answers: runtime -> its answer; the first is the one that the others are compared with.
+        answers: runtime -> its prediction; the others are compared with the first.
     """
 
     image_id: str
     patient_id: str
     fold: int
     labels: npt.NDArray[np.float64] = field(repr=False)
-    answers: Mapping[str, Judged] = field(repr=False)
+    answers: Mapping[str, RuntimePrediction] = field(repr=False)
 
 
 def write_images(
@@ -54,7 +54,7 @@ def write_images(
     diseases: Sequence[str],
     settings: Mapping[str, Any],
 ) -> None:
-    """Write the Parquet whole or not at all; `settings` say what it was made of, as JSON."""
+    """Write the Parquet whole or not at all; `settings` are the inputs it was made from."""
     rows = [
         (
             image.image_id,
@@ -88,7 +88,7 @@ def write_images(
 
 
 def settings_of(path: Path) -> dict[str, Any]:
-    """What a file of `write_images` was made of; empty where there is no such file."""
+    """Read the `settings` of a file of `write_images`; empty if there is no such file."""
     try:
         metadata = pq.read_schema(path).metadata or {}
     except (OSError, pa.ArrowInvalid):
@@ -106,7 +106,7 @@ def read_images(path: Path) -> list[ImageInRuntimes]:
         for runtime, rows in of_image.groupby("runtime", sort=False):
             boxed = rows.dropna(subset=list(_CORNERS))
             corners = boxed[list(_CORNERS)].itertuples(index=False, name=None)
-            answers[str(runtime)] = Judged(
+            answers[str(runtime)] = RuntimePrediction(
                 rows["probability"].to_numpy(dtype=np.float64),
                 frozenset(rows["disease"][rows["present"]]),
                 dict(zip(boxed["disease"], corners, strict=True)),
@@ -122,7 +122,7 @@ def read_images(path: Path) -> list[ImageInRuntimes]:
 def runtime_table(
     images: Sequence[ImageInRuntimes], diseases: Sequence[str], notes: Sequence[str] = ()
 ) -> ResultTable:
-    """What each runtime changes against the first one, on the same images.
+    """Compare each runtime with the first one, on the same images.
 
     Args:
         images: with the same diseases and runtimes, all folds together.
@@ -163,19 +163,21 @@ def runtime_table(
     )
 
 
-def _changes(pairs: Sequence[tuple[Judged, Judged]], patients: Sequence[str]) -> dict[str, Any]:
+def _changes(
+    pairs: Sequence[tuple[RuntimePrediction, RuntimePrediction]], patients: Sequence[str]
+) -> dict[str, Any]:
     """The cells of a runtime but AUC."""
-    apart = np.abs([one.probabilities - two.probabilities for one, two in pairs])
-    turned = np.array([len(one.present ^ two.present) for one, two in pairs])
-    found = [np.array(overlaps(*pair)) for pair in pairs]
-    boxes = np.array([f.size for f in found])
+    apart = np.abs([first.probabilities - second.probabilities for first, second in pairs])
+    turned = np.array([len(first.present ^ second.present) for first, second in pairs])
+    ious = [np.array(overlaps(*pair)) for pair in pairs]
+    boxes = np.array([values.size for values in ious])
     decisions = np.full(len(pairs), apart.shape[1])
     # each image's part of what is above and below a ratio's line
     above = [
         1000 * apart.sum(axis=1),
         1000 * turned,
-        [(f > SAME_BOX).sum() for f in found],
-        [(f == 0).sum() for f in found],
+        [(values > SAME_BOX).sum() for values in ious],
+        [(values == 0).sum() for values in ious],
     ]
     below = [decisions, decisions, boxes, boxes]
     over, under = (np.array(part, dtype=np.float64).T for part in (above, below))
@@ -187,7 +189,7 @@ def _changes(pairs: Sequence[tuple[Judged, Judged]], patients: Sequence[str]) ->
         "turned": int(turned.sum()),
         "turned per thousand": rate,
         "boxes": int(boxes.sum()),
-        "median IoU": float(np.median(np.concatenate(found))) if boxes.any() else np.nan,
+        "median IoU": float(np.median(np.concatenate(ious))) if boxes.any() else np.nan,
         "same box": same,
         "other region": other,
     }

@@ -53,9 +53,9 @@ def score_markers(images: Iterable[Drawn]) -> MarkerScore:
     """Find the markers of images on which they are known (see `marker_phantoms.marked_images`)."""
     counts = np.zeros(4, np.int64)
     for pixels, drawn in images:
-        found = find_markers(pixels).boxes_xyxy
-        same = box_iou_matrix(np.array(drawn).reshape(-1, 4), found) > SAME
-        counts += len(drawn), same.any(axis=1).sum(), len(found), same.any(axis=0).sum()
+        boxes = find_markers(pixels).boxes_xyxy
+        same = box_iou_matrix(np.array(drawn).reshape(-1, 4), boxes) > SAME
+        counts += len(drawn), same.any(axis=1).sum(), len(boxes), same.any(axis=0).sum()
     return MarkerScore(*counts.tolist())
 
 

@@ -1,4 +1,4 @@
-"""The shortcut check as a section: shares of CAM mass beside the shares of area, per disease."""
+"""The shortcut check as a section: shares of CAM mass and of area, per disease."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ Draws = dict[str, int]
 def shortcut(evaluated: Evaluated) -> Section | None:
     """Where the heat maps look; None without maps of images that can be read."""
     maps = evaluated.inputs.maps
-    mapped = [image for own in maps.values() for image, _ in own.pairs]
+    mapped = [image for heat_maps in maps.values() for image, _ in heat_maps.pairs]
     regions = read_regions(evaluated.inputs.image_paths, mapped)
     if not regions:
         return None
@@ -75,14 +75,16 @@ def shortcut_check(
     Returns:
         The section; without a table if no map can be measured. It says why one cannot.
     """
-    found = {name: _measured(name, own, regions, patient_of) for name, own in maps.items()}
-    shares = {n: one for both in found.values() for n, one in both.items() if one.pairs}
-    removed = any(len(both) > 1 for both in found.values())
+    measured = {
+        name: _measured(name, heat_maps, regions, patient_of) for name, heat_maps in maps.items()
+    }
+    shares = {n: shown for both in measured.values() for n, shown in both.items() if shown.pairs}
+    removed = any(len(both) > 1 for both in measured.values())
     asked = f"{_QUESTION} {_WITHOUT}" if removed else _QUESTION
-    remarks = [remark for name, both in found.items() for remark in _remarks(name, both)]
+    remarks = [remark for name, both in measured.items() for remark in _remarks(name, both)]
     if not shares:
         return Section("shortcut", _TITLE, (asked, *remarks))
-    section = shortcut_section(shares, _minus(found, shares), resamples=resamples, seed=seed)
+    section = shortcut_section(shares, _minus(measured, shares), resamples=resamples, seed=seed)
     return replace(section, paragraphs=(asked, *section.paragraphs, *remarks))
 
 
@@ -93,37 +95,37 @@ def _measured(
     patient_of: Mapping[str, str],
 ) -> dict[str, ShortcutShares]:
     """The shares of a localizer and, second, of its maps of images without markers."""
-    named = replace(maps, name=name)
-    both = [named, *([named.without_markers] if named.without_markers else [])]
-    return {one.name: shortcut_shares(one, regions, patient_of) for one in both}
+    heat_maps = replace(maps, name=name)
+    both = [heat_maps, *([heat_maps.without_markers] if heat_maps.without_markers else [])]
+    return {each.name: shortcut_shares(each, regions, patient_of) for each in both}
 
 
 def _minus(
-    found: Mapping[str, Mapping[str, ShortcutShares]], shares: Collection[str]
+    measured: Mapping[str, Mapping[str, ShortcutShares]], shares: Collection[str]
 ) -> dict[str, str]:
-    """Name -> what its share is compared with: the first localizer, or the image as it is."""
-    first = next((name for name in found if name in shares), "")
-    pairs = [(name, first) for name in found if name != first]
-    pairs += [(other, name) for name, both in found.items() for other in list(both)[1:]]
-    return {one: other for one, other in pairs if one in shares and other in shares}
+    """Name -> the name it is compared with: the first localizer, or the image as it is."""
+    first = next((name for name in measured if name in shares), "")
+    pairs = [(name, first) for name in measured if name != first]
+    pairs += [(without, name) for name, both in measured.items() for without in list(both)[1:]]
+    return {name: other for name, other in pairs if name in shares and other in shares}
 
 
 def _remarks(name: str, both: Mapping[str, ShortcutShares]) -> Iterator[str]:
     """What the shares do not show: maps left out, and maps of which nothing is left."""
-    own, *others = both.values()
-    if own.unread:
-        whole = len(own.pairs) + own.empty + own.unread
+    plain, *others = both.values()
+    if plain.unread:
+        whole = len(plain.pairs) + plain.empty + plain.unread
         yield (
-            f"{own.unread} of the {whole} maps of {name} are left out: their images are not there "
-            "or cannot be read."
+            f"{plain.unread} of the {whole} maps of {name} are left out: their images are not "
+            "there or cannot be read."
         )
-    for without in others if own.pairs else ():
+    for without in others if plain.pairs else ():
         yield (
-            f"{len(set(own.pairs) - set(without.pairs))} of the {len(own.pairs)} maps of {name} "
-            "that show something show nothing once the letters are removed."
+            f"{len(set(plain.pairs) - set(without.pairs))} of the {len(plain.pairs)} maps of "
+            f"{name} that show something show nothing once the letters are removed."
         )
-    for measured, one in both.items():
-        if not one.pairs:
+    for measured, shares in both.items():
+        if not shares.pairs:
             yield f"{measured} cannot be measured: no map of a readable image shows heat."
 
 
@@ -139,72 +141,74 @@ def shortcut_section(
         seed: of these.
     """
     draws = {"resamples": resamples, "seed": seed}
-    figures = {name: _figures(one, **draws) for name, one in shares.items()}
+    figures = {name: _figures(measured, **draws) for name, measured in shares.items()}
     rows = [row for name in shares for row in _rows(name, shares[name], figures[name])]
-    said = [_sentences(name, figures[name]) for name in shares]
+    sentences = [_sentences(name, figures[name]) for name in shares]
     for name, other in minus.items():
-        mine, theirs = _paired(shares[name], shares[other])
-        if mine.pairs:
-            found = _difference(mine, theirs, draws)
+        first, second = _paired(shares[name], shares[other])
+        if first.pairs:
+            difference = _difference(first, second, draws)
             rows += [
-                _row(f"{name} minus {other}", mine, region, MASS, found[region])
+                _row(f"{name} minus {other}", first, region, MASS, difference[region])
                 for region in REGIONS
             ]
-            said.append(_difference_sentence(name, other, mine.diseases, found))
+            sentences.append(_difference_sentence(name, other, first.diseases, difference))
     rows.sort(key=lambda row: REGIONS.index(row.block))  # stable: the order within stays
     table = ResultTable("shortcut", _TITLE, tuple(rows), _notes(shares, resamples, seed))
     alt = (
         "Dots with intervals, one line for each disease, one colour and marker for each localizer; "
-        f"grey bars: share of the area. {' '.join(said)} All figures are in the table shortcut."
+        f"grey bars: share of the area. {' '.join(sentences)} "
+        "All figures are in the table shortcut."
     )
     chart = NamedFigure("shortcut", _TITLE, alt, shortcut_chart(shares, figures))
-    return Section("shortcut", _TITLE, tuple(said), (table,), (chart,))
+    return Section("shortcut", _TITLE, tuple(sentences), (table,), (chart,))
 
 
-def _figures(one: ShortcutShares, *, resamples: int, seed: int) -> Figures:
+def _figures(shares: ShortcutShares, *, resamples: int, seed: int) -> Figures:
     """(region, measure) -> its estimates, in percent."""
-    columns = 100 * np.concatenate([one.mass, one.area, one.mass - one.area], axis=1)
-    found = one.bootstrap(resamples=resamples, seed=seed).estimates(columns)
+    columns = 100 * np.concatenate([shares.mass, shares.area, shares.mass - shares.area], axis=1)
+    estimates = shares.bootstrap(resamples=resamples, seed=seed).estimates(columns)
     keys = [(region, measure) for measure in (MASS, AREA, EXCESS) for region in REGIONS]
-    return dict(zip(keys, found, strict=True))
+    return dict(zip(keys, estimates, strict=True))
 
 
-def _rows(name: str, one: ShortcutShares, figures: Figures) -> Iterator[TableRow]:
+def _rows(name: str, shares: ShortcutShares, figures: Figures) -> Iterator[TableRow]:
     for region in REGIONS:
         for measure in (MASS, AREA, EXCESS):
-            yield _row(name, one, region, measure, figures[region, measure])
+            yield _row(name, shares, region, measure, figures[region, measure])
 
 
 def _row(
-    name: str, one: ShortcutShares, region: str, measure: str, figures: DiseaseEstimates
+    name: str, shares: ShortcutShares, region: str, measure: str, figures: DiseaseEstimates
 ) -> TableRow:
     counts: dict[str, str | int] = {
-        "maps": len(one.pairs),
-        "maps of marked images": int(one.marked.sum()),
-        "patients": len(set(one.patient_ids)),
+        "maps": len(shares.pairs),
+        "maps of marked images": int(shares.marked.sum()),
+        "patients": len(set(shares.patient_ids)),
     }
     lead: dict[str, str | float] = {"region": region, "share of": measure, "localizer": name}
-    return TableRow(region, lead, disease_cells(one.diseases, figures), counts)
+    return TableRow(region, lead, disease_cells(shares.diseases, figures), counts)
 
 
-def _paired(one: ShortcutShares, other: ShortcutShares) -> tuple[ShortcutShares, ShortcutShares]:
+def _paired(first: ShortcutShares, second: ShortcutShares) -> tuple[ShortcutShares, ShortcutShares]:
     """Both on the maps that both have, in one order."""
-    pairs = shared_pairs([one, other])
-    return one.select(pairs), other.select(pairs)
+    pairs = shared_pairs([first, second])
+    return first.select(pairs), second.select(pairs)
 
 
 def _difference(
-    mine: ShortcutShares, theirs: ShortcutShares, draws: Draws
+    first: ShortcutShares, second: ShortcutShares, draws: Draws
 ) -> dict[str, DiseaseEstimates]:
     """Region -> mass of the one minus that of the other, percent points, patients resampled."""
-    found = mine.bootstrap(**draws).estimates(100 * (mine.mass - theirs.mass))
-    return dict(zip(REGIONS, found, strict=True))
+    estimates = first.bootstrap(**draws).estimates(100 * (first.mass - second.mass))
+    return dict(zip(REGIONS, estimates, strict=True))
 
 
 def _notes(shares: Mapping[str, ShortcutShares], resamples: int, seed: int) -> tuple[str, ...]:
     left_out = ", ".join(
-        f"{name} {one.empty} that show nothing, {one.unread} of images that could not be read"
-        for name, one in shares.items()
+        f"{name} {measured.empty} that show nothing, "
+        f"{measured.unread} of images that could not be read"
+        for name, measured in shares.items()
     )
     return (
         "Mass of a map: what is over its least value in the image. Markers are found by classical "
@@ -232,20 +236,20 @@ def _sentences(name: str, figures: Figures) -> str:
 
 
 def _difference_sentence(
-    name: str, other: str, diseases: Sequence[str], found: Mapping[str, DiseaseEstimates]
+    name: str, other: str, diseases: Sequence[str], difference: Mapping[str, DiseaseEstimates]
 ) -> str:
-    parts = [f"{_points(found[region].macro)} {where(region)}" for region in REGIONS]
-    said = f"{name} minus {other}, percent points of the mass: {'; '.join(parts)}."
+    parts = [f"{_points(difference[region].macro)} {where(region)}" for region in REGIONS]
+    sentence = f"{name} minus {other}, percent points of the mass: {'; '.join(parts)}."
     apart = [
         f"{disease} {_points(estimate)} {where(region)}"
         for region in REGIONS
-        for disease, estimate in zip(diseases, found[region].per_disease, strict=True)
+        for disease, estimate in zip(diseases, difference[region].per_disease, strict=True)
         if estimate.excludes_zero
     ]
     if not apart or len(diseases) < 2:
-        return said
+        return sentence
     return (
-        f"{said} Diseases whose own interval excludes zero, not corrected for looking at "
+        f"{sentence} Diseases whose own interval excludes zero, not corrected for looking at "
         f"{len(diseases)}: {', '.join(apart)}."
     )
 

@@ -67,14 +67,14 @@ def image_regions(pixels: npt.NDArray[np.uint8]) -> ImageRegions:
 
 def read_regions(images: Mapping[str, Path], image_ids: Iterable[str]) -> dict[str, ImageRegions]:
     """Regions of those images that have a file that can be read, with a progress bar."""
-    wanted = [image for image in dict.fromkeys(image_ids) if image in images]
-    found = {}
-    for image in tqdm(wanted, desc="markers and bodies", unit="image", mininterval=1.0):
+    to_read = [image for image in dict.fromkeys(image_ids) if image in images]
+    regions = {}
+    for image in tqdm(to_read, desc="markers and bodies", unit="image", mininterval=1.0):
         try:
-            found[image] = image_regions(read_grey(images[image]))
+            regions[image] = image_regions(read_grey(images[image]))
         except UnreadableImageError as error:
             tqdm.write(f"shortcut check: left out {image}: {error.reason}")
-    return found
+    return regions
 
 
 def mass_shares(cells: npt.NDArray[np.float32], regions: ImageRegions, aligned: bool) -> FloatArray:
@@ -146,24 +146,24 @@ def shortcut_shares(
             were removed before the network saw them.
         patient_of: image_id -> patient; an image that it lacks is a patient of its own.
     """
-    known = [pair for pair in maps.pairs if pair[0] in regions]
-    mass = [_of_pair(maps, regions, pair) for pair in known]
+    readable = [pair for pair in maps.pairs if pair[0] in regions]
+    mass = [_of_pair(maps, regions, pair) for pair in readable]
     seen = [i for i, shares in enumerate(mass) if np.isfinite(shares).all()]
-    pairs = tuple(known[i] for i in seen)
+    pairs = tuple(readable[i] for i in seen)
     return ShortcutShares(
         pairs=pairs,
         patient_ids=tuple(patient_of.get(image, image) for image, _ in pairs),
         mass=np.array([mass[i] for i in seen]).reshape(-1, len(REGIONS)),
         area=np.array([regions[image].areas for image, _ in pairs]).reshape(-1, len(REGIONS)),
         marked=np.array([regions[image].marked for image, _ in pairs], dtype=np.bool_),
-        empty=len(known) - len(seen),
-        unread=len(maps.pairs) - len(known),
+        empty=len(readable) - len(seen),
+        unread=len(maps.pairs) - len(readable),
     )
 
 
 def shared_pairs(some: Sequence[ShortcutShares]) -> tuple[Pair, ...]:
     """Pairs that all of them have measured, sorted."""
-    return tuple(sorted(set.intersection(*(set(one.pairs) for one in some))))
+    return tuple(sorted(set.intersection(*(set(shares.pairs) for shares in some))))
 
 
 def _of_pair(maps: HeatMaps, regions: Mapping[str, ImageRegions], pair: Pair) -> FloatArray:

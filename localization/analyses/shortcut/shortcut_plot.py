@@ -22,7 +22,7 @@ from cxrloc.localization.analyses.shortcut.shortcut import (
 
 def shortcut_chart(shares: Mapping[str, ShortcutShares], figures: Mapping[str, Figures]) -> Figure:
     """A panel for each region, a line for each disease and their mean."""
-    names = sorted({disease for one in shares.values() for disease in one.diseases})
+    names = sorted({disease for measured in shares.values() for disease in measured.diseases})
     lines = [*names, MACRO_MEAN]
     height = (0.16 * len(shares) + 0.2) * len(lines) + 1.8
     figure = blank_figure(9.5, height)
@@ -30,9 +30,9 @@ def shortcut_chart(shares: Mapping[str, ShortcutShares], figures: Mapping[str, F
     for axis, region in zip(panels, REGIONS, strict=True):
         _panel(axis, region, lines)
         for i, name in enumerate(shares):
-            own = _lines_of(shares[name], lines)
+            rows = _lines_of(shares[name], lines)
             at = (i + 0.5) / len(shares)
-            _series(axis, own, at, figures[name], region, name, i, len(shares))
+            _series(axis, rows, at, figures[name], region, name, i, len(shares))
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(
         handles,

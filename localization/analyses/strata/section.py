@@ -119,14 +119,14 @@ def _notes(
 
 def _findings(scores: Sequence[StratumScore]) -> tuple[str, ...]:
     """For each localizer the strata in which it is furthest below and above the reference."""
-    found: dict[str, list[tuple[Estimate, str]]] = {}
+    differences_of: dict[str, list[tuple[Estimate, str]]] = {}
     for score in scores:
         if score.over_reference is not None and not score.localizer.is_control:
             difference = score.over_reference["mean_iou"]
             if not math.isnan(difference.low):  # extremes of few patients would be noise
-                mine = found.setdefault(score.localizer.label, [])
-                mine.append((difference, score.stratum.name))
-    return tuple(_range(label, differences) for label, differences in found.items())
+                differences = differences_of.setdefault(score.localizer.label, [])
+                differences.append((difference, score.stratum.name))
+    return tuple(_range(label, differences) for label, differences in differences_of.items())
 
 
 def _range(label: str, differences: Sequence[tuple[Estimate, str]]) -> str:

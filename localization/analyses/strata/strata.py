@@ -1,6 +1,6 @@
 """Scores by stratum: view, sex, age, box area, number of diseases (printed: `section.py`).
 
-A localizer's figure in a stratum says little alone, since strata differ in difficulty: beside it
+A localizer's figure in a stratum says little alone, since strata differ in difficulty: next to it
 stands the paired difference to a control, which meets the same difficulty without seeing the image.
 """
 
@@ -13,6 +13,7 @@ import numpy as np
 
 from cxrloc.classification.metrics.bootstrap import ClusterBootstrap, Estimate, IndexArray
 from cxrloc.localization.boxes import box_areas
+from cxrloc.localization.evaluation.box_scores import Measure
 from cxrloc.localization.evaluation.comparison import Comparison, ScoredLocalizer
 from cxrloc.localization.evaluation.ground_truth import (
     ABSENT,
@@ -34,7 +35,7 @@ class Stratum:
     """Ground-truth boxes with something in common.
 
     Attributes:
-        kind: what is told apart, such as `view`.
+        kind: the attribute that is split by, such as `view`.
         name: such as `view AP`; names differ between kinds too.
         members: (N,) in the order of the ground truth's boxes.
     """
@@ -70,7 +71,7 @@ def strata_of(truth: GroundTruth) -> tuple[Stratum, ...]:
         "diseases on the image": [_diseases_on(images, row) for row in rows],
     }
     return tuple(
-        Stratum(kind, name, np.array([own == name for own in of_box], dtype=np.bool_))
+        Stratum(kind, name, np.array([of_this == name for of_this in of_box], dtype=np.bool_))
         for kind, of_box in names.items()
         if set(of_box) != {f"{kind} {UNKNOWN}"}
         for name in sorted(set(of_box), key=_reading_order)
@@ -104,9 +105,9 @@ def area_quarters(truth: GroundTruth) -> IndexArray:
     shares = box_areas(truth.boxes_xyxy) / truth.sizes_hw.astype(np.float64).prod(axis=1)
     quarters = np.zeros(len(truth), dtype=np.intp)
     for disease in range(len(truth.disease_names)):
-        mine = truth.disease_index == disease
-        limits = np.quantile(shares[mine], [0.25, 0.5, 0.75])
-        quarters[mine] = np.searchsorted(limits, shares[mine], side="left")
+        of_disease = truth.disease_index == disease
+        limits = np.quantile(shares[of_disease], [0.25, 0.5, 0.75])
+        quarters[of_disease] = np.searchsorted(limits, shares[of_disease], side="left")
     return quarters
 
 
@@ -135,16 +136,16 @@ def _scores(comparison: Comparison, stratum: Stratum, threshold: float) -> list[
         base = [row is reference for row in rows]
         values += [iou - iou[:, base], hits - hits[:, base]]
     macros = _macros(comparison, stratum, np.hstack(values))
-    measures = ("mean_iou", f"acc_iou@{threshold:g}")
+    measures = [Measure("iou", t).key for t in (None, threshold)]
     scores = []
     for i, row in enumerate(rows):
-        mine = macros[i :: len(rows)]  # mean IoU, hits, and the differences of both
-        difference = dict(zip(measures, mine[2:], strict=True)) if mine[2:] else None
+        of_row = macros[i :: len(rows)]  # mean IoU, hits, and the differences of both
+        difference = dict(zip(measures, of_row[2:], strict=True)) if of_row[2:] else None
         scores.append(
             StratumScore(
                 stratum,
                 row,
-                dict(zip(measures, mine[:2], strict=True)),
+                dict(zip(measures, of_row[:2], strict=True)),
                 None if row is reference else difference,
             )
         )

@@ -11,20 +11,13 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from cxrloc.classification.report.plots import COLOURS, panels
-from cxrloc.classification.report.tables import ResultTable, TableRow
+from cxrloc.classification.report.tables import ResultTable, TableRow, Value
 from cxrloc.datasets.files.manifest import RESEARCH_USE
 from cxrloc.localization.analyses.taxonomy.taxonomy import (
     ALL_BOXES,
-    CLASSES,
-    GATE_MISS,
-    HIT,
     HIT_THRESHOLD,
-    LOOSE,
-    NO_BOX,
-    OTHER_NAME,
     RIGHT_PLACE,
-    TIGHT,
-    WRONG_PLACE,
+    BoxOutcome,
     Taxonomy,
     taxonomies,
 )
@@ -34,14 +27,14 @@ from cxrloc.localization.evaluation.ground_truth import GroundTruth
 from cxrloc.localization.report.sections import NamedFigure, Section
 
 # The hatch is the second cue
-_STYLES: dict[str, tuple[str, str]] = {
-    HIT: (COLOURS[2], ""),
-    LOOSE: (COLOURS[1], "//"),
-    TIGHT: (COLOURS[4], "\\\\"),
-    OTHER_NAME: (COLOURS[3], "xx"),
-    WRONG_PLACE: (COLOURS[0], ".."),
-    GATE_MISS: ("#8a8a8a", "++"),
-    NO_BOX: ("#f2f2f2", ""),
+_STYLES: dict[BoxOutcome, tuple[str, str]] = {
+    BoxOutcome.HIT: (COLOURS[2], ""),
+    BoxOutcome.LOOSE: (COLOURS[1], "//"),
+    BoxOutcome.TIGHT: (COLOURS[4], "\\\\"),
+    BoxOutcome.OTHER_NAME: (COLOURS[3], "xx"),
+    BoxOutcome.WRONG_PLACE: (COLOURS[0], ".."),
+    BoxOutcome.GATE_MISS: ("#8a8a8a", "++"),
+    BoxOutcome.NO_BOX: ("#f2f2f2", ""),
 }
 
 
@@ -72,11 +65,15 @@ def _table(
 
     def row(block: str, taxonomy: Taxonomy) -> TableRow:
         counts = taxonomy.counts[block]
-        shares = {error: f"{taxonomy.share(block, error):.1f}" for error in CLASSES}
+        cells: dict[str, Value] = {
+            error: counts[error]
+            if name == "taxonomy_counts"
+            else f"{taxonomy.share(block, error):.1f}"
+            for error in BoxOutcome
+        }
         lead: dict[str, str | float] = {"disease": block}
         lead |= {"localizer": taxonomy.name, "setting": taxonomy.setting}
-        cells = counts if name == "taxonomy_counts" else shares
-        return TableRow(block, lead, dict(cells), {"boxes": sum(counts.values())})
+        return TableRow(block, lead, cells, {"boxes": sum(counts.values())})
 
     blocks = (ALL_BOXES, *truth.disease_names)
     made = tuple(row(block, taxonomy) for block in blocks for taxonomy in rows)
@@ -116,8 +113,8 @@ def _findings(rows: Sequence[Taxonomy]) -> tuple[str, ...]:
     sentences = []
     for row in rows:
         counts = row.counts[ALL_BOXES]
-        worst = max(CLASSES[1:], key=lambda error: counts[error])
-        text = f"{row.label}: {row.share(ALL_BOXES, HIT):.1f} % hits"
+        worst = max(list(BoxOutcome)[1:], key=lambda error: counts[error])
+        text = f"{row.label}: {row.share(ALL_BOXES, BoxOutcome.HIT):.1f} % hits"
         if counts[worst]:
             text += f"; most is lost to '{worst}' ({row.share(ALL_BOXES, worst):.1f} %)"
         sentences.append(f"{text}.")
@@ -125,9 +122,10 @@ def _findings(rows: Sequence[Taxonomy]) -> tuple[str, ...]:
 
 
 def _alt(findings: Sequence[str], t: float) -> str:
+    classes = ", ".join(BoxOutcome)
     return (
         "Stacked horizontal bars, one panel over all boxes and one per disease, one bar per "
-        f"localizer: share of the ground-truth boxes in each error class ({', '.join(CLASSES)}) at "
+        f"localizer: share of the ground-truth boxes in each error class ({classes}) at "
         f"IoU > {t:g}. Over all boxes: {' '.join(findings)} All shares are in the table taxonomy."
     )
 
@@ -148,9 +146,9 @@ def _figure(truth: GroundTruth, rows: Sequence[Taxonomy], threshold: float) -> F
     grid.axes[0].invert_yaxis()  # the first localizer on top; shared by all panels
     grid.figure.suptitle(f"What became of every box (hit: IoU > {threshold:g})", fontsize=12)
     grid.figure.legend(
-        handles=[Patch(label=error, **_style(error)) for error in CLASSES],
+        handles=[Patch(label=error, **_style(error)) for error in BoxOutcome],
         loc="outside lower center",
-        ncols=min(len(CLASSES), int(grid.figure.get_figwidth() // 2)),
+        ncols=min(len(BoxOutcome), int(grid.figure.get_figwidth() // 2)),
         fontsize=9,
         title=f"% of the ground-truth boxes.  {RESEARCH_USE}.",
         title_fontsize=9,
@@ -161,7 +159,7 @@ def _figure(truth: GroundTruth, rows: Sequence[Taxonomy], threshold: float) -> F
 
 def _panel(axis: Axes, rows: Sequence[Taxonomy], block: str) -> None:
     left = np.zeros(len(rows))
-    for error in CLASSES:
+    for error in BoxOutcome:
         shares = np.array([row.share(block, error) for row in rows])
         axis.barh(range(len(rows)), shares, left=left, height=0.78, **_style(error))
         left += shares
@@ -171,6 +169,6 @@ def _panel(axis: Axes, rows: Sequence[Taxonomy], block: str) -> None:
     axis.set_xlim(0, 100)
 
 
-def _style(error: str) -> dict[str, Any]:
+def _style(error: BoxOutcome) -> dict[str, Any]:
     colour, hatch = _STYLES[error]
     return {"facecolor": colour, "hatch": hatch, "edgecolor": "#222222", "linewidth": 0.6}

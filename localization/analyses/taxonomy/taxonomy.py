@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 
 import numpy as np
 import numpy.typing as npt
@@ -25,15 +26,25 @@ from cxrloc.localization.evaluation.detections import (
 from cxrloc.localization.evaluation.evaluated import Evaluated
 from cxrloc.localization.evaluation.ground_truth import BoolArray, FloatArray, GroundTruth
 
-HIT, LOOSE, TIGHT = "hit", "loose", "tight"
-OTHER_NAME = "other disease's name"
-WRONG_PLACE, GATE_MISS, NO_BOX = "wrong place", "gate miss", "no box"
-CLASSES = (HIT, LOOSE, TIGHT, OTHER_NAME, WRONG_PLACE, GATE_MISS, NO_BOX)
 RIGHT_PLACE = 0.1  # IoU above which a box counts as in the right place
 HIT_THRESHOLD = 0.5  # IoU above which a box is a hit
 
 ALL_BOXES = "all boxes"
-Counts = dict[str, int]
+
+
+class BoxOutcome(StrEnum):
+    """What became of a ground-truth box; the values are printed."""
+
+    HIT = "hit"
+    LOOSE = "loose"
+    TIGHT = "tight"
+    OTHER_NAME = "other disease's name"
+    WRONG_PLACE = "wrong place"
+    GATE_MISS = "gate miss"
+    NO_BOX = "no box"
+
+
+Counts = dict[BoxOutcome, int]
 
 
 @dataclass(frozen=True)
@@ -42,7 +53,7 @@ class Taxonomy:
 
     Attributes:
         name, setting: as in `comparison.ScoredLocalizer`.
-        counts: disease (and `ALL_BOXES`) -> class -> number of ground-truth boxes.
+        counts: disease (and `ALL_BOXES`) -> outcome -> number of ground-truth boxes.
         diseases_per_image: distinct diseases that the localizer boxes on an image with a
             ground-truth box, on average.
     """
@@ -54,17 +65,17 @@ class Taxonomy:
 
     def __post_init__(self) -> None:
         parts = [c for name, c in self.counts.items() if name != ALL_BOXES]
-        summed = {c: sum(part[c] for part in parts) for c in CLASSES}
-        assert summed == self.counts[ALL_BOXES], "every box is of exactly one disease and class"
+        summed = {o: sum(part[o] for part in parts) for o in BoxOutcome}
+        assert summed == self.counts[ALL_BOXES], "every box is of exactly one disease and outcome"
 
     @property
     def label(self) -> str:
         return f"{self.name}, gated" if self.setting == GATED else self.name
 
-    def share(self, disease: str, error: str) -> float:
-        """Percentage of the disease's boxes in a class."""
+    def share(self, disease: str, outcome: BoxOutcome) -> float:
+        """Percentage of the disease's boxes with an outcome."""
         counts = self.counts[disease]
-        return 100 * counts[error] / sum(counts.values())
+        return 100 * counts[outcome] / sum(counts.values())
 
 
 def classify_boxes(
@@ -74,9 +85,10 @@ def classify_boxes(
     *,
     threshold: float = HIT_THRESHOLD,
 ) -> npt.NDArray[np.intp]:
-    """Class of every ground-truth box as an index into `CLASSES`, (N,); the first that fits.
+    """Outcome of every ground-truth box, (N,), as its index in the list of `BoxOutcome`.
 
-    Gate miss; hit; loose or tight; other disease's name; wrong place; no box. Only top-1 boxes.
+    The first that fits: gate miss; hit; loose or tight; other disease's name; wrong place; no box.
+    Only top-1 boxes count.
 
     Args:
         detections: of the localizer, where the gate lets them pass.
@@ -91,15 +103,16 @@ def classify_boxes(
         raise ValueError(f"threshold: expected {RIGHT_PLACE:g} <= t < 1, got {threshold:g}")
     placed = scores.iou > RIGHT_PLACE
     conditions = {
-        GATE_MISS: np.zeros(len(placed), np.bool_) if passes is None else ~passes,
-        HIT: scores.iou > threshold,
-        LOOSE: placed & (scores.iobb < scores.iogt),  # |P and G| / |P| < |P and G| / |G|
-        TIGHT: placed,
-        OTHER_NAME: _best_under_other_names(detections) > threshold,
-        WRONG_PLACE: scores.predicted,
+        BoxOutcome.GATE_MISS: np.zeros(len(placed), np.bool_) if passes is None else ~passes,
+        BoxOutcome.HIT: scores.iou > threshold,
+        BoxOutcome.LOOSE: placed & (scores.iobb < scores.iogt),  # |P and G| / |P| < |P and G| / |G|
+        BoxOutcome.TIGHT: placed,
+        BoxOutcome.OTHER_NAME: _best_under_other_names(detections) > threshold,
+        BoxOutcome.WRONG_PLACE: scores.predicted,
     }
-    order = [CLASSES.index(name) for name in conditions]
-    chosen = np.select(list(conditions.values()), order, CLASSES.index(NO_BOX))
+    outcomes = list(BoxOutcome)
+    order = [outcomes.index(outcome) for outcome in conditions]
+    chosen = np.select(list(conditions.values()), order, outcomes.index(BoxOutcome.NO_BOX))
     return np.asarray(chosen, dtype=np.intp)
 
 
@@ -151,10 +164,10 @@ def _taxonomy(
 
 
 def _counts(truth: GroundTruth, classes: npt.NDArray[np.intp]) -> dict[str, Counts]:
-    table = np.zeros((len(truth.disease_names), len(CLASSES)), dtype=np.int64)
+    table = np.zeros((len(truth.disease_names), len(BoxOutcome)), dtype=np.int64)
     np.add.at(table, (truth.disease_index, classes), 1)
     rows = zip((*truth.disease_names, ALL_BOXES), [*table, table.sum(axis=0)], strict=True)
-    return {name: dict(zip(CLASSES, row.tolist(), strict=True)) for name, row in rows}
+    return {name: dict(zip(BoxOutcome, row.tolist(), strict=True)) for name, row in rows}
 
 
 def _diseases_per_image(detections: Detections) -> float:

@@ -39,26 +39,26 @@ COCO: dict[str, Any] = {
 
 
 def _rows(
-    found: Sequence[Localization], looked_at: str = "abc", masks: Sequence[MaskResult] = ()
+    boxes: Sequence[Localization], looked_at: str = "abc", masks: Sequence[MaskResult] = ()
 ) -> tuple[TableRow, ...]:
     """The table of one localizer, which has looked at these images."""
     sidecar = Provenance(Path("mine.manifest.json"), {"all": tuple(looked_at)})
     inputs: dict[str, Any] = {"provenances": {"mine": sidecar}}
     inputs |= {"masks": {"mine": masks}} if masks else {}
-    return average_precision(evaluated(COCO, {"mine": found}, **inputs)).tables[0].rows
+    return average_precision(evaluated(COCO, {"mine": boxes}, **inputs)).tables[0].rows
 
 
 def _row(rows: tuple[TableRow, ...], iou: str, bound: str, block: str = "box AP") -> TableRow:
-    wanted = {"localizer": "mine", "IoU thresholds": iou, "unboxed positives": bound}
-    return next(r for r in rows if r.block == block and wanted.items() <= r.lead.items())
+    lead = {"localizer": "mine", "IoU thresholds": iou, "unboxed positives": bound}
+    return next(r for r in rows if r.block == block and lead.items() <= r.lead.items())
 
 
 def test_a_stronger_box_on_a_labelled_image_without_a_box_is_ignored_or_halves_the_precision() -> (
     None
 ):
-    found = [Localization("a", "Mass", BOX, 0.5), Localization("b", "Mass", BOX, 0.9)]
+    boxes = [Localization("a", "Mass", BOX, 0.5), Localization("b", "Mass", BOX, 0.9)]
 
-    rows = _rows(found)
+    rows = _rows(boxes)
 
     assert _row(rows, ".5", "ignored").cells["Mass"] == pytest.approx(1.0)
     assert _row(rows, ".5", "counted").cells["Mass"] == pytest.approx(0.5)

@@ -42,8 +42,10 @@ def sidecar(root: Path, trained_on: dict[int, dict[str, str]], **inherited: Path
         bundle = root / f"fold{fold}" / "maskrcnn.safetensors"
         bundle.parent.mkdir(parents=True)
         bundle.write_bytes(b"weights")
-        known = [Radiograph(image, None, patient, "", {}) for image, patient in images.items()]
-        write_training_images(bundle, {"train": known}, inherited)
+        radiographs = [
+            Radiograph(image, None, patient, "", {}) for image, patient in images.items()
+        ]
+        write_training_images(bundle, {"train": radiographs}, inherited)
         looked_at.append(LookedAt(LOOKED_AT[fold], bundle, fold))
     return written(root, looked_at)
 
@@ -58,8 +60,8 @@ def written(root: Path, looked_at: list[LookedAt]) -> Provenance:
 
 
 def audited(provenance: Provenance | None) -> LocalizerAudit:
-    (one,) = audit_comparison(TRUTH, {"mask_rcnn": provenance}, boxed_images=BOXED)
-    return one
+    (audit,) = audit_comparison(TRUTH, {"mask_rcnn": provenance}, boxed_images=BOXED)
+    return audit
 
 
 def compared(provenances: dict[str, Provenance | None]) -> Evaluated:
@@ -126,16 +128,16 @@ def test_a_leak_that_was_found_outweighs_what_is_not_known(tmp_path: Path) -> No
 
 
 def test_a_model_of_one_fold_is_audited_on_its_own_images_alone(tmp_path: Path) -> None:
-    one = audited(sidecar(tmp_path, {0: {"b.png": "q"}}))
-    assert (one.status, one.images) == (CLEAN, 2)
+    audit = audited(sidecar(tmp_path, {0: {"b.png": "q"}}))
+    assert (audit.status, audit.images) == (CLEAN, 2)
 
 
 def test_patients_that_the_ground_truth_does_not_name_leave_it_unknown(tmp_path: Path) -> None:
     provenance = sidecar(tmp_path, {0: {"b.png": "q"}, 1: {"a0.png": "p"}})
     for anonymous in (dict.fromkeys(TRUTH, ""), {image: image for image in TRUTH}):
-        (one,) = audit_comparison(anonymous, {"x": provenance}, boxed_images=BOXED)
-        assert one.status == UNKNOWN
-        assert one.unknown == ("the patients of some images are not known",)
+        (audit,) = audit_comparison(anonymous, {"x": provenance}, boxed_images=BOXED)
+        assert audit.status == UNKNOWN
+        assert audit.unknown == ("the patients of some images are not known",)
 
 
 def test_a_control_on_disk_was_not_trained_and_is_clean(tmp_path: Path) -> None:

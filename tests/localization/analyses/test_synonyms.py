@@ -85,9 +85,9 @@ def test_a_group_needs_two_of_its_diseases() -> None:
 
 
 def test_merging_gives_a_box_every_name_of_its_group_and_leaves_others_alone() -> None:
-    named = merge_names(place(TRUTH, FOUND[3:5]), groups_of(DISEASES))
+    under_all_names = merge_names(place(TRUTH, FOUND[3:5]), groups_of(DISEASES))
 
-    assert [(box.disease, box.box_xyxy) for box in detections_list(named)] == [
+    assert [(box.disease, box.box_xyxy) for box in detections_list(under_all_names)] == [
         ("Nodule", BOX),
         ("Mass", BOX),
         ("Effusion", HALF),
@@ -114,9 +114,17 @@ def test_gated_a_pair_passes_when_the_gate_passes_any_disease_of_the_group_that_
     # b: the gate does not know the mass there, so the mass's box does not count
     assert strict.tolist() == [0, 0, 0.5]
     assert merged.tolist() == [1, 0, 0.5]
-    _, known = _ious(gate | {("b", "Mass"): True})
+    _, with_mass = _ious(gate | {("b", "Mass"): True})
     # and here the nodule's box, refused, no longer outranks it
-    assert known.tolist() == [1, 1, 0.5]
+    assert with_mass.tolist() == [1, 1, 0.5]
+
+
+@pytest.mark.parametrize("truth", [TRUTH, _truth([("a", "Mass")])])
+def test_a_gate_without_a_decision_for_a_box_is_refused(truth: GroundTruth) -> None:
+    gate = {("b", "Nodule"): True, ("c", "Effusion"): True}
+
+    with pytest.raises(ValueError, match="no decision for Mass on a"):
+        synonyms(evaluated(truth, {"mine": []}, gate))
 
 
 def _figures(section: Section, measure: str, names: str, setting: str) -> dict[str, float]:
@@ -154,14 +162,14 @@ def test_the_difference_is_paired_so_its_interval_is_a_point_where_every_patient
 ):
     images = [f"{i}" for i in range(12)]
     rng = np.random.default_rng(0)
-    found = []
+    boxes = []
     for image in images:
         side = float(rng.uniform(2, 8))  # IoU side * side / 100: it differs, the gain does not
-        found.append(Localization(image, "Mass", (10, 10, 10 + side, 20), 0.3))
-        found.append(Localization(image, "Nodule", (10, 10, 11 + side, 20), 0.6))
+        boxes.append(Localization(image, "Mass", (10, 10, 10 + side, 20), 0.3))
+        boxes.append(Localization(image, "Nodule", (10, 10, 11 + side, 20), 0.6))
     truth = _truth([(image, "Mass") for image in images])
 
-    section = synonyms(evaluated(truth, {"mine": found}, resamples=200, seed=1))
+    section = synonyms(evaluated(truth, {"mine": boxes}, resamples=200, seed=1))
 
     rows = {row.lead["names"]: row for row in section.tables[0].rows if row.block == "mean_iou"}
     cell, strict = rows["merged - strict"].cells["Mass"], rows["strict"].cells["Mass"]
@@ -197,18 +205,18 @@ def test_all_gates_open_gated_figures_are_those_with_the_disease_given() -> None
 
 
 @pytest.mark.parametrize(
-    ("diseases", "found"),
+    ("diseases", "boxes"),
     [
         (("Effusion", "Mass"), []),  # one of a group alone
         (("Effusion",), [Localization("a", d, BOX, 0.5) for d in ("Mass", "Nodule")]),
     ],
 )
 def test_without_two_names_of_a_group_the_section_says_so_and_has_no_table(
-    diseases: tuple[str, ...], found: list[Localization]
+    diseases: tuple[str, ...], boxes: list[Localization]
 ) -> None:
     truth = _truth([("a", disease) for disease in diseases])
 
-    section = synonyms(evaluated(truth, {"mine": found}))
+    section = synonyms(evaluated(truth, {"mine": boxes}))
 
     assert section.tables == ()
     assert section.paragraphs[-1].startswith("Nothing to merge: no group has two")
@@ -216,9 +224,9 @@ def test_without_two_names_of_a_group_the_section_says_so_and_has_no_table(
 
 def test_a_name_that_only_the_predictions_hold_is_merged_too_and_silence_is_a_miss() -> None:
     truth = _truth([("a", "Mass"), ("b", "Mass")])
-    found = [Localization("a", "Nodule", BOX, 0.5)]
+    boxes = [Localization("a", "Nodule", BOX, 0.5)]
 
-    section = synonyms(evaluated(truth, {"mine": found}))
+    section = synonyms(evaluated(truth, {"mine": boxes}))
 
     given = "disease given"
     assert _figures(section, "mean_iou", "strict", given) == {"Mass": 0, "macro mean": 0}

@@ -51,16 +51,16 @@ def backward_grad_cam(
 @pytest.mark.parametrize("architecture", ["resnet18", "resnet34", "resnet50"])
 def test_closed_form_equals_grad_cam_by_a_backward_pass(architecture: str, head: str) -> None:
     model = classifier(architecture, head)
-    kept: list[torch.Tensor] = []
-    with model.backbone.register_forward_hook(lambda _m, _i, output: kept.append(output)):
+    features: list[torch.Tensor] = []
+    with model.backbone.register_forward_hook(lambda _m, _i, output: features.append(output)):
         output = model(images())
     maps = class_activation_maps(model, output.features, range(DISEASES))
     assert maps.max() > 1e-4
     for index in range(DISEASES):
         score = output.logits[:, index].sum()
-        (gradient,) = torch.autograd.grad(score, kept[0], retain_graph=True)
+        (gradient,) = torch.autograd.grad(score, features[0], retain_graph=True)
         alpha = gradient.mean(dim=(2, 3), keepdim=True)
-        reference = (alpha * kept[0]).sum(dim=1).relu().detach()
+        reference = (alpha * features[0]).sum(dim=1).relu().detach()
         torch.testing.assert_close(maps[:, index], reference, atol=1e-5, rtol=1e-5)
 
 
@@ -89,11 +89,11 @@ def test_closed_form_equals_the_public_package(head: str) -> None:
         maps = class_activation_maps(model, model(batch).features, [0, 3])
     with GradCAM(model=_Logits(model), target_layers=[model.backbone]) as public:
         for column, index in enumerate([0, 3]):
-            theirs = public(input_tensor=batch, targets=[ClassifierOutputTarget(index)] * 2)
+            public_maps = public(input_tensor=batch, targets=[ClassifierOutputTarget(index)] * 2)
             for row in range(2):
                 large = cv2.resize(stretched(maps[row, column].numpy()), (SIZE, SIZE))
-                ours = stretched(large.astype(np.float32))
-                np.testing.assert_allclose(ours, theirs[row], atol=1e-5)
+                closed_form = stretched(large.astype(np.float32))
+                np.testing.assert_allclose(closed_form, public_maps[row], atol=1e-5)
 
 
 def test_a_hand_computed_map_of_a_linear_head() -> None:

@@ -152,8 +152,8 @@ def test_the_map_covers_the_square_over_the_longer_side(
     cells[4:, :4] = 1.0 if size_hw[0] > size_hw[1] else 0.0
     heat = map_to_frame(cells, size_hw)
     assert heat.shape == shape
-    ((found, _),) = boxes_from_map(heat, CamBoxRule((127.0,)), (200, 200))
-    np.testing.assert_allclose(found, box, atol=1)
+    ((corners, _),) = boxes_from_map(heat, CamBoxRule((127.0,)), (200, 200))
+    np.testing.assert_allclose(corners, box, atol=1)
 
 
 def test_heat_in_the_padding_does_not_count() -> None:

@@ -67,24 +67,24 @@ def image(
 
 def test_a_bright_patch_is_boxed_where_it_is() -> None:
     """Cells of 32 px; half the way to a dark neighbour the bilinear map falls through 180 / 255."""
-    (found,) = localizer().localize([image()], ["Bright"]).boxes
-    assert (found.image_id, found.disease) == ("a.png", "Bright")
+    (box,) = localizer().localize([image()], ["Bright"]).boxes
+    assert (box.image_id, box.disease) == ("a.png", "Bright")
     edge = 16 - 32 * (1 - 180 / 255)  # how far inside the patch's border the map crosses
     np.testing.assert_allclose(
-        found.box_xyxy, [64 + edge, 128 + edge, 128 - edge, 192 - edge], atol=1.01
+        box.box_xyxy, [64 + edge, 128 + edge, 128 - edge, 192 - edge], atol=1.01
     )
 
 
 def test_the_score_is_the_gates_probability_times_the_mean_heat() -> None:
-    one = localizer()
-    said = one.localize([image()], ["Bright"])
-    (found,) = said.boxes
-    x1, y1, x2, y2 = map(int, found.box_xyxy)
-    output = one.gate([image()])
-    heat = one.heat_maps(image(), said)["Bright"]
+    cam = localizer()
+    answer = cam.localize([image()], ["Bright"])
+    (box,) = answer.boxes
+    x1, y1, x2, y2 = map(int, box.box_xyxy)
+    output = cam.gate([image()])
+    heat = cam.heat_maps(image(), answer)["Bright"]
     assert heat.max() == pytest.approx(1.0)
     expected = output.probabilities[0, 0] * heat[y1:y2, x1:x2].mean()
-    assert found.score == pytest.approx(expected, rel=1e-5)
+    assert box.score == pytest.approx(expected, rel=1e-5)
 
 
 def test_boxes_are_in_the_original_frame_also_of_a_resized_image() -> None:
@@ -96,26 +96,26 @@ def test_boxes_are_in_the_original_frame_also_of_a_resized_image() -> None:
 @pytest.mark.parametrize("shape", [(256, 128), (128, 256)])
 def test_a_image_that_is_not_square_is_boxed_in_its_own_frame(shape: tuple[int, int]) -> None:
     """The network sees it padded to a square; the padding must not shift or stretch the box."""
-    (found,) = localizer().localize([image((32, 32, 96, 96), shape)], ["Bright"]).boxes
-    x1, y1, x2, y2 = found.box_xyxy
+    (box,) = localizer().localize([image((32, 32, 96, 96), shape)], ["Bright"]).boxes
+    x1, y1, x2, y2 = box.box_xyxy
     assert ((x1 + x2) / 2, (y1 + y2) / 2) == pytest.approx((64, 64), abs=1)
     assert x2 <= shape[1]
     assert y2 <= shape[0]
 
 
 def test_only_the_asked_diseases_are_boxed_whatever_the_gate_says() -> None:
-    one = localizer()
-    assert {f.disease for f in one.localize([image()], ["Dark"]).boxes} == {"Dark"}
-    assert not one.gate([image()]).present[0, 1]
-    assert one.localize([image()], []).boxes == ()
-    assert one.localize([], ["Bright"]).boxes == ()
+    cam = localizer()
+    assert {f.disease for f in cam.localize([image()], ["Dark"]).boxes} == {"Dark"}
+    assert not cam.gate([image()]).present[0, 1]
+    assert cam.localize([image()], []).boxes == ()
+    assert cam.localize([], ["Bright"]).boxes == ()
 
 
 def test_a_black_image_has_no_bright_box_and_a_zero_map() -> None:
-    one, black = localizer(), image((0, 0, 0, 0))
-    said = one.localize([black], ["Bright"])
-    assert said.boxes == ()
-    assert one.heat_maps(black, said)["Bright"].max() == 0
+    cam, black = localizer(), image((0, 0, 0, 0))
+    output = cam.localize([black], ["Bright"])
+    assert output.boxes == ()
+    assert cam.heat_maps(black, output)["Bright"].max() == 0
 
 
 def test_a_classifier_without_training_boxes_takes_the_hottest_region() -> None:
@@ -130,35 +130,37 @@ def test_a_classifier_without_training_boxes_takes_the_hottest_region() -> None:
 
 
 def test_one_forward_pass_serves_gate_and_boxes() -> None:
-    one = localizer()
+    cam = localizer()
     images = [image(image_id="a.png"), image((0, 0, 64, 64), image_id="b.png")]
-    output = one.gate(images)
-    assert one.localize_output(images, output, ["Bright"]) == one.localize(images, ["Bright"])
+    output = cam.gate(images)
+    assert cam.localize_output(images, output, ["Bright"]) == cam.localize(images, ["Bright"])
 
 
 def test_gate_facts_carry_probability_threshold_and_decision() -> None:
-    said = localizer().localize([image()], ["Bright", "Dark"])
-    bright, dark = said.facts["a.png", "Bright"], said.facts["a.png", "Dark"]
+    output = localizer().localize([image()], ["Bright", "Dark"])
+    bright, dark = output.facts["a.png", "Bright"], output.facts["a.png", "Dark"]
     assert bright["gate_probability"] == pytest.approx(1 / (1 + np.exp(-4 / 64)))  # 4 of 64 cells
     assert (bright["gate_threshold"], bright["gate_present"]) == (0.6, False)
     assert (dark["gate_threshold"], dark["gate_present"]) == (None, False)
-    assert {f.disease for f in said.boxes} <= set(DISEASES)
+    assert {f.disease for f in output.boxes} <= set(DISEASES)
 
 
 def test_wangs_rule_returns_several_boxes_and_the_name_is_its_own() -> None:
-    one = localizer(rule=WANG, name="grad_cam_wang")
-    assert isinstance(one, Localizer)
-    assert one.name == "grad_cam_wang"
-    assert len(one.localize([image()], ["Bright"]).boxes) == 2
+    cam = localizer(rule=WANG, name="grad_cam_wang")
+    assert isinstance(cam, Localizer)
+    assert cam.name == "grad_cam_wang"
+    assert len(cam.localize([image()], ["Bright"]).boxes) == 2
 
 
 def test_an_unknown_disease_and_a_foreign_gate_output_are_errors() -> None:
-    one = localizer()
+    cam = localizer()
     with pytest.raises(ValueError, match=r"unknown disease 'Mass'; .* knows \['Bright', 'Dark'\]"):
-        one.localize([image()], ["Mass"])
-    output = one.gate([image()])
-    with pytest.raises(ValueError, match=r"gate output of \('a.png',\), expected of \('b.png',\)"):
-        one.localize_output([image(image_id="b.png")], output, ["Bright"])
+        cam.localize([image()], ["Mass"])
+    output = cam.gate([image()])
+    with pytest.raises(
+        ValueError, match=r"expected the gate output of \('b.png',\), got that of \('a.png',\)"
+    ):
+        cam.localize_output([image(image_id="b.png")], output, ["Bright"])
     assert isinstance(output, GateOutput)
     assert gate_facts(output, []) == {}
 
@@ -166,12 +168,12 @@ def test_an_unknown_disease_and_a_foreign_gate_output_are_errors() -> None:
 def test_an_aligned_localizer_moves_box_and_map_half_a_cell_left_and_up() -> None:
     plain, aligned = localizer(), localizer(name="grad_cam_aligned")
     aligned.aligned = True
-    said = [one.localize([image()], ["Bright"]) for one in (plain, aligned)]
-    boxes = [output.boxes[0].box_xyxy for output in said]
+    answers = [cam.localize([image()], ["Bright"]) for cam in (plain, aligned)]
+    boxes = [output.boxes[0].box_xyxy for output in answers]
     np.testing.assert_allclose(np.array(boxes[0]) - boxes[1], 16)  # 15.5 of 256 px, rounded
     before, after = (
-        one.heat_maps(image(), output)["Bright"]
-        for one, output in zip((plain, aligned), said, strict=True)
+        cam.heat_maps(image(), output)["Bright"]
+        for cam, output in zip((plain, aligned), answers, strict=True)
     )
     np.testing.assert_allclose(before[16:, 16:], after[:-16, :-16], atol=1e-6)
 
@@ -185,20 +187,20 @@ def test_the_map_is_made_once_for_boxes_and_pictures(monkeypatch: pytest.MonkeyP
         return class_activation_maps(*arguments)
 
     monkeypatch.setattr(cam_localizer, "class_activation_maps", counted)
-    one = localizer()
-    [diagnosis] = Diagnoser(one.gate, one)([image((0, 0, 256, 256))])
+    cam = localizer()
+    [diagnosis] = Diagnoser(cam.gate, cam)([image((0, 0, 256, 256))])
     assert diagnosis.present == ("Bright",)
     assert set(diagnosis.heat_maps) == {"Bright"}
     assert len(made) == 1
 
 
 def test_heat_maps_are_of_the_asked_image_alone() -> None:
-    one = localizer()
+    cam = localizer()
     images = [image(image_id="a.png"), image((0, 0, 64, 64), (256, 128), image_id="b.png")]
-    said = one.localize(images, ["Bright", "Dark"])
-    assert said.maps is not None
-    assert list(said.maps) == [(i, d) for i in ("a.png", "b.png") for d in DISEASES]
-    heat = one.heat_maps(images[1], said)
+    output = cam.localize(images, ["Bright", "Dark"])
+    assert output.maps is not None
+    assert list(output.maps) == [(i, d) for i in ("a.png", "b.png") for d in DISEASES]
+    heat = cam.heat_maps(images[1], output)
     assert set(heat) == set(DISEASES)
     assert heat["Bright"].shape == (256, 128)
     assert heat["Bright"][:32, :32].min() > 0.5 > heat["Bright"][128:].max()

@@ -46,14 +46,14 @@ def images(count: int = 2, size: int = 96) -> torch.Tensor:
 
 def backward_maps(model: ChestClassifier, batch: torch.Tensor) -> torch.Tensor:
     """(N, DISEASES, h, w): Grad-CAM as in its paper, from each logit back to the backbone's map."""
-    kept: list[torch.Tensor] = []
-    with model.backbone.register_forward_hook(lambda _m, _i, output: kept.append(output)):
+    features: list[torch.Tensor] = []
+    with model.backbone.register_forward_hook(lambda _m, _i, output: features.append(output)):
         logits = model(batch).logits
     maps = []
     for index in range(DISEASES):
-        (gradient,) = torch.autograd.grad(logits[:, index].sum(), kept[0], retain_graph=True)
+        (gradient,) = torch.autograd.grad(logits[:, index].sum(), features[0], retain_graph=True)
         alpha = gradient.mean(dim=(2, 3), keepdim=True)
-        maps.append((alpha * kept[0]).sum(dim=1).relu().detach())
+        maps.append((alpha * features[0]).sum(dim=1).relu().detach())
     return torch.stack(maps, dim=1)
 
 
@@ -80,17 +80,17 @@ def test_maps_equal_a_backward_pass(name: str, head: str) -> None:
 def test_maps_equal_those_of_torchvisions_own_network_with_the_same_weights(name: str) -> None:
     """By listening to what torchvision pools: also its DenseNet, which rectifies in place."""
     options = {"transform_input": True, "aux_logits": False, "init_weights": True}
-    theirs = get_model(
+    torchvisions = get_model(
         name, weights=None, num_classes=DISEASES, **(options if name == "googlenet" else {})
     )
-    showing(theirs)
-    ours = classifier(name)
-    state = theirs.state_dict()
-    ours.backbone.load_state_dict({n: state[n] for n in ours.backbone.state_dict()})
+    showing(torchvisions)
+    classifiers = classifier(name)
+    state = torchvisions.state_dict()
+    classifiers.backbone.load_state_dict({n: state[n] for n in classifiers.backbone.state_dict()})
     last = list(state.values())[-4:] if name == "convnext_tiny" else list(state.values())[-2:]
-    ours.head.load_state_dict(dict(zip(ours.head.state_dict(), last, strict=True)))
-    logits, maps = network_maps(ours, images(), range(DISEASES))
-    their_logits, their_maps = autograd_maps(theirs, images(), range(DISEASES))
+    classifiers.head.load_state_dict(dict(zip(classifiers.head.state_dict(), last, strict=True)))
+    logits, maps = network_maps(classifiers, images(), range(DISEASES))
+    their_logits, their_maps = autograd_maps(torchvisions, images(), range(DISEASES))
     torch.testing.assert_close(logits, their_logits)
     assert_same_maps(maps, their_maps)
 

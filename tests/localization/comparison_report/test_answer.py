@@ -38,7 +38,7 @@ def _coco(patients: int) -> dict[str, Any]:
 
 def _boxes(patients: int, box: Callable[[int, str], Box | None]) -> list[Localization]:
     pairs = [(i, d, box(i, d)) for i in range(patients) for d in DISEASES]
-    return [Localization(f"{i}.png", d, found, 0.5) for i, d, found in pairs if found]
+    return [Localization(f"{i}.png", d, corners, 0.5) for i, d, corners in pairs if corners]
 
 
 def _evaluated(
@@ -47,8 +47,8 @@ def _evaluated(
     margin: float | None = None,
     **localizers: Callable[[int, str], Box | None],
 ) -> Evaluated:
-    found = {name: _boxes(patients, box) for name, box in localizers.items()}
-    return evaluated(_coco(patients), found, gate, resamples=200, noninferiority_margin=margin)
+    boxes = {name: _boxes(patients, box) for name, box in localizers.items()}
+    return evaluated(_coco(patients), boxes, gate, resamples=200, noninferiority_margin=margin)
 
 
 def _comparison(

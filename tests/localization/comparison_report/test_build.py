@@ -77,15 +77,15 @@ def test_every_analysis_is_there_with_controls_and_every_column_is_explained() -
     cells = {(b.image_id, b.disease): np.eye(4, dtype=np.float32) for b in ON_BOXED_IMAGES}
     maps = HeatMaps.of(cells, name="cam", aligned=False)
 
-    found = _sections({"cam": EVERYWHERE}, gate=gate, maps={"cam": maps})
+    by_key = _sections({"cam": EVERYWHERE}, gate=gate, maps={"cam": maps})
 
     keys = "means accuracy paired end_to_end coco_ap ladder taxonomy synonyms strata leakage"
-    assert list(found) == keys.split()
+    assert list(by_key) == keys.split()
     for key in ("means", "accuracy", "paired", "end_to_end", "coco_ap", "taxonomy", "strata"):
-        for table in found[key].tables:
+        for table in by_key[key].tables:
             text = " ".join(str({**row.lead, **row.trail}) for row in table.rows)
             assert "constant_box" in text, table.name
-    for section in found.values():
+    for section in by_key.values():
         for table in section.tables:
             for row in table.rows:
                 for column in {**row.lead, **row.cells, **row.trail}.keys() - set(DISEASES):
@@ -96,11 +96,11 @@ def test_every_analysis_is_there_with_controls_and_every_column_is_explained() -
 
 @pytest.mark.slow
 def test_controls_alone_are_compared_without_ladder() -> None:
-    found = _sections({})
+    by_key = _sections({})
 
-    assert "ladder" not in found
-    assert "constant_box" in found["end_to_end"].paragraphs[-1]
-    assert found["leakage"].tables[0].rows == ()
+    assert "ladder" not in by_key
+    assert "constant_box" in by_key["end_to_end"].paragraphs[-1]
+    assert by_key["leakage"].tables[0].rows == ()
 
 
 def _boxes_drawn(compared: Evaluated) -> Section:
@@ -172,12 +172,12 @@ def test_masks_are_read_from_where_the_sidecar_says_and_once(tmp_path: Path) -> 
     for name in ("box", "mask_box", "plain"):
         files[name] = tmp_path / f"{name}.json"
         files[name].write_text("[]")
-        beside = None if name == "plain" else tmp_path / "masks.json"
-        write_provenance(files[name], [LookedAt(("00_0",))], masks=beside)
+        mask_file = None if name == "plain" else tmp_path / "masks.json"
+        write_provenance(files[name], [LookedAt(("00_0",))], masks=mask_file)
     provenances = {name: read_provenance(path) for name, path in files.items()}
 
-    found = read_masks(files, provenances, COCO)
+    masks_of = read_masks(files, provenances, COCO)
 
-    assert list(found) == ["box"]
-    assert found["box"][0].image_id == COCO["images"][0]["file_name"]
-    assert found["box"][0].rle["size"] == [64, 64]
+    assert list(masks_of) == ["box"]
+    assert masks_of["box"][0].image_id == COCO["images"][0]["file_name"]
+    assert masks_of["box"][0].rle["size"] == [64, 64]

@@ -95,54 +95,54 @@ class FakeDetector:
 def test_only_diseases_that_pass_the_gate_are_boxed() -> None:
     gate, detector = FakeGate("Nodule"), FakeDetector()
 
-    [found] = Diagnoser(gate, FakeCam(), [detector])([IMAGE])
+    [diagnosis] = Diagnoser(gate, FakeCam(), [detector])([IMAGE])
 
-    assert found.present == ("Nodule",)
-    assert [box.disease for boxes in found.boxes.values() for box in boxes] == ["Nodule"] * 3
-    assert list(found.heat_maps) == ["Nodule"]
+    assert diagnosis.present == ("Nodule",)
+    assert [box.disease for boxes in diagnosis.boxes.values() for box in boxes] == ["Nodule"] * 3
+    assert list(diagnosis.heat_maps) == ["Nodule"]
     assert detector.asked == [("Nodule",)]
     assert gate.batches == [1]
-    assert found.message == "Passed the gate: Nodule."
+    assert diagnosis.message == "Passed the gate: Nodule."
 
 
 def test_a_image_on_which_nothing_passes_says_so_and_runs_no_detector() -> None:
     detector = FakeDetector()
 
-    [found] = Diagnoser(FakeGate(), FakeCam(), [detector])([IMAGE])
+    [diagnosis] = Diagnoser(FakeGate(), FakeCam(), [detector])([IMAGE])
 
-    assert found.boxes == {"grad_cam": (), "mask_rcnn": ()}
-    assert found.heat_maps == {}
+    assert diagnosis.boxes == {"grad_cam": (), "mask_rcnn": ()}
+    assert diagnosis.heat_maps == {}
     assert detector.asked == []
-    record = to_json(found)
+    record = to_json(diagnosis)
     assert record["message"] == "No disease passed the gate: no boxes."
     assert record["annotations"] == []
 
 
 def test_findings_hold_every_disease_with_probability_and_threshold() -> None:
-    [found] = Diagnoser(FakeGate("Mass"), FakeCam())([IMAGE])
+    [diagnosis] = Diagnoser(FakeGate("Mass"), FakeCam())([IMAGE])
 
-    assert found.findings == (
+    assert diagnosis.findings == (
         Finding("Mass", 0.8, 0.5, True),
         Finding("Nodule", 0.2, 0.5, False),
         Finding("Effusion", 0.2, None, False),
     )
-    assert list(found.boxes) == ["grad_cam"]
+    assert list(diagnosis.boxes) == ["grad_cam"]
 
 
 def test_the_strongest_box_comes_first_and_is_the_best() -> None:
-    [found] = Diagnoser(FakeGate("Mass", "Nodule"), FakeCam(), [FakeDetector()])([IMAGE])
+    [diagnosis] = Diagnoser(FakeGate("Mass", "Nodule"), FakeCam(), [FakeDetector()])([IMAGE])
 
-    order = [(box.disease, box.score) for box in found.boxes["mask_rcnn"]]
+    order = [(box.disease, box.score) for box in diagnosis.boxes["mask_rcnn"]]
     assert order == [("Mass", 0.9), ("Mass", 0.3), ("Nodule", 0.9), ("Nodule", 0.3)]
-    assert found.best("mask_rcnn")["Mass"].box_xyxy == (5, 5, 25, 10)
+    assert diagnosis.best("mask_rcnn")["Mass"].box_xyxy == (5, 5, 25, 10)
 
 
 def test_boxes_are_in_millimetres_too_where_the_size_of_a_pixel_is_known() -> None:
     spacing = PixelSpacing(row_mm=0.5, column_mm=0.25, source="PixelSpacing")
     image = replace(IMAGE, spacing=spacing, warnings=("Lateral image.",))
 
-    [found] = Diagnoser(FakeGate("Nodule"), FakeCam())([image])
-    record = json.loads(json.dumps(to_json(found)))
+    [diagnosis] = Diagnoser(FakeGate("Nodule"), FakeCam())([image])
+    record = json.loads(json.dumps(to_json(diagnosis)))
 
     assert record["annotations"][0]["bbox"] == [1, 2, 10, 20]
     assert record["annotations"][0]["bbox_mm"] == [0.25, 1, 2.5, 10]  # x and width by columns
@@ -153,8 +153,8 @@ def test_boxes_are_in_millimetres_too_where_the_size_of_a_pixel_is_known() -> No
 
 
 def test_the_json_has_coco_boxes_with_ranks_and_opens_in_pycocotools() -> None:
-    [found] = Diagnoser(FakeGate("Nodule"), FakeCam(), [FakeDetector()])([IMAGE])
-    record = json.loads(json.dumps(to_json(found)))
+    [diagnosis] = Diagnoser(FakeGate("Nodule"), FakeCam(), [FakeDetector()])([IMAGE])
+    record = json.loads(json.dumps(to_json(diagnosis)))
 
     assert record["images"] == [{"id": 1, "file_name": "a.png", "width": 60, "height": 40}]
     first, second, third = record["annotations"]
@@ -180,24 +180,24 @@ def test_the_json_has_coco_boxes_with_ranks_and_opens_in_pycocotools() -> None:
 def test_a_batch_is_one_call_of_the_gate_and_the_detector_sees_only_what_passes() -> None:
     gate, detector = FakeGate("Mass"), FakeDetector()
 
-    found = Diagnoser(gate, FakeCam(), [detector])([BLACK, IMAGE, BLACK])
+    diagnoses = Diagnoser(gate, FakeCam(), [detector])([BLACK, IMAGE, BLACK])
 
     assert gate.batches == [3]
-    assert [d.image_id for d in found] == ["black.png", "a.png", "black.png"]
-    assert [d.present for d in found] == [(), ("Mass",), ()]
+    assert [d.image_id for d in diagnoses] == ["black.png", "a.png", "black.png"]
+    assert [d.present for d in diagnoses] == [(), ("Mass",), ()]
     assert detector.seen == ["a.png"]
 
 
 def test_detectors_and_heat_maps_can_be_switched_off() -> None:
     detector = FakeDetector()
 
-    [found] = Diagnoser(FakeGate("Mass"), FakeCam(), [detector])(
+    [diagnosis] = Diagnoser(FakeGate("Mass"), FakeCam(), [detector])(
         [IMAGE], heat_maps=False, detectors=False
     )
 
-    assert list(found.boxes) == ["grad_cam"]
-    assert found.heat_maps == {}
-    assert found.runtime == "by hand"
+    assert list(diagnosis.boxes) == ["grad_cam"]
+    assert diagnosis.heat_maps == {}
+    assert diagnosis.runtime == "by hand"
     assert detector.seen == []
 
 
@@ -223,10 +223,10 @@ def test_calls_from_several_threads_wait_for_each_other() -> None:
 
     diagnoser = Diagnoser(gate, SlowCam())
     with ThreadPoolExecutor(4) as threads:
-        found = list(threads.map(diagnoser, [[IMAGE]] * 8))
+        diagnoses = list(threads.map(diagnoser, [[IMAGE]] * 8))
 
     assert most == 1
-    assert [d.present for [d] in found] == [("Mass",)] * 8
+    assert [d.present for [d] in diagnoses] == [("Mass",)] * 8
 
 
 def test_a_stream_holds_no_more_images_than_a_batch_and_the_one_handed_out() -> None:
@@ -240,9 +240,9 @@ def test_a_stream_holds_no_more_images_than_a_batch_and_the_one_handed_out() -> 
             yield number, LoadedImage(f"{number}.png", pixels, (40, 60))
 
     most, order = 0, []
-    for key, image, found in stream(Diagnoser(gate, FakeCam()), images()):
+    for key, image, diagnosis in stream(Diagnoser(gate, FakeCam()), images()):
         most = max(most, sum(pixels() is not None for pixels in images_read))
-        order.append((key, image.image_id, found.image_id))
+        order.append((key, image.image_id, diagnosis.image_id))
         del image
 
     assert order == [(k, f"{k}.png", f"{k}.png") for k in range(9)]

@@ -50,11 +50,11 @@ def _is(canvas: Canvas, colour: tuple[int, int, int]) -> npt.NDArray[np.bool_]:
 
 
 def test_both_localizers_are_drawn_in_two_colours_and_two_lines_where_their_boxes_are() -> None:
-    image, found = _case((400, 300), ("Mass",))
+    image, diagnosis = _case((400, 300), ("Mass",))
     other = Localization("image.png", "Mass", (30, 220, 120, 380), 0.5)
-    found = replace(found, boxes={**found.boxes, "mask_rcnn": (other,)})
+    diagnosis = replace(diagnosis, boxes={**diagnosis.boxes, "mask_rcnn": (other,)})
 
-    canvas = draw_boxes(image, found)
+    canvas = draw_boxes(image, diagnosis)
 
     scale = 1024 / 400
     for colour, (x1, y1, x2, y2), least, most in (
@@ -96,11 +96,11 @@ def test_a_image_with_nothing_says_so_on_both_pictures() -> None:
 
 
 def test_a_disease_that_a_localizer_did_not_box_is_named() -> None:
-    image, found = _case((400, 400), ("Mass",))
+    image, diagnosis = _case((400, 400), ("Mass",))
 
-    found = replace(found, boxes={**found.boxes, "mask_rcnn": ()})
+    diagnosis = replace(diagnosis, boxes={**diagnosis.boxes, "mask_rcnn": ()})
 
-    assert "no box: Mass" in _texts(draw_boxes(image, found))
+    assert "no box: Mass" in _texts(draw_boxes(image, diagnosis))
 
 
 def test_there_is_one_heat_map_per_present_disease_and_only_the_cams_box_is_on_it() -> None:
@@ -114,14 +114,14 @@ def test_there_is_one_heat_map_per_present_disease_and_only_the_cams_box_is_on_i
 
 
 def test_heat_colours_the_image_where_it_is_and_leaves_it_grey_where_it_is_not() -> None:
-    image, found = _case((512, 512), ("Mass",))
+    image, diagnosis = _case((512, 512), ("Mass",))
     cells = np.zeros((16, 16), np.float32)
     cells[2:6, 8:14] = 1
     maps = FrameMaps({"Mass": cells}, image.size_hw)
     whole = {"Mass": maps["Mass"]}
 
-    lazy = draw_heat_maps(image, replace(found, heat_maps=maps, boxes={"grad_cam": ()}))
-    plain = draw_heat_maps(image, replace(found, heat_maps=whole, boxes={"grad_cam": ()}))
+    lazy = draw_heat_maps(image, replace(diagnosis, heat_maps=maps, boxes={"grad_cam": ()}))
+    plain = draw_heat_maps(image, replace(diagnosis, heat_maps=whole, boxes={"grad_cam": ()}))
 
     panel = lazy.pixels[80:592, 12:524].astype(int)  # 512 x 512 px under the title
     assert panel[300, 100].tolist() == [90, 90, 90]
@@ -157,20 +157,20 @@ def test_every_text_is_on_the_picture_and_labels_do_not_hide_each_other(
 def test_long_names_are_shortened_to_their_places_however_wide_their_letters(
     letter: str, size_hw: tuple[int, int]
 ) -> None:
-    image, found = _case(size_hw, ())
+    image, diagnosis = _case(size_hw, ())
     disease, name = f"Mass_{200 * letter}", f"image_{200 * letter}.png"
     first, second = f"cam_{200 * letter}", f"detector_{200 * letter}"
     findings = (Finding(disease, 0.83, 0.41, True), Finding(f"{disease}_2", 0.12, 0.41, False))
     box = Localization(name, disease, (40, 40, 90, 90), 0.5)
-    found = replace(
-        found,
+    diagnosis = replace(
+        diagnosis,
         image_id=name,
         findings=findings,
         boxes={first: (box,), second: ()},
         heat_maps={disease: np.full(size_hw, 0.5, np.float32)},
     )
 
-    for canvas in (draw_boxes(image, found), draw_heat_maps(image, found)):
+    for canvas in (draw_boxes(image, diagnosis), draw_heat_maps(image, diagnosis)):
         height, width = canvas.pixels.shape[:2]
         assert sum("…" in text for text, _ in canvas.texts) >= 3
         for text, place in canvas.texts:

@@ -16,9 +16,9 @@ def image(tail: str) -> Path:
 
 
 def study(tail: str) -> MuraStudy:
-    found = study_of(image(f"{tail}/image1.png"))
-    assert found is not None
-    return found
+    of_file = study_of(image(f"{tail}/image1.png"))
+    assert of_file is not None
+    return of_file
 
 
 HAND, ELBOW = study("XR_HAND/patient1/study1_positive"), study("XR_ELBOW/patient1/study1")
@@ -36,8 +36,8 @@ def test_a_studys_probability_is_the_mean_of_its_images_in_whatever_order_they_c
 
 def test_without_a_point_of_validation_a_half_decides_and_says_so() -> None:
     images = [(HAND, {"Abnormal": p}) for p in (0.25, 0.75)]
-    (found,) = study_findings(images, {"Abnormal": None})
-    assert (found.threshold, found.threshold_from, found.present) == (0.5, "default", True)
+    (finding,) = study_findings(images, {"Abnormal": None})
+    assert (finding.threshold, finding.threshold_from, finding.present) == (0.5, "default", True)
 
 
 def test_a_image_that_failed_is_counted_and_not_averaged() -> None:
@@ -50,9 +50,9 @@ def test_a_image_that_failed_is_counted_and_not_averaged() -> None:
 
 def test_thirteen_images_are_one_study() -> None:
     images = [(HAND, {"Abnormal": n / 13}) for n in range(1, 14)]
-    (found,) = study_findings(images, {"Abnormal": 0.5})
-    assert found.images == 13
-    assert found.probability == pytest.approx(7 / 13)
+    (finding,) = study_findings(images, {"Abnormal": 0.5})
+    assert finding.images == 13
+    assert finding.probability == pytest.approx(7 / 13)
 
 
 def test_the_file_has_a_line_a_study_and_disease_and_the_counts_have_the_parts(

@@ -26,5 +26,5 @@ def negative(tmp_path_factory: pytest.TempPathFactory) -> Written:
 
 @pytest.fixture(params=["made", "negative"])
 def either(request: pytest.FixtureRequest) -> Written:
-    found: Written = request.getfixturevalue(request.param)
-    return found
+    objects: Written = request.getfixturevalue(request.param)
+    return objects

@@ -58,12 +58,12 @@ def test_dciodvfy_finds_no_error(either: Written, kind: str) -> None:
 def test_every_object_is_of_the_images_patient_and_study_in_a_series_of_its_own(
     made: Written, kind: str
 ) -> None:
-    found = made[kind]
+    dataset = made[kind]
     for keyword in ("StudyInstanceUID", *IDENTITY):
-        assert found.get(keyword) == made.source.get(keyword), keyword
-    assert found.PatientName == "Canary^Secret"
-    assert found.SeriesInstanceUID != made.source.SeriesInstanceUID
-    assert found.Modality == {"sr": "SR", "pr": "PR", "sc": "OT"}[kind]
+        assert dataset.get(keyword) == made.source.get(keyword), keyword
+    assert dataset.PatientName == "Canary^Secret"
+    assert dataset.SeriesInstanceUID != made.source.SeriesInstanceUID
+    assert dataset.Modality == {"sr": "SR", "pr": "PR", "sc": "OT"}[kind]
     assert len({made[k].SeriesInstanceUID for k in ("sr", "pr", "sc")}) == 3
     assert len({made[k].SOPInstanceUID for k in ("sr", "pr", "sc")}) == 3
 
@@ -86,10 +86,10 @@ def test_every_object_refers_to_the_image_and_to_nothing_else(made: Written, kin
 
 @pytest.mark.parametrize("kind", ["sr", "pr", "sc"])
 def test_every_object_says_that_it_is_for_research(either: Written, kind: str) -> None:
-    found = either[kind]
-    assert found.ContentQualification == "RESEARCH"
-    assert "research use only" in found.SeriesDescription
-    assert any(RESEARCH_USE in text for text in texts(found))
+    dataset = either[kind]
+    assert dataset.ContentQualification == "RESEARCH"
+    assert "research use only" in dataset.SeriesDescription
+    assert any(RESEARCH_USE in text for text in texts(dataset))
 
 
 def test_names_keep_their_bytes_in_other_scripts(tmp_path: Path) -> None:
@@ -102,9 +102,9 @@ def test_names_keep_their_bytes_in_other_scripts(tmp_path: Path) -> None:
         PatientName=name,
         SpecificCharacterSet=["", "ISO 2022 IR 87"],
     )
-    found = written(path)
+    objects = written(path)
     for kind in ("sr", "pr", "sc"):
-        assert found[kind].PatientName == name
+        assert objects[kind].PatientName == name
 
 
 # ---- structured report ----------------------------------------------------------------------
@@ -151,7 +151,7 @@ def test_a_file_that_no_object_can_refer_to_is_an_error(tmp_path: Path) -> None:
     path = write_dicom(tmp_path / "a.dcm", STORED, bits=12, StudyInstanceUID=None)
     with pytest.raises(ValueError, match=r"a\.dcm: no StudyInstanceUID"):
         parse_source(path.read_bytes(), path.name)
-    with pytest.raises(ValueError, match=r"a\.png is no DICOM file: .*leave --dicom-out out"):
+    with pytest.raises(ValueError, match=r"a\.png is no DICOM file: .*omit --dicom-out"):
         parse_source(b"\x89PNG", "a.png")
 
 
@@ -176,8 +176,8 @@ def test_what_is_not_needed_of_the_patient_is_not_copied_and_nothing_is_told(
     with warnings.catch_warnings(record=True) as seen, caplog.at_level(logging.DEBUG):
         warnings.simplefilter("always")
         stem = written(path).stem
-    told = caplog.text + " ".join(str(warning.message) for warning in seen)
-    assert "canary" not in told.lower()
+    messages = caplog.text + " ".join(str(warning.message) for warning in seen)
+    assert "canary" not in messages.lower()
     for kind in ("sr", "pr", "sc"):
         content = stem.with_name(f"a.{kind}.dcm").read_bytes()
         assert b"Canary" + b"y" * 70 in content  # the name itself is asked for by asking for DICOM
@@ -198,7 +198,7 @@ def test_objects_about_a_real_image_are_valid(shared_data: Path, tmp_path: Path)
     real = shared_data / "dicom" / "nih_dx_chest_1024_mono2.dcm"
     if not real.is_file():
         pytest.skip(f"no DICOM images in {real.parent}; set CXRLOC_TEST_DATA")
-    found = written(Path(shutil.copy(real, tmp_path / "image.dcm")))
+    objects = written(Path(shutil.copy(real, tmp_path / "image.dcm")))
     for kind in ("sr", "pr", "sc"):
-        test_every_object_has_what_the_standards_tables_require(found, kind)
-    assert found["sr"].PatientID == found.source.PatientID
+        test_every_object_has_what_the_standards_tables_require(objects, kind)
+    assert objects["sr"].PatientID == objects.source.PatientID

@@ -35,8 +35,8 @@ def test_the_presentation_state_draws_the_strongest_boxes_in_a_layer_per_localiz
     [drawn] = layers["GRAD_CAM"].GraphicObjectSequence
     assert drawn.GraphicAnnotationUnits == "PIXEL"
     assert list(drawn.GraphicData) == [10, 20, 30, 20, 30, 25, 10, 25, 10, 20]
-    [said] = layers["MASK_RCNN"].TextObjectSequence
-    assert said.UnformattedTextValue == "Mass, score 0.90 of mask_rcnn"
+    [text] = layers["MASK_RCNN"].TextObjectSequence
+    assert text.UnformattedTextValue == "Mass, score 0.90 of mask_rcnn"
     assert layers["NOTE"].TextObjectSequence[0].UnformattedTextValue == RESEARCH_USE
     assert [layer.GraphicLayer for layer in state.GraphicLayerSequence] == list(layers)
 
@@ -112,16 +112,16 @@ def test_a_viewer_shows_the_image_through_it_as_the_models_saw_it(
     tmp_path: Path, case: str
 ) -> None:
     path = write_dicom(tmp_path / "a.dcm", STORED, bits=12, **GREYS[case])
-    found = written(path)
-    check_required_attributes(found["pr"], "softcopy-voi-lut")
-    check_by_dciodvfy(found, "pr")
+    objects = written(path)
+    check_required_attributes(objects["pr"], "softcopy-voi-lut")
+    check_by_dciodvfy(objects, "pr")
     if shutil.which("dcmp2pgm") is None:
         pytest.skip("dcmp2pgm is not installed (Debian: apt-get install dcmtk)")
-    command = ["dcmp2pgm", "-p", str(found.path("pr")), str(path), str(tmp_path / "a.pgm")]
+    command = ["dcmp2pgm", "-p", str(objects.path("pr")), str(path), str(tmp_path / "a.pgm")]
     subprocess.run(command, capture_output=True, check=True)
     shown = read_pixels(tmp_path / "a.pgm", cv2.IMREAD_UNCHANGED)
-    assert found.image.pixels.std() > 10
-    np.testing.assert_allclose(shown.astype(int), found.image.pixels, atol=1)
+    assert objects.image.pixels.std() > 10
+    np.testing.assert_allclose(shown.astype(int), objects.image.pixels, atol=1)
 
 
 def test_a_table_that_no_presentation_state_can_hold_is_an_error(tmp_path: Path) -> None:

@@ -96,16 +96,16 @@ def test_our_own_coding_scheme_is_declared(made: Written) -> None:
     ],
 )
 def test_diseases_have_codes(disease: str, scheme: str, value: str) -> None:
-    found = finding_code(disease)
-    assert (found.scheme_designator, found.value) == (scheme, value)
+    code = finding_code(disease)
+    assert (code.scheme_designator, code.value) == (scheme, value)
 
 
 def number(group: Any, name: Any) -> float | None:
-    found = group.get_measurements(name)
-    return float(found[0].value) if found else None
+    measurements = group.get_measurements(name)
+    return float(measurements[0].value) if measurements else None
 
 
 def text(group: Any, meaning: str) -> str:
     items = group[0].ContentSequence
-    found = [i for i in items if i.ConceptNameCodeSequence[0].CodeMeaning == meaning]
-    return str(found[0].TextValue)
+    named_items = [i for i in items if i.ConceptNameCodeSequence[0].CodeMeaning == meaning]
+    return str(named_items[0].TextValue)

@@ -56,12 +56,12 @@ def diagnosis_of(image: LoadedImage, *, nothing: bool = False) -> Diagnosis:
         "grad_cam": (box((10, 20, 30, 25), 0.75), box((1, 2, 3, 4), 0.5)),
         "mask_rcnn": (box((11.5, 21, 29, 26), 0.9),),
     }
-    found = dict.fromkeys(boxes, ()) if nothing else boxes
+    boxes_of = dict.fromkeys(boxes, ()) if nothing else boxes
     return Diagnosis(
         image.image_id,
         image.size_hw,
         findings,
-        found,
+        boxes_of,
         {},
         "torch fp32",
         image.spacing,
@@ -91,7 +91,7 @@ def check_by_dciodvfy(written: Written, kind: str) -> None:
     if shutil.which("dciodvfy") is None:
         pytest.skip("dciodvfy is not installed (Debian: apt-get install dicom3tools)")
     command = ["dciodvfy", "-new", str(written.path(kind))]
-    said = subprocess.run(command, capture_output=True, text=True, check=False)
-    errors = [line for line in said.stderr.splitlines() if line.startswith("Error")]
+    checked = subprocess.run(command, capture_output=True, text=True, check=False)
+    errors = [line for line in checked.stderr.splitlines() if line.startswith("Error")]
     assert errors == []
-    assert "ComprehensiveSR" in said.stderr or kind != "sr"
+    assert "ComprehensiveSR" in checked.stderr or kind != "sr"

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from builders import coco_ground_truth
-from cxrloc.localization.evaluation.box_scores import BoxScores, score_boxes
+from cxrloc.localization.evaluation.box_scores import BoxScores, Measure, score_boxes
 from cxrloc.localization.evaluation.detections import place
 from cxrloc.localization.evaluation.ground_truth import GroundTruth, ground_truth_from_coco
 from cxrloc.localization.localizer import Localization
@@ -48,13 +48,13 @@ def test_four_boxes_have_the_scores_computed_by_hand() -> None:
 
 def test_the_box_with_the_highest_score_counts_and_any_takes_the_best() -> None:
     truth = _truth(FOUR[:1])
-    found = [
+    boxes = [
         Localization("1_0", "Mass", (2, 2, 4, 4), 0.2),  # IoBB 1, IoGT .04
         Localization("1_0", "Mass", (5, 0, 15, 10), 0.9),
         Localization("1_0", "Mass", (0, 0, 10, 9), 0.5),  # IoU .9, IoBB 1
     ]
 
-    scores = _scores(truth, found)
+    scores = _scores(truth, boxes)
 
     assert scores.iou[0] == pytest.approx(1 / 3)
     assert scores.any_iou[0] == pytest.approx(0.9)
@@ -131,3 +131,23 @@ def test_scaling_image_and_boxes_together_changes_nothing(scale: float) -> None:
 
     for name in ("iou", "iobb", "iogt", "any_iou"):
         np.testing.assert_allclose(getattr(before, name), getattr(after, name), atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("measure", "key", "values"),
+    [
+        (Measure("iou"), "mean_iou", [1, 1 / 3, 0.04, 0]),
+        (Measure("iou", 1 / 3), "acc_iou@0.333333", [1, 0, 0, 0]),  # strictly over it
+        (Measure("iobb", 0.5), "acc_iobb@0.5", [1, 0, 1, 0]),
+        (Measure("iogt", any_box=True), "mean_iogt any", [1, 1, 0.04, 0]),
+        (Measure("iou", 0.75, any_box=True), "acc_iou@0.75 any", [1, 1, 0, 0]),
+    ],
+)
+def test_a_measure_has_a_key_and_a_value_for_every_box(
+    measure: Measure, key: str, values: list[float]
+) -> None:
+    better = Localization("2_0", "Mass", (0, 0, 10, 10), 0.1)
+    scores = _scores(_truth(FOUR), [*PREDICTED, better])
+
+    assert measure.key == key
+    np.testing.assert_allclose(measure.of_scores(scores), values)

@@ -81,10 +81,10 @@ def test_a_label_without_a_box_counts_as_false_when_asked() -> None:
 def test_random_boxes_and_masks_have_the_ap_of_a_plain_run_of_pycocotools() -> None:
     rng = np.random.default_rng(5)
     truth = _random_truth(rng)
-    found = _random_results(rng, truth)
+    results = _random_results(rng, truth)
     for kind in ("bbox", "segm"):
-        evaluation = _plain_pycocotools(truth, found, kind)
-        table = coco_ap(truth, found, kind)
+        evaluation = _plain_pycocotools(truth, results, kind)
+        table = coco_ap(truth, results, kind)
         assert 0.05 < evaluation.stats[0] < 0.95
         assert table.mean["ap_50_95"] == pytest.approx(evaluation.stats[0], abs=1e-9)
         assert table.mean["ap_50"] == pytest.approx(evaluation.stats[1], abs=1e-9)
@@ -107,25 +107,25 @@ def _random_truth(rng: np.random.Generator) -> dict[str, Any]:
 
 def _random_results(rng: np.random.Generator, truth: dict[str, Any]) -> list[dict[str, Any]]:
     """Boxes near and far from the true ones, with rectangles for masks that are a bit smaller."""
-    found = []
+    results = []
     for annotation in truth["annotations"]:
         for _ in range(3):
             x, y, w, h = np.array(annotation["bbox"]) + rng.integers(-6, 7, 4)
             x, y, w, h = max(x, 0), max(y, 0), max(w, 4), max(h, 4)
             mask = np.zeros((128, 128), bool)
             mask[int(y + 1) : int(y + h), int(x + 1) : int(x + w)] = True
-            one = _found(annotation["image_id"], int(rng.integers(1, 4)), [x, y, w, h], 0.0)
-            one["score"] = float(rng.random())
-            found.append({**one, "segmentation": encode_mask(mask, (128, 128))})
-    return found
+            result = _found(annotation["image_id"], int(rng.integers(1, 4)), [x, y, w, h], 0.0)
+            result["score"] = float(rng.random())
+            results.append({**result, "segmentation": encode_mask(mask, (128, 128))})
+    return results
 
 
-def _plain_pycocotools(truth: dict[str, Any], found: list[dict[str, Any]], kind: str) -> Any:
+def _plain_pycocotools(truth: dict[str, Any], entries: list[dict[str, Any]], kind: str) -> Any:
     reference = COCO()
     reference.dataset = json.loads(json.dumps(truth))
     reference.createIndex()
     drop = "bbox" if kind == "segm" else "segmentation"
-    results = [{k: v for k, v in one.items() if k != drop} for one in found]
+    results = [{k: v for k, v in result.items() if k != drop} for result in entries]
     evaluation = COCOeval(reference, reference.loadRes(results), kind)
     evaluation.evaluate()
     evaluation.accumulate()
@@ -149,7 +149,7 @@ def test_mask_ap_is_computed_in_the_small_frame() -> None:
     assert small["annotations"][0]["bbox"] == [25, 25, 50, 50]
     mask = np.zeros((256, 256), bool)
     mask[25:75, 25:75] = True
-    found = [
+    results = [
         {
             "image_id": 1,
             "category_id": 2,
@@ -157,7 +157,7 @@ def test_mask_ap_is_computed_in_the_small_frame() -> None:
             "segmentation": encode_mask(mask, (256, 256)),
         }
     ]
-    table = coco_ap(small, found, "segm")
+    table = coco_ap(small, results, "segm")
     assert table.per_disease["Mass"]["ap_50_95"] == pytest.approx(51 / 101)
 
 

@@ -141,28 +141,30 @@ def test_images_without_patients_are_compared_as_their_own_clusters() -> None:
 def _nih_like(boxes: int, seed: int = 0) -> tuple[dict[str, Any], list[Localization]]:
     """A ground truth of NIH's size and a localizer that is right but for noise."""
     rng = np.random.default_rng(seed)
-    rows, found = [], []
+    rows, predicted = [], []
     for i in range(boxes):
         image, disease = f"{i // 3}_{i}", NIH_BOXED_DISEASES[i % 8]
         corner, side = rng.uniform(0, 30, 2), rng.uniform(5, 30, 2)
         box = tuple(np.round([*corner, *(corner + side)], 3))
         rows.append((image, disease, box))
         x1, y1, x2, y2 = box + rng.normal(0, 2, 4)
-        found.append(Localization(image, disease, (x1, y1, max(x2, x1 + 1), max(y2, y1 + 1)), 0.5))
-    return _coco(rows, list(NIH_BOXED_DISEASES)), found
+        predicted.append(
+            Localization(image, disease, (x1, y1, max(x2, x1 + 1), max(y2, y1 + 1)), 0.5)
+        )
+    return _coco(rows, list(NIH_BOXED_DISEASES)), predicted
 
 
 def test_the_order_of_images_boxes_and_predictions_changes_no_figure() -> None:
-    coco, found = _nih_like(60)
+    coco, boxes = _nih_like(60)
     shuffled = {
         **coco,
         "annotations": random.Random(1).sample(coco["annotations"], 60),
         "images": random.Random(2).sample(coco["images"], len(coco["images"])),
     }
 
-    plain = builders.comparison(coco, {"mine": found}, resamples=50)
+    plain = builders.comparison(coco, {"mine": boxes}, resamples=50)
     mixed = builders.comparison(
-        shuffled, {"mine": random.Random(3).sample(found, 60)}, resamples=50
+        shuffled, {"mine": random.Random(3).sample(boxes, 60)}, resamples=50
     )
 
     for row, other in zip(plain.localizers, mixed.localizers, strict=True):
@@ -173,8 +175,8 @@ def test_the_order_of_images_boxes_and_predictions_changes_no_figure() -> None:
 
 
 def test_five_localizers_on_984_boxes_all_get_an_interval_around_their_mean() -> None:
-    coco, found = _nih_like(984)
-    comparison = builders.comparison(coco, {f"m{i}": found for i in range(5)}, resamples=2000)
+    coco, boxes = _nih_like(984)
+    comparison = builders.comparison(coco, {f"m{i}": boxes for i in range(5)}, resamples=2000)
 
     for i in range(5):
         macro = _row(comparison, f"m{i}").estimates["mean_iou"].macro

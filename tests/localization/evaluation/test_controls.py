@@ -71,8 +71,8 @@ def with_boxes_of_a(box: list[float]) -> GroundTruth:
     return truth_of([(i, p, d, box if p == "a" else xywh) for i, p, d, xywh in ROWS])
 
 
-def as_lists(found: dict[str, Detections]) -> dict[str, list[Localization]]:
-    return {name: detections_list(detections) for name, detections in found.items()}
+def as_lists(box: dict[str, Detections]) -> dict[str, list[Localization]]:
+    return {name: detections_list(detections) for name, detections in box.items()}
 
 
 def blank(
@@ -82,10 +82,10 @@ def blank(
 
 
 def test_prior_box_is_the_median_of_each_side_over_the_other_patients() -> None:
-    (found,) = PriorBox(truth_of(ROWS)).localize([blank("a1")], ["Mass"]).boxes
+    (box,) = PriorBox(truth_of(ROWS)).localize([blank("a1")], ["Mass"]).boxes
     # b, c, d: left 10 30 20, top 10 20 60, right 30 70 120, bottom 40 60 80
-    assert found.box_xyxy == pytest.approx((20, 20, 70, 60))
-    assert (found.image_id, found.disease, found.score) == ("a1", "Mass", 1.0)
+    assert box.box_xyxy == pytest.approx((20, 20, 70, 60))
+    assert (box.image_id, box.disease, box.score) == ("a1", "Mass", 1.0)
 
 
 def test_no_box_of_the_same_patient_is_used_whichever_the_image() -> None:
@@ -107,14 +107,14 @@ def test_a_image_outside_the_ground_truth_is_known_by_its_own_patient() -> None:
 
 def test_boxes_scale_with_the_frame() -> None:
     prior = PriorBox(truth_of(ROWS))
-    (found,) = prior.localize([blank("new", "a", size_hw=(1000, 1000))], ["Mass"]).boxes
-    assert found.box_xyxy == pytest.approx((100, 200, 350, 600))  # widths x 5, heights x 10
+    (box,) = prior.localize([blank("new", "a", size_hw=(1000, 1000))], ["Mass"]).boxes
+    assert box.box_xyxy == pytest.approx((100, 200, 350, 600))  # widths x 5, heights x 10
 
 
 def test_center_box_is_centred_and_has_the_median_size_of_the_others() -> None:
-    (found,) = CenterBox(truth_of(ROWS)).localize([blank("a1")], ["Mass"]).boxes
+    (box,) = CenterBox(truth_of(ROWS)).localize([blank("a1")], ["Mass"]).boxes
     # b, c, d: width 20 40 100, height 30 40 20
-    assert found.box_xyxy == pytest.approx((80, 35, 120, 65))
+    assert box.box_xyxy == pytest.approx((80, 35, 120, 65))
 
 
 def test_constant_box_chooses_a_place_where_the_median_lies_between_two() -> None:
@@ -149,7 +149,7 @@ def test_constant_box_of_a_patient_does_not_depend_on_that_patients_boxes() -> N
 
 def test_a_patient_without_the_disease_gets_the_best_box_of_all_patients() -> None:
     constant = ConstantBox(truth_of(ROWS))
-    found = constant.localize([blank("new"), blank("newer", "z", (1000, 1000))], ["Mass"]).boxes
+    box = constant.localize([blank("new"), blank("newer", "z", (1000, 1000))], ["Mass"]).boxes
     boxes = np.array(
         [
             [x / 200, y / 100, (x + w) / 200, (y + h) / 100]
@@ -157,8 +157,8 @@ def test_a_patient_without_the_disease_gets_the_best_box_of_all_patients() -> No
         ]
     )
     best = best_constant_box(boxes)
-    assert found[0].box_xyxy == pytest.approx(tuple(best * [200, 100, 200, 100]))
-    assert found[1].box_xyxy == pytest.approx(tuple(best * 1000))  # fractions of each side
+    assert box[0].box_xyxy == pytest.approx(tuple(best * [200, 100, 200, 100]))
+    assert box[1].box_xyxy == pytest.approx(tuple(best * 1000))  # fractions of each side
 
 
 def test_the_only_patient_of_a_class_gets_no_box_and_it_is_said() -> None:
@@ -198,9 +198,9 @@ def test_random_maps_do_not_gather_at_the_border() -> None:
 
 def test_all_controls_answer_for_every_boxed_image_and_disease_once() -> None:
     truth = truth_of([row for row in ROWS if row[2] == "Mass"])
-    found = as_lists(boxed_controls(OtherPatients(truth), seed=0))
-    assert list(found) == ["prior_box", "constant_box", "center_box", "random_map"]
-    for boxes in found.values():
+    boxes_of = as_lists(boxed_controls(OtherPatients(truth), seed=0))
+    assert list(boxes_of) == ["prior_box", "constant_box", "center_box", "random_map"]
+    for boxes in boxes_of.values():
         assert [(b.image_id, b.disease) for b in boxes] == [
             (image, "Mass") for image in ("a1", "a2", "b1", "c1", "d1")
         ]
@@ -209,10 +209,10 @@ def test_all_controls_answer_for_every_boxed_image_and_disease_once() -> None:
 def test_a_class_methods_controls_agree_with_the_pixel_free_call() -> None:
     truth = truth_of(ROWS[:5])
     images = [blank(image) for image in truth.images.image_ids]
-    found = as_lists(boxed_controls(OtherPatients(truth), seed=3))
+    boxes_of = as_lists(boxed_controls(OtherPatients(truth), seed=3))
     for control in (PriorBox(truth), ConstantBox(truth), CenterBox(truth), RandomMap(3, truth)):
         assert isinstance(control, Localizer)
-        assert control.localize(images, ["Mass"]).boxes == tuple(found[control.name])
+        assert control.localize(images, ["Mass"]).boxes == tuple(boxes_of[control.name])
 
 
 def test_controls_that_share_the_other_patients_are_those_of_the_ground_truth() -> None:
@@ -236,9 +236,9 @@ def test_on_nihs_boxes_the_prior_reaches_what_the_design_says(shared_data: Path)
         lines = list(csv.reader(handle))[1:]
     rows: list[Row] = [(r[0], r[0][:8], r[1], [float(v) for v in r[2:6]]) for r in lines]
     truth = {(image, d): [x, y, x + w, y + h] for image, _, d, (x, y, w, h) in rows}
-    found = as_lists(boxed_controls(OtherPatients(truth_of(rows, (1024, 1024))), seed=0))
+    boxes_of = as_lists(boxed_controls(OtherPatients(truth_of(rows, (1024, 1024))), seed=0))
     means = {}
-    for name, boxes in found.items():
+    for name, boxes in boxes_of.items():
         assert len(boxes) == 984
         heart = [b for b in boxes if b.disease == "Cardiomegaly"]
         pairs = [b.box_xyxy for b in heart], [truth[b.image_id, b.disease] for b in heart]
@@ -256,10 +256,10 @@ def test_controls_everywhere_box_every_disease_on_every_image_with_the_gates_pro
     others = OtherPatients(truth)
     gate = gate_decisions(truth.images, [GateRow("1.png", "1", "Mass", 0.75, 0.5, True)])
 
-    found = as_lists(controls_everywhere(others, gate))
+    boxes_of = as_lists(controls_everywhere(others, gate))
 
-    assert list(found) == ["prior_box", "constant_box"]
-    for placed in found.values():  # nobody has a box of a nodule, so there is none to place
+    assert list(boxes_of) == ["prior_box", "constant_box"]
+    for placed in boxes_of.values():  # nobody has a box of a nodule, so there is none to place
         assert [(b.image_id, b.disease, b.score) for b in placed] == [
             ("1.png", "Mass", 0.75),
             ("2.png", "Mass", 0.0),

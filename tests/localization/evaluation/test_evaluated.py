@@ -84,13 +84,13 @@ def test_what_an_analysis_gives_is_computed_once_for_all_who_ask() -> None:
     def asks_for_it(compared: Evaluated) -> int:
         return len(compared.once(analysis))
 
-    one, other = evaluated(COCO, {"a": [], "b": []}), evaluated(COCO, {"c": []})
+    first, other = evaluated(COCO, {"a": [], "b": []}), evaluated(COCO, {"c": []})
 
-    assert one.once(analysis) is one.once(analysis)
-    assert (one.once(asks_for_it), one.once(asks_for_it)) == (2, 2)
-    assert calls == [one]
+    assert first.once(analysis) is first.once(analysis)
+    assert (first.once(asks_for_it), first.once(asks_for_it)) == (2, 2)
+    assert calls == [first]
     assert other.once(analysis) == ["c"]
-    assert calls == [one, other]
+    assert calls == [first, other]
 
 
 def test_nothing_is_a_result_that_is_kept_too() -> None:

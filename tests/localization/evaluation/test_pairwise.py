@@ -39,7 +39,7 @@ def _coco_and_boxes(scale: int = 1) -> tuple[dict[str, Any], dict[str, list[Loca
     """30 boxes on 30 images of 12 patients, two Pneumonia; two localizers near the boxes."""
     rng = np.random.default_rng(5)
     images, annotations = [], []
-    found: dict[str, list[Localization]] = {"near": [], "far": []}
+    boxes: dict[str, list[Localization]] = {"near": [], "far": []}
     for i in range(1, 31):
         disease = 2 if i in (4, 17) else int(rng.integers(0, 2))
         x, y, w, h = (*rng.uniform(5, 25, 2), *rng.uniform(8, 30, 2))
@@ -58,9 +58,9 @@ def _coco_and_boxes(scale: int = 1) -> tuple[dict[str, Any], dict[str, list[Loca
             dx, dy = rng.normal(0, pixels, 2)
             left, top = scale * float(x + dx), scale * float(y + dy)
             moved = (left, top, left + box[2], top + box[3])
-            found[name].append(Localization(f"{i}", DISEASES[disease], moved, 0.5))
+            boxes[name].append(Localization(f"{i}", DISEASES[disease], moved, 0.5))
     categories = [{"id": c, "name": d} for c, d in enumerate(DISEASES, start=1)]
-    return {"images": images, "annotations": annotations, "categories": categories}, found
+    return {"images": images, "annotations": annotations, "categories": categories}, boxes
 
 
 def _comparison(resamples: int = 80) -> Comparison:
@@ -137,14 +137,14 @@ def test_intervals_of_differences_are_those_of_a_slow_loop_over_paired_differenc
         measure = f"acc_iou@{threshold:g}"
         near, far = (near > threshold).astype(float), (far > threshold).astype(float)
 
-    found = next(
+    estimates = next(
         d.estimates
         for d in comparison.differences
         if (d.localizer, d.minus, d.measure) == ("near", "far", measure)
     )
 
     expected = _expanded(comparison, _slow_means(comparison, near - far))
-    np.testing.assert_allclose(_intervals(found), expected, rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(_intervals(estimates), expected, rtol=1e-9, atol=1e-12)
 
 
 def test_the_macro_skill_is_that_of_the_macro_means() -> None:
@@ -180,13 +180,13 @@ def test_images_three_times_as_large_give_the_same_figures() -> None:
         if row.name != "random_map":  # drawn on the pixels of the image
             for measure, figures in row.estimates.items():
                 _assert_same(figures, other.estimates[measure])
-    for ours, theirs in zip(plain.differences, large.differences, strict=True):
-        if ours.minus != "random_map":
-            _assert_same(ours.estimates, theirs.estimates)
+    for small, tripled in zip(plain.differences, large.differences, strict=True):
+        if small.minus != "random_map":
+            _assert_same(small.estimates, tripled.estimates)
 
 
-def _assert_same(ours: DiseaseEstimates, theirs: DiseaseEstimates) -> None:
-    a, b = ([[e.value, e.low, e.high] for e in d.columns] for d in (ours, theirs))
+def _assert_same(small: DiseaseEstimates, tripled: DiseaseEstimates) -> None:
+    a, b = ([[e.value, e.low, e.high] for e in d.columns] for d in (small, tripled))
     np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-12)
 
 

@@ -28,21 +28,21 @@ def test_a_mask_in_a_smaller_frame_is_kept_in_that_frame(tmp_path: Path) -> None
     small[1:3, 2:6] = True
     entry = {**ENTRY, "segmentation": encode_mask(small, (5, 10))}
 
-    (found,) = read_mask_results(_written(tmp_path, entry), COCO)
+    (mask,) = read_mask_results(_written(tmp_path, entry), COCO)
 
-    assert (found.image_id, found.disease, found.score) == ("b.png", "Nodule", 0.5)
-    np.testing.assert_array_equal(rle.decode(found.rle).astype(bool), small)
+    assert (mask.image_id, mask.disease, mask.score) == ("b.png", "Nodule", 0.5)
+    np.testing.assert_array_equal(rle.decode(mask.rle).astype(bool), small)
 
 
 def test_polygons_are_in_the_frame_of_the_image(tmp_path: Path) -> None:
     entry = {**ENTRY, "image_id": "a.png", "segmentation": [[3, 5, 30, 5, 30, 15, 3, 15]]}
 
-    (found,) = read_mask_results(_written(tmp_path, entry), COCO)
+    (mask,) = read_mask_results(_written(tmp_path, entry), COCO)
 
     expected = np.zeros((20, 40), bool)
     expected[5:15, 3:30] = True
-    assert found.image_id == "a.png"
-    np.testing.assert_array_equal(rle.decode(found.rle).astype(bool), expected)
+    assert mask.image_id == "a.png"
+    np.testing.assert_array_equal(rle.decode(mask.rle).astype(bool), expected)
 
 
 def test_entries_without_a_mask_are_left_out_and_the_others_keep_their_order(
@@ -56,9 +56,9 @@ def test_entries_without_a_mask_are_left_out_and_the_others_keep_their_order(
         {**ENTRY, "segmentation": mask, "score": 0.2},
     ]
 
-    found = read_mask_results(_written(tmp_path, *entries), COCO)
+    masks = read_mask_results(_written(tmp_path, *entries), COCO)
 
-    assert [result.score for result in found] == [0.1, 0.2]
+    assert [result.score for result in masks] == [0.1, 0.2]
     assert read_mask_results(_written(tmp_path, ENTRY), COCO) == []
 
 

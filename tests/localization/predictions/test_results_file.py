@@ -111,8 +111,8 @@ def test_a_mask_without_a_box_gets_the_box_around_it() -> None:
 
 @pytest.mark.parametrize("image_id", [7, 7.0, "a.png", "a", "a.jpg", "images/a.png"])
 def test_images_are_found_by_number_name_or_stem(image_id: Any) -> None:
-    (found,) = parse_predictions([one(image_id=image_id)], TRUTH).localizations
-    assert found == Localization("a.png", "Nodule", (10, 20, 40, 60), 0.5)
+    (box,) = parse_predictions([one(image_id=image_id)], TRUTH).localizations
+    assert box == Localization("a.png", "Nodule", (10, 20, 40, 60), 0.5)
 
 
 def test_a_plain_file_of_another_tool_is_read(tmp_path: Path) -> None:
@@ -136,9 +136,9 @@ def test_boxes_over_the_border_are_cut_and_those_outside_left_out_with_a_count(
     ]
     (tmp_path / "p.json").write_text(json.dumps(entries))
     with pytest.warns(UserWarning, match="of 6 boxes 2 were cut off .* and 3 left out"):
-        found = read_predictions(tmp_path / "p.json", TRUTH)
+        parsed = read_predictions(tmp_path / "p.json", TRUTH)
     expected = [(10, 20, 40, 60), (0, 20, 20, 60), (190, 90, 200, 100)]
-    assert [p.box_xyxy for p in found] == expected
+    assert [p.box_xyxy for p in parsed] == expected
 
 
 def test_rounding_at_the_border_is_no_cut() -> None:
@@ -237,7 +237,7 @@ def test_a_name_with_dots_is_found_with_and_without_its_ending() -> None:
     coco = {"images": images, "annotations": [], "categories": [{"id": 1, "name": "Mass"}]}
     for name in ("1.2.840.4", "1.2.840.4.png", "images/1.2.840.4.jpg"):
         entry = {"image_id": name, "category_id": 1, "bbox": [1, 2, 3, 4], "score": 0.5}
-        (found,) = parse_predictions([entry], coco, source="x.json").localizations
-        assert found.image_id == "1.2.840.4.png"
+        (box,) = parse_predictions([entry], coco, source="x.json").localizations
+        assert box.image_id == "1.2.840.4.png"
     with pytest.raises(ValueError, match=r"'1\.2\.840\.9' is not in the ground truth"):
         parse_predictions([{**entry, "image_id": "1.2.840.9"}], coco, source="x")

@@ -36,9 +36,9 @@ def half_evaluated(
             for k, (i, c) in enumerate(pairs, start=1)
         ],
     }
-    found = [Localization(f"{i}_0.png", d, (10, 10, 20, 15), 0.5) for i in (1, 2) for d in diseases]
+    boxes = [Localization(f"{i}_0.png", d, (10, 10, 20, 15), 0.5) for i in (1, 2) for d in diseases]
     gate = {(f"{i}_0.png", d): i != 1 for i in (1, 2, 3) for d in diseases} if gated else None
-    return evaluated(coco, {"half": found}, gate, **inputs)
+    return evaluated(coco, {"half": boxes}, gate, **inputs)
 
 
 def half_comparison(

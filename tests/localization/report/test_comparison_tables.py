@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-import builders
 from cxrloc.classification.metrics.bootstrap import Estimate
 from cxrloc.classification.report.tables import (
     Cell,
@@ -24,15 +23,10 @@ from cxrloc.classification.report.tables import (
 from cxrloc.datasets.files.manifest import RESEARCH_USE
 from cxrloc.datasets.labels import NIH_BOXED_DISEASES
 from cxrloc.localization.comparison_report.summary import per_box_csv
-from cxrloc.localization.report.comparison_tables import (
-    accuracy_table,
-    difference_table,
-    mean_table,
-    paired_test_table,
-    skill_table,
-)
+from cxrloc.localization.report.comparison_tables import accuracy_table, mean_table
 from cxrloc.localization.report.glossary import DEEP_MEDIA_NOTE
 from cxrloc.localization.report.html_tables import table_view
+from cxrloc.localization.report.pair_tables import difference_table
 from localization.report.half_comparison import (
     half_comparison,
     half_evaluated,
@@ -56,9 +50,13 @@ def test_every_threshold_has_every_localizer_and_the_published_rows_of_its_crite
     names = {
         t: [r["localizer"] for r in rows if float(r["threshold"]) == t] for t in (0.5, 0.6, 0.9)
     }
-    ours = ["half", "prior_box", "constant_box", "center_box", "random_map"]
+    localizers = ["half", "prior_box", "constant_box", "center_box", "random_map"]
     wang, deep = "Wang et al. 2017, ChestX-ray8 model", "Deep MedIA 2021, Mask R-CNN"
-    assert names == {0.5: [*ours, wang, deep], 0.6: [*ours, wang], 0.9: [*ours, deep]}
+    assert names == {
+        0.5: [*localizers, wang, deep],
+        0.6: [*localizers, wang],
+        0.9: [*localizers, deep],
+    }
     assert sorted({float(r["threshold"]) for r in rows}) == [
         0.1,
         0.2,
@@ -138,79 +136,14 @@ def test_iogt_is_printed_behind_iobb() -> None:
     )
 
 
-def test_differences_of_all_measures_say_whether_the_interval_excludes_zero() -> None:
-    rows = records(difference_table(half_comparison()))
-
-    controls = ["prior_box", "constant_box", "center_box", "random_map"]
-    assert [r["minus"] for r in rows] == controls * 11
-    assert [r["measure"] for r in rows[::4]][:2] == [
-        "mean_iou difference",
-        "acc_iou@0.1 difference",
-    ]
-    # `half` has IoU .5, .5, 0; the prior box, the same on all patients, is always right
-    assert float(rows[0]["macro mean"]) == pytest.approx(1 / 3 - 1, abs=1e-5)
-    assert rows[0]["macro mean excludes zero"] == "yes"
-    assert float(rows[0]["macro mean high"]) < 0
-    assert "noninferior" not in rows[0]
-
-
-def test_with_a_margin_differences_say_where_a_localizer_is_not_inferior() -> None:
-    table = difference_table(half_comparison(("Mass", "Nodule"), margin=0.99))
-    rows = {(r["measure"], r["minus"]): r for r in records(table)}
-
-    # hits at .1 are 1, 1, 0 against 1, 1, 1; three patients: some resamples miss all, -1 < -.99
-    lost = rows["acc_iou@0.1 difference", "prior_box"]
-    assert (lost["noninferior"], lost["noninferior in"]) == ("no", "none")
-    # the centre box (27 to 37) does not touch the ground truth (10 to 20)
-    beaten = rows["mean_iou difference", "center_box"]
-    assert (beaten["noninferior"], beaten["noninferior in"]) == ("yes", "Mass, Nodule")
-    assert "lies above -0.99" in table.notes[-1]
-
-
-def test_paired_tests_count_boxes_and_patients_and_refuse_to_test_three() -> None:
-    table = paired_test_table(half_comparison(("Mass", "Nodule")))
-    mass, _, macro = records(table)[:3]
-
-    assert (mass["localizer"], mass["minus"], mass["disease"]) == ("half", "prior_box", "Mass")
-    assert (mass["boxes"], mass["patients"], mass["ties"]) == ("3", "3", "0")
-    assert float(mass["mean IoU difference"]) == pytest.approx(-2 / 3, abs=1e-5)
-    assert mass["mean IoU difference low"] != ""
-    assert (mass["hits first only"], mass["hits second only"]) == ("0", "3")
-    assert (mass["tested"], mass["Wilcoxon p"], mass["McNemar Holm p"]) == ("no", "", "")
-    assert (macro["disease"], macro["boxes"], macro["patients"]) == ("macro mean", "6", "3")
-    assert "No test under 10 patients: p and effect are undefined there" in table.notes
-    assert "A box is hit when its IoU is over 0.5" in table.notes
-
-
-def test_skill_stands_beside_every_mean_and_with_intervals_in_a_table_of_its_own() -> None:
-    compared = half_evaluated(("Mass", "Nodule"))
-    rows = {
-        (r["measure"], r["localizer"], r["control"]): r
-        for r in records(skill_table(compared.comparison))
-    }
-
-    # the centre box has IoU 0, so skill over it is the mean itself; the prior box leaves nothing
-    assert float(rows["mean_iou skill", "half", "center_box"]["Mass"]) == pytest.approx(
-        1 / 3, abs=1e-5
-    )
-    assert rows["mean_iou skill", "half", "prior_box"]["macro mean"] == ""
-    assert ("mean_iou skill", "center_box", "constant_box") in rows
-    assert ("mean_iou skill", "center_box", "prior_box") not in rows
-    (table,) = (table for table in tables_of(compared) if table.name == "mean_iou")
-    for row in table.rows:
-        figures = [*row.cells.values(), row.trail["macro mean, any"]]
-        is_reference = row.lead["localizer"] == "constant_box"
-        assert all(isinstance(c, Cell) and (c.skill is None) == is_reference for c in figures)
-
-
 def test_the_sections_hold_every_table_once_and_say_what_came_out() -> None:
     sections = sections_of(half_evaluated(("Mass", "Nodule"), gated=True))
 
     assert [s.key for s in sections] == ["means", "accuracy", "paired"]
     names = [table.name for s in sections for table in s.tables]
     assert names == ["mean_iou", "skill", "acc_iou", "acc_iobb", "differences", "paired_tests"]
-    found = sections[0].paragraphs[1]
-    assert "half .333 [.000, .500], skill undefined; constant_box 1.000" in found
+    sentence = sections[0].paragraphs[1]
+    assert "half .333 [.000, .500], skill undefined; constant_box 1.000" in sentence
     assert sections[2].paragraphs[1] == (
         "half minus constant_box: macro mean IoU -.667 [-1.000, -.500], the interval excludes "
         "zero; better in 0 and worse in 0 of 0 diseases tested (Wilcoxon, Holm p < 0.05)."
@@ -261,25 +194,6 @@ def test_the_three_files_of_a_table_are_written_and_nothing_else(tmp_path: Path)
 
     names = sorted(path.name for path in (tmp_path / "new").iterdir())
     assert names == ["differences.csv", "differences.md", "differences.tex"]
-
-
-def test_without_localizers_there_are_controls_and_an_empty_table_of_differences() -> None:
-    coco = {
-        "images": [
-            {"id": 1, "file_name": "a", "width": 9, "height": 9, "patient_id": "1"},
-            {"id": 2, "file_name": "b", "width": 9, "height": 9, "patient_id": "2"},
-        ],
-        "categories": [{"id": 1, "name": "Mass"}],
-        "annotations": [
-            {"id": i, "image_id": i, "category_id": 1, "bbox": [1, 1, 4, 4]} for i in (1, 2)
-        ],
-    }
-    table = difference_table(builders.comparison(coco, {}, resamples=10))
-
-    assert table.rows == ()
-    assert to_csv(table) == "note\n"
-    assert to_latex(table).endswith("\\end{itemize}\n")
-    assert RESEARCH_USE in to_markdown(table)
 
 
 def test_a_row_with_other_diseases_than_the_first_keeps_its_figures() -> None:

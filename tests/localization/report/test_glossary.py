@@ -21,9 +21,11 @@ def _evaluated() -> Evaluated:
     """Two localizers, a gate and a margin: all columns that there are."""
     boxes = [(f"{i}", d, (c, i, 3, 3)) for i in (1, 2) for c, d in enumerate(DISEASES, start=1)]
     coco = coco_ground_truth(DISEASES, boxes, size_wh=(9, 9))
-    found = [Localization("1", d, (1, 1, 4, 4), 0.5) for d in DISEASES]
+    predicted = [Localization("1", d, (1, 1, 4, 4), 0.5) for d in DISEASES]
     gate = {(f"{i}", d): True for i in (1, 2) for d in DISEASES}
-    return evaluated(coco, {"a": found, "b": []}, gate, resamples=20, noninferiority_margin=0.05)
+    return evaluated(
+        coco, {"a": predicted, "b": []}, gate, resamples=20, noninferiority_margin=0.05
+    )
 
 
 @pytest.mark.parametrize("table", tables_of(_evaluated()), ids=lambda table: table.name)

@@ -40,9 +40,9 @@ def _coco(diseases: tuple[str, ...]) -> dict[str, Any]:
 
 
 def _comparison(diseases: tuple[str, ...], *, gated: bool = False) -> Comparison:
-    found = [Localization(n, d, (12.0, 10.0, 30.0, 24.0), 0.5) for n in NAMES for d in diseases]
+    boxes = [Localization(n, d, (12.0, 10.0, 30.0, 24.0), 0.5) for n in NAMES for d in diseases]
     gate = {(n, d): True for n in NAMES for d in diseases} if gated else None
-    return comparison(_coco(diseases), {"a": found, "b": found[:2]}, gate, resamples=10)
+    return comparison(_coco(diseases), {"a": boxes, "b": boxes[:2]}, gate, resamples=10)
 
 
 def test_there_is_a_panel_per_disease_with_its_number_of_boxes() -> None:
@@ -82,14 +82,14 @@ def test_the_boxplots_are_drawn(tmp_path: Path) -> None:
 
 
 def test_an_accuracy_curve_falls_from_the_share_over_zero_and_ends_below_the_best_iou() -> None:
-    named = accuracy_curves(_comparison(("Mass",)))
+    boxplots = accuracy_curves(_comparison(("Mass",)))
 
     # `a` has IoU 252 / 400 = .63 with every box, `b` with two of five and no box elsewhere
-    curves = {line.get_label(): line for line in named.figure.axes[0].get_lines()}
+    curves = {line.get_label(): line for line in boxplots.figure.axes[0].get_lines()}
     below = np.array(CURVE_THRESHOLDS) < 0.63
     assert np.asarray(curves["a"].get_ydata()).tolist() == below.astype(float).tolist()
     assert np.allclose(np.asarray(curves["b"].get_ydata()), 0.4 * below)
-    assert "a 1.00 at 0.1, 1.00 at 0.3, 1.00 at 0.5; b 0.40 at 0.1" in named.alt
+    assert "a 1.00 at 0.1, 1.00 at 0.3, 1.00 at 0.5; b 0.40 at 0.1" in boxplots.alt
 
 
 def test_the_legend_of_the_curves_stands_below_them() -> None:
@@ -124,22 +124,22 @@ def test_the_band_of_a_curve_holds_the_curve() -> None:
 
 
 def test_paired_boxplots_show_the_two_localizers_and_each_against_the_constant_box() -> None:
-    named = paired_boxplots(_comparison(("Mass", "Nodule")))
+    boxplots = paired_boxplots(_comparison(("Mass", "Nodule")))
 
-    assert named is not None
-    titles = [axis.get_title().split(" (")[0] for axis in named.figure.axes]
+    assert boxplots is not None
+    titles = [axis.get_title().split(" (")[0] for axis in boxplots.figure.axes]
     assert titles == ["a minus b", "a minus constant_box", "b minus constant_box"]
-    ticks = [text.get_text() for text in named.figure.axes[0].get_xticklabels()]
+    ticks = [text.get_text() for text in boxplots.figure.axes[0].get_xticklabels()]
     # `b` has the first two boxes of `a` alone: one of Mass and one of Nodule
     assert ticks == ["Mass\nn = 5\n80 : 0", "Nodule\nn = 5\n80 : 0"]
-    assert "Over all 10 boxes: a is better on 80 % and b on 0 %" in named.title
-    assert "a minus b: Mass +0.63, Nodule +0.63" in named.alt
+    assert "Over all 10 boxes: a is better on 80 % and b on 0 %" in boxplots.title
+    assert "a minus b: Mass +0.63, Nodule +0.63" in boxplots.alt
 
 
 def test_one_localizer_is_paired_with_the_constant_box_and_none_with_nothing() -> None:
-    coco, found = _coco(("Mass",)), [Localization("0_0", "Mass", (12.0, 10.0, 30.0, 24.0), 0.5)]
+    coco, boxes = _coco(("Mass",)), [Localization("0_0", "Mass", (12.0, 10.0, 30.0, 24.0), 0.5)]
 
-    one = paired_boxplots(comparison(coco, {"a": found}, resamples=10))
-    assert one is not None
-    assert len(one.figure.axes) == 1
+    boxplots = paired_boxplots(comparison(coco, {"a": boxes}, resamples=10))
+    assert boxplots is not None
+    assert len(boxplots.figure.axes) == 1
     assert paired_boxplots(comparison(coco, {}, resamples=10)) is None

@@ -69,9 +69,9 @@ def test_wangs_infiltration_is_the_figure_that_wang_printed() -> None:
     ],
 )
 def test_rows_stand_where_they_belong(criterion: str, threshold: float, studies: list[str]) -> None:
-    found = comparable_rows(criterion, threshold, NIH_BOXED_DISEASES)
+    rows = comparable_rows(criterion, threshold, NIH_BOXED_DISEASES)
 
-    assert [row.study for row in found] == studies
+    assert [row.study for row in rows] == studies
 
 
 def test_nothing_published_is_shown_beside_other_diseases() -> None:
@@ -82,13 +82,13 @@ def test_our_file_holds_every_figure_of_the_shared_one(shared_data: Path) -> Non
     source = shared_data / "published" / "nih_localization.csv"
     if not source.is_file():
         pytest.skip(f"{source} is absent")
-    ours = {
+    in_our_file = {
         (r.criterion, r.measure, r.threshold, disease, value, r.boxes[disease])
         for r in published_rows()
         for disease, value in r.values.items()
     }
     with source.open(newline="") as handle:
-        theirs = {
+        in_shared_file = {
             (
                 r["criterion"],
                 r["measure"],
@@ -100,4 +100,4 @@ def test_our_file_holds_every_figure_of_the_shared_one(shared_data: Path) -> Non
             for r in csv.DictReader(handle)
         }
 
-    assert ours == theirs
+    assert in_our_file == in_shared_file

@@ -57,7 +57,7 @@ def mask(rows: slice, columns: slice, size: tuple[int, int] = SIZE) -> Rle:
 
 def image(**masks: Rle) -> dict[str, Rle]:
     """All ten tasks; those not given are empty."""
-    given = {name.replace("_", " "): one for name, one in masks.items()}
+    given = {name.replace("_", " "): mask for name, mask in masks.items()}
     return {task: given.get(task, empty_mask(SIZE)) for task in TASKS}
 
 
@@ -138,7 +138,7 @@ def test_of_equal_scores_the_first_is_the_top_one_for_masks_as_for_boxes() -> No
     key, first, second = (image_id, "Edema"), (2.0, 1.0, 10.0, 5.0), (12.0, 1.0, 14.0, 5.0)
     low = MaskResult(image_id, "Edema", 0.2, empty_mask(SIZE))
     masks = [box_mask(box, from_hw=(10, 15), size_hw=SIZE) for box in (first, second)]
-    equal = [MaskResult(image_id, "Edema", 0.9, one) for one in masks]
+    equal = [MaskResult(image_id, "Edema", 0.9, mask) for mask in masks]
     assert _top_masks([low, *equal])[key] == masks[0]
     assert _top_masks([*equal[::-1], low])[key] == masks[1]
     boxes = [Localization(image_id, "Edema", box, 0.9) for box in (first, second)]
@@ -227,19 +227,19 @@ def table(gate: dict[tuple[str, str], bool] | None = None) -> dict[str, dict[str
 
 
 def test_figures_of_boxes_by_hand() -> None:
-    found = table()
-    assert found[MIOU]["Edema"] == 0.5  # right on one image, false on another
-    assert found[MIOU_TRUE_POSITIVES]["Edema"] == 1
-    assert found[MIOU]["Airspace Opacity"] == 0.4  # 4 of 10 columns
-    assert found[HIT_RATE] == {"Edema": 1, "Airspace Opacity": 1, "macro mean": 1}
+    rows = table()
+    assert rows[MIOU]["Edema"] == 0.5  # right on one image, false on another
+    assert rows[MIOU_TRUE_POSITIVES]["Edema"] == 1
+    assert rows[MIOU]["Airspace Opacity"] == 0.4  # 4 of 10 columns
+    assert rows[HIT_RATE] == {"Edema": 1, "Airspace Opacity": 1, "macro mean": 1}
 
 
 def test_the_gate_empties_masks_but_not_points() -> None:
-    found = table({(NAMES[2], "Edema"): False, (NAMES[1], "Lung Opacity"): False})
-    assert found[MIOU]["Edema"] == 1
-    assert found[MIOU]["Airspace Opacity"] == 0
-    assert "Airspace Opacity" not in found[MIOU_TRUE_POSITIVES]
-    assert found[HIT_RATE]["Airspace Opacity"] == 1
+    rows = table({(NAMES[2], "Edema"): False, (NAMES[1], "Lung Opacity"): False})
+    assert rows[MIOU]["Edema"] == 1
+    assert rows[MIOU]["Airspace Opacity"] == 0
+    assert "Airspace Opacity" not in rows[MIOU_TRUE_POSITIVES]
+    assert rows[HIT_RATE]["Airspace Opacity"] == 1
 
 
 def test_masks_of_another_data_set_are_refused() -> None:

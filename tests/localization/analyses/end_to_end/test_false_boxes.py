@@ -216,7 +216,7 @@ def test_intervals_agree_with_a_slow_loop_over_all_patients_boxed_or_not() -> No
 
 
 def test_the_tables_show_settings_side_by_side_and_no_image_set_twice() -> None:
-    points = [point for found in _points().values() for point in found]
+    points = [point for of_setting in _points().values() for point in of_setting]
 
     rows = end_to_end_table(points, ()).rows
     assert [row.lead["setting"] for row in rows] == [
@@ -249,5 +249,7 @@ def test_a_box_on_a_image_or_disease_that_the_ground_truth_lacks_is_refused() ->
 
 def test_every_image_with_a_box_must_be_one_that_was_looked_at() -> None:
     check_coverage("mine", place(TRUTH, BOXES), _looked("abcd"))
-    with pytest.raises(ValueError, match="'mine' has a box on d, an image that it is said not to"):
+    with pytest.raises(
+        ValueError, match="'mine' has a box on d, an image that is not in its coverage"
+    ):
         check_coverage("mine", place(TRUTH, BOXES), _looked("abc"))

@@ -62,13 +62,13 @@ BOXED_ONLY = frozenset(TRUTH.image_ids)
 
 def _boxes(images: Sequence[str], diseases: Sequence[str], seed: int) -> list[Localization]:
     rng = np.random.default_rng(seed)
-    found = []
+    boxes = []
     for image in images:
         for disease in diseases:
             x, y = rng.uniform(5, 17, 2)
             box = (float(x), float(y), float(x + 20), float(y + 20))
-            found.append(Localization(image, disease, box, float(rng.random())))
-    return found
+            boxes.append(Localization(image, disease, box, float(rng.random())))
+    return boxes
 
 
 A, B = (_boxes(IMAGES.image_ids, IMAGES.diseases, seed) for seed in (1, 2))
@@ -92,8 +92,8 @@ def _section(
 
 
 def _rows(section: Section, table: str) -> list[dict[str, str]]:
-    found = next(t for t in section.tables if t.name == table)
-    return list(csv.DictReader(io.StringIO(to_csv(found))))
+    of_table = next(t for t in section.tables if t.name == table)
+    return list(csv.DictReader(io.StringIO(to_csv(of_table))))
 
 
 def test_with_a_gate_there_are_ledger_settings_false_boxes_and_froc() -> None:
@@ -252,7 +252,9 @@ def test_without_any_localizer_the_controls_stand_alone() -> None:
 
 
 def test_a_box_on_an_image_that_was_not_looked_at_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"'a' has a box on \d+, an image that it is said"):
+    with pytest.raises(
+        ValueError, match=r"'a' has a box on \d+, an image that is not in its coverage"
+    ):
         _section({"a": A}, looked_at={"a": BOXED_ONLY})
 
 

@@ -101,10 +101,10 @@ def test_a_image_without_a_prediction_is_wrong_but_not_confident() -> None:
 
 
 def test_one_localizer_cannot_disagree_and_none_has_no_gallery() -> None:
-    one = _compare(["Mass"] * 12, {"a": [_box(i, "Mass", 0.5) for i in range(12)]})
+    alone = _compare(["Mass"] * 12, {"a": [_box(i, "Mass", 0.5) for i in range(12)]})
 
-    assert {c.group for c in choose(one)} == {BEST, WRONG}
-    assert len(choose(one)) == 8
+    assert {c.group for c in choose(alone)} == {BEST, WRONG}
+    assert len(choose(alone)) == 8
     assert choose(_compare(["Mass"] * 3, {})) == ()
 
 
@@ -166,15 +166,15 @@ def test_a_heat_map_stands_beside_the_image_and_is_hot_where_the_map_is(tmp_path
     cells = np.zeros((1, 10, 10), np.float32)
     cells[0, 7:9, 7:9] = 1
     maps = {"a": HeatMaps((("0.png", "Mass"),), cells, False, "a")}
-    (plain,), (beside,) = _pictures(tmp_path, _two(), {}), _pictures(tmp_path, _two(), maps)
+    (plain,), (with_heat,) = _pictures(tmp_path, _two(), {}), _pictures(tmp_path, _two(), maps)
 
-    image, side = _pixels(beside), _pixels(plain).shape[1]
+    image, side = _pixels(with_heat), _pixels(plain).shape[1]
     assert image.shape[1] == 2 * side + 6
     hot = image[round(0.8 * side), side + 6 + round(0.8 * side)].astype(int)
     cold = image[round(0.8 * side), side + 6 + round(0.12 * side)].astype(int)
     assert hot[2] - hot[0] > 40  # yellow over grey
     assert abs(cold - 60).max() < 8
-    assert "Beside it the heat map of a." in beside.alt
+    assert "Beside it the heat map of a." in with_heat.alt
 
 
 def test_a_map_of_another_image_is_not_shown(tmp_path: Path) -> None:

@@ -113,19 +113,19 @@ def test_every_figure_is_that_of_the_rule_applied_by_itself(aligned: bool) -> No
         assert cells is not None
         smooth = smooth_map(cells, sized.rule.smooth_cells)
         heat = map_to_frame(smooth, (FRAME, FRAME), aligned=aligned)
-        found = boxes_from_map(heat, sized.rule, sized.mean_size_wh((FRAME, FRAME)))
-        return float(iou([found[0][0]], truth.boxes_xyxy[[row]])[0]) if found else 0.0
+        regions = boxes_from_map(heat, sized.rule, sized.mean_size_wh((FRAME, FRAME)))
+        return float(iou([regions[0][0]], truth.boxes_xyxy[[row]])[0]) if regions else 0.0
 
     for row, disease in enumerate(truth.diseases):
         fold = tuning.folds.numbers[tuning.folds.of_box[row]]
-        own = tuning.rules[fold][disease]
-        assert tuning.tuned_iou[row] == alone(row, own)
+        of_disease = tuning.rules[fold][disease]
+        assert tuning.tuned_iou[row] == alone(row, of_disease)
         for s, smoothing in enumerate(SMOOTHINGS):
             for r, size_rule in enumerate(SIZE_RULES):
                 for t in (0, 11, 23):
                     rule = CamBoxRule((THRESHOLDS[t],), 5, size_rule, smoothing)
-                    found = tuning.iou[row, tuning.folds.of_box[row], s, r, t]
-                    assert found == alone(row, SizedRule(rule, own.mean_size))
+                    tuned_iou = tuning.iou[row, tuning.folds.of_box[row], s, r, t]
+                    assert tuned_iou == alone(row, SizedRule(rule, of_disease.mean_size))
 
 
 def test_the_chosen_rule_is_the_best_on_the_other_folds_boxes() -> None:

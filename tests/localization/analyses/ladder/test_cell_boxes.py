@@ -38,8 +38,8 @@ def test_sixteen_boxes_hold_the_best_of_all(
     if seed % 3 == 0:  # on whole pixels, where sides meet lines
         box = np.round(box) + np.array([0, 0, 1, 1])
     every = box_iou_matrix([box], every_cell_box(size_hw, grid_hw, aligned))
-    found = best_cell_iou(box, size_hw, grid_hw, aligned=aligned)
-    assert found == pytest.approx(every.max(), abs=1e-12)
+    best = best_cell_iou(box, size_hw, grid_hw, aligned=aligned)
+    assert best == pytest.approx(every.max(), abs=1e-12)
 
 
 def test_hand_computed_limits() -> None:

@@ -75,34 +75,34 @@ def section(ground_truth: dict[str, Any], maps: dict[str, HeatMaps]) -> Section:
 
 def test_a_perfect_map_loses_nothing_but_by_its_fixed_threshold() -> None:
     truth = truth_of(coco())
-    found = climb(truth, perfect_maps(truth), np.full(8, 0.25), seed=0)
-    np.testing.assert_array_equal(found.rungs, [[0.25, 1, 1, 1, 1]] * 8)
-    assert not found.losses.any()
+    climbed = climb(truth, perfect_maps(truth), np.full(8, 0.25), seed=0)
+    np.testing.assert_array_equal(climbed.rungs, [[0.25, 1, 1, 1, 1]] * 8)
+    assert not climbed.losses.any()
 
 
 def test_losses_and_the_tuned_rung_sum_to_one() -> None:
     truth = truth_of(coco())
-    found = climb(truth, random_maps(truth), np.zeros(8), seed=0)
-    np.testing.assert_allclose(found.rungs[:, 1] + found.losses.sum(axis=1), 1)
-    assert (found.losses[:, :2] >= 0).all()
-    assert (found.losses[:, 3] >= 0).all()
-    assert found.losses.any(axis=0).all()
+    climbed = climb(truth, random_maps(truth), np.zeros(8), seed=0)
+    np.testing.assert_allclose(climbed.rungs[:, 1] + climbed.losses.sum(axis=1), 1)
+    assert (climbed.losses[:, :2] >= 0).all()
+    assert (climbed.losses[:, 3] >= 0).all()
+    assert climbed.losses.any(axis=0).all()
 
 
 def test_the_last_rung_is_the_limit_of_the_grid() -> None:
     truth = truth_of(coco())
-    found = climb(truth, random_maps(truth), np.zeros(8), seed=0)
+    climbed = climb(truth, random_maps(truth), np.zeros(8), seed=0)
     # cells of 16 px: two boxes lie on the grid, [8, 8, 24, 40] at best meets [0, 0, 16, 48] or
     # [0, 16, 32, 32], and [40, 0, 64, 16] at best has 24 of 32 x 16
     third = max(8 * 32 / (16 * 48 + 16 * 32 - 8 * 32), 16 * 24 / (32 * 48), 16 * 32 / (32 * 48))
-    assert found.rungs[:, 4] == pytest.approx([1, 1, 1, 1, third, third, 0.75, 0.75])
+    assert climbed.rungs[:, 4] == pytest.approx([1, 1, 1, 1, third, third, 0.75, 0.75])
 
 
 def test_boxes_without_a_map_are_zero_on_all_rungs_but_the_last_and_are_counted() -> None:
     truth = truth_of(coco())
-    found = climb(truth, perfect_maps(truth, 6), np.full(8, 0.25), seed=0)
-    np.testing.assert_array_equal(found.rungs[6:], [[0, 0, 0, 0, 1]] * 2)
-    assert found.without_map == 2
+    climbed = climb(truth, perfect_maps(truth, 6), np.full(8, 0.25), seed=0)
+    np.testing.assert_array_equal(climbed.rungs[6:], [[0, 0, 0, 0, 1]] * 2)
+    assert climbed.without_map == 2
     shown = section(coco(), {"a": perfect_maps(truth, 6)})
     assert any("without a heat map: a 2." in note for note in shown.tables[0].notes)
     assert {row.trail["without map"] for row in shown.tables[0].rows} == {2}

@@ -15,7 +15,12 @@ from cxrloc.classification.inference.gate import Gate
 from cxrloc.classification.network.classifier import build_classifier
 from cxrloc.datasets.phantoms.drawing.chest import render_image
 from cxrloc.datasets.radiograph import LoadedImage
-from cxrloc.localization.analyses.runtimes.agreement import Judged, agreement, judge, overlaps
+from cxrloc.localization.analyses.runtimes.agreement import (
+    RuntimePrediction,
+    agreement,
+    overlaps,
+    predict,
+)
 
 DISEASES = ("Mass", "Effusion")
 IMAGES = [
@@ -32,13 +37,13 @@ def _gate(threshold: float = 0.0, **changes: Any) -> Gate:
 
 
 def test_a_gate_agrees_with_itself() -> None:
-    found = agreement(_gate(), _gate(), iter(IMAGES))
+    agreed = agreement(_gate(), _gate(), iter(IMAGES))
 
-    assert (found.images, found.decisions, found.turned, found.boxes) == (3, 6, 0, 6)
-    assert (found.mean_difference, found.largest_difference) == (0, 0)
-    assert (found.same_box, found.median_iou) == (1, 1)
-    assert "0 of 6 turned (0.00%)" in str(found)
-    assert "100.0% of 6 overlap" in str(found)
+    assert (agreed.images, agreed.decisions, agreed.turned, agreed.boxes) == (3, 6, 0, 6)
+    assert (agreed.mean_difference, agreed.largest_difference) == (0, 0)
+    assert (agreed.same_box, agreed.median_iou) == (1, 1)
+    assert "0 of 6 turned (0.00%)" in str(agreed)
+    assert "100.0% of 6 overlap" in str(agreed)
 
 
 def test_turned_decisions_and_differences_are_counted() -> None:
@@ -48,13 +53,13 @@ def test_turned_decisions_and_differences_are_counted() -> None:
     probabilities = first(IMAGES).probabilities, other(IMAGES).probabilities
     differences = np.abs(probabilities[0] - probabilities[1])
 
-    found = agreement(first, other, IMAGES)
+    agreed = agreement(first, other, IMAGES)
 
-    assert found.turned == len(IMAGES)
-    assert found.boxes == len(IMAGES)
-    assert found.mean_difference == pytest.approx(differences.mean())
-    assert found.largest_difference == pytest.approx(differences.max())
-    assert found.same_box == 1
+    assert agreed.turned == len(IMAGES)
+    assert agreed.boxes == len(IMAGES)
+    assert agreed.mean_difference == pytest.approx(differences.mean())
+    assert agreed.largest_difference == pytest.approx(differences.max())
+    assert agreed.same_box == 1
 
 
 def test_another_map_is_another_box() -> None:
@@ -62,12 +67,12 @@ def test_another_map_is_another_box() -> None:
     with torch.no_grad():
         other.bundle.model.get_parameter("head.weight").mul_(-1)
 
-    found = agreement(_gate(), other, IMAGES)
+    agreed = agreement(_gate(), other, IMAGES)
 
-    assert found.median_iou is not None
-    assert found.median_iou < 0.8
-    assert found.same_box is not None
-    assert found.same_box < 1
+    assert agreed.median_iou is not None
+    assert agreed.median_iou < 0.8
+    assert agreed.same_box is not None
+    assert agreed.same_box < 1
 
 
 def test_a_box_that_one_gate_alone_has_overlaps_by_nothing() -> None:
@@ -75,15 +80,15 @@ def test_a_box_that_one_gate_alone_has_overlaps_by_nothing() -> None:
     network = other.network
     other.network = replace(network, backbone=lambda x: 0 * network.backbone(x))
 
-    found = agreement(_gate(), other, IMAGES)
+    agreed = agreement(_gate(), other, IMAGES)
 
-    assert (found.boxes, found.same_box, found.median_iou) == (6, 0, 0)
+    assert (agreed.boxes, agreed.same_box, agreed.median_iou) == (6, 0, 0)
 
 
 def test_nothing_present_has_no_boxes_and_no_images_are_refused() -> None:
-    found = agreement(_gate(1.0), _gate(1.0), IMAGES)
-    assert (found.boxes, found.same_box, found.median_iou) == (0, None, None)
-    assert "boxes: none to compare" in str(found)
+    agreed = agreement(_gate(1.0), _gate(1.0), IMAGES)
+    assert (agreed.boxes, agreed.same_box, agreed.median_iou) == (0, None, None)
+    assert "boxes: none to compare" in str(agreed)
     with pytest.raises(ValueError, match="no images"):
         agreement(_gate(), _gate(), [])
 
@@ -91,8 +96,8 @@ def test_nothing_present_has_no_boxes_and_no_images_are_refused() -> None:
 def test_overlaps_are_of_diseases_present_for_both() -> None:
     whole, half = (0.0, 0.0, 10.0, 10.0), (0.0, 0.0, 10.0, 5.0)
     nothing = np.zeros(3)
-    first = Judged(nothing, frozenset("abcd"), {"a": whole, "b": whole, "d": whole})
-    second = Judged(nothing, frozenset("abce"), {"a": half, "e": half})
+    first = RuntimePrediction(nothing, frozenset("abcd"), {"a": whole, "b": whole, "d": whole})
+    second = RuntimePrediction(nothing, frozenset("abce"), {"a": half, "e": half})
     # of c neither has a box, of d and e one alone calls it present
     assert overlaps(first, second) == overlaps(second, first) == [0.5, 0.0]
 
@@ -104,7 +109,7 @@ def test_no_finding_turns_as_a_disease_does_and_has_no_box() -> None:
         _gate(diseases=names, thresholds={"Mass": 0.0, "No Finding": threshold})
         for threshold in (0.0, 1.0)
     )
-    assert judge(calls, IMAGES[0]).present == {"Mass", "No Finding"}
-    assert set(judge(calls, IMAGES[0]).boxes) == {"Mass"}
-    found = agreement(calls, does_not, IMAGES)
-    assert (found.turned, found.decisions, found.boxes) == (3, 6, 3)
+    assert predict(calls, IMAGES[0]).present == {"Mass", "No Finding"}
+    assert set(predict(calls, IMAGES[0]).boxes) == {"Mass"}
+    agreed = agreement(calls, does_not, IMAGES)
+    assert (agreed.turned, agreed.decisions, agreed.boxes) == (3, 6, 3)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from cxrloc.classification.report.tables import Cell
-from cxrloc.localization.analyses.runtimes.agreement import Judged
+from cxrloc.localization.analyses.runtimes.agreement import RuntimePrediction
 from cxrloc.localization.analyses.runtimes.runtime_table import (
     ImageInRuntimes,
     read_images,
@@ -21,16 +21,20 @@ DISEASES = ("Mass", "Effusion")
 WHOLE, NEAR, FAR = (0.0, 0.0, 10.0, 10.0), (0.0, 0.0, 10.0, 9.0), (20.0, 0.0, 30.0, 9.0)
 
 
-def _image(number: int, labels: tuple[float, float], *answers: Judged) -> ImageInRuntimes:
-    named = dict(zip(("exact", "fast"), answers, strict=True))
-    return ImageInRuntimes(f"{number}.png", f"p{number // 2}", 1, np.array(labels), named)
+def _image(
+    number: int, labels: tuple[float, float], *answers: RuntimePrediction
+) -> ImageInRuntimes:
+    by_runtime = dict(zip(("exact", "fast"), answers, strict=True))
+    return ImageInRuntimes(f"{number}.png", f"p{number // 2}", 1, np.array(labels), by_runtime)
 
 
-def _says(mass: float, effusion: float, **boxes: tuple[float, float, float, float]) -> Judged:
+def _says(
+    mass: float, effusion: float, **boxes: tuple[float, float, float, float]
+) -> RuntimePrediction:
     """Present is what has 0.5 or more; the boxes are of these."""
-    found = np.array([mass, effusion])
-    present = frozenset(d for d, p in zip(DISEASES, found, strict=True) if p >= 0.5)
-    return Judged(found, present, boxes)
+    probabilities = np.array([mass, effusion])
+    present = frozenset(d for d, p in zip(DISEASES, probabilities, strict=True) if p >= 0.5)
+    return RuntimePrediction(probabilities, present, boxes)
 
 
 IMAGES = [
@@ -99,18 +103,18 @@ def test_a_file_gives_back_the_images(tmp_path: Path) -> None:
 
     assert settings_of(path) == {"seed": 3}
     assert [p.name for p in tmp_path.iterdir()] == ["judged.parquet"]
-    for found, image in zip(read_images(path), IMAGES, strict=True):
-        assert (found.image_id, found.patient_id, found.fold) == (
+    for read, image in zip(read_images(path), IMAGES, strict=True):
+        assert (read.image_id, read.patient_id, read.fold) == (
             image.image_id,
             image.patient_id,
             image.fold,
         )
-        np.testing.assert_array_equal(found.labels, image.labels)
-        assert list(found.answers) == ["exact", "fast"]
+        np.testing.assert_array_equal(read.labels, image.labels)
+        assert list(read.answers) == ["exact", "fast"]
         for name, answer in image.answers.items():
-            np.testing.assert_array_equal(found.answers[name].probabilities, answer.probabilities)
-            assert found.answers[name].present == answer.present
-            assert found.answers[name].boxes == answer.boxes
+            np.testing.assert_array_equal(read.answers[name].probabilities, answer.probabilities)
+            assert read.answers[name].present == answer.present
+            assert read.answers[name].boxes == answer.boxes
 
 
 def test_patients_are_resampled_not_images() -> None:

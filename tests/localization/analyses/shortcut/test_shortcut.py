@@ -77,14 +77,14 @@ def limb_image() -> npt.NDArray[np.uint8]:
 
 
 def test_a_marker_beside_the_body_is_marker_alone() -> None:
-    found = image_regions(limb_image())
-    assert found.marked
-    markers, outside = found.shares
+    regions = image_regions(limb_image())
+    assert regions.marked
+    markers, outside = regions.shares
     assert markers.shape == (256, 256)
     assert markers[50, 20:30].max() == 1
     assert (markers + outside).max() <= 1
     body = math.pi * 153**2 / 512**2  # its border is true to some pixels
-    assert 1 - found.areas.sum() == pytest.approx(body, rel=0.04)
+    assert 1 - regions.areas.sum() == pytest.approx(body, rel=0.04)
 
 
 def test_images_that_are_not_there_or_damaged_are_left_out(tmp_path: Path) -> None:
@@ -111,56 +111,58 @@ def test_shares_count_what_is_left_out() -> None:
             ("clear", "Edema"): (1, 0, 0, 0),
         }
     )
-    found = shortcut_shares(maps, REGIONS_OF, PATIENT_OF)
-    assert found.pairs == (("clear", "Edema"), ("image0", "Mass"))
-    assert found.mass.tolist() == [[0, 0], [1, 0]]
-    assert found.area.tolist() == [[0, 0], [0.25, 0.5]]
-    assert (found.patient_ids, found.marked.tolist()) == (("d", "a"), [False, True])
-    assert (found.empty, found.unread, found.diseases) == (1, 1, ("Edema", "Mass"))
+    shares = shortcut_shares(maps, REGIONS_OF, PATIENT_OF)
+    assert shares.pairs == (("clear", "Edema"), ("image0", "Mass"))
+    assert shares.mass.tolist() == [[0, 0], [1, 0]]
+    assert shares.area.tolist() == [[0, 0], [0.25, 0.5]]
+    assert (shares.patient_ids, shares.marked.tolist()) == (("d", "a"), [False, True])
+    assert (shares.empty, shares.unread, shares.diseases) == (1, 1, ("Edema", "Mass"))
 
 
 def test_maps_of_no_image_have_no_shares() -> None:
-    found = shortcut_shares(maps_of({("gone", "Mass"): (1, 0, 0, 0)}), REGIONS_OF, PATIENT_OF)
-    assert (found.pairs, found.mass.shape, found.area.shape) == ((), (0, 2), (0, 2))
-    assert (found.empty, found.unread) == (0, 1)
+    shares = shortcut_shares(maps_of({("gone", "Mass"): (1, 0, 0, 0)}), REGIONS_OF, PATIENT_OF)
+    assert (shares.pairs, shares.mass.shape, shares.area.shape) == ((), (0, 2), (0, 2))
+    assert (shares.empty, shares.unread) == (0, 1)
 
 
 def section(*others: HeatMaps) -> Section:
     """One localizer that looks at markers alone, and one that never does."""
     looks = maps_of({(f"image{i}", "Mass"): (1, 0, 0, 0) for i in range(4)}, "looks")
     blind = maps_of({(f"image{i}", "Mass"): (0, 1, 0, 0) for i in range(3)}, "blind")
-    maps = {own.name: own for own in (looks, blind, *others)}
+    maps = {heat_maps.name: heat_maps for heat_maps in (looks, blind, *others)}
     return shortcut_check(maps, REGIONS_OF, PATIENT_OF, resamples=200, seed=0)
 
 
-def row(found: Section, region: str, share: str, name: str) -> TableRow:
+def row(checked: Section, region: str, share: str, name: str) -> TableRow:
     lead = {"region": region, "share of": share, "localizer": name}
-    return next(r for r in found.tables[0].rows if r.lead == lead)
+    return next(r for r in checked.tables[0].rows if r.lead == lead)
 
 
-def macro(found: Section, *wanted: str) -> tuple[float, float, float]:
-    cell = row(found, *wanted).cells["macro mean"]
+def macro(checked: Section, *wanted: str) -> tuple[float, float, float]:
+    cell = row(checked, *wanted).cells["macro mean"]
     assert isinstance(cell, Cell)
     return cell.estimate.value, cell.estimate.low, cell.estimate.high
 
 
 def test_the_table_holds_mass_control_and_difference_for_each_region() -> None:
-    found = section()
-    assert macro(found, "markers", MASS, "looks") == (100, 100, 100)
-    assert macro(found, "markers", AREA, "looks") == (25, 25, 25)
-    assert macro(found, "markers", EXCESS, "looks") == (75, 75, 75)
-    assert macro(found, "outside the body", EXCESS, "looks") == (-50, -50, -50)
-    assert macro(found, "markers", MASS, "blind minus looks") == (-100, -100, -100)
-    assert row(found, "markers", MASS, "looks").trail == {
+    checked = section()
+    assert macro(checked, "markers", MASS, "looks") == (100, 100, 100)
+    assert macro(checked, "markers", AREA, "looks") == (25, 25, 25)
+    assert macro(checked, "markers", EXCESS, "looks") == (75, 75, 75)
+    assert macro(checked, "outside the body", EXCESS, "looks") == (-50, -50, -50)
+    assert macro(checked, "markers", MASS, "blind minus looks") == (-100, -100, -100)
+    assert row(checked, "markers", MASS, "looks").trail == {
         "maps": 4,
         "maps of marked images": 4,
         "patients": 3,
     }
-    assert "100.00 % of the mass on 25.00 % of the area is on markers (more" in found.paragraphs[1]
-    assert "0.00 % of the mass on 25.00 % of the area is on markers (less" in found.paragraphs[2]
+    assert (
+        "100.00 % of the mass on 25.00 % of the area is on markers (more" in checked.paragraphs[1]
+    )
+    assert "0.00 % of the mass on 25.00 % of the area is on markers (less" in checked.paragraphs[2]
     assert (
         "blind minus looks, percent points of the mass: -100.000 [-100.000, -100.000] on"
-        in (found.paragraphs[3])
+        in (checked.paragraphs[3])
     )
 
 
@@ -175,24 +177,24 @@ def test_maps_of_images_without_markers_stand_beside_their_own_localizer() -> No
         without_markers=bare,
         removal="inpaint",
     )
-    found = section(third)
+    checked = section(third)
     name = "third, markers inpainted"
-    assert macro(found, "markers", MASS, name)[0] == 25
-    assert macro(found, "markers", MASS, f"{name} minus third")[0] == -75
-    low, high = macro(found, "markers", MASS, f"{name} minus third")[1:]
+    assert macro(checked, "markers", MASS, name)[0] == 25
+    assert macro(checked, "markers", MASS, f"{name} minus third")[0] == -75
+    low, high = macro(checked, "markers", MASS, f"{name} minus third")[1:]
     assert low == -100  # a resample of the first two patients alone
     assert high > -75
-    assert macro(found, "markers", MASS, "third minus looks") == (0, 0, 0)
-    names = {r.lead["localizer"] for r in found.tables[0].rows}
+    assert macro(checked, "markers", MASS, "third minus looks") == (0, 0, 0)
+    names = {r.lead["localizer"] for r in checked.tables[0].rows}
     assert f"{name} minus looks" not in names
-    assert "after their letters were removed" in found.paragraphs[0]
+    assert "after their letters were removed" in checked.paragraphs[0]
     assert "after their letters were removed" not in section().paragraphs[0]
 
 
 def test_a_disease_that_loses_heat_with_the_letters_is_named() -> None:
     """The macro mean may hide it."""
     pairs = [(f"image{i}", disease) for i in range(4) for disease in ("Edema", "Mass")]
-    own = HeatMaps.of(
+    as_it_is = HeatMaps.of(
         {(image, d): heat(1, 2, 0, 0) for image, d in pairs},
         name="cam",
         aligned=False,
@@ -201,58 +203,58 @@ def test_a_disease_that_loses_heat_with_the_letters_is_named() -> None:
         },
         removal="mask",
     )
-    found = shortcut_check({"cam": own}, REGIONS_OF, PATIENT_OF, resamples=200, seed=0)
-    (said,) = (p for p in found.paragraphs if p.startswith("cam, markers masked minus cam"))
-    assert "looking at 2: Mass -33.333 [-33.333, -33.333] on markers." in said
-    assert "Edema" not in said
+    checked = shortcut_check({"cam": as_it_is}, REGIONS_OF, PATIENT_OF, resamples=200, seed=0)
+    (sentence,) = (p for p in checked.paragraphs if p.startswith("cam, markers masked minus cam"))
+    assert "looking at 2: Mass -33.333 [-33.333, -33.333] on markers." in sentence
+    assert "Edema" not in sentence
 
 
 def test_heat_that_is_gone_with_the_letters_is_counted() -> None:
     pairs = [(f"image{i}", "Mass") for i in range(3)]
-    own = HeatMaps.of(
+    as_it_is = HeatMaps.of(
         {p: heat(1, 0, 0, 0) for p in pairs},
         name="leak",
         aligned=False,
         without_markers={p: heat(0, 0, 0, 0) for p in pairs},
         removal="mask",
     )
-    found = shortcut_check({"leak": own}, REGIONS_OF, PATIENT_OF, resamples=20, seed=0)
-    assert macro(found, "markers", MASS, "leak") == (100, 100, 100)
+    checked = shortcut_check({"leak": as_it_is}, REGIONS_OF, PATIENT_OF, resamples=20, seed=0)
+    assert macro(checked, "markers", MASS, "leak") == (100, 100, 100)
     gone = "3 of the 3 maps of leak that show something show nothing once the letters are removed."
-    assert gone in found.paragraphs
-    assert found.paragraphs[-1].startswith("leak, markers masked cannot be measured: no map")
+    assert gone in checked.paragraphs
+    assert checked.paragraphs[-1].startswith("leak, markers masked cannot be measured: no map")
 
 
 def test_heat_that_comes_only_without_the_letters_is_measured_alone() -> None:
-    own = HeatMaps.of(
+    as_it_is = HeatMaps.of(
         {("image0", "Mass"): heat(0, 0, 0, 0)},
         name="shy",
         aligned=False,
         without_markers={("image0", "Mass"): heat(0, 1, 0, 0)},
         removal="mask",
     )
-    found = shortcut_check({"shy": own}, REGIONS_OF, PATIENT_OF, resamples=20, seed=0)
-    assert macro(found, "markers", MASS, "shy, markers masked")[0] == 0
-    assert found.paragraphs[-1].startswith("shy cannot be measured: no map")
-    assert not any("once the letters are removed" in said for said in found.paragraphs)
+    checked = shortcut_check({"shy": as_it_is}, REGIONS_OF, PATIENT_OF, resamples=20, seed=0)
+    assert macro(checked, "markers", MASS, "shy, markers masked")[0] == 0
+    assert checked.paragraphs[-1].startswith("shy cannot be measured: no map")
+    assert not any("once the letters are removed" in sentence for sentence in checked.paragraphs)
 
 
 def test_maps_of_images_that_are_not_there_are_counted_in_words() -> None:
     far = maps_of({("image0", "Mass"): (1, 0, 0, 0), ("gone", "Mass"): (1, 0, 0, 0)}, "far")
-    found = shortcut_check({"far": far}, REGIONS_OF, PATIENT_OF, resamples=20, seed=0)
-    said = "1 of the 2 maps of far are left out: their images are not there or cannot be read."
-    assert found.paragraphs[-1] == said
+    checked = shortcut_check({"far": far}, REGIONS_OF, PATIENT_OF, resamples=20, seed=0)
+    sentence = "1 of the 2 maps of far are left out: their images are not there or cannot be read."
+    assert checked.paragraphs[-1] == sentence
     assert not any("left out" in paragraph for paragraph in section().paragraphs)
 
 
 def test_a_localizer_without_a_map_to_measure_is_named_and_the_others_go_on() -> None:
     flat = maps_of({("image0", "Mass"): (2, 2, 2, 2)}, "flat")
-    found = section(flat)
-    assert found.paragraphs[:-1] == section().paragraphs
-    assert found.paragraphs[-1].startswith("flat cannot be measured: no map of a readable image")
+    checked = section(flat)
+    assert checked.paragraphs[:-1] == section().paragraphs
+    assert checked.paragraphs[-1].startswith("flat cannot be measured: no map of a readable image")
     alone = shortcut_check({"flat": flat}, REGIONS_OF, PATIENT_OF, resamples=20, seed=0)
     assert (alone.tables, alone.figures) == ((), ())
-    assert alone.paragraphs[1] == found.paragraphs[-1]
+    assert alone.paragraphs[1] == checked.paragraphs[-1]
 
 
 def test_every_column_is_explained() -> None:
@@ -292,6 +294,6 @@ def test_the_comparison_has_the_section_where_there_are_maps_and_images(tmp_path
         everyone = evaluated(coco, {"cam": boxes}, maps={"cam": maps}, image_paths=paths)
         return {part.key: part for part in build_report(everyone.inputs).sections}
 
-    found = sections({name: tmp_path / name for name in names})["shortcut"]
-    assert macro(found, "markers", MASS, "cam, markers masked minus cam")[0] > 0
+    shortcut = sections({name: tmp_path / name for name in names})["shortcut"]
+    assert macro(shortcut, "markers", MASS, "cam, markers masked minus cam")[0] > 0
     assert "shortcut" not in sections({})

@@ -36,8 +36,8 @@ def test_the_section_prints_counts_differences_and_who_has_no_interval() -> None
     assert "no test is done" in section.paragraphs[0]
     reference = reference_of(world.comparison)
     assert reference is not None
-    own = next(r for r in table.rows if r.lead["localizer"] == reference.name)
-    assert own.cells["mean_iou minus reference"] == ""
+    reference_row = next(r for r in table.rows if r.lead["localizer"] == reference.name)
+    assert reference_row.cells["mean_iou minus reference"] == ""
     finding = section.paragraphs[1]
     assert finding.startswith("mine: mean IoU minus that of the reference control runs from")
     assert "view unknown" not in finding  # its four patients would make any extreme
@@ -74,8 +74,8 @@ def test_the_figure_has_a_line_per_stratum_and_marks_gated_twins_hollow() -> Non
     assert reference is not None
     labels = [text.get_text() for text in legend.get_texts()]
     assert labels == ["mine", "mine, gated", f"{reference.name} (control)"]
-    mine, gated = legend.get_lines()[:2]
-    assert mine.get_color() == gated.get_color() == mine.get_markerfacecolor()
+    given, gated = legend.get_lines()[:2]
+    assert given.get_color() == gated.get_color() == given.get_markerfacecolor()
     assert gated.get_markerfacecolor() == "white"
     assert "minus" in right.get_xlabel()
     assert all(paragraph in figure.alt for paragraph in section.paragraphs[1:])
@@ -85,12 +85,12 @@ def test_the_order_of_images_boxes_and_predictions_changes_no_figure() -> None:
     sides = np.random.default_rng(0).uniform(10, 60, 24).tolist()
     images = [image_of(i, patient=f"p{i // 2}", view="AP" if i % 3 else "PA") for i in range(24)]
     coco = coco_of(images, [(i, 1 + i % 2, side) for i, side in enumerate(sides)], size=2)
-    found = [Localization(f"{i}.png", "AB"[i % 2], (12, 10, 40, 50), 0.5) for i in range(20)]
+    boxes = [Localization(f"{i}.png", "AB"[i % 2], (12, 10, 40, 50), 0.5) for i in range(20)]
     mixed = {key: random.Random(1).sample(coco[key], len(coco[key])) for key in coco}
 
     plain, other = (
         strata(evaluated(c, {"mine": f})).tables[0]
-        for c, f in ((coco, found), (mixed, found[::-1]))
+        for c, f in ((coco, boxes), (mixed, boxes[::-1]))
     )
 
     assert [row.lead for row in plain.rows] == [row.lead for row in other.rows]
@@ -100,5 +100,5 @@ def test_the_order_of_images_boxes_and_predictions_changes_no_figure() -> None:
 
 def _figures(row: TableRow) -> list[float]:
     """Values and intervals of all cells."""
-    found = [cell.estimate for cell in row.cells.values() if isinstance(cell, Cell)]
-    return [figure for e in found for figure in (e.value, e.low, e.high)]
+    estimates = [cell.estimate for cell in row.cells.values() if isinstance(cell, Cell)]
+    return [figure for e in estimates for figure in (e.value, e.low, e.high)]

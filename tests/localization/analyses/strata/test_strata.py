@@ -44,9 +44,9 @@ FOUR = coco_of(
 
 
 def test_every_box_is_in_its_strata_and_what_holds_no_box_is_left_out() -> None:
-    found = _members(FOUR)
+    members = _members(FOUR)
 
-    assert {name: boxes for name, boxes in found.items() if "area" not in name} == {
+    assert {name: boxes for name, boxes in members.items() if "area" not in name} == {
         "view AP": ["1/A"],
         "view PA": ["2/A", "3/A", "3/B"],
         "view unknown": ["4/B"],
@@ -60,7 +60,7 @@ def test_every_box_is_in_its_strata_and_what_holds_no_box_is_left_out() -> None:
         "one disease": ["2/A", "4/B"],
         "several diseases": ["1/A", "3/A", "3/B"],  # Hernia counts, boxed or not
     }
-    bands = [name for name in found if name.startswith("age")]
+    bands = [name for name in members if name.startswith("age")]
     assert bands == ["age under 40", "age 40 to 59", "age 60 and over", "age unknown"]
 
 
@@ -78,11 +78,11 @@ def test_a_kind_of_which_nothing_is_known_is_left_out_and_labels_fall_back_on_th
         [(1, 1, 10), (2, 1, 10), (3, 1, 10), (3, 2, 10)],
     )
 
-    found = _members(bare)
+    members = _members(bare)
 
-    assert {name.split()[0] for name in found} == {"box", "one", "several"}
-    assert found["one disease"] == ["1/A"]
-    assert found["several diseases"] == ["2/A", "3/A", "3/B"]
+    assert {name.split()[0] for name in members} == {"box", "one", "several"}
+    assert members["one disease"] == ["1/A"]
+    assert members["several diseases"] == ["2/A", "3/A", "3/B"]
 
 
 def test_quarters_of_area_are_within_the_disease_and_equal_areas_stay_together() -> None:
@@ -145,9 +145,9 @@ def test_a_disease_without_a_box_in_the_stratum_is_not_in_its_macro_mean() -> No
     views = {1: "AP", 2: "AP", 3: "PA", 4: "PA"}
     images = [image_of(i, view=view) for i, view in views.items()]
     coco = coco_of(images, [(1, 1, 10), (2, 1, 10), (3, 2, 10), (4, 2, 10)])
-    found = [Localization(f"{i}.png", "A", (10, 10, 20, 20), 0.5) for i in (1, 2)]
+    boxes = [Localization(f"{i}.png", "A", (10, 10, 20, 20), 0.5) for i in (1, 2)]
 
-    scores = _scores(comparison(coco, {"mine": found}))
+    scores = _scores(comparison(coco, {"mine": boxes}))
 
     assert _score(scores, "view AP", "mine").figures["mean_iou"].value == 1
     assert _score(scores, "view PA", "mine").figures["mean_iou"].value == 0
@@ -179,11 +179,11 @@ def test_the_difference_to_the_reference_is_that_of_the_figures_and_none_for_its
     scores = _scores(compared)
 
     for stratum in ("view AP", "view PA"):
-        mine, base = (_score(scores, stratum, label) for label in ("mine", reference.name))
+        scored, base = (_score(scores, stratum, label) for label in ("mine", reference.name))
         assert base.over_reference is None
-        assert mine.over_reference is not None
-        for name, figure in mine.over_reference.items():
-            expected = mine.figures[name].value - base.figures[name].value
+        assert scored.over_reference is not None
+        for name, figure in scored.over_reference.items():
+            expected = scored.figures[name].value - base.figures[name].value
             assert figure.value == pytest.approx(expected)
             assert figure.low <= figure.value <= figure.high
 
@@ -195,8 +195,8 @@ def test_the_reference_is_constant_box_and_else_prior_box() -> None:
     best = replace(prior, name="constant_box")
 
     def chosen(*localizers: Any) -> str | None:
-        found = reference_of(replace(compared, localizers=localizers))
-        return None if found is None else found.name
+        reference = reference_of(replace(compared, localizers=localizers))
+        return None if reference is None else reference.name
 
     assert chosen(prior, other, best) == "constant_box"
     assert chosen(other, prior) == "prior_box"

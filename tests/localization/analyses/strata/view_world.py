@@ -36,9 +36,9 @@ def view_world(gated: bool = False) -> Evaluated:
     views = ["AP"] * 10 + ["PA"] * 10 + [""] * 4
     images = [image_of(i, view=v, sex="F", age_years=50) for i, v in enumerate(views)]
     coco = coco_of(images, [(i, 1 + i % 2, 10 + i) for i in range(24)])
-    found = [
+    boxes = [
         Localization(f"{i}.png", "AB"[i % 2], (10, 10, 20 + i, 10 + (10 + i) / (1 + (i < 10))), 0.5)
         for i in range(20)
     ]
     gate = {(f"{i}.png", "AB"[i % 2]): i >= 5 for i in range(24)} if gated else None
-    return evaluated(coco, {"mine": found}, gate, resamples=100, seed=3)
+    return evaluated(coco, {"mine": boxes}, gate, resamples=100, seed=3)

@@ -15,7 +15,7 @@ from builders import evaluated
 from cxrloc.localization.analyses.taxonomy.section import taxonomy
 from cxrloc.localization.analyses.taxonomy.taxonomy import (
     ALL_BOXES,
-    CLASSES,
+    BoxOutcome,
     classify_boxes,
     taxonomies,
 )
@@ -58,28 +58,28 @@ Gate = Mapping[tuple[str, str], bool]
 
 def _evaluated(
     truth: GroundTruth,
-    found: Sequence[Localization],
+    predicted: Sequence[Localization],
     gate: Gate | None = None,
     controls: Mapping[str, Sequence[Localization]] | None = None,
 ) -> Evaluated:
     """One localizer beside controls of our own."""
-    everyone = evaluated(truth, {"mine": found}, gate)
+    everyone = evaluated(truth, {"mine": predicted}, gate)
     everyone.controls = {name: place(truth, boxes) for name, boxes in (controls or {}).items()}
     return everyone
 
 
 def _classes(
     truth: GroundTruth,
-    found: Sequence[Localization],
+    predicted: Sequence[Localization],
     gate: Gate | None = None,
     threshold: float = 0.5,
 ) -> list[str]:
     """Class of every ground-truth box."""
-    everyone = evaluated(truth, {"mine": found}, gate)
+    everyone = evaluated(truth, {"mine": predicted}, gate)
     boxes, decided = everyone.inputs.predictions["mine"], everyone.inputs.gate
     boxes = boxes if decided is None else boxes.passing(decided)
     classes = classify_boxes(boxes, score_boxes(boxes), everyone.passes, threshold=threshold)
-    return [CLASSES[int(chosen)] for chosen in classes]
+    return [list(BoxOutcome)[int(chosen)] for chosen in classes]
 
 
 def _class(
@@ -88,9 +88,9 @@ def _class(
     threshold: float = 0.5,
 ) -> str:
     """Class of the one box (Mass on image a) for (disease, box, score) predictions there."""
-    found = [Localization("a", disease, box, score) for disease, box, score in boxes]
+    predicted = [Localization("a", disease, box, score) for disease, box, score in boxes]
     passes = None if gate is None else {("a", disease): says for disease, says in gate.items()}
-    return _classes(_truth([("a", "Mass")]), found, passes, threshold)[0]
+    return _classes(_truth([("a", "Mass")]), predicted, passes, threshold)[0]
 
 
 @pytest.mark.parametrize(
@@ -128,9 +128,9 @@ def test_a_box_under_another_name_counts_where_the_own_one_is_absent_or_elsewher
 
 
 def test_a_box_on_another_image_is_no_box() -> None:
-    found = [Localization("b", "Mass", BOX, 0.5), Localization("b", "Nodule", BOX, 0.5)]
+    predicted = [Localization("b", "Mass", BOX, 0.5), Localization("b", "Nodule", BOX, 0.5)]
 
-    assert _classes(_truth([("a", "Mass"), ("b", "Mass")]), found) == ["no box", "hit"]
+    assert _classes(_truth([("a", "Mass"), ("b", "Mass")]), predicted) == ["no box", "hit"]
 
 
 def test_the_gate_comes_first_and_holds_for_other_names_too() -> None:
@@ -163,7 +163,7 @@ def _world(seed: int = 0) -> tuple[GroundTruth, list[Localization], dict[tuple[s
     """40 images with one or both diseases; boxes of both, off by anything from nothing to far."""
     rng = np.random.default_rng(seed)
     pairs = [(f"{i}", d) for i in range(40) for d in ("Mass", "Nodule") if rng.random() < 0.6]
-    found, gate = [], {}
+    predicted, gate = [], {}
     for i in range(40):
         for disease in ("Mass", "Nodule"):
             gate[f"{i}", disease] = bool(rng.random() < 0.8)
@@ -171,14 +171,14 @@ def _world(seed: int = 0) -> tuple[GroundTruth, list[Localization], dict[tuple[s
                 x, y = 100 + rng.normal(0, 25, 2)
                 side = rng.uniform(20, 60)
                 box = (float(x), float(y), float(x + side), float(y + side))
-                found.append(Localization(f"{i}", disease, box, float(rng.random())))
-    return _truth(pairs, [f"{i}" for i in range(40)]), found, gate
+                predicted.append(Localization(f"{i}", disease, box, float(rng.random())))
+    return _truth(pairs, [f"{i}" for i in range(40)]), predicted, gate
 
 
 def test_every_box_is_in_one_class_so_diseases_add_up_to_all_boxes() -> None:
-    truth, found, gate = _world()
+    truth, predicted, gate = _world()
 
-    rows = taxonomies(evaluated(truth, {"mine": found}, gate))
+    rows = taxonomies(evaluated(truth, {"mine": predicted}, gate))
 
     settings = [(row.label, row.setting) for row in rows]
     assert settings == [
@@ -189,26 +189,26 @@ def test_every_box_is_in_one_class_so_diseases_add_up_to_all_boxes() -> None:
     for row in rows:
         for disease, boxes in truth.boxes_per_disease.items():
             assert sum(row.counts[disease].values()) == boxes
-            assert sum(row.share(disease, error) for error in CLASSES) == pytest.approx(100)
+            assert sum(row.share(disease, error) for error in BoxOutcome) == pytest.approx(100)
         assert sum(row.counts[ALL_BOXES].values()) == len(truth)
-    assert all(rows[0].counts[ALL_BOXES][e] > 0 for e in CLASSES if e != "gate miss")
-    assert rows[0].counts[ALL_BOXES]["gate miss"] == 0
+    assert all(rows[0].counts[ALL_BOXES][e] > 0 for e in BoxOutcome if e != BoxOutcome.GATE_MISS)
+    assert rows[0].counts[ALL_BOXES][BoxOutcome.GATE_MISS] == 0
     passed = sum(gate[pair] for pair in zip(truth.image_ids, truth.diseases, strict=True))
-    assert rows[1].counts[ALL_BOXES]["gate miss"] == len(truth) - passed
+    assert rows[1].counts[ALL_BOXES][BoxOutcome.GATE_MISS] == len(truth) - passed
 
 
 def test_the_order_of_the_predictions_changes_no_class() -> None:
-    truth, found, gate = _world()
-    mixed = random.Random(1).sample(found, len(found))
+    truth, predicted, gate = _world()
+    mixed = random.Random(1).sample(predicted, len(predicted))
 
-    assert _classes(truth, mixed, gate) == _classes(truth, found, gate)
+    assert _classes(truth, mixed, gate) == _classes(truth, predicted, gate)
 
 
 def test_the_section_prints_shares_and_counts_and_warns_of_chance() -> None:
     truth = _truth([("a", "Mass"), ("b", "Mass"), ("b", "Nodule"), ("c", "Nodule")])
-    found = [Localization("a", "Mass", BOX, 0.5), Localization("b", "Nodule", BOX, 0.5)]
+    predicted = [Localization("a", "Mass", BOX, 0.5), Localization("b", "Nodule", BOX, 0.5)]
 
-    section = taxonomy(_evaluated(truth, found, controls={"random_map": found[:1]}))
+    section = taxonomy(_evaluated(truth, predicted, controls={"random_map": predicted[:1]}))
 
     assert section.key == "taxonomy"
     shares, counts = section.tables
@@ -242,18 +242,18 @@ def test_the_section_prints_shares_and_counts_and_warns_of_chance() -> None:
 
 
 def test_every_column_has_an_explanation() -> None:
-    truth, found, gate = _world()
+    truth, predicted, gate = _world()
 
-    for table in taxonomy(evaluated(truth, {"mine": found}, gate)).tables:
+    for table in taxonomy(evaluated(truth, {"mine": predicted}, gate)).tables:
         for row in table.rows:
             for column in (*row.lead, *row.cells, *row.trail):
                 assert lookup(column).definition
 
 
 def test_the_figure_has_a_panel_per_disease_whose_bars_all_reach_100() -> None:
-    truth, found, gate = _world()
+    truth, predicted, gate = _world()
 
-    section = taxonomy(_evaluated(truth, found, gate, {"blind": found}))
+    section = taxonomy(_evaluated(truth, predicted, gate, {"blind": predicted}))
 
     figure = section.figures[0]
     panels = [axis for axis in figure.figure.axes if axis.get_visible()]
@@ -272,17 +272,17 @@ def test_the_figure_has_a_panel_per_disease_whose_bars_all_reach_100() -> None:
         "blind (control)",
     ]
     legend = [text.get_text() for text in figure.figure.legends[0].get_texts()]
-    assert legend == list(CLASSES)
+    assert legend == list(BoxOutcome)
     assert all(paragraph in figure.alt for paragraph in section.paragraphs[1:])
 
 
 def test_classes_differ_in_colour_and_hatch_so_that_no_two_are_told_by_colour_alone() -> None:
-    truth, found, _ = _world()
-    legend = taxonomy(_evaluated(truth, found)).figures[0].figure.legends[0]
+    truth, predicted, _ = _world()
+    legend = taxonomy(_evaluated(truth, predicted)).figures[0].figure.legends[0]
 
     styles = [(p.get_facecolor(), p.get_hatch()) for p in legend.get_patches()]
     hatched = [hatch for _, hatch in styles if hatch]
-    assert len(set(styles)) == len(CLASSES)
+    assert len(set(styles)) == len(BoxOutcome)
     assert len(set(hatched)) == len(hatched) == 5
 
 
