@@ -58,7 +58,7 @@ class GateOutput:
 
 
 class Gate:
-    """A classifier bundle ready to judge images: `gate(images) -> GateOutput`.
+    """A classifier bundle ready to predict images: `gate(images) -> GateOutput`.
 
     Args:
         bundle: from `load_classifier`.
@@ -95,9 +95,9 @@ class Gate:
             bundle.model.demographic_head.to(self.device)
 
     @property
-    def study_thresholds(self) -> dict[str, float | None]:
-        """Disease -> operating point of a study's mean probability; None where there is none."""
-        return {d: self.bundle.study_thresholds.get(d) for d in self.bundle.diseases}
+    def examination_thresholds(self) -> dict[str, float | None]:
+        """Disease -> operating point of an examination's mean probability, or None."""
+        return {d: self.bundle.examination_thresholds.get(d) for d in self.bundle.diseases}
 
     def __call__(self, images: Sequence[LoadedImage]) -> GateOutput:
         """Judge images of any size; they are fitted into the network's square."""

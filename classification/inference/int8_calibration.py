@@ -79,7 +79,7 @@ def calibrate(bundle: ClassifierBundle, squares: Squares, *, seed: int = 0) -> I
     Args:
         bundle: any classifier.
         squares: (N, S, S) or (N, 3, S, S) of `Preprocessing.squares`, of images like those that it
-            is to judge. Some hundred are enough.
+            is to predict. Some hundred are enough.
         seed: of which patches and values are looked at.
 
     Raises:

@@ -72,7 +72,7 @@ class Comparison:
     Attributes:
         figures: of the networks, in the same order.
         pairs: all pairs of them.
-        by_part: of each network its figures of studies and images by body part; empty where no
+        by_part: of each network its figures of examinations and images by body part; empty where no
             part is known.
     """
 

@@ -97,7 +97,7 @@ def fold_result_tables(
         + (f"{folds} folds" if folds > 1 else "one split"),
         tuple(_row(row, {"auc": "AUC", "ap": "AP", "brier": "Brier"}, folds) for row in rows),
         (
-            "Every image is judged by a model that held its patient out",
+            "Every image is predicted by a model that held its patient out",
             f"In brackets: 95 % interval, bootstrap over {patients} patients",
             *(_OF_FOLDS if folds > 1 else ()),
             "A random ranking has AUC .5 and an AP equal to the prevalence p; always saying p has "
@@ -196,7 +196,7 @@ def stage_table(stages: Sequence[ScoredImages], replicates: int, seed: int) -> R
 
     Args:
         stages: all images out of fold, as the best epoch of the first and of the second stage
-            judges them; the same images in the same order.
+            predicts them; the same images in the same order.
         replicates, seed: of the patient bootstrap.
     """
     frozen, tuned = (sample_figures(images, replicates, seed) for images in stages)

@@ -158,7 +158,7 @@ def _network_notes(comparison: Comparison) -> tuple[str, ...]:
         f"{n.images.sensitivity:g}" for n in comparison.networks if n.images.thresholds
     )
     return (
-        "Each image is judged by a model that held its patient out. In brackets: "
+        "Each image is predicted by a model that held its patient out. In brackets: "
         "95 % interval of a bootstrap over patients",
         "macro: mean over the diseases with an AUC"
         + (f", that is without {', '.join(named)}" if named else ", here all"),
@@ -236,7 +236,7 @@ _NOTES = (
 
 
 def network_part_tables(comparison: Comparison) -> list[ResultTable]:
-    """A table for studies and one for images, of each disease; none where no part is known."""
+    """A table for examinations and one for images, of each disease; none where no part is known."""
     return [
         ResultTable(
             f"{level}_by_part",

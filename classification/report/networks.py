@@ -103,7 +103,7 @@ def write_comparison(out: Path, comparison: Comparison, manifest: Mapping[str, A
 
     Returns the page.
 
-    Of images with studies or body parts also networks_by_part.csv.
+    Of images with examinations or body parts also networks_by_part.csv.
 
     Args:
         out: the folder, made if need be.

@@ -34,12 +34,12 @@ from cxrloc.datasets.shards.read import ShardSet, check_complete
 
 
 @dataclass(frozen=True)
-class Part:
-    """One training of the run: its split and its folder. `fold` is None for a single split."""
+class Fold:
+    """One training of the run: its split and its folder. `number` is None for a single split."""
 
     split: Split
     folder: Path
-    fold: int | None = None
+    number: int | None = None
 
     @property
     def files(self) -> RunFolder:
@@ -49,7 +49,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Run:
-    """What all parts of a run share."""
+    """What all folds of a run share."""
 
     config: ClassifierConfig
     prepared: PreparedData
@@ -60,7 +60,7 @@ class Run:
 
     @property
     def files(self) -> RunFolder:
-        """The files of the run over all parts."""
+        """The files of the run over all folds."""
         return RunFolder(Path(self.config.out))
 
     def images(self, image_ids: Sequence[str]) -> ImageBatches:
@@ -141,7 +141,7 @@ def _label_facts(
     return {"labels": {disease: asdict(of_disease) for disease, of_disease in counts.items()}}
 
 
-def make_parts(run: Run) -> list[Part]:
+def make_folds(run: Run) -> list[Fold]:
     """The trainings that the settings ask for.
 
     Raises:
@@ -152,27 +152,28 @@ def make_parts(run: Run) -> list[Part]:
     if data.split == "official":
         official = run.prepared.official
         split = official_split(images, official, data.validation_share, seed, run.diseases)
-        return [Part(split, out)]
+        return [Fold(split, out)]
     if data.split in STRATIFIERS:
         test, rest = data.test_share, 1 - data.test_share
         shares = rest * (1 - data.validation_share), rest * data.validation_share, test
         split = stratified_split(images, run.diseases, shares, seed, data.split)
-        return [Part(split, out)]
+        return [Fold(split, out)]
     if data.split == "sampled":
-        return [Part(sampled_split(images, run.diseases, seed=seed), out)]
+        return [Fold(sampled_split(images, run.diseases, seed=seed), out)]
     if data.fold != "all" and data.fold >= k:
         raise ValueError(f"data.fold: got {data.fold}, expected 0 to {k - 1} or all")
-    folds = range(k) if data.fold == "all" else [data.fold]
+    numbers = range(k) if data.fold == "all" else [data.fold]
     return [
-        Part(fold_split(images, run.prepared.folds, i, k), run.files.fold(i).path, i) for i in folds
+        Fold(fold_split(images, run.prepared.folds, i, k), run.files.fold(i).path, i)
+        for i in numbers
     ]
 
 
-def check_or_write_settings(run: Run, part: Part) -> None:
-    """Note the settings of a part, or compare them with those that its folder was begun with."""
-    path = part.files.settings
-    mine = json.loads(json.dumps(_settings(run, part), default=str))
-    begun = part.files.checkpoints.is_dir() or part.files.classifier.is_file()
+def check_or_write_settings(run: Run, fold: Fold) -> None:
+    """Note the settings of a fold, or compare them with those that its folder was begun with."""
+    path = fold.files.settings
+    mine = json.loads(json.dumps(_settings(run, fold), default=str))
+    begun = fold.files.checkpoints.is_dir() or fold.files.classifier.is_file()
     if not (begun and path.is_file()):
         write_json(path, mine)
         return
@@ -181,26 +182,26 @@ def check_or_write_settings(run: Run, part: Part) -> None:
     if different:
         changes = ", ".join(f"{k}: {theirs.get(k)!r} there, {mine[k]!r} now" for k in different)
         raise ValueError(
-            f"{part.folder} was begun with other settings ({changes}); "
+            f"{fold.folder} was begun with other settings ({changes}); "
             "take another out folder, or delete this one"
         )
 
 
-def list_images(run: Run, part: Part) -> None:
-    """Write which images a finished part was trained on, and which its gate.csv judges."""
+def list_images(run: Run, fold: Fold) -> None:
+    """Write which images a finished fold was trained on, and which its gate.csv holds."""
     images = {
-        name: [run.radiographs[i] for i in getattr(part.split, name)]
+        name: [run.radiographs[i] for i in getattr(fold.split, name)]
         for name in ("train", "validation")
     }
     weights = Path(run.config.model.weights)
     known = RunFolder(weights.parent).training_images.is_file() and weights.is_file()
-    write_training_images(part.files.classifier, images, {"weights": weights} if known else {})
-    write_gate_provenance(part.files, [part])
+    write_training_images(fold.files.classifier, images, {"weights": weights} if known else {})
+    write_gate_provenance(fold.files, [fold])
 
 
-def write_gate_provenance(folder: RunFolder, parts: Sequence[Part]) -> None:
-    """The sidecar of a folder's gate.csv, which holds the decisions of these parts."""
-    looked_at = [LookedAt(p.split.test, p.files.classifier, p.fold) for p in parts]
+def write_gate_provenance(folder: RunFolder, folds: Sequence[Fold]) -> None:
+    """The sidecar of a folder's gate.csv, which holds the decisions of these folds."""
+    looked_at = [LookedAt(fold.split.test, fold.files.classifier, fold.number) for fold in folds]
     write_provenance(folder.gate, looked_at)
 
 
@@ -212,23 +213,23 @@ def input_hashes(run: Run) -> dict[str, str]:
     return {**run.prepared.manifest["hashes"], **own}
 
 
-def _settings(run: Run, part: Part) -> dict[str, Any]:
-    """All that decides what a part's bundle is; not how fast it is made."""
+def _settings(run: Run, fold: Fold) -> dict[str, Any]:
+    """All that decides what a fold's bundle is; not how fast it is made."""
     config = run.config
     flat = {f"model.{k}": v for k, v in asdict(config.model).items()}
     flat["model.demographics"] = list(config.model.demographics)  # as JSON has it
     flat |= {f"data.{k}": getattr(config.data, k) for k in ("uncertain", "blank", "closure")}
     flat |= {f"train.{k}": v for k, v in asdict(config.train).items() if k != "device"}
-    parts = "\n".join(" ".join(ids) for ids in (part.split.train, part.split.validation))
-    flat["split"] = hashlib.sha256(parts.encode()).hexdigest()
-    ids = (*part.split.train, *part.split.validation, *part.split.test)
+    split_ids = "\n".join(" ".join(ids) for ids in (fold.split.train, fold.split.validation))
+    flat["split"] = hashlib.sha256(split_ids.encode()).hexdigest()
+    ids = (*fold.split.train, *fold.split.validation, *fold.split.test)
     images = [run.radiographs[i] for i in ids]
     known = repr(
         [(r.image_id, [r.label(d) for d in run.diseases], r.boxes, r.uncertain) for r in images]
     )
     flat["labels and boxes"] = hashlib.sha256(known.encode()).hexdigest()
     # which images share a row group decides the order of images; where the shards lie does not
-    groups = run.images(part.split.train).groups
+    groups = run.images(fold.split.train).groups
     flat["row groups"] = "" if groups is None else hashlib.sha256(groups.tobytes()).hexdigest()
     if Path(config.model.weights).is_file():
         flat["weights file"] = file_sha256(Path(config.model.weights))

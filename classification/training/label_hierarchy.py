@@ -45,11 +45,11 @@ def child_labels(diseases: Sequence[str]) -> tuple[str, ...]:
     return tuple(d for d in diseases if d not in top)
 
 
-def only(images: ImageBatches, diseases: Sequence[str]) -> ImageBatches:
+def select_diseases(images: ImageBatches, diseases: Sequence[str]) -> ImageBatches:
     """The same images with all labels but those of these diseases unknown."""
     masked = copy.copy(images)
-    kept = np.isin(images.diseases, diseases)
-    masked.labels = np.where(kept, images.labels, np.nan)
+    in_set = np.isin(images.diseases, diseases)
+    masked.labels = np.where(in_set, images.labels, np.nan)
     return masked
 
 

@@ -36,7 +36,7 @@ from cxrloc.classification.training.gate_training import GateTraining, macro_auc
 from cxrloc.classification.training.label_hierarchy import (
     child_labels,
     children_config,
-    only,
+    select_diseases,
     top_labels,
 )
 from cxrloc.classification.training.losses import make_loss
@@ -112,7 +112,7 @@ def _parents_first(
     for number, (labels, settings) in enumerate(
         ((top, config), (below, children_config(config))), start=1
     ):
-        images = only(parts[0], labels), only(parts[1], labels)
+        images = select_diseases(parts[0], labels), select_diseases(parts[1], labels)
         _check_parts(*images)
         print(f"stage {number} of 2: {', '.join(labels)}", flush=True)
         folders = Folders.under(folder, f"stage{number}")

@@ -22,7 +22,7 @@ def test_tensors_and_metadata_come_back_as_they_were_written(tmp_path: Path) -> 
     assert torch.equal(back["w"], tensors["w"])
     assert back["n"].item() == 7
     assert metadata["thresholds"] == {"Mass": None, "Edema": 0.25}
-    assert metadata["notice"] == RESEARCH_USE
+    assert metadata["notice"] == f"{RESEARCH_USE}."
     assert [p.name for p in path.parent.iterdir()] == ["a.safetensors"]
 
 

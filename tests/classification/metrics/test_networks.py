@@ -108,8 +108,8 @@ def test_the_paired_interval_is_that_of_explicit_resamples_of_patients() -> None
         gains.append(
             roc_auc_score(labels[rows], first[rows]) - roc_auc_score(labels[rows], second[rows])
         )
-    ill, well = (len({i // 2 for i in range(40) if labels[i] == y}) for y in (1, 0))
-    tail = tail_of(min(ill, well))
+    positive, negative = (len({i // 2 for i in range(40) if labels[i] == y}) for y in (1, 0))
+    tail = tail_of(min(positive, negative))
     low, high = np.quantile(gains, [tail, 1 - tail])
     assert pair.diseases[0].bootstrap.low == pytest.approx(low, abs=1e-12)
     assert pair.diseases[0].bootstrap.high == pytest.approx(high, abs=1e-12)

@@ -70,13 +70,15 @@ def test_the_interval_is_the_expanded_percentile_of_explicit_resamples_of_patien
             ]
         )
     # patients with an image of the disease are fewer than those with one of none
-    ill = [len({p for p, y in zip(patients, labels[:, i], strict=True) if y == 1}) for i in (0, 1)]
+    positives = [
+        len({p for p, y in zip(patients, labels[:, i], strict=True) if y == 1}) for i in (0, 1)
+    ]
     a, b = metrics.diseases["A"], metrics.diseases["B"]
     estimates = [a.auc, b.auc, a.average_precision, b.average_precision]
-    for column, (estimate, n) in enumerate(zip(estimates, ill * 2, strict=True)):
+    for column, (estimate, n) in enumerate(zip(estimates, positives * 2, strict=True)):
         ends = np.quantile(np.array(figures)[:, column], [tail_of(n), 1 - tail_of(n)])
         assert (estimate.low, estimate.high) == pytest.approx(tuple(ends), abs=1e-12)
-    tail = tail_of(2 / (1 / ill[0] + 1 / ill[1]))
+    tail = tail_of(2 / (1 / positives[0] + 1 / positives[1]))
     macro = np.quantile(np.array(figures)[:, :2].mean(axis=1), [tail, 1 - tail])
     np.testing.assert_allclose([metrics.macro_auc.low, metrics.macro_auc.high], macro, atol=1e-12)
 

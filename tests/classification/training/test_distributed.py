@@ -1,4 +1,4 @@
-"""Two processes of torchrun train, judge and write what one process does."""
+"""Two processes of torchrun train, predict and write what one process does."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ def test_two_processes_go_on_with_the_run_that_one_began_and_end_as_one_does(
             main(words(prepared, two))
     done = torchrun(REPOSITORY / "tools" / "train_classifier.py", *words(prepared, two))
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("results: ") == done.stdout.count("part 1 of 1") == 1
+    assert done.stdout.count("results: ") == done.stdout.count("training 1 of 1") == 1
     assert len(history(one)) == len(history(two)) == 3
     assert history(one)[0] == history(two)[0]  # it went on, it did not start over
     for ours, theirs in zip(history(two), history(one), strict=True):
@@ -266,7 +266,7 @@ def test_shards_of_other_images_or_with_another_sampler_are_refused(
 ) -> None:
     with pytest.raises(ValueError, match=r"train\.sampler: got 'capped', expected uniform"):
         ClassifierConfig(data=DataConfig(shards=str(shards)), train=TrainConfig(sampler="capped"))
-    assert main(words(prepared, tmp_path / "run", f"--data.shards={tmp_path / 'none'}")) == 1
+    assert main(words(prepared, tmp_path / "run", f"--data.shards={tmp_path / 'none'}")) == 2
     assert "no finished shards of 64 px in" in capsys.readouterr().err
     lacking = [Radiograph(i, None, i, "", {}) for i in ("00.png", "new.png")]
     with pytest.raises(

@@ -138,8 +138,8 @@ def test_the_page_has_the_figures_of_these_images(folder: Path) -> None:
     assert run(folder, "fold0", "fold2") == 0
     images = read_scored_images(folder / "scores.parquet")
     assert len(images) == 10  # neither has seen anybody
-    ill, well = images.scores[1::2, 0], images.scores[::2, 0]
-    area = np.mean(np.subtract.outer(ill, well) > 0)
+    positive, negative = images.scores[1::2, 0], images.scores[::2, 0]
+    area = np.mean(np.subtract.outer(positive, negative) > 0)
     (row,) = re.findall(r"\| Mass \| 5 / 10 \| ([\d.]+) .*", (folder / "scores.md").read_text())
     assert float(row) == pytest.approx(area, abs=5e-4)
     assert "| Nodule | 3 / 6 |" in (folder / "scores.md").read_text()
@@ -158,34 +158,40 @@ def test_thresholds_of_a_mean_are_youdens_on_the_images_out_of_fold(folder: Path
     assert "Thresholds are Youden's on 4 images out of fold" in (folder / "scores.md").read_text()
 
 
-def test_studies_have_their_own_threshold_from_the_studies_out_of_fold(folder: Path) -> None:
-    """Out of fold: studies of mean .35 without a Mass, of .6 and .75 with one."""
+def test_examinations_have_their_own_threshold_from_those_out_of_fold(folder: Path) -> None:
+    """Out of fold: examinations of mean .35 without a Mass, of .6 and .75 with one."""
     names = tuple(f"o{n}" for n in range(6))
-    patients, studies = ("a", "a", "b", "b", "c", "c"), ("a1", "a1", "b1", "b1", "c1", "c1")
+    patients, examinations = ("a", "a", "b", "b", "c", "c"), ("a1", "a1", "b1", "b1", "c1", "c1")
     scores = np.array([[0.1, 0.5], [0.6, 0.5], [0.9, 0.5], [0.3, 0.5], [0.8, 0.5], [0.7, 0.5]])
     labels = np.array([[0.0, 0]] * 2 + [[1, 0]] * 4)
     images = ScoredImages(
-        DISEASES, names, patients, np.zeros(6, dtype=np.int64), scores, labels, study_ids=studies
+        DISEASES,
+        names,
+        patients,
+        np.zeros(6, dtype=np.int64),
+        scores,
+        labels,
+        study_ids=examinations,
     )
     write_scored_images(folder / "run" / "out_of_fold.parquet", images)
-    of_study = [
+    of_examination = [
         replace(r, study_id=f"s{n // 4}", body_part="XR_HAND")
         for n, r in enumerate(radiographs(folder)[2:])
     ]
     write_prepared(
         folder / "prepared",
-        of_study,
+        of_examination,
         boxed_diseases=(),
-        folds={r.image_id: 0 for r in of_study},
+        folds={r.image_id: 0 for r in of_examination},
         k=3,
         official={},
         summary="",
         manifest={},
     )
     bundles = [folder / "run" / f"fold{f}" / "classifier.safetensors" for f in (0, 2)]
-    found = score_images(load_ensemble(bundles, "cpu", "fp32"), of_study)
-    assert found.study_thresholds[0] == pytest.approx((0.35 + 0.6) / 2)
-    assert np.isnan(found.study_thresholds[1])  # nobody has a Nodule
+    found = score_images(load_ensemble(bundles, "cpu", "fp32"), of_examination)
+    assert found.examination_thresholds[0] == pytest.approx((0.35 + 0.6) / 2)
+    assert np.isnan(found.examination_thresholds[1])  # nobody has a Nodule
     assert found.images.thresholds["youden"][0, 0] == pytest.approx((0.6 + 0.7) / 2)
     assert run(folder, "fold0", "fold2") == 0
     page = (folder / "scores.md").read_text()

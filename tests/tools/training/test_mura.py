@@ -1,4 +1,4 @@
-"""MURA end to end on a phantom limb: layout -> prepared -> folds -> study tables -> maps, boxes."""
+"""MURA end to end on a phantom limb: from its layout to folds, tables of examinations and boxes."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ CONFIG = Path(__file__).resolve().parents[3] / "configs" / "phantom" / "mura_dem
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("limb")
-    # of this seed one study of 19 has 13 images, the most that MURA has
+    # of this seed one examination of 19 has 13 images, the most that MURA has
     make_phantom_limb(LimbConfig(patients=16, seed=17, image_size=64), folder / "images", workers=1)
     words = [f"--root={folder / 'images'}", f"--out={folder / 'prepared'}", "--folds=3"]
     assert prepare_data.main(["--dataset=mura", "--workers=1", *words]) == 0
@@ -64,7 +64,7 @@ def rows_of(run: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(handle))
 
 
-def test_every_study_and_every_image_is_counted_in_its_part_and_in_all(
+def test_every_examination_and_every_image_is_counted_in_its_part_and_in_all(
     run: Path, prepared: Path
 ) -> None:
     images = load_prepared(prepared).radiographs
@@ -81,12 +81,12 @@ def test_every_study_and_every_image_is_counted_in_its_part_and_in_all(
             assert int(row["patients"]) == len({image.patient_id for image in mine})
 
 
-def test_a_study_of_thirteen_images_goes_through_reader_folds_and_averaging_as_one(
+def test_an_examination_of_thirteen_images_goes_through_reader_folds_and_averaging_as_one(
     run: Path, prepared: Path
 ) -> None:
     data = load_prepared(prepared)
-    studies = [image.study_id for image in data.radiographs]
-    largest = max(studies, key=studies.count)
+    examinations = [image.study_id for image in data.radiographs]
+    largest = max(examinations, key=examinations.count)
     images = [image for image in data.radiographs if image.study_id == largest]
     assert [image.image_id for image in images] == [f"{largest}/image{n}.png" for n in range(1, 14)]
     assert len({data.folds[image.image_id] for image in images}) == 1  # its patient's fold
@@ -103,7 +103,9 @@ def test_a_study_of_thirteen_images_goes_through_reader_folds_and_averaging_as_o
     assert row.true_positive + row.false_positive == sum(m >= 0.5 for m in means.values())
 
 
-def test_a_studys_call_is_the_mean_of_its_images_at_one_half(run: Path, prepared: Path) -> None:
+def test_an_examinations_call_is_the_mean_of_its_images_at_one_half(
+    run: Path, prepared: Path
+) -> None:
     images = {image.image_id: image for image in load_prepared(prepared).radiographs}
     scores: dict[str, list[float]] = {}
     with (run / "gate.csv").open(encoding="utf-8") as handle:
@@ -112,7 +114,9 @@ def test_a_studys_call_is_the_mean_of_its_images_at_one_half(run: Path, prepared
                 float(row["probability"])
             )
     labels = {image.study_id: image.labels["Abnormal"] for image in images.values()}
-    hits = sum(np.mean(scores[study]) >= 0.5 for study in scores if labels[study] == 1)
+    hits = sum(
+        np.mean(scores[examination]) >= 0.5 for examination in scores if labels[examination] == 1
+    )
     (row,) = [
         r
         for r in rows_of(run)
@@ -167,7 +171,7 @@ def test_figures_over_all_parts_never_stand_without_the_parts(run: Path) -> None
             assert cells[7] == " / ".join(matrix)
 
 
-def test_every_fold_chose_an_operating_point_of_studies_on_its_validation_patients(
+def test_every_fold_chose_an_operating_point_of_examinations_on_its_validation_patients(
     run: Path,
 ) -> None:
     for fold in range(3):
@@ -175,14 +179,14 @@ def test_every_fold_chose_an_operating_point_of_studies_on_its_validation_patien
         assert set(metrics["study_operating_points"]) == {"Abnormal"}
         point = metrics["study_operating_points"]["Abnormal"]["threshold"]
         later = load_classifier(run / f"fold{fold}" / "classifier.safetensors")
-        assert later.study_thresholds == {"Abnormal": point}
+        assert later.examination_thresholds == {"Abnormal": point}
     bundle = load_classifier(run / "fold0" / "classifier.safetensors")
     assert bundle.preprocessing.input == "single"
     assert bundle.preprocessing.image is not None
     assert bundle.preprocessing.image.mean.shape == (64, 64)
 
 
-def test_images_scored_later_get_the_figures_of_studies_and_parts_that_the_run_has(
+def test_images_scored_later_get_the_figures_of_examinations_and_parts_that_the_run_has(
     run: Path, prepared: Path, tmp_path: Path
 ) -> None:
     fold = run / "fold0"
@@ -195,12 +199,12 @@ def test_images_scored_later_get_the_figures_of_studies_and_parts_that_the_run_h
     np.testing.assert_allclose(images.scores[:, 0], [r.probability for r in rows], atol=1e-6)
     metrics = json.loads((fold / "metrics.json").read_text())
     point = metrics["study_operating_points"]["Abnormal"]["threshold"]
-    studies = {s: images.select(np.array(images.study_ids) == s) for s in images.study_ids}
-    called = sum(f.scores.mean() >= point for f in studies.values()) if point else 0
+    examinations = {s: images.select(np.array(images.study_ids) == s) for s in images.study_ids}
+    called = sum(f.scores.mean() >= point for f in examinations.values()) if point else 0
     with out.with_suffix(".studies.csv").open(encoding="utf-8") as handle:
         written = {(r["level"], r["body_part"], r["rule"]): r for r in csv.DictReader(handle)}
     whole = written["study", "all", "validation"]
-    assert int(whole["units"]) == len(studies)
+    assert int(whole["units"]) == len(examinations)
     assert int(whole["true_positive"] or 0) + int(whole["false_positive"] or 0) == called
     page = out.with_suffix(".md").read_text()
     for title in ("## Studies: Abnormal", "## Images: Abnormal"):
@@ -266,6 +270,6 @@ def test_the_official_split_trains_and_predicts_with_pictures(
         (row,) = csv.DictReader(line for line in handle if not line.startswith("#"))
     assert row["study"] == first[0].study_id.removeprefix("train/")
     assert float(row["probability"]) == pytest.approx(np.mean(probabilities))
-    point = load_classifier(bundle).study_thresholds["Abnormal"]
+    point = load_classifier(bundle).examination_thresholds["Abnormal"]
     assert float(row["threshold"]) == (0.5 if point is None else point)
     assert row["threshold_from"] == ("default" if point is None else "validation")

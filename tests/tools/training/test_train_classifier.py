@@ -21,7 +21,7 @@ from cxrloc.classification.bundle.file import read_bundle
 from cxrloc.classification.config import ClassifierConfig, DataConfig, ModelConfig
 from cxrloc.classification.inference.gate import Gate
 from cxrloc.classification.inference.gate_table import read_gate_table
-from cxrloc.classification.runs.run import make_parts, open_run
+from cxrloc.classification.runs.run import make_folds, open_run
 from cxrloc.datasets.files.manifest import file_sha256
 from cxrloc.datasets.provenance.image_lists import read_training_images
 from cxrloc.datasets.provenance.leakage import audit_model, read_image_list
@@ -295,11 +295,11 @@ def test_the_official_split_writes_one_bundle_into_the_run_folder(
 def test_the_sampled_split_parts_every_image_by_patient(prepared: Path, tmp_path: Path) -> None:
     data = DataConfig(prepared=str(prepared), split="sampled", workers=1)
     config = ClassifierConfig(str(tmp_path), data, ModelConfig(size=64))
-    (part,) = make_parts(open_run(config))
-    images = [*part.split.train, *part.split.validation, *part.split.test]
+    (fold,) = make_folds(open_run(config))
+    images = [*fold.split.train, *fold.split.validation, *fold.split.test]
     assert sorted(images) == [f"{n:02d}.png" for n in range(24)]
-    assert len(part.split.train) > len(part.split.test) > 0
-    assert (part.folder, part.fold) == (tmp_path, None)
+    assert len(fold.split.train) > len(fold.split.test) > 0
+    assert (fold.number, fold.number) == (tmp_path, None)
 
 
 def test_an_unreadable_image_is_named_and_left_out_and_stops_a_strict_run(
