@@ -1,4 +1,4 @@
-"""Settings: bad values name their key; tests/tools/test_configs.py tries those of configs/."""
+"""Settings: bad values name their key; tests/configs/test_configs.py tries those of configs/."""
 
 from __future__ import annotations
 
@@ -9,16 +9,8 @@ from typing import Any, get_args
 
 import pytest
 
-from cxrloc.classification.config import (
-    Architecture,
-    ClassifierConfig,
-    DataConfig,
-    Loss,
-    ModelConfig,
-    Optimizer,
-    Sampler,
-    TrainConfig,
-)
+from cxrloc.classification.choices import Architecture, Loss, Optimizer, Sampler
+from cxrloc.classification.config import ClassifierConfig, DataConfig, ModelConfig, TrainConfig
 from cxrloc.classification.network.backbones import ARCHITECTURES
 from cxrloc.classification.training.losses import LOSSES
 from cxrloc.classification.training.optimization import OPTIMIZERS
