@@ -272,9 +272,9 @@ class ClassifierConfig:
         )
         expected = "false with model.weights none: the first stage would freeze random layers"
         require(pretrained, "train.two_stage", self.train.two_stage, expected)
-        one = self.train.hierarchy == "none" or not self.train.two_stage
+        single_schedule = self.train.hierarchy == "none" or not self.train.two_stage
         expected = "none with train.two_stage: each has two stages of its own"
-        require(one, "train.hierarchy", self.train.hierarchy, expected)
+        require(single_schedule, "train.hierarchy", self.train.hierarchy, expected)
         shared = self.model.head != "linear" or self.model.architecture == "convnext_tiny"
         expected = (
             "none with model.head two_layer or convnext_tiny: their heads have a layer that "

@@ -152,14 +152,16 @@ def stored(preprocessing: Preprocessing) -> tuple[dict[str, Any], dict[str, torc
 
 def restored(values: Mapping[str, Any], tensors: dict[str, torch.Tensor]) -> Preprocessing:
     """The preprocessing of a bundle; takes its own tensors out of `tensors`."""
-    own = {n.removeprefix(_PREFIX): tensors.pop(n) for n in list(tensors) if n.startswith(_PREFIX)}
+    image_tensors = {
+        n.removeprefix(_PREFIX): tensors.pop(n) for n in list(tensors) if n.startswith(_PREFIX)
+    }
     return Preprocessing(
         size=values["size"],
         mean=tuple(values["mean"]),
         std=tuple(values["std"]),
         clahe_clip=float(values["clahe_clip"]),
         input=values["input"],
-        image=mean_image_of(own) if own else None,
+        image=mean_image_of(image_tensors) if image_tensors else None,
         markers=values["markers"],
     )
 

@@ -42,18 +42,18 @@ class GateOutput:
 
         `No Finding` may be one of the network's outputs, but there is nothing of it to examine.
         """
-        named = zip(self.diseases, self.present[row], strict=True)
-        return tuple(d for d, yes in named if yes and d != NO_FINDING)
+        decisions = zip(self.diseases, self.present[row], strict=True)
+        return tuple(d for d, yes in decisions if yes and d != NO_FINDING)
 
     def of_image(self, row: int) -> GateOutput:
         """The part of image number `row` alone: N = 1."""
-        one = slice(row, row + 1)
+        rows = slice(row, row + 1)
         return replace(
             self,
-            image_ids=self.image_ids[one],
-            probabilities=self.probabilities[one],
-            present=self.present[one],
-            features=self.features[one],
+            image_ids=self.image_ids[rows],
+            probabilities=self.probabilities[rows],
+            present=self.present[rows],
+            features=self.features[rows],
         )
 
 
@@ -100,10 +100,10 @@ class Gate:
         return {d: self.bundle.examination_thresholds.get(d) for d in self.bundle.diseases}
 
     def __call__(self, images: Sequence[LoadedImage]) -> GateOutput:
-        """Judge images of any size; they are fitted into the network's square."""
+        """Predict images of any size; they are fitted into the network's square."""
         squares = self.bundle.preprocessing.squares(images)
-        known = encode(self.bundle.model.demographics, images)
-        probabilities, features = self.forward_squares(squares, known)
+        demographics = encode(self.bundle.model.demographics, images)
+        probabilities, features = self.forward_squares(squares, demographics)
         return GateOutput(
             image_ids=tuple(image.image_id for image in images),
             diseases=self.bundle.diseases,

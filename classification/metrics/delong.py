@@ -68,11 +68,11 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
     NaN stands for a test that was not made: it stays NaN and is not counted.
     """
-    made = sorted((p, i) for i, p in enumerate(p_values) if not math.isnan(p))
+    tests = sorted((p, i) for i, p in enumerate(p_values) if not math.isnan(p))
     adjusted = [math.nan] * len(p_values)
     highest = 0.0
-    for rank, (p, i) in enumerate(made):
-        highest = max(highest, min(1.0, p * (len(made) - rank)))
+    for rank, (p, i) in enumerate(tests):
+        highest = max(highest, min(1.0, p * (len(tests) - rank)))
         adjusted[i] = highest
     return adjusted
 

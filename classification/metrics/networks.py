@@ -95,9 +95,11 @@ def read_network(name: str, run: Path) -> Network:
     """
     folder = RunFolder(run)
     images = read_scored_images(folder.out_of_fold)
-    kept = [folder.fold(fold).validation for fold in np.unique(images.folds)]
-    there = all(path.is_file() for path in kept)
-    return Network(name, images, tuple(map(read_scored_images, kept)) if there else ())
+    validation_files = [folder.fold(fold).validation for fold in np.unique(images.folds)]
+    complete = all(path.is_file() for path in validation_files)
+    return Network(
+        name, images, tuple(map(read_scored_images, validation_files)) if complete else ()
+    )
 
 
 def ensemble(networks: Sequence[Network]) -> Network:

@@ -162,8 +162,8 @@ def write_scored_images(path: Path, images: ScoredImages) -> None:
         "patient_id": pa.array(images.patient_ids, pa.string()),
         "fold": pa.array(images.folds, pa.int32()),
     }
-    named = {"study_id": images.study_ids, "body_part": images.body_parts}
-    columns |= {name: pa.array(texts, pa.string()) for name, texts in named.items() if texts}
+    text_columns = {"study_id": images.study_ids, "body_part": images.body_parts}
+    columns |= {name: pa.array(texts, pa.string()) for name, texts in text_columns.items() if texts}
     matrices = {"probability": images.scores, "label": images.labels}
     matrices |= {f"threshold_{rule}": t for rule, t in images.thresholds.items()}
     for prefix, matrix in matrices.items():

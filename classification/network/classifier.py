@@ -177,13 +177,13 @@ def _head(architecture: Architecture, num_diseases: int, kind: str) -> nn.Module
 
 def _load(model: ChestClassifier, tensors: dict[str, torch.Tensor], source: str) -> LoadReport:
     norm = ARCHITECTURES[model.architecture].family.head_norm
-    named = {_own_name(n, norm): t for n, t in tensors.items()}
-    own = model.state_dict()
-    kernels = [n for n, tensor in named.items() if tensor.ndim == 4 and n in own]
+    renamed = {_own_name(n, norm): t for n, t in tensors.items()}
+    model_state = model.state_dict()
+    kernels = [n for n, tensor in renamed.items() if tensor.ndim == 4 and n in model_state]
     for name in kernels:
-        if own[name].shape[1] == 1:  # the first layer of one channel, ImageNet's of three
-            named[name] = named[name].sum(dim=1, keepdim=True)
-    return load_partial(model, named, source)
+        if model_state[name].shape[1] == 1:  # the first layer of one channel, ImageNet's of three
+            renamed[name] = renamed[name].sum(dim=1, keepdim=True)
+    return load_partial(model, renamed, source)
 
 
 def _own_name(name: str, head_norm: str) -> str:

@@ -66,8 +66,8 @@ def missing_demographics(asked: Sequence[str], person: Person) -> tuple[str, ...
 
 
 def _age(person: Person) -> list[float]:
-    known = 0 <= person.age_years <= _OLDEST  # not NaN
-    return [(person.age_years - 50) / 20, 0.0] if known else [0.0, 1.0]
+    plausible = 0 <= person.age_years <= _OLDEST  # not NaN
+    return [(person.age_years - 50) / 20, 0.0] if plausible else [0.0, 1.0]
 
 
 def _one_of(names: Sequence[str], value: str) -> list[float]:

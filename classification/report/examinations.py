@@ -34,8 +34,8 @@ def part_tables(images: ScoredImages, replicates: int, seed: int) -> list[Result
     """
     if not images.several_parts:
         return []
-    found = {IMAGE: agreements(images_of(images), replicates, seed)}
-    return level_tables(found, images.diseases)
+    levels = {IMAGE: agreements(images_of(images), replicates, seed)}
+    return level_tables(levels, images.diseases)
 
 
 def level_tables(found: Levels, diseases: Sequence[str]) -> list[ResultTable]:

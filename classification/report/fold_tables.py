@@ -167,11 +167,11 @@ def _undecided_notes(images: ScoredImages) -> tuple[str, ...]:
     notes = []
     for rule in images.thresholds:
         without = np.isnan(images.thresholds[rule]).sum(axis=0)
-        named = [f"{d} ({n} images)" for d, n in zip(images.diseases, without, strict=True) if n]
-        if named:
+        diseases = [f"{d} ({n} images)" for d, n in zip(images.diseases, without, strict=True) if n]
+        if diseases:
             notes.append(
                 f"No {rule_label(rule, images)} could be chosen in every fold, and images without "
-                f"one count as called absent: {', '.join(named)}"
+                f"one count as called absent: {', '.join(diseases)}"
             )
     return tuple(notes)
 

@@ -89,8 +89,8 @@ def plot_epochs(path: Path, histories: Histories) -> None:
             `train_auc`, `val_auc`; of two stages also with `stage`.
     """
     logged = {key for entries in histories.values() for entry in entries for key in entry}
-    wanted = {"loss": ("train_loss", "val_loss"), "AUC": ("train_auc", "val_auc")}
-    shown = {name: [k for k in keys if k in logged] for name, keys in wanted.items()}
+    panel_columns = {"loss": ("train_loss", "val_loss"), "AUC": ("train_auc", "val_auc")}
+    shown = {name: [k for k in keys if k in logged] for name, keys in panel_columns.items()}
     shown = {name: keys for name, keys in shown.items() if keys}
     grid = panels(len(shown), (6.2, 4.2), around=(0.0, 0.0))
     for axes, (name, keys) in zip(grid.axes, shown.items(), strict=True):

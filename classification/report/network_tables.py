@@ -153,7 +153,7 @@ def _macro_cell(sampled: Sampled | None) -> Value:
 
 def _network_notes(comparison: Comparison) -> tuple[str, ...]:
     undefined = np.isnan(comparison.figures[0]["auc"].points)
-    named = [d for d, no in zip(comparison.images.diseases, undefined, strict=True) if no]
+    diseases = [d for d, no in zip(comparison.images.diseases, undefined, strict=True) if no]
     aims = dict.fromkeys(
         f"{n.images.sensitivity:g}" for n in comparison.networks if n.images.thresholds
     )
@@ -161,7 +161,7 @@ def _network_notes(comparison: Comparison) -> tuple[str, ...]:
         "Each image is predicted by a model that held its patient out. In brackets: "
         "95 % interval of a bootstrap over patients",
         "macro: mean over the diseases with an AUC"
-        + (f", that is without {', '.join(named)}" if named else ", here all"),
+        + (f", that is without {', '.join(diseases)}" if diseases else ", here all"),
         "Thresholds are chosen on validation images: by Youden, or for a sensitivity of "
         f"{' or '.join(aims) or 'none'} there (target)",
         "An ensemble is the mean of its networks' probabilities on each image, all of them out of "
@@ -253,8 +253,8 @@ def network_part_records(comparison: Comparison) -> list[dict[str, object]]:
     """One line per network, level, disease and part; called present at 0.5."""
     return [
         {"network": network.name, **record}
-        for network, found in zip(comparison.networks, comparison.by_part, strict=True)
-        for record in level_records(found, comparison.images.diseases)
+        for network, by_level in zip(comparison.networks, comparison.by_part, strict=True)
+        for record in level_records(by_level, comparison.images.diseases)
         if record["rule"] == HALF
     ]
 

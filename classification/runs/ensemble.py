@@ -120,16 +120,16 @@ def unseen_images(
         images |= set(shared.shared_images)
         patients |= set(shared.shared_patients)
         notes += [f"Not known: what {weights} was trained on." for weights in shared.unlisted]
-    kept = [r for r in radiographs if r.image_id not in images and r.patient_id not in patients]
-    if not kept:
+    unseen = [r for r in radiographs if r.image_id not in images and r.patient_id not in patients]
+    if not unseen:
         out_of_fold = RunFolder(paths[0].parent.parent).out_of_fold
         raise ValueError(
             f"all {len(radiographs)} images are of patients that a classifier was trained or "
             f"chosen on; those of a cross-validation are in {out_of_fold}"
         )
-    left_out = len(radiographs) - len(kept)
-    first = f"{left_out} images of patients that a classifier has seen were left out."
-    return kept, [first, *notes] if left_out else notes
+    left_out = len(radiographs) - len(unseen)
+    counted = f"{left_out} images of patients that a classifier has seen were left out."
+    return unseen, [counted, *notes] if left_out else notes
 
 
 def score_images(ensemble: Ensemble, radiographs: Sequence[Radiograph]) -> Scored:

@@ -52,10 +52,11 @@ def ensemble_thresholds(
     Raises:
         FileNotFoundError, ValueError: when images out of fold do not fit.
     """
-    diseases, first = bundles[0].diseases, bundles[0]
+    diseases = bundles[0].diseases
     if len(bundles) == 1:
-        own = "Thresholds are the classifier's own."
-        return Thresholds(first.thresholds, first.examination_thresholds, own)
+        (alone,) = bundles
+        note = "Thresholds are the classifier's own."
+        return Thresholds(alone.thresholds, alone.examination_thresholds, note)
     no_thresholds = "No thresholds, and nothing is called present"
     tables = {path: RunFolder(path.parent.parent).out_of_fold for path in paths}
     for path, table in tables.items():
@@ -91,23 +92,23 @@ def _out_of_fold(tables: Sequence[Path], diseases: Sequence[str]) -> tuple[Score
 
 def _of_other_patients(images: ScoredImages, scored: Sequence[Radiograph]) -> ScoredImages:
     """Those images that are not scored, and of which no other image of the patient is."""
-    ours = ImageList({r.image_id: r.patient_id for r in scored})
-    theirs = dict(zip(images.image_ids, images.patient_ids, strict=True))
-    shared = audit(ours, ImageList(theirs))
+    scored_images = ImageList({r.image_id: r.patient_id for r in scored})
+    patient_of = dict(zip(images.image_ids, images.patient_ids, strict=True))
+    shared = audit(scored_images, ImageList(patient_of))
     seen, patients = set(shared.shared_images), set(shared.shared_patients)
     return images.select(
-        np.array([i not in seen and p not in patients for i, p in theirs.items()], dtype=bool)
+        np.array([i not in seen and p not in patients for i, p in patient_of.items()], dtype=bool)
     )
 
 
 def _check(
     networks: Sequence[ScoredImages], diseases: Sequence[str], tables: Sequence[Path]
 ) -> None:
-    first = set(networks[0].image_ids)
+    image_ids = set(networks[0].image_ids)
     for network, table in zip(networks, tables, strict=True):
         if network.diseases != tuple(diseases):
             raise ValueError(f"{table} is of other diseases than the classifiers beside it")
-        if set(network.image_ids) != first:
+        if set(network.image_ids) != image_ids:
             raise ValueError(
                 f"{table} and {tables[0]} hold different images; cross-validate both on the same"
             )

@@ -56,10 +56,10 @@ def _stages(run: Run, folds: Sequence[Fold]) -> list[ScoredImages]:
 
 
 def _of_stage(run: Run, fold: Fold, stage: int) -> ScoredImages:
-    noted = _metrics(fold)["stages"][stage]
-    if noted["chosen"]:  # the gate is of this stage
+    stage_record = _metrics(fold)["stages"][stage]
+    if stage_record["chosen"]:  # the gate is of this stage
         return _out_of_fold(run, fold)
-    return read_scored_images((fold.folder / noted["bundle"]).with_suffix(".parquet"))
+    return read_scored_images((fold.folder / stage_record["bundle"]).with_suffix(".parquet"))
 
 
 def _metrics(fold: Fold) -> dict[str, Any]:

@@ -100,8 +100,8 @@ def open_run(config: ClassifierConfig) -> Run:
 def _pixels(config: ClassifierConfig, prepared: PreparedData) -> PixelCache | ShardSet:
     data, size = config.data, config.model.size
     if data.shards:
-        held = row_groups_in_use(config.train.batch_size)
-        shards = ShardSet(data.shards, size, held)
+        row_groups = row_groups_in_use(config.train.batch_size)
+        shards = ShardSet(data.shards, size, row_groups)
         check_complete(shards, prepared.radiographs, strict=data.strict)
         _check_channels(shards, config.model)
         return shards
@@ -117,13 +117,14 @@ def _pixels(config: ClassifierConfig, prepared: PreparedData) -> PixelCache | Sh
 
 def _check_channels(shards: ShardSet, model: ModelConfig) -> None:
     """Grey shards feed every input, enhanced ones the very channels that they hold."""
-    there = (shards.kind.input, shards.kind.clahe_clip)
-    asked = (model.input, model.clahe_clip)
-    if holds_channels(shards) and there != asked:
+    shard_channels = (shards.kind.input, shards.kind.clahe_clip)
+    model_channels = (model.input, model.clahe_clip)
+    if holds_channels(shards) and shard_channels != model_channels:
         raise ValueError(
-            f"data.shards: {shards.url} holds images of input {there[0]} with clahe_clip "
-            f"{there[1]:g}, expected {asked[0]} with {asked[1]:g} as in model.input and "
-            "model.clahe_clip; grey shards (tools/data/build_shards.py --input grey) feed them all"
+            f"data.shards: {shards.url} holds images of input {shard_channels[0]} with clahe_clip "
+            f"{shard_channels[1]:g}, expected {model_channels[0]} with {model_channels[1]:g} as in "
+            "model.input and model.clahe_clip; grey shards (tools/data/build_shards.py --input "
+            "grey) feed them all"
         )
 
 
@@ -172,15 +173,17 @@ def make_folds(run: Run) -> list[Fold]:
 def check_or_write_settings(run: Run, fold: Fold) -> None:
     """Note the settings of a fold, or compare them with those that its folder was begun with."""
     path = fold.files.settings
-    mine = json.loads(json.dumps(_settings(run, fold), default=str))
+    settings = json.loads(json.dumps(_settings(run, fold), default=str))
     begun = fold.files.checkpoints.is_dir() or fold.files.classifier.is_file()
     if not (begun and path.is_file()):
-        write_json(path, mine)
+        write_json(path, settings)
         return
-    theirs = json.loads(path.read_text())
-    different = [key for key in mine if mine[key] != theirs.get(key)]
+    earlier = json.loads(path.read_text())
+    different = [key for key in settings if settings[key] != earlier.get(key)]
     if different:
-        changes = ", ".join(f"{k}: {theirs.get(k)!r} there, {mine[k]!r} now" for k in different)
+        changes = ", ".join(
+            f"{k}: {earlier.get(k)!r} there, {settings[k]!r} now" for k in different
+        )
         raise ValueError(
             f"{fold.folder} was begun with other settings ({changes}); "
             "take another out folder, or delete this one"
@@ -194,8 +197,8 @@ def list_images(run: Run, fold: Fold) -> None:
         for name in ("train", "validation")
     }
     weights = Path(run.config.model.weights)
-    known = RunFolder(weights.parent).training_images.is_file() and weights.is_file()
-    write_training_images(fold.files.classifier, images, {"weights": weights} if known else {})
+    listed = RunFolder(weights.parent).training_images.is_file() and weights.is_file()
+    write_training_images(fold.files.classifier, images, {"weights": weights} if listed else {})
     write_gate_provenance(fold.files, [fold])
 
 
@@ -209,8 +212,8 @@ def input_hashes(run: Run) -> dict[str, str]:
     """Name -> SHA-256 of what the run was made from, for its manifest."""
     prepared, weights = run.prepared.files, Path(run.config.model.weights)
     files = {"index": prepared.index, "folds": prepared.folds, "weights": weights}
-    own = {name: file_sha256(path) for name, path in files.items() if path.is_file()}
-    return {**run.prepared.manifest["hashes"], **own}
+    hashes = {name: file_sha256(path) for name, path in files.items() if path.is_file()}
+    return {**run.prepared.manifest["hashes"], **hashes}
 
 
 def _settings(run: Run, fold: Fold) -> dict[str, Any]:
@@ -224,10 +227,10 @@ def _settings(run: Run, fold: Fold) -> dict[str, Any]:
     flat["split"] = hashlib.sha256(split_ids.encode()).hexdigest()
     ids = (*fold.split.train, *fold.split.validation, *fold.split.test)
     images = [run.radiographs[i] for i in ids]
-    known = repr(
+    label_text = repr(
         [(r.image_id, [r.label(d) for d in run.diseases], r.boxes, r.uncertain) for r in images]
     )
-    flat["labels and boxes"] = hashlib.sha256(known.encode()).hexdigest()
+    flat["labels and boxes"] = hashlib.sha256(label_text.encode()).hexdigest()
     # which images share a row group decides the order of images; where the shards lie does not
     groups = run.images(fold.split.train).groups
     flat["row groups"] = "" if groups is None else hashlib.sha256(groups.tobytes()).hexdigest()
@@ -237,9 +240,9 @@ def _settings(run: Run, fold: Fold) -> dict[str, Any]:
 
 
 def _diseases(radiographs: Sequence[Radiograph], asked: Sequence[str]) -> tuple[str, ...]:
-    known = tuple(dict.fromkeys(d for r in radiographs for d in r.labels))
-    able = list(dict.fromkeys((*known, NO_FINDING)))  # CheXpert labels it itself
+    labels = tuple(dict.fromkeys(d for r in radiographs for d in r.labels))
+    able = list(dict.fromkeys((*labels, NO_FINDING)))  # CheXpert labels it itself
     unknown = [d for d in asked if d not in able]
     if unknown:
         raise ValueError(f"data.diseases: no label {', '.join(unknown)}; known are {able}")
-    return tuple(asked) or known
+    return tuple(asked) or labels

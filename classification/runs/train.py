@@ -145,8 +145,8 @@ def _write_fold(
     started: float,
 ) -> None:
     validation, test = run.images(fold.split.validation), run.images(fold.split.test)
-    kept = scored_images(run, fold, validation, chosen.validation)
-    points, of_examinations = choose_points(kept)
+    scored = scored_images(run, fold, validation, chosen.validation)
+    points, of_examinations = choose_points(scored)
     rows = _rows(test, chosen.test, thresholds_of(points), run.diseases, fold.number)
     seed, trained = run.config.train.seed, chosen.trained
     manifest = run_manifest(run.config, seed=seed, hashes=input_hashes(run), started=started)
@@ -164,7 +164,7 @@ def _write_fold(
         ),
         **({"stages": [stage.to_json() for stage in stages]} if stages else {}),
     }
-    write_scored_images(fold.files.validation, kept)
+    write_scored_images(fold.files.validation, scored)
     notes, more = _threshold_notes(points), stage_tables(stages, _random_layers(run, report))
     print(_write_scores(run, fold.files, rows, details, notes, more), flush=True)
     plot_losses(fold.folder / "loss.png", trained.history, trained.best_epoch)
@@ -195,8 +195,8 @@ def _train_fold(run: Run, fold: Fold) -> tuple[Trained, LoadReport]:
 def _random_layers(run: Run, report: LoadReport) -> tuple[str, ...]:
     """Layers that some stage freezes although the start weights lack tensors of them."""
     stages = STAGES if run.config.train.two_stage else run.config.model.frozen_stages
-    named = ARCHITECTURES[run.config.model.architecture].family.stages[:stages]
-    return random_and_frozen(report, [layer for stage in named for layer in stage])
+    stage_layers = ARCHITECTURES[run.config.model.architecture].family.stages[:stages]
+    return random_and_frozen(report, [layer for stage in stage_layers for layer in stage])
 
 
 def _folded(trained: Trained) -> Trained:

@@ -125,10 +125,10 @@ def _parents_first(
 
 def stage_configs(config: ClassifierConfig) -> tuple[ClassifierConfig, ClassifierConfig]:
     """Settings of the first stage (whole backbone frozen) and of the second (lower rate)."""
-    first = replace(config.train, epochs=config.train.stage1_epochs)
+    head_train = replace(config.train, epochs=config.train.stage1_epochs)
     second = replace(config.train, lr=config.train.stage2_lr)
     frozen = replace(config.model, frozen_stages=STAGES)
-    return replace(config, model=frozen, train=first), replace(config, train=second)
+    return replace(config, model=frozen, train=head_train), replace(config, train=second)
 
 
 def joined(stages: Sequence[Trained]) -> Trained:
