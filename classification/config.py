@@ -115,7 +115,7 @@ class ModelConfig:
             and deviation over the training images).
         markers: burnt-in text and side letters of every image, in training and later: keep, mask
             (filled with the grey around them) or inpaint (see `cxrloc.datasets.images.markers`).
-        demographics: any of age, sex and view, given to the network beside the image. Off by
+        demographics: any of age, sex and view, given to the network with the image. Off by
             default: they invite shortcuts (see `cxrloc.classification.network.demographics`), and a
             gate with them must not be used to compare localizers.
         frozen_stages: leave the first of the backbone's five stages as they were loaded: the stem
@@ -153,8 +153,8 @@ class TrainConfig:
             `positive_weight_cap` is set, else bce.
         positive_weight_cap: weigh positives by negatives / positives of the training images, at
             least by 1 and at most by this; 0 is, for loss bce_weighted, without a limit.
-        class_weight_bias: negatives counted beside the true ones, so that positives weigh more
-            (bce_two_sided).
+        class_weight_bias: negatives counted in addition to the true ones, so that positives weigh
+            more (bce_two_sided).
         focal_gamma, focal_alpha: how much less an easy label counts, and the weight of positives
             against the 1 - alpha of negatives (focal).
         optimizer: adamw, adam or sgd.

@@ -38,7 +38,7 @@ class ClassifierBundle:
         metadata: everything else that the file holds (`fold`, `k`, `train_ids_sha256`, ...).
         examination_thresholds: operating threshold per disease of an examination's mean
             probability, chosen on validation data; empty without examinations of several images.
-        int8: weights in INT8 from beside the file, for the runtime that needs them.
+        int8: INT8 weights from the file next to this one, for the runtime that needs them.
     """
 
     model: ChestClassifier

@@ -1,4 +1,4 @@
-"""From images to the tensor that a network is given; the same in training, judging and prediction.
+"""From images to the tensor that a network is given; the same in training and prediction.
 
 An image loses its markers if the run asks for it, is fitted into its square, made into the channels
 of `model.input` (see `cxrloc.datasets.images.transforms.input_channels`) and standardised: by
@@ -38,7 +38,7 @@ class Preprocessing:
         input: a key of `INPUTS`.
         image: mean and deviation of each pixel, in 0..1, of shape (S, S), for an enhanced input
             (3, S, S), that count instead of `mean` and `std`. A pixel whose deviation is under one
-            grey level (1/255: padding beside all images, say) is divided by 1. Where most images
+            grey level (1/255: padding around all images, say) is divided by 1. Where most images
             are dark, what is bright there, a side marker above all, lies many deviations off.
         markers: what becomes of burnt-in letters, see
             `cxrloc.datasets.images.markers.remove_markers`.

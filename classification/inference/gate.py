@@ -115,7 +115,7 @@ class Gate:
 
     @property
     def demographics(self) -> tuple[str, ...]:
-        """What it was trained to be told beside the image (see `classification.demographics`)."""
+        """What it was trained to receive with the image (see `classification.demographics`)."""
         return self.bundle.model.demographics
 
     @property
@@ -136,14 +136,14 @@ class Gate:
         for start in range(0, max(len(squares), 1), self.batch_size):
             batch = torch.from_numpy(np.ascontiguousarray(squares[start : start + self.batch_size]))
             x = self.bundle.preprocessing.to_tensor(batch.to(self.device))
-            told = None if demographics is None else demographics[start : start + self.batch_size]
-            output = self.bundle.model.classify(self.network.backbone(x), self._tensor(told))
+            chunk = None if demographics is None else demographics[start : start + self.batch_size]
+            output = self.bundle.model.classify(self.network.backbone(x), self._tensor(chunk))
             logits.append(output.logits.double().cpu())
             features.append(output.features.float())
         return torch.sigmoid(torch.cat(logits)).numpy(), torch.cat(features)
 
-    def _tensor(self, told: npt.NDArray[np.float32] | None) -> torch.Tensor | None:
-        return None if told is None else torch.from_numpy(told).to(self.device)
+    def _tensor(self, chunk: npt.NDArray[np.float32] | None) -> torch.Tensor | None:
+        return None if chunk is None else torch.from_numpy(chunk).to(self.device)
 
 
 def decide(

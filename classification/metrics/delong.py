@@ -3,7 +3,7 @@
 DeLong, DeLong and Clarke-Pearson, "Comparing the areas under two or more correlated ROC curves",
 Biometrics 1988; by midranks in O(N log N): Sun and Xu, IEEE Signal Processing Letters 2014.
 It takes images for independent. Those of one patient are not, so its p-values can be too small
-where patients have many images: read it beside the patient bootstrap.
+where patients have many images: read it together with the patient bootstrap.
 """
 
 from __future__ import annotations

@@ -53,7 +53,7 @@ class ClassifierMetrics:
         return f"{note}; undefined: {', '.join(undefined)}" if undefined else note
 
     def to_json(self) -> dict[str, Any]:
-        """JSON-ready values; an undefined figure is null beside its reason."""
+        """JSON-ready values; an undefined figure is null, with its reason."""
         return {
             **_figure("macro_auc", self.macro_auc),
             **_figure("macro_average_precision", self.macro_average_precision),

@@ -1,4 +1,4 @@
-"""Probabilities of images beside their labels and thresholds: the Parquet of a cross-validation.
+"""Probabilities of images with their labels and thresholds: the Parquet of a cross-validation.
 
 One row an image; columns of `SCHEMA_VERSION` 1:
     image_id, patient_id   strings
@@ -110,7 +110,7 @@ class ScoredImages:
 
     @property
     def parts_note(self) -> str:
-        """What stands beside figures of several body parts together; empty where there are none."""
+        """The note on figures of several body parts together; empty where there are none."""
         if not self.several_parts:
             return ""
         return f"{len(self.several_parts)} body parts together, each apart in the tables by part"

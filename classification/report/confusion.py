@@ -1,4 +1,4 @@
-"""Confusion matrices of several networks, row by row under each disease, published figures beside.
+"""Confusion matrices of several networks, row by row under each disease, with published figures.
 
 Of the published studies that `published_auc.csv` holds, only AUCs are at hand. Their rows say none
 where our TPR, TNR and F1 stand, so that an empty cell is not taken for an oversight.

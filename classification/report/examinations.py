@@ -39,7 +39,7 @@ def part_tables(images: ScoredImages, replicates: int, seed: int) -> list[Result
 
 
 def level_tables(found: Levels, diseases: Sequence[str]) -> list[ResultTable]:
-    """A table for each level and disease; published figures, all of MURA, only beside parts."""
+    """A table for each level and disease; published figures, all of MURA, only with body parts."""
     tables = []
     for level, rows in found.items():
         parts = _of_parts(rows)

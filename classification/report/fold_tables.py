@@ -130,7 +130,7 @@ _OF_FOLDS = (
 
 
 def _row(row: FoldRow, heads: Mapping[str, str], folds: int) -> TableRow:
-    """A column per figure, and beside it its spread where there are several folds."""
+    """A column per figure, and next to it its spread where there are several folds."""
     counts = "" if row.positives is None else f"{row.positives} / {row.images}"
     cells: dict[str, Value] = {"positives / images": counts}
     for name, head in heads.items():

@@ -1,4 +1,4 @@
-"""The tables of a comparison of networks, published figures beside, and those by body part."""
+"""The tables of a comparison of networks with published figures, and those by body part."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ _OTHER_IMAGES = "Published figures are of other images than ours and cannot be s
 
 
 def network_result_tables(comparison: Comparison) -> tuple[ResultTable, ...]:
-    """Networks and AUC per disease beside published ones, confusion, and differences of pairs."""
+    """Networks and AUC per disease with published ones, confusion, and differences of pairs."""
     tables = [_networks_table(comparison), _auc_table(comparison), *confusion_tables(comparison)]
     return (*tables, *(_pair_table(pair, comparison.images) for pair in comparison.pairs))
 

@@ -1,4 +1,4 @@
-"""The bundles of a fold: the chosen network's, and the other stage's beside it."""
+"""The bundles of a fold: the chosen network's, and the other stage's next to it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def report_stages(
     stages: Sequence[FoldPrediction],
     manifest: Mapping[str, Any],
 ) -> list[StageFigures]:
-    """Figures of both stages; the other one's bundle and scores are kept beside the gate."""
+    """Figures of both stages; the other one's bundle and scores are kept next to the gate."""
     validation, test = run.images(fold.split.validation), run.images(fold.split.test)
     figures = []
     for number, stage in enumerate(stages, start=1):

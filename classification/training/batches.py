@@ -32,7 +32,7 @@ from cxrloc.datasets.shards.read import ShardSet
 
 Batch = tuple[torch.Tensor, ...]  # squares, labels and, where asked for, demographics
 Loader = DataLoader[Batch]
-_MEAN_IMAGE = "mean_image.safetensors"  # kept beside the checkpoints
+_MEAN_IMAGE = "mean_image.safetensors"  # kept with the checkpoints
 
 
 class ImageBatches(Dataset[Batch]):

@@ -3,7 +3,7 @@
 The first stage trains all layers on the labels at the top of the label tree, those that are no kind
 of another output (Lung Opacity, but not Edema); the other labels are masked. The second freezes the
 backbone and masks the parents: only the rows of the linear head that belong to children learn, so
-that children are told apart on what was learnt for their parents, and the parents' probabilities
+that children are distinguished by what was learnt for their parents, and the parents' probabilities
 stay what they were. The epoch of each is chosen by the validation loss over its labels, and the
 network of the second is the result. Pham et al. 2019 (arXiv 1911.06475) train a hierarchy in two
 stages with a frozen second one too; their first sees the images whose parents are present, and

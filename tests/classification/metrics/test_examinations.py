@@ -72,12 +72,12 @@ def test_an_abnormal_examination_may_be_found_by_its_mean_alone() -> None:
 def test_kappa_by_hand_and_as_scikit_learn_has_it(
     counts: tuple[int, int, int, int], expected: float
 ) -> None:
-    found = float(kappa(np.array(counts)))
-    assert found == pytest.approx(expected, nan_ok=True)
+    computed = float(kappa(np.array(counts)))
+    assert computed == pytest.approx(expected, nan_ok=True)
     tp, fn, fp, tn = counts
     labels, called = [1] * (tp + fn) + [0] * (fp + tn), [1] * tp + [0] * fn + [1] * fp + [0] * tn
     if not math.isnan(expected):
-        assert found == pytest.approx(cohen_kappa_score(labels, called))
+        assert computed == pytest.approx(cohen_kappa_score(labels, called))
 
 
 def test_the_parts_stand_before_all_of_them_and_each_has_both_rules() -> None:

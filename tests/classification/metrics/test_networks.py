@@ -46,12 +46,12 @@ def real_network(name: str, folder: Path, key: str) -> Network:
     with (folder / "sample_labels.csv").open(newline="") as handle:
         rows = {r["Image Index"]: r for r in csv.DictReader(handle)}
     with (folder / f"sample_{name}_probabilities.csv").open(newline="") as handle:
-        judged = {r["image_index"]: r for r in csv.DictReader(handle)}
+        records = {r["image_index"]: r for r in csv.DictReader(handle)}
     suffix = f"_{key}_prob"
     diseases = tuple(
-        c.removesuffix(suffix) for c in next(iter(judged.values())) if c.endswith(suffix)
+        c.removesuffix(suffix) for c in next(iter(records.values())) if c.endswith(suffix)
     )
-    images = tuple(i for i in judged if i in rows)
+    images = tuple(i for i in records if i in rows)
     present = [{canonical_label(t) for t in rows[i]["Finding Labels"].split("|")} for i in images]
     return Network(
         name,
@@ -60,7 +60,7 @@ def real_network(name: str, folder: Path, key: str) -> Network:
             images,
             tuple(rows[i]["Patient ID"] for i in images),
             np.zeros(len(images), dtype=np.int64),
-            np.array([[float(judged[i][f"{d}{suffix}"]) for d in diseases] for i in images]),
+            np.array([[float(records[i][f"{d}{suffix}"]) for d in diseases] for i in images]),
             np.array([[float(d in labels) for d in diseases] for labels in present]),
         ),
     )

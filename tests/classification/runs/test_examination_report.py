@@ -73,9 +73,9 @@ def test_thirteen_images_of_an_examination_count_once_among_examinations_and_as_
     # twelve of its images show nothing (.3) and one does (.9): the mean is .346
     scores, labels = [0.3] * 12 + [0.9, 0.2, 0.6], [1.0] * 13 + [0.0, 0.0]
     whole = images(scores, labels, ("p1",) * 13 + ("q1", "r1"), "E" * 13 + "EH")
-    found = by_level(whole, np.array([0.34]), 0, 0)
-    examination, image = ({(r.body_part, r.rule): r for r in found[level]} for level in found)
-    assert list(found) == ["study", "image"]
+    levels = by_level(whole, np.array([0.34]), 0, 0)
+    examination, image = ({(r.body_part, r.rule): r for r in levels[level]} for level in levels)
+    assert list(levels) == ["study", "image"]
     elbow, point = examination["E", "0.5"], examination["E", "validation"]
     assert (elbow.units, elbow.patients, elbow.true_positive, elbow.false_negative) == (2, 2, 0, 1)
     assert (point.true_positive, point.true_negative) == (1, 1)  # .346 is over .34
@@ -123,26 +123,26 @@ def test_examinations_without_a_point_are_named_below_and_none_leaves_the_matrix
     scores, labels = np.array([[0.9, 0.4, 0.8, 0.1]]).T, np.array([[1.0, 1.0, 0.0, 0.0]]).T
     cuts = np.array([[0.5, 0.5, np.nan, np.nan]]).T  # elbows have a point, hands none
     units = PredictedUnits(tuple("abcd"), ("E", "E", "H", "H"), labels, scores, cuts)
-    found = {"study": agreements(units, 5, 0), "image": []}
-    table = level_tables(found, ("Abnormal",))[0]
+    levels = {"study": agreements(units, 5, 0), "image": []}
+    table = level_tables(levels, ("Abnormal",))[0]
     header, *rows = text_rows(table.rows)
     there = header.index("TP / FN / FP / TN there")
     assert [row[there] for row in rows] == ["1 / 1 / 0 / 0", "", "1 / 1 / 0 / 0"]
     assert [note[:14] for note in table.notes[-2:]] == ["H: 2 of 2 are ", "all: 2 of 4 ar"]
-    cells = [(r["without_point"], r["true_positive"]) for r in level_records(found, ("Abnormal",))]
+    cells = [(r["without_point"], r["true_positive"]) for r in level_records(levels, ("Abnormal",))]
     assert cells == [(0, 1), (0, 1), (0, 0), (2, None), (0, 1), (2, 1)]
 
 
 def test_examinations_of_chests_have_no_figures_of_mura_beside_them() -> None:
     examinations = ("p1/study1", "p1/study1", "q1/study1", "r1/study1")
-    found = by_level(images([0.9, 0.5, 0.4, 0.2], [1, 1, 0, 0], examinations), None, 0, 0)
-    tables = level_tables(found, ("Abnormal",))
+    levels = by_level(images([0.9, 0.5, 0.4, 0.2], [1, 1, 0, 0], examinations), None, 0, 0)
+    tables = level_tables(levels, ("Abnormal",))
     texts = [text_rows(table.rows) for table in tables]
     assert [[row[0] for row in rows] for _, *rows in texts] == [["all"], ["all"]]
     assert {header[-1] for header, *_ in texts} == {"TP / FN / FP / TN there"}
     text = tables_markdown(tables)
     for word in ("published", "Published", "MURA", "row of all parts", "Rajpurkar"):
         assert word not in text
-    assert {record["published"] for record in level_records(found, ("Abnormal",))} == {""}
+    assert {record["published"] for record in level_records(levels, ("Abnormal",))} == {""}
     parted = by_level(images([0.9, 0.5, 0.4, 0.2], [1, 1, 0, 0], examinations, "EEHH"), None, 0, 0)
     assert "AUC .929 (Rajpurkar" in tables_markdown(level_tables(parted, ("Abnormal",)))

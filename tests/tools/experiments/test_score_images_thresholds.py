@@ -59,25 +59,25 @@ def test_examinations_have_their_own_threshold_from_those_out_of_fold(folder: Pa
         study_ids=examinations,
     )
     write_scored_images(folder / "run" / "out_of_fold.parquet", images)
-    of_examination = [
+    radiographs_left = [
         replace(r, study_id=f"s{n // 4}", body_part="XR_HAND")
         for n, r in enumerate(radiographs(folder)[2:])
     ]
     write_prepared(
         folder / "prepared",
-        of_examination,
+        radiographs_left,
         boxed_diseases=(),
-        folds={r.image_id: 0 for r in of_examination},
+        folds={r.image_id: 0 for r in radiographs_left},
         k=3,
         official={},
         summary="",
         manifest={},
     )
     bundles = [folder / "run" / f"fold{f}" / "classifier.safetensors" for f in (0, 2)]
-    found = score_images(load_ensemble(bundles, "cpu", "fp32"), of_examination)
-    assert found.examination_thresholds[0] == pytest.approx((0.35 + 0.6) / 2)
-    assert np.isnan(found.examination_thresholds[1])  # nobody has a Nodule
-    assert found.images.thresholds["youden"][0, 0] == pytest.approx((0.6 + 0.7) / 2)
+    scored = score_images(load_ensemble(bundles, "cpu", "fp32"), radiographs_left)
+    assert scored.examination_thresholds[0] == pytest.approx((0.35 + 0.6) / 2)
+    assert np.isnan(scored.examination_thresholds[1])  # nobody has a Nodule
+    assert scored.images.thresholds["youden"][0, 0] == pytest.approx((0.6 + 0.7) / 2)
     assert score(folder, "fold0", "fold2") == 0
     page = (folder / "scores.md").read_text()
     assert "| XR_HAND | 2 | 2 |" in page.split("## Studies: Mass")[1]
@@ -86,7 +86,7 @@ def test_examinations_have_their_own_threshold_from_those_out_of_fold(folder: Pa
 
 
 def test_patients_who_are_scored_have_no_say_in_the_thresholds(folder: Path) -> None:
-    """One fold of each of two networks judges the images of that fold, p2's and p3's."""
+    """One fold of each of two networks predicts the images of that fold, p2's and p3's."""
     names = ("4.png", "other_image_of_p3.png", *(f"o{n}" for n in range(4)))
     patients = ("p2", "p3", *(f"o{n}" for n in range(4)))
     scores = np.array([[0.9, 0.5], [0.1, 0.5], [0.2, 0.5], [0.3, 0.5], [0.6, 0.5], [0.8, 0.5]])

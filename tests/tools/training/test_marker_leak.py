@@ -124,11 +124,11 @@ def test_the_check_finds_the_heat_of_the_first_gate_on_the_letters(
     assert share(MASS, "inpaint") < 3 * area
     assert share(MASS, "inpaint minus keep", " high") < 0
     page = (tmp_path / "report.html").read_text()
-    found = re.search(
+    match = re.search(
         r"(\d+) of the (\d+) maps of keep that show something show nothing once", page
     )
-    assert found is not None
-    lost, shown = map(int, found.groups())
+    assert match is not None
+    lost, shown = map(int, match.groups())
     assert shown > 15
     assert lost > shown / 2  # what they showed was the letter
 

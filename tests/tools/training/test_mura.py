@@ -31,12 +31,12 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("limb")
     # of this seed one examination of 19 has 13 images, the most that MURA has
     make_phantom_limb(LimbConfig(patients=16, seed=17, image_size=64), folder / "images", workers=1)
-    words = [f"--root={folder / 'images'}", f"--out={folder / 'prepared'}", "--folds=3"]
-    assert prepare_data.main(["--dataset=mura", "--workers=1", *words]) == 0
+    arguments = [f"--root={folder / 'images'}", f"--out={folder / 'prepared'}", "--folds=3"]
+    assert prepare_data.main(["--dataset=mura", "--workers=1", *arguments]) == 0
     return folder / "prepared"
 
 
-def words(prepared: Path, out: Path) -> list[str]:
+def arguments(prepared: Path, out: Path) -> list[str]:
     options = {
         "config": CONFIG,
         "data.prepared": prepared,
@@ -55,7 +55,7 @@ def words(prepared: Path, out: Path) -> list[str]:
 @pytest.fixture(scope="module")
 def run(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("run")
-    assert train_classifier.main([*words(prepared, out), "--data.split=folds"]) == 0
+    assert train_classifier.main([*arguments(prepared, out), "--data.split=folds"]) == 0
     return out
 
 
@@ -73,12 +73,12 @@ def test_every_examination_and_every_image_is_counted_in_its_part_and_in_all(
     assert len(parts) > 2
     for level, name in (("study", "study_id"), ("image", "image_id")):
         for part in (*parts, "all"):
-            mine = [image for image in images if part in (image.body_part, "all")]
+            of_part = [image for image in images if part in (image.body_part, "all")]
             (row,) = [
                 r for r in rows if (r["level"], r["body_part"], r["rule"]) == (level, part, "0.5")
             ]
-            assert int(row["units"]) == len({getattr(image, name) for image in mine})
-            assert int(row["patients"]) == len({image.patient_id for image in mine})
+            assert int(row["units"]) == len({getattr(image, name) for image in of_part})
+            assert int(row["patients"]) == len({image.patient_id for image in of_part})
 
 
 def test_an_examination_of_thirteen_images_goes_through_reader_folds_and_averaging_as_one(
@@ -91,13 +91,13 @@ def test_an_examination_of_thirteen_images_goes_through_reader_folds_and_averagi
     assert [image.image_id for image in images] == [f"{largest}/image{n}.png" for n in range(1, 14)]
     assert len({data.folds[image.image_id] for image in images}) == 1  # its patient's fold
     scored = read_scored_images(run / "out_of_fold.parquet")
-    mine = scored.select(np.array(scored.study_ids) == largest)
-    assert len(mine) == 13
+    of_largest = scored.select(np.array(scored.study_ids) == largest)
+    assert len(of_largest) == 13
     whole = by_level(scored, np.array([0.5]), 0, 0)
     part = images[0].body_part
     of_part = scored.select(np.array(scored.body_parts) == part)
     means = {s: of_part.scores[np.array(of_part.study_ids) == s].mean() for s in of_part.study_ids}
-    assert means[largest] == pytest.approx(mine.scores.mean())
+    assert means[largest] == pytest.approx(of_largest.scores.mean())
     (row,) = [r for r in whole["study"] if (r.body_part, r.rule) == (part, "validation")]
     assert row.units == len(means)
     assert row.true_positive + row.false_positive == sum(m >= 0.5 for m in means.values())
@@ -241,17 +241,17 @@ def test_maps_are_boxed_out_of_fold(run: Path, prepared: Path, tmp_path: Path) -
     out = tmp_path / "cam.json"
     options = [f"--run={run}", f"--prepared={prepared}", f"--out={out}", "--images=all"]
     assert localize.main(["--localizer=grad_cam", *options]) == 0
-    found = json.loads(out.read_text())
+    results = json.loads(out.read_text())
     images = load_prepared(prepared).radiographs
     # an image whose map is nowhere over 0 has no box
-    assert 0 < len({box["image_id"] for box in found}) <= len(images)
+    assert 0 < len({box["image_id"] for box in results}) <= len(images)
 
 
 def test_the_official_split_trains_and_predicts_with_pictures(
     prepared: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "run"
-    assert train_classifier.main([*words(prepared, out), "--data.validation_share=0.3"]) == 0
+    assert train_classifier.main([*arguments(prepared, out), "--data.validation_share=0.3"]) == 0
     assert "mixes the scales" not in (out / "studies.md").read_text()  # of one model
     images = [image for image in load_prepared(prepared).radiographs if image.path is not None]
     first = [image for image in images if image.study_id == images[0].study_id]

@@ -100,7 +100,7 @@ def test_the_bundle_says_what_it_was_trained_on(finished: Path, prepared: Path) 
 
 
 @pytest.mark.slow
-def test_every_image_is_judged_once_by_the_bundle_of_its_own_fold(
+def test_every_image_is_predicted_once_by_the_bundle_of_its_own_fold(
     finished: Path, prepared: Path
 ) -> None:
     rows = read_gate_table(finished / "gate.csv")
@@ -118,12 +118,12 @@ def test_every_image_is_judged_once_by_the_bundle_of_its_own_fold(
 
 
 @pytest.mark.slow
-def test_the_images_of_each_training_are_listed_and_no_patient_of_them_is_judged_by_it(
+def test_the_images_of_each_training_are_listed_and_no_patient_of_them_is_predicted_by_it(
     finished: Path, prepared: Path
 ) -> None:
     provenance = read_provenance(finished / "gate.csv")
     assert provenance is not None
-    judged = read_image_list(prepared / "ground_truth.json")
+    evaluated = read_image_list(prepared / "ground_truth.json")
     for fold in range(3):
         images = provenance.training(f"fold{fold}")
         assert set(images.patient_of.values()) == {f"p{n}" for n in range(12) if n % 3 != fold}
@@ -132,13 +132,13 @@ def test_the_images_of_each_training_are_listed_and_no_patient_of_them_is_judged
             "validation": 8,
         }
         assert images.patient_of[images.parts["validation"][0]] == f"p{(fold + 1) % 3}"
-        mine = provenance.images_by_model[f"fold{fold}"]
-        assert mine == tuple(f"{n:02d}.png" for n in range(24) if n // 2 % 3 == fold)
-        found = audit_model(provenance, f"fold{fold}", judged, judged.patient_of)
-        assert (found.evaluated_images, found.leaked) == (8, False)
+        test_images = provenance.images_by_model[f"fold{fold}"]
+        assert test_images == tuple(f"{n:02d}.png" for n in range(24) if n // 2 % 3 == fold)
+        overlap = audit_model(provenance, f"fold{fold}", evaluated, evaluated.patient_of)
+        assert (overlap.evaluated_images, overlap.leaked) == (8, False)
         alone = read_provenance(finished / f"fold{fold}" / "gate.csv")
         assert alone is not None
-        assert alone.images_by_model == {f"fold{fold}": mine}
+        assert alone.images_by_model == {f"fold{fold}": test_images}
 
 
 @pytest.mark.slow
