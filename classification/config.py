@@ -3,11 +3,29 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Annotated, Literal, get_args
+from typing import Literal
 
+from cxrloc.classification.choices import (
+    Architecture,
+    Blank,
+    ClaheClip,
+    Demographics,
+    Diseases,
+    FoldChoice,
+    FrozenStages,
+    Input,
+    Loss,
+    Optimizer,
+    Sampler,
+    Schedule,
+    Size,
+    Split,
+    Standardise,
+    Uncertain,
+    Weights,
+)
 from cxrloc.configs.checks import (
     Count,
-    Expected,
     InnerShare,
     NonNegativeFloat,
     NonNegativeInt,
@@ -18,63 +36,6 @@ from cxrloc.configs.checks import (
 )
 from cxrloc.datasets.images.markers import Markers
 from cxrloc.datasets.label_policies import LabelRules
-
-Input = Literal["grey", "single", "enhanced"]
-Architecture = Literal[
-    "resnet18",
-    "resnet34",
-    "resnet50",
-    "densenet121",
-    "densenet161",
-    "densenet169",
-    "efficientnet_b0",
-    "efficientnet_b4",
-    "efficientnet_b7",
-    "googlenet",
-    "vgg16",
-    "convnext_tiny",
-    "simple_cnn",
-    "conv3",
-    "conv4",
-]  # the keys of networks.ARCHITECTURES, which needs torch
-Loss = Literal["auto", "bce", "bce_weighted", "bce_two_sided", "chexnet", "focal", "hamming"]
-Demographic = Literal["age", "sex", "view"]
-Standardise = Literal["imagenet", "image"]
-Split = Literal["folds", "official", "sampled", "label_sets", "iterative"]
-Uncertain = Literal["ignore", "ones", "zeros", "smoothed_ones", "smoothed_zeros", "three_class"]
-Blank = Literal["unknown", "negative"]
-Optimizer = Literal["adamw", "adam", "sgd"]
-Schedule = Literal[
-    "one_cycle",
-    "cosine",
-    "constant",
-    "step",
-    "exponential",
-    "reduce_on_plateau",
-    "triangular",
-    "triangular2",
-]
-Sampler = Literal["uniform", "inverse_frequency", "capped"]
-Fold = Annotated[
-    int | Literal["all"],
-    Expected(lambda v: v == "all" or v >= 0, "a fold number from 0, or all"),
-]
-Diseases = Annotated[
-    tuple[str, ...], Expected(lambda v: len(set(v)) == len(v), "each disease once")
-]
-Demographics = Annotated[
-    tuple[Demographic, ...],
-    Expected(
-        lambda v: set(v) <= set(get_args(Demographic)) and len(set(v)) == len(v),
-        "each of age, sex, view once",
-    ),
-]
-Size = Annotated[
-    int, Expected(lambda v: 64 <= v <= 1024 and v % 32 == 0, "a multiple of 32 from 64 to 1024")
-]
-Weights = Annotated[str, Expected(bool, "none, imagenet or a path")]
-ClaheClip = Annotated[float, Expected(lambda v: v >= 0, "0 (off) or more")]
-FrozenStages = Annotated[int, Expected(lambda v: 0 <= v <= 5, "0 to 5")]
 
 
 @dataclass(frozen=True)
@@ -110,7 +71,7 @@ class DataConfig:
 
     prepared: str = ""
     split: Split = "folds"
-    fold: Fold = "all"
+    fold: FoldChoice = "all"
     diseases: Diseases = ()
     uncertain: Uncertain = "ignore"
     blank: Blank = "unknown"
@@ -154,12 +115,11 @@ class ModelConfig:
             and deviation over the training images).
         markers: burnt-in text and side letters of every image, in training and later: keep, mask
             (filled with the grey around them) or inpaint (see `cxrloc.datasets.images.markers`).
-        demographics: any of age, sex and view, given to the network beside the image. Off by
+        demographics: any of age, sex and view, given to the network with the image. Off by
             default: they invite shortcuts (see `cxrloc.classification.network.demographics`), and a
-                gate
-            with them must not be used to compare localizers.
+            gate with them must not be used to compare localizers.
         frozen_stages: leave the first of the backbone's five stages as they were loaded: the stem
-            (1) and a ResNet's layer1 .. layer4 (2 .. 5), or their like (`networks.ARCHITECTURES`).
+            (1) and a ResNet's layer1 .. layer4 (2 .. 5), or their like (`backbones.ARCHITECTURES`).
     """
 
     architecture: Architecture = "resnet18"
@@ -193,8 +153,8 @@ class TrainConfig:
             `positive_weight_cap` is set, else bce.
         positive_weight_cap: weigh positives by negatives / positives of the training images, at
             least by 1 and at most by this; 0 is, for loss bce_weighted, without a limit.
-        class_weight_bias: negatives counted beside the true ones, so that positives weigh more
-            (bce_two_sided).
+        class_weight_bias: negatives counted in addition to the true ones, so that positives weigh
+            more (bce_two_sided).
         focal_gamma, focal_alpha: how much less an easy label counts, and the weight of positives
             against the 1 - alpha of negatives (focal).
         optimizer: adamw, adam or sgd.
@@ -312,9 +272,9 @@ class ClassifierConfig:
         )
         expected = "false with model.weights none: the first stage would freeze random layers"
         require(pretrained, "train.two_stage", self.train.two_stage, expected)
-        one = self.train.hierarchy == "none" or not self.train.two_stage
+        single_schedule = self.train.hierarchy == "none" or not self.train.two_stage
         expected = "none with train.two_stage: each has two stages of its own"
-        require(one, "train.hierarchy", self.train.hierarchy, expected)
+        require(single_schedule, "train.hierarchy", self.train.hierarchy, expected)
         shared = self.model.head != "linear" or self.model.architecture == "convnext_tiny"
         expected = (
             "none with model.head two_layer or convnext_tiny: their heads have a layer that "

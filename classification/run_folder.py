@@ -80,10 +80,10 @@ class RunFolder:
         return self.path / "cross_validation.manifest.json"
 
     @property
-    def studies(self) -> Path:
+    def examinations(self) -> Path:
         """Figures of examinations."""
         return self.path / "studies.csv"
 
     @property
-    def studies_page(self) -> Path:
+    def examinations_page(self) -> Path:
         return self.path / "studies.md"

@@ -1,4 +1,4 @@
-"""What values a setting takes, said by its type and checked when its dataclass is made.
+"""Values that a setting takes: stated by its type, checked when its dataclass is made.
 
     lr: PositiveFloat = 5e-4
     optimizer: Literal["adamw", "sgd"] = "adamw"

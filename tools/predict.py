@@ -88,7 +88,7 @@ def _predict(arguments: argparse.Namespace, diagnoser: Diagnoser, started: float
         )
         _report(failures, arguments.out)
     studies = {path: done.get(path) for path in named}
-    _write_studies(arguments.out, studies, diagnoser.gate.study_thresholds)
+    _write_studies(arguments.out, studies, diagnoser.gate.examination_thresholds)
     return int(bool(failures))
 
 

@@ -36,9 +36,9 @@ class ClassifierBundle:
             frame's long side; only diseases with boxes.
         manifest: of the run that trained it.
         metadata: everything else that the file holds (`fold`, `k`, `train_ids_sha256`, ...).
-        study_thresholds: operating threshold per disease of a study's mean probability, chosen on
-            the studies of the validation data; empty where these were no studies of several images.
-        int8: weights in INT8 from beside the file, for the runtime that needs them.
+        examination_thresholds: operating threshold per disease of an examination's mean
+            probability, chosen on validation data; empty without examinations of several images.
+        int8: INT8 weights from the file next to this one, for the runtime that needs them.
     """
 
     model: ChestClassifier
@@ -48,13 +48,13 @@ class ClassifierBundle:
     mean_box_sizes: Mapping[str, tuple[float, float]]
     manifest: Mapping[str, Any]
     metadata: Mapping[str, Any]
-    study_thresholds: Mapping[str, float | None] = field(default_factory=dict)
+    examination_thresholds: Mapping[str, float | None] = field(default_factory=dict)
     int8: Int8Backbone | None = None
 
     def __post_init__(self) -> None:
         chosen = {"thresholds": self.thresholds}
-        if self.study_thresholds:
-            chosen["study thresholds"] = self.study_thresholds
+        if self.examination_thresholds:
+            chosen["study thresholds"] = self.examination_thresholds
         for name, thresholds in chosen.items():
             if set(thresholds) != set(self.diseases):
                 expected = f"expected exactly {list(self.diseases)}"
@@ -76,7 +76,7 @@ def save_classifier(path: Path, bundle: ClassifierBundle) -> None:
             "demographics": list(model.demographics),
             "diseases": list(bundle.diseases),
             "thresholds": dict(bundle.thresholds),
-            "study_thresholds": dict(bundle.study_thresholds),
+            "study_thresholds": dict(bundle.examination_thresholds),
             "preprocessing": preprocessing,
             "mean_box_sizes": {d: list(wh) for d, wh in bundle.mean_box_sizes.items()},
             "manifest": dict(bundle.manifest),
@@ -112,7 +112,7 @@ def load_classifier(path: Path) -> ClassifierBundle:
         mean_box_sizes={d: (wh[0], wh[1]) for d, wh in meta["mean_box_sizes"].items()},
         manifest=meta["manifest"],
         metadata=meta,
-        study_thresholds=meta["study_thresholds"],
+        examination_thresholds=meta["study_thresholds"],
     )
 
 

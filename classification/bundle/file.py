@@ -21,7 +21,7 @@ _KEY = "cxrloc"
 def write_bundle(
     path: Path, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, Any]
 ) -> None:
-    """Write a bundle to a temporary name beside `path`, then rename: never a half-written file.
+    """Write a bundle to a temporary name next to `path`, then rename: never a half-written file.
 
     Args:
         path: the `.safetensors` file; its folder is made.

@@ -27,7 +27,7 @@ def bundle_fingerprint(bundle: ClassifierBundle) -> str:
 
 
 def int8_path(classifier: Path) -> Path:
-    """Where the INT8 weights of a bundle are kept: `classifier.int8.safetensors` beside it."""
+    """Where the INT8 weights of a bundle are kept: `classifier.int8.safetensors` next to it."""
     return classifier.with_name(f"{classifier.name.removesuffix('.safetensors')}.int8.safetensors")
 
 

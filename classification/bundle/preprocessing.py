@@ -1,4 +1,4 @@
-"""From images to the tensor that a network is given; the same in training, judging and prediction.
+"""From images to the tensor that a network is given; the same in training and prediction.
 
 An image loses its markers if the run asks for it, is fitted into its square, made into the channels
 of `model.input` (see `cxrloc.datasets.images.transforms.input_channels`) and standardised: by
@@ -38,7 +38,7 @@ class Preprocessing:
         input: a key of `INPUTS`.
         image: mean and deviation of each pixel, in 0..1, of shape (S, S), for an enhanced input
             (3, S, S), that count instead of `mean` and `std`. A pixel whose deviation is under one
-            grey level (1/255: padding beside all images, say) is divided by 1. Where most images
+            grey level (1/255: padding around all images, say) is divided by 1. Where most images
             are dark, what is bright there, a side marker above all, lies many deviations off.
         markers: what becomes of burnt-in letters, see
             `cxrloc.datasets.images.markers.remove_markers`.
@@ -152,14 +152,16 @@ def stored(preprocessing: Preprocessing) -> tuple[dict[str, Any], dict[str, torc
 
 def restored(values: Mapping[str, Any], tensors: dict[str, torch.Tensor]) -> Preprocessing:
     """The preprocessing of a bundle; takes its own tensors out of `tensors`."""
-    own = {n.removeprefix(_PREFIX): tensors.pop(n) for n in list(tensors) if n.startswith(_PREFIX)}
+    image_tensors = {
+        n.removeprefix(_PREFIX): tensors.pop(n) for n in list(tensors) if n.startswith(_PREFIX)
+    }
     return Preprocessing(
         size=values["size"],
         mean=tuple(values["mean"]),
         std=tuple(values["std"]),
         clahe_clip=float(values["clahe_clip"]),
         input=values["input"],
-        image=mean_image_of(own) if own else None,
+        image=mean_image_of(image_tensors) if image_tensors else None,
         markers=values["markers"],
     )
 

@@ -42,23 +42,23 @@ class GateOutput:
 
         `No Finding` may be one of the network's outputs, but there is nothing of it to examine.
         """
-        named = zip(self.diseases, self.present[row], strict=True)
-        return tuple(d for d, yes in named if yes and d != NO_FINDING)
+        decisions = zip(self.diseases, self.present[row], strict=True)
+        return tuple(d for d, yes in decisions if yes and d != NO_FINDING)
 
     def of_image(self, row: int) -> GateOutput:
         """The part of image number `row` alone: N = 1."""
-        one = slice(row, row + 1)
+        rows = slice(row, row + 1)
         return replace(
             self,
-            image_ids=self.image_ids[one],
-            probabilities=self.probabilities[one],
-            present=self.present[one],
-            features=self.features[one],
+            image_ids=self.image_ids[rows],
+            probabilities=self.probabilities[rows],
+            present=self.present[rows],
+            features=self.features[rows],
         )
 
 
 class Gate:
-    """A classifier bundle ready to judge images: `gate(images) -> GateOutput`.
+    """A classifier bundle ready to predict images: `gate(images) -> GateOutput`.
 
     Args:
         bundle: from `load_classifier`.
@@ -95,15 +95,15 @@ class Gate:
             bundle.model.demographic_head.to(self.device)
 
     @property
-    def study_thresholds(self) -> dict[str, float | None]:
-        """Disease -> operating point of a study's mean probability; None where there is none."""
-        return {d: self.bundle.study_thresholds.get(d) for d in self.bundle.diseases}
+    def examination_thresholds(self) -> dict[str, float | None]:
+        """Disease -> operating point of an examination's mean probability, or None."""
+        return {d: self.bundle.examination_thresholds.get(d) for d in self.bundle.diseases}
 
     def __call__(self, images: Sequence[LoadedImage]) -> GateOutput:
-        """Judge images of any size; they are fitted into the network's square."""
+        """Predict images of any size; they are fitted into the network's square."""
         squares = self.bundle.preprocessing.squares(images)
-        known = encode(self.bundle.model.demographics, images)
-        probabilities, features = self.forward_squares(squares, known)
+        demographics = encode(self.bundle.model.demographics, images)
+        probabilities, features = self.forward_squares(squares, demographics)
         return GateOutput(
             image_ids=tuple(image.image_id for image in images),
             diseases=self.bundle.diseases,
@@ -115,7 +115,7 @@ class Gate:
 
     @property
     def demographics(self) -> tuple[str, ...]:
-        """What it was trained to be told beside the image (see `classification.demographics`)."""
+        """What it was trained to receive with the image (see `classification.demographics`)."""
         return self.bundle.model.demographics
 
     @property
@@ -136,14 +136,14 @@ class Gate:
         for start in range(0, max(len(squares), 1), self.batch_size):
             batch = torch.from_numpy(np.ascontiguousarray(squares[start : start + self.batch_size]))
             x = self.bundle.preprocessing.to_tensor(batch.to(self.device))
-            told = None if demographics is None else demographics[start : start + self.batch_size]
-            output = self.bundle.model.classify(self.network.backbone(x), self._tensor(told))
+            chunk = None if demographics is None else demographics[start : start + self.batch_size]
+            output = self.bundle.model.classify(self.network.backbone(x), self._tensor(chunk))
             logits.append(output.logits.double().cpu())
             features.append(output.features.float())
         return torch.sigmoid(torch.cat(logits)).numpy(), torch.cat(features)
 
-    def _tensor(self, told: npt.NDArray[np.float32] | None) -> torch.Tensor | None:
-        return None if told is None else torch.from_numpy(told).to(self.device)
+    def _tensor(self, chunk: npt.NDArray[np.float32] | None) -> torch.Tensor | None:
+        return None if chunk is None else torch.from_numpy(chunk).to(self.device)
 
 
 def decide(

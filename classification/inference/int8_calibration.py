@@ -79,7 +79,7 @@ def calibrate(bundle: ClassifierBundle, squares: Squares, *, seed: int = 0) -> I
     Args:
         bundle: any classifier.
         squares: (N, S, S) or (N, 3, S, S) of `Preprocessing.squares`, of images like those that it
-            is to judge. Some hundred are enough.
+            is to predict. Some hundred are enough.
         seed: of which patches and values are looked at.
 
     Raises:
@@ -102,7 +102,11 @@ def calibrate(bundle: ClassifierBundle, squares: Squares, *, seed: int = 0) -> I
     images = tqdm(squares, "calibrating", unit="image")
     inputs = (int8.inputs(prepare(square[None])) for square in images)
     seen = _look(network, inputs, torch.Generator().manual_seed(seed))
-    ranges = {name: _input_range(one) for name, one in seen.items() if one.lowest < one.highest}
+    ranges = {
+        name: _input_range(statistics)
+        for name, statistics in seen.items()
+        if statistics.lowest < statistics.highest
+    }
     if int8.grey is not None:
         ranges[f"{int8.grey.layer}.conv"] = 1.0, int8.grey.zero
     probes = [int8.inputs(x) for x in probes]
@@ -148,17 +152,17 @@ def gptq(weight: torch.Tensor, moments: torch.Tensor) -> tuple[torch.Tensor, tor
     left, rounded = weight.float()[:, order], torch.zeros_like(weight, dtype=torch.int8)
     for start in range(0, weight.shape[1], _BLOCK):
         stop = min(start + _BLOCK, weight.shape[1])
-        block, own = left[:, start:stop].clone(), factor[start:stop, start:stop]
+        block, triangle = left[:, start:stop].clone(), factor[start:stop, start:stop]
         errors = torch.zeros_like(block)
         for k in range(stop - start):
             whole = torch.clamp(torch.round(block[:, k] / scale), -LARGEST, LARGEST)
             rounded[:, start + k] = whole.to(torch.int8)
-            errors[:, k] = (block[:, k] - whole * scale) / own[k, k]
-            block[:, k:] -= errors[:, k, None] * own[k, k:]
+            errors[:, k] = (block[:, k] - whole * scale) / triangle[k, k]
+            block[:, k:] -= errors[:, k, None] * triangle[k, k:]
         left[:, stop:] -= errors @ factor[start:stop, stop:]
-    found = torch.empty_like(rounded)
-    found[:, order] = rounded
-    return found, scale
+    ordered_back = torch.empty_like(rounded)
+    ordered_back[:, order] = rounded
+    return ordered_back, scale
 
 
 def _grey_input(bundle: ClassifierBundle, network: nn.Module, x: torch.Tensor) -> GreyInput | None:
@@ -206,11 +210,13 @@ def _look(
     def look(name: str, layer: nn.Conv2d, x: torch.Tensor) -> None:
         patches, values = _patches(x, layer, generator), x.flatten()
         size = patches.shape[1]
-        one = seen.setdefault(name, _Seen(torch.zeros(size, size)))
-        one.moments += patches.T @ patches
-        one.values.append(values[torch.randint(len(values), (_VALUES,), generator=generator)])
-        one.lowest = min(one.lowest, float(values.min()))
-        one.highest = max(one.highest, float(values.max()))
+        statistics = seen.setdefault(name, _Seen(torch.zeros(size, size)))
+        statistics.moments += patches.T @ patches
+        statistics.values.append(
+            values[torch.randint(len(values), (_VALUES,), generator=generator)]
+        )
+        statistics.lowest = min(statistics.lowest, float(values.min()))
+        statistics.highest = max(statistics.highest, float(values.max()))
 
     with _watched(network, look):
         for x in inputs:
@@ -263,8 +269,8 @@ def _bearing(
         errors[name] = _error(network, inputs, exact)
         handle.remove()
     ordered = sorted(errors, key=errors.__getitem__)
-    kept = np.cumsum([errors[name] for name in ordered]) <= 10 ** (ERROR_DB / 10)
-    chosen = {name for name, one in zip(ordered, kept, strict=True) if one}
+    bearable = np.cumsum([errors[name] for name in ordered]) <= 10 ** (ERROR_DB / 10)
+    chosen = {name for name, bears in zip(ordered, bearable, strict=True) if bears}
     return [name for name in ranges if name in chosen]
 
 
@@ -272,7 +278,7 @@ def _error(
     network: nn.Module, inputs: Sequence[torch.Tensor], exact: Sequence[torch.Tensor]
 ) -> float:
     """Power of the network's error, as a part of the power of what is exact."""
-    found = zip(inputs, exact, strict=True)
-    error = sum(float((network(x) - known).square().sum()) for x, known in found)
-    power = sum(float(known.square().sum()) for known in exact)
+    pairs = zip(inputs, exact, strict=True)
+    error = sum(float((network(x) - output).square().sum()) for x, output in pairs)
+    power = sum(float(output.square().sum()) for output in exact)
     return error / power if power else float("nan")

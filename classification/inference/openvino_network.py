@@ -50,7 +50,8 @@ def by_image(run: Callable[[Any], Any]) -> Backbone:
 
     def batch(x: torch.Tensor) -> torch.Tensor:
         maps = [
-            torch.from_numpy(np.array(run(one.contiguous().numpy()))) for one in torch.split(x, 1)
+            torch.from_numpy(np.array(run(image.contiguous().numpy())))
+            for image in torch.split(x, 1)
         ]
         return torch.cat(maps)
 
@@ -71,8 +72,8 @@ def check_vnni(runtime: str) -> None:
     kernel = ops.fake_quantize(weight, least, largest, least, largest, 255)
     sums = ops.convolution(given, kernel, [1, 1], [0, 0], [0, 0], [1, 1])
     network = _core(program).compile_model(program.Model([sums], [x]), "CPU")
-    found = network([np.full((1, channels, 4, 4), 255, np.float32)])[0]
-    if not np.allclose(found, channels * 255 * 127, rtol=0.01):
+    computed = network([np.full((1, channels, 4, 4), 255, np.float32)])[0]
+    if not np.allclose(computed, channels * 255 * 127, rtol=0.01):
         raise ValueError(
             f"runtime {runtime}: this CPU's 8-bit products overflow (it has no VNNI instructions), "
             "so its results would be wrong: use runtime openvino"

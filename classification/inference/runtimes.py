@@ -170,7 +170,7 @@ class _Float32Bias(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         layer = self.layer
-        found: torch.Tensor = torch.ops.mkldnn._convolution_pointwise(
+        output: torch.Tensor = torch.ops.mkldnn._convolution_pointwise(
             x.contiguous(memory_format=torch.channels_last),
             layer.weight,
             self.bias[0],
@@ -182,7 +182,7 @@ class _Float32Bias(nn.Module):
             [],
             "",
         )
-        return found
+        return output
 
 
 def _with_float32_biases(network: nn.Module) -> nn.Module:

@@ -167,11 +167,11 @@ class ClusterBootstrap:
         samples = np.empty((values.shape[1], self.diseases + 1, len(self.counts)))
         means = np.empty(samples.shape[:2])
         for d, (patients, drawn) in enumerate(zip(self._patients, self._drawn, strict=True)):
-            mine = self.disease_of == d
+            boxes = self.disease_of == d
             sums = np.zeros((len(patients), values.shape[1]))
-            np.add.at(sums, np.searchsorted(patients, self.patient_of[mine]), values[mine])
+            np.add.at(sums, np.searchsorted(patients, self.patient_of[boxes]), values[boxes])
             samples[:, d] = _divide(sums.T @ drawn, self._drawn_boxes[d])
-            means[:, d] = _divide(sums.sum(axis=0), np.float64(np.count_nonzero(mine)))
+            means[:, d] = _divide(sums.sum(axis=0), np.float64(np.count_nonzero(boxes)))
         samples[:, -1] = macro_mean(np.moveaxis(samples[:, :-1], 1, -1))
         means[:, -1] = macro_mean(means[:, :-1])
         return Draws(means, samples)
@@ -241,8 +241,8 @@ class ImageBootstrap:
         """
         if not len(image_of):
             return [Estimate(math.nan)] * values.shape[1]
-        one = np.zeros(len(image_of), dtype=np.intp)
-        bootstrap = ClusterBootstrap(self.patient_of[image_of], one, 1, self.counts)
+        single_disease = np.zeros(len(image_of), dtype=np.intp)
+        bootstrap = ClusterBootstrap(self.patient_of[image_of], single_disease, 1, self.counts)
         return [figures.per_disease[0] for figures in bootstrap.estimates(values)]
 
 
@@ -266,8 +266,8 @@ def tail_of(patients: float, level: float = LEVEL) -> float:
 
 def typical_patients(patients: Sequence[int] | IndexArray) -> float:
     """Harmonic mean of the patients per disease: a macro mean varies as if it had so many."""
-    there = np.array(patients, dtype=np.float64)
-    return max(2.0, 1 / float(np.mean(1 / there[there > 0])))
+    counts = np.array(patients, dtype=np.float64)
+    return max(2.0, 1 / float(np.mean(1 / counts[counts > 0])))
 
 
 def percentiles(samples: FloatArray, tail: float) -> tuple[FloatArray, FloatArray]:

@@ -43,10 +43,10 @@ def reliability(
         patients: (N,) the unit of resampling.
         replicates, seed: of the bootstrap; 0 replicates give no intervals.
     """
-    known = ~np.isnan(labels)
-    y, s = labels[known], scores[known]
+    has_label = ~np.isnan(labels)
+    y, s = labels[has_label], scores[has_label]
     member = np.eye(BINS)[_equal_mass(s)]
-    of_images = [p for p, k in zip(patients, known, strict=True) if k]
+    of_images = [p for p, k in zip(patients, has_label, strict=True) if k]
     shares = bootstrap_ratios(member * y[:, None], member, of_images, replicates, seed)
     sizes = member.sum(axis=0)
     return tuple(

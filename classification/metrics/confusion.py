@@ -66,15 +66,16 @@ def confusions(images: ScoredImages, rule: str) -> tuple[Confusion, ...]:
     called, without = images.present(rule), np.isnan(images.thresholds[rule])
     tables = []
     for i, disease in enumerate(images.diseases):
-        ill, well, yes = images.labels[:, i] == 1, images.labels[:, i] == 0, called[:, i]
+        positive, negative = images.labels[:, i] == 1, images.labels[:, i] == 0
+        is_called = called[:, i]
         tables.append(
             Confusion(
                 disease,
-                true_positive=int((ill & yes).sum()),
-                false_negative=int((ill & ~yes).sum()),
-                false_positive=int((well & yes).sum()),
-                true_negative=int((well & ~yes).sum()),
-                undecided=int(((ill | well) & without[:, i]).sum()),
+                true_positive=int((positive & is_called).sum()),
+                false_negative=int((positive & ~is_called).sum()),
+                false_positive=int((negative & is_called).sum()),
+                true_negative=int((negative & ~is_called).sum()),
+                undecided=int(((positive | negative) & without[:, i]).sum()),
             )
         )
     return tuple(tables)

@@ -3,7 +3,7 @@
 DeLong, DeLong and Clarke-Pearson, "Comparing the areas under two or more correlated ROC curves",
 Biometrics 1988; by midranks in O(N log N): Sun and Xu, IEEE Signal Processing Letters 2014.
 It takes images for independent. Those of one patient are not, so its p-values can be too small
-where patients have many images: read it beside the patient bootstrap.
+where patients have many images: read it together with the patient bootstrap.
 """
 
 from __future__ import annotations
@@ -47,15 +47,18 @@ def delong_test(labels: npt.ArrayLike, first: npt.ArrayLike, second: npt.ArrayLi
     y = np.asarray(labels, dtype=np.float64)
     scores = np.stack([np.asarray(s, dtype=np.float64)[~np.isnan(y)] for s in (first, second)])
     positive = y[~np.isnan(y)] == 1
-    ill, well = int(positive.sum()), int((~positive).sum())
-    if not ill or not well:
+    positives, negatives = int(positive.sum()), int((~positive).sum())
+    if not positives or not negatives:
         return DeLong(math.nan, reason="needs images with and without the disease")
-    found, spared = _placements(scores, positive)
-    areas = found.mean(axis=1)
+    positive_placements, negative_placements = _placements(scores, positive)
+    areas = positive_placements.mean(axis=1)
     difference = float(areas[0] - areas[1])
-    if min(ill, well) < 2:
+    if min(positives, negatives) < 2:
         return DeLong(difference, reason="needs two images with and two without the disease")
-    gains = [found[0] - found[1], spared[0] - spared[1]]
+    gains = [
+        positive_placements[0] - positive_placements[1],
+        negative_placements[0] - negative_placements[1],
+    ]
     error = math.sqrt(sum(gain.var(ddof=1) / len(gain) for gain in gains))
     return _tested(difference, error)
 
@@ -65,11 +68,11 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
     NaN stands for a test that was not made: it stays NaN and is not counted.
     """
-    made = sorted((p, i) for i, p in enumerate(p_values) if not math.isnan(p))
+    tests = sorted((p, i) for i, p in enumerate(p_values) if not math.isnan(p))
     adjusted = [math.nan] * len(p_values)
     highest = 0.0
-    for rank, (p, i) in enumerate(made):
-        highest = max(highest, min(1.0, p * (len(made) - rank)))
+    for rank, (p, i) in enumerate(tests):
+        highest = max(highest, min(1.0, p * (len(tests) - rank)))
         adjusted[i] = highest
     return adjusted
 
@@ -77,14 +80,14 @@ def holm(p_values: Sequence[float]) -> list[float]:
 def _placements(
     scores: FloatArray, positive: npt.NDArray[np.bool_]
 ) -> tuple[FloatArray, FloatArray]:
-    """DeLong's V10 (2, ill) and V01 (2, well): the share of the other class ranked right."""
-    ill, well = int(positive.sum()), int((~positive).sum())
+    """DeLong's V10 (2, positives), V01 (2, negatives): share of the other class ranked right."""
+    positives, negatives = int(positive.sum()), int((~positive).sum())
     among_all = rankdata(scores, axis=1)
-    among_ill = rankdata(scores[:, positive], axis=1)
-    among_well = rankdata(scores[:, ~positive], axis=1)
-    found = (among_all[:, positive] - among_ill) / well
-    spared = 1 - (among_all[:, ~positive] - among_well) / ill
-    return found, spared
+    among_positives = rankdata(scores[:, positive], axis=1)
+    among_negatives = rankdata(scores[:, ~positive], axis=1)
+    positive_placements = (among_all[:, positive] - among_positives) / negatives
+    negative_placements = 1 - (among_all[:, ~positive] - among_negatives) / positives
+    return positive_placements, negative_placements
 
 
 def _tested(difference: float, error: float) -> DeLong:

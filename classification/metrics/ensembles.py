@@ -42,8 +42,8 @@ def with_thresholds(
 
     Args:
         images: out of fold.
-        validation: per fold its validation images, judged as `images` are; their fold is the test
-            fold of the models behind them.
+        validation: per fold its validation images, predicted as `images` are; their fold is the
+            test fold of the models behind them.
         sensitivity: of the rule `target`.
     """
     thresholds = {rule: np.full(images.scores.shape, np.nan) for rule in (YOUDEN, TARGET)}

@@ -1,6 +1,6 @@
-"""Studies: the probabilities of a study's images averaged, and agreement with the labels by part.
+"""Examinations: the probabilities of their images averaged, and agreement with the labels by part.
 
-A study is what a reader judges: all images of one examination. Its probability is the mean over its
+A reader reports on an examination: all its images together. Its probability is the mean over its
 images and its label is theirs (positive if any image's is). Accuracy, AUC, Cohen's kappa (Cohen
 1960: agreement beyond what the two margins give by chance) and the confusion matrix stand for each
 body part and for all of them, with intervals that resample patients.
@@ -27,8 +27,8 @@ HALF, VALIDATION = "0.5", "validation"  # rules: where a probability is called p
 
 
 @dataclass(frozen=True)
-class JudgedUnits:
-    """N images, or N studies, with D probabilities each.
+class PredictedUnits:
+    """N images, or N examinations, with D probabilities each.
 
     Attributes:
         patients: (N,) the unit of resampling.
@@ -52,10 +52,10 @@ class JudgedUnits:
                 f"{self.thresholds.shape}, expected all {shape}"
             )
 
-    def select(self, rows: npt.NDArray[np.bool_]) -> JudgedUnits:
+    def select(self, rows: npt.NDArray[np.bool_]) -> PredictedUnits:
         """Those of a boolean mask."""
         chosen = np.flatnonzero(rows)
-        return JudgedUnits(
+        return PredictedUnits(
             tuple(self.patients[i] for i in chosen),
             tuple(self.body_parts[i] for i in chosen),
             self.labels[chosen],
@@ -65,7 +65,7 @@ class JudgedUnits:
 
 
 @dataclass(frozen=True)
-class Agreement:
+class ReaderAgreement:
     """How the calls on one disease and part agree with the labels.
 
     Attributes:
@@ -99,10 +99,10 @@ class Agreement:
         return self.units - self.without_point
 
 
-def images_of(images: ScoredImages) -> JudgedUnits:
+def images_of(images: ScoredImages) -> PredictedUnits:
     """Each image a unit, with Youden's thresholds where it has some."""
     nothing = np.full(images.scores.shape, np.nan)
-    return JudgedUnits(
+    return PredictedUnits(
         images.patient_ids,
         images.body_parts or ("",) * len(images),
         images.labels,
@@ -111,21 +111,21 @@ def images_of(images: ScoredImages) -> JudgedUnits:
     )
 
 
-def studies_of(
-    images: JudgedUnits, study_ids: Sequence[str], thresholds: FloatArray
-) -> JudgedUnits:
-    """The studies of images, in order of first appearance.
+def examinations_of(
+    images: PredictedUnits, study_ids: Sequence[str], thresholds: FloatArray
+) -> PredictedUnits:
+    """The examinations of images, in order of first appearance.
 
     Args:
-        study_ids: (N,) of the images; an image without a study is one of its own.
-        thresholds: (N, D) operating points of studies, one row an image as elsewhere.
+        study_ids: (N,) of the images; an image without one is an examination of its own.
+        thresholds: (N, D) operating points of examinations, one row an image as elsewhere.
     """
-    names = [study or f"\0{n}" for n, study in enumerate(study_ids)]
-    first: dict[str, int] = {}
+    names = [study_id or f"\0{n}" for n, study_id in enumerate(study_ids)]
+    first_row: dict[str, int] = {}
     for n, name in enumerate(names):
-        first.setdefault(name, n)
-    number = {name: n for n, name in enumerate(first)}
-    of_image, rows = np.array([number[name] for name in names], np.intp), list(first.values())
+        first_row.setdefault(name, n)
+    number = {name: n for n, name in enumerate(first_row)}
+    of_image, rows = np.array([number[name] for name in names], np.intp), list(first_row.values())
 
     def total(values: npt.NDArray[Any]) -> FloatArray:
         sums = np.zeros((len(rows), values.shape[1]))
@@ -134,7 +134,7 @@ def studies_of(
 
     labels = np.where(total(images.labels == 1) > 0, 1.0, 0.0)
     labels[total(~np.isnan(images.labels)) == 0] = np.nan
-    return JudgedUnits(
+    return PredictedUnits(
         tuple(images.patients[i] for i in rows),
         tuple(images.body_parts[i] for i in rows),
         labels,
@@ -143,21 +143,21 @@ def studies_of(
     )
 
 
-def agreements(judged: JudgedUnits, replicates: int, seed: int) -> list[Agreement]:
+def agreements(units: PredictedUnits, replicates: int, seed: int) -> list[ReaderAgreement]:
     """Per disease: each part in alphabetical order, then all of them; each by both rules.
 
     Where no part is known, or there is one alone, that one is all there is.
     """
-    parts = sorted(set(judged.body_parts) - {""})
-    everything = np.ones(len(judged.patients), dtype=bool)
-    groups = [(part, np.array([p == part for p in judged.body_parts])) for part in parts]
-    if len(parts) != 1 or "" in judged.body_parts:
+    parts = sorted(set(units.body_parts) - {""})
+    everything = np.ones(len(units.patients), dtype=bool)
+    groups = [(part, np.array([p == part for p in units.body_parts])) for part in parts]
+    if len(parts) != 1 or "" in units.body_parts:
         groups.append((ALL_PARTS, everything))
-    rows: list[Agreement] = []
-    for disease in range(judged.labels.shape[1]):
-        known = ~np.isnan(judged.labels[:, disease])
+    rows: list[ReaderAgreement] = []
+    for disease in range(units.labels.shape[1]):
+        has_label = ~np.isnan(units.labels[:, disease])
         for name, mask in groups:
-            rows += _of_group(judged.select(mask & known), disease, name, replicates, seed)
+            rows += _of_group(units.select(mask & has_label), disease, name, replicates, seed)
     return rows
 
 
@@ -167,13 +167,13 @@ def kappa(counts: FloatArray) -> FloatArray:
     total = tp + fn + fp + tn
     with np.errstate(invalid="ignore", divide="ignore"):
         chance = ((tp + fn) * (tp + fp) + (fp + tn) * (fn + tn)) / total**2
-        found = ((tp + tn) / total - chance) / (1 - chance)
-    return np.where(1 - chance > 1e-12, found, np.nan)
+        coefficients = ((tp + tn) / total - chance) / (1 - chance)
+    return np.where(1 - chance > 1e-12, coefficients, np.nan)
 
 
 def _of_group(
-    group: JudgedUnits, disease: int, name: str, replicates: int, seed: int
-) -> Iterator[Agreement]:
+    group: PredictedUnits, disease: int, name: str, replicates: int, seed: int
+) -> Iterator[ReaderAgreement]:
     labels, scores = group.labels[:, [disease]], group.scores[:, [disease]]
     patients = group.patients
     ranking, _ = bootstrap_ranking(labels, scores, patients, replicates, seed)
@@ -188,7 +188,7 @@ def _of_group(
         if len(patients) and not who:
             accuracy = agreed = Estimate(math.nan, reason="validation data gave no operating point")
         sizes = (len(patients), len(set(patients)), len(patients) - len(who))
-        yield Agreement(disease, name, rule, *sizes, *counts, accuracy, agreed, auc)
+        yield ReaderAgreement(disease, name, rule, *sizes, *counts, accuracy, agreed, auc)
 
 
 def _counted(
@@ -217,33 +217,37 @@ def _accuracy(counts: FloatArray) -> FloatArray:
     return np.asarray((counts[:, 0] + counts[:, 3]) / counts.sum(axis=1), dtype=np.float64)
 
 
-STUDY, IMAGE = "study", "image"  # levels
-Levels = Mapping[str, Sequence[Agreement]]
+EXAMINATION, IMAGE = "study", "image"  # levels
+Levels = Mapping[str, Sequence[ReaderAgreement]]
 
 
 def has_multi_image_examinations(study_ids: Sequence[str]) -> bool:
-    """Whether some study has more than one of these images; an empty name is no study."""
-    named = [study for study in study_ids if study]
-    return len(set(named)) < len(named)
+    """Whether some examination has several of these images; an empty name is none."""
+    not_empty = [study_id for study_id in study_ids if study_id]
+    return len(set(not_empty)) < len(not_empty)
 
 
 def by_level(
-    images: ScoredImages, study_thresholds: FloatArray | None, replicates: int, seed: int
-) -> dict[str, list[Agreement]]:
-    """Level -> its figures by part: of images, and above them of studies where there are such.
+    images: ScoredImages, examination_thresholds: FloatArray | None, replicates: int, seed: int
+) -> dict[str, list[ReaderAgreement]]:
+    """Level -> its figures by part: of images, above them of examinations where there are such.
 
-    Empty for images without studies and parts, whose figures by part would be those of all images.
+    Empty for images without examinations and body parts: their figures by part are those of all.
 
     Args:
         images: with Youden's thresholds of images, or without.
-        study_thresholds: (N, D) operating points of studies, or one row for all; None for none.
+        examination_thresholds: (N, D) operating points of examinations, or one row for all, or
+            None.
         replicates, seed: of the patient bootstrap.
     """
     per_image = images_of(images)
     units = {IMAGE: per_image} if images.body_parts else {}
     if has_multi_image_examinations(images.study_ids):
         nothing = np.full(len(images.diseases), np.nan)
-        cuts = nothing if study_thresholds is None else study_thresholds
+        cuts = nothing if examination_thresholds is None else examination_thresholds
         points = np.broadcast_to(cuts, images.scores.shape)
-        units = {STUDY: studies_of(per_image, images.study_ids, points), IMAGE: per_image}
-    return {level: agreements(judged, replicates, seed) for level, judged in units.items()}
+        units = {
+            EXAMINATION: examinations_of(per_image, images.study_ids, points),
+            IMAGE: per_image,
+        }
+    return {level: agreements(of_level, replicates, seed) for level, of_level in units.items()}

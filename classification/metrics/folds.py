@@ -1,6 +1,6 @@
 """All figures of a cross-validation: pooled with patient-bootstrap intervals, and fold by fold.
 
-Pooled: all out-of-fold images at once, each judged by the model of its own fold. Folds whose models
+Pooled: all out-of-fold images at once, each predicted by its own fold's model. Folds whose models
 give higher probabilities than others then mix, which lowers a pooled AUC a little; the mean over
 folds, printed beside it, does not have this. The deviation over folds is no standard error: the
 folds share training images (Bengio and Grandvalet, JMLR 2004).
@@ -79,13 +79,13 @@ def _spread(values: FloatArray) -> Spread:
 
 def _ratios(images: ScoredImages) -> Mapping[str, tuple[FloatArray, FloatArray]]:
     """Figure -> what is summed over images as numerator and denominator, (N, D) each."""
-    known = (~np.isnan(images.labels)).astype(np.float64)
-    ill, well = ((images.labels == value).astype(np.float64) for value in (1, 0))
-    ratios = {"brier": (known * (images.scores - ill) ** 2, known)}
+    labelled = (~np.isnan(images.labels)).astype(np.float64)
+    positive, negative = ((images.labels == value).astype(np.float64) for value in (1, 0))
+    ratios = {"brier": (labelled * (images.scores - positive) ** 2, labelled)}
     for rule in images.thresholds:
         called = images.present(rule)
-        ratios[f"sensitivity_{rule}"] = (ill * called, ill)
-        ratios[f"specificity_{rule}"] = (well * ~called, well)
+        ratios[f"sensitivity_{rule}"] = (positive * called, positive)
+        ratios[f"specificity_{rule}"] = (negative * ~called, negative)
         # 2 TP / (2 TP + FP + FN), where TP + FP are the images called present
-        ratios[f"f1_{rule}"] = (2 * ill * called, known * called + ill)
+        ratios[f"f1_{rule}"] = (2 * positive * called, labelled * called + positive)
     return ratios

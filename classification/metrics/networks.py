@@ -72,7 +72,7 @@ class Comparison:
     Attributes:
         figures: of the networks, in the same order.
         pairs: all pairs of them.
-        by_part: of each network its figures of studies and images by body part; empty where no
+        by_part: of each network its figures of examinations and images by body part; empty where no
             part is known.
     """
 
@@ -95,9 +95,11 @@ def read_network(name: str, run: Path) -> Network:
     """
     folder = RunFolder(run)
     images = read_scored_images(folder.out_of_fold)
-    kept = [folder.fold(fold).validation for fold in np.unique(images.folds)]
-    there = all(path.is_file() for path in kept)
-    return Network(name, images, tuple(map(read_scored_images, kept)) if there else ())
+    validation_files = [folder.fold(fold).validation for fold in np.unique(images.folds)]
+    complete = all(path.is_file() for path in validation_files)
+    return Network(
+        name, images, tuple(map(read_scored_images, validation_files)) if complete else ()
+    )
 
 
 def ensemble(networks: Sequence[Network]) -> Network:

@@ -53,7 +53,7 @@ class ClassifierMetrics:
         return f"{note}; undefined: {', '.join(undefined)}" if undefined else note
 
     def to_json(self) -> dict[str, Any]:
-        """JSON-ready values; an undefined figure is null beside its reason."""
+        """JSON-ready values; an undefined figure is null, with its reason."""
         return {
             **_figure("macro_auc", self.macro_auc),
             **_figure("macro_average_precision", self.macro_average_precision),
@@ -161,8 +161,8 @@ def bootstrap_ranking(
 def _known_ranking(
     labels: FloatArray, scores: FloatArray
 ) -> tuple[npt.NDArray[np.bool_], _Ranking | None]:
-    known = ~np.isnan(labels)
-    return known, _Ranking(labels[known], scores[known]) if known.any() else None
+    has_label = ~np.isnan(labels)
+    return has_label, _Ranking(labels[has_label], scores[has_label]) if has_label.any() else None
 
 
 def _evaluate(
@@ -171,22 +171,22 @@ def _evaluate(
     """(2, R, D): AUC and average precision of R weightings."""
     nothing = np.full(len(weights), np.nan)
     columns = [
-        (nothing, nothing) if ranking is None else ranking.metrics(weights[:, known])
-        for known, ranking in rankings
+        (nothing, nothing) if ranking is None else ranking.metrics(weights[:, has_label])
+        for has_label, ranking in rankings
     ]
     return np.array(columns, dtype=np.float64).reshape(-1, 2, len(weights)).transpose(1, 2, 0)
 
 
 def _disease(labels: FloatArray, auc: Sampled, precision: Sampled, column: int) -> DiseaseMetrics:
-    known, positives = int((~np.isnan(labels)).sum()), int((labels == 1).sum())
+    labelled, positives = int((~np.isnan(labels)).sum()), int((labels == 1).sum())
     reason = ""
     if not positives:
         reason = "no positive image"
-    elif positives == known:
+    elif positives == labelled:
         reason = "no negative image"
-    prevalence = positives / known if known else None
+    prevalence = positives / labelled if labelled else None
     figures = auc.estimate(column, reason), precision.estimate(column, reason)
-    return DiseaseMetrics(*figures, prevalence, positives, known)
+    return DiseaseMetrics(*figures, prevalence, positives, labelled)
 
 
 def _check(

@@ -1,8 +1,8 @@
-"""Probabilities of images beside their labels and thresholds: the Parquet of a cross-validation.
+"""Probabilities of images with their labels and thresholds: the Parquet of a cross-validation.
 
 One row an image; columns of `SCHEMA_VERSION` 1:
     image_id, patient_id   strings
-    study_id, body_part    strings; only where the data set knows studies and parts
+    study_id, body_part    strings; only where the data set knows examinations and body parts
     fold                   int32: the fold that held the image out; its model gave the probabilities
                            (-1 outside of all folds: tools/experiments/score_images.py)
     probability_D          float64 in 0..1, for each disease D
@@ -75,10 +75,12 @@ class ScoredImages:
         if not (len(self.patient_ids) == len(self.folds) == shape[0]):
             raise ValueError(f"expected a patient and a fold for each of {shape[0]} images")
         if {len(self.study_ids), len(self.body_parts)} - {0, shape[0]}:
-            raise ValueError(f"expected a study and a part for each of {shape[0]} images, or none")
+            raise ValueError(
+                f"expected an examination and a body part for each of {shape[0]} images, or none"
+            )
         if len(set(self.image_ids)) < shape[0]:
             twice = next(i for n, i in enumerate(self.image_ids) if i in self.image_ids[:n])
-            raise ValueError(f"image {twice} is there twice; expected one judgement an image")
+            raise ValueError(f"image {twice} is there twice; expected one prediction an image")
         if not ((self.scores >= 0) & (self.scores <= 1)).all():  # NaN is in no range
             raise ValueError("expected probabilities in 0..1, got others or NaN")
 
@@ -108,7 +110,7 @@ class ScoredImages:
 
     @property
     def parts_note(self) -> str:
-        """What stands beside figures of several body parts together; empty where there are none."""
+        """The note on figures of several body parts together; empty where there are none."""
         if not self.several_parts:
             return ""
         return f"{len(self.several_parts)} body parts together, each apart in the tables by part"
@@ -146,11 +148,11 @@ def join_images(parts: Sequence[ScoredImages]) -> ScoredImages:
     )
 
 
-def studies_and_parts(images: Sequence[Radiograph]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def examinations_and_parts(images: Sequence[Radiograph]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """`study_ids` and `body_parts` of `ScoredImages`; empty where no image has one."""
-    studies = tuple(image.study_id for image in images)
+    examinations = tuple(image.study_id for image in images)
     parts = tuple(image.body_part for image in images)
-    return studies if any(studies) else (), parts if any(parts) else ()
+    return examinations if any(examinations) else (), parts if any(parts) else ()
 
 
 def write_scored_images(path: Path, images: ScoredImages) -> None:
@@ -160,8 +162,8 @@ def write_scored_images(path: Path, images: ScoredImages) -> None:
         "patient_id": pa.array(images.patient_ids, pa.string()),
         "fold": pa.array(images.folds, pa.int32()),
     }
-    named = {"study_id": images.study_ids, "body_part": images.body_parts}
-    columns |= {name: pa.array(texts, pa.string()) for name, texts in named.items() if texts}
+    text_columns = {"study_id": images.study_ids, "body_part": images.body_parts}
+    columns |= {name: pa.array(texts, pa.string()) for name, texts in text_columns.items() if texts}
     matrices = {"probability": images.scores, "label": images.labels}
     matrices |= {f"threshold_{rule}": t for rule, t in images.thresholds.items()}
     for prefix, matrix in matrices.items():

@@ -43,7 +43,7 @@ class ChestClassifier(nn.Module):
             with one input channel.
         head: (N, C) -> (N, D); `nn.Linear` or `Linear - ReLU - Linear` (Deep MedIA), behind a
             LayerNorm where the architecture has one (ConvNeXt).
-        demographics: which ones are known beside the image, see `classification.demographics`.
+        demographics: which ones come with the image, see `classification.demographics`.
         demographic_head: (N, E) -> (N, D), added to the head's logits: with a linear head the same
             as one layer over the pooled map and the demographics side by side. It leaves the map
             and the head alone, so class activation maps stay exact. Starts at 0.
@@ -72,7 +72,7 @@ class ChestClassifier(nn.Module):
     def forward(
         self, x: torch.Tensor, demographics: torch.Tensor | None = None
     ) -> ClassifierOutput:
-        """Judge normalised images.
+        """Predict normalised images.
 
         Args:
             x: (N, 3, S, S), or (N, 1, S, S).
@@ -124,7 +124,7 @@ def build_classifier(
         seed: random start of what is not loaded.
         in_channels: 3, or 1: the kernels of the first layer, loaded or random, are added up over
             red, green and blue, which is what a grey image thrice would meet.
-        demographics: names that are known beside the image, see `classification.demographics`.
+        demographics: names of those that come with the image, see `classification.demographics`.
 
     Raises:
         ValueError, FileNotFoundError: for an unknown name, or weights that are not to be had.
@@ -177,13 +177,13 @@ def _head(architecture: Architecture, num_diseases: int, kind: str) -> nn.Module
 
 def _load(model: ChestClassifier, tensors: dict[str, torch.Tensor], source: str) -> LoadReport:
     norm = ARCHITECTURES[model.architecture].family.head_norm
-    named = {_own_name(n, norm): t for n, t in tensors.items()}
-    own = model.state_dict()
-    kernels = [n for n, tensor in named.items() if tensor.ndim == 4 and n in own]
+    renamed = {_own_name(n, norm): t for n, t in tensors.items()}
+    model_state = model.state_dict()
+    kernels = [n for n, tensor in renamed.items() if tensor.ndim == 4 and n in model_state]
     for name in kernels:
-        if own[name].shape[1] == 1:  # the first layer of one channel, ImageNet's of three
-            named[name] = named[name].sum(dim=1, keepdim=True)
-    return load_partial(model, named, source)
+        if model_state[name].shape[1] == 1:  # the first layer of one channel, ImageNet's of three
+            renamed[name] = renamed[name].sum(dim=1, keepdim=True)
+    return load_partial(model, renamed, source)
 
 
 def _own_name(name: str, head_norm: str) -> str:

@@ -1,10 +1,10 @@
-"""Age, sex and view as numbers beside the image: a late-fusion input that is off by default.
+"""Age, sex and view as numbers with the image: a late-fusion input that is off by default.
 
 Leakage warning. Age, sex and view say who gets imaged and how: a bedside image (AP) is of a patient
 too ill to stand, and hospitals image some ages and sexes more for one disease than for another. A
-network that is told so may answer from it and not from the image: its AUC rises within one data set
-and may fall in the next hospital. Never use it where localizers are compared: a gate that opens
-because of the bed says nothing about the box.
+network that is given them may answer from them and not from the image: its AUC rises within one
+data set and may fall in the next hospital. Never use it where localizers are compared: a gate that
+opens because of the bed says nothing about the box.
 
 The numbers, per image, of what is asked for:
 
@@ -66,8 +66,8 @@ def missing_demographics(asked: Sequence[str], person: Person) -> tuple[str, ...
 
 
 def _age(person: Person) -> list[float]:
-    known = 0 <= person.age_years <= _OLDEST  # not NaN
-    return [(person.age_years - 50) / 20, 0.0] if known else [0.0, 1.0]
+    plausible = 0 <= person.age_years <= _OLDEST  # not NaN
+    return [(person.age_years - 50) / 20, 0.0] if plausible else [0.0, 1.0]
 
 
 def _one_of(names: Sequence[str], value: str) -> list[float]:

@@ -101,8 +101,8 @@ class GreyConv2d(nn.Module):
 
     def forward(self, levels: torch.Tensor) -> torch.Tensor:
         constant = torch.full_like(levels, LARGEST)
-        found: torch.Tensor = self.conv(torch.cat([levels, levels, constant], 1))
-        return found
+        output: torch.Tensor = self.conv(torch.cat([levels, levels, constant], 1))
+        return output
 
 
 class Int8Conv2d(nn.Module):
@@ -111,8 +111,8 @@ class Int8Conv2d(nn.Module):
     def __init__(self, layer: nn.Conv2d, int8: Int8Layer) -> None:
         super().__init__()
         if int8.weight.shape != layer.weight.shape:
-            found, expected = tuple(int8.weight.shape), tuple(layer.weight.shape)
-            raise ValueError(f"INT8 weights of shape {found}, expected {expected}")
+            actual, expected = tuple(int8.weight.shape), tuple(layer.weight.shape)
+            raise ValueError(f"INT8 weights of shape {actual}, expected {expected}")
         weight = int8.weight.float() * int8.scale.view(-1, 1, 1, 1)
         self.weight = nn.Parameter(weight, requires_grad=False)
         self.bias = layer.bias
@@ -162,15 +162,15 @@ class Int8Backbone:
         """
         on_grey_levels(backbone, self.grey)
         for name, layer in self.layers.items():
-            found = backbone.get_submodule(name)
-            assert isinstance(found, nn.Conv2d)
-            backbone.set_submodule(name, Int8Conv2d(found, layer))
+            convolution = backbone.get_submodule(name)
+            assert isinstance(convolution, nn.Conv2d)
+            backbone.set_submodule(name, Int8Conv2d(convolution, layer))
         return backbone
 
 
 def on_grey_levels(backbone: nn.Module, grey: GreyInput | None) -> None:
     """Replace the first convolution by one on grey levels, if there is a `grey`."""
     if grey is not None:
-        first = backbone.get_submodule(grey.layer)
-        assert isinstance(first, nn.Conv2d)
-        backbone.set_submodule(grey.layer, GreyConv2d(grey.fold(first)))
+        convolution = backbone.get_submodule(grey.layer)
+        assert isinstance(convolution, nn.Conv2d)
+        backbone.set_submodule(grey.layer, GreyConv2d(grey.fold(convolution)))

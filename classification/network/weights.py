@@ -97,19 +97,19 @@ def load_partial(
     Raises:
         ValueError: when not one tensor fits: a run never starts from random weights by accident.
     """
-    own = network.state_dict()
-    fits = {n for n in own if n in tensors and own[n].shape == tensors[n].shape}
+    state = network.state_dict()
+    fits = {n for n in state if n in tensors and state[n].shape == tensors[n].shape}
     report = LoadReport(
         source=source,
-        loaded=tuple(n for n in own if n in fits),
-        missing=tuple(n for n in own if n not in tensors),
-        unexpected=tuple(sorted(n for n in tensors if n not in own)),
-        mismatched=tuple(n for n in own if n in tensors and n not in fits),
+        loaded=tuple(n for n in state if n in fits),
+        missing=tuple(n for n in state if n not in tensors),
+        unexpected=tuple(sorted(n for n in tensors if n not in state)),
+        mismatched=tuple(n for n in state if n in tensors and n not in fits),
     )
     if not fits:
         raise ValueError(
             f"nothing in {source} fits the network: it has {', '.join(list(tensors)[:3])}, ..., "
-            f"expected names such as {', '.join(list(own)[:3])}"
+            f"expected names such as {', '.join(list(state)[:3])}"
         )
     network.load_state_dict({name: tensors[name] for name in report.loaded}, strict=False)
     return report

@@ -1,4 +1,4 @@
-"""Confusion matrices of several networks, row by row under each disease, published figures beside.
+"""Confusion matrices of several networks, row by row under each disease, with published figures.
 
 Of the published studies that `published_auc.csv` holds, only AUCs are at hand. Their rows say none
 where our TPR, TNR and F1 stand, so that an empty cell is not taken for an oversight.
@@ -50,13 +50,13 @@ def confusion_records(comparison: Comparison) -> list[dict[str, object]]:
 
 
 def _rows(comparison: Comparison, rule: str) -> tuple[TableRow, ...]:
-    ours = [
+    network_rows = [
         TableRow(
             "", {"disease": table.disease, "network": name}, confusion_cells(table) | {"AUC": auc}
         )
         for table, name, auc in _matrices(comparison, rule)
     ]
-    if not ours:
+    if not network_rows:
         return ()
     published = [
         TableRow(
@@ -66,7 +66,7 @@ def _rows(comparison: Comparison, rule: str) -> tuple[TableRow, ...]:
         )
         for study in studies_of_means(comparison.images.diseases)
     ]
-    return (*ours, *published)
+    return (*network_rows, *published)
 
 
 def _matrices(comparison: Comparison, rule: str) -> Iterator[tuple[Confusion, str, Value]]:

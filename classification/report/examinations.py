@@ -1,6 +1,7 @@
-"""Figures of studies and images by body part, as tables to read and as records.
+"""Figures of examinations and images by body part, as tables to read and as records.
 
-Parts stand above the figure over all of them, studies and images apart, published figures beside.
+Body parts stand above the figure over all of them, examinations apart from images, with published
+figures beside them.
 """
 
 from __future__ import annotations
@@ -10,10 +11,10 @@ from collections.abc import Sequence
 from cxrloc.classification.metrics.bootstrap import MACRO_MEAN, Estimate
 from cxrloc.classification.metrics.examinations import (
     ALL_PARTS,
+    EXAMINATION,
     IMAGE,
-    STUDY,
-    Agreement,
     Levels,
+    ReaderAgreement,
     agreements,
     images_of,
 )
@@ -21,7 +22,7 @@ from cxrloc.classification.metrics.scored_images import ScoredImages
 from cxrloc.classification.report.published import published_studies
 from cxrloc.classification.report.tables import Cell, ResultTable, TableRow, Value
 
-TITLES = {STUDY: "Studies", IMAGE: "Images"}
+TITLES = {EXAMINATION: "Studies", IMAGE: "Images"}
 _MEASURES = ("accuracy", "kappa", "AUC")
 _MATRIX = ("true_positive", "false_negative", "false_positive", "true_negative")
 
@@ -33,12 +34,12 @@ def part_tables(images: ScoredImages, replicates: int, seed: int) -> list[Result
     """
     if not images.several_parts:
         return []
-    found = {IMAGE: agreements(images_of(images), replicates, seed)}
-    return level_tables(found, images.diseases)
+    levels = {IMAGE: agreements(images_of(images), replicates, seed)}
+    return level_tables(levels, images.diseases)
 
 
 def level_tables(found: Levels, diseases: Sequence[str]) -> list[ResultTable]:
-    """A table for each level and disease; published figures, all of MURA, only beside parts."""
+    """A table for each level and disease; published figures, all of MURA, only with body parts."""
     tables = []
     for level, rows in found.items():
         parts = _of_parts(rows)
@@ -73,7 +74,7 @@ def level_records(found: Levels, diseases: Sequence[str]) -> list[dict[str, obje
     ]
 
 
-def _of_parts(rows: Sequence[Agreement]) -> bool:
+def _of_parts(rows: Sequence[ReaderAgreement]) -> bool:
     """Whether body parts are known: of chest images `ALL_PARTS` is all there is."""
     return any(row.body_part != ALL_PARTS for row in rows)
 
@@ -103,7 +104,7 @@ def published_note() -> str:
     )
 
 
-def _row(level: str, half: Agreement, point: Agreement, parts: bool) -> TableRow:
+def _row(level: str, half: ReaderAgreement, point: ReaderAgreement, parts: bool) -> TableRow:
     cells: dict[str, Value] = {
         "n": half.units,
         "patients": half.patients,
@@ -121,17 +122,17 @@ def _row(level: str, half: Agreement, point: Agreement, parts: bool) -> TableRow
     return TableRow("", {"body part": half.body_part}, cells)
 
 
-def confusion_text(row: Agreement) -> str:
+def confusion_text(row: ReaderAgreement) -> str:
     """TP / FN / FP / TN; empty where no unit was called anything."""
     return " / ".join(str(count) for count in _matrix(row).values()) if row.called else ""
 
 
-def _matrix(row: Agreement) -> dict[str, int | None]:
+def _matrix(row: ReaderAgreement) -> dict[str, int | None]:
     """The four counts; None where no unit was called anything."""
     return {name: getattr(row, name) if row.called else None for name in _MATRIX}
 
 
-def _left_out(rows: Sequence[Agreement]) -> list[str]:
+def _left_out(rows: Sequence[ReaderAgreement]) -> list[str]:
     """How many units have no operating point, a note a part that has such."""
     return [
         f"{row.body_part}: {row.without_point} of {row.units} are left out at validation's point, "
@@ -149,7 +150,7 @@ def _notes(level: str, parts: bool) -> tuple[str, ...]:
     )
     mean = ("The probability of a study is the mean over its images; its label is theirs",)
     return (
-        *(mean if level == STUDY else ()),
+        *(mean if level == EXAMINATION else ()),
         "In brackets the 95 % interval of a bootstrap over patients; undefined where fewer than "
         "two carry the figure (AUC: are of the rarer class)",
         f"Validation's point: Youden's J on the {level} probabilities of the validation patients "

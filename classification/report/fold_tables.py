@@ -97,7 +97,7 @@ def fold_result_tables(
         + (f"{folds} folds" if folds > 1 else "one split"),
         tuple(_row(row, {"auc": "AUC", "ap": "AP", "brier": "Brier"}, folds) for row in rows),
         (
-            "Every image is judged by a model that held its patient out",
+            "Every image is predicted by a model that held its patient out",
             f"In brackets: 95 % interval, bootstrap over {patients} patients",
             *(_OF_FOLDS if folds > 1 else ()),
             "A random ranking has AUC .5 and an AP equal to the prevalence p; always saying p has "
@@ -130,7 +130,7 @@ _OF_FOLDS = (
 
 
 def _row(row: FoldRow, heads: Mapping[str, str], folds: int) -> TableRow:
-    """A column per figure, and beside it its spread where there are several folds."""
+    """A column per figure, and next to it its spread where there are several folds."""
     counts = "" if row.positives is None else f"{row.positives} / {row.images}"
     cells: dict[str, Value] = {"positives / images": counts}
     for name, head in heads.items():
@@ -167,11 +167,11 @@ def _undecided_notes(images: ScoredImages) -> tuple[str, ...]:
     notes = []
     for rule in images.thresholds:
         without = np.isnan(images.thresholds[rule]).sum(axis=0)
-        named = [f"{d} ({n} images)" for d, n in zip(images.diseases, without, strict=True) if n]
-        if named:
+        diseases = [f"{d} ({n} images)" for d, n in zip(images.diseases, without, strict=True) if n]
+        if diseases:
             notes.append(
                 f"No {rule_label(rule, images)} could be chosen in every fold, and images without "
-                f"one count as called absent: {', '.join(named)}"
+                f"one count as called absent: {', '.join(diseases)}"
             )
     return tuple(notes)
 
@@ -196,7 +196,7 @@ def stage_table(stages: Sequence[ScoredImages], replicates: int, seed: int) -> R
 
     Args:
         stages: all images out of fold, as the best epoch of the first and of the second stage
-            judges them; the same images in the same order.
+            predicts them; the same images in the same order.
         replicates, seed: of the patient bootstrap.
     """
     frozen, tuned = (sample_figures(images, replicates, seed) for images in stages)

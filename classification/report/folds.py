@@ -1,6 +1,6 @@
 """What a finished cross-validation says, as files in its run folder.
 
-out_of_fold.parquet         every image, judged by the model that never saw its patient
+out_of_fold.parquet         every image, predicted by the model that never saw its patient
 cross_validation.csv, .md   per disease and macro: figures, intervals, mean and deviation over folds
                             (of two stages also for each: column `stage`)
 confusion.csv, confusion_youden.png, confusion_target.png    counts per disease and summed
@@ -89,8 +89,8 @@ def plot_epochs(path: Path, histories: Histories) -> None:
             `train_auc`, `val_auc`; of two stages also with `stage`.
     """
     logged = {key for entries in histories.values() for entry in entries for key in entry}
-    wanted = {"loss": ("train_loss", "val_loss"), "AUC": ("train_auc", "val_auc")}
-    shown = {name: [k for k in keys if k in logged] for name, keys in wanted.items()}
+    panel_columns = {"loss": ("train_loss", "val_loss"), "AUC": ("train_auc", "val_auc")}
+    shown = {name: [k for k in keys if k in logged] for name, keys in panel_columns.items()}
     shown = {name: keys for name, keys in shown.items() if keys}
     grid = panels(len(shown), (6.2, 4.2), around=(0.0, 0.0))
     for axes, (name, keys) in zip(grid.axes, shown.items(), strict=True):
@@ -185,8 +185,8 @@ def write_fold_report(
         out: the run folder.
         images: out of fold, with thresholds of both rules.
         histories: fold -> one entry an epoch.
-        stages: of a training in two stages the same images, as either stage judges them.
-        by_part: of `study_tables.part_tables`, below the figures over all parts.
+        stages: of a training in two stages the same images, as either stage predicts them.
+        by_part: of `examinations.part_tables`, below the figures over all parts.
         replicates, seed: of the patient bootstrap.
     """
     write_scored_images(RunFolder(out).out_of_fold, images)

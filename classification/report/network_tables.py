@@ -1,4 +1,4 @@
-"""The tables of a comparison of networks, published figures beside, and those by body part."""
+"""The tables of a comparison of networks with published figures, and those by body part."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ _OTHER_IMAGES = "Published figures are of other images than ours and cannot be s
 
 
 def network_result_tables(comparison: Comparison) -> tuple[ResultTable, ...]:
-    """Networks and AUC per disease beside published ones, confusion, and differences of pairs."""
+    """Networks and AUC per disease with published ones, confusion, and differences of pairs."""
     tables = [_networks_table(comparison), _auc_table(comparison), *confusion_tables(comparison)]
     return (*tables, *(_pair_table(pair, comparison.images) for pair in comparison.pairs))
 
@@ -153,15 +153,15 @@ def _macro_cell(sampled: Sampled | None) -> Value:
 
 def _network_notes(comparison: Comparison) -> tuple[str, ...]:
     undefined = np.isnan(comparison.figures[0]["auc"].points)
-    named = [d for d, no in zip(comparison.images.diseases, undefined, strict=True) if no]
+    diseases = [d for d, no in zip(comparison.images.diseases, undefined, strict=True) if no]
     aims = dict.fromkeys(
         f"{n.images.sensitivity:g}" for n in comparison.networks if n.images.thresholds
     )
     return (
-        "Each image is judged by a model that held its patient out. In brackets: "
+        "Each image is predicted by a model that held its patient out. In brackets: "
         "95 % interval of a bootstrap over patients",
         "macro: mean over the diseases with an AUC"
-        + (f", that is without {', '.join(named)}" if named else ", here all"),
+        + (f", that is without {', '.join(diseases)}" if diseases else ", here all"),
         "Thresholds are chosen on validation images: by Youden, or for a sensitivity of "
         f"{' or '.join(aims) or 'none'} there (target)",
         "An ensemble is the mean of its networks' probabilities on each image, all of them out of "
@@ -236,7 +236,7 @@ _NOTES = (
 
 
 def network_part_tables(comparison: Comparison) -> list[ResultTable]:
-    """A table for studies and one for images, of each disease; none where no part is known."""
+    """A table for examinations and one for images, of each disease; none where no part is known."""
     return [
         ResultTable(
             f"{level}_by_part",
@@ -253,8 +253,8 @@ def network_part_records(comparison: Comparison) -> list[dict[str, object]]:
     """One line per network, level, disease and part; called present at 0.5."""
     return [
         {"network": network.name, **record}
-        for network, found in zip(comparison.networks, comparison.by_part, strict=True)
-        for record in level_records(found, comparison.images.diseases)
+        for network, by_level in zip(comparison.networks, comparison.by_part, strict=True)
+        for record in level_records(by_level, comparison.images.diseases)
         if record["rule"] == HALF
     ]
 

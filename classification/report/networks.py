@@ -39,10 +39,10 @@ def plot_networks(path: Path, comparison: Comparison) -> None:
     axes.set_yticks(range(len(names)), names)
     axes.set(xlabel="AUC (95 % interval by patient)", ylim=(len(names) - 0.5, -0.5))
     handles, labels = axes.get_legend_handles_labels()
-    ours = sorted(range(len(labels)), key=lambda i: labels[i].startswith("published: "))  # first
+    ours_first = sorted(range(len(labels)), key=lambda i: labels[i].startswith("published: "))
     figure.legend(
-        [handles[i] for i in ours],
-        [labels[i] for i in ours],
+        [handles[i] for i in ours_first],
+        [labels[i] for i in ours_first],
         loc="outside upper center",
         fontsize=8,
         ncols=2,
@@ -103,7 +103,7 @@ def write_comparison(out: Path, comparison: Comparison, manifest: Mapping[str, A
 
     Returns the page.
 
-    Of images with studies or body parts also networks_by_part.csv.
+    Of images with examinations or body parts also networks_by_part.csv.
 
     Args:
         out: the folder, made if need be.

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from cxrloc.datasets.files.atomic import whole_file
 from cxrloc.datasets.files.manifest import RESEARCH_USE
 
-# Okabe and Ito: told apart with every kind of colour vision; grey is kept for controls
+# Okabe and Ito: distinguishable with every kind of colour vision; grey is kept for controls
 COLOURS = ("#E69F00", "#56B4E9", "#009E73", "#CC79A7", "#0072B2", "#D55E00", "#F0E442")
 CONTROL_GREYS = ("#4d4d4d", "#7a7a7a", "#a3a3a3", "#c9c9c9")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")

@@ -1,4 +1,4 @@
-"""Published figures of classifiers, mostly AUCs, to be printed beside ours, and on which images.
+"""Published figures of classifiers, mostly AUCs, to be printed with ours, and on which images.
 
 `published_auc.csv` holds the figures as printed; none is of the images of anybody's own run. Rows
 of the disease `macro mean` are means, or figures of MURA's parts: their authors printed no

@@ -87,8 +87,8 @@ def plot_roc(path: Path, images: ScoredImages, metrics: ClassifierMetrics) -> No
 
 def _roc(images: ScoredImages, disease: int) -> tuple[FloatArray, FloatArray]:
     labels, scores = images.labels[:, disease], images.scores[:, disease]
-    known = ~np.isnan(labels)
-    false, true, _ = roc_curve(labels[known], scores[known])
+    has_label = ~np.isnan(labels)
+    false, true, _ = roc_curve(labels[has_label], scores[has_label])
     return false, true
 
 

@@ -1,4 +1,4 @@
-"""The bundles of a part: the chosen network's, and the other stage's beside it."""
+"""The bundles of a fold: the chosen network's, and the other stage's next to it."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from cxrloc.classification.metrics.operating_point import OperatingPoint, operat
 from cxrloc.classification.metrics.ranking import ClassifierMetrics, classifier_metrics
 from cxrloc.classification.metrics.scored_images import ScoredImages, write_scored_images
 from cxrloc.classification.report.stages import StageFigures
-from cxrloc.classification.runs.examination_report import study_points
-from cxrloc.classification.runs.predict import Judged, scored_images
-from cxrloc.classification.runs.run import Part, Run
+from cxrloc.classification.runs.examination_report import examination_points
+from cxrloc.classification.runs.predict import FoldPrediction, scored_images
+from cxrloc.classification.runs.run import Fold, Run
 from cxrloc.classification.training.batches import ImageBatches
 
 Points = dict[str, OperatingPoint]
@@ -25,22 +25,22 @@ Points = dict[str, OperatingPoint]
 
 def report_stages(
     run: Run,
-    part: Part,
-    chosen: Judged,
-    stages: Sequence[Judged],
+    fold: Fold,
+    chosen: FoldPrediction,
+    stages: Sequence[FoldPrediction],
     manifest: Mapping[str, Any],
 ) -> list[StageFigures]:
-    """Figures of both stages; the other one's bundle and scores are kept beside the gate."""
-    validation, test = run.images(part.split.validation), run.images(part.split.test)
+    """Figures of both stages; the other one's bundle and scores are kept next to the gate."""
+    validation, test = run.images(fold.split.validation), run.images(fold.split.test)
     figures = []
     for number, stage in enumerate(stages, start=1):
         best = stage.trained.best_epoch
         is_chosen = best == chosen.trained.best_epoch
-        bundle = part.files.classifier if is_chosen else part.files.stage_classifier(number)
+        bundle = fold.files.classifier if is_chosen else fold.files.stage_classifier(number)
         if not is_chosen:
-            on_validation = scored_images(run, part, validation, stage.validation)
+            on_validation = scored_images(run, fold, validation, stage.validation)
             save_bundle(bundle, stage, choose_points(on_validation), manifest)
-            scored = scored_images(run, part, test, stage.test)
+            scored = scored_images(run, fold, test, stage.test)
             write_scored_images(bundle.with_suffix(".parquet"), scored)
         on = _metrics(run, validation, stage.validation), _metrics(run, test, stage.test)
         epochs = len(stage.trained.history)
@@ -49,17 +49,20 @@ def report_stages(
 
 
 def choose_points(validation: ScoredImages) -> tuple[Points, Points]:
-    """Operating points of images and of studies."""
+    """Operating points of images and of examinations."""
     points = operating_points(validation.labels, validation.scores, validation.diseases)
-    return points, study_points(validation)
+    return points, examination_points(validation)
 
 
 def save_bundle(
-    path: Path, judged: Judged, points: tuple[Points, Points], manifest: Mapping[str, Any]
+    path: Path,
+    prediction: FoldPrediction,
+    points: tuple[Points, Points],
+    manifest: Mapping[str, Any],
 ) -> None:
-    """Write the bundle with its thresholds of images and of studies."""
-    images, studies = map(thresholds_of, points)
-    bundle = replace(judged.bundle, thresholds=images, study_thresholds=studies)
+    """Write the bundle with its thresholds of images and of examinations."""
+    images, examinations = map(thresholds_of, points)
+    bundle = replace(prediction.bundle, thresholds=images, examination_thresholds=examinations)
     save_classifier(path, replace(bundle, manifest=manifest))
 
 

@@ -1,9 +1,9 @@
 """One classifier or the mean of several on images of patients that none of them has seen.
 
-Every member judges every image, and their probabilities are averaged. Images whose patient a member
-was trained or chosen on are left out. So all folds of a cross-validation are for a test set outside
-of it (its own images are judged honestly in its out_of_fold.parquet), and the same fold of several
-networks can judge the images of that fold too.
+Every member predicts every image, and the probabilities are averaged. Images are left out if a
+member was trained or chosen on their patient. So all folds of a cross-validation are for a test
+set outside of it (its own images have honest predictions in its out_of_fold.parquet), and the same
+fold of several networks can predict the images of that fold too.
 
 The operating point: see `cxrloc.classification.runs.ensemble_thresholds`.
 
@@ -29,7 +29,7 @@ from cxrloc.classification.metrics.scored_images import (
     OUTSIDE,
     YOUDEN,
     ScoredImages,
-    studies_and_parts,
+    examinations_and_parts,
 )
 from cxrloc.classification.report.tables import Cell, ResultTable, TableRow, Value
 from cxrloc.classification.run_folder import RunFolder
@@ -45,7 +45,7 @@ _BATCH = 32  # images in memory at once
 
 @dataclass(frozen=True)
 class Ensemble:
-    """Classifiers that judge images together.
+    """Classifiers that predict images together.
 
     Attributes:
         paths: bundles of the members.
@@ -62,16 +62,16 @@ class Ensemble:
 
 @dataclass(frozen=True)
 class Scored:
-    """Images as an ensemble judges them.
+    """Images as an ensemble predicts them.
 
     Attributes:
         images: with Youden's thresholds where there are any.
-        study_thresholds: (D,) operating points of studies, NaN for none.
+        examination_thresholds: (D,) operating points of examinations, NaN for none.
         notes: on thresholds and labels, without a full stop.
     """
 
     images: ScoredImages
-    study_thresholds: FloatArray
+    examination_thresholds: FloatArray
     notes: tuple[str, ...]
 
 
@@ -120,16 +120,16 @@ def unseen_images(
         images |= set(shared.shared_images)
         patients |= set(shared.shared_patients)
         notes += [f"Not known: what {weights} was trained on." for weights in shared.unlisted]
-    kept = [r for r in radiographs if r.image_id not in images and r.patient_id not in patients]
-    if not kept:
+    unseen = [r for r in radiographs if r.image_id not in images and r.patient_id not in patients]
+    if not unseen:
         out_of_fold = RunFolder(paths[0].parent.parent).out_of_fold
         raise ValueError(
             f"all {len(radiographs)} images are of patients that a classifier was trained or "
             f"chosen on; those of a cross-validation are in {out_of_fold}"
         )
-    left_out = len(radiographs) - len(kept)
-    first = f"{left_out} images of patients that a classifier has seen were left out."
-    return kept, [first, *notes] if left_out else notes
+    left_out = len(radiographs) - len(unseen)
+    counted = f"{left_out} images of patients that a classifier has seen were left out."
+    return unseen, [counted, *notes] if left_out else notes
 
 
 def score_images(ensemble: Ensemble, radiographs: Sequence[Radiograph]) -> Scored:
@@ -142,18 +142,18 @@ def score_images(ensemble: Ensemble, radiographs: Sequence[Radiograph]) -> Score
         FileNotFoundError, ValueError: when no image can be read, or images out of fold do not fit.
     """
     chosen = ensemble_thresholds(ensemble.paths, [g.bundle for g in ensemble.gates], radiographs)
-    images = _judged(ensemble, ensemble.rules.meaning(radiographs))
+    images = _predicted(ensemble, ensemble.rules.meaning(radiographs))
     notes = (chosen.note, f"Labels as in the training: {_rules_text(ensemble.rules)}")
-    of_images, of_studies = (
+    of_images, of_examinations = (
         np.array([cuts.get(d) for d in ensemble.diseases], dtype=np.float64)  # None is NaN
-        for cuts in (chosen.images, chosen.studies)
+        for cuts in (chosen.images, chosen.examinations)
     )
     if not np.isnan(of_images).all():
         images = replace(images, thresholds={YOUDEN: np.tile(of_images, (len(images), 1))})
-    return Scored(images, of_studies, notes)
+    return Scored(images, of_examinations, notes)
 
 
-def _judged(ensemble: Ensemble, radiographs: Sequence[Radiograph]) -> ScoredImages:
+def _predicted(ensemble: Ensemble, radiographs: Sequence[Radiograph]) -> ScoredImages:
     read: list[Radiograph] = []
     scores = [np.zeros((0, len(ensemble.diseases)))]
     progress = tqdm(radiographs, desc="score images", unit="image")
@@ -164,7 +164,7 @@ def _judged(ensemble: Ensemble, radiographs: Sequence[Radiograph]) -> ScoredImag
         scores.append(np.mean([gate(images_read).probabilities for gate in ensemble.gates], axis=0))
     if not read:
         raise ValueError(f"none of {len(radiographs)} images can be read")
-    studies, parts = studies_and_parts(read)
+    examinations, body_parts = examinations_and_parts(read)
     return ScoredImages(
         ensemble.diseases,
         tuple(r.image_id for r in read),
@@ -172,8 +172,8 @@ def _judged(ensemble: Ensemble, radiographs: Sequence[Radiograph]) -> ScoredImag
         np.full(len(read), OUTSIDE, dtype=np.int64),
         np.concatenate(scores),
         label_matrix(read, ensemble.diseases),
-        study_ids=studies,
-        body_parts=parts,
+        study_ids=examinations,
+        body_parts=body_parts,
     )
 
 

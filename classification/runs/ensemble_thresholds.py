@@ -3,10 +3,10 @@
 One classifier brings its own thresholds. Of several, the mean of their thresholds is no threshold
 of their mean. Images out of fold that no member has seen, on which the mean itself could be tried,
 are there only where a fold is no member, and then they are mostly the ones that are scored. So the
-thresholds are Youden's on the out-of-fold images of patients who are not scored, each judged by the
-fold that had not seen it (of several networks by the mean over networks). A mean of folds scatters
-less than one fold does: sensitivity and specificity on new images will differ from those aimed at,
-and are reported where labels are. Those of studies come from the studies of the same images.
+thresholds are Youden's on the out-of-fold images of patients who are not scored, each predicted by
+the fold that had not seen it (of several networks by the mean over networks). A mean of folds
+scatters less than one fold does: sensitivity and specificity on new images will differ from those
+aimed at, and are reported where labels are. Those of examinations come from the same images.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from cxrloc.classification.metrics.scored_images import (
     read_scored_images,
 )
 from cxrloc.classification.run_folder import RunFolder
-from cxrloc.classification.runs.examination_report import study_points
+from cxrloc.classification.runs.examination_report import examination_points
 from cxrloc.datasets.provenance.image_lists import ImageList
 from cxrloc.datasets.provenance.leakage import audit
 from cxrloc.datasets.radiograph import Radiograph
@@ -33,10 +33,10 @@ from cxrloc.datasets.radiograph import Radiograph
 
 @dataclass(frozen=True)
 class Thresholds:
-    """Disease -> threshold, of images and of studies; empty for none. `note` says where from."""
+    """Disease -> threshold, of images and examinations; empty for none. `note` says where from."""
 
     images: Mapping[str, float | None]
-    studies: Mapping[str, float | None]
+    examinations: Mapping[str, float | None]
     note: str
 
 
@@ -52,10 +52,11 @@ def ensemble_thresholds(
     Raises:
         FileNotFoundError, ValueError: when images out of fold do not fit.
     """
-    diseases, first = bundles[0].diseases, bundles[0]
+    diseases = bundles[0].diseases
     if len(bundles) == 1:
-        own = "Thresholds are the classifier's own."
-        return Thresholds(first.thresholds, first.study_thresholds, own)
+        (alone,) = bundles
+        note = "Thresholds are the classifier's own."
+        return Thresholds(alone.thresholds, alone.examination_thresholds, note)
     no_thresholds = "No thresholds, and nothing is called present"
     tables = {path: RunFolder(path.parent.parent).out_of_fold for path in paths}
     for path, table in tables.items():
@@ -70,20 +71,20 @@ def ensemble_thresholds(
         return Thresholds({}, {}, f"{no_thresholds}: {scored_all}")
     left_out = len(images) - len(others)
     note = (
-        f"Thresholds are Youden's on {len(others)} images out of fold, each judged by the {folds} "
-        f"that had not seen it and not by all members; {left_out} others are of patients who are "
-        "scored here and had no say"
+        f"Thresholds are Youden's on {len(others)} images out of fold, each predicted by the "
+        f"{folds} that had not seen it and not by all members; {left_out} others are of patients "
+        "who are scored here and had no say"
     )
     points = operating_points(others.labels, others.scores, diseases)
-    of_images, of_studies = (
+    of_images, of_examinations = (
         {d: point.threshold for d, point in chosen.items()}
-        for chosen in (points, study_points(others))
+        for chosen in (points, examination_points(others))
     )
-    return Thresholds(of_images, of_studies, note)
+    return Thresholds(of_images, of_examinations, note)
 
 
 def _out_of_fold(tables: Sequence[Path], diseases: Sequence[str]) -> tuple[ScoredImages, str]:
-    """The images out of fold, with the mean over networks, and the word for who judged each."""
+    """The images out of fold, with the mean over networks, and the word for what predicted each."""
     networks = [read_scored_images(table) for table in tables]
     _check(networks, diseases, tables)
     return (networks[0], "fold") if len(networks) == 1 else (mean_of(networks), "folds")
@@ -91,23 +92,23 @@ def _out_of_fold(tables: Sequence[Path], diseases: Sequence[str]) -> tuple[Score
 
 def _of_other_patients(images: ScoredImages, scored: Sequence[Radiograph]) -> ScoredImages:
     """Those images that are not scored, and of which no other image of the patient is."""
-    ours = ImageList({r.image_id: r.patient_id for r in scored})
-    theirs = dict(zip(images.image_ids, images.patient_ids, strict=True))
-    shared = audit(ours, ImageList(theirs))
+    scored_images = ImageList({r.image_id: r.patient_id for r in scored})
+    patient_of = dict(zip(images.image_ids, images.patient_ids, strict=True))
+    shared = audit(scored_images, ImageList(patient_of))
     seen, patients = set(shared.shared_images), set(shared.shared_patients)
     return images.select(
-        np.array([i not in seen and p not in patients for i, p in theirs.items()], dtype=bool)
+        np.array([i not in seen and p not in patients for i, p in patient_of.items()], dtype=bool)
     )
 
 
 def _check(
     networks: Sequence[ScoredImages], diseases: Sequence[str], tables: Sequence[Path]
 ) -> None:
-    first = set(networks[0].image_ids)
+    image_ids = set(networks[0].image_ids)
     for network, table in zip(networks, tables, strict=True):
         if network.diseases != tuple(diseases):
             raise ValueError(f"{table} is of other diseases than the classifiers beside it")
-        if set(network.image_ids) != first:
+        if set(network.image_ids) != image_ids:
             raise ValueError(
                 f"{table} and {tables[0]} hold different images; cross-validate both on the same"
             )

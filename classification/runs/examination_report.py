@@ -1,6 +1,6 @@
-"""What a run says of studies: studies.csv and studies.md in its folder, and their operating point.
+"""Examinations of a run: studies.csv and studies.md in its folder, and their operating point.
 
-Written where images have studies of several images.
+Written where there are examinations of several images.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from cxrloc.classification.inference.gate_table import read_gate_table
 from cxrloc.classification.metrics.bootstrap import FloatArray
 from cxrloc.classification.metrics.examinations import (
     by_level,
+    examinations_of,
     has_multi_image_examinations,
     images_of,
-    studies_of,
 )
 from cxrloc.classification.metrics.operating_point import OperatingPoint, operating_points
 from cxrloc.classification.metrics.scored_images import ScoredImages
@@ -27,45 +27,49 @@ from cxrloc.classification.report.examinations import level_records, level_table
 from cxrloc.classification.report.fold_tables import POOLED
 from cxrloc.classification.report.tables import page_markdown, write_records
 from cxrloc.classification.runs.predict import images_of_rows
-from cxrloc.classification.runs.run import Part, Run
+from cxrloc.classification.runs.run import Fold, Run
 from cxrloc.datasets.files.atomic import write_text
 
-STUDY_POINTS = "study_operating_points"  # in a part's metrics.json
+EXAMINATION_POINTS = "study_operating_points"  # in a fold's metrics.json
 
 
-def study_points(validation: ScoredImages) -> dict[str, OperatingPoint]:
-    """Operating point of studies per disease, on validation images; none without studies."""
+def examination_points(validation: ScoredImages) -> dict[str, OperatingPoint]:
+    """Operating point of examinations per disease, on validation images; none without these."""
     if not has_multi_image_examinations(validation.study_ids):
         return {}
     nothing = np.full(validation.scores.shape, np.nan)
-    studies = studies_of(images_of(validation), validation.study_ids, nothing)
-    return operating_points(studies.labels, studies.scores, validation.diseases)
+    examinations = examinations_of(images_of(validation), validation.study_ids, nothing)
+    return operating_points(examinations.labels, examinations.scores, validation.diseases)
 
 
-def write_study_report(run: Run, parts: Sequence[Part]) -> str:
-    """Write the tables over the test images of all parts; returns the page, empty without studies.
+def write_examination_report(run: Run, folds: Sequence[Fold]) -> str:
+    """Write the tables over the test images of all folds; returns the page, or nothing.
 
-    Every image is judged by its own part's model and points.
+    Nothing without examinations of several images.
+
+    Every image is predicted by its own fold's model, and called at its points.
     """
-    rows = [(part, row) for part in parts for row in read_gate_table(part.files.gate)]
+    rows = [(fold, row) for fold in folds for row in read_gate_table(fold.files.gate)]
     images = images_of_rows(run, [row for _, row in rows])
     if not has_multi_image_examinations(images.study_ids):
         return ""
-    points = {part.folder: _points(part.files.metrics) for part in parts}
-    cuts = [points[part.folder].get(row.disease) for part, row in rows]
-    study_thresholds: FloatArray = np.array(cuts, dtype=np.float64).reshape(images.scores.shape)
+    points = {fold.folder: _points(fold.files.metrics) for fold in folds}
+    cuts = [points[fold.folder].get(row.disease) for fold, row in rows]
+    examination_thresholds: FloatArray = np.array(cuts, dtype=np.float64).reshape(
+        images.scores.shape
+    )
     train = run.config.train
-    found = by_level(images, study_thresholds, train.bootstrap, train.seed)
-    write_records(run.files.studies, level_records(found, run.diseases))
-    tables = level_tables(found, run.diseases)
-    if len(parts) > 1:
+    levels = by_level(images, examination_thresholds, train.bootstrap, train.seed)
+    write_records(run.files.examinations, level_records(levels, run.diseases))
+    tables = level_tables(levels, run.diseases)
+    if len(folds) > 1:
         tables = [replace(table, notes=(*table.notes, POOLED)) for table in tables]
     page = page_markdown(f"Studies: {run.files.path.name}", tables)
-    write_text(run.files.studies_page, page)
+    write_text(run.files.examinations_page, page)
     return page
 
 
 def _points(metrics: Path) -> dict[str, float | None]:
-    """Disease -> operating point of studies that a part chose; empty of an older part."""
-    stored: Mapping[str, Any] = json.loads(metrics.read_text()).get(STUDY_POINTS, {})
+    """Disease -> operating point of examinations that a fold chose; empty where it chose none."""
+    stored: Mapping[str, Any] = json.loads(metrics.read_text()).get(EXAMINATION_POINTS, {})
     return {disease: point["threshold"] for disease, point in stored.items()}

@@ -1,4 +1,4 @@
-"""One report of every test image of a run, each as the model judges it that has not seen it."""
+"""One report of every test image of a run, each predicted by the model that has not seen it."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from cxrloc.classification.metrics.scored_images import (
 from cxrloc.classification.report.examinations import part_tables
 from cxrloc.classification.report.folds import write_fold_report
 from cxrloc.classification.runs.predict import images_of_rows
-from cxrloc.classification.runs.run import Part, Run, input_hashes
+from cxrloc.classification.runs.run import Fold, Run, input_hashes
 from cxrloc.datasets.files.manifest import run_manifest, write_json
 
 
-def report_out_of_fold(run: Run, parts: Sequence[Part]) -> None:
-    """Write out_of_fold.parquet, cross_validation.* and their figures of finished parts."""
+def report_out_of_fold(run: Run, folds: Sequence[Fold]) -> None:
+    """Write out_of_fold.parquet, cross_validation.* and their figures of finished folds."""
     started, train = time.time(), run.config.train
-    validation = [read_scored_images(part.files.validation) for part in parts]
-    images = join_images([_out_of_fold(run, part) for part in parts])
+    validation = [read_scored_images(fold.files.validation) for fold in folds]
+    images = join_images([_out_of_fold(run, fold) for fold in folds])
     images = with_thresholds(images, validation, run.config.sensitivity)
-    histories = {part.fold or 0: _metrics(part)["history"] for part in parts}
+    histories = {fold.number or 0: _metrics(fold)["history"] for fold in folds}
     page = write_fold_report(
         run.files.path,
         images,
         histories,
-        _stages(run, parts),
+        _stages(run, folds),
         part_tables(images, train.bootstrap, train.seed),
         replicates=train.bootstrap,
         seed=train.seed,
@@ -44,24 +44,24 @@ def report_out_of_fold(run: Run, parts: Sequence[Part]) -> None:
     print(page, written, sep="\n", flush=True)
 
 
-def _out_of_fold(run: Run, part: Part) -> ScoredImages:
-    """The test images of a finished fold, as its gate.csv judges them."""
-    return images_of_rows(run, read_gate_table(part.files.gate))
+def _out_of_fold(run: Run, fold: Fold) -> ScoredImages:
+    """The test images of a finished fold, as in its gate.csv."""
+    return images_of_rows(run, read_gate_table(fold.files.gate))
 
 
-def _stages(run: Run, parts: Sequence[Part]) -> list[ScoredImages]:
-    """All images out of fold as each of two stages judges them; none of a training in one."""
-    stages = range(len(_metrics(parts[0]).get("stages", ())))
-    return [join_images([_of_stage(run, part, stage) for part in parts]) for stage in stages]
+def _stages(run: Run, folds: Sequence[Fold]) -> list[ScoredImages]:
+    """All images out of fold as each of two stages predicts them; none of a training in one."""
+    stages = range(len(_metrics(folds[0]).get("stages", ())))
+    return [join_images([_of_stage(run, fold, stage) for fold in folds]) for stage in stages]
 
 
-def _of_stage(run: Run, part: Part, stage: int) -> ScoredImages:
-    noted = _metrics(part)["stages"][stage]
-    if noted["chosen"]:  # the gate is of this stage
-        return _out_of_fold(run, part)
-    return read_scored_images((part.folder / noted["bundle"]).with_suffix(".parquet"))
+def _of_stage(run: Run, fold: Fold, stage: int) -> ScoredImages:
+    stage_record = _metrics(fold)["stages"][stage]
+    if stage_record["chosen"]:  # the gate is of this stage
+        return _out_of_fold(run, fold)
+    return read_scored_images((fold.folder / stage_record["bundle"]).with_suffix(".parquet"))
 
 
-def _metrics(part: Part) -> dict[str, Any]:
-    metrics: dict[str, Any] = json.loads(part.files.metrics.read_text())
+def _metrics(fold: Fold) -> dict[str, Any]:
+    metrics: dict[str, Any] = json.loads(fold.files.metrics.read_text())
     return metrics

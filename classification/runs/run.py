@@ -34,12 +34,12 @@ from cxrloc.datasets.shards.read import ShardSet, check_complete
 
 
 @dataclass(frozen=True)
-class Part:
-    """One training of the run: its split and its folder. `fold` is None for a single split."""
+class Fold:
+    """One training of the run: its split and its folder. `number` is None for a single split."""
 
     split: Split
     folder: Path
-    fold: int | None = None
+    number: int | None = None
 
     @property
     def files(self) -> RunFolder:
@@ -49,7 +49,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Run:
-    """What all parts of a run share."""
+    """What all folds of a run share."""
 
     config: ClassifierConfig
     prepared: PreparedData
@@ -60,7 +60,7 @@ class Run:
 
     @property
     def files(self) -> RunFolder:
-        """The files of the run over all parts."""
+        """The files of the run over all folds."""
         return RunFolder(Path(self.config.out))
 
     def images(self, image_ids: Sequence[str]) -> ImageBatches:
@@ -100,8 +100,8 @@ def open_run(config: ClassifierConfig) -> Run:
 def _pixels(config: ClassifierConfig, prepared: PreparedData) -> PixelCache | ShardSet:
     data, size = config.data, config.model.size
     if data.shards:
-        held = row_groups_in_use(config.train.batch_size)
-        shards = ShardSet(data.shards, size, held)
+        row_groups = row_groups_in_use(config.train.batch_size)
+        shards = ShardSet(data.shards, size, row_groups)
         check_complete(shards, prepared.radiographs, strict=data.strict)
         _check_channels(shards, config.model)
         return shards
@@ -117,13 +117,14 @@ def _pixels(config: ClassifierConfig, prepared: PreparedData) -> PixelCache | Sh
 
 def _check_channels(shards: ShardSet, model: ModelConfig) -> None:
     """Grey shards feed every input, enhanced ones the very channels that they hold."""
-    there = (shards.kind.input, shards.kind.clahe_clip)
-    asked = (model.input, model.clahe_clip)
-    if holds_channels(shards) and there != asked:
+    shard_channels = (shards.kind.input, shards.kind.clahe_clip)
+    model_channels = (model.input, model.clahe_clip)
+    if holds_channels(shards) and shard_channels != model_channels:
         raise ValueError(
-            f"data.shards: {shards.url} holds images of input {there[0]} with clahe_clip "
-            f"{there[1]:g}, expected {asked[0]} with {asked[1]:g} as in model.input and "
-            "model.clahe_clip; grey shards (tools/data/build_shards.py --input grey) feed them all"
+            f"data.shards: {shards.url} holds images of input {shard_channels[0]} with clahe_clip "
+            f"{shard_channels[1]:g}, expected {model_channels[0]} with {model_channels[1]:g} as in "
+            "model.input and model.clahe_clip; grey shards (tools/data/build_shards.py --input "
+            "grey) feed them all"
         )
 
 
@@ -141,7 +142,7 @@ def _label_facts(
     return {"labels": {disease: asdict(of_disease) for disease, of_disease in counts.items()}}
 
 
-def make_parts(run: Run) -> list[Part]:
+def make_folds(run: Run) -> list[Fold]:
     """The trainings that the settings ask for.
 
     Raises:
@@ -152,55 +153,58 @@ def make_parts(run: Run) -> list[Part]:
     if data.split == "official":
         official = run.prepared.official
         split = official_split(images, official, data.validation_share, seed, run.diseases)
-        return [Part(split, out)]
+        return [Fold(split, out)]
     if data.split in STRATIFIERS:
         test, rest = data.test_share, 1 - data.test_share
         shares = rest * (1 - data.validation_share), rest * data.validation_share, test
         split = stratified_split(images, run.diseases, shares, seed, data.split)
-        return [Part(split, out)]
+        return [Fold(split, out)]
     if data.split == "sampled":
-        return [Part(sampled_split(images, run.diseases, seed=seed), out)]
+        return [Fold(sampled_split(images, run.diseases, seed=seed), out)]
     if data.fold != "all" and data.fold >= k:
         raise ValueError(f"data.fold: got {data.fold}, expected 0 to {k - 1} or all")
-    folds = range(k) if data.fold == "all" else [data.fold]
+    numbers = range(k) if data.fold == "all" else [data.fold]
     return [
-        Part(fold_split(images, run.prepared.folds, i, k), run.files.fold(i).path, i) for i in folds
+        Fold(fold_split(images, run.prepared.folds, i, k), run.files.fold(i).path, i)
+        for i in numbers
     ]
 
 
-def check_or_write_settings(run: Run, part: Part) -> None:
-    """Note the settings of a part, or compare them with those that its folder was begun with."""
-    path = part.files.settings
-    mine = json.loads(json.dumps(_settings(run, part), default=str))
-    begun = part.files.checkpoints.is_dir() or part.files.classifier.is_file()
+def check_or_write_settings(run: Run, fold: Fold) -> None:
+    """Note the settings of a fold, or compare them with those that its folder was begun with."""
+    path = fold.files.settings
+    settings = json.loads(json.dumps(_settings(run, fold), default=str))
+    begun = fold.files.checkpoints.is_dir() or fold.files.classifier.is_file()
     if not (begun and path.is_file()):
-        write_json(path, mine)
+        write_json(path, settings)
         return
-    theirs = json.loads(path.read_text())
-    different = [key for key in mine if mine[key] != theirs.get(key)]
+    earlier = json.loads(path.read_text())
+    different = [key for key in settings if settings[key] != earlier.get(key)]
     if different:
-        changes = ", ".join(f"{k}: {theirs.get(k)!r} there, {mine[k]!r} now" for k in different)
+        changes = ", ".join(
+            f"{k}: {earlier.get(k)!r} there, {settings[k]!r} now" for k in different
+        )
         raise ValueError(
-            f"{part.folder} was begun with other settings ({changes}); "
+            f"{fold.folder} was begun with other settings ({changes}); "
             "take another out folder, or delete this one"
         )
 
 
-def list_images(run: Run, part: Part) -> None:
-    """Write which images a finished part was trained on, and which its gate.csv judges."""
+def list_images(run: Run, fold: Fold) -> None:
+    """Write which images a finished fold was trained on, and which its gate.csv holds."""
     images = {
-        name: [run.radiographs[i] for i in getattr(part.split, name)]
+        name: [run.radiographs[i] for i in getattr(fold.split, name)]
         for name in ("train", "validation")
     }
     weights = Path(run.config.model.weights)
-    known = RunFolder(weights.parent).training_images.is_file() and weights.is_file()
-    write_training_images(part.files.classifier, images, {"weights": weights} if known else {})
-    write_gate_provenance(part.files, [part])
+    listed = RunFolder(weights.parent).training_images.is_file() and weights.is_file()
+    write_training_images(fold.files.classifier, images, {"weights": weights} if listed else {})
+    write_gate_provenance(fold.files, [fold])
 
 
-def write_gate_provenance(folder: RunFolder, parts: Sequence[Part]) -> None:
-    """The sidecar of a folder's gate.csv, which holds the decisions of these parts."""
-    looked_at = [LookedAt(p.split.test, p.files.classifier, p.fold) for p in parts]
+def write_gate_provenance(folder: RunFolder, folds: Sequence[Fold]) -> None:
+    """The sidecar of a folder's gate.csv, which holds the decisions of these folds."""
+    looked_at = [LookedAt(fold.split.test, fold.files.classifier, fold.number) for fold in folds]
     write_provenance(folder.gate, looked_at)
 
 
@@ -208,27 +212,27 @@ def input_hashes(run: Run) -> dict[str, str]:
     """Name -> SHA-256 of what the run was made from, for its manifest."""
     prepared, weights = run.prepared.files, Path(run.config.model.weights)
     files = {"index": prepared.index, "folds": prepared.folds, "weights": weights}
-    own = {name: file_sha256(path) for name, path in files.items() if path.is_file()}
-    return {**run.prepared.manifest["hashes"], **own}
+    hashes = {name: file_sha256(path) for name, path in files.items() if path.is_file()}
+    return {**run.prepared.manifest["hashes"], **hashes}
 
 
-def _settings(run: Run, part: Part) -> dict[str, Any]:
-    """All that decides what a part's bundle is; not how fast it is made."""
+def _settings(run: Run, fold: Fold) -> dict[str, Any]:
+    """All that decides what a fold's bundle is; not how fast it is made."""
     config = run.config
     flat = {f"model.{k}": v for k, v in asdict(config.model).items()}
     flat["model.demographics"] = list(config.model.demographics)  # as JSON has it
     flat |= {f"data.{k}": getattr(config.data, k) for k in ("uncertain", "blank", "closure")}
     flat |= {f"train.{k}": v for k, v in asdict(config.train).items() if k != "device"}
-    parts = "\n".join(" ".join(ids) for ids in (part.split.train, part.split.validation))
-    flat["split"] = hashlib.sha256(parts.encode()).hexdigest()
-    ids = (*part.split.train, *part.split.validation, *part.split.test)
+    split_ids = "\n".join(" ".join(ids) for ids in (fold.split.train, fold.split.validation))
+    flat["split"] = hashlib.sha256(split_ids.encode()).hexdigest()
+    ids = (*fold.split.train, *fold.split.validation, *fold.split.test)
     images = [run.radiographs[i] for i in ids]
-    known = repr(
+    label_text = repr(
         [(r.image_id, [r.label(d) for d in run.diseases], r.boxes, r.uncertain) for r in images]
     )
-    flat["labels and boxes"] = hashlib.sha256(known.encode()).hexdigest()
+    flat["labels and boxes"] = hashlib.sha256(label_text.encode()).hexdigest()
     # which images share a row group decides the order of images; where the shards lie does not
-    groups = run.images(part.split.train).groups
+    groups = run.images(fold.split.train).groups
     flat["row groups"] = "" if groups is None else hashlib.sha256(groups.tobytes()).hexdigest()
     if Path(config.model.weights).is_file():
         flat["weights file"] = file_sha256(Path(config.model.weights))
@@ -236,9 +240,9 @@ def _settings(run: Run, part: Part) -> dict[str, Any]:
 
 
 def _diseases(radiographs: Sequence[Radiograph], asked: Sequence[str]) -> tuple[str, ...]:
-    known = tuple(dict.fromkeys(d for r in radiographs for d in r.labels))
-    able = list(dict.fromkeys((*known, NO_FINDING)))  # CheXpert labels it itself
+    labels = tuple(dict.fromkeys(d for r in radiographs for d in r.labels))
+    able = list(dict.fromkeys((*labels, NO_FINDING)))  # CheXpert labels it itself
     unknown = [d for d in asked if d not in able]
     if unknown:
         raise ValueError(f"data.diseases: no label {', '.join(unknown)}; known are {able}")
-    return tuple(asked) or known
+    return tuple(asked) or labels

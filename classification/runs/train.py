@@ -42,18 +42,23 @@ from cxrloc.classification.runs.bundles import (
     thresholds_of,
 )
 from cxrloc.classification.runs.examination_report import (
-    STUDY_POINTS,
-    write_study_report,
+    EXAMINATION_POINTS,
+    write_examination_report,
 )
 from cxrloc.classification.runs.out_of_fold_report import report_out_of_fold
-from cxrloc.classification.runs.predict import Judged, images_of_rows, judge_part, scored_images
+from cxrloc.classification.runs.predict import (
+    FoldPrediction,
+    images_of_rows,
+    predict_fold,
+    scored_images,
+)
 from cxrloc.classification.runs.run import (
-    Part,
+    Fold,
     Run,
     check_or_write_settings,
     input_hashes,
     list_images,
-    make_parts,
+    make_folds,
     open_run,
     write_gate_provenance,
 )
@@ -68,9 +73,9 @@ from cxrloc.datasets.files.manifest import RESEARCH_USE, run_manifest, write_jso
 def run_classifier(config: ClassifierConfig) -> Path:
     """Train what is not trained yet and write the run folder; returns it.
 
-    A finished part is skipped and an interrupted one goes on, provided that the settings are the
+    A finished fold is skipped and an interrupted one goes on, provided that the settings are the
     same. The folder gets a bundle, metrics, figures, logs and the list of training images for each
-    part, and over the test images of all parts `gate.csv`, `metrics.*` and, unless one fold alone
+    fold, and over the test images of all folds `gate.csv`, `metrics.*` and, unless one fold alone
     is run, the report out of fold. Under torchrun all processes work on it together.
 
     Raises:
@@ -84,86 +89,90 @@ def run_classifier(config: ClassifierConfig) -> Path:
 def _run(config: ClassifierConfig) -> None:
     member().images_per_step(config.train.batch_size)  # before anything takes time
     run = open_run(config)
-    parts = make_parts(run)
-    for number, part in enumerate(parts, start=1):
-        done = run_on_rank_zero(_begin_part, run, part)
-        print(_headline(part, f"part {number} of {len(parts)}", done), flush=True)
+    folds = make_folds(run)
+    for number, fold in enumerate(folds, start=1):
+        done = run_on_rank_zero(_begin_fold, run, fold)
+        print(_headline(fold, f"training {number} of {len(folds)}", done), flush=True)
         if not done:
-            _run_part(run, part)
-        run_on_rank_zero(list_images, run, part)
-    run_on_rank_zero(_finish, run, parts)
+            _run_fold(run, fold)
+        run_on_rank_zero(list_images, run, fold)
+    run_on_rank_zero(_finish, run, folds)
 
 
-def _begin_part(run: Run, part: Part) -> bool:
+def _begin_fold(run: Run, fold: Fold) -> bool:
     """Claim its folder; whether it was finished before."""
-    check_or_write_settings(run, part)
-    return part.files.classifier.is_file()
+    check_or_write_settings(run, fold)
+    return fold.files.classifier.is_file()
 
 
-def _headline(part: Part, what: str, done: bool) -> str:
-    sizes = [len(getattr(part.split, name)) for name in ("train", "validation", "test")]
-    what += "" if part.fold is None else f" (test fold {part.fold})"
+def _headline(fold: Fold, what: str, done: bool) -> str:
+    sizes = [len(getattr(fold.split, name)) for name in ("train", "validation", "test")]
+    what += "" if fold.number is None else f" (test fold {fold.number})"
     images = "train {}, validation {}, test {} images".format(*sizes)
     return f"{what}: {images}{': finished before, skipped' if done else ''}"
 
 
-def _finish(run: Run, parts: Sequence[Part]) -> None:
-    if parts[0].fold is not None:
-        _pool(run, parts)
-    print(write_study_report(run, parts), flush=True)
-    if parts[0].fold is None or run.config.data.fold == "all":
-        report_out_of_fold(run, parts)
+def _finish(run: Run, folds: Sequence[Fold]) -> None:
+    if folds[0].number is not None:
+        _pool(run, folds)
+    print(write_examination_report(run, folds), flush=True)
+    if folds[0].number is None or run.config.data.fold == "all":
+        report_out_of_fold(run, folds)
     files = run.files
     print(f"results: {files.metrics_page}, {files.gate}. {RESEARCH_USE}.", flush=True)
 
 
-def _run_part(run: Run, part: Part) -> None:
+def _run_fold(run: Run, fold: Fold) -> None:
     """Train, choose thresholds on validation images, score the test images; the bundle is last."""
     started = time.time()
-    trained, report = _train_part(run, part)
-    chosen = judge_part(run, part, trained)
+    trained, report = _train_fold(run, fold)
+    chosen = predict_fold(run, fold, trained)
     stages = [
         replace(chosen, trained=stage)
         if stage.best_epoch == trained.best_epoch
-        else judge_part(run, part, stage)
+        else predict_fold(run, fold, stage)
         for stage in trained.stages
     ]
-    run_on_rank_zero(_write_part, run, part, chosen, stages, report, started)
+    run_on_rank_zero(_write_fold, run, fold, chosen, stages, report, started)
 
 
-def _write_part(
+def _write_fold(
     run: Run,
-    part: Part,
-    chosen: Judged,
-    judged_stages: Sequence[Judged],
+    fold: Fold,
+    chosen: FoldPrediction,
+    predicted_stages: Sequence[FoldPrediction],
     report: LoadReport,
     started: float,
 ) -> None:
-    validation, test = run.images(part.split.validation), run.images(part.split.test)
-    kept = scored_images(run, part, validation, chosen.validation)
-    points, of_studies = choose_points(kept)
-    rows = _rows(test, chosen.test, thresholds_of(points), run.diseases, part.fold)
+    validation, test = run.images(fold.split.validation), run.images(fold.split.test)
+    scored = scored_images(run, fold, validation, chosen.validation)
+    points, of_examinations = choose_points(scored)
+    rows = _rows(test, chosen.test, thresholds_of(points), run.diseases, fold.number)
     seed, trained = run.config.train.seed, chosen.trained
     manifest = run_manifest(run.config, seed=seed, hashes=input_hashes(run), started=started)
     manifest |= run.label_facts
-    stages = report_stages(run, part, chosen, judged_stages, manifest)
+    stages = report_stages(run, fold, chosen, predicted_stages, manifest)
     details = {
         "best_epoch": trained.best_epoch,
         "history": trained.history,
         "operating_points": {d: asdict(p) for d, p in points.items()},
         "weights": asdict(report),
-        **({STUDY_POINTS: {d: asdict(p) for d, p in of_studies.items()}} if of_studies else {}),
+        **(
+            {EXAMINATION_POINTS: {d: asdict(p) for d, p in of_examinations.items()}}
+            if of_examinations
+            else {}
+        ),
         **({"stages": [stage.to_json() for stage in stages]} if stages else {}),
     }
-    write_scored_images(part.files.validation, kept)
+    write_scored_images(fold.files.validation, scored)
     notes, more = _threshold_notes(points), stage_tables(stages, _random_layers(run, report))
-    print(_write_scores(run, part.files, rows, details, notes, more), flush=True)
-    plot_losses(part.folder / "loss.png", trained.history, trained.best_epoch)
-    save_bundle(part.files.classifier, chosen, (points, of_studies), manifest)
-    forget_checkpoints(part.folder)
+    print(_write_scores(run, fold.files, rows, details, notes, more), flush=True)
+    plot_losses(fold.folder / "loss.png", trained.history, trained.best_epoch)
+    save_bundle(fold.files.classifier, chosen, (points, of_examinations), manifest)
+    forget_checkpoints(fold.folder)
 
 
-def _train_part(run: Run, part: Part) -> tuple[Trained, LoadReport]:
+def _train_fold(run: Run, fold: Fold) -> tuple[Trained, LoadReport]:
     settings = run.config.model
     three_class = run.config.data.uncertain == "three_class"
     outputs = len(run.diseases) * (CLASSES if three_class else 1)
@@ -178,16 +187,16 @@ def _train_part(run: Run, part: Part) -> tuple[Trained, LoadReport]:
     )
     notes = random_notes(_random_layers(run, report))
     print(report, *(f"{note}." for note in notes), sep="\n", flush=True)
-    images = run.training_images(part.split.train), run.images(part.split.validation)
-    trained = train(model, images, run.config, part.folder)
+    images = run.training_images(fold.split.train), run.images(fold.split.validation)
+    trained = train(model, images, run.config, fold.folder)
     return _folded(trained) if three_class else trained, report
 
 
 def _random_layers(run: Run, report: LoadReport) -> tuple[str, ...]:
     """Layers that some stage freezes although the start weights lack tensors of them."""
     stages = STAGES if run.config.train.two_stage else run.config.model.frozen_stages
-    named = ARCHITECTURES[run.config.model.architecture].family.stages[:stages]
-    return random_and_frozen(report, [layer for stage in named for layer in stage])
+    stage_layers = ARCHITECTURES[run.config.model.architecture].family.stages[:stages]
+    return random_and_frozen(report, [layer for stage in stage_layers for layer in stage])
 
 
 def _folded(trained: Trained) -> Trained:
@@ -243,13 +252,13 @@ def _write_scores(
     return page
 
 
-def _pool(run: Run, parts: Sequence[Part]) -> None:
-    """Decisions and metrics over the test images of all folds, each judged by its own fold."""
-    rows = [row for part in parts for row in read_gate_table(part.files.gate)]
-    folds = [part.fold for part in parts]
-    page = _write_scores(run, run.files, rows, {"folds": folds, "k": run.prepared.k}, None)
-    write_gate_provenance(run.files, parts)
-    if len(parts) > 1:
+def _pool(run: Run, folds: Sequence[Fold]) -> None:
+    """Decisions and metrics over the test images of all folds, each predicted by its own fold."""
+    rows = [row for fold in folds for row in read_gate_table(fold.files.gate)]
+    numbers = [fold.number for fold in folds]
+    page = _write_scores(run, run.files, rows, {"folds": numbers, "k": run.prepared.k}, None)
+    write_gate_provenance(run.files, folds)
+    if len(folds) > 1:
         print(page, flush=True)
 
 

@@ -32,7 +32,7 @@ from cxrloc.datasets.shards.read import ShardSet
 
 Batch = tuple[torch.Tensor, ...]  # squares, labels and, where asked for, demographics
 Loader = DataLoader[Batch]
-_MEAN_IMAGE = "mean_image.safetensors"  # kept beside the checkpoints
+_MEAN_IMAGE = "mean_image.safetensors"  # kept with the checkpoints
 
 
 class ImageBatches(Dataset[Batch]):
@@ -78,8 +78,8 @@ class ImageBatches(Dataset[Batch]):
     def __getitem__(self, positions: Sequence[int]) -> Batch:
         labels = self.labels[list(positions)].astype(np.float32)
         batch = torch.from_numpy(self.squares(positions)), torch.from_numpy(labels)
-        known = self.demographics[list(positions)]
-        return (*batch, torch.from_numpy(known)) if known.shape[1] else batch
+        demographics = self.demographics[list(positions)]
+        return (*batch, torch.from_numpy(demographics)) if demographics.shape[1] else batch
 
 
 def holds_channels(cache: PixelCache | ShardSet) -> bool:
@@ -134,9 +134,9 @@ class EpochBatches(Sampler[list[int]]):
         return max(self.count // self.batch_size, min(self.count, 1))
 
     def __iter__(self) -> Iterator[list[int]]:
-        mine = self._positions()
+        positions = self._positions()
         for i in range(len(self)):
-            yield mine[i * self.size : (i + 1) * self.size].tolist()
+            yield positions[i * self.size : (i + 1) * self.size].tolist()
 
     def _positions(self) -> npt.NDArray[np.int64]:
         if self.order is None:
@@ -179,13 +179,13 @@ def augment(
     """
     n, member = len(grey), member or Member()
     everyone = n * member.world_size
-    mine = slice(n * member.rank, n * (member.rank + 1))
+    of_this_rank = slice(n * member.rank, n * (member.rank + 1))
     planes = grey if grey.ndim == 4 else grey.unsqueeze(1)
-    theta = torch.from_numpy(_affine(everyone, config, rng)[mine]).to(grey.device)
+    theta = torch.from_numpy(_affine(everyone, config, rng)[of_this_rank]).to(grey.device)
     gain = 1 + config.brightness * rng.uniform(-1, 1, everyone).astype(np.float32)
     grid = F.affine_grid(theta, list(planes.shape), align_corners=False)
     moved = F.grid_sample(planes, grid, padding_mode="zeros", align_corners=False)
-    factor = torch.from_numpy(gain[mine]).to(grey.device)[:, None, None, None]
+    factor = torch.from_numpy(gain[of_this_rank]).to(grey.device)[:, None, None, None]
     return (moved * factor).clamp(0, 255).view(grey.shape)
 
 
@@ -231,7 +231,7 @@ def fit_preprocessing(config: ModelConfig, images: ImageBatches, folder: Path) -
     path = folder / _MEAN_IMAGE
     if not path.is_file():
         squares = (images.squares([i])[0] for i in range(len(images)))
-        found = mean_image(tqdm(squares, "mean image", len(images), unit="image", mininterval=1.0))
+        image = mean_image(tqdm(squares, "mean image", len(images), unit="image", mininterval=1.0))
         with whole_file(path) as temporary:
-            save_file(mean_image_tensors(found, 255), temporary)
+            save_file(mean_image_tensors(image, 255), temporary)
     return replace(plain, image=mean_image_of(load_file(path)))

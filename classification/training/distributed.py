@@ -102,16 +102,16 @@ def run_on_rank_zero(function: Callable[..., Result], *arguments: Any) -> Result
     if member().world_size == 1:
         return function(*arguments)
     failure: Exception | None = None
-    said: list[Any] = [False, None]
+    outcome: list[Any] = [False, None]
     if member().rank == 0:
         try:
-            said = [True, function(*arguments)]
+            outcome = [True, function(*arguments)]
         except Exception as error:
             failure = error
-    dist.broadcast_object_list(said, src=0)
+    dist.broadcast_object_list(outcome, src=0)
     if failure is not None:
         raise failure
-    done, result = said
+    done, result = outcome
     if not done:
         raise SystemExit(1)  # rank 0 says why
     return result  # type: ignore[no-any-return]

@@ -46,7 +46,7 @@ class GateTraining(L.LightningModule):
         self.steps_per_epoch = steps_per_epoch
         self.small_epochs = int(config.small_share * config.epochs)
         self.loss = loss or LabelLoss()
-        self.judged: list[Batch] = []  # logits and labels of the validation images of this epoch
+        self.predicted: list[Batch] = []  # logits and labels of the validation images of this epoch
         self.frozen = list(frozen_layers(model, frozen_stages))
         model.requires_grad_(True)  # an earlier stage may have frozen more
         for layer in self.frozen:
@@ -66,19 +66,19 @@ class GateTraining(L.LightningModule):
         if self.current_epoch < self.small_epochs:
             changed = F.avg_pool2d(changed, 2)
         logits = self.model(self.preprocessing.normalise(changed), *demographics).logits
-        mine, loss = mean_over_ranks(self.loss(logits, labels), (~labels.isnan()).sum())
+        share_of_loss, loss = mean_over_ranks(self.loss(logits, labels), (~labels.isnan()).sum())
         self.log("train_loss", loss, on_epoch=True, on_step=False, batch_size=len(labels))
-        return mine
+        return share_of_loss
 
     def validation_step(self, batch: Batch, batch_index: int) -> None:
         squares, labels, *demographics = batch
         logits = self.model(self.preprocessing.to_tensor(squares), *demographics).logits
-        self.judged.append((logits.cpu(), labels.cpu()))
+        self.predicted.append((logits.cpu(), labels.cpu()))
 
     def on_validation_epoch_end(self) -> None:
-        """Judge all images, each once, whichever process it went through."""
-        outputs, labels = (gather(torch.cat(part)) for part in zip(*self.judged, strict=True))
-        self.judged.clear()
+        """Evaluate all images, each once, whichever process it went through."""
+        outputs, labels = (gather(torch.cat(part)) for part in zip(*self.predicted, strict=True))
+        self.predicted.clear()
         loss = self.loss(outputs.to(self.device), labels.to(self.device))
         self.log("val_loss", loss, prog_bar=True)
         logits = self.loss.disease_logits(outputs)

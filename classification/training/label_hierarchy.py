@@ -3,7 +3,7 @@
 The first stage trains all layers on the labels at the top of the label tree, those that are no kind
 of another output (Lung Opacity, but not Edema); the other labels are masked. The second freezes the
 backbone and masks the parents: only the rows of the linear head that belong to children learn, so
-that children are told apart on what was learnt for their parents, and the parents' probabilities
+that children are distinguished by what was learnt for their parents, and the parents' probabilities
 stay what they were. The epoch of each is chosen by the validation loss over its labels, and the
 network of the second is the result. Pham et al. 2019 (arXiv 1911.06475) train a hierarchy in two
 stages with a frozen second one too; their first sees the images whose parents are present, and
@@ -45,11 +45,11 @@ def child_labels(diseases: Sequence[str]) -> tuple[str, ...]:
     return tuple(d for d in diseases if d not in top)
 
 
-def only(images: ImageBatches, diseases: Sequence[str]) -> ImageBatches:
+def select_diseases(images: ImageBatches, diseases: Sequence[str]) -> ImageBatches:
     """The same images with all labels but those of these diseases unknown."""
     masked = copy.copy(images)
-    kept = np.isin(images.diseases, diseases)
-    masked.labels = np.where(kept, images.labels, np.nan)
+    in_set = np.isin(images.diseases, diseases)
+    masked.labels = np.where(in_set, images.labels, np.nan)
     return masked
 
 

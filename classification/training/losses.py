@@ -38,9 +38,9 @@ class LabelLoss(nn.Module):
     """
 
     def forward(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        known = ~labels.isnan()
-        losses = self.per_label(logits.float(), torch.where(known, labels, 0.0))
-        return (losses * known).sum() / known.sum().clamp(min=1)
+        has_label = ~labels.isnan()
+        losses = self.per_label(logits.float(), torch.where(has_label, labels, 0.0))
+        return (losses * has_label).sum() / has_label.sum().clamp(min=1)
 
     def per_label(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         """(N, D) losses; targets in 0..1, and what comes out for an unknown label is dropped."""
@@ -121,11 +121,11 @@ class ThreeClassLoss(LabelLoss):
     """
 
     def forward(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        known = ~labels.isnan()
-        classes = torch.where(known, labels, 0.0).long()
+        has_label = ~labels.isnan()
+        classes = torch.where(has_label, labels, 0.0).long()
         logs = F.log_softmax(logits.float().view(*labels.shape, CLASSES), dim=-1)
         losses = -logs.gather(-1, classes.unsqueeze(-1)).squeeze(-1)
-        return (losses * known).sum() / known.sum().clamp(min=1)
+        return (losses * has_label).sum() / has_label.sum().clamp(min=1)
 
     def disease_logits(self, outputs: torch.Tensor) -> torch.Tensor:
         absent, present, _ = outputs.view(len(outputs), -1, CLASSES).unbind(dim=-1)
@@ -154,8 +154,8 @@ def chexnet_weights(labels: Labels) -> tuple[torch.Tensor, torch.Tensor]:
     same sum of weights. A disease without a positive has 1 and 0, and so teaches nothing.
     """
     positives, negatives = _counts(labels)
-    known = positives + negatives
-    shares = np.where(known > 0, negatives / np.maximum(known, 1), 1.0)
+    labelled = positives + negatives
+    shares = np.where(labelled > 0, negatives / np.maximum(labelled, 1), 1.0)
     weights = torch.from_numpy(shares.astype(np.float32))
     return weights, 1 - weights
 

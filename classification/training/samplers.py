@@ -137,16 +137,16 @@ def findings(labels: Labels) -> npt.NDArray[np.bool_]:
     known label has nothing, not even "none": it teaches nothing and is not drawn.
     """
     positive = (labels > 0.5) & (labels <= 1)
-    known = ~np.isnan(labels).all(axis=1)
-    return np.column_stack([positive, known & ~positive.any(axis=1)])
+    has_label = ~np.isnan(labels).all(axis=1)
+    return np.column_stack([positive, has_label & ~positive.any(axis=1)])
 
 
 def image_weights(labels: Labels) -> npt.NDArray[np.float64]:
     """(N,) mean over an image's diseases of 1 / the disease's share; "none" is one of them."""
-    found = findings(labels)
-    inverse = len(found) / np.maximum(found.sum(axis=0), 1)
-    count = np.maximum(found.sum(axis=1), 1)
-    weights: npt.NDArray[np.float64] = (found * inverse).sum(axis=1) / count
+    has_finding = findings(labels)
+    inverse = len(has_finding) / np.maximum(has_finding.sum(axis=0), 1)
+    count = np.maximum(has_finding.sum(axis=1), 1)
+    weights: npt.NDArray[np.float64] = (has_finding * inverse).sum(axis=1) / count
     return weights
 
 

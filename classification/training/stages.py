@@ -36,7 +36,7 @@ from cxrloc.classification.training.gate_training import GateTraining, macro_auc
 from cxrloc.classification.training.label_hierarchy import (
     child_labels,
     children_config,
-    only,
+    select_diseases,
     top_labels,
 )
 from cxrloc.classification.training.losses import make_loss
@@ -112,7 +112,7 @@ def _parents_first(
     for number, (labels, settings) in enumerate(
         ((top, config), (below, children_config(config))), start=1
     ):
-        images = only(parts[0], labels), only(parts[1], labels)
+        images = select_diseases(parts[0], labels), select_diseases(parts[1], labels)
         _check_parts(*images)
         print(f"stage {number} of 2: {', '.join(labels)}", flush=True)
         folders = Folders.under(folder, f"stage{number}")
@@ -125,10 +125,10 @@ def _parents_first(
 
 def stage_configs(config: ClassifierConfig) -> tuple[ClassifierConfig, ClassifierConfig]:
     """Settings of the first stage (whole backbone frozen) and of the second (lower rate)."""
-    first = replace(config.train, epochs=config.train.stage1_epochs)
+    head_train = replace(config.train, epochs=config.train.stage1_epochs)
     second = replace(config.train, lr=config.train.stage2_lr)
     frozen = replace(config.model, frozen_stages=STAGES)
-    return replace(config, model=frozen, train=first), replace(config, train=second)
+    return replace(config, model=frozen, train=head_train), replace(config, train=second)
 
 
 def joined(stages: Sequence[Trained]) -> Trained:

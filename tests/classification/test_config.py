@@ -9,16 +9,8 @@ from typing import Any, get_args
 
 import pytest
 
-from cxrloc.classification.config import (
-    Architecture,
-    ClassifierConfig,
-    DataConfig,
-    Loss,
-    ModelConfig,
-    Optimizer,
-    Sampler,
-    TrainConfig,
-)
+from cxrloc.classification.choices import Architecture, Loss, Optimizer, Sampler
+from cxrloc.classification.config import ClassifierConfig, DataConfig, ModelConfig, TrainConfig
 from cxrloc.classification.network.backbones import ARCHITECTURES
 from cxrloc.classification.training.losses import LOSSES
 from cxrloc.classification.training.optimization import OPTIMIZERS

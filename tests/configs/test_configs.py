@@ -44,8 +44,12 @@ def data_set_of(path: Path) -> str:
     diseases = {*yaml.safe_load(path.read_text()).get("data", {}).get("diseases", ())}
     if not diseases or tool_of(path) != "train_classifier":
         return ""
-    known = {"nih": {*NIH_DISEASES, NO_FINDING}, "chexpert": {*CHEXPERT_LABELS}, "mura": {ABNORMAL}}
-    return next((name for name, labels in known.items() if diseases <= labels), "")
+    labels_of = {
+        "nih": {*NIH_DISEASES, NO_FINDING},
+        "chexpert": {*CHEXPERT_LABELS},
+        "mura": {ABNORMAL},
+    }
+    return next((name for name, labels in labels_of.items() if diseases <= labels), "")
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=name_of)
@@ -61,9 +65,9 @@ def test_a_config_loads_and_its_first_comment_is_its_command(path: Path) -> None
 @pytest.mark.parametrize("path", CONFIGS, ids=name_of)
 def test_a_config_says_what_it_costs_and_what_it_scored(path: Path) -> None:
     head = [line for line in path.read_text().splitlines() if line.startswith("# ")]
-    said = " ".join(line.lower() for line in head[:4])
-    assert "cost" in said
-    assert "score" in said
+    comment = " ".join(line.lower() for line in head[:4])
+    assert "cost" in comment
+    assert "score" in comment
 
 
 def test_the_configs_of_earlier_projects_have_their_labels_and_splits() -> None:

@@ -89,7 +89,7 @@ def _run(arguments: argparse.Namespace) -> int:
     notes = [f"By {_members(bundles)}", *scored.notes]
     notes += [sentence.removesuffix(".") for sentence in sentences]
     draws = arguments.resamples, arguments.seed
-    found = by_level(scored.images, scored.study_thresholds, *draws)
+    found = by_level(scored.images, scored.examination_thresholds, *draws)
     studies = out.with_suffix(".studies.csv")
     table = scores_table(scored.images, notes, *draws)
     page = page_markdown(

@@ -107,7 +107,7 @@ def test_the_mean_image_is_of_the_training_images_and_is_not_computed_again(
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("standardise", ["imagenet", "image"])
-def test_a_bundle_keeps_its_input_and_judges_the_same(
+def test_a_bundle_keeps_its_input_and_predicts_the_same(
     kind: str, standardise: str, tmp_path: Path
 ) -> None:
     squares = noise(3)
@@ -119,13 +119,13 @@ def test_a_bundle_keeps_its_input_and_judges_the_same(
     back = load_classifier(tmp_path / "a.safetensors")
     assert back.preprocessing == preprocessing
     images = [LoadedImage(str(n), square, (64, 64)) for n, square in enumerate(squares)]
-    judged, trained = (
+    predicted, trained = (
         Gate(back)(images),
         Gate(bundle).forward_squares(batches(squares, kind).squares(range(3))),
     )
-    np.testing.assert_array_equal(judged.probabilities, trained[0])
-    found = GradCamLocalizer(Gate(back)).localize(images, ["Mass"]).boxes
-    assert all(len(one.box_xyxy) == 4 for one in found)
+    np.testing.assert_array_equal(predicted.probabilities, trained[0])
+    boxes = GradCamLocalizer(Gate(back)).localize(images, ["Mass"]).boxes
+    assert all(len(box.box_xyxy) == 4 for box in boxes)
 
 
 def test_a_training_step_runs_for_every_input_also_at_half_size() -> None:
@@ -163,8 +163,8 @@ def test_weights_of_three_channels_are_added_up_into_one(tmp_path: Path) -> None
     once, report = build_classifier("simple_cnn", 1, weights=path, in_channels=1)
     assert report.mismatched == report.missing == ()
     kernels = thrice.get_parameter("backbone.block1.0.weight")
-    found = once.get_parameter("backbone.block1.0.weight")
-    torch.testing.assert_close(found, kernels.sum(1, keepdim=True))
+    kernel = once.get_parameter("backbone.block1.0.weight")
+    torch.testing.assert_close(kernel, kernels.sum(1, keepdim=True))
 
 
 def test_a_wrong_input_is_refused() -> None:
@@ -186,10 +186,10 @@ def test_markers_go_before_the_image_is_fitted_and_the_bundle_remembers(tmp_path
     model, _ = build_classifier("simple_cnn", 1)
     fields = ClassifierBundle(model, ("Mass",), {"Mass": 0.5}, Preprocessing(64), {}, {}, {})
     for how, brightest in (("keep", 240), ("mask", 90), ("inpaint", 90)):
-        own = replace(fields, preprocessing=Preprocessing(64, markers=how))
-        save_classifier(tmp_path / how, own)
+        changed = replace(fields, preprocessing=Preprocessing(64, markers=how))
+        save_classifier(tmp_path / how, changed)
         restored = load_classifier(tmp_path / how).preprocessing
-        assert restored == own.preprocessing
+        assert restored == changed.preprocessing
         assert abs(int(restored.squares([image]).max()) - brightest) < 40
     with pytest.raises(ValueError, match=r"model\.markers.*keep, mask, inpaint"):
         ModelConfig(markers="blur")  # type: ignore[arg-type]

@@ -75,8 +75,8 @@ def test_the_first_layer_on_grey_levels_gives_the_same_to_the_last_border_pixel(
 
     with torch.inference_mode():
         levels = grey.levels(x)
-        found = GreyConv2d(grey.fold(layer))(levels)
-        torch.testing.assert_close(found, layer(x), atol=1e-4, rtol=1e-4)
+        output = GreyConv2d(grey.fold(layer))(levels)
+        torch.testing.assert_close(output, layer(x), atol=1e-4, rtol=1e-4)
     np.testing.assert_array_equal(levels[:, 0] + grey.zero, _squares(2))
     assert torch.equal(levels.bfloat16().float(), levels)
 
@@ -88,9 +88,9 @@ def test_a_preprocessing_whose_channels_or_pixels_differ_has_no_grey_levels() ->
 
 def test_weights_of_unrelated_inputs_are_rounded_to_the_nearest() -> None:
     weight = torch.randn(5, 200, generator=torch.Generator().manual_seed(0))
-    found, scale = gptq(weight, torch.eye(200))
+    rounded, scale = gptq(weight, torch.eye(200))
     torch.testing.assert_close(scale, weight.abs().amax(1) / 127)
-    torch.testing.assert_close(found.float(), torch.round(weight / scale[:, None]))
+    torch.testing.assert_close(rounded.float(), torch.round(weight / scale[:, None]))
 
 
 def test_weights_of_related_inputs_make_up_for_each_others_rounding() -> None:
@@ -102,18 +102,18 @@ def test_weights_of_related_inputs_make_up_for_each_others_rounding() -> None:
     weight -= weight.mean(1, keepdim=True)
     nearest = (weight.abs().amax(1) / 127)[:, None]
 
-    found, scale = gptq(weight, inputs.T @ inputs)
+    rounded, scale = gptq(weight, inputs.T @ inputs)
 
-    error = (inputs @ (found.float() * scale[:, None] - weight).T).square().mean()
+    error = (inputs @ (rounded.float() * scale[:, None] - weight).T).square().mean()
     plain = (inputs @ (torch.round(weight / nearest) * nearest - weight).T).square().mean()
     assert error < 0.1 * plain
-    assert found.dtype == torch.int8
-    assert int(found.abs().max()) == 127
+    assert rounded.dtype == torch.int8
+    assert int(rounded.abs().max()) == 127
 
 
 def test_dead_inputs_and_dead_kernels_are_zeros() -> None:
-    found, scale = gptq(torch.zeros(2, 3), torch.zeros(3, 3))
-    assert found.tolist() == [[0, 0, 0], [0, 0, 0]]
+    rounded, scale = gptq(torch.zeros(2, 3), torch.zeros(3, 3))
+    assert rounded.tolist() == [[0, 0, 0], [0, 0, 0]]
     assert scale.tolist() == [1, 1]
 
 
@@ -142,37 +142,37 @@ def test_a_layer_whose_input_cannot_bear_8_bits_stays_in_float() -> None:
     edges.weight.data -= edges.weight.data.mean((1, 2, 3), keepdim=True)
     nn.init.zeros_(edges.bias)  # type: ignore[arg-type]
 
-    found = calibrate(_of(nn.Sequential(blur, edges)), _squares(4))
+    calibrated = calibrate(_of(nn.Sequential(blur, edges)), _squares(4))
 
-    assert found.left == ("1",)
-    assert set(found.layers) == {"0.conv"}
+    assert calibrated.left == ("1",)
+    assert set(calibrated.layers) == {"0.conv"}
 
 
 def test_layers_of_several_groups_and_of_channels_that_differ_are_dealt_with() -> None:
     layers = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 8, 3, groups=8))
     bundle = _of(layers, Preprocessing(SIDE, image=_image(0.4)))
 
-    found = calibrate(bundle, _squares(4))
+    calibrated = calibrate(bundle, _squares(4))
 
-    assert found.grey is None
-    assert "2" in found.left
+    assert calibrated.grey is None
+    assert "2" in calibrated.left
     x = bundle.preprocessing.to_tensor(_squares(2, first=50))
     with torch.inference_mode():
-        network = found.network(folded(layers))
-        assert _decibels(network(found.inputs(x)), layers(x)) < -25
+        network = calibrated.network(folded(layers))
+        assert _decibels(network(calibrated.inputs(x)), layers(x)) < -25
 
 
 def test_a_network_that_does_not_give_grey_levels_to_a_convolution_is_dealt_with() -> None:
     """GoogLeNet's first layer undoes ImageNet's standardisation."""
     bundle = _of(build_classifier("googlenet", 1, seed=0)[0].backbone)
 
-    found = calibrate(bundle, _squares(4))
+    calibrated = calibrate(bundle, _squares(4))
 
-    assert found.grey is None
+    assert calibrated.grey is None
     x = bundle.preprocessing.to_tensor(_squares(2, first=50))
     with torch.inference_mode():
-        network = found.network(folded(bundle.model.backbone))
-        assert _decibels(network(found.inputs(x)), bundle.model.backbone(x)) < -25
+        network = calibrated.network(folded(bundle.model.backbone))
+        assert _decibels(network(calibrated.inputs(x)), bundle.model.backbone(x)) < -25
 
 
 def test_a_network_that_int8_is_wrong_for_is_refused_and_dead_inputs_stay_in_float() -> None:
@@ -193,7 +193,7 @@ def test_the_export_is_anew_where_steps_alone_differ(
     name = "layer4.1.conv2"
     coarser = replace(int8.layers[name], step=2 * int8.layers[name].step)
     other = replace(int8, layers={**int8.layers, name: coarser})
-    paths = {exported_int8(bundle.model, one, (1, SIDE, SIDE)) for one in (int8, int8, other)}
+    paths = {exported_int8(bundle.model, layers, (1, SIDE, SIDE)) for layers in (int8, int8, other)}
     assert len(paths) == 2
 
 
@@ -206,13 +206,17 @@ def test_a_file_gives_back_what_was_saved(int8: Int8Backbone, tmp_path: Path) ->
     classifier = tmp_path / "classifier.safetensors"
     save_int8(int8_path(classifier), replace(int8, metadata={"diseases": ["Mass"]}))
 
-    found = load_int8(classifier)
+    loaded = load_int8(classifier)
 
     assert [path.name for path in tmp_path.iterdir()] == ["classifier.int8.safetensors"]
-    assert (found.grey, found.left, found.fingerprint) == (int8.grey, int8.left, int8.fingerprint)
-    assert found.metadata["diseases"] == ["Mass"]
-    assert list(found.layers) == list(int8.layers)
-    for name, layer in found.layers.items():
+    assert (loaded.grey, loaded.left, loaded.fingerprint) == (
+        int8.grey,
+        int8.left,
+        int8.fingerprint,
+    )
+    assert loaded.metadata["diseases"] == ["Mass"]
+    assert list(loaded.layers) == list(int8.layers)
+    for name, layer in loaded.layers.items():
         assert torch.equal(layer.weight, int8.layers[name].weight)
         assert torch.equal(layer.scale, int8.layers[name].scale)
         assert (layer.step, layer.zero) == (int8.layers[name].step, int8.layers[name].zero)
@@ -266,11 +270,11 @@ def test_openvino_computes_in_integers_what_is_computed_here_in_float32(
     alone = [
         replace(int8, layers={name: int8.layers[name]}) for name in ("conv1.conv", "layer1.0.conv2")
     ]
-    for number, (one, bound) in enumerate(((alone[0], -90), (alone[1], -90), (int8, -30))):
+    for number, (layers, bound) in enumerate(((alone[0], -90), (alone[1], -90), (int8, -30))):
         monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / str(number)))
-        runtime = load_runtime("openvino-int8", bundle.model, shape, precision="fp32", int8=one)
+        runtime = load_runtime("openvino-int8", bundle.model, shape, precision="fp32", int8=layers)
         with torch.inference_mode():
-            exact = one.network(folded(bundle.model.backbone))(one.inputs(x))
+            exact = layers.network(folded(bundle.model.backbone))(layers.inputs(x))
             assert _decibels(runtime.backbone(x), exact) < bound
 
     assert runtime.name == "openvino int8 and fp32 on cpu"

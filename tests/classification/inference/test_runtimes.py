@@ -57,7 +57,7 @@ def model(normalised_resnet: Callable[[int], ChestClassifier]) -> ChestClassifie
 def _images() -> list[LoadedImage]:
     rng = np.random.default_rng(0)
     pixels = rng.integers(0, 255, (3, 90, 80), dtype=np.uint8)
-    return [LoadedImage(f"{i}.png", one, (90, 80)) for i, one in enumerate(pixels)]
+    return [LoadedImage(f"{i}.png", image, (90, 80)) for i, image in enumerate(pixels)]
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +69,7 @@ def bundle(model: ChestClassifier) -> ClassifierBundle:
     return replace(plain, int8=calibrate(plain, others))
 
 
-def _judged(bundle: ClassifierBundle, runtime: str, precision: str) -> tuple[str, GateOutput]:
+def _predicted(bundle: ClassifierBundle, runtime: str, precision: str) -> tuple[str, GateOutput]:
     gate = Gate(bundle, precision=precision, runtime=runtime)
     return gate.runtime, gate(_images())
 
@@ -93,14 +93,14 @@ def test_probabilities_and_maps_are_those_of_float32_within_the_stated_tolerance
     with torch.inference_mode():
         expected = bundle.model(Preprocessing(64).from_images(_images()))
 
-    name, found = _judged(bundle, *case)
+    name, output = _predicted(bundle, *case)
 
     assert name == CASES[case][0]
     tolerance = CASES[case][1]
     probabilities = torch.sigmoid(expected.logits.double()).numpy()
-    np.testing.assert_allclose(found.probabilities, probabilities, atol=tolerance)
-    assert found.features.dtype == torch.float32
-    error = (found.features - expected.features).abs().max() / expected.features.abs().max()
+    np.testing.assert_allclose(output.probabilities, probabilities, atol=tolerance)
+    assert output.features.dtype == torch.float32
+    error = (output.features - expected.features).abs().max() / expected.features.abs().max()
     assert error < tolerance
 
 
@@ -115,11 +115,11 @@ def test_torch_bf16_leaves_biases_in_float32() -> None:
     model = build_classifier("simple_cnn", 1)[0].eval()
     model.backbone = nn.Sequential(layer)
     with torch.inference_mode():
-        found = load_runtime("torch-bf16", model, (1, 32, 32), "cpu").backbone(
+        output = load_runtime("torch-bf16", model, (1, 32, 32), "cpu").backbone(
             torch.ones(1, 1, 32, 32)
         )
-    assert found.dtype == torch.bfloat16
-    assert found.item() == 2**-9
+    assert output.dtype == torch.bfloat16
+    assert output.item() == 2**-9
 
 
 def test_every_runtime_is_among_the_cases() -> None:
@@ -159,8 +159,8 @@ def test_a_network_of_one_grey_channel_is_exported_as_such() -> None:
     model.backbone = backbone
     x = torch.rand(2, 1, 64, 64)
     with torch.inference_mode():
-        found = load_runtime("onnx", model, (1, 64, 64)).backbone(x)
-        torch.testing.assert_close(found, backbone(x), atol=1e-5, rtol=1e-5)
+        output = load_runtime("onnx", model, (1, 64, 64)).backbone(x)
+        torch.testing.assert_close(output, backbone(x), atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize(

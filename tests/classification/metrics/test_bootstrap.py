@@ -96,10 +96,10 @@ def test_intervals_of_few_patients_exclude_a_true_null_one_time_in_twenty() -> N
     excluded = 0
     for seed in range(600):
         differences = rng.normal(0, 0.1, 15)
-        one = ClusterBootstrap.of(
+        bootstrap = ClusterBootstrap.of(
             [str(i) for i in range(15)], np.zeros(15, np.intp), 1, resamples=400, seed=seed
         )
-        excluded += one.estimates(differences[:, None])[0].per_disease[0].excludes_zero
+        excluded += bootstrap.estimates(differences[:, None])[0].per_disease[0].excludes_zero
 
     assert 0.03 <= excluded / 600 <= 0.07  # plain percentiles: .10
 
@@ -152,9 +152,9 @@ def test_the_interval_of_paired_differences_is_narrower_than_the_localizers_own(
 
 
 def test_a_single_patient_has_no_interval() -> None:
-    one = ClusterBootstrap.of(["a", "a"], np.array([0, 0]), 1, resamples=20, seed=0)
+    bootstrap = ClusterBootstrap.of(["a", "a"], np.array([0, 0]), 1, resamples=20, seed=0)
 
-    figures = one.estimates(np.array([[0.2], [0.4]]))[0]
+    figures = bootstrap.estimates(np.array([[0.2], [0.4]]))[0]
 
     assert figures.macro.value == pytest.approx(0.3)
     assert math.isnan(figures.macro.low)

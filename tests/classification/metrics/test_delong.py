@@ -27,8 +27,8 @@ def by_definition(labels: np.ndarray, first: np.ndarray, second: np.ndarray) -> 
 
 
 def test_a_case_worked_by_hand() -> None:
-    # ill .9 .4, well .5 .1: V10 = 1, 1/2 and V01 = 1/2, 1; AUC 3/4
-    # ill .9 .8, well .2 .1: all 1; AUC 1
+    # positive .9 .4, negative .5 .1: V10 = 1, 1/2 and V01 = 1/2, 1; AUC 3/4
+    # positive .9 .8, negative .2 .1: all 1; AUC 1
     test = delong_test([1, 1, 0, 0], [0.9, 0.4, 0.5, 0.1], [0.9, 0.8, 0.2, 0.1])
     assert test.difference == pytest.approx(-0.25)
     # the differences 0, -1/2 and -1/2, 0 have variance 1/8 each: 1/8 / 2 + 1/8 / 2 = 1/8

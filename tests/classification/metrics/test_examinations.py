@@ -12,47 +12,50 @@ from cxrloc.classification.metrics.examinations import (
     ALL_PARTS,
     HALF,
     VALIDATION,
-    Agreement,
-    JudgedUnits,
+    PredictedUnits,
+    ReaderAgreement,
     agreements,
+    examinations_of,
     kappa,
-    studies_of,
 )
 
 NAN = math.nan
 
 
-def judged(
+def units(
     scores: list[float], labels: list[float], parts: str, patients: str = "", cut: float = NAN
-) -> JudgedUnits:
+) -> PredictedUnits:
     """One disease; a letter an image for part and patient."""
     column = np.array(scores)[:, None]
     people = tuple(patients or [str(n) for n in range(len(scores))])
-    return JudgedUnits(
+    return PredictedUnits(
         people, tuple(parts), np.array(labels)[:, None], column, np.full_like(column, cut)
     )
 
 
-def matrix(row: Agreement) -> tuple[int, int, int, int]:
+def matrix(row: ReaderAgreement) -> tuple[int, int, int, int]:
     return row.true_positive, row.false_negative, row.false_positive, row.true_negative
 
 
-def test_a_study_has_the_mean_of_its_images_and_their_label() -> None:
-    images = judged([0.2, 0.9, 0.7, 0.4, 0.6], [1, 0, 1, 0, NAN], "EHEEW", "ABACD")
-    studies = studies_of(images, ["e1", "h1", "e1", "", ""], np.full((5, 1), 0.25))
-    assert studies.patients == ("A", "B", "C", "D")
-    assert studies.body_parts == ("E", "H", "E", "W")
-    np.testing.assert_allclose(studies.scores[:, 0], [0.45, 0.9, 0.4, 0.6])
-    np.testing.assert_array_equal(studies.labels[:, 0], [1, 0, 0, NAN])
-    assert studies.thresholds.tolist() == [[0.25]] * 4
+def test_an_examination_has_the_mean_of_its_images_and_their_label() -> None:
+    images = units([0.2, 0.9, 0.7, 0.4, 0.6], [1, 0, 1, 0, NAN], "EHEEW", "ABACD")
+    examinations = examinations_of(images, ["e1", "h1", "e1", "", ""], np.full((5, 1), 0.25))
+    assert examinations.patients == ("A", "B", "C", "D")
+    assert examinations.body_parts == ("E", "H", "E", "W")
+    np.testing.assert_allclose(examinations.scores[:, 0], [0.45, 0.9, 0.4, 0.6])
+    np.testing.assert_array_equal(examinations.labels[:, 0], [1, 0, 0, NAN])
+    assert examinations.thresholds.tolist() == [[0.25]] * 4
 
 
-def test_an_abnormal_study_may_be_found_by_its_mean_alone() -> None:
-    images = judged([0.9, 0.4, 0.3], [1, 1, 0], "EEE", "AAB")
-    studies = studies_of(images, ["a", "a", "b"], np.full((3, 1), NAN))
-    of_images, of_studies = (agreements(j, 0, 0)[0] for j in (images, studies))
+def test_an_abnormal_examination_may_be_found_by_its_mean_alone() -> None:
+    images = units([0.9, 0.4, 0.3], [1, 1, 0], "EEE", "AAB")
+    examinations = examinations_of(images, ["a", "a", "b"], np.full((3, 1), NAN))
+    of_images, of_examinations = (agreements(j, 0, 0)[0] for j in (images, examinations))
     assert (of_images.true_positive, of_images.false_negative) == (1, 1)
-    assert (of_studies.true_positive, of_studies.false_negative) == (1, 0)  # (.9 + .4) / 2
+    assert (of_examinations.true_positive, of_examinations.false_negative) == (
+        1,
+        0,
+    )  # (.9 + .4) / 2
 
 
 @pytest.mark.parametrize(
@@ -69,16 +72,16 @@ def test_an_abnormal_study_may_be_found_by_its_mean_alone() -> None:
 def test_kappa_by_hand_and_as_scikit_learn_has_it(
     counts: tuple[int, int, int, int], expected: float
 ) -> None:
-    found = float(kappa(np.array(counts)))
-    assert found == pytest.approx(expected, nan_ok=True)
+    computed = float(kappa(np.array(counts)))
+    assert computed == pytest.approx(expected, nan_ok=True)
     tp, fn, fp, tn = counts
     labels, called = [1] * (tp + fn) + [0] * (fp + tn), [1] * tp + [0] * fn + [1] * fp + [0] * tn
     if not math.isnan(expected):
-        assert found == pytest.approx(cohen_kappa_score(labels, called))
+        assert computed == pytest.approx(cohen_kappa_score(labels, called))
 
 
 def test_the_parts_stand_before_all_of_them_and_each_has_both_rules() -> None:
-    images = judged([0.8, 0.6, 0.3, 0.7, 0.2], [1, 0, 0, 1, 0], "EEHHH", cut=0.75)
+    images = units([0.8, 0.6, 0.3, 0.7, 0.2], [1, 0, 0, 1, 0], "EEHHH", cut=0.75)
     rows = agreements(images, 0, 0)
     assert [(row.body_part, row.rule) for row in rows] == [
         (part, rule) for part in ("E", "H", ALL_PARTS) for rule in (HALF, VALIDATION)
@@ -99,16 +102,16 @@ def test_the_parts_stand_before_all_of_them_and_each_has_both_rules() -> None:
 
 
 def test_one_part_alone_is_not_printed_twice_and_no_part_is_all() -> None:
-    assert {r.body_part for r in agreements(judged([0.1, 0.9], [0, 1], "EE"), 0, 0)} == {"E"}
-    nowhere = judged([0.1, 0.9], [0, 1], "EE")
-    nowhere = JudgedUnits(
+    assert {r.body_part for r in agreements(units([0.1, 0.9], [0, 1], "EE"), 0, 0)} == {"E"}
+    nowhere = units([0.1, 0.9], [0, 1], "EE")
+    nowhere = PredictedUnits(
         nowhere.patients, ("", ""), nowhere.labels, nowhere.scores, nowhere.thresholds
     )
     assert {r.body_part for r in agreements(nowhere, 0, 0)} == {ALL_PARTS}
 
 
 def test_a_part_of_one_patient_has_figures_and_no_interval() -> None:
-    rows = agreements(judged([0.8, 0.2, 0.9, 0.1], [1, 0, 1, 0], "EEHH", "AABC"), 50, 0)
+    rows = agreements(units([0.8, 0.2, 0.9, 0.1], [1, 0, 1, 0], "EEHH", "AABC"), 50, 0)
     elbow, hand = rows[0], rows[2]
     assert elbow.accuracy.value == 1
     assert math.isnan(elbow.accuracy.low)
@@ -117,7 +120,7 @@ def test_a_part_of_one_patient_has_figures_and_no_interval() -> None:
 
 
 def test_a_part_of_one_class_has_no_auc_and_says_so() -> None:
-    rows = agreements(judged([0.1, 0.2, 0.9], [0, 0, 1], "EEH"), 10, 0)
+    rows = agreements(units([0.1, 0.2, 0.9], [0, 0, 1], "EEH"), 10, 0)
     elbow = rows[0]
     assert not elbow.auc.defined
     assert elbow.auc.reason == "labels of one class alone"
@@ -126,7 +129,7 @@ def test_a_part_of_one_class_has_no_auc_and_says_so() -> None:
 
 
 def test_without_an_operating_point_there_are_no_figures_at_it() -> None:
-    (_, point) = agreements(judged([0.1, 0.9], [0, 1], "EE"), 5, 0)
+    (_, point) = agreements(units([0.1, 0.9], [0, 1], "EE"), 5, 0)
     assert not point.accuracy.defined
     assert point.kappa.reason == "validation data gave no operating point"
     assert (point.units, point.without_point, point.called) == (2, 2, 0)
@@ -134,7 +137,7 @@ def test_without_an_operating_point_there_are_no_figures_at_it() -> None:
 
 
 def test_units_without_an_operating_point_are_not_called_negative() -> None:
-    images = judged([0.9, 0.4, 0.8, 0.1, 0.9, 0.2], [1, 1, 0, 0, 1, 0], "EEEEEE")
+    images = units([0.9, 0.4, 0.8, 0.1, 0.9, 0.2], [1, 1, 0, 0, 1, 0], "EEEEEE")
     images.thresholds[:4] = 0.5  # the fold of the last two gave none
     half, point = agreements(images, 20, 0)
     assert matrix(half) == (2, 1, 1, 2)
@@ -149,7 +152,7 @@ def test_units_without_an_operating_point_are_not_called_negative() -> None:
 
 
 def test_unknown_labels_are_left_out() -> None:
-    row = agreements(judged([0.9, 0.1, 0.8], [1, 0, NAN], "EEE"), 0, 0)[0]
+    row = agreements(units([0.9, 0.1, 0.8], [1, 0, NAN], "EEE"), 0, 0)[0]
     assert (row.units, row.true_positive, row.true_negative) == (2, 1, 1)
 
 
@@ -158,10 +161,10 @@ def test_intervals_resample_patients_not_images() -> None:
     right = rng.random(40) < 0.7  # each patient's images are all right or all wrong
     labels = np.tile([1.0, 0.0], 20)
     scores = np.where(right, labels, 1 - labels)
-    alone = judged(scores.tolist(), labels.tolist(), "E" * 40)
+    alone = units(scores.tolist(), labels.tolist(), "E" * 40)
     people = tuple(str(n) for n in np.repeat(np.arange(40), 5))
     labels, scores = (np.repeat(m, 5, axis=0) for m in (alone.labels, alone.scores))
-    many = JudgedUnits(people, ("E",) * 200, labels, scores, np.full((200, 1), NAN))
+    many = PredictedUnits(people, ("E",) * 200, labels, scores, np.full((200, 1), NAN))
     one, five = (agreements(j, 400, 1)[0] for j in (alone, many))
     assert one.accuracy.value == five.accuracy.value
     for figure in ("accuracy", "kappa", "auc"):
@@ -172,4 +175,4 @@ def test_intervals_resample_patients_not_images() -> None:
 
 def test_shapes_that_do_not_fit_are_refused() -> None:
     with pytest.raises(ValueError, match=r"labels \(2, 1\), scores \(1, 1\), thresholds"):
-        JudgedUnits(("A", "B"), ("E", "E"), np.zeros((2, 1)), np.zeros((1, 1)), np.zeros((2, 1)))
+        PredictedUnits(("A", "B"), ("E", "E"), np.zeros((2, 1)), np.zeros((1, 1)), np.zeros((2, 1)))

@@ -81,13 +81,13 @@ def test_sensitivity_specificity_and_brier_are_shares_of_these_counts() -> None:
 def test_the_interval_of_a_share_is_that_of_explicit_resamples_of_patients() -> None:
     images = example()
     figure = sample_figures(images, 200, 5)["specificity_youden"].estimates[0]
-    right = np.array([0, 0, 0, 1, 0, 0, 1, 0])  # well and called absent
-    well = np.array([0, 1, 0, 1, 0, 0, 1, 0])
+    right = np.array([0, 0, 0, 1, 0, 0, 1, 0])  # negative and called absent
+    negative = np.array([0, 1, 0, 1, 0, 0, 1, 0])
     shares = []
     for counts in resample_counts(4, 200, seed=5):
         drawn = np.repeat(counts, 2)
-        if (drawn @ well) > 0:
-            shares.append((drawn @ right) / (drawn @ well))
+        if (drawn @ negative) > 0:
+            shares.append((drawn @ right) / (drawn @ negative))
     assert figure.replicates == len(shares)
     tail = tail_of(3)  # the third patient has the disease on both images
     assert [figure.low, figure.high] == pytest.approx(list(np.quantile(shares, [tail, 1 - tail])))

@@ -46,12 +46,12 @@ def real_network(name: str, folder: Path, key: str) -> Network:
     with (folder / "sample_labels.csv").open(newline="") as handle:
         rows = {r["Image Index"]: r for r in csv.DictReader(handle)}
     with (folder / f"sample_{name}_probabilities.csv").open(newline="") as handle:
-        judged = {r["image_index"]: r for r in csv.DictReader(handle)}
+        records = {r["image_index"]: r for r in csv.DictReader(handle)}
     suffix = f"_{key}_prob"
     diseases = tuple(
-        c.removesuffix(suffix) for c in next(iter(judged.values())) if c.endswith(suffix)
+        c.removesuffix(suffix) for c in next(iter(records.values())) if c.endswith(suffix)
     )
-    images = tuple(i for i in judged if i in rows)
+    images = tuple(i for i in records if i in rows)
     present = [{canonical_label(t) for t in rows[i]["Finding Labels"].split("|")} for i in images]
     return Network(
         name,
@@ -60,7 +60,7 @@ def real_network(name: str, folder: Path, key: str) -> Network:
             images,
             tuple(rows[i]["Patient ID"] for i in images),
             np.zeros(len(images), dtype=np.int64),
-            np.array([[float(judged[i][f"{d}{suffix}"]) for d in diseases] for i in images]),
+            np.array([[float(records[i][f"{d}{suffix}"]) for d in diseases] for i in images]),
             np.array([[float(d in labels) for d in diseases] for labels in present]),
         ),
     )
@@ -108,8 +108,8 @@ def test_the_paired_interval_is_that_of_explicit_resamples_of_patients() -> None
         gains.append(
             roc_auc_score(labels[rows], first[rows]) - roc_auc_score(labels[rows], second[rows])
         )
-    ill, well = (len({i // 2 for i in range(40) if labels[i] == y}) for y in (1, 0))
-    tail = tail_of(min(ill, well))
+    positive, negative = (len({i // 2 for i in range(40) if labels[i] == y}) for y in (1, 0))
+    tail = tail_of(min(positive, negative))
     low, high = np.quantile(gains, [tail, 1 - tail])
     assert pair.diseases[0].bootstrap.low == pytest.approx(low, abs=1e-12)
     assert pair.diseases[0].bootstrap.high == pytest.approx(high, abs=1e-12)

@@ -42,8 +42,8 @@ def test_both_figures_are_those_of_scikit_learn_with_ties_and_unknown_labels() -
     labels, scores, patients = example()
     metrics = classifier_metrics(labels, scores, ["A", "B"], patients, replicates=0)
     for i, disease in enumerate("AB"):
-        known = ~np.isnan(labels[:, i])
-        y, s = labels[known, i], scores[known, i]
+        has_label = ~np.isnan(labels[:, i])
+        y, s = labels[has_label, i], scores[has_label, i]
         assert metrics.diseases[disease].auc.value == pytest.approx(roc_auc_score(y, s), abs=1e-12)
         assert metrics.diseases[disease].average_precision.value == pytest.approx(
             average_precision_score(y, s), abs=1e-12
@@ -61,22 +61,24 @@ def test_the_interval_is_the_expanded_percentile_of_explicit_resamples_of_patien
             [np.repeat(rows_of[p], n) for p, n in zip(names, counts, strict=True)]
         )
         y, s = labels[rows], scores[rows]
-        known = [~np.isnan(y[:, i]) for i in range(2)]
+        has_label = [~np.isnan(y[:, i]) for i in range(2)]
         figures.append(
             [
                 f(y[k, i], s[k, i])
                 for f in (roc_auc_score, average_precision_score)
-                for i, k in enumerate(known)
+                for i, k in enumerate(has_label)
             ]
         )
     # patients with an image of the disease are fewer than those with one of none
-    ill = [len({p for p, y in zip(patients, labels[:, i], strict=True) if y == 1}) for i in (0, 1)]
+    positives = [
+        len({p for p, y in zip(patients, labels[:, i], strict=True) if y == 1}) for i in (0, 1)
+    ]
     a, b = metrics.diseases["A"], metrics.diseases["B"]
     estimates = [a.auc, b.auc, a.average_precision, b.average_precision]
-    for column, (estimate, n) in enumerate(zip(estimates, ill * 2, strict=True)):
+    for column, (estimate, n) in enumerate(zip(estimates, positives * 2, strict=True)):
         ends = np.quantile(np.array(figures)[:, column], [tail_of(n), 1 - tail_of(n)])
         assert (estimate.low, estimate.high) == pytest.approx(tuple(ends), abs=1e-12)
-    tail = tail_of(2 / (1 / ill[0] + 1 / ill[1]))
+    tail = tail_of(2 / (1 / positives[0] + 1 / positives[1]))
     macro = np.quantile(np.array(figures)[:, :2].mean(axis=1), [tail, 1 - tail])
     np.testing.assert_allclose([metrics.macro_auc.low, metrics.macro_auc.high], macro, atol=1e-12)
 

@@ -53,7 +53,7 @@ def test_what_is_written_is_read_again(tmp_path: Path) -> None:
         np.testing.assert_array_equal(again.thresholds[rule], images.thresholds[rule])
 
 
-def test_studies_and_parts_are_written_where_they_are_known(tmp_path: Path) -> None:
+def test_examinations_and_body_parts_are_written_where_they_are_known(tmp_path: Path) -> None:
     images = replace(example(), study_ids=("s", "s", ""), body_parts=("XR_HAND", "XR_HAND", ""))
     write_scored_images(tmp_path / "x.parquet", images)
     again = read_scored_images(tmp_path / "x.parquet")
@@ -62,7 +62,7 @@ def test_studies_and_parts_are_written_where_they_are_known(tmp_path: Path) -> N
     assert chosen.study_ids == ("", "s", "s")
     assert chosen.body_parts == ("", "XR_HAND", "XR_HAND")
     with pytest.raises(
-        ValueError, match="expected a study and a part for each of 3 images, or non"
+        ValueError, match="expected an examination and a body part for each of 3 images, or non"
     ):
         replace(images, body_parts=("XR_HAND",))
 

@@ -83,8 +83,8 @@ def test_with_its_imagenet_weights_a_network_gives_torchvisions_logits(
     assert all(n.startswith("head.") for n in report.missing)
     assert len(report.missing) == 2
     with torch.inference_mode():
-        expected, found = reference(images()), model.eval()(images()).logits
-    torch.testing.assert_close(found, expected)
+        expected, logits = reference(images()), model.eval()(images()).logits
+    torch.testing.assert_close(logits, expected)
     assert expected.std(dim=1).min() > 1e-3
 
 
@@ -123,12 +123,12 @@ def test_the_map_has_one_cell_for_32_pixels_and_its_mean_goes_into_the_head(name
 
 def test_densenets_map_is_a_tensor_of_its_own_and_not_norm5_overwritten() -> None:
     model = classifier("densenet121")
-    kept: list[torch.Tensor] = []
+    outputs: list[torch.Tensor] = []
     layer = model.backbone.get_submodule("features.norm5")
-    with layer.register_forward_hook(lambda _m, _i, output: kept.append(output)):
+    with layer.register_forward_hook(lambda _m, _i, output: outputs.append(output)):
         features = model(images()).features.detach()
-    assert kept[0].min() < 0  # torchvision's own forward pass leaves zeros here
-    assert torch.equal(features, kept[0].relu())
+    assert outputs[0].min() < 0  # torchvision's own forward pass leaves zeros here
+    assert torch.equal(features, outputs[0].relu())
 
 
 def test_an_input_smaller_than_one_cell_is_refused() -> None:
@@ -177,10 +177,10 @@ def test_stages_follow_the_forward_pass(name: str) -> None:
     with torch.device("meta"):
         backbone = build_classifier(name, 2)[0].backbone
     layers = [layer for stage in ARCHITECTURES[name].family.stages for layer in stage]
-    found = [
+    stages = [
         n for layer in layers for n, _ in backbone.get_submodule(layer).named_parameters(layer)
     ]
-    assert found == [n for n, _ in backbone.named_parameters()]
+    assert stages == [n for n, _ in backbone.named_parameters()]
 
 
 def test_the_small_cnn_has_the_layers_that_its_docstring_says() -> None:

@@ -168,7 +168,7 @@ def prepared(tmp_path: Path) -> Path:
 
 
 @pytest.mark.slow
-def test_a_run_judges_its_images_as_the_gate_does_later(
+def test_a_run_predicts_its_images_as_the_gate_does_later(
     prepared: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = prepared.parent / "run"

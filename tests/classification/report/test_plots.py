@@ -30,19 +30,19 @@ def scored(
 @pytest.fixture
 def texts(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Every text of every figure that is saved."""
-    found: list[str] = []
+    shown: list[str] = []
     save = Figure.savefig
 
     def spy(figure: Figure, *args: Any, **kwargs: Any) -> None:
         for axes in figure.axes:
             legend = axes.get_legend()
             assert legend is not None
-            found.extend(text.get_text() for text in legend.get_texts())
-        found.append(figure.get_supxlabel())
+            shown.extend(text.get_text() for text in legend.get_texts())
+        shown.append(figure.get_supxlabel())
         save(figure, *args, **kwargs)
 
     monkeypatch.setattr(Figure, "savefig", spy)
-    return found
+    return shown
 
 
 def test_the_roc_figure_names_every_disease(tmp_path: Path, texts: list[str]) -> None:

@@ -24,8 +24,8 @@ def test_six_studies_print_aucs_per_disease_and_nine_networks_a_mean_of_nih() ->
     assert [s.scored_on for s in studies_of_means(NIH_DISEASES)] == ["NIH 14 labels"] * 9
     assert studies_by_disease(["Fracture"]) == ()
     assert studies_by_disease(["Edema", "Pleural Effusion"]) == ()  # of CheXpert
-    known = {*NIH_DISEASES, NO_FINDING, MACRO_MEAN}
-    assert all(set(study.values) <= known for study in published_studies())
+    labels = {*NIH_DISEASES, NO_FINDING, MACRO_MEAN}
+    assert all(set(study.values) <= labels for study in published_studies())
 
 
 def test_four_networks_print_a_mean_of_the_five_diseases_of_chexpert() -> None:
@@ -57,8 +57,8 @@ def test_a_mean_needs_every_disease() -> None:
 
 
 def test_muras_paper_has_its_kappa_by_part_and_an_auc_of_all_on_its_hidden_test_part() -> None:
-    theirs = [s for s in published_studies() if s.study.startswith(MURA_PAPER)]
-    kappas = {s.scored_on: s.values[MACRO_MEAN] for s in theirs if s.measure == "study kappa"}
+    of_paper = [s for s in published_studies() if s.study.startswith(MURA_PAPER)]
+    kappas = {s.scored_on: s.values[MACRO_MEAN] for s in of_paper if s.measure == "study kappa"}
     assert kappas == {
         "MURA elbow": ".710",
         "MURA finger": ".389",
@@ -69,29 +69,29 @@ def test_muras_paper_has_its_kappa_by_part_and_an_auc_of_all_on_its_hidden_test_
         "MURA wrist": ".931",
         "MURA all": ".705",
     }
-    (auc,) = [s for s in theirs if s.measure == "study AUC"]
+    (auc,) = [s for s in of_paper if s.measure == "study AUC"]
     assert (auc.scored_on, auc.values) == ("MURA all", {MACRO_MEAN: ".929"})
-    assert all("hidden test part of 207 studies" in s.study for s in theirs)
+    assert all("hidden test part of 207 studies" in s.study for s in of_paper)
 
 
 def test_our_file_holds_every_figure_of_the_shared_ones(shared_data: Path) -> None:
     folder = shared_data / "published"
     if not folder.is_dir():
         pytest.skip(f"{folder} is absent")
-    theirs = []
+    shared_figures = []
     with (folder / "nih_auc.csv").open(newline="") as handle:
-        theirs += [
+        shared_figures += [
             (r["source"], r["split"], "AUC", r["disease"], r["auc"]) for r in csv.DictReader(handle)
         ]
     with (folder / "earlier_projects.csv").open(newline="") as handle:
-        theirs += [
+        shared_figures += [
             (f"{r['source']} ({r['model']})", r["data"], r["measure"], MACRO_MEAN, r["value"])
             for r in csv.DictReader(handle)
         ]
-    ours = [
+    our_figures = [
         (s.study, s.scored_on, s.measure, disease, value)
         for s in published_studies()
         for disease, value in s.values.items()
         if not s.study.startswith(MURA_PAPER)  # of which they have nothing: the test above
     ]
-    assert sorted(ours) == sorted(theirs)
+    assert sorted(our_figures) == sorted(shared_figures)

@@ -1,4 +1,4 @@
-"""Two processes of torchrun train, judge and write what one process does."""
+"""Two processes of torchrun train, predict and write what one process does."""
 
 from __future__ import annotations
 
@@ -52,8 +52,8 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def shards(prepared: Path) -> Path:
     """Shards of 4 images."""
     out = prepared.parent / "shards"
-    words = f"--prepared {prepared} --out {out} --size 64 --rows 4 --workers 1"
-    assert build_shards(words.split()) == 0
+    arguments = f"--prepared {prepared} --out {out} --size 64 --rows 4 --workers 1"
+    assert build_shards(arguments.split()) == 0
     return out
 
 
@@ -91,7 +91,7 @@ def test_gradients_statistics_and_a_training_from_shards_are_those_of_one_proces
             assert figures[name] == near(expected), name
 
 
-def words(prepared: Path, out: Path, *more: str) -> list[str]:
+def arguments(prepared: Path, out: Path, *more: str) -> list[str]:
     options = {
         "data.prepared": prepared,
         "out": out,
@@ -111,8 +111,8 @@ def words(prepared: Path, out: Path, *more: str) -> list[str]:
 
 
 def history(out: Path) -> list[dict[str, float]]:
-    found: list[dict[str, float]] = json.loads((out / "fold1" / "metrics.json").read_text())
-    return found["history"]  # type: ignore[call-overload,no-any-return]
+    epochs: list[dict[str, float]] = json.loads((out / "fold1" / "metrics.json").read_text())
+    return epochs["history"]  # type: ignore[call-overload,no-any-return]
 
 
 @pytest.mark.slow
@@ -120,18 +120,18 @@ def test_two_processes_go_on_with_the_run_that_one_began_and_end_as_one_does(
     prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, torchrun: Torchrun
 ) -> None:
     one, two = tmp_path / "one", tmp_path / "two"
-    assert main(words(prepared, one)) == 0
+    assert main(arguments(prepared, one)) == 0
     with monkeypatch.context() as patch:
         patch.setattr(GateTraining, "on_train_epoch_start", killed_at(1))
         with pytest.raises(RuntimeError, match="killed"):
-            main(words(prepared, two))
-    done = torchrun(REPOSITORY / "tools" / "train_classifier.py", *words(prepared, two))
+            main(arguments(prepared, two))
+    done = torchrun(REPOSITORY / "tools" / "train_classifier.py", *arguments(prepared, two))
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("results: ") == done.stdout.count("part 1 of 1") == 1
+    assert done.stdout.count("results: ") == done.stdout.count("training 1 of 1") == 1
     assert len(history(one)) == len(history(two)) == 3
     assert history(one)[0] == history(two)[0]  # it went on, it did not start over
-    for ours, theirs in zip(history(two), history(one), strict=True):
-        assert ours == near(theirs)
+    for of_two, of_one in zip(history(two), history(one), strict=True):
+        assert of_two == near(of_one)
     rows, expected = (read_gate_table(out / "gate.csv") for out in (two, one))
     # 9 test images: the processes do not share them evenly, each comes once and in order
     assert len(rows) == 9 * 2
@@ -199,9 +199,9 @@ def test_what_does_not_go_round_is_refused() -> None:
 
 
 def images_of(shards: Path, kind: str = "grey") -> ImageBatches:
-    found = ShardSet(str(shards), 64)
-    images = [Radiograph(i, None, i, "", {}) for i in found.image_ids]
-    return ImageBatches(found, images, ("Mass",), 2.0, kind)
+    shard_set = ShardSet(str(shards), 64)
+    images = [Radiograph(i, None, i, "", {}) for i in shard_set.image_ids]
+    return ImageBatches(shard_set, images, ("Mass",), 2.0, kind)
 
 
 def test_each_process_reads_its_own_stretches_of_the_shards(shards: Path) -> None:
@@ -214,11 +214,11 @@ def test_each_process_reads_its_own_stretches_of_the_shards(shards: Path) -> Non
     assert len(set(epoch.tolist())) == 24
     assert epoch.tolist() != order.positions(1).tolist()
     assert epoch.tolist() == ByRowGroups(groups, 4, seed=2).positions(0).tolist()
-    mine, other = (
+    first, other = (
         {i for batch in EpochBatches(COUNT, 4, order, Member(r, 2)) for i in batch} for r in (0, 1)
     )
-    assert not mine & other
-    assert len(mine) == len(other) == 12
+    assert not first & other
+    assert len(first) == len(other) == 12
 
 
 def test_few_row_groups_are_in_use_at_a_time() -> None:
@@ -253,11 +253,11 @@ def test_shards_feed_the_training_as_the_cache_does_in_the_same_order(
 def test_a_run_from_shards_is_another_run_than_one_from_the_cache(
     prepared: Path, shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from_shards = words(prepared, tmp_path, f"--data.shards={shards}", "--train.epochs=1")
+    from_shards = arguments(prepared, tmp_path, f"--data.shards={shards}", "--train.epochs=1")
     assert main(from_shards) == 0
     assert main(from_shards) == 0
     assert "finished before, skipped" in capsys.readouterr().out
-    assert main(words(prepared, tmp_path, "--train.epochs=1")) == 2
+    assert main(arguments(prepared, tmp_path, "--train.epochs=1")) == 2
     assert "begun with other settings (row groups: " in capsys.readouterr().err
 
 
@@ -266,7 +266,7 @@ def test_shards_of_other_images_or_with_another_sampler_are_refused(
 ) -> None:
     with pytest.raises(ValueError, match=r"train\.sampler: got 'capped', expected uniform"):
         ClassifierConfig(data=DataConfig(shards=str(shards)), train=TrainConfig(sampler="capped"))
-    assert main(words(prepared, tmp_path / "run", f"--data.shards={tmp_path / 'none'}")) == 2
+    assert main(arguments(prepared, tmp_path / "run", f"--data.shards={tmp_path / 'none'}")) == 2
     assert "no finished shards of 64 px in" in capsys.readouterr().err
     lacking = [Radiograph(i, None, i, "", {}) for i in ("00.png", "new.png")]
     with pytest.raises(

@@ -12,7 +12,7 @@ from cxrloc.classification.bundle.file import read_bundle
 from cxrloc.classification.config import ClassifierConfig, ModelConfig, TrainConfig
 from cxrloc.classification.network.classifier import build_classifier
 from cxrloc.classification.training.batches import ImageBatches
-from cxrloc.classification.training.label_hierarchy import child_labels, only, top_labels
+from cxrloc.classification.training.label_hierarchy import child_labels, select_diseases, top_labels
 from cxrloc.classification.training.stages import Trained, train
 from cxrloc.datasets.labels import CHEXPERT_LABELS
 from cxrloc.datasets.radiograph import Radiograph
@@ -42,7 +42,7 @@ def make_images(count: int, seed: int) -> ImageBatches:
 
 def test_labels_are_masked_in_a_copy() -> None:
     images = make_images(4, 0)
-    masked = only(images, ["Lung Opacity"]).labels
+    masked = select_diseases(images, ["Lung Opacity"]).labels
     assert np.isnan(masked).all(axis=0).tolist() == [True, False, True]
     assert masked[:, 1].tolist() == [0, 1, 0, 1]
     assert not np.isnan(images.labels).any()

@@ -59,8 +59,8 @@ def test_images_are_drawn_in_proportion_to_their_weights() -> None:
 
 def test_labels_with_one_disease_each_come_equally_often() -> None:
     labels = np.repeat(np.eye(3)[:, :2], [10, 100, 1000], axis=0)  # the third row has none
-    found = findings(labels)[InverseFrequency(labels, seed=1).positions(0)].mean(axis=0)
-    np.testing.assert_allclose(found, 1 / 3, atol=0.05)
+    shares = findings(labels)[InverseFrequency(labels, seed=1).positions(0)].mean(axis=0)
+    np.testing.assert_allclose(shares, 1 / 3, atol=0.05)
 
 
 def random_labels() -> npt.NDArray[np.float64]:

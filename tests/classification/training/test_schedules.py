@@ -22,13 +22,13 @@ def rates(epochs: int, **settings: object) -> list[float]:
     config = TrainConfig(lr=1.0, optimizer="sgd", epochs=epochs, **settings)  # type: ignore[arg-type]
     optimizer = make_optimizer(torch.nn.Linear(1, 1), config)
     how = make_schedule(optimizer, config, STEPS)
-    found = []
+    factors = []
     for step in range(1, epochs * STEPS + 1):
-        found.append(optimizer.param_groups[0]["lr"])
+        factors.append(optimizer.param_groups[0]["lr"])
         optimizer.step()
         if how["interval"] == "step" or step % STEPS == 0:
             how["scheduler"].step()
-    return found
+    return factors
 
 
 @pytest.mark.parametrize(
@@ -41,8 +41,8 @@ def rates(epochs: int, **settings: object) -> list[float]:
 )
 def test_the_learning_rate_follows_its_schedule(schedule: str, factors: list[float]) -> None:
     config = TrainConfig(schedule=schedule, warmup_share=0.5)  # type: ignore[arg-type]
-    found = [learning_rate_factor(step, 4, config) for step in range(4)]
-    np.testing.assert_allclose(found, factors, atol=1e-4)
+    computed = [learning_rate_factor(step, 4, config) for step in range(4)]
+    np.testing.assert_allclose(computed, factors, atol=1e-4)
     np.testing.assert_allclose(rates(1, schedule=schedule, warmup_share=0.5), factors, atol=1e-4)
 
 
@@ -56,13 +56,13 @@ def test_the_detectors_rate_warms_up_by_steps_and_ends_at_zero() -> None:
 
 
 def test_step_multiplies_by_its_factor_after_every_so_many_epochs() -> None:
-    found = rates(15, schedule="step")
-    np.testing.assert_allclose(found[::STEPS], [*7 * [1], *7 * [0.1], 0.01])
+    factors = rates(15, schedule="step")
+    np.testing.assert_allclose(factors[::STEPS], [*7 * [1], *7 * [0.1], 0.01])
 
 
 def test_exponential_multiplies_by_its_factor_after_every_epoch() -> None:
-    found = rates(3, schedule="exponential", exponential_factor=0.5)
-    np.testing.assert_allclose(found, np.repeat([1, 0.5, 0.25], STEPS))
+    factors = rates(3, schedule="exponential", exponential_factor=0.5)
+    np.testing.assert_allclose(factors, np.repeat([1, 0.5, 0.25], STEPS))
 
 
 @pytest.mark.parametrize(
@@ -72,10 +72,10 @@ def test_exponential_multiplies_by_its_factor_after_every_epoch() -> None:
 def test_the_triangle_is_alike_or_half_as_high_in_each_cycle(
     schedule: str, heights: tuple[float, ...]
 ) -> None:
-    found = rates(6, schedule=schedule, cycle_epochs=2, cycle_low=0.2)
+    factors = rates(6, schedule=schedule, cycle_epochs=2, cycle_low=0.2)
     # up in 4 steps and down in 4 (Smith 2017, section 3.1)
     triangle = np.array([0, 0.25, 0.5, 0.75, 1, 0.75, 0.5, 0.25])
-    np.testing.assert_allclose(found, np.concatenate([0.2 + h * triangle for h in heights]))
+    np.testing.assert_allclose(factors, np.concatenate([0.2 + h * triangle for h in heights]))
 
 
 def test_a_cycle_of_one_epoch_with_an_odd_number_of_steps_still_peaks_in_its_middle() -> None:
@@ -83,14 +83,14 @@ def test_a_cycle_of_one_epoch_with_an_odd_number_of_steps_still_peaks_in_its_mid
     config = TrainConfig(lr=1.0, optimizer="sgd", schedule="triangular", cycle_epochs=1)
     optimizer = make_optimizer(torch.nn.Linear(1, 1), config)
     scheduler = make_schedule(optimizer, config, steps_per_epoch=5)["scheduler"]
-    found = []
+    factors = []
     for _ in range(6):
-        found.append(optimizer.param_groups[0]["lr"])
+        factors.append(optimizer.param_groups[0]["lr"])
         optimizer.step()
         scheduler.step()
     low, height = 0.25, 0.75
     ways = np.array([0, 0.4, 0.8, 0.8, 0.4, 0])
-    np.testing.assert_allclose(found, low + height * ways, atol=1e-6)
+    np.testing.assert_allclose(factors, low + height * ways, atol=1e-6)
 
 
 def test_a_plateau_of_the_validation_loss_lowers_the_rate() -> None:
@@ -98,8 +98,8 @@ def test_a_plateau_of_the_validation_loss_lowers_the_rate() -> None:
     optimizer = make_optimizer(torch.nn.Linear(1, 1), config)
     how = make_schedule(optimizer, config, STEPS)
     assert (how["monitor"], how["interval"], how["frequency"]) == ("val_loss", "step", STEPS)
-    found = []
+    factors = []
     for loss in (3.0, 2.0, 2.0, 2.0, 1.0, 1.0, 1.0):  # twice without a lower one, twice over
         how["scheduler"].step(loss)
-        found.append(optimizer.param_groups[0]["lr"])
-    assert found == pytest.approx([1, 1, 1, 0.1, 0.1, 0.1, 0.01])
+        factors.append(optimizer.param_groups[0]["lr"])
+    assert factors == pytest.approx([1, 1, 1, 0.1, 0.1, 0.1, 0.01])

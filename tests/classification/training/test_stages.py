@@ -131,7 +131,7 @@ def test_the_epoch_with_the_lowest_validation_loss_is_kept(tmp_path: Path) -> No
 def test_training_stops_when_the_validation_loss_has_not_improved_for_patience_epochs(
     tmp_path: Path,
 ) -> None:
-    # the better the training images are known, the worse these are judged: their labels are swapped
+    # the better the training images are known, the worse these are predicted: labels are swapped
     swapped = make_images(8, 1, swapped=True)
     settings = TrainConfig(**{**vars(QUICK), "epochs": 30, "lr": 3e-3, "patience": 2})
     trained = run(tmp_path, settings, "simple_cnn", swapped)
@@ -146,8 +146,8 @@ def test_the_validation_auc_of_every_epoch_is_noted(tmp_path: Path) -> None:
     squares, labels = images[range(8)]
     with torch.inference_mode():
         logits = trained.model(Preprocessing(64).to_tensor(squares)).logits
-    found = trained.history[trained.best_epoch]["val_auc"]
-    assert found == pytest.approx(macro_auc(labels.double().numpy(), logits.double().numpy()))
+    auc = trained.history[trained.best_epoch]["val_auc"]
+    assert auc == pytest.approx(macro_auc(labels.double().numpy(), logits.double().numpy()))
 
 
 def kill_at(monkeypatch: pytest.MonkeyPatch, epoch: int) -> None:

@@ -117,8 +117,8 @@ def test_a_run_killed_in_either_stage_goes_on_to_the_same_result(
     resumed = run(tmp_path)
     assert resumed.history == trained.history
     assert resumed.best_epoch == trained.best_epoch
-    for mine, whole in zip(resumed.stages, trained.stages, strict=True):
-        assert not differing(mine.model, whole.model)
+    for stage, whole in zip(resumed.stages, trained.stages, strict=True):
+        assert not differing(stage.model, whole.model)
 
 
 @pytest.mark.slow

@@ -58,14 +58,14 @@ def batch_norm() -> Figures:
     nn.init.normal_(network.get_parameter("0.weight"))
     if member().world_size > 1:
         share_batch_statistics(network, "cpu")
-    mine = member().share(8)
-    x = maps[mine].requires_grad_()
+    rows = member().share(8)
+    x = maps[rows].requires_grad_()
     output = network(x)
-    torch.autograd.backward((output.square() * weights[mine]).sum())
+    torch.autograd.backward((output.square() * weights[rows]).sum())
     weight = network.get_parameter("0.weight")
     assert x.grad is not None
     assert weight.grad is not None
-    found = {
+    results = {
         "output": gather(output.detach()),
         "gradient of maps": gather(x.grad),
         "gradient of weight": gather(weight.grad[None]).sum(0),
@@ -73,17 +73,17 @@ def batch_norm() -> Figures:
         "running variance": network.get_buffer("0.running_var"),
         "output later": network.eval()(maps).detach(),
     }
-    return {name: figures.flatten().tolist() for name, figures in found.items()}
+    return {name: figures.flatten().tolist() for name, figures in results.items()}
 
 
 def loss_with_unknown_labels() -> Figures:
     """Loss and gradient of 4 images, of which the first two have one known label of four."""
     nan = float("nan")
     labels = torch.tensor([[1, nan], [nan, nan], [0, 1], [1, 1.0]])
-    mine = member().share(4)
-    logits = torch.tensor([[0.5, 1], [2, 3], [-1, 0.1], [0.3, -2]])[mine].requires_grad_()
-    known = (~labels[mine].isnan()).sum()
-    part, mean = mean_over_ranks(LabelLoss()(logits, labels[mine]), known)
+    rows = member().share(4)
+    logits = torch.tensor([[0.5, 1], [2, 3], [-1, 0.1], [0.3, -2]])[rows].requires_grad_()
+    labelled = (~labels[rows].isnan()).sum()
+    part, mean = mean_over_ranks(LabelLoss()(logits, labels[rows]), labelled)
     torch.autograd.backward(part)
     assert logits.grad is not None
     averaged = gather(logits.grad) / member().world_size  # as DDP does

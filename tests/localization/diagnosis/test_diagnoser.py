@@ -32,7 +32,7 @@ class FakeGate:
 
     batch_size, runtime = 2, "by hand"
     demographics: tuple[str, ...] = ()
-    study_thresholds: Mapping[str, float | None] = {}
+    examination_thresholds: Mapping[str, float | None] = {}
 
     def __init__(self, *present: str) -> None:
         self.present = present

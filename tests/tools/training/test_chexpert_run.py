@@ -95,8 +95,8 @@ def test_enhancement_in_the_shards_trains_the_network_of_enhancement_on_the_fly(
     probabilities = []
     for kind in ("grey", "enhanced"):
         shards = folder / f"{kind}_shards"
-        made = ["--prepared", str(folder / "prepared"), "--out", str(shards), "--size", "64"]
-        assert build_shards.main([*made, "--input", kind, "--workers", "1"]) == 0
+        arguments = ["--prepared", str(folder / "prepared"), "--out", str(shards), "--size", "64"]
+        assert build_shards.main([*arguments, "--input", kind, "--workers", "1"]) == 0
         out = folder / f"from_{kind}_shards"
         more = [f"--data.shards={shards}", f"--out={out}"]
         assert train_classifier.main([*training(folder, "enhanced"), *more]) == 0
@@ -118,10 +118,10 @@ def test_its_images_are_boxed_and_predicted_as_those_of_any_data_set(folder: Pat
     words = ["--localizer", "grad_cam", "--bundle", str(bundle), "--images", "all"]
     prepared = ["--prepared", str(folder / "prepared"), "--out", str(boxes)]
     assert localize.main([*words, *prepared]) == 0
-    found = json.loads(boxes.read_text())
+    results = json.loads(boxes.read_text())
     images = load_prepared(folder / "prepared").radiographs
-    assert found
-    assert {box["image_id"] for box in found} <= set(range(1, len(images) + 1))
+    assert results
+    assert {box["image_id"] for box in results} <= set(range(1, len(images) + 1))
     out = folder / "predictions"
     assert predict.main([str(images[0].path), "--classifier", str(bundle), "--out", str(out)]) == 0
     assert list(out.glob("**/*.json"))

@@ -1,7 +1,8 @@
 """A label that leaks through a side letter, from images to report: who uses it, and who cannot.
 
-On these images nothing but a burnt-in L tells who is ill. A gate trained on them as they are needs
-it, and the shortcut check sees its heat there; a gate trained without markers has nothing to learn.
+On these images nothing but a burnt-in L tells who is positive. A gate trained on them as they are
+needs it, and the shortcut check sees its heat there; a gate trained without markers has nothing to
+learn.
 """
 
 from __future__ import annotations
@@ -45,14 +46,14 @@ def draw(patient: int, *, letter: bool) -> npt.NDArray[np.uint8]:
 
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Every second patient is ill, boxed in the middle of the image, and lettered."""
+    """Every second patient is positive, boxed in the middle of the image, and lettered."""
     root = tmp_path_factory.mktemp("leak")
     images, folds = [], {}
     for n in range(PATIENTS):
-        name, ill = f"{n:03d}.png", n % 2 == 1
-        cv2.imwrite(str(root / name), draw(n, letter=ill))
-        boxes = (Box("Mass", (350 + n, 300, 600 + n, 700)),) if ill else ()
-        images.append(Radiograph(name, root / name, f"p{n}", "", {"Mass": float(ill)}, boxes))
+        name, positive = f"{n:03d}.png", n % 2 == 1
+        cv2.imwrite(str(root / name), draw(n, letter=positive))
+        boxes = (Box("Mass", (350 + n, 300, 600 + n, 700)),) if positive else ()
+        images.append(Radiograph(name, root / name, f"p{n}", "", {"Mass": float(positive)}, boxes))
         folds[name] = n // 2 % FOLDS
     write_prepared(
         root / "prepared",
@@ -123,11 +124,11 @@ def test_the_check_finds_the_heat_of_the_first_gate_on_the_letters(
     assert share(MASS, "inpaint") < 3 * area
     assert share(MASS, "inpaint minus keep", " high") < 0
     page = (tmp_path / "report.html").read_text()
-    found = re.search(
+    match = re.search(
         r"(\d+) of the (\d+) maps of keep that show something show nothing once", page
     )
-    assert found is not None
-    lost, shown = map(int, found.groups())
+    assert match is not None
+    lost, shown = map(int, match.groups())
     assert shown > 15
     assert lost > shown / 2  # what they showed was the letter
 

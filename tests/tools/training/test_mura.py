@@ -1,11 +1,10 @@
-"""MURA end to end on a phantom limb: layout -> prepared -> folds -> study tables -> maps, boxes."""
+"""MURA end to end on a phantom limb: from its layout to folds, tables of examinations and boxes."""
 
 from __future__ import annotations
 
 import csv
 import json
 import re
-from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -29,14 +28,14 @@ CONFIG = Path(__file__).resolve().parents[3] / "configs" / "phantom" / "mura_dem
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("limb")
-    # of this seed one study of 19 has 13 images, the most that MURA has
+    # of this seed one examination of 19 has 13 images, the most that MURA has
     make_phantom_limb(LimbConfig(patients=16, seed=17, image_size=64), folder / "images", workers=1)
-    words = [f"--root={folder / 'images'}", f"--out={folder / 'prepared'}", "--folds=3"]
-    assert prepare_data.main(["--dataset=mura", "--workers=1", *words]) == 0
+    arguments = [f"--root={folder / 'images'}", f"--out={folder / 'prepared'}", "--folds=3"]
+    assert prepare_data.main(["--dataset=mura", "--workers=1", *arguments]) == 0
     return folder / "prepared"
 
 
-def words(prepared: Path, out: Path) -> list[str]:
+def arguments(prepared: Path, out: Path) -> list[str]:
     options = {
         "config": CONFIG,
         "data.prepared": prepared,
@@ -55,7 +54,7 @@ def words(prepared: Path, out: Path) -> list[str]:
 @pytest.fixture(scope="module")
 def run(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("run")
-    assert train_classifier.main([*words(prepared, out), "--data.split=folds"]) == 0
+    assert train_classifier.main([*arguments(prepared, out), "--data.split=folds"]) == 0
     return out
 
 
@@ -64,7 +63,7 @@ def rows_of(run: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(handle))
 
 
-def test_every_study_and_every_image_is_counted_in_its_part_and_in_all(
+def test_every_examination_and_every_image_is_counted_in_its_part_and_in_all(
     run: Path, prepared: Path
 ) -> None:
     images = load_prepared(prepared).radiographs
@@ -73,37 +72,39 @@ def test_every_study_and_every_image_is_counted_in_its_part_and_in_all(
     assert len(parts) > 2
     for level, name in (("study", "study_id"), ("image", "image_id")):
         for part in (*parts, "all"):
-            mine = [image for image in images if part in (image.body_part, "all")]
+            of_part = [image for image in images if part in (image.body_part, "all")]
             (row,) = [
                 r for r in rows if (r["level"], r["body_part"], r["rule"]) == (level, part, "0.5")
             ]
-            assert int(row["units"]) == len({getattr(image, name) for image in mine})
-            assert int(row["patients"]) == len({image.patient_id for image in mine})
+            assert int(row["units"]) == len({getattr(image, name) for image in of_part})
+            assert int(row["patients"]) == len({image.patient_id for image in of_part})
 
 
-def test_a_study_of_thirteen_images_goes_through_reader_folds_and_averaging_as_one(
+def test_an_examination_of_thirteen_images_goes_through_reader_folds_and_averaging_as_one(
     run: Path, prepared: Path
 ) -> None:
     data = load_prepared(prepared)
-    studies = [image.study_id for image in data.radiographs]
-    largest = max(studies, key=studies.count)
+    examinations = [image.study_id for image in data.radiographs]
+    largest = max(examinations, key=examinations.count)
     images = [image for image in data.radiographs if image.study_id == largest]
     assert [image.image_id for image in images] == [f"{largest}/image{n}.png" for n in range(1, 14)]
     assert len({data.folds[image.image_id] for image in images}) == 1  # its patient's fold
     scored = read_scored_images(run / "out_of_fold.parquet")
-    mine = scored.select(np.array(scored.study_ids) == largest)
-    assert len(mine) == 13
+    of_largest = scored.select(np.array(scored.study_ids) == largest)
+    assert len(of_largest) == 13
     whole = by_level(scored, np.array([0.5]), 0, 0)
     part = images[0].body_part
     of_part = scored.select(np.array(scored.body_parts) == part)
     means = {s: of_part.scores[np.array(of_part.study_ids) == s].mean() for s in of_part.study_ids}
-    assert means[largest] == pytest.approx(mine.scores.mean())
+    assert means[largest] == pytest.approx(of_largest.scores.mean())
     (row,) = [r for r in whole["study"] if (r.body_part, r.rule) == (part, "validation")]
     assert row.units == len(means)
     assert row.true_positive + row.false_positive == sum(m >= 0.5 for m in means.values())
 
 
-def test_a_studys_call_is_the_mean_of_its_images_at_one_half(run: Path, prepared: Path) -> None:
+def test_an_examinations_call_is_the_mean_of_its_images_at_one_half(
+    run: Path, prepared: Path
+) -> None:
     images = {image.image_id: image for image in load_prepared(prepared).radiographs}
     scores: dict[str, list[float]] = {}
     with (run / "gate.csv").open(encoding="utf-8") as handle:
@@ -112,7 +113,9 @@ def test_a_studys_call_is_the_mean_of_its_images_at_one_half(run: Path, prepared
                 float(row["probability"])
             )
     labels = {image.study_id: image.labels["Abnormal"] for image in images.values()}
-    hits = sum(np.mean(scores[study]) >= 0.5 for study in scores if labels[study] == 1)
+    hits = sum(
+        np.mean(scores[examination]) >= 0.5 for examination in scores if labels[examination] == 1
+    )
     (row,) = [
         r
         for r in rows_of(run)
@@ -167,7 +170,7 @@ def test_figures_over_all_parts_never_stand_without_the_parts(run: Path) -> None
             assert cells[7] == " / ".join(matrix)
 
 
-def test_every_fold_chose_an_operating_point_of_studies_on_its_validation_patients(
+def test_every_fold_chose_an_operating_point_of_examinations_on_its_validation_patients(
     run: Path,
 ) -> None:
     for fold in range(3):
@@ -175,14 +178,14 @@ def test_every_fold_chose_an_operating_point_of_studies_on_its_validation_patien
         assert set(metrics["study_operating_points"]) == {"Abnormal"}
         point = metrics["study_operating_points"]["Abnormal"]["threshold"]
         later = load_classifier(run / f"fold{fold}" / "classifier.safetensors")
-        assert later.study_thresholds == {"Abnormal": point}
+        assert later.examination_thresholds == {"Abnormal": point}
     bundle = load_classifier(run / "fold0" / "classifier.safetensors")
     assert bundle.preprocessing.input == "single"
     assert bundle.preprocessing.image is not None
     assert bundle.preprocessing.image.mean.shape == (64, 64)
 
 
-def test_images_scored_later_get_the_figures_of_studies_and_parts_that_the_run_has(
+def test_images_scored_later_get_the_figures_of_examinations_and_parts_that_the_run_has(
     run: Path, prepared: Path, tmp_path: Path
 ) -> None:
     fold = run / "fold0"
@@ -195,12 +198,12 @@ def test_images_scored_later_get_the_figures_of_studies_and_parts_that_the_run_h
     np.testing.assert_allclose(images.scores[:, 0], [r.probability for r in rows], atol=1e-6)
     metrics = json.loads((fold / "metrics.json").read_text())
     point = metrics["study_operating_points"]["Abnormal"]["threshold"]
-    studies = {s: images.select(np.array(images.study_ids) == s) for s in images.study_ids}
-    called = sum(f.scores.mean() >= point for f in studies.values()) if point else 0
+    examinations = {s: images.select(np.array(images.study_ids) == s) for s in images.study_ids}
+    called = sum(f.scores.mean() >= point for f in examinations.values()) if point else 0
     with out.with_suffix(".studies.csv").open(encoding="utf-8") as handle:
         written = {(r["level"], r["body_part"], r["rule"]): r for r in csv.DictReader(handle)}
     whole = written["study", "all", "validation"]
-    assert int(whole["units"]) == len(studies)
+    assert int(whole["units"]) == len(examinations)
     assert int(whole["true_positive"] or 0) + int(whole["false_positive"] or 0) == called
     page = out.with_suffix(".md").read_text()
     for title in ("## Studies: Abnormal", "## Images: Abnormal"):
@@ -210,11 +213,10 @@ def test_images_scored_later_get_the_figures_of_studies_and_parts_that_the_run_h
 
 
 def test_networks_are_compared_by_part_below_all_parts(run: Path, tmp_path: Path) -> None:
-    out, older = tmp_path / "comparison", tmp_path / "older"
+    out, other = tmp_path / "comparison", tmp_path / "other"
     images = read_scored_images(run / "out_of_fold.parquet")
-    older_images = replace(images, study_ids=(), body_parts=())  # as runs of before kept them
-    write_scored_images(older / "out_of_fold.parquet", older_images)
-    assert compare_networks.main([f"a={older}", f"b={run}", f"--out={out}", "--resamples=20"]) == 0
+    write_scored_images(other / "out_of_fold.parquet", images)
+    assert compare_networks.main([f"a={other}", f"b={run}", f"--out={out}", "--resamples=20"]) == 0
     page = (out / "networks.md").read_text()
     auc = {(r["level"], r["body_part"]): r["auc"] for r in rows_of(run) if r["rule"] == "0.5"}
     for level, title in (("study", "## Studies by body part"), ("image", "## Images by body part")):
@@ -237,17 +239,17 @@ def test_maps_are_boxed_out_of_fold(run: Path, prepared: Path, tmp_path: Path) -
     out = tmp_path / "cam.json"
     options = [f"--run={run}", f"--prepared={prepared}", f"--out={out}", "--images=all"]
     assert localize.main(["--localizer=grad_cam", *options]) == 0
-    found = json.loads(out.read_text())
+    results = json.loads(out.read_text())
     images = load_prepared(prepared).radiographs
     # an image whose map is nowhere over 0 has no box
-    assert 0 < len({box["image_id"] for box in found}) <= len(images)
+    assert 0 < len({box["image_id"] for box in results}) <= len(images)
 
 
 def test_the_official_split_trains_and_predicts_with_pictures(
     prepared: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "run"
-    assert train_classifier.main([*words(prepared, out), "--data.validation_share=0.3"]) == 0
+    assert train_classifier.main([*arguments(prepared, out), "--data.validation_share=0.3"]) == 0
     assert "mixes the scales" not in (out / "studies.md").read_text()  # of one model
     images = [image for image in load_prepared(prepared).radiographs if image.path is not None]
     first = [image for image in images if image.study_id == images[0].study_id]
@@ -266,6 +268,6 @@ def test_the_official_split_trains_and_predicts_with_pictures(
         (row,) = csv.DictReader(line for line in handle if not line.startswith("#"))
     assert row["study"] == first[0].study_id.removeprefix("train/")
     assert float(row["probability"]) == pytest.approx(np.mean(probabilities))
-    point = load_classifier(bundle).study_thresholds["Abnormal"]
+    point = load_classifier(bundle).examination_thresholds["Abnormal"]
     assert float(row["threshold"]) == (0.5 if point is None else point)
     assert row["threshold_from"] == ("default" if point is None else "validation")

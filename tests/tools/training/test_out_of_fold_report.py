@@ -34,7 +34,7 @@ def drawn_images() -> list[dict[str, Any]]:
     return images
 
 
-def words(prepared: Path, out: Path, *more: str) -> list[str]:
+def arguments(prepared: Path, out: Path, *more: str) -> list[str]:
     options = {
         "data.prepared": prepared,
         "data.diseases": "[Mass,Hernia,No Finding]",
@@ -63,12 +63,12 @@ def prepared(
 @pytest.fixture(scope="module")
 def finished(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("run")
-    assert main(words(prepared, out)) == 0
+    assert main(arguments(prepared, out)) == 0
     return out
 
 
 @pytest.mark.slow
-def test_one_parquet_holds_every_image_as_its_own_fold_judged_it(finished: Path) -> None:
+def test_one_parquet_holds_every_image_as_its_own_fold_predicted_it(finished: Path) -> None:
     images = read_scored_images(finished / "out_of_fold.parquet")
     assert images.diseases == ("Mass", "Hernia", "No Finding")
     assert sorted(images.image_ids) == [f"{n:02d}.png" for n in range(24)]
@@ -92,8 +92,10 @@ def test_the_thresholds_of_a_sensitivity_come_from_the_validation_images(finishe
     assert images.sensitivity == 0.75
     for fold in range(3):
         validation = read_scored_images(finished / f"fold{fold}" / "validation.parquet")
-        judged = {p for p, f in zip(images.patient_ids, images.folds, strict=True) if f == fold}
-        assert judged.isdisjoint(validation.patient_ids)
+        predicted_patients = {
+            p for p, f in zip(images.patient_ids, images.folds, strict=True) if f == fold
+        }
+        assert predicted_patients.isdisjoint(validation.patient_ids)
         expected = at_sensitivity(validation.labels[:, 0], validation.scores[:, 0], 0.75).threshold
         assert set(images.thresholds["target"][images.folds == fold, 0]) == {expected}
     # fold 0 is validated on fold 1, where nobody has a Hernia: never called present
@@ -127,7 +129,7 @@ def test_a_finished_run_is_reported_again_without_training(
     finished: Path, prepared: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = (finished / "out_of_fold.parquet").read_bytes()
-    assert main(words(prepared, finished)) == 0
+    assert main(arguments(prepared, finished)) == 0
     assert capsys.readouterr().out.count("finished before, skipped") == 3
     assert (finished / "out_of_fold.parquet").read_bytes() == before
 
@@ -138,9 +140,9 @@ def test_folds_trained_one_by_one_are_reported_once_all_are_there(
 ) -> None:
     one_by_one = ["--train.epochs=1", "--train.bootstrap=2"]
     for fold in range(3):
-        assert main([*words(prepared, tmp_path, *one_by_one), f"--data.fold={fold}"]) == 0
+        assert main([*arguments(prepared, tmp_path, *one_by_one), f"--data.fold={fold}"]) == 0
         assert not (tmp_path / "out_of_fold.parquet").exists()
-    assert main(words(prepared, tmp_path, *one_by_one)) == 0
+    assert main(arguments(prepared, tmp_path, *one_by_one)) == 0
     images = read_scored_images(tmp_path / "out_of_fold.parquet")
     assert images.image_ids == read_scored_images(finished / "out_of_fold.parquet").image_ids
 
@@ -157,7 +159,7 @@ def two_stages(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> list
         "--train.two_stage=true",
         "--train.stage1_epochs=1",
     ]
-    command = words(prepared, folder / "run", *more)
+    command = arguments(prepared, folder / "run", *more)
     assert main(command) == 0
     return command
 
@@ -172,18 +174,22 @@ def stage_rows(run: Path) -> dict[tuple[str, str], float]:
 @pytest.mark.slow
 def test_both_stages_are_reported_out_of_fold_beside_each_other(two_stages: list[str]) -> None:
     run = next(Path(w.removeprefix("--out=")) for w in two_stages if w.startswith("--out="))
-    found = stage_rows(run)
+    rows = stage_rows(run)
     gate = read_scored_images(run / "out_of_fold.parquet")
     for stage, name in enumerate(("frozen", "fine-tuned")):
         parts = []
         for fold in range(3):
-            noted = json.loads((run / f"fold{fold}" / "metrics.json").read_text())["stages"][stage]
-            kept = (run / f"fold{fold}" / noted["bundle"]).with_suffix(".parquet")
-            assert kept.is_file() != noted["chosen"]
+            stage_record = json.loads((run / f"fold{fold}" / "metrics.json").read_text())["stages"][
+                stage
+            ]
+            scores_file = (run / f"fold{fold}" / stage_record["bundle"]).with_suffix(".parquet")
+            assert scores_file.is_file() != stage_record["chosen"]
             images = (
-                gate.select(gate.folds == fold) if noted["chosen"] else read_scored_images(kept)
+                gate.select(gate.folds == fold)
+                if stage_record["chosen"]
+                else read_scored_images(scores_file)
             )
-            for disease, figures in noted["test"]["diseases"].items():
+            for disease, figures in stage_record["test"]["diseases"].items():
                 column = images.diseases.index(disease)
                 by_hand = area(images.labels[:, column], images.scores[:, column])
                 # undefined in JSON is null
@@ -192,12 +198,12 @@ def test_both_stages_are_reported_out_of_fold_beside_each_other(two_stages: list
         pooled = join_images(parts)
         for column, disease in enumerate(pooled.diseases):
             by_hand = area(pooled.labels[:, column], pooled.scores[:, column])
-            assert found[name, disease] == pytest.approx(by_hand)
-        mean = np.mean([found[name, disease] for disease in pooled.diseases])
-        assert found[name, "macro mean"] == pytest.approx(mean)
+            assert rows[name, disease] == pytest.approx(by_hand)
+        mean = np.mean([rows[name, disease] for disease in pooled.diseases])
+        assert rows[name, "macro mean"] == pytest.approx(mean)
     page = (run / "cross_validation.md").read_text()
-    difference = found["fine-tuned", "macro mean"] - found["frozen", "macro mean"]
-    assert f"| frozen | {value_text(found['frozen', 'macro mean'])} [" in page
+    difference = rows["fine-tuned", "macro mean"] - rows["frozen", "macro mean"]
+    assert f"| frozen | {value_text(rows['frozen', 'macro mean'])} [" in page
     assert f"| fine-tuned minus frozen | {value_text(difference)} [" in page
     assert "(DenseNet-121 fine-tuned 512) | 0.6978 |" in page
 

@@ -1,15 +1,12 @@
-"""The whole tool on a tiny data set: folds, run folder, kill and resume, errors."""
+"""The training tool on a tiny data set: folds, run folder, provenance, splits."""
 
 from __future__ import annotations
 
 import json
-import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import cv2
 import pytest
@@ -21,35 +18,16 @@ from cxrloc.classification.bundle.file import read_bundle
 from cxrloc.classification.config import ClassifierConfig, DataConfig, ModelConfig
 from cxrloc.classification.inference.gate import Gate
 from cxrloc.classification.inference.gate_table import read_gate_table
-from cxrloc.classification.runs.run import make_parts, open_run
+from cxrloc.classification.runs.run import make_folds, open_run
 from cxrloc.datasets.files.manifest import file_sha256
 from cxrloc.datasets.provenance.image_lists import read_training_images
 from cxrloc.datasets.provenance.leakage import audit_model, read_image_list
 from cxrloc.datasets.provenance.sidecar import read_provenance
-from cxrloc.datasets.radiograph import Box, LoadedImage
+from cxrloc.datasets.radiograph import LoadedImage
 from cxrloc.tools.train_classifier import main
+from tools.training.small_run import ENTRIES, arguments, drawn_images
 
 DISEASES = ("Mass", "Hernia")
-TOOL = Path(__file__).resolve().parents[3] / "tools" / "train_classifier.py"
-
-
-def drawn_images() -> list[dict[str, Any]]:
-    """24 images, 12 patients, 3 folds; a Mass is a bright block; in fold 1 nobody has a Hernia."""
-    images = []
-    for n in range(24):
-        patient, mass = n // 2, float(n % 2)
-        labels = {"Mass": mass, "Hernia": float(patient % 3 != 1 and n % 4 == 0)}
-        boxes = (Box("Mass", (128, 128, 384, 640)),) if mass else ()
-        image = {"labels": labels, "patient": f"p{patient}", "fold": patient % 3}
-        images.append({**image, "block": 150 * mass, "boxes": boxes})
-    return images
-
-
-# fold 0 is the official test list
-ENTRIES = {
-    "boxed_diseases": ("Mass",),
-    "official": {f"{n:02d}.png": "train_val" if n // 2 % 3 else "test" for n in range(24)},
-}
 
 
 @pytest.fixture(scope="module")
@@ -59,26 +37,11 @@ def prepared(
     return prepared_images(tmp_path_factory.mktemp("images"), drawn_images(), **ENTRIES)
 
 
-def words(prepared: Path, out: Path, *more: str) -> list[str]:
-    options = {
-        "data.prepared": prepared,
-        "out": out,
-        "data.workers": 1,
-        "model.size": 64,
-        "train.epochs": 1,
-        "train.batch_size": 8,
-        "train.precision": "fp32",
-        "train.device": "cpu",
-        "train.bootstrap": 20,
-    }
-    return [*(f"--{key}={value}" for key, value in options.items()), *more]
-
-
 @pytest.fixture(scope="module")
 def finished(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run over all three folds."""
     out = tmp_path_factory.mktemp("run")
-    assert main(words(prepared, out)) == 0
+    assert main(arguments(prepared, out)) == 0
     return out
 
 
@@ -137,7 +100,7 @@ def test_the_bundle_says_what_it_was_trained_on(finished: Path, prepared: Path) 
 
 
 @pytest.mark.slow
-def test_every_image_is_judged_once_by_the_bundle_of_its_own_fold(
+def test_every_image_is_predicted_once_by_the_bundle_of_its_own_fold(
     finished: Path, prepared: Path
 ) -> None:
     rows = read_gate_table(finished / "gate.csv")
@@ -155,12 +118,12 @@ def test_every_image_is_judged_once_by_the_bundle_of_its_own_fold(
 
 
 @pytest.mark.slow
-def test_the_images_of_each_training_are_listed_and_no_patient_of_them_is_judged_by_it(
+def test_the_images_of_each_training_are_listed_and_no_patient_of_them_is_predicted_by_it(
     finished: Path, prepared: Path
 ) -> None:
     provenance = read_provenance(finished / "gate.csv")
     assert provenance is not None
-    judged = read_image_list(prepared / "ground_truth.json")
+    evaluated = read_image_list(prepared / "ground_truth.json")
     for fold in range(3):
         images = provenance.training(f"fold{fold}")
         assert set(images.patient_of.values()) == {f"p{n}" for n in range(12) if n % 3 != fold}
@@ -169,13 +132,13 @@ def test_the_images_of_each_training_are_listed_and_no_patient_of_them_is_judged
             "validation": 8,
         }
         assert images.patient_of[images.parts["validation"][0]] == f"p{(fold + 1) % 3}"
-        mine = provenance.images_by_model[f"fold{fold}"]
-        assert mine == tuple(f"{n:02d}.png" for n in range(24) if n // 2 % 3 == fold)
-        found = audit_model(provenance, f"fold{fold}", judged, judged.patient_of)
-        assert (found.evaluated_images, found.leaked) == (8, False)
+        test_images = provenance.images_by_model[f"fold{fold}"]
+        assert test_images == tuple(f"{n:02d}.png" for n in range(24) if n // 2 % 3 == fold)
+        overlap = audit_model(provenance, f"fold{fold}", evaluated, evaluated.patient_of)
+        assert (overlap.evaluated_images, overlap.leaked) == (8, False)
         alone = read_provenance(finished / f"fold{fold}" / "gate.csv")
         assert alone is not None
-        assert alone.images_by_model == {f"fold{fold}": mine}
+        assert alone.images_by_model == {f"fold{fold}": test_images}
 
 
 @pytest.mark.slow
@@ -211,7 +174,7 @@ def test_finished_folds_are_skipped_and_a_lost_one_is_made_again_the_same(
     listed = finished / "fold0" / "training_images.csv"  # a run from before there were such lists
     images = listed.read_bytes()
     listed.unlink()
-    assert main(words(prepared, finished)) == 0
+    assert main(arguments(prepared, finished)) == 0
     assert listed.read_bytes() == images
     printed = capsys.readouterr().out
     assert printed.count("finished before, skipped") == 2
@@ -225,45 +188,10 @@ def test_finished_folds_are_skipped_and_a_lost_one_is_made_again_the_same(
 def test_other_settings_in_the_same_folder_are_refused(
     finished: Path, prepared: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(words(prepared, finished, "--train.lr=0.5")) == 2
+    assert main(arguments(prepared, finished, "--train.lr=0.5")) == 2
     message = capsys.readouterr().err
     assert "was begun with other settings (train.lr: 0.0005 there, 0.5 now)" in message
     assert "take another out folder" in message
-
-
-@pytest.mark.slow
-def test_a_run_killed_in_the_middle_goes_on_and_ends_as_if_nothing_had_happened(
-    prepared: Path, tmp_path: Path
-) -> None:
-    more = ("--data.fold=0", "--train.epochs=5")
-    killed = tmp_path / "killed"
-    command = [sys.executable, str(TOOL), *words(prepared, killed, *more)]
-    with (tmp_path / "log").open("w") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log)
-        wait_for(killed / "fold0" / "checkpoints" / "last.ckpt", process)
-        process.send_signal(signal.SIGKILL)
-        assert process.wait() == -signal.SIGKILL
-    assert not (killed / "fold0" / "classifier.safetensors").exists()
-    assert main(words(prepared, killed, *more)) == 0
-    whole = tmp_path / "whole"
-    assert main(words(prepared, whole, *more)) == 0
-    history = json.loads((killed / "fold0" / "metrics.json").read_text())["history"]
-    assert [entry["epoch"] for entry in history] == [0, 1, 2, 3, 4]
-    assert history == json.loads((whole / "fold0" / "metrics.json").read_text())["history"]
-    ours, theirs = (read_bundle(r / "fold0" / "classifier.safetensors")[0] for r in (killed, whole))
-    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
-    assert (killed / "gate.csv").read_bytes() == (whole / "gate.csv").read_bytes()
-    # the resumed run did not start over: its own log begins after the first epoch
-    logs = sorted((killed / "fold0" / "logs" / "csv").rglob("metrics.csv"))
-    assert "\n0," not in logs[-1].read_text()
-
-
-def wait_for(path: Path, process: subprocess.Popen[bytes], seconds: float = 180) -> None:
-    end = time.monotonic() + seconds
-    while not path.is_file():
-        assert process.poll() is None, "the run ended before it could be killed"
-        assert time.monotonic() < end, f"{path} did not appear"
-        time.sleep(0.01)
 
 
 @pytest.mark.slow
@@ -271,7 +199,7 @@ def test_the_official_split_writes_one_bundle_into_the_run_folder(
     prepared: Path, tmp_path: Path
 ) -> None:
     more = ("--data.split=official", "--data.validation_share=0.5", "--model.head=two_layer")
-    assert main(words(prepared, tmp_path, *more)) == 0
+    assert main(arguments(prepared, tmp_path, *more)) == 0
     bundle = load_classifier(tmp_path / "classifier.safetensors")
     assert bundle.metadata["fold"] is None
     assert bundle.model.head_kind == "two_layer"
@@ -287,7 +215,7 @@ def test_the_official_split_writes_one_bundle_into_the_run_folder(
     # a run that begins from this model has seen its images too
     began = tmp_path / "began"
     weights = f"--model.weights={tmp_path / 'classifier.safetensors'}"
-    assert main(words(prepared, began, "--data.fold=0", weights)) == 0
+    assert main(arguments(prepared, began, "--data.fold=0", weights)) == 0
     parts = read_training_images(began / "fold0" / "training_images.csv").parts
     assert set(parts["weights"]) == set(provenance.training("all").patient_of)
 
@@ -295,62 +223,11 @@ def test_the_official_split_writes_one_bundle_into_the_run_folder(
 def test_the_sampled_split_parts_every_image_by_patient(prepared: Path, tmp_path: Path) -> None:
     data = DataConfig(prepared=str(prepared), split="sampled", workers=1)
     config = ClassifierConfig(str(tmp_path), data, ModelConfig(size=64))
-    (part,) = make_parts(open_run(config))
-    images = [*part.split.train, *part.split.validation, *part.split.test]
+    (fold,) = make_folds(open_run(config))
+    images = [*fold.split.train, *fold.split.validation, *fold.split.test]
     assert sorted(images) == [f"{n:02d}.png" for n in range(24)]
-    assert len(part.split.train) > len(part.split.test) > 0
-    assert (part.folder, part.fold) == (tmp_path, None)
-
-
-def test_an_unreadable_image_is_named_and_left_out_and_stops_a_strict_run(
-    prepared_images: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    prepared = prepared_images(tmp_path, drawn_images(), **ENTRIES)
-    (tmp_path / "03.png").write_bytes((tmp_path / "03.png").read_bytes()[:60])
-    data = DataConfig(prepared=str(prepared), workers=1)
-    run = open_run(ClassifierConfig(str(tmp_path / "out"), data, ModelConfig(size=64)))
-    assert "03.png" not in run.radiographs
-    assert len(run.radiographs) == 23
-    assert "left out 03.png" in capsys.readouterr().out
-    assert main(words(prepared, tmp_path / "out", "--data.strict=true")) == 2
-    assert "03.png" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(
-    ("more", "message"),
-    [
-        (["--data.fold=7"], "data.fold: got 7, expected 0 to 2 or all"),
-        (["--data.diseases=[Gout]"], "data.diseases: no label Gout; known are"),
-        (["--model.weights=gone.pth"], "no weights file at gone.pth"),
-    ],
-)
-def test_data_and_names_that_do_not_exist_end_with_status_1(
-    prepared: Path,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-    more: list[str],
-    message: str,
-) -> None:
-    assert main(words(prepared, tmp_path, *more)) == 2
-    assert message in capsys.readouterr().err
-
-
-def test_a_folder_that_was_not_prepared_says_how_to_prepare_it(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main([f"--out={tmp_path}", f"--data.prepared={tmp_path / 'none'}"]) == 2
-    assert "tools/prepare_data.py" in capsys.readouterr().err
-    assert main([f"--out={tmp_path}"]) == 2
-    assert "data.prepared is empty" in capsys.readouterr().err
-
-
-def test_a_bad_setting_ends_with_status_2_and_names_its_key(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    with pytest.raises(SystemExit) as stop:
-        main(["--train.epochs=many"])
-    assert stop.value.code == 2
-    assert "train.epochs" in capsys.readouterr().err
+    assert len(fold.split.train) > len(fold.split.test) > 0
+    assert (fold.folder, fold.number) == (tmp_path, None)
 
 
 def test_help_does_not_wait_for_torch() -> None:

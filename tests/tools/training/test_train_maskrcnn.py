@@ -84,14 +84,14 @@ def test_every_boxed_image_is_predicted_by_the_fold_that_has_not_seen_it(
     assert main(arguments) == 0
     coco = load_coco(prepared / "ground_truth.json")
     for name in ("mask_rcnn.json", "mask_rcnn_mask_box.json"):
-        found = read_predictions(tmp_path / name, coco)
-        assert {one.image_id for one in found} <= {f"{n:08d}_000.png" for n in range(11)}
+        predictions = read_predictions(tmp_path / name, coco)
+        assert {box.image_id for box in predictions} <= {f"{n:08d}_000.png" for n in range(11)}
     boxes = read_predictions(tmp_path / "mask_rcnn.json", coco)
     for number in range(11):  # every disease has a candidate on every boxed image
-        mine = {one.disease for one in boxes if one.image_id == f"{number:08d}_000.png"}
-        assert mine == set(DISEASES)
+        diseases = {box.disease for box in boxes if box.image_id == f"{number:08d}_000.png"}
+        assert diseases == set(DISEASES)
     fold = read_predictions(tmp_path / "fold1" / "mask_rcnn.json", coco)
-    assert {one.image_id for one in fold} == {f"{n:08d}_000.png" for n in (2, 3, 8, 9)}
+    assert {box.image_id for box in fold} == {f"{n:08d}_000.png" for n in (2, 3, 8, 9)}
     tables = json.loads((tmp_path / "coco_ap.json").read_text())
     assert tables["images"] == 11
     assert [table["kind"] for table in tables["tables"]] == ["bbox", "segm"]
@@ -165,7 +165,7 @@ def test_a_killed_run_goes_on_where_it_was(prepared: Path, tmp_path: Path) -> No
     steps = [{int(row["step"]) for row in csv.DictReader(log.open())} for log in logs]
     assert len(steps) == 2
     assert set.union(*steps) == set(range(16 * 2))  # none is missing
-    images = {one["file_name"] for one in json.loads((tmp_path / "mask_rcnn.json").read_text())}
+    images = {box["file_name"] for box in json.loads((tmp_path / "mask_rcnn.json").read_text())}
     assert len(images) == 4  # fold 0: patients p0 and p3
 
 

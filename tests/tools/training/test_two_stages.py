@@ -37,11 +37,11 @@ def folder(prepared_images: Callable[..., Path], tmp_path_factory: pytest.TempPa
     model, _ = build_classifier("simple_cnn", 1)
     tensors = {n.removeprefix("backbone."): t for n, t in model.state_dict().items()}
     save_file(tensors, folder / "start.safetensors")
-    assert main(words(folder)) == 0
+    assert main(arguments(folder)) == 0
     return folder
 
 
-def words(folder: Path) -> list[str]:
+def arguments(folder: Path) -> list[str]:
     options = {
         "data.prepared": folder / "prepared",
         "data.split": "official",
@@ -79,8 +79,8 @@ def test_both_stages_are_reported_with_their_bundles_one_of_which_is_the_gate(
     best = max(stages, key=lambda stage: stage["validation"]["macro_auc"])
     assert best["validation"]["macro_auc"] == chosen["validation"]["macro_auc"]
     for stage in stages:
-        noted = metrics["history"][stage["best_epoch"]]["val_auc"]
-        assert stage["validation"]["macro_auc"] == pytest.approx(noted)
+        auc = metrics["history"][stage["best_epoch"]]["val_auc"]
+        assert stage["validation"]["macro_auc"] == pytest.approx(auc)
     page = (folder / "run" / "metrics.md").read_text()
     assert "| 1, head on a frozen backbone | 2 |" in page
     assert "| 2, all layers | 2 |" in page
@@ -113,11 +113,11 @@ def test_a_finished_run_is_not_trained_again_nor_with_other_settings(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = (folder / "run" / "classifier.safetensors").stat().st_mtime_ns
-    assert main(words(folder)) == 0
+    assert main(arguments(folder)) == 0
     assert (folder / "run" / "classifier.safetensors").stat().st_mtime_ns == before
     settings = folder / "run" / "settings.json"
-    noted = json.loads(settings.read_text())
-    noted["train.two_stage"] = False
-    settings.write_text(json.dumps(noted))
-    assert main(words(folder)) == 2
+    stored = json.loads(settings.read_text())
+    stored["train.two_stage"] = False
+    settings.write_text(json.dumps(stored))
+    assert main(arguments(folder)) == 2
     assert "(train.two_stage: False there, True now)" in capsys.readouterr().err

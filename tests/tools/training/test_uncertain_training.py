@@ -58,7 +58,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "prepared"
 
 
-def words(prepared: Path, out: Path, policy: str, *more: str) -> list[str]:
+def arguments(prepared: Path, out: Path, policy: str, *more: str) -> list[str]:
     options = {
         "data.prepared": prepared,
         "data.split": "official",
@@ -83,7 +83,7 @@ def words(prepared: Path, out: Path, policy: str, *more: str) -> list[str]:
 def test_every_policy_trains_and_scores_certain_labels_alone(
     policy: str, prepared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(words(prepared, tmp_path, policy)) == 0
+    assert main(arguments(prepared, tmp_path, policy)) == 0
     assert f"Uncertain labels: {policy} in training" in capsys.readouterr().out
     metrics = json.loads((tmp_path / "metrics.json").read_text())["test"]["diseases"]
     assert (metrics["Cardiomegaly"]["positives"], metrics["Cardiomegaly"]["known"]) == (2, 6)
@@ -99,7 +99,7 @@ def test_every_policy_trains_and_scores_certain_labels_alone(
 def test_gate_and_cam_of_three_classes_have_one_output_a_disease(
     prepared: Path, tmp_path: Path
 ) -> None:
-    assert main(words(prepared, tmp_path, "three_class", "--train.epochs=1")) == 0
+    assert main(arguments(prepared, tmp_path, "three_class", "--train.epochs=1")) == 0
     bundle = load_classifier(tmp_path / "classifier.safetensors")
     image = LoadedImage(
         "a", np.random.default_rng(0).integers(0, 255, (64, 64), np.uint8), (64, 64)
@@ -114,7 +114,7 @@ def test_a_hierarchy_trains_the_parent_first_and_is_reported_as_one_network(
     prepared: Path, tmp_path: Path
 ) -> None:
     more = "--train.epochs=1", "--train.hierarchy=parents_first"
-    assert main(words(prepared, tmp_path, "ones", *more)) == 0
+    assert main(arguments(prepared, tmp_path, "ones", *more)) == 0
     metrics = json.loads((tmp_path / "metrics.json").read_text())
     assert [entry["stage"] for entry in metrics["history"]] == [1, 2]
     assert metrics["best_epoch"] == 1
@@ -124,8 +124,8 @@ def test_a_hierarchy_trains_the_parent_first_and_is_reported_as_one_network(
 def test_a_folder_begun_with_another_policy_is_not_gone_on_with(
     prepared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(words(prepared, tmp_path, "ones", "--train.epochs=1")) == 0
-    assert main(words(prepared, tmp_path, "zeros", "--train.epochs=1")) == 2
+    assert main(arguments(prepared, tmp_path, "ones", "--train.epochs=1")) == 0
+    assert main(arguments(prepared, tmp_path, "zeros", "--train.epochs=1")) == 2
     assert "data.uncertain: 'ones' there, 'zeros' now" in capsys.readouterr().err
 
 
@@ -140,5 +140,5 @@ def test_the_policy_is_for_training_images_alone(prepared: Path) -> None:
 
 def test_three_classes_refuse_a_loss_of_two(prepared: Path, tmp_path: Path) -> None:
     with pytest.raises(SystemExit) as stopped:
-        main(words(prepared, tmp_path, "three_class", "--train.loss=focal"))
+        main(arguments(prepared, tmp_path, "three_class", "--train.loss=focal"))
     assert stopped.value.code == 2
