@@ -22,7 +22,6 @@ RESAMPLES = 10_000
 LEVEL = 0.95
 MACRO_MEAN = "macro mean"
 _CHUNK_ELEMENTS = 4_000_000  # weights held at once: resamples x images
-_ROWS = 256  # resamples drawn at once
 
 
 @dataclass(frozen=True)
@@ -107,9 +106,8 @@ def image_weights(patient_ids: Sequence[str], resamples: int, seed: int) -> Iter
 
 def _draw(rng: np.random.Generator, patients: int, rows: int) -> FloatArray:
     counts, shares = np.empty((rows, patients)), np.full(patients, 1 / patients)
-    for start in range(0, rows, _ROWS):  # whole numbers are twice as large in memory as they seem
-        size = min(_ROWS, rows - start)
-        counts[start : start + size] = rng.multinomial(patients, shares, size=size)
+    for part in np.array_split(counts, rows // 256 + 1):  # whole, the draws fill memory twice
+        part[:] = rng.multinomial(patients, shares, size=len(part))
     return counts
 
 
@@ -233,12 +231,7 @@ class ImageBootstrap:
         return cls(patient_of, resample_counts(len(names), resamples, seed))
 
     def means(self, image_of: IndexArray, values: FloatArray) -> list[Estimate]:
-        """Means of M values over K things that lie on images, with intervals.
-
-        Args:
-            image_of: (K,) image of each thing (the image itself, or a ground-truth box on it).
-            values: (K, M).
-        """
+        """Means of M values (K, M) over K things that lie on images `image_of` (K,)."""
         if not len(image_of):
             return [Estimate(math.nan)] * values.shape[1]
         single_disease = np.zeros(len(image_of), dtype=np.intp)
