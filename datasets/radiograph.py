@@ -53,7 +53,7 @@ class Radiograph:
             at `path` may be a resized copy; whoever reads it scales to this frame.
         sex, age_years: demographics where the data set gives them (empty, NaN otherwise).
         study_id: examination that the image belongs to, unique in the data set; the images of one
-            study are judged together. Empty where the data set knows no studies.
+            study are predicted as one. Empty where the data set knows no studies.
         body_part: what was examined as the data set names it (MURA: `XR_ELBOW`), empty if unknown.
         uncertain: labels that the data set calls uncertain; their value in `labels` is NaN.
     """

@@ -31,7 +31,7 @@ from cxrloc.datasets.files.manifest import RESEARCH_USE, file_sha256, run_manife
 from cxrloc.datasets.images.markers import Removal, without_markers
 from cxrloc.datasets.provenance.sidecar import LookedAt, write_provenance
 from cxrloc.datasets.radiograph import LoadedImage, Radiograph
-from cxrloc.detection.fold_models import Job, ModelFiles, check_markers_kept, plan_jobs
+from cxrloc.detection.fold_models import FoldModel, ModelFiles, check_markers_kept, plan_fold_models
 from cxrloc.detection.localizer_registry import (
     ALIGNED,
     LocalizerInputs,
@@ -165,17 +165,17 @@ def localize(config: LocalizeConfig) -> Found:
     coco = load_coco(prepared.files.ground_truth)
     found = Found()
     hashes = {"ground_truth": file_sha256(prepared.files.ground_truth)}
-    jobs = [_with_rules(job, config, prepared) for job in _jobs(config, prepared)]
+    fold_models = [_with_rules(model, config, prepared) for model in _fold_models(config, prepared)]
     if config.cam_rules is not None:
         hashes["cam_rules"] = file_sha256(config.cam_rules)
-    for job in jobs:
-        run_job(job, config, coco, found)
-        if job.bundle is not None:
-            hashes[str(job.bundle)] = file_sha256(job.bundle)
+    for model in fold_models:
+        predict_images(model, config, coco, found)
+        if model.bundle is not None:
+            hashes[str(model.bundle)] = file_sha256(model.bundle)
     write_predictions(config.out, found.boxes, coco, found.extra)
     manifest = run_manifest(config, seed=config.seed, hashes=hashes, started=started)
     facts = {"image_count": found.images, "boxes": len(found.boxes), "unreadable": found.unreadable}
-    out_of_fold = all(job.fold is not None for job in jobs if job.bundle is not None)
+    out_of_fold = all(model.fold is not None for model in fold_models if model.bundle is not None)
     if config.maps is not None:
         _write_maps(config, found, prepared.folds if out_of_fold else None)
     summary = {"notice": RESEARCH_USE, **facts, "out_of_fold": out_of_fold, **manifest}
@@ -183,28 +183,30 @@ def localize(config: LocalizeConfig) -> Found:
     return found
 
 
-def _jobs(config: LocalizeConfig, prepared: PreparedData) -> list[Job]:
+def _fold_models(config: LocalizeConfig, prepared: PreparedData) -> list[FoldModel]:
     images = [r for r in prepared.radiographs if r.boxes or config.images == "all"]
     if not images:
         raise ValueError(f"{config.prepared}: no image with a box is on disk; try --images all")
     models = ModelFiles(localizer_entry(config.localizer).bundle_file, config.run, config.bundle)
-    jobs = plan_jobs(images, prepared, models, config.folds)
+    fold_models = plan_fold_models(images, prepared, models, config.folds)
     if config.remove_markers is not None:
-        check_markers_kept(jobs)
-    return jobs
+        check_markers_kept(fold_models)
+    return fold_models
 
 
-def run_job(job: Job, config: LocalizeConfig, coco: Mapping[str, Any], found: Found) -> None:
-    """Predict the images of one job, with a progress bar, into `found`."""
+def predict_images(
+    model: FoldModel, config: LocalizeConfig, coco: Mapping[str, Any], found: Found
+) -> None:
+    """Predict the images of one model, with a progress bar, into `found`."""
     from tqdm import tqdm
 
-    localizer = _localizer(job, config, coco)
-    diseases = _diseases(job, coco)
-    title = config.localizer if job.fold is None else f"{config.localizer} fold {job.fold}"
-    bar = tqdm(job.images, desc=title, unit="image")
-    with_maps = _boxed_pairs(job.images) if config.maps is not None else set()
+    localizer = _localizer(model, config, coco)
+    diseases = _diseases(model, coco)
+    title = config.localizer if model.fold is None else f"{config.localizer} fold {model.fold}"
+    bar = tqdm(model.images, desc=title, unit="image")
+    with_maps = _boxed_pairs(model.images) if config.maps is not None else set()
     looked_at = []
-    for image in _readable(bar, job.bundle is not None, config.strict, found):
+    for image in _readable(bar, model.bundle is not None, config.strict, found):
         output = localizer.localize([image], diseases)
         found.boxes += output.boxes
         found.extra |= output.facts
@@ -214,17 +216,17 @@ def run_job(job: Job, config: LocalizeConfig, coco: Mapping[str, Any], found: Fo
             bare = without_markers(image, config.remove_markers)
             found.bare_maps |= localizer.localize([bare], [d for _, d in maps]).maps or {}
         looked_at.append(image.image_id)
-    found.looked_at.append(LookedAt(tuple(looked_at), job.bundle, job.fold))
+    found.looked_at.append(LookedAt(tuple(looked_at), model.bundle, model.fold))
 
 
-def _localizer(job: Job, config: LocalizeConfig, coco: Mapping[str, Any]) -> Localizer:
+def _localizer(model: FoldModel, config: LocalizeConfig, coco: Mapping[str, Any]) -> Localizer:
     inputs = LocalizerInputs(
-        bundle=job.bundle,
+        bundle=model.bundle,
         ground_truth=coco,
         seed=config.seed,
         device=config.device,
         precision=config.precision,
-        cam_rules=job.cam_rules,
+        cam_rules=model.cam_rules,
     )
     return build_localizer(config.localizer, inputs)
 
@@ -233,12 +235,14 @@ def _boxed_pairs(images: Sequence[Radiograph]) -> set[Pair]:
     return {(image.image_id, box.disease) for image in images for box in image.boxes}
 
 
-def _with_rules(job: Job, config: LocalizeConfig, prepared: PreparedData) -> Job:
+def _with_rules(model: FoldModel, config: LocalizeConfig, prepared: PreparedData) -> FoldModel:
     if config.cam_rules is None:
-        return job
+        return model
     aligned = config.localizer == ALIGNED
     truth = prepared.files.ground_truth
-    return replace(job, cam_rules=rules_of_fold(config.cam_rules, job.fold, truth, aligned=aligned))
+    return replace(
+        model, cam_rules=rules_of_fold(config.cam_rules, model.fold, truth, aligned=aligned)
+    )
 
 
 def _write_maps(config: LocalizeConfig, found: Found, folds: Mapping[str, int] | None) -> None:
@@ -255,13 +259,13 @@ def _write_maps(config: LocalizeConfig, found: Found, folds: Mapping[str, int] |
     write_heat_maps(config.maps, maps)
 
 
-def _diseases(job: Job, coco: Mapping[str, Any]) -> list[str]:
+def _diseases(model: FoldModel, coco: Mapping[str, Any]) -> list[str]:
     """Diseases of the ground truth that the model knows; the others are named."""
     names = [str(category["name"]) for category in coco["categories"]]
-    known = job.metadata.get("diseases", names)
+    known = model.metadata.get("diseases", names)
     unknown = [name for name in names if name not in known]
     if unknown:
-        print(f"{job.bundle} does not know {', '.join(unknown)}: no boxes", file=sys.stderr)
+        print(f"{model.bundle} does not know {', '.join(unknown)}: no boxes", file=sys.stderr)
     return [name for name in names if name in known]
 
 

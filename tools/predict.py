@@ -38,7 +38,7 @@ from cxrloc.datasets.files.manifest import RESEARCH_USE, file_sha256, run_manife
 from cxrloc.datasets.images.read import decode_image, read_bytes, readable_images
 from cxrloc.datasets.radiograph import LoadedImage
 from cxrloc.datasets.readers.layouts import study_of
-from cxrloc.datasets.readers.loose_images import find_images, image_name, unique_names
+from cxrloc.datasets.readers.loose_images import image_name, images_below, unique_names
 
 if TYPE_CHECKING:
     from cxrloc.localization.diagnosis.diagnoser import Diagnoser, Diagnosis
@@ -63,7 +63,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
 def _predict(arguments: argparse.Namespace, diagnoser: Diagnoser, started: float) -> int:
     """Do the images that are not done yet; returns 1 if some of them failed, else 0."""
-    paths, failures = find_images(arguments.inputs, arguments.out)
+    paths, failures = images_below(arguments.inputs, arguments.out)
     if not paths:
         raise ValueError("; ".join(failures))
     manifest = _manifest(arguments, diagnoser.runtime, started)

@@ -147,19 +147,21 @@ def _summary(
     )
 
 
-def _bare_flags(words: Sequence[str]) -> list[str]:
+def _bare_flags(argv: Sequence[str]) -> list[str]:
     """`--strict` alone means `--strict true`; the parser of dataclass fields wants the word."""
-    following = [*words[1:], ""][: len(words)]
+    following = [*argv[1:], ""][: len(argv)]
     return [
         f"{word}=true" if word == "--strict" and after not in ("true", "false") else word
-        for word, after in zip(words, following, strict=True)
+        for word, after in zip(argv, following, strict=True)
     ]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the tool; returns the exit status."""
-    words = _bare_flags(sys.argv[1:] if argv is None else argv)
-    return run_tool("prepare_data", lambda: _prepare(load_config(PrepareConfig, words, __doc__)))
+    arguments = _bare_flags(sys.argv[1:] if argv is None else argv)
+    return run_tool(
+        "prepare_data", lambda: _prepare(load_config(PrepareConfig, arguments, __doc__))
+    )
 
 
 def _prepare(config: PrepareConfig) -> None:

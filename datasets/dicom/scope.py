@@ -194,7 +194,7 @@ def _square_pixels(header: Dataset) -> Iterable[str]:
         sides = [float(value) for value in values(header, keyword)]  # type: ignore[arg-type]
         if len(sides) == 2 and min(sides) > 0:
             if max(sides) > 1.01 * min(sides):
-                yield f"Pixels are not square ({keyword}): the image is judged as if they were."
+                yield f"Pixels are not square ({keyword}): the image is predicted as if they were."
             return
 
 

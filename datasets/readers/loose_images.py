@@ -17,7 +17,7 @@ _STEM_BYTES = 200
 _OWN_IMAGES = (".boxes.jpg", ".heat.jpg", ".sr.dcm", ".pr.dcm", ".sc.dcm")
 
 
-def find_images(inputs: Sequence[Path], out: Path | None = None) -> tuple[list[Path], list[str]]:
+def images_below(inputs: Sequence[Path], out: Path | None = None) -> tuple[list[Path], list[str]]:
     """Image files of the inputs, each once, and a message for every input that gives none.
 
     Folders are searched with their subfolders, sorted; hidden files are left out, and what

@@ -14,8 +14,8 @@ import pytest
 from cxrloc.configs.command_line import run_tool
 
 TOOLS = Path(__file__).resolve().parents[2] / "tools"
-# tool -> words that name a file that is not there (GONE) or settings that cannot be, and what the
-# message must say: the file or setting, and the remedy
+# tool -> arguments that name a missing file (GONE) or impossible settings, and what the message
+# must say: the file or setting, and the remedy
 MISTAKES: dict[str, tuple[str, tuple[str, ...]]] = {
     "prepare_data": ("--dataset nih --root GONE --out OUT", ("GONE", "expected")),
     "train_classifier": ("--data.prepared GONE --out OUT", ("GONE", "tools/prepare_data.py")),
@@ -73,10 +73,10 @@ def tool(name: str) -> ModuleType:
     return importlib.import_module(f"cxrloc.tools.{name}")
 
 
-def status_of(module: ModuleType, words: Sequence[str]) -> object:
+def status_of(module: ModuleType, arguments: Sequence[str]) -> object:
     """What the tool ends with; parsers end it themselves."""
     try:
-        return module.main(words)
+        return module.main(arguments)
     except SystemExit as stop:
         return stop.code
 
@@ -86,9 +86,9 @@ def test_a_mistake_of_the_user_is_status_2_and_one_line_with_the_remedy(
     name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     line, expected = MISTAKES[name]
-    words = [word.replace("OUT", str(tmp_path / "OUT")) for word in line.split()]
-    words = [word.replace("GONE", str(tmp_path / "GONE")) for word in words]
-    assert status_of(tool(name), words) == 2
+    arguments = [word.replace("OUT", str(tmp_path / "OUT")) for word in line.split()]
+    arguments = [word.replace("GONE", str(tmp_path / "GONE")) for word in arguments]
+    assert status_of(tool(name), arguments) == 2
     printed = capsys.readouterr().err
     assert "Traceback" not in printed
     (error,) = [text for text in printed.splitlines() if ": error: " in text]

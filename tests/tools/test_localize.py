@@ -88,9 +88,9 @@ def run_folder(tmp_path: Path, prepared: Path) -> Path:
     return tmp_path / "run"
 
 
-def localize(prepared: Path, *words: object) -> tuple[int, Path]:
+def localize(prepared: Path, *arguments: object) -> tuple[int, Path]:
     out = prepared.parent / "boxes.json"
-    status = main(["--prepared", str(prepared), "--out", str(out), *map(str, words)])
+    status = main(["--prepared", str(prepared), "--out", str(out), *map(str, arguments)])
     return status, out
 
 
@@ -138,8 +138,17 @@ def test_the_manifest_says_which_model_looked_at_which_images(
     prepared: Path, run_folder: Path
 ) -> None:
     (prepared.parent / "images" / "00000004_000.png").write_bytes(b"no image")
-    words = ("--localizer", "grad_cam", "--run", run_folder, "--images", "all", "--folds", "[1, 2]")
-    _, out = localize(prepared, *words)
+    arguments = (
+        "--localizer",
+        "grad_cam",
+        "--run",
+        run_folder,
+        "--images",
+        "all",
+        "--folds",
+        "[1, 2]",
+    )
+    _, out = localize(prepared, *arguments)
     provenance = read_provenance(out)
     assert provenance is not None
     assert provenance.images_by_model == {  # with those without a box, without the unreadable one
@@ -158,12 +167,12 @@ def test_maps_of_images_without_letters_are_kept_beside_the_maps(
     image = np.random.default_rng(1).normal(100, 3, (128, 128)).astype(np.uint8)
     plain = image.copy()
     cv2.putText(image, "L", (8, 30), cv2.FONT_HERSHEY_SIMPLEX, 0.8, 240, 2)
-    words = ("--localizer", "grad_cam", "--run", run_folder, "--remove_markers", "inpaint")
+    arguments = ("--localizer", "grad_cam", "--run", run_folder, "--remove_markers", "inpaint")
     path = prepared.parent / "x.maps.safetensors"
 
     def maps_of(pixels: npt.NDArray[np.uint8]) -> HeatMaps:
         cv2.imwrite(str(letter), pixels)
-        assert localize(prepared, *words, "--maps", path)[0] == 0
+        assert localize(prepared, *arguments, "--maps", path)[0] == 0
         return read_heat_maps(path)
 
     lettered = maps_of(image)
@@ -181,7 +190,7 @@ def test_maps_of_images_without_letters_are_kept_beside_the_maps(
 
     capsys.readouterr()
     save_fold(run_folder, 1, prepared, preprocessing=Preprocessing(64, markers="mask"))
-    assert localize(prepared, *words, "--maps", path)[0] == 2
+    assert localize(prepared, *arguments, "--maps", path)[0] == 2
     assert "fold1/classifier.safetensors removes markers itself (mask)" in capsys.readouterr().err
 
 
@@ -201,8 +210,8 @@ def test_a_file_of_maps_without_any_is_said(
         manifest={},
     )
     path = prepared.parent / "x.maps.safetensors"
-    words = ("--localizer", "grad_cam", "--run", run_folder, "--images", "all", "--maps", path)
-    assert localize(prepared.parent / "bare", *words)[0] == 0
+    arguments = ("--localizer", "grad_cam", "--run", run_folder, "--images", "all", "--maps", path)
+    assert localize(prepared.parent / "bare", *arguments)[0] == 0
     assert f"{path} holds no map: no image has a box" in capsys.readouterr().err
 
 
@@ -220,14 +229,23 @@ def test_a_leak_planted_in_one_fold_is_found_in_what_it_predicted(
             write_training_images(bundle, {"train": seen})
         _, out = localize(prepared, "--localizer", "grad_cam", "--run", run_folder)
         capsys.readouterr()
-        words = ["--train", out, "--evaluate", truth, "--boxes", truth]
-        assert audit_leakage([str(word) for word in words]) == status
+        arguments = ["--train", out, "--evaluate", truth, "--boxes", truth]
+        assert audit_leakage([str(word) for word in arguments]) == status
     assert capsys.readouterr().out.rstrip().splitlines()[-1].startswith(f"LEAKED: {out} fold2 ")
 
 
 def test_all_images_can_be_asked_for_and_folds_be_named(prepared: Path, run_folder: Path) -> None:
-    words = ("--localizer", "grad_cam", "--run", run_folder, "--images", "all", "--folds", "[1]")
-    status, out = localize(prepared, *words)
+    arguments = (
+        "--localizer",
+        "grad_cam",
+        "--run",
+        run_folder,
+        "--images",
+        "all",
+        "--folds",
+        "[1]",
+    )
+    status, out = localize(prepared, *arguments)
     assert status == 0
     assert images_of(out) == [f"{i:08d}_000.png" for i in (3, 4, 5)]
 
@@ -250,15 +268,15 @@ def test_an_unreadable_image_is_named_and_the_rest_go_on_unless_strict(
     prepared: Path, run_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (prepared.parent / "images" / "00000004_000.png").write_bytes(b"no image")
-    words = ("--localizer", "grad_cam", "--run", run_folder, "--folds", "[1]")
-    status, out = localize(prepared, *words)
+    arguments = ("--localizer", "grad_cam", "--run", run_folder, "--folds", "[1]")
+    status, out = localize(prepared, *arguments)
     assert status == 1  # the others are done
     assert images_of(out) == ["00000003_000.png"]
     assert "left out, not readable: 00000004_000.png" in capsys.readouterr().err
     manifest = json.loads(out.with_suffix(".manifest.json").read_text())
     assert list(manifest["unreadable"]) == ["00000004_000.png"]
     out.unlink()
-    assert localize(prepared, *words, "--strict", "true")[0] == 2
+    assert localize(prepared, *arguments, "--strict", "true")[0] == 2
     assert not out.exists()
 
 
@@ -272,8 +290,8 @@ def test_a_missing_fold_is_an_error_that_names_it(
     assert "fold 2 has no trained model" in message
     assert "the run has fold0, fold1" in message
     assert not out.exists()
-    words = ("--localizer", "grad_cam", "--run", run_folder, "--folds", "[0, 1]")
-    assert localize(prepared, *words)[0] == 0
+    arguments = ("--localizer", "grad_cam", "--run", run_folder, "--folds", "[0, 1]")
+    assert localize(prepared, *arguments)[0] == 0
 
 
 @pytest.mark.parametrize(
@@ -317,7 +335,7 @@ def test_a_bundle_of_no_fold_predicts_all_and_the_manifest_says_so(
 
 
 @pytest.mark.parametrize(
-    ("words", "message"),
+    ("arguments", "message"),
     [
         (("--localizer", "gradcam"), "unknown localizer 'gradcam'; known are grad_cam, grad"),
         (("--localizer", "grad_cam", "--remove_markers", "mask"), "give --maps too"),
@@ -328,10 +346,10 @@ def test_a_bundle_of_no_fold_predicts_all_and_the_manifest_says_so(
     ],
 )
 def test_wrong_words_end_with_status_two_and_say_what_is_known(
-    prepared: Path, capsys: pytest.CaptureFixture[str], words: tuple[str, ...], message: str
+    prepared: Path, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], message: str
 ) -> None:
     try:
-        status, _ = localize(prepared, *words)
+        status, _ = localize(prepared, *arguments)
     except SystemExit as error:  # jsonargparse ends the program itself
         status = int(error.code or 0)
     assert status == 2
@@ -363,7 +381,7 @@ def test_help_does_not_import_torch() -> None:
 def test_a_bundle_of_one_fold_is_not_asked_for_another(
     prepared: Path, run_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = ["--localizer", "grad_cam", "--bundle", run_folder / "fold0/classifier.safetensors"]
-    assert localize(prepared, *words, "--folds", "[1]")[0] == 2
+    arguments = ["--localizer", "grad_cam", "--bundle", run_folder / "fold0/classifier.safetensors"]
+    assert localize(prepared, *arguments, "--folds", "[1]")[0] == 2
     assert "is of fold 0; leave --folds out" in capsys.readouterr().err
-    assert localize(prepared, *words, "--folds", "[0]")[0] == 0
+    assert localize(prepared, *arguments, "--folds", "[0]")[0] == 0

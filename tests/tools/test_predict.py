@@ -61,8 +61,8 @@ def _image(path: Path, seed: int = 0, size_hw: tuple[int, int] = (120, 100)) -> 
 
 
 def _run(bundle: Path, inputs: Sequence[Path], out: Path, *more: str) -> int:
-    words = ["--classifier", str(bundle), *map(str, inputs), "--out", str(out), *more]
-    return predict.main(words)
+    arguments = ["--classifier", str(bundle), *map(str, inputs), "--out", str(out), *more]
+    return predict.main(arguments)
 
 
 def _counts(capsys: pytest.CaptureFixture[str]) -> str:
@@ -367,11 +367,11 @@ def test_help_and_wrong_usage_do_not_wait_for_torch() -> None:
 
 
 @pytest.mark.parametrize(
-    "words", [[], ["--out", "o", "a.png"], ["--classifier", "c", "--out", "o"]]
+    "arguments", [[], ["--out", "o", "a.png"], ["--classifier", "c", "--out", "o"]]
 )
-def test_wrong_usage_is_status_2(words: list[str]) -> None:
+def test_wrong_usage_is_status_2(arguments: list[str]) -> None:
     with pytest.raises(SystemExit) as end:
-        predict.main(words)
+        predict.main(arguments)
 
     assert end.value.code == 2
 

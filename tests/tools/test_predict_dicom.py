@@ -72,8 +72,17 @@ def pixels() -> Any:
 
 
 def run(bundle: Path, folder: Path, out: Path, *more: str) -> int:
-    words = ["--classifier", str(bundle), str(folder), "--out", str(out), "--device", "cpu", *more]
-    return predict.main(words)
+    arguments = [
+        "--classifier",
+        str(bundle),
+        str(folder),
+        "--out",
+        str(out),
+        "--device",
+        "cpu",
+        *more,
+    ]
+    return predict.main(arguments)
 
 
 def record(path: Path) -> dict[str, Any]:

@@ -29,7 +29,7 @@ from cxrloc.datasets.images.markers import REMOVALS, FoundMarkers, find_markers
 from cxrloc.datasets.images.read import read_image, readable_images
 from cxrloc.datasets.phantoms.markers import KINDS, marked_images
 from cxrloc.datasets.radiograph import LoadedImage
-from cxrloc.datasets.readers.loose_images import find_images
+from cxrloc.datasets.readers.loose_images import images_below
 from cxrloc.localization.analyses.shortcut.marker_check import (
     IMAGES_PER_SHEET,
     SAME,
@@ -91,7 +91,7 @@ def _score(count: int, image_size: int) -> int:
 
 def _look(inputs: Sequence[Path], out: Path, how: str) -> int:
     """Table and sheets of the images, sheet by sheet; an image that cannot be read is named."""
-    paths, failures = find_images(inputs, out)
+    paths, failures = images_below(inputs, out)
     if not paths:
         raise ValueError("; ".join(failures))
     out.mkdir(parents=True, exist_ok=True)

@@ -41,7 +41,7 @@ from cxrloc.datasets.images.read import (
     readable_images,
 )
 from cxrloc.datasets.prepared.folder import PreparedData, load_prepared
-from cxrloc.detection.fold_models import Job, ModelFiles, plan_jobs, unseen
+from cxrloc.detection.fold_models import FoldModel, ModelFiles, plan_fold_models, unseen
 from cxrloc.localization.analyses.shortcut.section import shortcut_check
 from cxrloc.localization.analyses.shortcut.shortcut import read_regions
 from cxrloc.localization.cam.heat_maps import (
@@ -160,8 +160,8 @@ def make_maps(
     trained: set[str] = set()
     labelled = [r for r in prepared.radiographs if r.positives]
     notes: list[str] = []
-    for job in plan_jobs(labelled, prepared, models, folds):
-        trained.add(_map_job(unseen(job, notes), found))
+    for model in plan_fold_models(labelled, prepared, models, folds):
+        trained.add(_add_maps(unseen(model, notes), found))
     if not found["keep"]:
         raise ValueError(
             f"no image of {prepared.root} is labelled with a disease of the model in "
@@ -170,18 +170,21 @@ def make_maps(
     maps = HeatMaps.of(
         found["keep"], name=NAME, aligned=False, without_markers=found[removal], removal=removal
     )
-    return maps, (*notes, *(_said(how, removal) for how in sorted(trained - {"keep"})))
+    return maps, (
+        *notes,
+        *(_trained_without_markers(how, removal) for how in sorted(trained - {"keep"})),
+    )
 
 
-def _said(trained: str, removal: str) -> str:
+def _trained_without_markers(trained: str, removal: str) -> str:
     return (
         f"The model was trained on images with markers {trained}ed, and removes them before it "
-        f'judges an image. Here it does not: "{NAME}" shows it the markers, which it has not '
+        f'predicts an image. Here it does not: "{NAME}" shows it the markers, which it has not '
         f'seen in training, and of "{NAME}, markers {removal}ed" they are {removal}ed once.'
     )
 
 
-def _map_job(job: Job, found: dict[str, dict[Pair, FloatMaps]]) -> str:
+def _add_maps(model: FoldModel, found: dict[str, dict[Pair, FloatMaps]]) -> str:
     """Maps of one model's images, for each way of treating their markers, into `found`.
 
     The model's own way is set aside, so that each image is treated once; it is returned.
@@ -190,13 +193,13 @@ def _map_job(job: Job, found: dict[str, dict[Pair, FloatMaps]]) -> str:
     from cxrloc.classification.inference.gate import Gate
     from cxrloc.localization.cam.localizer import GradCamLocalizer
 
-    assert job.bundle is not None
-    loaded = load_classifier(job.bundle)
+    assert model.bundle is not None
+    loaded = load_classifier(model.bundle)
     kept = replace(loaded.preprocessing, markers="keep")
     localizer = GradCamLocalizer(Gate(replace(loaded, preprocessing=kept)))
-    title = "maps" if job.fold is None else f"maps of fold {job.fold}"
-    known = {r.image_id: [d for d in r.positives if d in loaded.diseases] for r in job.images}
-    labelled = [r for r in job.images if known[r.image_id]]
+    title = "maps" if model.fold is None else f"maps of fold {model.fold}"
+    known = {r.image_id: [d for d in r.positives if d in loaded.diseases] for r in model.images}
+    labelled = [r for r in model.images if known[r.image_id]]
     progress = tqdm(labelled, desc=title, unit="image", mininterval=1.0)
     for _, image in readable_images(progress, read_radiograph, print_left_out):
         for how, maps in found.items():

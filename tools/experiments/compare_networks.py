@@ -47,14 +47,14 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def named_runs(words: Sequence[str]) -> dict[str, Path]:
-    """`RUN` and `NAME=RUN` words as a dict, in order; a name is the folder's if none is given.
+def named_runs(arguments: Sequence[str]) -> dict[str, Path]:
+    """`RUN` and `NAME=RUN` arguments as a dict, in order; a name is the folder's if none is given.
 
     Raises:
         ValueError: for an empty name or folder, or a name given twice.
     """
     runs: dict[str, Path] = {}
-    for word in words:
+    for word in arguments:
         name, equals, folder = word.rpartition("=")
         name = name if equals else Path(folder).resolve().name
         if not name or not folder:

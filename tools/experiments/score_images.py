@@ -1,11 +1,11 @@
-"""Judge images by one classifier, or by the mean of several, and score them where labels are known.
+"""Predict images by one classifier or the mean of several, and score them where labels are known.
 
     python tools/experiments/score_images.py --classifier runs/gate/fold*/classifier.safetensors \\
         --prepared data/test --out runs/test_scores.parquet
 
 Images of patients whom a classifier was trained or chosen on are left out and counted: an ensemble
-of all folds is for images outside of them (those of a cross-validation stand, honestly judged, in
-its own out_of_fold.parquet). Blank labels, and the parents of a finding, count as in the training;
+of all folds is for images outside of them (a cross-validation has those of its own, predicted out
+of fold, in its out_of_fold.parquet). Blank labels, and the parents of a finding, count as in the training;
 the classifiers must agree on that (data.blank, data.closure). Beside the Parquet, of the same form
 as that one, stand FILE.md with the figures and FILE.manifest.json; of images with studies or body
 parts (MURA) the page holds the figures of studies, the mean over their images, and of images for

@@ -114,10 +114,10 @@ def test_the_side_says_nothing_of_the_label() -> None:
 def test_the_tool_draws_limbs_and_refuses_another_phantoms_folder(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = ["--kind=limb", f"--out={tmp_path / 'p'}", "--image_size=64", "--workers=1"]
-    assert main([*words, "--patients=2"]) == 0
+    arguments = ["--kind=limb", f"--out={tmp_path / 'p'}", "--image_size=64", "--workers=1"]
+    assert main([*arguments, "--patients=2"]) == 0
     assert (tmp_path / "p/MURA-v1.1/train_labeled_studies.csv").is_file()
-    assert main([*words, "--patients=3"]) == 2
+    assert main([*arguments, "--patients=3"]) == 2
     assert "patients 2 there, 3 asked" in capsys.readouterr().err
 
 

@@ -199,8 +199,8 @@ def test_the_summary_counts_images_studies_and_patients_of_each_part(
     mura_tree: Tree, tmp_path: Path
 ) -> None:
     root = mura_tree({**STUDIES, "train/XR_HAND/patient00012/study1_negative": 0}, IMAGES)
-    words = [f"--root={root}", f"--out={tmp_path / 'out'}", "--folds=3", "--workers=1"]
-    assert prepare(["--dataset=mura", *words]) == 0
+    arguments = [f"--root={root}", f"--out={tmp_path / 'out'}", "--folds=3", "--workers=1"]
+    assert prepare(["--dataset=mura", *arguments]) == 0
     summary = (tmp_path / "out" / "summary.txt").read_text()
     assert "unboxed" not in summary  # MURA has no boxes
     lines = [line.split() for line in summary.splitlines()]
@@ -215,8 +215,8 @@ def test_the_summary_counts_images_studies_and_patients_of_each_part(
 def test_prepare_data_reads_one_part_by_its_option(mura_tree: Tree, tmp_path: Path) -> None:
     studies = {f"train/XR_HAND/patient{n}/study1_negative": 0 for n in range(3)}
     root = mura_tree(studies | STUDIES)
-    words = ["--dataset=mura", f"--root={root}", f"--out={tmp_path / 'out'}", "--folds=3"]
-    assert prepare([*words, "--body_part=XR_HAND"]) == 0
+    arguments = ["--dataset=mura", f"--root={root}", f"--out={tmp_path / 'out'}", "--folds=3"]
+    assert prepare([*arguments, "--body_part=XR_HAND"]) == 0
     assert re.search(r"^images +8 +8 +0$", (tmp_path / "out/summary.txt").read_text(), re.M)
-    assert prepare([*words, "--body_part=XR_NECK"]) == 1
-    assert prepare(["--dataset=nih", *words[1:], "--body_part=XR_HAND"]) == 1
+    assert prepare([*arguments, "--body_part=XR_NECK"]) == 1
+    assert prepare(["--dataset=nih", *arguments[1:], "--body_part=XR_HAND"]) == 1

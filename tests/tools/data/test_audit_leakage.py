@@ -19,8 +19,8 @@ def listed(path: Path, *names: str) -> Path:
     return path
 
 
-def audit(*words: object) -> int:
-    return main(list(map(str, words)))
+def audit(*arguments: object) -> int:
+    return main(list(map(str, arguments)))
 
 
 def test_clean_lists_end_with_0_and_leaky_ones_with_1(
@@ -46,8 +46,8 @@ def test_the_file_holds_all_names_and_counts_by_part(tmp_path: Path) -> None:
         tmp_path / "scored.csv", "image_id,patient_id", *(f"{n}.png,p{n}" for n in "78")
     )
     out = tmp_path / "audit.json"
-    words = ("--train", bundle.parent, "--evaluate", scored, "--boxes", scored, "--out", out)
-    assert audit(*words) == 1
+    arguments = ("--train", bundle.parent, "--evaluate", scored, "--boxes", scored, "--out", out)
+    assert audit(*arguments) == 1
     record = json.loads(out.read_text())
     assert record["leaked"] is True
     (one,) = record["audits"].values()

@@ -51,7 +51,7 @@ def test_the_finder_is_scored_on_drawn_images(capsys: pytest.CaptureFixture[str]
 
 
 @pytest.mark.parametrize(
-    ("words", "message"),
+    ("arguments", "message"),
     [
         ([], "give images, or --phantoms N, one of the two"),
         (["a.png", "--phantoms", "3"], "give images, or --phantoms N, one of the two"),
@@ -61,10 +61,10 @@ def test_the_finder_is_scored_on_drawn_images(capsys: pytest.CaptureFixture[str]
     ],
 )
 def test_wrong_usage_says_what_is_right(
-    words: list[str], message: str, capsys: pytest.CaptureFixture[str]
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as ended:
-        main(words)
+        main(arguments)
     assert ended.value.code == 2
     assert message in capsys.readouterr().err
 

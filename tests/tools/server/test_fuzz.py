@@ -80,7 +80,7 @@ def seeds(png: bytes, jpeg: bytes, dicom: bytes) -> tuple[bytes, ...]:
 
 @given(data=st.data())
 @settings(parent=QUIET, max_examples=60)
-def test_broken_images_are_refused_or_judged_but_never_an_error_of_the_server(
+def test_broken_images_are_refused_or_predicted_but_never_an_error_of_the_server(
     client: TestClient, seeds: tuple[bytes, ...], data: Any
 ) -> None:
     broken = bytearray(data.draw(st.sampled_from(seeds)))

@@ -49,7 +49,7 @@ class Prediction:
 
 
 def predict(upload: Upload, engine: Engine, limits: Limits) -> Prediction:
-    """Decode and judge one upload; raises as `read_image`."""
+    """Decode and predict one upload; raises as `read_image`."""
     began = time.perf_counter()
     image = read_image(upload, limits)
     decoded = time.perf_counter()

@@ -108,10 +108,10 @@ def test_a_token_file_is_one_long_line(tmp_path: Path) -> None:
 def test_the_tool_refuses_to_start_for_others_without_a_token(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = ["--classifier", str(tmp_path / "none.safetensors")]
-    assert serve.main([*words, "--host", "0.0.0.0"]) == 2
+    arguments = ["--classifier", str(tmp_path / "none.safetensors")]
+    assert serve.main([*arguments, "--host", "0.0.0.0"]) == 2
     assert "--token-file" in capsys.readouterr().err
-    assert serve.main(words) == 2
+    assert serve.main(arguments) == 2
     assert "none.safetensors" in capsys.readouterr().err
-    assert serve.main([*words, "--queue", "0"]) == 2
+    assert serve.main([*arguments, "--queue", "0"]) == 2
     assert "limit queue is 0" in capsys.readouterr().err

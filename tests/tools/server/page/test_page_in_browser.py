@@ -20,7 +20,7 @@ from tools.server.page.actions import drawn_boxes, open_image
 pytestmark = pytest.mark.slow
 
 
-def test_three_images_are_judged_and_the_bad_ones_say_why(page: Any) -> None:
+def test_three_images_are_predicted_and_the_bad_ones_say_why(page: Any) -> None:
     states = {
         name: page.locator(".entry", has_text=name).locator(".state").inner_text()
         for name in ("a <b>.png", "b.jpg", "c.dcm", "broken.png", "large.png")
