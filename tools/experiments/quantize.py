@@ -6,13 +6,13 @@
 IMAGES are image files (PNG, JPEG, DICOM) or folders of images like those that the classifier is to
 predict; no labels are needed. 192 are drawn at random, or all if there are fewer (32 at least).
 Half of them calibrate the weights; the others are predicted in float32 and in INT8. How far apart
-the two are is printed and kept in the file: classifier.int8.safetensors, beside the classifier, which
-is left as it is. A classifier that was trained again needs this again. The comparison tells what
-rounding changes, not who is right: one patient's images may be in both halves, and images of the
-classifier's training are fit for both. It takes minutes, with deep networks at large sizes an hour.
-The CPU must have VNNI instructions, and `pip install -e '.[runtimes]'` the packages. Networks gain
-as far as they consist of convolutions: a ConvNeXt hardly. Exit status: 0 done, 2 wrong usage, 130
-interrupted. Research use only, never a diagnosis.
+the two are is printed and kept in the file: classifier.int8.safetensors, beside the classifier,
+which is left as it is. A classifier that was trained again needs this again. The comparison tells
+what rounding changes, not who is right: one patient's images may be in both halves, and images of
+the classifier's training are fit for both. It takes minutes, with deep networks at large sizes an
+hour. The CPU must have VNNI instructions, and `pip install -e '.[runtimes]'` the packages. Networks
+gain as far as they consist of convolutions: a ConvNeXt hardly. Exit status: 0 done, 2 wrong usage,
+130 interrupted. Research use only, never a diagnosis.
 """
 
 from __future__ import annotations

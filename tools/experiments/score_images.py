@@ -5,13 +5,13 @@
 
 Images of patients whom a classifier was trained or chosen on are left out and counted: an ensemble
 of all folds is for images outside of them (a cross-validation has those of its own, predicted out
-of fold, in its out_of_fold.parquet). Blank labels, and the parents of a finding, count as in the training;
-the classifiers must agree on that (data.blank, data.closure). Beside the Parquet, of the same form
-as that one, stand FILE.md with the figures and FILE.manifest.json; of images with studies or body
-parts (MURA) the page holds the figures of studies, the mean over their images, and of images for
-each part and for all, and FILE.studies.csv too. Where the thresholds of a mean come from is said
-below the figures. Exit status: 0 all done, 1 some image could not be read, 2 wrong usage, 130
-interrupted. Research use only, never a diagnosis.
+of fold, in its out_of_fold.parquet). Blank labels and the parents of a finding count as in the
+training; the classifiers must agree on that (data.blank, data.closure). Beside the Parquet, of the
+same form as that one, stand FILE.md with the figures and FILE.manifest.json; of images with studies
+or body parts (MURA) the page holds the figures of studies, the mean over their images, and of
+images for each part and for all, and FILE.studies.csv too. Where the thresholds of a mean come from
+is said below the figures. Exit status: 0 all done, 1 some image could not be read, 2 wrong usage,
+130 interrupted. Research use only, never a diagnosis.
 """
 
 from __future__ import annotations

@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 from pydicom import Dataset
 
-from builders import write_dicom
 from cxrloc.classification.network.demographics import encode, unknown
 from cxrloc.datasets.images.read import read_image
 from cxrloc.datasets.radiograph import LoadedImage
+from datasets.dicom.builders import write_dicom
 
 PIXELS = np.arange(48, dtype=np.uint8).reshape(6, 8)
 ALL = ("age", "sex", "view")

@@ -17,10 +17,10 @@ import pydicom
 import pytest
 from pydicom.encaps import encapsulate
 
-from builders import write_dicom
 from cxrloc.datasets.dicom import decoder
 from cxrloc.datasets.dicom.decoder import Decoder
 from cxrloc.datasets.images.read import UnreadableImageError, decode_image, read_grey
+from datasets.dicom.builders import write_dicom
 
 Transcode = Callable[[Path, str], Path]
 MakeImage = Callable[[str], Path]

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from pydicom import Dataset
 
-from builders import smooth_pixels, write_dicom
 from cxrloc.datasets.images.read import UnreadableImageError, read_image
+from datasets.dicom.builders import smooth_pixels, write_dicom
 
 CANARIES = ("Canary", "CANARY", "Secret", "19500102")
 

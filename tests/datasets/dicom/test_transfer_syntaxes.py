@@ -17,8 +17,8 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from builders import smooth_pixels, write_dicom
 from cxrloc.datasets.images.read import UnreadableImageError, read_grey
+from datasets.dicom.builders import smooth_pixels, write_dicom
 
 Transcode = Callable[[Path, str], Path]
 

@@ -11,8 +11,8 @@ import pydicom
 import pytest
 from pydicom.uid import JPEGLSLossless
 
-from builders import write_dicom
 from cxrloc.tools.data import send_dicom
+from datasets.dicom.builders import write_dicom
 
 PIXELS = np.arange(48, dtype=np.uint8).reshape(6, 8)
 

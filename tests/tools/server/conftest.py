@@ -21,7 +21,7 @@ import cv2
 import numpy as np
 import pytest
 
-from builders import tiny_classifier, write_dicom, write_tiny_detector
+from builders import tiny_classifier, write_tiny_detector
 from cxrloc.classification.bundle.classifier import save_classifier
 from cxrloc.classification.bundle.preprocessing import Preprocessing
 from cxrloc.detection.load_diagnoser import load_diagnoser
@@ -29,6 +29,7 @@ from cxrloc.localization.diagnosis.diagnoser import Diagnoser
 from cxrloc.tools.server.http.limits import Limits
 from cxrloc.tools.server.http.schemas import loaded_models
 from cxrloc.tools.server.service import Service
+from datasets.dicom.builders import write_dicom
 
 if TYPE_CHECKING:
     from fastapi.testclient import TestClient

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from builders import names_everywhere, write_dicom
 from cxrloc.tools.server.api import create_app
 from cxrloc.tools.server.service import Service
+from datasets.dicom.builders import names_everywhere, write_dicom
 
 NAMES = (b"canary", b"secret", b"19500102", b"077y")
 

@@ -14,11 +14,11 @@ import pytest
 from fastapi.testclient import TestClient
 from pydicom.uid import DeflatedExplicitVRLittleEndian, JPEGLSLossless
 
-from builders import write_dicom
 from cxrloc.datasets.dicom import deflated
 from cxrloc.tools.server.http.limits import Limits
 from cxrloc.tools.server.http.problems import ProblemError
 from cxrloc.tools.server.images.uploads import Upload, read_image
+from datasets.dicom.builders import write_dicom
 from tools.server.requests import post, problem_of
 
 

@@ -14,7 +14,6 @@ import pytest
 import torch
 from highdicom.sr import MeasurementReport, srread
 
-from builders import names_everywhere, write_dicom
 from cxrloc.classification.bundle.classifier import (
     ClassifierBundle,
     load_classifier,
@@ -27,6 +26,7 @@ from cxrloc.datasets.files.manifest import file_sha256
 from cxrloc.datasets.radiograph import LoadedImage
 from cxrloc.tools import predict
 from cxrloc.tools.data import send_dicom
+from datasets.dicom.builders import names_everywhere, write_dicom
 
 DISEASES = ("Mass", "Effusion")
 DEMOGRAPHICS = ("age", "sex", "view")
