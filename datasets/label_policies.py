@@ -68,10 +68,10 @@ class LabelRules:
     closure: bool = False
 
     def __post_init__(self) -> None:
-        for name, known in (("uncertain", POLICIES), ("blank", BLANKS)):
-            if getattr(self, name) not in known:
+        for name, allowed in (("uncertain", POLICIES), ("blank", BLANKS)):
+            if getattr(self, name) not in allowed:
                 value = getattr(self, name)
-                raise ValueError(f"{name}: got {value!r}, expected one of {', '.join(known)}")
+                raise ValueError(f"{name}: got {value!r}, expected one of {', '.join(allowed)}")
 
     def meaning(self, radiographs: Sequence[Radiograph]) -> list[Radiograph]:
         """The radiographs with closure and blanks applied; uncertain labels stay NaN."""
@@ -133,12 +133,12 @@ class LabelCounts:
 
 def ancestors(labels: Mapping[str, float]) -> tuple[str, ...]:
     """Parents, and their parents, of what is labelled present."""
-    found: dict[str, None] = {}
+    parents: dict[str, None] = {}
     for disease in (d for d in PARENTS if labels.get(d) == 1):
         while disease in PARENTS:
             disease = PARENTS[disease]
-            found[disease] = None
-    return tuple(found)
+            parents[disease] = None
+    return tuple(parents)
 
 
 def count_labels(

@@ -83,8 +83,8 @@ def canonical_label(text: str) -> str:
     key = text.strip().lower()
     name = _CANONICAL.get(key) or ALIASES.get(key)
     if name is None:
-        known = ", ".join((*NIH_DISEASES, NO_FINDING))
-        raise ValueError(f"unknown label {text!r}; known are {known} and aliases {sorted(ALIASES)}")
+        names = ", ".join((*NIH_DISEASES, NO_FINDING))
+        raise ValueError(f"unknown label {text!r}; known are {names} and aliases {sorted(ALIASES)}")
     return name
 
 

@@ -59,20 +59,20 @@ def plan_fold_models(
         ValueError, FileNotFoundError: for a fold that does not exist or has no model, and for a
             model of another preparation.
     """
-    wanted = _wanted_folds(folds, prepared)
+    test_folds = _wanted_folds(folds, prepared)
     if models.name is None:
-        return [FoldModel(tuple(r for r in images if prepared.folds[r.image_id] in wanted))]
+        return [FoldModel(tuple(r for r in images if prepared.folds[r.image_id] in test_folds))]
     if models.bundle is not None:
         model = _model_of_bundle(models.bundle, images, prepared)
-        if folds is not None and [model.fold] != wanted:
+        if folds is not None and [model.fold] != test_folds:
             raise ValueError(
-                f"--folds {wanted}, but {models.bundle} is of fold {model.fold}; leave --folds "
+                f"--folds {test_folds}, but {models.bundle} is of fold {model.fold}; leave --folds "
                 "out, or give the --run folder with all folds"
             )
         return [model]
     assert models.run is not None
     fold_models = [
-        _model_of_fold(models.run, fold, models.name, images, prepared) for fold in wanted
+        _model_of_fold(models.run, fold, models.name, images, prepared) for fold in test_folds
     ]
     return [model for model in fold_models if model.images]
 
@@ -89,17 +89,17 @@ def unseen(model: FoldModel, notes: list[str]) -> FoldModel:
 
     if model.fold is not None or model.bundle is None:
         return model
-    images, said = unseen_images([model.bundle], model.images)
-    notes += said
+    images, left_out = unseen_images([model.bundle], model.images)
+    notes += left_out
     return replace(model, images=tuple(images))
 
 
 def _wanted_folds(folds: Sequence[int] | None, prepared: PreparedData) -> list[int]:
-    wanted = list(range(prepared.k)) if folds is None else list(folds)
-    unknown = [fold for fold in wanted if not 0 <= fold < prepared.k]
-    if unknown or not wanted:
+    asked = list(range(prepared.k)) if folds is None else list(folds)
+    unknown = [fold for fold in asked if not 0 <= fold < prepared.k]
+    if unknown or not asked:
         raise ValueError(f"folds {folds}: {prepared.root} has folds 0 to {prepared.k - 1}")
-    return sorted(dict.fromkeys(wanted))
+    return sorted(dict.fromkeys(asked))
 
 
 def _model_of_fold(
@@ -159,10 +159,10 @@ def check_preparation(path: Path, metadata: Mapping[str, Any], prepared: Prepare
 def check_markers_kept(fold_models: Sequence[FoldModel]) -> None:
     """Raise ValueError if a model removes markers itself: it would see no image with them."""
     for model in fold_models:
-        own = model.metadata.get("preprocessing", {}).get("markers", "keep")
-        if own != "keep":
+        removal = model.metadata.get("preprocessing", {}).get("markers", "keep")
+        if removal != "keep":
             raise ValueError(
-                f"--remove_markers: the model {model.bundle} removes markers itself ({own}), so "
-                "its maps are without them; tools/experiments/check_shortcuts.py shows it images "
-                "with them too"
+                f"--remove_markers: the model {model.bundle} removes markers itself ({removal}), "
+                "so its maps are without them; tools/experiments/check_shortcuts.py shows it "
+                "images with them too"
             )

@@ -129,7 +129,7 @@ class Found:
     @property
     def images(self) -> int:
         """Number of images that were looked at, with a box or without."""
-        return sum(len(one.images) for one in self.looked_at)
+        return sum(len(look.images) for look in self.looked_at)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -138,16 +138,16 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(config: LocalizeConfig) -> int:
-    found = localize(config)
+    done = localize(config)
     print(
-        f"{len(found.boxes)} boxes on {found.images} images by {config.localizer} -> {config.out}\n"
+        f"{len(done.boxes)} boxes on {done.images} images by {config.localizer} -> {config.out}\n"
         f"{RESEARCH_USE}."
     )
-    if config.maps is not None and not found.maps:
+    if config.maps is not None and not done.maps:
         print(f"{config.maps} holds no map: no image has a box (see --help)", file=sys.stderr)
-    for image_id, reason in found.unreadable.items():
+    for image_id, reason in done.unreadable.items():
         print(f"left out, not readable: {image_id}: {reason}", file=sys.stderr)
-    return int(bool(found.unreadable))
+    return int(bool(done.unreadable))
 
 
 def localize(config: LocalizeConfig) -> Found:
@@ -163,24 +163,24 @@ def localize(config: LocalizeConfig) -> Found:
     started = time.time()
     prepared = load_prepared(config.prepared)
     coco = load_coco(prepared.files.ground_truth)
-    found = Found()
+    done = Found()
     hashes = {"ground_truth": file_sha256(prepared.files.ground_truth)}
     fold_models = [_with_rules(model, config, prepared) for model in _fold_models(config, prepared)]
     if config.cam_rules is not None:
         hashes["cam_rules"] = file_sha256(config.cam_rules)
     for model in fold_models:
-        predict_images(model, config, coco, found)
+        predict_images(model, config, coco, done)
         if model.bundle is not None:
             hashes[str(model.bundle)] = file_sha256(model.bundle)
-    write_predictions(config.out, found.boxes, coco, found.extra)
+    write_predictions(config.out, done.boxes, coco, done.extra)
     manifest = run_manifest(config, seed=config.seed, hashes=hashes, started=started)
-    facts = {"image_count": found.images, "boxes": len(found.boxes), "unreadable": found.unreadable}
+    facts = {"image_count": done.images, "boxes": len(done.boxes), "unreadable": done.unreadable}
     out_of_fold = all(model.fold is not None for model in fold_models if model.bundle is not None)
     if config.maps is not None:
-        _write_maps(config, found, prepared.folds if out_of_fold else None)
+        _write_maps(config, done, prepared.folds if out_of_fold else None)
     summary = {"notice": RESEARCH_USE, **facts, "out_of_fold": out_of_fold, **manifest}
-    write_provenance(config.out, found.looked_at, summary)
-    return found
+    write_provenance(config.out, done.looked_at, summary)
+    return done
 
 
 def _fold_models(config: LocalizeConfig, prepared: PreparedData) -> list[FoldModel]:
@@ -195,7 +195,7 @@ def _fold_models(config: LocalizeConfig, prepared: PreparedData) -> list[FoldMod
 
 
 def predict_images(
-    model: FoldModel, config: LocalizeConfig, coco: Mapping[str, Any], found: Found
+    model: FoldModel, config: LocalizeConfig, coco: Mapping[str, Any], done: Found
 ) -> None:
     """Predict the images of one model, with a progress bar, into `found`."""
     from tqdm import tqdm
@@ -206,17 +206,17 @@ def predict_images(
     bar = tqdm(model.images, desc=title, unit="image")
     with_maps = _boxed_pairs(model.images) if config.maps is not None else set()
     looked_at = []
-    for image in _readable(bar, model.bundle is not None, config.strict, found):
+    for image in _readable(bar, model.bundle is not None, config.strict, done):
         output = localizer.localize([image], diseases)
-        found.boxes += output.boxes
-        found.extra |= output.facts
+        done.boxes += output.boxes
+        done.extra |= output.facts
         maps = {p: cells.copy() for p, cells in (output.maps or {}).items() if p in with_maps}
-        found.maps |= maps
+        done.maps |= maps
         if config.remove_markers is not None and maps:
             bare = without_markers(image, config.remove_markers)
-            found.bare_maps |= localizer.localize([bare], [d for _, d in maps]).maps or {}
+            done.bare_maps |= localizer.localize([bare], [d for _, d in maps]).maps or {}
         looked_at.append(image.image_id)
-    found.looked_at.append(LookedAt(tuple(looked_at), model.bundle, model.fold))
+    done.looked_at.append(LookedAt(tuple(looked_at), model.bundle, model.fold))
 
 
 def _localizer(model: FoldModel, config: LocalizeConfig, coco: Mapping[str, Any]) -> Localizer:
@@ -245,15 +245,15 @@ def _with_rules(model: FoldModel, config: LocalizeConfig, prepared: PreparedData
     )
 
 
-def _write_maps(config: LocalizeConfig, found: Found, folds: Mapping[str, int] | None) -> None:
+def _write_maps(config: LocalizeConfig, done: Found, folds: Mapping[str, int] | None) -> None:
     assert config.maps is not None
-    images = {image_id for image_id, _ in found.maps}
+    images = {image_id for image_id, _ in done.maps}
     maps = HeatMaps.of(
-        found.maps,
+        done.maps,
         name=config.localizer,
         aligned=config.localizer == ALIGNED,
         folds=None if folds is None else {i: folds[i] for i in sorted(images)},
-        without_markers=found.bare_maps if config.remove_markers else None,
+        without_markers=done.bare_maps if config.remove_markers else None,
         removal=config.remove_markers or "",
     )
     write_heat_maps(config.maps, maps)
@@ -262,22 +262,22 @@ def _write_maps(config: LocalizeConfig, found: Found, folds: Mapping[str, int] |
 def _diseases(model: FoldModel, coco: Mapping[str, Any]) -> list[str]:
     """Diseases of the ground truth that the model knows; the others are named."""
     names = [str(category["name"]) for category in coco["categories"]]
-    known = model.metadata.get("diseases", names)
-    unknown = [name for name in names if name not in known]
+    of_model = model.metadata.get("diseases", names)
+    unknown = [name for name in names if name not in of_model]
     if unknown:
         print(f"{model.bundle} does not know {', '.join(unknown)}: no boxes", file=sys.stderr)
-    return [name for name in names if name in known]
+    return [name for name in names if name in of_model]
 
 
 def _readable(
-    radiographs: Iterable[Radiograph], with_pixels: bool, strict: bool, found: Found
+    radiographs: Iterable[Radiograph], with_pixels: bool, strict: bool, done: Found
 ) -> Iterator[LoadedImage]:
     from cxrloc.datasets.images.read import read_radiograph, readable_images
 
     def failed(radiograph: Radiograph, error: ValueError) -> None:
         if strict:
             raise error
-        found.unreadable[radiograph.image_id] = str(error)
+        done.unreadable[radiograph.image_id] = str(error)
 
     read = read_radiograph if with_pixels else _unread
     return (image for _, image in readable_images(radiographs, read, failed))

@@ -67,13 +67,13 @@ def _predict(arguments: argparse.Namespace, diagnoser: Diagnoser, started: float
     if not paths:
         raise ValueError("; ".join(failures))
     manifest = _manifest(arguments, diagnoser.runtime, started)
-    named = unique_names(paths)
+    names = unique_names(paths)
     done = {
         path: probabilities
-        for path, name in named.items()
+        for path, name in names.items()
         if (probabilities := read_done(arguments.out, name, path, manifest)) is not None
     }
-    missing = {path: name for path, name in named.items() if path not in done}
+    missing = {path: name for path, name in names.items() if path not in done}
     before, boxed = len(done), 0
     try:
         for path, diagnosis in _predicted(diagnoser, missing, arguments, manifest, failures):
@@ -83,11 +83,11 @@ def _predict(arguments: argparse.Namespace, diagnoser: Diagnoser, started: float
         raise OSError(f"writing to {arguments.out}: {error}") from error
     finally:
         print(
-            f"{len(named)} images found: {before} done already, {len(done) - before} done now "
+            f"{len(names)} images found: {before} done already, {len(done) - before} done now "
             f"({boxed} with a disease that passes the gate), {len(failures)} failures."
         )
         _report(failures, arguments.out)
-    studies = {path: done.get(path) for path in named}
+    studies = {path: done.get(path) for path in names}
     _write_studies(arguments.out, studies, diagnoser.gate.study_thresholds)
     return int(bool(failures))
 
@@ -109,7 +109,7 @@ def _diagnoser(arguments: argparse.Namespace) -> Diagnoser:
 
 def _predicted(
     diagnoser: Diagnoser,
-    named: Mapping[Path, str],
+    names: Mapping[Path, str],
     arguments: argparse.Namespace,
     manifest: Mapping[str, Any],
     failures: list[str],
@@ -121,11 +121,11 @@ def _predicted(
 
     for (path, source), image, diagnosis in stream(
         diagnoser,
-        _readable(tqdm(named, desc="images", unit="image"), failures, arguments.dicom_out),
+        _readable(tqdm(names, desc="images", unit="image"), failures, arguments.dicom_out),
     ):
         for warning in diagnosis.warnings:
             tqdm.write(f"predict: {path}: {warning}", file=sys.stderr)
-        stem = arguments.out / named[path]
+        stem = arguments.out / names[path]
         try:
             if source is not None:
                 write_dicom_objects(source, image, diagnosis, stem, manifest)

@@ -77,36 +77,38 @@ def prepare(config: PrepareConfig) -> Path:
     started = time.time()
     dataset, root, out = find_dataset(config.dataset), Path(config.root), Path(config.out)
     label_file = Path(config.label_file) if config.label_file else None
-    found = dataset.index(
+    index = dataset.index(
         root, label_file=label_file, strict=config.strict, **_options(dataset, config)
     )
-    print(f"indexed {len(found.radiographs):,} images in {time.time() - started:.1f} s")
-    unreadable = _check(found, config)
-    summary = _summary(dataset, found, unreadable, config)
+    print(f"indexed {len(index.radiographs):,} images in {time.time() - started:.1f} s")
+    unreadable = _check(index, config)
+    summary = _summary(dataset, index, unreadable, config)
     print(f"\n{summary}")
-    kept = [replace(r, path=None) if r.image_id in unreadable else r for r in found.radiographs]
-    on_disk = [r for r in kept if r.path is not None]
+    radiographs = [
+        replace(r, path=None) if r.image_id in unreadable else r for r in index.radiographs
+    ]
+    on_disk = [r for r in radiographs if r.path is not None]
     if not on_disk:
         raise FileNotFoundError(
-            f"none of the {len(kept):,} listed images is on disk; expected them in {root} in "
-            f"the data set's own layout, which datasets/{config.dataset}.py describes"
+            f"none of the {len(radiographs):,} listed images is on disk; expected them in {root} "
+            f"in the data set's own layout, which datasets/{config.dataset}.py describes"
         )
     folds = patient_folds(on_disk, dataset.diseases, config.folds, config.seed)
-    hashes = {path.name: file_sha256(path) for path in found.sources}
+    hashes = {path.name: file_sha256(path) for path in index.sources}
     manifest = {
         **run_manifest(config, seed=config.seed, hashes=hashes, started=started),
         "diseases": list(dataset.diseases),
-        "counts": {"in the lists": counts(kept), "on disk": counts(on_disk)},
+        "counts": {"in the lists": counts(radiographs), "on disk": counts(on_disk)},
         "unreadable": unreadable,
-        "warnings": dict(found.warnings),
+        "warnings": dict(index.warnings),
     }
     write_prepared(
         out,
-        kept,
+        radiographs,
         boxed_diseases=dataset.boxed_diseases,
         folds=folds,
         k=config.folds,
-        official=found.official,
+        official=index.official,
         summary=summary,
         manifest=manifest,
     )
@@ -125,24 +127,24 @@ def _options(dataset: Dataset, config: PrepareConfig) -> dict[str, bool | str]:
     return {name: value for name, value in asked.items() if name in dataset.options}
 
 
-def _check(found: DatasetIndex, config: PrepareConfig) -> dict[str, str]:
+def _check(index: DatasetIndex, config: PrepareConfig) -> dict[str, str]:
     """Images that cannot be read. All are looked at before a strict run stops."""
     if not config.check_pixels:
         return {}
-    images = [r for r in found.radiographs if r.path is not None]
-    return check_images(images, found.warnings, config.workers)
+    images = [r for r in index.radiographs if r.path is not None]
+    return check_images(images, index.warnings, config.workers)
 
 
 def _summary(
-    dataset: Dataset, found: DatasetIndex, unreadable: dict[str, str], config: PrepareConfig
+    dataset: Dataset, index: DatasetIndex, unreadable: dict[str, str], config: PrepareConfig
 ) -> str:
     return summary_text(
-        found.radiographs,
+        index.radiographs,
         unreadable,
         diseases=dataset.diseases,
         boxed_diseases=dataset.boxed_diseases,
-        official=found.official,
-        warnings=found.warnings,
+        official=index.official,
+        warnings=index.warnings,
         images_checked=config.check_pixels,
     )
 

@@ -33,14 +33,14 @@ def decode_dicom(data: bytes, image_id: str) -> LoadedImage:
     """
     header = parse_header(data)
     try:
-        found = scope.check_scope(header)
+        notes = scope.check_scope(header)
         pixels = grayscale.to_grey(stored_values(header, data), header)
         return LoadedImage(
             image_id,
             pixels,
             (pixels.shape[0], pixels.shape[1]),
             spacing=pixel_spacing(header),
-            warnings=found,
+            warnings=notes,
             view=view.view(header),
             sex=attributes.sex(header),
             age_years=attributes.age_years(header),

@@ -90,13 +90,13 @@ def _refuse_other_objects(header: Dataset) -> None:
     modality = word(header, "Modality")
     uid = header.get("SOPClassUID")
     kind = uid.name if uid else "of unknown class"
-    named = f"{kind}, modality {short(modality) or 'not stated'}"
+    label = f"{kind}, modality {short(modality) or 'not stated'}"
     if uid and uid not in STORAGE_CLASSES:
-        raise ValueError(f"a DICOM object of another kind: {named}; {EXPECTED}")
+        raise ValueError(f"a DICOM object of another kind: {label}; {EXPECTED}")
     if modality not in MODALITIES + VAGUE_MODALITIES:
-        raise ValueError(f"a DICOM image of another modality: {named}; {EXPECTED}")
+        raise ValueError(f"a DICOM image of another modality: {label}; {EXPECTED}")
     if not all(header.get(keyword) for keyword in ("Rows", "Columns", "BitsStored")):
-        raise ValueError(f"a DICOM object without an image: {named}; {EXPECTED}")
+        raise ValueError(f"a DICOM object without an image: {label}; {EXPECTED}")
 
 
 def _refuse_unreadable_pixels(header: Dataset) -> None:
@@ -152,9 +152,9 @@ def _body_part(header: Dataset) -> Iterable[str]:
     if others:
         yield f"{others[0]}, but {chest[0]} names the chest: read as a chest image."
     elif not chest:
-        found = [(name, OTHER_PART.search(text)) for name, text in descriptions(header)]
-        named = [f"{name} names {match[1]}" for name, match in found if match]
-        yield f"{named[0] if named else 'No attribute names the body part'}: is it a chest image?"
+        matches = [(name, OTHER_PART.search(text)) for name, text in descriptions(header)]
+        parts = [f"{name} names {match[1]}" for name, match in matches if match]
+        yield f"{parts[0] if parts else 'No attribute names the body part'}: is it a chest image?"
 
 
 def _animal(header: Dataset) -> Iterable[str]:

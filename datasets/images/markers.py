@@ -183,18 +183,20 @@ def _placed(parts: BrightParts, cluster: npt.NDArray[np.intp], rule: MarkerRule)
     """Which glyphs lie where markers are: cluster by cluster."""
     keep = np.zeros(len(cluster), np.bool_)
     for number in range(int(cluster.max(initial=-1)) + 1):
-        mine = cluster == number
-        size = np.maximum(parts.w, parts.h)[mine]
+        in_cluster = cluster == number
+        size = np.maximum(parts.w, parts.h)[in_cluster]
         text = np.count_nonzero((size > 0.6 * np.median(size)) & (size < 1.7 * np.median(size)))
         if len(size) == 1 and size[0] < rule.alone_px:
             continue
         reach = rule.text_reach if text >= rule.text_glyphs else 1.0
-        keep[mine] = parts.inside[mine].mean() < 0.5 or _at_border(parts, mine, rule, reach)
+        keep[in_cluster] = parts.inside[in_cluster].mean() < 0.5 or _at_border(
+            parts, in_cluster, rule, reach
+        )
     return keep
 
 
-def _at_border(parts: BrightParts, mine: _Flags, rule: MarkerRule, reach: float) -> bool:
-    boxes, (height, width) = parts.boxes_xyxy[mine], parts.size_hw
+def _at_border(parts: BrightParts, in_cluster: _Flags, rule: MarkerRule, reach: float) -> bool:
+    boxes, (height, width) = parts.boxes_xyxy[in_cluster], parts.size_hw
     x1, y1 = boxes[:, :2].min(axis=0)
     x2, y2 = boxes[:, 2:].max(axis=0)
     x, y = (x1 + x2) / 2 / width, (y1 + y2) / 2 / height
@@ -222,8 +224,8 @@ def _found(
     disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))
     wide = np.asarray(cv2.dilate(mask, disc), dtype=np.bool_)
     limits = np.array([size_hw[1], size_hw[0]] * 2)
-    found = np.clip(np.array(sorted(boxes, key=lambda b: (b[1], b[0]))).reshape(-1, 4), 0, limits)
-    return FoundMarkers(found, wide)
+    clipped = np.clip(np.array(sorted(boxes, key=lambda b: (b[1], b[0]))).reshape(-1, 4), 0, limits)
+    return FoundMarkers(clipped, wide)
 
 
 def _filled(pixels: Grey, mask: Mask) -> Grey:

@@ -35,7 +35,7 @@ class MeanImage:
         if not isinstance(other, MeanImage):
             return NotImplemented
         pairs = ((self.mean, other.mean), (self.deviation, other.deviation))
-        return all(np.array_equal(mine, theirs) for mine, theirs in pairs)
+        return all(np.array_equal(a, b) for a, b in pairs)
 
     __hash__ = None  # type: ignore[assignment]
 

@@ -95,10 +95,10 @@ def plan_views(config: ChexpertPhantomConfig) -> Iterator[PlannedView]:
         rng = np.random.default_rng((config.seed, patient, _PLAN))
         part = "train" if patient <= first_valid else "valid"
         for study in range(1, 2 + int(rng.random() < 0.35)):
-            found = sample_diseases(rng) if rng.random() < _SHARE_WITH_FINDING else ()
-            yield PlannedView(part, patient, study, 1, True, found)
+            diseases = sample_diseases(rng) if rng.random() < _SHARE_WITH_FINDING else ()
+            yield PlannedView(part, patient, study, 1, True, diseases)
             if rng.random() < 0.25:
-                yield PlannedView(part, patient, study, 2, False, found)
+                yield PlannedView(part, patient, study, 2, False, diseases)
 
 
 def make_chexpert_phantom(

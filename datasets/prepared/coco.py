@@ -100,8 +100,8 @@ def _check_annotation(
     annotation: Mapping[str, Any], images: set[Any], categories: set[Any], where: str
 ) -> None:
     here = f"{where}: annotation {annotation['id']}"
-    for key, known in (("image_id", images), ("category_id", categories)):
-        if annotation.get(key) not in known:
+    for key, ids in (("image_id", images), ("category_id", categories)):
+        if annotation.get(key) not in ids:
             raise ValueError(
                 f"{here} has {key} {annotation.get(key)!r}, which the file does not list"
             )

@@ -136,8 +136,8 @@ def write_prepared(
     write_text(files.summary, summary)
     hashes = dict(manifest.get("hashes", {}))
     hashes.update({path.name: file_sha256(path) for path in (files.folds, files.ground_truth)})
-    own = {"boxed_diseases": list(boxed_diseases), "k": k, "hashes": hashes}
-    write_json(files.manifest, {**manifest, **own})
+    facts = {"boxed_diseases": list(boxed_diseases), "k": k, "hashes": hashes}
+    write_json(files.manifest, {**manifest, **facts})
 
 
 def load_prepared(path: Path) -> PreparedData:

@@ -93,12 +93,12 @@ def patients_by_name(images: Sequence[str]) -> dict[str, str]:
     NIH's, since such digits may mean anything elsewhere.
     """
     published = {image: published_name(image) for image in images}
-    others = [image for image, found in published.items() if found is None]
+    others = [image for image, parsed in published.items() if parsed is None]
     matches = {image: _NIH_NAME.fullmatch(image_stem(image)) for image in others}
     if not all(matches.values()):
         matches = {}
     nih = {image: match[1] for image, match in matches.items() if match is not None}
-    return {i: found.patient if found else nih.get(i, "") for i, found in published.items()}
+    return {i: parsed.patient if parsed else nih.get(i, "") for i, parsed in published.items()}
 
 
 def image_stem(name: str) -> str:
@@ -115,8 +115,8 @@ def common_key(*lists: Collection[str]) -> Callable[[str], str]:
     others = _key_of_others([[n for n in names if not published_name(n)] for names in lists])
 
     def key(name: str) -> str:
-        found = published_name(name)
-        return _without_ending(found.name) if found else others(name)
+        parsed = published_name(name)
+        return _without_ending(parsed.name) if parsed else others(name)
 
     return key
 

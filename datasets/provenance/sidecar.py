@@ -111,8 +111,8 @@ def write_provenance(
     """
     folder = results.parent
     images: dict[str, list[str]] = {}
-    for one in looked_at:
-        images.setdefault(one.model, []).extend(one.images)
+    for look in looked_at:
+        images.setdefault(look.model, []).extend(look.images)
     record: dict[str, Any] = {
         **(facts or {}),
         "results": results.name,
@@ -153,7 +153,7 @@ def read_sidecar(path: Path) -> Provenance:
     problem = _problem(record, path)
     if problem:
         return Provenance(path, problem=problem)
-    images = {str(model): tuple(map(str, found)) for model, found in record["images"].items()}
+    images = {str(model): tuple(map(str, names)) for model, names in record["images"].items()}
     models = record["models"]
     unnamed = [model for model in images if models and model not in models]
     if unnamed:
@@ -165,7 +165,7 @@ def read_sidecar(path: Path) -> Provenance:
 def _problem(record: Mapping[str, Any], path: Path) -> str:
     """Why the record cannot be believed; empty if it can."""
     images, models = record.get("images"), record.get("models")
-    listed = isinstance(images, dict) and all(isinstance(found, list) for found in images.values())
+    listed = isinstance(images, dict) and all(isinstance(names, list) for names in images.values())
     if not listed or not isinstance(models, dict):
         return f"{path.name} does not list the images that were looked at; predict them again"
     results = path.parent / str(record.get("results", ""))

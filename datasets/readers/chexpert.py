@@ -147,13 +147,13 @@ def _read(path: Path) -> pd.DataFrame:
             "CheXpert-v1.0-small/train/patient00001/study1/view1_frontal.jpg"
         )
     _check_values(path, table)
-    named = {"image": parts[0], "patient": parts[1], "study": parts[1] + "/" + parts[2]}
-    return table.assign(**named)
+    columns = {"image": parts[0], "patient": parts[1], "study": parts[1] + "/" + parts[2]}
+    return table.assign(**columns)
 
 
 def _check_values(path: Path, table: pd.DataFrame) -> None:
-    for name, (known, expected) in _EXPECTED.items():
-        wrong = ~table[name].isin(known)
+    for name, (allowed, expected) in _EXPECTED.items():
+        wrong = ~table[name].isin(allowed)
         if wrong.any():
             row = int(wrong.to_numpy().argmax())
             text = table[name].iloc[row]
@@ -176,13 +176,13 @@ def _radiographs(
             patient_id=patient,
             study_id=study,
             view=view,
-            labels=known,
+            labels=certain,
             size_hw=size,
             sex=sex,
             age_years=age,
             uncertain=uncertain,
         )
-        for image, patient, study, view, sex, age, (known, uncertain), path, size in zip(
+        for image, patient, study, view, sex, age, (certain, uncertain), path, size in zip(
             *names, *who, labels, paths, sizes, strict=True
         )
     ]
@@ -192,15 +192,15 @@ def _labels(table: pd.DataFrame) -> list[tuple[dict[str, float], tuple[str, ...]
     """Labels of each row and which of them are uncertain; equal rows share theirs."""
     values = np.column_stack([_numbers(table, name) for name in CHEXPERT_LABELS])
     shared: dict[bytes, tuple[dict[str, float], tuple[str, ...]]] = {}
-    found = []
+    rows = []
     for row in values:
         key = row.tobytes()
         if key not in shared:
-            named = dict(zip(CHEXPERT_LABELS, row.tolist(), strict=True))
-            uncertain = tuple(name for name, value in named.items() if value == UNCERTAIN)
-            shared[key] = {**named, **dict.fromkeys(uncertain, math.nan)}, uncertain
-        found.append(shared[key])
-    return found
+            by_name = dict(zip(CHEXPERT_LABELS, row.tolist(), strict=True))
+            uncertain = tuple(name for name, value in by_name.items() if value == UNCERTAIN)
+            shared[key] = {**by_name, **dict.fromkeys(uncertain, math.nan)}, uncertain
+        rows.append(shared[key])
+    return rows
 
 
 def _numbers(table: pd.DataFrame, name: str) -> FloatArray:

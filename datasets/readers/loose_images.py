@@ -27,11 +27,11 @@ def images_below(inputs: Sequence[Path], out: Path | None = None) -> tuple[list[
     images: dict[Path, Path] = {}
     failures = []
     for given in inputs:
-        found = _images_of(given, out)
-        if not found:
+        below = _images_of(given, out)
+        if not below:
             reason = "no image in this folder" if given.is_dir() else "no such file or folder"
             failures.append(f"{given}: {reason}; expected {', '.join(IMAGE_SUFFIXES)} or DICOM")
-        for path in found:
+        for path in below:
             images.setdefault(path.resolve(), path)
     return list(images.values()), failures
 
@@ -71,12 +71,12 @@ def unique_names(paths: Sequence[Path]) -> dict[Path, str]:
     last: dict[str, int] = {}  # number of the last image of a name: 100,000 may be called alike
     names = {}
     for path in paths:
-        own = name = _shortened(Path(image_name(path).replace("/", "_")).stem)
-        number = last.get(own.casefold(), 1)
+        short = name = _shortened(Path(image_name(path).replace("/", "_")).stem)
+        number = last.get(short.casefold(), 1)
         while name.casefold() in taken:
             number += 1
-            name = f"{own}_{number}"
-        last[own.casefold()] = number
+            name = f"{short}_{number}"
+        last[short.casefold()] = number
         taken.add(name.casefold())
         names[path] = name
     return names
@@ -91,5 +91,5 @@ def _shortened(stem: str) -> str:
 def image_name(path: Path) -> str:
     """The file's name, behind its study in MURA's and CheXpert's layouts: all files there have
     such names as image1.png and view1_frontal.jpg."""
-    found = _STUDY_FOLDERS.search(path.absolute().parent.as_posix())
-    return path.name if found is None else f"{found[0]}/{path.name}"
+    match = _STUDY_FOLDERS.search(path.absolute().parent.as_posix())
+    return path.name if match is None else f"{match[0]}/{path.name}"

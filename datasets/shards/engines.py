@@ -58,8 +58,8 @@ def build_shards(
         schema = pa.schema([(name, pa.string()) for name in _REJECT_COLUMNS])
         pq.write_table(pa.table(columns, schema=schema), stream)
     for size in plans[0].sizes:
-        mine = [record for record in made if record.name.startswith(f"size={size}/")]
-        about = {**asdict(plans[0].kind(size)), **_contents(mine), "run": dict(run())}
+        of_size = [record for record in made if record.name.startswith(f"size={size}/")]
+        about = {**asdict(plans[0].kind(size)), **_contents(of_size), "run": dict(run())}
         storage.write_json(manifest_name(size), about)
     return made
 
@@ -114,20 +114,20 @@ def spark_engine(master: str = "local[*]") -> Engine:
 
 def _claim(storage: Storage, size: int, plans: Sequence[ShardPlan]) -> None:
     """Note what a size is made from, or compare it with what it was begun with."""
-    known = "\n".join(plan.known() for plan in plans)
-    mine = {
+    settings = "\n".join(plan.known() for plan in plans)
+    claim = {
         **asdict(plans[0].kind(size)),
         "schema_version": SCHEMA_VERSION,
         "diseases": list(plans[0].diseases),
         "splits": sorted({plan.split for plan in plans}),
         "shards": len(plans),
-        "images": hashlib.sha256(known.encode()).hexdigest(),
+        "images": hashlib.sha256(settings.encode()).hexdigest(),
     }
     name = f"size={size}/_settings.json"
-    theirs = storage.read_json(name) if storage.exists(name) else mine
-    different = [key for key in mine if mine[key] != theirs.get(key)]
+    recorded = storage.read_json(name) if storage.exists(name) else claim
+    different = [key for key in claim if claim[key] != recorded.get(key)]
     if different:
-        changes = ", ".join(f"{k}: {theirs.get(k)!r} there, {mine[k]!r} now" for k in different)
+        changes = ", ".join(f"{k}: {recorded.get(k)!r} there, {claim[k]!r} now" for k in different)
         raise ValueError(
             f"{storage.url}/size={size} was begun with other settings ({changes}); "
             "take another out folder, or delete this one"
@@ -135,7 +135,7 @@ def _claim(storage: Storage, size: int, plans: Sequence[ShardPlan]) -> None:
     storage.remove_temporaries(f"size={size}")
     if storage.exists(manifest_name(size)):  # until the new one is there, the size is unfinished
         storage.delete(manifest_name(size))
-    storage.write_json(name, mine)
+    storage.write_json(name, claim)
 
 
 def _contents(made: Sequence[ShardRecord]) -> dict[str, Any]:

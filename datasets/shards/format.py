@@ -161,8 +161,8 @@ def _pixels(kind: ShardKind, squares: Sequence[Squares]) -> pa.Array:
 
 def kind_of(about: Mapping[str, Any]) -> ShardKind:
     """The kind that the metadata of a shard, or the manifest of a size, say."""
-    known = {field.name: about[field.name] for field in fields(ShardKind)}
-    return ShardKind(**{**known, "diseases": tuple(about["diseases"])})
+    values = {field.name: about[field.name] for field in fields(ShardKind)}
+    return ShardKind(**{**values, "diseases": tuple(about["diseases"])})
 
 
 class ShardFile:

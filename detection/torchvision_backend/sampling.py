@@ -38,10 +38,12 @@ class SharedSampler(BalancedPositiveNegativeSampler):  # type: ignore[misc]
 
     def _candidates_elsewhere(self, matched_idxs: list[Tensor]) -> tuple[Tensor, Tensor]:
         """Numbers of positives and negatives of the images before this process's, and after."""
-        own = [[int((matched >= 1).sum()), int((matched == 0).sum())] for matched in matched_idxs]
-        everywhere = gather(torch.tensor(own))
-        first = member().rank * len(own)
-        return everywhere[:first], everywhere[first + len(own) :]
+        counts = [
+            [int((matched >= 1).sum()), int((matched == 0).sum())] for matched in matched_idxs
+        ]
+        everywhere = gather(torch.tensor(counts))
+        first = member().rank * len(counts)
+        return everywhere[:first], everywhere[first + len(counts) :]
 
 
 def _draw(counts: Tensor, device: torch.device) -> None:

@@ -42,7 +42,7 @@ MISTAKES: dict[str, tuple[str, tuple[str, ...]]] = {
         ("GONE", "tools/prepare_data.py"),
     ),
     "data.find_markers": ("GONE --out OUT", ("GONE", "expected")),
-    "data.make_phantom": ("--out OUT --kind limb --share_unboxed_positives 1", ("option",)),
+    "data.make_phantom": ("--out OUT --kind limb --patients 0", ("patients", "expected")),
     "data.send_dicom": ("127.0.0.1 1 GONE", ("GONE", "expected DICOM files")),
     "experiments.check_shortcuts": (
         "--prepared GONE --run GONE --out OUT",

@@ -103,7 +103,9 @@ def _look(inputs: Sequence[Path], out: Path, how: str) -> int:
         if page:
             marker_sheet([*page.values()], how).save(out / f"sheet{number}.jpg")
         images += len(page)
-        rows += [[p, *box] for p, (_, found) in page.items() for box in found.boxes_xyxy.tolist()]
+        rows += [
+            [p, *box] for p, (_, markers) in page.items() for box in markers.boxes_xyxy.tolist()
+        ]
     _write_table(out / "markers.csv", rows)
     print(
         f"{len(rows)} markers on {images} images: {out / 'markers.csv'} and the sheets beside it."

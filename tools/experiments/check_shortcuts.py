@@ -105,17 +105,17 @@ def _run(arguments: argparse.Namespace) -> None:
     started = time.time()
     prepared = load_prepared(arguments.prepared)
     arguments.out.mkdir(parents=True, exist_ok=True)
-    said: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
     if arguments.maps:
         files = named_files(arguments.maps, "--maps")
         maps = {name: read_heat_maps(path) for name, path in files.items()}
     else:
         models = ModelFiles(CLASSIFIER, arguments.run, arguments.bundle)
-        own, said = make_maps(prepared, models, arguments.remove_markers, arguments.folds)
-        maps, files = {NAME: own}, {NAME: arguments.out / f"{NAME}{SUFFIX}"}
-        write_heat_maps(files[NAME], own)
+        made, notes = make_maps(prepared, models, arguments.remove_markers, arguments.folds)
+        maps, files = {NAME: made}, {NAME: arguments.out / f"{NAME}{SUFFIX}"}
+        write_heat_maps(files[NAME], made)
     section = check(prepared, maps, resamples=arguments.resamples, seed=arguments.seed)
-    section = replace(section, paragraphs=(*section.paragraphs, *said))
+    section = replace(section, paragraphs=(*section.paragraphs, *notes))
     hashes = {name: file_sha256(path) for name, path in files.items()}
     manifest = run_manifest(vars(arguments), seed=arguments.seed, hashes=hashes, started=started)
     write_section(arguments.out, section, manifest, maps)
@@ -133,7 +133,9 @@ def check(
     """
     paths = {r.image_id: r.path for r in prepared.radiographs if r.path is not None}
     patients = {r.image_id: r.patient_id for r in prepared.radiographs}
-    regions = read_regions(paths, (image for own in maps.values() for image, _ in own.pairs))
+    regions = read_regions(
+        paths, (image for heat_maps in maps.values() for image, _ in heat_maps.pairs)
+    )
     section = shortcut_check(maps, regions, patients, resamples=resamples, seed=seed)
     if not section.tables:
         raise ValueError(" ".join(section.paragraphs[1:]))
@@ -156,19 +158,23 @@ def make_maps(
         ValueError: when no image is labelled with a disease of the model, or all are of patients
             that it was trained on.
     """
-    found: dict[str, dict[Pair, FloatMaps]] = {"keep": {}, removal: {}}
+    maps_by_removal: dict[str, dict[Pair, FloatMaps]] = {"keep": {}, removal: {}}
     trained: set[str] = set()
     labelled = [r for r in prepared.radiographs if r.positives]
     notes: list[str] = []
     for model in plan_fold_models(labelled, prepared, models, folds):
-        trained.add(_add_maps(unseen(model, notes), found))
-    if not found["keep"]:
+        trained.add(_add_maps(unseen(model, notes), maps_by_removal))
+    if not maps_by_removal["keep"]:
         raise ValueError(
             f"no image of {prepared.root} is labelled with a disease of the model in "
             f"{models.run or models.bundle}: there is no map to check"
         )
     maps = HeatMaps.of(
-        found["keep"], name=NAME, aligned=False, without_markers=found[removal], removal=removal
+        maps_by_removal["keep"],
+        name=NAME,
+        aligned=False,
+        without_markers=maps_by_removal[removal],
+        removal=removal,
     )
     return maps, (
         *notes,
@@ -184,7 +190,7 @@ def _trained_without_markers(trained: str, removal: str) -> str:
     )
 
 
-def _add_maps(model: FoldModel, found: dict[str, dict[Pair, FloatMaps]]) -> str:
+def _add_maps(model: FoldModel, maps_by_removal: dict[str, dict[Pair, FloatMaps]]) -> str:
     """Maps of one model's images, for each way of treating their markers, into `found`.
 
     The model's own way is set aside, so that each image is treated once; it is returned.
@@ -195,16 +201,18 @@ def _add_maps(model: FoldModel, found: dict[str, dict[Pair, FloatMaps]]) -> str:
 
     assert model.bundle is not None
     loaded = load_classifier(model.bundle)
-    kept = replace(loaded.preprocessing, markers="keep")
-    localizer = GradCamLocalizer(Gate(replace(loaded, preprocessing=kept)))
+    with_markers = replace(loaded.preprocessing, markers="keep")
+    localizer = GradCamLocalizer(Gate(replace(loaded, preprocessing=with_markers)))
     title = "maps" if model.fold is None else f"maps of fold {model.fold}"
-    known = {r.image_id: [d for d in r.positives if d in loaded.diseases] for r in model.images}
-    labelled = [r for r in model.images if known[r.image_id]]
+    diseases_of = {
+        r.image_id: [d for d in r.positives if d in loaded.diseases] for r in model.images
+    }
+    labelled = [r for r in model.images if diseases_of[r.image_id]]
     progress = tqdm(labelled, desc=title, unit="image", mininterval=1.0)
     for _, image in readable_images(progress, read_radiograph, print_left_out):
-        for how, maps in found.items():
+        for how, maps in maps_by_removal.items():
             shown = without_markers(image, how)
-            maps |= localizer.localize([shown], known[image.image_id]).maps or {}
+            maps |= localizer.localize([shown], diseases_of[image.image_id]).maps or {}
     return loaded.preprocessing.markers
 
 
@@ -214,15 +222,15 @@ def write_section(
     """The page, the table and the figure."""
     for table in section.tables:
         write_table(table, out)
-    for named in section.figures:
-        named.save(out)
+    for figure in section.figures:
+        figure.save(out)
     report = Report(
         title=f"Shortcut check: {', '.join(maps)}",
         question="Does the network look at burnt-in markers, or beside the body?",
         answer=section.paragraphs[1:],
         sections=(section,),
         manifest=manifest,
-        diseases=tuple(sorted({d for own in maps.values() for _, d in own.pairs})),
+        diseases=tuple(sorted({d for heat_maps in maps.values() for _, d in heat_maps.pairs})),
         terms=_TERMS,
     )
     write_report(out / "report.html", report)

@@ -93,12 +93,12 @@ def _run(arguments: argparse.Namespace) -> None:
     print(f"results: {arguments.out / 'networks.md'}")
 
 
-def _members(names: Sequence[str], known: Sequence[str]) -> Sequence[str]:
+def _members(names: Sequence[str], networks: Sequence[str]) -> Sequence[str]:
     if list(names) == ["all"]:
-        return known
-    unknown = [name for name in names if name not in known]
+        return networks
+    unknown = [name for name in names if name not in networks]
     if unknown:
-        raise ValueError(f"--ensemble: no network {', '.join(unknown)}; known are {list(known)}")
+        raise ValueError(f"--ensemble: no network {', '.join(unknown)}; known are {list(networks)}")
     if len(set(names)) < len(names):
         raise ValueError(f"--ensemble {' '.join(names)}: expected each network once")
     return names

@@ -141,14 +141,14 @@ def _predicted(
     images = _draw(model.images, config.images, config.seed)
     name = "predictions" if model.fold is None else f"predictions_fold{model.fold}"
     path = config.out / f"{name}.parquet"
-    wanted = _made_of(model.bundle, images, prepared, config.seed)
+    settings = _made_of(model.bundle, images, prepared, config.seed)
     there = settings_of(path)
-    if {key: there.get(key) for key in wanted} == wanted:
+    if {key: there.get(key) for key in settings} == settings:
         print(f"{path} is there", file=sys.stderr)
         return path, there
     predictor = _Predictor(model.bundle, prepared, config.seed)
-    found = predictor.images(images, OUTSIDE if model.fold is None else model.fold)
-    write_images(path, found, predictor.bundle.diseases, {**wanted, **predictor.facts})
+    answers = predictor.images(images, OUTSIDE if model.fold is None else model.fold)
+    write_images(path, answers, predictor.bundle.diseases, {**settings, **predictor.facts})
     return path, settings_of(path)
 
 
@@ -226,20 +226,20 @@ class _Predictor:
         from cxrloc.localization.analyses.runtimes.runtime_table import ImageInRuntimes
 
         title = "images" if fold < 0 else f"fold {fold}"
-        found = []
-        known = label_rules(self.bundle).meaning(radiographs)
-        progress = tqdm(known, title, unit="image")
+        answered = []
+        labelled = label_rules(self.bundle).meaning(radiographs)
+        progress = tqdm(labelled, title, unit="image")
         for radiograph, image in readable_images(progress, read_radiograph, print_left_out):
             labels = label_matrix([radiograph], self.bundle.diseases)[0]
             answers = {name: judge(gate, image) for name, gate in self.gates.items()}
-            found.append(
+            answered.append(
                 ImageInRuntimes(radiograph.image_id, radiograph.patient_id, fold, labels, answers)
             )
-        if not found:
+        if not answered:
             raise ValueError(f"{self.path}: none of {len(radiographs)} images can be read")
-        if missing := len(known) - len(found):
-            self.notes.append(f"{self.path}: {missing} of {len(known)} images cannot be read")
-        return found
+        if missing := len(labelled) - len(answered):
+            self.notes.append(f"{self.path}: {missing} of {len(labelled)} images cannot be read")
+        return answered
 
     def _add(self, bundle: ClassifierBundle, runtime: str, precision: str) -> None:
         from cxrloc.classification.inference.gate import Gate

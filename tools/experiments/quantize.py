@@ -81,9 +81,9 @@ def _run(arguments: argparse.Namespace, started: float) -> None:
     left = ", ".join(int8.left) or "none"
     print(f"{len(int8.layers)} convolutions are in INT8; left in float: {left}.")
     images = (read_image(path) for path in paths[half:])
-    found = agreement(Gate(bundle, "cpu", "fp32"), other, images, len(paths) - half)
-    print(f"{other.runtime} against float32 on {found.images} other images:\n{found}")
-    facts = {"calibrated_on": half, "runtime": other.runtime, "agreement": asdict(found)}
+    change = agreement(Gate(bundle, "cpu", "fp32"), other, images, len(paths) - half)
+    print(f"{other.runtime} against float32 on {change.images} other images:\n{change}")
+    facts = {"calibrated_on": half, "runtime": other.runtime, "agreement": asdict(change)}
     hashes = {"classifier": file_sha256(arguments.classifier)}
     manifest = run_manifest(facts, seed=arguments.seed, hashes=hashes, started=started)
     save_int8(path, replace(int8, metadata={**int8.metadata, "manifest": manifest}))

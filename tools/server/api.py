@@ -128,7 +128,7 @@ def _add_predictions(app: FastAPI, service: Service) -> None:
             raise done[0].error
         if media != JSON:
             return Response(_bytes(done[0]), headers=PRIVATE, media_type=media)
-        return _json({"research_use": RESEARCH_USE, "results": [_result(one) for one in done]})
+        return _json({"research_use": RESEARCH_USE, "results": [_result(each) for each in done]})
 
 
 def _views(

@@ -108,7 +108,7 @@ def _map_sides(path: Path, bundle: ClassifierBundle) -> Sides:
     squares = bundle.preprocessing.squares([image])
     network = _Logits(bundle.model)
     layer = _last(bundle.model)
-    theirs, captum = GradCAM(network, [layer]), LayerGradCam(network, layer)
+    grad_cam, captum = GradCAM(network, [layer]), LayerGradCam(network, layer)
     indices = range(len(bundle.diseases))
 
     def ours() -> None:
@@ -120,7 +120,7 @@ def _map_sides(path: Path, bundle: ClassifierBundle) -> Sides:
         f"ours: gate, {len(bundle.diseases)} maps, boxes": ours,
         "forward pass alone, as built": lambda: _forward(bundle.model, x),
         "grad-cam, a backward pass for each": lambda: [
-            theirs(x, [ClassifierOutputTarget(i)]) for i in indices
+            grad_cam(x, [ClassifierOutputTarget(i)]) for i in indices
         ],
         "captum LayerGradCam": lambda: [captum.attribute(x, target=i) for i in indices],
     }
@@ -153,14 +153,14 @@ def _mask_rcnn_sides(path: Path, size: int) -> Sides:
 
 def _stage_sides(path: Path, bundle: ClassifierBundle) -> Sides:
     image, diagnoser = read_image(path), _diagnoser(bundle, "torch")
-    [found] = diagnoser([image])
+    [diagnosis] = diagnoser([image])
     output = diagnoser.gate([image])
-    boxes, heat = draw_boxes(image, found), draw_heat_maps(image, found)
+    boxes, heat = draw_boxes(image, diagnosis), draw_heat_maps(image, diagnosis)
     folder, preprocessing = path.parent, diagnoser.gate.bundle.preprocessing
     squares = preprocessing.squares([image])
 
     def maps_and_boxes() -> None:
-        cam = diagnoser.cam.localize_output([image], output, found.present)
+        cam = diagnoser.cam.localize_output([image], output, diagnosis.present)
         diagnoser.cam.heat_maps(image, cam)
 
     def save() -> None:
@@ -171,10 +171,10 @@ def _stage_sides(path: Path, bundle: ClassifierBundle) -> Sides:
         "decode": lambda: read_image(path),
         "network input": lambda: preprocessing.from_images([image]),
         "maps and boxes": maps_and_boxes,
-        "draw boxes": lambda: draw_boxes(image, found),
-        "draw heat maps": lambda: draw_heat_maps(image, found),
+        "draw boxes": lambda: draw_boxes(image, diagnosis),
+        "draw heat maps": lambda: draw_heat_maps(image, diagnosis),
         "encode and write two JPEGs": save,
-        "JSON": lambda: write_json(folder / "image.json", to_json(found)),
+        "JSON": lambda: write_json(folder / "image.json", to_json(diagnosis)),
     }
     return {
         "network": lambda: diagnoser.gate.forward_squares(squares),
@@ -186,10 +186,10 @@ def _stage_sides(path: Path, bundle: ClassifierBundle) -> Sides:
 def _predictor(path: Path, diagnoser: Diagnoser) -> Callable[[], None]:
     def predict() -> None:
         image = read_image(path)
-        [found] = diagnoser([image])
-        draw_boxes(image, found).save(path.with_suffix(".boxes.jpg"))
-        draw_heat_maps(image, found).save(path.with_suffix(".heat.jpg"))
-        write_json(path.with_suffix(".json"), to_json(found))
+        [diagnosis] = diagnoser([image])
+        draw_boxes(image, diagnosis).save(path.with_suffix(".boxes.jpg"))
+        draw_heat_maps(image, diagnosis).save(path.with_suffix(".heat.jpg"))
+        write_json(path.with_suffix(".json"), to_json(diagnosis))
 
     return predict
 

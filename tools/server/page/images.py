@@ -122,8 +122,8 @@ def shrunk(pixels: npt.NDArray[Any], side: int) -> npt.NDArray[Any]:
 
 def _without_masks(diagnosis: Diagnosis) -> Diagnosis:
     boxes = {
-        name: tuple(replace(box, mask=None) for box in found)
-        for name, found in diagnosis.boxes.items()
+        name: tuple(replace(box, mask=None) for box in of_disease)
+        for name, of_disease in diagnosis.boxes.items()
     }
     return replace(diagnosis, boxes=boxes)
 

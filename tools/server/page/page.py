@@ -195,16 +195,16 @@ class ImagePage:
         entry.key = done.view.key
         self.images.add(done.view)
         present = done.view.prediction.diagnosis.present
-        found = ", ".join(d.replace("_", " ") for d in present) or "no disease passes the gate"
+        outcome = ", ".join(d.replace("_", " ") for d in present) or "no disease passes the gate"
         if done.view.record["warnings"]:
-            found += " (with a warning)"
-        say(entry.state, found)
+            outcome += " (with a warning)"
+        say(entry.state, outcome)
         entry.button.classes("present" if present else "absent").props(remove="aria-disabled")
         with entry.button:
             thumb = ui.element("img").props(f'src="/images/{done.view.key}/image.png" alt=""')
             thumb.classes("thumb").move(target_index=0)
         self.done += 1
-        self._progress(f"{entry.name}: {found}.")
+        self._progress(f"{entry.name}: {outcome}.")
         if self.shown is None:
             self.show(entry)
 
