@@ -68,8 +68,8 @@ def check_gate(path: Path, fold: int, folds_sha256: str) -> None:
         return
     if gate_fold != fold:
         raise ValueError(
-            f"{path} was trained with test fold {gate_fold}, on images that fold {fold} is tested on: "
-            "set model.gate to the run folder with all folds"
+            f"{path} was trained with test fold {gate_fold}, on images that fold {fold} is "
+            "tested on; set model.gate to the run folder with all folds"
         )
     made_with = metadata.get("manifest", {}).get("hashes", {}).get("folds", folds_sha256)
     if made_with != folds_sha256:

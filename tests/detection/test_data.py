@@ -26,8 +26,8 @@ def test_boxes_are_scaled_to_the_square_and_numbered_from_one() -> None:
 
 
 def test_a_image_without_boxes_has_empty_arrays() -> None:
-    found, labels = DetectionSet((_radiograph("a"),), {}, 128, ("Mass",)).boxes(0)
-    assert found.shape == (0, 4)
+    boxes, labels = DetectionSet((_radiograph("a"),), {}, 128, ("Mass",)).boxes(0)
+    assert boxes.shape == (0, 4)
     assert labels.shape == (0,)
 
 

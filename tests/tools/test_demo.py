@@ -17,10 +17,10 @@ from cxrloc.tools.localize import LocalizeConfig
 def test_the_maps_of_images_with_and_without_letters_reach_the_report(demo: DemoRun) -> None:
     steps = [command for _, command in box_steps(demo) if command[0] == "localize.py"]
     asked = [load_config(LocalizeConfig, command[1:]) for command in steps]
-    kept = {config.localizer: config for config in asked if config.maps is not None}
-    assert tuple(kept) == maps_of(demo)
-    assert {config.remove_markers for config in kept.values()} == {"mask"}
+    configs = {config.localizer: config for config in asked if config.maps is not None}
+    assert tuple(configs) == maps_of(demo)
+    assert {config.remove_markers for config in configs.values()} == {"mask"}
     arguments = compare_localizers._parser().parse_args(compare_step(demo)[1][1:])
-    assert arguments.maps == [f"{name}={config.maps}" for name, config in kept.items()]
+    assert arguments.maps == [f"{name}={config.maps}" for name, config in configs.items()]
     predictions = command_line.named_files(arguments.predictions)
     assert {config.out for config in asked} <= set(predictions.values())

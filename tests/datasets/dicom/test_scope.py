@@ -159,5 +159,5 @@ def test_no_name_reaches_a_warning_or_a_log_even_from_a_name_that_is_against_the
     with warnings.catch_warnings(record=True) as seen, caplog.at_level(logging.DEBUG):
         warnings.simplefilter("always")
         image = read_image(path)
-    told = " ".join([repr(image), caplog.text, *(str(w.message) for w in seen)])
-    assert not any(canary in told for canary in CANARIES)
+    texts = " ".join([repr(image), caplog.text, *(str(w.message) for w in seen)])
+    assert not any(canary in texts for canary in CANARIES)

@@ -25,14 +25,14 @@ def phantom(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_muras_reader_reads_every_image_without_a_warning(phantom: Path) -> None:
-    found = mura.index(phantom, strict=True)
+    index = mura.index(phantom, strict=True)
     planned = list(plan_studies(CONFIG))
-    labels = {r.study_id: r.labels["Abnormal"] for r in found.radiographs}
+    labels = {r.study_id: r.labels["Abnormal"] for r in index.radiographs}
     assert labels == {study.folder: float(study.abnormal) for study in planned}
-    assert len(found.radiographs) == sum(len(study.images) for study in planned)
-    assert all(r.path is not None and max(r.size_hw) == 64 for r in found.radiographs)
-    assert len({r.patient_id for r in found.radiographs}) == 24
-    assert set(found.official.values()) == {"train_val", "test"}
+    assert len(index.radiographs) == sum(len(study.images) for study in planned)
+    assert all(r.path is not None and max(r.size_hw) == 64 for r in index.radiographs)
+    assert len({r.patient_id for r in index.radiographs}) == 24
+    assert set(index.official.values()) == {"train_val", "test"}
 
 
 def test_images_are_of_muras_kinds(phantom: Path) -> None:

@@ -61,7 +61,10 @@ def rectangles(
 
 
 def image(data: DetectionSet, index: int) -> LoadedImage:
-    one = data.radiographs[index]
+    radiograph = data.radiographs[index]
     return LoadedImage(
-        one.image_id, data.squares[one.image_id][:, :48], one.size_hw, one.patient_id
+        radiograph.image_id,
+        data.squares[radiograph.image_id][:, :48],
+        radiograph.size_hw,
+        radiograph.patient_id,
     )

@@ -119,10 +119,10 @@ def test_a_torchvision_resnet_gives_the_same_features(architecture: str, tmp_pat
     assert set(report.unexpected) >= {"fc.weight", "fc.bias"}
     images = torch.randn(1, 3, SIZE, SIZE)
     with torch.no_grad():
-        theirs = built.backbone.bottom_up(images)["res5"]  # type: ignore[operator,union-attr]
+        features = built.backbone.bottom_up(images)["res5"]  # type: ignore[operator,union-attr]
         x = ours.maxpool(ours.relu(ours.bn1(ours.conv1(images))))
         expected = ours.layer4(ours.layer3(ours.layer2(ours.layer1(x))))
-    torch.testing.assert_close(theirs, expected, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(features, expected, rtol=1e-4, atol=1e-4)
 
 
 @needs_detectron2
@@ -150,20 +150,20 @@ def test_it_learns_exports_and_predicts_the_same_after_loading(
     assert metadata["fold"] == 1
     assert metadata["train_boxes"] == {"Mass": 12, "Nodule": 12}
     after = loaded.predict(images)
-    for one, other in zip(before.predict(images), after, strict=True):
-        assert one.diseases == other.diseases
-        np.testing.assert_array_equal(one.boxes_xyxy, other.boxes_xyxy)
-        np.testing.assert_array_equal(one.scores, other.scores)
+    for detected, other in zip(before.predict(images), after, strict=True):
+        assert detected.diseases == other.diseases
+        np.testing.assert_array_equal(detected.boxes_xyxy, other.boxes_xyxy)
+        np.testing.assert_array_equal(detected.scores, other.scores)
     # in the original frame of 96 x 128 although the image's copy is 48 x 64
-    for number, found in zip(range(24, 28), after, strict=True):
+    for number, detections in zip(range(24, 28), after, strict=True):
         (truth,) = unseen.radiographs[number].boxes
-        assert found.diseases[0] == truth.disease
-        assert set(found.diseases) == set(DISEASES)
-        assert iou(found.boxes_xyxy[:1], np.array([truth.box_xyxy]))[0] > 0.4
-        assert found.boxes_xyxy.min() >= 0
-        assert (found.boxes_xyxy <= [96, 128, 96, 128]).all()
-        assert np.isfinite(found.mask_boxes_xyxy()[0]).all()
-        assert found.pasted_mask(0).shape == (128, 96)
+        assert detections.diseases[0] == truth.disease
+        assert set(detections.diseases) == set(DISEASES)
+        assert iou(detections.boxes_xyxy[:1], np.array([truth.box_xyxy]))[0] > 0.4
+        assert detections.boxes_xyxy.min() >= 0
+        assert (detections.boxes_xyxy <= [96, 128, 96, 128]).all()
+        assert np.isfinite(detections.mask_boxes_xyxy()[0]).all()
+        assert detections.pasted_mask(0).shape == (128, 96)
 
 
 @needs_detectron2

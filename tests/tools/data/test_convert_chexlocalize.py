@@ -28,8 +28,8 @@ FULL_HW, SMALL_HW = (160, 240), (80, 120)
 
 
 def encoded(filled: np.ndarray[Any, Any]) -> dict[str, Any]:
-    found = rle.encode(np.asfortranarray(filled, dtype=np.uint8))
-    return {"size": list(found["size"]), "counts": found["counts"].decode()}
+    mask = rle.encode(np.asfortranarray(filled, dtype=np.uint8))
+    return {"size": list(mask["size"]), "counts": mask["counts"].decode()}
 
 
 def decoded(masks: dict[str, Any]) -> np.ndarray[Any, Any]:

@@ -110,9 +110,9 @@ def test_a_model_trained_without_markers_is_shown_them_and_the_page_says_so(
     assert mine.maps_without_markers is not None
     assert plain.maps_without_markers is not None
     np.testing.assert_array_equal(mine.maps_without_markers, plain.maps_without_markers)
-    said = "The model was trained on images with markers masked"
-    assert said in (again / "report.html").read_text()
-    assert said not in (out / "report.html").read_text()
+    message = "The model was trained on images with markers masked"
+    assert message in (again / "report.html").read_text()
+    assert message not in (out / "report.html").read_text()
 
 
 def test_the_maps_of_others_are_measured_alike(
@@ -121,12 +121,12 @@ def test_the_maps_of_others_are_measured_alike(
     maps = f"other={out / 'grad_cam.maps.safetensors'}"
     arguments = ["--prepared", data / "prepared", "--maps", maps, "--out", data / "again"]
     assert main([*map(str, arguments), "--resamples", "50"]) == 0
-    said = capsys.readouterr().out
-    assert "other, macro mean over diseases:" in said
-    mine, theirs = (
+    printed = capsys.readouterr().out
+    assert "other, macro mean over diseases:" in printed
+    masked, measured = (
         next(csv.DictReader((folder / "shortcut.csv").open())) for folder in (out, data / "again")
     )
-    assert mine["macro mean"] == theirs["macro mean"]
+    assert masked["macro mean"] == measured["macro mean"]
 
 
 def test_a_prepared_folder_that_is_not_there_is_named(
@@ -182,9 +182,9 @@ def test_images_that_a_model_of_no_fold_was_trained_on_are_left_out(
     assert main([*map(str, arguments), "--resamples", "20"]) == 0
     pairs = read_heat_maps(tmp_path / "out" / "grad_cam.maps.safetensors").pairs
     assert [image for image, _ in pairs] == [image.image_id for image in images[3:5]]
-    said = "3 images of patients that a classifier has seen were left out."
-    assert said in capsys.readouterr().out
-    assert said in (tmp_path / "out" / "report.html").read_text()
+    message = "3 images of patients that a classifier has seen were left out."
+    assert message in capsys.readouterr().out
+    assert message in (tmp_path / "out" / "report.html").read_text()
     write_training_images(path, {"train": images})
     assert main(list(map(str, arguments))) == 2
     assert "all 5 images are of patients that a classifier was trained" in capsys.readouterr().err

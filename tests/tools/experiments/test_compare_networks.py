@@ -40,17 +40,17 @@ def make_run(folder: Path, seed: int, images: int = 60) -> ScoredImages:
     parts = [whole.select(whole.folds == fold) for fold in range(3)]
     validation = []
     for fold in range(3):
-        kept = parts[(fold + 1) % 3]
-        kept = ScoredImages(
+        validation_part = parts[(fold + 1) % 3]
+        validation_part = ScoredImages(
             DISEASES,
-            kept.image_ids,
-            kept.patient_ids,
-            np.full(len(kept), fold),
-            kept.scores,
-            kept.labels,
+            validation_part.image_ids,
+            validation_part.patient_ids,
+            np.full(len(validation_part), fold),
+            validation_part.scores,
+            validation_part.labels,
         )
-        write_scored_images(folder / f"fold{fold}" / "validation.parquet", kept)
-        validation.append(kept)
+        write_scored_images(folder / f"fold{fold}" / "validation.parquet", validation_part)
+        validation.append(validation_part)
     predicted = with_thresholds(join_images(parts), validation, 0.8)
     write_scored_images(folder / "out_of_fold.parquet", predicted)
     return predicted

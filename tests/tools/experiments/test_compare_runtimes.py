@@ -106,10 +106,10 @@ def test_a_run_is_predicted_out_of_fold_and_goes_on_where_it_was(
     assert len(manifest["hashes"]) == FOLDS
 
     before = (out / "runtimes.md").read_text()
-    kept = {path: path.stat().st_mtime_ns for path in out.glob("predictions_*")}
+    written = {path: path.stat().st_mtime_ns for path in out.glob("predictions_*")}
     _train(run, prepared, 1, seed=5)
     assert _run(*arguments) == 0
-    done = {path.name for path in kept if path.stat().st_mtime_ns == kept[path]}
+    done = {path.name for path in written if path.stat().st_mtime_ns == written[path]}
     assert done == {"predictions_fold0.parquet"}
     assert (out / "runtimes.md").read_text() != before
 
@@ -130,8 +130,8 @@ def test_a_model_without_folds_predicts_images_of_patients_it_has_not_seen(
 
     def spy(of: ClassifierBundle, squares: npt.NDArray[np.uint8], seed: int) -> Int8Backbone:
         given.append(len(squares))
-        wanted = [of.preprocessing.squares([r.image(read_grey(r.path))])[0] for r in train[:3]]  # type: ignore[arg-type]
-        assert sorted(s.tobytes() for s in squares) == sorted(s.tobytes() for s in wanted)
+        expected = [of.preprocessing.squares([r.image(read_grey(r.path))])[0] for r in train[:3]]  # type: ignore[arg-type]
+        assert sorted(s.tobytes() for s in squares) == sorted(s.tobytes() for s in expected)
         return calibrate(of, squares, seed=seed)
 
     monkeypatch.setattr(int8_calibration, "calibrate", spy)

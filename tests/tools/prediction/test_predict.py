@@ -87,13 +87,15 @@ def test_the_second_localizer_is_drawn_beside_the_first(
 
     record = json.loads((tmp_path / "out" / "a.json").read_text())
     assert record["localizers"] == ["grad_cam", "mask_rcnn"]
-    found = [a for a in record["annotations"] if a["localizer"] == "mask_rcnn"]
-    assert {a["category_id"] for a in found} == {1, 2}
+    boxes_of_detector = [a for a in record["annotations"] if a["localizer"] == "mask_rcnn"]
+    assert {a["category_id"] for a in boxes_of_detector} == {1, 2}
     image = LoadedImage("a.png", read_grey(images[0]), (120, 100))
     expected = MaskRCNNLocalizer(detector).localize([image], DISEASES).boxes
-    assert sorted(a["score"] for a in found) == pytest.approx(sorted(e.score for e in expected))
+    assert sorted(a["score"] for a in boxes_of_detector) == pytest.approx(
+        sorted(e.score for e in expected)
+    )
     boxes = xyxy_to_xywh([e.box_xyxy for e in expected])
-    np.testing.assert_allclose(sorted(a["bbox"] for a in found), sorted(boxes.tolist()))
+    np.testing.assert_allclose(sorted(a["bbox"] for a in boxes_of_detector), sorted(boxes.tolist()))
     picture: Any = cv2.imread(str(tmp_path / "out" / "a.boxes.jpg"))
     for bgr in ((0, 159, 230), (233, 180, 86)):  # orange and sky blue
         assert (np.abs(picture.astype(int) - bgr).max(axis=2) < 12).any()
@@ -126,10 +128,10 @@ def test_folders_stay_out_of_the_json_and_odd_images_are_warned_about(
 
     assert run(bundles["none"], [tmp_path / "MEIER^ANNA"], tmp_path / "out") == 0
 
-    said = {name: (tmp_path / "out" / f"{name}.json").read_text() for name in ("black", "tiny")}
-    assert "MEIER" not in "".join(said.values())
-    assert "No contrast: every pixel has the grey 0 of 0 to 255." in said["black"]
-    assert "Small: 3 x 1024 pixels" in said["tiny"]
+    records = {name: (tmp_path / "out" / f"{name}.json").read_text() for name in ("black", "tiny")}
+    assert "MEIER" not in "".join(records.values())
+    assert "No contrast: every pixel has the grey 0 of 0 to 255." in records["black"]
+    assert "Small: 3 x 1024 pixels" in records["tiny"]
 
 
 @pytest.mark.slow

@@ -74,8 +74,8 @@ def test_without_a_token_a_name_that_was_pointed_here_is_refused(
 
 
 def test_what_a_page_of_another_origin_sends_is_refused(local: TestClient) -> None:
-    own, other = {"Origin": "http://127.0.0.1:8080"}, {"Origin": "https://evil.example"}
-    assert local.get("/v1/models", headers=own).status_code == 200
+    same_origin, other = {"Origin": "http://127.0.0.1:8080"}, {"Origin": "https://evil.example"}
+    assert local.get("/v1/models", headers=same_origin).status_code == 200
     for headers in (other, {"Origin": "http://127.0.0.1:9090"}, {"Origin": "null"}):
         assert local.get("/v1/models", headers=headers).status_code == 403
 
