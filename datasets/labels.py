@@ -75,7 +75,7 @@ _CANONICAL = {name.lower(): name for name in (*NIH_DISEASES, NO_FINDING)}
 
 
 def canonical_label(text: str) -> str:
-    """Canonical spelling of a label as it stands in a file.
+    """Canonical spelling of a label found in a file.
 
     Raises:
         ValueError: for a label that is neither a known name nor a known alias.

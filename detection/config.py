@@ -110,7 +110,7 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class AugmentConfig:
-    """Light changes of the square and its boxes, drawn anew for every image and epoch.
+    """Light changes of the square and its boxes, drawn again for every image and epoch.
 
     Flips are off: the heart has a side, and so have the signs of its enlargement.
 

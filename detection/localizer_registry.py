@@ -18,7 +18,7 @@ ALIGNED = "grad_cam_aligned"  # the one whose maps are laid where their cells lo
 
 @dataclass(frozen=True)
 class LocalizerInputs:
-    """What a localizer may be built from; each takes what it needs.
+    """Everything a localizer may be built from; each takes what it needs.
 
     Attributes:
         bundle: trained model (`.safetensors`); the controls need none.

@@ -1,4 +1,4 @@
-"""Is localizer A better than B? Score them on the same boxes, beside controls, and write a report.
+"""Is localizer A better than B? Score them and the controls on the same boxes, and write a report.
 
     python tools/compare_localizers.py --ground-truth GT.json \\
         --predictions grad_cam=A.json mask_rcnn=B.json [--gate gate.csv] \\
@@ -62,7 +62,7 @@ def _parser() -> argparse.ArgumentParser:
         action="extend",
         default=[],
         metavar="NAME=FILE",
-        help="COCO results files; without any, the controls alone are scored",
+        help="COCO results files; without any, only the controls are scored",
     )
     parser.add_argument(
         "--gate", type=Path, help="gate.csv of train_classifier: score a second time, gated"
@@ -147,7 +147,7 @@ def _prefixed(kind: str, files: Mapping[str, Path]) -> dict[str, Path]:
 
 
 def read_inputs(arguments: argparse.Namespace) -> ComparisonInputs:
-    """All files that the command line names, and what stands beside them."""
+    """All files that the command line names, and their manifests."""
     files, maps = named_files(arguments.predictions), named_files(arguments.maps, "--maps")
     coco = with_missing(load_coco(arguments.ground_truth), arguments.ground_truth)
     truth = ground_truth_from_coco(coco)

@@ -1,4 +1,4 @@
-"""Run the whole main job and write its report: on a phantom data set, or on NIH's images.
+"""Run the whole pipeline and write its report: on a phantom data set, or on NIH's images.
 
     python tools/demo.py --out demo                                # minutes on two CPU cores
     python tools/demo.py --nih NIH --weights FILE --out runs/nih_subset   # hours without a GPU
@@ -188,7 +188,7 @@ def box_steps(demo: DemoRun) -> list[Step]:
     ]
     return [
         *steps,
-        ("Tune the boxes of Grad-CAM, on other folds' boxes alone", [*tune, "--out", rules]),
+        ("Tune the boxes of Grad-CAM on the other folds' boxes only", [*tune, "--out", rules]),
         (
             "Box the images by Grad-CAM with the tuned rules",
             box("grad_cam", "grad_cam_tuned", "--cam_rules", rules),

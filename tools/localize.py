@@ -4,7 +4,7 @@ r"""Box the images of a prepared folder, each by the model that has not seen its
         --out runs/grad_cam.json
 
 A run folder holds `fold0/`, `fold1/`, ...: image i is predicted by the bundle whose test fold is
-that of image i. All diseases are boxed whatever the gate says; its decision stands beside each
+that of image i. All diseases are boxed whatever the gate says; its decision is noted with each
 box, and is applied when boxes are compared. With --maps and --remove_markers the file of maps also
 holds those of the images without burnt-in letters, and the comparison's shortcut check sets the two
 side by side. An image that cannot be read is named and left out: exit status 1. Research use only,
@@ -57,7 +57,7 @@ class LocalizeConfig:
         localizer: a name of `LOCALIZERS`: grad_cam, grad_cam_wang, grad_cam_aligned, mask_rcnn,
             mask_rcnn_mask_box, or a control (prior_box, constant_box, center_box, random_map).
         prepared: folder that tools/prepare_data.py wrote.
-        out: COCO results file to write; its manifest (NAME.manifest.json) stands beside it and
+        out: COCO results file to write; its manifest (NAME.manifest.json) lies next to it and
             says which model looked at which images.
         run: training run with one folder per test fold.
         bundle: one trained model instead of a run. If it belongs to a fold, only that fold is
@@ -116,7 +116,7 @@ class LocalizeConfig:
 
 
 @dataclass
-class Found:
+class Predicted:
     """What has been predicted so far."""
 
     boxes: list[Localization] = field(default_factory=list)
@@ -150,11 +150,11 @@ def _run(config: LocalizeConfig) -> int:
     return int(bool(done.unreadable))
 
 
-def localize(config: LocalizeConfig) -> Found:
+def localize(config: LocalizeConfig) -> Predicted:
     """Predict and write the results file and its manifest.
 
     Raises:
-        ValueError, FileNotFoundError: for a fold without a model, or a model of another
+        ValueError, FileNotPredictedError: for a fold without a model, or a model of another
         preparation.
     """
     from cxrloc.datasets.prepared.coco import load_coco
@@ -163,7 +163,7 @@ def localize(config: LocalizeConfig) -> Found:
     started = time.time()
     prepared = load_prepared(config.prepared)
     coco = load_coco(prepared.files.ground_truth)
-    done = Found()
+    done = Predicted()
     hashes = {"ground_truth": file_sha256(prepared.files.ground_truth)}
     fold_models = [_with_rules(model, config, prepared) for model in _fold_models(config, prepared)]
     if config.cam_rules is not None:
@@ -195,7 +195,7 @@ def _fold_models(config: LocalizeConfig, prepared: PreparedData) -> list[FoldMod
 
 
 def predict_images(
-    model: FoldModel, config: LocalizeConfig, coco: Mapping[str, Any], done: Found
+    model: FoldModel, config: LocalizeConfig, coco: Mapping[str, Any], done: Predicted
 ) -> None:
     """Predict the images of one model, with a progress bar, into `found`."""
     from tqdm import tqdm
@@ -245,7 +245,7 @@ def _with_rules(model: FoldModel, config: LocalizeConfig, prepared: PreparedData
     )
 
 
-def _write_maps(config: LocalizeConfig, done: Found, folds: Mapping[str, int] | None) -> None:
+def _write_maps(config: LocalizeConfig, done: Predicted, folds: Mapping[str, int] | None) -> None:
     assert config.maps is not None
     images = {image_id for image_id, _ in done.maps}
     maps = HeatMaps.of(
@@ -270,7 +270,7 @@ def _diseases(model: FoldModel, coco: Mapping[str, Any]) -> list[str]:
 
 
 def _readable(
-    radiographs: Iterable[Radiograph], with_pixels: bool, strict: bool, done: Found
+    radiographs: Iterable[Radiograph], with_pixels: bool, strict: bool, done: Predicted
 ) -> Iterator[LoadedImage]:
     from cxrloc.datasets.images.read import read_radiograph, readable_images
 

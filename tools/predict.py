@@ -13,7 +13,7 @@ go on. A
 killed run is taken up again by the same command: an image whose JSON is there, made of the same
     file
 by the same models and settings, is left as it is. --dicom-out writes a.sr.dcm (structured report),
-a.pr.dcm (presentation state) and a.sc.dcm (secondary capture) beside them; an image that is not
+a.pr.dcm (presentation state) and a.sc.dcm (secondary capture) with them; an image that is not
 DICOM is then refused. They hold the patient's name and number, which nothing else written here does
 (see docs/dicom.md). Exit status: 0 all done, 1 some image failed, 2 wrong usage or a folder that
 cannot be written, 130 interrupted. Research use only, never a diagnosis.
@@ -198,7 +198,7 @@ def write_dicom_objects(
 def _readable(
     paths: Iterable[Path], failures: list[str], dicom_out: bool
 ) -> Iterator[tuple[tuple[Path, SourceImage | None], LoadedImage]]:
-    """Images one by one as they are asked for; what is wrong with the others goes to `failures`.
+    """Read images one by one on demand; the faults of unreadable ones go to `failures`.
 
     Each comes with its path and, for DICOM output, what DICOM objects need of its file.
     """
@@ -217,7 +217,7 @@ def _readable(
 
 
 def _source(path: Path) -> dict[str, Any]:
-    """What tells an image's file from another one of its name, without reading it."""
+    """Facts that distinguish a file from another one of its name, without reading it."""
     status = path.stat() if path.is_file() else None
     changed = (status.st_size, status.st_mtime_ns) if status else (None, None)
     # as a hash: archives call folders after patients

@@ -1,4 +1,4 @@
-"""Check a data set, say what is there and what is missing, write the folder that later steps read.
+"""Check a data set, report missing images, and write the folder that later steps read.
 
     python tools/prepare_data.py --dataset nih --root DIR --out DIR [--folds 5 --seed 0]
         [--strict true] [--check_pixels false] [--label_file Data_Entry_2017.csv]
@@ -44,7 +44,7 @@ class PrepareConfig:
         check_pixels: read every image once.
         label_file: label file to read instead of the one found in root.
         frontal_only: leave lateral images out (chexpert).
-        body_part: one body part alone, such as XR_ELBOW (mura); all when not given.
+        body_part: only this body part, such as XR_ELBOW (mura); all when not given.
         workers: threads that read images; all cores when not given.
     """
 
@@ -116,7 +116,7 @@ def prepare(config: PrepareConfig) -> Path:
 
 
 def _options(dataset: Dataset, config: PrepareConfig) -> dict[str, bool | str]:
-    """Settings for this data set alone, as keywords of its reader."""
+    """Settings for this data set only, as keywords of its reader."""
     asked: dict[str, bool | str] = {
         "frontal_only": config.frontal_only,
         "body_part": config.body_part,

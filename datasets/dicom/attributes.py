@@ -1,4 +1,4 @@
-"""What a DICOM header says in words: codes, descriptions, and a patient's age and sex.
+"""Text attributes of a DICOM header: codes, descriptions, and the patient's age and sex.
 
 Descriptions are free text, in which people also write names: who tells of one says which word was
 found in which attribute, never the text.
@@ -81,5 +81,5 @@ def descriptions(header: Dataset) -> list[tuple[str, str]]:
 
 
 def short(text: str) -> str:
-    """As much of a text as a coded attribute may have: what is longer is somebody's own words."""
+    """As much of a text as a coded attribute may have: what is longer is free text."""
     return text if len(text) <= 16 else f"{text[:16]}..."

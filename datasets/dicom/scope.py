@@ -1,4 +1,4 @@
-"""Which DICOM objects are images that we read: what is refused, and what is read with a warning.
+"""Decide which DICOM objects are refused, and which are read with a warning.
 
 Refused: everything but a single grey projection radiograph (CT, MR, reports, presentation states,
 colour, multi-frame ...), and an image whose coded attributes name another body part: the reading of
@@ -68,7 +68,7 @@ def check_scope(header: Dataset) -> tuple[str, ...]:
     """Warnings about an image; each is a sentence without what a person wrote about the patient.
 
     Raises:
-        ValueError: for what is refused, by name.
+        ValueError: for a refused object, with the reason.
     """
     _refuse_other_objects(header)
     _refuse_unreadable_pixels(header)
@@ -145,9 +145,9 @@ def _body_part(header: Dataset) -> Iterable[str]:
     chest += [name for name, text in descriptions(header) if CHEST.search(text)]
     if others and not chest:
         raise ValueError(
-            f"not a chest image: {others[0]}; expected CHEST. If it is one all the same, correct "
-            "the attribute or export the image as PNG; models of limbs (MURA) take PNG or JPEG "
-            "alone"
+            f"not a chest image: {others[0]}; expected CHEST. If it is one nevertheless, correct "
+            "the attribute or export the image as PNG; models of limbs (MURA) take only PNG or "
+            "JPEG"
         )
     if others:
         yield f"{others[0]}, but {chest[0]} names the chest: read as a chest image."

@@ -42,13 +42,13 @@ class MarkerRule:
         sharp: least share of its outline that is a sharp edge (see `BrightParts`).
         stroke_px: greatest mean width of its strokes.
         size_px: limits of the longer side of its box.
-        alone_px: least longer side of a glyph that has no other beside it.
+        alone_px: least longer side of a glyph that has no neighbour.
         shortest_px: least shorter side.
         aspect: greatest ratio of the sides.
         fill: least share of its box that it covers: a wire has little.
         side, top, bottom: how deep the strips along the image's borders are in which a glyph may
             lie on the body, as shares of the image's width and height.
-        text_glyphs: that many glyphs of about one height beside each other are text.
+        text_glyphs: so many neighbouring glyphs of about one height are text.
         text_reach: how much deeper text may lie than a glyph.
         gap: neighbours are nearer than this times the smaller one's size.
         weak_contrast, weak_sharp, weak_fill: of parts that count as neighbours of a glyph alone (a
@@ -141,7 +141,7 @@ def without_markers(image: LoadedImage, how: str) -> LoadedImage:
 
 
 def check_markers(how: str) -> None:
-    """Raise ValueError for a word that `remove_markers` does not know."""
+    """Raise ValueError for a way of removal that `remove_markers` does not know."""
     if how not in MARKERS:
         raise ValueError(f"markers {how!r}: expected one of {', '.join(MARKERS)}")
 

@@ -2,8 +2,8 @@
 
 Welford's update (Technometrics 1962) of the mean and of the sum of squared differences from it,
 each kept as a sum of two float64 numbers (Knuth's TwoSum), so that nothing is lost by rounding: not
-a variance that is tiny beside the square of the mean, nor the late images of many. Four arrays of
-one image's size are in memory, whatever the number of images.
+a variance that is tiny compared with the square of the mean, nor the late images of many. Four
+arrays of one image's size are in memory, whatever the number of images.
 """
 
 from __future__ import annotations

@@ -187,7 +187,7 @@ def _reference(drawn: set[str]) -> dict[str, float]:
 
 
 def _report(drawn: set[str], rng: np.random.Generator) -> dict[str, float]:
-    """Labels read from a report: what is not mentioned is left out."""
+    """Labels as read from a report: diseases that are not mentioned are left out."""
     labels: dict[str, float] = {}
     for disease in dict.fromkeys(SIGNS.values()):
         shares = {1.0: 0.87, -1.0: 0.13} if disease in drawn else {0.0: 0.2, -1.0: 0.06}
@@ -205,7 +205,7 @@ def _report(drawn: set[str], rng: np.random.Generator) -> dict[str, float]:
 def _mention(
     labels: dict[str, float], disease: str, shares: dict[float, float], rng: np.random.Generator
 ) -> None:
-    """Set a label by chance; with what is left of the chances it stays unmentioned."""
+    """Set a label at random; with the remaining probability it stays unmentioned."""
     draw = rng.random()
     for value, share in shares.items():
         if 0 <= draw < share:

@@ -28,7 +28,7 @@ def check_settings(settings: Any, fewest_patients: int = 1, most_patients: int =
     """Check `patients`, `seed` and `image_size` of a phantom's settings.
 
     Raises:
-        ValueError: naming the setting, its value and what was expected.
+        ValueError: with the setting, its value and the expected range.
     """
     if not fewest_patients <= settings.patients <= most_patients:
         expected = f"expected {fewest_patients} to {most_patients}"

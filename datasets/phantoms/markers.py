@@ -36,7 +36,7 @@ def marked_images(
         kind: a key of `KINDS`.
         count: of images, each of another patient.
         image_size: longer side, pixels.
-        words: how many are burnt in beside the image's own.
+        words: how many are burnt in besides the image's own.
         seed: of the words; image n's are those of seed + n.
     """
     if kind not in KINDS:

@@ -60,7 +60,7 @@ class PhantomConfig:
 
 @dataclass(frozen=True)
 class PlannedImage:
-    """One image before it is drawn: who, what it shows, and which of that gets a box."""
+    """One image before it is drawn: its patient, its diseases, and which of them get a box."""
 
     patient: int
     image: int

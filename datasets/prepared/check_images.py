@@ -47,7 +47,7 @@ def check_images(
 
 
 def _look(radiograph: Radiograph) -> tuple[tuple[int, int], tuple[str, ...]] | str:
-    """Height and width of the file and what it warns of, or why it cannot be read."""
+    """Height and width of the file and its warnings, or why it cannot be read."""
     assert radiograph.path is not None
     try:
         image = read_image(radiograph.path)

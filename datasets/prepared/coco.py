@@ -44,7 +44,7 @@ def to_coco(
 
 
 def select_images(coco: Mapping[str, Any], file_names: Set[str]) -> dict[str, Any]:
-    """The ground truth of some images alone; every id stays what it was."""
+    """The ground truth of only some images; no id changes."""
     images = [image for image in coco["images"] if image["file_name"] in file_names]
     ids = {image["id"] for image in images}
     annotations = [a for a in coco["annotations"] if a["image_id"] in ids]

@@ -1,4 +1,4 @@
-"""Stratification by patient: which part each patient goes to, so that all parts have alike labels.
+"""Stratification by patient: assign patients to parts so that all parts have similar labels.
 
     iterative    Sechidis, Tsoumakas and Vlahavas, "On the stratification of multi-label data" (ECML
                  PKDD 2011), with patients for examples: the rarest disease first, each of its
@@ -65,7 +65,7 @@ def by_labels(
 
     Steps: of the diseases (or disease's boxes) with patients left take the rarest; go through its
     patients, most boxes first; each goes to the part that lacks most of it, then to the part that
-    lacks most images. Patients with none of the diseases come last, by images alone.
+    lacks most images. Patients with none of the diseases come last, by their number of images.
     """
     names = list(patients)
     counts = np.array(

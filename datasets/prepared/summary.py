@@ -1,4 +1,4 @@
-"""The table of a prepared data set: what the lists name, what is on disk, what is missing."""
+"""Tabulate a prepared data set: images in the lists, on disk, and missing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Lists of images: what a model was trained on, what it is scored on, from the files at hand.
+"""Lists of the images that a model was trained on, or that it is scored on.
 
 A training writes `training_images.csv` (image_id, patient_id, part) beside its bundle. Images of
 two
@@ -86,7 +86,7 @@ def image_list(rows: Iterable[tuple[str, str, str]], where: str = "image list") 
 
 
 def patients_by_name(images: Sequence[str]) -> dict[str, str]:
-    """Image -> patient as its name tells; empty where it does not.
+    """Image -> patient, read from the name; empty where the name does not say.
 
     Names in MURA's and CheXpert's layouts have a folder `patient00011`. NIH's begin with the
     patient's number (8 digits _ 3 digits), which counts only if all other names of the list are
@@ -151,7 +151,7 @@ def write_training_images(
     parts: Mapping[str, Iterable[Radiograph]],
     inherited: Mapping[str, Path] | None = None,
 ) -> Path:
-    """Write `training_images.csv` beside a bundle: every image that had a say in its weights.
+    """Write `training_images.csv` next to a bundle: every image that influenced its weights.
 
     Args:
         bundle: the trained model.

@@ -70,7 +70,7 @@ class LeakageAudit:
 def audit(
     training: ImageList, evaluated: ImageList, boxed_images: Collection[str] = ()
 ) -> LeakageAudit:
-    """Compare what a model was trained on with what it is scored on.
+    """Compare the training images of a model with the images it is scored on.
 
     Args:
         boxed_images: images whose boxes are scored; none of them may be in the training.
@@ -184,7 +184,7 @@ _READERS: dict[str, Callable[[Path], ImageList]] = {
 
 
 def _person(image: str, patient: str) -> tuple[str, str]:
-    """Data set (empty if the image's name does not tell it) and patient in it.
+    """Data set (empty if the image's name does not give it) and patient in it.
 
     Patients are numbered 00000013 in NIH's names and 13 in its tables.
     """
@@ -194,5 +194,5 @@ def _person(image: str, patient: str) -> tuple[str, str]:
 
 
 def _same_people(dataset: str, patient: str) -> set[tuple[str, str]]:
-    """Who may be this one: an image that does not tell its data set may be of each."""
+    """All possible identities: an image whose name gives no data set may be of any."""
     return {("", patient)} | {(dataset or name, patient) for name in DATASETS}

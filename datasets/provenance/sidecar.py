@@ -1,6 +1,6 @@
 """Where predictions come from: the sidecar of a results file.
 
-Beside `NAME.json` (or `gate.csv`) stands `NAME.manifest.json`. Its key `images` lists, for each
+`NAME.json` (or `gate.csv`) comes with `NAME.manifest.json`. Its key `images` lists, for each
 model, the images that it looked at, also those on which it found nothing; `models` says which
 bundle that was and which images it was trained on; `masks` names a results file with masks. Paths
 are relative to the sidecar's folder, so that a run can be moved as a whole.
@@ -170,7 +170,7 @@ def _problem(record: Mapping[str, Any], path: Path) -> str:
         return f"{path.name} does not list the images that were looked at; predict them again"
     results = path.parent / str(record.get("results", ""))
     if not results.is_file():
-        return f"{path.name} belongs to {record.get('results')!r}, which is not beside it"
+        return f"{path.name} belongs to {record.get('results')!r}, which is not next to it"
     if file_sha256(results) != record.get("results_sha256"):
         return f"{results.name} is not the file that {path.name} was written for (its hash differs)"
     return ""

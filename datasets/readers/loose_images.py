@@ -1,4 +1,4 @@
-"""Image files among files and folders that a user names, and a name for what is made of each."""
+"""Find image files among the files and folders that a user gives, and name their results."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def _is_output(path: Path, out: Path | None) -> bool:
 def unique_names(paths: Sequence[Path]) -> dict[Path, str]:
     """Path -> stem of its outputs: its own name, or with _2, _3 behind it where that is taken.
 
-    Names that differ in case only count as the same: some file systems do not tell them apart.
+    Names that differ in case only count as the same: some file systems do not distinguish them.
     """
     taken: set[str] = set()
     last: dict[str, int] = {}  # number of the last image of a name: 100,000 may be called alike

@@ -52,12 +52,12 @@ def index(
     strict: bool = False,
     body_part: str = "",
 ) -> DatasetIndex:
-    """Index a folder in MURA's layout (what is made of faulty files: see the module's docstring).
+    """Index a folder in MURA's layout (how faulty files are treated: see the module's docstring).
 
     Args:
         label_file: to read in place of train_labeled_studies.csv; a bare name is looked up in
             `root`.
-        body_part: one of `BODY_PARTS` alone; empty takes all that are listed.
+        body_part: only this one of `BODY_PARTS`; empty takes all that are listed.
 
     Raises:
         FileNotFoundError: if `root` or one of the train files is not there.

@@ -55,7 +55,7 @@ class NihIndex(DatasetIndex):
 
 
 def index(root: Path, *, label_file: Path | None = None, strict: bool = False) -> NihIndex:
-    """Index a folder in NIH's layout (what is made of faulty files: see the module's docstring).
+    """Index a folder in NIH's layout (how faulty files are treated: see the module's docstring).
 
     Args:
         label_file: to read instead of the one found in `root`; a bare name is looked up in `root`.
@@ -108,7 +108,7 @@ def _find_label_file(root: Path, asked: Path | None, warnings: ReaderWarnings) -
         )
     if len(files) > 1:
         warnings.warn(
-            f"label files beside {files[0].name}, which is read; choose with label_file",
+            f"label files besides {files[0].name}, which is read; choose with label_file",
             [path.name for path in files[1:]],
         )
     return files[0]

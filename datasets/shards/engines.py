@@ -45,7 +45,7 @@ def build_shards(
         run: called at the end: the manifest of the run.
 
     Raises:
-        ValueError: if the folder was begun with other images or settings.
+        ValueError: if the folder was started with other images or settings.
         OSError: if a task failed; finished shards stay.
     """
     storage = Storage.at(plans[0].out)
@@ -113,7 +113,7 @@ def spark_engine(master: str = "local[*]") -> Engine:
 
 
 def _claim(storage: Storage, size: int, plans: Sequence[ShardPlan]) -> None:
-    """Note what a size is made from, or compare it with what it was begun with."""
+    """Record the sources and settings of a size, or compare them with the recorded ones."""
     settings = "\n".join(plan.known() for plan in plans)
     claim = {
         **asdict(plans[0].kind(size)),
@@ -176,7 +176,7 @@ def _gather(
 
 
 def _begin_worker() -> None:
-    """One thread a process, and no orphans: a killed parent cannot tell its workers to stop."""
+    """One thread a process, and no orphans: a killed parent cannot stop its workers."""
     cv2.setNumThreads(1)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 

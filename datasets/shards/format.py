@@ -122,7 +122,7 @@ def manifest_name(size: int) -> str:
 
 @contextmanager
 def shard_writer(sink: IO[bytes], schema: pa.Schema) -> Iterator[pq.ParquetWriter]:
-    """A Parquet writer whose bytes depend on the batches alone."""
+    """A Parquet writer whose bytes depend only on the batches."""
     with pq.ParquetWriter(
         sink,
         schema,

@@ -20,7 +20,7 @@ _BODY = "backbone.body."
 
 
 def build_detector(config: DetectorConfig, init: Init) -> tuple[MaskRCNN, LoadReport]:
-    """A network with its first weights, ready to be trained, and the list of what was loaded."""
+    """A network with its first weights, ready to be trained, and the list of loaded tensors."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         model = MaskRCNN(config.model, len(config.diseases), config.size)

@@ -1,4 +1,4 @@
-"""Anchors and regions that the losses are of, drawn alike however many processes train.
+"""Sample the anchors and regions of the losses, the same for any number of processes.
 
 torchvision draws from torch's generator, one image after the other, and how far that moves the
 generator depends on how many positives and negatives an image has. So each process also makes the
@@ -16,7 +16,7 @@ from cxrloc.detection.torchvision_backend.network import MaskRCNN
 
 
 class SharedSampler(BalancedPositiveNegativeSampler):  # type: ignore[misc]
-    """torchvision's sampler, by which an image gets what it would get from one process.
+    """torchvision's sampler that gives an image the same sample as a single process would.
 
     Attributes:
         positives, sampled: of the last call, over all images of this process.

@@ -4,7 +4,7 @@
 
 A LIST is a .txt of image names (NIH's official lists), a .csv with a column of images (CheXpert's
 train.csv) or one of MURA's without a header, a COCO ground truth, a .safetensors bundle or its
-folder (what it was trained on), or a results file with its .manifest.json. A results file behind
+folder (its training images), or a results file with its .manifest.json. A results file behind
 --train: each of its models is audited on those images that it predicted. BOXES (a COCO ground truth
 or NIH's BBox_List_2017.csv) are the boxes that are scored: none of their images may be in a
 training. Exit status: 0 clean, 1 leaked, 2 wrong usage or a file that is no list, 130
@@ -55,10 +55,10 @@ def _parser() -> argparse.ArgumentParser:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "--train", type=Path, nargs="+", required=True, metavar="LIST", help="what was trained on"
+        "--train", type=Path, nargs="+", required=True, metavar="LIST", help="training images"
     )
     parser.add_argument(
-        "--evaluate", type=Path, required=True, metavar="LIST", help="what is scored"
+        "--evaluate", type=Path, required=True, metavar="LIST", help="images that are scored"
     )
     parser.add_argument(
         "--boxes",

@@ -4,11 +4,11 @@ r"""Which letters and burnt-in words are found on images? Look at them, or score
     python tools/data/find_markers.py --phantoms 30 --image_size 512
 
 INPUT is an image file (PNG, JPEG, DICOM) or a folder. DIR receives markers.csv, a line for each
-marker with its box, and sheet1.jpg, sheet2.jpg, ...: each image with its boxes and, beside it, as a
-network sees it that is trained with `model.markers mask` (or --remove_markers inpaint). With
+marker with its box, and sheet1.jpg, sheet2.jpg, ...: each image with its boxes and, next to it, as
+a network sees it that is trained with `model.markers mask` (or --remove_markers inpaint). With
 --phantoms words are burnt into drawn chests and limbs, whose places are known: precision and recall
-of the finder. Exit status: 0, 1 some image could not be read, 2 wrong usage,
-130 interrupted. Research use only, never a diagnosis.
+of the finder. Exit status: 0, 1 some image could not be read, 2 wrong usage, 130 interrupted.
+Research use only, never a diagnosis.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ def _look(inputs: Sequence[Path], out: Path, how: str) -> int:
         ]
     _write_table(out / "markers.csv", rows)
     print(
-        f"{len(rows)} markers on {images} images: {out / 'markers.csv'} and the sheets beside it."
+        f"{len(rows)} markers on {images} images: {out / 'markers.csv'} and the sheets next to it."
     )
     print(f"{RESEARCH_USE}.")
     for failure in failures:

@@ -1,4 +1,4 @@
-r"""Does a network look at side letters, burnt-in text or the air beside the patient?
+r"""Does a network look at side letters, burnt-in text or the air around the patient?
 
     python tools/experiments/check_shortcuts.py --prepared data/nih --run runs/gate \\
         --out runs/shortcuts

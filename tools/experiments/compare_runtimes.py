@@ -7,7 +7,7 @@ Each image is predicted by the model that has not seen its patient: in float32 a
 runtime that this machine's CPU has (--runtime of predict and serve). The table says how far the
 probabilities are apart, how many decisions turn, whether the Grad-CAM boxes stay, and what becomes
 of the AUC. INT8 weights are made for this out of 96 training images of each model; those that
-tools/experiments/quantize.py put beside a bundle are neither used nor changed. DIR receives
+tools/experiments/quantize.py put next to a bundle are neither used nor changed. DIR receives
 runtimes.csv, .md and .tex, all answers as predictions_foldK.parquet, and the manifest. A fold
 that is done is not predicted again, so the same command goes on after an interrupt. Research use
 only, never a diagnosis.
@@ -95,7 +95,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def compare(config: CompareRuntimesConfig) -> None:
-    """Predict what is not predicted yet, and write the table.
+    """Predict the missing images, and write the table.
 
     Raises:
         ValueError, OSError: for a fold without a model, a model of another preparation, and for
@@ -133,7 +133,7 @@ def compare(config: CompareRuntimesConfig) -> None:
 def _predicted(
     model: FoldModel, prepared: PreparedData, config: CompareRuntimesConfig
 ) -> tuple[Path, Facts]:
-    """The file with a model's images, made unless it is there, and what it was made of."""
+    """The file with a model's images, made unless it exists, and its settings."""
     from cxrloc.classification.metrics.scored_images import OUTSIDE
     from cxrloc.localization.analyses.runtimes.runtime_table import settings_of, write_images
 
@@ -155,7 +155,7 @@ def _predicted(
 def _made_of(
     bundle: Path, images: Sequence[Radiograph], prepared: PreparedData, seed: int
 ) -> Facts:
-    """All that an image's answers depend on: where it is another, images are predicted anew."""
+    """Everything that the predictions depend on: when it changes, images are predicted again."""
     import torch
 
     listed = RunFolder(bundle.parent).training_images
@@ -248,7 +248,7 @@ class _Predictor:
         self.gates.setdefault(gate.runtime, gate)  # "auto" may be fp32
 
     def _int8(self) -> Int8Backbone:
-        """INT8 weights out of training images, which the images to be predicted are none of."""
+        """INT8 weights from training images, none of which is predicted here."""
         from cxrloc.classification.inference.int8_calibration import CALIBRATION_IMAGES, calibrate
 
         path = RunFolder(self.path.parent).training_images
@@ -286,9 +286,9 @@ def _check_alike(facts_of: Mapping[Path, Facts]) -> None:
             here, there = facts_of[path][key], facts_of[first][key]
             if here != there:
                 raise ValueError(
-                    f"{path} and {first} cannot stand in one table: {key} {here}, but {there}. "
+                    f"{path} and {first} cannot be in one table: {key} {here}, but {there}. "
                     "Name the folds that belong together with --folds, or delete the file that "
-                    "another machine made; it is predicted anew"
+                    "another machine made; its images are predicted again"
                 )
 
 

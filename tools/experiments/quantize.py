@@ -6,7 +6,7 @@
 IMAGES are image files (PNG, JPEG, DICOM) or folders of images like those that the classifier is to
 predict; no labels are needed. 192 are drawn at random, or all if there are fewer (32 at least).
 Half of them calibrate the weights; the others are predicted in float32 and in INT8. How far apart
-the two are is printed and kept in the file: classifier.int8.safetensors, beside the classifier,
+the two are is printed and kept in the file: classifier.int8.safetensors, next to the classifier,
 which is left as it is. A classifier that was trained again needs this again. The comparison tells
 what rounding changes, not who is right: one patient's images may be in both halves, and images of
 the classifier's training are fit for both. It takes minutes, with deep networks at large sizes an

@@ -134,7 +134,7 @@ def _add_predictions(app: FastAPI, service: Service) -> None:
 def _views(
     service: Service, picture: Picture, dicom: DicomKind
 ) -> dict[str, Callable[[Prediction], object]]:
-    """Media type -> what is sent of a prediction; made in the worker, which then forgets it."""
+    """Media type -> what is sent of a prediction; the worker makes it and forgets the rest."""
     return {
         JSON: Prediction.record,
         PNG: lambda prediction: prediction.picture(picture),

@@ -53,7 +53,7 @@ class Service:
 
         Args:
             uploads: of one request.
-            view: what is kept of a prediction, such as its record: pixels and maps are dropped.
+            view: the part of a prediction to keep, such as its record: pixels and maps are dropped.
 
         Raises:
             ProblemError: 503 or 504, see `Worker.run`.

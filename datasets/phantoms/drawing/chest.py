@@ -160,7 +160,7 @@ def _mark(
 def burn_in(
     pixels: npt.NDArray[np.uint8], text: str, at: tuple[int, int], height: float, white: int
 ) -> Rectangle:
-    """Burn a word in, its first letter's foot at `at`; its box in the 1024 frame."""
+    """Burn in a word, the foot of its first letter at `at`; return its box in the 1024 frame."""
     scale = len(pixels) / FRAME
     place = (round(at[0] * scale), round(at[1] * scale))
     thickness = max(1, round(2.5 * height * scale))

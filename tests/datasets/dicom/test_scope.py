@@ -35,7 +35,10 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"PhotometricInterpretation": "PALETTE COLOR"}, "colour.*PALETTE COLOR"),
     ({"PhotometricInterpretation": None}, ": PhotometricInterpretation is not stated"),
     ({"BodyPartExamined": "EXTREMITY"}, "not a chest image: BodyPartExamined is EXTREMITY"),
-    ({"BodyPartExamined": "HAND"}, r"BodyPartExamined is HAND; .*limbs \(MURA\) take PNG or JPEG"),
+    (
+        {"BodyPartExamined": "HAND"},
+        r"BodyPartExamined is HAND; .*limbs \(MURA\) take only PNG or JPEG",
+    ),
     ({"BodyPartExamined": "T SPINE"}, "not a chest image: BodyPartExamined is T SPINE"),
     (
         {"BodyPartExamined": None, "AnatomicRegionSequence": [code("85562004", "SCT", "Hand")]},

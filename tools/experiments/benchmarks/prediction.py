@@ -1,4 +1,4 @@
-"""What a prediction costs beside what others offer, and where its time goes: tables of one run.
+"""Time a prediction against other packages, and show where the time goes: tables of one run.
 
 How sides are measured: `cxrloc.tools.experiments.benchmarks.timing`. Without a classifier the
 networks have random
@@ -51,7 +51,7 @@ def prediction_tables(size: int, repeats: int, classifier: Path | None = None) -
     Args:
         size: side of the gate's input, pixels.
         repeats: measured rounds, after one that is not.
-        classifier: bundle of the gate, with INT8 weights beside it; None is an untrained ResNet-18.
+        classifier: bundle of the gate, with its INT8 weights; None is an untrained ResNet-18.
 
     Raises:
         ImportError: when a peer or a runtime is not installed.
@@ -227,7 +227,7 @@ def _textbook(path: Path, bundle: ClassifierBundle) -> None:
 
 
 class _Logits(torch.nn.Module):
-    """A classifier as others expect it: its output is the logits alone."""
+    """A classifier as others expect it: its output is only the logits."""
 
     def __init__(self, model: torch.nn.Module) -> None:
         super().__init__()

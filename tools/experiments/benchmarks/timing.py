@@ -1,7 +1,7 @@
 """What each of several ways to do one thing costs, side by side in one run.
 
 The sides run in turn, each repeat all of them once; ratios are medians over repeats, so that what
-else the machine does falls on all sides alike. CPU time counts all threads.
+else the machine does falls on all sides equally. CPU time counts all threads.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def _cells(cost: Cost) -> dict[str, Value]:
 
 
 def _peak_mb(run: Callable[[], object]) -> float | None:
-    """Largest resident memory while it runs, what is loaded already included; Linux alone."""
+    """Largest resident memory while it runs, including what is loaded already; Linux only."""
     try:
         Path("/proc/self/clear_refs").write_text("5")  # the peak so far is forgotten
         run()

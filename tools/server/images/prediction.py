@@ -25,12 +25,12 @@ class Engine(Protocol):
 
 @dataclass(frozen=True)
 class Prediction:
-    """An image and what was found on it.
+    """An image and its diagnosis.
 
     Attributes:
         upload: the file that the image came in.
         image: its pixels.
-        diagnosis: what was found.
+        diagnosis: findings, boxes and heat maps.
         seconds: time of `decode` and of `networks`.
     """
 
@@ -44,7 +44,7 @@ class Prediction:
         return to_json(self.diagnosis)
 
     def picture(self, kind: str) -> bytes:
-        """A PNG: `boxes` beside the findings, or the `heat` maps."""
+        """A PNG: `boxes` next to the findings, or the `heat` maps."""
         return PICTURES[kind](self.image, self.diagnosis).encoded(".png")
 
 

@@ -68,7 +68,7 @@ def _box(annotation: dict[str, Any], names: dict[int, str]) -> dict[str, Any]:
 
 
 def alternative_text(record: dict[str, Any], names: dict[int, str]) -> str:
-    """The image in words: its size, and the strongest boxes by their place."""
+    """Describe the image: its size, and the strongest boxes with their places."""
     image = record["images"][0]
     sentences = [f"Chest image {image['file_name']}, {image['width']} by {image['height']} pixels."]
     for a in record["annotations"]:
