@@ -154,7 +154,7 @@ def localize(config: LocalizeConfig) -> Predicted:
     """Predict and write the results file and its manifest.
 
     Raises:
-        ValueError, FileNotPredictedError: for a fold without a model, or a model of another
+        ValueError, FileNotFoundError: for a fold without a model, or a model of another
         preparation.
     """
     from cxrloc.datasets.prepared.coco import load_coco

@@ -36,9 +36,9 @@ PUBLISHED: tuple[tuple[float | str, ...], ...] = (
 
 
 def image(number: int, row: tuple[float | str, ...]) -> Radiograph:
-    named = dict(zip(DISEASES, row, strict=True))
-    uncertain = tuple(d for d, value in named.items() if value == U)
-    labels = {d: NAN if value == U else float(value) for d, value in named.items()}
+    values_of = dict(zip(DISEASES, row, strict=True))
+    uncertain = tuple(d for d, value in values_of.items() if value == U)
+    labels = {d: NAN if value == U else float(value) for d, value in values_of.items()}
     return Radiograph(f"{number}.jpg", None, str(number), "AP", labels, uncertain=uncertain)
 
 

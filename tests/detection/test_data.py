@@ -19,8 +19,8 @@ def _radiograph(name: str, boxes: tuple[Box, ...] = (), **labels: float) -> Radi
 def test_boxes_are_scaled_to_the_square_and_numbered_from_one() -> None:
     boxes = (Box("Mass", (256, 512, 512, 1024)), Box("Hernia", (0, 0, 9, 9)))
     data = DetectionSet((_radiograph("a", boxes),), {}, 128, ("Effusion", "Mass"))
-    found, labels = data.boxes(0)
-    assert found.tolist() == [[32, 64, 64, 128]]
+    scaled, labels = data.boxes(0)
+    assert scaled.tolist() == [[32, 64, 64, 128]]
     assert labels.tolist() == [2]
     assert class_counts(data) == {"Effusion": 0, "Mass": 1}
 

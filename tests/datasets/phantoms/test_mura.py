@@ -70,7 +70,7 @@ def test_the_plan_has_muras_proportions() -> None:
     for study in studies:
         part, _, patient, _ = study.folder.split("/")
         patients.setdefault(patient, set()).add(part)
-    assert all(len(found) == 1 for found in patients.values())  # in train or in valid
+    assert all(len(parts_of) == 1 for parts_of in patients.values())  # in train or in valid
     several = [study for study in studies if "study2" in study.folder]
     assert several  # of one part
 

@@ -218,5 +218,5 @@ def test_prepare_data_reads_one_part_by_its_option(mura_tree: Tree, tmp_path: Pa
     arguments = ["--dataset=mura", f"--root={root}", f"--out={tmp_path / 'out'}", "--folds=3"]
     assert prepare([*arguments, "--body_part=XR_HAND"]) == 0
     assert re.search(r"^images +8 +8 +0$", (tmp_path / "out/summary.txt").read_text(), re.M)
-    assert prepare([*arguments, "--body_part=XR_NECK"]) == 1
-    assert prepare(["--dataset=nih", *arguments[1:], "--body_part=XR_HAND"]) == 1
+    assert prepare([*arguments, "--body_part=XR_NECK"]) == 2
+    assert prepare(["--dataset=nih", *arguments[1:], "--body_part=XR_HAND"]) == 2

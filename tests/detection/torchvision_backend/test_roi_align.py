@@ -26,12 +26,12 @@ def test_values_and_gradients_equal_those_of_torchvision(bins: int) -> None:
     ours = FastRoIAlign(list("012"), bins, 2, canonical_scale=90)(maps, boxes, sizes)
     torch.testing.assert_close(ours, expected, atol=5e-5, rtol=1e-4)
     weight = torch.randn_like(expected)
-    for mine, other in zip(
+    for grown, other in zip(
         torch.autograd.grad((ours * weight).sum(), list(maps.values())),
         torch.autograd.grad((expected * weight).sum(), list(maps.values())),
         strict=True,
     ):
-        torch.testing.assert_close(mine, other, atol=2e-4, rtol=1e-3)
+        torch.testing.assert_close(grown, other, atol=2e-4, rtol=1e-3)
 
 
 def test_no_region_gives_no_features() -> None:

@@ -105,11 +105,11 @@ def test_a_model_trained_without_markers_is_shown_them_and_the_page_says_so(
     again = data / "out_masked"
     arguments = ["--prepared", data / "prepared", "--run", data / "masked", "--out", again]
     assert main([*map(str, arguments), "--resamples", "50"]) == 0
-    mine, plain = (read_heat_maps(f / "grad_cam.maps.safetensors") for f in (again, out))
-    np.testing.assert_array_equal(mine.maps, plain.maps)  # the same weights, so the same maps
-    assert mine.maps_without_markers is not None
+    maps_shown, plain = (read_heat_maps(f / "grad_cam.maps.safetensors") for f in (again, out))
+    np.testing.assert_array_equal(maps_shown.maps, plain.maps)  # the same weights, so the same maps
+    assert maps_shown.maps_without_markers is not None
     assert plain.maps_without_markers is not None
-    np.testing.assert_array_equal(mine.maps_without_markers, plain.maps_without_markers)
+    np.testing.assert_array_equal(maps_shown.maps_without_markers, plain.maps_without_markers)
     message = "The model was trained on images with markers masked"
     assert message in (again / "report.html").read_text()
     assert message not in (out / "report.html").read_text()

@@ -34,7 +34,7 @@ OPERATIONS = ("/v1/predictions", "/v1/models", "/healthz", "/metrics")
 
 
 def test_every_operation_of_the_description_is_fuzzed(description: Any) -> None:
-    described = [found.ok() for found in description.get_all_operations()]
+    described = [each.ok() for each in description.get_all_operations()]
     assert {operation.path for operation in described} == set(OPERATIONS)
 
 
