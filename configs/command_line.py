@@ -33,7 +33,7 @@ def config_parser(config_class: type[Any], description: str | None = None) -> Ar
 def load_config(
     config_class: type[Config], argv: Sequence[str] | None = None, description: str | None = None
 ) -> Config:
-    """Config from command-line words (default: the program's own).
+    """Config from command-line arguments (default: the program's own).
 
     Raises:
         SystemExit: status 2, after a message on stderr, for an unknown key, a bad value or a
@@ -84,14 +84,14 @@ def run_tool(
         return 130
 
 
-def named_files(words: Sequence[str], option: str = "--predictions") -> dict[str, Path]:
-    """`NAME=FILE` words as a dict, in order.
+def named_files(arguments: Sequence[str], option: str = "--predictions") -> dict[str, Path]:
+    """`NAME=FILE` arguments as a dict, in order.
 
     Raises:
         ValueError: for a word without a name or a file, or a name given twice.
     """
     files: dict[str, Path] = {}
-    for word in words:
+    for word in arguments:
         name, equals, file = word.partition("=")
         if not (equals and name.strip() and file):
             raise ValueError(f"{option} {word!r}: expected NAME=FILE, such as mask_rcnn=a.json")

@@ -11,7 +11,7 @@ By name:
     ones, zeros     present, absent (U-Ones, U-Zeros)
     smoothed_ones   a number drawn from U(.55, .85) (Pham et al. 2019)
     smoothed_zeros  a number drawn from U(0, .3) (the same)
-    three_class     a class of its own beside present and absent (U-MultiClass of Irvin et al.)
+    three_class     a class of its own besides present and absent (U-MultiClass of Irvin et al.)
 
 Irvin et al., "CheXpert", AAAI 2019. Pham et al., "Interpreting chest X-rays via CNNs that exploit
 hierarchical disease dependencies and uncertainty labels", 2019, arXiv 1911.06475.
@@ -68,10 +68,10 @@ class LabelRules:
     closure: bool = False
 
     def __post_init__(self) -> None:
-        for name, known in (("uncertain", POLICIES), ("blank", BLANKS)):
-            if getattr(self, name) not in known:
+        for name, allowed in (("uncertain", POLICIES), ("blank", BLANKS)):
+            if getattr(self, name) not in allowed:
                 value = getattr(self, name)
-                raise ValueError(f"{name}: got {value!r}, expected one of {', '.join(known)}")
+                raise ValueError(f"{name}: got {value!r}, expected one of {', '.join(allowed)}")
 
     def meaning(self, radiographs: Sequence[Radiograph]) -> list[Radiograph]:
         """The radiographs with closure and blanks applied; uncertain labels stay NaN."""
@@ -84,7 +84,7 @@ class LabelRules:
     ) -> FloatArray:
         """(N, D) labels to train on, of radiographs that `meaning` gave.
 
-        A smoothed label depends on the seed, the image and the disease alone.
+        A smoothed label depends only on the seed, the image and the disease.
         """
         labels = label_matrix(radiographs, diseases)
         low, high = POLICIES[self.uncertain]
@@ -132,13 +132,13 @@ class LabelCounts:
 
 
 def ancestors(labels: Mapping[str, float]) -> tuple[str, ...]:
-    """Parents, and their parents, of what is labelled present."""
-    found: dict[str, None] = {}
+    """All ancestors of the diseases that are labelled present."""
+    parents: dict[str, None] = {}
     for disease in (d for d in PARENTS if labels.get(d) == 1):
         while disease in PARENTS:
             disease = PARENTS[disease]
-            found[disease] = None
-    return tuple(found)
+            parents[disease] = None
+    return tuple(parents)
 
 
 def count_labels(

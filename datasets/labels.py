@@ -75,7 +75,7 @@ _CANONICAL = {name.lower(): name for name in (*NIH_DISEASES, NO_FINDING)}
 
 
 def canonical_label(text: str) -> str:
-    """Canonical spelling of a label as it stands in a file.
+    """Canonical spelling of a label found in a file.
 
     Raises:
         ValueError: for a label that is neither a known name nor a known alias.
@@ -83,8 +83,8 @@ def canonical_label(text: str) -> str:
     key = text.strip().lower()
     name = _CANONICAL.get(key) or ALIASES.get(key)
     if name is None:
-        known = ", ".join((*NIH_DISEASES, NO_FINDING))
-        raise ValueError(f"unknown label {text!r}; known are {known} and aliases {sorted(ALIASES)}")
+        names = ", ".join((*NIH_DISEASES, NO_FINDING))
+        raise ValueError(f"unknown label {text!r}; known are {names} and aliases {sorted(ALIASES)}")
     return name
 
 

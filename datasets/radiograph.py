@@ -1,4 +1,4 @@
-"""The record that every reader returns: what is known of one radiograph, without its pixels."""
+"""The record that every reader returns: all facts about one radiograph, without its pixels."""
 
 from __future__ import annotations
 
@@ -53,8 +53,8 @@ class Radiograph:
             at `path` may be a resized copy; whoever reads it scales to this frame.
         sex, age_years: demographics where the data set gives them (empty, NaN otherwise).
         study_id: examination that the image belongs to, unique in the data set; the images of one
-            study are judged together. Empty where the data set knows no studies.
-        body_part: what was examined as the data set names it (MURA: `XR_ELBOW`), empty if unknown.
+            study are predicted as one. Empty where the data set knows no studies.
+        body_part: the examined part, as the data set names it (MURA: `XR_ELBOW`), empty if unknown.
         uncertain: labels that the data set calls uncertain; their value in `labels` is NaN.
     """
 
@@ -97,7 +97,7 @@ class Radiograph:
         return self.labels.get(disease)
 
     def image(self, pixels: npt.NDArray[np.uint8]) -> LoadedImage:
-        """The image with its (H, W) grey pixels, and what is known of the patient."""
+        """The image with its (H, W) grey pixels, and the known facts about the patient."""
         return LoadedImage(
             self.image_id,
             pixels,

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from cxrloc.classification.run_folder import RunFolder
+
 # numbers of torchvision's Mask R-CNN, and of detectron2's, that no run of ours has changed
 ANCHOR_RATIOS = (0.5, 1.0, 2.0)  # height / width of the anchors of every level
 # proposals, before suppression per level and after it per image
@@ -108,7 +110,7 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class AugmentConfig:
-    """Light changes of the square and its boxes, drawn anew for every image and epoch.
+    """Light changes of the square and its boxes, drawn again for every image and epoch.
 
     Flips are off: the heart has a side, and so have the signs of its enlargement.
 
@@ -220,6 +222,9 @@ def resolve_init(model: ModelConfig, fold: int | None) -> Init:
     if model.weights != "gate":
         return Init("file", Path(model.weights))
     gate = Path(str(model.gate))
-    if gate.is_dir() and fold is not None and (gate / f"fold{fold}").is_dir():
-        return Init("gate", gate / f"fold{fold}" / "classifier.safetensors")
-    return Init("gate", gate / "classifier.safetensors" if gate.is_dir() else gate)
+    if not gate.is_dir():
+        return Init("gate", gate)
+    run = RunFolder(gate)
+    if fold is not None and run.fold(fold).path.is_dir():
+        run = run.fold(fold)
+    return Init("gate", run.classifier)

@@ -51,9 +51,13 @@ class DetectionSet:
         """
         radiograph = self.radiographs[index]
         scale = square_scale(radiograph.size_hw, self.size)
-        kept = [box for box in radiograph.boxes if box.disease in self.diseases]
-        boxes = np.array([box.box_xyxy for box in kept], dtype=np.float32).reshape(-1, 4) * scale
-        labels = np.array([self.diseases.index(box.disease) + 1 for box in kept], dtype=np.int64)
+        of_diseases = [box for box in radiograph.boxes if box.disease in self.diseases]
+        boxes = (
+            np.array([box.box_xyxy for box in of_diseases], dtype=np.float32).reshape(-1, 4) * scale
+        )
+        labels = np.array(
+            [self.diseases.index(box.disease) + 1 for box in of_diseases], dtype=np.int64
+        )
         return boxes.astype(np.float32), labels
 
     def sample(
@@ -136,8 +140,8 @@ def with_negatives(
         for r in radiographs
         if r.image_id not in boxed and not any(r.labels.get(d, 0.0) == 1 for d in diseases)
     ]
-    wanted = round(negatives * len(boxed)) if negatives < 1 else round(negatives)
-    order = np.random.default_rng(seed).permutation(len(clean))[: max(wanted, 0)]
+    count = round(negatives * len(boxed)) if negatives < 1 else round(negatives)
+    order = np.random.default_rng(seed).permutation(len(clean))[: max(count, 0)]
     chosen = boxed | {clean[i] for i in order}
     return tuple(r for r in radiographs if r.image_id in chosen)
 

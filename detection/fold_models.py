@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Job:
+class FoldModel:
     """Images that one model predicts; the controls have no bundle and no fold."""
 
     images: tuple[Radiograph, ...] = field(repr=False)
@@ -43,13 +43,13 @@ class ModelFiles:
     bundle: Path | None = None
 
 
-def plan_jobs(
+def plan_fold_models(
     images: Sequence[Radiograph],
     prepared: PreparedData,
     models: ModelFiles,
     folds: Sequence[int] | None = None,
-) -> list[Job]:
-    """One job for each model; each image is in exactly one.
+) -> list[FoldModel]:
+    """The trained models with the images of each; each image has exactly one model.
 
     Args:
         images: those to predict.
@@ -59,23 +59,25 @@ def plan_jobs(
         ValueError, FileNotFoundError: for a fold that does not exist or has no model, and for a
             model of another preparation.
     """
-    wanted = _wanted_folds(folds, prepared)
+    test_folds = _wanted_folds(folds, prepared)
     if models.name is None:
-        return [Job(tuple(r for r in images if prepared.folds[r.image_id] in wanted))]
+        return [FoldModel(tuple(r for r in images if prepared.folds[r.image_id] in test_folds))]
     if models.bundle is not None:
-        job = _bundle_job(models.bundle, images, prepared)
-        if folds is not None and [job.fold] != wanted:
+        model = _model_of_bundle(models.bundle, images, prepared)
+        if folds is not None and [model.fold] != test_folds:
             raise ValueError(
-                f"--folds {wanted}, but {models.bundle} is of fold {job.fold}; leave --folds "
+                f"--folds {test_folds}, but {models.bundle} is of fold {model.fold}; leave --folds "
                 "out, or give the --run folder with all folds"
             )
-        return [job]
+        return [model]
     assert models.run is not None
-    jobs = [_fold_job(models.run, fold, models.name, images, prepared) for fold in wanted]
-    return [job for job in jobs if job.images]
+    fold_models = [
+        _model_of_fold(models.run, fold, models.name, images, prepared) for fold in test_folds
+    ]
+    return [model for model in fold_models if model.images]
 
 
-def unseen(job: Job, notes: list[str]) -> Job:
+def unseen(model: FoldModel, notes: list[str]) -> FoldModel:
     """Without images of patients that a model of no fold, as of MURA's official split, has seen.
 
     What a reader must know of that is added to `notes`.
@@ -85,24 +87,24 @@ def unseen(job: Job, notes: list[str]) -> Job:
     """
     from cxrloc.classification.runs.ensemble import unseen_images  # torch: not for --help
 
-    if job.fold is not None or job.bundle is None:
-        return job
-    images, said = unseen_images([job.bundle], job.images)
-    notes += said
-    return replace(job, images=tuple(images))
+    if model.fold is not None or model.bundle is None:
+        return model
+    images, left_out = unseen_images([model.bundle], model.images)
+    notes += left_out
+    return replace(model, images=tuple(images))
 
 
 def _wanted_folds(folds: Sequence[int] | None, prepared: PreparedData) -> list[int]:
-    wanted = list(range(prepared.k)) if folds is None else list(folds)
-    unknown = [fold for fold in wanted if not 0 <= fold < prepared.k]
-    if unknown or not wanted:
+    asked = list(range(prepared.k)) if folds is None else list(folds)
+    unknown = [fold for fold in asked if not 0 <= fold < prepared.k]
+    if unknown or not asked:
         raise ValueError(f"folds {folds}: {prepared.root} has folds 0 to {prepared.k - 1}")
-    return sorted(dict.fromkeys(wanted))
+    return sorted(dict.fromkeys(asked))
 
 
-def _fold_job(
+def _model_of_fold(
     run: Path, fold: int, bundle_file: str, images: Sequence[Radiograph], prepared: PreparedData
-) -> Job:
+) -> FoldModel:
     path = RunFolder(run).fold(fold).path / bundle_file
     if not path.is_file():
         there = sorted(p.parent.name for p in run.glob(f"*/{bundle_file}"))
@@ -115,18 +117,18 @@ def _fold_job(
         raise ValueError(f"{path}: trained with test fold {metadata.get('fold')}, expected {fold}")
     check_preparation(path, metadata, prepared)
     chosen = tuple(r for r in images if prepared.folds[r.image_id] == fold)
-    return Job(chosen, path, fold, metadata)
+    return FoldModel(chosen, path, fold, metadata)
 
 
-def _bundle_job(path: Path, images: Sequence[Radiograph], prepared: PreparedData) -> Job:
+def _model_of_bundle(path: Path, images: Sequence[Radiograph], prepared: PreparedData) -> FoldModel:
     metadata = read_metadata(path)
     fold = metadata.get("fold")
     if fold is None:
         print(f"{path} has no fold: whether it has seen an image is not checked", file=sys.stderr)
-        return Job(tuple(images), path, None, metadata)
+        return FoldModel(tuple(images), path, None, metadata)
     check_preparation(path, metadata, prepared)
     chosen = tuple(r for r in images if prepared.folds[r.image_id] == fold)
-    return Job(chosen, path, fold, metadata)
+    return FoldModel(chosen, path, fold, metadata)
 
 
 def read_metadata(path: Path) -> dict[str, Any]:
@@ -154,13 +156,13 @@ def check_preparation(path: Path, metadata: Mapping[str, Any], prepared: Prepare
         )
 
 
-def check_markers_kept(jobs: Sequence[Job]) -> None:
+def check_markers_kept(fold_models: Sequence[FoldModel]) -> None:
     """Raise ValueError if a model removes markers itself: it would see no image with them."""
-    for job in jobs:
-        own = job.metadata.get("preprocessing", {}).get("markers", "keep")
-        if own != "keep":
+    for model in fold_models:
+        removal = model.metadata.get("preprocessing", {}).get("markers", "keep")
+        if removal != "keep":
             raise ValueError(
-                f"--remove_markers: the model {job.bundle} removes markers itself ({own}), so its "
-                "maps are without them; tools/experiments/check_shortcuts.py shows it images with "
-                "them too"
+                f"--remove_markers: the model {model.bundle} removes markers itself ({removal}), "
+                "so its maps are without them; tools/experiments/check_shortcuts.py shows it "
+                "images with them too"
             )

@@ -1,4 +1,4 @@
-"""Trained bundles to a `Diagnoser`, ready to judge images.
+"""Trained bundles to a `Diagnoser`, ready to predict images.
 
 from cxrloc.datasets.images.read import read_image
 from cxrloc.detection.load_diagnoser import load_diagnoser

@@ -9,7 +9,7 @@ from typing import Any
 
 from cxrloc.classification.run_folder import CLASSIFIER
 from cxrloc.detection.run_config import MASK_RCNN
-from cxrloc.localization.cam.boxes import DEEP_MEDIA, WANG, CamBoxRule
+from cxrloc.localization.cam.boxes import DEEP_MEDIA, WANG
 from cxrloc.localization.cam.rules import SizedRule
 from cxrloc.localization.localizer import Localizer
 
@@ -18,7 +18,7 @@ ALIGNED = "grad_cam_aligned"  # the one whose maps are laid where their cells lo
 
 @dataclass(frozen=True)
 class LocalizerInputs:
-    """What a localizer may be built from; each takes what it needs.
+    """Everything a localizer may be built from; each takes what it needs.
 
     Attributes:
         bundle: trained model (`.safetensors`); the controls need none.
@@ -26,8 +26,7 @@ class LocalizerInputs:
         seed: of random localizers.
         device: `cpu`, `cuda` or `auto`.
         precision: `auto`, `fp32` or `bf16`.
-        cam_rule: how `grad_cam` makes boxes (`grad_cam_wang` has its own rule).
-        cam_rules: disease -> rule in the place of `cam_rule`, tuned on other folds' boxes.
+        cam_rules: disease -> rule in the place of the published one, tuned on other folds' boxes.
     """
 
     bundle: Path | None = None
@@ -35,7 +34,6 @@ class LocalizerInputs:
     seed: int = 0
     device: str = "cpu"
     precision: str = "auto"
-    cam_rule: CamBoxRule = DEEP_MEDIA
     cam_rules: Mapping[str, SizedRule] | None = None
 
 
@@ -47,7 +45,7 @@ class LocalizerEntry:
         build: makes the localizer; imports heavy modules itself, so that listing names is free.
         bundle_file: the model file to look for in `RUN/fold0`, `RUN/fold1`, ...; None: a control.
         has_maps: its boxes come from heat maps, which it returns too.
-        takes_rules: boxes are made by `cam_rule` or `cam_rules`.
+        takes_rules: boxes are made by `cam_rules`, where given.
     """
 
     build: Callable[[LocalizerInputs], Localizer]
@@ -78,7 +76,7 @@ def _grad_cam(inputs: LocalizerInputs, name: str) -> Localizer:
     from cxrloc.localization.cam.localizer import GradCamLocalizer
 
     gate = Gate(load_classifier(_bundle(inputs, name)), inputs.device, inputs.precision)
-    rule = WANG if name == "grad_cam_wang" else inputs.cam_rule
+    rule = WANG if name == "grad_cam_wang" else DEEP_MEDIA
     return GradCamLocalizer(gate, rule, name, aligned=name == ALIGNED, rules=inputs.cam_rules)
 
 

@@ -38,7 +38,6 @@ DETECTRON2_HELP = (
     "  FORCE_CUDA=0 pip install --no-build-isolation git+https://github.com/facebookresearch/detectron2\n"
     "or use the default backend: --backend torchvision"
 )
-MASK_CELLS = 28
 _MASK_ZOOM = 8
 
 

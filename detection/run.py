@@ -97,19 +97,19 @@ def _prepare(config: MaskRCNNConfig) -> _Run:
     prepared = load_prepared(Path(config.data.prepared))
     coco = load_coco(prepared.files.ground_truth)
     has_box = {box.disease for r in prepared.radiographs for box in r.boxes}
-    known = [c["name"] for c in coco["categories"]]
-    diseases = config.data.diseases or tuple(d for d in known if d in has_box)
+    categories = [c["name"] for c in coco["categories"]]
+    diseases = config.data.diseases or tuple(d for d in categories if d in has_box)
     unknown = [d for d in diseases if d not in has_box]
     if unknown or not diseases:
         raise ValueError(
-            f"data.diseases {unknown}: no box of it in {prepared.root}; there are {known}"
+            f"data.diseases {unknown}: no box of it in {prepared.root}; there are {categories}"
         )
     all_images = config.data.predict == "all" or config.data.negatives > 0
-    wanted = [r for r in prepared.radiographs if all_images or r.boxes]
-    cache = run_on_rank_zero(_open_cache, config, prepared, wanted)
+    radiographs = [r for r in prepared.radiographs if all_images or r.boxes]
+    cache = run_on_rank_zero(_open_cache, config, prepared, radiographs)
     for image_id, reason in cache.unreadable.items():
         print(f"left out, unreadable: {image_id}: {reason}", flush=True)
-    readable = tuple(r for r in wanted if r.image_id not in cache.unreadable)
+    readable = tuple(r for r in radiographs if r.image_id not in cache.unreadable)
     return _Run(config, prepared, coco, cache, readable, diseases, MaskRCNNFolder(Path(config.out)))
 
 
@@ -193,22 +193,24 @@ def _sets(run: _Run, fold: int) -> tuple[DetectionSet, DetectionSet | None]:
 def _predict_fold(
     run: _Run, folder: MaskRCNNFolder, predictor: Predictor, radiographs: Sequence[Radiograph]
 ) -> None:
-    found: list[Detections] = []
+    detections: list[Detections] = []
     for start in tqdm(range(0, len(radiographs), _CHUNK), desc=f"predict {folder.path.name}"):
         some = radiographs[start : start + _CHUNK]
-        found += predictor.predict([image_of(r, run.squares, run.config.size) for r in some])
+        detections += predictor.predict([image_of(r, run.squares, run.config.size) for r in some])
     for path, box_from in ((folder.boxes, "box"), (folder.mask_boxes, "mask")):
         localizer = MaskRCNNLocalizer(predictor, box_from)  # type: ignore[arg-type]
-        boxes = [one for image in found for one in localizer.from_detections(image, run.diseases)]
+        boxes = [
+            box for image in detections for box in localizer.from_detections(image, run.diseases)
+        ]
         write_predictions(path, boxes, run.coco)
-    write_json(folder.small_masks, _small_masks(found, run))
+    write_json(folder.small_masks, _small_masks(detections, run))
 
 
-def _small_masks(found: Sequence[Detections], run: _Run) -> list[dict[str, Any]]:
+def _small_masks(detections: Sequence[Detections], run: _Run) -> list[dict[str, Any]]:
     images = {image["file_name"]: image["id"] for image in run.coco["images"]}
     categories = {c["name"]: c["id"] for c in run.coco["categories"]}
     entries = []
-    for image in found:
+    for image in detections:
         small = _in_small_frame(image, run.config.size)
         for row, disease in enumerate(small.diseases):
             entries.append(
@@ -267,11 +269,11 @@ def average_precision(
     """Box AP in the original frame and mask AP in the frame of `size` pixels, on the given
     images.
     """
-    wanted = set(image_ids)
+    asked = set(image_ids)
     truth = {
         **coco,
-        "images": [image for image in coco["images"] if image["id"] in wanted],
-        "annotations": [a for a in coco["annotations"] if a["image_id"] in wanted],
+        "images": [image for image in coco["images"] if image["id"] in asked],
+        "annotations": [a for a in coco["annotations"] if a["image_id"] in asked],
     }
     small = scaled_coco(coco, image_ids, size)
     return coco_ap(truth, boxes, "bbox"), coco_ap(small, masks, "segm")

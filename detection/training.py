@@ -32,9 +32,9 @@ def run_mark(
     ):
         settings[part].pop(name)
     sets = [
-        [[r.image_id, [(b.disease, *b.box_xyxy) for b in r.boxes]] for r in one.radiographs]
-        for one in (train_set, validation_set)
-        if one is not None
+        [[r.image_id, [(b.disease, *b.box_xyxy) for b in r.boxes]] for r in images.radiographs]
+        for images in (train_set, validation_set)
+        if images is not None
     ]
     return fingerprint(settings, sets, [init.kind, init.path and file_sha256(init.path)])
 
@@ -62,14 +62,14 @@ def check_gate(path: Path, fold: int, folds_sha256: str) -> None:
         ValueError: for the bundle of another fold, or of other folds.
     """
     metadata = read_bundle(path, "classifier")[1]
-    theirs = metadata.get("fold")
-    if theirs is None:
+    gate_fold = metadata.get("fold")
+    if gate_fold is None:
         print(f"{path} belongs to no fold: make sure that its training images hold no boxed image")
         return
-    if theirs != fold:
+    if gate_fold != fold:
         raise ValueError(
-            f"{path} was trained with test fold {theirs}, on images that fold {fold} is tested on; "
-            "set model.gate to the run folder with all folds"
+            f"{path} was trained with test fold {gate_fold}, on images that fold {fold} is "
+            "tested on; set model.gate to the run folder with all folds"
         )
     made_with = metadata.get("manifest", {}).get("hashes", {}).get("folds", folds_sha256)
     if made_with != folds_sha256:

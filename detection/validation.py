@@ -37,17 +37,17 @@ def mean_best_iou(predictor: Predictor, data: DetectionSet) -> float:
     """
     values = [
         value
-        for radiograph, found in zip(
+        for radiograph, detections in zip(
             data.radiographs, predictor.predict(list(images_of(data))), strict=True
         )
-        for value in best_ious(radiograph, found, found.boxes_xyxy, data.diseases)
+        for value in best_ious(radiograph, detections, detections.boxes_xyxy, data.diseases)
     ]
     return float(np.mean(values)) if values else 0.0
 
 
 def best_ious(
     radiograph: Radiograph,
-    found: Detections,
+    detections: Detections,
     boxes_xyxy: npt.NDArray[np.float64],
     diseases: Sequence[str],
 ) -> list[float]:
@@ -59,7 +59,7 @@ def best_ious(
     values = []
     for box in radiograph.boxes:
         if box.disease in diseases:
-            rows = [i for i, name in enumerate(found.diseases) if name == box.disease]
+            rows = [i for i, name in enumerate(detections.diseases) if name == box.disease]
             rows = [i for i in rows if np.isfinite(boxes_xyxy[i]).all()]
             truth = np.array([box.box_xyxy])
             values.append(float(iou(boxes_xyxy[rows[:1]], truth)[0]) if rows else 0.0)

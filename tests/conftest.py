@@ -48,13 +48,13 @@ Torchrun = Callable[..., subprocess.CompletedProcess[str]]
 
 @pytest.fixture(scope="session")
 def torchrun() -> Torchrun:
-    """`torchrun(*words)`: two processes on this machine, one thread each, at a free port."""
+    """`torchrun(*arguments)`: two processes on this machine, one thread each, at a free port."""
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
 
-    def run(*words: object) -> subprocess.CompletedProcess[str]:
+    def run(*arguments: object) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [*command, *map(str, words)],
+            [*command, *map(str, arguments)],
             env=environment,
             capture_output=True,
             text=True,

@@ -22,11 +22,10 @@ MOST_ENTRIES = 12
 MOST_LINES = 300
 MOST_FUNCTION_LINES = 60
 
-# Folders of tests that mirror no folder of the product: what runs in a browser, whole trainings.
-TESTS_OF_THEIR_OWN = {"browser", "tools/training"}
+# Folders of tests that mirror no folder of the product: what runs in a browser, whole tools.
+TESTS_OF_THEIR_OWN = {"browser", "tools/prediction", "tools/training"}
 HOUSE = tomllib.loads((REPOSITORY / "tests/house.toml").read_text())
 MAY_IMPORT: dict[str, list[str]] = HOUSE["may_import"]
-KNOWN: list[str] = HOUSE["known_violations"]
 
 
 @dataclass(frozen=True)
@@ -168,7 +167,7 @@ def test_folders_hold_at_most_twelve_entries() -> None:
     violations = [
         f"{folder}: holds {len(names)} entries, expected at most {MOST_ENTRIES}: {sorted(names)}"
         for folder, names in sorted(entries.items())
-        if folder != "." and folder not in KNOWN and len(names) > MOST_ENTRIES
+        if folder != "." and len(names) > MOST_ENTRIES
     ]
     assert_none(violations, "group what belongs together in a folder with a name of its own")
 
@@ -178,7 +177,7 @@ def test_modules_are_short() -> None:
     violations = [
         f"{name}:{lines}: has {lines} lines, expected at most {MOST_LINES}"
         for name, lines in lengths.items()
-        if lines > MOST_LINES and name not in KNOWN
+        if lines > MOST_LINES
     ]
     assert_none(violations, "split it by topic")
 

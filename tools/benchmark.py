@@ -1,6 +1,6 @@
 """Measure speed as a ratio, the two sides in turn in one run.
 
-python tools/benchmark.py index --root NIH      NIH's 112,120 rows against reading its CSV alone
+python tools/benchmark.py index --root NIH      NIH's 112,120 rows against only reading its CSV
 python tools/benchmark.py cam --size 512        all maps in closed form against one forward pass
                                                 and against a backward pass for each disease
 python tools/benchmark.py precision --size 320  a training step in bf16 against fp32
@@ -8,7 +8,7 @@ python tools/benchmark.py data [--root NIH]     images/s of shards, raw and PNG,
                                                 read as textbooks do, at 224, 256 and 512 px with 0
                                                 to 2 workers; phantom images without --root
 python tools/benchmark.py bootstrap             intervals of a comparison of NIH's size against the
-                                                means alone in a loop over resamples
+                                                only means, in a loop over resamples
 python tools/benchmark.py compare [--images 15000] [--out DIR]
                                                 a whole comparison of drawn files (3 localizers, 10
                                                 boxes an image) against one of a fifth of the
@@ -61,7 +61,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("what", choices=[*BENCHMARKS, "compare", "data", "predict"])
     parser.add_argument("--root", type=Path, help="folder of NIH ChestX-ray14 (index, data)")
-    parser.add_argument("--classifier", type=Path, help="with INT8 weights beside it (predict)")
+    parser.add_argument("--classifier", type=Path, help="with INT8 weights next to it (predict)")
     parser.add_argument("--images", type=int, default=15_000, help="images to compare on (compare)")
     parser.add_argument("--out", type=Path, help="folder that keeps the drawn files (compare)")
     parser.add_argument("--size", type=int, default=512, help="input side in pixels")

@@ -1,4 +1,4 @@
-"""Is localizer A better than B? Score them on the same boxes, beside controls, and write a report.
+"""Is localizer A better than B? Score them and the controls on the same boxes, and write a report.
 
     python tools/compare_localizers.py --ground-truth GT.json \\
         --predictions grad_cam=A.json mask_rcnn=B.json [--gate gate.csv] \\
@@ -40,7 +40,7 @@ def _parser() -> argparse.ArgumentParser:
         action="extend",
         default=[],
         metavar="NAME=FILE",
-        help="COCO results files; without any, the controls alone are scored",
+        help="COCO results files; without any, only the controls are scored",
     )
     parser.add_argument(
         "--gate", type=Path, help="gate.csv of train_classifier: score a second time, gated"

@@ -1,4 +1,4 @@
-"""Run the whole main job and write its report: on a phantom data set, or on NIH's images.
+"""Run the whole pipeline and write its report: on a phantom data set, or on NIH's images.
 
     python tools/demo.py --out demo                                # minutes on two CPU cores
     python tools/demo.py --nih NIH --weights FILE --out runs/nih_subset   # hours without a GPU
@@ -36,7 +36,7 @@ Step = tuple[str, list[str]]
 
 
 @dataclass(frozen=True)
-class Job:
+class DemoRun:
     """What is run: the phantom with one held-out fold, or NIH's images with every fold in turn.
 
     Attributes:
@@ -76,27 +76,27 @@ class Job:
         return str(CONFIGS / (f"nih/{kind}.yaml" if self.nih else f"phantom/{kind}_demo.yaml"))
 
     @property
-    def model_words(self) -> list[str]:
+    def model_arguments(self) -> list[str]:
         weights = ["--model.weights", str(self.weights)] if self.weights else []
         return ["--data.prepared", self.prepared, *weights]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the tool; returns the exit status."""
-    return run_tool("demo", lambda: _run(_job(argv)))
+    return run_tool("demo", lambda: _run(_parse(argv)))
 
 
-def _run(job: Job) -> None:
+def _run(demo: DemoRun) -> None:
     began = time.monotonic()
-    steps = [*data_steps(job), *training_steps(job), *box_steps(job), compare_step(job)]
-    for number, (title, words) in enumerate(steps, start=1):
-        run_step(f"{number}/{len(steps) + 1}  {title}", words)
-    title, words = predict_step(job)
-    run_step(f"{len(steps) + 1}/{len(steps) + 1}  {title}", words)
-    print(closing_words(job, time.monotonic() - began))
+    steps = [*data_steps(demo), *training_steps(demo), *box_steps(demo), compare_step(demo)]
+    for number, (title, arguments) in enumerate(steps, start=1):
+        run_step(f"{number}/{len(steps) + 1}  {title}", arguments)
+    title, arguments = predict_step(demo)
+    run_step(f"{len(steps) + 1}/{len(steps) + 1}  {title}", arguments)
+    print(closing_text(demo, time.monotonic() - began))
 
 
-def _job(argv: Sequence[str] | None) -> Job:
+def _parse(argv: Sequence[str] | None) -> DemoRun:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
@@ -110,36 +110,36 @@ def _job(argv: Sequence[str] | None) -> Job:
         path = getattr(arguments, name)
         if path is not None and not path.exists():
             parser.error(f"--{name} {path} does not exist")
-    return Job(arguments.out, arguments.nih, arguments.weights)
+    return DemoRun(arguments.out, arguments.nih, arguments.weights)
 
 
-def data_steps(job: Job) -> list[Step]:
+def data_steps(demo: DemoRun) -> list[Step]:
     """Draw the images if there are none, then prepare them."""
-    prepare = ["prepare_data.py", "--dataset", "nih", "--root", str(job.root)]
+    prepare = ["prepare_data.py", "--dataset", "nih", "--root", str(demo.root)]
     prepare_step = (
         "Prepare the images: check every one, split by patient",
-        [*prepare, "--out", job.prepared],
+        [*prepare, "--out", demo.prepared],
     )
-    if job.nih:
+    if demo.nih:
         return [prepare_step]
     size = ["--patients", str(PATIENTS), "--image_size", "512", "--seed", str(SEED)]
-    draw = ["data/make_phantom.py", "--out", str(job.root), *size]
+    draw = ["data/make_phantom.py", "--out", str(demo.root), *size]
     return [("Draw a phantom data set in NIH's own layout", draw), prepare_step]
 
 
-def training_steps(job: Job) -> list[Step]:
+def training_steps(demo: DemoRun) -> list[Step]:
     """Train the gate and the detector; the detector boxes its test images at once."""
-    folds = ["--folds", str(FOLDS)] if job.nih else []
+    folds = ["--folds", str(FOLDS)] if demo.nih else []
     return [
         (
             "Train the gate, a ResNet-18",
             [
                 "train_classifier.py",
                 "--config",
-                job.config("classifier"),
-                *job.model_words,
+                demo.config("classifier"),
+                *demo.model_arguments,
                 "--out",
-                str(job.gate.path),
+                str(demo.gate.path),
             ],
         ),
         (
@@ -147,27 +147,27 @@ def training_steps(job: Job) -> list[Step]:
             [
                 "train_maskrcnn.py",
                 "--config",
-                job.config("maskrcnn"),
-                *job.model_words,
+                demo.config("maskrcnn"),
+                *demo.model_arguments,
                 *folds,
                 "--out",
-                str(job.detector.path),
+                str(demo.detector.path),
             ],
         ),
     ]
 
 
-def box_steps(job: Job) -> list[Step]:
+def box_steps(demo: DemoRun) -> list[Step]:
     """Grad-CAM boxes and maps out of fold; with all folds also with thresholds tuned on others."""
-    out = job.out
-    folds = [] if job.nih else ["--folds", f"[{HOLD_OUT_FOLD}]"]
-    gate = ["--run", str(job.gate.path), "--prepared", job.prepared, "--images", "all", *folds]
+    out = demo.out
+    folds = [] if demo.nih else ["--folds", f"[{HOLD_OUT_FOLD}]"]
+    gate = ["--run", str(demo.gate.path), "--prepared", demo.prepared, "--images", "all", *folds]
 
     def box(localizer: str, name: str, *more: str) -> list[str]:
-        words = ["localize.py", "--localizer", localizer, *gate, *more]
-        return [*words, "--out", str(out / f"{name}.json")]
+        arguments = ["localize.py", "--localizer", localizer, *gate, *more]
+        return [*arguments, "--out", str(out / f"{name}.json")]
 
-    maps = {name: str(out / f"{name}.maps.safetensors") for name in maps_of(job)}
+    maps = {name: str(out / f"{name}.maps.safetensors") for name in maps_of(demo)}
     removal = ["--remove_markers", "mask"]
     steps = [
         (
@@ -176,13 +176,19 @@ def box_steps(job: Job) -> list[Step]:
         )
         for name, path in maps.items()
     ]
-    if job.nih is None:  # one held-out fold: there are no other folds' maps to tune on
+    if demo.nih is None:  # one held-out fold: there are no other folds' maps to tune on
         return steps
     rules = str(out / "cam_rules.yaml")
-    tune = ["experiments/tune_cam.py", "--maps", maps["grad_cam"], "--ground-truth", str(job.truth)]
+    tune = [
+        "experiments/tune_cam.py",
+        "--maps",
+        maps["grad_cam"],
+        "--ground-truth",
+        str(demo.truth),
+    ]
     return [
         *steps,
-        ("Tune the boxes of Grad-CAM, on other folds' boxes alone", [*tune, "--out", rules]),
+        ("Tune the boxes of Grad-CAM on the other folds' boxes only", [*tune, "--out", rules]),
         (
             "Box the images by Grad-CAM with the tuned rules",
             box("grad_cam", "grad_cam_tuned", "--cam_rules", rules),
@@ -190,50 +196,53 @@ def box_steps(job: Job) -> list[Step]:
     ]
 
 
-def maps_of(job: Job) -> tuple[str, ...]:
+def maps_of(demo: DemoRun) -> tuple[str, ...]:
     """Localizers whose maps are kept."""
-    return ("grad_cam", "grad_cam_aligned") if job.nih else ("grad_cam",)
+    return ("grad_cam", "grad_cam_aligned") if demo.nih else ("grad_cam",)
 
 
-def compare_step(job: Job) -> Step:
-    out = job.out
-    boxes = [*maps_of(job), *(["grad_cam_tuned"] if job.nih else [])]
+def compare_step(demo: DemoRun) -> Step:
+    out = demo.out
+    boxes = [*maps_of(demo), *(["grad_cam_tuned"] if demo.nih else [])]
     files = {name: out / f"{name}.json" for name in boxes}
-    files |= {"mask_rcnn": job.detector.boxes, "mask_rcnn_mask_box": job.detector.mask_boxes}
-    words = ["compare_localizers.py", "--ground-truth", str(job.truth)]
-    words += ["--predictions", *(f"{name}={path}" for name, path in files.items())]
-    words += ["--maps", *(f"{name}={out / name}.maps.safetensors" for name in maps_of(job))]
-    words += ["--gate", str(job.gate.gate), "--out", str(out / "comparison")]
-    return "Compare all with the controls on the same boxes, write the report", words
+    files |= {"mask_rcnn": demo.detector.boxes, "mask_rcnn_mask_box": demo.detector.mask_boxes}
+    arguments = ["compare_localizers.py", "--ground-truth", str(demo.truth)]
+    arguments += ["--predictions", *(f"{name}={path}" for name, path in files.items())]
+    arguments += ["--maps", *(f"{name}={out / name}.maps.safetensors" for name in maps_of(demo))]
+    arguments += ["--gate", str(demo.gate.gate), "--out", str(out / "comparison")]
+    return "Compare all with the controls on the same boxes, write the report", arguments
 
 
-def predict_step(job: Job) -> Step:
+def predict_step(demo: DemoRun) -> Step:
     bundles = {
-        "--classifier": job.gate.fold(HOLD_OUT_FOLD).classifier,
-        "--maskrcnn": job.detector.fold(HOLD_OUT_FOLD).detector,
+        "--classifier": demo.gate.fold(HOLD_OUT_FOLD).classifier,
+        "--maskrcnn": demo.detector.fold(HOLD_OUT_FOLD).detector,
     }
-    words = ["predict.py", *map(str, images_to_show(job))]
-    words += [word for option, path in bundles.items() for word in (option, str(path))]
-    words += ["--out", str(job.out / "predictions")]
-    return "Predict: classify and box some held-out images", words
+    arguments = ["predict.py", *map(str, images_to_show(demo))]
+    arguments += [word for option, path in bundles.items() for word in (option, str(path))]
+    arguments += ["--out", str(demo.out / "predictions")]
+    return "Predict: classify and box some held-out images", arguments
 
 
-def run_step(title: str, words: list[str]) -> None:
+def run_step(title: str, arguments: list[str]) -> None:
     """Run one tool and let its output through; a failed step ends the demo with a message."""
-    print(f"\n=== {title}\n$ {shlex.join(['python', f'tools/{words[0]}', *words[1:]])}", flush=True)
+    print(
+        f"\n=== {title}\n$ {shlex.join(['python', f'tools/{arguments[0]}', *arguments[1:]])}",
+        flush=True,
+    )
     began = time.monotonic()
-    done = subprocess.run([sys.executable, str(TOOLS / words[0]), *words[1:]], check=False)
+    done = subprocess.run([sys.executable, str(TOOLS / arguments[0]), *arguments[1:]], check=False)
     if done.returncode != 0:
         raise OSError(f"the step above ended with status {done.returncode}; see its message")
     print(f"--- {time.monotonic() - began:.0f} s", flush=True)
 
 
-def images_to_show(job: Job) -> list[Path]:
+def images_to_show(demo: DemoRun) -> list[Path]:
     """Images of the hold-out fold: the first boxed one of every disease, and two without a finding.
 
     Their paths come from the prepared index: copies may have other endings than NIH's lists say.
     """
-    prepared = load_prepared(Path(job.prepared))
+    prepared = load_prepared(Path(demo.prepared))
     held_out = [r for r in prepared.radiographs if prepared.folds[r.image_id] == HOLD_OUT_FOLD]
     first = {d: r for r in reversed(held_out) for d in r.boxed}
     boxed = list(
@@ -243,13 +252,13 @@ def images_to_show(job: Job) -> list[Path]:
     return [r.path for r in [*boxed, *normal[:2]] if r.path is not None]
 
 
-def closing_words(job: Job, seconds: float) -> str:
+def closing_text(demo: DemoRun, seconds: float) -> str:
     """The figures that say whether it worked, and where to look."""
-    out = job.out
-    folder = job.gate if job.nih else job.gate.fold(HOLD_OUT_FOLD)
+    out = demo.out
+    folder = demo.gate if demo.nih else demo.gate.fold(HOLD_OUT_FOLD)
     gate = json.loads(folder.metrics.read_text())
     compared = json.loads((out / "comparison" / "summary.json").read_text())
-    what = f"{job.nih}" if job.nih else "Phantom images only"
+    what = f"{demo.nih}" if demo.nih else "Phantom images only"
     lines = [
         f"\nDone in {seconds / 60:.1f} minutes. {what}. {RESEARCH_USE}.",
         f"gate        macro AUC {gate['test']['macro_auc']:.3f} on held-out patients",

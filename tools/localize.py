@@ -4,7 +4,7 @@ r"""Box the images of a prepared folder, each by the model that has not seen its
         --out runs/grad_cam.json
 
 A run folder holds `fold0/`, `fold1/`, ...: image i is predicted by the bundle whose test fold is
-that of image i. All diseases are boxed whatever the gate says; its decision stands beside each
+that of image i. All diseases are boxed whatever the gate says; its decision is noted with each
 box, and is applied when boxes are compared. With --maps and --remove_markers the file of maps also
 holds those of the images without burnt-in letters, and the comparison's shortcut check sets the two
 side by side. An image that cannot be read is named and left out: exit status 1. Research use only,
@@ -31,7 +31,7 @@ from cxrloc.datasets.files.manifest import RESEARCH_USE, file_sha256, run_manife
 from cxrloc.datasets.images.markers import Removal, without_markers
 from cxrloc.datasets.provenance.sidecar import LookedAt, write_provenance
 from cxrloc.datasets.radiograph import LoadedImage, Radiograph
-from cxrloc.detection.fold_models import Job, ModelFiles, check_markers_kept, plan_jobs
+from cxrloc.detection.fold_models import FoldModel, ModelFiles, check_markers_kept, plan_fold_models
 from cxrloc.detection.localizer_registry import (
     ALIGNED,
     LocalizerInputs,
@@ -57,7 +57,7 @@ class LocalizeConfig:
         localizer: a name of `LOCALIZERS`: grad_cam, grad_cam_wang, grad_cam_aligned, mask_rcnn,
             mask_rcnn_mask_box, or a control (prior_box, constant_box, center_box, random_map).
         prepared: folder that tools/prepare_data.py wrote.
-        out: COCO results file to write; its manifest (NAME.manifest.json) stands beside it and
+        out: COCO results file to write; its manifest (NAME.manifest.json) lies next to it and
             says which model looked at which images.
         run: training run with one folder per test fold.
         bundle: one trained model instead of a run. If it belongs to a fold, only that fold is
@@ -116,7 +116,7 @@ class LocalizeConfig:
 
 
 @dataclass
-class Found:
+class Predicted:
     """What has been predicted so far."""
 
     boxes: list[Localization] = field(default_factory=list)
@@ -129,7 +129,7 @@ class Found:
     @property
     def images(self) -> int:
         """Number of images that were looked at, with a box or without."""
-        return sum(len(one.images) for one in self.looked_at)
+        return sum(len(look.images) for look in self.looked_at)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -138,19 +138,19 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(config: LocalizeConfig) -> int:
-    found = localize(config)
+    done = localize(config)
     print(
-        f"{len(found.boxes)} boxes on {found.images} images by {config.localizer} -> {config.out}\n"
+        f"{len(done.boxes)} boxes on {done.images} images by {config.localizer} -> {config.out}\n"
         f"{RESEARCH_USE}."
     )
-    if config.maps is not None and not found.maps:
+    if config.maps is not None and not done.maps:
         print(f"{config.maps} holds no map: no image has a box (see --help)", file=sys.stderr)
-    for image_id, reason in found.unreadable.items():
+    for image_id, reason in done.unreadable.items():
         print(f"left out, not readable: {image_id}: {reason}", file=sys.stderr)
-    return int(bool(found.unreadable))
+    return int(bool(done.unreadable))
 
 
-def localize(config: LocalizeConfig) -> Found:
+def localize(config: LocalizeConfig) -> Predicted:
     """Predict and write the results file and its manifest.
 
     Raises:
@@ -163,68 +163,70 @@ def localize(config: LocalizeConfig) -> Found:
     started = time.time()
     prepared = load_prepared(config.prepared)
     coco = load_coco(prepared.files.ground_truth)
-    found = Found()
+    done = Predicted()
     hashes = {"ground_truth": file_sha256(prepared.files.ground_truth)}
-    jobs = [_with_rules(job, config, prepared) for job in _jobs(config, prepared)]
+    fold_models = [_with_rules(model, config, prepared) for model in _fold_models(config, prepared)]
     if config.cam_rules is not None:
         hashes["cam_rules"] = file_sha256(config.cam_rules)
-    for job in jobs:
-        run_job(job, config, coco, found)
-        if job.bundle is not None:
-            hashes[str(job.bundle)] = file_sha256(job.bundle)
-    write_predictions(config.out, found.boxes, coco, found.extra)
+    for model in fold_models:
+        predict_images(model, config, coco, done)
+        if model.bundle is not None:
+            hashes[str(model.bundle)] = file_sha256(model.bundle)
+    write_predictions(config.out, done.boxes, coco, done.extra)
     manifest = run_manifest(config, seed=config.seed, hashes=hashes, started=started)
-    facts = {"image_count": found.images, "boxes": len(found.boxes), "unreadable": found.unreadable}
-    out_of_fold = all(job.fold is not None for job in jobs if job.bundle is not None)
+    facts = {"image_count": done.images, "boxes": len(done.boxes), "unreadable": done.unreadable}
+    out_of_fold = all(model.fold is not None for model in fold_models if model.bundle is not None)
     if config.maps is not None:
-        _write_maps(config, found, prepared.folds if out_of_fold else None)
+        _write_maps(config, done, prepared.folds if out_of_fold else None)
     summary = {"notice": RESEARCH_USE, **facts, "out_of_fold": out_of_fold, **manifest}
-    write_provenance(config.out, found.looked_at, summary)
-    return found
+    write_provenance(config.out, done.looked_at, summary)
+    return done
 
 
-def _jobs(config: LocalizeConfig, prepared: PreparedData) -> list[Job]:
+def _fold_models(config: LocalizeConfig, prepared: PreparedData) -> list[FoldModel]:
     images = [r for r in prepared.radiographs if r.boxes or config.images == "all"]
     if not images:
         raise ValueError(f"{config.prepared}: no image with a box is on disk; try --images all")
     models = ModelFiles(localizer_entry(config.localizer).bundle_file, config.run, config.bundle)
-    jobs = plan_jobs(images, prepared, models, config.folds)
+    fold_models = plan_fold_models(images, prepared, models, config.folds)
     if config.remove_markers is not None:
-        check_markers_kept(jobs)
-    return jobs
+        check_markers_kept(fold_models)
+    return fold_models
 
 
-def run_job(job: Job, config: LocalizeConfig, coco: Mapping[str, Any], found: Found) -> None:
-    """Predict the images of one job, with a progress bar, into `found`."""
+def predict_images(
+    model: FoldModel, config: LocalizeConfig, coco: Mapping[str, Any], done: Predicted
+) -> None:
+    """Predict the images of one model, with a progress bar, into `found`."""
     from tqdm import tqdm
 
-    localizer = _localizer(job, config, coco)
-    diseases = _diseases(job, coco)
-    title = config.localizer if job.fold is None else f"{config.localizer} fold {job.fold}"
-    bar = tqdm(job.images, desc=title, unit="image")
-    with_maps = _boxed_pairs(job.images) if config.maps is not None else set()
+    localizer = _localizer(model, config, coco)
+    diseases = _diseases(model, coco)
+    title = config.localizer if model.fold is None else f"{config.localizer} fold {model.fold}"
+    bar = tqdm(model.images, desc=title, unit="image")
+    with_maps = _boxed_pairs(model.images) if config.maps is not None else set()
     looked_at = []
-    for image in _readable(bar, job.bundle is not None, config.strict, found):
+    for image in _readable(bar, model.bundle is not None, config.strict, done):
         output = localizer.localize([image], diseases)
-        found.boxes += output.boxes
-        found.extra |= output.facts
+        done.boxes += output.boxes
+        done.extra |= output.facts
         maps = {p: cells.copy() for p, cells in (output.maps or {}).items() if p in with_maps}
-        found.maps |= maps
+        done.maps |= maps
         if config.remove_markers is not None and maps:
             bare = without_markers(image, config.remove_markers)
-            found.bare_maps |= localizer.localize([bare], [d for _, d in maps]).maps or {}
+            done.bare_maps |= localizer.localize([bare], [d for _, d in maps]).maps or {}
         looked_at.append(image.image_id)
-    found.looked_at.append(LookedAt(tuple(looked_at), job.bundle, job.fold))
+    done.looked_at.append(LookedAt(tuple(looked_at), model.bundle, model.fold))
 
 
-def _localizer(job: Job, config: LocalizeConfig, coco: Mapping[str, Any]) -> Localizer:
+def _localizer(model: FoldModel, config: LocalizeConfig, coco: Mapping[str, Any]) -> Localizer:
     inputs = LocalizerInputs(
-        bundle=job.bundle,
+        bundle=model.bundle,
         ground_truth=coco,
         seed=config.seed,
         device=config.device,
         precision=config.precision,
-        cam_rules=job.cam_rules,
+        cam_rules=model.cam_rules,
     )
     return build_localizer(config.localizer, inputs)
 
@@ -233,47 +235,49 @@ def _boxed_pairs(images: Sequence[Radiograph]) -> set[Pair]:
     return {(image.image_id, box.disease) for image in images for box in image.boxes}
 
 
-def _with_rules(job: Job, config: LocalizeConfig, prepared: PreparedData) -> Job:
+def _with_rules(model: FoldModel, config: LocalizeConfig, prepared: PreparedData) -> FoldModel:
     if config.cam_rules is None:
-        return job
+        return model
     aligned = config.localizer == ALIGNED
     truth = prepared.files.ground_truth
-    return replace(job, cam_rules=rules_of_fold(config.cam_rules, job.fold, truth, aligned=aligned))
+    return replace(
+        model, cam_rules=rules_of_fold(config.cam_rules, model.fold, truth, aligned=aligned)
+    )
 
 
-def _write_maps(config: LocalizeConfig, found: Found, folds: Mapping[str, int] | None) -> None:
+def _write_maps(config: LocalizeConfig, done: Predicted, folds: Mapping[str, int] | None) -> None:
     assert config.maps is not None
-    images = {image_id for image_id, _ in found.maps}
+    images = {image_id for image_id, _ in done.maps}
     maps = HeatMaps.of(
-        found.maps,
+        done.maps,
         name=config.localizer,
         aligned=config.localizer == ALIGNED,
         folds=None if folds is None else {i: folds[i] for i in sorted(images)},
-        without_markers=found.bare_maps if config.remove_markers else None,
+        without_markers=done.bare_maps if config.remove_markers else None,
         removal=config.remove_markers or "",
     )
     write_heat_maps(config.maps, maps)
 
 
-def _diseases(job: Job, coco: Mapping[str, Any]) -> list[str]:
+def _diseases(model: FoldModel, coco: Mapping[str, Any]) -> list[str]:
     """Diseases of the ground truth that the model knows; the others are named."""
     names = [str(category["name"]) for category in coco["categories"]]
-    known = job.metadata.get("diseases", names)
-    unknown = [name for name in names if name not in known]
+    of_model = model.metadata.get("diseases", names)
+    unknown = [name for name in names if name not in of_model]
     if unknown:
-        print(f"{job.bundle} does not know {', '.join(unknown)}: no boxes", file=sys.stderr)
-    return [name for name in names if name in known]
+        print(f"{model.bundle} does not know {', '.join(unknown)}: no boxes", file=sys.stderr)
+    return [name for name in names if name in of_model]
 
 
 def _readable(
-    radiographs: Iterable[Radiograph], with_pixels: bool, strict: bool, found: Found
+    radiographs: Iterable[Radiograph], with_pixels: bool, strict: bool, done: Predicted
 ) -> Iterator[LoadedImage]:
     from cxrloc.datasets.images.read import read_radiograph, readable_images
 
     def failed(radiograph: Radiograph, error: ValueError) -> None:
         if strict:
             raise error
-        found.unreadable[radiograph.image_id] = str(error)
+        done.unreadable[radiograph.image_id] = str(error)
 
     read = read_radiograph if with_pixels else _unread
     return (image for _, image in readable_images(radiographs, read, failed))

@@ -13,7 +13,7 @@ go on. A
 killed run is taken up again by the same command: an image whose JSON is there, made of the same
     file
 by the same models and settings, is left as it is. --dicom-out writes a.sr.dcm (structured report),
-a.pr.dcm (presentation state) and a.sc.dcm (secondary capture) beside them; an image that is not
+a.pr.dcm (presentation state) and a.sc.dcm (secondary capture) with them; an image that is not
 DICOM is then refused. They hold the patient's name and number, which nothing else written here does
 (see docs/dicom.md). Exit status: 0 all done, 1 some image failed, 2 wrong usage or a folder that
 cannot be written, 130 interrupted. Research use only, never a diagnosis.
@@ -38,7 +38,7 @@ from cxrloc.datasets.files.manifest import RESEARCH_USE, file_sha256, run_manife
 from cxrloc.datasets.images.read import decode_image, read_bytes, readable_images
 from cxrloc.datasets.radiograph import LoadedImage
 from cxrloc.datasets.readers.layouts import study_of
-from cxrloc.datasets.readers.loose_images import find_images, image_name, unique_names
+from cxrloc.datasets.readers.loose_images import image_name, images_below, unique_names
 
 if TYPE_CHECKING:
     from cxrloc.localization.diagnosis.diagnoser import Diagnoser, Diagnosis
@@ -63,17 +63,17 @@ def _run(arguments: argparse.Namespace) -> int:
 
 def _predict(arguments: argparse.Namespace, diagnoser: Diagnoser, started: float) -> int:
     """Do the images that are not done yet; returns 1 if some of them failed, else 0."""
-    paths, failures = find_images(arguments.inputs, arguments.out)
+    paths, failures = images_below(arguments.inputs, arguments.out)
     if not paths:
         raise ValueError("; ".join(failures))
     manifest = _manifest(arguments, diagnoser.runtime, started)
-    named = unique_names(paths)
+    names = unique_names(paths)
     done = {
         path: probabilities
-        for path, name in named.items()
+        for path, name in names.items()
         if (probabilities := read_done(arguments.out, name, path, manifest)) is not None
     }
-    missing = {path: name for path, name in named.items() if path not in done}
+    missing = {path: name for path, name in names.items() if path not in done}
     before, boxed = len(done), 0
     try:
         for path, diagnosis in _predicted(diagnoser, missing, arguments, manifest, failures):
@@ -83,11 +83,11 @@ def _predict(arguments: argparse.Namespace, diagnoser: Diagnoser, started: float
         raise OSError(f"writing to {arguments.out}: {error}") from error
     finally:
         print(
-            f"{len(named)} images found: {before} done already, {len(done) - before} done now "
+            f"{len(names)} images found: {before} done already, {len(done) - before} done now "
             f"({boxed} with a disease that passes the gate), {len(failures)} failures."
         )
         _report(failures, arguments.out)
-    studies = {path: done.get(path) for path in named}
+    studies = {path: done.get(path) for path in names}
     _write_studies(arguments.out, studies, diagnoser.gate.examination_thresholds)
     return int(bool(failures))
 
@@ -109,7 +109,7 @@ def _diagnoser(arguments: argparse.Namespace) -> Diagnoser:
 
 def _predicted(
     diagnoser: Diagnoser,
-    named: Mapping[Path, str],
+    names: Mapping[Path, str],
     arguments: argparse.Namespace,
     manifest: Mapping[str, Any],
     failures: list[str],
@@ -121,11 +121,11 @@ def _predicted(
 
     for (path, source), image, diagnosis in stream(
         diagnoser,
-        _readable(tqdm(named, desc="images", unit="image"), failures, arguments.dicom_out),
+        _readable(tqdm(names, desc="images", unit="image"), failures, arguments.dicom_out),
     ):
         for warning in diagnosis.warnings:
             tqdm.write(f"predict: {path}: {warning}", file=sys.stderr)
-        stem = arguments.out / named[path]
+        stem = arguments.out / names[path]
         try:
             if source is not None:
                 write_dicom_objects(source, image, diagnosis, stem, manifest)
@@ -198,7 +198,7 @@ def write_dicom_objects(
 def _readable(
     paths: Iterable[Path], failures: list[str], dicom_out: bool
 ) -> Iterator[tuple[tuple[Path, SourceImage | None], LoadedImage]]:
-    """Images one by one as they are asked for; what is wrong with the others goes to `failures`.
+    """Read images one by one on demand; the faults of unreadable ones go to `failures`.
 
     Each comes with its path and, for DICOM output, what DICOM objects need of its file.
     """
@@ -217,7 +217,7 @@ def _readable(
 
 
 def _source(path: Path) -> dict[str, Any]:
-    """What tells an image's file from another one of its name, without reading it."""
+    """Facts that distinguish a file from another one of its name, without reading it."""
     status = path.stat() if path.is_file() else None
     changed = (status.st_size, status.st_mtime_ns) if status else (None, None)
     # as a hash: archives call folders after patients

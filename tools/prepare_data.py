@@ -1,4 +1,4 @@
-"""Check a data set, say what is there and what is missing, write the folder that later steps read.
+"""Check a data set, report missing images, and write the folder that later steps read.
 
     python tools/prepare_data.py --dataset nih --root DIR --out DIR [--folds 5 --seed 0]
         [--strict true] [--check_pixels false] [--label_file Data_Entry_2017.csv]
@@ -44,7 +44,7 @@ class PrepareConfig:
         check_pixels: read every image once.
         label_file: label file to read instead of the one found in root.
         frontal_only: leave lateral images out (chexpert).
-        body_part: one body part alone, such as XR_ELBOW (mura); all when not given.
+        body_part: only this body part, such as XR_ELBOW (mura); all when not given.
         workers: threads that read images; all cores when not given.
     """
 
@@ -77,36 +77,38 @@ def prepare(config: PrepareConfig) -> Path:
     started = time.time()
     dataset, root, out = find_dataset(config.dataset), Path(config.root), Path(config.out)
     label_file = Path(config.label_file) if config.label_file else None
-    found = dataset.index(
+    index = dataset.index(
         root, label_file=label_file, strict=config.strict, **_options(dataset, config)
     )
-    print(f"indexed {len(found.radiographs):,} images in {time.time() - started:.1f} s")
-    unreadable = _check(found, config)
-    summary = _summary(dataset, found, unreadable, config)
+    print(f"indexed {len(index.radiographs):,} images in {time.time() - started:.1f} s")
+    unreadable = _check(index, config)
+    summary = _summary(dataset, index, unreadable, config)
     print(f"\n{summary}")
-    kept = [replace(r, path=None) if r.image_id in unreadable else r for r in found.radiographs]
-    on_disk = [r for r in kept if r.path is not None]
+    radiographs = [
+        replace(r, path=None) if r.image_id in unreadable else r for r in index.radiographs
+    ]
+    on_disk = [r for r in radiographs if r.path is not None]
     if not on_disk:
         raise FileNotFoundError(
-            f"none of the {len(kept):,} listed images is on disk; expected them in {root} in "
-            f"the data set's own layout, which datasets/{config.dataset}.py describes"
+            f"none of the {len(radiographs):,} listed images is on disk; expected them in {root} "
+            f"in the data set's own layout, which datasets/{config.dataset}.py describes"
         )
     folds = patient_folds(on_disk, dataset.diseases, config.folds, config.seed)
-    hashes = {path.name: file_sha256(path) for path in found.sources}
+    hashes = {path.name: file_sha256(path) for path in index.sources}
     manifest = {
         **run_manifest(config, seed=config.seed, hashes=hashes, started=started),
         "diseases": list(dataset.diseases),
-        "counts": {"in the lists": counts(kept), "on disk": counts(on_disk)},
+        "counts": {"in the lists": counts(radiographs), "on disk": counts(on_disk)},
         "unreadable": unreadable,
-        "warnings": dict(found.warnings),
+        "warnings": dict(index.warnings),
     }
     write_prepared(
         out,
-        kept,
+        radiographs,
         boxed_diseases=dataset.boxed_diseases,
         folds=folds,
         k=config.folds,
-        official=found.official,
+        official=index.official,
         summary=summary,
         manifest=manifest,
     )
@@ -114,7 +116,7 @@ def prepare(config: PrepareConfig) -> Path:
 
 
 def _options(dataset: Dataset, config: PrepareConfig) -> dict[str, bool | str]:
-    """Settings for this data set alone, as keywords of its reader."""
+    """Settings for this data set only, as keywords of its reader."""
     asked: dict[str, bool | str] = {
         "frontal_only": config.frontal_only,
         "body_part": config.body_part,
@@ -125,41 +127,43 @@ def _options(dataset: Dataset, config: PrepareConfig) -> dict[str, bool | str]:
     return {name: value for name, value in asked.items() if name in dataset.options}
 
 
-def _check(found: DatasetIndex, config: PrepareConfig) -> dict[str, str]:
+def _check(index: DatasetIndex, config: PrepareConfig) -> dict[str, str]:
     """Images that cannot be read. All are looked at before a strict run stops."""
     if not config.check_pixels:
         return {}
-    images = [r for r in found.radiographs if r.path is not None]
-    return check_images(images, found.warnings, config.workers)
+    images = [r for r in index.radiographs if r.path is not None]
+    return check_images(images, index.warnings, config.workers)
 
 
 def _summary(
-    dataset: Dataset, found: DatasetIndex, unreadable: dict[str, str], config: PrepareConfig
+    dataset: Dataset, index: DatasetIndex, unreadable: dict[str, str], config: PrepareConfig
 ) -> str:
     return summary_text(
-        found.radiographs,
+        index.radiographs,
         unreadable,
         diseases=dataset.diseases,
         boxed_diseases=dataset.boxed_diseases,
-        official=found.official,
-        warnings=found.warnings,
+        official=index.official,
+        warnings=index.warnings,
         images_checked=config.check_pixels,
     )
 
 
-def _bare_flags(words: Sequence[str]) -> list[str]:
+def _bare_flags(argv: Sequence[str]) -> list[str]:
     """`--strict` alone means `--strict true`; the parser of dataclass fields wants the word."""
-    following = [*words[1:], ""][: len(words)]
+    following = [*argv[1:], ""][: len(argv)]
     return [
         f"{word}=true" if word == "--strict" and after not in ("true", "false") else word
-        for word, after in zip(words, following, strict=True)
+        for word, after in zip(argv, following, strict=True)
     ]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the tool; returns the exit status."""
-    words = _bare_flags(sys.argv[1:] if argv is None else argv)
-    return run_tool("prepare_data", lambda: _prepare(load_config(PrepareConfig, words, __doc__)))
+    arguments = _bare_flags(sys.argv[1:] if argv is None else argv)
+    return run_tool(
+        "prepare_data", lambda: _prepare(load_config(PrepareConfig, arguments, __doc__))
+    )
 
 
 def _prepare(config: PrepareConfig) -> None:

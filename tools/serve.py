@@ -38,7 +38,7 @@ _LIMIT_HELP = {
     "request_megabytes": "size of one request with all its files, in 10^6 bytes",
     "files": "files in one request",
     "megapixels": "width x height of one image, in 10^6 pixels",
-    "seconds": "time that a request may take to be judged, or may come in no further",
+    "seconds": "time that a request may take to be predicted, or may come in no further",
     "queue": "images that may wait at once, and on one page",
 }
 

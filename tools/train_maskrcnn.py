@@ -2,7 +2,7 @@
 
     python tools/train_maskrcnn.py --config configs/phantom/maskrcnn.yaml --folds 5
 
-A run that was killed goes on with the same command; folds that are finished are skipped. torchrun
+The same command resumes a run that was killed; folds that are finished are skipped. torchrun
 trains it on several processes: see docs/scale_out.md.
 Research use only, never a diagnosis.
 """

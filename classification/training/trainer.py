@@ -5,11 +5,13 @@ from __future__ import annotations
 import logging
 import shutil
 import signal
+import threading
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import lightning as L
@@ -136,10 +138,30 @@ class _LastCheckpoint(Checkpoint):
     def on_train_batch_end(self, trainer: L.Trainer, *_: Any) -> None:
         due = self.every_steps and trainer.global_step % self.every_steps == 0
         if due and not trainer.is_last_batch:
-            trainer.save_checkpoint(self.path, weights_only=False)
+            self._save(trainer)
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        trainer.save_checkpoint(self.path, weights_only=False)
+        self._save(trainer)
+
+    def _save(self, trainer: L.Trainer) -> None:
+        with _interrupts_deferred():
+            trainer.save_checkpoint(self.path, weights_only=False)
+
+
+@contextmanager
+def _interrupts_deferred() -> Iterator[None]:
+    """Ctrl+C takes effect at the end: Python drops one that arrives in the finalizer of a file."""
+    if threading.current_thread() is not threading.main_thread():  # which handles all signals
+        yield
+        return
+    pending: list[tuple[int, FrameType | None]] = []
+    handler = signal.signal(signal.SIGINT, lambda number, frame: pending.append((number, frame)))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
+    if pending and callable(handler):
+        handler(*pending[0])
 
 
 @contextmanager

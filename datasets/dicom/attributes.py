@@ -1,4 +1,4 @@
-"""What a DICOM header says in words: codes, descriptions, and a patient's age and sex.
+"""Text attributes of a DICOM header: codes, descriptions, and the patient's age and sex.
 
 Descriptions are free text, in which people also write names: who tells of one says which word was
 found in which attribute, never the text.
@@ -26,8 +26,8 @@ _IN_A_YEAR = {"D": 365.25, "W": 365.25 / 7, "M": 12.0, "Y": 1.0}
 
 def age_years(header: Dataset) -> float:
     """Patient's Age; NaN where it is not stated, or not as the standard has it (058Y, 010D)."""
-    found = _AGE.fullmatch(word(header, "PatientAge"))
-    return int(found[1]) / _IN_A_YEAR[found[2]] if found else math.nan
+    match = _AGE.fullmatch(word(header, "PatientAge"))
+    return int(match[1]) / _IN_A_YEAR[match[2]] if match else math.nan
 
 
 def sex(header: Dataset) -> str:
@@ -50,8 +50,8 @@ KEYWORDS = (*_TEXTS, *_CODES)
 
 def word(header: Dataset, keyword: str) -> str:
     """The values of an attribute, empty where it is absent."""
-    found = " ".join(str(value) for value in values(header, keyword))
-    return found.replace("_", " ").upper().strip()
+    joined = " ".join(str(value) for value in values(header, keyword))
+    return joined.replace("_", " ").upper().strip()
 
 
 def values(header: Dataset, keyword: str) -> Sequence[object]:
@@ -75,11 +75,11 @@ def code_values(header: Dataset, keyword: str) -> list[str]:
 
 def descriptions(header: Dataset) -> list[tuple[str, str]]:
     """Attribute -> free text or code meanings, where there is any."""
-    found = [(keyword, word(header, keyword)) for keyword in _TEXTS]
-    found += [(keyword, " ".join(meanings(header, keyword))) for keyword in _CODES]
-    return [(keyword, text) for keyword, text in found if text]
+    texts = [(keyword, word(header, keyword)) for keyword in _TEXTS]
+    texts += [(keyword, " ".join(meanings(header, keyword))) for keyword in _CODES]
+    return [(keyword, text) for keyword, text in texts if text]
 
 
 def short(text: str) -> str:
-    """As much of a text as a coded attribute may have: what is longer is somebody's own words."""
+    """As much of a text as a coded attribute may have: what is longer is free text."""
     return text if len(text) <= 16 else f"{text[:16]}..."

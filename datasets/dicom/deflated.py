@@ -18,7 +18,7 @@ class DeflatedFileError(ValueError):
 
 
 class BoundedFile(io.BytesIO):
-    """The bytes of a DICOM file for pydicom, which reads to the end at once what it inflates.
+    """The bytes of a DICOM file for pydicom, which inflates a deflated file to its end at once.
 
     Such a read raises `DeflatedFileError` for more than `MAX_INFLATED` bytes inflated.
     """

@@ -109,7 +109,7 @@ def own_range(stored: StoredValues, header: Dataset) -> tuple[float, float]:
 
 
 def plain_values(stored: StoredValues, header: Dataset) -> StoredValues:
-    """Stored values (H, W) in 16 bits, without what stands in bits above those stored."""
+    """Stored values (H, W) in 16 bits, with the bits above those stored cleared."""
     ramp = stored_range(header)
     values = ramp.astype(np.int16 if ramp[0] < 0 else np.uint16)
     return values[_places(stored, ramp)]

@@ -3,7 +3,7 @@
 Single grey projection radiographs (CR, DX, secondary captures) of 2 to 16 bits, uncompressed,
 deflated, RLE, JPEG, JPEG-LS and JPEG 2000 (pydicom, with GDCM for the last three, see `decoder`).
 `header` reads the attributes, `scope` says what is refused and warned about, `grayscale` how stored
-values become grey, `attributes` and `view` what a gate may be told beside the image.
+values become grey, `attributes` and `view` what a gate may be given besides the image.
 """
 
 from __future__ import annotations
@@ -29,18 +29,18 @@ def decode_dicom(data: bytes, image_id: str) -> LoadedImage:
     """The image in the bytes of a DICOM file.
 
     Raises:
-        ValueError: for what is refused (see `dicom_scope`), truncated or damaged.
+        ValueError: for a refused (see `datasets/dicom/scope.py`), truncated or damaged file.
     """
     header = parse_header(data)
     try:
-        found = scope.check_scope(header)
+        notes = scope.check_scope(header)
         pixels = grayscale.to_grey(stored_values(header, data), header)
         return LoadedImage(
             image_id,
             pixels,
             (pixels.shape[0], pixels.shape[1]),
             spacing=pixel_spacing(header),
-            warnings=found,
+            warnings=notes,
             view=view.view(header),
             sex=attributes.sex(header),
             age_years=attributes.age_years(header),
@@ -55,7 +55,7 @@ def pixel_spacing(header: Dataset) -> PixelSpacing | None:
     """Size of a pixel (PS3.3 10.7.1.3), None where none is given.
 
     Pixel Spacing where it is calibrated; else Imager Pixel Spacing, which is that of the detector,
-    divided by the magnification if that is known; else what is left.
+    divided by the magnification if that is known; else the remaining spacing.
     """
     plain, imager = _pair(header, "PixelSpacing"), _pair(header, "ImagerPixelSpacing")
     calibrated = plain is not None and (

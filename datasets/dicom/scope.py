@@ -1,4 +1,4 @@
-"""Which DICOM objects are images that we read: what is refused, and what is read with a warning.
+"""Decide which DICOM objects are refused, and which are read with a warning.
 
 Refused: everything but a single grey projection radiograph (CT, MR, reports, presentation states,
 colour, multi-frame ...), and an image whose coded attributes name another body part: the reading of
@@ -68,7 +68,7 @@ def check_scope(header: Dataset) -> tuple[str, ...]:
     """Warnings about an image; each is a sentence without what a person wrote about the patient.
 
     Raises:
-        ValueError: for what is refused, by name.
+        ValueError: for a refused object, with the reason.
     """
     _refuse_other_objects(header)
     _refuse_unreadable_pixels(header)
@@ -90,13 +90,13 @@ def _refuse_other_objects(header: Dataset) -> None:
     modality = word(header, "Modality")
     uid = header.get("SOPClassUID")
     kind = uid.name if uid else "of unknown class"
-    named = f"{kind}, modality {short(modality) or 'not stated'}"
+    label = f"{kind}, modality {short(modality) or 'not stated'}"
     if uid and uid not in STORAGE_CLASSES:
-        raise ValueError(f"a DICOM object of another kind: {named}; {EXPECTED}")
+        raise ValueError(f"a DICOM object of another kind: {label}; {EXPECTED}")
     if modality not in MODALITIES + VAGUE_MODALITIES:
-        raise ValueError(f"a DICOM image of another modality: {named}; {EXPECTED}")
+        raise ValueError(f"a DICOM image of another modality: {label}; {EXPECTED}")
     if not all(header.get(keyword) for keyword in ("Rows", "Columns", "BitsStored")):
-        raise ValueError(f"a DICOM object without an image: {named}; {EXPECTED}")
+        raise ValueError(f"a DICOM object without an image: {label}; {EXPECTED}")
 
 
 def _refuse_unreadable_pixels(header: Dataset) -> None:
@@ -145,16 +145,16 @@ def _body_part(header: Dataset) -> Iterable[str]:
     chest += [name for name, text in descriptions(header) if CHEST.search(text)]
     if others and not chest:
         raise ValueError(
-            f"not a chest image: {others[0]}; expected CHEST. If it is one all the same, correct "
-            "the attribute or export the image as PNG; models of limbs (MURA) take PNG or JPEG "
-            "alone"
+            f"not a chest image: {others[0]}; expected CHEST. If it is one nevertheless, correct "
+            "the attribute or export the image as PNG; models of limbs (MURA) take only PNG or "
+            "JPEG"
         )
     if others:
         yield f"{others[0]}, but {chest[0]} names the chest: read as a chest image."
     elif not chest:
-        found = [(name, OTHER_PART.search(text)) for name, text in descriptions(header)]
-        named = [f"{name} names {match[1]}" for name, match in found if match]
-        yield f"{named[0] if named else 'No attribute names the body part'}: is it a chest image?"
+        matches = [(name, OTHER_PART.search(text)) for name, text in descriptions(header)]
+        parts = [f"{name} names {match[1]}" for name, match in matches if match]
+        yield f"{parts[0] if parts else 'No attribute names the body part'}: is it a chest image?"
 
 
 def _animal(header: Dataset) -> Iterable[str]:
@@ -194,7 +194,7 @@ def _square_pixels(header: Dataset) -> Iterable[str]:
         sides = [float(value) for value in values(header, keyword)]  # type: ignore[arg-type]
         if len(sides) == 2 and min(sides) > 0:
             if max(sides) > 1.01 * min(sides):
-                yield f"Pixels are not square ({keyword}): the image is judged as if they were."
+                yield f"Pixels are not square ({keyword}): the image is predicted as if they were."
             return
 
 

@@ -38,11 +38,11 @@ def view(header: Dataset) -> str:
     """PA, AP, LATERAL, or empty where the file states none of them or several."""
     texts = [word(header, "ViewPosition"), *meanings(header, "ViewCodeSequence")]
     straight = [text for text in texts if not _OBLIQUE.search(text)]
-    found = {name for name, form in (("PA", _PA), ("AP", _AP)) if any(map(form.search, straight))}
-    found |= {_CODES[code] for code in code_values(header, "ViewCodeSequence") if code in _CODES}
+    views = {name for name, form in (("PA", _PA), ("AP", _AP)) if any(map(form.search, straight))}
+    views |= {_CODES[code] for code in code_values(header, "ViewCodeSequence") if code in _CODES}
     if _lateral_reason(header):
-        found.add("LATERAL")
-    return found.pop() if len(found) == 1 else ""
+        views.add("LATERAL")
+    return views.pop() if len(views) == 1 else ""
 
 
 def view_warning(header: Dataset) -> Iterable[str]:
@@ -75,9 +75,9 @@ def _other_view(header: Dataset) -> str:
     position = word(header, "ViewPosition")
     if position:
         return "" if _is_frontal(position) else f"ViewPosition is {short(position)}"
-    known = not _FRONTAL_CODES.isdisjoint(code_values(header, "ViewCodeSequence"))
+    frontal = not _FRONTAL_CODES.isdisjoint(code_values(header, "ViewCodeSequence"))
     views = [text for text in meanings(header, "ViewCodeSequence") if text]
-    if known or not views or any(map(_is_frontal, views)):
+    if frontal or not views or any(map(_is_frontal, views)):
         return ""
     return f"ViewCodeSequence is {short(views[0])}"
 

@@ -1,4 +1,4 @@
-"""The manifest of a run: what is needed to say where a figure came from."""
+"""The manifest of a run: everything needed to trace a figure back to its source."""
 
 from __future__ import annotations
 

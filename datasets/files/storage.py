@@ -72,7 +72,7 @@ class Storage:
     def states(self, names: Sequence[str]) -> list[tuple[int, str] | None]:
         """Size in bytes and time of change of each file; None where there is none.
 
-        The time is empty where the store does not tell it.
+        The time is empty where the store does not report it.
         """
         return [self._state(self.path(name)) for name in names]
 
@@ -110,7 +110,7 @@ class Storage:
 
     @contextmanager
     def whole_file(self, name: str) -> Iterator[IO[bytes]]:
-        """A stream to a temporary file beside `name`, renamed to it when the block ends well.
+        """A stream to a temporary file next to `name`, renamed to it when the block ends well.
 
         The temporary name starts with `_`, which Spark and pyarrow leave out of a data set. What a
         killed run leaves of it is removed by `remove_temporaries`.

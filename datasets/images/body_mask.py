@@ -1,9 +1,9 @@
-"""Body and background of a radiograph: what is patient, what is air or collimated border.
+"""Separate the body on a radiograph from air and collimated borders.
 
     outside = ~body_mask(pixels)
 
-The background is what is dark and touches the border of the image; the body is the largest part of
-the rest, its holes filled. So markers that lie in the air beside the patient are not body, and
+The background is dark and touches the border of the image; the body is the largest part of
+the rest, its holes filled. So markers that lie in the air next to the patient are not body, and
 lungs, which are dark but enclosed, are. Limb and chest images alike; the image must be bright where
 dense (MONOCHROME2, as all readers give it).
 """

@@ -94,7 +94,7 @@ def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int]]:
     """Each marker and its position, to EOI: a search for its bytes would find a thumbnail's.
 
     Raises:
-        ValueError: where the file ends before EOI, or no marker stands where one must.
+        ValueError: where the file ends before EOI, or a marker is missing.
     """
     position = len(JPEG_SIGNATURE)
     while position + 2 <= len(data):

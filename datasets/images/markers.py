@@ -42,13 +42,13 @@ class MarkerRule:
         sharp: least share of its outline that is a sharp edge (see `BrightParts`).
         stroke_px: greatest mean width of its strokes.
         size_px: limits of the longer side of its box.
-        alone_px: least longer side of a glyph that has no other beside it.
+        alone_px: least longer side of a glyph that has no neighbour.
         shortest_px: least shorter side.
         aspect: greatest ratio of the sides.
         fill: least share of its box that it covers: a wire has little.
         side, top, bottom: how deep the strips along the image's borders are in which a glyph may
             lie on the body, as shares of the image's width and height.
-        text_glyphs: that many glyphs of about one height beside each other are text.
+        text_glyphs: so many neighbouring glyphs of about one height are text.
         text_reach: how much deeper text may lie than a glyph.
         gap: neighbours are nearer than this times the smaller one's size.
         weak_contrast, weak_sharp, weak_fill: of parts that count as neighbours of a glyph alone (a
@@ -141,7 +141,7 @@ def without_markers(image: LoadedImage, how: str) -> LoadedImage:
 
 
 def check_markers(how: str) -> None:
-    """Raise ValueError for a word that `remove_markers` does not know."""
+    """Raise ValueError for a way of removal that `remove_markers` does not know."""
     if how not in MARKERS:
         raise ValueError(f"markers {how!r}: expected one of {', '.join(MARKERS)}")
 
@@ -183,18 +183,20 @@ def _placed(parts: BrightParts, cluster: npt.NDArray[np.intp], rule: MarkerRule)
     """Which glyphs lie where markers are: cluster by cluster."""
     keep = np.zeros(len(cluster), np.bool_)
     for number in range(int(cluster.max(initial=-1)) + 1):
-        mine = cluster == number
-        size = np.maximum(parts.w, parts.h)[mine]
+        in_cluster = cluster == number
+        size = np.maximum(parts.w, parts.h)[in_cluster]
         text = np.count_nonzero((size > 0.6 * np.median(size)) & (size < 1.7 * np.median(size)))
         if len(size) == 1 and size[0] < rule.alone_px:
             continue
         reach = rule.text_reach if text >= rule.text_glyphs else 1.0
-        keep[mine] = parts.inside[mine].mean() < 0.5 or _at_border(parts, mine, rule, reach)
+        keep[in_cluster] = parts.inside[in_cluster].mean() < 0.5 or _at_border(
+            parts, in_cluster, rule, reach
+        )
     return keep
 
 
-def _at_border(parts: BrightParts, mine: _Flags, rule: MarkerRule, reach: float) -> bool:
-    boxes, (height, width) = parts.boxes_xyxy[mine], parts.size_hw
+def _at_border(parts: BrightParts, in_cluster: _Flags, rule: MarkerRule, reach: float) -> bool:
+    boxes, (height, width) = parts.boxes_xyxy[in_cluster], parts.size_hw
     x1, y1 = boxes[:, :2].min(axis=0)
     x2, y2 = boxes[:, 2:].max(axis=0)
     x, y = (x1 + x2) / 2 / width, (y1 + y2) / 2 / height
@@ -222,8 +224,8 @@ def _found(
     disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))
     wide = np.asarray(cv2.dilate(mask, disc), dtype=np.bool_)
     limits = np.array([size_hw[1], size_hw[0]] * 2)
-    found = np.clip(np.array(sorted(boxes, key=lambda b: (b[1], b[0]))).reshape(-1, 4), 0, limits)
-    return FoundMarkers(found, wide)
+    clipped = np.clip(np.array(sorted(boxes, key=lambda b: (b[1], b[0]))).reshape(-1, 4), 0, limits)
+    return FoundMarkers(clipped, wide)
 
 
 def _filled(pixels: Grey, mask: Mask) -> Grey:

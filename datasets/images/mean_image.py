@@ -2,8 +2,8 @@
 
 Welford's update (Technometrics 1962) of the mean and of the sum of squared differences from it,
 each kept as a sum of two float64 numbers (Knuth's TwoSum), so that nothing is lost by rounding: not
-a variance that is tiny beside the square of the mean, nor the late images of many. Four arrays of
-one image's size are in memory, whatever the number of images.
+a variance that is tiny compared with the square of the mean, nor the late images of many. Four
+arrays of one image's size are in memory, whatever the number of images.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class MeanImage:
         if not isinstance(other, MeanImage):
             return NotImplemented
         pairs = ((self.mean, other.mean), (self.deviation, other.deviation))
-        return all(np.array_equal(mine, theirs) for mine, theirs in pairs)
+        return all(np.array_equal(a, b) for a, b in pairs)
 
     __hash__ = None  # type: ignore[assignment]
 

@@ -176,11 +176,11 @@ def _make(
             temporary, mode="w+", dtype=np.uint8, shape=(len(radiographs), size, size)
         )
         squares = in_threads(square, radiographs, workers, f"decode to {size} px")
-        for row, (radiograph, found) in enumerate(zip(radiographs, squares, strict=True)):
-            if isinstance(found, str):
-                unreadable[radiograph.image_id] = found
+        for row, (radiograph, read) in enumerate(zip(radiographs, squares, strict=True)):
+            if isinstance(read, str):
+                unreadable[radiograph.image_id] = read
             else:
-                pixels[row] = found
+                pixels[row] = read
         pixels.flush()
         temporary.replace(path)
     finally:

@@ -2,7 +2,7 @@
 
 The content decides, not the ending: DICOM files often have none (see `datasets/dicom/reader.py`).
 
-OpenCV decodes many a truncated file without a word, the missing rows grey or black, so the file's
+OpenCV silently decodes truncated files, the missing rows grey or black, so the file's
 own structure is walked first (see `headers`).
 """
 
@@ -51,7 +51,7 @@ def read_image(path: str | Path) -> LoadedImage:
     Its `warnings` are for the eyes of whoever gave the file: hand them on.
 
     Raises:
-        UnreadableImageError: names the file and what is wrong with it.
+        UnreadableImageError: names the file and the fault.
     """
     return decode_image(read_bytes(Path(path)), Path(path))
 
@@ -83,21 +83,21 @@ def read_grey(path: Path) -> GreyImage:
     DICOM: see `datasets/dicom/grayscale.py`.
 
     Raises:
-        UnreadableImageError: names the file and what is wrong with it.
+        UnreadableImageError: names the file and the fault.
     """
     return read_image(path).pixels
 
 
 def decode_grey(data: bytes, path: Path) -> GreyImage:
-    """Pixels of an image file's bytes, as `read_grey` gives them; `path` is for the error alone."""
+    """Pixels of an image file's bytes, as `read_grey` gives them; `path` is only for the error."""
     return decode_image(data, path).pixels
 
 
 def is_image_file(path: Path) -> bool:
     """Whether a file's ending or, if we do not know that, its first bytes say that it is an image.
 
-    DICOM files are told by their bytes: on discs they are called IM000001, or end with a number. A
-    disc's table of contents (DICOMDIR) is no image.
+    DICOM files are recognised by their bytes: on discs they are called IM000001, or end with a
+    number. A disc's table of contents (DICOMDIR) is no image.
     """
     if path.suffix.lower() in IMAGE_SUFFIXES:
         return True
@@ -114,7 +114,7 @@ def read_radiograph(radiograph: Radiograph) -> LoadedImage:
     """The image of a listed radiograph, as its data set describes it, with the file's pixels.
 
     Raises:
-        UnreadableImageError: names the file and what is wrong with it.
+        UnreadableImageError: names the file and the fault.
     """
     assert radiograph.path is not None, "a prepared folder lists only images that are on disk"
     return radiograph.image(read_grey(radiograph.path))
@@ -134,8 +134,8 @@ def readable_images(
 
     Args:
         items: radiographs, paths or whatever else `read` takes.
-        read: such as `read_image` or `read_radiograph`; raises ValueError for what is unreadable.
-        failed: told of each item that cannot be read and why, such as `print_left_out`; may raise
+        read: such as `read_image` or `read_radiograph`; raises ValueError for an unreadable file.
+        failed: called with each unreadable item and the reason, such as `print_left_out`; may raise
             the error to stop.
     """
     for item in items:

@@ -69,7 +69,7 @@ def input_channels(square: Square, kind: str, clahe_clip: float = 0.0) -> Square
 
 
 def equalise(square: Square, clip_limit: float) -> Square:
-    """Equalise the image in a square of `fit_square`; the padding beside it stays zero.
+    """Equalise the image in a square of `fit_square`; the padding around it stays zero.
 
     CLAHE (Zuiderveld 1994): each of 8 x 8 regions gets its histogram equalised, no grey
     value counting more than `clip_limit` times the mean, which limits how much noise is amplified;
@@ -117,7 +117,7 @@ def _quantile(counts: npt.NDArray[np.int64], share: float) -> float:
 
 
 def _on_image(square: Square, change: Callable[[Square], Any]) -> Square:
-    """`change` applied to the image alone, without the padding that `fit_square` set beside it."""
+    """Apply `change` to the image only, not to the padding that `fit_square` added."""
     if not square.any():
         return square
     height = int(np.flatnonzero(square.any(axis=1))[-1]) + 1

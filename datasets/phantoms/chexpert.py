@@ -95,10 +95,10 @@ def plan_views(config: ChexpertPhantomConfig) -> Iterator[PlannedView]:
         rng = np.random.default_rng((config.seed, patient, _PLAN))
         part = "train" if patient <= first_valid else "valid"
         for study in range(1, 2 + int(rng.random() < 0.35)):
-            found = sample_diseases(rng) if rng.random() < _SHARE_WITH_FINDING else ()
-            yield PlannedView(part, patient, study, 1, True, found)
+            diseases = sample_diseases(rng) if rng.random() < _SHARE_WITH_FINDING else ()
+            yield PlannedView(part, patient, study, 1, True, diseases)
             if rng.random() < 0.25:
-                yield PlannedView(part, patient, study, 2, False, found)
+                yield PlannedView(part, patient, study, 2, False, diseases)
 
 
 def make_chexpert_phantom(
@@ -187,7 +187,7 @@ def _reference(drawn: set[str]) -> dict[str, float]:
 
 
 def _report(drawn: set[str], rng: np.random.Generator) -> dict[str, float]:
-    """Labels read from a report: what is not mentioned is left out."""
+    """Labels as read from a report: diseases that are not mentioned are left out."""
     labels: dict[str, float] = {}
     for disease in dict.fromkeys(SIGNS.values()):
         shares = {1.0: 0.87, -1.0: 0.13} if disease in drawn else {0.0: 0.2, -1.0: 0.06}
@@ -205,7 +205,7 @@ def _report(drawn: set[str], rng: np.random.Generator) -> dict[str, float]:
 def _mention(
     labels: dict[str, float], disease: str, shares: dict[float, float], rng: np.random.Generator
 ) -> None:
-    """Set a label by chance; with what is left of the chances it stays unmentioned."""
+    """Set a label at random; with the remaining probability it stays unmentioned."""
     draw = rng.random()
     for value, share in shares.items():
         if 0 <= draw < share:

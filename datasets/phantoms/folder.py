@@ -28,7 +28,7 @@ def check_settings(settings: Any, fewest_patients: int = 1, most_patients: int =
     """Check `patients`, `seed` and `image_size` of a phantom's settings.
 
     Raises:
-        ValueError: naming the setting, its value and what was expected.
+        ValueError: with the setting, its value and the expected range.
     """
     if not fewest_patients <= settings.patients <= most_patients:
         expected = f"expected {fewest_patients} to {most_patients}"
@@ -84,21 +84,25 @@ def _one_thread() -> None:
     cv2.setNumThreads(1)
 
 
-def _finished(wanted: dict[str, object], out: Path) -> bool:
+def _finished(settings: dict[str, object], out: Path) -> bool:
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return False
     try:
-        found = json.loads((out / _SETTINGS_FILE).read_text())
+        recorded = json.loads((out / _SETTINGS_FILE).read_text())
     except (OSError, ValueError):
-        found = None
-    if found == wanted:
+        recorded = None
+    if recorded == settings:
         return True
-    raise FileExistsError(f"{out} {_difference(found, wanted)}; name another folder or delete it")
+    raise FileExistsError(
+        f"{out} {_difference(recorded, settings)}; name another folder or delete it"
+    )
 
 
-def _difference(found: object, wanted: dict[str, object]) -> str:
-    if not isinstance(found, dict):
+def _difference(recorded: object, settings: dict[str, object]) -> str:
+    if not isinstance(recorded, dict):
         return f"is not empty and not a finished phantom (it has no readable {_SETTINGS_FILE})"
-    keys = [key for key in wanted if found.get(key) != wanted[key]]
-    changes = ", ".join(f"{key} {found.get(key)!r} there, {wanted[key]!r} asked" for key in keys)
+    keys = [key for key in settings if recorded.get(key) != settings[key]]
+    changes = ", ".join(
+        f"{key} {recorded.get(key)!r} there, {settings[key]!r} asked" for key in keys
+    )
     return f"holds a phantom of other settings ({changes})"

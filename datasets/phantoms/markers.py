@@ -36,15 +36,17 @@ def marked_images(
         kind: a key of `KINDS`.
         count: of images, each of another patient.
         image_size: longer side, pixels.
-        words: how many are burnt in beside the image's own.
+        words: how many are burnt in besides the image's own.
         seed: of the words; image n's are those of seed + n.
     """
     if kind not in KINDS:
         raise ValueError(f"unknown phantom {kind!r}; known are {', '.join(KINDS)}")
     for n in range(count):
-        pixels, own = KINDS[kind](101 + n, image_size)
-        image, more = burn_in_words(pixels, words, np.random.default_rng(seed + n), clear_of=own)
-        yield image, [*more, *own]
+        pixels, drawn_markers = KINDS[kind](101 + n, image_size)
+        image, more = burn_in_words(
+            pixels, words, np.random.default_rng(seed + n), clear_of=drawn_markers
+        )
+        yield image, [*more, *drawn_markers]
 
 
 def _chest(patient: int, image_size: int) -> Drawn:

@@ -152,11 +152,11 @@ def _draw_study(image_size: int, root: Path, study: PlannedStudy) -> None:
 def _write_lists(studies: list[PlannedStudy], root: Path) -> None:
     """MURA's four files: no header, a study's folder with a slash at its end."""
     for part in ("train", "valid"):
-        mine = [study for study in studies if study.folder.startswith(f"{part}/")]
-        labels = [f"{RELEASE}/{study.folder}/,{int(study.abnormal)}\n" for study in mine]
+        of_part = [study for study in studies if study.folder.startswith(f"{part}/")]
+        labels = [f"{RELEASE}/{study.folder}/,{int(study.abnormal)}\n" for study in of_part]
         images = [
             f"{RELEASE}/{study.folder}/image{number}.png\n"
-            for study in mine
+            for study in of_part
             for number in range(1, len(study.images) + 1)
         ]
         (root / f"{part}_labeled_studies.csv").write_text("".join(labels))

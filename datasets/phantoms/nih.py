@@ -60,7 +60,7 @@ class PhantomConfig:
 
 @dataclass(frozen=True)
 class PlannedImage:
-    """One image before it is drawn: who, what it shows, and which of that gets a box."""
+    """One image before it is drawn: its patient, its diseases, and which of them get a box."""
 
     patient: int
     image: int
@@ -83,10 +83,12 @@ def plan_images(config: PhantomConfig) -> Iterator[PlannedImage]:
         rng = np.random.default_rng((config.seed, patient, _PLAN))
         train_val = bool(order[patient - 1] < first_test)
         for image in range(int(rng.choice(counts, p=shares))):
-            found = sample_diseases(rng) if rng.random() < SHARE_WITH_FINDING else ()
-            kept = rng.random(len(found)) >= SHARE_UNBOXED_POSITIVES
-            boxed = tuple(d for d, keep in zip(found, kept, strict=True) if keep and not train_val)
-            yield PlannedImage(patient, image, train_val, found, boxed)
+            diseases = sample_diseases(rng) if rng.random() < SHARE_WITH_FINDING else ()
+            has_box = rng.random(len(diseases)) >= SHARE_UNBOXED_POSITIVES
+            boxed = tuple(
+                d for d, keep in zip(diseases, has_box, strict=True) if keep and not train_val
+            )
+            yield PlannedImage(patient, image, train_val, diseases, boxed)
 
 
 def make_phantom(config: PhantomConfig, out: Path, workers: int | None = None) -> Path:

@@ -30,12 +30,12 @@ def check_images(
     misshapen: list[str] = []
     doubtful: list[str] = []
     results = in_threads(_look, radiographs, workers, "check images")
-    for radiograph, found in zip(radiographs, results, strict=True):
-        if isinstance(found, str):
-            unreadable[radiograph.image_id] = found
+    for radiograph, result in zip(radiographs, results, strict=True):
+        if isinstance(result, str):
+            unreadable[radiograph.image_id] = result
             continue
-        (height, width), said = found
-        doubtful += [f"{radiograph.image_id} ({warning})" for warning in said]
+        (height, width), notes = result
+        doubtful += [f"{radiograph.image_id} ({warning})" for warning in notes]
         if not _same_aspect((height, width), radiograph.size_hw):
             misshapen.append(f"{radiograph.image_id} is {width} x {height}")
     names = {r.image_id: _name(r) for r in radiographs if r.image_id in unreadable}
@@ -47,7 +47,7 @@ def check_images(
 
 
 def _look(radiograph: Radiograph) -> tuple[tuple[int, int], tuple[str, ...]] | str:
-    """Height and width of the file and what it warns of, or why it cannot be read."""
+    """Height and width of the file and its warnings, or why it cannot be read."""
     assert radiograph.path is not None
     try:
         image = read_image(radiograph.path)

@@ -44,7 +44,7 @@ def to_coco(
 
 
 def select_images(coco: Mapping[str, Any], file_names: Set[str]) -> dict[str, Any]:
-    """The ground truth of some images alone; every id stays what it was."""
+    """The ground truth of only some images; no id changes."""
     images = [image for image in coco["images"] if image["file_name"] in file_names]
     ids = {image["id"] for image in images}
     annotations = [a for a in coco["annotations"] if a["image_id"] in ids]
@@ -100,8 +100,8 @@ def _check_annotation(
     annotation: Mapping[str, Any], images: set[Any], categories: set[Any], where: str
 ) -> None:
     here = f"{where}: annotation {annotation['id']}"
-    for key, known in (("image_id", images), ("category_id", categories)):
-        if annotation.get(key) not in known:
+    for key, ids in (("image_id", images), ("category_id", categories)):
+        if annotation.get(key) not in ids:
             raise ValueError(
                 f"{here} has {key} {annotation.get(key)!r}, which the file does not list"
             )

@@ -4,7 +4,7 @@ index.parquet                one row per image of the data set; path null where 
 ground_truth.json            COCO ground truth of the images that are on disk
 ground_truth_fold{k}.json    the same, images of one fold alone, ids unchanged
 folds.csv                    image_id, patient_id, fold, of the images on disk
-summary.txt                  what is there, what is missing and why
+summary.txt                  present and missing images, and why they are missing
 manifest.json                sources and their hashes, settings, versions
 """
 
@@ -136,8 +136,8 @@ def write_prepared(
     write_text(files.summary, summary)
     hashes = dict(manifest.get("hashes", {}))
     hashes.update({path.name: file_sha256(path) for path in (files.folds, files.ground_truth)})
-    own = {"boxed_diseases": list(boxed_diseases), "k": k, "hashes": hashes}
-    write_json(files.manifest, {**manifest, **own})
+    facts = {"boxed_diseases": list(boxed_diseases), "k": k, "hashes": hashes}
+    write_json(files.manifest, {**manifest, **facts})
 
 
 def load_prepared(path: Path) -> PreparedData:

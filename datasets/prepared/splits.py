@@ -1,6 +1,6 @@
 """Splits by patient: official lists, stratified folds and shares, and the Deep MedIA sampling.
 
-How they are stratified is said in `cxrloc.datasets.prepared.stratification`.
+`cxrloc.datasets.prepared.stratification` describes how they are stratified.
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ def official_split(
     if unlisted:
         raise ValueError(
             f"{len(unlisted)} images are in neither official list, the first is {unlisted[0]}; "
-            "put train_val_list.txt and test_list.txt beside the label file, or split by folds"
+            "put train_val_list.txt and test_list.txt next to the label file, or split by folds"
         )
     rest = [r for r in radiographs if official[r.image_id] == "train_val"]
     weights = integer_shares((1 - validation_share, validation_share))

@@ -1,4 +1,4 @@
-"""Stratification by patient: which part each patient goes to, so that all parts have alike labels.
+"""Stratification by patient: assign patients to parts so that all parts have similar labels.
 
     iterative    Sechidis, Tsoumakas and Vlahavas, "On the stratification of multi-label data" (ECML
                  PKDD 2011), with patients for examples: the rarest disease first, each of its
@@ -65,7 +65,7 @@ def by_labels(
 
     Steps: of the diseases (or disease's boxes) with patients left take the rarest; go through its
     patients, most boxes first; each goes to the part that lacks most of it, then to the part that
-    lacks most images. Patients with none of the diseases come last, by images alone.
+    lacks most images. Patients with none of the diseases come last, by their number of images.
     """
     names = list(patients)
     counts = np.array(
@@ -75,20 +75,20 @@ def by_labels(
     rank = np.empty(len(names), dtype=np.int64)
     rank[shuffled(len(names), seed)] = np.arange(len(names))
     # The last column is the number of images: decides alone when no disease is left.
-    wanted = np.concatenate([counts, images[:, None]], axis=1)
-    need = np.asarray(weights, dtype=np.int64)[:, None] * wanted.sum(axis=0)[None, :]
+    targets = np.concatenate([counts, images[:, None]], axis=1)
+    need = np.asarray(weights, dtype=np.int64)[:, None] * targets.sum(axis=0)[None, :]
     order_of_parts = shuffled(len(weights), seed)
     part = np.full(len(names), -1, dtype=np.int64)
     while (part < 0).any():
         left = part < 0
         totals = counts[left].sum(axis=0)
         present = np.flatnonzero(totals)
-        column = int(present[np.argmin(totals[present])]) if len(present) else wanted.shape[1] - 1
-        members = np.flatnonzero(left & (wanted[:, column] > 0))
-        for i in sorted(members, key=lambda i: (-wanted[i, column], rank[i])):
+        column = int(present[np.argmin(totals[present])]) if len(present) else targets.shape[1] - 1
+        members = np.flatnonzero(left & (targets[:, column] > 0))
+        for i in sorted(members, key=lambda i: (-targets[i, column], rank[i])):
             best = max(order_of_parts, key=lambda j: (need[j, column], need[j, -1]))
             part[i] = best
-            need[best] -= sum(weights) * wanted[i]
+            need[best] -= sum(weights) * targets[i]
     return {name: int(p) for name, p in zip(names, part, strict=True)}
 
 
@@ -122,11 +122,11 @@ def by_label_sets(
 
 def _combinations(patients: Patients, diseases: Sequence[str]) -> dict[tuple[str, ...], list[str]]:
     """Combination of labels -> its patients, in their order."""
-    found: dict[tuple[str, ...], list[str]] = {}
+    images_of: dict[tuple[str, ...], list[str]] = {}
     for name, images in patients.items():
         positive = {d for r in images for d, value in r.labels.items() if value == 1}
-        found.setdefault(tuple(d for d in diseases if d in positive), []).append(name)
-    return found
+        images_of.setdefault(tuple(d for d in diseases if d in positive), []).append(name)
+    return images_of
 
 
 STRATIFIERS: dict[str, Callable[[Patients, Sequence[str], Sequence[int], int], dict[str, int]]] = {

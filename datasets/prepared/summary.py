@@ -1,4 +1,4 @@
-"""The table of a prepared data set: what the lists name, what is on disk, what is missing."""
+"""Tabulate a prepared data set: images in the lists, on disk, and missing."""
 
 from __future__ import annotations
 
@@ -141,8 +141,8 @@ def _unboxed(
     radiographs: Sequence[Radiograph], present: Sequence[Radiograph], diseases: Sequence[str]
 ) -> list[str]:
     pairs = [unboxed_positives(images, diseases) for images in (radiographs, present)]
-    labels = [len(found) for found in pairs]
-    image_counts = [len({image for image, _ in found}) for found in pairs]
+    labels = [len(names) for names in pairs]
+    image_counts = [len({image for image, _ in names}) for names in pairs]
     return [
         f"* {labels[0]:,} positive labels on {image_counts[0]:,} boxed images have no box "
         f"({labels[1]:,} on {image_counts[1]:,} on disk):",

@@ -1,4 +1,4 @@
-"""Lists of images: what a model was trained on, what it is scored on, from the files at hand.
+"""Lists of the images that a model was trained on, or that it is scored on.
 
 A training writes `training_images.csv` (image_id, patient_id, part) beside its bundle. Images of
 two
@@ -86,19 +86,19 @@ def image_list(rows: Iterable[tuple[str, str, str]], where: str = "image list") 
 
 
 def patients_by_name(images: Sequence[str]) -> dict[str, str]:
-    """Image -> patient as its name tells; empty where it does not.
+    """Image -> patient, read from the name; empty where the name does not say.
 
     Names in MURA's and CheXpert's layouts have a folder `patient00011`. NIH's begin with the
     patient's number (8 digits _ 3 digits), which counts only if all other names of the list are
     NIH's, since such digits may mean anything elsewhere.
     """
     published = {image: published_name(image) for image in images}
-    others = [image for image, found in published.items() if found is None]
+    others = [image for image, parsed in published.items() if parsed is None]
     matches = {image: _NIH_NAME.fullmatch(image_stem(image)) for image in others}
     if not all(matches.values()):
         matches = {}
     nih = {image: match[1] for image, match in matches.items() if match is not None}
-    return {i: found.patient if found else nih.get(i, "") for i, found in published.items()}
+    return {i: parsed.patient if parsed else nih.get(i, "") for i, parsed in published.items()}
 
 
 def image_stem(name: str) -> str:
@@ -115,8 +115,8 @@ def common_key(*lists: Collection[str]) -> Callable[[str], str]:
     others = _key_of_others([[n for n in names if not published_name(n)] for names in lists])
 
     def key(name: str) -> str:
-        found = published_name(name)
-        return _without_ending(found.name) if found else others(name)
+        parsed = published_name(name)
+        return _without_ending(parsed.name) if parsed else others(name)
 
     return key
 
@@ -151,7 +151,7 @@ def write_training_images(
     parts: Mapping[str, Iterable[Radiograph]],
     inherited: Mapping[str, Path] | None = None,
 ) -> Path:
-    """Write `training_images.csv` beside a bundle: every image that had a say in its weights.
+    """Write `training_images.csv` next to a bundle: every image that influenced its weights.
 
     Args:
         bundle: the trained model.

@@ -70,7 +70,7 @@ class LeakageAudit:
 def audit(
     training: ImageList, evaluated: ImageList, boxed_images: Collection[str] = ()
 ) -> LeakageAudit:
-    """Compare what a model was trained on with what it is scored on.
+    """Compare the training images of a model with the images it is scored on.
 
     Args:
         boxed_images: images whose boxes are scored; none of them may be in the training.
@@ -84,15 +84,18 @@ def audit(
 
     def shared(names: Collection[str]) -> dict[str, tuple[str, ...]]:
         keys = {key(name) for name in names}
-        people = {one for n in names for one in _same_people(*_person(n, training.patient_of[n]))}
+        people = {
+            person for n in names for person in _same_people(*_person(n, training.patient_of[n]))
+        }
         return {
             "shared_images": tuple(image for k, image in images.items() if k in keys),
-            "shared_patients": tuple(p for one, p in patients.items() if one in people),
+            "shared_patients": tuple(p for person, p in patients.items() if person in people),
             "boxed_in_training": tuple(image for k, image in boxed.items() if k in keys),
         }
 
     by_part = {
-        part: {"images": len(names)} | {kind: len(found) for kind, found in shared(names).items()}
+        part: {"images": len(names)}
+        | {kind: len(members) for kind, members in shared(names).items()}
         for part, names in training.parts.items()
     }
     return LeakageAudit(
@@ -117,9 +120,9 @@ def audit_model(
     """
     looked_at = provenance.images_by_model[model]
     key = common_key(looked_at, evaluated.patient_of, boxed_images)
-    mine = {key(image) for image in looked_at}
-    images = {image: p for image, p in evaluated.patient_of.items() if key(image) in mine}
-    boxed = [name for name in boxed_images if key(name) in mine]
+    keys = {key(image) for image in looked_at}
+    images = {image: p for image, p in evaluated.patient_of.items() if key(image) in keys}
+    boxed = [name for name in boxed_images if key(name) in keys]
     return audit(provenance.training(model), ImageList(images), boxed)
 
 
@@ -181,15 +184,15 @@ _READERS: dict[str, Callable[[Path], ImageList]] = {
 
 
 def _person(image: str, patient: str) -> tuple[str, str]:
-    """Data set (empty if the image's name does not tell it) and patient in it.
+    """Data set (empty if the image's name does not give it) and patient in it.
 
     Patients are numbered 00000013 in NIH's names and 13 in its tables.
     """
-    found = published_name(image)
+    parsed = published_name(image)
     number = (patient.lstrip("0") or "0") if patient.isdigit() else patient
-    return found.dataset if found else "", number
+    return parsed.dataset if parsed else "", number
 
 
 def _same_people(dataset: str, patient: str) -> set[tuple[str, str]]:
-    """Who may be this one: an image that does not tell its data set may be of each."""
-    return {("", patient)} | {(dataset or one, patient) for one in DATASETS}
+    """All possible identities: an image whose name gives no data set may be of any."""
+    return {("", patient)} | {(dataset or name, patient) for name in DATASETS}

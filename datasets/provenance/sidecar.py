@@ -1,6 +1,6 @@
 """Where predictions come from: the sidecar of a results file.
 
-Beside `NAME.json` (or `gate.csv`) stands `NAME.manifest.json`. Its key `images` lists, for each
+`NAME.json` (or `gate.csv`) comes with `NAME.manifest.json`. Its key `images` lists, for each
 model, the images that it looked at, also those on which it found nothing; `models` says which
 bundle that was and which images it was trained on; `masks` names a results file with masks. Paths
 are relative to the sidecar's folder, so that a run can be moved as a whole.
@@ -111,8 +111,8 @@ def write_provenance(
     """
     folder = results.parent
     images: dict[str, list[str]] = {}
-    for one in looked_at:
-        images.setdefault(one.model, []).extend(one.images)
+    for look in looked_at:
+        images.setdefault(look.model, []).extend(look.images)
     record: dict[str, Any] = {
         **(facts or {}),
         "results": results.name,
@@ -153,7 +153,7 @@ def read_sidecar(path: Path) -> Provenance:
     problem = _problem(record, path)
     if problem:
         return Provenance(path, problem=problem)
-    images = {str(model): tuple(map(str, found)) for model, found in record["images"].items()}
+    images = {str(model): tuple(map(str, names)) for model, names in record["images"].items()}
     models = record["models"]
     unnamed = [model for model in images if models and model not in models]
     if unnamed:
@@ -165,12 +165,12 @@ def read_sidecar(path: Path) -> Provenance:
 def _problem(record: Mapping[str, Any], path: Path) -> str:
     """Why the record cannot be believed; empty if it can."""
     images, models = record.get("images"), record.get("models")
-    listed = isinstance(images, dict) and all(isinstance(found, list) for found in images.values())
+    listed = isinstance(images, dict) and all(isinstance(names, list) for names in images.values())
     if not listed or not isinstance(models, dict):
         return f"{path.name} does not list the images that were looked at; predict them again"
     results = path.parent / str(record.get("results", ""))
     if not results.is_file():
-        return f"{path.name} belongs to {record.get('results')!r}, which is not beside it"
+        return f"{path.name} belongs to {record.get('results')!r}, which is not next to it"
     if file_sha256(results) != record.get("results_sha256"):
         return f"{results.name} is not the file that {path.name} was written for (its hash differs)"
     return ""

@@ -4,7 +4,7 @@
     root/train/patient00001/study1/view1_frontal.jpg       and so on, as the column Path says
 
 The release of 2021 in batches has train's patients in `CheXpert-v1.0 batch 2 (train 1)` to `batch 4
-(train 3)`: link their patient folders into one folder train/ beside the CSV files and valid/.
+(train 3)`: link their patient folders into one folder train/ next to the CSV files and valid/.
 
 Irvin et al., "CheXpert", AAAI 2019. `Path` begins with the release's name, which is cut off: an
 image is called alike in both releases. A label is 1 (mentioned as present), 0 (mentioned as
@@ -68,7 +68,7 @@ def index(
     strict: bool = False,
     frontal_only: bool = False,
 ) -> DatasetIndex:
-    """Index a folder in CheXpert's layout (what is made of faulty files: see the module).
+    """Index a folder in CheXpert's layout (how faulty files are treated: see the module).
 
     Args:
         label_file: to read in place of train.csv, with the same columns (such as the labels that
@@ -107,7 +107,7 @@ def _label_files(root: Path, asked: Path | None, warnings: ReaderWarnings) -> di
 
 
 def _table(files: dict[Path, str], warnings: ReaderWarnings) -> pd.DataFrame:
-    """The rows of all files, with the columns `image`, `patient`, `study` and `part` beside."""
+    """The rows of all files, with the added columns `image`, `patient`, `study` and `part`."""
     tables = []
     for path, part in files.items():
         rows = _read(path)
@@ -147,13 +147,13 @@ def _read(path: Path) -> pd.DataFrame:
             "CheXpert-v1.0-small/train/patient00001/study1/view1_frontal.jpg"
         )
     _check_values(path, table)
-    named = {"image": parts[0], "patient": parts[1], "study": parts[1] + "/" + parts[2]}
-    return table.assign(**named)
+    columns = {"image": parts[0], "patient": parts[1], "study": parts[1] + "/" + parts[2]}
+    return table.assign(**columns)
 
 
 def _check_values(path: Path, table: pd.DataFrame) -> None:
-    for name, (known, expected) in _EXPECTED.items():
-        wrong = ~table[name].isin(known)
+    for name, (allowed, expected) in _EXPECTED.items():
+        wrong = ~table[name].isin(allowed)
         if wrong.any():
             row = int(wrong.to_numpy().argmax())
             text = table[name].iloc[row]
@@ -176,13 +176,13 @@ def _radiographs(
             patient_id=patient,
             study_id=study,
             view=view,
-            labels=known,
+            labels=certain,
             size_hw=size,
             sex=sex,
             age_years=age,
             uncertain=uncertain,
         )
-        for image, patient, study, view, sex, age, (known, uncertain), path, size in zip(
+        for image, patient, study, view, sex, age, (certain, uncertain), path, size in zip(
             *names, *who, labels, paths, sizes, strict=True
         )
     ]
@@ -192,15 +192,15 @@ def _labels(table: pd.DataFrame) -> list[tuple[dict[str, float], tuple[str, ...]
     """Labels of each row and which of them are uncertain; equal rows share theirs."""
     values = np.column_stack([_numbers(table, name) for name in CHEXPERT_LABELS])
     shared: dict[bytes, tuple[dict[str, float], tuple[str, ...]]] = {}
-    found = []
+    rows = []
     for row in values:
         key = row.tobytes()
         if key not in shared:
-            named = dict(zip(CHEXPERT_LABELS, row.tolist(), strict=True))
-            uncertain = tuple(name for name, value in named.items() if value == UNCERTAIN)
-            shared[key] = {**named, **dict.fromkeys(uncertain, math.nan)}, uncertain
-        found.append(shared[key])
-    return found
+            by_name = dict(zip(CHEXPERT_LABELS, row.tolist(), strict=True))
+            uncertain = tuple(name for name, value in by_name.items() if value == UNCERTAIN)
+            shared[key] = {**by_name, **dict.fromkeys(uncertain, math.nan)}, uncertain
+        rows.append(shared[key])
+    return rows
 
 
 def _numbers(table: pd.DataFrame, name: str) -> FloatArray:
@@ -226,7 +226,7 @@ def _sexes(table: pd.DataFrame, warnings: ReaderWarnings) -> list[str]:
 
 
 def _ages(table: pd.DataFrame, warnings: ReaderWarnings) -> list[float]:
-    """Years; NaN for 0, which the release writes where it does not know, and for what is none."""
+    """Years; NaN for 0, which the release writes for an unknown age, and for anything invalid."""
     ages = pd.to_numeric(table["Age"], errors="coerce")
     warnings.warn("ages that cannot be read", table["image"][ages.isna()].tolist())
     warnings.note("age 0 taken as unknown", table["image"][ages == 0].tolist())

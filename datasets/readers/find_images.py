@@ -32,10 +32,10 @@ def listed_files(
     chunks = [names[i : i + _CHUNK] for i in range(0, len(names), _CHUNK)]
     with ThreadPoolExecutor() as pool:  # a task per image would cost more than it does
         bar = tqdm(pool.map(_look, chunks), "image files", len(chunks), mininterval=1.0)
-        found = [one for chunk in bar for one in chunk]
-    bad = [str(path) for path, size in found if path is not None and size is None]
+        files = [file for chunk in bar for file in chunk]
+    bad = [str(path) for path, size in files if path is not None and size is None]
     warnings.warn("image headers that cannot be read", bad)
-    return [path for path, _ in found], [size or _UNKNOWN_SIZE for _, size in found]
+    return [path for path, _ in files], [size or _UNKNOWN_SIZE for _, size in files]
 
 
 def _look(names: Sequence[str]) -> list[tuple[Path | None, _Size | None]]:
@@ -74,18 +74,18 @@ def find_images(root: Path, ids: Sequence[str], warnings: ReaderWarnings) -> lis
                 twice.append(path.name)
     listed = set(ids)
     spare = _by_stem({name: path for name, path in by_name.items() if name not in listed})
-    found = [by_name.get(image) or spare.get(os.path.splitext(image)[0]) for image in ids]
-    used = {path.name for path in found if path is not None} if twice else set()
+    paths = [by_name.get(image) or spare.get(os.path.splitext(image)[0]) for image in ids]
+    used = {path.name for path in paths if path is not None} if twice else set()
     warnings.warn("images in two folders; the first is taken", sorted(used.intersection(twice)))
-    warnings.warn("image files that no label row names left out", _unlisted(by_name, found, ids))
-    return found
+    warnings.warn("image files that no label row names left out", _unlisted(by_name, paths, ids))
+    return paths
 
 
 def _unlisted(
-    by_name: Mapping[str, Path], found: Sequence[Path | None], ids: Sequence[str]
+    by_name: Mapping[str, Path], paths: Sequence[Path | None], ids: Sequence[str]
 ) -> list[str]:
     """Image files that are neither a listed image nor another copy of one."""
-    if len(by_name) <= sum(path is not None for path in found):
+    if len(by_name) <= sum(path is not None for path in paths):
         return []
     stems = {os.path.splitext(image)[0] for image in ids}
     images = (name for name in by_name if name.lower().endswith(IMAGE_SUFFIXES))

@@ -42,8 +42,8 @@ class ReaderWarnings(Mapping[str, int]):
         if not examples:
             return
         self._counts[kind] = self._counts.get(kind, 0) + (len(examples) if count is None else count)
-        kept = self.examples.setdefault(kind, [])
-        kept.extend(examples[: EXAMPLES_KEPT - len(kept)])
+        shown = self.examples.setdefault(kind, [])
+        shown.extend(examples[: EXAMPLES_KEPT - len(shown)])
 
     def lines(self) -> list[str]:
         """One line a kind: count, kind, examples."""

@@ -87,8 +87,8 @@ class PublishedName:
 
 def published_name(name: str) -> PublishedName | None:
     """What the name of an image or a study says; None in no layout of the two."""
-    found = _NAME.search(name)
-    if found is None:
+    match = _NAME.search(name)
+    if match is None:
         return None
-    dataset = MURA if found["part"] else CHEXPERT
-    return PublishedName(dataset, found["mura"] or found["chexpert"], found["name"])
+    dataset = MURA if match["part"] else CHEXPERT
+    return PublishedName(dataset, match["mura"] or match["chexpert"], match["name"])

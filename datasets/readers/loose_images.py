@@ -1,4 +1,4 @@
-"""Image files among files and folders that a user names, and a name for what is made of each."""
+"""Find image files among the files and folders that a user gives, and name their results."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _STEM_BYTES = 200
 _OWN_IMAGES = (".boxes.jpg", ".heat.jpg", ".sr.dcm", ".pr.dcm", ".sc.dcm")
 
 
-def find_images(inputs: Sequence[Path], out: Path | None = None) -> tuple[list[Path], list[str]]:
+def images_below(inputs: Sequence[Path], out: Path | None = None) -> tuple[list[Path], list[str]]:
     """Image files of the inputs, each once, and a message for every input that gives none.
 
     Folders are searched with their subfolders, sorted; hidden files are left out, and what
@@ -27,11 +27,11 @@ def find_images(inputs: Sequence[Path], out: Path | None = None) -> tuple[list[P
     images: dict[Path, Path] = {}
     failures = []
     for given in inputs:
-        found = _images_of(given, out)
-        if not found:
+        below = _images_of(given, out)
+        if not below:
             reason = "no image in this folder" if given.is_dir() else "no such file or folder"
             failures.append(f"{given}: {reason}; expected {', '.join(IMAGE_SUFFIXES)} or DICOM")
-        for path in found:
+        for path in below:
             images.setdefault(path.resolve(), path)
     return list(images.values()), failures
 
@@ -65,18 +65,18 @@ def _is_output(path: Path, out: Path | None) -> bool:
 def unique_names(paths: Sequence[Path]) -> dict[Path, str]:
     """Path -> stem of its outputs: its own name, or with _2, _3 behind it where that is taken.
 
-    Names that differ in case only count as the same: some file systems do not tell them apart.
+    Names that differ in case only count as the same: some file systems do not distinguish them.
     """
     taken: set[str] = set()
     last: dict[str, int] = {}  # number of the last image of a name: 100,000 may be called alike
     names = {}
     for path in paths:
-        own = name = _shortened(Path(image_name(path).replace("/", "_")).stem)
-        number = last.get(own.casefold(), 1)
+        short = name = _shortened(Path(image_name(path).replace("/", "_")).stem)
+        number = last.get(short.casefold(), 1)
         while name.casefold() in taken:
             number += 1
-            name = f"{own}_{number}"
-        last[own.casefold()] = number
+            name = f"{short}_{number}"
+        last[short.casefold()] = number
         taken.add(name.casefold())
         names[path] = name
     return names
@@ -91,5 +91,5 @@ def _shortened(stem: str) -> str:
 def image_name(path: Path) -> str:
     """The file's name, behind its study in MURA's and CheXpert's layouts: all files there have
     such names as image1.png and view1_frontal.jpg."""
-    found = _STUDY_FOLDERS.search(path.absolute().parent.as_posix())
-    return path.name if found is None else f"{found[0]}/{path.name}"
+    match = _STUDY_FOLDERS.search(path.absolute().parent.as_posix())
+    return path.name if match is None else f"{match[0]}/{path.name}"

@@ -52,12 +52,12 @@ def index(
     strict: bool = False,
     body_part: str = "",
 ) -> DatasetIndex:
-    """Index a folder in MURA's layout (what is made of faulty files: see the module's docstring).
+    """Index a folder in MURA's layout (how faulty files are treated: see the module's docstring).
 
     Args:
         label_file: to read in place of train_labeled_studies.csv; a bare name is looked up in
             `root`.
-        body_part: one of `BODY_PARTS` alone; empty takes all that are listed.
+        body_part: only this one of `BODY_PARTS`; empty takes all that are listed.
 
     Raises:
         FileNotFoundError: if `root` or one of the train files is not there.
@@ -99,8 +99,8 @@ def _files(
         for part in PARTS
     }
     if label_file is not None:
-        found = label_file if label_file.is_file() else root / label_file
-        files["train"] = (files["train"][0], found)
+        table = label_file if label_file.is_file() else root / label_file
+        files["train"] = (files["train"][0], table)
     for path in files["train"]:
         if not path.is_file():
             raise FileNotFoundError(f"no {path}; expected the files of the release {RELEASE}")
@@ -168,11 +168,13 @@ def _labels(path: Path, body_part: str, warnings: ReaderWarnings) -> dict[str, f
     contrary = groups[0].duplicated()
     if contrary.any():
         raise ValueError(f"{path}: study {groups[0][contrary].iloc[0]} has contradictory rows")
-    wanted = groups[1].isin((body_part,)) if body_part else groups[1].notna()
-    studies, said = groups[0][wanted].tolist(), groups[3][wanted].tolist()
-    labels = dict(zip(studies, table["label"][wanted].astype(float).tolist(), strict=True))
+    of_part = groups[1].isin((body_part,)) if body_part else groups[1].notna()
+    studies, suffixes = groups[0][of_part].tolist(), groups[3][of_part].tolist()
+    labels = dict(zip(studies, table["label"][of_part].astype(float).tolist(), strict=True))
     unlike = [
-        s for s, word in zip(studies, said, strict=True) if _SAID.get(word, labels[s]) != labels[s]
+        s
+        for s, word in zip(studies, suffixes, strict=True)
+        if _SAID.get(word, labels[s]) != labels[s]
     ]
     warnings.warn("studies whose folder says the contrary of their label, which counts", unlike)
     return labels
@@ -188,7 +190,7 @@ def _images(
     table = table[~hidden]
     such_as = f"{RELEASE}/train/XR_ELBOW/patient00011/study1_negative/image1.png"
     groups = _matched(table, _IMAGE_PATH, path, such_as)
-    named = pd.DataFrame(
+    columns = pd.DataFrame(
         {
             "image": groups[0] + "/" + groups[4],
             "study": groups[0],
@@ -198,12 +200,12 @@ def _images(
         }
     )
     if body_part:
-        named = named[named["body_part"] == body_part]
-    unlabelled = named["image"][named["label"].isna()].tolist()
+        columns = columns[columns["body_part"] == body_part]
+    unlabelled = columns["image"][columns["label"].isna()].tolist()
     warnings.warn("images of a study without a label row; their label is unknown", unlabelled)
-    listed = set(named["study"])
+    listed = set(columns["study"])
     warnings.warn("labelled studies without an image", [s for s in labels if s not in listed])
-    return named
+    return columns
 
 
 def _warn_of_shared_patients(table: pd.DataFrame, warnings: ReaderWarnings) -> None:

@@ -55,7 +55,7 @@ class NihIndex(DatasetIndex):
 
 
 def index(root: Path, *, label_file: Path | None = None, strict: bool = False) -> NihIndex:
-    """Index a folder in NIH's layout (what is made of faulty files: see the module's docstring).
+    """Index a folder in NIH's layout (how faulty files are treated: see the module's docstring).
 
     Args:
         label_file: to read instead of the one found in `root`; a bare name is looked up in `root`.
@@ -101,17 +101,17 @@ def _find_label_file(root: Path, asked: Path | None, warnings: ReaderWarnings) -
             if path.is_file():
                 return path
         raise FileNotFoundError(f"no label file {asked}, nor {root / asked}")
-    found = [root / name for name in LABEL_FILES if (root / name).is_file()]
-    if not found:
+    files = [root / name for name in LABEL_FILES if (root / name).is_file()]
+    if not files:
         raise FileNotFoundError(
             f"no label file in {root}; expected {' or '.join(LABEL_FILES)} (NIH's download page)"
         )
-    if len(found) > 1:
+    if len(files) > 1:
         warnings.warn(
-            f"label files beside {found[0].name}, which is read; choose with label_file",
-            [path.name for path in found[1:]],
+            f"label files besides {files[0].name}, which is read; choose with label_file",
+            [path.name for path in files[1:]],
         )
-    return found[0]
+    return files[0]
 
 
 def _label_table(path: Path, warnings: ReaderWarnings) -> pd.DataFrame:
@@ -182,11 +182,11 @@ def _boxes(
     warnings.warn("boxes of a disease that the label row does not name", unnamed)
     warnings.warn("equal duplicate boxes dropped", equal)
     warnings.warn("further boxes of one image and disease", several)
-    return {image: tuple(found) for image, found in boxes.items()}
+    return {image: tuple(drawn) for image, drawn in boxes.items()}
 
 
 def _official(root: Path, ids: list[str], warnings: ReaderWarnings) -> dict[str, str]:
-    known = set(ids)
+    known_ids = set(ids)
     official: dict[str, str] = {}
     for name, part in OFFICIAL_LISTS.items():
         path = root / name
@@ -200,8 +200,10 @@ def _official(root: Path, ids: list[str], warnings: ReaderWarnings) -> dict[str,
         both = [image for image in listed if image in official]
         if both:
             raise ValueError(f"{len(both)} images are in both official lists, e.g. {both[0]}")
-        warnings.warn("listed images without a label row", [i for i in listed if i not in known])
-        official.update((image, part) for image in listed if image in known)
+        warnings.warn(
+            "listed images without a label row", [i for i in listed if i not in known_ids]
+        )
+        official.update((image, part) for image in listed if image in known_ids)
     if official:
         warnings.warn("images in no official list", [i for i in ids if i not in official])
     return official
@@ -234,16 +236,16 @@ def _radiographs(
 
 def _patients(table: pd.DataFrame, ids: list[str], warnings: ReaderWarnings) -> list[str]:
     """Patient numbers without leading zeros: of the column, else of the name before the `_`."""
-    named = [image.partition("_")[0].lstrip("0") or "0" for image in ids]
+    numbers = [image.partition("_")[0].lstrip("0") or "0" for image in ids]
     if "patientid" not in table:
-        return named
+        return numbers
     written: list[str] = table["patientid"].tolist()
     blank = [i for i, text in zip(ids, written, strict=True) if not text.strip()]
     warnings.warn("no patient number; the one in the image's name is taken", blank)
     given = [
         (text.lstrip("0") or "0") if text.strip() else name
-        for text, name in zip(written, named, strict=True)
+        for text, name in zip(written, numbers, strict=True)
     ]
-    unlike = [i for i, a, b in zip(ids, given, named, strict=True) if a != b]
+    unlike = [i for i, a, b in zip(ids, given, numbers, strict=True) if a != b]
     warnings.warn("patient number unlike the image's name; the column counts", unlike)
     return given

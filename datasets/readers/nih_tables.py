@@ -34,7 +34,7 @@ def read_table(path: Path, required: Sequence[str], optional: Sequence[str] = ()
     without a name.
 
     Raises:
-        ValueError: naming the file and what it lacks.
+        ValueError: with the file and the missing part.
     """
     try:
         with warnings.catch_warnings():

@@ -45,7 +45,7 @@ def build_shards(
         run: called at the end: the manifest of the run.
 
     Raises:
-        ValueError: if the folder was begun with other images or settings.
+        ValueError: if the folder was started with other images or settings.
         OSError: if a task failed; finished shards stay.
     """
     storage = Storage.at(plans[0].out)
@@ -58,8 +58,8 @@ def build_shards(
         schema = pa.schema([(name, pa.string()) for name in _REJECT_COLUMNS])
         pq.write_table(pa.table(columns, schema=schema), stream)
     for size in plans[0].sizes:
-        mine = [record for record in made if record.name.startswith(f"size={size}/")]
-        about = {**asdict(plans[0].kind(size)), **_contents(mine), "run": dict(run())}
+        of_size = [record for record in made if record.name.startswith(f"size={size}/")]
+        about = {**asdict(plans[0].kind(size)), **_contents(of_size), "run": dict(run())}
         storage.write_json(manifest_name(size), about)
     return made
 
@@ -113,21 +113,21 @@ def spark_engine(master: str = "local[*]") -> Engine:
 
 
 def _claim(storage: Storage, size: int, plans: Sequence[ShardPlan]) -> None:
-    """Note what a size is made from, or compare it with what it was begun with."""
-    known = "\n".join(plan.known() for plan in plans)
-    mine = {
+    """Record the sources and settings of a size, or compare them with the recorded ones."""
+    settings = "\n".join(plan.known() for plan in plans)
+    claim = {
         **asdict(plans[0].kind(size)),
         "schema_version": SCHEMA_VERSION,
         "diseases": list(plans[0].diseases),
         "splits": sorted({plan.split for plan in plans}),
         "shards": len(plans),
-        "images": hashlib.sha256(known.encode()).hexdigest(),
+        "images": hashlib.sha256(settings.encode()).hexdigest(),
     }
     name = f"size={size}/_settings.json"
-    theirs = storage.read_json(name) if storage.exists(name) else mine
-    different = [key for key in mine if mine[key] != theirs.get(key)]
+    recorded = storage.read_json(name) if storage.exists(name) else claim
+    different = [key for key in claim if claim[key] != recorded.get(key)]
     if different:
-        changes = ", ".join(f"{k}: {theirs.get(k)!r} there, {mine[k]!r} now" for k in different)
+        changes = ", ".join(f"{k}: {recorded.get(k)!r} there, {claim[k]!r} now" for k in different)
         raise ValueError(
             f"{storage.url}/size={size} was begun with other settings ({changes}); "
             "take another out folder, or delete this one"
@@ -135,7 +135,7 @@ def _claim(storage: Storage, size: int, plans: Sequence[ShardPlan]) -> None:
     storage.remove_temporaries(f"size={size}")
     if storage.exists(manifest_name(size)):  # until the new one is there, the size is unfinished
         storage.delete(manifest_name(size))
-    storage.write_json(name, mine)
+    storage.write_json(name, claim)
 
 
 def _contents(made: Sequence[ShardRecord]) -> dict[str, Any]:
@@ -176,7 +176,7 @@ def _gather(
 
 
 def _begin_worker() -> None:
-    """One thread a process, and no orphans: a killed parent cannot tell its workers to stop."""
+    """One thread a process, and no orphans: a killed parent cannot stop its workers."""
     cv2.setNumThreads(1)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 

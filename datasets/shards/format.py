@@ -122,7 +122,7 @@ def manifest_name(size: int) -> str:
 
 @contextmanager
 def shard_writer(sink: IO[bytes], schema: pa.Schema) -> Iterator[pq.ParquetWriter]:
-    """A Parquet writer whose bytes depend on the batches alone."""
+    """A Parquet writer whose bytes depend only on the batches."""
     with pq.ParquetWriter(
         sink,
         schema,
@@ -161,8 +161,8 @@ def _pixels(kind: ShardKind, squares: Sequence[Squares]) -> pa.Array:
 
 def kind_of(about: Mapping[str, Any]) -> ShardKind:
     """The kind that the metadata of a shard, or the manifest of a size, say."""
-    known = {field.name: about[field.name] for field in fields(ShardKind)}
-    return ShardKind(**{**known, "diseases": tuple(about["diseases"])})
+    values = {field.name: about[field.name] for field in fields(ShardKind)}
+    return ShardKind(**{**values, "diseases": tuple(about["diseases"])})
 
 
 class ShardFile:

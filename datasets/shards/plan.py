@@ -96,14 +96,14 @@ def plan_shards(
         images = [r for r in radiographs if splits[r.image_id] == split]
         images.sort(key=lambda r: r.image_id)
         for number, begin in enumerate(range(0, len(images), rows)):
-            mine = tuple(images[begin : begin + rows])
+            chunk = tuple(images[begin : begin + rows])
             plan = ShardPlan(
                 out=_absolute(out),
                 images_at=_absolute(images_at),
                 split=split,
                 number=number,
-                radiographs=mine,
-                sources=tuple(_source(image, root) for image in mine),
+                radiographs=chunk,
+                sources=tuple(_source(image, root) for image in chunk),
                 sizes=tuple(sizes),
                 encoding=encoding,
                 diseases=tuple(diseases),

@@ -95,8 +95,8 @@ class ShardSet:
             raise KeyError(f"no pixels of {image_id} in {self.url} at {self.size} px")
         position = self.rows[image_id]
         group = int(self.groups[position])
-        found = self._pixels[group][position - self._begins[group]]
-        return decode_square(found) if isinstance(found, bytes) else found
+        pixels = self._pixels[group][position - self._begins[group]]
+        return decode_square(pixels) if isinstance(pixels, bytes) else pixels
 
     def __contains__(self, image_id: object) -> bool:
         return image_id in self.rows
@@ -159,14 +159,14 @@ class _GroupPixels:
         self._held: OrderedDict[int, Squares | list[bytes]] = OrderedDict()
 
 
-def _keep(kept: OrderedDict[Any, Kept], key: Any, make: Callable[[], Kept], most: int) -> Kept:
+def _keep(cache: OrderedDict[Any, Kept], key: Any, make: Callable[[], Kept], most: int) -> Kept:
     """kept[key], made if need be; of more than `most` the one that was used longest ago goes."""
-    if key not in kept:
-        kept[key] = make()
-        if len(kept) > most:
-            kept.popitem(last=False)
-    kept.move_to_end(key)
-    return kept[key]
+    if key not in cache:
+        cache[key] = make()
+        if len(cache) > most:
+            cache.popitem(last=False)
+    cache.move_to_end(key)
+    return cache[key]
 
 
 def _manifest(storage: Storage, size: int) -> dict[str, Any]:
@@ -177,10 +177,10 @@ def _manifest(storage: Storage, size: int) -> dict[str, Any]:
     manifest: dict[str, Any] = storage.read_json(manifest_name(size))
     names = [shard["name"] for shard in manifest["shards"]]
     for shard, state in zip(manifest["shards"], storage.states(names), strict=True):
-        found = "no file" if state is None else f"{state[0]} bytes"
-        if found != f"{shard['bytes']} bytes":
+        held = "no file" if state is None else f"{state[0]} bytes"
+        if held != f"{shard['bytes']} bytes":
             raise ValueError(
-                f"{storage.url}/{shard['name']}: {found}, expected {shard['bytes']} bytes; {how}"
+                f"{storage.url}/{shard['name']}: {held}, expected {shard['bytes']} bytes; {how}"
             )
     return manifest
 

@@ -3,7 +3,7 @@
 Under the output folder lie
 
 size=256/split=fold0/part-00000.parquet   the shards (see `cxrloc.datasets.shards.format`)
-size=256/_settings.json                   what this size was begun with
+size=256/_settings.json                   the sources and settings of this size
 size=256/_done/fold0-00000.json           one record a finished shard: key, hash, rejected images
 size=256/_manifest.json                   all shards and their hashes; written last
 rejects.parquet                           image_id, path, reason of images that cannot be read
@@ -86,7 +86,7 @@ def make_shards(plan: ShardPlan) -> list[ShardRecord]:
 
 
 def _finished(storage: Storage, plan: ShardPlan, size: int, key: str) -> ShardRecord | None:
-    """The record of a shard that is there, byte for byte, and would be made alike; else None."""
+    """The record of a shard that exists unchanged, of the same sources and settings; else None."""
     name = _record_name(plan, size)
     if not storage.exists(name):
         return None

@@ -59,7 +59,7 @@ class Draws(Dataset[dict[str, Any]]):
     Args:
         records: detectron2's dataset dicts of the training images, `image_id` from 1 in their
             order.
-        first_step: step at which a resumed run goes on.
+        first_step: step at which a resumed run continues.
     """
 
     def __init__(

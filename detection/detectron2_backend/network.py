@@ -171,15 +171,15 @@ def load_start(network: nn.Module, init: Init, architecture: str) -> LoadReport:
             ".safetensors or .pth file, or --backend torchvision"
         )
     if init.kind == "gate" and init.path is not None:
-        found = read_bundle(init.path, "classifier")[1]["architecture"]
-        if found != architecture:
+        trained = read_bundle(init.path, "classifier")[1]["architecture"]
+        if trained != architecture:
             raise ValueError(
-                f"{init.path} is a {found}; set model.architecture to it, it is {architecture}"
+                f"{init.path} is a {trained}; set model.architecture to it, it is {architecture}"
             )
-    own = {name.removeprefix("backbone."): name for name in network.state_dict()}
+    names = {name.removeprefix("backbone."): name for name in network.state_dict()}
     by_name = init.kind == "imagenet"
     source = download_imagenet(architecture) if by_name else read_weights(Path(str(init.path)))
-    tensors = {own.get(name, name): tensor for name, tensor in resnet_names(source).items()}
+    tensors = {names.get(name, name): tensor for name, tensor in resnet_names(source).items()}
     return load_partial(network, tensors, str(init.path or f"ImageNet {architecture}"))
 
 

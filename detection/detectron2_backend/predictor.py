@@ -44,10 +44,10 @@ class Detectron2Predictor:
 
     def predict(self, images: Sequence[LoadedImage]) -> list[Detections]:
         """Detections of each image, in the given order, in each image's original frame."""
-        found: list[Detections] = []
+        detections: list[Detections] = []
         for start in range(0, len(images), _IMAGES_AT_ONCE):
-            found += self._batch(images[start : start + _IMAGES_AT_ONCE])
-        return found
+            detections += self._batch(images[start : start + _IMAGES_AT_ONCE])
+        return detections
 
     @torch.no_grad()
     def _batch(self, images: Sequence[LoadedImage]) -> list[Detections]:
@@ -56,34 +56,40 @@ class Detectron2Predictor:
         batch = network.preprocess_image(inputs)
         features = network.backbone(batch.tensor)
         proposals, _ = network.proposal_generator(batch, features, None)
-        found = heads._forward_box(features, proposals)
-        kept = [self._strongest(one, image) for one, image in zip(found, images, strict=True)]
-        kept = heads.forward_with_given_boxes(features, kept)
-        return [self._detections(one, image) for one, image in zip(kept, images, strict=True)]
+        instances = heads._forward_box(features, proposals)
+        strongest = [
+            self._strongest(candidates, image)
+            for candidates, image in zip(instances, images, strict=True)
+        ]
+        strongest = heads.forward_with_given_boxes(features, strongest)
+        return [
+            self._detections(candidates, image)
+            for candidates, image in zip(strongest, images, strict=True)
+        ]
 
-    def _strongest(self, found: Any, image: LoadedImage) -> Any:
+    def _strongest(self, instances: Any, image: LoadedImage) -> Any:
         """Inside the image: each disease's best box, and its others over the score threshold."""
         scale = square_scale(image.size_hw, self.size)
-        found.pred_boxes.clip((image.size_hw[0] * scale, image.size_hw[1] * scale))
-        found = found[found.pred_boxes.nonempty(threshold=1.0)]
-        found = found[found.scores.argsort(descending=True, stable=True)]
+        instances.pred_boxes.clip((image.size_hw[0] * scale, image.size_hw[1] * scale))
+        instances = instances[instances.pred_boxes.nonempty(threshold=1.0)]
+        instances = instances[instances.scores.argsort(descending=True, stable=True)]
         rows = []
         for disease in range(len(self.diseases)):
-            of_disease = torch.nonzero(found.pred_classes == disease)[:, 0]
-            enough = found.scores[of_disease] > SCORE_THRESHOLD
+            of_disease = torch.nonzero(instances.pred_classes == disease)[:, 0]
+            enough = instances.scores[of_disease] > SCORE_THRESHOLD
             enough[:1] = True
             rows.append(of_disease[enough][:DETECTIONS_PER_DISEASE])
-        return found[torch.cat(rows).sort().values]
+        return instances[torch.cat(rows).sort().values]
 
-    def _detections(self, found: Any, image: LoadedImage) -> Detections:
+    def _detections(self, instances: Any, image: LoadedImage) -> Detections:
         height, width = image.size_hw
-        boxes = found.pred_boxes.tensor.double().cpu().numpy()
+        boxes = instances.pred_boxes.tensor.double().cpu().numpy()
         boxes = boxes / square_scale(image.size_hw, self.size)
         return Detections(
             image_id=image.image_id,
             size_hw=image.size_hw,
             boxes_xyxy=np.clip(boxes, 0, [width, height, width, height]),
-            scores=found.scores.double().cpu().numpy(),
-            diseases=tuple(self.diseases[int(label)] for label in found.pred_classes),
-            masks=found.pred_masks[:, 0].float().cpu().numpy(),
+            scores=instances.scores.double().cpu().numpy(),
+            diseases=tuple(self.diseases[int(label)] for label in instances.pred_classes),
+            masks=instances.pred_masks[:, 0].float().cpu().numpy(),
         )

@@ -120,7 +120,7 @@ def train(
 
 
 def start_network(config: DetectorConfig, init: Init) -> tuple[nn.Module, Any]:
-    """A network with its first weights, in its precision, and the report of what was loaded."""
+    """A network with its first weights, in its precision, and the report of the loaded tensors."""
     device = resolve_device(config.train.device)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
@@ -189,7 +189,7 @@ def _clip_gradients(optimizer: torch.optim.Optimizer, limit: float) -> None:
 
 
 def tensors_only_checkpointer(network: nn.Module, out_dir: Path, **state: Any) -> Any:
-    """detectron2's checkpointer, reading tensors and plain values alone and never half a name."""
+    """detectron2's checkpointer, reading only tensors and plain values, never half a file name."""
     from detectron2.checkpoint import Checkpointer
 
     checkpointer = Checkpointer(network, str(out_dir), **state)

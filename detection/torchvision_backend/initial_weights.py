@@ -20,7 +20,7 @@ _BODY = "backbone.body."
 
 
 def build_detector(config: DetectorConfig, init: Init) -> tuple[MaskRCNN, LoadReport]:
-    """A network with its first weights, ready to be trained, and the list of what was loaded."""
+    """A network with its first weights, ready to be trained, and the list of loaded tensors."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         model = MaskRCNN(config.model, len(config.diseases), config.size)
@@ -62,8 +62,8 @@ def load_initial(model: nn.Module, init: Init, config: ModelConfig) -> LoadRepor
 def _named(model: nn.Module, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     # read_weights takes prefixes off; a classifier's plain names belong to the body, and a
     # detector's pyramid is called fpn there
-    own = model.state_dict()
-    full = {name.removeprefix(_BODY).removeprefix("backbone."): name for name in own}
+    state = model.state_dict()
+    full = {name.removeprefix(_BODY).removeprefix("backbone."): name for name in state}
     return {full.get(name, name): tensor for name, tensor in tensors.items()}
 
 

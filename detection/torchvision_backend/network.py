@@ -90,24 +90,24 @@ class _RoIHeads(RoIHeads):  # type: ignore[misc]
         counts = [len(p) for p in proposals]
         decoded: Tensor = self.box_coder.decode(box_regression, proposals)
         boxes, scores = torch.split(decoded, counts), torch.split(class_logits.softmax(-1), counts)
-        kept = [
+        strongest = [
             self._best(b, s, shape) for b, s, shape in zip(boxes, scores, image_shapes, strict=True)
         ]
-        return [k[0] for k in kept], [k[1] for k in kept], [k[2] for k in kept]
+        return [k[0] for k in strongest], [k[1] for k in strongest], [k[2] for k in strongest]
 
     def _best(
         self, boxes: Tensor, scores: Tensor, shape: tuple[int, int]
     ) -> tuple[Tensor, Tensor, Tensor]:
         boxes = box_ops.clip_boxes_to_image(boxes, shape)
-        found, strengths, labels = [], [], []
+        strongest, strengths, labels = [], [], []
         for label in range(1, scores.shape[1]):
             keep = self._of_one_disease(boxes[:, label], scores[:, label])
             voted = voted_boxes(boxes[:, label], scores[:, label], keep, self.vote_threshold)
-            found.append(box_ops.clip_boxes_to_image(voted, shape))  # a mean can round outwards
+            strongest.append(box_ops.clip_boxes_to_image(voted, shape))  # a mean can round outwards
             strengths.append(scores[keep, label])
             labels.append(torch.full_like(keep, label))
         order = torch.cat(strengths).argsort(descending=True, stable=True)
-        return torch.cat(found)[order], torch.cat(strengths)[order], torch.cat(labels)[order]
+        return torch.cat(strongest)[order], torch.cat(strengths)[order], torch.cat(labels)[order]
 
     def _of_one_disease(self, boxes: Tensor, scores: Tensor) -> Tensor:
         valid: Tensor = box_ops.remove_small_boxes(boxes, min_size=1.0)
@@ -177,8 +177,8 @@ class MaskRCNN(nn.Module):
         sizes = list(image_sizes or [(images.shape[2], images.shape[3])] * len(images))
         features = self.backbone(images.contiguous(memory_format=torch.channels_last))
         proposals, rpn_losses = self.rpn(ImageList(images, sizes), features, targets)
-        found, roi_losses = self.roi_heads(features, proposals, sizes, targets)
-        return {**rpn_losses, **roi_losses} if self.training else found
+        detections, roi_losses = self.roi_heads(features, proposals, sizes, targets)
+        return {**rpn_losses, **roi_losses} if self.training else detections
 
 
 def _norm_layer(norm: str) -> Callable[[int], nn.Module]:

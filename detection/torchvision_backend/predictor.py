@@ -46,10 +46,10 @@ class TorchvisionPredictor:
 
     def predict(self, images: Sequence[LoadedImage]) -> list[Detections]:
         """Detections of each image in its original frame, in the given order."""
-        found = []
+        detections = []
         for start in range(0, len(images), self.batch_size):
-            found += self._batch(images[start : start + self.batch_size])
-        return found
+            detections += self._batch(images[start : start + self.batch_size])
+        return detections
 
     @torch.inference_mode()
     def _batch(self, images: Sequence[LoadedImage]) -> list[Detections]:
@@ -57,12 +57,14 @@ class TorchvisionPredictor:
         squares = np.stack([fit_square(image.pixels, size) for image in images])
         batch = self.preprocessing.to_tensor(squares).to(self.device)
         inner = [_inner_hw(image.size_hw, size) for image in images]
-        found = self.model(batch, None, inner)
-        return [self._detections(image, one) for image, one in zip(images, found, strict=True)]
+        outputs = self.model(batch, None, inner)
+        return [
+            self._detections(image, output) for image, output in zip(images, outputs, strict=True)
+        ]
 
-    def _detections(self, image: LoadedImage, found: Mapping[str, Tensor]) -> Detections:
+    def _detections(self, image: LoadedImage, output: Mapping[str, Tensor]) -> Detections:
         height, width = image.size_hw
-        boxes = found["boxes"].double().cpu().numpy() / square_scale(
+        boxes = output["boxes"].double().cpu().numpy() / square_scale(
             image.size_hw, self.preprocessing.size
         )
         boxes = np.clip(boxes, 0, np.array([width, height, width, height]))
@@ -70,9 +72,9 @@ class TorchvisionPredictor:
             image_id=image.image_id,
             size_hw=image.size_hw,
             boxes_xyxy=boxes,
-            scores=found["scores"].double().cpu().numpy(),
-            diseases=tuple(self.diseases[int(label) - 1] for label in found["labels"]),
-            masks=found["masks"][:, 0].float().cpu().numpy(),
+            scores=output["scores"].double().cpu().numpy(),
+            diseases=tuple(self.diseases[int(label) - 1] for label in output["labels"]),
+            masks=output["masks"][:, 0].float().cpu().numpy(),
         )
 
 

@@ -27,11 +27,11 @@ def interpolation_matrix(low: Tensor, high: Tensor, bins: int, length: int) -> T
     """
     extent = (high - low).clamp(min=1.0)
     steps = (torch.arange(bins * SAMPLES, device=low.device) + 0.5) / (bins * SAMPLES)
-    wanted = low[:, None] + steps * extent[:, None]
-    at = wanted.clamp(0, length - 1)
+    positions = low[:, None] + steps * extent[:, None]
+    at = positions.clamp(0, length - 1)
     cells = torch.arange(length, device=low.device)
     weights = (1 - (at[:, :, None] - cells).abs()).clamp(min=0)
-    weights = weights * (wanted <= length)[:, :, None]  # beyond the map counts as zero
+    weights = weights * (positions <= length)[:, :, None]  # beyond the map counts as zero
     return weights.view(len(low), bins, SAMPLES, length).mean(2)
 
 
@@ -61,8 +61,8 @@ class FastRoIAlign(MultiScaleRoIAlign):  # type: ignore[misc]
     ) -> Tensor:
         maps = [x[name] for name in self.featmap_names]
         if maps[0].is_cuda:
-            own: Tensor = super().forward(x, boxes, image_shapes)
-            return own
+            pooled: Tensor = super().forward(x, boxes, image_shapes)
+            return pooled
         # not kept from call to call: the scales are those of these maps
         scales, mapper = _setup_scales(
             maps, image_shapes, self.canonical_scale, self.canonical_level

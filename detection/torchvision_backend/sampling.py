@@ -1,4 +1,4 @@
-"""Anchors and regions that the losses are of, drawn alike however many processes train.
+"""Sample the anchors and regions of the losses, the same for any number of processes.
 
 torchvision draws from torch's generator, one image after the other, and how far that moves the
 generator depends on how many positives and negatives an image has. So each process also makes the
@@ -16,7 +16,7 @@ from cxrloc.detection.torchvision_backend.network import MaskRCNN
 
 
 class SharedSampler(BalancedPositiveNegativeSampler):  # type: ignore[misc]
-    """torchvision's sampler, by which an image gets what it would get from one process.
+    """torchvision's sampler that gives an image the same sample as a single process would.
 
     Attributes:
         positives, sampled: of the last call, over all images of this process.
@@ -38,10 +38,12 @@ class SharedSampler(BalancedPositiveNegativeSampler):  # type: ignore[misc]
 
     def _candidates_elsewhere(self, matched_idxs: list[Tensor]) -> tuple[Tensor, Tensor]:
         """Numbers of positives and negatives of the images before this process's, and after."""
-        own = [[int((matched >= 1).sum()), int((matched == 0).sum())] for matched in matched_idxs]
-        everywhere = gather(torch.tensor(own))
-        first = member().rank * len(own)
-        return everywhere[:first], everywhere[first + len(own) :]
+        counts = [
+            [int((matched >= 1).sum()), int((matched == 0).sum())] for matched in matched_idxs
+        ]
+        everywhere = gather(torch.tensor(counts))
+        first = member().rank * len(counts)
+        return everywhere[:first], everywhere[first + len(counts) :]
 
 
 def _draw(counts: Tensor, device: torch.device) -> None:

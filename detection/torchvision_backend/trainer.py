@@ -39,6 +39,7 @@ from cxrloc.datasets.files.manifest import run_manifest
 from cxrloc.detection.config import DetectorConfig, Init
 from cxrloc.detection.data import DetectionSet, class_counts
 from cxrloc.detection.mask_rcnn import bundle_metadata
+from cxrloc.detection.run_config import MaskRCNNFolder
 from cxrloc.detection.torchvision_backend.data import Batch, training_loader
 from cxrloc.detection.torchvision_backend.initial_weights import build_detector
 from cxrloc.detection.torchvision_backend.network import MaskRCNN
@@ -47,7 +48,6 @@ from cxrloc.detection.torchvision_backend.sampling import loss_counts, share_sam
 from cxrloc.detection.training import is_finished, make_optimizer, run_mark
 from cxrloc.detection.validation import mean_best_iou
 
-BUNDLE_NAME = "maskrcnn.safetensors"
 _MAX_BAD_STEPS = 10
 
 
@@ -87,8 +87,8 @@ class DetectorTraining(L.LightningModule):
         losses = self.model(images, targets)
         means = torch.stack(list(losses.values()))
         counts = loss_counts(self.model)
-        known = torch.tensor([counts[name] for name in losses], device=means.device)
-        part, means = mean_over_ranks(means, known)
+        terms = torch.tensor([counts[name] for name in losses], device=means.device)
+        part, means = mean_over_ranks(means, terms)
         total = means.sum()
         self.loss_is_finite = bool(torch.isfinite(total))
         self.log("loss", total, prog_bar=True, batch_size=len(images))
@@ -173,11 +173,11 @@ def train(
     init: Init,
     extra: Mapping[str, Any],
 ) -> Path:
-    """Train to `out_dir / "maskrcnn.safetensors"`; a finished detector is not trained again.
+    """Train to the bundle in `out_dir`; a finished detector is not trained again.
 
     Under torchrun all processes call it together.
     """
-    started, bundle = time.time(), out_dir / BUNDLE_NAME
+    started, bundle = time.time(), MaskRCNNFolder(out_dir).detector
     if not len(train_set):
         raise ValueError(
             "there is no training image: no radiograph of the training folds has a box"

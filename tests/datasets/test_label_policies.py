@@ -36,9 +36,9 @@ PUBLISHED: tuple[tuple[float | str, ...], ...] = (
 
 
 def image(number: int, row: tuple[float | str, ...]) -> Radiograph:
-    named = dict(zip(DISEASES, row, strict=True))
-    uncertain = tuple(d for d, value in named.items() if value == U)
-    labels = {d: NAN if value == U else float(value) for d, value in named.items()}
+    values_of = dict(zip(DISEASES, row, strict=True))
+    uncertain = tuple(d for d, value in values_of.items() if value == U)
+    labels = {d: NAN if value == U else float(value) for d, value in values_of.items()}
     return Radiograph(f"{number}.jpg", None, str(number), "AP", labels, uncertain=uncertain)
 
 
@@ -135,8 +135,8 @@ def test_smoothed_labels_of_seed_0_by_hand(
     # pneumonia of the first image is present: closure makes its uncertain consolidation so
     first = (1, 1, 1, 1, 1) if closure else (B, 1, 0, consolidation, 1)
     expected = [first, (enlarged, 0, B, B, pneumonia), (0, cardiomegaly, 1, 0, B)]
-    found = trained_on(LabelRules(policy, closure=closure), seed=0)
-    np.testing.assert_allclose(found, np.array(expected, dtype=float), atol=1e-6)
+    values = trained_on(LabelRules(policy, closure=closure), seed=0)
+    np.testing.assert_allclose(values, np.array(expected, dtype=float), atol=1e-6)
 
 
 def test_smoothed_labels_fill_their_range_evenly() -> None:

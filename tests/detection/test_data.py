@@ -19,15 +19,15 @@ def _radiograph(name: str, boxes: tuple[Box, ...] = (), **labels: float) -> Radi
 def test_boxes_are_scaled_to_the_square_and_numbered_from_one() -> None:
     boxes = (Box("Mass", (256, 512, 512, 1024)), Box("Hernia", (0, 0, 9, 9)))
     data = DetectionSet((_radiograph("a", boxes),), {}, 128, ("Effusion", "Mass"))
-    found, labels = data.boxes(0)
-    assert found.tolist() == [[32, 64, 64, 128]]
+    scaled, labels = data.boxes(0)
+    assert scaled.tolist() == [[32, 64, 64, 128]]
     assert labels.tolist() == [2]
     assert class_counts(data) == {"Effusion": 0, "Mass": 1}
 
 
 def test_a_image_without_boxes_has_empty_arrays() -> None:
-    found, labels = DetectionSet((_radiograph("a"),), {}, 128, ("Mass",)).boxes(0)
-    assert found.shape == (0, 4)
+    boxes, labels = DetectionSet((_radiograph("a"),), {}, 128, ("Mass",)).boxes(0)
+    assert boxes.shape == (0, 4)
     assert labels.shape == (0,)
 
 

@@ -59,10 +59,10 @@ def test_the_backbone_runs_once_per_image_for_gate_boxes_and_maps(classifier: Pa
 
     diagnoser.cam.gate.network = replace(network, backbone=counted)
 
-    found = diagnoser([_image(0), _image(1)])
+    diagnoses = diagnoser([_image(0), _image(1)])
 
     assert sum(seen) == 2
-    for diagnosis in found:
+    for diagnosis in diagnoses:
         assert diagnosis.present == DISEASES
         shapes = {d: heat.shape for d, heat in diagnosis.heat_maps.items()}
         assert shapes == dict.fromkeys(DISEASES, (90, 70))
@@ -109,10 +109,10 @@ def test_the_mask_rcnn_computes_in_the_gates_number_format_and_the_record_says_s
     monkeypatch.setenv("XDG_CACHE_HOME", str(classifier.parent))
     diagnoser = load_diagnoser(classifier, detector, "cpu", precision, runtime)
 
-    [found] = diagnoser([_image(0)])
+    [diagnoses] = diagnoser([_image(0)])
 
-    assert found.runtime == diagnoser.runtime == expected
-    assert {box.disease for box in found.boxes["mask_rcnn"]} == set(DISEASES)
+    assert diagnoses.runtime == diagnoser.runtime == expected
+    assert {box.disease for box in diagnoses.boxes["mask_rcnn"]} == set(DISEASES)
 
 
 def test_a_bundle_of_another_kind_is_refused(classifier: Path, tmp_path: Path) -> None:
@@ -153,25 +153,27 @@ def test_every_runtime_heats_what_float32_heats(
     """
     if case[0] == INT8:
         request.getfixturevalue("int8_cpu")
-    exact, found = _diagnoses(textured, *case, monkeypatch)
+    exact, diagnoses = _diagnoses(textured, *case, monkeypatch)
 
     name = " ".join(case).removesuffix(" auto").replace("-int8", " int8 and")
-    assert found[0].runtime.startswith(name)
-    for one, other in zip(found, exact, strict=True):
-        assert list(one.heat_maps) == list(other.heat_maps) == list(DISEASES)
+    assert diagnoses[0].runtime.startswith(name)
+    for diagnosis, other in zip(diagnoses, exact, strict=True):
+        assert list(diagnosis.heat_maps) == list(other.heat_maps) == list(DISEASES)
         for disease, swapped in zip(DISEASES, reversed(DISEASES), strict=True):
-            assert np.abs(one.heat_maps[disease] - other.heat_maps[disease]).max() < HEAT[case]
-            assert np.abs(one.heat_maps[disease] - other.heat_maps[swapped]).max() > 0.3
+            assert (
+                np.abs(diagnosis.heat_maps[disease] - other.heat_maps[disease]).max() < HEAT[case]
+            )
+            assert np.abs(diagnosis.heat_maps[disease] - other.heat_maps[swapped]).max() > 0.3
 
 
 @pytest.mark.parametrize("case", [("onnx", "auto"), ("openvino", "fp32")], ids=" ".join)
 def test_a_runtime_in_float32_boxes_what_torch_boxes(
     textured: Path, case: tuple[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    exact, found = _diagnoses(textured, *case, monkeypatch)
+    exact, diagnoses = _diagnoses(textured, *case, monkeypatch)
 
-    for one, other in zip(found, exact, strict=True):
-        boxes, expected = (d.best("grad_cam") for d in (one, other))
+    for diagnosis, other in zip(diagnoses, exact, strict=True):
+        boxes, expected = (d.best("grad_cam") for d in (diagnosis, other))
         assert list(boxes) == list(expected) == list(DISEASES)
         for disease, box in boxes.items():
             overlap = iou(np.array([box.box_xyxy]), np.array([expected[disease].box_xyxy]))

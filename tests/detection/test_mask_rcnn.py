@@ -74,8 +74,8 @@ def test_arrays_that_do_not_match_are_refused() -> None:
 def test_the_localizer_returns_only_the_asked_diseases() -> None:
     localizer = MaskRCNNLocalizer(_Fixed())
     assert localizer.runtime == "by hand"
-    found = localizer.localize([IMAGE], ["Nodule"]).boxes
-    assert [(f.image_id, f.disease, f.box_xyxy, f.score) for f in found] == [
+    boxes = localizer.localize([IMAGE], ["Nodule"]).boxes
+    assert [(f.image_id, f.disease, f.box_xyxy, f.score) for f in boxes] == [
         ("a", "Nodule", (0.0, 0.0, 56.0, 28.0), 0.5)
     ]
     assert localizer.localize([IMAGE], []).boxes == ()
@@ -83,9 +83,9 @@ def test_the_localizer_returns_only_the_asked_diseases() -> None:
 
 
 def test_the_mask_localizer_leaves_out_empty_masks() -> None:
-    found = MaskRCNNLocalizer(_Fixed(), "mask").localize([IMAGE], ["Mass"]).boxes
-    assert [f.score for f in found] == [0.9]
-    assert found[0].box_xyxy[2] == pytest.approx(240, abs=1.3)
+    boxes = MaskRCNNLocalizer(_Fixed(), "mask").localize([IMAGE], ["Mass"]).boxes
+    assert [f.score for f in boxes] == [0.9]
+    assert boxes[0].box_xyxy[2] == pytest.approx(240, abs=1.3)
 
 
 def test_masks_are_pasted_only_when_asked_for() -> None:

@@ -14,5 +14,5 @@ def test_biases_do_not_decay_and_the_body_learns_slower(name: str) -> None:
     model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
     config = TrainConfig(optimizer=name, lr=0.1, weight_decay=0.3, backbone_lr_factor=0.5)  # type: ignore[arg-type]
     groups = make_optimizer(model, config, model[0]).param_groups
-    found = {(group["lr"], group["weight_decay"]): len(group["params"]) for group in groups}
-    assert found == {(0.05, 0.3): 1, (0.05, 0.0): 1, (0.1, 0.3): 1, (0.1, 0.0): 1}
+    sizes = {(group["lr"], group["weight_decay"]): len(group["params"]) for group in groups}
+    assert sizes == {(0.05, 0.3): 1, (0.05, 0.0): 1, (0.1, 0.3): 1, (0.1, 0.0): 1}

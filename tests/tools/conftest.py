@@ -50,6 +50,6 @@ class Receiver:
 
 @pytest.fixture
 def receiver() -> Iterator[Receiver]:
-    found = Receiver()
-    yield found
-    found.stop()
+    archive = Receiver()
+    yield archive
+    archive.stop()

@@ -197,9 +197,9 @@ def test_explain_prints_every_word_and_ends(capsys: pytest.CaptureFixture[str]) 
     assert end.value.code == 0
     printed = capsys.readouterr().out
     text = " ".join(printed.split())  # lines are broken where they are full
-    words = "IoU, IoBB, IoGT, T(IoU), acc_iou@t, acc_iobb@t, AFP@t, top-1, any, gated, control, "
-    words += "macro mean, oracle, Deep MedIA, published, 1/IoU = 1/IoBB + 1/IoGT - 1, Research use"
-    for word in words.split(", "):
+    terms = "IoU, IoBB, IoGT, T(IoU), acc_iou@t, acc_iobb@t, AFP@t, top-1, any, gated, control, "
+    terms += "macro mean, oracle, Deep MedIA, published, 1/IoU = 1/IoBB + 1/IoGT - 1, Research use"
+    for word in terms.split(", "):
         assert word in text
 
 

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
@@ -11,11 +15,13 @@ from types import ModuleType
 import jsonargparse
 import pytest
 
+from builders import prepared_images
 from cxrloc.configs.command_line import run_tool
+from cxrloc.datasets.radiograph import Box
 
 TOOLS = Path(__file__).resolve().parents[2] / "tools"
-# tool -> words that name a file that is not there (GONE) or settings that cannot be, and what the
-# message must say: the file or setting, and the remedy
+# tool -> arguments that name a missing file (GONE) or impossible settings, and what the message
+# must say: the file or setting, and the remedy
 MISTAKES: dict[str, tuple[str, tuple[str, ...]]] = {
     "prepare_data": ("--dataset nih --root GONE --out OUT", ("GONE", "expected")),
     "train_classifier": ("--data.prepared GONE --out OUT", ("GONE", "tools/prepare_data.py")),
@@ -36,7 +42,7 @@ MISTAKES: dict[str, tuple[str, tuple[str, ...]]] = {
         ("GONE", "tools/prepare_data.py"),
     ),
     "data.find_markers": ("GONE --out OUT", ("GONE", "expected")),
-    "data.make_phantom": ("--out OUT --patients 0", ("patients", "expected")),
+    "data.make_phantom": ("--out OUT --kind limb --patients 0", ("patients", "expected")),
     "data.send_dicom": ("127.0.0.1 1 GONE", ("GONE", "expected DICOM files")),
     "experiments.check_shortcuts": (
         "--prepared GONE --run GONE --out OUT",
@@ -73,10 +79,10 @@ def tool(name: str) -> ModuleType:
     return importlib.import_module(f"cxrloc.tools.{name}")
 
 
-def status_of(module: ModuleType, words: Sequence[str]) -> object:
+def status_of(module: ModuleType, arguments: Sequence[str]) -> object:
     """What the tool ends with; parsers end it themselves."""
     try:
-        return module.main(words)
+        return module.main(arguments)
     except SystemExit as stop:
         return stop.code
 
@@ -86,9 +92,9 @@ def test_a_mistake_of_the_user_is_status_2_and_one_line_with_the_remedy(
     name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     line, expected = MISTAKES[name]
-    words = [word.replace("OUT", str(tmp_path / "OUT")) for word in line.split()]
-    words = [word.replace("GONE", str(tmp_path / "GONE")) for word in words]
-    assert status_of(tool(name), words) == 2
+    arguments = [word.replace("OUT", str(tmp_path / "OUT")) for word in line.split()]
+    arguments = [word.replace("GONE", str(tmp_path / "GONE")) for word in arguments]
+    assert status_of(tool(name), arguments) == 2
     printed = capsys.readouterr().err
     assert "Traceback" not in printed
     (error,) = [text for text in printed.splitlines() if ": error: " in text]
@@ -120,3 +126,64 @@ def test_a_fault_of_the_program_is_not_taken_for_the_users() -> None:
 
     with pytest.raises(KeyError):
         run_tool("tool", faulty)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("train_classifier", ("--model.size=64", "--train.batch_size=4")),
+        (
+            "train_maskrcnn",
+            (
+                "--data.predict=all",
+                "--size=64",
+                "--model.fpn_levels=[3,4]",
+                "--model.anchor_sizes=[.2,.4,.6]",
+            ),
+        ),
+    ],
+)
+def test_ctrl_c_ends_a_training_with_130_and_one_line(
+    name: str, options: tuple[str, ...], tmp_path: Path
+) -> None:
+    box = Box("Mass", (128, 128, 384, 640))
+    images = [
+        {
+            "labels": {"Mass": float(n % 2)},
+            "patient": f"p{n}",
+            "fold": n // 2 % 3,
+            "block": 100 * (n % 2),
+            "boxes": (box,) * (n % 2),
+        }
+        for n in range(18)
+    ]
+    prepared = prepared_images(tmp_path, images, boxed_diseases=("Mass",))
+    out = tmp_path / "run"
+    # Python ignores SIGINT where the shell that started the tests did: in the background
+    code = (
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        f"from cxrloc.tools.{name} import main; raise SystemExit(main())"
+    )
+    arguments = [f"--data.prepared={prepared}", f"--out={out}", "--data.workers=1", *options]
+    settings = ["--train.epochs=10000", "--train.device=cpu"]
+    with subprocess.Popen(
+        [sys.executable, "-c", code, *arguments, *settings], stderr=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            _wait_for_a_checkpoint(out, process)
+            process.send_signal(signal.SIGINT)
+            printed = process.communicate(timeout=60)[1]
+        finally:
+            process.kill()
+    assert process.returncode == 130
+    assert "Traceback" not in printed
+    assert printed.splitlines()[-1] == f"{name}: interrupted; the same command does the rest"
+
+
+def _wait_for_a_checkpoint(out: Path, process: subprocess.Popen[str], seconds: int = 120) -> None:
+    end = time.monotonic() + seconds
+    while not list(out.glob("fold0/**/*.ckpt")):
+        assert process.poll() is None, process.communicate()[1]
+        assert time.monotonic() < end
+        time.sleep(0.1)

@@ -4,7 +4,7 @@
 
 A LIST is a .txt of image names (NIH's official lists), a .csv with a column of images (CheXpert's
 train.csv) or one of MURA's without a header, a COCO ground truth, a .safetensors bundle or its
-folder (what it was trained on), or a results file with its .manifest.json. A results file behind
+folder (its training images), or a results file with its .manifest.json. A results file behind
 --train: each of its models is audited on those images that it predicted. BOXES (a COCO ground truth
 or NIH's BBox_List_2017.csv) are the boxes that are scored: none of their images may be in a
 training. Exit status: 0 clean, 1 leaked, 2 wrong usage or a file that is no list, 130
@@ -43,9 +43,9 @@ def _run(arguments: argparse.Namespace) -> int:
     audits = _audits(arguments)
     if arguments.out is not None:
         _write(arguments, audits, started)
-    for label, one in audits.items():
-        print(description(label, one))
-    leaked = [label for label, one in audits.items() if one.leaked]
+    for label, result in audits.items():
+        print(description(label, result))
+    leaked = [label for label, result in audits.items() if result.leaked]
     print(f"\nLEAKED: {', '.join(leaked)}" if leaked else "\nClean.", f"{RESEARCH_USE}.")
     return 1 if leaked else 0
 
@@ -55,10 +55,10 @@ def _parser() -> argparse.ArgumentParser:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "--train", type=Path, nargs="+", required=True, metavar="LIST", help="what was trained on"
+        "--train", type=Path, nargs="+", required=True, metavar="LIST", help="training images"
     )
     parser.add_argument(
-        "--evaluate", type=Path, required=True, metavar="LIST", help="what is scored"
+        "--evaluate", type=Path, required=True, metavar="LIST", help="images that are scored"
     )
     parser.add_argument(
         "--boxes",
@@ -100,24 +100,25 @@ def _audits_of(path: Path, evaluated: ImageList, boxed: Sequence[str]) -> dict[s
         f"{path} {model}": audit_model(provenance, model, evaluated, boxed)
         for model in provenance.images_by_model
     }
-    if not any(one.evaluated_images for one in audits.values()):
+    if not any(result.evaluated_images for result in audits.values()):
         raise ValueError(f"{path}: its models predicted none of the evaluated images")
     return audits
 
 
-def description(label: str, one: LeakageAudit) -> str:
+def description(label: str, result: LeakageAudit) -> str:
     """The counts of one audit, the first few names behind each, and what could not be compared."""
     lines = [
-        f"{label}: {one.training_images:,} training images, {one.evaluated_images:,} evaluated",
-        _line("shared images", one.shared_images),
-        _line("shared patients", one.shared_patients),
-        _line("boxed images in training", one.boxed_in_training),
+        f"{label}: {result.training_images:,} training images, "
+        f"{result.evaluated_images:,} evaluated",
+        _line("shared images", result.shared_images),
+        _line("shared patients", result.shared_patients),
+        _line("boxed images in training", result.boxed_in_training),
     ]
-    if one.patients_unknown:
+    if result.patients_unknown:
         lines.append(
             "  not known: the patients of some images; of these only the images were compared"
         )
-    lines += [f"  not known: what {weights} was trained on" for weights in one.unlisted]
+    lines += [f"  not known: what {weights} was trained on" for weights in result.unlisted]
     return "\n".join(lines)
 
 
@@ -132,8 +133,8 @@ def _write(arguments: argparse.Namespace, audits: dict[str, LeakageAudit], start
     hashes = {str(path): file_sha256(path) for path in paths if path.is_file()}
     record = {
         "notice": f"{RESEARCH_USE}.",
-        "leaked": any(one.leaked for one in audits.values()),
-        "audits": {label: one.to_json() for label, one in audits.items()},
+        "leaked": any(result.leaked for result in audits.values()),
+        "audits": {label: result.to_json() for label, result in audits.items()},
         "manifest": run_manifest(vars(arguments), seed=0, hashes=hashes, started=started),
     }
     write_json(arguments.out, record)

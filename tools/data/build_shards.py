@@ -116,9 +116,9 @@ def _splits(prepared: PreparedData, split: str) -> Mapping[str, str]:
     return prepared.official
 
 
-def _sizes_joined(words: Sequence[str]) -> list[str]:
+def _sizes_joined(arguments: Sequence[str]) -> list[str]:
     """`--size 256 512` as `--size=[256,512]`: the parser of dataclass fields wants one word."""
-    joined = list(words)
+    joined = list(arguments)
     if "--size" in joined:
         begin = end = joined.index("--size") + 1
         while end < len(joined) and joined[end].isdigit():
@@ -142,8 +142,10 @@ def _summary(records: Sequence[ShardRecord]) -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the tool; returns the exit status."""
-    words = _sizes_joined(sys.argv[1:] if argv is None else argv)
-    return run_tool("build_shards", lambda: _build(load_config(BuildShardsConfig, words, __doc__)))
+    arguments = _sizes_joined(sys.argv[1:] if argv is None else argv)
+    return run_tool(
+        "build_shards", lambda: _build(load_config(BuildShardsConfig, arguments, __doc__))
+    )
 
 
 def _build(config: BuildShardsConfig) -> None:

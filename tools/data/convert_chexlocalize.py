@@ -53,11 +53,11 @@ def _run(arguments: argparse.Namespace) -> None:
     prepared = load_prepared(arguments.prepared)
     truth = read_segmentations(arguments.segmentations)
     images = with_boxes(prepared, truth)
-    found = {image_key(r.image_id) for r in images} & truth.keys()
+    matched = {image_key(r.image_id) for r in images} & truth.keys()
     boxes = sum(len(r.boxes) for r in images)
     summary = (
-        f"{len(images)} images, {len(found)} of the {len(truth)} with masks, {boxes} boxes around "
-        f"masks.\n{RESEARCH_USE}.\n"
+        f"{len(images)} images, {len(matched)} of the {len(truth)} with masks, {boxes} boxes around"
+        f" masks.\n{RESEARCH_USE}.\n"
     )
     hashes = {
         **prepared.manifest["hashes"],

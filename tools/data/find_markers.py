@@ -4,11 +4,11 @@ r"""Which letters and burnt-in words are found on images? Look at them, or score
     python tools/data/find_markers.py --phantoms 30 --image_size 512
 
 INPUT is an image file (PNG, JPEG, DICOM) or a folder. DIR receives markers.csv, a line for each
-marker with its box, and sheet1.jpg, sheet2.jpg, ...: each image with its boxes and, beside it, as a
-network sees it that is trained with `model.markers mask` (or --remove_markers inpaint). With
+marker with its box, and sheet1.jpg, sheet2.jpg, ...: each image with its boxes and, next to it, as
+a network sees it that is trained with `model.markers mask` (or --remove_markers inpaint). With
 --phantoms words are burnt into drawn chests and limbs, whose places are known: precision and recall
-of the finder. Exit status: 0, 1 some image could not be read, 2 wrong usage,
-130 interrupted. Research use only, never a diagnosis.
+of the finder. Exit status: 0, 1 some image could not be read, 2 wrong usage, 130 interrupted.
+Research use only, never a diagnosis.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from cxrloc.datasets.images.markers import REMOVALS, FoundMarkers, find_markers
 from cxrloc.datasets.images.read import read_image, readable_images
 from cxrloc.datasets.phantoms.markers import KINDS, marked_images
 from cxrloc.datasets.radiograph import LoadedImage
-from cxrloc.datasets.readers.loose_images import find_images
+from cxrloc.datasets.readers.loose_images import images_below
 from cxrloc.localization.analyses.shortcut.marker_check import (
     IMAGES_PER_SHEET,
     SAME,
@@ -91,7 +91,7 @@ def _score(count: int, image_size: int) -> int:
 
 def _look(inputs: Sequence[Path], out: Path, how: str) -> int:
     """Table and sheets of the images, sheet by sheet; an image that cannot be read is named."""
-    paths, failures = find_images(inputs, out)
+    paths, failures = images_below(inputs, out)
     if not paths:
         raise ValueError("; ".join(failures))
     out.mkdir(parents=True, exist_ok=True)
@@ -103,10 +103,12 @@ def _look(inputs: Sequence[Path], out: Path, how: str) -> int:
         if page:
             marker_sheet([*page.values()], how).save(out / f"sheet{number}.jpg")
         images += len(page)
-        rows += [[p, *box] for p, (_, found) in page.items() for box in found.boxes_xyxy.tolist()]
+        rows += [
+            [p, *box] for p, (_, markers) in page.items() for box in markers.boxes_xyxy.tolist()
+        ]
     _write_table(out / "markers.csv", rows)
     print(
-        f"{len(rows)} markers on {images} images: {out / 'markers.csv'} and the sheets beside it."
+        f"{len(rows)} markers on {images} images: {out / 'markers.csv'} and the sheets next to it."
     )
     print(f"{RESEARCH_USE}.")
     for failure in failures:

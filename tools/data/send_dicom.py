@@ -90,14 +90,14 @@ def associate(arguments: argparse.Namespace, contexts: Sequence[tuple[str, str]]
     entity.connection_timeout = _TIMEOUT_S
     for sop_class, syntax in contexts:
         entity.add_requested_context(sop_class, syntax)
-    found = entity.associate(arguments.host, arguments.port, ae_title=arguments.called)
-    if not found.is_established:
-        why = "refuses the connection" if found.is_rejected else "does not answer"
+    association = entity.associate(arguments.host, arguments.port, ae_title=arguments.called)
+    if not association.is_established:
+        why = "refuses the connection" if association.is_rejected else "does not answer"
         raise ConnectionError(
             f"{arguments.called} at {arguments.host}:{arguments.port} {why}; check host, port, "
             "--called, and that the receiver knows --calling"
         )
-    return found
+    return association
 
 
 def send(association: Association, path: Path) -> str:

@@ -1,4 +1,4 @@
-r"""Does a network look at side letters, burnt-in text or the air beside the patient?
+r"""Does a network look at side letters, burnt-in text or the air around the patient?
 
     python tools/experiments/check_shortcuts.py --prepared data/nih --run runs/gate \\
         --out runs/shortcuts
@@ -41,7 +41,7 @@ from cxrloc.datasets.images.read import (
     readable_images,
 )
 from cxrloc.datasets.prepared.folder import PreparedData, load_prepared
-from cxrloc.detection.fold_models import Job, ModelFiles, plan_jobs, unseen
+from cxrloc.detection.fold_models import FoldModel, ModelFiles, plan_fold_models, unseen
 from cxrloc.localization.analyses.shortcut.section import shortcut_check
 from cxrloc.localization.analyses.shortcut.shortcut import read_regions
 from cxrloc.localization.cam.heat_maps import (
@@ -105,17 +105,17 @@ def _run(arguments: argparse.Namespace) -> None:
     started = time.time()
     prepared = load_prepared(arguments.prepared)
     arguments.out.mkdir(parents=True, exist_ok=True)
-    said: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
     if arguments.maps:
         files = named_files(arguments.maps, "--maps")
         maps = {name: read_heat_maps(path) for name, path in files.items()}
     else:
         models = ModelFiles(CLASSIFIER, arguments.run, arguments.bundle)
-        own, said = make_maps(prepared, models, arguments.remove_markers, arguments.folds)
-        maps, files = {NAME: own}, {NAME: arguments.out / f"{NAME}{SUFFIX}"}
-        write_heat_maps(files[NAME], own)
+        made, notes = make_maps(prepared, models, arguments.remove_markers, arguments.folds)
+        maps, files = {NAME: made}, {NAME: arguments.out / f"{NAME}{SUFFIX}"}
+        write_heat_maps(files[NAME], made)
     section = check(prepared, maps, resamples=arguments.resamples, seed=arguments.seed)
-    section = replace(section, paragraphs=(*section.paragraphs, *said))
+    section = replace(section, paragraphs=(*section.paragraphs, *notes))
     hashes = {name: file_sha256(path) for name, path in files.items()}
     manifest = run_manifest(vars(arguments), seed=arguments.seed, hashes=hashes, started=started)
     write_section(arguments.out, section, manifest, maps)
@@ -133,7 +133,9 @@ def check(
     """
     paths = {r.image_id: r.path for r in prepared.radiographs if r.path is not None}
     patients = {r.image_id: r.patient_id for r in prepared.radiographs}
-    regions = read_regions(paths, (image for own in maps.values() for image, _ in own.pairs))
+    regions = read_regions(
+        paths, (image for heat_maps in maps.values() for image, _ in heat_maps.pairs)
+    )
     section = shortcut_check(maps, regions, patients, resamples=resamples, seed=seed)
     if not section.tables:
         raise ValueError(" ".join(section.paragraphs[1:]))
@@ -156,32 +158,39 @@ def make_maps(
         ValueError: when no image is labelled with a disease of the model, or all are of patients
             that it was trained on.
     """
-    found: dict[str, dict[Pair, FloatMaps]] = {"keep": {}, removal: {}}
+    maps_by_removal: dict[str, dict[Pair, FloatMaps]] = {"keep": {}, removal: {}}
     trained: set[str] = set()
     labelled = [r for r in prepared.radiographs if r.positives]
     notes: list[str] = []
-    for job in plan_jobs(labelled, prepared, models, folds):
-        trained.add(_map_job(unseen(job, notes), found))
-    if not found["keep"]:
+    for model in plan_fold_models(labelled, prepared, models, folds):
+        trained.add(_add_maps(unseen(model, notes), maps_by_removal))
+    if not maps_by_removal["keep"]:
         raise ValueError(
             f"no image of {prepared.root} is labelled with a disease of the model in "
             f"{models.run or models.bundle}: there is no map to check"
         )
     maps = HeatMaps.of(
-        found["keep"], name=NAME, aligned=False, without_markers=found[removal], removal=removal
+        maps_by_removal["keep"],
+        name=NAME,
+        aligned=False,
+        without_markers=maps_by_removal[removal],
+        removal=removal,
     )
-    return maps, (*notes, *(_said(how, removal) for how in sorted(trained - {"keep"})))
+    return maps, (
+        *notes,
+        *(_trained_without_markers(how, removal) for how in sorted(trained - {"keep"})),
+    )
 
 
-def _said(trained: str, removal: str) -> str:
+def _trained_without_markers(trained: str, removal: str) -> str:
     return (
         f"The model was trained on images with markers {trained}ed, and removes them before it "
-        f'judges an image. Here it does not: "{NAME}" shows it the markers, which it has not '
+        f'predicts an image. Here it does not: "{NAME}" shows it the markers, which it has not '
         f'seen in training, and of "{NAME}, markers {removal}ed" they are {removal}ed once.'
     )
 
 
-def _map_job(job: Job, found: dict[str, dict[Pair, FloatMaps]]) -> str:
+def _add_maps(model: FoldModel, maps_by_removal: dict[str, dict[Pair, FloatMaps]]) -> str:
     """Maps of one model's images, for each way of treating their markers, into `found`.
 
     The model's own way is set aside, so that each image is treated once; it is returned.
@@ -190,18 +199,20 @@ def _map_job(job: Job, found: dict[str, dict[Pair, FloatMaps]]) -> str:
     from cxrloc.classification.inference.gate import Gate
     from cxrloc.localization.cam.localizer import GradCamLocalizer
 
-    assert job.bundle is not None
-    loaded = load_classifier(job.bundle)
-    kept = replace(loaded.preprocessing, markers="keep")
-    localizer = GradCamLocalizer(Gate(replace(loaded, preprocessing=kept)))
-    title = "maps" if job.fold is None else f"maps of fold {job.fold}"
-    known = {r.image_id: [d for d in r.positives if d in loaded.diseases] for r in job.images}
-    labelled = [r for r in job.images if known[r.image_id]]
+    assert model.bundle is not None
+    loaded = load_classifier(model.bundle)
+    with_markers = replace(loaded.preprocessing, markers="keep")
+    localizer = GradCamLocalizer(Gate(replace(loaded, preprocessing=with_markers)))
+    title = "maps" if model.fold is None else f"maps of fold {model.fold}"
+    diseases_of = {
+        r.image_id: [d for d in r.positives if d in loaded.diseases] for r in model.images
+    }
+    labelled = [r for r in model.images if diseases_of[r.image_id]]
     progress = tqdm(labelled, desc=title, unit="image", mininterval=1.0)
     for _, image in readable_images(progress, read_radiograph, print_left_out):
-        for how, maps in found.items():
+        for how, maps in maps_by_removal.items():
             shown = without_markers(image, how)
-            maps |= localizer.localize([shown], known[image.image_id]).maps or {}
+            maps |= localizer.localize([shown], diseases_of[image.image_id]).maps or {}
     return loaded.preprocessing.markers
 
 
@@ -211,15 +222,15 @@ def write_section(
     """The page, the table and the figure."""
     for table in section.tables:
         write_table(table, out)
-    for named in section.figures:
-        named.save(out)
+    for figure in section.figures:
+        figure.save(out)
     report = Report(
         title=f"Shortcut check: {', '.join(maps)}",
         question="Does the network look at burnt-in markers, or beside the body?",
         answer=section.paragraphs[1:],
         sections=(section,),
         manifest=manifest,
-        diseases=tuple(sorted({d for own in maps.values() for _, d in own.pairs})),
+        diseases=tuple(sorted({d for heat_maps in maps.values() for _, d in heat_maps.pairs})),
         terms=_TERMS,
     )
     write_report(out / "report.html", report)

@@ -47,14 +47,14 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def named_runs(words: Sequence[str]) -> dict[str, Path]:
-    """`RUN` and `NAME=RUN` words as a dict, in order; a name is the folder's if none is given.
+def named_runs(arguments: Sequence[str]) -> dict[str, Path]:
+    """`RUN` and `NAME=RUN` arguments as a dict, in order; a name is the folder's if none is given.
 
     Raises:
         ValueError: for an empty name or folder, or a name given twice.
     """
     runs: dict[str, Path] = {}
-    for word in words:
+    for word in arguments:
         name, equals, folder = word.rpartition("=")
         name = name if equals else Path(folder).resolve().name
         if not name or not folder:
@@ -93,12 +93,12 @@ def _run(arguments: argparse.Namespace) -> None:
     print(f"results: {arguments.out / 'networks.md'}")
 
 
-def _members(names: Sequence[str], known: Sequence[str]) -> Sequence[str]:
+def _members(names: Sequence[str], networks: Sequence[str]) -> Sequence[str]:
     if list(names) == ["all"]:
-        return known
-    unknown = [name for name in names if name not in known]
+        return networks
+    unknown = [name for name in names if name not in networks]
     if unknown:
-        raise ValueError(f"--ensemble: no network {', '.join(unknown)}; known are {list(known)}")
+        raise ValueError(f"--ensemble: no network {', '.join(unknown)}; known are {list(networks)}")
     if len(set(names)) < len(names):
         raise ValueError(f"--ensemble {' '.join(names)}: expected each network once")
     return names

@@ -3,14 +3,14 @@ r"""How far do the faster runtimes of the gate move its answers? On images that 
     python tools/experiments/compare_runtimes.py --run runs/gate --prepared data/nih \\
         --out runs/runtimes
 
-Each image is judged by the model that has not seen its patient: in float32 and in every other
+Each image is predicted by the model that has not seen its patient: in float32 and in every other
 runtime that this machine's CPU has (--runtime of predict and serve). The table says how far the
 probabilities are apart, how many decisions turn, whether the Grad-CAM boxes stay, and what becomes
 of the AUC. INT8 weights are made for this out of 96 training images of each model; those that
-tools/experiments/quantize.py put beside a bundle are neither used nor changed. DIR receives
-runtimes.csv, .md and .tex, all answers as judged_foldK.parquet, and the manifest. A fold that is
-done is not judged again, so the same command goes on after an interrupt. Research use only, never a
-diagnosis.
+tools/experiments/quantize.py put next to a bundle are neither used nor changed. DIR receives
+runtimes.csv, .md and .tex, all answers as predictions_foldK.parquet, and the manifest. A fold
+that is done is not predicted again, so the same command goes on after an interrupt. Research use
+only, never a diagnosis.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from cxrloc.datasets.images.read import print_left_out, read_radiograph, readabl
 from cxrloc.datasets.prepared.folder import PreparedData, load_prepared
 from cxrloc.datasets.provenance.image_lists import read_training_images
 from cxrloc.datasets.radiograph import Radiograph, label_matrix
-from cxrloc.detection.fold_models import Job, ModelFiles, plan_jobs, unseen
+from cxrloc.detection.fold_models import FoldModel, ModelFiles, plan_fold_models, unseen
 
 if TYPE_CHECKING:
     from cxrloc.classification.bundle.classifier import ClassifierBundle
@@ -57,15 +57,15 @@ PRECISIONS = {
 
 @dataclass(frozen=True)
 class CompareRuntimesConfig:
-    """Which models judge which images.
+    """Which models predict which images.
 
     Attributes:
         prepared: folder that tools/prepare_data.py wrote.
         out: folder for the results.
         run: classifier run with one folder per test fold.
         bundle: one trained classifier instead of a run.
-        folds: test folds of a run to judge; all when left out.
-        images: how many images of a fold are judged at most, drawn at random.
+        folds: test folds of a run to predict; all when left out.
+        images: how many images of a fold are predicted at most, drawn at random.
         seed: of the draws of images.
     """
 
@@ -95,7 +95,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def compare(config: CompareRuntimesConfig) -> None:
-    """Judge what is not judged yet, and write the table.
+    """Predict the missing images, and write the table.
 
     Raises:
         ValueError, OSError: for a fold without a model, a model of another preparation, and for
@@ -107,19 +107,19 @@ def compare(config: CompareRuntimesConfig) -> None:
     started = time.time()
     prepared = load_prepared(config.prepared)
     models = ModelFiles(CLASSIFIER, config.run, config.bundle)
-    jobs = plan_jobs(prepared.radiographs, prepared, models, config.folds)
-    if not any(job.images for job in jobs):
+    fold_models = plan_fold_models(prepared.radiographs, prepared, models, config.folds)
+    if not any(model.images for model in fold_models):
         raise ValueError(f"{config.prepared} has no image in the folds that were asked for")
     notes: list[str] = []
     images: list[ImageInRuntimes] = []
     facts_of: dict[Path, Facts] = {}
     hashes: dict[str, str] = {}
-    for job in (unseen(job, notes) for job in jobs):
-        path, facts = _judged(job, prepared, config)
+    for model in (unseen(model, notes) for model in fold_models):
+        path, facts = _predicted(model, prepared, config)
         notes += facts["notes"]
         images += read_images(path)
         facts_of[path] = facts
-        hashes[str(job.bundle)] = facts["bundle"]
+        hashes[str(model.bundle)] = facts["bundle"]
     _check_alike(facts_of)
     diseases = next(iter(facts_of.values()))["diseases"]
     table = runtime_table(images, diseases, tuple(dict.fromkeys(n.rstrip(".") for n in notes)))
@@ -130,30 +130,32 @@ def compare(config: CompareRuntimesConfig) -> None:
     print(f"The table is {config.out / 'runtimes.md'}.")
 
 
-def _judged(job: Job, prepared: PreparedData, config: CompareRuntimesConfig) -> tuple[Path, Facts]:
-    """The file with a model's images, made unless it is there, and what it was made of."""
+def _predicted(
+    model: FoldModel, prepared: PreparedData, config: CompareRuntimesConfig
+) -> tuple[Path, Facts]:
+    """The file with a model's images, made unless it exists, and its settings."""
     from cxrloc.classification.metrics.scored_images import OUTSIDE
     from cxrloc.localization.analyses.runtimes.runtime_table import settings_of, write_images
 
-    assert job.bundle is not None
-    images = _draw(job.images, config.images, config.seed)
-    name = "judged" if job.fold is None else f"judged_fold{job.fold}"
+    assert model.bundle is not None
+    images = _draw(model.images, config.images, config.seed)
+    name = "predictions" if model.fold is None else f"predictions_fold{model.fold}"
     path = config.out / f"{name}.parquet"
-    wanted = _made_of(job.bundle, images, prepared, config.seed)
+    settings = _made_of(model.bundle, images, prepared, config.seed)
     there = settings_of(path)
-    if {key: there.get(key) for key in wanted} == wanted:
+    if {key: there.get(key) for key in settings} == settings:
         print(f"{path} is there", file=sys.stderr)
         return path, there
-    judge = _Judge(job.bundle, prepared, config.seed)
-    found = judge.images(images, OUTSIDE if job.fold is None else job.fold)
-    write_images(path, found, judge.bundle.diseases, {**wanted, **judge.facts})
+    predictor = _Predictor(model.bundle, prepared, config.seed)
+    answers = predictor.images(images, OUTSIDE if model.fold is None else model.fold)
+    write_images(path, answers, predictor.bundle.diseases, {**settings, **predictor.facts})
     return path, settings_of(path)
 
 
 def _made_of(
     bundle: Path, images: Sequence[Radiograph], prepared: PreparedData, seed: int
 ) -> Facts:
-    """All that an image's answers depend on: where it is another, images are judged anew."""
+    """Everything that the predictions depend on: when it changes, images are predicted again."""
     import torch
 
     listed = RunFolder(bundle.parent).training_images
@@ -176,7 +178,7 @@ def _draw(images: Sequence[Radiograph], most: int, seed: int) -> list[Radiograph
     return [images[i] for i in sorted(chosen)]
 
 
-class _Judge:
+class _Predictor:
     """One classifier in all runtimes; the first is float32.
 
     Attributes:
@@ -224,20 +226,20 @@ class _Judge:
         from cxrloc.localization.analyses.runtimes.runtime_table import ImageInRuntimes
 
         title = "images" if fold < 0 else f"fold {fold}"
-        found = []
-        known = label_rules(self.bundle).meaning(radiographs)
-        progress = tqdm(known, title, unit="image")
+        answered = []
+        labelled = label_rules(self.bundle).meaning(radiographs)
+        progress = tqdm(labelled, title, unit="image")
         for radiograph, image in readable_images(progress, read_radiograph, print_left_out):
             labels = label_matrix([radiograph], self.bundle.diseases)[0]
             answers = {name: predict(gate, image) for name, gate in self.gates.items()}
-            found.append(
+            answered.append(
                 ImageInRuntimes(radiograph.image_id, radiograph.patient_id, fold, labels, answers)
             )
-        if not found:
+        if not answered:
             raise ValueError(f"{self.path}: none of {len(radiographs)} images can be read")
-        if missing := len(known) - len(found):
-            self.notes.append(f"{self.path}: {missing} of {len(known)} images cannot be read")
-        return found
+        if missing := len(labelled) - len(answered):
+            self.notes.append(f"{self.path}: {missing} of {len(labelled)} images cannot be read")
+        return answered
 
     def _add(self, bundle: ClassifierBundle, runtime: str, precision: str) -> None:
         from cxrloc.classification.inference.gate import Gate
@@ -246,7 +248,7 @@ class _Judge:
         self.gates.setdefault(gate.runtime, gate)  # "auto" may be fp32
 
     def _int8(self) -> Int8Backbone:
-        """INT8 weights out of training images, which the images to be judged are none of."""
+        """INT8 weights from training images, none of which is predicted here."""
         from cxrloc.classification.inference.int8_calibration import CALIBRATION_IMAGES, calibrate
 
         path = RunFolder(self.path.parent).training_images
@@ -284,9 +286,9 @@ def _check_alike(facts_of: Mapping[Path, Facts]) -> None:
             here, there = facts_of[path][key], facts_of[first][key]
             if here != there:
                 raise ValueError(
-                    f"{path} and {first} cannot stand in one table: {key} {here}, but {there}. "
+                    f"{path} and {first} cannot be in one table: {key} {here}, but {there}. "
                     "Name the folds that belong together with --folds, or delete the file that "
-                    "another machine made; it is judged anew"
+                    "another machine made; its images are predicted again"
                 )
 
 

@@ -4,15 +4,15 @@
     python tools/predict.py --classifier BUNDLE --runtime openvino-int8 ...
 
 IMAGES are image files (PNG, JPEG, DICOM) or folders of images like those that the classifier is to
-judge; no labels are needed. 192 are drawn at random, or all if there are fewer (32 at least). Half
-of them calibrate the weights; the others are judged in float32 and in INT8, and how far apart the
-two are is printed and kept in the file: classifier.int8.safetensors, beside the classifier, which
-is left as it is. A classifier that was trained again needs this again. The comparison tells what
-rounding changes, not who is right: one patient's images may be in both halves, and images of the
-classifier's training are fit for both. It takes minutes, with deep networks at large sizes an hour.
-The CPU must have VNNI instructions, and `pip install -e '.[runtimes]'` the packages. Networks gain
-as far as they consist of convolutions: a ConvNeXt hardly. Exit status: 0 done, 2 wrong usage, 130
-interrupted. Research use only, never a diagnosis.
+predict; no labels are needed. 192 are drawn at random, or all if there are fewer (32 at least).
+Half of them calibrate the weights; the others are predicted in float32 and in INT8. How far apart
+the two are is printed and kept in the file: classifier.int8.safetensors, next to the classifier,
+which is left as it is. A classifier that was trained again needs this again. The comparison tells
+what rounding changes, not who is right: one patient's images may be in both halves, and images of
+the classifier's training are fit for both. It takes minutes, with deep networks at large sizes an
+hour. The CPU must have VNNI instructions, and `pip install -e '.[runtimes]'` the packages. Networks
+gain as far as they consist of convolutions: a ConvNeXt hardly. Exit status: 0 done, 2 wrong usage,
+130 interrupted. Research use only, never a diagnosis.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from tqdm import tqdm
 from cxrloc.configs.command_line import run_tool
 from cxrloc.datasets.files.manifest import RESEARCH_USE, file_sha256, run_manifest
 from cxrloc.datasets.images.read import read_image, readable_images
-from cxrloc.datasets.readers.loose_images import find_images
+from cxrloc.datasets.readers.loose_images import images_below
 
 if TYPE_CHECKING:
     from cxrloc.classification.bundle.preprocessing import Preprocessing
@@ -81,9 +81,9 @@ def _run(arguments: argparse.Namespace, started: float) -> None:
     left = ", ".join(int8.left) or "none"
     print(f"{len(int8.layers)} convolutions are in INT8; left in float: {left}.")
     images = (read_image(path) for path in paths[half:])
-    found = agreement(Gate(bundle, "cpu", "fp32"), other, images, len(paths) - half)
-    print(f"{other.runtime} against float32 on {found.images} other images:\n{found}")
-    facts = {"calibrated_on": half, "runtime": other.runtime, "agreement": asdict(found)}
+    change = agreement(Gate(bundle, "cpu", "fp32"), other, images, len(paths) - half)
+    print(f"{other.runtime} against float32 on {change.images} other images:\n{change}")
+    facts = {"calibrated_on": half, "runtime": other.runtime, "agreement": asdict(change)}
     hashes = {"classifier": file_sha256(arguments.classifier)}
     manifest = run_manifest(facts, seed=arguments.seed, hashes=hashes, started=started)
     save_int8(path, replace(int8, metadata={**int8.metadata, "manifest": manifest}))
@@ -97,7 +97,7 @@ def _readable(
     calibrate, and paths."""
     from cxrloc.classification.inference.int8_calibration import CALIBRATION_IMAGES
 
-    paths, failures = find_images(inputs)
+    paths, failures = images_below(inputs)
     if failures:
         raise ValueError("; ".join(failures))
     squares: list[npt.NDArray[np.uint8]] = []

@@ -1,17 +1,17 @@
-"""Judge images by one classifier, or by the mean of several, and score them where labels are known.
+"""Predict images by one classifier or the mean of several, and score them where labels are known.
 
     python tools/experiments/score_images.py --classifier runs/gate/fold*/classifier.safetensors \\
         --prepared data/test --out runs/test_scores.parquet
 
 Images of patients whom a classifier was trained or chosen on are left out and counted: an ensemble
-of all folds is for images outside of them (those of a cross-validation stand, honestly judged, in
-its own out_of_fold.parquet). Blank labels, and the parents of a finding, count as in the training;
-the classifiers must agree on that (data.blank, data.closure). Beside the Parquet, of the same form
-as that one, stand FILE.md with the figures and FILE.manifest.json; of images with studies or body
-parts (MURA) the page holds the figures of studies, the mean over their images, and of images for
-each part and for all, and FILE.studies.csv too. Where the thresholds of a mean come from is said
-below the figures. Exit status: 0 all done, 1 some image could not be read, 2 wrong usage, 130
-interrupted. Research use only, never a diagnosis.
+of all folds is for images outside of them (a cross-validation has those of its own, predicted out
+of fold, in its out_of_fold.parquet). Blank labels and the parents of a finding count as in the
+training; the classifiers must agree on that (data.blank, data.closure). Beside the Parquet, of the
+same form as that one, stand FILE.md with the figures and FILE.manifest.json; of images with studies
+or body parts (MURA) the page holds the figures of studies, the mean over their images, and of
+images for each part and for all, and FILE.studies.csv too. Where the thresholds of a mean come from
+is said below the figures. Exit status: 0 all done, 1 some image could not be read, 2 wrong usage,
+130 interrupted. Research use only, never a diagnosis.
 """
 
 from __future__ import annotations
@@ -89,20 +89,20 @@ def _run(arguments: argparse.Namespace) -> int:
     notes = [f"By {_members(bundles)}", *scored.notes]
     notes += [sentence.removesuffix(".") for sentence in sentences]
     draws = arguments.resamples, arguments.seed
-    found = by_level(scored.images, scored.examination_thresholds, *draws)
+    levels = by_level(scored.images, scored.examination_thresholds, *draws)
     studies = out.with_suffix(".studies.csv")
     table = scores_table(scored.images, notes, *draws)
     page = page_markdown(
-        f"Images scored: {out.stem}", [table, *level_tables(found, ensemble.diseases)]
+        f"Images scored: {out.stem}", [table, *level_tables(levels, ensemble.diseases)]
     )
     write_scored_images(out, scored.images)
-    if found:
-        write_records(studies, level_records(found, ensemble.diseases))
+    if levels:
+        write_records(studies, level_records(levels, ensemble.diseases))
     write_text(out.with_suffix(".md"), page)
     hashes = {str(path): file_sha256(path) for path in bundles}
     manifest = run_manifest(vars(arguments), seed=arguments.seed, hashes=hashes, started=started)
     write_json(out.with_suffix(".manifest.json"), manifest)
-    written = [out, out.with_suffix(".md"), *([studies] if found else [])]
+    written = [out, out.with_suffix(".md"), *([studies] if levels else [])]
     print(page, f"results: {', '.join(map(str, written))}", sep="\n")
     return int(len(scored.images) < len(radiographs))  # those that cannot be read were named
 
@@ -118,13 +118,13 @@ def _listed(prepared: Path, images: Path | None) -> list[Radiograph]:
         return radiographs
     listed = read_image_list(images).patient_of
     key = common_key(listed, [r.image_id for r in radiographs])
-    wanted = {key(name) for name in listed}
-    found = [r for r in radiographs if key(r.image_id) in wanted]
-    if not found:
+    keys = {key(name) for name in listed}
+    chosen = [r for r in radiographs if key(r.image_id) in keys]
+    if not chosen:
         raise ValueError(f"no image of {images} is in {prepared}")
-    if len(found) < len(wanted):
-        print(f"{len(wanted) - len(found)} images of {images} are not in {prepared}")
-    return found
+    if len(chosen) < len(keys):
+        print(f"{len(keys) - len(chosen)} images of {images} are not in {prepared}")
+    return chosen
 
 
 def _members(bundles: Sequence[Path]) -> str:

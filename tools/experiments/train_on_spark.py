@@ -53,7 +53,7 @@ def train_on_spark(config: SparkTrainingConfig) -> Path:
 
     Raises:
         ValueError: for settings that do not work, or without PySpark or Java.
-        OSError: if the training failed; what was finished stays.
+        OSError: if the training failed; finished folds stay.
     """
     from cxrloc.classification.runs.train import run_classifier
     from cxrloc.classification.training.distributed import Member
@@ -73,7 +73,7 @@ def train_on_spark(config: SparkTrainingConfig) -> Path:
 
 
 def _with_whole_paths(config: SparkTrainingConfig) -> ClassifierConfig:
-    """The run alone; tasks work in other folders."""
+    """Only the run; tasks work in other folders."""
     data, model = config.data, config.model
     data = replace(
         data,

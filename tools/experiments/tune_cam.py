@@ -29,8 +29,8 @@ from cxrloc.localization.evaluation.ground_truth import ground_truth_from_coco
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the tool; returns the exit status."""
-    words = sys.argv[1:] if argv is None else list(argv)
-    return run_tool("tune_cam", lambda: _run(_parser().parse_args(words), words))
+    given = sys.argv[1:] if argv is None else list(argv)
+    return run_tool("tune_cam", lambda: _run(_parser().parse_args(given), given))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -51,7 +51,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _run(arguments: argparse.Namespace, words: Sequence[str]) -> None:
+def _run(arguments: argparse.Namespace, argv: Sequence[str]) -> None:
     maps = read_heat_maps(arguments.maps)
     coco = load_coco(arguments.ground_truth)
     tuning = tune(ground_truth_from_coco(coco), maps, seed=arguments.seed)
@@ -70,7 +70,7 @@ def _run(arguments: argparse.Namespace, words: Sequence[str]) -> None:
         tuning.rules_for_new_images,
     )
     facts = scored(tuning)
-    write_cam_rules(arguments.out, rules, "\n".join((command(words), *facts, *_SAW)))
+    write_cam_rules(arguments.out, rules, "\n".join((command(argv), *facts, *_SAW)))
     print("\n".join(facts))
     if tuning.folds.source != FOLDS_OF_THE_GROUND_TRUTH:
         print(f"The ground truth has no two folds: {tuning.folds.source}", file=sys.stderr)
@@ -83,9 +83,9 @@ _SAW = (
 )
 
 
-def command(words: Sequence[str]) -> str:
+def command(argv: Sequence[str]) -> str:
     """The command line that wrote the file."""
-    return f"python tools/experiments/tune_cam.py {shlex.join(words)}"
+    return f"python tools/experiments/tune_cam.py {shlex.join(argv)}"
 
 
 def scored(tuning: Tuning) -> list[str]:

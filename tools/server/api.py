@@ -95,7 +95,7 @@ def _add_predictions(app: FastAPI, service: Service) -> None:
 
     @app.post(
         "/v1/predictions",
-        summary="Judge images and box what passes the gate",
+        summary="Classify images and box what passes the gate",
         response_class=JSONResponse,
         responses={
             200: _answers(),
@@ -123,18 +123,18 @@ def _add_predictions(app: FastAPI, service: Service) -> None:
             raise ProblemError(406, f"{media} is offered for one file, {len(files)} were sent")
         service.worker.check_room(len(files))  # before they are all in memory
         uploads = [Upload(file.filename or "", await file.read()) for file in files]
-        done = await service.judge(uploads, views[media])
+        done = await service.predict(uploads, views[media])
         if len(done) == 1 and done[0].error is not None:
             raise done[0].error
         if media != JSON:
             return Response(_bytes(done[0]), headers=PRIVATE, media_type=media)
-        return _json({"research_use": RESEARCH_USE, "results": [_result(one) for one in done]})
+        return _json({"research_use": RESEARCH_USE, "results": [_result(each) for each in done]})
 
 
 def _views(
     service: Service, picture: Picture, dicom: DicomKind
 ) -> dict[str, Callable[[Prediction], object]]:
-    """Media type -> what is sent of a prediction; made in the worker, which then forgets it."""
+    """Media type -> what is sent of a prediction; the worker makes it and forgets the rest."""
     return {
         JSON: Prediction.record,
         PNG: lambda prediction: prediction.picture(picture),
@@ -150,7 +150,7 @@ def _add_state(app: FastAPI, service: Service) -> None:
     def models() -> ModelList:
         return service.models
 
-    @app.get("/healthz", summary="Alive, also while images are judged")
+    @app.get("/healthz", summary="Alive, also while images are predicted")
     async def healthz() -> Health:
         return Health(images_waiting=service.worker.taken)
 
@@ -211,8 +211,9 @@ def _problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
 def _description(service: Service) -> str:
     limits = service.limits
     return (
-        f"{RESEARCH_USE}.\n\nJudges chest radiographs and boxes the diseases that pass the gate."
-        f"\n\nLimits: {limits.files} files and {limits.request_megabytes:g} MB a request, "
+        f"{RESEARCH_USE}.\n\n"
+        "Classifies chest radiographs and boxes the diseases that pass the gate.\n\n"
+        f"Limits: {limits.files} files and {limits.request_megabytes:g} MB a request, "
         f"{limits.megabytes:g} MB and {limits.megapixels:g} megapixels an image, {limits.queue} "
         f"images in the queue, {limits.seconds:g} s.\n\n"
         "curl -F files=@a.png -F files=@b.dcm http://127.0.0.1:8080/v1/predictions"

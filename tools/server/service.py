@@ -1,4 +1,4 @@
-"""The one place where the API and the page have images judged: queue, limits, metrics."""
+"""The one place where the API and the page have images predicted: queue, limits, metrics."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Service:
     """An engine behind a queue.
 
     Attributes:
-        engine: judges images; called from one thread.
+        engine: predicts images; called from one thread.
         models: what /v1/models says of it.
         limits: what clients may ask.
     """
@@ -46,26 +46,26 @@ class Service:
         self.metrics = Metrics()
         self.metrics.waiting.set_function(lambda: self.worker.taken)
 
-    async def judge(
+    async def predict(
         self, uploads: Sequence[Upload], view: Callable[[Prediction], object]
     ) -> list[Done]:
-        """Each upload decoded, judged and viewed in the worker; a bad one does not stop the others.
+        """Decode, predict and view each upload in the worker; a bad one does not stop the others.
 
         Args:
             uploads: of one request.
-            view: what is kept of a prediction, such as its record: pixels and maps are dropped.
+            view: the part of a prediction to keep, such as its record: pixels and maps are dropped.
 
         Raises:
             ProblemError: 503 or 504, see `Worker.run`.
         """
-        jobs = [partial(self._judge, upload, view) for upload in uploads]
+        jobs = [partial(self._predict, upload, view) for upload in uploads]
         return await self.worker.run(jobs, self.limits.seconds)
 
     async def run(self, job: Callable[[], Result]) -> Result:
         """One more job in the queue, such as drawing a picture of an earlier prediction."""
         return (await self.worker.run([job], self.limits.seconds))[0]
 
-    def _judge(self, upload: Upload, view: Callable[[Prediction], object]) -> Done:
+    def _predict(self, upload: Upload, view: Callable[[Prediction], object]) -> Done:
         try:
             prediction = predict(upload, self.engine, self.limits)
             seen = view(prediction)

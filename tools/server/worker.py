@@ -54,13 +54,13 @@ class Worker:
                 future.cancel()
 
     def stop(self) -> None:
-        """Refuse what comes and what has not begun; the running job goes on to its end."""
+        """Refuse new jobs and those that have not started; the running one finishes."""
         self._stopping = True
         if self._thread is not None:
             self._thread.shutdown(wait=False, cancel_futures=True)
 
     def close(self) -> None:
-        """Stop, and wait for the running job; the next app over this worker begins anew."""
+        """Stop, and wait for the running job; the next app over this worker starts afresh."""
         self.stop()
         if self._thread is not None:
             self._thread.shutdown(wait=True)

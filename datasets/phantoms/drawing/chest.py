@@ -68,18 +68,18 @@ def render_image(
     """
     unknown = [d for d in diseases if d not in NIH_BOXED_DISEASES]
     if unknown:
-        known = ", ".join(NIH_BOXED_DISEASES)
-        raise ValueError(f"the phantom cannot draw {', '.join(unknown)}; it draws {known}")
+        names = ", ".join(NIH_BOXED_DISEASES)
+        raise ValueError(f"the phantom cannot draw {', '.join(unknown)}; it draws {names}")
     key = (seed, patient, image)
     anatomy = sample_anatomy(np.random.default_rng((seed, patient)))
     pose = _pose(np.random.default_rng((*key, _POSE)))
     anatomy, signs, boxes = _findings(anatomy, pose, diseases, key)
     canvas = Canvas(image_size, pose)
-    kept = np.ones((image_size, image_size), np.float32)
+    transmission = np.ones((image_size, image_size), np.float32)
     for sign in signs:
         if sign.markings_gone is not None:
-            kept *= 1 - resized(sign.markings_gone, image_size)
-    depth = attenuation(anatomy, canvas, kept)
+            transmission *= 1 - resized(sign.markings_gone, image_size)
+    depth = attenuation(anatomy, canvas, transmission)
     for sign in signs:
         depth = sign.onto(depth)
     pixels, view, markers = _develop(depth, key)
@@ -160,7 +160,7 @@ def _mark(
 def burn_in(
     pixels: npt.NDArray[np.uint8], text: str, at: tuple[int, int], height: float, white: int
 ) -> Rectangle:
-    """Burn a word in, its first letter's foot at `at`; its box in the 1024 frame."""
+    """Burn in a word, the foot of its first letter at `at`; return its box in the 1024 frame."""
     scale = len(pixels) / FRAME
     place = (round(at[0] * scale), round(at[1] * scale))
     thickness = max(1, round(2.5 * height * scale))

@@ -1,4 +1,4 @@
-"""One image of the phantom arm: bones and soft tissue, what is wrong, exposure, side marker."""
+"""One image of the phantom arm: bones, soft tissue, abnormality, exposure and side marker."""
 
 from __future__ import annotations
 
@@ -142,7 +142,7 @@ def _gap(canvas: Canvas, bone: Bone, t: float) -> Array:
 
 
 def _plate(canvas: Canvas, bone: Bone, t: float, strength: float) -> Array:
-    """A plate beside the bone with screws through it."""
+    """A plate next to the bone with screws through it."""
     side = float(np.sign(strength))
     shares = np.clip(np.linspace(t - 0.22, t + 0.22, 6), 0.02, 0.98)
     places = [_across(bone, float(share)) for share in shares]

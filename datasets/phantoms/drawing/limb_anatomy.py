@@ -60,7 +60,7 @@ def _line(
     flare: tuple[float, float] = (1.3, 1.3),
     long: bool = True,
 ) -> Bone:
-    """A bone from start to end, its middle `bow` beside the straight line."""
+    """A bone from start to end, its middle `bow` away from the straight line."""
     t = np.linspace(0, 1, _STEPS)[:, None]
     a, b = np.array(start, dtype=np.float64), np.array(end, dtype=np.float64)
     across = np.array([b[1] - a[1], a[0] - b[0]]) / max(float(np.hypot(*(b - a))), 1.0)

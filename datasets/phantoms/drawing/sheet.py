@@ -48,7 +48,7 @@ class Sign:
         return np.asarray(depth + added * np.maximum(self.level - depth, 0), np.float32)
 
     def box(self) -> Rectangle:
-        """Box xyxy in the 1024 frame around what was drawn."""
+        """Box xyxy in the 1024 frame around the drawn pixels."""
         seen = self.extent > 0.3
         columns, rows = np.flatnonzero(seen.any(axis=0)), np.flatnonzero(seen.any(axis=1))
         x1, x2 = columns[0] * UNIT, (columns[-1] + 1) * UNIT
@@ -66,7 +66,7 @@ def resized(field: Array, size: int) -> Array:
 
 @dataclass(frozen=True)
 class Lungs:
-    """What of each lung is seen beside the heart: soft masks (512, 512) by side."""
+    """The part of each lung that the heart does not cover: soft masks (512, 512) by side."""
 
     masks: Mapping[int, Array]
 

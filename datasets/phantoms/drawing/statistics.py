@@ -117,7 +117,7 @@ def sample_diseases(rng: np.random.Generator) -> tuple[str, ...]:
 
 
 def _company(disease: str, taken: Sequence[str]) -> FloatArray:
-    """How often each disease stands on an image together with `disease`, 0 for those taken."""
+    """How often each disease occurs together with `disease` on an image, 0 for those taken."""
     counts = [
         0 if other in taken else PAIRS.get((min(disease, other), max(disease, other)), 0)
         for other in NIH_BOXED_DISEASES

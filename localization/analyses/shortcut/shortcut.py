@@ -69,7 +69,9 @@ def read_regions(images: Mapping[str, Path], image_ids: Iterable[str]) -> dict[s
     """Regions of those images that have a file that can be read, with a progress bar."""
     to_read = [image for image in dict.fromkeys(image_ids) if image in images]
     regions = {}
-    for image in tqdm(to_read, desc="markers and bodies", unit="image", mininterval=1.0):
+    for image in tqdm(
+        to_read, desc="markers and bodies", unit="image", mininterval=1.0, disable=not to_read
+    ):
         try:
             regions[image] = image_regions(read_grey(images[image]))
         except UnreadableImageError as error:

@@ -6,6 +6,7 @@ import csv
 import signal
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import lightning as L
@@ -13,7 +14,12 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, TensorDataset
 
-from cxrloc.classification.training.trainer import Folders, forget_checkpoints, run_trainer
+from cxrloc.classification.training.trainer import (
+    Folders,
+    _LastCheckpoint,
+    forget_checkpoints,
+    run_trainer,
+)
 
 STEPS, EPOCHS = 4, 3
 
@@ -97,3 +103,17 @@ def test_ctrl_c_is_a_keyboard_interrupt_and_can_be_pressed_again(tmp_path: Path)
         run(Counting(ends_at(5, KeyboardInterrupt)), tmp_path, 1)
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     assert run(Counting(), tmp_path, 1).steps == list(range(5, STEPS * EPOCHS))
+
+
+def test_ctrl_c_during_a_checkpoint_takes_effect_when_it_is_written(tmp_path: Path) -> None:
+    written = []
+
+    def save_checkpoint(path: Path, **_: object) -> None:
+        signal.raise_signal(signal.SIGINT)
+        written.append(path)
+
+    trainer: Any = SimpleNamespace(save_checkpoint=save_checkpoint)
+    with pytest.raises(KeyboardInterrupt):
+        _LastCheckpoint(tmp_path / "last.ckpt", 0).on_train_epoch_end(trainer, Counting())
+    assert written == [tmp_path / "last.ckpt"]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler

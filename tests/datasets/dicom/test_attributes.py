@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 from pydicom import Dataset
 
-from builders import write_dicom
 from cxrloc.classification.network.demographics import encode, unknown
 from cxrloc.datasets.images.read import read_image
 from cxrloc.datasets.radiograph import LoadedImage
+from datasets.dicom.builders import write_dicom
 
 PIXELS = np.arange(48, dtype=np.uint8).reshape(6, 8)
 ALL = ("age", "sex", "view")
@@ -105,8 +105,8 @@ def test_the_view_is_what_is_stated_without_contradiction(
 
 
 def test_a_gate_is_told_what_the_file_says(read: Callable[..., LoadedImage]) -> None:
-    said = read(PatientAge="070Y", PatientSex="F", ViewPosition="AP")
-    assert encode(ALL, [said])[0].tolist() == [1, 0, 1, 0, 0, 0, 1, 0, 0]
+    attributes = read(PatientAge="070Y", PatientSex="F", ViewPosition="AP")
+    assert encode(ALL, [attributes])[0].tolist() == [1, 0, 1, 0, 0, 0, 1, 0, 0]
     nonsense = read(PatientAge="411Y", PatientSex="CANARY", ViewPosition="SIDEWAYS")
     assert encode(ALL, [nonsense])[0].tolist() == unknown(ALL).tolist()
 
@@ -126,6 +126,6 @@ def test_neither_age_nor_sex_is_told_to_anybody_else(
         images = [read_image(path) for path in paths]
     assert (images[0].age_years, images[0].sex) == (77, "M")
     assert len(images[0].warnings) == 2
-    told = [repr(images), caplog.text, *images[0].warnings, *(str(w.message) for w in seen)]
+    texts = [repr(images), caplog.text, *images[0].warnings, *(str(w.message) for w in seen)]
     for word in ("77", "sex", "age_years", "CANARY", "Jahre"):
-        assert word not in " ".join(told)
+        assert word not in " ".join(texts)

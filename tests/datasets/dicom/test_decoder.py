@@ -17,10 +17,10 @@ import pydicom
 import pytest
 from pydicom.encaps import encapsulate
 
-from builders import write_dicom
 from cxrloc.datasets.dicom import decoder
 from cxrloc.datasets.dicom.decoder import Decoder
 from cxrloc.datasets.images.read import UnreadableImageError, decode_image, read_grey
+from datasets.dicom.builders import write_dicom
 
 Transcode = Callable[[Path, str], Path]
 MakeImage = Callable[[str], Path]
@@ -49,18 +49,18 @@ def image(tmp_path: Path, transcode: Transcode) -> MakeImage:
 def mutated(data: bytes, seed: int) -> bytes:
     """Some bytes changed, cut out or put in, half of them in the header."""
     dice = random.Random(seed)
-    found = bytearray(data)
+    changed = bytearray(data)
     for _ in range(dice.choice((1, 3, 20))):
-        end = len(found) if dice.random() < 0.5 else min(len(found), 2500)
+        end = len(changed) if dice.random() < 0.5 else min(len(changed), 2500)
         place = dice.randrange(132, end)
         kind = dice.random()
         if kind < 0.6:
-            found[place] = dice.randrange(256)
+            changed[place] = dice.randrange(256)
         elif kind < 0.8:
-            del found[place : place + dice.randrange(1, 40)]
+            del changed[place : place + dice.randrange(1, 40)]
         else:
-            found[place:place] = dice.randbytes(dice.randrange(1, 9))
-    return bytes(found)
+            changed[place:place] = dice.randbytes(dice.randrange(1, 9))
+    return bytes(changed)
 
 
 def refusal(data: bytes, path: Path) -> str:

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 
-from builders import write_dicom
 from cxrloc.datasets.dicom import deflated
 from cxrloc.datasets.images.read import UnreadableImageError, read_grey
+from datasets.dicom.builders import write_dicom
 
 PIXELS = np.arange(48, dtype=np.uint8).reshape(6, 8)
 

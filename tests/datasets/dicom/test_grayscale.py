@@ -14,8 +14,8 @@ from pydicom.uid import (
     ExplicitVRBigEndian,
 )
 
-from builders import lookup_table, smooth_pixels, write_dicom
 from cxrloc.datasets.images.read import UnreadableImageError, read_grey, read_image
+from datasets.dicom.builders import lookup_table, smooth_pixels, write_dicom
 
 
 def test_an_eight_bit_image_without_a_window_is_what_the_same_png_is(tmp_path: Path) -> None:

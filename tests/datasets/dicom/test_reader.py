@@ -16,8 +16,8 @@ from pydicom.uid import (
     ImplicitVRLittleEndian,
 )
 
-from builders import smooth_pixels, write_dicom
 from cxrloc.datasets.images.read import UnreadableImageError, is_image_file, read_grey, read_image
+from datasets.dicom.builders import smooth_pixels, write_dicom
 
 Transcode = Callable[[Path, str], Path]
 

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from pydicom import Dataset
 
-from builders import smooth_pixels, write_dicom
 from cxrloc.datasets.images.read import UnreadableImageError, read_image
+from datasets.dicom.builders import smooth_pixels, write_dicom
 
 CANARIES = ("Canary", "CANARY", "Secret", "19500102")
 
@@ -35,7 +35,10 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"PhotometricInterpretation": "PALETTE COLOR"}, "colour.*PALETTE COLOR"),
     ({"PhotometricInterpretation": None}, ": PhotometricInterpretation is not stated"),
     ({"BodyPartExamined": "EXTREMITY"}, "not a chest image: BodyPartExamined is EXTREMITY"),
-    ({"BodyPartExamined": "HAND"}, r"BodyPartExamined is HAND; .*limbs \(MURA\) take PNG or JPEG"),
+    (
+        {"BodyPartExamined": "HAND"},
+        r"BodyPartExamined is HAND; .*limbs \(MURA\) take only PNG or JPEG",
+    ),
     ({"BodyPartExamined": "T SPINE"}, "not a chest image: BodyPartExamined is T SPINE"),
     (
         {"BodyPartExamined": None, "AnatomicRegionSequence": [code("85562004", "SCT", "Hand")]},
@@ -159,5 +162,5 @@ def test_no_name_reaches_a_warning_or_a_log_even_from_a_name_that_is_against_the
     with warnings.catch_warnings(record=True) as seen, caplog.at_level(logging.DEBUG):
         warnings.simplefilter("always")
         image = read_image(path)
-    told = " ".join([repr(image), caplog.text, *(str(w.message) for w in seen)])
-    assert not any(canary in told for canary in CANARIES)
+    texts = " ".join([repr(image), caplog.text, *(str(w.message) for w in seen)])
+    assert not any(canary in texts for canary in CANARIES)

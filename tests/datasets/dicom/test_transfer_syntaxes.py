@@ -17,8 +17,8 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from builders import smooth_pixels, write_dicom
 from cxrloc.datasets.images.read import UnreadableImageError, read_grey
+from datasets.dicom.builders import smooth_pixels, write_dicom
 
 Transcode = Callable[[Path, str], Path]
 
@@ -95,8 +95,8 @@ def test_signed_values_come_out_of_jpeg_2000_with_their_sign(
     stored = smooth_pixels(12).astype(np.int16) - 2048
     path = write_dicom(tmp_path / "a.dcm", stored, bits=12)
     expected = read_grey(path)
-    found = read_grey(transcode(path, "JPEG 2000 lossless"))
-    np.testing.assert_array_equal(found, expected)
+    pixels = read_grey(transcode(path, "JPEG 2000 lossless"))
+    np.testing.assert_array_equal(pixels, expected)
 
 
 @pytest.mark.parametrize("name", ["none", *BY_GDCM])

@@ -57,12 +57,12 @@ def plain_image() -> LoadedImage:
 
 
 def test_box_and_mask_hold_the_letter_and_its_rim(plain_image: LoadedImage) -> None:
-    found = find_markers(plain_image)
-    assert found.boxes_xyxy.tolist() == [[37.5, 27.5, 62.5, 64.5]]  # 2.5 px: 5 of a 1024 frame
-    assert found.mask[30:62, 40:45].all()
-    assert found.mask[57:62, 40:60].all()
-    assert not found.mask[:, :36].any()
-    assert not found.mask[68:].any()
+    markers = find_markers(plain_image)
+    assert markers.boxes_xyxy.tolist() == [[37.5, 27.5, 62.5, 64.5]]  # 2.5 px: 5 of a 1024 frame
+    assert markers.mask[30:62, 40:45].all()
+    assert markers.mask[57:62, 40:60].all()
+    assert not markers.mask[:, :36].any()
+    assert not markers.mask[68:].any()
 
 
 @pytest.mark.parametrize("how", ["mask", "inpaint"])

@@ -23,19 +23,21 @@ def exact(values: list[float]) -> tuple[float, float]:
 
 def test_three_images_by_hand() -> None:
     images = [np.array([[0, 10]]), np.array([[3, 10]]), np.array([[6, 40]])]
-    found = mean_image(images)
-    np.testing.assert_allclose(found.mean, [[3, 20]])
-    np.testing.assert_allclose(found.deviation, [[math.sqrt(6), math.sqrt(200)]])
+    image_mean = mean_image(images)
+    np.testing.assert_allclose(image_mean.mean, [[3, 20]])
+    np.testing.assert_allclose(image_mean.deviation, [[math.sqrt(6), math.sqrt(200)]])
 
 
 def test_grey_images_give_numpys_float64_figures() -> None:
     images = np.random.default_rng(0).integers(0, 256, (300, 16, 16), dtype=np.uint8)
     images[:, :2] = 0  # padding
-    found = mean_image(images)
+    image_mean = mean_image(images)
     np.testing.assert_allclose(
-        found.mean, images.mean(axis=0, dtype=np.float64), rtol=0, atol=1e-12
+        image_mean.mean, images.mean(axis=0, dtype=np.float64), rtol=0, atol=1e-12
     )
-    np.testing.assert_allclose(found.deviation, images.std(axis=0, dtype=np.float64), atol=1e-12)
+    np.testing.assert_allclose(
+        image_mean.deviation, images.std(axis=0, dtype=np.float64), atol=1e-12
+    )
 
 
 @pytest.mark.parametrize("offset", [0.0, 1e9, -3e12])
@@ -45,9 +47,9 @@ def test_a_tiny_variance_on_a_huge_offset_is_not_lost(offset: float, first: floa
     images = offset + noise
     images[0] *= first  # also when the first image lies far from all others
     mean, deviation = exact(images.ravel().tolist())
-    found = mean_image(images)
-    assert found.mean[0, 0] == pytest.approx(mean, rel=1e-15, abs=1e-12)
-    assert found.deviation[0, 0] == pytest.approx(deviation, rel=1e-9)
+    image_mean = mean_image(images)
+    assert image_mean.mean[0, 0] == pytest.approx(mean, rel=1e-15, abs=1e-12)
+    assert image_mean.deviation[0, 0] == pytest.approx(deviation, rel=1e-9)
 
 
 def test_many_images_of_small_steps_are_all_counted() -> None:
@@ -55,10 +57,12 @@ def test_many_images_of_small_steps_are_all_counted() -> None:
     count = 60_000
     low, high = 1e9, 1e9 + 2.0**-10
     images = (np.array([[high if n % 4 == 0 else low]]) for n in range(count))
-    found = mean_image(images)
+    image_mean = mean_image(images)
     step = high - low
-    assert found.mean[0, 0] - low == pytest.approx(step / 4, abs=2e-7)  # as near as a float gets
-    assert found.deviation[0, 0] == pytest.approx(step * math.sqrt(3) / 4, rel=1e-9)
+    assert image_mean.mean[0, 0] - low == pytest.approx(
+        step / 4, abs=2e-7
+    )  # as near as a float gets
+    assert image_mean.deviation[0, 0] == pytest.approx(step * math.sqrt(3) / 4, rel=1e-9)
 
 
 def test_images_are_taken_one_by_one_and_not_kept() -> None:

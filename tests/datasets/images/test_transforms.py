@@ -91,18 +91,18 @@ def test_a_flat_histogram_is_kept_and_an_uneven_one_spread() -> None:
     # of 4 pixels each at most 100, 110, 120: (cumulated - first) / (all - first) * 255
     image = np.repeat([100, 110, 120], 4).astype(np.uint8).reshape(3, 4)
     square = fit_square(image, 4)
-    found = equalise_histogram(square)
-    assert [sorted(set(row.tolist())) for row in found[:3]] == [[0], [128], [255]]
-    assert not found[3].any()  # padding
+    result = equalise_histogram(square)
+    assert [sorted(set(row.tolist())) for row in result[:3]] == [[0], [128], [255]]
+    assert not result[3].any()  # padding
 
 
 def test_stretching_sends_the_2nd_percentile_to_black_and_the_98th_to_white() -> None:
     # 101 pixels 50 .. 150: percentiles 52 and 148
     image = np.arange(50, 151, dtype=np.uint8).reshape(1, 101)
-    found = stretch(image)[0]
-    assert found[:3].tolist() == [0, 0, 0]
-    assert found[-3:].tolist() == [255, 255, 255]
-    assert found[50] == round((100 - 52) * 255 / 96)
+    result = stretch(image)[0]
+    assert result[:3].tolist() == [0, 0, 0]
+    assert result[-3:].tolist() == [255, 255, 255]
+    assert result[50] == round((100 - 52) * 255 / 96)
 
 
 def test_stretching_is_by_the_quantiles_of_numpy_on_images_of_any_size() -> None:

@@ -31,22 +31,22 @@ def phantom(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_reader_finds_every_image_and_only_the_quirks_of_the_release(phantom: Path) -> None:
-    found = chexpert.index(phantom, strict=True)
-    assert [r.image_id for r in found.radiographs] == [v.image_id for v in plan_views(CONFIG)]
-    assert all(r.path is not None for r in found.radiographs)
-    assert {r.size_hw for r in found.radiographs} == {(64, 78)}
-    assert set(found.warnings) <= {
+    index = chexpert.index(phantom, strict=True)
+    assert [r.image_id for r in index.radiographs] == [v.image_id for v in plan_views(CONFIG)]
+    assert all(r.path is not None for r in index.radiographs)
+    assert {r.size_hw for r in index.radiographs} == {(64, 78)}
+    assert set(index.warnings) <= {
         "sex unknown",
         "age 0 taken as unknown",
         "frontal images that are neither AP nor PA",
     }
-    assert {r.view for r in found.radiographs} >= {"AP", "PA", "Lateral"}
+    assert {r.view for r in index.radiographs} >= {"AP", "PA", "Lateral"}
 
 
 def test_train_csv_has_all_four_kinds_of_labels_and_valid_csv_two(phantom: Path) -> None:
-    found = chexpert.index(phantom)
-    train = [r for r in found.radiographs if found.official[r.image_id] == "train_val"]
-    valid = [r for r in found.radiographs if found.official[r.image_id] == "test"]
+    index = chexpert.index(phantom)
+    train = [r for r in index.radiographs if index.official[r.image_id] == "train_val"]
+    valid = [r for r in index.radiographs if index.official[r.image_id] == "test"]
     counts = count_labels(train, CHEXPERT_LABELS)
     for kind in ("present", "absent", "uncertain", "blank"):
         assert sum(getattr(of, kind) for of in counts.values()) > 0, kind
@@ -57,9 +57,9 @@ def test_train_csv_has_all_four_kinds_of_labels_and_valid_csv_two(phantom: Path)
 def test_a_frontal_image_is_the_phantoms_own_and_its_label_says_what_it_shows(
     phantom: Path,
 ) -> None:
-    found = {r.image_id: r for r in chexpert.index(phantom).radiographs}
+    index = {r.image_id: r for r in chexpert.index(phantom).radiographs}
     view = next(v for v in plan_views(CONFIG) if v.frontal and "Effusion" in v.signs)
-    radiograph = found[view.image_id]
+    radiograph = index[view.image_id]
     assert radiograph.labels["Pleural Effusion"] == 1 or "Pleural Effusion" in radiograph.uncertain
     drawn = render_image(view.signs, seed=0, patient=view.patient, image=view.study, image_size=64)
     assert radiograph.path is not None
@@ -70,6 +70,6 @@ def test_a_frontal_image_is_the_phantoms_own_and_its_label_says_what_it_shows(
 
 def test_the_tool_writes_it(tmp_path: Path) -> None:
     tool = importlib.import_module("cxrloc.tools.data.make_phantom")
-    words = ["--kind", "chexpert", "--out", str(tmp_path / "p"), "--patients", "2"]
-    assert tool.main([*words, "--image_size", "64", "--workers", "1"]) == 0
+    arguments = ["--kind", "chexpert", "--out", str(tmp_path / "p"), "--patients", "2"]
+    assert tool.main([*arguments, "--image_size", "64", "--workers", "1"]) == 0
     assert (tmp_path / "p" / "valid.csv").is_file()

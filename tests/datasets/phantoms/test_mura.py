@@ -25,14 +25,14 @@ def phantom(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_muras_reader_reads_every_image_without_a_warning(phantom: Path) -> None:
-    found = mura.index(phantom, strict=True)
+    index = mura.index(phantom, strict=True)
     planned = list(plan_studies(CONFIG))
-    labels = {r.study_id: r.labels["Abnormal"] for r in found.radiographs}
+    labels = {r.study_id: r.labels["Abnormal"] for r in index.radiographs}
     assert labels == {study.folder: float(study.abnormal) for study in planned}
-    assert len(found.radiographs) == sum(len(study.images) for study in planned)
-    assert all(r.path is not None and max(r.size_hw) == 64 for r in found.radiographs)
-    assert len({r.patient_id for r in found.radiographs}) == 24
-    assert set(found.official.values()) == {"train_val", "test"}
+    assert len(index.radiographs) == sum(len(study.images) for study in planned)
+    assert all(r.path is not None and max(r.size_hw) == 64 for r in index.radiographs)
+    assert len({r.patient_id for r in index.radiographs}) == 24
+    assert set(index.official.values()) == {"train_val", "test"}
 
 
 def test_images_are_of_muras_kinds(phantom: Path) -> None:
@@ -70,7 +70,7 @@ def test_the_plan_has_muras_proportions() -> None:
     for study in studies:
         part, _, patient, _ = study.folder.split("/")
         patients.setdefault(patient, set()).add(part)
-    assert all(len(found) == 1 for found in patients.values())  # in train or in valid
+    assert all(len(parts_of) == 1 for parts_of in patients.values())  # in train or in valid
     several = [study for study in studies if "study2" in study.folder]
     assert several  # of one part
 
@@ -114,10 +114,10 @@ def test_the_side_says_nothing_of_the_label() -> None:
 def test_the_tool_draws_limbs_and_refuses_another_phantoms_folder(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = ["--kind=limb", f"--out={tmp_path / 'p'}", "--image_size=64", "--workers=1"]
-    assert main([*words, "--patients=2"]) == 0
+    arguments = ["--kind=limb", f"--out={tmp_path / 'p'}", "--image_size=64", "--workers=1"]
+    assert main([*arguments, "--patients=2"]) == 0
     assert (tmp_path / "p/MURA-v1.1/train_labeled_studies.csv").is_file()
-    assert main([*words, "--patients=3"]) == 2
+    assert main([*arguments, "--patients=3"]) == 2
     assert "patients 2 there, 3 asked" in capsys.readouterr().err
 
 

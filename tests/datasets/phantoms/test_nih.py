@@ -176,11 +176,11 @@ def test_a_bad_setting_says_what_was_expected(settings: dict[str, int], message:
 def test_the_tool_writes_a_phantom_and_refuses_another(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = ["--out", str(tmp_path / "p"), "--image_size", "64", "--workers", "1"]
-    assert tool().main([*words, "--patients", "2"]) == 0
+    arguments = ["--out", str(tmp_path / "p"), "--image_size", "64", "--workers", "1"]
+    assert tool().main([*arguments, "--patients", "2"]) == 0
     assert (tmp_path / "p" / "BBox_List_2017.csv").is_file()
     assert "never a diagnosis" in capsys.readouterr().out
-    assert tool().main([*words, "--patients", "3"]) == 2
+    assert tool().main([*arguments, "--patients", "3"]) == 2
     assert "patients 2 there, 3 asked" in capsys.readouterr().err
 
 

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
-from builders import write_dicom, write_image
+from builders import write_image
 from cxrloc.datasets.prepared.check_images import check_images
 from cxrloc.datasets.radiograph import Radiograph
 from cxrloc.datasets.readers.index import ReaderWarnings
+from datasets.dicom.builders import write_dicom
 
 
 def test_dicom_images_are_left_out_or_warned_about_by_name(tmp_path: Path) -> None:

@@ -28,8 +28,8 @@ def root(nih_tree: Any) -> Path:
 
 
 def run(root: Path, out: Path, *options: str) -> int:
-    words = ["--dataset", "nih", "--root", str(root), "--out", str(out), "--folds", "3"]
-    return main([*words, "--workers", "1", *options])
+    arguments = ["--dataset", "nih", "--root", str(root), "--out", str(out), "--folds", "3"]
+    return main([*arguments, "--workers", "1", *options])
 
 
 def truncate(path: Path) -> None:
@@ -171,8 +171,15 @@ def test_an_unknown_option_is_named(root: Path, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_the_real_tree_is_prepared_as_counted_by_hand(shared_data: Path, tmp_path: Path) -> None:
-    words = ["--dataset", "nih", "--root", str(shared_data / "nih"), "--out", str(tmp_path / "out")]
-    assert main([*words, "--strict"]) == 0
+    arguments = [
+        "--dataset",
+        "nih",
+        "--root",
+        str(shared_data / "nih"),
+        "--out",
+        str(tmp_path / "out"),
+    ]
+    assert main([*arguments, "--strict"]) == 0
     lines = {
         " ".join(line.split()) for line in (tmp_path / "out/summary.txt").read_text().split("\n")
     }

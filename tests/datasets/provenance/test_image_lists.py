@@ -80,14 +80,14 @@ def test_the_patient_is_read_from_the_name_only_if_every_name_is_nihs() -> None:
 
 
 def test_paths_of_mura_and_chexpert_tell_the_patient_in_lists_of_mixed_origin_too() -> None:
-    told = {
+    expected = {
         "MURA-v1.1/train/XR_HAND/patient00002/study1_negative/image1.png": "patient00002",
         "MURA-v1.1/train/XR_FOREARM/patient00002/study1_positive/": "patient00002",
         "CheXpert-v1.0-small/train/patient00003/study1/view1_frontal.jpg": "patient00003",
     }
     nih = {"images/00000013_000.png": "00000013"}
-    assert patients_by_name([*told, *nih]) == told | nih
-    assert patients_by_name([*told, *nih, "scan_001.png"]) == told | dict.fromkeys(
+    assert patients_by_name([*expected, *nih]) == expected | nih
+    assert patients_by_name([*expected, *nih, "scan_001.png"]) == expected | dict.fromkeys(
         [*nih, "scan_001.png"], ""
     )
 

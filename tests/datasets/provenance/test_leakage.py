@@ -17,18 +17,18 @@ TRAINING = image_list(
 
 
 def test_other_patients_are_clean() -> None:
-    found = audit(TRAINING, ImageList({"d1.png": "4", "e1.png": "5"}), ["d1.png"])
-    assert not found.leaked
-    assert (found.training_images, found.evaluated_images) == (3, 2)
-    assert not found.patients_unknown
+    result = audit(TRAINING, ImageList({"d1.png": "4", "e1.png": "5"}), ["d1.png"])
+    assert not result.leaked
+    assert (result.training_images, result.evaluated_images) == (3, 2)
+    assert not result.patients_unknown
 
 
 def test_a_shared_image_is_found_under_another_ending_and_folder() -> None:
-    found = audit(TRAINING, ImageList({"copies/a1.jpg": "1", "d1.png": "4"}))
-    assert found.leaked
-    assert found.shared_images == ("copies/a1.jpg",)
-    assert found.shared_patients == ("1",)
-    assert found.boxed_in_training == ()
+    result = audit(TRAINING, ImageList({"copies/a1.jpg": "1", "d1.png": "4"}))
+    assert result.leaked
+    assert result.shared_images == ("copies/a1.jpg",)
+    assert result.shared_patients == ("1",)
+    assert result.boxed_in_training == ()
 
 
 def test_a_published_list_is_the_same_images_though_it_names_the_release() -> None:
@@ -37,8 +37,8 @@ def test_a_published_list_is_the_same_images_though_it_names_the_release() -> No
         [(names[0], "patient00001", "train"), (names[1], "patient00002", "train")]
     )
     other = "CheXpert-v1.0-small/valid/patient64541/study1/view1_frontal.jpg"
-    found = audit(training, ImageList({f"CheXpert-v1.0-small/{names[1]}": "", other: ""}))
-    assert found.shared_images == (f"CheXpert-v1.0-small/{names[1]}",)
+    result = audit(training, ImageList({f"CheXpert-v1.0-small/{names[1]}": "", other: ""}))
+    assert result.shared_images == (f"CheXpert-v1.0-small/{names[1]}",)
     assert not audit(training, ImageList({other: ""})).leaked
 
 
@@ -46,9 +46,9 @@ def test_a_patient_of_another_body_part_or_study_is_the_same_patient() -> None:
     hand = "train/XR_HAND/patient00002/study1_negative/image1.png"
     forearm = "MURA-v1.1/train/XR_FOREARM/patient00002/study1_positive/image1.png"
     training = image_list([(hand, "patient00002", "train")])
-    found = audit(training, image_list([(forearm, "", "")]))
-    assert (found.shared_images, found.shared_patients) == ((), ("patient00002",))
-    assert not found.patients_unknown
+    result = audit(training, image_list([(forearm, "", "")]))
+    assert (result.shared_images, result.shared_patients) == ((), ("patient00002",))
+    assert not result.patients_unknown
 
 
 def test_mura_and_chexpert_number_alike_and_share_no_patient() -> None:
@@ -59,24 +59,26 @@ def test_mura_and_chexpert_number_alike_and_share_no_patient() -> None:
     assert audit(image_list([(limb, "", ""), (chest, "", "")]), chexpert).leaked
     # an image that does not tell its data set may be of either
     copy = ImageList({"copy.png": "patient00002"})
-    assert all(audit(one, copy).leaked and audit(copy, one).leaked for one in (mura, chexpert))
+    assert all(
+        audit(dataset, copy).leaked and audit(copy, dataset).leaked for dataset in (mura, chexpert)
+    )
 
 
 def test_another_image_of_a_patient_is_a_leak_and_zeros_before_his_number_do_not_hide_it() -> None:
-    found = audit(TRAINING, ImageList({"b2.png": "0002"}))
-    assert found.leaked
-    assert (found.shared_images, found.shared_patients) == ((), ("0002",))
+    result = audit(TRAINING, ImageList({"b2.png": "0002"}))
+    assert result.leaked
+    assert (result.shared_images, result.shared_patients) == ((), ("0002",))
 
 
 def test_a_boxed_image_in_training_is_a_leak_whatever_is_evaluated() -> None:
-    found = audit(TRAINING, ImageList({"d1.png": "4"}), ["b1.png", "d1.png"])
-    assert found.leaked
-    assert found.boxed_in_training == ("b1.png",)
+    result = audit(TRAINING, ImageList({"d1.png": "4"}), ["b1.png", "d1.png"])
+    assert result.leaked
+    assert result.boxed_in_training == ("b1.png",)
 
 
 def test_validation_images_count_as_seen_and_parts_are_counted_apart() -> None:
-    found = audit(TRAINING, ImageList({"c1.png": "3", "b2.png": "2"}), ["c1.png"])
-    assert found.by_part == {
+    result = audit(TRAINING, ImageList({"c1.png": "3", "b2.png": "2"}), ["c1.png"])
+    assert result.by_part == {
         "train": {"images": 2, "shared_images": 0, "shared_patients": 1, "boxed_in_training": 0},
         "validation": {
             "images": 1,
@@ -85,13 +87,13 @@ def test_validation_images_count_as_seen_and_parts_are_counted_apart() -> None:
             "boxed_in_training": 1,
         },
     }
-    assert found.to_json()["leaked"] is True
+    assert result.to_json()["leaked"] is True
 
 
 def test_unknown_patients_are_not_one_patient_and_are_said_to_be_unknown() -> None:
-    found = audit(ImageList({"a.png": ""}), ImageList({"b.png": ""}))
-    assert not found.leaked
-    assert found.patients_unknown
+    result = audit(ImageList({"a.png": ""}), ImageList({"b.png": ""}))
+    assert not result.leaked
+    assert result.patients_unknown
 
 
 def test_views_of_the_same_name_in_other_folders_are_other_images() -> None:
@@ -121,13 +123,13 @@ def test_in_a_cross_validation_each_image_is_held_against_the_model_that_predict
     honest = provenance_of(run_of_two_folds(tmp_path / "honest", ("b", "a")))
     assert honest is not None
     for model in ("fold0", "fold1"):
-        found = audit_model(honest, model, evaluated, ["a", "b"])
-        assert (found.evaluated_images, found.leaked) == (1, False)
+        result = audit_model(honest, model, evaluated, ["a", "b"])
+        assert (result.evaluated_images, result.leaked) == (1, False)
     leaky = provenance_of(run_of_two_folds(tmp_path / "leaky", ("b", "b")))
     assert leaky is not None
     assert not audit_model(leaky, "fold0", evaluated, ["a", "b"]).leaked
-    found = audit_model(leaky, "fold1", evaluated, ["a", "b"])
-    assert (found.shared_images, found.boxed_in_training) == (("b",), ("b",))
+    result = audit_model(leaky, "fold1", evaluated, ["a", "b"])
+    assert (result.shared_images, result.boxed_in_training) == (("b",), ("b",))
 
 
 def test_a_run_s_files_are_lists_of_images(tmp_path: Path) -> None:

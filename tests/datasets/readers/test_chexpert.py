@@ -38,9 +38,9 @@ VALID = [row(HELD_OUT, REFERENCE, "Male,73,Frontal,AP")]
 
 def test_a_clean_tree_is_read_without_a_warning(chexpert_tree: Any) -> None:
     root = chexpert_tree(TRAIN, VALID, {FRONTAL: (32, 39), HELD_OUT: (30, 20)})
-    found = chexpert.index(root, strict=True)
-    first, second, third, held_out = found.radiographs
-    assert [r.image_id for r in found.radiographs] == [FRONTAL, LATERAL, SECOND, HELD_OUT]
+    index = chexpert.index(root, strict=True)
+    first, second, third, held_out = index.radiographs
+    assert [r.image_id for r in index.radiographs] == [FRONTAL, LATERAL, SECOND, HELD_OUT]
     assert first.path == root.absolute() / FRONTAL
     assert second.path is None
     assert (first.patient_id, third.patient_id) == ("patient00001", "patient00002")
@@ -48,13 +48,13 @@ def test_a_clean_tree_is_read_without_a_warning(chexpert_tree: Any) -> None:
     assert (first.sex, first.age_years, first.view) == ("F", 68.0, "AP")
     assert (second.view, third.view) == ("Lateral", "PA")
     assert (first.size_hw, held_out.size_hw) == ((32, 39), (30, 20))
-    assert found.official == {
+    assert index.official == {
         FRONTAL: "train_val",
         LATERAL: "train_val",
         SECOND: "train_val",
         HELD_OUT: "test",
     }
-    assert [path.name for path in found.sources] == ["train.csv", "valid.csv"]
+    assert [path.name for path in index.sources] == ["train.csv", "valid.csv"]
 
 
 def test_present_absent_uncertain_and_blank_are_four_different_things(chexpert_tree: Any) -> None:
@@ -79,11 +79,11 @@ def test_present_absent_uncertain_and_blank_are_four_different_things(chexpert_t
 
 def test_what_the_release_itself_does_not_know_is_a_note(chexpert_tree: Any) -> None:
     rows = [row(FRONTAL, NORMAL, "Unknown,0,Frontal,AP"), row(SECOND, MIXED, "Male,44,Frontal,LL")]
-    found = chexpert.index(chexpert_tree(rows, VALID), strict=True)
-    assert found.radiographs[0].sex == ""
-    assert math.isnan(found.radiographs[0].age_years)
-    assert found.radiographs[1].view == "LL"
-    assert dict(found.warnings) == {
+    index = chexpert.index(chexpert_tree(rows, VALID), strict=True)
+    assert index.radiographs[0].sex == ""
+    assert math.isnan(index.radiographs[0].age_years)
+    assert index.radiographs[1].view == "LL"
+    assert dict(index.warnings) == {
         "frontal images that are neither AP nor PA": 1,
         "sex unknown": 1,
         "age 0 taken as unknown": 1,
@@ -91,9 +91,9 @@ def test_what_the_release_itself_does_not_know_is_a_note(chexpert_tree: Any) -> 
 
 
 def test_frontal_only_leaves_the_laterals_out(chexpert_tree: Any) -> None:
-    found = chexpert.index(chexpert_tree(TRAIN, VALID), frontal_only=True)
-    assert [r.image_id for r in found.radiographs] == [FRONTAL, SECOND, HELD_OUT]
-    assert LATERAL not in found.official
+    index = chexpert.index(chexpert_tree(TRAIN, VALID), frontal_only=True)
+    assert [r.image_id for r in index.radiographs] == [FRONTAL, SECOND, HELD_OUT]
+    assert LATERAL not in index.official
 
 
 def test_the_full_release_names_its_images_as_the_small_one_does(chexpert_tree: Any) -> None:
@@ -108,17 +108,17 @@ def test_another_label_file_takes_the_place_of_train_csv(chexpert_tree: Any) -> 
     root = chexpert_tree(TRAIN, VALID)
     text = (root / "train.csv").read_text()
     (root / "train_cheXbert.csv").write_text(text.replace(NORMAL, MIXED))
-    found = chexpert.index(root, label_file=Path("train_cheXbert.csv"))
-    assert found.radiographs[0].positives == ("Lung Opacity", "Fracture")
-    assert [path.name for path in found.sources] == ["train_cheXbert.csv", "valid.csv"]
+    index = chexpert.index(root, label_file=Path("train_cheXbert.csv"))
+    assert index.radiographs[0].positives == ("Lung Opacity", "Fracture")
+    assert [path.name for path in index.sources] == ["train_cheXbert.csv", "valid.csv"]
 
 
 def test_a_copy_of_another_format_and_a_missing_valid_csv(chexpert_tree: Any) -> None:
     copy = FRONTAL.replace(".jpg", ".png")
-    found = chexpert.index(chexpert_tree(TRAIN, None, {copy: (16, 16)}))
-    assert found.radiographs[0].path is not None
-    assert found.radiographs[0].path.name == "view1_frontal.png"
-    assert dict(found.warnings) == {"no label file of the official test part": 1}
+    index = chexpert.index(chexpert_tree(TRAIN, None, {copy: (16, 16)}))
+    assert index.radiographs[0].path is not None
+    assert index.radiographs[0].path.name == "view1_frontal.png"
+    assert dict(index.warnings) == {"no label file of the official test part": 1}
 
 
 @pytest.mark.parametrize(
@@ -150,11 +150,11 @@ def test_a_broken_jpg_is_left_out_under_the_name_that_tells_it_from_all_others(
 ) -> None:
     root = chexpert_tree(TRAIN, VALID, dict.fromkeys((FRONTAL, LATERAL, SECOND), (32, 39)))
     (root / FRONTAL).write_bytes(b"no image")
-    found = chexpert.index(root)
-    images = [r for r in found.radiographs if r.path is not None]
-    unreadable = check_images(images, found.warnings, workers=1)
+    index = chexpert.index(root)
+    images = [r for r in index.radiographs if r.path is not None]
+    unreadable = check_images(images, index.warnings, workers=1)
     assert list(unreadable) == [FRONTAL]
-    (example,) = found.warnings.examples["images that cannot be read, left out"]
+    (example,) = index.warnings.examples["images that cannot be read, left out"]
     assert example.startswith(f"{FRONTAL} (damaged")
 
 
@@ -174,8 +174,8 @@ def test_the_prepared_folder_keeps_uncertain_labels_apart_from_blank_ones(
 ) -> None:
     images = dict.fromkeys((FRONTAL, LATERAL, SECOND, HELD_OUT), (32, 39))
     root, out = chexpert_tree(TRAIN, VALID, images), tmp_path / "prepared"
-    words = ["--dataset", "chexpert", "--root", str(root), "--out", str(out), "--folds", "3"]
-    assert main([*words, "--frontal_only", "true", "--workers", "1"]) == 0
+    arguments = ["--dataset", "chexpert", "--root", str(root), "--out", str(out), "--folds", "3"]
+    assert main([*arguments, "--frontal_only", "true", "--workers", "1"]) == 0
     lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
     assert "images in official test 1 1 0" in lines
     assert "label present absent uncertain blank" in lines
@@ -199,6 +199,6 @@ def test_the_prepared_folder_keeps_uncertain_labels_apart_from_blank_ones(
 def test_frontal_only_is_refused_where_the_data_set_has_no_such_option(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = ["--dataset", "nih", "--root", str(tmp_path), "--out", str(tmp_path / "out")]
-    assert main([*words, "--frontal_only", "true"]) == 2
+    arguments = ["--dataset", "nih", "--root", str(tmp_path), "--out", str(tmp_path / "out")]
+    assert main([*arguments, "--frontal_only", "true"]) == 2
     assert "--frontal_only: data set nih has no such option" in capsys.readouterr().err

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from cxrloc.datasets.readers.loose_images import find_images, unique_names
+from cxrloc.datasets.readers.loose_images import images_below, unique_names
 
 
 def test_images_are_found_once_in_order_without_hidden_files_and_own_outputs(
@@ -30,7 +30,7 @@ def test_images_are_found_once_in_order_without_hidden_files_and_own_outputs(
     (tmp_path / "x" / "run1" / "b.json").write_text(record)
     out = tmp_path / "x" / "out"
 
-    images, failures = find_images([tmp_path / "x" / "b.png", tmp_path / "x"], out)
+    images, failures = images_below([tmp_path / "x" / "b.png", tmp_path / "x"], out)
 
     assert [image.relative_to(tmp_path / "x").as_posix() for image in images] == [
         "b.png",
@@ -38,11 +38,11 @@ def test_images_are_found_once_in_order_without_hidden_files_and_own_outputs(
     ]
     assert failures == []
     (out / "b.json").write_text(record)
-    assert find_images([tmp_path / "x"]) == (images, [])
+    assert images_below([tmp_path / "x"]) == (images, [])
     (out / "b.json").write_text("{}")  # pictures that are merely called so are images
-    assert len(find_images([tmp_path / "x"])[0]) == 4
+    assert len(images_below([tmp_path / "x"])[0]) == 4
     (out / "b.json").unlink()
-    assert len(find_images([tmp_path / "x"])[0]) == 4
+    assert len(images_below([tmp_path / "x"])[0]) == 4
 
 
 def test_outputs_of_images_with_the_same_stem_do_not_overwrite_each_other() -> None:

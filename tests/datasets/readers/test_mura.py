@@ -28,22 +28,22 @@ IMAGES = {ELBOW: ("image1.png", "image2.png", "image3.png"), WRIST: ("image1.png
 def test_every_image_has_its_patient_its_study_its_part_and_the_label_of_its_study(
     mura_tree: Tree,
 ) -> None:
-    found = mura.index(mura_tree(STUDIES, IMAGES))
-    rows = [(r.image_id, r.study_id, r.body_part, r.labels["Abnormal"]) for r in found.radiographs]
+    index = mura.index(mura_tree(STUDIES, IMAGES))
+    rows = [(r.image_id, r.study_id, r.body_part, r.labels["Abnormal"]) for r in index.radiographs]
     assert rows == [
         *((f"{ELBOW}/image{n}.png", ELBOW, "XR_ELBOW", 0.0) for n in (1, 2, 3)),
         *((f"{ELBOW2}/image{n}.png", ELBOW2, "XR_ELBOW", 1.0) for n in (1, 2)),
         *((f"{HAND}/image{n}.png", HAND, "XR_HAND", 1.0) for n in (1, 2)),
         (f"{WRIST}/image1.png", WRIST, "XR_WRIST", 1.0),
     ]
-    patients = {r.patient_id for r in found.radiographs}
+    patients = {r.patient_id for r in index.radiographs}
     assert patients == {"patient00011", "patient11185"}  # one person, two parts, three studies
-    assert all(r.path is not None and r.path.is_file() for r in found.radiographs)
-    assert {r.size_hw for r in found.radiographs} == {(20, 12)}
-    assert found.official[f"{ELBOW}/image1.png"] == "train_val"
-    assert found.official[f"{WRIST}/image1.png"] == "test"
-    assert not found.warnings
-    assert [path.name for path in found.sources] == [
+    assert all(r.path is not None and r.path.is_file() for r in index.radiographs)
+    assert {r.size_hw for r in index.radiographs} == {(20, 12)}
+    assert index.official[f"{ELBOW}/image1.png"] == "train_val"
+    assert index.official[f"{WRIST}/image1.png"] == "test"
+    assert not index.warnings
+    assert [path.name for path in index.sources] == [
         "train_image_paths.csv",
         "train_labeled_studies.csv",
         "valid_image_paths.csv",
@@ -53,9 +53,9 @@ def test_every_image_has_its_patient_its_study_its_part_and_the_label_of_its_stu
 
 def test_one_body_part_alone_and_the_folder_above_the_release(mura_tree: Tree) -> None:
     root = mura_tree(STUDIES, IMAGES)
-    found = mura.index(root.parent, body_part="XR_WRIST")
-    assert [r.image_id for r in found.radiographs] == [f"{WRIST}/image1.png"]
-    assert not found.warnings  # the studies of other parts are not missing
+    index = mura.index(root.parent, body_part="XR_WRIST")
+    assert [r.image_id for r in index.radiographs] == [f"{WRIST}/image1.png"]
+    assert not index.warnings  # the studies of other parts are not missing
     with pytest.raises(ValueError, match="unknown body part 'ELBOW'; known are XR_ELBOW, XR_FING"):
         mura.index(root, body_part="ELBOW")
 
@@ -118,9 +118,9 @@ def test_a_fault_is_counted_and_an_error_when_strict(
     extra: dict[str, list[str]], kind: str, example: str, mura_tree: Tree
 ) -> None:
     root = mura_tree(STUDIES, extra=extra)
-    found = mura.index(root)
-    assert dict(found.warnings) == {kind: 1}
-    assert found.warnings.examples[kind] == [example]
+    index = mura.index(root)
+    assert dict(index.warnings) == {kind: 1}
+    assert index.warnings.examples[kind] == [example]
     with pytest.raises(ValueError, match=f"strict: {re.escape(kind)}"):
         mura.index(root, strict=True)
 
@@ -142,9 +142,9 @@ def test_the_label_file_counts_and_a_label_that_is_nowhere_is_unknown(mura_tree:
 
 def test_what_macos_leaves_in_archives_is_no_image(mura_tree: Tree) -> None:
     extra = {"train_image_paths.csv": [f"MURA-v1.1/{ELBOW}/._image1.png"]}
-    found = mura.index(mura_tree(STUDIES, extra=extra), strict=True)
-    assert not any("._" in r.image_id for r in found.radiographs)
-    assert dict(found.warnings) == {"hidden files of macOS in the list, left out": 1}
+    index = mura.index(mura_tree(STUDIES, extra=extra), strict=True)
+    assert not any("._" in r.image_id for r in index.radiographs)
+    assert dict(index.warnings) == {"hidden files of macOS in the list, left out": 1}
 
 
 @pytest.mark.parametrize(
@@ -177,9 +177,9 @@ def test_missing_files_are_said(mura_tree: Tree, tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"no train_image_paths\.csv in .* nor in"):
         mura.index(tmp_path)
     root = mura_tree(STUDIES, parts=("train",))
-    found = mura.index(root)
-    assert found.warnings["no files of the official test part (valid)"] == 2
-    assert set(found.official.values()) == {"train_val"}
+    index = mura.index(root)
+    assert index.warnings["no files of the official test part (valid)"] == 2
+    assert set(index.official.values()) == {"train_val"}
     (root / "train_labeled_studies.csv").unlink()
     with pytest.raises(FileNotFoundError, match=r"no .*train_labeled_studies\.csv"):
         mura.index(root)
@@ -187,8 +187,8 @@ def test_missing_files_are_said(mura_tree: Tree, tmp_path: Path) -> None:
 
 def test_the_official_split_keeps_valid_for_testing_and_patients_whole(mura_tree: Tree) -> None:
     studies = {f"train/XR_HAND/patient{n}/study1_negative": 0 for n in range(10, 20)}
-    found = mura.index(mura_tree(studies | STUDIES))
-    split = official_split(found.radiographs, found.official, 0.3, 0)
+    index = mura.index(mura_tree(studies | STUDIES))
+    split = official_split(index.radiographs, index.official, 0.3, 0)
     assert {image.split("/")[2] for image in split.test} == {"patient11185"}
     train, validation = ({i.split("/")[2] for i in p} for p in (split.train, split.validation))
     assert validation
@@ -199,8 +199,8 @@ def test_the_summary_counts_images_studies_and_patients_of_each_part(
     mura_tree: Tree, tmp_path: Path
 ) -> None:
     root = mura_tree({**STUDIES, "train/XR_HAND/patient00012/study1_negative": 0}, IMAGES)
-    words = [f"--root={root}", f"--out={tmp_path / 'out'}", "--folds=3", "--workers=1"]
-    assert prepare(["--dataset=mura", *words]) == 0
+    arguments = [f"--root={root}", f"--out={tmp_path / 'out'}", "--folds=3", "--workers=1"]
+    assert prepare(["--dataset=mura", *arguments]) == 0
     summary = (tmp_path / "out" / "summary.txt").read_text()
     assert "unboxed" not in summary  # MURA has no boxes
     lines = [line.split() for line in summary.splitlines()]
@@ -215,8 +215,8 @@ def test_the_summary_counts_images_studies_and_patients_of_each_part(
 def test_prepare_data_reads_one_part_by_its_option(mura_tree: Tree, tmp_path: Path) -> None:
     studies = {f"train/XR_HAND/patient{n}/study1_negative": 0 for n in range(3)}
     root = mura_tree(studies | STUDIES)
-    words = ["--dataset=mura", f"--root={root}", f"--out={tmp_path / 'out'}", "--folds=3"]
-    assert prepare([*words, "--body_part=XR_HAND"]) == 0
+    arguments = ["--dataset=mura", f"--root={root}", f"--out={tmp_path / 'out'}", "--folds=3"]
+    assert prepare([*arguments, "--body_part=XR_HAND"]) == 0
     assert re.search(r"^images +8 +8 +0$", (tmp_path / "out/summary.txt").read_text(), re.M)
-    assert prepare([*words, "--body_part=XR_NECK"]) == 2
-    assert prepare(["--dataset=nih", *words[1:], "--body_part=XR_HAND"]) == 2
+    assert prepare([*arguments, "--body_part=XR_NECK"]) == 2
+    assert prepare(["--dataset=nih", *arguments[1:], "--body_part=XR_HAND"]) == 2

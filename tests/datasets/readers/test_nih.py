@@ -16,8 +16,8 @@ from datasets.readers.nih_rows import LISTS, ROWS, A, B, C
 
 def test_a_clean_tree_is_read_without_a_warning(nih_tree: Any) -> None:
     boxes = [(A, "Infiltrate", 10.5, 20, 30, 40.25)]
-    found = nih.index(nih_tree(ROWS, boxes, LISTS, [f"images/{A}"]), strict=True)
-    first, second, third = found.radiographs
+    index = nih.index(nih_tree(ROWS, boxes, LISTS, [f"images/{A}"]), strict=True)
+    first, second, third = index.radiographs
     assert first.path is not None
     assert first.path.name == A
     assert first.path.is_absolute()
@@ -29,10 +29,10 @@ def test_a_clean_tree_is_read_without_a_warning(nih_tree: Any) -> None:
     assert second.path is None
     assert second.labels == dict.fromkeys(NIH_DISEASES, 0.0)
     assert third.positives == ("Pleural_Thickening",)
-    assert found.official == {A: "train_val", B: "train_val", C: "test"}
-    assert dict(found.warnings) == {"labels read by another name": 1}
-    assert found.warnings.examples["labels read by another name"] == ["Infiltrate = Infiltration"]
-    assert [path.name for path in found.sources] == [
+    assert index.official == {A: "train_val", B: "train_val", C: "test"}
+    assert dict(index.warnings) == {"labels read by another name": 1}
+    assert index.warnings.examples["labels read by another name"] == ["Infiltrate = Infiltration"]
+    assert [path.name for path in index.sources] == [
         "Data_Entry_2017_v2020.csv",
         "BBox_List_2017.csv",
         "train_val_list.txt",
@@ -54,30 +54,30 @@ def test_the_first_version_of_the_label_file_has_ages_with_units_and_a_trailing_
     ]
     names = [row.partition(",")[0] for row in rows]
     root = nih_tree(rows, (), (names, ()), label_file="Data_Entry_2017.csv", header=header)
-    found = nih.index(root, strict=True)  # an absurd age is NIH's own: a note, not a warning
-    read = [r.age_years for r in found.radiographs]
+    index = nih.index(root, strict=True)  # an absurd age is NIH's own: a note, not a warning
+    read = [r.age_years for r in index.radiographs]
     assert read[:2] == [58.0, 0.5]
     assert all(math.isnan(age) for age in read[2:])
-    assert dict(found.warnings) == {"ages over 120 years taken as unknown": 1}
-    assert found.radiographs[0].patient_id == "1"
+    assert dict(index.warnings) == {"ages over 120 years taken as unknown": 1}
+    assert index.radiographs[0].patient_id == "1"
 
 
 def test_an_age_that_is_no_age_is_counted(nih_tree: Any) -> None:
     row = f"{A},Mass,0,1,old,F,AP,2682,2749,0.143,0.143"
-    found = nih.index(nih_tree([row], (), ((A,), ())))
-    assert math.isnan(found.radiographs[0].age_years)
-    assert dict(found.warnings) == {"ages that cannot be read": 1}
+    index = nih.index(nih_tree([row], (), ((A,), ())))
+    assert math.isnan(index.radiographs[0].age_years)
+    assert dict(index.warnings) == {"ages that cannot be read": 1}
 
 
 def test_with_both_label_files_the_newer_is_read_and_said(nih_tree: Any) -> None:
     root = nih_tree([(A, "Mass")], (), ((A,), ()), label_file="Data_Entry_2017.csv")
     nih_tree([(A, "Nodule")], (), ((A,), ()))
-    found = nih.index(root)
-    assert found.label_file.name == "Data_Entry_2017_v2020.csv"
-    assert found.radiographs[0].positives == ("Nodule",)
-    (kind,) = found.warnings
+    index = nih.index(root)
+    assert index.label_file.name == "Data_Entry_2017_v2020.csv"
+    assert index.radiographs[0].positives == ("Nodule",)
+    (kind,) = index.warnings
     assert "Data_Entry_2017_v2020.csv, which is read" in kind
-    assert found.warnings.examples[kind] == ["Data_Entry_2017.csv"]
+    assert index.warnings.examples[kind] == ["Data_Entry_2017.csv"]
     chosen = nih.index(root, label_file=Path("Data_Entry_2017.csv"), strict=True)
     assert chosen.radiographs[0].positives == ("Mass",)
 
@@ -96,9 +96,9 @@ def test_label_aliases_become_the_canonical_name(written: str, meant: str) -> No
 
 
 def test_a_list_without_rows_is_an_empty_index(nih_tree: Any) -> None:
-    found = nih.index(nih_tree([]))
-    assert found.radiographs == []
-    assert found.official == {}
+    index = nih.index(nih_tree([]))
+    assert index.radiographs == []
+    assert index.official == {}
 
 
 @pytest.mark.parametrize(
@@ -156,6 +156,6 @@ def test_a_blank_patient_number_is_taken_from_the_images_name(nih_tree: Any) -> 
         "00000011_000.png,Mass,0,,50,M,PA,1,1,1,1",
         "00000011_001.png,Mass,1,11,50,M,PA,1,1,1,1",
     ]
-    found = nih.index(nih_tree(rows, (), None))
-    assert [r.patient_id for r in found.radiographs] == ["11", "11"]
-    assert found.warnings["no patient number; the one in the image's name is taken"] == 1
+    index = nih.index(nih_tree(rows, (), None))
+    assert [r.patient_id for r in index.radiographs] == ["11", "11"]
+    assert index.warnings["no patient number; the one in the image's name is taken"] == 1

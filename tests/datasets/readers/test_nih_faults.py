@@ -130,10 +130,10 @@ def test_a_tolerable_fault_is_counted_and_an_error_only_when_strict(
     nih_tree: Any, change: dict[str, Any], kind: str, examples: list[str]
 ) -> None:
     root = nih_tree(**{"rows": ROWS, "lists": LISTS, **change})
-    found = nih.index(root)
-    assert dict(found.warnings) == {kind: len(examples)}
-    assert found.warnings.examples[kind] == examples
-    assert found.warnings.lines() == [f"{len(examples):>7} x {kind}: {', '.join(examples)}"]
+    index = nih.index(root)
+    assert dict(index.warnings) == {kind: len(examples)}
+    assert index.warnings.examples[kind] == examples
+    assert index.warnings.lines() == [f"{len(examples):>7} x {kind}: {', '.join(examples)}"]
     with pytest.raises(ValueError, match=r"^strict: ") as error:
         nih.index(root, strict=True)
     assert kind in str(error.value)

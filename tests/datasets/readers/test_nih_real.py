@@ -24,15 +24,19 @@ def real(shared_data: Path) -> nih.NihIndex:
     return nih.index(shared_data / "nih", strict=True)
 
 
-def boxes_per_disease(found: nih.NihIndex, on_disk: bool) -> Counter[str]:
-    images = [r for r in found.radiographs if r.path or not on_disk]
+def boxes_per_disease(index: nih.NihIndex, on_disk: bool) -> Counter[str]:
+    images = [r for r in index.radiographs if r.path or not on_disk]
     return Counter(box.disease for r in images for box in r.boxes)
 
 
 def test_the_lists_hold_what_nih_published(real: nih.NihIndex) -> None:
-    found = counts(real.radiographs)
-    assert (found["images"], found["patients"]) == (112_120, 30_805)
-    assert (found["boxes"], found["boxed images"], found["patients with boxes"]) == (984, 880, 726)
+    totals = counts(real.radiographs)
+    assert (totals["images"], totals["patients"]) == (112_120, 30_805)
+    assert (totals["boxes"], totals["boxed images"], totals["patients with boxes"]) == (
+        984,
+        880,
+        726,
+    )
     assert boxes_per_disease(real, on_disk=False) == BOXES
     assert sum(r.labels["Pneumonia"] == 1 for r in real.radiographs) == 1431  # v2020; 1353 before
     assert max(r.age_years for r in real.radiographs) == 95
@@ -41,9 +45,9 @@ def test_the_lists_hold_what_nih_published(real: nih.NihIndex) -> None:
 
 def test_part_of_the_images_is_on_disk_most_of_them_as_jpeg(real: nih.NihIndex) -> None:
     images = [r for r in real.radiographs if r.path is not None]
-    found = counts(images)
-    assert (found["images"], found["boxed images"], found["boxes"]) == (1026, 691, 774)
-    assert found["images without a positive"] == 300
+    totals = counts(images)
+    assert (totals["images"], totals["boxed images"], totals["boxes"]) == (1026, 691, 774)
+    assert totals["images without a positive"] == 300
     assert boxes_per_disease(real, on_disk=True) == BOXES_ON_DISK
     assert Counter(r.path.suffix for r in images if r.path) == {".jpg": 990, ".png": 36}
 

@@ -22,8 +22,8 @@ def test_a_chexpert_name_is_the_same_in_both_releases() -> None:
 
 
 def test_the_slash_behind_a_study_is_no_part_of_its_name() -> None:
-    found = published_name("MURA-v1.1/train/XR_HAND/patient00002/study1_negative/")
-    assert found == PublishedName(MURA, "patient00002", "XR_HAND/patient00002/study1_negative")
+    parsed = published_name("MURA-v1.1/train/XR_HAND/patient00002/study1_negative/")
+    assert parsed == PublishedName(MURA, "patient00002", "XR_HAND/patient00002/study1_negative")
 
 
 @pytest.mark.parametrize(

@@ -108,12 +108,12 @@ def test_enhanced_images_come_back_as_their_three_channels(
         writer.write_batch(image_batch(kind, "f", images(3), drawn))
     file = ShardFile(storage, "a.parquet")
     assert file.kind == kind
-    found = file.read(0)
+    square = file.read(0)
     if encoding == "raw":
         np.testing.assert_array_equal(file.mapped(0), drawn)
-        np.testing.assert_array_equal(found, drawn)
+        np.testing.assert_array_equal(square, drawn)
     else:
-        np.testing.assert_array_equal([decode_square(png) for png in found], drawn)
+        np.testing.assert_array_equal([decode_square(png) for png in square], drawn)
 
 
 def test_pngs_are_decoded_to_the_same_pixels(tmp_path: Path) -> None:

@@ -91,9 +91,9 @@ def test_channels_made_with_the_shards_are_those_made_on_the_fly(
     enhanced = ShardSet(build(images, str(tmp_path / "enhanced"), monkeypatch, **made), SIZE)
     ready = ImageBatches(enhanced, images, DISEASES, clip, "enhanced")
     on_the_fly = ImageBatches(shards, images, DISEASES, clip, "enhanced")
-    found = ready.squares(range(COUNT))
-    assert found.shape == (COUNT, 3, SIZE, SIZE)
-    np.testing.assert_array_equal(found, on_the_fly.squares(range(COUNT)))
+    channels = ready.squares(range(COUNT))
+    assert channels.shape == (COUNT, 3, SIZE, SIZE)
+    np.testing.assert_array_equal(channels, on_the_fly.squares(range(COUNT)))
 
 
 def test_a_folder_of_grey_shards_takes_no_enhanced_ones(

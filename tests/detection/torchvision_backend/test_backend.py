@@ -57,10 +57,10 @@ def test_a_image_from_a_cached_square_has_its_padding_cut_off(rectangles: Detect
 def test_one_seed_gives_one_result(
     rectangles: DetectionSet, small_config: DetectorConfig, tmp_path: Path
 ) -> None:
-    one, two = (
+    first, two = (
         read_bundle(_train(small_config, rectangles, tmp_path / name, 1))[0] for name in "ab"
     )
-    assert all(torch.equal(one[name], two[name]) for name in one)
+    assert all(torch.equal(first[name], two[name]) for name in first)
 
 
 @pytest.mark.slow
@@ -73,11 +73,11 @@ def test_sixteen_images_are_learned_by_heart(
     assert (metadata["backend"], metadata["fold"], metadata["kept"]) == ("torchvision", 2, "last")
     assert mean_best_iou(predictor, rectangles) > 0.7
     images = list(images_of(rectangles))
-    found = predictor.predict(images)
+    detections = predictor.predict(images)
     masks = [
         value
-        for radiograph, one in zip(rectangles.radiographs, found, strict=True)
-        for value in best_ious(radiograph, one, one.mask_boxes_xyxy(), rectangles.diseases)
+        for radiograph, first in zip(rectangles.radiographs, detections, strict=True)
+        for value in best_ious(radiograph, first, first.mask_boxes_xyxy(), rectangles.diseases)
     ]
     assert np.mean(masks) > 0.7
     _check_frames(predictor, images[0])
@@ -92,7 +92,7 @@ def _check_frames(predictor: object, image: LoadedImage) -> None:
     assert whole.boxes_xyxy == pytest.approx(2 * halved.boxes_xyxy, abs=0.5)
     assert set(whole.diseases) == {"Effusion", "Mass"}
     localizations = MaskRCNNLocalizer(predictor).localize([image], ["Mass"]).boxes  # type: ignore[arg-type]
-    assert {one.disease for one in localizations} == {"Mass"}
+    assert {first.disease for first in localizations} == {"Mass"}
 
 
 def _check_bfloat16(bundle: Path, images: list[LoadedImage]) -> None:
@@ -101,10 +101,10 @@ def _check_bfloat16(bundle: Path, images: list[LoadedImage]) -> None:
     assert (exact.runtime, rounded.runtime) == ("torch fp32 on cpu", "torch bf16 on cpu")
     pairs = list(zip(exact.predict(images), rounded.predict(images), strict=True))
     assert any(a.scores.tolist() != b.scores.tolist() for a, b in pairs)
-    for one, other in pairs:  # the strongest box of each image
-        assert one.diseases[0] == other.diseases[0]
-        assert abs(one.scores[0] - other.scores[0]) < 0.1
-        assert iou(one.boxes_xyxy[:1], other.boxes_xyxy[:1])[0] > 0.8
+    for first, other in pairs:  # the strongest box of each image
+        assert first.diseases[0] == other.diseases[0]
+        assert abs(first.scores[0] - other.scores[0]) < 0.1
+        assert iou(first.boxes_xyxy[:1], other.boxes_xyxy[:1])[0] > 0.8
 
 
 def _check_files(bundle: Path, config: DetectorConfig, data: DetectionSet, out: Path) -> None:

@@ -44,11 +44,11 @@ def test_every_disease_has_a_candidate_even_from_an_untrained_network(
     with torch.no_grad():
         # the box head says background with all its weight
         model.roi_heads.box_predictor.cls_score.bias[:] = torch.tensor([20.0, 0.0, 0.0])
-        found = model(torch.randn(2, 3, 128, 128))
-    for one in found:
-        assert sorted(one["labels"].tolist()) == [1, 2]
-        assert (one["scores"] < 1e-3).all()
-        assert one["masks"].shape == (2, 1, 28, 28)
+        detections = model(torch.randn(2, 3, 128, 128))
+    for each in detections:
+        assert sorted(each["labels"].tolist()) == [1, 2]
+        assert (each["scores"] < 1e-3).all()
+        assert each["masks"].shape == (2, 1, 28, 28)
 
 
 def test_a_disease_has_at_most_so_many_boxes_and_the_strongest_come_first(
@@ -56,10 +56,10 @@ def test_a_disease_has_at_most_so_many_boxes_and_the_strongest_come_first(
 ) -> None:
     model = _network(small_config).eval()
     with torch.no_grad():
-        (found,) = model(torch.randn(1, 3, 128, 128))
-    labels = found["labels"].tolist()
+        (detections,) = model(torch.randn(1, 3, 128, 128))
+    labels = detections["labels"].tolist()
     assert max(labels.count(1), labels.count(2)) <= DETECTIONS_PER_DISEASE
-    assert (found["scores"].diff() <= 0).all()
+    assert (detections["scores"].diff() <= 0).all()
 
 
 def test_a_voted_box_is_the_mean_of_its_neighbours_weighted_by_score() -> None:
@@ -78,9 +78,9 @@ def test_boxes_stay_inside_a_image_that_does_not_fill_the_square(
 ) -> None:
     model = _network(small_config).eval()
     with torch.no_grad():
-        (found,) = model(torch.randn(1, 3, 128, 128), None, [(128, 80)])
-    assert len(found["boxes"])
-    assert found["boxes"][:, [0, 2]].max() <= 80
+        (detections,) = model(torch.randn(1, 3, 128, 128), None, [(128, 80)])
+    assert len(detections["boxes"])
+    assert detections["boxes"][:, [0, 2]].max() <= 80
 
 
 def test_training_gives_finite_losses_also_without_any_box(small_config: DetectorConfig) -> None:
@@ -118,7 +118,7 @@ def test_frozen_stages_have_no_gradient(small_config: DetectorConfig) -> None:
 def test_every_tensor_of_torchvisions_own_mask_rcnn_has_a_place() -> None:
     # with its widths, COCO's weights load whole but for the last layers of 91 classes
     with torch.device("meta"):
-        theirs = maskrcnn_resnet50_fpn(weights=None, weights_backbone=None).state_dict()
+        torchvisions = maskrcnn_resnet50_fpn(weights=None, weights_backbone=None).state_dict()
         wide = ModelConfig(
             architecture="resnet50",
             fpn_channels=256,
@@ -126,9 +126,9 @@ def test_every_tensor_of_torchvisions_own_mask_rcnn_has_a_place() -> None:
             mask_channels=256,
             mask_layers=4,
         )
-        own = MaskRCNN(wide, 8, 320).state_dict()
-    other = {name for name, tensor in theirs.items() if own[name].shape != tensor.shape}
-    assert set(own) == set(theirs)
+        ours = MaskRCNN(wide, 8, 320).state_dict()
+    other = {name for name, tensor in torchvisions.items() if ours[name].shape != tensor.shape}
+    assert set(ours) == set(torchvisions)
     assert {name.rsplit(".", 1)[0] for name in other} == {
         "roi_heads.box_predictor.cls_score",
         "roi_heads.box_predictor.bbox_pred",

@@ -22,16 +22,16 @@ def test_values_and_gradients_equal_those_of_torchvision(bins: int) -> None:
     torch.manual_seed(0)
     maps = {str(i): torch.randn(2, 8, 40 >> i, 40 >> i, requires_grad=True) for i in range(3)}
     boxes, sizes = [_boxes(30), _boxes(11)], [(320, 320)] * 2
-    theirs = MultiScaleRoIAlign(list("012"), bins, 2, canonical_scale=90)(maps, boxes, sizes)
+    expected = MultiScaleRoIAlign(list("012"), bins, 2, canonical_scale=90)(maps, boxes, sizes)
     ours = FastRoIAlign(list("012"), bins, 2, canonical_scale=90)(maps, boxes, sizes)
-    torch.testing.assert_close(ours, theirs, atol=5e-5, rtol=1e-4)
-    weight = torch.randn_like(theirs)
-    for mine, other in zip(
+    torch.testing.assert_close(ours, expected, atol=5e-5, rtol=1e-4)
+    weight = torch.randn_like(expected)
+    for grown, other in zip(
         torch.autograd.grad((ours * weight).sum(), list(maps.values())),
-        torch.autograd.grad((theirs * weight).sum(), list(maps.values())),
+        torch.autograd.grad((expected * weight).sum(), list(maps.values())),
         strict=True,
     ):
-        torch.testing.assert_close(mine, other, atol=2e-4, rtol=1e-3)
+        torch.testing.assert_close(grown, other, atol=2e-4, rtol=1e-3)
 
 
 def test_no_region_gives_no_features() -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from builders import write_dicom
 from cxrloc.localization.dicom_output.source import IDENTITY
+from datasets.dicom.builders import write_dicom
 from localization.dicom_output.written import STORED, WINDOWED, Written, written
 
 

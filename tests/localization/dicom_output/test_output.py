@@ -14,13 +14,13 @@ from highdicom._standard_utils import check_required_attributes, get_iod_module_
 from highdicom._standard_utils import get_sop_class_iod_map as iod_of_class
 from pydicom import Dataset
 
-from builders import write_dicom
 from cxrloc.datasets.files.manifest import RESEARCH_USE
 from cxrloc.datasets.images.read import UnreadableImageError, read_image
 from cxrloc.localization.dicom_output.output import (
     dicom_objects,
 )
 from cxrloc.localization.dicom_output.source import IDENTITY, parse_source
+from datasets.dicom.builders import write_dicom
 from localization.dicom_output.written import (
     STORED,
     WINDOWED,

@@ -13,10 +13,11 @@ import numpy as np
 import pytest
 from highdicom._standard_utils import check_required_attributes
 
-from builders import lookup_table, read_pixels, write_dicom
+from builders import read_pixels
 from cxrloc.datasets.dicom.grayscale import usable_window
 from cxrloc.datasets.files.manifest import RESEARCH_USE
 from cxrloc.localization.dicom_output.source import parse_source
+from datasets.dicom.builders import lookup_table, write_dicom
 from localization.dicom_output.written import (
     STORED,
     WINDOWED,

@@ -19,8 +19,8 @@ def listed(path: Path, *names: str) -> Path:
     return path
 
 
-def audit(*words: object) -> int:
-    return main(list(map(str, words)))
+def audit(*arguments: object) -> int:
+    return main(list(map(str, arguments)))
 
 
 def test_clean_lists_end_with_0_and_leaky_ones_with_1(
@@ -39,21 +39,25 @@ def test_clean_lists_end_with_0_and_leaky_ones_with_1(
 
 
 def test_the_file_holds_all_names_and_counts_by_part(tmp_path: Path) -> None:
-    known = [Radiograph(f"{n}.png", None, f"p{n}", "", {}) for n in range(9)]
+    radiographs = [Radiograph(f"{n}.png", None, f"p{n}", "", {}) for n in range(9)]
     bundle = tmp_path / "model" / "classifier.safetensors"
-    write_training_images(bundle, {"train": known[:6], "validation": known[6:]})
+    write_training_images(bundle, {"train": radiographs[:6], "validation": radiographs[6:]})
     scored = listed(
         tmp_path / "scored.csv", "image_id,patient_id", *(f"{n}.png,p{n}" for n in "78")
     )
     out = tmp_path / "audit.json"
-    words = ("--train", bundle.parent, "--evaluate", scored, "--boxes", scored, "--out", out)
-    assert audit(*words) == 1
+    arguments = ("--train", bundle.parent, "--evaluate", scored, "--boxes", scored, "--out", out)
+    assert audit(*arguments) == 1
     record = json.loads(out.read_text())
     assert record["leaked"] is True
-    (one,) = record["audits"].values()
-    assert one["shared_images"] == one["boxed_in_training"] == ["7.png", "8.png"]
-    assert one["by_part"]["train"]["shared_images"] == 0
-    assert one["by_part"]["validation"]["shared_images"] == 2
+    (record_of_audit,) = record["audits"].values()
+    assert (
+        record_of_audit["shared_images"]
+        == record_of_audit["boxed_in_training"]
+        == ["7.png", "8.png"]
+    )
+    assert record_of_audit["by_part"]["train"]["shared_images"] == 0
+    assert record_of_audit["by_part"]["validation"]["shared_images"] == 2
     assert record["manifest"]["hashes"][str(scored)] == file_sha256(scored)
 
 
@@ -131,15 +135,24 @@ def test_nihs_official_lists_are_clean_and_every_boxed_image_is_in_the_test_list
     boxes = ("--boxes", nih / "BBox_List_2017.csv", "--out", out)
     assert audit("--train", train, "--evaluate", test, *boxes) == 0
     assert audit("--train", test, "--evaluate", train, *boxes) == 1
-    (one,) = json.loads(out.read_text())["audits"].values()
-    assert (one["training_images"], one["evaluated_images"]) == (25_596, 86_524)
-    assert (len(one["shared_images"]), len(one["shared_patients"])) == (0, 0)
-    assert len(one["boxed_in_training"]) == 880
+    (record_of_audit,) = json.loads(out.read_text())["audits"].values()
+    assert (record_of_audit["training_images"], record_of_audit["evaluated_images"]) == (
+        25_596,
+        86_524,
+    )
+    assert (len(record_of_audit["shared_images"]), len(record_of_audit["shared_patients"])) == (
+        0,
+        0,
+    )
+    assert len(record_of_audit["boxed_in_training"]) == 880
     # the label file's patient numbers agree with those in the names
     labels = nih / "Data_Entry_2017_v2020.csv"
     assert audit("--train", labels, "--evaluate", test, *boxes) == 1
-    (one,) = json.loads(out.read_text())["audits"].values()
-    assert (len(one["shared_images"]), len(one["shared_patients"])) == (25_596, 2_797)
+    (record_of_audit,) = json.loads(out.read_text())["audits"].values()
+    assert (len(record_of_audit["shared_images"]), len(record_of_audit["shared_patients"])) == (
+        25_596,
+        2_797,
+    )
 
 
 def test_the_boxes_of_an_evaluated_ground_truth_are_looked_for_without_being_named_twice(

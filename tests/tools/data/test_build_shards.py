@@ -43,7 +43,7 @@ def make_prepared(folder: Path, count: int = 12, side: int = 32, official: int =
     return prepare(folder / "prepared", radiographs, folds, official=lists, manifest=manifest)
 
 
-def words(prepared: Path, out: Path, *options: str) -> list[str]:
+def arguments(prepared: Path, out: Path, *options: str) -> list[str]:
     return ["--prepared", str(prepared), "--out", str(out), "--workers", "1", *options]
 
 
@@ -56,7 +56,7 @@ def test_two_sizes_are_written_by_fold_and_the_end_is_a_count(
 ) -> None:
     prepared, out = make_prepared(tmp_path), tmp_path / "out"
     (tmp_path / "data/images/011.png").unlink()
-    assert main(words(prepared, out, "--size", "8", "16", "--rows", "3")) == 0
+    assert main(arguments(prepared, out, "--size", "8", "16", "--rows", "3")) == 0
     printed = capsys.readouterr().out
     assert "11 images in 12 shards, " in printed
     assert "0 shards were finished before; 1 images cannot be read, see rejects.parquet" in printed
@@ -74,13 +74,13 @@ def test_two_sizes_are_written_by_fold_and_the_end_is_a_count(
         "fold2",
         "fold0",
     ]
-    assert main(words(prepared, out, "--size", "8", "16", "--rows", "3")) == 0
+    assert main(arguments(prepared, out, "--size", "8", "16", "--rows", "3")) == 0
     assert "12 shards were finished before; 1 images" in capsys.readouterr().out
 
 
 def test_official_lists_and_images_elsewhere(tmp_path: Path) -> None:
     prepared = make_prepared(tmp_path)
-    assert main(words(prepared, tmp_path / "a", "--split", "official", "--size", "8")) == 0
+    assert main(arguments(prepared, tmp_path / "a", "--split", "official", "--size", "8")) == 0
     assert sorted(parquet(tmp_path / "a")) == [
         "size=8/split=test/part-00000.parquet",
         "size=8/split=train_val/part-00000.parquet",
@@ -91,7 +91,7 @@ def test_official_lists_and_images_elsewhere(tmp_path: Path) -> None:
     (tmp_path / "data/images/000.png").write_bytes(b"never read")
     moved = f"file://{tmp_path / 'moved'}"
     options = ["--split", "official", "--size", "8", "--images", moved]
-    assert main(words(prepared, tmp_path / "b", *options)) == 0
+    assert main(arguments(prepared, tmp_path / "b", *options)) == 0
     assert parquet(tmp_path / "b") == parquet(tmp_path / "a")
 
 
@@ -100,7 +100,7 @@ def test_a_killed_run_leaves_whole_shards_and_goes_on(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     prepared, out = make_prepared(tmp_path, count=240, side=1024), tmp_path / "out"
-    options = words(prepared, out, "--size", "64", "96", "--rows", "8", "--workers", "2")
+    options = arguments(prepared, out, "--size", "64", "96", "--rows", "8", "--workers", "2")
     process = subprocess.Popen([sys.executable, str(TOOL), *options], stderr=subprocess.DEVNULL)
     done = out / "size=96" / "_done"
     while len(list(done.glob("*.json"))) < 3:
@@ -115,7 +115,7 @@ def test_a_killed_run_leaves_whole_shards_and_goes_on(
     reused = int(capsys.readouterr().out.partition(" MB; ")[2].split()[0])
     assert 3 <= reused < 60
     assert not list(out.rglob("*.tmp"))
-    assert main(words(prepared, tmp_path / "whole", "--size", "64", "96", "--rows", "8")) == 0
+    assert main(arguments(prepared, tmp_path / "whole", "--size", "64", "96", "--rows", "8")) == 0
     whole = parquet(tmp_path / "whole")
     assert len(whole) == 60
     assert parquet(out) == whole
@@ -136,12 +136,12 @@ def test_what_cannot_be_done_is_said_with_status_1(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], options: list[str], message: str
 ) -> None:
     prepared = make_prepared(tmp_path, official=8)
-    assert main(words(prepared, tmp_path / "out", *options)) == 2
+    assert main(arguments(prepared, tmp_path / "out", *options)) == 2
     assert f"error: {message}" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("options", [["--engine", "dask"], ["--size", "x"], ["--workers", "0"]])
 def test_bad_settings_end_with_status_2(tmp_path: Path, options: list[str]) -> None:
     with pytest.raises(SystemExit) as stopped:
-        main(words(tmp_path, tmp_path / "out", *options))
+        main(arguments(tmp_path, tmp_path / "out", *options))
     assert stopped.value.code == 2

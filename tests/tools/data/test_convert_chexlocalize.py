@@ -28,8 +28,8 @@ FULL_HW, SMALL_HW = (160, 240), (80, 120)
 
 
 def encoded(filled: np.ndarray[Any, Any]) -> dict[str, Any]:
-    found = rle.encode(np.asfortranarray(filled, dtype=np.uint8))
-    return {"size": list(found["size"]), "counts": found["counts"].decode()}
+    mask = rle.encode(np.asfortranarray(filled, dtype=np.uint8))
+    return {"size": list(mask["size"]), "counts": mask["counts"].decode()}
 
 
 def decoded(masks: dict[str, Any]) -> np.ndarray[Any, Any]:
@@ -63,9 +63,9 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
         masks[f"patient6454{i}_study1_view1_frontal"] = {t: encoded(m) for t, m in filled.items()}
     (folder / "gt_segmentations_val.json").write_text(json.dumps(masks))
     prepare(folder / "prepared", images, {f.image_id: 0 for f in images}, k=1)
-    words = ["--prepared", folder / "prepared", "--out", folder / "converted"]
+    arguments = ["--prepared", folder / "prepared", "--out", folder / "converted"]
     segmentations = ["--segmentations", folder / "gt_segmentations_val.json"]
-    assert main(list(map(str, [*words, *segmentations]))) == 0
+    assert main(list(map(str, [*arguments, *segmentations]))) == 0
     return folder
 
 
@@ -95,10 +95,15 @@ def out(root: Path) -> Path:
     maps = {(n, "Lung Opacity"): cells for n in names}
     path = root / "mine.maps.safetensors"
     write_heat_maps(path, HeatMaps.of(maps, name="mine", aligned=False))
-    words: list[object] = ["--ground-truth", truth, "--predictions", f"mine={root / 'mine.json'}"]
-    words += ["--maps", f"mine={path}", "--out", root / "out", "--resamples", 50]
-    words += ["--segmentations", root / "gt_segmentations_val.json"]
-    assert compare(list(map(str, words))) == 0
+    arguments: list[object] = [
+        "--ground-truth",
+        truth,
+        "--predictions",
+        f"mine={root / 'mine.json'}",
+    ]
+    arguments += ["--maps", f"mine={path}", "--out", root / "out", "--resamples", 50]
+    arguments += ["--segmentations", root / "gt_segmentations_val.json"]
+    assert compare(list(map(str, arguments))) == 0
     return root / "out"
 
 
@@ -133,6 +138,6 @@ def test_masks_of_images_that_are_not_prepared_are_an_error(
     masks = json.loads((root / "gt_segmentations_val.json").read_text())
     other = root / "other.json"
     other.write_text(json.dumps({"patient1_study1_view1_frontal": next(iter(masks.values()))}))
-    words = ["--prepared", root / "prepared", "--segmentations", other, "--out", root / "none"]
-    assert main(list(map(str, words))) == 2
+    arguments = ["--prepared", root / "prepared", "--segmentations", other, "--out", root / "none"]
+    assert main(list(map(str, arguments))) == 2
     assert "has none of the 1 images of the segmentations" in capsys.readouterr().err

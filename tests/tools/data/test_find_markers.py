@@ -30,9 +30,9 @@ def test_images_get_a_table_and_sheets_and_a_broken_one_is_named(
 ) -> None:
     out = tmp_path / "out"
     assert main([str(images), "--out", str(out), "--remove_markers", "inpaint"]) == 1
-    said = capsys.readouterr()
-    assert "9 markers on 9 images" in said.out
-    assert "broken.png" in said.err
+    printed = capsys.readouterr()
+    assert "9 markers on 9 images" in printed.out
+    assert "broken.png" in printed.err
     rows = list(csv.DictReader((out / "markers.csv").open()))
     assert [Path(row["image"]).name for row in rows] == [f"{n}.png" for n in range(9)]
     x1, y1, x2, y2 = (float(rows[0][name]) for name in ("x1", "y1", "x2", "y2"))
@@ -51,7 +51,7 @@ def test_the_finder_is_scored_on_drawn_images(capsys: pytest.CaptureFixture[str]
 
 
 @pytest.mark.parametrize(
-    ("words", "message"),
+    ("arguments", "message"),
     [
         ([], "give images, or --phantoms N, one of the two"),
         (["a.png", "--phantoms", "3"], "give images, or --phantoms N, one of the two"),
@@ -61,10 +61,10 @@ def test_the_finder_is_scored_on_drawn_images(capsys: pytest.CaptureFixture[str]
     ],
 )
 def test_wrong_usage_says_what_is_right(
-    words: list[str], message: str, capsys: pytest.CaptureFixture[str]
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as ended:
-        main(words)
+        main(arguments)
     assert ended.value.code == 2
     assert message in capsys.readouterr().err
 

@@ -11,8 +11,8 @@ import pydicom
 import pytest
 from pydicom.uid import JPEGLSLossless
 
-from builders import write_dicom
 from cxrloc.tools.data import send_dicom
+from datasets.dicom.builders import write_dicom
 
 PIXELS = np.arange(48, dtype=np.uint8).reshape(6, 8)
 
@@ -44,9 +44,9 @@ def test_what_the_receiver_does_not_take_is_told_and_the_rest_goes_on(
 
     assert send(receiver.port, ct, image) == 1
 
-    said = capsys.readouterr()
-    assert "ct.dcm: the receiver does not take this kind of object" in said.err
-    assert "1 of 2 files stored." in said.out
+    printed = capsys.readouterr()
+    assert "ct.dcm: the receiver does not take this kind of object" in printed.err
+    assert "1 of 2 files stored." in printed.out
     assert len(receiver.stored) == 1
 
 
@@ -71,10 +71,10 @@ def test_a_receiver_that_breaks_off_is_told_for_each_file(
 
     assert send(receiver.port, *images) == 1
 
-    said = capsys.readouterr()
-    assert "a.dcm: the receiver broke off" in said.err
-    assert "b.dcm: the connection was lost" in said.err
-    assert "0 of 2 files stored." in said.out
+    printed = capsys.readouterr()
+    assert "a.dcm: the receiver broke off" in printed.err
+    assert "b.dcm: the connection was lost" in printed.err
+    assert "0 of 2 files stored." in printed.out
 
 
 def test_a_receiver_that_is_not_there_or_refuses_is_an_error(

@@ -60,8 +60,8 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def out(data: Path) -> Path:
-    words = ["--prepared", data / "prepared", "--run", data / "run", "--out", data / "out"]
-    assert main([*map(str, words), "--resamples", "50"]) == 0
+    arguments = ["--prepared", data / "prepared", "--run", data / "run", "--out", data / "out"]
+    assert main([*map(str, arguments), "--resamples", "50"]) == 0
     return data / "out"
 
 
@@ -103,37 +103,37 @@ def test_a_model_trained_without_markers_is_shown_them_and_the_page_says_so(
         masked = replace(loaded, preprocessing=replace(loaded.preprocessing, markers="mask"))
         save_classifier(data / "masked" / f"fold{fold}" / "classifier.safetensors", masked)
     again = data / "out_masked"
-    words = ["--prepared", data / "prepared", "--run", data / "masked", "--out", again]
-    assert main([*map(str, words), "--resamples", "50"]) == 0
-    mine, plain = (read_heat_maps(f / "grad_cam.maps.safetensors") for f in (again, out))
-    np.testing.assert_array_equal(mine.maps, plain.maps)  # the same weights, so the same maps
-    assert mine.maps_without_markers is not None
+    arguments = ["--prepared", data / "prepared", "--run", data / "masked", "--out", again]
+    assert main([*map(str, arguments), "--resamples", "50"]) == 0
+    maps_shown, plain = (read_heat_maps(f / "grad_cam.maps.safetensors") for f in (again, out))
+    np.testing.assert_array_equal(maps_shown.maps, plain.maps)  # the same weights, so the same maps
+    assert maps_shown.maps_without_markers is not None
     assert plain.maps_without_markers is not None
-    np.testing.assert_array_equal(mine.maps_without_markers, plain.maps_without_markers)
-    said = "The model was trained on images with markers masked"
-    assert said in (again / "report.html").read_text()
-    assert said not in (out / "report.html").read_text()
+    np.testing.assert_array_equal(maps_shown.maps_without_markers, plain.maps_without_markers)
+    message = "The model was trained on images with markers masked"
+    assert message in (again / "report.html").read_text()
+    assert message not in (out / "report.html").read_text()
 
 
 def test_the_maps_of_others_are_measured_alike(
     data: Path, out: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     maps = f"other={out / 'grad_cam.maps.safetensors'}"
-    words = ["--prepared", data / "prepared", "--maps", maps, "--out", data / "again"]
-    assert main([*map(str, words), "--resamples", "50"]) == 0
-    said = capsys.readouterr().out
-    assert "other, macro mean over diseases:" in said
-    mine, theirs = (
+    arguments = ["--prepared", data / "prepared", "--maps", maps, "--out", data / "again"]
+    assert main([*map(str, arguments), "--resamples", "50"]) == 0
+    printed = capsys.readouterr().out
+    assert "other, macro mean over diseases:" in printed
+    masked, measured = (
         next(csv.DictReader((folder / "shortcut.csv").open())) for folder in (out, data / "again")
     )
-    assert mine["macro mean"] == theirs["macro mean"]
+    assert masked["macro mean"] == measured["macro mean"]
 
 
 def test_a_prepared_folder_that_is_not_there_is_named(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = ["--prepared", tmp_path / "none", "--run", tmp_path, "--out", tmp_path / "out"]
-    assert main(list(map(str, words))) == 2
+    arguments = ["--prepared", tmp_path / "none", "--run", tmp_path, "--out", tmp_path / "out"]
+    assert main(list(map(str, arguments))) == 2
     assert f"no prepared folder {tmp_path / 'none'}" in capsys.readouterr().err
 
 
@@ -143,10 +143,17 @@ def test_trained_folds_can_be_named_where_a_run_has_not_all(
     bundle = data / "run" / "fold1" / "classifier.safetensors"
     (tmp_path / "part" / "fold1").mkdir(parents=True)
     (tmp_path / "part" / "fold1" / bundle.name).write_bytes(bundle.read_bytes())
-    words = ["--prepared", data / "prepared", "--run", tmp_path / "part", "--out", tmp_path / "out"]
-    assert main([*map(str, words), "--resamples", "20"]) == 2
+    arguments = [
+        "--prepared",
+        data / "prepared",
+        "--run",
+        tmp_path / "part",
+        "--out",
+        tmp_path / "out",
+    ]
+    assert main([*map(str, arguments), "--resamples", "20"]) == 2
     assert "name the trained ones with --folds" in capsys.readouterr().err
-    assert main([*map(str, words), "--resamples", "20", "--folds", "1"]) == 0
+    assert main([*map(str, arguments), "--resamples", "20", "--folds", "1"]) == 0
     assert len(read_heat_maps(tmp_path / "out" / "grad_cam.maps.safetensors").pairs) == 2
 
 
@@ -158,8 +165,8 @@ def test_maps_that_show_nothing_are_an_error_that_says_so(
     maps = HeatMaps.of(flat, name="flat", aligned=False)
     write_heat_maps(tmp_path / "flat.maps.safetensors", maps)
     given = f"flat={tmp_path / 'flat.maps.safetensors'}"
-    words = ["--prepared", data / "prepared", "--maps", given, "--out", tmp_path / "out"]
-    assert main(list(map(str, words))) == 2
+    arguments = ["--prepared", data / "prepared", "--maps", given, "--out", tmp_path / "out"]
+    assert main(list(map(str, arguments))) == 2
     assert "flat cannot be measured: no map of a readable image" in capsys.readouterr().err
 
 
@@ -171,13 +178,13 @@ def test_images_that_a_model_of_no_fold_was_trained_on_are_left_out(
     save_classifier(path, replace(whole, metadata={"fold": None, "k": None}))
     images = load_prepared(data / "prepared").radiographs
     write_training_images(path, {"train": images[:2], "validation": images[2:3]})
-    words = ["--prepared", data / "prepared", "--bundle", path, "--out", tmp_path / "out"]
-    assert main([*map(str, words), "--resamples", "20"]) == 0
+    arguments = ["--prepared", data / "prepared", "--bundle", path, "--out", tmp_path / "out"]
+    assert main([*map(str, arguments), "--resamples", "20"]) == 0
     pairs = read_heat_maps(tmp_path / "out" / "grad_cam.maps.safetensors").pairs
     assert [image for image, _ in pairs] == [image.image_id for image in images[3:5]]
-    said = "3 images of patients that a classifier has seen were left out."
-    assert said in capsys.readouterr().out
-    assert said in (tmp_path / "out" / "report.html").read_text()
+    message = "3 images of patients that a classifier has seen were left out."
+    assert message in capsys.readouterr().out
+    assert message in (tmp_path / "out" / "report.html").read_text()
     write_training_images(path, {"train": images})
-    assert main(list(map(str, words))) == 2
+    assert main(list(map(str, arguments))) == 2
     assert "all 5 images are of patients that a classifier was trained" in capsys.readouterr().err

@@ -40,20 +40,20 @@ def make_run(folder: Path, seed: int, images: int = 60) -> ScoredImages:
     parts = [whole.select(whole.folds == fold) for fold in range(3)]
     validation = []
     for fold in range(3):
-        kept = parts[(fold + 1) % 3]
-        kept = ScoredImages(
+        validation_part = parts[(fold + 1) % 3]
+        validation_part = ScoredImages(
             DISEASES,
-            kept.image_ids,
-            kept.patient_ids,
-            np.full(len(kept), fold),
-            kept.scores,
-            kept.labels,
+            validation_part.image_ids,
+            validation_part.patient_ids,
+            np.full(len(validation_part), fold),
+            validation_part.scores,
+            validation_part.labels,
         )
-        write_scored_images(folder / f"fold{fold}" / "validation.parquet", kept)
-        validation.append(kept)
-    judged = with_thresholds(join_images(parts), validation, 0.8)
-    write_scored_images(folder / "out_of_fold.parquet", judged)
-    return judged
+        write_scored_images(folder / f"fold{fold}" / "validation.parquet", validation_part)
+        validation.append(validation_part)
+    predicted = with_thresholds(join_images(parts), validation, 0.8)
+    write_scored_images(folder / "out_of_fold.parquet", predicted)
+    return predicted
 
 
 @pytest.fixture(scope="module")
@@ -62,8 +62,8 @@ def compared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("runs")
     for seed, name in enumerate("ab", start=1):
         make_run(root / name, seed)
-    words = [str(root / "a"), f"big_net={root / 'b'}", "--out", str(root / "out")]
-    assert main([*words, "--resamples", "50", "--ensemble", "all"]) == 0
+    arguments = [str(root / "a"), f"big_net={root / 'b'}", "--out", str(root / "out")]
+    assert main([*arguments, "--resamples", "50", "--ensemble", "all"]) == 0
     return root
 
 
@@ -144,8 +144,8 @@ def test_an_ensemble_without_validation_images_has_no_threshold(tmp_path: Path) 
     for seed, name in enumerate("ab"):
         make_run(tmp_path / name, seed)
     (tmp_path / "a" / "fold1" / "validation.parquet").unlink()
-    words = [str(tmp_path / "a"), str(tmp_path / "b"), "--ensemble", "a", "b"]
-    assert main([*words, "--out", str(tmp_path / "out"), "--resamples", "10"]) == 0
+    arguments = [str(tmp_path / "a"), str(tmp_path / "b"), "--ensemble", "a", "b"]
+    assert main([*arguments, "--out", str(tmp_path / "out"), "--resamples", "10"]) == 0
     rows = rows_of(tmp_path / "out" / "networks.csv")
     both = [r for r in rows if r["network"] == "mean of a, b"]
     assert {r["sensitivity_youden"] for r in both} == {""}
@@ -157,7 +157,7 @@ def test_what_cannot_be_compared_ends_with_status_2_and_says_why(
 ) -> None:
     make_run(tmp_path / "small", 3, images=58)
     a, out = str(compared / "a"), ["--out", str(tmp_path / "out")]
-    for words, message in (
+    for arguments, message in (
         ([a, str(tmp_path / "small")], "2 images only in a, such as 58.png"),
         ([a, str(tmp_path / "gone")], "tools/train_classifier.py with the run's config"),
         ([a, a], "two runs are called 'a'; name them with NAME=FOLDER"),
@@ -165,7 +165,7 @@ def test_what_cannot_be_compared_ends_with_status_2_and_says_why(
         ([a, "--ensemble", "a", "a"], "expected each network once"),
         ([a, "--ensemble", "all"], "an ensemble needs at least two networks, got 1"),
     ):
-        assert main([*words, *out]) == 2
+        assert main([*arguments, *out]) == 2
         assert message in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 

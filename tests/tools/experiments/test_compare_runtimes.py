@@ -73,8 +73,8 @@ def _train(run: Path, prepared: Path, fold: int, seed: int) -> None:
     write_training_images(path, {"train": train})
 
 
-def _run(*words: object) -> int:
-    return compare_runtimes.main([str(word) for word in words])
+def _run(*arguments: object) -> int:
+    return compare_runtimes.main([str(word) for word in arguments])
 
 
 def test_every_runtime_is_compared() -> None:
@@ -82,13 +82,13 @@ def test_every_runtime_is_compared() -> None:
 
 
 @pytest.mark.slow
-def test_a_run_is_judged_out_of_fold_and_goes_on_where_it_was(
+def test_a_run_is_predicted_out_of_fold_and_goes_on_where_it_was(
     run: Path, prepared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], int8_cpu: None
 ) -> None:
     out = tmp_path / "out"
-    words = ("--run", run, "--prepared", prepared, "--out", out)
+    arguments = ("--run", run, "--prepared", prepared, "--out", out)
 
-    assert _run(*words) == 0
+    assert _run(*arguments) == 0
 
     assert "| torch fp32 on cpu (reference) |" in capsys.readouterr().out
     rows = pd.read_csv(out / "runtimes.csv").set_index("runtime")
@@ -99,23 +99,23 @@ def test_a_run_is_judged_out_of_fold_and_goes_on_where_it_was(
     assert "8 images of 4 patients" in (out / "runtimes.md").read_text()
     folds = load_prepared(prepared).folds
     for fold in range(FOLDS):
-        judged = pd.read_parquet(out / f"judged_fold{fold}.parquet")
-        assert set(judged["image_id"]) == {i for i, of in folds.items() if of == fold}
-        assert set(judged["fold"]) == {fold}
+        predicted = pd.read_parquet(out / f"predictions_fold{fold}.parquet")
+        assert set(predicted["image_id"]) == {i for i, of in folds.items() if of == fold}
+        assert set(predicted["fold"]) == {fold}
     manifest = json.loads((out / "manifest.json").read_text())
     assert len(manifest["hashes"]) == FOLDS
 
     before = (out / "runtimes.md").read_text()
-    kept = {path: path.stat().st_mtime_ns for path in out.glob("judged_*")}
+    written = {path: path.stat().st_mtime_ns for path in out.glob("predictions_*")}
     _train(run, prepared, 1, seed=5)
-    assert _run(*words) == 0
-    done = {path.name for path in kept if path.stat().st_mtime_ns == kept[path]}
-    assert done == {"judged_fold0.parquet"}
+    assert _run(*arguments) == 0
+    done = {path.name for path in written if path.stat().st_mtime_ns == written[path]}
+    assert done == {"predictions_fold0.parquet"}
     assert (out / "runtimes.md").read_text() != before
 
 
 @pytest.mark.slow
-def test_a_model_without_folds_judges_images_of_patients_it_has_not_seen(
+def test_a_model_without_folds_predicts_images_of_patients_it_has_not_seen(
     run: Path, prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, int8_cpu: None
 ) -> None:
     """And its INT8 weights are made of its training images alone."""
@@ -130,23 +130,23 @@ def test_a_model_without_folds_judges_images_of_patients_it_has_not_seen(
 
     def spy(of: ClassifierBundle, squares: npt.NDArray[np.uint8], seed: int) -> Int8Backbone:
         given.append(len(squares))
-        wanted = [of.preprocessing.squares([r.image(read_grey(r.path))])[0] for r in train[:3]]  # type: ignore[arg-type]
-        assert sorted(s.tobytes() for s in squares) == sorted(s.tobytes() for s in wanted)
+        expected = [of.preprocessing.squares([r.image(read_grey(r.path))])[0] for r in train[:3]]  # type: ignore[arg-type]
+        assert sorted(s.tobytes() for s in squares) == sorted(s.tobytes() for s in expected)
         return calibrate(of, squares, seed=seed)
 
     monkeypatch.setattr(int8_calibration, "calibrate", spy)
     out = tmp_path / "out"
-    words = ("--bundle", bundle, "--prepared", prepared, "--out", out)
+    arguments = ("--bundle", bundle, "--prepared", prepared, "--out", out)
 
-    assert _run(*words) == 0
+    assert _run(*arguments) == 0
 
     assert given == [3]
-    judged = pd.read_parquet(out / "judged.parquet")
-    assert set(judged["image_id"]) == {r.image_id for r in data.radiographs} - seen
+    predicted = pd.read_parquet(out / "predictions.parquet")
+    assert set(predicted["image_id"]) == {r.image_id for r in data.radiographs} - seen
     assert "4 images of patients that a classifier has seen" in (out / "runtimes.md").read_text()
 
-    assert _run(*words, "--images", 2) == 0
-    assert pd.read_parquet(out / "judged.parquet")["image_id"].nunique() == 2
+    assert _run(*arguments, "--images", 2) == 0
+    assert pd.read_parquet(out / "predictions.parquet")["image_id"].nunique() == 2
 
 
 @pytest.mark.slow
@@ -156,13 +156,13 @@ def test_what_cannot_run_is_left_out_and_named(
     bundle = run / "fold0" / "classifier.safetensors"
     listed = bundle.parent / "training_images.csv"
     listed.unlink()
-    words = ("--bundle", bundle, "--prepared", prepared, "--out", tmp_path / "out")
+    arguments = ("--bundle", bundle, "--prepared", prepared, "--out", tmp_path / "out")
     data = load_prepared(prepared)
     broken = next(r for r in data.radiographs if data.folds[r.image_id] == 0)
     assert broken.path is not None
     broken.path.write_bytes(b"not a picture")
 
-    assert _run(*words) == 0
+    assert _run(*arguments) == 0
     printed = capsys.readouterr().out
     assert "- openvino-int8 is left out: no " in printed
     assert "1 of 4 images cannot be read" in printed
@@ -171,7 +171,7 @@ def test_what_cannot_run_is_left_out_and_named(
 
     elsewhere = Radiograph("x.png", broken.path, "x", "PA", {})
     write_training_images(bundle, {"train": [elsewhere]})
-    assert _run(*words) == 0
+    assert _run(*arguments) == 0
     assert "none of its 1 training images is in" in capsys.readouterr().out
 
 

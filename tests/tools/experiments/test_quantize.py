@@ -38,8 +38,8 @@ def _classifier(path: Path, seed: int = 3) -> Path:
     return path
 
 
-def _run(*words: object) -> int:
-    return quantize.main([str(word) for word in words])
+def _run(*arguments: object) -> int:
+    return quantize.main([str(word) for word in arguments])
 
 
 @pytest.fixture(scope="module")
@@ -76,8 +76,8 @@ def test_weights_are_made_compared_and_used(
     assert facts["agreement"]["mean_difference"] < 0.02
     assert metadata["diseases"] == list(DISEASES)
 
-    words = ["--classifier", classifier, images / "00.png", "--out", tmp_path / "out"]
-    assert predict.main([str(w) for w in (*words, "--runtime", "openvino-int8")]) == 0
+    arguments = ["--classifier", classifier, images / "00.png", "--out", tmp_path / "out"]
+    assert predict.main([str(w) for w in (*arguments, "--runtime", "openvino-int8")]) == 0
     record = json.loads((tmp_path / "out" / "00.json").read_text())
     assert record["manifest"]["config"]["runtime"].startswith("openvino int8 and ")
     assert set(record["manifest"]["hashes"]) == {"classifier", "int8"}
@@ -95,8 +95,8 @@ def test_weights_of_before_another_training_are_refused(
     assert _run("--classifier", classifier, images) == 0
     _classifier(classifier, seed=4)
 
-    words = ["--classifier", classifier, images, "--out", tmp_path / "out"]
-    assert predict.main([str(w) for w in (*words, "--runtime", "openvino-int8")]) == 2
+    arguments = ["--classifier", classifier, images, "--out", tmp_path / "out"]
+    assert predict.main([str(w) for w in (*arguments, "--runtime", "openvino-int8")]) == 2
 
     assert (
         "make them anew, `python tools/experiments/quantize.py --classifier"
@@ -130,6 +130,6 @@ def test_predicting_without_int8_weights_says_how_to_make_them(
     images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     classifier = _classifier(tmp_path / "classifier.safetensors")
-    words = ["--classifier", classifier, images, "--out", tmp_path / "out"]
-    assert predict.main([str(w) for w in (*words, "--runtime", "openvino-int8")]) == 2
+    arguments = ["--classifier", classifier, images, "--out", tmp_path / "out"]
+    assert predict.main([str(w) for w in (*arguments, "--runtime", "openvino-int8")]) == 2
     assert "python tools/experiments/quantize.py --classifier" in capsys.readouterr().err

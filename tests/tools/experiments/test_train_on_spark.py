@@ -27,7 +27,7 @@ def drawn_images() -> list[dict[str, Any]]:
     return images
 
 
-def words(prepared: Path, out: Path) -> list[str]:
+def arguments(prepared: Path, out: Path) -> list[str]:
     options = {
         "data.prepared": prepared,
         "out": out,
@@ -54,8 +54,8 @@ def test_two_spark_tasks_train_what_one_process_does(
         pytest.skip("there is no Java, which Spark runs on: install 17 or newer")
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     prepared = prepared_images(tmp_path, drawn_images())
-    assert train_classifier.main(words(prepared, tmp_path / "one")) == 0
-    on_spark = [*words(prepared, tmp_path / "two"), "--num_processes=2", "--master=local[2]"]
+    assert train_classifier.main(arguments(prepared, tmp_path / "one")) == 0
+    on_spark = [*arguments(prepared, tmp_path / "two"), "--num_processes=2", "--master=local[2]"]
     assert train_on_spark.main(on_spark) == 0
     histories, scores = [], []
     for out in (tmp_path / "one", tmp_path / "two"):
@@ -78,7 +78,7 @@ def test_processes_that_cannot_share_a_step_are_refused_before_spark_starts(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], more: list[str], message: str
 ) -> None:
     try:
-        status: object = train_on_spark.main([*words(tmp_path, tmp_path / "out"), *more])
+        status: object = train_on_spark.main([*arguments(tmp_path, tmp_path / "out"), *more])
     except SystemExit as stop:
         status = stop.code
     assert status in (1, 2)

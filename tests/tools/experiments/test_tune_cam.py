@@ -67,17 +67,17 @@ def run_folder(tmp_path: Path, prepared: Path) -> Path:
     return tmp_path / "run"
 
 
-def boxes_by(prepared: Path, run: Path, *words: object, name: str = "grad_cam") -> Path:
+def boxes_by(prepared: Path, run: Path, *options: object, name: str = "grad_cam") -> Path:
     out = prepared.parent / "boxes.json"
-    argv = ["--prepared", prepared, "--run", run, "--localizer", name, "--out", out, *words]
+    argv = ["--prepared", prepared, "--run", run, "--localizer", name, "--out", out, *options]
     assert localize.main([str(word) for word in argv]) == 0
     return out
 
 
-def tuned_rules(prepared: Path, maps: Path, *words: str) -> Path:
+def tuned_rules(prepared: Path, maps: Path, *options: str) -> Path:
     out = prepared.parent / "rules.yaml"
     truth = prepared / "ground_truth.json"
-    argv = ["--maps", maps, "--ground-truth", truth, "--out", out, *words]
+    argv = ["--maps", maps, "--ground-truth", truth, "--out", out, *options]
     assert tune_cam.main([str(word) for word in argv]) == 0
     return out
 
@@ -121,10 +121,10 @@ def test_keeping_maps_changes_no_box(prepared: Path, run_folder: Path) -> None:
     assert len(read_heat_maps(path).pairs) == 9 + 3  # the boxed pairs alone
 
 
-def localize_error(prepared: Path, capsys: pytest.CaptureFixture[str], *words: object) -> str:
+def localize_error(prepared: Path, capsys: pytest.CaptureFixture[str], *argv: object) -> str:
     out = prepared.parent / "none.json"
     try:
-        status = localize.main(["--prepared", str(prepared), "--out", str(out), *map(str, words)])
+        status = localize.main(["--prepared", str(prepared), "--out", str(out), *map(str, argv)])
     except SystemExit as error:  # jsonargparse ends the program itself
         status = int(error.code or 0)
     assert status == 2
@@ -136,9 +136,9 @@ def test_localizers_without_maps_or_rules_say_so(
     prepared: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     maps = ("--maps", "x.maps.safetensors")
-    for words in (("--localizer", "mask_rcnn", "--run", "x"), ("--localizer", "prior_box")):
-        assert "has no heat maps" in localize_error(prepared, capsys, *words, *maps)
-        error = localize_error(prepared, capsys, *words, "--cam_rules", "x.yaml")
+    for argv in (("--localizer", "mask_rcnn", "--run", "x"), ("--localizer", "prior_box")):
+        assert "has no heat maps" in localize_error(prepared, capsys, *argv, *maps)
+        error = localize_error(prepared, capsys, *argv, "--cam_rules", "x.yaml")
         assert "takes no rules, expected grad_cam" in error
     wang = ("--localizer", "grad_cam_wang", "--run", "x", "--cam_rules", "x.yaml")
     assert "grad_cam_wang takes no rules" in localize_error(prepared, capsys, *wang)
@@ -153,11 +153,11 @@ def test_rules_of_another_ground_truth_or_other_maps_are_refused(
     path = prepared.parent / "x.maps.safetensors"
     boxes_by(prepared, run_folder, "--maps", path)
     rules = tuned_rules(prepared, path, "--localizer-name", "mine")
-    words = ("--run", run_folder, "--cam_rules", rules)
-    error = localize_error(prepared, capsys, "--localizer", "grad_cam_aligned", *words)
+    argv = ("--run", run_folder, "--cam_rules", rules)
+    error = localize_error(prepared, capsys, "--localizer", "grad_cam_aligned", *argv)
     assert "was tuned on plain maps of mine" in error
     rules.write_text(rules.read_text().replace(file_sha256(prepared / "ground_truth.json"), "0"))
-    error = localize_error(prepared, capsys, "--localizer", "grad_cam", *words)
+    error = localize_error(prepared, capsys, "--localizer", "grad_cam", *argv)
     assert "was tuned on another ground truth" in error
 
 
@@ -174,8 +174,8 @@ def test_a_ground_truth_without_folds_is_tuned_but_its_rules_fit_no_run(
     rules = tuned_rules(prepared, path)
     assert "5 patient folds drawn with seed 0" in capsys.readouterr().err
     assert list(yaml.safe_load(rules.read_text())["folds"]) == [0, 1, 2, 3, 4]
-    words = ("--localizer", "grad_cam", "--run", run_folder, "--cam_rules", rules)
-    assert "not those of the models" in localize_error(prepared, capsys, *words)
+    argv = ("--localizer", "grad_cam", "--run", run_folder, "--cam_rules", rules)
+    assert "not those of the models" in localize_error(prepared, capsys, *argv)
 
 
 def test_maps_of_other_images_are_an_error(

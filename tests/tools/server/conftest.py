@@ -21,7 +21,7 @@ import cv2
 import numpy as np
 import pytest
 
-from builders import tiny_classifier, write_dicom, write_tiny_detector
+from builders import tiny_classifier, write_tiny_detector
 from cxrloc.classification.bundle.classifier import save_classifier
 from cxrloc.classification.bundle.preprocessing import Preprocessing
 from cxrloc.detection.load_diagnoser import load_diagnoser
@@ -29,6 +29,7 @@ from cxrloc.localization.diagnosis.diagnoser import Diagnoser
 from cxrloc.tools.server.http.limits import Limits
 from cxrloc.tools.server.http.schemas import loaded_models
 from cxrloc.tools.server.service import Service
+from datasets.dicom.builders import write_dicom
 
 if TYPE_CHECKING:
     from fastapi.testclient import TestClient
@@ -192,13 +193,13 @@ def page(browser: Any, address: str, images: dict[str, Path]) -> Any:
     opened.goto(address)
     opened.locator(".pick").wait_for()
     opened.locator("input[type=file]").set_input_files(list(images.values()))
-    opened.locator(".news", has_text="5 of 5 images done, 2 could not be judged.").wait_for()
+    opened.locator(".news", has_text="5 of 5 images done, 2 could not be predicted.").wait_for()
     return opened
 
 
 @pytest.fixture(scope="session")
 def served(bundles: dict[str, Path]) -> Any:
-    """`with served(temporary, *words) as address`: the real tool, with that folder for its files.
+    """`with served(temporary, *arguments) as address`: the real tool, its files in that folder.
 
     At the end it is told to stop, while pages may be open.
     """
@@ -209,11 +210,11 @@ def _served(bundles: dict[str, Path], temporary: Path, *more: str) -> Iterator[s
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    words = [f"--{name}={path}" for name, path in bundles.items()]
+    arguments = [f"--{name}={path}" for name, path in bundles.items()]
     with (
         tempfile.TemporaryFile("w+") as log,
         subprocess.Popen(
-            [sys.executable, SERVE, *words, "--port", str(port), *more],
+            [sys.executable, SERVE, *arguments, "--port", str(port), *more],
             env=os.environ | {"TMPDIR": str(temporary)},
             cwd=temporary,
             stderr=log,

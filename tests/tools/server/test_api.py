@@ -94,7 +94,7 @@ def test_a_dicom_image_gives_dicom_objects_that_refer_to_it(
     assert image.SOPInstanceUID in str(made)
 
 
-def test_a_dicom_image_is_judged_as_the_same_image_in_png_and_never_names_its_patient(
+def test_a_dicom_image_is_predicted_as_the_same_image_in_png_and_never_names_its_patient(
     client: TestClient, png: bytes, dicom: bytes
 ) -> None:
     response = post(client, [("a.png", png), ("a.dcm", dicom)])
@@ -118,7 +118,7 @@ def test_accept_without_an_offered_type_is_406_and_a_picture_is_of_one_file(
 
 
 @pytest.mark.parametrize(
-    ("data", "status", "words"),
+    ("data", "status", "expected"),
     [
         (b"", 422, "the file is empty"),
         (b"\x89PNG", 422, "truncated: only 4 bytes"),
@@ -130,9 +130,9 @@ def test_accept_without_an_offered_type_is_406_and_a_picture_is_of_one_file(
     ],
 )
 def test_a_single_bad_file_is_a_problem_with_its_own_status(
-    client: TestClient, data: bytes, status: int, words: str
+    client: TestClient, data: bytes, status: int, expected: str
 ) -> None:
-    assert words in problem_of(post(client, [("image.png", data)]), status)
+    assert expected in problem_of(post(client, [("image.png", data)]), status)
 
 
 def test_wrong_requests_say_what_is_expected(client: TestClient, png: bytes) -> None:

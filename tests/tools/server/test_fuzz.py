@@ -34,7 +34,7 @@ OPERATIONS = ("/v1/predictions", "/v1/models", "/healthz", "/metrics")
 
 
 def test_every_operation_of_the_description_is_fuzzed(description: Any) -> None:
-    described = [found.ok() for found in description.get_all_operations()]
+    described = [each.ok() for each in description.get_all_operations()]
     assert {operation.path for operation in described} == set(OPERATIONS)
 
 
@@ -80,7 +80,7 @@ def seeds(png: bytes, jpeg: bytes, dicom: bytes) -> tuple[bytes, ...]:
 
 @given(data=st.data())
 @settings(parent=QUIET, max_examples=60)
-def test_broken_images_are_refused_or_judged_but_never_an_error_of_the_server(
+def test_broken_images_are_refused_or_predicted_but_never_an_error_of_the_server(
     client: TestClient, seeds: tuple[bytes, ...], data: Any
 ) -> None:
     broken = bytearray(data.draw(st.sampled_from(seeds)))

@@ -94,13 +94,13 @@ def write_case(folder: Path, images: int, seed: int = 0) -> Case:
 
 def _boxes(rng: np.random.Generator, images: int) -> tuple[Any, Any, Floats]:
     """Image, disease and xywh of every true box; at most one of a disease on an image."""
-    wanted = round(images * BOXES_PER_IMAGE)
-    pairs = rng.permutation(images * len(NIH_DISEASES))[:wanted]
+    count = round(images * BOXES_PER_IMAGE)
+    pairs = rng.permutation(images * len(NIH_DISEASES))[:count]
     image_of, disease_of = np.divmod(np.sort(pairs), len(NIH_DISEASES))
     places = rng.uniform(200, 600, (len(NIH_DISEASES), 2))
     sizes = rng.uniform(80, 400, (len(NIH_DISEASES), 2))
-    jitter = np.exp(rng.normal(0, 0.25, (wanted, 2)))
-    corner = places[disease_of] + rng.normal(0, 60, (wanted, 2))
+    jitter = np.exp(rng.normal(0, 0.25, (count, 2)))
+    corner = places[disease_of] + rng.normal(0, 60, (count, 2))
     return image_of, disease_of, _in_frame(np.hstack([corner, sizes[disease_of] * jitter]))
 
 

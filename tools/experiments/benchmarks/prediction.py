@@ -1,4 +1,4 @@
-"""What a prediction costs beside what others offer, and where its time goes: tables of one run.
+"""Time a prediction against other packages, and show where the time goes: tables of one run.
 
 How sides are measured: `cxrloc.tools.experiments.benchmarks.timing`. Without a classifier the
 networks have random
@@ -51,7 +51,7 @@ def prediction_tables(size: int, repeats: int, classifier: Path | None = None) -
     Args:
         size: side of the gate's input, pixels.
         repeats: measured rounds, after one that is not.
-        classifier: bundle of the gate, with INT8 weights beside it; None is an untrained ResNet-18.
+        classifier: bundle of the gate, with its INT8 weights; None is an untrained ResNet-18.
 
     Raises:
         ImportError: when a peer or a runtime is not installed.
@@ -108,7 +108,7 @@ def _map_sides(path: Path, bundle: ClassifierBundle) -> Sides:
     squares = bundle.preprocessing.squares([image])
     network = _Logits(bundle.model)
     layer = _last(bundle.model)
-    theirs, captum = GradCAM(network, [layer]), LayerGradCam(network, layer)
+    grad_cam, captum = GradCAM(network, [layer]), LayerGradCam(network, layer)
     indices = range(len(bundle.diseases))
 
     def ours() -> None:
@@ -120,7 +120,7 @@ def _map_sides(path: Path, bundle: ClassifierBundle) -> Sides:
         f"ours: gate, {len(bundle.diseases)} maps, boxes": ours,
         "forward pass alone, as built": lambda: _forward(bundle.model, x),
         "grad-cam, a backward pass for each": lambda: [
-            theirs(x, [ClassifierOutputTarget(i)]) for i in indices
+            grad_cam(x, [ClassifierOutputTarget(i)]) for i in indices
         ],
         "captum LayerGradCam": lambda: [captum.attribute(x, target=i) for i in indices],
     }
@@ -153,14 +153,14 @@ def _mask_rcnn_sides(path: Path, size: int) -> Sides:
 
 def _stage_sides(path: Path, bundle: ClassifierBundle) -> Sides:
     image, diagnoser = read_image(path), _diagnoser(bundle, "torch")
-    [found] = diagnoser([image])
+    [diagnosis] = diagnoser([image])
     output = diagnoser.gate([image])
-    boxes, heat = draw_boxes(image, found), draw_heat_maps(image, found)
+    boxes, heat = draw_boxes(image, diagnosis), draw_heat_maps(image, diagnosis)
     folder, preprocessing = path.parent, diagnoser.gate.bundle.preprocessing
     squares = preprocessing.squares([image])
 
     def maps_and_boxes() -> None:
-        cam = diagnoser.cam.localize_output([image], output, found.present)
+        cam = diagnoser.cam.localize_output([image], output, diagnosis.present)
         diagnoser.cam.heat_maps(image, cam)
 
     def save() -> None:
@@ -171,10 +171,10 @@ def _stage_sides(path: Path, bundle: ClassifierBundle) -> Sides:
         "decode": lambda: read_image(path),
         "network input": lambda: preprocessing.from_images([image]),
         "maps and boxes": maps_and_boxes,
-        "draw boxes": lambda: draw_boxes(image, found),
-        "draw heat maps": lambda: draw_heat_maps(image, found),
+        "draw boxes": lambda: draw_boxes(image, diagnosis),
+        "draw heat maps": lambda: draw_heat_maps(image, diagnosis),
         "encode and write two JPEGs": save,
-        "JSON": lambda: write_json(folder / "image.json", to_json(found)),
+        "JSON": lambda: write_json(folder / "image.json", to_json(diagnosis)),
     }
     return {
         "network": lambda: diagnoser.gate.forward_squares(squares),
@@ -186,10 +186,10 @@ def _stage_sides(path: Path, bundle: ClassifierBundle) -> Sides:
 def _predictor(path: Path, diagnoser: Diagnoser) -> Callable[[], None]:
     def predict() -> None:
         image = read_image(path)
-        [found] = diagnoser([image])
-        draw_boxes(image, found).save(path.with_suffix(".boxes.jpg"))
-        draw_heat_maps(image, found).save(path.with_suffix(".heat.jpg"))
-        write_json(path.with_suffix(".json"), to_json(found))
+        [diagnosis] = diagnoser([image])
+        draw_boxes(image, diagnosis).save(path.with_suffix(".boxes.jpg"))
+        draw_heat_maps(image, diagnosis).save(path.with_suffix(".heat.jpg"))
+        write_json(path.with_suffix(".json"), to_json(diagnosis))
 
     return predict
 
@@ -227,7 +227,7 @@ def _textbook(path: Path, bundle: ClassifierBundle) -> None:
 
 
 class _Logits(torch.nn.Module):
-    """A classifier as others expect it: its output is the logits alone."""
+    """A classifier as others expect it: its output is only the logits."""
 
     def __init__(self, model: torch.nn.Module) -> None:
         super().__init__()

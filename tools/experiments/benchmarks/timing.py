@@ -1,7 +1,7 @@
 """What each of several ways to do one thing costs, side by side in one run.
 
 The sides run in turn, each repeat all of them once; ratios are medians over repeats, so that what
-else the machine does falls on all sides alike. CPU time counts all threads.
+else the machine does falls on all sides equally. CPU time counts all threads.
 """
 
 from __future__ import annotations
@@ -39,18 +39,18 @@ def compare(sides: Sides, repeats: int) -> list[Cost]:
             run()
             times[name].append((time.perf_counter() - wall, time.process_time() - cpu))
     first = next(iter(times.values()))
-    return [_cost(name, found, first, peaks[name]) for name, found in times.items()]
+    return [_cost(name, pairs, first, peaks[name]) for name, pairs in times.items()]
 
 
 def _cost(
     name: str,
-    found: Sequence[tuple[float, float]],
+    pairs: Sequence[tuple[float, float]],
     first: Sequence[tuple[float, float]],
     peak: float | None,
 ) -> Cost:
-    wall, cpu = (statistics.median(column) for column in zip(*found, strict=True))
+    wall, cpu = (statistics.median(column) for column in zip(*pairs, strict=True))
     ratio, cpu_ratio = (
-        statistics.median(a[k] / max(b[k], 1e-9) for a, b in zip(found, first, strict=True))
+        statistics.median(a[k] / max(b[k], 1e-9) for a, b in zip(pairs, first, strict=True))
         for k in (0, 1)
     )
     return Cost(name, wall, cpu, ratio, cpu_ratio, peak)
@@ -73,7 +73,7 @@ def _cells(cost: Cost) -> dict[str, Value]:
 
 
 def _peak_mb(run: Callable[[], object]) -> float | None:
-    """Largest resident memory while it runs, what is loaded already included; Linux alone."""
+    """Largest resident memory while it runs, including what is loaded already; Linux only."""
     try:
         Path("/proc/self/clear_refs").write_text("5")  # the peak so far is forgotten
         run()

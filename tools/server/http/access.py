@@ -57,7 +57,7 @@ def check_host(host: str, token: str | None) -> None:
     if token is None and host not in LOOPBACK:
         raise ValueError(
             f"--host {host} can be reached from other machines: give --token-file FILE, "
-            "or leave --host out to serve this machine alone"
+            "or leave --host out to serve only this machine"
         )
 
 

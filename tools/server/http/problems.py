@@ -23,10 +23,10 @@ class Problem(BaseModel):
     """RFC 9457: what went wrong with a request or with one file of it."""
 
     type: str = Field("about:blank", examples=["about:blank"])
-    title: str = Field(description="the status in words", examples=["Request Entity Too Large"])
+    title: str = Field(description="name of the status", examples=["Request Entity Too Large"])
     status: int = Field(ge=400, le=599, examples=[413])
     detail: str = Field(
-        description="what was wrong, and what is expected",
+        description="the fault, and what is expected",
         examples=["the file has 61.2 MB; at most 50 MB are taken"],
     )
 

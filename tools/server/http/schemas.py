@@ -60,7 +60,7 @@ class Annotation(_Open):
 
 
 class ImageRecord(_Open):
-    """One image in COCO's format with the gate's findings beside it."""
+    """One image in COCO's format, with the gate's findings."""
 
     research_use: str
     message: str

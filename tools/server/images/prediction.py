@@ -25,12 +25,12 @@ class Engine(Protocol):
 
 @dataclass(frozen=True)
 class Prediction:
-    """An image and what was found on it.
+    """An image and its diagnosis.
 
     Attributes:
         upload: the file that the image came in.
         image: its pixels.
-        diagnosis: what was found.
+        diagnosis: findings, boxes and heat maps.
         seconds: time of `decode` and of `networks`.
     """
 
@@ -44,12 +44,12 @@ class Prediction:
         return to_json(self.diagnosis)
 
     def picture(self, kind: str) -> bytes:
-        """A PNG: `boxes` beside the findings, or the `heat` maps."""
+        """A PNG: `boxes` next to the findings, or the `heat` maps."""
         return PICTURES[kind](self.image, self.diagnosis).encoded(".png")
 
 
 def predict(upload: Upload, engine: Engine, limits: Limits) -> Prediction:
-    """Decode and judge one upload; raises as `read_image`."""
+    """Decode and predict one upload; raises as `read_image`."""
     began = time.perf_counter()
     image = read_image(upload, limits)
     decoded = time.perf_counter()

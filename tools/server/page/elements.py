@@ -12,13 +12,13 @@ from cxrloc.tools.server.images.report import rendered
 from cxrloc.tools.server.page.images import PageImage, downloads
 
 
-def text(tag: str, words: str) -> ui.element:
+def text(tag: str, content: str) -> ui.element:
     """An element that holds nothing but text."""
-    return say(ui.element(tag), words)
+    return say(ui.element(tag), content)
 
 
-def say(element: ui.element, words: str) -> ui.element:
-    element._text = words
+def say(element: ui.element, content: str) -> ui.element:
+    element._text = content
     element.update()
     return element
 

@@ -94,7 +94,7 @@ class PageImage:
 
 
 def keep(prediction: Prediction) -> PageImage:
-    """A prediction without what is large: the file, full pixels and masks."""
+    """A prediction without its large parts: the file, full pixels and masks."""
     record = prediction.record()
     image = replace(prediction.image, pixels=shrunk(prediction.image.pixels, _IMAGE_SIDE))
     light = replace(
@@ -122,8 +122,8 @@ def shrunk(pixels: npt.NDArray[Any], side: int) -> npt.NDArray[Any]:
 
 def _without_masks(diagnosis: Diagnosis) -> Diagnosis:
     boxes = {
-        name: tuple(replace(box, mask=None) for box in found)
-        for name, found in diagnosis.boxes.items()
+        name: tuple(replace(box, mask=None) for box in of_disease)
+        for name, of_disease in diagnosis.boxes.items()
     }
     return replace(diagnosis, boxes=boxes)
 
@@ -169,7 +169,7 @@ class PageImages:
 def downloads(
     image: PageImage, models: Mapping[str, str]
 ) -> dict[str, tuple[str, str, Callable[[], bytes]]]:
-    """Ending -> name on the page, media type and what makes it; DICOM for DICOM images alone."""
+    """Ending -> name on the page, media type and its maker; DICOM only for DICOM images."""
     seen = image.prediction
     offered: dict[str, tuple[str, str, Callable[[], bytes]]] = {
         "boxes.png": ("Picture with boxes (PNG)", "image/png", partial(seen.picture, "boxes")),

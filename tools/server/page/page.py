@@ -1,4 +1,4 @@
-"""The page in the browser: drop images, watch them being judged, look at boxes and heat maps.
+"""The page in the browser: drop images, watch their progress, look at boxes and heat maps.
 
 NiceGUI keeps the page and this file in step; the image itself is drawn by viewer.js. Nothing
 is asked of another server.
@@ -110,7 +110,7 @@ class ImagePage:
         self.clear.set_visibility(False)
 
     async def received(self, event: events.UploadEventArguments) -> None:
-        """A file has come in: judge it when its turn has come, unless too many wait already."""
+        """Predict a file that has come in when its turn has come, unless too many wait already."""
         entry, most = self._entry(event.file.name), self.service.limits.queue
         if self.waiting >= most:
             self._bad(entry, f"{most} images of this page wait already; drop it again later")
@@ -125,9 +125,9 @@ class ImagePage:
         async with self.turn:
             if entry not in self.entries:  # the list was cleared, or the page closed
                 return
-            say(entry.state, "being judged …")
+            say(entry.state, "being predicted …")
             try:
-                done = await self._judged(Upload(file.name, await file.read()))
+                done = await self._predict(Upload(file.name, await file.read()))
             except Exception as error:  # shown on the page, whatever it is, and the others go on
                 if entry in self.entries:
                     self._bad(entry, str(getattr(error, "detail", "an error of the server")))
@@ -135,11 +135,11 @@ class ImagePage:
         if entry in self.entries:
             self._finish(entry, done)
 
-    async def _judged(self, upload: Upload) -> Done:
+    async def _predict(self, upload: Upload) -> Done:
         """Where others fill the queue, a page waits."""
         while True:
             try:
-                return (await self.service.judge([upload], keep))[0]
+                return (await self.service.predict([upload], keep))[0]
             except ProblemError as error:
                 if error.status_code != 503:
                     return Done(upload, error=error)
@@ -195,16 +195,16 @@ class ImagePage:
         entry.key = done.view.key
         self.images.add(done.view)
         present = done.view.prediction.diagnosis.present
-        found = ", ".join(d.replace("_", " ") for d in present) or "no disease passes the gate"
+        outcome = ", ".join(d.replace("_", " ") for d in present) or "no disease passes the gate"
         if done.view.record["warnings"]:
-            found += " (with a warning)"
-        say(entry.state, found)
+            outcome += " (with a warning)"
+        say(entry.state, outcome)
         entry.button.classes("present" if present else "absent").props(remove="aria-disabled")
         with entry.button:
             thumb = ui.element("img").props(f'src="/images/{done.view.key}/image.png" alt=""')
             thumb.classes("thumb").move(target_index=0)
         self.done += 1
-        self._progress(f"{entry.name}: {found}.")
+        self._progress(f"{entry.name}: {outcome}.")
         if self.shown is None:
             self.show(entry)
 
@@ -220,7 +220,7 @@ class ImagePage:
         self.bar.set_visibility(True)
         self.bar.props(f"max={total} value={self.done}")
         bad = sum(entry.bad for entry in self.entries)
-        ending = f", {bad} could not be judged." if bad else "."
+        ending = f", {bad} could not be predicted." if bad else "."
         say(self.news, f"{event} {self.done} of {total} images done{ending}".strip())
 
     def show(self, entry: Entry) -> None:

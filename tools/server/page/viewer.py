@@ -68,12 +68,12 @@ def _box(annotation: dict[str, Any], names: dict[int, str]) -> dict[str, Any]:
 
 
 def alternative_text(record: dict[str, Any], names: dict[int, str]) -> str:
-    """The image in words: its size, and the strongest boxes by their place."""
+    """Describe the image: its size, and the strongest boxes with their places."""
     image = record["images"][0]
-    told = [f"Chest image {image['file_name']}, {image['width']} by {image['height']} pixels."]
+    sentences = [f"Chest image {image['file_name']}, {image['width']} by {image['height']} pixels."]
     for a in record["annotations"]:
         if a["rank"] == 1:
             x, y, w, h = (round(value) for value in a["bbox"])
             disease = names[a["category_id"]].replace("_", " ")
-            told.append(f"{a['localizer']} boxes {disease} from {x}, {y} to {x + w}, {y + h}.")
-    return " ".join([*told, record["message"] if not record["annotations"] else ""]).strip()
+            sentences.append(f"{a['localizer']} boxes {disease} from {x}, {y} to {x + w}, {y + h}.")
+    return " ".join([*sentences, record["message"] if not record["annotations"] else ""]).strip()

@@ -46,11 +46,11 @@ def test_the_box_is_tight_on_all_four_sides(disease: str) -> None:
     without, shown = images(disease, 5)
     change = np.abs(shown.pixels.astype(float) - without.pixels.astype(float))
     seen = cv2.GaussianBlur(change, (0, 0), 1.0) > 6
-    found = np.flatnonzero(seen.any(axis=0)), np.flatnonzero(seen.any(axis=1))
+    extent = np.flatnonzero(seen.any(axis=0)), np.flatnonzero(seen.any(axis=1))
     x1, y1, x2, y2 = (value / 4 for value in shown.boxes[0].box_xyxy)
-    assert [found[0][0], found[0][-1] + 1] == pytest.approx([x1, x2], abs=6)
+    assert [extent[0][0], extent[0][-1] + 1] == pytest.approx([x1, x2], abs=6)
     if disease != "Effusion":  # its lower part lies over the belly, which is as dense
-        assert [found[1][0], found[1][-1] + 1] == pytest.approx([y1, y2], abs=6)
+        assert [extent[1][0], extent[1][-1] + 1] == pytest.approx([y1, y2], abs=6)
 
 
 def test_a_image_without_a_disease_has_no_box() -> None:

@@ -27,10 +27,10 @@ def test_findings_per_image_follow_nihs_counts_and_pairs() -> None:
     rng = np.random.default_rng(0)
     drawn = [sample_diseases(rng) for _ in range(4000)]
     total = sum(FINDINGS_PER_IMAGE.values())
-    several = np.mean([len(found) > 1 for found in drawn])
+    several = np.mean([len(diseases) > 1 for diseases in drawn])
     assert several == pytest.approx(1 - FINDINGS_PER_IMAGE[1] / total, abs=0.015)
-    assert all(len(set(found)) == len(found) for found in drawn)
+    assert all(len(set(diseases)) == len(diseases) for diseases in drawn)
     assert ("Cardiomegaly", "Nodule") not in drawn  # never on one image in NIH's list
-    pairs = [found for found in drawn if len(found) == 2]
+    pairs = [diseases for diseases in drawn if len(diseases) == 2]
     share = pairs.count(("Effusion", "Infiltration")) / len(pairs)
     assert share == pytest.approx(25 / 116, abs=0.07)

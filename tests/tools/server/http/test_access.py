@@ -74,8 +74,8 @@ def test_without_a_token_a_name_that_was_pointed_here_is_refused(
 
 
 def test_what_a_page_of_another_origin_sends_is_refused(local: TestClient) -> None:
-    own, other = {"Origin": "http://127.0.0.1:8080"}, {"Origin": "https://evil.example"}
-    assert local.get("/v1/models", headers=own).status_code == 200
+    same_origin, other = {"Origin": "http://127.0.0.1:8080"}, {"Origin": "https://evil.example"}
+    assert local.get("/v1/models", headers=same_origin).status_code == 200
     for headers in (other, {"Origin": "http://127.0.0.1:9090"}, {"Origin": "null"}):
         assert local.get("/v1/models", headers=headers).status_code == 403
 
@@ -108,10 +108,10 @@ def test_a_token_file_is_one_long_line(tmp_path: Path) -> None:
 def test_the_tool_refuses_to_start_for_others_without_a_token(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = ["--classifier", str(tmp_path / "none.safetensors")]
-    assert serve.main([*words, "--host", "0.0.0.0"]) == 2
+    arguments = ["--classifier", str(tmp_path / "none.safetensors")]
+    assert serve.main([*arguments, "--host", "0.0.0.0"]) == 2
     assert "--token-file" in capsys.readouterr().err
-    assert serve.main(words) == 2
+    assert serve.main(arguments) == 2
     assert "none.safetensors" in capsys.readouterr().err
-    assert serve.main([*words, "--queue", "0"]) == 2
+    assert serve.main([*arguments, "--queue", "0"]) == 2
     assert "limit queue is 0" in capsys.readouterr().err

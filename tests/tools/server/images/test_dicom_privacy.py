@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from builders import names_everywhere, write_dicom
 from cxrloc.tools.server.api import create_app
 from cxrloc.tools.server.service import Service
+from datasets.dicom.builders import names_everywhere, write_dicom
 
 NAMES = (b"canary", b"secret", b"19500102", b"077y")
 
@@ -63,8 +63,8 @@ def test_no_answer_and_no_log_names_the_patient(
     data = image(**attributes)[:cut]
     caplog.clear()
     with caplog.at_level(logging.DEBUG):
-        found = answers(client, data)
-    assert [answer.status_code for answer in found] == [status] * 3
-    told = b"".join(answer.content for answer in found) + caplog.text.encode()
-    assert not [name for name in NAMES if name in told.lower()]
+        responses = answers(client, data)
+    assert [answer.status_code for answer in responses] == [status] * 3
+    texts = b"".join(answer.content for answer in responses) + caplog.text.encode()
+    assert not [name for name in NAMES if name in texts.lower()]
     assert data.lower().count(b"canary") > 100

@@ -11,10 +11,10 @@ import pytest
 from pydicom import dcmread
 from pydicom.uid import JPEGLSLossless
 
-from builders import write_dicom
 from cxrloc.datasets.dicom.reader import decode_dicom
 from cxrloc.tools.server.images.dicom_windows import StoredImage, Window, stored_image
 from cxrloc.tools.server.page.images import shrunk
+from datasets.dicom.builders import write_dicom
 
 STORED = np.array([[0, 1000, 2000], [3000, 4000, 4095]], np.uint16)
 

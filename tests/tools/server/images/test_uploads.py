@@ -14,11 +14,11 @@ import pytest
 from fastapi.testclient import TestClient
 from pydicom.uid import DeflatedExplicitVRLittleEndian, JPEGLSLossless
 
-from builders import write_dicom
 from cxrloc.datasets.dicom import deflated
 from cxrloc.tools.server.http.limits import Limits
 from cxrloc.tools.server.http.problems import ProblemError
 from cxrloc.tools.server.images.uploads import Upload, read_image
+from datasets.dicom.builders import write_dicom
 from tools.server.requests import post, problem_of
 
 
@@ -45,7 +45,7 @@ def deflated_dicom(draw_image: Any, tmp_path: Path) -> bytes:
     return image.read_bytes()
 
 
-def test_a_deflated_dicom_image_is_judged_as_the_same_image_in_png(
+def test_a_deflated_dicom_image_is_predicted_as_the_same_image_in_png(
     client: TestClient, png: bytes, deflated_dicom: bytes
 ) -> None:
     results = post(client, [("a.png", png), ("a.dcm", deflated_dicom)]).json()["results"]
@@ -80,11 +80,11 @@ def test_a_small_deflated_file_that_would_fill_the_memory_is_422(
     assert detail.startswith("a deflated DICOM file of more than 64 MB")
 
 
-def test_a_file_that_only_names_the_deflated_syntax_is_judged(
+def test_a_file_that_only_names_the_deflated_syntax_is_predicted(
     client: TestClient, draw_image: Any, tmp_path: Path
 ) -> None:
-    words = {"ImageComments": f"was {DeflatedExplicitVRLittleEndian}"}
-    data = write_dicom(tmp_path / "named.dcm", draw_image(), words).read_bytes()
+    arguments = {"ImageComments": f"was {DeflatedExplicitVRLittleEndian}"}
+    data = write_dicom(tmp_path / "named.dcm", draw_image(), arguments).read_bytes()
     assert post(client, [("image.dcm", data)]).status_code == 200
 
 
@@ -126,7 +126,7 @@ def test_a_header_that_claims_a_billion_pixels_is_413_and_nothing_is_decoded(
     assert decoded == []
 
 
-def test_a_image_that_ends_its_decoder_s_process_is_422_and_the_next_is_judged(
+def test_an_image_that_ends_its_decoder_s_process_is_422_and_the_next_is_predicted(
     client: TestClient, draw_image: Any, dicom: bytes, tmp_path: Path
 ) -> None:
     """GDCM calls abort() over a JPEG-LS stream with fewer columns than the header claims."""
@@ -145,7 +145,7 @@ def test_a_image_that_ends_its_decoder_s_process_is_422_and_the_next_is_judged(
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "I;16", "P", "1", "LA"])
-def test_every_kind_of_png_is_judged(client: TestClient, mode: str) -> None:
+def test_every_kind_of_png_is_predicted(client: TestClient, mode: str) -> None:
     from PIL import Image
 
     grey = np.arange(60 * 50, dtype=np.uint16).reshape(60, 50)
@@ -160,7 +160,7 @@ def test_every_kind_of_png_is_judged(client: TestClient, mode: str) -> None:
     assert post(client, [("a.png", out.getvalue())]).status_code == 200
 
 
-def test_an_animated_png_is_judged_by_its_first_frame(client: TestClient, png: bytes) -> None:
+def test_an_animated_png_is_predicted_by_its_first_frame(client: TestClient, png: bytes) -> None:
     from PIL import Image
 
     frames = [Image.fromarray(np.full((40, 40), value, np.uint8)) for value in (10, 200)]

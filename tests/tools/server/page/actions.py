@@ -16,6 +16,6 @@ def open_image(page: Any, name: str) -> None:
 
 def drawn_boxes(page: Any) -> set[tuple[str, str]]:
     """Localizer and disease of the boxes on the image."""
-    found = page.locator(".stage .box")
-    pairs = found.evaluate_all("g => g.map(b => [b.dataset.localizer, b.dataset.disease])")
+    boxes = page.locator(".stage .box")
+    pairs = boxes.evaluate_all("g => g.map(b => [b.dataset.localizer, b.dataset.disease])")
     return {(name, disease) for name, disease in pairs}

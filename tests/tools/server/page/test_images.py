@@ -30,7 +30,7 @@ def test_an_open_page_does_not_hold_a_image_that_had_to_go(
 ) -> None:
     service = services()
 
-    def judged() -> Any:
+    def predicted() -> Any:
         upload = Upload("a.png", png)
         return Done(upload, keep(predict(upload, service.engine, service.limits)))
 
@@ -38,12 +38,12 @@ def test_an_open_page_does_not_hold_a_image_that_had_to_go(
     with nicegui.Client(nicegui.ui.page("/")):
         page = ImagePage(service, images)
         first, second = page._entry("a.png"), page._entry("b.png")
-        done = judged()
+        done = predicted()
         gone = weakref.ref(done.view)
         page._finish(first, done)
         assert len(images) == 1
         del done
-        page._finish(second, judged())
+        page._finish(second, predicted())
         gc.collect()
         assert gone() is None
         assert len(images) == 1
@@ -82,7 +82,7 @@ def _states(page: ImagePage) -> list[tuple[str, str, bool]]:
     return [(entry.name, str(entry.state._text), entry.bad) for entry in page.entries]
 
 
-def test_a_page_takes_no_more_images_than_the_queue_and_judges_the_others(
+def test_a_page_takes_no_more_images_than_the_queue_and_predicts_the_others(
     services: Callable[..., Service], png: bytes
 ) -> None:
     async def drop(*names: str) -> None:

@@ -19,8 +19,8 @@ def test_everything_is_reached_by_keyboard_and_has_a_name(page: Any) -> None:
     while "Report" not in reached[-1] and len(reached) < 60:
         page.keyboard.press("Tab")
         reached.append(page.evaluate(FOCUSED))
-    wanted = ("pick", "entry", "stage", "Zoom in", "strongest only", "heat-of", "level", "Report")
-    places = [next(i for i, text in enumerate(reached) if name in text) for name in wanted]
+    expected = ("pick", "entry", "stage", "Zoom in", "strongest only", "heat-of", "level", "Report")
+    places = [next(i for i, text in enumerate(reached) if name in text) for name in expected]
     assert places == sorted(places)
     open_image(page, "b.jpg")
     page.locator(".entry", has_text="c.dcm").focus()

@@ -20,7 +20,7 @@ from tools.server.page.actions import drawn_boxes, open_image
 pytestmark = pytest.mark.slow
 
 
-def test_three_images_are_judged_and_the_bad_ones_say_why(page: Any) -> None:
+def test_three_images_are_predicted_and_the_bad_ones_say_why(page: Any) -> None:
     states = {
         name: page.locator(".entry", has_text=name).locator(".state").inner_text()
         for name in ("a <b>.png", "b.jpg", "c.dcm", "broken.png", "large.png")
@@ -35,10 +35,10 @@ def test_three_images_are_judged_and_the_bad_ones_say_why(page: Any) -> None:
 
 
 def test_the_page_is_quiet_and_asks_its_own_server_alone(page: Any, address: str) -> None:
-    own = (address, address.replace("http:", "ws:"), "data:", "blob:")
+    addresses = (address, address.replace("http:", "ws:"), "data:", "blob:")
 
     assert page.heard == []
-    assert [url for url in page.asked if not url.startswith(own)] == []
+    assert [url for url in page.asked if not url.startswith(addresses)] == []
     assert any(url.startswith("ws:") for url in page.asked)  # the listener does hear
 
 

@@ -27,8 +27,8 @@ def open_page(browser: Any, shared: str, patience_ms: int) -> Callable[[], Any]:
     """`open_page()` is the page of one more user who knows the token."""
 
     def opened() -> Any:
-        known = {"username": "anybody", "password": TOKEN}
-        page = browser.new_context(http_credentials=known).new_page()
+        credentials = {"username": "anybody", "password": TOKEN}
+        page = browser.new_context(http_credentials=credentials).new_page()
         page.set_default_timeout(patience_ms)
         page.goto(shared)
         page.locator(".empty").wait_for()

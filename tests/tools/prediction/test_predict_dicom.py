@@ -14,7 +14,6 @@ import pytest
 import torch
 from highdicom.sr import MeasurementReport, srread
 
-from builders import names_everywhere, write_dicom
 from cxrloc.classification.bundle.classifier import (
     ClassifierBundle,
     load_classifier,
@@ -27,6 +26,7 @@ from cxrloc.datasets.files.manifest import file_sha256
 from cxrloc.datasets.radiograph import LoadedImage
 from cxrloc.tools import predict
 from cxrloc.tools.data import send_dicom
+from datasets.dicom.builders import names_everywhere, write_dicom
 
 DISEASES = ("Mass", "Effusion")
 DEMOGRAPHICS = ("age", "sex", "view")
@@ -34,7 +34,7 @@ DEMOGRAPHICS = ("age", "sex", "view")
 
 def save(path: Path, model: ChestClassifier) -> Path:
     """A bundle of a classifier that finds everything present."""
-    found = ClassifierBundle(
+    classifier = ClassifierBundle(
         model.eval(),
         DISEASES,
         dict.fromkeys(DISEASES, 0.0),
@@ -43,7 +43,7 @@ def save(path: Path, model: ChestClassifier) -> Path:
         {},
         {},
     )
-    save_classifier(path, found)
+    save_classifier(path, classifier)
     return path
 
 
@@ -72,13 +72,22 @@ def pixels() -> Any:
 
 
 def run(bundle: Path, folder: Path, out: Path, *more: str) -> int:
-    words = ["--classifier", str(bundle), str(folder), "--out", str(out), "--device", "cpu", *more]
-    return predict.main(words)
+    arguments = [
+        "--classifier",
+        str(bundle),
+        str(folder),
+        "--out",
+        str(out),
+        "--device",
+        "cpu",
+        *more,
+    ]
+    return predict.main(arguments)
 
 
 def record(path: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(path.read_text())
-    return found
+    content: dict[str, Any] = json.loads(path.read_text())
+    return content
 
 
 @pytest.mark.slow
@@ -156,22 +165,22 @@ def test_a_gate_trained_with_demographics_is_told_what_the_file_says_and_nobody_
         "plain": {},
     }
     printed, seen = capfd.readouterr(), set()
-    for name, known in people.items():
-        expected = gate([LoadedImage("", pixels, (120, 100), **known)]).probabilities[0]
-        found = record(out / f"{name}.json")
-        assert [f["probability"] for f in found["findings"]] == pytest.approx(expected, abs=1e-6)
+    for name, values in people.items():
+        expected = gate([LoadedImage("", pixels, (120, 100), **values)]).probabilities[0]
+        content = record(out / f"{name}.json")
+        assert [f["probability"] for f in content["findings"]] == pytest.approx(expected, abs=1e-6)
         seen.add(round(expected[0], 3))
         without = {"told": "", "silent": "age, sex", "plain": "age, sex, view"}[name]
         told = f"the file does not give {without}: predicted without."
-        assert [w.endswith(told) for w in found["warnings"]] == [True] * bool(without)
-        for warning in found["warnings"]:
+        assert [w.endswith(told) for w in content["warnings"]] == [True] * bool(without)
+        for warning in content["warnings"]:
             assert f"{warning}\n" in printed.err
-        assert "77" not in str({**found, "findings": 0, "annotations": 0, "manifest": 0})
+        assert "77" not in str({**content, "findings": 0, "annotations": 0, "manifest": 0})
     assert len(seen) == 3
     written = b"".join(path.read_bytes() for path in out.iterdir())
     assert b"077Y" not in written
-    said = " ".join(re.findall("predict: .*", printed.err))  # not the progress bar's figures
-    assert "77" not in (printed.out + said).replace(str(tmp_path), "")
+    messages = " ".join(re.findall("predict: .*", printed.err))  # not the progress bar's figures
+    assert "77" not in (printed.out + messages).replace(str(tmp_path), "")
 
 
 @pytest.mark.slow
@@ -221,8 +230,8 @@ def test_dicom_objects_about_a_png_are_a_clear_failure_and_the_rest_goes_on(
 
     # a second run over the folder of images and results takes the results for no images
     assert run(bundle, tmp_path, tmp_path / "out", "--dicom-out") == 1
-    said = capsys.readouterr()
-    assert "2 images found: 1 done already, " in said.out
+    printed = capsys.readouterr()
+    assert "2 images found: 1 done already, " in printed.out
 
 
 def test_a_file_is_read_once_for_its_pixels_and_for_what_objects_copy(

@@ -5,24 +5,19 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 import pytest
 
-from cxrloc.classification.bundle.classifier import ClassifierBundle, save_classifier
 from cxrloc.classification.bundle.preprocessing import Preprocessing
-from cxrloc.classification.network.classifier import build_classifier
 from cxrloc.datasets.files.manifest import file_sha256
 from cxrloc.datasets.prepared.coco import load_coco
-from cxrloc.datasets.prepared.folder import load_prepared, write_prepared
+from cxrloc.datasets.prepared.folder import load_prepared
 from cxrloc.datasets.provenance.image_lists import write_training_images
 from cxrloc.datasets.provenance.sidecar import read_provenance
-from cxrloc.datasets.radiograph import Box, Radiograph
 from cxrloc.detection.localizer_registry import (
     LOCALIZERS,
     LocalizerInputs,
@@ -32,70 +27,7 @@ from cxrloc.detection.localizer_registry import (
 from cxrloc.localization.cam.heat_maps import HeatMaps, read_heat_maps
 from cxrloc.localization.predictions.results_file import read_predictions
 from cxrloc.tools.data.audit_leakage import main as audit_leakage
-from cxrloc.tools.localize import main
-
-DISEASES = ("Mass", "Nodule", "Effusion")
-K, PER_FOLD = 3, 3
-
-
-@pytest.fixture
-def prepared(tmp_path: Path) -> Path:
-    """Nine images, three in each fold; the third of each fold has no box."""
-    rng = np.random.default_rng(0)
-    images, folds = [], {}
-    for i in range(K * PER_FOLD):
-        name = f"{i:08d}_000.png"
-        path = tmp_path / "images" / name
-        path.parent.mkdir(exist_ok=True)
-        cv2.imwrite(str(path), rng.integers(0, 255, (128, 128), dtype=np.uint8))
-        boxes = () if i % PER_FOLD == 2 else (Box("Mass", (100, 200, 300, 500 + i)),)
-        labels = {d: float(d == "Mass") for d in DISEASES}
-        images.append(Radiograph(name, path, f"{i:08d}", "PA", labels, boxes))
-        folds[name] = i // PER_FOLD
-    write_prepared(
-        tmp_path / "prepared",
-        images,
-        boxed_diseases=["Mass", "Nodule"],
-        folds=folds,
-        k=K,
-        official={},
-        summary="",
-        manifest={},
-    )
-    return tmp_path / "prepared"
-
-
-def save_fold(run: Path, fold: int, prepared: Path, **changes: Any) -> Path:
-    model, _ = build_classifier("resnet18", len(DISEASES), seed=fold)
-    bundle = ClassifierBundle(
-        model=model,
-        diseases=DISEASES,
-        thresholds={"Mass": 0.5, "Nodule": None, "Effusion": 0.5},
-        preprocessing=Preprocessing(64),
-        mean_box_sizes={"Mass": (0.2, 0.3)},
-        manifest={"hashes": {"folds": file_sha256(prepared / "folds.csv")}},
-        metadata={"fold": fold, "k": K},
-    )
-    path = run / f"fold{fold}" / "classifier.safetensors"
-    save_classifier(path, replace(bundle, **changes))
-    return path
-
-
-@pytest.fixture
-def run_folder(tmp_path: Path, prepared: Path) -> Path:
-    for fold in range(K):
-        save_fold(tmp_path / "run", fold, prepared)
-    return tmp_path / "run"
-
-
-def localize(prepared: Path, *words: object) -> tuple[int, Path]:
-    out = prepared.parent / "boxes.json"
-    status = main(["--prepared", str(prepared), "--out", str(out), *map(str, words)])
-    return status, out
-
-
-def images_of(out: Path) -> list[str]:
-    return sorted({entry["file_name"] for entry in json.loads(out.read_text())})
+from tools.prediction.localizing import PER_FOLD, K, images_of, localize, save_fold
 
 
 def test_each_boxed_image_is_predicted_by_the_bundle_of_its_own_fold(
@@ -138,8 +70,17 @@ def test_the_manifest_says_which_model_looked_at_which_images(
     prepared: Path, run_folder: Path
 ) -> None:
     (prepared.parent / "images" / "00000004_000.png").write_bytes(b"no image")
-    words = ("--localizer", "grad_cam", "--run", run_folder, "--images", "all", "--folds", "[1, 2]")
-    _, out = localize(prepared, *words)
+    arguments = (
+        "--localizer",
+        "grad_cam",
+        "--run",
+        run_folder,
+        "--images",
+        "all",
+        "--folds",
+        "[1, 2]",
+    )
+    _, out = localize(prepared, *arguments)
     provenance = read_provenance(out)
     assert provenance is not None
     assert provenance.images_by_model == {  # with those without a box, without the unreadable one
@@ -158,12 +99,12 @@ def test_maps_of_images_without_letters_are_kept_beside_the_maps(
     image = np.random.default_rng(1).normal(100, 3, (128, 128)).astype(np.uint8)
     plain = image.copy()
     cv2.putText(image, "L", (8, 30), cv2.FONT_HERSHEY_SIMPLEX, 0.8, 240, 2)
-    words = ("--localizer", "grad_cam", "--run", run_folder, "--remove_markers", "inpaint")
+    arguments = ("--localizer", "grad_cam", "--run", run_folder, "--remove_markers", "inpaint")
     path = prepared.parent / "x.maps.safetensors"
 
     def maps_of(pixels: npt.NDArray[np.uint8]) -> HeatMaps:
         cv2.imwrite(str(letter), pixels)
-        assert localize(prepared, *words, "--maps", path)[0] == 0
+        assert localize(prepared, *arguments, "--maps", path)[0] == 0
         return read_heat_maps(path)
 
     lettered = maps_of(image)
@@ -181,29 +122,8 @@ def test_maps_of_images_without_letters_are_kept_beside_the_maps(
 
     capsys.readouterr()
     save_fold(run_folder, 1, prepared, preprocessing=Preprocessing(64, markers="mask"))
-    assert localize(prepared, *words, "--maps", path)[0] == 2
+    assert localize(prepared, *arguments, "--maps", path)[0] == 2
     assert "fold1/classifier.safetensors removes markers itself (mask)" in capsys.readouterr().err
-
-
-def test_a_file_of_maps_without_any_is_said(
-    prepared: Path, run_folder: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    data = load_prepared(prepared)
-    bare = [replace(image, boxes=()) for image in data.radiographs]
-    write_prepared(
-        prepared.parent / "bare",
-        bare,
-        boxed_diseases=["Mass"],
-        folds=data.folds,
-        k=K,
-        official={},
-        summary="",
-        manifest={},
-    )
-    path = prepared.parent / "x.maps.safetensors"
-    words = ("--localizer", "grad_cam", "--run", run_folder, "--images", "all", "--maps", path)
-    assert localize(prepared.parent / "bare", *words)[0] == 0
-    assert f"{path} holds no map: no image has a box" in capsys.readouterr().err
 
 
 def test_a_leak_planted_in_one_fold_is_found_in_what_it_predicted(
@@ -220,14 +140,23 @@ def test_a_leak_planted_in_one_fold_is_found_in_what_it_predicted(
             write_training_images(bundle, {"train": seen})
         _, out = localize(prepared, "--localizer", "grad_cam", "--run", run_folder)
         capsys.readouterr()
-        words = ["--train", out, "--evaluate", truth, "--boxes", truth]
-        assert audit_leakage([str(word) for word in words]) == status
+        arguments = ["--train", out, "--evaluate", truth, "--boxes", truth]
+        assert audit_leakage([str(word) for word in arguments]) == status
     assert capsys.readouterr().out.rstrip().splitlines()[-1].startswith(f"LEAKED: {out} fold2 ")
 
 
 def test_all_images_can_be_asked_for_and_folds_be_named(prepared: Path, run_folder: Path) -> None:
-    words = ("--localizer", "grad_cam", "--run", run_folder, "--images", "all", "--folds", "[1]")
-    status, out = localize(prepared, *words)
+    arguments = (
+        "--localizer",
+        "grad_cam",
+        "--run",
+        run_folder,
+        "--images",
+        "all",
+        "--folds",
+        "[1]",
+    )
+    status, out = localize(prepared, *arguments)
     assert status == 0
     assert images_of(out) == [f"{i:08d}_000.png" for i in (3, 4, 5)]
 
@@ -246,65 +175,6 @@ def test_controls_need_no_model_and_no_readable_image(prepared: Path) -> None:
         assert (len(provenance.images_by_model["all"]), provenance.models) == (6, {})
 
 
-def test_an_unreadable_image_is_named_and_the_rest_go_on_unless_strict(
-    prepared: Path, run_folder: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    (prepared.parent / "images" / "00000004_000.png").write_bytes(b"no image")
-    words = ("--localizer", "grad_cam", "--run", run_folder, "--folds", "[1]")
-    status, out = localize(prepared, *words)
-    assert status == 1  # the others are done
-    assert images_of(out) == ["00000003_000.png"]
-    assert "left out, not readable: 00000004_000.png" in capsys.readouterr().err
-    manifest = json.loads(out.with_suffix(".manifest.json").read_text())
-    assert list(manifest["unreadable"]) == ["00000004_000.png"]
-    out.unlink()
-    assert localize(prepared, *words, "--strict", "true")[0] == 2
-    assert not out.exists()
-
-
-def test_a_missing_fold_is_an_error_that_names_it(
-    prepared: Path, run_folder: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    (run_folder / "fold2" / "classifier.safetensors").unlink()
-    status, out = localize(prepared, "--localizer", "grad_cam", "--run", run_folder)
-    assert status == 2
-    message = capsys.readouterr().err
-    assert "fold 2 has no trained model" in message
-    assert "the run has fold0, fold1" in message
-    assert not out.exists()
-    words = ("--localizer", "grad_cam", "--run", run_folder, "--folds", "[0, 1]")
-    assert localize(prepared, *words)[0] == 0
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"metadata": {"fold": 0, "k": K}}, "trained with test fold 0, expected 1"),
-        ({"metadata": {"fold": 1, "k": 5}}, "trained with 5 folds, but"),
-        (
-            {"manifest": {"hashes": {"folds": "0" * 64}}},
-            "may have seen images that it would predict",
-        ),
-        (  # where a Mask R-CNN's bundle notes its folds
-            {"manifest": {}, "metadata": {"fold": 1, "k": K, "folds_sha256": "0" * 64}},
-            "may have seen images that it would predict",
-        ),
-    ],
-)
-def test_a_model_of_another_preparation_is_refused(
-    prepared: Path,
-    run_folder: Path,
-    capsys: pytest.CaptureFixture[str],
-    changes: dict[str, Any],
-    message: str,
-) -> None:
-    save_fold(run_folder, 1, prepared, **changes).rename(
-        run_folder / "fold1" / "classifier.safetensors"
-    )
-    assert localize(prepared, "--localizer", "grad_cam", "--run", run_folder)[0] == 2
-    assert message in capsys.readouterr().err
-
-
 def test_a_bundle_of_no_fold_predicts_all_and_the_manifest_says_so(
     prepared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -314,28 +184,6 @@ def test_a_bundle_of_no_fold_predicts_all_and_the_manifest_says_so(
     assert len(images_of(out)) == 6
     assert "whether it has seen an image is not checked" in capsys.readouterr().err
     assert not json.loads(out.with_suffix(".manifest.json").read_text())["out_of_fold"]
-
-
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        (("--localizer", "gradcam"), "unknown localizer 'gradcam'; known are grad_cam, grad"),
-        (("--localizer", "grad_cam", "--remove_markers", "mask"), "give --maps too"),
-        (("--localizer", "grad_cam"), "grad_cam needs either --run or --bundle, got neither"),
-        (("--localizer", "prior_box", "--run", "x"), "prior_box is a control and takes no --run"),
-        (("--localizer", "prior_box", "--folds", "[7]"), "has folds 0 to 2"),
-        (("--localizer", "grad_cam", "--bundle", "none.safetensors"), "no model bundle at none"),
-    ],
-)
-def test_wrong_words_end_with_status_two_and_say_what_is_known(
-    prepared: Path, capsys: pytest.CaptureFixture[str], words: tuple[str, ...], message: str
-) -> None:
-    try:
-        status, _ = localize(prepared, *words)
-    except SystemExit as error:  # jsonargparse ends the program itself
-        status = int(error.code or 0)
-    assert status == 2
-    assert message in capsys.readouterr().err
 
 
 def test_every_registered_localizer_has_its_own_name(prepared: Path, tmp_path: Path) -> None:
@@ -358,12 +206,3 @@ def test_help_does_not_import_torch() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip().endswith("False")
-
-
-def test_a_bundle_of_one_fold_is_not_asked_for_another(
-    prepared: Path, run_folder: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    words = ["--localizer", "grad_cam", "--bundle", run_folder / "fold0/classifier.safetensors"]
-    assert localize(prepared, *words, "--folds", "[1]")[0] == 2
-    assert "is of fold 0; leave --folds out" in capsys.readouterr().err
-    assert localize(prepared, *words, "--folds", "[0]")[0] == 0
