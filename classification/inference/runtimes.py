@@ -6,7 +6,7 @@
     openvino       OpenVINO on the CPU; "auto" is bfloat16 where the CPU computes with it, else
                    float32
     openvino-int8  the same with most convolutions in INT8, on CPUs with VNNI instructions; needs
-                   weights that tools/experiments/quantize.py makes (see `int8_network`,
+                   weights that tools/experiments/quantize.py makes (see `bundle/int8.py`,
                    `int8_calibration`)
 
 Batch normalisation is folded into the convolutions, but not under bfloat16 autocast, which would

@@ -29,7 +29,7 @@ HIDDEN = 256  # width of the two-layer head
 
 
 class ClassifierOutput(NamedTuple):
-    """logits (N, D), and features (N, C, h, w): the tensor that is pooled (see `networks`)."""
+    """logits (N, D), and features (N, C, h, w): the tensor that is pooled (see `backbones`)."""
 
     logits: torch.Tensor
     features: torch.Tensor

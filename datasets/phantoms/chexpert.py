@@ -48,7 +48,7 @@ _UNDRAWN = ("Support Devices", "Fracture", "Pleural Other", "Pneumonia")
 _ASPECT = 1.22  # width by height of the small release's 390 x 320
 _SHARE_WITH_FINDING = 0.7  # of the studies have a drawn finding
 _SHARE_VALID = 0.15  # of the patients are in valid.csv
-_PLAN, _LABELS, _LATERAL = 0, 7, 8  # random streams beside those of `phantom_image`
+_PLAN, _LABELS, _LATERAL = 0, 7, 8  # random streams other than those of `drawing/chest.py`
 _SEX = {"M": "Male", "F": "Female"}
 
 

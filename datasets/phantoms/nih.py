@@ -37,7 +37,7 @@ SHARE_WITH_FINDING = 0.7  # of the images have at least one disease
 # every boxed image is in test_list.txt
 SHARE_TRAIN_VAL = 0.25
 SHARE_UNBOXED_POSITIVES = 0.05  # of the other patients' positive labels get no box
-_PLAN = 0  # the random stream of what an image shows, beside those of `phantom_image`
+_PLAN = 0  # the random stream of what an image shows, other than those of `drawing/chest.py`
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,9 @@
 """A diagnosis as DICOM objects that an archive takes and a viewer shows with the image.
 
-`STEM.sr.dcm` is a structured report (`dicom_report`), `STEM.pr.dcm` a presentation state
-(`dicom_presentation`), `STEM.sc.dcm` a secondary capture of the picture that `drawing` makes. All
+`STEM.sr.dcm` is a structured report (`structured_report`), `STEM.pr.dcm` a presentation state
+(`presentation_state`), `STEM.sc.dcm` a secondary capture of the picture that `drawing` makes. All
 are in the image's study, each in a series of its own, refer to the image, carry the patient and
-study that `dicom_source` lists, and say that they are for research use (also in Content
+study that `source` lists, and say that they are for research use (also in Content
 Qualification). Needs highdicom: `pip install -e '.[dicom]'`.
 """
 

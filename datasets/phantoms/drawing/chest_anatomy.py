@@ -1,4 +1,4 @@
-"""A phantom patient's anatomy: where lungs, heart, diaphragm are (`phantom_tissue` draws it)."""
+"""A phantom patient's anatomy: where lungs, heart, diaphragm are (`chest_tissue` draws it)."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 A few kilobytes of PNG can claim a billion pixels, and a DICOM header may say 10 x 10 where the JPEG
 inside says 60,000 x 60,000: width x height is taken from the header that the decoder will follow.
-That of a deflated DICOM file is inflated for it, as far as `dicom_deflated` allows.
+That of a deflated DICOM file is inflated for it, as far as `datasets/dicom/deflated.py` allows.
 """
 
 from __future__ import annotations
