@@ -207,8 +207,9 @@ def _counts(images: ScoredImages) -> Iterator[str]:
 
 def label_rules(bundle: ClassifierBundle) -> LabelRules:
     """The rules for scored images; `uncertain` holds for training images alone and may differ."""
-    data = bundle.manifest["config"]["data"]
-    return LabelRules(blank=data["blank"], closure=data["closure"])
+    # a bundle that no run has made names no configuration: the defaults hold
+    data = bundle.manifest.get("config", {}).get("data", {})
+    return LabelRules(**{name: data[name] for name in ("blank", "closure") if name in data})
 
 
 def _rules_text(rules: LabelRules) -> str:

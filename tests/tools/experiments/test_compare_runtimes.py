@@ -186,7 +186,7 @@ def test_folds_that_differ_do_not_stand_in_one_table(
 
     assert _run("--run", run, "--prepared", prepared, "--images", 1, "--out", out) == 2
 
-    assert "cannot stand in one table: diseases ['Effusion', 'Mass']" in capsys.readouterr().err
+    assert "cannot be in one table: diseases ['Effusion', 'Mass']" in capsys.readouterr().err
     assert not (out / "runtimes.csv").exists()
 
 
