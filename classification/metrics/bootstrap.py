@@ -105,8 +105,8 @@ def image_weights(patient_ids: Sequence[str], resamples: int, seed: int) -> Iter
 
 
 def _draw(rng: np.random.Generator, patients: int, rows: int) -> FloatArray:
-    counts, shares = np.empty((rows, patients)), np.full(patients, 1 / patients)
-    for part in np.array_split(counts, rows // 256 + 1):  # whole, the draws fill memory twice
+    counts, shares = np.empty((patients, rows)).T, np.full(patients, 1 / patients)
+    for part in np.array_split(counts, rows // 256 + 1):  # whole, they fill memory twice
         part[:] = rng.multinomial(patients, shares, size=len(part))
     return counts
 

@@ -33,6 +33,7 @@ from cxrloc.localization.predictions.masks import (
 
 Extra = Mapping[tuple[str, str], Mapping[str, Any]]
 _OWN_KEYS = ("image_id", "file_name", "category_id", "category", "bbox", "score", "segmentation")
+_FOUR_FLOATS = [float] * 4
 _OUTSIDE_PX = 1e-6  # x + width of a box on the border misses the border by rounding alone
 
 
@@ -244,9 +245,14 @@ def _box_xywh(entry: Mapping[str, Any], encoded: Any, where: str) -> list[float]
             raise ValueError(f"{where}: has neither 'bbox' nor 'segmentation'")
         return [float(v) for v in rle.toBbox(encoded)]
     box = entry["bbox"]
-    if not (isinstance(box, list) and len(box) == 4 and all(map(_is_finite_number, box))):
+    plain = type(box) is list and list(map(type, box)) == _FOUR_FLOATS  # of most files all are
+    if not (plain and math.isfinite(sum(box))) and not _is_box(box):
         raise ValueError(f"{where}: bbox {box!r}, expected four finite numbers x, y, width, height")
     return [float(v) for v in box]
+
+
+def _is_box(value: Any) -> bool:
+    return isinstance(value, list) and len(value) == 4 and all(map(_is_finite_number, value))
 
 
 def _score(entry: Mapping[str, Any], where: str) -> float:

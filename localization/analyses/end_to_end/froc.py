@@ -212,11 +212,12 @@ def _drawn(
     present, row = np.unique(patient, return_inverse=True)
     if 2 * len(present) > counts.shape[1]:  # a copy of most columns costs more than the rest
         present, row = np.arange(counts.shape[1]), patient
-    table = np.zeros((len(present), len(scores) + 1), dtype=np.float32)
-    np.add.at(table, (row, first), 1)
+    width = len(scores) + 1
+    table = np.bincount(row * width + first, minlength=len(present) * width).reshape(-1, width)
     drawn = counts if len(present) == counts.shape[1] else counts[:, present]
     # whole numbers far below 2^24: single precision is exact, and twice as fast
-    return np.asarray(drawn.astype(np.float32, copy=False) @ table[:, :-1].cumsum(axis=1))
+    above = table[:, :-1].cumsum(axis=1).astype(np.float32)
+    return np.asarray(drawn.astype(np.float32, copy=False) @ above)
 
 
 def froc_table(curves: Sequence[Froc], notes: tuple[str, ...]) -> ResultTable:
