@@ -5,7 +5,7 @@ What needs torch imports it when called, so that tests without it stay quick.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -54,17 +54,20 @@ def coco_ground_truth(
     *,
     images: Sequence[str] = (),
     size_wh: tuple[int, int] = (64, 64),
+    patient_of: Callable[[str], object] = str,
 ) -> dict[str, Any]:
     """COCO annotations: `boxes` are (image, disease, [x, y, width, height]).
 
-    Each image is of a patient of its own; `images` are those without a box.
+    Each image is of a patient of its own unless `patient_of` says otherwise; `images` are those
+    without a box.
     """
     names = list(dict.fromkeys([*(image for image, *_ in boxes), *images]))
     numbers = {disease: number for number, disease in enumerate(diseases, start=1)}
     width, height = size_wh
     return {
         "images": [
-            {"id": i, "file_name": name, "width": width, "height": height, "patient_id": name}
+            {"id": i, "file_name": name, "width": width, "height": height}
+            | {"patient_id": patient_of(name)}
             for i, name in enumerate(names)
         ],
         "categories": [{"id": number, "name": disease} for disease, number in numbers.items()],

@@ -11,7 +11,6 @@ from cxrloc.localization.evaluation.ground_truth import GroundTruth, ground_trut
 def boxes_of_patients(patients: Sequence[object], diseases: Sequence[str]) -> GroundTruth:
     """One box on each of as many images as there are patients given, in this order."""
     boxes = [(f"{i:04}", disease, (0, 0, 10, 10)) for i, disease in enumerate(diseases)]
-    coco = coco_ground_truth(sorted(set(diseases)), boxes)
-    for image, patient in zip(coco["images"], patients, strict=True):
-        image["patient_id"] = patient
+    patient_of = dict(zip((name for name, *_ in boxes), patients, strict=True))
+    coco = coco_ground_truth(sorted(set(diseases)), boxes, patient_of=patient_of.__getitem__)
     return ground_truth_from_coco(coco)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from builders import coco_ground_truth
 from cxrloc.classification.inference.gate_table import GateRow, write_gate_table
 from cxrloc.datasets.files.manifest import file_sha256
 from cxrloc.datasets.labels import NIH_BOXED_DISEASES
@@ -45,26 +46,12 @@ def _files(names: tuple[str, ...], *suffixes: str) -> set[str]:
 
 def _ground_truth(folder: Path) -> dict[str, Any]:
     """One box of each NIH disease on each image of three patients, written to gt.json."""
-    diseases = list(enumerate(NIH_BOXED_DISEASES, start=1))
-    coco = {
-        "images": [
-            {"id": i, "file_name": f"{i}_0.png", "width": 64, "height": 64, "patient_id": str(i)}
-            for i in (1, 2, 3)
-        ],
-        "categories": [{"id": c, "name": d} for c, d in diseases],
-        "annotations": [
-            {
-                "id": 10 * i + c,
-                "image_id": i,
-                "category_id": c,
-                "bbox": [4 * c, 3 * i, 20, 20],
-                "area": 400,
-                "iscrowd": 0,
-            }
-            for i in (1, 2, 3)
-            for c, _ in diseases
-        ],
-    }
+    boxes = [
+        (f"{i}_0.png", disease, (4 * c, 3 * i, 20, 20))
+        for i in (1, 2, 3)
+        for c, disease in enumerate(NIH_BOXED_DISEASES, start=1)
+    ]
+    coco = coco_ground_truth(NIH_BOXED_DISEASES, boxes, patient_of=lambda name: name.split("_")[0])
     (folder / "gt.json").write_text(json.dumps(coco))
     return coco
 

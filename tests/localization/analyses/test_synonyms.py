@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import random
-from typing import Any
 
 import numpy as np
 import pytest
 
-from builders import detections_list, evaluated
+from builders import coco_ground_truth, detections_list, evaluated
 from cxrloc.classification.report.tables import Cell
 from cxrloc.localization.analyses.synonyms import (
     groups_of,
@@ -33,24 +32,8 @@ DISEASES = ("Mass", "Nodule", "Effusion")
 
 
 def _truth(pairs: list[tuple[str, str]]) -> GroundTruth:
-    images = sorted({image for image, _ in pairs})
-    coco: dict[str, Any] = {
-        "images": [
-            {"id": i, "file_name": n, "width": 64, "height": 64, "patient_id": n}
-            for i, n in enumerate(images)
-        ],
-        "categories": [{"id": c, "name": d} for c, d in enumerate(DISEASES, start=1)],
-        "annotations": [
-            {
-                "id": k,
-                "image_id": images.index(i),
-                "category_id": DISEASES.index(d) + 1,
-                "bbox": [10, 10, 10, 10],
-            }
-            for k, (i, d) in enumerate(pairs)
-        ],
-    }
-    return ground_truth_from_coco(coco)
+    boxes = [(image, disease, (10, 10, 10, 10)) for image, disease in pairs]
+    return ground_truth_from_coco(coco_ground_truth(DISEASES, boxes))
 
 
 # a: the mass is boxed as a nodule; b: the nodule's own half box outranks the mass's good one;

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from builders import evaluated
+from builders import coco_ground_truth, evaluated
 from cxrloc.localization.analyses.taxonomy.taxonomy import taxonomies
 from cxrloc.localization.comparison_report.answer import conclusion
 from cxrloc.localization.evaluation.comparison import Comparison
@@ -22,18 +22,8 @@ THIRD: Box = (30, 20, 50, 40)  # IoU 1/3
 
 
 def _coco(patients: int) -> dict[str, Any]:
-    pairs = [(i, c) for i in range(patients) for c in (1, 2)]
-    return {
-        "images": [
-            {"id": i, "file_name": f"{i}.png", "width": 64, "height": 64, "patient_id": str(i)}
-            for i in range(patients)
-        ],
-        "categories": [{"id": c, "name": d} for c, d in enumerate(DISEASES, start=1)],
-        "annotations": [
-            {"id": k, "image_id": i, "category_id": c, "bbox": [20, 20, 20, 20]}
-            for k, (i, c) in enumerate(pairs, start=1)
-        ],
-    }
+    names = [f"{i}.png" for i in range(patients)]
+    return coco_ground_truth(DISEASES, [(n, d, (20, 20, 20, 20)) for n in names for d in DISEASES])
 
 
 def _boxes(patients: int, box: Callable[[int, str], Box | None]) -> list[Localization]:

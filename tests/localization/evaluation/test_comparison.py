@@ -18,25 +18,8 @@ from cxrloc.localization.localizer import Localization
 def _coco(
     boxes: Sequence[tuple[str, str, tuple[float, ...]]], diseases: list[str]
 ) -> dict[str, Any]:
-    names = list(dict.fromkeys(image for image, _, _ in boxes))
-    return {
-        "images": [
-            {"id": i, "file_name": n, "width": 64, "height": 64, "patient_id": n.split("_")[0]}
-            for i, n in enumerate(names, start=1)
-        ],
-        "annotations": [
-            {
-                "id": i,
-                "image_id": names.index(n) + 1,
-                "category_id": diseases.index(d) + 1,
-                "bbox": [x1, y1, x2 - x1, y2 - y1],
-                "area": (x2 - x1) * (y2 - y1),
-                "iscrowd": 0,
-            }
-            for i, (n, d, (x1, y1, x2, y2)) in enumerate(boxes, start=1)
-        ],
-        "categories": [{"id": i, "name": d} for i, d in enumerate(diseases, start=1)],
-    }
+    xywh = [(n, d, (x1, y1, x2 - x1, y2 - y1)) for n, d, (x1, y1, x2, y2) in boxes]
+    return builders.coco_ground_truth(diseases, xywh, patient_of=lambda name: name.split("_")[0])
 
 
 BOX = (10.0, 10.0, 20.0, 20.0)

@@ -33,27 +33,13 @@ Row = tuple[str, str, str, list[float]]  # image, patient, disease, xywh
 
 
 def truth_of(rows: list[Row], size_hw: tuple[int, int] = (100, 200)) -> GroundTruth:
-    images = list(dict.fromkeys((image, patient) for image, patient, _, _ in rows))
-    names = list(dict.fromkeys(disease for _, _, disease, _ in rows))
-    number = {image: i for i, (image, _) in enumerate(images, start=1)}
-    coco = {
-        "images": [
-            {
-                "id": number[i],
-                "file_name": i,
-                "patient_id": p,
-                "width": size_hw[1],
-                "height": size_hw[0],
-            }
-            for i, p in images
-        ],
-        "categories": [{"id": i, "name": name} for i, name in enumerate(names, start=1)],
-        "annotations": [
-            {"id": i, "image_id": number[image], "category_id": names.index(d) + 1, "bbox": box}
-            for i, (image, _, d, box) in enumerate(rows, start=1)
-        ],
-    }
-    return ground_truth_from_coco(coco)
+    patients = {image: patient for image, patient, _, _ in rows}
+    diseases = list(dict.fromkeys(disease for _, _, disease, _ in rows))
+    boxes = [(image, disease, box) for image, _, disease, box in rows]
+    height, width = size_hw
+    return ground_truth_from_coco(
+        coco_ground_truth(diseases, boxes, size_wh=(width, height), patient_of=patients.__getitem__)
+    )
 
 
 ROWS: list[Row] = [

@@ -6,7 +6,7 @@ import csv
 import io
 from typing import Any
 
-from builders import evaluated
+from builders import coco_ground_truth, evaluated
 from cxrloc.classification.report.tables import (
     ResultTable,
     to_csv,
@@ -23,19 +23,9 @@ def half_evaluated(
     diseases: tuple[str, ...] = NIH_BOXED_DISEASES, *, gated: bool = False, **inputs: Any
 ) -> Evaluated:
     """Three patients, one box of each disease; `half` finds two of three with IoU .5, IoBB 1."""
-    images = [
-        {"id": i, "file_name": f"{i}_0.png", "width": 64, "height": 64, "patient_id": str(i)}
-        for i in (1, 2, 3)
-    ]
-    pairs = [(i, c) for i in (1, 2, 3) for c in range(1, len(diseases) + 1)]
-    coco: dict[str, Any] = {
-        "images": images,
-        "categories": [{"id": c, "name": d} for c, d in enumerate(diseases, start=1)],
-        "annotations": [
-            {"id": k, "image_id": i, "category_id": c, "bbox": [10, 10, 10, 10], "iscrowd": 0}
-            for k, (i, c) in enumerate(pairs, start=1)
-        ],
-    }
+    names = [f"{i}_0.png" for i in (1, 2, 3)]
+    squares = [(name, disease, (10, 10, 10, 10)) for name in names for disease in diseases]
+    coco = coco_ground_truth(diseases, squares, patient_of=lambda name: name.split("_")[0])
     boxes = [Localization(f"{i}_0.png", d, (10, 10, 20, 15), 0.5) for i in (1, 2) for d in diseases]
     gate = {(f"{i}_0.png", d): i != 1 for i in (1, 2, 3) for d in diseases} if gated else None
     return evaluated(coco, {"half": boxes}, gate, **inputs)

@@ -77,16 +77,8 @@ def test_skill_stands_beside_every_mean_and_with_intervals_in_a_table_of_its_own
 
 
 def test_without_localizers_there_are_controls_and_an_empty_table_of_differences() -> None:
-    coco = {
-        "images": [
-            {"id": 1, "file_name": "a", "width": 9, "height": 9, "patient_id": "1"},
-            {"id": 2, "file_name": "b", "width": 9, "height": 9, "patient_id": "2"},
-        ],
-        "categories": [{"id": 1, "name": "Mass"}],
-        "annotations": [
-            {"id": i, "image_id": i, "category_id": 1, "bbox": [1, 1, 4, 4]} for i in (1, 2)
-        ],
-    }
+    boxes = [(name, "Mass", (1, 1, 4, 4)) for name in "ab"]
+    coco = builders.coco_ground_truth(["Mass"], boxes, size_wh=(9, 9))
     table = difference_table(builders.comparison(coco, {}, resamples=10))
 
     assert table.rows == ()

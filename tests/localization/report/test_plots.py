@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from matplotlib.colors import to_rgb
 
-from builders import comparison
+from builders import coco_ground_truth, comparison
 from cxrloc.classification.report.plots import COLOURS, CONTROL_GREYS, save_figure
 from cxrloc.datasets.files.manifest import RESEARCH_USE
 from cxrloc.localization.evaluation.comparison import Comparison
@@ -25,18 +25,7 @@ NAMES = [f"{i}_0" for i in range(5)]
 
 
 def _coco(diseases: tuple[str, ...]) -> dict[str, Any]:
-    return {
-        "images": [
-            {"id": i, "file_name": n, "width": 64, "height": 64, "patient_id": n}
-            for i, n in enumerate(NAMES)
-        ],
-        "categories": [{"id": c, "name": d} for c, d in enumerate(diseases, start=1)],
-        "annotations": [
-            {"id": 10 * i + c, "image_id": i, "category_id": c, "bbox": [10, 10, 20, 20]}
-            for i in range(5)
-            for c in range(1, len(diseases) + 1)
-        ],
-    }
+    return coco_ground_truth(diseases, [(n, d, (10, 10, 20, 20)) for n in NAMES for d in diseases])
 
 
 def _comparison(diseases: tuple[str, ...], *, gated: bool = False) -> Comparison:

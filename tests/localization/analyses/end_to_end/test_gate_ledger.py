@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from builders import comparison, evaluated
+from builders import coco_ground_truth, comparison, evaluated
 from cxrloc.classification.report.tables import Cell
 from cxrloc.localization.analyses.end_to_end.gate_ledger import (
     Ledger,
@@ -26,24 +26,8 @@ RIGHT, ELSEWHERE = (10.0, 10.0, 30.0, 30.0), (40.0, 40.0, 60.0, 60.0)
 
 def _coco(diseases: list[str]) -> dict[str, Any]:
     """Image i of patient i has one box, of the i-th disease."""
-    names = list(dict.fromkeys(diseases))
-    return {
-        "categories": [{"id": c, "name": name} for c, name in enumerate(names, start=1)],
-        "images": [
-            {"id": i, "file_name": f"{i}", "width": 64, "height": 64, "patient_id": f"p{i}"}
-            for i in range(len(diseases))
-        ],
-        "annotations": [
-            {
-                "id": i + 1,
-                "image_id": i,
-                "category_id": names.index(d) + 1,
-                "bbox": [10, 10, 20, 20],
-                "iscrowd": 0,
-            }
-            for i, d in enumerate(diseases)
-        ],
-    }
+    boxes = [(f"{i}", disease, (10, 10, 20, 20)) for i, disease in enumerate(diseases)]
+    return coco_ground_truth(list(dict.fromkeys(diseases)), boxes)
 
 
 FIVE = ["Mass", "Mass", "Mass", "Nodule", "Nodule"]

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from builders import comparison, evaluated
+from builders import coco_ground_truth, comparison, evaluated
 from cxrloc.localization.analyses.gallery.choose import BEST, DISAGREE, WRONG, choose
 from cxrloc.localization.analyses.gallery.pictures import gallery
 from cxrloc.localization.cam.heat_maps import HeatMaps
@@ -23,18 +23,8 @@ Predictions = dict[str, list[Localization]]
 
 def _coco(diseases: list[str]) -> dict[str, Any]:
     """Image i has one box, of `diseases[i]`, from (20, 20) to (60, 60)."""
-    names = sorted(set(diseases))
-    return {
-        "images": [
-            {"id": i, "file_name": f"{i}.png", "width": SIDE, "height": SIDE, "patient_id": str(i)}
-            for i in range(len(diseases))
-        ],
-        "categories": [{"id": c, "name": d} for c, d in enumerate(names, start=1)],
-        "annotations": [
-            {"id": i, "image_id": i, "category_id": names.index(d) + 1, "bbox": [20, 20, 40, 40]}
-            for i, d in enumerate(diseases)
-        ],
-    }
+    boxes = [(f"{i}.png", disease, (20, 20, 40, 40)) for i, disease in enumerate(diseases)]
+    return coco_ground_truth(sorted(set(diseases)), boxes, size_wh=(SIDE, SIDE))
 
 
 def _box(i: int, disease: str, share: float, score: float = 0.5) -> Localization:

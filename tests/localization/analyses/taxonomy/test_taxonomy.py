@@ -5,13 +5,12 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import pytest
 from matplotlib.patches import Rectangle
 
-from builders import evaluated
+from builders import coco_ground_truth, evaluated
 from cxrloc.localization.analyses.taxonomy.section import taxonomy
 from cxrloc.localization.analyses.taxonomy.taxonomy import (
     ALL_BOXES,
@@ -33,23 +32,8 @@ FAR = (0.0, 0.0, 40.0, 40.0)
 
 
 def _truth(pairs: list[tuple[str, str]], unboxed: Sequence[str] = ()) -> GroundTruth:
-    names = list(dict.fromkeys([*(image for image, _ in pairs), *unboxed]))
-    coco: dict[str, Any] = {
-        "images": [
-            {"id": i, "file_name": n, "width": 256, "height": 256, "patient_id": n}
-            for i, n in enumerate(names)
-        ],
-        "categories": [{"id": c, "name": d} for c, d in enumerate(("Mass", "Nodule"), start=1)],
-        "annotations": [
-            {
-                "id": k,
-                "image_id": names.index(i),
-                "category_id": 1 + (d == "Nodule"),
-                "bbox": [100, 100, 40, 40],
-            }
-            for k, (i, d) in enumerate(pairs)
-        ],
-    }
+    boxes = [(image, disease, (100, 100, 40, 40)) for image, disease in pairs]
+    coco = coco_ground_truth(("Mass", "Nodule"), boxes, images=unboxed, size_wh=(256, 256))
     return ground_truth_from_coco(coco)
 
 
