@@ -19,6 +19,7 @@ from cxrloc.classification.training.distributed import member, process_group, ru
 from cxrloc.datasets.files.atomic import write_text
 from cxrloc.datasets.files.manifest import RESEARCH_USE, file_sha256, run_manifest, write_json
 from cxrloc.datasets.images.pixel_cache import PixelCache
+from cxrloc.datasets.images.transforms import fitted, square_scale
 from cxrloc.datasets.prepared.coco import load_coco
 from cxrloc.datasets.prepared.folder import PreparedData, load_prepared
 from cxrloc.datasets.prepared.splits import fold_split
@@ -225,9 +226,9 @@ def _small_masks(detections: Sequence[Detections], run: _Run) -> list[dict[str, 
 
 
 def _in_small_frame(image: Detections, size: int) -> Detections:
-    scale = size / max(image.size_hw)
-    height, width = (max(1, round(side * scale)) for side in image.size_hw)
-    return dataclasses.replace(image, size_hw=(height, width), boxes_xyxy=image.boxes_xyxy * scale)
+    boxes = image.boxes_xyxy * square_scale(image.size_hw, size)
+    size_hw = fitted(image.size_hw, size)[::-1]
+    return dataclasses.replace(image, size_hw=size_hw, boxes_xyxy=boxes)
 
 
 def _pool(run: _Run, folds: Sequence[int], looked_at: Sequence[LookedAt]) -> None:

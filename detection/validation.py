@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from cxrloc.datasets.images.transforms import square_scale
+from cxrloc.datasets.images.transforms import fitted
 from cxrloc.datasets.radiograph import LoadedImage, Radiograph
 from cxrloc.detection.data import DetectionSet, Squares
 from cxrloc.detection.mask_rcnn import Detections, Predictor
@@ -20,8 +20,7 @@ def image_of(radiograph: Radiograph, squares: Squares, size: int) -> LoadedImage
     """Image from a cached square, its padding cut off, so that it is a resized copy of the
     original.
     """
-    scale = square_scale(radiograph.size_hw, size)
-    height, width = (max(1, round(side * scale)) for side in radiograph.size_hw)
+    width, height = fitted(radiograph.size_hw, size)
     pixels = np.asarray(squares[radiograph.image_id])[:height, :width]
     return radiograph.image(pixels)
 

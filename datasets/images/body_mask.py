@@ -14,6 +14,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from cxrloc.datasets.images.transforms import fitted
+
 Mask = npt.NDArray[np.bool_]
 
 _SIDE = 256  # longer side of the copy that the mask is found on; it is true to 2 or 3 of its pixels
@@ -30,8 +32,7 @@ def body_mask(pixels: npt.NDArray[np.uint8]) -> Mask:
     if pixels.ndim != 2 or pixels.dtype != np.uint8:
         raise ValueError(f"expected grey uint8 (H, W), got {pixels.dtype} {pixels.shape}")
     height, width = pixels.shape
-    scale = min(1.0, _SIDE / max(height, width))
-    inner = max(1, round(width * scale)), max(1, round(height * scale))
+    inner = fitted((height, width), min(_SIDE, max(height, width)))
     small = cv2.resize(pixels, inner, interpolation=cv2.INTER_AREA)
     smooth = np.asarray(cv2.GaussianBlur(small, (0, 0), _BLUR), dtype=np.uint8)
     body = _largest(~_touching_border(smooth < _dark_level(smooth)))

@@ -37,10 +37,9 @@ def fit_square(pixels: Square, size: int) -> Square:
     if pixels.ndim != 2 or pixels.dtype != np.uint8:
         raise ValueError(f"expected grey uint8 (H, W), got {pixels.dtype} {pixels.shape}")
     height, width = pixels.shape
-    scale = square_scale((height, width), size)
-    inner = max(1, round(height * scale)), max(1, round(width * scale))
+    inner = fitted((height, width), size)[::-1]
     if inner != (height, width):
-        how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+        how = cv2.INTER_AREA if size < max(height, width) else cv2.INTER_LINEAR
         pixels = cv2.resize(pixels, inner[::-1], interpolation=how).astype(np.uint8, copy=False)
     if inner == (size, size):
         return np.ascontiguousarray(pixels)
@@ -129,7 +128,7 @@ def _on_image(square: Square, change: Callable[[Square], Any]) -> Square:
 
 def fitted(size_hw: tuple[int, int], side: int) -> tuple[int, int]:
     """Width and height with the frame's aspect ratio and the longer side `side`."""
-    scale = side / max(size_hw)
+    scale = square_scale(size_hw, side)
     return max(1, round(size_hw[1] * scale)), max(1, round(size_hw[0] * scale))
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from cxrloc.classification.bundle.preprocessing import Preprocessing
 from cxrloc.classification.network.precision import resolve_device, resolve_precision
-from cxrloc.datasets.images.transforms import fit_square, square_scale
+from cxrloc.datasets.images.transforms import fit_square, fitted, square_scale
 from cxrloc.datasets.radiograph import LoadedImage
 from cxrloc.detection.mask_rcnn import Detections
 from cxrloc.detection.torchvision_backend.network import MaskRCNN
@@ -56,7 +56,7 @@ class TorchvisionPredictor:
         size = self.preprocessing.size
         squares = np.stack([fit_square(image.pixels, size) for image in images])
         batch = self.preprocessing.to_tensor(squares).to(self.device)
-        inner = [_inner_hw(image.size_hw, size) for image in images]
+        inner = [fitted(image.size_hw, size)[::-1] for image in images]
         outputs = self.model(batch, None, inner)
         return [
             self._detections(image, output) for image, output in zip(images, outputs, strict=True)
@@ -76,8 +76,3 @@ class TorchvisionPredictor:
             diseases=tuple(self.diseases[int(label) - 1] for label in output["labels"]),
             masks=output["masks"][:, 0].float().cpu().numpy(),
         )
-
-
-def _inner_hw(size_hw: tuple[int, int], size: int) -> tuple[int, int]:
-    scale = square_scale(size_hw, size)
-    return max(1, round(size_hw[0] * scale)), max(1, round(size_hw[1] * scale))

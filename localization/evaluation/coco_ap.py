@@ -18,6 +18,7 @@ from faster_coco_eval import COCO, COCOeval_faster
 
 from cxrloc.classification.metrics.bootstrap import MACRO_MEAN
 from cxrloc.classification.report.tables import ResultTable, TableRow, Value, to_markdown
+from cxrloc.datasets.images.transforms import fitted, square_scale
 
 RANGES: dict[str, tuple[float, ...]] = {
     "ap_10_70": tuple(round(0.1 * i, 2) for i in range(1, 8)),
@@ -151,9 +152,9 @@ def scaled_coco(ground_truth: Mapping[str, Any], image_ids: Sequence[int], size:
     """
     wanted = set(image_ids)
     images = [i for i in ground_truth["images"] if i["id"] in wanted]
-    scale = {i["id"]: size / max(i["height"], i["width"]) for i in images}
+    scale = {i["id"]: square_scale((i["height"], i["width"]), size) for i in images}
     return {
-        "images": [_scaled_image(i, scale[i["id"]]) for i in images],
+        "images": [_scaled_image(i, size) for i in images],
         "categories": ground_truth["categories"],
         "annotations": [
             _scaled_annotation(a, scale[a["image_id"]])
@@ -163,8 +164,8 @@ def scaled_coco(ground_truth: Mapping[str, Any], image_ids: Sequence[int], size:
     }
 
 
-def _scaled_image(image: Mapping[str, Any], scale: float) -> dict[str, Any]:
-    height, width = (max(1, round(image[side] * scale)) for side in ("height", "width"))
+def _scaled_image(image: Mapping[str, Any], size: int) -> dict[str, Any]:
+    width, height = fitted((image["height"], image["width"]), size)
     return {**image, "height": height, "width": width}
 
 

@@ -27,6 +27,7 @@ from cxrloc.classification.metrics.bootstrap import (
 from cxrloc.datasets.images.body_mask import Mask, body_mask
 from cxrloc.datasets.images.markers import find_markers
 from cxrloc.datasets.images.read import UnreadableImageError, read_grey
+from cxrloc.datasets.images.transforms import fitted
 from cxrloc.localization.cam.boxes import map_to_frame, unit_map
 from cxrloc.localization.cam.heat_maps import HeatMaps, Pair
 
@@ -59,8 +60,7 @@ def image_regions(pixels: npt.NDArray[np.uint8]) -> ImageRegions:
     """Regions of grey uint8 pixels (H, W), bright where dense."""
     body = body_mask(pixels)
     markers = find_markers(pixels, body).mask
-    scale = _SIDE / max(pixels.shape)
-    height, width = (max(1, round(side * scale)) for side in pixels.shape)
+    width, height = fitted((pixels.shape[0], pixels.shape[1]), _SIDE)
     shares = [_shrunk(region, width, height) for region in (markers, ~body & ~markers)]
     return ImageRegions(np.stack(shares), bool(markers.any()))
 

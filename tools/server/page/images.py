@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 from fastapi import FastAPI, Response
 
-from cxrloc.datasets.images.transforms import fitted
+from cxrloc.datasets.images.transforms import fitted, resized
 from cxrloc.localization.diagnosis.diagnoser import Diagnosis
 from cxrloc.localization.diagnosis.drawing import fitted_heat
 from cxrloc.localization.dicom_output.source import SourceImage
@@ -113,11 +113,10 @@ def keep(prediction: Prediction) -> PageImage:
 
 def shrunk(pixels: npt.NDArray[Any], side: int) -> npt.NDArray[Any]:
     """Pixels averaged so that the longer side is at most `side`."""
-    scale = side / max(pixels.shape[:2])
-    if scale >= 1:
+    height, width = pixels.shape[:2]
+    if side >= max(height, width):
         return pixels
-    size_wh = (max(1, round(pixels.shape[1] * scale)), max(1, round(pixels.shape[0] * scale)))
-    return np.asarray(cv2.resize(pixels, size_wh, interpolation=cv2.INTER_AREA))
+    return resized(pixels, fitted((height, width), side))
 
 
 def _without_masks(diagnosis: Diagnosis) -> Diagnosis:
