@@ -61,14 +61,12 @@ class DetectionSet:
         return boxes.astype(np.float32), labels
 
     def sample(
-        self, index: int, augment: AugmentConfig | None, rng: np.random.Generator
+        self, index: int, augment: AugmentConfig, seed: int, epoch: int
     ) -> tuple[Square, npt.NDArray[np.float32], npt.NDArray[np.int64]]:
-        """Square, boxes and classes of one radiograph, changed by `augment` if given."""
+        """Square, boxes and classes of one radiograph as `augment` changes them in this epoch."""
         square = np.asarray(self.squares[self.radiographs[index].image_id])
-        boxes, labels = self.boxes(index)
-        if augment is None:
-            return square, boxes, labels
-        return augmented(square, boxes, labels, augment, rng)
+        rng = np.random.default_rng([seed, epoch, index])
+        return augmented(square, *self.boxes(index), augment, rng)
 
 
 def augmented(

@@ -112,6 +112,8 @@ def _model_of_fold(
             f"fold {fold} has no trained model: {path} does not exist (the run has "
             f"{', '.join(there) or 'none'}). Train it, or name the trained ones with --folds"
         )
+    from cxrloc.classification.bundle.file import read_metadata  # torch: not for --help
+
     metadata = read_metadata(path)
     if metadata.get("fold") != fold:
         raise ValueError(f"{path}: trained with test fold {metadata.get('fold')}, expected {fold}")
@@ -121,6 +123,8 @@ def _model_of_fold(
 
 
 def _model_of_bundle(path: Path, images: Sequence[Radiograph], prepared: PreparedData) -> FoldModel:
+    from cxrloc.classification.bundle.file import read_metadata  # torch: not for --help
+
     metadata = read_metadata(path)
     fold = metadata.get("fold")
     if fold is None:
@@ -129,13 +133,6 @@ def _model_of_bundle(path: Path, images: Sequence[Radiograph], prepared: Prepare
     check_preparation(path, metadata, prepared)
     chosen = tuple(r for r in images if prepared.folds[r.image_id] == fold)
     return FoldModel(chosen, path, fold, metadata)
-
-
-def read_metadata(path: Path) -> dict[str, Any]:
-    """Metadata of a bundle."""
-    from cxrloc.classification.bundle.file import read_bundle  # torch: not for --help
-
-    return read_bundle(path)[1]
 
 
 def check_preparation(path: Path, metadata: Mapping[str, Any], prepared: PreparedData) -> None:

@@ -11,10 +11,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from cxrloc.classification.bundle.file import read_bundle
-from cxrloc.datasets.files.manifest import file_sha256
+from cxrloc.classification.bundle.file import read_metadata
+from cxrloc.datasets.files.manifest import file_sha256, run_manifest
 from cxrloc.detection.config import DetectorConfig, Init, TrainConfig
-from cxrloc.detection.data import DetectionSet
+from cxrloc.detection.data import DetectionSet, class_counts
+
+KEPT_LAST = {"kept": "last"}
 
 
 def run_mark(
@@ -47,12 +49,68 @@ def is_finished(bundle: Path, mark: str) -> bool:
     """
     if not bundle.is_file():
         return False
-    if read_bundle(bundle, "maskrcnn")[1].get("fingerprint") != mark:
+    if read_metadata(bundle, "maskrcnn").get("fingerprint") != mark:
         raise ValueError(
             f"{bundle} was trained with another config or other images; choose another out folder, "
             "or delete it to train again"
         )
     return True
+
+
+def check_images(train_set: DetectionSet) -> None:
+    """Refuse to train on nothing.
+
+    Raises:
+        ValueError: when there is no radiograph.
+    """
+    if not len(train_set):
+        raise ValueError(
+            "there is no training image: no radiograph of the training folds has a box"
+        )
+
+
+def training_facts(
+    config: DetectorConfig, train_set: DetectionSet, mark: str, report: object, started: float
+) -> dict[str, Any]:
+    """What a bundle says of its training, whichever backend made it.
+
+    Args:
+        mark: of `run_mark`.
+        report: what was loaded at the start; its first line is kept.
+        started: seconds since the epoch.
+    """
+    return {
+        "fingerprint": mark,
+        "train_boxes": dict(class_counts(train_set)),
+        "train_images": len(train_set),
+        "weights": str(report).splitlines()[0],
+        "manifest": run_manifest(config, seed=config.seed, hashes={"run": mark}, started=started),
+    }
+
+
+def kept_best(step: int, score: float) -> dict[str, Any]:
+    """What a bundle says of its weights where validation chose them; otherwise `KEPT_LAST`."""
+    return {"kept": f"best of validation, step {step}", "validation_mean_iou": score}
+
+
+def seed_step(config: DetectorConfig, step: int) -> None:
+    """Seed what the network draws in this step, so that a resumed run draws the same."""
+    torch.manual_seed(config.seed * 1_000_003 + step)
+
+
+def check_architecture(init: Init, architecture: str) -> None:
+    """Refuse a gate that is not of the detector's architecture.
+
+    Raises:
+        FileNotFoundError, ValueError: for a gate that is absent, unreadable or of another one.
+    """
+    if init.kind != "gate" or init.path is None:
+        return
+    trained = read_metadata(init.path, "classifier")["architecture"]
+    if trained != architecture:
+        raise ValueError(
+            f"{init.path} is a {trained}; set model.architecture to it, it is {architecture}"
+        )
 
 
 def check_gate(path: Path, fold: int, folds_sha256: str) -> None:
@@ -61,7 +119,7 @@ def check_gate(path: Path, fold: int, folds_sha256: str) -> None:
     Raises:
         ValueError: for the bundle of another fold, or of other folds.
     """
-    metadata = read_bundle(path, "classifier")[1]
+    metadata = read_metadata(path, "classifier")
     gate_fold = metadata.get("fold")
     if gate_fold is None:
         print(f"{path} belongs to no fold: make sure that its training images hold no boxed image")

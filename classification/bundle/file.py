@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -58,15 +59,15 @@ def read_bundle(
         FileNotFoundError: when there is no such file.
         ValueError: for a file that is no bundle, or one of another kind.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"no model bundle at {path}; train one or correct the path")
-    try:
-        with safe_open(str(path), framework="pt") as handle:
-            text = (handle.metadata() or {}).get(_KEY)
-            tensors = {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        raise ValueError(f"{path} is not a readable .safetensors file: {error}") from error
+    metadata = read_metadata(path, kind)
+    with _opened(path) as handle:
+        return {name: handle.get_tensor(name) for name in handle.keys()}, metadata  # noqa: SIM118
+
+
+def read_metadata(path: Path, kind: str | None = None) -> dict[str, Any]:
+    """Metadata of a bundle, its tensors left unread; arguments and errors of `read_bundle`."""
+    with _opened(path) as handle:
+        text = (handle.metadata() or {}).get(_KEY)
     if text is None:
         raise ValueError(
             f"{path} holds tensors but no cxrloc metadata: it is plain weights, not a bundle; "
@@ -76,7 +77,18 @@ def read_bundle(
     _check_kind(metadata.get("kind"), path)
     if kind is not None and metadata["kind"] != kind:
         raise ValueError(f"{path} is a {metadata['kind']} bundle, expected a {kind} bundle")
-    return tensors, metadata
+    return metadata
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"no model bundle at {path}; train one or correct the path")
+    try:
+        with safe_open(str(path), framework="pt") as handle:
+            yield handle
+    except (SafetensorError, OSError) as error:
+        raise ValueError(f"{path} is not a readable .safetensors file: {error}") from error
 
 
 def _check_kind(kind: object, path: Path) -> None:

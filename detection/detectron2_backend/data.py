@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch.utils.data import Dataset, SequentialSampler
 
@@ -90,8 +89,8 @@ class Draws(Dataset[dict[str, Any]]):
         from detectron2.structures import Boxes, Instances, PolygonMasks
 
         index = record["image_id"] - 1
-        rng = np.random.default_rng([self.config.seed, epoch, index])
-        square, boxes, labels = self.data.sample(index, self.config.train.augment, rng)
+        seed, augment = self.config.seed, self.config.train.augment
+        square, boxes, labels = self.data.sample(index, augment, seed, epoch)
         truth = Instances((self.data.size, self.data.size))
         truth.gt_boxes = Boxes(torch.from_numpy(boxes))
         truth.gt_classes = torch.from_numpy(labels) - 1  # background is last in detectron2, not 0

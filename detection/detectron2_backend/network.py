@@ -15,7 +15,6 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from cxrloc.classification.bundle.file import read_bundle
 from cxrloc.classification.network.precision import Precision, as_float, autocast
 from cxrloc.classification.network.weights import (
     LoadReport,
@@ -35,6 +34,7 @@ from cxrloc.detection.config import (
     ModelConfig,
 )
 from cxrloc.detection.mask_rcnn import DETECTRON2_HELP
+from cxrloc.detection.training import check_architecture
 
 # ImageNet's mean and deviation averaged over the colours, on 0..255: a grey image has equal
 # channels
@@ -170,12 +170,7 @@ def load_start(network: nn.Module, init: Init, architecture: str) -> LoadReport:
             "publishes them as pickle, which is never read here); use gate, none or the path of a "
             ".safetensors or .pth file, or --backend torchvision"
         )
-    if init.kind == "gate" and init.path is not None:
-        trained = read_bundle(init.path, "classifier")[1]["architecture"]
-        if trained != architecture:
-            raise ValueError(
-                f"{init.path} is a {trained}; set model.architecture to it, it is {architecture}"
-            )
+    check_architecture(init, architecture)
     names = {name.removeprefix("backbone."): name for name in network.state_dict()}
     by_name = init.kind == "imagenet"
     source = download_imagenet(architecture) if by_name else read_weights(Path(str(init.path)))

@@ -26,15 +26,23 @@ from cxrloc.classification.bundle.file import read_bundle, write_bundle
 from cxrloc.classification.network.precision import resolve_device, resolve_precision
 from cxrloc.classification.training.distributed import member
 from cxrloc.classification.training.optimization import warmed_up_cosine
-from cxrloc.datasets.files.manifest import run_manifest
 from cxrloc.detection.config import DetectorConfig, Init
-from cxrloc.detection.data import DetectionSet, class_counts
+from cxrloc.detection.data import DetectionSet
 from cxrloc.detection.detectron2_backend.data import Draws, coco_records, training_loader
 from cxrloc.detection.detectron2_backend.network import build_network, load_start, set_precision
 from cxrloc.detection.detectron2_backend.predictor import Detectron2Predictor
 from cxrloc.detection.mask_rcnn import bundle_metadata
 from cxrloc.detection.run_config import MaskRCNNFolder
-from cxrloc.detection.training import is_finished, make_optimizer, run_mark
+from cxrloc.detection.training import (
+    KEPT_LAST,
+    check_images,
+    is_finished,
+    kept_best,
+    make_optimizer,
+    run_mark,
+    seed_step,
+    training_facts,
+)
 from cxrloc.detection.validation import mean_best_iou
 
 _BEST_NAME = "best.safetensors"
@@ -82,10 +90,7 @@ def train(
             "backend 'detectron2' trains in one process: start it without torchrun, or use "
             "--backend torchvision"
         )
-    if not len(train_set):
-        raise ValueError(
-            "there is no training image: no radiograph of the training folds has a box"
-        )
+    check_images(train_set)
     run = RunState(run_mark(config, train_set, validation_set, init))
     if is_finished(bundle, run.mark):
         return bundle
@@ -95,20 +100,12 @@ def train(
     print(report, flush=True)
     out_dir.mkdir(parents=True, exist_ok=True)
     steps = _run_trainer(network, config, train_set, validation_set, out_dir, run)
-    tensors = network.state_dict()
+    tensors, kept = network.state_dict(), KEPT_LAST
     if run.best_step >= 0:
         tensors = read_bundle(out_dir / _BEST_NAME, "maskrcnn")[0]
-    manifest = run_manifest(config, seed=config.seed, hashes={"run": run.mark}, started=started)
-    facts = {
-        "fingerprint": run.mark,
-        "train_boxes": dict(class_counts(train_set)),
-        "train_images": len(train_set),
-        "weights": str(report).splitlines()[0],
-        "detectron2": importlib.metadata.version("detectron2"),
-        "manifest": manifest,
-        "steps": steps,
-        **_kept(run),
-    }
+        kept = kept_best(run.best_step, run.best_score)
+    facts = training_facts(config, train_set, run.mark, report, started)
+    facts |= {"detectron2": importlib.metadata.version("detectron2"), "steps": steps, **kept}
     write_bundle(bundle, tensors, bundle_metadata(config, {**facts, **extra}))
     for leftover in [
         *out_dir.glob("model_*.pth"),
@@ -128,15 +125,6 @@ def start_network(config: DetectorConfig, init: Init) -> tuple[nn.Module, Any]:
     report = load_start(network, init, config.model.architecture)
     set_precision(network, resolve_precision(config.train.precision, device))
     return network, report
-
-
-def _kept(run: RunState) -> dict[str, Any]:
-    if run.best_step < 0:
-        return {"kept": "last"}
-    return {
-        "kept": f"best of validation, step {run.best_step}",
-        "validation_mean_iou": run.best_score,
-    }
 
 
 def _run_trainer(
@@ -218,7 +206,7 @@ def _hooks(
     from detectron2.engine import hooks
 
     def seed(trainer: Any) -> None:
-        torch.manual_seed(config.seed * 1_000_003 + trainer.iter)
+        seed_step(config, trainer.iter)
 
     bar = tqdm(total=draws.steps, unit="step", desc=Path(checkpointer.save_dir).name)
 

@@ -83,8 +83,7 @@ def training_batch(
     """Network input (B, 3, S, S) and targets; the mask of a box is its filled rectangle."""
     squares, targets = [], []
     for index in indices:
-        rng = np.random.default_rng([config.seed, epoch, index])
-        square, boxes, labels = data.sample(index, config.train.augment, rng)
+        square, boxes, labels = data.sample(index, config.train.augment, config.seed, epoch)
         squares.append(square)
         targets.append(
             {

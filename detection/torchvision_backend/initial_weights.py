@@ -5,7 +5,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from cxrloc.classification.bundle.file import read_bundle
 from cxrloc.classification.network.precision import resolve_device, resolve_precision
 from cxrloc.classification.network.weights import (
     LoadReport,
@@ -15,6 +14,7 @@ from cxrloc.classification.network.weights import (
 )
 from cxrloc.detection.config import DetectorConfig, Init, ModelConfig
 from cxrloc.detection.torchvision_backend.network import MaskRCNN, freeze_stages
+from cxrloc.detection.training import check_architecture
 
 _BODY = "backbone.body."
 
@@ -49,13 +49,7 @@ def load_initial(model: nn.Module, init: Init, config: ModelConfig) -> LoadRepor
         tensors = _named(model, download_imagenet(config.architecture))
         return load_partial(model, tensors, f"torchvision's ImageNet {config.architecture}")
     assert init.path is not None
-    if init.kind == "gate":
-        metadata = read_bundle(init.path, "classifier")[1]
-        if metadata["architecture"] != config.architecture:
-            raise ValueError(
-                f"{init.path} is a {metadata['architecture']}; set model.architecture to it, it is "
-                f"{config.architecture}"
-            )
+    check_architecture(init, config.architecture)
     return load_partial(model, _named(model, read_weights(init.path)), str(init.path))
 
 

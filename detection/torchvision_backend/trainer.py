@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 from tqdm import tqdm
 
-from cxrloc.classification.bundle.file import read_bundle, write_bundle
+from cxrloc.classification.bundle.file import read_bundle, read_metadata, write_bundle
 from cxrloc.classification.network.precision import resolve_device
 from cxrloc.classification.training.distributed import (
     mean_over_ranks,
@@ -35,9 +35,8 @@ from cxrloc.classification.training.sync_batch_norm import (
     share_batch_statistics,
 )
 from cxrloc.classification.training.trainer import Folders, forget_checkpoints, run_trainer
-from cxrloc.datasets.files.manifest import run_manifest
 from cxrloc.detection.config import DetectorConfig, Init
-from cxrloc.detection.data import DetectionSet, class_counts
+from cxrloc.detection.data import DetectionSet
 from cxrloc.detection.mask_rcnn import bundle_metadata
 from cxrloc.detection.run_config import MaskRCNNFolder
 from cxrloc.detection.torchvision_backend.data import Batch, training_loader
@@ -45,7 +44,16 @@ from cxrloc.detection.torchvision_backend.initial_weights import build_detector
 from cxrloc.detection.torchvision_backend.network import MaskRCNN
 from cxrloc.detection.torchvision_backend.predictor import TorchvisionPredictor
 from cxrloc.detection.torchvision_backend.sampling import loss_counts, share_sampling
-from cxrloc.detection.training import is_finished, make_optimizer, run_mark
+from cxrloc.detection.training import (
+    KEPT_LAST,
+    check_images,
+    is_finished,
+    kept_best,
+    make_optimizer,
+    run_mark,
+    seed_step,
+    training_facts,
+)
 from cxrloc.detection.validation import mean_best_iou
 
 _MAX_BAD_STEPS = 10
@@ -83,7 +91,7 @@ class DetectorTraining(L.LightningModule):
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
         images, targets = batch
-        torch.manual_seed(self.config.seed * 1_000_003 + self.global_step)
+        seed_step(self.config, self.global_step)
         losses = self.model(images, targets)
         means = torch.stack(list(losses.values()))
         counts = loss_counts(self.model)
@@ -178,10 +186,7 @@ def train(
     Under torchrun all processes call it together.
     """
     started, bundle = time.time(), MaskRCNNFolder(out_dir).detector
-    if not len(train_set):
-        raise ValueError(
-            "there is no training image: no radiograph of the training folds has a box"
-        )
+    check_images(train_set)
     mark = run_mark(config, train_set, validation_set, init)
     if run_on_rank_zero(_was_finished, bundle, mark, config):
         return bundle
@@ -190,15 +195,9 @@ def train(
     model, report = build_detector(config, init)
     print(report, flush=True)
     outcome = fit(model, config, train_set, validation_set, mark, out_dir)
-    facts = {
-        "fingerprint": mark,
-        "train_boxes": dict(class_counts(train_set)),
-        "train_images": len(train_set),
-        "weights": str(report).splitlines()[0],
-        "manifest": run_manifest(config, seed=config.seed, hashes={"run": mark}, started=started),
-        **outcome,
-    }
-    run_on_rank_zero(_write, bundle, model, bundle_metadata(config, {**facts, **extra}))
+    facts = training_facts(config, train_set, mark, report, started)
+    metadata = bundle_metadata(config, {**facts, **outcome, **extra})
+    run_on_rank_zero(_write, bundle, model, metadata)
     return bundle
 
 
@@ -236,13 +235,9 @@ def fit(
     )
     own_batch_statistics(model)
     if not module.best.weights:
-        return {"kept": "last", "steps": steps}
+        return {"steps": steps, **KEPT_LAST}
     model.load_state_dict(module.best.weights)
-    return {
-        "kept": f"best of validation, step {module.best.step}",
-        "steps": steps,
-        "validation_mean_iou": module.best.score,
-    }
+    return {"steps": steps, **kept_best(module.best.step, module.best.score)}
 
 
 def steps_done(last: Path, mark: str) -> int:
@@ -266,9 +261,9 @@ def _was_finished(bundle: Path, mark: str, config: DetectorConfig) -> bool:
     if not is_finished(bundle, mark):
         return False
     # settings that leave the weights as they are (box voting) may change: note the new ones
-    tensors, metadata = read_bundle(bundle, "maskrcnn")
     settings = json.loads(json.dumps(dataclasses.asdict(config.model)))
-    if metadata["model"] != settings:
+    if read_metadata(bundle, "maskrcnn")["model"] != settings:
+        tensors, metadata = read_bundle(bundle, "maskrcnn")
         write_bundle(bundle, tensors, {**metadata, "model": settings})
     return True
 

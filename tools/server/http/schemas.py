@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from cxrloc.classification.bundle.file import read_bundle
+from cxrloc.classification.bundle.file import read_metadata
 from cxrloc.datasets.files.manifest import RESEARCH_USE, file_sha256
 from cxrloc.localization.diagnosis.diagnoser import Diagnoser
 from cxrloc.tools.server.http.problems import Problem, problem
@@ -180,7 +180,7 @@ def loaded_models(diagnoser: Diagnoser, bundles: Sequence[Path]) -> ModelList:
 
 
 def _model(path: Path) -> Model:
-    metadata = read_bundle(path)[1]
+    metadata = read_metadata(path)
     return Model(
         kind=metadata["kind"],
         file_name=path.name,
