@@ -23,31 +23,20 @@ from __future__ import annotations
 
 import argparse
 import os
-import statistics
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: spinning threads cost 5 x
 
 from cxrloc.configs.command_line import run_tool
 
-Sides = Mapping[str, Callable[[], object]]
+if TYPE_CHECKING:
+    from cxrloc.tools.experiments.benchmarks.timing import Sides
+
 DATA_SIZES, DATA_WORKERS, DATA_IMAGES = (224, 256, 512), (0, 1, 2), 256
-
-
-@dataclass(frozen=True)
-class Part:
-    """A side that would take too long: a part of it is run, its seconds are multiplied."""
-
-    run: Callable[[], object]
-    times: int
-
-    def __call__(self) -> object:
-        return self.run()
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -86,19 +75,11 @@ def _run(arguments: argparse.Namespace) -> None:
 
 
 def report(sides: Sides, repeats: int) -> None:
-    """Run the sides in turn, once unmeasured, then `repeats` times."""
-    seconds: dict[str, list[float]] = {name: [] for name in sides}
-    for measured in [False] + [True] * repeats:
-        for name, run in sides.items():
-            began = time.perf_counter()
-            run()
-            if measured:
-                times = run.times if isinstance(run, Part) else 1
-                seconds[name].append(times * (time.perf_counter() - began))
-    base = next(iter(seconds.values()))
-    for name, values in seconds.items():
-        ratio = statistics.median(v / b for v, b in zip(values, base, strict=True))
-        print(f"{name:44s} {statistics.median(values):9.4f} s   ratio {ratio:6.2f}")
+    """Print the median seconds of each side, and each as a ratio to the first."""
+    from cxrloc.tools.experiments.benchmarks.timing import compare
+
+    for cost in compare(sides, repeats):
+        print(f"{cost.name:44s} {cost.wall:9.4f} s   ratio {cost.ratio:6.2f}")
 
 
 def index_sides(arguments: argparse.Namespace) -> Sides:
@@ -194,6 +175,7 @@ def bootstrap_sides(arguments: argparse.Namespace) -> Sides:
     import numpy as np
 
     from cxrloc.classification.metrics.bootstrap import RESAMPLES, ClusterBootstrap
+    from cxrloc.tools.experiments.benchmarks.timing import Part
 
     rng = np.random.default_rng(0)
     boxes, patients, diseases, rows, measures = 984, 726, 8, 14, 66

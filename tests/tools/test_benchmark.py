@@ -8,7 +8,8 @@ import re
 import pytest
 
 from cxrloc.tools import benchmark
-from cxrloc.tools.benchmark import Part, main, report
+from cxrloc.tools.benchmark import main, report
+from cxrloc.tools.experiments.benchmarks.timing import Part
 
 
 def test_the_sides_run_in_turn_and_the_first_is_the_unit(
