@@ -56,6 +56,19 @@ def port_number(word: str) -> int:
     return int(word)
 
 
+def add_model_options(parser: argparse.ArgumentParser) -> None:
+    """The options of tools that look at images with trained models."""
+    parser.add_argument("--classifier", type=Path, required=True, help="classifier.safetensors")
+    parser.add_argument("--maskrcnn", type=Path, help="maskrcnn.safetensors: second localizer")
+    parser.add_argument("--device", default="auto", help="cpu, cuda or auto")
+    parser.add_argument("--precision", default="auto", help="auto, fp32 or bf16")
+    parser.add_argument(
+        "--runtime",
+        default="torch",
+        help="of networks: torch, torch-bf16, onnx, openvino or openvino-int8 (see quantize.py)",
+    )
+
+
 def run_tool(
     tool: str, job: Callable[[], int | None], interrupted: str = "the same command does the rest"
 ) -> int:

@@ -33,7 +33,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 # what needs torch is imported where it is used: --help and a wrong option answer at once
-from cxrloc.configs.command_line import run_tool
+from cxrloc.configs.command_line import add_model_options, run_tool
 from cxrloc.datasets.files.manifest import RESEARCH_USE, file_sha256, run_manifest, write_json
 from cxrloc.datasets.images.read import decode_image, read_bytes, readable_images
 from cxrloc.datasets.radiograph import LoadedImage
@@ -251,17 +251,9 @@ def _parser() -> argparse.ArgumentParser:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("inputs", nargs="+", type=_input, metavar="INPUT", help="images or folders")
-    parser.add_argument("--classifier", type=Path, required=True, help="classifier.safetensors")
-    parser.add_argument("--maskrcnn", type=Path, help="maskrcnn.safetensors: second localizer")
+    add_model_options(parser)
     parser.add_argument("--out", type=Path, required=True, help="folder for the results")
-    parser.add_argument("--device", default="auto", help="cpu, cuda or auto")
-    parser.add_argument("--precision", default="auto", help="auto, fp32 or bf16")
     parser.add_argument("--dicom-out", action="store_true", help="also write DICOM objects")
-    parser.add_argument(
-        "--runtime",
-        default="torch",
-        help="of networks: torch, torch-bf16, onnx, openvino or openvino-int8 (see quantize.py)",
-    )
     return parser
 
 

@@ -23,7 +23,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cxrloc.configs.command_line import port_number, run_tool
+from cxrloc.configs.command_line import add_model_options, port_number, run_tool
 from cxrloc.tools.server.http.limits import Limits
 
 if TYPE_CHECKING:
@@ -135,18 +135,10 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--classifier", type=Path, required=True, help="classifier.safetensors")
-    parser.add_argument("--maskrcnn", type=Path, help="maskrcnn.safetensors: second localizer")
+    add_model_options(parser)
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
     parser.add_argument("--port", type=port_number, default=_PORT, help=f"default {_PORT}")
     parser.add_argument("--token-file", type=Path, help="file with what clients must show")
-    parser.add_argument("--device", default="auto", help="cpu, cuda or auto")
-    parser.add_argument("--precision", default="auto", help="auto, fp32 or bf16")
-    parser.add_argument(
-        "--runtime",
-        default="torch",
-        help="of networks: torch, torch-bf16, onnx, openvino or openvino-int8 (see quantize.py)",
-    )
     group = parser.add_argument_group("limits", "what one client may ask")
     for field in fields(Limits):
         group.add_argument(
