@@ -115,6 +115,29 @@ def test_an_interrupt_is_status_130_and_a_message(
     assert capsys.readouterr().err.startswith(f"{name.rpartition('.')[2]}: interrupted; ")
 
 
+@pytest.mark.parametrize(
+    ("name", "option"),
+    [
+        ("predict", "--classifier"),
+        ("localize", "--localizer"),
+        ("train_classifier", "--train.lr"),
+        ("compare_localizers", "--ground-truth"),
+        ("serve", "--port"),
+        ("experiments.compare_networks", "--ensemble"),
+        ("experiments.score_images", "--classifier"),
+    ],
+)
+def test_help_does_not_wait_for_torch(name: str, option: str) -> None:
+    program = (
+        f"import sys; from cxrloc.tools.{name} import main\n"
+        "try: main(['--help'])\n"
+        "except SystemExit as stop: print(stop.code, 'torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.stdout.splitlines()[-1:] == ["0 False"], done.stderr
+    assert option in done.stdout
+
+
 @pytest.mark.parametrize(("returned", "status"), [(None, 0), (0, 0), (1, 1)])
 def test_a_job_that_ends_says_whether_some_inputs_failed(returned: int | None, status: int) -> None:
     assert run_tool("tool", lambda: returned) == status
