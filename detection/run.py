@@ -36,7 +36,7 @@ from cxrloc.detection.mask_rcnn import (
     load_predictor,
 )
 from cxrloc.detection.run_config import MaskRCNNConfig, MaskRCNNFolder
-from cxrloc.detection.training import check_gate, fingerprint
+from cxrloc.detection.training import check_gate, fingerprint, torch_threads
 from cxrloc.detection.validation import image_of
 from cxrloc.localization.evaluation.coco_ap import (
     AveragePrecision,
@@ -73,7 +73,7 @@ def run_maskrcnn(config: MaskRCNNConfig) -> Path:
     """
     started = time.time()
     load_backend(config.backend)
-    with process_group(config.train.device):
+    with torch_threads(config.train.threads), process_group(config.train.device):
         member().images_per_step(config.train.batch_size)  # before anything takes time
         run = _prepare(config)
         folds = config.test_folds(run.prepared.k)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +93,22 @@ def training_facts(
 def kept_best(step: int, score: float) -> dict[str, Any]:
     """What a bundle says of its weights where validation chose them; otherwise `KEPT_LAST`."""
     return {"kept": f"best of validation, step {step}", "validation_mean_iou": score}
+
+
+@contextmanager
+def torch_threads(number: int) -> Iterator[None]:
+    """Let torch compute with this many threads, 0 leaves its own choice; afterwards as before.
+
+    Sums are added in another order with another number, so whoever trains next in this process
+    would not get the figures of a process of its own.
+    """
+    before = torch.get_num_threads()
+    if number:
+        torch.set_num_threads(number)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def seed_step(config: DetectorConfig, step: int) -> None:

@@ -94,8 +94,6 @@ def train(
     run = RunState(run_mark(config, train_set, validation_set, init))
     if is_finished(bundle, run.mark):
         return bundle
-    if config.train.threads:
-        torch.set_num_threads(config.train.threads)
     network, report = start_network(config, init)
     print(report, flush=True)
     out_dir.mkdir(parents=True, exist_ok=True)

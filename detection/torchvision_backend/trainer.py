@@ -190,8 +190,6 @@ def train(
     mark = run_mark(config, train_set, validation_set, init)
     if run_on_rank_zero(_was_finished, bundle, mark, config):
         return bundle
-    if config.train.threads:
-        torch.set_num_threads(config.train.threads)
     model, report = build_detector(config, init)
     print(report, flush=True)
     outcome = fit(model, config, train_set, validation_set, mark, out_dir)
