@@ -17,6 +17,7 @@ from cxrloc.localization.evaluation.box_scores import Measure, score_boxes
 from cxrloc.localization.evaluation.detections import DISEASE_GIVEN, GATED, Detections
 from cxrloc.localization.evaluation.evaluated import Evaluated
 from cxrloc.localization.evaluation.ground_truth import FloatArray, GroundTruth
+from cxrloc.localization.report.comparison_tables import disease_cells
 from cxrloc.localization.report.sections import Section
 
 MERGED = (("Infiltration", "Pneumonia", "Consolidation"), ("Nodule", "Mass"))
@@ -141,8 +142,8 @@ def _estimates(strict: FloatArray, merged: FloatArray, bootstrap: ClusterBootstr
 def _cells(
     truth: GroundTruth, affected: Sequence[str], figure: DiseaseEstimates
 ) -> dict[str, Cell]:
-    estimate_of = dict(zip(truth.disease_names, figure.per_disease, strict=True))
-    return {name: Cell(estimate_of[name]) for name in affected} | {MACRO_MEAN: Cell(figure.macro)}
+    cells = disease_cells(truth.disease_names, figure)
+    return {name: cells[name] for name in (*affected, MACRO_MEAN)}
 
 
 def _finding(label: str, figures: _Figures) -> str:
