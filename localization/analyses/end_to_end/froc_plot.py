@@ -14,11 +14,11 @@ from cxrloc.classification.report.plots import (
     COLOURS,
     CONTROL_GREYS,
     MARKERS,
+    legend_below,
     light_grid,
     panels,
 )
 from cxrloc.classification.report.tables import Cell, cell_text
-from cxrloc.datasets.files.manifest import RESEARCH_USE
 from cxrloc.localization.analyses.end_to_end.false_boxes import OperatingPoint
 from cxrloc.localization.analyses.end_to_end.froc import GRID, POINTS, Froc
 from cxrloc.localization.evaluation.controls import CONTROL_NAMES
@@ -143,15 +143,7 @@ def _legend(figure: Figure, looks: Mapping[str, _Look], marked: bool) -> None:
     title = "hit and false boxes: of the panel's diseases, band: 95 % interval over patients"
     if marked:
         title += ", marker: operating point of the gate (top-1)"
-    figure.legend(
-        handles=handles,
-        loc="outside lower center",
-        ncols=len(handles),
-        fontsize=9,
-        title=f"{title}.  {RESEARCH_USE}.",
-        title_fontsize=9,
-        frameon=False,
-    )
+    legend_below(figure, title, len(handles), handles=handles)
 
 
 def _line(look: _Look) -> _Look:
