@@ -18,7 +18,7 @@ from cxrloc.classification.report.plots import (
     light_grid,
     panels,
 )
-from cxrloc.classification.report.tables import Cell, cell_text
+from cxrloc.classification.report.tables import estimate_text
 from cxrloc.localization.analyses.end_to_end.false_boxes import OperatingPoint
 from cxrloc.localization.analyses.end_to_end.froc import GRID, POINTS, Froc
 from cxrloc.localization.evaluation.controls import CONTROL_NAMES
@@ -152,7 +152,7 @@ def _line(look: _Look) -> _Look:
 
 def _alt(curves: Sequence[Froc], points: Sequence[OperatingPoint]) -> str:
     pooled = [curve for curve in curves if curve.disease is None]
-    reached = "; ".join(f"{c.localizer} {cell_text(Cell(c.at_points[_ONE]))}" for c in pooled)
+    reached = "; ".join(f"{c.localizer} {estimate_text(c.at_points[_ONE])}" for c in pooled)
     text = (
         f"{_title(curves[0])}. Panels: all diseases together, then each disease; across: false "
         f"boxes per image from {GRID[0]:g} to {GRID[-1]:g}, logarithmic; up: localized sensitivity "
