@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -86,6 +87,34 @@ def light_grid(axis: Axes, along: str = "both") -> None:
     """Thin grey lines behind what is plotted; `along` is x, y or both."""
     axis.grid(axis=along, color="#dddddd", linewidth=0.6)  # type: ignore[arg-type]
     axis.set_axisbelow(True)
+
+
+def named_lines(axis: Axes, names: Sequence[str]) -> None:
+    """Rows from the top down, each with its name at the left and a thin line between two."""
+    axis.set_yticks([i + 0.5 for i in range(len(names))], names, fontsize=9)
+    axis.set_ylim(len(names), 0)  # the first on top
+    axis.tick_params(axis="y", length=0)
+    light_grid(axis, "x")
+    for i in range(1, len(names)):
+        axis.axhline(i, color="#bbbbbb", linewidth=0.5)
+
+
+def legend_below(figure: Figure, title: str, ncols: int, **which: Any) -> None:
+    """The legend of all panels, below them; its title ends in the words of research use.
+
+    Args:
+        title: what a reader must know of the marks; may be empty.
+        which: handles and labels, and how they look; those of all panels if none are given.
+    """
+    figure.legend(
+        loc="outside lower center",
+        ncols=ncols,
+        fontsize=9,
+        title=f"{title}.  {RESEARCH_USE}." if title else f"{RESEARCH_USE}.",
+        title_fontsize=9,
+        frameon=False,
+        **which,
+    )
 
 
 def titled(title: str, note: str) -> str:

@@ -14,7 +14,7 @@ from cxrloc.classification.metrics.bootstrap import MACRO_MEAN, FloatArray
 from cxrloc.classification.metrics.ranking import ClassifierMetrics, DiseaseMetrics
 from cxrloc.classification.metrics.scored_images import ScoredImages
 from cxrloc.classification.report.plots import blank_figure, save_figure
-from cxrloc.classification.report.tables import Cell, ResultTable, TableRow, Value, cell_text
+from cxrloc.classification.report.tables import Cell, ResultTable, TableRow, Value, estimate_text
 
 _AUC, _AP = "AUC (95 % interval)", "AP (95 % interval)"
 
@@ -70,7 +70,7 @@ def plot_roc(path: Path, images: ScoredImages, metrics: ClassifierMetrics) -> No
     figure = blank_figure(7, 6)
     axes = figure.subplots()
     for i, (disease, metric) in enumerate(metrics.diseases.items()):
-        name = f"{disease}: {cell_text(Cell(metric.auc))}"
+        name = f"{disease}: {estimate_text(metric.auc)}"
         if not metric.auc.defined:
             axes.plot([], [], color="none", label=name)
             continue

@@ -174,6 +174,11 @@ def cell_text(cell: Cell) -> str:
     return ", ".join(filter(None, (" ".join(filter(None, parts)), skill)))
 
 
+def estimate_text(estimate: Estimate) -> str:
+    """`.453 [.401, .502]`."""
+    return cell_text(Cell(estimate))
+
+
 def cell_parts(cell: Cell) -> CellParts:
     """The texts of which `cell_text` is made."""
     if cell.printed is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from typing import Any, Literal
 
 import numpy as np
@@ -37,14 +38,16 @@ _BOUNDS: tuple[Literal["ignored", "counted"], ...] = ("ignored", "counted")
 
 def average_precision(evaluated: Evaluated) -> Section:
     """AP of each localizer on the images that it has looked at, of all its boxes and its masks."""
-    rows: list[TableRow] = []
+    masks_of = evaluated.inputs.masks
+    box_rows: list[TableRow] = []
+    mask_rows: dict[str, list[TableRow]] = {}
     for name, detections in evaluated.everywhere.items():
         coco = _coco(evaluated.truth, evaluated.looked_at[name])
-        rows += _rows(coco, name, _box_results(detections), "bbox")
-    for name, masks in evaluated.inputs.masks.items():
-        coco = _coco(evaluated.truth, evaluated.looked_at[name])
-        results = _mask_results(masks, evaluated.images)
-        rows += _rows(_in_frame_of(coco, results), name, results, "segm")
+        box_rows += _rows(coco, name, _box_results(detections), "bbox")
+        if name in masks_of:
+            results = _mask_results(masks_of[name], evaluated.images)
+            mask_rows[name] = _rows(_in_frame_of(coco, results), name, results, "segm")
+    rows = [*box_rows, *chain.from_iterable(mask_rows[name] for name in masks_of)]
     return Section("coco_ap", "COCO average precision", _PARAGRAPHS, (_table(rows),))
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from cxrloc.classification.metrics.bootstrap import Estimate
-from cxrloc.classification.report.tables import Cell, cell_text
+from cxrloc.classification.report.tables import estimate_text
 from cxrloc.localization.evaluation.box_scores import Measure
 from cxrloc.localization.evaluation.comparison import Comparison, ScoredLocalizer
 from cxrloc.localization.evaluation.detections import DISEASE_GIVEN
 from cxrloc.localization.evaluation.evaluated import Evaluated
-from cxrloc.localization.evaluation.paired_tests import PairTests
+from cxrloc.localization.evaluation.paired_tests import ALPHA, PairTests
 from cxrloc.localization.evaluation.pairwise import REFERENCE_CONTROL
 from cxrloc.localization.report.comparison_tables import accuracy_table, mean_table
 from cxrloc.localization.report.glossary import MISS_RULE
@@ -19,8 +19,6 @@ from cxrloc.localization.report.pair_tables import (
 )
 from cxrloc.localization.report.plots import accuracy_curves, iou_boxplots, paired_boxplots
 from cxrloc.localization.report.sections import NamedFigure, Section
-
-_ALPHA = 0.05
 
 
 def means(evaluated: Evaluated) -> Section:
@@ -90,11 +88,11 @@ def _macro_sentences(comparison: Comparison, measure: str) -> list[str]:
 def _macro_sentence(comparison: Comparison, scored: ScoredLocalizer, measure: str) -> str:
     over_reference = (scored.label, measure, REFERENCE_CONTROL)
     skills = (
-        f", skill {_text(skill.estimates.macro)}"
+        f", skill {estimate_text(skill.estimates.macro)}"
         for skill in comparison.skills
         if (skill.localizer, skill.measure, skill.control) == over_reference
     )
-    return f"{scored.label} {_text(scored.estimates[measure].macro)}{''.join(skills)}"
+    return f"{scored.label} {estimate_text(scored.estimates[measure].macro)}{''.join(skills)}"
 
 
 def _pair_sentences(comparison: Comparison) -> tuple[str, ...]:
@@ -102,7 +100,7 @@ def _pair_sentences(comparison: Comparison) -> tuple[str, ...]:
     controls = {row.label for row in comparison.localizers if row.is_control}
     tests = {(pair.localizer, pair.minus): pair.tests for pair in comparison.tests}
     return tuple(
-        f"{d.localizer} minus {d.minus}: macro mean IoU {_text(d.estimates.macro)}, "
+        f"{d.localizer} minus {d.minus}: macro mean IoU {estimate_text(d.estimates.macro)}, "
         f"{_verdict(d.estimates.macro)}; {_significant(tests[d.localizer, d.minus])}."
         for d in comparison.differences
         if d.measure == "mean_iou" and (d.minus not in controls or d.minus == REFERENCE_CONTROL)
@@ -117,13 +115,9 @@ def _verdict(difference: Estimate) -> str:
 
 def _significant(tests: PairTests) -> str:
     made = [test for test in tests.per_disease if test.tested]
-    sure = [test for test in made if test.wilcoxon_holm_p < _ALPHA]
+    sure = [test for test in made if test.wilcoxon_holm_p < ALPHA]
     better = sum(test.rank_biserial > 0 for test in sure)
     return (
         f"better in {better} and worse in {len(sure) - better} of {len(made)} diseases tested "
-        f"(Wilcoxon, Holm p < {_ALPHA:g})"
+        f"(Wilcoxon, Holm p < {ALPHA:g})"
     )
-
-
-def _text(estimate: Estimate) -> str:
-    return cell_text(Cell(estimate))

@@ -17,6 +17,7 @@ from cxrloc.localization.evaluation.box_scores import Measure, score_boxes
 from cxrloc.localization.evaluation.detections import DISEASE_GIVEN, GATED, Detections
 from cxrloc.localization.evaluation.evaluated import Evaluated
 from cxrloc.localization.evaluation.ground_truth import FloatArray, GroundTruth
+from cxrloc.localization.report.comparison_tables import disease_cells
 from cxrloc.localization.report.sections import Section
 
 MERGED = (("Infiltration", "Pneumonia", "Consolidation"), ("Nodule", "Mass"))
@@ -55,14 +56,17 @@ def merge_names(detections: Detections, groups: Mapping[str, tuple[str, ...]]) -
 
 
 def strict_and_merged_iou(
-    detections: Detections, groups: Mapping[str, tuple[str, ...]]
+    evaluated: Evaluated, name: str, setting: str, groups: Mapping[str, tuple[str, ...]]
 ) -> tuple[FloatArray, FloatArray]:
     """IoU of the top-1 box with every ground-truth box, names strict and merged: two of (N,).
 
-    Of gated detections only those that pass are given. So in merged mode a pair passes when the
-    gate passes any disease of the group that it knows.
+    Gated, only the boxes that pass are merged. So in merged mode a pair passes when the gate
+    passes any disease of the group that it knows.
     """
-    return score_boxes(detections).iou, score_boxes(merge_names(detections, groups)).iou
+    scores, boxes = evaluated.scores[name], evaluated.inputs.predictions[name]
+    if setting == GATED and evaluated.passes is not None:
+        scores, boxes = scores.only_where(evaluated.passes), evaluated.passing[name]
+    return scores.iou, score_boxes(merge_names(boxes, groups)).iou
 
 
 def synonyms(evaluated: Evaluated) -> Section:
@@ -101,13 +105,13 @@ def _table(
     gated: bool,
 ) -> tuple[ResultTable, tuple[str, ...]]:
     """The table, and one sentence per localizer and setting."""
-    truth, predictions, gate = evaluated.truth, evaluated.inputs.predictions, evaluated.inputs.gate
-    settings = [(name, DISEASE_GIVEN, boxes) for name, boxes in predictions.items()]
-    if gate is not None:
-        settings += [(name, GATED, boxes.passing(gate)) for name, boxes in predictions.items()]
+    truth = evaluated.truth
+    settings = [(name, DISEASE_GIVEN) for name in evaluated.inputs.predictions]
+    settings += [(name, GATED) for name in evaluated.passing]
     rows, sentences = [], []
-    for name, setting, boxes in settings:
-        figures = _estimates(*strict_and_merged_iou(boxes, groups), evaluated.bootstrap)
+    for name, setting in settings:
+        ious = strict_and_merged_iou(evaluated, name, setting, groups)
+        figures = _estimates(*ious, evaluated.bootstrap)
         for (measure, names), figure in figures.items():
             lead: dict[str, str | float] = {"measure": measure, "localizer": name}
             lead |= {"setting": setting, "names": names}
@@ -138,8 +142,8 @@ def _estimates(strict: FloatArray, merged: FloatArray, bootstrap: ClusterBootstr
 def _cells(
     truth: GroundTruth, affected: Sequence[str], figure: DiseaseEstimates
 ) -> dict[str, Cell]:
-    estimate_of = dict(zip(truth.disease_names, figure.per_disease, strict=True))
-    return {name: Cell(estimate_of[name]) for name in affected} | {MACRO_MEAN: Cell(figure.macro)}
+    cells = disease_cells(truth.disease_names, figure)
+    return {name: cells[name] for name in (*affected, MACRO_MEAN)}
 
 
 def _finding(label: str, figures: _Figures) -> str:

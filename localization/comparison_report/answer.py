@@ -13,14 +13,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from cxrloc.classification.metrics.bootstrap import DiseaseEstimates, Estimate
-from cxrloc.classification.report.tables import Cell, cell_text
+from cxrloc.classification.report.tables import estimate_text
 from cxrloc.localization.analyses.taxonomy.taxonomy import ALL_BOXES, BoxOutcome, Taxonomy
 from cxrloc.localization.evaluation.comparison import Comparison, ScoredLocalizer
 from cxrloc.localization.evaluation.detections import DISEASE_GIVEN, GATED
-from cxrloc.localization.evaluation.paired_tests import MIN_PATIENTS, PairTests
+from cxrloc.localization.evaluation.paired_tests import ALPHA, MIN_PATIENTS, PairTests
 from cxrloc.localization.evaluation.pairwise import REFERENCE_CONTROL
 
-ALPHA = 0.05
 _MEASURE = "mean_iou"
 _SAME = 0.0005  # the two heads of one network can differ for sure, and by nothing that is printed
 # What follows from the interval of a difference, against a localizer and against controls
@@ -126,7 +125,7 @@ def _verdict_sentence(pair: _Pair) -> str:
     macro = pair.estimates.macro
     return (
         f"{pair.first.label} {_VERDICTS[_verdict(macro)]} {pair.second.label}: macro mean IoU "
-        f"{_mean(pair.first)} against {_mean(pair.second)}, a difference of {_text(macro)}."
+        f"{_mean(pair.first)} against {_mean(pair.second)}, a difference of {estimate_text(macro)}."
     )
 
 
@@ -146,8 +145,8 @@ def _diseases(comparison: Comparison, pair: _Pair) -> list[str]:
     tests = zip(comparison.truth.disease_names, pair.tests.per_disease, strict=True)
     untested = [name for name, test in tests if not test.tested]
     open_ones = [n for n in comparison.truth.disease_names if n not in {*sure, *untested}]
-    better = [f"{n} ({_text(e)})" for n, e in sure.items() if e.value > 0]
-    worse = [f"{n} ({_text(e)})" for n, e in sure.items() if e.value < 0]
+    better = [f"{n} ({estimate_text(e)})" for n, e in sure.items() if e.value > 0]
+    worse = [f"{n} ({estimate_text(e)})" for n, e in sure.items() if e.value < 0]
     sentences = []
     if better:
         sentences.append(f"It is better for {_listed(better)}.")
@@ -200,7 +199,8 @@ def _against_controls(comparison: Comparison, scored: ScoredLocalizer) -> str:
     for control in comparison.localizers:
         if control.is_control:
             macro = _pair(comparison, scored, control).estimates.macro
-            verdicts.setdefault(_verdict(macro), []).append(f"{control.label} ({_text(macro)})")
+            phrase = f"{control.label} ({estimate_text(macro)})"
+            verdicts.setdefault(_verdict(macro), []).append(phrase)
     phrases = [f"{_AGAINST[v]} {_listed(verdicts[v])}" for v in _AGAINST if v in verdicts]
     return f"{scored.label} {'; '.join(phrases)}."
 
@@ -209,7 +209,7 @@ def _lost_diseases(comparison: Comparison, scored: ScoredLocalizer) -> list[str]
     """Diseases for which the reference control is better than a localizer, as a sentence."""
     reference = next(row for row in comparison.localizers if row.name == REFERENCE_CONTROL)
     sure = _sure_diseases(comparison, _pair(comparison, scored, reference))
-    lost = [f"{name} ({_text(e)})" for name, e in sure.items() if e.value < 0]
+    lost = [f"{name} ({estimate_text(e)})" for name, e in sure.items() if e.value < 0]
     return [f"It loses to {reference.label} for {_listed(lost)}."] if lost else []
 
 
@@ -240,11 +240,7 @@ def _short(number: float) -> str:
 
 
 def _mean(scored: ScoredLocalizer) -> str:
-    return _text(scored.estimates[_MEASURE].macro)
-
-
-def _text(estimate: Estimate) -> str:
-    return cell_text(Cell(estimate))
+    return estimate_text(scored.estimates[_MEASURE].macro)
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -6,7 +6,7 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from cxrloc.classification.report.tables import Cell, ResultTable, cell_text, write_table
+from cxrloc.classification.report.tables import ResultTable, estimate_text, write_table
 from cxrloc.datasets.files.atomic import write_text
 from cxrloc.datasets.files.manifest import RESEARCH_USE, write_json
 from cxrloc.localization.comparison_report.build import ComparisonReport
@@ -74,12 +74,12 @@ def terminal_text(report: ComparisonReport, out: Path) -> str:
     for scored in comparison.localizers:
         figures = [scored.estimates[m].macro for m in ("mean_iou", "acc_iou@0.5")]
         label = f"{scored.label} ({scored.setting})" if scored.is_control else scored.label
-        lines.append(f"{label:34s}" + "".join(f"{cell_text(Cell(f)):22s}" for f in figures))
+        lines.append(f"{label:34s}" + "".join(f"{estimate_text(f):22s}" for f in figures))
     for difference in comparison.differences:
         if difference.measure == "mean_iou":
             macro = difference.estimates.macro
             verdict = "excludes zero" if macro.excludes_zero else "includes zero"
             pair = f"{difference.localizer} - {difference.minus}"
-            lines.append(f"{pair}: {cell_text(Cell(macro))} {verdict}")
+            lines.append(f"{pair}: {estimate_text(macro)} {verdict}")
     lines += ["", *report.answer, *filter(None, [report.stamp])]
     return "\n".join([*lines, "", f"The report is {out / 'report.html'}. {RESEARCH_USE}."])

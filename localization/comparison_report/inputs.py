@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import sys
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from cxrloc.classification.inference.gate_table import read_gate_table
 from cxrloc.datasets.files.manifest import file_sha256
@@ -25,7 +25,13 @@ from cxrloc.localization.evaluation.gate_decisions import gate_decisions
 from cxrloc.localization.evaluation.ground_truth import GroundTruth, ground_truth_from_coco
 from cxrloc.localization.predictions.columns import BoxColumns
 from cxrloc.localization.predictions.masks import MaskResult
-from cxrloc.localization.predictions.results_file import read_boxes, read_mask_results
+from cxrloc.localization.predictions.results_file import (
+    read_boxes,
+    read_mask_results,
+    read_results,
+)
+
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -77,26 +83,18 @@ def read_inputs(files: InputFiles, **settings: Any) -> ComparisonInputs:
         provenances["gate"] = read_provenance(files.gate)
     if files.segmentations is not None:
         segmentations = read_segmentations(files.segmentations)
+    boxes, masks = read_localizers(files.predictions, provenances, coco)
     return ComparisonInputs(
         truth=truth,
-        predictions={n: place(truth, _read(path, coco)) for n, path in files.predictions.items()},
+        predictions={name: place(truth, columns) for name, columns in boxes.items()},
         gate=gate,
         provenances=provenances,
         maps={name: read_heat_maps(path) for name, path in files.maps.items()},
-        masks=read_masks(files.predictions, provenances, coco),
+        masks=masks,
         image_paths=image_paths(truth, files.ground_truth, files.images),
         segmentations=segmentations,
         **settings,
     )
-
-
-def _read(path: Path, coco: dict[str, Any]) -> BoxColumns:
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        boxes = read_boxes(path, coco)
-    for warning in caught:
-        print(f"warning: {warning.message}", file=sys.stderr)
-    return boxes
 
 
 def with_missing(coco: dict[str, Any], path: Path) -> dict[str, Any]:
@@ -127,21 +125,49 @@ def with_missing(coco: dict[str, Any], path: Path) -> dict[str, Any]:
     return {**coco, "info": {**coco.get("info", {}), "not_on_disk": missing}}
 
 
-def read_masks(
+def read_localizers(
     files: Mapping[str, Path], provenances: Mapping[str, Provenance | None], coco: dict[str, Any]
-) -> dict[str, list[MaskResult]]:
-    """Masks of each localizer that has any: in its results file, or where its sidecar says.
+) -> tuple[dict[str, BoxColumns], dict[str, list[MaskResult]]]:
+    """Boxes of each localizer, and masks of each that has any.
 
-    Two localizers of one network (its box head, its mask head) have the same masks: they count
-    once, under the first name.
+    Masks are in its results file, or where its sidecar says. Two localizers of one network (its
+    box head, its mask head) have the same masks: they count once, under the first name.
     """
-    sources: dict[Path, str] = {}
+    sources = _mask_sources(files, provenances)
+    boxes: dict[str, BoxColumns] = {}
+    masks: dict[str, list[MaskResult]] = {}
+    for name, path in files.items():
+        if sources.get(name) == path:
+            boxes[name], masks[name] = _warned(read_results, path, coco)
+            continue
+        boxes[name] = _warned(read_boxes, path, coco)
+        if name in sources:
+            masks[name] = read_mask_results(sources[name], coco)
+    return boxes, {name: results for name, results in masks.items() if results}
+
+
+def _mask_sources(
+    files: Mapping[str, Path], provenances: Mapping[str, Provenance | None]
+) -> dict[str, Path]:
+    """Localizer -> the file of its masks, of those that are the first with this file."""
+    first: dict[Path, str] = {}
     for name, path in files.items():
         provenance = provenances.get(name)
         beside = None if provenance is None else provenance.masks
-        sources.setdefault(beside or path, name)
-    found = {name: read_mask_results(path, coco) for path, name in sources.items()}
-    return {name: masks for name, masks in found.items() if masks}
+        first.setdefault(beside or path, name)
+    return {name: path for path, name in first.items()}
+
+
+def _warned(
+    read: Callable[[Path, dict[str, Any]], Result], path: Path, coco: dict[str, Any]
+) -> Result:
+    """What is read, its warnings printed as lines of the terminal."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        result = read(path, coco)
+    for warning in caught:
+        print(f"warning: {warning.message}", file=sys.stderr)
+    return result
 
 
 def image_paths(truth: GroundTruth, ground_truth: Path, images: Path | None) -> dict[str, Path]:

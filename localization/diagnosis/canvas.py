@@ -20,6 +20,7 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
 from cxrloc.datasets.files.atomic import whole_file
+from cxrloc.datasets.images.transforms import resized
 
 Rgb = tuple[int, int, int]
 Line = Literal["solid", "dashed", "dotted"]
@@ -160,6 +161,11 @@ def shortened(text: str, size: int, width: float, *, bold: bool = False) -> str:
 
     fitting = bisect_right(range(len(text)), width, key=lambda kept: font.getlength(cut(kept)))
     return cut(max(0, fitting - 1))
+
+
+def grey_picture(pixels: Pixels, size_wh: tuple[int, int]) -> Pixels:
+    """A grey image (H, W) in colour (h, w, 3), resized."""
+    return np.asarray(cv2.cvtColor(resized(pixels, size_wh), cv2.COLOR_GRAY2RGB), dtype=np.uint8)
 
 
 def rgb(colour: str) -> Rgb:

@@ -24,6 +24,7 @@ from cxrloc.localization.diagnosis.canvas import (
     Line,
     Pixels,
     Place,
+    grey_picture,
     rgb,
     shortened,
     text_width,
@@ -52,7 +53,7 @@ def draw_boxes(image: LoadedImage, diagnosis: Diagnosis) -> Canvas:
     """The image with each localizer's strongest box of each present disease, and findings."""
     width, height = fitted(image.size_hw, _IMAGE_PX)
     canvas = Canvas(width + _PANEL_PX, max(height, 760))
-    canvas.paste(_image_rgb(image, (width, height)), 0, 0)
+    canvas.paste(grey_picture(image.pixels, (width, height)), 0, 0)
     styles = list(zip(_STYLES, diagnosis.boxes, strict=False))
     for (colour, line), name in styles:
         for box in diagnosis.best(name).values():
@@ -77,7 +78,7 @@ def draw_heat_maps(image: LoadedImage, diagnosis: Diagnosis) -> Canvas:
     cell = max(width, _HEAT_TITLE_PX) + 12  # a narrow image leaves room for its title
     size = (max(columns * cell + 12, _HEAT_MIN_PX), head + rows * (height + gap) + foot)
     canvas = Canvas(*size)
-    small = _image_rgb(image, (width, height))
+    small = grey_picture(image.pixels, (width, height))
     for i in range(max(1, len(diseases))):
         left = 12 + (i % columns) * cell + (cell - 12 - width) // 2
         top = head + gap + (i // columns) * (height + gap)
@@ -89,11 +90,6 @@ def draw_heat_maps(image: LoadedImage, diagnosis: Diagnosis) -> Canvas:
             _say(canvas, _NO_MAP, panel)
     _draw_heat_legend(canvas, diagnosis, size)
     return canvas
-
-
-def _image_rgb(image: LoadedImage, size_wh: tuple[int, int]) -> Pixels:
-    grey = resized(image.pixels, size_wh)
-    return np.asarray(cv2.cvtColor(grey, cv2.COLOR_GRAY2RGB), dtype=np.uint8)
 
 
 def _placed(

@@ -9,10 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from matplotlib.colors import to_rgb
-
 from cxrloc.datasets.files.manifest import RESEARCH_USE
+from cxrloc.localization.diagnosis.canvas import rgb
 from cxrloc.localization.diagnosis.diagnoser import Diagnosis
 from cxrloc.localization.diagnosis.drawing import BOX_COLOURS
 from cxrloc.localization.dicom_output.source import NAME, SourceImage, identified, series
@@ -62,8 +60,7 @@ def _layer(name: str, description: str, order: int) -> Any:
     from highdicom.color import CIELabColor
 
     code = "".join(c if c.isalnum() else "_" for c in name.upper())[:16]
-    rgb = np.array(to_rgb(BOX_COLOURS[order % len(BOX_COLOURS)])) * 255
-    colour = CIELabColor.from_rgb(*(round(float(value)) for value in rgb))
+    colour = CIELabColor.from_rgb(*rgb(BOX_COLOURS[order % len(BOX_COLOURS)]))
     return pr.GraphicLayer(code, order + 1, description, display_color=colour)
 
 

@@ -142,6 +142,14 @@ class Evaluated:
         return None if self.inputs.gate is None else self.inputs.gate.on_boxes(self.truth)
 
     @cached_property
+    def passing(self) -> dict[str, Detections]:
+        """Localizer -> its boxes of what the gate says present; empty without a gate."""
+        gate = self.inputs.gate
+        if gate is None:
+            return {}
+        return {name: boxes.passing(gate) for name, boxes in self.inputs.predictions.items()}
+
+    @cached_property
     def _others(self) -> OtherPatients:
         return OtherPatients(self.truth)
 

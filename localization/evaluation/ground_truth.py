@@ -76,12 +76,12 @@ class ImageTable:
         """Image id -> patient."""
         return dict(zip(self.image_ids, self.patient_ids, strict=True))
 
-    @property
+    @cached_property
     def boxed(self) -> npt.NDArray[np.bool_]:
         """(N,) images with a ground-truth box."""
         return np.asarray((self.status == BOXED).any(axis=1))
 
-    @property
+    @cached_property
     def without_finding(self) -> npt.NDArray[np.bool_]:
         """(N,) images that are labelled with nothing at all.
 

@@ -20,6 +20,7 @@ from cxrloc.classification.metrics.delong import holm
 from cxrloc.localization.evaluation.ground_truth import FloatArray, GroundTruth
 
 MIN_PATIENTS = 10
+ALPHA = 0.05  # below it a p-value, adjusted by Holm, counts as sure
 # Up to here all signs are counted out. That is scipy's limit too, but with zeros or ties it goes
 # over to the normal curve at 14 patients, which gives 5 gains among 25 zeros .026 instead of .0625.
 _EXACT_DIFFERENCES = 50

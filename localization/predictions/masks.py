@@ -31,8 +31,14 @@ def encode_mask(
     """COCO's compressed RLE of an (H, W) mask; `counts` is a str, so that JSON can hold it."""
     if mask.shape != size_hw:
         raise ValueError(f"{where}: expected a mask of shape {size_hw}, got {mask.shape}")
-    encoded = rle.encode(np.asfortranarray(mask, dtype=np.uint8))
-    return {"size": [int(v) for v in encoded["size"]], "counts": encoded["counts"].decode("ascii")}
+    return plain_rle(rle.encode(np.asfortranarray(mask, dtype=np.uint8)))
+
+
+def plain_rle(encoded: Mapping[str, Any]) -> dict[str, Any]:
+    """A compressed RLE of pycocotools, its `counts` a str."""
+    counts = encoded["counts"]
+    text = counts.decode("ascii") if isinstance(counts, bytes) else counts
+    return {"size": [int(side) for side in encoded["size"]], "counts": text}
 
 
 def mask_size(encoded: Mapping[str, Any], where: str) -> tuple[int, int]:

@@ -108,17 +108,22 @@ def read_predictions(path: Path, coco: Mapping[str, Any]) -> list[Localization]:
         FileNotFoundError: when there is no such file.
         ValueError: naming the file, the entry's number (from 0) and what was expected.
     """
-    return _read(path, coco).localizations
+    return _parsed(_entries(path), CocoNames(coco, str(path)), path).localizations
 
 
 def read_boxes(path: Path, coco: Mapping[str, Any]) -> BoxColumns:
     """As `read_predictions`, as columns: for files of many boxes."""
-    return _read(path, coco).boxes
+    return _parsed(_entries(path), CocoNames(coco, str(path)), path).boxes
 
 
-def _read(path: Path, coco: Mapping[str, Any]) -> ParsedPredictions:
-    entries = _entries(path)
-    parsed = parse_predictions(entries, coco, source=str(path))
+def read_results(path: Path, coco: Mapping[str, Any]) -> tuple[BoxColumns, list[MaskResult]]:
+    """As `read_boxes` and `read_mask_results`, of a file that is opened once."""
+    entries, names = _entries(path), CocoNames(coco, str(path))
+    return _parsed(entries, names, path).boxes, _masks(entries, names, path)
+
+
+def _parsed(entries: list[Any], names: CocoNames, path: Path) -> ParsedPredictions:
+    parsed = _columns(entries, names, str(path))
     if parsed.clipped or parsed.dropped:
         warnings.warn(
             f"{path}: of {len(entries)} boxes {parsed.clipped} were cut off at the image's border "
@@ -133,10 +138,11 @@ def parse_predictions(
 ) -> ParsedPredictions:
     """As `read_predictions`, from the parsed JSON; `source` is the name used in error messages."""
     names = CocoNames(coco, source)
-    rows = [
-        _row(entry, names, f"{source}: entry {number}")
-        for number, entry in enumerate(_results_list(entries, source))
-    ]
+    return _columns(_results_list(entries, source), names, source)
+
+
+def _columns(entries: list[Any], names: CocoNames, source: str) -> ParsedPredictions:
+    rows = [_row(entry, names, f"{source}: entry {number}") for number, entry in enumerate(entries)]
     raw = xywh_to_xyxy([row.box_xywh for row in rows])
     frames = np.array([row.frame_wh for row in rows], dtype=np.float64).reshape(-1, 2)
     boxes = np.clip(raw, 0.0, np.tile(frames, 2))
@@ -160,8 +166,13 @@ def read_mask_results(path: Path, coco: Mapping[str, Any]) -> list[MaskResult]:
     Raises:
         FileNotFoundError, ValueError: as `read_predictions`.
     """
-    names, results = CocoNames(coco, str(path)), []
-    for number, entry in enumerate(_entries(path)):
+    names = CocoNames(coco, str(path))
+    return _masks(_entries(path), names, path)
+
+
+def _masks(entries: list[Any], names: CocoNames, path: Path) -> list[MaskResult]:
+    results = []
+    for number, entry in enumerate(entries):
         where = f"{path}: entry {number}"
         if not isinstance(entry, dict) or not entry.get("segmentation"):
             continue

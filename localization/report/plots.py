@@ -14,6 +14,7 @@ from cxrloc.classification.report.plots import (
     CONTROL_GREYS,
     MARKERS,
     blank_figure,
+    legend_below,
     light_grid,
     panels,
 )
@@ -28,6 +29,14 @@ from cxrloc.localization.evaluation.ground_truth import FloatArray
 from cxrloc.localization.evaluation.pairwise import REFERENCE_CONTROL
 from cxrloc.localization.report.sections import NamedFigure
 
+_BOXPLOT: dict[str, Any] = {  # quartiles, 5 % to 95 %, a diamond for the mean
+    "whis": (5, 95),
+    "patch_artist": True,
+    "showmeans": True,
+    "medianprops": {"color": "black", "linewidth": 1.4},
+    "meanprops": {"marker": "D", "markersize": 4, "mfc": "white", "mec": "black", "mew": 0.8},
+    "flierprops": {"marker": ".", "markersize": 3, "mec": "none", "mfc": "#555555", "alpha": 0.5},
+}
 _WIDEST = 15.0  # inches: letters of a wider figure are too small on a page
 
 
@@ -74,16 +83,7 @@ def _styles(localizers: tuple[ScoredLocalizer, ...]) -> list[dict[str, Any]]:
 def _panel(axis: Axes, comparison: Comparison, disease: int, title: str) -> None:
     mine = comparison.truth.disease_index == disease
     data = [scored.scores.iou[mine] for scored in comparison.localizers]
-    axis.boxplot(
-        data,
-        widths=0.72,
-        whis=(5, 95),
-        patch_artist=True,
-        showmeans=True,
-        medianprops={"color": "black", "linewidth": 1.4},
-        meanprops={"marker": "D", "markersize": 4, "mfc": "white", "mec": "black", "mew": 0.8},
-        flierprops={"marker": ".", "markersize": 3, "mec": "none", "mfc": "#555555", "alpha": 0.5},
-    )
+    axis.boxplot(data, widths=0.72, **_BOXPLOT)
     axis.set_title(title, fontsize=10.5)
     axis.set_ylim(-0.03, 1.03)
     axis.set_yticks(np.arange(0, 1.01, 0.25))
@@ -108,15 +108,11 @@ def _captions(figure: Figure, comparison: Comparison, styles: list[dict[str, Any
         for scored in comparison.localizers
     ]
     handles = [Patch(label=label, **style) for label, style in zip(labels, styles, strict=True)]
-    figure.legend(
+    legend_below(
+        figure,
+        "box: quartiles, line: median, diamond: mean, whiskers: 5-95 %; misses count as 0",
+        min(len(handles), int(figure.get_figwidth() // 2)),
         handles=handles,
-        loc="outside lower center",
-        ncols=min(len(handles), int(figure.get_figwidth() // 2)),
-        fontsize=9,
-        title="box: quartiles, line: median, diamond: mean, whiskers: 5-95 %; misses count as 0.  "
-        f"{RESEARCH_USE}.",
-        title_fontsize=9,
-        frameon=False,
     )
 
 
@@ -203,15 +199,7 @@ def _line_styles(comparison: Comparison) -> list[dict[str, Any]]:
 def _finish(figure: Figure, axis: Axes) -> None:
     light_grid(axis)
     axis.spines[["top", "right"]].set_visible(False)
-    figure.legend(
-        loc="outside lower center",
-        ncols=3,
-        frameon=False,
-        fontsize=9,
-        handlelength=3.6,
-        title=f"{RESEARCH_USE}.",
-        title_fontsize=9,
-    )
+    legend_below(figure, "", 3, handlelength=3.6)
 
 
 def _pairs(comparison: Comparison) -> list[Pair]:
@@ -228,17 +216,8 @@ def _pair_panel(
     truth, minus = comparison.truth, first.scores.iou - second.scores.iou
     data = [minus[truth.disease_index == d] for d in range(len(truth.disease_names))]
     axis.axhline(0, color="#a5001c", linewidth=1.2, zorder=1)
-    axis.boxplot(
-        data,
-        widths=0.5,
-        whis=(5, 95),
-        patch_artist=True,
-        showmeans=True,
-        boxprops={"facecolor": "#cfe2f3", "edgecolor": "#222222", "linewidth": 0.8},
-        medianprops={"color": "black", "linewidth": 1.4},
-        meanprops={"marker": "D", "markersize": 4, "mfc": "white", "mec": "black", "mew": 0.8},
-        flierprops={"marker": ".", "markersize": 3, "mec": "none", "mfc": "#555555", "alpha": 0.5},
-    )
+    boxes = {"facecolor": "#cfe2f3", "edgecolor": "#222222", "linewidth": 0.8}
+    axis.boxplot(data, widths=0.5, boxprops=boxes, **_BOXPLOT)
     pair = f"{first.label} minus {second.label}"
     ticks = [
         f"{name.replace('_', ' ')}\nn = {len(values)}\n{_shares(values)}"

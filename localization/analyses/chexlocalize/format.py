@@ -26,6 +26,7 @@ from pycocotools import mask as rle
 from cxrloc.localization.cam.boxes import map_to_frame
 from cxrloc.localization.cam.heat_maps import HeatMaps
 from cxrloc.localization.localizer import Localization
+from cxrloc.localization.predictions.masks import encode_mask, plain_rle
 
 TASKS = (
     "Enlarged Cardiomediastinum",
@@ -147,16 +148,16 @@ def box_mask(box_xyxy: Sequence[float], from_hw: tuple[int, int], size_hw: tuple
     x1, x2 = (round(value * right) for value in (box_xyxy[0], box_xyxy[2]))
     y1, y2 = (round(value * down) for value in (box_xyxy[1], box_xyxy[3]))
     corners = np.array([[x1, y1, x2 - x1, y2 - y1]], dtype=np.float64)  # xywh
-    return _plain(rle.frPyObjects(corners, *size_hw)[0])
+    return plain_rle(rle.frPyObjects(corners, *size_hw)[0])
 
 
 def resized_mask(mask: Mapping[str, Any], size_hw: tuple[int, int]) -> Rle:
     """A mask in the size of an image, each pixel that of the nearest one."""
     if tuple(mask["size"]) == size_hw:
-        return _plain(mask)
+        return plain_rle(mask)
     decoded = np.ascontiguousarray(rle.decode(mask))
     resized = cv2.resize(decoded, size_hw[::-1], interpolation=cv2.INTER_NEAREST)
-    return _encoded(np.asfortranarray(resized, dtype=np.uint8))
+    return encode_mask(np.asarray(resized, dtype=np.bool_), size_hw)
 
 
 def peak(maps: HeatMaps, image_id: str, disease: str, size_hw: tuple[int, int]) -> list[float]:
@@ -201,17 +202,7 @@ def is_hit(points: Sequence[Sequence[float]], truth: Rle) -> float:
 def empty_mask(size_hw: tuple[int, int]) -> Rle:
     """A mask of nothing."""
     runs = {"size": list(size_hw), "counts": [math.prod(size_hw)]}
-    return _plain(rle.frPyObjects(runs, *size_hw))
-
-
-def _encoded(decoded: np.ndarray[Any, np.dtype[np.uint8]]) -> Rle:
-    return _plain(rle.encode(decoded))
-
-
-def _plain(mask: Mapping[str, Any]) -> Rle:
-    counts = mask["counts"]
-    text = counts.decode("ascii") if isinstance(counts, bytes) else counts
-    return {"size": [int(side) for side in mask["size"]], "counts": text}
+    return plain_rle(rle.frPyObjects(runs, *size_hw))
 
 
 def _size(mask: Any, where: str) -> tuple[int, int]:

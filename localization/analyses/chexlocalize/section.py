@@ -90,11 +90,12 @@ def chexlocalize_files(evaluated: Evaluated) -> ChexlocalizeFiles:
     absent = _absent(images, inputs.gate)
     exchanged = {}
     for name, detections in inputs.predictions.items():
-        top = _top_boxes(detections)
+        top, maps = _top_boxes(detections), inputs.maps.get(name)
+        mapped = {} if maps is None else _mapped_tasks(maps)
         entries = _top_masks(inputs.masks[name]) if name in inputs.masks else None
         exchanged[name] = (
             {f: _masks(frame, truth.get(f), top, entries, absent) for f, frame in frames.items()},
-            {f: _points(frames[f], truth[f], top, inputs.maps.get(name)) for f in drawn},
+            {f: _points(frames[f], truth[f], top, maps, mapped) for f in drawn},
         )
     return ChexlocalizeFiles(
         truth={image: truth[image] for image in drawn},
@@ -132,13 +133,20 @@ def _top_boxes(detections: Detections) -> dict[tuple[str, str], Localization]:
     top: dict[tuple[str, str], Localization] = {}
     for i in np.argsort(-detections.score, kind="stable").tolist():  # equals keep their order
         image, column = images.image_ids[detections.image[i]], detections.disease[i]
+        if (image, tasks[column]) in top:
+            continue
         x1, y1, x2, y2 = detections.boxes_xyxy[i].tolist()
-        box = (x1, y1, x2, y2)
-        score = float(detections.score[i])
-        top.setdefault(
-            (image, tasks[column]), Localization(image, images.diseases[column], box, score)
-        )
+        box, score = (x1, y1, x2, y2), float(detections.score[i])
+        top[image, tasks[column]] = Localization(image, images.diseases[column], box, score)
     return top
+
+
+def _mapped_tasks(maps: HeatMaps) -> dict[str, dict[str, str]]:
+    """image_id -> task -> disease, of those that have a map."""
+    mapped: dict[str, dict[str, str]] = {}
+    for image_id, disease in maps.pairs:
+        mapped.setdefault(image_id, {})[task_of(disease) or ""] = disease
+    return mapped
 
 
 def _top_masks(masks: Sequence[MaskResult]) -> dict[tuple[str, str], Rle]:
@@ -172,14 +180,16 @@ def _masks(
 
 
 def _points(
-    frame: _Frame, truth: Mapping[str, Rle], boxes: _Top, maps: HeatMaps | None
+    frame: _Frame,
+    truth: Mapping[str, Rle],
+    boxes: _Top,
+    maps: HeatMaps | None,
+    mapped: Mapping[str, Mapping[str, str]],
 ) -> dict[str, list[list[float]]]:
-    """The point of each task that has one."""
+    """The point of each task that has one; `mapped` is from `_mapped_tasks`."""
     size, image_id = size_of(truth), frame.image_id
     points: dict[str, list[list[float]]] = {}
-    disease_of = (
-        {} if maps is None else {task_of(d) or "": d for i, d in maps.pairs if i == image_id}
-    )
+    disease_of = mapped.get(image_id, {})
     for task in TASKS:
         point: list[float] = []
         if maps is not None and task in disease_of:
@@ -203,11 +213,14 @@ def chexlocalize_section(
     patients = {image_key(image): patient for image, patient in patient_of.items()}
     rows = []
     for name, masks in files.masks.items():
-        for measure, only in ((MIOU, False), (MIOU_TRUE_POSITIVES, True)):
-            values = mask_ious(files.truth, masks, true_positives_only=only)
+        ious = mask_ious(files.truth, masks)
+        values_of = {
+            MIOU: ious,
+            MIOU_TRUE_POSITIVES: _true_positives(ious, files.truth, masks),
+            HIT_RATE: hits(files.truth, files.points[name]),
+        }
+        for measure, values in values_of.items():
             rows.append(_row(name, measure, values, patients, resamples, seed))
-        values = hits(files.truth, files.points[name])
-        rows.append(_row(name, HIT_RATE, values, patients, resamples, seed))
     shown = sorted((row for row in rows if row), key=lambda row: _MEASURES.index(row.block))
     notes = (
         f"Ground-truth masks: {len(files.truth)} images. The rule is top-1: one mask and one point "
@@ -227,23 +240,33 @@ _MEASURES = (MIOU, MIOU_TRUE_POSITIVES, HIT_RATE)
 Values = dict[tuple[str, str], float]
 
 
-def mask_ious(truth: Segmentations, masks: Segmentations, *, true_positives_only: bool) -> Values:
-    """(image, task) -> IoU, of those that count.
+def mask_ious(truth: Segmentations, masks: Segmentations) -> Values:
+    """(image, task) -> IoU, where either has a mask.
 
     Images that the ground truth lacks have no mask in it: as in cheXlocalize's own code, a mask
-    there is an IoU of 0, unless only true positives count.
+    there is an IoU of 0.
     """
     images = dict.fromkeys([*truth, *masks])
     ious = {
         (image, task): mask_iou(
             masks.get(image, {}).get(task),
             truth.get(image, {}).get(task),
-            true_positives_only=true_positives_only,
+            true_positives_only=False,
         )
         for image in images
         for task in TASKS
     }
     return {pair: iou for pair, iou in ious.items() if np.isfinite(iou)}
+
+
+def _true_positives(ious: Values, truth: Segmentations, masks: Segmentations) -> Values:
+    """Those of `mask_ious` where both have a mask: an IoU above 0 says so, one of 0 does not."""
+
+    def apart(image: str, task: str) -> float:
+        pair = masks.get(image, {}).get(task), truth.get(image, {}).get(task)
+        return mask_iou(*pair, true_positives_only=True)
+
+    return {pair: iou for pair, iou in ious.items() if iou > 0 or np.isfinite(apart(*pair))}
 
 
 def hits(truth: Segmentations, points: Points) -> Values:

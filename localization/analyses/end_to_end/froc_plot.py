@@ -14,11 +14,11 @@ from cxrloc.classification.report.plots import (
     COLOURS,
     CONTROL_GREYS,
     MARKERS,
+    legend_below,
     light_grid,
     panels,
 )
-from cxrloc.classification.report.tables import Cell, cell_text
-from cxrloc.datasets.files.manifest import RESEARCH_USE
+from cxrloc.classification.report.tables import estimate_text
 from cxrloc.localization.analyses.end_to_end.false_boxes import OperatingPoint
 from cxrloc.localization.analyses.end_to_end.froc import GRID, POINTS, Froc
 from cxrloc.localization.evaluation.controls import CONTROL_NAMES
@@ -143,15 +143,7 @@ def _legend(figure: Figure, looks: Mapping[str, _Look], marked: bool) -> None:
     title = "hit and false boxes: of the panel's diseases, band: 95 % interval over patients"
     if marked:
         title += ", marker: operating point of the gate (top-1)"
-    figure.legend(
-        handles=handles,
-        loc="outside lower center",
-        ncols=len(handles),
-        fontsize=9,
-        title=f"{title}.  {RESEARCH_USE}.",
-        title_fontsize=9,
-        frameon=False,
-    )
+    legend_below(figure, title, len(handles), handles=handles)
 
 
 def _line(look: _Look) -> _Look:
@@ -160,7 +152,7 @@ def _line(look: _Look) -> _Look:
 
 def _alt(curves: Sequence[Froc], points: Sequence[OperatingPoint]) -> str:
     pooled = [curve for curve in curves if curve.disease is None]
-    reached = "; ".join(f"{c.localizer} {cell_text(Cell(c.at_points[_ONE]))}" for c in pooled)
+    reached = "; ".join(f"{c.localizer} {estimate_text(c.at_points[_ONE])}" for c in pooled)
     text = (
         f"{_title(curves[0])}. Panels: all diseases together, then each disease; across: false "
         f"boxes per image from {GRID[0]:g} to {GRID[-1]:g}, logarithmic; up: localized sensitivity "

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from cxrloc.classification.metrics.bootstrap import Estimate, ImageBootstrap
-from cxrloc.classification.report.tables import Cell, cell_text
+from cxrloc.classification.metrics.bootstrap import ImageBootstrap
+from cxrloc.classification.report.tables import estimate_text
 from cxrloc.localization.analyses.end_to_end.false_boxes import (
     BOUNDS,
     COUNTED,
@@ -270,21 +270,18 @@ def _point_part(point: OperatingPoint) -> str:
     clear = point.false_boxes(IMAGES_WITHOUT_FINDING)
     text = (
         f"{point.setting}, on {point.images:,} images, {point.hits:,} of {point.boxes:,} boxes hit "
-        f"(localized sensitivity {_text(point.sensitivity)}) with "
-        f"{_text(point.false_boxes().per_image)} false boxes per image "
-        f"({_text(point.false_boxes(bound=COUNTED).per_image)} if unboxed positives count)"
+        f"(localized sensitivity {estimate_text(point.sensitivity)}) with "
+        f"{estimate_text(point.false_boxes().per_image)} false boxes per image "
+        f"({estimate_text(point.false_boxes(bound=COUNTED).per_image)} if unboxed positives count)"
     )
     if clear.images:
-        text += f" and {_text(clear.per_image)} on the {clear.images:,} images with no finding"
+        false = estimate_text(clear.per_image)
+        text += f" and {false} on the {clear.images:,} images with no finding"
     return text
 
 
 def _froc_part(curve: Froc) -> str:
     return (
-        f"FROC, {curve.setting}: sensitivity {_text(curve.at_points[_ONE])} with at most 1 false "
-        f"box per image, mean of the five points {_text(curve.mean)}"
+        f"FROC, {curve.setting}: sensitivity {estimate_text(curve.at_points[_ONE])} with at most "
+        f"1 false box per image, mean of the five points {estimate_text(curve.mean)}"
     )
-
-
-def _text(estimate: Estimate) -> str:
-    return cell_text(Cell(estimate))

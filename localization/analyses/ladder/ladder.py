@@ -11,8 +11,8 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from cxrloc.classification.metrics.bootstrap import MACRO_MEAN, DiseaseEstimates
-from cxrloc.classification.report.tables import Cell, ResultTable, TableRow
+from cxrloc.classification.metrics.bootstrap import DiseaseEstimates
+from cxrloc.classification.report.tables import ResultTable, TableRow
 from cxrloc.localization.analyses.ladder.cam_tuning import tune
 from cxrloc.localization.analyses.ladder.cell_boxes import best_cell_iou
 from cxrloc.localization.analyses.ladder.ladder_plot import ladder_figure
@@ -20,6 +20,7 @@ from cxrloc.localization.cam.heat_maps import HeatMaps
 from cxrloc.localization.cam.rules import FOLDS_OF_THE_GROUND_TRUTH
 from cxrloc.localization.evaluation.evaluated import Evaluated
 from cxrloc.localization.evaluation.ground_truth import FloatArray, GroundTruth
+from cxrloc.localization.report.comparison_tables import disease_cells
 from cxrloc.localization.report.glossary import MISS_RULE
 from cxrloc.localization.report.sections import NamedFigure, Section
 
@@ -179,7 +180,7 @@ def _rung_rows(
         TableRow(
             rung,
             {"rung": rung, "localizer": climbed.name},
-            _cells(names, estimates[r]),
+            disease_cells(names, estimates[r]),
             {"boxes": boxes, "without map": climbed.without_map, "saw": RUNGS[rung]},
         )
         for r, rung in enumerate(RUNGS)
@@ -197,17 +198,12 @@ def _loss_rows(
         TableRow(
             f"lost to: {step}",
             {"lost to": step, "localizer": climbed.name},
-            _cells(names, estimates[s]),
+            disease_cells(names, estimates[s]),
             {"boxes": boxes, "from rung to rung": STEPS[step]},
         )
         for s, step in enumerate(STEPS)
         for climbed, estimates in zip(ladders, losses, strict=True)
     )
-
-
-def _cells(names: Sequence[str], figures: DiseaseEstimates) -> dict[str, Cell]:
-    estimates = (*figures.per_disease, figures.macro)
-    return {name: Cell(e) for name, e in zip((*names, MACRO_MEAN), estimates, strict=True)}
 
 
 def _findings(

@@ -10,8 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from cxrloc.classification.metrics.bootstrap import MACRO_MEAN, DiseaseEstimates, Estimate
-from cxrloc.classification.report.plots import COLOURS, MARKERS, light_grid, panels
-from cxrloc.datasets.files.manifest import RESEARCH_USE
+from cxrloc.classification.report.plots import COLOURS, MARKERS, legend_below, light_grid, panels
 
 _LINES = ("-", "--", ":", "-.")
 _ORACLES_FROM = 1.5  # between the rungs that are results and those that are oracles
@@ -51,16 +50,8 @@ def ladder_figure(
     for axis in grid.left:
         axis.set_ylabel("mean IoU")
     handles, labels = grid.axes[0].get_legend_handles_labels()
-    grid.figure.legend(
-        handles,
-        labels,
-        loc="outside lower center",
-        ncols=min(len(labels), 4),
-        frameon=False,
-        fontsize=9,
-        title_fontsize=9,
-        title=f"grey: oracles, which look at the scored box; bars: 95 % interval.  {RESEARCH_USE}.",
-    )
+    title = "grey: oracles, which look at the scored box; bars: 95 % interval"
+    legend_below(grid.figure, title, min(len(labels), 4), handles=handles, labels=labels)
     return grid.figure
 
 

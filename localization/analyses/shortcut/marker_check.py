@@ -10,11 +10,11 @@ import numpy as np
 
 from cxrloc.datasets.files.manifest import RESEARCH_USE
 from cxrloc.datasets.images.markers import FoundMarkers, find_markers, remove_markers
-from cxrloc.datasets.images.transforms import fitted, resized
-from cxrloc.datasets.phantoms.markers import Drawn, Grey
+from cxrloc.datasets.images.transforms import fitted
+from cxrloc.datasets.phantoms.markers import Drawn
 from cxrloc.datasets.radiograph import LoadedImage
 from cxrloc.localization.boxes import box_iou_matrix
-from cxrloc.localization.diagnosis.canvas import Canvas, Pixels, rgb, shortened
+from cxrloc.localization.diagnosis.canvas import Canvas, grey_picture, rgb, shortened
 
 SAME = 0.3  # a found box and a drawn one are the same marker from this IoU on
 IMAGES_PER_SHEET = 8
@@ -84,13 +84,9 @@ def _draw_pair(
     canvas.text(left, top + _TITLE_PX / 2, title, _TEXT_PX)
     size_wh = fitted(image.size_hw, _IMAGE_PX)
     scale, top = size_wh[0] / image.size_hw[1], top + _TITLE_PX
-    canvas.paste(_picture(image.pixels, size_wh), left, top)
+    canvas.paste(grey_picture(image.pixels, size_wh), left, top)
     for x1, y1, x2, y2 in np.rint(found.boxes_xyxy * scale).astype(int).tolist():
         # thinner than Canvas.box draws it, which would hide a letter at this size
         cv2.rectangle(canvas.pixels, (left + x1, top + y1), (left + x2, top + y2), _BOX)
     clean = remove_markers(image.pixels, how, found)
-    canvas.paste(_picture(clean, size_wh), left + _IMAGE_PX + _GAP, top)
-
-
-def _picture(pixels: Grey, size_wh: tuple[int, int]) -> Pixels:
-    return np.asarray(cv2.cvtColor(resized(pixels, size_wh), cv2.COLOR_GRAY2RGB), dtype=np.uint8)
+    canvas.paste(grey_picture(clean, size_wh), left + _IMAGE_PX + _GAP, top)

@@ -9,8 +9,13 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from cxrloc.classification.metrics.bootstrap import MACRO_MEAN
-from cxrloc.classification.report.plots import COLOURS, MARKERS, blank_figure, light_grid
-from cxrloc.datasets.files.manifest import RESEARCH_USE
+from cxrloc.classification.report.plots import (
+    COLOURS,
+    MARKERS,
+    blank_figure,
+    legend_below,
+    named_lines,
+)
 from cxrloc.localization.analyses.shortcut.shortcut import (
     AREA,
     MASS,
@@ -34,15 +39,8 @@ def shortcut_chart(shares: Mapping[str, ShortcutShares], figures: Mapping[str, F
             at = (i + 0.5) / len(shares)
             _series(axis, rows, at, figures[name], region, name, i, len(shares))
     handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(
-        handles,
-        labels,
-        loc="outside lower center",
-        ncols=min(4, len(labels)),
-        frameon=False,
-        fontsize=9,
-        title_fontsize=9,
-        title=f"lines: 95 % interval.  {RESEARCH_USE}.",
+    legend_below(
+        figure, "lines: 95 % interval", min(4, len(labels)), handles=handles, labels=labels
     )
     return figure
 
@@ -59,13 +57,8 @@ def _lines_of(one: ShortcutShares, lines: Sequence[str]) -> list[int]:
 
 def _panel(axis: Axes, region: str, lines: Sequence[str]) -> None:
     axis.set_title(f"share {where(region)}, %", fontsize=10.5)
-    axis.set_yticks([i + 0.5 for i in range(len(lines))], lines, fontsize=9)
-    axis.set_ylim(len(lines), 0)
-    axis.tick_params(axis="y", length=0)
     axis.xaxis.set_major_locator(MaxNLocator(5))
-    light_grid(axis, "x")
-    for i in range(1, len(lines)):
-        axis.axhline(i, color="#bbbbbb", linewidth=0.5)
+    named_lines(axis, lines)
 
 
 def _series(

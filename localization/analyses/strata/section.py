@@ -12,7 +12,13 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from cxrloc.classification.metrics.bootstrap import Estimate
-from cxrloc.classification.report.plots import COLOURS, MARKERS, blank_figure, light_grid
+from cxrloc.classification.report.plots import (
+    COLOURS,
+    MARKERS,
+    blank_figure,
+    legend_below,
+    named_lines,
+)
 from cxrloc.classification.report.tables import Cell, ResultTable, TableRow, Value
 from cxrloc.datasets.files.manifest import RESEARCH_USE
 from cxrloc.localization.analyses.strata.strata import (
@@ -164,7 +170,7 @@ def _figure(shown: Sequence[StratumScore], reference: ScoredLocalizer | None) ->
         if over is not None:
             _dot(panels[1], y, over["mean_iou"], style)
     for axis in panels:
-        _dress(axis, names)
+        named_lines(axis, names)
     panels[0].set_xlabel("mean IoU (macro)")
     if reference is not None:
         panels[1].set_xlabel(f"mean IoU minus {reference.name} (macro)")
@@ -194,15 +200,6 @@ def _dot(axis: Axes, y: float, estimate: Estimate, style: dict[str, Any]) -> Non
     axis.plot([estimate.value], [y], linestyle="none", **style)
 
 
-def _dress(axis: Axes, names: Sequence[str]) -> None:
-    axis.set_yticks([i + 0.5 for i in range(len(names))], names, fontsize=9)
-    axis.set_ylim(len(names), 0)  # the first stratum on top
-    axis.tick_params(axis="y", length=0)
-    light_grid(axis, "x")
-    for i in range(1, len(names)):
-        axis.axhline(i, color="#bbbbbb", linewidth=0.5)
-
-
 def _legend(
     figure: Figure, reference: ScoredLocalizer | None, styles: dict[str, dict[str, Any]]
 ) -> None:
@@ -212,13 +209,5 @@ def _legend(
         for n, style in styles.items()
     ]
     figure.suptitle("Mean IoU of the top-1 box by stratum", fontsize=12)
-    figure.legend(
-        handles=handles,
-        loc="outside lower center",
-        ncols=min(len(handles), 5),
-        fontsize=9,
-        title=f"line: 95 % interval; without line: under {FEWEST_PATIENTS} patients.  "
-        f"{RESEARCH_USE}.",
-        title_fontsize=9,
-        frameon=False,
-    )
+    title = f"line: 95 % interval; without line: under {FEWEST_PATIENTS} patients"
+    legend_below(figure, title, min(len(handles), 5), handles=handles)

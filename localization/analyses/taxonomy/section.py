@@ -10,9 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from cxrloc.classification.report.plots import COLOURS, panels
+from cxrloc.classification.report.plots import COLOURS, legend_below, panels
 from cxrloc.classification.report.tables import ResultTable, TableRow, Value
-from cxrloc.datasets.files.manifest import RESEARCH_USE
 from cxrloc.localization.analyses.taxonomy.taxonomy import (
     ALL_BOXES,
     HIT_THRESHOLD,
@@ -145,14 +144,11 @@ def _figure(truth: GroundTruth, rows: Sequence[Taxonomy], threshold: float) -> F
         _panel(axis, rows, block)
     grid.axes[0].invert_yaxis()  # the first localizer on top; shared by all panels
     grid.figure.suptitle(f"What became of every box (hit: IoU > {threshold:g})", fontsize=12)
-    grid.figure.legend(
+    legend_below(
+        grid.figure,
+        "% of the ground-truth boxes",
+        min(len(BoxOutcome), int(grid.figure.get_figwidth() // 2)),
         handles=[Patch(label=error, **_style(error)) for error in BoxOutcome],
-        loc="outside lower center",
-        ncols=min(len(BoxOutcome), int(grid.figure.get_figwidth() // 2)),
-        fontsize=9,
-        title=f"% of the ground-truth boxes.  {RESEARCH_USE}.",
-        title_fontsize=9,
-        frameon=False,
     )
     return grid.figure
 

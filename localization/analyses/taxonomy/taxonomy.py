@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cxrloc.localization.boxes import iou
-from cxrloc.localization.evaluation.box_scores import BoxScores, score_boxes
+from cxrloc.localization.evaluation.box_scores import BoxScores
 from cxrloc.localization.evaluation.detections import (
     CONTROL,
     DISEASE_GIVEN,
@@ -133,16 +133,15 @@ def taxonomies(evaluated: Evaluated) -> tuple[Taxonomy, ...]:
     Raises:
         ValueError: for a gate without a decision for a ground-truth box.
     """
-    predictions, gate = evaluated.inputs.predictions, evaluated.inputs.gate
+    passes = evaluated.passes
     rows = [
         _taxonomy(name, DISEASE_GIVEN, boxes, evaluated.scores[name])
-        for name, boxes in predictions.items()
+        for name, boxes in evaluated.inputs.predictions.items()
     ]
-    if gate is not None:
-        passing = {name: boxes.passing(gate) for name, boxes in predictions.items()}
+    if passes is not None:
         rows += [
-            _taxonomy(name, GATED, boxes, score_boxes(boxes), evaluated.passes)
-            for name, boxes in passing.items()
+            _taxonomy(name, GATED, boxes, evaluated.scores[name].only_where(passes), passes)
+            for name, boxes in evaluated.passing.items()
         ]
     rows += [
         _taxonomy(name, CONTROL, boxes, evaluated.control_scores[name])

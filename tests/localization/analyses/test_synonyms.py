@@ -15,7 +15,7 @@ from cxrloc.localization.analyses.synonyms import (
     strict_and_merged_iou,
     synonyms,
 )
-from cxrloc.localization.evaluation.detections import place
+from cxrloc.localization.evaluation.detections import DISEASE_GIVEN, GATED, place
 from cxrloc.localization.evaluation.ground_truth import (
     FloatArray,
     GroundTruth,
@@ -51,10 +51,9 @@ FOUND = [
 
 def _ious(gate: dict[tuple[str, str], bool] | None = None) -> tuple[FloatArray, FloatArray]:
     """IoU of `FOUND` where the gate lets it pass, names strict and merged."""
-    inputs = evaluated(TRUTH, {"mine": FOUND}, gate).inputs
-    boxes = inputs.predictions["mine"]
-    boxes = boxes if inputs.gate is None else boxes.passing(inputs.gate)
-    return strict_and_merged_iou(boxes, groups_of(DISEASES))
+    compared = evaluated(TRUTH, {"mine": FOUND}, gate)
+    setting = DISEASE_GIVEN if gate is None else GATED
+    return strict_and_merged_iou(compared, "mine", setting, groups_of(DISEASES))
 
 
 def test_a_group_needs_two_of_its_diseases() -> None:

@@ -17,7 +17,7 @@ from cxrloc.datasets.provenance.sidecar import LookedAt, read_provenance, write_
 from cxrloc.localization.cam.heat_maps import HeatMaps
 from cxrloc.localization.comparison_report.build import ANALYSES, build_report
 from cxrloc.localization.comparison_report.files import page_of, stamped, write_results
-from cxrloc.localization.comparison_report.inputs import read_masks
+from cxrloc.localization.comparison_report.inputs import read_localizers
 from cxrloc.localization.evaluation.evaluated import ComparisonInputs, Evaluated
 from cxrloc.localization.localizer import Localization
 from cxrloc.localization.report.glossary import lookup
@@ -176,8 +176,25 @@ def test_masks_are_read_from_where_the_sidecar_says_and_once(tmp_path: Path) -> 
         write_provenance(files[name], [LookedAt(("00_0",))], masks=mask_file)
     provenances = {name: read_provenance(path) for name, path in files.items()}
 
-    masks_of = read_masks(files, provenances, COCO)
+    _, masks_of = read_localizers(files, provenances, COCO)
 
     assert list(masks_of) == ["box"]
     assert masks_of["box"][0].image_id == COCO["images"][0]["file_name"]
     assert masks_of["box"][0].rle["size"] == [64, 64]
+
+
+def test_masks_of_a_file_are_left_alone_where_its_sidecar_names_another(tmp_path: Path) -> None:
+    entry = {"image_id": 1, "category_id": 1, "bbox": [8, 8, 16, 16], "score": 0.5}
+    mask = {"segmentation": {"size": [64, 64], "counts": [100, 5, 3991]}}
+    files = {name: tmp_path / f"{name}.json" for name in ("own", "beside")}
+    files["own"].write_text(json.dumps([{**entry, **mask}, entry]))
+    files["beside"].write_text(json.dumps([{**entry, "segmentation": "no mask"}]))
+    (tmp_path / "masks.json").write_text(json.dumps([{**entry, **mask, "score": 0.7}]))
+    write_provenance(files["beside"], [LookedAt(("00_0",))], masks=tmp_path / "masks.json")
+    provenances = {name: read_provenance(path) for name, path in files.items()}
+
+    boxes, masks = read_localizers(files, provenances, COCO)
+
+    assert {name: len(columns) for name, columns in boxes.items()} == {"own": 2, "beside": 1}
+    assert [mask.score for mask in masks["own"]] == [0.5]
+    assert [mask.score for mask in masks["beside"]] == [0.7]

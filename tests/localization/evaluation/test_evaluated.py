@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from builders import coco_ground_truth, detections_list, evaluated
 from cxrloc.datasets.provenance.sidecar import LookedAt, read_provenance, write_provenance
 from cxrloc.localization.cam.heat_maps import HeatMaps
+from cxrloc.localization.evaluation.box_scores import score_boxes
 from cxrloc.localization.evaluation.controls import CONTROL_NAMES
 from cxrloc.localization.evaluation.evaluated import Evaluated
 from cxrloc.localization.localizer import Localization
@@ -133,3 +135,18 @@ def test_maps_and_masks_of_nobody_are_refused(kind: str) -> None:
 
     with pytest.raises(ValueError, match=rf"{kind} of 'cam': expected the name of pred.* \(a\)"):
         evaluated(COCO, {"a": []}, **of_nobody)
+
+
+def test_scores_where_the_gate_passes_are_those_of_the_boxes_that_pass() -> None:
+    gate = {(image, d): (image, d) != ("02", "Mass") for image in BOXED for d in DISEASES}
+    boxes = [replace(box, score=0.1 * i) for i, box in enumerate(EVERYWHERE)]
+
+    compared = evaluated(COCO, {"mine": boxes}, gate)
+
+    assert compared.passes is not None
+    assert compared.passes.sum() == 5
+    assert len(compared.passing["mine"]) == 5
+    scores = compared.scores["mine"].only_where(compared.passes)
+    for name, values in vars(score_boxes(compared.passing["mine"])).items():
+        np.testing.assert_array_equal(getattr(scores, name), values)
+    assert evaluated(COCO, {"mine": boxes}).passing == {}

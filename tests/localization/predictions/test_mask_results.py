@@ -12,7 +12,7 @@ from pycocotools import mask as rle
 
 from builders import coco_ground_truth
 from cxrloc.localization.predictions.masks import encode_mask
-from cxrloc.localization.predictions.results_file import read_mask_results
+from cxrloc.localization.predictions.results_file import read_boxes, read_mask_results, read_results
 
 COCO = coco_ground_truth(("Mass", "Nodule"), [], images=["a.png", "b.png"], size_wh=(40, 20))
 ENTRY = {"image_id": 1, "category_id": 2, "bbox": [1, 2, 3, 4], "score": 0.5}
@@ -60,6 +60,20 @@ def test_entries_without_a_mask_are_left_out_and_the_others_keep_their_order(
 
     assert [result.score for result in masks] == [0.1, 0.2]
     assert read_mask_results(_written(tmp_path, ENTRY), COCO) == []
+
+
+def test_boxes_and_masks_read_together_are_those_read_apart(tmp_path: Path) -> None:
+    mask = {"size": [20, 40], "counts": [100, 5, 695]}
+    path = _written(tmp_path, ENTRY, {**ENTRY, "score": 0.2, "segmentation": mask})
+
+    boxes, masks = read_results(path, COCO)
+
+    apart = read_boxes(path, COCO)
+    assert (boxes.image_ids, boxes.diseases) == (apart.image_ids, apart.diseases)
+    np.testing.assert_array_equal(boxes.boxes_xyxy, apart.boxes_xyxy)
+    assert boxes.scores.tolist() == apart.scores.tolist() == [0.5, 0.2]
+    assert masks == read_mask_results(path, COCO)
+    assert len(masks) == 1
 
 
 @pytest.mark.parametrize(
