@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
+from cxrloc.datasets.files.atomic import whole_file
 from cxrloc.datasets.files.manifest import write_json
 from cxrloc.datasets.images.markers import MARKERS_VERSION, check_markers, remove_markers
 from cxrloc.datasets.images.read import UnreadableImageError, read_grey
@@ -161,7 +162,6 @@ def _make(
     path: Path, radiographs: Sequence[Radiograph], size: int, workers: int | None, markers: str
 ) -> dict[str, str]:
     """Write the .npy file, then the .json that makes it valid. Returns the unreadable images."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     unreadable: dict[str, str] = {}
 
     def square(radiograph: Radiograph) -> npt.NDArray[np.uint8] | str:
@@ -171,7 +171,7 @@ def _make(
         except UnreadableImageError as error:
             return error.reason
 
-    try:
+    with whole_file(path) as temporary:
         pixels = np.lib.format.open_memmap(
             temporary, mode="w+", dtype=np.uint8, shape=(len(radiographs), size, size)
         )
@@ -182,8 +182,5 @@ def _make(
             else:
                 pixels[row] = read
         pixels.flush()
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
     write_json(path.with_suffix(".json"), {"size": size, "unreadable": unreadable})
     return unreadable
