@@ -18,7 +18,6 @@ from typing import Literal, get_args
 import cv2
 import numpy as np
 import numpy.typing as npt
-from scipy.sparse.csgraph import connected_components
 
 from cxrloc.datasets.images.body_mask import Mask, body_mask
 from cxrloc.datasets.images.bright_parts import FRAME, BrightParts, Grey, bright_parts
@@ -164,6 +163,8 @@ def _clusters(boxes: Boxes, gap: float) -> npt.NDArray[np.intp]:
     """(K,) cluster of each box; neighbours share one."""
     if not len(boxes):
         return np.zeros(0, np.intp)
+    from scipy.sparse.csgraph import connected_components  # slow to import
+
     return np.asarray(connected_components(_near(boxes, boxes, gap))[1], dtype=np.intp)
 
 
