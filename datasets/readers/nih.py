@@ -33,6 +33,7 @@ import pandas as pd
 
 from cxrloc.datasets.labels import NIH_DISEASES, NO_FINDING, canonical_label
 from cxrloc.datasets.radiograph import Box, Radiograph
+from cxrloc.datasets.readers.csv_text import first_row, named_file
 from cxrloc.datasets.readers.find_images import find_images
 from cxrloc.datasets.readers.index import DatasetIndex, ReaderWarnings
 from cxrloc.datasets.readers.nih_tables import age_in_years, read_boxes, read_table
@@ -97,9 +98,9 @@ def _without_collection() -> Iterator[None]:
 
 def _find_label_file(root: Path, asked: Path | None, warnings: ReaderWarnings) -> Path:
     if asked is not None:
-        for path in (asked, root / asked):
-            if path.is_file():
-                return path
+        path = named_file(root, asked)
+        if path.is_file():
+            return path
         raise FileNotFoundError(f"no label file {asked}, nor {root / asked}")
     files = [root / name for name in LABEL_FILES if (root / name).is_file()]
     if not files:
@@ -119,9 +120,9 @@ def _label_table(path: Path, warnings: ReaderWarnings) -> pd.DataFrame:
     columns = ("imageindex", "findinglabels")
     optional = ("patientid", "patientage", "patientgender", "viewposition")
     table = read_table(path, columns, optional)
-    if (table["imageindex"] == "").any():
-        row = int((table["imageindex"] == "").to_numpy().argmax())
-        raise ValueError(f"{path}, data row {row + 1}: no image name")
+    unnamed = table["imageindex"] == ""
+    if unnamed.any():
+        raise ValueError(f"{path}, data row {first_row(unnamed) + 1}: no image name")
     equal = table.duplicated()
     warnings.warn("equal duplicate label rows dropped", table["imageindex"][equal].tolist())
     table = table[~equal]
