@@ -74,8 +74,8 @@ class PixelCache:
         """
         _check(radiographs)
         check_markers(markers)
-        directory.mkdir(parents=True, exist_ok=True)
         path = directory / f"pixels_{size}_{_key(radiographs, size, markers)}.npy"
+        directory.mkdir(parents=True, exist_ok=True)
         ids = [r.image_id for r in radiographs]
         if path.is_file() and path.with_suffix(".json").is_file():
             print(f"pixels: reusing {path}")
@@ -85,7 +85,7 @@ class PixelCache:
         if unreadable and strict:
             first = next(iter(unreadable))
             image = next(r for r in radiographs if r.image_id == first)
-            raise UnreadableImageError(image.path or Path(first), unreadable[first])
+            raise UnreadableImageError(image.file, unreadable[first])
         for image_id, reason in unreadable.items():
             print(f"pixels: left out {image_id}: {reason}")
         rows = {image_id: row for row, image_id in enumerate(ids) if image_id not in unreadable}
@@ -135,10 +135,6 @@ def in_threads(
 def _check(radiographs: Sequence[Radiograph]) -> None:
     seen: set[str] = set()
     for radiograph in radiographs:
-        if radiograph.path is None:
-            raise ValueError(
-                f"{radiograph.image_id} has no file; give only images that are on disk"
-            )
         if radiograph.image_id in seen:
             raise ValueError(f"image {radiograph.image_id} is listed twice")
         seen.add(radiograph.image_id)
@@ -148,13 +144,13 @@ def _key(radiographs: Sequence[Radiograph], size: int, markers: str) -> str:
     changed = "" if markers == "keep" else f" {MARKERS_VERSION} {markers}"
     digest = hashlib.sha256(f"1 {size}{changed}".encode())
     for radiograph in radiographs:
-        assert radiograph.path is not None
+        file = radiograph.file
         try:
-            status = radiograph.path.stat()
+            status = file.stat()
             state = f"{status.st_size} {status.st_mtime_ns}"
         except OSError:
             state = "gone"
-        digest.update(f"{radiograph.image_id}\0{radiograph.path.absolute()}\0{state}\n".encode())
+        digest.update(f"{radiograph.image_id}\0{file.absolute()}\0{state}\n".encode())
     return digest.hexdigest()[:16]
 
 
@@ -165,9 +161,8 @@ def _make(
     unreadable: dict[str, str] = {}
 
     def square(radiograph: Radiograph) -> npt.NDArray[np.uint8] | str:
-        assert radiograph.path is not None
         try:
-            return fit_square(remove_markers(read_grey(radiograph.path), markers), size)
+            return fit_square(remove_markers(read_grey(radiograph.file), markers), size)
         except UnreadableImageError as error:
             return error.reason
 
