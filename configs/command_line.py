@@ -15,15 +15,18 @@ import dataclasses
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from jsonargparse import ArgumentParser
+if TYPE_CHECKING:
+    from jsonargparse import ArgumentParser
 
 Config = TypeVar("Config")
 
 
 def config_parser(config_class: type[Any], description: str | None = None) -> ArgumentParser:
     """Parser whose options are the fields of `config_class`, nested dataclasses as dotted names."""
+    from jsonargparse import ArgumentParser  # slow to import, and not all tools have a config
+
     parser = ArgumentParser(description=description, allow_abbrev=False)
     parser.add_argument("--config", action="config", help="YAML file with any of the options below")
     parser.add_class_arguments(config_class, nested_key=None, as_group=False)

@@ -109,6 +109,17 @@ class Radiograph:
         )
 
     @property
+    def file(self) -> Path:
+        """The file on disk.
+
+        Raises:
+            ValueError: for an image that has none.
+        """
+        if self.path is None:
+            raise ValueError(f"{self.image_id} has no file; give only images that are on disk")
+        return self.path
+
+    @property
     def positives(self) -> tuple[str, ...]:
         """Diseases labelled present, in the order of `labels`; `No Finding` is none."""
         return tuple(d for d, value in self.labels.items() if value == 1 and d != NO_FINDING)

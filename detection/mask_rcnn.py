@@ -20,6 +20,7 @@ import numpy.typing as npt
 from torch import Tensor
 
 from cxrloc.classification.bundle.file import read_bundle
+from cxrloc.datasets.files.manifest import RESEARCH_USE
 from cxrloc.datasets.radiograph import LoadedImage
 from cxrloc.detection.config import DetectorConfig, Init
 from cxrloc.detection.data import DetectionSet
@@ -196,7 +197,7 @@ def bundle_metadata(config: DetectorConfig, extra: Mapping[str, Any]) -> dict[st
         "size": config.size,
         "model": dataclasses.asdict(config.model),
         "precision": config.train.precision,
-        "research_use_only": "Research use only, never a diagnosis.",
+        "research_use_only": f"{RESEARCH_USE}.",
         **extra,
     }
 

@@ -250,7 +250,7 @@ def _pool(run: _Run, folds: Sequence[int], looked_at: Sequence[LookedAt]) -> Non
     write_json(
         run.out.average_precision,
         {
-            "research_use_only": "Research use only, never a diagnosis.",
+            "research_use_only": f"{RESEARCH_USE}.",
             "images": len(boxed),
             "folds": list(folds),
             "tables": [dataclasses.asdict(table) for table in tables],

@@ -89,7 +89,7 @@ def index_sides(arguments: argparse.Namespace) -> Sides:
 
     if arguments.root is None:
         raise ValueError("--root is missing: expected a folder of NIH ChestX-ray14")
-    label_file = nih.index(arguments.root).label_file
+    label_file = nih.index(arguments.root).sources[0]
     return {
         "read the label CSV with pandas": lambda: pd.read_csv(label_file),
         "index lists, labels, boxes and image folders": lambda: nih.index(arguments.root),

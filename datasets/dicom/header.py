@@ -20,9 +20,6 @@ if TYPE_CHECKING:
 DICOM_SUFFIXES: tuple[str, ...] = (".dcm", ".dicom")
 _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1a\x1c-\x1f]")  # all but escape and white space
 _MAGIC, _MAGIC_AT = b"DICM", 128
-# JPEG, JPEG-LS and JPEG 2000 all end so; decoders fill in what a truncated stream lacks.
-_END_OF_STREAM = b"\xff\xd9"
-_JPEG_FAMILY = "1.2.840.10008.1.2.4."
 IMAGE_KEYWORDS = (
     *scope.KEYWORDS,
     *["Rows", "Columns", "SamplesPerPixel", "PhotometricInterpretation", "PlanarConfiguration"],

@@ -13,16 +13,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cxrloc.datasets.dicom import attributes, decoder, grayscale, scope, view
-from cxrloc.datasets.dicom.header import (
-    _END_OF_STREAM,
-    _JPEG_FAMILY,
-    one_line,
-    parse_header,
-)
+from cxrloc.datasets.dicom.header import one_line, parse_header
 from cxrloc.datasets.radiograph import LoadedImage, PixelSpacing
 
 if TYPE_CHECKING:
     from pydicom import Dataset
+
+# JPEG, JPEG-LS and JPEG 2000 all end so; decoders fill in what a truncated stream lacks.
+_END_OF_STREAM = b"\xff\xd9"
+_JPEG_FAMILY = "1.2.840.10008.1.2.4."
 
 
 def decode_dicom(data: bytes, image_id: str) -> LoadedImage:

@@ -18,7 +18,6 @@ from typing import Literal, get_args
 import cv2
 import numpy as np
 import numpy.typing as npt
-from scipy.sparse.csgraph import connected_components
 
 from cxrloc.datasets.images.body_mask import Mask, body_mask
 from cxrloc.datasets.images.bright_parts import FRAME, BrightParts, Grey, bright_parts
@@ -92,23 +91,23 @@ class FoundMarkers:
     mask: Mask = field(repr=False)
 
 
-def find_markers(pixels: Grey, body: Mask | None = None, rule: MarkerRule = RULE) -> FoundMarkers:
+def find_markers(pixels: Grey, body: Mask | None = None) -> FoundMarkers:
     """Markers of grey uint8 pixels (H, W), bright where dense.
 
     Args:
         body: the image's `body_mask`, where it is known already.
     """
     parts = bright_parts(pixels, body_mask(pixels) if body is None else body)
-    shaped = _shaped(parts, rule)
-    glyphs = shaped & (parts.contrast >= rule.contrast) & (parts.sharp >= rule.sharp)
-    glyphs &= (parts.fill >= rule.fill) & (_aspect(parts) <= rule.aspect)
-    weak = shaped & (parts.contrast >= rule.weak_contrast) & (parts.sharp >= rule.weak_sharp)
-    weak &= parts.fill >= rule.weak_fill
+    shaped = _shaped(parts)
+    glyphs = shaped & (parts.contrast >= RULE.contrast) & (parts.sharp >= RULE.sharp)
+    glyphs &= (parts.fill >= RULE.fill) & (_aspect(parts) <= RULE.aspect)
+    weak = shaped & (parts.contrast >= RULE.weak_contrast) & (parts.sharp >= RULE.weak_sharp)
+    weak &= parts.fill >= RULE.weak_fill
     strong = parts.select(glyphs)
-    placed = strong.select(_placed(strong, _clusters(strong.boxes_xyxy, rule.gap), rule))
+    placed = strong.select(_placed(strong, _clusters(strong.boxes_xyxy, RULE.gap)))
     every = parts.select(weak)
-    every = every.select(_beside(every.boxes_xyxy, placed.boxes_xyxy, rule.gap))
-    return _found(every, _clusters(every.boxes_xyxy, rule.gap), pixels.shape, rule)
+    every = every.select(_beside(every.boxes_xyxy, placed.boxes_xyxy, RULE.gap))
+    return _found(every, _clusters(every.boxes_xyxy, RULE.gap), pixels.shape)
 
 
 def remove_markers(pixels: Grey, how: str, found: FoundMarkers | None = None) -> Grey:
@@ -146,13 +145,13 @@ def check_markers(how: str) -> None:
         raise ValueError(f"markers {how!r}: expected one of {', '.join(MARKERS)}")
 
 
-def _shaped(parts: BrightParts, rule: MarkerRule) -> _Flags:
+def _shaped(parts: BrightParts) -> _Flags:
     longer, shorter = np.maximum(parts.w, parts.h), np.minimum(parts.w, parts.h)
     return np.asarray(
-        (longer >= rule.size_px[0])
-        & (longer <= rule.size_px[1])
-        & (shorter >= rule.shortest_px)
-        & (parts.stroke <= rule.stroke_px)
+        (longer >= RULE.size_px[0])
+        & (longer <= RULE.size_px[1])
+        & (shorter >= RULE.shortest_px)
+        & (parts.stroke <= RULE.stroke_px)
     )
 
 
@@ -164,6 +163,8 @@ def _clusters(boxes: Boxes, gap: float) -> npt.NDArray[np.intp]:
     """(K,) cluster of each box; neighbours share one."""
     if not len(boxes):
         return np.zeros(0, np.intp)
+    from scipy.sparse.csgraph import connected_components  # slow to import
+
     return np.asarray(connected_components(_near(boxes, boxes, gap))[1], dtype=np.intp)
 
 
@@ -179,40 +180,39 @@ def _beside(some: Boxes, glyphs: Boxes, gap: float) -> _Flags:
     return np.asarray(_near(some, glyphs, gap).any(axis=1))
 
 
-def _placed(parts: BrightParts, cluster: npt.NDArray[np.intp], rule: MarkerRule) -> _Flags:
+def _placed(parts: BrightParts, cluster: npt.NDArray[np.intp]) -> _Flags:
     """Which glyphs lie where markers are: cluster by cluster."""
     keep = np.zeros(len(cluster), np.bool_)
     for number in range(int(cluster.max(initial=-1)) + 1):
         in_cluster = cluster == number
         size = np.maximum(parts.w, parts.h)[in_cluster]
         text = np.count_nonzero((size > 0.6 * np.median(size)) & (size < 1.7 * np.median(size)))
-        if len(size) == 1 and size[0] < rule.alone_px:
+        if len(size) == 1 and size[0] < RULE.alone_px:
             continue
-        reach = rule.text_reach if text >= rule.text_glyphs else 1.0
+        reach = RULE.text_reach if text >= RULE.text_glyphs else 1.0
         keep[in_cluster] = parts.inside[in_cluster].mean() < 0.5 or _at_border(
-            parts, in_cluster, rule, reach
+            parts, in_cluster, reach
         )
     return keep
 
 
-def _at_border(parts: BrightParts, in_cluster: _Flags, rule: MarkerRule, reach: float) -> bool:
+def _at_border(parts: BrightParts, in_cluster: _Flags, reach: float) -> bool:
     boxes, (height, width) = parts.boxes_xyxy[in_cluster], parts.size_hw
     x1, y1 = boxes[:, :2].min(axis=0)
     x2, y2 = boxes[:, 2:].max(axis=0)
     x, y = (x1 + x2) / 2 / width, (y1 + y2) / 2 / height
-    sides = min(x, 1 - x) <= rule.side * reach
-    return bool(sides or y <= rule.top * reach or 1 - y <= rule.bottom)
+    sides = min(x, 1 - x) <= RULE.side * reach
+    return bool(sides or y <= RULE.top * reach or 1 - y <= RULE.bottom)
 
 
 def _found(
     parts: BrightParts,
     cluster: npt.NDArray[np.intp],
     size_hw: tuple[int, ...],
-    rule: MarkerRule,
 ) -> FoundMarkers:
     """Boxes and hulls of the clusters."""
     mask = np.zeros(size_hw[:2], np.uint8)
-    rim = rule.rim_px * max(size_hw) / FRAME
+    rim = RULE.rim_px * max(size_hw) / FRAME
     boxes = []
     for number in range(int(cluster.max(initial=-1)) + 1):
         points = np.concatenate(

@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
+from cxrloc.datasets.files.atomic import whole_file
 from cxrloc.datasets.files.manifest import write_json
 from cxrloc.datasets.images.markers import MARKERS_VERSION, check_markers, remove_markers
 from cxrloc.datasets.images.read import UnreadableImageError, read_grey
@@ -73,8 +74,8 @@ class PixelCache:
         """
         _check(radiographs)
         check_markers(markers)
-        directory.mkdir(parents=True, exist_ok=True)
         path = directory / f"pixels_{size}_{_key(radiographs, size, markers)}.npy"
+        directory.mkdir(parents=True, exist_ok=True)
         ids = [r.image_id for r in radiographs]
         if path.is_file() and path.with_suffix(".json").is_file():
             print(f"pixels: reusing {path}")
@@ -84,7 +85,7 @@ class PixelCache:
         if unreadable and strict:
             first = next(iter(unreadable))
             image = next(r for r in radiographs if r.image_id == first)
-            raise UnreadableImageError(image.path or Path(first), unreadable[first])
+            raise UnreadableImageError(image.file, unreadable[first])
         for image_id, reason in unreadable.items():
             print(f"pixels: left out {image_id}: {reason}")
         rows = {image_id: row for row, image_id in enumerate(ids) if image_id not in unreadable}
@@ -134,10 +135,6 @@ def in_threads(
 def _check(radiographs: Sequence[Radiograph]) -> None:
     seen: set[str] = set()
     for radiograph in radiographs:
-        if radiograph.path is None:
-            raise ValueError(
-                f"{radiograph.image_id} has no file; give only images that are on disk"
-            )
         if radiograph.image_id in seen:
             raise ValueError(f"image {radiograph.image_id} is listed twice")
         seen.add(radiograph.image_id)
@@ -147,13 +144,13 @@ def _key(radiographs: Sequence[Radiograph], size: int, markers: str) -> str:
     changed = "" if markers == "keep" else f" {MARKERS_VERSION} {markers}"
     digest = hashlib.sha256(f"1 {size}{changed}".encode())
     for radiograph in radiographs:
-        assert radiograph.path is not None
+        file = radiograph.file
         try:
-            status = radiograph.path.stat()
+            status = file.stat()
             state = f"{status.st_size} {status.st_mtime_ns}"
         except OSError:
             state = "gone"
-        digest.update(f"{radiograph.image_id}\0{radiograph.path.absolute()}\0{state}\n".encode())
+        digest.update(f"{radiograph.image_id}\0{file.absolute()}\0{state}\n".encode())
     return digest.hexdigest()[:16]
 
 
@@ -161,17 +158,15 @@ def _make(
     path: Path, radiographs: Sequence[Radiograph], size: int, workers: int | None, markers: str
 ) -> dict[str, str]:
     """Write the .npy file, then the .json that makes it valid. Returns the unreadable images."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     unreadable: dict[str, str] = {}
 
     def square(radiograph: Radiograph) -> npt.NDArray[np.uint8] | str:
-        assert radiograph.path is not None
         try:
-            return fit_square(remove_markers(read_grey(radiograph.path), markers), size)
+            return fit_square(remove_markers(read_grey(radiograph.file), markers), size)
         except UnreadableImageError as error:
             return error.reason
 
-    try:
+    with whole_file(path) as temporary:
         pixels = np.lib.format.open_memmap(
             temporary, mode="w+", dtype=np.uint8, shape=(len(radiographs), size, size)
         )
@@ -182,8 +177,5 @@ def _make(
             else:
                 pixels[row] = read
         pixels.flush()
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
     write_json(path.with_suffix(".json"), {"size": size, "unreadable": unreadable})
     return unreadable

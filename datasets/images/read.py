@@ -115,9 +115,9 @@ def read_radiograph(radiograph: Radiograph) -> LoadedImage:
 
     Raises:
         UnreadableImageError: names the file and the fault.
+        ValueError: for a radiograph that has no file.
     """
-    assert radiograph.path is not None, "a prepared folder lists only images that are on disk"
-    return radiograph.image(read_grey(radiograph.path))
+    return radiograph.image(read_grey(radiograph.file))
 
 
 def print_left_out(radiograph: Radiograph, error: ValueError) -> None:

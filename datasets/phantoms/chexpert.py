@@ -28,7 +28,12 @@ from cxrloc.datasets.label_policies import ancestors
 from cxrloc.datasets.labels import CHEXPERT_LABELS, NO_FINDING
 from cxrloc.datasets.phantoms.drawing.chest import PhantomImage, render_image
 from cxrloc.datasets.phantoms.drawing.statistics import sample_diseases
-from cxrloc.datasets.phantoms.folder import check_settings, in_processes, write_folder
+from cxrloc.datasets.phantoms.folder import (
+    check_settings,
+    in_processes,
+    write_folder,
+    write_image,
+)
 
 GENERATOR_VERSION = 1  # raise it when the same config would draw other bytes
 RELEASE = "CheXpert-v1.0-small"
@@ -143,8 +148,7 @@ def _draw_one(config: ChexpertPhantomConfig, root: Path, planned: PlannedView) -
     pixels = np.asarray(cv2.resize(pixels, (width, config.image_size)), np.uint8)
     path = root / planned.image_id
     path.parent.mkdir(parents=True, exist_ok=True)
-    if not cv2.imwrite(str(path), pixels, [cv2.IMWRITE_JPEG_QUALITY, 90]):
-        raise OSError(f"could not write {path}: is the disk full?")
+    write_image(path, pixels)
     return dataclasses.replace(image, pixels=np.empty((0, 0), np.uint8))
 
 

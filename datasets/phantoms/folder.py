@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import cv2
+import numpy as np
+import numpy.typing as npt
 from tqdm import tqdm
 
 from cxrloc.datasets.files.manifest import write_json
@@ -21,6 +23,10 @@ from cxrloc.datasets.files.manifest import write_json
 Planned = TypeVar("Planned")
 Drawn = TypeVar("Drawn")
 _SETTINGS_FILE = "phantom.json"
+_COMPRESSION = {
+    ".png": [cv2.IMWRITE_PNG_COMPRESSION, 3],
+    ".jpg": [cv2.IMWRITE_JPEG_QUALITY, 90],
+}
 _NOTE = "drawn phantom images, not patients; research use only, never a diagnosis"
 
 
@@ -78,6 +84,16 @@ def in_processes(
     context = multiprocessing.get_context("spawn")  # fork after OpenCV's threads may hang
     with ProcessPoolExecutor(count, mp_context=context, initializer=_one_thread) as pool:
         return list(bar(pool.map(draw, plan, chunksize=8)))
+
+
+def write_image(path: Path, pixels: npt.NDArray[np.uint8]) -> None:
+    """Write a .png or .jpg file, always with the same compression.
+
+    Raises:
+        OSError: when it cannot be written.
+    """
+    if not cv2.imwrite(str(path), pixels, _COMPRESSION[path.suffix]):
+        raise OSError(f"could not write {path}: is the disk full?")
 
 
 def _one_thread() -> None:

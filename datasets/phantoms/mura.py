@@ -19,7 +19,12 @@ import cv2
 import numpy as np
 
 from cxrloc.datasets.phantoms.drawing.limb import FINDINGS, LimbImage, render_limb
-from cxrloc.datasets.phantoms.folder import check_settings, in_processes, write_folder
+from cxrloc.datasets.phantoms.folder import (
+    check_settings,
+    in_processes,
+    write_folder,
+    write_image,
+)
 from cxrloc.datasets.readers.layouts import RELEASE
 
 GENERATOR_VERSION = 2  # raise it when the same config would draw other bytes
@@ -144,9 +149,7 @@ def _draw_study(image_size: int, root: Path, study: PlannedStudy) -> None:
         pixels = render_limb(image, image_size)
         if np.random.default_rng((*image.key, image.view, _PLAN)).random() < _SHARE_COLOUR:
             pixels = cv2.merge([pixels] * 3)  # type: ignore[assignment]
-        path = root / study.folder / f"image{number}.png"
-        if not cv2.imwrite(str(path), pixels, [cv2.IMWRITE_PNG_COMPRESSION, 3]):
-            raise OSError(f"could not write {path}: is the disk full?")
+        write_image(root / study.folder / f"image{number}.png", pixels)
 
 
 def _write_lists(studies: list[PlannedStudy], root: Path) -> None:

@@ -15,13 +15,17 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from cxrloc.datasets.labels import NO_FINDING
 from cxrloc.datasets.phantoms.drawing.chest import PhantomImage, render_image
 from cxrloc.datasets.phantoms.drawing.statistics import sample_diseases
-from cxrloc.datasets.phantoms.folder import check_settings, in_processes, write_folder
+from cxrloc.datasets.phantoms.folder import (
+    check_settings,
+    in_processes,
+    write_folder,
+    write_image,
+)
 
 GENERATOR_VERSION = 2  # raise it when the same config would draw other bytes
 # NIH's headers with their quirks: names split at commas, trailing empty columns.
@@ -125,9 +129,7 @@ def _draw_one(config: PhantomConfig, folder: Path, planned: PlannedImage) -> Pha
         image=planned.image,
         image_size=config.image_size,
     )
-    path = folder / planned.image_id
-    if not cv2.imwrite(str(path), image.pixels, [cv2.IMWRITE_PNG_COMPRESSION, 3]):
-        raise OSError(f"could not write {path}: is the disk full?")
+    write_image(folder / planned.image_id, image.pixels)
     return dataclasses.replace(image, pixels=np.empty((0, 0), np.uint8))
 
 

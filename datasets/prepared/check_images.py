@@ -48,9 +48,8 @@ def check_images(
 
 def _look(radiograph: Radiograph) -> tuple[tuple[int, int], tuple[str, ...]] | str:
     """Height and width of the file and its warnings, or why it cannot be read."""
-    assert radiograph.path is not None
     try:
-        image = read_image(radiograph.path)
+        image = read_image(radiograph.file)
     except UnreadableImageError as error:
         return error.reason
     return image.size_hw, image.warnings
@@ -58,9 +57,8 @@ def _look(radiograph: Radiograph) -> tuple[tuple[int, int], tuple[str, ...]] | s
 
 def _name(radiograph: Radiograph) -> str:
     """The file that somebody has to replace: a JPEG may stand for a listed PNG."""
-    assert radiograph.path is not None
     # with the folders of the id, where all files have such names as image1.png
-    return PurePosixPath(radiograph.image_id).with_name(radiograph.path.name).as_posix()
+    return PurePosixPath(radiograph.image_id).with_name(radiograph.file.name).as_posix()
 
 
 def _same_aspect(shape: tuple[int, int], frame_hw: tuple[int, int]) -> bool:

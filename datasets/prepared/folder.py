@@ -174,17 +174,12 @@ def load_prepared(path: Path) -> PreparedData:
             f"{files.folds} lists {len(folds)} images, not the {len(radiographs)} of "
             f"{files.index.name}; run tools/prepare_data.py again"
         )
-    if radiographs and not _path_of(radiographs[0]).is_file():
+    if radiographs and not radiographs[0].file.is_file():
         raise FileNotFoundError(
             f"{path} was prepared from images that are gone, e.g. {radiographs[0].path}; "
             "run tools/prepare_data.py again with the folder where they are now as --root"
         )
     return PreparedData(radiographs, folds, int(manifest["k"]), official, manifest, path)
-
-
-def _path_of(radiograph: Radiograph) -> Path:
-    assert radiograph.path is not None
-    return radiograph.path
 
 
 def _to_table(radiographs: Sequence[Radiograph], official: Mapping[str, str]) -> pa.Table:

@@ -9,6 +9,7 @@ from cxrloc.datasets.label_policies import count_labels, counts_text
 from cxrloc.datasets.radiograph import Radiograph
 from cxrloc.datasets.readers.index import ReaderWarnings
 
+UnboxedPositives = list[tuple[str, str]]  # image id, disease
 _NAMED = 10
 
 
@@ -28,7 +29,7 @@ def counts(radiographs: Sequence[Radiograph]) -> dict[str, int]:
 
 def unboxed_positives(
     radiographs: Sequence[Radiograph], diseases: Sequence[str]
-) -> list[tuple[str, str]]:
+) -> UnboxedPositives:
     """(image id, disease) of positive labels without a box, on images that have some box."""
     return [
         (r.image_id, disease)
@@ -57,12 +58,13 @@ def summary_text(
     """
     present = [r for r in radiographs if r.path is not None and r.image_id not in unreadable]
     boxed_diseases = boxed_diseases if any(r.boxes for r in radiographs) else ()
+    unboxed = [unboxed_positives(images, boxed_diseases) for images in (radiographs, present)]
     lines = [f"{RESEARCH_USE}.", "", *_overview(radiographs, present, official), ""]
     lines += _by_body_part(present)
     lines += _missing(radiographs, unreadable, images_checked)
-    lines += ["", *_per_disease(radiographs, present, diseases, boxed_diseases), ""]
+    lines += ["", *_per_disease(radiographs, present, diseases, boxed_diseases, unboxed), ""]
     if boxed_diseases:
-        lines += _unboxed(radiographs, present, boxed_diseases)
+        lines += _unboxed(unboxed)
     lines += _undecided(present, diseases)
     lines += ["", "Warnings and notes:" if warnings else "No warnings.", *warnings.lines()]
     return "\n".join(lines) + "\n"
@@ -119,12 +121,12 @@ def _per_disease(
     present: Sequence[Radiograph],
     diseases: Sequence[str],
     boxed_diseases: Sequence[str],
+    unboxed: Sequence[UnboxedPositives],
 ) -> list[str]:
     header = ["positives", "on disk"]
     if boxed_diseases:
         header += ["boxes", "on disk", "unboxed*", "on disk"]
     rows = [f"{'disease':28}" + "".join(f"{title:>11}" for title in header)]
-    unboxed = [unboxed_positives(images, boxed_diseases) for images in (radiographs, present)]
     for disease in diseases:
         cells = [
             sum(r.labels.get(disease) == 1 for r in images) for images in (radiographs, present)
@@ -137,12 +139,9 @@ def _per_disease(
     return rows
 
 
-def _unboxed(
-    radiographs: Sequence[Radiograph], present: Sequence[Radiograph], diseases: Sequence[str]
-) -> list[str]:
-    pairs = [unboxed_positives(images, diseases) for images in (radiographs, present)]
-    labels = [len(names) for names in pairs]
-    image_counts = [len({image for image, _ in names}) for names in pairs]
+def _unboxed(unboxed: Sequence[UnboxedPositives]) -> list[str]:
+    labels = [len(pairs) for pairs in unboxed]
+    image_counts = [len({image for image, _ in pairs}) for pairs in unboxed]
     return [
         f"* {labels[0]:,} positive labels on {image_counts[0]:,} boxed images have no box "
         f"({labels[1]:,} on {image_counts[1]:,} on disk):",

@@ -36,6 +36,7 @@ import pandas as pd
 
 from cxrloc.datasets.labels import CHEXPERT_LABELS
 from cxrloc.datasets.radiograph import FloatArray, Radiograph
+from cxrloc.datasets.readers.csv_text import first_row, named_file, read_text_columns
 from cxrloc.datasets.readers.find_images import listed_files
 from cxrloc.datasets.readers.index import DatasetIndex, ReaderWarnings
 
@@ -94,7 +95,7 @@ def _label_files(root: Path, asked: Path | None, warnings: ReaderWarnings) -> di
     """Label file -> its part of the official split."""
     train, valid = (root / name for name in LABEL_FILES)
     if asked is not None:
-        train = asked if asked.is_file() else root / asked
+        train = named_file(root, asked)
     if not train.is_file():
         raise FileNotFoundError(
             f"no label file {train}; expected the folder that holds train.csv, valid.csv and the "
@@ -130,10 +131,7 @@ def _table(files: dict[Path, str], warnings: ReaderWarnings) -> pd.DataFrame:
 
 
 def _read(path: Path) -> pd.DataFrame:
-    try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
-    except (ValueError, UnicodeDecodeError) as error:  # pandas' parser errors are ValueErrors
-        raise ValueError(f"cannot read {path} as CSV: {error}") from error
+    table = read_text_columns(path)
     table.columns = table.columns.str.strip()
     missing = [name for name in (*_WHO, *CHEXPERT_LABELS) if name not in table]
     if missing:
@@ -141,7 +139,7 @@ def _read(path: Path) -> pd.DataFrame:
     table = pd.DataFrame({name: table[name].str.strip() for name in (*_WHO, *CHEXPERT_LABELS)})
     parts = table["Path"].str.extract(f"^{_PATH.pattern}$")
     if parts[0].isna().any():
-        row = int(parts[0].isna().to_numpy().argmax())
+        row = first_row(parts[0].isna())
         raise ValueError(
             f"{path}, data row {row + 1}: path {table['Path'].iloc[row]!r}, expected one such as "
             "CheXpert-v1.0-small/train/patient00001/study1/view1_frontal.jpg"
@@ -155,7 +153,7 @@ def _check_values(path: Path, table: pd.DataFrame) -> None:
     for name, (allowed, expected) in _EXPECTED.items():
         wrong = ~table[name].isin(allowed)
         if wrong.any():
-            row = int(wrong.to_numpy().argmax())
+            row = first_row(wrong)
             text = table[name].iloc[row]
             raise ValueError(f"{path}, data row {row + 1}: {name} is {text!r}, expected {expected}")
 

@@ -34,6 +34,7 @@ import pandas as pd
 
 from cxrloc.datasets.labels import ABNORMAL
 from cxrloc.datasets.radiograph import Radiograph
+from cxrloc.datasets.readers.csv_text import first_row, named_file, read_text_columns
 from cxrloc.datasets.readers.find_images import listed_files
 from cxrloc.datasets.readers.index import DatasetIndex, ReaderWarnings
 from cxrloc.datasets.readers.layouts import BODY_PARTS, PATIENT, RELEASE, STUDY
@@ -99,8 +100,7 @@ def _files(
         for part in PARTS
     }
     if label_file is not None:
-        table = label_file if label_file.is_file() else root / label_file
-        files["train"] = (files["train"][0], table)
+        files["train"] = (files["train"][0], named_file(root, label_file))
     for path in files["train"]:
         if not path.is_file():
             raise FileNotFoundError(f"no {path}; expected the files of the release {RELEASE}")
@@ -113,12 +113,7 @@ def _files(
 
 def _read(path: Path, columns: Sequence[str], warnings: ReaderWarnings) -> pd.DataFrame:
     """Rows of a file without a header, stripped; equal duplicates are dropped."""
-    try:
-        table = pd.read_csv(
-            path, header=None, dtype=str, keep_default_na=False, encoding="utf-8-sig"
-        )
-    except (ValueError, UnicodeDecodeError) as error:  # pandas' parser errors are ValueErrors
-        raise ValueError(f"cannot read {path} as CSV: {error}") from error
+    table = read_text_columns(path, header=None)
     if len(table.columns) != len(columns):
         raise ValueError(
             f"{path} has {len(table.columns)} columns, expected {len(columns)} without a header: "
@@ -138,14 +133,14 @@ def _matched(
     groups = pd.DataFrame(table["path"].str.extract(f"^{pattern.pattern}$"))
     wrong = groups[0].isna()
     if wrong.any():
-        row = int(wrong.to_numpy().argmax())
+        row = first_row(wrong)
         raise ValueError(
             f"{path}, row {table.index[row] + 1}: path {table['path'].iloc[row]!r}, expected one "
             f"such as {such_as}"
         )
     unknown = ~groups[1].isin(BODY_PARTS)
     if unknown.any():
-        row = int(unknown.to_numpy().argmax())
+        row = first_row(unknown)
         raise ValueError(
             f"{path}, row {table.index[row] + 1}: unknown body part {groups[1].iloc[row]!r} in "
             f"{table['path'].iloc[row]!r}; known are {', '.join(BODY_PARTS)}"
@@ -160,7 +155,7 @@ def _labels(path: Path, body_part: str, warnings: ReaderWarnings) -> dict[str, f
     groups = _matched(table, _STUDY_PATH, path, such_as)
     bad = ~table["label"].isin(("0", "1"))
     if bad.any():
-        row = int(bad.to_numpy().argmax())
+        row = first_row(bad)
         raise ValueError(
             f"{path}, row {table.index[row] + 1}: label {table['label'].iloc[row]!r} of "
             f"{table['path'].iloc[row]}, expected 0 (normal) or 1 (abnormal)"

@@ -25,7 +25,6 @@ from __future__ import annotations
 import contextlib
 import gc
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +32,7 @@ import pandas as pd
 
 from cxrloc.datasets.labels import NIH_DISEASES, NO_FINDING, canonical_label
 from cxrloc.datasets.radiograph import Box, Radiograph
+from cxrloc.datasets.readers.csv_text import first_row, named_file
 from cxrloc.datasets.readers.find_images import find_images
 from cxrloc.datasets.readers.index import DatasetIndex, ReaderWarnings
 from cxrloc.datasets.readers.nih_tables import age_in_years, read_boxes, read_table
@@ -43,22 +43,14 @@ OFFICIAL_LISTS: dict[str, str] = {"train_val_list.txt": "train_val", "test_list.
 FRAME_HW = (1024, 1024)
 
 
-@dataclass(frozen=True)
-class NihIndex(DatasetIndex):
-    """A `DatasetIndex` of NIH: one radiograph per label row.
-
-    Attributes:
-        label_file: the label file that was read.
-    """
-
-    label_file: Path
-
-
-def index(root: Path, *, label_file: Path | None = None, strict: bool = False) -> NihIndex:
+def index(root: Path, *, label_file: Path | None = None, strict: bool = False) -> DatasetIndex:
     """Index a folder in NIH's layout (how faulty files are treated: see the module's docstring).
 
     Args:
         label_file: to read instead of the one found in `root`; a bare name is looked up in `root`.
+
+    Returns:
+        One radiograph per label row; of the sources, the label file comes first.
 
     Raises:
         FileNotFoundError: if `root` or the label file is not there.
@@ -72,7 +64,7 @@ def index(root: Path, *, label_file: Path | None = None, strict: bool = False) -
         return _index(root, labels_path, warnings)
 
 
-def _index(root: Path, labels_path: Path, warnings: ReaderWarnings) -> NihIndex:
+def _index(root: Path, labels_path: Path, warnings: ReaderWarnings) -> DatasetIndex:
     table = _label_table(labels_path, warnings)
     ids: list[str] = table["imageindex"].tolist()
     boxes = _boxes(root / BOX_FILE, dict(zip(ids, table["findinglabels"], strict=True)), warnings)
@@ -80,7 +72,7 @@ def _index(root: Path, labels_path: Path, warnings: ReaderWarnings) -> NihIndex:
     radiographs = _radiographs(table, boxes, find_images(root, ids, warnings), warnings)
     optional = [root / BOX_FILE, *(root / name for name in OFFICIAL_LISTS)]
     sources = (labels_path, *(path for path in optional if path.is_file()))
-    return NihIndex(radiographs, official, warnings, sources, labels_path)
+    return DatasetIndex(radiographs, official, warnings, sources)
 
 
 @contextlib.contextmanager
@@ -97,9 +89,9 @@ def _without_collection() -> Iterator[None]:
 
 def _find_label_file(root: Path, asked: Path | None, warnings: ReaderWarnings) -> Path:
     if asked is not None:
-        for path in (asked, root / asked):
-            if path.is_file():
-                return path
+        path = named_file(root, asked)
+        if path.is_file():
+            return path
         raise FileNotFoundError(f"no label file {asked}, nor {root / asked}")
     files = [root / name for name in LABEL_FILES if (root / name).is_file()]
     if not files:
@@ -119,9 +111,9 @@ def _label_table(path: Path, warnings: ReaderWarnings) -> pd.DataFrame:
     columns = ("imageindex", "findinglabels")
     optional = ("patientid", "patientage", "patientgender", "viewposition")
     table = read_table(path, columns, optional)
-    if (table["imageindex"] == "").any():
-        row = int((table["imageindex"] == "").to_numpy().argmax())
-        raise ValueError(f"{path}, data row {row + 1}: no image name")
+    unnamed = table["imageindex"] == ""
+    if unnamed.any():
+        raise ValueError(f"{path}, data row {first_row(unnamed) + 1}: no image name")
     equal = table.duplicated()
     warnings.warn("equal duplicate label rows dropped", table["imageindex"][equal].tolist())
     table = table[~equal]

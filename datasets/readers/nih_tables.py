@@ -12,6 +12,7 @@ import pandas as pd
 
 from cxrloc.datasets.labels import NO_FINDING, canonical_label
 from cxrloc.datasets.radiograph import Box
+from cxrloc.datasets.readers.csv_text import read_text_columns
 from cxrloc.datasets.readers.index import ReaderWarnings
 
 MAXIMUM_AGE_YEARS = 120
@@ -36,15 +37,10 @@ def read_table(path: Path, required: Sequence[str], optional: Sequence[str] = ()
     Raises:
         ValueError: with the file and the missing part.
     """
-    try:
-        with warnings.catch_warnings():
-            # Rows of NIH's first label file end with a comma more than some copies' headers.
-            warnings.simplefilter("ignore", pd.errors.ParserWarning)
-            table = pd.read_csv(
-                path, dtype=str, keep_default_na=False, index_col=False, encoding="utf-8-sig"
-            )
-    except (ValueError, UnicodeDecodeError) as error:  # pandas' parser errors are ValueErrors
-        raise ValueError(f"cannot read {path} as CSV: {error}") from error
+    with warnings.catch_warnings():
+        # Rows of NIH's first label file end with a comma more than some copies' headers.
+        warnings.simplefilter("ignore", pd.errors.ParserWarning)
+        table = read_text_columns(path, index_col=False)
     header = list(table.columns)
     table.columns = pd.Index([_column_name(name) for name in header])
     table = table.loc[:, ~table.columns.duplicated()]

@@ -49,8 +49,9 @@ def build_shards(
         OSError: if a task failed; finished shards stay.
     """
     storage = Storage.at(plans[0].out)
+    digest = hashlib.sha256("\n".join(plan.known() for plan in plans).encode()).hexdigest()
     for size in plans[0].sizes:
-        _claim(storage, size, plans)
+        _claim(storage, size, plans, digest)
     made = sorted(engine(plans), key=lambda record: record.name)
     rejects = sorted({reject for record in made for reject in record.rejects})
     columns = {name: [row[i] for row in rejects] for i, name in enumerate(_REJECT_COLUMNS)}
@@ -112,16 +113,19 @@ def spark_engine(master: str = "local[*]") -> Engine:
     return run
 
 
-def _claim(storage: Storage, size: int, plans: Sequence[ShardPlan]) -> None:
-    """Record the sources and settings of a size, or compare them with the recorded ones."""
-    settings = "\n".join(plan.known() for plan in plans)
+def _claim(storage: Storage, size: int, plans: Sequence[ShardPlan], digest: str) -> None:
+    """Record the sources and settings of a size, or compare them with the recorded ones.
+
+    Args:
+        digest: hash of the images of all plans.
+    """
     claim = {
         **asdict(plans[0].kind(size)),
         "schema_version": SCHEMA_VERSION,
         "diseases": list(plans[0].diseases),
         "splits": sorted({plan.split for plan in plans}),
         "shards": len(plans),
-        "images": hashlib.sha256(settings.encode()).hexdigest(),
+        "images": digest,
     }
     name = f"size={size}/_settings.json"
     recorded = storage.read_json(name) if storage.exists(name) else claim

@@ -122,9 +122,7 @@ def _absolute(url: str) -> str:
 
 
 def _source(image: Radiograph, root: Path | None) -> str:
-    if image.path is None:
-        raise ValueError(f"{image.image_id} has no file; give only images that are on disk")
-    path = image.path.absolute()
+    path = image.file.absolute()
     if root is None:
         return str(path)
     if not path.is_relative_to(root.absolute()):

@@ -11,7 +11,6 @@ import dataclasses
 import importlib.metadata
 import json
 import math
-import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ from cxrloc.classification.bundle.file import read_bundle, write_bundle
 from cxrloc.classification.network.precision import resolve_device, resolve_precision
 from cxrloc.classification.training.distributed import member
 from cxrloc.classification.training.optimization import warmed_up_cosine
+from cxrloc.datasets.files.atomic import write_text
 from cxrloc.detection.config import DetectorConfig, Init
 from cxrloc.detection.data import DetectionSet
 from cxrloc.detection.detectron2_backend.data import Draws, coco_records, training_loader
@@ -185,9 +185,7 @@ def tensors_only_checkpointer(network: nn.Module, out_dir: Path, **state: Any) -
         return content
 
     def tag(name: str) -> None:
-        temporary = out_dir / f".last_checkpoint.{os.getpid()}.tmp"
-        temporary.write_text(name)
-        temporary.replace(out_dir / "last_checkpoint")
+        write_text(out_dir / "last_checkpoint", name)
 
     checkpointer._load_file, checkpointer.tag_last_checkpoint = read, tag
     return checkpointer

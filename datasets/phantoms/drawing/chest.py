@@ -14,6 +14,7 @@ from cxrloc.datasets.phantoms.drawing.canvas import FRAME, Array, Canvas, Points
 from cxrloc.datasets.phantoms.drawing.chest_anatomy import Anatomy, sample_anatomy
 from cxrloc.datasets.phantoms.drawing.chest_findings import draw_sign, heart_size
 from cxrloc.datasets.phantoms.drawing.chest_tissue import attenuation
+from cxrloc.datasets.phantoms.drawing.exposure import Exposure, expose
 from cxrloc.datasets.phantoms.drawing.sheet import Lungs, Rectangle, Sign, resized
 from cxrloc.datasets.radiograph import Box
 
@@ -31,6 +32,7 @@ _ORDER = (
 _POSE, _EXPOSURE, _NOISE, _MARKERS, _FINDINGS = range(
     1, 6
 )  # independent random streams of an image
+_RANGES = Exposure(gain=(1.0, 1.3), gamma=(0.9, 1.2), floor=(0, 14), white=(238, 254))
 
 
 @dataclass(frozen=True)
@@ -124,13 +126,7 @@ def _develop(
     """Attenuation -> image: exposure, noise, collimation; also its view and its markers' boxes."""
     rng = np.random.default_rng((*key, _EXPOSURE))
     view = "AP" if rng.random() < 0.4 else "PA"
-    gain, gamma = rng.uniform(1.0, 1.3), rng.uniform(0.9, 1.2)
-    floor, white = rng.uniform(0, 14), rng.uniform(238, 254)
-    grey = floor + (white - floor) * (1 - np.exp(-gain * depth)) ** gamma
-    noise = np.random.default_rng((*key, _NOISE))
-    grain = noise.standard_normal(depth.shape, dtype=np.float32)
-    grey += rng.uniform(2.0, 4.5) * grain * (0.5 + 0.5 * grey / 255)
-    pixels = np.clip(np.round(grey), 0, 255).astype(np.uint8)
+    pixels = expose(depth, _RANGES, rng, np.random.default_rng((*key, _NOISE)))
     return pixels, view, _mark(pixels, view, np.random.default_rng((*key, _MARKERS)))
 
 

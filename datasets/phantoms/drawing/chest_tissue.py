@@ -25,7 +25,7 @@ def attenuation(anatomy: Anatomy, canvas: Canvas, markings_kept: Array | None = 
     field = _soft_tissue(anatomy, canvas, y)
     field = field * (1 - lungs) + lungs * _lung_tissue(anatomy, canvas, lungs, y)
     heart = canvas.fill([anatomy.heart()], blur=4)
-    vessels = _vessels(anatomy, canvas) * (1 - 0.7 * heart)
+    vessels = _vessels(anatomy, canvas, lungs) * (1 - 0.7 * heart)
     field += 0.30 * vessels * (1.0 if markings_kept is None else markings_kept)
     field += heart * (0.74 * lungs + 0.26 * (1 - lungs))
     field += _mediastinum(anatomy, canvas) + spine(anatomy, canvas, x)
@@ -139,7 +139,7 @@ def _trachea(anatomy: Anatomy) -> list[tuple[Points, float, float]]:
     return [(tube, 36, 1.0), (right, 22, 0.7), (left, 20, 0.6)]
 
 
-def _vessels(anatomy: Anatomy, canvas: Canvas) -> Array:
+def _vessels(anatomy: Anatomy, canvas: Canvas, lungs: Array) -> Array:
     rng = np.random.default_rng(anatomy.vessel_seed)
     lines: list[tuple[Points, float, float]] = []
     for side in (RIGHT, LEFT):
@@ -150,7 +150,7 @@ def _vessels(anatomy: Anatomy, canvas: Canvas) -> Array:
             _branch(rng, lines, start, side, float(angle + rng.normal(0, 0.12)), width, 0)
     tree = canvas.strokes(lines, blur=2.2)
     hila = canvas.fill([_hilum(anatomy, side) for side in (RIGHT, LEFT)], blur=14)
-    return (tree + 0.6 * hila) * lung_mask(anatomy, canvas)
+    return (tree + 0.6 * hila) * lungs
 
 
 def _hilum(anatomy: Anatomy, side: int) -> Points:

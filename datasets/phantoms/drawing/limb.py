@@ -11,11 +11,13 @@ import numpy.typing as npt
 from cxrloc.datasets.phantoms.drawing.canvas import FRAME, Array, Canvas, Points, ellipse
 from cxrloc.datasets.phantoms.drawing.chest import burn_in
 from cxrloc.datasets.phantoms.drawing.chest_skeleton import tubes
+from cxrloc.datasets.phantoms.drawing.exposure import Exposure, expose
 from cxrloc.datasets.phantoms.drawing.limb_anatomy import Bone, limb
 from cxrloc.datasets.phantoms.drawing.sheet import Rectangle
 
 FINDINGS = ("fracture", "hardware", "lesion")
 _ANATOMY, _FINDING, _POSE, _EXPOSURE, _NOISE, _MARKER = range(1, 7)  # independent random streams
+_RANGES = Exposure(gain=(0.85, 1.2), gamma=(0.9, 1.25), floor=(0, 16), white=(225, 252))
 _END = 0.09  # share of a long bone that each flared end takes
 
 
@@ -166,13 +168,8 @@ def _lesion(canvas: Canvas, bone: Bone, t: float, strength: float) -> Array:
 
 
 def _develop(depth: Array, key: tuple[int, ...]) -> npt.NDArray[np.uint8]:
-    rng = np.random.default_rng((*key, _EXPOSURE))
-    gain, gamma = rng.uniform(0.85, 1.2), rng.uniform(0.9, 1.25)
-    floor, white = rng.uniform(0, 16), rng.uniform(225, 252)
-    grey = floor + (white - floor) * (1 - np.exp(-gain * depth)) ** gamma
-    grain = np.random.default_rng((*key, _NOISE)).standard_normal(depth.shape, dtype=np.float32)
-    grey += rng.uniform(2.0, 4.5) * grain * (0.5 + 0.5 * grey / 255)
-    return np.asarray(np.clip(np.round(grey), 0, 255), dtype=np.uint8)
+    rng, noise = (np.random.default_rng((*key, stream)) for stream in (_EXPOSURE, _NOISE))
+    return expose(depth, _RANGES, rng, noise)
 
 
 def _mark(pixels: npt.NDArray[np.uint8], left: bool, rng: np.random.Generator) -> Rectangle | None:

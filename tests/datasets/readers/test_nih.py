@@ -73,7 +73,7 @@ def test_with_both_label_files_the_newer_is_read_and_said(nih_tree: Any) -> None
     root = nih_tree([(A, "Mass")], (), ((A,), ()), label_file="Data_Entry_2017.csv")
     nih_tree([(A, "Nodule")], (), ((A,), ()))
     index = nih.index(root)
-    assert index.label_file.name == "Data_Entry_2017_v2020.csv"
+    assert index.sources[0].name == "Data_Entry_2017_v2020.csv"
     assert index.radiographs[0].positives == ("Nodule",)
     (kind,) = index.warnings
     assert "Data_Entry_2017_v2020.csv, which is read" in kind

@@ -14,22 +14,23 @@ from cxrloc.datasets.prepared.splits import fold_split, official_split, patient_
 from cxrloc.datasets.prepared.summary import counts, unboxed_positives
 from cxrloc.datasets.radiograph import Box
 from cxrloc.datasets.readers import nih
+from cxrloc.datasets.readers.index import DatasetIndex
 
 BOXES = dict(zip(NIH_BOXED_DISEASES, (180, 146, 153, 123, 85, 79, 120, 98), strict=True))
 BOXES_ON_DISK = dict(zip(NIH_BOXED_DISEASES, (144, 108, 124, 98, 65, 63, 97, 75), strict=True))
 
 
 @pytest.fixture(scope="module")
-def real(shared_data: Path) -> nih.NihIndex:
+def real(shared_data: Path) -> DatasetIndex:
     return nih.index(shared_data / "nih", strict=True)
 
 
-def boxes_per_disease(index: nih.NihIndex, on_disk: bool) -> Counter[str]:
+def boxes_per_disease(index: DatasetIndex, on_disk: bool) -> Counter[str]:
     images = [r for r in index.radiographs if r.path or not on_disk]
     return Counter(box.disease for r in images for box in r.boxes)
 
 
-def test_the_lists_hold_what_nih_published(real: nih.NihIndex) -> None:
+def test_the_lists_hold_what_nih_published(real: DatasetIndex) -> None:
     totals = counts(real.radiographs)
     assert (totals["images"], totals["patients"]) == (112_120, 30_805)
     assert (totals["boxes"], totals["boxed images"], totals["patients with boxes"]) == (
@@ -43,7 +44,7 @@ def test_the_lists_hold_what_nih_published(real: nih.NihIndex) -> None:
     assert dict(real.warnings) == {"labels read by another name": 123}
 
 
-def test_part_of_the_images_is_on_disk_most_of_them_as_jpeg(real: nih.NihIndex) -> None:
+def test_part_of_the_images_is_on_disk_most_of_them_as_jpeg(real: DatasetIndex) -> None:
     images = [r for r in real.radiographs if r.path is not None]
     totals = counts(images)
     assert (totals["images"], totals["boxed images"], totals["boxes"]) == (1026, 691, 774)
@@ -52,7 +53,7 @@ def test_part_of_the_images_is_on_disk_most_of_them_as_jpeg(real: nih.NihIndex) 
     assert Counter(r.path.suffix for r in images if r.path) == {".jpg": 990, ".png": 36}
 
 
-def test_positive_labels_of_boxed_images_often_have_no_box(real: nih.NihIndex) -> None:
+def test_positive_labels_of_boxed_images_often_have_no_box(real: DatasetIndex) -> None:
     unboxed = unboxed_positives(real.radiographs, NIH_BOXED_DISEASES)
     assert len(unboxed) == 721
     assert len({image for image, _ in unboxed}) == 521
@@ -60,7 +61,7 @@ def test_positive_labels_of_boxed_images_often_have_no_box(real: nih.NihIndex) -
     assert sum(len(i["not_exhaustive_category_ids"]) for i in coco["images"]) == 721
 
 
-def test_the_official_split_boxes_test_images_only(real: nih.NihIndex) -> None:
+def test_the_official_split_boxes_test_images_only(real: DatasetIndex) -> None:
     assert Counter(real.official.values()) == {"train_val": 86_524, "test": 25_596}
     assert {real.official[r.image_id] for r in real.radiographs if r.boxes} == {"test"}
     split = official_split(real.radiographs, real.official, 0.1, seed=0)  # no patient is in two
@@ -68,7 +69,7 @@ def test_the_official_split_boxes_test_images_only(real: nih.NihIndex) -> None:
     assert abs(len(split.validation) - 8652) <= 5
 
 
-def test_each_box_is_one_of_its_image_and_disease_and_survives_coco(real: nih.NihIndex) -> None:
+def test_each_box_is_one_of_its_image_and_disease_and_survives_coco(real: DatasetIndex) -> None:
     boxed = [r for r in real.radiographs if r.boxes]
     assert all(len(r.boxed) == len(r.boxes) for r in boxed)
     written = [a["bbox"] for a in to_coco(boxed, NIH_BOXED_DISEASES)["annotations"]]
@@ -80,7 +81,7 @@ def test_each_box_is_one_of_its_image_and_disease_and_survives_coco(real: nih.Ni
 
 
 def test_every_fold_of_the_images_on_disk_has_its_share_of_every_boxed_disease(
-    real: nih.NihIndex,
+    real: DatasetIndex,
 ) -> None:
     images = [r for r in real.radiographs if r.path is not None]
     folds = patient_folds(images, NIH_DISEASES, 5, seed=0)
