@@ -1,4 +1,4 @@
-"""Examinations of a run: studies.csv and studies.md in its folder, and their operating point.
+"""Examinations of a run: studies.csv and studies.md in its folder.
 
 Written where there are examinations of several images.
 """
@@ -15,14 +15,7 @@ import numpy as np
 
 from cxrloc.classification.inference.gate_table import read_gate_table
 from cxrloc.classification.metrics.bootstrap import FloatArray
-from cxrloc.classification.metrics.examinations import (
-    by_level,
-    examinations_of,
-    has_multi_image_examinations,
-    images_of,
-)
-from cxrloc.classification.metrics.operating_point import OperatingPoint, operating_points
-from cxrloc.classification.metrics.scored_images import ScoredImages
+from cxrloc.classification.metrics.examinations import by_level, has_multi_image_examinations
 from cxrloc.classification.report.examinations import level_records, level_tables
 from cxrloc.classification.report.fold_tables import POOLED
 from cxrloc.classification.report.tables import page_markdown, write_records
@@ -31,15 +24,6 @@ from cxrloc.classification.runs.run import Fold, Run
 from cxrloc.datasets.files.atomic import write_text
 
 EXAMINATION_POINTS = "study_operating_points"  # in a fold's metrics.json
-
-
-def examination_points(validation: ScoredImages) -> dict[str, OperatingPoint]:
-    """Operating point of examinations per disease, on validation images; none without these."""
-    if not has_multi_image_examinations(validation.study_ids):
-        return {}
-    nothing = np.full(validation.scores.shape, np.nan)
-    examinations = examinations_of(images_of(validation), validation.study_ids, nothing)
-    return operating_points(examinations.labels, examinations.scores, validation.diseases)
 
 
 def write_examination_report(run: Run, folds: Sequence[Fold]) -> str:

@@ -15,6 +15,8 @@ from cxrloc.classification.bundle.preprocessing import INPUTS
 from cxrloc.classification.config import ClassifierConfig
 from cxrloc.classification.inference.gate import decide
 from cxrloc.classification.inference.gate_table import GateRow, read_gate_table, write_gate_table
+from cxrloc.classification.metrics.examinations import choose_points
+from cxrloc.classification.metrics.operating_point import Points, thresholds_of
 from cxrloc.classification.metrics.ranking import classifier_metrics
 from cxrloc.classification.metrics.scored_images import (
     write_scored_images,
@@ -34,13 +36,7 @@ from cxrloc.classification.report.stages import (
 )
 from cxrloc.classification.report.tables import ResultTable, tables_markdown, to_markdown
 from cxrloc.classification.run_folder import RunFolder
-from cxrloc.classification.runs.bundles import (
-    Points,
-    choose_points,
-    report_stages,
-    save_bundle,
-    thresholds_of,
-)
+from cxrloc.classification.runs.bundles import report_stages, save_bundle
 from cxrloc.classification.runs.examination_report import (
     EXAMINATION_POINTS,
     write_examination_report,
