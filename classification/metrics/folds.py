@@ -15,7 +15,7 @@ import numpy as np
 
 from cxrloc.classification.metrics.bootstrap import FloatArray
 from cxrloc.classification.metrics.ranking import NEEDS_BOTH, bootstrap_ranking
-from cxrloc.classification.metrics.sampled import Sampled, bootstrap_ratios
+from cxrloc.classification.metrics.sampled import Sampled, bootstrap_all
 from cxrloc.classification.metrics.scored_images import TARGET, YOUDEN, ScoredImages
 
 RULES = (YOUDEN, TARGET)
@@ -47,10 +47,8 @@ def sample_figures(images: ScoredImages, replicates: int, seed: int) -> dict[str
     labels, scores, patients = images.labels, images.scores, images.patient_ids
     ranking = bootstrap_ranking(labels, scores, patients, replicates, seed)
     figures = dict(zip(("auc", "ap"), ranking, strict=True))
-    for name, (above, below) in _ratios(images).items():
-        ratios = bootstrap_ratios(above, below, patients, replicates, seed)
-        figures[name] = replace(ratios, reason=NEEDS_BOTH)
-    return figures
+    ratios = bootstrap_all(_ratios(images), patients, replicates, seed)
+    return figures | {name: replace(ratio, reason=NEEDS_BOTH) for name, ratio in ratios.items()}
 
 
 def fold_spreads(images: ScoredImages) -> dict[str, tuple[tuple[Spread, ...], Spread]]:
