@@ -130,8 +130,13 @@ class ScoredImages:
 
 
 def join_images(parts: Sequence[ScoredImages]) -> ScoredImages:
-    """All images of parts with the same diseases and rules, in their order."""
+    """All images of parts with the same diseases, in their order.
+
+    They have the thresholds of those rules alone that every part has: an image without a threshold
+    would count as called absent.
+    """
     first = parts[0]
+    rules = [rule for rule in first.thresholds if all(rule in part.thresholds for part in parts)]
     return replace(
         first,
         image_ids=tuple(i for part in parts for i in part.image_ids),
@@ -140,9 +145,9 @@ def join_images(parts: Sequence[ScoredImages]) -> ScoredImages:
         scores=np.concatenate([part.scores for part in parts]),
         labels=np.concatenate([part.labels for part in parts]),
         thresholds={
-            rule: np.concatenate([part.thresholds[rule] for part in parts])
-            for rule in first.thresholds
+            rule: np.concatenate([part.thresholds[rule] for part in parts]) for rule in rules
         },
+        sensitivity=first.sensitivity if TARGET in rules else float("nan"),
         study_ids=tuple(s for part in parts for s in part.study_ids),
         body_parts=tuple(b for part in parts for b in part.body_parts),
     )
