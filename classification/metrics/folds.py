@@ -42,6 +42,9 @@ class Spread:
     folds: int
 
 
+Spreads = Mapping[str, tuple[tuple[Spread, ...], Spread]]
+
+
 def sample_figures(images: ScoredImages, replicates: int, seed: int) -> dict[str, Sampled]:
     """`FIGURES` of all images with their resamples; without thresholds only auc, ap and brier."""
     labels, scores, patients = images.labels, images.scores, images.patient_ids
@@ -51,7 +54,7 @@ def sample_figures(images: ScoredImages, replicates: int, seed: int) -> dict[str
     return figures | {name: replace(ratio, reason=NEEDS_BOTH) for name, ratio in ratios.items()}
 
 
-def fold_spreads(images: ScoredImages) -> dict[str, tuple[tuple[Spread, ...], Spread]]:
+def fold_spreads(images: ScoredImages) -> Spreads:
     """Figure -> its spread over folds for each disease, and that of the macro mean.
 
     The macro mean of every fold is over the diseases that have the figure in all folds, so that the

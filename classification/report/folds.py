@@ -31,8 +31,7 @@ from cxrloc.classification.report.fold_tables import (
     fold_result_tables,
     fold_rows,
     rule_label,
-    stage_records,
-    stage_table,
+    stage_report,
 )
 from cxrloc.classification.report.plots import COLOURS, panels, save_figure, titled
 from cxrloc.classification.report.tables import ResultTable, page_markdown, write_records
@@ -195,8 +194,9 @@ def write_fold_report(
     tables = [*fold_result_tables(images, rows), *by_part]
     tables += [confusion_table(confusions(images, r), rule_label(r, images)) for r in RULES]
     if stages:
-        records += stage_records(stages, replicates, seed)
-        tables.append(stage_table(stages, replicates, seed))
+        lines, table = stage_report(stages, replicates, seed)
+        records += lines
+        tables.append(table)
     write_records(out / "cross_validation.csv", records)
     page = page_markdown(f"Cross-validation: {out.name}", tables)
     write_text(RunFolder(out).out_of_fold_page, page)
