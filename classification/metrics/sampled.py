@@ -64,6 +64,11 @@ class Sampled:
         tail = tail_of(typical_patients(self.patients[defined]))
         return _estimate(macro_mean(self.points), macro_mean(samples), tail, len(complete))
 
+    @property
+    def columns(self) -> tuple[Estimate, ...]:
+        """Those of the diseases, then the macro mean."""
+        return (*self.estimates, self.macro)
+
     def __sub__(self, other: Sampled) -> Sampled:
         """The paired difference, provided that both come from the same images and seed."""
         return Sampled(

@@ -18,7 +18,14 @@ from cxrloc.classification.metrics.folds import (
 from cxrloc.classification.metrics.sampled import Sampled
 from cxrloc.classification.metrics.scored_images import TARGET, YOUDEN, ScoredImages
 from cxrloc.classification.report.published import studies_of_means
-from cxrloc.classification.report.tables import Cell, ResultTable, TableRow, Value, value_text
+from cxrloc.classification.report.tables import (
+    Cell,
+    ResultTable,
+    TableRow,
+    Value,
+    estimate_record,
+    value_text,
+)
 
 POOLED = "A pooled AUC mixes the scales of the folds' models"
 
@@ -47,9 +54,7 @@ class FoldRow:
         for name, figure in self.pooled.items():
             spread = self.spreads[name]
             record |= {
-                name: figure.value,
-                f"{name}_low": figure.low,
-                f"{name}_high": figure.high,
+                **estimate_record(name, figure),
                 f"{name}_fold_mean": spread.mean,
                 f"{name}_fold_sd": spread.deviation,
                 f"{name}_folds": spread.folds,
@@ -208,8 +213,8 @@ def stage_report(
     spreads = [fold_spreads(images) for images in stages]
     records = [
         {**row.record(), "stage": name}
-        for name, *of_stage in zip(STAGES, stages, figures, spreads, strict=True)
-        for row in _fold_rows(*of_stage)
+        for name, images, sampled, spread in zip(STAGES, stages, figures, spreads, strict=True)
+        for row in _fold_rows(images, sampled, spread)
     ]
     frozen, tuned = figures
     difference = {name: tuned[name] - frozen[name] for name in _MACROS}

@@ -34,7 +34,12 @@ from cxrloc.classification.report.fold_tables import (
     stage_report,
 )
 from cxrloc.classification.report.plots import COLOURS, panels, save_figure, titled
-from cxrloc.classification.report.tables import ResultTable, page_markdown, write_records
+from cxrloc.classification.report.tables import (
+    ResultTable,
+    estimate_record,
+    page_markdown,
+    write_records,
+)
 from cxrloc.classification.run_folder import RunFolder
 from cxrloc.datasets.files.atomic import write_text
 
@@ -242,14 +247,8 @@ def _write_calibration(
 
 
 def _bin_record(b: Bin) -> dict[str, object]:
-    observed = b.observed
-    return {
-        "images": b.images,
-        "mean_probability": b.mean_probability,
-        "observed": observed.value,
-        "observed_low": observed.low,
-        "observed_high": observed.high,
-    }
+    head = {"images": b.images, "mean_probability": b.mean_probability}
+    return {**head, **estimate_record("observed", b.observed)}
 
 
 def _calibration_title(row: FoldRow, error: float | None) -> str:

@@ -172,8 +172,7 @@ def scores_table(
     cells: list[dict[str, Value]] = [{"positives / images": counts} for counts in _counts(images)]
     for name, head in heads.items():
         if name in figures:
-            estimates = (*figures[name].estimates, figures[name].macro)
-            for row, estimate in zip(cells, estimates, strict=True):
+            for row, estimate in zip(cells, figures[name].columns, strict=True):
                 row[head] = Cell(estimate)
     names = (*images.diseases, MACRO_MEAN)
     return ResultTable(
