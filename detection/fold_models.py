@@ -85,10 +85,10 @@ def unseen(model: FoldModel, notes: list[str]) -> FoldModel:
     Raises:
         ValueError: when no image is left.
     """
-    from cxrloc.classification.runs.ensemble import unseen_images  # torch: not for --help
-
     if model.fold is not None or model.bundle is None:
         return model
+    from cxrloc.classification.runs.ensemble import unseen_images  # torch: not for --help
+
     images, left_out = unseen_images([model.bundle], model.images)
     notes += left_out
     return replace(model, images=tuple(images))

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cxrloc.classification.metrics.bootstrap import Estimate, FloatArray, image_weights
+from cxrloc.classification.metrics.operating_point import Points, operating_points
 from cxrloc.classification.metrics.ranking import bootstrap_ranking
 from cxrloc.classification.metrics.sampled import Sampled
 from cxrloc.classification.metrics.scored_images import YOUDEN, ScoredImages
@@ -225,6 +226,21 @@ def has_multi_image_examinations(study_ids: Sequence[str]) -> bool:
     """Whether some examination has several of these images; an empty name is none."""
     not_empty = [study_id for study_id in study_ids if study_id]
     return len(set(not_empty)) < len(not_empty)
+
+
+def choose_points(validation: ScoredImages) -> tuple[Points, Points]:
+    """Operating points of images and of examinations."""
+    points = operating_points(validation.labels, validation.scores, validation.diseases)
+    return points, examination_points(validation)
+
+
+def examination_points(validation: ScoredImages) -> Points:
+    """Operating point of examinations per disease, on validation images; none without these."""
+    if not has_multi_image_examinations(validation.study_ids):
+        return {}
+    nothing = np.full(validation.scores.shape, np.nan)
+    examinations = examinations_of(images_of(validation), validation.study_ids, nothing)
+    return operating_points(examinations.labels, examinations.scores, validation.diseases)
 
 
 def by_level(

@@ -15,7 +15,7 @@ import numpy as np
 
 from cxrloc.classification.metrics.bootstrap import FloatArray
 from cxrloc.classification.metrics.ranking import NEEDS_BOTH, bootstrap_ranking
-from cxrloc.classification.metrics.sampled import Sampled, bootstrap_ratios
+from cxrloc.classification.metrics.sampled import Sampled, bootstrap_all
 from cxrloc.classification.metrics.scored_images import TARGET, YOUDEN, ScoredImages
 
 RULES = (YOUDEN, TARGET)
@@ -42,18 +42,19 @@ class Spread:
     folds: int
 
 
+Spreads = Mapping[str, tuple[tuple[Spread, ...], Spread]]
+
+
 def sample_figures(images: ScoredImages, replicates: int, seed: int) -> dict[str, Sampled]:
     """`FIGURES` of all images with their resamples; without thresholds only auc, ap and brier."""
     labels, scores, patients = images.labels, images.scores, images.patient_ids
     ranking = bootstrap_ranking(labels, scores, patients, replicates, seed)
     figures = dict(zip(("auc", "ap"), ranking, strict=True))
-    for name, (above, below) in _ratios(images).items():
-        ratios = bootstrap_ratios(above, below, patients, replicates, seed)
-        figures[name] = replace(ratios, reason=NEEDS_BOTH)
-    return figures
+    ratios = bootstrap_all(_ratios(images), patients, replicates, seed)
+    return figures | {name: replace(ratio, reason=NEEDS_BOTH) for name, ratio in ratios.items()}
 
 
-def fold_spreads(images: ScoredImages) -> dict[str, tuple[tuple[Spread, ...], Spread]]:
+def fold_spreads(images: ScoredImages) -> Spreads:
     """Figure -> its spread over folds for each disease, and that of the macro mean.
 
     The macro mean of every fold is over the diseases that have the figure in all folds, so that the

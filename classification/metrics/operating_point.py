@@ -28,6 +28,9 @@ class OperatingPoint:
     reason: str = ""
 
 
+Points = dict[str, OperatingPoint]  # of each disease
+
+
 def youden(labels: npt.ArrayLike, scores: npt.ArrayLike) -> OperatingPoint:
     """The threshold that makes sensitivity + specificity - 1 largest; among equals the lowest.
 
@@ -74,9 +77,14 @@ def at_sensitivity(
 
 def operating_points(
     labels: npt.NDArray[np.float64], scores: npt.NDArray[np.float64], diseases: Sequence[str]
-) -> dict[str, OperatingPoint]:
+) -> Points:
     """`youden` for each column of (N, D) labels and scores."""
     return {d: youden(labels[:, i], scores[:, i]) for i, d in enumerate(diseases)}
+
+
+def thresholds_of(points: Points) -> dict[str, float | None]:
+    """Disease -> threshold, None where there is none."""
+    return {disease: point.threshold for disease, point in points.items()}
 
 
 def _known(

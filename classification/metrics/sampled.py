@@ -7,7 +7,7 @@ images can be subtracted resample by resample (a paired bootstrap).
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -64,6 +64,11 @@ class Sampled:
         tail = tail_of(typical_patients(self.patients[defined]))
         return _estimate(macro_mean(self.points), macro_mean(samples), tail, len(complete))
 
+    @property
+    def columns(self) -> tuple[Estimate, ...]:
+        """Those of the diseases, then the macro mean."""
+        return (*self.estimates, self.macro)
+
     def __sub__(self, other: Sampled) -> Sampled:
         """The paired difference, provided that both come from the same images and seed."""
         return Sampled(
@@ -89,8 +94,8 @@ def carriers(patient_ids: Sequence[str], carry: npt.NDArray[np.bool_]) -> IndexA
     A share varies with the images of its denominator, such as those with the disease for the
     sensitivity. The patients without such an image tell nothing of it.
     """
-    names = np.asarray(patient_ids, dtype=str)
-    return np.array([len(np.unique(names[column])) for column in carry.T], dtype=np.intp)
+    _, patient_of = np.unique(np.asarray(patient_ids, dtype=str), return_inverse=True)
+    return np.array([len(np.unique(patient_of[column])) for column in carry.T], dtype=np.intp)
 
 
 def bootstrap_ratios(
@@ -109,11 +114,32 @@ def bootstrap_ratios(
         numerators, denominators: (N, D), finite, at least 0.
         patients: (N,) the unit of resampling.
     """
-    draws = [_ratio(np.ones((1, len(patients))), numerators, denominators)]
+    ratios = {"": (numerators, denominators)}
+    return bootstrap_all(ratios, patients, replicates, seed)[""]
+
+
+def bootstrap_all(
+    ratios: Mapping[str, tuple[FloatArray, FloatArray]],
+    patients: Sequence[str],
+    replicates: int,
+    seed: int,
+) -> dict[str, Sampled]:
+    """`bootstrap_ratios` of several figures, whose resamples are drawn once for all of them.
+
+    Args:
+        ratios: figure -> its numerators and denominators.
+        patients: (N,) the unit of resampling.
+    """
+    as_they_are = np.ones((1, len(patients)))
+    draws = {name: [_ratio(as_they_are, *columns)] for name, columns in ratios.items()}
     for weights in image_weights(patients, replicates, seed):
-        draws.append(_ratio(weights, numerators, denominators))
-    figures = np.concatenate(draws)
-    return Sampled(figures[0], figures[1:], carriers(patients, denominators > 0))
+        for name, columns in ratios.items():  # one product a figure: wider ones round otherwise
+            draws[name].append(_ratio(weights, *columns))
+    figures = {name: np.concatenate(rows) for name, rows in draws.items()}
+    return {
+        name: Sampled(rows[0], rows[1:], carriers(patients, ratios[name][1] > 0))
+        for name, rows in figures.items()
+    }
 
 
 def _ratio(weights: FloatArray, numerators: FloatArray, denominators: FloatArray) -> FloatArray:

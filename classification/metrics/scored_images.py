@@ -31,7 +31,7 @@ import pyarrow.parquet as pq
 from cxrloc.classification.metrics.bootstrap import FloatArray
 from cxrloc.datasets.files.atomic import whole_file
 from cxrloc.datasets.files.manifest import RESEARCH_USE
-from cxrloc.datasets.radiograph import Radiograph
+from cxrloc.datasets.radiograph import Radiograph, label_matrix
 
 SCHEMA_VERSION = 1
 OUTSIDE = -1  # the fold of images that no fold holds
@@ -84,6 +84,35 @@ class ScoredImages:
         if not ((self.scores >= 0) & (self.scores <= 1)).all():  # NaN is in no range
             raise ValueError("expected probabilities in 0..1, got others or NaN")
 
+    @classmethod
+    def of(
+        cls,
+        radiographs: Sequence[Radiograph],
+        diseases: tuple[str, ...],
+        scores: FloatArray,
+        folds: npt.ArrayLike,
+        thresholds: Mapping[str, FloatArray] | None = None,
+    ) -> ScoredImages:
+        """Radiographs with their probabilities, labels, examinations and body parts.
+
+        Args:
+            diseases, scores, thresholds: as the attributes of these names.
+            folds: of each image, or one for all.
+        """
+        study_ids = tuple(radiograph.study_id for radiograph in radiographs)
+        body_parts = tuple(radiograph.body_part for radiograph in radiographs)
+        return cls(
+            diseases,
+            tuple(radiograph.image_id for radiograph in radiographs),
+            tuple(radiograph.patient_id for radiograph in radiographs),
+            np.full(len(radiographs), folds, dtype=np.int64),
+            scores,
+            label_matrix(radiographs, diseases),
+            thresholds or {},
+            study_ids=study_ids if any(study_ids) else (),
+            body_parts=body_parts if any(body_parts) else (),
+        )
+
     def __len__(self) -> int:
         return len(self.image_ids)
 
@@ -130,8 +159,13 @@ class ScoredImages:
 
 
 def join_images(parts: Sequence[ScoredImages]) -> ScoredImages:
-    """All images of parts with the same diseases and rules, in their order."""
+    """All images of parts with the same diseases, in their order.
+
+    They have the thresholds of those rules alone that every part has: an image without a threshold
+    would count as called absent.
+    """
     first = parts[0]
+    rules = [rule for rule in first.thresholds if all(rule in part.thresholds for part in parts)]
     return replace(
         first,
         image_ids=tuple(i for part in parts for i in part.image_ids),
@@ -140,19 +174,12 @@ def join_images(parts: Sequence[ScoredImages]) -> ScoredImages:
         scores=np.concatenate([part.scores for part in parts]),
         labels=np.concatenate([part.labels for part in parts]),
         thresholds={
-            rule: np.concatenate([part.thresholds[rule] for part in parts])
-            for rule in first.thresholds
+            rule: np.concatenate([part.thresholds[rule] for part in parts]) for rule in rules
         },
+        sensitivity=first.sensitivity if TARGET in rules else float("nan"),
         study_ids=tuple(s for part in parts for s in part.study_ids),
         body_parts=tuple(b for part in parts for b in part.body_parts),
     )
-
-
-def examinations_and_parts(images: Sequence[Radiograph]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """`study_ids` and `body_parts` of `ScoredImages`; empty where no image has one."""
-    examinations = tuple(image.study_id for image in images)
-    parts = tuple(image.body_part for image in images)
-    return examinations if any(examinations) else (), parts if any(parts) else ()
 
 
 def write_scored_images(path: Path, images: ScoredImages) -> None:

@@ -76,7 +76,7 @@ def _matrices(comparison: Comparison, rule: str) -> Iterator[tuple[Confusion, st
     tables = [confusions(network.images, rule) for network, _ in able]
     for i in range(len(comparison.images.diseases)):
         for (network, figures), of_network in zip(able, tables, strict=True):
-            yield of_network[i], network.name, figures["auc"].estimates[i].value
+            yield of_network[i], network.name, float(figures["auc"].points[i])
     for (network, figures), of_network in zip(able, tables, strict=True):
         auc = f"{value_text(figures['auc'].macro.value)} (mean AUC)"
         yield summed(of_network), network.name, auc

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from cxrloc.classification.metrics.bootstrap import MACRO_MEAN, Estimate
+from cxrloc.classification.metrics.bootstrap import MACRO_MEAN
 from cxrloc.classification.metrics.examinations import (
     ALL_PARTS,
     EXAMINATION,
@@ -20,7 +20,7 @@ from cxrloc.classification.metrics.examinations import (
 )
 from cxrloc.classification.metrics.scored_images import ScoredImages
 from cxrloc.classification.report.published import published_studies
-from cxrloc.classification.report.tables import Cell, ResultTable, TableRow, Value
+from cxrloc.classification.report.tables import Cell, ResultTable, TableRow, Value, estimate_record
 
 TITLES = {EXAMINATION: "Studies", IMAGE: "Images"}
 _MEASURES = ("accuracy", "kappa", "AUC")
@@ -64,9 +64,9 @@ def level_records(found: Levels, diseases: Sequence[str]) -> list[dict[str, obje
             "patients": row.patients,
             "without_point": row.without_point,
             **_matrix(row),
-            **_figure("accuracy", row.accuracy),
-            **_figure("kappa", row.kappa),
-            **_figure("auc", row.auc),
+            **estimate_record("accuracy", row.accuracy),
+            **estimate_record("kappa", row.kappa),
+            **estimate_record("auc", row.auc),
             "published": published(level, row.body_part) if _of_parts(rows) else "",
         }
         for level, rows in found.items()
@@ -158,7 +158,3 @@ def _notes(level: str, parts: bool) -> tuple[str, ...]:
         "Kappa: Cohen's",
         *(mixed if parts else ()),
     )
-
-
-def _figure(name: str, figure: Estimate) -> dict[str, object]:
-    return {name: figure.value, f"{name}_low": figure.low, f"{name}_high": figure.high}

@@ -8,11 +8,24 @@ from dataclasses import dataclass
 import numpy as np
 
 from cxrloc.classification.metrics.bootstrap import MACRO_MEAN, Estimate
-from cxrloc.classification.metrics.folds import FIGURES, Spread, fold_spreads, sample_figures
+from cxrloc.classification.metrics.folds import (
+    FIGURES,
+    Spread,
+    Spreads,
+    fold_spreads,
+    sample_figures,
+)
 from cxrloc.classification.metrics.sampled import Sampled
 from cxrloc.classification.metrics.scored_images import TARGET, YOUDEN, ScoredImages
 from cxrloc.classification.report.published import studies_of_means
-from cxrloc.classification.report.tables import Cell, ResultTable, TableRow, Value, value_text
+from cxrloc.classification.report.tables import (
+    Cell,
+    ResultTable,
+    TableRow,
+    Value,
+    estimate_record,
+    value_text,
+)
 
 POOLED = "A pooled AUC mixes the scales of the folds' models"
 
@@ -41,9 +54,7 @@ class FoldRow:
         for name, figure in self.pooled.items():
             spread = self.spreads[name]
             record |= {
-                name: figure.value,
-                f"{name}_low": figure.low,
-                f"{name}_high": figure.high,
+                **estimate_record(name, figure),
                 f"{name}_fold_mean": spread.mean,
                 f"{name}_fold_sd": spread.deviation,
                 f"{name}_folds": spread.folds,
@@ -59,7 +70,12 @@ def fold_rows(images: ScoredImages, replicates: int, seed: int) -> tuple[FoldRow
             Brier score alone.
         replicates, seed: of the patient bootstrap.
     """
-    figures, spreads = sample_figures(images, replicates, seed), fold_spreads(images)
+    return _fold_rows(images, sample_figures(images, replicates, seed), fold_spreads(images))
+
+
+def _fold_rows(
+    images: ScoredImages, figures: Mapping[str, Sampled], spreads: Spreads
+) -> tuple[FoldRow, ...]:
     names = [name for name in FIGURES if name in figures]
     estimates = {name: figures[name].estimates for name in names}
     rows = [
@@ -180,37 +196,40 @@ STAGES = ("frozen", "fine-tuned")
 _MACROS = {"auc": "macro AUC", "ap": "macro AP", "brier": "macro Brier"}
 
 
-def stage_records(
+def stage_report(
     stages: Sequence[ScoredImages], replicates: int, seed: int
-) -> list[dict[str, object]]:
-    """Lines of cross_validation.csv for each stage: every disease and the macro mean."""
-    return [
-        {**row.record(), "stage": name}
-        for name, images in zip(STAGES, stages, strict=True)
-        for row in fold_rows(images, replicates, seed)
-    ]
+) -> tuple[list[dict[str, object]], ResultTable]:
+    """Lines of cross_validation.csv for each stage, and the table of both.
 
-
-def stage_table(stages: Sequence[ScoredImages], replicates: int, seed: int) -> ResultTable:
-    """Macro means of both stages and of their paired difference.
+    The lines are of every disease and the macro mean; the table has the macro means, and those of
+    the stages' paired difference.
 
     Args:
         stages: all images out of fold, as the best epoch of the first and of the second stage
             predicts them; the same images in the same order.
         replicates, seed: of the patient bootstrap.
     """
-    frozen, tuned = (sample_figures(images, replicates, seed) for images in stages)
-    spreads = [{name: macro for name, (_, macro) in fold_spreads(f).items()} for f in stages]
+    figures = [sample_figures(images, replicates, seed) for images in stages]
+    spreads = [fold_spreads(images) for images in stages]
+    records = [
+        {**row.record(), "stage": name}
+        for name, images, sampled, spread in zip(STAGES, stages, figures, spreads, strict=True)
+        for row in _fold_rows(images, sampled, spread)
+    ]
+    frozen, tuned = figures
     difference = {name: tuned[name] - frozen[name] for name in _MACROS}
     rows = [
-        *(_stage_row(*parts) for parts in zip(STAGES, (frozen, tuned), spreads, strict=True)),
+        *(_stage_row(*of_stage) for of_stage in zip(STAGES, figures, spreads, strict=True)),
         _stage_row("fine-tuned minus frozen", difference, {}),
-        *_published(stages[0].diseases),
     ]
+    return records, _stage_table(rows, stages[0], replicates)
+
+
+def _stage_table(rows: Sequence[TableRow], images: ScoredImages, replicates: int) -> ResultTable:
     return ResultTable(
         "stages",
         "Stages",
-        tuple(rows),
+        (*rows, *_published(images.diseases)),
         (
             "frozen: the head, trained on the frozen backbone. fine-tuned: then all layers. Of "
             "both the epoch with the highest AUC on the fold's validation images, on the same "
@@ -218,18 +237,16 @@ def stage_table(stages: Sequence[ScoredImages], replicates: int, seed: int) -> R
             "validation images",
             f"The difference is paired, image by image, on {replicates} resamples of patients",
             "Published figures are of other images and of NIH's 14 labels",
-            *stages[0].parts_notes,
+            *images.parts_notes,
         ),
     )
 
 
-def _stage_row(
-    name: str, figures: Mapping[str, Sampled], spreads: Mapping[str, Spread]
-) -> TableRow:
+def _stage_row(name: str, figures: Mapping[str, Sampled], spreads: Spreads) -> TableRow:
     cells: dict[str, Value] = {}
     for figure, head in _MACROS.items():
         cells[head] = Cell(figures[figure].macro)
-        cells[f"{head}, over folds"] = _spread_text(spreads[figure]) if spreads else ""
+        cells[f"{head}, over folds"] = _spread_text(spreads[figure][1]) if spreads else ""
     return TableRow("", {"stage": name}, cells)
 
 

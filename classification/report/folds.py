@@ -31,11 +31,15 @@ from cxrloc.classification.report.fold_tables import (
     fold_result_tables,
     fold_rows,
     rule_label,
-    stage_records,
-    stage_table,
+    stage_report,
 )
 from cxrloc.classification.report.plots import COLOURS, panels, save_figure, titled
-from cxrloc.classification.report.tables import ResultTable, page_markdown, write_records
+from cxrloc.classification.report.tables import (
+    ResultTable,
+    estimate_record,
+    page_markdown,
+    write_records,
+)
 from cxrloc.classification.run_folder import RunFolder
 from cxrloc.datasets.files.atomic import write_text
 
@@ -195,8 +199,9 @@ def write_fold_report(
     tables = [*fold_result_tables(images, rows), *by_part]
     tables += [confusion_table(confusions(images, r), rule_label(r, images)) for r in RULES]
     if stages:
-        records += stage_records(stages, replicates, seed)
-        tables.append(stage_table(stages, replicates, seed))
+        lines, table = stage_report(stages, replicates, seed)
+        records += lines
+        tables.append(table)
     write_records(out / "cross_validation.csv", records)
     page = page_markdown(f"Cross-validation: {out.name}", tables)
     write_text(RunFolder(out).out_of_fold_page, page)
@@ -242,14 +247,8 @@ def _write_calibration(
 
 
 def _bin_record(b: Bin) -> dict[str, object]:
-    observed = b.observed
-    return {
-        "images": b.images,
-        "mean_probability": b.mean_probability,
-        "observed": observed.value,
-        "observed_low": observed.low,
-        "observed_high": observed.high,
-    }
+    head = {"images": b.images, "mean_probability": b.mean_probability}
+    return {**head, **estimate_record("observed", b.observed)}
 
 
 def _calibration_title(row: FoldRow, error: float | None) -> str:

@@ -26,7 +26,13 @@ from cxrloc.classification.report.published import (
     studies_by_disease,
     studies_of_means,
 )
-from cxrloc.classification.report.tables import Cell, ResultTable, TableRow, Value
+from cxrloc.classification.report.tables import (
+    Cell,
+    ResultTable,
+    TableRow,
+    Value,
+    estimate_record,
+)
 
 _HEADS = {
     "auc": "macro AUC",
@@ -58,7 +64,7 @@ def network_records(comparison: Comparison) -> list[dict[str, object]]:
             record["measure"] = "mean AUC" if disease == MACRO_MEAN else "AUC"
             record["members"] = " + ".join(network.members)
             for name in FIGURES:
-                record |= _fields(name, _figure(figures.get(name), i))
+                record |= estimate_record(name, _figure(figures.get(name), i))
             records.append(record)
     return records + _published_records(comparison, list(records[0]))
 
@@ -73,7 +79,7 @@ def difference_records(comparison: Comparison) -> list[dict[str, object]]:
                 {
                     **names,
                     "disease": row.disease,
-                    **_fields("auc_difference", row.bootstrap),
+                    **estimate_record("auc_difference", row.bootstrap),
                     "delong_se": row.delong.standard_error,
                     "delong_z": row.delong.z,
                     "delong_p": row.delong.p,
@@ -81,19 +87,17 @@ def difference_records(comparison: Comparison) -> list[dict[str, object]]:
                     "note": row.delong.reason,
                 }
             )
-        records.append({**names, "disease": MACRO_MEAN, **_fields("auc_difference", pair.macro)})
+        records.append(
+            {**names, "disease": MACRO_MEAN, **estimate_record("auc_difference", pair.macro)}
+        )
     return records
-
-
-def _fields(name: str, figure: Estimate) -> dict[str, object]:
-    return {name: figure.value, f"{name}_low": figure.low, f"{name}_high": figure.high}
 
 
 def _figure(sampled: Sampled | None, column: int) -> Estimate:
     """Of a disease, or of the macro mean behind the last disease."""
     if sampled is None:
         return Estimate(math.nan, reason="no threshold was chosen")
-    return sampled.macro if column == len(sampled.points) else sampled.estimates[column]
+    return sampled.macro if column == len(sampled.points) else sampled.estimate(column)
 
 
 def _published_records(comparison: Comparison, columns: Sequence[str]) -> list[dict[str, object]]:
@@ -175,7 +179,7 @@ def _network_notes(comparison: Comparison) -> tuple[str, ...]:
 def _auc_table(comparison: Comparison) -> ResultTable:
     diseases = comparison.images.diseases
     estimates = {
-        network.name: (*figures["auc"].estimates, figures["auc"].macro)
+        network.name: figures["auc"].columns
         for network, figures in zip(comparison.networks, comparison.figures, strict=True)
     }
     rows = []

@@ -60,7 +60,7 @@ def _our_points(axes: Axes, comparison: Comparison) -> None:
     for i, (network, figures) in enumerate(
         zip(comparison.networks, comparison.figures, strict=True)
     ):
-        estimates = (*figures["auc"].estimates, figures["auc"].macro)
+        estimates = figures["auc"].columns
         rows = [n for n, e in enumerate(estimates) if e.defined]
         x = np.array([estimates[n].value for n in rows], dtype=np.float64)
         ends = [(estimates[n].low, estimates[n].high) for n in rows]

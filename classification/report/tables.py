@@ -103,6 +103,11 @@ def _is_nan(value: object) -> bool:
     return isinstance(value, float) and math.isnan(value)
 
 
+def estimate_record(name: str, figure: Estimate) -> dict[str, object]:
+    """The columns of a figure and its interval, for a line of `write_records`."""
+    return {name: figure.value, f"{name}_low": figure.low, f"{name}_high": figure.high}
+
+
 def to_markdown(table: ResultTable) -> str:
     """A page of one table: a pipe table per block, under the title and the notes."""
     lines = [f"# {table.title}", "", f"**{RESEARCH_USE}.**", "", *_markdown(table, "##")]

@@ -11,16 +11,14 @@ import numpy as np
 import numpy.typing as npt
 
 from cxrloc.classification.bundle.classifier import save_classifier
-from cxrloc.classification.metrics.operating_point import OperatingPoint, operating_points
+from cxrloc.classification.metrics.examinations import choose_points
+from cxrloc.classification.metrics.operating_point import Points, thresholds_of
 from cxrloc.classification.metrics.ranking import ClassifierMetrics, classifier_metrics
-from cxrloc.classification.metrics.scored_images import ScoredImages, write_scored_images
+from cxrloc.classification.metrics.scored_images import write_scored_images
 from cxrloc.classification.report.stages import StageFigures
-from cxrloc.classification.runs.examination_report import examination_points
 from cxrloc.classification.runs.predict import FoldPrediction, scored_images
 from cxrloc.classification.runs.run import Fold, Run
 from cxrloc.classification.training.batches import ImageBatches
-
-Points = dict[str, OperatingPoint]
 
 
 def report_stages(
@@ -48,12 +46,6 @@ def report_stages(
     return figures
 
 
-def choose_points(validation: ScoredImages) -> tuple[Points, Points]:
-    """Operating points of images and of examinations."""
-    points = operating_points(validation.labels, validation.scores, validation.diseases)
-    return points, examination_points(validation)
-
-
 def save_bundle(
     path: Path,
     prediction: FoldPrediction,
@@ -64,10 +56,6 @@ def save_bundle(
     images, examinations = map(thresholds_of, points)
     bundle = replace(prediction.bundle, thresholds=images, examination_thresholds=examinations)
     save_classifier(path, replace(bundle, manifest=manifest))
-
-
-def thresholds_of(points: Points) -> dict[str, float | None]:
-    return {disease: point.threshold for disease, point in points.items()}
 
 
 def _metrics(run: Run, images: ImageBatches, scores: npt.NDArray[np.float64]) -> ClassifierMetrics:

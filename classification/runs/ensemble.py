@@ -25,12 +25,7 @@ from cxrloc.classification.bundle.classifier import ClassifierBundle, load_class
 from cxrloc.classification.inference.gate import Gate
 from cxrloc.classification.metrics.bootstrap import MACRO_MEAN, FloatArray
 from cxrloc.classification.metrics.folds import sample_figures
-from cxrloc.classification.metrics.scored_images import (
-    OUTSIDE,
-    YOUDEN,
-    ScoredImages,
-    examinations_and_parts,
-)
+from cxrloc.classification.metrics.scored_images import OUTSIDE, YOUDEN, ScoredImages
 from cxrloc.classification.report.tables import Cell, ResultTable, TableRow, Value
 from cxrloc.classification.run_folder import RunFolder
 from cxrloc.classification.runs.ensemble_thresholds import ensemble_thresholds
@@ -38,7 +33,7 @@ from cxrloc.datasets.images.read import print_left_out, read_radiograph, readabl
 from cxrloc.datasets.label_policies import LabelRules
 from cxrloc.datasets.provenance.image_lists import ImageList, read_training_images
 from cxrloc.datasets.provenance.leakage import audit
-from cxrloc.datasets.radiograph import Radiograph, label_matrix
+from cxrloc.datasets.radiograph import Radiograph
 
 _BATCH = 32  # images in memory at once
 
@@ -164,17 +159,7 @@ def _predicted(ensemble: Ensemble, radiographs: Sequence[Radiograph]) -> ScoredI
         scores.append(np.mean([gate(images_read).probabilities for gate in ensemble.gates], axis=0))
     if not read:
         raise ValueError(f"none of {len(radiographs)} images can be read")
-    examinations, body_parts = examinations_and_parts(read)
-    return ScoredImages(
-        ensemble.diseases,
-        tuple(r.image_id for r in read),
-        tuple(r.patient_id for r in read),
-        np.full(len(read), OUTSIDE, dtype=np.int64),
-        np.concatenate(scores),
-        label_matrix(read, ensemble.diseases),
-        study_ids=examinations,
-        body_parts=body_parts,
-    )
+    return ScoredImages.of(read, ensemble.diseases, np.concatenate(scores), OUTSIDE)
 
 
 def scores_table(
@@ -187,8 +172,7 @@ def scores_table(
     cells: list[dict[str, Value]] = [{"positives / images": counts} for counts in _counts(images)]
     for name, head in heads.items():
         if name in figures:
-            estimates = (*figures[name].estimates, figures[name].macro)
-            for row, estimate in zip(cells, estimates, strict=True):
+            for row, estimate in zip(cells, figures[name].columns, strict=True):
                 row[head] = Cell(estimate)
     names = (*images.diseases, MACRO_MEAN)
     return ResultTable(

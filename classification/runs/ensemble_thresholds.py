@@ -19,13 +19,13 @@ import numpy as np
 
 from cxrloc.classification.bundle.classifier import ClassifierBundle
 from cxrloc.classification.metrics.ensembles import mean_of
-from cxrloc.classification.metrics.operating_point import operating_points
+from cxrloc.classification.metrics.examinations import choose_points
+from cxrloc.classification.metrics.operating_point import thresholds_of
 from cxrloc.classification.metrics.scored_images import (
     ScoredImages,
     read_scored_images,
 )
 from cxrloc.classification.run_folder import RunFolder
-from cxrloc.classification.runs.examination_report import examination_points
 from cxrloc.datasets.provenance.image_lists import ImageList
 from cxrloc.datasets.provenance.leakage import audit
 from cxrloc.datasets.radiograph import Radiograph
@@ -75,11 +75,7 @@ def ensemble_thresholds(
         f"{folds} that had not seen it and not by all members; {left_out} others are of patients "
         "who are scored here and had no say"
     )
-    points = operating_points(others.labels, others.scores, diseases)
-    of_images, of_examinations = (
-        {d: point.threshold for d, point in chosen.items()}
-        for chosen in (points, examination_points(others))
-    )
+    of_images, of_examinations = map(thresholds_of, choose_points(others))
     return Thresholds(of_images, of_examinations, note)
 
 

@@ -1,4 +1,4 @@
-"""Examinations of a run: studies.csv and studies.md in its folder, and their operating point.
+"""Examinations of a run: studies.csv and studies.md in its folder.
 
 Written where there are examinations of several images.
 """
@@ -13,51 +13,32 @@ from typing import Any
 
 import numpy as np
 
-from cxrloc.classification.inference.gate_table import read_gate_table
-from cxrloc.classification.metrics.bootstrap import FloatArray
-from cxrloc.classification.metrics.examinations import (
-    by_level,
-    examinations_of,
-    has_multi_image_examinations,
-    images_of,
-)
-from cxrloc.classification.metrics.operating_point import OperatingPoint, operating_points
+from cxrloc.classification.metrics.examinations import by_level, has_multi_image_examinations
 from cxrloc.classification.metrics.scored_images import ScoredImages
 from cxrloc.classification.report.examinations import level_records, level_tables
 from cxrloc.classification.report.fold_tables import POOLED
 from cxrloc.classification.report.tables import page_markdown, write_records
-from cxrloc.classification.runs.predict import images_of_rows
 from cxrloc.classification.runs.run import Fold, Run
 from cxrloc.datasets.files.atomic import write_text
 
 EXAMINATION_POINTS = "study_operating_points"  # in a fold's metrics.json
 
 
-def examination_points(validation: ScoredImages) -> dict[str, OperatingPoint]:
-    """Operating point of examinations per disease, on validation images; none without these."""
-    if not has_multi_image_examinations(validation.study_ids):
-        return {}
-    nothing = np.full(validation.scores.shape, np.nan)
-    examinations = examinations_of(images_of(validation), validation.study_ids, nothing)
-    return operating_points(examinations.labels, examinations.scores, validation.diseases)
-
-
-def write_examination_report(run: Run, folds: Sequence[Fold]) -> str:
+def write_examination_report(run: Run, folds: Sequence[Fold], images: ScoredImages) -> str:
     """Write the tables over the test images of all folds; returns the page, or nothing.
 
     Nothing without examinations of several images.
 
-    Every image is predicted by its own fold's model, and called at its points.
+    Args:
+        images: of all folds, each predicted by its own fold's model, and called at its points.
     """
-    rows = [(fold, row) for fold in folds for row in read_gate_table(fold.files.gate)]
-    images = images_of_rows(run, [row for _, row in rows])
     if not has_multi_image_examinations(images.study_ids):
         return ""
-    points = {fold.folder: _points(fold.files.metrics) for fold in folds}
-    cuts = [points[fold.folder].get(row.disease) for fold, row in rows]
-    examination_thresholds: FloatArray = np.array(cuts, dtype=np.float64).reshape(
-        images.scores.shape
-    )
+    examination_thresholds = np.full(images.scores.shape, np.nan)
+    for fold in folds:
+        points = _points(fold.files.metrics)
+        cuts = np.array([points.get(d) for d in run.diseases], dtype=np.float64)  # None is NaN
+        examination_thresholds[images.folds == (fold.number or 0)] = cuts
     train = run.config.train
     levels = by_level(images, examination_thresholds, train.bootstrap, train.seed)
     write_records(run.files.examinations, level_records(levels, run.diseases))

@@ -7,7 +7,6 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from cxrloc.classification.inference.gate_table import read_gate_table
 from cxrloc.classification.metrics.ensembles import with_thresholds
 from cxrloc.classification.metrics.scored_images import (
     ScoredImages,
@@ -16,24 +15,27 @@ from cxrloc.classification.metrics.scored_images import (
 )
 from cxrloc.classification.report.examinations import part_tables
 from cxrloc.classification.report.folds import write_fold_report
-from cxrloc.classification.runs.predict import images_of_rows
 from cxrloc.classification.runs.run import Fold, Run, input_hashes
 from cxrloc.datasets.files.manifest import run_manifest, write_json
 
 
-def report_out_of_fold(run: Run, folds: Sequence[Fold]) -> None:
-    """Write out_of_fold.parquet, cross_validation.* and their figures of finished folds."""
+def report_out_of_fold(run: Run, folds: Sequence[Fold], images: ScoredImages) -> None:
+    """Write out_of_fold.parquet, cross_validation.* and their figures of finished folds.
+
+    Args:
+        folds: all of the run.
+        images: their test images, as they stand in each gate.csv.
+    """
     started, train = time.time(), run.config.train
     validation = [read_scored_images(fold.files.validation) for fold in folds]
-    images = join_images([_out_of_fold(run, fold) for fold in folds])
-    images = with_thresholds(images, validation, run.config.sensitivity)
+    with_both_rules = with_thresholds(images, validation, run.config.sensitivity)
     histories = {fold.number or 0: _metrics(fold)["history"] for fold in folds}
     page = write_fold_report(
         run.files.path,
-        images,
+        with_both_rules,
         histories,
-        _stages(run, folds),
-        part_tables(images, train.bootstrap, train.seed),
+        _stages(folds, images),
+        part_tables(with_both_rules, train.bootstrap, train.seed),
         replicates=train.bootstrap,
         seed=train.seed,
     )
@@ -44,21 +46,16 @@ def report_out_of_fold(run: Run, folds: Sequence[Fold]) -> None:
     print(page, written, sep="\n", flush=True)
 
 
-def _out_of_fold(run: Run, fold: Fold) -> ScoredImages:
-    """The test images of a finished fold, as in its gate.csv."""
-    return images_of_rows(run, read_gate_table(fold.files.gate))
-
-
-def _stages(run: Run, folds: Sequence[Fold]) -> list[ScoredImages]:
+def _stages(folds: Sequence[Fold], images: ScoredImages) -> list[ScoredImages]:
     """All images out of fold as each of two stages predicts them; none of a training in one."""
     stages = range(len(_metrics(folds[0]).get("stages", ())))
-    return [join_images([_of_stage(run, fold, stage) for fold in folds]) for stage in stages]
+    return [join_images([_of_stage(fold, images, stage) for fold in folds]) for stage in stages]
 
 
-def _of_stage(run: Run, fold: Fold, stage: int) -> ScoredImages:
+def _of_stage(fold: Fold, images: ScoredImages, stage: int) -> ScoredImages:
     stage_record = _metrics(fold)["stages"][stage]
     if stage_record["chosen"]:  # the gate is of this stage
-        return _out_of_fold(run, fold)
+        return images.select(images.folds == (fold.number or 0))
     return read_scored_images((fold.folder / stage_record["bundle"]).with_suffix(".parquet"))
 
 

@@ -13,12 +13,11 @@ import torch
 from cxrloc.classification.bundle.classifier import ClassifierBundle
 from cxrloc.classification.inference.gate import Gate
 from cxrloc.classification.inference.gate_table import GateRow
-from cxrloc.classification.metrics.scored_images import YOUDEN, ScoredImages, examinations_and_parts
+from cxrloc.classification.metrics.scored_images import YOUDEN, ScoredImages
 from cxrloc.classification.runs.run import Fold, Run
 from cxrloc.classification.training.batches import ImageBatches, mean_box_sizes
 from cxrloc.classification.training.distributed import gather, member
 from cxrloc.classification.training.stages import Trained, preprocessing_of
-from cxrloc.datasets.radiograph import label_matrix
 
 
 @dataclass(frozen=True)
@@ -74,20 +73,8 @@ def scored_images(
     run: Run, fold: Fold, images: ImageBatches, scores: npt.NDArray[np.float64]
 ) -> ScoredImages:
     """Images of a fold (0 of a single split) with their probabilities (N, D) and labels."""
-    folds = np.full(len(images), fold.number or 0, dtype=np.int64)
-    examinations, body_parts = examinations_and_parts(
-        [run.radiographs[i] for i in images.image_ids]
-    )
-    return ScoredImages(
-        run.diseases,
-        images.image_ids,
-        images.patients,
-        folds,
-        scores,
-        images.labels,
-        study_ids=examinations,
-        body_parts=body_parts,
-    )
+    radiographs = [run.radiographs[i] for i in images.image_ids]
+    return ScoredImages.of(radiographs, run.diseases, scores, fold.number or 0)
 
 
 def images_of_rows(run: Run, rows: Sequence[GateRow]) -> ScoredImages:
@@ -96,18 +83,9 @@ def images_of_rows(run: Run, rows: Sequence[GateRow]) -> ScoredImages:
     images = [run.radiographs[row.image_id] for row in rows[::columns]]
     cells = [(row.probability, row.threshold) for row in rows]
     matrices = np.array(cells, dtype=np.float64).reshape(len(images), columns, 2)  # None is NaN
-    examinations, body_parts = examinations_and_parts(images)
-    return ScoredImages(
-        run.diseases,
-        tuple(image.image_id for image in images),
-        tuple(image.patient_id for image in images),
-        np.array([row.fold or 0 for row in rows[::columns]], dtype=np.int64),
-        matrices[..., 0],
-        label_matrix(images, run.diseases),
-        {YOUDEN: matrices[..., 1]},
-        study_ids=examinations,
-        body_parts=body_parts,
-    )
+    folds = [row.fold or 0 for row in rows[::columns]]
+    thresholds = {YOUDEN: matrices[..., 1]}
+    return ScoredImages.of(images, run.diseases, matrices[..., 0], folds, thresholds)
 
 
 def bundle_without_thresholds(run: Run, fold: Fold, trained: Trained) -> ClassifierBundle:

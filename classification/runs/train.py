@@ -15,10 +15,10 @@ from cxrloc.classification.bundle.preprocessing import INPUTS
 from cxrloc.classification.config import ClassifierConfig
 from cxrloc.classification.inference.gate import decide
 from cxrloc.classification.inference.gate_table import GateRow, read_gate_table, write_gate_table
+from cxrloc.classification.metrics.examinations import choose_points
+from cxrloc.classification.metrics.operating_point import Points, thresholds_of
 from cxrloc.classification.metrics.ranking import classifier_metrics
-from cxrloc.classification.metrics.scored_images import (
-    write_scored_images,
-)
+from cxrloc.classification.metrics.scored_images import ScoredImages, write_scored_images
 from cxrloc.classification.network.backbones import ARCHITECTURES, STAGES
 from cxrloc.classification.network.classifier import (
     CLASSES,
@@ -34,13 +34,7 @@ from cxrloc.classification.report.stages import (
 )
 from cxrloc.classification.report.tables import ResultTable, tables_markdown, to_markdown
 from cxrloc.classification.run_folder import RunFolder
-from cxrloc.classification.runs.bundles import (
-    Points,
-    choose_points,
-    report_stages,
-    save_bundle,
-    thresholds_of,
-)
+from cxrloc.classification.runs.bundles import report_stages, save_bundle
 from cxrloc.classification.runs.examination_report import (
     EXAMINATION_POINTS,
     write_examination_report,
@@ -113,11 +107,13 @@ def _headline(fold: Fold, what: str, done: bool) -> str:
 
 
 def _finish(run: Run, folds: Sequence[Fold]) -> None:
+    rows = [row for fold in folds for row in read_gate_table(fold.files.gate)]
+    images = images_of_rows(run, rows)
     if folds[0].number is not None:
-        _pool(run, folds)
-    print(write_examination_report(run, folds), flush=True)
+        _pool(run, folds, rows, images)
+    print(write_examination_report(run, folds, images), flush=True)
     if folds[0].number is None or run.config.data.fold == "all":
-        report_out_of_fold(run, folds)
+        report_out_of_fold(run, folds, images)
     files = run.files
     print(f"results: {files.metrics_page}, {files.gate}. {RESEARCH_USE}.", flush=True)
 
@@ -166,7 +162,8 @@ def _write_fold(
     }
     write_scored_images(fold.files.validation, scored)
     notes, more = _threshold_notes(points), stage_tables(stages, _random_layers(run, report))
-    print(_write_scores(run, fold.files, rows, details, notes, more), flush=True)
+    decisions = rows, images_of_rows(run, rows)
+    print(_write_scores(run, fold.files, decisions, details, notes, more), flush=True)
     plot_losses(fold.folder / "loss.png", trained.history, trained.best_epoch)
     save_bundle(fold.files.classifier, chosen, (points, of_examinations), manifest)
     forget_checkpoints(fold.folder)
@@ -223,16 +220,20 @@ def _rows(
 def _write_scores(
     run: Run,
     folder: RunFolder,
-    rows: Sequence[GateRow],
+    decisions: tuple[Sequence[GateRow], ScoredImages],
     extra: Mapping[str, Any],
     notes: Mapping[str, str] | None,
     more: Sequence[ResultTable] = (),
 ) -> str:
     """gate.csv, metrics.json, metrics.md and roc.png of a decision table; returns the page.
 
-    `extra` goes into the JSON and `more` below the table of metrics.
+    Args:
+        decisions: the rows of the table, and the images that they are of.
+        extra: goes into the JSON.
+        notes: of the table of metrics.
+        more: stands below it.
     """
-    images, settings = images_of_rows(run, rows), run.config.train
+    (rows, images), settings = decisions, run.config.train
     replicates, seed = settings.bootstrap, settings.seed
     metrics = classifier_metrics(
         images.labels,
@@ -252,11 +253,10 @@ def _write_scores(
     return page
 
 
-def _pool(run: Run, folds: Sequence[Fold]) -> None:
+def _pool(run: Run, folds: Sequence[Fold], rows: Sequence[GateRow], images: ScoredImages) -> None:
     """Decisions and metrics over the test images of all folds, each predicted by its own fold."""
-    rows = [row for fold in folds for row in read_gate_table(fold.files.gate)]
-    numbers = [fold.number for fold in folds]
-    page = _write_scores(run, run.files, rows, {"folds": numbers, "k": run.prepared.k}, None)
+    details = {"folds": [fold.number for fold in folds], "k": run.prepared.k}
+    page = _write_scores(run, run.files, (rows, images), details, None)
     write_gate_provenance(run.files, folds)
     if len(folds) > 1:
         print(page, flush=True)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from cxrloc.classification.metrics.bootstrap import resample_counts, tail_of
-from cxrloc.classification.metrics.sampled import bootstrap_ratios
+from cxrloc.classification.metrics.sampled import bootstrap_all, bootstrap_ratios
 
 PATIENTS = ["a", "a", "b", "c", "d"]
 # the second disease: patients c and d alone have an image that counts
@@ -55,6 +55,22 @@ def test_a_disease_without_the_figure_is_undefined_and_not_in_the_mean() -> None
     assert shares.macro == shares.estimates[0]
     nothing = bootstrap_ratios(0 * ABOVE, 0 * BELOW, PATIENTS, 50, seed=0)
     assert nothing.macro.reason == "undefined for every disease"
+
+
+def test_several_figures_share_their_resamples_bit_for_bit() -> None:
+    rng = np.random.default_rng(3)
+    patients = [f"p{n}" for n in rng.integers(0, 40, size=200)]
+    below = [(rng.random((200, 3)) < share).astype(float) for share in (0.9, 0.05)]
+    ratios = {str(n): (rng.random(part.shape) * part, part) for n, part in enumerate(below)}
+    together = bootstrap_all(ratios, patients, 100, seed=7)
+
+    for name, (numerators, denominators) in ratios.items():
+        alone = bootstrap_ratios(numerators, denominators, patients, 100, seed=7)
+        assert np.array_equal(together[name].points, alone.points)
+        assert np.array_equal(together[name].samples, alone.samples, equal_nan=True)
+        carry = denominators.T > 0
+        carriers = [len({p for p, has in zip(patients, c, strict=True) if has}) for c in carry]
+        assert together[name].patients.tolist() == alone.patients.tolist() == carriers
 
 
 def test_a_paired_difference_has_the_patients_of_the_share_with_fewer() -> None:

@@ -103,6 +103,19 @@ def test_parts_join_in_their_order_and_a_image_may_not_come_twice() -> None:
         join_images([images, images])
 
 
+def test_joined_parts_have_the_thresholds_that_every_part_has() -> None:
+    images = example()
+    first, second = (images.select(images.folds == fold) for fold in (0, 1))
+    youden = {"youden": second.thresholds["youden"]}
+    joined = join_images([first, replace(second, thresholds=youden, sensitivity=NAN)])
+    np.testing.assert_array_equal(joined.thresholds["youden"], images.thresholds["youden"])
+    assert list(joined.thresholds) == ["youden"]
+    assert np.isnan(joined.sensitivity)
+    without = replace(second, thresholds={}, sensitivity=NAN)
+    for parts in ([first, without], [without, first]):
+        assert join_images(parts).thresholds == {}
+
+
 def test_no_images_are_images_too(tmp_path: Path) -> None:
     images = example()
     none = images.select(np.zeros(3, dtype=bool))

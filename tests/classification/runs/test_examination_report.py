@@ -8,6 +8,7 @@ from cxrloc.classification.metrics.examinations import (
     PredictedUnits,
     agreements,
     by_level,
+    examination_points,
     has_multi_image_examinations,
 )
 from cxrloc.classification.metrics.scored_images import ScoredImages
@@ -19,7 +20,6 @@ from cxrloc.classification.report.examinations import (
     published_note,
 )
 from cxrloc.classification.report.tables import tables_markdown, text_rows
-from cxrloc.classification.runs.examination_report import examination_points
 
 NAN = float("nan")
 

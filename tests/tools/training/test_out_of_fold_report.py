@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import json
 import math
+import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +16,13 @@ import pytest
 from safetensors.torch import save_file
 
 from builders import read_pixels
-from cxrloc.classification.inference.gate_table import read_gate_table
+from cxrloc.classification.inference.gate_table import read_gate_table, write_gate_table
 from cxrloc.classification.metrics.operating_point import at_sensitivity
-from cxrloc.classification.metrics.scored_images import join_images, read_scored_images
+from cxrloc.classification.metrics.scored_images import (
+    join_images,
+    read_scored_images,
+    write_scored_images,
+)
 from cxrloc.classification.network.classifier import build_classifier
 from cxrloc.classification.report.tables import value_text
 from cxrloc.tools.train_classifier import main
@@ -206,6 +212,47 @@ def test_both_stages_are_reported_out_of_fold_beside_each_other(two_stages: list
     assert f"| frozen | {value_text(rows['frozen', 'macro mean'])} [" in page
     assert f"| fine-tuned minus frozen | {value_text(difference)} [" in page
     assert "(DenseNet-121 fine-tuned 512) | 0.6978 |" in page
+
+
+@pytest.mark.slow
+def test_folds_that_chose_different_stages_are_reported_too(
+    two_stages: list[str], tmp_path: Path
+) -> None:
+    out = next(word for word in two_stages if word.startswith("--out="))
+    before = stage_rows(Path(out.removeprefix("--out=")))
+    run = tmp_path / "run"
+    shutil.copytree(out.removeprefix("--out="), run)
+    choose_other_stage(run / "fold1")
+    records = [json.loads((run / f"fold{f}/metrics.json").read_text())["stages"] for f in range(3)]
+    assert len({of_fold[0]["chosen"] for of_fold in records}) == 2
+    assert main([f"--out={run}" if word == out else word for word in two_stages]) == 0
+    # each stage predicts what it predicted before, wherever its probabilities are kept
+    after = stage_rows(run)
+    for stage in ("frozen", "fine-tuned"):
+        for disease in ("Mass", "Hernia", "No Finding", "macro mean"):
+            assert after[stage, disease] == before[stage, disease]
+    pooled = read_scored_images(run / "out_of_fold.parquet")
+    by_hand = area(pooled.labels[:, 0], pooled.scores[:, 0])
+    assert after["", "Mass"] == pytest.approx(by_hand)
+
+
+def choose_other_stage(fold: Path) -> None:
+    """Make a finished fold one that chose its other stage: gate.csv holds that one's scores."""
+    metrics = json.loads((fold / "metrics.json").read_text())
+    chosen, other = sorted(metrics["stages"], key=lambda stage: not stage["chosen"])
+    rows = read_gate_table(fold / "gate.csv")
+    scored = read_scored_images((fold / other["bundle"]).with_suffix(".parquet"))
+    earlier = np.array([row.probability for row in rows]).reshape(scored.scores.shape)
+    scores = scored.scores.reshape(-1).tolist()
+    write_gate_table(
+        fold / "gate.csv",
+        [replace(row, probability=p) for row, p in zip(rows, scores, strict=True)],
+    )
+    of_other = fold / f"classifier_stage{chosen['stage']}.parquet"
+    write_scored_images(of_other, replace(scored, scores=earlier))
+    chosen |= {"chosen": False, "bundle": of_other.with_suffix(".safetensors").name}
+    other |= {"chosen": True, "bundle": "classifier.safetensors"}
+    (fold / "metrics.json").write_text(json.dumps(metrics))
 
 
 def area(labels: np.ndarray, scores: np.ndarray) -> float:
