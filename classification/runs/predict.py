@@ -17,7 +17,7 @@ from cxrloc.classification.metrics.scored_images import YOUDEN, ScoredImages
 from cxrloc.classification.runs.run import Fold, Run
 from cxrloc.classification.training.batches import ImageBatches, mean_box_sizes
 from cxrloc.classification.training.distributed import gather, member
-from cxrloc.classification.training.stages import Trained, preprocessing_of
+from cxrloc.classification.training.stages import Trained
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ def bundle_without_thresholds(run: Run, fold: Fold, trained: Trained) -> Classif
         model=trained.model,
         diseases=run.diseases,
         thresholds=dict.fromkeys(run.diseases),
-        preprocessing=preprocessing_of(run.config, run.images(fold.split.train), fold.folder),
+        preprocessing=trained.preprocessing,
         mean_box_sizes=mean_box_sizes([run.radiographs[i] for i in fold.split.train], run.diseases),
         manifest={},
         metadata={

@@ -11,7 +11,7 @@ from typing import Any
 
 from cxrloc.classification.config import ClassifierConfig, ModelConfig
 from cxrloc.classification.run_folder import RunFolder
-from cxrloc.classification.training.batches import ImageBatches, holds_channels
+from cxrloc.classification.training.batches import ImageBatches, holds_channels, row_groups
 from cxrloc.classification.training.distributed import run_on_rank_zero
 from cxrloc.classification.training.samplers import row_groups_in_use
 from cxrloc.datasets.files.manifest import file_sha256, write_json
@@ -232,7 +232,7 @@ def _settings(run: Run, fold: Fold) -> dict[str, Any]:
     )
     flat["labels and boxes"] = hashlib.sha256(label_text.encode()).hexdigest()
     # which images share a row group decides the order of images; where the shards lie does not
-    groups = run.images(fold.split.train).groups
+    groups = row_groups(run.cache, fold.split.train)
     flat["row groups"] = "" if groups is None else hashlib.sha256(groups.tobytes()).hexdigest()
     if Path(config.model.weights).is_file():
         flat["weights file"] = file_sha256(Path(config.model.weights))

@@ -63,7 +63,7 @@ class ImageBatches(Dataset[Batch]):
         self.patients = tuple(r.patient_id for r in radiographs)
         self.labels = label_matrix(radiographs, diseases)
         self.demographics = encode(demographics, radiographs)
-        self.groups = _row_groups(cache, self.image_ids)
+        self.groups = row_groups(cache, self.image_ids)
 
     def __len__(self) -> int:
         return len(self.image_ids)
@@ -87,9 +87,10 @@ def holds_channels(cache: PixelCache | ShardSet) -> bool:
     return isinstance(cache, ShardSet) and cache.kind.input == "enhanced"
 
 
-def _row_groups(
+def row_groups(
     cache: PixelCache | ShardSet, image_ids: Sequence[str]
 ) -> npt.NDArray[np.int64] | None:
+    """(N,) row group of each image in the shards that hold it; None out of a pixel cache."""
     if not isinstance(cache, ShardSet):
         return None
     return cache.groups[np.array([cache.rows[i] for i in image_ids], dtype=np.int64)]

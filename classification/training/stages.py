@@ -53,6 +53,7 @@ class Trained:
 
     Attributes:
         model: at `best_epoch`.
+        preprocessing: that it was trained with.
         history: figures of all epochs, numbered from 0 and, of two stages, through both.
         best_epoch: number of the epoch that was kept.
         stages: of two, the best of each in order; one of them is `model` (by validation AUC, the
@@ -60,6 +61,7 @@ class Trained:
     """
 
     model: ChestClassifier
+    preprocessing: Preprocessing
     history: History
     best_epoch: int
     stages: tuple[Trained, ...] = ()
@@ -85,7 +87,8 @@ def train(
         KeyboardInterrupt: when the user stopped it.
     """
     _check_parts(*parts)
-    preprocessing = preprocessing_of(config, parts[0], folder)
+    state = Folders.under(folder).state
+    preprocessing = run_on_rank_zero(fit_preprocessing, config.model, parts[0], state)
     if config.train.hierarchy == "parents_first":
         return _parents_first(model, parts, config, preprocessing, folder)
     if not config.train.two_stage:
@@ -120,7 +123,7 @@ def _parents_first(
         start = len(history)
         history += [{**e, "epoch": start + i, "stage": number} for i, e in enumerate(stage.history)]
     best = start + stage.history.index(best_entry(stage.history, "val_loss"))
-    return Trained(stage.model, history, best)
+    return Trained(stage.model, preprocessing, history, best)
 
 
 def stage_configs(config: ClassifierConfig) -> tuple[ClassifierConfig, ClassifierConfig]:
@@ -141,12 +144,7 @@ def joined(stages: Sequence[Trained]) -> Trained:
         best = start + stage.history.index(best_entry(stage.history, "val_auc"))
         numbered.append(replace(stage, history=history[start:], best_epoch=best))
     chosen = max(numbered, key=lambda stage: history[stage.best_epoch]["val_auc"])
-    return Trained(chosen.model, history, chosen.best_epoch, tuple(numbered))
-
-
-def preprocessing_of(config: ClassifierConfig, images: ImageBatches, folder: Path) -> Preprocessing:
-    """Of a training on these images in this folder, which keeps its mean image until the end."""
-    return run_on_rank_zero(fit_preprocessing, config.model, images, Folders.under(folder).state)
+    return replace(chosen, history=history, stages=tuple(numbered))
 
 
 def _stage(
@@ -165,7 +163,8 @@ def _stage(
     own_batch_statistics(model)
     model.load_state_dict(tensors)
     history = metadata["history"]
-    return Trained(model.eval(), history, int(best_entry(history, monitor)["epoch"]))
+    best_epoch = int(best_entry(history, monitor)["epoch"])
+    return Trained(model.eval(), preprocessing, history, best_epoch)
 
 
 def _fit(

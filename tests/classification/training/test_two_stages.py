@@ -146,7 +146,12 @@ def test_the_stage_with_the_higher_auc_is_chosen_the_first_one_of_equals(
     second_aucs: list[float], chosen: int, best: int
 ) -> None:
     stages = [
-        Trained(start(), [{"epoch": n, "val_auc": auc} for n, auc in enumerate(aucs)], 0)
+        Trained(
+            start(),
+            Preprocessing(64),
+            [{"epoch": n, "val_auc": auc} for n, auc in enumerate(aucs)],
+            0,
+        )
         for aucs in ([0.6, 0.7], second_aucs)
     ]
     whole = joined(stages)
