@@ -24,17 +24,10 @@ _LATEX = str.maketrans(
     | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
     | {">": "$>$", "<": "$<$", "±": r"$\pm$", "−": "$-$", "[": "{[}", "]": "{]}"}
 )
-_WORDS_IN_FRONT = (
-    "localizer",
-    "setting",
-    "rule",
-    "minus",
-    "control",
-    "disease",
-    "network",
-    "stage",
+_WORDS_IN_FRONT = {
+    *("localizer", "setting", "rule", "minus", "control", "disease", "network", "stage"),
     "body part",
-)
+}
 
 
 def write_table(table: ResultTable, directory: Path) -> list[Path]:
