@@ -21,7 +21,7 @@ IndexArray = npt.NDArray[np.intp]
 RESAMPLES = 10_000
 LEVEL = 0.95
 MACRO_MEAN = "macro mean"
-_CHUNK_ELEMENTS = 4_000_000  # weights held at once: resamples x images
+_ROWS = 256  # resamples drawn at once where memory is to be spared
 
 
 @dataclass(frozen=True)
@@ -88,25 +88,19 @@ def resample_counts(patients: int, resamples: int, seed: int) -> FloatArray:
     """How often each patient is drawn: (resamples, patients), each row sums to `patients`."""
     if patients < 1 or resamples < 1:
         raise ValueError(f"expected >= 1 patients and resamples, got {patients} and {resamples}")
-    return _draw(np.random.default_rng(seed), patients, resamples)
+    return next(draw_chunks(patients, resamples, seed, rows=resamples))
 
 
-def image_weights(patient_ids: Sequence[str], resamples: int, seed: int) -> Iterator[FloatArray]:
-    """How often each image is drawn when patients are, in chunks (R, N) that fit into memory.
-
-    The draws are those of `resample_counts`. Nothing is drawn of fewer than two patients: one alone
-    cannot vary.
-    """
-    names, patient_of = np.unique(np.asarray(patient_ids, dtype=str), return_inverse=True)
+def draw_chunks(patients: int, resamples: int, seed: int, rows: int) -> Iterator[FloatArray]:
+    """The draws of `resample_counts`, at most `rows` resamples at a time."""
     rng = np.random.default_rng(seed)
-    step = max(1, _CHUNK_ELEMENTS // max(len(patient_of), 1))
-    for start in range(0, resamples if len(names) > 1 else 0, step):
-        yield _draw(rng, len(names), min(step, resamples - start))[:, patient_of]
+    for start in range(0, resamples, rows):
+        yield _draw(rng, patients, min(rows, resamples - start))
 
 
 def _draw(rng: np.random.Generator, patients: int, rows: int) -> FloatArray:
     counts, shares = np.empty((patients, rows)).T, np.full(patients, 1 / patients)
-    for part in np.array_split(counts, rows // 256 + 1):  # whole, they fill memory twice
+    for part in np.array_split(counts, rows // _ROWS + 1):  # whole, they fill memory twice
         part[:] = rng.multinomial(patients, shares, size=len(part))
     return counts
 
@@ -144,6 +138,27 @@ class ClusterBootstrap:
         counts = resample_counts(len(names), resamples, seed)
         return cls(patient_of, disease_of, diseases, counts)
 
+    @classmethod
+    def estimates_once(
+        cls,
+        patient_ids: Sequence[str],
+        disease_of: IndexArray,
+        diseases: int,
+        values: FloatArray,
+        *,
+        resamples: int,
+        seed: int,
+    ) -> list[DiseaseEstimates]:
+        """`of(...).estimates(values)` without ever holding all resamples: for a single use."""
+        names, patient_of = np.unique(np.array(patient_ids), return_inverse=True)
+        whole = cls(patient_of, disease_of, diseases, np.empty((0, len(names))))
+        sums, means = whole._sums(values)
+        samples = [
+            whole._samples(sums, whole._slices(counts))
+            for counts in draw_chunks(len(names), resamples, seed, _ROWS)
+        ]
+        return whole.intervals(Draws(means, np.concatenate(samples, axis=-1)))
+
     def estimates(self, values: FloatArray) -> list[DiseaseEstimates]:
         """Means of M measures (N, M), one row per box: per disease and macro, with intervals."""
         return self.intervals(self.draws(values))
@@ -161,23 +176,34 @@ class ClusterBootstrap:
 
     def draws(self, values: FloatArray) -> Draws:
         """Means of M measures (N, M), of the boxes and of every resample."""
+        sums, means = self._sums(values)
+        return Draws(means, self._samples(sums, self._drawn))
+
+    def _sums(self, values: FloatArray) -> tuple[list[FloatArray], FloatArray]:
+        """Sums over the boxes of each patient, (P of that disease, M) each; means (M, D + 1)."""
         values = np.asarray(values, dtype=np.float64)
-        samples = np.empty((values.shape[1], self.diseases + 1, len(self.counts)))
-        means = np.empty(samples.shape[:2])
-        for d, (patients, drawn) in enumerate(zip(self._patients, self._drawn, strict=True)):
+        sums, means = [], np.empty((values.shape[1], self.diseases + 1))
+        for d, patients in enumerate(self._patients):
             boxes = self.disease_of == d
-            sums = np.zeros((len(patients), values.shape[1]))
-            np.add.at(sums, np.searchsorted(patients, self.patient_of[boxes]), values[boxes])
-            samples[:, d] = _divide(sums.T @ drawn, self._drawn_boxes[d])
-            means[:, d] = _divide(sums.sum(axis=0), np.float64(np.count_nonzero(boxes)))
-        samples[:, -1] = macro_mean(np.moveaxis(samples[:, :-1], 1, -1))
+            sums.append(np.zeros((len(patients), values.shape[1])))
+            np.add.at(sums[d], np.searchsorted(patients, self.patient_of[boxes]), values[boxes])
+            means[:, d] = _divide(sums[d].sum(axis=0), np.float64(np.count_nonzero(boxes)))
         means[:, -1] = macro_mean(means[:, :-1])
-        return Draws(means, samples)
+        return sums, means
+
+    def _samples(self, sums: list[FloatArray], drawn: list[FloatArray]) -> FloatArray:
+        """(M, D + 1, B) means in the resamples of `drawn` (see `_slices`)."""
+        samples = np.empty((sums[0].shape[1], self.diseases + 1, drawn[0].shape[1]))
+        for d, times in enumerate(drawn):
+            samples[:, d] = _divide(sums[d].T @ times, self._boxes[d] @ times)
+        samples[:, -1] = macro_mean(np.moveaxis(samples[:, :-1], 1, -1))
+        return samples
 
     @property
     def resamples_without_a_disease(self) -> int:
         """Resamples in which a disease drew no box and was left out of the macro mean."""
-        return int(np.any(self._drawn_boxes == 0, axis=0).sum())
+        boxes = [boxes @ times for boxes, times in zip(self._boxes, self._drawn, strict=True)]
+        return int(np.any(np.array(boxes) == 0, axis=0).sum())
 
     @cached_property
     def _tails(self) -> list[float]:
@@ -193,50 +219,22 @@ class ClusterBootstrap:
         return [np.unique(self.patient_of[self.disease_of == d]) for d in range(self.diseases)]
 
     @cached_property
-    def _drawn(self) -> list[FloatArray]:
-        """How often those patients were drawn: a (P of that disease, B) array each.
-
-        Few patients have a given disease: products with these cost an eighth of those with all.
-        """
-        by_patient = np.ascontiguousarray(self.counts.T)
-        everybody = len(by_patient)
-        return [by_patient if len(p) == everybody else by_patient[p] for p in self._patients]
+    def _boxes(self) -> list[FloatArray]:
+        """How many boxes of each disease those patients have."""
+        return [
+            np.bincount(self.patient_of[self.disease_of == d])[patients].astype(np.float64)
+            for d, patients in enumerate(self._patients)
+        ]
 
     @cached_property
-    def _drawn_boxes(self) -> FloatArray:
-        """Boxes of each disease in each resample, (D, B)."""
-        boxes = np.empty((self.diseases, len(self.counts)))
-        for d, (patients, drawn) in enumerate(zip(self._patients, self._drawn, strict=True)):
-            of = self.patient_of[self.disease_of == d]
-            boxes[d] = np.bincount(of, minlength=self.counts.shape[1])[patients] @ drawn
-        return boxes
+    def _drawn(self) -> list[FloatArray]:
+        return self._slices(self.counts)
 
-
-@dataclass(frozen=True)
-class ImageBootstrap:
-    """Resamples of ALL patients of some images, drawn once for all figures of these images.
-
-    Attributes:
-        patient_of: (N,) patient index of each image.
-        counts: (B, P) how often each patient is drawn.
-    """
-
-    patient_of: IndexArray = field(repr=False)
-    counts: FloatArray = field(repr=False)
-
-    @classmethod
-    def of(cls, patient_ids: Sequence[str], *, resamples: int, seed: int) -> ImageBootstrap:
-        """Bootstrap over the distinct `patient_ids` (one entry per image), in sorted order."""
-        names, patient_of = np.unique(np.array(patient_ids, str), return_inverse=True)
-        return cls(patient_of, resample_counts(len(names), resamples, seed))
-
-    def means(self, image_of: IndexArray, values: FloatArray) -> list[Estimate]:
-        """Means of M values (K, M) over K things that lie on images `image_of` (K,)."""
-        if not len(image_of):
-            return [Estimate(math.nan)] * values.shape[1]
-        single_disease = np.zeros(len(image_of), dtype=np.intp)
-        bootstrap = ClusterBootstrap(self.patient_of[image_of], single_disease, 1, self.counts)
-        return [figures.per_disease[0] for figures in bootstrap.estimates(values)]
+    def _slices(self, counts: FloatArray) -> list[FloatArray]:
+        """How often those few patients were drawn: a (P of that disease, B) array each."""
+        by_patient = np.ascontiguousarray(counts.T)
+        everybody = len(by_patient)
+        return [by_patient if len(p) == everybody else by_patient[p] for p in self._patients]
 
 
 def tail_of(patients: float, level: float = LEVEL) -> float:

@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from cxrloc.classification.metrics.bootstrap import Estimate, FloatArray, image_weights
+from cxrloc.classification.metrics.bootstrap import Estimate, FloatArray
 from cxrloc.classification.metrics.operating_point import Points, operating_points
 from cxrloc.classification.metrics.ranking import bootstrap_ranking
-from cxrloc.classification.metrics.sampled import Sampled
+from cxrloc.classification.metrics.sampled import Sampled, image_weights
 from cxrloc.classification.metrics.scored_images import YOUDEN, ScoredImages
 
 ALL_PARTS = "all"

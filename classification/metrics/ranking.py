@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from cxrloc.classification.metrics.bootstrap import Estimate, FloatArray, image_weights
-from cxrloc.classification.metrics.sampled import Sampled, carriers
+from cxrloc.classification.metrics.bootstrap import Estimate, FloatArray
+from cxrloc.classification.metrics.sampled import Sampled, carriers, image_weights
 
 NEEDS_BOTH = "needs images with and without the disease"
 

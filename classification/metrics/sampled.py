@@ -7,22 +7,40 @@ images can be subtracted resample by resample (a paired bootstrap).
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 
 from cxrloc.classification.metrics.bootstrap import (
+    ClusterBootstrap,
     Estimate,
     FloatArray,
     IndexArray,
-    image_weights,
+    draw_chunks,
     macro_mean,
     percentiles,
+    resample_counts,
     tail_of,
     typical_patients,
 )
+
+_CHUNK_ELEMENTS = 4_000_000  # weights held at once: resamples x images
+
+
+def image_weights(patient_ids: Sequence[str], resamples: int, seed: int) -> Iterator[FloatArray]:
+    """How often each image is drawn when patients are, in chunks (R, N) that fit into memory.
+
+    The draws are those of `resample_counts`. Nothing is drawn of fewer than two patients: one alone
+    cannot vary.
+    """
+    names, patient_of = np.unique(np.asarray(patient_ids, dtype=str), return_inverse=True)
+    if len(names) < 2:
+        return
+    step = max(1, _CHUNK_ELEMENTS // len(patient_of))
+    for counts in draw_chunks(len(names), resamples, seed, step):
+        yield counts[:, patient_of]
 
 
 @dataclass(frozen=True)
@@ -145,3 +163,30 @@ def bootstrap_all(
 def _ratio(weights: FloatArray, numerators: FloatArray, denominators: FloatArray) -> FloatArray:
     above, below = weights @ numerators, weights @ denominators
     return np.divide(above, below, out=np.full_like(above, np.nan), where=below > 0)
+
+
+@dataclass(frozen=True)
+class ImageBootstrap:
+    """Resamples of ALL patients of some images, drawn once for all figures of these images.
+
+    Attributes:
+        patient_of: (N,) patient index of each image.
+        counts: (B, P) how often each patient is drawn.
+    """
+
+    patient_of: IndexArray = field(repr=False)
+    counts: FloatArray = field(repr=False)
+
+    @classmethod
+    def of(cls, patient_ids: Sequence[str], *, resamples: int, seed: int) -> ImageBootstrap:
+        """Bootstrap over the distinct `patient_ids` (one entry per image), in sorted order."""
+        names, patient_of = np.unique(np.array(patient_ids, str), return_inverse=True)
+        return cls(patient_of, resample_counts(len(names), resamples, seed))
+
+    def means(self, image_of: IndexArray, values: FloatArray) -> list[Estimate]:
+        """Means of M values (K, M) over K things that lie on images `image_of` (K,)."""
+        if not len(image_of):
+            return [Estimate(math.nan)] * values.shape[1]
+        single_disease = np.zeros(len(image_of), dtype=np.intp)
+        bootstrap = ClusterBootstrap(self.patient_of[image_of], single_disease, 1, self.counts)
+        return [figures.per_disease[0] for figures in bootstrap.estimates(values)]

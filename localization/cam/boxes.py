@@ -70,7 +70,11 @@ WANG = CamBoxRule(thresholds=(60.0, 180.0), closest=None)
 
 
 def boxes_from_map(
-    heat: Heat, rule: CamBoxRule = DEEP_MEDIA, mean_size_wh: tuple[float, float] | None = None
+    heat: Heat,
+    rule: CamBoxRule = DEEP_MEDIA,
+    mean_size_wh: tuple[float, float] | None = None,
+    *,
+    overwrite: bool = False,
 ) -> list[ScoredBox]:
     """Boxes of one heat map that is in the frame of the original image (see `map_to_frame`).
 
@@ -79,12 +83,13 @@ def boxes_from_map(
         rule: thresholds and selection.
         mean_size_wh: mean width and height of the disease's boxes in pixels of this frame; None (a
             disease with no training box) skips the choice by size, so the hottest candidate wins.
+        overwrite: see `normalise_map`.
 
     Returns:
         (box_xyxy, score) hottest first. The score is the mean of the map on its 0..1 scale within
         the box. Maps that are all zero, constant or not finite give no box.
     """
-    scaled = normalise_map(heat)
+    scaled = normalise_map(heat, overwrite=overwrite)
     if scaled is None:
         return []
     corners = [box for level in level_boxes(scaled, rule.thresholds) for box in level]
@@ -129,8 +134,12 @@ def smooth_map(cells: Heat, smooth_cells: float) -> Heat:
     return np.asarray(gaussian_filter(cells, smooth_cells, mode="nearest"), dtype=cells.dtype)
 
 
-def normalise_map(heat: Heat) -> npt.NDArray[np.float32] | None:
+def normalise_map(heat: Heat, *, overwrite: bool = False) -> npt.NDArray[np.float32] | None:
     """The map stretched to 0..255, or None where it shows nothing (constant, all zero, not finite).
+
+    Args:
+        heat: (H, W).
+        overwrite: write into `heat`, which is float32, and spare a frame of memory.
 
     Raises:
         ValueError: when `heat` is not two-dimensional.
@@ -142,7 +151,7 @@ def normalise_map(heat: Heat) -> npt.NDArray[np.float32] | None:
     low, high = float(heat.min()), float(heat.max())  # NaN anywhere makes both NaN
     if not np.isfinite([low, high]).all() or high - low <= _CONSTANT * max(abs(low), abs(high)):
         return None
-    scaled = np.subtract(heat, low, dtype=np.float32)
+    scaled = np.subtract(heat, low, out=heat if overwrite else None, dtype=np.float32)
     scaled *= np.float32(255.0 / (high - low))
     return scaled
 
@@ -212,4 +221,4 @@ def region_boxes(mask: npt.NDArray[np.bool_]) -> list[Corners]:
 def mean_heat(scaled: npt.NDArray[np.float32], box: Corners) -> float:
     """Mean of the 0..255 map within a box of whole pixels, on the scale 0..1."""
     x1, y1, x2, y2 = map(int, box)
-    return float(scaled[y1:y2, x1:x2].mean(dtype=np.float64)) / 255.0
+    return float(cv2.mean(scaled[y1:y2, x1:x2])[0]) / 255.0  # adds in float64

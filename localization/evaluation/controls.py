@@ -216,7 +216,8 @@ class RandomMap(_Control):
     ) -> ScoredBox | None:
         heat = map_to_frame(random_map(self.seed, image_id, disease), size_hw)
         side, (width, height) = max(size_hw), boxes.means[i, 4:].tolist()
-        scored = boxes_from_map(heat, self.rule, (width * side, height * side))
+        mean_size = (width * side, height * side)
+        scored = boxes_from_map(heat, self.rule, mean_size, overwrite=True)
         return scored[0] if scored else None
 
 

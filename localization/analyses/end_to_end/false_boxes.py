@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cxrloc.classification.metrics.bootstrap import Estimate, ImageBootstrap
+from cxrloc.classification.metrics.bootstrap import Estimate
+from cxrloc.classification.metrics.sampled import ImageBootstrap
 from cxrloc.classification.report.tables import Cell, ResultTable, TableRow, Value
 from cxrloc.localization.evaluation.detections import Detections, Setting
 from cxrloc.localization.evaluation.ground_truth import (

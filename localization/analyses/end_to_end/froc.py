@@ -17,10 +17,10 @@ import numpy as np
 
 from cxrloc.classification.metrics.bootstrap import (
     Estimate,
-    ImageBootstrap,
     percentiles,
     tail_of,
 )
+from cxrloc.classification.metrics.sampled import ImageBootstrap
 from cxrloc.classification.report.tables import Cell, ResultTable, TableRow, Value
 from cxrloc.localization.analyses.end_to_end.false_boxes import COUNTED
 from cxrloc.localization.evaluation.detections import Detections, Setting

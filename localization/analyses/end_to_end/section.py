@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from cxrloc.classification.metrics.bootstrap import ImageBootstrap
+from cxrloc.classification.metrics.sampled import ImageBootstrap
 from cxrloc.classification.report.tables import estimate_text
 from cxrloc.localization.analyses.end_to_end.false_boxes import (
     BOUNDS,

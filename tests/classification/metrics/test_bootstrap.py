@@ -10,7 +10,6 @@ from scipy.stats import norm
 
 from cxrloc.classification.metrics.bootstrap import (
     ClusterBootstrap,
-    image_weights,
     macro_mean,
     resample_counts,
     tail_of,
@@ -186,16 +185,13 @@ def test_no_patients_or_no_resamples_are_an_error(patients: int, resamples: int)
         resample_counts(patients, resamples, seed=0)
 
 
-def test_the_weights_of_images_are_the_draws_of_their_patients_in_any_chunks(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr("cxrloc.classification.metrics.bootstrap._CHUNK_ELEMENTS", 12)
-    chunks = list(image_weights(["b", "a", "b", "c"], 7, seed=4))
-
-    assert [len(chunk) for chunk in chunks] == [3, 3, 1]
-    counts = resample_counts(3, 7, seed=4)
-    np.testing.assert_array_equal(np.concatenate(chunks), counts[:, [1, 0, 1, 2]])
-
-
-def test_nothing_is_drawn_of_a_single_patient() -> None:
-    assert list(image_weights(["a", "a"], 7, seed=4)) == []
+def test_resamples_that_are_not_kept_give_the_same_intervals() -> None:
+    resamples = 600  # more than are drawn at once
+    kept = _bootstrap(resamples).estimates(VALUES)
+    once = ClusterBootstrap.estimates_once(
+        PATIENTS, DISEASES, 3, VALUES, resamples=resamples, seed=1
+    )
+    assert len(once) == len(kept) == 2
+    for ours, theirs in zip(once, kept, strict=True):
+        for a, b in zip(ours.columns, theirs.columns, strict=True):
+            assert (a.value, a.low, a.high) == pytest.approx((b.value, b.low, b.high), rel=1e-12)

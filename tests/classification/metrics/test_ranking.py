@@ -111,7 +111,7 @@ def test_the_size_of_the_chunks_does_not_change_the_interval(
 ) -> None:
     labels, scores, patients = example()
     whole = classifier_metrics(labels, scores, ["A", "B"], patients, replicates=50)
-    monkeypatch.setattr("cxrloc.classification.metrics.bootstrap._CHUNK_ELEMENTS", 700)
+    monkeypatch.setattr("cxrloc.classification.metrics.sampled._CHUNK_ELEMENTS", 700)
     assert classifier_metrics(labels, scores, ["A", "B"], patients, replicates=50) == whole
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from cxrloc.classification.metrics.bootstrap import resample_counts, tail_of
-from cxrloc.classification.metrics.sampled import bootstrap_all, bootstrap_ratios
+from cxrloc.classification.metrics.sampled import bootstrap_all, bootstrap_ratios, image_weights
 
 PATIENTS = ["a", "a", "b", "c", "d"]
 # the second disease: patients c and d alone have an image that counts
@@ -82,3 +82,18 @@ def test_a_paired_difference_has_the_patients_of_the_share_with_fewer() -> None:
     same = first - first
     assert (same.macro.low, same.macro.high) == (0, 0)
     assert not math.isnan(same.estimates[1].low)
+
+
+def test_the_weights_of_images_are_the_draws_of_their_patients_in_any_chunks(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("cxrloc.classification.metrics.sampled._CHUNK_ELEMENTS", 12)
+    chunks = list(image_weights(["b", "a", "b", "c"], 7, seed=4))
+
+    assert [len(chunk) for chunk in chunks] == [3, 3, 1]
+    counts = resample_counts(3, 7, seed=4)
+    np.testing.assert_array_equal(np.concatenate(chunks), counts[:, [1, 0, 1, 2]])
+
+
+def test_nothing_is_drawn_of_a_single_patient() -> None:
+    assert list(image_weights(["a", "a"], 7, seed=4)) == []

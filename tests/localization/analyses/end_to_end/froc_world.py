@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from cxrloc.classification.metrics.bootstrap import ImageBootstrap
+from cxrloc.classification.metrics.sampled import ImageBootstrap
 from cxrloc.localization.analyses.end_to_end.false_boxes import IGNORED
 from cxrloc.localization.analyses.end_to_end.froc import Froc, Sweep, froc, sweep
 from cxrloc.localization.evaluation.detections import EVERY_DISEASE, Setting, place, settings_of

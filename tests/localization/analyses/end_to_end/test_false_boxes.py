@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from builders import decisions
-from cxrloc.classification.metrics.bootstrap import Estimate, ImageBootstrap, tail_of
+from cxrloc.classification.metrics.bootstrap import Estimate, tail_of
+from cxrloc.classification.metrics.sampled import ImageBootstrap
 from cxrloc.localization.analyses.end_to_end.false_boxes import (
     ALL_IMAGES,
     BOXED_IMAGES,
