@@ -15,8 +15,7 @@ from __future__ import annotations
 import argparse
 import gc
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,16 +27,15 @@ from cxrloc.localization.report.glossary import explain
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the tool; returns the exit status."""
-    return run_tool("compare_localizers", lambda: _run(_parser().parse_args(argv)))
+    return run_tool("compare_localizers", lambda: _run_fast(_parser().parse_args(argv)))
 
 
-@contextmanager
-def _no_search_for_cycles() -> Iterator[None]:
-    """Boxes are objects by the million, none in a cycle: the search costs a tenth of the time."""
+def _run_fast(arguments: argparse.Namespace) -> None:
+    """Boxes are objects by the million, none in a cycle: a search for cycles costs a tenth more."""
     was_enabled = gc.isenabled()
     gc.disable()
     try:
-        yield
+        _run(arguments)
     finally:
         if was_enabled:
             gc.enable()
@@ -132,15 +130,14 @@ def _run(arguments: argparse.Namespace) -> None:
         arguments.segmentations,
         arguments.images,
     )
-    with _no_search_for_cycles():
-        inputs = read_inputs(
-            files,
-            resamples=arguments.resamples,
-            seed=arguments.seed,
-            noninferiority_margin=arguments.non_inferiority_margin,
-            published=not arguments.no_published,
-        )
-        report = build_report(inputs)
+    inputs = read_inputs(
+        files,
+        resamples=arguments.resamples,
+        seed=arguments.seed,
+        noninferiority_margin=arguments.non_inferiority_margin,
+        published=not arguments.no_published,
+    )
+    report = build_report(inputs)
     manifest = run_manifest(
         vars(arguments), seed=arguments.seed, hashes=files.hashes, started=started
     )

@@ -21,7 +21,7 @@ IndexArray = npt.NDArray[np.intp]
 RESAMPLES = 10_000
 LEVEL = 0.95
 MACRO_MEAN = "macro mean"
-_ROWS = 256  # resamples drawn at once where memory is to be spared
+_ROWS = 256  # resamples drawn at once
 
 
 @dataclass(frozen=True)
@@ -88,21 +88,19 @@ def resample_counts(patients: int, resamples: int, seed: int) -> FloatArray:
     """How often each patient is drawn: (resamples, patients), each row sums to `patients`."""
     if patients < 1 or resamples < 1:
         raise ValueError(f"expected >= 1 patients and resamples, got {patients} and {resamples}")
-    return next(draw_chunks(patients, resamples, seed, rows=resamples))
+    counts = np.empty((patients, resamples)).T  # products with them go patient by patient
+    chunks = draw_chunks(patients, resamples, seed, _ROWS)  # whole, they would fill memory twice
+    for start, chunk in zip(range(0, resamples, _ROWS), chunks, strict=True):
+        counts[start : start + _ROWS] = chunk
+    return counts
 
 
 def draw_chunks(patients: int, resamples: int, seed: int, rows: int) -> Iterator[FloatArray]:
     """The draws of `resample_counts`, at most `rows` resamples at a time."""
-    rng = np.random.default_rng(seed)
+    rng, shares = np.random.default_rng(seed), np.full(patients, 1 / patients)
     for start in range(0, resamples, rows):
-        yield _draw(rng, patients, min(rows, resamples - start))
-
-
-def _draw(rng: np.random.Generator, patients: int, rows: int) -> FloatArray:
-    counts, shares = np.empty((patients, rows)).T, np.full(patients, 1 / patients)
-    for part in np.array_split(counts, rows // _ROWS + 1):  # whole, they fill memory twice
-        part[:] = rng.multinomial(patients, shares, size=len(part))
-    return counts
+        drawn = rng.multinomial(patients, shares, size=min(rows, resamples - start))
+        yield drawn.astype(np.float64)
 
 
 @dataclass(frozen=True)
@@ -114,14 +112,12 @@ class ClusterBootstrap:
         disease_of: (N,) disease index of each box, 0..diseases-1.
         diseases: number of diseases D.
         counts: (B, P) from `resample_counts`.
-        level: of the intervals, expanded percentiles (see `tail_of`).
     """
 
     patient_of: IndexArray
     disease_of: IndexArray
     diseases: int
     counts: FloatArray = field(repr=False)
-    level: float = LEVEL
 
     @classmethod
     def of(
@@ -135,11 +131,10 @@ class ClusterBootstrap:
     ) -> ClusterBootstrap:
         """Bootstrap over the distinct `patient_ids` (one entry per box), in sorted order."""
         names, patient_of = np.unique(np.array(patient_ids), return_inverse=True)
-        counts = resample_counts(len(names), resamples, seed)
-        return cls(patient_of, disease_of, diseases, counts)
+        return cls(patient_of, disease_of, diseases, resample_counts(len(names), resamples, seed))
 
     @classmethod
-    def estimates_once(
+    def macros_once(
         cls,
         patient_ids: Sequence[str],
         disease_of: IndexArray,
@@ -148,19 +143,17 @@ class ClusterBootstrap:
         *,
         resamples: int,
         seed: int,
-    ) -> list[DiseaseEstimates]:
-        """`of(...).estimates(values)` without ever holding all resamples: for a single use."""
+    ) -> list[Estimate]:
+        """`of(...).macros(values)` without ever holding all resamples: for a single use."""
         names, patient_of = np.unique(np.array(patient_ids), return_inverse=True)
         whole = cls(patient_of, disease_of, diseases, np.empty((0, len(names))))
         sums, means = whole._sums(values)
-        samples = [
-            whole._samples(sums, whole._slices(counts))
-            for counts in draw_chunks(len(names), resamples, seed, _ROWS)
-        ]
-        return whole.intervals(Draws(means, np.concatenate(samples, axis=-1)))
+        chunks = draw_chunks(len(names), resamples, seed, _ROWS)
+        samples = [whole._samples(sums, whole._slices(counts))[:, -1] for counts in chunks]
+        return whole._macros(means[:, -1], np.concatenate(samples, axis=-1))
 
     def estimates(self, values: FloatArray) -> list[DiseaseEstimates]:
-        """Means of M measures (N, M), one row per box: per disease and macro, with intervals."""
+        """Means of M measures (N, M), one row a box: per disease and macro, with intervals."""
         return self.intervals(self.draws(values))
 
     def intervals(self, draws: Draws) -> list[DiseaseEstimates]:
@@ -173,6 +166,15 @@ class ClusterBootstrap:
             DiseaseEstimates(tuple(Estimate(*f) for f in per_disease), Estimate(*macro))
             for *per_disease, macro in figures
         ]
+
+    def macros(self, values: FloatArray) -> list[Estimate]:
+        """The macro means of `estimates` alone: the diseases' intervals cost most of the time."""
+        draws = self.draws(values)
+        return self._macros(draws.values[:, -1], draws.samples[:, -1])
+
+    def _macros(self, values: FloatArray, samples: FloatArray) -> list[Estimate]:
+        columns = (values, *percentiles(samples, self._tails[-1]))
+        return [Estimate(*figure) for figure in np.stack(columns, axis=-1).tolist()]
 
     def draws(self, values: FloatArray) -> Draws:
         """Means of M measures (N, M), of the boxes and of every resample."""
@@ -202,16 +204,16 @@ class ClusterBootstrap:
     @property
     def resamples_without_a_disease(self) -> int:
         """Resamples in which a disease drew no box and was left out of the macro mean."""
-        boxes = [boxes @ times for boxes, times in zip(self._boxes, self._drawn, strict=True)]
-        return int(np.any(np.array(boxes) == 0, axis=0).sum())
+        drawn = [boxes @ times for boxes, times in zip(self._boxes, self._drawn, strict=True)]
+        return int(np.any(np.array(drawn) == 0, axis=0).sum())
 
     @cached_property
     def _tails(self) -> list[float]:
         """Share left out at each end for each disease and for the macro mean (see `tail_of`)."""
         patients = [len(p) for p in self._patients]
         alone = self.counts.shape[1] < 2
-        macro = math.nan if alone else tail_of(typical_patients(patients), self.level)
-        return [*(tail_of(n, self.level) for n in patients), macro]
+        macro = math.nan if alone else tail_of(typical_patients(patients), LEVEL)
+        return [*(tail_of(n, LEVEL) for n in patients), macro]
 
     @cached_property
     def _patients(self) -> list[IndexArray]:
@@ -283,9 +285,8 @@ def percentiles(samples: FloatArray, tail: float) -> tuple[FloatArray, FloatArra
 def macro_mean(per_disease: FloatArray) -> FloatArray:
     """Mean over the last axis (diseases) of those that are defined; NaN if none is.
 
-    The rule of every macro mean, of the figures and of their resamples: a resample without images
-    of a rare disease averages over the others. Dropping it would keep only the resamples that drew
-    many of the rare diseases.
+    A resample without images of a rare disease averages over the others: dropping it would keep
+    only the resamples that drew many of the rare diseases.
     """
     defined = ~np.isnan(per_disease)
     total = np.where(defined, per_disease, 0).sum(axis=-1)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from cxrloc.classification.metrics.bootstrap import ClusterBootstrap, DiseaseEstimates, Draws
+from cxrloc.classification.metrics.bootstrap import LEVEL, ClusterBootstrap, DiseaseEstimates, Draws
 from cxrloc.localization.evaluation.box_scores import BoxScores, Measure
 from cxrloc.localization.evaluation.detections import CONTROL, DISEASE_GIVEN, GATED
 from cxrloc.localization.evaluation.ground_truth import BoolArray, FloatArray, GroundTruth
@@ -86,7 +86,7 @@ class Comparison:
 
     @property
     def level(self) -> float:
-        return self.bootstrap.level
+        return LEVEL
 
     @property
     def resamples_without_a_disease(self) -> int:
@@ -151,8 +151,8 @@ def accuracy_curve(
     The band holds at each threshold by itself, not for the whole curve at once.
     """
     hits = scored.scores.iou[:, None] > np.asarray(thresholds)
-    figures = comparison.bootstrap.estimates(hits.astype(np.float64))
-    value, low, high = np.array([[e.macro.value, e.macro.low, e.macro.high] for e in figures]).T
+    macros = comparison.bootstrap.macros(hits.astype(np.float64))
+    value, low, high = np.array([[macro.value, macro.low, macro.high] for macro in macros]).T
     return value, low, high
 
 

@@ -157,7 +157,7 @@ def _macros(comparison: Comparison, stratum: Stratum, values: FloatArray) -> lis
     truth, members = comparison.truth, np.flatnonzero(stratum.members)
     patients = [truth.patient_ids[i] for i in members]
     held, disease_of = np.unique(truth.disease_index[members], return_inverse=True)
-    figures = ClusterBootstrap.estimates_once(
+    macros = ClusterBootstrap.macros_once(
         patients,
         disease_of,
         len(held),
@@ -165,7 +165,6 @@ def _macros(comparison: Comparison, stratum: Stratum, values: FloatArray) -> lis
         resamples=comparison.resamples,
         seed=comparison.seed,
     )
-    macros = [figure.macro for figure in figures]
     if len(set(patients)) >= FEWEST_PATIENTS:
         return macros
     return [Estimate(macro.value, np.nan, np.nan) for macro in macros]
