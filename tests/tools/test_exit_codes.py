@@ -33,7 +33,6 @@ MISTAKES: dict[str, tuple[str, tuple[str, ...]]] = {
     "compare_localizers": ("--ground-truth GONE --out OUT", ("GONE", "tools/prepare_data.py")),
     "predict": ("--classifier GONE IMAGE --out OUT", ("GONE", "train one")),
     "serve": ("--classifier GONE", ("GONE", "train one")),
-    "demo": ("--nih GONE", ("GONE", "does not exist")),
     "benchmark": ("index", ("--root is missing", "expected a folder")),
     "data.audit_leakage": ("--train GONE --evaluate GONE", ("GONE", "expected")),
     "data.build_shards": ("--prepared GONE --out OUT", ("GONE", "tools/prepare_data.py")),
@@ -53,6 +52,7 @@ MISTAKES: dict[str, tuple[str, tuple[str, ...]]] = {
         "--prepared GONE --run GONE --out OUT",
         ("GONE", "tools/prepare_data.py"),
     ),
+    "experiments.demo": ("--nih GONE", ("GONE", "does not exist")),
     "experiments.quantize": ("--classifier GONE IMAGE", ("GONE", "train one")),
     "experiments.score_images": (
         "--classifier GONE --prepared GONE --out OUT.parquet",

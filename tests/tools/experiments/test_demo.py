@@ -1,4 +1,4 @@
-"""tools/demo.py: every step is a command that its tool understands."""
+"""tools/experiments/demo.py: every step is a command that its tool understands."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from cxrloc.configs import command_line
 from cxrloc.configs.command_line import load_config
 from cxrloc.tools import compare_localizers
-from cxrloc.tools.demo import DemoRun, box_steps, compare_step, maps_of
+from cxrloc.tools.experiments.demo import DemoRun, box_steps, compare_step, maps_of
 from cxrloc.tools.localize import LocalizeConfig
 
 

@@ -1,7 +1,7 @@
 """Run the whole pipeline and write its report: on a phantom data set, or on NIH's images.
 
-    python tools/demo.py --out demo                                # minutes on two CPU cores
-    python tools/demo.py --nih NIH --weights FILE --out runs/nih_subset   # hours without a GPU
+    python tools/experiments/demo.py --out demo              # minutes on two CPU cores
+    python tools/experiments/demo.py --nih NIH --weights FILE --out runs/nih_subset   # hours
 
 NIH is a folder in NIH ChestX-ray14's own layout; FILE holds ImageNet weights of a ResNet-18
 (left out: torchvision's own are downloaded). Every step is one of the tools, run by the command
@@ -28,7 +28,7 @@ from cxrloc.datasets.files.manifest import RESEARCH_USE
 from cxrloc.datasets.prepared.folder import PreparedFolder, load_prepared
 from cxrloc.detection.run_config import MaskRCNNFolder
 
-TOOLS = Path(__file__).resolve().parent
+TOOLS = Path(__file__).resolve().parents[1]
 CONFIGS = Path(os.path.relpath(TOOLS.parent / "configs"))
 PATIENTS, SEED, HOLD_OUT_FOLD = 600, 0, 0
 FOLDS = 5
