@@ -29,6 +29,7 @@ import numpy as np
 from cxrloc.configs.command_line import load_config, run_tool
 from cxrloc.datasets.files.manifest import RESEARCH_USE, file_sha256, run_manifest
 from cxrloc.datasets.images.markers import Removal, without_markers
+from cxrloc.datasets.progress import progress
 from cxrloc.datasets.provenance.sidecar import LookedAt, write_provenance
 from cxrloc.datasets.radiograph import LoadedImage, Radiograph
 from cxrloc.detection.fold_models import FoldModel, ModelFiles, check_markers_kept, plan_fold_models
@@ -198,12 +199,10 @@ def predict_images(
     model: FoldModel, config: LocalizeConfig, coco: Mapping[str, Any], done: Predicted
 ) -> None:
     """Predict the images of one model, with a progress bar, into `found`."""
-    from tqdm import tqdm
-
     localizer = _localizer(model, config, coco)
     diseases = _diseases(model, coco)
     title = config.localizer if model.fold is None else f"{config.localizer} fold {model.fold}"
-    bar = tqdm(model.images, desc=title, unit="image")
+    bar = progress(model.images, title)
     with_maps = _boxed_pairs(model.images) if config.maps is not None else set()
     looked_at = []
     for image in _readable(bar, model.bundle is not None, config.strict, done):

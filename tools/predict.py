@@ -32,10 +32,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-# what needs torch is imported where it is used: --help and a wrong option answer at once
 from cxrloc.configs.command_line import add_model_options, run_tool
 from cxrloc.datasets.files.manifest import RESEARCH_USE, file_sha256, run_manifest, write_json
 from cxrloc.datasets.images.read import decode_image, read_bytes, readable_images
+
+# what needs torch is imported where it is used: --help and a wrong option answer at once
+from cxrloc.datasets.progress import progress
 from cxrloc.datasets.radiograph import LoadedImage
 from cxrloc.datasets.readers.layouts import study_of
 from cxrloc.datasets.readers.loose_images import image_name, images_below, unique_names
@@ -121,7 +123,7 @@ def _predicted(
 
     for (path, source), image, diagnosis in stream(
         diagnoser,
-        _readable(tqdm(names, desc="images", unit="image"), failures, arguments.dicom_out),
+        _readable(progress(names, "images"), failures, arguments.dicom_out),
     ):
         for warning in diagnosis.warnings:
             tqdm.write(f"predict: {path}: {warning}", file=sys.stderr)

@@ -20,14 +20,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from tqdm import tqdm
-
 from cxrloc.configs.command_line import run_tool
 from cxrloc.datasets.files.atomic import write_text
 from cxrloc.datasets.files.manifest import RESEARCH_USE
 from cxrloc.datasets.images.markers import REMOVALS, FoundMarkers, find_markers
 from cxrloc.datasets.images.read import read_image, readable_images
 from cxrloc.datasets.phantoms.markers import KINDS, marked_images
+from cxrloc.datasets.progress import progress
 from cxrloc.datasets.radiograph import LoadedImage
 from cxrloc.datasets.readers.loose_images import images_below
 from cxrloc.localization.analyses.shortcut.marker_check import (
@@ -80,7 +79,7 @@ def _score(count: int, image_size: int) -> int:
     print(f"{'images':8s}{'markers':>9s}{'found':>7s}{'precision':>11s}{'recall':>8s}")
     for kind in KINDS:
         images = marked_images(kind, count, image_size=image_size)
-        score = score_markers(tqdm(images, kind, count, unit="image", leave=False))
+        score = score_markers(progress(images, kind, count))
         print(
             f"{kind:8s}{score.drawn:9d}{score.found:7d}{score.precision:11.3f}{score.recall:8.3f}"
         )
@@ -98,7 +97,7 @@ def _look(inputs: Sequence[Path], out: Path, how: str) -> int:
     rows: list[list[object]] = []
     images = 0
     starts = range(0, len(paths), IMAGES_PER_SHEET)
-    for number, start in enumerate(tqdm(starts, "sheets", unit="sheet"), start=1):
+    for number, start in enumerate(progress(starts, "sheets", unit="sheet"), start=1):
         page = _found(paths[start : start + IMAGES_PER_SHEET], failures)
         if page:
             marker_sheet([*page.values()], how).save(out / f"sheet{number}.jpg")

@@ -27,8 +27,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from tqdm import tqdm
-
 from cxrloc.classification.metrics.bootstrap import RESAMPLES
 from cxrloc.classification.report.tables import write_table
 from cxrloc.classification.run_folder import CLASSIFIER
@@ -41,6 +39,7 @@ from cxrloc.datasets.images.read import (
     readable_images,
 )
 from cxrloc.datasets.prepared.folder import PreparedData, load_prepared
+from cxrloc.datasets.progress import progress
 from cxrloc.detection.fold_models import FoldModel, ModelFiles, plan_fold_models, unseen
 from cxrloc.localization.analyses.shortcut.section import shortcut_check
 from cxrloc.localization.analyses.shortcut.shortcut import read_regions
@@ -208,8 +207,8 @@ def _add_maps(model: FoldModel, maps_by_removal: dict[str, dict[Pair, FloatMaps]
         r.image_id: [d for d in r.positives if d in loaded.diseases] for r in model.images
     }
     labelled = [r for r in model.images if diseases_of[r.image_id]]
-    progress = tqdm(labelled, desc=title, unit="image", mininterval=1.0)
-    for _, image in readable_images(progress, read_radiograph, print_left_out):
+    shown = progress(labelled, title)
+    for _, image in readable_images(shown, read_radiograph, print_left_out):
         for how, maps in maps_by_removal.items():
             shown = without_markers(image, how)
             maps |= localizer.localize([shown], diseases_of[image.image_id]).maps or {}

@@ -33,6 +33,7 @@ from cxrloc.configs.command_line import load_config, run_tool
 from cxrloc.datasets.files.manifest import file_sha256, package_versions, run_manifest, write_json
 from cxrloc.datasets.images.read import print_left_out, read_radiograph, readable_images
 from cxrloc.datasets.prepared.folder import PreparedData, load_prepared
+from cxrloc.datasets.progress import progress
 from cxrloc.datasets.provenance.image_lists import read_training_images
 from cxrloc.datasets.radiograph import Radiograph, label_matrix
 from cxrloc.detection.fold_models import FoldModel, ModelFiles, plan_fold_models, unseen
@@ -219,8 +220,6 @@ class _Predictor:
 
     def images(self, radiographs: Sequence[Radiograph], fold: int) -> list[ImageInRuntimes]:
         """Those that can be read, with a progress bar."""
-        from tqdm import tqdm
-
         from cxrloc.classification.runs.ensemble import label_rules
         from cxrloc.localization.analyses.runtimes.agreement import predict
         from cxrloc.localization.analyses.runtimes.runtime_table import ImageInRuntimes
@@ -228,8 +227,8 @@ class _Predictor:
         title = "images" if fold < 0 else f"fold {fold}"
         answered = []
         labelled = label_rules(self.bundle).meaning(radiographs)
-        progress = tqdm(labelled, title, unit="image")
-        for radiograph, image in readable_images(progress, read_radiograph, print_left_out):
+        shown = progress(labelled, title)
+        for radiograph, image in readable_images(shown, read_radiograph, print_left_out):
             labels = label_matrix([radiograph], self.bundle.diseases)[0]
             answers = {name: predict(gate, image) for name, gate in self.gates.items()}
             answered.append(

@@ -34,6 +34,7 @@ from tqdm import tqdm
 from cxrloc.configs.command_line import run_tool
 from cxrloc.datasets.files.manifest import RESEARCH_USE, file_sha256, run_manifest
 from cxrloc.datasets.images.read import read_image, readable_images
+from cxrloc.datasets.progress import progress
 from cxrloc.datasets.readers.loose_images import images_below
 
 if TYPE_CHECKING:
@@ -102,7 +103,7 @@ def _readable(
         raise ValueError("; ".join(failures))
     squares: list[npt.NDArray[np.uint8]] = []
     readable: list[Path] = []
-    progress = tqdm(total=min(2 * CALIBRATION_IMAGES, len(paths)), desc="reading", unit="image")
+    bar = progress(None, "reading", min(2 * CALIBRATION_IMAGES, len(paths)))
     draw = (paths[i] for i in np.random.default_rng(seed).permutation(len(paths)))
     images = readable_images(draw, read_image, _left_out)
     for path, image in islice(images, 2 * CALIBRATION_IMAGES):
@@ -111,8 +112,8 @@ def _readable(
         if len(squares) < CALIBRATION_IMAGES:
             squares.append(preprocessing.squares([image]))
         readable.append(path)
-        progress.update()
-    progress.close()
+        bar.update()
+    bar.close()
     if len(readable) < 2 * FEWEST:
         raise ValueError(
             f"{len(readable)} images that can be read, expected at least {2 * FEWEST}: half of "
