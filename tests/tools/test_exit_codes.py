@@ -31,8 +31,8 @@ MISTAKES: dict[str, tuple[str, tuple[str, ...]]] = {
         ("GONE", "tools/prepare_data.py"),
     ),
     "compare_localizers": ("--ground-truth GONE --out OUT", ("GONE", "tools/prepare_data.py")),
-    "predict": ("--classifier GONE IMAGE --out OUT", ("GONE", "train one")),
-    "serve": ("--classifier GONE", ("GONE", "train one")),
+    "predict": ("--gate GONE IMAGE --out OUT", ("GONE", "train one")),
+    "serve": ("--gate GONE", ("GONE", "train one")),
     "benchmark": ("index", ("--root is missing", "expected a folder")),
     "data.audit_leakage": ("--train GONE --evaluate GONE", ("GONE", "expected")),
     "data.build_shards": ("--prepared GONE --out OUT", ("GONE", "tools/prepare_data.py")),
@@ -44,22 +44,22 @@ MISTAKES: dict[str, tuple[str, tuple[str, ...]]] = {
     "data.make_phantom": ("--out OUT --kind limb --patients 0", ("patients", "expected")),
     "data.send_dicom": ("127.0.0.1 1 GONE", ("GONE", "expected DICOM files")),
     "experiments.check_shortcuts": (
-        "--prepared GONE --run GONE --out OUT",
+        "--prepared GONE --gate GONE --out OUT",
         ("GONE", "tools/prepare_data.py"),
     ),
     "experiments.compare_networks": ("GONE --out OUT", ("GONE", "tools/train_classifier.py")),
     "experiments.compare_runtimes": (
-        "--prepared GONE --run GONE --out OUT",
+        "--prepared GONE --gate GONE --out OUT",
         ("GONE", "tools/prepare_data.py"),
     ),
     "experiments.demo": ("--nih GONE", ("GONE", "does not exist")),
-    "experiments.quantize": ("--classifier GONE IMAGE", ("GONE", "train one")),
+    "experiments.quantize": ("--gate GONE IMAGE", ("GONE", "train one")),
     "experiments.score_images": (
-        "--classifier GONE --prepared GONE --out OUT.parquet",
+        "--gate GONE --prepared GONE --out OUT.parquet",
         ("GONE", "train one"),
     ),
     "experiments.train_on_spark": (
-        "--num_processes 3 --train.batch_size 4 --data.prepared GONE",
+        "--processes 3 --train.batch_size 4 --data.prepared GONE",
         ("train.batch_size", "expected"),
     ),
     "experiments.tune_cam": (
@@ -118,13 +118,13 @@ def test_an_interrupt_is_status_130_and_a_message(
 @pytest.mark.parametrize(
     ("name", "option"),
     [
-        ("predict", "--classifier"),
+        ("predict", "--gate"),
         ("localize", "--localizer"),
         ("train_classifier", "--train.lr"),
         ("compare_localizers", "--ground-truth"),
         ("serve", "--port"),
         ("experiments.compare_networks", "--ensemble"),
-        ("experiments.score_images", "--classifier"),
+        ("experiments.score_images", "--gate"),
     ],
 )
 def test_help_does_not_wait_for_torch(name: str, option: str) -> None:
