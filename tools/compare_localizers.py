@@ -1,4 +1,4 @@
-r"""Which localizer is better? Score them and blind controls on the same boxes, and write a report.
+r"""Score localizers and blind controls on the same boxes, and report which one is better.
 
     cxrloc compare --ground-truth truth.json --predictions mine=boxes.json \
         --out comparison

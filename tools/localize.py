@@ -67,15 +67,15 @@ class LocalizeConfig:
         prepared: folder written by `cxrloc prepare`.
         out: COCO results file to write. NAME.manifest.json next to it records which model predicted
             which images.
-        gate: the gate, for grad_cam...: a run folder with one folder per test fold, or one bundle
-            (.safetensors). A bundle of one fold predicts the images of that fold only.
-        maskrcnn: the detector, for mask_rcnn...: run folder or bundle, as for the gate.
+        gate: the gate, for the grad_cam localizers: a run folder with one folder per test fold, or
+            one bundle (.safetensors). A bundle of one fold predicts the images of that fold only.
+        maskrcnn: the detector, for the mask_rcnn localizers: run folder or bundle, as for the gate.
         images: only images with boxes, or all that are on disk.
         folds: test folds to predict, such as `0 1` (default: all).
         cam_rules: box rules written by `cxrloc tune-cam`, for grad_cam and grad_cam_aligned. The
             images of a fold are boxed by the rules of that fold.
         maps: also write the heat maps of the boxed images and diseases to this file
-            (NAME.maps.safetensors). Only for grad_cam...
+            (NAME.maps.safetensors). Only grad_cam localizers have any.
         remove_markers: also write the maps of the images with burnt-in letters masked or inpainted,
             which takes a second pass over the boxed images. The boxes do not change.
         strict: stop at the first image that cannot be read.

@@ -6,7 +6,7 @@ r"""Serve the web page and the HTTP API.
     cxrloc serve --gate classifier.safetensors --host 0.0.0.0 \
         --token-file token.txt
 
-Then open http://127.0.0.1:8080 and drop radiographs (PNG, JPEG, DICOM) on the page, or send them to
+Open http://127.0.0.1:8080 and drop radiographs (PNG, JPEG, DICOM) on the page, or send them to
 the API (docs/http_api.md). The server answers this machine only, unless --host names another
 address, which requires --token-file. Images are held in memory and in a temporary folder, which is
 removed at the end. Research use only, never a diagnosis.

@@ -16,7 +16,8 @@ import jsonargparse
 import pytest
 
 from builders import prepared_images
-from cxrloc.configs.command_line import run_tool
+from cxrloc.configs.command_line import run_tool, started_as
+from cxrloc.configs.verbs import VERBS
 from cxrloc.datasets.radiograph import Box
 
 TOOLS = Path(__file__).resolve().parents[2] / "tools"
@@ -72,7 +73,9 @@ MISTAKES: dict[str, tuple[str, tuple[str, ...]]] = {
 def test_every_tool_is_here() -> None:
     paths = [p for folder in ("", "data", "experiments") for p in (TOOLS / folder).glob("*.py")]
     names = {".".join(p.relative_to(TOOLS).with_suffix("").parts) for p in paths}
-    assert names == set(MISTAKES)
+    scripts = {verb.script for verb in VERBS}
+    assert names == scripts | {"cli"}
+    assert scripts == set(MISTAKES)
 
 
 def tool(name: str) -> ModuleType:
@@ -115,29 +118,6 @@ def test_an_interrupt_is_status_130_and_a_message(
     assert capsys.readouterr().err.startswith(f"{name.rpartition('.')[2]}: interrupted; ")
 
 
-@pytest.mark.parametrize(
-    ("name", "option"),
-    [
-        ("predict", "--gate"),
-        ("localize", "--localizer"),
-        ("train_classifier", "--train.lr"),
-        ("compare_localizers", "--ground-truth"),
-        ("serve", "--port"),
-        ("experiments.compare_networks", "--ensemble"),
-        ("experiments.score_images", "--gate"),
-    ],
-)
-def test_help_does_not_wait_for_torch(name: str, option: str) -> None:
-    program = (
-        f"import sys; from cxrloc.tools.{name} import main\n"
-        "try: main(['--help'])\n"
-        "except SystemExit as stop: print(stop.code, 'torch' in sys.modules)"
-    )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
-    assert done.stdout.splitlines()[-1:] == ["0 False"], done.stderr
-    assert option in done.stdout
-
-
 @pytest.mark.parametrize(("returned", "status"), [(None, 0), (0, 0), (1, 1)])
 def test_a_job_that_ends_says_whether_some_inputs_failed(returned: int | None, status: int) -> None:
     assert run_tool("tool", lambda: returned) == status
@@ -149,6 +129,23 @@ def test_a_fault_of_the_program_is_not_taken_for_the_users() -> None:
 
     with pytest.raises(KeyError):
         run_tool("tool", faulty)
+
+
+@pytest.mark.parametrize(
+    ("module", "extra"),
+    [("torch", "train"), ("lightning.pytorch", "train"), ("onnxruntime", "runtimes")],
+)
+def test_a_missing_optional_library_is_status_2_and_names_its_extra(
+    module: str, extra: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def job() -> None:
+        raise ModuleNotFoundError(f"No module named {module!r}", name=module)
+
+    with started_as("cxrloc verb"):
+        assert run_tool("script", job) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"cxrloc verb: error: {module.partition('.')[0]} is not installed")
+    assert f'pip install "cxrloc[{extra}]"' in error
 
 
 @pytest.mark.slow

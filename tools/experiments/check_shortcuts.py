@@ -215,8 +215,8 @@ def _add_maps(model: FoldModel, maps_by_removal: dict[str, dict[Pair, FloatMaps]
         r.image_id: [d for d in r.positives if d in loaded.diseases] for r in model.images
     }
     labelled = [r for r in model.images if diseases_of[r.image_id]]
-    shown = progress(labelled, title)
-    for _, image in readable_images(shown, read_radiograph, print_left_out):
+    bar = progress(labelled, title)
+    for _, image in readable_images(bar, read_radiograph, print_left_out):
         for how, maps in maps_by_removal.items():
             shown = without_markers(image, how)
             maps |= localizer.localize([shown], diseases_of[image.image_id]).maps or {}

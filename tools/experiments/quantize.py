@@ -109,7 +109,7 @@ def _readable(
         raise ValueError("; ".join(failures))
     squares: list[npt.NDArray[np.uint8]] = []
     readable: list[Path] = []
-    bar = progress(None, "reading", min(2 * CALIBRATION_IMAGES, len(paths)))
+    bar: tqdm[object] = progress(None, "reading", min(2 * CALIBRATION_IMAGES, len(paths)))
     draw = (paths[i] for i in np.random.default_rng(seed).permutation(len(paths)))
     images = readable_images(draw, read_image, _left_out)
     for path, image in islice(images, 2 * CALIBRATION_IMAGES):
