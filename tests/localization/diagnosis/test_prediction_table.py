@@ -29,7 +29,6 @@ def test_a_line_has_the_strongest_findings_first_and_the_boxes_of_each_localizer
     )
     assert table.splitlines() == [
         "image       findings (probability)                          boxes",
-        "a.png       Effusion 0.90, Hernia 0.70, Edema 0.60, 1 more  "
-        "2 by grad_cam, 1 by mask_rcnn",
+        "a.png       Effusion 0.90, Hernia 0.70, Edema 0.60, 1 more  2 by grad_cam, 1 by mask_rcnn",
         "longer.png  none                                            -",
     ]
