@@ -14,18 +14,18 @@ export OMP_WAIT_POLICY ?= PASSIVE
 .PHONY: demo serve nih networks test check types clean
 
 demo: $(STAMP)
-	$(PY) tools/demo.py --out demo
+	$(PY) tools/experiments/demo.py --out demo
 
 GATE = demo/gate/fold0/classifier.safetensors
 DETECTOR = demo/maskrcnn/fold0/maskrcnn.safetensors
 serve: $(STAMP)
 	@test -f $(GATE) -a -f $(DETECTOR) || { echo "No trained models yet: the demo trains them first, in about 10 minutes."; \
-		$(PY) tools/demo.py --out demo; }
-	$(PY) tools/serve.py --classifier $(GATE) --maskrcnn $(DETECTOR)
+		$(PY) tools/experiments/demo.py --out demo; }
+	$(PY) tools/serve.py --gate $(GATE) --maskrcnn $(DETECTOR)
 
 nih: $(STAMP)
 	@test -n "$(NIH)" || { echo "give NIH's folder: make nih NIH=/path/to/nih [WEIGHTS=FILE]"; exit 2; }
-	$(PY) tools/demo.py --nih "$(NIH)" $(if $(WEIGHTS),--weights "$(WEIGHTS)") --out "$(or $(OUT),runs/nih_subset)"
+	$(PY) tools/experiments/demo.py --nih "$(NIH)" $(if $(WEIGHTS),--weights "$(WEIGHTS)") --out "$(or $(OUT),runs/nih_subset)"
 
 # what was finished before an interruption is not done again
 networks: WITH = $(if $(PRECISION),--train.precision $(PRECISION))
