@@ -98,7 +98,7 @@ def base_python(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def install(python: Path, *what: str | Path) -> subprocess.CompletedProcess[str]:
     pinned = ("-c", REPOSITORY / "constraints.txt")
-    return run(python, "-m", "pip", "install", "-q", *pinned, *what)
+    return run(python, "-m", "pip", "install", "-q", "--no-compile", *pinned, *what)
 
 
 @pytest.mark.slow
