@@ -1,40 +1,68 @@
 """The command line of the tools: settings, and one convention of exit codes (see `run_tool`).
 
-    python tools/train_classifier.py --config configs/x.yaml --train.lr 1e-4
+    cxrloc train-gate --config configs/x.yaml --train.lr 1e-4
 
-Settings fill a frozen dataclass from a YAML file and dotted overrides (jsonargparse). An unknown
-key or a bad value ends the program with exit status 2 and a message that names the key. All tools
-end with 0 when all is done, 1 when some inputs failed and the others were done, 2 for wrong usage
-or files that are not what is needed, and 130 after an interrupt.
+Settings fill a frozen dataclass from a YAML file and from options (jsonargparse): its own fields
+are `--kebab-case`, those of nested dataclasses have dots and are spelled as in YAML. An unknown key
+or a bad value ends the program with exit status 2 and a message that names the key. All tools end
+with 0 when all is done, 1 when some inputs failed and the others were done, 2 for wrong usage or
+files that are not what is needed, and 130 after an interrupt.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import contextvars
 import dataclasses
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from cxrloc.configs.extras import what_to_install
+from cxrloc.configs.help_page import PageFormatter, split_page
+
 if TYPE_CHECKING:
-    from jsonargparse import ArgumentParser
+    from cxrloc.configs.config_parser import ConfigParser
 
 Config = TypeVar("Config")
 
+_started_as: contextvars.ContextVar[str | None] = contextvars.ContextVar("program", default=None)
 
-def config_parser(config_class: type[Any], description: str | None = None) -> ArgumentParser:
+
+@contextlib.contextmanager
+def started_as(program: str) -> Iterator[None]:
+    """Within, tools call themselves `program` in usage and errors, not by their script's name."""
+    token = _started_as.set(program)
+    try:
+        yield
+    finally:
+        _started_as.reset(token)
+
+
+def tool_parser(docstring: str | None, usage: str | None = None) -> argparse.ArgumentParser:
+    """A parser whose help is the tool's docstring: examples, the options, then the notes."""
+    description, notes = split_page(docstring or "")
+    return argparse.ArgumentParser(
+        _started_as.get(),
+        usage,
+        description,
+        notes,
+        formatter_class=PageFormatter,
+        allow_abbrev=False,
+    )
+
+
+def config_parser(config_class: type[Any], docstring: str | None = None) -> ConfigParser:
     """Parser whose options are the fields of `config_class`, nested dataclasses as dotted names."""
-    from jsonargparse import ArgumentParser  # slow to import, and not all tools have a config
+    from cxrloc.configs.config_parser import build_parser  # slow, and not all tools have a config
 
-    parser = ArgumentParser(description=description, allow_abbrev=False)
-    parser.add_argument("--config", action="config", help="YAML file with any of the options below")
-    parser.add_class_arguments(config_class, nested_key=None, as_group=False)
-    return parser
+    return build_parser(config_class, _started_as.get(), docstring or "")
 
 
 def load_config(
-    config_class: type[Config], argv: Sequence[str] | None = None, description: str | None = None
+    config_class: type[Config], argv: Sequence[str] | None = None, docstring: str | None = None
 ) -> Config:
     """Config from command-line arguments (default: the program's own).
 
@@ -42,8 +70,8 @@ def load_config(
         SystemExit: status 2, after a message on stderr, for an unknown key, a bad value or a
             missing file.
     """
-    parser = config_parser(config_class, description)
-    namespace = parser.parse_args(None if argv is None else list(argv))
+    parser = config_parser(config_class, docstring)
+    namespace = parser.parse_args(parser.with_lists(sys.argv[1:] if argv is None else argv))
     names = {f.name for f in dataclasses.fields(config_class)}  # type: ignore[arg-type]
     try:
         built = vars(parser.instantiate(namespace))
@@ -61,24 +89,36 @@ def port_number(word: str) -> int:
 
 def add_model_options(parser: argparse.ArgumentParser) -> None:
     """The options of tools that look at images with trained models."""
-    parser.add_argument("--classifier", type=Path, required=True, help="classifier.safetensors")
-    parser.add_argument("--maskrcnn", type=Path, help="maskrcnn.safetensors: second localizer")
-    parser.add_argument("--device", default="auto", help="cpu, cuda or auto")
-    parser.add_argument("--precision", default="auto", help="auto, fp32 or bf16")
-    parser.add_argument(
+    models = parser.add_argument_group("trained models")
+    models.add_argument(
+        "--gate",
+        type=Path,
+        required=True,
+        help="the gate: a bundle (classifier.safetensors), or a run folder that holds one",
+    )
+    models.add_argument(
+        "--maskrcnn",
+        type=Path,
+        help="the detector, as a second localizer: a bundle (maskrcnn.safetensors) or run folder",
+    )
+    group = parser.add_argument_group("speed")
+    group.add_argument("--device", default="auto", help="auto (the default), cpu or cuda")
+    group.add_argument("--precision", default="auto", help="auto (the default), fp32 or bf16")
+    group.add_argument(
         "--runtime",
         default="torch",
-        help="of networks: torch, torch-bf16, onnx, openvino or openvino-int8 (see quantize.py)",
+        help="runs the gate: torch (the default), torch-bf16, onnx, openvino or openvino-int8 "
+        "(made by `cxrloc quantize`)",
     )
 
 
 def run_tool(
     tool: str, job: Callable[[], int | None], interrupted: str = "the same command does the rest"
 ) -> int:
-    """Do a tool's job, its command line included; returns the exit status, the same for all tools.
+    """Do a tool's job, its command line included; returns an exit status by the one convention.
 
     Args:
-        tool: its name, as its messages begin.
+        tool: its script's name, with which its messages begin where `cxrloc` did not start it.
         job: returns 1 when some inputs failed and the others were done; 0 or nothing when all is
             done. For wrong usage, and files that are not what it needs, it raises ValueError,
             OSError or ImportError.
@@ -88,15 +128,19 @@ def run_tool(
         What `job` returns; 2, after a message on stderr, for such an error; 130 after an interrupt.
 
     Raises:
-        SystemExit: of argparse and jsonargparse: status 2 for wrong usage, 0 for --help.
+        SystemExit: by argparse and jsonargparse: status 2 for wrong usage, 0 for --help.
     """
+    program = _started_as.get() or tool
     try:
         return job() or 0
+    except ModuleNotFoundError as error:
+        print(f"{program}: error: {what_to_install(error)}", file=sys.stderr)
+        return 2
     except (ValueError, OSError, ImportError) as error:
-        print(f"{tool}: error: {error}", file=sys.stderr)
+        print(f"{program}: error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print(f"{tool}: interrupted; {interrupted}", file=sys.stderr)
+        print(f"{program}: interrupted; {interrupted}", file=sys.stderr)
         return 130
 
 

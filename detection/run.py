@@ -12,8 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from cxrloc.classification.run_folder import RunFolder
 from cxrloc.classification.training.distributed import member, process_group, run_on_rank_zero
 from cxrloc.datasets.files.atomic import write_text
@@ -23,6 +21,7 @@ from cxrloc.datasets.images.transforms import fitted, square_scale
 from cxrloc.datasets.prepared.coco import load_coco
 from cxrloc.datasets.prepared.folder import PreparedData, load_prepared
 from cxrloc.datasets.prepared.splits import fold_split
+from cxrloc.datasets.progress import progress
 from cxrloc.datasets.provenance.image_lists import write_training_images
 from cxrloc.datasets.provenance.sidecar import LookedAt, write_provenance
 from cxrloc.datasets.radiograph import Radiograph
@@ -195,7 +194,8 @@ def _predict_fold(
     run: _Run, folder: MaskRCNNFolder, predictor: Predictor, radiographs: Sequence[Radiograph]
 ) -> None:
     detections: list[Detections] = []
-    for start in tqdm(range(0, len(radiographs), _CHUNK), desc=f"predict {folder.path.name}"):
+    starts = range(0, len(radiographs), _CHUNK)
+    for start in progress(starts, f"predict {folder.path.name}", unit="chunk"):
         some = radiographs[start : start + _CHUNK]
         detections += predictor.predict([image_of(r, run.squares, run.config.size) for r in some])
     for path, box_from in ((folder.boxes, "box"), (folder.mask_boxes, "mask")):

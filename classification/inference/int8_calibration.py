@@ -29,7 +29,6 @@ import numpy.typing as npt
 import torch
 from torch import nn
 from torch.nn import functional as F
-from tqdm import tqdm
 
 from cxrloc.classification.bundle.classifier import ClassifierBundle
 from cxrloc.classification.bundle.int8 import bundle_fingerprint
@@ -42,6 +41,7 @@ from cxrloc.classification.network.int8 import (
     Int8Layer,
     on_grey_levels,
 )
+from cxrloc.datasets.progress import progress
 
 Squares = npt.NDArray[np.uint8]
 
@@ -99,8 +99,7 @@ def calibrate(bundle: ClassifierBundle, squares: Squares, *, seed: int = 0) -> I
         {"diseases": list(bundle.diseases)},
     )
     on_grey_levels(network, int8.grey)
-    images = tqdm(squares, "calibrating", unit="image")
-    inputs = (int8.inputs(prepare(square[None])) for square in images)
+    inputs = (int8.inputs(prepare(each[None])) for each in progress(squares, "calibrating"))
     seen = _look(network, inputs, torch.Generator().manual_seed(seed))
     ranges = {
         name: _input_range(statistics)
@@ -111,7 +110,8 @@ def calibrate(bundle: ClassifierBundle, squares: Squares, *, seed: int = 0) -> I
         ranges[f"{int8.grey.layer}.conv"] = 1.0, int8.grey.zero
     probes = [int8.inputs(x) for x in probes]
     layers = {}
-    for name in tqdm(_bearing(network, ranges, probes, exact), "rounding weights", unit="layer"):
+    names = _bearing(network, ranges, probes, exact)
+    for name in progress(names, "rounding weights", unit="layer"):
         layer = network.get_submodule(name)
         assert isinstance(layer, nn.Conv2d)
         weight, scale = gptq(layer.weight.flatten(1), seen[name].moments)
@@ -259,7 +259,7 @@ def _bearing(
     Each one's error is measured with all others exact; errors of different layers add up.
     """
     errors = {}
-    for name in tqdm(ranges, "choosing", unit="layer"):
+    for name in progress(ranges, "choosing", unit="layer"):
         step, zero = ranges[name]
         handle = network.get_submodule(name).register_forward_pre_hook(
             lambda _, given, step=step, zero=zero: (

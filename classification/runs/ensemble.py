@@ -19,7 +19,6 @@ from itertools import islice
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from cxrloc.classification.bundle.classifier import ClassifierBundle, load_classifier
 from cxrloc.classification.inference.gate import Gate
@@ -31,6 +30,7 @@ from cxrloc.classification.run_folder import RunFolder
 from cxrloc.classification.runs.ensemble_thresholds import ensemble_thresholds
 from cxrloc.datasets.images.read import print_left_out, read_radiograph, readable_images
 from cxrloc.datasets.label_policies import LabelRules
+from cxrloc.datasets.progress import progress
 from cxrloc.datasets.provenance.image_lists import ImageList, read_training_images
 from cxrloc.datasets.provenance.leakage import audit
 from cxrloc.datasets.radiograph import Radiograph
@@ -78,7 +78,7 @@ def load_ensemble(paths: Sequence[Path], device: str, precision: str) -> Ensembl
             different diseases or label rules.
     """
     if len({path.resolve() for path in paths}) < len(paths):
-        raise ValueError(f"--classifier: expected each bundle once, got {_names(paths)}")
+        raise ValueError(f"--gate: expected each bundle once, got {_names(paths)}")
     bundles = [load_classifier(path) for path in paths]
     diseases, rules = bundles[0].diseases, label_rules(bundles[0])
     for path, bundle in zip(paths, bundles, strict=True):
@@ -151,8 +151,8 @@ def score_images(ensemble: Ensemble, radiographs: Sequence[Radiograph]) -> Score
 def _predicted(ensemble: Ensemble, radiographs: Sequence[Radiograph]) -> ScoredImages:
     read: list[Radiograph] = []
     scores = [np.zeros((0, len(ensemble.diseases)))]
-    progress = tqdm(radiographs, desc="score images", unit="image")
-    images_on_disk = readable_images(progress, read_radiograph, print_left_out)
+    shown = progress(radiographs, "score images")
+    images_on_disk = readable_images(shown, read_radiograph, print_left_out)
     while batch := list(islice(images_on_disk, _BATCH)):
         batch_of, images_read = zip(*batch, strict=True)
         read += batch_of

@@ -12,7 +12,6 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset, Sampler
-from tqdm import tqdm
 
 from cxrloc.classification.bundle.preprocessing import (
     Preprocessing,
@@ -27,6 +26,7 @@ from cxrloc.datasets.files.atomic import whole_file
 from cxrloc.datasets.images.mean_image import mean_image
 from cxrloc.datasets.images.pixel_cache import PixelCache
 from cxrloc.datasets.images.transforms import input_channels
+from cxrloc.datasets.progress import progress
 from cxrloc.datasets.radiograph import Radiograph, label_matrix
 from cxrloc.datasets.shards.read import ShardSet
 
@@ -232,7 +232,7 @@ def fit_preprocessing(config: ModelConfig, images: ImageBatches, folder: Path) -
     path = folder / _MEAN_IMAGE
     if not path.is_file():
         squares = (images.squares([i])[0] for i in range(len(images)))
-        image = mean_image(tqdm(squares, "mean image", len(images), unit="image", mininterval=1.0))
+        image = mean_image(progress(squares, "mean image", len(images)))
         with whole_file(path) as temporary:
             save_file(mean_image_tensors(image, 255), temporary)
     return replace(plain, image=mean_image_of(load_file(path)))

@@ -16,11 +16,12 @@ from typing import Any
 
 import lightning as L
 import torch
-from lightning.pytorch.callbacks import Callback, Checkpoint, TQDMProgressBar
+from lightning.pytorch.callbacks import Callback, Checkpoint
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from lightning.pytorch.strategies import DDPStrategy
 
 from cxrloc.classification.training.distributed import machines, member
+from cxrloc.classification.training.progress_bar import TrainingBar
 
 _STATE, _LOGS = "checkpoints", "logs"
 
@@ -36,6 +37,13 @@ class Folders:
     def under(cls, folder: Path, stage: str = "") -> Folders:
         """The folders of a training, or of one stage of it, in its run folder."""
         return cls(folder / _STATE / stage, folder / _LOGS / stage)
+
+    @property
+    def title(self) -> str:
+        """The training's name on the progress bar: its run folder's, and the stage's if any."""
+        if self.state.name == _STATE:
+            return f"train {self.state.parent.name}"
+        return f"train {self.state.parents[1].name} {self.state.name}"
 
     @property
     def last(self) -> Path:
@@ -82,7 +90,7 @@ def run_trainer(
             precision=precision,
             max_epochs=epochs,
             callbacks=[
-                TQDMProgressBar(refresh_rate=5),
+                TrainingBar(folders.title),
                 *callbacks,
                 _LastCheckpoint(folders.last, checkpoint_every),
             ],

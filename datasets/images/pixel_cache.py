@@ -18,13 +18,13 @@ from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
-from tqdm import tqdm
 
 from cxrloc.datasets.files.atomic import whole_file
 from cxrloc.datasets.files.manifest import write_json
 from cxrloc.datasets.images.markers import MARKERS_VERSION, check_markers, remove_markers
 from cxrloc.datasets.images.read import UnreadableImageError, read_grey
 from cxrloc.datasets.images.transforms import fit_square
+from cxrloc.datasets.progress import progress
 from cxrloc.datasets.radiograph import Radiograph
 
 Result = TypeVar("Result")
@@ -124,12 +124,11 @@ def in_threads(
 ) -> Iterator[Result]:
     """function(radiograph) for each, in order, with a progress bar; no threads for `workers` 1."""
     workers = min(32, os.cpu_count() or 1) if workers is None else workers
-    bar = {"total": len(radiographs), "desc": description, "unit": "image", "mininterval": 1.0}
     if workers <= 1:
-        yield from tqdm(map(function, radiographs), **bar)  # type: ignore[call-overload]
+        yield from progress(map(function, radiographs), description, len(radiographs))
         return
     with ThreadPoolExecutor(workers) as pool:
-        yield from tqdm(pool.map(function, radiographs), **bar)  # type: ignore[call-overload]
+        yield from progress(pool.map(function, radiographs), description, len(radiographs))
 
 
 def _check(radiographs: Sequence[Radiograph]) -> None:

@@ -19,6 +19,7 @@ import numpy.typing as npt
 from tqdm import tqdm
 
 from cxrloc.datasets.files.manifest import write_json
+from cxrloc.datasets.progress import progress
 
 Planned = TypeVar("Planned")
 Drawn = TypeVar("Drawn")
@@ -78,7 +79,7 @@ def in_processes(
 ) -> list[Drawn]:
     """draw(image) of each planned image, in order, with a progress bar; one process per core."""
     count = workers if workers is not None else min(os.cpu_count() or 1, math.ceil(len(plan) / 40))
-    bar = partial(tqdm, total=len(plan), desc="phantom images", unit="image")
+    bar = partial(progress, description="phantom images", total=len(plan))
     if count <= 1:
         return list(bar(map(draw, plan)))
     context = multiprocessing.get_context("spawn")  # fork after OpenCV's threads may hang

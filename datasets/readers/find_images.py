@@ -8,9 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from PIL import Image
-from tqdm import tqdm
 
 from cxrloc.datasets.images.read import IMAGE_SUFFIXES
+from cxrloc.datasets.progress import progress
 from cxrloc.datasets.readers.index import ReaderWarnings
 
 _PREFERRED = ((".jpg", ".jpeg"), (".png",))
@@ -31,7 +31,7 @@ def listed_files(
     names = [os.path.join(os.path.abspath(root), image) for image in images]
     chunks = [names[i : i + _CHUNK] for i in range(0, len(names), _CHUNK)]
     with ThreadPoolExecutor() as pool:  # a task per image would cost more than it does
-        bar = tqdm(pool.map(_look, chunks), "image files", len(chunks), mininterval=1.0)
+        bar = progress(pool.map(_look, chunks), "image files", len(chunks), unit="chunk")
         files = [file for chunk in bar for file in chunk]
     bad = [str(path) for path, size in files if path is not None and size is None]
     warnings.warn("image headers that cannot be read", bad)

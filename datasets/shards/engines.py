@@ -23,6 +23,7 @@ import pyarrow.parquet as pq
 from tqdm import tqdm
 
 from cxrloc.datasets.files.storage import Storage
+from cxrloc.datasets.progress import progress
 from cxrloc.datasets.shards.format import REJECTS, SCHEMA_VERSION, manifest_name
 from cxrloc.datasets.shards.plan import ShardPlan
 from cxrloc.datasets.shards.spark import spark_session
@@ -154,7 +155,7 @@ def _contents(made: Sequence[ShardRecord]) -> dict[str, Any]:
 
 def _bar(plans: Sequence[ShardPlan]) -> tqdm[Any]:
     images = sum(len(plan.radiographs) for plan in plans)
-    return tqdm(total=images, desc="images to shards", unit="image", mininterval=1.0)
+    return progress(None, "images to shards", images)
 
 
 def _noted(bar: tqdm[Any], plan: ShardPlan) -> list[ShardRecord]:

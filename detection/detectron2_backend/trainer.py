@@ -26,6 +26,7 @@ from cxrloc.classification.network.precision import resolve_device, resolve_prec
 from cxrloc.classification.training.distributed import member
 from cxrloc.classification.training.optimization import warmed_up_cosine
 from cxrloc.datasets.files.atomic import write_text
+from cxrloc.datasets.progress import progress
 from cxrloc.detection.config import DetectorConfig, Init
 from cxrloc.detection.data import DetectionSet
 from cxrloc.detection.detectron2_backend.data import Draws, coco_records, training_loader
@@ -204,7 +205,7 @@ def _hooks(
     def seed(trainer: Any) -> None:
         seed_step(config, trainer.iter)
 
-    bar = tqdm(total=draws.steps, unit="step", desc=Path(checkpointer.save_dir).name)
+    bar: tqdm[object] = progress(None, Path(checkpointer.save_dir).name, draws.steps, unit="step")
 
     def show(trainer: Any) -> None:
         bar.update()

@@ -34,7 +34,7 @@ DICOM_ENDINGS = (".sr.dcm", ".pr.dcm", ".sc.dcm")
 def require_highdicom() -> None:
     """Raises ImportError, with what to install, where DICOM objects cannot be made."""
     if find_spec("highdicom") is None:
-        raise ImportError(f'DICOM output needs highdicom; type: pip install "{NAME}[dicom]"')
+        raise ImportError(f'DICOM output needs highdicom: pip install "{NAME}[dicom]"')
 
 
 def dicom_objects(

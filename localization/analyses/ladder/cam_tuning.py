@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
-from tqdm import tqdm
 
+from cxrloc.datasets.progress import progress
 from cxrloc.localization.boxes import box_iou_matrix
 from cxrloc.localization.cam.boxes import (
     CamBoxRule,
@@ -222,8 +222,8 @@ def _grid_scores(
     rows_of: dict[tuple[str, str], list[int]] = {}
     for row, pair in enumerate(zip(truth.image_ids, truth.diseases, strict=True)):
         rows_of.setdefault(pair, []).append(row)
-    for (image_id, disease), rows in tqdm(
-        rows_of.items(), desc=f"rules for {maps.name}", unit="map", disable=None
+    for (image_id, disease), rows in progress(
+        rows_of.items(), f"rules for {maps.name}", unit="map"
     ):
         cells = maps.cells(image_id, disease)
         if cells is None:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from tqdm import tqdm
 
 from cxrloc.classification.inference.gate import Gate
+from cxrloc.datasets.progress import progress
 from cxrloc.datasets.radiograph import LoadedImage
 from cxrloc.localization.boxes import iou
 from cxrloc.localization.cam.localizer import GradCamLocalizer
@@ -133,5 +133,5 @@ def agreement(
     Raises:
         ValueError: without images.
     """
-    shown = tqdm(images, "comparing", total, unit="image")
+    shown = progress(images, "comparing", total)
     return RuntimeAgreement.of([(predict(exact, image), predict(other, image)) for image in shown])

@@ -28,6 +28,7 @@ from cxrloc.datasets.images.body_mask import Mask, body_mask
 from cxrloc.datasets.images.markers import find_markers
 from cxrloc.datasets.images.read import UnreadableImageError, read_grey
 from cxrloc.datasets.images.transforms import fitted
+from cxrloc.datasets.progress import progress
 from cxrloc.localization.cam.boxes import map_to_frame, unit_map
 from cxrloc.localization.cam.heat_maps import HeatMaps, Pair
 
@@ -69,9 +70,7 @@ def read_regions(images: Mapping[str, Path], image_ids: Iterable[str]) -> dict[s
     """Regions of those images that have a file that can be read, with a progress bar."""
     to_read = [image for image in dict.fromkeys(image_ids) if image in images]
     regions = {}
-    for image in tqdm(
-        to_read, desc="markers and bodies", unit="image", mininterval=1.0, disable=not to_read
-    ):
+    for image in progress(to_read, "markers and bodies") if to_read else ():
         try:
             regions[image] = image_regions(read_grey(images[image]))
         except UnreadableImageError as error:
