@@ -23,6 +23,7 @@ import yaml
 
 from builders import coco_ground_truth
 from cxrloc.configs.command_line import load_config
+from cxrloc.configs.extras import EXTRA_OF
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 ROOMS = ("classification", "configs", "datasets", "detection", "localization", "tools")
@@ -115,7 +116,7 @@ def test_the_base_of_the_wheel_compares_two_results_files_without_torch(
         (tmp_path / f"{name}.json").write_text(json.dumps(results))
     words = ["--ground-truth", "truth.json", "--out", "out", "--resamples", "100"]
     words += ["--predictions", "exact=exact.json", "shifted=shifted.json"]
-    compared = run(base_python, "-m", "cxrloc.tools.compare_localizers", *words, cwd=tmp_path)
+    compared = run(base_python.parent / "cxrloc", "compare", *words, cwd=tmp_path)
     assert compared.returncode == 0, compared.stderr
     with (tmp_path / "out" / "mean_iou.csv").open(newline="") as handle:
         rows = [row for row in csv.DictReader(handle) if row["measure"] == "mean_iou"]
@@ -151,6 +152,20 @@ def test_every_library_that_the_product_imports_is_named_in_pyproject() -> None:
     assert sorted(imported_libraries() - named) == []
 
 
+def test_a_library_that_is_missing_is_named_with_the_extra_that_brings_it() -> None:
+    extras = PROJECT["optional-dependencies"]
+    beyond_base = {
+        m: d for m, d in imported_modules().items() if d not in names(PROJECT["dependencies"])
+    }
+    said = {
+        module: EXTRA_OF.get(module, "none") for module in beyond_base.keys() - BROUGHT_BY.keys()
+    }
+    wrong = {
+        m: extra for m, extra in said.items() if beyond_base[m] not in names(extras.get(extra, ()))
+    }
+    assert wrong == {}
+
+
 def test_the_base_names_only_libraries_that_the_product_imports_and_not_those_of_train() -> None:
     base = names(PROJECT["dependencies"])
     assert sorted(base - imported_libraries()) == []
@@ -172,9 +187,13 @@ def normal(name: str) -> str:
     return name.lower().replace("_", "-")
 
 
-@functools.cache
 def imported_libraries() -> set[str]:
-    """Normalised names of the distributions that the rooms import, lazily too."""
+    return set(imported_modules().values())
+
+
+@functools.cache
+def imported_modules() -> dict[str, str]:
+    """Third-party modules that the rooms import, lazily too: the library that brings each."""
     distributions = packages_distributions()
     modules = {
         module.split(".")[0]
@@ -185,7 +204,7 @@ def imported_libraries() -> set[str]:
     third_party = modules - set(sys.stdlib_module_names) - {"cxrloc"} - BUILT_BY_THE_USER
     missing = sorted(m for m in third_party if m not in BROUGHT_BY | distributions)
     assert missing == [], "imported, but not installed here: make test installs all"
-    return {BROUGHT_BY.get(m) or normal(distributions[m][0]) for m in third_party}
+    return {m: BROUGHT_BY.get(m) or normal(distributions[m][0]) for m in third_party}
 
 
 def modules_imported(tree: ast.AST) -> Iterable[str]:
