@@ -65,7 +65,7 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def package_versions() -> dict[str, str]:
-    """Of the packages that figures depend on; "not installed" where one is not."""
+    """Versions of the packages that affect the figures; "not installed" for missing ones."""
     versions = {}
     for package in _PACKAGES:
         try:

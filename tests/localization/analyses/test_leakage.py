@@ -115,7 +115,7 @@ def test_what_is_not_known_is_unknown_and_says_why(tmp_path: Path) -> None:
     old = tmp_path / "old.json"
     old.write_text("[]")
     sidecar_path(old).write_text('{"images": 3}')
-    assert "predict them again" in audited(read_provenance(old)).unknown[0]
+    assert "predict again" in audited(read_provenance(old)).unknown[0]
     other = written(tmp_path / "other", [LookedAt(("z.png",))])
     assert audited(other).unknown == ("its sidecar names none of the scored images",)
 

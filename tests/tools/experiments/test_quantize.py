@@ -99,7 +99,7 @@ def test_weights_of_before_another_training_are_refused(
     assert predict.main([str(w) for w in (*arguments, "--runtime", "openvino-int8")]) == 2
 
     assert (
-        "make them anew, `python tools/experiments/quantize.py --classifier"
+        "make them again, `python tools/experiments/quantize.py --classifier"
         in capsys.readouterr().err
     )
 
