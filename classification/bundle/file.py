@@ -42,7 +42,7 @@ def write_bundle(
     with whole_file(path) as temporary:
         try:
             save_file(plain, temporary, metadata={_KEY: text})
-        except SafetensorError as error:  # for example on a full disk, where it is no OSError
+        except SafetensorError as error:  # for example on a full disk, instead of an OSError
             raise OSError(f"cannot write {path}: {error}") from error
 
 

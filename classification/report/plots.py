@@ -63,7 +63,7 @@ def panels(
     Args:
         size: width and height of a panel in inches.
         narrowest: minimum width of the figure.
-        around: inches beside, and above or below, the panels for titles and legends.
+        around: inches next to, and above or below, the panels for titles and legends.
     """
     columns = min(per_row, count)
     rows = math.ceil(count / columns)

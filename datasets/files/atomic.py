@@ -1,4 +1,4 @@
-"""Write files whole or not at all: under a temporary name in the same folder, then renamed."""
+"""Write files atomically: under a temporary name in the same folder, then rename."""
 
 from __future__ import annotations
 
@@ -25,6 +25,6 @@ def whole_file(path: Path) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write UTF-8 text whole or not at all."""
+    """Write UTF-8 text atomically."""
     with whole_file(path) as temporary:
         temporary.write_text(text, encoding="utf-8")

@@ -60,7 +60,7 @@ def run_manifest(
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write JSON whole or not at all."""
+    """Write JSON atomically."""
     write_text(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
 
 

@@ -130,7 +130,7 @@ class Storage:
             raise
 
     def write_json(self, name: str, value: Any) -> None:
-        """Write JSON whole or not at all."""
+        """Write JSON atomically."""
         with self.whole_file(name) as stream:
             stream.write((json.dumps(value, indent=1, allow_nan=False) + "\n").encode())
 

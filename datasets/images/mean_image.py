@@ -2,7 +2,7 @@
 
 Welford's update (Technometrics 1962) of the mean and of the sum of squared differences. Each is
 kept as a sum of two float64 numbers (Knuth's TwoSum), so rounding loses nothing: neither a tiny
-variance beside a large mean, nor the late images of many. Memory holds four arrays of one image's
+variance next to a large mean, nor the late images of many. Memory holds four arrays of one image's
 size, however many images there are.
 """
 

@@ -37,4 +37,4 @@ def test_a_image_without_contrast_is_warned_about_by_name(tmp_path: Path) -> Non
         [Radiograph("flat", write_image(tmp_path / "flat.png"), "p", "", {})], warnings, workers=1
     )
     [example] = warnings.examples["images with a warning, kept"]
-    assert example.startswith("flat (No contrast: every pixel has the grey 100")
+    assert example.startswith("flat (No contrast: every pixel has the grey value 100")

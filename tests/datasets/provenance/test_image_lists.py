@@ -223,9 +223,7 @@ def test_a_missing_list_says_how_to_get_one(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="run the training's command again"):
         read_training_images(tmp_path / TRAINING_IMAGES)
     (tmp_path / TRAINING_IMAGES).write_text("image_id\na\n")
-    with pytest.raises(
-        ValueError, match="no image with a part; expected columns image_id, patient"
-    ):
+    with pytest.raises(ValueError, match="no image has a part; expected columns image_id, patient"):
         read_training_images(tmp_path / TRAINING_IMAGES)
 
 

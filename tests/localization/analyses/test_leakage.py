@@ -104,20 +104,20 @@ def test_a_shared_boxed_image_is_counted_as_such(tmp_path: Path) -> None:
 
 def test_what_is_not_known_is_unknown_and_says_why(tmp_path: Path) -> None:
     assert audited(None).status == UNKNOWN
-    assert "no .manifest.json beside its file" in audited(None).unknown[0]
+    assert "no .manifest.json next to its file" in audited(None).unknown[0]
     lost = sidecar(tmp_path / "lost", {0: {"b.png": "q"}, 1: {"a0.png": "p"}})
     (tmp_path / "lost" / "fold1" / TRAINING_IMAGES).unlink()
     assert audited(lost).status == UNKNOWN
     assert audited(lost).unknown[0].startswith("fold1: no ")
     gate = tmp_path / "gate" / "classifier.safetensors"
     began = sidecar(tmp_path / "began", {0: {"b.png": "q"}, 1: {"a0.png": "p"}}, gate=gate)
-    assert audited(began).unknown == (f"what {gate} was trained on is not known",)
+    assert audited(began).unknown == (f"training images of {gate} unknown",)
     old = tmp_path / "old.json"
     old.write_text("[]")
     sidecar_path(old).write_text('{"images": 3}')
     assert "predict again" in audited(read_provenance(old)).unknown[0]
     other = written(tmp_path / "other", [LookedAt(("z.png",))])
-    assert audited(other).unknown == ("its sidecar names none of the scored images",)
+    assert audited(other).unknown == ("its sidecar lists none of the scored images",)
 
 
 def test_a_leak_that_was_found_outweighs_what_is_not_known(tmp_path: Path) -> None:

@@ -104,7 +104,7 @@ ONE = np.ones((1, 2, 2), np.float32)
         ),
         ({"maps": ONE, "maps_without_markers": ONE}, GOOD, "removal '': expected mask or inpaint"),
         ({"maps": ONE}, {**GOOD, "removal": "mask"}, "removal 'mask': expected mask or inpaint"),
-        ({"maps": ONE}, {k: v for k, v in GOOD.items() if k != "name"}, "has no key 'name'"),
+        ({"maps": ONE}, {k: v for k, v in GOOD.items() if k != "name"}, "missing key 'name'"),
     ],
 )
 def test_a_file_of_something_else_is_refused_by_name(

@@ -135,7 +135,7 @@ def test_boxes_over_the_border_are_cut_and_those_outside_left_out_with_a_count(
         one(bbox=[10, 20, -5, 40]),
     ]
     (tmp_path / "p.json").write_text(json.dumps(entries))
-    with pytest.warns(UserWarning, match="of 6 boxes 2 were cut off .* and 3 left out"):
+    with pytest.warns(UserWarning, match="of 6 boxes, 2 were clipped .* and 3 left out"):
         parsed = read_predictions(tmp_path / "p.json", TRUTH)
     expected = [(10, 20, 40, 60), (0, 20, 20, 60), (190, 90, 200, 100)]
     assert [p.box_xyxy for p in parsed] == expected
@@ -221,7 +221,7 @@ def test_what_cannot_be_written_is_refused_before_a_file_is_made(tmp_path: Path)
     path = tmp_path / "p.json"
     with pytest.raises(ValueError, match=r"box of z\.png, Mass: image_id 'z\.png' is not in"):
         write_predictions(path, [box(image_id="z.png")], TRUTH)
-    with pytest.raises(ValueError, match="no such category; it has Mass, Nodule"):
+    with pytest.raises(ValueError, match="lacks this category; it has Mass, Nodule"):
         write_predictions(path, [box(disease="Hernia")], TRUTH)
     with pytest.raises(ValueError, match=r"expected a mask of shape \(100, 200\), got \(5, 5\)"):
         write_predictions(path, [box(mask=np.ones((5, 5), bool))], TRUTH)
