@@ -147,7 +147,7 @@ def test_a_localizer_trained_on_a_scored_patient_is_stamped_on_every_table(
     arguments = ["--ground-truth", str(tmp_path / "gt.json"), "--predictions", f"theirs={results}"]
     assert main([*arguments, "--out", str(tmp_path / "out"), "--resamples", "20"]) == 0
 
-    stamp = "LEAKED: trained on images or patients that are scored here: theirs"
+    stamp = "LEAKED: trained on images or patients scored here: theirs"
     assert stamp in capsys.readouterr().out
     for path in (tmp_path / "out").glob("*.md"):
         assert path.read_text().startswith(f"# {stamp}"), path.name

@@ -118,7 +118,7 @@ COUNTED = [
     ),
     pytest.param(
         {"images": [f"images_001/images/{A}", f"images_002/images/{A}"]},
-        "images in two folders; the first is taken",
+        "images in two folders, the first is used",
         [A],
         id="in two folders",
     ),

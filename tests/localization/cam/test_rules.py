@@ -74,7 +74,7 @@ def test_rules_of_a_fold_are_for_its_images(tmp_path: Path, truth: Path, rules: 
     with pytest.raises(ValueError, match="was tuned on another ground truth than"):
         rules_of_fold(path, 0, truth, aligned=False)
     write_cam_rules(path, replace(rules, folds_from="5 patient folds drawn with seed 0"), "")
-    with pytest.raises(ValueError, match="its folds are of 5 patient folds drawn"):
+    with pytest.raises(ValueError, match="its folds come from 5 patient folds drawn"):
         rules_of_fold(path, 0, truth, aligned=False)
 
 

@@ -133,7 +133,7 @@ def test_maps_and_masks_of_nobody_are_refused(kind: str) -> None:
     maps = HeatMaps.of({("00", "Mass"): np.eye(2, dtype=np.float32)}, name="cam", aligned=False)
     of_nobody: dict[str, Any] = {kind: {"cam": maps if kind == "maps" else []}}
 
-    with pytest.raises(ValueError, match=rf"{kind} of 'cam': expected the name of pred.* \(a\)"):
+    with pytest.raises(ValueError, match=rf"{kind} of 'cam': expected a name with pred.* \(a\)"):
         evaluated(COCO, {"a": []}, **of_nobody)
 
 

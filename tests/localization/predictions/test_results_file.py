@@ -150,7 +150,7 @@ def test_rounding_at_the_border_is_no_cut() -> None:
 @pytest.mark.parametrize(
     ("entry", "message"),
     [
-        (one(image_id=8), r"image_id 8 is not in the ground truth; .* such as 7 or 'a.png'"),
+        (one(image_id=8), r"image_id 8 is not in the ground truth; .* for example 7 or 'a.png'"),
         (one(image_id="c.png"), "image_id 'c.png' is not in the ground truth"),
         (one(image_id=None), "image_id None is not in"),
         (one(image_id=True), "image_id True is not in"),
@@ -168,8 +168,8 @@ def test_rounding_at_the_border_is_no_cut() -> None:
         (one(score=float("nan")), "score nan, expected a finite number"),
         (one(score="high"), "score 'high', expected a finite number"),
         (one(bbox=[0, 0, 0, 0], score=None), "score None, expected a finite number"),
-        (without("image_id"), "has no 'image_id'; its keys are category_id, bbox, score"),
-        (without("score"), "has no 'score'"),
+        (without("image_id"), "missing 'image_id'; its keys are category_id, bbox, score"),
+        (without("score"), "missing 'score'"),
         (without("bbox"), "has neither 'bbox' nor 'segmentation'"),
         ({**without("bbox"), "segmentation": {"size": [5, 5], "counts": "11"}}, r"size \[5, 5\], "),
         ({**without("bbox"), "segmentation": {"size": [5, 5]}}, "neither RLE nor polygons"),

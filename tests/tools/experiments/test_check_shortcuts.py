@@ -187,4 +187,4 @@ def test_images_that_a_model_of_no_fold_was_trained_on_are_left_out(
     assert message in (tmp_path / "out" / "report.html").read_text()
     write_training_images(path, {"train": images})
     assert main(list(map(str, arguments))) == 2
-    assert "all 5 images are of patients that a classifier was trained" in capsys.readouterr().err
+    assert "all 5 images show patients that a classifier was trained" in capsys.readouterr().err

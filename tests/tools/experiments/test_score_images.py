@@ -145,7 +145,7 @@ def test_what_cannot_be_scored_ends_with_status_2(
 ) -> None:
     save_fold(folder / "run", 3, radiographs(folder), DISEASES)
     assert score(folder, "fold3") == 2
-    assert "all 10 images are of patients that a classifier was" in capsys.readouterr().err
+    assert "all 10 images show patients that a classifier was" in capsys.readouterr().err
     save_fold(folder / "run", 4, [], ("Mass",))
     assert score(folder, "fold0", "fold4") == 2
     assert "an ensemble needs the same diseases" in capsys.readouterr().err

@@ -129,5 +129,5 @@ def test_without_a_cross_validation_there_are_no_thresholds(folder: Path) -> Non
     assert images.thresholds == {}
     page = (folder / "scores.md").read_text()
     assert "No thresholds, so nothing is predicted present" in page
-    assert "Not known: what " in page
+    assert "Training images of " in page
     assert "| disease | positives / images | AUC | AP | Brier |\n" in page

@@ -73,7 +73,7 @@ def test_unreadable_inputs_are_reported_and_the_rest_go_on(
     printed = capsys.readouterr()
     assert "bad.png" in printed.err
     assert "absent.png: no such file or folder" in printed.err
-    assert "empty: no image in this folder" in printed.err
+    assert "empty: no images in this folder" in printed.err
     assert "2 images found: 0 done already, 1 done now (0 with a disease" in printed.out
     assert "3 failures" in printed.out
 

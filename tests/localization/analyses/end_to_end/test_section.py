@@ -252,9 +252,7 @@ def test_without_any_localizer_the_controls_stand_alone() -> None:
 
 
 def test_a_box_on_an_image_that_was_not_looked_at_is_refused() -> None:
-    with pytest.raises(
-        ValueError, match=r"'a' has a box on \d+, an image that is not in its coverage"
-    ):
+    with pytest.raises(ValueError, match=r"'a' has a box on \d+, which is outside its coverage"):
         _section({"a": A}, looked_at={"a": BOXED_ONLY})
 
 

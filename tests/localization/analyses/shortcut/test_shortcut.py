@@ -242,7 +242,7 @@ def test_heat_that_comes_only_without_the_letters_is_measured_alone() -> None:
 def test_maps_of_images_that_are_not_there_are_counted_in_words() -> None:
     far = maps_of({("image0", "Mass"): (1, 0, 0, 0), ("gone", "Mass"): (1, 0, 0, 0)}, "far")
     checked = shortcut_check({"far": far}, REGIONS_OF, PATIENT_OF, resamples=20, seed=0)
-    sentence = "1 of the 2 maps of far are left out: their images are not there or cannot be read."
+    sentence = "1 of the 2 maps of far are left out: their images are missing or unreadable."
     assert checked.paragraphs[-1] == sentence
     assert not any("left out" in paragraph for paragraph in section().paragraphs)
 
