@@ -1,4 +1,4 @@
-"""What the settings of a classifier training may be; without torch, as `config` is."""
+"""Define the allowed settings of a classifier training, without torch, like `config`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Settings of a classifier training; torch is not imported here, so that `--help` stays quick."""
+"""Settings of a classifier training; torch is not imported, which keeps `--help` fast."""
 
 from __future__ import annotations
 
@@ -40,33 +40,32 @@ from cxrloc.datasets.label_policies import LabelRules
 
 @dataclass(frozen=True)
 class DataConfig:
-    """What is trained on.
+    """The training data.
 
     Attributes:
-        prepared: folder that tools/prepare_data.py wrote.
-        split: folds (patient-wise, from the prepared folder), official (the data set's own test
-            list), sampled (Deep MedIA: at most 5,000 images a disease, 80/10/10 by patient),
-            label_sets (`test_share` of the patients of each combination of labels) or iterative
-            (of each label, which is better for many labels); both take the images of all official
-            lists together, so train on `official` what CheXpert's valid.csv is to score.
-        fold: the test fold to run, or all; used with split folds only. One fold alone is not
-            reported out of fold; give all to the same run folder when its folds are trained.
-        diseases: names of the outputs, in order; empty takes every disease that has a label.
-        uncertain: what labels that the data set calls uncertain become for training: ignore
-            (masked), ones, zeros, smoothed_ones, smoothed_zeros, or three_class (a class of its
-            own; loss auto). See `cxrloc.datasets.label_policies`. They are never scored.
-        blank: what labels that the data set leaves blank are, trained on and scored: unknown, or
-            negative.
-        closure: an image with a finding has the findings that it is a kind of too (Cardiomegaly:
-            Enlarged Cardiomediastinum), by CheXpert's label tree; what changes is printed.
-        shards: folder or URL of tools/data/build_shards.py, from which images of `model.size` are
-            read instead of a pixel cache; another order of images, so another result.
-        cache: folder of the decoded pixels; empty is `pixel_cache` in the prepared folder.
-        test_share: share of the patients that are scored (splits label_sets and iterative).
-        validation_share: share of the other patients that validate (not of folds and sampled).
-        strict: stop at an unreadable file, which is otherwise named, counted and left out.
+        prepared: folder written by tools/prepare_data.py.
+        split: folds (patient-grouped, from the prepared folder), official (the data set's own test
+            list), sampled (Deep MedIA: at most 5,000 images per disease, 80/10/10 by patient),
+            label_sets (`test_share` of the patients for each combination of labels) or iterative
+            (the same for each single label, better with many labels). The last two pool the images
+            of all official lists, so use `official` if CheXpert's valid.csv is the test set.
+        fold: test fold to run, or all; only with split folds. A single fold gets no out-of-fold
+            report; run all with the same run folder once its folds are trained.
+        diseases: names of the outputs, in order; empty means every labelled disease.
+        uncertain: training value of uncertain labels: ignore (masked), ones, zeros, smoothed_ones,
+            smoothed_zeros, or three_class (a third class; needs loss auto). See
+            `cxrloc.datasets.label_policies`. Uncertain labels are never scored.
+        blank: meaning of blank labels in training and scoring: unknown or negative.
+        closure: an image with a finding also gets the finding's parents (Cardiomegaly: Enlarged
+            Cardiomediastinum), by CheXpert's label tree; the changes are printed.
+        shards: folder or URL from tools/data/build_shards.py. Images of `model.size` are then read
+            from there instead of a pixel cache; their order, and so the result, differs.
+        cache: folder of the decoded pixels; empty means `pixel_cache` in the prepared folder.
+        test_share: share of the patients in the test set (splits label_sets and iterative).
+        validation_share: share of the remaining patients for validation (not folds and sampled).
+        strict: stop at an unreadable file; otherwise it is named, counted and left out.
         workers: threads that decode images the first time.
-        loader_workers: processes that feed batches; 0 is best with the decoded pixels in memory.
+        loader_workers: processes that load batches; 0 is best if the decoded pixels fit in memory.
     """
 
     prepared: str = ""
@@ -89,7 +88,7 @@ class DataConfig:
 
     @property
     def label_rules(self) -> LabelRules:
-        """What uncertain and blank labels count as."""
+        """How uncertain and blank labels count."""
         return LabelRules(self.uncertain, self.blank, self.closure)
 
 
@@ -101,25 +100,25 @@ class ModelConfig:
         architecture: resnet18, resnet34, resnet50, densenet121, densenet161, densenet169,
             efficientnet_b0, efficientnet_b4, efficientnet_b7, googlenet, vgg16, convnext_tiny,
             simple_cnn, conv3 or conv4; see `cxrloc.classification.network.backbones`.
-        size: side of the square input in pixels, a multiple of 32; the last map is size / 32 wide.
+        size: side of the square input in pixels, a multiple of 32; the last map has side size / 32.
         head: linear, or two_layer (Deep MedIA).
         weights: none, imagenet (torchvision's, by name), or the path of a .safetensors or .pth
-            file, which may hold a part of the tensors.
-        input: channels of the network's input: grey (the image thrice), single (the image once; the
-            first layer's kernels for red, green and blue are added up) or enhanced (the image; the
-            image with its histogram equalised; the image with its contrast stretched).
-        clahe_clip: clip limit of the contrast-limited equalisation (CLAHE) that every image gets
-            before the network, in training and later; 2 is usual, 0 leaves images as they are. Of
-            an enhanced input it makes the equalised channel and leaves the two others alone.
+            file, which may contain only some of the tensors.
+        input: channels of the network's input: grey (the image three times), single (the image
+            once; the first layer's red, green and blue kernels are summed) or enhanced (the image;
+            the image with equalised histogram; the image with stretched contrast).
+        clahe_clip: clip limit of the contrast-limited equalisation (CLAHE) applied to every image,
+            in training and later; 2 is usual, 0 is off. With enhanced input it makes the equalised
+            channel and does not affect the other two.
         standardise: imagenet (by ImageNet's mean and deviation) or image (each pixel by its mean
             and deviation over the training images).
-        markers: burnt-in text and side letters of every image, in training and later: keep, mask
-            (filled with the grey around them) or inpaint (see `cxrloc.datasets.images.markers`).
-        demographics: any of age, sex and view, given to the network with the image. Off by
-            default: they invite shortcuts (see `cxrloc.classification.network.demographics`), and a
-            gate with them must not be used to compare localizers.
-        frozen_stages: leave the first of the backbone's five stages as they were loaded: the stem
-            (1) and a ResNet's layer1 .. layer4 (2 .. 5), or their like (`backbones.ARCHITECTURES`).
+        markers: burned-in text and side letters, in training and later: keep, mask (filled with the
+            surrounding grey) or inpaint (see `cxrloc.datasets.images.markers`).
+        demographics: any of age, sex and view, as inputs in addition to the image. Off by default:
+            they invite shortcuts (see `cxrloc.classification.network.demographics`), and a gate
+            that uses them must not be used to compare localizers.
+        frozen_stages: keep the first of the backbone's five stages as loaded: the stem (1) and a
+            ResNet's layer1 .. layer4 (2 .. 5), or their equivalents (`backbones.ARCHITECTURES`).
     """
 
     architecture: Architecture = "resnet18"
@@ -142,55 +141,56 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """How it is trained.
+    """The training procedure.
 
     Attributes:
-        epochs: at most this many; `patience` may end the run before.
-        batch_size: images per step, over all processes (torchrun) together: N of them take N equal
-            parts of the images that one would take.
+        epochs: maximum number of epochs; `patience` may stop earlier.
+        batch_size: images per step over all processes (torchrun): each of N processes takes an
+            equal part of them.
         lr: peak learning rate.
-        loss: see `cxrloc.classification.training.losses`; auto is bce_weighted where
-            `positive_weight_cap` is set, else bce.
-        positive_weight_cap: weigh positives by negatives / positives of the training images, at
-            least by 1 and at most by this; 0 is, for loss bce_weighted, without a limit.
-        class_weight_bias: negatives counted in addition to the true ones, so that positives weigh
-            more (bce_two_sided).
-        focal_gamma, focal_alpha: how much less an easy label counts, and the weight of positives
-            against the 1 - alpha of negatives (focal).
+        loss: see `cxrloc.classification.training.losses`; auto is bce_weighted if
+            `positive_weight_cap` is set, otherwise bce.
+        positive_weight_cap: weight positives by negatives / positives in the training images,
+            limited to the range from 1 to this value; with loss bce_weighted, 0 means no upper
+            limit.
+        class_weight_bias: added to the number of negatives, which increases the weight of positives
+            (bce_two_sided).
+        focal_gamma, focal_alpha: how strongly easy labels are discounted, and the weight of
+            positives against 1 - alpha for negatives (focal).
         optimizer: adamw, adam or sgd.
-        weight_decay: of AdamW; for adam and sgd an L2 penalty, of which 1e-4 is usual.
-        momentum: of sgd.
-        schedule: of the learning rate. Changed with every step: one_cycle (warm up, then down),
-            cosine (down), constant, triangular (up and down in cycles), triangular2 (half as far
-            up each cycle). With every epoch: step (a tenth after every 7), exponential,
-            reduce_on_plateau (of the validation loss).
-        warmup_share: share of the steps that warm up (one_cycle).
-        exponential_factor: multiply the rate by it after every epoch (exponential).
-        plateau_epochs: a tenth of the rate after more than so many epochs without a lower
+        weight_decay: weight decay of AdamW; for adam and sgd an L2 penalty, usually 1e-4.
+        momentum: momentum of sgd.
+        schedule: learning-rate schedule. Per step: one_cycle (warm up, then down), cosine (down),
+            constant, triangular (up and down in cycles), triangular2 (half as high each cycle). Per
+            epoch: step (a tenth after every 7), exponential, reduce_on_plateau (of the validation
+            loss).
+        warmup_share: share of the steps for warm-up (one_cycle).
+        exponential_factor: factor on the rate after every epoch (exponential).
+        plateau_epochs: reduce the rate to a tenth after more than this many epochs without a lower
             validation loss (reduce_on_plateau).
-        cycle_epochs, cycle_low: epochs of a cycle up and down, and the rate at its ends as a share
-            of `lr` (triangular, triangular2).
-        sampler: of the images of an epoch, see `cxrloc.classification.training.samplers`.
-        small_share: share of the epochs, the first ones, trained at half the input size (quicker).
-        patience: epochs without a better validation loss before stopping (with `two_stage` before a
-            stage ends, and without a better validation AUC).
-        two_stage: train the head alone on a frozen backbone, then all layers (but
-            `model.frozen_stages`) from the best epoch of the head.
-        hierarchy: none, or parents_first: first all layers on the labels at the top of CheXpert's
-            label tree, then, all else frozen, the children's rows of a linear head (see
-            `cxrloc.classification.training.label_hierarchy`), each stage `epochs` at most, the
-            second at the rate `stage2_lr` and without weight decay.
-        stage1_epochs: of the head at most; `epochs` are those of the second stage.
-        stage2_lr: peak learning rate of the second stage; `lr` is that of the first.
+        cycle_epochs, cycle_low: epochs per cycle, and the lowest rate as a share of `lr`
+            (triangular, triangular2).
+        sampler: sampler of an epoch's images, see `cxrloc.classification.training.samplers`.
+        small_share: share of the epochs, at the start, trained at half the input size (faster).
+        patience: epochs without a better validation loss before stopping (with `two_stage`: without
+            a better validation AUC before a stage ends).
+        two_stage: train the head alone on a frozen backbone, then all layers (except
+            `model.frozen_stages`) from the head's best epoch.
+        hierarchy: none or parents_first: first all layers on the top labels of CheXpert's label
+            tree, then, with everything else frozen, the children's rows of a linear head (see
+            `cxrloc.classification.training.label_hierarchy`). Each stage has at most `epochs`; the
+            second uses the rate `stage2_lr` and no weight decay.
+        stage1_epochs: maximum epochs of the head's stage; `epochs` applies to the second stage.
+        stage2_lr: peak learning rate of the second stage; `lr` applies to the first.
         rotation_degrees, shift, scale, brightness: largest random change of a training image; shift
             as a share of the side, scale and brightness as a share of 1.
         flip: mirror half of the images. Off by default, because the heart has a side: a mirrored
             image shows dextrocardia, which no label says, and teaches that neither the heart's side
             nor the letter L or R on the image means anything.
-        precision: auto (bf16 where the hardware is fast at it), fp32 or bf16.
+        precision: auto (bf16 if the hardware runs it fast), fp32 or bf16.
         device: auto, cpu, cuda or cuda:N.
-        seed: of the start weights, the order of the images and the random changes.
-        bootstrap: replicates of the patient bootstrap behind each interval.
+        seed: seed of the initial weights, the order of the images and the random changes.
+        bootstrap: replicates of the patient bootstrap for each interval.
     """
 
     epochs: Count = 20
@@ -245,13 +245,13 @@ class TrainConfig:
 
 @dataclass(frozen=True)
 class ClassifierConfig:
-    """A whole classifier run.
+    """A complete classifier run.
 
     Attributes:
-        out: run folder; a run that was killed goes on there with the same command.
+        out: run folder; the same command resumes an interrupted run.
         data, model, train: see their classes.
-        sensitivity: the report out of fold also has decisions at the thresholds that reach this
-            sensitivity on each fold's validation images; the images scored are found at another.
+        sensitivity: the out-of-fold report also shows decisions at the thresholds that reach this
+            sensitivity on each fold's validation images; on the test images it differs.
     """
 
     out: str = "runs/classifier"
@@ -273,7 +273,7 @@ class ClassifierConfig:
         expected = "false with model.weights none: the first stage would freeze random layers"
         require(pretrained, "train.two_stage", self.train.two_stage, expected)
         single_schedule = self.train.hierarchy == "none" or not self.train.two_stage
-        expected = "none with train.two_stage: each has two stages of its own"
+        expected = "none with train.two_stage: each has its own two stages"
         require(single_schedule, "train.hierarchy", self.train.hierarchy, expected)
         shared = self.model.head != "linear" or self.model.architecture == "convnext_tiny"
         expected = (
@@ -283,7 +283,7 @@ class ClassifierConfig:
         apart = self.train.hierarchy == "none" or not shared
         require(apart, "train.hierarchy", self.train.hierarchy, expected)
         softmax = self.data.uncertain != "three_class" or self.train.resolved_loss() == "bce"
-        expected = "auto (without weights) with data.uncertain three_class, a loss of its own"
+        expected = "auto (without weights) with data.uncertain three_class, which has its own loss"
         require(softmax, "train.loss", self.train.loss, expected)
         streams = not self.data.shards or self.train.sampler == "uniform"
         expected = "uniform with data.shards: the others draw images from all shards at once"

@@ -1,4 +1,4 @@
-"""The files of a classifier run, by name. Torch is not needed."""
+"""Name the files of a classifier run, without torch."""
 
 from __future__ import annotations
 
@@ -46,10 +46,10 @@ def bundle_at(path: Path, name: str = CLASSIFIER) -> Path:
 
 @dataclass(frozen=True)
 class RunFolder:
-    """Where the files of a run are, or those of one fold of it.
+    """Paths of the files of a run, or of one of its folds.
 
-    The folder of a run over all folds holds their decisions and figures together, and a folder for
-    each. A run of a single split is one folder.
+    A run over all folds has their joint decisions and figures, and one subfolder per fold. A run of
+    a single split is one folder.
     """
 
     path: Path
@@ -69,17 +69,17 @@ class RunFolder:
 
     @property
     def training_images(self) -> Path:
-        """Which images had a say in the model."""
+        """The images that influenced the model."""
         return self.path / TRAINING_IMAGES
 
     @property
     def settings(self) -> Path:
-        """What the training was begun with."""
+        """The settings that the training started with."""
         return self.path / "settings.json"
 
     @property
     def checkpoints(self) -> Path:
-        """What a training that was killed goes on from; removed at its end."""
+        """State to resume an interrupted training; removed at its end."""
         return self.path / "checkpoints"
 
     @property
@@ -102,7 +102,7 @@ class RunFolder:
 
     @property
     def out_of_fold(self) -> Path:
-        """Probabilities of every image, each by the model that has not seen its patient."""
+        """Probabilities of every image, each by the model that never saw its patient."""
         return self.path / "out_of_fold.parquet"
 
     @property

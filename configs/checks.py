@@ -1,10 +1,10 @@
-"""Values that a setting takes: stated by its type, checked when its dataclass is made.
+"""Check the values of settings: stated by their types, checked when the dataclass is created.
 
     lr: PositiveFloat = 5e-4
     optimizer: Literal["adamw", "sgd"] = "adamw"
 
-A command line refuses another choice or type by itself; the ranges, and settings that code makes,
-are checked here.
+The command line already refuses other choices and types; this module checks ranges, and settings
+created by code.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 @dataclass(frozen=True)
 class Expected:
-    """A condition that a value meets, and the words for it in a message."""
+    """A condition on a value, and its description for messages."""
 
     holds: Callable[[Any], bool]
     words: str
@@ -34,7 +34,7 @@ def require(ok: bool, key: str, value: object, expected: str) -> None:
     """Refuse a value.
 
     Raises:
-        ValueError: naming the key, the value and what is expected, unless `ok`.
+        ValueError: naming key, value and expectation, unless `ok`.
     """
     if not ok:
         raise ValueError(f"{key}: got {value!r}, expected {expected}")
@@ -44,11 +44,11 @@ def check_fields(settings: Any, prefix: str = "") -> None:
     """Check each field of a dataclass against its type.
 
     Args:
-        settings: whose types are those above, `Literal`, or anything else, which is not checked.
-        prefix: of its keys in the configuration, such as `train.`.
+        settings: dataclass with the types above, `Literal`, or others, which are not checked.
+        prefix: prefix of its keys in the configuration, for example `train.`.
 
     Raises:
-        ValueError: see `require`, for the first field that does not fit.
+        ValueError: for the first invalid field, see `require`.
     """
     hints = get_type_hints(type(settings), include_extras=True)
     for name, hint in hints.items():

@@ -1,17 +1,16 @@
-"""What uncertain and blank labels count as, and what a finding says of its parents.
+"""Decide how uncertain and blank labels count, and what a finding implies about its parents.
 
-CheXpert calls a finding present, absent, uncertain, or does not mention it (blank). `blank` and
-`closure` say what the labels mean and hold for all images, with one exception: a label published as
-uncertain is made present by closure in training alone. `uncertain` is a way of training and holds
-for training images alone: on images that choose an epoch or a threshold, and on images that are
-scored, an uncertain label stays unknown even where closure implies it, so that it is never scored.
-By name:
+CheXpert labels a finding present, absent or uncertain, or does not mention it (blank). `blank` and
+`closure` define the meaning of labels and apply to all images, with one exception: closure makes
+labels published as uncertain present only in training. `uncertain` is a training policy and applies
+only to training images. Where images choose an epoch or a threshold, or are scored, an uncertain
+label stays unknown even if closure implies it, and so is never scored. The policies:
 
     ignore          unknown: masked in the loss (U-Ignore of Irvin et al. 2019)
     ones, zeros     present, absent (U-Ones, U-Zeros)
-    smoothed_ones   a number drawn from U(.55, .85) (Pham et al. 2019)
-    smoothed_zeros  a number drawn from U(0, .3) (the same)
-    three_class     a class of its own besides present and absent (U-MultiClass of Irvin et al.)
+    smoothed_ones   a random number from U(.55, .85) (Pham et al. 2019)
+    smoothed_zeros  a random number from U(0, .3) (same source)
+    three_class     a third class next to present and absent (U-MultiClass of Irvin et al.)
 
 Irvin et al., "CheXpert", AAAI 2019. Pham et al., "Interpreting chest X-rays via CNNs that exploit
 hierarchical disease dependencies and uncertainty labels", 2019, arXiv 1911.06475.
@@ -28,7 +27,7 @@ import numpy as np
 
 from cxrloc.datasets.radiograph import FloatArray, Radiograph, label_matrix
 
-# finding -> what it is a kind of: the label tree of Irvin et al. 2019, figure 1
+# finding -> its parent in the label tree of Irvin et al. 2019, figure 1
 PARENTS: dict[str, str] = {
     "Cardiomegaly": "Enlarged Cardiomediastinum",
     "Edema": "Lung Opacity",
@@ -37,8 +36,8 @@ PARENTS: dict[str, str] = {
     "Lung Lesion": "Lung Opacity",
     "Pneumonia": "Consolidation",
 }
-UNCERTAIN_CLASS = 2.0  # beside 0, absent, and 1, present
-# what an uncertain label becomes for training: from, to
+UNCERTAIN_CLASS = 2.0  # next to 0, absent, and 1, present
+# range of values that an uncertain label takes in training
 POLICIES: dict[str, tuple[float, float]] = {
     "ignore": (math.nan, math.nan),
     "ones": (1.0, 1.0),
@@ -52,14 +51,14 @@ BLANKS = {"unknown": math.nan, "negative": 0.0}
 
 @dataclass(frozen=True)
 class LabelRules:
-    """How the four kinds of labels are read. The defaults change nothing.
+    """How to read the four kinds of labels. The defaults change nothing.
 
     Attributes:
         uncertain: a key of `POLICIES`, for training images.
-        blank: negative (not mentioned is absent), or unknown.
-        closure: an image with a finding has its parents (`PARENTS`) too. Only a label that says
-            present speaks for its parents; what a policy makes of an uncertain one does not.
-            A parent published as uncertain becomes present in training, and stays unknown where
+        blank: negative (not mentioned means absent) or unknown.
+        closure: an image with a finding also has its parents (`PARENTS`). Only labels that say
+            present imply their parents; values that a policy assigns to uncertain labels do not.
+            A parent published as uncertain becomes present in training and stays unknown wherever
             images are scored.
     """
 
@@ -74,7 +73,7 @@ class LabelRules:
                 raise ValueError(f"{name}: got {value!r}, expected one of {', '.join(allowed)}")
 
     def meaning(self, radiographs: Sequence[Radiograph]) -> list[Radiograph]:
-        """The radiographs with closure and blanks applied; uncertain labels stay NaN."""
+        """Apply closure and blanks to the radiographs; uncertain labels stay NaN."""
         if not self.closure and self.blank == "unknown":
             return list(radiographs)
         return [replace(r, labels=self._meaning(r)) for r in radiographs]
@@ -82,7 +81,7 @@ class LabelRules:
     def training_labels(
         self, radiographs: Sequence[Radiograph], diseases: Sequence[str], seed: int
     ) -> FloatArray:
-        """(N, D) labels to train on, of radiographs that `meaning` gave.
+        """(N, D) labels to train on, from radiographs returned by `meaning`.
 
         A smoothed label depends only on the seed, the image and the disease.
         """
@@ -114,12 +113,12 @@ class LabelRules:
 
 @dataclass(frozen=True)
 class LabelCounts:
-    """Images of one disease by its label as published, and how many closure changes.
+    """Number of images per published label of one disease, and how many closure changes.
 
     Attributes:
         present, absent, uncertain, blank: images with that label.
-        raised_absent, raised_uncertain, raised_blank: those of them that closure makes present,
-            the uncertain ones for training alone.
+        raised_absent, raised_uncertain, raised_blank: images among them that closure makes
+            present; the uncertain ones only in training.
     """
 
     present: int = 0
@@ -132,7 +131,7 @@ class LabelCounts:
 
 
 def ancestors(labels: Mapping[str, float]) -> tuple[str, ...]:
-    """All ancestors of the diseases that are labelled present."""
+    """All ancestors of the diseases labelled present."""
     parents: dict[str, None] = {}
     for disease in (d for d in PARENTS if labels.get(d) == 1):
         while disease in PARENTS:
@@ -144,7 +143,7 @@ def ancestors(labels: Mapping[str, float]) -> tuple[str, ...]:
 def count_labels(
     radiographs: Sequence[Radiograph], diseases: Sequence[str], closure: bool = False
 ) -> dict[str, LabelCounts]:
-    """Disease -> how often it has which label, before any rule; and what closure would change."""
+    """Count each label per disease before any rule, and what closure would change."""
     counts = {d: dict.fromkeys(asdict(LabelCounts()), 0) for d in diseases}
     for radiograph in radiographs:
         implied = ancestors(radiograph.labels) if closure else ()
@@ -157,7 +156,7 @@ def count_labels(
 
 
 def counts_text(counts: Mapping[str, LabelCounts], rules: LabelRules | None = None) -> str:
-    """The counts as a table; with rules also what they make of the labels."""
+    """Format the counts as a table; with `rules`, also state how labels are read."""
     head = ("present", "absent", "uncertain", "blank")
     raised = ("raised_absent", "raised_uncertain", "raised_blank")
     columns = (*head, *raised) if rules is not None and rules.closure else head
@@ -168,7 +167,7 @@ def counts_text(counts: Mapping[str, LabelCounts], rules: LabelRules | None = No
     if rules is not None:
         lines += [
             f"Blank labels count as {rules.blank}. Uncertain labels: {rules.uncertain} in "
-            "training; where images are scored they are unknown and never scored.",
+            "training; wherever images are scored they are unknown and never scored.",
         ]
     return "\n".join(lines)
 
@@ -185,6 +184,6 @@ def _state(radiograph: Radiograph, disease: str) -> str:
 
 
 def _uniform(seed: int, image_id: str, disease: str) -> float:
-    """A number in [0, 1) that is the same on any machine and in any order of the images."""
+    """A number in [0, 1) that is the same on every machine and for every order of images."""
     digest = hashlib.sha256(f"{seed}\0{image_id}\0{disease}".encode()).digest()
     return int(np.frombuffer(digest[:8], dtype="<u8")[0]) / 2**64

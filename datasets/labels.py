@@ -25,7 +25,7 @@ NIH_DISEASES: tuple[str, ...] = (
     "Hernia",
 )
 NO_FINDING = "No Finding"
-ABNORMAL = "Abnormal"  # the one label of MURA's studies
+ABNORMAL = "Abnormal"  # the only label of a MURA examination
 # CheXpert's 14 observations in the order of its files; `No Finding` is one of its labels.
 CHEXPERT_LABELS: tuple[str, ...] = (
     NO_FINDING,
@@ -43,7 +43,7 @@ CHEXPERT_LABELS: tuple[str, ...] = (
     "Fracture",
     "Support Devices",
 )
-# The ten that radiologists outlined for CheXlocalize (Saporta et al. 2022). CheXpert has no boxes.
+# Outlined by radiologists for CheXlocalize (Saporta et al. 2022). CheXpert has no boxes.
 CHEXPERT_LOCALIZED: tuple[str, ...] = (
     "Enlarged Cardiomediastinum",
     "Cardiomegaly",
@@ -75,23 +75,23 @@ _CANONICAL = {name.lower(): name for name in (*NIH_DISEASES, NO_FINDING)}
 
 
 def canonical_label(text: str) -> str:
-    """Canonical spelling of a label found in a file.
+    """Return the canonical spelling of a label read from a file.
 
     Raises:
-        ValueError: for a label that is neither a known name nor a known alias.
+        ValueError: for an unknown label.
     """
     key = text.strip().lower()
     name = _CANONICAL.get(key) or ALIASES.get(key)
     if name is None:
         names = ", ".join((*NIH_DISEASES, NO_FINDING))
-        raise ValueError(f"unknown label {text!r}; known are {names} and aliases {sorted(ALIASES)}")
+        raise ValueError(f"unknown label {text!r}; expected {names} or an alias: {sorted(ALIASES)}")
     return name
 
 
 def no_finding(labels: Mapping[str, float]) -> float:
-    """The label `No Finding`, which is not stored but follows from the others: 1, 0 or NaN.
+    """Derive the label `No Finding`, which is not stored, from the others: 1, 0 or NaN.
 
-    0 if any label is 1; else unknown (NaN) if any is, or if there are none; else 1.
+    0 if any label is 1; otherwise NaN if any is unknown or there are none; otherwise 1.
     """
     if 1.0 in labels.values():
         return 0.0

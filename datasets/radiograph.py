@@ -40,21 +40,21 @@ class Box:
 
 @dataclass(frozen=True)
 class Radiograph:
-    """One image and what its data set says of it. Readers return these and never read pixels.
+    """One image with the facts from its data set. Readers return these and never read pixels.
 
     Attributes:
-        image_id: name that the data set's own lists give the image (NIH: `00000001_000.png`).
-        path: file on disk, or None where the data set lists an image that is not there.
+        image_id: name of the image in the data set's own lists (NIH: `00000001_000.png`).
+        path: file on disk, or None if the data set lists an image that is missing.
         patient_id: the unit of splitting and of resampling.
-        view: projection as the data set names it (`PA`, `AP`, ...), empty when unknown.
+        view: projection as named by the data set (`PA`, `AP`, ...); empty if unknown.
         labels: disease -> 1 present, 0 absent, NaN unknown.
         boxes: ground-truth boxes; a positive label may have none.
-        size_hw: height and width of the ORIGINAL image, the frame that all boxes live in. The file
-            at `path` may be a resized copy; whoever reads it scales to this frame.
-        sex, age_years: demographics where the data set gives them (empty, NaN otherwise).
-        study_id: examination that the image belongs to, unique in the data set; the images of one
-            study are predicted as one. Empty where the data set knows no studies.
-        body_part: the examined part, as the data set names it (MURA: `XR_ELBOW`), empty if unknown.
+        size_hw: height and width of the ORIGINAL image, the frame of all boxes. The file at `path`
+            may be a resized copy; its reader scales to this frame.
+        sex, age_years: demographics if the data set gives them (otherwise empty, NaN).
+        study_id: examination of the image, unique in the data set; the images of an examination get
+            one prediction. Empty if the data set has no examinations.
+        body_part: examined part as named by the data set (MURA: `XR_ELBOW`); empty if unknown.
         uncertain: labels that the data set calls uncertain; their value in `labels` is NaN.
     """
 
@@ -74,7 +74,7 @@ class Radiograph:
     def __post_init__(self) -> None:
         if not self.image_id or not self.patient_id:
             raise ValueError(f"image_id and patient_id must not be empty, got {self!r}")
-        if not _KNOWN_LABELS.issuperset(self.labels.values()):  # the fast way out: 112,120 rows
+        if not _KNOWN_LABELS.issuperset(self.labels.values()):  # a fast check for 112,120 rows
             self._check_labels()
         if min(self.size_hw) < 1:
             raise ValueError(f"{self.image_id}: size_hw {self.size_hw}, expected positive integers")
@@ -91,13 +91,13 @@ class Radiograph:
                 )
 
     def label(self, disease: str) -> float | None:
-        """1, 0 or NaN; None if not mentioned. `No Finding` follows from the other labels."""
+        """1, 0 or NaN; None if not mentioned. `No Finding` is derived from the other labels."""
         if disease == NO_FINDING and disease not in self.labels:
             return no_finding(self.labels)
         return self.labels.get(disease)
 
     def image(self, pixels: npt.NDArray[np.uint8]) -> LoadedImage:
-        """The image with its (H, W) grey pixels, and the known facts about the patient."""
+        """The image with grey pixels (H, W) and the known facts about the patient."""
         return LoadedImage(
             self.image_id,
             pixels,
@@ -113,31 +113,31 @@ class Radiograph:
         """The file on disk.
 
         Raises:
-            ValueError: for an image that has none.
+            ValueError: for an image without a file.
         """
         if self.path is None:
-            raise ValueError(f"{self.image_id} has no file; give only images that are on disk")
+            raise ValueError(f"{self.image_id} has no file; pass only images that are on disk")
         return self.path
 
     @property
     def positives(self) -> tuple[str, ...]:
-        """Diseases labelled present, in the order of `labels`; `No Finding` is none."""
+        """Diseases labelled present, in the order of `labels`, without `No Finding`."""
         return tuple(d for d, value in self.labels.items() if value == 1 and d != NO_FINDING)
 
     @property
     def boxed(self) -> tuple[str, ...]:
-        """Diseases that have at least one box, sorted by first appearance."""
+        """Diseases with at least one box, in order of appearance."""
         return tuple(dict.fromkeys(box.disease for box in self.boxes))
 
 
 @dataclass(frozen=True)
 class PixelSpacing:
-    """Millimetres from one pixel to the next.
+    """Distance between neighbouring pixels in millimetres.
 
     Attributes:
         row_mm: from row to row, downwards; `column_mm` from column to column.
-        source: which attribute of the file says so, and in which plane it holds if not in the
-            patient's.
+        source: the file's attribute that states it, and the plane in which it holds if that is not
+            the patient's.
     """
 
     row_mm: float
@@ -151,17 +151,17 @@ class PixelSpacing:
 
 @dataclass(frozen=True)
 class LoadedImage:
-    """A radiograph whose pixels have been read: what a localizer is given.
+    """A radiograph with its pixels: the input of a localizer.
 
     Attributes:
         image_id: as in `Radiograph`.
         pixels: (H, W) uint8 grey, bright = dense (MONOCHROME2). May be a resized copy of the
-            original; its aspect ratio is that of `size_hw`.
-        size_hw: the original frame; every box that a localizer returns is in it.
-        patient_id: patient, where known.
-        spacing: size of a pixel of the original frame, where the file says it (DICOM).
-        warnings: sentences on what its file says of itself, such as that it is a lateral image.
-        view, sex, age_years: as in `Radiograph`, where known; age and sex are never printed.
+            original with the aspect ratio of `size_hw`.
+        size_hw: the original frame; localizers return their boxes in it.
+        patient_id: patient, if known.
+        spacing: size of a pixel in the original frame, if the file states it (DICOM).
+        warnings: sentences about the file, for example that the image is lateral.
+        view, sex, age_years: as in `Radiograph`, if known; age and sex are never printed.
     """
 
     image_id: str
@@ -185,8 +185,8 @@ class LoadedImage:
 def label_matrix(radiographs: Sequence[Radiograph], diseases: Sequence[str]) -> FloatArray:
     """Labels as an (N, D) array of 0, 1 and NaN, rows as `radiographs`, columns as `diseases`.
 
-    A disease that a radiograph's labels do not mention is NaN (unknown); `No Finding`, which only
-    CheXpert's reader stores, follows from the others (see `cxrloc.datasets.labels.no_finding`).
+    A disease not mentioned in a radiograph's labels is NaN (unknown). `No Finding`, which only
+    CheXpert's reader stores, is derived from the others (see `cxrloc.datasets.labels.no_finding`).
     """
     rows = [[radiograph.label(d) for d in diseases] for radiograph in radiographs]  # None is NaN
     return np.array(rows, dtype=np.float64).reshape(len(radiographs), len(diseases))

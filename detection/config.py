@@ -1,4 +1,4 @@
-"""What a Mask R-CNN is built and trained with: one frozen dataclass for every backend."""
+"""Settings to build and train a Mask R-CNN: one frozen dataclass for every backend."""
 
 from __future__ import annotations
 
@@ -9,39 +9,39 @@ from typing import Any, Literal
 
 from cxrloc.classification.run_folder import RunFolder
 
-# numbers of torchvision's Mask R-CNN, and of detectron2's, that no run of ours has changed
+# defaults of torchvision's and detectron2's Mask R-CNN that none of our runs has changed
 ANCHOR_RATIOS = (0.5, 1.0, 2.0)  # height / width of the anchors of every level
-# proposals, before suppression per level and after it per image
+# proposals: before suppression per level, after it per image
 RPN_PRE_NMS = {"training": 400, "testing": 200}
 RPN_POST_NMS = {"training": 200, "testing": 100}
-# anchors and regions per image that the losses are of, and the most regions that lie on a box
+# anchors and regions per image in the losses, and the largest share of regions on a box
 RPN_SAMPLES, BOX_SAMPLES, BOX_POSITIVES = 128, 64, 0.25
-SCORE_THRESHOLD = 0.01  # weaker detections are dropped, but never the best one of a disease
-NMS_THRESHOLD = 0.4  # IoU over which the weaker of two boxes of one disease is dropped
-DETECTIONS_PER_DISEASE = 4  # at most so many boxes per image and disease
+SCORE_THRESHOLD = 0.01  # weaker detections are dropped, except a disease's best one
+NMS_THRESHOLD = 0.4  # IoU above which the weaker of two boxes of a disease is dropped
+DETECTIONS_PER_DISEASE = 4  # most boxes per image and disease
 
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """The network. Lengths of anchors are fractions of the input square's side.
+    """The network. Anchor lengths are fractions of the input square's side.
 
     Attributes:
         architecture: backbone below the feature pyramid.
         weights: `none`, `imagenet` (torchvision's, by name, into the backbone), `coco`
             (torchvision's whole Mask R-CNN by name, resnet50 only), `gate` (backbone of a
             classifier bundle, see `gate`), or the path of a .safetensors or .pth file.
-        gate: classifier bundle, or run folder with `fold{k}/classifier.safetensors`: the bundle of
-            the SAME fold is taken, whose training images hold no image of the detector's test fold.
+        gate: classifier bundle, or run folder with `fold{k}/classifier.safetensors`. The bundle of
+            the SAME fold is used: its training images exclude the detector's test fold.
         norm: `batch` trains BatchNorm, `frozen` folds it into the convolutions, `group` is
             GroupNorm; `auto` is `batch` without weights and `frozen` with them.
         frozen_stages: 0 trains everything, 1 freezes the stem, 2 also layer1, and so on.
-        fpn_levels: backbone stages that feed the pyramid, 2 is stride 4 and 5 is stride 32; one
-            level of twice the last stride is added on top.
-        anchor_sizes: one side per pyramid level, the added one included.
+        fpn_levels: backbone stages that feed the pyramid: 2 has stride 4, 5 has stride 32; one
+            level with twice the last stride is added on top.
+        anchor_sizes: one side per pyramid level, including the added one.
         box_hidden: width of the box head's two layers.
         mask_channels, mask_layers: width and number of the mask head's 3 x 3 convolutions.
-        vote_threshold: a detection's box is the mean, weighted by score, of the boxes of its
-            disease that overlap it by more than this IoU (box voting); 1 switches it off.
+        vote_threshold: box voting: a detection's box becomes the score-weighted mean of its
+            disease's boxes that overlap it by more than this IoU; 1 switches it off.
     """
 
     architecture: Literal["resnet18", "resnet50"] = "resnet18"
@@ -92,7 +92,7 @@ class ModelConfig:
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> ModelConfig:
-        """The settings in a bundle's metadata: JSON has lists where the fields are tuples."""
+        """Restore the settings from a bundle's metadata, where JSON has lists for tuples."""
         settings: dict[str, Any] = {
             name: tuple(value) if isinstance(value, list) else value
             for name, value in stored.items()
@@ -100,9 +100,7 @@ class ModelConfig:
         return cls(**settings)
 
     def resolved_norm(self) -> str:
-        """`norm` with `auto` resolved: statistics of a small batch only where there are no better
-        ones.
-        """
+        """`norm` with `auto` resolved: use batch statistics only if there are no better ones."""
         if self.norm != "auto":
             return self.norm
         return "batch" if self.weights == "none" else "frozen"
@@ -110,13 +108,13 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class AugmentConfig:
-    """Light changes of the square and its boxes, drawn again for every image and epoch.
+    """Light changes of the square and its boxes, redrawn for every image and epoch.
 
-    Flips are off: the heart has a side, and so have the signs of its enlargement.
+    Flips are off by default: the heart has a side, and so do the signs of its enlargement.
 
     Attributes:
         scale: zoom factor in [1 - scale, 1 + scale].
-        translate: shift of at most this fraction of the side, either way.
+        translate: largest shift as a fraction of the side, in either direction.
         brightness, contrast: added share of the grey range; factor in [1 - contrast, 1 + contrast].
         flip: probability of a left-right flip.
     """
@@ -137,12 +135,12 @@ class TrainConfig:
         lr: peak learning rate of AdamW (or of SGD with momentum .9).
         backbone_lr_factor: learning rate of the backbone's body as a share of `lr`.
         clip_norm: largest norm of the gradient; 0 does not clip.
-        precision: `auto` is bfloat16 where the machine has units for it, else fp32.
+        precision: `auto` is bfloat16 if the machine has units for it, otherwise fp32.
         device: `auto` is the first GPU or the CPU.
-        threads: torch threads; 0 leaves torch's own choice.
-        checkpoint_every: steps between checkpoints (a killed run resumes at the last one).
-        validate_every: epochs between validations, where there is a validation set; the best one by
-            mean IoU is kept. Without a validation set the last weights are.
+        threads: torch threads; 0 keeps torch's default.
+        checkpoint_every: steps between checkpoints (an interrupted run resumes at the last one).
+        validate_every: epochs between validations, if there is a validation set; the best weights
+            by mean IoU are kept. Without a validation set the last weights are kept.
     """
 
     epochs: int = 20
@@ -166,11 +164,11 @@ class DetectorConfig:
     """Everything a backend needs to build and train one detector.
 
     Attributes:
-        backend: a name of `cxrloc.detection.mask_rcnn.BACKENDS`.
+        backend: a key of `cxrloc.detection.mask_rcnn.BACKENDS`.
         size: side of the input square in pixels; images are fitted into its top left.
-        diseases: the classes, in order; class i of the network is `diseases[i - 1]`, 0 is
+        diseases: the classes, in order; class i of the network is `diseases[i - 1]`, and 0 is
             background.
-        seed: one seed gives one result on a CPU.
+        seed: the same seed gives the same result on a CPU.
     """
 
     backend: str = "torchvision"
@@ -187,7 +185,7 @@ class DetectorConfig:
 
 @dataclass(frozen=True)
 class Init:
-    """Where the first weights come from, after the fold has been chosen.
+    """Source of the initial weights of one fold.
 
     Attributes:
         kind: `none`, `imagenet`, `coco`, `gate` (backbone of the classifier bundle at `path`) or
@@ -200,7 +198,7 @@ class Init:
 
     def __post_init__(self) -> None:
         if (self.kind in ("gate", "file")) != (self.path is not None):
-            raise ValueError(f"init {self.kind}: path {self.path} (needed for gate and file only)")
+            raise ValueError(f"init {self.kind}: path {self.path} (only gate and file need one)")
         if self.path is not None and not self.path.is_file():
             raise FileNotFoundError(
                 f"{self.path}: weights file not found; a missing file never means random weights. "
@@ -209,13 +207,13 @@ class Init:
 
 
 def resolve_init(model: ModelConfig, fold: int | None) -> Init:
-    """The first weights of one fold's detector.
+    """Choose the initial weights of one fold's detector.
 
     Args:
         fold: the test fold, or None for a run without folds.
 
     Raises:
-        FileNotFoundError: when the file, or the fold's classifier bundle, is not there.
+        FileNotFoundError: if the file or the fold's classifier bundle is missing.
     """
     if model.weights in ("none", "imagenet", "coco"):
         return Init(model.weights)  # type: ignore[arg-type]

@@ -1,6 +1,4 @@
-"""The images that a detector is trained on: squares, boxes in the square's frame, light
-augmentation.
-"""
+"""Provide a detector's training images: squares, boxes in the square's frame, augmentation."""
 
 from __future__ import annotations
 
@@ -20,21 +18,21 @@ Square = npt.NDArray[np.uint8]
 
 
 class Squares(Protocol):
-    """Where squares come from (`PixelCache`, or a dict): image id -> (size, size) uint8."""
+    """Source of squares (`PixelCache`, or a dict): image id -> (size, size) uint8."""
 
     def __getitem__(self, image_id: str, /) -> Square: ...
 
 
 @dataclass(frozen=True)
 class DetectionSet:
-    """Radiographs with their squares: what a backend trains or validates on.
+    """Radiographs with their squares: the data for training or validating a backend.
 
     Attributes:
-        radiographs: those with no box of `diseases` are negatives.
+        radiographs: those without a box of `diseases` are negatives.
         squares: image id -> (size, size) uint8, made by
             `cxrloc.datasets.images.transforms.fit_square`.
         size: side of the squares in pixels.
-        diseases: boxes of other diseases are left out.
+        diseases: boxes of other diseases are ignored.
     """
 
     radiographs: tuple[Radiograph, ...]
@@ -46,9 +44,7 @@ class DetectionSet:
         return len(self.radiographs)
 
     def boxes(self, index: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
-        """Boxes (n, 4) xyxy in the square's pixels and class numbers (n,) from 1 of one
-        radiograph.
-        """
+        """One radiograph's boxes (n, 4) xyxy in the square's pixels, and classes (n,) from 1."""
         radiograph = self.radiographs[index]
         scale = square_scale(radiograph.size_hw, self.size)
         of_diseases = [box for box in radiograph.boxes if box.disease in self.diseases]
@@ -63,7 +59,7 @@ class DetectionSet:
     def sample(
         self, index: int, augment: AugmentConfig, seed: int, epoch: int
     ) -> tuple[Square, npt.NDArray[np.float32], npt.NDArray[np.int64]]:
-        """Square, boxes and classes of one radiograph as `augment` changes them in this epoch."""
+        """Square, boxes and classes of one radiograph, augmented for this epoch."""
         square = np.asarray(self.squares[self.radiographs[index].image_id])
         rng = np.random.default_rng([seed, epoch, index])
         return augmented(square, *self.boxes(index), augment, rng)
@@ -76,10 +72,9 @@ def augmented(
     augment: AugmentConfig,
     rng: np.random.Generator,
 ) -> tuple[Square, npt.NDArray[np.float32], npt.NDArray[np.int64]]:
-    """One random zoom, shift, grey change (and flip) of a square; its boxes move along.
+    """Randomly zoom, shift, change grey (and flip) a square together with its boxes.
 
-    A box of which less than half is left inside the square is dropped, the others are clipped to
-    it.
+    Boxes with less than half their area inside the square are dropped, others are clipped to it.
     """
     size = square.shape[0]
     zoom, (dx, dy), (add, gain), flip = _draw(augment, rng)
@@ -89,7 +84,7 @@ def augmented(
             boxes[:, [2, 1, 0, 3]] * [-1, 1, -1, 1] + [size, 0, size, 0],
         )
     offset = np.array([dx, dy]) * size + size / 2 * (1 - zoom)
-    # cv2 puts pixel centres at whole numbers, boxes count them at halves
+    # cv2 places pixel centres at integers, boxes place them at halves
     shift = offset + 0.5 * zoom - 0.5
     matrix = np.array([[zoom, 0, shift[0]], [0, zoom, shift[1]]])
     moved = cv2.warpAffine(np.ascontiguousarray(square), matrix, (size, size))
@@ -122,15 +117,15 @@ def with_negatives(
     negatives: float,
     seed: int,
 ) -> tuple[Radiograph, ...]:
-    """The boxed radiographs, and some without a box as negatives, in the given order.
+    """The boxed radiographs plus some without a box as negatives, in the given order.
 
-    An image that carries one of the diseases as a label but has no box of it is no negative: it is
-    left out. (A boxed image may carry such a label as well; it is kept, since leaving those out
-    would cost most of NIH's boxed images: 521 of 880.)
+    An image labelled with one of the diseases but without a box of any is not a negative and is
+    left out. (A boxed image may also have such a label. It is kept, since leaving those out would
+    cost most of NIH's boxed images: 521 of 880.)
 
     Args:
-        negatives: below 1 a share of the boxed images, from 1 on a number of images; as many as
-            there are.
+        negatives: below 1 a share of the boxed images, from 1 on a number of images; limited to
+            those available.
     """
     boxed = {r.image_id for r in radiographs if any(b.disease in diseases for b in r.boxes)}
     clean = [

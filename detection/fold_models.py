@@ -1,4 +1,4 @@
-"""Which trained model predicts which image: the one that has not seen its patient."""
+"""Choose the trained model for each image: the one that never saw its patient."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class FoldModel:
-    """Images that one model predicts; the controls have no bundle and no fold."""
+    """Images predicted by one model; the controls have no bundle and no fold."""
 
     images: tuple[Radiograph, ...] = field(repr=False)
     bundle: Path | None = None
@@ -30,7 +30,7 @@ class FoldModel:
 
 @dataclass(frozen=True)
 class ModelFiles:
-    """Where the trained models are.
+    """Locations of the trained models.
 
     Attributes:
         name: a bundle's file name in its folder; None for a control, which has none.
@@ -57,15 +57,15 @@ def plan_fold_models(
     models: ModelFiles,
     folds: Sequence[int] | None = None,
 ) -> list[FoldModel]:
-    """The trained models with the images of each; each image has exactly one model.
+    """Assign images to the trained models; each image has exactly one model.
 
     Args:
-        images: those to predict.
-        folds: test folds to predict; None for all.
+        images: images to predict.
+        folds: test folds to predict; None means all.
 
     Raises:
         ValueError, FileNotFoundError: for a fold that does not exist or has no model, and for a
-            model of another preparation.
+            model from another preparation.
     """
     test_folds = _wanted_folds(folds, prepared)
     if models.name is None:
@@ -86,12 +86,12 @@ def plan_fold_models(
 
 
 def unseen(model: FoldModel, notes: list[str]) -> FoldModel:
-    """Without images of patients that a model of no fold, as of MURA's official split, has seen.
+    """Drop images of patients seen by a model without a fold, such as MURA's official split.
 
-    What a reader must know of that is added to `notes`.
+    Explanations for the reader are appended to `notes`.
 
     Raises:
-        ValueError: when no image is left.
+        ValueError: if no image remains.
     """
     if model.fold is not None or model.bundle is None:
         return model
@@ -136,7 +136,7 @@ def _model_of_bundle(path: Path, images: Sequence[Radiograph], prepared: Prepare
     metadata = read_metadata(path)
     fold = metadata.get("fold")
     if fold is None:
-        print(f"{path} has no fold: whether it has seen an image is not checked", file=sys.stderr)
+        print(f"{path} has no fold: not checked whether it has seen these images", file=sys.stderr)
         return FoldModel(tuple(images), path, None, metadata)
     check_preparation(path, metadata, prepared)
     chosen = tuple(r for r in images if prepared.folds[r.image_id] == fold)
@@ -144,25 +144,25 @@ def _model_of_bundle(path: Path, images: Sequence[Radiograph], prepared: Prepare
 
 
 def check_preparation(path: Path, metadata: Mapping[str, Any], prepared: PreparedData) -> None:
-    """Raise ValueError unless the model was trained with the folds of this prepared folder."""
+    """Raise ValueError unless the model was trained on the folds of this prepared folder."""
     if metadata.get("k") != prepared.k:
         raise ValueError(
-            f"{path}: trained with {metadata.get('k')} folds, but {prepared.root} has {prepared.k}"
+            f"{path}: trained on {metadata.get('k')} folds, but {prepared.root} has {prepared.k}"
         )
     folds_path = prepared.files.folds
     hashes = metadata.get("manifest", {}).get("hashes", {})
     recorded = metadata.get("folds_sha256") or hashes.get("folds")
     if recorded is None:
-        print(f"{path} does not say which folds it was trained with: not checked", file=sys.stderr)
+        print(f"{path} does not state its training folds: not checked", file=sys.stderr)
     elif recorded != file_sha256(folds_path):
         raise ValueError(
-            f"{path}: trained with other folds than {folds_path}, so it may have seen images "
+            f"{path}: trained on other folds than {folds_path}, so it may have seen images "
             f"that it would predict; prepare with the same settings, or train again"
         )
 
 
 def check_markers_kept(fold_models: Sequence[FoldModel]) -> None:
-    """Raise ValueError if a model removes markers itself: it would see no image with them."""
+    """Raise ValueError if a model removes markers itself and so never sees an image with them."""
     for model in fold_models:
         removal = model.metadata.get("preprocessing", {}).get("markers", "keep")
         if removal != "keep":

@@ -1,4 +1,4 @@
-"""Trained bundles to a `Diagnoser`, ready to predict images.
+"""Load trained bundles into a `Diagnoser`, ready to predict images.
 
 from cxrloc.datasets.images.read import read_image
 from cxrloc.detection.load_diagnoser import load_diagnoser
@@ -29,18 +29,18 @@ def load_diagnoser(
     precision: str = "auto",
     runtime: str = "torch",
 ) -> Diagnoser:
-    """The engine of `tools/predict.py`, the HTTP API and the page.
+    """Load the engine behind `tools/predict.py`, the HTTP API and the page.
 
     Args:
-        classifier: bundle of the gate (`classifier.safetensors`); Grad-CAM comes from it too.
+        classifier: bundle of the gate (`classifier.safetensors`), also used for Grad-CAM.
         maskrcnn: bundle of the second localizer; None leaves it out.
         device: "cpu", "cuda", "cuda:0", or "auto": the first GPU if there is one.
         precision: "auto", "fp32" or "bf16".
-        runtime: what runs the gate's network (see `cxrloc.classification.inference.runtimes`). The
-            Mask R-CNN always runs in torch, in the number format that the gate has in its runtime.
+        runtime: runtime of the gate's network (see `cxrloc.classification.inference.runtimes`). The
+            Mask R-CNN always runs in torch, in the number format of the gate's runtime.
 
     Raises:
-        FileNotFoundError, ValueError, ImportError: for a bundle that is missing, damaged or of
+        FileNotFoundError, ValueError, ImportError: for a missing or damaged bundle or one of
             another kind, an unknown device, precision or runtime, or a runtime or backend that is
             not installed.
     """
@@ -49,7 +49,7 @@ def load_diagnoser(
         require_int8(device)
         bundle = replace(bundle, int8=load_int8(Path(classifier)))
     gate = Gate(bundle, device, precision, runtime=runtime)
-    # a batch of large images does not fit a CPU's cache and takes longer than its images one by one
+    # a batch of large images exceeds a CPU's cache and takes longer than single images
     gate.batch_size = 1 if gate.device.type == "cpu" else gate.batch_size
     detectors: list[Detector] = []
     if maskrcnn is not None:
@@ -61,7 +61,7 @@ def load_diagnoser(
 def bundle_files(
     classifier: str | Path, maskrcnn: str | Path | None = None, runtime: str = "torch"
 ) -> dict[str, Path]:
-    """Kind of each file that `load_diagnoser` reads -> its path."""
+    """Return kind -> path of each file that `load_diagnoser` reads."""
     files = {"classifier": Path(classifier)}
     if runtime == INT8:
         files["int8"] = int8_path(Path(classifier))

@@ -1,4 +1,4 @@
-"""All localizers by name. Adding one = one file that defines it + one line in `LOCALIZERS`."""
+"""List all localizers by name. To add one, define it in a file and add a line to `LOCALIZERS`."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from cxrloc.localization.cam.boxes import DEEP_MEDIA, WANG
 from cxrloc.localization.cam.rules import SizedRule
 from cxrloc.localization.localizer import Localizer
 
-ALIGNED = "grad_cam_aligned"  # the one whose maps are laid where their cells look
+ALIGNED = "grad_cam_aligned"  # its maps are placed where their cells look
 
 
 @dataclass(frozen=True)
 class LocalizerInputs:
-    """Everything a localizer may be built from; each takes what it needs.
+    """Everything a localizer may be built from; each uses what it needs.
 
     Attributes:
         bundle: trained model (`.safetensors`); the controls need none.
-        ground_truth: COCO ground truth; only the controls look at it.
-        seed: of random localizers.
+        ground_truth: COCO ground truth; used only by the controls.
+        seed: seed of random localizers.
         device: `cpu`, `cuda` or `auto`.
         precision: `auto`, `fp32` or `bf16`.
-        cam_rules: disease -> rule in the place of the published one, tuned on other folds' boxes.
+        cam_rules: disease -> rule that replaces the published one, tuned on other folds' boxes.
     """
 
     bundle: Path | None = None
@@ -42,10 +42,10 @@ class LocalizerEntry:
     """One line of the registry.
 
     Attributes:
-        build: makes the localizer; imports heavy modules itself, so that listing names is free.
-        bundle_file: the model file to look for in `RUN/fold0`, `RUN/fold1`, ...; None: a control.
-        has_maps: its boxes come from heat maps, which it returns too.
-        takes_rules: boxes are made by `cam_rules`, where given.
+        build: makes the localizer; imports heavy modules itself, so that listing names is fast.
+        bundle_file: model file to look for in `RUN/fold0`, `RUN/fold1`, ...; None for a control.
+        has_maps: its boxes come from heat maps, which it also returns.
+        takes_rules: `cam_rules`, if given, make its boxes.
     """
 
     build: Callable[[LocalizerInputs], Localizer]
@@ -55,18 +55,18 @@ class LocalizerEntry:
 
 
 def build_localizer(name: str, inputs: LocalizerInputs) -> Localizer:
-    """The localizer of that name.
+    """Build the localizer with this name.
 
     Raises:
-        ValueError: for an unknown name (the known ones are listed) or a missing input.
+        ValueError: for an unknown name (with a list of valid ones) or a missing input.
     """
     return localizer_entry(name).build(inputs)
 
 
 def localizer_entry(name: str) -> LocalizerEntry:
-    """Line of the registry, or a ValueError that lists the known names."""
+    """Line of the registry, or a ValueError that lists the valid names."""
     if name not in LOCALIZERS:
-        raise ValueError(f"unknown localizer {name!r}; known are {', '.join(LOCALIZERS)}")
+        raise ValueError(f"unknown localizer {name!r}; expected one of {', '.join(LOCALIZERS)}")
     return LOCALIZERS[name]
 
 
@@ -111,7 +111,7 @@ def _control(inputs: LocalizerInputs, name: str) -> Localizer:
 
 def _bundle(inputs: LocalizerInputs, name: str) -> Path:
     if inputs.bundle is None:
-        raise ValueError(f"{name} needs a trained model: give its .safetensors bundle")
+        raise ValueError(f"{name} needs a trained model: pass its .safetensors bundle")
     return inputs.bundle
 
 

@@ -1,7 +1,7 @@
-"""Mask R-CNN as one more localizer, whichever backend trained it.
+"""Use Mask R-CNN as a localizer, whichever backend trained it.
 
-A backend is a module with two functions (see `Backend`); adding one = one module + one line in
-`BACKENDS`.
+A backend is a module with two functions (see `Backend`); to add one, write the module and add a
+line to `BACKENDS`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from cxrloc.localization.localizer import Localization, LocalizerOutput
 
 FloatArray = npt.NDArray[np.float64]
 
-# name -> module; imported only when asked for, so that an optional backend costs nothing
+# name -> module; imported only on demand, so that an optional backend costs nothing
 BACKENDS: dict[str, str] = {
     "torchvision": "cxrloc.detection.torchvision_backend.backend",
     "detectron2": "cxrloc.detection.detectron2_backend.backend",
@@ -44,7 +44,7 @@ _MASK_ZOOM = 8
 
 @dataclass(frozen=True)
 class Detections:
-    """All detections on one image, strongest first.
+    """All detections on one image, by descending score.
 
     Attributes:
         image_id: the image.
@@ -53,7 +53,7 @@ class Detections:
         scores: (M,) in [0, 1].
         diseases: M names.
         masks: (M, 28, 28) mask probabilities over each box (cell (0, 0) at its top left), or None.
-            Pasting them into the frame is expensive, so it is done by `pasted_mask` when asked for.
+            `pasted_mask` pastes them into the frame on demand, which is expensive.
     """
 
     image_id: str
@@ -80,7 +80,7 @@ class Detections:
         return len(self.diseases)
 
     def mask_boxes_xyxy(self, threshold: float = 0.5) -> FloatArray:
-        """(M, 4) boxes around the masks over `threshold`; NaN where a mask is empty or missing."""
+        """(M, 4) boxes around the masks above `threshold`; NaN if a mask is empty or missing."""
         boxes = np.full((len(self), 4), np.nan)
         for row, mask in enumerate([] if self.masks is None else self.masks):
             boxes[row] = _box_around(_enlarged(mask), self.boxes_xyxy[row], threshold)
@@ -93,7 +93,7 @@ class Detections:
             return frame
         x1, y1 = np.floor(self.boxes_xyxy[row, :2]).astype(int)
         x2, y2 = np.ceil(self.boxes_xyxy[row, 2:]).astype(int)
-        # the box's corners are seldom whole pixels: sample the mask at the centre of every pixel
+        # box corners are rarely whole pixels: sample the mask at the centre of every pixel
         side_wh = self.boxes_xyxy[row, 2:] - self.boxes_xyxy[row, :2]
         cells = self.masks.shape[1]
         columns = (np.arange(x1, x2) + 0.5 - self.boxes_xyxy[row, 0]) / side_wh[0] * cells - 0.5
@@ -128,18 +128,18 @@ class Predictor(Protocol):
     """A trained network, ready to predict.
 
     Attributes:
-        runtime: what runs it, for the records: program, number format and device.
+        runtime: name of the runtime for the records: program, number format and device.
     """
 
     runtime: str
 
     def predict(self, images: Sequence[LoadedImage]) -> list[Detections]:
-        """Detections of each image, in the given order, in each image's original frame."""
+        """Detections of each image, in input order and in the image's original frame."""
         ...
 
 
 class Backend(Protocol):
-    """What a backend module offers, as module-level functions."""
+    """Module-level functions of a backend module."""
 
     def train_detector(
         self,
@@ -150,11 +150,11 @@ class Backend(Protocol):
         init: Init,
         extra: Mapping[str, Any],
     ) -> Path:
-        """Train one detector, resuming where an earlier, killed call in `out_dir` stopped.
+        """Train one detector, resuming an interrupted call in `out_dir`.
 
         Args:
-            validation_set: the best weights by mean IoU on it are kept; None keeps the last.
-            extra: JSON-ready values that the bundle's metadata must hold besides `bundle_metadata`.
+            validation_set: the best weights by mean IoU on it are kept; with None the last ones.
+            extra: JSON-ready values to add to `bundle_metadata` in the bundle.
 
         Returns:
             `MaskRCNNFolder(out_dir).detector`, a bundle of kind `maskrcnn`.
@@ -168,28 +168,26 @@ class Backend(Protocol):
         device: str = "auto",
         precision: str | None = None,
     ) -> Predictor:
-        """Predictor from what `read_bundle` gave; precision None is that of the training."""
+        """Build a predictor from a bundle's content; precision None means the training's."""
         ...
 
 
 def load_backend(name: str) -> Backend:
-    """The backend's module.
+    """Import the backend's module.
 
     Raises:
-        ValueError: for an unknown name; the known ones are listed.
-        ImportError: with the way to install it, when an optional backend is missing.
+        ValueError: for an unknown name, listing the valid ones.
+        ImportError: with the install command, if an optional backend is missing.
     """
     if name not in BACKENDS:
-        raise ValueError(f"unknown backend {name!r}; known are {', '.join(BACKENDS)}")
+        raise ValueError(f"unknown backend {name!r}; expected one of {', '.join(BACKENDS)}")
     if name == "detectron2" and importlib.util.find_spec("detectron2") is None:
         raise ImportError(DETECTRON2_HELP)
     return cast(Backend, importlib.import_module(BACKENDS[name]))
 
 
 def bundle_metadata(config: DetectorConfig, extra: Mapping[str, Any]) -> dict[str, Any]:
-    """Metadata of a `maskrcnn` bundle: what `load` needs to build the network again, and
-    `extra`.
-    """
+    """Metadata of a `maskrcnn` bundle: what `load` needs to rebuild the network, and `extra`."""
     return {
         "kind": "maskrcnn",
         "backend": config.backend,
@@ -205,10 +203,10 @@ def bundle_metadata(config: DetectorConfig, extra: Mapping[str, Any]) -> dict[st
 def load_predictor(
     path: Path, device: str = "auto", precision: str | None = None
 ) -> tuple[Predictor, dict[str, Any]]:
-    """Predictor and metadata of a `maskrcnn` bundle.
+    """Load the predictor and metadata of a `maskrcnn` bundle.
 
     Raises:
-        ValueError: when the file is no such bundle, or its backend is not known.
+        ValueError: if the file is not such a bundle, or its backend is unknown.
     """
     tensors, metadata = read_bundle(path, "maskrcnn")
     backend = load_backend(str(metadata.get("backend")))
@@ -220,8 +218,8 @@ class MaskRCNNLocalizer:
 
     Args:
         model: path of a `maskrcnn` bundle, or a predictor.
-        box_from: `box` returns the box head's box; `mask` the box around the mask over .5 (a
-            detection whose mask is empty is left out). The two heads are scored separately.
+        box_from: `box` returns the box head's box; `mask` the box around the mask above .5
+            (detections with an empty mask are left out). The two heads are scored separately.
         with_masks: fill `Localization.mask` in the original frame (slow and large; off by default).
     """
 
@@ -243,11 +241,11 @@ class MaskRCNNLocalizer:
 
     @property
     def runtime(self) -> str:
-        """What runs the network, for the records."""
+        """Name of the runtime, for the records."""
         return self.predictor.runtime
 
     def localize(self, images: Sequence[LoadedImage], diseases: Sequence[str]) -> LocalizerOutput:
-        """Every detection of the asked diseases, strongest first within an image."""
+        """All detections of the requested diseases, by descending score within an image."""
         detections = self.predictor.predict(images)
         return LocalizerOutput(
             tuple(box for image in detections for box in self.from_detections(image, diseases))
@@ -256,7 +254,7 @@ class MaskRCNNLocalizer:
     def from_detections(
         self, detections: Detections, diseases: Sequence[str]
     ) -> Iterator[Localization]:
-        """Localizations from detections that are already there (one pass, two localizers)."""
+        """Convert existing detections to localizations (one pass serves two localizers)."""
         boxes = detections.boxes_xyxy if self.box_from == "box" else detections.mask_boxes_xyxy()
         for row, disease in enumerate(detections.diseases):
             x1, y1, x2, y2 = (float(value) for value in boxes[row])

@@ -1,6 +1,4 @@
-"""Train one detector per patient fold and predict every image by the detector that has not seen its
-patient.
-"""
+"""Train one detector per patient fold; predict each image by the one that never saw its patient."""
 
 from __future__ import annotations
 
@@ -51,7 +49,7 @@ _CHUNK = 16
 
 @dataclass(frozen=True)
 class _Run:
-    """What all folds share."""
+    """Data shared by all folds."""
 
     config: MaskRCNNConfig
     prepared: PreparedData
@@ -63,17 +61,17 @@ class _Run:
 
 
 def run_maskrcnn(config: MaskRCNNConfig) -> Path:
-    """Train and predict every asked fold; finished folds are skipped. Returns the run folder.
+    """Train and predict every requested fold; finished folds are skipped. Return the run folder.
 
-    Writes `fold{k}/maskrcnn.safetensors`, its training images and logs, then over all folds run
-    `mask_rcnn.json` (the box head's boxes), `mask_rcnn_mask_box.json` (boxes around the masks),
-    each with its sidecar, `mask_rcnn_masks.json` (masks in the frame of `size` pixels),
+    Writes `fold{k}/maskrcnn.safetensors` with its training images and logs. Then, for all folds
+    run, `mask_rcnn.json` (the box head's boxes) and `mask_rcnn_mask_box.json` (boxes around the
+    masks), each with its sidecar, `mask_rcnn_masks.json` (masks in the frame of `size` pixels),
     `coco_ap.json`, `coco_ap.md` and `manifest.json`. Under torchrun all processes train together.
     """
     started = time.time()
     load_backend(config.backend)
     with torch_threads(config.train.threads), process_group(config.train.device):
-        member().images_per_step(config.train.batch_size)  # before anything takes time
+        member().images_per_step(config.train.batch_size)  # checks itself before anything slow
         run = _prepare(config)
         folds = config.test_folds(run.prepared.k)
         looked_at = [_run_fold(run, fold) for fold in folds]
@@ -102,7 +100,7 @@ def _prepare(config: MaskRCNNConfig) -> _Run:
     unknown = [d for d in diseases if d not in has_box]
     if unknown or not diseases:
         raise ValueError(
-            f"data.diseases {unknown}: no box of it in {prepared.root}; there are {categories}"
+            f"data.diseases {unknown}: no box in {prepared.root}; expected some of {categories}"
         )
     all_images = config.data.predict == "all" or config.data.negatives > 0
     radiographs = [r for r in prepared.radiographs if all_images or r.boxes]
@@ -267,9 +265,7 @@ def average_precision(
     masks: Sequence[Mapping[str, Any]],
     size: int,
 ) -> tuple[AveragePrecision, AveragePrecision]:
-    """Box AP in the original frame and mask AP in the frame of `size` pixels, on the given
-    images.
-    """
+    """Box AP in the original frame and mask AP in the frame of `size` pixels, on these images."""
     asked = set(image_ids)
     truth = {
         **coco,

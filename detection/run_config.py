@@ -1,4 +1,4 @@
-"""A run of tools/train_maskrcnn.py: its settings, and the files that it writes, by name."""
+"""Define the settings of a run of tools/train_maskrcnn.py, and name its files."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ MASK_RCNN = "maskrcnn.safetensors"
 
 @dataclass(frozen=True)
 class MaskRCNNFolder:
-    """Where the files of a run are, or those of one fold of it."""
+    """Paths of the files of a run, or of one of its folds."""
 
     path: Path
 
@@ -48,7 +48,7 @@ class MaskRCNNFolder:
 
     @property
     def predicted(self) -> Path:
-        """What a fold's boxes and masks were predicted from."""
+        """Record of the source of a fold's boxes and masks."""
         return self.path / "predicted.json"
 
     @property
@@ -66,23 +66,23 @@ class MaskRCNNFolder:
 
 @dataclass(frozen=True)
 class DataConfig:
-    """What is trained on and predicted.
+    """The images to train on and to predict.
 
     Attributes:
-        prepared: folder that tools/prepare_data.py wrote.
-        folds: test folds to run, or all. A fold's detector is trained on all other folds, and
-            predicts the images of its own.
-        validation: keep fold (test + 1) mod k out of the training and keep the weights that are
-            best on it. Off: its images are trained on as well, and the last weights are kept; with
-            a cosine down to zero they are rarely worse, and a fifth more boxes is worth more than
-            the choice.
-        negatives: images without a box to train on besides: below 1 a share of the boxed ones, from
-            1 on a number. Those labelled with one of the diseases are never negatives.
-        predict: boxed images of the test fold only, or all of it.
-        diseases: classes in order; empty takes every disease that has a box.
-        cache: folder of the decoded pixels; empty is `pixel_cache` in the prepared folder.
+        prepared: folder written by tools/prepare_data.py.
+        folds: test folds to run, or all. A fold's detector trains on all other folds and predicts
+            its own images.
+        validation: keep fold (test + 1) mod k out of the training, and keep the weights that score
+            best on it. Off: those images are used for training too, and the last weights are kept.
+            With a cosine down to zero the last weights are rarely worse, and a fifth more boxes is
+            worth more than the choice.
+        negatives: additional training images without a box: below 1 a share of the boxed ones, from
+            1 on a number. Images labelled with one of the diseases are never negatives.
+        predict: boxed images of the test fold, or all of them.
+        diseases: classes in order; empty means every disease with a box.
+        cache: folder of the decoded pixels; empty means `pixel_cache` in the prepared folder.
         workers: processes that decode images the first time.
-        strict: stop at an unreadable file, which is otherwise named, counted and left out.
+        strict: stop at an unreadable file; otherwise it is named, counted and left out.
     """
 
     prepared: str = ""
@@ -108,10 +108,10 @@ class MaskRCNNConfig:
 
     Attributes:
         out: run folder.
-        folds: `--folds 5` asks for all folds and checks that the prepared data has so many.
+        folds: `--folds 5` runs all folds and checks that the prepared data has five.
         backend: torchvision or detectron2.
         size: side of the input square in pixels, a multiple of 32.
-        seed: one seed gives one result on a CPU.
+        seed: the same seed gives the same result on a CPU.
     """
 
     out: str = ""
@@ -134,15 +134,15 @@ class MaskRCNNConfig:
         return DetectorConfig(self.backend, self.size, diseases, self.seed, self.model, self.train)
 
     def test_folds(self, k: int) -> tuple[int, ...]:
-        """Test folds to run, of the prepared data's `k`.
+        """Test folds to run, among the prepared data's `k`.
 
         Raises:
-            ValueError: for a fold that there is not, or `folds` other than `k`.
+            ValueError: for a fold that does not exist, or `folds` other than `k`.
         """
         if self.folds is not None and self.folds != k:
             raise ValueError(
                 f"--folds {self.folds}, but {self.data.prepared} was prepared with {k} folds; "
-                f"prepare it with {self.folds} folds or ask for {k}"
+                f"prepare it with {self.folds} folds or request {k}"
             )
         if self.folds is not None or self.data.folds == "all":
             return tuple(range(k))

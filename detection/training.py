@@ -1,4 +1,4 @@
-"""What trainings of both backends share: their run's identity, a check, and the optimizer."""
+"""Share code between the backends' trainings: identity of a run, checks, and the optimizer."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def run_mark(
     validation_set: DetectionSet | None,
     init: Init,
 ) -> str:
-    """Hash of everything that decides a detector's weights: settings, boxes, first weights."""
+    """Hash of everything that determines a detector's weights: settings, boxes, initial weights."""
     settings = dataclasses.asdict(config)
     for part, name in (
         ("train", "checkpoint_every"),
@@ -44,10 +44,10 @@ def run_mark(
 
 
 def is_finished(bundle: Path, mark: str) -> bool:
-    """Whether the run of this `run_mark` has already written its bundle.
+    """Whether the run with this `run_mark` has already written its bundle.
 
     Raises:
-        ValueError: when the bundle is that of another run.
+        ValueError: if the bundle belongs to another run.
     """
     if not bundle.is_file():
         return False
@@ -60,25 +60,23 @@ def is_finished(bundle: Path, mark: str) -> bool:
 
 
 def check_images(train_set: DetectionSet) -> None:
-    """Refuse to train on nothing.
+    """Refuse to train without images.
 
     Raises:
-        ValueError: when there is no radiograph.
+        ValueError: if there is no radiograph.
     """
     if not len(train_set):
-        raise ValueError(
-            "there is no training image: no radiograph of the training folds has a box"
-        )
+        raise ValueError("no training image: no radiograph of the training folds has a box")
 
 
 def training_facts(
     config: DetectorConfig, train_set: DetectionSet, mark: str, report: object, started: float
 ) -> dict[str, Any]:
-    """What a bundle says of its training, whichever backend made it.
+    """Facts about the training for the bundle, whichever backend made it.
 
     Args:
-        mark: of `run_mark`.
-        report: what was loaded at the start; its first line is kept.
+        mark: result of `run_mark`.
+        report: report on the initial weights; its first line is kept.
         started: seconds since the epoch.
     """
     return {
@@ -91,16 +89,16 @@ def training_facts(
 
 
 def kept_best(step: int, score: float) -> dict[str, Any]:
-    """What a bundle says of its weights where validation chose them; otherwise `KEPT_LAST`."""
+    """Facts about weights chosen by validation; otherwise use `KEPT_LAST`."""
     return {"kept": f"best of validation, step {step}", "validation_mean_iou": score}
 
 
 @contextmanager
 def torch_threads(number: int) -> Iterator[None]:
-    """Let torch compute with this many threads, 0 leaves its own choice; afterwards as before.
+    """Let torch compute with this many threads (0 keeps its default) and restore them afterwards.
 
-    Sums are added in another order with another number, so whoever trains next in this process
-    would not get the figures of a process of its own.
+    The number of threads changes the order of sums, so a later training in this process would not
+    reproduce the figures of a separate process.
     """
     before = torch.get_num_threads()
     if number:
@@ -112,27 +110,27 @@ def torch_threads(number: int) -> Iterator[None]:
 
 
 def seed_step(config: DetectorConfig, step: int) -> None:
-    """Seed what the network draws in this step, so that a resumed run draws the same."""
+    """Seed the network's random draws of this step, so that a resumed run repeats them."""
     torch.manual_seed(config.seed * 1_000_003 + step)
 
 
 def check_architecture(init: Init, architecture: str) -> None:
-    """Refuse a gate that is not of the detector's architecture.
+    """Refuse a gate with another architecture than the detector's.
 
     Raises:
-        FileNotFoundError, ValueError: for a gate that is absent, unreadable or of another one.
+        FileNotFoundError, ValueError: for a missing or unreadable gate, or another architecture.
     """
     if init.kind != "gate" or init.path is None:
         return
     trained = read_metadata(init.path, "classifier")["architecture"]
     if trained != architecture:
         raise ValueError(
-            f"{init.path} is a {trained}; set model.architecture to it, it is {architecture}"
+            f"{init.path} is a {trained}, but model.architecture is {architecture}; set it to match"
         )
 
 
 def check_gate(path: Path, fold: int, folds_sha256: str) -> None:
-    """Refuse a classifier that has been trained on images of the detector's test fold.
+    """Refuse a classifier trained on images of the detector's test fold.
 
     Raises:
         ValueError: for the bundle of another fold, or of other folds.
@@ -140,12 +138,12 @@ def check_gate(path: Path, fold: int, folds_sha256: str) -> None:
     metadata = read_metadata(path, "classifier")
     gate_fold = metadata.get("fold")
     if gate_fold is None:
-        print(f"{path} belongs to no fold: make sure that its training images hold no boxed image")
+        print(f"{path} belongs to no fold: make sure that it was not trained on boxed images")
         return
     if gate_fold != fold:
         raise ValueError(
-            f"{path} was trained with test fold {gate_fold}, on images that fold {fold} is "
-            "tested on; set model.gate to the run folder with all folds"
+            f"{path} was trained with test fold {gate_fold}, on images used to test fold {fold}; "
+            "set model.gate to the run folder with all folds"
         )
     made_with = metadata.get("manifest", {}).get("hashes", {}).get("folds", folds_sha256)
     if made_with != folds_sha256:

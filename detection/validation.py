@@ -1,6 +1,4 @@
-"""A cheap validation score of a detector: mean IoU of each disease's strongest box with its ground
-truth.
-"""
+"""Score a detector cheaply: mean IoU of each disease's strongest box with its ground truth."""
 
 from __future__ import annotations
 
@@ -17,16 +15,14 @@ from cxrloc.localization.boxes import iou
 
 
 def image_of(radiograph: Radiograph, squares: Squares, size: int) -> LoadedImage:
-    """Image from a cached square, its padding cut off, so that it is a resized copy of the
-    original.
-    """
+    """Crop the padding from a cached square, which leaves a resized copy of the original."""
     width, height = fitted(radiograph.size_hw, size)
     pixels = np.asarray(squares[radiograph.image_id])[:height, :width]
     return radiograph.image(pixels)
 
 
 def images_of(data: DetectionSet) -> Iterator[LoadedImage]:
-    """Images of a detection set, one after the other."""
+    """Yield the images of a detection set."""
     return (image_of(radiograph, data.squares, data.size) for radiograph in data.radiographs)
 
 
@@ -53,7 +49,7 @@ def best_ious(
     """IoU of each ground-truth box with the strongest detection of its disease.
 
     Args:
-        boxes_xyxy: the detections' boxes to score: `found.boxes_xyxy`, or those around the masks.
+        boxes_xyxy: boxes of the detections to score: `detections.boxes_xyxy`, or around the masks.
     """
     values = []
     for box in radiograph.boxes:

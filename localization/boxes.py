@@ -1,4 +1,4 @@
-"""Overlap measures and conversions of (N, 4) boxes: xyxy, absolute pixels of the original image."""
+"""Measure overlap and convert (N, 4) boxes: xyxy, absolute pixels of the original image."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ FloatArray = npt.NDArray[np.float64]
 
 
 def as_boxes(boxes: npt.ArrayLike, name: str = "boxes") -> FloatArray:
-    """Boxes as an (N, 4) float64 array; an empty list becomes shape (0, 4).
+    """Convert boxes to an (N, 4) float64 array; an empty list becomes shape (0, 4).
 
     Raises:
         ValueError: for any other shape and for values that are not finite.
@@ -26,19 +26,19 @@ def as_boxes(boxes: npt.ArrayLike, name: str = "boxes") -> FloatArray:
 
 
 def xyxy_to_xywh(boxes_xyxy: npt.ArrayLike) -> FloatArray:
-    """Corner boxes (left, top, right, bottom) as COCO's (left, top, width, height)."""
+    """Convert corner boxes (left, top, right, bottom) to COCO's (left, top, width, height)."""
     boxes = as_boxes(boxes_xyxy, "boxes_xyxy")
     return np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1)
 
 
 def xywh_to_xyxy(boxes_xywh: npt.ArrayLike) -> FloatArray:
-    """COCO's (left, top, width, height) as corner boxes (left, top, right, bottom)."""
+    """Convert COCO's (left, top, width, height) to corner boxes (left, top, right, bottom)."""
     boxes = as_boxes(boxes_xywh, "boxes_xywh")
     return np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], axis=1)
 
 
 def clip_boxes_xyxy(boxes_xyxy: npt.ArrayLike, size_hw: tuple[int, int]) -> FloatArray:
-    """Boxes cut off at the frame (0, 0, width, height). One wholly outside is left without area."""
+    """Clip boxes to the frame (0, 0, width, height). A box entirely outside keeps no area."""
     height, width = size_hw
     if height < 1 or width < 1:
         raise ValueError(f"size_hw: expected positive (height, width), got {size_hw}")
@@ -54,7 +54,7 @@ def box_areas(boxes_xyxy: npt.ArrayLike) -> FloatArray:
 
 
 def iou(predicted_xyxy: npt.ArrayLike, truth_xyxy: npt.ArrayLike) -> FloatArray:
-    """|P and G| / |P or G| of box i with box i, shape (N,). 0 where both are degenerate."""
+    """|P and G| / |P or G| of box i with box i, shape (N,). 0 if both are degenerate."""
     overlap, predicted, truth = _paired_areas(predicted_xyxy, truth_xyxy)
     return _ratio(overlap, _union(overlap, predicted, truth))
 
@@ -62,14 +62,14 @@ def iou(predicted_xyxy: npt.ArrayLike, truth_xyxy: npt.ArrayLike) -> FloatArray:
 def iobb(predicted_xyxy: npt.ArrayLike, truth_xyxy: npt.ArrayLike) -> FloatArray:
     """|P and G| / |P|: intersection over the DETECTED box (Wang et al. 2017), shape (N,).
 
-    A one-pixel box inside G has IoBB 1: never read it without `iogt`. 0 where P is degenerate.
+    A one-pixel box inside G has IoBB 1: never read it without `iogt`. 0 if P is degenerate.
     """
     overlap, predicted, _ = _paired_areas(predicted_xyxy, truth_xyxy)
     return _ratio(overlap, predicted)
 
 
 def iogt(predicted_xyxy: npt.ArrayLike, truth_xyxy: npt.ArrayLike) -> FloatArray:
-    """|P and G| / |G|: the share of the ground-truth box that is covered, shape (N,)."""
+    """|P and G| / |G|: the covered share of the ground-truth box, shape (N,)."""
     overlap, _, truth = _paired_areas(predicted_xyxy, truth_xyxy)
     return _ratio(overlap, truth)
 

@@ -1,4 +1,4 @@
-"""What a localizer is: given images and disease names, it says where the diseases are."""
+"""Define a localizer: given images and disease names, it returns the boxes of the diseases."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Localization:
 
     Attributes:
         image_id: the image.
-        disease: the disease that the box is for.
+        disease: disease of the box.
         box_xyxy: left, top, right, bottom in absolute pixels of the ORIGINAL image.
         score: confidence; comparable within one localizer and disease only.
         mask: (H, W) bool in the original frame, or None.
@@ -49,11 +49,11 @@ def best_by_score(
     boxes: Iterable[Localization],
     disease_of: Callable[[Localization], str] = operator.attrgetter("disease"),
 ) -> dict[tuple[str, str], Localization]:
-    """(image_id, disease) -> its box of the highest score, of equal ones the first.
+    """(image_id, disease) -> its box with the highest score, the first among equals.
 
     Args:
-        boxes: of any images and diseases.
-        disease_of: another name for a box's disease; boxes of the same name compete.
+        boxes: boxes of any images and diseases.
+        disease_of: replaces a box's disease; boxes with the same result compete.
     """
     best: dict[tuple[str, str], Localization] = {}
     for box in boxes:
@@ -65,14 +65,13 @@ def best_by_score(
 
 @dataclass(frozen=True)
 class LocalizerOutput:
-    """What a localizer says of some images and diseases.
+    """Predictions of a localizer for some images and diseases.
 
     Attributes:
-        boxes: any number for a pair of image and disease, none included.
-        maps: (h, w) heat map of each pair, as the network gives it; None for a localizer without
-            heat maps.
-        facts: JSON-ready values that belong to the boxes of a pair, such as the gate's
-            decision.
+        boxes: any number per pair of image and disease, including none.
+        maps: (h, w) heat map per pair, as the network gives it; None for a localizer without heat
+            maps.
+        facts: JSON-ready values about the boxes of a pair, for example the gate's decision.
     """
 
     boxes: tuple[Localization, ...]
@@ -82,7 +81,7 @@ class LocalizerOutput:
 
 @runtime_checkable
 class Localizer(Protocol):
-    """Boxes the requested diseases on images, and no others."""
+    """Boxes only the requested diseases on images."""
 
     @property
     def name(self) -> str: ...

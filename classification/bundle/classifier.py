@@ -1,4 +1,4 @@
-"""The bundle of a classifier on disk: weights, diseases, thresholds, preprocessing, manifest."""
+"""Read and write a classifier bundle: weights, diseases, thresholds, preprocessing, manifest."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ClassifierBundle:
-    """A trained classifier with all that using it needs.
+    """A trained classifier with everything needed to use it.
 
     Attributes:
         model: in evaluation mode.
         diseases: names of the logits, in order.
-        thresholds: operating threshold per disease; None where validation data could not give one.
+        thresholds: operating threshold per disease; None if validation data could not provide one.
         mean_box_sizes: disease -> (width, height) of its mean training box as fractions of the
-            frame's long side; only diseases with boxes.
-        manifest: of the run that trained it.
-        metadata: everything else that the file holds (`fold`, `k`, `train_ids_sha256`, ...).
-        examination_thresholds: operating threshold per disease of an examination's mean
-            probability, chosen on validation data; empty without examinations of several images.
+            frame's long side; only for diseases with boxes.
+        manifest: manifest of the training run.
+        metadata: everything else in the file (`fold`, `k`, `train_ids_sha256`, ...).
+        examination_thresholds: operating threshold per disease for an examination's mean
+            probability, chosen on validation data; empty without multi-image examinations.
         int8: INT8 weights from the file next to this one, for the runtime that needs them.
     """
 
@@ -88,7 +88,7 @@ def load_classifier(path: Path) -> ClassifierBundle:
     """Read a bundle back; the model is in evaluation mode on the CPU.
 
     Raises:
-        FileNotFoundError, ValueError: see `read_bundle`; also when tensors do not fit the metadata.
+        FileNotFoundError, ValueError: see `read_bundle`; also if tensors do not fit the metadata.
     """
     tensors, meta = read_bundle(path, "classifier")
     _check_name(f"architecture in {path}", meta["architecture"], tuple(ARCHITECTURES))
@@ -117,7 +117,7 @@ def load_classifier(path: Path) -> ClassifierBundle:
 
 
 def fingerprint(tensors: Mapping[str, torch.Tensor], more: str = "") -> str:
-    """16 hexadecimal digits that tell tensors, and `more`, from others."""
+    """Fingerprint of tensors and the text `more`, as 16 hexadecimal digits."""
     digest = hashlib.sha256(more.encode())
     for name, tensor in tensors.items():
         digest.update(name.encode())

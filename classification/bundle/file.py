@@ -22,19 +22,19 @@ _KEY = "cxrloc"
 def write_bundle(
     path: Path, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, Any]
 ) -> None:
-    """Write a bundle to a temporary name next to `path`, then rename: never a half-written file.
+    """Write a bundle atomically: first under a temporary name next to `path`, then renamed.
 
     Args:
-        path: the `.safetensors` file; its folder is made.
+        path: the `.safetensors` file; its folder is created.
         tensors: state of the network, on any device.
         metadata: JSON-ready values; `kind` is one of `KINDS`. The research-use notice is added.
 
     Raises:
-        ValueError: for an unknown kind, or metadata that JSON cannot hold (NaN included).
+        ValueError: for an unknown kind, or metadata that JSON cannot represent (such as NaN).
     """
     _check_kind(metadata.get("kind"), path)
     text = json.dumps({**metadata, "notice": f"{RESEARCH_USE}."}, allow_nan=False)
-    # a clone each: channels_last and shared tensors are refused by safetensors
+    # clone each tensor: safetensors refuses channels_last and shared memory
     plain = {
         name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
         for name, tensor in tensors.items()
@@ -42,22 +42,22 @@ def write_bundle(
     with whole_file(path) as temporary:
         try:
             save_file(plain, temporary, metadata={_KEY: text})
-        except SafetensorError as error:  # a full disk, say: not an OSError of its own
+        except SafetensorError as error:  # for example on a full disk, instead of an OSError
             raise OSError(f"cannot write {path}: {error}") from error
 
 
 def read_bundle(
     path: Path, kind: str | None = None
 ) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-    """Tensors (on the CPU) and metadata of a bundle.
+    """Read the tensors (on the CPU) and metadata of a bundle.
 
     Args:
-        path: a file that `write_bundle` wrote.
-        kind: what the caller can use; None takes any kind.
+        path: a file written by `write_bundle`.
+        kind: kind that the caller can use; None accepts any kind.
 
     Raises:
-        FileNotFoundError: when there is no such file.
-        ValueError: for a file that is no bundle, or one of another kind.
+        FileNotFoundError: if the file is missing.
+        ValueError: for a file that is not a bundle, or a bundle of another kind.
     """
     metadata = read_metadata(path, kind)
     with _opened(path) as handle:
@@ -65,12 +65,12 @@ def read_bundle(
 
 
 def read_metadata(path: Path, kind: str | None = None) -> dict[str, Any]:
-    """Metadata of a bundle, its tensors left unread; arguments and errors of `read_bundle`."""
+    """Read only the metadata of a bundle; arguments and errors as in `read_bundle`."""
     with _opened(path) as handle:
         text = (handle.metadata() or {}).get(_KEY)
     if text is None:
         raise ValueError(
-            f"{path} holds tensors but no cxrloc metadata: it is plain weights, not a bundle; "
+            f"{path} contains tensors but no cxrloc metadata: it is plain weights, not a bundle; "
             "expected a file written by a training tool of this project"
         )
     metadata: dict[str, Any] = json.loads(text)

@@ -1,4 +1,4 @@
-"""The INT8 weights of a gate on disk, made by `int8_calibration`."""
+"""Read and write a gate's INT8 weights, made by `int8_calibration`."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ KIND = "int8"
 
 
 def bundle_fingerprint(bundle: ClassifierBundle) -> str:
-    """Of all that INT8 weights depend on: the backbone, and the preprocessing but for its size."""
+    """Fingerprint of everything INT8 weights depend on: backbone and preprocessing without size."""
     values, tensors = stored(bundle.preprocessing)
     values = {name: value for name, value in values.items() if name != "size"}
     return fingerprint({**bundle.model.backbone.state_dict(), **tensors}, str(values))
 
 
 def int8_path(classifier: Path) -> Path:
-    """Where the INT8 weights of a bundle are kept: `classifier.int8.safetensors` next to it."""
+    """Path of a bundle's INT8 weights: `classifier.int8.safetensors` next to it."""
     return classifier.with_name(f"{classifier.name.removesuffix('.safetensors')}.int8.safetensors")
 
 
@@ -53,13 +53,13 @@ def save_int8(path: Path, int8: Int8Backbone) -> None:
 
 
 def load_int8(classifier: Path) -> Int8Backbone:
-    """The INT8 weights that were made for a bundle.
+    """Read the INT8 weights made for a bundle.
 
     Args:
         classifier: the bundle's own file, `classifier.safetensors`.
 
     Raises:
-        FileNotFoundError, ValueError: when there are none, or their file is damaged.
+        FileNotFoundError, ValueError: if they are missing or damaged.
     """
     path = int8_path(classifier)
     if not path.is_file():
@@ -81,5 +81,5 @@ def load_int8(classifier: Path) -> Int8Backbone:
         return Int8Backbone(layers, grey, tuple(meta["left"]), meta["fingerprint"], meta)
     except KeyError as error:
         raise ValueError(
-            f"{path}: {error} is missing; make it again (tools/experiments/quantize.py)"
+            f"{path}: {error} is missing; make the file again (tools/experiments/quantize.py)"
         ) from error

@@ -1,8 +1,8 @@
-"""From images to the tensor that a network is given; the same in training and prediction.
+"""Convert images to the network's input tensor, identically in training and prediction.
 
-An image loses its markers if the run asks for it, is fitted into its square, made into the channels
-of `model.input` (see `cxrloc.datasets.images.transforms.input_channels`) and standardised: by
-ImageNet's mean and deviation, or each pixel by its mean and deviation over the training images.
+An image optionally loses its markers, is fitted into a square, converted into the channels of
+`model.input` (see `cxrloc.datasets.images.transforms.input_channels`) and standardised, either by
+ImageNet's mean and deviation or per pixel over the training images.
 """
 
 from __future__ import annotations
@@ -29,18 +29,18 @@ _PREFIX = "preprocessing."
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """Images -> uint8 squares -> network input: / 255, minus the mean, by the deviation.
+    """Images -> uint8 squares -> network input: / 255, minus the mean, divided by the deviation.
 
     Attributes:
         size: side S of the square network input, pixels.
-        mean, std: per channel, of values in 0..1; a single channel takes their means.
-        clahe_clip: clip limit of the equalisation that every image gets in its square; 0 is off.
+        mean, std: per channel, for values in 0..1; a single channel uses their means.
+        clahe_clip: clip limit of the equalisation applied to every image in its square; 0 is off.
         input: a key of `INPUTS`.
-        image: mean and deviation of each pixel, in 0..1, of shape (S, S), for an enhanced input
-            (3, S, S), that count instead of `mean` and `std`. A pixel whose deviation is under one
-            grey level (1/255: padding around all images, say) is divided by 1. Where most images
-            are dark, what is bright there, a side marker above all, lies many deviations off.
-        markers: what becomes of burnt-in letters, see
+        image: mean and deviation of each pixel, in 0..1, of shape (S, S), or (3, S, S) for enhanced
+            input; they replace `mean` and `std`. A pixel with a deviation under one grey level
+            (1/255: for example padding around all images) is divided by 1. Where most images are
+            dark, a bright spot, above all a side marker, is many deviations off.
+        markers: how to remove burned-in letters, see
             `cxrloc.datasets.images.markers.remove_markers`.
     """
 
@@ -58,7 +58,7 @@ class Preprocessing:
                 f"input size {self.size}, expected a multiple of 32 from {MIN_SIZE} to {MAX_SIZE}"
             )
         if self.input not in INPUTS:
-            raise ValueError(f"unknown input {self.input!r}; known are {', '.join(INPUTS)}")
+            raise ValueError(f"unknown input {self.input!r}; expected one of {', '.join(INPUTS)}")
         check_markers(self.markers)
         if self.image is not None and self.image.mean.shape != self._square_shape:
             raise ValueError(
@@ -67,7 +67,7 @@ class Preprocessing:
 
     @property
     def channels(self) -> int:
-        """Channels C of the network's input, 1 or 3."""
+        """Number of channels C of the network's input, 1 or 3."""
         return INPUTS[self.input]
 
     @property
@@ -75,9 +75,9 @@ class Preprocessing:
         return (3, self.size, self.size) if self.input == "enhanced" else (self.size, self.size)
 
     def squares(self, images: Sequence[LoadedImage]) -> npt.NDArray[np.uint8]:
-        """(N, S, S) uint8: images fitted into the square, aspect kept, top left, zeros beyond.
+        """(N, S, S) uint8: images fitted into the square, aspect kept, top left, padded with zeros.
 
-        Equalised if this preprocessing says so. Of an enhanced input (N, 3, S, S).
+        Equalised if so configured. (N, 3, S, S) for enhanced input.
         """
         if not images:
             return np.zeros((0, *self._square_shape), np.uint8)
@@ -86,7 +86,7 @@ class Preprocessing:
         return np.stack([input_channels(s, self.input, self.clahe_clip) for s in squares])
 
     def to_tensor(self, squares: npt.NDArray[np.uint8] | torch.Tensor) -> torch.Tensor:
-        """`squares`, uint8 or float in 0..255, to (N, C, S, S) float32, channels last in memory."""
+        """Convert `squares`, uint8 or float in 0..255, to (N, C, S, S) float32, channels last."""
         images = torch.as_tensor(squares)
         if tuple(images.shape[1:]) != self._square_shape:
             expected = ", ".join(map(str, self._square_shape))
@@ -96,20 +96,20 @@ class Preprocessing:
         return self.normalise(images.float())
 
     def normalise(self, images: torch.Tensor) -> torch.Tensor:
-        """(N, S, S) or (N, 3, S, S) in 0..255, of any side S, to (N, C, S, S), channels last."""
+        """Standardise (N, S, S) or (N, 3, S, S) in 0..255, any side S, to (N, C, S, S)."""
         scale, shift = self._affine(images)
         x = images.new_empty(len(images), *images.shape[-2:], self.channels)
-        for c in range(self.channels):  # all at once, in rows of C numbers, takes 3 to 5 x as long
+        for c in range(self.channels):  # all channels at once take 3 to 5 x as long
             plane = images if images.ndim == 3 else images[:, c]
             torch.addcmul(shift[..., c], plane, scale[..., c], out=x[..., c])
         return x.permute(0, 3, 1, 2)
 
     def from_images(self, images: Sequence[LoadedImage]) -> torch.Tensor:
-        """Network input (N, C, S, S) of images."""
+        """Network input (N, C, S, S) from images."""
         return self.to_tensor(self.squares(images))
 
     def _affine(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Factor and summand of grey values in 0..255: (C,), or (S, S, C) of a mean image."""
+        """Factor and summand for grey values in 0..255: (C,), or (S, S, C) with a mean image."""
         if self.image is not None:
             return self._affine_image(self.image, images)
         constants = np.array([self.mean, self.std])
@@ -118,9 +118,9 @@ class Preprocessing:
 
     @property
     def grey_affine(self) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
-        """Factors and summands, per channel, of grey values in 0..255 that every channel shares.
+        """Factors and summands, per channel, for grey values in 0..255 shared by all channels.
 
-        None where channels differ (an enhanced input) or pixels do (a mean image).
+        None if channels differ (enhanced input) or pixels differ (a mean image).
         """
         if self.image is not None or self.input == "enhanced":
             return None
@@ -133,7 +133,7 @@ class Preprocessing:
         side = images.shape[-1]
         planes = torch.from_numpy(np.stack([image.mean, image.deviation]).astype(np.float32))
         mean, std = planes.view(2, -1, self.size, self.size).to(images.device)
-        if side != self.size:  # of images trained at half size
+        if side != self.size:  # images trained at half size
             mean, std = (F.adaptive_avg_pool2d(plane, side) for plane in (mean, std))
         std = torch.where(std < 1 / 255, 1.0, std)
         shape = self.channels, side, side
@@ -142,7 +142,7 @@ class Preprocessing:
 
 
 def stored(preprocessing: Preprocessing) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
-    """What a bundle keeps of it: JSON-ready values, and tensors (of a mean image)."""
+    """Contents for a bundle: JSON-ready values, and the tensors of a mean image."""
     names = [field.name for field in fields(preprocessing) if field.name != "image"]
     image = preprocessing.image
     tensors = {} if image is None else mean_image_tensors(image, 1)
@@ -151,7 +151,7 @@ def stored(preprocessing: Preprocessing) -> tuple[dict[str, Any], dict[str, torc
 
 
 def restored(values: Mapping[str, Any], tensors: dict[str, torch.Tensor]) -> Preprocessing:
-    """The preprocessing of a bundle; takes its own tensors out of `tensors`."""
+    """Restore the preprocessing of a bundle; removes its tensors from `tensors`."""
     image_tensors = {
         n.removeprefix(_PREFIX): tensors.pop(n) for n in list(tensors) if n.startswith(_PREFIX)
     }

@@ -1,4 +1,4 @@
-"""The gate: which diseases to examine on an image; one forward pass, whose maps are kept."""
+"""Gate images: decide which diseases to examine, in one forward pass whose maps are kept."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from cxrloc.datasets.radiograph import LoadedImage
 
 @dataclass(frozen=True)
 class GateOutput:
-    """What the gate says of a batch of N images.
+    """The gate's predictions for a batch of N images.
 
     Attributes:
-        image_ids: the images, in the order given.
+        image_ids: the images, in input order.
         diseases: columns of the matrices.
         probabilities: (N, D) float64 in 0..1.
         present: (N, D) bool: probability >= threshold; never true without a threshold.
         features: (N, C, h, w) float32, the map pooled in the same forward pass, on its device.
-        thresholds: per disease, None where validation data gave none.
+        thresholds: per disease; None if validation data provided none.
     """
 
     image_ids: tuple[str, ...]
@@ -40,13 +40,13 @@ class GateOutput:
     def present_diseases(self, row: int) -> tuple[str, ...]:
         """Diseases to examine on image number `row`, in the order of `diseases`.
 
-        `No Finding` may be one of the network's outputs, but there is nothing of it to examine.
+        Excludes `No Finding`, which may be an output but has nothing to examine.
         """
         decisions = zip(self.diseases, self.present[row], strict=True)
         return tuple(d for d, yes in decisions if yes and d != NO_FINDING)
 
     def of_image(self, row: int) -> GateOutput:
-        """The part of image number `row` alone: N = 1."""
+        """The output for image number `row` alone: N = 1."""
         rows = slice(row, row + 1)
         return replace(
             self,
@@ -58,10 +58,10 @@ class GateOutput:
 
 
 class Gate:
-    """A classifier bundle ready to predict images: `gate(images) -> GateOutput`.
+    """A classifier bundle ready for prediction: `gate(images) -> GateOutput`.
 
     Args:
-        bundle: from `load_classifier`.
+        bundle: result of `load_classifier`.
         device: "cpu", "cuda", "cuda:0" or "auto".
         precision: "auto", "fp32" or "bf16" (see `cxrloc.classification.network.precision`).
         batch_size: images per forward pass; large batches are slower on a CPU at 512 px and more.
@@ -96,11 +96,11 @@ class Gate:
 
     @property
     def examination_thresholds(self) -> dict[str, float | None]:
-        """Disease -> operating point of an examination's mean probability, or None."""
+        """Disease -> threshold for an examination's mean probability, or None."""
         return {d: self.bundle.examination_thresholds.get(d) for d in self.bundle.diseases}
 
     def __call__(self, images: Sequence[LoadedImage]) -> GateOutput:
-        """Predict images of any size; they are fitted into the network's square."""
+        """Predict images of any size; they are scaled to the network's square."""
         squares = self.bundle.preprocessing.squares(images)
         demographics = encode(self.bundle.model.demographics, images)
         probabilities, features = self.forward_squares(squares, demographics)
@@ -115,22 +115,22 @@ class Gate:
 
     @property
     def demographics(self) -> tuple[str, ...]:
-        """What it was trained to receive with the image (see `classification.demographics`)."""
+        """Inputs in addition to the image (see `cxrloc.classification.network.demographics`)."""
         return self.bundle.model.demographics
 
     @property
     def runtime(self) -> str:
-        """What runs the network, for the records."""
+        """Name of the runtime, for the records."""
         return self.network.name
 
     @torch.inference_mode()
     def forward_squares(
         self, squares: npt.NDArray[np.uint8], demographics: npt.NDArray[np.float32] | None = None
     ) -> tuple[npt.NDArray[np.float64], torch.Tensor]:
-        """Probabilities (N, D) and features (N, C, h, w) of what `Preprocessing.squares` gives.
+        """Probabilities (N, D) and features (N, C, h, w) for the result of `Preprocessing.squares`.
 
-        `demographics` are (N, E) of `demographics.encode`; left out, nothing is known of the
-        images.
+        `demographics` is the result (N, E) of `demographics.encode`; without it they count as
+        unknown.
         """
         logits, features = [], []
         for start in range(0, max(len(squares), 1), self.batch_size):
@@ -151,6 +151,6 @@ def decide(
     diseases: Sequence[str],
     thresholds: Mapping[str, float | None],
 ) -> npt.NDArray[np.bool_]:
-    """(N, D) bool: probability >= threshold; False throughout for a disease without a threshold."""
+    """(N, D) bool: probability >= threshold; always False for a disease without a threshold."""
     cuts = [np.inf if thresholds[d] is None else float(thresholds[d] or 0.0) for d in diseases]
     return probabilities >= np.array(cuts, dtype=np.float64)

@@ -1,4 +1,4 @@
-"""The gate's decisions as a CSV file: a row for each image and disease. Torch is not needed."""
+"""Read and write the gate's decisions as CSV, one row per image and disease, without torch."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _COLUMNS = ("image_id", "patient_id", "disease", "probability", "threshold", "pr
 
 @dataclass(frozen=True)
 class GateRow:
-    """One decision of the gate: an image and a disease. `fold` is None outside cross-validation."""
+    """The gate's decision on one image and disease. `fold` is None outside cross-validation."""
 
     image_id: str
     patient_id: str
@@ -27,12 +27,12 @@ class GateRow:
 
 
 def write_gate_table(path: Path, rows: Iterable[GateRow]) -> None:
-    """CSV with one decision a line, under a first line that states the research use (atomic)."""
+    """Write one decision per line below a line that states the research use (atomic)."""
     with (
         whole_file(path) as temporary,
         temporary.open("w", newline="", encoding="utf-8") as handle,
     ):
-        handle.write(f"# {RESEARCH_USE}. An empty threshold: undecidable, never present.\n")
+        handle.write(f"# {RESEARCH_USE}. An empty threshold means undecidable, never present.\n")
         writer = csv.writer(handle, lineterminator="\n")
         writer.writerow(_COLUMNS)
         for row in rows:
@@ -40,10 +40,10 @@ def write_gate_table(path: Path, rows: Iterable[GateRow]) -> None:
 
 
 def read_gate_table(path: Path) -> list[GateRow]:
-    """Rows of a file that `write_gate_table` wrote; lines that begin with # are skipped.
+    """Read a file written by `write_gate_table`; lines that start with # are skipped.
 
     Raises:
-        FileNotFoundError, ValueError: when there is no such file, or a column or a value is wrong.
+        FileNotFoundError, ValueError: if the file is missing, or a column or value is wrong.
     """
     if not path.is_file():
         raise FileNotFoundError(f"no gate table at {path}; tools/train_classifier.py writes one")

@@ -1,21 +1,21 @@
-"""INT8 weights from a trained classifier and some images, without labels and without training.
+"""Compute INT8 weights from a trained classifier and some images, without labels or training.
 
-For every convolution (of one group) the images give the range of its input and the second moments
-of its input patches. The range is the part of the input's that makes rounding's mean square error
-least. Weights are rounded by GPTQ, which lets those not yet rounded make up for the error of those
-that are, as the moments have it. That matters here: radiographs are smooth, so a kernel's inputs
-are nearly equal, and edge kernels, whose weights add up to 0, would pass on the error of the sum.
-Rounded one by one, weights alone cost a ResNet-18's features an error of -23 dB of their power, by
-GPTQ -34 dB. Convolutions whose inputs do not bear 8 bits stay in float.
+For every convolution (with one group) the images provide the range of its input and the second
+moments of its input patches. The quantised range is the part of the input's range with the least
+mean square rounding error. Weights are rounded by GPTQ: weights not yet rounded compensate the
+error of those already rounded, as given by the moments. That matters here: radiographs are smooth,
+so a kernel's inputs are nearly equal, and edge kernels, whose weights add up to 0, would pass on
+the error of the sum. Rounding weights one by one costs a ResNet-18's features an error of -23 dB of
+their power; GPTQ costs -34 dB. Convolutions whose inputs do not tolerate 8 bits stay in float.
 
-Libraries that do this were tried on 205 held-out images of one gate, all else in float32. This
+We tried libraries for this on 205 held-out images of one gate, with all else in float32. Our method
 keeps 98 % of the boxes there (94 % over five gates; see `runtimes` for the measure). NNCF 3.4
 rounds weights one by one and kept 73 %, or 89 % with the first two convolutions in float32.
 Brevitas 0.13 has GPTQ for convolutions; with the second convolution in float it kept 88 %, took
-some three times as long and runs with an old release of one of its requirements alone.
+about three times as long, and only runs with an old release of one of its requirements.
 
 Source of GPTQ: Frantar et al., GPTQ: accurate post-training quantization for generative pre-trained
-transformers, ICLR 2023, algorithm 1, here on convolutions.
+transformers, ICLR 2023, algorithm 1, here applied to convolutions.
 """
 
 from __future__ import annotations
@@ -45,22 +45,22 @@ from cxrloc.datasets.progress import progress
 
 Squares = npt.NDArray[np.uint8]
 
-# What 8-bit inputs may add to the features as errors, as a part of their power, in dB: a ResNet-18
-# in OpenVINO's bfloat16 has -27.
+# Largest error of the features from 8-bit inputs, relative to their power, in dB: a ResNet-18 in
+# OpenVINO's bfloat16 has -27.
 ERROR_DB = -30.0
-# What all may, weights too, before INT8 is refused
+# Largest total error, including weights, before INT8 is refused
 WORST_DB = -20.0
-CALIBRATION_IMAGES = 96  # to calibrate on; more change little
-_PROBED = 16  # images on which that is measured
-_PATCHES = 128  # of each image and convolution
+CALIBRATION_IMAGES = 96  # for calibration; more change little
+_PROBED = 16  # images on which the error is measured
+_PATCHES = 128  # per image and convolution
 _VALUES = 4096
-_DAMPING = 0.01  # of the moments' mean diagonal, as in the paper
+_DAMPING = 0.01  # relative to the moments' mean diagonal, as in the paper
 _BLOCK = 128
 
 
 @dataclass
 class _Seen:
-    """What the images show of one convolution's input."""
+    """Statistics of one convolution's input over the images."""
 
     moments: torch.Tensor
     values: list[torch.Tensor] = field(default_factory=list)
@@ -70,20 +70,19 @@ class _Seen:
 
 @torch.inference_mode()
 def calibrate(bundle: ClassifierBundle, squares: Squares, *, seed: int = 0) -> Int8Backbone:
-    """INT8 weights of the bundle's backbone; shows a progress bar.
+    """Compute INT8 weights for the bundle's backbone; shows a progress bar.
 
-    A pass of each image, and one of 16 images for each convolution: on two cores a ResNet-18 takes
-    a minute and a half at 320 px, a DenseNet-121 with its 120 convolutions at 512 px some 20
-    minutes.
+    Runs each image once, and 16 images per convolution. On two cores a ResNet-18 takes a minute and
+    a half at 320 px, a DenseNet-121 with its 120 convolutions at 512 px about 20 minutes.
 
     Args:
         bundle: any classifier.
-        squares: (N, S, S) or (N, 3, S, S) of `Preprocessing.squares`, of images like those that it
-            is to predict. Some hundred are enough.
-        seed: of which patches and values are looked at.
+        squares: (N, S, S) or (N, 3, S, S) from `Preprocessing.squares`, for images like those to
+            predict later. About a hundred are enough.
+        seed: seed for the choice of patches and values.
 
     Raises:
-        ValueError: without images, or when INT8 does not work for this network.
+        ValueError: without images, or if INT8 does not work for this network.
     """
     if not len(squares):
         raise ValueError("no images to calibrate INT8 on")
@@ -126,13 +125,13 @@ def calibrate(bundle: ClassifierBundle, squares: Squares, *, seed: int = 0) -> I
     if not (layers and error < 10 ** (WORST_DB / 10)):  # NaN too
         raise ValueError(
             f"INT8 does not work for this network ({bundle.model.architecture}): {len(layers)} "
-            f"convolutions can have it, and the error of the features is {error:.3g} of their power"
+            f"convolutions allow it, and the error of the features is {error:.3g} of their power"
         )
     return int8
 
 
 def gptq(weight: torch.Tensor, moments: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Round weights so that their products with inputs of these moments change least.
+    """Round weights such that their products with inputs of these moments change least.
 
     Args:
         weight: (O, K) float.
@@ -166,7 +165,7 @@ def gptq(weight: torch.Tensor, moments: torch.Tensor) -> tuple[torch.Tensor, tor
 
 
 def _grey_input(bundle: ClassifierBundle, network: nn.Module, x: torch.Tensor) -> GreyInput | None:
-    """If a convolution is what takes the network's own input; in GoogLeNet another layer does."""
+    """The grey input, if one convolution takes the network's input (not so in GoogLeNet)."""
     affine = bundle.preprocessing.grey_affine
     called: list[str] = []
 
@@ -183,7 +182,7 @@ def _grey_input(bundle: ClassifierBundle, network: nn.Module, x: torch.Tensor) -
 def _watched(
     network: nn.Module, watch: Callable[[str, nn.Conv2d, torch.Tensor], None]
 ) -> Iterator[None]:
-    """Calls `watch(name, layer, input)` before every convolution that INT8 is made for."""
+    """Call `watch(name, layer, input)` before every convolution that supports INT8."""
     handles = [
         layer.register_forward_pre_hook(
             lambda module, given, name=name: watch(name, module, given[0])
@@ -225,7 +224,7 @@ def _look(
 
 
 def _patches(x: torch.Tensor, layer: nn.Conv2d, generator: torch.Generator) -> torch.Tensor:
-    """(at most _PATCHES, I * h * w) of one image's input (1, I, H, W)."""
+    """(at most _PATCHES, I * h * w) from one image's input (1, I, H, W)."""
     assert not isinstance(layer.padding, str)  # see `_watched`
     above, left = layer.padding
     padded = F.pad(x, (left, left, above, above))
@@ -237,7 +236,7 @@ def _patches(x: torch.Tensor, layer: nn.Conv2d, generator: torch.Generator) -> t
 
 
 def _input_range(seen: _Seen) -> tuple[float, int]:
-    """Step and zero of the input: of 33 parts of its range, a fifth to all, the best."""
+    """Best step and zero of the input, among 33 parts of its range from a fifth to all of it."""
     values = torch.cat(seen.values)
     best = (float("inf"), 1.0, 0)
     for part in np.linspace(0.2, 1, 33):
@@ -254,9 +253,9 @@ def _bearing(
     inputs: Sequence[torch.Tensor],
     exact: Sequence[torch.Tensor],
 ) -> list[str]:
-    """Convolutions whose inputs bear 8 bits: those of least error that together keep `ERROR_DB`.
+    """Convolutions that tolerate 8-bit inputs: those of least error that together keep `ERROR_DB`.
 
-    Each one's error is measured with all others exact; errors of different layers add up.
+    Each error is measured with all other convolutions exact; errors of different layers add up.
     """
     errors = {}
     for name in progress(ranges, "choosing", unit="layer"):
@@ -277,7 +276,7 @@ def _bearing(
 def _error(
     network: nn.Module, inputs: Sequence[torch.Tensor], exact: Sequence[torch.Tensor]
 ) -> float:
-    """Power of the network's error, as a part of the power of what is exact."""
+    """Power of the network's error, relative to the power of the exact output."""
     pairs = zip(inputs, exact, strict=True)
     error = sum(float((network(x) - output).square().sum()) for x, output in pairs)
     power = sum(float(output.square().sum()) for output in exact)

@@ -1,4 +1,4 @@
-"""A backbone for other programs: folded, exported to ONNX at first use, kept in a cache."""
+"""Export a folded backbone to ONNX for other programs, at first use and with a cache."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Shape = tuple[int, int, int]
 
 
 def folded(backbone: nn.Module) -> nn.Module:
-    """A copy with every batch normalisation that follows a convolution folded into it."""
+    """Copy a network, folding every batch normalisation into the convolution before it."""
     from torch.fx.experimental.optimization import fuse
 
     with torch.no_grad():
@@ -30,7 +30,7 @@ def folded(backbone: nn.Module) -> nn.Module:
 
 
 def exported(model: ChestClassifier, shape: Shape) -> Path:
-    """ONNX file of the folded backbone for one image of that shape; made at first use."""
+    """ONNX file of the folded backbone for one image of this shape; created at first use."""
     key = fingerprint(model.backbone.state_dict(), torch.__version__)
     return _cached(
         f"{model.architecture}_{shape[-1]}px_{key}", lambda: folded(model.backbone), shape
@@ -38,7 +38,7 @@ def exported(model: ChestClassifier, shape: Shape) -> Path:
 
 
 def exported_int8(model: ChestClassifier, int8: Int8Backbone, shape: Shape) -> Path:
-    """The same of the backbone in INT8, for one image of what `Int8Backbone.inputs` gives."""
+    """The same for the backbone in INT8, for one image from `Int8Backbone.inputs`."""
     network = int8.network(folded(model.backbone))
     inputs = [(name, layer.step, layer.zero) for name, layer in int8.layers.items()]
     key = fingerprint(network.state_dict(), f"{torch.__version__} {shape} {inputs} {int8.grey}")
@@ -49,13 +49,13 @@ def _cached(name: str, network: Callable[[], nn.Module], shape: Shape) -> Path:
     path = cache_folder() / f"{name}.onnx"
     if not path.is_file():
         with whole_file(path) as temporary, warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # the exporter's notes to its own developers
+            warnings.simplefilter("ignore")  # the exporter's notes are for its own developers
             _export(network(), shape, temporary)
     return path
 
 
 def cache_folder() -> Path:
-    """Where exported networks are kept: `cxrloc` in XDG_CACHE_HOME, by default in ~/.cache."""
+    """Cache of exported networks: `cxrloc` in XDG_CACHE_HOME, by default in ~/.cache."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "cxrloc"
 
 
@@ -76,7 +76,7 @@ def _export(backbone: nn.Module, shape: Shape, path: Path) -> None:
 
 
 def package(module: str, runtime: str) -> ModuleType:
-    """The module, or ImportError with the way to install it."""
+    """Import the module; raise ImportError with the install command if it is missing."""
     try:
         return importlib.import_module(module)
     except ImportError as error:

@@ -1,4 +1,4 @@
-"""Networks in OpenVINO: compiled once per process, on CPUs that compute them right."""
+"""Run networks in OpenVINO: compiled once per process, on CPUs that compute them correctly."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ Backbone = Callable[[torch.Tensor], torch.Tensor]
 
 @cache
 def _core(openvino: ModuleType) -> Any:
-    """The one OpenVINO core of this process, which is never given back.
+    """Return this process's only OpenVINO core, which is never released.
 
-    Where a core first uses the CPU, OpenVINO 2026.4 gives the thread a stack for signal handlers,
-    and on the core's end the stack from before. Where the first of two cores ends first, the end of
-    the second gives back the first's, whose memory is free by then: the next signal that Python
-    handles (an interrupt, a child's end) would be written into whatever lies there.
+    When a core first uses the CPU, OpenVINO 2026.4 gives the thread a stack for signal handlers;
+    when the core ends, it restores the previous stack. With two cores, if the first ends first, the
+    end of the second restores the first's stack, whose memory is already free. Python's next signal
+    (an interrupt, a child's end) would then overwrite whatever is there.
     """
     return openvino.Core()
 
 
 def compile_network(export: Callable[[], Path], precision: str) -> tuple[Backbone, Precision]:
-    """OpenVINO's program of an ONNX file, and the number format of what is not INT8 in it."""
+    """Compile an ONNX file with OpenVINO; also return the number format of the non-INT8 part."""
     core = _core(package("openvino", "openvino"))
     able = "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     bf16 = able if precision == "auto" else precision == "bf16"
@@ -46,7 +46,7 @@ def compile_network(export: Callable[[], Path], precision: str) -> tuple[Backbon
 
 
 def by_image(run: Callable[[Any], Any]) -> Backbone:
-    """A network of one image as one of a batch: on a CPU a batch is no faster than its images."""
+    """Run a batch image by image: on a CPU a batch is no faster than its images."""
 
     def batch(x: torch.Tensor) -> torch.Tensor:
         maps = [
@@ -60,9 +60,9 @@ def by_image(run: Callable[[Any], Any]) -> Backbone:
 
 @cache
 def check_vnni(runtime: str) -> None:
-    """Refuse CPUs without VNNI instructions: they add up products in 16 bits, cut off at 32,767.
+    """Refuse CPUs without VNNI instructions: their 16-bit sums of products saturate at 32,767.
 
-    OpenVINO does not say which CPUs these are, so one convolution of the largest numbers is run.
+    OpenVINO does not report which CPUs these are, so we run one convolution of the largest numbers.
     """
     program, ops, channels = package("openvino", runtime), package("openvino.opset13", runtime), 64
     x = ops.parameter([1, channels, 4, 4], np.float32)

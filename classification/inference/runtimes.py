@@ -1,28 +1,27 @@
-"""What runs the gate's backbone: torch, or its export in ONNX Runtime or OpenVINO.
+"""Run the gate's backbone in torch, or exported in ONNX Runtime or OpenVINO.
 
-    torch          any device; float32, or bfloat16 autocast as `precision` says
-    torch-bf16     any device; weights and maps in bfloat16, the fastest that torch does on CPUs
+    torch          any device; float32, or bfloat16 autocast, depending on `precision`
+    torch-bf16     any device; weights and maps in bfloat16, the fastest torch option on CPUs
     onnx           ONNX Runtime on the CPU, float32
-    openvino       OpenVINO on the CPU; "auto" is bfloat16 where the CPU computes with it, else
-                   float32
+    openvino       OpenVINO on the CPU; "auto" is bfloat16 if the CPU has it, otherwise float32
     openvino-int8  the same with most convolutions in INT8, on CPUs with VNNI instructions; needs
-                   weights that tools/experiments/quantize.py makes (see `bundle/int8.py`,
+                   weights from tools/experiments/quantize.py (see `bundle/int8.py`,
                    `int8_calibration`)
 
-Batch normalisation is folded into the convolutions, but not under bfloat16 autocast, which would
-round the folded biases, which doubles the error of the probabilities. So torch-bf16 keeps them in
-float32 on CPUs where oneDNN computes with bfloat16 (for 1 % more time; OpenVINO rounds them, and so
-does torch-bf16 elsewhere). The mean over the map, the head and the class activation maps stay
-torch's, in float32: they cost nothing, and so every runtime gives both the probabilities and the
-map. OpenVINO and ONNX Runtime share one ONNX file, exported at first use and kept in a cache.
+Batch normalisation is folded into the convolutions, except under bfloat16 autocast, which would
+round the folded biases and double the error of the probabilities. For the same reason torch-bf16
+keeps them in float32 on CPUs where oneDNN computes with bfloat16 (for 1 % more time; OpenVINO
+rounds them, and so does torch-bf16 elsewhere). The mean over the map, the head and the class
+activation maps stay in torch, in float32: they cost nothing, and every runtime then gives both the
+probabilities and the map. OpenVINO and ONNX Runtime share one ONNX file, exported at first use and
+cached.
 
-Differences to torch in float32, by tools/experiments/compare_runtimes.py on a CPU with AVX-512 BF16
-and VNNI,
-one thread: five ResNet-18s trained at 320 px on NIH images, 8 diseases, each on its patient fold's
-images, which it had not been trained on: 1,026 images of 777 patients, 8,208 decisions. INT8 was
-calibrated on 96 training images, and left one of 20 convolutions in float (of one network five).
-Boxes: overlap (IoU) of the strongest Grad-CAM boxes of diseases present in both, 3,200 to 3,224 of
-them in the rows that round. In brackets 95 % intervals, patients resampled 10,000 times.
+Differences from torch in float32, measured by tools/experiments/compare_runtimes.py on a CPU with
+AVX-512 BF16 and VNNI, one thread: five ResNet-18s trained at 320 px on NIH images, 8 diseases, each
+on its held-out fold: 1,026 images of 777 patients, 8,208 decisions. INT8 was calibrated on 96
+training images and left one of 20 convolutions in float (five in one network). Boxes: overlap (IoU)
+of the strongest Grad-CAM boxes for diseases present in both, 3,200 to 3,224 of them in the rows
+with rounding. Brackets: 95 % intervals, patients resampled 10,000 times.
 
                      probabilities    decisions turned,   IoU of boxes
                      largest  mean    per thousand        median  > .8               0
@@ -34,9 +33,9 @@ them in the rows that round. In brackets 95 % intervals, patients resampled 10,0
     onnx               0      0        0                  1.000  1.000               0
     openvino, fp32     0      0        0                  1.000  1.000               0
 
-Zeros are of fewer than 5e-6. A box whose IoU is 0 is another region of the same map: rounding
-changed which one is chosen. The macro AUC over the 8 diseases, folds pooled, is .711 in every row,
-and at most .0005 from float32's.
+Zero means below 5e-6. A box with IoU 0 is another region of the same map: rounding changed the
+choice. The macro AUC over the 8 diseases, pooled over folds, is .711 in every row and differs from
+float32's by at most .0005.
 """
 
 from __future__ import annotations
@@ -76,12 +75,12 @@ INT8 = "openvino-int8"
 
 @dataclass(frozen=True)
 class Runtime:
-    """A backbone that is ready to run.
+    """A backbone ready to run.
 
     Attributes:
         name: program, number format and device, for the records.
-        precision: the number format that it computes in; with INT8, of what is not INT8.
-        device: where the input is to be and the features are.
+        precision: the number format of its computation; with INT8, of the rest.
+        device: device of the input and the features.
         backbone: (N, C, S, S) float32 -> features (N, K, S/32, S/32) of any float type.
     """
 
@@ -108,23 +107,23 @@ def load_runtime(
     precision: str = "auto",
     int8: Int8Backbone | None = None,
 ) -> Runtime:
-    """The model's backbone in the runtime of that name; the model itself is left as it is.
+    """Load the model's backbone in the named runtime; the model itself does not change.
 
     Args:
         name: a key of `RUNTIMES`.
         model: in evaluation mode.
         shape: (C, S, S) of one image's input.
-        device: "auto", "cpu", "cuda" or "cuda:0"; onnx and openvino run on the CPU alone.
-        precision: "auto", "fp32" or "bf16", as the runtime has them.
-        int8: the model's INT8 weights, which openvino-int8 needs (`Gate` sees that they are).
+        device: "auto", "cpu", "cuda" or "cuda:0"; onnx and openvino run only on the CPU.
+        precision: "auto", "fp32" or "bf16", if the runtime supports it.
+        int8: the model's INT8 weights, required by openvino-int8 (`Gate` checks that they match).
 
     Raises:
-        ValueError: for an unknown name, a device or precision that the runtime does not have, a
-            CPU that openvino-int8 is wrong on, or INT8 weights that are missing.
-        ImportError: when the runtime is not installed, with the way to install it.
+        ValueError: for an unknown name, an unsupported device or precision, a CPU on which
+            openvino-int8 is wrong, or missing INT8 weights.
+        ImportError: if the runtime is not installed, with the install command.
     """
     if name not in RUNTIMES:
-        raise ValueError(f"unknown runtime {name!r}; known are {', '.join(RUNTIMES)}")
+        raise ValueError(f"unknown runtime {name!r}; expected one of {', '.join(RUNTIMES)}")
     if precision not in PRECISIONS:
         raise ValueError(f"precision {precision!r}, expected one of {', '.join(PRECISIONS)}")
     return RUNTIMES[name](_Wanted(model, shape, device, precision, int8))
@@ -157,9 +156,9 @@ def _torch_bf16(wanted: _Wanted) -> Runtime:
 
 
 class _Float32Bias(nn.Module):
-    """A bfloat16 convolution whose bias stays in float32: oneDNN takes that, `nn.Conv2d` not.
+    """A bfloat16 convolution with a float32 bias, which oneDNN supports and `nn.Conv2d` does not.
 
-    The operator is the one that torch's own compiler calls on CPUs, under a private name.
+    The operator is a private one that torch's own compiler uses on CPUs.
     """
 
     def __init__(self, layer: nn.Conv2d) -> None:
@@ -235,11 +234,11 @@ RUNTIMES: dict[str, Callable[[_Wanted], Runtime]] = {
 
 
 def require_int8(device: str = "auto") -> None:
-    """Raise where openvino-int8 cannot run.
+    """Raise if openvino-int8 cannot run.
 
     Raises:
-        ImportError: when openvino or what exports to it is missing, with the way to install it.
-        ValueError: for another device than the CPU, and when this CPU has no VNNI instructions.
+        ImportError: if openvino or its exporter is missing, with the install command.
+        ValueError: for a device other than the CPU, or a CPU without VNNI instructions.
     """
     _check_cpu(INT8, device)
     for module in ("openvino", "onnx", "onnxscript"):

@@ -1,8 +1,8 @@
-"""The patient bootstrap behind every interval of the classifier and of the localizers.
+"""Resample patients for every interval of the classifier and of the localizers.
 
 The images and boxes of one patient resemble each other, so whole patients are resampled. A resample
-is a row of counts (how often each patient was drawn); every mean is then a ratio of two matrix
-products, and the same rows serve all models, which makes their differences paired. Intervals are
+is a row of counts (how often each patient was drawn). Every mean is then a ratio of two matrix
+products, and all models use the same rows, which makes their differences paired. Intervals are
 expanded percentiles (see `tail_of`).
 """
 
@@ -26,11 +26,11 @@ _ROWS = 256  # resamples drawn at once
 
 @dataclass(frozen=True)
 class Estimate:
-    """A figure with its interval; NaN where undefined (no box; an interval of one patient).
+    """A figure with its interval; NaN if undefined (no box, or an interval of one patient).
 
     Attributes:
-        reason: why `value` is undefined, where that is known; else empty.
-        replicates: resamples in which the figure is defined, where they were counted. Of a macro
+        reason: why `value` is undefined, if known; otherwise empty.
+        replicates: number of resamples in which the figure is defined, if counted. For a macro
             mean: those in which it is defined for all its diseases.
     """
 
@@ -58,7 +58,7 @@ class DiseaseEstimates:
 
     @property
     def columns(self) -> tuple[Estimate, ...]:
-        """Those of the diseases, then the macro mean."""
+        """The diseases' estimates, then the macro mean."""
         return (*self.per_disease, self.macro)
 
 
@@ -66,11 +66,11 @@ class DiseaseEstimates:
 class Draws:
     """Means of M measures over the D diseases and, as the last column, their macro mean.
 
-    What is formed from two of them, element by element, is paired: the resamples are the same.
+    Arithmetic on two of them, element by element, is paired: they share the resamples.
 
     Attributes:
-        values: (M, D + 1) of the boxes as they are.
-        samples: (M, D + 1, B) of each resample; NaN where a disease drew no box.
+        values: (M, D + 1) for the original boxes.
+        samples: (M, D + 1, B) for each resample; NaN if it drew no box of a disease.
     """
 
     values: FloatArray
@@ -80,7 +80,7 @@ class Draws:
         return Draws(self.values - other.values, self.samples - other.samples)
 
     def select(self, measures: Sequence[int]) -> Draws:
-        """A copy of some of the measures: the rest can be freed."""
+        """Copy some of the measures, so that the rest can be freed."""
         return Draws(self.values[list(measures)], self.samples[list(measures)])
 
 
@@ -105,7 +105,7 @@ def draw_chunks(patients: int, resamples: int, seed: int, rows: int) -> Iterator
 
 @dataclass(frozen=True)
 class ClusterBootstrap:
-    """Resamples of patients, drawn once and used for every measure of every localizer.
+    """Resamples of patients, drawn once for every measure of every localizer.
 
     Attributes:
         patient_of: (N,) patient index of each box.
@@ -157,7 +157,7 @@ class ClusterBootstrap:
         return self.intervals(self.draws(values))
 
     def intervals(self, draws: Draws) -> list[DiseaseEstimates]:
-        """The figures of each measure; a resample in which one is undefined is left out of it."""
+        """The figures of each measure; resamples in which a figure is undefined are left out."""
         low, high = np.empty((2, *draws.values.shape))
         for d, tail in enumerate(self._tails):
             low[:, d], high[:, d] = percentiles(draws.samples[:, d], tail)
@@ -209,7 +209,7 @@ class ClusterBootstrap:
 
     @cached_property
     def _tails(self) -> list[float]:
-        """Share left out at each end for each disease and for the macro mean (see `tail_of`)."""
+        """Share cut off at each end, for each disease and the macro mean (see `tail_of`)."""
         patients = [len(p) for p in self._patients]
         alone = self.counts.shape[1] < 2
         macro = math.nan if alone else tail_of(typical_patients(patients), LEVEL)
@@ -217,7 +217,7 @@ class ClusterBootstrap:
 
     @cached_property
     def _patients(self) -> list[IndexArray]:
-        """The patients that have a box of each disease, ascending."""
+        """Patients with a box of each disease, ascending."""
         return [np.unique(self.patient_of[self.disease_of == d]) for d in range(self.diseases)]
 
     @cached_property
@@ -240,31 +240,31 @@ class ClusterBootstrap:
 
 
 def tail_of(patients: float, level: float = LEVEL) -> float:
-    """Share of the resamples left out at each end so that an interval of few patients is honest.
+    """Share of the resamples to cut off at each end, for honest intervals with few patients.
 
-    Resampling n patients makes their mean vary (n - 1) / n times as much as it does, and takes the
-    normal curve for Student's: plain percentiles are too narrow (50 patients: 6 to 8 % of true
-    nulls excluded, not 5). The expanded percentile interval (Hesterberg, What teachers should know
-    about the bootstrap, The American Statistician 69, 2015) takes the percentile
-    Phi(-sqrt(n / (n - 1)) t), t of n - 1 degrees of freedom. NaN for fewer than 2 patients: one
-    alone cannot vary, and its percentiles would be a point that looks like certainty.
+    Resampling n patients understates the variance of their mean by the factor (n - 1) / n and uses
+    the normal curve instead of Student's, so plain percentiles are too narrow (50 patients: 6 to
+    8 % of true nulls excluded, not 5). The expanded percentile interval (Hesterberg, What teachers
+    should know about the bootstrap, The American Statistician 69, 2015) uses the percentile
+    Phi(-sqrt(n / (n - 1)) t), t with n - 1 degrees of freedom. NaN for fewer than 2 patients: one
+    cannot vary, and its percentiles would be a point that looks like certainty.
     """
     if patients < 2:
         return math.nan
-    from scipy import stats  # half a second, which `--help` of a tool has no use for
+    from scipy import stats  # half a second that `--help` does not need
 
     quantile = stats.t.ppf((1 + level) / 2, patients - 1)
     return float(stats.norm.cdf(-math.sqrt(patients / (patients - 1)) * quantile))
 
 
 def typical_patients(patients: Sequence[int] | IndexArray) -> float:
-    """Harmonic mean of the patients per disease: a macro mean varies as if it had so many."""
+    """Harmonic mean of the patients per disease: a macro mean varies like one with this many."""
     counts = np.array(patients, dtype=np.float64)
     return max(2.0, 1 / float(np.mean(1 / counts[counts > 0])))
 
 
 def percentiles(samples: FloatArray, tail: float) -> tuple[FloatArray, FloatArray]:
-    """The `tail` and 1 - `tail` percentile of (..., B) over the resamples that are defined.
+    """The `tail` and 1 - `tail` percentiles of (..., B) over the defined resamples.
 
     NaN without a tail, or without a defined resample.
     """
@@ -275,7 +275,7 @@ def percentiles(samples: FloatArray, tail: float) -> tuple[FloatArray, FloatArra
     shares = [tail, 1 - tail]
     whole = ~np.isnan(columns).any(axis=1)
     flat[:, whole] = np.quantile(columns[whole], shares, axis=1, overwrite_input=True)
-    for i in np.flatnonzero(~whole):  # few: np.nanquantile would go through all of them like this
+    for i in np.flatnonzero(~whole):  # few: np.nanquantile would loop over all
         defined = columns[i][~np.isnan(columns[i])]
         if len(defined):
             flat[:, i] = np.quantile(defined, shares)
@@ -283,7 +283,7 @@ def percentiles(samples: FloatArray, tail: float) -> tuple[FloatArray, FloatArra
 
 
 def macro_mean(per_disease: FloatArray) -> FloatArray:
-    """Mean over the last axis (diseases) of those that are defined; NaN if none is.
+    """Mean of the defined values over the last axis (diseases); NaN if none is defined.
 
     A resample without images of a rare disease averages over the others: dropping it would keep
     only the resamples that drew many of the rare diseases.

@@ -1,7 +1,8 @@
-"""Is a probability of .3 right three times in ten? Brier score and reliability diagram.
+"""Measure calibration: is a probability of .3 right three times in ten?
 
-Brier, "Verification of forecasts expressed in terms of probability", Monthly Weather Review 1950.
-Bins hold equally many images: bins of equal width would be nearly empty for rare diseases.
+Brier score and reliability diagram (Brier, "Verification of forecasts expressed in terms of
+probability", Monthly Weather Review 1950). All bins have the same number of images: bins of equal
+width would be nearly empty for rare diseases.
 """
 
 from __future__ import annotations
@@ -20,12 +21,12 @@ BINS = 10
 
 @dataclass(frozen=True)
 class Bin:
-    """Images of similar probability.
+    """Images with similar probabilities.
 
     Attributes:
-        images: how many; bins without an image are left out.
-        mean_probability: what the network says of them.
-        observed: the share that has the disease, with its patient-bootstrap interval.
+        images: number of images; empty bins are left out.
+        mean_probability: mean of the network's probabilities.
+        observed: share of images with the disease, with its patient-bootstrap interval.
     """
 
     images: int
@@ -36,12 +37,12 @@ class Bin:
 def reliability(
     labels: FloatArray, scores: FloatArray, patients: Sequence[str], *, replicates: int, seed: int
 ) -> tuple[Bin, ...]:
-    """At most `BINS` bins of equally many images, lowest probabilities first.
+    """At most `BINS` bins with equally many images, lowest probabilities first.
 
     Args:
-        labels, scores: (N,) of one disease; NaN labels are left out.
+        labels, scores: (N,) for one disease; NaN labels are left out.
         patients: (N,) the unit of resampling.
-        replicates, seed: of the bootstrap; 0 replicates give no intervals.
+        replicates, seed: parameters of the bootstrap; 0 replicates give no intervals.
     """
     has_label = ~np.isnan(labels)
     y, s = labels[has_label], scores[has_label]
@@ -56,7 +57,7 @@ def reliability(
 
 
 def calibration_error(bins: Sequence[Bin]) -> float | None:
-    """Mean distance of observed share and probability over images (expected calibration error)."""
+    """Mean over images of |observed share - probability| (expected calibration error)."""
     images = sum(b.images for b in bins)
     if not images:
         return None
@@ -64,6 +65,6 @@ def calibration_error(bins: Sequence[Bin]) -> float | None:
 
 
 def _equal_mass(scores: FloatArray) -> npt.NDArray[np.intp]:
-    """Bin of each score, by rank; equal scores share a bin, the one of the first of them."""
+    """Bin of each score by rank; equal scores share the bin of the first of them."""
     rank = np.searchsorted(np.sort(scores), scores)
     return rank * BINS // max(len(scores), 1)

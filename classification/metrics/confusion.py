@@ -1,4 +1,4 @@
-"""Confusion matrices: one two-by-two table of counts per disease, as labels are not exclusive."""
+"""Count confusion matrices: a two-by-two table per disease, since labels are not exclusive."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ SUM = "all, summed"
 
 @dataclass(frozen=True)
 class Confusion:
-    """Images of one disease by label and decision; unknown labels are left out.
+    """Images of one disease by label and prediction; unknown labels are left out.
 
     Attributes:
-        true_positive, false_negative: images with the disease, called present or absent.
+        true_positive, false_negative: images with the disease, predicted present or absent.
         false_positive, true_negative: images without it.
-        undecided: of these images those without a threshold, all called absent.
+        undecided: those of these images without a threshold, all predicted absent.
     """
 
     disease: str
@@ -32,12 +32,12 @@ class Confusion:
 
     @property
     def sensitivity(self) -> float | None:
-        """Share of the images with the disease that are called present (TPR)."""
+        """Share of the images with the disease that are predicted present (TPR)."""
         return _share(self.true_positive, self.true_positive + self.false_negative)
 
     @property
     def specificity(self) -> float | None:
-        """Share of the images without the disease that are called absent (TNR)."""
+        """Share of the images without the disease that are predicted absent (TNR)."""
         return _share(self.true_negative, self.true_negative + self.false_positive)
 
     @property
@@ -53,7 +53,7 @@ class Confusion:
 
     @property
     def matrix(self) -> npt.NDArray[np.int64]:
-        """(2, 2): rows label present, absent; columns called present, absent."""
+        """(2, 2): rows label present, absent; columns predicted present, absent."""
         rows = [
             [self.true_positive, self.false_negative],
             [self.false_positive, self.true_negative],
@@ -62,7 +62,7 @@ class Confusion:
 
 
 def confusions(images: ScoredImages, rule: str) -> tuple[Confusion, ...]:
-    """The counts of each disease by the thresholds of a rule (`youden` or `target`)."""
+    """Counts for each disease at the thresholds of a rule (`youden` or `target`)."""
     called, without = images.present(rule), np.isnan(images.thresholds[rule])
     tables = []
     for i, disease in enumerate(images.diseases):
@@ -82,7 +82,7 @@ def confusions(images: ScoredImages, rule: str) -> tuple[Confusion, ...]:
 
 
 def summed(tables: Sequence[Confusion]) -> Confusion:
-    """The tables of all diseases summed: an image counts once per disease (micro average)."""
+    """Sum the tables of all diseases: an image counts once per disease (micro average)."""
     counts = [field.name for field in fields(Confusion) if field.name != "disease"]
     return Confusion(SUM, **{name: sum(getattr(t, name) for t in tables) for name in counts})
 

@@ -1,9 +1,9 @@
-"""DeLong's test of two AUCs on the same images.
+"""Test the difference of two AUCs on the same images with DeLong's method.
 
 DeLong, DeLong and Clarke-Pearson, "Comparing the areas under two or more correlated ROC curves",
 Biometrics 1988; by midranks in O(N log N): Sun and Xu, IEEE Signal Processing Letters 2014.
-It takes images for independent. Those of one patient are not, so its p-values can be too small
-where patients have many images: read it together with the patient bootstrap.
+The test treats images as independent. Those of one patient are not, so its p-values can be too
+small if patients have many images: read it together with the patient bootstrap.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from cxrloc.classification.metrics.bootstrap import FloatArray
 
 @dataclass(frozen=True)
 class DeLong:
-    """The AUC of a first network minus that of a second; NaN stands for what is undefined.
+    """The first network's AUC minus the second's; NaN means undefined.
 
     Attributes:
         difference: undefined without an image of each class.
         standard_error: undefined with fewer than two images of a class.
-        z, p: of "no difference", two-sided; undefined where the test cannot be made.
-        reason: why not, else empty.
+        z, p: two-sided test of "no difference"; undefined if the test is not possible.
+        reason: why it is not possible; otherwise empty.
     """
 
     difference: float
@@ -38,7 +38,7 @@ class DeLong:
 
 
 def delong_test(labels: npt.ArrayLike, first: npt.ArrayLike, second: npt.ArrayLike) -> DeLong:
-    """Compare two scores of the same images.
+    """Compare two sets of scores on the same images.
 
     Args:
         labels: (N,) of 0, 1 and NaN (left out).
@@ -64,9 +64,9 @@ def delong_test(labels: npt.ArrayLike, first: npt.ArrayLike, second: npt.ArrayLi
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Holm's step-down correction (1979): the chance of any false rejection stays under alpha.
+    """Holm's step-down correction (1979): keep the chance of any false rejection below alpha.
 
-    NaN stands for a test that was not made: it stays NaN and is not counted.
+    NaN stands for a test that was not made: it stays NaN and does not count.
     """
     tests = sorted((p, i) for i, p in enumerate(p_values) if not math.isnan(p))
     adjusted = [math.nan] * len(p_values)
@@ -80,7 +80,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
 def _placements(
     scores: FloatArray, positive: npt.NDArray[np.bool_]
 ) -> tuple[FloatArray, FloatArray]:
-    """DeLong's V10 (2, positives), V01 (2, negatives): share of the other class ranked right."""
+    """DeLong's V10 (2, positives), V01 (2, negatives): correctly ranked share."""
     positives, negatives = int(positive.sum()), int((~positive).sum())
     among_all = rankdata(scores, axis=1)
     among_positives = rankdata(scores[:, positive], axis=1)

@@ -1,7 +1,7 @@
-"""Ensembles of cross-validated networks: the mean of their probabilities, image by image.
+"""Build ensembles of cross-validated networks: mean probabilities, image by image.
 
-An image out of fold gets one probability from each network, that of the fold which held its patient
-out. The folds of one network are never averaged on these images: all but one were trained on them.
+An out-of-fold image gets one probability from each network, by the fold that held its patient out.
+The folds of one network are never averaged on these images: all but one trained on them.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from cxrloc.classification.metrics.scored_images import TARGET, YOUDEN, ScoredIm
 
 
 def in_order_of(images: ScoredImages, other: ScoredImages) -> ScoredImages:
-    """The images of the first, in the order of the second, which has the same ones."""
+    """Reorder the first set of images like the second, which contains the same ones."""
     position = {image: i for i, image in enumerate(images.image_ids)}
     return images.select(np.array([position[i] for i in other.image_ids], dtype=np.int64))
 
 
 def mean_of(networks: Sequence[ScoredImages]) -> ScoredImages:
-    """Mean probabilities on the same images; without thresholds, which belong to one network.
+    """Mean probabilities on the same images, without thresholds, which belong to one network.
 
     Raises:
         ValueError: for fewer than two networks.
@@ -38,13 +38,13 @@ def mean_of(networks: Sequence[ScoredImages]) -> ScoredImages:
 def with_thresholds(
     images: ScoredImages, validation: Sequence[ScoredImages], sensitivity: float
 ) -> ScoredImages:
-    """The images with thresholds from each fold's validation images, not from themselves.
+    """Add thresholds chosen on each fold's validation images, never on the images themselves.
 
     Args:
         images: out of fold.
-        validation: per fold its validation images, predicted as `images` are; their fold is the
-            test fold of the models behind them.
-        sensitivity: of the rule `target`.
+        validation: each fold's validation images, predicted like `images`; their fold is the test
+            fold of the models used.
+        sensitivity: goal of the rule `target`.
     """
     thresholds = {rule: np.full(images.scores.shape, np.nan) for rule in (YOUDEN, TARGET)}
     for part in validation:

@@ -1,9 +1,9 @@
-"""Examinations: the probabilities of their images averaged, and agreement with the labels by part.
+"""Score examinations: average the probabilities of their images, and compare with the labels.
 
 A reader reports on an examination: all its images together. Its probability is the mean over its
-images and its label is theirs (positive if any image's is). Accuracy, AUC, Cohen's kappa (Cohen
-1960: agreement beyond what the two margins give by chance) and the confusion matrix stand for each
-body part and for all of them, with intervals that resample patients.
+images, and it is positive if any of its images is. Accuracy, AUC, Cohen's kappa (Cohen 1960:
+agreement beyond the chance agreement of the two margins) and the confusion matrix are computed for
+each body part and for all together, with intervals that resample patients.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from cxrloc.classification.metrics.sampled import Sampled, image_weights
 from cxrloc.classification.metrics.scored_images import YOUDEN, ScoredImages
 
 ALL_PARTS = "all"
-_ALL_ALIKE = "labels and calls are all alike: chance agrees always"
-HALF, VALIDATION = "0.5", "validation"  # rules: where a probability is called present
+_ALL_ALIKE = "labels and predictions are all the same: chance agrees always"
+HALF, VALIDATION = "0.5", "validation"  # rules: threshold of a positive prediction
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class PredictedUnits:
 
     Attributes:
         patients: (N,) the unit of resampling.
-        body_parts: (N,) empty where unknown.
+        body_parts: (N,) empty if unknown.
         labels: (N, D) of 0, 1 and NaN (unknown).
         scores: (N, D) in 0..1.
         thresholds: (N, D) operating points from validation, NaN for none.
@@ -54,7 +54,7 @@ class PredictedUnits:
             )
 
     def select(self, rows: npt.NDArray[np.bool_]) -> PredictedUnits:
-        """Those of a boolean mask."""
+        """The units of a boolean mask."""
         chosen = np.flatnonzero(rows)
         return PredictedUnits(
             tuple(self.patients[i] for i in chosen),
@@ -67,15 +67,15 @@ class PredictedUnits:
 
 @dataclass(frozen=True)
 class ReaderAgreement:
-    """How the calls on one disease and part agree with the labels.
+    """Agreement of the predictions with the labels for one disease and body part.
 
     Attributes:
         disease: column number.
         body_part: a part, or `ALL_PARTS`.
         rule: `HALF`, or `VALIDATION`: the operating point from validation data.
-        units, patients: with a known label.
-        without_point: those of the units that have no threshold by this rule. They are called
-            nothing, and left out of the matrix, accuracy and kappa.
+        units, patients: number with a known label.
+        without_point: units without a threshold under this rule. They get no prediction and do not
+            enter the matrix, accuracy and kappa.
         true_positive, false_negative, false_positive, true_negative: the confusion matrix.
         accuracy, kappa, auc: with intervals over patients.
     """
@@ -96,12 +96,12 @@ class ReaderAgreement:
 
     @property
     def called(self) -> int:
-        """Units in the confusion matrix."""
+        """Number of units in the confusion matrix."""
         return self.units - self.without_point
 
 
 def images_of(images: ScoredImages) -> PredictedUnits:
-    """Each image a unit, with Youden's thresholds where it has some."""
+    """Each image as a unit, with Youden's thresholds if it has any."""
     nothing = np.full(images.scores.shape, np.nan)
     return PredictedUnits(
         images.patient_ids,
@@ -115,11 +115,11 @@ def images_of(images: ScoredImages) -> PredictedUnits:
 def examinations_of(
     images: PredictedUnits, study_ids: Sequence[str], thresholds: FloatArray
 ) -> PredictedUnits:
-    """The examinations of images, in order of first appearance.
+    """Group images into examinations, in order of first appearance.
 
     Args:
-        study_ids: (N,) of the images; an image without one is an examination of its own.
-        thresholds: (N, D) operating points of examinations, one row an image as elsewhere.
+        study_ids: (N,) examination of each image; an image without one is its own examination.
+        thresholds: (N, D) operating points of examinations, one row per image.
     """
     names = [study_id or f"\0{n}" for n, study_id in enumerate(study_ids)]
     first_row: dict[str, int] = {}
@@ -145,9 +145,9 @@ def examinations_of(
 
 
 def agreements(units: PredictedUnits, replicates: int, seed: int) -> list[ReaderAgreement]:
-    """Per disease: each part in alphabetical order, then all of them; each by both rules.
+    """Per disease: each part in alphabetical order, then all together, each under both rules.
 
-    Where no part is known, or there is one alone, that one is all there is.
+    If no part is known, or only one, there is a single group.
     """
     parts = sorted(set(units.body_parts) - {""})
     everything = np.ones(len(units.patients), dtype=bool)
@@ -163,7 +163,7 @@ def agreements(units: PredictedUnits, replicates: int, seed: int) -> list[Reader
 
 
 def kappa(counts: FloatArray) -> FloatArray:
-    """Cohen's kappa of (..., 4) counts: TP, FN, FP, TN; NaN where chance agrees always."""
+    """Cohen's kappa of (..., 4) counts TP, FN, FP, TN; NaN if chance always agrees."""
     tp, fn, fp, tn = np.moveaxis(np.asarray(counts, dtype=np.float64), -1, 0)
     total = tp + fn + fp + tn
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -178,7 +178,7 @@ def _of_group(
     labels, scores = group.labels[:, [disease]], group.scores[:, [disease]]
     patients = group.patients
     ranking, _ = bootstrap_ranking(labels, scores, patients, replicates, seed)
-    auc = ranking.estimate(0, "no image" if not len(labels) else "labels of one class alone")
+    auc = ranking.estimate(0, "no image" if not len(labels) else "all labels in one class")
     cuts = {HALF: np.full(len(patients), 0.5), VALIDATION: group.thresholds[:, disease]}
     for rule, cut in cuts.items():
         has_point = ~np.isnan(cut)
@@ -223,7 +223,7 @@ Levels = Mapping[str, Sequence[ReaderAgreement]]
 
 
 def has_multi_image_examinations(study_ids: Sequence[str]) -> bool:
-    """Whether some examination has several of these images; an empty name is none."""
+    """Whether any examination has several of these images; an empty name does not count."""
     not_empty = [study_id for study_id in study_ids if study_id]
     return len(set(not_empty)) < len(not_empty)
 
@@ -235,7 +235,7 @@ def choose_points(validation: ScoredImages) -> tuple[Points, Points]:
 
 
 def examination_points(validation: ScoredImages) -> Points:
-    """Operating point of examinations per disease, on validation images; none without these."""
+    """Examinations' operating point per disease, on validation images; empty without any."""
     if not has_multi_image_examinations(validation.study_ids):
         return {}
     nothing = np.full(validation.scores.shape, np.nan)
@@ -246,15 +246,15 @@ def examination_points(validation: ScoredImages) -> Points:
 def by_level(
     images: ScoredImages, examination_thresholds: FloatArray | None, replicates: int, seed: int
 ) -> dict[str, list[ReaderAgreement]]:
-    """Level -> its figures by part: of images, above them of examinations where there are such.
+    """Return level -> figures by part, for images and, if there are any, for examinations.
 
-    Empty for images without examinations and body parts: their figures by part are those of all.
+    Empty for images without examinations and body parts: the overall figures already cover them.
 
     Args:
-        images: with Youden's thresholds of images, or without.
+        images: with or without Youden's thresholds for images.
         examination_thresholds: (N, D) operating points of examinations, or one row for all, or
             None.
-        replicates, seed: of the patient bootstrap.
+        replicates, seed: parameters of the patient bootstrap.
     """
     per_image = images_of(images)
     units = {IMAGE: per_image} if images.body_parts else {}

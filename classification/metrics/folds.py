@@ -1,8 +1,8 @@
-"""All figures of a cross-validation: pooled with patient-bootstrap intervals, and fold by fold.
+"""Compute all figures of a cross-validation, pooled with patient-bootstrap intervals and by fold.
 
-Pooled: all out-of-fold images at once, each predicted by its own fold's model. Folds whose models
-give higher probabilities than others then mix, which lowers a pooled AUC a little; the mean over
-folds, printed beside it, does not have this. The deviation over folds is no standard error: the
+Pooled means all out-of-fold images at once, each predicted by its own fold's model. Folds whose
+models give higher probabilities then mix with others, which lowers a pooled AUC a little; the mean
+over folds, printed next to it, avoids that. The deviation over folds is not a standard error: the
 folds share training images (Bengio and Grandvalet, JMLR 2004).
 """
 
@@ -34,7 +34,7 @@ class Spread:
     Attributes:
         mean: None without a fold.
         deviation: None with fewer than two folds.
-        folds: how many.
+        folds: number of folds.
     """
 
     mean: float | None
@@ -46,7 +46,7 @@ Spreads = Mapping[str, tuple[tuple[Spread, ...], Spread]]
 
 
 def sample_figures(images: ScoredImages, replicates: int, seed: int) -> dict[str, Sampled]:
-    """`FIGURES` of all images with their resamples; without thresholds only auc, ap and brier."""
+    """`FIGURES` of all images with resamples; without thresholds only auc, ap and brier."""
     labels, scores, patients = images.labels, images.scores, images.patient_ids
     ranking = bootstrap_ranking(labels, scores, patients, replicates, seed)
     figures = dict(zip(("auc", "ap"), ranking, strict=True))
@@ -55,10 +55,10 @@ def sample_figures(images: ScoredImages, replicates: int, seed: int) -> dict[str
 
 
 def fold_spreads(images: ScoredImages) -> Spreads:
-    """Figure -> its spread over folds for each disease, and that of the macro mean.
+    """Return figure -> its spread over folds, for each disease and for the macro mean.
 
-    The macro mean of every fold is over the diseases that have the figure in all folds, so that the
-    folds are compared on the same diseases.
+    Each fold's macro mean covers the diseases that have the figure in all folds, so the folds are
+    compared on the same diseases.
     """
     folds = np.unique(images.folds)
     by_fold = [sample_figures(images.select(images.folds == f), 0, 0) for f in folds]
@@ -79,7 +79,7 @@ def _spread(values: FloatArray) -> Spread:
 
 
 def _ratios(images: ScoredImages) -> Mapping[str, tuple[FloatArray, FloatArray]]:
-    """Figure -> what is summed over images as numerator and denominator, (N, D) each."""
+    """Figure -> summands over images of numerator and denominator, (N, D) each."""
     labelled = (~np.isnan(images.labels)).astype(np.float64)
     positive, negative = ((images.labels == value).astype(np.float64) for value in (1, 0))
     ratios = {"brier": (labelled * (images.scores - positive) ** 2, labelled)}
@@ -87,6 +87,6 @@ def _ratios(images: ScoredImages) -> Mapping[str, tuple[FloatArray, FloatArray]]
         called = images.present(rule)
         ratios[f"sensitivity_{rule}"] = (positive * called, positive)
         ratios[f"specificity_{rule}"] = (negative * ~called, negative)
-        # 2 TP / (2 TP + FP + FN), where TP + FP are the images called present
+        # 2 TP / (2 TP + FP + FN), where TP + FP are the images predicted present
         ratios[f"f1_{rule}"] = (2 * positive * called, labelled * called + positive)
     return ratios

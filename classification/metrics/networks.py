@@ -1,4 +1,4 @@
-"""Several networks on the same out-of-fold images: figures, and differences pair by pair."""
+"""Compare several networks on the same out-of-fold images: figures and pairwise differences."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from cxrloc.classification.run_folder import RunFolder
 
 @dataclass(frozen=True)
 class Network:
-    """A cross-validated network, or an ensemble of some.
+    """A cross-validated network, or an ensemble of several.
 
     Attributes:
-        name: as it stands in the tables.
+        name: name in the tables.
         images: all images out of fold.
-        validation: the validation images of each fold; empty where they were not kept.
-        members: names of the networks of an ensemble, else empty.
+        validation: validation images of each fold; empty if they were not kept.
+        members: names of an ensemble's networks; otherwise empty.
     """
 
     name: str
@@ -41,11 +41,11 @@ class Network:
 
 @dataclass(frozen=True)
 class DiseaseDifference:
-    """The AUC of a first network minus that of a second on one disease.
+    """The first network's AUC minus the second's for one disease.
 
     Attributes:
         bootstrap: with the interval of the paired patient bootstrap.
-        delong: the test that takes images for independent.
+        delong: test that treats images as independent.
         holm_p: its p-value corrected over the diseases of the pair.
     """
 
@@ -70,10 +70,10 @@ class Comparison:
     """Networks on the same images in the same order.
 
     Attributes:
-        figures: of the networks, in the same order.
-        pairs: all pairs of them.
-        by_part: of each network its figures of examinations and images by body part; empty where no
-            part is known.
+        figures: figures of the networks, in the same order.
+        pairs: all pairs of networks.
+        by_part: each network's figures of examinations and images by body part; empty if no part is
+            known.
     """
 
     networks: tuple[Network, ...]
@@ -83,15 +83,15 @@ class Comparison:
 
     @property
     def images(self) -> ScoredImages:
-        """Those of the first network: ids, patients and labels are the same for all."""
+        """The first network's images: ids, patients and labels are the same for all."""
         return self.networks[0].images
 
 
 def read_network(name: str, run: Path) -> Network:
-    """A run folder of tools/train_classifier.py, over all folds or one split.
+    """Read a run folder of tools/train_classifier.py, with all folds or one split.
 
     Raises:
-        FileNotFoundError, ValueError: when it is not there, unfinished or of another version.
+        FileNotFoundError, ValueError: if it is missing, unfinished or of another version.
     """
     folder = RunFolder(run)
     images = read_scored_images(folder.out_of_fold)
@@ -105,8 +105,8 @@ def read_network(name: str, run: Path) -> Network:
 def ensemble(networks: Sequence[Network]) -> Network:
     """The mean of several networks' probabilities, image by image.
 
-    It gets thresholds where all networks have the same folds, kept their validation images and aim
-    at the same sensitivity: they are then chosen on the mean probabilities of these images.
+    It gets thresholds if all networks have the same folds, kept their validation images and target
+    the same sensitivity: they are then chosen on the mean probabilities of those images.
     """
     members = tuple(network.name for network in networks)
     images = mean_of([network.images for network in networks])
@@ -122,14 +122,14 @@ def ensemble(networks: Sequence[Network]) -> Network:
 
 
 def compare_networks(networks: Sequence[Network], *, replicates: int, seed: int) -> Comparison:
-    """Figures of each network and the differences of all pairs.
+    """Compute the figures of each network and the differences of all pairs.
 
     Args:
         networks: with the same images, patients, labels and diseases.
-        replicates, seed: of the patient bootstrap, the same resamples for all networks.
+        replicates, seed: parameters of the patient bootstrap; all networks share its resamples.
 
     Raises:
-        ValueError: when they do not have the same; it says what differs.
+        ValueError: if these are not the same, stating the difference.
     """
     first = networks[0]
     for other in networks[1:]:
@@ -144,7 +144,7 @@ def compare_networks(networks: Sequence[Network], *, replicates: int, seed: int)
 
 
 def check_same_images(first: Network, other: Network) -> None:
-    """Refuse networks whose figures would not be of the same images.
+    """Refuse networks that were not scored on the same images.
 
     Raises:
         ValueError: naming the first diseases, images, patients or labels that differ.
@@ -152,13 +152,13 @@ def check_same_images(first: Network, other: Network) -> None:
     a, b = first.images, other.images
     pair = f"{first.name} and {other.name}"
     if a.diseases != b.diseases:
-        raise ValueError(f"{pair} have other diseases: {list(a.diseases)} and {list(b.diseases)}")
+        raise ValueError(f"{pair} differ in diseases: {list(a.diseases)} and {list(b.diseases)}")
     alone = [sorted(set(x.image_ids) - set(y.image_ids)) for x, y in ((a, b), (b, a))]
     for name, images in zip((first.name, other.name), alone, strict=True):
         if images:
             raise ValueError(
                 f"{pair} were not scored on the same images: {len(images)} images only in {name}, "
-                f"such as {images[0]}; expected runs over all folds of the same prepared folder"
+                f"for example {images[0]}; expected runs over all folds of the same prepared folder"
             )
     b = in_order_of(b, a)
     same = (a.labels == b.labels) | (np.isnan(a.labels) & np.isnan(b.labels))
@@ -167,8 +167,8 @@ def check_same_images(first: Network, other: Network) -> None:
         image, disease = np.argwhere(~same)[0]
         example = f"{a.image_ids[image]} ({a.diseases[disease]})"
         raise ValueError(
-            f"{pair} have other patients or labels on {int((~same).any(axis=1).sum())} images, "
-            f"such as {example}; expected the same prepared folder"
+            f"{pair} have different patients or labels on {int((~same).any(axis=1).sum())} images, "
+            f"for example {example}; expected the same prepared folder"
         )
 
 

@@ -1,6 +1,6 @@
-"""The operating threshold of one disease, chosen on validation data, never on the scored images.
+"""Choose the operating threshold of one disease on validation data, never on the scored images.
 
-Youden's J (Youden, Cancer 1950), or a sensitivity that is asked for.
+Uses Youden's J (Youden, Cancer 1950) or a target sensitivity.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ import numpy.typing as npt
 
 @dataclass(frozen=True)
 class OperatingPoint:
-    """Where a disease is called present: probability >= threshold.
+    """Threshold of a positive prediction: probability >= threshold.
 
     Attributes:
         threshold: midway between two adjacent validation scores, or None.
         sensitivity, specificity: on the validation data; None without a threshold.
-        reason: why there is no threshold; empty when there is one.
+        reason: why there is no threshold; otherwise empty.
     """
 
     threshold: float | None
@@ -28,11 +28,11 @@ class OperatingPoint:
     reason: str = ""
 
 
-Points = dict[str, OperatingPoint]  # of each disease
+Points = dict[str, OperatingPoint]  # disease -> point
 
 
 def youden(labels: npt.ArrayLike, scores: npt.ArrayLike) -> OperatingPoint:
-    """The threshold that makes sensitivity + specificity - 1 largest; among equals the lowest.
+    """The threshold that maximises sensitivity + specificity - 1; the lowest among equals.
 
     Args:
         labels: (N,) of 0, 1 and NaN (left out).
@@ -42,7 +42,7 @@ def youden(labels: npt.ArrayLike, scores: npt.ArrayLike) -> OperatingPoint:
     if reason := _missing_class(y):
         return OperatingPoint(None, reason=reason)
     values, hits, false_alarms = _curve(y, s)
-    gain = (hits - false_alarms)[1:]  # without the cut that calls everything present
+    gain = (hits - false_alarms)[1:]  # without the cut that predicts everything present
     if len(gain) == 0 or gain.max() <= 1e-12:
         return OperatingPoint(None, reason="no threshold is better than chance on validation data")
     best = int(np.flatnonzero(gain >= gain.max() - 1e-12)[0]) + 1
@@ -53,24 +53,24 @@ def youden(labels: npt.ArrayLike, scores: npt.ArrayLike) -> OperatingPoint:
 def at_sensitivity(
     labels: npt.ArrayLike, scores: npt.ArrayLike, sensitivity: float
 ) -> OperatingPoint:
-    """The highest threshold whose sensitivity is at least the one asked for.
+    """The highest threshold that reaches the target sensitivity.
 
     Args:
         labels: (N,) of 0, 1 and NaN (left out).
         scores: (N,) finite.
-        sensitivity: 0 < share < 1; on other images the share found will be another.
+        sensitivity: 0 < share < 1; on other images the actual share differs.
 
     Raises:
-        ValueError: for a sensitivity outside of 0..1.
+        ValueError: for a sensitivity outside 0..1.
     """
     if not 0 < sensitivity < 1:
-        raise ValueError(f"sensitivity: got {sensitivity}, expected a share in (0, 1), such as 0.9")
+        raise ValueError(f"sensitivity: got {sensitivity}, expected between 0 and 1, such as 0.9")
     y, s = _known(labels, scores)
     if reason := _missing_class(y):
         return OperatingPoint(None, reason=reason)
     values, hits, false_alarms = _curve(y, s)
     cut = int(np.flatnonzero(hits >= sensitivity - 1e-12)[-1])
-    # below the lowest score there is none to go midway to
+    # there is no score below the lowest one
     threshold = _midway(float(values[max(cut - 1, 0)]), float(values[cut]))
     return OperatingPoint(threshold, float(hits[cut]), float(1 - false_alarms[cut]))
 
@@ -78,12 +78,12 @@ def at_sensitivity(
 def operating_points(
     labels: npt.NDArray[np.float64], scores: npt.NDArray[np.float64], diseases: Sequence[str]
 ) -> Points:
-    """`youden` for each column of (N, D) labels and scores."""
+    """Apply `youden` to each column of (N, D) labels and scores."""
     return {d: youden(labels[:, i], scores[:, i]) for i, d in enumerate(diseases)}
 
 
 def thresholds_of(points: Points) -> dict[str, float | None]:
-    """Disease -> threshold, None where there is none."""
+    """Disease -> threshold, or None."""
     return {disease: point.threshold for disease, point in points.items()}
 
 
@@ -103,7 +103,7 @@ def _missing_class(y: npt.NDArray[np.float64]) -> str:
 def _curve(
     y: npt.NDArray[np.float64], s: npt.NDArray[np.float64]
 ) -> tuple[npt.NDArray[np.float64], ...]:
-    """Distinct scores, and the shares of positives and of negatives at or above each of them."""
+    """Distinct scores, and the shares of positives and negatives at or above each of them."""
     values, group = np.unique(s, return_inverse=True)
     below = [np.cumsum(np.bincount(group, weights=w))[:-1] / w.sum() for w in (y, 1 - y)]
     hits, false_alarms = (1 - np.insert(share, 0, 0.0) for share in below)
@@ -112,5 +112,5 @@ def _curve(
 
 def _midway(below: float, above: float) -> float:
     middle = below + (above - below) / 2
-    # between neighbouring floats the middle is one of them: it must not admit the lower score
+    # between neighbouring floats the middle equals one of them: it must not admit the lower score
     return middle if middle > below else above

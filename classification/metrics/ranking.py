@@ -1,6 +1,6 @@
-"""AUC and average precision per disease with patient-bootstrap intervals.
+"""Compute AUC and average precision per disease with patient-bootstrap intervals.
 
-The bootstrap resamples patients, not images, and never calls a metric in a loop: scores are sorted
+The bootstrap resamples patients, not images, and never calls a metric in a loop. Scores are sorted
 once, each resample is a weight per image, and both metrics are sums over cumulative weights.
 """
 
@@ -22,7 +22,7 @@ NEEDS_BOTH = "needs images with and without the disease"
 
 @dataclass(frozen=True)
 class DiseaseMetrics:
-    """One disease: ranking quality, and the counts that tell how much data is behind it."""
+    """One disease: ranking quality, and the amount of data behind it."""
 
     auc: Estimate
     average_precision: Estimate
@@ -33,7 +33,7 @@ class DiseaseMetrics:
 
 @dataclass(frozen=True)
 class ClassifierMetrics:
-    """All diseases and their macro means, which state over which diseases they were taken."""
+    """All diseases and their macro means, with the diseases that these cover."""
 
     diseases: Mapping[str, DiseaseMetrics]
     macro_auc: Estimate
@@ -42,12 +42,12 @@ class ClassifierMetrics:
 
     @property
     def undefined(self) -> tuple[str, ...]:
-        """Diseases without an AUC, which the macro means leave out and name."""
+        """Diseases without an AUC, excluded from the macro means and named."""
         return tuple(d for d, m in self.diseases.items() if not m.auc.defined)
 
     @property
     def macro_note(self) -> str:
-        """For instance `macro over 7 of 8; undefined: Hernia`."""
+        """For example `macro over 7 of 8; undefined: Hernia`."""
         total, undefined = len(self.diseases), self.undefined
         note = f"macro over {total - len(undefined)} of {total}"
         return f"{note}; undefined: {', '.join(undefined)}" if undefined else note
@@ -80,13 +80,13 @@ def _figure(name: str, estimate: Estimate) -> dict[str, Any]:
 
 
 class _Ranking:
-    """Scores of one disease sorted once; metrics for any number of weightings of the images."""
+    """Scores of one disease, sorted once; computes metrics for any weighting of the images."""
 
     def __init__(self, labels: FloatArray, scores: FloatArray) -> None:
         order = np.argsort(-scores, kind="stable")
         self.order = order
         self.positive = labels[order] == 1
-        # last index of each run of equal scores: ties enter a curve together
+        # last index of each run of equal scores: ties enter the curve together
         self.ends = np.append(np.flatnonzero(np.diff(scores[order])), len(order) - 1)
 
     def counts(self, weights: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -97,7 +97,7 @@ class _Ranking:
         return true, false
 
     def metrics(self, weights: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """AUC and average precision, (R,) each; NaN without a positive or without a negative."""
+        """AUC and average precision, (R,) each; NaN without a positive or a negative."""
         true, false = self.counts(weights)
         positives, negatives = true[:, -1], false[:, -1]
         with np.errstate(invalid="ignore", divide="ignore"):
@@ -126,11 +126,11 @@ def classifier_metrics(
         scores: (N, D) finite; larger means more likely.
         diseases: names of the columns.
         patients: (N,) the unit of resampling.
-        replicates: of the bootstrap; 0 gives no intervals.
-        seed: of the bootstrap.
+        replicates: number of bootstrap replicates; 0 gives no intervals.
+        seed: seed of the bootstrap.
 
     Raises:
-        ValueError: for matrices whose shapes do not match, or scores that are not finite.
+        ValueError: for mismatched shapes, or scores that are not finite.
     """
     _check(labels, scores, diseases, patients)
     auc, precision = bootstrap_ranking(labels, scores, patients, replicates, seed)
@@ -141,10 +141,10 @@ def classifier_metrics(
 def bootstrap_ranking(
     labels: FloatArray, scores: FloatArray, patients: Sequence[str], replicates: int, seed: int
 ) -> tuple[Sampled, Sampled]:
-    """AUC and average precision of each column of (N, D) labels and scores.
+    """AUC and average precision for each column of (N, D) labels and scores.
 
-    The figures of both rest on the patients of the rarer class, with the disease or without it, and
-    so does the width of their intervals.
+    Both figures, and the width of their intervals, depend on the patients of the rarer class, with
+    or without the disease.
     """
     rankings = [_known_ranking(y, s) for y, s in zip(labels.T, scores.T, strict=True)]
     draws = [_evaluate(rankings, np.ones((1, len(labels))))]
@@ -168,7 +168,7 @@ def _known_ranking(
 def _evaluate(
     rankings: Sequence[tuple[npt.NDArray[np.bool_], _Ranking | None]], weights: FloatArray
 ) -> FloatArray:
-    """(2, R, D): AUC and average precision of R weightings."""
+    """(2, R, D): AUC and average precision for R weightings."""
     nothing = np.full(len(weights), np.nan)
     columns = [
         (nothing, nothing) if ranking is None else ranking.metrics(weights[:, has_label])
@@ -196,7 +196,7 @@ def _check(
     if labels.shape != expected or scores.shape != expected:
         raise ValueError(
             f"labels {labels.shape} and scores {scores.shape}, expected both {expected}: "
-            f"{expected[0]} patients (one an image) x {expected[1]} diseases"
+            f"{expected[0]} patients (one per image) x {expected[1]} diseases"
         )
     if not np.isfinite(scores).all():
         raise ValueError(f"{int((~np.isfinite(scores)).sum())} scores are not finite")

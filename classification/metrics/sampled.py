@@ -1,7 +1,7 @@
-"""One figure of several diseases with its bootstrap resamples: estimates, macro mean, differences.
+"""Hold one figure for several diseases with bootstrap resamples: estimates, means, differences.
 
-The same patients and seed give the same resamples, so that the figures of two networks on the same
-images can be subtracted resample by resample (a paired bootstrap).
+The same patients and seed give the same resamples. So figures of two networks on the same images
+can be subtracted resample by resample (a paired bootstrap).
 """
 
 from __future__ import annotations
@@ -45,12 +45,12 @@ def image_weights(patient_ids: Sequence[str], resamples: int, seed: int) -> Iter
 
 @dataclass(frozen=True)
 class Sampled:
-    """One figure of D diseases.
+    """One figure for D diseases.
 
     Attributes:
-        points: (D,) NaN where undefined.
-        samples: (R, D) of each resample, NaN where undefined.
-        patients: (D,) how many patients carry the figure (see `carriers`).
+        points: (D,) NaN if undefined.
+        samples: (R, D) for each resample, NaN if undefined.
+        patients: (D,) number of patients behind the figure (see `carriers`).
         reason: why a point is undefined.
     """
 
@@ -60,7 +60,7 @@ class Sampled:
     reason: str = ""
 
     def estimate(self, column: int, reason: str = "") -> Estimate:
-        """The figure of one disease; `reason` replaces that of all."""
+        """The figure of one disease; `reason` overrides the common one."""
         if np.isnan(self.points[column]):
             return Estimate(math.nan, reason=reason or self.reason)
         tail = tail_of(float(self.patients[column]))
@@ -68,12 +68,12 @@ class Sampled:
 
     @property
     def estimates(self) -> tuple[Estimate, ...]:
-        """One a disease."""
+        """One per disease."""
         return tuple(self.estimate(column) for column in range(len(self.points)))
 
     @property
     def macro(self) -> Estimate:
-        """Mean over the diseases that have the figure."""
+        """Mean over the diseases with a defined figure."""
         defined = ~np.isnan(self.points)
         if not defined.any():
             return Estimate(math.nan, reason="undefined for every disease")
@@ -84,11 +84,11 @@ class Sampled:
 
     @property
     def columns(self) -> tuple[Estimate, ...]:
-        """Those of the diseases, then the macro mean."""
+        """The diseases' estimates, then the macro mean."""
         return (*self.estimates, self.macro)
 
     def __sub__(self, other: Sampled) -> Sampled:
-        """The paired difference, provided that both come from the same images and seed."""
+        """The paired difference, if both have the same images and seed."""
         return Sampled(
             self.points - other.points,
             self.samples - other.samples,
@@ -107,10 +107,10 @@ def _estimate(
 
 
 def carriers(patient_ids: Sequence[str], carry: npt.NDArray[np.bool_]) -> IndexArray:
-    """How many patients have an image that a column of (N, D) says carries the figure: (D,).
+    """Number of patients with an image marked in each column of (N, D) `carry`: (D,).
 
-    A share varies with the images of its denominator, such as those with the disease for the
-    sensitivity. The patients without such an image tell nothing of it.
+    A share varies with the images in its denominator, for the sensitivity those with the disease.
+    Patients without such an image contribute nothing.
     """
     _, patient_of = np.unique(np.asarray(patient_ids, dtype=str), return_inverse=True)
     return np.array([len(np.unique(patient_of[column])) for column in carry.T], dtype=np.intp)
@@ -123,10 +123,10 @@ def bootstrap_ratios(
     replicates: int,
     seed: int,
 ) -> Sampled:
-    """Sum over images of each numerator column over that of its denominator, and its resamples.
+    """Sum of each numerator column over images divided by its denominator's, with resamples.
 
-    Sensitivity, for instance, is the count of images found over the count of images with the
-    disease. A figure is NaN where the denominator is 0.
+    Sensitivity, for example, is the number of images found divided by the number of images with the
+    disease. A figure is NaN if the denominator is 0.
 
     Args:
         numerators, denominators: (N, D), finite, at least 0.
@@ -142,7 +142,7 @@ def bootstrap_all(
     replicates: int,
     seed: int,
 ) -> dict[str, Sampled]:
-    """`bootstrap_ratios` of several figures, whose resamples are drawn once for all of them.
+    """Apply `bootstrap_ratios` to several figures that share their resamples.
 
     Args:
         ratios: figure -> its numerators and denominators.
@@ -151,7 +151,7 @@ def bootstrap_all(
     as_they_are = np.ones((1, len(patients)))
     draws = {name: [_ratio(as_they_are, *columns)] for name, columns in ratios.items()}
     for weights in image_weights(patients, replicates, seed):
-        for name, columns in ratios.items():  # one product a figure: wider ones round otherwise
+        for name, columns in ratios.items():  # one product per figure: wider ones round differently
             draws[name].append(_ratio(weights, *columns))
     figures = {name: np.concatenate(rows) for name, rows in draws.items()}
     return {

@@ -1,18 +1,18 @@
-"""Probabilities of images with their labels and thresholds: the Parquet of a cross-validation.
+"""Read and write probabilities with labels and thresholds: a cross-validation's Parquet file.
 
-One row an image; columns of `SCHEMA_VERSION` 1:
+One row per image; columns of `SCHEMA_VERSION` 1:
     image_id, patient_id   strings
-    study_id, body_part    strings; only where the data set knows examinations and body parts
+    study_id, body_part    strings; only if the data set has examinations and body parts
     fold                   int32: the fold that held the image out; its model gave the probabilities
-                           (-1 outside of all folds: tools/experiments/score_images.py)
+                           (-1 outside all folds: tools/experiments/score_images.py)
     probability_D          float64 in 0..1, for each disease D
     label_D                float64: 1 present, 0 absent, null unknown
     threshold_RULE_D       float64: RULE is youden or target (a chosen sensitivity), chosen on the
-                           fold's validation images (outside of all folds as
-                           `cxrloc.classification.runs.ensemble` says); null where they gave
-                           none: never called present
-The file's metadata (key `cxrloc`, JSON) holds the version, the diseases in order, the rules, the
-chosen sensitivity and the notice. Validation images are kept in the same form, without thresholds.
+                           fold's validation images (outside all folds: see
+                           `cxrloc.classification.runs.ensemble`); null if there was none, which
+                           means never predicted present
+The file's metadata (key `cxrloc`, JSON) contains the version, the diseases in order, the rules, the
+chosen sensitivity and the notice. Validation images use the same format, without thresholds.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from cxrloc.datasets.files.manifest import RESEARCH_USE
 from cxrloc.datasets.radiograph import Radiograph, label_matrix
 
 SCHEMA_VERSION = 1
-OUTSIDE = -1  # the fold of images that no fold holds
+OUTSIDE = -1  # the fold of images in no fold
 YOUDEN, TARGET = "youden", "target"
 _KEY = b"cxrloc"
 
@@ -45,13 +45,13 @@ class ScoredImages:
 
     Attributes:
         diseases: D names, the columns.
-        image_ids, patient_ids: N each; no image twice.
-        folds: (N,) the fold that holds the image out; `OUTSIDE` where none does.
+        image_ids, patient_ids: N each; image ids are unique.
+        folds: (N,) the fold that held the image out; `OUTSIDE` if there is none.
         scores: (N, D) in 0..1.
         labels: (N, D) of 0, 1 and NaN.
-        thresholds: rule -> (N, D), NaN for none; empty for images that no threshold was meant for.
-        sensitivity: what the rule `target` aims at; NaN without that rule.
-        study_ids, body_parts: N each, a text empty where unknown; or none for all images.
+        thresholds: rule -> (N, D), NaN for none; empty for images without thresholds.
+        sensitivity: target of the rule `target`; NaN without that rule.
+        study_ids, body_parts: N each, empty text if unknown; or empty for all images.
     """
 
     diseases: tuple[str, ...]
@@ -80,9 +80,9 @@ class ScoredImages:
             )
         if len(set(self.image_ids)) < shape[0]:
             twice = next(i for n, i in enumerate(self.image_ids) if i in self.image_ids[:n])
-            raise ValueError(f"image {twice} is there twice; expected one prediction an image")
-        if not ((self.scores >= 0) & (self.scores <= 1)).all():  # NaN is in no range
-            raise ValueError("expected probabilities in 0..1, got others or NaN")
+            raise ValueError(f"image {twice} occurs twice; expected one prediction per image")
+        if not ((self.scores >= 0) & (self.scores <= 1)).all():  # false for NaN too
+            raise ValueError("expected probabilities in 0..1, got values outside or NaN")
 
     @classmethod
     def of(
@@ -93,11 +93,11 @@ class ScoredImages:
         folds: npt.ArrayLike,
         thresholds: Mapping[str, FloatArray] | None = None,
     ) -> ScoredImages:
-        """Radiographs with their probabilities, labels, examinations and body parts.
+        """Combine radiographs with their probabilities, labels, examinations and body parts.
 
         Args:
-            diseases, scores, thresholds: as the attributes of these names.
-            folds: of each image, or one for all.
+            diseases, scores, thresholds: see the attributes.
+            folds: one per image, or one for all.
         """
         study_ids = tuple(radiograph.study_id for radiograph in radiographs)
         body_parts = tuple(radiograph.body_part for radiograph in radiographs)
@@ -117,7 +117,7 @@ class ScoredImages:
         return len(self.image_ids)
 
     def select(self, rows: npt.NDArray[Any]) -> ScoredImages:
-        """The images of a boolean mask, or of positions in their order."""
+        """The images of a boolean mask, or at the given positions in that order."""
         positions = np.arange(len(self))[rows]
         return replace(
             self,
@@ -133,16 +133,16 @@ class ScoredImages:
 
     @property
     def several_parts(self) -> tuple[str, ...]:
-        """The body parts where there are several, in order: no figure over all without each."""
+        """The body parts if there are several, in order: overall figures need those by part too."""
         parts = sorted({*self.body_parts} - {""})
         return tuple(parts) if len(parts) > 1 else ()
 
     @property
     def parts_note(self) -> str:
-        """The note on figures of several body parts together; empty where there are none."""
+        """Note for figures over several body parts; empty for a single one."""
         if not self.several_parts:
             return ""
-        return f"{len(self.several_parts)} body parts together, each apart in the tables by part"
+        return f"{len(self.several_parts)} body parts together; see the tables by part"
 
     @property
     def parts_notes(self) -> tuple[str, ...]:
@@ -154,15 +154,15 @@ class ScoredImages:
         return self.select(np.array(self.body_parts) == part)
 
     def present(self, rule: str) -> npt.NDArray[np.bool_]:
-        """(N, D) probability >= threshold of a rule; without a threshold never present."""
+        """(N, D) probability >= threshold of a rule; never present without a threshold."""
         return self.scores >= np.nan_to_num(self.thresholds[rule], nan=np.inf)
 
 
 def join_images(parts: Sequence[ScoredImages]) -> ScoredImages:
-    """All images of parts with the same diseases, in their order.
+    """Concatenate images of parts with the same diseases.
 
-    They have the thresholds of those rules alone that every part has: an image without a threshold
-    would count as called absent.
+    Only thresholds of rules shared by all parts are kept: an image without a threshold would count
+    as predicted absent.
     """
     first = parts[0]
     rules = [rule for rule in first.thresholds if all(rule in part.thresholds for part in parts)]
@@ -183,7 +183,7 @@ def join_images(parts: Sequence[ScoredImages]) -> ScoredImages:
 
 
 def write_scored_images(path: Path, images: ScoredImages) -> None:
-    """Write the Parquet file whole or not at all."""
+    """Write the Parquet file atomically."""
     columns = {
         "image_id": pa.array(images.image_ids, pa.string()),
         "patient_id": pa.array(images.patient_ids, pa.string()),
@@ -195,7 +195,7 @@ def write_scored_images(path: Path, images: ScoredImages) -> None:
     matrices |= {f"threshold_{rule}": t for rule, t in images.thresholds.items()}
     for prefix, matrix in matrices.items():
         for i, disease in enumerate(images.diseases):
-            # a NaN becomes null: other readers then leave it out by themselves
+            # NaN becomes null, which other readers skip by default
             column = pa.array(matrix[:, i], pa.float64(), from_pandas=True)
             columns[f"{prefix}_{disease}"] = column
     facts = {
@@ -211,23 +211,23 @@ def write_scored_images(path: Path, images: ScoredImages) -> None:
 
 
 def read_scored_images(path: Path) -> ScoredImages:
-    """Images of a file that `write_scored_images` wrote.
+    """Read a file written by `write_scored_images`.
 
     Raises:
-        FileNotFoundError: when there is no such file.
+        FileNotFoundError: if the file is missing.
         ValueError: for another Parquet file, or another version.
     """
     if not path.is_file():
         raise FileNotFoundError(
-            f"no predictions at {path}; tools/train_classifier.py with the run's config writes "
-            "them (folds that are finished are not trained again)"
+            f"no predictions at {path}; run tools/train_classifier.py with the run's config to "
+            "write them (finished folds are not trained again)"
         )
     table = _read_table(path)
     facts = json.loads((table.schema.metadata or {}).get(_KEY, b"{}"))
     if facts.get("version") != SCHEMA_VERSION:
         raise ValueError(
-            f"{path}: version {facts.get('version')}, expected {SCHEMA_VERSION} of a file that "
-            "tools/train_classifier.py wrote"
+            f"{path}: version {facts.get('version')}, expected version {SCHEMA_VERSION} as written "
+            "by tools/train_classifier.py"
         )
     diseases, sensitivity = tuple(facts["diseases"]), facts["sensitivity"]
     return ScoredImages(

@@ -1,24 +1,23 @@
-"""The networks by name: torchvision's, cut behind the map that they pool, and three small CNNs.
+"""Build networks by name: torchvision's, cut after the map that they pool, and three small CNNs.
 
-Every backbone takes (N, 3, H, W), or (N, 1, H, W) after `single_channel`, of at least 32 x 32 px
-and gives (N, C, H/32, W/32), the map whose mean over the cells goes into the head. Its tensors have
-torchvision's names, so torchvision's weights fit. The map, the A of Grad-CAM, is of each family
+Every backbone takes (N, 3, H, W), or (N, 1, H, W) after `single_channel`, of at least 32 x 32 px.
+It returns (N, C, H/32, W/32), the map whose mean over the cells goes into the head. Its tensors
+have torchvision's names, so torchvision's weights fit. The map, the A of Grad-CAM, is per family
 
     resnet        the ReLU of the last block
-    densenet      the ReLU behind norm5
+    densenet      the ReLU after norm5
     efficientnet  the SiLU of the last convolution: never below -0.28, but negative in places
-    googlenet     the ReLUs of the four branches of inception5b, side by side
+    googlenet     the ReLUs of the four branches of inception5b, concatenated
     vgg           the last max pooling of ReLUs
-    convnext      the sum that leaves the last block: no activation follows, so of either sign
-    simple_cnn    the last max pooling of ReLUs; so of conv3 and conv4
+    convnext      the output sum of the last block: no activation follows, so it has either sign
+    simple_cnn    the last max pooling of ReLUs; the same for conv3 and conv4
 
-Grad-CAM asks for no sign: the weighted sum of the channels is what its ReLU is applied to.
+Grad-CAM does not depend on the sign: its ReLU applies to the weighted sum of the channels.
 
-Where a published network has more than a linear layer behind its mean, this is what we do:
-ConvNeXt's LayerNorm stays, as the first layer of the head; VGG's three dense layers on 7 x 7 cells
-(124 of its 138 million parameters) give way to the mean and the head of all others; the dropout of
-EfficientNet and GoogLeNet before their linear layer and GoogLeNet's two auxiliary heads are left
-out.
+Some published networks have more than a linear layer after the mean. ConvNeXt's LayerNorm stays, as
+the first layer of the head. VGG's three dense layers on 7 x 7 cells (124 of its 138 million
+parameters) are replaced by the mean and the common head. The dropout of EfficientNet and GoogLeNet
+before their linear layer and GoogLeNet's two auxiliary heads are left out.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ from torch import nn
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
-STRIDE = 32  # pixels of the input to a cell of the map, and so the smallest input
+STRIDE = 32  # input pixels per cell of the map, and so the smallest input
 STAGES = 5
 
 
@@ -44,9 +43,9 @@ class Family:
     Attributes:
         backbone: name of a network -> its layers up to the map, with random weights.
         stages: names of the backbone's layers in five stages, the stem first. Every layer with
-            tensors is in one of them: the five together are the whole backbone.
-        head_norm: torchvision's name of a LayerNorm between the mean and the linear layer; empty
-            where there is none.
+            tensors is in one of them: together they are the whole backbone.
+        head_norm: torchvision's name of a LayerNorm between the mean and the linear layer, or
+            empty.
     """
 
     backbone: Callable[[str], nn.Module]
@@ -71,8 +70,8 @@ def _resnet(name: str) -> nn.Module:
 
 
 def _densenet(name: str) -> nn.Module:
-    # A layer of its own, and not in place as torchvision does it: whoever keeps the output of norm5
-    # would find it rectified afterwards, and take its map for the other of the two.
+    # A separate ReLU, unlike torchvision's in-place one: otherwise code that keeps the output of
+    # norm5 would later find it rectified and use the wrong map.
     rectified = {"features": _torchvision(name).features, "relu": nn.ReLU()}
     return nn.Sequential(OrderedDict(rectified))
 
@@ -88,7 +87,7 @@ def _googlenet(name: str) -> nn.Module:
 
 
 class _Rescale(nn.Module):
-    """ImageNet's normalisation to (x - 0.5) / 0.5, with which GoogLeNet's weights were trained."""
+    """Convert ImageNet's normalisation to (x - 0.5) / 0.5, used to train GoogLeNet's weights."""
 
     scale: torch.Tensor
     shift: torch.Tensor
@@ -97,7 +96,7 @@ class _Rescale(nn.Module):
         super().__init__()
         scale = [s / 0.5 for s in IMAGENET_STD]
         shift = [(m - 0.5) / 0.5 for m in IMAGENET_MEAN]
-        # not persistent: constants, of which torchvision's files know nothing
+        # not persistent: constants that are missing from torchvision's files
         self.register_buffer("scale", torch.tensor(scale).view(3, 1, 1), persistent=False)
         self.register_buffer("shift", torch.tensor(shift).view(3, 1, 1), persistent=False)
 
@@ -106,7 +105,7 @@ class _Rescale(nn.Module):
 
 
 def _vgg16(name: str) -> nn.Module:
-    # the layers alone: torchvision's vgg16() would also draw 124 million weights that we drop
+    # only the layers: torchvision's vgg16() would also initialise 124 million unused weights
     from torchvision.models.vgg import cfgs, make_layers
 
     return _he_normal(nn.Sequential(OrderedDict(features=make_layers(cfgs["D"]))))
@@ -115,9 +114,9 @@ def _vgg16(name: str) -> nn.Module:
 def _simple_cnn(name: str) -> nn.Module:
     """Five times 3 x 3 convolution - BatchNorm - ReLU - 2 x 2 max pooling; 0.4 million parameters.
 
-    The channels are 16, 32, 64, 128, 256: the field of view doubles in each block, up to the map
-    of S / 32 cells that the others have. A baseline of our own design, of the size of the small
-    CNNs that earlier projects compared with ResNet-50 and DenseNet-121.
+    The channels are 16, 32, 64, 128, 256; the field of view doubles in each block, up to a map of
+    S / 32 cells like the others'. A baseline of our own design, as large as the small CNNs that
+    earlier projects compared with ResNet-50 and DenseNet-121.
     """
     return _blocks(lambda before, channels: [*_convolution(before, channels), nn.MaxPool2d(2)])
 
@@ -126,8 +125,8 @@ def _conv4(name: str) -> nn.Module:
     """Five blocks of two 3 x 3 convolutions, each with BatchNorm and ReLU, and 2 x 2 max pooling.
 
     The channels are those of the small CNN; 1.2 million parameters. It stands for the "Conv4" of a
-    project on MURA (Team 6, X-Ray Machine Learning 2019), of which five batch-normalised blocks on
-    one 224 px channel are known, not the widths.
+    project on MURA (Team 6, X-Ray Machine Learning 2019): five batch-normalised blocks on one
+    224 px channel, of unknown widths.
     """
     return _blocks(
         lambda before, channels: [
@@ -139,7 +138,7 @@ def _conv4(name: str) -> nn.Module:
 
 
 def _conv3(name: str) -> nn.Module:
-    """The blocks of conv4 without BatchNorm, a quarter of each block's output dropped in training.
+    """The blocks of conv4 without BatchNorm, but with 25 % dropout after each block.
 
     It stands for "Conv3", the predecessor of that project's network.
     """
@@ -159,7 +158,7 @@ def _convolution(before: int, channels: int) -> list[nn.Module]:
 
 
 def _blocks(layers: Callable[[int, int], list[nn.Module]]) -> nn.Module:
-    """Five blocks of `layers` (channels before, channels after), named block1 to block5."""
+    """Five blocks of `layers` (input channels, output channels), named block1 to block5."""
     widths = (3, 16, 32, 64, 128, 256)
     blocks = {
         f"block{n}": nn.Sequential(*layers(widths[n - 1], widths[n])) for n in range(1, len(widths))
@@ -168,10 +167,10 @@ def _blocks(layers: Callable[[int, int], list[nn.Module]]) -> nn.Module:
 
 
 def single_channel(backbone: nn.Module) -> None:
-    """Let a backbone take one channel, in place: its first kernels are added up over the three.
+    """Reduce a backbone to one input channel, in place, by summing its first kernels over three.
 
-    It computes of an image what it computed of the image thrice. GoogLeNet's own normalisation goes
-    from the mean of the three channels' constants.
+    Its output for an image equals the former output for the image repeated three times. GoogLeNet's
+    own normalisation uses the mean of its constants over the channels.
     """
     for layer in backbone.modules():
         if isinstance(layer, _Rescale):
@@ -196,7 +195,7 @@ def _layers(network: nn.Module, without: tuple[str, ...]) -> OrderedDict[str, nn
 
 
 def _he_normal(network: nn.Module) -> nn.Module:
-    """The start of He et al. 2015, eq. 14, with which torchvision starts VGG and ResNet too."""
+    """Initialise as in He et al. 2015, eq. 14, as torchvision does for VGG and ResNet."""
     for layer in network.modules():
         if isinstance(layer, nn.Conv2d):
             nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
@@ -209,8 +208,8 @@ def _numbered(*stages: tuple[int, ...]) -> tuple[tuple[str, ...], ...]:
     return tuple(tuple(f"features.{n}" for n in stage) for stage in stages)
 
 
-# in each, the second to the fifth stage are, as ResNet's, those at 1/4, 1/8, 1/16, 1/32 of the
-# input; only VGG and the small CNNs have no stem, and stages at 1, 1/2, ... 1/16
+# as in ResNet, stages two to five are at 1/4, 1/8, 1/16, 1/32 of the input; only VGG and the small
+# CNNs have no stem, and stages at 1, 1/2, ... 1/16
 _RESNET = Family(_resnet, (("conv1", "bn1"), ("layer1",), ("layer2",), ("layer3",), ("layer4",)))
 _DENSENET = Family(
     _densenet,

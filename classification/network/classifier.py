@@ -1,4 +1,4 @@
-"""The chest classifier: a network whose last feature map is kept."""
+"""Build the chest classifier, a network that also returns its last feature map."""
 
 from __future__ import annotations
 
@@ -29,24 +29,25 @@ HIDDEN = 256  # width of the two-layer head
 
 
 class ClassifierOutput(NamedTuple):
-    """logits (N, D), and features (N, C, h, w): the tensor that is pooled (see `backbones`)."""
+    """Logits (N, D) and features (N, C, h, w), the tensor that is pooled (see `backbones`)."""
 
     logits: torch.Tensor
     features: torch.Tensor
 
 
 class ChestClassifier(nn.Module):
-    """Backbone - mean over the map - head. One pass gives the logits and the map that CAMs need.
+    """Backbone - mean over the map - head. One pass gives the logits and the map for CAMs.
 
     Attributes:
         backbone: (N, 3, S, S) -> (N, C, S/32, S/32), with torchvision's tensor names; (N, 1, S, S)
             with one input channel.
-        head: (N, C) -> (N, D); `nn.Linear` or `Linear - ReLU - Linear` (Deep MedIA), behind a
-            LayerNorm where the architecture has one (ConvNeXt).
-        demographics: which ones come with the image, see `classification.demographics`.
-        demographic_head: (N, E) -> (N, D), added to the head's logits: with a linear head the same
-            as one layer over the pooled map and the demographics side by side. It leaves the map
-            and the head alone, so class activation maps stay exact. Starts at 0.
+        head: (N, C) -> (N, D); `nn.Linear` or `Linear - ReLU - Linear` (Deep MedIA), after a
+            LayerNorm if the architecture has one (ConvNeXt).
+        demographics: inputs in addition to the image, see
+            `cxrloc.classification.network.demographics`.
+        demographic_head: (N, E) -> (N, D), added to the head's logits. With a linear head this
+            equals one layer over the pooled map and the demographics together. It does not touch
+            the map or the head, so class activation maps stay exact. Starts at 0.
     """
 
     def __init__(
@@ -76,7 +77,7 @@ class ChestClassifier(nn.Module):
 
         Args:
             x: (N, 3, S, S), or (N, 1, S, S).
-            demographics: (N, E) of `demographics.encode`; left out, nothing is known of the images.
+            demographics: (N, E) of `demographics.encode`; without it they count as unknown.
         """
         if min(x.shape[-2:]) < STRIDE:
             raise ValueError(
@@ -87,7 +88,7 @@ class ChestClassifier(nn.Module):
     def classify(
         self, features: torch.Tensor, demographics: torch.Tensor | None = None
     ) -> ClassifierOutput:
-        """Logits from features (N, C, h, w) of the backbone, or of a copy of it elsewhere."""
+        """Logits from features (N, C, h, w) of the backbone or of an export of it."""
         # the head stays in float32 under autocast: it costs nothing, and bfloat16 logits have ties
         with torch.autocast(features.device.type, enabled=False):
             logits = self.head(features.float().mean(dim=(2, 3)))
@@ -112,22 +113,23 @@ def build_classifier(
     in_channels: int = 3,
     demographics: Sequence[str] = (),
 ) -> tuple[ChestClassifier, LoadReport]:
-    """A classifier and the list of the start weights that it got.
+    """Build a classifier, and report which initial weights it received.
 
     Args:
         architecture: a key of `ARCHITECTURES`.
         num_diseases: number of logits.
         head: a member of `HEADS`.
         weights: "none", "imagenet" (torchvision's, by name) or a path to a `.safetensors` or `.pth`
-            file, which may hold a part of the tensors; a bundle of this project works, its head is
-            taken when it fits.
-        seed: random start of what is not loaded.
-        in_channels: 3, or 1: the kernels of the first layer, loaded or random, are added up over
-            red, green and blue, which is what a grey image thrice would meet.
-        demographics: names of those that come with the image, see `classification.demographics`.
+            file, which may contain only some of the tensors; a bundle of this project works too,
+            and its head is used if it fits.
+        seed: seed of the random values for tensors that are not loaded.
+        in_channels: 3 or 1; for 1, the kernels of the first layer, loaded or random, are summed
+            over red, green and blue, which is equivalent to repeating a grey image three times.
+        demographics: inputs in addition to the image, see
+            `cxrloc.classification.network.demographics`.
 
     Raises:
-        ValueError, FileNotFoundError: for an unknown name, or weights that are not to be had.
+        ValueError, FileNotFoundError: for an unknown name, or unavailable weights.
     """
     _check_name("architecture", architecture, tuple(ARCHITECTURES))
     _check_name("head", head, HEADS)
@@ -146,12 +148,12 @@ def build_classifier(
 
 
 def present_against_absent(model: ChestClassifier) -> ChestClassifier:
-    """The network with one output a disease that gives what one with three classes gives.
+    """Convert a network with three classes into an equivalent one with one output per disease.
 
-    Of the classes absent, present and uncertain (`ThreeClassLoss`) the probability of a disease
-    takes the first two alone: it is the sigmoid of their logits' difference, and a difference of
-    two linear outputs is one. So gate, CAM and bundle have nothing to know of classes; the CAM is
-    that of present against absent, as a softmax fixes no logit but only their differences.
+    Of the classes absent, present and uncertain (`ThreeClassLoss`), the probability of a disease
+    uses only the first two: it is the sigmoid of the difference of their logits, and the difference
+    of two linear outputs is linear. So gate, CAM and bundle need not know about classes. The CAM is
+    that of present minus absent, since a softmax determines only differences of logits.
     """
     folded = copy.deepcopy(model)
     last = folded.head[-1] if isinstance(folded.head, nn.Sequential) else folded.head
@@ -166,7 +168,7 @@ def present_against_absent(model: ChestClassifier) -> ChestClassifier:
 
 def _head(architecture: Architecture, num_diseases: int, kind: str) -> nn.Module:
     channels = architecture.channels
-    # drawn for the two-layer head too: without it, one seed would no longer give its old start
+    # drawn for the two-layer head too, so that a seed keeps giving the same initial weights
     layers: list[nn.Module] = [nn.Linear(channels, num_diseases)]
     if kind == "two_layer":
         layers = [nn.Linear(channels, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, num_diseases)]
@@ -181,13 +183,13 @@ def _load(model: ChestClassifier, tensors: dict[str, torch.Tensor], source: str)
     model_state = model.state_dict()
     kernels = [n for n, tensor in renamed.items() if tensor.ndim == 4 and n in model_state]
     for name in kernels:
-        if model_state[name].shape[1] == 1:  # the first layer of one channel, ImageNet's of three
+        if model_state[name].shape[1] == 1:  # our first layer has one channel, ImageNet's has three
             renamed[name] = renamed[name].sum(dim=1, keepdim=True)
     return load_partial(model, renamed, source)
 
 
 def _own_name(name: str, head_norm: str) -> str:
-    """Torchvision's names have no "backbone."; a head of our own bundle keeps its "head."."""
+    """Add the prefix "backbone." to torchvision's names; heads of our own bundles keep "head."."""
     if head_norm and name.startswith(f"{head_norm}."):
         return f"head.0{name.removeprefix(head_norm)}"
     return name if name.startswith(("head.", "demographic_head.")) else f"backbone.{name}"
@@ -195,7 +197,7 @@ def _own_name(name: str, head_norm: str) -> str:
 
 def _check_name(what: str, name: str, known: Sequence[str]) -> None:
     if name not in known:
-        raise ValueError(f"unknown {what} {name!r}; known are {', '.join(known)}")
+        raise ValueError(f"unknown {what} {name!r}; expected one of {', '.join(known)}")
 
 
-CLASSES = 3  # of ThreeClassLoss
+CLASSES = 3  # classes of ThreeClassLoss

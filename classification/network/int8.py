@@ -1,13 +1,13 @@
-"""The gate's backbone in INT8: convolutions of 8-bit whole numbers, made by `int8_calibration`.
+"""Run the gate's backbone in INT8: convolutions of 8-bit integers, made by `int8_calibration`.
 
-A convolution's input x is round(x / step) + zero, cut off at 0 and 255; its weights are of -127 to
-127, with a scale for each output channel. Sums are exact; biases and what is between convolutions
-are in float. Here the same is computed in float32 (torch's fake quantisation), which exports to
-ONNX as QuantizeLinear and DequantizeLinear; a runtime that knows them computes in integers.
+A convolution's input x is round(x / step) + zero, clipped to 0 and 255. Its weights are -127 to
+127, with one scale per output channel. Sums are exact; biases and everything between convolutions
+stay in float. This module computes the same in float32 (torch's fake quantisation), which exports
+to ONNX as QuantizeLinear and DequantizeLinear; runtimes that support these compute in integers.
 
-The first convolution of a network that is given one grey image in every channel is a special case.
-Grey levels are 8-bit whole numbers already, so its input loses nothing if the channels, each an
-affine function of the grey level, are added up into one (`GreyInput`).
+The first convolution is special if the network gets one grey image in every channel. Grey levels
+are 8-bit integers already, so the input loses nothing if the channels, each an affine function of
+the grey level, are summed into one (`GreyInput`).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from torch import nn
 from torch.nn import functional as F
 
 LEVELS = 255
-LARGEST = 127  # of weights, and the last channel of `GreyInput.fold`
+LARGEST = 127  # largest weight, and the last channel of `GreyInput.fold`
 
 
 @dataclass(frozen=True)
@@ -29,9 +29,9 @@ class Int8Layer:
     """One convolution.
 
     Attributes:
-        weight: (O, I, h, w) int8, of -127 to 127.
+        weight: (O, I, h, w) int8, from -127 to 127.
         scale: (O,) float32: the weights are `weight * scale`.
-        step, zero: of the input; it stands for (0 to 255 - zero) * step.
+        step, zero: quantisation of the input, which stands for (0 to 255 - zero) * step.
     """
 
     weight: torch.Tensor
@@ -42,7 +42,7 @@ class Int8Layer:
 
 @dataclass(frozen=True)
 class GreyInput:
-    """How each channel of a network's input comes from the grey level g of 0..255.
+    """How each input channel of a network follows from the grey level g in 0..255.
 
     Attributes:
         layer: name of the network's first convolution.
@@ -55,22 +55,22 @@ class GreyInput:
 
     @property
     def zero(self) -> int:
-        """The grey level that counts as 0, near the mean: 0 to 128, so that 127 more are in 255."""
+        """The grey level that counts as 0, near the mean: 0 to 128, so that 127 more fit in 255."""
         means = [-shift / scale for scale, shift in zip(self.scale, self.shift, strict=True)]
         return min(max(round(sum(means) / len(means)), 0), 128)
 
     def levels(self, x: torch.Tensor) -> torch.Tensor:
-        """(N, C, H, W) network input to g - zero, (N, 1, H, W): whole numbers, also in bfloat16."""
+        """Convert network input (N, C, H, W) to g - zero (N, 1, H, W), integers in bfloat16 too."""
         return torch.round((x[:, :1] - self.shift[0]) / self.scale[0] - self.zero)
 
     def fold(self, layer: nn.Conv2d) -> nn.Conv2d:
-        """The layer for g - zero, g - zero and 127: the same output to the last border pixel.
+        """Rewrite the layer for g - zero, g - zero and 127; its output is the same everywhere.
 
-        The last channel is what the normalised channels have where g is `zero`. It cannot go to
-        the bias: beyond the border, where all channels are 0, it is missing. The grey level stands
-        there twice, with half the weight each, because two whole numbers add up to a finer one (an
-        error of -40 dB of the features of a ResNet-18, of -30 dB with one), and for 8 bits CPUs
-        take channels by four.
+        The last channel carries the value of the normalised channels where g is `zero`. The bias
+        cannot carry it: it does not apply beyond the border, where all channels are 0. The grey
+        level appears twice, with half the weight each, because two integers add up to a finer one
+        (an error of -40 dB of a ResNet-18's features, -30 dB with one), and because CPUs process
+        8-bit channels in fours.
         """
         weight = layer.weight.detach().double()
         scale = weight.new_tensor(self.scale).view(1, -1, 1, 1)
@@ -93,7 +93,7 @@ class GreyInput:
 
 
 class GreyConv2d(nn.Module):
-    """A network's first convolution, folded by `GreyInput`, on its `levels`, (N, 1, H, W)."""
+    """A network's first convolution, folded by `GreyInput`, on its `levels` (N, 1, H, W)."""
 
     def __init__(self, conv: nn.Module) -> None:
         super().__init__()
@@ -106,7 +106,7 @@ class GreyConv2d(nn.Module):
 
 
 class Int8Conv2d(nn.Module):
-    """A convolution as it is in INT8, computed in float32. Takes and gives float tensors."""
+    """An INT8 convolution computed in float32, with float input and output."""
 
     def __init__(self, layer: nn.Conv2d, int8: Int8Layer) -> None:
         super().__init__()
@@ -125,7 +125,7 @@ class Int8Conv2d(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = torch.fake_quantize_per_tensor_affine(x, self.step, self.zero, 0, LEVELS)
-        # -128 never occurs; it is among the bounds because ONNX has no narrower type
+        # -128 never occurs; the range includes it because ONNX has no narrower type
         weight = torch.fake_quantize_per_channel_affine(
             self.weight, self.scale, self.origin, 0, -LARGEST - 1, LARGEST
         )
@@ -137,12 +137,12 @@ class Int8Backbone:
     """INT8 weights of one classifier's backbone.
 
     Attributes:
-        layers: names of convolutions of the folded backbone (of a first convolution on grey
-            levels: NAME.conv) -> their numbers.
-        grey: how the network's input comes from grey levels; None where channels differ otherwise.
+        layers: names of convolutions in the folded backbone (NAME.conv for a first convolution on
+            grey levels) -> their numbers.
+        grey: how the network's input follows from grey levels; None if channels differ otherwise.
         left: names of the convolutions that stay in float.
-        fingerprint: of what they were made of, see `bundle_fingerprint`.
-        metadata: what else the file holds.
+        fingerprint: fingerprint of the source, see `bundle_fingerprint`.
+        metadata: everything else in the file.
     """
 
     layers: Mapping[str, Int8Layer]
@@ -152,13 +152,13 @@ class Int8Backbone:
     metadata: Mapping[str, Any] = field(default_factory=dict)
 
     def inputs(self, x: torch.Tensor) -> torch.Tensor:
-        """The backbone's input (N, C, S, S) as `network` takes it: its grey levels if it has."""
+        """Convert the backbone's input (N, C, S, S) for `network`: grey levels if it uses them."""
         return x if self.grey is None else self.grey.levels(x)
 
     def network(self, backbone: nn.Module) -> nn.Module:
-        """The backbone, folded and unshared, with its convolutions replaced by those in INT8.
+        """Replace the convolutions of a folded, unshared backbone by INT8 ones.
 
-        Takes `inputs(x)`.
+        The result takes `inputs(x)`.
         """
         on_grey_levels(backbone, self.grey)
         for name, layer in self.layers.items():
@@ -169,7 +169,7 @@ class Int8Backbone:
 
 
 def on_grey_levels(backbone: nn.Module, grey: GreyInput | None) -> None:
-    """Replace the first convolution by one on grey levels, if there is a `grey`."""
+    """Replace the first convolution by one on grey levels, if `grey` is given."""
     if grey is not None:
         convolution = backbone.get_submodule(grey.layer)
         assert isinstance(convolution, nn.Conv2d)

@@ -1,4 +1,4 @@
-"""Number formats of a forward pass: float32, or bfloat16 where the hardware is fast at it."""
+"""Choose the number format of a forward pass: float32, or bfloat16 where the hardware is fast."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ PRECISIONS = ("auto", "fp32", "bf16")
 
 
 def resolve_device(name: str) -> torch.device:
-    """Device of a setting; "auto" is the first CUDA device, else the CPU.
+    """Resolve a device setting; "auto" is the first CUDA device, otherwise the CPU.
 
     Raises:
-        ValueError: for an unknown name, or when CUDA is asked for and absent.
+        ValueError: for an unknown name, or if CUDA is requested but absent.
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -25,17 +25,17 @@ def resolve_device(name: str) -> torch.device:
     except RuntimeError as error:
         raise ValueError(f"device {name!r}: expected auto, cpu, cuda or cuda:N") from error
     if device.type == "cuda" and not torch.cuda.is_available():
-        raise ValueError(f"device {name!r} was asked for, but torch sees no CUDA device; use cpu")
+        raise ValueError(f"device {name!r} requested, but torch sees no CUDA device; use cpu")
     return device
 
 
 def resolve_precision(name: str, device: str | torch.device) -> Precision:
-    """What "auto" means on a device: "bf16" with AMX (CPU) or bfloat16 support (CUDA), else "fp32".
+    """Resolve "auto": "bf16" with AMX (CPU) or bfloat16 support (CUDA), otherwise "fp32".
 
     Without AMX a CPU runs bfloat16 slower than float32, hence the check.
 
     Raises:
-        ValueError: for a name that is not in `PRECISIONS`.
+        ValueError: for a name outside `PRECISIONS`.
     """
     if name == "fp32":
         return "fp32"
@@ -50,20 +50,20 @@ def resolve_precision(name: str, device: str | torch.device) -> Precision:
 
 
 def autocast(precision: Precision, device: str | torch.device) -> AbstractContextManager[object]:
-    """Context in which a forward pass runs in `precision` (nothing happens for "fp32")."""
+    """Context that runs a forward pass in `precision` (no effect for "fp32")."""
     if precision == "fp32":
         return nullcontext()
     return torch.autocast(torch.device(device).type, dtype=torch.bfloat16)
 
 
 def _cpu_has_amx() -> bool:
-    # a private function of torch: absent means "do not know", and float32 is the safe answer
+    # a private function of torch: if it is absent we do not know, and float32 is safe
     probe = getattr(torch.cpu, "_is_amx_tile_supported", None)
     return bool(probe and probe())
 
 
 def as_float(value: Any) -> Any:
-    """A tensor, or every tensor in nested mappings, lists and tuples, as float32."""
+    """Convert a tensor, or all tensors in nested mappings, lists and tuples, to float32."""
     if isinstance(value, torch.Tensor):
         return value.float()
     if isinstance(value, Mapping):

@@ -1,4 +1,4 @@
-"""Start weights from a file or from torchvision, with a list of what was and was not loaded."""
+"""Load initial weights from a file or torchvision, and report what was and was not loaded."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
-# how other programs, and our own bundles, prefix the names of torchvision's tensors
+# prefixes that other programs and our own bundles add to torchvision's tensor names
 _PREFIXES = ("module.", "model.", "backbone.body.", "backbone.")
-# torchvision's DenseNet files still say `denselayer1.norm.1`, where its layer is `norm1`
+# torchvision's DenseNet files still say `denselayer1.norm.1` for the layer `norm1`
 _OLD_DENSENET = re.compile(r"(denselayer\d+\.(?:norm|relu|conv))\.([12]\.)")
 
 
 @dataclass(frozen=True)
 class LoadReport:
-    """Tensor names after an attempt to load weights into a network.
+    """Tensor names after loading weights into a network.
 
     Attributes:
-        source: the file or the name of the weights; empty when nothing was asked for.
+        source: the file or name of the weights; empty if none were requested.
         loaded: tensors of the network that were filled.
-        missing: tensors of the network that the source lacks; they keep their random start.
-        unexpected: tensors of the source that the network has no place for.
-        mismatched: tensors present in both with different shapes, not loaded.
+        missing: tensors of the network that the source lacks; they stay random.
+        unexpected: tensors of the source without a place in the network.
+        mismatched: tensors in both with different shapes, not loaded.
     """
 
     source: str = ""
@@ -38,7 +38,7 @@ class LoadReport:
 
     def __str__(self) -> str:
         if not self.source:
-            return "weights: none, the network starts from random values"
+            return "weights: none, random initialisation"
         total = len(self.loaded) + len(self.missing) + len(self.mismatched)
         lines = [f"weights: {self.source}: loaded {len(self.loaded)} of {total} tensors"]
         for title in ("missing", "unexpected", "mismatched"):
@@ -49,12 +49,12 @@ class LoadReport:
 
 
 def random_and_frozen(report: LoadReport, frozen: Sequence[str]) -> tuple[str, ...]:
-    """Layers that are frozen although the weights lack tensors of them, in the order of `frozen`.
+    """Frozen layers with tensors missing from the weights, in the order of `frozen`.
 
-    A head that is trained on them is trained on a random projection.
+    A head trained on them would be trained on a random projection.
 
     Args:
-        frozen: names of the backbone's layers that a stage freezes.
+        frozen: names of the backbone layers that a stage freezes.
     """
     if not report.source:
         return ()
@@ -65,12 +65,12 @@ def random_and_frozen(report: LoadReport, frozen: Sequence[str]) -> tuple[str, .
 
 
 def read_weights(path: Path) -> dict[str, torch.Tensor]:
-    """Tensors of a `.safetensors` file or of a foreign `.pth`/`.pt` (read with weights_only=True).
+    """Read tensors from a `.safetensors` file or a foreign `.pth`/`.pt` (with weights_only=True).
 
-    A `state_dict` or `model` entry of a checkpoint is unwrapped; known prefixes are taken off.
+    A `state_dict` or `model` entry of a checkpoint is unwrapped, and known prefixes are removed.
 
     Raises:
-        FileNotFoundError, ValueError: when the file is absent, unreadable, or holds no tensors.
+        FileNotFoundError, ValueError: if the file is missing, unreadable, or contains no tensors.
     """
     if not path.is_file():
         raise FileNotFoundError(
@@ -80,22 +80,22 @@ def read_weights(path: Path) -> dict[str, torch.Tensor]:
     try:
         state = load_file(path) if path.suffix == ".safetensors" else _read_foreign(path)
     except (SafetensorError, OSError, RuntimeError, ValueError, EOFError) as error:
-        raise ValueError(f"{path} cannot be read as weights: {error}") from error
+        raise ValueError(f"cannot read {path} as weights: {error}") from error
     except Exception as error:  # pickle.UnpicklingError: the file wants to run code
-        raise ValueError(f"{path} holds more than tensors and is not read: {error}") from error
+        raise ValueError(f"{path} contains more than tensors and is refused: {error}") from error
     tensors = {_plain(name): value for name, value in state.items()}
     if not tensors:
-        raise ValueError(f"{path} holds no tensors; expected a state dict")
+        raise ValueError(f"{path} contains no tensors; expected a state dict")
     return tensors
 
 
 def load_partial(
     network: nn.Module, tensors: Mapping[str, torch.Tensor], source: str
 ) -> LoadReport:
-    """Copy every tensor whose name and shape fit into `network`, and say what did not.
+    """Copy every tensor whose name and shape fit into `network`, and report the rest.
 
     Raises:
-        ValueError: when not one tensor fits: a run never starts from random weights by accident.
+        ValueError: if no tensor fits, so a run never starts from random weights by accident.
     """
     state = network.state_dict()
     fits = {n for n in state if n in tensors and state[n].shape == tensors[n].shape}
@@ -109,7 +109,7 @@ def load_partial(
     if not fits:
         raise ValueError(
             f"nothing in {source} fits the network: it has {', '.join(list(tensors)[:3])}, ..., "
-            f"expected names such as {', '.join(list(state)[:3])}"
+            f"expected names like {', '.join(list(state)[:3])}"
         )
     network.load_state_dict({name: tensors[name] for name in report.loaded}, strict=False)
     return report
@@ -119,7 +119,7 @@ def download_imagenet(architecture: str) -> dict[str, torch.Tensor]:
     """Torchvision's ImageNet-1k (V1) weights, from its cache or its download site.
 
     Raises:
-        ValueError: when torchvision has none, or they can neither be found nor downloaded.
+        ValueError: if torchvision has none, or they are neither cached nor downloadable.
     """
     from torchvision.models import get_model_weights
 
@@ -127,7 +127,7 @@ def download_imagenet(architecture: str) -> dict[str, torch.Tensor]:
         weights = get_model_weights(architecture)["IMAGENET1K_V1"]
     except ValueError as error:
         raise ValueError(
-            f"torchvision has no ImageNet weights of {architecture}; set model.weights to none, or "
+            f"no ImageNet weights for {architecture} in torchvision; set model.weights to none, or "
             "to the path of a .safetensors or .pth file"
         ) from error
     try:
@@ -136,9 +136,9 @@ def download_imagenet(architecture: str) -> dict[str, torch.Tensor]:
         )
     except (OSError, RuntimeError) as error:  # URLError is an OSError; RuntimeError: wrong hash
         raise ValueError(
-            f"ImageNet weights of {architecture} could not be downloaded from {weights.url} "
-            f"({error}); on a machine without network set model.weights to the path of a "
-            ".safetensors or .pth file, or to none"
+            f"could not download ImageNet weights for {architecture} from {weights.url} ({error}); "
+            "without a network connection set model.weights to the path of a .safetensors or .pth "
+            "file, or to none"
         ) from error
     return {_plain(name): value for name, value in state.items()}
 

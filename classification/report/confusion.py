@@ -1,7 +1,7 @@
-"""Confusion matrices of several networks, row by row under each disease, with published figures.
+"""Tabulate confusion matrices of several networks per disease, next to published figures.
 
-Of the published studies that `published_auc.csv` holds, only AUCs are at hand. Their rows say none
-where our TPR, TNR and F1 stand, so that an empty cell is not taken for an oversight.
+The publications in `published_auc.csv` report only AUCs. Their rows say "none" for TPR, TNR and F1,
+so that an empty cell does not look like an oversight.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from cxrloc.classification.report.tables import ResultTable, TableRow, Value, va
 _RULES = {YOUDEN: "Youden's threshold", TARGET: "threshold for a chosen sensitivity"}
 _NOT_PUBLISHED = dict.fromkeys(("TPR", "TNR", "F1"), "none")
 _SUM_NOTE = (
-    f"{SUM}: the matrices added up, so that frequent diseases count for more than in the macro mean"
+    f"{SUM}: the sum of the matrices, so frequent diseases count more than in the macro mean"
 )
 _NO_RATES = (
-    "none: no published TPR, TNR or F1 is at hand. Of the published studies in these tables we "
-    "have AUCs alone, of other images than ours"
+    "none: no TPR, TNR or F1 is published. The publications in these tables report only AUCs, on "
+    "other images than ours"
 )
 
 
 def confusion_tables(comparison: Comparison) -> tuple[ResultTable, ...]:
-    """A table for each rule by which thresholds were chosen; none where no network has any."""
+    """One table per rule for choosing thresholds; none if no network has any."""
     tables = ((rule, _rows(comparison, rule)) for rule in RULES)
     return tuple(
         ResultTable(
@@ -70,7 +70,7 @@ def _rows(comparison: Comparison, rule: str) -> tuple[TableRow, ...]:
 
 
 def _matrices(comparison: Comparison, rule: str) -> Iterator[tuple[Confusion, str, Value]]:
-    """Matrix, network and AUC of each disease in turn, then of their sum."""
+    """Yield matrix, network and AUC for each disease, then for the sum."""
     pairs = zip(comparison.networks, comparison.figures, strict=True)
     able = [(network, figures) for network, figures in pairs if rule in network.images.thresholds]
     tables = [confusions(network.images, rule) for network, _ in able]
@@ -92,19 +92,19 @@ def _notes(comparison: Comparison, rule: str) -> tuple[str, ...]:
     diseases = comparison.images.diseases
     published = studies_of_means(diseases) or studies_by_disease(diseases)
     return (
-        f"{_SUM_NOTE}. Labels that are unknown or uncertain are left out",
+        f"{_SUM_NOTE}. Unknown and uncertain labels are left out",
         "TPR is the sensitivity, TNR the specificity. Thresholds are chosen on validation images",
         *([_NO_RATES] if published else []),
-        *([f"Without thresholds, so not here: {', '.join(without)}"] if without else []),
-        *([f"No threshold, so called absent: {', '.join(undecided)}"] if undecided else []),
+        *([f"Left out, without thresholds: {', '.join(without)}"] if without else []),
+        *([f"Predicted absent without a threshold: {', '.join(undecided)}"] if undecided else []),
     )
 
 
 def confusion_table(tables: Sequence[Confusion], rule: str) -> ResultTable:
-    """Counts and shares of each disease, and of their sum.
+    """Counts and shares for each disease and for their sum.
 
     Args:
-        rule: in words, how the thresholds were chosen.
+        rule: description of how the thresholds were chosen.
     """
     rows = tuple(
         TableRow("", {"disease": table.disease}, confusion_cells(table))
@@ -114,7 +114,7 @@ def confusion_table(tables: Sequence[Confusion], rule: str) -> ResultTable:
 
 
 def confusion_cells(table: Confusion) -> dict[str, Value]:
-    """The counts TP, FN, FP and TN, and the shares TPR, TNR and F1; NaN where undefined."""
+    """The counts TP, FN, FP and TN and the shares TPR, TNR and F1; NaN if undefined."""
     shares = {"TPR": table.sensitivity, "TNR": table.specificity, "F1": table.f1}
     return {
         "TP": table.true_positive,

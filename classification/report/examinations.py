@@ -1,7 +1,7 @@
-"""Figures of examinations and images by body part, as tables to read and as records.
+"""Tabulate figures of examinations and images by body part, for readers and as records.
 
-Body parts stand above the figure over all of them, examinations apart from images, with published
-figures beside them.
+Rows for body parts precede the row for all; examinations and images are separate, with published
+figures next to them.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from cxrloc.classification.metrics.scored_images import ScoredImages
 from cxrloc.classification.report.published import published_studies
 from cxrloc.classification.report.tables import Cell, ResultTable, TableRow, Value, estimate_record
 
-TITLES = {EXAMINATION: "Studies", IMAGE: "Images"}
+TITLES = {EXAMINATION: "Examinations", IMAGE: "Images"}
 _MEASURES = ("accuracy", "kappa", "AUC")
 _MATRIX = ("true_positive", "false_negative", "false_positive", "true_negative")
 
 
 def part_tables(images: ScoredImages, replicates: int, seed: int) -> list[ResultTable]:
-    """The figures of images by part, to stand below figures over all parts.
+    """Figures of images by part, to print below the overall figures.
 
-    None where the images are of one part, or of unknown ones.
+    Empty if the images show one part, or unknown ones.
     """
     if not images.several_parts:
         return []
@@ -39,7 +39,7 @@ def part_tables(images: ScoredImages, replicates: int, seed: int) -> list[Result
 
 
 def level_tables(found: Levels, diseases: Sequence[str]) -> list[ResultTable]:
-    """A table for each level and disease; published figures, all of MURA, only with body parts."""
+    """One table per level and disease; published figures, all on MURA, only with body parts."""
     tables = []
     for level, rows in found.items():
         parts = _of_parts(rows)
@@ -75,12 +75,12 @@ def level_records(found: Levels, diseases: Sequence[str]) -> list[dict[str, obje
 
 
 def _of_parts(rows: Sequence[ReaderAgreement]) -> bool:
-    """Whether body parts are known: of chest images `ALL_PARTS` is all there is."""
+    """Whether body parts are known; chest images have only `ALL_PARTS`."""
     return any(row.body_part != ALL_PARTS for row in rows)
 
 
 def published(level: str, body_part: str) -> str:
-    """Figures that others printed of this part of MURA, on other images."""
+    """Published figures for this part of MURA, on other images."""
     name = body_part.removeprefix("XR_").lower()
     return "; ".join(
         f"{measure} {study.values[MACRO_MEAN]} ({short_name(study.study)})"
@@ -91,16 +91,16 @@ def published(level: str, body_part: str) -> str:
 
 
 def short_name(study: str) -> str:
-    """Who, without the network and the images in parentheses, which stand below the tables."""
+    """The authors, without the network and images in parentheses, which are below the tables."""
     return study.partition(" (")[0]
 
 
 def published_note() -> str:
-    """Whose the published figures are."""
+    """Sources of the published figures."""
     names = dict.fromkeys(s.study for s in published_studies() if s.scored_on.startswith("MURA "))
     return (
-        f"Published: {'; '.join(names)}. All are of MURA's images, whatever images ours are of; "
-        "those of the hidden test part against the vote of three radiologists"
+        f"Published: {'; '.join(names)}. All are on MURA's images, whatever ours are; those on the "
+        "hidden test part compare with the vote of three radiologists"
     )
 
 
@@ -113,9 +113,9 @@ def _row(level: str, half: ReaderAgreement, point: ReaderAgreement, parts: bool)
         "accuracy at 0.5": Cell(half.accuracy),
         "kappa at 0.5": Cell(half.kappa),
         "TP / FN / FP / TN at 0.5": confusion_text(half),
-        "accuracy at validation's point": Cell(point.accuracy),
-        "kappa at validation's point": Cell(point.kappa),
-        "TP / FN / FP / TN there": confusion_text(point),
+        "accuracy at the validation point": Cell(point.accuracy),
+        "kappa at the validation point": Cell(point.kappa),
+        "TP / FN / FP / TN at the validation point": confusion_text(point),
     }
     if parts:
         cells["published"] = published(level, half.body_part)
@@ -123,20 +123,20 @@ def _row(level: str, half: ReaderAgreement, point: ReaderAgreement, parts: bool)
 
 
 def confusion_text(row: ReaderAgreement) -> str:
-    """TP / FN / FP / TN; empty where no unit was called anything."""
+    """TP / FN / FP / TN; empty if no unit has a prediction."""
     return " / ".join(str(count) for count in _matrix(row).values()) if row.called else ""
 
 
 def _matrix(row: ReaderAgreement) -> dict[str, int | None]:
-    """The four counts; None where no unit was called anything."""
+    """The four counts; None if no unit has a prediction."""
     return {name: getattr(row, name) if row.called else None for name in _MATRIX}
 
 
 def _left_out(rows: Sequence[ReaderAgreement]) -> list[str]:
-    """How many units have no operating point, a note a part that has such."""
+    """Notes on units without an operating point, one per affected part."""
     return [
-        f"{row.body_part}: {row.without_point} of {row.units} are left out at validation's point, "
-        "as their model has none"
+        f"{row.body_part}: {row.without_point} of {row.units} left out at the validation point, "
+        "because their model has none"
         for row in rows
         if row.without_point
     ]
@@ -145,16 +145,16 @@ def _left_out(rows: Sequence[ReaderAgreement]) -> list[str]:
 def _notes(level: str, parts: bool) -> tuple[str, ...]:
     mixed = (
         "The row of all parts mixes parts of different difficulty and prevalence: quote it with "
-        "theirs",
+        "the rows by part",
         published_note(),
     )
-    mean = ("The probability of a study is the mean over its images; its label is theirs",)
+    mean = ("An examination's probability is the mean over its images; it is positive if any is",)
     return (
         *(mean if level == EXAMINATION else ()),
-        "In brackets the 95 % interval of a bootstrap over patients; undefined where fewer than "
-        "two carry the figure (AUC: are of the rarer class)",
-        f"Validation's point: Youden's J on the {level} probabilities of the validation patients "
-        "(of a mean of folds: of patients out of fold who are not scored here)",
+        "Brackets: 95 % interval of a bootstrap over patients; undefined with fewer than two "
+        "patients behind the figure (AUC: in the rarer class)",
+        "Validation point: Youden's J on these probabilities of the validation patients (for a "
+        "mean of folds: of out-of-fold patients who are not scored here)",
         "Kappa: Cohen's",
         *(mixed if parts else ()),
     )

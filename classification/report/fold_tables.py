@@ -1,4 +1,4 @@
-"""Tables of a cross-validation: a row per disease and the macro mean; two stages side by side."""
+"""Tabulate a cross-validation: one row per disease and the macro mean; two stages side by side."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ class FoldRow:
     """One disease, or the macro mean over all.
 
     Attributes:
-        images: with a known label; of the macro row all.
+        images: number with a known label; all images in the macro row.
         positives: None in the macro row.
-        pooled: figure -> over all images, with its interval.
-        spreads: figure -> over the folds.
+        pooled: figure -> value over all images, with its interval.
+        spreads: figure -> spread over the folds.
     """
 
     disease: str
@@ -48,7 +48,7 @@ class FoldRow:
     spreads: dict[str, Spread]
 
     def record(self) -> dict[str, object]:
-        """The columns of cross_validation.csv; None where there is no figure."""
+        """The columns of cross_validation.csv; None if there is no figure."""
         record: dict[str, object] = {"disease": self.disease, "images": self.images}
         record["positives"] = self.positives
         for name, figure in self.pooled.items():
@@ -66,9 +66,9 @@ def fold_rows(images: ScoredImages, replicates: int, seed: int) -> tuple[FoldRow
     """A row per disease, then the macro mean.
 
     Args:
-        images: out of fold, with thresholds of both rules; without them the rows hold AUC, AP and
-            Brier score alone.
-        replicates, seed: of the patient bootstrap.
+        images: out of fold, with thresholds of both rules; without them the rows contain only AUC,
+            AP and Brier score.
+        replicates, seed: parameters of the patient bootstrap.
     """
     return _fold_rows(images, sample_figures(images, replicates, seed), fold_spreads(images))
 
@@ -105,7 +105,7 @@ def rule_label(rule: str, images: ScoredImages) -> str:
 def fold_result_tables(
     images: ScoredImages, rows: Sequence[FoldRow]
 ) -> tuple[ResultTable, ResultTable]:
-    """Ranking and calibration, then decisions, with what a reader must know."""
+    """Tables of ranking and calibration and of decisions, with the notes a reader needs."""
     folds, patients = len(np.unique(images.folds)), len(set(images.patient_ids))
     ranking = ResultTable(
         "ranking",
@@ -114,7 +114,7 @@ def fold_result_tables(
         tuple(_row(row, {"auc": "AUC", "ap": "AP", "brier": "Brier"}, folds) for row in rows),
         (
             "Every image is predicted by a model that held its patient out",
-            f"In brackets: 95 % interval, bootstrap over {patients} patients",
+            f"Brackets: 95 % interval, bootstrap over {patients} patients",
             *(_OF_FOLDS if folds > 1 else ()),
             "A random ranking has AUC .5 and an AP equal to the prevalence p; always saying p has "
             "a Brier score of p (1 - p)",
@@ -140,13 +140,13 @@ def fold_result_tables(
 
 _SHARES = {"sensitivity": "sensitivity (TPR)", "specificity": "specificity (TNR)", "f1": "F1"}
 _OF_FOLDS = (
-    "Over folds: mean and standard deviation; no standard error, as folds share training images",
+    "Over folds: mean and standard deviation; no standard error: folds share training images",
     f"{POOLED}; the mean over folds does not",
 )
 
 
 def _row(row: FoldRow, heads: Mapping[str, str], folds: int) -> TableRow:
-    """A column per figure, and next to it its spread where there are several folds."""
+    """One column per figure, followed by its spread if there are several folds."""
     counts = "" if row.positives is None else f"{row.positives} / {row.images}"
     cells: dict[str, Value] = {"positives / images": counts}
     for name, head in heads.items():
@@ -171,23 +171,23 @@ def _macro_note(rows: Sequence[FoldRow]) -> str:
     ]
     note = f"{MACRO_MEAN}: over {len(diseases) - len(undefined)} of {len(diseases)} diseases"
     note += f" (undefined: {', '.join(undefined)})" if undefined else ""
-    note += f"; in {macro.pooled['auc'].replicates} resamples each of them has images with and "
-    note += "without it, in the others the mean is over those that do"
+    note += f"; in {macro.pooled['auc'].replicates} resamples every one of them has positive and "
+    note += "negative images, in the others the mean is over those that do"
     if some:
         note += f"; over folds without {', '.join(some)}, undefined in some fold"
     return note
 
 
 def _undecided_notes(images: ScoredImages) -> tuple[str, ...]:
-    """Which diseases had no threshold in some fold, which makes their images absent calls."""
+    """Name diseases without a threshold in some fold; their images count as predicted absent."""
     notes = []
     for rule in images.thresholds:
         without = np.isnan(images.thresholds[rule]).sum(axis=0)
         diseases = [f"{d} ({n} images)" for d, n in zip(images.diseases, without, strict=True) if n]
         if diseases:
             notes.append(
-                f"No {rule_label(rule, images)} could be chosen in every fold, and images without "
-                f"one count as called absent: {', '.join(diseases)}"
+                f"No {rule_label(rule, images)} exists in every fold; images without one count as "
+                f"predicted absent: {', '.join(diseases)}"
             )
     return tuple(notes)
 
@@ -199,15 +199,15 @@ _MACROS = {"auc": "macro AUC", "ap": "macro AP", "brier": "macro Brier"}
 def stage_report(
     stages: Sequence[ScoredImages], replicates: int, seed: int
 ) -> tuple[list[dict[str, object]], ResultTable]:
-    """Lines of cross_validation.csv for each stage, and the table of both.
+    """Lines of cross_validation.csv for each stage, and a table of both.
 
-    The lines are of every disease and the macro mean; the table has the macro means, and those of
-    the stages' paired difference.
+    The lines cover every disease and the macro mean. The table has the macro means of the stages
+    and of their paired difference.
 
     Args:
-        stages: all images out of fold, as the best epoch of the first and of the second stage
-            predicts them; the same images in the same order.
-        replicates, seed: of the patient bootstrap.
+        stages: all images out of fold, predicted by the best epoch of the first and of the second
+            stage; the same images in the same order.
+        replicates, seed: parameters of the patient bootstrap.
     """
     figures = [sample_figures(images, replicates, seed) for images in stages]
     spreads = [fold_spreads(images) for images in stages]
@@ -231,12 +231,12 @@ def _stage_table(rows: Sequence[TableRow], images: ScoredImages, replicates: int
         "Stages",
         (*rows, *_published(images.diseases)),
         (
-            "frozen: the head, trained on the frozen backbone. fine-tuned: then all layers. Of "
-            "both the epoch with the highest AUC on the fold's validation images, on the same "
-            "images out of fold. All other tables are of the stage that is better on the fold's "
-            "validation images",
-            f"The difference is paired, image by image, on {replicates} resamples of patients",
-            "Published figures are of other images and of NIH's 14 labels",
+            "frozen: the head, trained on the frozen backbone. fine-tuned: then all layers. Each "
+            "uses the epoch with the highest AUC on the fold's validation images and is scored on "
+            "the same images out of fold. All other tables show the stage that is better on the "
+            "fold's validation images",
+            f"The difference is paired by image, over {replicates} resamples of patients",
+            "Published figures refer to other images and NIH's 14 labels",
             *images.parts_notes,
         ),
     )

@@ -1,11 +1,11 @@
-"""What a finished cross-validation says, as files in its run folder.
+"""Write the report of a finished cross-validation into its run folder.
 
 out_of_fold.parquet         every image, predicted by the model that never saw its patient
 cross_validation.csv, .md   per disease and macro: figures, intervals, mean and deviation over folds
-                            (of two stages also for each: column `stage`)
-confusion.csv, confusion_youden.png, confusion_target.png    counts per disease and summed
-calibration.csv, .png       reliability: ten bins of equally many images per disease
-epochs.png                  loss and, where it was logged, AUC per epoch with a band over folds
+                            (with two stages also per stage: column `stage`)
+confusion.csv, confusion_youden.png, confusion_target.png    counts per disease and in total
+calibration.csv, .png       reliability: ten bins with equally many images per disease
+epochs.png                  loss and, if logged, AUC per epoch with a band over folds
 """
 
 from __future__ import annotations
@@ -50,16 +50,16 @@ Histories = Mapping[int, Sequence[Mapping[str, float]]]
 
 
 def plot_confusions(path: Path, tables: Sequence[Confusion], rule: str, note: str = "") -> None:
-    """One two-by-two matrix a disease: counts, and the share of its row as shade.
+    """One two-by-two matrix per disease: counts, shaded by share of the row.
 
     Args:
-        rule: in words, how the thresholds were chosen.
-        note: stands above it, `ScoredImages.parts_note`.
+        rule: description of how the thresholds were chosen.
+        note: text above the figure, `ScoredImages.parts_note`.
     """
     grid = panels(len(tables), (2.4, 2.7), per_row=_PER_ROW, narrowest=4.8)
     for axes, table in zip(grid.axes, tables, strict=True):
         _confusion_panel(axes, table)
-    title = f"Out-of-fold images by label and decision, {rule}"
+    title = f"Out-of-fold images by label and prediction, {rule}"
     grid.figure.suptitle(titled(title, note), fontsize=11)
     save_figure(grid.figure, path, notice=True)
 
@@ -67,30 +67,30 @@ def plot_confusions(path: Path, tables: Sequence[Confusion], rule: str, note: st
 def plot_calibration(
     path: Path, curves: Mapping[str, Sequence[Bin]], titles: Mapping[str, str], note: str = ""
 ) -> None:
-    """One reliability diagram a disease: observed share over mean probability, with intervals.
+    """One reliability diagram per disease: observed share over mean probability, with intervals.
 
     Args:
-        curves, titles: disease -> its bins, and what stands above its panel.
-        note: stands above them all, `ScoredImages.parts_note`.
+        curves, titles: disease -> its bins and the title of its panel.
+        note: text above the figure, `ScoredImages.parts_note`.
     """
     grid = panels(len(curves), (2.6, 2.7), per_row=_PER_ROW, narrowest=5.2)
     for axes, (disease, bins) in zip(grid.axes, curves.items(), strict=True):
         _reliability_panel(axes, bins)
         axes.set_title(titles[disease], fontsize=8)
-    title = "Reliability: share that has the disease over the mean probability of a bin"
+    title = "Reliability: share with the disease over mean probability, by bin"
     grid.figure.suptitle(titled(title, note), fontsize=11)
     save_figure(grid.figure, path, notice=True)
 
 
 def plot_epochs(path: Path, histories: Histories) -> None:
-    """Losses, and AUC where it was logged, per epoch: thin a fold, thick the mean, band 1 SD.
+    """Losses, and AUC if logged, per epoch: thin lines are folds, thick the mean, band 1 SD.
 
-    A fold that stopped early counts for the epochs that it has. The second of two stages begins
-    for all folds where the longest first stage ends.
+    A fold that stopped early counts for its own epochs. For all folds, the second of two stages
+    starts where the longest first stage ends.
 
     Args:
-        histories: fold -> one entry an epoch, with `epoch` and some of `train_loss`, `val_loss`,
-            `train_auc`, `val_auc`; of two stages also with `stage`.
+        histories: fold -> one entry per epoch, with `epoch` and some of `train_loss`, `val_loss`,
+            `train_auc`, `val_auc`; with two stages also `stage`.
     """
     logged = {key for entries in histories.values() for entry in entries for key in entry}
     panel_columns = {"loss": ("train_loss", "val_loss"), "AUC": ("train_auc", "val_auc")}
@@ -101,7 +101,7 @@ def plot_epochs(path: Path, histories: Histories) -> None:
         _epoch_panel(axes, histories, keys)
         axes.set(xlabel="epoch", ylabel=name)
     if len(histories) > 1:
-        title = f"{len(histories)} folds: mean, and one standard deviation as band"
+        title = f"{len(histories)} folds: mean with a band of one standard deviation"
         grid.figure.suptitle(title, fontsize=11)
     save_figure(grid.figure, path, notice=True)
 
@@ -115,7 +115,7 @@ def _confusion_panel(axes: Axes, table: Confusion) -> None:
         text = f"{counts[row, column]:,}\n{share:.0%}"
         colour = "white" if share > 0.55 else "0.15"
         axes.text(column, row, text, ha="center", va="center", fontsize=9, color=colour)
-    axes.set_xticks([0, 1], ["called present", "called absent"], fontsize=7)
+    axes.set_xticks([0, 1], ["predicted present", "predicted absent"], fontsize=7)
     axes.set_yticks([0, 1], ["present", "absent"], fontsize=7, rotation=90, va="center")
     axes.tick_params(length=0)
     undecided = f"\n{table.undecided:,} without threshold" if table.undecided else ""
@@ -127,7 +127,7 @@ def _reliability_panel(axes: Axes, bins: Sequence[Bin]) -> None:
     figures = [(b.observed.value, b.observed.low, b.observed.high) for b in bins]
     y, low, high = np.array(figures, dtype=np.float64).reshape(-1, 3).T
     low, high = (np.where(np.isnan(end), y, end) for end in (low, high))
-    # a percentile interval need not hold the figure itself
+    # a percentile interval need not contain the figure itself
     errors: Any = np.clip(np.stack([y - low, high - y]), 0, None)
     top = 1.05 * max([0.05, *x, *high])
     axes.plot([0, top], [0, top], color="0.7", linestyle=":", linewidth=1)
@@ -149,7 +149,7 @@ def _epoch_panel(axes: Axes, histories: Histories, keys: Sequence[str]) -> None:
 
 
 def _first_stage(entries: Sequence[Mapping[str, float]]) -> int:
-    """Epochs of the first of two stages; 0 for a training without stages."""
+    """Epochs of the first of two stages; 0 without stages."""
     return sum(entry.get("stage") == 1 for entry in entries)
 
 
@@ -157,7 +157,7 @@ def _epoch_band(axes: Axes, histories: Histories, key: str, length: int) -> None
     colour, name = _LINES[key.partition("_")[0]]
     by_epoch: dict[int, list[float]] = {}
     for entries in histories.values():
-        wait = {2: length - _first_stage(entries)}  # of the second stage, for the other folds
+        wait = {2: length - _first_stage(entries)}  # until the other folds reach the second stage
         points = [
             (int(e["epoch"]) + 1 + wait.get(int(e.get("stage", 1)), 0), e[key])
             for e in entries
@@ -183,15 +183,15 @@ def write_fold_report(
     replicates: int,
     seed: int,
 ) -> str:
-    """Write all files of a cross-validation; returns the Markdown page.
+    """Write all files of a cross-validation; return the Markdown page.
 
     Args:
         out: the run folder.
         images: out of fold, with thresholds of both rules.
-        histories: fold -> one entry an epoch.
-        stages: of a training in two stages the same images, as either stage predicts them.
-        by_part: of `examinations.part_tables`, below the figures over all parts.
-        replicates, seed: of the patient bootstrap.
+        histories: fold -> one entry per epoch.
+        stages: for a training in two stages, the same images as predicted by each stage.
+        by_part: tables of `examinations.part_tables`, printed below the overall figures.
+        replicates, seed: parameters of the patient bootstrap.
     """
     write_scored_images(RunFolder(out).out_of_fold, images)
     rows = fold_rows(images, replicates, seed)

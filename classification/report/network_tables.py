@@ -1,4 +1,4 @@
-"""The tables of a comparison of networks with published figures, and those by body part."""
+"""Tabulate a comparison of networks with published figures, and its figures by body part."""
 
 from __future__ import annotations
 
@@ -45,17 +45,17 @@ _HEADS = {
     "specificity_target": "specificity (TNR), target",
     "f1_target": "F1, target",
 }
-_OTHER_IMAGES = "Published figures are of other images than ours and cannot be subtracted from them"
+_OTHER_IMAGES = "Published figures are on other images and cannot be subtracted from ours"
 
 
 def network_result_tables(comparison: Comparison) -> tuple[ResultTable, ...]:
-    """Networks and AUC per disease with published ones, confusion, and differences of pairs."""
+    """Networks, AUC per disease with published figures, confusion, and pairwise differences."""
     tables = [_networks_table(comparison), _auc_table(comparison), *confusion_tables(comparison)]
     return (*tables, *(_pair_table(pair, comparison.images) for pair in comparison.pairs))
 
 
 def network_records(comparison: Comparison) -> list[dict[str, object]]:
-    """networks.csv: one line per network or published study and disease or macro mean."""
+    """networks.csv: one line per network or publication and disease or macro mean."""
     records = []
     for network, figures in zip(comparison.networks, comparison.figures, strict=True):
         for i, disease in enumerate([*network.images.diseases, MACRO_MEAN]):
@@ -94,7 +94,7 @@ def difference_records(comparison: Comparison) -> list[dict[str, object]]:
 
 
 def _figure(sampled: Sampled | None, column: int) -> Estimate:
-    """Of a disease, or of the macro mean behind the last disease."""
+    """The figure of a disease, or the macro mean after the last disease."""
     if sampled is None:
         return Estimate(math.nan, reason="no threshold was chosen")
     return sampled.macro if column == len(sampled.points) else sampled.estimate(column)
@@ -162,17 +162,16 @@ def _network_notes(comparison: Comparison) -> tuple[str, ...]:
         f"{n.images.sensitivity:g}" for n in comparison.networks if n.images.thresholds
     )
     return (
-        "Each image is predicted by a model that held its patient out. In brackets: "
-        "95 % interval of a bootstrap over patients",
+        "Each image is predicted by a model that held its patient out. Brackets: 95 % interval of "
+        "a bootstrap over patients",
         "macro: mean over the diseases with an AUC"
-        + (f", that is without {', '.join(diseases)}" if diseases else ", here all"),
-        "Thresholds are chosen on validation images: by Youden, or for a sensitivity of "
+        + (f", here without {', '.join(diseases)}" if diseases else ", here all"),
+        "Thresholds are chosen on validation images, by Youden or for a sensitivity of "
         f"{' or '.join(aims) or 'none'} there (target)",
         "An ensemble is the mean of its networks' probabilities on each image, all of them out of "
         "fold",
-        f"{_OTHER_IMAGES}. Where a study prints each of our diseases, its macro AUC is our mean of "
-        "these; the figures of others are as printed, with "
-        "their own measure in parentheses",
+        f"{_OTHER_IMAGES}. If a publication reports every one of our diseases, its macro AUC is "
+        "our mean of these; other figures are as published, with their own measure in parentheses",
     )
 
 
@@ -206,10 +205,10 @@ def _pair_table(pair: Pair, images: ScoredImages) -> ResultTable:
         f"Difference in AUC: {pair.first} minus {pair.second}",
         (*rows, _pair_row(MACRO_MEAN, pair.macro)),
         (
-            f"DeLong's test takes the {len(images)} images for independent. Images of one patient "
-            "are not, so its p-values can be too small: believe the interval, which resamples "
+            f"DeLong's test treats the {len(images)} images as independent. Images of one patient "
+            "are not, so its p-values can be too small: trust the interval, which resamples "
             "patients",
-            "Holm's p is corrected over the diseases of this pair, not over all pairs",
+            "Holm's p corrects over the diseases of this pair, not over all pairs",
             *images.parts_notes,
         ),
     )
@@ -231,16 +230,16 @@ def _or(value: float, otherwise: str = "") -> Value:
 
 
 _NOTES = (
-    "In brackets the 95 % interval of a bootstrap over patients; undefined where fewer than two "
-    "carry the figure (AUC: are of the rarer class). Figures at validation's point stand in each "
+    "Brackets: 95 % interval of a bootstrap over patients; undefined with fewer than two patients "
+    "behind the figure (AUC: in the rarer class). For figures at the validation point see each "
     "run's studies.md",
     "The row of all parts, and every figure above, mixes parts of different difficulty and "
-    "prevalence: quote it with those of the parts",
+    "prevalence: quote it with the rows by part",
 )
 
 
 def network_part_tables(comparison: Comparison) -> list[ResultTable]:
-    """A table for examinations and one for images, of each disease; none where no part is known."""
+    """One table for examinations and one for images per disease; none if no part is known."""
     return [
         ResultTable(
             f"{level}_by_part",
@@ -254,7 +253,7 @@ def network_part_tables(comparison: Comparison) -> list[ResultTable]:
 
 
 def network_part_records(comparison: Comparison) -> list[dict[str, object]]:
-    """One line per network, level, disease and part; called present at 0.5."""
+    """One line per network, level, disease and part; predicted present at 0.5."""
     return [
         {"network": network.name, **record}
         for network, by_level in zip(comparison.networks, comparison.by_part, strict=True)
@@ -264,7 +263,7 @@ def network_part_records(comparison: Comparison) -> list[dict[str, object]]:
 
 
 def _rows(comparison: Comparison, level: str, disease: int) -> Iterator[TableRow]:
-    """The networks on each part, one below the other."""
+    """The networks for each part, one below the other."""
     of_networks = [
         [row for row in levels[level] if (row.disease, row.rule) == (disease, HALF)]
         for levels in comparison.by_part

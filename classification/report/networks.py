@@ -1,4 +1,4 @@
-"""The files of a comparison of networks, with a figure of the AUC per disease."""
+"""Write the files of a comparison of networks, with a figure of the AUC per disease."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from cxrloc.datasets.files.manifest import write_json
 
 
 def plot_networks(path: Path, comparison: Comparison) -> None:
-    """One row a disease: ours filled, with patient-bootstrap intervals; published ones hollow."""
+    """One row per disease: ours filled, with patient-bootstrap intervals; published ones hollow."""
     names = [*comparison.images.diseases, MACRO_MEAN]
     figure = blank_figure(9.5, 1.8 + 0.5 * len(names))
     axes = figure.subplots()
@@ -49,7 +49,7 @@ def plot_networks(path: Path, comparison: Comparison) -> None:
         frameon=False,
     )
     published = bool(studies_by_disease(comparison.images.diseases))
-    title = "Networks on the same images out of fold"
+    title = "Networks on the same out-of-fold images"
     title += "; hollow: published, on other images" if published else ""
     axes.set_title(titled(title, comparison.images.parts_note), fontsize=10)
     save_figure(figure, path, notice=True)
@@ -101,13 +101,11 @@ def _published_points(axes: Axes, comparison: Comparison) -> None:
 def write_comparison(out: Path, comparison: Comparison, manifest: Mapping[str, Any]) -> str:
     """Write networks.{csv,md,tex,png}, confusion.csv, differences.csv and manifest.json.
 
-    Returns the page.
-
-    Of images with examinations or body parts also networks_by_part.csv.
+    Images with examinations or body parts also get networks_by_part.csv. Returns the page.
 
     Args:
-        out: the folder, made if need be.
-        manifest: of the run.
+        out: the folder, created if necessary.
+        manifest: manifest of the run.
     """
     tables = [*network_result_tables(comparison), *network_part_tables(comparison)]
     write_records(out / "networks.csv", network_records(comparison))

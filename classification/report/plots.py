@@ -1,4 +1,4 @@
-"""What all figures share: panels, colours, markers, and files whose bytes are reproducible."""
+"""Share the basics of all figures: panels, colours, markers, and reproducible files."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from cxrloc.datasets.files.atomic import whole_file
 from cxrloc.datasets.files.manifest import RESEARCH_USE
 
-# Okabe and Ito: distinguishable with every kind of colour vision; grey is kept for controls
+# Okabe and Ito: distinguishable with every kind of colour vision; grey is reserved for controls
 COLOURS = ("#E69F00", "#56B4E9", "#009E73", "#CC79A7", "#0072B2", "#D55E00", "#F0E442")
 CONTROL_GREYS = ("#4d4d4d", "#7a7a7a", "#a3a3a3", "#c9c9c9")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
@@ -30,7 +30,7 @@ class Panels:
 
     Attributes:
         axes: the panels in use.
-        columns: panels beside one another.
+        columns: panels next to each other.
     """
 
     figure: Figure
@@ -58,12 +58,12 @@ def panels(
     sharex: bool = False,
     sharey: bool = False,
 ) -> Panels:
-    """A figure of `count` panels; places in the last row that are not used stay empty.
+    """Create a figure with `count` panels; unused places in the last row stay empty.
 
     Args:
         size: width and height of a panel in inches.
-        narrowest: width of the figure at least.
-        around: inches beside and above or below the panels, for titles and legends.
+        narrowest: minimum width of the figure.
+        around: inches next to, and above or below, the panels for titles and legends.
     """
     columns = min(per_row, count)
     rows = math.ceil(count / columns)
@@ -77,20 +77,20 @@ def panels(
 
 
 def blank_figure(width: float, height: float) -> Figure:
-    """A figure of that many inches, without pyplot's global state."""
+    """Create a figure of this size in inches, without pyplot's global state."""
     figure = Figure(figsize=(width, height), layout="constrained", dpi=DPI)
     FigureCanvasAgg(figure)
     return figure
 
 
 def light_grid(axis: Axes, along: str = "both") -> None:
-    """Thin grey lines behind what is plotted; `along` is x, y or both."""
+    """Draw thin grey lines behind the data; `along` is x, y or both."""
     axis.grid(axis=along, color="#dddddd", linewidth=0.6)  # type: ignore[arg-type]
     axis.set_axisbelow(True)
 
 
 def named_lines(axis: Axes, names: Sequence[str]) -> None:
-    """Rows from the top down, each with its name at the left and a thin line between two."""
+    """Rows from the top down, each with its name on the left and a thin line between rows."""
     axis.set_yticks([i + 0.5 for i in range(len(names))], names, fontsize=9)
     axis.set_ylim(len(names), 0)  # the first on top
     axis.tick_params(axis="y", length=0)
@@ -100,11 +100,11 @@ def named_lines(axis: Axes, names: Sequence[str]) -> None:
 
 
 def legend_below(figure: Figure, title: str, ncols: int, **which: Any) -> None:
-    """The legend of all panels, below them; its title ends in the words of research use.
+    """Draw the legend of all panels below them; its title ends with the research-use notice.
 
     Args:
-        title: what a reader must know of the marks; may be empty.
-        which: handles and labels, and how they look; those of all panels if none are given.
+        title: explanation of the symbols; may be empty.
+        which: handles, labels and their style; by default those of all panels.
     """
     figure.legend(
         loc="outside lower center",
@@ -118,15 +118,15 @@ def legend_below(figure: Figure, title: str, ncols: int, **which: Any) -> None:
 
 
 def titled(title: str, note: str) -> str:
-    """The title of a picture, below a note on all of it where there is one."""
+    """The title of a picture, below a note on the whole picture if there is one."""
     return f"{note}\n{title}" if note else title
 
 
 def save_figure(figure: Figure, path: Path, *, notice: bool = False) -> None:
-    """Write a .png or .svg whole or not at all; the same figure gives the same bytes.
+    """Write a .png or .svg atomically; the same figure gives the same bytes.
 
     Args:
-        notice: print the research-use notice below.
+        notice: print the research-use notice below the figure.
     """
     if notice:
         figure.supxlabel(f"{RESEARCH_USE}.", fontsize=7, color="0.4")
@@ -135,15 +135,15 @@ def save_figure(figure: Figure, path: Path, *, notice: bool = False) -> None:
 
 
 def drawn(figure: Figure) -> dict[str, bytes]:
-    """The figure as `png` and as `svg`, laid out once; the same figure gives the same bytes.
+    """Render the figure as `png` and `svg`, laid out once; the same figure gives the same bytes.
 
-    Letters of the SVG are shapes, for readers who may not have the fonts.
+    The SVG stores letters as shapes, for readers without the fonts.
     """
     files = {}
     for form in ("png", "svg"):
         handle = BytesIO()
         _render(figure, handle, form, dpi=150)
-        figure.set_layout_engine("none")  # half of the time: places do not change any more
+        figure.set_layout_engine("none")  # halves the time: the layout is final
         files[form] = handle.getvalue()
     return files
 

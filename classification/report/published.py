@@ -1,8 +1,7 @@
-"""Published figures of classifiers, mostly AUCs, to be printed with ours, and on which images.
+"""Provide published figures of classifiers, mostly AUCs, with the images they were scored on.
 
-`published_auc.csv` holds the figures as printed; none is of the images of anybody's own run. Rows
-of the disease `macro mean` are means, or figures of MURA's parts: their authors printed no
-diseases.
+`published_auc.csv` contains the figures as published; none is on the images of one's own run. Rows
+for the disease `macro mean` are means, or figures for MURA's parts without separate diseases.
 """
 
 from __future__ import annotations
@@ -24,13 +23,13 @@ _CHEXPERT_FIVE = frozenset(
 
 @dataclass(frozen=True)
 class PublishedStudy:
-    """The figures of one study.
+    """The figures of one publication.
 
     Attributes:
-        study: who, and which network.
-        scored_on: which images or split.
-        measure: what the figures are; `AUC` with figures per disease.
-        values: disease (or `macro mean`) -> figure as printed.
+        study: authors and network.
+        scored_on: images or split.
+        measure: kind of figure; `AUC` for figures per disease.
+        values: disease (or `macro mean`) -> figure as published.
     """
 
     study: str
@@ -39,7 +38,7 @@ class PublishedStudy:
     values: dict[str, str]
 
     def mean_over(self, diseases: Sequence[str]) -> float | None:
-        """Mean of the printed figures over `diseases`; None unless all of them are printed."""
+        """Mean of the published figures over `diseases`; None unless all of them are published."""
         if not diseases or not set(diseases) <= set(self.values):
             return None
         return sum(float(self.values[d]) for d in diseases) / len(diseases)
@@ -47,8 +46,8 @@ class PublishedStudy:
 
 @cache
 def published_studies() -> tuple[PublishedStudy, ...]:
-    """All studies, in the file's order of first appearance."""
-    # not importlib.resources: it fails on a namespace package that is installed editable
+    """All publications, in the file's order of first appearance."""
+    # not importlib.resources: it fails on a namespace package installed in editable mode
     text = Path(__file__).with_name("published_auc.csv").read_text(encoding="utf-8")
     values: dict[tuple[str, str, str], dict[str, str]] = {}
     for row in csv.DictReader(text.splitlines()):
@@ -58,9 +57,9 @@ def published_studies() -> tuple[PublishedStudy, ...]:
 
 
 def studies_by_disease(diseases: Sequence[str]) -> tuple[PublishedStudy, ...]:
-    """Studies that print an AUC of at least one of these diseases; all are of NIH's labels."""
+    """Publications with an AUC for at least one of these diseases; all use NIH's labels."""
     if not set(diseases) <= _NIH:
-        return ()  # CheXpert's Edema is labelled by other rules than NIH's
+        return ()  # CheXpert labels Edema by other rules than NIH
     return tuple(
         study
         for study in published_studies()
@@ -69,9 +68,9 @@ def studies_by_disease(diseases: Sequence[str]) -> tuple[PublishedStudy, ...]:
 
 
 def studies_of_means(diseases: Sequence[str]) -> tuple[PublishedStudy, ...]:
-    """Studies that print one AUC over their diseases alone, each of its own `measure`.
+    """Publications with a single AUC over their diseases, each with its own `measure`.
 
-    Those of NIH for any of its labels; those of CheXpert for exactly the five that they mean.
+    Those on NIH apply to any of its labels, those on CheXpert only to exactly their five.
     """
     fits = {
         "NIH 14 labels": set(diseases) <= _NIH,

@@ -1,4 +1,4 @@
-"""What a training says of its classifier: a table of metrics, ROC curves and losses."""
+"""Report a trained classifier: a table of metrics, ROC curves and losses."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ _AUC, _AP = "AUC (95 % interval)", "AP (95 % interval)"
 def metrics_table(
     metrics: ClassifierMetrics, title: str, thresholds: Mapping[str, str] | None = None
 ) -> ResultTable:
-    """A row per disease, then the macro mean.
+    """One row per disease, then the macro mean.
 
     Args:
-        metrics: what is printed.
+        metrics: the figures to print.
         title: the heading.
-        thresholds: disease -> a text for the last column, or None for no such column.
+        thresholds: disease -> text for the last column; None for no such column.
     """
     macro: dict[str, Value] = {_AUC: Cell(metrics.macro_auc)}
     macro[_AP] = Cell(metrics.macro_average_precision)
@@ -51,17 +51,17 @@ def _cells(metrics: DiseaseMetrics) -> dict[str, Value]:
 def _notes(metrics: ClassifierMetrics) -> tuple[str, ...]:
     return (
         f"{metrics.macro_note}. Intervals: bootstrap over {metrics.patients} patients",
-        f"In {metrics.macro_auc.replicates} resamples every disease of the macro AUC has a "
-        "positive and a negative; in the others it is over those that do",
+        f"In {metrics.macro_auc.replicates} resamples every disease of the macro AUC has positive "
+        "and negative images; in the others the mean is over those that do",
         "A random ranking has AUC .5 and an AP equal to the prevalence",
     )
 
 
 def plot_roc(path: Path, images: ScoredImages, metrics: ClassifierMetrics) -> None:
-    """One ROC curve per disease with its AUC and interval; undefined ones stand in the legend.
+    """One ROC curve per disease with its AUC and interval; undefined ones appear in the legend.
 
-    Images of several body parts get a thin curve for each part as well: the figure over all of them
-    mixes parts of different difficulty.
+    Images of several body parts also get a thin curve per part: the overall figure mixes parts of
+    different difficulty.
 
     Args:
         path: the PNG.
@@ -103,13 +103,13 @@ def _part_roc(axes: Axes, images: ScoredImages, disease: int, part: str) -> None
 
 
 def plot_losses(path: Path, history: Sequence[Mapping[str, float]], best_epoch: int) -> None:
-    """Training and validation loss over the epochs, the chosen epoch marked."""
+    """Training and validation loss per epoch, with the chosen epoch marked."""
     figure = blank_figure(7, 4)
     axes = figure.subplots()
     epochs = [entry["epoch"] + 1 for entry in history]
     for key, label in (("train_loss", "training"), ("val_loss", "validation")):
         axes.plot(epochs, [entry[key] for entry in history], marker=".", label=label)
-    axes.axvline(best_epoch + 1, color="0.6", linestyle="--", label="best epoch, kept")
+    axes.axvline(best_epoch + 1, color="0.6", linestyle="--", label="best epoch (kept)")
     axes.set(xlabel="epoch", ylabel="loss")
     axes.legend()
     save_figure(figure, path, notice=True)

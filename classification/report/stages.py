@@ -1,4 +1,4 @@
-"""What each of two training stages reached: macro AUC on the validation and on the test images."""
+"""Report the two stages of a training: macro AUC on the validation and on the test images."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ _NAMES = {1: "1, head on a frozen backbone", 2: "2, all layers"}
 
 @dataclass(frozen=True)
 class StageFigures:
-    """The best of one stage.
+    """The best result of one stage.
 
     Attributes:
         number: 1 or 2.
-        epochs: how many it took.
-        best_epoch: number of the one kept, counted from 0 through both stages.
+        epochs: number of epochs.
+        best_epoch: number of the epoch kept, counted from 0 across both stages.
         bundle: name of its file in the part's folder.
-        chosen: whether the gate's bundle is of this stage.
-        validation: on the images that chose the epoch, and so flattering.
+        chosen: whether the gate's bundle comes from this stage.
+        validation: on the images that chose the epoch, and so optimistic.
         test: on the test images.
     """
 
@@ -50,30 +50,30 @@ class StageFigures:
 def stage_tables(
     stages: Sequence[StageFigures], random: Sequence[str] = ()
 ) -> tuple[ResultTable, ...]:
-    """A table for the page of metrics; none for a training without stages.
+    """A table for the page of metrics; empty for a training without stages.
 
     Args:
-        random: layers that the first stage froze at random values.
+        random: layers that the first stage froze with random values.
     """
     if not stages:
         return ()
     chosen = next(stage.number for stage in stages if stage.chosen)
     notes = (
-        "The best epoch of each stage has its highest validation AUC, which therefore flatters. "
-        f"Stage {chosen} has the higher one of the two: its bundle is the gate, and the figures "
-        "above are its own",
+        "The best epoch of each stage has its highest validation AUC, which is therefore "
+        f"optimistic. Stage {chosen} has the higher one: its bundle is the gate, and the figures "
+        "above belong to it",
         *random_notes(random),
     )
     return (ResultTable("stages", "Stages", tuple(map(_row, stages)), notes),)
 
 
 def random_notes(layers: Sequence[str]) -> tuple[str, ...]:
-    """What a reader must know of frozen layers that the start weights lack; empty without any."""
+    """Warning about frozen layers that are missing from the initial weights; empty without any."""
     if not layers:
         return ()
     return (
-        f"The start weights lack tensors of {', '.join(layers)}: where frozen, they were "
-        "partly random, so a frozen stage says little of the network",
+        f"The initial weights lack tensors of {', '.join(layers)}: where frozen, they were partly "
+        "random, so a frozen stage says little about the network",
     )
 
 

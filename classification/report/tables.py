@@ -1,6 +1,6 @@
-"""The one table of the project, as CSV, Markdown, LaTeX and aligned text.
+"""Define the project's one table, written as CSV, Markdown, LaTeX and aligned text.
 
-Its cells are figures (`Cell`), numbers or words; the writers alone turn them into text.
+Cells are figures (`Cell`), numbers or words; only the writers turn them into text.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from cxrloc.classification.metrics.bootstrap import MACRO_MEAN, Estimate
 from cxrloc.datasets.files.atomic import write_text
 from cxrloc.datasets.files.manifest import RESEARCH_USE
 
-# a row that begins with [ would be read as the optional length of the line break before it
+# LaTeX would read a row that begins with [ as the optional length of the preceding line break
 _LATEX = str.maketrans(
     {c: rf"\{c}" for c in "&%$#_{}"}
     | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
@@ -31,7 +31,7 @@ _WORDS_IN_FRONT = {
 
 
 def write_table(table: ResultTable, directory: Path) -> list[Path]:
-    """Write NAME.csv, NAME.md and NAME.tex into `directory`, each whole or not at all."""
+    """Write NAME.csv, NAME.md and NAME.tex into `directory`, each atomically."""
     texts = {"csv": to_csv(table), "md": to_markdown(table), "tex": to_latex(table)}
     paths = []
     for suffix, text in texts.items():
@@ -41,12 +41,12 @@ def write_table(table: ResultTable, directory: Path) -> list[Path]:
 
 
 def to_csv(table: ResultTable) -> str:
-    """One line per row: what it is, the figures X, then `X low`, `X high`, `X IoGT`, `X skill`.
+    """One line per row: its name, the figures X, then `X low`, `X high`, `X IoGT`, `X skill`.
 
     `X IoGT` is the mean IoGT of the boxes behind X, `X skill` its skill over the reference control
-    (localization/evaluation/pairwise.py); an undefined figure is an empty field. There
-    are no comment lines, so any CSV reader takes it; the last column says what the file is for, or
-    where a published figure comes from.
+    (localization/evaluation/pairwise.py); an undefined figure is an empty field. There are no
+    comment lines, so any CSV reader works; the last column states the research use, or the source
+    of a published figure.
     """
     records = [_record(row) for row in table.rows]
     handle = io.StringIO()
@@ -83,7 +83,7 @@ def _number(value: float) -> str:
 
 
 def write_records(path: Path, records: Sequence[Mapping[str, object]]) -> None:
-    """CSV of records with the same keys, figures in full; what is undefined is an empty field."""
+    """Write records with the same keys as CSV, figures in full; undefined values stay empty."""
     handle = io.StringIO()
     writer = csv.DictWriter(handle, list(records[0]) if records else [], lineterminator="\n")
     writer.writeheader()
@@ -102,18 +102,18 @@ def estimate_record(name: str, figure: Estimate) -> dict[str, object]:
 
 
 def to_markdown(table: ResultTable) -> str:
-    """A page of one table: a pipe table per block, under the title and the notes."""
+    """A page with one table: a pipe table per block, below the title and the notes."""
     lines = [f"# {table.title}", "", f"**{RESEARCH_USE}.**", "", *_markdown(table, "##")]
     return "\n".join(lines) + "\n"
 
 
 def page_markdown(title: str, tables: Sequence[ResultTable]) -> str:
-    """A page of several tables."""
+    """A page with several tables."""
     return f"# {title}\n\n**{RESEARCH_USE}.**\n{tables_markdown(tables)}"
 
 
 def tables_markdown(tables: Sequence[ResultTable]) -> str:
-    """The tables with their headings and notes, to stand below a page."""
+    """The tables with their headings and notes, to append to a page."""
     lines = [
         line for table in tables for line in ("", f"## {table.title}", "", *_markdown(table, "###"))
     ]
@@ -134,7 +134,7 @@ def _pipes(values: list[str]) -> str:
 
 
 def to_text(table: ResultTable) -> str:
-    """For a terminal: the title, aligned columns, and the notes; words left, numbers right."""
+    """For a terminal: the title, aligned columns and the notes; words left, numbers right."""
     words = {name for row in table.rows for name in row.lead}
     padded = []
     for column in zip(*text_rows(table.rows), strict=True):
@@ -145,7 +145,7 @@ def to_text(table: ResultTable) -> str:
 
 
 def text_rows(rows: Sequence[TableRow]) -> list[list[str]]:
-    """The header and the rows as people read them."""
+    """The header and the rows as displayed text."""
     header = column_names(rows)
     return [header, *([_texts(row).get(name, "") for name in header] for row in rows)]
 
@@ -156,7 +156,7 @@ def _texts(row: TableRow) -> dict[str, str]:
 
 
 def value_text(value: Value) -> str:
-    """A cell of a table as people read it: see `TableRow`."""
+    """A cell of a table as displayed text: see `TableRow`."""
     if isinstance(value, Cell):
         return cell_text(value)
     if isinstance(value, float):
@@ -167,7 +167,7 @@ def value_text(value: Value) -> str:
 
 
 def cell_text(cell: Cell) -> str:
-    """`.453 [.401, .502] (.61), skill .12`; in parentheses the mean IoGT; published as printed."""
+    """`.453 [.401, .502] (.61), skill .12`; in parentheses mean IoGT; published as printed."""
     *parts, skill = cell_parts(cell)
     return ", ".join(filter(None, (" ".join(filter(None, parts)), skill)))
 
@@ -178,7 +178,7 @@ def estimate_text(estimate: Estimate) -> str:
 
 
 def cell_parts(cell: Cell) -> CellParts:
-    """The texts of which `cell_text` is made."""
+    """The parts of `cell_text`."""
     if cell.printed is not None:
         return CellParts(_short(cell.printed))
     estimate = cell.estimate
@@ -196,7 +196,7 @@ def cell_parts(cell: Cell) -> CellParts:
 
 
 class CellParts(NamedTuple):
-    """The texts of a figure; empty what it does not have."""
+    """The texts of a figure; empty for missing parts."""
 
     figure: str
     interval: str = ""
@@ -210,7 +210,7 @@ def _short(number: str) -> str:
 
 
 def to_latex(table: ResultTable) -> str:
-    """A longtable (packages booktabs, longtable), one headed part per block."""
+    """A longtable (packages booktabs, longtable), one headed section per block."""
     rows = [(row.block, _texts(row)) for row in table.rows]
     header = column_names(table.rows) if rows else ["localizer"]
     columns = "l" * sum(key in _WORDS_IN_FRONT for key in header)
@@ -240,15 +240,15 @@ def _tex(text: str) -> str:
     return text.translate(_LATEX)
 
 
-IN_HEADING = ("measure", "threshold")  # these stand in the heading of a block, not in its rows
+IN_HEADING = ("measure", "threshold")  # shown in the heading of a block, not in its rows
 
 
 @dataclass(frozen=True)
 class Cell:
     """One figure.
 
-    `beside` is the mean IoGT of the same boxes; `printed` how others printed it; `skill` that over
-    the reference control, NaN where the control leaves nothing to gain.
+    `beside` is the mean IoGT of the same boxes; `printed` the figure as published; `skill` its
+    skill over the reference control, NaN if the control leaves nothing to gain.
     """
 
     estimate: Estimate
@@ -262,7 +262,7 @@ Value = Cell | str | int | float
 
 @dataclass(frozen=True)
 class TableRow:
-    """One row: `block` is its heading (empty: none), `lead` what it is, `cells` the figures.
+    """One row: `block` is its heading (may be empty), `lead` its name, `cells` the figures.
 
     A cell is a figure with its interval (`Cell`), a count (int), a plain figure (float: printed
     with three decimals, NaN as `undefined`) or a word.
@@ -277,7 +277,7 @@ class TableRow:
 
 @dataclass(frozen=True)
 class ResultTable:
-    """A table; `name` is its file's stem, `notes` what stands above it, without a full stop."""
+    """A table; `name` is its file's stem, `notes` are printed above it, without a full stop."""
 
     name: str
     title: str
@@ -286,10 +286,10 @@ class ResultTable:
 
 
 def column_names(rows: Sequence[TableRow]) -> list[str]:
-    """The columns of all rows: what a row is, its figures with the macro mean last, the rest.
+    """The columns of all rows: names first, then figures with the macro mean last, then the rest.
 
-    Rows may have figures of other diseases than the first has. What stands in a block's heading is
-    no column.
+    Rows may have figures for diseases that the first row lacks. Columns shown in a block's heading
+    are left out.
     """
     lead = dict.fromkeys(name for row in rows for name in row.lead if name not in IN_HEADING)
     cells = dict.fromkeys(name for row in rows for name in row.cells)

@@ -1,4 +1,4 @@
-"""The bundles of a fold: the chosen network's, and the other stage's next to it."""
+"""Save the bundles of a fold: the chosen network's, and the other stage's next to it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def report_stages(
     stages: Sequence[FoldPrediction],
     manifest: Mapping[str, Any],
 ) -> list[StageFigures]:
-    """Figures of both stages; the other one's bundle and scores are kept next to the gate."""
+    """Report both stages; the other stage's bundle and scores are kept next to the gate."""
     validation, test = run.images(fold.split.validation), run.images(fold.split.test)
     figures = []
     for number, stage in enumerate(stages, start=1):
@@ -52,7 +52,7 @@ def save_bundle(
     points: tuple[Points, Points],
     manifest: Mapping[str, Any],
 ) -> None:
-    """Write the bundle with its thresholds of images and of examinations."""
+    """Write the bundle with its thresholds for images and examinations."""
     images, examinations = map(thresholds_of, points)
     bundle = replace(prediction.bundle, thresholds=images, examination_thresholds=examinations)
     save_classifier(path, replace(bundle, manifest=manifest))

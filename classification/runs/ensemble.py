@@ -1,14 +1,13 @@
-"""One classifier or the mean of several on images of patients that none of them has seen.
+"""Score images of unseen patients with one classifier or the mean of several.
 
 Every member predicts every image, and the probabilities are averaged. Images are left out if a
-member was trained or chosen on their patient. So all folds of a cross-validation are for a test
-set outside of it (its own images have honest predictions in its out_of_fold.parquet), and the same
-fold of several networks can predict the images of that fold too.
+member was trained or selected on their patient. So all folds of a cross-validation suit an external
+test set (its own images have honest predictions in its out_of_fold.parquet), and the same fold of
+several networks can also predict that fold's images.
 
-The operating point: see `cxrloc.classification.runs.ensemble_thresholds`.
-
-The labels. What blank labels count as, and whether a finding has its parents, is as in the training
-(`cxrloc.datasets.label_policies`), so that figures agree with those of the cross-validation.
+For the operating point see `cxrloc.classification.runs.ensemble_thresholds`. Blank labels and the
+parents of findings count as in the training (`cxrloc.datasets.label_policies`), so the figures
+agree with those of the cross-validation.
 """
 
 from __future__ import annotations
@@ -40,13 +39,13 @@ _BATCH = 32  # images in memory at once
 
 @dataclass(frozen=True)
 class Ensemble:
-    """Classifiers that predict images together.
+    """Classifiers that predict images jointly.
 
     Attributes:
         paths: bundles of the members.
         gates: the members.
-        diseases: of all members, in order.
-        rules: what the labels of scored images mean to all members.
+        diseases: diseases of all members, in order.
+        rules: meaning of the scored labels, the same for all members.
     """
 
     paths: tuple[Path, ...]
@@ -57,12 +56,12 @@ class Ensemble:
 
 @dataclass(frozen=True)
 class Scored:
-    """Images as an ensemble predicts them.
+    """Images with the predictions of an ensemble.
 
     Attributes:
-        images: with Youden's thresholds where there are any.
+        images: with Youden's thresholds, if any.
         examination_thresholds: (D,) operating points of examinations, NaN for none.
-        notes: on thresholds and labels, without a full stop.
+        notes: notes on thresholds and labels, without a full stop.
     """
 
     images: ScoredImages
@@ -71,11 +70,11 @@ class Scored:
 
 
 def load_ensemble(paths: Sequence[Path], device: str, precision: str) -> Ensemble:
-    """The bundles as one ensemble.
+    """Load the bundles as one ensemble.
 
     Raises:
-        FileNotFoundError, ValueError: for a file that is no bundle, one given twice, or bundles of
-            different diseases or label rules.
+        FileNotFoundError, ValueError: for a file that is not a bundle, a repeated one, or bundles
+            with different diseases or label rules.
     """
     if len({path.resolve() for path in paths}) < len(paths):
         raise ValueError(f"--gate: expected each bundle once, got {_names(paths)}")
@@ -84,7 +83,7 @@ def load_ensemble(paths: Sequence[Path], device: str, precision: str) -> Ensembl
     for path, bundle in zip(paths, bundles, strict=True):
         if bundle.diseases != diseases:
             raise ValueError(
-                f"{path} knows {', '.join(bundle.diseases)}, but {paths[0]} "
+                f"{path} has the diseases {', '.join(bundle.diseases)}, but {paths[0]} has "
                 f"{', '.join(diseases)}; an ensemble needs the same diseases in the same order"
             )
         if label_rules(bundle) != rules:
@@ -99,42 +98,42 @@ def load_ensemble(paths: Sequence[Path], device: str, precision: str) -> Ensembl
 def unseen_images(
     paths: Sequence[Path], radiographs: Sequence[Radiograph]
 ) -> tuple[list[Radiograph], list[str]]:
-    """Images of patients that no bundle was trained or chosen on; sentences on those left out.
+    """Images of patients that no bundle was trained or selected on, and notes on the others.
 
     Raises:
-        ValueError: when none is left.
+        ValueError: if none remains.
     """
     evaluated = ImageList({r.image_id: r.patient_id for r in radiographs})
     images, patients, notes = set[str](), set[str](), []
     for path in paths:
         listed = RunFolder(path.parent).training_images
         if not listed.is_file():
-            notes.append(f"Not known: what {path} was trained on, as {listed} is not there.")
+            notes.append(f"Training images of {path} unknown: {listed} is missing.")
             continue
         shared = audit(read_training_images(listed), evaluated)
         images |= set(shared.shared_images)
         patients |= set(shared.shared_patients)
-        notes += [f"Not known: what {weights} was trained on." for weights in shared.unlisted]
+        notes += [f"Training images of {weights} unknown." for weights in shared.unlisted]
     unseen = [r for r in radiographs if r.image_id not in images and r.patient_id not in patients]
     if not unseen:
         out_of_fold = RunFolder(paths[0].parent.parent).out_of_fold
         raise ValueError(
-            f"all {len(radiographs)} images are of patients that a classifier was trained or "
-            f"chosen on; those of a cross-validation are in {out_of_fold}"
+            f"all {len(radiographs)} images show patients that a classifier was trained or "
+            f"selected on; predictions of a cross-validation are in {out_of_fold}"
         )
     left_out = len(radiographs) - len(unseen)
-    counted = f"{left_out} images of patients that a classifier has seen were left out."
+    counted = f"Left out {left_out} images of patients that a classifier has seen."
     return unseen, [counted, *notes] if left_out else notes
 
 
 def score_images(ensemble: Ensemble, radiographs: Sequence[Radiograph]) -> Scored:
-    """Mean probabilities of the images that can be read, and what their thresholds and labels are.
+    """Mean probabilities of the readable images, with notes on thresholds and labels.
 
     Args:
-        radiographs: with labels as published; images that cannot be read are named and left out.
+        radiographs: with labels as published; unreadable images are named and left out.
 
     Raises:
-        FileNotFoundError, ValueError: when no image can be read, or images out of fold do not fit.
+        FileNotFoundError, ValueError: if no image is readable, or out-of-fold images do not fit.
     """
     chosen = ensemble_thresholds(ensemble.paths, [g.bundle for g in ensemble.gates], radiographs)
     images = _predicted(ensemble, ensemble.rules.meaning(radiographs))
@@ -158,7 +157,7 @@ def _predicted(ensemble: Ensemble, radiographs: Sequence[Radiograph]) -> ScoredI
         read += batch_of
         scores.append(np.mean([gate(images_read).probabilities for gate in ensemble.gates], axis=0))
     if not read:
-        raise ValueError(f"none of {len(radiographs)} images can be read")
+        raise ValueError(f"none of the {len(radiographs)} images is readable")
     return ScoredImages.of(read, ensemble.diseases, np.concatenate(scores), OUTSIDE)
 
 
@@ -179,7 +178,7 @@ def scores_table(
         "scores",
         f"{len(images)} images of {len(set(images.patient_ids))} patients",
         tuple(TableRow("", {"disease": n}, row) for n, row in zip(names, cells, strict=True)),
-        (*notes, f"In brackets: 95 % interval, {replicates} resamples of patients"),
+        (*notes, f"Brackets: 95 % interval, {replicates} resamples of patients"),
     )
 
 
@@ -190,8 +189,8 @@ def _counts(images: ScoredImages) -> Iterator[str]:
 
 
 def label_rules(bundle: ClassifierBundle) -> LabelRules:
-    """The rules for scored images; `uncertain` holds for training images alone and may differ."""
-    # a bundle that no run has made names no configuration: the defaults hold
+    """The rules for scored images; `uncertain` applies only to training images and may differ."""
+    # a bundle that was not made by a run has no configuration: use the defaults
     data = bundle.manifest.get("config", {}).get("data", {})
     return LabelRules(**{name: data[name] for name in ("blank", "closure") if name in data})
 

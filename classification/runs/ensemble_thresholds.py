@@ -1,12 +1,12 @@
-"""Where a mean of classifiers calls a disease present.
+"""Choose the thresholds of a mean of classifiers.
 
-One classifier brings its own thresholds. Of several, the mean of their thresholds is no threshold
-of their mean. Images out of fold that no member has seen, on which the mean itself could be tried,
-are there only where a fold is no member, and then they are mostly the ones that are scored. So the
+A single classifier brings its own thresholds. For several, the mean of their thresholds is not a
+threshold of their mean. Out-of-fold images unseen by every member, on which the mean itself could
+be tried, exist only if some fold is not a member, and then they are mostly the scored ones. So the
 thresholds are Youden's on the out-of-fold images of patients who are not scored, each predicted by
-the fold that had not seen it (of several networks by the mean over networks). A mean of folds
-scatters less than one fold does: sensitivity and specificity on new images will differ from those
-aimed at, and are reported where labels are. Those of examinations come from the same images.
+the fold that had not seen it (with several networks by the mean over networks). A mean of folds
+varies less than a single fold: sensitivity and specificity on new images will differ from the
+target, and are reported if labels exist. Thresholds of examinations use the same images.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from cxrloc.datasets.radiograph import Radiograph
 
 @dataclass(frozen=True)
 class Thresholds:
-    """Disease -> threshold, of images and examinations; empty for none. `note` says where from."""
+    """Disease -> threshold, for images and examinations; may be empty. `note` gives the source."""
 
     images: Mapping[str, float | None]
     examinations: Mapping[str, float | None]
@@ -43,21 +43,21 @@ class Thresholds:
 def ensemble_thresholds(
     paths: Sequence[Path], bundles: Sequence[ClassifierBundle], scored: Sequence[Radiograph]
 ) -> Thresholds:
-    """Thresholds of the mean probability of these bundles, which know the same diseases.
+    """Thresholds for the mean probability of these bundles, which have the same diseases.
 
     Args:
-        paths: of the bundles, in the same order.
-        scored: images that have no say.
+        paths: paths of the bundles, in the same order.
+        scored: images that must not influence the thresholds.
 
     Raises:
-        FileNotFoundError, ValueError: when images out of fold do not fit.
+        FileNotFoundError, ValueError: if out-of-fold images do not fit.
     """
     diseases = bundles[0].diseases
     if len(bundles) == 1:
         (alone,) = bundles
         note = "Thresholds are the classifier's own."
         return Thresholds(alone.thresholds, alone.examination_thresholds, note)
-    no_thresholds = "No thresholds, and nothing is called present"
+    no_thresholds = "No thresholds, so nothing is predicted present"
     tables = {path: RunFolder(path.parent.parent).out_of_fold for path in paths}
     for path, table in tables.items():
         bundle = RunFolder(path.parent).classifier
@@ -67,27 +67,27 @@ def ensemble_thresholds(
     images, folds = _out_of_fold(list(dict.fromkeys(tables.values())), diseases)
     others = _of_other_patients(images, scored)
     if not len(others):
-        scored_all = f"all {len(images)} images out of fold are of patients scored here"
+        scored_all = f"all {len(images)} out-of-fold images are of patients scored here"
         return Thresholds({}, {}, f"{no_thresholds}: {scored_all}")
     left_out = len(images) - len(others)
     note = (
-        f"Thresholds are Youden's on {len(others)} images out of fold, each predicted by the "
-        f"{folds} that had not seen it and not by all members; {left_out} others are of patients "
-        "who are scored here and had no say"
+        f"Thresholds are Youden's on {len(others)} out-of-fold images, each predicted by the "
+        f"{folds} that had not seen it and not by all members; {left_out} others show patients "
+        "who are scored here and were not used"
     )
     of_images, of_examinations = map(thresholds_of, choose_points(others))
     return Thresholds(of_images, of_examinations, note)
 
 
 def _out_of_fold(tables: Sequence[Path], diseases: Sequence[str]) -> tuple[ScoredImages, str]:
-    """The images out of fold, with the mean over networks, and the word for what predicted each."""
+    """The out-of-fold images, averaged over networks, and the word for what predicted each."""
     networks = [read_scored_images(table) for table in tables]
     _check(networks, diseases, tables)
     return (networks[0], "fold") if len(networks) == 1 else (mean_of(networks), "folds")
 
 
 def _of_other_patients(images: ScoredImages, scored: Sequence[Radiograph]) -> ScoredImages:
-    """Those images that are not scored, and of which no other image of the patient is."""
+    """Images that are not scored and share no patient with a scored image."""
     scored_images = ImageList({r.image_id: r.patient_id for r in scored})
     patient_of = dict(zip(images.image_ids, images.patient_ids, strict=True))
     shared = audit(scored_images, ImageList(patient_of))
@@ -103,8 +103,8 @@ def _check(
     image_ids = set(networks[0].image_ids)
     for network, table in zip(networks, tables, strict=True):
         if network.diseases != tuple(diseases):
-            raise ValueError(f"{table} is of other diseases than the classifiers beside it")
+            raise ValueError(f"{table} has other diseases than the classifiers next to it")
         if set(network.image_ids) != image_ids:
             raise ValueError(
-                f"{table} and {tables[0]} hold different images; cross-validate both on the same"
+                f"{table} and {tables[0]} contain different images; cross-validate both on the same"
             )

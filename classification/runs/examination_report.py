@@ -1,6 +1,6 @@
-"""Examinations of a run: studies.csv and studies.md in its folder.
+"""Report a run's examinations in its folder as studies.csv and studies.md.
 
-Written where there are examinations of several images.
+Only written if some examination has several images.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ EXAMINATION_POINTS = "study_operating_points"  # in a fold's metrics.json
 
 
 def write_examination_report(run: Run, folds: Sequence[Fold], images: ScoredImages) -> str:
-    """Write the tables over the test images of all folds; returns the page, or nothing.
+    """Write the tables over the test images of all folds; return the page, or an empty text.
 
-    Nothing without examinations of several images.
+    The text is empty if no examination has several images.
 
     Args:
-        images: of all folds, each predicted by its own fold's model, and called at its points.
+        images: of all folds, each predicted by its own fold's model at that model's points.
     """
     if not has_multi_image_examinations(images.study_ids):
         return ""
@@ -45,12 +45,12 @@ def write_examination_report(run: Run, folds: Sequence[Fold], images: ScoredImag
     tables = level_tables(levels, run.diseases)
     if len(folds) > 1:
         tables = [replace(table, notes=(*table.notes, POOLED)) for table in tables]
-    page = page_markdown(f"Studies: {run.files.path.name}", tables)
+    page = page_markdown(f"Examinations: {run.files.path.name}", tables)
     write_text(run.files.examinations_page, page)
     return page
 
 
 def _points(metrics: Path) -> dict[str, float | None]:
-    """Disease -> operating point of examinations that a fold chose; empty where it chose none."""
+    """Disease -> operating point of examinations chosen by a fold; empty if it chose none."""
     stored: Mapping[str, Any] = json.loads(metrics.read_text()).get(EXAMINATION_POINTS, {})
     return {disease: point["threshold"] for disease, point in stored.items()}

@@ -1,4 +1,4 @@
-"""One report of every test image of a run, each predicted by the model that has not seen it."""
+"""Report every test image of a run at once, each predicted by the model that never saw it."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from cxrloc.datasets.files.manifest import run_manifest, write_json
 
 
 def report_out_of_fold(run: Run, folds: Sequence[Fold], images: ScoredImages) -> None:
-    """Write out_of_fold.parquet, cross_validation.* and their figures of finished folds.
+    """Write out_of_fold.parquet, cross_validation.* and their figures for finished folds.
 
     Args:
-        folds: all of the run.
-        images: their test images, as they stand in each gate.csv.
+        folds: all folds of the run.
+        images: their test images, as in each gate.csv.
     """
     started, train = time.time(), run.config.train
     validation = [read_scored_images(fold.files.validation) for fold in folds]
@@ -47,14 +47,14 @@ def report_out_of_fold(run: Run, folds: Sequence[Fold], images: ScoredImages) ->
 
 
 def _stages(folds: Sequence[Fold], images: ScoredImages) -> list[ScoredImages]:
-    """All images out of fold as each of two stages predicts them; none of a training in one."""
+    """All out-of-fold images as predicted by each of two stages; empty for a single stage."""
     stages = range(len(_metrics(folds[0]).get("stages", ())))
     return [join_images([_of_stage(fold, images, stage) for fold in folds]) for stage in stages]
 
 
 def _of_stage(fold: Fold, images: ScoredImages, stage: int) -> ScoredImages:
     stage_record = _metrics(fold)["stages"][stage]
-    if stage_record["chosen"]:  # the gate is of this stage
+    if stage_record["chosen"]:  # the gate comes from this stage
         return images.select(images.folds == (fold.number or 0))
     return read_scored_images((fold.folder / stage_record["bundle"]).with_suffix(".parquet"))
 

@@ -22,12 +22,12 @@ from cxrloc.classification.training.stages import Trained
 
 @dataclass(frozen=True)
 class FoldPrediction:
-    """A trained network and its probabilities for the fold that it was trained for.
+    """A trained network and its probabilities for its fold.
 
     Attributes:
-        trained: the network, and how it came to be.
-        bundle: of it, still without thresholds and manifest.
-        validation, test: (N, D) probabilities of these images of the fold.
+        trained: the network and its training history.
+        bundle: bundle of the network, still without thresholds and manifest.
+        validation, test: (N, D) probabilities of the fold's images.
     """
 
     trained: Trained
@@ -37,7 +37,7 @@ class FoldPrediction:
 
 
 def predict_fold(run: Run, fold: Fold, trained: Trained) -> FoldPrediction:
-    """Predict the validation and test images of a fold, shared among the processes."""
+    """Predict the validation and test images of a fold, divided among the processes."""
     bundle = bundle_without_thresholds(run, fold, trained)
     image_sets = run.images(fold.split.validation), run.images(fold.split.test)
     scores = (predict_distributed(run, bundle, images) for images in image_sets)
@@ -63,7 +63,7 @@ def predict(
 def predict_distributed(
     run: Run, bundle: ClassifierBundle, images: ImageBatches
 ) -> npt.NDArray[np.float64]:
-    """`predict` all images, each in one of the processes; every process gets the whole (N, D)."""
+    """`predict` all images, divided among the processes; every process gets the whole (N, D)."""
     share = predict(run, bundle, images, member().share(len(images)))
     scores: npt.NDArray[np.float64] = gather(torch.from_numpy(share)).numpy()
     return scores
@@ -72,13 +72,13 @@ def predict_distributed(
 def scored_images(
     run: Run, fold: Fold, images: ImageBatches, scores: npt.NDArray[np.float64]
 ) -> ScoredImages:
-    """Images of a fold (0 of a single split) with their probabilities (N, D) and labels."""
+    """Images of a fold (0 for a single split) with their probabilities (N, D) and labels."""
     radiographs = [run.radiographs[i] for i in images.image_ids]
     return ScoredImages.of(radiographs, run.diseases, scores, fold.number or 0)
 
 
 def images_of_rows(run: Run, rows: Sequence[GateRow]) -> ScoredImages:
-    """The images of a gate.csv, with labels and the thresholds that stand there."""
+    """The images of a gate.csv, with their labels and the file's thresholds."""
     columns = len(run.diseases)
     images = [run.radiographs[row.image_id] for row in rows[::columns]]
     cells = [(row.probability, row.threshold) for row in rows]
@@ -89,7 +89,7 @@ def images_of_rows(run: Run, rows: Sequence[GateRow]) -> ScoredImages:
 
 
 def bundle_without_thresholds(run: Run, fold: Fold, trained: Trained) -> ClassifierBundle:
-    """The network, ready to predict, with what is known before it has predicted."""
+    """The network's bundle before prediction, without thresholds."""
     train_ids = "\n".join(sorted(fold.split.train))
     return ClassifierBundle(
         model=trained.model,

@@ -1,4 +1,4 @@
-"""What a classifier run works on: its images, its splits, and the claim on its folders."""
+"""Open a classifier run: its images, its splits, and the settings of its folders."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Fold:
 
 @dataclass(frozen=True)
 class Run:
-    """What all folds of a run share."""
+    """Data shared by all folds of a run."""
 
     config: ClassifierConfig
     prepared: PreparedData
@@ -64,7 +64,7 @@ class Run:
         return RunFolder(Path(self.config.out))
 
     def images(self, image_ids: Sequence[str]) -> ImageBatches:
-        """Images to choose by or to score: uncertain labels are unknown."""
+        """Images for selection or scoring: uncertain labels are unknown."""
         images = [self.radiographs[i] for i in image_ids]
         model = self.config.model
         return ImageBatches(
@@ -72,7 +72,7 @@ class Run:
         )
 
     def training_images(self, image_ids: Sequence[str]) -> ImageBatches:
-        """Images to train on: uncertain labels are what `data.uncertain` says."""
+        """Images for training: uncertain labels are set by `data.uncertain`."""
         images, seed = self.images(image_ids), self.config.train.seed
         of_images = [self.radiographs[i] for i in image_ids]
         images.labels = self.config.data.label_rules.training_labels(of_images, self.diseases, seed)
@@ -80,13 +80,13 @@ class Run:
 
 
 def open_run(config: ClassifierConfig) -> Run:
-    """Read the prepared folder; open its shards, or decode what the pixel cache lacks.
+    """Read the prepared folder; open its shards, or decode images missing from the pixel cache.
 
     Raises:
-        ValueError, FileNotFoundError: for a folder that is not what the settings say.
+        ValueError, FileNotFoundError: for a folder that does not match the settings.
     """
     if not config.data.prepared:
-        raise ValueError("data.prepared is empty; expected a folder of tools/prepare_data.py")
+        raise ValueError("data.prepared is empty; expected a folder made by tools/prepare_data.py")
     prepared = load_prepared(Path(config.data.prepared))
     diseases = _diseases(prepared.radiographs, config.data.diseases)
     cache = run_on_rank_zero(_pixels, config, prepared)
@@ -116,24 +116,24 @@ def _pixels(config: ClassifierConfig, prepared: PreparedData) -> PixelCache | Sh
 
 
 def _check_channels(shards: ShardSet, model: ModelConfig) -> None:
-    """Grey shards feed every input, enhanced ones the very channels that they hold."""
+    """Grey shards suit every input, enhanced ones only the channels they contain."""
     shard_channels = (shards.kind.input, shards.kind.clahe_clip)
     model_channels = (model.input, model.clahe_clip)
     if holds_channels(shards) and shard_channels != model_channels:
         raise ValueError(
-            f"data.shards: {shards.url} holds images of input {shard_channels[0]} with clahe_clip "
-            f"{shard_channels[1]:g}, expected {model_channels[0]} with {model_channels[1]:g} as in "
-            "model.input and model.clahe_clip; grey shards (tools/data/build_shards.py --input "
-            "grey) feed them all"
+            f"data.shards: {shards.url} contains images of input {shard_channels[0]} with "
+            f"clahe_clip {shard_channels[1]:g}, expected {model_channels[0]} with "
+            f"{model_channels[1]:g} as in model.input and model.clahe_clip; grey shards "
+            "(tools/data/build_shards.py --input grey) suit every input"
         )
 
 
 def _label_facts(
     radiographs: Sequence[Radiograph], diseases: Sequence[str], rules: LabelRules
 ) -> dict[str, Any]:
-    """For the manifest: the published labels and what closure changes; printed as a table.
+    """Collect published labels and closure's changes for the manifest; print them as a table.
 
-    Empty where every label is present or absent.
+    Empty if every label is present or absent.
     """
     counts = count_labels(radiographs, diseases, rules.closure)
     if not any(of.uncertain or of.blank or of.raised_absent for of in counts.values()):
@@ -143,7 +143,7 @@ def _label_facts(
 
 
 def make_folds(run: Run) -> list[Fold]:
-    """The trainings that the settings ask for.
+    """List the trainings requested by the settings.
 
     Raises:
         ValueError: for a fold that does not exist.
@@ -171,7 +171,7 @@ def make_folds(run: Run) -> list[Fold]:
 
 
 def check_or_write_settings(run: Run, fold: Fold) -> None:
-    """Note the settings of a fold, or compare them with those that its folder was begun with."""
+    """Record the settings of a fold, or compare them with those its folder was started with."""
     path = fold.files.settings
     settings = json.loads(json.dumps(_settings(run, fold), default=str))
     begun = fold.files.checkpoints.is_dir() or fold.files.classifier.is_file()
@@ -181,17 +181,15 @@ def check_or_write_settings(run: Run, fold: Fold) -> None:
     earlier = json.loads(path.read_text())
     different = [key for key in settings if settings[key] != earlier.get(key)]
     if different:
-        changes = ", ".join(
-            f"{k}: {earlier.get(k)!r} there, {settings[k]!r} now" for k in different
-        )
+        changes = ", ".join(f"{k} was {earlier.get(k)!r}, now {settings[k]!r}" for k in different)
         raise ValueError(
-            f"{fold.folder} was begun with other settings ({changes}); "
-            "take another out folder, or delete this one"
+            f"{fold.folder} was started with other settings ({changes}); "
+            "use another out folder, or delete this one"
         )
 
 
 def list_images(run: Run, fold: Fold) -> None:
-    """Write which images a finished fold was trained on, and which its gate.csv holds."""
+    """Write the lists of a finished fold's training images and of the images in its gate.csv."""
     images = {
         name: [run.radiographs[i] for i in getattr(fold.split, name)]
         for name in ("train", "validation")
@@ -203,13 +201,13 @@ def list_images(run: Run, fold: Fold) -> None:
 
 
 def write_gate_provenance(folder: RunFolder, folds: Sequence[Fold]) -> None:
-    """The sidecar of a folder's gate.csv, which holds the decisions of these folds."""
+    """Write the sidecar of a folder's gate.csv, which has the decisions of these folds."""
     looked_at = [LookedAt(fold.split.test, fold.files.classifier, fold.number) for fold in folds]
     write_provenance(folder.gate, looked_at)
 
 
 def input_hashes(run: Run) -> dict[str, str]:
-    """Name -> SHA-256 of what the run was made from, for its manifest."""
+    """Name -> SHA-256 of the run's inputs, for its manifest."""
     prepared, weights = run.prepared.files, Path(run.config.model.weights)
     files = {"index": prepared.index, "folds": prepared.folds, "weights": weights}
     hashes = {name: file_sha256(path) for name, path in files.items() if path.is_file()}
@@ -217,10 +215,10 @@ def input_hashes(run: Run) -> dict[str, str]:
 
 
 def _settings(run: Run, fold: Fold) -> dict[str, Any]:
-    """All that decides what a fold's bundle is; not how fast it is made."""
+    """All settings that determine a fold's bundle, but not those that only affect speed."""
     config = run.config
     flat = {f"model.{k}": v for k, v in asdict(config.model).items()}
-    flat["model.demographics"] = list(config.model.demographics)  # as JSON has it
+    flat["model.demographics"] = list(config.model.demographics)  # as in JSON
     flat |= {f"data.{k}": getattr(config.data, k) for k in ("uncertain", "blank", "closure")}
     flat |= {f"train.{k}": v for k, v in asdict(config.train).items() if k != "device"}
     split_ids = "\n".join(" ".join(ids) for ids in (fold.split.train, fold.split.validation))
@@ -231,7 +229,7 @@ def _settings(run: Run, fold: Fold) -> dict[str, Any]:
         [(r.image_id, [r.label(d) for d in run.diseases], r.boxes, r.uncertain) for r in images]
     )
     flat["labels and boxes"] = hashlib.sha256(label_text.encode()).hexdigest()
-    # which images share a row group decides the order of images; where the shards lie does not
+    # the order of images depends on which share a row group, not on where the shards are
     groups = row_groups(run.cache, fold.split.train)
     flat["row groups"] = "" if groups is None else hashlib.sha256(groups.tobytes()).hexdigest()
     if Path(config.model.weights).is_file():
@@ -241,8 +239,8 @@ def _settings(run: Run, fold: Fold) -> dict[str, Any]:
 
 def _diseases(radiographs: Sequence[Radiograph], asked: Sequence[str]) -> tuple[str, ...]:
     labels = tuple(dict.fromkeys(d for r in radiographs for d in r.labels))
-    able = list(dict.fromkeys((*labels, NO_FINDING)))  # CheXpert labels it itself
+    able = list(dict.fromkeys((*labels, NO_FINDING)))  # CheXpert labels it explicitly
     unknown = [d for d in asked if d not in able]
     if unknown:
-        raise ValueError(f"data.diseases: no label {', '.join(unknown)}; known are {able}")
+        raise ValueError(f"data.diseases: no label {', '.join(unknown)}; expected one of {able}")
     return tuple(asked) or labels

@@ -1,4 +1,4 @@
-"""A whole classifier run: one bundle per split or fold, out-of-fold decisions, pooled metrics."""
+"""Run a whole classifier training: bundles per split or fold, gate decisions, pooled metrics."""
 
 from __future__ import annotations
 
@@ -65,15 +65,15 @@ from cxrloc.datasets.files.manifest import RESEARCH_USE, run_manifest, write_jso
 
 
 def run_classifier(config: ClassifierConfig) -> Path:
-    """Train what is not trained yet and write the run folder; returns it.
+    """Train whatever is not trained yet, write the run folder and return it.
 
-    A finished fold is skipped and an interrupted one goes on, provided that the settings are the
-    same. The folder gets a bundle, metrics, figures, logs and the list of training images for each
-    fold, and over the test images of all folds `gate.csv`, `metrics.*` and, unless one fold alone
-    is run, the report out of fold. Under torchrun all processes work on it together.
+    A finished fold is skipped and an interrupted one resumes, if the settings are unchanged. Each
+    fold gets a bundle, metrics, figures, logs and the list of training images. Over the test images
+    of all folds there are `gate.csv`, `metrics.*` and, unless only one fold is run, the out-of-fold
+    report. Under torchrun all processes work on it together.
 
     Raises:
-        ValueError, FileNotFoundError: for settings, data or weights that do not work.
+        ValueError, FileNotFoundError: for unusable settings, data or weights.
     """
     with process_group(config.train.device):
         _run(config)
@@ -81,7 +81,7 @@ def run_classifier(config: ClassifierConfig) -> Path:
 
 
 def _run(config: ClassifierConfig) -> None:
-    member().images_per_step(config.train.batch_size)  # before anything takes time
+    member().images_per_step(config.train.batch_size)  # checks itself before anything slow
     run = open_run(config)
     folds = make_folds(run)
     for number, fold in enumerate(folds, start=1):
@@ -94,7 +94,7 @@ def _run(config: ClassifierConfig) -> None:
 
 
 def _begin_fold(run: Run, fold: Fold) -> bool:
-    """Claim its folder; whether it was finished before."""
+    """Claim the fold's folder; return whether the fold was already finished."""
     check_or_write_settings(run, fold)
     return fold.files.classifier.is_file()
 
@@ -103,7 +103,7 @@ def _headline(fold: Fold, what: str, done: bool) -> str:
     sizes = [len(getattr(fold.split, name)) for name in ("train", "validation", "test")]
     what += "" if fold.number is None else f" (test fold {fold.number})"
     images = "train {}, validation {}, test {} images".format(*sizes)
-    return f"{what}: {images}{': finished before, skipped' if done else ''}"
+    return f"{what}: {images}{': already finished, skipped' if done else ''}"
 
 
 def _finish(run: Run, folds: Sequence[Fold]) -> None:
@@ -119,7 +119,7 @@ def _finish(run: Run, folds: Sequence[Fold]) -> None:
 
 
 def _run_fold(run: Run, fold: Fold) -> None:
-    """Train, choose thresholds on validation images, score the test images; the bundle is last."""
+    """Train, choose thresholds on validation images, score the test images, save the bundle."""
     started = time.time()
     trained, report = _train_fold(run, fold)
     chosen = predict_fold(run, fold, trained)
@@ -190,14 +190,14 @@ def _train_fold(run: Run, fold: Fold) -> tuple[Trained, LoadReport]:
 
 
 def _random_layers(run: Run, report: LoadReport) -> tuple[str, ...]:
-    """Layers that some stage freezes although the start weights lack tensors of them."""
+    """Layers frozen by some stage although the initial weights lack tensors of them."""
     stages = STAGES if run.config.train.two_stage else run.config.model.frozen_stages
     stage_layers = ARCHITECTURES[run.config.model.architecture].family.stages[:stages]
     return random_and_frozen(report, [layer for stage in stage_layers for layer in stage])
 
 
 def _folded(trained: Trained) -> Trained:
-    """Networks of three classes a disease with one output a disease."""
+    """Convert networks with three classes per disease to one output per disease."""
     stages = tuple(_folded(stage) for stage in trained.stages)
     return replace(trained, model=present_against_absent(trained.model), stages=stages)
 
@@ -225,13 +225,13 @@ def _write_scores(
     notes: Mapping[str, str] | None,
     more: Sequence[ResultTable] = (),
 ) -> str:
-    """gate.csv, metrics.json, metrics.md and roc.png of a decision table; returns the page.
+    """Write gate.csv, metrics.json, metrics.md and roc.png for decisions; return the page.
 
     Args:
-        decisions: the rows of the table, and the images that they are of.
-        extra: goes into the JSON.
-        notes: of the table of metrics.
-        more: stands below it.
+        decisions: the rows of the table, and their images.
+        extra: additional content of the JSON.
+        notes: notes for the table of metrics.
+        more: tables printed below it.
     """
     (rows, images), settings = decisions, run.config.train
     replicates, seed = settings.bootstrap, settings.seed
@@ -265,7 +265,7 @@ def _pool(run: Run, folds: Sequence[Fold], rows: Sequence[GateRow], images: Scor
 def _threshold_notes(points: Points) -> dict[str, str]:
     """Disease -> its threshold, or why it has none, for the last column of the metrics page."""
     return {
-        d: f"none, never called present: {p.reason}"
+        d: f"none, never predicted present: {p.reason}"
         if p.threshold is None
         else f"{p.threshold:.4f}"
         for d, p in points.items()

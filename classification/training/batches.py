@@ -1,4 +1,4 @@
-"""Whole batches of images out of the pixel cache or shards: shuffled and changed by seed."""
+"""Load whole batches of images from the pixel cache or shards, shuffled and augmented by seed."""
 
 from __future__ import annotations
 
@@ -30,22 +30,22 @@ from cxrloc.datasets.progress import progress
 from cxrloc.datasets.radiograph import Radiograph, label_matrix
 from cxrloc.datasets.shards.read import ShardSet
 
-Batch = tuple[torch.Tensor, ...]  # squares, labels and, where asked for, demographics
+Batch = tuple[torch.Tensor, ...]  # squares, labels and optionally demographics
 Loader = DataLoader[Batch]
 _MEAN_IMAGE = "mean_image.safetensors"  # kept with the checkpoints
 
 
 class ImageBatches(Dataset[Batch]):
-    """Indexed with a list of positions: (B, S, S) uint8 squares and (B, D) labels, NaN unknown.
+    """Indexed by a list of positions: (B, S, S) uint8 squares and (B, D) labels, NaN unknown.
 
-    The squares are those that `Preprocessing.squares` makes of the images; (B, 3, S, S) of an
-    enhanced input. With demographics also (B, E) float32 of `demographics.encode`.
+    The squares equal those of `Preprocessing.squares`, (B, 3, S, S) for enhanced input. With
+    demographics also (B, E) float32 from `demographics.encode`.
 
     Attributes:
         diseases: the columns of the labels.
-        image_ids, patients, labels: of the images; labels are (N, D).
-        demographics: (N, E); E is 0 where none are asked for.
-        groups: (N,) row group of each image in the shards that hold it; None out of a pixel cache.
+        image_ids, patients, labels: per image; labels are (N, D).
+        demographics: (N, E); E is 0 without demographics.
+        groups: (N,) row group of each image in its shards; None for a pixel cache.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class ImageBatches(Dataset[Batch]):
         return len(self.image_ids)
 
     def squares(self, positions: Sequence[int]) -> npt.NDArray[np.uint8]:
-        """Copies out of the cache as the network is given them: see `input_channels`."""
+        """Copies from the cache in the form of the network's input: see `input_channels`."""
         images = (self.cache[self.image_ids[i]] for i in positions)
         if holds_channels(self.cache):
             return np.stack(list(images))
@@ -83,14 +83,14 @@ class ImageBatches(Dataset[Batch]):
 
 
 def holds_channels(cache: PixelCache | ShardSet) -> bool:
-    """Whether the images are there as the network's channels, not as grey squares."""
+    """Whether images are stored as the network's channels instead of grey squares."""
     return isinstance(cache, ShardSet) and cache.kind.input == "enhanced"
 
 
 def row_groups(
     cache: PixelCache | ShardSet, image_ids: Sequence[str]
 ) -> npt.NDArray[np.int64] | None:
-    """(N,) row group of each image in the shards that hold it; None out of a pixel cache."""
+    """(N,) row group of each image in its shards; None for a pixel cache."""
     if not isinstance(cache, ShardSet):
         return None
     return cache.groups[np.array([cache.rows[i] for i in image_ids], dtype=np.int64)]
@@ -99,20 +99,19 @@ def row_groups(
 class EpochBatches(Sampler[list[int]]):
     """One process's batches of positions in `count` images, or in the images of an `order`.
 
-    Of an order, `batch_size` images are a step of all processes together, and each takes its part
-    of them, so that N processes take the steps of one; what is left over after the last full step
-    is left out. Without an order every image comes once: each process takes its own stretch of
-    them. Lightning calls `set_epoch`, also after a resume, so an epoch's images do not depend on
-    how often the run was interrupted.
+    With an order, `batch_size` is the global batch, and each process takes its share: N processes
+    make the same steps as one. Images after the last full step are left out. Without an order every
+    image comes once, and each process takes its own contiguous range. Lightning calls `set_epoch`,
+    also on resuming, so an epoch's images do not depend on interruptions.
     """
 
     def __init__(
         self, count: int, batch_size: int, order: Order | None = None, member: Member | None = None
     ) -> None:
-        """Choose the batches of `member` (default: the only one).
+        """Choose the batches of `member` (default: a single process).
 
         Raises:
-            ValueError: if `batch_size` cannot be divided among the processes, or the images cannot.
+            ValueError: if `batch_size` or the images cannot be divided among the processes.
         """
         self.count = count if order is None else len(order)
         self.member = member or Member()
@@ -121,9 +120,9 @@ class EpochBatches(Sampler[list[int]]):
         least = self.member.world_size if order is None else batch_size
         if self.member.world_size > 1 and self.count < least:
             raise ValueError(
-                f"there are {self.count} images, expected at least {least} to train with "
+                f"{self.count} images, expected at least {least} to train with "
                 f"{self.member.world_size} processes; start fewer"
-                + ("" if order is None else ", or take a smaller train.batch_size")
+                + ("" if order is None else ", or use a smaller train.batch_size")
             )
 
     def set_epoch(self, epoch: int) -> None:
@@ -156,7 +155,7 @@ def make_loader(
     workers: int = 0,
     member: Member | None = None,
 ) -> Loader:
-    """Loader of whole batches (no collating image by image); see `EpochBatches`."""
+    """Loader of whole batches (no collation of single images); see `EpochBatches`."""
     return DataLoader(
         images,
         sampler=EpochBatches(len(images), batch_size, order, member),
@@ -169,14 +168,14 @@ def make_loader(
 def augment(
     grey: torch.Tensor, config: TrainConfig, rng: np.random.Generator, member: Member | None = None
 ) -> torch.Tensor:
-    """Small random rotation, scale, shift and brightness, one of each per image.
+    """Random small rotation, scale, shift and brightness, one of each per image.
 
     Args:
         grey: (N, S, S) or (N, C, S, S) float in 0..255, on any device.
         config: the largest changes.
-        rng: numpy's, so that CPU and GPU draw the same.
-        member: whose images of the step these are (default: the only process); an image gets what
-            one process would draw for it.
+        rng: a numpy generator, so that CPU and GPU draw the same.
+        member: process of these images within the step (default: a single process); an image is
+            changed as in a single process.
     """
     n, member = len(grey), member or Member()
     everyone = n * member.world_size
@@ -193,9 +192,9 @@ def augment(
 def mean_box_sizes(
     radiographs: Sequence[Radiograph], diseases: Sequence[str]
 ) -> Mapping[str, tuple[float, float]]:
-    """Disease -> mean (width, height) of its boxes as fractions of the frame's long side.
+    """Return disease -> mean (width, height) of its boxes, relative to the frame's long side.
 
-    A disease without a box is left out.
+    Diseases without a box are left out.
     """
     sizes: dict[str, list[tuple[float, float]]] = {d: [] for d in diseases}
     for radiograph in radiographs:
@@ -220,9 +219,9 @@ def _affine(n: int, config: TrainConfig, rng: np.random.Generator) -> npt.NDArra
 
 
 def fit_preprocessing(config: ModelConfig, images: ImageBatches, folder: Path) -> Preprocessing:
-    """The preprocessing that the settings ask for, its mean image from the training images.
+    """Build the preprocessing of the settings, its mean image from the training images.
 
-    A mean image is kept in `folder`, and taken from there when a training goes on.
+    A mean image is saved in `folder` and reused when a training resumes.
     """
     plain = Preprocessing(
         config.size, clahe_clip=config.clahe_clip, input=config.input, markers=config.markers

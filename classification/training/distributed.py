@@ -1,8 +1,8 @@
-"""Several processes as one training: which of them this is, and what they tell each other.
+"""Train in several processes: identify this process and exchange data.
 
-torchrun (PySpark's TorchDistributor calls it too) starts N processes of one program and tells each
-its rank. `process_group` joins them; without torchrun there is one process, of rank 0. Rank 0 alone
-writes files and prints. docs/scale_out.md has the commands, and what is equal to one process.
+torchrun (also called by PySpark's TorchDistributor) starts N processes of one program and gives
+each a rank. `process_group` joins them; without torchrun there is one process, of rank 0. Only rank
+0 writes files and prints. docs/scale_out.md has the commands, and compares with a single process.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import torch.distributed as dist
 
 from cxrloc.classification.network.precision import resolve_device
 
-# rank 0 may decode a whole data set, or draw figures, while the others wait
+# rank 0 may decode a whole data set or draw figures while the others wait
 PATIENCE = timedelta(hours=12)
 
 Result = TypeVar("Result")
@@ -27,7 +27,7 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class Member:
-    """One of the processes that train together: `rank` of 0 .. `world_size` - 1."""
+    """One of the processes training together: `rank` of 0 .. `world_size` - 1."""
 
     rank: int = 0
     world_size: int = 1
@@ -37,26 +37,26 @@ class Member:
             raise ValueError(f"rank {self.rank}, expected 0 to {self.world_size - 1}")
 
     def share(self, count: int) -> range:
-        """This process's stretch of `count` images; those of all are disjoint and in rank order."""
+        """This process's range of `count` images; all ranges are disjoint and in rank order."""
         begin, end = (count * r // self.world_size for r in (self.rank, self.rank + 1))
         return range(begin, end)
 
     def images_per_step(self, batch_size: int) -> int:
-        """Of the `batch_size` images of a step, how many are this process's: the same for each.
+        """This process's number of images in a step of `batch_size`, equal for each process.
 
         Raises:
-            ValueError: if they do not go round evenly.
+            ValueError: if they cannot be divided evenly.
         """
         if batch_size % self.world_size:
             raise ValueError(
-                f"train.batch_size: got {batch_size}, expected a multiple of {self.world_size}: it "
-                f"counts the images of a step over all {self.world_size} processes"
+                f"train.batch_size: got {batch_size}, expected a multiple of {self.world_size}, "
+                f"since it counts the images of a step over all {self.world_size} processes"
             )
         return batch_size // self.world_size
 
 
 def member() -> Member:
-    """This process, within the group that it joined."""
+    """This process as a member of its group."""
     if not dist.is_initialized():
         return Member()
     return Member(dist.get_rank(), dist.get_world_size())
@@ -64,21 +64,21 @@ def member() -> Member:
 
 @contextmanager
 def process_group(device: str) -> Iterator[None]:
-    """The group of all processes that torchrun started, while in use; nothing without torchrun.
+    """Join all processes started by torchrun for the block; without torchrun, do nothing.
 
-    On GPUs, process i of a machine takes its GPU i. What a rank other than 0 prints is dropped.
+    On GPUs, process i of a machine uses its GPU i. Output of ranks other than 0 is dropped.
 
     Args:
         device: the setting `train.device`.
 
     Raises:
-        ValueError: for a device that several processes cannot have.
+        ValueError: for a device that several processes cannot share.
     """
     if not dist.is_torchelastic_launched() or dist.is_initialized() or _environment("WORLD") == 1:
         yield
         return
     gpu = _take_device(device)
-    # tensors on a GPU travel by NCCL; objects and what is on the CPU always by Gloo
+    # GPU tensors travel by NCCL; objects and CPU tensors always by Gloo
     dist.init_process_group("cpu:gloo,cuda:nccl" if gpu else "gloo", timeout=PATIENCE)
     try:
         with nullcontext() if dist.get_rank() == 0 else _silence():
@@ -88,16 +88,16 @@ def process_group(device: str) -> Iterator[None]:
 
 
 def machines() -> tuple[int, int]:
-    """Processes on this machine, and the number of machines, which have as many each."""
+    """Processes on this machine, and the number of machines, which all have that many."""
     here = _environment("LOCAL_WORLD")
     return here, member().world_size // here
 
 
 def run_on_rank_zero(function: Callable[..., Result], *arguments: Any) -> Result:
-    """What `function` returns on rank 0, on every rank; the others wait and do not call it.
+    """Call `function` on rank 0 only and return its result on every rank; the others wait.
 
     Raises:
-        SystemExit: on the other ranks, if it failed on rank 0, where its own error is raised.
+        SystemExit: on the other ranks if it failed on rank 0, which raises its own error.
     """
     if member().world_size == 1:
         return function(*arguments)
@@ -113,15 +113,15 @@ def run_on_rank_zero(function: Callable[..., Result], *arguments: Any) -> Result
         raise failure
     done, result = outcome
     if not done:
-        raise SystemExit(1)  # rank 0 says why
+        raise SystemExit(1)  # rank 0 reports why
     return result  # type: ignore[no-any-return]
 
 
 def gather(rows: torch.Tensor) -> torch.Tensor:
-    """(N, ...) rows of all ranks, on every rank, in the order of the ranks.
+    """Concatenate the rows (N, ...) of all ranks, on every rank, in rank order.
 
     Args:
-        rows: (n, ...) on the CPU, of this rank; n may differ from rank to rank and be 0.
+        rows: (n, ...) of this rank, on the CPU; n may differ between ranks and be 0.
     """
     world_size = member().world_size
     if world_size == 1:
@@ -132,13 +132,13 @@ def gather(rows: torch.Tensor) -> torch.Tensor:
 
 
 def mean_over_ranks(mean: torch.Tensor, known: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """A rank's mean loss over its `known` labels, weighed for the mean over those of all ranks.
+    """Weight a rank's mean loss over its `known` labels for the mean over all ranks.
 
-    DDP averages gradients over the ranks, whatever they know. So that the average is the gradient
-    of the mean over all known labels, a rank's loss is weighed by its share of them.
+    DDP averages gradients over the ranks, regardless of how many labels they have. Weighting each
+    rank's loss by its share of known labels makes that average the gradient of the overall mean.
 
     Returns:
-        What this rank has to differentiate, and the mean over all, the same on every rank.
+        The loss to differentiate on this rank, and the overall mean, equal on every rank.
     """
     world_size = member().world_size
     if world_size == 1:
@@ -160,16 +160,18 @@ def _environment(name: str) -> int:
 
 
 def _take_device(device: str) -> bool:
-    """Whether the processes have GPUs; this one then uses the GPU of its number."""
+    """Whether the processes use GPUs; if so, select the GPU with this process's number."""
     if resolve_device(device).type != "cuda":
         return False
     if device.startswith("cuda:"):
         raise ValueError(
-            f"train.device: got {device!r}, expected cuda or auto: several processes were started, "
-            "and each takes the GPU of its own number"
+            f"train.device: got {device!r}, expected cuda or auto: with several processes each "
+            "takes the GPU with its own number"
         )
     local, here = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
     if local >= here:
-        raise ValueError(f"{here} GPUs, none for process {local} of this machine; start fewer")
+        raise ValueError(
+            f"{here} GPUs, none for process {local} of this machine; start fewer processes"
+        )
     torch.cuda.set_device(local)
     return True

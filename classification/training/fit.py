@@ -1,4 +1,4 @@
-"""Train one stage of the gate and keep its best epoch, exact after a kill and a resume."""
+"""Train one stage of the gate and keep its best epoch; resuming after a kill changes nothing."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from cxrloc.classification.network.precision import resolve_device, resolve_prec
 from cxrloc.classification.training.batches import Loader
 from cxrloc.classification.training.trainer import Folders, run_trainer
 
-# one entry an epoch: {"epoch": 0, "train_loss": .., "val_loss": .., "val_auc": ..}
+# one entry per epoch: {"epoch": 0, "train_loss": .., "val_loss": .., "val_auc": ..}
 History = list[dict[str, float]]
-# what an epoch is chosen by -> whether less or more of it is better
+# figure that chooses an epoch -> whether lower or higher is better
 MONITORS = {"val_loss": "min", "val_auc": "max"}
 
 
@@ -28,20 +28,20 @@ def fit(
     monitor: str,
     folders: Folders,
 ) -> tuple[dict[str, torch.Tensor], History]:
-    """Train to the end, from the last finished epoch if an earlier run was killed.
+    """Train to the end, resuming from the last finished epoch of an interrupted run.
 
     Args:
-        module: has the network as `model`, and logs `monitor` when it validates.
-        loaders: of training and of validation batches.
-        config: how long, on what, and the patience.
+        module: contains the network as `model`, and logs `monitor` when it validates.
+        loaders: training and validation batches.
+        config: epochs, device and patience.
         monitor: a key of `MONITORS`.
-        folders: of this stage alone.
+        folders: folders of this stage.
 
     Returns:
         The network's tensors at the best epoch, and the figures of all epochs.
 
     Raises:
-        KeyboardInterrupt: when the user stopped it.
+        KeyboardInterrupt: if the user interrupted it.
     """
     history, best = _History(), _best_checkpoint(folders.state, monitor)
     stopping = EarlyStopping(monitor, patience=config.patience, mode=MONITORS[monitor])
@@ -61,22 +61,22 @@ def fit(
 
 
 def best_entry(history: History, monitor: str) -> dict[str, float]:
-    """The epoch that `monitor` (a key of `MONITORS`) chooses, the first one of equals."""
+    """The epoch chosen by `monitor` (a key of `MONITORS`), the first among equals."""
     best = min if MONITORS[monitor] == "min" else max
     return best(history, key=lambda entry: entry[monitor])
 
 
 def finite(entries: History, lr: float) -> History:
-    """Epochs whose figures are numbers; early stopping ends a run at the first that is not.
+    """Keep the epochs with finite figures; early stopping ends a run at the first other one.
 
     Raises:
-        ValueError: when there is none.
+        ValueError: if there is none.
     """
     good = [entry for entry in entries if all(map(math.isfinite, entry.values()))]
     if not good:
         raise ValueError(f"the loss was never finite; lower train.lr (it is {lr})")
     if len(good) < len(entries):
-        print("the loss became infinite or NaN, training ended there; consider a lower train.lr")
+        print("the loss became infinite or NaN, so training stopped; consider a lower train.lr")
     return good
 
 
@@ -92,7 +92,7 @@ def _best_checkpoint(folder: Path, monitor: str) -> ModelCheckpoint:
 
 
 class _History(Callback):
-    """Figures of every epoch, kept in the checkpoint, so that a resumed run has all of them."""
+    """Figures of every epoch, saved in the checkpoint so that a resumed run keeps all of them."""
 
     def __init__(self) -> None:
         self.entries: History = []
@@ -109,7 +109,7 @@ class _History(Callback):
 
 
 def _best_weights(path: Path) -> dict[str, torch.Tensor]:
-    if not path.is_file():  # killed between writing a better epoch and noting it down
+    if not path.is_file():  # killed between writing a better epoch and recording it
         path = max(path.parent.glob("best-*.ckpt"), key=lambda p: p.stat().st_mtime)
     state = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
     return {n.removeprefix("model."): t for n, t in state.items() if n.startswith("model.")}

@@ -1,4 +1,4 @@
-"""One step and one epoch of a classifier's training, for Lightning."""
+"""Define one step and one epoch of a classifier's training, for Lightning."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from cxrloc.classification.training.sync_batch_norm import share_batch_statistic
 
 
 class GateTraining(L.LightningModule):
-    """Loss, random changes, optimizer and schedule around a `ChestClassifier`."""
+    """Loss, augmentation, optimizer and schedule around a `ChestClassifier`."""
 
     def __init__(
         self,
@@ -39,7 +39,7 @@ class GateTraining(L.LightningModule):
         super().__init__()
         if member().world_size > 1:
             share_batch_statistics(model, resolve_device(config.device).type)
-        # an earlier stage leaves it in evaluation mode, and Lightning as it finds it
+        # an earlier stage leaves the model in evaluation mode, and Lightning does not change that
         self.model = model.train().to(memory_format=torch.channels_last)
         self.preprocessing = preprocessing
         self.config = config
@@ -53,10 +53,10 @@ class GateTraining(L.LightningModule):
             layer.requires_grad_(False)
 
     def on_train_epoch_start(self) -> None:
-        # a network that drops out at random does so alike in a run that was killed and went on
+        # so that dropout is the same in a run that was killed and resumed
         torch.manual_seed(_seed_of(self.config.seed, self.current_epoch, member().rank))
         for layer in self.frozen:
-            layer.eval()  # the running statistics of a frozen BatchNorm stay too
+            layer.eval()  # a frozen BatchNorm keeps its running statistics too
 
     def training_step(self, batch: Batch, batch_index: int) -> torch.Tensor:
         squares, labels, *demographics = batch
@@ -76,7 +76,7 @@ class GateTraining(L.LightningModule):
         self.predicted.append((logits.cpu(), labels.cpu()))
 
     def on_validation_epoch_end(self) -> None:
-        """Evaluate all images, each once, whichever process it went through."""
+        """Evaluate all images once each, whichever process predicted them."""
         outputs, labels = (gather(torch.cat(part)) for part in zip(*self.predicted, strict=True))
         self.predicted.clear()
         loss = self.loss(outputs.to(self.device), labels.to(self.device))
@@ -95,7 +95,7 @@ class GateTraining(L.LightningModule):
 def macro_auc(labels: np.ndarray[Any, Any], scores: np.ndarray[Any, Any]) -> float | None:
     """Mean AUC over the diseases that have one; labels and scores are (N, D), NaN is unknown.
 
-    None when no disease has a positive and a negative, NaN when a score is not finite.
+    None if no disease has a positive and a negative, NaN if a score is not finite.
     """
     if not np.isfinite(scores).all():
         return float("nan")

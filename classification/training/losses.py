@@ -1,17 +1,17 @@
-"""Losses of several diseases at once: the mean over the known labels, blind to the unknown ones.
+"""Define losses over several diseases: the mean over known labels, ignoring unknown ones.
 
 By name (`train.loss`):
 
     bce           binary cross-entropy
-    bce_weighted  positives weighed by negatives / positives of the training images, per disease
+    bce_weighted  positives weighted by negatives / positives of the training images, per disease
     bce_two_sided positives by 1 + (|N| + bias) / |P|, negatives by 1 + |P| / |N|, per disease
     chexnet       positives by |N| / (|P| + |N|), negatives by |P| / (|P| + |N|), per disease
-    focal         cross-entropy of which a label keeps the less, the surer the network is of it
-    hamming       |label - probability|: the Hamming loss, of probabilities and not of decisions
+    focal         cross-entropy that discounts labels of which the network is sure
+    hamming       |label - probability|: the Hamming loss of probabilities instead of decisions
 
-A soft label y between 0 and 1 (`data.uncertain` smoothed_ones, smoothed_zeros) costs y times what a
-positive costs and 1 - y times what a negative costs, in every one of them. `three_class`, the loss
-of `data.uncertain` three_class, is not chosen by name: it needs another number of outputs.
+A soft label y between 0 and 1 (`data.uncertain` smoothed_ones, smoothed_zeros) costs y times a
+positive plus 1 - y times a negative, in every loss. `three_class`, the loss of `data.uncertain`
+three_class, cannot be chosen by name: it needs another number of outputs.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ Labels = npt.NDArray[np.float64]
 
 
 class LabelLoss(nn.Module):
-    """(N, D) logits and (N, D) labels in 0..1 and NaN (unknown) to one number.
+    """Reduce (N, D) logits and (N, D) labels in 0..1 and NaN (unknown) to one number.
 
-    The number is the mean over the known labels; 0, with a gradient of 0, when none is known.
-    This class is the binary cross-entropy; others say in `per_label` what one label costs.
+    The number is the mean over the known labels, or 0, with gradient 0, if none is known. This
+    class is the binary cross-entropy; subclasses define the cost of a label in `per_label`.
     """
 
     def forward(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
@@ -43,16 +43,16 @@ class LabelLoss(nn.Module):
         return (losses * has_label).sum() / has_label.sum().clamp(min=1)
 
     def per_label(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        """(N, D) losses; targets in 0..1, and what comes out for an unknown label is dropped."""
+        """(N, D) losses for targets in 0..1; results for unknown labels are dropped."""
         return F.binary_cross_entropy_with_logits(logits, targets, reduction="none")
 
     def disease_logits(self, outputs: torch.Tensor) -> torch.Tensor:
-        """(N, D) of which the sigmoid is the probability of the disease: here all outputs."""
+        """(N, D) logits whose sigmoid is the disease's probability: here all outputs."""
         return outputs
 
 
 class PositiveWeightedLoss(LabelLoss):
-    """Cross-entropy whose positives weigh `weights` (D,) times as much as its negatives."""
+    """Cross-entropy with positives weighted `weights` (D,) times as much as negatives."""
 
     weights: torch.Tensor
 
@@ -67,7 +67,7 @@ class PositiveWeightedLoss(LabelLoss):
 
 
 class ClassWeightedLoss(LabelLoss):
-    """Cross-entropy whose positives weigh `positives` (D,) and whose negatives `negatives` (D,)."""
+    """Cross-entropy with weights `positives` (D,) and `negatives` (D,) for the two classes."""
 
     positives: torch.Tensor
     negatives: torch.Tensor
@@ -85,9 +85,9 @@ class ClassWeightedLoss(LabelLoss):
 class FocalLoss(LabelLoss):
     """-alpha_t (1 - p_t)^gamma log(p_t): Lin et al. 2017 ("Focal loss"), equation 5.
 
-    p_t is the probability of what is true; alpha_t is alpha for positives and 1 - alpha for
-    negatives. Lin et al. divide by the number of anchors on an object; images have labels and no
-    anchors, so the mean is over the known labels as in the other losses.
+    p_t is the probability of the true class; alpha_t is alpha for positives and 1 - alpha for
+    negatives. Lin et al. divide by the number of anchors on an object; images have labels instead
+    of anchors, so we take the mean over the known labels as in the other losses.
     """
 
     def __init__(self, gamma: float, alpha: float) -> None:
@@ -104,20 +104,20 @@ class HammingLoss(LabelLoss):
     """|label - probability|: the share of wrong labels if each were drawn by its probability.
 
     The Hamming loss (Schapire and Singer 2000) counts wrong decisions, which have no gradient; its
-    expectation has one. It ends at 1: a label that is surely wrong pulls less, not more.
+    expectation has one. It is bounded by 1: surely wrong labels pull less, not more.
     """
 
     def per_label(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        # 1 - p without the cancellation of that difference
+        # computes 1 - p without cancellation
         return _mixture(targets, torch.sigmoid(-logits), torch.sigmoid(logits))
 
 
 class ThreeClassLoss(LabelLoss):
     """Softmax cross-entropy over absent, present and uncertain: Irvin et al. 2019, U-MultiClass.
 
-    The network has three outputs a disease, in this order: (N, 3 D), labels (N, D) of 0, 1,
+    The network has three outputs per disease, in this order: (N, 3 D), labels (N, D) of 0, 1,
     `UNCERTAIN_CLASS` and NaN. The probability of a disease is the softmax over absent and present
-    alone, and that is the sigmoid of the difference of the two.
+    only, which is the sigmoid of the difference of the two.
     """
 
     def forward(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
@@ -133,14 +133,14 @@ class ThreeClassLoss(LabelLoss):
 
 
 def _mixture(targets: torch.Tensor, positive: torch.Tensor, negative: torch.Tensor) -> torch.Tensor:
-    """What labels in 0..1 cost, from what a positive and what a negative costs."""
+    """Cost of labels in 0..1, from the costs of a positive and of a negative."""
     return targets * positive + (1 - targets) * negative
 
 
 def positive_weights(labels: Labels, cap: float) -> torch.Tensor:
-    """(D,) negatives / positives of (N, D) training labels, within 1..cap; cap 0 is no limit.
+    """(D,) negatives / positives of (N, D) training labels, limited to 1..cap; cap 0 is no limit.
 
-    A disease without a positive counts as one with one.
+    A disease without positives counts as having one.
     """
     positives, negatives = _counts(labels)
     ratio = negatives / np.maximum(positives, 1)
@@ -148,10 +148,10 @@ def positive_weights(labels: Labels, cap: float) -> torch.Tensor:
 
 
 def chexnet_weights(labels: Labels) -> tuple[torch.Tensor, torch.Tensor]:
-    """Weights of positives and of negatives, (D,) each: Rajpurkar et al. 2017 ("CheXNet"), eq. 1.
+    """Weights of positives and negatives, (D,) each: Rajpurkar et al. 2017 ("CheXNet"), eq. 1.
 
     |N| / (|P| + |N|) and |P| / (|P| + |N|) of (N, D) training labels, so that both classes have the
-    same sum of weights. A disease without a positive has 1 and 0, and so teaches nothing.
+    same total weight. A disease without positives has 1 and 0, and so teaches nothing.
     """
     positives, negatives = _counts(labels)
     labelled = positives + negatives
@@ -161,10 +161,10 @@ def chexnet_weights(labels: Labels) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def two_sided_weights(labels: Labels, bias: float) -> tuple[torch.Tensor, torch.Tensor]:
-    """Weights of positives, 1 + (|N| + bias) / |P|, and of negatives, 1 + |P| / |N|; (D,) each.
+    """Weights of positives, 1 + (|N| + bias) / |P|, and negatives, 1 + |P| / |N|; (D,) each.
 
-    Without a bias both classes have the same sum of weights, |P| + |N|; a bias over 0 leans towards
-    sensitivity. A class without a label counts as one with one.
+    Without a bias both classes have the same total weight, |P| + |N|; a bias above 0 favours
+    sensitivity. A class without labels counts as having one.
     """
     positives, negatives = (np.maximum(counts, 1) for counts in _counts(labels))
     weights = np.array([1 + (negatives + bias) / positives, 1 + positives / negatives])
@@ -187,10 +187,10 @@ LOSSES: dict[str, Callable[[TrainConfig, Labels], LabelLoss]] = {
 
 
 def make_loss(config: TrainConfig, labels: Labels, three_class: bool = False) -> LabelLoss:
-    """The loss that the settings name, with weights from the (N, D) training labels.
+    """Build the loss of the settings, with weights from the (N, D) training labels.
 
     Args:
-        three_class: the labels have the class "uncertain", for which there is one loss.
+        three_class: the labels include the class "uncertain", for which there is one loss.
     """
     if three_class:
         return ThreeClassLoss()
@@ -198,5 +198,5 @@ def make_loss(config: TrainConfig, labels: Labels, three_class: bool = False) ->
 
 
 def _counts(labels: Labels) -> tuple[Labels, Labels]:
-    """Positives and negatives per disease; a soft label is a part of each."""
+    """Positives and negatives per disease; a soft label counts partly as each."""
     return np.nansum(labels, axis=0), np.nansum(1 - labels, axis=0)

@@ -1,14 +1,14 @@
-"""Which images an epoch holds, and in what order: drawn anew for each epoch from a seed.
+"""Sample the images of each epoch and their order, from a seed.
 
     uniform            every image once
-    inverse_frequency  as many draws as images, with replacement, images of rare diseases more often
-    capped             at most so many images of each disease, without repeats
+    inverse_frequency  as many draws as images, with replacement, favouring rare diseases
+    capped             a limited number of images per disease, without repeats
 
-Where shards feed the training (`data.shards`), uniform is drawn so that few row groups are in use
-at a time (`ByRowGroups`); the others would need images of all shards at once, and are refused.
+If the training reads shards (`data.shards`), uniform keeps few row groups in use at a time
+(`ByRowGroups`); the others would need images of all shards at once and are refused.
 
-An image without a finding counts as an image of one more disease, "none", so that normal images are
-balanced as well. All epochs of a run are equally long: schedules and Lightning count on it.
+An image without findings counts as having one more disease, "none", so that normal images are
+balanced too. All epochs of a run have the same length: schedules and Lightning rely on it.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ class Order(Protocol):
     def __len__(self) -> int: ...
 
     def positions(self, epoch: int) -> Positions:
-        """The images of an epoch in their order; depends on the seed and the epoch alone."""
+        """The images of an epoch in order; depends only on the seed and the epoch."""
         ...
 
 
 class Uniform:
-    """Every one of `count` images once, shuffled."""
+    """Each of `count` images once, shuffled."""
 
     def __init__(self, count: int, seed: int) -> None:
         self.count, self.seed = count, seed
@@ -50,12 +50,12 @@ class Uniform:
 
 
 class ByRowGroups:
-    """Every image once, shuffled, each place of a batch having its own stretch of the row groups.
+    """Every image once, shuffled, with a separate range of row groups for each place in a batch.
 
-    The images are shuffled within few row groups at a time (`epoch_order`) and that order is cut
-    into as many stretches as a step has images; a step takes the next image of each. A process has
-    the same places of every step, and so reads its own stretches, while what a step holds does not
-    depend on how many processes there are. What is left over after the last full step is left out.
+    Images are shuffled within few row groups at a time (`epoch_order`). That order is cut into as
+    many ranges as a step has images, and a step takes the next image from each. A process has the
+    same places in every step, and so reads its own ranges; the content of a step does not depend on
+    the number of processes. Images after the last full step are left out.
     """
 
     def __init__(self, groups: Positions, batch_size: int, seed: int) -> None:
@@ -63,7 +63,7 @@ class ByRowGroups:
         self.groups, self.seed = groups, seed
         self.places = max(1, min(batch_size, len(groups)))
         self.steps = len(groups) // self.places
-        # as many images at a time as one reader would shuffle
+        # as many images at a time as a single reader would shuffle
         self.together = max(1, SHUFFLED_GROUPS // self.places)
 
     def __len__(self) -> int:
@@ -75,12 +75,12 @@ class ByRowGroups:
 
 
 def row_groups_in_use(batch_size: int) -> int:
-    """How many row groups `ByRowGroups` uses at a time at most, those of the next turn included."""
+    """Most row groups that `ByRowGroups` uses at a time, including those of the next turn."""
     return 2 * max(batch_size, SHUFFLED_GROUPS)
 
 
 class InverseFrequency:
-    """As many draws as there are images, with replacement, by `image_weights` of (N, D) labels."""
+    """As many draws as images, with replacement, by `image_weights` of (N, D) labels."""
 
     def __init__(self, labels: Labels, seed: int) -> None:
         weights = image_weights(labels)
@@ -98,11 +98,11 @@ CAP = 5000  # images per disease and epoch, as in the Deep MedIA report
 
 
 class Capped:
-    """At most `cap` images of each disease, where an image counts for each of its diseases.
+    """At most `cap` images per disease; an image counts for each of its diseases.
 
-    As in the sampling of the Deep MedIA report, rare diseases choose first. How many images fit
-    depends a little on the draw, since images have several diseases: `len` is the fewest of the
-    epochs 0 .. epochs - 1, and every epoch leaves out, by chance, what it has more.
+    As in the sampling of the Deep MedIA report, rare diseases choose first. The number of images
+    varies a little, since images have several diseases: `len` is the minimum over epochs 0 ..
+    epochs - 1, and every epoch drops its surplus at random.
     """
 
     def __init__(self, labels: Labels, cap: int, seed: int, epochs: int) -> None:
@@ -131,10 +131,10 @@ class Capped:
 
 
 def findings(labels: Labels) -> npt.NDArray[np.bool_]:
-    """(N, D + 1) from (N, D) labels: which diseases an image has; the last column is "none".
+    """(N, D + 1) from (N, D) labels: the diseases of an image; the last column is "none".
 
-    Of soft labels those over one half count; the class "uncertain" (2) does not. An image without a
-    known label has nothing, not even "none": it teaches nothing and is not drawn.
+    Soft labels above one half count; the class "uncertain" (2) does not. An image without a known
+    label has nothing, not even "none": it teaches nothing and is never drawn.
     """
     positive = (labels > 0.5) & (labels <= 1)
     has_label = ~np.isnan(labels).all(axis=1)
@@ -142,7 +142,7 @@ def findings(labels: Labels) -> npt.NDArray[np.bool_]:
 
 
 def image_weights(labels: Labels) -> npt.NDArray[np.float64]:
-    """(N,) mean over an image's diseases of 1 / the disease's share; "none" is one of them."""
+    """(N,) mean over an image's diseases of 1 / the disease's share; "none" counts as one."""
     has_finding = findings(labels)
     inverse = len(has_finding) / np.maximum(has_finding.sum(axis=0), 1)
     count = np.maximum(has_finding.sum(axis=1), 1)
@@ -158,21 +158,21 @@ SAMPLERS: dict[str, Callable[[Labels, TrainConfig], Order]] = {
 
 
 def make_order(labels: Labels, config: TrainConfig, groups: Positions | None = None) -> Order:
-    """The order that the settings name, of images with (N, D) labels.
+    """Build the order of the settings for images with (N, D) labels.
 
     Args:
-        labels: of the training images.
+        labels: labels of the training images.
         config: names the sampler.
-        groups: (N,) row group of each image if they are read from shards.
+        groups: (N,) row group of each image if read from shards.
 
     Raises:
-        ValueError: for shards and another sampler than uniform.
+        ValueError: for shards with a sampler other than uniform.
     """
     if groups is None:
         return SAMPLERS[config.sampler](labels, config)
     if config.sampler != "uniform":
         raise ValueError(
             f"train.sampler: got {config.sampler!r}, expected uniform with data.shards: the other "
-            "samplers draw images from all shards at once; leave data.shards empty for them"
+            "samplers draw images from all shards at once; leave data.shards empty to use them"
         )
     return ByRowGroups(groups, config.batch_size, config.seed)

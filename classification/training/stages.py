@@ -1,8 +1,8 @@
-"""One classifier training: in one stage, or a head on a frozen backbone first and then all layers.
+"""Train a classifier, in one stage or with a frozen backbone first and then all layers.
 
-One stage keeps the epoch with the lowest validation loss. Two stages keep the epoch with the
-highest macro AUC on the validation images in each, and the second starts from the best of the
-first. `train.hierarchy` has two stages of another kind: see
+One stage keeps the epoch with the lowest validation loss. Two stages each keep the epoch with the
+highest macro AUC on the validation images, and the second starts from the first's best.
+`train.hierarchy` uses two stages of another kind: see
 `cxrloc.classification.training.label_hierarchy`.
 """
 
@@ -49,15 +49,15 @@ from cxrloc.classification.training.trainer import Folders
 
 @dataclass(frozen=True)
 class Trained:
-    """A network at its best epoch (evaluation mode, on the CPU), and how it came there.
+    """A network at its best epoch (evaluation mode, on the CPU), with its training history.
 
     Attributes:
-        model: at `best_epoch`.
-        preprocessing: that it was trained with.
-        history: figures of all epochs, numbered from 0 and, of two stages, through both.
-        best_epoch: number of the epoch that was kept.
-        stages: of two, the best of each in order; one of them is `model` (by validation AUC, the
-            first where the second is no better). Empty where there are no stages.
+        model: network at `best_epoch`.
+        preprocessing: preprocessing used in training.
+        history: figures of all epochs, numbered from 0 and, with two stages, across both.
+        best_epoch: number of the kept epoch.
+        stages: with two stages, the best of each in order; one of them is `model` (by validation
+            AUC, the first unless the second is better). Empty with one stage.
     """
 
     model: ChestClassifier
@@ -73,18 +73,18 @@ def train(
     config: ClassifierConfig,
     folder: Path,
 ) -> Trained:
-    """Train to the end, from the last finished epoch if an earlier run was killed.
+    """Train to the end, resuming from the last finished epoch of an interrupted run.
 
     Args:
-        model: with its start weights; changed in place.
+        model: with its initial weights; changed in place.
         parts: training and validation images.
-        config: of the run.
+        config: configuration of the run.
         folder: logs and, until `forget_checkpoints`, the state of the run.
 
     Raises:
         ValueError: for a part without images or labels; for two stages, validation images without
             an AUC.
-        KeyboardInterrupt: when the user stopped it.
+        KeyboardInterrupt: if the user interrupted it.
     """
     _check_parts(*parts)
     state = Folders.under(folder).state
@@ -127,7 +127,7 @@ def _parents_first(
 
 
 def stage_configs(config: ClassifierConfig) -> tuple[ClassifierConfig, ClassifierConfig]:
-    """Settings of the first stage (whole backbone frozen) and of the second (lower rate)."""
+    """Settings of the first stage (whole backbone frozen) and the second (lower rate)."""
     head_train = replace(config.train, epochs=config.train.stage1_epochs)
     second = replace(config.train, lr=config.train.stage2_lr)
     frozen = replace(config.model, frozen_stages=STAGES)
@@ -135,7 +135,7 @@ def stage_configs(config: ClassifierConfig) -> tuple[ClassifierConfig, Classifie
 
 
 def joined(stages: Sequence[Trained]) -> Trained:
-    """Two stages as one training: epochs numbered through, the better validation AUC chosen."""
+    """Join two stages: epochs numbered across both, the better validation AUC chosen."""
     history: History = []
     numbered = []
     for number, stage in enumerate(stages, start=1):
@@ -195,12 +195,12 @@ def _fit(
 def _check_parts(images: ImageBatches, validation: ImageBatches) -> None:
     for part, name in ((images, "training"), (validation, "validation")):
         if not len(part) or np.isnan(part.labels).all():
-            raise ValueError(f"the {name} part has {len(part)} images and no known label")
+            raise ValueError(f"the {name} part has {len(part)} images but no known label")
 
 
 def _check_auc(validation: ImageBatches) -> None:
     if macro_auc(validation.labels, np.zeros(validation.labels.shape)) is None:
         raise ValueError(
             "train.two_stage chooses by the validation AUC, but no disease has a positive and a "
-            f"negative among the {len(validation)} validation images; take more, or one stage"
+            f"negative among the {len(validation)} validation images; use more images, or one stage"
         )

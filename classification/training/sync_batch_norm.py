@@ -1,7 +1,7 @@
-"""BatchNorm whose statistics are those of the images of all processes, as if one process had them.
+"""Share BatchNorm statistics over the images of all processes, as if one process had them all.
 
-torch's SyncBatchNorm does it on GPUs and refuses to on CPUs; there, `SharedBatchNorm2d` does it, in
-plain tensor operations: right, and slower than the BatchNorm of one process.
+torch's SyncBatchNorm does so on GPUs but refuses CPUs; there `SharedBatchNorm2d` does, in plain
+tensor operations: correct, but slower than the BatchNorm of a single process.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from torch import nn
 
 
 class SharedBatchNorm2d(nn.BatchNorm2d):
-    """BatchNorm over (N, C, H, W) of every rank; each rank must hold equally many images.
+    """BatchNorm over (N, C, H, W) of every rank; all ranks must have the same number of images.
 
-    Out of training it is the BatchNorm that it was made from.
+    In evaluation mode it is the ordinary BatchNorm.
     """
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
@@ -33,7 +33,7 @@ class SharedBatchNorm2d(nn.BatchNorm2d):
         return scaled.to(input.dtype)
 
     def _note(self, mean: torch.Tensor, variance: torch.Tensor) -> None:
-        """Move the running statistics, of which the variance is the unbiased one."""
+        """Update the running statistics, with the unbiased variance."""
         assert self.running_mean is not None
         assert self.running_var is not None
         assert self.num_batches_tracked is not None
@@ -44,10 +44,10 @@ class SharedBatchNorm2d(nn.BatchNorm2d):
 
 
 def share_batch_statistics(model: nn.Module, device: str) -> None:
-    """Replace every BatchNorm in `model` by one that all processes share; tensors and names stay.
+    """Replace every BatchNorm in `model` by a shared one; tensors and names stay.
 
     Args:
-        device: type of the device that it will be trained on: cuda or cpu.
+        device: type of the training device: cuda or cpu.
     """
     if device == "cuda":
         nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
@@ -56,12 +56,12 @@ def share_batch_statistics(model: nn.Module, device: str) -> None:
 
 
 def own_batch_statistics(model: nn.Module) -> None:
-    """Undo `share_batch_statistics`: code that folds BatchNorms away knows the plain ones alone."""
+    """Undo `share_batch_statistics`: code that folds BatchNorms only supports plain ones."""
     _replace(model, (SharedBatchNorm2d, nn.SyncBatchNorm), nn.BatchNorm2d)
 
 
 class _SumOverRanks(torch.autograd.Function):
-    """Every rank's result depends on every rank's input, so gradients are summed alike."""
+    """Every rank's result depends on every rank's input, so gradients are summed the same way."""
 
     @staticmethod
     def forward(ctx: Any, part: torch.Tensor) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""Lightning's trainer, set up alike for gate and detector: processes, logs, exact resume."""
+"""Set up Lightning's trainer for gate and detector alike: processes, logs, exact resume."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _STATE, _LOGS = "checkpoints", "logs"
 
 @dataclass(frozen=True)
 class Folders:
-    """Where a training keeps what it needs to go on after a kill, and where it logs."""
+    """Where a training keeps its state for resuming, and its logs."""
 
     state: Path
     logs: Path
@@ -47,12 +47,12 @@ class Folders:
 
     @property
     def last(self) -> Path:
-        """The checkpoint that a killed training goes on from."""
+        """The checkpoint from which an interrupted training resumes."""
         return self.state / "last.ckpt"
 
 
 def forget_checkpoints(folder: Path) -> None:
-    """Delete what was only needed to resume the training of this run folder."""
+    """Delete the files that were only needed to resume the training of this run folder."""
     shutil.rmtree(folder / _STATE, ignore_errors=True)
 
 
@@ -67,20 +67,20 @@ def run_trainer(
     precision: Any = "32-true",
     checkpoint_every: int = 0,
 ) -> None:
-    """Train to the end, from the last checkpoint if an earlier run was killed.
+    """Train to the end, resuming from the last checkpoint of an interrupted run.
 
     Args:
         module: trained in place.
-        loaders: of training batches, and of those that Lightning validates on, if any.
-        folders: of this training alone.
-        callbacks: besides the progress bar and the checkpoint, which is written after them.
-        epochs: in all, those of an earlier run included.
-        device: on a GPU of several processes, each takes its own.
-        precision: Lightning's name of it.
+        loaders: training batches, and Lightning's validation batches, if any.
+        folders: folders of this training.
+        callbacks: in addition to the progress bar and the checkpoint, which is written after them.
+        epochs: total number, including those of an earlier run.
+        device: with several processes on GPUs, each takes its own.
+        precision: Lightning's name for it.
         checkpoint_every: steps between checkpoints within an epoch; 0 waits for its end.
 
     Raises:
-        KeyboardInterrupt: when the user stopped it.
+        KeyboardInterrupt: if the user interrupted it.
     """
     last = folders.last if folders.last.is_file() else None
     with _quiet():
@@ -113,31 +113,31 @@ def run_trainer(
 def _loggers(folder: Path) -> list[Logger]:
     return [
         TensorBoardLogger(folder, name="tensorboard", version=""),
-        # after a kill, the rows before the last checkpoint would not come again
+        # flush every row: after a kill, rows before the last checkpoint would not be written again
         CSVLogger(folder, name="csv", flush_logs_every_n_steps=1),
     ]
 
 
 def _processes(device: torch.device) -> dict[str, Any]:
-    """This process alone, or DDP over all that `process_group` joined."""
+    """This process alone, or DDP over all members of `process_group`."""
     if member().world_size == 1:
         return {"devices": [device.index or 0] if device.type == "cuda" else 1}
     here, nodes = machines()
     return {
         "devices": here,
         "num_nodes": nodes,
-        # the buffers are BatchNorm's statistics, which the processes share anyway
+        # the buffers are BatchNorm statistics, which the processes share anyway
         "strategy": DDPStrategy(broadcast_buffers=False),
-        "use_distributed_sampler": False,  # Lightning's repeats images to make the ranks even
+        "use_distributed_sampler": False,  # Lightning's repeats images to even out the ranks
     }
 
 
 class _LastCheckpoint(Checkpoint):
-    """Keeps the state after every epoch and, where asked for, after every so many steps of one.
+    """Save the state after every epoch and, if requested, every so many steps within one.
 
-    Never both at the end of an epoch: a run resumed after its last step alone would leave out what
-    belongs to its end. Lightning runs a `Checkpoint` after all other callbacks, whose state it
-    holds.
+    Never both at the end of an epoch: a run resumed after the last step would skip whatever belongs
+    to the epoch's end. Lightning runs a `Checkpoint` after all other callbacks, whose state it
+    includes.
     """
 
     def __init__(self, path: Path, every_steps: int) -> None:
@@ -158,8 +158,10 @@ class _LastCheckpoint(Checkpoint):
 
 @contextmanager
 def _interrupts_deferred() -> Iterator[None]:
-    """Ctrl+C takes effect at the end: Python drops one that arrives in the finalizer of a file."""
-    if threading.current_thread() is not threading.main_thread():  # which handles all signals
+    """Defer Ctrl+C to the end of the block: Python drops one that arrives in a finalizer."""
+    if (
+        threading.current_thread() is not threading.main_thread()
+    ):  # only the main thread handles signals
         yield
         return
     pending: list[tuple[int, FrameType | None]] = []
@@ -174,7 +176,7 @@ def _interrupts_deferred() -> Iterator[None]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without Lightning's advice on loaders, which the decoded pixels make wrong, and its tips."""
+    """Silence Lightning's tips, and its advice on loaders, wrong for already decoded pixels."""
     logger = logging.getLogger("lightning.pytorch.utilities.rank_zero")
     level = logger.level
     logger.setLevel(logging.WARNING)
@@ -182,11 +184,11 @@ def _quiet() -> Iterator[None]:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", ".*does not have many workers.*")
             warnings.filterwarnings("ignore", ".*LeafSpec.*")
-            # torch 2.8, which we support, does not have what newer ones want instead
+            # torch 2.8, which we support, lacks the replacement that newer versions recommend
             warnings.filterwarnings("ignore", ".*broadcast_buffers.*deprecated.*")
             warnings.filterwarnings("ignore", ".*recommended to use .*sync_dist=True.*")
             warnings.filterwarnings("ignore", ".*exists and is not empty.*")
-            # the sampler leaves out the batches that a killed run has trained on
+            # the sampler skips the batches that a killed run has already used
             warnings.filterwarnings("ignore", ".*dataloader is not resumable.*")
             yield
     finally:

@@ -1,12 +1,11 @@
 """Text attributes of a DICOM header: codes, descriptions, and the patient's age and sex.
 
-Descriptions are free text, in which people also write names: who tells of one says which word was
-found in which attribute, never the text.
+Descriptions are free text, and people write names in them. Messages therefore say which word was
+found in which attribute and never quote the text.
 
-Age and sex are for gates that were trained with them and for nobody else. They are what the file
-says, never what could be worked out: the birth date is not parsed. What a file does not say, or
-says against the standard, is unknown. A `LoadedImage` does not print them, and no output and no
-message holds them.
+Age and sex are read only for gates trained with them. They are taken as the file states them; the
+birth date is not parsed. Whatever the file omits, or states in a non-standard form, is unknown.
+`LoadedImage` does not print them, and no output or message contains them.
 """
 
 from __future__ import annotations
@@ -20,18 +19,18 @@ if TYPE_CHECKING:
     from pydicom import Dataset
 
 PATIENT_KEYWORDS = ("PatientAge", "PatientSex")
-_AGE = re.compile(r"(\d{1,3})([DWMY])")  # VR AS, whose leading zeros some leave out
+_AGE = re.compile(r"(\d{1,3})([DWMY])")  # VR AS; some files omit the leading zeros
 _IN_A_YEAR = {"D": 365.25, "W": 365.25 / 7, "M": 12.0, "Y": 1.0}
 
 
 def age_years(header: Dataset) -> float:
-    """Patient's Age; NaN where it is not stated, or not as the standard has it (058Y, 010D)."""
+    """Patient's Age; NaN if missing or not in the standard's form (058Y, 010D)."""
     match = _AGE.fullmatch(word(header, "PatientAge"))
     return int(match[1]) / _IN_A_YEAR[match[2]] if match else math.nan
 
 
 def sex(header: Dataset) -> str:
-    """F or M; empty where it is not stated, other, or none of the standard's values."""
+    """F or M; empty if missing, other, or not one of the standard's values."""
     stated = word(header, "PatientSex")
     return stated if stated in ("F", "M") else ""
 
@@ -49,13 +48,13 @@ KEYWORDS = (*_TEXTS, *_CODES)
 
 
 def word(header: Dataset, keyword: str) -> str:
-    """The values of an attribute, empty where it is absent."""
+    """The values of an attribute as one text; empty if it is absent."""
     joined = " ".join(str(value) for value in values(header, keyword))
     return joined.replace("_", " ").upper().strip()
 
 
 def values(header: Dataset, keyword: str) -> Sequence[object]:
-    """The values of an attribute, each by itself; none where it is absent or empty."""
+    """The values of an attribute as a sequence; empty if it is absent or empty."""
     value = header.get(keyword)
     if value is None or value == "":
         return ()
@@ -74,12 +73,12 @@ def code_values(header: Dataset, keyword: str) -> list[str]:
 
 
 def descriptions(header: Dataset) -> list[tuple[str, str]]:
-    """Attribute -> free text or code meanings, where there is any."""
+    """Pairs of attribute and free text or code meanings, without the empty ones."""
     texts = [(keyword, word(header, keyword)) for keyword in _TEXTS]
     texts += [(keyword, " ".join(meanings(header, keyword))) for keyword in _CODES]
     return [(keyword, text) for keyword, text in texts if text]
 
 
 def short(text: str) -> str:
-    """As much of a text as a coded attribute may have: what is longer is free text."""
+    """Cut a text to the length allowed in a coded attribute; anything longer is free text."""
     return text if len(text) <= 16 else f"{text[:16]}..."

@@ -1,10 +1,10 @@
-"""Compressed pixels are decoded in another process, one per thread that reads.
+"""Decode compressed pixels in a separate process, one per reading thread.
 
 Damaged streams make the decoders' C++ code abort, loop for minutes or take all memory (found by
-mutating real files), and 20 MB of RLE can unfold to more than 1 GB; that would take a run over
-100,000 images or a server with it. Here it costs the decoding process alone: the image is refused,
-and the next one gets a new process. A process is started by the first compressed image (half a
-second) and kept for the next ones.
+mutating real files), and 20 MB of RLE can unfold to more than 1 GB. In the main process that would
+end a run over 100,000 images, or a server. Here it costs only the decoding process: the image is
+refused and the next one gets a new process. The first compressed image starts a process (half a
+second); later images reuse it.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ if TYPE_CHECKING:
     from pydicom import Dataset
 
 TIMEOUT_S = 60.0
-# Pixels of the largest image that we read, several times over; a stream that claims more ends here.
+# Several times the pixels of the largest supported image; a stream that claims more ends here.
 MEMORY_BYTES = 6 * 2**30
 _LENGTH = struct.Struct(">Q")
 _PIXELS, _ERROR = b"P", b"E"
-# -P: else what lies in the current folder, such as a disc's, would be imported before libraries
+# -P: otherwise modules in the current folder, such as a disc's, would shadow installed libraries
 _COMMAND = (sys.executable, "-P", "-m", "cxrloc.datasets.dicom.decoder")
 
 
@@ -46,15 +46,15 @@ class Decoder:
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             env=environment,
-            start_new_session=True,  # Ctrl+C ends us in order, not the image that is being decoded
+            start_new_session=True,  # Ctrl+C reaches us, not the image being decoded
         )
 
     def decode(self, data: bytes, seconds: float = TIMEOUT_S) -> npt.NDArray[np.integer]:
-        """Stored values (H, W) of a DICOM file's bytes.
+        """Decode the bytes of a DICOM file to stored values (H, W).
 
         Raises:
-            ValueError: when the decoder says that the pixels are damaged.
-            BrokenPipeError: when it crashed, or was ended after `seconds`.
+            ValueError: when the decoder reports damaged pixels.
+            BrokenPipeError: when the decoder crashed or was stopped after `seconds`.
         """
         assert self._process.stdin is not None
         assert self._process.stdout is not None
@@ -82,7 +82,7 @@ _idle: list[Decoder] = []
 
 
 def decode(data: bytes) -> npt.NDArray[np.integer]:
-    """Stored values (H, W) of a compressed DICOM file's bytes, decoded in another process.
+    """Decode the bytes of a compressed DICOM file to stored values (H, W), in another process.
 
     Raises:
         ValueError: when the pixels cannot be decoded.
@@ -101,7 +101,7 @@ def decode(data: bytes) -> npt.NDArray[np.integer]:
     except ValueError:
         _idle.append(decoder)
         raise
-    except BaseException:  # an interrupt: its answer is still on the way
+    except BaseException:  # interrupted: the answer is still in the pipe
         decoder.close()
         raise
     _idle.append(decoder)
@@ -114,7 +114,7 @@ def _close_all() -> None:
 
 
 atexit.register(_close_all)
-# a forked process would share the pipes with its parent: it starts decoders of its own
+# a forked process would share the pipes with its parent, so it starts its own decoders
 os.register_at_fork(after_in_child=_idle.clear)
 
 
@@ -125,7 +125,7 @@ def _write(pipe: IO[bytes], data: bytes) -> None:
 
 
 def _read(pipe: IO[bytes]) -> bytes | None:
-    """One message; None when the other side has ended."""
+    """One message; None when the other side has closed the pipe."""
     head = pipe.read(_LENGTH.size)
     if len(head) < _LENGTH.size:
         return None
@@ -137,9 +137,9 @@ def _read(pipe: IO[bytes]) -> bytes | None:
 def _serve() -> None:
     """Answer requests on standard input until it ends."""
     answers = os.fdopen(os.dup(1), "wb")
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what C++ code prints is no answer
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # keep the output of C++ code out of the answers
     _limit_memory()
-    # a reader that was killed cannot end a decoder that loops: its own clock does
+    # if the reader is killed, it cannot stop a decoder that loops, so the decoder has its own timer
     alarm = getattr(signal, "alarm", lambda seconds: None)  # not on Windows
     while (data := _read(sys.stdin.buffer)) is not None:
         alarm(int(TIMEOUT_S) + 5)
@@ -159,13 +159,13 @@ def _answer(data: bytes) -> bytes:
         deep = extended and header.BitsStored > 8
         pixels = _extended_jpeg(header) if deep else header.pixel_array
         np.save(buffer, pixels, allow_pickle=False)
-    except Exception as error:  # every decoder has its own
+    except Exception as error:  # every decoder raises its own types
         return _ERROR + one_line(error).encode()
     return _PIXELS + buffer.getvalue()
 
 
 def _extended_jpeg(header: Dataset) -> npt.NDArray[np.integer]:
-    """Pixels (H, W) of 12-bit JPEG, which GDCM decodes and pydicom's use of it leaves out."""
+    """Pixels (H, W) of 12-bit JPEG: GDCM can decode it, but pydicom does not ask it to."""
     import gdcm
     from pydicom.encaps import get_frame
 

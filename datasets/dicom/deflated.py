@@ -1,7 +1,8 @@
-"""Deflated DICOM files (PS3.5 A.5): a megabyte of one can hold a gigabyte of zeros.
+"""Guard against deflated DICOM files (PS3.5 A.5) in which a megabyte holds a gigabyte of zeros.
 
-Parsers inflate all of it at the first look. Where its zlib stream begins, and whether there is one,
-is not read here a second time: whoever writes a bomb would find where the two readings differ.
+Parsers inflate the whole file at once. This module watches the parser's own reads instead of
+looking for the zlib stream a second time: two ways of reading would differ, and a decompression
+bomb could exploit the difference.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import io
 import zlib
 
-MAX_INFLATED = 2**28  # the largest image that we read has 200 MB of pixels
+MAX_INFLATED = 2**28  # the largest supported image has 200 MB of pixels
 _STEP = 2**24
 
 
@@ -18,9 +19,9 @@ class DeflatedFileError(ValueError):
 
 
 class BoundedFile(io.BytesIO):
-    """The bytes of a DICOM file for pydicom, which inflates a deflated file to its end at once.
+    """The bytes of a DICOM file for pydicom, which inflates a deflated file in a single read.
 
-    Such a read raises `DeflatedFileError` for more than `MAX_INFLATED` bytes inflated.
+    That read raises `DeflatedFileError` if the data inflates to more than `MAX_INFLATED` bytes.
     """
 
     def read(self, size: int | None = -1, /) -> bytes:
@@ -38,10 +39,10 @@ def _refuse_bomb(data: bytes) -> None:
             rest = inflater.unconsumed_tail
             if size > MAX_INFLATED:
                 raise DeflatedFileError(
-                    f"a deflated DICOM file of more than {MAX_INFLATED // 2**20} MB inflated; "
-                    "write it in another transfer syntax if it is an image"
+                    f"the deflated DICOM file inflates to more than {MAX_INFLATED // 2**20} MB; "
+                    "if it is an image, write it in another transfer syntax"
                 )
     except zlib.error:
         raise DeflatedFileError(
-            "damaged DICOM file: its deflated part cannot be inflated"
+            "damaged DICOM file: the deflated part cannot be inflated"
         ) from None

@@ -1,14 +1,14 @@
-"""Stored values of a DICOM image to grey, in the standard's order (PS3.4 N.2).
+"""Convert the stored values of a DICOM image to grey, in the standard's order (PS3.4 N.2).
 
-Modality LUT or rescale, then VOI LUT or window, then the inversion of MONOCHROME1. Every step looks
-at one value only and an image has at most 2^16 different ones, so the chain is computed once for
-each value that a pixel can store; the image itself is one table look-up.
+Modality LUT or rescale, then VOI LUT or window, then inversion for MONOCHROME1. Each step depends
+on a single value, and an image has at most 2^16 distinct values. So the chain is computed once for
+each storable value, and the image itself is one table look-up.
 
-- A VOI LUT goes before a window; of several the first is taken.
-- Without either, an image of up to 8 bits keeps its nominal range, as the same PNG does; a deeper
-  one is stretched from its darkest to its brightest pixel, as MIMIC-CXR-JPG was made (Johnson et
+- A VOI LUT takes precedence over a window; the first of several is used.
+- Without either, an image of up to 8 bits keeps its nominal range, like the same image as PNG; a
+  deeper one is stretched from its darkest to its brightest pixel, as in MIMIC-CXR-JPG (Johnson et
   al. 2019).
-- Padding (Pixel Padding Value) is no part of the image: it becomes black.
+- Padding (Pixel Padding Value) does not belong to the image and becomes black.
 - Overlays, presentation LUTs and shutters are not applied.
 """
 
@@ -29,10 +29,10 @@ MAX_BITS = 16
 
 
 def to_grey(stored: StoredValues, header: Dataset) -> npt.NDArray[np.uint8]:
-    """Grey (H, W), bright = dense, of stored values (H, W) and their header.
+    """Convert stored values (H, W) to grey (H, W), bright = dense, as their header says.
 
     Raises:
-        ValueError: for a lookup table or a scale that the standard does not allow.
+        ValueError: for a lookup table or scale that violates the standard.
     """
     ramp = stored_range(header)
     shown = shown_values(stored, header)
@@ -47,7 +47,7 @@ def to_grey(stored: StoredValues, header: Dataset) -> npt.NDArray[np.uint8]:
 def shown_values(stored: StoredValues, header: Dataset) -> Values:
     """0..1 for each value of `stored_range`: modality LUT and VOI LUT or window, not yet inverted.
 
-    Of the image's own values (H, W) an image without a window takes its range.
+    Without a window the range is that of the image's own values (H, W).
     """
     values = modality_values(stored_range(header), header)
     shown = _voi_lut(values, header)
@@ -60,26 +60,26 @@ def shown_values(stored: StoredValues, header: Dataset) -> Values:
 
 
 def stored_range(header: Dataset) -> npt.NDArray[np.int64]:
-    """Every value that a pixel can store, lowest first."""
+    """Every value that a pixel can store, in ascending order."""
     bits = int(header.BitsStored)
     low = -(2 ** (bits - 1)) if header.PixelRepresentation == 1 else 0
     return np.arange(low, low + 2**bits, dtype=np.int64)
 
 
 def modality_values(stored: npt.NDArray[np.int64], header: Dataset) -> Values:
-    """Modality LUT (PS3.3 C.11.1): its table, or slope and intercept, or the values as they are."""
+    """Modality LUT (PS3.3 C.11.1): its table, slope and intercept, or the values unchanged."""
     if header.get("ModalityLUTSequence"):
         table, first, _ = _lut(header.ModalityLUTSequence[0], signed=bool(stored[0] < 0))
         return table[np.clip(stored - first, 0, len(table) - 1)]
     slope = _number(header, "RescaleSlope", 1.0)
     intercept = _number(header, "RescaleIntercept", 0.0)
     if slope == 0:
-        raise ValueError("RescaleSlope is 0, so that all pixels are equal; correct the file")
+        raise ValueError("RescaleSlope is 0, which makes all pixels equal; correct the file")
     return np.asarray(slope * stored + intercept, dtype=np.float64)
 
 
 def usable_window(header: Dataset) -> tuple[float, float, str] | None:
-    """Center, width and function of the first window; None without one that has a width.
+    """Center, width and function of the first window; None if there is none with a width.
 
     Raises:
         ValueError: for an unknown VOI LUT Function.
@@ -96,9 +96,9 @@ def usable_window(header: Dataset) -> tuple[float, float, str] | None:
 
 
 def own_range(stored: StoredValues, header: Dataset) -> tuple[float, float]:
-    """Least and greatest value, after the modality LUT, of an image that states no window.
+    """Smallest and largest value after the modality LUT, for an image without a window.
 
-    Up to 8 bits those that could be stored, else those that are; padding has no part in it.
+    Up to 8 bits, the storable values count; above, the values present. Padding is ignored.
     """
     ramp = stored_range(header)
     seen = ~_padding(ramp, header)
@@ -109,19 +109,19 @@ def own_range(stored: StoredValues, header: Dataset) -> tuple[float, float]:
 
 
 def plain_values(stored: StoredValues, header: Dataset) -> StoredValues:
-    """Stored values (H, W) in 16 bits, with the bits above those stored cleared."""
+    """Stored values (H, W) in 16 bits, with the bits above BitsStored cleared."""
     ramp = stored_range(header)
     values = ramp.astype(np.int16 if ramp[0] < 0 else np.uint16)
     return values[_places(stored, ramp)]
 
 
 def _places(stored: StoredValues, ramp: npt.NDArray[np.int64]) -> npt.NDArray[np.int32]:
-    """Where in the ramp each pixel is; bits above those stored, an overlay's say, have no part."""
+    """Index of each pixel in the ramp; bits above BitsStored (an overlay's, say) are ignored."""
     return (stored.astype(np.int32) - np.int32(ramp[0])) & np.int32(len(ramp) - 1)
 
 
 def _windowed(values: Values, header: Dataset) -> Values | None:
-    """Window in 0..1 (PS3.3 C.11.2.1.2 and C.11.2.1.3), None without a usable one."""
+    """Window in 0..1 (PS3.3 C.11.2.1.2 and C.11.2.1.3), or None without a usable one."""
     window = usable_window(header)
     if window is None:
         return None
@@ -137,7 +137,7 @@ def _windowed(values: Values, header: Dataset) -> Values | None:
 
 
 def _voi_lut(values: Values, header: Dataset) -> Values | None:
-    """First VOI LUT (PS3.3 C.11.2.1.1) in 0..1, None without one."""
+    """First VOI LUT (PS3.3 C.11.2.1.1) in 0..1, or None without one."""
     if not header.get("VOILUTSequence"):
         return None
     table, first, bits = _lut(header.VOILUTSequence[0], signed=bool(values.min() < 0))
@@ -157,7 +157,7 @@ def _padding(stored: npt.NDArray[np.int64], header: Dataset) -> npt.NDArray[np.b
 
 
 def _lut(item: Dataset, *, signed: bool) -> tuple[Values, int, int]:
-    """Entries of a lookup table, the input value of the first, and the bits of an entry."""
+    """The entries of a lookup table, the input value of the first entry, and bits per entry."""
     entries, first, bits = (int(value) for value in item.LUTDescriptor)
     entries = entries or 2**16
     first = _signed(first, signed)
@@ -169,24 +169,24 @@ def _lut(item: Dataset, *, signed: bool) -> tuple[Values, int, int]:
     table = np.atleast_1d(np.asarray(data, dtype=np.float64))[:entries]
     if len(table) != entries or not 8 <= bits <= MAX_BITS or table.max() >= 2**bits:
         raise ValueError(
-            f"a lookup table has {len(table)} entries, LUTDescriptor says {entries} of {bits} "
-            "bits; expected as many, of 8 to 16 bits"
+            f"a lookup table has {len(table)} entries, but LUTDescriptor says {entries} of {bits} "
+            "bits; expected the same number, of 8 to 16 bits"
         )
     return table, first, bits
 
 
 def _signed(value: int, signed: bool) -> int:
-    """A value of signed pixels as it was meant: many files write it as an unsigned one."""
+    """Reinterpret a value of signed pixels that the file wrote as unsigned, as many files do."""
     return value - 2**16 if signed and value >= 2**15 else value
 
 
 def _number(header: Dataset, keyword: str, default: float = math.nan) -> float:
-    """First value of a numeric attribute; `default` where it is absent or empty."""
+    """First value of a numeric attribute; `default` if it is absent or empty."""
     value = header.get(keyword)
     if value is None or value == "":
         return default
     first = value if isinstance(value, int | float | str) else next(iter(value), default)
     number = float(first)
     if not math.isfinite(number):
-        raise ValueError(f"{keyword} is {first}, expected a number")
+        raise ValueError(f"{keyword} is {first}, expected a finite number")
     return number

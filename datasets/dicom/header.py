@@ -1,8 +1,8 @@
-"""The header of a DICOM file: of its attributes only those in `KEYWORDS` are parsed.
+"""Parse the header of a DICOM file, restricted to the attributes in `KEYWORDS`.
 
-Name, number and birth date of the patient are never looked at, so that no error and no warning can
-hold them. The text of a parser's error is not handed on either: where a length is damaged, it
-quotes what stands behind.
+The patient's name, number and birth date are never read, so no error or warning can contain them.
+The parser's own error text is not passed on either: after a damaged length it quotes whatever
+follows.
 """
 
 from __future__ import annotations
@@ -34,34 +34,34 @@ KEYWORDS = (*IMAGE_KEYWORDS, *attributes.PATIENT_KEYWORDS)
 
 
 def is_dicom(data: bytes) -> bool:
-    """Whether a file that begins with `data` (at least 132 bytes of it) is a DICOM file."""
+    """Whether `data`, at least the first 132 bytes of a file, starts a DICOM file."""
     return data[_MAGIC_AT : _MAGIC_AT + len(_MAGIC)] == _MAGIC
 
 
 def parse_header(data: bytes) -> Dataset:
-    """The attributes in `KEYWORDS` alone; a file without preamble is read too.
+    """Parse only the attributes in `KEYWORDS`; a file without a preamble is accepted.
 
     Raises:
-        ValueError: for a file that is no DICOM file, is damaged, or would inflate without end.
+        ValueError: for a file that is not DICOM, is damaged, or inflates too far.
     """
     from pydicom import dcmread
     from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
-    # they are common, of no use to whoever reads images, and quote the value that they are about
+    # these warnings are common, do not help a reader of images, and quote the attribute's value
     warnings.filterwarnings("ignore", category=UserWarning, module="pydicom")
     try:
         header = dcmread(BoundedFile(data), force=True, specific_tags=list(KEYWORDS))
-        odd = [e.keyword for e in header.iterall() if not _is_of_its_kind(e)]  # decodes all of it
-        if not isinstance(header.file_meta.get("TransferSyntaxUID", ""), str):  # two of them
+        odd = [e.keyword for e in header.iterall() if not _is_of_its_kind(e)]  # decodes everything
+        if not isinstance(header.file_meta.get("TransferSyntaxUID", ""), str):  # a list of two
             odd.append("TransferSyntaxUID")
     except DeflatedFileError:
         raise
-    except Exception as error:  # whatever a parser trips over in a damaged file
+    except Exception as error:  # damaged files raise all kinds of errors
         raise ValueError(f"damaged DICOM file ({type(error).__name__})") from None
     if odd:
-        raise ValueError(f"damaged DICOM file: {odd[0]} is not of the kind that it should be")
+        raise ValueError(f"damaged DICOM file: {odd[0]} has a value of the wrong type")
     if not len(header):
-        raise ValueError("not a DICOM file, or damaged: none of an image's attributes is in it")
+        raise ValueError("not a DICOM file, or damaged: it has no image attributes")
     if "TransferSyntaxUID" not in header.file_meta:
         implicit = header.original_encoding[0]
         header.file_meta.TransferSyntaxUID = (
@@ -72,9 +72,9 @@ def parse_header(data: bytes) -> Dataset:
 
 
 def _is_of_its_kind(element: DataElement) -> bool:
-    """Whether numbers are numbers, sequences sequences and texts without control characters.
+    """Whether numbers are numbers, sequences are sequences and texts have no control characters.
 
-    In a file with a damaged length a text runs on into the elements behind it, names too.
+    After a damaged length, a text runs on into the following elements, including names.
     """
     from pydicom.datadict import dictionary_VR
 
@@ -90,5 +90,5 @@ def _is_of_its_kind(element: DataElement) -> bool:
 
 
 def one_line(error: Exception) -> str:
-    """What an error of a decoder says, on one line."""
+    """The message of a decoder's error, on one line."""
     return (" ".join(str(error).split()) or type(error).__name__)[:200]

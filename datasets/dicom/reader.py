@@ -1,9 +1,9 @@
-"""A DICOM file to an image: grey pixels, warnings, the size of a pixel, age and sex.
+"""Read a DICOM file into an image: grey pixels, warnings, pixel size, age and sex.
 
-Single grey projection radiographs (CR, DX, secondary captures) of 2 to 16 bits, uncompressed,
-deflated, RLE, JPEG, JPEG-LS and JPEG 2000 (pydicom, with GDCM for the last three, see `decoder`).
-`header` reads the attributes, `scope` says what is refused and warned about, `grayscale` how stored
-values become grey, `attributes` and `view` what a gate may be given besides the image.
+Supports single grey projection radiographs (CR, DX, secondary captures) of 2 to 16 bits:
+uncompressed, deflated, RLE, JPEG, JPEG-LS and JPEG 2000 (pydicom, with GDCM for the last three, see
+`decoder`). `header` parses the attributes, `scope` refuses and warns, `grayscale` turns stored
+values into grey, and `attributes` and `view` read the extra inputs of some gates.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from cxrloc.datasets.radiograph import LoadedImage, PixelSpacing
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-# JPEG, JPEG-LS and JPEG 2000 all end so; decoders fill in what a truncated stream lacks.
+# JPEG, JPEG-LS and JPEG 2000 all end with it; decoders silently fill in the end of a cut file.
 _END_OF_STREAM = b"\xff\xd9"
 _JPEG_FAMILY = "1.2.840.10008.1.2.4."
 
 
 def decode_dicom(data: bytes, image_id: str) -> LoadedImage:
-    """The image in the bytes of a DICOM file.
+    """Decode the bytes of a DICOM file to an image.
 
     Raises:
         ValueError: for a refused (see `datasets/dicom/scope.py`), truncated or damaged file.
@@ -46,15 +46,15 @@ def decode_dicom(data: bytes, image_id: str) -> LoadedImage:
         )
     except ValueError:
         raise
-    except Exception as error:  # an attribute of another kind than it should be
+    except Exception as error:  # an attribute of the wrong type
         raise ValueError(f"damaged DICOM file ({type(error).__name__})") from None
 
 
 def pixel_spacing(header: Dataset) -> PixelSpacing | None:
-    """Size of a pixel (PS3.3 10.7.1.3), None where none is given.
+    """Physical size of a pixel (PS3.3 10.7.1.3), or None if the file gives none.
 
-    Pixel Spacing where it is calibrated; else Imager Pixel Spacing, which is that of the detector,
-    divided by the magnification if that is known; else the remaining spacing.
+    A calibrated Pixel Spacing comes first. Then Imager Pixel Spacing, which is measured at the
+    detector, divided by the magnification if known. Then the remaining spacing.
     """
     plain, imager = _pair(header, "PixelSpacing"), _pair(header, "ImagerPixelSpacing")
     calibrated = plain is not None and (
@@ -67,13 +67,13 @@ def pixel_spacing(header: Dataset) -> PixelSpacing | None:
         source = "ImagerPixelSpacing / EstimatedRadiographicMagnificationFactor"
         return PixelSpacing(imager[0] / factor, imager[1] / factor, source)
     if imager is not None:
-        return PixelSpacing(*imager, "ImagerPixelSpacing (in the detector, not in the patient)")
+        return PixelSpacing(*imager, "ImagerPixelSpacing (at the detector, not in the patient)")
     nominal = _pair(header, "NominalScannedPixelSpacing")
     return None if nominal is None else PixelSpacing(*nominal, "NominalScannedPixelSpacing")
 
 
 def _pair(header: Dataset, keyword: str) -> tuple[float, float] | None:
-    """Row and column spacing in mm; None for an absent or impossible one (zeros are common)."""
+    """Row and column spacing in mm; None if absent or impossible (zeros are common)."""
     values = header.get(keyword)
     if values is None or isinstance(values, str | float) or len(values) != 2:
         return None
@@ -82,10 +82,10 @@ def _pair(header: Dataset, keyword: str) -> tuple[float, float] | None:
 
 
 def stored_values(header: Dataset, data: bytes) -> grayscale.StoredValues:
-    """Pixels (H, W) as stored, of a file's bytes and the header that `parse_header` gives of them.
+    """Decode the pixels (H, W) as stored; `header` is `parse_header(data)`.
 
     Raises:
-        ValueError: when they are absent, truncated or in a syntax that nothing here decodes.
+        ValueError: when they are absent, truncated or in an unsupported transfer syntax.
     """
     if "PixelData" not in header or not header.PixelData:
         raise ValueError("truncated or empty DICOM image: no pixel data")
@@ -94,8 +94,8 @@ def stored_values(header: Dataset, data: bytes) -> grayscale.StoredValues:
         raise ValueError(f"truncated DICOM image: its {syntax.name} stream has no end marker")
     try:
         pixels = decoder.decode(data) if syntax.is_encapsulated else header.pixel_array
-    except Exception as error:  # every decoder has its own
-        raise ValueError(f"pixels ({syntax.name}) cannot be decoded: {one_line(error)}") from None
+    except Exception as error:  # every decoder raises its own types
+        raise ValueError(f"cannot decode the pixels ({syntax.name}): {one_line(error)}") from None
     if pixels.shape != (header.Rows, header.Columns):
         raise ValueError(f"pixels are {pixels.shape}, not {header.Rows} x {header.Columns}")
     return np.asarray(pixels)

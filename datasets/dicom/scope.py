@@ -1,14 +1,14 @@
-"""Decide which DICOM objects are refused, and which are read with a warning.
+"""Decide which DICOM objects are refused and which are read with a warning.
 
-Refused: everything but a single grey projection radiograph (CT, MR, reports, presentation states,
-colour, multi-frame ...), and an image whose coded attributes name another body part: the reading of
-a file does not know the model, so models of limbs, too, are given limbs as PNG or JPEG alone. Read
-with a warning: lateral, oblique and decubitus views, raw detector data, a body part that is not
-stated or that attributes disagree on, an image without a usable window, attributes that contradict
-each other on black and white, pixels that are not square, and text burned into the pixels.
+Refused: anything but a single grey projection radiograph (CT, MR, reports, presentation states,
+colour, multi-frame ...), and images whose coded attributes name another body part. The reader does
+not know the model, so models of limbs, too, take limbs only as PNG or JPEG. Read with a warning:
+lateral, oblique and decubitus views, raw detector data, a missing or contradictory body part, an
+image without a usable window, attributes that contradict each other on black and white, non-square
+pixels, and burned-in text.
 
-Descriptions are free text, in which people also write names: a message says which word was found
-in which attribute, never the text.
+Descriptions are free text, and people write names in them: a message says which word was found in
+which attribute and never quotes the text.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 EXPECTED = "expected a chest radiograph (modality CR, DX or RG)"
 MODALITIES = ("CR", "DX", "RG")
-# Scanners of images and converters write one of these, or none: read with a warning.
+# Scanners and converters write one of these, or none: read with a warning.
 VAGUE_MODALITIES = ("", "OT", "SC")
 STORAGE_CLASSES = {
     "1.2.840.10008.5.1.4.1.1.1": "Computed Radiography Image Storage",
@@ -34,8 +34,8 @@ STORAGE_CLASSES = {
     "1.2.840.10008.5.1.4.1.1.1.1.1": "Digital X-Ray Image Storage - For Processing",
     "1.2.840.10008.5.1.4.1.1.7": "Secondary Capture Image Storage",
 }
-# The largest detectors and image scanners have some 40 million pixels; a small file that claims
-# more (a decompression bomb) is refused before it is decoded.
+# The largest detectors and scanners have some 40 million pixels. A small file that claims more (a
+# decompression bomb) is refused before decoding.
 MAX_PIXELS = 100_000_000
 
 CHEST = re.compile(r"CHEST|THORAX|THORACIC CAVITY|TORAX|TORACE|LUNG|PULMO|POUMON|PECHO|\bCXR\b")
@@ -65,10 +65,10 @@ KEYWORDS = (
 
 
 def check_scope(header: Dataset) -> tuple[str, ...]:
-    """Warnings about an image; each is a sentence without what a person wrote about the patient.
+    """Warnings about an image, one sentence each, without any text about the patient.
 
     Raises:
-        ValueError: for a refused object, with the reason.
+        ValueError: for a refused object, stating the reason.
     """
     _refuse_other_objects(header)
     _refuse_unreadable_pixels(header)
@@ -94,7 +94,7 @@ def _refuse_other_objects(header: Dataset) -> None:
     if uid and uid not in STORAGE_CLASSES:
         raise ValueError(f"a DICOM object of another kind: {label}; {EXPECTED}")
     if modality not in MODALITIES + VAGUE_MODALITIES:
-        raise ValueError(f"a DICOM image of another modality: {label}; {EXPECTED}")
+        raise ValueError(f"a DICOM image with an unsupported modality: {label}; {EXPECTED}")
     if not all(header.get(keyword) for keyword in ("Rows", "Columns", "BitsStored")):
         raise ValueError(f"a DICOM object without an image: {label}; {EXPECTED}")
 
@@ -106,7 +106,7 @@ def _refuse_unreadable_pixels(header: Dataset) -> None:
     photometric = str(header.get("PhotometricInterpretation") or "")
     if not photometric:
         raise ValueError(
-            "PhotometricInterpretation is not stated, and so not which end of the scale is black; "
+            "PhotometricInterpretation is missing, so it is unknown whether 0 is black or white; "
             "expected MONOCHROME1 or MONOCHROME2. Correct the file or export the image as PNG"
         )
     if header.get("SamplesPerPixel", 1) != 1 or photometric not in ("MONOCHROME1", "MONOCHROME2"):
@@ -116,7 +116,7 @@ def _refuse_unreadable_pixels(header: Dataset) -> None:
         )
     if header.Rows * header.Columns > MAX_PIXELS:
         raise ValueError(
-            f"{header.Rows} x {header.Columns} pixels; expected at most {MAX_PIXELS:,} in all"
+            f"{header.Rows} x {header.Columns} pixels; expected at most {MAX_PIXELS:,} in total"
         )
     stored, allocated = int(header.BitsStored), int(header.get("BitsAllocated", 0))
     if allocated not in (8, 16) or not 1 < stored <= min(allocated, MAX_BITS):
@@ -132,11 +132,11 @@ def _refuse_unreadable_pixels(header: Dataset) -> None:
 def _modality(header: Dataset) -> Iterable[str]:
     if word(header, "Modality") in VAGUE_MODALITIES:
         stated = word(header, "Modality") or "not stated"
-        yield f"Modality is {stated}: nothing says that this is a radiograph."
+        yield f"Modality is {stated}: nothing confirms that this is a radiograph."
 
 
 def _body_part(header: Dataset) -> Iterable[str]:
-    """One warning at most; a coded body part other than the chest, uncontradicted, is refused."""
+    """At most one warning; a coded body part other than the chest is refused if uncontradicted."""
     coded = {"BodyPartExamined": word(header, "BodyPartExamined")}
     coded["AnatomicRegionSequence"] = " ".join(meanings(header, "AnatomicRegionSequence"))
     coded = {name: text for name, text in coded.items() if text not in _NOT_STATED}
@@ -145,8 +145,8 @@ def _body_part(header: Dataset) -> Iterable[str]:
     chest += [name for name, text in descriptions(header) if CHEST.search(text)]
     if others and not chest:
         raise ValueError(
-            f"not a chest image: {others[0]}; expected CHEST. If it is one nevertheless, correct "
-            "the attribute or export the image as PNG; models of limbs (MURA) take only PNG or "
+            f"not a chest image: {others[0]}; expected CHEST. If it does show a chest, correct "
+            "the attribute or export the image as PNG. Models of limbs (MURA) take only PNG or "
             "JPEG"
         )
     if others:
@@ -160,17 +160,17 @@ def _body_part(header: Dataset) -> Iterable[str]:
 def _animal(header: Dataset) -> Iterable[str]:
     species = word(header, "PatientSpeciesDescription")
     if species and "HUMAN" not in species and "HOMO SAPIENS" not in species:
-        yield "PatientSpeciesDescription is not human: the models know people only."
+        yield "PatientSpeciesDescription is not human: the models were trained on people only."
         return
     for name, text in descriptions(header):
         if match := ANIMAL.search(text):
-            yield f"{name} names {match[1]}: the models know people only."
+            yield f"{name} names {match[1]}: the models were trained on people only."
             return
 
 
 def _raw(header: Dataset) -> Iterable[str]:
     if word(header, "PresentationIntentType") == "FOR PROCESSING":
-        yield "Raw detector data (FOR PROCESSING): the models know images FOR PRESENTATION."
+        yield "Raw detector data (FOR PROCESSING): the models expect images FOR PRESENTATION."
 
 
 def _window(header: Dataset) -> Iterable[str]:
@@ -194,10 +194,10 @@ def _square_pixels(header: Dataset) -> Iterable[str]:
         sides = [float(value) for value in values(header, keyword)]  # type: ignore[arg-type]
         if len(sides) == 2 and min(sides) > 0:
             if max(sides) > 1.01 * min(sides):
-                yield f"Pixels are not square ({keyword}): the image is predicted as if they were."
+                yield f"Pixels are not square ({keyword}): the model treats them as square."
             return
 
 
 def _burned_in(header: Dataset) -> Iterable[str]:
     if word(header, "BurnedInAnnotation") == "YES":
-        yield "BurnedInAnnotation is YES: text in the image, names too, is in every picture of it."
+        yield "BurnedInAnnotation is YES: text in the image, names too, appears in every output."

@@ -1,7 +1,7 @@
-"""From which side a DICOM image was taken: for the gates that ask, and as a warning to people.
+"""Read the view of a DICOM image, for the gates that need it and to warn people.
 
-View Position and the View Code Sequence say it; where neither is there, Patient Orientation or a
-description may still say that an image is lateral.
+View Position and the View Code Sequence state it. If both are missing, Patient Orientation or a
+description may still show that an image is lateral.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ _PA = re.compile(r"\bPA\b|\bPOSTERO.?ANTERIOR\b")
 _AP = re.compile(r"\bAP\b|\bANTERO.?POSTERIOR\b")
 _FRONTAL = re.compile(rf"\bFRONTAL\b|{_PA.pattern}|{_AP.pattern}")
 _OBLIQUE = re.compile(r"\bOBLIQUE\b")
-# SNOMED CT, and SNOMED RT as older files have it (PS3.16, CID 4010)
+# SNOMED CT, and SNOMED RT in older files (PS3.16, CID 4010)
 _LATERAL_CODES = {"399173006", "399198007", "399067008", "R-10236", "R-10232", "R-102CD"}
 _CODES = {"272479007": "PA", "R-40888": "PA", "399348003": "AP", "R-10206": "AP"}
 _FRONTAL_CODES = {*_CODES, "399033003"}
 
 
 def view(header: Dataset) -> str:
-    """PA, AP, LATERAL, or empty where the file states none of them or several."""
+    """PA, AP or LATERAL; empty if the file states none or more than one."""
     texts = [word(header, "ViewPosition"), *meanings(header, "ViewCodeSequence")]
     straight = [text for text in texts if not _OBLIQUE.search(text)]
     views = {name for name, form in (("PA", _PA), ("AP", _AP)) if any(map(form.search, straight))}
@@ -46,9 +46,9 @@ def view(header: Dataset) -> str:
 
 
 def view_warning(header: Dataset) -> Iterable[str]:
-    """One sentence at most: a lateral view, or another one that is not frontal."""
+    """At most one sentence, about a lateral or another non-frontal view."""
     if reason := _lateral_reason(header):
-        yield f"Lateral image ({reason}): the models know frontal images (PA, AP) only."
+        yield f"Lateral image ({reason}): the models expect frontal images (PA, AP)."
     elif stated := _other_view(header):
         yield f"{stated}: not a frontal view (PA or AP), which the models expect."
 
@@ -71,7 +71,7 @@ def _lateral_reason(header: Dataset) -> str:
 
 
 def _other_view(header: Dataset) -> str:
-    """The stated view where nothing says that it is frontal."""
+    """The stated view, unless something says that it is frontal."""
     position = word(header, "ViewPosition")
     if position:
         return "" if _is_frontal(position) else f"ViewPosition is {short(position)}"

@@ -1,4 +1,4 @@
-"""Write files whole or not at all: under a temporary name in the same folder, then renamed."""
+"""Write files atomically: under a temporary name in the same folder, then rename."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from pathlib import Path
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """A temporary path with the ending of `path`, renamed to it when the block ends well.
+    """Yield a temporary path with the suffix of `path`, renamed to it when the block succeeds.
 
-    An error or an interrupt inside the block leaves `path` as it was and no temporary file.
+    An error or an interrupt inside the block leaves `path` untouched and no temporary file.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
@@ -25,6 +25,6 @@ def whole_file(path: Path) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write UTF-8 text whole or not at all."""
+    """Write UTF-8 text atomically."""
     with whole_file(path) as temporary:
         temporary.write_text(text, encoding="utf-8")

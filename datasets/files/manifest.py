@@ -60,12 +60,12 @@ def run_manifest(
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write JSON whole or not at all."""
+    """Write JSON atomically."""
     write_text(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
 
 
 def package_versions() -> dict[str, str]:
-    """Of the packages that figures depend on; "not installed" where one is not."""
+    """Versions of the packages that affect the figures; "not installed" for missing ones."""
     versions = {}
     for package in _PACKAGES:
         try:

@@ -1,7 +1,7 @@
-"""Files under one root, on a disk or in a store, read and written through fsspec.
+"""Read and write files under one root, on a disk or in a store, through fsspec.
 
-A root is a local or shared path, or a URL of any file system that fsspec knows. Those of stores
-need a package of their own: s3 needs s3fs, gs gcsfs, abfs adlfs, hdfs Hadoop's libhdfs.
+A root is a local or shared path, or a URL of any file system that fsspec supports. Stores need an
+extra package: s3 needs s3fs, gs gcsfs, abfs adlfs, hdfs Hadoop's libhdfs.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from fsspec.implementations.local import LocalFileSystem
 
 _TEMPORARY_SUFFIX = ".tmp"
 _BLOCK = 1 << 22
-_TIMES = ("mtime", "LastModified", "last_modified")  # of disks, gs and hdfs; of s3; of abfs
+_TIMES = ("mtime", "LastModified", "last_modified")  # disks, gs and hdfs; s3; abfs
 
 
 @dataclass(frozen=True)
 class Storage:
-    """A file system and a folder in it; names are relative to the folder, with `/`.
+    """A file system and a folder in it; names are relative to the folder and use `/`.
 
     Attributes:
-        filesystem: fsspec's.
-        root: the folder; empty where names are whole paths.
-        url: as it was given, for messages.
+        filesystem: the fsspec file system.
+        root: the folder; empty if names are whole paths.
+        url: the path or URL as given, for messages.
     """
 
     filesystem: fsspec.AbstractFileSystem
@@ -39,40 +39,40 @@ class Storage:
 
     @classmethod
     def at(cls, url: str | Path) -> Storage:
-        """The folder at a path or a URL; nothing is read or made.
+        """Open a path or URL; nothing is read or created.
 
         Raises:
-            ValueError: for a URL that fsspec does not know, or whose package is not installed.
+            ValueError: for a URL that fsspec does not support or whose package is not installed.
         """
         if "://" not in str(url):
             return cls(LocalFileSystem(), Path(url).absolute().as_posix(), str(url))
-        try:  # without listings kept in memory: other processes write there too
+        try:  # no cached listings: other processes write there too
             filesystem, root = fsspec.core.url_to_fs(str(url), use_listings_cache=False)
         except (ValueError, ImportError) as error:
             raise ValueError(
-                f"cannot open {url}: {error}; expected a path, or a URL of fsspec whose package is "
+                f"cannot open {url}: {error}; expected a path, or an fsspec URL whose package is "
                 "installed"
             ) from error
         return cls(filesystem, root.rstrip("/"), str(url))
 
     @classmethod
     def of_paths(cls) -> Storage:
-        """Names are local paths as they are."""
+        """A storage in which names are local paths, unchanged."""
         return cls(LocalFileSystem(), "", "")
 
     def path(self, name: str) -> str:
-        """The whole path of a name in `filesystem`."""
+        """The whole path of a name within `filesystem`."""
         return f"{self.root}/{name}" if self.root else name
 
     def local_path(self, name: str) -> Path | None:
-        """The path of a name on a local disk; None in a store."""
+        """The path of a name on a local disk; None if it is in a store."""
         local = isinstance(self.filesystem, LocalFileSystem)
         return Path(self.path(name)) if local else None
 
     def states(self, names: Sequence[str]) -> list[tuple[int, str] | None]:
-        """Size in bytes and time of change of each file; None where there is none.
+        """Size in bytes and modification time of each file; None for a missing file.
 
-        The time is empty where the store does not report it.
+        The time is empty if the store does not report one.
         """
         return [self._state(self.path(name)) for name in names]
 
@@ -110,10 +110,10 @@ class Storage:
 
     @contextmanager
     def whole_file(self, name: str) -> Iterator[IO[bytes]]:
-        """A stream to a temporary file next to `name`, renamed to it when the block ends well.
+        """Yield a stream to a temporary file next to `name`, renamed when the block succeeds.
 
-        The temporary name starts with `_`, which Spark and pyarrow leave out of a data set. What a
-        killed run leaves of it is removed by `remove_temporaries`.
+        The temporary name starts with `_`, which Spark and pyarrow ignore in a data set.
+        `remove_temporaries` deletes what a killed run leaves behind.
         """
         folder, _, base = self.path(name).rpartition("/")
         self.filesystem.makedirs(folder, exist_ok=True)
@@ -130,12 +130,12 @@ class Storage:
             raise
 
     def write_json(self, name: str, value: Any) -> None:
-        """Write JSON whole or not at all."""
+        """Write JSON atomically."""
         with self.whole_file(name) as stream:
             stream.write((json.dumps(value, indent=1, allow_nan=False) + "\n").encode())
 
     def remove_temporaries(self, folder: str) -> None:
-        """Remove what killed runs began under a folder. No other run may be writing there."""
+        """Delete unfinished files of killed runs in a folder. No other run may be writing there."""
         for path in self.filesystem.find(self.path(folder)):
             base = path.rpartition("/")[2]
             if base.startswith("_") and base.endswith(_TEMPORARY_SUFFIX):

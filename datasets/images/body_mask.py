@@ -2,10 +2,10 @@
 
     outside = ~body_mask(pixels)
 
-The background is dark and touches the border of the image; the body is the largest part of
-the rest, its holes filled. So markers that lie in the air next to the patient are not body, and
-lungs, which are dark but enclosed, are. Limb and chest images alike; the image must be bright where
-dense (MONOCHROME2, as all readers give it).
+The background is dark and touches the border of the image; the body is the largest part of the
+rest, with holes filled. So markers in the air next to the patient are not body, and lungs, which
+are dark but enclosed, are. Works for limb and chest images; the image must be bright where dense
+(MONOCHROME2, as all readers return it).
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from cxrloc.datasets.images.transforms import fitted
 
 Mask = npt.NDArray[np.bool_]
 
-_SIDE = 256  # longer side of the copy that the mask is found on; it is true to 2 or 3 of its pixels
+_SIDE = 256  # longer side of the copy to segment; the mask is accurate to 2 or 3 of its pixels
 _BLUR = 2.0  # sigma, pixels of the copy
-_DARK = 0.3  # where background ends, between the darkest hundredth (0) and Otsu's threshold (1)
-_LEAST_RANGE = 20  # grey values between these two; with less, nothing is told apart
+_DARK = 0.3  # end of the background, from the darkest percentile (0) to Otsu's threshold (1)
+_LEAST_RANGE = 20  # grey values between these two; below, background and body are not separable
 
 
 def body_mask(pixels: npt.NDArray[np.uint8]) -> Mask:
-    """Where the patient is: (H, W) bool of grey uint8 pixels (H, W).
+    """Segment the patient: (H, W) bool from grey uint8 pixels (H, W).
 
-    An image without dark border is all body; an image of one grey value too.
+    An image without a dark border, or of a single grey value, is all body.
     """
     if pixels.ndim != 2 or pixels.dtype != np.uint8:
         raise ValueError(f"expected grey uint8 (H, W), got {pixels.dtype} {pixels.shape}")
@@ -40,7 +40,7 @@ def body_mask(pixels: npt.NDArray[np.uint8]) -> Mask:
 
 
 def _dark_level(smooth: npt.NDArray[np.uint8]) -> float:
-    """Grey value under which border pixels are background, from Otsu's (1979) threshold."""
+    """Grey value below which border pixels are background, from Otsu's (1979) threshold."""
     otsu, _ = cv2.threshold(smooth, 0, 255, cv2.THRESH_BINARY + cv2.THRESH_OTSU)
     darkest = float(np.percentile(smooth, 1))
     return darkest + _DARK * (otsu - darkest) if otsu - darkest >= _LEAST_RANGE else -1.0
@@ -53,7 +53,7 @@ def _touching_border(dark: Mask) -> Mask:
 
 
 def _largest(mask: Mask) -> Mask:
-    """The largest 4-connected part, its holes filled."""
+    """The largest 4-connected component, with holes filled."""
     count, labels, stats, _ = cv2.connectedComponentsWithStats(
         mask.astype(np.uint8), connectivity=4
     )

@@ -1,4 +1,4 @@
-"""Bright parts of a radiograph that are narrower than a marker's letters, with their measures."""
+"""Find bright parts of a radiograph narrower than a marker's letters, and measure them."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ from cxrloc.datasets.images.body_mask import Mask
 Grey = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float64]
 
-FRAME = 1024  # measures in pixels are those of an image of this longer side
-_WIDEST = 45  # what is wider (in the frame) is no stroke: side of the top-hat's square
-_SEED = 30  # grey values over the surroundings from which on a part is looked at
+FRAME = 1024  # lengths are in pixels of the image scaled to this longer side
+_WIDEST = 45  # anything wider (in the frame) is not a stroke: side of the top-hat's square
+_SEED = 30  # least grey values above the surroundings for a part to be considered
 _SQUARE3 = np.ones((3, 3), np.uint8)
 
 
 @dataclass(frozen=True)
 class BrightParts:
-    """Connected parts of an image that are brighter than their surroundings, as columns (K,).
+    """Connected parts of an image brighter than their surroundings, as columns (K,).
 
     Attributes:
-        x, y, w, h: box, pixels of the image's 1024 frame.
-        area: number of its pixels, those of the image.
-        stroke: mean width, twice the area over the length of the outline, pixels of the frame.
-        contrast: mean height over the surroundings (white top-hat), grey values.
-        sharp: share of the outline where the grey value changes by half of the contrast or more
+        x, y, w, h: box, in pixels of the image's 1024 frame.
+        area: number of pixels in the image.
+        stroke: mean width in pixels of the frame: twice the area over the outline's length.
+        contrast: mean height above the surroundings (white top-hat), in grey values.
+        sharp: share of the outline where the grey value changes by half the contrast or more
             within two pixels of the image.
-        inside: share that lies on the body.
-        labels: (H, W) number of the part that a pixel belongs to, `label` in the columns; 0 none.
-        size_hw: of the frame.
-        scale: pixels of the image to a pixel of the frame.
+        inside: share of the pixels on the body.
+        labels: (H, W) number of each pixel's part, `label` in the columns; 0 is none.
+        size_hw: size of the frame.
+        scale: pixels of the image per pixel of the frame.
     """
 
     label: npt.NDArray[np.int64]
@@ -57,25 +57,25 @@ class BrightParts:
 
     @property
     def fill(self) -> Floats:
-        """Share of its box that a part covers."""
+        """Share of its box covered by each part."""
         return np.asarray(self.area / (self.w * self.h * self.scale**2))
 
     def select(self, keep: npt.NDArray[np.bool_]) -> BrightParts:
-        """Some of the parts."""
+        """Keep some of the parts."""
         columns = [f.name for f in fields(self) if f.name not in ("labels", "size_hw", "scale")]
         return replace(self, **{name: getattr(self, name)[keep] for name in columns})
 
     def points(self, part: int) -> npt.NDArray[np.int32]:
-        """(n, 2) x, y of the pixels of one part, in the image."""
+        """(n, 2) x, y of the pixels of one part, in image coordinates."""
         x1, y1, x2, y2 = np.round(self.boxes_xyxy[part] * self.scale).astype(int).tolist()
         rows, columns = np.nonzero(self.labels[y1:y2, x1:x2] == self.label[part])
         return np.stack([columns + x1, rows + y1], axis=1).astype(np.int32)
 
 
 def bright_parts(pixels: Grey, body: Mask) -> BrightParts:
-    """Parts of grey uint8 pixels (H, W), each cut at half of its own greatest height.
+    """Find the bright parts of grey uint8 pixels (H, W), each cut at half its own peak height.
 
-    So a white letter that touches a grey bone is parted from it.
+    The cut separates a white letter from a grey bone that it touches.
     """
     scale = max(pixels.shape) / FRAME
     side = max(3, round(_WIDEST * scale)) | 1
@@ -92,13 +92,13 @@ def bright_parts(pixels: Grey, body: Mask) -> BrightParts:
 
 
 def _connected(flags: Grey) -> tuple[int, npt.NDArray[np.int32]]:
-    """Number of 8-connected parts with the background, and (H, W) the part of each pixel."""
+    """Number of 8-connected parts including the background, and the part of each pixel (H, W)."""
     count, labels = cv2.connectedComponents(flags, connectivity=8, ltype=cv2.CV_32S)
     return count, np.asarray(labels, dtype=np.int32)
 
 
 def _upper_halves(height: Grey) -> Grey:
-    """1 where a part of more than the seed's height has at least half of its greatest one."""
+    """1 where a part above the seed's height reaches at least half of its peak."""
     seeds = (height >= _SEED).astype(np.uint8)
     count, labels = _connected(seeds)
     places = np.flatnonzero(seeds)
@@ -119,7 +119,7 @@ def _measured(
     change: Grey,
     scale: float,
 ) -> BrightParts:
-    """Measures of all parts at once; `places` are their pixels, `outline` those of their edges."""
+    """Measure all parts at once; `places` are their pixels, `outline` their edge pixels."""
     rows, columns = np.divmod(places, labels.shape[1])
     label, edge = labels.ravel()[places] - 1, labels.ravel()[outline] - 1
     count = int(label.max(initial=-1)) + 1
@@ -148,7 +148,7 @@ def _measured(
 def _extent(
     at: npt.NDArray[np.intp], label: npt.NDArray[np.int32], count: int
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """First place of each part and the one after its last."""
+    """First position of each part and the position after its last."""
     first, last = np.full(count, np.iinfo(np.int64).max), np.zeros(count, np.int64)
     np.minimum.at(first, label, at)
     np.maximum.at(last, label, at + 1)

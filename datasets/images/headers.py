@@ -1,6 +1,6 @@
-"""What a PNG or JPEG file says of itself: its kind, the size of its picture, whether it is whole.
+"""Read kind, size and completeness of a PNG or JPEG file from its structure.
 
-Nothing is decoded. A PNG is whole if it runs to its IEND chunk with every checksum right, a JPEG if
+Nothing is decoded. A PNG is complete if it runs to its IEND chunk with correct checksums, a JPEG if
 it runs to its EOI marker.
 """
 
@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 JPEG_SIGNATURE = b"\xff\xd8"
-# In a scan FF is followed by 00 (a literal FF), a restart marker or FF (fill); else it is a marker.
+# In a scan, FF is followed by 00 (a literal FF), a restart marker or FF (fill); otherwise a marker.
 _JPEG_MARKER_IN_SCAN = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
 _JPEG_SOS, _JPEG_EOI, _JPEG_FILL = 0xDA, 0xD9, 0xFF
 _JPEG_BARE = frozenset(range(0xD0, 0xD8)) | {0x01}  # markers without a length
@@ -24,7 +24,7 @@ def is_png_or_jpeg(data: bytes) -> bool:
 
 
 def structural_fault(data: bytes) -> str | None:
-    """What is wrong with the structure of a PNG or JPEG; None for nothing or another format."""
+    """The structural fault of a PNG or JPEG; None if there is none or for another format."""
     if not data:
         return "the file is empty"
     if data.startswith(PNG_SIGNATURE):
@@ -37,7 +37,7 @@ def structural_fault(data: bytes) -> str | None:
 
 
 def png_size(data: bytes) -> tuple[int, int]:
-    """Width and height that a PNG's header states.
+    """Width and height from a PNG's header.
 
     Raises:
         ValueError: for a PNG without a header.
@@ -48,7 +48,7 @@ def png_size(data: bytes) -> tuple[int, int]:
 
 
 def jpeg_size(data: bytes) -> tuple[int, int]:
-    """Width and height in the frame header of a JPEG, lossless JPEG or JPEG-LS.
+    """Width and height from the frame header of a JPEG, lossless JPEG or JPEG-LS.
 
     Raises:
         ValueError: for a file that ends, or is damaged, before its frame header.
@@ -59,7 +59,7 @@ def jpeg_size(data: bytes) -> tuple[int, int]:
                 height = int.from_bytes(data[position + 5 : position + 7], "big")
                 return int.from_bytes(data[position + 7 : position + 9], "big"), height
     except ValueError:
-        pass  # the same message, whatever cut the walk short
+        pass  # the same message for every fault
     raise ValueError("damaged or truncated JPEG: no frame header")
 
 
@@ -91,10 +91,10 @@ def _jpeg_fault(data: bytes) -> str | None:
 
 
 def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int]]:
-    """Each marker and its position, to EOI: a search for its bytes would find a thumbnail's.
+    """Yield each marker and its position up to EOI; a plain search would match a thumbnail's.
 
     Raises:
-        ValueError: where the file ends before EOI, or a marker is missing.
+        ValueError: if the file ends before EOI or lacks a marker.
     """
     position = len(JPEG_SIGNATURE)
     while position + 2 <= len(data):

@@ -1,13 +1,13 @@
-"""Burnt-in text and side markers of a radiograph: find them, mask them or paint them over.
+"""Find burned-in text and side markers on a radiograph, and mask them or paint them over.
 
     found = find_markers(pixels)                     # found.boxes_xyxy, found.mask
     clean = remove_markers(pixels, "inpaint")        # or "mask"
 
-A letter, of lead or of the console, is a plateau: much brighter than its surroundings, its edge one
-or two pixels wide, its strokes narrow. Bones and vessels have wide edges. Wires, clips and
-electrodes look like letters, so a marker must also lie outside of the body or near the border of
-the image, a line of text less near. Classical image processing, no training, the same boxes every
-time. It does not see letters that are darker than their surroundings or blurred, nor those inside.
+A letter, made of lead or by the console, is a plateau: much brighter than its surroundings, with an
+edge of one or two pixels and narrow strokes. Bones and vessels have wide edges. Wires, clips and
+electrodes look like letters, so a marker must also lie outside the body or near the image's border;
+a line of text may lie deeper. This is classical image processing: no training, always the same
+boxes. It misses letters that are darker than their surroundings, blurred, or deep inside the body.
 """
 
 from __future__ import annotations
@@ -27,32 +27,32 @@ Removal = Literal["mask", "inpaint"]
 Markers = Literal["keep", Removal]
 REMOVALS: tuple[str, ...] = get_args(Removal)
 MARKERS: tuple[str, ...] = get_args(Markers)
-MARKERS_VERSION = 1  # raise it when the same image would be changed in another way: caches are kept
+MARKERS_VERSION = 1  # increase it when the result for the same image changes: caches depend on it
 Boxes = npt.NDArray[np.float64]
 _Flags = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
 class MarkerRule:
-    """What counts as a glyph (letter, digit, arrow, ring), and where; lengths in a 1024 frame.
+    """What counts as a glyph (letter, digit, arrow, ring), and where; lengths in the 1024 frame.
 
     Attributes:
-        contrast: mean grey values that a glyph is brighter than its surroundings by, at least.
-        sharp: least share of its outline that is a sharp edge (see `BrightParts`).
-        stroke_px: greatest mean width of its strokes.
-        size_px: limits of the longer side of its box.
-        alone_px: least longer side of a glyph that has no neighbour.
+        contrast: least mean brightness of a glyph above its surroundings, in grey values.
+        sharp: least share of the outline with a sharp edge (see `BrightParts`).
+        stroke_px: greatest mean stroke width.
+        size_px: limits of the longer side of the box.
+        alone_px: least longer side of a glyph without neighbours.
         shortest_px: least shorter side.
         aspect: greatest ratio of the sides.
-        fill: least share of its box that it covers: a wire has little.
-        side, top, bottom: how deep the strips along the image's borders are in which a glyph may
-            lie on the body, as shares of the image's width and height.
-        text_glyphs: so many neighbouring glyphs of about one height are text.
+        fill: least share of the box covered by the glyph; a wire covers little.
+        side, top, bottom: depth of the strips along the borders in which a glyph may lie on the
+            body, as shares of the image's width and height.
+        text_glyphs: this many neighbouring glyphs of similar height are text.
         text_reach: how much deeper text may lie than a glyph.
-        gap: neighbours are nearer than this times the smaller one's size.
-        weak_contrast, weak_sharp, weak_fill: of parts that count as neighbours of a glyph alone (a
-            letter half over bone, a ring around a letter).
-        rim_px: what the mask covers beyond the glyphs, for their halo.
+        gap: neighbours are closer than this times the size of the smaller one.
+        weak_contrast, weak_sharp, weak_fill: limits for parts that count only as neighbours of a
+            glyph (a letter half over bone, a ring around a letter).
+        rim_px: margin of the mask around the glyphs, for their halo.
     """
 
     contrast: float = 50.0
@@ -83,7 +83,7 @@ class FoundMarkers:
     """The markers of an image.
 
     Attributes:
-        boxes_xyxy: (N, 4) pixels of the image, one for each letter, line or cluster; from the top.
+        boxes_xyxy: (N, 4) pixels of the image, one per letter, line or cluster, top to bottom.
         mask: (H, W) bool, the convex hull of each with a rim.
     """
 
@@ -92,10 +92,10 @@ class FoundMarkers:
 
 
 def find_markers(pixels: Grey, body: Mask | None = None) -> FoundMarkers:
-    """Markers of grey uint8 pixels (H, W), bright where dense.
+    """Find the markers on grey uint8 pixels (H, W), bright where dense.
 
     Args:
-        body: the image's `body_mask`, where it is known already.
+        body: the image's `body_mask`, if already computed.
     """
     parts = bright_parts(pixels, body_mask(pixels) if body is None else body)
     shaped = _shaped(parts)
@@ -111,15 +111,15 @@ def find_markers(pixels: Grey, body: Mask | None = None) -> FoundMarkers:
 
 
 def remove_markers(pixels: Grey, how: str, found: FoundMarkers | None = None) -> Grey:
-    """The image without its markers: a copy, or `pixels` itself where nothing is changed.
+    """Remove the markers: a copy, or `pixels` itself if nothing changes.
 
     Args:
-        how: `keep` changes nothing; `mask` gives each marker the median grey value around it;
-            `inpaint` continues what is around it inwards (Telea 2004).
-        found: of `find_markers`, where it is known already.
+        how: `keep` changes nothing; `mask` fills each marker with the median grey around it;
+            `inpaint` continues the surroundings inwards (Telea 2004).
+        found: the result of `find_markers`, if already computed.
 
     Raises:
-        ValueError: for another word.
+        ValueError: for any other value of `how`.
     """
     check_markers(how)
     if how == "keep":
@@ -135,12 +135,12 @@ def remove_markers(pixels: Grey, how: str, found: FoundMarkers | None = None) ->
 
 
 def without_markers(image: LoadedImage, how: str) -> LoadedImage:
-    """The image as `remove_markers` leaves its pixels."""
+    """Copy of the image, its pixels processed by `remove_markers`."""
     return replace(image, pixels=remove_markers(image.pixels, how))
 
 
 def check_markers(how: str) -> None:
-    """Raise ValueError for a way of removal that `remove_markers` does not know."""
+    """Raise ValueError for an unknown kind of removal."""
     if how not in MARKERS:
         raise ValueError(f"markers {how!r}: expected one of {', '.join(MARKERS)}")
 
@@ -169,7 +169,7 @@ def _clusters(boxes: Boxes, gap: float) -> npt.NDArray[np.intp]:
 
 
 def _near(some: Boxes, others: Boxes, gap: float) -> _Flags:
-    """(K, L) whether the gap between two boxes is at most `gap` times the smaller one's size."""
+    """(K, L) whether the gap between two boxes is at most `gap` times the smaller box's size."""
     a, b = some[:, None], others[None]
     between = np.maximum(a[..., :2], b[..., :2]) - np.minimum(a[..., 2:], b[..., 2:])
     sizes = [(box[..., 2:] - box[..., :2]).max(axis=-1) for box in (a, b)]
@@ -181,7 +181,7 @@ def _beside(some: Boxes, glyphs: Boxes, gap: float) -> _Flags:
 
 
 def _placed(parts: BrightParts, cluster: npt.NDArray[np.intp]) -> _Flags:
-    """Which glyphs lie where markers are: cluster by cluster."""
+    """Which glyphs lie where markers belong, cluster by cluster."""
     keep = np.zeros(len(cluster), np.bool_)
     for number in range(int(cluster.max(initial=-1)) + 1):
         in_cluster = cluster == number
@@ -229,7 +229,7 @@ def _found(
 
 
 def _filled(pixels: Grey, mask: Mask) -> Grey:
-    """Each part of the mask with the median of a ring around it."""
+    """Fill each part of the mask with the median of a ring around it."""
     filled = pixels.copy()
     count, labels, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8))
     ring = max(3, round(8 * max(pixels.shape) / FRAME))

@@ -1,9 +1,9 @@
-"""Mean and deviation of every pixel over a set of images, in one pass and bounded memory.
+"""Compute the mean and deviation of every pixel over many images, in one pass.
 
-Welford's update (Technometrics 1962) of the mean and of the sum of squared differences from it,
-each kept as a sum of two float64 numbers (Knuth's TwoSum), so that nothing is lost by rounding: not
-a variance that is tiny compared with the square of the mean, nor the late images of many. Four
-arrays of one image's size are in memory, whatever the number of images.
+Welford's update (Technometrics 1962) of the mean and of the sum of squared differences. Each is
+kept as a sum of two float64 numbers (Knuth's TwoSum), so rounding loses nothing: neither a tiny
+variance next to a large mean, nor the late images of many. Memory holds four arrays of one image's
+size, however many images there are.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ class MeanImage:
     def __post_init__(self) -> None:
         if self.mean.shape != self.deviation.shape:
             raise ValueError(
-                f"mean image {self.mean.shape} and deviation image {self.deviation.shape}, "
-                "expected one shape"
+                f"mean image {self.mean.shape} and deviation image {self.deviation.shape} differ "
+                "in shape; expected the same shape"
             )
 
     def __eq__(self, other: object) -> bool:
@@ -41,10 +41,10 @@ class MeanImage:
 
 
 def mean_image(images: Iterable[npt.ArrayLike]) -> MeanImage:
-    """Mean and deviation image of images of one shape, each looked at once; float64.
+    """Mean and deviation image of equally shaped images, each read once; float64.
 
     Raises:
-        ValueError: without an image, for images of different shapes, or values that are not finite.
+        ValueError: without any image, for unequal shapes, or for values that are not finite.
     """
     mean = squares = None
     for count, image in enumerate(images, start=1):
@@ -59,7 +59,7 @@ def mean_image(images: Iterable[npt.ArrayLike]) -> MeanImage:
         mean.add(delta / count)
         squares.add(delta * delta * ((count - 1) / count))
     if mean is None or squares is None:
-        raise ValueError("no image, so no mean image; expected at least one")
+        raise ValueError("cannot average zero images; expected at least one")
     variance = np.maximum(squares.high + squares.low, 0) / count
     return MeanImage(mean.high + mean.low, np.sqrt(variance))
 

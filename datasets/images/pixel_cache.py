@@ -1,8 +1,8 @@
-"""Images decoded once: grey squares of one size in a memory-mapped .npy file, made once and reused.
+"""Decode images once: grey squares of one size in a memory-mapped .npy file, reused by later runs.
 
-Decoding a 1024 x 1024 image costs 5 to 15 ms, its 224 x 224 square from here a few microseconds.
-The file's name holds a hash of ids, paths, file sizes and times, of the square's size and of what
-became of burnt-in markers.
+Decoding a 1024 x 1024 image costs 5 to 15 ms; reading its 224 x 224 square here a few microseconds.
+The file's name contains a hash of ids, paths, file sizes and times, of the square's size and of the
+marker removal.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class PixelCache:
-    """Square uint8 pixels by image id: `cache[image_id]` is (size, size), as `fit_square` makes it.
+    """Square uint8 pixels by image id: `cache[image_id]` is (size, size), made by `fit_square`.
 
     Attributes:
         pixels: (N, size, size) uint8, memory-mapped, read-only; rows of unreadable images are zero.
         rows: image id -> row, readable images only.
-        unreadable: image id -> why its file could not be read.
+        unreadable: image id -> reason why its file is unreadable.
         path: the .npy file.
     """
 
@@ -57,20 +57,20 @@ class PixelCache:
         strict: bool = False,
         markers: str = "keep",
     ) -> PixelCache:
-        """Open the cache of these images at this size, making it first if need be.
+        """Open the cache of these images at this size; create it if necessary.
 
         Args:
             radiographs: images with a path.
             size: side of the squares in pixels.
-            directory: where cache files live; made if missing.
-            workers: decoding threads (OpenCV works outside of Python's lock); all cores when None.
-            strict: an unreadable image is an error.
-            markers: what becomes of each image's burnt-in letters before it is fitted, see
+            directory: folder of the cache files; created if missing.
+            workers: decoding threads (OpenCV releases Python's lock); None means all cores.
+            strict: treat an unreadable image as an error.
+            markers: how to remove burned-in letters from each image before scaling, see
                 `cxrloc.datasets.images.markers.remove_markers`.
 
         Raises:
             UnreadableImageError: in strict mode, for the first unreadable image.
-            ValueError: for a radiograph without a path or an image that is listed twice.
+            ValueError: for a radiograph without a path or an image listed twice.
         """
         _check(radiographs)
         check_markers(markers)
@@ -94,7 +94,7 @@ class PixelCache:
 
     def __getitem__(self, image_id: str) -> npt.NDArray[np.uint8]:
         if image_id not in self.rows:
-            reason = self.unreadable.get(image_id, "it was not among the images of this cache")
+            reason = self.unreadable.get(image_id, "not among the images of this cache")
             raise KeyError(f"no pixels of {image_id}: {reason}")
         square: npt.NDArray[np.uint8] = self.pixels[self.rows[image_id]]
         return square
@@ -108,7 +108,7 @@ class PixelCache:
     def __reduce__(
         self,
     ) -> tuple[Callable[..., PixelCache], tuple[Path, dict[str, int], dict[str, str]]]:
-        # Spawned loader workers map the file again: a pickled memmap would carry all its pixels.
+        # Spawned loader workers map the file again: pickling a memmap would copy all its pixels.
         return _reopen, (self.path, self.rows, self.unreadable)
 
 
@@ -122,7 +122,7 @@ def in_threads(
     workers: int | None,
     description: str,
 ) -> Iterator[Result]:
-    """function(radiograph) for each, in order, with a progress bar; no threads for `workers` 1."""
+    """Yield function(radiograph) in order, with a progress bar; 1 worker means no threads."""
     workers = min(32, os.cpu_count() or 1) if workers is None else workers
     if workers <= 1:
         yield from progress(map(function, radiographs), description, len(radiographs))
@@ -156,7 +156,7 @@ def _key(radiographs: Sequence[Radiograph], size: int, markers: str) -> str:
 def _make(
     path: Path, radiographs: Sequence[Radiograph], size: int, workers: int | None, markers: str
 ) -> dict[str, str]:
-    """Write the .npy file, then the .json that makes it valid. Returns the unreadable images."""
+    """Write the .npy file, then the .json that validates it. Return the unreadable images."""
     unreadable: dict[str, str] = {}
 
     def square(radiograph: Radiograph) -> npt.NDArray[np.uint8] | str:

@@ -1,9 +1,9 @@
-"""Image files to one grey uint8 array: PNG (grey, palette, RGB, RGBA, 16 bits), JPEG and DICOM.
+"""Read image files as one grey uint8 array: PNG (grey, palette, RGB, RGBA, 16 bits), JPEG, DICOM.
 
-The content decides, not the ending: DICOM files often have none (see `datasets/dicom/reader.py`).
+The content decides, not the suffix: DICOM files often have none (see `datasets/dicom/reader.py`).
 
-OpenCV silently decodes truncated files, the missing rows grey or black, so the file's
-own structure is walked first (see `headers`).
+OpenCV silently decodes truncated files and leaves the missing rows grey or black, so the file's
+structure is checked first (see `headers`).
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ Image = TypeVar("Image")
 GreyImage = npt.NDArray[np.uint8]
 
 IMAGE_SUFFIXES: tuple[str, ...] = (".png", ".jpg", ".jpeg", *DICOM_SUFFIXES)
-# A 16-bit file seldom uses 16 bits: radiographs have 10, 12 or 14. The smallest depth that holds
-# the brightest pixel is taken for the depth that was meant.
+# A 16-bit file rarely uses all 16 bits: radiographs have 10, 12 or 14. We assume the smallest depth
+# that holds the brightest pixel.
 BIT_DEPTHS: tuple[int, ...] = (8, 10, 12, 14, 16)
 
 
 class UnreadableImageError(ValueError):
-    """A file that is missing, truncated, damaged or no image; `reason` says which."""
+    """A missing, truncated or damaged file, or one that is not an image; `reason` says which."""
 
     def __init__(self, path: Path, reason: str) -> None:
         super().__init__(f"cannot read image {path}: {reason}")
@@ -42,13 +42,13 @@ class UnreadableImageError(ValueError):
         self.reason = reason
 
     def __reduce__(self) -> tuple[type[UnreadableImageError], tuple[Path, str]]:
-        return type(self), (self.path, self.reason)  # as is, it could not leave a worker process
+        return type(self), (self.path, self.reason)  # the default does not survive pickling
 
 
 def read_image(path: str | Path) -> LoadedImage:
-    """An image from an image file, under the file's name; a DICOM image with its pixel spacing.
+    """Read an image file, named after the file; a DICOM image comes with its pixel spacing.
 
-    Its `warnings` are for the eyes of whoever gave the file: hand them on.
+    Its `warnings` are meant for the person who supplied the file: pass them on.
 
     Raises:
         UnreadableImageError: names the file and the fault.
@@ -57,7 +57,7 @@ def read_image(path: str | Path) -> LoadedImage:
 
 
 def decode_image(data: bytes, path: Path) -> LoadedImage:
-    """The image in a file's bytes, as `read_image` gives it; `path` only names it."""
+    """Decode the bytes of a file as `read_image` does; `path` only names the image."""
     fault = structural_fault(data)
     if fault:
         raise UnreadableImageError(path, fault)
@@ -71,16 +71,16 @@ def decode_image(data: bytes, path: Path) -> LoadedImage:
         raise UnreadableImageError(path, str(error)) from None
     if image.pixels.min() < image.pixels.max():
         return image
-    flat = f"No contrast: every pixel has the grey {image.pixels[0, 0]} of 0 to 255."
+    flat = f"No contrast: every pixel has the grey value {image.pixels[0, 0]} (of 0 to 255)."
     return replace(image, warnings=(*image.warnings, flat))
 
 
 def read_grey(path: Path) -> GreyImage:
-    """Pixels of an image file as grey uint8 of shape (H, W).
+    """Read the pixels of an image file as grey uint8 (H, W).
 
-    Colour becomes luminance (equal channels keep their value), alpha is ignored, 16-bit values are
-    scaled from the smallest depth of 8, 10, 12, 14 and 16 bits that holds the image's maximum. Of
-    DICOM: see `datasets/dicom/grayscale.py`.
+    Colour becomes luminance (equal channels keep their value) and alpha is ignored. 16-bit values
+    are scaled from the smallest depth of 8, 10, 12, 14 or 16 bits that holds the image's maximum.
+    For DICOM see `datasets/dicom/grayscale.py`.
 
     Raises:
         UnreadableImageError: names the file and the fault.
@@ -89,15 +89,15 @@ def read_grey(path: Path) -> GreyImage:
 
 
 def decode_grey(data: bytes, path: Path) -> GreyImage:
-    """Pixels of an image file's bytes, as `read_grey` gives them; `path` is only for the error."""
+    """Decode the bytes of a file as `read_grey` does; `path` only names the file in errors."""
     return decode_image(data, path).pixels
 
 
 def is_image_file(path: Path) -> bool:
-    """Whether a file's ending or, if we do not know that, its first bytes say that it is an image.
+    """Whether the suffix, or for unknown suffixes the first bytes, mark a file as an image.
 
-    DICOM files are recognised by their bytes: on discs they are called IM000001, or end with a
-    number. A disc's table of contents (DICOMDIR) is no image.
+    DICOM files are recognised by their bytes: on discs they are named IM000001 or end with a
+    number. A disc's table of contents (DICOMDIR) is not an image.
     """
     if path.suffix.lower() in IMAGE_SUFFIXES:
         return True
@@ -111,17 +111,17 @@ def is_image_file(path: Path) -> bool:
 
 
 def read_radiograph(radiograph: Radiograph) -> LoadedImage:
-    """The image of a listed radiograph, as its data set describes it, with the file's pixels.
+    """Read the pixels of a listed radiograph, with the metadata of its data set.
 
     Raises:
         UnreadableImageError: names the file and the fault.
-        ValueError: for a radiograph that has no file.
+        ValueError: for a radiograph without a file.
     """
     return radiograph.image(read_grey(radiograph.file))
 
 
 def print_left_out(radiograph: Radiograph, error: ValueError) -> None:
-    """Name a radiograph that cannot be read, above the progress bar if there is one."""
+    """Report an unreadable radiograph, above the progress bar if there is one."""
     tqdm.write(f"left out {radiograph.image_id}: {error}")
 
 
@@ -130,13 +130,13 @@ def readable_images(
     read: Callable[[Item], Image],
     failed: Callable[[Item, ValueError], object],
 ) -> Iterator[tuple[Item, Image]]:
-    """Each item whose image can be read, with it; read one by one, as they are asked for.
+    """Yield each item with its image, read one at a time on demand; unreadable items are skipped.
 
     Args:
         items: radiographs, paths or whatever else `read` takes.
-        read: such as `read_image` or `read_radiograph`; raises ValueError for an unreadable file.
-        failed: called with each unreadable item and the reason, such as `print_left_out`; may raise
-            the error to stop.
+        read: for example `read_image` or `read_radiograph`; raises ValueError for unreadable files.
+        failed: called with each unreadable item and the error, for example `print_left_out`; may
+            raise the error to stop.
     """
     for item in items:
         try:
@@ -148,10 +148,10 @@ def readable_images(
 
 
 def read_bytes(path: Path) -> bytes:
-    """A file's bytes.
+    """Read the bytes of a file.
 
     Raises:
-        UnreadableImageError: when there is none, or it may not be read.
+        UnreadableImageError: if the file is missing or may not be read.
     """
     try:
         return path.read_bytes()
@@ -163,14 +163,14 @@ def _decode_picture(data: bytes) -> npt.NDArray[np.generic]:
     try:
         pixels = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), cv2.IMREAD_UNCHANGED)
     except cv2.error as error:
-        raise ValueError(f"OpenCV refuses it ({error.err})") from error
+        raise ValueError(f"OpenCV cannot decode it ({error.err})") from error
     if pixels is None or pixels.size == 0:
         raise ValueError("damaged, or not an image that OpenCV can decode")
     return np.asarray(pixels)
 
 
 def to_grey(pixels: npt.NDArray[np.generic]) -> GreyImage:
-    """Grey uint8 (H, W) of decoded uint8 or uint16 pixels: (H, W), or (H, W, C) in BGR(A) order."""
+    """Convert decoded uint8 or uint16 pixels (H, W), or (H, W, C) in BGR(A), to grey uint8."""
     if pixels.dtype not in (np.uint8, np.uint16):
         raise ValueError(f"pixels are {pixels.dtype}, expected uint8 or uint16")
     if pixels.ndim == 3 and pixels.shape[2] == 1:

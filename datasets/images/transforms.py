@@ -1,10 +1,9 @@
-"""The one geometry of every network input: long side scaled to `size`, padded to a square.
+"""Define the geometry of every network input: long side scaled to `size`, padded to a square.
 
-An image is anchored top left, so a coordinate of the original frame times `square_scale` is a
-coordinate of the square, and a box goes back by dividing and clipping to the frame.
+An image is anchored top left: multiply coordinates in the original frame by `square_scale` to get
+coordinates in the square. To map a box back, divide and clip to the frame.
 
-What a network sees of the grey values is a matter of `input_channels`, which training and
-prediction share.
+Training and prediction share `input_channels`, which turns grey values into network input.
 """
 
 from __future__ import annotations
@@ -18,19 +17,19 @@ import numpy as np
 import numpy.typing as npt
 
 Square = npt.NDArray[np.uint8]
-# the grey values at these shares of an image's pixels become black and white in `stretch`
+# `stretch` maps the grey values at these quantiles of an image to black and white
 STRETCH_SHARES = (0.02, 0.98)
 
 
 def square_scale(size_hw: tuple[int, int], size: int) -> float:
-    """Factor from the original frame (height, width) to a square of `size` pixels a side."""
+    """Scale factor from the original frame (height, width) to a square of side `size`."""
     if min(size_hw) < 1 or size < 1:
         raise ValueError(f"expected positive sizes, got frame {size_hw} and square {size}")
     return size / max(size_hw)
 
 
 def fit_square(pixels: Square, size: int) -> Square:
-    """Scale grey pixels (H, W) to fit (size, size), zeros at the right or at the bottom.
+    """Scale grey pixels (H, W) to fit (size, size), padded with zeros at the right or bottom.
 
     Shrinking averages over areas, enlarging interpolates linearly.
     """
@@ -49,17 +48,17 @@ def fit_square(pixels: Square, size: int) -> Square:
 
 
 def input_channels(square: Square, kind: str, clahe_clip: float = 0.0) -> Square:
-    """What a network of `model.input` kind is given of one square of `fit_square`.
+    """Convert a square of `fit_square` to the channels of a network with this `model.input` kind.
 
     Args:
         square: (S, S) uint8.
-        kind: grey and single: the image itself, equalised by `equalise` where `clahe_clip` is over
-            0. enhanced: three channels, the image; the image equalised, by CLAHE where `clahe_clip`
-            is over 0 and else over its whole histogram; the image stretched.
+        kind: grey and single: the image itself, equalised by `equalise` if `clahe_clip` is above 0.
+            enhanced: three channels: the image; the image equalised, by CLAHE if `clahe_clip` is
+            above 0 and otherwise over its whole histogram; the image stretched.
         clahe_clip: clip limit of `equalise`.
 
     Returns:
-        (S, S), for enhanced (3, S, S); uint8.
+        (S, S) uint8, or (3, S, S) for enhanced.
     """
     if kind != "enhanced":
         return equalise(square, clahe_clip)
@@ -68,15 +67,15 @@ def input_channels(square: Square, kind: str, clahe_clip: float = 0.0) -> Square
 
 
 def equalise(square: Square, clip_limit: float) -> Square:
-    """Equalise the image in a square of `fit_square`; the padding around it stays zero.
+    """Equalise the image in a square of `fit_square`; the padding stays zero.
 
-    CLAHE (Zuiderveld 1994): each of 8 x 8 regions gets its histogram equalised, no grey
-    value counting more than `clip_limit` times the mean, which limits how much noise is amplified;
-    pixels between the centres of regions interpolate.
+    CLAHE (Zuiderveld 1994) equalises the histogram in each of 8 x 8 regions. No grey value counts
+    more than `clip_limit` times the mean, which limits the amplification of noise. Pixels between
+    the region centres are interpolated.
 
     Args:
         square: (S, S) uint8. Black rows at the bottom and columns at the right are padding.
-        clip_limit: 0 returns the square as it is.
+        clip_limit: 0 returns the square unchanged.
     """
     if clip_limit == 0:
         return square
@@ -84,15 +83,15 @@ def equalise(square: Square, clip_limit: float) -> Square:
 
 
 def equalise_histogram(square: Square) -> Square:
-    """Grey values such that about as many pixels of the image have each; padding stays zero."""
+    """Equalise the histogram over the whole image; the padding stays zero."""
     return _on_image(square, cv2.equalizeHist)
 
 
 def stretch(square: Square) -> Square:
-    """Contrast stretched linearly: the 2nd percentile of the image to 0, the 98th to 255.
+    """Stretch the contrast linearly: the 2nd percentile of the image to 0, the 98th to 255.
 
-    Values beyond are clipped: a side marker, which is brighter than bone, does not set the scale. A
-    image whose two percentiles are equal stays as it is.
+    Values beyond are clipped, so a side marker, which is brighter than bone, does not set the
+    scale. An image with two equal percentiles is unchanged.
     """
     return _on_image(square, _stretched)
 
@@ -108,7 +107,7 @@ def _stretched(image: Square) -> Square:
 
 
 def _quantile(counts: npt.NDArray[np.int64], share: float) -> float:
-    """Of grey values counted by value, interpolated linearly as by `numpy.quantile`."""
+    """Quantile of grey values counted by value, interpolated linearly as in `numpy.quantile`."""
     place = share * (counts.sum() - 1)
     below = int(place)
     first, second = np.searchsorted(counts.cumsum(), (below, math.ceil(place)), side="right")
@@ -116,7 +115,7 @@ def _quantile(counts: npt.NDArray[np.int64], share: float) -> float:
 
 
 def _on_image(square: Square, change: Callable[[Square], Any]) -> Square:
-    """Apply `change` to the image only, not to the padding that `fit_square` added."""
+    """Apply `change` to the image but not to the padding added by `fit_square`."""
     if not square.any():
         return square
     height = int(np.flatnonzero(square.any(axis=1))[-1]) + 1
@@ -127,13 +126,13 @@ def _on_image(square: Square, change: Callable[[Square], Any]) -> Square:
 
 
 def fitted(size_hw: tuple[int, int], side: int) -> tuple[int, int]:
-    """Width and height with the frame's aspect ratio and the longer side `side`."""
+    """Width and height with the frame's aspect ratio and a longer side of `side`."""
     scale = square_scale(size_hw, side)
     return max(1, round(size_hw[1] * scale)), max(1, round(size_hw[0] * scale))
 
 
 def resized(pixels: npt.NDArray[Any], size_wh: tuple[int, int]) -> npt.NDArray[Any]:
-    """Pixels at the size they are drawn at: smooth when enlarged, averaged when shrunk."""
+    """Resize pixels for drawing: smooth when enlarged, averaged when shrunk."""
     if pixels.shape[1::-1] == tuple(size_wh):
         return pixels
     shrinks = pixels.shape[0] > size_wh[1]

@@ -1,14 +1,13 @@
-"""The phantom chest in CheXpert's layout, with uncertain and blank labels and lateral views.
+"""Draw the phantom chest in CheXpert's layout, with uncertain and blank labels and lateral views.
 
     python tools/data/make_phantom.py --kind chexpert --out DIR --patients 300 --image-size 256
 
-Frontal images are those of `cxrloc.datasets.phantoms.drawing.chest`. Two of CheXpert's findings
-have no sign
-of their own there: an image labelled Consolidation shows the sign of NIH's Pneumonia, and one
-labelled Edema that of Infiltration. A lateral view is a mere outline that shows no finding. In
-train.csv what is drawn is labelled present or, seldom, uncertain; what is not drawn is mostly
-blank, as in reports. valid.csv has 0 and 1 alone. The images are drawings: they say nothing about
-patients. Research use only, never a diagnosis.
+Frontal images come from `cxrloc.datasets.phantoms.drawing.chest`. Two of CheXpert's findings have
+no sign of their own there: an image labelled Consolidation shows the sign of NIH's Pneumonia, and
+one labelled Edema that of Infiltration. A lateral view is only an outline and shows no finding. In
+train.csv, drawn findings are labelled present or, rarely, uncertain; other findings are mostly
+blank, as in reports. valid.csv contains only 0 and 1. The images are drawings: they say nothing
+about patients. Research use only, never a diagnosis.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ from cxrloc.datasets.phantoms.folder import (
     write_image,
 )
 
-GENERATOR_VERSION = 1  # raise it when the same config would draw other bytes
+GENERATOR_VERSION = 1  # increase it when the same config draws different bytes
 RELEASE = "CheXpert-v1.0-small"
 # the phantom's sign -> the label of an image that shows it
 SIGNS: dict[str, str] = {
@@ -51,20 +50,21 @@ SIGNS: dict[str, str] = {
 _HEADER = ("Path", "Sex", "Age", "Frontal/Lateral", "AP/PA", *CHEXPERT_LABELS)
 _UNDRAWN = ("Support Devices", "Fracture", "Pleural Other", "Pneumonia")
 _ASPECT = 1.22  # width by height of the small release's 390 x 320
-_SHARE_WITH_FINDING = 0.7  # of the studies have a drawn finding
-_SHARE_VALID = 0.15  # of the patients are in valid.csv
+_SHARE_WITH_FINDING = 0.7  # of the studies with a drawn finding
+_SHARE_VALID = 0.15  # of the patients in valid.csv
 _PLAN, _LABELS, _LATERAL = 0, 7, 8  # random streams other than those of `drawing/chest.py`
 _SEX = {"M": "Male", "F": "Female"}
 
 
 @dataclass(frozen=True)
 class ChexpertPhantomConfig:
-    """What is drawn; two equal configs give the same bytes.
+    """Settings of the phantom; equal configs give identical bytes.
 
     Attributes:
-        patients: how many; one or two studies each, of a frontal view and sometimes a lateral.
-        seed: of everything.
-        image_size: height of the JPEGs in pixels; the width is 1.22 times that.
+        patients: number of patients, with one or two studies each: a frontal view and sometimes a
+            lateral one.
+        seed: seed for everything.
+        image_size: height of the JPEGs in pixels; the width is 1.22 times the height.
     """
 
     patients: int = 300
@@ -77,7 +77,7 @@ class ChexpertPhantomConfig:
 
 @dataclass(frozen=True)
 class PlannedView:
-    """One image before it is drawn; `signs` are the phantom's own names."""
+    """An image still to be drawn; `signs` are the phantom's own names."""
 
     part: str
     patient: int
@@ -88,13 +88,13 @@ class PlannedView:
 
     @property
     def image_id(self) -> str:
-        """Path below the release's folder."""
+        """Path relative to the release's folder."""
         side = "frontal" if self.frontal else "lateral"
         return f"{self.part}/patient{self.patient:05d}/study{self.study}/view{self.view}_{side}.jpg"
 
 
 def plan_views(config: ChexpertPhantomConfig) -> Iterator[PlannedView]:
-    """Every image of the data set, by patient, study and view; draws nothing."""
+    """List every image of the data set by patient, study and view, without drawing."""
     first_valid = config.patients - round(_SHARE_VALID * config.patients)
     for patient in range(1, config.patients + 1):
         rng = np.random.default_rng((config.seed, patient, _PLAN))
@@ -112,10 +112,10 @@ def make_chexpert_phantom(
     """Draw the data set into the folder `out`, the release's own folder, and return `out`.
 
     Args:
-        workers: processes; the bytes do not depend on it. Default: one per core.
+        workers: processes, by default one per core; the bytes do not depend on it.
 
     Raises:
-        FileExistsError: when `out` holds anything else than a finished phantom of this config.
+        FileExistsError: if `out` holds anything but a finished phantom of this config.
     """
     settings = {"kind": "chexpert", "generator_version": GENERATOR_VERSION}
     return write_folder(
@@ -135,7 +135,7 @@ def _write(config: ChexpertPhantomConfig, workers: int | None, root: Path) -> No
 
 
 def _draw_one(config: ChexpertPhantomConfig, root: Path, planned: PlannedView) -> PhantomImage:
-    """The image's record without pixels: those are on disk."""
+    """Draw one image to disk and return its record without pixels."""
     image = render_image(
         planned.signs,
         seed=config.seed,
@@ -172,7 +172,7 @@ def _lateral(config: ChexpertPhantomConfig, planned: PlannedView) -> npt.NDArray
 
 
 def _row(config: ChexpertPhantomConfig, planned: PlannedView, image: PhantomImage) -> list[object]:
-    # one report a study: all its views have the same labels
+    # one report per study: all its views have the same labels
     rng = np.random.default_rng((config.seed, planned.patient, planned.study, _LABELS))
     unknown, odd = planned.patient % 150 == 1, rng.random() < 0.01
     who = ["Unknown", 0] if unknown else [_SEX[image.sex], image.age_years]
@@ -184,14 +184,14 @@ def _row(config: ChexpertPhantomConfig, planned: PlannedView, image: PhantomImag
 
 
 def _reference(drawn: set[str]) -> dict[str, float]:
-    """Labels of radiologists: all of them 0 or 1, and consistent with the label tree."""
+    """Labels by radiologists: all 0 or 1, and consistent with the label tree."""
     present = drawn.union(ancestors(dict.fromkeys(drawn, 1.0)))
     labels = {d: float(d in present) for d in CHEXPERT_LABELS}
     return {**labels, NO_FINDING: float(not present)}
 
 
 def _report(drawn: set[str], rng: np.random.Generator) -> dict[str, float]:
-    """Labels as read from a report: diseases that are not mentioned are left out."""
+    """Labels as extracted from a report; diseases that it does not mention are left out."""
     labels: dict[str, float] = {}
     for disease in dict.fromkeys(SIGNS.values()):
         shares = {1.0: 0.87, -1.0: 0.13} if disease in drawn else {0.0: 0.2, -1.0: 0.06}

@@ -1,4 +1,4 @@
-"""The folder of a phantom: drawn in parallel, whole or not there, left as it is when finished."""
+"""Write a phantom's folder: drawn in parallel, complete or absent, and kept once finished."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def check_settings(settings: Any, fewest_patients: int = 1, most_patients: int =
     """Check `patients`, `seed` and `image_size` of a phantom's settings.
 
     Raises:
-        ValueError: with the setting, its value and the expected range.
+        ValueError: stating the setting, its value and the expected range.
     """
     if not fewest_patients <= settings.patients <= most_patients:
         expected = f"expected {fewest_patients} to {most_patients}"
@@ -47,16 +47,15 @@ def check_settings(settings: Any, fewest_patients: int = 1, most_patients: int =
 
 
 def write_folder(out: Path, settings: dict[str, object], write: Callable[[Path], None]) -> Path:
-    """Make `out` with what `write` puts into the folder that it is given; returns `out`.
+    """Create `out` from the files that `write` puts into a temporary folder; return `out`.
 
-    A finished phantom of the same settings is left as it is. The folder appears when all is
-    written.
+    A finished phantom with the same settings is kept. The folder appears only when complete.
 
     Args:
-        settings: JSON-ready values that decide every byte.
+        settings: JSON-ready values that determine every byte.
 
     Raises:
-        FileExistsError: when `out` holds anything else than a finished phantom of these settings.
+        FileExistsError: if `out` holds anything but a finished phantom with these settings.
     """
     settings = {"note": _NOTE, **settings}
     if _finished(settings, out):
@@ -77,7 +76,7 @@ def write_folder(out: Path, settings: dict[str, object], write: Callable[[Path],
 def in_processes(
     draw: Callable[[Planned], Drawn], plan: Sequence[Planned], workers: int | None
 ) -> list[Drawn]:
-    """draw(image) of each planned image, in order, with a progress bar; one process per core."""
+    """Draw each planned image in order, with a progress bar; by default one process per core."""
     count = workers if workers is not None else min(os.cpu_count() or 1, math.ceil(len(plan) / 40))
     bar = partial(progress, description="phantom images", total=len(plan))
     if count <= 1:
@@ -91,7 +90,7 @@ def write_image(path: Path, pixels: npt.NDArray[np.uint8]) -> None:
     """Write a .png or .jpg file, always with the same compression.
 
     Raises:
-        OSError: when it cannot be written.
+        OSError: if the file cannot be written.
     """
     if not cv2.imwrite(str(path), pixels, _COMPRESSION[path.suffix]):
         raise OSError(f"could not write {path}: is the disk full?")
@@ -120,6 +119,6 @@ def _difference(recorded: object, settings: dict[str, object]) -> str:
         return f"is not empty and not a finished phantom (it has no readable {_SETTINGS_FILE})"
     keys = [key for key in settings if recorded.get(key) != settings[key]]
     changes = ", ".join(
-        f"{key} {recorded.get(key)!r} there, {settings[key]!r} asked" for key in keys
+        f"{key} is {recorded.get(key)!r}, requested {settings[key]!r}" for key in keys
     )
-    return f"holds a phantom of other settings ({changes})"
+    return f"holds a phantom with other settings ({changes})"

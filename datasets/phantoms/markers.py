@@ -1,9 +1,9 @@
-"""Drawn images whose markers are known: what `markers.find_markers` is scored on.
+"""Draw images with known markers, to score `markers.find_markers` on.
 
     for pixels, words_xyxy in marked_images("chest", 30, image_size=512): ...
 
-Each is a phantom with its own side letter and words of a portable image, and more words burnt in at
-hard places and contrasts.
+Each is a phantom with its own side letter and words of a portable image, plus more words burned in
+at difficult places and contrasts.
 """
 
 from __future__ import annotations
@@ -30,17 +30,17 @@ FONTS = (cv2.FONT_HERSHEY_SIMPLEX, cv2.FONT_HERSHEY_DUPLEX, cv2.FONT_HERSHEY_TRI
 def marked_images(
     kind: str, count: int, *, image_size: int = 512, words: int = 3, seed: int = 1
 ) -> Iterator[Drawn]:
-    """Images and the boxes xyxy of all their markers, pixels of the image.
+    """Yield images with the boxes xyxy of all their markers, in pixels of the image.
 
     Args:
         kind: a key of `KINDS`.
-        count: of images, each of another patient.
-        image_size: longer side, pixels.
-        words: how many are burnt in besides the image's own.
-        seed: of the words; image n's are those of seed + n.
+        count: number of images, each of another patient.
+        image_size: longer side in pixels.
+        words: number of words burned in besides the image's own.
+        seed: seed of the words; image n uses seed + n.
     """
     if kind not in KINDS:
-        raise ValueError(f"unknown phantom {kind!r}; known are {', '.join(KINDS)}")
+        raise ValueError(f"unknown phantom {kind!r}; expected one of {', '.join(KINDS)}")
     for n in range(count):
         pixels, drawn_markers = KINDS[kind](101 + n, image_size)
         image, more = burn_in_words(
@@ -57,7 +57,7 @@ def _chest(patient: int, image_size: int) -> Drawn:
 
 def _limb(patient: int, image_size: int) -> Drawn:
     names = list(LIMBS)
-    finding = ("", *FINDINGS)[patient % (1 + len(FINDINGS))]  # plates and screws are no letters
+    finding = ("", *FINDINGS)[patient % (1 + len(FINDINGS))]  # plates and screws are not letters
     part = names[patient % len(names)]
     image = LimbImage(part, finding, patient % 2 == 0, (0, patient, 1), 0)
     pixels, marker = draw_limb(image, image_size)
@@ -70,16 +70,17 @@ KINDS: dict[str, Callable[[int, int], Drawn]] = {"chest": _chest, "limb": _limb}
 def burn_in_words(
     pixels: Grey, count: int, rng: np.random.Generator, clear_of: list[Box] | None = None
 ) -> Drawn:
-    """A copy with `count` words near its borders, and the words' boxes xyxy.
+    """Burn `count` words near the borders of a copy; return it and the words' boxes xyxy.
 
-    Each is 60 to 180 grey values brighter than the median below it, 20 to 70 px high on an image of
-    1,024 px, upright, askew or on end, at times mirrored as a cassette held the wrong way shows it.
+    Words are 60 to 180 grey values brighter than the median below them and 20 to 70 px high on an
+    image of 1,024 px. They are upright, tilted or rotated by 90 degrees, and sometimes mirrored, as
+    by a cassette held the wrong way.
 
     Args:
-        clear_of: boxes that the words keep away from.
+        clear_of: boxes that the words must avoid.
 
     Raises:
-        ValueError: when there is no room for so many.
+        ValueError: if there is not enough room.
     """
     image, boxes, taken = pixels.copy(), list[Box](), list(clear_of or ())
     for _ in range(200 * count):
@@ -93,12 +94,12 @@ def burn_in_words(
         if _burn(image, word, box, rng):
             boxes.append(box)
     if len(boxes) < count:
-        raise ValueError(f"room for {len(boxes)} of {count} words on an image of {pixels.shape}")
+        raise ValueError(f"an image of {pixels.shape} has room for {len(boxes)} of {count} words")
     return image, boxes
 
 
 def _burn(image: Grey, word: Grey, box: Box, rng: np.random.Generator) -> bool:
-    """In place; False, and nothing is done, where the image is too bright for it."""
+    """Burn in a word in place; return False and do nothing if the image is too bright there."""
     x1, y1, x2, y2 = (int(v) for v in box)
     below = image[y1:y2, x1:x2].astype(np.float64)
     white = float(np.median(below) + rng.uniform(60, 180))
@@ -109,7 +110,7 @@ def _burn(image: Grey, word: Grey, box: Box, rng: np.random.Generator) -> bool:
 
 
 def _word(scale: float, rng: np.random.Generator) -> Grey:
-    """A word, cut to its ink: 255 where it is full."""
+    """A random word, cropped to its ink: 255 where opaque."""
     text, font = str(rng.choice(WORDS)), int(rng.choice(FONTS))
     height = (rng.uniform(30, 70) if len(text) == 1 else rng.uniform(20, 36)) * scale
     size = height / 22  # Hershey capitals are 22 px high at size 1

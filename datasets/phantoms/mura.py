@@ -1,10 +1,10 @@
-"""The phantom arm: drawn limb images in MURA's own layout, for runs without the real data.
+"""Draw the phantom arm: limb images in MURA's layout, for runs without the real data.
 
     python tools/data/make_phantom.py --kind limb --out DIR --patients 200
 
-A study is normal or shows one thing in all its images but some: a broken bone, a plate with screws,
-or a hole or dense spot. The images are drawings: they show that the tools work; they say nothing
-about patients. Research use only, never a diagnosis.
+A study is normal or shows one finding in most of its images: a broken bone, a plate with screws, or
+a hole or dense spot. The images are drawings: they show that the tools work and say nothing about
+patients. Research use only, never a diagnosis.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from cxrloc.datasets.phantoms.folder import (
 )
 from cxrloc.datasets.readers.layouts import RELEASE
 
-GENERATOR_VERSION = 2  # raise it when the same config would draw other bytes
-# studies of each part in the published MURA (Rajpurkar et al. 2018, table 1)
+GENERATOR_VERSION = 2  # increase it if the same config draws other bytes
+# studies per body part in the published MURA (Rajpurkar et al. 2018, table 1)
 _STUDIES = {
     "XR_ELBOW": 1912,
     "XR_FINGER": 2110,
@@ -38,8 +38,8 @@ _STUDIES = {
     "XR_SHOULDER": 3015,
     "XR_WRIST": 3697,
 }
-# 1 to 13 images as in MURA, whose mean of 2.73 (40,005 images of 14,656 studies) it has; the share
-# of each number is not published and is ours
+# 1 to 13 images with mean 2.73 as in MURA (40,005 images of 14,656 studies); the share of each
+# count is not published, so it is ours
 _IMAGES_PER_STUDY = {
     1: 0.11,
     2: 0.29,
@@ -55,21 +55,21 @@ _IMAGES_PER_STUDY = {
     12: 0.001,
     13: 0.001,
 }
-_SHARE_WITH_FINDING = 0.4  # of the studies are abnormal
-_SHARE_VALID = 0.2  # of the patients are in valid; the others are in train
+_SHARE_WITH_FINDING = 0.4  # of the studies, abnormal
+_SHARE_VALID = 0.2  # of the patients, in valid; the others are in train
 _SHARE_SECOND_STUDY = 0.18  # of the patients
-_SHARE_HIDDEN = 0.15  # of the further images of an abnormal study, which show nothing
-_SHARE_COLOUR = 0.1  # of the images are stored with three equal channels
+_SHARE_HIDDEN = 0.15  # of the further images of an abnormal study, showing nothing
+_SHARE_COLOUR = 0.1  # of the images, stored with three equal channels
 _PLAN = 0  # the random stream of what a study shows
 
 
 @dataclass(frozen=True)
 class LimbConfig:
-    """What is drawn; two equal configs give the same bytes.
+    """Settings of the phantom; equal configs give identical bytes.
 
     Attributes:
-        patients: how many; about 1.2 studies each, of 1 to 13 images, 2.7 in the mean.
-        seed: of everything.
+        patients: number of patients, with about 1.2 studies each, of 1 to 13 images (mean 2.7).
+        seed: seed for everything.
         image_size: longer side of the PNGs in pixels; 512 in MURA.
     """
 
@@ -83,7 +83,7 @@ class LimbConfig:
 
 @dataclass(frozen=True)
 class PlannedStudy:
-    """One study before it is drawn; `folder` as MURA lists it, without the release's name."""
+    """A study still to be drawn; `folder` as in MURA's lists, without the release's name."""
 
     folder: str
     abnormal: bool
@@ -91,7 +91,7 @@ class PlannedStudy:
 
 
 def plan_studies(config: LimbConfig) -> Iterator[PlannedStudy]:
-    """Every study, the patients of train before those of valid; draws nothing."""
+    """List every study, the patients of train before those of valid, without drawing."""
     first_valid = config.patients - round(_SHARE_VALID * config.patients)
     weights = np.array(list(_STUDIES.values()), dtype=np.float64)
     for patient in range(1, config.patients + 1):
@@ -111,15 +111,15 @@ def plan_studies(config: LimbConfig) -> Iterator[PlannedStudy]:
 
 
 def make_phantom_limb(config: LimbConfig, out: Path, workers: int | None = None) -> Path:
-    """Draw the data set as `out/MURA-v1.1`, in parallel, and return `out`.
+    """Draw the data set in parallel as `out/MURA-v1.1`; return `out`.
 
-    A finished phantom of the same config is left as it is. The folder appears when all is written.
+    A finished phantom with the same config is kept. The folder appears only when complete.
 
     Args:
-        workers: processes; the bytes do not depend on it. Default: one per core.
+        workers: processes, by default one per core; the bytes do not depend on it.
 
     Raises:
-        FileExistsError: when `out` holds anything else than a finished phantom of this config.
+        FileExistsError: if `out` holds anything but a finished phantom of this config.
     """
 
     def fill(folder: Path) -> None:
@@ -153,7 +153,7 @@ def _draw_study(image_size: int, root: Path, study: PlannedStudy) -> None:
 
 
 def _write_lists(studies: list[PlannedStudy], root: Path) -> None:
-    """MURA's four files: no header, a study's folder with a slash at its end."""
+    """MURA's four files: no header, and study folders that end with a slash."""
     for part in ("train", "valid"):
         of_part = [study for study in studies if study.folder.startswith(f"{part}/")]
         labels = [f"{RELEASE}/{study.folder}/,{int(study.abnormal)}\n" for study in of_part]

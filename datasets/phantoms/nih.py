@@ -1,9 +1,9 @@
-"""The phantom data set: drawn chest images in NIH's own file layout, where real data is absent.
+"""Draw the phantom data set: chest images in NIH's file layout, for runs without the real data.
 
     python tools/data/make_phantom.py --out DIR --patients 600 --image-size 512
 
-The images are drawings: they show that the tools work and let figures be checked; they say nothing
-about patients. Research use only, never a diagnosis.
+The images are drawings: they show that the tools work and allow checks of the figures, but say
+nothing about patients. Research use only, never a diagnosis.
 """
 
 from __future__ import annotations
@@ -27,31 +27,37 @@ from cxrloc.datasets.phantoms.folder import (
     write_image,
 )
 
-GENERATOR_VERSION = 2  # raise it when the same config would draw other bytes
+GENERATOR_VERSION = 2  # increase it if the same config draws other bytes
 # NIH's headers with their quirks: names split at commas, trailing empty columns.
 LABEL_HEADER = (
     "Image Index,Finding Labels,Follow-up #,Patient ID,Patient Age,Patient Gender,View Position,"
     "OriginalImage[Width,Height],OriginalImagePixelSpacing[x,y],"
 )
 BOX_HEADER = "Image Index,Finding Label,Bbox [x,y,w,h],,,"
-_BOX_LIST_NAMES = {"Infiltration": "Infiltrate"}  # the box list's own spelling
-_IMAGES_PER_PATIENT = {1: 0.66, 2: 0.17, 3: 0.08, 4: 0.05, 5: 0.04}  # NIH's, its long tail cut
-SHARE_WITH_FINDING = 0.7  # of the images have at least one disease
-# of the patients are in train_val_list.txt; their images have labels but no boxes, as in NIH, where
+_BOX_LIST_NAMES = {"Infiltration": "Infiltrate"}  # spelling in the box list
+_IMAGES_PER_PATIENT = {
+    1: 0.66,
+    2: 0.17,
+    3: 0.08,
+    4: 0.05,
+    5: 0.04,
+}  # as in NIH, without the long tail
+SHARE_WITH_FINDING = 0.7  # of the images, with at least one disease
+# of the patients, in train_val_list.txt; their images have labels but no boxes, as in NIH, where
 # every boxed image is in test_list.txt
 SHARE_TRAIN_VAL = 0.25
-SHARE_UNBOXED_POSITIVES = 0.05  # of the other patients' positive labels get no box
+SHARE_UNBOXED_POSITIVES = 0.05  # of the other patients' positive labels, without a box
 _PLAN = 0  # the random stream of what an image shows, other than those of `drawing/chest.py`
 
 
 @dataclass(frozen=True)
 class PhantomConfig:
-    """What is drawn; two equal configs give the same bytes.
+    """Settings of the phantom; equal configs give identical bytes.
 
     Attributes:
-        patients: how many; about 1.65 images each, their own chest in all of them.
-        seed: of everything.
-        image_size: side of the PNGs in pixels; boxes are in the 1024 frame whatever it is.
+        patients: number of patients, with about 1.65 images each, all of the same chest.
+        seed: seed for everything.
+        image_size: side of the PNGs in pixels; boxes are always in the 1024 frame.
     """
 
     patients: int = 600
@@ -64,7 +70,7 @@ class PhantomConfig:
 
 @dataclass(frozen=True)
 class PlannedImage:
-    """One image before it is drawn: its patient, its diseases, and which of them get a box."""
+    """An image still to be drawn: its patient, its diseases, and which of them get a box."""
 
     patient: int
     image: int
@@ -79,7 +85,7 @@ class PlannedImage:
 
 
 def plan_images(config: PhantomConfig) -> Iterator[PlannedImage]:
-    """Every image of the data set, by patient and follow-up; draws nothing."""
+    """List every image of the data set by patient and follow-up, without drawing."""
     order = np.random.default_rng((config.seed, 0)).permutation(config.patients)
     first_test = round(SHARE_TRAIN_VAL * config.patients)
     counts, shares = zip(*_IMAGES_PER_PATIENT.items(), strict=True)
@@ -96,15 +102,15 @@ def plan_images(config: PhantomConfig) -> Iterator[PlannedImage]:
 
 
 def make_phantom(config: PhantomConfig, out: Path, workers: int | None = None) -> Path:
-    """Draw the data set into the folder `out`, in parallel, and return `out`.
+    """Draw the data set in parallel into the folder `out`; return `out`.
 
-    A finished phantom of the same config is left as it is. The folder appears when all is written.
+    A finished phantom with the same config is kept. The folder appears only when complete.
 
     Args:
-        workers: processes; the bytes do not depend on it. Default: one per core.
+        workers: processes, by default one per core; the bytes do not depend on it.
 
     Raises:
-        FileExistsError: when `out` holds anything else than a finished phantom of this config.
+        FileExistsError: if `out` holds anything but a finished phantom of this config.
     """
     return write_folder(out, _settings(config), partial(_write, config, workers))
 
@@ -121,7 +127,7 @@ def _write(config: PhantomConfig, workers: int | None, root: Path) -> None:
 
 
 def _draw_one(config: PhantomConfig, folder: Path, planned: PlannedImage) -> PhantomImage:
-    """The image's record without pixels: those are on disk."""
+    """Draw one image to disk and return its record without pixels."""
     image = render_image(
         planned.diseases,
         seed=config.seed,

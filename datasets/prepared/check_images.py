@@ -1,4 +1,4 @@
-"""Read every image once, to know before a long run which files are damaged."""
+"""Read every image once to find damaged files before a long run."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ _ASPECT_TOLERANCE = 0.01
 def check_images(
     radiographs: Sequence[Radiograph], warnings: ReaderWarnings, workers: int | None = None
 ) -> dict[str, str]:
-    """Image id -> reason, of the images whose file cannot be read; each is also a counted warning.
+    """Return image id -> reason for every unreadable image; each is also counted as a warning.
 
-    An image whose shape is not that of its frame (a cropped copy, where boxes would be misplaced)
-    is counted as a warning and kept, and so is one whose file warns of itself (a lateral DICOM
-    image, an image without contrast).
+    Kept, but counted as a warning: images whose aspect ratio differs from their frame (a cropped
+    copy would have misplaced boxes) and images whose file itself warns (a lateral DICOM image, no
+    contrast).
 
     Args:
         radiographs: images with a path.
-        workers: decoding threads; all cores when None.
+        workers: decoding threads; None means all cores.
     """
     unreadable: dict[str, str] = {}
     misshapen: list[str] = []
@@ -40,14 +40,14 @@ def check_images(
             misshapen.append(f"{radiograph.image_id} is {width} x {height}")
     names = {r.image_id: _name(r) for r in radiographs if r.image_id in unreadable}
     damaged = [f"{names[image]} ({reason})" for image, reason in unreadable.items()]
-    warnings.warn("images that cannot be read, left out", damaged)
-    warnings.warn("images of another shape than their frame; their boxes may be off", misshapen)
-    warnings.warn("warnings of images, which are kept", doubtful)
+    warnings.warn("unreadable images, left out", damaged)
+    warnings.warn("images shaped unlike their frame; boxes may be misplaced", misshapen)
+    warnings.warn("images with a warning, kept", doubtful)
     return unreadable
 
 
 def _look(radiograph: Radiograph) -> tuple[tuple[int, int], tuple[str, ...]] | str:
-    """Height and width of the file and its warnings, or why it cannot be read."""
+    """Height and width of the file and its warnings, or the reason why it is unreadable."""
     try:
         image = read_image(radiograph.file)
     except UnreadableImageError as error:
@@ -56,8 +56,8 @@ def _look(radiograph: Radiograph) -> tuple[tuple[int, int], tuple[str, ...]] | s
 
 
 def _name(radiograph: Radiograph) -> str:
-    """The file that somebody has to replace: a JPEG may stand for a listed PNG."""
-    # with the folders of the id, where all files have such names as image1.png
+    """The file to replace: a JPEG may stand in for a listed PNG."""
+    # keep the folders of the id: in some data sets every file is named image1.png or the like
     return PurePosixPath(radiograph.image_id).with_name(radiograph.file.name).as_posix()
 
 

@@ -1,9 +1,9 @@
-"""Radiographs to a COCO ground truth, exactly.
+"""Convert radiographs to a COCO ground truth, without loss.
 
-Boxes become `bbox` xywh with a rectangle polygon; a positive label without a box, where a
-prediction is neither right nor wrong, stands in the image's `not_exhaustive_category_ids` (LVIS's
-key; COCO tools ignore it, as they do the extra image keys `patient_id`, `view`, `sex`, `age_years`,
-`labels` (all diseases labelled present, boxed or not) and `fold`).
+Boxes become `bbox` xywh with a rectangle polygon. Positive labels without a box, for which a
+prediction is neither right nor wrong, go into the image's `not_exhaustive_category_ids` (LVIS's
+key). COCO tools ignore it and the extra image keys `patient_id`, `view`, `sex`, `age_years`,
+`labels` (all positive diseases, boxed or not) and `fold`.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ def to_coco(
     diseases: Sequence[str],
     folds: Mapping[str, int] | None = None,
 ) -> dict[str, Any]:
-    """COCO ground truth of all given radiographs, image ids from 1 in their order.
+    """Build the COCO ground truth of all radiographs, with image ids from 1 in their order.
 
-    Categories are `diseases` in order, ids from 1; boxes and labels of other diseases are left out.
-    `file_name` is the image id. With `folds` (image id -> fold) each image says its patient fold.
+    Categories are `diseases` in order, with ids from 1; boxes and labels of other diseases are left
+    out. `file_name` is the image id. With `folds` (image id -> fold) each image states its fold.
     """
     category = {disease: number for number, disease in enumerate(diseases, start=1)}
     annotations: list[dict[str, Any]] = []
@@ -44,7 +44,7 @@ def to_coco(
 
 
 def select_images(coco: Mapping[str, Any], file_names: Set[str]) -> dict[str, Any]:
-    """The ground truth of only some images; no id changes."""
+    """Restrict a ground truth to some images; ids do not change."""
     images = [image for image in coco["images"] if image["file_name"] in file_names]
     ids = {image["id"] for image in images}
     annotations = [a for a in coco["annotations"] if a["image_id"] in ids]
@@ -55,12 +55,12 @@ def load_coco(path: Path) -> dict[str, Any]:
     """Read and check a COCO ground-truth file.
 
     Raises:
-        FileNotFoundError: if it is not there.
-        ValueError: if it is not JSON, lacks a part, or its ids, names or boxes are inconsistent.
+        FileNotFoundError: if the file is missing.
+        ValueError: if it is not JSON, lacks a section, or has inconsistent ids, names or boxes.
     """
     if not path.is_file():
         raise FileNotFoundError(
-            f"no COCO ground truth at {path}; tools/prepare_data.py writes ground_truth.json"
+            f"no COCO ground truth {path}; tools/prepare_data.py writes ground_truth.json"
         )
     try:
         coco = json.loads(path.read_text(encoding="utf-8"))
@@ -76,10 +76,12 @@ def load_coco(path: Path) -> dict[str, Any]:
 
 
 def check_coco(coco: Mapping[str, Any], where: str = "COCO ground truth") -> None:
-    """Raise ValueError unless ids are unique and referred to rightly, and boxes are boxes."""
+    """Raise ValueError unless ids are unique, references resolve, and boxes are valid."""
     for part in ("images", "annotations", "categories"):
         if not isinstance(coco.get(part), list):
-            raise ValueError(f"{where}: no list {part!r}; expected images, annotations, categories")
+            raise ValueError(
+                f"{where}: missing list {part!r}; expected images, annotations, categories"
+            )
     images = _unique(coco["images"], "id", f"{where}, images")
     _unique(coco["images"], "file_name", f"{where}, images")
     categories = _unique(coco["categories"], "id", f"{where}, categories")
@@ -116,9 +118,9 @@ def _unique(rows: Sequence[Mapping[str, Any]], key: str, where: str) -> set[Any]
     seen: set[Any] = set()
     for row in rows:
         if not isinstance(row, Mapping) or key not in row:
-            raise ValueError(f"{where}: an entry has no {key!r}: {row!r}")
+            raise ValueError(f"{where}: an entry lacks {key!r}: {row!r}")
         if row[key] in seen:
-            raise ValueError(f"{where}: {key} {row[key]!r} is there twice")
+            raise ValueError(f"{where}: {key} {row[key]!r} occurs twice")
         seen.add(row[key])
     return seen
 
@@ -161,9 +163,9 @@ def _annotation(number: int, image: int, category: int, box: Box) -> dict[str, A
 
 
 def _extent(low: float, high: float) -> float:
-    """The float e with low + e == high exactly: high - low may be a rounding error off."""
+    """The float e such that low + e == high exactly; high - low may have a rounding error."""
     extent = high - low
     for candidate in (extent, math.nextafter(extent, 0), math.nextafter(extent, math.inf)):
         if low + candidate == high:
             return candidate
-    return extent  # only for boxes far outside of any frame
+    return extent  # only for boxes far outside any frame

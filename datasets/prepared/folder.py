@@ -1,4 +1,4 @@
-"""The folder that tools/prepare_data.py writes and every later step reads.
+"""Read and write the prepared folder: written by tools/prepare_data.py, read by later steps.
 
 index.json                   one value per image of the data set in every column; path null where
                              there is no file
@@ -31,7 +31,7 @@ _FOLD_COLUMNS = ("image_id", "patient_id", "fold")
 
 @dataclass(frozen=True)
 class PreparedFolder:
-    """Where the files of a prepared folder are; this module's docstring says what they hold."""
+    """Paths in a prepared folder; see the module's docstring for their content."""
 
     path: Path
 
@@ -44,7 +44,7 @@ class PreparedFolder:
         return self.path / "ground_truth.json"
 
     def ground_truth_of(self, fold: int | str) -> Path:
-        """The ground truth of one fold, or with `*` the pattern of all of them."""
+        """The ground truth of one fold, or with `*` the pattern for all folds."""
         return self.path / f"ground_truth_fold{fold}.json"
 
     @property
@@ -61,7 +61,7 @@ class PreparedFolder:
 
     @property
     def pixel_cache(self) -> Path:
-        """Folder in which trainings keep decoded pixels, unless they are given another."""
+        """Folder in which trainings keep decoded pixels by default."""
         return self.path / "pixel_cache"
 
 
@@ -70,11 +70,11 @@ class PreparedData:
     """A prepared folder in memory.
 
     Attributes:
-        radiographs: those whose file is on disk and could be read, in the data set's order.
+        radiographs: those with a readable file on disk, in the data set's order.
         folds: image id -> fold, 0 to k-1, for each of them.
         k: number of folds.
-        official: image id -> "train_val" or "test" (empty where the data set has no lists).
-        manifest: of the run that wrote the folder.
+        official: image id -> "train_val" or "test"; empty if the data set has no lists.
+        manifest: manifest of the run that wrote the folder.
         root: the prepared folder.
     """
 
@@ -92,7 +92,7 @@ class PreparedData:
 
     @property
     def boxed_diseases(self) -> tuple[str, ...]:
-        """Diseases that the data set boxes: the categories of the ground truth, in order."""
+        """Diseases with boxes in the data set: the ground truth's categories, in order."""
         return tuple(self.manifest["boxed_diseases"])
 
 
@@ -107,15 +107,15 @@ def write_prepared(
     summary: str,
     manifest: Mapping[str, Any],
 ) -> None:
-    """Write the folder, each file under a temporary name first; the manifest comes last.
+    """Write the folder, each file under a temporary name first and the manifest last.
 
     Args:
-        radiographs: all of the data set; those with a path become the ground truth.
-        folds: image id -> fold of the radiographs that have a path.
+        radiographs: the whole data set; those with a path form the ground truth.
+        folds: image id -> fold, for the radiographs with a path.
     """
     out.mkdir(parents=True, exist_ok=True)
     files = PreparedFolder(out)
-    files.manifest.unlink(missing_ok=True)  # until the new one is there, the folder is unfinished
+    files.manifest.unlink(missing_ok=True)  # without a manifest the folder is unfinished
     on_disk = [r for r in radiographs if r.path is not None]
     index = _to_index(radiographs, official)
     write_text(files.index, json.dumps(index, separators=(",", ":"), allow_nan=False) + "\n")
@@ -139,8 +139,8 @@ def load_prepared(path: Path) -> PreparedData:
     """Read a prepared folder.
 
     Raises:
-        FileNotFoundError: if the folder or one of its files is not there, or the images were moved.
-        ValueError: if the folds do not belong to the index.
+        FileNotFoundError: if the folder or a file is missing, or the images have moved.
+        ValueError: if the folds do not match the index.
     """
     if not path.is_dir():
         raise FileNotFoundError(f"no prepared folder {path}; {HOW_TO_MAKE.format(path=path)}")
@@ -162,8 +162,8 @@ def load_prepared(path: Path) -> PreparedData:
         )
     if radiographs and not radiographs[0].file.is_file():
         raise FileNotFoundError(
-            f"{path} was prepared from images that are gone, e.g. {radiographs[0].path}; "
-            "run tools/prepare_data.py again with the folder where they are now as --root"
+            f"{path} was prepared from images that no longer exist, e.g. {radiographs[0].path}; "
+            "run tools/prepare_data.py again with their present folder as --root"
         )
     return PreparedData(radiographs, folds, int(manifest["k"]), official, manifest, path)
 

@@ -1,6 +1,6 @@
-"""Splits by patient: official lists, stratified folds and shares, and the Deep MedIA sampling.
+"""Split by patient: official lists, stratified folds and shares, and the Deep MedIA sampling.
 
-`cxrloc.datasets.prepared.stratification` describes how they are stratified.
+`cxrloc.datasets.prepared.stratification` describes the stratification.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from cxrloc.datasets.radiograph import Radiograph
 
 @dataclass(frozen=True)
 class Split:
-    """Image ids to train on, to choose by and to score, no patient in two of them.
+    """Image ids for training, validation and test; no patient is in two of them.
 
     Args:
         patient_of: image id -> patient id, for at least every image of the three parts.
 
     Raises:
-        ValueError: naming the patient who is in two parts, or an image that is listed twice.
+        ValueError: naming a patient in two parts or an image listed twice.
     """
 
     train: tuple[str, ...]
@@ -41,7 +41,7 @@ class Split:
             images: tuple[str, ...] = getattr(self, part)
             if len(set(images)) != len(images):
                 twice = next(image for i, image in enumerate(images) if image in images[:i])
-                raise ValueError(f"image {twice} is twice in the {part} part of the split")
+                raise ValueError(f"image {twice} occurs twice in the {part} part of the split")
             for image in images:
                 patient = self.patient_of[image]
                 other, there = part_of.setdefault(patient, (part, image))
@@ -55,10 +55,10 @@ class Split:
 def patient_folds(
     radiographs: Sequence[Radiograph], diseases: Sequence[str], k: int, seed: int
 ) -> dict[str, int]:
-    """Fold (0 to k-1) of every image, all images of a patient in one fold.
+    """Assign every image a fold (0 to k-1), with all images of a patient in one fold.
 
-    Stratified by which diseases a patient is labelled with, and by the patient's boxes of each. The
-    result depends on the patients and the seed, not on the order of the radiographs.
+    Stratified by each patient's diseases and number of boxes per disease. The result depends on the
+    patients and the seed, not on the order of the radiographs.
 
     Raises:
         ValueError: for k < 2 or fewer patients than folds.
@@ -66,7 +66,7 @@ def patient_folds(
     patients = images_of_patients(radiographs)
     if k < 2 or len(patients) < k:
         raise ValueError(
-            f"cannot make {k} folds of {len(patients)} patients; expected 2 <= folds <= patients"
+            f"cannot split {len(patients)} patients into {k} folds; expected 2 <= folds <= patients"
         )
     part = by_labels(patients, diseases, (1,) * k, seed)
     return {r.image_id: part[r.patient_id] for r in radiographs}
@@ -75,7 +75,7 @@ def patient_folds(
 def fold_split(
     radiographs: Sequence[Radiograph], folds: Mapping[str, int], test_fold: int, k: int
 ) -> Split:
-    """Split that scores `test_fold`, chooses by the next fold (cyclically) and trains on the rest.
+    """Split that tests on `test_fold`, validates on the next fold (cyclic) and trains on the rest.
 
     Raises:
         ValueError: if `test_fold` is not in 0..k-1, k < 3 or an image has no fold.
@@ -87,7 +87,7 @@ def fold_split(
         )
     missing = [r.image_id for r in radiographs if r.image_id not in folds]
     if missing:
-        raise ValueError(f"{len(missing)} images have no fold, the first is {missing[0]}")
+        raise ValueError(f"{len(missing)} images have no fold, for example {missing[0]}")
     parts = [(folds[r.image_id] - test_fold) % k for r in radiographs]  # 0 test, 1 validation
     return _split(radiographs, [{0: 2, 1: 1}.get(p, 0) for p in parts])
 
@@ -99,22 +99,22 @@ def official_split(
     seed: int,
     diseases: Sequence[str] | None = None,
 ) -> Split:
-    """The data set's own split, a stratified share of the train_val patients for validation.
+    """The data set's own split, with a stratified share of the train_val patients for validation.
 
     Args:
         official: image id -> "train_val" or "test".
         validation_share: share of the train_val images, 0 < share < 1.
-        diseases: to stratify by; all that are labelled when None.
+        diseases: diseases to stratify by; None means all labelled diseases.
 
     Raises:
-        ValueError: for an image in neither list or a bad share.
+        ValueError: for an image in neither list or an invalid share.
     """
     if not 0 < validation_share < 1:
-        raise ValueError(f"validation share {validation_share}, expected more than 0, less than 1")
+        raise ValueError(f"validation share {validation_share}, expected a number between 0 and 1")
     unlisted = [r.image_id for r in radiographs if r.image_id not in official]
     if unlisted:
         raise ValueError(
-            f"{len(unlisted)} images are in neither official list, the first is {unlisted[0]}; "
+            f"{len(unlisted)} images are in neither official list, for example {unlisted[0]}; "
             "put train_val_list.txt and test_list.txt next to the label file, or split by folds"
         )
     rest = [r for r in radiographs if official[r.image_id] == "train_val"]
@@ -136,9 +136,9 @@ def stratified_split(
     """Shares of the patients for training, validation and test, stratified by their labels.
 
     Args:
-        shares: of train, validation and test; they sum to 1.
+        shares: shares of train, validation and test; they sum to 1.
         by: a key of `STRATIFIERS`: label_sets gives each part its share of every combination of
-            labels, iterative of every label, which is what many labels need.
+            labels, iterative of every single label, which suits many labels.
     """
     patients = images_of_patients(radiographs)
     part = STRATIFIERS[by](patients, diseases, integer_shares(shares), seed)
@@ -153,10 +153,10 @@ def sampled_split(
     shares: tuple[float, float, float] = (0.8, 0.1, 0.1),
     seed: int = 0,
 ) -> Split:
-    """The sampling of the Deep MedIA report: capped images per disease, then shares by patient.
+    """Sample as in the Deep MedIA report: capped images per disease, then shares by patient.
 
     No disease gets more than `per_disease` images, though an image counts for each of its diseases;
-    rare diseases choose first. Of images labelled `No Finding`, `without_finding` are taken.
+    rare diseases choose first. `without_finding` images labelled `No Finding` are added.
     """
     chosen = _sample(radiographs, diseases, per_disease, without_finding, seed)
     part = by_labels(images_of_patients(chosen), diseases, integer_shares(shares), seed)

@@ -1,16 +1,15 @@
-"""Stratification by patient: assign patients to parts so that all parts have similar labels.
+"""Stratify by patient: assign patients to parts so that all parts have similar labels.
 
     iterative    Sechidis, Tsoumakas and Vlahavas, "On the stratification of multi-label data" (ECML
-                 PKDD 2011), with patients for examples: the rarest disease first, each of its
-                 patients to the part that still wants most of it
+                 PKDD 2011), with patients as examples: the rarest disease first; each of its
+                 patients goes to the part that still needs most of it
     label_sets   each part gets its share of every combination of labels, as in the thesis of
-                 Chasanidis (2020). Combinations with too few patients for every part (there are the
-                 more of them, the more labels) are stratified together, iteratively
+                 Chasanidis (2020). Combinations with too few patients for every part (more labels
+                 give more of them) are stratified together, iteratively
 
-A patient has a label if any of the patient's images has it. All comparisons are between integers
-and
-ties are broken by raw PCG64 bits, a stream that numpy guarantees: one seed, one split on any
-machine.
+A patient has a label if any of the patient's images has it. All comparisons are between integers,
+and raw PCG64 bits, a stream that numpy guarantees, break the ties. So one seed gives the same split
+on every machine.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ _SHARE_UNITS = 10_000
 
 
 def images_of_patients(radiographs: Sequence[Radiograph]) -> dict[str, list[Radiograph]]:
-    """Patient -> radiographs, patients sorted so that the input's order does not matter."""
+    """Group radiographs by patient; patients are sorted, so the input's order does not matter."""
     patients: dict[str, list[Radiograph]] = {}
     for radiograph in radiographs:
         patients.setdefault(radiograph.patient_id, []).append(radiograph)
@@ -36,20 +35,20 @@ def images_of_patients(radiographs: Sequence[Radiograph]) -> dict[str, list[Radi
 
 
 def integer_shares(shares: Sequence[float]) -> tuple[int, ...]:
-    """Shares that sum to 1 in ten-thousandths."""
+    """Convert shares that sum to 1 into ten-thousandths."""
     if abs(sum(shares) - 1) > 1e-6 or min(shares) <= 0:
         raise ValueError(f"shares {tuple(shares)}: expected positive numbers that sum to 1")
     return tuple(round(share * _SHARE_UNITS) for share in shares)
 
 
 def shuffled(count: int, seed: int) -> IntArray:
-    """A permutation that depends on `count` and `seed` only, whatever the version of numpy."""
+    """A permutation that depends only on `count` and `seed`, in any version of numpy."""
     raw = np.atleast_1d(np.random.PCG64(seed).random_raw(count))
     return np.argsort(raw, kind="stable").astype(np.int64)
 
 
 def _patient_counts(patient: Sequence[Radiograph], diseases: Sequence[str]) -> list[int]:
-    """Per disease 1 if any image of the patient is labelled with it; then boxes per disease."""
+    """Per disease 1 if any image of the patient is positive; then boxes per disease."""
     labelled = [int(any(r.labels.get(d) == 1 for r in patient)) for d in diseases]
     boxes = [sum(box.disease == d for r in patient for box in r.boxes) for d in diseases]
     return labelled + boxes
@@ -61,11 +60,11 @@ def by_labels(
     weights: Sequence[int],
     seed: int,
 ) -> dict[str, int]:
-    """Part of each patient; part j should get weights[j] / sum(weights) of every disease.
+    """Assign a part to each patient; part j should get weights[j] / sum(weights) of every disease.
 
-    Steps: of the diseases (or disease's boxes) with patients left take the rarest; go through its
-    patients, most boxes first; each goes to the part that lacks most of it, then to the part that
-    lacks most images. Patients with none of the diseases come last, by their number of images.
+    Steps: take the rarest disease (or disease's boxes) with patients left. Go through its patients,
+    most boxes first. Each goes to the part that needs most of that disease, then to the part that
+    needs most images. Patients without any disease come last, by their number of images.
     """
     names = list(patients)
     counts = np.array(
@@ -74,7 +73,7 @@ def by_labels(
     images = np.array([len(patients[name]) for name in names], dtype=np.int64)
     rank = np.empty(len(names), dtype=np.int64)
     rank[shuffled(len(names), seed)] = np.arange(len(names))
-    # The last column is the number of images: decides alone when no disease is left.
+    # The last column, the number of images, decides alone when no disease is left.
     targets = np.concatenate([counts, images[:, None]], axis=1)
     need = np.asarray(weights, dtype=np.int64)[:, None] * targets.sum(axis=0)[None, :]
     order_of_parts = shuffled(len(weights), seed)
@@ -95,10 +94,10 @@ def by_labels(
 def by_label_sets(
     patients: Patients, diseases: Sequence[str], weights: Sequence[int], seed: int
 ) -> dict[str, int]:
-    """Part of each patient; part j should get its weight's share of every combination of labels.
+    """Assign a part to each patient; each part should get its share of every label combination.
 
-    Of the patients of a combination, shuffled, each goes to the part that lacks most of it, then to
-    the part that lacks most images; the rarest combination is first.
+    The patients of a combination are shuffled. Each goes to the part that needs most of it, then to
+    the part that needs most images. The rarest combination comes first.
     """
     combinations = _combinations(patients, diseases)
     enough = sum(weights) / min(weights)
@@ -121,7 +120,7 @@ def by_label_sets(
 
 
 def _combinations(patients: Patients, diseases: Sequence[str]) -> dict[tuple[str, ...], list[str]]:
-    """Combination of labels -> its patients, in their order."""
+    """Combination of labels -> its patients, in order."""
     images_of: dict[tuple[str, ...], list[str]] = {}
     for name, images in patients.items():
         positive = {d for r in images for d, value in r.labels.items() if value == 1}

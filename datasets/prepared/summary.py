@@ -14,7 +14,7 @@ _NAMED = 10
 
 
 def counts(radiographs: Sequence[Radiograph]) -> dict[str, int]:
-    """How many images, patients, boxes and positive labels there are."""
+    """Count images, patients, boxes and positive labels."""
     boxed = [r for r in radiographs if r.boxes]
     return {
         "images": len(radiographs),
@@ -30,7 +30,7 @@ def counts(radiographs: Sequence[Radiograph]) -> dict[str, int]:
 def unboxed_positives(
     radiographs: Sequence[Radiograph], diseases: Sequence[str]
 ) -> UnboxedPositives:
-    """(image id, disease) of positive labels without a box, on images that have some box."""
+    """(image id, disease) of positive labels without a box, on images that have other boxes."""
     return [
         (r.image_id, disease)
         for r in radiographs
@@ -50,11 +50,11 @@ def summary_text(
     warnings: ReaderWarnings,
     images_checked: bool,
 ) -> str:
-    """The whole table as text.
+    """Write the whole table as text.
 
     Args:
-        radiographs: all of the data set; `path` is None where there is no file.
-        unreadable: image id -> reason, of those with a path that cannot be used.
+        radiographs: the whole data set; `path` is None for images without a file.
+        unreadable: image id -> reason, for images with an unusable file.
     """
     present = [r for r in radiographs if r.path is not None and r.image_id not in unreadable]
     boxed_diseases = boxed_diseases if any(r.boxes for r in radiographs) else ()
@@ -84,7 +84,7 @@ def _overview(
 
 
 def _by_body_part(present: Sequence[Radiograph]) -> list[str]:
-    """Images, studies and patients of each part on disk, where parts are known."""
+    """Images, examinations and patients on disk by body part, if parts are known."""
     parts = sorted({r.body_part for r in present} - {""})
     if not parts:
         return []
@@ -145,12 +145,12 @@ def _unboxed(unboxed: Sequence[UnboxedPositives]) -> list[str]:
     return [
         f"* {labels[0]:,} positive labels on {image_counts[0]:,} boxed images have no box "
         f"({labels[1]:,} on {image_counts[1]:,} on disk):",
-        "  a prediction there is ignored, it is neither right nor wrong.",
+        "  predictions there are ignored: they are neither right nor wrong.",
     ]
 
 
 def _undecided(present: Sequence[Radiograph], diseases: Sequence[str]) -> list[str]:
-    """All kinds of labels of the images on disk, where some are neither present nor absent."""
+    """All kinds of labels of the images on disk, if some are neither present nor absent."""
     counts = count_labels(present, diseases)
     if not any(of.uncertain or of.blank for of in counts.values()):
         return []

@@ -1,9 +1,8 @@
-"""Lists of the images that a model was trained on, or that it is scored on.
+"""Read and write lists of the images that a model was trained on, or is scored on.
 
-A training writes `training_images.csv` (image_id, patient_id, part) beside its bundle. Images of
-two
-lists are compared by name: `images/00000001_000.jpg` is a copy of `00000001_000.png`. The lists
-that NIH, MURA and CheXpert publish are read as they are; there the patient is part of the name.
+A training writes `training_images.csv` (image_id, patient_id, part) next to its bundle. Images of
+two lists are compared by name: `images/00000001_000.jpg` is a copy of `00000001_000.png`. The lists
+published by NIH, MURA and CheXpert are read unchanged; there the patient is part of the name.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ from cxrloc.datasets.readers.layouts import published_name
 
 TRAINING_IMAGES = "training_images.csv"
 LISTING_HINT = (
-    "type the training's command again: finished parts are skipped, and each gets its "
+    "run the training's command again: finished parts are skipped, and each gets its "
     f"{TRAINING_IMAGES}"
 )
 _COLUMNS = ("image_id", "patient_id", "part")
@@ -39,10 +38,10 @@ class ImageList:
     """Names of images as written, each with its patient.
 
     Attributes:
-        patient_of: image name -> patient; empty where nobody says.
-        parts: of a training, `train`, `validation` and so on -> their images; an image may be in
+        patient_of: image name -> patient; empty if unknown.
+        parts: for a training: `train`, `validation` and so on -> their images; an image may be in
             two. Empty for other lists.
-        unlisted: weights that the training began from and whose own training images nobody listed.
+        unlisted: initial weights of the training whose own training images are not listed.
     """
 
     patient_of: Mapping[str, str] = field(repr=False)
@@ -54,43 +53,43 @@ class ImageList:
 
     @property
     def patients_unknown(self) -> bool:
-        """Whether the patient of some image is not known."""
+        """Whether any image has an unknown patient."""
         return not all(self.patient_of.values())
 
 
 def image_list(rows: Iterable[tuple[str, str, str]], where: str = "image list") -> ImageList:
-    """A list from rows of image, patient and part (both may be empty); an image may come again.
+    """Build a list from rows of image, patient and part (both may be empty); images may repeat.
 
-    Where no row has a patient, the names are asked (`patients_by_name`).
+    If no row has a patient, patients are taken from the names (`patients_by_name`).
 
     Raises:
-        ValueError: for a row without an image, an image of two patients, or no row at all.
+        ValueError: for a row without an image, an image with two patients, or no row at all.
     """
     patient_of: dict[str, str] = {}
     parts: dict[str, dict[str, None]] = {}
     for image, patient, part in rows:
         if not image:
-            raise ValueError(f"{where}: a row names no image")
+            raise ValueError(f"{where}: a row lacks an image name")
         if patient_of.setdefault(image, patient) != patient:
             raise ValueError(
-                f"{where}: image {image} is of patient {patient_of[image]!r} and of {patient!r}; "
+                f"{where}: image {image} has patients {patient_of[image]!r} and {patient!r}; "
                 "correct one of the rows"
             )
         if part:
             parts.setdefault(part, {})[image] = None
     if not patient_of:
-        raise ValueError(f"{where} lists no image")
+        raise ValueError(f"{where} lists no images")
     if not any(patient_of.values()):
         patient_of = patients_by_name(tuple(patient_of))
     return ImageList(patient_of, {part: tuple(images) for part, images in parts.items()})
 
 
 def patients_by_name(images: Sequence[str]) -> dict[str, str]:
-    """Image -> patient, read from the name; empty where the name does not say.
+    """Return image -> patient, read from the name; empty if the name does not contain it.
 
-    Names in MURA's and CheXpert's layouts have a folder `patient00011`. NIH's begin with the
-    patient's number (8 digits _ 3 digits), which counts only if all other names of the list are
-    NIH's, since such digits may mean anything elsewhere.
+    Names in MURA's and CheXpert's layouts have a folder `patient00011`. NIH's start with the
+    patient's number (8 digits _ 3 digits). That counts only if all other names in the list follow
+    NIH, since such digits may mean anything elsewhere.
     """
     published = {image: published_name(image) for image in images}
     others = [image for image, parsed in published.items() if parsed is None]
@@ -102,15 +101,15 @@ def patients_by_name(images: Sequence[str]) -> dict[str, str]:
 
 
 def image_stem(name: str) -> str:
-    """`00000001_000` of `images/00000001_000.png`; dots that begin no image ending stay."""
+    """`00000001_000` for `images/00000001_000.png`; other dots stay in the name."""
     return _without_ending(name.rpartition("/")[2])
 
 
 def common_key(*lists: Collection[str]) -> Callable[[str], str]:
-    """How names of these lists are compared, copies being kept elsewhere and re-encoded.
+    """Return the key to compare these lists' names by; copies may be moved or re-encoded.
 
     Names in MURA's and CheXpert's layouts are compared from the body part or patient on, because
-    published lists begin with the release and ours do not; all others as `_key_of_others` says.
+    published lists start with the release and ours do not. `_key_of_others` handles other names.
     """
     others = _key_of_others([[n for n in names if not published_name(n)] for names in lists])
 
@@ -122,9 +121,10 @@ def common_key(*lists: Collection[str]) -> Callable[[str], str]:
 
 
 def _key_of_others(lists: Sequence[Collection[str]]) -> Callable[[str], str]:
-    """By stem. Where a list has one stem in several folders (`p1/view1.jpg`), the folders belong to
-    the name and are compared too: as many of the last ones as every name has. All of them, where
-    these would not tell apart the images of a list.
+    """Compare by stem, if stems are unique in every list.
+
+    If a list has the same stem in several folders (`p1/view1.jpg`), the folders belong to the name:
+    compare as many trailing folders as every name has, or all if those are still ambiguous.
     """
     if all(_tells_apart(image_stem, names) for names in lists):
         return image_stem
@@ -151,16 +151,16 @@ def write_training_images(
     parts: Mapping[str, Iterable[Radiograph]],
     inherited: Mapping[str, Path] | None = None,
 ) -> Path:
-    """Write `training_images.csv` next to a bundle: every image that influenced its weights.
+    """Write `training_images.csv` next to a bundle: every image that influenced the weights.
 
     Args:
         bundle: the trained model.
         parts: `train` and `validation` images.
-        inherited: part -> bundle that the training began from; the images of its own list are added
-            under that part. Without such a list beside it, the file says that they are missing.
+        inherited: part -> bundle that provided initial weights. The images in that bundle's own
+            list are added to the part; if it has no list, the file says so.
 
     Raises:
-        ValueError: for an inherited list that cannot be read.
+        ValueError: for an unreadable inherited list.
     """
     rows = [(r.image_id, r.patient_id, part) for part, images in parts.items() for r in images]
     handle = io.StringIO()
@@ -179,29 +179,29 @@ def write_training_images(
 
 
 def read_training_images(path: Path) -> ImageList:
-    """Read a file that `write_training_images` wrote.
+    """Read a file written by `write_training_images`.
 
     Raises:
-        FileNotFoundError, ValueError: when there is no such file, or it is another.
+        FileNotFoundError, ValueError: if the file is missing or of another kind.
     """
     if not path.is_file():
-        raise FileNotFoundError(f"no {path}: what was trained on is not known; {LISTING_HINT}")
+        raise FileNotFoundError(f"no {path}: the training images are unknown; {LISTING_HINT}")
     images = read_csv(path)
     if not images.parts:
-        raise ValueError(f"{path}: no image with a part; expected columns {', '.join(_COLUMNS)}")
+        raise ValueError(f"{path}: no image has a part; expected columns {', '.join(_COLUMNS)}")
     return images
 
 
 def read_csv(path: Path) -> ImageList:
-    """Images in a CSV file with a column `image_id`, `Image Index` or `Path`, one row or several.
+    """Read the images in a CSV file with a column `image_id`, `Image Index` or `Path`.
 
-    The patient is taken from `patient_id` or `Patient ID`, the part from `part`, where there are
-    such columns. So label files, box lists, gate tables and training lists all do, and MURA's lists
-    without a header, whose first column is a path. Of its list of studies the studies stand for
-    images: it shares patients with lists of images, and no image.
+    The patient comes from `patient_id` or `Patient ID` and the part from `part`, if those columns
+    exist; an image may have several rows. That covers label files, box lists, gate tables, training
+    lists, and MURA's lists without a header, whose first column is a path. In MURA's list of
+    studies the studies stand in for images: it can share patients with image lists, but no images.
 
     Raises:
-        ValueError: without a column of images.
+        ValueError: if no column contains images.
     """
     lines = _text(path).splitlines()
     unlisted = tuple(line[len(_UNLISTED) :] for line in lines if line.startswith(_UNLISTED))
@@ -221,28 +221,28 @@ def read_csv(path: Path) -> ImageList:
 
 
 def _table(lines: Sequence[str]) -> csv.DictReader[str]:
-    """The rows under the header; a first row that begins with a published path is none."""
+    """The rows below the header; a first row that starts with a published path is no header."""
     first = next(filter(None, csv.reader(lines)), [""])
     return csv.DictReader(lines, _COLUMNS[:1] if published_name(first[0].strip()) else None)
 
 
 def read_text_list(path: Path) -> ImageList:
-    """Images of a text file with one image name a line, such as NIH's official lists."""
+    """Read a text file with one image name per line, such as NIH's official lists."""
     return image_list(((name, "", "") for name in _text(path).split()), str(path))
 
 
 def read_ground_truth(path: Path) -> ImageList:
-    """All images of a COCO ground truth; those without `patient_id` are of unknown patients."""
+    """All images of a COCO ground truth; without `patient_id` the patient is unknown."""
     coco = load_coco(path)
     rows = ((str(i["file_name"]), _patient(i), "") for i in coco["images"])
     return image_list(rows, str(path))
 
 
 def read_boxed_images(path: Path) -> tuple[str, ...]:
-    """Images with at least one box: of a COCO ground truth (.json) or a box list (.csv).
+    """Images with at least one box in a COCO ground truth (.json) or a box list (.csv).
 
     Raises:
-        FileNotFoundError, ValueError: for a file that is not there or neither of the two.
+        FileNotFoundError, ValueError: for a missing file or one of another kind.
     """
     if path.suffix.lower() == ".csv":
         return tuple(read_csv(path).patient_of)

@@ -1,11 +1,10 @@
-"""Leakage: images, or other images of their patients, that a model was trained on and is scored on.
+"""Audit leakage: evaluated images, or their patients' other images, that a model was trained on.
 
     audit(read_image_list(Path("train_val_list.txt")), read_image_list(Path("test_list.txt")))
 
-Images that chose the weights or the thresholds (`validation`) count as seen. An image is known by
-its
-name alone: a copy under another name is beyond an audit, and so are data sets that number alike,
-but for MURA and CheXpert, which their paths tell apart.
+Images that chose the weights or the thresholds (`validation`) count as seen. Images are identified
+by name only. So an audit cannot detect a copy under another name, nor tell apart data sets with
+equal numbering, except MURA and CheXpert, whose paths differ.
 """
 
 from __future__ import annotations
@@ -36,17 +35,17 @@ from cxrloc.datasets.readers.layouts import DATASETS, published_name
 
 @dataclass(frozen=True)
 class LeakageAudit:
-    """What a training and an evaluation share.
+    """Images and patients shared by a training and an evaluation.
 
     Attributes:
         training_images, evaluated_images: lengths of the two lists.
-        shared_images: evaluated images that were trained on, by their names in the evaluation.
-        shared_patients: patients of evaluated images with an image in the training.
-        boxed_in_training: boxed images that were trained on.
-        patients_unknown: whether the patient of some image is not known; then only images were
-            compared for it.
-        by_part: part of the training -> its number of images, and of each kind of leak.
-        unlisted: weights that the training began from and whose images are not known.
+        shared_images: evaluated images used in training, by their names in the evaluation.
+        shared_patients: patients of evaluated images who also have an image in the training.
+        boxed_in_training: boxed images used in training.
+        patients_unknown: whether any image has an unknown patient; such images were compared by
+            name only.
+        by_part: part of the training -> its number of images and of each kind of leak.
+        unlisted: initial weights of the training whose images are unknown.
     """
 
     training_images: int
@@ -70,10 +69,10 @@ class LeakageAudit:
 def audit(
     training: ImageList, evaluated: ImageList, boxed_images: Collection[str] = ()
 ) -> LeakageAudit:
-    """Compare the training images of a model with the images it is scored on.
+    """Compare a model's training images with the images that it is scored on.
 
     Args:
-        boxed_images: images whose boxes are scored; none of them may be in the training.
+        boxed_images: images whose boxes are scored; none may be in the training.
     """
     key = common_key(training.patient_of, evaluated.patient_of, boxed_images)
     boxed = {key(image): image for image in boxed_images}
@@ -111,12 +110,12 @@ def audit(
 def audit_model(
     provenance: Provenance, model: str, evaluated: ImageList, boxed_images: Collection[str] = ()
 ) -> LeakageAudit:
-    """Audit one model of a results file on those evaluated images that this model looked at.
+    """Audit one model of a results file on the evaluated images that this model predicted.
 
-    In a cross-validation a patient may be in the training of fold 3 if another fold predicted him.
+    In a cross-validation, fold 3 may train on a patient whose images another fold predicts.
 
     Raises:
-        FileNotFoundError, ValueError: when it is not known what the model was trained on.
+        FileNotFoundError, ValueError: if the model's training images are unknown.
     """
     looked_at = provenance.images_by_model[model]
     key = common_key(looked_at, evaluated.patient_of, boxed_images)
@@ -127,22 +126,22 @@ def audit_model(
 
 
 def provenance_of(path: Path) -> Provenance | None:
-    """The sidecar, if `path` is a sidecar or a results file that has one."""
+    """The sidecar, if `path` is one or is a results file that has one."""
     if path.name.endswith(SIDECAR_ENDING):
         return read_sidecar(path)
     return read_provenance(path) if path.suffix.lower() in (".json", ".csv") else None
 
 
 def read_image_list(path: Path) -> ImageList:
-    """The images of whatever lists images.
+    """Read the images from any file that lists images.
 
-    A .txt with one name a line; a .csv with a column of images (label file, gate table) or of paths
-    (CheXpert's label files, MURA's lists without a header); a COCO ground truth; a results file
-    with its sidecar, or the sidecar (the images that were looked at); a .safetensors bundle, or its
-    folder (the images that it was trained on).
+    A .txt with one name per line; a .csv with a column of images (label file, gate table) or of
+    paths (CheXpert's label files, MURA's lists without a header); a COCO ground truth; a results
+    file with its sidecar, or the sidecar itself (the images predicted); a .safetensors bundle or
+    its folder (the images it was trained on).
 
     Raises:
-        FileNotFoundError, ValueError: for a file that is not there or is none of these.
+        FileNotFoundError, ValueError: for a missing file or one of another kind.
     """
     provenance = provenance_of(path)
     if path.is_dir():
@@ -169,7 +168,7 @@ def _of_folder(folder: Path) -> ImageList:
     folds = sorted(path.name for path in folder.glob("fold*") if path.is_dir())
     if folds and not (folder / TRAINING_IMAGES).is_file():
         raise ValueError(
-            f"{folder} is a run of {len(folds)} models, each with training images of its own; give "
+            f"{folder} is a run of {len(folds)} models, each with its own training images; give "
             f"one of {', '.join(folds)}"
         )
     return read_training_images(folder / TRAINING_IMAGES)
@@ -184,7 +183,7 @@ _READERS: dict[str, Callable[[Path], ImageList]] = {
 
 
 def _person(image: str, patient: str) -> tuple[str, str]:
-    """Data set (empty if the image's name does not give it) and patient in it.
+    """Data set (empty if the image's name does not contain it) and patient within it.
 
     Patients are numbered 00000013 in NIH's names and 13 in its tables.
     """
@@ -194,5 +193,5 @@ def _person(image: str, patient: str) -> tuple[str, str]:
 
 
 def _same_people(dataset: str, patient: str) -> set[tuple[str, str]]:
-    """All possible identities: an image whose name gives no data set may be of any."""
+    """All possible identities: an image whose name has no data set may belong to any."""
     return {("", patient)} | {(dataset or name, patient) for name in DATASETS}

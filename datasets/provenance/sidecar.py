@@ -1,9 +1,9 @@
-"""Where predictions come from: the sidecar of a results file.
+"""Record where predictions come from, in the sidecar of a results file.
 
-`NAME.json` (or `gate.csv`) comes with `NAME.manifest.json`. Its key `images` lists, for each
-model, the images that it looked at, also those on which it found nothing; `models` says which
-bundle that was and which images it was trained on; `masks` names a results file with masks. Paths
-are relative to the sidecar's folder, so that a run can be moved as a whole.
+`NAME.json` (or `gate.csv`) comes with `NAME.manifest.json`. Its key `images` lists, for each model,
+the images that it predicted, including those without any finding. `models` names each model's
+bundle and training images, and `masks` a results file with masks. Paths are relative to the
+sidecar's folder, so a run can be moved as a whole.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ SIDECAR_ENDING = ".manifest.json"
 
 @dataclass(frozen=True)
 class LookedAt:
-    """The images that one model looked at.
+    """The images predicted by one model.
 
     Attributes:
-        images: image ids, also of images without any box.
-        bundle: the model; None for a control, which was not trained.
-        fold: its test fold; None where there are no folds.
+        images: image ids, including images without any box.
+        bundle: the model; None for a control, which is not trained.
+        fold: the model's test fold; None without folds.
     """
 
     images: tuple[str, ...] = field(repr=False)
@@ -48,14 +48,14 @@ class LookedAt:
 
 @dataclass(frozen=True)
 class Provenance:
-    """What a sidecar says.
+    """Content of a sidecar.
 
     Attributes:
         path: the sidecar.
-        images_by_model: model -> image ids that it looked at.
+        images_by_model: model -> ids of the images it predicted.
         models: model -> its record; empty for a control.
         masks: results file with masks, or None.
-        problem: why the sidecar does not say which images were looked at; empty if it does.
+        problem: why the sidecar cannot tell which images were predicted; empty if it can.
     """
 
     path: Path
@@ -66,14 +66,14 @@ class Provenance:
 
     @property
     def images(self) -> frozenset[str]:
-        """All images that were looked at."""
+        """All predicted images."""
         return frozenset(image for images in self.images_by_model.values() for image in images)
 
     def training(self, model: str) -> ImageList:
-        """The images that a model was trained on.
+        """The training images of a model.
 
         Raises:
-            FileNotFoundError, ValueError: saying why they are not known.
+            FileNotFoundError, ValueError: stating why they are unknown.
         """
         record = self.models[model]
         listed = record.get("training_images")
@@ -86,7 +86,7 @@ class Provenance:
         images = read_training_images(path)
         if file_sha256(path) != record.get("training_images_sha256"):
             raise ValueError(
-                f"{path} is not the list that the images were predicted with (its hash differs); "
+                f"{path} is not the list used when the images were predicted (its hash differs); "
                 "predict again"
             )
         return images
@@ -103,10 +103,10 @@ def write_provenance(
     facts: Mapping[str, Any] | None = None,
     masks: Path | None = None,
 ) -> None:
-    """Write the sidecar of a results file that is there; several entries of a model are joined.
+    """Write the sidecar of an existing results file; several entries of one model are joined.
 
     Args:
-        facts: further keys, put first.
+        facts: additional keys, written first.
         masks: results file with masks of the same images.
     """
     folder = results.parent
@@ -126,21 +126,21 @@ def write_provenance(
 
 
 def read_provenance(results: Path) -> Provenance | None:
-    """The sidecar of a results file; None where there is none.
+    """Read the sidecar of a results file; None if there is none.
 
     Raises:
-        ValueError: for a sidecar that is no JSON object, or whose parts do not fit together.
+        ValueError: for a sidecar that is not a JSON object or contradicts itself.
     """
     path = sidecar_path(results)
     return read_sidecar(path) if path.is_file() else None
 
 
 def read_sidecar(path: Path) -> Provenance:
-    """As `read_provenance`, from the sidecar's own path.
+    """Like `read_provenance`, given the path of the sidecar.
 
     Raises:
-        FileNotFoundError: when it is not there.
-        ValueError: as `read_provenance`.
+        FileNotFoundError: if it is missing.
+        ValueError: see `read_provenance`.
     """
     if not path.is_file():
         raise FileNotFoundError(f"no sidecar {path}; tools/localize.py and the trainings write one")
@@ -157,17 +157,17 @@ def read_sidecar(path: Path) -> Provenance:
     models = record["models"]
     unnamed = [model for model in images if models and model not in models]
     if unnamed:
-        raise ValueError(f"{path}: images of {unnamed[0]}, but models are {', '.join(models)}")
+        raise ValueError(f"{path}: images of {unnamed[0]}, but the models are {', '.join(models)}")
     masks = record.get("masks")
     return Provenance(path, images, models, None if masks is None else path.parent / masks)
 
 
 def _problem(record: Mapping[str, Any], path: Path) -> str:
-    """Why the record cannot be believed; empty if it can."""
+    """Why the record is not usable; empty if it is."""
     images, models = record.get("images"), record.get("models")
     listed = isinstance(images, dict) and all(isinstance(names, list) for names in images.values())
     if not listed or not isinstance(models, dict):
-        return f"{path.name} does not list the images that were looked at; predict them again"
+        return f"{path.name} does not list the predicted images; predict again"
     results = path.parent / str(record.get("results", ""))
     if not results.is_file():
         return f"{path.name} belongs to {record.get('results')!r}, which is not next to it"

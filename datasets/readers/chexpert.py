@@ -1,26 +1,26 @@
-"""Reader of CheXpert in its own layout, in full (`CheXpert-v1.0`) or small (`CheXpert-v1.0-small`).
+"""Read CheXpert in its own layout, full (`CheXpert-v1.0`) or small (`CheXpert-v1.0-small`).
 
     root/train.csv, valid.csv                              labels, one row an image (valid optional)
-    root/train/patient00001/study1/view1_frontal.jpg       and so on, as the column Path says
+    root/train/patient00001/study1/view1_frontal.jpg       and so on, as in the column Path
 
 The release of 2021 in batches has train's patients in `CheXpert-v1.0 batch 2 (train 1)` to `batch 4
 (train 3)`: link their patient folders into one folder train/ next to the CSV files and valid/.
 
-Irvin et al., "CheXpert", AAAI 2019. `Path` begins with the release's name, which is cut off: an
-image is called alike in both releases. A label is 1 (mentioned as present), 0 (mentioned as
+Irvin et al., "CheXpert", AAAI 2019. `Path` starts with the release's name, which is removed, so an
+image has the same id in both releases. A label is 1 (mentioned as present), 0 (mentioned as
 absent), -1 (uncertain) or blank (not mentioned). The record keeps all four: an uncertain label is
-NaN and named in `uncertain`, a blank one is NaN alone. What they count as is decided where a
-training starts (`cxrloc.datasets.label_policies`). `official` says `train_val` for train.csv and
-`test` for valid.csv, whose labels are those of three radiologists.
+NaN and listed in `uncertain`, a blank one is only NaN. The training's configuration decides how
+they count (`cxrloc.datasets.label_policies`). `official` is `train_val` for train.csv and `test`
+for valid.csv, which was labelled by three radiologists.
 
-The files say nothing of an image's size. `size_hw` is that of the file at hand, read from its
-header without decoding: with the small release, boxes are in the small images' frame.
+The files do not state image sizes. `size_hw` is read from the header of the file on disk, without
+decoding it: with the small release, boxes are in the frame of the small images.
 
-Error: an unknown label; a path of another form; contradictory rows of one image; a patient both in
+Error: an unknown label; a path in another form; contradictory rows for one image; a patient in both
     train.csv and valid.csv.
-Warning, counted (an error with `strict=True`): equal duplicate rows (one is kept); no valid.csv; a
-    header that cannot be read; a frontal image without AP or PA.
-Note, counted (never an error, since the release itself gives cause): age 0 or sex `Unknown` (taken
+Warning, counted (an error with `strict=True`): equal duplicate rows (one is kept); no valid.csv; an
+    unreadable image header; a frontal image without AP or PA.
+Note, counted (never an error, since the release itself contains them): age 0 or sex `Unknown` (read
     as unknown); a projection of a frontal image other than AP or PA (`LL`, `RL`; kept as written).
 """
 
@@ -54,7 +54,7 @@ _LABELS = {
     "-1": UNCERTAIN,
     "": math.nan,
 }
-# column -> what may stand there, and that in words
+# column -> allowed values, and their description
 _EXPECTED = {
     "Sex": (tuple(_SEX), "Male, Female or Unknown"),
     "Frontal/Lateral": (("Frontal", "Lateral"), "one of the two"),
@@ -69,15 +69,15 @@ def index(
     strict: bool = False,
     frontal_only: bool = False,
 ) -> DatasetIndex:
-    """Index a folder in CheXpert's layout (how faulty files are treated: see the module).
+    """Index a folder in CheXpert's layout; the module's docstring says how faults are treated.
 
     Args:
-        label_file: to read in place of train.csv, with the same columns (such as the labels that
-            CheXbert gave the same reports); a bare name is looked up in `root`.
-        frontal_only: leave the lateral images out.
+        label_file: file to read in place of train.csv, with the same columns (such as CheXbert's
+            labels of the same reports); a bare name is looked up in `root`.
+        frontal_only: skip the lateral images.
 
     Raises:
-        FileNotFoundError: if `root` or the label file is not there.
+        FileNotFoundError: if `root` or the label file is missing.
         ValueError: for faults listed as errors, and for all warnings if `strict`.
     """
     warnings = ReaderWarnings(strict)
@@ -98,7 +98,7 @@ def _label_files(root: Path, asked: Path | None, warnings: ReaderWarnings) -> di
         train = named_file(root, asked)
     if not train.is_file():
         raise FileNotFoundError(
-            f"no label file {train}; expected the folder that holds train.csv, valid.csv and the "
+            f"no label file {train}; expected a folder with train.csv, valid.csv and the "
             "images in train/ and valid/ (CheXpert-v1.0 or CheXpert-v1.0-small)"
         )
     if not valid.is_file():
@@ -108,12 +108,12 @@ def _label_files(root: Path, asked: Path | None, warnings: ReaderWarnings) -> di
 
 
 def _table(files: dict[Path, str], warnings: ReaderWarnings) -> pd.DataFrame:
-    """The rows of all files, with the added columns `image`, `patient`, `study` and `part`."""
+    """The rows of all files, plus the columns `image`, `patient`, `study` and `part`."""
     tables = []
     for path, part in files.items():
         rows = _read(path)
         if rows.empty and part == "train_val":
-            raise ValueError(f"{path} has a header and no rows; was it copied whole?")
+            raise ValueError(f"{path} has a header but no rows; is the copy complete?")
         equal = rows.duplicated()
         warnings.warn("equal duplicate rows dropped", rows["image"][equal].tolist())
         tables.append(rows[~equal].assign(part=part))
@@ -125,7 +125,7 @@ def _table(files: dict[Path, str], warnings: ReaderWarnings) -> pd.DataFrame:
     if both:
         raise ValueError(
             f"{len(both)} patients are in both of {', '.join(map(str, files))}, e.g. {min(both)}; "
-            "no patient may be trained on and scored: keep their rows in one of the files"
+            "a patient may not be both in training and test: keep the rows in one of the files"
         )
     return pd.concat(tables, ignore_index=True)
 
@@ -187,7 +187,7 @@ def _radiographs(
 
 
 def _labels(table: pd.DataFrame) -> list[tuple[dict[str, float], tuple[str, ...]]]:
-    """Labels of each row and which of them are uncertain; equal rows share theirs."""
+    """Labels of each row and the uncertain ones among them; equal rows share one object."""
     values = np.column_stack([_numbers(table, name) for name in CHEXPERT_LABELS])
     shared: dict[bytes, tuple[dict[str, float], tuple[str, ...]]] = {}
     rows = []
@@ -206,7 +206,7 @@ def _numbers(table: pd.DataFrame, name: str) -> FloatArray:
 
 
 def _views(table: pd.DataFrame, warnings: ReaderWarnings) -> list[str]:
-    """AP, PA or what else is written; of a blank field `Lateral` or `Frontal`."""
+    """AP, PA or whatever the row says; for a blank field `Lateral` or `Frontal`."""
     images, frontal = table["image"], table["Frontal/Lateral"] == "Frontal"
     blank = table["AP/PA"] == ""
     warnings.warn("frontal images without AP or PA", images[frontal & blank].tolist())
@@ -217,16 +217,16 @@ def _views(table: pd.DataFrame, warnings: ReaderWarnings) -> list[str]:
 
 
 def _sexes(table: pd.DataFrame, warnings: ReaderWarnings) -> list[str]:
-    """M and F as in the other data sets; empty where unknown."""
+    """M and F as in the other data sets; empty if unknown."""
     warnings.note("sex unknown", table["image"][table["Sex"].isin(["Unknown", ""])].tolist())
     sexes: list[str] = table["Sex"].map(_SEX).tolist()
     return sexes
 
 
 def _ages(table: pd.DataFrame, warnings: ReaderWarnings) -> list[float]:
-    """Years; NaN for 0, which the release writes for an unknown age, and for anything invalid."""
+    """Years; NaN for 0, which the release writes for unknown ages, and for invalid values."""
     ages = pd.to_numeric(table["Age"], errors="coerce")
-    warnings.warn("ages that cannot be read", table["image"][ages.isna()].tolist())
+    warnings.warn("unreadable ages", table["image"][ages.isna()].tolist())
     warnings.note("age 0 taken as unknown", table["image"][ages == 0].tolist())
     years: list[float] = ages.where(ages > 0).tolist()
     return years

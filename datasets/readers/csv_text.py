@@ -1,4 +1,4 @@
-"""What the readers share to read label files: CSV as text, the first faulty row, a file by name."""
+"""Helpers of the readers for label files: CSV as text, the first faulty row, a file by name."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import pandas as pd
 
 
 def read_text_columns(path: Path, **options: Any) -> pd.DataFrame:
-    """A CSV file with every field as text, as it is written; empty fields are empty strings.
+    """Read a CSV file with every field as unchanged text; empty fields are empty strings.
 
     Args:
-        options: further ones of `pandas.read_csv`.
+        options: further options of `pandas.read_csv`.
 
     Raises:
-        ValueError: with the file, when it cannot be read as CSV.
+        ValueError: naming the file, if it cannot be read as CSV.
     """
     try:
         table: pd.DataFrame = pd.read_csv(
@@ -27,10 +27,10 @@ def read_text_columns(path: Path, **options: Any) -> pd.DataFrame:
 
 
 def first_row(flags: pd.Series[bool]) -> int:
-    """Position of the first row that is flagged, from 0."""
+    """Position of the first flagged row, from 0."""
     return int(flags.to_numpy().argmax())
 
 
 def named_file(root: Path, name: Path) -> Path:
-    """The file of this name, or else the one of this name in `root`, whether it is there or not."""
+    """The path itself if it is a file, otherwise the path below `root`, existing or not."""
     return name if name.is_file() else root / name

@@ -1,4 +1,4 @@
-"""Find the files of listed images: by a scan of folders, or where their list says they are."""
+"""Find the files of listed images, by scanning folders or by their listed paths."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from cxrloc.datasets.readers.index import ReaderWarnings
 _PREFERRED = ((".jpg", ".jpeg"), (".png",))
 
 _CHUNK = 500
-_UNKNOWN_SIZE = (1, 1)  # of an image that is not there: nothing is ever boxed on it
+_UNKNOWN_SIZE = (1, 1)  # for a missing image, which never has boxes
 _Size = tuple[int, int]
 
 
 def listed_files(
     root: Path, images: Sequence[str], warnings: ReaderWarnings
 ) -> tuple[list[Path | None], list[_Size]]:
-    """Absolute path of each image, None without a file, and (height, width) from its header.
+    """Absolute path of each image, or None, and (height, width) from its header.
 
     Args:
-        images: paths under `root`; a copy with another image ending does too.
+        images: paths under `root`; a copy with another image suffix counts too.
     """
     names = [os.path.join(os.path.abspath(root), image) for image in images]
     chunks = [names[i : i + _CHUNK] for i in range(0, len(names), _CHUNK)]
@@ -34,7 +34,7 @@ def listed_files(
         bar = progress(pool.map(_look, chunks), "image files", len(chunks), unit="chunk")
         files = [file for chunk in bar for file in chunk]
     bad = [str(path) for path, size in files if path is not None and size is None]
-    warnings.warn("image headers that cannot be read", bad)
+    warnings.warn("unreadable image headers", bad)
     return [path for path, _ in files], [size or _UNKNOWN_SIZE for _, size in files]
 
 
@@ -52,39 +52,39 @@ def _find(path: str) -> Path | None:
 
 def _size(path: Path) -> _Size | None:
     try:
-        with Image.open(path) as image:  # reads the header alone
+        with Image.open(path) as image:  # reads only the header
             return image.height, image.width
     except (OSError, Image.DecompressionBombError):
         return None
 
 
 def find_images(root: Path, ids: Sequence[str], warnings: ReaderWarnings) -> list[Path | None]:
-    """Absolute path of each listed image under `root`, None where there is no file.
+    """Absolute path of each listed image under `root`, or None if there is no file.
 
-    Looked for in `root/images`, `root/images_001/images` (or `root/images_001`) and so on, and
-    `root`. The listed name is preferred, then the same stem with another image ending in upper or
-    lower case, JPEG before PNG before DICOM (people keep re-encoded copies). Hidden files are
-    passed over, and a file that is listed itself never stands for another.
+    Searches `root/images`, `root/images_001/images` (or `root/images_001`) and so on, then `root`.
+    The listed name comes first, then the same stem with another image suffix in upper or lower
+    case: JPEG before PNG before DICOM (people keep re-encoded copies). Hidden files are skipped,
+    and a listed file never stands in for another.
     """
     by_name: dict[str, Path] = {}
     twice: list[str] = []
     for folder in _folders(root):
-        for path in folder.iterdir():  # makes paths several times faster than Path(text) does
+        for path in folder.iterdir():  # several times faster than Path(text)
             if by_name.setdefault(path.name, path) is not path:
                 twice.append(path.name)
     listed = set(ids)
     spare = _by_stem({name: path for name, path in by_name.items() if name not in listed})
     paths = [by_name.get(image) or spare.get(os.path.splitext(image)[0]) for image in ids]
     used = {path.name for path in paths if path is not None} if twice else set()
-    warnings.warn("images in two folders; the first is taken", sorted(used.intersection(twice)))
-    warnings.warn("image files that no label row names left out", _unlisted(by_name, paths, ids))
+    warnings.warn("images in two folders, the first is used", sorted(used.intersection(twice)))
+    warnings.warn("image files without a label row, left out", _unlisted(by_name, paths, ids))
     return paths
 
 
 def _unlisted(
     by_name: Mapping[str, Path], paths: Sequence[Path | None], ids: Sequence[str]
 ) -> list[str]:
-    """Image files that are neither a listed image nor another copy of one."""
+    """Image files that are neither listed nor another copy of a listed image."""
     if len(by_name) <= sum(path is not None for path in paths):
         return []
     stems = {os.path.splitext(image)[0] for image in ids}
@@ -97,7 +97,7 @@ def _unlisted(
 
 
 def _folders(root: Path) -> list[Path]:
-    """Existing folders to look in, absolute, in order of preference."""
+    """Existing folders to search, absolute, in order of preference."""
     numbered = sorted(path for path in root.absolute().glob("images_*") if path.is_dir())
     nested = [folder for path in numbered for folder in (path / "images", path)]
     candidates = [root.absolute() / "images", *nested, root.absolute()]
@@ -105,7 +105,7 @@ def _folders(root: Path) -> list[Path]:
 
 
 def _by_stem(paths: Mapping[str, Path]) -> dict[str, Path]:
-    """Image files by stem; of several the JPEG, then the PNG, then the DICOM file."""
+    """Image files by stem; among several the JPEG, then the PNG, then the DICOM file."""
     stems: dict[str, Path] = {}
     for name in sorted(paths, key=lambda name: (_rank(name), name)):
         if name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith("."):
@@ -114,5 +114,5 @@ def _by_stem(paths: Mapping[str, Path]) -> dict[str, Path]:
 
 
 def _rank(name: str) -> int:
-    """Place among copies: DICOM comes last, being grey by a window that the copies may not have."""
+    """Rank among copies: DICOM is last, as its window may differ from the one in the copies."""
     return next((i for i, ends in enumerate(_PREFERRED) if name.lower().endswith(ends)), 2)

@@ -1,4 +1,4 @@
-"""What the reader of a data set returns, with its warnings counted by kind (errors when strict)."""
+"""Define what a data set's reader returns, with warnings counted by kind (errors if strict)."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ EXAMPLES_KEPT = 5
 
 
 class ReaderWarnings(Mapping[str, int]):
-    """How often each kind of fault was met: a mapping from kind to count, in order of appearance.
+    """Counts of each kind of fault: a mapping from kind to count, in order of appearance.
 
     Args:
-        strict: raise on the first warning instead of counting it. Notes (faults that the data set's
-            publisher ships, such as ages of 411 years) are counted all the same.
+        strict: raise on the first warning instead of counting it. Notes (faults shipped by the
+            publisher, such as ages of 411 years) are still only counted.
     """
 
     def __init__(self, strict: bool = False) -> None:
@@ -25,7 +25,7 @@ class ReaderWarnings(Mapping[str, int]):
         self._counts: dict[str, int] = {}
 
     def warn(self, kind: str, examples: Sequence[str]) -> None:
-        """Count one warning per example; none is fine.
+        """Count one warning per example; an empty list is fine.
 
         Raises:
             ValueError: in strict mode, with the kind, the count and the first examples.
@@ -38,7 +38,7 @@ class ReaderWarnings(Mapping[str, int]):
         self.note(kind, examples)
 
     def note(self, kind: str, examples: Sequence[str], count: int | None = None) -> None:
-        """Count without ever raising; `count` where there are more cases than examples given."""
+        """Count without ever raising; `count` if there are more cases than examples."""
         if not examples:
             return
         self._counts[kind] = self._counts.get(kind, 0) + (len(examples) if count is None else count)
@@ -46,7 +46,7 @@ class ReaderWarnings(Mapping[str, int]):
         shown.extend(examples[: EXAMPLES_KEPT - len(shown)])
 
     def lines(self) -> list[str]:
-        """One line a kind: count, kind, examples."""
+        """One line per kind: count, kind, examples."""
         rows = []
         for kind, count in self._counts.items():
             shown = self.examples[kind]
@@ -66,13 +66,13 @@ class ReaderWarnings(Mapping[str, int]):
 
 @dataclass(frozen=True)
 class DatasetIndex:
-    """All listed images as radiographs, and what the other files say.
+    """All listed images as radiographs, and the facts from the other files.
 
     Attributes:
-        radiographs: one per listed image, in file order; `path` is None where no file was found.
-        official: image id -> "train_val" or "test"; empty where the data set's lists are not there.
+        radiographs: one per listed image, in file order; `path` is None if no file was found.
+        official: image id -> "train_val" or "test"; empty without the data set's lists.
         warnings: kind of fault -> count, with examples.
-        sources: every file that was read, for the manifest's hashes.
+        sources: every file read, for the manifest's hashes.
     """
 
     radiographs: list[Radiograph]

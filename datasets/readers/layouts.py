@@ -1,11 +1,11 @@
-"""Paths and names in MURA's and CheXpert's layouts, as the published lists and ours write them.
+"""Parse paths and names in MURA's and CheXpert's layouts, in published lists and in ours.
 
     MURA-v1.1/train/XR_ELBOW/patient00011/study1_negative/image1.png        an image, or its study
     CheXpert-v1.0-small/train/patient00011/study1/view1_frontal.jpg
 
-The word behind a study's number is missing where labels are not given away. A patient's number is
-unique within its data set, over train and valid and MURA's body parts; the two data sets number
-alike.
+The word after a study's number is missing where labels are withheld. A patient's number is unique
+within its data set, across train and valid and MURA's body parts, but the two data sets use the
+same numbers.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ STUDY = r"study\d+(?:_(positive|negative))?"
 
 @dataclass(frozen=True)
 class MuraStudy:
-    """A study as its folder names it.
+    """An examination as its folder names it.
 
     Attributes:
-        folder: with its images, absolute: no two studies have the same.
+        folder: absolute folder with the images, unique to the examination.
         body_part: one of `BODY_PARTS`.
-        patient: such as patient00011.
-        number: such as study1_negative.
+        patient: for example patient00011.
+        number: for example study1_negative.
     """
 
     folder: Path
@@ -46,15 +46,15 @@ class MuraStudy:
 
     @property
     def name(self) -> str:
-        """Such as XR_ELBOW/patient00011/study1_negative."""
+        """For example XR_ELBOW/patient00011/study1_negative."""
         return f"{self.body_part}/{self.patient}/{self.number}"
 
 
 def study_of(path: Path) -> MuraStudy | None:
-    """The study that an image belongs to by its folders; None outside of MURA's layout.
+    """The examination of an image according to its folders; None outside MURA's layout.
 
     Args:
-        path: XR_PART/patientNNNNN/studyK[_word]/FILE in any folder; no file is looked at.
+        path: XR_PART/patientNNNNN/studyK[_word]/FILE in any folder; no file is read.
     """
     folder = path.absolute().parent
     part, patient, number = ("", "", "", *folder.parts)[-3:]
@@ -72,12 +72,12 @@ _NAME = re.compile(
 
 @dataclass(frozen=True)
 class PublishedName:
-    """What a name in one of the layouts says.
+    """Parts of a name in one of the layouts.
 
     Attributes:
         dataset: one of `DATASETS`.
-        patient: such as patient00011.
-        name: without the release and its train or valid, which not every list writes.
+        patient: for example patient00011.
+        name: without the release and its train or valid, which some lists omit.
     """
 
     dataset: str
@@ -86,7 +86,7 @@ class PublishedName:
 
 
 def published_name(name: str) -> PublishedName | None:
-    """What the name of an image or a study says; None in no layout of the two."""
+    """Parse the name of an image or examination; None if it follows neither layout."""
     match = _NAME.search(name)
     if match is None:
         return None

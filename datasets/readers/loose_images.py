@@ -1,4 +1,4 @@
-"""Find image files among the files and folders that a user gives, and name their results."""
+"""Find image files among a user's files and folders, and name their results."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ from pathlib import Path
 from cxrloc.datasets.images.read import IMAGE_SUFFIXES, is_image_file
 from cxrloc.datasets.readers.layouts import PATIENT, STUDY
 
-# the last folders of a path, with MURA's body part where there is one
+# the last folders of a path, with MURA's body part if present
 _STUDY_FOLDERS = re.compile(rf"(?<![^/])(?:XR_[A-Z]+/)?{PATIENT}/{STUDY}$")
 _STEM_BYTES = 200
-# what tools/predict.py writes
+# written by tools/predict.py
 _OWN_IMAGES = (".boxes.jpg", ".heat.jpg", ".sr.dcm", ".pr.dcm", ".sc.dcm")
 
 
 def images_below(inputs: Sequence[Path], out: Path | None = None) -> tuple[list[Path], list[str]]:
-    """Image files of the inputs, each once, and a message for every input that gives none.
+    """Image files among the inputs, each once, and a message for every input without any.
 
-    Folders are searched with their subfolders, sorted; hidden files are left out, and what
-    `tools/predict.py` wrote: pictures and objects beside the JSON of their image, and all in `out`,
-    where an interrupt may have left them without it.
+    Folders are searched recursively, in sorted order. Hidden files are skipped, and so are outputs
+    of `tools/predict.py`: pictures and objects next to their image's JSON, and everything in `out`,
+    where an interrupted run may have left them without it.
     """
     images: dict[Path, Path] = {}
     failures = []
     for given in inputs:
         below = _images_of(given, out)
         if not below:
-            reason = "no image in this folder" if given.is_dir() else "no such file or folder"
+            reason = "no images in this folder" if given.is_dir() else "no such file or folder"
             failures.append(f"{given}: {reason}; expected {', '.join(IMAGE_SUFFIXES)} or DICOM")
         for path in below:
             images.setdefault(path.resolve(), path)
@@ -63,12 +63,12 @@ def _is_output(path: Path, out: Path | None) -> bool:
 
 
 def unique_names(paths: Sequence[Path]) -> dict[Path, str]:
-    """Path -> stem of its outputs: its own name, or with _2, _3 behind it where that is taken.
+    """Return path -> stem of its outputs: its own name, with _2, _3 appended if that is taken.
 
-    Names that differ in case only count as the same: some file systems do not distinguish them.
+    Names that differ only in case count as equal, since some file systems do not distinguish them.
     """
     taken: set[str] = set()
-    last: dict[str, int] = {}  # number of the last image of a name: 100,000 may be called alike
+    last: dict[str, int] = {}  # last number used per name: 100,000 images may share one
     names = {}
     for path in paths:
         short = name = _shortened(Path(image_name(path).replace("/", "_")).stem)
@@ -83,13 +83,15 @@ def unique_names(paths: Sequence[Path]) -> dict[Path, str]:
 
 
 def _shortened(stem: str) -> str:
-    """At most as many bytes as leave room for the endings: file systems take 255 in a name."""
+    """Shorten a stem to leave room for suffixes: file systems allow 255 bytes in a name."""
     encoded = os.fsencode(stem)
     return stem if len(encoded) <= _STEM_BYTES else encoded[:_STEM_BYTES].decode(errors="ignore")
 
 
 def image_name(path: Path) -> str:
-    """The file's name, behind its study in MURA's and CheXpert's layouts: all files there have
-    such names as image1.png and view1_frontal.jpg."""
+    """The file's name, prefixed by its study in MURA's and CheXpert's layouts.
+
+    All files there have names such as image1.png and view1_frontal.jpg.
+    """
     match = _STUDY_FOLDERS.search(path.absolute().parent.as_posix())
     return path.name if match is None else f"{match[0]}/{path.name}"

@@ -1,27 +1,27 @@
-"""Reader of MURA in its own layout. No pixels are read.
+"""Read MURA in its own layout. No pixels are read.
 
-    root/train_image_paths.csv         one image a line: MURA-v1.1/train/XR_ELBOW/patient00011/...
-    root/train_labeled_studies.csv     one study a line: its folder and 0 (normal) or 1 (abnormal)
-    root/valid_image_paths.csv, valid_labeled_studies.csv            the same of the official test
+    root/train_image_paths.csv         one image per line: MURA-v1.1/train/XR_ELBOW/patient00011/...
+    root/train_labeled_studies.csv     one study per line: its folder and 0 (normal) or 1 (abnormal)
+    root/valid_image_paths.csv, valid_labeled_studies.csv            the same for the official test
     root/train/XR_ELBOW/patient00011/study1_negative/image1.png      and so on
 
 Rajpurkar et al., "MURA", MIDL 2018: 40,561 images, 14,863 studies, 12,173 patients, seven parts of
-the arm. The files have no header. A path begins with the release's name, which is cut off; `root`
-may also be the folder that holds `MURA-v1.1`. The label is the study's: every image of a study is
-`Abnormal` or not, also one that shows nothing. A patient may have several studies, of one part or
-of several; the patient is the unit of every split. `official` says `train_val` for the train files
-and `test` for the valid ones (the release's own test part is not published). The files say nothing
-of an image's size: `size_hw` is read from the image's header. Views and demographics are unknown.
+the arm. A study is one examination. The files have no header. A path starts with the release's
+name, which is removed; `root` may also be the folder that contains `MURA-v1.1`. The label belongs
+to the study: every image of a study is `Abnormal` or not, even one that shows nothing. A patient
+may have several studies, of one or several parts; the patient is the unit of every split.
+`official` is `train_val` for the train files and `test` for the valid ones (the release's own test
+part is not published). The files do not state image sizes: `size_hw` is read from the image's
+header. Views and demographics are unknown.
 
-Error: a path of another form or of an unknown body part; a label that is neither 0 nor 1;
-    contradictory rows of one study; an unknown body part asked for; no train files.
+Error: a path in another form or with an unknown body part; a label other than 0 and 1;
+    contradictory rows for one study; a request for an unknown body part; no train files.
 Warning, counted (an error with `strict=True`): equal duplicate rows (one is kept); a study's folder
-    that says the contrary of its label (the label file counts); images of a study without a label
-    row (their label is unknown); labelled studies without an image (left out); no valid files; a
-    patient in train and in valid (kept; the official split refuses them); an image header that
-    cannot be read.
-Note, counted (never an error): listed names that begin with `._`, which macOS leaves in archives
-    (left out: they are no images).
+    that contradicts its label (the label file counts); images of a study without a label row (their
+    label is unknown); labelled studies without an image (left out); no valid files; a patient in
+    train and in valid (kept; the official split refuses them); an unreadable image header.
+Note, counted (never an error): listed names that start with `._`, left in archives by macOS (left
+    out: they are not images).
 """
 
 from __future__ import annotations
@@ -53,19 +53,19 @@ def index(
     strict: bool = False,
     body_part: str = "",
 ) -> DatasetIndex:
-    """Index a folder in MURA's layout (how faulty files are treated: see the module's docstring).
+    """Index a folder in MURA's layout; the module's docstring says how faults are treated.
 
     Args:
-        label_file: to read in place of train_labeled_studies.csv; a bare name is looked up in
+        label_file: file to read in place of train_labeled_studies.csv; a bare name is looked up in
             `root`.
-        body_part: only this one of `BODY_PARTS`; empty takes all that are listed.
+        body_part: restrict to one of `BODY_PARTS`; empty means all listed parts.
 
     Raises:
-        FileNotFoundError: if `root` or one of the train files is not there.
+        FileNotFoundError: if `root` or one of the train files is missing.
         ValueError: for faults listed as errors, and for all warnings if `strict`.
     """
     if body_part and body_part not in BODY_PARTS:
-        raise ValueError(f"unknown body part {body_part!r}; known are {', '.join(BODY_PARTS)}")
+        raise ValueError(f"unknown body part {body_part!r}; expected {', '.join(BODY_PARTS)}")
     warnings = ReaderWarnings(strict)
     root = _release_folder(root)
     files = _files(root, label_file, warnings)
@@ -94,7 +94,7 @@ def _release_folder(root: Path) -> Path:
 def _files(
     root: Path, label_file: Path | None, warnings: ReaderWarnings
 ) -> dict[str, tuple[Path, Path]]:
-    """Part -> its list of images and its list of labelled studies."""
+    """Part -> its list of images and of labelled studies."""
     files = {
         part: (root / f"{part}_image_paths.csv", root / f"{part}_labeled_studies.csv")
         for part in PARTS
@@ -143,7 +143,7 @@ def _matched(
         row = first_row(unknown)
         raise ValueError(
             f"{path}, row {table.index[row] + 1}: unknown body part {groups[1].iloc[row]!r} in "
-            f"{table['path'].iloc[row]!r}; known are {', '.join(BODY_PARTS)}"
+            f"{table['path'].iloc[row]!r}; expected one of {', '.join(BODY_PARTS)}"
         )
     return groups
 
@@ -162,7 +162,9 @@ def _labels(path: Path, body_part: str, warnings: ReaderWarnings) -> dict[str, f
         )
     contrary = groups[0].duplicated()
     if contrary.any():
-        raise ValueError(f"{path}: study {groups[0][contrary].iloc[0]} has contradictory rows")
+        raise ValueError(
+            f"{path}: study {groups[0][contrary].iloc[0]} has contradictory rows; keep one"
+        )
     of_part = groups[1].isin((body_part,)) if body_part else groups[1].notna()
     studies, suffixes = groups[0][of_part].tolist(), groups[3][of_part].tolist()
     labels = dict(zip(studies, table["label"][of_part].astype(float).tolist(), strict=True))
@@ -171,7 +173,7 @@ def _labels(path: Path, body_part: str, warnings: ReaderWarnings) -> dict[str, f
         for s, word in zip(studies, suffixes, strict=True)
         if _SAID.get(word, labels[s]) != labels[s]
     ]
-    warnings.warn("studies whose folder says the contrary of their label, which counts", unlike)
+    warnings.warn("folders that contradict a study's label, which counts", unlike)
     return labels
 
 
@@ -181,7 +183,7 @@ def _images(
     """The listed images with the columns image, study, body_part, patient and label."""
     table = _read(path, ("path",), warnings)
     hidden = table["path"].str.contains(r"/\._[^/]*$")
-    warnings.note("hidden files of macOS in the list, left out", table["path"][hidden].tolist())
+    warnings.note("hidden macOS files in the list, left out", table["path"][hidden].tolist())
     table = table[~hidden]
     such_as = f"{RELEASE}/train/XR_ELBOW/patient00011/study1_negative/image1.png"
     groups = _matched(table, _IMAGE_PATH, path, such_as)
@@ -197,7 +199,7 @@ def _images(
     if body_part:
         columns = columns[columns["body_part"] == body_part]
     unlabelled = columns["image"][columns["label"].isna()].tolist()
-    warnings.warn("images of a study without a label row; their label is unknown", unlabelled)
+    warnings.warn("images without a label row for their study; label unknown", unlabelled)
     listed = set(columns["study"])
     warnings.warn("labelled studies without an image", [s for s in labels if s not in listed])
     return columns

@@ -1,22 +1,22 @@
-"""Reader of NIH ChestX-ray14 in NIH's own layout. No pixels are read.
+"""Read NIH ChestX-ray14 in NIH's own layout. No pixels are read.
 
-    root/Data_Entry_2017_v2020.csv (or Data_Entry_2017.csv)    labels, one row an image
+    root/Data_Entry_2017_v2020.csv (or Data_Entry_2017.csv)    labels, one row per image
     root/BBox_List_2017.csv                                    boxes, 1024 x 1024 frame (optional)
     root/train_val_list.txt, test_list.txt                     the official split (optional)
     root/images/*.png  or  root/images_001/images/*.png ...    or the images in root itself
 
-Wang et al., "ChestX-ray8", CVPR 2017. Every fault of the files is one of these:
+Wang et al., "ChestX-ray8", CVPR 2017. Faults in the files are of these kinds:
 
-Error: an unknown label or disease; contradictory rows of one image; an image in both lists; a box
+Error: an unknown label or disease; contradictory rows for one image; an image in both lists; a box
     without a positive size, or wholly outside the frame.
 Warning, counted (an error with `strict=True`):
-    equal duplicate rows or boxes (one is kept); different boxes of one image and disease (all are
-    kept); a box partly outside the frame (clipped); a box or list entry of an image without a label
-    row (left out); a box of a disease that the label row does not name (kept, the label stays);
-    both label files there (v2020 is read; `label_file` chooses); no box list; no official lists; an
-    image in no list or in two folders; a patient number unlike the image's name (the column
-    counts); an age that cannot be read.
-Note, counted (never an error, since NIH's own files give cause): an age over 120 years (unknown);
+    equal duplicate rows or boxes (one is kept); different boxes for one image and disease (all are
+    kept); a box partly outside the frame (clipped); a box or list entry for an image without a
+    label row (left out); a box for a disease missing from the label row (kept, the label stays);
+    both label files present (v2020 is read; `label_file` chooses); no box list; no official lists;
+    an image in no list or in two folders; a patient number that differs from the image's name (the
+    column counts); an unreadable age.
+Note, counted (never an error, since NIH's own files contain them): an age over 120 years (unknown);
     a label under another name such as `Infiltrate` (read as the canonical one).
 """
 
@@ -44,16 +44,16 @@ FRAME_HW = (1024, 1024)
 
 
 def index(root: Path, *, label_file: Path | None = None, strict: bool = False) -> DatasetIndex:
-    """Index a folder in NIH's layout (how faulty files are treated: see the module's docstring).
+    """Index a folder in NIH's layout; the module's docstring says how faults are treated.
 
     Args:
-        label_file: to read instead of the one found in `root`; a bare name is looked up in `root`.
+        label_file: file to read instead of the default; a bare name is looked up in `root`.
 
     Returns:
-        One radiograph per label row; of the sources, the label file comes first.
+        One radiograph per label row; the label file is the first source.
 
     Raises:
-        FileNotFoundError: if `root` or the label file is not there.
+        FileNotFoundError: if `root` or the label file is missing.
         ValueError: for faults listed as errors above, and for all warnings if `strict`.
     """
     if not root.is_dir():
@@ -77,7 +77,7 @@ def _index(root: Path, labels_path: Path, warnings: ReaderWarnings) -> DatasetIn
 
 @contextlib.contextmanager
 def _without_collection() -> Iterator[None]:
-    """The collector would walk the growing list of records repeatedly: a quarter more time."""
+    """Pause the collector, which would walk the growing list of records: 25 % more time."""
     enabled = gc.isenabled()
     gc.disable()
     try:
@@ -92,7 +92,7 @@ def _find_label_file(root: Path, asked: Path | None, warnings: ReaderWarnings) -
         path = named_file(root, asked)
         if path.is_file():
             return path
-        raise FileNotFoundError(f"no label file {asked}, nor {root / asked}")
+        raise FileNotFoundError(f"no label file {asked} or {root / asked}")
     files = [root / name for name in LABEL_FILES if (root / name).is_file()]
     if not files:
         raise FileNotFoundError(
@@ -107,7 +107,7 @@ def _find_label_file(root: Path, asked: Path | None, warnings: ReaderWarnings) -
 
 
 def _label_table(path: Path, warnings: ReaderWarnings) -> pd.DataFrame:
-    """The label rows, one an image: duplicates dropped or refused."""
+    """The label rows, one per image: duplicates are dropped or refused."""
     columns = ("imageindex", "findinglabels")
     optional = ("patientid", "patientage", "patientgender", "viewposition")
     table = read_table(path, columns, optional)
@@ -134,15 +134,15 @@ def _labels_of(text: str, where: str) -> dict[str, float]:
     except ValueError as error:
         raise ValueError(f"{where}: {error}") from error
     if NO_FINDING in names and len(set(names)) > 1:
-        raise ValueError(f"{where}: {text!r} says {NO_FINDING} and a finding")
+        raise ValueError(f"{where}: {text!r} contains {NO_FINDING} and a finding")
     return {disease: float(disease in names) for disease in NIH_DISEASES}
 
 
 def _note_aliases(counts: Mapping[Any, int], warnings: ReaderWarnings) -> None:
-    """Note names that are not spelt canonically; counts: label as in the file -> rows."""
+    """Note names that are not canonical; counts: label as in the file -> rows."""
     for text, count in counts.items():
         if (name := canonical_label(text)) != text.strip():
-            warnings.note("labels read by another name", [f"{text} = {name}"], int(count))
+            warnings.note("labels under another name", [f"{text} = {name}"], int(count))
 
 
 def _boxes(
@@ -150,7 +150,7 @@ def _boxes(
 ) -> dict[str, tuple[Box, ...]]:
     """Image -> boxes, checked against the label rows."""
     if not path.is_file():
-        warnings.warn("no box list: nothing to localize", [path.name])
+        warnings.warn("no box list, so nothing to localize", [path.name])
         return {}
     rows = read_boxes(path, FRAME_HW, warnings)
     _note_aliases(rows["findinglabel"].value_counts(sort=False).to_dict(), warnings)
@@ -171,9 +171,9 @@ def _boxes(
             unnamed.append(here)
         others.append(box)
     warnings.warn("boxes of images without a label row left out", unlabelled)
-    warnings.warn("boxes of a disease that the label row does not name", unnamed)
+    warnings.warn("boxes for a disease missing from the label row", unnamed)
     warnings.warn("equal duplicate boxes dropped", equal)
-    warnings.warn("further boxes of one image and disease", several)
+    warnings.warn("additional boxes for the same image and disease", several)
     return {image: tuple(drawn) for image, drawn in boxes.items()}
 
 
@@ -227,17 +227,17 @@ def _radiographs(
 
 
 def _patients(table: pd.DataFrame, ids: list[str], warnings: ReaderWarnings) -> list[str]:
-    """Patient numbers without leading zeros: of the column, else of the name before the `_`."""
+    """Patient numbers without leading zeros: from the column, or from the name before the `_`."""
     numbers = [image.partition("_")[0].lstrip("0") or "0" for image in ids]
     if "patientid" not in table:
         return numbers
     written: list[str] = table["patientid"].tolist()
     blank = [i for i, text in zip(ids, written, strict=True) if not text.strip()]
-    warnings.warn("no patient number; the one in the image's name is taken", blank)
+    warnings.warn("no patient number; read from the image's name", blank)
     given = [
         (text.lstrip("0") or "0") if text.strip() else name
         for text, name in zip(written, numbers, strict=True)
     ]
     unlike = [i for i, a, b in zip(ids, given, numbers, strict=True) if a != b]
-    warnings.warn("patient number unlike the image's name; the column counts", unlike)
+    warnings.warn("patient number differs from the image's name; the column counts", unlike)
     return given

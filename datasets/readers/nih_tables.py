@@ -1,4 +1,4 @@
-"""NIH's CSV files as tables: headers split at commas, ages with units, boxes checked."""
+"""Read NIH's CSV files as tables: headers split at commas, ages with units, checked boxes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from cxrloc.datasets.readers.index import ReaderWarnings
 MAXIMUM_AGE_YEARS = 120
 _AGE = re.compile(r"(\d+)([YMWD]?)", re.IGNORECASE)
 _YEARS_PER_UNIT = {"": 1.0, "Y": 1.0, "M": 1 / 12, "W": 7 / 365.25, "D": 1 / 365.25}
-# NIH's own header reads `Bbox [x,y,w,h]`; tidied copies and newer files name the columns otherwise.
+# NIH's own header says `Bbox [x,y,w,h]`; tidied copies and newer files use other column names.
 _COLUMN_SYNONYMS = {
     "bboxx": "x",
     "bboxy": "y",
@@ -29,16 +29,16 @@ _COLUMN_SYNONYMS = {
 
 
 def read_table(path: Path, required: Sequence[str], optional: Sequence[str] = ()) -> pd.DataFrame:
-    """Columns of a CSV file as stripped text, the header reduced to lower-case letters and digits.
+    """Columns of a CSV file as stripped text, with the header in lower-case letters and digits.
 
-    `Bbox [x,y,w,h],,,` is seven columns to a CSV reader: `x` (by synonym), `y`, `w`, `h` and three
-    without a name.
+    A CSV reader sees `Bbox [x,y,w,h],,,` as seven columns: `x` (by synonym), `y`, `w`, `h` and
+    three without a name.
 
     Raises:
-        ValueError: with the file and the missing part.
+        ValueError: naming the file and the missing column.
     """
     with warnings.catch_warnings():
-        # Rows of NIH's first label file end with a comma more than some copies' headers.
+        # Rows of NIH's first label file end with one comma more than some copies' headers.
         warnings.simplefilter("ignore", pd.errors.ParserWarning)
         table = read_text_columns(path, index_col=False)
     header = list(table.columns)
@@ -60,8 +60,8 @@ def read_boxes(path: Path, frame_hw: tuple[int, int], counted: ReaderWarnings) -
     """Rows of the box list: `imageindex`, `findinglabel` as written, `box` clipped to the frame.
 
     Raises:
-        ValueError: naming the row, for an unknown disease, a coordinate that is no number, a width
-            or height that is not positive, or a box wholly outside the frame.
+        ValueError: naming the row, for an unknown disease, a coordinate that is not a number, a
+            width or height that is not positive, or a box wholly outside the frame.
     """
     rows = read_table(path, ["imageindex", "findinglabel", "x", "y", "w", "h"])
     clipped: list[str] = []
@@ -76,7 +76,7 @@ def read_boxes(path: Path, frame_hw: tuple[int, int], counted: ReaderWarnings) -
 
 
 def _box(row: tuple[str, ...], frame_hw: tuple[int, int], where: str) -> tuple[Box, bool]:
-    """One box from image, disease, x, y, w, h, and whether it had to be clipped."""
+    """One box from image, disease, x, y, w, h, and whether it was clipped."""
     image, disease_text, *numbers = row
     where = f"{where} ({image}, {disease_text})"
     try:
@@ -85,26 +85,26 @@ def _box(row: tuple[str, ...], frame_hw: tuple[int, int], where: str) -> tuple[B
     except ValueError as error:
         raise ValueError(f"{where}: {error}") from error
     if disease == NO_FINDING:
-        raise ValueError(f"{where}: a box of {NO_FINDING}; expected a disease")
+        raise ValueError(f"{where}: a box for {NO_FINDING}; expected a disease")
     if not all(map(math.isfinite, (x, y, w, h))) or w <= 0 or h <= 0:
         raise ValueError(f"{where}: expected finite x, y and positive w, h, got {x}, {y}, {w}, {h}")
     height, width = frame_hw
     if x >= width or y >= height or x + w <= 0 or y + h <= 0:
         raise ValueError(
             f"{where}: box {x}, {y}, {w}, {h} lies outside the {width} x {height} frame; "
-            "coordinates must be those of NIH's 1024 x 1024 images, whatever the size of the files"
+            "coordinates must refer to NIH's 1024 x 1024 images, whatever the size of the files"
         )
     inside = max(x, 0.0), max(y, 0.0), min(x + w, float(width)), min(y + h, float(height))
     return Box(disease, inside), inside != (x, y, x + w, y + h)
 
 
 def age_in_years(texts: Sequence[str], counted: ReaderWarnings) -> list[float]:
-    """Ages such as `58`, `058Y` or `011M` in years; NaN where empty, unreadable or over 120."""
+    """Ages such as `58`, `058Y` or `011M` in years; NaN if empty, unreadable or over 120."""
     ages: dict[str, float] = {text: _age(text) for text in dict.fromkeys(texts)}
     odd = {text for text, age in ages.items() if text and math.isnan(age)}
     absurd = {text for text, age in ages.items() if age > MAXIMUM_AGE_YEARS}
-    counted.warn("ages that cannot be read", [text for text in texts if text in odd])
-    counted.note("ages over 120 years taken as unknown", [t for t in texts if t in absurd])
+    counted.warn("unreadable ages", [text for text in texts if text in odd])
+    counted.note("ages over 120 years, read as unknown", [t for t in texts if t in absurd])
     ages.update(dict.fromkeys(sorted(absurd), math.nan))
     return [ages[text] for text in texts]
 

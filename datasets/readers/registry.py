@@ -1,4 +1,4 @@
-"""The data sets that tools/prepare_data.py knows: to add one, write a reader and a line here."""
+"""Registry of the data sets for tools/prepare_data.py: add a reader and one line here."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from cxrloc.datasets.readers.index import DatasetIndex
 
 @dataclass(frozen=True)
 class Dataset:
-    """A data set: how to index its folder and which diseases it knows.
+    """A data set: how to index its folder, and its diseases.
 
     Attributes:
         index: called with the folder and the keywords `label_file` and `strict`.
-        diseases: all that are labelled.
+        diseases: all labelled diseases.
         boxed_diseases: those with boxes, the categories of the ground truth.
-        options: keywords of `index` that this data set has beyond the two.
+        options: additional keywords of `index` for this data set.
     """
 
     index: Callable[..., DatasetIndex]
@@ -33,21 +33,21 @@ class Dataset:
     options: tuple[str, ...] = ()
 
 
-# A phantom chest is in NIH's layout and a phantom limb in MURA's, so their readers read them too.
+# A phantom chest uses NIH's layout and a phantom limb MURA's, so the same readers read them.
 DATASETS: dict[str, Dataset] = {
     "nih": Dataset(nih.index, NIH_DISEASES, NIH_BOXED_DISEASES),
     "chexpert": Dataset(chexpert.index, CHEXPERT_LABELS, CHEXPERT_LOCALIZED, ("frontal_only",)),
-    # MURA has no boxes: the category is there so that class activation maps can be boxed
+    # MURA has no boxes: the category exists so that class activation maps can be boxed
     "mura": Dataset(mura.index, (ABNORMAL,), (ABNORMAL,), ("body_part",)),
 }
 
 
 def find_dataset(name: str) -> Dataset:
-    """The data set of that name.
+    """Return the data set with this name.
 
     Raises:
-        ValueError: naming the known ones.
+        ValueError: listing the valid names.
     """
     if name not in DATASETS:
-        raise ValueError(f"unknown data set {name!r}; known are {', '.join(DATASETS)}")
+        raise ValueError(f"unknown data set {name!r}; expected one of {', '.join(DATASETS)}")
     return DATASETS[name]

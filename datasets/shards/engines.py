@@ -1,8 +1,8 @@
-"""Where the tasks of an ETL run: processes of this machine, or a Spark cluster.
+"""Run the tasks of an ETL: in local processes or on a Spark cluster.
 
-Both call `make_shards` for each plan and nothing else, so their shards are the same bytes wherever
-the same versions of pyarrow and OpenCV are installed. A Spark cluster needs this package on its
-executors; images and shards must lie on paths or URLs that every executor can open.
+Both only call `make_shards` for each plan, so the shards are identical wherever pyarrow and OpenCV
+have the same versions. A Spark cluster needs this package on its executors; images and shards must
+be at paths or URLs that every executor can open.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from cxrloc.datasets.shards.spark import spark_session
 from cxrloc.datasets.shards.write import ShardRecord, make_shards
 
 _REJECT_COLUMNS = ("image_id", "path", "reason")
-_GO_ON = "finished shards are kept: run the same command again"
+_GO_ON = "finished shards are kept; run the same command again"
 
 Engine = Callable[[Sequence[ShardPlan]], list[ShardRecord]]
 
@@ -38,16 +38,16 @@ Engine = Callable[[Sequence[ShardPlan]], list[ShardRecord]]
 def build_shards(
     plans: Sequence[ShardPlan], engine: Engine, run: Callable[[], Mapping[str, Any]]
 ) -> list[ShardRecord]:
-    """Make all shards that are not finished, then rejects.parquet, then each size's manifest.
+    """Make all unfinished shards, then rejects.parquet, then the manifest of each size.
 
     Args:
-        plans: all of `plan_shards`.
-        engine: what runs them: `local_engine(...)` or `spark_engine(...)`.
-        run: called at the end: the manifest of the run.
+        plans: all results of `plan_shards`.
+        engine: runs the plans: `local_engine(...)` or `spark_engine(...)`.
+        run: called at the end to get the run's manifest.
 
     Raises:
         ValueError: if the folder was started with other images or settings.
-        OSError: if a task failed; finished shards stay.
+        OSError: if a task failed; finished shards are kept.
     """
     storage = Storage.at(plans[0].out)
     digest = hashlib.sha256("\n".join(plan.known() for plan in plans).encode()).hexdigest()
@@ -67,7 +67,7 @@ def build_shards(
 
 
 def local_engine(workers: int | None = None) -> Engine:
-    """Processes of this machine, one a core when None; 1 runs in this process."""
+    """Run in local processes, None means one per core; 1 runs in this process."""
 
     def run(plans: Sequence[ShardPlan]) -> list[ShardRecord]:
         count = min(workers or os.cpu_count() or 1, len(plans))
@@ -82,10 +82,10 @@ def local_engine(workers: int | None = None) -> Engine:
 
 
 def spark_engine(master: str = "local[*]") -> Engine:
-    """Tasks of a Spark cluster; a session that is there (Databricks) is used as it is.
+    """Run as tasks on a Spark cluster, in the active session if there is one (Databricks).
 
     Raises:
-        ValueError: when run without PySpark or without Java.
+        ValueError: without PySpark or Java.
     """
 
     def run(plans: Sequence[ShardPlan]) -> list[ShardRecord]:
@@ -132,13 +132,13 @@ def _claim(storage: Storage, size: int, plans: Sequence[ShardPlan], digest: str)
     recorded = storage.read_json(name) if storage.exists(name) else claim
     different = [key for key in claim if claim[key] != recorded.get(key)]
     if different:
-        changes = ", ".join(f"{k}: {recorded.get(k)!r} there, {claim[k]!r} now" for k in different)
+        changes = ", ".join(f"{k} was {recorded.get(k)!r}, now {claim[k]!r}" for k in different)
         raise ValueError(
-            f"{storage.url}/size={size} was begun with other settings ({changes}); "
-            "take another out folder, or delete this one"
+            f"{storage.url}/size={size} was started with other settings ({changes}); "
+            "use another out folder, or delete this one"
         )
     storage.remove_temporaries(f"size={size}")
-    if storage.exists(manifest_name(size)):  # until the new one is there, the size is unfinished
+    if storage.exists(manifest_name(size)):  # without a manifest the size is unfinished
         storage.delete(manifest_name(size))
     storage.write_json(name, claim)
 
@@ -173,7 +173,7 @@ def _gather(
             records += future.result()
             bar.update(len(futures[future].radiographs))
     except BrokenProcessPool as error:
-        raise OSError(f"a worker process died (of memory?); {_GO_ON}") from error
+        raise OSError(f"a worker process died (out of memory?); {_GO_ON}") from error
     finally:
         for future in futures:
             future.cancel()
@@ -181,7 +181,7 @@ def _gather(
 
 
 def _begin_worker() -> None:
-    """One thread a process, and no orphans: a killed parent cannot stop its workers."""
+    """Use one thread per process, and leave no orphans: a killed parent cannot stop its workers."""
     cv2.setNumThreads(1)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 

@@ -1,19 +1,19 @@
-"""One shard: a Parquet file of some hundred images as squares, and how it is read without copies.
+"""Define a shard: a Parquet file with some hundred images as squares, read without copies.
 
-Schema, version 1 (`SCHEMA_VERSION`; every column is required, its meaning also in the file):
+Schema, version 1 (`SCHEMA_VERSION`; every column is required; the file repeats the meanings):
 
 image_id        string
 patient_id      string
-height, width   int32   ORIGINAL frame in pixels, which boxes live in; not the square's
-label_DISEASE   float32 1 present, 0 absent, NaN unknown; one column a disease, in order
-pixels          raw: fixed_size_binary(size * size), the rows of the square `fit_square` makes,
-                grey uint8; png: binary, the same square as a PNG file. Of input enhanced the three
+height, width   int32   ORIGINAL frame in pixels, the frame of boxes; not the square's size
+label_DISEASE   float32 1 present, 0 absent, NaN unknown; one column per disease, in order
+pixels          raw: fixed_size_binary(size * size), the rows of the square from `fit_square`, grey
+                uint8; png: binary, the same square as a PNG file. For input enhanced, the three
                 channels of `input_channels`: raw one after the other, png as the file's colours
 
-The file's metadata holds under `cxrloc.shard` a JSON object: schema_version, size, encoding,
-diseases, input, clahe_clip, split and columns. Nothing is compressed, dictionary-encoded or
-described by statistics, and a row group's raw pixels are one page: on a local disk they are mapped
-as one array, never copied.
+The file's metadata contains a JSON object under `cxrloc.shard`: schema_version, size, encoding,
+diseases, input, clahe_clip, split and columns. There is no compression, no dictionary encoding and
+no statistics, and the raw pixels of a row group form one page: on a local disk they are mapped as
+one array and never copied.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ import pyarrow.parquet as pq
 from cxrloc.datasets.files.storage import Storage
 from cxrloc.datasets.radiograph import Radiograph, label_matrix
 
-SCHEMA_VERSION = 1  # raise it when the same images would give other bytes
-ROWS_PER_GROUP = 32  # 8 MiB of raw pixels at 512 px: what a reader holds at once
+SCHEMA_VERSION = 1  # increase it when the same images give different bytes
+ROWS_PER_GROUP = 32  # 8 MiB of raw pixels at 512 px, the unit of reading
 METADATA_KEY = b"cxrloc.shard"
 LABEL_PREFIX = "label_"
-REJECTS = "rejects.parquet"  # beside the sizes: images that cannot be read, and why
+REJECTS = "rejects.parquet"  # next to the sizes: unreadable images with the reason
 Encoding = Literal["raw", "png"]
 ENCODINGS: tuple[Encoding, ...] = ("raw", "png")
 ShardInput = Literal["grey", "enhanced"]
@@ -58,15 +58,15 @@ _COLUMNS = {
 
 @dataclass(frozen=True)
 class ShardKind:
-    """What all shards of one size have in common.
+    """Properties shared by all shards of one size.
 
     Attributes:
         size: side of the squares in pixels.
         encoding: raw or png.
         diseases: label columns, in order.
-        input: grey, the images as they are, or enhanced, the three channels that a network of
-            `model.input` enhanced is given.
-        clahe_clip: of `input_channels`, for enhanced.
+        input: grey, the images unchanged, or enhanced, the three input channels of a network with
+            `model.input` enhanced.
+        clahe_clip: argument of `input_channels`, for enhanced.
     """
 
     size: int
@@ -84,13 +84,13 @@ class ShardKind:
             raise ValueError(f"input: got {self.input!r}, expected {' or '.join(INPUTS)}")
         if self.clahe_clip and self.input == "grey":
             raise ValueError(
-                f"clahe_clip: got {self.clahe_clip}, expected 0 with input grey, of which "
-                "training makes what model.clahe_clip says"
+                f"clahe_clip: got {self.clahe_clip}, expected 0 with input grey; "
+                "training applies model.clahe_clip itself"
             )
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of one image's pixels."""
+        """Shape of one image's pixels."""
         return (3, self.size, self.size) if self.input == "enhanced" else (self.size, self.size)
 
     def schema(self, split: str) -> pa.Schema:
@@ -122,14 +122,14 @@ def manifest_name(size: int) -> str:
 
 @contextmanager
 def shard_writer(sink: IO[bytes], schema: pa.Schema) -> Iterator[pq.ParquetWriter]:
-    """A Parquet writer whose bytes depend only on the batches."""
+    """A Parquet writer whose output depends only on the batches."""
     with pq.ParquetWriter(
         sink,
         schema,
         compression="none",
         use_dictionary=False,
         write_statistics=False,
-        data_page_size=1 << 30,  # one page a row group, which can be mapped as one array
+        data_page_size=1 << 30,  # one page per row group, mapped as one array
     ) as writer:
         yield writer
 
@@ -160,21 +160,21 @@ def _pixels(kind: ShardKind, squares: Sequence[Squares]) -> pa.Array:
 
 
 def kind_of(about: Mapping[str, Any]) -> ShardKind:
-    """The kind that the metadata of a shard, or the manifest of a size, say."""
+    """The kind stated in the metadata of a shard or the manifest of a size."""
     values = {field.name: about[field.name] for field in fields(ShardKind)}
     return ShardKind(**{**values, "diseases": tuple(about["diseases"])})
 
 
 class ShardFile:
-    """A shard that is open for reading.
+    """A shard opened for reading.
 
     Attributes:
-        kind, split: what the metadata say it holds.
+        kind, split: as stated in the metadata.
         name: for messages.
 
     Raises:
-        FileNotFoundError: if it is not there.
-        ValueError: if it is no shard, or one of another version.
+        FileNotFoundError: if it is missing.
+        ValueError: if it is not a shard, or has another version.
     """
 
     def __init__(self, storage: Storage, name: str) -> None:
@@ -183,13 +183,13 @@ class ShardFile:
         try:
             self._file = pq.ParquetFile(storage.open(name) if local is None else local)
         except pa.ArrowInvalid as error:
-            raise ValueError(f"{self.name} is no Parquet file: {error}") from error
+            raise ValueError(f"{self.name} is not a Parquet file: {error}") from error
         about = self._about()
         self.kind = kind_of(about)
         self.split: str = about["split"]
         self._memory: Squares | None = None
         if local is not None and self.kind.encoding == "raw":
-            # copy on write: torch warns of arrays that it may not write to
+            # copy on write: torch warns about read-only arrays
             self._memory = np.memmap(local, mode="c")
 
     @property
@@ -198,26 +198,26 @@ class ShardFile:
 
     @property
     def groups(self) -> dict[int, int]:
-        """Row group -> its images: `ROWS_PER_GROUP`, in the last one the rest."""
+        """Row group -> number of images: `ROWS_PER_GROUP`, fewer in the last one."""
         about = self._file.metadata
         return {group: about.row_group(group).num_rows for group in range(about.num_row_groups)}
 
     def images(self) -> pa.Table:
-        """All columns but the pixels."""
+        """All columns except the pixels."""
         names = [name for name in self._file.schema_arrow.names if name != "pixels"]
         return self._file.read(columns=names, use_threads=False)
 
     def mapped(self, group: int) -> Squares | None:
-        """(n, *shape) raw pixels of a row group in the mapped file, which no write changes.
+        """(n, *shape) raw pixels of a row group in the mapped file; writing does not change it.
 
-        None in a store, for PNGs, and where another writer has cut the group into pages.
+        None in a store, for PNGs, and if another writer cut the group into pages.
         """
         if self._memory is None:
             return None
         column = self._file.metadata.row_group(group).column(self._file.metadata.num_columns - 1)
         length = column.num_values * math.prod(self.kind.shape)
         begin, end = column.data_page_offset, column.data_page_offset + column.total_compressed_size
-        # The page's header in Thrift's compact form: fields 1 to 3 are i32, each after a byte 0x15:
+        # The page header in Thrift's compact form: fields 1 to 3 are i32, each after a byte 0x15:
         # type (0, a data page), uncompressed size and compressed size.
         expected = b"\x15\x00" + 2 * (b"\x15" + _zigzag(length))
         if self._memory[begin : begin + len(expected)].tobytes() != expected:
@@ -226,7 +226,7 @@ class ShardFile:
         return pixels
 
     def read(self, group: int) -> Squares | list[bytes]:
-        """The pixels of a row group in memory: (n, *shape) raw, or PNG files."""
+        """Read the pixels of a row group into memory: (n, *shape) raw, or PNG files."""
         table = self._file.read_row_group(group, columns=["pixels"], use_threads=False)
         column = table["pixels"].combine_chunks()
         if self.kind.encoding == "png":
@@ -251,14 +251,14 @@ class ShardFile:
 
 
 def decode_square(data: bytes) -> Squares:
-    """The square, or the three, of a PNG out of a shard."""
+    """Decode the square, or the three channels, from a PNG in a shard."""
     image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     square = np.asarray(image, dtype=np.uint8)
     return np.ascontiguousarray(np.moveaxis(square, -1, 0)) if square.ndim == 3 else square
 
 
 def _zigzag(value: int) -> bytes:
-    """A positive i32 as Thrift's compact protocol writes it: doubled, seven bits a byte."""
+    """A positive i32 in Thrift's compact protocol: doubled, seven bits per byte."""
     value, out = 2 * value, bytearray()
     while value >= 0x80:
         out.append(value & 0x7F | 0x80)

@@ -1,4 +1,4 @@
-"""Which images go into which shard: decided from the sorted index, the same for every engine."""
+"""Plan which images go into which shard, from the sorted index and equally for every engine."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from cxrloc.datasets.shards.format import SCHEMA_VERSION, Encoding, ShardInput, 
 
 @dataclass(frozen=True)
 class ShardPlan:
-    """One task: the images of one shard, made at every size out of one decoding.
+    """One task: the images of one shard, decoded once for every size.
 
     Attributes:
         out: output folder, absolute path or URL.
-        images_at: folder or URL that `sources` are relative to; empty for local paths.
+        images_at: folder or URL to which `sources` are relative; empty for local paths.
         split: directory of the shard.
-        number: of the shard in its split.
-        radiographs: its images, sorted by image id.
-        sources: the file of each.
+        number: number of the shard in its split.
+        radiographs: the images, sorted by image id.
+        sources: the file of each image.
         sizes, encoding, diseases, input, clahe_clip: see `ShardKind`.
     """
 
@@ -46,7 +46,7 @@ class ShardPlan:
         return f"{self.images_at.rstrip('/')}/{source}" if self.images_at else source
 
     def known(self) -> str:
-        """What the index says of the images, in their order, and where they go."""
+        """The index's facts on the images, in order, and their destination."""
         lines = [f"{self.split} {self.number}"]
         for r in self.radiographs:
             labels = [r.labels.get(disease) for disease in self.diseases]
@@ -54,10 +54,10 @@ class ShardPlan:
         return "\n".join(lines)
 
     def key(self, size: int, states: Sequence[tuple[int, str] | None]) -> str:
-        """Hash of all that the shard of a size is made from.
+        """Hash of everything that determines the shard of a size.
 
         Args:
-            states: of each source its size and time of change, None for a file that is not there.
+            states: size and modification time of each source; None for a missing file.
         """
         parts = [SCHEMA_VERSION, asdict(self.kind(size)), self.known(), list(states)]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
@@ -77,17 +77,17 @@ def plan_shards(
     images_at: str = "",
     images_root: Path | None = None,
 ) -> list[ShardPlan]:
-    """Plans of all shards: `rows` images each, in the order of image ids, split by split.
+    """Plan all shards: `rows` images each, in the order of image ids, split by split.
 
     Args:
         splits: image id -> split, for every radiograph.
-        images_at: the data set's folder as the tasks see it, path or URL; empty reads each
-            radiograph's own path.
-        images_root: the part of the radiographs' paths that `images_at` stands for.
+        images_at: the data set's folder as seen by the tasks, path or URL; if empty, each
+            radiograph's own path is read.
+        images_root: the part of the radiographs' paths that `images_at` replaces.
 
     Raises:
-        ValueError: for an image without a path, outside of `images_root`, in no split or listed
-            twice, and for bad sizes, rows, encoding or input.
+        ValueError: for an image without a path, outside `images_root`, in no split or listed
+            twice, and for invalid sizes, rows, encoding or input.
     """
     _check(radiographs, splits, sizes, rows)
     root = images_root if images_at else None
@@ -112,12 +112,12 @@ def plan_shards(
             )
             plans.append(plan)
     for size in sizes:
-        plans[0].kind(size)  # checks itself, before any image is read
+        plans[0].kind(size)  # the kind checks itself, before any image is read
     return plans
 
 
 def _absolute(url: str) -> str:
-    """Tasks may run in another working directory."""
+    """Make a path absolute, since tasks may run in another working directory."""
     return url if "://" in url or not url else str(Path(url).absolute())
 
 
@@ -126,7 +126,7 @@ def _source(image: Radiograph, root: Path | None) -> str:
     if root is None:
         return str(path)
     if not path.is_relative_to(root.absolute()):
-        raise ValueError(f"{path} is not in {root}, the folder that images_at stands for")
+        raise ValueError(f"{path} is not in {root}, the folder replaced by images_at")
     return path.relative_to(root.absolute()).as_posix()
 
 
@@ -134,11 +134,11 @@ def _check(
     radiographs: Sequence[Radiograph], splits: Mapping[str, str], sizes: Sequence[int], rows: int
 ) -> None:
     if not radiographs:
-        raise ValueError("there are no images to put into shards")
+        raise ValueError("no images to put into shards")
     if not sizes or len(set(sizes)) != len(sizes):
-        raise ValueError(f"size: got {list(sizes)}, expected one or more, each once")
+        raise ValueError(f"size: got {list(sizes)}, expected one or more different sizes")
     if rows < 1:
-        raise ValueError(f"rows: got {rows}, expected at least 1 image a shard")
+        raise ValueError(f"rows: got {rows}, expected at least 1 image per shard")
     seen: set[str] = set()
     for radiograph in radiographs:
         image = radiograph.image_id

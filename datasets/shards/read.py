@@ -1,11 +1,11 @@
-"""Images of shards by name: the same squares as the pixel cache gives, read when asked for.
+"""Read images from shards by name, on demand, as the same squares as in the pixel cache.
 
-On a local disk raw pixels are mapped, nothing is held. Elsewhere, and for PNGs, a process holds
-the row groups that it used last. In a training's order (`samplers.ByRowGroups`) at most
-2 max(batch_size, 32) are in use at a time, and so many are held: with batches of up to 32 images
-128 MiB raw at 256 px, 512 MiB at 512 px. The batches of a rank go round its loader workers, so
-they come in one order however many workers there are, but every worker reads and holds the rank's
-groups: for raw shards in a far store one worker a rank is best.
+On a local disk raw pixels are mapped, and nothing is kept in memory. Elsewhere, and for PNGs, a
+process keeps the row groups it used last. In a training's order (`samplers.ByRowGroups`) at most
+2 max(batch_size, 32) groups are in use at a time and are kept: with batches of up to 32 images, 128
+MiB raw at 256 px and 512 MiB at 512 px. The loader workers of a rank take its batches in turn, so
+the order does not depend on the number of workers. But every worker reads and keeps the rank's
+groups: for raw shards in a distant store, use one worker per rank.
 """
 
 from __future__ import annotations
@@ -42,31 +42,31 @@ Kept = TypeVar("Kept")
 class ShardSet:
     """All images of one size in a folder of build_shards.py: labels at once, pixels on demand.
 
-    `shards[image_id]` is (size, size) uint8 as in a `PixelCache`, of input enhanced
-    (3, size, size); do not write to it.
+    `shards[image_id]` is (size, size) uint8 as in a `PixelCache`, or (3, size, size) for input
+    enhanced; do not write to it.
 
     Attributes:
-        kind: size, input and the like of all shards.
+        kind: size, input and so on of all shards.
         size: side of the squares in pixels.
         diseases: columns of `labels`.
-        image_ids, patients, splits: of each image, in the order of the shards.
+        image_ids, patients, splits: per image, in the order of the shards.
         labels: (N, D) float32: 0, 1 or NaN (unknown).
         rows: image id -> position.
         groups: (N,) number of each image's row group, counted over all shards.
     """
 
     def __init__(self, url: str, size: int, held: int | None = None) -> None:
-        """Read everything but the pixels.
+        """Read everything except the pixels.
 
         Args:
-            url: folder or URL of the shards, which holds `size=SIZE` folders.
+            url: folder or URL of the shards, with `size=SIZE` folders.
             size: side of the squares in pixels.
-            held: row groups that a process keeps at most, of those that cannot be mapped; default
+            held: most row groups that a process keeps if they cannot be mapped; default
                 `SHUFFLED_GROUPS`.
 
         Raises:
-            FileNotFoundError: if the folder, the size or a shard is not there.
-            ValueError: if a shard is not the one of the manifest.
+            FileNotFoundError: if the folder, the size or a shard is missing.
+            ValueError: if a shard differs from the manifest.
         """
         storage = Storage.at(url)
         manifest = _manifest(storage, size)
@@ -106,16 +106,16 @@ class ShardSet:
 
 
 def epoch_order(groups: IntArray, rng: np.random.Generator, together: int) -> IntArray:
-    """A shuffled order in which few row groups are in use at a time.
+    """Shuffle such that few row groups are in use at a time.
 
     Args:
         groups: (N,) row group of each image.
-        rng: what draws it.
-        together: row groups whose images are shuffled among each other.
+        rng: source of randomness.
+        together: number of row groups whose images are shuffled together.
 
     Returns:
-        (N,) the images' places: row groups in random order, then images in random order within each
-        `together` of them.
+        (N,) positions of the images: row groups in random order, and images in random order within
+        each `together` of them.
     """
     _, numbers = np.unique(groups, return_inverse=True)
     turn = rng.permutation(numbers.max(initial=-1) + 1)
@@ -123,7 +123,7 @@ def epoch_order(groups: IntArray, rng: np.random.Generator, together: int) -> In
 
 
 class _GroupPixels:
-    """Row group -> its pixels: mapped where that is possible, else the last few used are held."""
+    """Row group -> its pixels: mapped if possible; otherwise the last few used are kept."""
 
     def __init__(self, storage: Storage, places: Sequence[tuple[str, int]], most: int) -> None:
         self._storage, self._places, self._most = storage, tuple(places), most
@@ -160,7 +160,7 @@ class _GroupPixels:
 
 
 def _keep(cache: OrderedDict[Any, Kept], key: Any, make: Callable[[], Kept], most: int) -> Kept:
-    """kept[key], made if need be; of more than `most` the one that was used longest ago goes."""
+    """cache[key], made if missing; beyond `most` entries the least recently used is dropped."""
     if key not in cache:
         cache[key] = make()
         if len(cache) > most:
@@ -170,7 +170,7 @@ def _keep(cache: OrderedDict[Any, Kept], key: Any, make: Callable[[], Kept], mos
 
 
 def _manifest(storage: Storage, size: int) -> dict[str, Any]:
-    """The size's manifest, its shards all there with their bytes."""
+    """The size's manifest, after checking that all shards exist with the right size."""
     how = HOW_TO_MAKE.format(out=storage.url, size=size)
     if not storage.exists(manifest_name(size)):
         raise FileNotFoundError(f"no finished shards of {size} px in {storage.url}; {how}")
@@ -191,16 +191,16 @@ def _labels(table: Any, diseases: Sequence[str]) -> npt.NDArray[np.float32]:
 
 
 def check_complete(shards: ShardSet, radiographs: Sequence[Radiograph], *, strict: bool) -> None:
-    """Say which images the shards lack because their files could not be read.
+    """Report images that the shards lack because their files are unreadable.
 
     Args:
-        shards: made of these images.
-        radiographs: the images to be used; of these all others must be there.
-        strict: such an image is an error.
+        shards: shards of these images.
+        radiographs: the images to use; all readable ones must be in the shards.
+        strict: treat an unreadable image as an error.
 
     Raises:
-        ValueError: for images that are neither in the shards nor in their rejects.parquet, or, in
-            strict mode, for the first one that is in the latter.
+        ValueError: for images that are neither in the shards nor in their rejects.parquet or, in
+            strict mode, for the first one in rejects.parquet.
     """
     absent = [r.image_id for r in radiographs if r.image_id not in shards]
     if not absent:
@@ -211,7 +211,7 @@ def check_complete(shards: ShardSet, radiographs: Sequence[Radiograph], *, stric
     strange = [image for image in absent if image not in reasons]
     if strange:
         raise ValueError(
-            f"{len(strange)} of {len(radiographs)} images are not in {shards.url}, the first is "
+            f"{len(strange)} of {len(radiographs)} images are not in {shards.url}, for example "
             f"{strange[0]}; " + HOW_TO_MAKE.format(out=shards.url, size=shards.size)
         )
     if strict:

@@ -1,4 +1,4 @@
-"""The Spark session that a tool works in: the one that is there, or one of its own."""
+"""Open a Spark session for a tool: the active one, or a new one."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from typing import Any
 
 @contextmanager
 def spark_session(master: str, name: str) -> Iterator[Any]:
-    """The active session (Databricks has one), or one that is made here and stopped at the end.
+    """The active session (Databricks has one), or a new one that is stopped at the end.
 
     Args:
-        master: of a session made here: local[*], spark://host:7077, yarn, ...
-        name: of the application, in Spark's own pages.
+        master: master of a new session: local[*], spark://host:7077, yarn, ...
+        name: name of the application in Spark's own pages.
 
     Raises:
-        ValueError: without PySpark or without Java.
+        ValueError: without PySpark or Java.
     """
     try:
         from pyspark.errors import PySparkRuntimeError
@@ -27,9 +27,9 @@ def spark_session(master: str, name: str) -> Iterator[Any]:
         raise ValueError('Spark needs PySpark: pip install "cxrloc[spark]"') from error
     active = SparkSession.getActiveSession()
     builder = SparkSession.builder.appName(name).master(master)
-    builder = builder.config("spark.ui.showConsoleProgress", "false")  # the bars are ours
+    builder = builder.config("spark.ui.showConsoleProgress", "false")  # we show our own bars
     if master.startswith("local"):
-        os.environ.setdefault("PYSPARK_PYTHON", sys.executable)  # else any python3 of the PATH
+        os.environ.setdefault("PYSPARK_PYTHON", sys.executable)  # otherwise any python3 on the PATH
         builder = builder.config("spark.driver.host", "localhost")
     try:
         session = active or builder.getOrCreate()

@@ -1,14 +1,14 @@
-"""Images to shards: the work of one task, the same function for every engine.
+"""Write images into shards: the work of one task, the same function for every engine.
 
-Under the output folder lie
+The output folder contains
 
 size=256/split=fold0/part-00000.parquet   the shards (see `cxrloc.datasets.shards.format`)
 size=256/_settings.json                   the sources and settings of this size
-size=256/_done/fold0-00000.json           one record a finished shard: key, hash, rejected images
+size=256/_done/fold0-00000.json           one record per finished shard: key, hash, rejected images
 size=256/_manifest.json                   all shards and their hashes; written last
-rejects.parquet                           image_id, path, reason of images that cannot be read
+rejects.parquet                           image_id, path and reason for unreadable images
 
-Names with `_` are left out by Spark and pyarrow: `size=256` is a plain partitioned data set.
+Spark and pyarrow ignore names with `_`, so `size=256` is a plain partitioned data set.
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ class ShardRecord:
 
     Attributes:
         name: path under the output folder.
-        key: hash of all that the shard was made from; another key, another shard.
-        rows: images in it.
-        bytes, sha256: of the file.
-        rejects: (image id, path, reason) of images that cannot be read.
-        reused: it was there before this run.
+        key: hash of everything that determines the shard; another key means another shard.
+        rows: number of images.
+        bytes, sha256: size and hash of the file.
+        rejects: (image id, path, reason) of unreadable images.
+        reused: it existed before this run.
     """
 
     name: str
@@ -57,15 +57,15 @@ class ShardRecord:
 
 
 def make_shards(plan: ShardPlan) -> list[ShardRecord]:
-    """Do one task: write its shards that are not finished. Images are decoded once for all sizes.
+    """Do one task: write its unfinished shards, decoding images once for all sizes.
 
-    An image that is missing or damaged is left out and noted.
+    A missing or damaged image is left out and noted.
 
     Returns:
-        One record for each of the plan's sizes, in their order.
+        One record for each of the plan's sizes, in order.
 
     Raises:
-        OSError: for any other failure to read or write; finished shards stay.
+        OSError: for any other failure to read or write; finished shards are kept.
     """
     storage = Storage.at(plan.out)
     images = Storage.at(plan.images_at) if plan.images_at else Storage.of_paths()
@@ -86,7 +86,7 @@ def make_shards(plan: ShardPlan) -> list[ShardRecord]:
 
 
 def _finished(storage: Storage, plan: ShardPlan, size: int, key: str) -> ShardRecord | None:
-    """The record of a shard that exists unchanged, of the same sources and settings; else None."""
+    """The record of an unchanged shard with the same sources and settings, or None."""
     name = _record_name(plan, size)
     if not storage.exists(name):
         return None
@@ -102,7 +102,7 @@ def _record_name(plan: ShardPlan, size: int) -> str:
 
 
 def _write(storage: Storage, images: Storage, plan: ShardPlan) -> tuple[int, tuple[Reject, ...]]:
-    """Write the plan's shards, row group by row group; returns images in each, and rejects."""
+    """Write the plan's shards, row group by row group; return images per shard, and rejects."""
     rows, rejects = 0, list[Reject]()
     kinds = {size: plan.kind(size) for size in plan.sizes}
     with ExitStack() as files:
@@ -122,7 +122,7 @@ def _write(storage: Storage, images: Storage, plan: ShardPlan) -> tuple[int, tup
 def _groups(
     images: Storage, plan: ShardPlan, rejects: list[Reject]
 ) -> Iterator[tuple[Sequence[Radiograph], dict[int, list[Squares]]]]:
-    """Images that can be read, `ROWS_PER_GROUP` at a time, with their squares of every size."""
+    """Yield readable images, `ROWS_PER_GROUP` at a time, with their squares of every size."""
     group, squares = list[Radiograph](), {size: list[Squares]() for size in plan.sizes}
     for radiograph, source in zip(plan.radiographs, plan.sources, strict=True):
         try:

@@ -1,9 +1,10 @@
-"""Mask R-CNN by detectron2: the optional second backend of `cxrloc.detection.mask_rcnn`.
+"""Run Mask R-CNN in detectron2, the optional second backend of `cxrloc.detection.mask_rcnn`.
 
     python tools/train_maskrcnn.py --config configs/x.yaml --backend detectron2
 
-The trained model leaves detectron2's checkpoint for our bundle (safetensors and metadata), from
-which it is built again. detectron2 is imported inside functions only: it is optional, and slow.
+The trained model is saved as our bundle (safetensors and metadata) instead of detectron2's
+checkpoint, and is rebuilt from it. detectron2 is imported inside functions only: it is optional,
+and slow.
 """
 
 from __future__ import annotations
@@ -31,11 +32,11 @@ def load(
     device: str = "auto",
     precision: str | None = None,
 ) -> Detectron2Predictor:
-    """Predictor from what `read_bundle` gave.
+    """Build a predictor from the result of `read_bundle`.
 
     Raises:
-        ImportError: with the way to install detectron2, where it is missing.
-        ValueError: when tensors and metadata do not belong together.
+        ImportError: with the install command, if detectron2 is missing.
+        ValueError: if tensors and metadata do not match.
     """
     require_detectron2()
     model, where = ModelConfig.from_json(metadata["model"]), resolve_device(device)
@@ -45,7 +46,7 @@ def load(
         network.load_state_dict(dict(tensors))
     except RuntimeError as error:
         raise ValueError(
-            f"the bundle's tensors do not fit the network that its metadata describes: {error}"
+            f"the bundle's tensors do not fit the network described by its metadata: {error}"
         ) from error
     number = resolve_precision(precision or str(metadata.get("precision", "auto")), where)
     set_precision(network, number)

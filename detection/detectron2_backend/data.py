@@ -1,4 +1,4 @@
-"""The training images as detectron2 wants them: COCO registration, dataset dicts, loader."""
+"""Feed training images to detectron2: COCO registration, dataset dicts, loader."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from cxrloc.detection.detectron2_backend.network import as_input
 
 
 def coco_records(data: DetectionSet, path: Path, name: str) -> list[dict[str, Any]]:
-    """The images as detectron2's dataset dicts, through its COCO registration and catalog.
+    """Convert the images to detectron2's dataset dicts, through its COCO registration.
 
     Args:
-        path: the COCO ground truth is written there, for any other tool to use.
-        name: in detectron2's catalogs, while it is read.
+        path: where to write the COCO ground truth, which other tools may use too.
+        name: temporary name in detectron2's catalogs.
     """
     from detectron2.data import DatasetCatalog, MetadataCatalog, get_detection_dataset_dicts
     from detectron2.data.datasets import register_coco_instances
@@ -47,16 +47,16 @@ def training_loader(draws: Draws) -> Any:
         sampler=SequentialSampler(draws),
         total_batch_size=draws.batch,
         aspect_ratio_grouping=False,
-        # without it, making the iterator draws from the generator that the first step has seeded
+        # without a seed, creating the iterator draws from the generator seeded by the first step
         seed=draws.config.seed,
     )
 
 
 class Draws(Dataset[dict[str, Any]]):
-    """All the samples of a run in the order in which they are trained on.
+    """All the samples of a run, in training order.
 
     Args:
-        records: detectron2's dataset dicts of the training images, `image_id` from 1 in their
+        records: detectron2's dataset dicts of the training images, with `image_id` from 1 in their
             order.
         first_step: step at which a resumed run continues.
     """
@@ -93,6 +93,6 @@ class Draws(Dataset[dict[str, Any]]):
         square, boxes, labels = self.data.sample(index, augment, seed, epoch)
         truth = Instances((self.data.size, self.data.size))
         truth.gt_boxes = Boxes(torch.from_numpy(boxes))
-        truth.gt_classes = torch.from_numpy(labels) - 1  # background is last in detectron2, not 0
+        truth.gt_classes = torch.from_numpy(labels) - 1  # in detectron2 background is last, not 0
         truth.gt_masks = PolygonMasks([[box[[0, 1, 2, 1, 2, 3, 0, 3]]] for box in boxes])
         return {**record, "image": as_input(square), "instances": truth}

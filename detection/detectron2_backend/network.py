@@ -1,6 +1,6 @@
-"""detectron2's Mask R-CNN, configured in code from the settings that torchvision's is built from.
+"""Build detectron2's Mask R-CNN in code, from the same settings as torchvision's.
 
-No model zoo and no pickle: the network starts at random, or from a ResNet with torchvision's names.
+No model zoo, no pickle: weights start at random or come from a ResNet with torchvision's names.
 """
 
 from __future__ import annotations
@@ -43,23 +43,23 @@ _NORMS = {"batch": "BN", "frozen": "FrozenBN", "group": "GN"}
 
 
 def require_detectron2() -> None:
-    """Raise ImportError, saying how to install it, where detectron2 is missing."""
+    """Raise ImportError with the install command if detectron2 is missing."""
     if importlib.util.find_spec("detectron2") is None:
         raise ImportError(DETECTRON2_HELP)
 
 
 def detectron2_config(model: ModelConfig, num_diseases: int, size: int, device: str) -> Any:
-    """The network as a detectron2 `CfgNode`; the schedule is not in it (see `detectron2_trainer`).
+    """Configure the network as a detectron2 `CfgNode`, without the schedule (see `trainer`).
 
     Args:
-        num_diseases: classes without background (detectron2 counts classes from 0).
+        num_diseases: number of classes without background (detectron2 counts classes from 0).
         size: side of the input square in pixels.
     """
     require_detectron2()
     from detectron2.config import get_cfg
 
     cfg = get_cfg()
-    # nothing is resized, flipped or dropped by detectron2: both backends see the same squares
+    # detectron2 must not resize, flip or drop anything: both backends see the same squares
     cfg.INPUT.FORMAT, cfg.INPUT.RANDOM_FLIP = "RGB", "none"
     cfg.INPUT.MIN_SIZE_TRAIN = (size,)
     cfg.INPUT.MAX_SIZE_TRAIN = cfg.INPUT.MIN_SIZE_TEST = cfg.INPUT.MAX_SIZE_TEST = size
@@ -70,7 +70,7 @@ def detectron2_config(model: ModelConfig, num_diseases: int, size: int, device: 
     _backbone(cfg.MODEL, model)
     _proposals(cfg.MODEL, model, size)
     _heads(cfg.MODEL, model, num_diseases)
-    # every box is handed over: the best one of a disease is kept whatever its score (`_strongest`)
+    # return every box: each disease's best one is kept whatever its score (see `_strongest`)
     cfg.MODEL.ROI_HEADS.SCORE_THRESH_TEST, cfg.TEST.DETECTIONS_PER_IMAGE = -1.0, -1
     return cfg
 
@@ -80,7 +80,7 @@ def _backbone(cfg: Any, model: ModelConfig) -> None:
     cfg.BACKBONE.NAME = "build_resnet_fpn_backbone"
     cfg.BACKBONE.FREEZE_AT = model.frozen_stages
     cfg.RESNETS.DEPTH = int(model.architecture.removeprefix("resnet"))
-    # the basic blocks of ResNet-18 do not widen by four, and torchvision strides in the 3 x 3
+    # ResNet-18's basic blocks do not widen by four, and torchvision puts the stride in the 3 x 3
     cfg.RESNETS.RES2_OUT_CHANNELS = 64 if model.architecture == "resnet18" else 256
     cfg.RESNETS.STRIDE_IN_1X1 = False
     cfg.RESNETS.NORM = _NORMS[model.resolved_norm()]
@@ -123,9 +123,9 @@ def build_network(model: ModelConfig, num_diseases: int, size: int, device: str)
     from detectron2.modeling import build_model
 
     network: Any = build_model(cfg)
-    # detectron2 hard-codes p5 here, which a shorter pyramid has not
+    # detectron2 hard-codes p5 here, which a shorter pyramid lacks
     network.backbone.top_block.in_feature = f"p{model.fpn_levels[-1]}"
-    # regions go to pyramid levels by their share of the image, as COCO's 224 of 800 px
+    # regions go to pyramid levels by their share of the image, like COCO's 224 of 800 px
     for pooler in (network.roi_heads.box_pooler, network.roi_heads.mask_pooler):
         pooler.canonical_box_size = max(1, round(size * 224 / 800))
     network.to(memory_format=torch.channels_last)
@@ -133,14 +133,14 @@ def build_network(model: ModelConfig, num_diseases: int, size: int, device: str)
 
 
 def set_precision(network: nn.Module, precision: Precision) -> None:
-    """Convolutions and wide linear layers run in `precision`, boxes and losses stay in fp32.
+    """Run convolutions and wide linear layers in `precision`; boxes and losses stay in fp32.
 
-    Once per network: detectron2's modules are wrapped in place.
+    Call once per network: detectron2's modules are wrapped in place.
     """
     parts: Any = network
     for module in (parts.backbone, parts.proposal_generator.rpn_head, parts.roi_heads.box_head):
         module.forward = _in_precision(module.forward, precision, parts.device)
-    # the mask head's forward also computes its loss; `layers` is the network alone
+    # the mask head's forward also computes its loss; `layers` is only the network
     mask_head = parts.roi_heads.mask_head
     mask_head.layers = _in_precision(mask_head.layers, precision, parts.device)
 
@@ -156,18 +156,18 @@ def _in_precision(
 
 
 def load_start(network: nn.Module, init: Init, architecture: str) -> LoadReport:
-    """Fill a network's ResNet (or all of it, from a detectron2 checkpoint) from a file.
+    """Load a network's ResNet (or all of it, from a detectron2 checkpoint) from a file.
 
     Raises:
-        FileNotFoundError, ValueError: for a file that is absent, unreadable or fits nowhere, for a
-            gate of another architecture, and for COCO weights by name.
+        FileNotFoundError, ValueError: for a missing, unreadable or unsuitable file, a gate of
+            another architecture, or COCO weights by name.
     """
     if init.kind == "none":
         return LoadReport()
     if init.kind == "coco":
         raise ValueError(
             "model.weights 'coco': the detectron2 backend has no COCO weights by name (detectron2 "
-            "publishes them as pickle, which is never read here); use gate, none or the path of a "
+            "publishes them as pickle, which we never read); use gate, none or the path of a "
             ".safetensors or .pth file, or --backend torchvision"
         )
     check_architecture(init, architecture)
@@ -179,10 +179,10 @@ def load_start(network: nn.Module, init: Init, architecture: str) -> LoadReport:
 
 
 def resnet_names(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """torchvision's ResNet names as detectron2's; other tensors keep their name.
+    """Rename torchvision's ResNet tensors to detectron2's names; other tensors keep their name.
 
     `conv1` -> `bottom_up.stem.conv1`, `layer2.0.bn1` -> `bottom_up.res3.0.conv1.norm`,
-    `downsample.0` -> `shortcut`, as detectron2's tools/convert-torchvision-to-d2.py has it.
+    `downsample.0` -> `shortcut`, as in detectron2's tools/convert-torchvision-to-d2.py.
     """
     renamed = {}
     for name, tensor in tensors.items():
@@ -202,5 +202,5 @@ def resnet_names(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def as_input(square: npt.NDArray[np.uint8]) -> Tensor:
-    """A grey square (S, S) as the (3, S, S) float tensor on 0..255 that detectron2 normalises."""
+    """Convert a grey square (S, S) to the (3, S, S) float tensor in 0..255 for detectron2."""
     return torch.from_numpy(np.array(square)).float().expand(3, -1, -1)

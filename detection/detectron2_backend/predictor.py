@@ -1,4 +1,4 @@
-"""A trained detectron2 Mask R-CNN at work: images in, detections out."""
+"""Predict with a trained detectron2 Mask R-CNN: images in, detections out."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ _IMAGES_AT_ONCE = 8
 
 
 class Detectron2Predictor:
-    """A trained network that predicts images in their original frames.
+    """A trained network that predicts images, with boxes in their original frames.
 
     Args:
-        network: as `build_network` makes it, in its precision already.
+        network: result of `build_network`, with its precision already set.
         diseases: names of the classes, in the network's order.
         size: side of the input square in pixels.
-        runtime: what runs it, for the records.
+        runtime: name of the runtime, for the records.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class Detectron2Predictor:
         self.runtime = runtime
 
     def predict(self, images: Sequence[LoadedImage]) -> list[Detections]:
-        """Detections of each image, in the given order, in each image's original frame."""
+        """Detections of each image, in input order and in the image's original frame."""
         detections: list[Detections] = []
         for start in range(0, len(images), _IMAGES_AT_ONCE):
             detections += self._batch(images[start : start + _IMAGES_AT_ONCE])
@@ -68,7 +68,7 @@ class Detectron2Predictor:
         ]
 
     def _strongest(self, instances: Any, image: LoadedImage) -> Any:
-        """Inside the image: each disease's best box, and its others over the score threshold."""
+        """Each disease's best box inside the image, and its others above the score threshold."""
         scale = square_scale(image.size_hw, self.size)
         instances.pred_boxes.clip((image.size_hw[0] * scale, image.size_hw[1] * scale))
         instances = instances[instances.pred_boxes.nonempty(threshold=1.0)]

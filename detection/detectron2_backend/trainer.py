@@ -1,7 +1,7 @@
-"""Training with detectron2's own trainer, hooks and dataset catalog, by torchvision's schedule.
+"""Train with detectron2's own trainer, hooks and dataset catalog, on torchvision's schedule.
 
-Both backends draw the same images with the same augmentation in the same order, learn at the same
-rates and, resumed after a kill, end where an uninterrupted run does. detectron2 is imported inside
+Both backends use the same images with the same augmentation in the same order, at the same learning
+rates. A run resumed after a kill ends like an uninterrupted one. detectron2 is imported inside
 functions only.
 """
 
@@ -52,7 +52,7 @@ _LOG_EVERY = 10  # steps
 
 @dataclass
 class RunState:
-    """What a checkpoint holds besides detectron2's own: which run it is of, and its best score."""
+    """Content of a checkpoint beyond detectron2's own: identity of the run, and its best score."""
 
     mark: str
     best_score: float = -math.inf
@@ -63,10 +63,10 @@ class RunState:
         return dataclasses.asdict(self)
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take the scores over.
+        """Restore the scores.
 
         Raises:
-            ValueError: when the checkpoint is of another run.
+            ValueError: if the checkpoint belongs to another run.
         """
         if state["mark"] != self.mark:
             raise ValueError(
@@ -84,7 +84,7 @@ def train(
     init: Init,
     extra: Mapping[str, Any],
 ) -> Path:
-    """Train to the bundle in `out_dir`; a finished detector is not trained again."""
+    """Train and write the bundle in `out_dir`; a finished detector is not trained again."""
     started, bundle = time.time(), MaskRCNNFolder(out_dir).detector
     if member().world_size > 1:
         raise ValueError(
@@ -116,7 +116,7 @@ def train(
 
 
 def start_network(config: DetectorConfig, init: Init) -> tuple[nn.Module, Any]:
-    """A network with its first weights, in its precision, and the report of the loaded tensors."""
+    """A network with initial weights and its precision, and the report of the loaded tensors."""
     device = resolve_device(config.train.device)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
@@ -134,7 +134,7 @@ def _run_trainer(
     out_dir: Path,
     run: RunState,
 ) -> int:
-    """Train in place by detectron2's `SimpleTrainer`, from the last checkpoint; number of steps."""
+    """Train in place with detectron2's `SimpleTrainer`, resuming; return the number of steps."""
     from detectron2.engine import SimpleTrainer
 
     records = coco_records(train_set, out_dir / "train_coco.json", f"cxrloc_{run.mark[:16]}")
@@ -164,7 +164,7 @@ def _run_trainer(
 
 
 def _clip_gradients(optimizer: torch.optim.Optimizer, limit: float) -> None:
-    """Clip the norm over all parameters before every step (detectron2 clips one by one)."""
+    """Clip the norm over all parameters before every step (detectron2 clips each separately)."""
     if limit <= 0:
         return
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
@@ -176,7 +176,7 @@ def _clip_gradients(optimizer: torch.optim.Optimizer, limit: float) -> None:
 
 
 def tensors_only_checkpointer(network: nn.Module, out_dir: Path, **state: Any) -> Any:
-    """detectron2's checkpointer, reading only tensors and plain values, never half a file name."""
+    """detectron2's checkpointer, restricted to tensors and plain values, with atomic tags."""
     from detectron2.checkpoint import Checkpointer
 
     checkpointer = Checkpointer(network, str(out_dir), **state)
@@ -224,7 +224,7 @@ def _hooks(
         every = config.train.validate_every * draws.steps_per_epoch
         score = _Validation(config, validation_set, checkpointer, run)
         chosen.append(hooks.EvalHook(every, score))
-    # after the validation, so that a checkpoint knows the best score so far
+    # after the validation, so that a checkpoint includes the best score so far
     period = config.train.checkpoint_every
     chosen.append(hooks.PeriodicCheckpointer(checkpointer, period, max_to_keep=1))
     return chosen, bar
@@ -232,7 +232,7 @@ def _hooks(
 
 @dataclass
 class _Validation:
-    """Scores the network and keeps its best weights on disk, where a kill does not reach them."""
+    """Score the network and save its best weights on disk, where they survive a kill."""
 
     config: DetectorConfig
     data: DetectionSet
@@ -257,7 +257,7 @@ class _Validation:
 
 
 def _writer(out_dir: Path, first_step: int) -> Any:
-    """loss.jsonl and TensorBoard; rows from the resumed step on are dropped, as they come again."""
+    """Write loss.jsonl and TensorBoard; drop rows after the resumed step, which are repeated."""
     from detectron2.engine import hooks
     from detectron2.utils.events import JSONWriter, TensorboardXWriter
 

@@ -1,13 +1,13 @@
-"""The default backend: trains and runs the network of `torchvision_backend/network.py`.
+"""Default backend: trains and runs the network of `torchvision_backend/network.py`.
 
-What bfloat16 gains and changes, measured on one thread of a CPU with AVX-512 BF16 and no AMX (CPU
-time of a whole prediction; fp32 is 1): 1.6 to 1.7 times as fast with a ResNet-18 at 320 px, 1.9
-times with a ResNet-50 at 512 px. Other ways to run backbone and pyramid, the heads in torch: ONNX
-Runtime 1.1 and 1.1 times, OpenVINO in float32 1.1 and 1.0 times, OpenVINO in bfloat16 with heads in
-bfloat16 1.9 and 1.9 times, so that they gain little or nothing over bfloat16 in torch and are not
-offered. On 120 images of 75 patients that a ResNet-18 trained on NIH images had not seen, the best
-box of each of 8 diseases (960) has a score that differs from fp32's by .0008 in the mean and .099
-at most, and the same place (IoU over .8) in 96.6 % of cases; in 98.1 % of those scored .05 or more.
+Effect of bfloat16, measured on one thread of a CPU with AVX-512 BF16 and without AMX (CPU time of a
+whole prediction; fp32 is 1): 1.6 to 1.7 times as fast with a ResNet-18 at 320 px, 1.9 times with a
+ResNet-50 at 512 px. Other runtimes for backbone and pyramid, with the heads in torch: ONNX Runtime
+1.1 and 1.1 times, OpenVINO in float32 1.1 and 1.0 times, OpenVINO in bfloat16 with heads in
+bfloat16 1.9 and 1.9 times. They gain little or nothing over bfloat16 in torch and are not offered.
+On 120 images of 75 patients not seen by a ResNet-18 trained on NIH images, the best box of each of
+8 diseases (960) has a score that differs from fp32's by .0008 on average and .099 at most, and the
+same place (IoU over .8) in 96.6 % of cases; in 98.1 % of those scored .05 or more.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def train_detector(
     extra: Mapping[str, Any],
 ) -> Path:
     """Train one detector; see `cxrloc.detection.mask_rcnn.Backend`."""
-    # Lightning takes seconds to import, which a prediction should not wait for
+    # Lightning takes seconds to import, and predictions do not need it
     from cxrloc.detection.torchvision_backend.trainer import train
 
     return train(config, train_set, validation_set, out_dir, init, extra)
@@ -45,13 +45,13 @@ def load(
     device: str = "auto",
     precision: str | None = None,
 ) -> TorchvisionPredictor:
-    """Predictor from a bundle's tensors and metadata.
+    """Build a predictor from a bundle's tensors and metadata.
 
     Args:
-        precision: None is that of the training.
+        precision: None means the training's.
 
     Raises:
-        ValueError: when the tensors do not fit the network that the metadata describes.
+        ValueError: if the tensors do not fit the network described by the metadata.
     """
     diseases = tuple(metadata["diseases"])
     model = MaskRCNN(ModelConfig.from_json(metadata["model"]), len(diseases), metadata["size"])

@@ -1,4 +1,4 @@
-"""The training images as the network takes them, in the order in which it is trained on them."""
+"""Feed training images to the network, in training order."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Positions = tuple[int, list[int]]  # the epoch, and the images of a batch in it
 
 
 class DetectionBatches(Dataset[Batch]):
-    """Indexed with an epoch and a list of positions: what `training_batch` makes of them."""
+    """Indexed by an epoch and a list of positions; returns the result of `training_batch`."""
 
     def __init__(self, data: DetectionSet, config: DetectorConfig) -> None:
         self.data, self.config = data, config
@@ -39,14 +39,14 @@ class DetectionBatches(Dataset[Batch]):
 class RemainingBatches(Sampler[Positions]):
     """The batches of each epoch, without those of the run's first `done` steps.
 
-    Lightning counts on after a resume, so `len` is that of a whole epoch.
+    Lightning keeps counting after a resume, so `len` is that of a whole epoch.
     """
 
     def __init__(self, batches: EpochBatches, done: int = 0) -> None:
         self.batches, self.done = batches, done
 
     def set_epoch(self, epoch: int) -> None:
-        """Called by Lightning, also after a resume."""
+        """Called by Lightning, also after resuming."""
         self.batches.set_epoch(epoch)
 
     def __len__(self) -> int:
@@ -60,13 +60,13 @@ class RemainingBatches(Sampler[Positions]):
 
 
 def training_loader(data: DetectionSet, config: DetectorConfig, done: int = 0) -> DataLoader[Batch]:
-    """This process's share of the batches of every epoch, shuffled and changed by the seed.
+    """This process's share of the batches of every epoch, shuffled and augmented by the seed.
 
     Args:
-        done: steps that an earlier, killed run has taken.
+        done: steps already taken by an interrupted run.
 
     Raises:
-        ValueError: for fewer images than the processes need, or a batch that they cannot share.
+        ValueError: for fewer images than the processes need, or a batch they cannot share.
     """
     order = Uniform(len(data), config.seed)
     batches = EpochBatches(len(data), config.train.batch_size, order, member())
@@ -80,7 +80,7 @@ def training_loader(data: DetectionSet, config: DetectorConfig, done: int = 0) -
 def training_batch(
     data: DetectionSet, indices: Sequence[int], config: DetectorConfig, epoch: int
 ) -> tuple[Tensor, Targets]:
-    """Network input (B, 3, S, S) and targets; the mask of a box is its filled rectangle."""
+    """Network input (B, 3, S, S) and targets; a box's mask is its filled rectangle."""
     squares, targets = [], []
     for index in indices:
         square, boxes, labels = data.sample(index, config.train.augment, config.seed, epoch)
@@ -96,7 +96,7 @@ def training_batch(
 
 
 def rectangle_masks(boxes: np.ndarray[Any, Any], size: int) -> Tensor:
-    """(n, size, size) uint8 masks of boxes (n, 4) xyxy; a pixel is in when its centre is."""
+    """(n, size, size) uint8 masks of boxes (n, 4) xyxy; a pixel is inside if its centre is."""
     centres = torch.arange(size) + 0.5
     corners = torch.as_tensor(boxes, dtype=torch.float32)[:, :, None]
     across = (centres >= corners[:, 0]) & (centres < corners[:, 2])

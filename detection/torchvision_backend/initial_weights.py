@@ -1,4 +1,4 @@
-"""A network with its first weights: a gate's backbone, torchvision's COCO weights, or a file."""
+"""Initialise a network: from a gate's backbone, torchvision's COCO weights, or a file."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _BODY = "backbone.body."
 
 
 def build_detector(config: DetectorConfig, init: Init) -> tuple[MaskRCNN, LoadReport]:
-    """A network with its first weights, ready to be trained, and the list of loaded tensors."""
+    """Build a network with initial weights, ready to train; also list the loaded tensors."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         model = MaskRCNN(config.model, len(config.diseases), config.size)
@@ -34,12 +34,11 @@ def build_detector(config: DetectorConfig, init: Init) -> tuple[MaskRCNN, LoadRe
 
 
 def load_initial(model: nn.Module, init: Init, config: ModelConfig) -> LoadReport:
-    """Fill a network whose BatchNorm is not yet folded; what did not load is in the report.
+    """Load a network whose BatchNorm is not yet folded; the report lists what did not load.
 
     Raises:
-        FileNotFoundError, ValueError: for a file that is absent, unreadable or fits nowhere, for a
-        gate of
-            another architecture, and for published weights without network access.
+        FileNotFoundError, ValueError: for a missing, unreadable or unsuitable file, a gate of
+            another architecture, or published weights without network access.
     """
     if init.kind == "none":
         return LoadReport()
@@ -54,8 +53,8 @@ def load_initial(model: nn.Module, init: Init, config: ModelConfig) -> LoadRepor
 
 
 def _named(model: nn.Module, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    # read_weights takes prefixes off; a classifier's plain names belong to the body, and a
-    # detector's pyramid is called fpn there
+    # read_weights strips prefixes; a classifier's plain names belong to the body, and a detector's
+    # pyramid is called fpn there
     state = model.state_dict()
     full = {name.removeprefix(_BODY).removeprefix("backbone."): name for name in state}
     return {full.get(name, name): tensor for name, tensor in tensors.items()}
@@ -71,8 +70,8 @@ def _coco() -> dict[str, Tensor]:
         )
     except (OSError, RuntimeError) as error:  # URLError is an OSError; RuntimeError: wrong hash
         raise ValueError(
-            f"torchvision's COCO weights could not be downloaded from {weights.url} ({error}); on "
-            "a machine without network set model.weights to the path of a .safetensors or .pth "
-            "file, to gate, or to none"
+            f"could not download torchvision's COCO weights from {weights.url} ({error}); without "
+            "a network connection set model.weights to the path of a .safetensors or .pth file, to "
+            "gate, or to none"
         ) from error
     return state

@@ -1,8 +1,8 @@
-"""Mask R-CNN out of torchvision's parts, laid out for speed on a CPU and for little data.
+"""Build Mask R-CNN from torchvision's parts, designed for speed on a CPU and for little data.
 
-What differs from `torchvision.models.detection.maskrcnn_resnet50_fpn`: images arrive as squares of
-one size (nothing is resized inside), convolutions run in bfloat16 while boxes, RoIAlign and losses
-stay in fp32, frozen BatchNorm is folded into the convolutions, and the best box of every disease is
+Differences from `torchvision.models.detection.maskrcnn_resnet50_fpn`: images arrive as squares of
+one size (nothing is resized inside); convolutions run in bfloat16 while boxes, RoIAlign and losses
+stay in fp32; frozen BatchNorm is folded into the convolutions; and the best box of every disease is
 always returned.
 """
 
@@ -44,9 +44,7 @@ Targets = list[dict[str, Tensor]]
 
 
 class _InPrecision(nn.Module):
-    """Mixin: the module runs under autocast and returns fp32, so that boxes and losses keep
-    theirs.
-    """
+    """Mixin: run the module under autocast and return fp32, so that boxes and losses stay in it."""
 
     precision: Precision = "fp32"
 
@@ -73,9 +71,9 @@ class _MaskPredictor(_InPrecision, MaskRCNNPredictor): ...  # type: ignore[misc]
 class _RoIHeads(RoIHeads):  # type: ignore[misc]
     """RoI heads that never leave a disease without a candidate box.
 
-    torchvision keeps the strongest N boxes of an image, which may all be of one disease; a disease
-    without a box is a miss. Here every disease keeps its best box, whatever its score, and up to
-    `DETECTIONS_PER_DISEASE` boxes over the score threshold.
+    torchvision keeps the strongest N boxes of an image, which may all belong to one disease; a
+    disease without a box is a miss. Here every disease keeps its best box, whatever its score, and
+    up to `DETECTIONS_PER_DISEASE` boxes above the score threshold.
     """
 
     vote_threshold: float = 0.5
@@ -103,7 +101,7 @@ class _RoIHeads(RoIHeads):  # type: ignore[misc]
         for label in range(1, scores.shape[1]):
             keep = self._of_one_disease(boxes[:, label], scores[:, label])
             voted = voted_boxes(boxes[:, label], scores[:, label], keep, self.vote_threshold)
-            strongest.append(box_ops.clip_boxes_to_image(voted, shape))  # a mean can round outwards
+            strongest.append(box_ops.clip_boxes_to_image(voted, shape))  # a mean may round outwards
             strengths.append(scores[keep, label])
             labels.append(torch.full_like(keep, label))
         order = torch.cat(strengths).argsort(descending=True, stable=True)
@@ -121,10 +119,10 @@ class _RoIHeads(RoIHeads):  # type: ignore[misc]
 
 
 def voted_boxes(boxes: Tensor, scores: Tensor, keep: Tensor, threshold: float) -> Tensor:
-    """Each kept box as the mean of all boxes that overlap it, weighted by their scores.
+    """Replace each kept box by the mean of all boxes that overlap it, weighted by their scores.
 
-    Box voting, Gidaris and Komodakis 2015, section 3.3: neighbours that non-maximum suppression
-    throws away say where the box is, which counts most where there is little data.
+    Box voting, Gidaris and Komodakis 2015, section 3.3: neighbours dropped by non-maximum
+    suppression still tell where the box is, which matters most with little data.
 
     Args:
         boxes: (N, 4) of one disease, before suppression.
@@ -136,7 +134,9 @@ def voted_boxes(boxes: Tensor, scores: Tensor, keep: Tensor, threshold: float) -
         return boxes[keep]
     overlap: Tensor = box_ops.box_iou(boxes[keep], boxes)
     votes = scores * (overlap > threshold)
-    votes[torch.arange(len(keep)), keep] = scores[keep].clamp(min=1e-6)  # never without its own
+    votes[torch.arange(len(keep)), keep] = scores[keep].clamp(
+        min=1e-6
+    )  # it always votes for itself
     return votes @ boxes / votes.sum(1, keepdim=True)
 
 
@@ -156,9 +156,7 @@ class MaskRCNN(nn.Module):
         self.to(memory_format=torch.channels_last)
 
     def fold_norms(self) -> None:
-        """Fold BatchNorm into the convolutions: the same function in eval mode, faster, and
-        frozen.
-        """
+        """Fold BatchNorm into the convolutions: same function in eval mode, faster, and frozen."""
         fold_batch_norm(self.backbone.body)
         self.to(memory_format=torch.channels_last)
 
@@ -207,7 +205,7 @@ def freeze_stages(model: MaskRCNN, stages: int) -> None:
 def fold_batch_norm(body: nn.Module) -> None:
     """Replace every convolution + BatchNorm pair by one convolution with a bias, in place.
 
-    Frozen statistics are an affine map, so the function stays the same; two passes over every
+    Frozen statistics are an affine map, so the function stays the same and two passes over every
     feature map are saved. torchvision's ResNets name the pairs conv1/bn1, conv2/bn2 and
     downsample.0/downsample.1.
     """
@@ -244,8 +242,7 @@ def _proposals(model: ModelConfig, size: int) -> RegionProposalNetwork:
 def _roi_heads(model: ModelConfig, num_classes: int, size: int) -> RoIHeads:
     names = [str(index) for index in range(len(model.fpn_levels))]
     width = model.fpn_channels
-    # regions are sent to pyramid levels by their share of the image, as COCO's weights learned at
-    # 800 px
+    # regions go to pyramid levels by their share of the image, as COCO's weights learned at 800 px
     scale = round(size * 224 / 800)
     heads = _RoIHeads(
         FastRoIAlign(names, 7, SAMPLES, canonical_scale=scale),

@@ -1,4 +1,4 @@
-"""A trained torchvision Mask R-CNN at work: images in, detections out."""
+"""Predict with a trained torchvision Mask R-CNN: images in, detections out."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class TorchvisionPredictor:
     """A trained network that predicts images.
 
     Args:
-        model: weights in place.
-        diseases: name of class i at place i - 1.
+        model: network with its weights.
+        diseases: the name of class i is at position i - 1.
         size: side of the input square.
         precision, device: as in `TrainConfig`.
         batch_size: images per forward pass.
@@ -45,7 +45,7 @@ class TorchvisionPredictor:
         self.preprocessing = Preprocessing(size)
 
     def predict(self, images: Sequence[LoadedImage]) -> list[Detections]:
-        """Detections of each image in its original frame, in the given order."""
+        """Detections of each image in its original frame, in input order."""
         detections = []
         for start in range(0, len(images), self.batch_size):
             detections += self._batch(images[start : start + self.batch_size])

@@ -1,10 +1,9 @@
-"""RoIAlign as two matrix products: the same numbers as torchvision's, several times faster to train
-on a CPU.
+"""Compute RoIAlign as two matrix products: torchvision's results, several times faster on a CPU.
 
 Bilinear sampling on a regular grid is separable, so pooling a region is `rows @ features @
 columns^T` with two small interpolation matrices. torchvision's CPU backward is one scalar loop (30
-% of a training step, measured); here forward and backward are matrix products. On a GPU
-torchvision's own kernel is used.
+% of a training step, measured); here forward and backward are matrix products. On a GPU we use
+torchvision's own kernel.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ def interpolation_matrix(low: Tensor, high: Tensor, bins: int, length: int) -> T
     """Weights (R, bins, length) that average `SAMPLES` linear samples per bin along one axis.
 
     Args:
-        low, high: (R,) ends of the regions in units of cells; shorter than one cell counts as one
+        low, high: (R,) ends of the regions in cells; regions under one cell count as one
             (torchvision's `aligned=False`).
         length: cells of the feature map along this axis.
     """
@@ -31,7 +30,7 @@ def interpolation_matrix(low: Tensor, high: Tensor, bins: int, length: int) -> T
     at = positions.clamp(0, length - 1)
     cells = torch.arange(length, device=low.device)
     weights = (1 - (at[:, :, None] - cells).abs()).clamp(min=0)
-    weights = weights * (positions <= length)[:, :, None]  # beyond the map counts as zero
+    weights = weights * (positions <= length)[:, :, None]  # zero beyond the map
     return weights.view(len(low), bins, SAMPLES, length).mean(2)
 
 
@@ -54,7 +53,7 @@ def roi_align_matmul(features: Tensor, boxes: Tensor, bins: int, scale: float) -
 
 
 class FastRoIAlign(MultiScaleRoIAlign):  # type: ignore[misc]
-    """`MultiScaleRoIAlign` whose CPU path is `roi_align_matmul`."""
+    """`MultiScaleRoIAlign` with `roi_align_matmul` on the CPU."""
 
     def forward(
         self, x: dict[str, Tensor], boxes: list[Tensor], image_shapes: list[tuple[int, int]]
@@ -63,7 +62,7 @@ class FastRoIAlign(MultiScaleRoIAlign):  # type: ignore[misc]
         if maps[0].is_cuda:
             pooled: Tensor = super().forward(x, boxes, image_shapes)
             return pooled
-        # not kept from call to call: the scales are those of these maps
+        # not cached between calls: the scales depend on these maps
         scales, mapper = _setup_scales(
             maps, image_shapes, self.canonical_scale, self.canonical_level
         )

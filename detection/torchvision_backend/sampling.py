@@ -1,8 +1,8 @@
-"""Sample the anchors and regions of the losses, the same for any number of processes.
+"""Sample the anchors and regions for the losses, equally for any number of processes.
 
-torchvision draws from torch's generator, one image after the other, and how far that moves the
-generator depends on how many positives and negatives an image has. So each process also makes the
-draws of the images that others have.
+torchvision draws from torch's generator, one image after the other, and each draw advances it by a
+number that depends on the image's positives and negatives. So each process also makes the draws for
+the images of the other processes.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from cxrloc.detection.torchvision_backend.network import MaskRCNN
 
 
 class SharedSampler(BalancedPositiveNegativeSampler):  # type: ignore[misc]
-    """torchvision's sampler that gives an image the same sample as a single process would.
+    """torchvision's sampler, but an image gets the same sample as in a single process.
 
     Attributes:
-        positives, sampled: of the last call, over all images of this process.
+        positives, sampled: totals of the last call, over all images of this process.
     """
 
     positives: int = 0
     sampled: int = 0
 
     def __call__(self, matched_idxs: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
-        """See torchvision; every process must hold equally many images."""
+        """See torchvision; every process must have the same number of images."""
         before, after = self._candidates_elsewhere(matched_idxs)
         device = matched_idxs[0].device
         _draw(before, device)
@@ -37,7 +37,7 @@ class SharedSampler(BalancedPositiveNegativeSampler):  # type: ignore[misc]
         return positives, negatives
 
     def _candidates_elsewhere(self, matched_idxs: list[Tensor]) -> tuple[Tensor, Tensor]:
-        """Numbers of positives and negatives of the images before this process's, and after."""
+        """Numbers of positives and negatives in the images before this process's, and after."""
         counts = [
             [int((matched >= 1).sum()), int((matched == 0).sum())] for matched in matched_idxs
         ]
@@ -59,7 +59,7 @@ def share_sampling(model: MaskRCNN) -> None:
 
 
 def loss_counts(model: MaskRCNN) -> dict[str, int]:
-    """Loss -> over how many anchors or regions of this process it is the mean, in the last step."""
+    """Loss -> number of anchors or regions of this process averaged in the last step."""
     anchors, regions = model.rpn.fg_bg_sampler, model.roi_heads.fg_bg_sampler
     return {
         "loss_objectness": anchors.sampled,

@@ -1,8 +1,8 @@
-"""Training of the torchvision detector by Lightning: one seed one result, also after a kill.
+"""Train the torchvision detector with Lightning: one seed gives one result, even after a kill.
 
-Everything random in step n is drawn from (seed, n) and what an image gets from (seed, epoch,
-image), so a run that was killed and resumed at its last checkpoint ends with the same weights as
-one that was not. N processes of torchrun take the steps of one: see docs/scale_out.md.
+Everything random in step n depends on (seed, n), and an image's augmentation on (seed, epoch,
+image). So a run that was killed and resumed at its last checkpoint ends with the same weights as an
+uninterrupted one. N torchrun processes take the steps of one: see docs/scale_out.md.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ _MAX_BAD_STEPS = 10
 
 @dataclass
 class Best:
-    """The best validation so far; before the first there are no weights."""
+    """The best validation so far; no weights before the first one."""
 
     score: float = -math.inf
     step: int = -1
@@ -79,7 +79,7 @@ class DetectorTraining(L.LightningModule):
         steps: int,
         mark: str,
     ) -> None:
-        """Prepare a training of `steps` in all; `mark` identifies its checkpoints."""
+        """Prepare a training of `steps` in total; `mark` identifies its checkpoints."""
         super().__init__()
         if member().world_size > 1:
             share_batch_statistics(model, resolve_device(config.train.device).type)
@@ -110,12 +110,12 @@ class DetectorTraining(L.LightningModule):
         gradient_clip_val: float | None = None,
         gradient_clip_algorithm: str | None = None,
     ) -> None:
-        """Clip the norm over all parameters by `train.clip_norm`, not by Lightning's settings.
+        """Clip the norm over all parameters by `train.clip_norm` instead of Lightning's settings.
 
-        A step whose loss or gradient is not finite changes no weight.
+        A step with a loss or gradient that is not finite changes no weights.
 
         Raises:
-            RuntimeError: when that happens ten times in a row.
+            RuntimeError: if that happens ten times in a row.
         """
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
         norm = nn.utils.clip_grad_norm_(parameters, self.config.train.clip_norm or math.inf)
@@ -129,10 +129,10 @@ class DetectorTraining(L.LightningModule):
                 f"(step {self.global_step}, lr {self.config.train.lr}); lower train.lr or set "
                 "train.precision to fp32"
             )
-        optimizer.zero_grad(set_to_none=True)  # an optimizer leaves alone what has no gradient
+        optimizer.zero_grad(set_to_none=True)  # optimizers skip parameters without a gradient
 
     def on_train_epoch_end(self) -> None:
-        """Validate where it is due, and keep the best weights."""
+        """Validate if it is due, and keep the best weights."""
         epoch, train = self.current_epoch + 1, self.config.train
         if not self.validation_set or (epoch % train.validate_every and epoch != train.epochs):
             return
@@ -181,7 +181,7 @@ def train(
     init: Init,
     extra: Mapping[str, Any],
 ) -> Path:
-    """Train to the bundle in `out_dir`; a finished detector is not trained again.
+    """Train and write the bundle in `out_dir`; a finished detector is not trained again.
 
     Under torchrun all processes call it together.
     """
@@ -207,13 +207,13 @@ def fit(
     mark: str,
     out_dir: Path,
 ) -> dict[str, Any]:
-    """Train `model` to its end, from the last checkpoint if there is one; facts for the bundle.
+    """Train `model`, resuming from the last checkpoint if any; return facts for the bundle.
 
-    Afterwards it holds the last weights, or the best ones where there are validation images.
+    Afterwards it has the last weights or, with validation images, the best ones.
 
     Raises:
-        ValueError: when the checkpoint belongs to another config or other data.
-        KeyboardInterrupt: when the user stopped it.
+        ValueError: if the checkpoint belongs to another config or other data.
+        KeyboardInterrupt: if the user interrupted it.
     """
     folders = Folders.under(out_dir)
     done = run_on_rank_zero(steps_done, folders.last, mark)
@@ -239,10 +239,10 @@ def fit(
 
 
 def steps_done(last: Path, mark: str) -> int:
-    """Steps that the run of this `run_mark` had taken at its last checkpoint; 0 without one.
+    """Steps taken by the run with this `run_mark` at its last checkpoint; 0 without one.
 
     Raises:
-        ValueError: when the checkpoint is that of another run.
+        ValueError: if the checkpoint belongs to another run.
     """
     if not last.is_file():
         return 0
@@ -258,7 +258,7 @@ def steps_done(last: Path, mark: str) -> int:
 def _was_finished(bundle: Path, mark: str, config: DetectorConfig) -> bool:
     if not is_finished(bundle, mark):
         return False
-    # settings that leave the weights as they are (box voting) may change: note the new ones
+    # settings that do not affect the weights (box voting) may change: record the new ones
     settings = json.loads(json.dumps(dataclasses.asdict(config.model)))
     if read_metadata(bundle, "maskrcnn")["model"] != settings:
         tensors, metadata = read_bundle(bundle, "maskrcnn")

@@ -1,4 +1,4 @@
-"""COCO's average precision of every localizer, box and mask apart, as a section of the report."""
+"""Report COCO's average precision of every localizer, separately for boxes and masks."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _BOUNDS: tuple[Literal["ignored", "counted"], ...] = ("ignored", "counted")
 
 
 def average_precision(evaluated: Evaluated) -> Section:
-    """AP of each localizer on the images that it has looked at, of all its boxes and its masks."""
+    """AP of each localizer on the images it predicted, for all its boxes and its masks."""
     masks_of = evaluated.inputs.masks
     box_rows: list[TableRow] = []
     mask_rows: dict[str, list[TableRow]] = {}
@@ -52,26 +52,26 @@ def average_precision(evaluated: Evaluated) -> Section:
 
 
 _PARAGRAPHS = (
-    "Average precision asks for boxes that are right and for scores that rank them over all "
-    "images: the area under the precision-recall curve of a disease (101 recalls), averaged over "
-    "the IoU thresholds named in the table. It is computed by faster-coco-eval, on all images that "
-    "a localizer has looked at, without an area limit, at most 100 boxes an image and disease.",
+    "Average precision rewards correct boxes and scores that rank them over all images: it is the "
+    "area under a disease's precision-recall curve (101 recalls), averaged over the IoU thresholds "
+    "named in the table. faster-coco-eval computes it on all images that a localizer predicted, "
+    "without an area limit, for at most 100 boxes per image and disease.",
 )
 _NOTES = (
-    "Unboxed positives: predictions of a disease on an image that is labelled with it but has no "
-    "box of it are 'ignored' (neither right nor wrong, LVIS's convention) or 'counted' as false. "
-    "The truth lies between the two",
-    "Mask AP takes the ground truth's rectangles for masks: a Mask R-CNN that is taught rectangles "
-    "learns rectangles",
-    "No interval: AP ranks all images together, and its value depends on how many images without "
-    "the disease are among them",
+    "Unboxed positives: predictions of a disease on an image labelled with it but without a box "
+    "are 'ignored' (neither right nor wrong, LVIS's convention) or 'counted' as false. The truth "
+    "lies in between",
+    "Mask AP uses the ground truth's rectangles as masks: a Mask R-CNN taught rectangles learns "
+    "rectangles",
+    "No interval: AP ranks all images together, so its value depends on how many of them lack the "
+    "disease",
 )
 
 
 def _coco(truth: GroundTruth, looked: BoolArray) -> dict[str, Any]:
-    """The images where `looked` (N,) is true, and their boxes, as a COCO dict.
+    """The images where `looked` (N,) is true, with their boxes, as a COCO dict.
 
-    Images have the numbers of the ground truth's file, for equal scores are ranked by them.
+    Images keep the numbers of the ground truth's file, which rank images with equal scores.
     """
     images, kept = truth.images, looked[truth.image_of_box]
     boxes = zip(
@@ -126,7 +126,7 @@ def _box_results(detections: Detections) -> list[dict[str, Any]]:
 
 
 def _mask_results(masks: Sequence[MaskResult], images: ImageTable) -> list[dict[str, Any]]:
-    """Masks in the image's frame or in a smaller one of the same aspect ratio (the network's)."""
+    """Masks in the image's frame or in a smaller one with the same aspect ratio (the network's)."""
     return [
         {
             "image_id": images.numbers[images.row_of[mask.image_id]],
@@ -139,7 +139,7 @@ def _mask_results(masks: Sequence[MaskResult], images: ImageTable) -> list[dict[
 
 
 def _in_frame_of(coco: dict[str, Any], results: Results) -> Mapping[str, Any]:
-    """The ground truth in the frame of the masks, which may be smaller than the images'."""
+    """The ground truth in the frame of the masks, which may be smaller than the images' frame."""
     sides = {image["id"]: max(image["height"], image["width"]) for image in coco["images"]}
     first = next((mask for mask in results if mask["image_id"] in sides), None)
     if first is None or max(first["segmentation"]["size"]) == sides[first["image_id"]]:
@@ -167,7 +167,7 @@ def _rows(coco: Mapping[str, Any], name: str, results: Results, kind: Kind) -> l
 
 
 def _bounds(coco: Mapping[str, Any], results: Results, kind: Kind) -> dict[str, AveragePrecision]:
-    """AP with unboxed positives ignored and counted; the same where no image has any."""
+    """AP with unboxed positives ignored and counted; both are equal if no image has any."""
     if not any(image["not_exhaustive_category_ids"] for image in coco["images"]):
         return dict.fromkeys(_BOUNDS, coco_ap(coco, results, kind))
     return {bound: coco_ap(coco, results, kind, unboxed=bound) for bound in _BOUNDS}
@@ -180,5 +180,5 @@ def _cells(table: AveragePrecision, range_: str) -> dict[str, float]:
 
 
 def _table(rows: Sequence[TableRow]) -> ResultTable:
-    title = "COCO average precision per disease, box and mask apart"
+    title = "COCO average precision per disease, for boxes and masks"
     return ResultTable("coco_ap", title, tuple(rows), (*_NOTES, RESEARCH_USE))

@@ -1,4 +1,4 @@
-"""The leakage audit of a comparison: which localizer had seen the images that it is scored on."""
+"""Audit leakage in a comparison: which localizer had seen the images that it is scored on?"""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from cxrloc.localization.evaluation.evaluated import Evaluated
 from cxrloc.localization.report.sections import Section
 
 CLEAN, LEAKED, UNKNOWN = "clean", "leaked", "unknown"
-NO_SIDECAR = "no .manifest.json beside its file: what it was trained on is not known"
+NO_SIDECAR = "no .manifest.json next to its file: its training images are unknown"
 
 
 @dataclass(frozen=True)
@@ -24,9 +24,9 @@ class LocalizerAudit:
 
     Attributes:
         localizer: its name.
-        images: scored images that it looked at.
-        by_model: model (`fold0`, ... or `all`) -> audit of the scored images that it looked at.
-        unknown: what could not be compared and why; empty when all could.
+        images: scored images that it predicted.
+        by_model: model (`fold0`, ... or `all`) -> audit of the scored images that it predicted.
+        unknown: comparisons that were not possible, with the reason; empty if all were.
     """
 
     localizer: str
@@ -42,18 +42,18 @@ class LocalizerAudit:
 
     @property
     def shared_images(self) -> tuple[str, ...]:
-        """Scored images that were in the training of the model that predicted them."""
+        """Scored images in the training of the model that predicted them."""
         return tuple(image for audit in self.by_model.values() for image in audit.shared_images)
 
     @property
     def shared_patients(self) -> tuple[str, ...]:
-        """Patients whose images the model that predicted them saw in training, each once."""
+        """Patients in the training of the model that predicted them, each once."""
         patients = (p for audit in self.by_model.values() for p in audit.shared_patients)
         return tuple(dict.fromkeys(patients))
 
     @property
     def boxed_in_training(self) -> tuple[str, ...]:
-        """Those of `shared_images` that have a ground-truth box."""
+        """Those of `shared_images` with a ground-truth box."""
         return tuple(image for audit in self.by_model.values() for image in audit.boxed_in_training)
 
 
@@ -63,13 +63,12 @@ def audit_comparison(
     *,
     boxed_images: Collection[str],
 ) -> tuple[LocalizerAudit, ...]:
-    """Audit every localizer, each scored image against the training of the model that predicted it.
+    """Audit every localizer: each scored image against the training of the model that predicted it.
 
     Args:
-        truth_images: scored image -> patient; empty, or the image's own name, where it is not
-            known.
-        provenances: localizer (or `gate`) -> what its sidecar says; None without a sidecar.
-        boxed_images: those of the scored images that have a box.
+        truth_images: scored image -> patient; empty, or the image's own name, if unknown.
+        provenances: localizer (or `gate`) -> content of its sidecar; None without one.
+        boxed_images: scored images with a box.
     """
     rows = ((image, "" if p == image else p, "") for image, p in truth_images.items())
     images = image_list(rows, "the scored images")
@@ -90,7 +89,7 @@ def _audit(
         for model, looked_at in provenance.images_by_model.items()
     }
     if not any(counts.values()):
-        return LocalizerAudit(name, 0, {}, ("its sidecar names none of the scored images",))
+        return LocalizerAudit(name, 0, {}, ("its sidecar lists none of the scored images",))
     by_model: dict[str, LeakageAudit] = {}
     unknown: dict[str, None] = {}
     for model in [m for m in counts if counts[m] and provenance.models]:
@@ -104,14 +103,14 @@ def _audit(
 
 
 def _gaps(audit: LeakageAudit) -> list[str]:
-    gaps = [f"what {weights} was trained on is not known" for weights in audit.unlisted]
+    gaps = [f"training images of {weights} unknown" for weights in audit.unlisted]
     if audit.patients_unknown:
-        gaps.append("the patients of some images are not known")
+        gaps.append("patients of some images unknown")
     return gaps
 
 
 def leakage_stamp(localizers: Sequence[LocalizerAudit]) -> str:
-    """`LEAKED: ...` for every table, naming who was trained on scored images; else empty."""
+    """`LEAKED: ...` for every table, naming who trained on scored images; otherwise empty."""
     leaked = [
         f"{audit.localizer} ({len(audit.shared_images)} scored images, "
         f"{len(audit.shared_patients)} patients)"
@@ -120,11 +119,11 @@ def leakage_stamp(localizers: Sequence[LocalizerAudit]) -> str:
     ]
     if not leaked:
         return ""
-    return f"LEAKED: trained on images or patients that are scored here: {', '.join(leaked)}"
+    return f"LEAKED: trained on images or patients scored here: {', '.join(leaked)}"
 
 
 def audits(evaluated: Evaluated) -> tuple[LocalizerAudit, ...]:
-    """The audit of every localizer and of the gate."""
+    """The audits of every localizer and of the gate."""
     images, inputs = evaluated.images, evaluated.inputs
     names = [*inputs.predictions, *(["gate"] if inputs.gate is not None else [])]
     boxed = np.flatnonzero(images.boxed).tolist()
@@ -140,14 +139,13 @@ def leakage(evaluated: Evaluated) -> Section:
     localizers = evaluated.once(audits)
     title = "Leakage audit: had a model seen what it is scored on?"
     question = (
-        "Each scored image is looked up, by image and by patient, in the list of images that the "
-        "model which predicted it was trained on; images that chose its weights or thresholds "
-        "count as seen. In a cross-validation each fold's model has a list of its own. The "
-        "controls are not listed: they never look at an image, and take boxes from other patients "
-        "alone. Foreign weights that a training began from (ImageNet, COCO, a downloaded file) are "
-        "not audited."
+        "Each scored image is looked up, by image and by patient, in the training list of the "
+        "model that predicted it; images that chose its weights or thresholds count as seen. In a "
+        "cross-validation each fold's model has its own list. The controls are not listed: they "
+        "never look at an image, and use only boxes from other patients. External initial weights "
+        "(ImageNet, COCO, a downloaded file) are not audited."
     )
-    notes = ("Images: those scored images that the localizer looked at",)
+    notes = ("Images: scored images that the localizer predicted",)
     table = ResultTable("leakage", title, tuple(map(_row, localizers)), notes)
     return Section("leakage", title, (question, _answer(localizers)), (table,))
 
@@ -155,14 +153,14 @@ def leakage(evaluated: Evaluated) -> Section:
 def _answer(localizers: Sequence[LocalizerAudit]) -> str:
     stamp = leakage_stamp(localizers)
     if stamp:
-        return f"{stamp}. The figures of these are too good by an unknown amount."
+        return f"{stamp}. Their figures are too good by an unknown amount."
     unknown = [audit.localizer for audit in localizers if audit.status == UNKNOWN]
     if unknown:
         return (
-            f"No leak was found, but it could not be ruled out for {', '.join(unknown)}: see the "
+            f"No leak was found, but it cannot be ruled out for {', '.join(unknown)}: see the "
             "column reason."
         )
-    return "No scored image, and no other image of its patient, was in the training of its model."
+    return "No scored image, or other image of its patient, was in the training of its model."
 
 
 def _row(audit: LocalizerAudit) -> TableRow:

@@ -1,4 +1,4 @@
-"""The comparison itself, for the report: means, accuracies, one localizer against another."""
+"""Report the comparison itself: means, accuracies, and one localizer against another."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ def means(evaluated: Evaluated) -> Section:
     boxplots = NamedFigure(
         "iou_boxplots",
         "IoU of each localizer, disease by disease",
-        "Boxplots of the IoU of every ground-truth box, one panel per disease, localizers side by "
-        f"side, controls in grey, misses as 0. Macro mean IoU: {'; '.join(sentences)}.",
+        "Boxplots of the IoU of every ground-truth box, one panel per disease, localizers next to "
+        f"each other, controls in grey, misses as 0. Macro mean IoU: {'; '.join(sentences)}.",
         iou_boxplots(comparison),
     )
     asked = (
         f"How well do the boxes agree with the {len(comparison.truth)} ground-truth boxes of "
-        f"{comparison.patients} patients? Mean IoU, 0 to 1; {MISS_RULE}. Skill says how much of "
-        f"what {REFERENCE_CONTROL}, which never looks at the image, leaves to be gained is gained."
+        f"{comparison.patients} patients? Mean IoU, 0 to 1; {MISS_RULE}. Skill is the achieved "
+        f"share of the gain that {REFERENCE_CONTROL} leaves; this control never sees the image."
     )
     answer = f"Macro mean IoU: {'; '.join(_main_sentences(comparison, 'mean_iou'))}."
     tables = (mean_table(comparison), skill_table(comparison))
@@ -43,11 +43,11 @@ def means(evaluated: Evaluated) -> Section:
 
 
 def accuracy(evaluated: Evaluated) -> Section:
-    """Shares of the boxes found, at every threshold, next to published ones."""
+    """Shares of the boxes found, at every threshold, next to published figures."""
     comparison, published = evaluated.comparison, evaluated.inputs.published
     asked = (
-        "How many of the ground-truth boxes are found? A box is found when its overlap with the "
-        "prediction is greater than the threshold: IoU in one table, IoBB in the other."
+        "How many of the ground-truth boxes are found? A box is found if its overlap with the "
+        "prediction exceeds the threshold: IoU in one table, IoBB in the other."
     )
     measures = [Measure("iou", t).key for t in (0.1, 0.5) if t in comparison.thresholds]
     answers = tuple(
@@ -63,8 +63,8 @@ def paired(evaluated: Evaluated) -> Section:
     """Every localizer against the others and the controls: differences and tests."""
     comparison = evaluated.comparison
     asked = (
-        "Is one localizer better than another, for which diseases, by how much, how sure? Both are "
-        f"scored on the same boxes and resampled together, {comparison.resamples} times, patient "
+        "Is one localizer better than another, for which diseases, by how much, and how surely? "
+        f"Both are scored on the same boxes and resampled together, {comparison.resamples} times, "
         "by patient; tests are corrected over the diseases (Holm)."
     )
     tables = (difference_table(comparison), paired_test_table(comparison))
@@ -75,7 +75,7 @@ def paired(evaluated: Evaluated) -> Section:
 
 
 def _main_sentences(comparison: Comparison, measure: str) -> list[str]:
-    """Of the localizers given the disease, and of the reference control: the tables have all."""
+    """Sentences on localizers with the disease given and the reference control."""
     rows = [s for s in comparison.localizers if s.setting == DISEASE_GIVEN]
     rows.append(comparison.reference)
     return [_macro_sentence(comparison, scored, measure) for scored in rows]
@@ -96,7 +96,7 @@ def _macro_sentence(comparison: Comparison, scored: ScoredLocalizer, measure: st
 
 
 def _pair_sentences(comparison: Comparison) -> tuple[str, ...]:
-    """Per pair of localizers, and of a localizer and the reference control."""
+    """Sentences per pair of localizers, and per localizer and reference control."""
     controls = {row.label for row in comparison.localizers if row.is_control}
     tests = {(pair.localizer, pair.minus): pair.tests for pair in comparison.tests}
     return tuple(
@@ -109,7 +109,7 @@ def _pair_sentences(comparison: Comparison) -> tuple[str, ...]:
 
 def _verdict(difference: Estimate) -> str:
     if not difference.excludes_zero:
-        return "the interval includes zero, so the draw of patients alone can explain it"
+        return "the interval includes zero, so the choice of patients alone can explain it"
     return "the interval excludes zero"
 
 

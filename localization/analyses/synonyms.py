@@ -1,7 +1,7 @@
-"""Strict and merged names: how much of the error is due to names that overlap.
+"""Score strict and merged names: how much of the error comes from overlapping names.
 
-Strict: a box counts under its own disease alone. Merged: the diseases of a group of `MERGED` count
-as one name, so the top-1 box over all predictions of the group on the image is scored.
+Strict: a box counts only under its own disease. Merged: the diseases of a group of `MERGED` count
+as one name, so the top-1 box of all the group's predictions on the image is scored.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from cxrloc.localization.report.sections import Section
 
 MERGED = (("Infiltration", "Pneumonia", "Consolidation"), ("Nodule", "Mass"))
 WHY = (
-    "Radiologists use these names for appearances that overlap (an opacity may be called "
+    "Radiologists use these names for overlapping appearances (an opacity may be called "
     "infiltration, consolidation or pneumonia; a mass is a nodule over 3 cm), and NIH's labels "
-    "were text-mined from reports: a right box under the other name may be no error of the eye"
+    "were text-mined from reports: a right box under the other name need not be a visual error"
 )
 STRICT, TOGETHER, DIFFERENCE = "strict", "merged", "merged - strict"
 THRESHOLDS = (0.1, 0.3, 0.5)
@@ -32,17 +32,17 @@ _TITLE = "Synonyms: names strict and merged"
 
 
 def groups_of(diseases: Iterable[str]) -> dict[str, tuple[str, ...]]:
-    """Disease -> the members of its group of `MERGED` that are among `diseases`, at least two."""
+    """Disease -> members of its group of `MERGED` present in `diseases`, at least two."""
     names = set(diseases)
     groups = (tuple(name for name in group if name in names) for group in MERGED)
     return {name: group for group in groups if len(group) > 1 for name in group}
 
 
 def merge_names(detections: Detections, groups: Mapping[str, tuple[str, ...]]) -> Detections:
-    """Every box under each name of its group, in the same order: top-1 is then over the group.
+    """Repeat every box under each name of its group, in the same order; top-1 spans the group.
 
     Args:
-        groups: from `groups_of`; a box of another disease keeps its name alone.
+        groups: from `groups_of`; a box of another disease keeps only its name.
     """
     images = detections.truth.images
     names = [
@@ -58,10 +58,10 @@ def merge_names(detections: Detections, groups: Mapping[str, tuple[str, ...]]) -
 def strict_and_merged_iou(
     evaluated: Evaluated, name: str, setting: str, groups: Mapping[str, tuple[str, ...]]
 ) -> tuple[FloatArray, FloatArray]:
-    """IoU of the top-1 box with every ground-truth box, names strict and merged: two of (N,).
+    """IoU of the top-1 box with every ground-truth box, for strict and merged names: two (N,).
 
-    Gated, only the boxes that pass are merged. So in merged mode a pair passes when the gate
-    passes any disease of the group that it knows.
+    If gated, only the boxes that pass are merged. So in merged mode a pair passes if the gate
+    passes any disease of the group that it covers.
     """
     scores, boxes = evaluated.scores[name], evaluated.inputs.predictions[name]
     if setting == GATED and evaluated.passes is not None:
@@ -70,21 +70,21 @@ def strict_and_merged_iou(
 
 
 def synonyms(evaluated: Evaluated) -> Section:
-    """Accuracy with strict and with merged names, and the difference with its interval.
+    """Report accuracy with strict and merged names, and the difference with its interval.
 
-    Controls are given the disease, so merging means nothing for them: they are left out.
+    Leaves out controls: they are given the disease, so merging does not apply.
 
     Raises:
         ValueError: for a gate without a decision for a ground-truth box.
     """
-    gated = evaluated.passes is not None  # refuses a gate that does not know a boxed pair
+    gated = evaluated.passes is not None  # raises for a gate without a decision for a boxed pair
     truth, predictions = evaluated.truth, evaluated.inputs.predictions
     predicted = {column for boxes in predictions.values() for column in np.unique(boxes.disease)}
     predicted_names = {truth.images.diseases[column] for column in predicted}
     groups = groups_of(predicted_names.union(truth.disease_names)) if predictions else {}
     affected = [name for name in truth.disease_names if name in groups]
     listed = "; ".join("/".join(group) for group in MERGED)
-    question = f"Would a localizer fare better if names that overlap were one ({listed})? {WHY}."
+    question = f"Would a localizer score better if overlapping names were one ({listed})? {WHY}."
     if not affected:
         return Section("synonyms", _TITLE, (question, _NOTHING_TO_MERGE))
     table, sentences = _table(evaluated, groups, affected, gated=gated)
@@ -160,18 +160,18 @@ def _notes(groups: Mapping[str, tuple[str, ...]], *, gated: bool) -> tuple[str, 
     merged = "; ".join("/".join(group) for group in dict.fromkeys(groups.values()))
     notes = [
         f"Merged here: {merged}. {WHY}",
-        f"'{STRICT}': own name only. '{TOGETHER}': of all boxes of the group on the image the one "
-        "with the highest score. That compares scores of different diseases of one localizer, for "
-        "which they were not made: where they are not comparable, merging can lose boxes",
+        f"'{STRICT}': own name only. '{TOGETHER}': of all boxes of the group on the image, the one "
+        "with the highest score. This compares one localizer's scores of different diseases, which "
+        "they are not made for: if they are not comparable, merging can lose boxes",
         f"'{DIFFERENCE}': paired, on the same resamples of patients",
-        "The macro mean is over ALL diseases of the ground truth: those that are not shown are the "
-        "same in both modes, their difference is 0",
-        "Controls are told the disease, so merging means nothing for them: they are left out",
+        "The macro mean is over ALL diseases of the ground truth: those not shown are the same in "
+        "both modes, with difference 0",
+        "Controls are given the disease, so merging does not apply: they are left out",
     ]
     if gated:
         notes.append(
-            "Gated: only boxes count whose disease the gate says present on that image. With "
-            "merged names a pair so passes when the gate passes any disease of the group that it "
-            "knows"
+            "Gated: a box counts only if the gate predicts its disease present on that image. With "
+            "merged names, a pair passes if the gate passes any disease of the group that it "
+            "covers"
         )
     return tuple(notes)

@@ -1,11 +1,10 @@
-"""Grad-CAM maps of all asked diseases without a backward pass through the network.
+"""Compute Grad-CAM maps of all requested diseases without a backward pass through the network.
 
 Grad-CAM (Selvaraju et al. 2017): map_c = relu(sum_k alpha_ck A_k), alpha_ck = mean over the map of
-d logit_c / d A_k, where A is the tensor that the network pools, whatever its sign (in most networks
-it comes out of a ReLU; `cxrloc.classification.network.backbones` lists them). Behind mean pooling
-over h x w
-cells alpha is known in closed form: W[c, k] / hw for a linear head, and for Linear - ReLU -
-Linear, with z the hidden pre-activations of the image, J = W2 diag(z > 0) W1 in the place of W.
+d logit_c / d A_k, where A is the tensor that the network pools, of either sign (most networks apply
+a ReLU before pooling; `cxrloc.classification.network.backbones` lists them). With mean pooling over
+h x w cells, alpha has a closed form: W[c, k] / hw for a linear head, and for Linear - ReLU -
+Linear, with z the hidden pre-activations of the image, J = W2 diag(z > 0) W1 instead of W.
 """
 
 from __future__ import annotations
@@ -23,21 +22,21 @@ _IGNORED = (nn.Dropout, nn.Identity, nn.Flatten)  # nothing to differentiate in 
 def class_activation_maps(
     model: nn.Module, features: torch.Tensor, disease_indices: Sequence[int]
 ) -> torch.Tensor:
-    """Grad-CAM maps from the feature map that a forward pass has left behind.
+    """Compute Grad-CAM maps from the feature map of a finished forward pass.
 
     Args:
         model: mean-pools `features` and applies `model.head` to the (N, C) vector. Linear and
-            Linear - ReLU - Linear heads are solved in closed form, another head by autograd over
-            it.
-        features: (N, C, h, w) that is pooled, of either sign, any float type; computed in float32.
-        disease_indices: K rows of the head's output.
+            Linear - ReLU - Linear heads have a closed form; other heads use autograd through the
+            head.
+        features: pooled tensor (N, C, h, w) of either sign, any float type; computed in float32.
+        disease_indices: K outputs of the head.
 
     Returns:
         (N, K, h, w) float32, >= 0, on the features' device.
 
     Raises:
-        ValueError: for features that are not four-dimensional, an index that the head lacks, or a
-            model without a head (use `network_maps`, which runs the network).
+        ValueError: if the features are not four-dimensional, the head lacks an index, or the
+            model has no head (use `network_maps`, which runs the network).
     """
     head = getattr(model, "head", None)
     if not isinstance(head, nn.Module):
@@ -54,10 +53,10 @@ def class_activation_maps(
 def network_maps(
     network: nn.Module, images: torch.Tensor, class_indices: Sequence[int]
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Logits (N, D) and Grad-CAM maps (N, K, h, w) of any network, by the cheapest way there is.
+    """Compute logits (N, D) and Grad-CAM maps (N, K, h, w) of any network, as cheaply as possible.
 
-    A network whose forward pass returns `logits` and `features` and that has a `head` is solved by
-    `class_activation_maps`; any other one, such as torchvision's, by `autograd_maps`.
+    Uses `class_activation_maps` if the network has a `head` and its forward pass returns `logits`
+    and `features`, and `autograd_maps` for others, for example torchvision's.
     """
     if isinstance(getattr(network, "head", None), nn.Module):
         with torch.no_grad():
@@ -71,14 +70,14 @@ def network_maps(
 def autograd_maps(
     network: nn.Module, images: torch.Tensor, class_indices: Sequence[int]
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Logits (N, D) and Grad-CAM maps (N, K, h, w) of a network that pools a map, by autograd.
+    """Compute logits (N, D) and Grad-CAM maps (N, K, h, w) of a network that pools, by autograd.
 
-    The tensor that is pooled last (`adaptive_avg_pool2d`, or a mean over height and width) is
-    found by listening to the forward pass; gradients are taken from the logits back to it and no
-    further. It is the tensor behind a ReLU also where the ReLU is no module (DenseNet).
+    Finds the tensor pooled last (`adaptive_avg_pool2d`, or a mean over height and width) by
+    intercepting the forward pass, and takes gradients from the logits back to it, no further. This
+    is the tensor after a ReLU even if the ReLU is not a module (DenseNet).
 
     Raises:
-        ValueError: when the network pools no (N, C, h, w) map, or an index is none of its classes.
+        ValueError: if the network pools no (N, C, h, w) map, or lacks a class of this index.
     """
     with torch.inference_mode(False), torch.no_grad(), _LastPooled() as seen:
         output: Any = network(images)
@@ -96,7 +95,7 @@ def autograd_maps(
 
 
 def head_jacobian(head: nn.Module, pooled: torch.Tensor, indices: Sequence[int]) -> torch.Tensor:
-    """d logits[indices] / d pooled of each image, shape (N, K, C), from pooled (N, C) float32."""
+    """d logits[indices] / d pooled for each image, shape (N, K, C), from pooled (N, C) float32."""
     layers = list(head) if isinstance(head, nn.Sequential) else [head]
     kinds = [type(layer) for layer in layers if not isinstance(layer, _IGNORED)]
     layers = [layer for layer in layers if not isinstance(layer, _IGNORED)]
@@ -128,10 +127,10 @@ def _autograd_jacobian(
 
 
 class _LastPooled(TorchFunctionMode):
-    """While it is open, makes the (N, C, h, w) tensor that is pooled last a leaf of the graph.
+    """While active, make the last pooled (N, C, h, w) tensor a leaf of the graph.
 
-    Outside of it nothing is left on the network: it listens to torch's functions, not to modules,
-    and so also hears `F.adaptive_avg_pool2d` and `x.mean((2, 3))`.
+    Leaves nothing on the network: it intercepts torch's functions, not modules, and so also sees
+    `F.adaptive_avg_pool2d` and `x.mean((2, 3))`.
     """
 
     def __init__(self) -> None:
@@ -142,8 +141,8 @@ class _LastPooled(TorchFunctionMode):
         kwargs = kwargs or {}
         if _pools_a_map(func, args, kwargs):
             self.pooled = args[0].detach().clone().requires_grad_()
-            # From here onward only; the surrounding no_grad() restores it. A network with
-            # squeeze-and-excitation pools early and so keeps more of its graph than it needs.
+            # From here on only; the surrounding no_grad() restores it. A network with
+            # squeeze-and-excitation pools early and so keeps more of its graph than needed.
             torch.set_grad_enabled(True)
             args = (self.pooled, *args[1:])
         return func(*args, **kwargs)

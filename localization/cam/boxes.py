@@ -1,4 +1,4 @@
-"""Boxes from heat maps: the extraction of Deep MedIA, and Wang et al.'s (2017) two-threshold rule.
+"""Extract boxes from heat maps: Deep MedIA's rule, and Wang et al.'s (2017) two-threshold rule.
 
 A heat map is coarse (one cell per 32 pixels of network input). It is scaled to the original image,
 normalised to 0..255 and thresholded; each connected region gives one candidate box.
@@ -21,22 +21,21 @@ ScoredBox = tuple[Corners, float]
 SizeRule = Literal["closest", "hottest", "largest"]
 
 _STRIDE = 32  # pixels of network input to a cell
-_CONSTANT = 1e-5  # range / largest value under which a float32 map is constant but for rounding
+_CONSTANT = 1e-5  # range / largest value below which a float32 map is constant up to rounding
 
 
 @dataclass(frozen=True)
 class CamBoxRule:
-    """How a heat map becomes boxes.
+    """Rule that turns a heat map into boxes.
 
     Attributes:
-        thresholds: levels on the 0..255 scale; a region is where the map is strictly over the
-            level.
-        closest: of all candidates, keep this many that are closest in size to the disease's mean
-            box and return the hottest of those alone. None returns every candidate.
+        thresholds: levels on the 0..255 scale; in a region the map is strictly above the level.
+        closest: number of candidates to keep, those closest in size to the disease's mean box; the
+            hottest of them is returned. None returns every candidate.
         size_rule: `closest` is the choice just described; `hottest` returns the hottest of all
-            candidates and `largest` the one whose box has the largest area.
-        smooth_cells: standard deviation of the Gaussian that the network's cells are smoothed with
-            before they are scaled, in cells (see `smooth_map`); 0 leaves them as they are.
+            candidates and `largest` the one with the largest area.
+        smooth_cells: standard deviation in cells of the Gaussian that smooths the network's cells
+            before scaling (see `smooth_map`); 0 leaves them unchanged.
 
     Size is compared as the Euclidean distance between (width, height) pairs, so a long thin
     box is not close to a square one of the same area.
@@ -76,7 +75,7 @@ def boxes_from_map(
     *,
     overwrite: bool = False,
 ) -> list[ScoredBox]:
-    """Boxes of one heat map that is in the frame of the original image (see `map_to_frame`).
+    """Extract the boxes of one heat map in the frame of the original image (see `map_to_frame`).
 
     Args:
         heat: (H, W) map, any scale, already smoothed if the rule says so (see `smooth_map`).
@@ -87,7 +86,7 @@ def boxes_from_map(
 
     Returns:
         (box_xyxy, score) hottest first. The score is the mean of the map on its 0..1 scale within
-        the box. Maps that are all zero, constant or not finite give no box.
+        the box. A map that is all zero, constant or not finite gives no box.
     """
     scaled = normalise_map(heat, overwrite=overwrite)
     if scaled is None:
@@ -109,7 +108,7 @@ def choose(
     rule: CamBoxRule,
     mean_size_wh: tuple[float, float] | None,
 ) -> int:
-    """Index of the candidate that the rule returns, of N >= 1; of equal ones the first.
+    """Index of the candidate that the rule returns, of N >= 1; the first among equals.
 
     Args:
         boxes_xyxy: (N, 4) candidates.
@@ -128,7 +127,7 @@ def choose(
 
 
 def smooth_map(cells: Heat, smooth_cells: float) -> Heat:
-    """The network's (h, w) cells, smoothed; the border's cells are taken to go on outside."""
+    """Smooth the network's (h, w) cells; border cells are repeated outside."""
     if smooth_cells == 0:
         return cells
     return np.asarray(gaussian_filter(cells, smooth_cells, mode="nearest"), dtype=cells.dtype)
@@ -142,7 +141,7 @@ def normalise_map(heat: Heat, *, overwrite: bool = False) -> npt.NDArray[np.floa
         overwrite: write into `heat`, which is float32, and spare a frame of memory.
 
     Raises:
-        ValueError: when `heat` is not two-dimensional.
+        ValueError: if `heat` is not two-dimensional.
     """
     if heat.ndim != 2:
         raise ValueError(f"heat: expected shape (H, W), got {heat.shape}")
@@ -157,7 +156,7 @@ def normalise_map(heat: Heat, *, overwrite: bool = False) -> npt.NDArray[np.floa
 
 
 def unit_map(heat: Heat) -> npt.NDArray[np.float32]:
-    """The map stretched to 0..1; all zero where it shows nothing (see `normalise_map`)."""
+    """Stretch the map to 0..1; all zero if it is blank (see `normalise_map`)."""
     scaled = normalise_map(heat)
     return np.zeros(heat.shape, np.float32) if scaled is None else scaled / np.float32(255)
 
@@ -165,18 +164,18 @@ def unit_map(heat: Heat) -> npt.NDArray[np.float32]:
 def map_to_frame(
     cells: Heat, size_hw: tuple[int, int], *, aligned: bool = False
 ) -> npt.NDArray[np.float32]:
-    """A network's (h, w) map scaled to the original image of `size_hw`, shape (H, W).
+    """Scale a network's (h, w) map to the original image of `size_hw`, shape (H, W).
 
     The network saw `fit_square`: the image at the top left of a square with padding to the right
-    and below. So the map covers the square over the longer side and what lies in the padding is
+    and below. So the map covers the square over the longer side, and the part over the padding is
     cut off. Bilinear with half-pixel centres (cv2's INTER_LINEAR, torch's align_corners=False).
 
     Args:
         cells: the map, one cell per 32 x 32 pixels of the network's input.
         size_hw: the original frame.
         aligned: put a cell's heat at the centre of what the cell sees. The strided layers of a
-            ResNet look around even pixels, so cell i sees the surroundings of pixel 32 i, not of
-            32 i + 15.5 where scaling puts it: without this, heat is half a cell too far right and
+            ResNet are centred on even pixels, so cell i sees the area around pixel 32 i, not
+            32 i + 15.5 where scaling puts it. Without this, heat is half a cell too far right and
             down (71 px of 1024 at 224 px input, 31 at 512, 16 at 1024), as in published use.
     """
     height, width = size_hw
@@ -191,17 +190,17 @@ def map_to_frame(
 
 
 def aligned_shift(side: int, count: int) -> int:
-    """Pixels by which `map_to_frame(aligned=True)` moves a row of `count` cells over `side`."""
+    """Pixels by which `map_to_frame(aligned=True)` shifts a row of `count` cells over `side`."""
     return round((0.5 - 0.5 / _STRIDE) * side / count)
 
 
 def level_boxes(scaled: npt.NDArray[np.float32], levels: Sequence[float]) -> list[list[Corners]]:
-    """`region_boxes` of the 0..255 map strictly over each level."""
+    """`region_boxes` of the 0..255 map strictly above each level."""
     return [region_boxes(scaled > np.float32(level)) for level in levels]
 
 
 def region_boxes(mask: npt.NDArray[np.bool_]) -> list[Corners]:
-    """Box of each 8-connected region of an (H, W) mask, sorted by top, left, bottom, right.
+    """Box each 8-connected region of an (H, W) mask, sorted by top, left, bottom, right.
 
     Pixel (row, column) covers [column, column + 1) x [row, row + 1). Contours are an order of
     magnitude faster than labelling components and give the same boxes; a region inside another's
@@ -212,13 +211,13 @@ def region_boxes(mask: npt.NDArray[np.bool_]) -> list[Corners]:
     )
     boxes: list[Corners] = []
     for contour, links in zip(contours, () if hierarchy is None else hierarchy[0], strict=True):
-        if links[3] < 0:  # no parent: an outer border, not that of a hole
+        if links[3] < 0:  # no parent: an outer border, not a hole's
             x, y, width, height = cv2.boundingRect(contour)
             boxes.append((float(x), float(y), float(x + width), float(y + height)))
     return sorted(boxes, key=lambda box: (box[1], box[0], box[3], box[2]))
 
 
 def mean_heat(scaled: npt.NDArray[np.float32], box: Corners) -> float:
-    """Mean of the 0..255 map within a box of whole pixels, on the scale 0..1."""
+    """Mean of the 0..255 map within a box of whole pixels, on a 0..1 scale."""
     x1, y1, x2, y2 = map(int, box)
     return float(cv2.mean(scaled[y1:y2, x1:x2])[0]) / 255.0  # adds in float64

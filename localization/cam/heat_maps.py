@@ -1,20 +1,20 @@
-"""Heat maps on disk, of our localizers or of any other model: `NAME.maps.safetensors`.
+"""Read and write heat maps of our localizers or any other model: `NAME.maps.safetensors`.
 
-The file holds one tensor, `maps` (M, h, w) float32, one map for each image and disease, and under
-the metadata key `cxrloc` this JSON:
+The file holds one tensor, `maps` (M, h, w) float32, with one map per image and disease, and this
+JSON under the metadata key `cxrloc`:
 
     {"kind": "heat_maps", "format": 1, "name": "my model", "aligned": false,
      "pairs": [["00000001_000.png", "Mass"], ...], "folds": {"00000001_000.png": 0} or null,
      "notice": "Research use only, never a diagnosis"}
 
-`pairs` names image (the ground truth's file name) and disease of each map, in order. The maps are
-as the network gives them, finite or not, of any scale; all are of one size. Cells cover the
-square over the image's longer side with the image at its top left (for a square image: the image).
-With `aligned` false they tile it as pixels do; with true, cell i sees the surroundings of pixel 32
-i (see `cam_boxes.map_to_frame`). `folds` says which test fold's model made the maps of an image. A
-second tensor, `maps_without_markers`, may hold the maps of the same images after burnt-in letters
-were removed from them; then the key `removal` says how: mask or inpaint. Another model's maps are
-brought with `write_heat_maps`, or with safetensors alone.
+`pairs` lists the image (the ground truth's file name) and disease of each map, in order. The maps
+are the network's raw output, finite or not, of any scale, all the same size. Cells cover the square
+over the image's longer side, with the image at its top left (for a square image: the image).
+If `aligned` is false they tile it like pixels; if true, cell i sees the area around pixel 32 i (see
+`cam_boxes.map_to_frame`). `folds` gives the test fold of the model that made an image's maps. A
+second tensor, `maps_without_markers`, may hold the maps of the same images after burned-in letters
+were removed; the key `removal` then gives the method: mask or inpaint. Write another model's maps
+with `write_heat_maps`, or with safetensors alone.
 """
 
 from __future__ import annotations
@@ -45,17 +45,17 @@ Pair = tuple[str, str]
 
 @dataclass(frozen=True)
 class HeatMaps:
-    """The heat maps of one localizer.
+    """Heat maps of one localizer.
 
     Attributes:
-        pairs: (image_id, disease) of each map, each pair once.
+        pairs: (image_id, disease) of each map, all different.
         maps: (M, h, w) float32 cells, any scale.
-        aligned: cells are to be placed as `map_to_frame(aligned=True)` places them.
-        name: of the localizer.
-        folds: image_id -> test fold of the model that made the image's maps; None where unknown.
-        maps_without_markers: as `maps`, of the same images without their burnt-in markers; None
-            where these were not made.
-        removal: how the markers were removed from those, one of `markers.REMOVALS`, else empty.
+        aligned: place the cells as `map_to_frame(aligned=True)` does.
+        name: name of the localizer.
+        folds: image_id -> test fold of the model that made the image's maps; None if unknown.
+        maps_without_markers: like `maps`, for the same images without their burned-in markers; None
+            if not computed.
+        removal: method that removed the markers, from `markers.REMOVALS`, else empty.
     """
 
     pairs: tuple[Pair, ...]
@@ -89,14 +89,14 @@ class HeatMaps:
             self.maps.dtype,
         ):
             raise ValueError(
-                f"{_WITHOUT}: expected float32 of shape {self.maps.shape}, as the maps are, got "
+                f"{_WITHOUT}: expected float32 of shape {self.maps.shape}, like the maps, got "
                 f"{others.dtype} of shape {others.shape}"
             )
         allowed = ("",) if others is None else REMOVALS
         if self.removal not in allowed:
             raise ValueError(
-                f"removal {self.removal!r}: expected {' or '.join(REMOVALS)} where there are "
-                f"{_WITHOUT}, else nothing"
+                f"removal {self.removal!r}: expected {' or '.join(REMOVALS)} with "
+                f"{_WITHOUT}, else an empty string"
             )
 
     @classmethod
@@ -110,24 +110,26 @@ class HeatMaps:
         without_markers: Mapping[Pair, FloatMaps] | None = None,
         removal: str = "",
     ) -> HeatMaps:
-        """The maps of a dict, sorted by image and disease.
+        """Build from a dict of maps, sorted by image and disease.
 
         Args:
-            without_markers: the maps of the same pairs, their images without markers.
+            without_markers: maps of the same pairs from images without markers.
 
         Raises:
-            ValueError: when they are not all of one size.
+            ValueError: if they differ in size.
         """
         pairs = tuple(sorted(maps))
         sizes = sorted({maps[pair].shape for pair in pairs})
         if len(sizes) > 1:
-            raise ValueError(f"maps of {name}: expected one size, got {sizes}; write a file each")
+            raise ValueError(
+                f"maps of {name}: expected one size, got {sizes}; write one file per size"
+            )
         others = None if without_markers is None else _stacked(without_markers, pairs)
         return cls(pairs, _stacked(maps, pairs), aligned, name, folds, others, removal)
 
     @property
     def without_markers(self) -> HeatMaps | None:
-        """The maps of the images without markers, named after how these were removed."""
+        """Maps of the images without markers, named after the removal method."""
         if self.maps_without_markers is None:
             return None
         name = f"{self.name}, markers {self.removal}ed"
@@ -138,14 +140,14 @@ class HeatMaps:
         return {pair: row for row, pair in enumerate(self.pairs)}
 
     def cells(self, image_id: str, disease: str) -> FloatMaps | None:
-        """The (h, w) map as the network gave it, or None where the file has none."""
+        """(h, w) map as the network gave it, or None if the file has none."""
         row = self._row_of.get((image_id, disease))
         return None if row is None else self.maps[row]
 
     def in_frame(self, image_id: str, disease: str, size_hw: tuple[int, int]) -> FloatMaps | None:
-        """The map in the original frame: (H, W) in 0..1, or None where the file has none.
+        """Map in the original frame: (H, W) in 0..1, or None if the file has none.
 
-        A map that shows nothing (constant, not finite) is all zero.
+        A blank map (constant, not finite) is all zero.
         """
         cells = self.cells(image_id, disease)
         if cells is None:
@@ -159,13 +161,13 @@ def _stacked(maps: Mapping[Pair, FloatMaps], pairs: Sequence[Pair]) -> FloatMaps
 
 
 def check_map_file(path: Path) -> None:
-    """Raise ValueError unless the name ends as a file of heat maps does."""
+    """Raise ValueError unless the name ends like a file of heat maps."""
     if not path.name.endswith(SUFFIX):
         raise ValueError(f"{path}: expected a file of heat maps, whose name ends in {SUFFIX}")
 
 
 def write_heat_maps(path: Path, heat_maps: HeatMaps) -> None:
-    """Write the maps whole or not at all; `path` ends in `.maps.safetensors`.
+    """Write the maps atomically; `path` ends in `.maps.safetensors`.
 
     Raises:
         ValueError: for another ending.
@@ -190,11 +192,11 @@ def write_heat_maps(path: Path, heat_maps: HeatMaps) -> None:
 
 
 def read_heat_maps(path: Path) -> HeatMaps:
-    """Maps of a file in the format above.
+    """Read the maps from a file in the format above.
 
     Raises:
-        FileNotFoundError: when there is no such file.
-        ValueError: naming the file, what is wrong with it and what was expected.
+        FileNotFoundError: if there is no such file.
+        ValueError: if the file is invalid; names the file, the error and the expected content.
     """
     if not path.is_file():
         raise FileNotFoundError(
@@ -206,10 +208,10 @@ def read_heat_maps(path: Path) -> HeatMaps:
             names = list(handle.keys())
             tensors = {n: handle.get_tensor(n) for n in (_TENSOR, _WITHOUT) if n in names}
     except (SafetensorError, OSError) as error:
-        raise ValueError(f"{path} is not a readable .safetensors file: {error}") from error
+        raise ValueError(f"{path} is not a valid .safetensors file: {error}") from error
     metadata = _metadata(path, text)
     if _TENSOR not in tensors:
-        raise ValueError(f"{path}: expected a tensor {_TENSOR!r}, it has {names}")
+        raise ValueError(f"{path}: expected a tensor {_TENSOR!r}, got {names}")
     try:
         return HeatMaps(
             _pairs(metadata["pairs"]),
@@ -221,7 +223,7 @@ def read_heat_maps(path: Path) -> HeatMaps:
             str(metadata.get("removal", "")),
         )
     except (ValueError, KeyError, TypeError) as error:
-        wrong = f"has no key {error}" if isinstance(error, KeyError) else str(error)
+        wrong = f"missing key {error}" if isinstance(error, KeyError) else str(error)
         raise ValueError(f"{path}: {wrong}") from error
 
 
@@ -237,7 +239,7 @@ def _metadata(path: Path, text: str | None) -> dict[str, Any]:
             f"{_KEY!r}, got {kind!r}"
         )
     if metadata.get("format") != FORMAT:
-        raise ValueError(f"{path}: format {metadata.get('format')!r}, this version reads {FORMAT}")
+        raise ValueError(f"{path}: format {metadata.get('format')!r}; this version reads {FORMAT}")
     return dict(metadata)
 
 
@@ -253,12 +255,12 @@ def _folds(folds: Any) -> dict[str, int] | None:
 
 
 class FrameMaps(Mapping[str, npt.NDArray[np.float32]]):
-    """Disease -> (H, W) map in 0..1 in the original frame, scaled up from cells when asked for.
+    """Disease -> (H, W) map in 0..1 in the original frame, scaled up from cells on request.
 
-    An image of 3,000 x 2,500 px has maps of 30 MB: the cells are what is kept.
+    Keeps only the cells: for an image of 3,000 x 2,500 px a full map takes 30 MB.
 
     Args:
-        cells: disease -> (h, w) map of the network.
+        cells: disease -> (h, w) map from the network.
         size_hw: the original frame.
         aligned: see `map_to_frame`.
     """
@@ -276,12 +278,12 @@ class FrameMaps(Mapping[str, npt.NDArray[np.float32]]):
         return unit_map(map_to_frame(self.cells[disease], self.size_hw, aligned=self.aligned))
 
     def fitted(self, disease: str, size_wh: tuple[int, int]) -> npt.NDArray[np.float32]:
-        """The map in a frame of another size and the same shape, such as a picture's."""
+        """Scale the map to a frame of another size and the same shape, for example a figure's."""
         cells, (width, height) = self.cells[disease], size_wh
         return unit_map(map_to_frame(cells, (height, width), aligned=self.aligned))
 
     def __contains__(self, disease: object) -> bool:
-        return disease in self.cells  # a mapping's own would make the whole map to see
+        return disease in self.cells  # Mapping's default would build the whole map
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.cells)

@@ -1,4 +1,4 @@
-"""Grad-CAM as a localizer: the gate's forward pass, maps in closed form, boxes by a rule."""
+"""Localize with Grad-CAM: the gate's forward pass, maps in closed form, boxes from a rule."""
 
 from __future__ import annotations
 
@@ -26,23 +26,23 @@ GateFacts = dict[Pair, Mapping[str, Any]]
 
 
 class GradCamLocalizer:
-    """Boxes of Grad-CAM maps (Selvaraju et al. 2017), extracted as in Deep MedIA by default.
+    """Extract boxes from Grad-CAM maps (Selvaraju et al. 2017), by default as in Deep MedIA.
 
-    It boxes every disease that is asked for, whatever the gate says: whether a disease is present
-    is the caller's decision, so that boxes can also be scored with the true disease given.
+    Boxes every requested disease, whatever the gate predicts. The caller decides whether a disease
+    is present, so boxes can also be scored with the true disease given.
 
-    The score of a box is the gate's probability of the disease times the mean of the 0..1 map
-    within the box. The first is the same for all boxes of an image and disease, so the second alone
-    ranks these; across images the product lets the gate's confidence decide, as COCO's average
-    precision needs.
+    A box's score is the gate's probability of the disease times the mean of the 0..1 map within the
+    box. The probability is the same for all boxes of an image and disease, so the mean alone ranks
+    these; across images, the product ranks by the gate's confidence, as COCO's average precision
+    needs.
 
     Args:
         gate: classifier, from `Gate(load_classifier(path))`.
-        rule: how a map becomes boxes.
+        rule: how to turn a map into boxes.
         name: name in tables.
         aligned: undo the half-cell shift of plain scaling (see `map_to_frame`).
-        rules: disease -> rule and mean box size that stand in the place of `rule` and of the
-            bundle's mean box size (see `cam_tuning`); a disease that is not in it keeps those.
+        rules: disease -> rule and mean box size that replace `rule` and the bundle's mean box size
+            (see `cam_tuning`); other diseases keep the defaults.
     """
 
     def __init__(
@@ -62,10 +62,10 @@ class GradCamLocalizer:
         return self._name
 
     def localize(self, images: Sequence[LoadedImage], diseases: Sequence[str]) -> LocalizerOutput:
-        """Boxes and maps of the asked diseases and the gate's facts; one pass for each image.
+        """Boxes and maps of the requested diseases and the gate's results; one pass per image.
 
         Raises:
-            ValueError: for a disease that the classifier does not know.
+            ValueError: if the classifier lacks a disease.
         """
         boxes: list[Localization] = []
         maps: dict[Pair, Cells] = {}
@@ -81,7 +81,7 @@ class GradCamLocalizer:
     def localize_output(
         self, images: Sequence[LoadedImage], output: GateOutput, diseases: Sequence[str]
     ) -> LocalizerOutput:
-        """As `localize`, from a forward pass already made of the same images, in order."""
+        """Like `localize`, from an earlier forward pass of the same images, in order."""
         columns = self._columns(diseases)
         cells = self._cells(images, output, columns)
         boxes: list[Localization] = []
@@ -102,12 +102,12 @@ class GradCamLocalizer:
             yield Localization(image.image_id, disease, box, probability * mean_heat)
 
     def heat_maps(self, image: LoadedImage, output: LocalizerOutput) -> FrameMaps:
-        """Disease -> (H, W) map in 0..1 in the image's original frame, as the boxes saw it.
+        """Disease -> (H, W) map in 0..1 in the image's original frame, as used for the boxes.
 
-        A map that shows nothing (all zero, constant, not finite) is all zero.
+        A blank map (all zero, constant, not finite) is all zero.
 
         Args:
-            output: of this localizer for the image, and perhaps for others.
+            output: this localizer's output for the image, possibly among others.
         """
         smooth = {
             disease: smooth_map(cells, self._rule(disease).rule.smooth_cells)
@@ -121,9 +121,7 @@ class GradCamLocalizer:
     ) -> npt.NDArray[np.float32]:
         image_ids = tuple(image.image_id for image in images)
         if image_ids != tuple(output.image_ids):
-            raise ValueError(
-                f"expected the gate output of {image_ids}, got that of {output.image_ids}"
-            )
+            raise ValueError(f"expected the gate output of {image_ids}, got {output.image_ids}")
         maps = class_activation_maps(self.gate.bundle.model, output.features, columns)
         return np.asarray(maps.cpu().numpy(), dtype=np.float32)
 
@@ -131,7 +129,7 @@ class GradCamLocalizer:
         names = list(self.gate.bundle.diseases)
         for disease in diseases:
             if disease not in names:
-                raise ValueError(f"unknown disease {disease!r}; the classifier knows {names}")
+                raise ValueError(f"unknown disease {disease!r}; the classifier has {names}")
         return [names.index(disease) for disease in diseases]
 
     def _rule(self, disease: str) -> SizedRule:
@@ -146,7 +144,7 @@ class GradCamLocalizer:
 
 
 def gate_facts(output: GateOutput, diseases: Sequence[str]) -> GateFacts:
-    """(image_id, disease) -> gate_probability, gate_threshold (None: undecidable), gate_present."""
+    """(image_id, disease) -> gate_probability, gate_threshold (None if undecided), gate_present."""
     thresholds: Mapping[str, float | None] = output.thresholds
     columns = [(d, output.diseases.index(d)) for d in diseases]
     return {

@@ -1,4 +1,4 @@
-"""Rules for boxes from heat maps, one per test fold and disease, as a YAML file.
+"""Read and write box rules for heat maps, one per test fold and disease, as a YAML file.
 
 `tools/experiments/tune_cam.py` writes it and `tools/localize.py --cam-rules` applies it: images of
 fold k by fold k's rules, which no box of fold k has had a part in.
@@ -23,13 +23,13 @@ _RULE_KEYS = ("threshold", "size_rule", "smooth_cells", "mean_size", "boxes")
 
 @dataclass(frozen=True)
 class SizedRule:
-    """A rule with the mean box size that it compares with.
+    """A rule and the mean box size for its comparison.
 
     Attributes:
-        rule: how a map becomes boxes.
+        rule: how to turn a map into boxes.
         mean_size: mean width and height of the disease's boxes as fractions of the frame's longer
-            side; None: no box is known.
-        boxes: number of boxes that it was tuned on.
+            side; None if there is no box.
+        boxes: number of boxes used for tuning.
     """
 
     rule: CamBoxRule
@@ -37,7 +37,7 @@ class SizedRule:
     boxes: int = 0
 
     def mean_size_wh(self, size_hw: tuple[int, int]) -> tuple[float, float] | None:
-        """The mean size in pixels of a frame."""
+        """Mean size in pixels of a frame."""
         if self.mean_size is None:
             return None
         side = max(size_hw)
@@ -49,15 +49,15 @@ Rules = Mapping[str, SizedRule]
 
 @dataclass(frozen=True)
 class CamRules:
-    """What a file of rules holds.
+    """Content of a rules file.
 
     Attributes:
-        localizer: whose maps they were tuned on.
-        aligned: how these maps lie in the frame.
-        folds_from: `FOLDS_OF_THE_GROUND_TRUTH`, or what else made the patient folds.
-        ground_truth_sha256: of the file with the boxes.
+        localizer: name of the localizer whose maps were used for tuning.
+        aligned: placement of these maps in the frame.
+        folds_from: origin of the patient folds, `FOLDS_OF_THE_GROUND_TRUTH` or another.
+        ground_truth_sha256: hash of the file with the boxes.
         folds: test fold -> disease -> rule, tuned on the boxes of the other folds' patients.
-        for_new_images: disease -> rule, tuned on all boxes: never to be scored on these.
+        for_new_images: disease -> rule, tuned on all boxes; must not be scored on them.
     """
 
     localizer: str
@@ -69,7 +69,7 @@ class CamRules:
 
 
 def write_cam_rules(path: Path, rules: CamRules, comment: str) -> None:
-    """Write the rules whole or not at all; each line of `comment` becomes a comment at the top."""
+    """Write the rules atomically; each line of `comment` becomes a comment at the top."""
     body = {
         "notice": RESEARCH_USE,
         "localizer": rules.localizer,
@@ -84,11 +84,11 @@ def write_cam_rules(path: Path, rules: CamRules, comment: str) -> None:
 
 
 def read_cam_rules(path: Path) -> CamRules:
-    """Rules of a file that `tools/experiments/tune_cam.py` wrote.
+    """Read the rules from a file that `tools/experiments/tune_cam.py` wrote.
 
     Raises:
-        FileNotFoundError: when there is no such file.
-        ValueError: naming the file and the key that is missing, unknown or wrong.
+        FileNotFoundError: if there is no such file.
+        ValueError: if a key is missing, unknown or wrong; names the file and the key.
     """
     if not path.is_file():
         raise FileNotFoundError(f"no rules at {path}; tools/experiments/tune_cam.py writes them")
@@ -103,9 +103,9 @@ def read_cam_rules(path: Path) -> CamRules:
             _rules(body["all"]),
         )
     except KeyError as error:
-        raise ValueError(f"{path} is not a file of tune_cam: it has no key {error}") from error
+        raise ValueError(f"{path} is not a file from tune_cam: missing key {error}") from error
     except (yaml.YAMLError, AttributeError, TypeError, ValueError) as error:
-        raise ValueError(f"{path} is not a file of tune_cam: {error}") from error
+        raise ValueError(f"{path} is not a file from tune_cam: {error}") from error
 
 
 def _plain(rules: Rules) -> dict[str, Any]:
@@ -141,29 +141,29 @@ def _sized_rule(disease: str, values: Mapping[str, Any]) -> SizedRule:
 def rules_of_fold(
     path: Path, fold: int | None, ground_truth: Path, *, aligned: bool
 ) -> dict[str, SizedRule]:
-    """Rules for the images of one test fold, checked to have seen no box of theirs.
+    """Read the rules for the images of one test fold and check that no box of theirs was used.
 
     Args:
-        path: the file of rules.
-        fold: test fold of the images and of the model that boxes them; None: unknown.
+        path: rules file.
+        fold: test fold of the images and of the model that boxes them; None if unknown.
         ground_truth: file of the boxes that the folds belong to.
-        aligned: how the maps lie that the rules are to be applied to.
+        aligned: placement of the maps to apply the rules to.
 
     Raises:
-        ValueError: for rules of other boxes, other folds or maps that are placed differently.
+        ValueError: if the rules are for other boxes, other folds or maps with another placement.
     """
     rules = read_cam_rules(path)
     if fold is None:
-        raise ValueError(f"{path} holds rules by test fold, but the model belongs to no fold")
+        raise ValueError(f"{path} has rules by test fold, but the model has no fold")
     if rules.folds_from != FOLDS_OF_THE_GROUND_TRUTH:
         raise ValueError(
-            f"{path}: its folds are of {rules.folds_from}, not those of the models; prepare the "
+            f"{path}: its folds come from {rules.folds_from}, not from the models; prepare the "
             "ground truth with folds and tune again"
         )
     if rules.ground_truth_sha256 != file_sha256(ground_truth):
         raise ValueError(
-            f"{path} was tuned on another ground truth than {ground_truth}, so boxes of the images "
-            "to be boxed may have had a part in it; tune again"
+            f"{path} was tuned on another ground truth than {ground_truth}, so it may have used "
+            "boxes of these images; tune again"
         )
     if rules.aligned != aligned:
         raise ValueError(

@@ -1,7 +1,7 @@
-"""A picture that is drawn on directly: images, boxes and text, as pixels.
+"""Draw a picture directly in pixels: images, boxes and text.
 
-matplotlib takes half a second for a picture of an image, which is most of a prediction; OpenCV and
-Pillow draw the same in a few milliseconds.
+matplotlib takes half a second to draw an image, most of the time of a prediction; OpenCV and Pillow
+do the same in a few milliseconds.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _JPEG = (
 
 @dataclass(frozen=True)
 class Place:
-    """Left, top, right, bottom in pixels of the picture."""
+    """Left, top, right and bottom in pixels of the picture."""
 
     left: float
     top: float
@@ -46,32 +46,32 @@ class Place:
     bottom: float
 
     def overlap(self, other: Place) -> float:
-        """Area that both cover, px."""
+        """Area that both cover, in px."""
         width = min(self.right, other.right) - max(self.left, other.left)
         height = min(self.bottom, other.bottom) - max(self.top, other.top)
         return max(width, 0.0) * max(height, 0.0)
 
 
 class Canvas:
-    """White RGB pixels to draw on; what reaches over the border is cut off.
+    """White RGB pixels to draw on; clips at the border.
 
     Attributes:
         pixels: (H, W, 3) uint8, RGB.
-        texts: what has been written, and where.
+        texts: texts written so far, with their places.
     """
 
     def __init__(self, width: int, height: int) -> None:
-        # one number for all channels: a colour would be laid down triple by triple, 100 x slower
+        # one number for all channels: filling with a colour would be 100 x slower
         self.pixels: Pixels = np.full((height, width, 3), 255, np.uint8)
         self.texts: list[tuple[str, Place]] = []
 
     def paste(self, pixels: Pixels, left: int, top: int) -> None:
-        """Lay an (h, w, 3) picture on this one."""
+        """Paste an (h, w, 3) picture."""
         height, width = pixels.shape[:2]
         self.pixels[top : top + height, left : left + width] = pixels
 
     def fill(self, place: Place, colour: Rgb, alpha: float = 1.0) -> None:
-        """A filled rectangle; `alpha` 1 hides what is under it."""
+        """Fill a rectangle; `alpha` 1 hides the pixels under it."""
         rows, columns = _slices(place)
         area = self.pixels[rows, columns]
         area[:] = np.rint(area * (1 - alpha) + np.array(colour) * alpha) if alpha < 1 else colour
@@ -84,13 +84,13 @@ class Canvas:
         line: Line = "solid",
         width: int = _BOX_PX,
     ) -> None:
-        """A straight line from (x, y) to (x, y)."""
+        """Draw a straight line from (x, y) to (x, y)."""
         for first, last in _strokes(np.array(start), np.array(end), line):
             begin, stop = ([round(float(v)) for v in point] for point in (first, last))
             cv2.line(self.pixels, begin, stop, colour, width)
 
     def box(self, place: Place, colour: Rgb, line: Line) -> None:
-        """An outline in its colour and line, with a dark halo that shows on bright images."""
+        """Draw an outline with a dark halo, to be visible on bright images."""
         corners = (
             (place.left, place.top),
             (place.right, place.top),
@@ -118,7 +118,7 @@ class Canvas:
         bold: bool = False,
         anchor: Literal["left", "middle"] = "left",
     ) -> Place:
-        """One line of text, `y` the middle of its capitals; returns where it stands."""
+        """Write one line of text, `y` the middle of its capitals; return its place."""
         mask, rise = _mask(text, size, bold)
         height, width = mask.shape
         left = round(x - width / 2) if anchor == "middle" else round(x)
@@ -132,26 +132,26 @@ class Canvas:
         return place
 
     def encoded(self, suffix: str) -> bytes:
-        """The picture's file: ".png", exact, or ".jpg", a fifth of the time and of the size."""
+        """Encode the picture: ".png", lossless, or ".jpg", a fifth of the time and of the size."""
         bgr = cv2.cvtColor(self.pixels, cv2.COLOR_RGB2BGR)
         done, data = cv2.imencode(suffix, bgr, _JPEG if suffix == ".jpg" else ())
         assert done, suffix
         return bytes(data.tobytes())
 
     def save(self, path: Path) -> None:
-        """Write as .png or .jpg (atomic)."""
+        """Write as .png or .jpg (atomically)."""
         with whole_file(path) as temporary:
             temporary.write_bytes(self.encoded(path.suffix))
 
 
 def text_width(text: str, size: int, *, bold: bool = False) -> int:
-    """Pixels that a line of text is wide."""
+    """Width of a line of text in px."""
     return int(_mask(text, size, bold)[0].shape[1])
 
 
-@lru_cache(maxsize=1024)  # most texts stand on every picture
+@lru_cache(maxsize=1024)  # most texts occur on every picture
 def shortened(text: str, size: int, width: float, *, bold: bool = False) -> str:
-    """The text, its middle left out as far as needed to be at most `width` px wide."""
+    """Shorten the text in its middle to at most `width` px."""
     text, font = _printable(text), _font(size, bold)
     if font.getlength(text) <= width:
         return text
@@ -164,12 +164,12 @@ def shortened(text: str, size: int, width: float, *, bold: bool = False) -> str:
 
 
 def grey_picture(pixels: Pixels, size_wh: tuple[int, int]) -> Pixels:
-    """A grey image (H, W) in colour (h, w, 3), resized."""
+    """Convert a grey image (H, W) to colour (h, w, 3), resized."""
     return np.asarray(cv2.cvtColor(resized(pixels, size_wh), cv2.COLOR_GRAY2RGB), dtype=np.uint8)
 
 
 def rgb(colour: str) -> Rgb:
-    """Red, green and blue in 0..255 of "#RRGGBB"."""
+    """Convert "#RRGGBB" to red, green and blue in 0..255."""
     red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
     return red, green, blue
 
@@ -191,7 +191,7 @@ def _strokes(start: Any, end: Any, line: Line) -> Iterator[tuple[Any, Any]]:
 
 @lru_cache(maxsize=64)
 def _font(size: int, bold: bool) -> ImageFont.FreeTypeFont:
-    # matplotlib brings it along: the same letters on every machine
+    # matplotlib ships it, so letters are the same on every machine
     name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
     return ImageFont.truetype(Path(mpl.get_data_path()) / "fonts" / "ttf" / name, size)
 
@@ -208,5 +208,5 @@ def _mask(text: str, size: int, bold: bool) -> tuple[npt.NDArray[np.float32], fl
 
 
 def _printable(text: str) -> str:
-    """One line: file names may hold line breaks, and bytes that are no letters."""
+    """Make one line: file names may contain line breaks and bytes that are not letters."""
     return "".join(c if c.isprintable() else "?" for c in text)

@@ -1,4 +1,4 @@
-"""The diagnosis of an image as pure data: the gate's findings, the boxes and the heat maps."""
+"""Diagnose images, as pure data: the gate's findings, the boxes and the heat maps."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ HeatMap = npt.NDArray[np.float32]
 Key = TypeVar("Key")
 
 _NOTHING = LocalizerOutput(())
-_LEAST_SIDE = 32  # pixels; a smaller image is warned about
+_LEAST_SIDE = 32  # pixels; a smaller image gets a warning
 
 
 class ImageGate(Protocol):
-    """What `Diagnoser` needs of a `classification.gate.Gate`."""
+    """The part of `classification.gate.Gate` that `Diagnoser` needs."""
 
     @property
     def batch_size(self) -> int: ...
@@ -42,7 +42,7 @@ class ImageGate(Protocol):
 
 
 class MapLocalizer(Protocol):
-    """What `Diagnoser` needs of a `localization.grad_cam.GradCamLocalizer`."""
+    """The part of `localization.grad_cam.GradCamLocalizer` that `Diagnoser` needs."""
 
     @property
     def name(self) -> str: ...
@@ -55,7 +55,7 @@ class MapLocalizer(Protocol):
 
 
 class Detector(Localizer, Protocol):
-    """What `Diagnoser` needs of a `detection.mask_rcnn.MaskRCNNLocalizer`."""
+    """The part of `detection.mask_rcnn.MaskRCNNLocalizer` that `Diagnoser` needs."""
 
     @property
     def runtime(self) -> str: ...
@@ -63,7 +63,7 @@ class Detector(Localizer, Protocol):
 
 @dataclass(frozen=True)
 class Finding:
-    """The gate's word on one disease. Without a threshold it cannot decide: never present."""
+    """The gate's prediction for one disease. Without a threshold it is never present."""
 
     disease: str
     probability: float
@@ -79,18 +79,18 @@ class Finding:
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """One image's findings and boxes. For research, whatever its name says.
+    """Findings and boxes of one image. For research, despite its name.
 
     Attributes:
         image_id: the image.
-        size_hw: the original frame, which all boxes are in.
+        size_hw: original frame, which all boxes refer to.
         findings: every disease of the classifier, in its order.
         boxes: localizer -> its boxes of present diseases, each disease's strongest first.
-        heat_maps: present disease -> (H, W) map in 0..1; scaled to the frame when asked for.
-        runtime: what ran the networks.
-        spacing: the image's.
-        warnings: the image's, that it is tiny, and which inputs of the gate about its patient are
-            missing.
+        heat_maps: present disease -> (H, W) map in 0..1; scaled to the frame on request.
+        runtime: runtime of the networks.
+        spacing: pixel spacing of the image.
+        warnings: warnings about the image, about a tiny size, and about patient data that the gate
+            needs and lacks.
     """
 
     image_id: str
@@ -115,27 +115,27 @@ class Diagnosis:
 
     @property
     def message(self) -> str:
-        """One sentence on what is boxed."""
+        """One sentence about the boxed diseases."""
         if not self.present:
             return "No disease passed the gate: no boxes."
         return f"Passed the gate: {', '.join(self.present)}."
 
     def best(self, localizer: str) -> dict[str, Localization]:
-        """Disease -> the localizer's strongest box; diseases that it did not box are absent."""
+        """Disease -> the localizer's strongest box; without the diseases it did not box."""
         return {box.disease: box for box in best_by_score(self.boxes[localizer]).values()}
 
 
 class Diagnoser:
-    """Judges images and boxes what passes: the one engine of the tools, the HTTP API and the page.
+    """Classify images and box the positives, for the tools, the HTTP API and the page.
 
-    One backbone pass of a batch serves the gate and the class activation maps; the detectors run
-    only on images where some disease passes. Safe to call from several threads: calls wait for each
-    other, as one of them uses all cores or the GPU already.
+    One backbone pass per batch serves the gate and the class activation maps; the detectors run
+    only on images with a positive disease. Safe to call from several threads: calls wait for each
+    other, since one already uses all cores or the GPU.
 
     Args:
         gate: `classification.gate.Gate`.
-        cam: `GradCamLocalizer(gate)`, of the same gate.
-        detectors: further localizers, each with a pass of its own.
+        cam: `GradCamLocalizer(gate)`, with the same gate.
+        detectors: further localizers, each with its own pass.
     """
 
     def __init__(
@@ -149,7 +149,7 @@ class Diagnoser:
 
     @property
     def runtime(self) -> str:
-        """What runs the networks, for the records."""
+        """Runtime of the networks, for the records."""
         return self._runtime(self.detectors)
 
     def _runtime(self, detectors: Sequence[Detector]) -> str:
@@ -158,12 +158,12 @@ class Diagnoser:
     def __call__(
         self, images: Sequence[LoadedImage], *, heat_maps: bool = True, detectors: bool = True
     ) -> list[Diagnosis]:
-        """One diagnosis per image, in order.
+        """Return one diagnosis per image, in order.
 
         Args:
-            images: of any sizes. All are in memory at once: see `stream` for many.
+            images: of any size. All are in memory at once: see `stream` for many.
             heat_maps: keep the maps of the diseases that pass.
-            detectors: False leaves the detectors out.
+            detectors: False skips the detectors.
         """
         with self._lock:
             output = self.gate(images)
@@ -204,23 +204,25 @@ def _small(image: LoadedImage) -> list[str]:
     height, width = image.pixels.shape
     if min(height, width) >= _LEAST_SIDE:
         return []
-    return [f"Small: {width} x {height} pixels, images have hundreds: is it a whole image?"]
+    return [
+        f"Small: {width} x {height} pixels, images usually have hundreds: is this a whole image?"
+    ]
 
 
 def stream(
     diagnoser: Diagnoser, images: Iterable[tuple[Key, LoadedImage]]
 ) -> Iterator[tuple[Key, LoadedImage, Diagnosis]]:
-    """Each image with its diagnosis, in order; no more than one batch of images is held.
+    """Yield each image with its diagnosis, in order; holds at most one batch of images.
 
     Args:
-        diagnoser: its gate says how many images make a batch.
-        images: (anything that the caller knows the image by, image); may be a generator that reads
-            more images than fit into memory.
+        diagnoser: its gate gives the batch size.
+        images: (any key of the caller, image); may be a generator with more images than fit into
+            memory.
     """
     waiting = iter(images)
     while batch := list(islice(waiting, diagnoser.gate.batch_size)):
         diagnoses = diagnoser([image for _, image in batch])
-        while batch:  # handed on and forgotten one by one
+        while batch:  # yielded and dropped one by one
             yield (*batch.pop(0), diagnoses.pop(0))
 
 
@@ -234,7 +236,7 @@ def _findings(output: GateOutput) -> tuple[Finding, ...]:
 
 
 def _missing_demographics(image: LoadedImage, asked: Sequence[str]) -> Iterator[str]:
-    """One sentence if the gate predicts without an input that it was trained with."""
+    """Yield one sentence if the gate predicts without an input from its training."""
     if missing := missing_demographics(asked, image):
         yield (
             f"The gate was trained with {', '.join(asked)} in addition to the image; the file does "

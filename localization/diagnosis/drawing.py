@@ -1,6 +1,6 @@
-"""The pictures of one image: boxes of the localizers, the gate's findings, and the heat maps.
+"""Draw the pictures of one image: the localizers' boxes, the gate's findings and the heat maps.
 
-The image is drawn at the same size whatever its resolution, so that lines and text stay legible.
+The image has the same drawn size at any resolution, so lines and text stay legible.
 """
 
 from __future__ import annotations
@@ -33,16 +33,16 @@ from cxrloc.localization.diagnosis.diagnoser import Diagnosis, Finding
 from cxrloc.localization.localizer import Localization
 
 _IMAGE_PX, _PANEL_PX = 1024, 530  # NIH's images are not scaled
-# half of NIH's 1,024 px: four pixels to one, 50 times faster than to a side of 520
+# half of NIH's 1,024 px: averages four pixels to one, 50 times faster than a side of 520
 _HEAT_PX, _HEAT_TITLE_PX, _HEAT_MIN_PX = 512, 220, 600
-_HEAT_ALPHA = 0.65  # of the hottest
-# Okabe and Ito; the line is a second cue for those who see no difference between the colours
+_HEAT_ALPHA = 0.65  # of the hottest cell
+# Okabe and Ito; the line style is a second cue for readers who cannot tell the colours apart
 _STYLES: tuple[tuple[str, Line], ...] = (
     ("#E69F00", "dashed"),
     ("#56B4E9", "solid"),
     ("#009E73", "dotted"),
 )
-BOX_COLOURS = tuple(colour for colour, _ in _STYLES)  # of the first, second, third localizer
+BOX_COLOURS = tuple(colour for colour, _ in _STYLES)  # for the first, second, third localizer
 _LABEL_SIZE = 15
 _GREY, _RED = rgb("#555555"), rgb("#b00020")
 _NOTHING = "No disease passed the gate: no boxes"
@@ -50,7 +50,7 @@ _NO_MAP = "No disease passed the gate: no heat map"
 
 
 def draw_boxes(image: LoadedImage, diagnosis: Diagnosis) -> Canvas:
-    """The image with each localizer's strongest box of each present disease, and findings."""
+    """Draw the image with each localizer's strongest box of each present disease, and findings."""
     width, height = fitted(image.size_hw, _IMAGE_PX)
     canvas = Canvas(width + _PANEL_PX, max(height, 760))
     canvas.paste(grey_picture(image.pixels, (width, height)), 0, 0)
@@ -69,13 +69,13 @@ def draw_boxes(image: LoadedImage, diagnosis: Diagnosis) -> Canvas:
 
 
 def draw_heat_maps(image: LoadedImage, diagnosis: Diagnosis) -> Canvas:
-    """One panel per present disease: its map over the image, and the strongest Grad-CAM box."""
+    """Draw one panel per present disease: its map over the image, and the best Grad-CAM box."""
     diseases = list(diagnosis.heat_maps)
     columns = min(4, max(1, len(diseases)))
     rows = max(1, math.ceil(len(diseases) / columns))
     width, height = fitted(image.size_hw, _HEAT_PX)
     head, foot, gap = 46, 76, 34
-    cell = max(width, _HEAT_TITLE_PX) + 12  # a narrow image leaves room for its title
+    cell = max(width, _HEAT_TITLE_PX) + 12  # a narrow image needs room for its title
     size = (max(columns * cell + 12, _HEAT_MIN_PX), head + rows * (height + gap) + foot)
     canvas = Canvas(*size)
     small = grey_picture(image.pixels, (width, height))
@@ -95,7 +95,7 @@ def draw_heat_maps(image: LoadedImage, diagnosis: Diagnosis) -> Canvas:
 def _placed(
     box: Localization, image: LoadedImage, width: int, left: int = 0, top: int = 0
 ) -> Place:
-    """The box on an image that is drawn `width` pixels wide at (left, top)."""
+    """Place of the box on an image drawn `width` pixels wide at (left, top)."""
     x1, y1, x2, y2 = (v * width / image.size_hw[1] for v in box.box_xyxy)
     return Place(left + x1, top + y1, left + x2, top + y2)
 
@@ -131,7 +131,7 @@ def _draw_label(
 
 
 def _spots(box: Place, wide: float, high: float, image_wh: tuple[int, int]) -> list[Place]:
-    """Places for a label, best first: the box's corners outside, then inside, then further off."""
+    """Places for a label, best first: outside the box's corners, then inside, then further off."""
     x1, y1, x2, y2 = box.left, box.top, box.right, box.bottom
     corners = [(x1, y1 - high), (x1, y2), (x2 - wide, y1 - high), (x2 - wide, y2)]
     corners += [(x1, y1), (x1, y2 - high), (x2 - wide, y1), (x2 - wide, y2 - high)]
@@ -218,15 +218,15 @@ def _draw_heat(
 def fitted_heat(
     diagnosis: Diagnosis, disease: str, size_wh: tuple[int, int]
 ) -> npt.NDArray[np.float32]:
-    """A present disease's map in 0..1, in a picture of `size_wh` and the image's shape."""
+    """Fit a present disease's map in 0..1 to a picture of `size_wh` and the image's shape."""
     maps = diagnosis.heat_maps
-    if isinstance(maps, FrameMaps):  # from the cells at once, not by way of the image's full size
+    if isinstance(maps, FrameMaps):  # directly from the cells, not through the image's full size
         return maps.fitted(disease, size_wh)
     return np.asarray(resized(maps[disease], size_wh).clip(0, 1), dtype=np.float32)
 
 
 def _warmed(image_rgb: Pixels, heat: npt.NDArray[np.float32]) -> Pixels:
-    """Colour of the heat over the image, the stronger the hotter."""
+    """Blend the heat's colours over the image, stronger if hotter."""
     colours, share = _heat_colours()
     levels = cv2.convertScaleAbs(heat, alpha=255)
     image_share = cv2.cvtColor(cv2.LUT(levels, share), cv2.COLOR_GRAY2RGB)
@@ -236,7 +236,7 @@ def _warmed(image_rgb: Pixels, heat: npt.NDArray[np.float32]) -> Pixels:
 
 @cache
 def _heat_colours() -> tuple[Pixels, Pixels]:
-    """What is laid over the image at each of 256 levels, (256, 1, 3), and what is left of it."""
+    """Colours to add at each of 256 levels, (256, 1, 3), and the remaining share of the image."""
     levels = np.arange(256, dtype=np.uint8)[:, None]
     colours = cv2.applyColorMap(levels, cv2.COLORMAP_INFERNO)[:, :, ::-1]
     alpha = _HEAT_ALPHA * levels / 255

@@ -1,14 +1,14 @@
-"""One answer per study: the mean probability of its images, as a CSV.
+"""Average the probabilities of each examination's images into one row per disease, as a CSV.
 
-study, folder     XR_HAND/patient00011/study1_negative, and where it lies
+study, folder     XR_HAND/patient00011/study1_negative, and its location
 body_part         XR_HAND
-images            images that the mean is over
-failed            images of the study without a prediction, so not in the mean
-disease           one line for each that the classifier knows
-probability       the mean, empty where every image failed
-threshold         present is probability >= threshold
-threshold_from    validation: chosen by Youden's J on the studies of the classifier's validation
-                  patients; default: one half, as validation gave none
+images            number of images in the mean
+failed            images of the study without a prediction, left out of the mean
+disease           one line for each disease of the classifier
+probability       the mean, empty if every image failed
+threshold         predicted present if probability >= threshold
+threshold_from    validation: Youden's J on the studies of the classifier's validation patients;
+                  default: one half, because validation gave none
 present           1 or 0, empty without a probability
 """
 
@@ -27,7 +27,7 @@ from cxrloc.datasets.readers.layouts import MuraStudy, study_of
 
 @dataclass(frozen=True)
 class StudyFinding:
-    """One disease on one study; the columns of the file, in order."""
+    """One disease of one examination; the columns of the file, in order."""
 
     study: str
     folder: str
@@ -43,7 +43,7 @@ class StudyFinding:
 
 @dataclass
 class _Sums:
-    """What is kept of a study while its images pass by."""
+    """Running sums of an examination."""
 
     images: int = 0
     failed: int = 0
@@ -62,11 +62,11 @@ def study_findings(
     images: Iterable[tuple[MuraStudy, Mapping[str, float] | None]],
     thresholds: Mapping[str, float | None],
 ) -> list[StudyFinding]:
-    """The findings of all studies, in order of first appearance; images are not kept.
+    """Compute the findings of all examinations, in order of first appearance; keeps no images.
 
     Args:
-        images: the study of each image, and disease -> probability; None for an image that failed.
-        thresholds: disease -> operating point of studies, None where validation gave none.
+        images: the study of each image, and disease -> probability; None if the image failed.
+        thresholds: disease -> operating point for studies; None if validation gave none.
     """
     studies: dict[MuraStudy, _Sums] = {}
     for study, probabilities in images:
@@ -83,12 +83,12 @@ def write_studies(
     images: Mapping[Path, Mapping[str, float] | None],
     thresholds: Mapping[str, float | None],
 ) -> list[str]:
-    """Write the CSV of the images in MURA's layout, and return what to print of it.
+    """Write the CSV of the images in MURA's layout, and return the lines to print about it.
 
-    Nothing is written without such images.
+    Writes nothing if there are no such images.
 
     Args:
-        out: the CSV.
+        out: path of the CSV.
         images: image, in this layout or not -> its probabilities by disease; None if it failed.
         thresholds: see `study_findings`.
     """
@@ -108,7 +108,7 @@ def write_studies(
 
 
 def _counts(table: pd.DataFrame) -> Iterator[str]:
-    """How many studies of each part, and then of all, are called present; a line a disease."""
+    """Count the examinations predicted present, per body part and in total; one line a disease."""
     for disease, rows in table.groupby("disease", sort=False):
         parts = {str(part): of_part for part, of_part in rows.groupby("body_part")}
         parts |= {"all": rows} if len(parts) > 1 else {}

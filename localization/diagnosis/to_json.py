@@ -1,26 +1,26 @@
-"""A diagnosis as JSON, as `tools/predict.py` writes it and the HTTP API answers.
+"""Convert a diagnosis to JSON, as written by `tools/predict.py` and returned by the HTTP API.
 
-`images`, `categories` and `annotations` are COCO's, so the file opens in any COCO tool, which
-ignores the other keys:
+`images`, `categories` and `annotations` are COCO's, so any COCO tool opens the file; it ignores
+the other keys:
 
     research_use   one sentence
-    message        one sentence: which diseases are boxed, or that no disease passed the gate
-    warnings       sentences on the image: lateral, no body part stated and the like (DICOM), or
-                   which of age, sex or view the gate was trained with but the file lacks
-    images         [{id: 1, file_name, width, height}]: the original frame, pixels; of a DICOM image
-                   with a known size of pixel also row_mm, column_mm and spacing_source
+    message        one sentence: the boxed diseases, or that no disease passed the gate
+    warnings       sentences about the image: lateral, no body part given and the like (DICOM), or
+                   inputs (age, sex, view) that the gate was trained with and the file lacks
+    images         [{id: 1, file_name, width, height}]: the original frame, pixels; for a DICOM
+                   image with a known pixel size also row_mm, column_mm and spacing_source
     categories     [{id, name}]: the classifier's diseases, ids from 1 in its order
-    findings       [{category_id, disease, probability 0..1, threshold 0..1 or null (the gate cannot
+    findings       [{category_id, disease, probability 0..1, threshold 0..1 or null (gate
                    decide), present: bool}] for every disease of the classifier
     annotations    boxes of present diseases only: [{id, image_id: 1, category_id, bbox [x, y,
                    width, height] in pixels of the original frame, area, iscrowd: 0, score,
-                   localizer, rank: 1 for the strongest box of a localizer and disease, which is the
-                   one that is drawn, segmentation (RLE) where the localizer gives a mask,
-                   bbox_mm [x, y, width, height] in mm from the frame's corner where the size of a
-                   pixel is known}]
-    localizers     names of the localizers that were run
-    runtime        what ran the gate's network: program, number format, device; then each further
-                   localizer that was asked with what ran its network
+                   localizer, rank: 1 for the strongest box of a localizer and disease, the only
+                   one drawn, segmentation (RLE) if the localizer gives a mask,
+                   bbox_mm [x, y, width, height] in mm from the frame's corner if the pixel size is
+                   known}]
+    localizers     names of the localizers used
+    runtime        runtime of the gate's network: program, number format, device; then every other
+                   localizer with its network's runtime
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from cxrloc.localization.predictions.masks import encode_mask
 
 
 def to_json(diagnosis: Diagnosis) -> dict[str, Any]:
-    """The diagnosis as JSON-ready values (schema: this module's docstring)."""
+    """Convert the diagnosis to JSON-ready values (schema: this module's docstring)."""
     category = {finding.disease: i for i, finding in enumerate(diagnosis.findings, start=1)}
     annotations: list[dict[str, Any]] = []
     for name, boxes in diagnosis.boxes.items():

@@ -1,7 +1,7 @@
-"""Coded names of diseases and of what we measure, for DICOM structured reports.
+"""Look up coded names of diseases and of our measurements, for DICOM structured reports.
 
-SNOMED CT or the standard's own DCM where its tables (as pydicom ships them, PS3.16) have the
-concept with the very meaning; the other names are codes of the private scheme 99CXRLOC, which every
+Uses SNOMED CT or the standard's own DCM if its tables (as shipped with pydicom, PS3.16) have a
+concept with exactly this meaning. Other names are codes of the private scheme 99CXRLOC, which every
 report declares.
 """
 
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from pydicom.sr.coding import Code
 
 SCHEME = "99CXRLOC"
-# disease -> scheme and name in pydicom's tables; their `Edema` and `Fibrosis` are of any organ, and
-# what they lack (pneumonia, atelectasis, emphysema ...) would need a licence of SNOMED CT
+# disease -> scheme and name in pydicom's tables; their `Edema` and `Fibrosis` apply to any organ,
+# and missing ones (pneumonia, atelectasis, emphysema ...) would need a SNOMED CT licence
 STANDARD_NAMES = {
     "Cardiomegaly": ("SCT", "Cardiomegaly"),
     "Edema": ("SCT", "PulmonaryEdema"),
@@ -29,7 +29,7 @@ STANDARD_NAMES = {
 
 
 def finding_code(disease: str) -> Code:
-    """The disease as a coded concept of the standard's, or its label in our own scheme."""
+    """Code the disease with a concept of the standard, or with its label in our own scheme."""
     from pydicom.sr.codedict import codes
 
     if disease in STANDARD_NAMES:
@@ -40,14 +40,14 @@ def finding_code(disease: str) -> Code:
 
 
 def own_code(name: str) -> Code:
-    """A concept of our own scheme; its value is its name."""
+    """Build a concept of our own scheme; its value is its name."""
     from pydicom.sr.coding import Code
 
     return Code(name, SCHEME, name.replace("_", " "))
 
 
 def coding_scheme() -> CodingSchemeIdentificationItem:
-    """What declares our scheme in an object."""
+    """Declare our scheme in an object."""
     from highdicom.coding_schemes import CodingSchemeIdentificationItem
 
     return CodingSchemeIdentificationItem(

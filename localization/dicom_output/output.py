@@ -1,4 +1,4 @@
-"""A diagnosis as DICOM objects that an archive takes and a viewer shows with the image.
+"""Write a diagnosis as DICOM objects for an archive, which a viewer shows with the image.
 
 `STEM.sr.dcm` is a structured report (`structured_report`), `STEM.pr.dcm` a presentation state
 (`presentation_state`), `STEM.sc.dcm` a secondary capture of the picture that `drawing` makes. All
@@ -32,7 +32,7 @@ DICOM_ENDINGS = (".sr.dcm", ".pr.dcm", ".sc.dcm")
 
 
 def require_highdicom() -> None:
-    """Raises ImportError, with what to install, where DICOM objects cannot be made."""
+    """Raise ImportError with the install command if highdicom is missing."""
     if find_spec("highdicom") is None:
         raise ImportError(f'DICOM output needs highdicom: pip install "{NAME}[dicom]"')
 
@@ -40,7 +40,7 @@ def require_highdicom() -> None:
 def dicom_objects(
     image: LoadedImage, diagnosis: Diagnosis, source: SourceImage, models: Mapping[str, str]
 ) -> dict[str, Dataset]:
-    """Ending (see `DICOM_ENDINGS`) -> object; arguments and errors as of `dicom_object`."""
+    """Ending (see `DICOM_ENDINGS`) -> object; arguments and errors as for `dicom_object`."""
     return {end: dicom_object(end, image, diagnosis, source, models) for end in DICOM_ENDINGS}
 
 
@@ -51,17 +51,17 @@ def dicom_object(
     source: SourceImage,
     models: Mapping[str, str],
 ) -> Dataset:
-    """One object.
+    """Make one object.
 
     Args:
-        ending: of `DICOM_ENDINGS`: which object.
-        image: the image as it was read.
-        diagnosis: of the image.
+        ending: kind of object, from `DICOM_ENDINGS`.
+        image: the image as read.
+        diagnosis: its diagnosis.
         source: the image's file (`source.parse_source`).
         models: name of a model -> its hash, for the report.
 
     Raises:
-        ValueError: where the image's header is such that no valid object can refer to it.
+        ValueError: if the image's header does not allow a valid object that refers to it.
     """
     try:
         if ending == ".sr.dcm":
@@ -69,22 +69,27 @@ def dicom_object(
         if ending == ".pr.dcm":
             return presentation_state(diagnosis, source)
         return secondary_capture(image, diagnosis, source)
-    except (ValueError, TypeError, AttributeError, KeyError) as error:  # highdicom's, on its header
+    except (
+        ValueError,
+        TypeError,
+        AttributeError,
+        KeyError,
+    ) as error:  # raised by highdicom for the header
         raise ValueError(
-            f"no DICOM object {ending} can be made about the image: something in its header is "
-            f"against the standard ({type(error).__name__}); omit --dicom-out"
+            f"cannot make a DICOM object {ending} for the image: its header violates the standard "
+            f"({type(error).__name__}); omit --dicom-out"
         ) from None
 
 
 def write_dicom_objects(objects: Mapping[str, Dataset], stem: Path) -> None:
-    """Write each object to STEM and its ending, whole or not at all."""
+    """Write each object atomically to STEM plus its ending."""
     for ending, made in objects.items():
         with whole_file(stem.with_name(stem.name + ending)) as temporary:
             made.save_as(temporary, enforce_file_format=True)
 
 
 def secondary_capture(image: LoadedImage, diagnosis: Diagnosis, source: SourceImage) -> Dataset:
-    """The picture with boxes and the gate's table, in colour."""
+    """Make the picture with boxes and the gate's table, in colour."""
     from highdicom.sc import SCImage
     from pydicom import Dataset
 
@@ -102,7 +107,7 @@ def secondary_capture(image: LoadedImage, diagnosis: Diagnosis, source: SourceIm
     reference = Dataset()
     reference.ReferencedSOPClassUID = source.image.SOPClassUID
     reference.ReferencedSOPInstanceUID = source.image.SOPInstanceUID
-    made.PatientOrientation = []  # the image's is in the image; half of the picture is a table
+    made.PatientOrientation = []  # the image has its own; half of the picture is a table
     made.ConversionType = "WSD"
     made.SourceImageSequence = [reference]
     made.ImageType = ["DERIVED", "SECONDARY"]

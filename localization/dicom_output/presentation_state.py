@@ -1,7 +1,7 @@
-"""A diagnosis as a grayscale softcopy presentation state: the boxes drawn over the image itself.
+"""Make a diagnosis a grayscale softcopy presentation state: boxes drawn over the image itself.
 
-A viewer that opens it shows the image with the strongest box of each localizer and disease, one
-layer a localizer, and the words of research use. Grey is that of the image's own first window.
+A viewer shows the image with the strongest box of each localizer and disease, one layer per
+localizer, and the research-use notice. Grey values follow the image's own first window.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Point = tuple[float, float]
 
 
 def presentation_state(diagnosis: Diagnosis, source: SourceImage) -> Dataset:
-    """The presentation state."""
+    """Make the presentation state."""
     from highdicom import pr
     from highdicom.content import PresentationLUTTransformation
 
@@ -67,7 +67,7 @@ def _layer(name: str, description: str, order: int) -> Any:
 def _boxes(
     name: str, diagnosis: Diagnosis, layer: Any, source: SourceImage, taken: list[Point]
 ) -> Any:
-    """A localizer's strongest boxes, named; the anchors of the names are added to `taken`."""
+    """Draw a localizer's strongest boxes with names; adds the names' anchors to `taken`."""
     from highdicom import pr
 
     boxes = diagnosis.best(name).values()
@@ -88,9 +88,9 @@ def _boxes(
 
 
 def _anchor(box: Localization, taken: Sequence[Point], size_hw: tuple[int, int]) -> Point:
-    """The box's upper left corner, moved down until no other name stands in the line.
+    """Upper left corner of the box, moved down until no other name is on the line.
 
-    How large a viewer writes is its own affair: a line is taken for a thirtieth of the image.
+    The viewer chooses the text size; this takes a line as a thirtieth of the image.
     """
     height, width = size_hw
     x, y = box.box_xyxy[:2]
@@ -100,7 +100,7 @@ def _anchor(box: Localization, taken: Sequence[Point], size_hw: tuple[int, int])
 
 
 def _note(layer: Any, source: SourceImage) -> Any:
-    """The words of research use along the lower edge of whatever part of the image is shown."""
+    """Write the research-use notice along the lower edge of the shown part of the image."""
     from highdicom import pr
 
     text = pr.TextObject(RESEARCH_USE, "DISPLAY", bounding_box=(0.02, 0.94, 0.98, 0.99))

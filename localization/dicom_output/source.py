@@ -1,8 +1,8 @@
-"""The DICOM image that our objects are about: what is copied from it, and what they have in common.
+"""Read the DICOM image that our objects describe: elements to copy and to share.
 
-A DICOM object without its patient and study is lost in an archive, so these are copied, as they
-are written in the image's file and without being looked at: `IDENTITY`, and nothing else that says
-who the patient is. The libraries that build the objects never see them, and so cannot print them.
+A DICOM object without its patient and study is lost in an archive. So `IDENTITY` is copied from the
+image's file as written, without decoding, and nothing else that identifies the patient. The
+libraries that build the objects never see these elements, and so cannot print them.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ IDENTITY = (
     "AccessionNumber",
     "ReferringPhysicianName",
 )
-# attributes that an object must have, if empty
+# attributes that an object must have, even if empty
 _EXPECTED = (
     "PatientName",
     "PatientID",
@@ -62,13 +62,13 @@ _SERIES = {"SR": 9301, "PR": 9302, "OT": 9303}
 
 @dataclass(frozen=True)
 class SourceImage:
-    """An image's header, parted: what describes the image, and who the patient is.
+    """An image's header in two parts: image description and patient identity.
 
     Attributes:
-        image: attributes of the image and its UIDs; the patient and study are left empty.
-        identity: elements of `IDENTITY` as the file has them, undecoded.
-        voi: item of a Softcopy VOI LUT Sequence: the lookup table or window that the image was read
-            with; None where grey is the stored values' own.
+        image: attributes of the image and its UIDs; patient and study are left empty.
+        identity: elements of `IDENTITY` as in the file, undecoded.
+        voi: item of a Softcopy VOI LUT Sequence: the lookup table or window used for reading the
+            image; None if the stored values are the grey values.
     """
 
     image: Dataset = field(repr=False)
@@ -77,10 +77,10 @@ class SourceImage:
 
 
 def parse_source(data: bytes, name: str) -> SourceImage:
-    """What DICOM objects about an image need of its file's bytes; `name` is for the error alone.
+    """Parse the part of a file's bytes that DICOM objects need; `name` is only for the error.
 
     Raises:
-        ValueError: for a file that is no DICOM file, or has no UIDs to refer to.
+        ValueError: if the file is not DICOM or has no UIDs to refer to.
     """
     from pydicom import dcmread
     from pydicom.errors import InvalidDicomError
@@ -94,13 +94,13 @@ def parse_source(data: bytes, name: str) -> SourceImage:
         missing = [keyword for keyword in _UIDS if not header.get(keyword)]
     except InvalidDicomError:
         raise ValueError(
-            f"{name} is no DICOM file: DICOM objects are made for DICOM images alone, as they need "
-            "a patient and a study; omit --dicom-out for PNG and JPEG"
+            f"{name} is not a DICOM file: DICOM objects need a DICOM image, with a patient and a "
+            "study; omit --dicom-out for PNG and JPEG"
         ) from None
-    except Exception as error:  # whatever a parser trips over in a damaged file
+    except Exception as error:  # a parser can raise anything on a damaged file
         raise ValueError(f"{name}: damaged DICOM file ({type(error).__name__})") from None
     if missing:
-        raise ValueError(f"{name}: no {missing[0]}, so that no DICOM object can refer to the image")
+        raise ValueError(f"{name}: no {missing[0]}, so no DICOM object can refer to the image")
     identity = {k: _raw(header, k) for k in IDENTITY if k in header}
     for keyword in IDENTITY:
         if keyword in header:
@@ -114,12 +114,12 @@ def parse_source(data: bytes, name: str) -> SourceImage:
     if "RescaleSlope" in header or "RescaleIntercept" in header:
         header.RescaleSlope = header.get("RescaleSlope") or 1
         header.RescaleIntercept = header.get("RescaleIntercept") or 0
-        header.RescaleType = "US"  # unspecified: what the values mean does not matter here
+        header.RescaleType = "US"  # unspecified: the meaning of the values does not matter here
     return SourceImage(header, identity, voi)
 
 
 def series(modality: str, description: str) -> dict[str, Any]:
-    """Arguments that every object gets: a series and a UID of its own, and who made it."""
+    """Arguments for every object: its own series and UID, and the creator."""
     from pydicom.uid import generate_uid
 
     return {
@@ -137,24 +137,24 @@ def series(modality: str, description: str) -> dict[str, Any]:
 
 
 def device_uid() -> str:
-    """The UID of this program as an observer: the same for every run of a version."""
+    """UID of this program as an observer: the same for every run of a version."""
     return f"2.25.{uuid.uuid5(uuid.NAMESPACE_DNS, f'{NAME} {version(NAME)}').int}"
 
 
 def identified(made: Dataset, source: SourceImage) -> Dataset:
-    """The object, with the patient and study of its source."""
+    """Add the patient and study of its source to the object."""
     if made.Modality != "SR":
-        made.BodyPartExamined = "CHEST"  # unpaired, so that no laterality is asked for
+        made.BodyPartExamined = "CHEST"  # unpaired, so laterality is not required
     for element in source.identity.values():
         made[element.tag] = element
     return made
 
 
 def _taken_voi(header: Dataset, data: bytes) -> Dataset | None:
-    """What the image was read with, as one VOI LUT or window; it does not stay in the header.
+    """Take the VOI LUT or window used for reading the image out of the header, as a single one.
 
-    An image with lookup tables gets one table from stored values to grey, the modality LUT in it:
-    of several, and of tables of 9 to 15 bits, presentation states and their viewers know less.
+    An image with lookup tables gets one table from stored values to grey, including the modality
+    LUT: presentation states and viewers do not support several, or tables of 9 to 15 bits.
     """
     whole = parse_header(data)
     item = None
@@ -183,13 +183,13 @@ def _window_item(center: float, width: float, function: str) -> Dataset:
 
 
 def _table_item(shown: Values, first: int) -> Dataset:
-    """Grey (N,) in 0..1 from the stored value `first` on; unlike highdicom's it may be negative."""
+    """Table of grey (N,) in 0..1 from stored value `first` on, which may be negative here."""
     from pydicom import Dataset
 
     if first < 0 and len(shown) == 2**15:
-        raise ValueError("its lookup table is of 15 bits with a sign, which no table here can hold")
+        raise ValueError("its lookup table has 15 bits and a sign, which is not supported")
     table = Dataset()
-    length = len(shown) % 2**16  # 0 stands for 65,536
+    length = len(shown) % 2**16  # 0 means 65,536
     table.add_new("LUTDescriptor", "SS" if first < 0 else "US", [length, first, 16])
     table.add_new("LUTData", "OW", np.rint(65535 * shown).astype("<u2").tobytes())
     item = Dataset()
@@ -198,10 +198,10 @@ def _table_item(shown: Values, first: int) -> Dataset:
 
 
 def _raw(header: Dataset, keyword: str) -> Any:
-    """The undecoded element, with the value representation that an implicit file leaves out."""
+    """The undecoded element, with the value representation that an implicit file omits."""
     from pydicom.datadict import dictionary_VR
 
     element: Any = header.get_item(keyword)
     if not element.is_raw:
-        return element  # the character set, which the parser itself has looked at
+        return element  # the character set, which the parser has decoded itself
     return element._replace(VR=dictionary_VR(element.tag), is_implicit_VR=False)

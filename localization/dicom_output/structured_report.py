@@ -1,9 +1,9 @@
-"""A diagnosis as a DICOM structured report: TID 1500, Comprehensive SR (its regions are 2D).
+"""Make a diagnosis a DICOM structured report: TID 1500, Comprehensive SR (its regions are 2D).
 
-One measurement group (TID 1501) per disease of the gate: probability, threshold, whether it passes.
-One planar region group (TID 1410) per box of every localizer: a closed polyline in the pixels of
-the image, the disease, the localizer as algorithm, its score, the gate's probability, and width and
-height in mm where the size of a pixel is known. The report is not verified and not final.
+One measurement group (TID 1501) per disease of the gate: probability, threshold and decision. One
+planar region group (TID 1410) per box of every localizer: a closed polyline in the pixels of the
+image, the disease, the localizer as algorithm, its score, the gate's probability, and width and
+height in mm if the pixel size is known. The report is not verified and not final.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ PASSES, FAILS, UNDECIDED = "Passes", "Does not pass", "No threshold"
 def structured_report(
     diagnosis: Diagnosis, source: SourceImage, models: Mapping[str, str]
 ) -> Dataset:
-    """The report.
+    """Make the report.
 
     Args:
-        diagnosis: of the image.
+        diagnosis: diagnosis of the image.
         source: the image's file.
-        models: name of a model -> what identifies it (a hash); written as algorithm parameters.
+        models: name of a model -> its identifier (a hash); written as algorithm parameters.
     """
     from highdicom import sr
     from pydicom.sr.codedict import codes
@@ -136,7 +136,7 @@ def _box_group(
 
 
 def corners(box_xyxy: tuple[float, float, float, float]) -> np.ndarray[Any, Any]:
-    """The box as a closed polyline (5, 2) of column and row, (0, 0) the image's top left corner."""
+    """Convert the box to a closed polyline (5, 2) of column and row, (0, 0) the top left corner."""
     x1, y1, x2, y2 = box_xyxy
     return np.array([(x1, y1), (x2, y1), (x2, y2), (x1, y2), (x1, y1)], dtype=np.float32)
 

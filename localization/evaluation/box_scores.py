@@ -1,4 +1,4 @@
-"""Scores of predicted boxes: one row per ground-truth box, a miss is 0 (see `glossary.py`)."""
+"""Score predicted boxes: one row per ground-truth box, a miss is 0 (see `glossary.py`)."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from cxrloc.localization.evaluation.ground_truth import BoolArray, FloatArray
 
 @dataclass(frozen=True)
 class BoxScores:
-    """One localizer's scores on every ground-truth box, all (N,) in the order of the ground truth.
+    """One localizer's scores for every ground-truth box, all (N,) in the ground truth's order.
 
     Attributes:
-        iou, iobb, iogt, score: of the top-1 box; 0 where there is none.
-        any_iou, any_iobb: best over all boxes of that image and disease (Wang's rule).
-        any_iogt: IoGT of the box with the best IoBB (of equal ones the best IoGT).
+        iou, iobb, iogt, score: for the top-1 box; 0 if there is none.
+        any_iou, any_iobb: best over all boxes of the image and disease (Wang's rule).
+        any_iogt: IoGT of the box with the best IoBB (among equals, the best IoGT).
         predicted: whether there was a box at all.
     """
 
@@ -32,14 +32,14 @@ class BoxScores:
     predicted: BoolArray
 
     def only_where(self, keep: BoolArray) -> BoxScores:
-        """The same scores with a miss wherever `keep` (N,) is False."""
+        """Copy with a miss wherever `keep` (N,) is False."""
         masked = {name: np.where(keep, values, 0) for name, values in vars(self).items()}
         return replace(self, **masked | {"predicted": self.predicted & keep})
 
 
 @dataclass(frozen=True)
 class Measure:
-    """What is averaged over the boxes: an overlap, or whether it is over a threshold.
+    """A quantity to average over the boxes: an overlap, or whether it exceeds a threshold.
 
     Attributes:
         overlap: `iou`, `iobb` or `iogt`.
@@ -63,11 +63,11 @@ class Measure:
         return f"{self.name}{at}{' any' if self.any_box else ''}"
 
     def of_overlaps(self, overlaps: FloatArray) -> FloatArray:
-        """What is averaged, of overlaps of any shape."""
+        """Values to average, from overlaps of any shape."""
         return overlaps if self.threshold is None else (overlaps > self.threshold).astype(float)
 
     def of_scores(self, scores: BoxScores) -> FloatArray:
-        """What is averaged, of every ground-truth box, (N,)."""
+        """Values to average, for every ground-truth box, (N,)."""
         prefix = "any_" if self.any_box else ""
         return self.of_overlaps(getattr(scores, f"{prefix}{self.overlap}"))
 
@@ -75,8 +75,8 @@ class Measure:
 def score_boxes(detections: Detections) -> BoxScores:
     """Score one localizer's boxes against every ground-truth box.
 
-    Predictions for images or diseases without a ground-truth box are ignored: many positive labels
-    of NIH have no box, so they are not false positives.
+    Ignores predictions for images or diseases without a ground-truth box: many positive labels of
+    NIH have no box, so these are not false positives.
     """
     matches = detections.matches
     return _reduce(
@@ -123,7 +123,7 @@ def _reduce(
 def _best_pair(
     box_of: npt.NDArray[np.intp], key: FloatArray, tie: FloatArray
 ) -> npt.NDArray[np.intp]:
-    """Index of each box's pair with the highest key, then tie; of equal ones the first."""
+    """Index of each box's pair with the highest key, then tie; the first among equals."""
     order = np.lexsort((np.arange(len(key)), -tie, -key, box_of))
     first = np.ones(len(order), dtype=np.bool_)
     first[1:] = np.diff(box_of[order]) != 0

@@ -1,8 +1,8 @@
-"""COCO's average precision by faster-coco-eval, at the IoU thresholds of radiology (.1 to .7), at
-.5 alone, and at those of COCO (.5 to .95).
+"""Compute COCO's average precision with faster-coco-eval, at the IoU thresholds of radiology
+(.1 to .7), at .5 alone, and at COCO's (.5 to .95).
 
-Boxes far from exact are still useful on a radiograph, and its ground truth is rough, hence the
-lower range. All localizers are judged on the images that each has looked at.
+Imprecise boxes are still useful on a radiograph, and the ground truth is rough, hence the lower
+range. Each localizer is scored on the images that it has predicted.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ class AveragePrecision:
 
     Attributes:
         kind: `bbox` or `segm`.
-        per_disease: disease -> range (a key of `RANGES`) -> AP in [0, 1]; None, undefined, for a
-            disease without ground truth.
-        mean: range -> mean over the diseases that have one; None when none has.
-        undefined: the diseases left out of the mean.
+        per_disease: disease -> range (a key of `RANGES`) -> AP in [0, 1]; None (undefined) without
+            ground truth for the disease.
+        mean: range -> mean over the diseases with an AP; None if there is none.
+        undefined: diseases left out of the mean.
     """
 
     kind: str
@@ -57,20 +57,20 @@ def coco_ap(
     *,
     unboxed: Literal["ignored", "counted"] = "ignored",
 ) -> AveragePrecision:
-    """AP per disease and its mean over `ground_truth`'s images.
+    """Compute AP per disease and its mean over the images of `ground_truth`.
 
     Args:
         ground_truth: COCO dict; `segm` takes its polygons.
         results: COCO results (`bbox` or `segmentation`, `score`); those on other images are left
             out.
-        unboxed: what becomes of predictions of a disease on an image that lists it in
-            `not_exhaustive_category_ids` (labelled present, not boxed): left out, or counted as
-            false.
+        unboxed: treatment of predictions of a disease on an image that lists it in
+            `not_exhaustive_category_ids` (labelled present, not boxed): leave out, or count as
+            false positive.
     """
-    judged = _judged(ground_truth, results, kind, unboxed)
+    kept = _kept_entries(ground_truth, results, kind, unboxed)
     # faster-coco-eval sorts the categories by number
     names = {c["id"]: c["name"] for c in sorted(ground_truth["categories"], key=lambda c: c["id"])}
-    precision = _precision(ground_truth, judged, kind)
+    precision = _precision(ground_truth, kept, kind)
     per_disease = {
         disease: {name: _ap(precision[_rows(t), :, place]) for name, t in RANGES.items()}
         for place, disease in enumerate(names.values())
@@ -80,28 +80,28 @@ def coco_ap(
     return AveragePrecision(kind, per_disease, mean, undefined)
 
 
-def _judged(
+def _kept_entries(
     ground_truth: Mapping[str, Any],
     results: Sequence[Mapping[str, Any]],
     kind: str,
     unboxed: str,
 ) -> list[dict[str, Any]]:
-    """Copies of the entries that count."""
+    """Copy the entries that count."""
     open_ids = {
         image["id"]: frozenset(image.get("not_exhaustive_category_ids", ()))
         for image in ground_truth["images"]
     }
     left_out = "bbox" if kind == "segm" else "segmentation"  # loadRes prefers bbox over the mask
     counted = unboxed == "counted"
-    judged = [
+    kept = [
         dict(one)
         for one in results
         if (ids := open_ids.get(one["image_id"])) is not None
         and (counted or one["category_id"] not in ids)
     ]
-    for one in judged:
+    for one in kept:
         one.pop(left_out, None)
-    return judged
+    return kept
 
 
 def _precision(
@@ -112,7 +112,7 @@ def _precision(
     annotations = [_complete(annotation) for annotation in ground_truth["annotations"]]
     truth.dataset = {**ground_truth, "annotations": annotations}
     truth.createIndex()
-    found = truth.loadRes(results) if results else COCO()  # writes into the entries
+    found = truth.loadRes(results) if results else COCO()  # modifies the entries
     evaluation = COCOeval_faster(truth, found, kind)
     evaluation.params.iouThrs = np.array(_THRESHOLDS)
     evaluation.params.maxDets = [MAX_DETECTIONS]
@@ -126,7 +126,7 @@ def _precision(
 
 
 def _complete(annotation: Mapping[str, Any]) -> dict[str, Any]:
-    """With the keys that the evaluation wants and foreign files leave out."""
+    """Add the keys that the evaluation requires and other files leave out."""
     _, _, width, height = annotation["bbox"]
     return {"area": width * height, "iscrowd": 0, **annotation}
 
@@ -145,10 +145,10 @@ def _mean(values: Sequence[float | None]) -> float | None:
 
 
 def scaled_coco(ground_truth: Mapping[str, Any], image_ids: Sequence[int], size: int) -> Any:
-    """The named images of a COCO dict with their long side scaled to `size` pixels.
+    """Scale the named images of a COCO dict to a long side of `size` pixels.
 
     Mask AP is computed in this small frame: pasting thousands of masks into 1024 x 1024 images
-    costs minutes and moves no figure by more than a rounding of pixels.
+    takes minutes and changes no figure beyond pixel rounding.
     """
     wanted = set(image_ids)
     images = [i for i in ground_truth["images"] if i["id"] in wanted]
@@ -179,7 +179,7 @@ def _scaled_annotation(annotation: Mapping[str, Any], scale: float) -> dict[str,
 
 
 def ap_markdown(tables: Sequence[AveragePrecision]) -> str:
-    """A page with a block for boxes and one for masks; a row per disease and their mean."""
+    """Format a page with a block for boxes and one for masks; a row per disease and their mean."""
     rows = [
         TableRow(_BLOCKS[table.kind], {"disease": disease}, _cells(row))
         for table in tables

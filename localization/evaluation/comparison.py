@@ -1,7 +1,7 @@
 """Score localizers on the same ground-truth boxes, with intervals, and with blind controls.
 
-Every localizer is scored as its file stands (the disease is given) and, with a gate, a second time
-with a miss wherever the gate does not say that the disease is present.
+Every localizer is scored as in its file (disease given) and, with a gate, a second time with a
+miss wherever the gate does not predict the disease present.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from cxrloc.localization.evaluation.pairwise import (
     skills,
 )
 
-# Those of Wang's Table 4 and of Deep MedIA (.1 .25 .5 .75 .9), and of Wang's Table 7 (.1 to .7).
+# From Wang's Table 4, Deep MedIA (.1 .25 .5 .75 .9) and Wang's Table 7 (.1 to .7).
 THRESHOLDS = (0.1, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.7, 0.75, 0.9)
 OVERLAPS = ("iou", "iobb", "iogt")
 
@@ -35,9 +35,9 @@ class ScoredLocalizer:
     """One row of every table.
 
     Attributes:
-        name: as given on the command line, or the control's.
+        name: name from the command line, or the control's.
         setting: `DISEASE_GIVEN`, `GATED` or `CONTROL`.
-        scores: per ground-truth box.
+        scores: scores per ground-truth box.
         estimates: key of a `Measure` -> figures, for each of `OVERLAPS`.
     """
 
@@ -57,11 +57,11 @@ class ScoredLocalizer:
 
 @dataclass(frozen=True)
 class Comparison:
-    """All that the tables, the figures and the summary are made from.
+    """All data for the tables, figures and summary.
 
-    `differences` and `tests` hold every localizer against every control, and against those that
-    follow it in the same setting; `skills` every row against every control (controls against
-    `REFERENCE_CONTROL` alone).
+    `differences` and `tests` hold every localizer against every control, and against the later
+    ones in the same setting; `skills` every row against every control (controls only against
+    `REFERENCE_CONTROL`).
     """
 
     truth: GroundTruth
@@ -94,7 +94,7 @@ class Comparison:
 
     @property
     def reference(self) -> ScoredLocalizer:
-        """The row of `REFERENCE_CONTROL`."""
+        """Row of `REFERENCE_CONTROL`."""
         return next(r for r in self.localizers if r.is_control and r.name == REFERENCE_CONTROL)
 
 
@@ -112,14 +112,14 @@ def compare(
     """Compare every localizer with the others and the controls, on the boxes of a ground truth.
 
     Args:
-        scores: localizer -> its scores of every ground-truth box.
+        scores: localizer -> its scores for every ground-truth box.
         controls: control -> its scores.
-        passes: (N,) boxes whose disease the gate says present; None: no gated rows.
-        bootstrap: of the patients of these boxes.
-        seed: that it was drawn with.
-        thresholds: of acc_iou, acc_iobb and acc_iogt; the test is strict (>).
-        noninferiority_margin: in (0, 1); a localizer is not inferior to another in a measure when
-            the whole interval of their difference lies above minus this (one-sided level 2.5 %).
+        passes: (N,) boxes whose disease the gate predicts present; None: no gated rows.
+        bootstrap: resamples of the patients of these boxes.
+        seed: seed of the resamples.
+        thresholds: thresholds of acc_iou, acc_iobb and acc_iogt; the test is strict (>).
+        noninferiority_margin: in (0, 1); a localizer is not inferior to another in a measure if
+            the whole interval of their difference is above minus this (one-sided level 2.5 %).
     """
     thresholds = tuple(dict.fromkeys(thresholds))
     rows, draws = [], []
@@ -146,9 +146,9 @@ def compare(
 def accuracy_curve(
     scored: ScoredLocalizer, comparison: Comparison, thresholds: Sequence[float]
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Macro mean of acc_iou at T thresholds and its interval at each: value, low, high, (T,) each.
+    """Macro mean of acc_iou at T thresholds with intervals: value, low, high, (T,) each.
 
-    The band holds at each threshold by itself, not for the whole curve at once.
+    The band is valid at each threshold separately, not for the whole curve at once.
     """
     hits = scored.scores.iou[:, None] > np.asarray(thresholds)
     macros = comparison.bootstrap.macros(hits.astype(np.float64))
@@ -170,14 +170,14 @@ def _settings(
 
 
 def paired_measures(thresholds: Sequence[float]) -> list[Measure]:
-    """The measures in which localizers are compared two by two."""
+    """Measures in which localizers are compared pairwise."""
     return [Measure("iou", t) for t in (None, *thresholds)]
 
 
 def _estimates(
     scores: BoxScores, thresholds: Sequence[float], bootstrap: ClusterBootstrap
 ) -> tuple[dict[str, DiseaseEstimates], Draws]:
-    """All figures of a row, and the draws of `paired_measures` (of all, they would fill GBs)."""
+    """All figures of a row, and the draws of `paired_measures` (drawing all would take GBs)."""
     measures = [
         Measure(overlap, t, any_box)
         for any_box in (False, True)
@@ -190,7 +190,7 @@ def _estimates(
 
 
 def _pairs(rows: Sequence[ScoredLocalizer]) -> list[tuple[int, int]]:
-    """Each localizer and every control, and each and those that follow it in the same setting."""
+    """Pair each localizer with every control, and with the later ones in the same setting."""
     return [
         (i, j)
         for i, a in enumerate(rows)
@@ -200,7 +200,7 @@ def _pairs(rows: Sequence[ScoredLocalizer]) -> list[tuple[int, int]]:
 
 
 def _skill_pairs(rows: Sequence[ScoredLocalizer]) -> list[tuple[int, int]]:
-    """Each localizer and every control, each control and the reference control."""
+    """Pair each localizer with every control, and each control with the reference control."""
     return [
         (i, j)
         for i, a in enumerate(rows)

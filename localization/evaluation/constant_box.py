@@ -1,4 +1,4 @@
-"""The one box that agrees best with many: what a localizer reaches that knows the class alone."""
+"""Find the box that agrees best with many: the limit for a localizer that knows only the class."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ import numpy.typing as npt
 
 from cxrloc.localization.boxes import FloatArray, as_boxes, box_iou_matrix
 
-_STARTS = 3  # on NIH's boxes a single start ends .006 lower for Infiltration; 8 gain no .0001
+_STARTS = 3  # on NIH's boxes, one start ends .006 lower for Infiltration; 8 gain under .0001
 _STEPS = (64 / 1024, 16 / 1024, 4 / 1024, 1 / 1024)  # of the frame's side
-_SIDES = np.concatenate([np.eye(4), -np.eye(4)])  # each of the four sides, there and back
-_GAIN = 1e-12  # less is rounding
-_DECIMALS = 12  # equal but for rounding: the first counts
-_ROWS = 256  # places whose IoU with all boxes is held at once
+_SIDES = np.concatenate([np.eye(4), -np.eye(4)])  # each of the four sides, in both directions
+_GAIN = 1e-12  # less is rounding error
+_DECIMALS = 12  # equal up to rounding: the first counts
+_ROWS = 256  # places compared with all boxes at a time
 
 IndexArray = npt.NDArray[np.intp]
 
 
 def best_constant_box(boxes_xyxy: FloatArray) -> FloatArray:
-    """The box with the highest mean IoU with all of `boxes_xyxy`, to 1/1024 of the frame: (4,).
+    """Find the box with the highest mean IoU with all `boxes_xyxy`, to 1/1024 of the frame: (4,).
 
-    Hill climbing from the best of the boxes themselves and their median: always the best move of
-    one side, until no move of any step helps. So it is at least as good as each of them, but a
-    higher hill elsewhere may be missed.
+    Climbs from the best boxes and from their median: always the best move of one side, until no
+    move of any step helps. So the result is at least as good as each start, but may miss a higher
+    optimum elsewhere.
 
     Args:
         boxes_xyxy: (N, 4) left, top, right, bottom as fractions of the frame, N >= 1.
@@ -37,19 +37,19 @@ def best_constant_box(boxes_xyxy: FloatArray) -> FloatArray:
 
 
 def constant_boxes_without(boxes_xyxy: FloatArray, owner: IndexArray) -> FloatArray:
-    """`best_constant_box` of all boxes but those of one owner, for each owner: (P + 1, 4).
+    """`best_constant_box` of all boxes except one owner's, for each owner: (P + 1, 4).
 
     The searches nearly coincide, so they climb together: the IoU of a place with all boxes is
-    computed once for all owners whose search comes by.
+    computed once for all searches that reach it.
 
     Args:
         boxes_xyxy: (N, 4) fractions of the frame.
-        owner: (N,) 0..P-1, -1 for nobody.
+        owner: (N,) 0..P-1, -1 for none.
 
     Returns:
-        A box for each owner and, last, that of all boxes; NaN where no box is left.
+        A box for each owner and, last, the one for all boxes; NaN if no box is left.
     """
-    # of equally good boxes the choice must not be the file's
+    # among equally good boxes, the choice must not depend on the file order
     order = np.lexsort(np.asarray(boxes_xyxy).T)
     searches = _Searches(np.asarray(boxes_xyxy)[order], np.asarray(owner)[order])
     best = np.full((searches.number, 4), np.nan)
@@ -62,19 +62,19 @@ def constant_boxes_without(boxes_xyxy: FloatArray, owner: IndexArray) -> FloatAr
 
 
 class _Searches:
-    """P + 1 searches over the same boxes, each without the boxes of its owner."""
+    """P + 1 searches over the same boxes, each without its owner's boxes."""
 
     def __init__(self, boxes: FloatArray, owner: IndexArray) -> None:
         self.boxes, self.number = boxes, int(owner.max(initial=-1)) + 2
         by_owner = np.argsort(owner, kind="stable")
         first = np.searchsorted(owner[by_owner], np.arange(self.number))
         self.own = [by_owner[a:b] for a, b in zip(first, [*first[1:], len(owner)], strict=True)]
-        self.own[-1] = np.zeros(0, dtype=np.intp)  # the last search sees all boxes
+        self.own[-1] = np.zeros(0, dtype=np.intp)  # the last search uses all boxes
         self.left = len(boxes) - np.array([len(rows) for rows in self.own])
         self.starts, self.scores = self._best_starts()
 
     def means(self, places: FloatArray, members: IndexArray) -> FloatArray:
-        """Mean IoU of C places with the boxes that each of M searches sees: (C, M)."""
+        """Mean IoU of C places with the boxes of each of M searches: (C, M)."""
         overlaps = box_iou_matrix(places, self.boxes)
         of_owners = np.zeros((len(places), len(members)))
         counts = np.array([len(self.own[m]) for m in members])
@@ -85,7 +85,7 @@ class _Searches:
         return np.asarray((overlaps.sum(axis=1)[:, None] - of_owners) / self.left[members])
 
     def climb(self, start: int) -> Iterator[tuple[FloatArray, IndexArray, FloatArray]]:
-        """Where the searches end from their start of that rank: place, searches, their scores."""
+        """End points of the searches from their start of this rank: place, searches, scores."""
         places, group = np.unique(self.starts[start], axis=0, return_inverse=True)
         alive = np.flatnonzero(np.isfinite(self.scores[start]))
         waiting = [
@@ -110,7 +110,7 @@ class _Searches:
                 waiting.append((moved[move], members[go], reached[go], step))
 
     def _best_starts(self) -> tuple[FloatArray, FloatArray]:
-        """(3, P + 1, 4) places and (3, P + 1) scores; -inf where a search has fewer starts."""
+        """(3, P + 1, 4) places and (3, P + 1) scores; -inf if a search has fewer starts."""
         starts = np.full((_STARTS, self.number, 4), np.nan)
         scores = np.full((_STARTS, self.number), -np.inf)
         every = np.flatnonzero(self.left > 0)
@@ -127,7 +127,7 @@ class _Searches:
         return starts, scores
 
     def _box_scores(self, members: IndexArray) -> FloatArray:
-        """(N, M) mean IoU of each box with the boxes that each search sees."""
+        """(N, M) mean IoU of each box with the boxes of each search."""
         parts = [
             self.means(self.boxes[i : i + _ROWS], members) for i in range(0, len(self.boxes), _ROWS)
         ]

@@ -1,7 +1,7 @@
-"""Controls: localizers that never look at the image, for the others to beat.
+"""Make the controls: localizers that never see the image, as a baseline for the others.
 
-For an image of patient p the class's typical box comes from the ground-truth boxes of all OTHER
-patients, so that no control has seen the patient it is scored on.
+For an image of patient p, the class's typical box comes from the ground-truth boxes of all OTHER
+patients, so no control has seen the patient it is scored on.
 """
 
 from __future__ import annotations
@@ -33,18 +33,18 @@ from cxrloc.localization.evaluation.ground_truth import GroundTruth, IndexArray
 from cxrloc.localization.localizer import Localization, LocalizerOutput
 
 _GRID = 32  # cells a side: the last map of a ResNet at 1024 px
-_SMOOTH_CELLS = 4.0  # standard deviation of the blur: blobs of the size that CAMs have
+_SMOOTH_CELLS = 4.0  # standard deviation of the blur: blobs as large as in a CAM
 
 
 @dataclass(frozen=True)
 class _Class:
-    """The boxes of one disease; what is typical of them, each patient's own left out.
+    """The boxes of one disease, and their typical box without each patient's own.
 
     Attributes:
         rows: (N, 6) left, top, right, bottom as fractions of the frame's width and height, then
             width and height as fractions of the frame's longer side.
         owner: (N,) index into `patients`.
-        patients: those with a box, P.
+        patients: P patients with a box.
     """
 
     rows: FloatArray = field(repr=False)
@@ -53,7 +53,7 @@ class _Class:
 
     @cached_property
     def index_of(self) -> dict[str, int]:
-        """Patient -> row of `medians`, `means` and `constants`; all other patients: the last."""
+        """Patient -> row of `medians`, `means` and `constants`; other patients use the last."""
         return {patient: i for i, patient in enumerate(self.patients)}
 
     def index(self, patient_id: str) -> int:
@@ -61,17 +61,17 @@ class _Class:
 
     @cached_property
     def medians(self) -> FloatArray:
-        """(P + 1, 6) medians; NaN where no other patient has a box."""
+        """(P + 1, 6) medians; NaN if no other patient has a box."""
         return np.stack([self._of_others(np.median, i) for i in range(len(self.patients) + 1)])
 
     @cached_property
     def means(self) -> FloatArray:
-        """(P + 1, 6) means; NaN where no other patient has a box."""
+        """(P + 1, 6) means; NaN if no other patient has a box."""
         return np.stack([self._of_others(np.mean, i) for i in range(len(self.patients) + 1)])
 
     @cached_property
     def constants(self) -> FloatArray:
-        """(P + 1, 4) boxes of best mean IoU; NaN where no other patient has a box."""
+        """(P + 1, 4) boxes with the best mean IoU; NaN if no other patient has a box."""
         return constant_boxes_without(self.rows[:, :4], self.owner)
 
     def _of_others(self, statistic: Any, i: int) -> FloatArray:
@@ -80,7 +80,7 @@ class _Class:
 
 
 class OtherPatients:
-    """The ground truth's boxes of each class, with one patient's left out on request."""
+    """Ground-truth boxes of each class, without one patient's on request."""
 
     def __init__(self, truth: GroundTruth) -> None:
         self.truth, self.patient_of = truth, truth.images.patient_of
@@ -92,10 +92,10 @@ class OtherPatients:
             self._classes[disease] = _Class(rows[members], owner, tuple(patients.tolist()))
 
     def of(self, disease: str) -> _Class:
-        """The boxes of a disease.
+        """Boxes of a disease.
 
         Raises:
-            ValueError: for a disease that the ground truth lacks.
+            ValueError: if the ground truth lacks the disease.
         """
         if disease not in self._classes:
             known = ", ".join(self._classes)
@@ -103,17 +103,17 @@ class OtherPatients:
         return self._classes[disease]
 
     def have_boxes(self, disease: str, patient_id: str) -> bool:
-        """Whether any other patient has a box of the disease; warns if none has."""
+        """Whether any other patient has a box of the disease; warns if none does."""
         boxes = self.of(disease)
         if len(boxes.patients) > (patient_id in boxes.index_of):
             return True
-        others = f"no patient but {patient_id!r}" if boxes.patients else "nobody"
-        warnings.warn(f"{disease}: {others} has a box, so the controls give none")  # noqa: B028
+        others = f"no patient except {patient_id!r}" if boxes.patients else "no patient"
+        warnings.warn(f"{disease}: {others} has a box, so the controls predict none")  # noqa: B028
         return False
 
 
 class _Control:
-    """What the controls share: from an image to its frame, from a frame to at most one box."""
+    """Shared by the controls: goes from an image to its frame, from a frame to at most one box."""
 
     name = "control"
 
@@ -123,7 +123,7 @@ class _Control:
         self._others = ground_truth
 
     def localize(self, images: Sequence[LoadedImage], diseases: Sequence[str]) -> LocalizerOutput:
-        """At most one box per image and disease; patients are the ground truth's or the image's."""
+        """At most one box per image and disease; patients come from the ground truth or image."""
         boxes = (
             self.box(
                 image.image_id,
@@ -139,7 +139,7 @@ class _Control:
     def box(
         self, image_id: str, disease: str, patient_id: str, size_hw: tuple[int, int]
     ) -> Localization | None:
-        """The box of one disease on an image of one patient; None without other patients' boxes."""
+        """Box of one disease on an image of one patient; None without other patients' boxes."""
         if not self._others.have_boxes(disease, patient_id):
             return None
         boxes = self._others.of(disease)
@@ -164,11 +164,11 @@ class PriorBox(_Control):
 
 
 class ConstantBox(_Control):
-    """The box of best mean IoU with the class's boxes of all other patients. Score 1.
+    """The box with the best mean IoU with the class's boxes of all other patients. Score 1.
 
-    Where a class has several places the median box lies between them, this one on the most
-    frequent. IoU is that of fractions of the frame. On the patients left out it can still lose to
-    the median: of two places as frequent, leaving a patient out tips the choice to the other.
+    If a class occurs in several places, the median box lies between them, this one on the most
+    frequent. IoU is computed in fractions of the frame. It can still lose to the median on the
+    left-out patients: of two equally frequent places, leaving a patient out favours the other.
     """
 
     name = "constant_box"
@@ -180,7 +180,7 @@ class ConstantBox(_Control):
 
 
 class CenterBox(_Control):
-    """A box of the class's median width and height at the centre of the image. Score 1."""
+    """A box with the class's median width and height at the centre of the image. Score 1."""
 
     name = "center_box"
 
@@ -195,9 +195,9 @@ class CenterBox(_Control):
 
 
 class RandomMap(_Control):
-    """A smooth random map through the box extraction of a CAM; scored by its mean in the box.
+    """A smooth random map, extracted to boxes like a CAM; scored by its mean in the box.
 
-    The map depends on (seed, image, disease) alone, not on the order in which images come.
+    The map depends only on (seed, image, disease), not on the order of images.
     """
 
     name = "random_map"
@@ -222,10 +222,10 @@ class RandomMap(_Control):
 
 
 def random_map(seed: int, image_id: str, disease: str) -> npt.NDArray[np.float32]:
-    """Blurred white noise of shape (32, 32); the arguments alone decide it, on any machine."""
+    """Blurred white noise of shape (32, 32); depends only on the arguments, on any machine."""
     digest = hashlib.sha256(f"{seed}\n{image_id}\n{disease}".encode()).digest()
     noise = np.random.default_rng(int.from_bytes(digest[:16], "big")).normal(size=(_GRID, _GRID))
-    # "wrap": with any other border the blobs gather at the edges, where no disease is
+    # "wrap": with any other border the blobs gather at the edges, where there is no disease
     return np.asarray(gaussian_filter(noise, _SMOOTH_CELLS, mode="wrap"), dtype=np.float32)
 
 
@@ -233,7 +233,7 @@ CONTROL_NAMES = (PriorBox.name, ConstantBox.name, CenterBox.name, RandomMap.name
 
 
 def boxed_controls(others: OtherPatients, seed: int) -> dict[str, Detections]:
-    """All controls' boxes for each image and disease with a ground-truth box; reads no image."""
+    """Box every image and disease with a ground-truth box, for all controls; reads no image."""
     truth = others.truth
     controls = (PriorBox(others), ConstantBox(others), CenterBox(others), RandomMap(seed, others))
     rows = zip(truth.image_ids, truth.diseases, truth.patient_ids, truth.image_of_box, strict=True)
@@ -250,11 +250,11 @@ def boxed_controls(others: OtherPatients, seed: int) -> dict[str, Detections]:
 def controls_everywhere(
     others: OtherPatients, gate: GateDecisions | None = None
 ) -> dict[str, Detections]:
-    """Prior box and constant box of EVERY disease on every image: what precision has to beat.
+    """Prior box and constant box of EVERY disease on every image: a baseline for precision.
 
     Args:
-        gate: its probability is the score of the box (0 where it is not known), so that only the
-            place is blind; None: every score is 1.
+        gate: its probability is the score of the box (0 if unknown), so that only the place is
+            blind; None: every score is 1.
     """
     truth, images = others.truth, others.truth.images
     frames = np.array(images.sizes_hw, dtype=np.float64).reshape(-1, 2)[:, [1, 0, 1, 0]]
@@ -276,7 +276,7 @@ def controls_everywhere(
 
 
 def _fractions(truth: GroundTruth) -> FloatArray:
-    """(N, 6) of all boxes, see `_Class.rows`."""
+    """(N, 6) values of all boxes, see `_Class.rows`."""
     height, width = truth.sizes_hw.T
     x1, y1, x2, y2 = truth.boxes_xyxy.T
     side = np.maximum(height, width)

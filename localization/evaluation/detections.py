@@ -1,8 +1,8 @@
-"""A localizer's detections on all images: what each fell on, and in which setting it counts.
+"""Place a localizer's detections on all images: what each matches, and in which setting it counts.
 
-On a disease that the image does not have, a detection is false; on a boxed disease it is a hit or
-false; on a disease that is labelled without a box it is neither (`ground_truth.UNBOXED`): many
-positive labels of NIH have no box, so they are not false positives.
+A detection of an absent disease is false. On a boxed disease it is a hit or false. On a disease
+labelled without a box it is neither (`ground_truth.UNBOXED`): many positive labels of NIH have no
+box, so these detections are not false positives.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ END_TO_END, EVERY_DISEASE = "end to end", "every disease asked"
 
 @dataclass(frozen=True)
 class Matches:
-    """Every pair of a detection and a ground-truth box of one image and disease, (K,) each.
+    """All pairs of a detection and a ground-truth box of one image and disease, (K,) each.
 
     Attributes:
-        detection, box: indices into the detections and into the ground truth's boxes, sorted by
-            box, then in the order of the file.
-        iou, iobb, iogt: of the pair.
+        detection, box: indices into the detections and the ground-truth boxes, sorted by box, then
+            in file order.
+        iou, iobb, iogt: overlaps of the pair.
     """
 
     detection: IndexArray
@@ -55,10 +55,10 @@ class Detections:
     """One localizer's boxes on the images of a ground truth, as parallel columns (M,).
 
     Attributes:
-        truth: the ground truth that they are placed on.
+        truth: ground truth of the images.
         image, disease: row and column in `truth.images`.
         boxes_xyxy: (M, 4) absolute pixels of the original image.
-        score: of the localizer.
+        score: score from the localizer.
     """
 
     truth: GroundTruth = field(repr=False)
@@ -72,17 +72,17 @@ class Detections:
 
     @cached_property
     def key(self) -> IndexArray:
-        """(M,) one number for each image and disease."""
+        """(M,) one number per image and disease."""
         return self.image * len(self.truth.images.diseases) + self.disease
 
     @cached_property
     def status(self) -> npt.NDArray[np.int8]:
-        """(M,) `ABSENT`, `BOXED` or `UNBOXED`: of the detection's image and disease."""
+        """(M,) `ABSENT`, `BOXED` or `UNBOXED` for the detection's image and disease."""
         return np.asarray(self.truth.images.status[self.image, self.disease])
 
     @cached_property
     def top(self) -> BoolArray:
-        """(M,) whether it is the top-1 of its image and disease: of equal scores the first."""
+        """(M,) whether it is the top-1 of its image and disease; the first among equal scores."""
         order = np.lexsort((np.arange(len(self)), -self.score, self.key))
         first = np.ones(len(order), dtype=np.bool_)
         first[1:] = np.diff(self.key[order]) != 0
@@ -92,7 +92,7 @@ class Detections:
 
     @cached_property
     def matches(self) -> Matches:
-        """With the ground-truth boxes of their own image and disease."""
+        """Match with the ground-truth boxes of the same image and disease."""
         truth = self.truth
         box_key = truth.image_of_box * len(truth.images.diseases) + truth.column_of_box
         detection, box = meetings(self.key, box_key)
@@ -107,7 +107,7 @@ class Detections:
         return best
 
     def where(self, keep: BoolArray | IndexArray) -> Detections:
-        """Those of `keep`: (M,) bool, or indices in the order wanted."""
+        """Select `keep`: (M,) bool, or indices in the order wanted."""
         return replace(
             self,
             image=self.image[keep],
@@ -117,28 +117,28 @@ class Detections:
         )
 
     def passing(self, gate: GateDecisions) -> Detections:
-        """Those on an image and disease that the gate says present."""
+        """Select those whose image and disease the gate predicts present."""
         return self.where(gate.present[self.image, self.disease])
 
     def in_setting(self, setting: Setting) -> BoolArray:
-        """(M,) detections on what the setting asks for."""
+        """(M,) whether the setting requests the detection's image and disease."""
         return np.asarray(setting.pairs[self.image, self.disease])
 
     def false(self, threshold: float, *, counted: bool) -> BoolArray:
-        """(M,) detections that are wrong: absent disease, or IoU <= threshold with every box.
+        """(M,) false detections: absent disease, or IoU <= threshold with every box.
 
         Args:
-            threshold: of the hit; strict.
-            counted: whether a detection on a disease labelled without a box is wrong too.
+            threshold: hit threshold, strict.
+            counted: whether a detection of a disease labelled without a box is false too.
         """
         missed = (self.status == BOXED) & (self.best_iou <= threshold)
         unboxed = (self.status == UNBOXED) if counted else np.zeros(len(self), np.bool_)
         return np.asarray((self.status == ABSENT) | missed | unboxed)
 
     def best_score_of_hits(self, keep: BoolArray, threshold: float) -> FloatArray:
-        """(G,) highest score of the detections in `keep` (M,) that hit each box; -inf without.
+        """(G,) highest score of the detections in `keep` (M,) that hit each box; -inf without any.
 
-        Further detections that hit the same box change nothing: they are neither hits nor false.
+        More detections that hit the same box change nothing: they are neither hits nor false.
         """
         best, matches = np.full(len(self.truth), -np.inf), self.matches
         hit = keep[matches.detection] & (matches.iou > threshold)
@@ -150,7 +150,7 @@ def place(truth: GroundTruth, boxes: BoxColumns | Sequence[Localization]) -> Det
     """Place every predicted box on its image and disease.
 
     Raises:
-        ValueError: for an image or disease that the ground truth lacks.
+        ValueError: if the ground truth lacks an image or disease.
     """
     if not isinstance(boxes, BoxColumns):
         boxes = BoxColumns.of(boxes)
@@ -162,14 +162,14 @@ def place(truth: GroundTruth, boxes: BoxColumns | Sequence[Localization]) -> Det
     if len(unknown):
         first = int(unknown[0])
         raise ValueError(
-            f"a box of {boxes.diseases[first]} on {boxes.image_ids[first]}: the ground truth has "
-            "no such image or disease; was the file made for another ground truth?"
+            f"a box of {boxes.diseases[first]} on {boxes.image_ids[first]}: the ground truth lacks "
+            "this image or disease; was the file made for another ground truth?"
         )
     return Detections(truth, image, disease, boxes.boxes_xyxy, boxes.scores)
 
 
 def meetings(key: IndexArray, box_key: IndexArray) -> tuple[IndexArray, IndexArray]:
-    """Every pair of a detection and a box of the same key, by box, then in order of detection."""
+    """Pair every detection with every box of the same key, by box, then in order of detection."""
     order = np.argsort(key, kind="stable")
     first = np.searchsorted(key[order], box_key, side="left")
     count = np.searchsorted(key[order], box_key, side="right") - first
@@ -180,12 +180,12 @@ def meetings(key: IndexArray, box_key: IndexArray) -> tuple[IndexArray, IndexArr
 
 @dataclass(frozen=True)
 class Setting:
-    """The images looked at, and the diseases requested of a localizer on each.
+    """The images predicted by a localizer, and the diseases requested on each.
 
     Attributes:
         name: `DISEASE_GIVEN`, `GATED`, `END_TO_END` or `EVERY_DISEASE`.
         images: (N,) bool.
-        asked: (N, D) bool; a detection on anything else does not exist in this setting.
+        asked: (N, D) bool; other detections do not exist in this setting.
     """
 
     name: str
@@ -201,14 +201,14 @@ class Setting:
 def settings_of(
     images: ImageTable, looked: BoolArray, gate: GateDecisions | None
 ) -> dict[str, Setting]:
-    """The settings that can be computed for a localizer, by name.
+    """Build the settings that can be computed for a localizer, by name.
 
-    `DISEASE_GIVEN` and `GATED` are on the boxed images that it looked at; `END_TO_END` and
-    `EVERY_DISEASE` on all that it looked at, and left out where it looked at boxed images alone.
-    What needs the gate is on the images on which the gate has decided everything.
+    `DISEASE_GIVEN` and `GATED` use the boxed images that it predicted; `END_TO_END` and
+    `EVERY_DISEASE` use all that it predicted, and are left out if it predicted only boxed images.
+    Settings with the gate use the images with a complete gate decision.
 
     Args:
-        looked: (N,) images that the localizer looked at.
+        looked: (N,) images that the localizer predicted.
     """
     boxed = images.boxed
     everything = np.ones_like(images.status, dtype=np.bool_)
@@ -224,7 +224,7 @@ def settings_of(
 
 
 def check_coverage(name: str, detections: Detections, looked: BoolArray) -> None:
-    """Refuse a localizer with a box on an image that it did not look at.
+    """Raise if a localizer has a box on an image outside its coverage.
 
     Raises:
         ValueError: naming the localizer and the image.
@@ -233,6 +233,6 @@ def check_coverage(name: str, detections: Detections, looked: BoolArray) -> None
     if len(outside):
         image = detections.truth.images.image_ids[detections.image[outside[0]]]
         raise ValueError(
-            f"{name!r} has a box on {image}, an image that is not in its coverage; "
+            f"{name!r} has a box on {image}, which is outside its coverage; "
             "expected every image with a box there"
         )

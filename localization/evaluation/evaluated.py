@@ -1,4 +1,4 @@
-"""The inputs of a comparison and all that the analyses share: each is scored once and kept.
+"""Hold the inputs of a comparison and results shared by the analyses: each is scored only once.
 
 evaluated = Evaluated(ComparisonInputs(truth, {"mask_rcnn": place(truth, boxes)}))
 evaluated.comparison.localizers
@@ -36,26 +36,26 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class ComparisonInputs:
-    """The inputs of a comparison.
+    """Inputs of a comparison.
 
     Attributes:
         truth: the ground truth.
         predictions: localizer -> its boxes of every requested disease.
-        gate: the gate's decisions; None leaves all that is gated out.
-        provenances: localizer (and `gate`) -> the sidecar of its file; missing or None where there
-            is none (files of others).
-        maps: localizer -> its heat maps, of those that have any.
-        masks: localizer -> its masks, of those that have any.
+        gate: the gate's decisions; None leaves out everything gated.
+        provenances: localizer (and `gate`) -> the sidecar of its file; missing or None if there is
+            none (other tools' files).
+        maps: localizer -> its heat maps, if any.
+        masks: localizer -> its masks, if any.
         image_paths: image id -> file, for the gallery and the shortcut check.
         segmentations: cheXlocalize's image -> task -> mask; None if not requested.
-        resamples, seed: of the patients; the seed is also that of random_map.
+        resamples, seed: resamples of patients; the seed is also used for random_map.
         thresholds: of acc_iou, acc_iobb and acc_iogt.
         noninferiority_margin: see `comparison.compare`.
         published: print the published figures of NIH's diseases next to ours.
 
     Raises:
-        ValueError: for a name that is empty or a control's, for maps or masks without predictions
-            and for a margin out of range.
+        ValueError: if a name is empty or a control's, if maps or masks have no predictions, or if a
+            margin is out of range.
     """
 
     truth: GroundTruth = field(repr=False)
@@ -81,7 +81,7 @@ class ComparisonInputs:
                 if name not in self.predictions:
                     names = ", ".join(self.predictions) or "none"
                     raise ValueError(
-                        f"{kind} of {name!r}: expected the name of predictions ({names})"
+                        f"{kind} of {name!r}: expected a name with predictions ({names})"
                     )
 
 
@@ -90,20 +90,20 @@ def _check_name(name: str) -> None:
         raise ValueError("a localizer's name must not be empty; expected NAME=FILE")
     if name in CONTROL_NAMES:
         raise ValueError(
-            f"the name {name!r} is taken by a control; {', '.join(CONTROL_NAMES)} are computed "
-            "from the ground truth and always added, so leave the file out or give it another name"
+            f"the name {name!r} belongs to a control; {', '.join(CONTROL_NAMES)} are computed from "
+            "the ground truth and always added, so leave the file out or choose another name"
         )
 
 
 class Evaluated:
-    """The inputs, and what is made of them once for all analyses."""
+    """The inputs, and results computed once for all analyses."""
 
     def __init__(self, inputs: ComparisonInputs) -> None:
         self.inputs = inputs
         self._results: dict[Callable[[Evaluated], Any], Any] = {}
 
     def once(self, analyse: Callable[[Evaluated], Result]) -> Result:
-        """The result of `analyse(evaluated)`, computed on first use and kept."""
+        """Result of `analyse(evaluated)`, computed on first use and kept."""
         if analyse not in self._results:
             self._results[analyse] = analyse(self)
         return cast(Result, self._results[analyse])
@@ -119,31 +119,31 @@ class Evaluated:
 
     @property
     def draws(self) -> dict[str, int]:
-        """`resamples` and `seed`, for bootstraps over other units than the boxes."""
+        """`resamples` and `seed`, for bootstraps over units other than the boxes."""
         return {"resamples": self.inputs.resamples, "seed": self.inputs.seed}
 
     @cached_property
     def bootstrap(self) -> ClusterBootstrap:
-        """Resamples of the patients with boxes."""
+        """Resample the patients with boxes."""
         return self.truth.bootstrap(**self.draws)
 
     @cached_property
     def scores(self) -> dict[str, BoxScores]:
-        """Localizer given the disease -> its scores of every ground-truth box."""
+        """Localizer with the disease given -> its scores for every ground-truth box."""
         return {name: score_boxes(boxes) for name, boxes in self.inputs.predictions.items()}
 
     @cached_property
     def passes(self) -> BoolArray | None:
-        """(N,) boxes whose disease the gate says present; None without a gate.
+        """(N,) boxes whose disease the gate predicts present; None without a gate.
 
         Raises:
-            ValueError: for a gate that does not know a boxed image and disease.
+            ValueError: if the gate lacks a boxed image and disease.
         """
         return None if self.inputs.gate is None else self.inputs.gate.on_boxes(self.truth)
 
     @cached_property
     def passing(self) -> dict[str, Detections]:
-        """Localizer -> its boxes of what the gate says present; empty without a gate."""
+        """Localizer -> its boxes of diseases predicted present; empty without a gate."""
         gate = self.inputs.gate
         if gate is None:
             return {}
@@ -155,7 +155,7 @@ class Evaluated:
 
     @cached_property
     def controls(self) -> dict[str, Detections]:
-        """Control -> its boxes of the boxed images and diseases."""
+        """Control -> its boxes on the boxed images and diseases."""
         return boxed_controls(self._others, self.inputs.seed)
 
     @cached_property
@@ -165,15 +165,15 @@ class Evaluated:
 
     @cached_property
     def control_scores(self) -> dict[str, BoxScores]:
-        """Control -> its scores of every ground-truth box."""
+        """Control -> its scores for every ground-truth box."""
         return {name: score_boxes(boxes) for name, boxes in self.controls.items()}
 
     @cached_property
     def looked_at(self) -> dict[str, BoolArray]:
-        """Of each of `everywhere`, (N,) images that it looked at, found something or not.
+        """For each of `everywhere`, (N,) images that it predicted, with or without a detection.
 
-        Its sidecar says so. Without one (a file of others) it has looked at all images if it has a
-        box on any image without a ground-truth box, else at the boxed images.
+        Taken from the sidecar. Without one (other tools' files), all images count as predicted if
+        there is a box on an image without a ground-truth box, else only the boxed images.
         """
         return {name: self._looked_at(name, boxes) for name, boxes in self.everywhere.items()}
 
@@ -189,7 +189,7 @@ class Evaluated:
 
     @cached_property
     def comparison(self) -> Comparison:
-        """Every localizer compared with the others and the controls."""
+        """Compare every localizer with the others and the controls."""
         inputs = self.inputs
         return compare(
             self.truth,

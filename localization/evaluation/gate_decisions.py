@@ -1,4 +1,4 @@
-"""The gate on the images of a ground truth: what it says of every image and disease."""
+"""Read the gate's predictions for every image and disease of a ground truth."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ class GateDecisions:
     """Decisions in the order of an image table, (N, D) each.
 
     Attributes:
-        present: whether the disease is to be examined; False where there is no decision.
+        present: whether the disease is predicted present; False without a decision.
         known: whether there is a decision.
-        probability: of the disease; 0 where it is not known.
+        probability: probability of the disease; 0 if unknown.
     """
 
     present: BoolArray = field(repr=False)
@@ -36,10 +36,10 @@ class GateDecisions:
         return np.asarray(self.known.all(axis=1))
 
     def on_boxes(self, truth: GroundTruth) -> BoolArray:
-        """Whether the gate says present, (N,) in the order of the ground truth's boxes.
+        """Whether the gate predicts present, (N,) in the order of the ground truth's boxes.
 
         Raises:
-            ValueError: naming the first image and disease that the gate has no decision for.
+            ValueError: if the gate lacks a decision; names the first image and disease.
         """
         at = (truth.image_of_box, truth.column_of_box)
         unknown = np.flatnonzero(~self.known[at])
@@ -47,14 +47,14 @@ class GateDecisions:
             image_id, disease = truth.image_ids[unknown[0]], truth.diseases[unknown[0]]
             raise ValueError(
                 f"the gate has no decision for {disease} on {image_id} (and {len(unknown) - 1} "
-                f"more of {len(truth)} ground-truth boxes); expected one for every boxed image and "
+                f"more of {len(truth)} ground-truth boxes); expected one per boxed image and "
                 "disease: use the gate.csv of a run over all folds, or score without --gate"
             )
         return np.asarray(self.present[at])
 
 
 def gate_decisions(images: ImageTable, rows: Iterable[GateRow]) -> GateDecisions:
-    """The rows of a gate.csv on the images of a table; rows of other images are left out."""
+    """Decisions from gate.csv rows for the images of a table; skips rows of other images."""
     present, known = np.zeros((2, *images.status.shape), dtype=np.bool_)
     probability = np.zeros(images.status.shape)
     for gate_row in rows:

@@ -1,9 +1,9 @@
-"""The ground truth of a comparison, parsed once: images, patients, boxes, and what is labelled.
+"""Parse the ground truth of a comparison once: images, patients, boxes and labels.
 
     truth = ground_truth_from_coco(load_coco(path))
 
-Here the COCO dict ends: whatever scores, draws or prints takes a `GroundTruth`. Boxes alone do not
-say where a prediction is wrong. Of each image and disease `ImageTable.status` says whether the
+The COCO dict ends here: all scoring, drawing and printing takes a `GroundTruth`. Boxes alone do not
+tell where a prediction is wrong. For each image and disease, `ImageTable.status` tells whether the
 disease is boxed, labelled present without a box (a prediction is then neither right nor wrong), or
 absent.
 """
@@ -31,19 +31,19 @@ ABSENT, BOXED, UNBOXED = 0, 1, 2
 
 @dataclass(frozen=True)
 class ImageTable:
-    """Images as parallel columns, sorted by image id: the order in the file changes nothing.
+    """Images as parallel columns, sorted by image id: file order does not matter.
 
     Attributes:
         image_ids, patient_ids: one entry per image (N).
-        diseases: columns of `status`, in the order of the category ids (D).
+        diseases: columns of `status`, in category-id order (D).
         status: (N, D) int8: `ABSENT`, `BOXED` or `UNBOXED` (labelled present, no box).
-        labels: per image all diseases labelled present, also those without a box; None where
-            the ground truth does not say (foreign files without the key `labels`).
+        labels: per image, all diseases labelled present, boxed or not; None if the ground truth
+            does not give them (foreign files without the key `labels`).
         sizes_hw: the original frames.
-        views, sexes: empty string where unknown.
-        ages_years: NaN where unknown.
-        folds: patient fold of each image; None where the ground truth has none.
-        numbers: the images' numbers in the COCO file: average precision ranks equal scores so.
+        views, sexes: empty string if unknown.
+        ages_years: NaN if unknown.
+        folds: patient fold of each image; None if the ground truth has none.
+        numbers: the images' numbers in the COCO file; average precision breaks ties by them.
     """
 
     image_ids: tuple[str, ...]
@@ -83,9 +83,9 @@ class ImageTable:
 
     @cached_property
     def without_finding(self) -> npt.NDArray[np.bool_]:
-        """(N,) images that are labelled with nothing at all.
+        """(N,) images without any label.
 
-        Where the ground truth does not list all labels: images with none of its own diseases.
+        Without full labels in the ground truth: images with none of its own diseases.
         """
         clear = (self.status == ABSENT).all(axis=1)
         empty = [names is None or not names for names in self.labels]
@@ -94,14 +94,14 @@ class ImageTable:
 
 @dataclass(frozen=True)
 class GroundTruth:
-    """Ground-truth boxes as parallel columns, sorted: the order in the file changes nothing.
+    """Ground-truth boxes as parallel columns, sorted: file order does not matter.
 
     Attributes:
         images: every image of the ground truth, boxed or not.
         image_ids, patient_ids, diseases: one entry per box.
         boxes_xyxy: (N, 4) absolute pixels of the original image.
-        disease_names: the diseases with at least one box, in the order of the category ids.
-        notes: what a reader of the figures must know about these boxes.
+        disease_names: diseases with at least one box, in category-id order.
+        notes: facts that a reader of the figures must know about these boxes.
     """
 
     images: ImageTable = field(repr=False)
@@ -117,7 +117,7 @@ class GroundTruth:
 
     @cached_property
     def disease_index(self) -> IndexArray:
-        """Column of each box's disease in `disease_names`, (N,)."""
+        """(N,) column of each box's disease in `disease_names`."""
         column = {name: i for i, name in enumerate(self.disease_names)}
         return np.array([column[d] for d in self.diseases], dtype=np.intp)
 
@@ -139,7 +139,7 @@ class GroundTruth:
         return np.array(self.images.sizes_hw, dtype=np.intp)[self.image_of_box]
 
     def bootstrap(self, *, resamples: int, seed: int) -> ClusterBootstrap:
-        """Resamples of the patients; one seed draws the same ones for every analysis."""
+        """Resample the patients; one seed draws the same ones for every analysis."""
         return ClusterBootstrap.of(
             self.patient_ids,
             self.disease_index,
@@ -154,19 +154,19 @@ class GroundTruth:
 
 
 def ground_truth_from_coco(coco: Mapping[str, Any]) -> GroundTruth:
-    """A COCO ground truth (`datasets.prepared.coco.load_coco`) as a `GroundTruth`.
+    """Convert a COCO ground truth (`datasets.prepared.coco.load_coco`) to a `GroundTruth`.
 
-    Images without `patient_id` (foreign COCO files) are each a cluster of their own; crowd
-    annotations are left out. `notes` count both.
+    Images without `patient_id` (foreign COCO files) each form their own cluster; crowd annotations
+    are left out. `notes` count both.
 
     Raises:
-        ValueError: when there is no box to score.
+        ValueError: if there is no box to score.
     """
     annotations = [a for a in coco["annotations"] if not a.get("iscrowd", 0)]
     if not annotations:
         raise ValueError(
-            "the ground truth has no box to score; expected at least one annotation. Of images "
-            "without boxes tools/experiments/check_shortcuts.py tells where heat maps look"
+            "the ground truth has no box to score; expected at least one annotation. For images "
+            "without boxes, tools/experiments/check_shortcuts.py shows where heat maps point"
         )
     images = _image_table(coco)
     names = {c["id"]: str(c["name"]) for c in coco["categories"]}
@@ -198,8 +198,8 @@ def _notes(coco: Mapping[str, Any], scored: set[str], empty: Sequence[str]) -> t
     notes = []
     if anonymous:
         notes.append(
-            f"{anonymous} of {len(scored)} images have no patient id in the ground truth: each is "
-            "a patient of its own here, so intervals are too narrow if patients have several images"
+            f"{anonymous} of {len(scored)} images have no patient id in the ground truth: each "
+            "counts as a patient here, so intervals are too narrow if patients have several images"
         )
     if crowds:
         notes.append(f"crowd annotations, not scored: {crowds}")
@@ -214,10 +214,10 @@ def _notes(coco: Mapping[str, Any], scored: set[str], empty: Sequence[str]) -> t
 
 
 def _image_table(coco: Mapping[str, Any]) -> ImageTable:
-    """Images of a COCO ground truth (`datasets.prepared.coco.load_coco`).
+    """Build the image table of a COCO ground truth (`datasets.prepared.coco.load_coco`).
 
-    Extra image keys that are used where present: `patient_id` (else each image is a patient of its
-    own), `not_exhaustive_category_ids`, `labels`, `view`, `sex`, `age_years`, `fold`.
+    Extra image keys that are used if present: `patient_id` (else each image is its own patient),
+    `not_exhaustive_category_ids`, `labels`, `view`, `sex`, `age_years`, `fold`.
     """
     categories = sorted(coco["categories"], key=lambda c: c["id"])
     images = sorted(coco["images"], key=lambda image: str(image["file_name"]))
@@ -239,7 +239,7 @@ def _image_table(coco: Mapping[str, Any]) -> ImageTable:
 
 
 def _patient(image: Mapping[str, Any]) -> str:
-    """The patient of a COCO image; one without a patient (foreign files) is named as the image."""
+    """Patient of a COCO image; without one (foreign files) the image's name stands in."""
     return str(image["file_name"] if _is_anonymous(image) else image["patient_id"])
 
 

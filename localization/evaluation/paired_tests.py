@@ -1,9 +1,9 @@
-"""Tests of two localizers on the same boxes: is one better, disease by disease, or is it chance?
+"""Test two localizers on the same boxes: is one better, disease by disease, or is it chance?
 
-The boxes of one patient resemble each other, so the patient is the unit of both tests: Wilcoxon's
-signed-rank test looks at how much IoU a patient gains, McNemar's at whether boxes are hit.
-Never a t-test on bootstrap replicates: we choose their number, so any difference, also one
-by chance, becomes significant with enough of them.
+Boxes of one patient are correlated, so both tests use the patient as unit: Wilcoxon's signed-rank
+test compares the IoU that a patient gains, McNemar's whether boxes are hit. Never a t-test on
+bootstrap replicates: their number is our choice, so with enough of them any difference becomes
+significant, also one by chance.
 """
 
 from __future__ import annotations
@@ -20,28 +20,28 @@ from cxrloc.classification.metrics.delong import holm
 from cxrloc.localization.evaluation.ground_truth import FloatArray, GroundTruth
 
 MIN_PATIENTS = 10
-ALPHA = 0.05  # below it a p-value, adjusted by Holm, counts as sure
-# Up to here all signs are counted out. That is scipy's limit too, but with zeros or ties it goes
-# over to the normal curve at 14 patients, which gives 5 gains among 25 zeros .026 instead of .0625.
+ALPHA = 0.05  # a Holm-adjusted p-value below it counts as significant
+# Up to this size, all signs are enumerated. It is scipy's limit too, but with zeros or ties scipy
+# switches to the normal curve at 14 patients: 5 gains among 25 zeros get .026 instead of .0625.
 _EXACT_DIFFERENCES = 50
-_DECIMALS = 12  # differences that are equal but for rounding are ties
+_DECIMALS = 12  # differences equal up to rounding are ties
 
 
 @dataclass(frozen=True)
 class PairedTest:
     """First against second localizer on one disease, or on all.
 
-    p-values are two-sided; they and the effect are NaN where `tested` is False, because there were
-    fewer than `MIN_PATIENTS` patients.
+    p-values are two-sided. They and the effect are NaN if `tested` is False, with fewer than
+    `MIN_PATIENTS` patients.
 
     Attributes:
-        boxes, patients: how many were compared.
-        ties: patients whose mean difference is 0, mostly those that both localizers miss.
-        mean_difference: of IoU, first minus second; patients count alike, whatever their boxes.
+        boxes, patients: number compared.
+        ties: patients with mean difference 0, mostly missed by both localizers.
+        mean_difference: IoU, first minus second; patients weigh the same, whatever their boxes.
         wilcoxon_p: signed-rank test on the patients' mean differences.
         wilcoxon_holm_p: the same, corrected for the number of diseases tested.
         rank_biserial: effect size, -1 (second better in every patient) to 1 (first).
-        first_only, second_only: patients with more boxes hit by that localizer than by the other.
+        first_only, second_only: patients with more boxes hit by this localizer than by the other.
         mcnemar_p: exact test of `first_only` against `second_only`.
         mcnemar_holm_p: the same, corrected for the number of diseases tested.
         tested: whether there were enough patients.
@@ -67,8 +67,8 @@ class PairTests:
 
     Attributes:
         per_disease: in the order of `GroundTruth.disease_names`.
-        macro: over all diseases; not in Holm's family, so its Holm p-values are the plain ones.
-        threshold: a box is hit when its IoU is greater.
+        macro: over all diseases; outside Holm's family, so its Holm p-values are unadjusted.
+        threshold: a box is hit if its IoU is greater.
     """
 
     per_disease: tuple[PairedTest, ...]
@@ -79,26 +79,26 @@ class PairTests:
 def paired_tests(
     truth: GroundTruth, first: FloatArray, second: FloatArray, *, threshold: float = 0.5
 ) -> PairTests:
-    """Wilcoxon's and McNemar's tests of two localizers, per disease and over all of them.
+    """Run Wilcoxon's and McNemar's tests of two localizers, per disease and over all of them.
 
-    Wilcoxon's signed-rank test on each patient's mean difference in IoU, zeros ranked as by Pratt
-    (1959); exact up to 50 differences that are not zero, else scipy's normal approximation. Effect:
-    the matched-pairs rank-biserial correlation (W+ - W-) / (W+ + W-) of the same ranks (Kerby
-    2014). On all diseases a patient's value is the mean over the patient's diseases.
+    Wilcoxon's signed-rank test uses each patient's mean difference in IoU, with zeros ranked as by
+    Pratt (1959); exact up to 50 nonzero differences, else scipy's normal approximation. Effect: the
+    matched-pairs rank-biserial correlation (W+ - W-) / (W+ + W-) of the same ranks (Kerby 2014).
+    Over all diseases, a patient's value is the mean over the patient's diseases.
 
-    McNemar's exact test with the patient as unit: a patient speaks for the localizer that hits more
-    of that patient's boxes, and for neither if both hit as many. With one box a patient this is
-    McNemar's test itself. It is conservative: under the null it rejects less often than it says.
+    McNemar's exact test uses the patient as unit: a patient counts for the localizer that hits more
+    of that patient's boxes, and for neither if both hit as many. With one box per patient this is
+    the usual McNemar test. It is conservative: under the null it rejects less often than its level.
 
-    p-values are corrected over the diseases that were tested, each test by itself (Holm 1979).
+    p-values are corrected over the tested diseases, for each test separately (Holm 1979).
 
     Args:
         truth: the boxes.
         first, second: (N,) IoU of each localizer with each box, 0 for a miss.
-        threshold: of a hit, strict (IoU > threshold).
+        threshold: hit threshold, strict (IoU > threshold).
 
     Raises:
-        ValueError: for anything but one IoU per box in 0..1, or a threshold outside 0..1.
+        ValueError: unless there is one IoU per box in 0..1, and the threshold is in 0..1.
     """
     if not 0 <= threshold < 1:
         raise ValueError(f"threshold: expected an IoU in 0 <= t < 1, got {threshold}")
@@ -120,12 +120,12 @@ def _checked(iou: FloatArray, name: str, boxes: int) -> FloatArray:
     if values.shape != (boxes,):
         raise ValueError(f"{name}: expected one IoU per box, shape ({boxes},), got {values.shape}")
     if not ((values >= 0) & (values <= 1 + 1e-9)).all():  # NaN is in no range
-        raise ValueError(f"{name}: expected IoU in 0..1 and 0 for a miss, got others or NaN")
+        raise ValueError(f"{name}: expected IoU in 0..1 and 0 for a miss, got other values or NaN")
     return values
 
 
 def _test(boxes: FloatArray, means: FloatArray, net_hits: FloatArray) -> PairedTest:
-    """Both tests on (P,) patients; those without a box are left out."""
+    """Run both tests on (P,) patients; leaves out patients without a box."""
     there = boxes > 0
     values, net_hits = np.round(means[there], _DECIMALS), net_hits[there]
     patients, tested = len(values), len(values) >= MIN_PATIENTS
@@ -158,7 +158,7 @@ def _corrected(tests: Sequence[PairedTest]) -> tuple[PairedTest, ...]:
 
 
 def _signed_rank(differences: FloatArray) -> tuple[float, float]:
-    """Two-sided p and rank-biserial effect of (P,) differences; all zero: 1 and 0."""
+    """Two-sided p and rank-biserial effect of (P,) differences; 1 and 0 if all are zero."""
     signed = np.sign(differences) * rankdata(np.abs(differences))
     signed = signed[signed != 0]  # Pratt: zeros are ranked, then their ranks dropped
     if not len(signed):
@@ -170,9 +170,9 @@ def _signed_rank(differences: FloatArray) -> tuple[float, float]:
 
 
 def _sign_flip_p(signed_ranks: FloatArray) -> float:
-    """P(|sum| at least as large as this one) when each rank's sign is a fair coin; exact."""
+    """P(|sum| at least as large as this one) if each rank's sign is a fair coin; exact."""
     doubled = np.rint(2 * np.abs(signed_ranks)).astype(np.int64)  # ranks of ties end in .5
-    chance = np.zeros(int(doubled.sum()) + 1)  # of each value of the doubled W+
+    chance = np.zeros(int(doubled.sum()) + 1)  # for each value of the doubled W+
     chance[0] = 1.0
     for rank in doubled:
         with_it = np.concatenate([np.zeros(rank), chance[:-rank]])

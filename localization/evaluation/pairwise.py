@@ -1,13 +1,13 @@
-"""One localizer against another: paired differences, and skill over a control.
+"""Compare one localizer with another: paired differences, and skill over a control.
 
-Means of the two are subtracted resample by resample, which equals resampling the paired differences
-of the boxes. Skill is the share a localizer gains of what a control leaves to gain:
+The two means are subtracted resample by resample, which equals resampling the paired differences of
+the boxes. Skill is the share of a control's possible gain that the localizer achieves:
 
     skill = (m - c) / (1 - c)      m: the localizer's mean of a measure, c: the control's
 
-1 is perfect, 0 is as good as a box that never looks at the image, below 0 is worse than that. The
-same mean is worth more where the control finds little: an easy disease (Cardiomegaly) and a hard
-one (Nodule) can be read side by side.
+1 is perfect, 0 is as good as a box that never sees the image, below 0 is worse. The same mean is
+worth more if the control finds little, so an easy disease (Cardiomegaly) and a hard one (Nodule)
+can be compared.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ from cxrloc.localization.evaluation.paired_tests import PairTests
 
 @dataclass(frozen=True)
 class Difference:
-    """A measure (`mean_iou`, `acc_iou@0.5`) of one localizer minus that of another.
+    """A measure (`mean_iou`, `acc_iou@0.5`) of one localizer minus another's.
 
-    `margin` is the largest loss that still counts as none; None: non-inferiority is not tested.
+    `margin` is the largest loss that counts as none; None: non-inferiority is not tested.
     """
 
     measure: str
@@ -43,12 +43,12 @@ class Difference:
 
     @property
     def noninferior(self) -> bool | None:
-        """Whether the macro mean's interval lies above -margin; None without a margin."""
+        """Whether the macro mean's interval is above -margin; None without a margin."""
         return self._is_above(self.estimates.macro)
 
     @property
     def noninferior_per_disease(self) -> tuple[bool | None, ...]:
-        """The same of each disease; an undefined interval is not above."""
+        """The same per disease; an undefined interval is not above."""
         return tuple(map(self._is_above, self.estimates.per_disease))
 
     def _is_above(self, estimate: Estimate) -> bool | None:
@@ -59,7 +59,7 @@ class Difference:
 class TestedPair:
     """Wilcoxon's and McNemar's tests of one localizer against another."""
 
-    __test__ = False  # a record; pytest collects classes by such names
+    __test__ = False  # a record; pytest would collect a class of this name
 
     localizer: str
     minus: str
@@ -67,15 +67,15 @@ class TestedPair:
 
 
 def check_margin(margin: float | None) -> None:
-    """Refuse a margin of non-inferiority that cannot be one.
+    """Raise unless a non-inferiority margin is valid.
 
     Raises:
-        ValueError: for a margin out of (0, 1).
+        ValueError: if the margin is outside (0, 1).
     """
     if margin is not None and not 0 < margin < 1:
         raise ValueError(
             f"non-inferiority margin {margin}: expected a loss that is too small to matter, "
-            "0 < margin < 1, such as 0.05"
+            "0 < margin < 1, for example 0.05"
         )
 
 
@@ -87,13 +87,13 @@ def differences(
     bootstrap: ClusterBootstrap,
     margin: float | None = None,
 ) -> tuple[Difference, ...]:
-    """First minus second of each of `pairs` in each measure, measure by measure.
+    """First minus second for each of `pairs` in each measure, measure by measure.
 
     Args:
-        labels, draws: of each row; the draws' measures are `measures`.
+        labels, draws: one per row; the draws' measures are `measures`.
         pairs: indices of rows.
-        bootstrap: from which the draws are.
-        margin: of non-inferiority.
+        bootstrap: source of the draws.
+        margin: non-inferiority margin.
     """
     figures_of_pairs = [bootstrap.intervals(draws[a] - draws[b]) for a, b in pairs]
     return tuple(
@@ -103,14 +103,14 @@ def differences(
     )
 
 
-REFERENCE_CONTROL = "constant_box"  # chosen for its mean IoU: the hardest to beat in it
+REFERENCE_CONTROL = "constant_box"  # maximizes mean IoU, so it is the hardest to beat
 SKILL_MEASURES = tuple(Measure("iou", t) for t in (None, 0.1, 0.3, 0.5))
-_NO_ROOM = 1e-9  # a control that misses 1 by rounding alone leaves nothing to gain
+_NO_ROOM = 1e-9  # a control below 1 only by rounding leaves nothing to gain
 
 
 @dataclass(frozen=True)
 class Skill:
-    """Skill of one localizer over one control; NaN where the control is perfect."""
+    """Skill of one localizer over one control; NaN if the control is perfect."""
 
     localizer: str
     control: str
@@ -119,7 +119,7 @@ class Skill:
 
 
 def skill_over(mean: FloatArray | float, control: FloatArray | float) -> FloatArray:
-    """(mean - control) / (1 - control), NaN where the control is perfect or either is NaN."""
+    """(mean - control) / (1 - control), NaN if the control is perfect or either is NaN."""
     mean, control = np.broadcast_arrays(np.float64(mean), np.float64(control))
     room = 1 - control
     result = np.full(mean.shape, np.nan)
@@ -128,10 +128,10 @@ def skill_over(mean: FloatArray | float, control: FloatArray | float) -> FloatAr
 
 
 def skill_draws(localizer: Draws, control: Draws) -> Draws:
-    """Skill of each disease and, in the last column, that of the two macro means.
+    """Skill for each disease and, in the last column, for the two macro means.
 
-    The macro skill is (macro m - macro c) / (1 - macro c), not the mean of the diseases' skills:
-    that would be ruled by the disease whose control is nearest to 1.
+    The macro skill is (macro m - macro c) / (1 - macro c), not the mean of the diseases' skills,
+    which the disease whose control is nearest to 1 would dominate.
     """
     return Draws(
         skill_over(localizer.values, control.values),
@@ -146,12 +146,12 @@ def skills(
     measures: Sequence[Measure],
     bootstrap: ClusterBootstrap,
 ) -> tuple[Skill, ...]:
-    """Skill of `pairs` (localizer, control) in those `measures` that are in `SKILL_MEASURES`.
+    """Skill for `pairs` (localizer, control) in those `measures` that are in `SKILL_MEASURES`.
 
     Args:
-        labels, draws: of each row; the draws' measures are `measures`.
+        labels, draws: one per row; the draws' measures are `measures`.
         pairs: indices of rows.
-        bootstrap: from which the draws are.
+        bootstrap: source of the draws.
     """
     columns = [k for k, measure in enumerate(measures) if measure in SKILL_MEASURES]
     skill_inputs = [d.select(columns) for d in draws]

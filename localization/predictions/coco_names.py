@@ -1,4 +1,4 @@
-"""What a results file calls an image or a disease, matched to a COCO ground truth."""
+"""Match a results file's names of images and diseases to a COCO ground truth."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _OTHER_FILE = "was it made for another ground-truth file?"
 
 
 class CocoNames:
-    """Numbers and names of a ground truth, looked up both ways; `source` stands in its errors."""
+    """Numbers and names of a ground truth, looked up both ways; `source` appears in its errors."""
 
     def __init__(self, coco: Mapping[str, Any], source: str) -> None:
         for key in ("images", "categories"):
@@ -30,7 +30,9 @@ class CocoNames:
     def image(self, value: Any, where: str) -> Any:
         entry = None
         if isinstance(value, str):
-            plain = PurePosixPath(value).name  # without ending or, dots and all, without any
+            plain = PurePosixPath(
+                value
+            ).name  # without extension; or the name has none, dots included
             entry = self.image_of.get(value) or self.image_of_stem.get(plain)
             if entry is None and PurePosixPath(value).suffix.lower() in IMAGE_SUFFIXES:
                 entry = self.image_of_stem.get(_stem(value))
@@ -39,7 +41,7 @@ class CocoNames:
         if entry is None:
             first = next(iter(self.images.values()), None)
             example = (
-                f"such as {first['id']} or {first['file_name']!r}" if first else "(it has none)"
+                f"for example {first['id']} or {first['file_name']!r}" if first else "(it has none)"
             )
             raise ValueError(
                 f"{where}: image_id {value!r} is not in the ground truth; expected one of its "

@@ -1,4 +1,4 @@
-"""Predicted boxes of one localizer as parallel columns: a million of them stay a few arrays."""
+"""Hold one localizer's predicted boxes as parallel columns: a million fit in a few arrays."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ FloatArray = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class BoxColumns:
-    """Boxes in the order of their file.
+    """Boxes in file order.
 
     Attributes:
         image_ids, diseases: one entry per box (M).
@@ -42,7 +42,7 @@ class BoxColumns:
 
     @classmethod
     def of(cls, localizations: Sequence[Localization]) -> BoxColumns:
-        """The boxes of a list; masks are left behind."""
+        """Build from a list; drops masks."""
         return cls(
             [box.image_id for box in localizations],
             [box.disease for box in localizations],

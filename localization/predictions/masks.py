@@ -1,4 +1,4 @@
-"""Masks in results files: COCO's run lengths and polygons, read, checked and written."""
+"""Read, check and write masks in results files: COCO's run lengths and polygons."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pycocotools import mask as rle
 
 @dataclass(frozen=True)
 class MaskResult:
-    """A predicted mask as it stands in a file.
+    """A predicted mask as stored in a file.
 
     Attributes:
         rle: COCO's encoded mask, in the frame of the image or in a smaller one.
@@ -28,24 +28,24 @@ class MaskResult:
 def encode_mask(
     mask: npt.NDArray[np.bool_], size_hw: tuple[int, int], where: str = "mask"
 ) -> dict[str, Any]:
-    """COCO's compressed RLE of an (H, W) mask; `counts` is a str, so that JSON can hold it."""
+    """Encode an (H, W) mask as COCO's compressed RLE; `counts` is a str, as JSON requires."""
     if mask.shape != size_hw:
         raise ValueError(f"{where}: expected a mask of shape {size_hw}, got {mask.shape}")
     return plain_rle(rle.encode(np.asfortranarray(mask, dtype=np.uint8)))
 
 
 def plain_rle(encoded: Mapping[str, Any]) -> dict[str, Any]:
-    """A compressed RLE of pycocotools, its `counts` a str."""
+    """Make the `counts` of a compressed RLE of pycocotools a str."""
     counts = encoded["counts"]
     text = counts.decode("ascii") if isinstance(counts, bytes) else counts
     return {"size": [int(side) for side in encoded["size"]], "counts": text}
 
 
 def mask_size(encoded: Mapping[str, Any], where: str) -> tuple[int, int]:
-    """Height and width of an encoded mask's own frame.
+    """Height and width of an encoded mask's frame.
 
     Raises:
-        ValueError: beginning with `where`, for a mask without a size.
+        ValueError: starting with `where`, if the mask has no size.
     """
     try:
         height, width = encoded["size"]
@@ -57,10 +57,10 @@ def mask_size(encoded: Mapping[str, Any], where: str) -> tuple[int, int]:
 
 
 def parse_segmentation(entry: Mapping[str, Any], size_hw: tuple[int, int], where: str) -> Any:
-    """COCO's encoded mask of an entry in the frame `size_hw`; None where it has none.
+    """Return an entry's encoded mask in the frame `size_hw`, or None if it has none.
 
     Raises:
-        ValueError: beginning with `where`, for what is no mask, or one of another frame.
+        ValueError: starting with `where`, if it is not a mask or has another frame.
     """
     value = entry.get("segmentation")
     if value is None or value == []:

@@ -1,9 +1,8 @@
-"""Predicted boxes on disk: a COCO results file (a JSON list) that belongs to a COCO ground truth.
+"""Read and write predicted boxes: a COCO results file (a JSON list) for a COCO ground truth.
 
-Each entry holds `image_id` (the ground truth's number), `category_id`, `bbox` (x, y, width,
-height), `score` and, where a localizer gives one, `segmentation` (RLE). Ours also carry the names
-as `file_name` and `category`, checked when read; the files of other tools lack them and are read
-all the same.
+Each entry has `image_id` (the ground truth's number), `category_id`, `bbox` (x, y, width, height),
+`score` and, if the localizer gives one, `segmentation` (RLE). Our files also have the names as
+`file_name` and `category`, checked on reading; other tools' files lack them and are still read.
 """
 
 from __future__ import annotations
@@ -34,17 +33,17 @@ from cxrloc.localization.predictions.masks import (
 Extra = Mapping[tuple[str, str], Mapping[str, Any]]
 _OWN_KEYS = ("image_id", "file_name", "category_id", "category", "bbox", "score", "segmentation")
 _FOUR_FLOATS = [float] * 4
-_OUTSIDE_PX = 1e-6  # x + width of a box on the border misses the border by rounding alone
+_OUTSIDE_PX = 1e-6  # x + width of a box on the border differs from it only by rounding
 
 
 @dataclass(frozen=True)
 class ParsedPredictions:
-    """What a results file held.
+    """Content of a results file.
 
     Attributes:
-        boxes: in the file's order, cut off at the frame.
-        clipped: how many reached over the frame's border and were cut off.
-        dropped: how many had no area or lay wholly outside, and were left out.
+        boxes: in file order, clipped at the frame.
+        clipped: number that extended beyond the frame and were clipped.
+        dropped: number without area or entirely outside, left out.
     """
 
     boxes: BoxColumns = field(repr=False)
@@ -67,18 +66,18 @@ def write_predictions(
     coco: Mapping[str, Any],
     extra: Extra | None = None,
 ) -> None:
-    """Write boxes as a COCO results file, in the order given; never a half-written file.
+    """Write boxes atomically as a COCO results file, in the given order.
 
     Args:
         path: file to write (JSON).
         localizations: boxes; each image and disease must be in `coco`.
-        coco: the ground truth whose ids the file uses.
-        extra: (image_id, disease) -> JSON values to carry along under their own keys (gate
-            probability, threshold); tools that do not know them ignore them.
+        coco: ground truth whose ids the file uses.
+        extra: (image_id, disease) -> JSON values to add under their own keys (gate probability,
+            threshold); other tools ignore unknown keys.
 
     Raises:
-        ValueError: for an image or disease that the ground truth lacks, a mask of another shape
-            than the image, or an extra key that is one of the file's own.
+        ValueError: if the ground truth lacks an image or disease, a mask has another shape than the
+            image, or an extra key is one of the file's own.
     """
     names = CocoNames(coco, "ground truth")
     extra = extra or {}
@@ -93,11 +92,11 @@ def write_predictions(
 
 
 def read_predictions(path: Path, coco: Mapping[str, Any]) -> list[Localization]:
-    """Boxes of a COCO results file made by any tool, in the original frame of the images.
+    """Read the boxes of a COCO results file from any tool, in the original frame of the images.
 
-    An entry's `image_id` may be the ground truth's number, its file name or that name without
-    ending. Boxes over the border are cut off, boxes without area or wholly outside are left out:
-    both are counted in a UserWarning. An entry without `bbox` but with `segmentation` gets the box
+    An entry's `image_id` may be the ground truth's number, its file name, or that name without
+    extension. Boxes beyond the border are clipped; boxes without area or entirely outside are left
+    out. A UserWarning counts both. An entry without `bbox` but with `segmentation` gets the box
     around its mask.
 
     Args:
@@ -105,19 +104,20 @@ def read_predictions(path: Path, coco: Mapping[str, Any]) -> list[Localization]:
         coco: the ground truth.
 
     Raises:
-        FileNotFoundError: when there is no such file.
-        ValueError: naming the file, the entry's number (from 0) and what was expected.
+        FileNotFoundError: if there is no such file.
+        ValueError: if an entry is invalid; names the file, the entry's number (from 0) and the
+            expected content.
     """
     return _parsed(_entries(path), CocoNames(coco, str(path)), path).localizations
 
 
 def read_boxes(path: Path, coco: Mapping[str, Any]) -> BoxColumns:
-    """As `read_predictions`, as columns: for files of many boxes."""
+    """Like `read_predictions`, but as columns, for files with many boxes."""
     return _parsed(_entries(path), CocoNames(coco, str(path)), path).boxes
 
 
 def read_results(path: Path, coco: Mapping[str, Any]) -> tuple[BoxColumns, list[MaskResult]]:
-    """As `read_boxes` and `read_mask_results`, of a file that is opened once."""
+    """Like `read_boxes` and `read_mask_results`, opening the file once."""
     entries, names = _entries(path), CocoNames(coco, str(path))
     return _parsed(entries, names, path).boxes, _masks(entries, names, path)
 
@@ -126,8 +126,8 @@ def _parsed(entries: list[Any], names: CocoNames, path: Path) -> ParsedPredictio
     parsed = _columns(entries, names, str(path))
     if parsed.clipped or parsed.dropped:
         warnings.warn(
-            f"{path}: of {len(entries)} boxes {parsed.clipped} were cut off at the image's border "
-            f"and {parsed.dropped} left out (no area, or wholly outside the image)",
+            f"{path}: of {len(entries)} boxes, {parsed.clipped} were clipped at the image's border "
+            f"and {parsed.dropped} left out (no area, or entirely outside the image)",
             stacklevel=3,
         )
     return parsed
@@ -136,7 +136,7 @@ def _parsed(entries: list[Any], names: CocoNames, path: Path) -> ParsedPredictio
 def parse_predictions(
     entries: Any, coco: Mapping[str, Any], *, source: str = "predictions"
 ) -> ParsedPredictions:
-    """As `read_predictions`, from the parsed JSON; `source` is the name used in error messages."""
+    """Like `read_predictions`, from parsed JSON; `source` is the name in error messages."""
     names = CocoNames(coco, source)
     return _columns(_results_list(entries, source), names, source)
 
@@ -159,12 +159,12 @@ def _columns(entries: list[Any], names: CocoNames, source: str) -> ParsedPredict
 
 
 def read_mask_results(path: Path, coco: Mapping[str, Any]) -> list[MaskResult]:
-    """Entries of a results file that have a mask; [] if none has.
+    """Read the entries of a results file that have a mask; [] if none has.
 
-    The masks stay encoded, in whatever frame they are.
+    The masks stay encoded, in their own frame.
 
     Raises:
-        FileNotFoundError, ValueError: as `read_predictions`.
+        FileNotFoundError, ValueError: like `read_predictions`.
     """
     names = CocoNames(coco, str(path))
     return _masks(_entries(path), names, path)
@@ -201,7 +201,7 @@ def _results_list(entries: Any, source: str) -> list[Any]:
         keys = ", ".join(list(entries)[:5])
         raise ValueError(
             f"{source}: expected a COCO results LIST of {{image_id, category_id, bbox, score}}, "
-            f"got a dict with keys {keys}. Is it a ground-truth file? Of a dict save only its list"
+            f"got a dict with keys {keys}. Is it a ground-truth file? Save only its list"
         )
     if not isinstance(entries, list):
         raise ValueError(f"{source}: expected a JSON list, got {type(entries).__name__}")
@@ -213,7 +213,7 @@ def _entry(box: Localization, names: CocoNames) -> dict[str, Any]:
     image = names.image(box.image_id, where)
     if box.disease not in names.category_of:
         categories = ", ".join(names.category_of)
-        raise ValueError(f"{where}: the ground truth has no such category; it has {categories}")
+        raise ValueError(f"{where}: the ground truth lacks this category; it has {categories}")
     entry: dict[str, Any] = {
         "image_id": image["id"],
         "file_name": image["file_name"],
@@ -240,7 +240,7 @@ def _row(entry: Any, names: CocoNames, where: str) -> _Row:
         raise ValueError(f"{where}: expected an object, got {type(entry).__name__}")
     for key in ("image_id", "category_id", "score"):
         if key not in entry:
-            raise ValueError(f"{where}: has no {key!r}; its keys are {', '.join(entry)}")
+            raise ValueError(f"{where}: missing {key!r}; its keys are {', '.join(entry)}")
     image = names.image(entry["image_id"], where)
     disease = names.disease(entry["category_id"], where)
     names.check_written_names(entry, image, disease, where)
@@ -256,7 +256,7 @@ def _box_xywh(entry: Mapping[str, Any], encoded: Any, where: str) -> list[float]
             raise ValueError(f"{where}: has neither 'bbox' nor 'segmentation'")
         return [float(v) for v in rle.toBbox(encoded)]
     box = entry["bbox"]
-    plain = type(box) is list and list(map(type, box)) == _FOUR_FLOATS  # of most files all are
+    plain = type(box) is list and list(map(type, box)) == _FOUR_FLOATS  # in most files all are
     if not (plain and math.isfinite(sum(box))) and not _is_box(box):
         raise ValueError(f"{where}: bbox {box!r}, expected four finite numbers x, y, width, height")
     return [float(v) for v in box]

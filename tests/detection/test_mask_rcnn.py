@@ -104,7 +104,7 @@ def test_both_heads_are_localizers_of_their_own_name() -> None:
 
 
 def test_an_unknown_backend_lists_the_known_ones() -> None:
-    with pytest.raises(ValueError, match="known are torchvision, detectron2"):
+    with pytest.raises(ValueError, match="expected one of torchvision, detectron2"):
         load_backend("yolo")
 
 

@@ -147,7 +147,7 @@ def test_a_localizer_trained_on_a_scored_patient_is_stamped_on_every_table(
     arguments = ["--ground-truth", str(tmp_path / "gt.json"), "--predictions", f"theirs={results}"]
     assert main([*arguments, "--out", str(tmp_path / "out"), "--resamples", "20"]) == 0
 
-    stamp = "LEAKED: trained on images or patients that are scored here: theirs"
+    stamp = "LEAKED: trained on images or patients scored here: theirs"
     assert stamp in capsys.readouterr().out
     for path in (tmp_path / "out").glob("*.md"):
         assert path.read_text().startswith(f"# {stamp}"), path.name
@@ -169,7 +169,7 @@ def test_maps_of_an_unknown_localizer_and_a_margin_out_of_range_are_named(
     arguments = ["--ground-truth", str(tmp_path / "gt.json"), "--out", str(tmp_path / "out")]
 
     assert main([*arguments, "--maps", f"m={tmp_path / 'm.maps.safetensors'}"]) == 2
-    assert "maps of 'm': expected the name of predictions (none)" in capsys.readouterr().err
+    assert "maps of 'm': expected a name with predictions (none)" in capsys.readouterr().err
     assert main([*arguments, "--non-inferiority-margin", "1.5"]) == 2
     assert "1.5" in capsys.readouterr().err
     assert main([*arguments, "--images", str(tmp_path / "nowhere")]) == 2
@@ -221,7 +221,7 @@ def test_explain_of_an_unknown_metric_lists_the_known_ones(
         (["=x.json"], "'=x.json': expected NAME=FILE"),
         (["a="], "'a=': expected NAME=FILE"),
         (["a=foreign.json", "a=foreign.json"], "the name 'a' is given twice"),
-        (["prior_box=foreign.json"], "'prior_box' is taken by a control"),
+        (["prior_box=foreign.json"], "'prior_box' belongs to a control"),
         (["a=absent.json"], "absent.json does not exist"),
         (["a=broken.json"], "broken.json: not a JSON file"),
         (["a=gt.json"], "expected a COCO results LIST"),

@@ -1,4 +1,4 @@
-"""Drawing for the phantom: shapes in patient coordinates become soft masks of any image size."""
+"""Draw shapes given in patient coordinates as soft masks of any image size."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-FRAME = 1024.0  # NIH's frame: all lengths and boxes of the phantom are in it
+FRAME = 1024.0  # NIH's frame, the unit of all lengths and boxes of the phantom
 Array = npt.NDArray[np.floating[Any]]  # pixel fields; float32 where they are large
 Points = npt.NDArray[np.float64]
 _SHIFT = 4  # fixed-point bits of cv2's sub-pixel drawing
@@ -18,7 +18,7 @@ _SHIFT = 4  # fixed-point bits of cv2's sub-pixel drawing
 
 @dataclass(frozen=True)
 class Canvas:
-    """A square of `size` pixels that shows the 1024 frame through the pose of one image.
+    """A square of `size` pixels showing the 1024 frame in the pose of one image.
 
     Attributes:
         size: side of the image in pixels.
@@ -34,14 +34,14 @@ class Canvas:
         return self.size / FRAME
 
     def fill(self, outlines: Iterable[Points], blur: float = 1.5) -> Array:
-        """Union of closed outlines as a mask in [0, 1], edges softened with sigma `blur`."""
+        """Union of closed outlines as a mask in [0, 1], with edges softened by sigma `blur`."""
         mask = np.zeros((self.size, self.size), np.uint8)
         for outline in outlines:
             cv2.fillPoly(mask, [self._fixed(outline)], 255, cv2.LINE_AA, _SHIFT)
         return self.blurred(mask.astype(np.float32) / 255, blur)
 
     def strokes(self, lines: Iterable[tuple[Points, float, float]], blur: float = 1.5) -> Array:
-        """Open lines of (points, width, strength 0..1); a line thinner than a pixel is fainter."""
+        """Draw open lines (points, width, strength 0..1); lines thinner than a pixel are faint."""
         mask = np.zeros((self.size, self.size), np.uint8)
         for points, width, strength in lines:
             pixels = width * self.scale
@@ -51,7 +51,7 @@ class Canvas:
         return self.blurred(mask.astype(np.float32) / 255, blur)
 
     def blurred(self, field: Array, sigma: float) -> Array:
-        """Gaussian blur with sigma in units of the 1024 frame; wide ones on a smaller copy."""
+        """Gaussian blur with sigma in units of the 1024 frame; wide blurs use a smaller copy."""
         pixels = sigma * self.scale
         if pixels < 0.3:
             return field
@@ -77,13 +77,13 @@ class Canvas:
 
 
 def smooth_noise(rng: np.random.Generator, cells: int, size: int) -> Array:
-    """Random field (size, size) of about unit variance with `cells` independent values a side."""
+    """Random field (size, size) of about unit variance, with `cells` independent values a side."""
     coarse = rng.standard_normal((cells, cells)).astype(np.float32)
     return np.asarray(cv2.resize(coarse, (size, size), interpolation=cv2.INTER_CUBIC), np.float32)
 
 
 def rounded(corners: Sequence[tuple[float, float]] | Points, times: int = 3) -> Points:
-    """Closed outline with its corners cut (Chaikin 1974), so that few points make a soft shape."""
+    """Closed outline with cut corners (Chaikin 1974): a few points give a soft shape."""
     points = np.asarray(corners, dtype=np.float64)
     for _ in range(times):
         after = np.roll(points, -1, axis=0)

@@ -1,4 +1,4 @@
-"""One image of the phantom: a patient's chest, its findings, pose, exposure and markers."""
+"""Draw one phantom image: a patient's chest, its findings, pose, exposure and markers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from cxrloc.datasets.phantoms.drawing.exposure import Exposure, expose
 from cxrloc.datasets.phantoms.drawing.sheet import Lungs, Rectangle, Sign, resized
 from cxrloc.datasets.radiograph import Box
 
-# Signs that the anatomy fixes to a place are drawn first; the others keep clear of them.
+# Signs with a place fixed by the anatomy are drawn first; the others keep clear of them.
 _ORDER = (
     "Cardiomegaly",
     "Effusion",
@@ -41,8 +41,8 @@ class PhantomImage:
 
     Attributes:
         pixels: (size, size) uint8, bright = dense.
-        boxes: one per disease, in the 1024 frame, alphabetical.
-        markers_xyxy: boxes of the burnt-in letters and words, in the 1024 frame.
+        boxes: one per disease, in the 1024 frame, in alphabetical order.
+        markers_xyxy: boxes of the burned-in letters and words, in the 1024 frame.
     """
 
     pixels: npt.NDArray[np.uint8] = field(repr=False)
@@ -63,10 +63,10 @@ def render_image(
 ) -> PhantomImage:
     """Draw one image; chest, pose, exposure and noise depend on the numbers, not on `diseases`.
 
-    So the image with and the image without a disease differ by that disease's sign alone.
+    So the images with and without a disease differ only by that disease's sign.
 
     Raises:
-        ValueError: for a disease that the phantom cannot draw.
+        ValueError: for a disease unknown to the phantom.
     """
     unknown = [d for d in diseases if d not in NIH_BOXED_DISEASES]
     if unknown:
@@ -91,7 +91,7 @@ def render_image(
 def _findings(
     anatomy: Anatomy, pose: Points, diseases: Sequence[str], key: tuple[int, int, int]
 ) -> tuple[Anatomy, list[Sign], tuple[Box, ...]]:
-    """The chest (with its heart enlarged if need be), the signs and their boxes."""
+    """The chest (with an enlarged heart if needed), the signs and their boxes."""
     signs: list[Sign] = []
     boxes: dict[str, Rectangle] = {}
     for disease in (d for d in _ORDER if d in diseases):
@@ -123,7 +123,7 @@ def _pose(rng: np.random.Generator) -> Points:
 def _develop(
     depth: Array, key: tuple[int, int, int]
 ) -> tuple[npt.NDArray[np.uint8], str, tuple[Rectangle, ...]]:
-    """Attenuation -> image: exposure, noise, collimation; also its view and its markers' boxes."""
+    """Turn attenuation into an image: exposure, noise, collimation; also its view and markers."""
     rng = np.random.default_rng((*key, _EXPOSURE))
     view = "AP" if rng.random() < 0.4 else "PA"
     pixels = expose(depth, _RANGES, rng, np.random.default_rng((*key, _NOISE)))
@@ -133,7 +133,7 @@ def _develop(
 def _mark(
     pixels: npt.NDArray[np.uint8], view: str, rng: np.random.Generator
 ) -> tuple[Rectangle, ...]:
-    """Collimated edges, a side marker, sometimes the words of a portable image; in place."""
+    """Draw collimated edges, a side marker and sometimes a portable image's words, in place."""
     scale = len(pixels) / FRAME
     edges = (rng.integers(0, 34, 4) * (rng.random(4) < 0.3) * scale).astype(int)
     top, bottom, left, right = edges
@@ -156,7 +156,7 @@ def _mark(
 def burn_in(
     pixels: npt.NDArray[np.uint8], text: str, at: tuple[int, int], height: float, white: int
 ) -> Rectangle:
-    """Burn in a word, the foot of its first letter at `at`; return its box in the 1024 frame."""
+    """Burn in a word with its baseline starting at `at`; return its box in the 1024 frame."""
     scale = len(pixels) / FRAME
     place = (round(at[0] * scale), round(at[1] * scale))
     thickness = max(1, round(2.5 * height * scale))

@@ -1,4 +1,4 @@
-"""A phantom patient's anatomy: where lungs, heart, diaphragm are (`chest_tissue` draws it)."""
+"""Sample a phantom patient's anatomy: the places of lungs, heart and diaphragm."""
 
 from __future__ import annotations
 
@@ -34,15 +34,15 @@ _HEART = (
 
 @dataclass(frozen=True)
 class Anatomy:
-    """One patient's chest, lengths in the 1024 frame, before the pose of an image.
+    """One patient's chest before posing, with lengths in the 1024 frame.
 
     Attributes:
-        half_width: midline to the widest point of the lung.
+        half_width: distance from the midline to the widest point of the lung.
         apex, dome_right, dome_left: y of the lung tops and of the two diaphragm domes.
         heart_wh: width and height of the heart.
-        fat: soft tissue between ribs and skin.
+        fat: thickness of the soft tissue between ribs and skin.
         breast: size of the breast shadow, 0 for none.
-        vessel_seed: draws the lung's vessel tree.
+        vessel_seed: seed of the lung's vessel tree.
     """
 
     sex: str
@@ -76,7 +76,7 @@ class Anatomy:
         return rounded(self.at(side, (*LATERAL, *_BASE, *_MEDIAL)), times=2)
 
     def heart_box(self) -> tuple[float, float, float, float]:
-        """Box xyxy of the heart: a third is right of the midline, its bottom at the diaphragm."""
+        """Box xyxy of the heart, with a third right of the midline and the diaphragm below."""
         width, height = self.heart_wh
         left, bottom = MIDLINE - 0.34 * width, self.dome_left + 32
         return left, bottom - height, left + width, bottom
@@ -90,12 +90,12 @@ class Anatomy:
         return np.asarray((shape - low) / (high - low) * size + corner, np.float64)
 
     def with_heart(self, width: float, height: float) -> Anatomy:
-        """The same chest with a heart of another size."""
+        """The same chest with a heart of this size."""
         return replace(self, heart_wh=(width, height))
 
 
 def sample_anatomy(rng: np.random.Generator) -> Anatomy:
-    """A healthy adult; men are larger, fat widens the silhouette and raises the diaphragm."""
+    """Sample a healthy adult; men are larger, fat widens the body and raises the diaphragm."""
     male = rng.random() < 0.56
     half_width = rng.normal(352 if male else 334, 13)
     apex = rng.normal(132, 14)

@@ -1,4 +1,4 @@
-"""The phantom's eight diseases, drawn as their radiographic signs into an image's visible lung."""
+"""Draw the phantom's eight diseases as radiographic signs in the visible lung of an image."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ _X, _Y = FLAT.grid()  # frame coordinates of the sheet's pixels
 def draw_sign(
     disease: str, lungs: Lungs, taken: Sequence[Rectangle], rng: np.random.Generator
 ) -> Sign:
-    """Draw one finding (any but Cardiomegaly, which is the heart itself).
+    """Draw one finding (any but Cardiomegaly, which enlarges the heart itself).
 
     Args:
-        taken: boxes already on the image, to be kept clear of where there is room.
+        taken: boxes already on the image, to avoid if there is room.
     """
     size = sample_size(rng, disease)
     if disease in _FIXED:
@@ -119,7 +119,7 @@ def _bronchi(where: Rectangle, rng: np.random.Generator) -> list[tuple[Points, f
 
 
 def _atelectasis(lungs: Lungs, where: Rectangle, rng: np.random.Generator) -> Sign:
-    """One to three plate-like bands across the rectangle, a little haze between them."""
+    """One to three plate-like bands across the rectangle, with a little haze between them."""
     x1, y1, x2, y2 = where
     width, height = x2 - x1, y2 - y1
     number = 1 if height < 0.55 * width else int(rng.integers(2, 4))
@@ -140,7 +140,7 @@ def _atelectasis(lungs: Lungs, where: Rectangle, rng: np.random.Generator) -> Si
 
 
 def _effusion(lungs: Lungs, side: int, size: tuple[float, float], rng: np.random.Generator) -> Sign:
-    """Fluid in the costophrenic angle; its surface is a meniscus, high at the chest wall."""
+    """Fluid in the costophrenic angle; its surface is a meniscus, highest at the chest wall."""
     mask = lungs.masks[side]
     left, _, right, bottom = lungs.bounds(side)
     wall, top = (left if side == RIGHT else right), bottom - size[1]
@@ -159,7 +159,7 @@ def _effusion(lungs: Lungs, side: int, size: tuple[float, float], rng: np.random
 
 
 def _lowest(mask: Array) -> Array:
-    """Y of the lowest lung pixel of each column, 0 where there is none."""
+    """Y of the lowest lung pixel in each column; 0 if there is none."""
     seen = mask > 0.5
     lowest = SHEET - np.argmax(seen[::-1], axis=0)
     return np.where(seen.any(axis=0), lowest * UNIT, 0).astype(np.float32)
@@ -195,7 +195,7 @@ def _pneumothorax(
 def _collapse(
     mask: Array, side: int, size: tuple[float, float], centre_y: float, apical: bool, top: float
 ) -> Array:
-    """How far the lung has fallen from the wall at each pixel, 0..1."""
+    """How far the lung has collapsed from the wall at each pixel, 0..1."""
     middle = top if apical else centre_y
     half = size[1] if apical else size[1] / 2
     rows = np.clip(1 - ((_Y - middle) / half) ** 2, 0, 1)
@@ -208,7 +208,7 @@ def _collapse(
 
 
 def _largest_part(air: Array) -> Array:
-    """The largest connected region; slivers along the heart and the diaphragm are dropped."""
+    """The largest connected region, without slivers along the heart and the diaphragm."""
     _, parts, statistics, _ = cv2.connectedComponentsWithStats((air > 0.25).astype(np.uint8))
     if len(statistics) < 2:
         return air
@@ -217,7 +217,7 @@ def _largest_part(air: Array) -> Array:
 
 
 def _near(region: Array) -> Array:
-    """1 within about 6 units of the frame of where `region` is over a half."""
+    """1 within about 6 units of the frame around pixels where `region` exceeds a half."""
     return np.asarray(cv2.dilate((region > 0.5).astype(np.float32), np.ones((7, 7), np.uint8)))
 
 

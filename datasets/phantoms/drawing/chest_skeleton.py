@@ -1,4 +1,4 @@
-"""The phantom's bones as X-ray attenuation: ribs, spine, clavicles, shoulders."""
+"""Draw the phantom's bones as X-ray attenuation: ribs, spine, clavicles, shoulders."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def _shaft(anatomy: Anatomy, side: int) -> list[tuple[float, float]]:
 
 
 def tubes(canvas: Canvas, lines: list[tuple[Points, float]], core: float, rim: float) -> Array:
-    """Hollow bones: a tube is denser along its two edges (cortex) than in the middle."""
+    """Draw hollow bones: a tube is denser along its two edges (cortex) than in the middle."""
     outer = canvas.strokes([(points, width, 1.0) for points, width in lines], blur=1.6)
     inner = canvas.strokes([(points, width * 0.62, 1.0) for points, width in lines], blur=1.6)
     return (core + rim) * outer - rim * inner

@@ -1,4 +1,4 @@
-"""The phantom's healthy chest as X-ray attenuation: soft tissue, lungs, vessels, heart."""
+"""Draw the phantom's healthy chest as X-ray attenuation: soft tissue, lungs, vessels, heart."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from cxrloc.datasets.phantoms.drawing.chest_skeleton import bones, spine
 
 
 def lung_mask(anatomy: Anatomy, canvas: Canvas) -> Array:
-    """Both lungs in [0, 1], the part behind the heart included."""
+    """Both lungs in [0, 1], including the part behind the heart."""
     return canvas.fill([anatomy.lung(RIGHT), anatomy.lung(LEFT)], 3.0)
 
 
 def attenuation(anatomy: Anatomy, canvas: Canvas, markings_kept: Array | None = None) -> Array:
-    """Attenuation of the healthy chest, (size, size), about 0 in air to 2.5 in the abdomen.
+    """Attenuation of the healthy chest (size, size), from about 0 in air to 2.5 in the abdomen.
 
     Args:
-        markings_kept: factor in [0, 1] on the lung's vessels (0 where a pneumothorax has none).
+        markings_kept: factor in [0, 1] on the lung's vessels (0 inside a pneumothorax).
     """
     x, y = canvas.grid()
     lungs = lung_mask(anatomy, canvas)

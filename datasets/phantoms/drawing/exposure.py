@@ -1,4 +1,4 @@
-"""From attenuation to a grey image: exposure, contrast and grain, drawn within ranges."""
+"""Turn attenuation into a grey image, with exposure, contrast and grain sampled from ranges."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from cxrloc.datasets.phantoms.drawing.canvas import Array
 
 @dataclass(frozen=True)
 class Exposure:
-    """The ranges that an image's exposure is drawn from.
+    """Ranges from which an image's exposure is sampled.
 
     Attributes:
-        gain, gamma: of the curve from attenuation to grey.
+        gain, gamma: parameters of the curve from attenuation to grey.
         floor, white: grey values of air and of the densest parts.
     """
 
@@ -28,7 +28,7 @@ class Exposure:
 def expose(
     depth: Array, ranges: Exposure, rng: np.random.Generator, noise: np.random.Generator
 ) -> npt.NDArray[np.uint8]:
-    """Grey pixels (H, W) of an attenuation; `rng` draws the exposure, `noise` the grain."""
+    """Grey pixels (H, W) from attenuation; `rng` samples the exposure, `noise` the grain."""
     gain, gamma = rng.uniform(*ranges.gain), rng.uniform(*ranges.gamma)
     floor, white = rng.uniform(*ranges.floor), rng.uniform(*ranges.white)
     grey = floor + (white - floor) * (1 - np.exp(-gain * depth)) ** gamma

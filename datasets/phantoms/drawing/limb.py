@@ -1,4 +1,4 @@
-"""One image of the phantom arm: bones, soft tissue, abnormality, exposure and side marker."""
+"""Draw one image of the phantom arm: bones, soft tissue, abnormality, exposure, side marker."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from cxrloc.datasets.phantoms.drawing.sheet import Rectangle
 FINDINGS = ("fracture", "hardware", "lesion")
 _ANATOMY, _FINDING, _POSE, _EXPOSURE, _NOISE, _MARKER = range(1, 7)  # independent random streams
 _RANGES = Exposure(gain=(0.85, 1.2), gamma=(0.9, 1.25), floor=(0, 16), white=(225, 252))
-_END = 0.09  # share of a long bone that each flared end takes
+_END = 0.09  # share of a long bone taken by each flared end
 
 
 @dataclass(frozen=True)
 class LimbImage:
-    """What one image shows.
+    """Content of one image.
 
     Attributes:
         body_part: a key of `limb_anatomy.LIMBS`.
         finding: a member of `FINDINGS`, or empty for a normal bone.
-        left: whose side; the image is mirrored and the marker says L.
-        key: seed, patient, study: of the anatomy and of the finding.
-        view: number of the image in its study; the first is from the front.
+        left: the side; left images are mirrored and marked L.
+        key: seed, patient and study, for the anatomy and the finding.
+        view: number of the image in its study; the first is frontal.
     """
 
     body_part: str
@@ -41,13 +41,13 @@ class LimbImage:
 
 
 def render_limb(image: LimbImage, image_size: int = 512) -> npt.NDArray[np.uint8]:
-    """Draw one image, (H, W) uint8, bright = dense, the longer side `image_size`.
+    """Draw one image, (H, W) uint8, bright = dense, with a longer side of `image_size`.
 
-    Anatomy, pose, exposure and noise depend on the numbers alone, so the image with and the image
-    without a finding differ by the finding.
+    Anatomy, pose, exposure and noise depend only on the numbers, so images with and without a
+    finding differ only by the finding.
 
     Raises:
-        ValueError: for a finding that cannot be drawn.
+        ValueError: for an unknown finding.
     """
     return draw_limb(image, image_size)[0]
 
@@ -55,7 +55,7 @@ def render_limb(image: LimbImage, image_size: int = 512) -> npt.NDArray[np.uint8
 def draw_limb(
     image: LimbImage, image_size: int = 512
 ) -> tuple[npt.NDArray[np.uint8], Rectangle | None]:
-    """As `render_limb`, and the box of its side letter xyxy in pixels; None where it has none."""
+    """Like `render_limb`, but also return its side letter's box xyxy in pixels, or None."""
     if image.finding and image.finding not in FINDINGS:
         raise ValueError(f"the phantom cannot draw {image.finding!r}; it draws {FINDINGS}")
     spread = (1.0, 0.35, 0.7, 0.85)[image.view % 4]
@@ -80,9 +80,9 @@ def _pose(rng: np.random.Generator, left: bool) -> Points:
 
 
 def _attenuation(canvas: Canvas, bones: list[Bone], image: LimbImage) -> Array:
-    """About 0 in air, .5 in soft tissue, 1.3 in bone, over 3 in metal."""
+    """About 0 in air, .5 in soft tissue, 1.3 in bone, above 3 in metal."""
     rng = np.random.default_rng((*image.key, _FINDING))
-    # drawn also where nothing is wrong, so that the stream is the same
+    # drawn for normal bones too, to keep the random stream the same
     long = [n for n, bone in enumerate(bones) if bone.long]
     where, t = long[int(rng.integers(len(long)))], float(rng.uniform(0.32, 0.68))
     strength = float(rng.uniform(0.6, 1.0)) * float(rng.choice([-1, 1]))
@@ -116,13 +116,13 @@ def _bones(canvas: Canvas, bones: list[Bone]) -> Array:
 
 
 def _across(bone: Bone, t: float) -> tuple[Points, Points, Points]:
-    """Point at t, the unit vectors along and across the bone."""
+    """The point at t and the unit vectors along and across the bone."""
     point, along = bone.at(t)
     return point, along, np.array([along[1], -along[0]])
 
 
 def _broken(bone: Bone, t: float, strength: float) -> list[Bone]:
-    """Two pieces, the second shifted across and turned about the break."""
+    """Two pieces; the second is shifted across and rotated about the break."""
     point, _, across = _across(bone, t)
     cut = max(2, min(len(bone.points) - 2, round(t * len(bone.points))))
     turn = np.deg2rad(14 * strength)
@@ -157,7 +157,7 @@ def _plate(canvas: Canvas, bone: Bone, t: float, strength: float) -> Array:
 
 
 def _lesion(canvas: Canvas, bone: Bone, t: float, strength: float) -> Array:
-    """A round hole with a dense rim, or, of half of the patients, a dense spot."""
+    """A round hole with a dense rim or, in half the patients, a dense spot."""
     (x, y), _, _ = _across(bone, t)
     radius = (0.34 + 0.14 * abs(strength)) * bone.width
     hole, whole = ellipse(x, y, radius, 1.3 * radius), ellipse(x, y, 1.25 * radius, 1.6 * radius)
@@ -173,7 +173,7 @@ def _develop(depth: Array, key: tuple[int, ...]) -> npt.NDArray[np.uint8]:
 
 
 def _mark(pixels: npt.NDArray[np.uint8], left: bool, rng: np.random.Generator) -> Rectangle | None:
-    """The letter of the side, upright or turned, in a corner; in place. Not all images have one."""
+    """Burn the side letter, upright or mirrored, into a corner; some images have none."""
     if rng.random() < 0.1:
         return None
     across = FRAME * pixels.shape[1] / pixels.shape[0]
@@ -181,7 +181,7 @@ def _mark(pixels: npt.NDArray[np.uint8], left: bool, rng: np.random.Generator) -
     y = float(rng.choice([0.12, 0.93])) * FRAME
     patch = np.zeros_like(pixels)
     burn_in(patch, "L" if left else "R", (round(x), round(y)), float(rng.uniform(1.6, 2.4)), 255)
-    if rng.random() < 0.2:  # a lead letter put down the wrong way round
+    if rng.random() < 0.2:  # a lead letter placed the wrong way round
         patch = np.ascontiguousarray(patch[:, ::-1])
     np.maximum(pixels, cv2.convertScaleAbs(patch, alpha=float(rng.uniform(0.82, 1.0))), out=pixels)
     x1, y1, width, height = (float(v) for v in cv2.boundingRect(patch))

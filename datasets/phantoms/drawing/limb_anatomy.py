@@ -1,7 +1,7 @@
-"""The phantom arm: bones of MURA's seven body parts as centre lines in the 1024 frame.
+"""Define the phantom arm: bones of MURA's seven body parts as centre lines in the 1024 frame.
 
-A drawing, not an atlas: number, order, length and thickness of the bones are about right, so that
-the parts look different and a broken or plated bone looks wrong.
+This is a drawing, not an atlas. Number, order, length and thickness of the bones are roughly right,
+so the parts look different and a broken or plated bone looks wrong.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ class Bone:
 
     Attributes:
         points: (N, 2) centre line, x to the right and y down, 1024 frame.
-        width: of the shaft.
-        flare: width of its two ends as multiples of the shaft's.
-        long: whether it has a shaft in which something can be wrong.
+        width: width of the shaft.
+        flare: width of the two ends, as multiples of the shaft's.
+        long: whether the bone has a shaft that can show a finding.
     """
 
     points: Points = field(repr=False)
@@ -33,7 +33,7 @@ class Bone:
     long: bool = True
 
     def at(self, t: float) -> tuple[Points, Points]:
-        """Point at share t of the line, and the unit vector along the bone there."""
+        """The point at share t of the line, and the unit vector along the bone there."""
         place = t * (len(self.points) - 1)
         index = min(int(place), len(self.points) - 2)
         step = self.points[index + 1] - self.points[index]
@@ -45,8 +45,8 @@ def limb(body_part: str, seed: tuple[int, ...], spread: float) -> list[Bone]:
 
     Args:
         body_part: a key of `LIMBS`.
-        seed: of the patient's proportions; the same in all views.
-        spread: 1 from the front, less the more the view is from the side, where bones overlap.
+        seed: seed of the patient's proportions, equal in all views.
+        spread: 1 for the frontal view; smaller for more lateral views, where bones overlap.
     """
     return LIMBS[body_part](np.random.default_rng(seed), spread)
 
@@ -60,7 +60,7 @@ def _line(
     flare: tuple[float, float] = (1.3, 1.3),
     long: bool = True,
 ) -> Bone:
-    """A bone from start to end, its middle `bow` away from the straight line."""
+    """A bone from start to end, its middle displaced by `bow` from the straight line."""
     t = np.linspace(0, 1, _STEPS)[:, None]
     a, b = np.array(start, dtype=np.float64), np.array(end, dtype=np.float64)
     across = np.array([b[1] - a[1], a[0] - b[0]]) / max(float(np.hypot(*(b - a))), 1.0)
@@ -130,7 +130,7 @@ def _carpals(x: float, y: float, spread: float, rng: np.random.Generator) -> lis
 def _rays(
     rng: np.random.Generator, spread: float, y: float, lengths: tuple[float, ...], width: float
 ) -> list[Bone]:
-    """Five fingers upwards from a row at `y`, each of bones of these lengths."""
+    """Five fingers pointing up from a row at `y`, each with bones of these lengths."""
     bones = []
     for ray in range(5):
         turn = (ray - 2) * 0.13 * spread + rng.normal(0, 0.02)
@@ -162,7 +162,7 @@ def _shoulder(rng: np.random.Generator, spread: float) -> list[Bone]:
         _line((1010, 150), (430, 190), 48, bow=-46 * spread, flare=(1.3, 1.3)),
         _line((500, 300), (560, 470), 60, flare=(1.2, 1.0), long=False),  # glenoid
         _line((560, 300), (900, 250), 40, flare=(1.0, 1.0), long=False),  # spine of the scapula
-        _line((560, 470), (760, 900), 34, flare=(1.2, 1.0), long=False),  # its margin
+        _line((560, 470), (760, 900), 34, flare=(1.2, 1.0), long=False),  # margin of the scapula
         *(
             _line((760, 300 + 130 * n), (1060, 430 + 130 * n), 34, bow=60, long=False)
             for n in range(4)

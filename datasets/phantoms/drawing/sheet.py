@@ -1,7 +1,7 @@
-"""The sheet that the phantom's findings are drawn on, and where on it there is room for one.
+"""Provide the sheet on which findings are drawn, and find free room on it.
 
-All signs live on a fixed sheet of 512 x 512 pixels that shows the 1024 frame, so that an image's
-boxes are the same whatever size its image is written at.
+All signs live on a fixed sheet of 512 x 512 pixels that shows the 1024 frame, so an image's boxes
+do not depend on the size at which it is written.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ class Sign:
 
     Attributes:
         added: attenuation to add (negative: more air), (512, 512).
-        extent: how much of the sign is at a pixel, 0..1; the box is tight around `extent` > 0.3.
-        markings_gone: share of the lung's vessels that is not there (pneumothorax), or None.
-        level: for fluid: attenuation that `added` (then a share) brings the image up to, so that
-            the borders of heart and diaphragm vanish in it; None for all other signs.
+        extent: strength of the sign at each pixel, 0..1; the box is tight around `extent` > 0.3.
+        markings_gone: missing share of the lung's vessels (pneumothorax), or None.
+        level: for fluid: attenuation to which `added` (then a share) raises the image, so that the
+            borders of heart and diaphragm vanish; None for all other signs.
     """
 
     added: Array
@@ -41,7 +41,7 @@ class Sign:
     level: float | None = None
 
     def onto(self, depth: Array) -> Array:
-        """The attenuation `depth` of an image, (size, size), with this sign."""
+        """Add this sign to an image's attenuation `depth` (size, size)."""
         added = resized(self.added, len(depth))
         if self.level is None:
             return np.maximum(depth + added, 0)
@@ -57,7 +57,7 @@ class Sign:
 
 
 def resized(field: Array, size: int) -> Array:
-    """A field of the sheet at another image size."""
+    """Resize a field of the sheet to another image size."""
     if size == len(field):
         return field
     how = cv2.INTER_AREA if size < len(field) else cv2.INTER_LINEAR
@@ -66,20 +66,20 @@ def resized(field: Array, size: int) -> Array:
 
 @dataclass(frozen=True)
 class Lungs:
-    """The part of each lung that the heart does not cover: soft masks (512, 512) by side."""
+    """The part of each lung not covered by the heart: soft masks (512, 512) by side."""
 
     masks: Mapping[int, Array]
 
     @classmethod
     def of(cls, anatomy: Anatomy, pose: Points) -> Lungs:
-        """The lungs of a chest, posed as on its image."""
+        """The lungs of a chest in an image's pose."""
         canvas = Canvas(SHEET, pose)
         heart = canvas.fill([anatomy.heart()], blur=2)
         return cls({s: canvas.fill([anatomy.lung(s)], 2) * (1 - heart) for s in (RIGHT, LEFT)})
 
     @property
     def both(self) -> Array:
-        """Mask of the two sides together."""
+        """Mask of both sides together."""
         return np.maximum(self.masks[RIGHT], self.masks[LEFT])
 
     def bounds(self, side: int) -> Rectangle:
@@ -88,7 +88,7 @@ class Lungs:
 
 
 def free_side(taken: Sequence[Rectangle], rng: np.random.Generator) -> int:
-    """A side on which nothing is drawn yet, else either."""
+    """A side without any drawing yet; if there is none, either side."""
     free = [
         side
         for side in (RIGHT, LEFT)
@@ -104,10 +104,10 @@ def place(
     taken: Sequence[Rectangle],
     rng: np.random.Generator,
 ) -> Rectangle:
-    """Rectangle of about `size` with the most visible free lung, of 40 drawn; height as in NIH.
+    """Of 40 random rectangles of about `size`, the one with the most visible free lung.
 
-    Each side has an equal chance, though the heart leaves less of the left lung: only where the
-    first side has little room is the other tried.
+    Heights follow NIH. Both sides have an equal chance, although the heart leaves less of the left
+    lung: the other side is tried only if the first has little room.
     """
     free = (lungs.both > 0.5).astype(np.uint8)
     for x1, y1, x2, y2 in taken:

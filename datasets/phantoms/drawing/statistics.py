@@ -1,8 +1,8 @@
-"""What the phantom takes from NIH's BBox_List_2017.csv: summary numbers of its 984 boxes, no rows.
+"""Summary statistics of the 984 boxes in NIH's BBox_List_2017.csv, used by the phantom (no rows).
 
-Computed over all boxes of each disease in the 1024 frame: mean and standard deviation of ln(width)
-and ln(height), their correlation, mean and standard deviation of the box centre's y. Findings per
-image and pairs of diseases are counts over its 880 images. (Wang et al. 2017, CVPR, 3462-3471.)
+They cover all boxes of each disease in the 1024 frame: mean and standard deviation of ln(width) and
+ln(height), their correlation, mean and standard deviation of the box centre's y. Findings per image
+and pairs of diseases are counts over its 880 images. (Wang et al. 2017, CVPR, 3462-3471.)
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ class BoxStatistics:
     """Summary of one disease's boxes.
 
     Attributes:
-        boxes: how many boxes the list has.
+        boxes: number of boxes in the list.
         log_width, log_height: (mean, standard deviation) of the natural logarithm.
-        correlation: of ln(width) with ln(height).
+        correlation: correlation of ln(width) and ln(height).
         centre_y: (mean, standard deviation) of the centre's y.
-        width_limits, height_limits: what fits into one lung, or is the sign's definition (a nodule
-            is under 3 cm, about 80 px); samples are clipped to it, which cuts the tails that in NIH
-            span both lungs.
+        width_limits, height_limits: what fits into one lung or defines the sign (a nodule is under
+            3 cm, about 80 px). Samples are clipped to them, which cuts NIH's tails that span both
+            lungs.
     """
 
     boxes: int
@@ -101,11 +101,11 @@ def sample_size(rng: np.random.Generator, disease: str) -> tuple[float, float]:
 
 
 def sample_diseases(rng: np.random.Generator) -> tuple[str, ...]:
-    """The findings of one image that has any, in alphabetical order: NIH's counts and pairs."""
+    """Sample the findings of an abnormal image from NIH's counts and pairs, alphabetically."""
     counts = np.array(list(FINDINGS_PER_IMAGE.values()), float)
     number = int(rng.choice(list(FINDINGS_PER_IMAGE), p=counts / counts.sum()))
     weights = np.array([BOX_STATISTICS[d].boxes for d in NIH_BOXED_DISEASES], float)
-    if number > 1:  # the first of several: a disease that has company in the list
+    if number > 1:  # the first of several must occur in pairs
         weights = np.array([_company(d, ()).sum() for d in NIH_BOXED_DISEASES], float)
     chosen: list[str] = []
     for _ in range(number):
@@ -117,7 +117,7 @@ def sample_diseases(rng: np.random.Generator) -> tuple[str, ...]:
 
 
 def _company(disease: str, taken: Sequence[str]) -> FloatArray:
-    """How often each disease occurs together with `disease` on an image, 0 for those taken."""
+    """How often each disease occurs together with `disease` on an image; 0 for those taken."""
     counts = [
         0 if other in taken else PAIRS.get((min(disease, other), max(disease, other)), 0)
         for other in NIH_BOXED_DISEASES

@@ -1,13 +1,13 @@
-"""cheXlocalize's files: ground-truth masks read, predicted masks and points written, both scored.
+"""Read, write and score cheXlocalize's files: ground-truth masks, predicted masks and points.
 
     {"patient64541_study1_view1_frontal": {"Atelectasis": {"size": [h, w], "counts": "..."}, ...}}
 
-A file of masks names images without ending and holds all ten tasks of each, empty masks too, as
-pycocotools' RLE in the size of the full release. It says `Airspace Opacity` where CheXpert says
-`Lung Opacity`. A file of points, `{image: {task: [[x, y], ...]}}`, is the form in which
-cheXlocalize keeps its radiologists' most representative points; its heat maps are pickles and are
-not read. Saporta et al., "Benchmarking saliency methods for chest X-ray interpretation", Nature
-Machine Intelligence 2022; github.com/rajpurkarlab/cheXlocalize.
+A mask file names images without suffix and contains all ten tasks for each, including empty masks,
+as pycocotools' RLE in the size of the full release. It uses `Airspace Opacity` for CheXpert's `Lung
+Opacity`. A point file, `{image: {task: [[x, y], ...]}}`, has the format of cheXlocalize's most
+representative points by radiologists; its heat maps are pickles and are not read. Saporta et al.,
+"Benchmarking saliency methods for chest X-ray interpretation", Nature Machine Intelligence 2022;
+github.com/rajpurkarlab/cheXlocalize.
 """
 
 from __future__ import annotations
@@ -50,14 +50,14 @@ Points = dict[str, dict[str, list[list[float]]]]
 
 @dataclass(frozen=True)
 class ChexlocalizeFiles:
-    """What is exchanged in a comparison.
+    """Masks and points of a comparison.
 
     Attributes:
         truth: the ground-truth masks.
-        masks: localizer -> its masks, of all images and tasks.
+        masks: localizer -> its masks, for all images and tasks.
         points: localizer -> its most representative points.
-        filled_boxes: localizers whose masks are filled boxes, for they give no masks.
-        centres: localizers whose points are centres of boxes, for they give no heat maps.
+        filled_boxes: localizers without masks, for which filled boxes stand in.
+        centres: localizers without heat maps, for which box centres stand in.
     """
 
     truth: Segmentations = field(repr=False)
@@ -68,28 +68,28 @@ class ChexlocalizeFiles:
 
 
 def task_of(disease: str) -> str | None:
-    """cheXlocalize's name of a disease; None where it has none."""
+    """cheXlocalize's name for a disease, or None."""
     task = _TASK_OF.get(disease, disease)
     return task if task in TASKS else None
 
 
 def disease_of(task: str) -> str:
-    """CheXpert's name of a task."""
+    """CheXpert's name for a task."""
     return _DISEASE_OF.get(task, task)
 
 
 def image_key(image_id: str) -> str:
-    """`patient64541_study1_view1_frontal` of `valid/patient64541/study1/view1_frontal.jpg`."""
+    """`patient64541_study1_view1_frontal` for `valid/patient64541/study1/view1_frontal.jpg`."""
     parts = PurePosixPath(image_id).with_suffix("").parts
     return "_".join(parts[-3:])
 
 
 def read_segmentations(path: Path) -> Segmentations:
-    """Masks of a file, still encoded.
+    """Read the masks of a file, still encoded.
 
     Raises:
-        FileNotFoundError: when there is no such file.
-        ValueError: naming the file, the image and the task, and what was expected.
+        FileNotFoundError: if the file is missing.
+        ValueError: naming the file, image and task, and the expectation.
     """
     if not path.is_file():
         raise FileNotFoundError(f"no cheXlocalize segmentations at {path}")
@@ -99,14 +99,14 @@ def read_segmentations(path: Path) -> Segmentations:
         raise ValueError(f"{path} is not JSON: {error}") from error
     if not isinstance(images, dict) or not images:
         raise ValueError(
-            f"{path}: expected an object {{image: {{task: mask}}}} with an image or more"
+            f"{path}: expected an object {{image: {{task: mask}}}} with at least one image"
         )
     for image, tasks in images.items():
         missing = [t for t in TASKS if not isinstance(tasks, dict) or t not in tasks]
         if missing:
             raise ValueError(
-                f"{path}: {image} has no {', '.join(missing)}; expected a mask of each of the ten "
-                "tasks, empty ones too (is it a file of annotations, not of segmentations?)"
+                f"{path}: {image} lacks {', '.join(missing)}; expected a mask for each of the ten "
+                "tasks, including empty ones (is it a file of annotations, not segmentations?)"
             )
         sizes = {_size(tasks[task], f"{path}: {image}, {task}") for task in TASKS}
         if len(sizes) > 1:
@@ -115,9 +115,9 @@ def read_segmentations(path: Path) -> Segmentations:
 
 
 def attachments(files: ChexlocalizeFiles) -> dict[str, Any]:
-    """File -> JSON value: NAME.segmentations.json and NAME.points.json of each localizer.
+    """File -> JSON value: NAME.segmentations.json and NAME.points.json for each localizer.
 
-    The first is a prediction for cheXlocalize's own `eval.py --metric iou`, the second one for its
+    The first is a prediction for cheXlocalize's own `eval.py --metric iou`, the second for its
     `--metric hitmiss --if_human_benchmark True`.
     """
     files_by_name: dict[str, Any] = {}
@@ -134,7 +134,7 @@ def size_of(tasks: Mapping[str, Rle]) -> tuple[int, int]:
 
 
 def box_of(mask: Rle, size_hw: tuple[int, int]) -> tuple[float, float, float, float] | None:
-    """Box xyxy around a mask, in a frame of `size_hw`; None for an empty mask."""
+    """Box xyxy around a mask, in a frame of `size_hw`; None if the mask is empty."""
     if not rle.area(mask):
         return None
     x, y, w, h = rle.toBbox(mask)
@@ -143,7 +143,7 @@ def box_of(mask: Rle, size_hw: tuple[int, int]) -> tuple[float, float, float, fl
 
 
 def box_mask(box_xyxy: Sequence[float], from_hw: tuple[int, int], size_hw: tuple[int, int]) -> Rle:
-    """A filled box of a frame `from_hw` as the mask of an image of `size_hw`."""
+    """A filled box in a frame `from_hw`, as the mask of an image of `size_hw`."""
     down, right = size_hw[0] / from_hw[0], size_hw[1] / from_hw[1]
     x1, x2 = (round(value * right) for value in (box_xyxy[0], box_xyxy[2]))
     y1, y2 = (round(value * down) for value in (box_xyxy[1], box_xyxy[3]))
@@ -152,7 +152,7 @@ def box_mask(box_xyxy: Sequence[float], from_hw: tuple[int, int], size_hw: tuple
 
 
 def resized_mask(mask: Mapping[str, Any], size_hw: tuple[int, int]) -> Rle:
-    """A mask in the size of an image, each pixel that of the nearest one."""
+    """Resize a mask to an image's size by nearest neighbour."""
     if tuple(mask["size"]) == size_hw:
         return plain_rle(mask)
     decoded = np.ascontiguousarray(rle.decode(mask))
@@ -161,7 +161,7 @@ def resized_mask(mask: Mapping[str, Any], size_hw: tuple[int, int]) -> Rle:
 
 
 def peak(maps: HeatMaps, image_id: str, disease: str, size_hw: tuple[int, int]) -> list[float]:
-    """x, y of a map's greatest value in an image of `size_hw`; empty where there is no map."""
+    """x, y of a map's maximum in an image of `size_hw`; empty if there is no map."""
     cells = maps.cells(image_id, disease)
     if cells is None or not np.isfinite(cells).all():
         return []
@@ -171,16 +171,16 @@ def peak(maps: HeatMaps, image_id: str, disease: str, size_hw: tuple[int, int]) 
 
 
 def center(box: Localization, from_hw: tuple[int, int], size_hw: tuple[int, int]) -> list[float]:
-    """x, y of a box's middle in an image of `size_hw`."""
+    """x, y of a box's centre in an image of `size_hw`."""
     x1, y1, x2, y2 = box.box_xyxy
     x, y = (x1 + x2) / 2 * size_hw[1] / from_hw[1], (y1 + y2) / 2 * size_hw[0] / from_hw[0]
     return [min(x, size_hw[1] - 1.0), min(y, size_hw[0] - 1.0)]
 
 
 def mask_iou(predicted: Rle | None, truth: Rle | None, *, true_positives_only: bool) -> float:
-    """IoU of two masks of one size, None being empty; NaN where it does not count.
+    """IoU of two masks of the same size, None meaning empty; NaN where it does not count.
 
-    That is where both are empty, and with `true_positives_only` where either is.
+    That is where both are empty and, with `true_positives_only`, where either is.
     """
     masks = [mask for mask in (predicted, truth) if mask is not None and rle.area(mask)]
     if len(masks) < 2:
@@ -192,7 +192,7 @@ def mask_iou(predicted: Rle | None, truth: Rle | None, *, true_positives_only: b
 
 
 def is_hit(points: Sequence[Sequence[float]], truth: Rle) -> float:
-    """1 where a point lies in the mask, else 0; NaN where the mask is empty."""
+    """1 if a point lies in the mask, otherwise 0; NaN if the mask is empty."""
     if not rle.area(truth):
         return math.nan
     decoded = rle.decode(truth)
@@ -200,7 +200,7 @@ def is_hit(points: Sequence[Sequence[float]], truth: Rle) -> float:
 
 
 def empty_mask(size_hw: tuple[int, int]) -> Rle:
-    """A mask of nothing."""
+    """An empty mask."""
     runs = {"size": list(size_hw), "counts": [math.prod(size_hw)]}
     return plain_rle(rle.frPyObjects(runs, *size_hw))
 
@@ -213,21 +213,22 @@ def _size(mask: Any, where: str) -> tuple[int, int]:
         covered = height = width = 0
     if height < 1 or width < 1 or covered != height * width:
         raise ValueError(
-            f"{where}: expected {{'size': [h, w], 'counts': RLE text of pycocotools}} whose runs "
-            "cover the h x w pixels; is the file whole?"
+            f"{where}: expected {{'size': [h, w], 'counts': RLE text of pycocotools}} with runs "
+            "that cover the h x w pixels; is the file complete?"
         )
     return height, width
 
 
 def run_lengths(counts: str) -> list[int]:
-    """Lengths of the runs of zeros and ones in turn that COCO's compressed text stands for.
+    """Decode COCO's compressed text into alternating run lengths of zeros and ones.
 
-    A number is written in groups of five bits, lowest first, each plus 48; 32 says that another
-    follows, 16 in the last that it is negative. From the fourth on it is the difference to the run
-    before the last. pycocotools decodes a text that is cut off without a word, hence this.
+    A number is written in groups of five bits, lowest first, each plus 48. Bit 32 means that
+    another group follows; bit 16 in the last group means that the number is negative. From the
+    fourth number on it is the difference from the run before the previous one. pycocotools silently
+    decodes truncated texts, hence this check.
 
     Raises:
-        TypeError, ValueError, IndexError: for what is no such text.
+        TypeError, ValueError, IndexError: for anything that is not such a text.
     """
     runs: list[int] = []
     value = shift = 0

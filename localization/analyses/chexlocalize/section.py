@@ -1,4 +1,4 @@
-"""cheXlocalize's metrics of our localizers: mIoU of masks and hit rate, with patient intervals."""
+"""Score our localizers with cheXlocalize's metrics: mask mIoU and hit rate, with intervals."""
 
 from __future__ import annotations
 
@@ -42,18 +42,18 @@ MIOU, MIOU_TRUE_POSITIVES = "mIoU", "mIoU, true positives only"
 HIT_RATE = "hit rate"
 _TITLE = "cheXlocalize: mask mIoU and hit rate"
 _QUESTION = (
-    "How do the localizers score by cheXlocalize's rules, against its radiologists' masks? mIoU is "
-    "the mean IoU of masks over all images where the ground truth or the localizer has a mask; its "
-    "second form counts only images where both have one, so it does not see what was missed. The "
-    "hit rate is the share of ground-truth masks that hold the localizer's most representative "
-    "point. The same masks and points are written as files that cheXlocalize's own code reads."
+    "How do the localizers score under cheXlocalize's rules, against its radiologists' masks? mIoU "
+    "is the mean IoU of masks over all images where the ground truth or the localizer has a mask. "
+    "Its second form counts only images where both have one, so it ignores misses. The hit rate is "
+    "the share of ground-truth masks that contain the localizer's most representative point. The "
+    "same masks and points are written as files for cheXlocalize's own code."
 )
 
 
 def chexlocalize(evaluated: Evaluated) -> Section | None:
-    """mIoU in both forms and hit rate of every localizer, for each task; None if not asked for.
+    """mIoU in both forms and hit rate of every localizer for each task; None unless requested.
 
-    The masks and points go into the report's folder, for cheXlocalize's own code.
+    Masks and points are saved in the report's folder, for cheXlocalize's own code.
     """
     if evaluated.inputs.segmentations is None:
         return None
@@ -65,13 +65,13 @@ def chexlocalize(evaluated: Evaluated) -> Section | None:
 def chexlocalize_files(evaluated: Evaluated) -> ChexlocalizeFiles:
     """Masks and points of every localizer on the images of cheXlocalize's ground truth.
 
-    An image and disease has the mask of its top-1 entry, or that box filled where the localizer
-    gives no masks, and none where the gate says absent. Its point is the peak of its heat map, or
-    the middle of its top-1 box, whatever the gate says: so does cheXlocalize's own code.
+    The mask of an image and disease is the one of the top-1 entry, or that box filled if the
+    localizer has no masks; it is empty if the gate says absent. The point is the peak of the heat
+    map, or the centre of the top-1 box, whatever the gate says, as in cheXlocalize's own code.
 
     Raises:
-        ValueError: when no image of the ground truth is in the segmentations: their names must end
-            in patient/study/view.
+        ValueError: if no image of the ground truth is in the segmentations; names must end in
+            patient/study/view.
     """
     inputs, images = evaluated.inputs, evaluated.images
     truth = {image: dict(tasks) for image, tasks in (inputs.segmentations or {}).items()}
@@ -84,8 +84,8 @@ def chexlocalize_files(evaluated: Evaluated) -> ChexlocalizeFiles:
         example = next(iter(frames), "none")
         raise ValueError(
             f"none of the {len(truth)} images of the segmentations ({next(iter(truth))}, ...) is "
-            f"in the ground truth, whose images are called {example} there; expected names that "
-            "end in patientN/studyN/viewN_frontal.jpg"
+            f"in the ground truth, whose images have names like {example}; expected names that end "
+            "in patientN/studyN/viewN_frontal.jpg"
         )
     absent = _absent(images, inputs.gate)
     exchanged = {}
@@ -116,7 +116,7 @@ _TopMasks = Mapping[tuple[str, str], Rle]
 
 
 def _absent(images: ImageTable, gate: GateDecisions | None) -> set[tuple[str, str | None]]:
-    """(image_id, task) of which the gate says absent."""
+    """(image_id, task) pairs that the gate calls absent."""
     if gate is None:
         return set()
     rows, columns = np.nonzero(gate.known & ~gate.present)
@@ -127,7 +127,7 @@ def _absent(images: ImageTable, gate: GateDecisions | None) -> set[tuple[str, st
 
 
 def _top_boxes(detections: Detections) -> dict[tuple[str, str], Localization]:
-    """(image_id, task) -> its box of the highest score, of equal ones the first."""
+    """(image_id, task) -> its highest-scoring box, the first among equals."""
     images = detections.truth.images
     tasks = [task_of(disease) or "" for disease in images.diseases]
     top: dict[tuple[str, str], Localization] = {}
@@ -142,7 +142,7 @@ def _top_boxes(detections: Detections) -> dict[tuple[str, str], Localization]:
 
 
 def _mapped_tasks(maps: HeatMaps) -> dict[str, dict[str, str]]:
-    """image_id -> task -> disease, of those that have a map."""
+    """image_id -> task -> disease, for diseases with a map."""
     mapped: dict[str, dict[str, str]] = {}
     for image_id, disease in maps.pairs:
         mapped.setdefault(image_id, {})[task_of(disease) or ""] = disease
@@ -150,7 +150,7 @@ def _mapped_tasks(maps: HeatMaps) -> dict[str, dict[str, str]]:
 
 
 def _top_masks(masks: Sequence[MaskResult]) -> dict[tuple[str, str], Rle]:
-    """(image_id, task) -> its mask of the highest score, of equal ones the first."""
+    """(image_id, task) -> its highest-scoring mask, the first among equals."""
     top: dict[tuple[str, str], Rle] = {}
     for mask in sorted(masks, key=lambda mask: -mask.score):  # stable: equals keep their order
         top.setdefault((mask.image_id, task_of(mask.disease) or ""), dict(mask.rle))
@@ -164,7 +164,7 @@ def _masks(
     entries: _TopMasks | None,
     absent: Set[tuple[str, str | None]],
 ) -> dict[str, Rle]:
-    """A mask of each task, in the size of the ground truth's; of the image where it has none."""
+    """A mask for each task, in the size of the ground truth's masks, or else of the image."""
     size = size_of(truth) if truth is not None else frame.size_hw
     masks = {}
     for task in TASKS:
@@ -186,7 +186,7 @@ def _points(
     maps: HeatMaps | None,
     mapped: Mapping[str, Mapping[str, str]],
 ) -> dict[str, list[list[float]]]:
-    """The point of each task that has one; `mapped` is from `_mapped_tasks`."""
+    """The points of the tasks that have one; `mapped` is the result of `_mapped_tasks`."""
     size, image_id = size_of(truth), frame.image_id
     points: dict[str, list[list[float]]] = {}
     disease_of = mapped.get(image_id, {})
@@ -204,11 +204,11 @@ def _points(
 def chexlocalize_section(
     files: ChexlocalizeFiles, patient_of: Mapping[str, str], *, resamples: int, seed: int
 ) -> Section:
-    """mIoU in both forms and hit rate of every localizer, for each task.
+    """mIoU in both forms and hit rate of every localizer for each task.
 
     Args:
         patient_of: image_id -> patient.
-        resamples, seed: of the patients.
+        resamples, seed: parameters of the bootstrap over patients.
     """
     patients = {image_key(image): patient for image, patient in patient_of.items()}
     rows = []
@@ -224,11 +224,10 @@ def chexlocalize_section(
     shown = sorted((row for row in rows if row), key=lambda row: _MEASURES.index(row.block))
     notes = (
         f"Ground-truth masks: {len(files.truth)} images. The rule is top-1: one mask and one point "
-        "for an image and task",
-        f"Filled boxes for masks: {', '.join(files.filled_boxes) or 'no localizer'}; middles of "
-        f"boxes for points: {', '.join(files.centres) or 'no localizer'}",
-        "Where a gate is given, masks of diseases that it calls absent are empty; points are not "
-        "gated",
+        "per image and task",
+        f"Filled boxes as masks: {', '.join(files.filled_boxes) or 'no localizer'}; box centres as "
+        f"points: {', '.join(files.centres) or 'no localizer'}",
+        "With a gate, masks of diseases that it calls absent are empty; points are not gated",
         f"[low, high]: 95 % interval, {resamples} resamples of patients (seed {seed}); "
         "cheXlocalize's own code resamples images",
     )
@@ -243,8 +242,8 @@ Values = dict[tuple[str, str], float]
 def mask_ious(truth: Segmentations, masks: Segmentations) -> Values:
     """(image, task) -> IoU, where either has a mask.
 
-    Images that the ground truth lacks have no mask in it: as in cheXlocalize's own code, a mask
-    there is an IoU of 0.
+    Images missing from the ground truth have no masks there: as in cheXlocalize's own code, a mask
+    on them has an IoU of 0.
     """
     images = dict.fromkeys([*truth, *masks])
     ious = {
@@ -260,7 +259,7 @@ def mask_ious(truth: Segmentations, masks: Segmentations) -> Values:
 
 
 def _true_positives(ious: Values, truth: Segmentations, masks: Segmentations) -> Values:
-    """Those of `mask_ious` where both have a mask: an IoU above 0 says so, one of 0 does not."""
+    """Those of `mask_ious` where both have a mask: an IoU above 0 proves it, 0 does not."""
 
     def apart(image: str, task: str) -> float:
         pair = masks.get(image, {}).get(task), truth.get(image, {}).get(task)
@@ -270,7 +269,7 @@ def _true_positives(ious: Values, truth: Segmentations, masks: Segmentations) ->
 
 
 def hits(truth: Segmentations, points: Points) -> Values:
-    """(image, task) -> 1 for a hit, 0 for a miss or no point, of those with a mask."""
+    """(image, task) -> 1 for a hit, 0 for a miss or no point, for those with a mask."""
     hits_of = {
         (image, task): is_hit(points.get(image, {}).get(task, []), truth[image][task])
         for image in truth

@@ -1,8 +1,8 @@
-"""False boxes per image and localized sensitivity of a localizer, setting by setting.
+"""Count false boxes per image and localized sensitivity of a localizer, setting by setting.
 
-The operating point is the gate's: one box per image and disease (top-1) where the setting asks for
-the disease. A box on a disease that is labelled without a box is ignored, as LVIS does (Gupta et
-al. 2019); beside it stands the other bound, which counts it as false.
+The operating point is the gate's: one box per image and disease (top-1) if the setting asks for the
+disease. A box on a disease labelled without a box is ignored, as in LVIS (Gupta et al. 2019); the
+other bound, next to it, counts such boxes as false.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ BOUNDS = (IGNORED, COUNTED)
 
 @dataclass(frozen=True)
 class FalseBoxes:
-    """False boxes of a localizer in a setting, on some of its images.
+    """False boxes of a localizer in a setting, on a set of its images.
 
     Attributes:
         image_set: `ALL_IMAGES`, `BOXED_IMAGES` or `IMAGES_WITHOUT_FINDING`.
-        bound: `IGNORED` or `COUNTED`: what a box on an unboxed positive is.
-        images, patients, boxes: how many images, of how many patients, with how many false boxes.
-        per_image: false boxes per image, of all diseases together.
-        per_disease: the same of each disease, in the order of the image table.
+        bound: `IGNORED` or `COUNTED`: treatment of boxes on unboxed positives.
+        images, patients, boxes: number of images, of their patients, and of false boxes on them.
+        per_image: false boxes per image, over all diseases.
+        per_disease: the same for each disease, in the order of the image table.
     """
 
     image_set: str
@@ -58,10 +58,10 @@ class OperatingPoint:
     """A localizer in a setting at a hit threshold.
 
     Attributes:
-        images: how many the setting looks at.
-        hits, boxes: ground-truth boxes on these images, and how many of them are hit.
+        images: number of images in the setting.
+        hits, boxes: ground-truth boxes on these images that are hit, and all of them.
         sensitivity: hits / boxes.
-        per_disease: the same of each disease, in the order of the image table; NaN without boxes.
+        per_disease: the same for each disease, in the order of the image table; NaN without boxes.
         false: one entry per image set and bound.
     """
 
@@ -76,12 +76,12 @@ class OperatingPoint:
     false: tuple[FalseBoxes, ...]
 
     def false_boxes(self, image_set: str = ALL_IMAGES, bound: str = IGNORED) -> FalseBoxes:
-        """The entry of an image set and bound."""
+        """The entry for an image set and bound."""
         return next(f for f in self.false if (f.image_set, f.bound) == (image_set, bound))
 
     @property
     def boxed_images_only(self) -> bool:
-        """Whether the setting looks at no image without a box."""
+        """Whether all images of the setting have a box."""
         return self.images == self.false_boxes(BOXED_IMAGES).images
 
 
@@ -93,7 +93,7 @@ def operating_points(
     thresholds: Sequence[float],
     bootstrap: ImageBootstrap,
 ) -> list[OperatingPoint]:
-    """One localizer in one setting, at each hit threshold (strict), by top-1."""
+    """One localizer in one setting at each hit threshold (strict), by the top-1 rule."""
     top = detections.top & detections.in_setting(setting)
     boxes = np.flatnonzero(setting.images[detections.truth.image_of_box])
     hit = np.column_stack(
@@ -135,7 +135,7 @@ def _false_boxes(
     thresholds: Sequence[float],
     bootstrap: ImageBootstrap,
 ) -> list[tuple[FalseBoxes, ...]]:
-    """Per threshold an entry for each image set and bound."""
+    """For each threshold, an entry per image set and bound."""
     entries_at: list[list[FalseBoxes]] = [[] for _ in thresholds]
     counts = [
         [
@@ -159,14 +159,14 @@ def _false_boxes(
 
 
 def _per_image(detections: Detections, wrong: BoolArray, images: ImageTable) -> FloatArray:
-    """Detections in `wrong` on each image: (N, 1 + D), all diseases together and each disease."""
+    """Detections in `wrong` per image: (N, 1 + D), for all diseases and for each disease."""
     each = np.zeros(images.status.shape)
     np.add.at(each, (detections.image[wrong], detections.disease[wrong]), 1)
     return np.column_stack([each.sum(axis=1), each])
 
 
 def image_sets(images: ImageTable) -> dict[str, BoolArray]:
-    """The images over which false boxes are averaged, (N,) each."""
+    """Sets of images over which false boxes are averaged, (N,) each."""
     return {
         ALL_IMAGES: np.ones(len(images), dtype=np.bool_),
         BOXED_IMAGES: images.boxed,
@@ -179,15 +179,15 @@ def end_to_end_table(points: Sequence[OperatingPoint], notes: tuple[str, ...]) -
     ordered = sorted(points, key=lambda point: point.threshold)
     return ResultTable(
         "end_to_end",
-        "Told the disease, gated, end to end: hits and false boxes per image",
+        "Disease given, gated, end to end: hits and false boxes per image",
         tuple(map(_end_to_end_row, ordered)),
         (
-            "One box per image and disease (top-1). 'disease given': boxed images, asked for the "
-            "diseases that are there. 'gated': boxed images, asked for what the gate says is "
-            "present. 'end to end': the same on all images looked at. 'every disease asked': all "
-            "images looked at, no gate",
+            "One box per image and disease (top-1). 'disease given': boxed images, for their "
+            "diseases. 'gated': boxed images, for the diseases that the gate predicts present. "
+            "'end to end': the same on all predicted images. 'every disease asked': all "
+            "predicted images, no gate",
             "A box on a disease that is labelled but not boxed is ignored, or counted as false "
-            "where the column says so",
+            "in the columns that say so",
             *notes,
         ),
     )
@@ -213,7 +213,7 @@ def _end_to_end_row(point: OperatingPoint) -> TableRow:
 def false_box_table(
     points: Sequence[OperatingPoint], diseases: Sequence[str], notes: tuple[str, ...]
 ) -> ResultTable:
-    """False boxes per image of each disease: rows localizer x setting x image set x bound."""
+    """False boxes per image for each disease: rows localizer x setting x image set x bound."""
     rows = []
     for point in sorted(points, key=lambda point: point.threshold):
         for false in point.false:
@@ -225,8 +225,8 @@ def false_box_table(
         "False boxes per image, by disease and by kind of image",
         tuple(rows),
         (
-            "One box per image and disease (top-1), where the setting asks for the disease. False: "
-            "on an absent disease, or on a boxed one with IoU <= the threshold",
+            "One box per image and disease (top-1), if the setting asks for the disease. False: on "
+            "an absent disease, or on a boxed one with IoU <= the threshold",
             *notes,
         ),
     )

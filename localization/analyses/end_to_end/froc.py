@@ -1,11 +1,11 @@
-"""Free-response ROC: localized sensitivity against false boxes per image as the score is swept.
+"""Compute free-response ROC: localized sensitivity against false boxes per image over all scores.
 
-Bunch et al. 1978, Chakraborty 1989. Every box of a localizer is a detection, not only the top-1. At
-a score s a ground-truth box is found when any detection of its image and disease with score >= s
-has IoU > t; further detections on a found box are not false. Detections of equal score enter
-together. Between two points of the sweep the curve is a step: at x stands the best sensitivity that
-is reached with at most x false boxes per image. The table's five points and their mean follow
-LUNA16 (Setio et al. 2017), without its 4 and 8.
+Bunch et al. 1978, Chakraborty 1989. All boxes of a localizer count as detections, not only the
+top-1. At a score s a ground-truth box is found if any detection of its image and disease with score
+>= s has IoU > t; further detections on a found box are not false. Detections with equal scores
+enter together. The curve is a step function: its value at x is the best sensitivity with at most x
+false boxes per image. The table's five points and their mean follow LUNA16 (Setio et al. 2017),
+without its 4 and 8.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ from cxrloc.localization.evaluation.ground_truth import FloatArray, IndexArray
 
 POINTS = (0.125, 0.25, 0.5, 1.0, 2.0)  # false boxes per image in the table
 GRID = np.geomspace(0.01, 8.0, 60)  # false boxes per image in the figure
-_LADDER = 200  # scores at which resamples are swept, at most
+_LADDER = 200  # most scores at which resamples are swept
 _ROUNDING = 1e-9  # 3 false boxes on 10 images are not more than 10 x 0.3
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """What a sweep of the score meets; patients are indices 0..P-1.
+    """Data of a sweep over the score; patients are indices 0..P-1.
 
     Attributes:
-        hit_score, hit_patient: of each ground-truth box that some detection hits: the highest score
-            of such a detection.
-        false_score, false_patient: of each false detection.
+        hit_score, hit_patient: for each ground-truth box with a hit: the highest score of a
+            detection that hits it, and its patient.
+        false_score, false_patient: for each false detection.
         boxes: (P,) ground-truth boxes of each patient, hit or not.
         images: (P,) images of each patient.
     """
@@ -55,7 +55,7 @@ class Sweep:
     def scores(self) -> FloatArray:
         """Distinct scores at which a ground-truth box is found, descending.
 
-        Sensitivity rises nowhere else, so a sweep over these is the whole curve.
+        Sensitivity rises only there, so a sweep over them is the whole curve.
         """
         return np.asarray(np.unique(self.hit_score)[::-1])
 
@@ -65,12 +65,12 @@ class Froc:
     """A curve with its band.
 
     Attributes:
-        localizer, setting, threshold, bound: what was swept (`bound`: see `false_boxes`).
+        localizer, setting, threshold, bound: parameters of the sweep (`bound`: see `false_boxes`).
         disease: None for all diseases together.
-        images, boxes: looked at, and ground-truth boxes on them.
+        images, boxes: number of images, and of ground-truth boxes on them.
         at_points: sensitivity at `POINTS`.
-        mean: of the sensitivities at `POINTS`.
-        curve: sensitivity at `GRID`, rows value, low and high: (3, 60).
+        mean: mean of the sensitivities at `POINTS`.
+        curve: sensitivity at `GRID`; rows are value, low and high: (3, 60).
     """
 
     localizer: str
@@ -97,8 +97,8 @@ def froc(
     """Sweep one localizer's detections in one setting; bands by resampling all patients.
 
     Args:
-        name: of the localizer.
-        threshold: of the IoU of a hit; strict.
+        name: name of the localizer.
+        threshold: IoU threshold of a hit; strict.
         bound: `IGNORED` or `COUNTED`.
         disease: column and name; None pools all diseases.
     """
@@ -133,7 +133,7 @@ def sweep(
     bootstrap: ImageBootstrap,
     disease: int | None = None,
 ) -> Sweep:
-    """Collect what `Sweep` holds; `disease` is a column of the image table, None for all."""
+    """Collect a `Sweep`; `disease` is a column of the image table, None for all."""
     patient_of, patients = bootstrap.patient_of, bootstrap.counts.shape[1]
     keep = detections.in_setting(setting)
     mine = setting.images[detections.truth.image_of_box]
@@ -158,7 +158,7 @@ def sweep(
 
 
 def sensitivity_at(found: Sweep, at: Sequence[float] | FloatArray) -> FloatArray:
-    """The curve at `at` (K,) false boxes per image: (K,) in 0..1; NaN without a box."""
+    """The curve at `at` (K,) false boxes per image: (K,) in 0..1; NaN without boxes."""
     scores = found.scores
     hits, false = (_above(v, scores)[None] for v in (found.hit_score, found.false_score))
     images, boxes = found.images.sum(keepdims=True), found.boxes.sum(keepdims=True)
@@ -168,10 +168,10 @@ def sensitivity_at(found: Sweep, at: Sequence[float] | FloatArray) -> FloatArray
 def resampled_sensitivity(
     found: Sweep, at: Sequence[float] | FloatArray, counts: FloatArray
 ) -> FloatArray:
-    """The curve at `at` (K,) in each resample (B, P): (B, K), NaN where no box was drawn.
+    """The curve at `at` (K,) for each resample (B, P): (B, K), NaN if no box was drawn.
 
-    Swept at no more than 200 of the scores at which boxes are found, evenly spaced in rank: with
-    more, a resample is up to 1/200 of the found boxes too low.
+    Swept at no more than 200 of the scores at which boxes are found, evenly spaced in rank; with
+    more scores, a resample is too low by up to 1/200 of the found boxes.
     """
     scores = found.scores
     if len(scores) > _LADDER:
@@ -188,9 +188,9 @@ def _swept(
 
     Args:
         hits, false: (B, L) boxes found, and false boxes, at or above each descending score.
-        images, boxes: (B,) in each resample.
+        images, boxes: (B,) for each resample.
     """
-    hits = np.pad(hits, ((0, 0), (1, 0)))  # before the first score nothing is found
+    hits = np.pad(hits, ((0, 0), (1, 0)))  # nothing is found before the first score
     rows = zip(hits, false, images[:, None] * at + _ROUNDING, strict=True)
     reached = np.stack([h[np.searchsorted(f, x, side="right")] for h, f, x in rows])
     whole = np.broadcast_to(boxes[:, None], reached.shape)
@@ -199,18 +199,18 @@ def _swept(
 
 
 def _above(values: FloatArray, scores: FloatArray) -> FloatArray:
-    """How many values are at or above each of the descending scores: (L,)."""
-    first = np.searchsorted(-scores, -values)  # the first score that is not above the value
+    """Number of values at or above each of the descending scores: (L,)."""
+    first = np.searchsorted(-scores, -values)  # the first score not above the value
     return np.bincount(first, minlength=len(scores) + 1)[:-1].cumsum().astype(np.float64)
 
 
 def _drawn(
     values: FloatArray, patient: IndexArray, scores: FloatArray, counts: FloatArray
 ) -> FloatArray:
-    """How many values are at or above each of the descending scores in each resample: (B, L)."""
+    """Number of values at or above each of the descending scores, per resample: (B, L)."""
     first = np.searchsorted(-scores, -values)
     present, row = np.unique(patient, return_inverse=True)
-    if 2 * len(present) > counts.shape[1]:  # a copy of most columns costs more than the rest
+    if 2 * len(present) > counts.shape[1]:  # copying most columns costs more than using all
         present, row = np.arange(counts.shape[1]), patient
     width = len(scores) + 1
     table = np.bincount(row * width + first, minlength=len(present) * width).reshape(-1, width)
@@ -221,17 +221,18 @@ def _drawn(
 
 
 def froc_table(curves: Sequence[Froc], notes: tuple[str, ...]) -> ResultTable:
-    """Sensitivity at `POINTS`, all diseases together; a block per hit threshold."""
+    """Sensitivity at `POINTS` over all diseases; one block per hit threshold."""
     pooled = sorted((c for c in curves if c.disease is None), key=lambda curve: curve.threshold)
     return ResultTable(
         "froc",
         "FROC: localized sensitivity at 0.125 to 2 false boxes per image",
         tuple(map(_row, pooled)),
         (
-            "The localizer's own score is swept over all its boxes, all diseases together. A "
-            "ground-truth box is found when any box of its image and disease has IoU over the "
-            "threshold; a second box on a found one is not false. Equal scores enter together; at "
-            "x stands the best sensitivity with at most x false boxes per image",
+            "The localizer's own score is swept over all its boxes and all diseases. A "
+            "ground-truth box is found if any box of its image and disease has IoU over the "
+            "threshold; a second box on a found one is not false. Equal scores enter together; "
+            "the value at x is the "
+            "best sensitivity with at most x false boxes per image",
             "A localizer that never reaches x false boxes per image keeps its last sensitivity",
             *notes,
         ),

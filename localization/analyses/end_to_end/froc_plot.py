@@ -1,4 +1,4 @@
-"""The FROC figure: one panel for all diseases together and one per disease, with bands."""
+"""Plot FROC curves: one panel for all diseases together and one per disease, with bands."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ _Look = dict[str, Any]  # colour, line style and marker of a localizer
 def froc_figure(
     curves: Sequence[Froc], points: Sequence[OperatingPoint], diseases: Sequence[str]
 ) -> NamedFigure:
-    """Curves of one setting, hit threshold and bound: every localizer, pooled and per disease.
+    """Curves for one setting, hit threshold and bound: every localizer, pooled and per disease.
 
     Args:
         curves: not empty.
-        points: operating points of the gate at the same threshold, to be marked; may be empty.
-        diseases: of the image table, the order of `OperatingPoint.per_disease`.
+        points: the gate's operating points at the same threshold, to mark; may be empty.
+        diseases: diseases of the image table, in the order of `OperatingPoint.per_disease`.
     """
     first = curves[0]
     shown = list(dict.fromkeys(curve.disease for curve in curves))
@@ -69,7 +69,7 @@ def froc_figure(
 
 
 def _looks(names: Sequence[str]) -> dict[str, _Look]:
-    """Colour, dashes and marker of each localizer, distinct without colour too; controls grey."""
+    """Colour, dashes and marker per localizer, distinct even without colour; controls are grey."""
     looks = {}
     for palette, family in (
         (COLOURS, [name for name in names if name not in CONTROL_NAMES]),
@@ -108,7 +108,7 @@ def _mark(
     if disease is not None:
         x, y = false.per_disease[disease].value, point.per_disease[disease]
     look = looks[point.localizer]
-    x = min(max(x, GRID[0]), GRID[-1])  # off the scale: at the edge
+    x = min(max(x, GRID[0]), GRID[-1])  # clip to the edge of the scale
     axis.plot(
         [x],
         [y],
@@ -140,9 +140,9 @@ def _legend(figure: Figure, looks: Mapping[str, _Look], marked: bool) -> None:
         )
         for name, look in looks.items()
     ]
-    title = "hit and false boxes: of the panel's diseases, band: 95 % interval over patients"
+    title = "hits and false boxes: for the panel's diseases, band: 95 % interval over patients"
     if marked:
-        title += ", marker: operating point of the gate (top-1)"
+        title += ", marker: the gate's operating point (top-1)"
     legend_below(figure, title, len(handles), handles=handles)
 
 

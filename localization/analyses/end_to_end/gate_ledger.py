@@ -1,4 +1,4 @@
-"""The gate's ledger: every ground-truth box is charged once, to the gate or to the localizer."""
+"""Charge every ground-truth box once, to the gate or to the localizer."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from cxrloc.localization.report.glossary import MISS_RULE, TOP_1_RULE
 
 
 class Loss(StrEnum):
-    """What became of a ground-truth box: a hit, or who lost it; the values are printed."""
+    """Fate of a ground-truth box: a hit, or who lost it; the values are printed."""
 
     HIT = "hit"
     GATE_HIT = "lost at the gate, localizer would have hit"
@@ -32,9 +32,9 @@ class Ledger:
     """Where a localizer's ground-truth boxes went at a threshold.
 
     Attributes:
-        counts: (5, D) boxes of each `Loss` and each disease of the ground truth.
-        shares: of each charge, over all boxes; the values sum to 1.
-        macro: of each charge, mean of the diseases' shares.
+        counts: (5, D) boxes per `Loss` and disease of the ground truth.
+        shares: share of each charge over all boxes; the values sum to 1.
+        macro: mean of the diseases' shares for each charge.
     """
 
     localizer: str
@@ -55,12 +55,12 @@ class Ledger:
 
 
 def charges(scores: BoxScores, passes: BoolArray, threshold: float) -> npt.NDArray[np.intp]:
-    """Index into the list of `Loss` of every ground-truth box, (N,).
+    """Index into the list of `Loss` for every ground-truth box, (N,).
 
     Args:
-        scores: of the localizer given the disease (not yet gated).
-        passes: (N,) whether the gate says that the box's disease is present.
-        threshold: of the IoU of a hit; strict.
+        scores: scores of the localizer with the disease given (not gated).
+        passes: (N,) whether the gate calls the box's disease present.
+        threshold: IoU threshold of a hit; strict.
     """
     hit = scores.iou > threshold
     conditions = [passes & hit, ~passes & hit, ~passes & ~hit, passes & ~hit & scores.predicted]
@@ -68,12 +68,12 @@ def charges(scores: BoxScores, passes: BoolArray, threshold: float) -> npt.NDArr
 
 
 def gate_ledgers(evaluated: Evaluated, thresholds: Sequence[float]) -> list[Ledger]:
-    """The ledger of every localizer at every threshold, on all ground-truth boxes; [] ungated.
+    """Ledgers of all localizers at all thresholds, over all ground-truth boxes; [] without gate.
 
     The resamples are those of the patients with boxes, as in the accuracy tables.
 
     Raises:
-        ValueError: for a boxed image and disease that the gate does not know.
+        ValueError: for a boxed image and disease without a gate decision.
     """
     truth, passes, by_disease = evaluated.truth, evaluated.passes, evaluated.bootstrap
     if passes is None:
@@ -81,7 +81,7 @@ def gate_ledgers(evaluated: Evaluated, thresholds: Sequence[float]) -> list[Ledg
     all_as_one = np.zeros(len(truth), dtype=np.intp)
     pooled = ClusterBootstrap(by_disease.patient_of, all_as_one, 1, by_disease.counts)
     ledgers = []
-    # a control's box of a boxed disease is the same, whether or not it boxes all others too
+    # a control's box for a boxed disease is the same, whether or not it boxes all others too
     scores_of = {**evaluated.control_scores, **evaluated.scores}
     for name in evaluated.everywhere:
         for t in thresholds:
@@ -99,7 +99,7 @@ def gate_ledgers(evaluated: Evaluated, thresholds: Sequence[float]) -> list[Ledg
 def ledger_table(
     ledgers: Sequence[Ledger], truth: GroundTruth, notes: tuple[str, ...]
 ) -> ResultTable:
-    """Rows localizer x charge in a block per threshold; columns are counts, then shares."""
+    """Rows localizer x charge in one block per threshold; columns are counts, then shares."""
     by_threshold = sorted(ledgers, key=lambda ledger: ledger.threshold)
     rows = tuple(row for ledger in by_threshold for row in _rows(ledger, truth))
     return ResultTable(
@@ -107,10 +107,10 @@ def ledger_table(
         "Gate ledger: where every ground-truth box went",
         rows,
         (
-            f"Every ground-truth box stands in exactly one row of a localizer: the {len(Loss)} "
-            f"counts of a column sum to its boxes ({len(truth)} in all), the shares to 1",
-            "A hit passes the gate and has IoU over the threshold. What the gate stopped is "
-            "divided by what the localizer would have done had it been told the disease",
+            f"Every ground-truth box counts in exactly one row of a localizer: the {len(Loss)} "
+            f"counts of a column sum to its boxes ({len(truth)} in total), the shares to 1",
+            "A hit passes the gate and has IoU over the threshold. Boxes stopped by the gate are "
+            "divided by whether the localizer would have hit them with the disease given",
             f"Rule {TOP_1_RULE}; {MISS_RULE}",
             *notes,
         ),

@@ -1,4 +1,4 @@
-"""What a localizer achieves when it is not given the disease: ledger, false boxes, FROC."""
+"""Report what a localizer achieves without being given the disease: ledger, false boxes, FROC."""
 
 from __future__ import annotations
 
@@ -39,17 +39,17 @@ from cxrloc.localization.evaluation.gate_decisions import GateDecisions
 from cxrloc.localization.evaluation.ground_truth import ABSENT, BoolArray, GroundTruth, ImageTable
 from cxrloc.localization.report.sections import NamedFigure, Section
 
-_TITLE = "Gate, false boxes and FROC: what is left end to end"
-THRESHOLDS = (0.1, 0.3, 0.5)  # of a hit, in the ledger and the tables of false boxes
+_TITLE = "Gate, false boxes and FROC: results end to end"
+THRESHOLDS = (0.1, 0.3, 0.5)  # hit thresholds of the ledger and the tables of false boxes
 FROC_THRESHOLDS = (0.1, 0.5)
 _SWEPT = (END_TO_END, EVERY_DISEASE)
-_RESAMPLES = 2000  # of whole images at most: what more would add is below the third decimal
+_RESAMPLES = 2000  # limit for whole images: more would change less than the third decimal
 _HOW = "predict all images: `tools/localize.py --images all`, `data.predict: all` for a detector"
 
 
 @dataclass(frozen=True)
 class Looks:
-    """One localizer: its detections, the settings it can be scored in, and what is left out."""
+    """One localizer: its detections, the settings it can be scored in, and notes on gaps."""
 
     name: str
     detections: Detections = field(repr=False)
@@ -58,13 +58,13 @@ class Looks:
 
 
 def end_to_end(evaluated: Evaluated) -> Section:
-    """Ledger of the gate, false boxes per image and FROC of every localizer.
+    """Gate ledger, false boxes per image and FROC of every localizer.
 
-    The controls prior_box and constant_box are included: they box every disease on every image.
+    Includes the controls prior_box and constant_box, which box every disease on every image.
 
     Raises:
-        ValueError: for a localizer with a box on an image that it did not look at, or a boxed image
-            and disease that the gate does not know.
+        ValueError: for a localizer's box on an image that it did not predict, or a boxed image and
+            disease without a gate decision.
     """
     truth, images, gate = evaluated.truth, evaluated.images, evaluated.inputs.gate
     looks = [
@@ -92,21 +92,21 @@ def end_to_end(evaluated: Evaluated) -> Section:
 
 
 def _everywhere(gate: bool) -> str:
-    score = "the gate's probability: only their place is blind" if gate else "1 everywhere"
+    score = "the gate's probability, so only their place is blind" if gate else "1 everywhere"
     return (
-        "The controls prior_box and constant_box box every disease on every image here; their "
+        "Here the controls prior_box and constant_box box every disease on every image; their "
         f"score is {score}."
     )
 
 
 def look(name: str, detections: Detections, looked: BoolArray, gate: GateDecisions | None) -> Looks:
-    """One localizer's detections and settings, with notes on the images that are left out.
+    """One localizer's detections and settings, with notes on images that are left out.
 
     Args:
-        looked: (N,) images that it looked at.
+        looked: (N,) images that it predicted.
 
     Raises:
-        ValueError: for a box on an image that it did not look at.
+        ValueError: for a box on an image that it did not predict.
     """
     check_coverage(name, detections, looked)
     truth, settings = detections.truth, settings_of(detections.truth.images, looked, gate)
@@ -114,24 +114,24 @@ def look(name: str, detections: Detections, looked: BoolArray, gate: GateDecisio
     if not looked.all():
         lost = int((~looked[truth.image_of_box]).sum())
         notes.append(
-            f"{name} did not look at {int((~looked).sum()):,} of {len(looked):,} images, with "
-            f"{lost} ground-truth boxes: they are left out of its figures over images and in its "
-            "ledger they are boxes without a prediction"
+            f"{name} did not predict {int((~looked).sum()):,} of {len(looked):,} images, with "
+            f"{lost} ground-truth boxes: its figures over images leave them out, and in its ledger "
+            "they are boxes without a prediction"
         )
     undecided = 0 if gate is None else int((looked & ~gate.complete).sum())
     if undecided:
         notes.append(
-            f"the gate lacks decisions for {undecided:,} images that {name} looked at: they are "
-            f"left out of its figures in the settings {GATED!r} and {END_TO_END!r}"
+            f"the gate lacks decisions for {undecided:,} images that {name} predicted: its figures "
+            f"in the settings {GATED!r} and {END_TO_END!r} leave them out"
         )
     if EVERY_DISEASE not in settings:
-        notes.append(f"{name} looked at boxed images alone, so nothing end to end; {_HOW}")
+        notes.append(f"{name} predicted only boxed images, so nothing end to end; {_HOW}")
     elif END_TO_END not in settings and gate is not None:
-        notes.append(f"the gate decides on no unboxed image that {name} looked at: no end to end")
+        notes.append(f"the gate decides on no unboxed image that {name} predicted: no end to end")
     if len(detections) and EVERY_DISEASE in settings and not (detections.status == ABSENT).any():
         notes.append(
-            f"{name} has no box on any absent disease: was it asked for every disease on every "
-            "image? If not, its false boxes are too few"
+            f"{name} has no box on any absent disease: was every disease requested on every "
+            "image? If not, its false boxes are underestimated"
         )
     return Looks(name, detections, settings, tuple(notes))
 
@@ -179,7 +179,7 @@ def _figures(
     images: ImageTable,
     bootstrap: ImageBootstrap,
 ) -> tuple[NamedFigure, ...]:
-    """A figure per setting and threshold, unboxed positives ignored, if any localizer has it."""
+    """One figure per setting and threshold, unboxed positives ignored, if any localizer has it."""
     figures = []
     for setting in _SWEPT:
         some = [look_at for look_at in looks if setting in look_at.settings]
@@ -212,31 +212,31 @@ def _ledger_notes(truth: GroundTruth, resamples: int, seed: int) -> tuple[str, .
     )
 
 
-MAIN = 0.5  # the hit threshold that sentences are about; the tables have the others
+MAIN = 0.5  # hit threshold used in sentences; the tables have the others
 _ONE = POINTS.index(1.0)
 
 
 def asked(gate: bool) -> str:
-    """The question of the section, and how it is measured."""
+    """The question of the section, and the method."""
     text = (
-        "How good are the boxes when nobody tells the localizer the disease, and how many are "
-        "false on images that do not have it? A box on an absent disease is false; on a boxed "
-        "disease it is a hit or false; on a disease that is labelled but not boxed it is neither "
-        "(ignored). The tables also show the other bound, which counts the last as false."
+        "How good are the boxes if the localizer is not given the disease, and how many are false "
+        "on images without it? A box on an absent disease is false; on a boxed disease it is a hit "
+        "or false; on a disease that is labelled but not boxed it is neither (ignored). The tables "
+        "also show the other bound, which counts these as false."
     )
-    return text if gate else f"{text} No gate was given: only what needs none is shown."
+    return text if gate else f"{text} No gate was given: only results without one are shown."
 
 
 def gate_text(ledgers: Sequence[Ledger]) -> str:
-    """How many boxes the gate lets pass; empty without a ledger."""
+    """How many boxes pass the gate; empty without a ledger."""
     main = [ledger for ledger in ledgers if ledger.threshold == MAIN]
     if not main:
         return ""
     total = int(main[0].counts.sum())
     stopped = main[0].count(Loss.GATE_HIT) + main[0].count(Loss.GATE_MISS)
     return (
-        f"Of {total:,} ground-truth boxes the gate lets {total - stopped:,} pass. Below, a hit is "
-        f"IoU > {MAIN:g}; the tables have other thresholds."
+        f"Of {total:,} ground-truth boxes {total - stopped:,} pass the gate. Below, a hit is IoU > "
+        f"{MAIN:g}; the tables have other thresholds."
     )
 
 
@@ -246,7 +246,7 @@ def localizer_text(
     points: Sequence[OperatingPoint],
     curves: Sequence[Froc],
 ) -> str:
-    """One localizer's figures in a paragraph; empty where there are none."""
+    """One localizer's figures in a paragraph; empty if there are none."""
     ledger = [x for x in ledgers if (x.localizer, x.threshold) == (name, MAIN)]
     at_main = [p for p in points if (p.localizer, p.threshold) == (name, MAIN)]
     ends = [p for p in at_main if p.setting == END_TO_END]
@@ -260,9 +260,9 @@ def _ledger_part(ledger: Ledger) -> str:
     shares = (100 * ledger.share(charge).value for charge in Loss)
     hit, gate_hit, gate_miss, wrong, none = (f"{share:.1f} %" for share in shares)
     return (
-        f"{hit} of the boxes are hit, {gate_hit} are lost at the gate that it would have hit, "
-        f"{gate_miss} at the gate that it would have missed too, {wrong} by a wrong place, "
-        f"{none} for want of a box"
+        f"{hit} of the boxes are hit, {gate_hit} are lost at the gate but would have been hit, "
+        f"{gate_miss} are lost at the gate and would have been missed, {wrong} by a wrong place, "
+        f"{none} for lack of a box"
     )
 
 
@@ -276,7 +276,7 @@ def _point_part(point: OperatingPoint) -> str:
     )
     if clear.images:
         false = estimate_text(clear.per_image)
-        text += f" and {false} on the {clear.images:,} images with no finding"
+        text += f" and {false} on the {clear.images:,} images without findings"
     return text
 
 

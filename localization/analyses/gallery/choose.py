@@ -1,6 +1,6 @@
-"""The gallery: images on which the localizers did best, were confidently wrong, or disagreed most.
+"""Choose the gallery: images where localizers did best, were confidently wrong, or disagreed most.
 
-A mean hides what it is made of; a dozen images, chosen by rule and not by hand, show it.
+A mean hides its parts; a dozen images, chosen by rule and not by hand, show them.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from cxrloc.localization.evaluation.detections import DISEASE_GIVEN
 from cxrloc.localization.evaluation.ground_truth import FloatArray, GroundTruth
 
 BEST = "Best: highest mean IoU of the localizers"
-WRONG = "Confidently wrong: next to no overlap, at a high score"
+WRONG = "Confidently wrong: almost no overlap at a high score"
 DISAGREE = "Most disagreeing: largest difference of IoU between localizers"
 PER_GROUP = 4
-_NO_OVERLAP = 0.1  # mean IoU up to which an image counts as wrong, however small
+_NO_OVERLAP = 0.1  # mean IoU up to which all images count as equally wrong
 
 
 @dataclass(frozen=True)
 class Choice:
-    """A ground-truth box to be shown.
+    """A ground-truth box to show.
 
     Attributes:
         group: `BEST`, `WRONG` or `DISAGREE`.
-        image_id, disease, box_xyxy: of the ground truth.
+        image_id, disease, box_xyxy: of the ground-truth box.
         ious: localizer -> IoU of its top-1 box, 0 without one.
     """
 
@@ -40,12 +40,12 @@ class Choice:
 
 
 def choose(comparison: Comparison, per_group: int = PER_GROUP) -> tuple[Choice, ...]:
-    """Boxes to show: `per_group` of each kind, over many diseases, no image twice.
+    """Choose `per_group` boxes of each kind, over many diseases, with no image twice.
 
-    Looks at the localizers with the disease given; without any, or (for `DISAGREE`) with one
-    alone, there is nothing to show. Best: highest mean IoU. Wrong: mean IoU up to .1, of these the
-    highest scores; scores are compared by their rank within a localizer and disease, for nothing
-    else about them is comparable.
+    Uses the localizers with the disease given. Without any, or (for `DISAGREE`) with only one,
+    there is nothing to show. Best: highest mean IoU. Wrong: the highest scores among mean IoU up to
+    .1; scores are compared by rank within a localizer and disease, since they are not comparable
+    otherwise.
     """
     rows = [s for s in comparison.localizers if s.setting == DISEASE_GIVEN]
     if not rows:
@@ -82,7 +82,7 @@ def _rank(truth: GroundTruth, scores: FloatArray) -> FloatArray:
 def _spread_out(
     truth: GroundTruth, order: Sequence[int], used: set[str], count: int
 ) -> Iterator[int]:
-    """The first `count` of `order`, but no image twice, and each disease once before any twice."""
+    """The first `count` of `order` with no image twice, and every disease once before any twice."""
     rest = list(order)
     seen: set[str] = set()
     for _ in range(count):

@@ -1,4 +1,4 @@
-"""The pictures of the gallery: an image with the boxes of all localizers, and its heat maps."""
+"""Draw the gallery's pictures: an image with the boxes of all localizers, and its heat maps."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ _JPEG_QUALITY = 84
 
 
 def gallery(evaluated: Evaluated) -> tuple[Picture, ...]:
-    """Pictures of chosen images: each with all boxes, and next to it the heat maps.
+    """Pictures of chosen images: each with all boxes, next to its heat maps.
 
-    An image that is missing or unreadable is drawn blank, with a note. Of the heat maps the first
-    two that know the image are shown.
+    A missing or unreadable image is drawn blank, with a note. At most two heat maps of the image
+    are shown.
     """
     images, inputs = evaluated.images, evaluated.inputs
     choices = choose(evaluated.comparison)
@@ -55,7 +55,7 @@ def gallery(evaluated: Evaluated) -> tuple[Picture, ...]:
 def _top_boxes(
     choices: Sequence[Choice], predictions: Mapping[str, Detections]
 ) -> list[dict[str, Localization]]:
-    """Of each choice: localizer -> its top-1 box."""
+    """For each choice: localizer -> its top-1 box."""
     tops: list[dict[str, Localization]] = [{} for _ in choices]
     for i, choice in enumerate(choices):
         for name in choice.ious:
@@ -179,7 +179,7 @@ def _words(
     results = "; ".join(_said(choice, tops, name) for name in choice.ious)
     disease = choice.disease.replace("_", " ")
     caption = f"{disease} on {choice.image_id}. {results}"
-    heat_text = f" Beside it the heat map of {' and of '.join(heats)}." if heats else ""
+    heat_text = f" Next to it the heat map of {' and of '.join(heats)}." if heats else ""
     blank = f" The frame is blank: {missing}." if missing else ""
     boxes = [("ground truth", choice.box_xyxy)] + [(n, b.box_xyxy) for n, b in tops.items()]
     places = "; ".join(f"{n} {', '.join(f'{v:.0f}' for v in box)}" for n, box in boxes)

@@ -1,8 +1,8 @@
-"""Honest tuning of boxes from heat maps: for each test fold on the boxes of other patients alone.
+"""Tune boxes from heat maps honestly: for each test fold, only on the boxes of other patients.
 
-For the images of fold k and each disease, the rule of a grid (threshold, size rule, smoothing) is
-chosen that has the best mean IoU on the boxes of the OTHER folds. The mean box size that the rule
-`closest` compares with comes from these boxes too, so no box of fold k has a part in its rules.
+For the images of fold k and each disease, the rule with the best mean IoU on the boxes of the OTHER
+folds is chosen from a grid (threshold, size rule, smoothing). The mean box size for the rule
+`closest` comes from these boxes too, so no box of fold k influences its rules.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ OWN_FOLDS = 5
 IndexArray = npt.NDArray[np.intp]
 MeanSize = tuple[float, float] | None
 _CHOICES = tuple(CamBoxRule(size_rule=rule) for rule in SIZE_RULES)
-_UNTUNED = (0, 0, THRESHOLDS.index(180.0))  # Deep MedIA's rule, where there is nothing to tune on
+_UNTUNED = (0, 0, THRESHOLDS.index(180.0))  # Deep MedIA's rule, if there is nothing to tune on
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class TuningFolds:
     Attributes:
         numbers: the folds, sorted.
         of_box: (N,) index into `numbers` of each box.
-        source: where they come from.
+        source: origin of the folds.
     """
 
     numbers: tuple[int, ...]
@@ -57,7 +57,7 @@ class TuningFolds:
 
 
 def tuning_folds(truth: GroundTruth, seed: int) -> TuningFolds:
-    """The folds of the ground truth, or where it has fewer than two: folds drawn with `seed`.
+    """The folds of the ground truth or, if it has fewer than two, folds drawn with `seed`.
 
     Raises:
         ValueError: for a patient with images in two folds.
@@ -91,18 +91,18 @@ def _check_patients(patients: Sequence[str], folds: Sequence[int]) -> None:
 class Tuning:
     """Every rule of the grid on every box, and the rule chosen for each fold and disease.
 
-    The variants are the test folds, in order, and last all boxes together (for new images).
+    The variants are the test folds, in order, and finally all boxes together (for new images).
 
     Attributes:
         folds: patient folds of the boxes.
         diseases: D names.
-        mapped: (N,) boxes whose image and disease have a map.
+        mapped: (N,) boxes with a map for their image and disease.
         mean_sizes: [variant][disease], see `SizedRule`.
-        boxes: (V, D) number of boxes tuned on.
-        iou: (N, V, S, R, T) of each box under smoothing, size rule and threshold; 0 without a map.
+        boxes: (V, D) number of boxes used for tuning.
+        iou: (N, V, S, R, T) of each box for smoothing, size rule and threshold; 0 without a map.
         best: (N, S) best IoU of any region at any threshold.
         chosen: (V, D, 3) indices of the chosen smoothing, size rule and threshold.
-        disease_of: (N,) of each box.
+        disease_of: (N,) disease of each box.
     """
 
     folds: TuningFolds
@@ -117,23 +117,23 @@ class Tuning:
 
     @property
     def tuned_iou(self) -> FloatArray:
-        """(N,) IoU of each box under the rule that was tuned on the other folds' boxes."""
+        """(N,) IoU of each box under the rule tuned on the other folds' boxes."""
         threshold = self._own[2]
         return np.asarray(self._by_threshold[np.arange(len(threshold)), threshold])
 
     @property
     def oracle_threshold_iou(self) -> FloatArray:
-        """(N,) as `tuned_iou` with the best threshold for each box: an oracle."""
+        """(N,) like `tuned_iou`, but with the best threshold for each box: an oracle."""
         return np.asarray(self._by_threshold.max(axis=1))
 
     @property
     def oracle_region_iou(self) -> FloatArray:
-        """(N,) of the best region at the best threshold, smoothed as tuned: an oracle."""
+        """(N,) IoU of the best region at the best threshold, smoothed as tuned: an oracle."""
         return np.asarray(self.best[np.arange(len(self.best)), self._own[0]])
 
     @property
     def _own(self) -> IndexArray:
-        """(3, N) the choice that applies to each box."""
+        """(3, N) the choice for each box."""
         return np.asarray(self.chosen[self.folds.of_box, self.disease_of].T, dtype=np.intp)
 
     @property
@@ -150,7 +150,7 @@ class Tuning:
 
     @property
     def rules_for_new_images(self) -> Rules:
-        """Disease -> rule tuned on all boxes; not to be scored on them."""
+        """Disease -> rule tuned on all boxes; must not be scored on them."""
         return self._rules(len(self.folds.numbers))
 
     def _rules(self, variant: int) -> Rules:
@@ -167,9 +167,9 @@ class Tuning:
 def tune(truth: GroundTruth, maps: HeatMaps, *, seed: int = 0) -> Tuning:
     """Score every rule on every box with a map and choose one for each fold and disease.
 
-    A fold and disease without a box in the other folds, or whose maps meet none of them, keeps
-    Deep MedIA's rule. Of equally good rules the first counts: less smoothing, then the order of
-    `SIZE_RULES`, then the lower threshold.
+    A fold and disease keeps Deep MedIA's rule if the other folds have no box, or none that its maps
+    meet. Among equally good rules the first wins: less smoothing, then the order of `SIZE_RULES`,
+    then the lower threshold.
 
     Raises:
         ValueError: for a patient with images in two folds.
@@ -246,7 +246,7 @@ def _level_scores(
     boxes_xyxy: FloatArray,
     mean_sizes_wh: Sequence[MeanSize],
 ) -> tuple[FloatArray, FloatArray]:
-    """IoU of G boxes with each rule's choice (G, V, R, T), and with the best region (G,)."""
+    """IoU of G boxes with each rule's choice (G, V, R, T) and with the best region (G,)."""
     shape = (len(boxes_xyxy), len(mean_sizes_wh), len(SIZE_RULES), len(THRESHOLDS))
     iou, best = np.zeros(shape), np.zeros(len(boxes_xyxy))
     scaled = normalise_map(heat)
@@ -265,7 +265,7 @@ def _choices(
     boxes: Sequence[Corners],
     mean_sizes_wh: Sequence[MeanSize],
 ) -> IndexArray:
-    """(V, R) index of the region that each size rule chooses with each mean size."""
+    """(V, R) index of the region chosen by each size rule with each mean size."""
     if len(boxes) == 1:
         return np.zeros((len(mean_sizes_wh), len(_CHOICES)), dtype=np.intp)
     corners, heats = np.array(boxes), np.array([mean_heat(scaled, box) for box in boxes])
@@ -274,7 +274,7 @@ def _choices(
 
 
 def _best_rule(iou: FloatArray) -> tuple[int, ...]:
-    """Indices of the rule with the best mean of (M, S, R, T)."""
+    """Indices of the rule with the best mean over (M, S, R, T)."""
     if not iou.any():
         return _UNTUNED
     means = iou.mean(axis=0)

@@ -1,4 +1,4 @@
-"""What a heat map's grid allows: the best box whose sides lie between cells."""
+"""Compute the limit set by a heat map's grid: the best box with sides between cells."""
 
 from __future__ import annotations
 
@@ -15,29 +15,29 @@ def best_cell_iou(
 ) -> float:
     """Best IoU of a box (4,) with any box whose sides lie on the map's grid in the frame.
 
-    Sixteen boxes hold the best one. Fix three sides of a box P that meets G and move the fourth,
-    say its left. Left of G's, moving it outward adds to the union alone: the nearest line outside
-    G is best. Within G, let the overlap I be w wide and a high and P be b >= a high. A move of d
-    inward leaves IoU = (I - a d) / (U - (b - a) d), which falls with d if I (b - a) < a U, that is
-    if w (b - a) < U. And U = |P| + |G| - I >= w b + |G| - w a, so it falls: the nearest line within
-    G is best. So each side of the best box is one of two lines.
+    Sixteen candidates contain the best box. Fix three sides of a box P that meets G and move the
+    fourth, say its left side. Left of G's, moving it outward only adds to the union, so the nearest
+    line outside G is best. Within G, let the overlap I be w wide and a high and P be b >= a high.
+    Moving it inward by d gives IoU = (I - a d) / (U - (b - a) d), which falls with d if
+    I (b - a) < a U, that is w (b - a) < U. Since U = |P| + |G| - I >= w b + |G| - w a, it falls:
+    the nearest line within G is best. So each side of the best box is one of two lines.
     """
     side = max(size_hw)
     ys = cell_lines(grid_hw[0], side, size_hw[0], aligned=aligned)
     xs = cell_lines(grid_hw[1], side, size_hw[1], aligned=aligned)
     lines = [_around(grid, at) for grid, at in zip((xs, ys, xs, ys), box_xyxy, strict=True)]
-    candidates = np.array(list(product(*lines)))  # those turned inside out have IoU 0
+    candidates = np.array(list(product(*lines)))  # inverted ones have IoU 0
     return float(iou(candidates, np.tile(box_xyxy, (len(candidates), 1))).max())
 
 
 def cell_lines(cells: int, side: int, extent: int, *, aligned: bool) -> FloatArray:
-    """Borders of a row of cells in pixels of the frame, placed as `map_to_frame` places them.
+    """Borders of a row of cells in pixels of the frame, placed as in `map_to_frame`.
 
     Args:
-        cells: how many there are over `side`.
-        side: the longer side of the frame, which the map covers.
-        extent: the frame's size in this direction; lines beyond are cut off at it.
-        aligned: cells are moved, and the last one goes on to the border.
+        cells: number of cells over `side`.
+        side: longer side of the frame, covered by the map.
+        extent: size of the frame in this direction; lines beyond are clipped to it.
+        aligned: shift the cells; the last one extends to the border.
     """
     lines = np.arange(cells + 1) * (side / cells)
     if aligned:

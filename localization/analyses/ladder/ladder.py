@@ -1,7 +1,7 @@
-"""The oracle ladder of a localizer with heat maps: where its IoU is lost.
+"""Build the oracle ladder of a localizer with heat maps: where its IoU is lost.
 
-Each rung may see more than the one below: a fixed threshold, one tuned on other patients, then the
-best threshold, the best region and the best box of the grid for each box, which are oracles.
+Each rung may see more than the one below: a fixed threshold, one tuned on other patients, and then,
+for each box, the best threshold, the best region and the best box on the grid, which are oracles.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from cxrloc.localization.report.glossary import MISS_RULE
 from cxrloc.localization.report.sections import NamedFigure, Section
 
 RUNGS = {
-    "fixed threshold": "nothing but the mean size of training boxes (as its predictions file)",
+    "fixed threshold": "only the mean size of training boxes (as in its predictions file)",
     "tuned threshold": "boxes of other patients; no box of the scored patient",
     "oracle threshold": "the scored box, to choose the threshold (oracle)",
     "oracle region": "the scored box, to choose the region and threshold (oracle)",
@@ -44,10 +44,10 @@ class Ladder:
     """One localizer's ladder.
 
     Attributes:
-        name: of the localizer.
+        name: name of the localizer.
         rungs: (N, 5) IoU of each ground-truth box on each of `RUNGS`.
-        without_map: number of boxes whose image and disease have no map.
-        folds_from: where the folds of the tuning come from.
+        without_map: number of boxes without a map for their image and disease.
+        folds_from: origin of the tuning folds.
     """
 
     name: str
@@ -56,7 +56,7 @@ class Ladder:
     folds_from: str
 
     def __post_init__(self) -> None:
-        # the tuned rule is one that the oracles choose from
+        # the tuned rule is among those that the oracles choose from
         assert (np.diff(self.rungs[:, 1:4], axis=1) >= 0).all(), "an oracle is below its rung"
 
     @property
@@ -67,15 +67,15 @@ class Ladder:
 
 
 def climb(truth: GroundTruth, maps: HeatMaps, fixed_iou: FloatArray, *, seed: int) -> Ladder:
-    """The rungs of every ground-truth box; one without a map has IoU 0 on all but the last.
+    """Compute the rungs of every ground-truth box; without a map, IoU is 0 on all but the last.
 
     Args:
-        maps: the localizer's.
-        fixed_iou: (N,) top-1 IoU of its file of predictions.
-        seed: of the folds, where the ground truth has none.
+        maps: the localizer's maps.
+        fixed_iou: (N,) top-1 IoU from its predictions file.
+        seed: seed of the folds, if the ground truth has none.
 
     Raises:
-        ValueError: for another number of figures than of boxes.
+        ValueError: if the numbers of figures and boxes differ.
     """
     if fixed_iou.shape != (len(truth),):
         raise ValueError(
@@ -100,7 +100,7 @@ def climb(truth: GroundTruth, maps: HeatMaps, fixed_iou: FloatArray, *, seed: in
 
 
 def ladder(evaluated: Evaluated) -> Section | None:
-    """The ladder of every localizer that has maps; None if none has any."""
+    """The ladder of every localizer with maps; None if none has any."""
     truth, maps, bootstrap = evaluated.truth, evaluated.inputs.maps, evaluated.bootstrap
     resamples, seed = evaluated.inputs.resamples, evaluated.inputs.seed
     if not maps:
@@ -138,19 +138,19 @@ def ladder(evaluated: Evaluated) -> Section | None:
 
 
 _METHOD = (
-    "How much of what a heat map loses is the fault of the threshold, of the choice of region, of "
-    "the map, of its resolution? Each rung of the ladder may see more than the one below. 'Fixed "
-    "threshold' is the localizer as its file of predictions stands. 'Tuned threshold' has its "
-    "threshold, size rule and smoothing chosen for each disease on the boxes of the other folds' "
-    "patients. The three rungs above are oracles: they look at the box that they are scored on. "
-    "They are limits, not results.",
-    "Maps of the other folds' images, on which the rules are tuned, come from models that had the "
-    "images of the scored fold in training. So these models saw the labels of the scored images; "
-    "the rules, and the mean box size that they compare with, saw no box of them.",
+    "How much of a heat map's loss is due to the threshold, the choice of region, the map, or its "
+    "resolution? Each rung of the ladder may see more than the one below. 'Fixed threshold' is the "
+    "localizer as in its predictions file. For 'tuned threshold', threshold, size rule and "
+    "smoothing are chosen for each disease on the boxes of the other folds' patients. The three "
+    "rungs above are oracles: they look at the box that they are scored on. They are limits, not "
+    "results.",
+    "Rules are tuned on maps of the other folds' images, made by models that trained on the images "
+    "of the scored fold. So these models saw the labels of the scored images, but the rules and "
+    "their mean box size saw no box of them.",
 )
 _LOSS_NOTE = (
-    "The losses and the rung 'tuned threshold' sum to 1. A loss to the map below 0 means that "
-    "regions, whose borders run between cells, beat the best box of whole cells"
+    "The losses and the rung 'tuned threshold' sum to 1. A map loss below 0 means that regions, "
+    "with borders between cells, beat the best box of whole cells"
 )
 
 
@@ -162,11 +162,11 @@ def _notes(
     missing = ", ".join(f"{climbed.name} {climbed.without_map}" for climbed in ladders)
     return (
         f"Scored: {len(truth)} ground-truth boxes of {len(set(truth.patient_ids))} patients; top-1",
-        f"Boxes without a heat map: {missing}. They have IoU 0 on every rung but the last; "
+        f"Boxes without a heat map: {missing}. They have IoU 0 on every rung except the last; "
         f"otherwise {MISS_RULE}",
-        f"Rules tuned over folds of: {source}{remark}",
+        f"Rules tuned over folds from: {source}{remark}",
         f"[low, high]: 95 % interval, {resamples} resamples of patients (seed {seed})",
-        "oracle: chosen with the box that is scored; an upper bound, never a result",
+        "oracle: chosen with the scored box; an upper bound, never a result",
     )
 
 
@@ -219,7 +219,7 @@ def _findings(
         ]
         sentences.append(
             f"{climbed.name}: macro mean IoU {fixed:.3f} with its fixed threshold, {tuned:.3f} "
-            f"tuned on other patients. What is missing to 1 is lost: {', '.join(parts)}."
+            f"tuned on other patients. The rest up to 1 is lost: {', '.join(parts)}."
         )
     return sentences
 
@@ -230,6 +230,6 @@ def _alt(ladders: Sequence[Ladder], figures: Sequence[Sequence[DiseaseEstimates]
         for climbed, estimates in zip(ladders, figures, strict=True)
     ]
     return (
-        f"Mean IoU on the rungs {', '.join(RUNGS)}, one panel for each disease and one for the "
-        f"macro mean, whose figures are: {'; '.join(lines)}."
+        f"Mean IoU on the rungs {', '.join(RUNGS)}, one panel per disease and one for the macro "
+        f"mean, whose figures are: {'; '.join(lines)}."
     )

@@ -1,4 +1,4 @@
-"""The figure of the oracle ladder: mean IoU on each rung, one panel for each disease."""
+"""Plot the oracle ladder: mean IoU on each rung, one panel per disease."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from cxrloc.classification.metrics.bootstrap import MACRO_MEAN, DiseaseEstimates
 from cxrloc.classification.report.plots import COLOURS, MARKERS, legend_below, light_grid, panels
 
 _LINES = ("-", "--", ":", "-.")
-_ORACLES_FROM = 1.5  # between the rungs that are results and those that are oracles
+_ORACLES_FROM = 1.5  # between the rungs of results and those of oracles
 
 
 def ladder_figure(
@@ -22,7 +22,7 @@ def ladder_figure(
     diseases: Sequence[str],
     figures: Sequence[Sequence[DiseaseEstimates]],
 ) -> Figure:
-    """Lines of mean IoU over the rungs with intervals; oracle rungs stand on grey.
+    """Lines of mean IoU over the rungs with intervals; oracle rungs have a grey background.
 
     Args:
         localizers: L names.
@@ -74,6 +74,6 @@ def _line(axis: Axes, found: Sequence[Estimate], i: int, count: int, name: str) 
         "marker": MARKERS[i % len(MARKERS)],
         "linestyle": _LINES[i % len(_LINES)],
     }
-    # an interval of one patient is undefined: the bar is left out, the mean is not
+    # an interval of one patient is undefined: omit the bar but keep the mean
     bars = np.nan_to_num(np.maximum(np.stack([values - lows, highs - values]), 0))
     axis.errorbar(at, values, bars, label=name, markersize=5, linewidth=1.4, capsize=2, **style)

@@ -22,13 +22,13 @@ Corners = tuple[float, float, float, float]
 
 @dataclass(frozen=True)
 class RuntimePrediction:
-    """The prediction of a gate and its maps for one image.
+    """A gate's predictions and boxes for one image.
 
     Attributes:
         probabilities: (D,) in the gate's order of diseases.
-        present: diseases that pass their threshold, and `No Finding` where the gate knows it.
-        boxes: disease that passes -> its strongest Grad-CAM box, (x1, y1, x2, y2) in pixels of the
-            image; a map that shows nothing has none.
+        present: diseases above their threshold, including `No Finding` if the gate predicts it.
+        boxes: present disease -> its strongest Grad-CAM box, (x1, y1, x2, y2) in pixels of the
+            image; none for a map that shows nothing.
     """
 
     probabilities: npt.NDArray[np.float64]
@@ -48,9 +48,9 @@ def predict(gate: Gate, image: LoadedImage) -> RuntimePrediction:
 
 
 def overlaps(first: RuntimePrediction, second: RuntimePrediction) -> list[float]:
-    """IoU of the two boxes of each disease that is present for both.
+    """IoU of the two boxes of each disease present for both.
 
-    Where one alone has a box (the other's map shows nothing) it is 0; where neither has, none.
+    It is 0 if only one has a box (the other's map shows nothing); if neither has, it is left out.
     """
     ious = []
     for disease in sorted(first.present & second.present):
@@ -67,11 +67,11 @@ class RuntimeAgreement:
     """Agreement of two gates on the same images.
 
     Attributes:
-        images: their number.
+        images: number of images.
         mean_difference, largest_difference: of probabilities, over images and diseases.
-        decisions, turned: images times diseases, and how many are present for one gate alone.
-        boxes: pairs of boxes of diseases present for both (see `overlaps`).
-        same_box: the part of them with an IoU over .8; None without boxes.
+        decisions, turned: images times diseases, and how many are present for only one gate.
+        boxes: pairs of boxes for diseases present for both (see `overlaps`).
+        same_box: share of them with an IoU over .8; None without boxes.
         median_iou: None without boxes.
     """
 
@@ -109,13 +109,13 @@ class RuntimeAgreement:
     def __str__(self) -> str:
         part = self.turned / self.decisions
         lines = [
-            f"probabilities: {self.mean_difference:.4f} apart in the mean, "
+            f"probabilities differ by {self.mean_difference:.4f} on average, "
             f"{self.largest_difference:.3f} at most",
             f"decisions: {self.turned} of {self.decisions} turned ({part:.2%})",
             "boxes: none to compare"
             if self.same_box is None
             else f"boxes: {self.same_box:.1%} of {self.boxes} overlap by more than {SAME_BOX} "
-            f"(IoU), {self.median_iou:.3f} in the median",
+            f"(IoU), median {self.median_iou:.3f}",
         ]
         return "\n".join(lines)
 
@@ -123,12 +123,12 @@ class RuntimeAgreement:
 def agreement(
     exact: Gate, other: Gate, images: Iterable[LoadedImage], total: int | None = None
 ) -> RuntimeAgreement:
-    """Predict images with both gates, which are of one classifier; shows a progress bar.
+    """Predict images with two gates of the same classifier; shows a progress bar.
 
     Args:
         exact, other: the gate in two runtimes.
         images: read one by one.
-        total: their number, for the progress bar.
+        total: number of images, for the progress bar.
 
     Raises:
         ValueError: without images.

@@ -1,9 +1,9 @@
-"""Images predicted in several runtimes: kept in Parquet, and compared in a table.
+"""Store images predicted in several runtimes as Parquet, and compare them in a table.
 
-The Parquet has one row for each image, runtime and disease: image_id, patient_id, fold (`OUTSIDE`
-of a model without folds), runtime, disease, label (null unknown), probability, present, and the
-strongest Grad-CAM box x1, y1, x2, y2 in pixels of the image, null where the disease is not present
-or its map shows nothing.
+The Parquet has one row per image, runtime and disease: image_id, patient_id, fold (`OUTSIDE` for a
+model without folds), runtime, disease, label (null if unknown), probability, present, and the
+strongest Grad-CAM box x1, y1, x2, y2 in pixels of the image, null if the disease is not present or
+its map shows nothing.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def write_images(
     diseases: Sequence[str],
     settings: Mapping[str, Any],
 ) -> None:
-    """Write the Parquet whole or not at all; `settings` are the inputs it was made from."""
+    """Write the Parquet atomically; `settings` are the inputs it was made from."""
     rows = [
         (
             image.image_id,
@@ -88,7 +88,7 @@ def write_images(
 
 
 def settings_of(path: Path) -> dict[str, Any]:
-    """Read the `settings` of a file of `write_images`; empty if there is no such file."""
+    """Read the `settings` from a file of `write_images`; empty if there is no such file."""
     try:
         metadata = pq.read_schema(path).metadata or {}
     except (OSError, pa.ArrowInvalid):
@@ -98,7 +98,7 @@ def settings_of(path: Path) -> dict[str, Any]:
 
 
 def read_images(path: Path) -> list[ImageInRuntimes]:
-    """The images of a file that `write_images` wrote, in their order."""
+    """Read the images of a file written by `write_images`, in order."""
     images = []
     frame = pq.read_table(path).to_pandas()
     for image_id, of_image in frame.groupby("image_id", sort=False):
@@ -126,8 +126,8 @@ def runtime_table(
 
     Args:
         images: with the same diseases and runtimes, all folds together.
-        diseases: of the labels and probabilities, in their order.
-        notes: further lines to stand above the table, without a full stop.
+        diseases: diseases of the labels and probabilities, in order.
+        notes: additional notes above the table, without a full stop.
     """
     first, *others = images[0].answers
     patients = [image.patient_id for image in images]
@@ -147,32 +147,32 @@ def runtime_table(
     count = f"{len(images):,} images of {len(set(patients)):,} patients, {len(diseases)} diseases"
     undefined = [d for d, auc in zip(diseases, reference.points, strict=True) if np.isnan(auc)]
     explained = (
-        f"{count}. In brackets 95 % intervals, patients resampled {RESAMPLES:,} times "
+        f"{count}. Brackets: 95 % intervals, patients resampled {RESAMPLES:,} times "
         f"({_AUC_REPLICATES:,} times for AUC)",
-        "Probabilities: how far apart, over images and diseases; the mean in thousandths. Turned: "
-        "decisions (an image and a disease) that one of the two runtimes alone calls present; a "
-        "disease without a threshold never is",
-        f"Same box: of diseases present in both, the part whose strongest Grad-CAM boxes overlap "
-        f"with an IoU over {SAME_BOX}; other region: with an IoU of 0",
-        "This tells what rounding changes, not who is right: that is in the AUC, of all folds "
+        "Probabilities: absolute difference over images and diseases; the mean in thousandths. "
+        "Turned: decisions (an image and a disease) that only one of the two runtimes calls "
+        "present; a disease without a threshold never is",
+        f"Same box: share of diseases present in both whose strongest Grad-CAM boxes overlap with "
+        f"an IoU over {SAME_BOX}; other region: with an IoU of 0",
+        "This shows what rounding changes, not which is right: for that see the AUC over all folds "
         f"together, macro over {len(diseases) - len(undefined)} of {len(diseases)} diseases"
         + (f"; undefined: {', '.join(undefined)}" if undefined else ""),
     )
     return ResultTable(
-        "runtimes", "What runtimes of the gate change", tuple(rows), (*explained, *notes)
+        "runtimes", "Effect of the gate's runtime", tuple(rows), (*explained, *notes)
     )
 
 
 def _changes(
     pairs: Sequence[tuple[RuntimePrediction, RuntimePrediction]], patients: Sequence[str]
 ) -> dict[str, Any]:
-    """The cells of a runtime but AUC."""
+    """The cells of a runtime except AUC."""
     apart = np.abs([first.probabilities - second.probabilities for first, second in pairs])
     turned = np.array([len(first.present ^ second.present) for first, second in pairs])
     ious = [np.array(overlaps(*pair)) for pair in pairs]
     boxes = np.array([values.size for values in ious])
     decisions = np.full(len(pairs), apart.shape[1])
-    # each image's part of what is above and below a ratio's line
+    # each image's contribution to numerator and denominator of a ratio
     above = [
         1000 * apart.sum(axis=1),
         1000 * turned,

@@ -1,4 +1,4 @@
-"""How far the marker finder can be trusted: its score on drawn images, and sheets to look at."""
+"""Check the marker finder: score it on drawn images, and draw sheets to inspect."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from cxrloc.datasets.radiograph import LoadedImage
 from cxrloc.localization.boxes import box_iou_matrix
 from cxrloc.localization.diagnosis.canvas import Canvas, grey_picture, rgb, shortened
 
-SAME = 0.3  # a found box and a drawn one are the same marker from this IoU on
+SAME = 0.3  # least IoU of a found and a drawn box of the same marker
 IMAGES_PER_SHEET = 8
 _IMAGE_PX, _ACROSS, _GAP, _TITLE_PX, _TEXT_PX = 384, 2, 8, 22, 13
 _BOX = rgb("#E69F00")
@@ -27,10 +27,10 @@ class MarkerScore:
     """Counts over images.
 
     Attributes:
-        drawn: markers that there are.
-        drawn_and_found: of them, those that a found box agrees with.
-        found: boxes that `find_markers` gave.
-        found_and_drawn: of them, those that agree with a marker.
+        drawn: markers on the images.
+        drawn_and_found: those that agree with a found box.
+        found: boxes returned by `find_markers`.
+        found_and_drawn: those that agree with a marker.
     """
 
     drawn: int
@@ -40,17 +40,17 @@ class MarkerScore:
 
     @property
     def precision(self) -> float:
-        """Share of the found boxes that are markers; NaN where nothing is found."""
+        """Share of the found boxes that are markers; NaN if nothing was found."""
         return self.found_and_drawn / self.found if self.found else float("nan")
 
     @property
     def recall(self) -> float:
-        """Share of the markers that are found; NaN where there are none."""
+        """Share of the markers that are found; NaN if there are none."""
         return self.drawn_and_found / self.drawn if self.drawn else float("nan")
 
 
 def score_markers(images: Iterable[Drawn]) -> MarkerScore:
-    """Find the markers of images on which they are known (see `marker_phantoms.marked_images`)."""
+    """Find the markers of images with known markers (see `marked_images`)."""
     counts = np.zeros(4, np.int64)
     for pixels, drawn in images:
         boxes = find_markers(pixels).boxes_xyxy
@@ -60,10 +60,10 @@ def score_markers(images: Iterable[Drawn]) -> MarkerScore:
 
 
 def marker_sheet(images: Sequence[tuple[LoadedImage, FoundMarkers]], how: str) -> Canvas:
-    """Each image with the boxes of its markers and, to the right of it, without them.
+    """Each image with the boxes of its markers and, to its right, without the markers.
 
     Args:
-        images: `IMAGES_PER_SHEET` or fewer, at least one, with what was found on them.
+        images: at least one and at most `IMAGES_PER_SHEET`, each with the markers found on it.
         how: see `remove_markers`.
     """
     rows = -(-len(images) // _ACROSS)
@@ -86,7 +86,7 @@ def _draw_pair(
     scale, top = size_wh[0] / image.size_hw[1], top + _TITLE_PX
     canvas.paste(grey_picture(image.pixels, size_wh), left, top)
     for x1, y1, x2, y2 in np.rint(found.boxes_xyxy * scale).astype(int).tolist():
-        # thinner than Canvas.box draws it, which would hide a letter at this size
+        # thinner than in Canvas.box, which would hide a letter at this size
         cv2.rectangle(canvas.pixels, (left + x1, top + y1), (left + x2, top + y2), _BOX)
     clean = remove_markers(image.pixels, how, found)
     canvas.paste(grey_picture(clean, size_wh), left + _IMAGE_PX + _GAP, top)

@@ -1,4 +1,4 @@
-"""The shortcut check as a section: shares of CAM mass and of area, per disease."""
+"""Report the shortcut check: shares of CAM mass and of area, per disease."""
 
 from __future__ import annotations
 
@@ -28,25 +28,25 @@ from cxrloc.localization.evaluation.evaluated import Evaluated
 from cxrloc.localization.report.comparison_tables import disease_cells
 from cxrloc.localization.report.sections import NamedFigure, Section
 
-_TITLE = "Shortcut check: does the network look at markers, or beside the body?"
+_TITLE = "Shortcut check: does the network look at markers, or outside the body?"
 _QUESTION = (
-    "Burnt-in letters and the air beside the patient hold no disease, but they can give away where "
-    "and how an image was taken. For each heat map: which share of its mass lies there? The "
-    "control is the share of the image's area that lies there: a map that is the same everywhere "
-    "has that much. A share well over the control says that the network looks there; one under it "
-    "does not prove that it makes no use of it."
+    "Burned-in letters and the air around the patient show no disease, but they can reveal where "
+    "and how an image was taken. How much of each heat map's mass lies there? The control is the "
+    "share of the image's area there, which is the share of a uniform map. A share well above the "
+    "control means that the network looks there; one below does not prove that it ignores the "
+    "place."
 )
 _WITHOUT = (
-    "The second maps are of the same images after their letters were removed, measured in the same "
-    "regions. If a letter itself drew the heat, the share on markers falls; if it stays, the heat "
-    "was not of the letter: the network looks at that place whatever is there, or its map is "
-    "coarse. A map that shows nothing any more has no share; such maps are counted."
+    "The second maps show the same images after removing their letters, measured in the same "
+    "regions. If a letter itself drew the heat, the share on markers falls. If it stays, the heat "
+    "did not come from the letter: the network looks at that place anyway, or its map is coarse. A "
+    "map that no longer shows anything has no share; such maps are counted."
 )
 Draws = dict[str, int]
 
 
 def shortcut(evaluated: Evaluated) -> Section | None:
-    """Where the heat maps look; None without maps of images that can be read."""
+    """Where the heat maps look; None without maps of readable images."""
     maps = evaluated.inputs.maps
     mapped = [image for heat_maps in maps.values() for image, _ in heat_maps.pairs]
     regions = read_regions(evaluated.inputs.image_paths, mapped)
@@ -63,17 +63,17 @@ def shortcut_check(
     resamples: int,
     seed: int,
 ) -> Section:
-    """Measure every localizer's maps, and with them those of images without markers if there are.
+    """Measure every localizer's maps, and its maps of images without markers if there are any.
 
     Args:
         maps: localizer -> its maps.
-        regions: of `read_regions`.
+        regions: result of `read_regions`.
         patient_of: image_id -> patient.
-        resamples: of patients, for the intervals.
-        seed: of these.
+        resamples: resamples of patients for the intervals.
+        seed: seed of the resamples.
 
     Returns:
-        The section; without a table if no map can be measured. It says why one cannot.
+        The section, without a table if no map can be measured; it states the reasons.
     """
     measured = {
         name: _measured(name, heat_maps, regions, patient_of) for name, heat_maps in maps.items()
@@ -94,7 +94,7 @@ def _measured(
     regions: Mapping[str, ImageRegions],
     patient_of: Mapping[str, str],
 ) -> dict[str, ShortcutShares]:
-    """The shares of a localizer and, second, of its maps of images without markers."""
+    """The shares of a localizer and of its maps of images without markers."""
     heat_maps = replace(maps, name=name)
     both = [heat_maps, *([heat_maps.without_markers] if heat_maps.without_markers else [])]
     return {each.name: shortcut_shares(each, regions, patient_of) for each in both}
@@ -103,7 +103,7 @@ def _measured(
 def _minus(
     measured: Mapping[str, Mapping[str, ShortcutShares]], shares: Collection[str]
 ) -> dict[str, str]:
-    """Name -> the name it is compared with: the first localizer, or the image as it is."""
+    """Name -> its partner in the comparison: the first localizer, or the unchanged image."""
     first = next((name for name in measured if name in shares), "")
     pairs = [(name, first) for name in measured if name != first]
     pairs += [(without, name) for name, both in measured.items() for without in list(both)[1:]]
@@ -111,18 +111,18 @@ def _minus(
 
 
 def _remarks(name: str, both: Mapping[str, ShortcutShares]) -> Iterator[str]:
-    """What the shares do not show: maps left out, and maps of which nothing is left."""
+    """Gaps in the shares: maps left out, and maps that no longer show anything."""
     plain, *others = both.values()
     if plain.unread:
         whole = len(plain.pairs) + plain.empty + plain.unread
         yield (
-            f"{plain.unread} of the {whole} maps of {name} are left out: their images are not "
-            "there or cannot be read."
+            f"{plain.unread} of the {whole} maps of {name} are left out: their images are missing "
+            "or unreadable."
         )
     for without in others if plain.pairs else ():
         yield (
             f"{len(set(plain.pairs) - set(without.pairs))} of the {len(plain.pairs)} maps of "
-            f"{name} that show something show nothing once the letters are removed."
+            f"{name} that show something show nothing without the letters."
         )
     for measured, shares in both.items():
         if not shares.pairs:
@@ -132,13 +132,13 @@ def _remarks(name: str, both: Mapping[str, ShortcutShares]) -> Iterator[str]:
 def shortcut_section(
     shares: Mapping[str, ShortcutShares], minus: Mapping[str, str], *, resamples: int, seed: int
 ) -> Section:
-    """Table, figure and a sentence for each localizer and each difference.
+    """Table, figure and sentences for each localizer and each difference.
 
     Args:
-        shares: name -> what `shortcut_shares` measured; not empty.
-        minus: name -> the name whose share is taken from its own, on the maps that both have.
-        resamples: of patients, for the intervals.
-        seed: of these.
+        shares: name -> result of `shortcut_shares`; not empty.
+        minus: name -> name to subtract, on the maps that both have.
+        resamples: resamples of patients for the intervals.
+        seed: seed of the resamples.
     """
     draws = {"resamples": resamples, "seed": seed}
     figures = {name: _figures(measured, **draws) for name, measured in shares.items()}
@@ -156,8 +156,8 @@ def shortcut_section(
     rows.sort(key=lambda row: REGIONS.index(row.block))  # stable: the order within stays
     table = ResultTable("shortcut", _TITLE, tuple(rows), _notes(shares, resamples, seed))
     alt = (
-        "Dots with intervals, one line for each disease, one colour and marker for each localizer; "
-        f"grey bars: share of the area. {' '.join(sentences)} "
+        "Dots with intervals, one line per disease, one colour and marker per localizer; grey "
+        f"bars: share of the area. {' '.join(sentences)} "
         "All figures are in the table shortcut."
     )
     chart = NamedFigure("shortcut", _TITLE, alt, shortcut_chart(shares, figures))
@@ -191,7 +191,7 @@ def _row(
 
 
 def _paired(first: ShortcutShares, second: ShortcutShares) -> tuple[ShortcutShares, ShortcutShares]:
-    """Both on the maps that both have, in one order."""
+    """Restrict both to their shared maps, in the same order."""
     pairs = shared_pairs([first, second])
     return first.select(pairs), second.select(pairs)
 
@@ -199,27 +199,26 @@ def _paired(first: ShortcutShares, second: ShortcutShares) -> tuple[ShortcutShar
 def _difference(
     first: ShortcutShares, second: ShortcutShares, draws: Draws
 ) -> dict[str, DiseaseEstimates]:
-    """Region -> mass of the one minus that of the other, percent points, patients resampled."""
+    """Region -> difference of mass in percentage points, patients resampled."""
     estimates = first.bootstrap(**draws).estimates(100 * (first.mass - second.mass))
     return dict(zip(REGIONS, estimates, strict=True))
 
 
 def _notes(shares: Mapping[str, ShortcutShares], resamples: int, seed: int) -> tuple[str, ...]:
     left_out = ", ".join(
-        f"{name} {measured.empty} that show nothing, "
-        f"{measured.unread} of images that could not be read"
+        f"{name} {measured.empty} that show nothing, {measured.unread} of unreadable images"
         for name, measured in shares.items()
     )
     return (
-        "Mass of a map: what is over its least value in the image. Markers are found by classical "
-        "image processing (`cxrloc.datasets.images.markers`): it misses some and takes some wires "
-        "and clips for letters. The body is what is not dark border "
+        "Mass of a map: the part above its minimum in the image. Markers are found by classical "
+        "image processing (`cxrloc.datasets.images.markers`): it misses some and mistakes some "
+        "wires and clips for letters. The body is everything except the dark border "
         "(`cxrloc.datasets.images.body_mask`)",
-        "Regions are those of the image as it is, also where markers were removed before the "
-        "network saw it. A marker beside the body counts as marker alone",
+        "Regions refer to the unchanged image, even if markers were removed before the network saw "
+        "it. A marker outside the body counts only as marker",
         f"Maps left out: {left_out}",
         f"[low, high]: 95 % interval, {resamples} resamples of patients (seed {seed})",
-        "A map of a few cells is coarse: heat of a neighbouring cell spreads over a letter",
+        "A map with few cells is coarse: heat of a neighbouring cell spreads over a letter",
     )
 
 
@@ -239,7 +238,7 @@ def _difference_sentence(
     name: str, other: str, diseases: Sequence[str], difference: Mapping[str, DiseaseEstimates]
 ) -> str:
     parts = [f"{_points(difference[region].macro)} {where(region)}" for region in REGIONS]
-    sentence = f"{name} minus {other}, percent points of the mass: {'; '.join(parts)}."
+    sentence = f"{name} minus {other}, percentage points of the mass: {'; '.join(parts)}."
     apart = [
         f"{disease} {_points(estimate)} {where(region)}"
         for region in REGIONS
@@ -249,8 +248,8 @@ def _difference_sentence(
     if not apart or len(diseases) < 2:
         return sentence
     return (
-        f"{sentence} Diseases whose own interval excludes zero, not corrected for looking at "
-        f"{len(diseases)}: {', '.join(apart)}."
+        f"{sentence} Diseases whose own interval excludes zero, not corrected for "
+        f"{len(diseases)} comparisons: {', '.join(apart)}."
     )
 
 
@@ -265,5 +264,5 @@ def _verdict(excess: Estimate) -> str:
     if math.isnan(excess.low):
         return "too few patients for an interval"
     if not excess.excludes_zero:
-        return "no more and no less than a map that is the same everywhere, as far as can be told"
+        return "not distinguishable from a uniform map"
     return "more than the control" if excess.value > 0 else "less than the control"

@@ -1,9 +1,9 @@
-"""Does a network look at what is not the patient? Share of a heat map's mass on markers and air.
+"""Does a network look outside the patient? Share of a heat map's mass on markers and air.
 
-A side letter or a hospital's label can tell a network which images are ill (Zech et al. 2018). For
-each map this measures the share of its mass that lies on burnt-in markers and outside of the body,
-and as a control the share of the image's area that they take: what a map that is the same
-everywhere has there. The regions come from `cxrloc.datasets.images.markers` and
+A side letter or a hospital's label can reveal to a network which images are positive (Zech et al.
+2018). This measures the share of each map's mass on burned-in markers and outside the body. The
+control is the share of the image's area there, which is what a uniform map would have. The regions
+come from `cxrloc.datasets.images.markers` and
 `cxrloc.datasets.images.body_mask`.
 """
 
@@ -34,17 +34,17 @@ from cxrloc.localization.cam.heat_maps import HeatMaps, Pair
 
 REGIONS = ("markers", "outside the body")
 MASS, AREA, EXCESS = "CAM mass, %", "area (control), %", "CAM mass minus area, % points"
-Figures = dict[tuple[str, str], DiseaseEstimates]  # (region, one of these three) -> its estimates
-_SIDE = 256  # longer side of the frame in which masses are summed: a map has 7 to 32 cells a side
+Figures = dict[tuple[str, str], DiseaseEstimates]  # (region, MASS, AREA or EXCESS) -> its estimates
+_SIDE = 256  # longer side of the frame for summing mass; a map has 7 to 32 cells a side
 
 
 @dataclass(frozen=True)
 class ImageRegions:
-    """Where an image is no patient.
+    """Regions of an image that do not show the patient.
 
     Attributes:
-        shares: (2, h, w) float32, of each pixel of a small frame the share that lies on markers and
-            the share that lies outside of the body, a marker there not counted again.
+        shares: (2, h, w) float32; for each pixel of a small frame, the share covered by markers
+            and the share outside the body, not counting markers again.
         marked: whether the image has a marker.
     """
 
@@ -58,7 +58,7 @@ class ImageRegions:
 
 
 def image_regions(pixels: npt.NDArray[np.uint8]) -> ImageRegions:
-    """Regions of grey uint8 pixels (H, W), bright where dense."""
+    """Find the regions of grey uint8 pixels (H, W), bright where dense."""
     body = body_mask(pixels)
     markers = find_markers(pixels, body).mask
     width, height = fitted((pixels.shape[0], pixels.shape[1]), _SIDE)
@@ -67,22 +67,22 @@ def image_regions(pixels: npt.NDArray[np.uint8]) -> ImageRegions:
 
 
 def read_regions(images: Mapping[str, Path], image_ids: Iterable[str]) -> dict[str, ImageRegions]:
-    """Regions of those images that have a file that can be read, with a progress bar."""
+    """Find the regions of all images with a readable file, with a progress bar."""
     to_read = [image for image in dict.fromkeys(image_ids) if image in images]
     regions = {}
     for image in progress(to_read, "markers and bodies") if to_read else ():
         try:
             regions[image] = image_regions(read_grey(images[image]))
         except UnreadableImageError as error:
-            tqdm.write(f"shortcut check: left out {image}: {error.reason}")
+            tqdm.write(f"shortcut check: skipped {image}: {error.reason}")
     return regions
 
 
 def mass_shares(cells: npt.NDArray[np.float32], regions: ImageRegions, aligned: bool) -> FloatArray:
-    """(2,) share of a map's mass on each region; NaN for a map that shows nothing.
+    """(2,) share of a map's mass on each region; NaN if the map is blank.
 
     Args:
-        cells: the network's (h, w) map; its mass is what is over its least value in the image.
+        cells: (h, w) map from the network; its mass is measured above the image's minimum.
         aligned: see `map_to_frame`.
     """
     size_hw = (regions.shares.shape[1], regions.shares.shape[2])
@@ -95,7 +95,7 @@ def mass_shares(cells: npt.NDArray[np.float32], regions: ImageRegions, aligned: 
 
 @dataclass(frozen=True)
 class ShortcutShares:
-    """The shares of every map of one localizer that shows something, as columns (N).
+    """Shares of all maps of a localizer that are not blank, as columns (N).
 
     Attributes:
         pairs: (image_id, disease).
@@ -103,8 +103,8 @@ class ShortcutShares:
         mass: (N, 2) share of the map's mass in each of `REGIONS`.
         area: (N, 2) share of the image's area there.
         marked: (N,) whether the image has a marker.
-        empty: maps that show nothing.
-        unread: maps whose image was not there or could not be read.
+        empty: blank maps.
+        unread: maps whose image is missing or unreadable.
     """
 
     pairs: tuple[Pair, ...] = field(repr=False)
@@ -117,11 +117,11 @@ class ShortcutShares:
 
     @property
     def diseases(self) -> tuple[str, ...]:
-        """Those of the maps, in alphabetical order."""
+        """Diseases of the maps, in alphabetical order."""
         return tuple(sorted({disease for _, disease in self.pairs}))
 
     def bootstrap(self, *, resamples: int, seed: int) -> ClusterBootstrap:
-        """Resamples of the patients."""
+        """Resample the patients."""
         names = self.diseases
         disease_of: IndexArray = np.array([names.index(d) for _, d in self.pairs], dtype=np.intp)
         return ClusterBootstrap.of(
@@ -129,7 +129,7 @@ class ShortcutShares:
         )
 
     def select(self, pairs: Iterable[Pair]) -> ShortcutShares:
-        """The rows of these pairs, in their order."""
+        """Rows of these pairs, in this order."""
         row_of = {pair: row for row, pair in enumerate(self.pairs)}
         chosen = tuple(pairs)
         rows = [row_of[pair] for pair in chosen]
@@ -140,12 +140,12 @@ class ShortcutShares:
 def shortcut_shares(
     maps: HeatMaps, regions: Mapping[str, ImageRegions], patient_of: Mapping[str, str]
 ) -> ShortcutShares:
-    """Shares of every map of a localizer.
+    """Compute the shares for every map of a localizer.
 
     Args:
-        regions: image_id -> regions of the image as it is, also for maps of images whose markers
-            were removed before the network saw them.
-        patient_of: image_id -> patient; an image that it lacks is a patient of its own.
+        regions: image_id -> regions of the original image, even if its markers were removed before
+            the network saw it.
+        patient_of: image_id -> patient; a missing image counts as a separate patient.
     """
     readable = [pair for pair in maps.pairs if pair[0] in regions]
     mass = [_of_pair(maps, regions, pair) for pair in readable]
@@ -163,13 +163,13 @@ def shortcut_shares(
 
 
 def shared_pairs(some: Sequence[ShortcutShares]) -> tuple[Pair, ...]:
-    """Pairs that all of them have measured, sorted."""
+    """Pairs measured for all of them, sorted."""
     return tuple(sorted(set.intersection(*(set(shares.pairs) for shares in some))))
 
 
 def _of_pair(maps: HeatMaps, regions: Mapping[str, ImageRegions], pair: Pair) -> FloatArray:
     cells = maps.cells(*pair)
-    assert cells is not None  # the pair is the file's own
+    assert cells is not None  # the pair comes from the file
     return mass_shares(cells, regions[pair[0]], maps.aligned)
 
 

@@ -1,4 +1,4 @@
-"""The figure of the shortcut check: shares of CAM mass by region and disease, over the control."""
+"""Draw the shortcut check: shares of CAM mass by region and disease, over the control."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from cxrloc.localization.analyses.shortcut.shortcut import (
 
 
 def shortcut_chart(shares: Mapping[str, ShortcutShares], figures: Mapping[str, Figures]) -> Figure:
-    """A panel for each region, a line for each disease and their mean."""
+    """Draw one panel per region, with a line for each disease and for their mean."""
     names = sorted({disease for measured in shares.values() for disease in measured.diseases})
     lines = [*names, MACRO_MEAN]
     height = (0.16 * len(shares) + 0.2) * len(lines) + 1.8
@@ -51,7 +51,7 @@ def where(region: str) -> str:
 
 
 def _lines_of(one: ShortcutShares, lines: Sequence[str]) -> list[int]:
-    """Line of each of a localizer's diseases, then that of the macro mean."""
+    """Rows of a localizer's diseases, then of the macro mean."""
     return [lines.index(name) for name in (*one.diseases, MACRO_MEAN)]
 
 

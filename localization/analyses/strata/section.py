@@ -1,4 +1,4 @@
-"""Strata as a section: a table with a block per kind of stratum, and dots with intervals."""
+"""Strata as a section: a table with one block per kind of stratum, and dots with intervals."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ _REFERENCE_STYLE = {"color": "#6e6e6e", "marker": "|", "markersize": 9.0}
 def strata(evaluated: Evaluated) -> Section:
     """Macro mean IoU and acc_iou of every localizer in every stratum of the boxed images.
 
-    The comparison's resamples and its seed are used within each stratum.
+    Uses the comparison's resamples and seed within each stratum.
     """
     comparison = evaluated.comparison
     parts = strata_of(comparison.truth)
@@ -59,9 +59,9 @@ def strata(evaluated: Evaluated) -> Section:
 
 
 _QUESTION = (
-    "Does a localizer work as well on all kinds of images and boxes? This describes: no test is "
-    "done, the strata overlap (an image taken in bed is AP, and its patient may be older), and of "
-    "the many intervals printed here some differ by chance alone."
+    "Does a localizer work equally well on all kinds of images and boxes? This is descriptive: "
+    "there is no test, the strata overlap (a bedside image is AP, and its patient may be older), "
+    "and among so many intervals some differ by chance alone."
 )
 
 
@@ -97,34 +97,34 @@ def _notes(
     kinds = dict.fromkeys(stratum.kind for stratum in parts)
     unknown = [kind for kind in ("view", "sex", "age") if kind not in kinds]
     notes = [
-        "Figures are macro means over the diseases that have a box in the stratum (column "
-        "'diseases' says how many): strata with other diseases are not the same task. Rule: top-1",
+        "Figures are macro means over the diseases with a box in the stratum (counted in column "
+        "'diseases'): strata with other diseases are a different task. Rule: top-1",
         "Quarters of box area (share of the image) are within the disease, Q1 the smallest of EACH "
         "disease: area and disease are confounded, nodules are small and hearts are large",
-        "One or several diseases: all that are labelled on the image, boxed or not; where the "
-        "ground truth does not list all labels, its own diseases",
+        "One or several diseases: all labelled on the image, boxed or not; without full labels in "
+        "the ground truth, only its own diseases",
         f"[low, high]: {100 * comparison.level:.0f} % interval, {comparison.resamples} resamples "
         f"of the patients of the stratum (seed {comparison.seed})",
-        "Strata are descriptive: no test is done and nothing is adjusted for the many intervals. "
+        "Strata are descriptive: there is no test and no adjustment for the many intervals. "
         "Strata without a box are left out",
     ]
     if reference is None:
         notes.append("There is no control to subtract")
     else:
         notes.append(
-            f"'{MINUS_REFERENCE}': paired difference to the control {reference.name} in the same "
-            "stratum, which never looks at the image. Strata differ in difficulty: compare these "
-            "between strata rather than the figures themselves"
+            f"'{MINUS_REFERENCE}': paired difference from the control {reference.name} in the same "
+            "stratum; the control never sees the image. Strata differ in difficulty, so compare "
+            "these differences between strata, not the figures themselves"
         )
     if few:
-        notes.append(f"Under {FEWEST_PATIENTS} patients, so without interval: {', '.join(few)}")
+        notes.append(f"Fewer than {FEWEST_PATIENTS} patients, so no interval: {', '.join(few)}")
     if unknown:
-        notes.append(f"Not known of any boxed image, so left out: {', '.join(unknown)}")
+        notes.append(f"Unknown for all boxed images, so left out: {', '.join(unknown)}")
     return tuple(notes)
 
 
 def _findings(scores: Sequence[StratumScore]) -> tuple[str, ...]:
-    """For each localizer the strata in which it is furthest below and above the reference."""
+    """Report for each localizer the strata furthest below and above the reference."""
     differences_of: dict[str, list[tuple[Estimate, str]]] = {}
     for score in scores:
         if score.over_reference is not None and not score.localizer.is_control:
@@ -142,7 +142,7 @@ def _range(label: str, differences: Sequence[tuple[Estimate, str]]) -> str:
         for e, name in (ordered[0], ordered[-1])
     )
     return (
-        f"{label}: mean IoU minus that of the reference control runs from {low} to {high} over "
+        f"{label}: mean IoU minus the reference control's ranges from {low} to {high} over "
         f"the strata of {FEWEST_PATIENTS} patients or more."
     )
 
@@ -151,7 +151,7 @@ def _alt(reference: ScoredLocalizer | None, findings: Sequence[str]) -> str:
     compared = "" if reference is None else f"; right: the same minus {reference.name}"
     return (
         "Dots with intervals, one line per stratum, one colour and marker per localizer, hollow "
-        f"where gated. Left: macro mean IoU{compared}. {' '.join(findings)} All figures are in "
+        f"if gated. Left: macro mean IoU{compared}. {' '.join(findings)} All figures are in "
         "the table strata."
     )
 
@@ -180,7 +180,7 @@ def _figure(shown: Sequence[StratumScore], reference: ScoredLocalizer | None) ->
 
 
 def _styles(localizers: Sequence[ScoredLocalizer]) -> dict[str, dict[str, Any]]:
-    """Label -> style: a colour and a marker per name, hollow for the gated twin, grey control."""
+    """Label -> style: a colour and marker per name, hollow if gated, grey for a control."""
     names = list(dict.fromkeys(row.name for row in localizers if not row.is_control))
     styles: dict[str, dict[str, Any]] = {}
     for row in localizers:
@@ -209,5 +209,5 @@ def _legend(
         for n, style in styles.items()
     ]
     figure.suptitle("Mean IoU of the top-1 box by stratum", fontsize=12)
-    title = f"line: 95 % interval; without line: under {FEWEST_PATIENTS} patients"
+    title = f"line: 95 % interval; no line: fewer than {FEWEST_PATIENTS} patients"
     legend_below(figure, title, min(len(handles), 5), handles=handles)

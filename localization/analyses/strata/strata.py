@@ -1,7 +1,7 @@
-"""Scores by stratum: view, sex, age, box area, number of diseases (printed: `section.py`).
+"""Scores by stratum: view, sex, age, box area, number of diseases (table: `section.py`).
 
-A localizer's figure in a stratum says little alone, since strata differ in difficulty: next to it
-stands the paired difference to a control, which meets the same difficulty without seeing the image.
+A localizer's figure in a stratum says little alone, since strata differ in difficulty. Next to it
+is the paired difference from a control, which faces the same difficulty without seeing the image.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from cxrloc.localization.evaluation.ground_truth import (
     ImageTable,
 )
 
-REFERENCES = ("constant_box", "prior_box")  # the first that a comparison holds
+REFERENCES = ("constant_box", "prior_box")  # uses the first in the comparison
 FEWEST_PATIENTS = 10
 UNKNOWN = "unknown"
 AGE_BANDS = ((40, "age under 40"), (60, "age 40 to 59"), (np.inf, "age 60 and over"))
@@ -35,8 +35,8 @@ class Stratum:
     """Ground-truth boxes with something in common.
 
     Attributes:
-        kind: the attribute that is split by, such as `view`.
-        name: such as `view AP`; names differ between kinds too.
+        kind: attribute to split by, for example `view`.
+        name: for example `view AP`; unique across kinds.
         members: (N,) in the order of the ground truth's boxes.
     """
 
@@ -47,11 +47,11 @@ class Stratum:
 
 @dataclass(frozen=True)
 class StratumScore:
-    """One localizer in one stratum: macro means over the diseases that have a box there.
+    """One localizer in one stratum: macro means over the diseases with a box there.
 
     Attributes:
         figures: measure -> figure, for `mean_iou` and `acc_iou@T`.
-        over_reference: the same, minus the reference control; None without one and for itself.
+        over_reference: same, minus the reference control; None without one and for itself.
     """
 
     stratum: Stratum
@@ -61,7 +61,7 @@ class StratumScore:
 
 
 def strata_of(truth: GroundTruth) -> tuple[Stratum, ...]:
-    """All strata that hold a box; a kind of which nothing is known on any image is left out."""
+    """All strata with a box; leaves out a kind that is unknown for every image."""
     images, rows = truth.images, truth.image_of_box.tolist()
     names: dict[str, list[str]] = {
         "view": [f"view {images.views[row] or UNKNOWN}" for row in rows],
@@ -89,7 +89,7 @@ def _diseases_on(images: ImageTable, row: int) -> str:
 
 
 def _reading_order(name: str) -> tuple[int, str]:
-    """Bands in the order of age, what is unknown last, all else by the alphabet."""
+    """Order by age band, then alphabetically, with unknown last."""
     bands = [band for _, band in AGE_BANDS]
     if name.endswith(UNKNOWN):
         return len(bands), name
@@ -99,8 +99,8 @@ def _reading_order(name: str) -> tuple[int, str]:
 def area_quarters(truth: GroundTruth) -> IndexArray:
     """Quarter 0 to 3 of each box's area among the boxes of ITS disease, (N,); 0 is the smallest.
 
-    Area is the share of the image. Equal areas are in the same quarter. Within the disease, because
-    area and disease are confounded: over all boxes Q1 would be nodules and Q4 large hearts.
+    Area is the share of the image. Equal areas are in the same quarter. Quarters are within the
+    disease because area and disease are confounded: overall, Q1 would be nodules, Q4 large hearts.
     """
     shares = box_areas(truth.boxes_xyxy) / truth.sizes_hw.astype(np.float64).prod(axis=1)
     quarters = np.zeros(len(truth), dtype=np.intp)
@@ -112,7 +112,7 @@ def area_quarters(truth: GroundTruth) -> IndexArray:
 
 
 def reference_of(comparison: Comparison) -> ScoredLocalizer | None:
-    """The control that every stratum is compared with: the first of `REFERENCES`, or None."""
+    """Control to compare every stratum with: the first of `REFERENCES`, or None."""
     controls = {row.name: row for row in comparison.localizers if row.is_control}
     return next((controls[name] for name in REFERENCES if name in controls), None)
 
@@ -120,9 +120,9 @@ def reference_of(comparison: Comparison) -> ScoredLocalizer | None:
 def score_strata(
     comparison: Comparison, strata: Sequence[Stratum], threshold: float = 0.5
 ) -> list[StratumScore]:
-    """Every localizer of the comparison in every stratum, stratum by stratum.
+    """Score every localizer of the comparison in every stratum, stratum by stratum.
 
-    Patients of the stratum are resampled; under `FEWEST_PATIENTS` of them there is no interval.
+    Resamples the patients of the stratum; with fewer than `FEWEST_PATIENTS` there is no interval.
     """
     return [score for s in strata for score in _scores(comparison, s, threshold)]
 
@@ -153,7 +153,7 @@ def _scores(comparison: Comparison, stratum: Stratum, threshold: float) -> list[
 
 
 def _macros(comparison: Comparison, stratum: Stratum, values: FloatArray) -> list[Estimate]:
-    """Macro mean of each column of `values` (n, M) over the diseases that the stratum holds."""
+    """Macro mean of each column of `values` (n, M) over the diseases in the stratum."""
     truth, members = comparison.truth, np.flatnonzero(stratum.members)
     patients = [truth.patient_ids[i] for i in members]
     held, disease_of = np.unique(truth.disease_index[members], return_inverse=True)

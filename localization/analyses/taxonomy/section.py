@@ -25,7 +25,7 @@ from cxrloc.localization.evaluation.evaluated import Evaluated
 from cxrloc.localization.evaluation.ground_truth import GroundTruth
 from cxrloc.localization.report.sections import NamedFigure, Section
 
-# The hatch is the second cue
+# The hatch repeats what the colour shows
 _STYLES: dict[BoxOutcome, tuple[str, str]] = {
     BoxOutcome.HIT: (COLOURS[2], ""),
     BoxOutcome.LOOSE: (COLOURS[1], "//"),
@@ -38,13 +38,13 @@ _STYLES: dict[BoxOutcome, tuple[str, str]] = {
 
 
 def taxonomy(evaluated: Evaluated) -> Section:
-    """What became of every ground-truth box: shares, counts and a figure of stacked bars."""
+    """Classify every ground-truth box: shares, counts and a figure of stacked bars."""
     truth, rows, threshold = evaluated.truth, evaluated.once(taxonomies), HIT_THRESHOLD
-    title = "Error taxonomy: what became of every ground-truth box"
+    title = "Error taxonomy: outcome of every ground-truth box"
     question = (
-        f"Every one of the {len(truth)} ground-truth boxes falls in exactly one class, so a row "
-        "adds up to 100 %: it says whether a localizer loses its boxes to loose or tight outlines, "
-        "to the wrong place, to the wrong name, to the gate or to silence."
+        f"Each of the {len(truth)} ground-truth boxes falls in exactly one class, so a row sums to "
+        "100 %. It shows whether a localizer loses its boxes to loose or tight outlines, to the "
+        "wrong place, to the wrong name, to the gate or because it predicts no box."
     )
     notes = _notes(rows, threshold)
     tables = (
@@ -60,7 +60,7 @@ def taxonomy(evaluated: Evaluated) -> Section:
 def _table(
     truth: GroundTruth, rows: Sequence[Taxonomy], name: str, title: str, notes: tuple[str, ...]
 ) -> ResultTable:
-    """Block per disease and one over all boxes; columns are the classes."""
+    """Build one block per disease and one over all boxes; columns are the classes."""
 
     def row(block: str, taxonomy: Taxonomy) -> TableRow:
         counts = taxonomy.counts[block]
@@ -81,41 +81,41 @@ def _table(
 
 def _notes(rows: Sequence[Taxonomy], t: float) -> tuple[str, ...]:
     notes = [
-        "The first class that fits counts, in this order: gate miss (gated setting only: the gate "
-        f"says absent); hit (IoU > {t:g}); loose or tight (right place: {RIGHT_PLACE:g} < IoU <= "
-        f"{t:g}, and the predicted box is larger than the ground truth, or not larger); other "
+        "The first matching class counts, in this order: gate miss (gated setting only: the gate "
+        f"predicts absent); hit (IoU > {t:g}); loose or tight (right place: {RIGHT_PLACE:g} < IoU "
+        f"<= {t:g}, and the predicted box is larger than the ground truth, or not larger); other "
         f"disease's name (own box absent or IoU <= {RIGHT_PLACE:g}, and the top-1 box of another "
         f"disease on that image has IoU > {t:g}); wrong place (own box, IoU <= {RIGHT_PLACE:g}); "
         "no box",
-        "Rule: top-1. Shares are rounded to one decimal; the counts in taxonomy_counts add up to "
-        f"the boxes exactly. '{ALL_BOXES}' pools the boxes: it is not the macro mean",
-        "Other disease's name can be by chance: the more diseases a localizer boxes on every "
-        "image, the likelier one of the boxes lies on the ground truth. Diseases boxed per image "
-        "that has a ground-truth box: "
+        "Rule: top-1. Shares are rounded to one decimal; the counts in taxonomy_counts sum to the "
+        f"boxes exactly. '{ALL_BOXES}' pools the boxes: it is not the macro mean",
+        "Other disease's name can occur by chance: the more diseases a localizer boxes on every "
+        "image, the likelier it is for one of the boxes to lie on the ground truth. Diseases boxed "
+        "per image with a ground-truth box: "
         + "; ".join(f"{r.label} {r.diseases_per_image:.1f}" for r in rows),
     ]
     if any(r.setting == GATED for r in rows):
         notes.append(
-            "Gated: a box of another disease counts only where the gate says that disease present"
+            "Gated: a box of another disease counts only if the gate predicts that disease present"
         )
     if any(r.setting == CONTROL for r in rows):
         notes.append(
-            "Controls, random_map among them, box only the diseases that have a ground-truth box "
-            "on the image: where that is one, other disease's name is impossible for them. Their "
-            "share is no estimate of what chance gives a localizer that boxes every disease"
+            "Controls, including random_map, box only the diseases with a ground-truth box on the "
+            "image: if there is only one, they cannot get other disease's name. Their share does "
+            "not estimate what a localizer that boxes every disease gets by chance"
         )
     return tuple(notes)
 
 
 def _findings(rows: Sequence[Taxonomy]) -> tuple[str, ...]:
-    """One sentence per localizer: its hits and what it loses most boxes to."""
+    """Write one sentence per localizer: its hits and its most frequent error."""
     sentences = []
     for row in rows:
         counts = row.counts[ALL_BOXES]
         worst = max(list(BoxOutcome)[1:], key=lambda error: counts[error])
         text = f"{row.label}: {row.share(ALL_BOXES, BoxOutcome.HIT):.1f} % hits"
         if counts[worst]:
-            text += f"; most is lost to '{worst}' ({row.share(ALL_BOXES, worst):.1f} %)"
+            text += f"; the most frequent error is '{worst}' ({row.share(ALL_BOXES, worst):.1f} %)"
         sentences.append(f"{text}.")
     return tuple(sentences)
 
@@ -143,7 +143,7 @@ def _figure(truth: GroundTruth, rows: Sequence[Taxonomy], threshold: float) -> F
     for axis, block in zip(grid.axes, blocks, strict=True):
         _panel(axis, rows, block)
     grid.axes[0].invert_yaxis()  # the first localizer on top; shared by all panels
-    grid.figure.suptitle(f"What became of every box (hit: IoU > {threshold:g})", fontsize=12)
+    grid.figure.suptitle(f"Outcome of every box (hit: IoU > {threshold:g})", fontsize=12)
     legend_below(
         grid.figure,
         "% of the ground-truth boxes",

@@ -1,8 +1,8 @@
-"""Error taxonomy: what became of every ground-truth box, in classes that sum to the boxes.
+"""Error taxonomy: the outcome of every ground-truth box, in classes that sum to all boxes.
 
-After Hoiem et al. (ECCV 2012) and TIDE (Bolya et al., ECCV 2020), turned round: those sort the
-wrong predictions of a detector, this sorts the ground-truth boxes, so that the shares of every
-localizer are over the same boxes. Tables and figure: `section.py`.
+After Hoiem et al. (ECCV 2012) and TIDE (Bolya et al., ECCV 2020), but reversed: they sort a
+detector's wrong predictions, this sorts the ground-truth boxes. So every localizer's shares are
+over the same boxes. Tables and figure: `section.py`.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ ALL_BOXES = "all boxes"
 
 
 class BoxOutcome(StrEnum):
-    """What became of a ground-truth box; the values are printed."""
+    """Outcome of a ground-truth box; the values are printed."""
 
     HIT = "hit"
     LOOSE = "loose"
@@ -54,8 +54,8 @@ class Taxonomy:
     Attributes:
         name, setting: as in `comparison.ScoredLocalizer`.
         counts: disease (and `ALL_BOXES`) -> outcome -> number of ground-truth boxes.
-        diseases_per_image: distinct diseases that the localizer boxes on an image with a
-            ground-truth box, on average.
+        diseases_per_image: mean number of distinct diseases that the localizer boxes on an image
+            with a ground-truth box.
     """
 
     name: str
@@ -87,13 +87,13 @@ def classify_boxes(
 ) -> npt.NDArray[np.intp]:
     """Outcome of every ground-truth box, (N,), as its index in the list of `BoxOutcome`.
 
-    The first that fits: gate miss; hit; loose or tight; other disease's name; wrong place; no box.
+    First match counts: gate miss; hit; loose or tight; other disease's name; wrong place; no box.
     Only top-1 boxes count.
 
     Args:
-        detections: of the localizer, where the gate lets them pass.
-        scores: of these.
-        passes: (N,) boxes whose disease the gate says present; None without a gate.
+        detections: boxes of the localizer that pass the gate.
+        scores: their scores.
+        passes: (N,) boxes whose disease the gate predicts present; None without a gate.
         threshold: IoU above which a box is a hit.
 
     Raises:
@@ -117,7 +117,7 @@ def classify_boxes(
 
 
 def _best_under_other_names(detections: Detections) -> FloatArray:
-    """Best IoU that a top-1 box of any OTHER disease on the image has with each box, (N,)."""
+    """Best IoU of each box with a top-1 box of any OTHER disease on the image, (N,)."""
     truth, top = detections.truth, detections.where(detections.top)
     detection, box = meetings(top.image, truth.image_of_box)
     other = top.disease[detection] != truth.column_of_box[box]

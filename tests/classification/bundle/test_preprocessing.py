@@ -168,7 +168,9 @@ def test_weights_of_three_channels_are_added_up_into_one(tmp_path: Path) -> None
 
 
 def test_a_wrong_input_is_refused() -> None:
-    with pytest.raises(ValueError, match="unknown input 'rgb'; known are grey, single, enhanced"):
+    with pytest.raises(
+        ValueError, match="unknown input 'rgb'; expected one of grey, single, enhanced"
+    ):
         Preprocessing(64, input="rgb")
     with pytest.raises(ValueError, match=r"mean image of shape \(32, 32\), expected \(64, 64\)"):
         Preprocessing(64, image=MeanImage(np.zeros((32, 32)), np.ones((32, 32))))

@@ -170,7 +170,7 @@ def test_a_network_of_one_grey_channel_is_exported_as_such() -> None:
             "tensorrt",
             "cpu",
             "auto",
-            "unknown runtime 'tensorrt'; known are torch, torch-bf16, onnx",
+            "unknown runtime 'tensorrt'; expected one of torch, torch-bf16, onnx",
         ),
         ("onnx", "cuda", "auto", "runtime onnx runs on the CPU, not on 'cuda'"),
         ("openvino", "cuda:0", "auto", "runtime openvino runs on the CPU"),

@@ -123,7 +123,7 @@ def test_a_part_of_one_class_has_no_auc_and_says_so() -> None:
     rows = agreements(units([0.1, 0.2, 0.9], [0, 0, 1], "EEH"), 10, 0)
     elbow = rows[0]
     assert not elbow.auc.defined
-    assert elbow.auc.reason == "labels of one class alone"
+    assert elbow.auc.reason == "all labels in one class"
     assert not elbow.kappa.defined
     assert elbow.accuracy.value == 1
 

@@ -161,7 +161,9 @@ def test_networks_on_other_images_labels_patients_or_diseases_are_refused() -> N
     others = {
         "1 images only in a, such as f1": scored([0.9], [1]),
         "1 images only in b, such as f2": scored([0.9, 0.2, 0.3], [1, NAN, 0]),
-        r"other patients or labels on 1 images, such as f1 \(Mass\)": scored([0.9, 0.2], [1, 0]),
+        r"different patients or labels on 1 images, for example f1 \(Mass\)": scored(
+            [0.9, 0.2], [1, 0]
+        ),
         "such as f0": replace(a.images, patient_ids=("q", "p1")),
         r"other diseases: \['Mass'\] and \['Edema'\]": replace(a.images, diseases=("Edema",)),
     }

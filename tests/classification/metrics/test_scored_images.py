@@ -99,7 +99,7 @@ def test_parts_join_in_their_order_and_a_image_may_not_come_twice() -> None:
     joined = join_images(parts)
     assert joined.image_ids == ("c.png", "a.png", "b.png")
     np.testing.assert_array_equal(joined.thresholds["youden"][:, 0], [0.25, 0.5, 0.5])
-    with pytest.raises(ValueError, match=r"image a\.png is there twice"):
+    with pytest.raises(ValueError, match=r"image a\.png occurs twice"):
         join_images([images, images])
 
 

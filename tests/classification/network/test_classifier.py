@@ -71,8 +71,8 @@ def test_one_seed_gives_one_start_and_leaves_the_global_randomness_alone() -> No
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("vgg", 2), "unknown architecture 'vgg'; known are resnet18, resnet34, resnet50"),
-        (("resnet18", 2, "three"), "unknown head 'three'; known are linear, two_layer"),
+        (("vgg", 2), "unknown architecture 'vgg'; expected one of resnet18, resnet34, resnet50"),
+        (("resnet18", 2, "three"), "unknown head 'three'; expected one of linear, two_layer"),
         (("resnet18", 0), "num_diseases 0, expected at least 1"),
     ],
 )
@@ -176,7 +176,9 @@ def test_a_bundle_of_an_unknown_architecture_is_named(tmp_path: Path) -> None:
     save_classifier(path, make_bundle())
     tensors, metadata = read_bundle(path)
     write_bundle(path, tensors, {**metadata, "architecture": "alexnet"})
-    with pytest.raises(ValueError, match=r"architecture in .*a\.safetensors 'alexnet'; known are"):
+    with pytest.raises(
+        ValueError, match=r"architecture in .*a\.safetensors 'alexnet'; expected one of"
+    ):
         load_classifier(path)
 
 

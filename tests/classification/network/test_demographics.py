@@ -201,7 +201,7 @@ def test_a_run_predicts_its_images_as_the_gate_does_later(
         image = images[row.image_id].image(read_grey(prepared.parent / row.image_id))
         assert gate([image]).probabilities[0, 0] == pytest.approx(row.probability, abs=1e-5)
     assert train_classifier.main(words) == 0
-    assert "finished before, skipped" in capsys.readouterr().out
+    assert "already finished, skipped" in capsys.readouterr().out
     assert train_classifier.main([*words, "--model.demographics=[age]"]) == 2
     assert "model.demographics: ['age', 'sex', 'view'] there, ['age']" in capsys.readouterr().err
 

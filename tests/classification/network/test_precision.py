@@ -43,5 +43,5 @@ def test_autocast_sets_the_format_of_a_product(
 def test_an_absent_gpu_is_said_and_auto_falls_back(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert resolve_device("auto") == torch.device("cpu")
-    with pytest.raises(ValueError, match="'cuda:1' was asked for, but torch sees no CUDA device"):
+    with pytest.raises(ValueError, match="'cuda:1' requested, but torch sees no CUDA device"):
         resolve_device("cuda:1")

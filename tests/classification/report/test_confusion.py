@@ -69,7 +69,7 @@ def test_each_disease_has_its_networks_below_one_another_and_the_sum_the_publish
         "none",
         "0.79 (multilabel AUC)",
     ]
-    assert any("no published TPR, TNR or F1 is at hand" in note for note in table.notes)
+    assert any("no TPR, TNR or F1 is published" in note for note in table.notes)
     assert "Edema (plain, 5 images), Edema (enhanced, 5 images)" in table.notes[-1]
 
 
@@ -100,5 +100,5 @@ def test_a_network_without_thresholds_is_named_and_left_out() -> None:
         for row in table.rows
         if not str(row.lead["network"]).startswith("published")
     } == {"plain"}
-    assert "Without thresholds, so not here: mean" in table.notes
+    assert "Left out, without thresholds: mean" in table.notes
     assert confusion_tables(compared(network("mean", PLAIN, thresholds=None))) == ()

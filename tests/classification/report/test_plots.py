@@ -79,7 +79,7 @@ def test_the_roc_figure_of_several_body_parts_has_a_curve_for_each(
     [
         ((), ""),
         (("XR_HAND", "XR_HAND", ""), ""),
-        (("XR_HAND", "", "XR_WRIST"), "2 body parts together, each apart in the tables by part"),
+        (("XR_HAND", "", "XR_WRIST"), "2 body parts together; see the tables by part"),
     ],
 )
 def test_pictures_of_several_body_parts_together_say_so(parts: tuple[str, ...], note: str) -> None:

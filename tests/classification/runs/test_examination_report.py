@@ -101,7 +101,7 @@ def test_below_figures_over_all_parts_stand_those_of_images_by_part() -> None:
     assert rows[1][auc].startswith(".750")
     assert [row[auc][:9] for row in (rows[0], rows[2])] == ["undefined"] * 2
     assert [row[3] for row in rows] == ["1", "2", "0", "3"]
-    assert "quote it with theirs" in tables_markdown([table])
+    assert "quote it with the rows by part" in tables_markdown([table])
     for one_part in ("HHHHHH", ""):
         assert part_tables(images(scores, labels, ("",) * 6, one_part), 0, 0) == []
 
@@ -126,7 +126,7 @@ def test_examinations_without_a_point_are_named_below_and_none_leaves_the_matrix
     levels = {"study": agreements(units, 5, 0), "image": []}
     table = level_tables(levels, ("Abnormal",))[0]
     header, *rows = text_rows(table.rows)
-    there = header.index("TP / FN / FP / TN there")
+    there = header.index("TP / FN / FP / TN at the validation point")
     assert [row[there] for row in rows] == ["1 / 1 / 0 / 0", "", "1 / 1 / 0 / 0"]
     assert [note[:14] for note in table.notes[-2:]] == ["H: 2 of 2 are ", "all: 2 of 4 ar"]
     cells = [(r["without_point"], r["true_positive"]) for r in level_records(levels, ("Abnormal",))]
@@ -139,7 +139,7 @@ def test_examinations_of_chests_have_no_figures_of_mura_beside_them() -> None:
     tables = level_tables(levels, ("Abnormal",))
     texts = [text_rows(table.rows) for table in tables]
     assert [[row[0] for row in rows] for _, *rows in texts] == [["all"], ["all"]]
-    assert {header[-1] for header, *_ in texts} == {"TP / FN / FP / TN there"}
+    assert {header[-1] for header, *_ in texts} == {"TP / FN / FP / TN at the validation point"}
     text = tables_markdown(tables)
     for word in ("published", "Published", "MURA", "row of all parts", "Rajpurkar"):
         assert word not in text

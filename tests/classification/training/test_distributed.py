@@ -256,9 +256,9 @@ def test_a_run_from_shards_is_another_run_than_one_from_the_cache(
     from_shards = arguments(prepared, tmp_path, f"--data.shards={shards}", "--train.epochs=1")
     assert main(from_shards) == 0
     assert main(from_shards) == 0
-    assert "finished before, skipped" in capsys.readouterr().out
+    assert "already finished, skipped" in capsys.readouterr().out
     assert main(arguments(prepared, tmp_path, "--train.epochs=1")) == 2
-    assert "begun with other settings (row groups: " in capsys.readouterr().err
+    assert "started with other settings (row groups was " in capsys.readouterr().err
 
 
 def test_shards_of_other_images_or_with_another_sampler_are_refused(

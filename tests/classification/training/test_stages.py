@@ -210,5 +210,5 @@ def test_a_part_without_images_or_labels_is_an_error(tmp_path: Path) -> None:
     model, _ = build_classifier("resnet18", 2)
     parts = make_images(4, 0), make_images(0, 1)
     config = ClassifierConfig(model=ModelConfig(size=64), train=QUICK)
-    with pytest.raises(ValueError, match="the validation part has 0 images and no known label"):
+    with pytest.raises(ValueError, match="the validation part has 0 images but no known label"):
         train(model, parts, config, tmp_path)

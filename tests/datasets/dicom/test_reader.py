@@ -81,7 +81,7 @@ def test_a_dcm_file_that_is_none_says_so(tmp_path: Path, content: bytes) -> None
 @pytest.mark.parametrize(
     ("attributes", "row_mm", "column_mm", "source"),
     [
-        ({}, 0.2, 0.2, "ImagerPixelSpacing (in the detector"),
+        ({}, 0.2, 0.2, "ImagerPixelSpacing (at the detector"),
         (
             {"EstimatedRadiographicMagnificationFactor": 1.25},
             0.16,
@@ -89,14 +89,14 @@ def test_a_dcm_file_that_is_none_says_so(tmp_path: Path, content: bytes) -> None
             "ImagerPixelSpacing / EstimatedRadiographicMagnificationFactor",
         ),
         ({"PixelSpacing": [0.1, 0.3]}, 0.1, 0.3, "PixelSpacing"),
-        ({"PixelSpacing": [0.2, 0.2]}, 0.2, 0.2, "ImagerPixelSpacing (in"),  # not calibrated
+        ({"PixelSpacing": [0.2, 0.2]}, 0.2, 0.2, "ImagerPixelSpacing (at"),  # not calibrated
         (
             {"PixelSpacing": [0.2, 0.2], "PixelSpacingCalibrationType": "FIDUCIAL"},
             0.2,
             0.2,
             "PixelSpacing",
         ),
-        ({"PixelSpacing": [0, 0]}, 0.2, 0.2, "ImagerPixelSpacing (in"),
+        ({"PixelSpacing": [0, 0]}, 0.2, 0.2, "ImagerPixelSpacing (at"),
         (
             {"ImagerPixelSpacing": None, "NominalScannedPixelSpacing": [0.175, 0.175]},
             0.175,

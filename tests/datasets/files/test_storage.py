@@ -60,7 +60,9 @@ def test_only_disks_have_local_paths(tmp_path: Path) -> None:
 
 
 def test_a_url_that_nobody_knows_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"cannot open nowhere://a: .*expected a path, or a URL"):
+    with pytest.raises(
+        ValueError, match=r"cannot open nowhere://a: .*expected a path, or an fsspec URL"
+    ):
         Storage.at("nowhere://a")
 
 

@@ -84,7 +84,7 @@ def test_images_are_taken_one_by_one_and_not_kept() -> None:
 @pytest.mark.parametrize(
     ("images", "message"),
     [
-        ([], "no image, so no mean image"),
+        ([], "cannot average zero images"),
         ([np.zeros((2, 2)), np.zeros((2, 3))], r"image 2 has shape \(2, 3\), the first \(2, 2\)"),
         ([np.array([[np.inf]])], "image 1 has values that are not finite"),
     ],

@@ -109,7 +109,7 @@ def test_a_cache_travels_to_other_processes_as_a_path(
 def test_no_images_make_an_empty_cache(tmp_path: Path) -> None:
     cache = PixelCache.open([], 8, tmp_path / "cache")
     assert len(cache) == 0
-    with pytest.raises(KeyError, match="it was not among the images of this cache"):
+    with pytest.raises(KeyError, match="not among the images of this cache"):
         cache["a"]
 
 

@@ -118,7 +118,7 @@ def test_the_tool_draws_limbs_and_refuses_another_phantoms_folder(
     assert main([*arguments, "--patients=2"]) == 0
     assert (tmp_path / "p/MURA-v1.1/train_labeled_studies.csv").is_file()
     assert main([*arguments, "--patients=3"]) == 2
-    assert "patients 2 there, 3 asked" in capsys.readouterr().err
+    assert "patients is 2, requested 3" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -131,7 +131,7 @@ def test_a_finished_phantom_is_left_as_it_is(
 
 def test_a_phantom_of_other_settings_is_not_overwritten(phantom: Path) -> None:
     other = PhantomConfig(patients=12, seed=8, image_size=96)
-    with pytest.raises(FileExistsError, match=r"other settings \(seed 3 there, 8 asked\)"):
+    with pytest.raises(FileExistsError, match=r"other settings \(seed is 3, requested 8\)"):
         make_phantom(other, phantom)
 
 
@@ -181,7 +181,7 @@ def test_the_tool_writes_a_phantom_and_refuses_another(
     assert (tmp_path / "p" / "BBox_List_2017.csv").is_file()
     assert "never a diagnosis" in capsys.readouterr().out
     assert tool().main([*arguments, "--patients", "3"]) == 2
-    assert "patients 2 there, 3 asked" in capsys.readouterr().err
+    assert "patients is 2, requested 3" in capsys.readouterr().err
 
 
 def tool() -> ModuleType:

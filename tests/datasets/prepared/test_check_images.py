@@ -26,9 +26,9 @@ def test_dicom_images_are_left_out_or_warned_about_by_name(tmp_path: Path) -> No
 
     assert list(unreadable) == ["knee"]
     assert "BodyPartExamined is KNEE" in unreadable["knee"]
-    [example] = warnings.examples["warnings of images, which are kept"]
+    [example] = warnings.examples["images with a warning, kept"]
     assert example.startswith("side (Lateral image (ViewPosition is LL)")
-    assert warnings["images that cannot be read, left out"] == 1
+    assert warnings["unreadable images, left out"] == 1
 
 
 def test_a_image_without_contrast_is_warned_about_by_name(tmp_path: Path) -> None:
@@ -36,5 +36,5 @@ def test_a_image_without_contrast_is_warned_about_by_name(tmp_path: Path) -> Non
     check_images(
         [Radiograph("flat", write_image(tmp_path / "flat.png"), "p", "", {})], warnings, workers=1
     )
-    [example] = warnings.examples["warnings of images, which are kept"]
-    assert example.startswith("flat (No contrast: every pixel has the grey 100")
+    [example] = warnings.examples["images with a warning, kept"]
+    assert example.startswith("flat (No contrast: every pixel has the grey value 100")

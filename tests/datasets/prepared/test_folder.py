@@ -140,5 +140,5 @@ def test_folds_of_other_images_are_refused(written: Path) -> None:
 
 def test_moved_images_are_named(written: Path, tmp_path: Path) -> None:
     (tmp_path / "a.png").rename(tmp_path / "moved.png")
-    with pytest.raises(FileNotFoundError, match=r"images that are gone, e\.g\. .*a\.png"):
+    with pytest.raises(FileNotFoundError, match=r"images that no longer exist, e\.g\. .*a\.png"):
         load_prepared(written)

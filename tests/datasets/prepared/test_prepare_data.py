@@ -96,7 +96,7 @@ def test_an_unreadable_image_is_named_counted_and_left_out(
     printed = capsys.readouterr().out
     assert "1 files cannot be read." in printed
     assert f"  {NAMES[3]}: truncated PNG: " in printed
-    assert f"1 x images that cannot be read, left out: {NAMES[3]} (truncated PNG" in printed
+    assert f"1 x unreadable images, left out: {NAMES[3]} (truncated PNG" in printed
     prepared = load_prepared(tmp_path / "out")
     assert len(prepared.radiographs) == 11
     assert NAMES[3] not in prepared.folds
@@ -110,7 +110,7 @@ def test_strict_stops_at_an_unreadable_image_and_writes_nothing(
     truncate(root / "images" / NAMES[3])
     assert run(root, tmp_path / "out", *strict) == 2
     error = capsys.readouterr().err
-    assert f"error: strict: images that cannot be read, left out: 1 x ({NAMES[3]}" in error
+    assert f"error: strict: unreadable images, left out: 1 x ({NAMES[3]}" in error
     assert not (tmp_path / "out").exists()
 
 
@@ -128,9 +128,7 @@ def test_a_image_of_another_shape_than_the_frame_is_counted(
 ) -> None:
     write_image(root / "images" / NAMES[0], 9, (10, 20))
     assert run(root, tmp_path / "out") == 0
-    expected = (
-        f"images of another shape than their frame; their boxes may be off: {NAMES[0]} is 20 x"
-    )
+    expected = f"images shaped unlike their frame; boxes may be misplaced: {NAMES[0]} is 20 x"
     assert expected in capsys.readouterr().out
 
 

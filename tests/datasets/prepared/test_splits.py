@@ -104,7 +104,7 @@ def test_unknown_labels_are_no_positives() -> None:
 @pytest.mark.parametrize(("k", "count"), [(1, 7), (7, 6), (2, 0)])
 def test_folds_that_cannot_be_made_are_refused(k: int, count: int) -> None:
     images = SIX if count else []
-    with pytest.raises(ValueError, match=f"cannot make {k} folds of "):
+    with pytest.raises(ValueError, match=f"cannot split .* patients into {k} folds"):
         patient_folds(images, ("Mass",), k, seed=0)
 
 
@@ -123,7 +123,7 @@ def test_a_fold_split_refuses_bad_folds() -> None:
         fold_split(images, {"a_000.png": 0}, 3, 3)
     with pytest.raises(ValueError, match="at least 3 folds"):
         fold_split(images, {"a_000.png": 0}, 0, 2)
-    with pytest.raises(ValueError, match=r"1 images have no fold, the first is a_000\.png"):
+    with pytest.raises(ValueError, match=r"1 images have no fold, for example a_000\.png"):
         fold_split(images, {}, 0, 3)
 
 
@@ -138,7 +138,7 @@ def test_a_patient_in_two_parts_is_an_error_that_names_the_patient() -> None:
 
 
 def test_an_image_twice_in_a_part_is_an_error() -> None:
-    with pytest.raises(ValueError, match="image a is twice in the validation part"):
+    with pytest.raises(ValueError, match="image a occurs twice in the validation part"):
         Split((), ("a", "b", "a"), (), {"a": "1", "b": "2"})
 
 
@@ -163,7 +163,7 @@ def test_the_official_split_takes_validation_from_train_val() -> None:
 
 
 def test_the_official_split_refuses_unlisted_images_and_bad_shares() -> None:
-    with pytest.raises(ValueError, match=r"7 images are in neither official list, the first is a_"):
+    with pytest.raises(ValueError, match=r"7 images are in neither official list, for example a_"):
         official_split(SIX, {}, 0.1, seed=0)
     with pytest.raises(ValueError, match=r"validation share 1\.0"):
         official_split(SIX, {}, 1.0, seed=0)

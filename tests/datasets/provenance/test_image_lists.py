@@ -160,8 +160,8 @@ def test_a_table_needs_a_column_of_images_and_may_name_patients(
     ("text", "message"),
     [
         ("file,label\na,b\n", "has no column image_id, Image Index or Path; its header is"),
-        ("image_id,patient_id\na,p\na,q\n", "image a is of patient 'p' and of 'q'"),
-        ("image_id,patient_id\n,p\n", "a row names no image"),
+        ("image_id,patient_id\na,p\na,q\n", "image a has patients 'p' and 'q'"),
+        ("image_id,patient_id\n,p\n", "a row lacks an image name"),
         ("image_id,patient_id\n", "lists no image"),
     ],
 )
@@ -220,12 +220,10 @@ def test_a_gate_without_a_list_leaves_a_gap_that_is_handed_on(tmp_path: Path) ->
 
 
 def test_a_missing_list_says_how_to_get_one(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="type the training's command again"):
+    with pytest.raises(FileNotFoundError, match="run the training's command again"):
         read_training_images(tmp_path / TRAINING_IMAGES)
     (tmp_path / TRAINING_IMAGES).write_text("image_id\na\n")
-    with pytest.raises(
-        ValueError, match="no image with a part; expected columns image_id, patient"
-    ):
+    with pytest.raises(ValueError, match="no image has a part; expected columns image_id, patient"):
         read_training_images(tmp_path / TRAINING_IMAGES)
 
 

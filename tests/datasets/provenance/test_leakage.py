@@ -146,7 +146,7 @@ def test_what_lists_no_images_is_refused_with_what_to_do(tmp_path: Path) -> None
         read_image_list(run)
     (run / "fold0" / "training_images.csv").unlink()
     for path in (run / "fold0", run / "fold0" / "maskrcnn.safetensors"):
-        with pytest.raises(FileNotFoundError, match="type the training's command again"):
+        with pytest.raises(FileNotFoundError, match="run the training's command again"):
             read_image_list(path)
     with pytest.raises(ValueError, match=r"images.xlsx: expected a list of images: .txt, .csv"):
         read_image_list(tmp_path / "images.xlsx")

@@ -80,10 +80,10 @@ def test_a_list_that_was_missing_changed_or_lost_is_not_believed(tmp_path: Path)
     assert provenance is not None
     images = tmp_path / "run" / "fold0" / "training_images.csv"
     images.write_text(images.read_text() + "c,pc,train\n")
-    with pytest.raises(ValueError, match="is not the list that the images were predicted with"):
+    with pytest.raises(ValueError, match="is not the list used when the images were predicted"):
         provenance.training("fold0")
     images.unlink()
-    with pytest.raises(FileNotFoundError, match="type the training's command again"):
+    with pytest.raises(FileNotFoundError, match="run the training's command again"):
         provenance.training("fold0")
     write_provenance(results, [LookedAt(("a",), images.with_name("maskrcnn.safetensors"))])
     later = read_provenance(results)
@@ -111,7 +111,7 @@ def test_no_sidecar_is_none_and_a_sidecar_of_another_file_has_a_problem(tmp_path
     [
         ("{", "as JSON"),
         ("[]", "holds a JSON list, expected an object"),
-        (None, "images of fold1, but models are fold0"),
+        (None, "images of fold1, but the models are fold0"),
     ],
 )
 def test_a_faulty_sidecar_is_refused(tmp_path: Path, record: str | None, message: str) -> None:
@@ -133,4 +133,4 @@ def test_a_sidecar_from_before_images_and_models_were_listed_is_not_believed(
     sidecar_path(results).write_text(text)
     provenance = read_provenance(results)
     assert provenance is not None
-    assert "does not list the images that were looked at; predict them again" in provenance.problem
+    assert "does not list the predicted images; predict again" in provenance.problem

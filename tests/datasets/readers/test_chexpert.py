@@ -136,7 +136,7 @@ def test_a_copy_of_another_format_and_a_missing_valid_csv(chexpert_tree: Any) ->
         ([row(FRONTAL, NORMAL, "f,68,Frontal,AP")], "Sex is 'f', expected Male, Female"),
         (["patient1/view1.jpg,Male,5,Frontal,AP," + NORMAL], "data row 1: path 'patient1/view1"),
         ([row(FRONTAL, NORMAL), row(FRONTAL, MIXED)], f"image {FRONTAL} has contradictory rows"),
-        ([], r"train\.csv has a header and no rows"),
+        ([], r"train\.csv has a header but no rows"),
         ([row(HELD_OUT, NORMAL)], "1 patients are in both of .*patient64541"),
     ],
 )
@@ -154,12 +154,12 @@ def test_a_broken_jpg_is_left_out_under_the_name_that_tells_it_from_all_others(
     images = [r for r in index.radiographs if r.path is not None]
     unreadable = check_images(images, index.warnings, workers=1)
     assert list(unreadable) == [FRONTAL]
-    (example,) = index.warnings.examples["images that cannot be read, left out"]
+    (example,) = index.warnings.examples["unreadable images, left out"]
     assert example.startswith(f"{FRONTAL} (damaged")
 
 
 def test_a_folder_without_label_file_says_what_was_expected(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"expected the folder that holds train\.csv"):
+    with pytest.raises(FileNotFoundError, match=r"expected a folder with train\.csv"):
         chexpert.index(tmp_path)
 
 

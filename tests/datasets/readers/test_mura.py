@@ -56,7 +56,7 @@ def test_one_body_part_alone_and_the_folder_above_the_release(mura_tree: Tree) -
     index = mura.index(root.parent, body_part="XR_WRIST")
     assert [r.image_id for r in index.radiographs] == [f"{WRIST}/image1.png"]
     assert not index.warnings  # the studies of other parts are not missing
-    with pytest.raises(ValueError, match="unknown body part 'ELBOW'; known are XR_ELBOW, XR_FING"):
+    with pytest.raises(ValueError, match="unknown body part 'ELBOW'; expected XR_ELBOW, XR_FING"):
         mura.index(root, body_part="ELBOW")
 
 
@@ -85,12 +85,12 @@ def test_a_listed_image_without_a_file_has_no_path(mura_tree: Tree) -> None:
                 ],
                 "train_image_paths.csv": ["MURA-v1.1/train/XR_HAND/patient2/study1_positive/a.png"],
             },
-            "studies whose folder says the contrary of their label, which counts",
+            "folders that contradict a study's label, which counts",
             "train/XR_HAND/patient2/study1_positive",
         ),
         (
             {"train_image_paths.csv": ["MURA-v1.1/train/XR_HAND/patient2/study1_positive/a.png"]},
-            "images of a study without a label row; their label is unknown",
+            "images without a label row for their study; label unknown",
             "train/XR_HAND/patient2/study1_positive/a.png",
         ),
         (
@@ -144,7 +144,7 @@ def test_what_macos_leaves_in_archives_is_no_image(mura_tree: Tree) -> None:
     extra = {"train_image_paths.csv": [f"MURA-v1.1/{ELBOW}/._image1.png"]}
     index = mura.index(mura_tree(STUDIES, extra=extra), strict=True)
     assert not any("._" in r.image_id for r in index.radiographs)
-    assert dict(index.warnings) == {"hidden files of macOS in the list, left out": 1}
+    assert dict(index.warnings) == {"hidden macOS files in the list, left out": 1}
 
 
 @pytest.mark.parametrize(
@@ -161,7 +161,7 @@ def test_what_macos_leaves_in_archives_is_no_image(mura_tree: Tree) -> None:
         (
             "train_labeled_studies.csv",
             "MURA-v1.1/train/XR_FOOT/patient1/study1_positive/,1",
-            r"row 4: unknown body part 'XR_FOOT' in 'MURA.*; known are XR_ELBOW, XR_FINGER",
+            r"row 4: unknown body part 'XR_FOOT' in 'MURA.*; expected one of XR_ELBOW, XR_FINGER",
         ),
         ("train_image_paths.csv", "a,b", "cannot read .* as CSV"),
     ],

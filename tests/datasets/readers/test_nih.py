@@ -30,8 +30,8 @@ def test_a_clean_tree_is_read_without_a_warning(nih_tree: Any) -> None:
     assert second.labels == dict.fromkeys(NIH_DISEASES, 0.0)
     assert third.positives == ("Pleural_Thickening",)
     assert index.official == {A: "train_val", B: "train_val", C: "test"}
-    assert dict(index.warnings) == {"labels read by another name": 1}
-    assert index.warnings.examples["labels read by another name"] == ["Infiltrate = Infiltration"]
+    assert dict(index.warnings) == {"labels under another name": 1}
+    assert index.warnings.examples["labels under another name"] == ["Infiltrate = Infiltration"]
     assert [path.name for path in index.sources] == [
         "Data_Entry_2017_v2020.csv",
         "BBox_List_2017.csv",
@@ -58,7 +58,7 @@ def test_the_first_version_of_the_label_file_has_ages_with_units_and_a_trailing_
     read = [r.age_years for r in index.radiographs]
     assert read[:2] == [58.0, 0.5]
     assert all(math.isnan(age) for age in read[2:])
-    assert dict(index.warnings) == {"ages over 120 years taken as unknown": 1}
+    assert dict(index.warnings) == {"ages over 120 years, read as unknown": 1}
     assert index.radiographs[0].patient_id == "1"
 
 
@@ -66,7 +66,7 @@ def test_an_age_that_is_no_age_is_counted(nih_tree: Any) -> None:
     row = f"{A},Mass,0,1,old,F,AP,2682,2749,0.143,0.143"
     index = nih.index(nih_tree([row], (), ((A,), ())))
     assert math.isnan(index.radiographs[0].age_years)
-    assert dict(index.warnings) == {"ages that cannot be read": 1}
+    assert dict(index.warnings) == {"unreadable ages": 1}
 
 
 def test_with_both_label_files_the_newer_is_read_and_said(nih_tree: Any) -> None:
@@ -141,8 +141,8 @@ def test_an_image_file_that_no_label_row_names_is_counted_not_dropped_silently(
     nih_tree: Any,
 ) -> None:
     root = nih_tree([(A, "Mass")], (), ((A,), ()), [f"images/{A}", "images/99990001_000.png"])
-    assert nih.index(root).warnings["image files that no label row names left out"] == 1
-    with pytest.raises(ValueError, match=r"no label row names.*99990001_000\.png"):
+    assert nih.index(root).warnings["image files without a label row, left out"] == 1
+    with pytest.raises(ValueError, match=r"without a label row.*99990001_000\.png"):
         nih.index(root, strict=True)
 
 
@@ -158,4 +158,4 @@ def test_a_blank_patient_number_is_taken_from_the_images_name(nih_tree: Any) -> 
     ]
     index = nih.index(nih_tree(rows, (), None))
     assert [r.patient_id for r in index.radiographs] == ["11", "11"]
-    assert index.warnings["no patient number; the one in the image's name is taken"] == 1
+    assert index.warnings["no patient number; read from the image's name"] == 1

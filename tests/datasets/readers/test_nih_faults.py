@@ -15,7 +15,7 @@ from datasets.readers.nih_rows import LISTS, ROWS, A, B, C
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        ([(A, "Mass|Fracture")], f"image {A}: unknown label 'Fracture'; known are Atelectasis"),
+        ([(A, "Mass|Fracture")], f"image {A}: unknown label 'Fracture'; expected Atelectasis"),
         ([(A, "")], f"image {A}: unknown label ''"),
         ([(A, "No Finding|Mass")], "says No Finding and a finding"),
         ([(A, "Mass"), (A, "Nodule")], f"image {A} has contradictory rows"),
@@ -73,7 +73,7 @@ COUNTED = [
     ),
     pytest.param(
         {"boxes": [(A, "Nodule", 1, 2, 3, 4)]},
-        "boxes of a disease that the label row does not name",
+        "boxes for a disease missing from the label row",
         [f"{A} Nodule"],
         id="box against the label",
     ),
@@ -85,13 +85,13 @@ COUNTED = [
     ),
     pytest.param(
         {"boxes": [(A, "Mass", 1, 2, 3, 4), (A, "Mass", 9, 9, 9, 9)]},
-        "further boxes of one image and disease",
+        "additional boxes for the same image and disease",
         [f"{A} Mass"],
         id="two boxes of a disease",
     ),
     pytest.param(
         {"boxes": None},
-        "no box list: nothing to localize",
+        "no box list, so nothing to localize",
         ["BBox_List_2017.csv"],
         id="no box list",
     ),
@@ -112,13 +112,13 @@ COUNTED = [
     ),
     pytest.param(
         {"rows": [*ROWS[:2], f"{C},Mass,0,7,58,M,PA,1,1,1,1"]},
-        "patient number unlike the image's name; the column counts",
+        "patient number differs from the image's name; the column counts",
         [C],
         id="patient unlike name",
     ),
     pytest.param(
         {"images": [f"images_001/images/{A}", f"images_002/images/{A}"]},
-        "images in two folders; the first is taken",
+        "images in two folders, the first is used",
         [A],
         id="in two folders",
     ),

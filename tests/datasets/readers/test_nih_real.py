@@ -41,7 +41,7 @@ def test_the_lists_hold_what_nih_published(real: DatasetIndex) -> None:
     assert boxes_per_disease(real, on_disk=False) == BOXES
     assert sum(r.labels["Pneumonia"] == 1 for r in real.radiographs) == 1431  # v2020; 1353 before
     assert max(r.age_years for r in real.radiographs) == 95
-    assert dict(real.warnings) == {"labels read by another name": 123}
+    assert dict(real.warnings) == {"labels under another name": 123}
 
 
 def test_part_of_the_images_is_on_disk_most_of_them_as_jpeg(real: DatasetIndex) -> None:

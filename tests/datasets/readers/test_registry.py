@@ -14,5 +14,7 @@ def test_the_boxed_diseases_of_a_data_set_are_among_its_diseases() -> None:
 
 
 def test_an_unknown_data_set_lists_the_known_ones() -> None:
-    with pytest.raises(ValueError, match="unknown data set 'mimic'; known are nih, chexpert, mura"):
+    with pytest.raises(
+        ValueError, match="unknown data set 'mimic'; expected one of nih, chexpert, mura"
+    ):
         find_dataset("mimic")

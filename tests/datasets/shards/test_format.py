@@ -163,7 +163,7 @@ def test_page_lengths_are_compared_as_thrift_writes_them(value: int, written: st
 def test_other_files_are_refused_by_name(tmp_path: Path) -> None:
     storage = Storage.at(tmp_path)
     (tmp_path / "text.parquet").write_text("no")
-    with pytest.raises(ValueError, match=r"text\.parquet is no Parquet file"):
+    with pytest.raises(ValueError, match=r"text\.parquet is not a Parquet file"):
         ShardFile(storage, "text.parquet")
     pq.write_table(pa.table({"a": [1]}), tmp_path / "other.parquet")
     with pytest.raises(ValueError, match=r"other\.parquet has shard schema None, expected 1"):

@@ -29,9 +29,9 @@ def test_plans_follow_the_sorted_index_whatever_the_order_of_the_images(
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"rows": 0}, "rows: got 0, expected at least 1 image a shard"),
-        ({"sizes": ()}, r"size: got \[\], expected one or more, each once"),
-        ({"sizes": (8, 8)}, r"size: got \[8, 8\], expected one or more, each once"),
+        ({"rows": 0}, "rows: got 0, expected at least 1 image per shard"),
+        ({"sizes": ()}, r"size: got \[\], expected one or more different sizes"),
+        ({"sizes": (8, 8)}, r"size: got \[8, 8\], expected one or more different sizes"),
         ({"sizes": (0,)}, "size: got 0, expected 1 to 4096"),
         ({"images_at": "x", "images_root": Path("/elsewhere")}, r"is not in /elsewhere"),
     ],
@@ -47,7 +47,7 @@ def test_bad_requests_are_refused_before_any_image_is_read(
 def test_images_without_file_or_split_given_twice_or_not_at_all_are_refused(
     images: list[Radiograph],
 ) -> None:
-    with pytest.raises(ValueError, match="there are no images"):
+    with pytest.raises(ValueError, match="no images to put into shards"):
         plans([], "out")
     with pytest.raises(ValueError, match=r"image 5\.png is listed twice"):
         plans([*images, images[0]], "out")

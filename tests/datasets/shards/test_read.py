@@ -99,7 +99,7 @@ def test_channels_made_with_the_shards_are_those_made_on_the_fly(
 def test_a_folder_of_grey_shards_takes_no_enhanced_ones(
     shards: ShardSet, images: list[Radiograph], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(ValueError, match="input: 'grey' there, 'enhanced' now"):
+    with pytest.raises(ValueError, match="input was 'grey', now 'enhanced'"):
         build(images, shards.url, monkeypatch, input="enhanced")
 
 

@@ -146,11 +146,13 @@ def test_a_folder_of_other_settings_or_images_is_refused(
 ) -> None:
     build(plans(images, tmp_path / "out"))
     before = contents(tmp_path / "out", "**/*.*")
-    with pytest.raises(ValueError, match=r"size=8 was begun with other settings \(encoding: 'raw'"):
+    with pytest.raises(
+        ValueError, match=r"size=8 was started with other settings \(encoding was 'raw'"
+    ):
         build(plans(images, tmp_path / "out", encoding="png"))
-    with pytest.raises(ValueError, match=r"shards: 5 there, 3 now, images: .*take another out"):
+    with pytest.raises(ValueError, match=r"shards was 5, now 3, images was .*use another out"):
         build(plans(images, tmp_path / "out", rows=3))
-    with pytest.raises(ValueError, match=r"begun with other settings \(images: "):
+    with pytest.raises(ValueError, match=r"started with other settings \(images was "):
         build(
             plans([*images[1:], Radiograph("5.png", images[0].path, "q", "", {})], tmp_path / "out")
         )

@@ -169,5 +169,5 @@ def test_it_learns_exports_and_predicts_the_same_after_loading(
 @needs_detectron2
 def test_tensors_of_another_network_are_refused() -> None:
     metadata = {"model": dataclasses.asdict(MODEL), "diseases": DISEASES, "size": SIZE}
-    with pytest.raises(ValueError, match="do not fit the network that its metadata describes"):
+    with pytest.raises(ValueError, match="do not fit the network described by its metadata"):
         backend.load({"w": torch.zeros(1)}, metadata)

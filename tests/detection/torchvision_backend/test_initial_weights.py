@@ -47,7 +47,7 @@ def test_the_gates_backbone_becomes_the_detectors(gate: Path, small_config: Dete
 def test_a_gate_of_another_architecture_is_refused(gate: Path) -> None:
     config = ModelConfig(architecture="resnet50", weights="gate", gate=str(gate))
     model = torch.nn.Module()
-    with pytest.raises(ValueError, match=r"is a resnet18; set model\.architecture"):
+    with pytest.raises(ValueError, match=r"is a resnet18, but model\.architecture is resnet50"):
         load_initial(model, Init("gate", gate), config)
 
 

@@ -100,11 +100,11 @@ ONE = np.ones((1, 2, 2), np.float32)
         (
             {"maps": ONE, "maps_without_markers": np.ones((1, 2, 3), np.float32)},
             {**GOOD, "removal": "mask"},
-            r"maps_without_markers: expected float32 of shape \(1, 2, 2\), as the maps are",
+            r"maps_without_markers: expected float32 of shape \(1, 2, 2\), like the maps",
         ),
         ({"maps": ONE, "maps_without_markers": ONE}, GOOD, "removal '': expected mask or inpaint"),
         ({"maps": ONE}, {**GOOD, "removal": "mask"}, "removal 'mask': expected mask or inpaint"),
-        ({"maps": ONE}, {k: v for k, v in GOOD.items() if k != "name"}, "has no key 'name'"),
+        ({"maps": ONE}, {k: v for k, v in GOOD.items() if k != "name"}, "missing key 'name'"),
     ],
 )
 def test_a_file_of_something_else_is_refused_by_name(

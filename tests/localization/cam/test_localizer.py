@@ -158,7 +158,7 @@ def test_an_unknown_disease_and_a_foreign_gate_output_are_errors() -> None:
         cam.localize([image()], ["Mass"])
     output = cam.gate([image()])
     with pytest.raises(
-        ValueError, match=r"expected the gate output of \('b.png',\), got that of \('a.png',\)"
+        ValueError, match=r"expected the gate output of \('b.png',\), got \('a.png',\)"
     ):
         cam.localize_output([image(image_id="b.png")], output, ["Bright"])
     assert isinstance(output, GateOutput)

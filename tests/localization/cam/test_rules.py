@@ -66,7 +66,7 @@ def test_rules_of_a_fold_are_for_its_images(tmp_path: Path, truth: Path, rules: 
     assert rules_of_fold(path, 3, truth, aligned=False) == {"Mass": NODULE}
     with pytest.raises(ValueError, match=r"no rules for fold 1, only for \[0, 3\]"):
         rules_of_fold(path, 1, truth, aligned=False)
-    with pytest.raises(ValueError, match="the model belongs to no fold"):
+    with pytest.raises(ValueError, match="the model has no fold"):
         rules_of_fold(path, None, truth, aligned=False)
     with pytest.raises(ValueError, match="was tuned on plain maps of grad_cam"):
         rules_of_fold(path, 0, truth, aligned=True)
@@ -74,18 +74,18 @@ def test_rules_of_a_fold_are_for_its_images(tmp_path: Path, truth: Path, rules: 
     with pytest.raises(ValueError, match="was tuned on another ground truth than"):
         rules_of_fold(path, 0, truth, aligned=False)
     write_cam_rules(path, replace(rules, folds_from="5 patient folds drawn with seed 0"), "")
-    with pytest.raises(ValueError, match="its folds are of 5 patient folds drawn"):
+    with pytest.raises(ValueError, match="its folds come from 5 patient folds drawn"):
         rules_of_fold(path, 0, truth, aligned=False)
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (("folds:", "fold:"), "has no key 'folds'"),
+        (("folds:", "fold:"), "missing key 'folds'"),
         (("threshold:", "level:"), "Mass: expected the keys"),
         (("size_rule: largest", "size_rule: widest"), "size_rule: expected one of closest"),
         (("threshold: 60.0", "threshold: warm"), "could not convert"),
-        (("notice:", "[notice:"), "is not a file of tune_cam"),
+        (("notice:", "[notice:"), "is not a file from tune_cam"),
     ],
 )
 def test_a_file_of_something_else_is_refused_by_name(
@@ -98,7 +98,7 @@ def test_a_file_of_something_else_is_refused_by_name(
         read_cam_rules(path)
     assert str(path) in str(caught.value)
     path.write_text("")
-    with pytest.raises(ValueError, match="is not a file of tune_cam"):
+    with pytest.raises(ValueError, match="is not a file from tune_cam"):
         read_cam_rules(path)
     with pytest.raises(FileNotFoundError, match=r"tools/experiments/tune_cam\.py writes them"):
         read_cam_rules(tmp_path / "none.yaml")

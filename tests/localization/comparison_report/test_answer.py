@@ -96,7 +96,7 @@ def test_with_few_patients_no_disease_is_named_and_why_is_said() -> None:
 
 
 def test_with_one_patient_the_missing_interval_is_said() -> None:
-    with pytest.warns(UserWarning, match="controls give none"):
+    with pytest.warns(UserWarning, match="controls predict none"):
         comparison = _comparison(1, whole=lambda i, d: WHOLE, half=lambda i, d: HALF)
 
     first = conclusion(comparison)[0]

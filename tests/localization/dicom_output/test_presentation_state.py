@@ -128,5 +128,5 @@ def test_a_viewer_shows_the_image_through_it_as_the_models_saw_it(
 def test_a_table_that_no_presentation_state_can_hold_is_an_error(tmp_path: Path) -> None:
     signed = STORED.astype(np.int16) - 2000
     path = write_dicom(tmp_path / "a.dcm", signed, bits=15, VOILUTSequence=[RISING])
-    with pytest.raises(ValueError, match=r"a\.dcm: its lookup table is of 15 bits with a sign"):
+    with pytest.raises(ValueError, match=r"a\.dcm: its lookup table has 15 bits and a sign"):
         parse_source(path.read_bytes(), path.name)

@@ -45,7 +45,7 @@ def test_the_report_holds_each_box_with_disease_localizer_and_score(made: Writte
     # 20 x 5 pixels of 0.2 mm
     assert number(groups[0], codes.SCT.Width) == pytest.approx(4)
     assert number(groups[0], codes.DCM.Height) == pytest.approx(1)
-    source = "Sizes in mm by ImagerPixelSpacing (in the detector, not in the patient)."
+    source = "Sizes in mm by ImagerPixelSpacing (at the detector, not in the patient)."
     assert source in texts(made["sr"])
 
 

@@ -150,7 +150,7 @@ def test_a_patient_without_the_disease_gets_the_best_box_of_all_patients() -> No
 def test_the_only_patient_of_a_class_gets_no_box_and_it_is_said() -> None:
     prior = PriorBox(truth_of(ROWS))
     with pytest.warns(
-        UserWarning, match="Nodule: no patient but 'd' has a box, so the controls give none"
+        UserWarning, match="Nodule: no patient except 'd' has a box, so the controls predict none"
     ):
         assert prior.localize([blank("d1")], ["Nodule"]).boxes == ()
     with warnings.catch_warnings():

@@ -50,7 +50,7 @@ def test_boxes_are_placed_on_their_image_and_disease_in_the_order_of_the_file() 
 
 @pytest.mark.parametrize(("image", "disease"), [("d", "Mass"), ("a", "Hernia")])
 def test_a_box_of_an_unknown_image_or_disease_is_named(image: str, disease: str) -> None:
-    with pytest.raises(ValueError, match=f"a box of {disease} on {image}: the ground truth has no"):
+    with pytest.raises(ValueError, match=f"a box of {disease} on {image}: the ground truth lacks"):
         place(TRUTH, [*BOXES, Localization(image, disease, SQUARE, 0.5)])
 
 

@@ -118,7 +118,7 @@ def test_without_a_gate_nothing_passes_and_with_one_each_box_has_its_decision() 
 
 @pytest.mark.parametrize("name", CONTROL_NAMES)
 def test_a_name_that_a_control_has_is_refused(name: str) -> None:
-    with pytest.raises(ValueError, match=rf"'{name}' is taken by a control.*always added"):
+    with pytest.raises(ValueError, match=rf"'{name}' belongs to a control.*always added"):
         evaluated(COCO, {name: EVERYWHERE})
 
 
@@ -133,7 +133,7 @@ def test_maps_and_masks_of_nobody_are_refused(kind: str) -> None:
     maps = HeatMaps.of({("00", "Mass"): np.eye(2, dtype=np.float32)}, name="cam", aligned=False)
     of_nobody: dict[str, Any] = {kind: {"cam": maps if kind == "maps" else []}}
 
-    with pytest.raises(ValueError, match=rf"{kind} of 'cam': expected the name of pred.* \(a\)"):
+    with pytest.raises(ValueError, match=rf"{kind} of 'cam': expected a name with pred.* \(a\)"):
         evaluated(COCO, {"a": []}, **of_nobody)
 
 

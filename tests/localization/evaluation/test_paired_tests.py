@@ -259,7 +259,11 @@ def test_the_order_of_the_boxes_changes_nothing() -> None:
     ("first", "threshold", "message"),
     [
         ([0.1], 0.5, r"first: expected one IoU per box, shape \(2,\), got \(1,\)"),
-        ([0.1, math.nan], 0.5, "first: expected IoU in 0..1 and 0 for a miss, got others or NaN"),
+        (
+            [0.1, math.nan],
+            0.5,
+            "first: expected IoU in 0..1 and 0 for a miss, got other values or NaN",
+        ),
         ([0.1, 1.2], 0.5, "first: expected IoU in 0..1"),
         ([0.1, 0.2], 1.0, "threshold: expected an IoU in 0 <= t < 1, got 1.0"),
     ],

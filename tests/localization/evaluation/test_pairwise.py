@@ -213,7 +213,7 @@ def test_noninferior_is_an_interval_that_lies_above_minus_the_margin(
 
 @pytest.mark.parametrize("margin", [0.0, 1.0, -0.05, math.nan])
 def test_a_margin_that_cannot_be_one_is_refused(margin: float) -> None:
-    with pytest.raises(ValueError, match=r"0 < margin < 1, such as 0\.05"):
+    with pytest.raises(ValueError, match=r"0 < margin < 1, for example 0\.05"):
         builders.comparison(*_coco_and_boxes(), resamples=5, noninferiority_margin=margin)
 
 

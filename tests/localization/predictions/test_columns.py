@@ -60,7 +60,7 @@ def test_columns_keep_together_when_a_box_is_left_out(tmp_path: Path) -> None:
     ]
     (tmp_path / "p.json").write_text(json.dumps(entries))
 
-    with pytest.warns(UserWarning, match="of 2 boxes 1 were cut off .* and 1 left out"):
+    with pytest.warns(UserWarning, match="of 2 boxes, 1 were clipped .* and 1 left out"):
         read = read_boxes(tmp_path / "p.json", COCO)
 
     assert (list(read.image_ids), list(read.diseases)) == (["b.png"], ["Nodule"])

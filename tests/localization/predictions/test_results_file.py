@@ -135,7 +135,7 @@ def test_boxes_over_the_border_are_cut_and_those_outside_left_out_with_a_count(
         one(bbox=[10, 20, -5, 40]),
     ]
     (tmp_path / "p.json").write_text(json.dumps(entries))
-    with pytest.warns(UserWarning, match="of 6 boxes 2 were cut off .* and 3 left out"):
+    with pytest.warns(UserWarning, match="of 6 boxes, 2 were clipped .* and 3 left out"):
         parsed = read_predictions(tmp_path / "p.json", TRUTH)
     expected = [(10, 20, 40, 60), (0, 20, 20, 60), (190, 90, 200, 100)]
     assert [p.box_xyxy for p in parsed] == expected
@@ -150,7 +150,7 @@ def test_rounding_at_the_border_is_no_cut() -> None:
 @pytest.mark.parametrize(
     ("entry", "message"),
     [
-        (one(image_id=8), r"image_id 8 is not in the ground truth; .* such as 7 or 'a.png'"),
+        (one(image_id=8), r"image_id 8 is not in the ground truth; .* for example 7 or 'a.png'"),
         (one(image_id="c.png"), "image_id 'c.png' is not in the ground truth"),
         (one(image_id=None), "image_id None is not in"),
         (one(image_id=True), "image_id True is not in"),
@@ -168,8 +168,8 @@ def test_rounding_at_the_border_is_no_cut() -> None:
         (one(score=float("nan")), "score nan, expected a finite number"),
         (one(score="high"), "score 'high', expected a finite number"),
         (one(bbox=[0, 0, 0, 0], score=None), "score None, expected a finite number"),
-        (without("image_id"), "has no 'image_id'; its keys are category_id, bbox, score"),
-        (without("score"), "has no 'score'"),
+        (without("image_id"), "missing 'image_id'; its keys are category_id, bbox, score"),
+        (without("score"), "missing 'score'"),
         (without("bbox"), "has neither 'bbox' nor 'segmentation'"),
         ({**without("bbox"), "segmentation": {"size": [5, 5], "counts": "11"}}, r"size \[5, 5\], "),
         ({**without("bbox"), "segmentation": {"size": [5, 5]}}, "neither RLE nor polygons"),
@@ -221,7 +221,7 @@ def test_what_cannot_be_written_is_refused_before_a_file_is_made(tmp_path: Path)
     path = tmp_path / "p.json"
     with pytest.raises(ValueError, match=r"box of z\.png, Mass: image_id 'z\.png' is not in"):
         write_predictions(path, [box(image_id="z.png")], TRUTH)
-    with pytest.raises(ValueError, match="no such category; it has Mass, Nodule"):
+    with pytest.raises(ValueError, match="lacks this category; it has Mass, Nodule"):
         write_predictions(path, [box(disease="Hernia")], TRUTH)
     with pytest.raises(ValueError, match=r"expected a mask of shape \(100, 200\), got \(5, 5\)"):
         write_predictions(path, [box(mask=np.ones((5, 5), bool))], TRUTH)

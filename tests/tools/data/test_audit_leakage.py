@@ -112,7 +112,7 @@ def test_the_lists_that_chexpert_and_mura_publish_share_patients_by_their_paths(
     ("train", "message"),
     [
         ("gone.txt", "no image list"),
-        ("gone.safetensors", "what was trained on is not known; type the training's command again"),
+        ("gone.safetensors", "the training images are unknown; run the training's command again"),
         ("images.xlsx", "expected a list of images"),
         ("prior.json", "is of a control: nothing was trained"),
     ],

@@ -126,8 +126,8 @@ def test_a_killed_run_leaves_whole_shards_and_goes_on(
     ("options", "message"),
     [
         (["--split", "official"], "4 images are in neither official list, the first is 008.png"),
-        (["--rows", "0"], "rows: got 0, expected at least 1 image a shard"),
-        (["--size", "8", "8"], "size: got [8, 8], expected one or more, each once"),
+        (["--rows", "0"], "rows: got 0, expected at least 1 image per shard"),
+        (["--size", "8", "8"], "size: got [8, 8], expected one or more different sizes"),
         (["--out", "nowhere://x"], "cannot open nowhere://x"),
         (["--prepared", "gone"], "no prepared folder gone; make it with"),
     ],

@@ -182,9 +182,9 @@ def test_images_that_a_model_of_no_fold_was_trained_on_are_left_out(
     assert main([*map(str, arguments), "--resamples", "20"]) == 0
     pairs = read_heat_maps(tmp_path / "out" / "grad_cam.maps.safetensors").pairs
     assert [image for image, _ in pairs] == [image.image_id for image in images[3:5]]
-    message = "3 images of patients that a classifier has seen were left out."
+    message = "Left out 3 images of patients that a classifier has seen."
     assert message in capsys.readouterr().out
     assert message in (tmp_path / "out" / "report.html").read_text()
     write_training_images(path, {"train": images})
     assert main(list(map(str, arguments))) == 2
-    assert "all 5 images are of patients that a classifier was trained" in capsys.readouterr().err
+    assert "all 5 images show patients that a classifier was trained" in capsys.readouterr().err

@@ -86,7 +86,7 @@ def test_every_form_of_the_table_is_written(compared: Path) -> None:
     for suffix in ("md", "tex"):
         text = (compared / "out" / f"networks.{suffix}").read_text()
         assert "Research use only, never a diagnosis." in text
-        assert "images for independent" in text
+        assert "images as independent" in text
         assert "published: CheXNet (Rajpurkar et al. 2017), random by patient" in text
     assert r"Pleural\_Thickening" in (compared / "out" / "networks.tex").read_text()
 

@@ -53,7 +53,7 @@ def test_probabilities_are_the_mean_and_seen_patients_are_left_out(folder: Path)
         mean = (alone(folder, 0, name) + alone(folder, 1, name) + alone(folder, 2, name)) / 3
         np.testing.assert_allclose(images.scores[i], mean, atol=1e-6)
     page = (folder / "scores.md").read_text()
-    assert "2 images of patients that a classifier has seen were left out." in page
+    assert "Left out 2 images of patients that a classifier has seen." in page
     assert "never a diagnosis" in page
 
 
@@ -145,7 +145,7 @@ def test_what_cannot_be_scored_ends_with_status_2(
 ) -> None:
     save_fold(folder / "run", 3, radiographs(folder), DISEASES)
     assert score(folder, "fold3") == 2
-    assert "all 10 images are of patients that a classifier was" in capsys.readouterr().err
+    assert "all 10 images show patients that a classifier was" in capsys.readouterr().err
     save_fold(folder / "run", 4, [], ("Mass",))
     assert score(folder, "fold0", "fold4") == 2
     assert "an ensemble needs the same diseases" in capsys.readouterr().err

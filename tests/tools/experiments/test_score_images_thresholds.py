@@ -103,7 +103,7 @@ def test_patients_who_are_scored_have_no_say_in_the_thresholds(folder: Path) -> 
     assert scored.thresholds["youden"][:, 0] == pytest.approx([0.45] * 3)  # as without p2 and p3
     page = (folder / "scores.md").read_text()
     assert "Youden's on 4 images out of fold" in page
-    assert "2 others are of patients who are scored here" in page
+    assert "2 others show patients who are scored here" in page
 
 
 def test_no_thresholds_are_chosen_where_all_patients_are_scored(folder: Path) -> None:
@@ -112,7 +112,7 @@ def test_no_thresholds_are_chosen_where_all_patients_are_scored(folder: Path) ->
     assert score(folder, "fold0", "fold2") == 0
     assert read_scored_images(folder / "scores.parquet").thresholds == {}
     page = (folder / "scores.md").read_text()
-    assert "No thresholds, and nothing is called present: all 4 images out of fold are of" in page
+    assert "No thresholds, so nothing is predicted present: all 4 out-of-fold images are of" in page
 
 
 def test_one_classifier_keeps_its_own_thresholds(folder: Path) -> None:
@@ -128,6 +128,6 @@ def test_without_a_cross_validation_there_are_no_thresholds(folder: Path) -> Non
     images = read_scored_images(folder / "scores.parquet")
     assert images.thresholds == {}
     page = (folder / "scores.md").read_text()
-    assert "No thresholds, and nothing is called present" in page
-    assert "Not known: what " in page
+    assert "No thresholds, so nothing is predicted present" in page
+    assert "Training images of " in page
     assert "| disease | positives / images | AUC | AP | Brier |\n" in page

@@ -181,7 +181,7 @@ def test_a_bundle_of_no_fold_predicts_all_and_the_manifest_says_so(
     status, out = localize(prepared, "--localizer", "grad_cam", "--gate", path)
     assert status == 0
     assert len(images_of(out)) == 6
-    assert "whether it has seen an image is not checked" in capsys.readouterr().err
+    assert "not checked whether it has seen these images" in capsys.readouterr().err
     assert not json.loads(out.with_suffix(".manifest.json").read_text())["out_of_fold"]
 
 

@@ -73,7 +73,7 @@ def test_unreadable_inputs_are_reported_and_the_rest_go_on(
     printed = capsys.readouterr()
     assert "bad.png" in printed.err
     assert "absent.png: no such file or folder" in printed.err
-    assert "empty: no image in this folder" in printed.err
+    assert "empty: no images in this folder" in printed.err
     assert "2 images found: 0 done already, 1 done now (0 with a disease" in printed.out
     assert "3 failures" in printed.out
     table = [line.split() for line in printed.out.splitlines()]
@@ -136,7 +136,7 @@ def test_folders_stay_out_of_the_json_and_odd_images_are_warned_about(
 
     records = {name: (tmp_path / "out" / f"{name}.json").read_text() for name in ("black", "tiny")}
     assert "MEIER" not in "".join(records.values())
-    assert "No contrast: every pixel has the grey 0 of 0 to 255." in records["black"]
+    assert "No contrast: every pixel has the grey value 0 of 0 to 255." in records["black"]
     assert "Small: 3 x 1024 pixels" in records["tiny"]
 
 

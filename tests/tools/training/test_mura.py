@@ -149,7 +149,10 @@ def test_figures_over_all_parts_never_stand_without_the_parts(run: Path) -> None
     for name in ("metrics.md", "cross_validation.md"):
         page = (run / name).read_text()
         table = page.split("## Images: Abnormal")[1].split("##")[0]
-        assert "mixes parts of different difficulty and prevalence: quote it with theirs" in table
+        assert (
+            "mixes parts of different difficulty and prevalence: quote it with the rows by part"
+            in table
+        )
         rows = [line for line in table.splitlines() if line.startswith("| XR_")]
         lines = [row.strip("| ").split(" | ") for row in rows]
         assert [cells[0] for cells in lines] == parts

@@ -126,7 +126,7 @@ def test_the_report_has_its_tables_and_figures(finished: Path) -> None:
     assert int(mass["true_positive"]) + int(mass["false_negative"]) == 12
     assert counts["target", "Hernia"]["undecided"] == "8"
     page = (finished / "cross_validation.md").read_text()
-    assert "count as called absent: Hernia (8 images)" in page
+    assert "count as predicted absent: Hernia (8 images)" in page
     assert "Research use only, never a diagnosis." in page
 
 
@@ -136,7 +136,7 @@ def test_a_finished_run_is_reported_again_without_training(
 ) -> None:
     before = (finished / "out_of_fold.parquet").read_bytes()
     assert main(arguments(prepared, finished)) == 0
-    assert capsys.readouterr().out.count("finished before, skipped") == 3
+    assert capsys.readouterr().out.count("already finished, skipped") == 3
     assert (finished / "out_of_fold.parquet").read_bytes() == before
 
 

@@ -147,7 +147,7 @@ def test_a_disease_without_a_validation_positive_has_no_threshold_and_says_so(
     reason = "no positive image in the validation data"
     bundle = load_classifier(finished / "fold0" / "classifier.safetensors")
     assert bundle.thresholds["Hernia"] is None
-    assert f"none, never called present: {reason}" in (finished / "fold0/metrics.md").read_text()
+    assert f"none, never predicted present: {reason}" in (finished / "fold0/metrics.md").read_text()
     assert not any(
         r.present for r in read_gate_table(finished / "fold0/gate.csv") if r.disease == "Hernia"
     )
@@ -175,7 +175,7 @@ def test_finished_folds_are_skipped_and_a_lost_one_is_made_again_the_same(
     assert main(arguments(prepared, finished)) == 0
     assert listed.read_bytes() == images
     printed = capsys.readouterr().out
-    assert printed.count("finished before, skipped") == 2
+    assert printed.count("already finished, skipped") == 2
     after, _ = read_bundle(lost)
     assert all(torch.equal(before[name], after[name]) for name in before)
     assert (finished / "gate.csv").read_bytes() == table
@@ -188,8 +188,8 @@ def test_other_settings_in_the_same_folder_are_refused(
 ) -> None:
     assert main(arguments(prepared, finished, "--train.lr=0.5")) == 2
     message = capsys.readouterr().err
-    assert "was begun with other settings (train.lr: 0.0005 there, 0.5 now)" in message
-    assert "take another out folder" in message
+    assert "was started with other settings (train.lr was 0.0005, now 0.5)" in message
+    assert "use another out folder" in message
 
 
 @pytest.mark.slow

@@ -82,7 +82,7 @@ def test_an_unreadable_image_is_named_and_left_out_and_stops_a_strict_run(
     ("more", "message"),
     [
         (["--data.fold=7"], "data.fold: got 7, expected 0 to 2 or all"),
-        (["--data.diseases=[Gout]"], "data.diseases: no label Gout; known are"),
+        (["--data.diseases=[Gout]"], "data.diseases: no label Gout; expected one of"),
         (["--model.weights=gone.pth"], "no weights file at gone.pth"),
     ],
 )

@@ -236,7 +236,7 @@ def test_a_gate_that_saw_the_test_images_is_refused(tmp_path: Path) -> None:
     facts = {"kind": "classifier", "fold": 1, "manifest": {"hashes": {"folds": "abc"}}}
     write_bundle(path, {"a": torch.zeros(1)}, facts)
     check_gate(path, 1, "abc")
-    with pytest.raises(ValueError, match="trained with test fold 1, on images that fold 0"):
+    with pytest.raises(ValueError, match="trained with test fold 1, on images used to test fold 0"):
         check_gate(path, 0, "abc")
     with pytest.raises(ValueError, match="trained with other folds"):
         check_gate(path, 1, "def")

@@ -120,4 +120,4 @@ def test_a_finished_run_is_not_trained_again_nor_with_other_settings(
     stored["train.two_stage"] = False
     settings.write_text(json.dumps(stored))
     assert main(arguments(folder)) == 2
-    assert "(train.two_stage: False there, True now)" in capsys.readouterr().err
+    assert "(train.two_stage was False, now True)" in capsys.readouterr().err

@@ -126,7 +126,7 @@ def test_a_folder_begun_with_another_policy_is_not_gone_on_with(
 ) -> None:
     assert main(arguments(prepared, tmp_path, "ones", "--train.epochs=1")) == 0
     assert main(arguments(prepared, tmp_path, "zeros", "--train.epochs=1")) == 2
-    assert "data.uncertain: 'ones' there, 'zeros' now" in capsys.readouterr().err
+    assert "data.uncertain was 'ones', now 'zeros'" in capsys.readouterr().err
 
 
 def test_the_policy_is_for_training_images_alone(prepared: Path) -> None:

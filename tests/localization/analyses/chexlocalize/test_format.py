@@ -169,10 +169,19 @@ def test_faulty_files_are_named_with_image_and_task(tmp_path: Path) -> None:
         ({"f": {"Edema": {}}}, "f has no Enlarged Cardiomediastinum, Cardiomegaly"),
         ({"f": image(Edema={"size": [20, 30]})}, "f, Edema: expected {'size'"),
         ({"f": image(Edema=empty_mask((3, 3)))}, "f has masks of sizes"),
-        ({"f": image(Edema={"size": [20, 30], "counts": [600]})}, "f, Edema: .* is the file whole"),
-        ({"f": image(Edema={"size": [20, 31], "counts": WHOLE["counts"]})}, "runs cover the h x w"),
+        (
+            {"f": image(Edema={"size": [20, 30], "counts": [600]})},
+            "f, Edema: .* is the file complete",
+        ),
+        (
+            {"f": image(Edema={"size": [20, 31], "counts": WHOLE["counts"]})},
+            "runs that cover the h x w",
+        ),
         *(
-            ({"f": image(Edema={"size": [20, 30], "counts": damaged})}, "f, Edema: .* file whole")
+            (
+                {"f": image(Edema={"size": [20, 30], "counts": damaged})},
+                "f, Edema: .* file complete",
+            )
             for damaged in ("", "abc", WHOLE["counts"][:-1], WHOLE["counts"] + "1", "\x00", "é")
         ),
     ]

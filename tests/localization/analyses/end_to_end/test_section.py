@@ -131,7 +131,7 @@ def test_a_localizer_that_saw_boxed_images_alone_is_told_how_to_see_all() -> Non
     settings = [r["setting"] for r in _rows(section, "end_to_end") if r["localizer"] == "a"]
     assert sorted(set(settings)) == ["disease given", "gated"]
     assert {r["localizer"] for r in _rows(section, "froc")} == {"b", *CONTROLS}
-    note = next(p for p in section.paragraphs if p.startswith("a looked at boxed images alone"))
+    note = next(p for p in section.paragraphs if p.startswith("a predicted only boxed images"))
     assert "--images all" in note
     assert "data.predict: all" in note
 
@@ -163,7 +163,7 @@ def test_images_not_looked_at_and_images_not_decided_on_are_counted_in_notes() -
     section = _section({"a": [b for b in A if b.image_id in seen]}, gate, {"a": seen})
 
     notes = " ".join(next(t for t in section.tables if t.name == "end_to_end").notes)
-    assert f"a did not look at 20 of 60 images, with {lost} ground-truth boxes" in notes
+    assert f"a did not predict 20 of 60 images, with {lost} ground-truth boxes" in notes
     assert "the gate lacks decisions for 1 images that a looked at" in notes
     rows = [r for r in _rows(section, "end_to_end") if r["localizer"] == "a"]
     images = {r["setting"]: r["images"] for r in rows}
@@ -176,7 +176,7 @@ def test_a_localizer_that_was_asked_for_the_true_diseases_alone_is_suspected() -
 
     section = _section({"a": [b for b in A if (b.image_id, b.disease) in pairs]})
 
-    assert any("was it asked for every disease" in p for p in section.paragraphs)
+    assert any("was every disease requested" in p for p in section.paragraphs)
 
 
 def test_sentences_and_alt_texts_hold_the_figures_of_the_tables() -> None:
@@ -252,9 +252,7 @@ def test_without_any_localizer_the_controls_stand_alone() -> None:
 
 
 def test_a_box_on_an_image_that_was_not_looked_at_is_refused() -> None:
-    with pytest.raises(
-        ValueError, match=r"'a' has a box on \d+, an image that is not in its coverage"
-    ):
+    with pytest.raises(ValueError, match=r"'a' has a box on \d+, which is outside its coverage"):
         _section({"a": A}, looked_at={"a": BOXED_ONLY})
 
 

@@ -175,7 +175,7 @@ def test_figures_of_another_ground_truth_are_refused() -> None:
 
 def test_maps_of_a_localizer_that_is_not_compared_are_refused() -> None:
     truth = truth_of(coco())
-    with pytest.raises(ValueError, match=r"maps of 'a': expected the name of predictions \(b\)"):
+    with pytest.raises(ValueError, match=r"maps of 'a': expected a name with predictions \(b\)"):
         evaluated(truth, {"b": quarters(truth)}, maps={"a": random_maps(truth)})
 
 

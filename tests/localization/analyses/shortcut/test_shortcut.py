@@ -161,7 +161,7 @@ def test_the_table_holds_mass_control_and_difference_for_each_region() -> None:
     )
     assert "0.00 % of the mass on 25.00 % of the area is on markers (less" in checked.paragraphs[2]
     assert (
-        "blind minus looks, percent points of the mass: -100.000 [-100.000, -100.000] on"
+        "blind minus looks, percentage points of the mass: -100.000 [-100.000, -100.000] on"
         in (checked.paragraphs[3])
     )
 
@@ -187,8 +187,8 @@ def test_maps_of_images_without_markers_stand_beside_their_own_localizer() -> No
     assert macro(checked, "markers", MASS, "third minus looks") == (0, 0, 0)
     names = {r.lead["localizer"] for r in checked.tables[0].rows}
     assert f"{name} minus looks" not in names
-    assert "after their letters were removed" in checked.paragraphs[0]
-    assert "after their letters were removed" not in section().paragraphs[0]
+    assert "after removing their letters" in checked.paragraphs[0]
+    assert "after removing their letters" not in section().paragraphs[0]
 
 
 def test_a_disease_that_loses_heat_with_the_letters_is_named() -> None:
@@ -205,7 +205,7 @@ def test_a_disease_that_loses_heat_with_the_letters_is_named() -> None:
     )
     checked = shortcut_check({"cam": as_it_is}, REGIONS_OF, PATIENT_OF, resamples=200, seed=0)
     (sentence,) = (p for p in checked.paragraphs if p.startswith("cam, markers masked minus cam"))
-    assert "looking at 2: Mass -33.333 [-33.333, -33.333] on markers." in sentence
+    assert "2 comparisons: Mass -33.333 [-33.333, -33.333] on markers." in sentence
     assert "Edema" not in sentence
 
 
@@ -220,7 +220,7 @@ def test_heat_that_is_gone_with_the_letters_is_counted() -> None:
     )
     checked = shortcut_check({"leak": as_it_is}, REGIONS_OF, PATIENT_OF, resamples=20, seed=0)
     assert macro(checked, "markers", MASS, "leak") == (100, 100, 100)
-    gone = "3 of the 3 maps of leak that show something show nothing once the letters are removed."
+    gone = "3 of the 3 maps of leak that show something show nothing without the letters."
     assert gone in checked.paragraphs
     assert checked.paragraphs[-1].startswith("leak, markers masked cannot be measured: no map")
 
@@ -236,13 +236,13 @@ def test_heat_that_comes_only_without_the_letters_is_measured_alone() -> None:
     checked = shortcut_check({"shy": as_it_is}, REGIONS_OF, PATIENT_OF, resamples=20, seed=0)
     assert macro(checked, "markers", MASS, "shy, markers masked")[0] == 0
     assert checked.paragraphs[-1].startswith("shy cannot be measured: no map")
-    assert not any("once the letters are removed" in sentence for sentence in checked.paragraphs)
+    assert not any("without the letters" in sentence for sentence in checked.paragraphs)
 
 
 def test_maps_of_images_that_are_not_there_are_counted_in_words() -> None:
     far = maps_of({("image0", "Mass"): (1, 0, 0, 0), ("gone", "Mass"): (1, 0, 0, 0)}, "far")
     checked = shortcut_check({"far": far}, REGIONS_OF, PATIENT_OF, resamples=20, seed=0)
-    sentence = "1 of the 2 maps of far are left out: their images are not there or cannot be read."
+    sentence = "1 of the 2 maps of far are left out: their images are missing or unreadable."
     assert checked.paragraphs[-1] == sentence
     assert not any("left out" in paragraph for paragraph in section().paragraphs)
 

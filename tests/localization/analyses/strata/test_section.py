@@ -30,16 +30,16 @@ def test_the_section_prints_counts_differences_and_who_has_no_interval() -> None
     assert row.trail == {"diseases": 2, "boxes": 4, "patients": 4}
     assert "no interval" in row.note
     notes = " ".join(table.notes)
-    assert "Under 10 patients, so without interval: view unknown" in notes
+    assert "Fewer than 10 patients, so no interval: view unknown" in notes
     assert "within the disease" in notes
-    assert "no test is done" in notes
-    assert "no test is done" in section.paragraphs[0]
+    assert "there is no test" in notes
+    assert "there is no test" in section.paragraphs[0]
     reference = reference_of(world.comparison)
     assert reference is not None
     reference_row = next(r for r in table.rows if r.lead["localizer"] == reference.name)
     assert reference_row.cells["mean_iou minus reference"] == ""
     finding = section.paragraphs[1]
-    assert finding.startswith("mine: mean IoU minus that of the reference control runs from")
+    assert finding.startswith("mine: mean IoU minus the reference control's ranges from")
     assert "view unknown" not in finding  # its four patients would make any extreme
 
 

@@ -218,10 +218,10 @@ def test_the_section_prints_shares_and_counts_and_warns_of_chance() -> None:
     ]
     assert [row.trail["boxes"] for row in shares.rows] == [4, 4, 2, 2, 2, 2]
     notes = " ".join(shares.notes)
-    assert "can be by chance" in notes
+    assert "can occur by chance" in notes
     assert "mine 0.7; random_map 0.3" in notes  # two and one box on three boxed images
     assert section.paragraphs[1] == (
-        "mine: 50.0 % hits; most is lost to 'other disease's name' (25.0 %)."
+        "mine: 50.0 % hits; the most frequent error is 'other disease's name' (25.0 %)."
     )
 
 

@@ -77,7 +77,7 @@ def test_a_small_deflated_file_that_would_fill_the_memory_is_422(
 
     assert len(bomb) < 200_000
     detail = problem_of(post(client, [("image.dcm", bomb)]), 422)
-    assert detail.startswith("a deflated DICOM file of more than 64 MB")
+    assert detail.startswith("the deflated DICOM file inflates to more than 64 MB")
 
 
 def test_a_file_that_only_names_the_deflated_syntax_is_predicted(
