@@ -33,9 +33,9 @@ class ModelFiles:
     """Locations of the trained models.
 
     Attributes:
-        name: a bundle's file name in its folder; None for a control, which has none.
-        path: run folder with one folder per test fold, or one trained model: a bundle, or the run
-            folder of a single split, which holds one.
+        name: the bundle's file name in each fold's folder; None for a control, which has no bundle.
+        path: a run folder with one folder per test fold, or a single trained model (a bundle, or
+            the run folder of a single split).
     """
 
     name: str | None
@@ -168,6 +168,6 @@ def check_markers_kept(fold_models: Sequence[FoldModel]) -> None:
         if removal != "keep":
             raise ValueError(
                 f"--remove-markers: the model {model.bundle} removes markers itself ({removal}), "
-                "so its maps are without them; tools/experiments/check_shortcuts.py shows it "
+                "so its maps never show them; tools/experiments/check_shortcuts.py shows it "
                 "images with them too"
             )

@@ -81,8 +81,8 @@ class Gate:
         int8 = bundle.int8 if runtime == INT8 else None
         if int8 is not None and int8.fingerprint != bundle_fingerprint(bundle):
             raise ValueError(
-                "the INT8 weights are another classifier's, or were made before it was trained "
-                "again: make them anew, "
+                "the INT8 weights belong to another classifier, or to an earlier training of this "
+                "one: make them again, "
                 "`python tools/experiments/quantize.py --gate BUNDLE IMAGES`"
             )
         side = bundle.preprocessing.size

@@ -177,7 +177,7 @@ class ClusterBootstrap:
         return [Estimate(*figure) for figure in np.stack(columns, axis=-1).tolist()]
 
     def draws(self, values: FloatArray) -> Draws:
-        """Means of M measures (N, M), of the boxes and of every resample."""
+        """Means of M measures (N, M) for the boxes and for every resample."""
         sums, means = self._sums(values)
         return Draws(means, self._samples(sums, self._drawn))
 
@@ -203,7 +203,7 @@ class ClusterBootstrap:
 
     @property
     def resamples_without_a_disease(self) -> int:
-        """Resamples in which a disease drew no box and was left out of the macro mean."""
+        """Resamples that drew no box of some disease and left it out of the macro mean."""
         drawn = [boxes @ times for boxes, times in zip(self._boxes, self._drawn, strict=True)]
         return int(np.any(np.array(drawn) == 0, axis=0).sum())
 

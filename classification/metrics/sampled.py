@@ -32,8 +32,8 @@ _CHUNK_ELEMENTS = 4_000_000  # weights held at once: resamples x images
 def image_weights(patient_ids: Sequence[str], resamples: int, seed: int) -> Iterator[FloatArray]:
     """How often each image is drawn when patients are, in chunks (R, N) that fit into memory.
 
-    The draws are those of `resample_counts`. Nothing is drawn of fewer than two patients: one alone
-    cannot vary.
+    The draws equal those of `resample_counts`. With fewer than two patients nothing is drawn: one
+    patient cannot vary.
     """
     names, patient_of = np.unique(np.asarray(patient_ids, dtype=str), return_inverse=True)
     if len(names) < 2:
@@ -167,10 +167,10 @@ def _ratio(weights: FloatArray, numerators: FloatArray, denominators: FloatArray
 
 @dataclass(frozen=True)
 class ImageBootstrap:
-    """Resamples of ALL patients of some images, drawn once for all figures of these images.
+    """Resamples of ALL patients of some images, drawn once for all figures of those images.
 
     Attributes:
-        patient_of: (N,) patient index of each image.
+        patient_of: (N,) index of each image's patient.
         counts: (B, P) how often each patient is drawn.
     """
 
@@ -184,7 +184,7 @@ class ImageBootstrap:
         return cls(patient_of, resample_counts(len(names), resamples, seed))
 
     def means(self, image_of: IndexArray, values: FloatArray) -> list[Estimate]:
-        """Means of M values (K, M) over K things that lie on images `image_of` (K,)."""
+        """Means of M values (K, M) over K items on images `image_of` (K,)."""
         if not len(image_of):
             return [Estimate(math.nan)] * values.shape[1]
         single_disease = np.zeros(len(image_of), dtype=np.intp)

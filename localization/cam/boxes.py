@@ -80,8 +80,8 @@ def boxes_from_map(
     Args:
         heat: (H, W) map, any scale, already smoothed if the rule says so (see `smooth_map`).
         rule: thresholds and selection.
-        mean_size_wh: mean width and height of the disease's boxes in pixels of this frame; None (a
-            disease with no training box) skips the choice by size, so the hottest candidate wins.
+        mean_size_wh: mean width and height of the disease's boxes in pixels of this frame; None (no
+            training box for the disease) skips the choice by size, so the hottest candidate wins.
         overwrite: see `normalise_map`.
 
     Returns:
@@ -134,7 +134,7 @@ def smooth_map(cells: Heat, smooth_cells: float) -> Heat:
 
 
 def normalise_map(heat: Heat, *, overwrite: bool = False) -> npt.NDArray[np.float32] | None:
-    """The map stretched to 0..255, or None where it shows nothing (constant, all zero, not finite).
+    """Stretch the map to 0..255, or return None if it is blank (constant, all zero, not finite).
 
     Args:
         heat: (H, W).

@@ -1,7 +1,7 @@
 """Read and write box rules for heat maps, one per test fold and disease, as a YAML file.
 
 `tools/experiments/tune_cam.py` writes it and `tools/localize.py --cam-rules` applies it: images of
-fold k by fold k's rules, which no box of fold k has had a part in.
+fold k get fold k's rules, which no box of fold k influenced.
 """
 
 from __future__ import annotations

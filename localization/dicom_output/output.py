@@ -1,10 +1,10 @@
 """Write a diagnosis as DICOM objects for an archive, which a viewer shows with the image.
 
 `STEM.sr.dcm` is a structured report (`structured_report`), `STEM.pr.dcm` a presentation state
-(`presentation_state`), `STEM.sc.dcm` a secondary capture of the picture that `drawing` makes. All
-are in the image's study, each in a series of its own, refer to the image, carry the patient and
-study that `source` lists, and say that they are for research use (also in Content
-Qualification). Needs highdicom: `pip install "cxrloc[dicom]"`.
+(`presentation_state`), `STEM.sc.dcm` a secondary capture of the picture from `drawing`. All belong
+to the image's study, each in its own series, refer to the image, carry the patient and study
+elements listed in `source`, and are marked for research use (also in Content Qualification).
+Needs highdicom: `pip install "cxrloc[dicom]"`.
 """
 
 from __future__ import annotations

@@ -135,8 +135,8 @@ def test_a_image_of_another_shape_than_the_frame_is_counted(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--dataset", "mimic"], "unknown data set 'mimic'; known are nih"),
-        (["--folds", "40"], "cannot make 40 folds of 6 patients"),
+        (["--dataset", "mimic"], "unknown data set 'mimic'; expected one of nih"),
+        (["--folds", "40"], "cannot split 6 patients into 40 folds"),
         (["--label-file", "mine.csv"], "no label file mine.csv"),
     ],
 )

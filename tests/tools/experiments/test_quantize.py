@@ -98,7 +98,9 @@ def test_weights_of_before_another_training_are_refused(
     arguments = ["--gate", classifier, images, "--out", tmp_path / "out"]
     assert predict.main([str(w) for w in (*arguments, "--runtime", "openvino-int8")]) == 2
 
-    assert "make them anew, `python tools/experiments/quantize.py --gate" in capsys.readouterr().err
+    assert (
+        "make them again, `python tools/experiments/quantize.py --gate" in capsys.readouterr().err
+    )
 
 
 def test_what_cannot_be_done_is_said_and_nothing_is_written(

@@ -175,7 +175,7 @@ def test_a_ground_truth_without_folds_is_tuned_but_its_rules_fit_no_run(
     assert "5 patient folds drawn with seed 0" in capsys.readouterr().err
     assert list(yaml.safe_load(rules.read_text())["folds"]) == [0, 1, 2, 3, 4]
     argv = ("--localizer", "grad_cam", "--gate", run_folder, "--cam-rules", rules)
-    assert "not those of the models" in localize_error(prepared, capsys, *argv)
+    assert "not from the models" in localize_error(prepared, capsys, *argv)
 
 
 def test_maps_of_other_images_are_an_error(

@@ -96,7 +96,7 @@ def test_a_model_of_another_preparation_is_refused(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--localizer", "gradcam"), "unknown localizer 'gradcam'; known are grad_cam, grad"),
+        (("--localizer", "gradcam"), "unknown localizer 'gradcam'; expected one of grad_cam, grad"),
         (("--localizer", "grad_cam", "--remove-markers", "mask"), "give --maps too"),
         (("--localizer", "grad_cam"), "grad_cam needs --gate"),
         (("--localizer", "prior_box", "--gate", "x"), "prior_box is a control and takes no --gate"),
