@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from cxrloc.classification.metrics.bootstrap import Estimate
-from cxrloc.classification.report.tables import estimate_text
+from cxrloc.classification.report.tables import estimate_text, value_text
 from cxrloc.localization.evaluation.box_scores import Measure
 from cxrloc.localization.evaluation.comparison import Comparison, ScoredLocalizer
+from cxrloc.localization.evaluation.contest import contest, pair_of, ranked, twins
 from cxrloc.localization.evaluation.detections import DISEASE_GIVEN
 from cxrloc.localization.evaluation.evaluated import Evaluated
 from cxrloc.localization.evaluation.paired_tests import ALPHA, PairTests
@@ -39,7 +42,17 @@ def means(evaluated: Evaluated) -> Section:
     )
     answer = f"Macro mean IoU: {'; '.join(_main_sentences(comparison, 'mean_iou'))}."
     tables = (mean_table(comparison), skill_table(comparison))
-    return Section("means", "Mean overlap", (asked, answer), tables, (boxplots,))
+    finding = f"Mean IoU: {_standing(evaluated, 'mean_iou')}."
+    return Section("means", "Mean overlap", finding, (asked, answer), tables, (boxplots,))
+
+
+def _standing(evaluated: Evaluated, measure: str) -> str:
+    """The localizers, twins apart, the best first; then the reference control."""
+    comparison, shown = evaluated.comparison, evaluated.once(twins)
+    rows = [scored for scored in ranked(comparison) if scored.name in shown]
+    named = [f"{s.name} {value_text(s.estimates[measure].macro.value)}" for s in rows]
+    blind = value_text(comparison.reference.estimates[measure].macro.value)
+    return ", ".join([*named, f"{REFERENCE_CONTROL} {blind} without looking at the image"])
 
 
 def accuracy(evaluated: Evaluated) -> Section:
@@ -56,7 +69,16 @@ def accuracy(evaluated: Evaluated) -> Section:
     )
     tables = tuple(accuracy_table(comparison, o, published=published) for o in ("iou", "iobb"))
     figures = (accuracy_curves(comparison),)
-    return Section("accuracy", "Boxes found", (asked, *answers), tables, figures)
+    main = Measure("iou", _main_threshold(comparison))
+    finding = (
+        f"Share of boxes with IoU over {value_text(main.threshold or 0.0)}: "
+        f"{_standing(evaluated, main.key)}."
+    )
+    return Section("accuracy", "Boxes found", finding, (asked, *answers), tables, figures)
+
+
+def _main_threshold(comparison: Comparison) -> float:
+    return 0.5 if 0.5 in comparison.thresholds else comparison.thresholds[0]
 
 
 def paired(evaluated: Evaluated) -> Section:
@@ -71,7 +93,27 @@ def paired(evaluated: Evaluated) -> Section:
     boxplots = paired_boxplots(comparison)
     figures = () if boxplots is None else (boxplots,)
     answers = _pair_sentences(comparison)
-    return Section("paired", "One against another", (asked, *answers), tables, figures)
+    finding = _contest_sentence(evaluated)
+    return Section("paired", "One against another", finding, (asked, *answers), tables, figures)
+
+
+def _contest_sentence(evaluated: Evaluated) -> str:
+    """The best localizer against its rival; against the reference control where it has none."""
+    comparison, names = evaluated.comparison, contest(evaluated)
+    if names is None:
+        return "No localizer was given, so there is nothing to compare."
+    first, second = names[0], names[1] or REFERENCE_CONTROL
+    pair = pair_of(comparison, first, second)
+    return (
+        f"{first} minus {second}: mean IoU {estimate_text(pair.estimates.macro)}; "
+        f"{_better_and_worse(pair.sure_diseases(comparison).values(), pair.tests)}."
+    )
+
+
+def _better_and_worse(sure: Collection[Estimate], tests: PairTests) -> str:
+    better = sum(estimate.value > 0 for estimate in sure)
+    tested = sum(test.tested for test in tests.per_disease)
+    return f"better for {better} and worse for {len(sure) - better} of {tested} diseases tested"
 
 
 def _main_sentences(comparison: Comparison, measure: str) -> list[str]:
