@@ -19,7 +19,7 @@ from cxrloc.localization.evaluation.coco_ap import (
     coco_ap,
     scaled_coco,
 )
-from cxrloc.localization.evaluation.contest import twins
+from cxrloc.localization.evaluation.contest import standing
 from cxrloc.localization.evaluation.detections import Detections
 from cxrloc.localization.evaluation.evaluated import Evaluated
 from cxrloc.localization.evaluation.ground_truth import (
@@ -50,7 +50,7 @@ def average_precision(evaluated: Evaluated) -> Section:
             results = _mask_results(masks_of[name], evaluated.images)
             mask_rows[name] = _rows(_in_frame_of(coco, results), name, results, "segm")
     rows = [*box_rows, *chain.from_iterable(mask_rows[name] for name in masks_of)]
-    finding = _finding(box_rows, evaluated.once(twins))
+    finding = _finding(box_rows, evaluated.once(standing))
     return Section("coco_ap", "COCO average precision", finding, _PARAGRAPHS, (_table(rows),))
 
 

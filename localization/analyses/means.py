@@ -8,7 +8,7 @@ from cxrloc.classification.metrics.bootstrap import Estimate
 from cxrloc.classification.report.tables import estimate_text, value_text
 from cxrloc.localization.evaluation.box_scores import Measure
 from cxrloc.localization.evaluation.comparison import Comparison, ScoredLocalizer
-from cxrloc.localization.evaluation.contest import contest, pair_of, ranked, twins
+from cxrloc.localization.evaluation.contest import contest, pair_of, standing
 from cxrloc.localization.evaluation.detections import DISEASE_GIVEN
 from cxrloc.localization.evaluation.evaluated import Evaluated
 from cxrloc.localization.evaluation.paired_tests import ALPHA, PairTests
@@ -37,8 +37,8 @@ def means(evaluated: Evaluated) -> Section:
     )
     asked = (
         f"How well do the boxes agree with the {len(comparison.truth)} ground-truth boxes of "
-        f"{comparison.patients} patients? Mean IoU, 0 to 1; {MISS_RULE}. Skill says how much of "
-        f"what {REFERENCE_CONTROL}, which never looks at the image, leaves to be gained is gained."
+        f"{comparison.patients} patients? Mean IoU, 0 to 1; {MISS_RULE}. Skill is the share gained "
+        f"of the room that {REFERENCE_CONTROL}, which never looks at the image, leaves above it."
     )
     answer = f"Macro mean IoU: {'; '.join(_main_sentences(comparison, 'mean_iou'))}."
     tables = (mean_table(comparison), skill_table(comparison))
@@ -48,11 +48,14 @@ def means(evaluated: Evaluated) -> Section:
 
 def _standing(evaluated: Evaluated, measure: str) -> str:
     """The localizers, twins apart, the best first; then the reference control."""
-    comparison, shown = evaluated.comparison, evaluated.once(twins)
-    rows = [scored for scored in ranked(comparison) if scored.name in shown]
-    named = [f"{s.name} {value_text(s.estimates[measure].macro.value)}" for s in rows]
-    blind = value_text(comparison.reference.estimates[measure].macro.value)
-    return ", ".join([*named, f"{REFERENCE_CONTROL} {blind} without looking at the image"])
+    comparison = evaluated.comparison
+    figures = {
+        scored.label: value_text(scored.estimates[measure].macro.value)
+        for scored in comparison.localizers
+    }
+    named = [f"{name} {figures[name]}" for name in evaluated.once(standing)]
+    blind = f"{REFERENCE_CONTROL}, which never looks at the image, {figures[REFERENCE_CONTROL]}"
+    return "; ".join(filter(None, [", ".join(named), blind]))
 
 
 def accuracy(evaluated: Evaluated) -> Section:
@@ -71,7 +74,7 @@ def accuracy(evaluated: Evaluated) -> Section:
     figures = (accuracy_curves(comparison),)
     main = Measure("iou", _main_threshold(comparison))
     finding = (
-        f"Share of boxes with IoU over {value_text(main.threshold or 0.0)}: "
+        f"Share of boxes with IoU over {f'{main.threshold:g}'.removeprefix('0')}: "
         f"{_standing(evaluated, main.key)}."
     )
     return Section("accuracy", "Boxes found", finding, (asked, *answers), tables, figures)

@@ -14,7 +14,7 @@ import numpy as np
 from cxrloc.classification.metrics.bootstrap import MACRO_MEAN, ClusterBootstrap, DiseaseEstimates
 from cxrloc.classification.report.tables import Cell, ResultTable, TableRow, value_text
 from cxrloc.localization.evaluation.box_scores import Measure, score_boxes
-from cxrloc.localization.evaluation.contest import twins
+from cxrloc.localization.evaluation.contest import standing
 from cxrloc.localization.evaluation.detections import DISEASE_GIVEN, GATED, Detections
 from cxrloc.localization.evaluation.evaluated import Evaluated
 from cxrloc.localization.evaluation.ground_truth import FloatArray, GroundTruth
@@ -89,7 +89,7 @@ def synonyms(evaluated: Evaluated) -> Section:
     if not affected:
         return Section("synonyms", _TITLE, _NOTHING_TO_MERGE, (question,))
     table, sentences = _table(evaluated, groups, affected, gated=gated)
-    finding = _finding_of(table, evaluated.once(twins))
+    finding = _finding_of(table, evaluated.once(standing))
     return Section("synonyms", _TITLE, finding, (question, *sentences), (table,))
 
 

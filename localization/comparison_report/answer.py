@@ -2,7 +2,7 @@
 
 Which localizer is better, for which diseases, by how much, how sure, and what each is losing to.
 Words follow from intervals: `better` and `worse` need an interval of the difference that excludes
-zero, `equals` one that is zero in three decimals; anything else is `not distinguishable`. No cause
+zero, `equals` one that is zero to three decimals; anything else is `not distinguishable`. No cause
 is named.
 """
 
@@ -35,10 +35,10 @@ _MEASURE = "mean_iou"
 # What follows from the interval of a difference, against a localizer and against controls
 _VERDICTS = {
     "better": "is better than",
-    "equal": "equals, in three decimals,",
+    "equal": "equals (to three decimals)",
     "not distinguishable": "is not distinguishable from",
     "worse": "is worse than",
-    "undefined": "cannot be compared, for want of an interval, with",
+    "undefined": "cannot be compared (too few patients for an interval) with",
 }
 _AGAINST = {**_VERDICTS, "better": "beats", "worse": "loses to"}
 
@@ -93,7 +93,7 @@ def _who_is_better(comparison: Comparison, rows: Sequence[ScoredLocalizer], lead
     first, *others = rows
     if not others:
         return (
-            f"{lead} {first.label} has a macro mean IoU of {_mean(first)}. There is no other "
+            f"{lead} {_name(first)} has a macro mean IoU of {_mean(first)}. There is no other "
             "localizer to compare it with, only the controls."
         )
     pairs = [pair_of(comparison, first.label, other.label) for other in others]
@@ -107,7 +107,7 @@ def _who_is_better(comparison: Comparison, rows: Sequence[ScoredLocalizer], lead
 def _verdict_sentence(pair: Pair) -> str:
     macro = pair.estimates.macro
     return (
-        f"{pair.first.label} {_VERDICTS[verdict(macro)]} {pair.second.label}: macro mean IoU "
+        f"{_name(pair.first)} {_VERDICTS[verdict(macro)]} {_name(pair.second)}: macro mean IoU "
         f"{_mean(pair.first)} against {_mean(pair.second)}, a difference of {estimate_text(macro)}."
     )
 
@@ -128,14 +128,14 @@ def _diseases(comparison: Comparison, pair: Pair) -> list[str]:
     if open_ones:
         sentences.append(f"For {listed(open_ones)} the two are not distinguishable.")
     if untested:
-        few = f"fewer than {MIN_PATIENTS} patients"
-        sentences.append(f"Not tested, for there are {few}: {listed(untested)}.")
+        sentences.append(f"Too few patients to test (under {MIN_PATIENTS}): {listed(untested)}.")
     return sentences
 
 
 def _noninferiority(pair: Pair, margin: float) -> str:
-    shown = "is not" if pair.estimates.macro.high < margin else "is not shown to be not"
-    return f"{pair.second.label} {shown} inferior to {pair.first.label} (margin {_short(margin)})."
+    shown = "is" if pair.estimates.macro.high < margin else "is not shown to be"
+    first, second = _name(pair.first), _name(pair.second)
+    return f"{second} {shown} non-inferior to {first} (margin {_short(margin)})."
 
 
 def _losing_to(evaluated: Evaluated, scored: ScoredLocalizer) -> str:
@@ -155,8 +155,8 @@ def _against_controls(comparison: Comparison, scored: ScoredLocalizer) -> str:
             verdicts.setdefault(verdict(macro), []).append(phrase)
     phrases = [f"{_AGAINST[v]} {listed(verdicts[v])}" for v in _AGAINST if v in verdicts]
     if not phrases:
-        return f"{scored.label} has no control to be held against."
-    return f"{scored.label} {'; '.join(phrases)}."
+        return f"{_name(scored)} has no control to be held against."
+    return f"{_name(scored)} {'; '.join(phrases)}."
 
 
 def _lost_diseases(comparison: Comparison, scored: ScoredLocalizer) -> list[str]:
@@ -192,6 +192,10 @@ def _how_sure(comparison: Comparison) -> str:
 
 def _short(number: float) -> str:
     return f"{number:g}".removeprefix("0")
+
+
+def _name(scored: ScoredLocalizer) -> str:
+    return f"gated {scored.name}" if scored.setting == GATED else scored.name
 
 
 def _mean(scored: ScoredLocalizer) -> str:

@@ -97,24 +97,29 @@ def _forest(comparison: Comparison, said: Headline) -> Forest | None:
     level = f"{100 * comparison.level:.0f} %"
     note = (
         f"Line: {level} interval over resampled patients. Filled: the interval excludes zero and, "
-        f"disease by disease, the corrected test agrees (Holm p < {f'{ALPHA:g}'[1:]}). Hollow: not "
-        "distinguishable."
+        f"disease by disease, the corrected test agrees (Holm p < {_short(ALPHA)})."
     )
-    return Forest(said.best, other, _forest_finding(pair, sure), note, rows, total)
+    finding = _forest_finding(pair, comparison.truth.disease_names, sure)
+    return Forest(said.best, other, finding, note, rows, total)
 
 
-def _forest_finding(pair: Pair, sure: Mapping[str, Estimate]) -> str:
+def _forest_finding(pair: Pair, names: Sequence[str], sure: Mapping[str, Estimate]) -> str:
+    tested = dict(zip(names, (test.tested for test in pair.tests.per_disease), strict=True))
     better = [name for name, estimate in sure.items() if estimate.value > 0]
     worse = [name for name, estimate in sure.items() if estimate.value < 0]
-    total, first, second = len(pair.estimates.per_disease), pair.first.name, pair.second.name
+    untested = [name for name in names if name not in sure and not tested[name]]
+    total, first, second = len(names), pair.first.name, pair.second.name
     if len(better) == total:
         return f"{first} is better than {second} for every disease."
     parts = [f"{first} is better for {_count(better, total)}"]
     if worse:
-        parts.append(f"{second} for {_count(worse, total)}")
-    open_ones = total - len(better) - len(worse)
+        parts.append(f"{second} is better for {_count(worse, total)}")
+    open_ones = total - len(better) - len(worse) - len(untested)
     if open_ones:
         parts.append(f"{open_ones} cannot be told apart")
+    if untested:
+        has = "has" if len(untested) == 1 else "have"
+        parts.append(f"{_count(untested, total)} {has} too few patients to test")
     return f"{'; '.join(parts)}."
 
 
@@ -138,13 +143,14 @@ def scoreboard(evaluated: Evaluated, audits: Sequence[LocalizerAudit]) -> Scoreb
     setting = next((_FALSE_BOXES[point.setting] for point in points.values()), "per image")
     columns = (
         ("Localizer", ""),
-        ("Mean IoU", "over the diseases"),
-        (f"Hits at {_short(MAIN)}", f"share with IoU > {_short(MAIN)}"),
+        ("Mean IoU", "0 to 1"),
+        (f"Hits at {_short(MAIN)}", f"share with IoU over {_short(MAIN)}"),
         ("Skill", f"over {REFERENCE_CONTROL}"),
         ("False boxes", setting),
         ("Leakage", "trained on these?"),
     )
-    return Scoreboard(columns, tuple(rows))
+    note = f"Means over the diseases, with {100 * comparison.level:.0f} % intervals."
+    return Scoreboard("Scoreboard", note, columns, tuple(rows))
 
 
 def _row(

@@ -131,7 +131,7 @@ class _Said:
         if self.over is not None and verdict(self.over) == "worse":
             return f"{self._nobody_beats_the_control(self.difference, self.over)}."
         return (
-            f"{self.best} boxes better than {self.rival}: its mean IoU of {self._mean} is "
+            f"{self.best} localizes better than {self.rival}: its mean IoU of {self._mean} is "
             f"{_figure(self.difference.value)} higher ({self._range(self.difference)}), "
             f"{self._and_control()}."
         )
@@ -164,7 +164,7 @@ class _Said:
     def _and_control(self) -> str:
         """As the last part of a sentence about the mean IoU of the best."""
         if self.over is None:
-            return "with no blind control to hold it against"
+            return "with no blind control to compare it with"
         name = f"{REFERENCE_CONTROL}, {BLIND}"
         if verdict(self.over) == "better":
             by = _figure(self.over.value)
@@ -179,7 +179,7 @@ class _Said:
             "better": f"{subject} beats {name}, by {by} ({self._range(self.over)})",
             "worse": f"{subject} loses to {name}, by {by} ({self._range(_flipped(self.over))})",
             "equal": f"{subject} is no better than {name}",
-            "undefined": f"{subject} cannot be held against {name}, for want of an interval",
+            "undefined": f"{subject} cannot be compared with {name}: too few patients for an interval",
         }.get(
             verdict(self.over),
             f"{subject} is not distinguishable from {name} (difference "

@@ -73,17 +73,21 @@ def ranked(comparison: Comparison, setting: str = DISEASE_GIVEN) -> list[ScoredL
     return sorted(rows, key=lambda scored: -scored.estimates[_MEASURE].macro.value)
 
 
+def standing(evaluated: Evaluated) -> tuple[str, ...]:
+    """The localizers, twins apart, the best first."""
+    leaders = evaluated.once(twins)
+    return tuple(s.name for s in ranked(evaluated.comparison) if s.name in leaders)
+
+
 def contest(evaluated: Evaluated) -> tuple[str, str | None] | None:
     """The best localizer and the one that it is compared with, twins apart.
 
     The rival is the next best of another network; where all are variants of one network, the next
     best of these. None where there is no localizer, no rival where there is only one.
     """
-    leaders = evaluated.once(twins)
-    names = [scored.name for scored in ranked(evaluated.comparison) if scored.name in leaders]
-    if not names:
+    if not evaluated.once(standing):
         return None
-    best, others = names[0], names[1:]
+    best, *others = evaluated.once(standing)
     strangers = [name for name in others if not same_network(evaluated, best, name)]
     return best, next(iter([*strangers, *others]), None)
 

@@ -122,9 +122,10 @@ class ScoreRow:
 class Scoreboard:
     """One row per localizer; `columns` are headings with what stands beneath them."""
 
+    title: str
+    note: str
     columns: tuple[tuple[str, str], ...]
     rows: tuple[ScoreRow, ...] = field(repr=False)
-    note: str = ""
 
 
 @dataclass(frozen=True)

@@ -197,9 +197,10 @@ def _sentence(text: str) -> str:
 
 
 def _unbroken(text: str) -> str:
-    """The text with no line end within an interval such as [.401, .502]."""
+    """The text with no line end within `[.401, .502]`, `.401 to .502` and `95 %`."""
+    space = "\N{NO-BREAK SPACE}"
     return re.sub(
-        r"\[[^\]]{1,24}\]", lambda found: found[0].replace(" ", "\N{NO-BREAK SPACE}"), text
+        r"\[[^\]]{1,24}\]|[\d.]+ to -?[\d.]+|\d %", lambda part: part[0].replace(" ", space), text
     )
 
 

@@ -32,7 +32,7 @@ from cxrloc.localization.analyses.end_to_end.looks import (
     main_points,
     points,
 )
-from cxrloc.localization.evaluation.contest import twins
+from cxrloc.localization.evaluation.contest import standing
 from cxrloc.localization.evaluation.detections import END_TO_END, EVERY_DISEASE
 from cxrloc.localization.evaluation.evaluated import Evaluated
 from cxrloc.localization.evaluation.ground_truth import GroundTruth, ImageTable
@@ -75,7 +75,7 @@ def end_to_end(evaluated: Evaluated) -> Section:
 def _finding(evaluated: Evaluated) -> str:
     """What each localizer hits, and the false boxes that it pays for that."""
     at_gate = evaluated.once(main_points)
-    chosen = [at_gate[name] for name in evaluated.once(twins) if name in at_gate]
+    chosen = [at_gate[name] for name in evaluated.once(standing) if name in at_gate]
     if not chosen:
         return "False boxes cannot be counted: no localizer looked at images without the disease."
     parts = [
@@ -83,7 +83,7 @@ def _finding(evaluated: Evaluated) -> str:
         f"{value_text(p.false_boxes().per_image.value)} false boxes per image"
         for p in chosen
     ]
-    return f"{'; '.join(parts)} ({chosen[0].setting}, IoU > {MAIN:g})."
+    return f"{'; '.join(parts)} ({chosen[0].setting}, IoU over .5)."
 
 
 def _everywhere(gate: bool) -> str:

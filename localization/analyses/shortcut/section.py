@@ -170,8 +170,8 @@ def _in_short(name: str, figures: Figures) -> str:
     parts = []
     for region in REGIONS:
         mass, area = (figures[region, measure].macro.value for measure in (MASS, AREA))
-        parts.append(f"{mass:.1f} % of the heat {where(region)}, {area:.1f} % of the area")
-    return f"{name}: {' and '.join(parts)}"
+        parts.append(f"{mass:.1f} % of the heat and {area:.1f} % of the area {where(region)}")
+    return f"{name}: {', '.join(parts)}"
 
 
 def _figures(shares: ShortcutShares, *, resamples: int, seed: int) -> Figures:

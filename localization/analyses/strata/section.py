@@ -19,7 +19,7 @@ from cxrloc.classification.report.plots import (
     legend_below,
     named_lines,
 )
-from cxrloc.classification.report.tables import Cell, ResultTable, TableRow, Value
+from cxrloc.classification.report.tables import Cell, ResultTable, TableRow, Value, value_text
 from cxrloc.datasets.files.manifest import RESEARCH_USE
 from cxrloc.localization.analyses.strata.strata import (
     FEWEST_PATIENTS,
@@ -30,7 +30,7 @@ from cxrloc.localization.analyses.strata.strata import (
     strata_of,
 )
 from cxrloc.localization.evaluation.comparison import Comparison, ScoredLocalizer
-from cxrloc.localization.evaluation.contest import twins
+from cxrloc.localization.evaluation.contest import standing
 from cxrloc.localization.evaluation.detections import CONTROL, GATED
 from cxrloc.localization.evaluation.evaluated import Evaluated
 from cxrloc.localization.report.sections import NamedFigure, Section
@@ -56,7 +56,7 @@ def strata(evaluated: Evaluated) -> Section:
     findings = _findings(scores)
     alt = _alt(reference, findings)
     figure = NamedFigure("strata", _TITLE, alt, _figure(shown, reference))
-    finding = _finding(scores, evaluated.once(twins))
+    finding = _finding(scores, evaluated.once(standing))
     return Section("strata", _TITLE, finding, (_QUESTION, *findings), (table,), (figure,))
 
 
@@ -128,10 +128,11 @@ def _notes(
 def _finding(scores: Sequence[StratumScore], shown: Collection[str]) -> str:
     """The range over the strata of each localizer in `shown`, given the disease."""
     parts = []
-    for label, differences in _differences(scores).items():
-        if label in shown:
-            (low, name), (high, other) = _extremes(differences)
-            parts.append(f"{label} {low.value:+.3f} ({name}) to {high.value:+.3f} ({other})")
+    differences = _differences(scores)
+    for label in (name for name in shown if name in differences):
+        (low, name), (high, other) = _extremes(differences[label])
+        figures = value_text(low.value), value_text(high.value)
+        parts.append(f"{label} from {figures[0]} ({name}) to {figures[1]} ({other})")
     if not parts:
         return f"No stratum has {FEWEST_PATIENTS} patients, so none has an interval."
     return f"Mean IoU minus that of the blind control: {'; '.join(parts)}."

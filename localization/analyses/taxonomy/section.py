@@ -20,7 +20,7 @@ from cxrloc.localization.analyses.taxonomy.taxonomy import (
     Taxonomy,
     taxonomies,
 )
-from cxrloc.localization.evaluation.contest import twins
+from cxrloc.localization.evaluation.contest import standing
 from cxrloc.localization.evaluation.detections import CONTROL, DISEASE_GIVEN, GATED
 from cxrloc.localization.evaluation.evaluated import Evaluated
 from cxrloc.localization.evaluation.ground_truth import GroundTruth
@@ -56,13 +56,14 @@ def taxonomy(evaluated: Evaluated) -> Section:
     findings = _findings(rows)
     alt = _alt(findings, threshold)
     figure = NamedFigure("taxonomy", title, alt, _figure(truth, rows, threshold))
-    finding = _finding(rows, evaluated.once(twins))
+    finding = _finding(rows, evaluated.once(standing))
     return Section("taxonomy", title, finding, (question, *findings), tables, (figure,))
 
 
 def _finding(rows: Sequence[Taxonomy], shown: Collection[str]) -> str:
     """Hits and the largest loss of the localizers in `shown`, given the disease."""
-    chosen = [row for row in rows if row.setting == DISEASE_GIVEN and row.name in shown]
+    given = {row.name: row for row in rows if row.setting == DISEASE_GIVEN}
+    chosen = [given[name] for name in shown]
     chosen = chosen or [row for row in rows if row.name == REFERENCE_CONTROL]
     return "; ".join(sentence.removesuffix(".") for sentence in _findings(chosen)) + "."
 
