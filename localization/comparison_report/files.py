@@ -69,14 +69,15 @@ def page_of(report: ComparisonReport, manifest: dict[str, Any]) -> Report:
 def terminal_text(report: ComparisonReport, out: Path) -> str:
     """The answer in a sentence, the scoreboard, and where the report is."""
     board = report.answer.scoreboard
-    lines = [*filter(None, [report.stamp]), textwrap.fill(report.headline.sentence, _WIDTH), ""]
+    lines = [*filter(None, [report.stamp]), textwrap.fill(report.headline.sentence, _WIDTH)]
+    lines += [*(f"{note[:1].upper()}{note[1:]}." for note in report.comparison.truth.notes), ""]
     lines += [] if board is None else [*_board_lines(board), ""]
     return "\n".join([*lines, f"Report: {out / 'report.html'}. {RESEARCH_USE}."])
 
 
 def _board_lines(board: Scoreboard) -> list[str]:
     """The scoreboard as aligned text: the name to the left, figures to the right."""
-    texts = [[heading for heading, _ in board.columns]]
+    texts = [[column.heading for column in board.columns]]
     for row in board.rows:
         name = f"{row.name} (control)" if row.is_control else row.name
         cells = [" ".join(filter(None, (cell.text, cell.interval))) for cell in row.cells]

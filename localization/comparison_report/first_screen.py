@@ -29,6 +29,7 @@ from cxrloc.localization.report.first_screen import (
     ForestRow,
     Scoreboard,
     ScoreCell,
+    ScoreColumn,
     ScoreRow,
     swatches,
 )
@@ -70,6 +71,7 @@ def _basis(comparison: Comparison, said: Headline) -> str:
         f"images of {comparison.patients:,} patients; each localizer is told which disease to box, "
         "and mean IoU is averaged over the diseases."
     )
+    text = " ".join([text, *(f"{note[:1].upper()}{note[1:]}." for note in truth.notes)])
     if comparison.gate_passes is None or said.best is None or said.rival is None:
         return text
     gated = pair_of(comparison, f"{said.best}, gated", f"{said.rival}, gated").estimates.macro
@@ -142,12 +144,12 @@ def scoreboard(evaluated: Evaluated, audits: Sequence[LocalizerAudit]) -> Scoreb
     rows += [_row(comparison, scored, points, "blind", ()) for scored in controls]
     setting = next((_FALSE_BOXES[point.setting] for point in points.values()), "per image")
     columns = (
-        ("Localizer", ""),
-        ("Mean IoU", "0 to 1"),
-        (f"Hits at {_short(MAIN)}", f"share with IoU over {_short(MAIN)}"),
-        ("Skill", f"over {REFERENCE_CONTROL}"),
-        ("False boxes", setting),
-        ("Leakage", "trained on these?"),
+        ScoreColumn("Localizer"),
+        ScoreColumn("Mean IoU", "0 to 1", "mean_iou"),
+        ScoreColumn(f"Hits at {_short(MAIN)}", f"share with IoU over {_short(MAIN)}", "acc_iou"),
+        ScoreColumn("Skill", f"over {REFERENCE_CONTROL}", "skill"),
+        ScoreColumn("False boxes", setting, "false boxes per image"),
+        ScoreColumn("Leakage", "trained on these?", "status"),
     )
     note = f"Means over the diseases, with {100 * comparison.level:.0f} % intervals."
     return Scoreboard("Scoreboard", note, columns, tuple(rows))

@@ -179,7 +179,7 @@ class _Said:
             "better": f"{subject} beats {name}, by {by} ({self._range(self.over)})",
             "worse": f"{subject} loses to {name}, by {by} ({self._range(_flipped(self.over))})",
             "equal": f"{subject} is no better than {name}",
-            "undefined": f"{subject} cannot be compared with {name}: too few patients for an interval",
+            "undefined": f"{subject} cannot be compared with {name} (too few patients)",
         }.get(
             verdict(self.over),
             f"{subject} is not distinguishable from {name} (difference "

@@ -101,6 +101,15 @@ def tick_text(value: float) -> str:
 
 
 @dataclass(frozen=True)
+class ScoreColumn:
+    """A heading, what stands beneath it, and the term of the glossary that defines it."""
+
+    heading: str
+    beneath: str = ""
+    term: str = ""
+
+
+@dataclass(frozen=True)
 class ScoreCell:
     """A cell of the scoreboard: its text, and the interval beneath."""
 
@@ -120,11 +129,11 @@ class ScoreRow:
 
 @dataclass(frozen=True)
 class Scoreboard:
-    """One row per localizer; `columns` are headings with what stands beneath them."""
+    """One row per localizer."""
 
     title: str
     note: str
-    columns: tuple[tuple[str, str], ...]
+    columns: tuple[ScoreColumn, ...]
     rows: tuple[ScoreRow, ...] = field(repr=False)
 
 

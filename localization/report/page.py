@@ -129,7 +129,7 @@ def _template() -> Any:
         lstrip_blocks=True,
     )
     environment.filters |= {"sentence": _sentence, "unbroken": _unbroken}
-    environment.filters |= {"signed": _signed, "tick": tick_text}
+    environment.filters |= {"signed": _signed, "tick": tick_text, "anchor": term_anchor}
     return environment.get_template("report.html.j2")
 
 
