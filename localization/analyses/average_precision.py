@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from itertools import chain
 from typing import Any, Literal
 
 import numpy as np
 
 from cxrloc.classification.metrics.bootstrap import MACRO_MEAN
-from cxrloc.classification.report.tables import ResultTable, TableRow
+from cxrloc.classification.report.tables import ResultTable, TableRow, value_text
 from cxrloc.datasets.files.manifest import RESEARCH_USE
 from cxrloc.localization.boxes import xyxy_to_xywh
 from cxrloc.localization.evaluation.coco_ap import (
@@ -19,6 +19,7 @@ from cxrloc.localization.evaluation.coco_ap import (
     coco_ap,
     scaled_coco,
 )
+from cxrloc.localization.evaluation.contest import standing
 from cxrloc.localization.evaluation.detections import Detections
 from cxrloc.localization.evaluation.evaluated import Evaluated
 from cxrloc.localization.evaluation.ground_truth import (
@@ -33,6 +34,7 @@ from cxrloc.localization.report.sections import Section
 Kind = Literal["bbox", "segm"]
 Results = Sequence[Mapping[str, Any]]
 _KINDS: dict[Kind, str] = {"bbox": "box AP", "segm": "mask AP"}
+_COCO = RANGE_NAMES["ap_50_95"]
 _BOUNDS: tuple[Literal["ignored", "counted"], ...] = ("ignored", "counted")
 
 
@@ -48,7 +50,21 @@ def average_precision(evaluated: Evaluated) -> Section:
             results = _mask_results(masks_of[name], evaluated.images)
             mask_rows[name] = _rows(_in_frame_of(coco, results), name, results, "segm")
     rows = [*box_rows, *chain.from_iterable(mask_rows[name] for name in masks_of)]
-    return Section("coco_ap", "COCO average precision", _PARAGRAPHS, (_table(rows),))
+    finding = _finding(box_rows, evaluated.once(standing))
+    return Section("coco_ap", "COCO average precision", finding, _PARAGRAPHS, (_table(rows),))
+
+
+def _finding(rows: Sequence[TableRow], shown: Collection[str]) -> str:
+    """Mean box AP of the localizers in `shown` over COCO's ten thresholds."""
+    means = {
+        str(row.lead["localizer"]): row.cells[MACRO_MEAN]
+        for row in rows
+        if (row.lead["IoU thresholds"], row.lead["unboxed positives"]) == (_COCO, _BOUNDS[0])
+    }
+    named = [f"{name} {value_text(means[name])}" for name in shown if name in means]
+    return (
+        f"Mean box AP, IoU .5 to .95: {', '.join(named)}." if named else "No localizer was given."
+    )
 
 
 _PARAGRAPHS = (

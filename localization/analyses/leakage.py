@@ -147,7 +147,8 @@ def leakage(evaluated: Evaluated) -> Section:
     )
     notes = ("Images: scored images that the localizer predicted",)
     table = ResultTable("leakage", title, tuple(map(_row, localizers)), notes)
-    return Section("leakage", title, (question, _answer(localizers)), (table,))
+    answer = _answer(localizers)
+    return Section("leakage", title, answer, (question, answer), (table,))
 
 
 def _answer(localizers: Sequence[LocalizerAudit]) -> str:

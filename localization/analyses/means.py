@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from cxrloc.classification.metrics.bootstrap import Estimate
-from cxrloc.classification.report.tables import estimate_text
+from cxrloc.classification.report.tables import estimate_text, value_text
 from cxrloc.localization.evaluation.box_scores import Measure
 from cxrloc.localization.evaluation.comparison import Comparison, ScoredLocalizer
+from cxrloc.localization.evaluation.contest import contest, pair_of, standing
 from cxrloc.localization.evaluation.detections import DISEASE_GIVEN
 from cxrloc.localization.evaluation.evaluated import Evaluated
 from cxrloc.localization.evaluation.paired_tests import ALPHA, PairTests
@@ -34,12 +37,25 @@ def means(evaluated: Evaluated) -> Section:
     )
     asked = (
         f"How well do the boxes agree with the {len(comparison.truth)} ground-truth boxes of "
-        f"{comparison.patients} patients? Mean IoU, 0 to 1; {MISS_RULE}. Skill is the achieved "
-        f"share of the gain that {REFERENCE_CONTROL} leaves; this control never sees the image."
+        f"{comparison.patients} patients? Mean IoU, 0 to 1; {MISS_RULE}. Skill is the share gained "
+        f"of the room that {REFERENCE_CONTROL}, which never looks at the image, leaves above it."
     )
     answer = f"Macro mean IoU: {'; '.join(_main_sentences(comparison, 'mean_iou'))}."
     tables = (mean_table(comparison), skill_table(comparison))
-    return Section("means", "Mean overlap", (asked, answer), tables, (boxplots,))
+    finding = f"Mean IoU: {_standing(evaluated, 'mean_iou')}."
+    return Section("means", "Mean overlap", finding, (asked, answer), tables, (boxplots,))
+
+
+def _standing(evaluated: Evaluated, measure: str) -> str:
+    """The localizers, twins apart, the best first; then the reference control."""
+    comparison = evaluated.comparison
+    figures = {
+        scored.label: value_text(scored.estimates[measure].macro.value)
+        for scored in comparison.localizers
+    }
+    named = [f"{name} {figures[name]}" for name in evaluated.once(standing)]
+    blind = f"{REFERENCE_CONTROL}, which never looks at the image, {figures[REFERENCE_CONTROL]}"
+    return "; ".join(filter(None, [", ".join(named), blind]))
 
 
 def accuracy(evaluated: Evaluated) -> Section:
@@ -56,7 +72,16 @@ def accuracy(evaluated: Evaluated) -> Section:
     )
     tables = tuple(accuracy_table(comparison, o, published=published) for o in ("iou", "iobb"))
     figures = (accuracy_curves(comparison),)
-    return Section("accuracy", "Boxes found", (asked, *answers), tables, figures)
+    main = Measure("iou", _main_threshold(comparison))
+    finding = (
+        f"Share of boxes with IoU over {f'{main.threshold:g}'.removeprefix('0')}: "
+        f"{_standing(evaluated, main.key)}."
+    )
+    return Section("accuracy", "Boxes found", finding, (asked, *answers), tables, figures)
+
+
+def _main_threshold(comparison: Comparison) -> float:
+    return 0.5 if 0.5 in comparison.thresholds else comparison.thresholds[0]
 
 
 def paired(evaluated: Evaluated) -> Section:
@@ -71,7 +96,27 @@ def paired(evaluated: Evaluated) -> Section:
     boxplots = paired_boxplots(comparison)
     figures = () if boxplots is None else (boxplots,)
     answers = _pair_sentences(comparison)
-    return Section("paired", "One against another", (asked, *answers), tables, figures)
+    finding = _contest_sentence(evaluated)
+    return Section("paired", "One against another", finding, (asked, *answers), tables, figures)
+
+
+def _contest_sentence(evaluated: Evaluated) -> str:
+    """The best localizer against its rival; against the reference control where it has none."""
+    comparison, names = evaluated.comparison, contest(evaluated)
+    if names is None:
+        return "No localizer was given, so there is nothing to compare."
+    first, second = names[0], names[1] or REFERENCE_CONTROL
+    pair = pair_of(comparison, first, second)
+    return (
+        f"{first} minus {second}: mean IoU {estimate_text(pair.estimates.macro)}; "
+        f"{_better_and_worse(pair.sure_diseases(comparison).values(), pair.tests)}."
+    )
+
+
+def _better_and_worse(sure: Collection[Estimate], tests: PairTests) -> str:
+    better = sum(estimate.value > 0 for estimate in sure)
+    tested = sum(test.tested for test in tests.per_disease)
+    return f"better for {better} and worse for {len(sure) - better} of {tested} diseases tested"
 
 
 def _main_sentences(comparison: Comparison, measure: str) -> list[str]:

@@ -6,14 +6,15 @@ as one name, so the top-1 box of all the group's predictions on the image is sco
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from cxrloc.classification.metrics.bootstrap import MACRO_MEAN, ClusterBootstrap, DiseaseEstimates
-from cxrloc.classification.report.tables import Cell, ResultTable, TableRow
+from cxrloc.classification.report.tables import Cell, ResultTable, TableRow, value_text
 from cxrloc.localization.evaluation.box_scores import Measure, score_boxes
+from cxrloc.localization.evaluation.contest import standing
 from cxrloc.localization.evaluation.detections import DISEASE_GIVEN, GATED, Detections
 from cxrloc.localization.evaluation.evaluated import Evaluated
 from cxrloc.localization.evaluation.ground_truth import FloatArray, GroundTruth
@@ -86,9 +87,10 @@ def synonyms(evaluated: Evaluated) -> Section:
     listed = "; ".join("/".join(group) for group in MERGED)
     question = f"Would a localizer score better if overlapping names were one ({listed})? {WHY}."
     if not affected:
-        return Section("synonyms", _TITLE, (question, _NOTHING_TO_MERGE))
+        return Section("synonyms", _TITLE, _NOTHING_TO_MERGE, (question,))
     table, sentences = _table(evaluated, groups, affected, gated=gated)
-    return Section("synonyms", _TITLE, (question, *sentences), (table,))
+    finding = _finding_of(table, evaluated.once(standing))
+    return Section("synonyms", _TITLE, finding, (question, *sentences), (table,))
 
 
 _NOTHING_TO_MERGE = (
@@ -122,6 +124,18 @@ def _table(
     rows.sort(key=lambda row: order.index(row.block))  # stable: localizers keep their order
     notes = _notes(groups, gated=gated)
     return ResultTable("synonyms", _TITLE, tuple(rows), notes), tuple(sentences)
+
+
+def _finding_of(table: ResultTable, shown: Collection[str]) -> str:
+    """What merging adds to the mean IoU of the localizers in `shown`, given the disease."""
+    gains = {
+        str(row.lead["localizer"]): row.cells[MACRO_MEAN]
+        for row in table.rows
+        if (row.block, row.lead["names"]) == ("mean_iou", DIFFERENCE)
+        and row.lead["setting"] == DISEASE_GIVEN
+    }
+    changes = [f"{name} {value_text(gains[name])}" for name in shown]
+    return f"Change of mean IoU when names that overlap are merged: {', '.join(changes)}."
 
 
 _Figures = dict[tuple[str, str], DiseaseEstimates]

@@ -2,8 +2,9 @@
 
     report = build_report(ComparisonInputs(truth, {"mask_rcnn": place(truth, boxes)}))
 
-To add a section write `analysis(evaluated) -> Section | None` in `localization/analyses/` and enter
-it in `ANALYSES`.
+To add a section, write `analysis(evaluated) -> Section | None` in `localization/analyses/` and
+enter it in `ANALYSES`. The section brings its finding, the one sentence that stays in sight while
+it is folded.
 """
 
 from __future__ import annotations
@@ -22,10 +23,12 @@ from cxrloc.localization.analyses.shortcut.section import shortcut
 from cxrloc.localization.analyses.strata.section import strata
 from cxrloc.localization.analyses.synonyms import synonyms
 from cxrloc.localization.analyses.taxonomy.section import taxonomy
-from cxrloc.localization.analyses.taxonomy.taxonomy import taxonomies
 from cxrloc.localization.comparison_report.answer import conclusion
+from cxrloc.localization.comparison_report.first_screen import first_screen
+from cxrloc.localization.comparison_report.headline import Headline, headline
 from cxrloc.localization.evaluation.comparison import Comparison
 from cxrloc.localization.evaluation.evaluated import ComparisonInputs, Evaluated
+from cxrloc.localization.report.first_screen import Answer
 from cxrloc.localization.report.sections import Picture, Section
 
 Analysis = Callable[[Evaluated], Section | None]
@@ -48,13 +51,20 @@ ANALYSES: tuple[Analysis, ...] = (
 
 @dataclass(frozen=True)
 class ComparisonReport:
-    """What came out. `stamp` is empty, or `LEAKED: ...`, which must stand on every table."""
+    """What came out.
+
+    Attributes:
+        stamp: empty, or `LEAKED: ...`, which must stand on every table.
+        headline: the answer in one sentence, with the figures that it was made from.
+        answer: the first screen of the page, with the answer at length.
+    """
 
     comparison: Comparison
     sections: tuple[Section, ...] = field(repr=False)
     audits: tuple[LocalizerAudit, ...]
     stamp: str
-    answer: tuple[str, ...]
+    headline: Headline
+    answer: Answer = field(repr=False)
     gallery: tuple[Picture, ...] = field(repr=False)
 
 
@@ -67,12 +77,14 @@ def build_report(
         ValueError: as the analyses, for a gate or a localizer that does not fit the ground truth.
     """
     evaluated = Evaluated(inputs)
-    sections = tuple(analyse(evaluated) for analyse in analyses)
+    sections, checked = tuple(analyse(evaluated) for analyse in analyses), evaluated.once(audits)
+    said = headline(evaluated, checked)
     return ComparisonReport(
         comparison=evaluated.comparison,
         sections=tuple(section for section in sections if section is not None),
-        audits=evaluated.once(audits),
-        stamp=leakage_stamp(evaluated.once(audits)),
-        answer=conclusion(evaluated.comparison, evaluated.once(taxonomies)),
+        audits=checked,
+        stamp=leakage_stamp(checked),
+        headline=said,
+        answer=first_screen(evaluated, said, checked, conclusion(evaluated)),
         gallery=gallery(evaluated),
     )

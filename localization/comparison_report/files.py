@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+import textwrap
 from pathlib import Path
 from typing import Any
 
-from cxrloc.classification.report.tables import ResultTable, estimate_text, write_table
+from cxrloc.classification.report.tables import ResultTable, write_table
 from cxrloc.datasets.files.atomic import write_text
 from cxrloc.datasets.files.manifest import RESEARCH_USE, write_json
 from cxrloc.localization.comparison_report.build import ComparisonReport
 from cxrloc.localization.comparison_report.summary import per_box_csv, summary
-from cxrloc.localization.report.comparison_tables import comparison_notes
+from cxrloc.localization.report.first_screen import Scoreboard
 from cxrloc.localization.report.page import Report, write_report
+
+_WIDTH = 96  # columns of a terminal that a sentence fills
 
 
 def write_results(
@@ -32,7 +35,8 @@ def write_results(
     write_text(out / "per_box.csv", per_box_csv(comparison))
     write_report(out / "report.html", page_of(report, manifest))
     results = summary(comparison, manifest, published=published)
-    results |= {"stamp": report.stamp, "answer": list(report.answer)}
+    results |= {"headline": report.headline.record(), "answer": list(report.answer.words)}
+    results["stamp"] = report.stamp
     results["leakage"] = [{"localizer": a.localizer, "status": a.status} for a in report.audits]
     write_json(out / "summary.json", results)
 
@@ -53,10 +57,6 @@ def page_of(report: ComparisonReport, manifest: dict[str, Any]) -> Report:
     who = " and ".join(filter(None, [", ".join(names[:-1]), *names[-1:]])) or "the controls"
     return Report(
         title=f"Localizers compared: {who}",
-        question=(
-            "Which localizer boxes diseases on chest radiographs better, for which diseases, by "
-            "how much, how sure is that, and what is each of them losing to?"
-        ),
         answer=report.answer,
         sections=report.sections,
         gallery=report.gallery,
@@ -67,19 +67,24 @@ def page_of(report: ComparisonReport, manifest: dict[str, Any]) -> Report:
 
 
 def terminal_text(report: ComparisonReport, out: Path) -> str:
-    """The notes, the macro means, the differences and the answer, as lines for a terminal."""
-    comparison = report.comparison
-    lines = [f"- {note}." for note in comparison_notes(comparison)]
-    lines += ["", f"{'macro mean over diseases':34s}{'mean IoU':22s}{'acc_iou@0.5':22s}"]
-    for scored in comparison.localizers:
-        figures = [scored.estimates[m].macro for m in ("mean_iou", "acc_iou@0.5")]
-        label = f"{scored.label} ({scored.setting})" if scored.is_control else scored.label
-        lines.append(f"{label:34s}" + "".join(f"{estimate_text(f):22s}" for f in figures))
-    for difference in comparison.differences:
-        if difference.measure == "mean_iou":
-            macro = difference.estimates.macro
-            verdict = "excludes zero" if macro.excludes_zero else "includes zero"
-            pair = f"{difference.localizer} - {difference.minus}"
-            lines.append(f"{pair}: {estimate_text(macro)} {verdict}")
-    lines += ["", *report.answer, *filter(None, [report.stamp])]
-    return "\n".join([*lines, "", f"The report is {out / 'report.html'}. {RESEARCH_USE}."])
+    """The answer in a sentence, the scoreboard, and where the report is."""
+    board = report.answer.scoreboard
+    lines = [*filter(None, [report.stamp]), textwrap.fill(report.headline.sentence, _WIDTH)]
+    lines += [*(f"{note[:1].upper()}{note[1:]}." for note in report.comparison.truth.notes), ""]
+    lines += [] if board is None else [*_board_lines(board), ""]
+    return "\n".join([*lines, f"Report: {out / 'report.html'}. {RESEARCH_USE}."])
+
+
+def _board_lines(board: Scoreboard) -> list[str]:
+    """The scoreboard as aligned text: the name to the left, figures to the right."""
+    texts = [[column.heading for column in board.columns]]
+    for row in board.rows:
+        name = f"{row.name} (control)" if row.is_control else row.name
+        cells = [" ".join(filter(None, (cell.text, cell.interval))) for cell in row.cells]
+        texts.append([name, *cells])
+    widths = [max(map(len, column)) for column in zip(*texts, strict=True)]
+    lines = [
+        "  ".join(f"{t:<{w}}" for t, w in zip(row, widths, strict=True)).rstrip() for row in texts
+    ]
+    notes = [f"{row.name} stands for {row.note}." for row in board.rows if row.note]
+    return [*lines, *notes]

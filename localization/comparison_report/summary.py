@@ -23,6 +23,13 @@ Schema of summary.json (an undefined figure is null; a figure is {"value", "low"
                        figure}
     published          list of the published rows that the tables show: {study, source, scored_on,
                        rule, measure, threshold, values {disease: x}, boxes {disease: n}}
+    headline           {sentence, winner: name or null, best, runner_up, control (names or null),
+                       difference, over_control: macro mean IoU of `best` minus that of `runner_up`
+                       and of `control`, {value, low, high, verdict} or null, same_boxes {name:
+                       [names that differ from it in nothing a reader could see]}}
+    answer             list of paragraphs: the same at length
+    stamp              empty, or LEAKED: ...
+    leakage            list: {localizer, status}
     manifest           command, config, seed, hashes of the inputs, versions, git commit, wall time
 """
 

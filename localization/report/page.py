@@ -1,9 +1,10 @@
 """The report: everything that a comparison found, in one HTML file that needs no network.
 
-    write_report(Path("report.html"), Report("Comparison", question, answer, sections))
+    write_report(Path("report.html"), Report("Comparison", answer, sections))
 
-Styles, scripts and pictures are inside the file, and its content security policy forbids anything
-else, so that what a reader archives or mails is what was made.
+The answer and six images come first; everything else is folded beneath, each part with its finding
+in sight. Styles, scripts and pictures are inside the file, and its content security policy forbids
+anything else, so that what a reader archives or mails is what was made.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import base64
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from itertools import groupby
@@ -22,15 +23,19 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from cxrloc.classification.metrics.bootstrap import Estimate
+from cxrloc.classification.report.tables import Cell, cell_parts
 from cxrloc.datasets.files.atomic import write_text
 from cxrloc.datasets.files.manifest import RESEARCH_USE
+from cxrloc.localization.report.first_screen import Answer, tick_text
 from cxrloc.localization.report.glossary import SYMBOLS, TERMS
 from cxrloc.localization.report.html_tables import TableView, table_view, term_anchor
 from cxrloc.localization.report.sections import NamedFigure, Picture, Section
 
 _ASSETS = Path(__file__).parent / "assets"
 _SVG_LIMIT = 400_000  # bytes; a figure of many points is smaller, and faster to draw, as PNG
-_OWN_KEYS = ("answer", "gallery", "definitions", "manifest", "contents", "top")
+_OWN_KEYS = ("answer", "images", "details", "gallery", "definitions", "manifest", "top")
+FRONT_PICTURES = 6  # two rows of three, or three of two
 
 
 @dataclass(frozen=True)
@@ -38,10 +43,10 @@ class Report:
     """All that the page shows, in its order.
 
     Attributes:
-        title, question: the localizers compared, and the question.
-        answer: paragraphs, see `answer.answer`.
-        sections: each with a `key` of its own.
-        gallery: pictures of images, those of one group together.
+        title: of the browser's tab, and above the answer.
+        answer: the first screen.
+        sections: each with a `key` of its own; they are folded.
+        gallery: pictures of images, those of one group together; six open the report.
         manifest: of the run, see `datasets.manifest.run_manifest`.
         stamp: empty, or what no reader may miss, such as `LEAKED: ...`; it stands in red at the top
             and on every table.
@@ -51,8 +56,7 @@ class Report:
     """
 
     title: str
-    question: str
-    answer: tuple[str, ...]
+    answer: Answer
     sections: tuple[Section, ...] = field(repr=False)
     gallery: tuple[Picture, ...] = field(repr=False, default=())
     manifest: Mapping[str, Any] = field(repr=False, default_factory=dict)
@@ -81,6 +85,7 @@ class _FigureView:
 class _SectionView:
     key: str
     title: str
+    finding: str
     paragraphs: tuple[str, ...]
     figures: tuple[_FigureView, ...]
     tables: tuple[TableView, ...]
@@ -97,6 +102,7 @@ def render_report(report: Report) -> str:
     page: str = _template().render(
         report=report,
         sections=[_section(section, report.diseases) for section in report.sections],
+        front=[(p, data_uri("image/jpeg", p.simple)) for p in front_pictures(report.gallery)],
         gallery=_gallery(report.gallery),
         terms=[
             (term_anchor(name), name, term)
@@ -123,6 +129,7 @@ def _template() -> Any:
         lstrip_blocks=True,
     )
     environment.filters |= {"sentence": _sentence, "unbroken": _unbroken}
+    environment.filters |= {"signed": _signed, "tick": tick_text, "anchor": term_anchor}
     return environment.get_template("report.html.j2")
 
 
@@ -150,6 +157,7 @@ def _section(section: Section, diseases: tuple[str, ...]) -> _SectionView:
     return _SectionView(
         section.key,
         section.title,
+        section.finding,
         section.paragraphs,
         tuple(_figure(figure) for figure in section.figures),
         tuple(table_view(table, diseases) for table in section.tables),
@@ -170,7 +178,17 @@ def data_uri(media: str, data: bytes) -> str:
 
 def _gallery(pictures: tuple[Picture, ...]) -> list[tuple[str, list[tuple[Picture, str]]]]:
     groups = groupby(pictures, key=lambda picture: picture.group)
-    return [(name, [(p, data_uri("image/jpeg", p.jpeg)) for p in group]) for name, group in groups]
+    return [(name, [(p, data_uri("image/jpeg", p.full)) for p in group]) for name, group in groups]
+
+
+def front_pictures(pictures: Sequence[Picture]) -> list[Picture]:
+    """The first few pictures of each group, as many of one as of another; groups stay together."""
+    groups = [list(group) for _, group in groupby(pictures, key=lambda picture: picture.group)]
+    taken = [0] * len(groups)
+    for turn in range(len(pictures)):
+        for i, group in enumerate(groups):
+            taken[i] += turn < len(group) and sum(taken) < FRONT_PICTURES
+    return [p for group, n in zip(groups, taken, strict=True) for p in group[:n]]
 
 
 def _sentence(text: str) -> str:
@@ -179,7 +197,14 @@ def _sentence(text: str) -> str:
 
 
 def _unbroken(text: str) -> str:
-    """The text with no line end within an interval such as [.401, .502]."""
+    """The text with no line end within `[.401, .502]`, `.401 to .502` and `95 %`."""
+    space = "\N{NO-BREAK SPACE}"
     return re.sub(
-        r"\[[^\]]{1,24}\]", lambda found: found[0].replace(" ", "\N{NO-BREAK SPACE}"), text
+        r"\[[^\]]{1,24}\]|[\d.]+ to -?[\d.]+|\d %", lambda part: part[0].replace(" ", space), text
     )
+
+
+def _signed(estimate: Estimate) -> tuple[str, str]:
+    """A difference with its sign, and its interval, as the forest plot prints them."""
+    parts = cell_parts(Cell(estimate))
+    return ("+" if estimate.value > 0 else "") + parts.figure, parts.interval

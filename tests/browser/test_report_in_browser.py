@@ -3,115 +3,22 @@
 from __future__ import annotations
 
 import re
-import shutil
-from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import cv2
-import numpy as np
 import pytest
 
-from builders import coco_ground_truth, evaluated
+from browser.opened import unfold
 from cxrloc.datasets.files.manifest import RESEARCH_USE
-from cxrloc.localization.analyses.gallery.pictures import gallery
-from cxrloc.localization.analyses.means import accuracy, means, paired
-from cxrloc.localization.localizer import Localization
-from cxrloc.localization.report.page import Report, write_report
-from cxrloc.localization.report.plots import accuracy_curves, paired_boxplots
-from cxrloc.localization.report.sections import Section
 
-sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (dev)")
-_PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
-CHROMIUM = next((path for name in _PROGRAMS if (path := shutil.which(name))), None)
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here: apt-get install chromium"),
-]
-
-DISEASES = ("Cardiomegaly", "Mass", "Nodule")
-IMAGES = 12
-PATIENCE_MS = 300_000  # the machines of CI may be busy with something else
-
-
-def _coco() -> dict[str, Any]:
-    return coco_ground_truth(
-        DISEASES,
-        [
-            (f"{i}.png", disease, (8 * c, 10 + i, 20, 20))
-            for i in range(IMAGES)
-            for c, disease in enumerate(DISEASES, start=1)
-        ],
-    )
-
-
-def _predictions() -> dict[str, list[Localization]]:
-    """`near` is off by i pixels on image i, `far` by twice as many and silent on the last image."""
-    boxes: dict[str, list[Localization]] = {"near": [], "far": []}
-    for name, step in (("near", 1), ("far", 2)):
-        for i in range(IMAGES - (name == "far")):
-            for c, disease in enumerate(DISEASES, start=1):
-                x, y = 8.0 * c + step * i, 10.0 + i
-                box = (x, y, x + 20, y + 20)
-                boxes[name].append(Localization(f"{i}.png", disease, box, 1 / (1 + i)))
-    return boxes
-
-
-@pytest.fixture(scope="module")
-def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A report of a small but real comparison, with all that a page can hold."""
-    folder = tmp_path_factory.mktemp("report")
-    images = {f"{i}.png": folder / f"{i}.png" for i in range(IMAGES - 1)}
-    for i, path in enumerate(images.values()):
-        cv2.imwrite(str(path), np.full((64, 64), 40 + 10 * i, np.uint8))
-    compared = evaluated(_coco(), _predictions(), image_paths=images, resamples=60)
-    pairs = paired_boxplots(compared.comparison)
-    assert pairs is not None
-    curves = Section("figures", "Figures", (), (), (accuracy_curves(compared.comparison), pairs))
-    page = Report(
-        "Two localizers",
-        "Is near better than far?",
-        ("It is nearer.",),
-        (means(compared), accuracy(compared), paired(compared), curves),
-        gallery(compared),
-        {"command": ["compare_localizers.py"], "hashes": {"ground_truth": "ab" * 32}},
-        stamp="LEAKED: 3 patients",
-        diseases=DISEASES,
-    )
-    write_report(folder / "report.html", page)
-    return folder / "report.html"
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with sync_api.sync_playwright() as playwright:
-        started = playwright.chromium.launch(
-            executable_path=CHROMIUM, args=["--no-sandbox"], timeout=PATIENCE_MS
-        )
-        yield started
-        started.close()
-
-
-@pytest.fixture
-def page(browser: Any, report: Path) -> Iterator[Any]:
-    """The report, opened from disk; `heard` collects what a quiet page does not say or ask for."""
-    opened = browser.new_page(viewport={"width": 1280, "height": 900})
-    opened.set_default_timeout(PATIENCE_MS)
-    opened.heard = []
-    opened.on("console", lambda message: opened.heard.append(message.text))
-    opened.on("pageerror", lambda error: opened.heard.append(str(error)))
-    opened.on("request", lambda request: opened.heard.append(request.url[:60]))
-    opened.goto(report.as_uri())
-    opened.wait_for_load_state("load")
-    yield opened
-    opened.close()
+pytestmark = pytest.mark.slow
 
 
 def _column(page: Any, place: int) -> list[float | None]:
     """Figures of a column in the first block of the first table, as they stand now."""
     texts: list[str] = page.evaluate(
-        "place => [...document.querySelector('table').tBodies[0].rows]"
+        "place => [...document.querySelector('.table table').tBodies[0].rows]"
         ".filter(row => !row.classList.contains('block'))"
         ".map(row => row.cells[place].dataset.value)",
         place,
@@ -120,6 +27,7 @@ def _column(page: Any, place: int) -> list[float | None]:
 
 
 def test_the_page_says_nothing_and_asks_for_nothing_but_itself(page: Any, report: Path) -> None:
+    unfold(page)
     page.evaluate("window.scrollTo(0, document.body.scrollHeight)")
     page.wait_for_timeout(200)
 
@@ -147,7 +55,7 @@ def test_every_picture_is_drawn_and_has_a_description(page: Any) -> None:
         "[...document.images].map(i => [i.alt, i.complete && i.naturalWidth, i.naturalHeight])"
     )
 
-    assert len(images) >= 3 + 8  # boxplots, curves, pairs; images of three groups
+    assert len(images) == 6 + 3 + 12  # in front; boxplots, curves, pairs; three groups of four
     assert [alt for alt, width, height in images if not alt or not width or not height] == []
 
 
@@ -155,7 +63,8 @@ def test_every_picture_is_drawn_and_has_a_description(page: Any) -> None:
 def test_a_heading_sorts_its_column_by_figures_up_then_down_then_as_it_was(
     page: Any, key: str
 ) -> None:
-    heading = page.locator("table").first.locator("thead th", has_text="Mass")
+    unfold(page)
+    heading = page.locator(".table table").first.locator("thead th", has_text="Mass")
     place = heading.evaluate("th => th.cellIndex")
     before = _column(page, place)
 
@@ -183,7 +92,8 @@ def test_a_heading_sorts_its_column_by_figures_up_then_down_then_as_it_was(
 def test_sorting_another_column_moves_the_mark_and_keeps_rows_within_their_block(
     page: Any,
 ) -> None:
-    table = page.locator("table").first
+    unfold(page)
+    table = page.locator(".table table").first
     rows = "t => [...t.tBodies].map(b => [...b.rows].map(r => r.innerText))"
     blocks = [sorted(block) for block in table.evaluate(rows)]
     for name in ("Mass", "localizer"):
@@ -201,26 +111,13 @@ def test_the_page_never_scrolls_sideways_but_wide_tables_do_by_themselves(
     page: Any, width: int
 ) -> None:
     page.set_viewport_size({"width": width, "height": 740})
+    unfold(page)
 
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     assert page.evaluate("document.body.scrollWidth") <= width
     if width == 375:
         inside = "[...document.querySelectorAll('.table .scroll')].map(s => s.scrollWidth > 375)"
         assert any(page.evaluate(inside))
-
-
-def test_on_a_phone_the_contents_are_folded_so_that_the_answer_is_seen_first(
-    browser: Any, report: Path
-) -> None:
-    phone = browser.new_page(viewport={"width": 375, "height": 740})
-    phone.set_default_timeout(PATIENCE_MS)
-    phone.goto(report.as_uri())
-
-    assert not phone.locator("nav a").first.is_visible()
-    assert phone.locator("#answer p").first.bounding_box()["y"] < 740
-    phone.locator("nav summary").click()
-    assert phone.locator("nav a").first.is_visible()
-    phone.close()
 
 
 def test_headings_do_not_skip_a_level_and_there_is_one_of_the_first(page: Any) -> None:
@@ -257,7 +154,8 @@ def test_the_research_use_is_in_sight_wherever_the_reader_is(page: Any) -> None:
 
 def test_text_is_dark_on_white(page: Any) -> None:
     colours = page.evaluate(
-        "['body', 'p', 'td', 'small', 'figcaption', 'footer p', '.stamp', 'a', 'thead button']"
+        "['body', 'p', 'td', 'small', 'figcaption', 'footer p', '.stamp', 'a', 'thead button',"
+        " '.finding', '.control td']"
         ".map(s => getComputedStyle(document.querySelector(s)).color)"
     )
 

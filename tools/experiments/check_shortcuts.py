@@ -52,6 +52,7 @@ from cxrloc.localization.cam.heat_maps import (
     read_heat_maps,
     write_heat_maps,
 )
+from cxrloc.localization.report.first_screen import Answer
 from cxrloc.localization.report.page import Report, write_report
 from cxrloc.localization.report.sections import Section
 
@@ -233,8 +234,7 @@ def write_section(
         figure.save(out)
     report = Report(
         title=f"Shortcut check: {', '.join(maps)}",
-        question="Does the network look at burnt-in markers, or beside the body?",
-        answer=section.paragraphs[1:],
+        answer=Answer(section.finding, words=section.paragraphs[1:]),
         sections=(section,),
         manifest=manifest,
         diseases=tuple(sorted({d for heat_maps in maps.values() for _, d in heat_maps.pairs})),

@@ -8,25 +8,27 @@ from typing import NamedTuple
 
 import numpy as np
 
-from cxrloc.classification.metrics.bootstrap import ClusterBootstrap
-from cxrloc.classification.report.tables import ResultTable, TableRow
+from cxrloc.classification.metrics.bootstrap import MACRO_MEAN, ClusterBootstrap
+from cxrloc.classification.report.tables import ResultTable, TableRow, value_text
 from cxrloc.localization.analyses.chexlocalize.format import (
     TASKS,
     ChexlocalizeFiles,
-    Points,
     Rle,
-    Segmentations,
     attachments,
     box_mask,
     center,
     empty_mask,
     image_key,
-    is_hit,
-    mask_iou,
     peak,
     resized_mask,
     size_of,
     task_of,
+)
+from cxrloc.localization.analyses.chexlocalize.scores import (
+    Values,
+    hits,
+    mask_ious,
+    true_positives,
 )
 from cxrloc.localization.cam.heat_maps import HeatMaps
 from cxrloc.localization.evaluation.detections import Detections
@@ -216,7 +218,7 @@ def chexlocalize_section(
         ious = mask_ious(files.truth, masks)
         values_of = {
             MIOU: ious,
-            MIOU_TRUE_POSITIVES: _true_positives(ious, files.truth, masks),
+            MIOU_TRUE_POSITIVES: true_positives(ious, files.truth, masks),
             HIT_RATE: hits(files.truth, files.points[name]),
         }
         for measure, values in values_of.items():
@@ -232,50 +234,24 @@ def chexlocalize_section(
         "cheXlocalize's own code resamples images",
     )
     table = ResultTable("chexlocalize", _TITLE, tuple(shown), notes)
-    return Section("chexlocalize", _TITLE, (_QUESTION,), (table,))
+    return Section("chexlocalize", _TITLE, _finding(shown), (_QUESTION,), (table,))
+
+
+def _finding(rows: Sequence[TableRow]) -> str:
+    """The macro means of the two main measures, localizer by localizer."""
+    named = {
+        measure: ", ".join(
+            f"{row.lead['localizer']} {value_text(row.cells[MACRO_MEAN])}"
+            for row in rows
+            if row.block == measure
+        )
+        for measure in (MIOU, HIT_RATE)
+    }
+    parts = [f"{measure}: {names}" for measure, names in named.items() if names]
+    return f"{'; '.join(parts)}." if parts else "No mask of the ground truth could be scored."
 
 
 _MEASURES = (MIOU, MIOU_TRUE_POSITIVES, HIT_RATE)
-Values = dict[tuple[str, str], float]
-
-
-def mask_ious(truth: Segmentations, masks: Segmentations) -> Values:
-    """(image, task) -> IoU, where either has a mask.
-
-    Images missing from the ground truth have no masks there: as in cheXlocalize's own code, a mask
-    on them has an IoU of 0.
-    """
-    images = dict.fromkeys([*truth, *masks])
-    ious = {
-        (image, task): mask_iou(
-            masks.get(image, {}).get(task),
-            truth.get(image, {}).get(task),
-            true_positives_only=False,
-        )
-        for image in images
-        for task in TASKS
-    }
-    return {pair: iou for pair, iou in ious.items() if np.isfinite(iou)}
-
-
-def _true_positives(ious: Values, truth: Segmentations, masks: Segmentations) -> Values:
-    """Those of `mask_ious` where both have a mask: an IoU above 0 proves it, 0 does not."""
-
-    def apart(image: str, task: str) -> float:
-        pair = masks.get(image, {}).get(task), truth.get(image, {}).get(task)
-        return mask_iou(*pair, true_positives_only=True)
-
-    return {pair: iou for pair, iou in ious.items() if iou > 0 or np.isfinite(apart(*pair))}
-
-
-def hits(truth: Segmentations, points: Points) -> Values:
-    """(image, task) -> 1 for a hit, 0 for a miss or no point, for those with a mask."""
-    hits_of = {
-        (image, task): is_hit(points.get(image, {}).get(task, []), truth[image][task])
-        for image in truth
-        for task in TASKS
-    }
-    return {pair: hit for pair, hit in hits_of.items() if np.isfinite(hit)}
 
 
 def _row(

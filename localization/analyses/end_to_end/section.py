@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 
-from cxrloc.classification.metrics.sampled import ImageBootstrap
-from cxrloc.classification.report.tables import estimate_text
+from cxrloc.classification.metrics.bootstrap import ImageBootstrap
+from cxrloc.classification.report.tables import estimate_text, value_text
 from cxrloc.localization.analyses.end_to_end.false_boxes import (
     BOUNDS,
     COUNTED,
@@ -15,7 +14,6 @@ from cxrloc.localization.analyses.end_to_end.false_boxes import (
     OperatingPoint,
     end_to_end_table,
     false_box_table,
-    operating_points,
 )
 from cxrloc.localization.analyses.end_to_end.froc import POINTS, Froc, froc, froc_table
 from cxrloc.localization.analyses.end_to_end.froc_plot import froc_figure
@@ -25,36 +23,24 @@ from cxrloc.localization.analyses.end_to_end.gate_ledger import (
     gate_ledgers,
     ledger_table,
 )
-from cxrloc.localization.evaluation.detections import (
-    END_TO_END,
-    EVERY_DISEASE,
-    GATED,
-    Detections,
-    Setting,
-    check_coverage,
-    settings_of,
+from cxrloc.localization.analyses.end_to_end.looks import (
+    MAIN,
+    THRESHOLDS,
+    Looks,
+    image_bootstrap,
+    looks,
+    main_points,
+    points,
 )
+from cxrloc.localization.evaluation.contest import standing
+from cxrloc.localization.evaluation.detections import END_TO_END, EVERY_DISEASE
 from cxrloc.localization.evaluation.evaluated import Evaluated
-from cxrloc.localization.evaluation.gate_decisions import GateDecisions
-from cxrloc.localization.evaluation.ground_truth import ABSENT, BoolArray, GroundTruth, ImageTable
+from cxrloc.localization.evaluation.ground_truth import GroundTruth, ImageTable
 from cxrloc.localization.report.sections import NamedFigure, Section
 
-_TITLE = "Gate, false boxes and FROC: results end to end"
-THRESHOLDS = (0.1, 0.3, 0.5)  # hit thresholds of the ledger and the tables of false boxes
+_TITLE = "Gate, false boxes and FROC: what is left end to end"
 FROC_THRESHOLDS = (0.1, 0.5)
 _SWEPT = (END_TO_END, EVERY_DISEASE)
-_RESAMPLES = 2000  # limit for whole images: more would change less than the third decimal
-_HOW = "predict all images: `tools/localize.py --images all`, `data.predict: all` for a detector"
-
-
-@dataclass(frozen=True)
-class Looks:
-    """One localizer: its detections, the settings it can be scored in, and notes on gaps."""
-
-    name: str
-    detections: Detections = field(repr=False)
-    settings: Mapping[str, Setting] = field(repr=False)
-    notes: tuple[str, ...]
 
 
 def end_to_end(evaluated: Evaluated) -> Section:
@@ -67,28 +53,37 @@ def end_to_end(evaluated: Evaluated) -> Section:
             disease without a gate decision.
     """
     truth, images, gate = evaluated.truth, evaluated.images, evaluated.inputs.gate
-    looks = [
-        look(name, detections, evaluated.looked_at[name], gate)
-        for name, detections in evaluated.everywhere.items()
-    ]
-    resamples, seed = min(evaluated.inputs.resamples, _RESAMPLES), evaluated.inputs.seed
-    bootstrap = ImageBootstrap.of(images.patient_ids, resamples=resamples, seed=seed)
-    ledgers = gate_ledgers(evaluated, THRESHOLDS)
-    points = _points(looks, images, bootstrap)
-    curves = _pooled_curves(looks, bootstrap)
-    notes = tuple(note for look_at in looks for note in look_at.notes)
-    interval = _interval_note(images, resamples, seed)
-    tables = [end_to_end_table(points, (*notes, interval))]
-    tables += [false_box_table(points, images.diseases, (*notes, interval))]
-    tables += [froc_table(curves, (*notes, interval))] if curves else []
+    all_looks, bootstrap = evaluated.once(looks), evaluated.once(image_bootstrap)
+    ledgers, all_points = gate_ledgers(evaluated, THRESHOLDS), evaluated.once(points)
+    curves = _pooled_curves(all_looks, bootstrap)
+    remarks = tuple(note for look_at in all_looks for note in look_at.notes)
+    notes = (*remarks, _interval_note(images, len(bootstrap.counts), evaluated.inputs.seed))
+    tables = [end_to_end_table(all_points, notes)]
+    tables += [false_box_table(all_points, images.diseases, notes)]
+    tables += [froc_table(curves, notes)] if curves else []
     if gate is not None:
-        ledger_notes = _ledger_notes(truth, evaluated.inputs.resamples, seed)
+        ledger_notes = _ledger_notes(truth, evaluated.inputs.resamples, evaluated.inputs.seed)
         tables.insert(0, ledger_table(ledgers, truth, ledger_notes))
     paragraphs = [asked(gate is not None), gate_text(ledgers)]
-    paragraphs += [localizer_text(look_at.name, ledgers, points, curves) for look_at in looks]
-    paragraphs += [*(f"{note}." for note in notes), _everywhere(gate is not None)]
-    figures = _figures(looks, points, curves, images, bootstrap)
-    return Section("end_to_end", _TITLE, tuple(filter(None, paragraphs)), tuple(tables), figures)
+    paragraphs += [localizer_text(o.name, ledgers, all_points, curves) for o in all_looks]
+    paragraphs += [*(f"{remark}." for remark in remarks), _everywhere(gate is not None)]
+    figures = _figures(all_looks, all_points, curves, images, bootstrap)
+    shown = tuple(filter(None, paragraphs))
+    return Section("end_to_end", _TITLE, _finding(evaluated), shown, tuple(tables), figures)
+
+
+def _finding(evaluated: Evaluated) -> str:
+    """What each localizer hits, and the false boxes that it pays for that."""
+    at_gate = evaluated.once(main_points)
+    chosen = [at_gate[name] for name in evaluated.once(standing) if name in at_gate]
+    if not chosen:
+        return "False boxes cannot be counted: no localizer looked at images without the disease."
+    parts = [
+        f"{p.localizer} hits {p.hits:,} of {p.boxes:,} boxes at "
+        f"{value_text(p.false_boxes().per_image.value)} false boxes per image"
+        for p in chosen
+    ]
+    return f"{'; '.join(parts)} ({chosen[0].setting}, IoU over .5)."
 
 
 def _everywhere(gate: bool) -> str:
@@ -97,56 +92,6 @@ def _everywhere(gate: bool) -> str:
         "Here the controls prior_box and constant_box box every disease on every image; their "
         f"score is {score}."
     )
-
-
-def look(name: str, detections: Detections, looked: BoolArray, gate: GateDecisions | None) -> Looks:
-    """One localizer's detections and settings, with notes on images that are left out.
-
-    Args:
-        looked: (N,) images that it predicted.
-
-    Raises:
-        ValueError: for a box on an image that it did not predict.
-    """
-    check_coverage(name, detections, looked)
-    truth, settings = detections.truth, settings_of(detections.truth.images, looked, gate)
-    notes = []
-    if not looked.all():
-        lost = int((~looked[truth.image_of_box]).sum())
-        notes.append(
-            f"{name} did not predict {int((~looked).sum()):,} of {len(looked):,} images, with "
-            f"{lost} ground-truth boxes: its figures over images leave them out, and in its ledger "
-            "they are boxes without a prediction"
-        )
-    undecided = 0 if gate is None else int((looked & ~gate.complete).sum())
-    if undecided:
-        notes.append(
-            f"the gate lacks decisions for {undecided:,} images that {name} predicted: its figures "
-            f"in the settings {GATED!r} and {END_TO_END!r} leave them out"
-        )
-    if EVERY_DISEASE not in settings:
-        notes.append(f"{name} predicted only boxed images, so nothing end to end; {_HOW}")
-    elif END_TO_END not in settings and gate is not None:
-        notes.append(f"the gate decides on no unboxed image that {name} predicted: no end to end")
-    if len(detections) and EVERY_DISEASE in settings and not (detections.status == ABSENT).any():
-        notes.append(
-            f"{name} has no box on any absent disease: was every disease requested on every "
-            "image? If not, its false boxes are underestimated"
-        )
-    return Looks(name, detections, settings, tuple(notes))
-
-
-def _points(
-    looks: Sequence[Looks], images: ImageTable, bootstrap: ImageBootstrap
-) -> list[OperatingPoint]:
-    return [
-        point
-        for look_at in looks
-        for setting in look_at.settings.values()
-        for point in operating_points(
-            look_at.name, look_at.detections, setting, images, THRESHOLDS, bootstrap
-        )
-    ]
 
 
 def _curve(
@@ -212,7 +157,6 @@ def _ledger_notes(truth: GroundTruth, resamples: int, seed: int) -> tuple[str, .
     )
 
 
-MAIN = 0.5  # hit threshold used in sentences; the tables have the others
 _ONE = POINTS.index(1.0)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from cxrloc.datasets.radiograph import LoadedImage
 from cxrloc.localization.analyses.gallery.axes import draw_box, new_figure, show_image, show_pixels
 from cxrloc.localization.analyses.gallery.choose import Choice, choose
 from cxrloc.localization.cam.heat_maps import HeatMaps
+from cxrloc.localization.evaluation.contest import twins
 from cxrloc.localization.evaluation.detections import Detections
 from cxrloc.localization.evaluation.evaluated import Evaluated
 from cxrloc.localization.localizer import Localization
@@ -47,6 +48,7 @@ def gallery(evaluated: Evaluated) -> tuple[Picture, ...]:
             images.sizes_hw[images.row_of[choice.image_id]],
             tops[i],
             inputs.maps,
+            evaluated.once(twins),
         )
         for i, choice in enumerate(choices)
     )
@@ -82,7 +84,9 @@ def _picture(
     size_hw: tuple[int, int],
     tops: Mapping[str, Localization],
     heat_maps: Mapping[str, HeatMaps],
+    distinct: Collection[str],
 ) -> Picture:
+    """The picture; its simple form has the boxes of `distinct` alone: twins hide one another."""
     image, missing = _image(choice.image_id, path, size_hw)
     maps = {name: heat_maps[name] for name in choice.ious if name in heat_maps}
     in_frame = {n: m.in_frame(choice.image_id, choice.disease, size_hw) for n, m in maps.items()}
@@ -90,7 +94,21 @@ def _picture(
     heats = dict(list(heats.items())[:_HEAT_PANELS])
     figure = _draw(choice, image, missing, tops, heats)
     caption, alt = _words(choice, tops, missing, list(heats))
-    return Picture(choice.group, caption, alt, _jpeg(figure))
+    shown = {name: box for name, box in tops.items() if name in distinct}
+    results = {name: _result(choice, tops, name) for name in choice.ious if name in distinct}
+    disease = choice.disease.replace("_", " ")
+    said = ", ".join(f"{name} {result}" for name, result in results.items())
+    blank = f"; the frame is blank: {missing}" if missing else ""
+    return Picture(
+        group=choice.group,
+        title=disease,
+        results=results,
+        simple=_jpeg(_draw_simple(choice, image, missing, shown)),
+        alt=f"{disease} on {choice.image_id}: {said}{blank}.",
+        full=_jpeg(figure),
+        caption=caption,
+        full_alt=alt,
+    )
 
 
 def _image(image_id: str, path: Path | None, size_hw: tuple[int, int]) -> tuple[LoadedImage, str]:
@@ -102,6 +120,20 @@ def _image(image_id: str, path: Path | None, size_hw: tuple[int, int]) -> tuple[
         return LoadedImage(image_id, read_grey(path), size_hw), ""
     except UnreadableImageError:
         return LoadedImage(image_id, blank, size_hw), "image not readable"
+
+
+def _draw_simple(
+    choice: Choice, image: LoadedImage, missing: str, tops: Mapping[str, Localization]
+) -> Figure:
+    """The image and the boxes, nothing else."""
+    size_wh = fitted(image.size_hw, _PANEL_PX)
+    figure = new_figure(size_wh)
+    axis = figure.add_axes((0, 0, 1, 1))
+    show_image(axis, image, size_wh)
+    _draw_boxes(axis, choice, tops)
+    if missing:
+        _title(axis, "", missing)
+    return figure
 
 
 def _draw(
@@ -145,7 +177,8 @@ def _style(choice: Choice, name: str) -> tuple[str, Any]:
 def _title(axis: Axes, title: str, missing: str) -> None:
     style = {"color": "white", "transform": axis.transAxes, "ha": "left", "va": "top"}
     box = {"facecolor": "black", "alpha": 0.7, "edgecolor": "none", "pad": 3}
-    axis.text(0.02, 0.985, title, fontsize=13, bbox=box, **style)  # type: ignore[arg-type]
+    if title:
+        axis.text(0.02, 0.985, title, fontsize=13, bbox=box, **style)  # type: ignore[arg-type]
     if missing:
         axis.text(0.02, 0.08, missing, fontsize=13, bbox=box, **style)  # type: ignore[arg-type]
 
@@ -168,8 +201,11 @@ def _draw_legend(
 def _said(choice: Choice, tops: Mapping[str, Localization], name: str) -> str:
     if name not in tops:
         return f"{name}: no box, IoU 0"
-    iou, score = value_text(choice.ious[name]), value_text(tops[name].score)
-    return f"{name}: IoU {iou}, score {score}"
+    return f"{name}: {_result(choice, tops, name)}, score {value_text(tops[name].score)}"
+
+
+def _result(choice: Choice, tops: Mapping[str, Localization], name: str) -> str:
+    return f"IoU {value_text(choice.ious[name])}" if name in tops else "no box"
 
 
 def _words(

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from cxrloc.classification.metrics.bootstrap import DiseaseEstimates
-from cxrloc.classification.report.tables import ResultTable, TableRow
+from cxrloc.classification.report.tables import ResultTable, TableRow, value_text
 from cxrloc.localization.analyses.ladder.cam_tuning import tune
 from cxrloc.localization.analyses.ladder.cell_boxes import best_cell_iou
 from cxrloc.localization.analyses.ladder.ladder_plot import ladder_figure
@@ -123,6 +123,7 @@ def ladder(evaluated: Evaluated) -> Section | None:
     return Section(
         "ladder",
         "Oracle ladder: where the heat maps lose",
+        _finding(ladders, figures, losses),
         (*_METHOD, *_findings(ladders, figures, losses)),
         (
             ResultTable("ladder", title, _rung_rows(ladders, figures, names, len(truth)), notes),
@@ -222,6 +223,22 @@ def _findings(
             f"tuned on other patients. The rest up to 1 is lost: {', '.join(parts)}."
         )
     return sentences
+
+
+def _finding(
+    ladders: Sequence[Ladder],
+    figures: Sequence[Sequence[DiseaseEstimates]],
+    losses: Sequence[Sequence[DiseaseEstimates]],
+) -> str:
+    parts = []
+    for climbed, rungs, lost in zip(ladders, figures, losses, strict=True):
+        steps = dict(zip(STEPS, (figure.macro.value for figure in lost), strict=True))
+        worst = max(steps, key=lambda step: steps[step])
+        parts.append(
+            f"{climbed.name} reaches a mean IoU of {value_text(rungs[0].macro.value)} and loses "
+            f"most to the {worst} ({value_text(steps[worst])})"
+        )
+    return f"{'; '.join(parts)}."
 
 
 def _alt(ladders: Sequence[Ladder], figures: Sequence[Sequence[DiseaseEstimates]]) -> str:

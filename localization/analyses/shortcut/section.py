@@ -42,6 +42,7 @@ _WITHOUT = (
     "did not come from the letter: the network looks at that place anyway, or its map is coarse. A "
     "map that no longer shows anything has no share; such maps are counted."
 )
+_NOT_MEASURED = "Nothing could be measured: no map of a readable image shows heat."
 Draws = dict[str, int]
 
 
@@ -83,7 +84,7 @@ def shortcut_check(
     asked = f"{_QUESTION} {_WITHOUT}" if removed else _QUESTION
     remarks = [remark for name, both in measured.items() for remark in _remarks(name, both)]
     if not shares:
-        return Section("shortcut", _TITLE, (asked, *remarks))
+        return Section("shortcut", _TITLE, _NOT_MEASURED, (asked, *remarks))
     section = shortcut_section(shares, _minus(measured, shares), resamples=resamples, seed=seed)
     return replace(section, paragraphs=(asked, *section.paragraphs, *remarks))
 
@@ -161,7 +162,16 @@ def shortcut_section(
         "All figures are in the table shortcut."
     )
     chart = NamedFigure("shortcut", _TITLE, alt, shortcut_chart(shares, figures))
-    return Section("shortcut", _TITLE, tuple(sentences), (table,), (chart,))
+    finding = f"{'; '.join(_in_short(name, figures[name]) for name in shares)}."
+    return Section("shortcut", _TITLE, finding, tuple(sentences), (table,), (chart,))
+
+
+def _in_short(name: str, figures: Figures) -> str:
+    parts = []
+    for region in REGIONS:
+        mass, area = (figures[region, measure].macro.value for measure in (MASS, AREA))
+        parts.append(f"{mass:.1f} % of the heat and {area:.1f} % of the area {where(region)}")
+    return f"{name}: {', '.join(parts)}"
 
 
 def _figures(shares: ShortcutShares, *, resamples: int, seed: int) -> Figures:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,7 @@ from cxrloc.classification.report.plots import (
     legend_below,
     named_lines,
 )
-from cxrloc.classification.report.tables import Cell, ResultTable, TableRow, Value
+from cxrloc.classification.report.tables import Cell, ResultTable, TableRow, Value, value_text
 from cxrloc.datasets.files.manifest import RESEARCH_USE
 from cxrloc.localization.analyses.strata.strata import (
     FEWEST_PATIENTS,
@@ -30,6 +30,7 @@ from cxrloc.localization.analyses.strata.strata import (
     strata_of,
 )
 from cxrloc.localization.evaluation.comparison import Comparison, ScoredLocalizer
+from cxrloc.localization.evaluation.contest import standing
 from cxrloc.localization.evaluation.detections import CONTROL, GATED
 from cxrloc.localization.evaluation.evaluated import Evaluated
 from cxrloc.localization.report.sections import NamedFigure, Section
@@ -55,7 +56,8 @@ def strata(evaluated: Evaluated) -> Section:
     findings = _findings(scores)
     alt = _alt(reference, findings)
     figure = NamedFigure("strata", _TITLE, alt, _figure(shown, reference))
-    return Section("strata", _TITLE, (_QUESTION, *findings), (table,), (figure,))
+    finding = _finding(scores, evaluated.once(standing))
+    return Section("strata", _TITLE, finding, (_QUESTION, *findings), (table,), (figure,))
 
 
 _QUESTION = (
@@ -123,8 +125,26 @@ def _notes(
     return tuple(notes)
 
 
+def _finding(scores: Sequence[StratumScore], shown: Collection[str]) -> str:
+    """The range over the strata of each localizer in `shown`, given the disease."""
+    parts = []
+    differences = _differences(scores)
+    for label in (name for name in shown if name in differences):
+        (low, name), (high, other) = _extremes(differences[label])
+        figures = value_text(low.value), value_text(high.value)
+        parts.append(f"{label} from {figures[0]} ({name}) to {figures[1]} ({other})")
+    if not parts:
+        return f"No stratum has {FEWEST_PATIENTS} patients, so none has an interval."
+    return f"Mean IoU minus that of the blind control: {'; '.join(parts)}."
+
+
 def _findings(scores: Sequence[StratumScore]) -> tuple[str, ...]:
-    """Report for each localizer the strata furthest below and above the reference."""
+    """For each localizer the strata in which it is furthest below and above the reference."""
+    differences = _differences(scores)
+    return tuple(_range(label, of_label) for label, of_label in differences.items())
+
+
+def _differences(scores: Sequence[StratumScore]) -> dict[str, list[tuple[Estimate, str]]]:
     differences_of: dict[str, list[tuple[Estimate, str]]] = {}
     for score in scores:
         if score.over_reference is not None and not score.localizer.is_control:
@@ -132,14 +152,18 @@ def _findings(scores: Sequence[StratumScore]) -> tuple[str, ...]:
             if not math.isnan(difference.low):  # extremes of few patients would be noise
                 differences = differences_of.setdefault(score.localizer.label, [])
                 differences.append((difference, score.stratum.name))
-    return tuple(_range(label, differences) for label, differences in differences_of.items())
+    return differences_of
+
+
+def _extremes(differences: Sequence[tuple[Estimate, str]]) -> list[tuple[Estimate, str]]:
+    ordered = sorted(differences, key=lambda item: (item[0].value, item[1]))
+    return [ordered[0], ordered[-1]]
 
 
 def _range(label: str, differences: Sequence[tuple[Estimate, str]]) -> str:
-    ordered = sorted(differences, key=lambda item: (item[0].value, item[1]))
     low, high = (
         f"{e.value:+.3f} [{e.low:+.3f}, {e.high:+.3f}] ({name})"
-        for e, name in (ordered[0], ordered[-1])
+        for e, name in _extremes(differences)
     )
     return (
         f"{label}: mean IoU minus the reference control's ranges from {low} to {high} over "

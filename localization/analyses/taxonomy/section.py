@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,9 +20,11 @@ from cxrloc.localization.analyses.taxonomy.taxonomy import (
     Taxonomy,
     taxonomies,
 )
-from cxrloc.localization.evaluation.detections import CONTROL, GATED
+from cxrloc.localization.evaluation.contest import standing
+from cxrloc.localization.evaluation.detections import CONTROL, DISEASE_GIVEN, GATED
 from cxrloc.localization.evaluation.evaluated import Evaluated
 from cxrloc.localization.evaluation.ground_truth import GroundTruth
+from cxrloc.localization.evaluation.pairwise import REFERENCE_CONTROL
 from cxrloc.localization.report.sections import NamedFigure, Section
 
 # The hatch repeats what the colour shows
@@ -54,7 +56,16 @@ def taxonomy(evaluated: Evaluated) -> Section:
     findings = _findings(rows)
     alt = _alt(findings, threshold)
     figure = NamedFigure("taxonomy", title, alt, _figure(truth, rows, threshold))
-    return Section("taxonomy", title, (question, *findings), tables, (figure,))
+    finding = _finding(rows, evaluated.once(standing))
+    return Section("taxonomy", title, finding, (question, *findings), tables, (figure,))
+
+
+def _finding(rows: Sequence[Taxonomy], shown: Collection[str]) -> str:
+    """Hits and the largest loss of the localizers in `shown`, given the disease."""
+    given = {row.name: row for row in rows if row.setting == DISEASE_GIVEN}
+    chosen = [given[name] for name in shown]
+    chosen = chosen or [row for row in rows if row.name == REFERENCE_CONTROL]
+    return "; ".join(sentence.removesuffix(".") for sentence in _findings(chosen)) + "."
 
 
 def _table(
@@ -113,9 +124,9 @@ def _findings(rows: Sequence[Taxonomy]) -> tuple[str, ...]:
     for row in rows:
         counts = row.counts[ALL_BOXES]
         worst = max(list(BoxOutcome)[1:], key=lambda error: counts[error])
-        text = f"{row.label}: {row.share(ALL_BOXES, BoxOutcome.HIT):.1f} % hits"
+        text = f"{row.label} hits {row.share(ALL_BOXES, BoxOutcome.HIT):.1f} % of the boxes"
         if counts[worst]:
-            text += f"; the most frequent error is '{worst}' ({row.share(ALL_BOXES, worst):.1f} %)"
+            text += f" and loses most to '{worst}' ({row.share(ALL_BOXES, worst):.1f} %)"
         sentences.append(f"{text}.")
     return tuple(sentences)
 

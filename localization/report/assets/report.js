@@ -36,9 +36,6 @@ for (const table of document.querySelectorAll("table[data-table]")) {
   });
 }
 
-// On a phone the answer comes before a long list of contents.
-if (matchMedia("(max-width: 40rem)").matches) document.querySelector("nav details").open = false;
-
 // Paper cannot be unfolded: what is folded is opened for printing, then folded again.
 let folded = [];
 window.addEventListener("beforeprint", () => {
@@ -49,8 +46,24 @@ window.addEventListener("afterprint", () => {
   folded.forEach((details) => { details.open = false; });
 });
 
-// A link into a folded part unfolds it.
-window.addEventListener("hashchange", () => {
+// A link into a folded part unfolds it, and what is folded around it. Browsers do this by
+// themselves since 2022 to 2025; older ones need it said.
+function reveal() {
   const target = document.getElementById(decodeURIComponent(location.hash.slice(1)));
-  target?.closest("details")?.setAttribute("open", "");
+  if (!target) return;
+  let closed = target.closest("details:not([open])");
+  if (!closed) return;
+  for (; closed; closed = closed.parentElement.closest("details:not([open])")) closed.open = true;
+  target.scrollIntoView();
+}
+window.addEventListener("hashchange", reveal);
+reveal();
+
+const parts = [...document.querySelectorAll("details.part")];
+const unfold = document.querySelector("button.unfold");
+unfold.hidden = false;
+unfold.addEventListener("click", () => {
+  const open = parts.some((part) => !part.open);
+  parts.forEach((part) => { part.open = open; });
+  unfold.textContent = open ? "Fold all" : "Unfold all";
 });

@@ -201,7 +201,7 @@ def test_without_two_names_of_a_group_the_section_says_so_and_has_no_table(
     section = synonyms(evaluated(truth, {"mine": boxes}))
 
     assert section.tables == ()
-    assert section.paragraphs[-1].startswith("Nothing to merge: no group has two")
+    assert section.finding.startswith("Nothing to merge: no group has two")
 
 
 def test_a_name_that_only_the_predictions_hold_is_merged_too_and_silence_is_a_miss() -> None:

@@ -86,6 +86,7 @@ def test_every_analysis_is_there_with_controls_and_every_column_is_explained() -
             text = " ".join(str({**row.lead, **row.trail}) for row in table.rows)
             assert "constant_box" in text, table.name
     for section in by_key.values():
+        assert section.finding.endswith("."), section.key
         for table in section.tables:
             for row in table.rows:
                 for column in {**row.lead, **row.cells, **row.trail}.keys() - set(DISEASES):
@@ -110,7 +111,8 @@ def _boxes_drawn(compared: Evaluated) -> Section:
         for name, boxes in compared.inputs.predictions.items()
     )
     table = ResultTable("boxes_drawn", "Boxes drawn", rows, ("counted",))
-    return Section("boxes_drawn", "How many boxes are drawn?", ("As many as it takes.",), (table,))
+    words = ("As many as it takes.",)
+    return Section("boxes_drawn", "How many boxes are drawn?", "Some.", words, (table,))
 
 
 @pytest.mark.slow

@@ -18,9 +18,16 @@ from matplotlib.figure import Figure
 from cxrloc.classification.metrics.bootstrap import Estimate
 from cxrloc.classification.report.tables import Cell, ResultTable, TableRow
 from cxrloc.datasets.files.manifest import RESEARCH_USE
+from cxrloc.localization.report.first_screen import (
+    Answer,
+    Scoreboard,
+    ScoreCell,
+    ScoreColumn,
+    ScoreRow,
+)
 from cxrloc.localization.report.glossary import TERMS
 from cxrloc.localization.report.html_tables import table_view
-from cxrloc.localization.report.page import Report, render_report
+from cxrloc.localization.report.page import Report, front_pictures, render_report
 from cxrloc.localization.report.sections import NamedFigure, Picture, Section
 
 NAN = float("nan")
@@ -62,6 +69,15 @@ def _table(*blocks: str, localizer: str = "mask_rcnn") -> ResultTable:
     return ResultTable("acc_iou", "Boxes found", tuple(rows), ("a miss counts as 0",))
 
 
+def _scoreboard(name: str) -> Scoreboard:
+    columns = (ScoreColumn("Localizer"), ScoreColumn("Skill", "over chance", "skill"))
+    rows = (
+        ScoreRow(name, (ScoreCell(".5", "[.4, .6]"),)),
+        ScoreRow("blind", (ScoreCell("–"),), True),
+    )
+    return Scoreboard(name, "with intervals", columns, rows)
+
+
 def _figure(points: int = 3) -> NamedFigure:
     figure = Figure()
     FigureCanvasAgg(figure)
@@ -69,16 +85,20 @@ def _figure(points: int = 3) -> NamedFigure:
     return NamedFigure("curve", "A curve", "A curve that rises", figure)
 
 
+def _picture(group: str, title: str = "Mass") -> Picture:
+    jpeg = b"\xff\xd8\xff\xd9"
+    results = {"near": "IoU .500"}
+    return Picture(group, title, results, jpeg, "Near hits", jpeg, "Mass on a.png", "Two boxes")
+
+
 def _report(**changes: Any) -> Report:
-    section = Section("found", "Boxes found", ("Why?",), (_table("acc_iou@0.5"),), (_figure(),))
+    tables, figures = (_table("acc_iou@0.5"),), (_figure(),)
+    section = Section("found", "Boxes found", "Half are.", ("Why?",), tables, figures)
     facts: dict[str, Any] = {
         "title": "Two localizers",
-        "question": "Is one better?",
-        "answer": ("Not distinguishable.",),
+        "answer": Answer("No winner: the interval holds zero.", words=("Not distinguishable.",)),
         "sections": (section,),
-        "gallery": (
-            Picture("Best", "Mass on a.png", "An image with two boxes", b"\xff\xd8\xff\xd9"),
-        ),
+        "gallery": (_picture("Best"),),
         "manifest": {"command": ["compare_localizers.py", "--out", "x"], "seed": 7},
         "diseases": ("Mass", "Nodule"),
     }
@@ -102,12 +122,15 @@ def test_the_page_names_no_address_and_its_policy_admits_only_its_own_style_and_
 
 def test_markup_in_a_name_stays_text() -> None:
     evil = "<img src=x onerror=alert(1)>"
-    section = Section("found", evil, (evil,), (_table("acc_iou@0.5", localizer=evil),))
+    section = Section("found", evil, evil, (evil,), (_table("acc_iou@0.5", localizer=evil),))
 
-    page = _Page(render_report(_report(title=evil, sections=(section,), manifest={"a": evil})))
+    answer = Answer(evil, evil, scoreboard=_scoreboard(evil), words=(evil,))
+    report = _report(title=evil, answer=answer, sections=(section,), manifest={"a": evil})
+
+    page = _Page(render_report(report))
 
     assert [a for _, a in page.elements if a.get("src") == "x"] == []
-    assert "".join(page.texts).count(evil) >= 5
+    assert "".join(page.texts).count(evil) >= 9
 
 
 def test_a_cell_sorts_by_its_figure_and_prints_interval_and_iogt_in_lines_of_their_own() -> None:
@@ -170,12 +193,12 @@ def test_an_empty_table_has_no_columns_and_no_rows() -> None:
 def test_the_stamp_stands_at_the_top_and_on_every_table() -> None:
     stamp = "LEAKED: 3 patients of the evaluation were trained on"
     tables = (_table(*(f"acc_iou@{t}" for t in (0.1, 0.25))), _table("mean_iou"))
-    html = render_report(_report(stamp=stamp, sections=(Section("a", "A", tables=tables),)))
+    html = render_report(_report(stamp=stamp, sections=(Section("a", "A", "B", tables=tables),)))
 
     captions = re.findall(r"<caption>.*?</caption>", html)
     assert len(captions) == 3  # the folded thresholds are a table of their own
     assert all(stamp in caption for caption in captions)
-    assert html.index(stamp) < html.index("<h1>")
+    assert html.index(stamp) < html.index("<h1 ")
     assert "stamp" not in "".join(re.findall(r"<body.*?<script", render_report(_report()), re.S))
 
 
@@ -185,7 +208,8 @@ def test_every_link_within_the_page_has_its_place_and_every_place_is_one() -> No
     places, links = page.values("id"), page.values("href")
     assert len(places) == len(set(places))
     assert {link.removeprefix("#") for link in links} <= set(places)
-    assert {"#answer", "#found", "#gallery", "#definitions", "#manifest"} <= set(links)
+    assert {"#answer", "#images", "#details", "#definitions", "#manifest"} <= set(links)
+    assert {"found", "gallery"} <= set(places)
 
 
 def test_definitions_research_use_and_manifest_are_in_the_page() -> None:
@@ -199,24 +223,47 @@ def test_definitions_research_use_and_manifest_are_in_the_page() -> None:
 
 
 def test_no_line_ends_within_an_interval() -> None:
-    html = render_report(_report(answer=("a .3 [.25, .35], b .2 [.1, .3]",)))
+    answer = Answer("a is .1 higher (95 % interval .05 to .15)", words=("a .3 [.25, .35]",))
+    html = render_report(_report(answer=answer))
 
     space = "\N{NO-BREAK SPACE}"
-    assert f"a .3 [.25,{space}.35], b .2 [.1,{space}.3]." in html
+    assert f"a .3 [.25,{space}.35]." in html
+    assert f"(95{space}% interval .05{space}to{space}.15)" in html
 
 
 def test_every_picture_is_inside_the_page_and_described() -> None:
     images = [a for tag, a in _Page(render_report(_report())).elements if tag == "img"]
 
-    assert [image["alt"] for image in images] == ["A curve that rises", "An image with two boxes"]
+    assert [image["alt"] for image in images] == ["Near hits", "A curve that rises", "Two boxes"]
     kinds = [str(image["src"]).split(";")[0] for image in images]
-    assert kinds == ["data:image/svg+xml", "data:image/jpeg"]
+    assert kinds == ["data:image/jpeg", "data:image/svg+xml", "data:image/jpeg"]
+
+
+def test_six_pictures_open_the_report_as_many_of_each_group_and_together() -> None:
+    many = [_picture(g, f"{g}{i}") for g, n in (("a", 4), ("b", 1), ("c", 4)) for i in range(n)]
+
+    assert [p.title for p in front_pictures(many)] == ["a0", "a1", "a2", "b0", "c0", "c1"]
+    assert [p.title for p in front_pictures(many[:3])] == ["a0", "a1", "a2"]
+
+
+def test_a_section_shows_its_finding_while_it_is_folded() -> None:
+    html = render_report(_report())
+
+    (summary,) = re.findall(r"<summary><h3 id=\"found-title\">.*?</summary>", html)
+    assert "Half are." in summary
+    assert html.index(summary) < html.index('<section id="found"')
+
+
+@pytest.mark.parametrize("finding", ["", " ", "two\nlines"])
+def test_a_section_without_a_finding_of_one_line_is_refused(finding: str) -> None:
+    with pytest.raises(ValueError, match="section 'a': expected a finding of one line"):
+        Section("a", "A", finding)
 
 
 def test_a_figure_of_many_points_is_a_png() -> None:
-    section = Section("points", "Points", figures=(_figure(20_000),))
+    section = Section("points", "Points", "Many.", figures=(_figure(20_000),))
 
-    (image, _) = [
+    (_, image, _) = [
         a for tag, a in _Page(render_report(_report(sections=(section,)))).elements if tag == "img"
     ]
     assert str(image["src"]).startswith("data:image/png;base64,iVBORw0KGgo")
@@ -238,4 +285,4 @@ def test_a_section_key_that_cannot_be_an_anchor_is_refused(
     keys: tuple[str, ...], message: str
 ) -> None:
     with pytest.raises(ValueError, match=message):
-        _report(sections=tuple(Section(key, "Title") for key in keys))
+        _report(sections=tuple(Section(key, "Title", "Found.") for key in keys))

@@ -117,7 +117,7 @@ def _pictures(
 
 
 def _pixels(picture: Picture) -> npt.NDArray[np.uint8]:
-    image = cv2.imdecode(np.frombuffer(picture.jpeg, np.uint8), cv2.IMREAD_COLOR)
+    image = cv2.imdecode(np.frombuffer(picture.full, np.uint8), cv2.IMREAD_COLOR)
     assert image is not None
     return np.asarray(image, dtype=np.uint8)
 
@@ -131,8 +131,8 @@ def test_a_picture_says_in_words_what_it_shows(tmp_path: Path) -> None:
 
     assert picture.group == BEST
     assert picture.caption == "Mass on 0.png. a: IoU 1.000, score .700; b: no box, IoU 0"
-    assert "ground truth 20, 20, 60, 60; a 20, 20, 60, 60." in picture.alt
-    assert "b: no box" in picture.alt
+    assert "ground truth 20, 20, 60, 60; a 20, 20, 60, 60." in picture.full_alt
+    assert "b: no box" in picture.full_alt
 
 
 def test_the_box_is_white_and_coloured_where_it_lies_in_the_original_frame(
@@ -164,7 +164,21 @@ def test_a_heat_map_stands_beside_the_image_and_is_hot_where_the_map_is(tmp_path
     cold = image[round(0.8 * side), side + 6 + round(0.12 * side)].astype(int)
     assert hot[2] - hot[0] > 40  # yellow over grey
     assert abs(cold - 60).max() < 8
-    assert "Next to it the heat map of a." in with_heat.alt
+    assert "Beside it the heat map of a." in with_heat.full_alt
+
+
+def test_the_simple_form_is_the_image_with_the_boxes_of_one_of_each_twins(tmp_path: Path) -> None:
+    same = [_box(i, "Mass", 0.5) for i in range(2)]
+    far = [_box(i, "Mass", 0) for i in range(2)]
+    (picture,) = _pictures(tmp_path, {"a": same, "twin": same, "far": far}, {})
+
+    simple = cv2.imdecode(np.frombuffer(picture.simple, np.uint8), cv2.IMREAD_COLOR)
+    assert simple is not None
+    assert simple.shape[0] == simple.shape[1]  # no legend beneath: the page has it
+    assert picture.results == {"a": "IoU .500", "far": "IoU .000"}
+    assert picture.title == "Mass"
+    assert picture.alt == "Mass on 0.png: a IoU .500, far IoU .000."
+    assert "twin: IoU .500" in picture.caption
 
 
 def test_a_map_of_another_image_is_not_shown(tmp_path: Path) -> None:
@@ -172,7 +186,7 @@ def test_a_map_of_another_image_is_not_shown(tmp_path: Path) -> None:
     maps = {"a": HeatMaps((("1.png", "Mass"),), cells, False, "a")}
 
     (picture,) = _pictures(tmp_path, _two(), maps)
-    assert "heat map" not in picture.alt
+    assert "heat map" not in picture.full_alt
 
 
 def test_a_image_that_is_not_on_disk_or_not_readable_is_drawn_blank_and_said(
@@ -183,7 +197,7 @@ def test_a_image_that_is_not_on_disk_or_not_readable_is_drawn_blank_and_said(
     (torn,) = _pictures(tmp_path, _two(), {}, on_disk=False)
 
     assert missing.caption.endswith("Image not on disk")
-    assert "The frame is blank: image not on disk." in missing.alt
+    assert "The frame is blank: image not on disk." in missing.full_alt
     assert torn.caption.endswith("Image not readable")
     assert _pixels(missing).shape == _pixels(torn).shape
 

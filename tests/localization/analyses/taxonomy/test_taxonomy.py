@@ -221,7 +221,7 @@ def test_the_section_prints_shares_and_counts_and_warns_of_chance() -> None:
     assert "can occur by chance" in notes
     assert "mine 0.7; random_map 0.3" in notes  # two and one box on three boxed images
     assert section.paragraphs[1] == (
-        "mine: 50.0 % hits; the most frequent error is 'other disease's name' (25.0 %)."
+        "mine hits 50.0 % of the boxes and loses most to 'other disease's name' (25.0 %)."
     )
 
 
@@ -275,4 +275,4 @@ def test_without_any_localizer_the_controls_stand_alone() -> None:
 
     rows = [row.lead["localizer"] for row in section.tables[0].rows if row.block == ALL_BOXES]
     assert rows == list(CONTROL_NAMES)
-    assert [text.split(":")[0] for text in section.paragraphs[1:]] == list(CONTROL_NAMES)
+    assert [text.split(" ")[0] for text in section.paragraphs[1:]] == list(CONTROL_NAMES)
