@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from cxrloc.classification.metrics.bootstrap import ImageBootstrap
+from cxrloc.classification.metrics.sampled import ImageBootstrap
 from cxrloc.localization.analyses.end_to_end.false_boxes import OperatingPoint, operating_points
 from cxrloc.localization.evaluation.detections import (
     END_TO_END,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from cxrloc.classification.metrics.bootstrap import ImageBootstrap
+from cxrloc.classification.metrics.sampled import ImageBootstrap
 from cxrloc.classification.report.tables import estimate_text, value_text
 from cxrloc.localization.analyses.end_to_end.false_boxes import (
     BOUNDS,

@@ -56,7 +56,7 @@ def test_with_few_patients_no_disease_is_named_and_why_is_said() -> None:
 def test_with_one_patient_the_missing_interval_is_said() -> None:
     compared = drawn(1, whole=lambda i, d: WHOLE, half=lambda i, d: HALF)
 
-    with pytest.warns(UserWarning, match="controls give none"):
+    with pytest.warns(UserWarning, match="controls predict none"):
         first = conclusion(compared)[0]
 
     assert "whole cannot be compared (too few patients for an interval) with half" in first

@@ -164,7 +164,7 @@ def test_a_heat_map_stands_beside_the_image_and_is_hot_where_the_map_is(tmp_path
     cold = image[round(0.8 * side), side + 6 + round(0.12 * side)].astype(int)
     assert hot[2] - hot[0] > 40  # yellow over grey
     assert abs(cold - 60).max() < 8
-    assert "Beside it the heat map of a." in with_heat.full_alt
+    assert "Next to it the heat map of a." in with_heat.full_alt
 
 
 def test_the_simple_form_is_the_image_with_the_boxes_of_one_of_each_twins(tmp_path: Path) -> None:
