@@ -7,7 +7,8 @@ from pathlib import Path
 
 from generate.markdown import REPOSITORY, module_docstring, plain, table
 
-ROOMS = ("datasets", "classification", "localization", "detection", "configs", "tools")
+# in the order of the floors; tools/ is left out: its scripts are the verbs
+ROOMS = ("datasets", "classification", "localization", "detection", "configs")
 _START = """# API
 
 Import everything by its full name, `cxrloc.<folder>.<module>`; the folders are namespace packages
@@ -35,7 +36,8 @@ def folders() -> list[str]:
     settings = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))
     packages: list[str] = settings["tool"]["setuptools"]["packages"]
     names = [package.removeprefix("cxrloc.").replace(".", "/") for package in packages]
-    return sorted(names, key=lambda name: (ROOMS.index(name.split("/")[0]), name))
+    documented = [name for name in names if name.split("/")[0] in ROOMS]
+    return sorted(documented, key=lambda name: (ROOMS.index(name.split("/")[0]), name))
 
 
 def _modules(folder: str) -> list[str]:
