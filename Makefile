@@ -21,7 +21,7 @@ DETECTOR = demo/maskrcnn/fold0/maskrcnn.safetensors
 serve: $(STAMP)
 	@test -f $(GATE) -a -f $(DETECTOR) || { echo "No trained models yet: the demo trains them first, in about 10 minutes."; \
 		$(PY) tools/experiments/demo.py --out demo; }
-	$(PY) tools/serve.py --classifier $(GATE) --maskrcnn $(DETECTOR)
+	$(PY) tools/serve.py --gate $(GATE) --maskrcnn $(DETECTOR)
 
 nih: $(STAMP)
 	@test -n "$(NIH)" || { echo "give NIH's folder: make nih NIH=/path/to/nih [WEIGHTS=FILE]"; exit 2; }

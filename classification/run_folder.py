@@ -10,6 +10,40 @@ from cxrloc.datasets.provenance.image_lists import TRAINING_IMAGES
 CLASSIFIER = "classifier.safetensors"
 
 
+def bundles_at(path: Path, name: str = CLASSIFIER) -> list[Path]:
+    """The trained models that a path on the command line means.
+
+    Args:
+        path: a bundle, or a run folder: of a single split, or of all folds.
+        name: the bundle's file name in a run folder.
+
+    Raises:
+        FileNotFoundError: for a folder without a trained model.
+    """
+    if not path.is_dir():
+        return [path]
+    if (path / name).is_file():
+        return [path / name]
+    if folds := sorted(path.glob(f"fold*/{name}")):
+        return folds
+    raise FileNotFoundError(f"{path} holds no trained model: expected {name} or fold0/{name}")
+
+
+def bundle_at(path: Path, name: str = CLASSIFIER) -> Path:
+    """As `bundles_at`, where only one can be used.
+
+    Raises:
+        FileNotFoundError: for a folder without a trained model.
+        ValueError: for a run over several folds.
+    """
+    bundles = bundles_at(path, name)
+    if len(bundles) > 1:
+        raise ValueError(
+            f"{path} holds {len(bundles)} trained models; name one, such as {bundles[0]}"
+        )
+    return bundles[0]
+
+
 @dataclass(frozen=True)
 class RunFolder:
     """Where the files of a run are, or those of one fold of it.

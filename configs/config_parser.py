@@ -4,27 +4,33 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import sys
 from collections.abc import Sequence
-from typing import Any, get_origin, get_type_hints
+from typing import Any, NoReturn, TypeVar, get_origin, get_type_hints
 
 from jsonargparse import ArgumentParser, DefaultHelpFormatter
 
 from cxrloc.configs.help_page import fill, split_page
 
+_LONGEST_CHOICES = 40  # characters, beside an option
 _UNSAID = (None, "", (), argparse.SUPPRESS)  # defaults that help does not print
+
+
+Option = TypeVar("Option", bound=argparse.Action)
 
 
 class _Formatter(DefaultHelpFormatter):
     """Says defaults, but not Python types."""
 
     def __init__(self, *arguments: Any, **settings: Any) -> None:
-        super().__init__(*arguments, **{"max_help_position": 22, **settings})
+        settings = {"max_help_position": 22, **settings}
+        super().__init__(*arguments, **settings)  # type: ignore[no-untyped-call]
 
     def _fill_text(self, text: str, width: int, indent: str) -> str:
         return fill(text, width)
 
     def _get_help_string(self, action: argparse.Action) -> str:
-        said = (action.help or "").rstrip(".")
+        said = (action.help or "").removesuffix(".")
         if action.required:
             return f"{said} (required)"
         if isinstance(action.default, bool) or action.default in _UNSAID:
@@ -34,6 +40,10 @@ class _Formatter(DefaultHelpFormatter):
     def _format_args(self, action: argparse.Action, default_metavar: str) -> str:
         return "" if action.metavar == "" else super()._format_args(action, default_metavar)
 
+    def start_section(self, heading: str | None) -> None:
+        width = self._width - self._current_indent - 1
+        super().start_section(heading and fill(heading, width))
+
     def _format_action_invocation(self, action: argparse.Action) -> str:
         said = super()._format_action_invocation(action).rstrip()
         return said.split(", ")[0] if said.count("--") > 1 else said
@@ -42,14 +52,24 @@ class _Formatter(DefaultHelpFormatter):
 class ConfigParser(ArgumentParser):
     """Options in kebab case, flags without a value, lists of several words."""
 
-    def _add_action(self, action: argparse.Action) -> argparse.Action:
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """End as argparse's own parsers do."""
+        if not self.exit_on_error:
+            super().error(message, ex)
+        self.print_usage(sys.stderr)
+        self.exit(2, f"{self.prog}: error: {message}\n")
+
+    def _add_action(self, action: Option) -> Option:
         """Respell an option of the config itself; those of nested dataclasses are in groups."""
         if action.option_strings and not isinstance(action, argparse._HelpAction):
             action.option_strings = [
                 word.replace("_", "-") for word in action.option_strings if not word.endswith("+")
             ]
-            if getattr(action, "_typehint", None) is bool:
+            hint = getattr(action, "_typehint", None)
+            if hint is bool:
                 _make_flag(action)
+            if _is_list(hint):
+                action.metavar = f"{action.dest.upper()} ..."
         return super()._add_action(action)
 
     def with_lists(self, argv: Sequence[str]) -> list[str]:
@@ -91,9 +111,20 @@ def build_parser(config_class: type[Any], program: str | None, docstring: str) -
     for action in parser._actions:
         if action.metavar == "CONFIG":  # a nested dataclass as a whole: YAML is for that
             action.help = argparse.SUPPRESS
+        elif len(str(action.metavar)) > _LONGEST_CHOICES:
+            _list_choices(action)
         if action.option_strings == ["--print-config"]:
             action.help, action.metavar = "print all settings as YAML and end", ""
     return parser
+
+
+def _list_choices(action: argparse.Action) -> None:
+    """Name the choices in the text, where it does not, instead of beside the option."""
+    choices = str(action.metavar).strip("{}").split(",")
+    action.metavar = action.dest.rpartition(".")[2].upper()
+    said = action.help or ""
+    if not all(choice in said for choice in choices):
+        action.help = f"{said} One of: {', '.join(choices)}."
 
 
 def _make_flag(action: argparse.Action) -> None:

@@ -24,9 +24,9 @@ def progress(
 ) -> tqdm[Item]:
     """The items, counted on stderr as they are taken; without items `update` counts."""
     settings: dict[str, Any] = {"unit": unit, "initial": initial}
-    if sys.stderr.isatty():
-        return tqdm(items, description, total, mininterval=0.5, **settings)  # type: ignore[arg-type]
-    return _Lines(items, description, total, bar_format=_LINE, **settings)
+    kind: Any = tqdm if sys.stderr.isatty() else _Lines
+    bar: tqdm[Item] = kind(items, description, total, **settings)
+    return bar
 
 
 class _Lines(tqdm):  # type: ignore[type-arg]
@@ -35,9 +35,11 @@ class _Lines(tqdm):  # type: ignore[type-arg]
     def __init__(self, *arguments: Any, **settings: Any) -> None:
         self._wait = _FIRST_SECONDS
         self._due = time.monotonic() + self._wait
-        super().__init__(*arguments, **settings)
+        super().__init__(*arguments, bar_format=_LINE, **settings)
 
-    def display(self, msg: str | None = None, pos: int | None = None) -> bool:
+    def display(  # type: ignore[override]  # tqdm's own returns whether it wrote
+        self, msg: str | None = None, pos: int | None = None
+    ) -> bool:
         closing = self.disable  # `close` sets it first, and ends the line itself
         if msg is not None or not (closing or time.monotonic() >= self._due):
             return False

@@ -33,14 +33,22 @@ class ModelFiles:
     """Where the trained models are.
 
     Attributes:
-        name: the bundle's file name in each fold's folder; None for a control, which has none.
-        run: training run with one folder per test fold.
-        bundle: one trained model instead of a run.
+        name: a bundle's file name in its folder; None for a control, which has none.
+        path: run folder with one folder per test fold, or one trained model: a bundle, or the run
+            folder of a single split, which holds one.
     """
 
     name: str | None
-    run: Path | None = None
-    bundle: Path | None = None
+    path: Path | None = None
+
+    @property
+    def bundle(self) -> Path | None:
+        """The one trained model; None for a run over folds."""
+        if self.path is None or self.name is None:
+            return None
+        if (self.path / self.name).is_file():
+            return self.path / self.name
+        return self.path if self.path.is_file() or self.path.suffix == ".safetensors" else None
 
 
 def plan_fold_models(
@@ -67,12 +75,12 @@ def plan_fold_models(
         if folds is not None and [model.fold] != test_folds:
             raise ValueError(
                 f"--folds {test_folds}, but {models.bundle} is of fold {model.fold}; leave --folds "
-                "out, or give the --run folder with all folds"
+                "out, or give the run folder with all folds"
             )
         return [model]
-    assert models.run is not None
+    assert models.path is not None
     fold_models = [
-        _model_of_fold(models.run, fold, models.name, images, prepared) for fold in test_folds
+        _model_of_fold(models.path, fold, models.name, images, prepared) for fold in test_folds
     ]
     return [model for model in fold_models if model.images]
 
@@ -159,7 +167,7 @@ def check_markers_kept(fold_models: Sequence[FoldModel]) -> None:
         removal = model.metadata.get("preprocessing", {}).get("markers", "keep")
         if removal != "keep":
             raise ValueError(
-                f"--remove_markers: the model {model.bundle} removes markers itself ({removal}), "
+                f"--remove-markers: the model {model.bundle} removes markers itself ({removal}), "
                 "so its maps are without them; tools/experiments/check_shortcuts.py shows it "
                 "images with them too"
             )

@@ -1,22 +1,27 @@
-"""Measure speed as a ratio, the two sides in turn in one run.
+r"""Measure speed as a ratio: the sides take turns within one run.
 
-python tools/benchmark.py index --root NIH      NIH's 112,120 rows against only reading its CSV
-python tools/benchmark.py cam --size 512        all maps in closed form against one forward pass
-                                                and against a backward pass for each disease
-python tools/benchmark.py precision --size 320  a training step in bf16 against fp32
-python tools/benchmark.py data [--root NIH]     images/s of shards, raw and PNG, against PNG files
-                                                read as textbooks do, at 224, 256 and 512 px with 0
-                                                to 2 workers; phantom images without --root
-python tools/benchmark.py bootstrap             intervals of a comparison of NIH's size against the
-                                                only means, in a loop over resamples
-python tools/benchmark.py compare [--images 15000] [--out DIR]
-                                                a whole comparison of drawn files (3 localizers, 10
-                                                boxes an image) against one of a fifth of the
-                                                images; the files stay in DIR
-python tools/benchmark.py predict --size 1024   a prediction against the grad-cam package, captum,
-                                                torchvision's Mask R-CNN and the textbook way, and
-                                                stage by stage, in every runtime; with --classifier
-                                                of a trained gate, which INT8 is slower with
+    cxrloc benchmark index --root NIH
+    cxrloc benchmark predict --size 1024 --gate classifier.safetensors
+    cxrloc benchmark compare --images 15000
+
+index: NIH's 112,120 rows, against only reading its CSV.
+
+cam: all maps in closed form, against one forward pass and against a backward pass for each disease.
+
+precision: a training step in bf16, against fp32.
+
+data: images per second from raw and PNG shards, against PNG files read the textbook way, at 224,
+256 and 512 px with 0 to 2 workers; phantom images without --root.
+
+bootstrap: the intervals of a comparison of NIH's size, against the means alone in a loop over
+resamples.
+
+compare: a whole comparison of drawn files (3 localizers, 10 boxes per image), against one with a
+fifth of the images; --out keeps the files.
+
+predict: a prediction in every runtime, as a whole and stage by stage, against the grad-cam package,
+captum, torchvision's Mask R-CNN and the textbook way; --gate takes a trained gate instead of an
+untrained one; INT8 is slower with it.
 """
 
 from __future__ import annotations
@@ -31,7 +36,8 @@ from typing import TYPE_CHECKING
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: spinning threads cost 5 x
 
-from cxrloc.configs.command_line import run_tool
+from cxrloc.classification.run_folder import bundle_at
+from cxrloc.configs.command_line import run_tool, tool_parser
 
 if TYPE_CHECKING:
     from cxrloc.tools.experiments.benchmarks.timing import Sides
@@ -45,21 +51,32 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    parser = tool_parser(__doc__)
+    parser.add_argument(
+        "what", choices=[*BENCHMARKS, "compare", "data", "predict"], help="what is measured"
     )
-    parser.add_argument("what", choices=[*BENCHMARKS, "compare", "data", "predict"])
     parser.add_argument("--root", type=Path, help="folder of NIH ChestX-ray14 (index, data)")
-    parser.add_argument("--classifier", type=Path, help="with INT8 weights next to it (predict)")
-    parser.add_argument("--images", type=int, default=15_000, help="images to compare on (compare)")
+    parser.add_argument(
+        "--gate", type=Path, help="bundle with INT8 weights next to it, or its run folder (predict)"
+    )
+    parser.add_argument(
+        "--images",
+        type=int,
+        default=15_000,
+        metavar="N",
+        help="images to compare on (compare; default: 15000)",
+    )
     parser.add_argument("--out", type=Path, help="folder that keeps the drawn files (compare)")
-    parser.add_argument("--size", type=int, default=512, help="input side in pixels")
-    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument(
+        "--size", type=int, default=512, metavar="PX", help="input side in pixels (default: 512)"
+    )
+    parser.add_argument(
+        "--repeats", type=int, default=5, metavar="N", help="measured rounds (default: 5)"
+    )
     return parser
 
 
 def _run(arguments: argparse.Namespace) -> None:
-    """Print the median seconds of each side, and each as a ratio to the first."""
     if arguments.what == "data":
         data_table(arguments)
     elif arguments.what == "compare":
@@ -69,7 +86,8 @@ def _run(arguments: argparse.Namespace) -> None:
     elif arguments.what == "predict":
         from cxrloc.tools.experiments.benchmarks.prediction import prediction_tables
 
-        print(prediction_tables(arguments.size, arguments.repeats, arguments.classifier))
+        gate = None if arguments.gate is None else bundle_at(arguments.gate)
+        print(prediction_tables(arguments.size, arguments.repeats, gate))
     else:
         report(BENCHMARKS[arguments.what](arguments), arguments.repeats)
 
@@ -155,7 +173,7 @@ def precision_sides(arguments: argparse.Namespace) -> Sides:
 
 
 def data_table(arguments: argparse.Namespace) -> None:
-    """Print images a second of each loader, and as a ratio to the textbook loader's."""
+    """Print images per second of each loader, and as a ratio to the textbook loader's."""
     from cxrloc.datasets.phantoms.nih import PhantomConfig, make_phantom
     from cxrloc.datasets.readers import nih
     from cxrloc.tools.experiments.benchmarks.loaders import loader_rates, rate_table

@@ -14,7 +14,7 @@ from cxrloc.configs.command_line import started_as
 from cxrloc.configs.verbs import VERBS
 
 _INTRODUCTION = """\
-Classify chest radiographs, box the findings, and measure which localizer is better.
+Classify chest radiographs, box findings, and measure which localizer is better.
 Research use only, never a diagnosis."""
 _CLOSING = """\
 `cxrloc VERB --help` shows examples and options; `cxrloc --version` the version.

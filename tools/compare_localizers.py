@@ -1,13 +1,16 @@
-"""Is localizer A better than B? Score them and the controls on the same boxes, and write a report.
+r"""Score localizers and blind controls on the same boxes, and report which one is better.
 
-    python tools/compare_localizers.py --ground-truth GT.json \\
-        --predictions grad_cam=A.json mask_rcnn=B.json [--gate gate.csv] \\
-        [--maps grad_cam=A.maps.safetensors] --out DIR
+    cxrloc compare --ground-truth truth.json --predictions mine=boxes.json \
+        --out comparison
+    cxrloc compare --ground-truth data/nih/ground_truth.json --predictions \
+        grad_cam=runs/grad_cam.json mask_rcnn=runs/maskrcnn/mask_rcnn.json \
+        --gate runs/gate --out runs/comparison
+    cxrloc compare --explain acc_iou@0.5
 
-GT.json is a COCO ground truth, A.json and B.json are COCO results files of any model. DIR receives
-report.html (one file, opens without a network), every table as .csv/.md/.tex, every figure as
-.png/.svg, per_box.csv and summary.json. Images for the report's pictures are found through the
-prepared folder that GT.json is in, or with --images. `--explain` says what the words mean.
+The ground truth is a COCO file; predictions are COCO results files of any model. OUT receives
+report.html (one file, opens without a network), every table as .csv, .md and .tex, every figure as
+.png and .svg, per_box.csv and summary.json. Images for the report's pictures come from the prepared
+folder that holds the ground truth, or from --images.
 """
 
 from __future__ import annotations
@@ -20,7 +23,8 @@ from typing import Any
 
 # what reads, scores and draws is imported where it is used: --help answers at once
 from cxrloc.classification.metrics.bootstrap import RESAMPLES
-from cxrloc.configs.command_line import named_files, run_tool
+from cxrloc.classification.run_folder import RunFolder
+from cxrloc.configs.command_line import named_files, run_tool, tool_parser
 from cxrloc.localization.report.glossary import explain
 
 
@@ -30,11 +34,25 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--ground-truth", type=Path, required=True, help="COCO ground truth (JSON)")
+    parser = tool_parser(__doc__)
+    parser.add_argument("--out", type=Path, required=True, help="folder for the results")
     parser.add_argument(
+        "--explain",
+        action=_Explain,
+        nargs="?",
+        metavar="TERM",
+        help="explain one term of the report, or all of them, and end",
+    )
+    _add_file_options(parser.add_argument_group("what is compared"))
+    _add_statistics_options(parser.add_argument_group("statistics"))
+    return parser
+
+
+def _add_file_options(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--ground-truth", type=Path, required=True, metavar="FILE", help="COCO ground truth (JSON)"
+    )
+    group.add_argument(
         "--predictions",
         nargs="+",
         action="extend",
@@ -42,48 +60,58 @@ def _parser() -> argparse.ArgumentParser:
         metavar="NAME=FILE",
         help="COCO results files; without any, only the controls are scored",
     )
-    parser.add_argument(
-        "--gate", type=Path, help="gate.csv of train_classifier: score a second time, gated"
+    group.add_argument(
+        "--gate",
+        type=Path,
+        metavar="PATH",
+        help="run folder of the gate, or its gate.csv: scores the boxes a second time, gated",
     )
-    parser.add_argument(
+    group.add_argument(
         "--maps",
         nargs="+",
         action="extend",
         default=[],
         metavar="NAME=FILE",
-        help="heat maps of localize.py --maps: adds the oracle ladder, the shortcut check (with "
-        "and without letters, if localize.py had --remove_markers) and pictures of the maps",
+        help="heat maps of `cxrloc localize --maps`: adds the oracle ladder, the shortcut check "
+        "(with and without letters, if they were made with --remove-markers) and pictures",
     )
-    parser.add_argument(
+    group.add_argument(
         "--segmentations",
         type=Path,
         metavar="FILE",
         help="cheXlocalize's gt_segmentations_*.json: adds its mIoU and hit rate, and writes masks "
-        "and points for its own code to DIR/chexlocalize (see tools/data/convert_chexlocalize.py)",
+        "and points for its own code to OUT/chexlocalize",
     )
-    parser.add_argument(
-        "--images", type=Path, help="folder of the images, where it is not the prepared folder's"
+    group.add_argument(
+        "--images",
+        type=Path,
+        metavar="FOLDER",
+        help="folder of the images (default: the prepared folder's)",
     )
-    parser.add_argument("--out", type=Path, required=True, help="folder for the results")
-    parser.add_argument(
+
+
+def _add_statistics_options(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
         "--non-inferiority-margin",
         type=float,
         metavar="M",
         help="say which localizer is worse than another by less than M, 0 < M < 1",
     )
-    parser.add_argument("--seed", type=int, default=0, help="of resamples and random_map")
-    parser.add_argument(
-        "--resamples", type=int, default=RESAMPLES, help="of patients, for intervals"
+    group.add_argument(
+        "--resamples",
+        type=int,
+        default=RESAMPLES,
+        metavar="N",
+        help=f"resamples of patients for intervals (default: {RESAMPLES})",
     )
-    parser.add_argument(
+    group.add_argument(
+        "--seed", type=int, default=0, metavar="N", help="seed of resamples and of random_map"
+    )
+    group.add_argument(
         "--no-published",
         action="store_true",
-        help="leave published figures out (NIH diseases only)",
+        help="leave out published figures (which only NIH's diseases have)",
     )
-    parser.add_argument(
-        "--explain", action=_Explain, nargs="?", metavar="METRIC", help="say what words mean, end"
-    )
-    return parser
 
 
 class _Explain(argparse.Action):
@@ -101,10 +129,15 @@ class _Explain(argparse.Action):
         parser.exit(0)
 
 
+def _gate_table(path: Path | None) -> Path | None:
+    """The gate's decisions: a gate.csv, or that of a run folder."""
+    return RunFolder(path).gate if path is not None and path.is_dir() else path
+
+
 def _run(arguments: argparse.Namespace) -> None:
     started = time.time()
     if arguments.out.exists() and not arguments.out.is_dir():
-        raise ValueError(f"--out {arguments.out} is a file; expected a folder, made if need be")
+        raise ValueError(f"--out {arguments.out} is a file; expected a folder, new or not")
     from cxrloc.datasets.files.manifest import run_manifest
     from cxrloc.localization.comparison_report.build import build_report
     from cxrloc.localization.comparison_report.files import terminal_text, write_results
@@ -114,7 +147,7 @@ def _run(arguments: argparse.Namespace) -> None:
         arguments.ground_truth,
         named_files(arguments.predictions),
         named_files(arguments.maps, "--maps"),
-        arguments.gate,
+        _gate_table(arguments.gate),
         arguments.segmentations,
         arguments.images,
     )

@@ -1,14 +1,20 @@
 r"""Box the images of a prepared folder, each by the model that has not seen its patient.
 
-    python tools/localize.py --localizer grad_cam --run runs/gate --prepared data/nih \
+    cxrloc localize --localizer grad_cam --gate runs/gate --prepared data/nih \
         --out runs/grad_cam.json
+    cxrloc localize --localizer mask_rcnn --maskrcnn runs/maskrcnn \
+        --prepared data/nih --images all --out runs/mask_rcnn.json
+    cxrloc localize --localizer prior_box --prepared data/nih \
+        --out runs/prior_box.json
 
-A run folder holds `fold0/`, `fold1/`, ...: image i is predicted by the bundle whose test fold is
-that of image i. All diseases are boxed whatever the gate says; its decision is noted with each
-box, and is applied when boxes are compared. With --maps and --remove_markers the file of maps also
-holds those of the images without burnt-in letters, and the comparison's shortcut check sets the two
-side by side. An image that cannot be read is named and left out: exit status 1. Research use only,
-never a diagnosis.
+A run folder holds `fold0/`, `fold1/`, ...: each image is predicted by the model of its own test
+fold. All diseases are boxed, whatever the gate decides; `compare --gate` applies its decisions.
+
+With --maps and --remove-markers, the file of maps also holds the maps of the images without
+burnt-in letters, and the shortcut check of `compare` sets the two side by side.
+
+An image that cannot be read is reported and left out (exit status 1). Research use only, never a
+diagnosis.
 """
 
 from __future__ import annotations
@@ -39,6 +45,7 @@ from cxrloc.detection.localizer_registry import (
     build_localizer,
     localizer_entry,
 )
+from cxrloc.detection.run_config import MASK_RCNN
 from cxrloc.localization.cam.heat_maps import HeatMaps, check_map_file, write_heat_maps
 from cxrloc.localization.cam.rules import rules_of_fold
 from cxrloc.localization.localizer import Cells, Localization, Localizer, Pair
@@ -55,34 +62,33 @@ class LocalizeConfig:
     """Which images are boxed, by what.
 
     Attributes:
-        localizer: a name of `LOCALIZERS`: grad_cam, grad_cam_wang, grad_cam_aligned, mask_rcnn,
-            mask_rcnn_mask_box, or a control (prior_box, constant_box, center_box, random_map).
-        prepared: folder that tools/prepare_data.py wrote.
-        out: COCO results file to write; its manifest (NAME.manifest.json) lies next to it and
-            says which model looked at which images.
-        run: training run with one folder per test fold.
-        bundle: one trained model instead of a run. If it belongs to a fold, only that fold is
-            predicted.
-        images: boxed images only, or all that are on disk.
-        folds: test folds to predict; all when left out.
-        cam_rules: rules of tools/experiments/tune_cam.py for grad_cam or grad_cam_aligned: images
-            of fold k are boxed by fold k's rules.
-        maps: file (NAME.maps.safetensors) to write the heat maps of the boxed images and diseases
-            to, for localizers that have any (tools/experiments/check_shortcuts.py makes those of
-            other images).
-        remove_markers: also write to `maps` those of the images with burnt-in letters masked or
-            inpainted; costs a second pass over the boxed images. The boxes are not touched.
+        localizer: grad_cam, grad_cam_wang, grad_cam_aligned, mask_rcnn, mask_rcnn_mask_box, or a
+            control (prior_box, constant_box, center_box, random_map).
+        prepared: folder written by `cxrloc prepare`.
+        out: COCO results file to write. NAME.manifest.json next to it records which model predicted
+            which images.
+        gate: the gate, for the grad_cam localizers: a run folder with one folder per test fold, or
+            one bundle (.safetensors). A bundle of one fold predicts the images of that fold only.
+        maskrcnn: the detector, for the mask_rcnn localizers: run folder or bundle, as for the gate.
+        images: only images with boxes, or all that are on disk.
+        folds: test folds to predict, such as `0 1` (default: all).
+        cam_rules: box rules written by `cxrloc tune-cam`, for grad_cam and grad_cam_aligned. The
+            images of a fold are boxed by the rules of that fold.
+        maps: also write the heat maps of the boxed images and diseases to this file
+            (NAME.maps.safetensors). Only grad_cam localizers have any.
+        remove_markers: also write the maps of the images with burnt-in letters masked or inpainted,
+            which takes a second pass over the boxed images. The boxes do not change.
         strict: stop at the first image that cannot be read.
         device: cpu, cuda or auto.
-        precision: auto, fp32 or bf16.
-        seed: of random_map.
+        precision: number format of the network.
+        seed: seed of random_map.
     """
 
     localizer: str
     prepared: Path
     out: Path
-    run: Path | None = None
-    bundle: Path | None = None
+    gate: Path | None = None
+    maskrcnn: Path | None = None
     images: Literal["boxed", "all"] = "boxed"
     folds: list[int] | None = None
     cam_rules: Path | None = None
@@ -95,25 +101,26 @@ class LocalizeConfig:
 
     def __post_init__(self) -> None:
         entry = localizer_entry(self.localizer)
-        trained = entry.bundle_file is not None
         if self.maps is not None:
             check_map_file(self.maps)
             if not entry.has_maps:
                 raise ValueError(f"--maps: {self.localizer} has no heat maps, expected a grad_cam")
         elif self.remove_markers is not None:
-            raise ValueError("--remove_markers changes the maps that are kept; give --maps too")
+            raise ValueError("--remove-markers is for the maps that are kept; give --maps too")
         if self.cam_rules is not None and not entry.takes_rules:
             raise ValueError(
-                f"--cam_rules: {self.localizer} takes no rules, expected grad_cam or "
+                f"--cam-rules: {self.localizer} takes no rules, expected grad_cam or "
                 "grad_cam_aligned"
             )
-        given = [name for name in ("run", "bundle") if getattr(self, name) is not None]
-        if trained and len(given) != 1:
+        given = {f"--{n}" for n in ("gate", "maskrcnn") if getattr(self, n) is not None}
+        if entry.bundle_file is None and given:
+            raise ValueError(f"{self.localizer} is a control and takes no {min(given)}")
+        needed = "--maskrcnn" if entry.bundle_file == MASK_RCNN else "--gate"
+        if entry.bundle_file is not None and given != {needed}:
             raise ValueError(
-                f"{self.localizer} needs either --run or --bundle, got {given or 'neither'}"
+                f"{self.localizer} needs {needed} (a run folder or a bundle), and no other model; "
+                f"got {' and '.join(sorted(given)) or 'neither'}"
             )
-        if not trained and given:
-            raise ValueError(f"{self.localizer} is a control and takes no --{given[0]}")
 
 
 @dataclass
@@ -145,9 +152,9 @@ def _run(config: LocalizeConfig) -> int:
         f"{RESEARCH_USE}."
     )
     if config.maps is not None and not done.maps:
-        print(f"{config.maps} holds no map: no image has a box (see --help)", file=sys.stderr)
+        print(f"{config.maps} holds no map: no image has a box", file=sys.stderr)
     for image_id, reason in done.unreadable.items():
-        print(f"left out, not readable: {image_id}: {reason}", file=sys.stderr)
+        print(f"cannot be read, left out: {image_id}: {reason}", file=sys.stderr)
     return int(bool(done.unreadable))
 
 
@@ -156,7 +163,7 @@ def localize(config: LocalizeConfig) -> Predicted:
 
     Raises:
         ValueError, FileNotFoundError: for a fold without a model, or a model of another
-        preparation.
+            preparation.
     """
     from cxrloc.datasets.prepared.coco import load_coco
     from cxrloc.datasets.prepared.folder import load_prepared
@@ -188,7 +195,8 @@ def _fold_models(config: LocalizeConfig, prepared: PreparedData) -> list[FoldMod
     images = [r for r in prepared.radiographs if r.boxes or config.images == "all"]
     if not images:
         raise ValueError(f"{config.prepared}: no image with a box is on disk; try --images all")
-    models = ModelFiles(localizer_entry(config.localizer).bundle_file, config.run, config.bundle)
+    path = config.maskrcnn or config.gate
+    models = ModelFiles(localizer_entry(config.localizer).bundle_file, path)
     fold_models = plan_fold_models(images, prepared, models, config.folds)
     if config.remove_markers is not None:
         check_markers_kept(fold_models)
@@ -198,7 +206,7 @@ def _fold_models(config: LocalizeConfig, prepared: PreparedData) -> list[FoldMod
 def predict_images(
     model: FoldModel, config: LocalizeConfig, coco: Mapping[str, Any], done: Predicted
 ) -> None:
-    """Predict the images of one model, with a progress bar, into `found`."""
+    """Predict the images of one model, with a progress bar, into `done`."""
     localizer = _localizer(model, config, coco)
     diseases = _diseases(model, coco)
     title = config.localizer if model.fold is None else f"{config.localizer} fold {model.fold}"
@@ -259,7 +267,7 @@ def _write_maps(config: LocalizeConfig, done: Predicted, folds: Mapping[str, int
 
 
 def _diseases(model: FoldModel, coco: Mapping[str, Any]) -> list[str]:
-    """Diseases of the ground truth that the model knows; the others are named."""
+    """Diseases of the ground truth that the model knows; the others are reported."""
     names = [str(category["name"]) for category in coco["categories"]]
     of_model = model.metadata.get("diseases", names)
     unknown = [name for name in names if name not in of_model]

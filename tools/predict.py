@@ -1,22 +1,26 @@
-"""Classify and box images: per image a picture with boxes, one with heat maps, and a JSON file.
+r"""Classify and box images: for each image two pictures (boxes, heat maps) and a JSON file.
 
-    python tools/predict.py --classifier BUNDLE [--maskrcnn BUNDLE] INPUT... --out DIR
+    cxrloc predict chest.png --gate runs/gate/fold0/classifier.safetensors \
+        --out predictions
+    cxrloc predict images/ --gate demo/gate/fold0 \
+        --maskrcnn demo/maskrcnn/fold0 --out predictions
+    cxrloc predict study/*.dcm --gate classifier.safetensors --dicom-out \
+        --out predictions
 
 INPUT is an image file (PNG, JPEG, DICOM) or a folder (searched with its subfolders). For image
-a.png DIR receives a.boxes.jpg, a.heat.jpg and a.json (schema: localization/diagnosis/to_json.py);
-images of the same name get a_2, a_3. Images in MURA's layout
-(XR_HAND/patient00011/study1_positive/image1.png) or CheXpert's
-(patient00001/study1/view1_frontal.jpg) are named after their study. Of MURA's DIR also receives
+a.png, OUT receives a.boxes.jpg, a.heat.jpg and a.json (described in
+localization/diagnosis/to_json.py); further images of that name become a_2, a_3. An image that
+cannot be read is reported, and the others are done. The same command resumes a run that was killed:
+an image is skipped if its JSON was made from the same file by the same models and settings.
+
+Images in MURA's layout (XR_HAND/patient00011/study1_positive/image1.png) or CheXpert's
+(patient00001/study1/view1_frontal.jpg) are named after their study. For MURA, OUT also receives
 study_predictions.csv: one answer per study, the mean over its images (columns:
-localization/diagnosis/examination_table.py). An image that cannot be read is reported and the rest
-go on. A
-killed run is taken up again by the same command: an image whose JSON is there, made of the same
-    file
-by the same models and settings, is left as it is. --dicom-out writes a.sr.dcm (structured report),
-a.pr.dcm (presentation state) and a.sc.dcm (secondary capture) with them; an image that is not
-DICOM is then refused. They hold the patient's name and number, which nothing else written here does
-(see docs/dicom.md). Exit status: 0 all done, 1 some image failed, 2 wrong usage or a folder that
-cannot be written, 130 interrupted. Research use only, never a diagnosis.
+localization/diagnosis/examination_table.py).
+
+--dicom-out also writes a.sr.dcm (structured report), a.pr.dcm (presentation state) and a.sc.dcm
+(secondary capture), and refuses an image that is not DICOM. These files hold the patient's name and
+number; nothing else written here does (see docs/dicom.md). Research use only, never a diagnosis.
 """
 
 from __future__ import annotations
@@ -32,7 +36,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cxrloc.configs.command_line import add_model_options, run_tool
+from cxrloc.classification.run_folder import bundle_at
+from cxrloc.configs.command_line import add_model_options, run_tool, tool_parser
 from cxrloc.datasets.files.manifest import RESEARCH_USE, file_sha256, run_manifest, write_json
 from cxrloc.datasets.images.read import decode_image, read_bytes, readable_images
 
@@ -41,12 +46,14 @@ from cxrloc.datasets.progress import progress
 from cxrloc.datasets.radiograph import LoadedImage
 from cxrloc.datasets.readers.layouts import study_of
 from cxrloc.datasets.readers.loose_images import image_name, images_below, unique_names
+from cxrloc.detection.run_config import MASK_RCNN
 
 if TYPE_CHECKING:
     from cxrloc.localization.diagnosis.diagnoser import Diagnoser, Diagnosis
     from cxrloc.localization.dicom_output.source import SourceImage
 
 STUDIES = "study_predictions.csv"
+_MOST_ROWS = 20
 Probabilities = dict[str, float]
 
 
@@ -57,6 +64,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(arguments: argparse.Namespace) -> int:
     started = time.time()
+    arguments.gate = bundle_at(arguments.gate)
+    if arguments.maskrcnn is not None:
+        arguments.maskrcnn = bundle_at(arguments.maskrcnn, MASK_RCNN)
     diagnoser = _diagnoser(arguments)
     arguments.out.mkdir(parents=True, exist_ok=True)
     (arguments.out / STUDIES).unlink(missing_ok=True)  # until all its images are done
@@ -64,7 +74,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def _predict(arguments: argparse.Namespace, diagnoser: Diagnoser, started: float) -> int:
-    """Do the images that are not done yet; returns 1 if some of them failed, else 0."""
+    """Predict the images that are not done yet; returns 1 if some of them failed, else 0."""
     paths, failures = images_below(arguments.inputs, arguments.out)
     if not paths:
         raise ValueError("; ".join(failures))
@@ -84,6 +94,7 @@ def _predict(arguments: argparse.Namespace, diagnoser: Diagnoser, started: float
     except OSError as error:  # of writing: what cannot be read is a failure of its own
         raise OSError(f"writing to {arguments.out}: {error}") from error
     finally:
+        _print_table(arguments.out, [names[path] for path in names if path in done])
         print(
             f"{len(names)} images found: {before} done already, {len(done) - before} done now "
             f"({boxed} with a disease that passes the gate), {len(failures)} failures."
@@ -101,7 +112,7 @@ def _diagnoser(arguments: argparse.Namespace) -> Diagnoser:
     if arguments.dicom_out:
         require_highdicom()
     return load_diagnoser(
-        arguments.classifier,
+        arguments.gate,
         arguments.maskrcnn,
         arguments.device,
         arguments.precision,
@@ -143,7 +154,7 @@ def _write_studies(
     images: Mapping[Path, Probabilities | None],
     thresholds: Mapping[str, float | None],
 ) -> None:
-    """Of all images of the command, those that were done before too."""
+    """Write the table of studies over all images of the command, earlier ones included."""
     from cxrloc.localization.diagnosis.examination_table import write_studies
 
     for line in write_studies(out / STUDIES, images, thresholds):
@@ -153,20 +164,22 @@ def _write_studies(
 def read_done(
     out: Path, name: str, path: Path, manifest: Mapping[str, Any]
 ) -> Probabilities | None:
-    """Of an image that `out` holds of this very file by the same models and settings: what its
-    study needs of it. None where `out` does not hold it."""
+    """What its study needs of an image that is done; None for an image to predict.
+
+    It is done if `out` holds its JSON, made from the same file by the same models and settings.
+    """
     try:
         record: dict[str, Any] = json.loads((out / f"{name}.json").read_bytes())
         then, now = record["manifest"], {**manifest, **_source(path)}
         same = all(then[key] == now[key] for key in ("config", "hashes", "image"))
         findings = [(f["disease"], f["probability"]) for f in record["findings"]]
     except (OSError, ValueError, KeyError, TypeError):
-        return None  # no such file, or none of this tool's: the image is done again
+        return None  # no such file, or not written by this tool: the image is predicted again
     return _of_study(path, findings) if same else None
 
 
 def _of_study(path: Path, findings: Iterable[tuple[str, float]]) -> Probabilities:
-    """Disease -> probability of an image of a study; of the many others nothing is kept."""
+    """Disease -> probability of an image of a study; nothing is kept of the many others."""
     return dict(findings) if study_of(path) is not None else {}
 
 
@@ -200,7 +213,7 @@ def write_dicom_objects(
 def _readable(
     paths: Iterable[Path], failures: list[str], dicom_out: bool
 ) -> Iterator[tuple[tuple[Path, SourceImage | None], LoadedImage]]:
-    """Read images one by one on demand; the faults of unreadable ones go to `failures`.
+    """Read images one by one on demand; `failures` gets what is wrong with unreadable ones.
 
     Each comes with its path and, for DICOM output, what DICOM objects need of its file.
     """
@@ -219,7 +232,7 @@ def _readable(
 
 
 def _source(path: Path) -> dict[str, Any]:
-    """Facts that distinguish a file from another one of its name, without reading it."""
+    """Facts that tell a file from another of the same name, without reading it."""
     status = path.stat() if path.is_file() else None
     changed = (status.st_size, status.st_mtime_ns) if status else (None, None)
     # as a hash: archives call folders after patients
@@ -230,7 +243,7 @@ def _source(path: Path) -> dict[str, Any]:
 def _manifest(arguments: argparse.Namespace, runtime: str, started: float) -> dict[str, Any]:
     from cxrloc.detection.load_diagnoser import bundle_files
 
-    bundles = bundle_files(arguments.classifier, arguments.maskrcnn, arguments.runtime)
+    bundles = bundle_files(arguments.gate, arguments.maskrcnn, arguments.runtime)
     hashes = {name: file_sha256(path) for name, path in bundles.items()}
     settings = {
         "precision": arguments.precision,
@@ -238,24 +251,36 @@ def _manifest(arguments: argparse.Namespace, runtime: str, started: float) -> di
         "dicom_out": arguments.dicom_out,
     }
     manifest = run_manifest(settings, seed=0, hashes=hashes, started=started)
-    # every image's JSON holds it: not the command, which may name 100,000 images
+    # it goes into every image's JSON: without the command, which may name 100,000 images
     return {key: value for key, value in manifest.items() if key not in ("command", "wall_seconds")}
+
+
+def _print_table(out: Path, names: Sequence[str]) -> None:
+    """What was found on the first images; the files hold all of it."""
+    from cxrloc.localization.diagnosis.prediction_table import prediction_table
+
+    if not names:
+        return
+    records = [json.loads((out / f"{name}.json").read_bytes()) for name in names[:_MOST_ROWS]]
+    print(f"\n{prediction_table(records)}")
+    if more := len(names) - len(records):
+        print(f"... and {more} more images")
+    print()
 
 
 def _report(failures: Sequence[str], out: Path) -> None:
     for failure in failures:
         print(f"predict: not done: {failure}", file=sys.stderr)
-    print(f"Results are in {out}. {RESEARCH_USE}.")
+    print(f"Pictures (*.boxes.jpg, *.heat.jpg) and JSON files are in {out}. {RESEARCH_USE}.")
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = tool_parser(__doc__)
     parser.add_argument("inputs", nargs="+", type=_input, metavar="INPUT", help="images or folders")
     add_model_options(parser)
-    parser.add_argument("--out", type=Path, required=True, help="folder for the results")
-    parser.add_argument("--dicom-out", action="store_true", help="also write DICOM objects")
+    results = parser.add_argument_group("results")
+    results.add_argument("--out", type=Path, required=True, help="folder for the results")
+    results.add_argument("--dicom-out", action="store_true", help="also write DICOM objects")
     return parser
 
 

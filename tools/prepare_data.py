@@ -1,14 +1,14 @@
-"""Check a data set, report missing images, and write the folder that later steps read.
+r"""Check a data set, report missing images, and write the folder that all later steps read.
 
-    python tools/prepare_data.py --dataset nih --root DIR --out DIR [--folds 5 --seed 0]
-        [--strict true] [--check_pixels false] [--label_file Data_Entry_2017.csv]
-    python tools/prepare_data.py --dataset chexpert --root CheXpert-v1.0-small --out DIR
-        [--frontal_only true]
-    python tools/prepare_data.py --dataset mura --root MURA-v1.1 --out DIR [--body_part XR_ELBOW]
+    cxrloc prepare --dataset nih --root NIH --out data/nih
+    cxrloc prepare --dataset chexpert --root CheXpert-v1.0-small \
+        --frontal-only --out data/chexpert
+    cxrloc prepare --dataset mura --root MURA-v1.1 --body-part XR_ELBOW \
+        --out data/elbow
 
-`--strict` makes every warning an error, an unreadable image among them. `--check_pixels false`
-skips reading every image once. Folds are made, by patient, over the images that are on disk. A
-second run replaces the folder's files one by one, each whole. Research use only, never a diagnosis.
+The folds are by patient, over the images that are on disk. With --strict, every warning is an
+error, an unreadable image among them. A second run replaces the folder's files one by one, each as
+a whole. Research use only, never a diagnosis.
 """
 
 from __future__ import annotations
@@ -31,21 +31,20 @@ from cxrloc.datasets.readers.registry import Dataset, find_dataset
 
 @dataclass(frozen=True)
 class PrepareConfig:
-    """Options of prepare_data.
+    """What is prepared.
 
     Attributes:
-        dataset: which reader: nih (a phantom chest is in NIH's layout too), chexpert or mura (a
-            phantom limb too).
+        dataset: the data set's layout: nih, chexpert or mura. Phantoms come in these layouts too.
         root: folder of the data set.
         out: folder to write.
-        folds: number of patient-wise folds.
-        seed: of the folds.
-        strict: every warning is an error.
-        check_pixels: read every image once.
-        label_file: label file to read instead of the one found in root.
-        frontal_only: leave lateral images out (chexpert).
-        body_part: only this body part, such as XR_ELBOW (mura); all when not given.
-        workers: threads that read images; all cores when not given.
+        folds: number of folds, by patient.
+        seed: seed of the folds.
+        strict: treat every warning as an error.
+        check_pixels: do not read every image once to check it.
+        label_file: label file to read instead of the one found in the root folder.
+        frontal_only: leave out lateral images (chexpert).
+        body_part: take only this body part, such as XR_ELBOW (mura; default: all).
+        workers: threads that read images (default: one per core).
     """
 
     dataset: str
@@ -68,7 +67,7 @@ class PrepareConfig:
 
 
 def prepare(config: PrepareConfig) -> Path:
-    """Do what the module says; returns the folder written.
+    """Write the prepared folder; returns its path.
 
     Raises:
         FileNotFoundError: if a needed file is missing, or no image is on disk.
@@ -116,19 +115,20 @@ def prepare(config: PrepareConfig) -> Path:
 
 
 def _options(dataset: Dataset, config: PrepareConfig) -> dict[str, bool | str]:
-    """Settings for this data set only, as keywords of its reader."""
+    """Settings of this data set alone, as keywords of its reader."""
     asked: dict[str, bool | str] = {
         "frontal_only": config.frontal_only,
         "body_part": config.body_part,
     }
     unknown = [name for name, value in asked.items() if value and name not in dataset.options]
     if unknown:
-        raise ValueError(f"--{unknown[0]}: data set {config.dataset} has no such option")
+        option = unknown[0].replace("_", "-")
+        raise ValueError(f"--{option}: data set {config.dataset} has no such option")
     return {name: value for name, value in asked.items() if name in dataset.options}
 
 
 def _check(index: DatasetIndex, config: PrepareConfig) -> dict[str, str]:
-    """Images that cannot be read. All are looked at before a strict run stops."""
+    """Images that cannot be read. A strict run stops only after all have been checked."""
     if not config.check_pixels:
         return {}
     images = [r for r in index.radiographs if r.path is not None]
@@ -149,21 +149,9 @@ def _summary(
     )
 
 
-def _bare_flags(argv: Sequence[str]) -> list[str]:
-    """`--strict` alone means `--strict true`; the parser of dataclass fields wants the word."""
-    following = [*argv[1:], ""][: len(argv)]
-    return [
-        f"{word}=true" if word == "--strict" and after not in ("true", "false") else word
-        for word, after in zip(argv, following, strict=True)
-    ]
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the tool; returns the exit status."""
-    arguments = _bare_flags(sys.argv[1:] if argv is None else argv)
-    return run_tool(
-        "prepare_data", lambda: _prepare(load_config(PrepareConfig, arguments, __doc__))
-    )
+    return run_tool("prepare_data", lambda: _prepare(load_config(PrepareConfig, argv, __doc__)))
 
 
 def _prepare(config: PrepareConfig) -> None:

@@ -1,11 +1,15 @@
-"""Serve the HTTP API and the page in the browser.
+r"""Serve the web page and the HTTP API.
 
-    python tools/serve.py --classifier BUNDLE [--maskrcnn BUNDLE]
+    cxrloc serve --gate demo/gate/fold0
+    cxrloc serve --gate runs/gate/fold0/classifier.safetensors \
+        --maskrcnn runs/maskrcnn/fold0/maskrcnn.safetensors --port 8081
+    cxrloc serve --gate classifier.safetensors --host 0.0.0.0 \
+        --token-file token.txt
 
-Then open http://127.0.0.1:8080 and drop radiographs (PNG, JPEG, DICOM) on the page, or send them to
-the API (docs/http_api.md). Only this machine can reach it, unless --host names another address, for
-which --token-file is needed. Images are held in memory and in a temporary folder that is removed at
-the end. Research use only, never a diagnosis.
+Open http://127.0.0.1:8080 and drop radiographs (PNG, JPEG, DICOM) on the page, or send them to
+the API (docs/http_api.md). The server answers this machine only, unless --host names another
+address, which requires --token-file. Images are held in memory and in a temporary folder, which is
+removed at the end. Research use only, never a diagnosis.
 """
 
 from __future__ import annotations
@@ -23,7 +27,9 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cxrloc.configs.command_line import add_model_options, port_number, run_tool
+from cxrloc.classification.run_folder import bundle_at
+from cxrloc.configs.command_line import add_model_options, port_number, run_tool, tool_parser
+from cxrloc.detection.run_config import MASK_RCNN
 from cxrloc.tools.server.http.limits import Limits
 
 if TYPE_CHECKING:
@@ -38,8 +44,8 @@ _LIMIT_HELP = {
     "request_megabytes": "size of one request with all its files, in 10^6 bytes",
     "files": "files in one request",
     "megapixels": "width x height of one image, in 10^6 pixels",
-    "seconds": "time that a request may take to be predicted, or may come in no further",
-    "queue": "images that may wait at once, and on one page",
+    "seconds": "time to predict a request, or to wait for more of its bytes",
+    "queue": "images that may wait at once, in all and on one page",
 }
 
 
@@ -51,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _serve(arguments: argparse.Namespace) -> int:
     with _own_temporary_folder():
         app, service = build_app(arguments)
-        # what is loaded stays: without this the interpreter looks all of it over for garbage again
+        # what is loaded stays loaded: without this, the interpreter searches all of it for garbage
         # when it ends, which takes seconds
         gc.freeze()
         return _run(app, service, arguments.host, arguments.port)
@@ -88,14 +94,12 @@ def build_app(arguments: argparse.Namespace) -> tuple[FastAPI, Service]:
     from cxrloc.tools.server.page.page import add_page
     from cxrloc.tools.server.service import Service
 
+    gate, maskrcnn = bundle_at(arguments.gate), arguments.maskrcnn
+    maskrcnn = None if maskrcnn is None else bundle_at(maskrcnn, MASK_RCNN)
     diagnoser = load_diagnoser(
-        arguments.classifier,
-        arguments.maskrcnn,
-        arguments.device,
-        arguments.precision,
-        arguments.runtime,
+        gate, maskrcnn, arguments.device, arguments.precision, arguments.runtime
     )
-    bundles = bundle_files(arguments.classifier, arguments.maskrcnn, arguments.runtime)
+    bundles = bundle_files(gate, maskrcnn, arguments.runtime)
     models = loaded_models(diagnoser, list(bundles.values()))
     service = Service(diagnoser, models, limits)
     app = create_app(service, token)
@@ -118,13 +122,13 @@ def _run(app: FastAPI, service: Service, host: str, port: int) -> int:
             service.worker.stop()  # the running image is answered, those that wait are refused
             await super().shutdown(sockets)
 
-    # NiceGUI looks for its server among all objects, and torch's deprecated ones complain of it
+    # NiceGUI looks for its server among all objects, and torch's deprecated ones warn about that
     warnings.filterwarnings("ignore", category=FutureWarning, module="nicegui")
     config = uvicorn.Config(
         app, host=host, port=port, log_level="warning", timeout_graceful_shutdown=_GRACE_SECONDS
     )
     server = Server(config)
-    # uvicorn ends in order and sends itself the signal again: SIGTERM would kill before we tidy up
+    # uvicorn shuts down and sends itself the signal again: SIGTERM would kill us before we tidy up
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with contextlib.suppress(KeyboardInterrupt):
         server.run()
@@ -132,20 +136,26 @@ def _run(app: FastAPI, service: Service, host: str, port: int) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = tool_parser(__doc__)
     add_model_options(parser)
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
-    parser.add_argument("--port", type=port_number, default=_PORT, help=f"default {_PORT}")
-    parser.add_argument("--token-file", type=Path, help="file with what clients must show")
-    group = parser.add_argument_group("limits", "what one client may ask")
+    network = parser.add_argument_group("network")
+    network.add_argument(
+        "--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1)"
+    )
+    network.add_argument(
+        "--port", type=port_number, default=_PORT, help=f"port to listen on (default: {_PORT})"
+    )
+    network.add_argument(
+        "--token-file", type=Path, metavar="FILE", help="file with the token that clients must send"
+    )
+    group = parser.add_argument_group("limits of what one client may ask")
     for field in fields(Limits):
         group.add_argument(
             f"--{field.name.replace('_', '-')}",
             type=type(field.default),
             default=field.default,
-            help=f"{_LIMIT_HELP[field.name]} (default {field.default})",
+            metavar="N",
+            help=f"{_LIMIT_HELP[field.name]} (default: {field.default})",
         )
     return parser
 

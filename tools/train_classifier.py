@@ -1,15 +1,21 @@
-"""Train the gate, one network per fold, and report on all images out of fold.
+r"""Train the gate, one network per fold, and report on all images out of fold.
 
-    python tools/train_classifier.py --config configs/phantom/classifier_demo.yaml
+    cxrloc train-gate --config configs/phantom/classifier_demo.yaml
+    cxrloc train-gate --config configs/nih/classifier.yaml \
+        --data.prepared data/nih --out runs/gate --train.epochs 10
+    cxrloc train-gate --config configs/nih/classifier.yaml --data.fold 0
 
-The folds are by patient (tools/prepare_data.py made them). With a `data.split` other than folds one
-network is trained, and the report is of the images that the split holds out. A run that was killed
-goes on with the same command; folds that are finished are skipped. With `data.fold` one fold alone
-is trained, and nothing is reported out of fold; once all are trained that way, the command without
-it writes the report. The run folder gets for each fold the bundle, its training images, figures and
-logs, and over all folds gate.csv, metrics.json and .md, out_of_fold.parquet, cross_validation.csv
-and .md, confusion matrices, reliability diagrams and losses per epoch. Several such run folders are
-compared by tools/experiments/compare_networks.py.
+The folds are by patient (`cxrloc prepare` makes them). With a `data.split` other than folds, one
+network is trained, and the report is on the images that the split holds out.
+
+The same command resumes a run that was killed; finished folds are skipped. `data.fold` trains one
+fold alone and reports nothing out of fold; once all folds are trained that way, the command without
+it writes the report.
+
+For each fold, OUT receives the bundle, the list of its training images, figures and logs; for all
+folds together gate.csv, metrics.json and .md, out_of_fold.parquet, cross_validation.csv and .md,
+confusion matrices, reliability diagrams and the losses per epoch. `cxrloc compare-networks`
+compares several such runs.
 """
 
 from __future__ import annotations

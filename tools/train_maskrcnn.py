@@ -1,10 +1,13 @@
-"""Train Mask R-CNN by patient folds and predict every image out of fold.
+r"""Train Mask R-CNN by patient folds, and predict every image out of fold.
 
-    python tools/train_maskrcnn.py --config configs/phantom/maskrcnn.yaml --folds 5
+    cxrloc train-maskrcnn --config configs/phantom/maskrcnn.yaml --folds 5
+    cxrloc train-maskrcnn --config configs/nih/maskrcnn.yaml \
+        --data.prepared data/nih --out runs/maskrcnn
+    cxrloc train-maskrcnn --config configs/nih/maskrcnn.yaml \
+        --model.weights gate --model.gate runs/gate
 
-The same command resumes a run that was killed; folds that are finished are skipped. torchrun
-trains it on several processes: see docs/scale_out.md.
-Research use only, never a diagnosis.
+The same command resumes a run that was killed; finished folds are skipped. torchrun trains on
+several processes: see docs/scale_out.md. Research use only, never a diagnosis.
 """
 
 from __future__ import annotations

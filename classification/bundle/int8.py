@@ -65,7 +65,7 @@ def load_int8(classifier: Path) -> Int8Backbone:
     if not path.is_file():
         raise FileNotFoundError(
             f"no INT8 weights at {path}: make them with "
-            f"`python tools/experiments/quantize.py --classifier {classifier} IMAGES`"
+            f"`python tools/experiments/quantize.py --gate {classifier} IMAGES`"
         )
     tensors, meta = read_bundle(path, KIND)
     try:

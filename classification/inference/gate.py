@@ -83,7 +83,7 @@ class Gate:
             raise ValueError(
                 "the INT8 weights are another classifier's, or were made before it was trained "
                 "again: make them anew, "
-                "`python tools/experiments/quantize.py --classifier BUNDLE IMAGES`"
+                "`python tools/experiments/quantize.py --gate BUNDLE IMAGES`"
             )
         side = bundle.preprocessing.size
         shape = (bundle.preprocessing.channels, side, side)

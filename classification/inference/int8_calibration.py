@@ -99,8 +99,7 @@ def calibrate(bundle: ClassifierBundle, squares: Squares, *, seed: int = 0) -> I
         {"diseases": list(bundle.diseases)},
     )
     on_grey_levels(network, int8.grey)
-    images = progress(squares, "calibrating")
-    inputs = (int8.inputs(prepare(square[None])) for square in images)
+    inputs = (int8.inputs(prepare(each[None])) for each in progress(squares, "calibrating"))
     seen = _look(network, inputs, torch.Generator().manual_seed(seed))
     ranges = {
         name: _input_range(statistics)
@@ -111,9 +110,8 @@ def calibrate(bundle: ClassifierBundle, squares: Squares, *, seed: int = 0) -> I
         ranges[f"{int8.grey.layer}.conv"] = 1.0, int8.grey.zero
     probes = [int8.inputs(x) for x in probes]
     layers = {}
-    for name in progress(
-        _bearing(network, ranges, probes, exact), "rounding weights", unit="layer"
-    ):
+    names = _bearing(network, ranges, probes, exact)
+    for name in progress(names, "rounding weights", unit="layer"):
         layer = network.get_submodule(name)
         assert isinstance(layer, nn.Conv2d)
         weight, scale = gptq(layer.weight.flatten(1), seen[name].moments)

@@ -82,5 +82,5 @@ def package(module: str, runtime: str) -> ModuleType:
     except ImportError as error:
         raise ImportError(
             f"runtime {runtime} needs {module}, which is not installed: "
-            "pip install -e '.[runtimes]'"
+            'pip install "cxrloc[runtimes]"'
         ) from error

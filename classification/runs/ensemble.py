@@ -78,7 +78,7 @@ def load_ensemble(paths: Sequence[Path], device: str, precision: str) -> Ensembl
             different diseases or label rules.
     """
     if len({path.resolve() for path in paths}) < len(paths):
-        raise ValueError(f"--classifier: expected each bundle once, got {_names(paths)}")
+        raise ValueError(f"--gate: expected each bundle once, got {_names(paths)}")
     bundles = [load_classifier(path) for path in paths]
     diseases, rules = bundles[0].diseases, label_rules(bundles[0])
     for path, bundle in zip(paths, bundles, strict=True):

@@ -1,6 +1,6 @@
 """The phantom chest in CheXpert's layout, with uncertain and blank labels and lateral views.
 
-    python tools/data/make_phantom.py --kind chexpert --out DIR --patients 300 --image_size 256
+    python tools/data/make_phantom.py --kind chexpert --out DIR --patients 300 --image-size 256
 
 Frontal images are those of `cxrloc.datasets.phantoms.drawing.chest`. Two of CheXpert's findings
 have no sign

@@ -1,6 +1,6 @@
 """The phantom data set: drawn chest images in NIH's own file layout, where real data is absent.
 
-    python tools/data/make_phantom.py --out DIR --patients 600 --image_size 512
+    python tools/data/make_phantom.py --out DIR --patients 600 --image-size 512
 
 The images are drawings: they show that the tools work and let figures be checked; they say nothing
 about patients. Research use only, never a diagnosis.

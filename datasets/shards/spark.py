@@ -24,7 +24,7 @@ def spark_session(master: str, name: str) -> Iterator[Any]:
         from pyspark.errors import PySparkRuntimeError
         from pyspark.sql import SparkSession
     except ImportError as error:
-        raise ValueError("Spark needs PySpark: pip install -e '.[spark]'") from error
+        raise ValueError('Spark needs PySpark: pip install "cxrloc[spark]"') from error
     active = SparkSession.getActiveSession()
     builder = SparkSession.builder.appName(name).master(master)
     builder = builder.config("spark.ui.showConsoleProgress", "false")  # the bars are ours

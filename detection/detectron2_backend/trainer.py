@@ -205,7 +205,7 @@ def _hooks(
     def seed(trainer: Any) -> None:
         seed_step(config, trainer.iter)
 
-    bar = progress(None, Path(checkpointer.save_dir).name, draws.steps, unit="step")
+    bar: tqdm[object] = progress(None, Path(checkpointer.save_dir).name, draws.steps, unit="step")
 
     def show(trainer: Any) -> None:
         bar.update()

@@ -1,6 +1,6 @@
 """Rules for boxes from heat maps, one per test fold and disease, as a YAML file.
 
-`tools/experiments/tune_cam.py` writes it and `tools/localize.py --cam_rules` applies it: images of
+`tools/experiments/tune_cam.py` writes it and `tools/localize.py --cam-rules` applies it: images of
 fold k by fold k's rules, which no box of fold k has had a part in.
 """
 

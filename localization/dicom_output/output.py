@@ -4,7 +4,7 @@
 (`presentation_state`), `STEM.sc.dcm` a secondary capture of the picture that `drawing` makes. All
 are in the image's study, each in a series of its own, refer to the image, carry the patient and
 study that `source` lists, and say that they are for research use (also in Content
-Qualification). Needs highdicom: `pip install -e '.[dicom]'`.
+Qualification). Needs highdicom: `pip install "cxrloc[dicom]"`.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ DICOM_ENDINGS = (".sr.dcm", ".pr.dcm", ".sc.dcm")
 def require_highdicom() -> None:
     """Raises ImportError, with what to install, where DICOM objects cannot be made."""
     if find_spec("highdicom") is None:
-        raise ImportError(f"DICOM output needs highdicom; type: pip install '{NAME}[dicom]'")
+        raise ImportError(f'DICOM output needs highdicom: pip install "{NAME}[dicom]"')
 
 
 def dicom_objects(

@@ -16,7 +16,8 @@ import jsonargparse
 import pytest
 
 from builders import prepared_images
-from cxrloc.configs.command_line import run_tool
+from cxrloc.configs.command_line import run_tool, started_as
+from cxrloc.configs.verbs import VERBS
 from cxrloc.datasets.radiograph import Box
 
 TOOLS = Path(__file__).resolve().parents[2] / "tools"
@@ -31,8 +32,8 @@ MISTAKES: dict[str, tuple[str, tuple[str, ...]]] = {
         ("GONE", "tools/prepare_data.py"),
     ),
     "compare_localizers": ("--ground-truth GONE --out OUT", ("GONE", "tools/prepare_data.py")),
-    "predict": ("--classifier GONE IMAGE --out OUT", ("GONE", "train one")),
-    "serve": ("--classifier GONE", ("GONE", "train one")),
+    "predict": ("--gate GONE IMAGE --out OUT", ("GONE", "train one")),
+    "serve": ("--gate GONE", ("GONE", "train one")),
     "benchmark": ("index", ("--root is missing", "expected a folder")),
     "data.audit_leakage": ("--train GONE --evaluate GONE", ("GONE", "expected")),
     "data.build_shards": ("--prepared GONE --out OUT", ("GONE", "tools/prepare_data.py")),
@@ -44,22 +45,22 @@ MISTAKES: dict[str, tuple[str, tuple[str, ...]]] = {
     "data.make_phantom": ("--out OUT --kind limb --patients 0", ("patients", "expected")),
     "data.send_dicom": ("127.0.0.1 1 GONE", ("GONE", "expected DICOM files")),
     "experiments.check_shortcuts": (
-        "--prepared GONE --run GONE --out OUT",
+        "--prepared GONE --gate GONE --out OUT",
         ("GONE", "tools/prepare_data.py"),
     ),
     "experiments.compare_networks": ("GONE --out OUT", ("GONE", "tools/train_classifier.py")),
     "experiments.compare_runtimes": (
-        "--prepared GONE --run GONE --out OUT",
+        "--prepared GONE --gate GONE --out OUT",
         ("GONE", "tools/prepare_data.py"),
     ),
     "experiments.demo": ("--nih GONE", ("GONE", "does not exist")),
-    "experiments.quantize": ("--classifier GONE IMAGE", ("GONE", "train one")),
+    "experiments.quantize": ("--gate GONE IMAGE", ("GONE", "train one")),
     "experiments.score_images": (
-        "--classifier GONE --prepared GONE --out OUT.parquet",
+        "--gate GONE --prepared GONE --out OUT.parquet",
         ("GONE", "train one"),
     ),
     "experiments.train_on_spark": (
-        "--num_processes 3 --train.batch_size 4 --data.prepared GONE",
+        "--processes 3 --train.batch_size 4 --data.prepared GONE",
         ("train.batch_size", "expected"),
     ),
     "experiments.tune_cam": (
@@ -72,7 +73,9 @@ MISTAKES: dict[str, tuple[str, tuple[str, ...]]] = {
 def test_every_tool_is_here() -> None:
     paths = [p for folder in ("", "data", "experiments") for p in (TOOLS / folder).glob("*.py")]
     names = {".".join(p.relative_to(TOOLS).with_suffix("").parts) for p in paths}
-    assert names == set(MISTAKES)
+    scripts = {verb.script for verb in VERBS}
+    assert names == scripts | {"cli"}
+    assert scripts == set(MISTAKES)
 
 
 def tool(name: str) -> ModuleType:
@@ -115,29 +118,6 @@ def test_an_interrupt_is_status_130_and_a_message(
     assert capsys.readouterr().err.startswith(f"{name.rpartition('.')[2]}: interrupted; ")
 
 
-@pytest.mark.parametrize(
-    ("name", "option"),
-    [
-        ("predict", "--classifier"),
-        ("localize", "--localizer"),
-        ("train_classifier", "--train.lr"),
-        ("compare_localizers", "--ground-truth"),
-        ("serve", "--port"),
-        ("experiments.compare_networks", "--ensemble"),
-        ("experiments.score_images", "--classifier"),
-    ],
-)
-def test_help_does_not_wait_for_torch(name: str, option: str) -> None:
-    program = (
-        f"import sys; from cxrloc.tools.{name} import main\n"
-        "try: main(['--help'])\n"
-        "except SystemExit as stop: print(stop.code, 'torch' in sys.modules)"
-    )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
-    assert done.stdout.splitlines()[-1:] == ["0 False"], done.stderr
-    assert option in done.stdout
-
-
 @pytest.mark.parametrize(("returned", "status"), [(None, 0), (0, 0), (1, 1)])
 def test_a_job_that_ends_says_whether_some_inputs_failed(returned: int | None, status: int) -> None:
     assert run_tool("tool", lambda: returned) == status
@@ -149,6 +129,23 @@ def test_a_fault_of_the_program_is_not_taken_for_the_users() -> None:
 
     with pytest.raises(KeyError):
         run_tool("tool", faulty)
+
+
+@pytest.mark.parametrize(
+    ("module", "extra"),
+    [("torch", "train"), ("lightning.pytorch", "train"), ("onnxruntime", "runtimes")],
+)
+def test_a_missing_optional_library_is_status_2_and_names_its_extra(
+    module: str, extra: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def job() -> None:
+        raise ModuleNotFoundError(f"No module named {module!r}", name=module)
+
+    with started_as("cxrloc verb"):
+        assert run_tool("script", job) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"cxrloc verb: error: {module.partition('.')[0]} is not installed")
+    assert f'pip install "cxrloc[{extra}]"' in error
 
 
 @pytest.mark.slow

@@ -1,14 +1,21 @@
-"""Say whether a model was trained on images, or on patients, that it is scored on.
+r"""Check whether a model was trained on images, or on patients, that it is scored on.
 
-    python tools/data/audit_leakage.py --train LIST [LIST ...] --evaluate LIST [--boxes BOXES]
+    cxrloc audit-leakage --train runs/gate/fold0/classifier.safetensors \
+        --evaluate data/nih/ground_truth.json
+    cxrloc audit-leakage --train train_val_list.txt --evaluate test_list.txt \
+        --boxes BBox_List_2017.csv
+    cxrloc audit-leakage --train runs/grad_cam.json \
+        --evaluate data/nih/ground_truth.json
 
 A LIST is a .txt of image names (NIH's official lists), a .csv with a column of images (CheXpert's
-train.csv) or one of MURA's without a header, a COCO ground truth, a .safetensors bundle or its
-folder (its training images), or a results file with its .manifest.json. A results file behind
---train: each of its models is audited on those images that it predicted. BOXES (a COCO ground truth
-or NIH's BBox_List_2017.csv) are the boxes that are scored: none of their images may be in a
-training. Exit status: 0 clean, 1 leaked, 2 wrong usage or a file that is no list, 130
-interrupted.
+train.csv) or MURA's without a header, a COCO ground truth, a .safetensors bundle or its folder (its
+training images), or a results file with its .manifest.json. Each model behind a results file is
+audited on the images that it predicted.
+
+--boxes names the boxes that are scored: a COCO ground truth or NIH's BBox_List_2017.csv. None of
+their images may be in a training.
+
+Exit status: 0 clean, 1 leaked, 2 wrong usage or a file that is no list, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -18,7 +25,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from cxrloc.configs.command_line import run_tool
+from cxrloc.configs.command_line import run_tool, tool_parser
 from cxrloc.datasets.files.manifest import RESEARCH_USE, file_sha256, run_manifest, write_json
 from cxrloc.datasets.provenance.image_lists import ImageList, read_boxed_images
 from cxrloc.datasets.provenance.leakage import (
@@ -51,11 +58,14 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = tool_parser(__doc__)
     parser.add_argument(
-        "--train", type=Path, nargs="+", required=True, metavar="LIST", help="training images"
+        "--train",
+        type=Path,
+        nargs="+",
+        required=True,
+        metavar="LIST",
+        help="training images: lists, bundles or results files",
     )
     parser.add_argument(
         "--evaluate", type=Path, required=True, metavar="LIST", help="images that are scored"
@@ -63,9 +73,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--boxes",
         type=Path,
-        help="ground truth or box list that is scored; left out: --evaluate, if it is one",
+        metavar="FILE",
+        help="boxes that are scored (default: --evaluate, if it is a ground truth)",
     )
-    parser.add_argument("--out", type=Path, metavar="audit.json", help="file for all names")
+    parser.add_argument("--out", type=Path, metavar="FILE.json", help="write all names here")
     return parser
 
 
@@ -74,7 +85,7 @@ def _audits(arguments: argparse.Namespace) -> dict[str, LeakageAudit]:
     boxes = _boxes(arguments)
     boxed = () if boxes is None else read_boxed_images(boxes)
     if boxes is None:
-        print("boxed images are not looked for: give the scored boxes with --boxes")
+        print("Boxed images are not checked: name the scored boxes with --boxes.")
     audits: dict[str, LeakageAudit] = {}
     for path in arguments.train:
         audits |= _audits_of(path, evaluated, boxed)
@@ -95,7 +106,7 @@ def _audits_of(path: Path, evaluated: ImageList, boxed: Sequence[str]) -> dict[s
     if provenance is None:
         return {str(path): audit(read_image_list(path), evaluated, boxed)}
     if provenance.problem or not provenance.models:
-        raise ValueError(provenance.problem or f"{path} is of a control: nothing was trained")
+        raise ValueError(provenance.problem or f"{path} is from a control: nothing was trained")
     audits = {
         f"{path} {model}": audit_model(provenance, model, evaluated, boxed)
         for model in provenance.images_by_model
@@ -116,9 +127,9 @@ def description(label: str, result: LeakageAudit) -> str:
     ]
     if result.patients_unknown:
         lines.append(
-            "  not known: the patients of some images; of these only the images were compared"
+            "  unknown: the patients of some images; for these only the images were compared"
         )
-    lines += [f"  not known: what {weights} was trained on" for weights in result.unlisted]
+    lines += [f"  unknown: what {weights} was trained on" for weights in result.unlisted]
     return "\n".join(lines)
 
 

@@ -1,14 +1,16 @@
-"""Images to sharded Parquet: decoded, scaled to the training squares and written once.
+r"""Pack images into sharded Parquet: decoded, scaled to the training squares, and written once.
 
-    python tools/data/build_shards.py --prepared data/nih --out data/shards --size 256 512
-        [--engine local|spark] [--master local[*]] [--encoding raw|png] [--split folds|official]
-        [--input grey|enhanced [--clahe_clip 2]] [--rows 512] [--workers N] [--images FOLDER_OR_URL]
+    cxrloc build-shards --prepared data/nih --out data/shards --size 256 512
+    cxrloc build-shards --prepared data/nih --out s3://bucket/shards \
+        --engine spark --master spark://host:7077 --root s3://bucket/nih
+    cxrloc build-shards --prepared data/nih --out data/shards \
+        --input enhanced --clahe-clip 2
 
-Both engines write the same bytes. A run that was killed goes on with the same command: finished
-shards are kept, no half shard is ever seen. Images that cannot be read land in rejects.parquet.
-`--prepared` is local; `--out` and `--images` may be any path or URL of fsspec that every worker can
-open. The layout is described in datasets/shards/write.py, a shard in
-datasets/shards/format.py. Research use only, never a diagnosis.
+Both engines write the same bytes. The same command resumes a run that was killed: finished shards
+are kept, and no half-written shard is ever seen. Images that cannot be read are listed in
+rejects.parquet. --prepared is a local folder; --out and --root may be any path or URL that fsspec
+and every worker can open. datasets/shards/write.py describes the layout, and
+datasets/shards/format.py a shard. Research use only, never a diagnosis.
 """
 
 from __future__ import annotations
@@ -31,23 +33,25 @@ from cxrloc.datasets.shards.write import ShardRecord
 
 @dataclass(frozen=True)
 class BuildShardsConfig:
-    """Options of build_shards.
+    """What is packed, and how.
 
     Attributes:
-        prepared: folder that tools/prepare_data.py wrote.
+        prepared: folder written by `cxrloc prepare`.
         out: folder or URL to write.
-        size: side of the squares in pixels, one or more.
-        engine: local (processes of this machine) or spark.
-        master: of Spark: local[*], spark://host:7077, yarn, ...; a session that is there is used.
+        size: side of the squares in pixels; several make several sets.
+        engine: local (processes on this machine) or spark.
+        master: Spark's master: local[*], spark://host:7077, yarn, ... An existing session is used
+            as it is.
         encoding: raw pixels (fastest to read) or png (about half the bytes, decoded when read).
-        input: grey, the images as they are, of which training makes its channels as it goes, or
-            enhanced: the channels of `model.input` enhanced, made once and three times the bytes.
-        clahe_clip: of enhanced images, as `model.clahe_clip` of the training that will read them.
-        split: directories by fold of the prepared folder, or by the data set's official lists.
-        rows: images a shard.
-        workers: processes of engine local; one a core when not given.
-        images: the data set's folder as the workers see it, path or URL; where it was prepared when
-            not given.
+        input: grey keeps the images as they are, and training makes its channels as it goes.
+            enhanced makes the channels of `model.input` enhanced once, in three times the bytes.
+        clahe_clip: clip limit of enhanced images; must equal `model.clahe_clip` of the training
+            that reads them.
+        split: one directory per fold of the prepared folder, or per official list.
+        rows: images per shard.
+        workers: processes of engine local (default: one per core).
+        root: folder of the data set as the workers see it, path or URL (default: where it was
+            prepared).
     """
 
     prepared: str
@@ -61,7 +65,7 @@ class BuildShardsConfig:
     split: Literal["folds", "official"] = "folds"
     rows: int = 512
     workers: int | None = None
-    images: str = ""
+    root: str = ""
 
     def __post_init__(self) -> None:
         if self.workers is not None and self.workers < 1:
@@ -69,12 +73,12 @@ class BuildShardsConfig:
 
 
 def build(config: BuildShardsConfig) -> list[ShardRecord]:
-    """Do what the module says; returns the records of all shards.
+    """Write the shards; returns the records of all of them.
 
     Raises:
         FileNotFoundError: if the prepared folder or its images are not there.
         ValueError: for settings that do not fit the prepared folder or what `out` holds.
-        OSError: if a task failed; finished shards stay.
+        OSError: if a task failed; finished shards are kept.
     """
     started = time.time()
     prepared = load_prepared(Path(config.prepared))
@@ -88,8 +92,8 @@ def build(config: BuildShardsConfig) -> list[ShardRecord]:
         input=config.input,
         clahe_clip=config.clahe_clip,
         rows=config.rows,
-        images_at=config.images,
-        images_root=Path(prepared.manifest["config"]["root"]) if config.images else None,
+        images_at=config.root,
+        images_root=Path(prepared.manifest["config"]["root"]) if config.root else None,
     )
     files = prepared.files
     hashes = {path.name: file_sha256(path) for path in (files.index, files.folds)}
@@ -111,21 +115,9 @@ def _splits(prepared: PreparedData, split: str) -> Mapping[str, str]:
     if unlisted:
         raise ValueError(
             f"{len(unlisted)} images are in neither official list, the first is {unlisted[0]}; "
-            "prepare the data set with its lists, or take --split folds"
+            "prepare the data set with its lists, or use --split folds"
         )
     return prepared.official
-
-
-def _sizes_joined(arguments: Sequence[str]) -> list[str]:
-    """`--size 256 512` as `--size=[256,512]`: the parser of dataclass fields wants one word."""
-    joined = list(arguments)
-    if "--size" in joined:
-        begin = end = joined.index("--size") + 1
-        while end < len(joined) and joined[end].isdigit():
-            end += 1
-        if end > begin:
-            joined[begin - 1 : end] = [f"--size=[{','.join(joined[begin:end])}]"]
-    return joined
 
 
 def _summary(records: Sequence[ShardRecord]) -> str:
@@ -142,10 +134,7 @@ def _summary(records: Sequence[ShardRecord]) -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the tool; returns the exit status."""
-    arguments = _sizes_joined(sys.argv[1:] if argv is None else argv)
-    return run_tool(
-        "build_shards", lambda: _build(load_config(BuildShardsConfig, arguments, __doc__))
-    )
+    return run_tool("build_shards", lambda: _build(load_config(BuildShardsConfig, argv, __doc__)))
 
 
 def _build(config: BuildShardsConfig) -> None:

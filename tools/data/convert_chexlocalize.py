@@ -1,14 +1,16 @@
-r"""Make a prepared folder with boxes out of CheXpert and cheXlocalize's ground-truth masks.
+r"""Make a prepared folder with boxes from CheXpert and cheXlocalize's ground-truth masks.
 
-    python tools/prepare_data.py --dataset chexpert --root CheXpert-v1.0 --out data/chexpert
-    python tools/data/convert_chexlocalize.py --prepared data/chexpert \
+    cxrloc prepare --dataset chexpert --root CheXpert-v1.0 --out data/chexpert
+    cxrloc convert-chexlocalize --prepared data/chexpert \
         --segmentations gt_segmentations_val.json --out data/chexlocalize
 
-The new folder lists the images of the part (valid or test) that the masks belong to; an image's box
-of a disease is the box around its mask. So tools/localize.py boxes these images and
-tools/compare_localizers.py --segmentations scores boxes, masks and points on them, and writes the
-masks and points as files for cheXlocalize's own code. Take a gate of `data.split` official:
-label_sets and iterative train on images of valid too. Research use only, never a diagnosis.
+The new folder lists the images of the part (valid or test) that has masks; the box of a disease is
+the box around its mask. `cxrloc localize` then boxes these images, and `cxrloc compare
+--segmentations` scores boxes, masks and points on them, and writes the masks and points as files
+for cheXlocalize's own code.
+
+Use a gate of `data.split` official: label_sets and iterative train on images of valid too. Research
+use only, never a diagnosis.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
-from cxrloc.configs.command_line import run_tool
+from cxrloc.configs.command_line import run_tool, tool_parser
 from cxrloc.datasets.files.manifest import RESEARCH_USE, file_sha256
 from cxrloc.datasets.prepared.folder import PreparedData, load_prepared, write_prepared
 from cxrloc.datasets.radiograph import Box, Radiograph
@@ -38,9 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = tool_parser(__doc__)
     parser.add_argument("--prepared", type=Path, required=True, help="prepared folder of CheXpert")
     parser.add_argument(
         "--segmentations", type=Path, required=True, help="cheXlocalize's gt_segmentations_*.json"

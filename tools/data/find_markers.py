@@ -1,14 +1,15 @@
-r"""Which letters and burnt-in words are found on images? Look at them, or score the finder.
+r"""Find letters and words burnt into images, and look at them; or score the finder.
 
-    python tools/data/find_markers.py INPUT... --out runs/markers
-    python tools/data/find_markers.py --phantoms 30 --image_size 512
+    cxrloc find-markers IMAGES... --out runs/markers
+    cxrloc find-markers IMAGES... --out runs/markers --remove-markers inpaint
+    cxrloc find-markers --phantoms 30 --image-size 512
 
-INPUT is an image file (PNG, JPEG, DICOM) or a folder. DIR receives markers.csv, a line for each
+INPUT is an image file (PNG, JPEG, DICOM) or a folder. OUT receives markers.csv, a line for each
 marker with its box, and sheet1.jpg, sheet2.jpg, ...: each image with its boxes and, next to it, as
-a network sees it that is trained with `model.markers mask` (or --remove_markers inpaint). With
---phantoms words are burnt into drawn chests and limbs, whose places are known: precision and recall
-of the finder. Exit status: 0, 1 some image could not be read, 2 wrong usage, 130 interrupted.
-Research use only, never a diagnosis.
+a network trained with `model.markers` mask (or inpaint) sees it.
+
+With --phantoms, words are burnt into drawn chests and limbs at known places, and the finder's
+precision and recall are printed. Research use only, never a diagnosis.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from cxrloc.configs.command_line import run_tool
+from cxrloc.configs.command_line import run_tool, tool_parser
 from cxrloc.datasets.files.atomic import write_text
 from cxrloc.datasets.files.manifest import RESEARCH_USE
 from cxrloc.datasets.images.markers import REMOVALS, FoundMarkers, find_markers
@@ -48,30 +49,33 @@ def _run(argv: Sequence[str] | None) -> int:
     parser = _parser()
     arguments = parser.parse_args(argv)
     if bool(arguments.inputs) == (arguments.phantoms is not None):
-        parser.error("give images, or --phantoms N, one of the two")
+        parser.error("give either images or --phantoms N")
     if arguments.inputs and arguments.out is None:
-        parser.error("images need --out, the folder for the sheets")
+        parser.error("--out is missing: the folder for the table and the sheets")
     if arguments.phantoms is None:
         return _look(arguments.inputs, arguments.out, arguments.remove_markers)
     if arguments.phantoms < 1 or arguments.image_size < _SMALLEST:
-        parser.error(f"expected --phantoms of at least 1 and --image_size of {_SMALLEST} or more")
+        parser.error(f"expected --phantoms of at least 1 and --image-size of {_SMALLEST} or more")
     return _score(arguments.phantoms, arguments.image_size)
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = tool_parser(__doc__)
     parser.add_argument("inputs", nargs="*", type=Path, metavar="INPUT", help="images or folders")
-    parser.add_argument("--out", type=Path, metavar="DIR", help="folder for table and sheets")
     parser.add_argument(
-        "--remove_markers",
+        "--out", type=Path, metavar="DIR", help="folder for the table and the sheets"
+    )
+    parser.add_argument(
+        "--remove-markers",
         choices=REMOVALS,
         default="mask",
-        help="in the right picture of an image",
+        help="how the right picture of an image is treated (default: mask)",
     )
-    parser.add_argument("--phantoms", type=int, metavar="N", help="drawn images of each kind")
-    parser.add_argument("--image_size", type=int, default=512, help="of these, pixels")
+    scoring = parser.add_argument_group("scoring the finder")
+    scoring.add_argument("--phantoms", type=int, metavar="N", help="draw N images of each kind")
+    scoring.add_argument(
+        "--image-size", type=int, default=512, help="their size in pixels (default: 512)"
+    )
     return parser
 
 
@@ -83,13 +87,13 @@ def _score(count: int, image_size: int) -> int:
         print(
             f"{kind:8s}{score.drawn:9d}{score.found:7d}{score.precision:11.3f}{score.recall:8.3f}"
         )
-    print(f"{count} drawn images each, {image_size} px. A marker is found from IoU {SAME} on.")
+    print(f"{count} drawn images each, {image_size} px. A marker is found at IoU {SAME} or more.")
     print(f"{RESEARCH_USE}.")
     return 0
 
 
 def _look(inputs: Sequence[Path], out: Path, how: str) -> int:
-    """Table and sheets of the images, sheet by sheet; an image that cannot be read is named."""
+    """Table and sheets of the images; an image that cannot be read is reported."""
     paths, failures = images_below(inputs, out)
     if not paths:
         raise ValueError("; ".join(failures))
@@ -118,7 +122,7 @@ def _look(inputs: Sequence[Path], out: Path, how: str) -> int:
 def _found(
     paths: Sequence[Path], failures: list[str]
 ) -> dict[Path, tuple[LoadedImage, FoundMarkers]]:
-    """Those that can be read; of the others a message in `failures`."""
+    """The images that can be read; `failures` gets a message for each of the others."""
     images = readable_images(paths, read_image, lambda _, error: failures.append(str(error)))
     return {path: (image, find_markers(image.pixels)) for path, image in images}
 

@@ -1,10 +1,15 @@
-"""python tools/data/make_phantom.py --out DIR [--patients 600] [--image_size 512] [--seed 0]
-    [--kind chexpert | --kind limb]
+r"""Draw a phantom data set: chest or limb images with diseases, labels and boxes.
 
-Draws a phantom data set into DIR: chest images with eight diseases in NIH's own file layout, or
-with `--kind chexpert` in CheXpert's (lateral views, uncertain and blank labels), or with `--kind
-limb` arms with broken, plated or diseased bones in MURA's (DIR/MURA-v1.1). A finished phantom of
-the same settings is left as it is. Drawn, not patients: never a diagnosis.
+    cxrloc make-phantom --out data/phantom
+    cxrloc make-phantom --kind chexpert --patients 300 --image-size 160 \
+        --out data/CheXpert-v1.0-small
+    cxrloc make-phantom --kind limb --patients 320 --image-size 256 \
+        --out data/limbs
+
+The chests have eight diseases and NIH's own file layout, or with `--kind chexpert` CheXpert's
+(lateral views, uncertain and blank labels). `--kind limb` draws arms with broken, plated or
+diseased bones in MURA's layout (OUT/MURA-v1.1). A finished phantom of the same settings is left as
+it is. The images are drawn, no patient is behind them: never a diagnosis.
 """
 
 from __future__ import annotations
@@ -29,14 +34,15 @@ KINDS: dict[str, tuple[type[Any], Callable[[Any, Path, int | None], Path]]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class MakePhantomConfig:
-    """Options of the tool.
+    """What is drawn.
 
     Attributes:
-        out: folder to write; must not exist, be empty, or hold the same phantom.
-        kind: chest (in NIH's layout), chexpert or limb (in MURA's).
-        patients, seed, image_size: see the kind's own config, whose defaults hold where one is
-            left out.
-        workers: processes, by default one per core; the bytes do not depend on it.
+        out: folder to write. It must be new, be empty, or hold the same phantom.
+        kind: chest (in NIH's layout), chexpert, or limb (in MURA's layout).
+        patients: number of patients (default: the kind's own).
+        seed: seed of everything that is drawn (default: the kind's own).
+        image_size: size of the images in pixels (default: the kind's own).
+        workers: processes that draw (default: one per core). The images do not depend on it.
     """
 
     out: Path
@@ -57,7 +63,7 @@ def _make(options: MakePhantomConfig) -> None:
     asked = {name: getattr(options, name) for name in ("patients", "seed", "image_size")}
     config = build(**{name: value for name, value in asked.items() if value is not None})
     out = make(config, options.out, options.workers)
-    print(f"phantom images in {out} (drawn, not patients: never a diagnosis)")
+    print(f"Phantom images are in {out} (drawn, not patients: never a diagnosis).")
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
-"""Send DICOM files to an archive or a viewer by C-STORE.
+r"""Send DICOM files to an archive or a viewer by C-STORE.
 
-    python tools/data/send_dicom.py HOST PORT FILE... [--called AET] [--calling AET]
+    cxrloc send-dicom HOST PORT FILE... --called ARCHIVE
+    cxrloc send-dicom 127.0.0.1 104 runs/predictions/*.dcm --calling CXRLOC
 
-HOST and PORT are the receiver's, and so is the AE title CALLED; many receivers let in only a
-CALLING title that they know. Files are sent as they are, in their own transfer syntax. The network
-is not encrypted: use it inside a hospital's network, or through a tunnel. Exit status: 0 all
-stored, 1 some file was not, 2 wrong usage or no receiver, 130 interrupted.
+HOST and PORT are the receiver's, and so is the AE title --called. Many receivers accept only a
+--calling title that they know. Files are sent as they are, in their own transfer syntax. The
+connection is not encrypted: use it inside a hospital's network, or through a tunnel.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cxrloc.configs.command_line import port_number, run_tool
+from cxrloc.configs.command_line import port_number, run_tool, tool_parser
 
 if TYPE_CHECKING:
     from pynetdicom.association import Association
@@ -41,7 +41,7 @@ def _run(arguments: argparse.Namespace) -> int:
                 failures.append(failure)
     except KeyboardInterrupt:
         association.abort()
-        print(f"send_dicom: not sent from {path} on", file=sys.stderr)
+        print(f"send_dicom: {path} and the files after it were not sent", file=sys.stderr)
         raise
     finally:
         if association.is_established:
@@ -79,12 +79,10 @@ def associate(arguments: argparse.Namespace, contexts: Sequence[tuple[str, str]]
 
     Raises:
         ConnectionError: when nobody answers or the receiver refuses.
-        ImportError: without pynetdicom.
+        ModuleNotFoundError: without pynetdicom.
     """
-    try:
-        from pynetdicom import AE
-    except ImportError:
-        raise ImportError("needs pynetdicom; type: pip install -e '.[dicom]'") from None
+    from pynetdicom import AE
+
     entity = AE(ae_title=arguments.calling)
     entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = _TIMEOUT_S
     entity.connection_timeout = _TIMEOUT_S
@@ -112,22 +110,28 @@ def send(association: Association, path: Path) -> str:
         )
         return f"{path}: {reason} ({type(error).__name__})"
     if "Status" not in status:
-        association.abort()  # the files behind it need not wait as long
-        return f"{path}: the receiver broke off or did not answer in {_TIMEOUT_S} s; see its log"
+        association.abort()  # the remaining files need not wait as long
+        return f"{path}: the receiver hung up or did not answer in {_TIMEOUT_S} s; see its log"
     code = int(status.Status)
     # B000 to BFFF are warnings: stored, with something left out or changed (PS3.4 B.2.3)
-    return "" if code == 0 or code >> 12 == 0xB else f"{path}: the receiver says status {code:04X}"
+    return (
+        ""
+        if code == 0 or code >> 12 == 0xB
+        else f"{path}: the receiver answered with status {code:04X}"
+    )
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    parser = tool_parser(__doc__)
+    parser.add_argument("host", metavar="HOST", help="name or address of the receiver")
+    parser.add_argument("port", metavar="PORT", type=port_number, help="its port")
+    parser.add_argument("files", metavar="FILE", nargs="+", type=Path, help="DICOM files")
+    parser.add_argument(
+        "--called", default="ANY-SCP", help="AE title of the receiver (default: ANY-SCP)"
     )
-    parser.add_argument("host", metavar="HOST")
-    parser.add_argument("port", metavar="PORT", type=port_number)
-    parser.add_argument("files", metavar="FILE", nargs="+", type=Path)
-    parser.add_argument("--called", default="ANY-SCP", help="the receiver's AE title")
-    parser.add_argument("--calling", default="CXRLOC", help="our AE title")
+    parser.add_argument(
+        "--calling", default="CXRLOC", help="AE title of the sender (default: CXRLOC)"
+    )
     return parser
 
 

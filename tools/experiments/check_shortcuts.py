@@ -1,18 +1,19 @@
 r"""Does a network look at side letters, burnt-in text or the air around the patient?
 
-    python tools/experiments/check_shortcuts.py --prepared data/nih --run runs/gate \\
+    cxrloc check-shortcuts --prepared data/nih --gate runs/gate \
         --out runs/shortcuts
-    python tools/experiments/check_shortcuts.py --prepared data/nih --out runs/shortcuts \
+    cxrloc check-shortcuts --prepared data/nih --out runs/shortcuts \
         --maps grad_cam=runs/grad_cam.maps.safetensors
 
-With a run (or one --bundle) Grad-CAM maps are made of every image and disease that is labelled
-present, each image by the model that has not seen its patient: once of the image as it is and once
-of the image with its markers masked or inpainted (--remove_markers). A model that was trained
-without markers is shown them too, and the page says so. With --maps any model's maps are measured;
-those of localize.py hold both if it was given --remove_markers. DIR receives report.html, the table
-as .csv/.md/.tex, the figure and the maps that were made. No boxes are needed: it works for limb
-images as for chest images. On boxed images compare_localizers.py has the same section.
-Research use only, never a diagnosis.
+With --gate, Grad-CAM maps are made of every image and every disease it is labelled with, each image
+by the model that has not seen its patient: once of the image as it is, and once with its markers
+masked or inpainted (--remove-markers). A model that was trained without markers is shown them too,
+and the report says so. With --maps, the maps of any model are measured; `cxrloc localize --maps
+--remove-markers` writes both kinds.
+
+OUT receives report.html, the table as .csv, .md and .tex, the figure, and the maps. No boxes are
+needed, so limb images work as well as chest images. On boxed images `cxrloc compare` has the same
+section. Research use only, never a diagnosis.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from pathlib import Path
 from cxrloc.classification.metrics.bootstrap import RESAMPLES
 from cxrloc.classification.report.tables import write_table
 from cxrloc.classification.run_folder import CLASSIFIER
-from cxrloc.configs.command_line import named_files, run_tool
+from cxrloc.configs.command_line import named_files, run_tool, tool_parser
 from cxrloc.datasets.files.manifest import RESEARCH_USE, file_sha256, run_manifest
 from cxrloc.datasets.images.markers import REMOVALS, without_markers
 from cxrloc.datasets.images.read import (
@@ -75,28 +76,35 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    parser = tool_parser(__doc__)
+    parser.add_argument(
+        "--prepared", type=Path, required=True, help="folder written by `cxrloc prepare`"
     )
-    parser.add_argument("--prepared", type=Path, required=True, help="folder of prepare_data.py")
     parser.add_argument("--out", type=Path, required=True, help="folder for the results")
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument(
-        "--maps", nargs="+", metavar="NAME=FILE", help="heat maps of localize.py --maps"
+        "--gate", type=Path, help="run folder with one folder per test fold, or one bundle"
     )
-    source.add_argument("--run", type=Path, help="classifier run with one folder per test fold")
-    source.add_argument("--bundle", type=Path, help="one trained classifier instead of a run")
-    parser.add_argument(
-        "--folds", type=int, nargs="+", help="test folds of a run that are trained (default: all)"
+    source.add_argument(
+        "--maps", nargs="+", metavar="NAME=FILE", help="heat maps of `cxrloc localize --maps`"
     )
     parser.add_argument(
-        "--remove_markers",
+        "--folds",
+        type=int,
+        nargs="+",
+        metavar="FOLD",
+        help="trained test folds of the run (default: all)",
+    )
+    parser.add_argument(
+        "--remove-markers",
         choices=REMOVALS,
         default="mask",
-        help="how markers are removed for the second maps of a run (default: mask)",
+        help="how markers are removed for the gate's second maps (default: mask)",
     )
-    parser.add_argument("--resamples", type=int, default=RESAMPLES, help="of patients")
-    parser.add_argument("--seed", type=int, default=0, help="of the resamples")
+    parser.add_argument(
+        "--resamples", type=int, default=RESAMPLES, help="resamples of patients for intervals"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="seed of the resamples")
     return parser
 
 
@@ -109,7 +117,7 @@ def _run(arguments: argparse.Namespace) -> None:
         files = named_files(arguments.maps, "--maps")
         maps = {name: read_heat_maps(path) for name, path in files.items()}
     else:
-        models = ModelFiles(CLASSIFIER, arguments.run, arguments.bundle)
+        models = ModelFiles(CLASSIFIER, arguments.gate)
         made, notes = make_maps(prepared, models, arguments.remove_markers, arguments.folds)
         maps, files = {NAME: made}, {NAME: arguments.out / f"{NAME}{SUFFIX}"}
         write_heat_maps(files[NAME], made)
@@ -166,7 +174,7 @@ def make_maps(
     if not maps_by_removal["keep"]:
         raise ValueError(
             f"no image of {prepared.root} is labelled with a disease of the model in "
-            f"{models.run or models.bundle}: there is no map to check"
+            f"{models.path}: there is no map to check"
         )
     maps = HeatMaps.of(
         maps_by_removal["keep"],
@@ -190,7 +198,7 @@ def _trained_without_markers(trained: str, removal: str) -> str:
 
 
 def _add_maps(model: FoldModel, maps_by_removal: dict[str, dict[Pair, FloatMaps]]) -> str:
-    """Maps of one model's images, for each way of treating their markers, into `found`.
+    """Maps of one model's images, for each way of treating their markers, into `maps_by_removal`.
 
     The model's own way is set aside, so that each image is treated once; it is returned.
     """
@@ -207,8 +215,8 @@ def _add_maps(model: FoldModel, maps_by_removal: dict[str, dict[Pair, FloatMaps]
         r.image_id: [d for d in r.positives if d in loaded.diseases] for r in model.images
     }
     labelled = [r for r in model.images if diseases_of[r.image_id]]
-    shown = progress(labelled, title)
-    for _, image in readable_images(shown, read_radiograph, print_left_out):
+    bar = progress(labelled, title)
+    for _, image in readable_images(bar, read_radiograph, print_left_out):
         for how, maps in maps_by_removal.items():
             shown = without_markers(image, how)
             maps |= localizer.localize([shown], diseases_of[image.image_id]).maps or {}

@@ -1,13 +1,16 @@
-"""Which network is better? Compare cross-validated networks on the same images out of fold.
+r"""Which network is better? Compare cross-validated networks on the same images, out of fold.
 
-    python tools/experiments/compare_networks.py runs/a runs/b big=runs/c \\
-        --ensemble a big --out runs/comparison
+    cxrloc compare-networks runs/a runs/b --out runs/comparison
+    cxrloc compare-networks runs/a runs/b big=runs/c --ensemble a big \
+        --out runs/comparison
 
-A RUN is a folder of tools/train_classifier.py over all folds or one split, NAME=RUN gives it
-another name than the folder's. DIR receives networks.csv (every figure of every network, published
-ones beside), confusion.csv (counts, TPR, TNR, F1 of each disease and summed), differences.csv (AUC
-of all pairs: paired patient bootstrap, DeLong's test, Holm's correction), all of it to read as
-networks.md and .tex, and networks.png. All runs must hold the same images and labels.
+A RUN is a folder written by `cxrloc train-gate`, over all folds or one split; NAME=RUN gives it
+another name than the folder's. All runs must hold the same images and labels.
+
+OUT receives networks.csv (every figure of every network, next to published ones), confusion.csv
+(counts, TPR, TNR and F1 of each disease and summed) and differences.csv (AUC of all pairs: paired
+patient bootstrap, DeLong's test, Holm's correction); all of it to read as networks.md and .tex; and
+networks.png.
 """
 
 from __future__ import annotations
@@ -20,7 +23,7 @@ from pathlib import Path
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: spinning threads cost 5 x
 
-from cxrloc.configs.command_line import run_tool
+from cxrloc.configs.command_line import run_tool, tool_parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -29,10 +32,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("runs", nargs="+", metavar="RUN", help="RUN or NAME=RUN")
+    parser = tool_parser(__doc__)
+    parser.add_argument("runs", nargs="+", metavar="RUN", help="run folder, or NAME=RUN")
     parser.add_argument("--out", type=Path, required=True, help="folder for the results")
     parser.add_argument(
         "--ensemble",
@@ -40,10 +41,16 @@ def _parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="NAME",
-        help="a further row: the mean of these networks' probabilities, or of `all`; repeatable",
+        help="add a row: the mean of these networks' probabilities, or of `all`; repeatable",
     )
-    parser.add_argument("--resamples", type=int, default=1000, help="of patients, for intervals")
-    parser.add_argument("--seed", type=int, default=0, help="of the resamples")
+    parser.add_argument(
+        "--resamples",
+        type=int,
+        default=1000,
+        metavar="N",
+        help="resamples of patients for intervals (default: 1000)",
+    )
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the resamples")
     return parser
 
 
@@ -90,7 +97,7 @@ def _run(arguments: argparse.Namespace) -> None:
     hashes = {name: file_sha256(RunFolder(run).out_of_fold) for name, run in runs.items()}
     manifest = run_manifest(vars(arguments), seed=arguments.seed, hashes=hashes, started=started)
     print(write_comparison(arguments.out, comparison, manifest))
-    print(f"results: {arguments.out / 'networks.md'}")
+    print(f"Results are in {arguments.out}; read {arguments.out / 'networks.md'}.")
 
 
 def _members(names: Sequence[str], networks: Sequence[str]) -> Sequence[str]:

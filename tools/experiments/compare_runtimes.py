@@ -1,16 +1,18 @@
-r"""How far do the faster runtimes of the gate move its answers? On images that it has not seen.
+r"""How far do the faster runtimes move the gate's predictions, on images that it has not seen?
 
-    python tools/experiments/compare_runtimes.py --run runs/gate --prepared data/nih \\
+    cxrloc compare-runtimes --gate runs/gate --prepared data/nih \
         --out runs/runtimes
 
-Each image is predicted by the model that has not seen its patient: in float32 and in every other
-runtime that this machine's CPU has (--runtime of predict and serve). The table says how far the
-probabilities are apart, how many decisions turn, whether the Grad-CAM boxes stay, and what becomes
-of the AUC. INT8 weights are made for this out of 96 training images of each model; those that
-tools/experiments/quantize.py put next to a bundle are neither used nor changed. DIR receives
-runtimes.csv, .md and .tex, all answers as predictions_foldK.parquet, and the manifest. A fold
-that is done is not predicted again, so the same command goes on after an interrupt. Research use
-only, never a diagnosis.
+Each image is predicted by the model that has not seen its patient, in float32 and in every other
+runtime that this machine's CPU has (--runtime of `predict` and `serve`). The table says how far
+apart the probabilities are, how many decisions change, whether the Grad-CAM boxes stay, and what
+becomes of the AUC.
+
+INT8 weights are made for this comparison, from 96 training images of each model; those that `cxrloc
+quantize` put next to a bundle are neither used nor changed. OUT receives runtimes.csv, .md and
+.tex, all predictions as predictions_foldK.parquet, and the manifest. A finished fold is not
+predicted again, so the same command resumes after an interrupt. Research use only, never a
+diagnosis.
 """
 
 from __future__ import annotations
@@ -61,29 +63,24 @@ class CompareRuntimesConfig:
     """Which models predict which images.
 
     Attributes:
-        prepared: folder that tools/prepare_data.py wrote.
+        gate: run folder with one folder per test fold, or one bundle.
+        prepared: folder written by `cxrloc prepare`.
         out: folder for the results.
-        run: classifier run with one folder per test fold.
-        bundle: one trained classifier instead of a run.
-        folds: test folds of a run to predict; all when left out.
-        images: how many images of a fold are predicted at most, drawn at random.
-        seed: of the draws of images.
+        folds: test folds of the run to predict, such as `0 1` (default: all).
+        images_per_fold: most images of a fold to predict, drawn at random.
+        seed: seed of the draw of images.
     """
 
+    gate: Path
     prepared: Path
     out: Path
-    run: Path | None = None
-    bundle: Path | None = None
     folds: list[int] | None = None
-    images: int = 500
+    images_per_fold: int = 500
     seed: int = 0
 
     def __post_init__(self) -> None:
-        given = [name for name in ("run", "bundle") if getattr(self, name) is not None]
-        if len(given) != 1:
-            raise ValueError(f"give either --run or --bundle, got {given or 'neither'}")
-        if self.images < 1:
-            raise ValueError(f"--images: got {self.images}, expected at least 1")
+        if self.images_per_fold < 1:
+            raise ValueError(f"--images-per-fold {self.images_per_fold}: expected at least 1")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -107,7 +104,7 @@ def compare(config: CompareRuntimesConfig) -> None:
 
     started = time.time()
     prepared = load_prepared(config.prepared)
-    models = ModelFiles(CLASSIFIER, config.run, config.bundle)
+    models = ModelFiles(CLASSIFIER, config.gate)
     fold_models = plan_fold_models(prepared.radiographs, prepared, models, config.folds)
     if not any(model.images for model in fold_models):
         raise ValueError(f"{config.prepared} has no image in the folds that were asked for")
@@ -139,7 +136,7 @@ def _predicted(
     from cxrloc.localization.analyses.runtimes.runtime_table import settings_of, write_images
 
     assert model.bundle is not None
-    images = _draw(model.images, config.images, config.seed)
+    images = _draw(model.images, config.images_per_fold, config.seed)
     name = "predictions" if model.fold is None else f"predictions_fold{model.fold}"
     path = config.out / f"{name}.parquet"
     settings = _made_of(model.bundle, images, prepared, config.seed)

@@ -1,17 +1,19 @@
-"""Run the whole pipeline and write its report: on a phantom data set, or on NIH's images.
+r"""Run the whole pipeline and write its report: on a phantom data set, or on NIH's images.
 
-    python tools/experiments/demo.py --out demo              # minutes on two CPU cores
-    python tools/experiments/demo.py --nih NIH --weights FILE --out runs/nih_subset   # hours
+    cxrloc demo
+    cxrloc demo --out runs/demo
+    cxrloc demo --nih NIH --weights resnet18.pth --out runs/nih_subset
 
-NIH is a folder in NIH ChestX-ray14's own layout; FILE holds ImageNet weights of a ResNet-18
-(left out: torchvision's own are downloaded). Every step is one of the tools, run by the command
-that it prints. A training that has finished is not done again: type the same command after an
-interruption and it goes on from there.
+Without --nih it draws its own images and takes minutes on two CPU cores. With --nih, a folder in
+NIH ChestX-ray14's own layout, it takes hours without a GPU; --weights names a file of ImageNet
+weights of a ResNet-18 (default: torchvision's are downloaded).
+
+Every step is another verb of `cxrloc`, run by the command that is printed. The same command resumes
+after an interruption: a finished training is not repeated.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import shlex
@@ -23,7 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cxrloc.classification.run_folder import RunFolder
-from cxrloc.configs.command_line import run_tool
+from cxrloc.configs.command_line import run_tool, tool_parser
 from cxrloc.datasets.files.manifest import RESEARCH_USE
 from cxrloc.datasets.prepared.folder import PreparedFolder, load_prepared
 from cxrloc.detection.run_config import MaskRCNNFolder
@@ -32,7 +34,7 @@ TOOLS = Path(__file__).resolve().parents[1]
 CONFIGS = Path(os.path.relpath(TOOLS.parent / "configs"))
 PATIENTS, SEED, HOLD_OUT_FOLD = 600, 0, 0
 FOLDS = 5
-Step = tuple[str, list[str]]
+Step = tuple[str, list[str]]  # its title, and the verb of `cxrloc` with its arguments
 
 
 @dataclass(frozen=True)
@@ -97,15 +99,15 @@ def _run(demo: DemoRun) -> None:
 
 
 def _parse(argv: Sequence[str] | None) -> DemoRun:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    parser = tool_parser(__doc__)
+    parser.add_argument(
+        "--out", type=Path, default=Path("demo"), help="folder for everything made (default: demo)"
     )
-    parser.add_argument("--out", type=Path, default=Path("demo"), help="folder for everything made")
-    parser.add_argument("--nih", type=Path, help="folder of NIH's files instead of the phantom")
-    parser.add_argument("--weights", type=Path, help="ImageNet weights of a ResNet-18, with --nih")
+    parser.add_argument("--nih", type=Path, help="folder of NIH's files, instead of the phantom")
+    parser.add_argument("--weights", type=Path, help="ImageNet weights of a ResNet-18 (with --nih)")
     arguments = parser.parse_args(argv)
     if arguments.weights is not None and arguments.nih is None:
-        parser.error("--weights goes with --nih: the phantom's networks begin from scratch")
+        parser.error("--weights needs --nih: the phantom's networks start from scratch")
     for name in ("nih", "weights"):
         path = getattr(arguments, name)
         if path is not None and not path.exists():
@@ -115,15 +117,15 @@ def _parse(argv: Sequence[str] | None) -> DemoRun:
 
 def data_steps(demo: DemoRun) -> list[Step]:
     """Draw the images if there are none, then prepare them."""
-    prepare = ["prepare_data.py", "--dataset", "nih", "--root", str(demo.root)]
+    prepare = ["prepare", "--dataset", "nih", "--root", str(demo.root)]
     prepare_step = (
         "Prepare the images: check every one, split by patient",
         [*prepare, "--out", demo.prepared],
     )
     if demo.nih:
         return [prepare_step]
-    size = ["--patients", str(PATIENTS), "--image_size", "512", "--seed", str(SEED)]
-    draw = ["data/make_phantom.py", "--out", str(demo.root), *size]
+    size = ["--patients", str(PATIENTS), "--image-size", "512", "--seed", str(SEED)]
+    draw = ["make-phantom", "--out", str(demo.root), *size]
     return [("Draw a phantom data set in NIH's own layout", draw), prepare_step]
 
 
@@ -134,7 +136,7 @@ def training_steps(demo: DemoRun) -> list[Step]:
         (
             "Train the gate, a ResNet-18",
             [
-                "train_classifier.py",
+                "train-gate",
                 "--config",
                 demo.config("classifier"),
                 *demo.model_arguments,
@@ -145,7 +147,7 @@ def training_steps(demo: DemoRun) -> list[Step]:
         (
             "Train the Mask R-CNN, box the images of its test folds",
             [
-                "train_maskrcnn.py",
+                "train-maskrcnn",
                 "--config",
                 demo.config("maskrcnn"),
                 *demo.model_arguments,
@@ -160,15 +162,15 @@ def training_steps(demo: DemoRun) -> list[Step]:
 def box_steps(demo: DemoRun) -> list[Step]:
     """Grad-CAM boxes and maps out of fold; with all folds also with thresholds tuned on others."""
     out = demo.out
-    folds = [] if demo.nih else ["--folds", f"[{HOLD_OUT_FOLD}]"]
-    gate = ["--run", str(demo.gate.path), "--prepared", demo.prepared, "--images", "all", *folds]
+    folds = [] if demo.nih else ["--folds", str(HOLD_OUT_FOLD)]
+    gate = ["--gate", str(demo.gate.path), "--prepared", demo.prepared, "--images", "all", *folds]
 
     def box(localizer: str, name: str, *more: str) -> list[str]:
-        arguments = ["localize.py", "--localizer", localizer, *gate, *more]
+        arguments = ["localize", "--localizer", localizer, *gate, *more]
         return [*arguments, "--out", str(out / f"{name}.json")]
 
     maps = {name: str(out / f"{name}.maps.safetensors") for name in maps_of(demo)}
-    removal = ["--remove_markers", "mask"]
+    removal = ["--remove-markers", "mask"]
     steps = [
         (
             f"Box the images by {name}, keep the maps, also of images without letters",
@@ -180,7 +182,7 @@ def box_steps(demo: DemoRun) -> list[Step]:
         return steps
     rules = str(out / "cam_rules.yaml")
     tune = [
-        "experiments/tune_cam.py",
+        "tune-cam",
         "--maps",
         maps["grad_cam"],
         "--ground-truth",
@@ -191,7 +193,7 @@ def box_steps(demo: DemoRun) -> list[Step]:
         ("Tune the boxes of Grad-CAM on the other folds' boxes only", [*tune, "--out", rules]),
         (
             "Box the images by Grad-CAM with the tuned rules",
-            box("grad_cam", "grad_cam_tuned", "--cam_rules", rules),
+            box("grad_cam", "grad_cam_tuned", "--cam-rules", rules),
         ),
     ]
 
@@ -206,7 +208,7 @@ def compare_step(demo: DemoRun) -> Step:
     boxes = [*maps_of(demo), *(["grad_cam_tuned"] if demo.nih else [])]
     files = {name: out / f"{name}.json" for name in boxes}
     files |= {"mask_rcnn": demo.detector.boxes, "mask_rcnn_mask_box": demo.detector.mask_boxes}
-    arguments = ["compare_localizers.py", "--ground-truth", str(demo.truth)]
+    arguments = ["compare", "--ground-truth", str(demo.truth)]
     arguments += ["--predictions", *(f"{name}={path}" for name, path in files.items())]
     arguments += ["--maps", *(f"{name}={out / name}.maps.safetensors" for name in maps_of(demo))]
     arguments += ["--gate", str(demo.gate.gate), "--out", str(out / "comparison")]
@@ -215,23 +217,20 @@ def compare_step(demo: DemoRun) -> Step:
 
 def predict_step(demo: DemoRun) -> Step:
     bundles = {
-        "--classifier": demo.gate.fold(HOLD_OUT_FOLD).classifier,
+        "--gate": demo.gate.fold(HOLD_OUT_FOLD).classifier,
         "--maskrcnn": demo.detector.fold(HOLD_OUT_FOLD).detector,
     }
-    arguments = ["predict.py", *map(str, images_to_show(demo))]
+    arguments = ["predict", *map(str, images_to_show(demo))]
     arguments += [word for option, path in bundles.items() for word in (option, str(path))]
     arguments += ["--out", str(demo.out / "predictions")]
     return "Predict: classify and box some held-out images", arguments
 
 
 def run_step(title: str, arguments: list[str]) -> None:
-    """Run one tool and let its output through; a failed step ends the demo with a message."""
-    print(
-        f"\n=== {title}\n$ {shlex.join(['python', f'tools/{arguments[0]}', *arguments[1:]])}",
-        flush=True,
-    )
+    """Run one verb of `cxrloc`, its output shown; a failed step ends the demo with a message."""
+    print(f"\n=== {title}\n$ {shlex.join(['cxrloc', *arguments])}", flush=True)
     began = time.monotonic()
-    done = subprocess.run([sys.executable, str(TOOLS / arguments[0]), *arguments[1:]], check=False)
+    done = subprocess.run([sys.executable, "-m", "cxrloc.tools.cli", *arguments], check=False)
     if done.returncode != 0:
         raise OSError(f"the step above ended with status {done.returncode}; see its message")
     print(f"--- {time.monotonic() - began:.0f} s", flush=True)

@@ -1,18 +1,20 @@
-"""Make a classifier's INT8 weights, for the fastest runtime on CPUs, and say what they change.
+r"""Make a gate's INT8 weights, for the fastest runtime on CPUs, and say what they change.
 
-    python tools/experiments/quantize.py --classifier BUNDLE IMAGES...
-    python tools/predict.py --classifier BUNDLE --runtime openvino-int8 ...
+    cxrloc quantize images/ --gate runs/gate/fold0
+    cxrloc predict images/ --gate runs/gate/fold0 --runtime openvino-int8 \
+        --out predictions
 
-IMAGES are image files (PNG, JPEG, DICOM) or folders of images like those that the classifier is to
-predict; no labels are needed. 192 are drawn at random, or all if there are fewer (32 at least).
-Half of them calibrate the weights; the others are predicted in float32 and in INT8. How far apart
-the two are is printed and kept in the file: classifier.int8.safetensors, next to the classifier,
-which is left as it is. A classifier that was trained again needs this again. The comparison tells
-what rounding changes, not who is right: one patient's images may be in both halves, and images of
-the classifier's training are fit for both. It takes minutes, with deep networks at large sizes an
-hour. The CPU must have VNNI instructions, and `pip install -e '.[runtimes]'` the packages. Networks
-gain as far as they consist of convolutions: a ConvNeXt hardly. Exit status: 0 done, 2 wrong usage,
-130 interrupted. Research use only, never a diagnosis.
+IMAGES are image files (PNG, JPEG, DICOM) or folders of images like those that the gate will
+predict; no labels are needed. 192 are drawn at random, or all if there are fewer (at least 32).
+Half of them calibrate the weights; the others are predicted in float32 and in INT8. The difference
+is printed and kept in the file: classifier.int8.safetensors, next to the gate's bundle, which is
+left as it is. A gate that is trained again needs this again.
+
+The comparison shows what rounding changes, not which is right: one patient's images may be in both
+halves, and the gate's training images will do for both. It takes minutes, or with deep networks at
+large sizes an hour. The CPU must have VNNI instructions, and the packages come with `pip install
+"cxrloc[runtimes]"`. Networks gain as far as they consist of convolutions: a ConvNeXt hardly gains.
+Research use only, never a diagnosis.
 """
 
 from __future__ import annotations
@@ -31,7 +33,8 @@ import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
-from cxrloc.configs.command_line import run_tool
+from cxrloc.classification.run_folder import bundle_at
+from cxrloc.configs.command_line import run_tool, tool_parser
 from cxrloc.datasets.files.manifest import RESEARCH_USE, file_sha256, run_manifest
 from cxrloc.datasets.images.read import read_image, readable_images
 from cxrloc.datasets.progress import progress
@@ -53,12 +56,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = tool_parser(__doc__)
     parser.add_argument("inputs", nargs="+", type=Path, metavar="IMAGES", help="images or folders")
-    parser.add_argument("--classifier", type=Path, required=True, help="classifier.safetensors")
-    parser.add_argument("--seed", type=int, default=0, help="of the draw of images")
+    parser.add_argument(
+        "--gate",
+        type=Path,
+        required=True,
+        help="the gate: a bundle (classifier.safetensors), or a run folder that holds one",
+    )
+    parser.add_argument("--seed", type=int, default=0, help="seed of the draw of images")
     return parser
 
 
@@ -71,10 +77,11 @@ def _run(arguments: argparse.Namespace, started: float) -> None:
     from cxrloc.localization.analyses.runtimes.agreement import agreement
 
     require_int8()
-    path = int8_path(arguments.classifier)
-    bundle = load_classifier(arguments.classifier)
+    gate = bundle_at(arguments.gate)
+    path = int8_path(gate)
+    bundle = load_classifier(gate)
     if not os.access(path.parent, os.W_OK):
-        raise OSError(f"{path.parent} cannot be written to: copy {arguments.classifier} elsewhere")
+        raise OSError(f"{path.parent} cannot be written to: copy {gate} elsewhere")
     squares, paths = _readable(arguments.inputs, arguments.seed, bundle.preprocessing)
     half = len(paths) // 2
     int8 = calibrate(bundle, np.concatenate(squares[:half]), seed=arguments.seed)
@@ -85,7 +92,7 @@ def _run(arguments: argparse.Namespace, started: float) -> None:
     change = agreement(Gate(bundle, "cpu", "fp32"), other, images, len(paths) - half)
     print(f"{other.runtime} against float32 on {change.images} other images:\n{change}")
     facts = {"calibrated_on": half, "runtime": other.runtime, "agreement": asdict(change)}
-    hashes = {"classifier": file_sha256(arguments.classifier)}
+    hashes = {"classifier": file_sha256(gate)}
     manifest = run_manifest(facts, seed=arguments.seed, hashes=hashes, started=started)
     save_int8(path, replace(int8, metadata={**int8.metadata, "manifest": manifest}))
     print(f"INT8 weights are in {path}, for --runtime {INT8}. {RESEARCH_USE}.")
@@ -94,8 +101,7 @@ def _run(arguments: argparse.Namespace, started: float) -> None:
 def _readable(
     inputs: Sequence[Path], seed: int, preprocessing: Preprocessing
 ) -> tuple[list[npt.NDArray[np.uint8]], list[Path]]:
-    """Of the first images of the draw that can be read: squares, as many as may
-    calibrate, and paths."""
+    """Paths of the first images of the draw that can be read, and squares of those to calibrate."""
     from cxrloc.classification.inference.int8_calibration import CALIBRATION_IMAGES
 
     paths, failures = images_below(inputs)
@@ -103,7 +109,7 @@ def _readable(
         raise ValueError("; ".join(failures))
     squares: list[npt.NDArray[np.uint8]] = []
     readable: list[Path] = []
-    bar = progress(None, "reading", min(2 * CALIBRATION_IMAGES, len(paths)))
+    bar: tqdm[object] = progress(None, "reading", min(2 * CALIBRATION_IMAGES, len(paths)))
     draw = (paths[i] for i in np.random.default_rng(seed).permutation(len(paths)))
     images = readable_images(draw, read_image, _left_out)
     for path, image in islice(images, 2 * CALIBRATION_IMAGES):
@@ -116,8 +122,8 @@ def _readable(
     bar.close()
     if len(readable) < 2 * FEWEST:
         raise ValueError(
-            f"{len(readable)} images that can be read, expected at least {2 * FEWEST}: half of "
-            f"them to calibrate on, half to compare on; {2 * CALIBRATION_IMAGES} are better"
+            f"{len(readable)} images can be read, expected at least {2 * FEWEST}: half of them to "
+            f"calibrate on, half to compare on; {2 * CALIBRATION_IMAGES} are better"
         )
     return squares, readable
 

@@ -1,17 +1,20 @@
-"""Predict images by one classifier or the mean of several, and score them where labels are known.
+r"""Predict images by one gate or the mean of several, and score them where labels are known.
 
-    python tools/experiments/score_images.py --classifier runs/gate/fold*/classifier.safetensors \\
+    cxrloc score-images --gate runs/gate/fold0/classifier.safetensors \
         --prepared data/test --out runs/test_scores.parquet
+    cxrloc score-images --gate runs/gate --prepared data/test \
+        --out runs/test_scores.parquet
 
-Images of patients whom a classifier was trained or chosen on are left out and counted: an ensemble
-of all folds is for images outside of them (a cross-validation has those of its own, predicted out
-of fold, in its out_of_fold.parquet). Blank labels and the parents of a finding count as in the
-training; the classifiers must agree on that (data.blank, data.closure). Beside the Parquet, of the
-same form as that one, stand FILE.md with the figures and FILE.manifest.json; of images with studies
-or body parts (MURA) the page holds the figures of studies, the mean over their images, and of
-images for each part and for all, and FILE.studies.csv too. Where the thresholds of a mean come from
-is said below the figures. Exit status: 0 all done, 1 some image could not be read, 2 wrong usage,
-130 interrupted. Research use only, never a diagnosis.
+A run folder stands for all its folds. Images of patients that a gate was trained or chosen on are
+left out and counted: an ensemble of all folds is for images outside of them. (A cross-validation
+has its own out-of-fold predictions in out_of_fold.parquet.) Blank labels and the parents of a
+finding count as they did in the training; the gates must agree on that (data.blank, data.closure).
+
+Next to the Parquet file, which has the form of out_of_fold.parquet, are written FILE.md with the
+figures and FILE.manifest.json. For images with studies or body parts (MURA), the page also holds
+the figures of studies (the mean over their images) and of images for each part and for all, and
+FILE.studies.csv is written. A line below the figures says where the thresholds of a mean come from.
+Research use only, never a diagnosis.
 """
 
 from __future__ import annotations
@@ -25,7 +28,8 @@ from typing import TYPE_CHECKING
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: spinning threads cost 5 x
 
-from cxrloc.configs.command_line import run_tool
+from cxrloc.classification.run_folder import bundles_at
+from cxrloc.configs.command_line import run_tool, tool_parser
 
 if TYPE_CHECKING:
     from cxrloc.datasets.radiograph import Radiograph
@@ -37,31 +41,42 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = tool_parser(__doc__)
     parser.add_argument(
-        "--classifier",
+        "--gate",
         type=Path,
         nargs="+",
         required=True,
-        metavar="BUNDLE",
-        help="trained classifiers (.safetensors); of several the probabilities are averaged",
+        metavar="PATH",
+        help="bundles (.safetensors) or run folders; the probabilities of several are averaged",
     )
     parser.add_argument(
-        "--prepared", type=Path, required=True, help="folder that tools/prepare_data.py wrote"
+        "--prepared", type=Path, required=True, help="folder written by `cxrloc prepare`"
     )
     parser.add_argument(
-        "--images",
+        "--image-list",
         type=Path,
         metavar="LIST",
-        help="only the images of this list (.txt with a name a line, .csv, .json); left out: all",
+        help="only the images of this list: .txt with one name per line, .csv or .json",
     )
-    parser.add_argument("--out", type=Path, required=True, metavar="FILE.parquet")
-    parser.add_argument("--device", default="cpu", help="cpu, cuda or auto")
-    parser.add_argument("--precision", default="auto", choices=("auto", "fp32", "bf16"))
-    parser.add_argument("--resamples", type=int, default=1000, help="of patients, for intervals")
-    parser.add_argument("--seed", type=int, default=0, help="of the resamples")
+    parser.add_argument(
+        "--out", type=Path, required=True, metavar="FILE.parquet", help="file to write"
+    )
+    parser.add_argument("--device", default="cpu", help="cpu (the default), cuda or auto")
+    parser.add_argument(
+        "--precision",
+        default="auto",
+        choices=("auto", "fp32", "bf16"),
+        help="number format of the network (default: auto)",
+    )
+    parser.add_argument(
+        "--resamples",
+        type=int,
+        default=1000,
+        metavar="N",
+        help="resamples of patients for intervals (default: 1000)",
+    )
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the resamples")
     return parser
 
 
@@ -80,11 +95,14 @@ def _run(arguments: argparse.Namespace) -> int:
     from cxrloc.datasets.files.atomic import write_text
     from cxrloc.datasets.files.manifest import file_sha256, run_manifest, write_json
 
-    started, bundles, out = time.time(), arguments.classifier, arguments.out
+    started, out = time.time(), arguments.out
     if out.suffix != ".parquet":
         raise ValueError(f"--out {out}: expected a name that ends in .parquet")
+    bundles = [bundle for path in arguments.gate for bundle in bundles_at(path)]
     ensemble = load_ensemble(bundles, arguments.device, arguments.precision)
-    radiographs, sentences = unseen_images(bundles, _listed(arguments.prepared, arguments.images))
+    radiographs, sentences = unseen_images(
+        bundles, _listed(arguments.prepared, arguments.image_list)
+    )
     scored = score_images(ensemble, radiographs)
     notes = [f"By {_members(bundles)}", *scored.notes]
     notes += [sentence.removesuffix(".") for sentence in sentences]
@@ -103,12 +121,12 @@ def _run(arguments: argparse.Namespace) -> int:
     manifest = run_manifest(vars(arguments), seed=arguments.seed, hashes=hashes, started=started)
     write_json(out.with_suffix(".manifest.json"), manifest)
     written = [out, out.with_suffix(".md"), *([studies] if levels else [])]
-    print(page, f"results: {', '.join(map(str, written))}", sep="\n")
-    return int(len(scored.images) < len(radiographs))  # those that cannot be read were named
+    print(page, f"Results are in {', '.join(map(str, written))}.", sep="\n")
+    return int(len(scored.images) < len(radiographs))  # the unreadable ones were reported
 
 
 def _listed(prepared: Path, images: Path | None) -> list[Radiograph]:
-    """The images on disk, or those of a list; how many of it are missing is printed."""
+    """The images on disk, or those of a list; says how many of the list are missing."""
     from cxrloc.datasets.prepared.folder import load_prepared
     from cxrloc.datasets.provenance.image_lists import common_key
     from cxrloc.datasets.provenance.leakage import read_image_list

@@ -1,14 +1,14 @@
-"""Train the gate on a Spark cluster, through PySpark's TorchDistributor.
+r"""Train the gate on a Spark cluster, through PySpark's TorchDistributor.
 
-    python tools/experiments/train_on_spark.py --config configs/nih/classifier.yaml \\
-        --num_processes 4
-        [--local false] [--master local[*]] [--gpu false]
+    cxrloc train-on-spark --config configs/nih/classifier.yaml --processes 4
+    cxrloc train-on-spark --config configs/nih/classifier.yaml --processes 8 \
+        --gpu --master spark://host:7077
 
-The same training as tools/train_classifier.py, with the same options, in `num_processes` processes:
-one Spark task each, or, with --local true, all on the driver's machine. A run that was killed goes
-on with the same command, or with train_classifier.py. A Spark session that is there (Databricks) is
-used as it is. The executors need this package, and the same paths for data, weights and --out.
-Research use only, never a diagnosis.
+This is the training of `cxrloc train-gate`, with the same settings, in several processes: one Spark
+task each or, with --local, all on the driver's machine. The same command resumes a run that was
+killed, and so does `cxrloc train-gate`. An existing Spark session (Databricks) is used as it is.
+The executors need this package, and the same paths for data, weights and --out. Research use only,
+never a diagnosis.
 """
 
 from __future__ import annotations
@@ -30,22 +30,23 @@ class SparkTrainingConfig(ClassifierConfig):
     """A classifier run, and where on Spark its processes are.
 
     Attributes:
-        num_processes: that train together; train.batch_size must be a multiple.
-        local: on the driver's machine; else each in a Spark task, all at the same time.
-        master: of Spark: local[*], spark://host:7077, yarn, ...; a session that is there is used.
-        gpu: a GPU for each process, that Spark hands out (spark.task.resource.gpu.amount, with
-            local spark.driver.resource.gpu.amount).
+        processes: how many train together; train.batch_size must be a multiple of it.
+        local: run all processes on the driver's machine, not each in a Spark task of its own.
+        master: Spark's master: local[*], spark://host:7077, yarn, ... An existing session is used
+            as it is.
+        gpu: give each process a GPU, assigned by Spark (spark.task.resource.gpu.amount; with
+            --local, spark.driver.resource.gpu.amount).
     """
 
-    num_processes: int = 2
+    processes: int = 2
     local: bool = False
     master: str = "local[*]"
     gpu: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.num_processes < 1:
-            raise ValueError(f"num_processes: got {self.num_processes}, expected at least 1")
+        if self.processes < 1:
+            raise ValueError(f"processes: got {self.processes}, expected at least 1")
 
 
 def train_on_spark(config: SparkTrainingConfig) -> Path:
@@ -53,18 +54,18 @@ def train_on_spark(config: SparkTrainingConfig) -> Path:
 
     Raises:
         ValueError: for settings that do not work, or without PySpark or Java.
-        OSError: if the training failed; finished folds stay.
+        OSError: if the training failed; finished folds are kept.
     """
     from cxrloc.classification.runs.train import run_classifier
     from cxrloc.classification.training.distributed import Member
 
-    Member(0, config.num_processes).images_per_step(config.train.batch_size)
+    Member(0, config.processes).images_per_step(config.train.batch_size)
     run = _with_whole_paths(config)
     with spark_session(config.master, "cxrloc training"):
         from pyspark.errors import PySparkException
         from pyspark.ml.torch.distributor import TorchDistributor
 
-        distributor = TorchDistributor(config.num_processes, config.local, config.gpu)
+        distributor = TorchDistributor(config.processes, config.local, config.gpu)
         try:
             distributor.run(run_classifier, run)
         except (RuntimeError, PySparkException) as error:
@@ -73,7 +74,7 @@ def train_on_spark(config: SparkTrainingConfig) -> Path:
 
 
 def _with_whole_paths(config: SparkTrainingConfig) -> ClassifierConfig:
-    """Only the run; tasks work in other folders."""
+    """The run alone, with absolute paths: tasks work in other folders."""
     data, model = config.data, config.model
     data = replace(
         data,
@@ -91,7 +92,7 @@ def _whole(path: str) -> str:
 
 
 def _reason(error: Exception) -> str:
-    """The last error that a process names, out of all that it printed."""
+    """The last error in everything that the processes printed."""
     lines = [line.strip() for line in str(error).splitlines() if "Error: " in line]
     return lines[-1] if lines else str(error)
 

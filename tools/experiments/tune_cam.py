@@ -1,11 +1,13 @@
 r"""Tune how heat maps become boxes, for each test fold on the boxes of the other folds' patients.
 
-    python tools/experiments/tune_cam.py --maps runs/grad_cam.maps.safetensors \
+    cxrloc tune-cam --maps runs/grad_cam.maps.safetensors \
         --ground-truth data/nih/ground_truth.json --out runs/cam_rules.yaml
+    cxrloc localize --localizer grad_cam --cam-rules runs/cam_rules.yaml \
+        --gate runs/gate --prepared data/nih --out runs/grad_cam_tuned.json
 
-Threshold, size rule and smoothing are chosen for each disease by mean IoU. The file is applied with
-`python tools/localize.py --cam_rules runs/cam_rules.yaml ...`, which boxes the images of fold k by
-fold k's rules. Research use only, never a diagnosis.
+Threshold, size rule and smoothing are chosen for each disease by mean IoU. `cxrloc localize
+--cam-rules` then boxes the images of each fold by the rules of that fold. Research use only, never
+a diagnosis.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cxrloc.configs.command_line import run_tool
+from cxrloc.configs.command_line import run_tool, tool_parser
 from cxrloc.datasets.files.manifest import RESEARCH_USE, file_sha256
 from cxrloc.datasets.prepared.coco import load_coco
 from cxrloc.localization.analyses.ladder.cam_tuning import Tuning, tune
@@ -34,19 +36,21 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = tool_parser(__doc__)
     parser.add_argument(
-        "--maps", type=Path, required=True, help="NAME.maps.safetensors, of localize.py --maps"
+        "--maps",
+        type=Path,
+        required=True,
+        metavar="FILE",
+        help="NAME.maps.safetensors, written by `cxrloc localize --maps`",
     )
     parser.add_argument("--ground-truth", type=Path, required=True, help="COCO ground truth (JSON)")
     parser.add_argument("--out", type=Path, required=True, help="YAML file of rules to write")
     parser.add_argument(
-        "--localizer-name", help="name noted in the file; default: that of the maps"
+        "--localizer-name", metavar="NAME", help="name noted in the file (default: the maps')"
     )
     parser.add_argument(
-        "--seed", type=int, default=0, help="of patient folds where the ground truth has none"
+        "--seed", type=int, default=0, help="seed of patient folds, if the ground truth has none"
     )
     return parser
 

@@ -191,7 +191,7 @@ def test_a_runtime_that_is_not_installed_says_how_to_install_it(
     model: ChestClassifier, runtime: str, module: str, without: Callable[[str], None]
 ) -> None:
     without(module)
-    with pytest.raises(ImportError, match=rf"needs {module}.*pip install -e '\.\[runtimes\]'"):
+    with pytest.raises(ImportError, match=rf'needs {module}.*pip install "cxrloc\[runtimes\]"'):
         load_runtime(runtime, model, (3, 64, 64))
 
 

@@ -71,5 +71,5 @@ def test_a_frontal_image_is_the_phantoms_own_and_its_label_says_what_it_shows(
 def test_the_tool_writes_it(tmp_path: Path) -> None:
     tool = importlib.import_module("cxrloc.tools.data.make_phantom")
     arguments = ["--kind", "chexpert", "--out", str(tmp_path / "p"), "--patients", "2"]
-    assert tool.main([*arguments, "--image_size", "64", "--workers", "1"]) == 0
+    assert tool.main([*arguments, "--image-size", "64", "--workers", "1"]) == 0
     assert (tmp_path / "p" / "valid.csv").is_file()

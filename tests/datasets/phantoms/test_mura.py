@@ -114,7 +114,7 @@ def test_the_side_says_nothing_of_the_label() -> None:
 def test_the_tool_draws_limbs_and_refuses_another_phantoms_folder(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    arguments = ["--kind=limb", f"--out={tmp_path / 'p'}", "--image_size=64", "--workers=1"]
+    arguments = ["--kind=limb", f"--out={tmp_path / 'p'}", "--image-size=64", "--workers=1"]
     assert main([*arguments, "--patients=2"]) == 0
     assert (tmp_path / "p/MURA-v1.1/train_labeled_studies.csv").is_file()
     assert main([*arguments, "--patients=3"]) == 2

@@ -176,7 +176,7 @@ def test_a_bad_setting_says_what_was_expected(settings: dict[str, int], message:
 def test_the_tool_writes_a_phantom_and_refuses_another(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    arguments = ["--out", str(tmp_path / "p"), "--image_size", "64", "--workers", "1"]
+    arguments = ["--out", str(tmp_path / "p"), "--image-size", "64", "--workers", "1"]
     assert tool().main([*arguments, "--patients", "2"]) == 0
     assert (tmp_path / "p" / "BBox_List_2017.csv").is_file()
     assert "never a diagnosis" in capsys.readouterr().out

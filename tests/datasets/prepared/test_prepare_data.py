@@ -118,7 +118,7 @@ def test_the_check_of_pixels_can_be_left_out(
     root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     truncate(root / "images" / NAMES[3])
-    assert run(root, tmp_path / "out", "--check_pixels", "false") == 0
+    assert run(root, tmp_path / "out", "--no-check-pixels") == 0
     assert "files not checked." in capsys.readouterr().out
     assert len(load_prepared(tmp_path / "out").radiographs) == 12
 
@@ -139,7 +139,7 @@ def test_a_image_of_another_shape_than_the_frame_is_counted(
     [
         (["--dataset", "mimic"], "unknown data set 'mimic'; known are nih"),
         (["--folds", "40"], "cannot make 40 folds of 6 patients"),
-        (["--label_file", "mine.csv"], "no label file mine.csv"),
+        (["--label-file", "mine.csv"], "no label file mine.csv"),
     ],
 )
 def test_what_cannot_be_done_is_said_with_status_1(

@@ -175,7 +175,7 @@ def test_the_prepared_folder_keeps_uncertain_labels_apart_from_blank_ones(
     images = dict.fromkeys((FRONTAL, LATERAL, SECOND, HELD_OUT), (32, 39))
     root, out = chexpert_tree(TRAIN, VALID, images), tmp_path / "prepared"
     arguments = ["--dataset", "chexpert", "--root", str(root), "--out", str(out), "--folds", "3"]
-    assert main([*arguments, "--frontal_only", "true", "--workers", "1"]) == 0
+    assert main([*arguments, "--frontal-only", "--workers", "1"]) == 0
     lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
     assert "images in official test 1 1 0" in lines
     assert "label present absent uncertain blank" in lines
@@ -200,5 +200,5 @@ def test_frontal_only_is_refused_where_the_data_set_has_no_such_option(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     arguments = ["--dataset", "nih", "--root", str(tmp_path), "--out", str(tmp_path / "out")]
-    assert main([*arguments, "--frontal_only", "true"]) == 2
-    assert "--frontal_only: data set nih has no such option" in capsys.readouterr().err
+    assert main([*arguments, "--frontal-only"]) == 2
+    assert "--frontal-only: data set nih has no such option" in capsys.readouterr().err

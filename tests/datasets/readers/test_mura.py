@@ -216,7 +216,7 @@ def test_prepare_data_reads_one_part_by_its_option(mura_tree: Tree, tmp_path: Pa
     studies = {f"train/XR_HAND/patient{n}/study1_negative": 0 for n in range(3)}
     root = mura_tree(studies | STUDIES)
     arguments = ["--dataset=mura", f"--root={root}", f"--out={tmp_path / 'out'}", "--folds=3"]
-    assert prepare([*arguments, "--body_part=XR_HAND"]) == 0
+    assert prepare([*arguments, "--body-part=XR_HAND"]) == 0
     assert re.search(r"^images +8 +8 +0$", (tmp_path / "out/summary.txt").read_text(), re.M)
-    assert prepare([*arguments, "--body_part=XR_NECK"]) == 2
-    assert prepare(["--dataset=nih", *arguments[1:], "--body_part=XR_HAND"]) == 2
+    assert prepare([*arguments, "--body-part=XR_NECK"]) == 2
+    assert prepare(["--dataset=nih", *arguments[1:], "--body-part=XR_HAND"]) == 2

@@ -89,7 +89,7 @@ def test_unknown_patients_are_said_to_be_unknown(
 ) -> None:
     first, second = listed(tmp_path / "a.txt", "a.png"), listed(tmp_path / "b.txt", "b.png")
     assert audit("--train", first, "--evaluate", second) == 0
-    assert "not known: the patients of some images" in capsys.readouterr().out
+    assert "unknown: the patients of some images" in capsys.readouterr().out
 
 
 def test_the_lists_that_chexpert_and_mura_publish_share_patients_by_their_paths(
@@ -184,4 +184,4 @@ def test_without_boxes_it_says_that_boxed_images_are_not_looked_for(
     paths = [str(tmp_path / name) for name in ("train.csv", "test.csv")]
     assert main(["--train", paths[0], "--evaluate", paths[1]]) == 0
 
-    assert "boxed images are not looked for" in capsys.readouterr().out
+    assert "Boxed images are not checked" in capsys.readouterr().out

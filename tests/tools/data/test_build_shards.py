@@ -90,7 +90,7 @@ def test_official_lists_and_images_elsewhere(tmp_path: Path) -> None:
     (tmp_path / "data/images").mkdir(parents=True)
     (tmp_path / "data/images/000.png").write_bytes(b"never read")
     moved = f"file://{tmp_path / 'moved'}"
-    options = ["--split", "official", "--size", "8", "--images", moved]
+    options = ["--split", "official", "--size", "8", "--root", moved]
     assert main(arguments(prepared, tmp_path / "b", *options)) == 0
     assert parquet(tmp_path / "b") == parquet(tmp_path / "a")
 

@@ -29,7 +29,7 @@ def test_images_get_a_table_and_sheets_and_a_broken_one_is_named(
     images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out"
-    assert main([str(images), "--out", str(out), "--remove_markers", "inpaint"]) == 1
+    assert main([str(images), "--out", str(out), "--remove-markers", "inpaint"]) == 1
     printed = capsys.readouterr()
     assert "9 markers on 9 images" in printed.out
     assert "broken.png" in printed.err
@@ -42,7 +42,7 @@ def test_images_get_a_table_and_sheets_and_a_broken_one_is_named(
 
 
 def test_the_finder_is_scored_on_drawn_images(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["--phantoms", "2", "--image_size", "256"]) == 0
+    assert main(["--phantoms", "2", "--image-size", "256"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].split() == ["images", "markers", "found", "precision", "recall"]
     assert [line.split()[0] for line in lines[1:3]] == ["chest", "limb"]
@@ -53,11 +53,11 @@ def test_the_finder_is_scored_on_drawn_images(capsys: pytest.CaptureFixture[str]
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "give images, or --phantoms N, one of the two"),
-        (["a.png", "--phantoms", "3"], "give images, or --phantoms N, one of the two"),
+        ([], "give either images or --phantoms N"),
+        (["a.png", "--phantoms", "3"], "give either images or --phantoms N"),
         (["a.png"], "images need --out"),
         (["--phantoms", "0"], "expected --phantoms of at least 1"),
-        (["--phantoms", "1", "--image_size", "64"], "--image_size of 256"),
+        (["--phantoms", "1", "--image-size", "64"], "--image-size of 256"),
     ],
 )
 def test_wrong_usage_says_what_is_right(

@@ -60,7 +60,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def out(data: Path) -> Path:
-    arguments = ["--prepared", data / "prepared", "--run", data / "run", "--out", data / "out"]
+    arguments = ["--prepared", data / "prepared", "--gate", data / "run", "--out", data / "out"]
     assert main([*map(str, arguments), "--resamples", "50"]) == 0
     return data / "out"
 
@@ -103,7 +103,7 @@ def test_a_model_trained_without_markers_is_shown_them_and_the_page_says_so(
         masked = replace(loaded, preprocessing=replace(loaded.preprocessing, markers="mask"))
         save_classifier(data / "masked" / f"fold{fold}" / "classifier.safetensors", masked)
     again = data / "out_masked"
-    arguments = ["--prepared", data / "prepared", "--run", data / "masked", "--out", again]
+    arguments = ["--prepared", data / "prepared", "--gate", data / "masked", "--out", again]
     assert main([*map(str, arguments), "--resamples", "50"]) == 0
     maps_shown, plain = (read_heat_maps(f / "grad_cam.maps.safetensors") for f in (again, out))
     np.testing.assert_array_equal(maps_shown.maps, plain.maps)  # the same weights, so the same maps
@@ -132,7 +132,7 @@ def test_the_maps_of_others_are_measured_alike(
 def test_a_prepared_folder_that_is_not_there_is_named(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    arguments = ["--prepared", tmp_path / "none", "--run", tmp_path, "--out", tmp_path / "out"]
+    arguments = ["--prepared", tmp_path / "none", "--gate", tmp_path, "--out", tmp_path / "out"]
     assert main(list(map(str, arguments))) == 2
     assert f"no prepared folder {tmp_path / 'none'}" in capsys.readouterr().err
 
@@ -146,7 +146,7 @@ def test_trained_folds_can_be_named_where_a_run_has_not_all(
     arguments = [
         "--prepared",
         data / "prepared",
-        "--run",
+        "--gate",
         tmp_path / "part",
         "--out",
         tmp_path / "out",
@@ -178,7 +178,7 @@ def test_images_that_a_model_of_no_fold_was_trained_on_are_left_out(
     save_classifier(path, replace(whole, metadata={"fold": None, "k": None}))
     images = load_prepared(data / "prepared").radiographs
     write_training_images(path, {"train": images[:2], "validation": images[2:3]})
-    arguments = ["--prepared", data / "prepared", "--bundle", path, "--out", tmp_path / "out"]
+    arguments = ["--prepared", data / "prepared", "--gate", path, "--out", tmp_path / "out"]
     assert main([*map(str, arguments), "--resamples", "20"]) == 0
     pairs = read_heat_maps(tmp_path / "out" / "grad_cam.maps.safetensors").pairs
     assert [image for image, _ in pairs] == [image.image_id for image in images[3:5]]

@@ -86,7 +86,7 @@ def test_a_run_is_predicted_out_of_fold_and_goes_on_where_it_was(
     run: Path, prepared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], int8_cpu: None
 ) -> None:
     out = tmp_path / "out"
-    arguments = ("--run", run, "--prepared", prepared, "--out", out)
+    arguments = ("--gate", run, "--prepared", prepared, "--out", out)
 
     assert _run(*arguments) == 0
 
@@ -136,7 +136,7 @@ def test_a_model_without_folds_predicts_images_of_patients_it_has_not_seen(
 
     monkeypatch.setattr(int8_calibration, "calibrate", spy)
     out = tmp_path / "out"
-    arguments = ("--bundle", bundle, "--prepared", prepared, "--out", out)
+    arguments = ("--gate", bundle, "--prepared", prepared, "--out", out)
 
     assert _run(*arguments) == 0
 
@@ -145,7 +145,7 @@ def test_a_model_without_folds_predicts_images_of_patients_it_has_not_seen(
     assert set(predicted["image_id"]) == {r.image_id for r in data.radiographs} - seen
     assert "4 images of patients that a classifier has seen" in (out / "runtimes.md").read_text()
 
-    assert _run(*arguments, "--images", 2) == 0
+    assert _run(*arguments, "--images-per-fold", 2) == 0
     assert pd.read_parquet(out / "predictions.parquet")["image_id"].nunique() == 2
 
 
@@ -156,7 +156,7 @@ def test_what_cannot_run_is_left_out_and_named(
     bundle = run / "fold0" / "classifier.safetensors"
     listed = bundle.parent / "training_images.csv"
     listed.unlink()
-    arguments = ("--bundle", bundle, "--prepared", prepared, "--out", tmp_path / "out")
+    arguments = ("--gate", bundle, "--prepared", prepared, "--out", tmp_path / "out")
     data = load_prepared(prepared)
     broken = next(r for r in data.radiographs if data.folds[r.image_id] == 0)
     assert broken.path is not None
@@ -184,7 +184,7 @@ def test_folds_that_differ_do_not_stand_in_one_table(
     save_classifier(path, replace(model, diseases=DISEASES[::-1]))
     out = tmp_path / "out"
 
-    assert _run("--run", run, "--prepared", prepared, "--images", 1, "--out", out) == 2
+    assert _run("--gate", run, "--prepared", prepared, "--images-per-fold", 1, "--out", out) == 2
 
     assert "cannot be in one table: diseases ['Effusion', 'Mass']" in capsys.readouterr().err
     assert not (out / "runtimes.csv").exists()
@@ -196,10 +196,10 @@ def test_wrong_words_are_refused(
     out = ("--out", tmp_path / "out")
     with pytest.raises(SystemExit, match="2"):
         _run("--prepared", prepared, *out)
-    assert "either --run or --bundle, got neither" in capsys.readouterr().err
-    assert _run("--run", run, "--prepared", tmp_path / "none", *out) == 2
+    assert "--gate" in capsys.readouterr().err
+    assert _run("--gate", run, "--prepared", tmp_path / "none", *out) == 2
     assert "no prepared folder" in capsys.readouterr().err
-    assert _run("--run", tmp_path, "--prepared", prepared, *out) == 2
+    assert _run("--gate", tmp_path, "--prepared", prepared, *out) == 2
     assert "fold 0 has no trained model" in capsys.readouterr().err
     data = load_prepared(prepared)
     folds = dict.fromkeys(data.folds, 1)
@@ -214,6 +214,6 @@ def test_wrong_words_are_refused(
         manifest={},
     )
     _train(run, prepared, 0, seed=0)
-    assert _run("--run", run, "--prepared", prepared, "--folds", "[0]", *out) == 2
+    assert _run("--gate", run, "--prepared", prepared, "--folds", "[0]", *out) == 2
     assert "has no image in the folds that were asked for" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()

@@ -1,4 +1,4 @@
-"""tools/experiments/demo.py: every step is a command that its tool understands."""
+"""The demo: every step is a command that its verb understands."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from cxrloc.tools.localize import LocalizeConfig
 
 @pytest.mark.parametrize("demo", [DemoRun(Path("demo")), DemoRun(Path("runs"), nih=Path("nih"))])
 def test_the_maps_of_images_with_and_without_letters_reach_the_report(demo: DemoRun) -> None:
-    steps = [command for _, command in box_steps(demo) if command[0] == "localize.py"]
+    steps = [command for _, command in box_steps(demo) if command[0] == "localize"]
     asked = [load_config(LocalizeConfig, command[1:]) for command in steps]
     configs = {config.localizer: config for config in asked if config.maps is not None}
     assert tuple(configs) == maps_of(demo)

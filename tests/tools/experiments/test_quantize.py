@@ -59,7 +59,7 @@ def test_weights_are_made_compared_and_used(
     classifier = _classifier(tmp_path / "classifier.safetensors")
     before = classifier.read_bytes()
 
-    assert _run("--classifier", classifier, images) == 0
+    assert _run("--gate", classifier, images) == 0
 
     printed = capsys.readouterr()
     assert "broken.png" in printed.err
@@ -76,7 +76,7 @@ def test_weights_are_made_compared_and_used(
     assert facts["agreement"]["mean_difference"] < 0.02
     assert metadata["diseases"] == list(DISEASES)
 
-    arguments = ["--classifier", classifier, images / "00.png", "--out", tmp_path / "out"]
+    arguments = ["--gate", classifier, images / "00.png", "--out", tmp_path / "out"]
     assert predict.main([str(w) for w in (*arguments, "--runtime", "openvino-int8")]) == 0
     record = json.loads((tmp_path / "out" / "00.json").read_text())
     assert record["manifest"]["config"]["runtime"].startswith("openvino int8 and ")
@@ -92,16 +92,13 @@ def test_weights_of_before_another_training_are_refused(
     images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     classifier = _classifier(tmp_path / "classifier.safetensors")
-    assert _run("--classifier", classifier, images) == 0
+    assert _run("--gate", classifier, images) == 0
     _classifier(classifier, seed=4)
 
-    arguments = ["--classifier", classifier, images, "--out", tmp_path / "out"]
+    arguments = ["--gate", classifier, images, "--out", tmp_path / "out"]
     assert predict.main([str(w) for w in (*arguments, "--runtime", "openvino-int8")]) == 2
 
-    assert (
-        "make them anew, `python tools/experiments/quantize.py --classifier"
-        in capsys.readouterr().err
-    )
+    assert "make them anew, `python tools/experiments/quantize.py --gate" in capsys.readouterr().err
 
 
 def test_what_cannot_be_done_is_said_and_nothing_is_written(
@@ -121,7 +118,7 @@ def test_what_cannot_be_done_is_said_and_nothing_is_written(
         ((tmp_path / "none.safetensors", images), "no model bundle at"),
     )
     for (bundle, inputs), message in wrong:
-        assert _run("--classifier", bundle, inputs) == 2
+        assert _run("--gate", bundle, inputs) == 2
         assert message in capsys.readouterr().err
     assert sorted(path.name for path in tmp_path.iterdir()) == ["classifier.safetensors", "few"]
 
@@ -130,6 +127,6 @@ def test_predicting_without_int8_weights_says_how_to_make_them(
     images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     classifier = _classifier(tmp_path / "classifier.safetensors")
-    arguments = ["--classifier", classifier, images, "--out", tmp_path / "out"]
+    arguments = ["--gate", classifier, images, "--out", tmp_path / "out"]
     assert predict.main([str(w) for w in (*arguments, "--runtime", "openvino-int8")]) == 2
-    assert "python tools/experiments/quantize.py --classifier" in capsys.readouterr().err
+    assert "python tools/experiments/quantize.py --gate" in capsys.readouterr().err

@@ -126,7 +126,7 @@ def test_members_to_whom_labels_mean_different_things_are_refused(
 
 def test_a_list_says_which_images(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (folder / "test_list.txt").write_text("5.png\n7.png\n99.png\n")
-    assert score(folder, "fold0", more=("--images", str(folder / "test_list.txt"))) == 0
+    assert score(folder, "fold0", more=("--image-list", str(folder / "test_list.txt"))) == 0
     assert read_scored_images(folder / "scores.parquet").image_ids == ("5.png", "7.png")
     assert "1 images of" in capsys.readouterr().out
 
@@ -151,5 +151,5 @@ def test_what_cannot_be_scored_ends_with_status_2(
     assert "an ensemble needs the same diseases" in capsys.readouterr().err
     assert score(folder, "fold0", "fold0") == 2
     assert "expected each bundle once" in capsys.readouterr().err
-    assert main(["--classifier", "x", "--prepared", "y", "--out", "z.csv"]) == 2
+    assert main(["--gate", "x", "--prepared", "y", "--out", "z.csv"]) == 2
     assert "expected a name that ends in .parquet" in capsys.readouterr().err

@@ -97,7 +97,7 @@ def test_patients_who_are_scored_have_no_say_in_the_thresholds(folder: Path) -> 
     elsewhere = Radiograph("x.png", None, "elsewhere", "PA", {})
     save_fold(folder / "second", 0, [elsewhere], DISEASES)
     (folder / "list.txt").write_text("4.png\n5.png\n6.png\n")
-    more = ("--images", str(folder / "list.txt"))
+    more = ("--image-list", str(folder / "list.txt"))
     assert score(folder, "fold0", "../second/fold0", more=more) == 0
     scored = read_scored_images(folder / "scores.parquet")
     assert scored.thresholds["youden"][:, 0] == pytest.approx([0.45] * 3)  # as without p2 and p3

@@ -55,7 +55,7 @@ def test_two_spark_tasks_train_what_one_process_does(
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     prepared = prepared_images(tmp_path, drawn_images())
     assert train_classifier.main(arguments(prepared, tmp_path / "one")) == 0
-    on_spark = [*arguments(prepared, tmp_path / "two"), "--num_processes=2", "--master=local[2]"]
+    on_spark = [*arguments(prepared, tmp_path / "two"), "--processes=2", "--master=local[2]"]
     assert train_on_spark.main(on_spark) == 0
     histories, scores = [], []
     for out in (tmp_path / "one", tmp_path / "two"):
@@ -70,8 +70,8 @@ def test_two_spark_tasks_train_what_one_process_does(
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        (["--num_processes=4"], "train.batch_size: got 6, expected a multiple of 4"),
-        (["--num_processes=0"], "num_processes: got 0, expected at least 1"),
+        (["--processes=4"], "train.batch_size: got 6, expected a multiple of 4"),
+        (["--processes=0"], "processes: got 0, expected at least 1"),
     ],
 )
 def test_processes_that_cannot_share_a_step_are_refused_before_spark_starts(

@@ -1,4 +1,4 @@
-"""From heat maps to tuned rules to boxes: localize --maps, tune_cam, localize --cam_rules."""
+"""From heat maps to tuned rules to boxes: localize --maps, tune_cam, localize --cam-rules."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def run_folder(tmp_path: Path, prepared: Path) -> Path:
 
 def boxes_by(prepared: Path, run: Path, *options: object, name: str = "grad_cam") -> Path:
     out = prepared.parent / "boxes.json"
-    argv = ["--prepared", prepared, "--run", run, "--localizer", name, "--out", out, *options]
+    argv = ["--prepared", prepared, "--gate", run, "--localizer", name, "--out", out, *options]
     assert localize.main([str(word) for word in argv]) == 0
     return out
 
@@ -96,7 +96,7 @@ def test_the_ladders_tuned_rung_is_the_iou_of_the_tuned_localizer(
     assert maps.folds == {image: int(image[:8]) // PER_FOLD for image, _ in maps.pairs}
 
     rules = tuned_rules(prepared, path)
-    out = boxes_by(prepared, run_folder, "--cam_rules", rules, name=name)
+    out = boxes_by(prepared, run_folder, "--cam-rules", rules, name=name)
 
     assert out.read_text() != plain
     scores = score_boxes(place(truth, read_predictions(out, coco)))
@@ -136,13 +136,13 @@ def test_localizers_without_maps_or_rules_say_so(
     prepared: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     maps = ("--maps", "x.maps.safetensors")
-    for argv in (("--localizer", "mask_rcnn", "--run", "x"), ("--localizer", "prior_box")):
+    for argv in (("--localizer", "mask_rcnn", "--gate", "x"), ("--localizer", "prior_box")):
         assert "has no heat maps" in localize_error(prepared, capsys, *argv, *maps)
-        error = localize_error(prepared, capsys, *argv, "--cam_rules", "x.yaml")
+        error = localize_error(prepared, capsys, *argv, "--cam-rules", "x.yaml")
         assert "takes no rules, expected grad_cam" in error
-    wang = ("--localizer", "grad_cam_wang", "--run", "x", "--cam_rules", "x.yaml")
+    wang = ("--localizer", "grad_cam_wang", "--gate", "x", "--cam-rules", "x.yaml")
     assert "grad_cam_wang takes no rules" in localize_error(prepared, capsys, *wang)
-    misnamed = ("--localizer", "grad_cam", "--run", "x", "--maps", "maps.json")
+    misnamed = ("--localizer", "grad_cam", "--gate", "x", "--maps", "maps.json")
     assert "whose name ends in .maps.safetensors" in localize_error(prepared, capsys, *misnamed)
 
 
@@ -153,7 +153,7 @@ def test_rules_of_another_ground_truth_or_other_maps_are_refused(
     path = prepared.parent / "x.maps.safetensors"
     boxes_by(prepared, run_folder, "--maps", path)
     rules = tuned_rules(prepared, path, "--localizer-name", "mine")
-    argv = ("--run", run_folder, "--cam_rules", rules)
+    argv = ("--gate", run_folder, "--cam-rules", rules)
     error = localize_error(prepared, capsys, "--localizer", "grad_cam_aligned", *argv)
     assert "was tuned on plain maps of mine" in error
     rules.write_text(rules.read_text().replace(file_sha256(prepared / "ground_truth.json"), "0"))
@@ -174,7 +174,7 @@ def test_a_ground_truth_without_folds_is_tuned_but_its_rules_fit_no_run(
     rules = tuned_rules(prepared, path)
     assert "5 patient folds drawn with seed 0" in capsys.readouterr().err
     assert list(yaml.safe_load(rules.read_text())["folds"]) == [0, 1, 2, 3, 4]
-    argv = ("--localizer", "grad_cam", "--run", run_folder, "--cam_rules", rules)
+    argv = ("--localizer", "grad_cam", "--gate", run_folder, "--cam-rules", rules)
     assert "not those of the models" in localize_error(prepared, capsys, *argv)
 
 

@@ -98,7 +98,7 @@ def out_of_fold() -> ScoredImages:
 
 def score(folder: Path, *bundles: str, more: tuple[str, ...] = ()) -> int:
     arguments = ["--prepared", str(folder / "prepared"), "--out", str(folder / "scores.parquet")]
-    arguments += ["--precision", "fp32", "--resamples", "20", *more, "--classifier"]
+    arguments += ["--precision", "fp32", "--resamples", "20", *more, "--gate"]
     return main(
         [*arguments, *(str(folder / "run" / b / "classifier.safetensors") for b in bundles)]
     )

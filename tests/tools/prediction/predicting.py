@@ -22,7 +22,7 @@ def draw_image(path: Path, seed: int = 0, size_hw: tuple[int, int] = (120, 100))
 
 
 def run(bundle: Path, inputs: Sequence[Path], out: Path, *more: str) -> int:
-    arguments = ["--classifier", str(bundle), *map(str, inputs), "--out", str(out), *more]
+    arguments = ["--gate", str(bundle), *map(str, inputs), "--out", str(out), *more]
     return predict.main(arguments)
 
 

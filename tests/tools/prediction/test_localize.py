@@ -31,14 +31,14 @@ from tools.prediction.localizing import PER_FOLD, K, images_of, localize, save_f
 def test_each_boxed_image_is_predicted_by_the_bundle_of_its_own_fold(
     prepared: Path, run_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    status, out = localize(prepared, "--localizer", "grad_cam", "--run", run_folder)
+    status, out = localize(prepared, "--localizer", "grad_cam", "--gate", run_folder)
     assert status == 0
     assert images_of(out) == [f"{i:08d}_000.png" for i in (0, 1, 3, 4, 6, 7)]
     everything = json.loads(out.read_text())
     assert {entry["category"] for entry in everything} == {"Mass", "Nodule"}  # no Effusion boxes
     for fold in range(K):
         bundle = run_folder / f"fold{fold}" / "classifier.safetensors"
-        _, alone = localize(prepared, "--localizer", "grad_cam", "--bundle", bundle)
+        _, alone = localize(prepared, "--localizer", "grad_cam", "--gate", bundle)
         names = [f"{i:08d}_000.png" for i in (PER_FOLD * fold, PER_FOLD * fold + 1)]
         assert images_of(alone) == names
         assert json.loads(alone.read_text()) == [e for e in everything if e["file_name"] in names]
@@ -48,7 +48,7 @@ def test_each_boxed_image_is_predicted_by_the_bundle_of_its_own_fold(
 def test_the_gates_words_stand_beside_each_box_and_a_manifest_beside_the_file(
     prepared: Path, run_folder: Path
 ) -> None:
-    _, out = localize(prepared, "--localizer", "grad_cam_wang", "--run", run_folder)
+    _, out = localize(prepared, "--localizer", "grad_cam_wang", "--gate", run_folder)
     for entry in json.loads(out.read_text()):
         assert 0 < entry["gate_probability"] < 1
         expected = {"Mass": 0.5, "Nodule": None}[entry["category"]]
@@ -71,12 +71,13 @@ def test_the_manifest_says_which_model_looked_at_which_images(
     arguments = (
         "--localizer",
         "grad_cam",
-        "--run",
+        "--gate",
         run_folder,
         "--images",
         "all",
         "--folds",
-        "[1, 2]",
+        "1",
+        "2",
     )
     _, out = localize(prepared, *arguments)
     provenance = read_provenance(out)
@@ -97,7 +98,7 @@ def test_maps_of_images_without_letters_are_kept_beside_the_maps(
     image = np.random.default_rng(1).normal(100, 3, (128, 128)).astype(np.uint8)
     plain = image.copy()
     cv2.putText(image, "L", (8, 30), cv2.FONT_HERSHEY_SIMPLEX, 0.8, 240, 2)
-    arguments = ("--localizer", "grad_cam", "--run", run_folder, "--remove_markers", "inpaint")
+    arguments = ("--localizer", "grad_cam", "--gate", run_folder, "--remove-markers", "inpaint")
     path = prepared.parent / "x.maps.safetensors"
 
     def maps_of(pixels: npt.NDArray[np.uint8]) -> HeatMaps:
@@ -136,7 +137,7 @@ def test_a_leak_planted_in_one_fold_is_found_in_what_it_predicted(
             ]
             bundle = run_folder / f"fold{fold}" / "classifier.safetensors"
             write_training_images(bundle, {"train": seen})
-        _, out = localize(prepared, "--localizer", "grad_cam", "--run", run_folder)
+        _, out = localize(prepared, "--localizer", "grad_cam", "--gate", run_folder)
         capsys.readouterr()
         arguments = ["--train", out, "--evaluate", truth, "--boxes", truth]
         assert audit_leakage([str(word) for word in arguments]) == status
@@ -147,12 +148,12 @@ def test_all_images_can_be_asked_for_and_folds_be_named(prepared: Path, run_fold
     arguments = (
         "--localizer",
         "grad_cam",
-        "--run",
+        "--gate",
         run_folder,
         "--images",
         "all",
         "--folds",
-        "[1]",
+        "1",
     )
     status, out = localize(prepared, *arguments)
     assert status == 0
@@ -177,7 +178,7 @@ def test_a_bundle_of_no_fold_predicts_all_and_the_manifest_says_so(
     prepared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = save_fold(tmp_path / "single", 0, prepared, metadata={"fold": None, "k": None})
-    status, out = localize(prepared, "--localizer", "grad_cam", "--bundle", path)
+    status, out = localize(prepared, "--localizer", "grad_cam", "--gate", path)
     assert status == 0
     assert len(images_of(out)) == 6
     assert "whether it has seen an image is not checked" in capsys.readouterr().err

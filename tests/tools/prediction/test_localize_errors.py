@@ -29,7 +29,7 @@ def test_a_file_of_maps_without_any_is_said(
         manifest={},
     )
     path = prepared.parent / "x.maps.safetensors"
-    arguments = ("--localizer", "grad_cam", "--run", run_folder, "--images", "all", "--maps", path)
+    arguments = ("--localizer", "grad_cam", "--gate", run_folder, "--images", "all", "--maps", path)
     assert localize(prepared.parent / "bare", *arguments)[0] == 0
     assert f"{path} holds no map: no image has a box" in capsys.readouterr().err
 
@@ -38,11 +38,11 @@ def test_an_unreadable_image_is_named_and_the_rest_go_on_unless_strict(
     prepared: Path, run_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (prepared.parent / "images" / "00000004_000.png").write_bytes(b"no image")
-    arguments = ("--localizer", "grad_cam", "--run", run_folder, "--folds", "[1]")
+    arguments = ("--localizer", "grad_cam", "--gate", run_folder, "--folds", "[1]")
     status, out = localize(prepared, *arguments)
     assert status == 1  # the others are done
     assert images_of(out) == ["00000003_000.png"]
-    assert "left out, not readable: 00000004_000.png" in capsys.readouterr().err
+    assert "cannot be read, left out: 00000004_000.png" in capsys.readouterr().err
     manifest = json.loads(out.with_suffix(".manifest.json").read_text())
     assert list(manifest["unreadable"]) == ["00000004_000.png"]
     out.unlink()
@@ -54,13 +54,13 @@ def test_a_missing_fold_is_an_error_that_names_it(
     prepared: Path, run_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (run_folder / "fold2" / "classifier.safetensors").unlink()
-    status, out = localize(prepared, "--localizer", "grad_cam", "--run", run_folder)
+    status, out = localize(prepared, "--localizer", "grad_cam", "--gate", run_folder)
     assert status == 2
     message = capsys.readouterr().err
     assert "fold 2 has no trained model" in message
     assert "the run has fold0, fold1" in message
     assert not out.exists()
-    arguments = ("--localizer", "grad_cam", "--run", run_folder, "--folds", "[0, 1]")
+    arguments = ("--localizer", "grad_cam", "--gate", run_folder, "--folds", "[0, 1]")
     assert localize(prepared, *arguments)[0] == 0
 
 
@@ -89,7 +89,7 @@ def test_a_model_of_another_preparation_is_refused(
     save_fold(run_folder, 1, prepared, **changes).rename(
         run_folder / "fold1" / "classifier.safetensors"
     )
-    assert localize(prepared, "--localizer", "grad_cam", "--run", run_folder)[0] == 2
+    assert localize(prepared, "--localizer", "grad_cam", "--gate", run_folder)[0] == 2
     assert message in capsys.readouterr().err
 
 
@@ -97,11 +97,12 @@ def test_a_model_of_another_preparation_is_refused(
     ("arguments", "message"),
     [
         (("--localizer", "gradcam"), "unknown localizer 'gradcam'; known are grad_cam, grad"),
-        (("--localizer", "grad_cam", "--remove_markers", "mask"), "give --maps too"),
-        (("--localizer", "grad_cam"), "grad_cam needs either --run or --bundle, got neither"),
-        (("--localizer", "prior_box", "--run", "x"), "prior_box is a control and takes no --run"),
+        (("--localizer", "grad_cam", "--remove-markers", "mask"), "give --maps too"),
+        (("--localizer", "grad_cam"), "grad_cam needs --gate"),
+        (("--localizer", "prior_box", "--gate", "x"), "prior_box is a control and takes no --gate"),
+        (("--localizer", "mask_rcnn", "--gate", "x"), "mask_rcnn needs --maskrcnn"),
         (("--localizer", "prior_box", "--folds", "[7]"), "has folds 0 to 2"),
-        (("--localizer", "grad_cam", "--bundle", "none.safetensors"), "no model bundle at none"),
+        (("--localizer", "grad_cam", "--gate", "none.safetensors"), "no model bundle at none"),
     ],
 )
 def test_wrong_words_end_with_status_two_and_say_what_is_known(
@@ -118,7 +119,7 @@ def test_wrong_words_end_with_status_two_and_say_what_is_known(
 def test_a_bundle_of_one_fold_is_not_asked_for_another(
     prepared: Path, run_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    arguments = ["--localizer", "grad_cam", "--bundle", run_folder / "fold0/classifier.safetensors"]
+    arguments = ["--localizer", "grad_cam", "--gate", run_folder / "fold0/classifier.safetensors"]
     assert localize(prepared, *arguments, "--folds", "[1]")[0] == 2
     assert "is of fold 0; leave --folds out" in capsys.readouterr().err
     assert localize(prepared, *arguments, "--folds", "[0]")[0] == 0

@@ -112,7 +112,7 @@ def test_the_gate_keeps_the_second_localizer_quiet_too(
 
 def test_an_empty_name_is_not_the_current_folder(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="2"):
-        predict.main(["--classifier", "x", "", "--out", "out"])
+        predict.main(["--gate", "x", "", "--out", "out"])
     assert "an empty name; expected an image or a folder" in capsys.readouterr().err
 
 
@@ -187,13 +187,11 @@ def test_help_and_wrong_usage_do_not_wait_for_torch() -> None:
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )
 
-    assert "--classifier" in done.stdout
+    assert "--gate" in done.stdout
     assert done.stdout.splitlines()[-1] == "[]"
 
 
-@pytest.mark.parametrize(
-    "arguments", [[], ["--out", "o", "a.png"], ["--classifier", "c", "--out", "o"]]
-)
+@pytest.mark.parametrize("arguments", [[], ["--out", "o", "a.png"], ["--gate", "c", "--out", "o"]])
 def test_wrong_usage_is_status_2(arguments: list[str]) -> None:
     with pytest.raises(SystemExit) as end:
         predict.main(arguments)

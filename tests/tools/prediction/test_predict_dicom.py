@@ -73,7 +73,7 @@ def pixels() -> Any:
 
 def run(bundle: Path, folder: Path, out: Path, *more: str) -> int:
     arguments = [
-        "--classifier",
+        "--gate",
         str(bundle),
         str(folder),
         "--out",

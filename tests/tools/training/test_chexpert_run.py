@@ -27,7 +27,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root, prepared = folder / "CheXpert-v1.0-small", folder / "prepared"
     make_chexpert_phantom(ChexpertPhantomConfig(40, seed=2, image_size=64), root, workers=1)
     words = ["--dataset", "chexpert", "--root", str(root), "--out", str(prepared)]
-    assert prepare_data.main([*words, "--frontal_only", "true", "--workers", "1"]) == 0
+    assert prepare_data.main([*words, "--frontal-only", "--workers", "1"]) == 0
     for kind in ("grey", "enhanced"):
         assert train_classifier.main(training(folder, kind)) == 0
     return folder
@@ -115,7 +115,7 @@ def test_its_images_are_boxed_and_predicted_as_those_of_any_data_set(folder: Pat
     bundle = folder / "enhanced" / "classifier.safetensors"
     assert load_classifier(bundle).diseases == FIVE
     boxes = folder / "cam.json"
-    words = ["--localizer", "grad_cam", "--bundle", str(bundle), "--images", "all"]
+    words = ["--localizer", "grad_cam", "--gate", str(bundle), "--images", "all"]
     prepared = ["--prepared", str(folder / "prepared"), "--out", str(boxes)]
     assert localize.main([*words, *prepared]) == 0
     results = json.loads(boxes.read_text())
@@ -123,5 +123,5 @@ def test_its_images_are_boxed_and_predicted_as_those_of_any_data_set(folder: Pat
     assert results
     assert {box["image_id"] for box in results} <= set(range(1, len(images) + 1))
     out = folder / "predictions"
-    assert predict.main([str(images[0].path), "--classifier", str(bundle), "--out", str(out)]) == 0
+    assert predict.main([str(images[0].path), "--gate", str(bundle), "--out", str(out)]) == 0
     assert list(out.glob("**/*.json"))

@@ -103,9 +103,9 @@ def test_the_check_finds_the_heat_of_the_first_gate_on_the_letters(
     prepared: Path, runs: dict[str, Path], tmp_path: Path
 ) -> None:
     for how, run in runs.items():
-        words = ["--localizer=grad_cam", f"--run={run}", f"--prepared={prepared}", "--folds=[0]"]
+        words = ["--localizer=grad_cam", f"--gate={run}", f"--prepared={prepared}", "--folds=[0]"]
         files = [f"--maps={tmp_path / how}.maps.safetensors", f"--out={tmp_path / how}.json"]
-        assert localize.main([*words, *files, *["--remove_markers=mask"] * (how == "keep")]) == 0
+        assert localize.main([*words, *files, *["--remove-markers=mask"] * (how == "keep")]) == 0
     maps = [f"{how}={tmp_path / how}.maps.safetensors" for how in WAYS]
     words = ["--prepared", str(prepared), "--out", str(tmp_path), "--resamples", "500"]
     assert check_shortcuts.main([*words, "--maps", *maps]) == 0
@@ -142,11 +142,11 @@ def test_predictions_and_scores_lose_the_letters_as_training_did(
     moved, auc = {}, {}
     for how, run in runs.items():
         bundle, out = str(run / "fold0" / "classifier.safetensors"), tmp_path / how
-        words = [*map(str, images), "--classifier", bundle, "--out", str(out)]
+        words = [*map(str, images), "--gate", bundle, "--out", str(out)]
         assert predict.main(words) == 0
         told = [json.loads((out / f"{path.stem}.json").read_text())["findings"] for path in images]
         moved[how] = told[0][0]["probability"] - told[1][0]["probability"]
-        words = ["--classifier", bundle, "--prepared", str(prepared), "--out", f"{out}.parquet"]
+        words = ["--gate", bundle, "--prepared", str(prepared), "--out", f"{out}.parquet"]
         assert score_images.main(words) == 0
         (row,) = re.findall(r"\| Mass \| 20 / 40 \| (\S+) ", Path(f"{out}.md").read_text())
         auc[how] = float(row)

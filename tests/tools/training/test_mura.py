@@ -192,7 +192,7 @@ def test_images_scored_later_get_the_figures_of_examinations_and_parts_that_the_
     out = tmp_path / "scores.parquet"
     options = ["--prepared", str(prepared), "--out", str(out), "--resamples=20"]
     bundle = str(fold / "classifier.safetensors")
-    assert score_images.main([*options, "--precision=fp32", "--classifier", bundle]) == 0
+    assert score_images.main([*options, "--precision=fp32", "--gate", bundle]) == 0
     images = read_scored_images(out)  # the other folds' patients were trained on
     rows = [row for row in read_gate_table(fold / "gate.csv") if row.image_id in images.image_ids]
     np.testing.assert_allclose(images.scores[:, 0], [r.probability for r in rows], atol=1e-6)
@@ -237,7 +237,7 @@ def test_networks_are_compared_by_part_below_all_parts(run: Path, tmp_path: Path
 
 def test_maps_are_boxed_out_of_fold(run: Path, prepared: Path, tmp_path: Path) -> None:
     out = tmp_path / "cam.json"
-    options = [f"--run={run}", f"--prepared={prepared}", f"--out={out}", "--images=all"]
+    options = [f"--gate={run}", f"--prepared={prepared}", f"--out={out}", "--images=all"]
     assert localize.main(["--localizer=grad_cam", *options]) == 0
     results = json.loads(out.read_text())
     images = load_prepared(prepared).radiographs
@@ -254,7 +254,7 @@ def test_the_official_split_trains_and_predicts_with_pictures(
     images = [image for image in load_prepared(prepared).radiographs if image.path is not None]
     first = [image for image in images if image.study_id == images[0].study_id]
     bundle, folder = out / "classifier.safetensors", tmp_path / "p"
-    options = ["--classifier", str(bundle), "--out", str(folder)]
+    options = ["--gate", str(bundle), "--out", str(folder)]
     assert predict.main([*(str(image.path) for image in first), *options]) == 0
     pictures = sorted(folder.glob("*.heat.jpg"))
     assert len(pictures) == len(first)

@@ -1,11 +1,11 @@
-"""A comparison of any size, drawn by seed: a COCO ground truth and results files of localizers.
+"""A comparison of any size, drawn from a seed: a COCO ground truth and localizers' results files.
 
     write_case(folder, images=15_000, seed=0)
 
     comparison_table(images=15_000)
 
-Boxes lie at a place of their disease's own, as hearts and lungs do. Localizers box true places with
-more or less noise and add boxes elsewhere. Nothing is an image: the comparison reads none.
+Each disease has its own place for boxes, as hearts and lungs have. Localizers box the true places
+with more or less noise and add boxes elsewhere. No image is drawn: the comparison reads none.
 """
 
 from __future__ import annotations
@@ -51,7 +51,9 @@ def comparison_table(images: int, out: Path | None = None) -> str:
         ValueError: for fewer than 500 images, or a comparison that failed.
     """
     if images < 500:
-        raise ValueError(f"--images {images}: expected at least 500, of fewer some disease is rare")
+        raise ValueError(
+            f"--images {images}: expected 500 or more; with fewer, some disease is rare"
+        )
     lines = [f"{'images':>8s}{'boxes':>8s}{'wall s':>9s}{'CPU s':>9s}{'CPU s / 1,000 images':>22s}"]
     with tempfile.TemporaryDirectory() as temporary:
         for count in (images // 5, images):

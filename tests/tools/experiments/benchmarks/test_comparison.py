@@ -38,5 +38,5 @@ def test_the_files_are_a_comparison_of_the_size_asked_for(tmp_path: Path) -> Non
 
 
 def test_too_few_images_are_refused() -> None:
-    with pytest.raises(ValueError, match="--images 499: expected at least 500"):
+    with pytest.raises(ValueError, match="--images 499: expected 500 or more"):
         comparison_table(499)

@@ -108,7 +108,7 @@ def test_a_token_file_is_one_long_line(tmp_path: Path) -> None:
 def test_the_tool_refuses_to_start_for_others_without_a_token(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    arguments = ["--classifier", str(tmp_path / "none.safetensors")]
+    arguments = ["--gate", str(tmp_path / "none.safetensors")]
     assert serve.main([*arguments, "--host", "0.0.0.0"]) == 2
     assert "--token-file" in capsys.readouterr().err
     assert serve.main(arguments) == 2
