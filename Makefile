@@ -11,7 +11,7 @@ STAMP = $(VENV)/.installed
 # Idle OpenMP threads that spin make torch several times slower when another program holds a core.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: demo serve nih networks test check types clean
+.PHONY: demo serve nih networks test check docs types clean
 
 demo: $(STAMP)
 	$(PY) tools/experiments/demo.py --out demo
@@ -46,6 +46,11 @@ check: $(STAMP) types
 	$(PY) -m ruff format --check .
 	MYPYPATH=build/types:build/types/tests $(PY) -m mypy --namespace-packages --explicit-package-bases build/types
 	$(PY) -m pytest
+	PYTHONPATH=docs $(PY) -m generate.build
+
+# the site, strictly: a dead link ends it; open build/docs/site/index.html
+docs: $(STAMP) types
+	PYTHONPATH=docs $(PY) -m generate.build
 
 # mypy reads files, not installed packages: give it a tree in which the rooms are named cxrloc.*, with the tests beside them
 types:
@@ -53,6 +58,7 @@ types:
 	for room in classification configs datasets detection localization tools; do \
 		ln -sfn ../../../$$room build/types/cxrloc/$$room; done
 	ln -sfn ../../tests build/types/tests
+	ln -sfn ../../docs/generate build/types/generate
 
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11 ...")'

@@ -2,7 +2,8 @@
 
 torchrun (PySpark's TorchDistributor calls it too) starts N processes of one program and tells each
 its rank. `process_group` joins them; without torchrun there is one process, of rank 0. Rank 0 alone
-writes files and prints. docs/scale_out.md has the commands, and what is equal to one process.
+writes files and prints. docs/how-to/scale_out.md has the commands, and what is equal to one
+process.
 """
 
 from __future__ import annotations

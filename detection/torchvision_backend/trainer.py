@@ -2,7 +2,7 @@
 
 Everything random in step n is drawn from (seed, n) and what an image gets from (seed, epoch,
 image), so a run that was killed and resumed at its last checkpoint ends with the same weights as
-one that was not. N processes of torchrun take the steps of one: see docs/scale_out.md.
+one that was not. N processes of torchrun take the steps of one: see docs/how-to/scale_out.md.
 """
 
 from __future__ import annotations

@@ -31,11 +31,13 @@ def api_pages() -> dict[str, str]:
     return {"index.md": _index(), **pages}
 
 
-def folders() -> list[str]:
-    """The folders of the rooms that hold modules, in the order of the floors."""
+def folders(all_rooms: bool = False) -> list[str]:
+    """The folders that hold modules, in the order of the floors; of all rooms, or of `ROOMS`."""
     settings = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))
     packages: list[str] = settings["tool"]["setuptools"]["packages"]
     names = [package.removeprefix("cxrloc.").replace(".", "/") for package in packages]
+    if all_rooms:
+        return names
     documented = [name for name in names if name.split("/")[0] in ROOMS]
     return sorted(documented, key=lambda name: (ROOMS.index(name.split("/")[0]), name))
 
@@ -52,9 +54,8 @@ def _slug(folder: str) -> str:
 
 
 def _index() -> str:
-    doors = table(
-        ("to", "call"), [(title, f"[`{name.removeprefix('cxrloc.')}`][{name}]") for title, name in _DOORS]
-    )
+    calls = [(title, f"[`{name.removeprefix('cxrloc.')}`][{name}]") for title, name in _DOORS]
+    doors = table(("to", "call"), calls)
     rows = [
         (
             f"[`cxrloc.{folder.replace('/', '.')}`]({_slug(folder)}.md)",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from cxrloc.localization.report.glossary import SYMBOLS, TERMS, Term
-
 from generate.markdown import plain
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import functools
 import importlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -39,9 +38,8 @@ def verb_named(name: str) -> Verb:
     return {verb.name: verb for verb in VERBS}[name]
 
 
-@functools.cache
 def parser_of(verb: Verb) -> argparse.ArgumentParser:
-    """The parser that the verb's script makes: what it parses with, not a copy."""
+    """A new parser as the verb's script makes it; jsonargparse's parse once only."""
     main = importlib.import_module(verb.module).main
     with _stopped() as parsers, started_as(f"cxrloc {verb.name}"):
         try:

@@ -21,6 +21,8 @@ import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
+from cxrloc.datasets.files.manifest import RESEARCH_USE
+
 _COLOURS = ("#2ca02c", "#e69f00", "#56b4e9", "#d55e00")
 Boxes = list[tuple[str, list[float]]]  # disease, x y width height
 
@@ -43,7 +45,7 @@ def main(demo: Path, image: str, out: Path) -> None:
         for (disease, box), colour in zip(boxes, _COLOURS, strict=False):
             value = overlap.get((title, disease))
             _draw(axis, box, disease if value is None else f"{disease}, IoU {value:.2f}", colour)
-    figure.supxlabel("A drawn image, not a patient. Research use only, never a diagnosis.", fontsize=9)
+    figure.supxlabel(f"A drawn image, not a patient. {RESEARCH_USE}.", fontsize=9)
     figure.savefig(out, dpi=100)
 
 

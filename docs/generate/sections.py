@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 
 from cxrloc.localization.comparison_report.build import ANALYSES, Analysis
-
 from generate.markdown import from_docstring, module_docstring
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from cxrloc.configs.verbs import VERBS, Verb
-
 from generate.markdown import code, from_docstring, module_docstring, plain, table
 from generate.parsers import Option, options, parser_of
 
