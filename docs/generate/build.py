@@ -2,9 +2,9 @@
 
     PYTHONPATH=docs python -m generate.build
 
-`build/docs/source` receives a copy of the pages in docs/ and the pages that are made from the code;
-Zensical makes `build/docs/site` of them. A dead link or anchor, or a name of the API that does not
-exist, ends the build with status 1.
+`build/docs/source` receives a copy of the pages in docs/ and the pages made from the code, and
+`build/docs/packages` the rooms under their import name. Zensical makes `build/docs/site` of both. A
+dead link or anchor, or a name that the API does not have, ends the build with status 1.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pathlib import Path
 
 os.environ.setdefault("MPLBACKEND", "Agg")
 
-from generate.api import api_pages
+from generate.api import ROOMS, api_pages
 from generate.configuration import configuration_page
 from generate.file_formats import file_formats_page
 from generate.glossary import glossary_page
@@ -33,16 +33,36 @@ _KEEP_OUT = shutil.ignore_patterns("generate", "*.toml", "*.ipynb", "__pycache__
 
 
 def main() -> int:
-    """Write the sources and build the site; returns Zensical's exit status."""
+    """Write the sources and build the site; returns an exit status."""
     write_sources(BUILD / "source")
+    _link_rooms(BUILD / "packages/cxrloc")
     shutil.copyfile(DOCS / "zensical.toml", BUILD / "zensical.toml")
-    zensical = Path(sys.executable).with_name("zensical")
-    status = subprocess.run(
-        [zensical, "build", "--clean", "--strict", "-f", BUILD / "zensical.toml"], check=False
-    ).returncode
-    if status == 0:
+    built = run_zensical(BUILD / "zensical.toml")
+    print(built.stdout)
+    if built.returncode == 0:
         print(f"open {os.path.relpath(BUILD / 'site/index.html')}")
-    return status
+    return min(built.returncode, 1)
+
+
+def run_zensical(config: Path) -> subprocess.CompletedProcess[str]:
+    """Build a site, strictly; what Zensical says is in `stdout`."""
+    zensical = Path(sys.executable).with_name("zensical")
+    return subprocess.run(
+        [zensical, "build", "--clean", "--strict", "-f", config],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        env={**os.environ, "NO_COLOR": "1", "PYTHONPATH": str(DOCS)},
+        text=True,
+        check=False,
+    )
+
+
+def _link_rooms(package: Path) -> None:
+    package.mkdir(parents=True, exist_ok=True)
+    for room in ROOMS:
+        link = package / room
+        if not link.is_symlink():
+            link.symlink_to(REPOSITORY / room, target_is_directory=True)
 
 
 def write_sources(source: Path) -> None:

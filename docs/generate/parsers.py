@@ -97,5 +97,5 @@ def _value(action: argparse.Action) -> str:
 
 
 def _default(action: argparse.Action) -> str:
-    unsaid = (None, "", argparse.SUPPRESS, False, [], ())
+    unsaid: tuple[Any, ...] = (None, "", argparse.SUPPRESS, False, [], ())
     return "" if action.default in unsaid or not action.option_strings else str(action.default)
