@@ -13,7 +13,7 @@ INSTALLED = $(VENV)/.installed
 # Idle OpenMP threads that spin make torch several times slower when another program holds a core.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: demo serve nih networks test check types clean
+.PHONY: demo serve nih networks test check docs types clean
 
 demo: $(INSTALLED)-train
 	$(PY) tools/experiments/demo.py --out demo
@@ -49,12 +49,17 @@ check: $(INSTALLED)-dev types
 	MYPYPATH=build/types:build/types/tests $(PY) -m mypy --namespace-packages --explicit-package-bases build/types
 	$(PY) -m pytest
 
+# the site, strictly: a dead link ends it; open build/docs/site/index.html
+docs: $(STAMP)
+	PYTHONPATH=docs $(PY) -m generate.build
+
 # mypy reads files, not installed packages: give it a tree in which the rooms are named cxrloc.*, with the tests beside them
 types:
 	mkdir -p build/types/cxrloc
 	for room in classification configs datasets detection localization tools; do \
 		ln -sfn ../../../$$room build/types/cxrloc/$$room; done
 	ln -sfn ../../tests build/types/tests
+	ln -sfn ../../docs/generate build/types/generate
 
 # one stamp for each extra; `dev` holds the others, and `serve` holds `train`
 WITHIN = $(if $(filter dev,$*),train serve,$(if $(filter serve,$*),train))

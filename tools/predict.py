@@ -20,7 +20,8 @@ localization/diagnosis/examination_table.py).
 
 --dicom-out also writes a.sr.dcm (structured report), a.pr.dcm (presentation state) and a.sc.dcm
 (secondary capture), and refuses an image that is not DICOM. These files hold the patient's name and
-number; nothing else written here does (see docs/dicom.md). Research use only, never a diagnosis.
+number; nothing else written here does (see docs/how-to/dicom.md). Research use only, never a
+diagnosis.
 """
 
 from __future__ import annotations

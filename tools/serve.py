@@ -7,7 +7,7 @@ r"""Serve the web page and the HTTP API.
         --token-file token.txt
 
 Open http://127.0.0.1:8080 and drop radiographs (PNG, JPEG, DICOM) on the page, or send them to
-the API (docs/http_api.md). The server answers this machine only, unless --host names another
+the API (docs/how-to/http_api.md). The server answers this machine only, unless --host names another
 address, which requires --token-file. Images are held in memory and in a temporary folder, which is
 removed at the end. Research use only, never a diagnosis.
 """

@@ -7,7 +7,7 @@ r"""Train Mask R-CNN by patient folds, and predict every image out of fold.
         --model.weights gate --model.gate runs/gate
 
 The same command resumes a run that was killed; finished folds are skipped. torchrun trains on
-several processes: see docs/scale_out.md. Research use only, never a diagnosis.
+several processes: see docs/how-to/scale_out.md. Research use only, never a diagnosis.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from cxrloc.detection.data import DetectionSet
 
 installed = importlib.util.find_spec("detectron2") is not None
 needs_detectron2 = pytest.mark.skipif(
-    not installed, reason="detectron2 is not installed (optional; README says how)"
+    not installed, reason="detectron2 is not installed (optional; docs/tutorials/nih.md says how)"
 )
 DISEASES = ("Mass", "Nodule")
 SIZE = 64

@@ -1,0 +1,63 @@
+"""Pieces of Markdown that several pages need."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table; bars and line breaks in a cell are escaped."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join(f"| {' | '.join(map(_cell, line))} |" for line in lines)
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.split()).replace("|", r"\|")
+
+
+def code(text: str) -> str:
+    """Text as it would stand between backticks; empty stays empty."""
+    return f"`{text}`" if text else ""
+
+
+def plain(text: str) -> str:
+    """Text whose brackets, stars and underscores outside of backticks mean nothing."""
+    parts = re.split(r"(`[^`]*`)", text)
+    return "".join(
+        part if part.startswith("`") else re.sub(r"([\[\]<>*_])", r"\\\1", part) for part in parts
+    )
+
+
+def from_docstring(docstring: str) -> str:
+    """A docstring as Markdown: indented blocks stand as they are typed, the rest is prose."""
+    blocks = inspect.cleandoc(docstring).split("\n\n")
+    return "\n\n".join(_fenced(block) if _is_verbatim(block) else plain(block) for block in blocks)
+
+
+def _is_verbatim(block: str) -> bool:
+    """Indented, or columns: a line with a run of blanks inside."""
+    return block.startswith("    ") or any(re.search(r"\S {3,}\S", b) for b in block.splitlines())
+
+
+def _fenced(block: str) -> str:
+    return f"```text\n{inspect.cleandoc(block)}\n```"
+
+
+def module_docstring(module: str) -> str:
+    """The docstring of `cxrloc.MODULE`, read without importing it.
+
+    Raises:
+        FileNotFoundError: where there is no such module.
+        ValueError: for a module without a docstring.
+    """
+    path = REPOSITORY / f"{module.replace('.', '/')}.py"
+    text = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
+    if not text:
+        raise ValueError(f"{path}: expected a docstring, of which the documentation makes a page")
+    return text
