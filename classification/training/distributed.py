@@ -2,7 +2,7 @@
 
 torchrun (also called by PySpark's TorchDistributor) starts N processes of one program and gives
 each a rank. `process_group` joins them; without torchrun there is one process, of rank 0. Only rank
-0 writes files and prints. docs/scale_out.md has the commands, and compares with a single process.
+0 writes files and prints. docs/how-to/scale_out.md has the commands and compares with one process.
 """
 
 from __future__ import annotations

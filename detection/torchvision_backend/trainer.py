@@ -2,7 +2,7 @@
 
 Everything random in step n depends on (seed, n), and an image's augmentation on (seed, epoch,
 image). So a run that was killed and resumed at its last checkpoint ends with the same weights as an
-uninterrupted one. N torchrun processes take the steps of one: see docs/scale_out.md.
+uninterrupted one. N torchrun processes take the steps of one: see docs/how-to/scale_out.md.
 """
 
 from __future__ import annotations
