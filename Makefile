@@ -50,7 +50,7 @@ check: $(INSTALLED)-dev types
 	$(PY) -m pytest
 
 # the site, strictly: a dead link ends it; open build/docs/site/index.html
-docs: $(STAMP)
+docs: $(INSTALLED)-dev
 	PYTHONPATH=docs $(PY) -m generate.build
 
 # mypy reads files, not installed packages: give it a tree in which the rooms are named cxrloc.*, with the tests beside them
