@@ -68,8 +68,8 @@ def _basis(comparison: Comparison, said: Headline) -> str:
     truth = comparison.truth
     text = (
         f"{len(truth):,} boxes of {len(truth.disease_names)} diseases on {comparison.images:,} "
-        f"images of {comparison.patients:,} patients; each localizer is told which disease to box, "
-        "and mean IoU is averaged over the diseases."
+        f"images of {comparison.patients:,} {'patient' if comparison.patients == 1 else 'patients'}"
+        "; the disease to box is given, and mean IoU is averaged over the diseases."
     )
     text = " ".join([text, *(f"{note[:1].upper()}{note[1:]}." for note in truth.notes)])
     if comparison.gate_passes is None or said.best is None or said.rival is None:

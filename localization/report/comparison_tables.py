@@ -18,7 +18,7 @@ PUBLISHED = "published"
 
 
 def accuracy_table(comparison: Comparison, overlap: str, *, published: bool = True) -> ResultTable:
-    """acc_iou or acc_iobb: rows threshold x localizer, published ones under their true criterion.
+    """acc_iou or acc_iobb: a row per threshold and localizer, published rows included.
 
     Args:
         overlap: "iou" or "iobb"; with IoBB every figure is followed by the mean IoGT of its boxes.
@@ -52,18 +52,18 @@ def mean_table(comparison: Comparison) -> ResultTable:
 
 _ANY_NOTE = (
     "Disease columns and macro mean: one box per image and disease (top-1). Column 'macro mean, "
-    "any': best over all boxes of the image and disease (Wang's rule). Published rows stand by the "
-    "rule that their column 'rule' names"
+    "any': the best box of the image and disease (Wang's rule). Published rows follow the rule "
+    "named in their column 'rule'"
 )
 _SKILL_NOTE = (
-    "skill: (m - c) / (1 - c), m the figure that it stands beside and c that of "
+    "skill: (m - c) / (1 - c), m the figure next to it and c that of "
     f"{REFERENCE_CONTROL} in the same column: 1 is perfect, 0 as good as the control, below 0 "
-    "worse; undefined where the control is perfect. Intervals, and skill over the other controls, "
-    "are in the table skill"
+    "worse; undefined where the control is perfect. The table skill has intervals, and skill over "
+    "the other controls"
 )
 _IOGT_NOTES = (
-    "IoBB alone rewards tiny boxes, so every IoBB figure has the mean IoGT of the same boxes in "
-    "parentheses behind it",
+    "IoBB alone rewards tiny boxes, so the mean IoGT of the same boxes follows every IoBB figure "
+    "in parentheses",
 )
 
 
@@ -113,7 +113,7 @@ def _row(comparison: Comparison, scored: ScoredLocalizer, measure: Measure) -> T
 def _mean_cells(
     comparison: Comparison, scored: ScoredLocalizer, measure: Measure
 ) -> dict[str, Cell]:
-    """The figures of a row, with the mean IoGT (of IoBB) and the skill over the reference.
+    """The figures of a row, with the mean IoGT (for IoBB) and the skill over the reference.
 
     The reference control itself has no skill printed: it would be 0 everywhere.
     """
@@ -166,7 +166,7 @@ def _published_notes(rows: Sequence[PublishedRow], overlap: str) -> tuple[str, .
         return ()
     notes = [
         "Rows marked 'published' are figures of others, without intervals, scored on THEIR images "
-        f"and not on those of this ground truth: {'; '.join(studies)}",
+        f"and not on this ground truth: {'; '.join(studies)}",
         "Wang et al. count a ground-truth box as found when any box of that disease passes; "
         "Deep MedIA does not state its rule",
     ]

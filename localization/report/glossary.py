@@ -1,4 +1,4 @@
-"""The terms of the comparison, by the names of columns and rows; glossary.yaml defines them.
+"""The terms of the comparison by column and row name; glossary.yaml defines them.
 
 `compare_localizers --explain` prints all of them, `--explain acc_iou@0.5` one. Every column of
 every table has an entry, by test.

@@ -20,7 +20,7 @@ from cxrloc.classification.report.tables import (
 )
 from cxrloc.localization.report.glossary import TERMS, Term, lookup
 
-# Of the ten thresholds these are looked at first; the others stand folded beneath
+# Of the ten thresholds these are seen at first; the others are folded beneath
 MAIN_THRESHOLDS = ("@0.1", "@0.3", "@0.5")
 _ROWS_AT_ONCE = 36
 
@@ -95,7 +95,7 @@ def _values(row: TableRow) -> dict[str, Value]:
 
 
 def _macro_first(rows: Sequence[TableRow]) -> list[str]:
-    """All columns, the macro mean before the diseases: what is looked for first is in sight."""
+    """All columns, with the macro mean before the diseases, where it is in sight."""
     lead = {name for row in rows for name in row.lead}
     return sorted(column_names(rows), key=lambda n: 0 if n in lead else 1 if n == MACRO_MEAN else 2)
 
@@ -115,7 +115,7 @@ def _block(heading: str, rows: Sequence[TableRow], names: Sequence[str]) -> View
 
 
 def _cells(row: TableRow, names: Sequence[str]) -> tuple[ViewCell, ...]:
-    """The row's cells; the first also says what the row is, for the next ones may be off sight."""
+    """The row's cells; the first also says what the row is: the next may be out of sight."""
     values = _values(row)
     first, *others = (_cell(values.get(name, "")) for name in names)
     what = ", ".join(list(_lead(row).values())[1:])
@@ -137,7 +137,7 @@ def _key(value: float) -> str:
 
 
 def _shown(blocks: Sequence[ViewBlock]) -> list[int]:
-    """Which blocks are seen at first: some 36 rows, of thresholds the main ones alone."""
+    """Which blocks are seen at first: about 36 rows, and only the main thresholds."""
     shown: list[int] = []
     rows = 0
     for i, block in enumerate(blocks):

@@ -33,7 +33,7 @@ from cxrloc.localization.report.html_tables import TableView, table_view, term_a
 from cxrloc.localization.report.sections import NamedFigure, Picture, Section
 
 _ASSETS = Path(__file__).parent / "assets"
-_SVG_LIMIT = 400_000  # bytes; a figure of many points is smaller, and faster to draw, as PNG
+_SVG_LIMIT = 400_000  # bytes; with many points a PNG is smaller, and faster to draw
 _OWN_KEYS = ("answer", "images", "details", "gallery", "definitions", "manifest", "top")
 FRONT_PICTURES = 6  # two rows of three, or three of two
 
@@ -128,7 +128,7 @@ def _template() -> Any:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"sentence": _sentence, "unbroken": _unbroken}
+    environment.filters |= {"lead": _lead, "sentence": _sentence, "unbroken": _unbroken}
     environment.filters |= {"signed": _signed, "tick": tick_text, "anchor": term_anchor}
     return environment.get_template("report.html.j2")
 
@@ -192,8 +192,15 @@ def front_pictures(pictures: Sequence[Picture]) -> list[Picture]:
 
 
 def _sentence(text: str) -> str:
-    """Notes are kept without a full stop; in a list of sentences each has one."""
+    """Notes have no full stop of their own; in a list of sentences each gets one."""
     return text if text.endswith((".", "!", "?", ":")) else f"{text}."
+
+
+def _lead(text: str) -> tuple[str, str]:
+    """The first clause of a sentence, to be set in bold, and the rest."""
+    clause = re.match(r".*?(: |; | (?=\())", text)
+    at = clause.end() if clause else len(text)
+    return text[:at].rstrip(), text[at:]
 
 
 def _unbroken(text: str) -> str:

@@ -14,21 +14,21 @@ from cxrloc.localization.report.comparison_tables import comparison_notes, disea
 _PAIRED_NOTE = (
     "Differences are paired: both localizers on the same resamples. An interval above zero: "
     "the first is better than the second by more than the draw of patients explains. A control "
-    "is told the disease: a gated localizer has to beat it in spite of what the gate misses"
+    "is told the disease: a gated localizer must beat it despite the boxes that the gate stops"
 )
 _SKILL_OVER_NOTE = (
     "Skill = (m - c) / (1 - c), m the localizer's figure and c the control's: 1 is perfect, 0 as "
     "good as the control, below 0 worse; undefined where the control is perfect (the interval "
-    "leaves such resamples out). The macro mean's skill is that of the two macro means, not the "
-    "mean of the diseases' skills"
+    "leaves such resamples out). The macro mean's skill is computed from the two macro means, not "
+    "averaged over the diseases"
 )
 _TEST_NOTES = (
-    "'mean IoU difference' is that of the boxes, with its bootstrap interval; the tests take the "
-    "patient as unit. Wilcoxon's signed-rank test (zeros as Pratt) and the rank-biserial effect "
-    "are on the mean difference in IoU of each patient, McNemar's exact test is on the patients "
-    "of whom one localizer hits more boxes than the other",
-    "Holm p is corrected over the diseases that were tested, within the pair and the test; the "
-    "macro mean is not one of them, its Holm p is the plain one",
+    "'mean IoU difference' is over boxes, with its bootstrap interval; the tests take the patient "
+    "as unit. Wilcoxon's signed-rank test (zeros as Pratt) and the rank-biserial effect use each "
+    "patient's mean difference in IoU; McNemar's exact test uses the patients in whom one "
+    "localizer hits more boxes than the other",
+    "Holm p is corrected over the diseases tested, within the pair and the test; the macro mean is "
+    "not one of them, so its Holm p is the plain p",
     f"No test under {MIN_PATIENTS} patients: p and effect are undefined there",
 )
 

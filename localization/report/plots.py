@@ -37,13 +37,13 @@ _BOXPLOT: dict[str, Any] = {  # quartiles, 5 % to 95 %, a diamond for the mean
     "meanprops": {"marker": "D", "markersize": 4, "mfc": "white", "mec": "black", "mew": 0.8},
     "flierprops": {"marker": ".", "markersize": 3, "mec": "none", "mfc": "#555555", "alpha": 0.5},
 }
-_WIDEST = 15.0  # inches: letters of a wider figure are too small on a page
+_WIDEST = 15.0  # inches: on a page, the letters of a wider figure are too small
 
 
 def iou_boxplots(comparison: Comparison) -> Figure:
-    """One panel per disease; in it one box per localizer over the IoU of its ground-truth boxes.
+    """One panel per disease, with one box per localizer: the IoU of its ground-truth boxes.
 
-    Box: quartiles and median; whiskers: 5 % to 95 %; diamond: mean. Misses are in it, as 0.
+    Box: quartiles and median; whiskers: 5 % to 95 %; diamond: mean. Misses count as 0.
     """
     names = comparison.truth.disease_names
     panel = 1.6 + 0.34 * len(comparison.localizers)
@@ -139,14 +139,19 @@ def accuracy_curves(comparison: Comparison) -> NamedFigure:
         axis.fill_between(CURVE_THRESHOLDS, low, high, color=style["color"], alpha=0.1, linewidth=0)
         at = [f"{value[CURVE_THRESHOLDS.index(t)]:.2f} at {t:g}" for t in _READ_AT]
         said.append(f"{label} {', '.join(at)}")
-    axis.set(xlim=(0, 0.95), ylim=(0, 1), xlabel="threshold t", ylabel="acc_iou@t, macro mean")
+    axis.set(
+        xlim=(0, 0.95),
+        ylim=(0, 1),
+        xlabel="IoU threshold",
+        ylabel="share of boxes found (mean over diseases)",
+    )
     _finish(figure, axis)
     level = f"{100 * comparison.level:.0f} %"
     return NamedFigure(
         "accuracy_curves",
-        f"Share of boxes with IoU over t, macro mean over the diseases; bands: {level} intervals "
-        "over resamples of patients, at each threshold by itself",
-        f"Curves that fall from left to right, acc_iou over the threshold: {'; '.join(said)}",
+        f"Share of boxes with IoU over the threshold, averaged over the diseases; bands: {level} "
+        "intervals over resamples of patients, at each threshold by itself",
+        f"Falling curves: share of boxes found over the IoU threshold. {'; '.join(said)}",
         figure,
     )
 

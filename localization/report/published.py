@@ -1,7 +1,8 @@
 """Published per-disease localization figures, with their source, to print next to ours.
 
 `published_localization.csv` holds Wang et al. (CVPR 2017, with supplement and appendix) and the
-Deep MedIA report (2021), each under the criterion that the figure IS (see `words.DEEP_MEDIA_NOTE`).
+Deep MedIA report (2021), each under the criterion it was really scored by (see
+`glossary.DEEP_MEDIA_NOTE`).
 """
 
 from __future__ import annotations

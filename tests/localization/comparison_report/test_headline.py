@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -28,7 +29,7 @@ class _Leaked(LocalizerAudit):
         return LEAKED
 
 
-def _of_scattered(leaked: tuple[str, ...] = (), **localizers: Drawn) -> Headline:
+def _of_scattered(leaked: tuple[str, ...] = (), **localizers: Any) -> Headline:
     """Localizers on boxes that the controls cannot guess."""
     audits = [_Leaked(name, 12) for name in leaked]
     return headline(drawn(truth=scattered, **localizers), audits)
@@ -164,7 +165,7 @@ def test_a_variant_of_the_same_network_is_not_the_rival_where_there_is_another()
     def of(weights: str) -> Provenance:
         return Provenance(Path("x"), models={"all": {"sha256": weights}})
 
-    boxes = {"box": shifted(0), "mask": shifted(2), "cam": shifted(10)}
+    boxes: dict[str, Any] = {"box": shifted(0), "mask": shifted(2), "cam": shifted(10)}
     provenances = {"box": of("a"), "mask": of("a"), "cam": of("b")}
     all_three = drawn(truth=scattered, inputs={"provenances": provenances}, **boxes)
     del boxes["cam"]
