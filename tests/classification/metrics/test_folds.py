@@ -117,7 +117,7 @@ def test_the_table_says_what_is_undefined_and_where_no_threshold_was() -> None:
     assert mass[head.index("AUC, over folds")] == ".875 ± .177"
     assert "over folds without Hernia, undefined in some fold" in ranking.notes[-1]
     assert "sensitivity (TPR), threshold for sensitivity 0.9" in text_rows(decisions.rows)[0]
-    assert "Predicted absent without a threshold: Hernia (4 images)" in decisions.notes[1]
+    assert "without one count as predicted absent: Hernia (4 images)" in decisions.notes[1]
 
 
 def test_bins_hold_equally_many_images_and_ties_stay_together() -> None:

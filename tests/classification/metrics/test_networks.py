@@ -159,13 +159,13 @@ def test_networks_on_other_images_labels_patients_or_diseases_are_refused() -> N
     a = Network("a", scored([0.9, 0.2], [1, NAN]))
     check_same_images(a, Network("b", scored([0.1, 0.3], [1, NAN])))
     others = {
-        "1 images only in a, such as f1": scored([0.9], [1]),
-        "1 images only in b, such as f2": scored([0.9, 0.2, 0.3], [1, NAN, 0]),
+        "1 images only in a, for example f1": scored([0.9], [1]),
+        "1 images only in b, for example f2": scored([0.9, 0.2, 0.3], [1, NAN, 0]),
         r"different patients or labels on 1 images, for example f1 \(Mass\)": scored(
             [0.9, 0.2], [1, 0]
         ),
-        "such as f0": replace(a.images, patient_ids=("q", "p1")),
-        r"other diseases: \['Mass'\] and \['Edema'\]": replace(a.images, diseases=("Edema",)),
+        "for example f0": replace(a.images, patient_ids=("q", "p1")),
+        r"differ in diseases: \['Mass'\] and \['Edema'\]": replace(a.images, diseases=("Edema",)),
     }
     for message, images in others.items():
         with pytest.raises(ValueError, match=message):

@@ -94,5 +94,5 @@ def test_a_sensitivity_needs_both_classes_and_to_be_a_share() -> None:
     assert at_sensitivity([1, 1], [0.1, 0.2], 0.9).reason == (
         "no negative image in the validation data"
     )
-    with pytest.raises(ValueError, match="sensitivity: got 90, expected a share"):
+    with pytest.raises(ValueError, match="sensitivity: got 90, expected between 0 and 1"):
         at_sensitivity([0, 1], [0.1, 0.2], 90)

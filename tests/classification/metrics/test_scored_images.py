@@ -138,8 +138,8 @@ def test_a_missing_file_or_another_parquet_says_what_to_do(tmp_path: Path) -> No
     ):
         read_scored_images(tmp_path / "x.parquet")
     pq.write_table(pa.table({"image_id": ["a"]}), tmp_path / "x.parquet")
-    with pytest.raises(ValueError, match="version None, expected 1"):
+    with pytest.raises(ValueError, match="version None, expected version 1"):
         read_scored_images(tmp_path / "x.parquet")
     (tmp_path / "x.parquet").write_text("no parquet")
-    with pytest.raises(ValueError, match="not a readable Parquet file"):
+    with pytest.raises(ValueError, match="is not a readable Parquet file"):
         read_scored_images(tmp_path / "x.parquet")

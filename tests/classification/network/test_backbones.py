@@ -213,7 +213,9 @@ def test_conv3_drops_out_in_training_alone() -> None:
 
 @pytest.mark.parametrize("name", OURS)
 def test_torchvision_has_no_weights_of_the_small_cnns_and_that_is_said(name: str) -> None:
-    with pytest.raises(ValueError, match=rf"no ImageNet weights of {name}; set model\.weights"):
+    with pytest.raises(
+        ValueError, match=rf"no ImageNet weights for {name} in torchvision; set model\.weights"
+    ):
         build_classifier(name, 2, weights="imagenet")
 
 

@@ -203,7 +203,7 @@ def test_a_run_predicts_its_images_as_the_gate_does_later(
     assert train_classifier.main(words) == 0
     assert "already finished, skipped" in capsys.readouterr().out
     assert train_classifier.main([*words, "--model.demographics=[age]"]) == 2
-    assert "model.demographics: ['age', 'sex', 'view'] there, ['age']" in capsys.readouterr().err
+    assert "model.demographics was ['age', 'sex', 'view'], now ['age']" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

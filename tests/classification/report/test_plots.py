@@ -96,7 +96,7 @@ def test_the_loss_figure_marks_the_epoch_that_was_kept(tmp_path: Path, texts: li
     assert texts == [
         "training",
         "validation",
-        "best epoch, kept",
+        "best epoch (kept)",
         "Research use only, never a diagnosis.",
     ]
     assert read_pixels(tmp_path / "loss.png").std() > 1

@@ -128,7 +128,7 @@ def test_examinations_without_a_point_are_named_below_and_none_leaves_the_matrix
     header, *rows = text_rows(table.rows)
     there = header.index("TP / FN / FP / TN at the validation point")
     assert [row[there] for row in rows] == ["1 / 1 / 0 / 0", "", "1 / 1 / 0 / 0"]
-    assert [note[:14] for note in table.notes[-2:]] == ["H: 2 of 2 are ", "all: 2 of 4 ar"]
+    assert [note[:14] for note in table.notes[-2:]] == ["H: 2 of 2 left", "all: 2 of 4 le"]
     cells = [(r["without_point"], r["true_positive"]) for r in level_records(levels, ("Abnormal",))]
     assert cells == [(0, 1), (0, 1), (0, 0), (2, None), (0, 1), (2, 1)]
 

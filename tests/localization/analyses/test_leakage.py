@@ -174,4 +174,4 @@ def test_the_answer_says_clean_or_who_could_not_be_checked(tmp_path: Path) -> No
         leakage(compared({"a": honest})).paragraphs[1].startswith("No scored image, or other image")
     )
     unknown = compared({"a": honest, "b": None})
-    assert "could not be ruled out for b:" in leakage(unknown).paragraphs[1]
+    assert "cannot be ruled out for b:" in leakage(unknown).paragraphs[1]

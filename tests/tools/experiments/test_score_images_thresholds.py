@@ -40,7 +40,7 @@ def test_thresholds_of_a_mean_are_youdens_on_the_images_out_of_fold(folder: Path
     assert images.thresholds["youden"][:, 0] == pytest.approx([0.45] * 8)
     assert np.isnan(images.thresholds["youden"][:, 1]).all()
     assert not images.present("youden")[:, 1].any()
-    assert "Thresholds are Youden's on 4 images out of fold" in (folder / "scores.md").read_text()
+    assert "Thresholds are Youden's on 4 out-of-fold images" in (folder / "scores.md").read_text()
 
 
 def test_examinations_have_their_own_threshold_from_those_out_of_fold(folder: Path) -> None:
@@ -102,7 +102,7 @@ def test_patients_who_are_scored_have_no_say_in_the_thresholds(folder: Path) -> 
     scored = read_scored_images(folder / "scores.parquet")
     assert scored.thresholds["youden"][:, 0] == pytest.approx([0.45] * 3)  # as without p2 and p3
     page = (folder / "scores.md").read_text()
-    assert "Youden's on 4 images out of fold" in page
+    assert "Youden's on 4 out-of-fold images" in page
     assert "2 others show patients who are scored here" in page
 
 

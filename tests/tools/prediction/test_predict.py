@@ -136,7 +136,7 @@ def test_folders_stay_out_of_the_json_and_odd_images_are_warned_about(
 
     records = {name: (tmp_path / "out" / f"{name}.json").read_text() for name in ("black", "tiny")}
     assert "MEIER" not in "".join(records.values())
-    assert "No contrast: every pixel has the grey value 0 of 0 to 255." in records["black"]
+    assert "No contrast: every pixel has the grey value 0 (of 0 to 255)." in records["black"]
     assert "Small: 3 x 1024 pixels" in records["tiny"]
 
 

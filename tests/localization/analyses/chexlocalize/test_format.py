@@ -166,7 +166,7 @@ def test_faulty_files_are_named_with_image_and_task(tmp_path: Path) -> None:
         read_segmentations(path)
     faults: list[tuple[Any, str]] = [
         ([], "expected an object"),
-        ({"f": {"Edema": {}}}, "f has no Enlarged Cardiomediastinum, Cardiomegaly"),
+        ({"f": {"Edema": {}}}, "f lacks Enlarged Cardiomediastinum, Cardiomegaly"),
         ({"f": image(Edema={"size": [20, 30]})}, "f, Edema: expected {'size'"),
         ({"f": image(Edema=empty_mask((3, 3)))}, "f has masks of sizes"),
         (

@@ -164,7 +164,7 @@ def test_images_not_looked_at_and_images_not_decided_on_are_counted_in_notes() -
 
     notes = " ".join(next(t for t in section.tables if t.name == "end_to_end").notes)
     assert f"a did not predict 20 of 60 images, with {lost} ground-truth boxes" in notes
-    assert "the gate lacks decisions for 1 images that a looked at" in notes
+    assert "the gate lacks decisions for 1 images that a predicted" in notes
     rows = [r for r in _rows(section, "end_to_end") if r["localizer"] == "a"]
     images = {r["setting"]: r["images"] for r in rows}
     assert (images["end to end"], images["every disease asked"]) == ("39", "40")

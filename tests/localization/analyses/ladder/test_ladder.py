@@ -163,7 +163,7 @@ def test_folds_that_had_to_be_drawn_are_said_not_to_be_the_models() -> None:
     notes = " ".join(section(bare, {"a": random_maps(truth_of(bare))}).tables[0].notes)
     assert "5 patient folds drawn with seed 0; these are not the models' folds" in notes
     notes = " ".join(section(coco(), {"a": random_maps(truth_of(coco()))}).tables[0].notes)
-    assert "folds of: ground truth" in notes
+    assert "folds from: ground truth" in notes
     assert "not the models'" not in notes
 
 
