@@ -1,4 +1,6 @@
-# Two commands for a newcomer: `make demo` and `make test`. Each sets up .venv first, once.
+# Two commands for a newcomer: `make demo` and `make test`. Each puts what it needs into .venv first, once.
+# make demo installs .[train]: @@ It runs @@ minutes of CPU time.
+# make test installs .[dev]: @@
 # `make serve` opens the page at http://127.0.0.1:8080, with the demo's models (it runs the demo first if need be).
 # `make nih NIH=FOLDER [WEIGHTS=FILE] [OUT=runs/nih_subset]` does on real images what the demo does.
 # `make networks NIH=FOLDER [WEIGHTS=FILE] [DENSENET_WEIGHTS=FILE] [PRECISION=bf16]` compares three networks by five folds on real images.
@@ -6,31 +8,31 @@
 VENV ?= .venv
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 PY = $(VENV)/bin/python
-STAMP = $(VENV)/.installed
+INSTALLED = $(VENV)/.installed
 
 # Idle OpenMP threads that spin make torch several times slower when another program holds a core.
 export OMP_WAIT_POLICY ?= PASSIVE
 
 .PHONY: demo serve nih networks test check docs types clean
 
-demo: $(STAMP)
+demo: $(INSTALLED)-train
 	$(PY) tools/experiments/demo.py --out demo
 
 GATE = demo/gate/fold0/classifier.safetensors
 DETECTOR = demo/maskrcnn/fold0/maskrcnn.safetensors
-serve: $(STAMP)
+serve: $(INSTALLED)-serve
 	@test -f $(GATE) -a -f $(DETECTOR) || { echo "No trained models yet: the demo trains them first, in about 10 minutes."; \
 		$(PY) tools/experiments/demo.py --out demo; }
 	$(PY) tools/serve.py --gate $(GATE) --maskrcnn $(DETECTOR)
 
-nih: $(STAMP)
+nih: $(INSTALLED)-train
 	@test -n "$(NIH)" || { echo "give NIH's folder: make nih NIH=/path/to/nih [WEIGHTS=FILE]"; exit 2; }
 	$(PY) tools/experiments/demo.py --nih "$(NIH)" $(if $(WEIGHTS),--weights "$(WEIGHTS)") --out "$(or $(OUT),runs/nih_subset)"
 
 # what was finished before an interruption is not done again
 networks: WITH = $(if $(PRECISION),--train.precision $(PRECISION))
 networks: TRANSFER = $(PY) tools/train_classifier.py --config configs/nih/knowledge_transfer.yaml $(WITH)
-networks: $(STAMP)
+networks: $(INSTALLED)-train
 	@test -n "$(NIH)" || { echo "give NIH's folder: make networks NIH=/path/to/nih [WEIGHTS=FILE] [DENSENET_WEIGHTS=FILE]"; exit 2; }
 	$(PY) tools/prepare_data.py --dataset nih --root "$(NIH)" --out data/nih
 	$(PY) tools/train_classifier.py --config configs/nih/simple_cnn.yaml $(WITH)
@@ -38,17 +40,17 @@ networks: $(STAMP)
 	$(TRANSFER) --model.architecture densenet121 --out runs/networks/densenet121 $(if $(DENSENET_WEIGHTS),--model.weights "$(DENSENET_WEIGHTS)")
 	$(PY) tools/experiments/compare_networks.py runs/networks/resnet18 runs/networks/densenet121 runs/networks/simple_cnn --ensemble all --out runs/networks/comparison
 
-test: $(STAMP)
+test: $(INSTALLED)-dev
 	$(PY) -m pytest
 
-check: $(STAMP) types
+check: $(INSTALLED)-dev types
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	MYPYPATH=build/types:build/types/tests $(PY) -m mypy --namespace-packages --explicit-package-bases build/types
 	$(PY) -m pytest
 
 # the site, strictly: a dead link ends it; open build/docs/site/index.html
-docs: $(STAMP)
+docs: $(INSTALLED)-docs
 	PYTHONPATH=docs $(PY) -m generate.build
 
 # mypy reads files, not installed packages: give it a tree in which the rooms are named cxrloc.*, with the tests beside them
@@ -59,11 +61,13 @@ types:
 	ln -sfn ../../tests build/types/tests
 	ln -sfn ../../docs/generate build/types/generate
 
-$(STAMP): pyproject.toml constraints.txt
+# one stamp for each extra; `dev` holds the others, and `serve` holds `train`
+WITHIN = $(if $(filter dev,$*),train serve docs,$(if $(filter serve,$*),train))
+$(INSTALLED)-%: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11 ...")'
 	test -x $(PY) || $(PYTHON) -m venv $(VENV)
-	$(PY) -m pip install --upgrade-strategy only-if-needed -c constraints.txt -e ".[dev]"
-	touch $@
+	$(PY) -m pip install --upgrade-strategy only-if-needed -c constraints.txt -e ".[$*]"
+	touch $(addprefix $(INSTALLED)-,$(WITHIN)) $@
 
 clean:
 	rm -rf $(VENV) build demo .pytest_cache .mypy_cache .ruff_cache *.egg-info

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 _LIBRARIES = {
-    "train": ("torch", "torchvision", "lightning", "tensorboard"),
+    "train": ("torch", "torchvision", "lightning", "tensorboard", "sklearn", "pyarrow"),
     "dicom": ("highdicom", "pynetdicom"),
     "serve": ("fastapi", "uvicorn", "multipart", "prometheus_client", "nicegui"),
     "spark": ("pyspark",),

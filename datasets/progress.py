@@ -35,7 +35,8 @@ class _Lines(tqdm):  # type: ignore[type-arg]
     def __init__(self, *arguments: Any, **settings: Any) -> None:
         self._wait = _FIRST_SECONDS
         self._due = time.monotonic() + self._wait
-        super().__init__(*arguments, bar_format=_LINE, **settings)
+        settings["bar_format"] = _LINE
+        super().__init__(*arguments, **settings)
 
     def display(  # type: ignore[override]  # tqdm's own returns whether it wrote
         self, msg: str | None = None, pos: int | None = None

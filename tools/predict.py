@@ -95,11 +95,11 @@ def _predict(arguments: argparse.Namespace, diagnoser: Diagnoser, started: float
     except OSError as error:  # of writing: what cannot be read is a failure of its own
         raise OSError(f"writing to {arguments.out}: {error}") from error
     finally:
-        _print_table(arguments.out, [names[path] for path in names if path in done])
         print(
             f"{len(names)} images found: {before} done already, {len(done) - before} done now "
             f"({boxed} with a disease that passes the gate), {len(failures)} failures."
         )
+        _print_table(arguments.out, [names[path] for path in names if path in done])
         _report(failures, arguments.out)
     studies = {path: done.get(path) for path in names}
     _write_studies(arguments.out, studies, diagnoser.gate.examination_thresholds)

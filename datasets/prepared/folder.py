@@ -1,6 +1,7 @@
 """The folder that tools/prepare_data.py writes and every later step reads.
 
-index.parquet                one row per image of the data set; path null where there is no file
+index.json                   one value per image of the data set in every column; path null where
+                             there is no file
 ground_truth.json            COCO ground truth of the images that are on disk
 ground_truth_fold{k}.json    the same, images of one fold alone, ids unchanged
 folds.csv                    image_id, patient_id, fold, of the images on disk
@@ -10,26 +11,22 @@ manifest.json                sources and their hashes, settings, versions
 
 from __future__ import annotations
 
+import csv
+import io
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
-
-from cxrloc.datasets.files.atomic import whole_file, write_text
+from cxrloc.datasets.files.atomic import write_text
 from cxrloc.datasets.files.manifest import file_sha256, write_json
 from cxrloc.datasets.prepared.coco import select_images, to_coco
 from cxrloc.datasets.radiograph import Box, Radiograph
 
 HOW_TO_MAKE = "make it with: python tools/prepare_data.py --dataset NAME --root DIR --out {path}"
-_LABEL_PREFIX = "label_"
-_BOX_TYPE = pa.list_(
-    pa.struct([("disease", pa.string()), *((c, pa.float64()) for c in ("x1", "y1", "x2", "y2"))])
-)
+_FOLD_COLUMNS = ("image_id", "patient_id", "fold")
 
 
 @dataclass(frozen=True)
@@ -40,7 +37,7 @@ class PreparedFolder:
 
     @property
     def index(self) -> Path:
-        return self.path / "index.parquet"
+        return self.path / "index.json"
 
     @property
     def ground_truth(self) -> Path:
@@ -120,9 +117,8 @@ def write_prepared(
     files = PreparedFolder(out)
     files.manifest.unlink(missing_ok=True)  # until the new one is there, the folder is unfinished
     on_disk = [r for r in radiographs if r.path is not None]
-    table = _to_table(radiographs, official)
-    with whole_file(files.index) as temporary:
-        pq.write_table(table, temporary)
+    index = _to_index(radiographs, official)
+    write_text(files.index, json.dumps(index, separators=(",", ":"), allow_nan=False) + "\n")
     coco = to_coco(on_disk, boxed_diseases, folds)
     write_json(files.ground_truth, coco)
     for stale in out.glob(files.ground_truth_of("*").name):  # an earlier run may have more folds
@@ -131,8 +127,7 @@ def write_prepared(
         of_fold = {r.image_id for r in on_disk if folds[r.image_id] == fold}
         write_json(files.ground_truth_of(fold), select_images(coco, of_fold))
     rows = [(r.image_id, r.patient_id, folds[r.image_id]) for r in on_disk]
-    frame = pd.DataFrame(rows, columns=["image_id", "patient_id", "fold"])
-    write_text(files.folds, frame.to_csv(index=False, lineterminator="\n"))
+    write_text(files.folds, _folds_text(rows))
     write_text(files.summary, summary)
     hashes = dict(manifest.get("hashes", {}))
     hashes.update({path.name: file_sha256(path) for path in (files.folds, files.ground_truth)})
@@ -157,18 +152,9 @@ def load_prepared(path: Path) -> PreparedData:
             f"prepared folder {path} lacks {', '.join(missing)} (interrupted?); "
             + HOW_TO_MAKE.format(path=path)
         )
-    try:
-        manifest = json.loads(files.manifest.read_text())
-    except ValueError as error:
-        raise ValueError(f"cannot read {files.manifest}: {error}") from error
-    radiographs, official = _from_table(pq.read_table(files.index, filters=[("path", "!=", "")]))
-    frame = pd.read_csv(files.folds, dtype={"image_id": str, "patient_id": str, "fold": int})
-    if not {"image_id", "fold"} <= set(frame.columns):
-        raise ValueError(
-            f"{files.folds} has columns {list(frame.columns)}, expected image_id, patient_id, "
-            "fold; run tools/prepare_data.py again"
-        )
-    folds: dict[str, int] = dict(zip(frame["image_id"], frame["fold"].tolist(), strict=True))
+    manifest = _read_json(files.manifest)
+    radiographs, official = _from_index(_read_json(files.index))
+    folds = _read_folds(files.folds)
     if folds.keys() != {r.image_id for r in radiographs}:
         raise ValueError(
             f"{files.folds} lists {len(folds)} images, not the {len(radiographs)} of "
@@ -182,69 +168,101 @@ def load_prepared(path: Path) -> PreparedData:
     return PreparedData(radiographs, folds, int(manifest["k"]), official, manifest, path)
 
 
-def _to_table(radiographs: Sequence[Radiograph], official: Mapping[str, str]) -> pa.Table:
-    """Columns of the record; labels one column a disease, null where a row does not mention it."""
-    boxes = [
-        [
-            dict(zip(("disease", "x1", "y1", "x2", "y2"), (b.disease, *b.box_xyxy), strict=True))
-            for b in r.boxes
-        ]
-        for r in radiographs
-    ]
-    diseases = dict.fromkeys(d for r in radiographs for d in r.labels)
-    paths = [None if r.path is None else str(r.path) for r in radiographs]
-    columns = {
-        "image_id": pa.array([r.image_id for r in radiographs], pa.string()),
-        "path": pa.array(paths, pa.string()),
-        "patient_id": pa.array([r.patient_id for r in radiographs], pa.string()),
-        "view": pa.array([r.view for r in radiographs], pa.string()),
-        "sex": pa.array([r.sex for r in radiographs], pa.string()),
-        "age_years": pa.array([r.age_years for r in radiographs], pa.float64(), from_pandas=False),
-        "study_id": pa.array([r.study_id for r in radiographs], pa.string()),
-        "body_part": pa.array([r.body_part for r in radiographs], pa.string()),
-        "height": pa.array([r.size_hw[0] for r in radiographs], pa.int32()),
-        "width": pa.array([r.size_hw[1] for r in radiographs], pa.int32()),
-        "uncertain": pa.array([list(r.uncertain) for r in radiographs], pa.list_(pa.string())),
-        "official": pa.array([official.get(r.image_id) for r in radiographs], pa.string()),
-        "boxes": pa.array(boxes, _BOX_TYPE),
-    }
-    for disease in diseases:
-        values = [r.labels.get(disease) for r in radiographs]
-        columns[_LABEL_PREFIX + disease] = pa.array(values, pa.float64(), from_pandas=False)
-    return pa.table(columns)
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        value: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"cannot read {path}: {error}") from error
+    return value
 
 
-def _from_table(table: pa.Table) -> tuple[list[Radiograph], dict[str, str]]:
-    columns = {name: table[name].to_pylist() for name in table.column_names}
-    names = [name for name in table.column_names if name.startswith(_LABEL_PREFIX)]
-    shared: dict[tuple[float | None, ...], dict[str, float]] = {}
-    radiographs = []
-    for i, image_id in enumerate(columns["image_id"]):
-        values = tuple(columns[name][i] for name in names)
-        labels = {
-            n.removeprefix(_LABEL_PREFIX): v
-            for n, v in zip(names, values, strict=True)
-            if v is not None
-        }
-        radiographs.append(
-            Radiograph(
-                image_id=image_id,
-                path=Path(columns["path"][i]),
-                patient_id=columns["patient_id"][i],
-                view=columns["view"][i],
-                labels=shared.setdefault(values, labels),
-                boxes=tuple(_box(box) for box in columns["boxes"][i]),
-                size_hw=(columns["height"][i], columns["width"][i]),
-                sex=columns["sex"][i],
-                age_years=columns["age_years"][i],
-                study_id=columns["study_id"][i],
-                body_part=columns["body_part"][i],
-                uncertain=tuple(columns["uncertain"][i]),
+def _folds_text(rows: Sequence[tuple[str, str, int]]) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([_FOLD_COLUMNS, *rows])
+    return text.getvalue()
+
+
+def _read_folds(path: Path) -> dict[str, int]:
+    """Image id -> fold."""
+    with path.open(newline="", encoding="utf-8") as handle:
+        rows = csv.DictReader(handle)
+        columns = list(rows.fieldnames or ())
+        if not {"image_id", "fold"} <= set(columns):
+            raise ValueError(
+                f"{path} has columns {columns}, expected {', '.join(_FOLD_COLUMNS)}; "
+                "run tools/prepare_data.py again"
             )
-        )
-    listed = zip(columns["image_id"], columns["official"], strict=True)
-    return radiographs, {image: part for image, part in listed if part is not None}
+        try:
+            return {row["image_id"]: int(row["fold"]) for row in rows}
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{path}: a fold is not a whole number: {error}") from error
 
 
-def _box(row: Mapping[str, Any]) -> Box:
-    return Box(row["disease"], (row["x1"], row["y1"], row["x2"], row["y2"]))
+def _to_index(radiographs: Sequence[Radiograph], official: Mapping[str, str]) -> dict[str, Any]:
+    """The columns of the index; JSON knows no NaN, so null stands for what is unknown.
+
+    Equal labels are written once: `labels` is the place of the image's own in `label_sets`, which
+    name only the diseases that the data set mentions for it.
+    """
+    label_sets: dict[tuple[tuple[str, float | None], ...], int] = {}
+    columns = {
+        "image_id": [r.image_id for r in radiographs],
+        "path": [None if r.path is None else str(r.path) for r in radiographs],
+        "patient_id": [r.patient_id for r in radiographs],
+        "view": [r.view for r in radiographs],
+        "sex": [r.sex for r in radiographs],
+        "age_years": [_known(r.age_years) for r in radiographs],
+        "study_id": [r.study_id for r in radiographs],
+        "body_part": [r.body_part for r in radiographs],
+        "size_hw": [r.size_hw for r in radiographs],
+        "uncertain": [r.uncertain for r in radiographs],
+        "official": [official.get(r.image_id) for r in radiographs],
+        "boxes": [[(box.disease, *box.box_xyxy) for box in r.boxes] for r in radiographs],
+        "labels": [
+            label_sets.setdefault(
+                tuple((disease, _known(value)) for disease, value in r.labels.items()),
+                len(label_sets),
+            )
+            for r in radiographs
+        ],
+    }
+    return {"label_sets": [dict(labels) for labels in label_sets], "images": columns}
+
+
+def _known(value: float) -> float | None:
+    return None if math.isnan(value) else value
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else value
+
+
+def _from_index(index: Mapping[str, Any]) -> tuple[list[Radiograph], dict[str, str]]:
+    """The images on disk, and the list of the data set that names each."""
+    label_sets = [{d: _number(value) for d, value in row.items()} for row in index["label_sets"]]
+    names = list(index["images"])
+    rows = (
+        dict(zip(names, row, strict=True)) for row in zip(*index["images"].values(), strict=True)
+    )
+    on_disk = [row for row in rows if row["path"] is not None]
+    radiographs = [_radiograph(row, label_sets[row["labels"]]) for row in on_disk]
+    official = {row["image_id"]: row["official"] for row in on_disk if row["official"] is not None}
+    return radiographs, official
+
+
+def _radiograph(row: Mapping[str, Any], labels: Mapping[str, float]) -> Radiograph:
+    height, width = row["size_hw"]
+    return Radiograph(
+        image_id=row["image_id"],
+        path=Path(row["path"]),
+        patient_id=row["patient_id"],
+        view=row["view"],
+        labels=labels,
+        boxes=tuple(Box(disease, (x1, y1, x2, y2)) for disease, x1, y1, x2, y2 in row["boxes"]),
+        size_hw=(height, width),
+        sex=row["sex"],
+        age_years=_number(row["age_years"]),
+        study_id=row["study_id"],
+        body_part=row["body_part"],
+        uncertain=tuple(row["uncertain"]),
+    )

@@ -1,7 +1,8 @@
 """The HTTP API: /v1/predictions, /v1/models, /healthz, /metrics; described at /openapi.json.
 
-Every error is `application/problem+json` (RFC 9457). Nothing outside the server is ever asked for:
-the interactive documentation of FastAPI, whose scripts come from elsewhere, is left out.
+Every error is `application/problem+json` (RFC 9457). Nothing is ever requested from
+outside the server: FastAPI's interactive documentation, whose scripts come from elsewhere, is left
+out.
 """
 
 from __future__ import annotations
@@ -37,17 +38,17 @@ from cxrloc.tools.server.service import Done, Service
 JSON, PNG, HTML, DICOM = "application/json", "image/png", "text/html", "application/dicom"
 PRIVATE = {"Cache-Control": "no-store"}
 _WHY = {
-    400: "the body is no well-formed multipart/form-data",
-    401: "no token, or a wrong one (only where the server was started with one)",
-    403: "a browser sent it for a page of another origin",
-    406: "no offered type is acceptable, or not to be had of this image",
-    408: "the request stopped coming in, or came in too slowly",
-    413: "a file, an image, their number or the request is too large",
-    415: "not multipart/form-data, packed, or a file that is no PNG, JPEG or DICOM",
+    400: "the body is not well-formed multipart/form-data",
+    401: "no token or a wrong one (only if the server was started with one)",
+    403: "sent by a browser for a page of another origin",
+    406: "no offered type is acceptable, or it is not available for this image",
+    408: "the request stopped arriving, or arrived too slowly",
+    413: "a file, an image or the request is too large, or there are too many files",
+    415: "not multipart/form-data, compressed, or a file that is not PNG, JPEG or DICOM",
     421: "the Host header names another server",
-    422: "a damaged file, or one that is no chest image; a missing or wrong parameter",
-    503: "too many images wait: try again after the seconds in Retry-After",
-    504: "not done in time",
+    422: "a damaged file or not a chest image; a missing or wrong parameter",
+    503: "too many images are waiting: try again after the seconds in Retry-After",
+    504: "not finished in time",
 }
 
 
@@ -57,11 +58,11 @@ class Picture(StrEnum):
 
 
 def create_app(service: Service, token: str | None = None) -> FastAPI:
-    """The API over a service.
+    """The API of a service.
 
     Args:
         service: engine, limits, queue.
-        token: what a client must show; None: any client on this machine may come.
+        token: what clients must send; None accepts every client on this machine.
     """
 
     @contextlib.asynccontextmanager
@@ -81,7 +82,7 @@ def create_app(service: Service, token: str | None = None) -> FastAPI:
     add_problem_handlers(app)
     _add_predictions(app, service)
     _add_state(app, service)
-    # the last added is the first to see a request
+    # the middleware added last sees a request first
     limits = service.limits
     app.add_middleware(SizedApp, megabytes=limits.request_megabytes, seconds=limits.seconds)
     app.add_middleware(GuardedApp, token=token)
@@ -108,20 +109,20 @@ def _add_predictions(app: FastAPI, service: Service) -> None:
             list[UploadFile], File(min_length=1, description="images: PNG, JPEG or DICOM")
         ],
         picture: Annotated[
-            Picture, Query(description="of a PNG: boxes beside the findings, or heat maps")
+            Picture, Query(description="for a PNG: boxes next to the findings, or heat maps")
         ] = Picture.boxes,
         dicom: Annotated[
             DicomKind,
-            Query(description="of application/dicom: report, presentation state or capture"),
+            Query(description="for application/dicom: report, presentation state or capture"),
         ] = DicomKind.sr,
     ) -> Response:
         views = _views(service, picture, dicom)
         media = chosen_type(request.headers.get("accept", ""), tuple(views))
         if len(files) > limits.files:
-            raise ProblemError(413, f"{len(files)} files; at most {limits.files} in one request")
+            raise ProblemError(413, f"{len(files)} files; the limit is {limits.files} per request")
         if media != JSON and len(files) > 1:
             raise ProblemError(406, f"{media} is offered for one file, {len(files)} were sent")
-        service.worker.check_room(len(files))  # before they are all in memory
+        service.worker.check_room(len(files))  # before all of them are in memory
         uploads = [Upload(file.filename or "", await file.read()) for file in files]
         done = await service.predict(uploads, views[media])
         if len(done) == 1 and done[0].error is not None:
@@ -134,7 +135,7 @@ def _add_predictions(app: FastAPI, service: Service) -> None:
 def _views(
     service: Service, picture: Picture, dicom: DicomKind
 ) -> dict[str, Callable[[Prediction], object]]:
-    """Media type -> what is sent of a prediction; the worker makes it and forgets the rest."""
+    """Media type -> what to send of a prediction; the worker makes it and drops the rest."""
     return {
         JSON: Prediction.record,
         PNG: lambda prediction: prediction.picture(picture),
@@ -146,11 +147,11 @@ def _views(
 
 
 def _add_state(app: FastAPI, service: Service) -> None:
-    @app.get("/v1/models", summary="What is loaded", responses=_problems(401, 403, 421))
+    @app.get("/v1/models", summary="Which models are loaded", responses=_problems(401, 403, 421))
     def models() -> ModelList:
         return service.models
 
-    @app.get("/healthz", summary="Alive, also while images are predicted")
+    @app.get("/healthz", summary="Is the server alive (also while it predicts)")
     async def healthz() -> Health:
         return Health(images_waiting=service.worker.taken)
 
@@ -213,8 +214,8 @@ def _description(service: Service) -> str:
     return (
         f"{RESEARCH_USE}.\n\n"
         "Classifies chest radiographs and boxes the diseases that pass the gate.\n\n"
-        f"Limits: {limits.files} files and {limits.request_megabytes:g} MB a request, "
-        f"{limits.megabytes:g} MB and {limits.megapixels:g} megapixels an image, {limits.queue} "
+        f"Limits: {limits.files} files and {limits.request_megabytes:g} MB per request, "
+        f"{limits.megabytes:g} MB and {limits.megapixels:g} megapixels per image, {limits.queue} "
         f"images in the queue, {limits.seconds:g} s.\n\n"
         "curl -F files=@a.png -F files=@b.dcm http://127.0.0.1:8080/v1/predictions"
     )

@@ -1,4 +1,4 @@
-"""The one place where the API and the page have images predicted: queue, limits, metrics."""
+"""The one place that predicts images for the API and the page: queue, limits, metrics."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class Done:
-    """What became of one upload: the view of its prediction that was asked for, or an error."""
+    """The outcome of one upload: the requested view of its prediction, or an error."""
 
     upload: Upload
     view: object = None
@@ -52,8 +52,8 @@ class Service:
         """Decode, predict and view each upload in the worker; a bad one does not stop the others.
 
         Args:
-            uploads: of one request.
-            view: the part of a prediction to keep, such as its record: pixels and maps are dropped.
+            uploads: the files of one request.
+            view: the part of a prediction to keep, such as its record; pixels and maps are dropped.
 
         Raises:
             ProblemError: 503 or 504, see `Worker.run`.

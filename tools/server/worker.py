@@ -1,4 +1,4 @@
-"""One thread that decodes images and runs the networks, so that the server answers meanwhile."""
+"""One thread that decodes images and runs the networks, while the server keeps answering."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Worker:
         self.places = places
         self.taken = 0
         self._lock = threading.Lock()
-        self._thread: ThreadPoolExecutor | None = None  # begun by the first job
+        self._thread: ThreadPoolExecutor | None = None  # started by the first job
         self._stopping = False
 
     async def run(self, jobs: Sequence[Callable[[], Result]], seconds: float) -> list[Result]:
@@ -33,8 +33,8 @@ class Worker:
 
         Raises:
             ProblemError: 503 when there are not enough places for all jobs, or the server stops
-                before all have begun; 504 when `seconds` have passed; what has not begun by then
-                is dropped.
+                before all have started; 504 after `seconds`; what has not started by then is
+                dropped.
         """
         self._take(len(jobs))
         futures = [self._submit(job) for job in jobs]
@@ -43,11 +43,11 @@ class Worker:
                 return list(await asyncio.gather(*map(asyncio.wrap_future, futures)))
         except TimeoutError as error:
             raise ProblemError(
-                504, f"not done after {seconds:g} s; send fewer images, or try again later"
+                504, f"not finished after {seconds:g} s; send fewer images, or try again later"
             ) from error
         except asyncio.CancelledError as error:
             if not any(future.cancelled() for future in futures):
-                raise  # not a job was cancelled, but who waits for it
+                raise  # no job was cancelled, but the caller that waits for them
             raise _stops() from error
         finally:
             for future in futures:
@@ -67,13 +67,13 @@ class Worker:
         self._thread, self._stopping = None, False
 
     def check_room(self, count: int) -> None:
-        """Raises 503 where `run` would refuse so many jobs now."""
+        """Raise 503 if `run` would refuse this many jobs now."""
         if self._stopping:
             raise _stops()
         if self.taken + count > self.places:
             raise ProblemError(
                 503,
-                f"{self.taken} images wait and {count} more would pass the limit of "
+                f"{self.taken} images are waiting, and {count} more would exceed the limit of "
                 f"{self.places}; try again later",
                 {"Retry-After": _RETRY_SECONDS},
             )
@@ -98,6 +98,6 @@ class Worker:
 def _stops() -> ProblemError:
     return ProblemError(
         503,
-        "the server is being stopped; send the image again when it is back",
+        "the server is stopping; send the image again when it is back",
         {"Retry-After": _RETRY_SECONDS},
     )

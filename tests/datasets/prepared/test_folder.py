@@ -94,7 +94,7 @@ def test_no_temporary_files_remain_and_a_second_writing_replaces_the_first(
         "ground_truth.json",
         "ground_truth_fold0.json",
         "ground_truth_fold1.json",
-        "index.parquet",
+        "index.json",
         "manifest.json",
         "summary.txt",
     ]

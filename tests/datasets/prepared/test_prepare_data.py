@@ -78,7 +78,7 @@ def test_the_folder_loads_and_its_folds_keep_patients_together(root: Path, tmp_p
 
 def test_a_second_run_gives_the_same_files(root: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    names = ("index.parquet", "ground_truth.json", "folds.csv", "summary.txt")
+    names = ("index.json", "ground_truth.json", "folds.csv", "summary.txt")
     assert run(root, out) == 0
     first = {name: (out / name).read_bytes() for name in names}
     assert run(root, out) == 0

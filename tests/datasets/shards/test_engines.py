@@ -87,7 +87,7 @@ def test_a_failed_spark_task_is_reported_with_its_reason(
 
 def _spark() -> Engine:
     if importlib.util.find_spec("pyspark") is None:
-        pytest.skip("PySpark is not installed: pip install -e '.[spark]'")
+        pytest.skip("PySpark is not installed: pip install 'cxrloc[spark]'")
     if shutil.which("java") is None and "JAVA_HOME" not in os.environ:
         pytest.skip("there is no Java, which Spark runs on: install 17 or newer")
     return spark_engine("local[2]")

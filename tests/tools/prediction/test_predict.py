@@ -76,6 +76,12 @@ def test_unreadable_inputs_are_reported_and_the_rest_go_on(
     assert "empty: no image in this folder" in printed.err
     assert "2 images found: 0 done already, 1 done now (0 with a disease" in printed.out
     assert "3 failures" in printed.out
+    table = [line.split() for line in printed.out.splitlines()]
+    assert table[2:4] == [
+        ["image", "findings", "(probability)", "boxes"],
+        ["good.png", "none", "-"],
+    ]
+    assert f"are in {tmp_path / 'out'}" in printed.out.splitlines()[-1]
 
 
 @pytest.mark.slow

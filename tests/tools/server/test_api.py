@@ -126,7 +126,7 @@ def test_accept_without_an_offered_type_is_406_and_a_picture_is_of_one_file(
         (b"GIF89a" + bytes(50), 415, "no PNG, JPEG or DICOM"),
         (b"\xff\xd8\xff\xe0\x00\x10JFIF", 422, "truncated JPEG"),
         (bytes(128) + b"DICM" + bytes(40), 422, "DICOM"),
-        (bytes(250_000), 413, "the file has 0.2 MB; at most 0.2 MB are taken"),
+        (bytes(250_000), 413, "the file has 0.2 MB; the limit is 0.2 MB"),
     ],
 )
 def test_a_single_bad_file_is_a_problem_with_its_own_status(

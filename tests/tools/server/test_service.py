@@ -67,7 +67,7 @@ def test_a_full_queue_is_503_with_retry_after_and_healthz_answers_meanwhile(
         busy.join()
         after = post(client, [("b.png", png), ("c.png", png)])
 
-    assert "1 images wait and 2 more" in problem_of(response, 503)
+    assert "1 images are waiting, and 2 more" in problem_of(response, 503)
     assert int(response.headers["retry-after"]) > 0
     assert health == {"status": "ok", "images_waiting": 1}
     assert first[0].status_code == 200
@@ -111,7 +111,7 @@ def test_a_server_that_is_stopped_answers_about_the_running_image_and_refuses_th
 
     assert answers["a"].status_code == 200
     for name in ("b", "late"):
-        assert "the server is being stopped" in problem_of(answers[name], 503)
+        assert "the server is stopping" in problem_of(answers[name], 503)
 
 
 def test_an_unforeseen_error_is_500_without_its_text_and_the_server_goes_on(

@@ -28,7 +28,7 @@ export default {
           <rect :width="b.label.w" height="20" rx="3" /><text x="6" y="14.5">{{ b.text }}</text>
         </g>
       </svg>
-      <p v-if="lost" class="lost" role="alert">This image is held no longer. Drop it on the page again.</p>
+      <p v-if="lost" class="lost" role="alert">This image is no longer held. Drop it on the page again.</p>
       <p v-else-if="!image.boxes.length" class="none">{{ image.message }}</p>
       <svg width="0" height="0" aria-hidden="true"><filter :id="filterId" color-interpolation-filters="sRGB">
         <feComponentTransfer>
@@ -47,7 +47,7 @@ export default {
     <p id="viewer-keys" class="keys">Drag or arrow keys move, wheel or + and − zoom, 0 fits.</p>
     <div class="controls">
       <fieldset v-if="image.boxes.length">
-        <legend>Boxes, with their scores, of</legend>
+        <legend>Boxes and scores by</legend>
         <label v-for="(l, i) in image.localizers" :key="l" class="toggle localizer">
           <input type="checkbox" :checked="!hiddenLocalizers.includes(l)" @change="toggle(hiddenLocalizers, l)">
           <svg class="sample" :class="'line-' + i" width="26" height="10" aria-hidden="true"><line class="line" x1="1" x2="25" y1="5" y2="5" /></svg>

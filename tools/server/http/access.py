@@ -1,4 +1,4 @@
-"""Who may speak to the server, how much one request may send, and in which media type it answers.
+"""Who may use the server, how much one request may send, and which media type the answer has.
 
 Media types follow a client's Accept header (RFC 9110, 12.5.1).
 """
@@ -53,7 +53,7 @@ def read_token(path: Path) -> str:
 
 
 def check_host(host: str, token: str | None) -> None:
-    """Raises ValueError for a host that others can reach while there is no token."""
+    """Raise ValueError for a host that others can reach if there is no token."""
     if token is None and host not in LOOPBACK:
         raise ValueError(
             f"--host {host} can be reached from other machines: give --token-file FILE, "
@@ -62,12 +62,12 @@ def check_host(host: str, token: str | None) -> None:
 
 
 class GuardedApp:
-    """Lets a request pass that shows the token, or without a token one that is sent to loopback.
+    """Accepts requests with the token or, if there is no token, requests to loopback.
 
     A program sends `Authorization: Bearer TOKEN`; a browser asks its user once and sends the token
-    as the password of Basic authentication. Without a token the Host header must name this machine:
-    a page elsewhere whose name was made to point here (DNS rebinding) is refused, and so is what a
-    browser sends for a page of another origin.
+    as the password of Basic authentication. Without a token, the Host header must name this
+    machine, which refuses a foreign page whose name was made to point here (DNS rebinding). What a
+    browser sends for a page of another origin is refused too.
     """
 
     def __init__(self, app: ASGIApp, token: str | None) -> None:
@@ -104,7 +104,7 @@ def _foreign_page(headers: Headers) -> ProblemError | None:
     origin = headers.get("origin", "")
     if not origin or urlsplit(origin).netloc == headers.get("host", ""):
         return None
-    return ProblemError(403, f"a page of {origin} may not use this server")
+    return ProblemError(403, f"pages from {origin} may not use this server")
 
 
 def _shown_token(authorization: str) -> str:
@@ -118,7 +118,7 @@ def _shown_token(authorization: str) -> str:
 
 
 class QuietApp:
-    """Tells browsers to ask no other server for anything, and not to show a page within another."""
+    """Tells browsers to load nothing from other servers, and not to frame a page in another."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -133,8 +133,11 @@ class QuietApp:
 
 
 class SizedApp:
-    """Stops a request whose body passes `megabytes`, by its header or while it comes in, and one of
-    which nothing more has come in for `seconds`, or not all in ten times as many."""
+    """Stops requests that are too large or too slow.
+
+    Too large is a body of more than `megabytes`, by its header or while it arrives. Too slow is one
+    that pauses for `seconds`, or is not complete after ten times as many.
+    """
 
     def __init__(self, app: ASGIApp, megabytes: float, seconds: float) -> None:
         self.app, self.megabytes, self.seconds = app, megabytes, seconds
@@ -173,13 +176,13 @@ class SizedApp:
             async with asyncio.timeout_at(min(clock() + self.seconds, end)):
                 return await receive()
         except TimeoutError as error:
-            late = f"not all of the request has come in within {_IN_ALL * self.seconds:g} s"
-            idle = f"nothing more of the request has come in for {self.seconds:g} s"
+            late = f"the request was not complete after {_IN_ALL * self.seconds:g} s"
+            idle = f"no more of the request arrived for {self.seconds:g} s"
             raise ProblemError(408, late if clock() >= end else idle) from error
 
     def _too_large(self) -> ProblemError:
         return ProblemError(
-            413, f"the request has more than {self.megabytes:g} MB; send fewer or smaller files"
+            413, f"the request is larger than {self.megabytes:g} MB; send fewer or smaller files"
         )
 
 
@@ -192,7 +195,7 @@ def chosen_type(accept: str, offered: Sequence[str]) -> str:
     ranges = [_range(part) for part in accept.split(",") if part.strip()] or [("*/*", 1.0)]
     best = max(offered, key=lambda media: _quality(media, ranges))
     if _quality(best, ranges) <= 0:
-        raise ProblemError(406, f"Accept: {accept}; offered are {', '.join(offered)}")
+        raise ProblemError(406, f"Accept: {accept}; offered: {', '.join(offered)}")
     return best
 
 

@@ -16,9 +16,9 @@ class Limits:
         request_megabytes: size of one request with all its files, in 10^6 bytes.
         files: files in one request.
         megapixels: width x height of one image, in 10^6 pixels.
-        seconds: time that a request may take, its wait in the queue included.
-        queue: images that may wait or run at once, of all clients together; as many are taken from
-            one page, which hands them on one by one.
+        seconds: time that a request may take, including its wait in the queue.
+        queue: images that may wait or run at once, over all clients. One page may hold as many; it
+            submits them one by one.
     """
 
     megabytes: float = 50.0
@@ -35,17 +35,17 @@ class Limits:
                 raise ValueError(f"limit {field.name} is {value}, expected more than 0")
 
     def check_bytes(self, size: int) -> None:
-        """Raises 413 for a file of more than `megabytes`."""
+        """Raise 413 for a file of more than `megabytes`."""
         if size > self.megabytes * 1e6:
             raise ProblemError(
-                413, f"the file has {size / 1e6:.1f} MB; at most {self.megabytes:g} MB are taken"
+                413, f"the file has {size / 1e6:.1f} MB; the limit is {self.megabytes:g} MB"
             )
 
     def check_pixels(self, width: int, height: int) -> None:
-        """Raises 413 for an image of more than `megapixels`."""
+        """Raise 413 for an image of more than `megapixels`."""
         if width * height > self.megapixels * 1e6:
             raise ProblemError(
                 413,
                 f"its header says {width} x {height} = {width * height / 1e6:.1f} megapixels; "
-                f"at most {self.megapixels:g} are taken",
+                f"the limit is {self.megapixels:g}",
             )

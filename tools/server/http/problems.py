@@ -1,4 +1,4 @@
-"""Errors as `application/problem+json` (RFC 9457), whatever part of the server they come from."""
+"""Errors as `application/problem+json` (RFC 9457), from every part of the server."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ class Problem(BaseModel):
     title: str = Field(description="name of the status", examples=["Request Entity Too Large"])
     status: int = Field(ge=400, le=599, examples=[413])
     detail: str = Field(
-        description="the fault, and what is expected",
-        examples=["the file has 61.2 MB; at most 50 MB are taken"],
+        description="what is wrong, and what is expected",
+        examples=["the file has 61.2 MB; the limit is 50 MB"],
     )
 
 
@@ -54,7 +54,7 @@ def problem_response(
 
 
 def add_problem_handlers(app: FastAPI) -> None:
-    """Let every error leave as problem+json; an unforeseen one says nothing of itself."""
+    """Send every error as problem+json; an unforeseen one reveals nothing about itself."""
 
     @app.exception_handler(StarletteHTTPException)
     async def known(request: Request, error: StarletteHTTPException) -> JSONResponse:
@@ -77,7 +77,7 @@ def add_problem_handlers(app: FastAPI) -> None:
     @app.exception_handler(Exception)
     async def unforeseen(request: Request, error: Exception) -> JSONResponse:
         _LOG.error("%s %s failed", request.method, route_template(request.scope), exc_info=error)
-        return problem_response(500, "an error of the server; its log says more")
+        return problem_response(500, "server error; see the server's log")
 
 
 def _sentence(error: Mapping[str, Any]) -> str:

@@ -15,7 +15,7 @@ from cxrloc.tools.server.images.uploads import Upload
 
 
 class DicomKind(StrEnum):
-    """The endings of the files, as `tools/predict.py --dicom-out` gives them."""
+    """The file endings that `cxrloc predict --dicom-out` uses too."""
 
     sr = "sr"
     pr = "pr"
@@ -33,11 +33,11 @@ def source_of(upload: Upload) -> SourceImage:
     """What DICOM objects need of the image's own file.
 
     Raises:
-        ProblemError: 406 for an image that is no DICOM file or has no UIDs, and where highdicom is
-            not installed.
+        ProblemError: 406 for an image that is not a DICOM file or has no UIDs, or without
+            highdicom.
     """
     if not is_dicom(upload.data):
-        raise ProblemError(406, "DICOM objects are made for DICOM images: a PNG has no study")
+        raise ProblemError(406, "DICOM objects are only made for DICOM images; a PNG has no study")
     try:
         require_highdicom()
         return parse_source(upload.data, upload.name)
@@ -51,7 +51,7 @@ def dicom_file(
     """The bytes of one object; `models` are names and hashes of the bundles, for the report.
 
     Raises:
-        ProblemError: 406 for an image whose header is such that no valid object can refer to it.
+        ProblemError: 406 for an image whose header allows no valid object to refer to it.
     """
     image, diagnosis = prediction.image, prediction.diagnosis
     try:

@@ -1,8 +1,8 @@
-"""What an uploaded file says of itself, read before anything is decoded.
+"""What an uploaded file says about itself, read before anything is decoded.
 
-A few kilobytes of PNG can claim a billion pixels, and a DICOM header may say 10 x 10 where the JPEG
-inside says 60,000 x 60,000: width x height is taken from the header that the decoder will follow.
-That of a deflated DICOM file is inflated for it, as far as `datasets/dicom/deflated.py` allows.
+A few kilobytes of PNG can claim a billion pixels, and a DICOM header may say 10 x 10 while the JPEG
+inside says 60,000 x 60,000. So width x height is taken from the header that the decoder follows. A
+deflated DICOM file is inflated for that, as far as `datasets/dicom/deflated.py` allows.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ ACCEPTED = "PNG, JPEG or DICOM"
 
 
 def base_name(name: str | None) -> str:
-    """The last part of a file's name as a client sent it, without control characters."""
+    """The last part of a client's file name, without control characters."""
     last = PurePath((name or "").replace("\\", "/")).name
     return "".join(c for c in last if c.isprintable())[:200] or "unnamed"
 
@@ -41,7 +41,7 @@ def kind_of(data: bytes) -> str:
     fault = structural_fault(data)
     if fault:  # empty, or the first bytes of a PNG or JPEG
         raise ProblemError(422, fault)
-    raise ProblemError(415, f"this is no {ACCEPTED} file, whatever its name")
+    raise ProblemError(415, f"not a {ACCEPTED} file, whatever its name")
 
 
 def claimed_sizes(data: bytes) -> list[tuple[int, int]]:

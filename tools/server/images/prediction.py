@@ -1,4 +1,4 @@
-"""An uploaded image with its diagnosis, and what a client may want to have of it."""
+"""An uploaded image with its diagnosis, and the views of it that a client may want."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PICTURES = {"boxes": draw_boxes, "heat": draw_heat_maps}
 
 
 class Engine(Protocol):
-    """What the server needs of a `localization.diagnose.Diagnoser`."""
+    """What the server needs from a `Diagnoser`."""
 
     def __call__(self, images: Sequence[LoadedImage]) -> list[Diagnosis]: ...
 
@@ -49,7 +49,7 @@ class Prediction:
 
 
 def predict(upload: Upload, engine: Engine, limits: Limits) -> Prediction:
-    """Decode and predict one upload; raises as `read_image`."""
+    """Decode and predict one upload; raises what `read_image` raises."""
     began = time.perf_counter()
     image = read_image(upload, limits)
     decoded = time.perf_counter()

@@ -29,13 +29,13 @@ def place_for_files(
     rejected: Callable[[events.GenericEventArguments], Any],
     failed: Callable[[events.GenericEventArguments], Any],
 ) -> None:
-    """A button that opens the choice of files, on which files can be dropped too.
+    """A button that opens the file chooser, and that files can be dropped on.
 
     Args:
-        megabytes: what one file may have at most.
-        received: called for every file that has come in.
+        megabytes: largest size of one file.
+        received: called for every file that arrives.
         rejected: for [name, reason] of files that the browser did not send.
-        failed: for names of files that did not come through.
+        failed: for names of files that did not arrive.
     """
     upload = ui.upload(
         multiple=True, auto_upload=True, max_file_size=int(megabytes * 1e6), on_upload=received
@@ -75,7 +75,7 @@ def findings(image: PageImage) -> None:
 
 
 def download_links(image: PageImage, models: Mapping[str, str]) -> None:
-    """A link for everything that can be had of an image."""
+    """A link for each file that can be downloaded for an image."""
     text("h2", "Downloads")
     with ui.element("ul").classes("downloads"):
         for ending, (name, *_) in downloads(image, models).items():

@@ -1,6 +1,6 @@
 """Images that the page shows: held in memory for a while, their pictures and downloads by a key.
 
-A key cannot be guessed: who has it may see the image.
+A key cannot be guessed: whoever has it may see the image.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class PageImage:
     def png_at(self, center: float, width: float) -> bytes:
         """The image at a window, in its stored values."""
         if self.stored is None:
-            raise ProblemError(404, "this image has no stored values but those of its picture")
+            raise ProblemError(404, "this image has no stored values other than its picture")
         try:
             return _png(self.stored.grey(center, width))
         except ValueError as error:
@@ -155,7 +155,7 @@ class PageImages:
         """Raises 404 for an image that is not held."""
         image = self._images.get(key)
         if image is None:
-            raise ProblemError(404, "this image is held no longer; drop it on the page again")
+            raise ProblemError(404, "this image is no longer held; drop it on the page again")
         return image
 
     def __len__(self) -> int:

@@ -1,7 +1,7 @@
 """The page in the browser: drop images, watch their progress, look at boxes and heat maps.
 
-NiceGUI keeps the page and this file in step; the image itself is drawn by viewer.js. Nothing
-is asked of another server.
+NiceGUI keeps the page and this file in step; viewer.js draws the image itself. Nothing is requested
+from other servers.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ from cxrloc.tools.server.service import Done, Service
 _ASSETS = Path(__file__).parents[1] / "assets"
 _STYLE = "\n".join((_ASSETS / name).read_text("utf-8") for name in ("page.css", "findings.css"))
 _RETRY_SECONDS = 2
-_ABSENT_SECONDS = 300  # a phone that sleeps, or a closed page: its images are held so long
+_ABSENT_SECONDS = 300  # a sleeping phone or a closed page: its images are held this long
 _REJECTED = {
     "max-file-size": "is larger than {megabytes:g} MB",
-    "duplicate": "is there already",
+    "duplicate": "is already in the list",
 }
 
 
 def add_page(app: FastAPI, service: Service) -> None:
-    """Add the page at /page/, and / leads to it."""
+    """Add the page at /page/, and redirect / to it."""
     images = PageImages()
     add_image_routes(app, service, images)
 
@@ -110,12 +110,12 @@ class ImagePage:
         self.clear.set_visibility(False)
 
     async def received(self, event: events.UploadEventArguments) -> None:
-        """Predict a file that has come in when its turn has come, unless too many wait already."""
+        """Predict a received file when it is its turn, unless too many are already waiting."""
         entry, most = self._entry(event.file.name), self.service.limits.queue
         if self.waiting >= most:
-            self._bad(entry, f"{most} images of this page wait already; drop it again later")
+            self._bad(entry, f"{most} images are already waiting; drop it again later")
             return
-        self.waiting += 1  # not `entries`: an image of a cleared list is let go in its turn
+        self.waiting += 1  # not `entries`: an image of a cleared list is dropped at its turn
         try:
             await self._in_turn(entry, event.file)
         finally:
@@ -125,18 +125,18 @@ class ImagePage:
         async with self.turn:
             if entry not in self.entries:  # the list was cleared, or the page closed
                 return
-            say(entry.state, "being predicted …")
+            say(entry.state, "predicting …")
             try:
                 done = await self._predict(Upload(file.name, await file.read()))
             except Exception as error:  # shown on the page, whatever it is, and the others go on
                 if entry in self.entries:
-                    self._bad(entry, str(getattr(error, "detail", "an error of the server")))
+                    self._bad(entry, str(getattr(error, "detail", "server error")))
                 raise
         if entry in self.entries:
             self._finish(entry, done)
 
     async def _predict(self, upload: Upload) -> Done:
-        """Where others fill the queue, a page waits."""
+        """While others fill the queue, a page waits."""
         while True:
             try:
                 return (await self.service.predict([upload], keep))[0]
@@ -154,7 +154,7 @@ class ImagePage:
             self._bad(self._entry(name), f"the file {why}")
 
     def failed(self, event: events.GenericEventArguments) -> None:
-        """The sending of some files failed."""
+        """Sending some files failed."""
         for name in event.args:
             self._bad(self._entry(name), "could not be sent to the server; try again")
 

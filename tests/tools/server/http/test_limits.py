@@ -17,7 +17,7 @@ from tools.server.requests import post, problem_of
 
 def test_too_many_files_and_too_large_a_request_are_413(client: TestClient, png: bytes) -> None:
     assert problem_of(post(client, [("a.png", png)] * 4), 413) == (
-        "4 files; at most 3 in one request"
+        "4 files; the limit is 3 per request"
     )
     assert "0.5 MB" in problem_of(post(client, [("a.png", bytes(600_000))]), 413)
 
@@ -52,14 +52,14 @@ def test_a_body_of_unknown_length_is_stopped_on_its_way(client: TestClient) -> N
 
 def test_a_request_that_stops_coming_in_is_408(services: Callable[..., Service]) -> None:
     detail = late_answer(services(seconds=0.1), asyncio.Event().wait)
-    assert detail.endswith("has come in for 0.1 s")
+    assert detail.endswith("arrived for 0.1 s")
 
 
 def test_a_request_that_comes_in_byte_by_byte_without_end_is_408(
     services: Callable[..., Service],
 ) -> None:
     detail = late_answer(services(seconds=0.1), lambda: asyncio.sleep(0))
-    assert detail == "not all of the request has come in within 1 s"
+    assert detail == "the request was not complete after 1 s"
 
 
 def late_answer(service: Service, wait: Callable[[], Awaitable[Any]]) -> str:

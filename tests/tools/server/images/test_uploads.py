@@ -121,7 +121,7 @@ def test_a_header_that_claims_a_billion_pixels_is_413_and_nothing_is_decoded(
     with pytest.raises(ProblemError) as refused:
         read_image(Upload("a.png", claims(40_000, 30_000, png)), Limits())
 
-    detail = "its header says 40000 x 30000 = 1200.0 megapixels; at most 40 are taken"
+    detail = "its header says 40000 x 30000 = 1200.0 megapixels; the limit is 40"
     assert (refused.value.status_code, str(refused.value)) == (413, detail)
     assert decoded == []
 

@@ -48,7 +48,7 @@ def test_an_open_page_does_not_hold_a_image_that_had_to_go(
         assert gone() is None
         assert len(images) == 1
         page.show(first)
-        assert first.state._text == "this image is held no longer; drop it on the page again"
+        assert first.state._text == "this image is no longer held; drop it on the page again"
         page.forget()
     assert len(images) == 0
 
@@ -96,7 +96,7 @@ def test_a_page_takes_no_more_images_than_the_queue_and_predicts_the_others(
     assert _states(page) == [
         ("a", "Mass, Effusion", False),
         ("b", "Mass, Effusion", False),
-        ("c", "2 images of this page wait already; drop it again later", True),
+        ("c", "2 images are already waiting; drop it again later", True),
         ("d", "Mass, Effusion", False),
     ]
 
