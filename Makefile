@@ -50,7 +50,7 @@ check: $(INSTALLED)-dev types
 	$(PY) -m pytest
 
 # the site, strictly: a dead link ends it; open build/docs/site/index.html
-docs: $(INSTALLED)-dev
+docs: $(INSTALLED)-docs
 	PYTHONPATH=docs $(PY) -m generate.build
 
 # mypy reads files, not installed packages: give it a tree in which the rooms are named cxrloc.*, with the tests beside them
@@ -62,7 +62,7 @@ types:
 	ln -sfn ../../docs/generate build/types/generate
 
 # one stamp for each extra; `dev` holds the others, and `serve` holds `train`
-WITHIN = $(if $(filter dev,$*),train serve,$(if $(filter serve,$*),train))
+WITHIN = $(if $(filter dev,$*),train serve docs,$(if $(filter serve,$*),train))
 $(INSTALLED)-%: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11 ...")'
 	test -x $(PY) || $(PYTHON) -m venv $(VENV)

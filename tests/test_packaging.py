@@ -172,10 +172,10 @@ def test_the_base_names_only_libraries_that_the_product_imports_and_not_those_of
     assert base & names(PROJECT["optional-dependencies"]["train"]) == set()
 
 
-def test_dev_installs_every_extra_but_that_of_the_documentation() -> None:
+def test_dev_installs_every_extra() -> None:
     extras = PROJECT["optional-dependencies"]
     match = next(m for r in extras["dev"] if (m := re.fullmatch(r"cxrloc\[(.*)\]", r)))
-    assert extras.keys() - {"dev", "docs"} <= set(match[1].split(","))
+    assert extras.keys() - {"dev"} <= set(match[1].split(","))
 
 
 def names(requirements: Iterable[str]) -> set[str]:

@@ -36,17 +36,21 @@ def plain(text: str) -> str:
 
 def from_docstring(docstring: str) -> str:
     """A docstring as Markdown: indented blocks stand as they are typed, the rest is prose."""
-    blocks = inspect.cleandoc(docstring).split("\n\n")
-    return "\n\n".join(_fenced(block) if _is_verbatim(block) else plain(block) for block in blocks)
+    return "\n\n".join(map(_block, inspect.cleandoc(docstring).split("\n\n")))
+
+
+def _block(block: str) -> str:
+    if _is_verbatim(block):
+        return f"```text\n{inspect.cleandoc(block)}\n```"
+    items = re.split(r"\n(?! )", block)
+    if len(items) > 1 and any("\n" in item for item in items):  # hanging lines: a list
+        return "\n".join(f"- {plain(' '.join(item.split()))}" for item in items)
+    return plain(block)
 
 
 def _is_verbatim(block: str) -> bool:
     """Indented, or columns: a line with a run of blanks inside."""
     return block.startswith("    ") or any(re.search(r"\S {3,}\S", b) for b in block.splitlines())
-
-
-def _fenced(block: str) -> str:
-    return f"```text\n{inspect.cleandoc(block)}\n```"
 
 
 def module_docstring(module: str) -> str:

@@ -81,18 +81,24 @@ def _option(group: str, action: argparse.Action) -> Option:
     return Option(
         group=group,
         words=f"{words} {value}" if action.option_strings and value else words,
-        help=(action.help or "").replace("%%", "%"),
+        help=_help(action),
         default=_default(action),
         required=bool(action.required and action.option_strings),
     )
 
 
+def _help(action: argparse.Action) -> str:
+    text = (action.help or "").replace("%%", "%").rstrip(".")
+    if not action.choices:
+        return text
+    return f"{text}: {', '.join(f'`{choice}`' for choice in action.choices)}"
+
+
 def _value(action: argparse.Action) -> str:
-    if action.nargs == 0 or action.metavar == "":
+    """Its placeholder; a key of a configuration and a choice need none."""
+    if action.nargs == 0 or action.metavar == "" or action.choices or "." in action.dest:
         return ""
-    if action.choices:
-        return "{" + ",".join(map(str, action.choices)) + "}"
-    metavar = action.metavar or action.dest.rpartition(".")[2].upper()
+    metavar = action.metavar or action.dest.upper()
     return " ".join(metavar) if isinstance(metavar, tuple) else metavar
 
 
