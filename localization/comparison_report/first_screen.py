@@ -113,10 +113,11 @@ def _forest_finding(pair: Pair, names: Sequence[str], sure: Mapping[str, Estimat
     total, first, second = len(names), pair.first.name, pair.second.name
     if len(better) == total:
         return f"{first} is better than {second} for every disease."
-    parts = [f"{first} is better for {_count(better, total)}"]
-    if worse:
-        parts.append(f"{second} is better for {_count(worse, total)}")
+    sides = ((first, better), (second, worse))
+    parts = [f"{name} is better for {_count(won, total)}" for name, won in sides if won]
     open_ones = total - len(better) - len(worse) - len(untested)
+    if open_ones == total:
+        return f"For no disease can {first} and {second} be told apart."
     if open_ones:
         parts.append(f"{open_ones} cannot be told apart")
     if untested:
@@ -128,7 +129,7 @@ def _forest_finding(pair: Pair, names: Sequence[str], sure: Mapping[str, Estimat
 def _count(names: Sequence[str], total: int) -> str:
     if 0 < len(names) <= 2:
         return listed([name.replace("_", " ") for name in names])
-    return f"{len(names) or 'none'} of {total} diseases"
+    return f"{len(names)} of {total} diseases"
 
 
 def scoreboard(evaluated: Evaluated, audits: Sequence[LocalizerAudit]) -> Scoreboard:

@@ -87,7 +87,8 @@ class Axis:
 
 def axis_of(low: float, high: float) -> Axis:
     """An axis that holds `low` to `high` with a margin, and at most five round ticks."""
-    span = max(high - low, 0.02)
+    high = max(high, low + 0.02)  # all level: still an axis
+    span = high - low
     low, high = low - 0.06 * span, high + 0.06 * span
     step = next((s for s in _STEPS if (high - low) / s <= _MOST_TICKS), 1.0)
     first = math.ceil(low / step - 1e-9)
