@@ -43,7 +43,7 @@ class DataConfig:
     """The training data.
 
     Attributes:
-        prepared: folder written by tools/prepare_data.py.
+        prepared: folder written by cxrloc prepare.
         split: folds (patient-grouped, from the prepared folder), official (the data set's own test
             list), sampled (Deep MedIA: at most 5,000 images per disease, 80/10/10 by patient),
             label_sets (`test_share` of the patients for each combination of labels) or iterative
@@ -58,7 +58,7 @@ class DataConfig:
         blank: meaning of blank labels in training and scoring: unknown or negative.
         closure: an image with a finding also gets the finding's parents (Cardiomegaly: Enlarged
             Cardiomediastinum), by CheXpert's label tree; the changes are printed.
-        shards: folder or URL from tools/data/build_shards.py. Images of `model.size` are then read
+        shards: folder or URL from cxrloc build-shards. Images of `model.size` are then read
             from there instead of a pixel cache; their order, and so the result, differs.
         cache: folder of the decoded pixels; empty means `pixel_cache` in the prepared folder.
         test_share: share of the patients in the test set (splits label_sets and iterative).

@@ -168,6 +168,6 @@ def check_markers_kept(fold_models: Sequence[FoldModel]) -> None:
         if removal != "keep":
             raise ValueError(
                 f"--remove-markers: the model {model.bundle} removes markers itself ({removal}), "
-                "so its maps never show them; tools/experiments/check_shortcuts.py shows it "
+                "so its maps never show them; cxrloc check-shortcuts shows it "
                 "images with them too"
             )

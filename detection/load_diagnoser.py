@@ -29,7 +29,7 @@ def load_diagnoser(
     precision: str = "auto",
     runtime: str = "torch",
 ) -> Diagnoser:
-    """Load the engine behind `tools/predict.py`, the HTTP API and the page.
+    """Load the engine behind `cxrloc predict`, the HTTP API and the page.
 
     Args:
         classifier: bundle of the gate (`classifier.safetensors`), also used for Grad-CAM.

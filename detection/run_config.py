@@ -1,4 +1,4 @@
-"""Define the settings of a run of tools/train_maskrcnn.py, and name its files."""
+"""Define the settings of a run of cxrloc train-maskrcnn, and name its files."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class DataConfig:
     """The images to train on and to predict.
 
     Attributes:
-        prepared: folder written by tools/prepare_data.py.
+        prepared: folder written by cxrloc prepare.
         folds: test folds to run, or all. A fold's detector trains on all other folds and predicts
             its own images.
         validation: keep fold (test + 1) mod k out of the training, and keep the weights that score
@@ -104,7 +104,7 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class MaskRCNNConfig:
-    """One run of tools/train_maskrcnn.py.
+    """One run of cxrloc train-maskrcnn.
 
     Attributes:
         out: run folder.

@@ -16,7 +16,7 @@ import pytest
 
 import builders
 
-# no deadlines: speed is measured in tools/benchmark.py, the machines of CI are noisy
+# no deadlines: speed is measured in cxrloc benchmark, the machines of CI are noisy
 hypothesis.settings.register_profile("cxrloc", deadline=None)
 hypothesis.settings.load_profile("cxrloc")
 

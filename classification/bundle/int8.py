@@ -65,7 +65,7 @@ def load_int8(classifier: Path) -> Int8Backbone:
     if not path.is_file():
         raise FileNotFoundError(
             f"no INT8 weights at {path}: make them with "
-            f"`python tools/experiments/quantize.py --gate {classifier} IMAGES`"
+            f"`cxrloc quantize --gate {classifier} IMAGES`"
         )
     tensors, meta = read_bundle(path, KIND)
     try:
@@ -81,5 +81,5 @@ def load_int8(classifier: Path) -> Int8Backbone:
         return Int8Backbone(layers, grey, tuple(meta["left"]), meta["fingerprint"], meta)
     except KeyError as error:
         raise ValueError(
-            f"{path}: {error} is missing; make the file again (tools/experiments/quantize.py)"
+            f"{path}: {error} is missing; make the file again (cxrloc quantize)"
         ) from error

@@ -83,7 +83,7 @@ class Gate:
             raise ValueError(
                 "the INT8 weights belong to another classifier, or to an earlier training of this "
                 "one: make them again, "
-                "`python tools/experiments/quantize.py --gate BUNDLE IMAGES`"
+                "`cxrloc quantize --gate BUNDLE IMAGES`"
             )
         side = bundle.preprocessing.size
         shape = (bundle.preprocessing.channels, side, side)

@@ -46,7 +46,7 @@ def read_gate_table(path: Path) -> list[GateRow]:
         FileNotFoundError, ValueError: if the file is missing, or a column or value is wrong.
     """
     if not path.is_file():
-        raise FileNotFoundError(f"no gate table at {path}; tools/train_classifier.py writes one")
+        raise FileNotFoundError(f"no gate table at {path}; cxrloc train-gate writes one")
     with path.open(newline="", encoding="utf-8") as handle:
         reader = csv.DictReader(line for line in handle if not line.startswith("#"))
         if tuple(reader.fieldnames or ()) != _COLUMNS:

@@ -5,7 +5,7 @@
     onnx           ONNX Runtime on the CPU, float32
     openvino       OpenVINO on the CPU; "auto" is bfloat16 if the CPU has it, otherwise float32
     openvino-int8  the same with most convolutions in INT8, on CPUs with VNNI instructions; needs
-                   weights from tools/experiments/quantize.py (see `bundle/int8.py`,
+                   weights from cxrloc quantize (see `bundle/int8.py`,
                    `int8_calibration`)
 
 Batch normalisation is folded into the convolutions, except under bfloat16 autocast, which would
@@ -16,7 +16,7 @@ activation maps stay in torch, in float32: they cost nothing, and every runtime 
 probabilities and the map. OpenVINO and ONNX Runtime share one ONNX file, exported at first use and
 cached.
 
-Differences from torch in float32, measured by tools/experiments/compare_runtimes.py on a CPU with
+Differences from torch in float32, measured by cxrloc compare-runtimes on a CPU with
 AVX-512 BF16 and VNNI, one thread: five ResNet-18s trained at 320 px on NIH images, 8 diseases, each
 on its held-out fold: 1,026 images of 777 patients, 8,208 decisions. INT8 was calibrated on 96
 training images and left one of 20 convolutions in float (five in one network). Boxes: overlap (IoU)
@@ -215,7 +215,7 @@ def _openvino_int8(wanted: _Wanted) -> Runtime:
     require_int8(wanted.device)
     int8 = wanted.int8
     if int8 is None:
-        raise ValueError(f"runtime {INT8} needs INT8 weights: see tools/experiments/quantize.py")
+        raise ValueError(f"runtime {INT8} needs INT8 weights: see cxrloc quantize")
     shape = wanted.shape if int8.grey is None else (1, *wanted.shape[1:])
     run, number = compile_network(
         lambda: exported_int8(wanted.model, int8, shape), wanted.precision

@@ -88,7 +88,7 @@ class Comparison:
 
 
 def read_network(name: str, run: Path) -> Network:
-    """Read a run folder of tools/train_classifier.py, with all folds or one split.
+    """Read a run folder of cxrloc train-gate, with all folds or one split.
 
     Raises:
         FileNotFoundError, ValueError: if it is missing, unfinished or of another version.

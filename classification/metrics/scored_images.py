@@ -4,7 +4,7 @@ One row per image; columns of `SCHEMA_VERSION` 1:
     image_id, patient_id   strings
     study_id, body_part    strings; only if the data set has examinations and body parts
     fold                   int32: the fold that held the image out; its model gave the probabilities
-                           (-1 outside all folds: tools/experiments/score_images.py)
+                           (-1 outside all folds: cxrloc score-images)
     probability_D          float64 in 0..1, for each disease D
     label_D                float64: 1 present, 0 absent, null unknown
     threshold_RULE_D       float64: RULE is youden or target (a chosen sensitivity), chosen on the
@@ -219,7 +219,7 @@ def read_scored_images(path: Path) -> ScoredImages:
     """
     if not path.is_file():
         raise FileNotFoundError(
-            f"no predictions at {path}; run tools/train_classifier.py with the run's config to "
+            f"no predictions at {path}; run cxrloc train-gate with the run's config to "
             "write them (finished folds are not trained again)"
         )
     table = _read_table(path)
@@ -227,7 +227,7 @@ def read_scored_images(path: Path) -> ScoredImages:
     if facts.get("version") != SCHEMA_VERSION:
         raise ValueError(
             f"{path}: version {facts.get('version')}, expected version {SCHEMA_VERSION} as written "
-            "by tools/train_classifier.py"
+            "by cxrloc train-gate"
         )
     diseases, sensitivity = tuple(facts["diseases"]), facts["sensitivity"]
     return ScoredImages(

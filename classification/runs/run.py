@@ -86,7 +86,7 @@ def open_run(config: ClassifierConfig) -> Run:
         ValueError, FileNotFoundError: for a folder that does not match the settings.
     """
     if not config.data.prepared:
-        raise ValueError("data.prepared is empty; expected a folder made by tools/prepare_data.py")
+        raise ValueError("data.prepared is empty; expected a folder made by cxrloc prepare")
     prepared = load_prepared(Path(config.data.prepared))
     diseases = _diseases(prepared.radiographs, config.data.diseases)
     cache = run_on_rank_zero(_pixels, config, prepared)
@@ -124,7 +124,7 @@ def _check_channels(shards: ShardSet, model: ModelConfig) -> None:
             f"data.shards: {shards.url} contains images of input {shard_channels[0]} with "
             f"clahe_clip {shard_channels[1]:g}, expected {model_channels[0]} with "
             f"{model_channels[1]:g} as in model.input and model.clahe_clip; grey shards "
-            "(tools/data/build_shards.py --input grey) suit every input"
+            "(cxrloc build-shards --input grey) suit every input"
         )
 
 

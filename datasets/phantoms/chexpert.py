@@ -1,6 +1,6 @@
 """Draw the phantom chest in CheXpert's layout, with uncertain and blank labels and lateral views.
 
-    python tools/data/make_phantom.py --kind chexpert --out DIR --patients 300 --image-size 256
+    cxrloc make-phantom --kind chexpert --out DIR --patients 300 --image-size 256
 
 Frontal images come from `cxrloc.datasets.phantoms.drawing.chest`. Two of CheXpert's findings have
 no sign of their own there: an image labelled Consolidation shows the sign of NIH's Pneumonia, and

@@ -1,6 +1,6 @@
 """Draw the phantom arm: limb images in MURA's layout, for runs without the real data.
 
-    python tools/data/make_phantom.py --kind limb --out DIR --patients 200
+    cxrloc make-phantom --kind limb --out DIR --patients 200
 
 A study is normal or shows one finding in most of its images: a broken bone, a plate with screws, or
 a hole or dense spot. The images are drawings: they show that the tools work and say nothing about

@@ -1,6 +1,6 @@
 """Draw the phantom data set: chest images in NIH's file layout, for runs without the real data.
 
-    python tools/data/make_phantom.py --out DIR --patients 600 --image-size 512
+    cxrloc make-phantom --out DIR --patients 600 --image-size 512
 
 The images are drawings: they show that the tools work and allow checks of the figures, but say
 nothing about patients. Research use only, never a diagnosis.

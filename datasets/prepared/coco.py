@@ -60,7 +60,7 @@ def load_coco(path: Path) -> dict[str, Any]:
     """
     if not path.is_file():
         raise FileNotFoundError(
-            f"no COCO ground truth {path}; tools/prepare_data.py writes ground_truth.json"
+            f"no COCO ground truth {path}; cxrloc prepare writes ground_truth.json"
         )
     try:
         coco = json.loads(path.read_text(encoding="utf-8"))

@@ -1,4 +1,4 @@
-"""Read and write the prepared folder: written by tools/prepare_data.py, read by later steps.
+"""Read and write the prepared folder: written by cxrloc prepare, read by later steps.
 
 index.json                   one value per image of the data set in every column; path null where
                              there is no file
@@ -25,7 +25,7 @@ from cxrloc.datasets.files.manifest import file_sha256, write_json
 from cxrloc.datasets.prepared.coco import select_images, to_coco
 from cxrloc.datasets.radiograph import Box, Radiograph
 
-HOW_TO_MAKE = "make it with: python tools/prepare_data.py --dataset NAME --root DIR --out {path}"
+HOW_TO_MAKE = "make it with: cxrloc prepare --dataset NAME --root DIR --out {path}"
 _FOLD_COLUMNS = ("image_id", "patient_id", "fold")
 
 
@@ -158,12 +158,12 @@ def load_prepared(path: Path) -> PreparedData:
     if folds.keys() != {r.image_id for r in radiographs}:
         raise ValueError(
             f"{files.folds} lists {len(folds)} images, not the {len(radiographs)} of "
-            f"{files.index.name}; run tools/prepare_data.py again"
+            f"{files.index.name}; run cxrloc prepare again"
         )
     if radiographs and not radiographs[0].file.is_file():
         raise FileNotFoundError(
             f"{path} was prepared from images that no longer exist, e.g. {radiographs[0].path}; "
-            "run tools/prepare_data.py again with their present folder as --root"
+            "run cxrloc prepare again with their present folder as --root"
         )
     return PreparedData(radiographs, folds, int(manifest["k"]), official, manifest, path)
 
@@ -190,7 +190,7 @@ def _read_folds(path: Path) -> dict[str, int]:
         if not {"image_id", "fold"} <= set(columns):
             raise ValueError(
                 f"{path} has columns {columns}, expected {', '.join(_FOLD_COLUMNS)}; "
-                "run tools/prepare_data.py again"
+                "run cxrloc prepare again"
             )
         try:
             return {row["image_id"]: int(row["fold"]) for row in rows}

@@ -143,7 +143,7 @@ def read_sidecar(path: Path) -> Provenance:
         ValueError: see `read_provenance`.
     """
     if not path.is_file():
-        raise FileNotFoundError(f"no sidecar {path}; tools/localize.py and the trainings write one")
+        raise FileNotFoundError(f"no sidecar {path}; cxrloc localize and the trainings write one")
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:

@@ -13,7 +13,7 @@ from cxrloc.datasets.readers.layouts import PATIENT, STUDY
 # the last folders of a path, with MURA's body part if present
 _STUDY_FOLDERS = re.compile(rf"(?<![^/])(?:XR_[A-Z]+/)?{PATIENT}/{STUDY}$")
 _STEM_BYTES = 200
-# written by tools/predict.py
+# written by cxrloc predict
 _OWN_IMAGES = (".boxes.jpg", ".heat.jpg", ".sr.dcm", ".pr.dcm", ".sc.dcm")
 
 
@@ -21,7 +21,7 @@ def images_below(inputs: Sequence[Path], out: Path | None = None) -> tuple[list[
     """Image files among the inputs, each once, and a message for every input without any.
 
     Folders are searched recursively, in sorted order. Hidden files are skipped, and so are outputs
-    of `tools/predict.py`: pictures and objects next to their image's JSON, and everything in `out`,
+    of `cxrloc predict`: pictures and objects next to their image's JSON, and everything in `out`,
     where an interrupted run may have left them without it.
     """
     images: dict[Path, Path] = {}

@@ -1,4 +1,4 @@
-"""Registry of the data sets for tools/prepare_data.py: add a reader and one line here."""
+"""Registry of the data sets for cxrloc prepare: add a reader and one line here."""
 
 from __future__ import annotations
 

@@ -245,7 +245,7 @@ class ShardFile:
         if version != SCHEMA_VERSION:
             raise ValueError(
                 f"{self.name} has shard schema {version}, expected {SCHEMA_VERSION}; "
-                "make it with tools/data/build_shards.py"
+                "make it with cxrloc build-shards"
             )
         return about
 

@@ -32,9 +32,7 @@ from cxrloc.datasets.shards.format import (
 )
 
 SHUFFLED_GROUPS = 32
-HOW_TO_MAKE = (
-    "make it with: python tools/data/build_shards.py --prepared DIR --out {out} --size {size}"
-)
+HOW_TO_MAKE = "make it with: cxrloc build-shards --prepared DIR --out {out} --size {size}"
 IntArray = npt.NDArray[np.int64]
 Kept = TypeVar("Kept")
 

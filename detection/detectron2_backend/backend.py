@@ -1,6 +1,6 @@
 """Run Mask R-CNN in detectron2, the optional second backend of `cxrloc.detection.mask_rcnn`.
 
-    python tools/train_maskrcnn.py --config configs/x.yaml --backend detectron2
+    cxrloc train-maskrcnn --config configs/x.yaml --backend detectron2
 
 The trained model is saved as our bundle (safetensors and metadata) instead of detectron2's
 checkpoint, and is rebuilt from it. detectron2 is imported inside functions only: it is optional,

@@ -199,9 +199,7 @@ def read_heat_maps(path: Path) -> HeatMaps:
         ValueError: if the file is invalid; names the file, the error and the expected content.
     """
     if not path.is_file():
-        raise FileNotFoundError(
-            f"no heat maps at {path}; tools/localize.py writes them with --maps"
-        )
+        raise FileNotFoundError(f"no heat maps at {path}; cxrloc localize writes them with --maps")
     try:
         with safe_open(str(path), framework="numpy") as handle:
             text = (handle.metadata() or {}).get(_KEY)

@@ -1,6 +1,6 @@
 """Read and write box rules for heat maps, one per test fold and disease, as a YAML file.
 
-`tools/experiments/tune_cam.py` writes it and `tools/localize.py --cam-rules` applies it: images of
+`cxrloc tune-cam` writes it and `cxrloc localize --cam-rules` applies it: images of
 fold k get fold k's rules, which no box of fold k influenced.
 """
 
@@ -84,14 +84,14 @@ def write_cam_rules(path: Path, rules: CamRules, comment: str) -> None:
 
 
 def read_cam_rules(path: Path) -> CamRules:
-    """Read the rules from a file that `tools/experiments/tune_cam.py` wrote.
+    """Read the rules from a file that `cxrloc tune-cam` wrote.
 
     Raises:
         FileNotFoundError: if there is no such file.
         ValueError: if a key is missing, unknown or wrong; names the file and the key.
     """
     if not path.is_file():
-        raise FileNotFoundError(f"no rules at {path}; tools/experiments/tune_cam.py writes them")
+        raise FileNotFoundError(f"no rules at {path}; cxrloc tune-cam writes them")
     try:
         body = yaml.safe_load(path.read_text(encoding="utf-8"))
         return CamRules(

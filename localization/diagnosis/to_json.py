@@ -1,4 +1,4 @@
-"""Convert a diagnosis to JSON, as written by `tools/predict.py` and returned by the HTTP API.
+"""Convert a diagnosis to JSON, as written by `cxrloc predict` and returned by the HTTP API.
 
 `images`, `categories` and `annotations` are COCO's, so any COCO tool opens the file; it ignores
 the other keys:

@@ -166,7 +166,7 @@ def ground_truth_from_coco(coco: Mapping[str, Any]) -> GroundTruth:
     if not annotations:
         raise ValueError(
             "the ground truth has no box to score; expected at least one annotation. For images "
-            "without boxes, tools/experiments/check_shortcuts.py shows where heat maps point"
+            "without boxes, cxrloc check-shortcuts shows where heat maps point"
         )
     images = _image_table(coco)
     names = {c["id"]: str(c["name"]) for c in coco["categories"]}

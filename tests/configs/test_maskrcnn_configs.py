@@ -23,5 +23,5 @@ def test_a_config_loads_and_begins_with_its_command(path: Path) -> None:
     assert config.train.lr == 1e-4
     assert config.size % 32 == 0
     assert config.train.augment.flip == 0  # the heart has a side
-    command = f"# python tools/train_maskrcnn.py --config configs/{path.parent.name}/{path.name}"
+    command = f"# cxrloc train-maskrcnn --config configs/{path.parent.name}/{path.name}"
     assert path.read_text().splitlines()[0].startswith(command)

@@ -89,7 +89,7 @@ _SAW = (
 
 def command(argv: Sequence[str]) -> str:
     """The command line that wrote the file."""
-    return f"python tools/experiments/tune_cam.py {shlex.join(argv)}"
+    return f"cxrloc tune-cam {shlex.join(argv)}"
 
 
 def scored(tuning: Tuning) -> list[str]:

@@ -23,7 +23,7 @@ from cxrloc.localization.evaluation.ground_truth import ABSENT, BoolArray
 THRESHOLDS = (0.1, 0.3, 0.5)  # of a hit, in the ledger and the tables of false boxes
 MAIN = 0.5  # the hit threshold that sentences are about; the tables have the others
 _RESAMPLES = 2000  # of whole images at most: what more would add is below the third decimal
-_HOW = "predict all images: `tools/localize.py --images all`, `data.predict: all` for a detector"
+_HOW = "predict all images: `cxrloc localize --images all`, `data.predict: all` for a detector"
 
 
 @dataclass(frozen=True)

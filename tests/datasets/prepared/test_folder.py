@@ -128,7 +128,7 @@ def test_an_interrupted_writing_leaves_a_folder_that_says_it_is_unfinished(
 def test_a_missing_folder_names_the_command_that_makes_it(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError) as error:
         load_prepared(tmp_path / "none")
-    assert "python tools/prepare_data.py --dataset NAME --root DIR --out " in str(error.value)
+    assert "cxrloc prepare --dataset NAME --root DIR --out " in str(error.value)
     assert str(tmp_path / "none") in str(error.value)
 
 

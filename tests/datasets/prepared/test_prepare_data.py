@@ -1,4 +1,4 @@
-"""tools/prepare_data.py from the command line to the folder."""
+"""cxrloc prepare from the command line to the folder."""
 
 from __future__ import annotations
 

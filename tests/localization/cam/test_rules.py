@@ -43,10 +43,10 @@ def rules(truth: Path) -> CamRules:
 
 def test_what_is_written_is_read_to_the_last_digit(tmp_path: Path, rules: CamRules) -> None:
     path = tmp_path / "rules.yaml"
-    write_cam_rules(path, rules, "python tools/experiments/tune_cam.py\nSaw: no box of its own.")
+    write_cam_rules(path, rules, "cxrloc tune-cam\nSaw: no box of its own.")
     assert read_cam_rules(path) == rules
     assert path.read_text().splitlines()[:2] == [
-        "# python tools/experiments/tune_cam.py",
+        "# cxrloc tune-cam",
         "# Saw: no box of its own.",
     ]
     plain = yaml.safe_load(path.read_text())

@@ -1,4 +1,4 @@
-"""tools/data/audit_leakage.py from its command line, on lists made by hand and on NIH's own."""
+"""cxrloc audit-leakage from its command line, on lists made by hand and on NIH's own."""
 
 from __future__ import annotations
 

@@ -157,7 +157,7 @@ def test_what_cannot_be_compared_ends_with_status_2_and_says_why(
     a, out = str(compared / "a"), ["--out", str(tmp_path / "out")]
     for arguments, message in (
         ([a, str(tmp_path / "small")], "2 images only in a, such as 58.png"),
-        ([a, str(tmp_path / "gone")], "tools/train_classifier.py with the run's config"),
+        ([a, str(tmp_path / "gone")], "cxrloc train-gate with the run's config"),
         ([a, a], "two runs are called 'a'; name them with NAME=FOLDER"),
         ([a, "--ensemble", "a", "z"], "--ensemble: no network z; known are ['a']"),
         ([a, "--ensemble", "a", "a"], "expected each network once"),

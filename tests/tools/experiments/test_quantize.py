@@ -98,9 +98,7 @@ def test_weights_of_before_another_training_are_refused(
     arguments = ["--gate", classifier, images, "--out", tmp_path / "out"]
     assert predict.main([str(w) for w in (*arguments, "--runtime", "openvino-int8")]) == 2
 
-    assert (
-        "make them again, `python tools/experiments/quantize.py --gate" in capsys.readouterr().err
-    )
+    assert "make them again, `cxrloc quantize --gate" in capsys.readouterr().err
 
 
 def test_what_cannot_be_done_is_said_and_nothing_is_written(
@@ -131,4 +129,4 @@ def test_predicting_without_int8_weights_says_how_to_make_them(
     classifier = _classifier(tmp_path / "classifier.safetensors")
     arguments = ["--gate", classifier, images, "--out", tmp_path / "out"]
     assert predict.main([str(w) for w in (*arguments, "--runtime", "openvino-int8")]) == 2
-    assert "python tools/experiments/quantize.py --gate" in capsys.readouterr().err
+    assert "cxrloc quantize --gate" in capsys.readouterr().err

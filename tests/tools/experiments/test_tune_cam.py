@@ -108,7 +108,7 @@ def test_the_ladders_tuned_rung_is_the_iou_of_the_tuned_localizer(
     macro = np.mean([tuning.tuned_iou[tuning.disease_of == d].mean() for d in range(2)])
     assert f"macro mean {macro:.3f}" in capsys.readouterr().out
     lines = rules.read_text().splitlines()
-    assert lines[0].startswith("# python tools/experiments/tune_cam.py --maps")
+    assert lines[0].startswith("# cxrloc tune-cam --maps")
     assert f"macro mean {macro:.3f}" in lines[1]
     assert "no box of" in "".join(lines[:6])
 

@@ -1,4 +1,4 @@
-"""tools/localize.py on nine tiny images in three folds."""
+"""cxrloc localize on nine tiny images in three folds."""
 
 from __future__ import annotations
 

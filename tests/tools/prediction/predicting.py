@@ -1,4 +1,4 @@
-"""tools/predict.py from its command line, on drawn images."""
+"""cxrloc predict from its command line, on drawn images."""
 
 from __future__ import annotations
 

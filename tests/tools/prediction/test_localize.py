@@ -1,4 +1,4 @@
-"""tools/localize.py from its command line, on tiny images and untrained bundles of three folds."""
+"""cxrloc localize from its command line, on tiny images and untrained bundles of three folds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What tools/localize.py leaves out or refuses, and what it says of it."""
+"""What cxrloc localize leaves out or refuses, and what it says of it."""
 
 from __future__ import annotations
 

@@ -134,7 +134,7 @@ def temporary(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def address(served: Any, temporary: Path) -> Iterator[str]:
-    """tools/serve.py in a process of its own; stopped as a system stops it, it leaves no file."""
+    """cxrloc serve in a process of its own; stopped as a system stops it, it leaves no file."""
     with served(temporary, "--megabytes", "1") as address:
         yield address
     assert list(temporary.iterdir()) == []

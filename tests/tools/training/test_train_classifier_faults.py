@@ -101,7 +101,7 @@ def test_a_folder_that_was_not_prepared_says_how_to_prepare_it(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main([f"--out={tmp_path}", f"--data.prepared={tmp_path / 'none'}"]) == 2
-    assert "tools/prepare_data.py" in capsys.readouterr().err
+    assert "cxrloc prepare" in capsys.readouterr().err
     assert main([f"--out={tmp_path}"]) == 2
     assert "data.prepared is empty" in capsys.readouterr().err
 

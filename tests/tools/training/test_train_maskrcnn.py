@@ -1,4 +1,4 @@
-"""tools/train_maskrcnn.py as a whole: folds, results out of fold, kill and resume, messages."""
+"""cxrloc train-maskrcnn as a whole: folds, results out of fold, kill and resume, messages."""
 
 from __future__ import annotations
 

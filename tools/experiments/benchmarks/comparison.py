@@ -65,7 +65,7 @@ def comparison_table(images: int, out: Path | None = None) -> str:
 
 
 def _timed(case: Case) -> tuple[float, float]:
-    """Wall and processor seconds of tools/compare_localizers.py with one thread."""
+    """Wall and processor seconds of cxrloc compare with one thread."""
     tool = Path(__file__).resolve().parents[2] / "compare_localizers.py"
     files = [f"{name}={path}" for name, path in case.predictions.items()]
     command = [sys.executable, str(tool), "--ground-truth", str(case.ground_truth)]
