@@ -270,6 +270,6 @@ def test_shards_of_other_images_or_with_another_sampler_are_refused(
     assert "no finished shards of 64 px in" in capsys.readouterr().err
     lacking = [Radiograph(i, None, i, "", {}) for i in ("00.png", "new.png")]
     with pytest.raises(
-        ValueError, match=r"1 of 2 images are not in .*, the first is new\.png; make"
+        ValueError, match=r"1 of 2 images are not in .*, for example new\.png; make"
     ):
         check_complete(ShardSet(str(shards), 64), lacking, strict=False)

@@ -17,7 +17,7 @@ from datasets.readers.nih_rows import LISTS, ROWS, A, B, C
     [
         ([(A, "Mass|Fracture")], f"image {A}: unknown label 'Fracture'; expected Atelectasis"),
         ([(A, "")], f"image {A}: unknown label ''"),
-        ([(A, "No Finding|Mass")], "says No Finding and a finding"),
+        ([(A, "No Finding|Mass")], "contains No Finding and a finding"),
         ([(A, "Mass"), (A, "Nodule")], f"image {A} has contradictory rows"),
         ([(A, "Mass"), ",Mass,0,1,58,M,PA,1,1,1,1"], "data row 2: no image name"),
         ([f"{A}"], f"image {A}: unknown label ''"),
@@ -39,7 +39,7 @@ def test_a_faulty_label_row_is_an_error_that_names_it(
         ((A, "Mass", 1, 2, 3, "nan"), "expected finite"),
         ((A, "Mass", 1, "two", 3, 4), "could not convert string to float: 'two'"),
         ((A, "Fracture", 1, 2, 3, 4), "unknown label 'Fracture'"),
-        ((A, "No Finding", 1, 2, 3, 4), "a box of No Finding"),
+        ((A, "No Finding", 1, 2, 3, 4), "a box for No Finding"),
         ((A, "Mass", 2000, 2, 30, 40), "lies outside the 1024 x 1024 frame"),
         ((A, "Mass", 5, -40, 30, 40), "lies outside the 1024 x 1024 frame"),
     ],

@@ -90,8 +90,8 @@ ONE = np.ones((1, 2, 2), np.float32)
     [
         ({"maps": ONE}, None, "expected kind 'heat_maps' in the metadata 'cxrloc', got None"),
         ({"maps": ONE}, {**GOOD, "kind": "classifier"}, "got 'classifier'"),
-        ({"maps": ONE}, {**GOOD, "format": 2}, "format 2, this version reads 1"),
-        ({"heat": ONE}, GOOD, r"expected a tensor 'maps', it has \['heat'\]"),
+        ({"maps": ONE}, {**GOOD, "format": 2}, "format 2; this version reads 1"),
+        ({"heat": ONE}, GOOD, r"expected a tensor 'maps', got \['heat'\]"),
         ({"maps": np.ones((2, 2, 2), np.float32)}, GOOD, "each of the 1 pairs .*, got 2"),
         ({"maps": ONE[0]}, GOOD, r"expected float32 of shape \(M, h, w\)"),
         ({"maps": ONE.astype(np.float16)}, GOOD, "got float16"),
@@ -121,7 +121,7 @@ def test_a_missing_file_a_broken_file_and_a_wrong_ending_are_errors(tmp_path: Pa
     with pytest.raises(FileNotFoundError, match=r"tools/localize\.py writes them with --maps"):
         read_heat_maps(tmp_path / "none.maps.safetensors")
     (tmp_path / "x.maps.safetensors").write_bytes(b"no tensors")
-    with pytest.raises(ValueError, match=r"not a readable \.safetensors file"):
+    with pytest.raises(ValueError, match=r"not a valid \.safetensors file"):
         read_heat_maps(tmp_path / "x.maps.safetensors")
     with pytest.raises(ValueError, match=r"whose name ends in \.maps\.safetensors"):
         write_heat_maps(tmp_path / "x.json", some_maps())

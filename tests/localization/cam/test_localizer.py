@@ -154,7 +154,7 @@ def test_wangs_rule_returns_several_boxes_and_the_name_is_its_own() -> None:
 
 def test_an_unknown_disease_and_a_foreign_gate_output_are_errors() -> None:
     cam = localizer()
-    with pytest.raises(ValueError, match=r"unknown disease 'Mass'; .* knows \['Bright', 'Dark'\]"):
+    with pytest.raises(ValueError, match=r"unknown disease 'Mass'; .* has \['Bright', 'Dark'\]"):
         cam.localize([image()], ["Mass"])
     output = cam.gate([image()])
     with pytest.raises(

@@ -156,7 +156,7 @@ def test_what_cannot_be_compared_ends_with_status_2_and_says_why(
     make_run(tmp_path / "small", 3, images=58)
     a, out = str(compared / "a"), ["--out", str(tmp_path / "out")]
     for arguments, message in (
-        ([a, str(tmp_path / "small")], "2 images only in a, such as 58.png"),
+        ([a, str(tmp_path / "small")], "2 images only in a, for example 58.png"),
         ([a, str(tmp_path / "gone")], "cxrloc train-gate with the run's config"),
         ([a, a], "two runs are called 'a'; name them with NAME=FOLDER"),
         ([a, "--ensemble", "a", "z"], "--ensemble: no network z; known are ['a']"),
