@@ -30,7 +30,8 @@ def plain(text: str) -> str:
     """Text whose brackets, stars and underscores outside of backticks mean nothing."""
     parts = re.split(r"(`[^`]*`)", text)
     return "".join(
-        part if part.startswith("`") else re.sub(r"([\[\]<>*_])", r"\\\1", part) for part in parts
+        part if part.startswith("`") else re.sub(r"([\[\]*_])", r"\\\1", part).replace("<", "&lt;")
+        for part in parts
     )
 
 

@@ -88,7 +88,8 @@ def _option(group: str, action: argparse.Action) -> Option:
 
 
 def _help(action: argparse.Action) -> str:
-    text = (action.help or "").replace("%%", "%").rstrip(".")
+    said_in_its_column = f" (default: {action.default})"
+    text = (action.help or "").removesuffix(said_in_its_column).replace("%%", "%").rstrip(".")
     if not action.choices:
         return text
     return f"{text}: {', '.join(f'`{choice}`' for choice in action.choices)}"
