@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from tqdm import tqdm
 
-from cxrloc.datasets import progress as module
 from cxrloc.datasets.progress import progress
 
 
@@ -17,8 +17,8 @@ def test_a_long_step_says_where_it_is_ever_more_rarely(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     clock = [0.0]
-    monkeypatch.setattr(module.time, "monotonic", lambda: clock[0])
-    bar = progress(None, "fold0", 1000, unit="step")
+    monkeypatch.setattr("cxrloc.datasets.progress.time.monotonic", lambda: clock[0])
+    bar: tqdm[object] = progress(None, "fold0", 1000, unit="step")
     bar.set_postfix_str("loss 0.5", refresh=False)
     for _ in range(1000):  # 1000 steps of a second
         clock[0] += 1.0
@@ -33,7 +33,7 @@ def test_a_long_step_says_where_it_is_ever_more_rarely(
 def test_a_resumed_step_of_unknown_length_ends_with_its_count(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    bar = progress(None, "fold0", unit="step", initial=3)
+    bar: tqdm[object] = progress(None, "fold0", unit="step", initial=3)
     bar.update(2)
     bar.close()
     bar.close()

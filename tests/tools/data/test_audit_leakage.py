@@ -114,7 +114,7 @@ def test_the_lists_that_chexpert_and_mura_publish_share_patients_by_their_paths(
         ("gone.txt", "no image list"),
         ("gone.safetensors", "what was trained on is not known; type the training's command again"),
         ("images.xlsx", "expected a list of images"),
-        ("prior.json", "is of a control: nothing was trained"),
+        ("prior.json", "is from a control: nothing was trained"),
     ],
 )
 def test_what_the_user_can_mend_ends_with_2(

@@ -55,7 +55,7 @@ def test_the_finder_is_scored_on_drawn_images(capsys: pytest.CaptureFixture[str]
     [
         ([], "give either images or --phantoms N"),
         (["a.png", "--phantoms", "3"], "give either images or --phantoms N"),
-        (["a.png"], "images need --out"),
+        (["a.png"], "--out is missing"),
         (["--phantoms", "0"], "expected --phantoms of at least 1"),
         (["--phantoms", "1", "--image-size", "64"], "--image-size of 256"),
     ],

@@ -112,7 +112,7 @@ def test_what_cannot_be_done_is_said_and_nothing_is_written(
     wrong = (
         (
             (classifier, few),
-            "10 images that can be read, expected at least 32: half of them to cal",
+            "10 images can be read, expected at least 32: half of them to cal",
         ),
         ((classifier, tmp_path / "absent"), "absent: no such file or folder"),
         ((tmp_path / "none.safetensors", images), "no model bundle at"),

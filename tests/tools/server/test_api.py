@@ -122,8 +122,8 @@ def test_accept_without_an_offered_type_is_406_and_a_picture_is_of_one_file(
     [
         (b"", 422, "the file is empty"),
         (b"\x89PNG", 422, "truncated: only 4 bytes"),
-        (b"dear sir, see the image", 415, "no PNG, JPEG or DICOM"),
-        (b"GIF89a" + bytes(50), 415, "no PNG, JPEG or DICOM"),
+        (b"dear sir, see the image", 415, "not a PNG, JPEG or DICOM"),
+        (b"GIF89a" + bytes(50), 415, "not a PNG, JPEG or DICOM"),
         (b"\xff\xd8\xff\xe0\x00\x10JFIF", 422, "truncated JPEG"),
         (bytes(128) + b"DICM" + bytes(40), 422, "DICOM"),
         (bytes(250_000), 413, "the file has 0.2 MB; the limit is 0.2 MB"),
