@@ -202,7 +202,7 @@ def imported_modules() -> dict[str, str]:
         for module in modules_imported(ast.parse(path.read_text()))
     }
     third_party = modules - set(sys.stdlib_module_names) - {"cxrloc"} - BUILT_BY_THE_USER
-    missing = sorted(m for m in third_party if m not in BROUGHT_BY | distributions)
+    missing = sorted(m for m in third_party if m not in {*BROUGHT_BY, *distributions})
     assert missing == [], "imported, but not installed here: make test installs all"
     return {m: BROUGHT_BY.get(m) or normal(distributions[m][0]) for m in third_party}
 
