@@ -23,10 +23,7 @@ from cxrloc.detection.run_config import MaskRCNNConfig
 from cxrloc.tools import prepare_data, train_classifier
 
 CONFIGS = sorted((Path(__file__).resolve().parents[2] / "configs").rglob("*.yaml"))
-CONFIG_OF = {
-    "train_classifier": ClassifierConfig,
-    "train_maskrcnn": MaskRCNNConfig,
-}
+CONFIG_OF = {"train-gate": ClassifierConfig, "train-maskrcnn": MaskRCNNConfig}
 
 
 def name_of(path: Path) -> str:
@@ -34,15 +31,15 @@ def name_of(path: Path) -> str:
     return f"{path.parent.name}/{path.stem}"
 
 
-def tool_of(path: Path) -> str:
-    """The tool that the first comment of a config names."""
-    return path.read_text().splitlines()[0].removeprefix("# python tools/").split(".py")[0]
+def verb_of(path: Path) -> str:
+    """The verb that the first comment of a config names."""
+    return path.read_text().splitlines()[0].removeprefix("# cxrloc ").split()[0]
 
 
 def data_set_of(path: Path) -> str:
     """The data set whose labels a classifier is trained on; empty of detectors."""
     diseases = {*yaml.safe_load(path.read_text()).get("data", {}).get("diseases", ())}
-    if not diseases or tool_of(path) != "train_classifier":
+    if not diseases or verb_of(path) != "train-gate":
         return ""
     labels_of = {
         "nih": {*NIH_DISEASES, NO_FINDING},
@@ -54,10 +51,10 @@ def data_set_of(path: Path) -> str:
 
 @pytest.mark.parametrize("path", CONFIGS, ids=name_of)
 def test_a_config_loads_and_its_first_comment_is_its_command(path: Path) -> None:
-    assert path.read_text().startswith(f"# python tools/{tool_of(path)}.py --config configs/")
+    assert path.read_text().startswith(f"# cxrloc {verb_of(path)} --config configs/")
     assert f"configs/{name_of(path)}.yaml" in path.read_text().splitlines()[0]
     config: Any = load_config(
-        CONFIG_OF[tool_of(path)], ["--config", str(path), "--train.lr", "2e-5"]
+        CONFIG_OF[verb_of(path)], ["--config", str(path), "--train.lr", "2e-5"]
     )
     assert config.train.lr == 2e-5
 

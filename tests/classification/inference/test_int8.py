@@ -248,9 +248,7 @@ def test_missing_weights_and_those_of_another_classifier_are_refused(
         replace(bundle, preprocessing=Preprocessing(SIDE, std=(0.5, 0.5, 0.5))),
         replace(bundle, preprocessing=Preprocessing(SIDE, image=_image(0.5))),
     ):
-        with pytest.raises(
-            ValueError, match=r"another classifier, .*tools/experiments/quantize\.py"
-        ):
+        with pytest.raises(ValueError, match=r"another classifier, .*cxrloc quantize"):
             Gate(replace(other, int8=int8), "cpu", runtime="openvino-int8")
     with pytest.raises(ValueError, match="openvino-int8 runs on the CPU"):
         load_runtime("openvino-int8", bundle.model, shape, "cuda", int8=int8)

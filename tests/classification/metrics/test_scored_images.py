@@ -133,9 +133,7 @@ def test_other_shapes_and_values_are_refused() -> None:
 
 
 def test_a_missing_file_or_another_parquet_says_what_to_do(tmp_path: Path) -> None:
-    with pytest.raises(
-        FileNotFoundError, match=r"tools/train_classifier\.py with the run's config"
-    ):
+    with pytest.raises(FileNotFoundError, match=r"cxrloc train-gate with the run's config"):
         read_scored_images(tmp_path / "x.parquet")
     pq.write_table(pa.table({"image_id": ["a"]}), tmp_path / "x.parquet")
     with pytest.raises(ValueError, match="version None, expected version 1"):

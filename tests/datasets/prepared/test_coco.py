@@ -150,7 +150,7 @@ def test_an_inconsistent_file_is_refused_with_its_path(
 
 
 def test_a_missing_file_and_one_that_is_no_json_are_named(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"prepare_data\.py writes ground_truth\.json"):
+    with pytest.raises(FileNotFoundError, match=r"cxrloc prepare writes ground_truth\.json"):
         load_coco(tmp_path / "gt.json")
     (tmp_path / "gt.json").write_text("{")
     with pytest.raises(ValueError, match=r"gt\.json is not JSON"):

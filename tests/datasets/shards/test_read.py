@@ -241,7 +241,7 @@ def test_what_is_missing_or_was_changed_is_named(
     shards: ShardSet, images: list[Radiograph], tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
-    with pytest.raises(FileNotFoundError, match=r"no finished shards of 9 px in .*build_shards"):
+    with pytest.raises(FileNotFoundError, match=r"no finished shards of 9 px in .*build-shards"):
         ShardSet(str(out), 9)
     with pytest.raises(FileNotFoundError, match=r"no finished shards of 8 px in .*nowhere"):
         ShardSet(str(tmp_path / "nowhere"), SIZE)

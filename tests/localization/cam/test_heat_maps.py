@@ -118,7 +118,7 @@ def test_a_file_of_something_else_is_refused_by_name(
 
 
 def test_a_missing_file_a_broken_file_and_a_wrong_ending_are_errors(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"tools/localize\.py writes them with --maps"):
+    with pytest.raises(FileNotFoundError, match=r"cxrloc localize writes them with --maps"):
         read_heat_maps(tmp_path / "none.maps.safetensors")
     (tmp_path / "x.maps.safetensors").write_bytes(b"no tensors")
     with pytest.raises(ValueError, match=r"not a valid \.safetensors file"):

@@ -100,5 +100,5 @@ def test_a_file_of_something_else_is_refused_by_name(
     path.write_text("")
     with pytest.raises(ValueError, match="is not a file from tune_cam"):
         read_cam_rules(path)
-    with pytest.raises(FileNotFoundError, match=r"tools/experiments/tune_cam\.py writes them"):
+    with pytest.raises(FileNotFoundError, match=r"cxrloc tune-cam writes them"):
         read_cam_rules(tmp_path / "none.yaml")
