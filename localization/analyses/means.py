@@ -37,8 +37,8 @@ def means(evaluated: Evaluated) -> Section:
     )
     asked = (
         f"How well do the boxes agree with the {len(comparison.truth)} ground-truth boxes of "
-        f"{comparison.patients} patients? Mean IoU, 0 to 1; {MISS_RULE}. Skill is the share gained "
-        f"of the room that {REFERENCE_CONTROL}, which never looks at the image, leaves above it."
+        f"{comparison.patients} patients? Mean IoU, 0 to 1; {MISS_RULE}. Skill is the achieved "
+        f"share of the gain that {REFERENCE_CONTROL} leaves; this control never sees the image."
     )
     answer = f"Macro mean IoU: {'; '.join(_main_sentences(comparison, 'mean_iou'))}."
     tables = (mean_table(comparison), skill_table(comparison))
@@ -54,7 +54,7 @@ def _standing(evaluated: Evaluated, measure: str) -> str:
         for scored in comparison.localizers
     }
     named = [f"{name} {figures[name]}" for name in evaluated.once(standing)]
-    blind = f"{REFERENCE_CONTROL}, which never looks at the image, {figures[REFERENCE_CONTROL]}"
+    blind = f"{REFERENCE_CONTROL}, which never sees the image, {figures[REFERENCE_CONTROL]}"
     return "; ".join(filter(None, [", ".join(named), blind]))
 
 

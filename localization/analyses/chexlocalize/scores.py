@@ -18,8 +18,8 @@ Values = dict[tuple[str, str], float]
 def mask_ious(truth: Segmentations, masks: Segmentations) -> Values:
     """(image, task) -> IoU, where either has a mask.
 
-    Images that the ground truth lacks have no mask in it: as in cheXlocalize's own code, a mask
-    there is an IoU of 0.
+    Images missing from the ground truth have no masks there: as in cheXlocalize's own code, a mask
+    on them has an IoU of 0.
     """
     images = dict.fromkeys([*truth, *masks])
     ious = {
@@ -35,7 +35,7 @@ def mask_ious(truth: Segmentations, masks: Segmentations) -> Values:
 
 
 def true_positives(ious: Values, truth: Segmentations, masks: Segmentations) -> Values:
-    """Those of `mask_ious` where both have a mask: an IoU above 0 says so, one of 0 does not."""
+    """Those of `mask_ious` where both have a mask: an IoU above 0 proves it, 0 does not."""
 
     def apart(image: str, task: str) -> float:
         pair = masks.get(image, {}).get(task), truth.get(image, {}).get(task)
@@ -45,7 +45,7 @@ def true_positives(ious: Values, truth: Segmentations, masks: Segmentations) -> 
 
 
 def hits(truth: Segmentations, points: Points) -> Values:
-    """(image, task) -> 1 for a hit, 0 for a miss or no point, of those with a mask."""
+    """(image, task) -> 1 for a hit, 0 for a miss or no point, for those with a mask."""
     hits_of = {
         (image, task): is_hit(points.get(image, {}).get(task, []), truth[image][task])
         for image in truth

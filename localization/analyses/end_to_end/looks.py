@@ -1,4 +1,4 @@
-"""What each localizer looked at, and its operating points: for the section and the scoreboard."""
+"""Images that each localizer predicted, and its operating points, for section and scoreboard."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from cxrloc.localization.evaluation.evaluated import Evaluated
 from cxrloc.localization.evaluation.gate_decisions import GateDecisions
 from cxrloc.localization.evaluation.ground_truth import ABSENT, BoolArray
 
-THRESHOLDS = (0.1, 0.3, 0.5)  # of a hit, in the ledger and the tables of false boxes
-MAIN = 0.5  # the hit threshold that sentences are about; the tables have the others
-_RESAMPLES = 2000  # of whole images at most: what more would add is below the third decimal
+THRESHOLDS = (0.1, 0.3, 0.5)  # hit thresholds of the ledger and the tables of false boxes
+MAIN = 0.5  # hit threshold used in sentences; the tables have the others
+_RESAMPLES = 2000  # limit for whole images: more would change less than the third decimal
 _HOW = "predict all images: `cxrloc localize --images all`, `data.predict: all` for a detector"
 
 
 @dataclass(frozen=True)
 class Looks:
-    """One localizer: its detections, the settings it can be scored in, and what is left out."""
+    """One localizer: its detections, the settings it can be scored in, and notes on gaps."""
 
     name: str
     detections: Detections = field(repr=False)
@@ -40,7 +40,7 @@ def looks(evaluated: Evaluated) -> tuple[Looks, ...]:
     """Every localizer, and the controls that box every disease on every image.
 
     Raises:
-        ValueError: for a localizer with a box on an image that it did not look at.
+        ValueError: for a localizer's box on an image that it did not predict.
     """
     return tuple(
         look(name, detections, evaluated.looked_at[name], evaluated.inputs.gate)
@@ -56,7 +56,7 @@ def image_bootstrap(evaluated: Evaluated) -> ImageBootstrap:
 
 
 def points(evaluated: Evaluated) -> tuple[OperatingPoint, ...]:
-    """Every localizer in every setting that it can be scored in, at each of `THRESHOLDS`."""
+    """Every localizer in every setting it can be scored in, at each of `THRESHOLDS`."""
     bootstrap = evaluated.once(image_bootstrap)
     return tuple(
         point
@@ -69,10 +69,10 @@ def points(evaluated: Evaluated) -> tuple[OperatingPoint, ...]:
 
 
 def main_points(evaluated: Evaluated) -> dict[str, OperatingPoint]:
-    """Localizer or control -> its point at `MAIN` in the setting nearest to use; {} without any.
+    """Localizer or control -> its point at `MAIN` in the setting closest to practice; or {}.
 
-    All are of one setting: end to end behind the gate if any localizer can be scored so, else
-    gated, else asked for every disease. Who cannot be scored in it has no entry.
+    All share one setting: end to end behind the gate if any localizer can be scored that way, else
+    gated, else every disease requested. A localizer that cannot be scored in it has no entry.
     """
     scored = [point for point in evaluated.once(points) if point.threshold == MAIN]
     predicted = evaluated.inputs.predictions
@@ -84,13 +84,13 @@ def main_points(evaluated: Evaluated) -> dict[str, OperatingPoint]:
 
 
 def look(name: str, detections: Detections, looked: BoolArray, gate: GateDecisions | None) -> Looks:
-    """One localizer's detections and settings, with notes on the images that are left out.
+    """One localizer's detections and settings, with notes on images that are left out.
 
     Args:
-        looked: (N,) images that it looked at.
+        looked: (N,) images that it predicted.
 
     Raises:
-        ValueError: for a box on an image that it did not look at.
+        ValueError: for a box on an image that it did not predict.
     """
     check_coverage(name, detections, looked)
     truth, settings = detections.truth, settings_of(detections.truth.images, looked, gate)
@@ -98,23 +98,23 @@ def look(name: str, detections: Detections, looked: BoolArray, gate: GateDecisio
     if not looked.all():
         lost = int((~looked[truth.image_of_box]).sum())
         notes.append(
-            f"{name} did not look at {int((~looked).sum()):,} of {len(looked):,} images, with "
-            f"{lost} ground-truth boxes: they are left out of its figures over images and in its "
-            "ledger they are boxes without a prediction"
+            f"{name} did not predict {int((~looked).sum()):,} of {len(looked):,} images, with "
+            f"{lost} ground-truth boxes: its figures over images leave them out, and in its ledger "
+            "they are boxes without a prediction"
         )
     undecided = 0 if gate is None else int((looked & ~gate.complete).sum())
     if undecided:
         notes.append(
-            f"the gate lacks decisions for {undecided:,} images that {name} looked at: they are "
-            f"left out of its figures in the settings {GATED!r} and {END_TO_END!r}"
+            f"the gate lacks decisions for {undecided:,} images that {name} predicted: its figures "
+            f"in the settings {GATED!r} and {END_TO_END!r} leave them out"
         )
     if EVERY_DISEASE not in settings:
-        notes.append(f"{name} looked at boxed images alone, so nothing end to end; {_HOW}")
+        notes.append(f"{name} predicted only boxed images, so nothing end to end; {_HOW}")
     elif END_TO_END not in settings and gate is not None:
-        notes.append(f"the gate decides on no unboxed image that {name} looked at: no end to end")
+        notes.append(f"the gate decides on no unboxed image that {name} predicted: no end to end")
     if len(detections) and EVERY_DISEASE in settings and not (detections.status == ABSENT).any():
         notes.append(
-            f"{name} has no box on any absent disease: was it asked for every disease on every "
-            "image? If not, its false boxes are too few"
+            f"{name} has no box on any absent disease: was every disease requested on every "
+            "image? If not, its false boxes are underestimated"
         )
     return Looks(name, detections, settings, tuple(notes))

@@ -55,7 +55,7 @@ def test_without_a_gate_every_disease_is_asked_on_every_image() -> None:
     coco = coco_ground_truth(("Mass",), [("a", "Mass", (8, 8, 20, 20))], images=("b", "c"))
     boxes = [Localization(image, "Mass", box, 0.5) for image in ("a", "b")]
 
-    with pytest.warns(UserWarning, match="controls give none"):
+    with pytest.warns(UserWarning, match="controls predict none"):
         board = _board(build_report(evaluated(coco, {"mine": boxes}).inputs, analyses=()))
 
     assert board.columns[4].beneath == "per image, every disease asked"

@@ -124,7 +124,7 @@ def test_controls_alone_say_that_no_localizer_was_given() -> None:
 def test_one_patient_gives_no_interval_and_no_winner() -> None:
     compared = drawn(1, whole=lambda i, d: WHOLE, half=lambda i, d: HALF)
 
-    with pytest.warns(UserWarning, match="controls give none"):
+    with pytest.warns(UserWarning, match="controls predict none"):
         said = headline(compared, ())
 
     assert said.sentence.startswith(
