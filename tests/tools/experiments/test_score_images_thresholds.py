@@ -80,7 +80,7 @@ def test_examinations_have_their_own_threshold_from_those_out_of_fold(folder: Pa
     assert scored.images.thresholds["youden"][0, 0] == pytest.approx((0.6 + 0.7) / 2)
     assert score(folder, "fold0", "fold2") == 0
     page = (folder / "scores.md").read_text()
-    assert "| XR_HAND | 2 | 2 |" in page.split("## Studies: Mass")[1]
+    assert "| XR_HAND | 2 | 2 |" in page.split("## Examinations: Mass")[1]
     again = read_scored_images(folder / "scores.parquet")
     assert again.study_ids == ("s0",) * 4 + ("s1",) * 4
 

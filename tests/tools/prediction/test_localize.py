@@ -164,7 +164,7 @@ def test_controls_need_no_model_and_no_readable_image(prepared: Path) -> None:
     for path in (prepared.parent / "images").iterdir():
         path.write_bytes(b"")
     for name in ("prior_box", "center_box", "random_map"):
-        with pytest.warns(UserWarning, match="Nodule: nobody has a box"):
+        with pytest.warns(UserWarning, match="Nodule: no patient has a box"):
             status, out = localize(prepared, "--localizer", name)
         assert status == 0
         masses = [e for e in json.loads(out.read_text()) if e["category"] == "Mass"]

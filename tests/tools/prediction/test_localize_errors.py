@@ -68,7 +68,7 @@ def test_a_missing_fold_is_an_error_that_names_it(
     ("changes", "message"),
     [
         ({"metadata": {"fold": 0, "k": K}}, "trained with test fold 0, expected 1"),
-        ({"metadata": {"fold": 1, "k": 5}}, "trained with 5 folds, but"),
+        ({"metadata": {"fold": 1, "k": 5}}, "trained on 5 folds, but"),
         (
             {"manifest": {"hashes": {"folds": "0" * 64}}},
             "may have seen images that it would predict",

@@ -224,7 +224,7 @@ def test_dicom_objects_about_a_png_are_a_clear_failure_and_the_rest_goes_on(
 
     assert run(bundle, images, tmp_path / "out", "--dicom-out") == 1
 
-    assert "a.png is no DICOM file: DICOM objects are made for DICOM" in capsys.readouterr().err
+    assert "a.png is not a DICOM file: DICOM objects need a DICOM image" in capsys.readouterr().err
     assert not (tmp_path / "out" / "a.json").exists()
     assert (tmp_path / "out" / "b.sr.dcm").is_file()
 

@@ -210,11 +210,11 @@ def _served(bundles: dict[str, Path], temporary: Path, *more: str) -> Iterator[s
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    arguments = [f"--{name}={path}" for name, path in bundles.items()]
+    models = [f"--gate={bundles['classifier']}", f"--maskrcnn={bundles['maskrcnn']}"]
     with (
         tempfile.TemporaryFile("w+") as log,
         subprocess.Popen(
-            [sys.executable, SERVE, *arguments, "--port", str(port), *more],
+            [sys.executable, SERVE, *models, "--port", str(port), *more],
             env=os.environ | {"TMPDIR": str(temporary)},
             cwd=temporary,
             stderr=log,

@@ -128,7 +128,7 @@ def test_an_examinations_call_is_the_mean_of_its_images_at_one_half(
 
 def test_the_page_never_prints_the_whole_without_its_parts(run: Path) -> None:
     page = (run / "studies.md").read_text()
-    for title in ("## Studies: Abnormal", "## Images: Abnormal"):
+    for title in ("## Examinations: Abnormal", "## Images: Abnormal"):
         table = page.split(title)[1].split("##")[0]
         parts = re.findall(r"^\| (XR_\w+|all) \|", table, re.M)
         assert parts[-1] == "all"
@@ -209,7 +209,7 @@ def test_images_scored_later_get_the_figures_of_examinations_and_parts_that_the_
     assert int(whole["units"]) == len(examinations)
     assert int(whole["true_positive"] or 0) + int(whole["false_positive"] or 0) == called
     page = out.with_suffix(".md").read_text()
-    for title in ("## Studies: Abnormal", "## Images: Abnormal"):
+    for title in ("## Examinations: Abnormal", "## Images: Abnormal"):
         table = page.split(title)[1].split("##")[0]
         parts = re.findall(r"^\| (XR_\w+|all) \|", table, re.M)
         assert parts == [*sorted(set(images.body_parts)), "all"]
@@ -222,7 +222,10 @@ def test_networks_are_compared_by_part_below_all_parts(run: Path, tmp_path: Path
     assert compare_networks.main([f"a={other}", f"b={run}", f"--out={out}", "--resamples=20"]) == 0
     page = (out / "networks.md").read_text()
     auc = {(r["level"], r["body_part"]): r["auc"] for r in rows_of(run) if r["rule"] == "0.5"}
-    for level, title in (("study", "## Studies by body part"), ("image", "## Images by body part")):
+    for level, title in (
+        ("study", "## Examinations by body part"),
+        ("image", "## Images by body part"),
+    ):
         table = page.split(f"{title}: Abnormal")[1].split("##")[0]
         rows = re.findall(r"^\| (XR_\w+|all) \| (a|b) \| \d+ \| (\S+)", table, re.M)
         assert [network for _, network, _ in rows] == ["a", "b"] * (len(rows) // 2)
