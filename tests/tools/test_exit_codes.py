@@ -65,7 +65,7 @@ MISTAKES: dict[str, tuple[str, tuple[str, ...]]] = {
     ),
     "experiments.tune_cam": (
         "--maps GONE.maps.safetensors --ground-truth GONE --out OUT",
-        ("GONE", "localize.py"),
+        ("GONE", "cxrloc localize"),
     ),
 }
 
