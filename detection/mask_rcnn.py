@@ -206,11 +206,19 @@ def load_predictor(
     """Load the predictor and metadata of a `maskrcnn` bundle.
 
     Raises:
-        ValueError: if the file is not such a bundle, or its backend is unknown.
+        ValueError: if the file is not such a bundle, if its backend is unknown, or if its settings
+            or tensors are not those of this version.
     """
     tensors, metadata = read_bundle(path, "maskrcnn")
     backend = load_backend(str(metadata.get("backend")))
-    return backend.load(tensors, metadata, device, precision), dict(metadata)
+    try:
+        predictor = backend.load(tensors, metadata, device, precision)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"{path}: this version cannot rebuild its network ({type(error).__name__}: {error}); "
+            "train it again with cxrloc train-maskrcnn"
+        ) from error
+    return predictor, dict(metadata)
 
 
 class MaskRCNNLocalizer:

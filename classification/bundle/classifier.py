@@ -12,13 +12,8 @@ import torch
 
 from cxrloc.classification.bundle.file import read_bundle, write_bundle
 from cxrloc.classification.bundle.preprocessing import Preprocessing, restored, stored
-from cxrloc.classification.network.backbones import (
-    ARCHITECTURES,
-)
-from cxrloc.classification.network.classifier import (
-    ChestClassifier,
-    _check_name,
-)
+from cxrloc.classification.network.backbones import ARCHITECTURES
+from cxrloc.classification.network.classifier import ChestClassifier, check_name
 
 if TYPE_CHECKING:
     from cxrloc.classification.network.int8 import Int8Backbone
@@ -88,10 +83,23 @@ def load_classifier(path: Path) -> ClassifierBundle:
     """Read a bundle back; the model is in evaluation mode on the CPU.
 
     Raises:
-        FileNotFoundError, ValueError: see `read_bundle`; also if tensors do not fit the metadata.
+        FileNotFoundError, ValueError: see `read_bundle`; also if settings or tensors are not
+            those of this version.
     """
     tensors, meta = read_bundle(path, "classifier")
-    _check_name(f"architecture in {path}", meta["architecture"], tuple(ARCHITECTURES))
+    try:
+        return _rebuilt(path, tensors, meta)
+    except (KeyError, TypeError) as error:
+        raise ValueError(
+            f"{path}: this version cannot rebuild its network ({type(error).__name__}: {error}); "
+            "train it again with cxrloc train-gate"
+        ) from error
+
+
+def _rebuilt(
+    path: Path, tensors: dict[str, torch.Tensor], meta: dict[str, Any]
+) -> ClassifierBundle:
+    check_name(f"architecture in {path}", meta["architecture"], tuple(ARCHITECTURES))
     preprocessing = restored(meta["preprocessing"], tensors)
     model = ChestClassifier(
         meta["architecture"],

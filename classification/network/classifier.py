@@ -131,8 +131,8 @@ def build_classifier(
     Raises:
         ValueError, FileNotFoundError: for an unknown name, or unavailable weights.
     """
-    _check_name("architecture", architecture, tuple(ARCHITECTURES))
-    _check_name("head", head, HEADS)
+    check_name("architecture", architecture, tuple(ARCHITECTURES))
+    check_name("head", head, HEADS)
     if num_diseases < 1:
         raise ValueError(f"num_diseases {num_diseases}, expected at least 1")
     with torch.random.fork_rng(devices=[]):
@@ -195,7 +195,7 @@ def _own_name(name: str, head_norm: str) -> str:
     return name if name.startswith(("head.", "demographic_head.")) else f"backbone.{name}"
 
 
-def _check_name(what: str, name: str, known: Sequence[str]) -> None:
+def check_name(what: str, name: str, known: Sequence[str]) -> None:
     if name not in known:
         raise ValueError(f"unknown {what} {name!r}; expected one of {', '.join(known)}")
 

@@ -75,7 +75,7 @@ class ComparisonInputs:
     def __post_init__(self) -> None:
         check_margin(self.noninferiority_margin)
         for name in self.predictions:
-            _check_name(name)
+            check_name(name)
         for kind in ("maps", "masks"):
             for name in getattr(self, kind):
                 if name not in self.predictions:
@@ -85,7 +85,7 @@ class ComparisonInputs:
                     )
 
 
-def _check_name(name: str) -> None:
+def check_name(name: str) -> None:
     if not name.strip():
         raise ValueError("a localizer's name must not be empty; expected NAME=FILE")
     if name in CONTROL_NAMES:

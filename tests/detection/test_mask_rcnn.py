@@ -127,3 +127,23 @@ def test_a_classifier_bundle_is_no_detector(tmp_path: Path) -> None:
     write_bundle(path, {"a": torch.zeros(1)}, {"kind": "classifier"})
     with pytest.raises(ValueError, match="maskrcnn"):
         load_predictor(path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"model": {"anchor_ratios": [1.0]}}, "anchor_ratios"),  # a setting of another version
+        ({"model": {}, "size": None}, "TypeError"),
+        ({}, "KeyError: 'model'"),
+    ],
+)
+def test_a_bundle_of_another_version_is_named_with_what_to_do(
+    tmp_path: Path, changes: dict[str, object], said: str
+) -> None:
+    path = tmp_path / "maskrcnn.safetensors"
+    metadata = {"kind": "maskrcnn", "backend": "torchvision", "diseases": ["Mass"], "size": 64}
+    write_bundle(path, {"a": torch.zeros(1)}, {**metadata, **changes})
+    with pytest.raises(ValueError, match="train it again with cxrloc train-maskrcnn") as error:
+        load_predictor(path)
+    assert str(path) in str(error.value)
+    assert said in str(error.value)

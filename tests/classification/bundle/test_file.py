@@ -10,7 +10,14 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
+from cxrloc.classification.bundle.classifier import (
+    ClassifierBundle,
+    load_classifier,
+    save_classifier,
+)
 from cxrloc.classification.bundle.file import read_bundle, write_bundle
+from cxrloc.classification.bundle.preprocessing import Preprocessing
+from cxrloc.classification.network.classifier import build_classifier
 from cxrloc.datasets.files.manifest import RESEARCH_USE
 
 
@@ -76,3 +83,18 @@ def test_a_failed_write_leaves_the_old_file_and_no_rest(tmp_path: Path) -> None:
         write_bundle(path, {"x": torch.zeros(1)}, {"kind": "classifier", "bad": float("nan")})
     assert read_bundle(path)[0]["x"].item() == 1
     assert [p.name for p in tmp_path.iterdir()] == ["a.safetensors"]
+
+
+@pytest.mark.parametrize("key", ["architecture", "preprocessing", "demographics", "thresholds"])
+def test_a_classifier_of_another_version_is_named_with_what_to_do(tmp_path: Path, key: str) -> None:
+    path = tmp_path / "classifier.safetensors"
+    model, _ = build_classifier("simple_cnn", 1)
+    bundle = ClassifierBundle(model, ("Mass",), {"Mass": 0.5}, Preprocessing(64), {}, {}, {})
+    save_classifier(path, bundle)
+    tensors, metadata = read_bundle(path, "classifier")
+    del metadata[key]
+    write_bundle(path, tensors, metadata)
+    with pytest.raises(ValueError, match="train it again with cxrloc train-gate") as error:
+        load_classifier(path)
+    assert str(path) in str(error.value)
+    assert f"KeyError: '{key}'" in str(error.value)
