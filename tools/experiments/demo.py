@@ -261,20 +261,14 @@ def closing_text(demo: DemoRun, seconds: float) -> str:
     lines = [
         f"\nDone in {seconds / 60:.1f} minutes. {what}. {RESEARCH_USE}.",
         f"gate        macro AUC {gate['test']['macro_auc']:.3f} on held-out patients",
+        f"answer      {compared['headline']['sentence']}",
     ]
-    for row in compared["differences"]:
-        if row["localizer"] == "mask_rcnn" and row["measure"] == "mean_iou":
-            lines.append(f"mask_rcnn   macro mean IoU minus {row['minus']}: {figure(row['macro'])}")
     lines += [
         f"report      {out}/comparison/report.html, and its tables as CSV, Markdown and LaTeX",
         f"look        {out}/predictions: a picture with boxes and one with heat maps of each image",
         f"logs        tensorboard --logdir {out}",
     ]
     return "\n".join(lines)
-
-
-def figure(macro: dict[str, float]) -> str:
-    return f"{macro['value']:.3f} (95 % interval {macro['low']:.3f} to {macro['high']:.3f})"
 
 
 if __name__ == "__main__":
