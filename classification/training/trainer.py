@@ -84,7 +84,7 @@ def run_trainer(
     """
     last = folders.last if folders.last.is_file() else None
     with _quiet():
-        trainer = L.Trainer(
+        trainer = _Trainer(
             accelerator=device.type,
             **_processes(device),
             precision=precision,
@@ -132,6 +132,17 @@ def _processes(device: torch.device) -> dict[str, Any]:
     }
 
 
+class _Trainer(L.Trainer):
+    """A trainer that Ctrl+C stops at once, but never while any checkpoint, last or best, is saved.
+
+    The file's writer ends in a finalizer, and Python drops what is raised there.
+    """
+
+    def save_checkpoint(self, *arguments: Any, **settings: Any) -> None:
+        with _interrupts_deferred():
+            super().save_checkpoint(*arguments, **settings)
+
+
 class _LastCheckpoint(Checkpoint):
     """Save the state after every epoch and, if requested, every so many steps within one.
 
@@ -152,8 +163,7 @@ class _LastCheckpoint(Checkpoint):
         self._save(trainer)
 
     def _save(self, trainer: L.Trainer) -> None:
-        with _interrupts_deferred():
-            trainer.save_checkpoint(self.path, weights_only=False)
+        trainer.save_checkpoint(self.path, weights_only=False)
 
 
 @contextmanager
