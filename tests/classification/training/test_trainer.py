@@ -4,22 +4,17 @@ from __future__ import annotations
 
 import csv
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import lightning as L
 import pytest
 import torch
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from torch.utils.data import DataLoader, TensorDataset
 
-from cxrloc.classification.training.trainer import (
-    Folders,
-    _LastCheckpoint,
-    forget_checkpoints,
-    run_trainer,
-)
+from cxrloc.classification.training.trainer import Folders, forget_checkpoints, run_trainer
 
 STEPS, EPOCHS = 4, 3
 
@@ -46,14 +41,16 @@ class Counting(L.LightningModule):
         return torch.optim.SGD(self.parameters(), lr=1.0)
 
 
-def run(module: Counting, folder: Path, checkpoint_every: int) -> Counting:
+def run(
+    module: Counting, folder: Path, checkpoint_every: int, callbacks: Sequence[Callback] = ()
+) -> Counting:
     steps = TensorDataset(torch.zeros(STEPS))
     loader: DataLoader[tuple[torch.Tensor, ...]] = DataLoader(steps, batch_size=1)
     run_trainer(
         module,
         (loader, None),
         Folders.under(folder),
-        [],
+        callbacks,
         epochs=EPOCHS,
         device=torch.device("cpu"),
         checkpoint_every=checkpoint_every,
@@ -105,15 +102,19 @@ def test_ctrl_c_is_a_keyboard_interrupt_and_can_be_pressed_again(tmp_path: Path)
     assert run(Counting(), tmp_path, 1).steps == list(range(5, STEPS * EPOCHS))
 
 
-def test_ctrl_c_during_a_checkpoint_takes_effect_when_it_is_written(tmp_path: Path) -> None:
+def test_ctrl_c_during_any_checkpoint_takes_effect_when_it_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     written = []
 
-    def save_checkpoint(path: Path, **_: object) -> None:
+    def save_checkpoint(trainer: L.Trainer, path: Path, *_: object, **settings: object) -> None:
         signal.raise_signal(signal.SIGINT)
         written.append(path)
 
-    trainer: Any = SimpleNamespace(save_checkpoint=save_checkpoint)
-    with pytest.raises(KeyboardInterrupt):
-        _LastCheckpoint(tmp_path / "last.ckpt", 0).on_train_epoch_end(trainer, Counting())
-    assert written == [tmp_path / "last.ckpt"]
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    monkeypatch.setattr(L.Trainer, "save_checkpoint", save_checkpoint)
+    best = ModelCheckpoint(tmp_path, filename="best", monitor="loss", save_weights_only=True)
+    for callbacks, name in (([], "last.ckpt"), ([best], "best.ckpt")):
+        with pytest.raises(KeyboardInterrupt):
+            run(Counting(), tmp_path, 0, callbacks)
+        assert Path(written[-1]).name == name
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
