@@ -79,7 +79,7 @@ class Draws:
     def __sub__(self, other: Draws) -> Draws:
         return Draws(self.values - other.values, self.samples - other.samples)
 
-    def select(self, measures: Sequence[int]) -> Draws:
+    def select(self, measures: Sequence[int] | IndexArray) -> Draws:
         """Copy some of the measures, so that the rest can be freed."""
         return Draws(self.values[list(measures)], self.samples[list(measures)])
 
@@ -177,9 +177,10 @@ class ClusterBootstrap:
         return [Estimate(*figure) for figure in np.stack(columns, axis=-1).tolist()]
 
     def draws(self, values: FloatArray) -> Draws:
-        """Means of M measures (N, M) for the boxes and for every resample."""
-        sums, means = self._sums(values)
-        return Draws(means, self._samples(sums, self._drawn))
+        """Means of M measures (N, M) for the boxes and for every resample; equal columns once."""
+        distinct, column = np.unique(values, axis=1, return_inverse=True)
+        sums, means = self._sums(distinct)
+        return Draws(means, self._samples(sums, self._drawn)).select(column.ravel())
 
     def _sums(self, values: FloatArray) -> tuple[list[FloatArray], FloatArray]:
         """Sums over the boxes of each patient, (P of that disease, M) each; means (M, D + 1)."""
