@@ -112,6 +112,18 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_resampling_options(parser: argparse.ArgumentParser) -> None:
+    """The options of tools that put intervals on the figures of classifiers."""
+    parser.add_argument(
+        "--resamples",
+        type=int,
+        default=1000,
+        metavar="N",
+        help="resamples of patients for intervals (default: 1000)",
+    )
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the resamples")
+
+
 def run_tool(
     tool: str, job: Callable[[], int | None], interrupted: str = "the same command does the rest"
 ) -> int:

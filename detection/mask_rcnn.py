@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
-from cxrloc.classification.bundle.file import read_bundle
+from cxrloc.classification.bundle.file import read_bundle, rebuilding
 from cxrloc.datasets.files.manifest import RESEARCH_USE
 from cxrloc.datasets.radiograph import LoadedImage
 from cxrloc.detection.config import DetectorConfig, Init
@@ -211,14 +211,8 @@ def load_predictor(
     """
     tensors, metadata = read_bundle(path, "maskrcnn")
     backend = load_backend(str(metadata.get("backend")))
-    try:
-        predictor = backend.load(tensors, metadata, device, precision)
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(
-            f"{path}: this version cannot rebuild its network ({type(error).__name__}: {error}); "
-            "train it again with cxrloc train-maskrcnn"
-        ) from error
-    return predictor, dict(metadata)
+    with rebuilding(path, "train-maskrcnn", KeyError, TypeError, ValueError):
+        return backend.load(tensors, metadata, device, precision), dict(metadata)
 
 
 class MaskRCNNLocalizer:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from cxrloc.classification.bundle.file import read_bundle, write_bundle
+from cxrloc.classification.bundle.file import read_bundle, rebuilding, write_bundle
 from cxrloc.classification.bundle.preprocessing import Preprocessing, restored, stored
 from cxrloc.classification.network.backbones import ARCHITECTURES
 from cxrloc.classification.network.classifier import ChestClassifier, check_name
@@ -87,13 +87,8 @@ def load_classifier(path: Path) -> ClassifierBundle:
             those of this version.
     """
     tensors, meta = read_bundle(path, "classifier")
-    try:
+    with rebuilding(path, "train-gate", KeyError, TypeError):
         return _rebuilt(path, tensors, meta)
-    except (KeyError, TypeError) as error:
-        raise ValueError(
-            f"{path}: this version cannot rebuild its network ({type(error).__name__}: {error}); "
-            "train it again with cxrloc train-gate"
-        ) from error
 
 
 def _rebuilt(

@@ -94,3 +94,19 @@ def _opened(path: Path) -> Iterator[Any]:
 def _check_kind(kind: object, path: Path) -> None:
     if kind not in KINDS:
         raise ValueError(f"{path}: bundle kind {kind!r}, expected one of {', '.join(KINDS)}")
+
+
+@contextmanager
+def rebuilding(path: Path, verb: str, *errors: type[Exception]) -> Iterator[None]:
+    """Within, a network is rebuilt from a bundle: `errors` mean that another version wrote it.
+
+    Raises:
+        ValueError: instead of them, naming the file and the verb that trains it again.
+    """
+    try:
+        yield
+    except errors as error:
+        raise ValueError(
+            f"{path}: this version cannot rebuild its network ({type(error).__name__}: {error}); "
+            f"train it again with cxrloc {verb}"
+        ) from error

@@ -16,7 +16,14 @@ from cxrloc.classification.metrics.bootstrap import Estimate
 from cxrloc.classification.report.tables import Cell, cell_parts
 from cxrloc.localization.analyses.leakage import LEAKED, LocalizerAudit
 from cxrloc.localization.evaluation.comparison import Comparison, ScoredLocalizer
-from cxrloc.localization.evaluation.contest import contest, pair_of, ranked, twins, verdict
+from cxrloc.localization.evaluation.contest import (
+    contest,
+    flipped,
+    pair_of,
+    ranked,
+    twins,
+    verdict,
+)
 from cxrloc.localization.evaluation.detections import CONTROL
 from cxrloc.localization.evaluation.evaluated import Evaluated
 from cxrloc.localization.evaluation.pairwise import REFERENCE_CONTROL
@@ -177,7 +184,7 @@ class _Said:
         name, by = f"{REFERENCE_CONTROL}, {BLIND}", _figure(abs(self.over.value))
         return {
             "better": f"{subject} beats {name}, by {by} ({self._range(self.over)})",
-            "worse": f"{subject} loses to {name}, by {by} ({self._range(_flipped(self.over))})",
+            "worse": f"{subject} loses to {name}, by {by} ({self._range(flipped(self.over))})",
             "equal": f"{subject} is no better than {name}",
             "undefined": f"{subject} cannot be compared with {name} (too few patients)",
         }.get(
@@ -191,7 +198,7 @@ class _Said:
             f"No localizer beats {REFERENCE_CONTROL}, {BLIND}: {self.best}, better than "
             f"{self.rival} by {_figure(difference.value)} in mean IoU "
             f"({self._range(difference)}), is {_figure(-over.value)} below it "
-            f"({self._range(_flipped(over), named=False)})"
+            f"({self._range(flipped(over), named=False)})"
         )
 
     def _alone(self) -> str:
@@ -204,10 +211,6 @@ class _Said:
 
 
 _LEAK = "it was trained on images or patients that are scored here"
-
-
-def _flipped(estimate: Estimate) -> Estimate:
-    return Estimate(-estimate.value, -estimate.high, -estimate.low)
 
 
 def _figure(value: float) -> str:

@@ -140,11 +140,12 @@ def pair_of(comparison: Comparison, first: str, second: str) -> Pair:
     if names in figures:
         return Pair(rows[first], rows[second], figures[names].estimates, tests[names])
     estimates = figures[names[::-1]].estimates
-    turned = DiseaseEstimates(tuple(map(_turned, estimates.per_disease)), _turned(estimates.macro))
+    turned = DiseaseEstimates(tuple(map(flipped, estimates.per_disease)), flipped(estimates.macro))
     return Pair(rows[first], rows[second], turned, tests[names[::-1]])
 
 
-def _turned(estimate: Estimate) -> Estimate:
+def flipped(estimate: Estimate) -> Estimate:
+    """The difference in the other direction."""
     return Estimate(-estimate.value, -estimate.high, -estimate.low)
 
 

@@ -23,7 +23,7 @@ from pathlib import Path
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: spinning threads cost 5 x
 
-from cxrloc.configs.command_line import run_tool, tool_parser
+from cxrloc.configs.command_line import add_resampling_options, run_tool, tool_parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -43,14 +43,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="NAME",
         help="add a row: the mean of these networks' probabilities, or of `all`; repeatable",
     )
-    parser.add_argument(
-        "--resamples",
-        type=int,
-        default=1000,
-        metavar="N",
-        help="resamples of patients for intervals (default: 1000)",
-    )
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the resamples")
+    add_resampling_options(parser)
     return parser
 
 

@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: spinning threads cost 5 x
 
 from cxrloc.classification.run_folder import bundles_at
-from cxrloc.configs.command_line import run_tool, tool_parser
+from cxrloc.configs.command_line import add_resampling_options, run_tool, tool_parser
 
 if TYPE_CHECKING:
     from cxrloc.datasets.radiograph import Radiograph
@@ -69,14 +69,7 @@ def _parser() -> argparse.ArgumentParser:
         choices=("auto", "fp32", "bf16"),
         help="number format of the network (default: auto)",
     )
-    parser.add_argument(
-        "--resamples",
-        type=int,
-        default=1000,
-        metavar="N",
-        help="resamples of patients for intervals (default: 1000)",
-    )
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the resamples")
+    add_resampling_options(parser)
     return parser
 
 
