@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from cxrloc.datasets.labels import NO_FINDING, no_finding
+from cxrloc.datasets.labels.names import NO_FINDING, no_finding
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -22,13 +22,16 @@ class Box:
     """One ground-truth box of one disease.
 
     Attributes:
-        disease: canonical disease name (see `cxrloc.datasets.labels`).
+        disease: canonical disease name (see `cxrloc.datasets.labels.names`).
         box_xyxy: left, top, right, bottom in absolute pixels of the original image; right > left
             and bottom > top.
+        polygons: outlines of the finding in the same frame, each x1, y1, x2, y2, ... of at least
+            three points; empty if the data set gives boxes only.
     """
 
     disease: str
     box_xyxy: tuple[float, float, float, float]
+    polygons: tuple[tuple[float, ...], ...] = ()
 
     def __post_init__(self) -> None:
         x1, y1, x2, y2 = self.box_xyxy
@@ -36,6 +39,12 @@ class Box:
             raise ValueError(
                 f"box of {self.disease}: expected finite x1 < x2 and y1 < y2, got {self.box_xyxy}"
             )
+        for outline in self.polygons:
+            if len(outline) < 6 or len(outline) % 2 or not all(map(math.isfinite, outline)):
+                raise ValueError(
+                    f"box of {self.disease}: a polygon of {len(outline)} numbers, expected finite "
+                    "x, y of at least three points"
+                )
 
 
 @dataclass(frozen=True)
@@ -46,6 +55,8 @@ class Radiograph:
         image_id: name of the image in the data set's own lists (NIH: `00000001_000.png`).
         path: file on disk, or None if the data set lists an image that is missing.
         patient_id: the unit of splitting and of resampling.
+        patient_known: False if the data set does not tell the patient; `patient_id` is then the
+            image's own, and every result says so.
         view: projection as named by the data set (`PA`, `AP`, ...); empty if unknown.
         labels: disease -> 1 present, 0 absent, NaN unknown.
         boxes: ground-truth boxes; a positive label may have none.
@@ -70,6 +81,7 @@ class Radiograph:
     study_id: str = ""
     body_part: str = ""
     uncertain: tuple[str, ...] = ()
+    patient_known: bool = True
 
     def __post_init__(self) -> None:
         if not self.image_id or not self.patient_id:
@@ -186,7 +198,8 @@ def label_matrix(radiographs: Sequence[Radiograph], diseases: Sequence[str]) -> 
     """Labels as an (N, D) array of 0, 1 and NaN, rows as `radiographs`, columns as `diseases`.
 
     A disease not mentioned in a radiograph's labels is NaN (unknown). `No Finding`, which only
-    CheXpert's reader stores, is derived from the others (see `cxrloc.datasets.labels.no_finding`).
+    CheXpert's reader stores, is derived from the others
+    (see `cxrloc.datasets.labels.names.no_finding`).
     """
     rows = [[radiograph.label(d) for d in diseases] for radiograph in radiographs]  # None is NaN
     return np.array(rows, dtype=np.float64).reshape(len(radiographs), len(diseases))

@@ -79,9 +79,19 @@ def prepare(config: PrepareConfig) -> Path:
     index = dataset.index(
         root, label_file=label_file, strict=config.strict, **_options(dataset, config)
     )
+    diseases = index.diseases or dataset.diseases
+    boxed_diseases = index.boxed_diseases or dataset.boxed_diseases
     print(f"indexed {len(index.radiographs):,} images in {time.time() - started:.1f} s")
     unreadable = _check(index, config)
-    summary = _summary(dataset, index, unreadable, config)
+    summary = summary_text(
+        index.radiographs,
+        unreadable,
+        diseases=diseases,
+        boxed_diseases=boxed_diseases,
+        official=index.official,
+        warnings=index.warnings,
+        images_checked=config.check_pixels,
+    )
     print(f"\n{summary}")
     radiographs = [
         replace(r, path=None) if r.image_id in unreadable else r for r in index.radiographs
@@ -92,11 +102,11 @@ def prepare(config: PrepareConfig) -> Path:
             f"none of the {len(radiographs):,} listed images is on disk; expected them in {root} "
             f"in the data set's own layout, which datasets/{config.dataset}.py describes"
         )
-    folds = patient_folds(on_disk, dataset.diseases, config.folds, config.seed)
+    folds = patient_folds(on_disk, diseases, config.folds, config.seed)
     hashes = {path.name: file_sha256(path) for path in index.sources}
     manifest = {
         **run_manifest(config, seed=config.seed, hashes=hashes, started=started),
-        "diseases": list(dataset.diseases),
+        "diseases": list(diseases),
         "counts": {"in the lists": counts(radiographs), "on disk": counts(on_disk)},
         "unreadable": unreadable,
         "warnings": dict(index.warnings),
@@ -104,7 +114,7 @@ def prepare(config: PrepareConfig) -> Path:
     write_prepared(
         out,
         radiographs,
-        boxed_diseases=dataset.boxed_diseases,
+        boxed_diseases=boxed_diseases,
         folds=folds,
         k=config.folds,
         official=index.official,
@@ -133,20 +143,6 @@ def _check(index: DatasetIndex, config: PrepareConfig) -> dict[str, str]:
         return {}
     images = [r for r in index.radiographs if r.path is not None]
     return check_images(images, index.warnings, config.workers)
-
-
-def _summary(
-    dataset: Dataset, index: DatasetIndex, unreadable: dict[str, str], config: PrepareConfig
-) -> str:
-    return summary_text(
-        index.radiographs,
-        unreadable,
-        diseases=dataset.diseases,
-        boxed_diseases=dataset.boxed_diseases,
-        official=index.official,
-        warnings=index.warnings,
-        images_checked=config.check_pixels,
-    )
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -13,7 +13,7 @@ from cxrloc.classification.bundle.classifier import ClassifierBundle
 from cxrloc.classification.bundle.int8 import bundle_fingerprint
 from cxrloc.classification.inference.runtimes import INT8, load_runtime
 from cxrloc.classification.network.demographics import encode
-from cxrloc.datasets.labels import NO_FINDING
+from cxrloc.datasets.labels.names import NO_FINDING
 from cxrloc.datasets.radiograph import LoadedImage
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from cxrloc.datasets.labels import NIH_DISEASES, NO_FINDING
+from cxrloc.datasets.labels.names import NIH_DISEASES, NO_FINDING
 
 _NIH = frozenset((*NIH_DISEASES, NO_FINDING))
 # the competition tasks of Irvin et al. 2019

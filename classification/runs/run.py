@@ -17,7 +17,7 @@ from cxrloc.classification.training.samplers import row_groups_in_use
 from cxrloc.datasets.files.manifest import file_sha256, write_json
 from cxrloc.datasets.images.pixel_cache import PixelCache
 from cxrloc.datasets.label_policies import LabelRules, count_labels, counts_text
-from cxrloc.datasets.labels import NO_FINDING
+from cxrloc.datasets.labels.names import NO_FINDING
 from cxrloc.datasets.prepared.folder import PreparedData, load_prepared
 from cxrloc.datasets.prepared.splits import (
     Split,

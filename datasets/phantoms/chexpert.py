@@ -24,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cxrloc.datasets.label_policies import ancestors
-from cxrloc.datasets.labels import CHEXPERT_LABELS, NO_FINDING
+from cxrloc.datasets.labels.names import CHEXPERT_LABELS, NO_FINDING
 from cxrloc.datasets.phantoms.drawing.chest import PhantomImage, render_image
 from cxrloc.datasets.phantoms.drawing.statistics import sample_diseases
 from cxrloc.datasets.phantoms.folder import (

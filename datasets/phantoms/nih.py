@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cxrloc.datasets.labels import NO_FINDING
+from cxrloc.datasets.labels.names import NO_FINDING
 from cxrloc.datasets.phantoms.drawing.chest import PhantomImage, render_image
 from cxrloc.datasets.phantoms.drawing.statistics import sample_diseases
 from cxrloc.datasets.phantoms.folder import (

@@ -1,9 +1,10 @@
 """Convert radiographs to a COCO ground truth, without loss.
 
-Boxes become `bbox` xywh with a rectangle polygon. Positive labels without a box, for which a
-prediction is neither right nor wrong, go into the image's `not_exhaustive_category_ids` (LVIS's
-key). COCO tools ignore it and the extra image keys `patient_id`, `view`, `sex`, `age_years`,
-`labels` (all positive diseases, boxed or not) and `fold`.
+Boxes become `bbox` xywh with the finding's polygons, or a rectangle. Positive labels without a
+box, for which a prediction is neither right nor wrong, go into the image's
+`not_exhaustive_category_ids` (LVIS's key). COCO tools ignore it and the extra image keys
+`patient_id` (if known), `view`, `sex`, `age_years`, `labels` (all positive diseases, boxed or not)
+and `fold`.
 """
 
 from __future__ import annotations
@@ -138,7 +139,7 @@ def _image(
         "file_name": radiograph.image_id,
         "width": radiograph.size_hw[1],
         "height": radiograph.size_hw[0],
-        "patient_id": radiograph.patient_id,
+        **({"patient_id": radiograph.patient_id} if radiograph.patient_known else {}),
         "view": radiograph.view,
         "sex": radiograph.sex,
         "age_years": None if math.isnan(age) else age,
@@ -157,7 +158,7 @@ def _annotation(number: int, image: int, category: int, box: Box) -> dict[str, A
         "category_id": category,
         "bbox": [x1, y1, w, h],
         "area": w * h,
-        "segmentation": [[x1, y1, x2, y1, x2, y2, x1, y2]],
+        "segmentation": [list(p) for p in box.polygons] or [[x1, y1, x2, y1, x2, y2, x1, y2]],
         "iscrowd": 0,
     }
 

@@ -209,6 +209,7 @@ def _to_index(radiographs: Sequence[Radiograph], official: Mapping[str, str]) ->
         "image_id": [r.image_id for r in radiographs],
         "path": [None if r.path is None else str(r.path) for r in radiographs],
         "patient_id": [r.patient_id for r in radiographs],
+        "patient_known": [r.patient_known for r in radiographs],
         "view": [r.view for r in radiographs],
         "sex": [r.sex for r in radiographs],
         "age_years": [_known(r.age_years) for r in radiographs],
@@ -217,7 +218,7 @@ def _to_index(radiographs: Sequence[Radiograph], official: Mapping[str, str]) ->
         "size_hw": [r.size_hw for r in radiographs],
         "uncertain": [r.uncertain for r in radiographs],
         "official": [official.get(r.image_id) for r in radiographs],
-        "boxes": [[(box.disease, *box.box_xyxy) for box in r.boxes] for r in radiographs],
+        "boxes": [[_box_row(box) for box in r.boxes] for r in radiographs],
         "labels": [
             label_sets.setdefault(
                 tuple((disease, _known(value)) for disease, value in r.labels.items()),
@@ -258,11 +259,23 @@ def _radiograph(row: Mapping[str, Any], labels: Mapping[str, float]) -> Radiogra
         patient_id=row["patient_id"],
         view=row["view"],
         labels=labels,
-        boxes=tuple(Box(disease, (x1, y1, x2, y2)) for disease, x1, y1, x2, y2 in row["boxes"]),
+        boxes=tuple(map(_box, row["boxes"])),
         size_hw=(height, width),
         sex=row["sex"],
         age_years=_number(row["age_years"]),
         study_id=row["study_id"],
         body_part=row["body_part"],
         uncertain=tuple(row["uncertain"]),
+        patient_known=row["patient_known"],
     )
+
+
+def _box_row(box: Box) -> list[Any]:
+    """Disease, four numbers and, where there are any, the polygons."""
+    return [box.disease, *box.box_xyxy, *([box.polygons] if box.polygons else [])]
+
+
+def _box(row: Sequence[Any]) -> Box:
+    disease, x1, y1, x2, y2, *polygons = row
+    outlines = tuple(tuple(points) for points in polygons[0]) if polygons else ()
+    return Box(disease, (x1, y1, x2, y2), outlines)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from cxrloc.datasets.labels import NO_FINDING
+from cxrloc.datasets.labels.names import NO_FINDING
 from cxrloc.datasets.prepared.stratification import (
     STRATIFIERS,
     by_labels,

@@ -34,7 +34,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from cxrloc.datasets.labels import CHEXPERT_LABELS
+from cxrloc.datasets.labels.names import CHEXPERT_LABELS
 from cxrloc.datasets.radiograph import FloatArray, Radiograph
 from cxrloc.datasets.readers.csv_text import first_row, named_file, read_text_columns
 from cxrloc.datasets.readers.find_images import listed_files

@@ -73,9 +73,13 @@ class DatasetIndex:
         official: image id -> "train_val" or "test"; empty without the data set's lists.
         warnings: kind of fault -> count, with examples.
         sources: every file read, for the manifest's hashes.
+        diseases: labelled diseases where the folder tells them and not the registry.
+        boxed_diseases: those with boxes, likewise.
     """
 
     radiographs: list[Radiograph]
     official: dict[str, str]
     warnings: ReaderWarnings
     sources: tuple[Path, ...]
+    diseases: tuple[str, ...] = ()
+    boxed_diseases: tuple[str, ...] = ()

@@ -32,7 +32,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from cxrloc.datasets.labels import ABNORMAL
+from cxrloc.datasets.labels.names import ABNORMAL
 from cxrloc.datasets.radiograph import Radiograph
 from cxrloc.datasets.readers.csv_text import first_row, named_file, read_text_columns
 from cxrloc.datasets.readers.find_images import listed_files

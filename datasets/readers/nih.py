@@ -30,7 +30,7 @@ from typing import Any
 
 import pandas as pd
 
-from cxrloc.datasets.labels import NIH_DISEASES, NO_FINDING, canonical_label
+from cxrloc.datasets.labels.names import NIH_DISEASES, NO_FINDING, canonical_label
 from cxrloc.datasets.radiograph import Box, Radiograph
 from cxrloc.datasets.readers.csv_text import first_row, named_file
 from cxrloc.datasets.readers.find_images import find_images

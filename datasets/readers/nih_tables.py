@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from cxrloc.datasets.labels import NO_FINDING, canonical_label
+from cxrloc.datasets.labels.names import NO_FINDING, canonical_label
 from cxrloc.datasets.radiograph import Box
 from cxrloc.datasets.readers.csv_text import read_text_columns
 from cxrloc.datasets.readers.index import ReaderWarnings

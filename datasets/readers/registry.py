@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from cxrloc.datasets.labels import (
+from cxrloc.datasets.labels.names import (
     ABNORMAL,
     CHEXPERT_LABELS,
     CHEXPERT_LOCALIZED,

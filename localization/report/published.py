@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from cxrloc.datasets.labels import NIH_BOXED_DISEASES
+from cxrloc.datasets.labels.names import NIH_BOXED_DISEASES
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from cxrloc.classification.bundle.classifier import load_classifier
 from cxrloc.classification.config import ClassifierConfig
 from cxrloc.configs.command_line import load_config
-from cxrloc.datasets.labels import ABNORMAL, CHEXPERT_LABELS, NIH_DISEASES, NO_FINDING
+from cxrloc.datasets.labels.names import ABNORMAL, CHEXPERT_LABELS, NIH_DISEASES, NO_FINDING
 from cxrloc.datasets.phantoms.chexpert import ChexpertPhantomConfig, make_chexpert_phantom
 from cxrloc.datasets.phantoms.mura import LimbConfig, make_phantom_limb
 from cxrloc.datasets.phantoms.nih import PhantomConfig, make_phantom

@@ -13,7 +13,7 @@ import pytest
 from builders import coco_ground_truth
 from cxrloc.classification.inference.gate_table import GateRow, write_gate_table
 from cxrloc.datasets.files.manifest import file_sha256
-from cxrloc.datasets.labels import NIH_BOXED_DISEASES
+from cxrloc.datasets.labels.names import NIH_BOXED_DISEASES
 from cxrloc.datasets.provenance.sidecar import LookedAt, write_provenance
 from cxrloc.localization.cam.heat_maps import HeatMaps, write_heat_maps
 from cxrloc.tools.compare_localizers import main

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from cxrloc.datasets.labels import NIH_BOXED_DISEASES
+from cxrloc.datasets.labels.names import NIH_BOXED_DISEASES
 from cxrloc.datasets.phantoms.drawing.canvas import FRAME, Array, Canvas, Points
 from cxrloc.datasets.phantoms.drawing.chest_anatomy import Anatomy, sample_anatomy
 from cxrloc.datasets.phantoms.drawing.chest_findings import draw_sign, heart_size

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cxrloc.datasets.labels import NIH_BOXED_DISEASES
+from cxrloc.datasets.labels.names import NIH_BOXED_DISEASES
 from cxrloc.datasets.radiograph import FloatArray
 
 

@@ -21,7 +21,7 @@ from cxrloc.classification.metrics.networks import (
     ensemble,
 )
 from cxrloc.classification.metrics.scored_images import ScoredImages
-from cxrloc.datasets.labels import canonical_label
+from cxrloc.datasets.labels.names import canonical_label
 
 NAN = float("nan")
 

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from cxrloc.classification.metrics.networks import Network, compare_networks
 from cxrloc.classification.metrics.scored_images import ScoredImages
 from cxrloc.classification.report.networks import plot_networks
-from cxrloc.datasets.labels import NIH_DISEASES
+from cxrloc.datasets.labels.names import NIH_DISEASES
 
 
 @pytest.mark.parametrize(("diseases", "shown"), [(NIH_DISEASES, True), (("Abnormal",), False)])

@@ -13,7 +13,7 @@ from cxrloc.classification.report.published import (
     studies_by_disease,
     studies_of_means,
 )
-from cxrloc.datasets.labels import CHEXPERT_LABELS, NIH_DISEASES, NO_FINDING
+from cxrloc.datasets.labels.names import CHEXPERT_LABELS, NIH_DISEASES, NO_FINDING
 
 MURA_PAPER = "Rajpurkar et al. 2018"
 FIVE = ("Atelectasis", "Cardiomegaly", "Consolidation", "Edema", "Pleural Effusion")

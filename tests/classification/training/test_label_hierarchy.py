@@ -14,7 +14,7 @@ from cxrloc.classification.network.classifier import build_classifier
 from cxrloc.classification.training.batches import ImageBatches
 from cxrloc.classification.training.label_hierarchy import child_labels, select_diseases, top_labels
 from cxrloc.classification.training.stages import Trained, train
-from cxrloc.datasets.labels import CHEXPERT_LABELS
+from cxrloc.datasets.labels.names import CHEXPERT_LABELS
 from cxrloc.datasets.radiograph import Radiograph
 
 DISEASES = ("Edema", "Lung Opacity", "Fracture")

@@ -12,7 +12,7 @@ import pytest
 
 from builders import read_pixels
 from cxrloc.datasets.label_policies import count_labels
-from cxrloc.datasets.labels import CHEXPERT_LABELS
+from cxrloc.datasets.labels.names import CHEXPERT_LABELS
 from cxrloc.datasets.phantoms.chexpert import (
     ChexpertPhantomConfig,
     make_chexpert_phantom,

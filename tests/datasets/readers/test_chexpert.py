@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from cxrloc.datasets.labels import CHEXPERT_LABELS
+from cxrloc.datasets.labels.names import CHEXPERT_LABELS
 from cxrloc.datasets.prepared.check_images import check_images
 from cxrloc.datasets.prepared.folder import load_prepared
 from cxrloc.datasets.readers import chexpert

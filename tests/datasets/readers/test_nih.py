@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from cxrloc.datasets.labels import NIH_DISEASES, canonical_label
+from cxrloc.datasets.labels.names import NIH_DISEASES, canonical_label
 from cxrloc.datasets.radiograph import Box
 from cxrloc.datasets.readers import nih
 from datasets.readers.nih_rows import LISTS, ROWS, A, B, C

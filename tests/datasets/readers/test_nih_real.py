@@ -8,7 +8,7 @@ from pathlib import Path
 import cv2
 import pytest
 
-from cxrloc.datasets.labels import NIH_BOXED_DISEASES, NIH_DISEASES
+from cxrloc.datasets.labels.names import NIH_BOXED_DISEASES, NIH_DISEASES
 from cxrloc.datasets.prepared.coco import to_coco
 from cxrloc.datasets.prepared.splits import fold_split, official_split, patient_folds
 from cxrloc.datasets.prepared.summary import counts, unboxed_positives

@@ -9,7 +9,7 @@ import json
 import pytest
 
 from cxrloc.datasets.files.manifest import RESEARCH_USE
-from cxrloc.datasets.labels import NIH_BOXED_DISEASES
+from cxrloc.datasets.labels.names import NIH_BOXED_DISEASES
 from cxrloc.localization.comparison_report.summary import PER_BOX_COLUMNS, per_box_csv, summary
 from localization.report.half_comparison import half_comparison
 

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pytest
 
 from cxrloc.datasets.files.manifest import RESEARCH_USE
-from cxrloc.datasets.labels import NIH_DISEASES
+from cxrloc.datasets.labels.names import NIH_DISEASES
 from cxrloc.datasets.radiograph import LoadedImage
 from cxrloc.localization.cam.heat_maps import FrameMaps
 from cxrloc.localization.diagnosis.canvas import Canvas, rgb

@@ -12,7 +12,7 @@ from scipy.stats import ttest_1samp
 
 import builders
 from cxrloc.classification.metrics.bootstrap import ClusterBootstrap
-from cxrloc.datasets.labels import NIH_BOXED_DISEASES
+from cxrloc.datasets.labels.names import NIH_BOXED_DISEASES
 from cxrloc.localization.evaluation.comparison import Comparison, ScoredLocalizer
 from cxrloc.localization.evaluation.ground_truth import FloatArray, GroundTruth
 from cxrloc.localization.evaluation.paired_tests import PairTests, paired_tests

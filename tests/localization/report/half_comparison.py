@@ -11,7 +11,7 @@ from cxrloc.classification.report.tables import (
     ResultTable,
     to_csv,
 )
-from cxrloc.datasets.labels import NIH_BOXED_DISEASES
+from cxrloc.datasets.labels.names import NIH_BOXED_DISEASES
 from cxrloc.localization.analyses.means import accuracy, means, paired
 from cxrloc.localization.evaluation.comparison import Comparison
 from cxrloc.localization.evaluation.evaluated import Evaluated

@@ -21,7 +21,7 @@ from cxrloc.classification.report.tables import (
     write_table,
 )
 from cxrloc.datasets.files.manifest import RESEARCH_USE
-from cxrloc.datasets.labels import NIH_BOXED_DISEASES
+from cxrloc.datasets.labels.names import NIH_BOXED_DISEASES
 from cxrloc.localization.comparison_report.summary import per_box_csv
 from cxrloc.localization.report.comparison_tables import accuracy_table, mean_table
 from cxrloc.localization.report.glossary import DEEP_MEDIA_NOTE

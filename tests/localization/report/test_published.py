@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from cxrloc.datasets.labels import NIH_BOXED_DISEASES
+from cxrloc.datasets.labels.names import NIH_BOXED_DISEASES
 from cxrloc.localization.report.published import PublishedRow, comparable_rows, published_rows
 
 # Deep MedIA's .833 is no multiple of 1/17 as its other Mass figures are; Wang's AFP of 1.0090 would

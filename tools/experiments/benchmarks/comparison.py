@@ -25,7 +25,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cxrloc.datasets.files.manifest import write_json
-from cxrloc.datasets.labels import NIH_DISEASES
+from cxrloc.datasets.labels.names import NIH_DISEASES
 
 BOXES_PER_IMAGE = 0.828  # 12,420 boxes on 15,000 images
 IMAGES_PER_PATIENT = 3.64  # NIH: 112,120 images of 30,805 patients

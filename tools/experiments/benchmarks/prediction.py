@@ -29,7 +29,7 @@ from cxrloc.classification.inference.runtimes import INT8, RUNTIMES
 from cxrloc.classification.network.classifier import build_classifier
 from cxrloc.datasets.files.manifest import write_json
 from cxrloc.datasets.images.read import read_image
-from cxrloc.datasets.labels import NIH_BOXED_DISEASES, NO_FINDING
+from cxrloc.datasets.labels.names import NIH_BOXED_DISEASES, NO_FINDING
 from cxrloc.detection.config import ModelConfig
 from cxrloc.detection.torchvision_backend.network import MaskRCNN
 from cxrloc.detection.torchvision_backend.predictor import TorchvisionPredictor

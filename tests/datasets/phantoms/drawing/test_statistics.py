@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from cxrloc.datasets.labels import NIH_BOXED_DISEASES
+from cxrloc.datasets.labels.names import NIH_BOXED_DISEASES
 from cxrloc.datasets.phantoms.drawing.statistics import (
     BOX_STATISTICS,
     FINDINGS_PER_IMAGE,

@@ -17,7 +17,7 @@ from builders import evaluated
 from cxrloc.classification.report.plots import COLOURS, CONTROL_GREYS
 from cxrloc.classification.report.tables import to_csv, to_latex, to_markdown
 from cxrloc.datasets.files.manifest import RESEARCH_USE
-from cxrloc.datasets.labels import NIH_BOXED_DISEASES
+from cxrloc.datasets.labels.names import NIH_BOXED_DISEASES
 from cxrloc.datasets.provenance.sidecar import Provenance
 from cxrloc.localization.analyses.end_to_end.section import end_to_end
 from cxrloc.localization.evaluation.ground_truth import BOXED, ground_truth_from_coco

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from cxrloc.datasets.labels import no_finding
+from cxrloc.datasets.labels.names import no_finding
 from cxrloc.datasets.radiograph import Radiograph, label_matrix
 
 NAN = math.nan
