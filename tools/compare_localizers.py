@@ -100,6 +100,13 @@ def _add_file_options(group: argparse._ArgumentGroup) -> None:
         metavar="FOLDER",
         help="folder of the images (default: the prepared folder's)",
     )
+    group.add_argument(
+        "--protocol",
+        default="",
+        metavar="NAME",
+        help="check that a named protocol is followed, such as nih-boxes-v1, stamp the report with "
+        "it, and print the rows for its results table",
+    )
 
 
 def _add_statistics_options(group: argparse._ArgumentGroup) -> None:
@@ -162,6 +169,7 @@ def _run(arguments: argparse.Namespace) -> None:
         _gate_table(arguments.gate),
         arguments.segmentations,
         arguments.images,
+        arguments.protocol,
     )
     inputs = read_inputs(
         files,

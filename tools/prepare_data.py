@@ -6,9 +6,10 @@ r"""Check a data set, report missing images, and write the folder that all later
     cxrloc prepare --dataset mura --root MURA-v1.1 --body-part XR_ELBOW \
         --out data/elbow
 
-The folds are by patient, over the images that are on disk. With --strict, every warning is an
-error, an unreadable image among them. A second run replaces the folder's files one by one, each as
-a whole. Research use only, never a diagnosis.
+The folds are by patient, over the images that are on disk. Patients with NIH's own boxes get the
+folds of protocol nih-boxes-v1, whichever images are there (with 5 folds and seed 0). With --strict,
+every warning is an error, an unreadable image among them. A second run replaces the folder's files
+one by one, each as a whole. Research use only, never a diagnosis.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from cxrloc.configs.command_line import load_config, run_tool
 from cxrloc.datasets.files.manifest import file_sha256, run_manifest
 from cxrloc.datasets.prepared.check_images import check_images
 from cxrloc.datasets.prepared.folder import write_prepared
-from cxrloc.datasets.prepared.splits import patient_folds
+from cxrloc.datasets.prepared.protocols.protocol import folds_of
 from cxrloc.datasets.prepared.summary import counts, summary_text
 from cxrloc.datasets.readers.index import DatasetIndex
 from cxrloc.datasets.readers.registry import Dataset, find_dataset
@@ -102,11 +103,14 @@ def prepare(config: PrepareConfig) -> Path:
             f"none of the {len(radiographs):,} listed images is on disk; expected them in {root} "
             f"in the data set's own layout, which datasets/{config.dataset}.py describes"
         )
-    folds = patient_folds(on_disk, diseases, config.folds, config.seed)
+    folds, protocol = folds_of(radiographs, diseases, config.folds, config.seed)
+    if protocol:
+        print(f"folds of protocol {protocol}: score with cxrloc compare --protocol {protocol}")
     hashes = {path.name: file_sha256(path) for path in index.sources}
     manifest = {
         **run_manifest(config, seed=config.seed, hashes=hashes, started=started),
         "diseases": list(diseases),
+        "protocol": protocol or None,
         "counts": {"in the lists": counts(radiographs), "on disk": counts(on_disk)},
         "unreadable": unreadable,
         "warnings": dict(index.warnings),

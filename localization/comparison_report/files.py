@@ -37,6 +37,7 @@ def write_results(
     results = summary(comparison, manifest, published=published)
     results |= {"headline": report.headline.record(), "answer": list(report.answer.words)}
     results["stamp"] = report.stamp
+    results["protocol"] = report.protocol and report.protocol.summary()
     results["leakage"] = [{"localizer": a.localizer, "status": a.status} for a in report.audits]
     write_json(out / "summary.json", results)
 
@@ -55,8 +56,9 @@ def page_of(report: ComparisonReport, manifest: dict[str, Any]) -> Report:
     comparison = report.comparison
     names = list(dict.fromkeys(s.name for s in comparison.localizers if not s.is_control))
     who = " and ".join(filter(None, [", ".join(names[:-1]), *names[-1:]])) or "the controls"
+    protocol = f"{p.name} ({p.check.status}): " if (p := report.protocol) else ""
     return Report(
-        title=f"Localizers compared: {who}",
+        title=f"{protocol}Localizers compared: {who}",
         answer=report.answer,
         sections=report.sections,
         gallery=report.gallery,
@@ -72,6 +74,9 @@ def terminal_text(report: ComparisonReport, out: Path) -> str:
     lines = [*filter(None, [report.stamp]), textwrap.fill(report.headline.sentence, _WIDTH)]
     lines += [*(f"{note[:1].upper()}{note[1:]}." for note in report.comparison.truth.notes), ""]
     lines += [] if board is None else [*_board_lines(board), ""]
+    if report.protocol is not None:
+        where = f"docs/protocols/{report.protocol.name}.csv"
+        lines += [f"Rows for the results table, {where}:", report.protocol.csv()]
     return "\n".join([*lines, f"Report: {out / 'report.html'}. {RESEARCH_USE}."])
 
 

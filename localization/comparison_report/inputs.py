@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import sys
 import warnings
@@ -11,9 +12,16 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from cxrloc.classification.inference.gate_table import read_gate_table
+from cxrloc.classification.metrics.bootstrap import RESAMPLES
 from cxrloc.datasets.files.manifest import file_sha256
 from cxrloc.datasets.prepared.coco import load_coco
 from cxrloc.datasets.prepared.folder import PreparedFolder, load_prepared
+from cxrloc.datasets.prepared.protocols.check import (
+    ProtocolCheck,
+    check_ground_truth,
+    check_settings,
+)
+from cxrloc.datasets.prepared.protocols.protocol import find_protocol
 from cxrloc.datasets.provenance.sidecar import Provenance, read_provenance
 from cxrloc.datasets.readers.find_images import find_images
 from cxrloc.datasets.readers.index import ReaderWarnings
@@ -45,6 +53,7 @@ class InputFiles:
         gate: gate.csv; None: nothing is gated.
         segmentations: cheXlocalize's masks; None: not asked for.
         images: folder of the images; None: that of the prepared folder.
+        protocol: name of the protocol that is followed; empty: none.
     """
 
     ground_truth: Path
@@ -53,6 +62,7 @@ class InputFiles:
     gate: Path | None = None
     segmentations: Path | None = None
     images: Path | None = None
+    protocol: str = ""
 
     @property
     def hashes(self) -> dict[str, str]:
@@ -75,7 +85,10 @@ def read_inputs(files: InputFiles, **settings: Any) -> ComparisonInputs:
         FileNotFoundError, ValueError: naming the file and what was expected of it.
     """
     coco = with_missing(load_coco(files.ground_truth), files.ground_truth)
+    protocol = _followed(files, coco, settings)
     truth = ground_truth_from_coco(coco)
+    if protocol is not None:
+        truth = dataclasses.replace(truth, notes=(protocol.note, *truth.notes))
     provenances = {name: read_provenance(path) for name, path in files.predictions.items()}
     gate = segmentations = None
     if files.gate is not None:
@@ -93,8 +106,20 @@ def read_inputs(files: InputFiles, **settings: Any) -> ComparisonInputs:
         masks=masks,
         image_paths=image_paths(truth, files.ground_truth, files.images),
         segmentations=segmentations,
+        protocol=protocol,
         **settings,
     )
+
+
+def _followed(
+    files: InputFiles, coco: Mapping[str, Any], settings: Mapping[str, Any]
+) -> ProtocolCheck | None:
+    """The check of the protocol that is asked for, if any."""
+    if not files.protocol:
+        return None
+    protocol = find_protocol(files.protocol)
+    check_settings(protocol, settings.get("resamples", RESAMPLES), settings.get("seed", 0))
+    return check_ground_truth(protocol, coco, str(files.ground_truth))
 
 
 def with_missing(coco: dict[str, Any], path: Path) -> dict[str, Any]:

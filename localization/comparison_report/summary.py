@@ -29,6 +29,8 @@ Schema of summary.json (an undefined figure is null; a figure is {"value", "low"
                        [names that differ from it in nothing a reader could see]}}
     answer             list of paragraphs: the same at length
     stamp              empty, or LEAKED: ...
+    protocol           null, or {name, status, boxes, of_boxes, images, of_images, boxes_sha256,
+                       rows: list of the rows of its results table}
     leakage            list: {localizer, status}
     manifest           command, config, seed, hashes of the inputs, versions, git commit, wall time
 """
