@@ -199,8 +199,8 @@ def _table(result: ProtocolResult) -> ResultTable:
             _cells(row.scored.estimates),
             {
                 "boxes": result.check.boxes,
-                "training": row.training,
                 "protocol status": row.status,
+                "training": row.training,
             },
         )
         for row in result.rows
