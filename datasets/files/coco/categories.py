@@ -12,13 +12,14 @@ from typing import Any
 
 from cxrloc.datasets.files.coco.images import is_text
 from cxrloc.datasets.files.coco.values import Key, id_key, shown
-from cxrloc.datasets.labels.map import LabelMap, name_key
+from cxrloc.datasets.labels.map import LabelMap, label_key
 from cxrloc.datasets.labels.names import ALIASES
 
 SOURCES = "sources"  # [id, name] of the categories in the file, where ours is another
+SYNONYMS = "synonyms"  # other names that the label map has for a disease
 _BACKGROUND = frozenset({"background", "bg"})
 _LARGEST_ID = 2**31 - 1
-_ALIASES = {name_key(alias): name_key(name) for alias, name in ALIASES.items()}
+_ALIASES = {label_key(alias): label_key(name) for alias, name in ALIASES.items()}
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ class _Named:
 
 def synonym_key(name: str) -> str:
     """The same for all spellings of a name and for synonyms (Infiltrate, Infiltration)."""
-    key = name_key(name)
+    key = label_key(name)
     return _ALIASES.get(key, key)
 
 
@@ -80,8 +81,14 @@ def our_categories(
             by_disease.setdefault(category.disease, []).append(category)
     number_of = _numbers(by_disease)
     left_out = [[c.row["id"], c.name] for c in named if c.disease is None]
+    mapped = {} if labels is None else labels.disease_of
+    left_out += [[None, name] for name, disease in mapped.items() if disease is None]
+    entries = [_entry(d, number_of[d], members) for d, members in by_disease.items()]
+    for entry in entries:
+        if labels is not None:
+            entry[SYNONYMS] = [name for name, d in mapped.items() if d == entry["name"]]
     return Categories(
-        [_entry(disease, number_of[disease], members) for disease, members in by_disease.items()],
+        entries,
         {c.key: None if c.disease is None else number_of[c.disease] for c in named},
         left_out,
         _notes(named, used, labels),
@@ -146,7 +153,7 @@ def _parents(named: Sequence[_Named], used: Set[Key | None]) -> set[Key]:
         and (
             category.name in above
             or (category.name in own and category.row.get("supercategory") != category.name)
-            or name_key(category.name).strip() in _BACKGROUND
+            or label_key(category.name).strip() in _BACKGROUND
         )
     }
 
