@@ -100,6 +100,13 @@ def _add_file_options(group: argparse._ArgumentGroup) -> None:
         metavar="FOLDER",
         help="folder of the images (default: the prepared folder's)",
     )
+    group.add_argument(
+        "--labels",
+        type=Path,
+        metavar="MAP.yaml",
+        help="label map for the names of the ground truth's categories: one line `name: DISEASE` "
+        "each, or `name: null` to leave it out; results files may use either name",
+    )
 
 
 def _add_statistics_options(group: argparse._ArgumentGroup) -> None:
@@ -162,6 +169,7 @@ def _run(arguments: argparse.Namespace) -> None:
         _gate_table(arguments.gate),
         arguments.segmentations,
         arguments.images,
+        arguments.labels,
     )
     inputs = read_inputs(
         files,

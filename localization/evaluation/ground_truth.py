@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cxrloc.classification.metrics.bootstrap import ClusterBootstrap
+from cxrloc.datasets.files.coco.read import NOT_ON_DISK, NOTES
 from cxrloc.localization.boxes import xywh_to_xyxy
 
 FloatArray = npt.NDArray[np.float64]
@@ -194,8 +195,9 @@ def ground_truth_from_coco(coco: Mapping[str, Any]) -> GroundTruth:
 def _notes(coco: Mapping[str, Any], scored: set[str], empty: Sequence[str]) -> tuple[str, ...]:
     anonymous = sum(i["file_name"] in scored and _is_anonymous(i) for i in coco["images"])
     crowds = sum(bool(a.get("iscrowd", 0)) for a in coco["annotations"])
-    missing = coco.get("info", {}).get("not_on_disk", {})
-    notes = []
+    info = coco.get("info", {})
+    missing = info.get(NOT_ON_DISK, {})
+    notes = list(info.get(NOTES, ()))
     if anonymous:
         notes.append(
             f"{anonymous} of {len(scored)} images have no patient id in the ground truth: each "
