@@ -7,8 +7,8 @@
 Ultralytics, Roboflow, CVAT and Label Studio write it. Numbers are shares of the image. A longer
 line is an outline, `class x1 y1 x2 y2 ...`; its box is the one around it. An image with an empty
 label file, or without one in a folder that has them, is background: it was looked at. Images in a
-folder without any label file are left out. Parts: `train`, `val`, `test` in data.yaml, lists of that
-name, or folders.
+folder without any label file are left out. Parts: `train`, `val`, `test` in data.yaml, lists of
+that name, or folders.
 
 Error: no names of the classes; a class that they do not list; a line with another number of columns
     (six are a prediction with its confidence); a number outside of 0 to 1; keypoints.

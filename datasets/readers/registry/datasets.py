@@ -13,7 +13,7 @@ from cxrloc.datasets.labels.names import (
     NIH_DISEASES,
 )
 from cxrloc.datasets.readers import chexpert, mura, nih
-from cxrloc.datasets.readers.annotations import csv, voc, yolo
+from cxrloc.datasets.readers.annotations import coco, csv, voc, yolo
 from cxrloc.datasets.readers.index import DatasetIndex
 
 
@@ -43,6 +43,7 @@ DATASETS: dict[str, Dataset] = {
     # MURA has no boxes: the category exists so that class activation maps can be boxed
     "mura": Dataset(mura.index, (ABNORMAL,), (ABNORMAL,), ("body_part",)),
     # a folder of anyone's images with boxes in a common format
+    "coco": Dataset(coco.index, (), (), _ANNOTATIONS),
     "yolo": Dataset(yolo.index, (), (), _ANNOTATIONS),
     "voc": Dataset(voc.index, (), (), _ANNOTATIONS),
     "csv": Dataset(csv.index, (), (), (*_ANNOTATIONS, "patient_column")),
