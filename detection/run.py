@@ -19,6 +19,7 @@ from cxrloc.datasets.images.transforms import fitted, square_scale
 from cxrloc.datasets.prepared.coco import load_coco
 from cxrloc.datasets.prepared.folder import PreparedData, load_prepared
 from cxrloc.datasets.prepared.splits import fold_split
+from cxrloc.datasets.prepared.summary import patients_note
 from cxrloc.datasets.progress import progress
 from cxrloc.datasets.provenance.image_lists import write_training_images
 from cxrloc.datasets.provenance.sidecar import LookedAt, write_provenance
@@ -131,6 +132,7 @@ def _run_fold(run: _Run, fold: int) -> LookedAt:
         "k": prepared.k,
         "train_ids_sha256": fingerprint(sorted(ids)),
         "folds_sha256": _hash_folds(prepared),
+        "patients": list(patients_note(prepared.radiographs)),
     }
     init = resolve_init(config.model, fold)
     if init.kind == "gate" and init.path is not None:
@@ -245,17 +247,20 @@ def _pool(run: _Run, folds: Sequence[int], looked_at: Sequence[LookedAt]) -> Non
         if r.boxes and run.prepared.folds[r.image_id] in folds
     ]
     tables = average_precision(run.coco, boxed, boxes, masks, run.config.size)
+    notes = patients_note(run.prepared.radiographs)
     write_json(
         run.out.average_precision,
         {
             "research_use_only": f"{RESEARCH_USE}.",
             "images": len(boxed),
             "folds": list(folds),
+            "notes": list(notes),
             "tables": [dataclasses.asdict(table) for table in tables],
         },
     )
-    write_text(run.out.average_precision_page, ap_markdown(tables))
-    print(ap_markdown(tables), flush=True)
+    page = ap_markdown(tables, notes)
+    write_text(run.out.average_precision_page, page)
+    print(page, flush=True)
 
 
 def average_precision(
