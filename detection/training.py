@@ -36,7 +36,10 @@ def run_mark(
     ):
         settings[part].pop(name)
     sets = [
-        [[r.image_id, [(b.disease, *b.box_xyxy) for b in r.boxes]] for r in images.radiographs]
+        [
+            [r.image_id, [(b.disease, *b.box_xyxy, *b.polygons) for b in r.boxes]]
+            for r in images.radiographs
+        ]
         for images in (train_set, validation_set)
         if images is not None
     ]
