@@ -31,7 +31,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from cxrloc.datasets.labels.map import LabelMap
 from cxrloc.datasets.radiograph import Radiograph
 from cxrloc.datasets.readers.box_sets.findings import (
     BoxReader,
@@ -72,14 +71,14 @@ def index(
     *,
     label_file: Path | None = None,
     strict: bool = False,
-    labels: LabelMap | None = None,
+    labels: str = "",
 ) -> DatasetIndex:
     """Index ChestX-Det; the module's docstring says how faults are treated.
 
     Args:
         root: folder with the images, ChestX-Det's or NIH's.
         label_file: one of the two files, or their folder, where it is not `root`.
-        labels: names of the set -> diseases; without it the set's own, in NIH's spelling.
+        labels: YAML file, names of the set -> diseases; without it the set's own, in NIH's spelling.
 
     Raises:
         FileNotFoundError: if `root` or all label files are missing.
@@ -93,7 +92,7 @@ def index10(
     *,
     label_file: Path | None = None,
     strict: bool = False,
-    labels: LabelMap | None = None,
+    labels: str = "",
 ) -> DatasetIndex:
     """Index ChestX-Det10, as `index` does ChestX-Det."""
     return _index(root, label_file, strict, labels, FILES10, FINDINGS10)
@@ -103,7 +102,7 @@ def _index(
     root: Path,
     label_file: Path | None,
     strict: bool,
-    labels: LabelMap | None,
+    labels: str,
     names: dict[str, str],
     findings: Sequence[str],
 ) -> DatasetIndex:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
-from cxrloc.datasets.labels.map import LabelMap
+from cxrloc.datasets.labels.map import LabelMap, read_label_map
 from cxrloc.datasets.labels.names import canonical_label
 from cxrloc.datasets.radiograph import Box
 from cxrloc.datasets.readers.index import ReaderWarnings
@@ -42,14 +43,16 @@ def _nih_or_own(name: str) -> str:
         return name
 
 
-def label_map(asked: LabelMap | None, names: Sequence[str]) -> LabelMap:
-    """The asked map, checked against all names of the set, or the set's own names.
+def label_map(path: str, names: Sequence[str]) -> LabelMap:
+    """The map in a YAML file, checked against all names of the set; else the set's own names.
 
     Raises:
+        FileNotFoundError: if there is no such file.
         ValueError: for a name of the set that the map does not list.
     """
-    if asked is None:
+    if not path:
         return own_names(names)
+    asked = read_label_map(Path(path))
     for name in names:
         asked.disease(name, "data set")
     return asked

@@ -29,7 +29,6 @@ from pathlib import Path
 
 import pandas as pd
 
-from cxrloc.datasets.labels.map import LabelMap
 from cxrloc.datasets.radiograph import Radiograph
 from cxrloc.datasets.readers.box_sets.findings import (
     BoxReader,
@@ -56,7 +55,7 @@ def index(
     *,
     label_file: Path | None = None,
     strict: bool = False,
-    labels: LabelMap | None = None,
+    labels: str = "",
 ) -> DatasetIndex:
     """Index the challenge's training images; the module's docstring says how faults are treated.
 
@@ -64,7 +63,7 @@ def index(
         root: folder with the images, the challenge's or NIH's.
         label_file: stage_2_train_labels.csv, or its folder, where it is not `root`; the class file
             is looked for beside it.
-        labels: the two names -> diseases; without it the set's own.
+        labels: YAML file, the two names -> diseases; without it the set's own.
 
     Raises:
         FileNotFoundError: if `root` or the label file is missing.

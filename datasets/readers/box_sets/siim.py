@@ -27,7 +27,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from cxrloc.datasets.labels.map import LabelMap
 from cxrloc.datasets.progress import progress
 from cxrloc.datasets.radiograph import Radiograph
 from cxrloc.datasets.readers.box_sets.findings import (
@@ -53,14 +52,14 @@ def index(
     *,
     label_file: Path | None = None,
     strict: bool = False,
-    labels: LabelMap | None = None,
+    labels: str = "",
 ) -> DatasetIndex:
     """Index the challenge's training images; the module's docstring says how faults are treated.
 
     Args:
         root: folder with the images.
         label_file: the file of masks, where it is not in `root`.
-        labels: Pneumothorax -> another name.
+        labels: YAML file, Pneumothorax -> another name.
 
     Raises:
         FileNotFoundError: if `root` or the label file is missing.
