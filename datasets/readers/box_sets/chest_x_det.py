@@ -78,7 +78,8 @@ def index(
     Args:
         root: folder with the images, ChestX-Det's or NIH's.
         label_file: one of the two files, or their folder, where it is not `root`.
-        labels: YAML file, names of the set -> diseases; without it the set's own, in NIH's spelling.
+        labels: YAML file, names of the set -> diseases; without it the set's own, in NIH's
+            spelling.
 
     Raises:
         FileNotFoundError: if `root` or all label files are missing.
@@ -107,7 +108,7 @@ def _index(
     findings: Sequence[str],
 ) -> DatasetIndex:
     warnings = ReaderWarnings(strict)
-    asked = label_map(labels, findings)
+    asked = label_map(labels, findings, warnings)
     files = _files(root, label_file, names, warnings)
     entries = [
         (entry, part, f"{path}, entry {number}")

@@ -31,9 +31,27 @@ class NamedBox:
     polygons: tuple[tuple[float, ...], ...] = ()
 
 
-def own_names(names: Sequence[str]) -> LabelMap:
-    """The map used without `--labels`: NIH's spelling where NIH has the disease, else the set's."""
-    return LabelMap({name: _nih_or_own(name) for name in names}, source="the set's names")
+def label_map(
+    path: str, names: Sequence[str], warnings: ReaderWarnings, *, nih_names: bool = True
+) -> LabelMap:
+    """The map in a YAML file, checked against all names of the set.
+
+    Without a file the names stay, in NIH's spelling where NIH has the disease (`nih_names`). The
+    warnings note every name that becomes another one.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: for a name of the set that the map does not list.
+    """
+    if path:
+        labels = read_label_map(Path(path))
+    else:
+        own = {name: _nih_or_own(name) if nih_names else name for name in names}
+        labels = LabelMap(own, source="the set's names")
+    becomes = {name: labels.disease(name, "data set") for name in names}
+    renamed = [f"{name} = {disease}" for name, disease in becomes.items() if disease != name]
+    warnings.note("names of the set that are read as others (None: left out)", renamed)
+    return labels
 
 
 def _nih_or_own(name: str) -> str:
@@ -41,21 +59,6 @@ def _nih_or_own(name: str) -> str:
         return canonical_label(name)
     except ValueError:
         return name
-
-
-def label_map(path: str, names: Sequence[str]) -> LabelMap:
-    """The map in a YAML file, checked against all names of the set; else the set's own names.
-
-    Raises:
-        FileNotFoundError: if there is no such file.
-        ValueError: for a name of the set that the map does not list.
-    """
-    if not path:
-        return own_names(names)
-    asked = read_label_map(Path(path))
-    for name in names:
-        asked.disease(name, "data set")
-    return asked
 
 
 def diseases_of(labels: LabelMap, names: Sequence[str]) -> tuple[str, ...]:

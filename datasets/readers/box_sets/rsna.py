@@ -70,7 +70,7 @@ def index(
         ValueError: for faults listed as errors, and for all warnings if `strict`.
     """
     warnings = ReaderWarnings(strict)
-    asked = label_map(labels, FINDINGS)
+    asked = label_map(labels, FINDINGS, warnings)
     path = _label_file(root, label_file)
     drawn = _boxes(path)
     class_path = path.with_name(CLASS_FILE)

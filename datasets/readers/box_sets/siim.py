@@ -66,7 +66,7 @@ def index(
         ValueError: for faults listed as errors, and for all warnings if `strict`.
     """
     warnings = ReaderWarnings(strict)
-    asked = label_map(labels, FINDINGS)
+    asked = label_map(labels, FINDINGS, warnings)
     path = _label_file(root, label_file, warnings)
     masks = _masks(path, warnings)
     reader = BoxReader(asked, warnings)

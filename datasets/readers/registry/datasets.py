@@ -14,7 +14,7 @@ from cxrloc.datasets.labels.names import (
 )
 from cxrloc.datasets.readers import chexpert, mura, nih
 from cxrloc.datasets.readers.annotations import coco, csv, voc, yolo
-from cxrloc.datasets.readers.box_sets import chest_x_det, rsna, siim
+from cxrloc.datasets.readers.box_sets import chest_x_det, chexlocalize, rsna, siim, vindr
 from cxrloc.datasets.readers.index import DatasetIndex
 
 
@@ -52,7 +52,9 @@ DATASETS: dict[str, Dataset] = {
     "chestx-det": Dataset(chest_x_det.index, (), (), ("labels",)),
     "chestx-det10": Dataset(chest_x_det.index10, (), (), ("labels",)),
     "rsna": Dataset(rsna.index, (), (), ("labels",)),
+    "vindr": Dataset(vindr.index, (), (), ("labels", "readers")),
     "siim": Dataset(siim.index, (), (), ("labels",)),
+    "chexlocalize": Dataset(chexlocalize.index, (), (), ("labels",)),
 }
 
 
