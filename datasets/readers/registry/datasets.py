@@ -12,9 +12,16 @@ from cxrloc.datasets.labels.names import (
     NIH_BOXED_DISEASES,
     NIH_DISEASES,
 )
-from cxrloc.datasets.readers import chexpert, mura, nih
+from cxrloc.datasets.readers import chexpert, mura
 from cxrloc.datasets.readers.annotations import coco, csv, voc, yolo
-from cxrloc.datasets.readers.box_sets import chest_x_det, chexlocalize, rsna, siim, vindr
+from cxrloc.datasets.readers.box_sets import (
+    chest_x_det,
+    chexlocalize,
+    nih_with_boxes,
+    rsna,
+    siim,
+    vindr,
+)
 from cxrloc.datasets.readers.index import DatasetIndex
 
 
@@ -39,7 +46,7 @@ _ANNOTATIONS = ("annotations", "labels", "patient", "unboxed")
 
 # A phantom chest uses NIH's layout and a phantom limb MURA's, so the same readers read them.
 DATASETS: dict[str, Dataset] = {
-    "nih": Dataset(nih.index, NIH_DISEASES, NIH_BOXED_DISEASES),
+    "nih": Dataset(nih_with_boxes.index, NIH_DISEASES, NIH_BOXED_DISEASES, ("boxes", "labels")),
     "chexpert": Dataset(chexpert.index, CHEXPERT_LABELS, CHEXPERT_LOCALIZED, ("frontal_only",)),
     # MURA has no boxes: the category exists so that class activation maps can be boxed
     "mura": Dataset(mura.index, (ABNORMAL,), (ABNORMAL,), ("body_part",)),
