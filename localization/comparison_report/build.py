@@ -21,7 +21,7 @@ from cxrloc.localization.analyses.leakage import LocalizerAudit, audits, leakage
 from cxrloc.localization.analyses.means import accuracy, means, paired
 from cxrloc.localization.analyses.shortcut.section import shortcut
 from cxrloc.localization.analyses.strata.section import strata
-from cxrloc.localization.analyses.synonyms import synonyms
+from cxrloc.localization.analyses.strata.synonyms import synonyms
 from cxrloc.localization.analyses.taxonomy.section import taxonomy
 from cxrloc.localization.comparison_report.answer import conclusion
 from cxrloc.localization.comparison_report.first_screen import first_screen
