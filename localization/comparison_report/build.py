@@ -19,6 +19,7 @@ from cxrloc.localization.analyses.gallery.pictures import gallery
 from cxrloc.localization.analyses.ladder.ladder import ladder
 from cxrloc.localization.analyses.leakage import LocalizerAudit, audits, leakage, leakage_stamp
 from cxrloc.localization.analyses.means import accuracy, means, paired
+from cxrloc.localization.analyses.second_reader.section import second_reader
 from cxrloc.localization.analyses.shortcut.section import shortcut
 from cxrloc.localization.analyses.strata.section import strata
 from cxrloc.localization.analyses.strata.synonyms import synonyms
@@ -37,6 +38,7 @@ ANALYSES: tuple[Analysis, ...] = (
     means,
     accuracy,
     paired,
+    second_reader,
     end_to_end,
     average_precision,
     ladder,

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from cxrloc.classification.inference.gate_table import read_gate_table
 from cxrloc.datasets.files.manifest import file_sha256
+from cxrloc.datasets.labels.map import read_label_map
 from cxrloc.datasets.prepared.coco import load_coco
 from cxrloc.datasets.prepared.folder import PreparedFolder, load_prepared
 from cxrloc.datasets.provenance.sidecar import Provenance, read_provenance
@@ -30,6 +31,7 @@ from cxrloc.localization.predictions.results_file import (
     read_mask_results,
     read_results,
 )
+from cxrloc.localization.predictions.second_reader import read_second_reader
 
 Result = TypeVar("Result")
 
@@ -44,6 +46,8 @@ class InputFiles:
         maps: localizer -> heat maps, of those that have any.
         gate: gate.csv; None: nothing is gated.
         segmentations: cheXlocalize's masks; None: not asked for.
+        second_readers: name -> COCO ground truth of another person.
+        labels: label map for the names of the second readers and of the ground truth.
         images: folder of the images; None: that of the prepared folder.
     """
 
@@ -52,6 +56,8 @@ class InputFiles:
     maps: Mapping[str, Path] = field(default_factory=dict)
     gate: Path | None = None
     segmentations: Path | None = None
+    second_readers: Mapping[str, Path] = field(default_factory=dict)
+    labels: Path | None = None
     images: Path | None = None
 
     @property
@@ -59,7 +65,8 @@ class InputFiles:
         """What a file is -> its SHA-256."""
         named = {f"predictions:{name}": path for name, path in self.predictions.items()}
         named |= {f"maps:{name}": path for name, path in self.maps.items()}
-        single = {"gate": self.gate, "segmentations": self.segmentations}
+        named |= {f"second_reader:{name}": path for name, path in self.second_readers.items()}
+        single = {"gate": self.gate, "segmentations": self.segmentations, "labels": self.labels}
         named |= {name: path for name, path in single.items() if path is not None}
         files = {"ground_truth": self.ground_truth, **named}
         return {name: file_sha256(path) for name, path in files.items()}
@@ -83,6 +90,7 @@ def read_inputs(files: InputFiles, **settings: Any) -> ComparisonInputs:
         provenances["gate"] = read_provenance(files.gate)
     if files.segmentations is not None:
         segmentations = read_segmentations(files.segmentations)
+    labels = None if files.labels is None else read_label_map(files.labels)
     boxes, masks = read_localizers(files.predictions, provenances, coco)
     return ComparisonInputs(
         truth=truth,
@@ -92,6 +100,10 @@ def read_inputs(files: InputFiles, **settings: Any) -> ComparisonInputs:
         maps={name: read_heat_maps(path) for name, path in files.maps.items()},
         masks=masks,
         image_paths=image_paths(truth, files.ground_truth, files.images),
+        second_readers={
+            name: read_second_reader(path, coco, labels)
+            for name, path in files.second_readers.items()
+        },
         segmentations=segmentations,
         **settings,
     )

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from cxrloc.datasets.labels.map import LabelMap, label_key
+from cxrloc.datasets.labels.map import LabelMap, name_key
 from cxrloc.datasets.labels.names import canonical_label
 from cxrloc.datasets.prepared.coco import load_coco
 from cxrloc.localization.boxes import xywh_to_xyxy
@@ -126,7 +126,7 @@ def _common_names(names: Iterable[str], labels: LabelMap | None) -> dict[str, st
     for name in names:
         mapped = labels is not None and labels.lists(name)
         target = labels.disease(name) if labels is not None and mapped else _canonical(name)
-        common[name] = None if target is None else spelled.setdefault(label_key(target), target)
+        common[name] = None if target is None else spelled.setdefault(name_key(target), target)
     return common
 
 
