@@ -30,6 +30,7 @@ from cxrloc.localization.localizer import Localization
 from cxrloc.localization.predictions.columns import BoxColumns
 
 DISEASE_GIVEN, GATED, CONTROL = "disease given", "gated", "control"
+SECOND_READER = "second reader"  # another person, on the images that this person read
 END_TO_END, EVERY_DISEASE = "end to end", "every disease asked"
 
 
