@@ -44,12 +44,16 @@ def overlapping(
     parts = []
     for start, stop in _parts(key, other_key):
         first, second = meetings(key, other_key[start:stop])
-        pair = boxes_xyxy[first], other_boxes_xyxy[second + start]
-        overlap = iou(*pair)
-        meet = overlap > 0
-        covered = (iobb(pair[0][meet], pair[1][meet]), iogt(pair[0][meet], pair[1][meet]))
-        parts.append((first[meet], second[meet] + start, overlap[meet], *covered))
-    return Overlaps(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+        second += start
+        for side in (0, 1):  # most boxes of a crowded image miss each other in one direction
+            low, high = boxes_xyxy[:, side], boxes_xyxy[:, side + 2]
+            others = other_boxes_xyxy[:, side], other_boxes_xyxy[:, side + 2]
+            meet = (low[first] < others[1][second]) & (others[0][second] < high[first])
+            first, second = first[meet], second[meet]
+        pair = boxes_xyxy[first], other_boxes_xyxy[second]
+        parts.append((first, second, iou(*pair), iobb(*pair), iogt(*pair)))
+    columns = (np.concatenate(column) for column in zip(*parts, strict=True))
+    return Overlaps(*columns)
 
 
 def _parts(key: IndexArray, other_key: IndexArray) -> Iterator[tuple[int, int]]:
