@@ -138,6 +138,30 @@ class GroundTruth:
         return np.array([column_of[disease] for disease in self.diseases], dtype=np.intp)
 
     @cached_property
+    def key_of_box(self) -> IndexArray:
+        """(N,) one number per image and disease, as `Detections.key`."""
+        return self.image_of_box * len(self.images.diseases) + self.column_of_box
+
+    @cached_property
+    def boxes_of_pair(self) -> npt.NDArray[np.intp]:
+        """(images, diseases) number of boxes of each disease on each image."""
+        count = np.zeros(self.images.status.shape, dtype=np.intp)
+        np.add.at(count, (self.image_of_box, self.column_of_box), 1)
+        return count
+
+    @cached_property
+    def several(self) -> bool:
+        """Whether any image has several boxes of one disease."""
+        return bool((self.boxes_of_pair > 1).any())
+
+    @cached_property
+    def first_of_pair(self) -> BoolArray:
+        """(N,) whether it is the first box of its image and disease: as many as top-1 can find."""
+        first = np.zeros(len(self), dtype=np.bool_)
+        first[np.unique(self.key_of_box, return_index=True)[1]] = True
+        return first
+
+    @cached_property
     def sizes_hw(self) -> npt.NDArray[np.intp]:
         """(N, 2) height and width of each box's image."""
         return np.array(self.images.sizes_hw, dtype=np.intp)[self.image_of_box]
