@@ -16,10 +16,12 @@ from typing import Any
 
 from cxrloc.classification.metrics.bootstrap import DiseaseEstimates
 from cxrloc.classification.report.tables import Cell, ResultTable, TableRow, Value
+from cxrloc.datasets.files.keys import image_key
 from cxrloc.datasets.prepared.protocols.check import ProtocolCheck
-from cxrloc.datasets.prepared.protocols.protocol import Protocol, stem_of
+from cxrloc.datasets.prepared.protocols.protocol import Protocol
+from cxrloc.datasets.provenance.leakage import LEAKED, NOT_KNOWN
 from cxrloc.datasets.provenance.sidecar import Provenance
-from cxrloc.localization.analyses.leakage import LEAKED, UNKNOWN, LocalizerAudit, audits
+from cxrloc.localization.analyses.leakage import LocalizerAudit, audits
 from cxrloc.localization.evaluation.comparison import ScoredLocalizer
 from cxrloc.localization.evaluation.detections import GATED
 from cxrloc.localization.evaluation.evaluated import Evaluated
@@ -150,14 +152,14 @@ def training_of(audit: LocalizerAudit, provenance: Provenance | None, protocol: 
     """What the sidecar shows: `OUT_OF_FOLD`, `OTHER_PATIENTS`, `NO_MODEL`, or what is wrong."""
     if audit.status == LEAKED:
         return f"{LEAKED}: {len(audit.shared_patients)} patients that it predicts were in training"
-    if audit.status == UNKNOWN or provenance is None:
+    if audit.status == NOT_KNOWN or provenance is None:
         return f"{_NOT_SHOWN}: {'; '.join(audit.unknown)}"
     if not provenance.models:
         return NO_MODEL
     folds = {m for m in provenance.images_by_model if m.removeprefix("fold").isdigit()}
     for model in sorted(folds):
         for image in provenance.images_by_model[model]:
-            listed = protocol.images.get(stem_of(image))
+            listed = protocol.images.get(image_key(image))
             if listed is not None and f"fold{listed.fold}" != model:
                 return f"other folds: {model} predicted {image} of fold {listed.fold}"
     return OUT_OF_FOLD if folds else OTHER_PATIENTS

@@ -13,12 +13,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from cxrloc.datasets.files.keys import image_key, nih_patient, patient_key
 from cxrloc.datasets.prepared.protocols.protocol import (
     Protocol,
     boxes_hash,
     list_hash,
-    patient_of,
-    stem_of,
 )
 
 _PREPARE = "cxrloc prepare --dataset nih --root NIH --out DIR writes the protocol's ground truth"
@@ -111,7 +110,7 @@ def _check_categories(
 def _images_by_stem(images: Sequence[Mapping[str, Any]], where: str) -> dict[str, Any]:
     by_stem: dict[str, Any] = {}
     for image in images:
-        stem = stem_of(str(image["file_name"]))
+        stem = image_key(str(image["file_name"]))
         if stem in by_stem:
             raise ValueError(
                 f"{where}: {by_stem[stem]['file_name']} and {image['file_name']} are one image; "
@@ -137,7 +136,7 @@ def _check_boxes(
 ) -> int:
     """Number of boxes, all of them the protocol's."""
     disease_of = {category["id"]: str(category["name"]) for category in coco["categories"]}
-    stem = {image["id"]: stem_of(str(image["file_name"])) for image in coco["images"]}
+    stem = {image["id"]: image_key(str(image["file_name"])) for image in coco["images"]}
     boxes = [
         (stem[a["image_id"]], disease_of[a["category_id"]], a["bbox"])
         for a in coco["annotations"]
@@ -166,8 +165,7 @@ def _check_boxes(
 def _check_patients(protocol: Protocol, by_stem: Mapping[str, Any], where: str) -> None:
     """Intervals resample patients: an image under another patient would change them."""
     for stem, image in by_stem.items():
-        given = str(image.get("patient_id") or "").lstrip("0")
-        expected = patient_of(stem)
+        given, expected = patient_key(image.get("patient_id")), nih_patient(stem)
         if expected in protocol.fold_of and given != expected:
             raise ValueError(
                 f"{where}: image {image['file_name']} has patient_id {image.get('patient_id')!r}, "
@@ -179,7 +177,7 @@ def _check_folds(protocol: Protocol, by_stem: Mapping[str, Any], where: str) -> 
     """The protocol's patients have its folds; each other patient has one fold, whichever."""
     fold_of: dict[str, int] = dict(protocol.fold_of)
     for stem, image in by_stem.items():
-        patient = str(image.get("patient_id") or stem).lstrip("0")
+        patient = patient_key(image.get("patient_id")) or stem
         fold = image.get("fold")
         if fold is None:
             raise ValueError(f"{where}: image {image['file_name']} has no `fold`. {_PREPARE}")

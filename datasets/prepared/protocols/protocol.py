@@ -15,8 +15,9 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, cached_property
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
+from cxrloc.datasets.files.keys import image_key, nih_patient, patient_key
 from cxrloc.datasets.prepared.splits import patient_folds
 from cxrloc.datasets.radiograph import Radiograph
 
@@ -47,7 +48,7 @@ class Protocol:
         k, seed: number of folds, and the seed that made them.
         resamples: of the intervals, with this seed too.
         rules: how boxes are scored, in sentences.
-        images: stem of the file -> image, for every image with a box.
+        images: name without ending (`00000013_005`) -> image, for every image with a box.
     """
 
     name: str
@@ -65,7 +66,7 @@ class Protocol:
     @cached_property
     def fold_of(self) -> dict[str, int]:
         """Patient -> fold."""
-        return {patient_of(stem): image.fold for stem, image in self.images.items()}
+        return {nih_patient(stem): image.fold for stem, image in self.images.items()}
 
     def holds(self, radiographs: Iterable[Radiograph]) -> bool:
         """Whether every box of a data set is one of the protocol's, and there is any.
@@ -77,13 +78,13 @@ class Protocol:
         return bool(boxed) and all(map(self._is_own, boxed))
 
     def _is_own(self, radiograph: Radiograph) -> bool:
-        stem = stem_of(radiograph.image_id)
+        stem = image_key(radiograph.image_id)
         boxes = [(b.disease, _xywh(b.box_xyxy)) for b in radiograph.boxes]
         return (
             stem in self.images
             and self.images[stem].boxes_hash == boxes_hash(boxes)
             and radiograph.size_hw == self.frame_hw
-            and radiograph.patient_id.lstrip("0") == patient_of(stem)
+            and patient_key(radiograph.patient_id) == nih_patient(stem)
         )
 
 
@@ -146,25 +147,15 @@ def _with_folds_of(
     protocol: Protocol, on_disk: Sequence[Radiograph], diseases: Sequence[str]
 ) -> dict[str, int]:
     fold_of = dict(protocol.fold_of)
-    rest = [r for r in on_disk if r.patient_id.lstrip("0") not in fold_of]
+    rest = [r for r in on_disk if patient_key(r.patient_id) not in fold_of]
     patients = sorted({r.patient_id for r in rest})
     if len(patients) < protocol.k:
         others = {patient: i for i, patient in enumerate(patients)}
         folds = {r.image_id: others[r.patient_id] for r in rest}
     else:
         folds = patient_folds(rest, diseases, protocol.k, protocol.seed)
-    listed = {r.image_id: fold_of.get(r.patient_id.lstrip("0")) for r in on_disk}
+    listed = {r.image_id: fold_of.get(patient_key(r.patient_id)) for r in on_disk}
     return {image: folds[image] if fold is None else fold for image, fold in listed.items()}
-
-
-def stem_of(image: str) -> str:
-    """`00000013_005` of `images/00000013_005.png`."""
-    return PurePosixPath(image.replace("\\", "/")).stem
-
-
-def patient_of(stem: str) -> str:
-    """The patient of an image by NIH's naming, without leading zeros: `13` of `00000013_005`."""
-    return stem.partition("_")[0].lstrip("0")
 
 
 def boxes_hash(boxes: Iterable[tuple[str, Bbox]]) -> str:

@@ -187,7 +187,7 @@ def test_masks_are_read_from_where_the_sidecar_says_and_once(tmp_path: Path) -> 
         write_provenance(files[name], [LookedAt(("00_0",))], masks=mask_file)
     provenances = {name: read_provenance(path) for name, path in files.items()}
 
-    _, masks_of = read_localizers(files, provenances, COCO)
+    _, masks_of, _ = read_localizers(files, provenances, COCO)
 
     assert list(masks_of) == ["box"]
     assert masks_of["box"][0].image_id == COCO["images"][0]["file_name"]
@@ -204,7 +204,7 @@ def test_masks_of_a_file_are_left_alone_where_its_sidecar_names_another(tmp_path
     write_provenance(files["beside"], [LookedAt(("00_0",))], masks=tmp_path / "masks.json")
     provenances = {name: read_provenance(path) for name, path in files.items()}
 
-    boxes, masks = read_localizers(files, provenances, COCO)
+    boxes, masks, _ = read_localizers(files, provenances, COCO)
 
     assert {name: len(columns) for name, columns in boxes.items()} == {"own": 2, "beside": 1}
     assert [mask.score for mask in masks["own"]] == [0.5]

@@ -34,7 +34,9 @@ def test_a_missing_image_makes_it_partial_and_no_figure_the_protocols() -> None:
     )
 
 
-@pytest.mark.parametrize("form", ["{}.jpg", "images/{}.png", "images\\{}.png"])
+@pytest.mark.parametrize(
+    "form", ["{}.jpg", "images/{}.png", "images\\{}.png", "{}_png.rf.0a1b2c3d.jpg"]
+)
 def test_the_images_may_be_stored_in_other_ways(form: str) -> None:
     coco = coco_of()
     for image in coco["images"]:

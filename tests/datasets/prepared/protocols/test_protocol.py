@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from cxrloc.datasets.files.keys import image_key, nih_patient
 from cxrloc.datasets.labels.names import NIH_BOXED_DISEASES, NIH_DISEASES
 from cxrloc.datasets.prepared.protocols import protocol as module
 from cxrloc.datasets.prepared.protocols.protocol import (
@@ -13,8 +14,6 @@ from cxrloc.datasets.prepared.protocols.protocol import (
     find_protocol,
     folds_of,
     list_hash,
-    patient_of,
-    stem_of,
 )
 from cxrloc.datasets.prepared.splits import patient_folds
 from cxrloc.datasets.radiograph import Radiograph
@@ -40,7 +39,7 @@ def test_the_shipped_facts_are_those_of_the_paper() -> None:
     assert protocol.diseases == NIH_BOXED_DISEASES
     assert {image.fold for image in protocol.images.values()} == set(range(protocol.k))
     for stem, image in protocol.images.items():
-        assert protocol.fold_of[patient_of(stem)] == image.fold, "a patient in two folds"
+        assert protocol.fold_of[nih_patient(stem)] == image.fold, "a patient in two folds"
 
 
 def test_the_shipped_folds_and_hashes_are_made_from_nihs_own_lists(
@@ -50,13 +49,13 @@ def test_the_shipped_folds_and_hashes_are_made_from_nihs_own_lists(
     boxed = [r for r in real if r.boxes]
     folds = patient_folds(boxed, NIH_DISEASES, protocol.k, protocol.seed)
     boxes = [
-        (stem_of(r.image_id), b.disease, (x1, y1, x2 - x1, y2 - y1))
+        (image_key(r.image_id), b.disease, (x1, y1, x2 - x1, y2 - y1))
         for r in boxed
         for b in r.boxes
         for x1, y1, x2, y2 in [b.box_xyxy]
     ]
 
-    assert {stem_of(image): fold for image, fold in folds.items()} == {
+    assert {image_key(image): fold for image, fold in folds.items()} == {
         stem: image.fold for stem, image in protocol.images.items()
     }
     assert list_hash(boxes) == protocol.boxes_sha256
@@ -71,9 +70,9 @@ def test_nihs_folds_are_the_protocols_whatever_is_on_disk(real: list[Radiograph]
 
     assert name == "nih-boxes-v1"
     assert folds.keys() == {r.image_id for r in real if r.path}
-    boxed = [image for image in folds if stem_of(image) in protocol.images]
+    boxed = [image for image in folds if image_key(image) in protocol.images]
     assert len(boxed) == 691
-    assert all(folds[image] == protocol.images[stem_of(image)].fold for image in boxed)
+    assert all(folds[image] == protocol.images[image_key(image)].fold for image in boxed)
     own = folds_of(real, NIH_DISEASES, 5, 1)
     assert own == (patient_folds([r for r in real if r.path], NIH_DISEASES, 5, 1), "")
 
