@@ -69,20 +69,18 @@ class Protocol:
         return {nih_patient(stem): image.fold for stem, image in self.images.items()}
 
     def holds(self, radiographs: Iterable[Radiograph]) -> bool:
-        """Whether every box of a data set is one of the protocol's, and there is any.
+        """Whether a data set has the protocol's boxes, and no others on the protocol's images.
 
-        Images of the protocol may be missing; one with other boxes, another frame or another
-        patient may not be there.
+        Images of the protocol may be missing, and other images may have boxes of their own.
         """
-        boxed = [r for r in radiographs if r.boxes]
-        return bool(boxed) and all(map(self._is_own, boxed))
+        listed = [r for r in radiographs if r.boxes and image_key(r.image_id) in self.images]
+        return bool(listed) and all(map(self._is_own, listed))
 
     def _is_own(self, radiograph: Radiograph) -> bool:
         stem = image_key(radiograph.image_id)
         boxes = [(b.disease, _xywh(b.box_xyxy)) for b in radiograph.boxes]
         return (
-            stem in self.images
-            and self.images[stem].boxes_hash == boxes_hash(boxes)
+            self.images[stem].boxes_hash == boxes_hash(boxes)
             and radiograph.size_hw == self.frame_hw
             and patient_key(radiograph.patient_id) == nih_patient(stem)
         )

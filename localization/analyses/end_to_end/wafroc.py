@@ -194,7 +194,7 @@ def _cases(truth: GroundTruth) -> str:
         counts.append(f"{disease} {kinds}")
     return (
         "Images with a box of the disease / without the disease / labelled with it but without a "
-        f"box, which are left out: {', '.join(counts)}"
+        f"box, or unknown, which are left out: {', '.join(counts)}"
     )
 
 

@@ -117,17 +117,22 @@ def _without_file(r: Radiograph) -> Radiograph:
 
 
 @pytest.mark.usefixtures("drawn")
-@pytest.mark.parametrize(
-    "other",
-    [
-        radiograph(40, 0, ("Mass", (1, 2, 3, 4))),  # an image that the protocol lacks
-        radiograph(2, 0, ("Mass", (2.25, 8, 23.5, 30))),  # one of its images, a box moved by 1 px
-    ],
-)
-def test_another_data_set_keeps_its_own_folds(other: Radiograph) -> None:
-    images = [*(r for r in boxed_radiographs() if r.image_id != other.image_id), other]
+@pytest.mark.parametrize("where", [(2.25, 8, 23.5, 30), (3.25, 8, 22.5, 30)])
+def test_a_box_moved_by_a_pixel_makes_another_data_set_with_folds_of_its_own(
+    where: tuple[float, float, float, float],
+) -> None:
+    moved = radiograph(2, 0, ("Mass", where))
+    images = [*(r for r in boxed_radiographs() if r.image_id != moved.image_id), moved]
 
     assert folds_of(images, DISEASES, K, 0) == (patient_folds(images, DISEASES, K, 0), "")
+
+
+@pytest.mark.usefixtures("drawn")
+def test_images_of_no_protocol_keep_their_own_folds_boxed_or_not() -> None:
+    images = [radiograph(p, 0, ("Mass", (p, 8, p + 20, 30))) for p in range(20, 30)]
+
+    assert folds_of(images, DISEASES, K, 0) == (patient_folds(images, DISEASES, K, 0), "")
+    assert folds_of([*images, *boxed_radiographs()], DISEASES, K, 0)[1] == "drawn-v1"
 
 
 @pytest.mark.usefixtures("drawn")
