@@ -41,6 +41,7 @@ class CocoNames:
                 self._images_of_stem.setdefault(stem, []).append(image)
         self._images_of_digits = _by_digits(self.image_of_id)
         self._known: dict[Any, Any] = {}
+        self._known_diseases: dict[Any, str | None] = {}
         left_out = coco.get("info", {}).get(LEFT_OUT, ()) if "info" in coco else ()
         self.category_of = {c["name"]: _first_id(c) for c in coco["categories"]}
         self._diseases = _Diseases(coco["categories"], left_out)
@@ -105,7 +106,12 @@ class CocoNames:
         Raises:
             ValueError: starting with `where`, if it has none, or if id and name say two.
         """
-        return self._diseases.of(entry, where)
+        written = entry.get("category_id"), *map(entry.get, _NAME_KEYS)
+        if type(written[0]) is not int or not all(v is None or type(v) is str for v in written[1:]):
+            return self._diseases.of(entry, where)
+        if written not in self._known_diseases:
+            self._known_diseases[written] = self._diseases.of(entry, where)
+        return self._known_diseases[written]
 
     def check_file_name(self, entry: Mapping[str, Any], image: Any, where: str) -> None:
         """Raise ValueError if an entry's file_name is another image's."""

@@ -24,6 +24,7 @@ from cxrloc.datasets.files.coco.masks import (
 from cxrloc.datasets.files.coco.values import flag, id_key, number, shown, some
 
 OUTSIDE_PX = 1e-6  # x + width of a box on the border differs from it only by rounding
+_FOUR_FLOATS = [float] * 4
 _FLOATS = frozenset({float, int})
 
 
@@ -132,6 +133,9 @@ def _bbox(
 ) -> list[float]:
     """The annotation's box x, y, width, height, or that around its mask."""
     bbox = row.get("bbox")
+    plain = type(bbox) is list and list(map(type, bbox)) == _FOUR_FLOATS  # in most files all are
+    if plain and math.isfinite(sum(bbox)) and bbox[2] > 0 and bbox[3] > 0:
+        return bbox
     if segmentation is not None and (bbox in (None, "", []) or not any(_numbers(bbox))):
         counts["from mask"] += 1
         around = (

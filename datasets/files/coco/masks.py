@@ -22,7 +22,9 @@ _NUMBERS = frozenset({int, float})
 
 def has_mask(value: Any) -> bool:
     """Whether a segmentation is there: null, "", [], [[]] and {} are none."""
-    return any(map(has_mask, value)) if isinstance(value, list) else value not in (None, "", {})
+    if isinstance(value, list):
+        return any(map(has_mask, value)) if value and isinstance(value[0], list) else bool(value)
+    return value not in (None, "", {})
 
 
 def polygons(value: Sequence[Any], where: str) -> Polygons:
@@ -33,6 +35,8 @@ def polygons(value: Sequence[Any], where: str) -> Polygons:
     Raises:
         ValueError: starting with `where`.
     """
+    if all(map(_is_plain, value)):  # in most files all are
+        return list(value)
     flat = [list(part) for part in _parts(value)]
     for part in flat:
         if not all(type(v) in _NUMBERS and math.isfinite(v) for v in part) or len(part) % 2:
@@ -40,6 +44,17 @@ def polygons(value: Sequence[Any], where: str) -> Polygons:
                 f"{where}: segmentation is neither RLE nor polygons of finite x, y: {shown(part)}"
             )
     return [part for part in flat if len(part) >= 6]
+
+
+def _is_plain(part: Any) -> bool:
+    """Whether it is a flat list of finite x, y of at least three points."""
+    return (
+        type(part) is list
+        and len(part) >= 6
+        and len(part) % 2 == 0
+        and _NUMBERS.issuperset(map(type, part))
+        and math.isfinite(sum(part))
+    )
 
 
 def _parts(value: Sequence[Any]) -> list[Sequence[Any]]:

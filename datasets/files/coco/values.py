@@ -44,6 +44,8 @@ def whole(value: Any) -> int | None:
 
 def flag(value: Any) -> bool | None:
     """A yes or no such as `iscrowd`: null and "" are no; None if it is neither."""
+    if type(value) is int and value in (0, 1):
+        return value == 1
     text = "" if value is None else str(value).strip().casefold()
     if isinstance(value, list | dict) or text not in _FALSE | _TRUE:
         return None
