@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from pathlib import PurePosixPath
 from typing import Any
+from urllib.parse import unquote
 
 from cxrloc.datasets.files.coco.categories import SOURCES, SYNONYMS, synonym_key
 from cxrloc.datasets.files.coco.images import SOURCE_ID, plain_name, stems
@@ -88,16 +89,17 @@ class CocoNames:
         return list({image["id"]: image for image in images}.values())
 
     def _images_of_name(self, value: str) -> list[Any]:
-        name = plain_name(value)
-        if name in self.image_of:
-            return [self.image_of[name]]
-        path = PurePosixPath(name)  # without extension; or the name has none, dots included
-        images = self._images_of_stem.get(path.name, [])
-        if not images and path.suffix.lower() in IMAGE_SUFFIXES:
-            images = self._images_of_stem.get(path.stem, [])
+        names = [plain_name(value), unquote(plain_name(value))]
+        whole = [self.image_of[name] for name in names if name in self.image_of]
+        if whole:
+            return whole[:1]
+        paths = [PurePosixPath(name) for name in names]
+        # without extension; or the name has none, dots included
+        stems = [path.name for path in paths]
+        stems += [path.stem for path in paths if path.suffix.lower() in IMAGE_SUFFIXES]
+        images = next((self._images_of_stem[s] for s in stems if s in self._images_of_stem), [])
         if len(images) > 1:
-            same = [image for image in images if _same_end(image["file_name"], path)]
-            return same or images
+            return [i for i in images if _same_end(i["file_name"], paths[0])] or images
         return images
 
     def disease(self, entry: Mapping[str, Any], where: str) -> str | None:

@@ -142,6 +142,9 @@ def _check_facts(entry: dict[str, Any], here: str) -> None:
     for kind in ("labels", "not_exhaustive_category_ids"):
         if entry.get(kind) is not None and not isinstance(entry[kind], list):
             raise ValueError(f"{here} has {kind} {shown(entry[kind])}, expected a list")
+    for name in entry.get("labels") or ():
+        if not isinstance(name, str) or not is_text(name):
+            raise ValueError(f"{here} has {shown(name)} in labels, expected names of diseases")
     if entry.get("age_years") not in (None, ""):
         entry["age_years"] = _checked(number, entry, "age_years", "a number of years", here)
     elif "age_years" in entry:

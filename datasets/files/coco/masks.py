@@ -12,12 +12,12 @@ import numpy as np
 import numpy.typing as npt
 from pycocotools import mask as rle
 
-from cxrloc.datasets.files.coco.values import shown, whole
+from cxrloc.datasets.files.coco.values import is_number, shown, whole
 
 Box = tuple[float, float, float, float]
 Polygons = list[list[float]]
 _COMPRESSED = re.compile(r"[0-o]*[0-O]")  # 6 bits a character; the last one has no continuation
-_NUMBERS = frozenset({int, float})
+_FLOATS = frozenset({float})
 
 
 def has_mask(value: Any) -> bool:
@@ -39,7 +39,7 @@ def polygons(value: Sequence[Any], where: str) -> Polygons:
         return list(value)
     flat = [list(part) for part in _parts(value)]
     for part in flat:
-        if not all(type(v) in _NUMBERS and math.isfinite(v) for v in part) or len(part) % 2:
+        if not all(map(is_number, part)) or len(part) % 2:
             raise ValueError(
                 f"{where}: segmentation is neither RLE nor polygons of finite x, y: {shown(part)}"
             )
@@ -52,7 +52,7 @@ def _is_plain(part: Any) -> bool:
         type(part) is list
         and len(part) >= 6
         and len(part) % 2 == 0
-        and _NUMBERS.issuperset(map(type, part))
+        and _FLOATS.issuperset(map(type, part))
         and math.isfinite(sum(part))
     )
 
