@@ -130,7 +130,8 @@ def _entry(
         raise ValueError(
             f"{here} has no positive integer width and height ({name!r} has "
             f"{shown(row.get('width'))} and {shown(row.get('height'))}); write there the pixels of "
-            "the image that the boxes were drawn on, as PIL.Image.open(file).size gives them"
+            "the image that the boxes were drawn on, as PIL.Image.open(file).size gives them, or "
+            "give the folder of the images (--images)"
         )
     entry = {**row, "id": our_id, "file_name": name, "width": width, "height": height}
     _check_facts(entry, here)

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from cxrloc.localization.analyses.average_precision import average_precision
 from cxrloc.localization.comparison_report.inputs import InputFiles, read_inputs
@@ -194,3 +195,24 @@ def test_files_with_a_byte_order_mark_or_in_utf_16_are_read(tmp_path: Path) -> N
     inputs = read_inputs(InputFiles(tmp_path / "gt.json", {"mine": tmp_path / "mine.json"}))
 
     assert _figures(inputs)[:2] == (pytest.approx(1), pytest.approx(1))
+
+
+def test_sizes_come_from_the_image_files_and_other_sizes_are_said(tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
+    for name, (width, height) in SIZES_WH.items():
+        Image.new("L", (width, height)).save(tmp_path / f"images/{name}.png")
+    coco = EXPORTS["FiftyOne"]()
+    for image in coco["images"]:
+        del image["width"], image["height"]
+    truth = written(tmp_path / "gt.json", coco)
+    files = InputFiles(truth, images=tmp_path / "images")
+
+    inputs = read_inputs(files)
+
+    assert inputs.truth.images.sizes_hw[1] == (2048, 2500)
+    assert not any("CHECK" in note for note in inputs.truth.notes)
+    Image.new("L", (1250, 1024)).save(tmp_path / "images/00000002_000.png")
+    written(tmp_path / "gt.json", EXPORTS["FiftyOne"]())
+    note = next(note for note in read_inputs(files).truth.notes if "CHECK" in note)
+    assert "1 of 4 files that were looked at have another size" in note
+    assert "00000002_000.png: 1250 x 1024 pixels in the file, 2500 x 2048 in the" in note
