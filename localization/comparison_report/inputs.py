@@ -156,7 +156,7 @@ def read_localizers(
             if name in sources:
                 masks[name], more = _warned(read_mask_results, sources[name], coco)
                 said += more
-        notes += [f"{name}: {note}" for note in said]
+        notes += [f"predictions of {name}: {note}" for note in said]
     return boxes, {name: results for name, results in masks.items() if results}, notes
 
 

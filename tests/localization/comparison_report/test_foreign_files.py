@@ -160,7 +160,9 @@ def test_boxes_are_cut_off_at_the_border_on_both_sides_and_the_report_says_so(
     assert inputs.truth.notes[0] == (
         "ground-truth boxes cut off at the image's border, as predictions are: 1"
     )
-    assert inputs.truth.notes[-1].startswith("mine: of 6 boxes, 1 were clipped at the image's bor")
+    assert inputs.truth.notes[-1].startswith(
+        "predictions of mine: of 6 boxes, 1 were clipped at the image's bor"
+    )
 
 
 def test_a_label_map_renames_merges_and_leaves_out_and_results_may_use_any_name(
