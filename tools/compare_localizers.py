@@ -88,6 +88,22 @@ def _add_file_options(group: argparse._ArgumentGroup) -> None:
         "(with and without letters, if they were made with --remove-markers) and pictures",
     )
     group.add_argument(
+        "--second-reader",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="NAME=FILE",
+        help="COCO ground truth of another person, whose images are those that this person read: "
+        "scored as a localizer is, with every localizer on the same boxes beside it",
+    )
+    group.add_argument(
+        "--second-reader-labels",
+        type=Path,
+        metavar="MAP.yaml",
+        help="YAML with `name: common name`: names of a second reader and of the ground truth with "
+        "the same common name are one finding",
+    )
+    group.add_argument(
         "--segmentations",
         type=Path,
         metavar="FILE",
@@ -168,6 +184,8 @@ def _run(arguments: argparse.Namespace) -> None:
         named_files(arguments.maps, "--maps"),
         _gate_table(arguments.gate),
         arguments.segmentations,
+        named_files(arguments.second_reader, "--second-reader"),
+        arguments.second_reader_labels,
         arguments.images,
         arguments.labels,
     )

@@ -39,6 +39,7 @@ _ORIENTATION = 0x0112  # EXIF (JEITA CP-3451), values 1 to 8
 # mirror left to right first, then this many quarter turns clockwise
 _TURNS = {2: (True, 0), 3: (False, 2), 4: (True, 2), 5: (True, 3), 6: (False, 1), 7: (True, 1)}
 _TURNS[8] = (False, 3)
+LYING = (5, 6, 7, 8)  # orientations whose upright image is as wide as the stored one is high
 _EXIF_MARKS = (b"Exif\x00", b"eXIf", b"Raw profile type exif")
 
 
@@ -54,7 +55,7 @@ def decode_picture(data: bytes) -> tuple[Pixels, tuple[str, ...]]:
     if not is_png_or_jpeg(data):
         raise ValueError(f"{_kind(data)}; expected PNG, JPEG or DICOM. Convert it, as grey values")
     pixels = _jpeg(data) if is_jpeg(data) else _with_opencv(data)
-    number = _orientation(data)
+    number = orientation(data)
     if number not in _TURNS:
         return pixels, ()
     mirrored, turns = _TURNS[number]
@@ -100,9 +101,14 @@ def _with_opencv(data: bytes) -> Pixels:
     return np.asarray(pixels)
 
 
-def _orientation(data: bytes) -> int:
+def may_be_turned(data: bytes) -> bool:
+    """Whether EXIF data starts in these bytes; its place is before the pixels."""
+    return any(mark in data for mark in _EXIF_MARKS)
+
+
+def orientation(data: bytes) -> int:
     """EXIF orientation, 1 to 8; 1 if the file does not state it, or damaged."""
-    if not any(mark in data for mark in _EXIF_MARKS):
+    if not may_be_turned(data):
         return 1
     from PIL import Image
 

@@ -34,6 +34,7 @@ from cxrloc.localization.predictions.results_file import (
     read_mask_results,
     read_results,
 )
+from cxrloc.localization.predictions.second_reader import read_second_reader
 
 Result = TypeVar("Result")
 
@@ -48,6 +49,9 @@ class InputFiles:
         maps: localizer -> heat maps, of those that have any.
         gate: gate.csv; None: nothing is gated.
         segmentations: cheXlocalize's masks; None: not asked for.
+        second_readers: name -> COCO ground truth of another person.
+        reader_labels: label map to common names, for the second readers' names and the ground
+            truth's; None: names are compared as they are.
         images: folder of the images; None: that of the prepared folder.
         labels: label map of the ground truth's categories; None: they keep their names.
     """
@@ -57,6 +61,8 @@ class InputFiles:
     maps: Mapping[str, Path] = field(default_factory=dict)
     gate: Path | None = None
     segmentations: Path | None = None
+    second_readers: Mapping[str, Path] = field(default_factory=dict)
+    reader_labels: Path | None = None
     images: Path | None = None
     labels: Path | None = None
 
@@ -65,7 +71,9 @@ class InputFiles:
         """What a file is -> its SHA-256."""
         named = {f"predictions:{name}": path for name, path in self.predictions.items()}
         named |= {f"maps:{name}": path for name, path in self.maps.items()}
+        named |= {f"second_reader:{name}": path for name, path in self.second_readers.items()}
         single = {"gate": self.gate, "segmentations": self.segmentations, "labels": self.labels}
+        single |= {"reader_labels": self.reader_labels}
         named |= {name: path for name, path in single.items() if path is not None}
         files = {"ground_truth": self.ground_truth, **named}
         return {name: file_sha256(path) for name, path in files.items()}
@@ -92,6 +100,7 @@ def read_inputs(files: InputFiles, **settings: Any) -> ComparisonInputs:
         provenances["gate"] = read_provenance(files.gate)
     if files.segmentations is not None:
         segmentations = read_segmentations(files.segmentations)
+    reader_labels = None if files.reader_labels is None else read_label_map(files.reader_labels)
     boxes, masks, notes = read_localizers(files.predictions, provenances, coco)
     paths = image_paths(truth, files.ground_truth, files.images)
     truth = replace(truth, notes=(*truth.notes, *size_notes(truth.images, paths), *notes))
@@ -103,6 +112,10 @@ def read_inputs(files: InputFiles, **settings: Any) -> ComparisonInputs:
         maps={name: read_heat_maps(path) for name, path in files.maps.items()},
         masks=masks,
         image_paths=paths,
+        second_readers={
+            name: read_second_reader(path, coco, reader_labels)
+            for name, path in files.second_readers.items()
+        },
         segmentations=segmentations,
         **settings,
     )

@@ -17,7 +17,7 @@ from cxrloc.datasets.files.coco.images import SOURCE_ID, plain_name, stems
 from cxrloc.datasets.files.coco.read import LEFT_OUT
 from cxrloc.datasets.files.coco.values import Key, id_key, shown, some
 from cxrloc.datasets.images.read import IMAGE_SUFFIXES
-from cxrloc.datasets.labels.map import label_key
+from cxrloc.datasets.labels.map import name_key
 
 _OTHER_FILE = "was it made for another ground-truth file?"
 _NAME_KEYS = ("category", "category_name")
@@ -152,7 +152,7 @@ class _Diseases:
             self.of_id[id_key(number)] = None
             names.append((str(name), None))
         # an exact name counts before one in other case, and that before a synonym
-        self.of_name = [_unambiguous(names, key) for key in (str, label_key, synonym_key)]
+        self.of_name = [_unambiguous(names, key) for key in (str, name_key, synonym_key)]
 
     def of(self, entry: Mapping[str, Any], where: str) -> str | None:
         value = entry.get("category_id")
@@ -181,7 +181,7 @@ class _Diseases:
         """The disease of a name, and whether it is known."""
         if not isinstance(name, str):
             return None, False
-        for diseases, key in zip(self.of_name, (str, label_key, synonym_key), strict=True):
+        for diseases, key in zip(self.of_name, (str, name_key, synonym_key), strict=True):
             if key(name) in diseases:
                 return diseases[key(name)], True
         return None, False

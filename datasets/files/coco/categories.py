@@ -12,14 +12,14 @@ from typing import Any
 
 from cxrloc.datasets.files.coco.images import is_text
 from cxrloc.datasets.files.coco.values import Key, id_key, shown
-from cxrloc.datasets.labels.map import LabelMap, label_key
+from cxrloc.datasets.labels.map import LabelMap, name_key
 from cxrloc.datasets.labels.names import ALIASES
 
 SOURCES = "sources"  # [id, name] of the categories in the file, where ours is another
 SYNONYMS = "synonyms"  # other names that the label map has for a disease
 _BACKGROUND = frozenset({"background", "bg"})
 _LARGEST_ID = 2**31 - 1
-_ALIASES = {label_key(alias): label_key(name) for alias, name in ALIASES.items()}
+_ALIASES = {name_key(alias): name_key(name) for alias, name in ALIASES.items()}
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class _Named:
 
 def synonym_key(name: str) -> str:
     """The same for all spellings of a name and for synonyms (Infiltrate, Infiltration)."""
-    key = label_key(name)
+    key = name_key(name)
     return _ALIASES.get(key, key)
 
 
@@ -153,7 +153,7 @@ def _parents(named: Sequence[_Named], used: Set[Key | None]) -> set[Key]:
         and (
             category.name in above
             or (category.name in own and category.row.get("supercategory") != category.name)
-            or label_key(category.name).strip() in _BACKGROUND
+            or name_key(category.name).strip() in _BACKGROUND
         )
     }
 

@@ -29,7 +29,8 @@ def mutated(document: Any, rng: random.Random) -> Any:
     """The document with one to three values, at any depth, deleted or replaced."""
     document = json.loads(json.dumps(document))
     for _ in range(rng.randint(1, 3)):
-        parent, key = None, None
+        parent: Any = None
+        key: Any = None
         node = document
         while isinstance(node, dict | list) and node and (parent is None or rng.random() < 0.85):
             keys = list(node) if isinstance(node, dict) else range(len(node))
