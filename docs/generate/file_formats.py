@@ -13,6 +13,7 @@ _FORMATS = {
     "Data for training": {
         "The prepared folder": "datasets.prepared.folder",
         "The ground truth": "datasets.prepared.coco",
+        "A ground truth of another tool": "datasets.files.coco.read",
         "Shards: the folder": "datasets.shards.write",
         "Shards: one file": "datasets.shards.format",
     },

@@ -8,6 +8,7 @@ import sys
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -29,6 +30,7 @@ from cxrloc.datasets.readers.find_images import find_images
 from cxrloc.datasets.readers.index import ReaderWarnings
 from cxrloc.localization.analyses.chexlocalize.format import read_segmentations
 from cxrloc.localization.cam.heat_maps import read_heat_maps
+from cxrloc.localization.comparison_report.image_sizes import size_notes, sizes_in
 from cxrloc.localization.evaluation.detections import place
 from cxrloc.localization.evaluation.evaluated import ComparisonInputs
 from cxrloc.localization.evaluation.gate_decisions import gate_decisions
@@ -97,7 +99,8 @@ def read_inputs(files: InputFiles, **settings: Any) -> ComparisonInputs:
         FileNotFoundError, ValueError: naming the file and what was expected of it.
     """
     labels = None if files.labels is None else read_label_map(files.labels)
-    coco, _ = _warned(load_coco, files.ground_truth, labels)
+    sizes = None if files.images is None else sizes_in(files.images)
+    coco, _ = _warned(partial(load_coco, size_of=sizes), files.ground_truth, labels)
     coco = with_missing(coco, files.ground_truth)
     protocol = _followed(files, coco, settings)
     truth = ground_truth_from_coco(coco)
@@ -112,7 +115,8 @@ def read_inputs(files: InputFiles, **settings: Any) -> ComparisonInputs:
         segmentations = read_segmentations(files.segmentations)
     reader_labels = None if files.reader_labels is None else read_label_map(files.reader_labels)
     boxes, masks, notes = read_localizers(files.predictions, provenances, coco)
-    truth = replace(truth, notes=(*truth.notes, *notes))
+    paths = image_paths(truth, files.ground_truth, files.images)
+    truth = replace(truth, notes=(*truth.notes, *size_notes(truth.images, paths), *notes))
     return ComparisonInputs(
         truth=truth,
         predictions={name: place(truth, columns) for name, columns in boxes.items()},
@@ -120,7 +124,7 @@ def read_inputs(files: InputFiles, **settings: Any) -> ComparisonInputs:
         provenances=provenances,
         maps={name: read_heat_maps(path) for name, path in files.maps.items()},
         masks=masks,
-        image_paths=image_paths(truth, files.ground_truth, files.images),
+        image_paths=paths,
         second_readers={
             name: read_second_reader(path, coco, reader_labels)
             for name, path in files.second_readers.items()
@@ -190,7 +194,7 @@ def read_localizers(
             if name in sources:
                 masks[name], more = _warned(read_mask_results, sources[name], coco)
                 said += more
-        notes += [f"{name}: {note}" for note in said]
+        notes += [f"predictions of {name}: {note}" for note in said]
     return boxes, {name: results for name, results in masks.items() if results}, notes
 
 
