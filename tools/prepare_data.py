@@ -57,6 +57,8 @@ class PrepareConfig:
         patient: regular expression with one group, the patient in an image's file name (coco, yolo,
             voc, csv; default: the annotations' own patient, or each image is its own).
         patient_column: column with the patient (csv).
+        boxes: boxes of other sets for the official train part: chestx-det=FOLDER,rsna=FOLDER (nih).
+        readers: union, majority, wbf or one reader such as R8 (vindr; default: majority).
         unboxed: what a disease without a box is on an annotated image: negative or unknown (coco,
             yolo, voc, csv; default: negative).
         workers: threads that read images (default: one per core).
@@ -76,6 +78,8 @@ class PrepareConfig:
     labels: str = ""
     patient: str = ""
     patient_column: str = ""
+    boxes: str = ""
+    readers: str = ""
     unboxed: str = ""
     workers: int | None = None
 

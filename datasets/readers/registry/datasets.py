@@ -12,8 +12,16 @@ from cxrloc.datasets.labels.names import (
     NIH_BOXED_DISEASES,
     NIH_DISEASES,
 )
-from cxrloc.datasets.readers import chexpert, mura, nih
+from cxrloc.datasets.readers import chexpert, mura
 from cxrloc.datasets.readers.annotations import coco, csv, voc, yolo
+from cxrloc.datasets.readers.box_sets import (
+    chest_x_det,
+    chexlocalize,
+    nih_with_boxes,
+    rsna,
+    siim,
+    vindr,
+)
 from cxrloc.datasets.readers.index import DatasetIndex
 
 
@@ -38,7 +46,7 @@ _ANNOTATIONS = ("annotations", "labels", "patient", "unboxed")
 
 # A phantom chest uses NIH's layout and a phantom limb MURA's, so the same readers read them.
 DATASETS: dict[str, Dataset] = {
-    "nih": Dataset(nih.index, NIH_DISEASES, NIH_BOXED_DISEASES),
+    "nih": Dataset(nih_with_boxes.index, NIH_DISEASES, NIH_BOXED_DISEASES, ("boxes", "labels")),
     "chexpert": Dataset(chexpert.index, CHEXPERT_LABELS, CHEXPERT_LOCALIZED, ("frontal_only",)),
     # MURA has no boxes: the category exists so that class activation maps can be boxed
     "mura": Dataset(mura.index, (ABNORMAL,), (ABNORMAL,), ("body_part",)),
@@ -47,6 +55,13 @@ DATASETS: dict[str, Dataset] = {
     "yolo": Dataset(yolo.index, (), (), _ANNOTATIONS),
     "voc": Dataset(voc.index, (), (), _ANNOTATIONS),
     "csv": Dataset(csv.index, (), (), (*_ANNOTATIONS, "patient_column")),
+    # public sets of boxes; the label map decides on their diseases
+    "chestx-det": Dataset(chest_x_det.index, (), (), ("labels",)),
+    "chestx-det10": Dataset(chest_x_det.index10, (), (), ("labels",)),
+    "rsna": Dataset(rsna.index, (), (), ("labels",)),
+    "vindr": Dataset(vindr.index, (), (), ("labels", "readers")),
+    "siim": Dataset(siim.index, (), (), ("labels",)),
+    "chexlocalize": Dataset(chexlocalize.index, (), (), ("labels",)),
 }
 
 
