@@ -144,7 +144,12 @@ def _stem(name: str) -> str:
 
 
 def _stem_without_upload(name: str) -> str:
-    return _UPLOAD.sub("", _stem(name))
+    return without_upload(_stem(name))
+
+
+def without_upload(stem: str) -> str:
+    """A stem without what Label Studio puts before the name of an uploaded file."""
+    return _UPLOAD.sub("", stem)
 
 
 def _shared_end(path: Path, name: str) -> int:

@@ -29,7 +29,8 @@ def boxes(root: Path, **options: str) -> dict[str, tuple[Box, ...]]:
             "train/labels/a_jpg.rf.0a1b2c.txt",
             {"data.yaml": f"train: ../train/images\nval: ../valid/images\nnc: 2\n{NAMES}"},
         ),  # Roboflow
-        ("images/1-a.png", "labels/1-a.txt", {"classes.txt": "Effusion\nMass\n"}),  # Label Studio
+        ("images/0a1b2c3d-a.png", "labels/0a1b2c3d-a.txt", {"classes.txt": "Effusion\nMass\n"}),
+        ("images/a.png", "labels/0a1b2c3d__a.txt", {"classes.txt": "Effusion\nMass\n"}),
         (
             "obj_train_data/a.png",
             "obj_train_data/a.txt",
