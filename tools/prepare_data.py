@@ -116,6 +116,7 @@ def prepare(config: PrepareConfig) -> Path:
         official=index.official,
         warnings=index.warnings,
         images_checked=config.check_pixels,
+        folds=config.folds,
     )
     print(f"\n{summary}")
     radiographs = [

@@ -9,6 +9,11 @@ _FORMATS = {
         "NIH ChestX-ray14": "datasets.readers.nih",
         "CheXpert": "datasets.readers.chexpert",
         "MURA": "datasets.readers.mura",
+        "COCO": "datasets.readers.annotations.coco",
+        "YOLO": "datasets.readers.annotations.yolo",
+        "Pascal VOC": "datasets.readers.annotations.voc",
+        "Tables of boxes": "datasets.readers.annotations.csv",
+        "Images for any of these": "datasets.readers.annotations.matching.to_index",
     },
     "Data for training": {
         "The prepared folder": "datasets.prepared.folder",
@@ -24,6 +29,9 @@ _FORMATS = {
         "Lists of training images": "datasets.provenance.image_lists",
         "A prediction as JSON": "localization.diagnosis.to_json",
         "Predictions of examinations": "localization.diagnosis.examination_table",
+        "For correction: CVAT and FiftyOne": "localization.predictions.exports.coco",
+        "For correction: YOLO": "localization.predictions.exports.yolo",
+        "For correction: Label Studio": "localization.predictions.exports.label_studio",
     },
     "Models": {
         "Bundles": "classification.bundle.file",
