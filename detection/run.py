@@ -19,6 +19,7 @@ from cxrloc.datasets.images.transforms import fitted, square_scale
 from cxrloc.datasets.prepared.coco import load_coco
 from cxrloc.datasets.prepared.folder import PreparedData, load_prepared
 from cxrloc.datasets.prepared.splits import Split, fold_split, official_split
+from cxrloc.datasets.prepared.summary import patients_note
 from cxrloc.datasets.progress import progress
 from cxrloc.datasets.provenance.image_lists import write_training_images
 from cxrloc.datasets.provenance.sidecar import LookedAt, write_provenance
@@ -134,7 +135,10 @@ def _run_fold(run: _Run, fold: int | None) -> LookedAt:
     train_set, validation_set = _sets(run, fold)
     detector = config.detector(run.diseases)
     ids = [r.image_id for r in train_set.radiographs]
-    facts: dict[str, Any] = {"train_ids_sha256": fingerprint(sorted(ids))}
+    facts: dict[str, Any] = {
+        "train_ids_sha256": fingerprint(sorted(ids)),
+        "patients": list(patients_note(prepared.radiographs)),
+    }
     if fold is not None:
         facts |= {"fold": fold, "k": prepared.k, "folds_sha256": _hash_folds(prepared)}
     init = resolve_init(config.model, fold)
@@ -254,17 +258,20 @@ def _pool(run: _Run, folds: Sequence[int | None], looked_at: Sequence[LookedAt])
     tested = {image for look in looked_at for image in look.images}
     boxed = [ids[r.image_id] for r in run.radiographs if r.boxes and r.image_id in tested]
     tables = average_precision(run.coco, boxed, boxes, masks, run.config.size)
+    notes = patients_note(run.prepared.radiographs)
     write_json(
         run.out.average_precision,
         {
             "research_use_only": f"{RESEARCH_USE}.",
             "images": len(boxed),
             "folds": [fold for fold in folds if fold is not None],
+            "notes": list(notes),
             "tables": [dataclasses.asdict(table) for table in tables],
         },
     )
-    write_text(run.out.average_precision_page, ap_markdown(tables))
-    print(ap_markdown(tables), flush=True)
+    page = ap_markdown(tables, notes)
+    write_text(run.out.average_precision_page, page)
+    print(page, flush=True)
 
 
 def average_precision(

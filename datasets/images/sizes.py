@@ -1,4 +1,7 @@
-"""Read the size of an image file from its header: PNG, JPEG or DICOM. Nothing is decoded."""
+"""Read the size of an image file from its header: PNG, JPEG or DICOM. Nothing is decoded.
+
+It is the size of the upright image, as `read` returns it (EXIF orientation).
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from typing import BinaryIO
 
 from cxrloc.datasets.dicom.header import is_dicom
 from cxrloc.datasets.images.headers import PNG_SIGNATURE, is_png_or_jpeg, jpeg_size, png_size
+from cxrloc.datasets.images.pictures import LYING, may_be_turned, orientation
 from cxrloc.datasets.progress import progress
 
 _FIRST_BYTES = 4096
@@ -33,6 +37,8 @@ def size_hw(path: Path) -> tuple[int, int]:
             width, height = png_size(data)
         else:
             width, height = _jpeg_size(data, file)
+    if is_png_or_jpeg(data) and may_be_turned(data) and orientation(path.read_bytes()) in LYING:
+        width, height = height, width
     if min(width, height) < 1:
         raise ValueError(f"{path}: the header states a size of {width} x {height}")
     return height, width

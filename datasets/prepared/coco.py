@@ -15,12 +15,10 @@ from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
 
-from cxrloc.datasets.files.coco.read import read_coco
+from cxrloc.datasets.files.coco.read import NOTES, read_coco
 from cxrloc.datasets.files.manifest import RESEARCH_USE
 from cxrloc.datasets.labels.map import LabelMap
 from cxrloc.datasets.radiograph import Box, Radiograph
-
-NOTES = "reading_notes"  # in `info`: what was changed when another tool's file was read
 
 
 def to_coco(

@@ -16,6 +16,7 @@ from cxrloc.datasets.labels.map import LabelMap, name_key
 from cxrloc.datasets.labels.names import ALIASES
 
 SOURCES = "sources"  # [id, name] of the categories in the file, where ours is another
+SYNONYMS = "synonyms"  # other names that the label map has for a disease
 _BACKGROUND = frozenset({"background", "bg"})
 _LARGEST_ID = 2**31 - 1
 _ALIASES = {name_key(alias): name_key(name) for alias, name in ALIASES.items()}
@@ -80,8 +81,14 @@ def our_categories(
             by_disease.setdefault(category.disease, []).append(category)
     number_of = _numbers(by_disease)
     left_out = [[c.row["id"], c.name] for c in named if c.disease is None]
+    mapped = {} if labels is None else labels.disease_of
+    left_out += [[None, name] for name, disease in mapped.items() if disease is None]
+    entries = [_entry(d, number_of[d], members) for d, members in by_disease.items()]
+    for entry in entries:
+        if labels is not None:
+            entry[SYNONYMS] = [name for name, d in mapped.items() if d == entry["name"]]
     return Categories(
-        [_entry(disease, number_of[disease], members) for disease, members in by_disease.items()],
+        entries,
         {c.key: None if c.disease is None else number_of[c.disease] for c in named},
         left_out,
         _notes(named, used, labels),

@@ -14,6 +14,10 @@ EXPECTED = "COCO boxes are x, y, width, height in pixels of the image as given b
 _SMALLEST_IMAGE = 16  # pixels; in a smaller one a box of one pixel may be meant
 _FEW, _FEW_IMAGES = 5, 3  # findings of fewer boxes or images may lie in one corner by chance
 _CORNER = 0.55
+_SIDES = (
+    *(100, 128, 224, 256, 299, 320, 384, 416, 448, 480, 512, 600, 640, 768, 800, 896, 1000, 1024),
+    *(1280, 1333, 1536, 2000, 2048, 2500, 3000, 4096),
+)
 _OVER = 0.02  # of the image's side: more than careless drawing at the border
 
 
@@ -102,10 +106,13 @@ def _in_a_corner(boxes_xywh: FloatArray, frames_wh: FloatArray, what: str) -> st
     )
 
 
+def usual_frames(reach: float) -> list[int]:
+    """The usual sides of a network's input that boxes with this farthest edge may come from."""
+    return [side for side in _SIDES if reach <= side * (1 + _OVER) and side <= 1.6 * reach]
+
+
 def _copy(reach: float) -> int:
-    """The usual side of a network's input that is just large enough."""
-    sides = (100, 128, 224, 256, 299, 320, 384, 416, 448, 480, 512, 600, 640, 768, 800, 896, 1024)
-    return next((side for side in sides if side >= reach), int(reach) + 1)
+    return next((side for side in _SIDES if side >= reach), int(reach) + 1)
 
 
 def _over_the_border(boxes_xywh: FloatArray, frames_wh: FloatArray, what: str) -> str:

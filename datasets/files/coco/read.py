@@ -37,6 +37,9 @@ from cxrloc.datasets.files.coco.values import id_key, shown
 from cxrloc.datasets.labels.map import LabelMap
 
 LEFT_OUT = "left_out_categories"  # in `info`: [id, name] of categories that are no disease
+NOTES = "reading_notes"  # in `info`: what was changed when another tool's file was read
+NOT_ON_DISK = "not_on_disk"  # in `info`: boxes that a prepared folder lacks
+_OURS = frozenset({LEFT_OUT, NOTES, NOT_ON_DISK})  # of a file that was read, they are not believed
 
 
 @dataclass(frozen=True)
@@ -110,10 +113,10 @@ def _our_coco(
         "annotations": annotations.entries,
         "categories": categories.entries,
     }
-    if categories.left_out or not isinstance(coco.get("info", {}), dict):
+    if "info" in document or categories.left_out:
         info = document.get("info")
-        coco["info"] = dict(info) if isinstance(info, dict) else {}
-        coco["info"][LEFT_OUT] = categories.left_out
+        kept = {k: v for k, v in info.items() if k not in _OURS} if isinstance(info, dict) else {}
+        coco["info"] = kept | ({LEFT_OUT: categories.left_out} if categories.left_out else {})
     return ForeignCoco(coco, (*images.notes, *categories.notes, *annotations.notes))
 
 

@@ -25,7 +25,6 @@ class Frames:
 
     clipped: list[str] = field(default_factory=list)
     resized: list[str] = field(default_factory=list)
-    turned: list[str] = field(default_factory=list)
 
     def tell(self, warnings: ReaderWarnings) -> None:
         warnings.warn("boxes clipped to the frame", self.clipped)
@@ -49,7 +48,7 @@ class Frames:
             return height, width
         if abs(width * file_hw[0] / (height * file_hw[1]) - 1) > _SHAPE_TOLERANCE:
             hint = (
-                "it seems to be turned: save it as its viewer shows it (EXIF orientation)"
+                "was it turned since, by its EXIF orientation? Boxes belong to the upright image"
                 if file_hw == (width, height)
                 else "was it cropped? Use the images that the boxes were drawn on"
             )

@@ -11,11 +11,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from cxrloc.datasets.readers.annotations.matching.files import stem_of
+from cxrloc.datasets.files.keys import (
+    check_nih_patient,
+    name_without_ending,
+    nih_patient,
+    patient_key,
+)
 from cxrloc.datasets.readers.index import ReaderWarnings
-
-_NIH_NAME = re.compile(r"(\d{8})_\d{3}")
-_ROBOFLOW = re.compile(r"^(?P<source>.+?)(?:_(?:png|jpe?g|dcm))?\.rf\.[0-9A-Za-z]{6,}$")
 
 
 @dataclass(frozen=True)
@@ -57,35 +59,28 @@ def find_patients(
         paths: image id -> its file below the root, or its written name.
 
     Raises:
-        ValueError: for an image without a match of the pattern.
+        ValueError: for an image without a match of the pattern, or a patient that contradicts the
+            name of an NIH image.
     """
+    told = {image: patient_key(patient) for image, patient in written.items()}
     if pattern is not None:
-        matches = {image: _match(pattern, image, paths[image]) for image in written}
-        return Patients(matches, dict.fromkeys(matches, True))
-    sources = {image: source_stem(image) for image in written}
-    if not any(written.values()):
-        nih = {i: _NIH_NAME.fullmatch(stem.rpartition("/")[2]) for i, stem in sources.items()}
-        numbers = {i: match[1].lstrip("0") or "0" for i, match in nih.items() if match}
-        if len(numbers) == len(written):
-            warnings.note("images named as in NIH; the number is the patient", list(written))
-            return Patients(numbers, dict.fromkeys(numbers, True))
-        return Patients(sources, dict.fromkeys(sources, False))
-    unknown = [image for image, patient in written.items() if not patient]
-    warnings.warn("images without a patient, each taken as its own", unknown)
-    taken = {image: written[image] or f"image {sources[image]}" for image in written}
-    return Patients(taken, {image: bool(patient) for image, patient in written.items()})
-
-
-def source_stem(image_id: str) -> str:
-    """The image's name without its ending; for Roboflow's copies the name before the upload."""
-    stem = stem_of(image_id)
-    match = _ROBOFLOW.match(stem)
-    return match["source"] if match else stem
+        told = {image: _match(pattern, image, paths[image]) for image in written}
+    for image, patient in told.items():
+        check_nih_patient(image, patient, "patients")
+    by_name = {image: nih_patient(image) for image, patient in told.items() if not patient}
+    nih = [image for image, patient in by_name.items() if patient]
+    warnings.note("images named as in NIH; the number in the name is the patient", nih)
+    told |= by_name
+    unknown = [image for image, patient in told.items() if not patient]
+    if len(unknown) < len(told):
+        warnings.warn("images without a patient, each taken as its own", unknown)
+    own = {image: f"image {name_without_ending(image)}" for image in unknown}
+    return Patients(told | own, {image: image not in own for image in told})
 
 
 def _match(pattern: re.Pattern[str], image: str, path: str) -> str:
     match = pattern.search(Path(path).name) or pattern.search(path)
-    patient = match[1] if match else None
+    patient = patient_key(match[1]) if match else ""
     if not patient:
         raise ValueError(
             f"--patient {pattern.pattern!r} finds no patient in {path}; expected a pattern that "
