@@ -16,7 +16,7 @@ Note, counted: files of another size than their annotations state (resized copie
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cxrloc.datasets.images.sizes import sizes_hw
@@ -120,15 +120,17 @@ def _placed(
     paths = [m.path for m in matches if m.path is not None]
     sizes = dict(zip(paths, sizes_hw(paths), strict=True))
     unreadable = [m.image_id for m in matches if m.path is not None and sizes[m.path] is None]
-    warnings.warn("unreadable image headers", unreadable)
+    warnings.warn("unreadable image headers, left out", unreadable)
     frames, equal, contrary, images = Frames(), list[str](), list[str](), []
     for m in matches:
-        size = frames.size_hw(m.image, None if m.path is None else sizes[m.path])
+        file_hw = None if m.path is None else sizes[m.path]
+        size = frames.size_hw(m.image, file_hw)
         boxes = () if size is None else _boxes(m, size, frames, labels, equal)
         of_image = labels.of_image(m.image)
         if of_image.normal and of_image.present:
             contrary.append(f"{m.image_id} {of_image.present[0]}")
-        images.append(_Placed(m, size or _UNKNOWN_SIZE, boxes, of_image))
+        there = m if file_hw else replace(m, path=None)
+        images.append(_Placed(there, size or _UNKNOWN_SIZE, boxes, of_image))
     frames.tell(warnings)
     warnings.warn("equal duplicate boxes dropped", equal)
     warnings.warn("images stated to have no finding that have one; it counts", contrary)
