@@ -29,10 +29,10 @@ def test_an_id_is_an_image_of_a_patient_of_nih(tmp_path: Path) -> None:
     rsna(tmp_path)
     patients = {r.image_id: r.patient_id for r in index(tmp_path).radiographs}
     assert patients == {OPACITY_ID: "19124", NORMAL_ID: "29180", OTHER_ID: "11702"}
-    (tmp_path / "stage_2_train_labels.csv").write_text(f"{HEADER}\nunknown,,,,,0\n")
+    (tmp_path / "stage_2_train_labels.csv").write_text(f"{HEADER}\nx1,,,,,0\n")
     (tmp_path / "stage_2_detailed_class_info.csv").unlink()
     (image,) = index(tmp_path).radiographs
-    assert (image.patient_id, image.patient_known) == ("unknown", False)
+    assert (image.patient_id, image.patient_known) == ("x1", False)
 
 
 def test_two_ids_of_one_nih_image_are_noted(tmp_path: Path) -> None:
