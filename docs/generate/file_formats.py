@@ -9,6 +9,12 @@ _FORMATS = {
         "NIH ChestX-ray14": "datasets.readers.nih",
         "CheXpert": "datasets.readers.chexpert",
         "MURA": "datasets.readers.mura",
+        "ChestX-Det and ChestX-Det10": "datasets.readers.box_sets.chest_x_det",
+        "RSNA pneumonia": "datasets.readers.box_sets.rsna",
+        "VinDr-CXR and VinBigData": "datasets.readers.box_sets.vindr",
+        "SIIM-ACR pneumothorax": "datasets.readers.box_sets.siim",
+        "CheXlocalize": "datasets.readers.box_sets.chexlocalize",
+        "NIH with other sets' boxes": "datasets.readers.box_sets.nih_with_boxes",
     },
     "Data for training": {
         "The prepared folder": "datasets.prepared.folder",
