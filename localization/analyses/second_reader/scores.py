@@ -271,12 +271,12 @@ def best_first(boxes: Detections) -> Detections:
     """Score 1 for the boxes that match one to one for the greatest total IoU, 0 for the others."""
     from scipy.optimize import linear_sum_assignment  # half a second that `--help` does not need
 
-    matches, score = boxes.matches, np.zeros(len(boxes))
-    key = boxes.key[matches.detection]
+    matches, score = boxes.overlaps, np.zeros(len(boxes))
+    key = boxes.key[matches.first]
     for group in np.unique(key):
         pairs = np.flatnonzero(key == group)
-        drawn, row = np.unique(matches.detection[pairs], return_inverse=True)
-        truth, column = np.unique(matches.box[pairs], return_inverse=True)
+        drawn, row = np.unique(matches.first[pairs], return_inverse=True)
+        truth, column = np.unique(matches.second[pairs], return_inverse=True)
         table = np.zeros((len(drawn), len(truth)))
         table[row, column] = matches.iou[pairs]
         score[drawn[linear_sum_assignment(table, maximize=True)[0]]] = 1
