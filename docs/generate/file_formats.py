@@ -14,6 +14,12 @@ _FORMATS = {
         "Pascal VOC": "datasets.readers.annotations.voc",
         "Tables of boxes": "datasets.readers.annotations.csv",
         "Images for any of these": "datasets.readers.annotations.matching.to_index",
+        "ChestX-Det and ChestX-Det10": "datasets.readers.box_sets.chest_x_det",
+        "RSNA pneumonia": "datasets.readers.box_sets.rsna",
+        "VinDr-CXR and VinBigData": "datasets.readers.box_sets.vindr",
+        "SIIM-ACR pneumothorax": "datasets.readers.box_sets.siim",
+        "CheXlocalize": "datasets.readers.box_sets.chexlocalize",
+        "NIH with other sets' boxes": "datasets.readers.box_sets.nih_with_boxes",
     },
     "Data for training": {
         "The prepared folder": "datasets.prepared.folder",
