@@ -166,6 +166,8 @@ def _run(arguments: argparse.Namespace) -> None:
     started = time.time()
     if arguments.out.exists() and not arguments.out.is_dir():
         raise ValueError(f"--out {arguments.out} is a file; expected a folder, new or not")
+    if arguments.labels is not None and not arguments.second_reader:
+        raise ValueError("--labels tells what a second reader's names mean; give --second-reader")
     from cxrloc.datasets.files.manifest import run_manifest
     from cxrloc.localization.comparison_report.build import build_report
     from cxrloc.localization.comparison_report.files import terminal_text, write_results
