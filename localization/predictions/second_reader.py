@@ -208,7 +208,8 @@ def _category_notes(
     ours, theirs = ({common[name] for name in names} - {None} for names in (diseases, categories))
     for target in dict.fromkeys(common[name] for name in categories):
         sides = [[n for n in names if common[n] == target] for names in (categories, diseases)]
-        if target is not None and all(sides) and sides[0] != sides[1]:
+        keys = [{name_key(name) for name in names} for names in sides]
+        if target is not None and all(sides) and keys[0] != keys[1]:
             notes = " and ".join(sides[0]), " and ".join(sides[1])
             yield f"{notes[0]} counts as {notes[1]}"
     missing = [name for name in diseases if common[name] not in theirs]
