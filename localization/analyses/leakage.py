@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from cxrloc.classification.report.tables import ResultTable, TableRow
-from cxrloc.datasets.provenance.image_lists import ImageList, common_key, image_list
-from cxrloc.datasets.provenance.leakage import LeakageAudit, audit_model
+from cxrloc.datasets.provenance.image_lists import ImageList, image_list
+from cxrloc.datasets.provenance.leakage import CLEAN, LEAKED, NOT_KNOWN, LeakageAudit, audit_model
+from cxrloc.datasets.provenance.names import common_key
 from cxrloc.datasets.provenance.sidecar import Provenance
 from cxrloc.localization.evaluation.evaluated import Evaluated
 from cxrloc.localization.report.sections import Section
 
-CLEAN, LEAKED, UNKNOWN = "clean", "leaked", "unknown"
 NO_SIDECAR = "no .manifest.json next to its file: its training images are unknown"
 
 
@@ -38,7 +38,7 @@ class LocalizerAudit:
     def status(self) -> str:
         if any(audit.leaked for audit in self.by_model.values()):
             return LEAKED
-        return UNKNOWN if self.unknown else CLEAN
+        return NOT_KNOWN if self.unknown else CLEAN
 
     @property
     def shared_images(self) -> tuple[str, ...]:
@@ -98,15 +98,8 @@ def _audit(
         except (OSError, ValueError) as error:
             unknown[f"{model}: {error}"] = None
         else:
-            unknown |= dict.fromkeys(_gaps(by_model[model]))
+            unknown |= dict.fromkeys(by_model[model].unknown)
     return LocalizerAudit(name, sum(counts.values()), by_model, tuple(unknown))
-
-
-def _gaps(audit: LeakageAudit) -> list[str]:
-    gaps = [f"training images of {weights} unknown" for weights in audit.unlisted]
-    if audit.patients_unknown:
-        gaps.append("patients of some images unknown")
-    return gaps
 
 
 def leakage_stamp(localizers: Sequence[LocalizerAudit]) -> str:
@@ -155,11 +148,11 @@ def _answer(localizers: Sequence[LocalizerAudit]) -> str:
     stamp = leakage_stamp(localizers)
     if stamp:
         return f"{stamp}. Their figures are too good by an unknown amount."
-    unknown = [audit.localizer for audit in localizers if audit.status == UNKNOWN]
+    unknown = [audit.localizer for audit in localizers if audit.status == NOT_KNOWN]
     if unknown:
         return (
-            f"No leak was found, but it cannot be ruled out for {', '.join(unknown)}: see the "
-            "column reason."
+            f"Nothing found, but not known for {', '.join(unknown)}: a leak cannot be ruled out; "
+            "see the column reason."
         )
     return "No scored image, or other image of its patient, was in the training of its model."
 

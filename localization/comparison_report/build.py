@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from cxrloc.localization.analyses.average_precision import average_precision
 from cxrloc.localization.analyses.chexlocalize.section import chexlocalize
 from cxrloc.localization.analyses.end_to_end.section import end_to_end
+from cxrloc.localization.analyses.end_to_end.wafroc import wafroc
 from cxrloc.localization.analyses.gallery.pictures import gallery
 from cxrloc.localization.analyses.ladder.ladder import ladder
 from cxrloc.localization.analyses.leakage import LocalizerAudit, audits, leakage, leakage_stamp
@@ -40,6 +41,7 @@ ANALYSES: tuple[Analysis, ...] = (
     paired,
     second_reader,
     end_to_end,
+    wafroc,
     average_precision,
     ladder,
     taxonomy,

@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 
 from cxrloc.classification.metrics.bootstrap import Estimate
 from cxrloc.classification.report.tables import Cell, cell_parts, estimate_text
+from cxrloc.datasets.provenance.leakage import LEAKED
 from cxrloc.localization.analyses.end_to_end.false_boxes import OperatingPoint
 from cxrloc.localization.analyses.end_to_end.looks import MAIN, main_points
-from cxrloc.localization.analyses.leakage import LEAKED, LocalizerAudit
+from cxrloc.localization.analyses.leakage import LocalizerAudit
 from cxrloc.localization.comparison_report.answer import listed
 from cxrloc.localization.comparison_report.headline import Headline
 from cxrloc.localization.comparison_report.second_reader import reader_boards, reader_lines

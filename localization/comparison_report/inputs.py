@@ -6,11 +6,12 @@ import json
 import sys
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 from cxrloc.classification.inference.gate_table import read_gate_table
+from cxrloc.datasets.files.coco.read import NOT_ON_DISK
 from cxrloc.datasets.files.manifest import file_sha256
 from cxrloc.datasets.labels.map import read_label_map
 from cxrloc.datasets.prepared.coco import load_coco
@@ -47,8 +48,10 @@ class InputFiles:
         gate: gate.csv; None: nothing is gated.
         segmentations: cheXlocalize's masks; None: not asked for.
         second_readers: name -> COCO ground truth of another person.
-        labels: label map for the names of the second readers and of the ground truth.
+        reader_labels: label map to common names, for the second readers' names and the ground
+            truth's; None: names are compared as they are.
         images: folder of the images; None: that of the prepared folder.
+        labels: label map of the ground truth's categories; None: they keep their names.
     """
 
     ground_truth: Path
@@ -57,8 +60,9 @@ class InputFiles:
     gate: Path | None = None
     segmentations: Path | None = None
     second_readers: Mapping[str, Path] = field(default_factory=dict)
-    labels: Path | None = None
+    reader_labels: Path | None = None
     images: Path | None = None
+    labels: Path | None = None
 
     @property
     def hashes(self) -> dict[str, str]:
@@ -67,6 +71,7 @@ class InputFiles:
         named |= {f"maps:{name}": path for name, path in self.maps.items()}
         named |= {f"second_reader:{name}": path for name, path in self.second_readers.items()}
         single = {"gate": self.gate, "segmentations": self.segmentations, "labels": self.labels}
+        single |= {"reader_labels": self.reader_labels}
         named |= {name: path for name, path in single.items() if path is not None}
         files = {"ground_truth": self.ground_truth, **named}
         return {name: file_sha256(path) for name, path in files.items()}
@@ -81,7 +86,9 @@ def read_inputs(files: InputFiles, **settings: Any) -> ComparisonInputs:
     Raises:
         FileNotFoundError, ValueError: naming the file and what was expected of it.
     """
-    coco = with_missing(load_coco(files.ground_truth), files.ground_truth)
+    labels = None if files.labels is None else read_label_map(files.labels)
+    coco, _ = _warned(load_coco, files.ground_truth, labels)
+    coco = with_missing(coco, files.ground_truth)
     truth = ground_truth_from_coco(coco)
     provenances = {name: read_provenance(path) for name, path in files.predictions.items()}
     gate = segmentations = None
@@ -90,8 +97,9 @@ def read_inputs(files: InputFiles, **settings: Any) -> ComparisonInputs:
         provenances["gate"] = read_provenance(files.gate)
     if files.segmentations is not None:
         segmentations = read_segmentations(files.segmentations)
-    labels = None if files.labels is None else read_label_map(files.labels)
-    boxes, masks = read_localizers(files.predictions, provenances, coco)
+    reader_labels = None if files.reader_labels is None else read_label_map(files.reader_labels)
+    boxes, masks, notes = read_localizers(files.predictions, provenances, coco)
+    truth = replace(truth, notes=(*truth.notes, *notes))
     return ComparisonInputs(
         truth=truth,
         predictions={name: place(truth, columns) for name, columns in boxes.items()},
@@ -101,7 +109,7 @@ def read_inputs(files: InputFiles, **settings: Any) -> ComparisonInputs:
         masks=masks,
         image_paths=image_paths(truth, files.ground_truth, files.images),
         second_readers={
-            name: read_second_reader(path, coco, labels)
+            name: read_second_reader(path, coco, reader_labels)
             for name, path in files.second_readers.items()
         },
         segmentations=segmentations,
@@ -134,13 +142,13 @@ def with_missing(coco: dict[str, Any], path: Path) -> dict[str, Any]:
         "images": listed["boxed images"] - there["boxed images"],
         "boxes": listed["boxes"] - there["boxes"],
     }
-    return {**coco, "info": {**coco.get("info", {}), "not_on_disk": missing}}
+    return {**coco, "info": {**coco.get("info", {}), NOT_ON_DISK: missing}}
 
 
 def read_localizers(
     files: Mapping[str, Path], provenances: Mapping[str, Provenance | None], coco: dict[str, Any]
-) -> tuple[dict[str, BoxColumns], dict[str, list[MaskResult]]]:
-    """Boxes of each localizer, and masks of each that has any.
+) -> tuple[dict[str, BoxColumns], dict[str, list[MaskResult]], list[str]]:
+    """Boxes of each localizer, masks of each that has any, and what was said of their files.
 
     Masks are in its results file, or where its sidecar says. Two localizers of one network (its
     box head, its mask head) have the same masks: they count once, under the first name.
@@ -148,14 +156,17 @@ def read_localizers(
     sources = _mask_sources(files, provenances)
     boxes: dict[str, BoxColumns] = {}
     masks: dict[str, list[MaskResult]] = {}
+    notes: list[str] = []
     for name, path in files.items():
         if sources.get(name) == path:
-            boxes[name], masks[name] = _warned(read_results, path, coco)
-            continue
-        boxes[name] = _warned(read_boxes, path, coco)
-        if name in sources:
-            masks[name] = read_mask_results(sources[name], coco)
-    return boxes, {name: results for name, results in masks.items() if results}
+            (boxes[name], masks[name]), said = _warned(read_results, path, coco)
+        else:
+            boxes[name], said = _warned(read_boxes, path, coco)
+            if name in sources:
+                masks[name], more = _warned(read_mask_results, sources[name], coco)
+                said += more
+        notes += [f"{name}: {note}" for note in said]
+    return boxes, {name: results for name, results in masks.items() if results}, notes
 
 
 def _mask_sources(
@@ -171,15 +182,16 @@ def _mask_sources(
 
 
 def _warned(
-    read: Callable[[Path, dict[str, Any]], Result], path: Path, coco: dict[str, Any]
-) -> Result:
-    """What is read, its warnings printed as lines of the terminal."""
+    read: Callable[[Path, Any], Result], path: Path, argument: Any
+) -> tuple[Result, list[str]]:
+    """What is read, and its warnings, which are printed as lines of the terminal."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        result = read(path, coco)
-    for warning in caught:
-        print(f"warning: {warning.message}", file=sys.stderr)
-    return result
+        result = read(path, argument)
+    notes = [str(warning.message).removeprefix(f"{path}: ") for warning in caught]
+    for note in notes:
+        print(f"warning: {path}: {note}", file=sys.stderr)
+    return result, notes
 
 
 def image_paths(truth: GroundTruth, ground_truth: Path, images: Path | None) -> dict[str, Path]:

@@ -15,6 +15,7 @@ from typing import Any, TypeVar, cast
 import numpy as np
 
 from cxrloc.classification.metrics.bootstrap import RESAMPLES, ClusterBootstrap
+from cxrloc.datasets.files.keys import KnownImages
 from cxrloc.datasets.provenance.sidecar import Provenance
 from cxrloc.localization.cam.heat_maps import HeatMaps
 from cxrloc.localization.evaluation.box_scores import BoxScores, score_boxes
@@ -189,8 +190,9 @@ class Evaluated:
             return every
         provenance = self.inputs.provenances.get(name)
         if provenance is not None and provenance.images:
-            looked_at = provenance.images
-            return np.array([image in looked_at for image in self.images.image_ids], dtype=np.bool_)
+            looked_at = KnownImages(provenance.images)
+            images = self.images.image_ids
+            return np.array([looked_at.find(image) is not None for image in images], dtype=np.bool_)
         return boxed if boxed[boxes.image].all() else every
 
     @cached_property

@@ -20,6 +20,10 @@ import numpy as np
 import numpy.typing as npt
 
 from cxrloc.classification.metrics.bootstrap import ClusterBootstrap
+from cxrloc.datasets.files.coco.read import NOT_ON_DISK, NOTES
+from cxrloc.datasets.files.keys import patient_key
+from cxrloc.datasets.provenance.image_lists import image_list
+from cxrloc.datasets.provenance.names import persons
 from cxrloc.localization.boxes import xywh_to_xyxy
 
 FloatArray = npt.NDArray[np.float64]
@@ -134,6 +138,30 @@ class GroundTruth:
         return np.array([column_of[disease] for disease in self.diseases], dtype=np.intp)
 
     @cached_property
+    def key_of_box(self) -> IndexArray:
+        """(N,) one number per image and disease, as `Detections.key`."""
+        return self.image_of_box * len(self.images.diseases) + self.column_of_box
+
+    @cached_property
+    def boxes_of_pair(self) -> npt.NDArray[np.intp]:
+        """(images, diseases) number of boxes of each disease on each image."""
+        count = np.zeros(self.images.status.shape, dtype=np.intp)
+        np.add.at(count, (self.image_of_box, self.column_of_box), 1)
+        return count
+
+    @cached_property
+    def several(self) -> bool:
+        """Whether any image has several boxes of one disease."""
+        return bool((self.boxes_of_pair > 1).any())
+
+    @cached_property
+    def first_of_pair(self) -> BoolArray:
+        """(N,) whether it is the first box of its image and disease: as many as top-1 can find."""
+        first = np.zeros(len(self), dtype=np.bool_)
+        first[np.unique(self.key_of_box, return_index=True)[1]] = True
+        return first
+
+    @cached_property
     def sizes_hw(self) -> npt.NDArray[np.intp]:
         """(N, 2) height and width of each box's image."""
         return np.array(self.images.sizes_hw, dtype=np.intp)[self.image_of_box]
@@ -168,7 +196,8 @@ def ground_truth_from_coco(coco: Mapping[str, Any]) -> GroundTruth:
             "the ground truth has no box to score; expected at least one annotation. For images "
             "without boxes, cxrloc check-shortcuts shows where heat maps point"
         )
-    images = _image_table(coco)
+    patient_of = _patients(coco["images"])
+    images = _image_table(coco, patient_of)
     names = {c["id"]: str(c["name"]) for c in coco["categories"]}
     file_names = {image["id"]: str(image["file_name"]) for image in coco["images"]}
     boxes = xywh_to_xyxy([a["bbox"] for a in annotations]).tolist()
@@ -187,15 +216,18 @@ def ground_truth_from_coco(coco: Mapping[str, Any]) -> GroundTruth:
         diseases,
         np.array(corners, dtype=np.float64),
         present,
-        _notes(coco, set(image_ids), empty),
+        _notes(coco, patient_of, set(image_ids), empty),
     )
 
 
-def _notes(coco: Mapping[str, Any], scored: set[str], empty: Sequence[str]) -> tuple[str, ...]:
-    anonymous = sum(i["file_name"] in scored and _is_anonymous(i) for i in coco["images"])
+def _notes(
+    coco: Mapping[str, Any], patient_of: Mapping[str, str], scored: set[str], empty: Sequence[str]
+) -> tuple[str, ...]:
+    anonymous = sum(not patient_of[image] for image in scored)
     crowds = sum(bool(a.get("iscrowd", 0)) for a in coco["annotations"])
-    missing = coco.get("info", {}).get("not_on_disk", {})
-    notes = []
+    info = coco.get("info", {})
+    missing = info.get(NOT_ON_DISK, {})
+    notes = list(info.get(NOTES, ()))
     if anonymous:
         notes.append(
             f"{anonymous} of {len(scored)} images have no patient id in the ground truth: each "
@@ -213,11 +245,11 @@ def _notes(coco: Mapping[str, Any], scored: set[str], empty: Sequence[str]) -> t
     return tuple(notes)
 
 
-def _image_table(coco: Mapping[str, Any]) -> ImageTable:
+def _image_table(coco: Mapping[str, Any], patient_of: Mapping[str, str]) -> ImageTable:
     """Build the image table of a COCO ground truth (`datasets.prepared.coco.load_coco`).
 
-    Extra image keys that are used if present: `patient_id` (else each image is its own patient),
-    `not_exhaustive_category_ids`, `labels`, `view`, `sex`, `age_years`, `fold`.
+    Extra image keys that are used if present: `patient_id` (else the name's patient, else each
+    image is its own), `not_exhaustive_category_ids`, `labels`, `view`, `sex`, `age_years`, `fold`.
     """
     categories = sorted(coco["categories"], key=lambda c: c["id"])
     images = sorted(coco["images"], key=lambda image: str(image["file_name"]))
@@ -225,7 +257,7 @@ def _image_table(coco: Mapping[str, Any]) -> ImageTable:
     folds = [image.get("fold") for image in images]
     return ImageTable(
         image_ids=tuple(str(image["file_name"]) for image in images),
-        patient_ids=tuple(map(_patient, images)),
+        patient_ids=tuple(patient_of[str(i["file_name"])] or str(i["file_name"]) for i in images),
         diseases=tuple(str(c["name"]) for c in categories),
         status=_status(coco, images, categories),
         labels=tuple(_labels(image) for image in images),
@@ -238,14 +270,15 @@ def _image_table(coco: Mapping[str, Any]) -> ImageTable:
     )
 
 
-def _patient(image: Mapping[str, Any]) -> str:
-    """Patient of a COCO image; without one (foreign files) the image's name stands in."""
-    return str(image["file_name"] if _is_anonymous(image) else image["patient_id"])
+def _patients(images: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """Image -> the key of its patient, from `patient_id` or the name; empty if neither tells it.
 
-
-def _is_anonymous(image: Mapping[str, Any]) -> bool:
-    """Whether a COCO image names no patient."""
-    return image.get("patient_id") in (None, "")  # patient 0 is a patient
+    Raises:
+        ValueError: for an NIH image with another patient than its name says.
+    """
+    rows = ((str(i["file_name"]), patient_key(i.get("patient_id")), "") for i in images)
+    people = persons(image_list(rows, "the ground truth").patient_of)
+    return {name: people[name][0].patient if people[name] else "" for name in people}
 
 
 def _status(

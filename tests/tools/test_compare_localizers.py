@@ -117,7 +117,7 @@ def test_a_foreign_results_file_and_a_gate_give_every_output(
     printed = capsys.readouterr().out
     assert "theirs beats constant_box, a box that never looks at the image, by " in printed
     row = next(line for line in printed.splitlines() if line.startswith("theirs  "))
-    assert row.split()[-1] == "unknown"  # no sidecar says what it was trained on
+    assert row.endswith("not known")  # no sidecar says what it was trained on
     assert f"Report: {tmp_path / 'out' / 'report.html'}." in printed
     assert "Research use only, never a diagnosis" in printed
 
@@ -226,7 +226,7 @@ def test_explain_of_an_unknown_metric_lists_the_known_ones(
         (["a=foreign.json", "a=foreign.json"], "the name 'a' is given twice"),
         (["prior_box=foreign.json"], "'prior_box' belongs to a control"),
         (["a=absent.json"], "absent.json does not exist"),
-        (["a=broken.json"], "broken.json: not a JSON file"),
+        (["a=broken.json"], "broken.json is not JSON"),
         (["a=gt.json"], "expected a COCO results LIST"),
     ],
 )
