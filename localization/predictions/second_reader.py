@@ -103,14 +103,13 @@ def _same(
             f" expected the same names, but for folders and endings: {_some(names.values())} here, "
             f"{_some(first)} there. Names of ChestX-Det and RSNA are known as NIH's"
         )
-    notes = [
-        f"{count} images found through the NIH names behind those of {source}"
-        for source, count in same.renamed.items()
-    ]
+    notes = []
+    if same.renamed:
+        notes.append(f"{same.renamed} images found through the NIH names behind theirs")
     if same.unknown:
         notes.append(f"{same.unknown} of its {len(names)} images are not in the ground truth")
     if same.doubtful:
-        notes.append(f"left out, as two names fit one image: {same.doubtful} images")
+        notes.append(f"left out, as several names fit one image: {same.doubtful} images")
     found = {i: same.first_of[name] for i, name in names.items() if name in same.first_of}
     return found, notes
 
@@ -231,5 +230,5 @@ def _check_boxes_to_score(reading: SecondReading, coco: Mapping[str, Any], path:
         raise ValueError(
             f"{path}: the ground truth has no box to score it on: none on the "
             f"{len(reading.images)} images in common, of {', '.join(reading.judged)}, the diseases "
-            "that this reader judges. A label map (--labels) says which names mean the same"
+            "that this reader judges. --second-reader-labels tells which names mean the same"
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cxrloc.localization.predictions.same_images import same_images
+from cxrloc.localization.predictions.same_images import SameImages, same_images
 
 CHESTX_DET = "36199.png"  # 00000003_003
 RSNA = "0004cfab-14fd-4e49-80ba-63a80b6bddd6"  # 00019124_092
@@ -14,28 +14,30 @@ RSNA = "0004cfab-14fd-4e49-80ba-63a80b6bddd6"  # 00019124_092
 def test_folders_and_endings_do_not_count(name: str) -> None:
     same = same_images(["a.png", "b.png"], [name, "c.png"])
 
-    assert (same.first_of, same.unknown, same.renamed) == ({name: "b.png"}, 1, {})
+    assert (same.first_of, same.unknown, same.renamed) == ({name: "b.png"}, 1, 0)
 
 
-def test_names_of_chestx_det_and_rsna_stand_for_nihs() -> None:
-    first = ["00000003_003.jpg", "00019124_092.png"]
+@pytest.mark.parametrize(
+    ("name", "image"), [(CHESTX_DET, "00000003_003.jpg"), (f"{RSNA}.dcm", "00019124_092.png")]
+)
+def test_names_of_chestx_det_and_rsna_stand_for_nihs(name: str, image: str) -> None:
+    same = same_images(["00000001_000.png", image], [name])
 
-    same = same_images(first, [CHESTX_DET, f"{RSNA}.dcm"])
-
-    assert same.first_of == {CHESTX_DET: first[0], f"{RSNA}.dcm": first[1]}
-    assert same.renamed == {"ChestX-Det": 1, "RSNA": 1}
+    assert (same.first_of, same.renamed) == ({name: image}, 1)
 
 
-def test_it_works_the_other_way_round_and_without_nihs_names_on_either_side() -> None:
-    assert same_images([CHESTX_DET], ["00000003_003.png"]).first_of == {
-        "00000003_003.png": CHESTX_DET
-    }
-    assert same_images([CHESTX_DET], [CHESTX_DET]).renamed == {}
+def test_it_works_the_other_way_round_and_with_the_same_names_on_both_sides() -> None:
+    nih = "00000003_003.png"
+
+    assert same_images([CHESTX_DET], [nih]).first_of == {nih: CHESTX_DET}
+    assert same_images([CHESTX_DET], [CHESTX_DET]) == SameImages({CHESTX_DET: CHESTX_DET})
     assert same_images(["00019124_092.png"], [CHESTX_DET]).unknown == 1
 
 
 def test_two_names_of_one_image_are_doubtful_and_left_out() -> None:
-    same = same_images(["00000003_003.png", "b.png"], [CHESTX_DET, "00000003_003.png", "b.png"])
+    twice = ["00019124_092.png", RSNA]
 
-    # found under its own name first; what another name claims too is not sure any more
-    assert (same.first_of, same.doubtful) == ({"b.png": "b.png"}, 2)
+    same = same_images(["00019124_092.png", "b.png"], [*twice, "b.png"])
+
+    assert (same.first_of, same.doubtful, same.unknown) == ({"b.png": "b.png"}, 2, 0)
+    assert same_images([*twice, "b.png"], ["00019124_092.png", "b.png"]).doubtful == 1

@@ -96,7 +96,7 @@ def test_a_frame_of_another_shape_is_refused(tmp_path: Path) -> None:
 def test_files_without_an_image_or_a_disease_in_common_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"none of its 1 images .* 'z.png' here, 'a.png' there"):
         _read(tmp_path, [("z.png", "Pneumonia", (4, 8, 12, 16))])
-    with pytest.raises(ValueError, match=r"no box to score it on.*of Consolidation.*--labels"):
+    with pytest.raises(ValueError, match=r"no box to score it on.*Consolidation.*reader-labels"):
         _read(tmp_path, [("a.png", "Consolidation", (4, 8, 12, 16))])
     with pytest.raises(ValueError, match=r"no box to score it on"):  # a.png has another disease
         _read(tmp_path, [("a.png", "Mass", (4, 8, 12, 16))])

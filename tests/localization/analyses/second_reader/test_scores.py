@@ -83,6 +83,18 @@ def test_of_several_boxes_the_best_counts_or_each_equally_often() -> None:
     assert _means(part) == {"second": 1.0, "second, by chance": pytest.approx(0.5), "net": 0.5}
 
 
+def test_several_boxes_on_both_sides_are_matched_one_to_one() -> None:
+    boxed = [("a", "Mass"), ("a", "Mass"), ("b", "Mass")]
+    second = reading(
+        [("a", "Mass", HALF), ("a", "Mass", WHOLE), ("b", "Mass", WHOLE)], judged=("Mass",)
+    )
+
+    part = _parts(second, compared({"second": second}, boxed))[ALL]
+
+    best = part.readers[0].values(MEAN)
+    assert sorted(best.tolist()) == [0.5, 1.0, 1.0]
+
+
 def test_gated_localizers_stand_beside_the_reader_and_the_reader_is_not_gated() -> None:
     gate = {(image, disease): image != "b" for image in (*PATIENTS, "e") for disease in DISEASES}
     second = reading([("a", "Mass", WHOLE)], judged=("Mass",))
