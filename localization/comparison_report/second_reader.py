@@ -117,8 +117,8 @@ def _agrees(scores: ReaderScores) -> Iterator[str]:
     part, name = scores.parts[ALL], scores.name
     truth = part.truth
     yield (
-        f"{name}, a second reader, whom nobody told the disease, agrees with the ground truth by a "
-        f"mean IoU of {estimate_text(_mean(part, part.readers[0]))} over the {len(truth):,} boxes "
+        f"{name}, a second reader, agrees with the ground truth by a mean IoU of "
+        f"{estimate_text(_mean(part, part.readers[0]))} over the {len(truth):,} boxes "
         f"that {name} could have drawn, on {len(set(truth.image_ids)):,} images of "
         f"{len(set(truth.patient_ids)):,} patients; a disease not marked counts as 0."
     )

@@ -53,7 +53,7 @@ def test_the_basis_and_the_words_say_how_far_the_reader_agrees(report: Compariso
         "chance) over the 4 boxes that it could have drawn; net .500 there."
     )
     agrees, against = report.answer.words[-3:-1]
-    assert agrees.startswith("Dr B, a second reader, whom nobody told the disease, agrees")
+    assert agrees.startswith("Dr B, a second reader, agrees with the ground truth")
     assert "On the 2 boxes of diseases that both marked: 1.000" in agrees
     assert agrees.endswith("In its file: scaled.")
     assert "net, told the disease, is not distinguishable from Dr B: .500 against .500" in against
