@@ -123,10 +123,17 @@ def _common_names(names: Iterable[str], labels: LabelMap | None) -> dict[str, st
     spelled: dict[str, str] = {}
     common: dict[str, str | None] = {}
     for name in names:
-        mapped = labels is not None and labels.lists(name)
-        target = labels.disease(name) if labels is not None and mapped else _canonical(name)
+        target = _canonical(name) if labels is None else _mapped(name, labels)
         common[name] = None if target is None else spelled.setdefault(name_key(target), target)
     return common
+
+
+def _mapped(name: str, labels: LabelMap) -> str | None:
+    """By the map's line for the name or for its usual spelling; else as it is, or left out."""
+    for spelling in (name, _canonical(name)):
+        if labels.lists(spelling):
+            return labels.disease(spelling)
+    return None if labels.others_left_out else _canonical(name)
 
 
 def _canonical(name: str) -> str:

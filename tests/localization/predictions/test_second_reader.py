@@ -64,6 +64,14 @@ def test_a_label_map_gives_several_names_one_common_name(tmp_path: Path) -> None
     assert reading.notes[2] == "not in the ground truth, so left out: Fracture"
 
 
+def test_a_line_of_the_map_is_found_for_the_usual_spelling_too(tmp_path: Path) -> None:
+    labels = LabelMap({"Infiltration": "Opacity", "Pneumonia": "Opacity"}, others_left_out=True)
+
+    reading = _read(tmp_path, [("a.png", "Infiltrate", (0, 0, 8, 8))], labels)
+
+    assert reading.judged == ("Opacity",)
+
+
 def test_names_that_the_map_leaves_out_are_neither_judged_nor_boxed(tmp_path: Path) -> None:
     labels = LabelMap({"Mass": "Mass", "Pneumonia": None}, others_left_out=True)
     boxes = [("a.png", "Pneumonia", (0, 0, 8, 8)), ("b.png", "Mass", (0, 0, 8, 8))]

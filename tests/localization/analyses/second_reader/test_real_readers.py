@@ -1,4 +1,4 @@
-"""The second readers of NIH's boxes, by the commands of the how-to, on the real annotations."""
+"""The second readers of NIH's boxes, prepared as the how-to says, on the real annotations."""
 
 from __future__ import annotations
 
@@ -8,7 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from cxrloc.tools.compare_localizers import main as compare
+from cxrloc.classification.report.tables import TableRow
+from cxrloc.localization.analyses.second_reader.section import second_reader
+from cxrloc.localization.comparison_report.build import ComparisonReport, build_report
+from cxrloc.localization.comparison_report.files import terminal_text
+from cxrloc.localization.comparison_report.inputs import InputFiles, read_inputs
 from cxrloc.tools.prepare_data import main as prepare
 
 _NAMES = (
@@ -58,9 +62,7 @@ def _nih(nih: Path, read: set[str], path: Path) -> Path:
 
 
 @pytest.mark.slow
-def test_the_how_tos_commands_print_the_lines_of_both_readers(
-    shared_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_lines_of_both_readers(shared_data: Path, tmp_path: Path) -> None:
     seconds, nih = shared_data / "second_readers", shared_data / "nih"
     if not seconds.is_dir():
         pytest.skip(f"no annotations of ChestX-Det and RSNA in {seconds}")
@@ -74,31 +76,25 @@ def test_the_how_tos_commands_print_the_lines_of_both_readers(
             read |= {row["nih_image_index"] for row in csv.DictReader(handle)}
     truth = _nih(nih, read, tmp_path / "nih.json")
     (tmp_path / "names.yaml").write_text(_NAMES)
-    readers = [f"{name}={path}" for name, path in truths.items()]
+    files = InputFiles(truth, second_readers=truths, reader_labels=tmp_path / "names.yaml")
 
-    words = ["--ground-truth", str(truth), "--second-reader", *readers, "--resamples", "200"]
-    words += ["--second-reader-labels", str(tmp_path / "names.yaml"), "--no-published"]
-    assert compare([*words, "--out", str(tmp_path / "out")]) == 0
+    report = build_report(read_inputs(files, resamples=200), analyses=(second_reader,))
 
-    printed = capsys.readouterr().out
-    lines = [line.split() for line in printed.splitlines()]
-    figures = {
-        " ".join(line[: line.index(f"{rule})") + 1]): line[line.index(f"{rule})") + 1]
-        for rule in ("several", "chance")
-        for line in lines
-        if f"{rule})" in line
+    printed = {}
+    for line in terminal_text(report, tmp_path).splitlines():
+        if "second reader," in line:
+            who, _, figures = line.partition(")")
+            printed[who] = [text for text in figures.split() if text.startswith(".")]
+    assert {who: (figures[0], figures[2]) for who, figures in printed.items()} == {
+        "ChestX-Det (second reader, best of several": (".332", ".472"),
+        "ChestX-Det (second reader, by chance": (".245", ".349"),
+        "RSNA (second reader, best of several": (".228", ".474"),
+        "RSNA (second reader, by chance": (".174", ".362"),
     }
-    assert figures == {
-        "ChestX-Det (second reader, best of several)": ".332",
-        "ChestX-Det (second reader, by chance)": ".245",
-        "RSNA (second reader, best of several)": ".228",
-        "RSNA (second reader, by chance)": ".174",
-    }
-    rows = json.loads((tmp_path / "out" / "summary.json").read_text())["second_readers"]
-    both = [
-        (row["localizer"], row["boxes"], round(row["all_boxes"]["value"], 3))
-        for row in rows["second_reader"]
-        if (row["boxes counted"], row["measure"]) == ("marked by both", "mean_iou")
-        and row["rule"] == "best of several"
-    ]
-    assert both == [("ChestX-Det", 52, 0.472), ("RSNA", 50, 0.474)]
+    counts = {row.lead["boxes counted"]: row.trail["boxes"] for row in _rows(report, "ChestX-Det")}
+    assert counts == {"all": 74, "marked by both": 52}
+
+
+def _rows(report: ComparisonReport, reader: str) -> list[TableRow]:
+    rows = report.sections[0].tables[0].rows
+    return [row for row in rows if row.lead["localizer"] == reader]
