@@ -137,14 +137,14 @@ def lesion_ratings(detections: Detections, keep: BoolArray, threshold: float) ->
     One to one, as COCO matches: from the highest score down, each detection takes the box of its
     image and disease that it overlaps most, of those with IoU > `threshold` that none has taken.
     """
-    matches, truth = detections.matches, detections.truth
+    matches, truth = detections.overlaps, detections.truth
     rating = detections.best_score_of_hits(keep, threshold)
     several = boxes_alike(truth) > 1
     rating[several] = UNMARKED
     pairs = np.flatnonzero(
-        keep[matches.detection] & (matches.iou > threshold) & several[matches.box]
+        keep[matches.first] & (matches.iou > threshold) & several[matches.second]
     )
-    detection, box, overlap = (a[pairs] for a in (matches.detection, matches.box, matches.iou))
+    detection, box, overlap = (a[pairs] for a in (matches.first, matches.second, matches.iou))
     taken = set()
     for i in np.lexsort((-overlap, detection, -detections.score[detection])).tolist():
         if detection[i] not in taken and rating[box[i]] == UNMARKED:
