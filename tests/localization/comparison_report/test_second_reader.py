@@ -12,6 +12,7 @@ from cxrloc.localization.analyses.second_reader.section import second_reader
 from cxrloc.localization.comparison_report.build import ComparisonReport, build_report
 from cxrloc.localization.comparison_report.files import terminal_text, write_results
 from cxrloc.localization.report.glossary import lookup
+from cxrloc.tools.compare_localizers import main
 from localization.analyses.second_reader.readings import (
     DISEASES,
     FAR,
@@ -120,3 +121,12 @@ def test_without_a_reader_nothing_is_said_of_one() -> None:
 
     assert (report.sections, report.answer.readers) == ((), ())
     assert "reader" not in " ".join([*report.answer.words, report.answer.basis])
+
+
+def test_a_map_for_a_reader_who_is_not_there_is_wrong_usage(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--ground-truth", "gt.json", "--out", str(tmp_path / "out")]
+
+    assert main([*words, "--second-reader-labels", "names.yaml"]) == 2
+    assert "is given without --second-reader NAME=FILE" in capsys.readouterr().err
