@@ -16,7 +16,7 @@ from cxrloc.classification.inference.gate_table import read_gate_table
 from cxrloc.classification.metrics.bootstrap import RESAMPLES
 from cxrloc.datasets.files.coco.read import NOT_ON_DISK
 from cxrloc.datasets.files.manifest import file_sha256
-from cxrloc.datasets.labels.map import read_label_map
+from cxrloc.datasets.labels.map import LabelMap, read_label_map
 from cxrloc.datasets.prepared.coco import load_coco
 from cxrloc.datasets.prepared.folder import PreparedFolder, load_prepared
 from cxrloc.datasets.prepared.protocols.check import (
@@ -42,7 +42,7 @@ from cxrloc.localization.predictions.results_file import (
     read_mask_results,
     read_results,
 )
-from cxrloc.localization.predictions.second_reader import read_second_reader
+from cxrloc.localization.predictions.second_reader import SecondReading, read_second_reader
 
 Result = TypeVar("Result")
 
@@ -126,8 +126,7 @@ def read_inputs(files: InputFiles, **settings: Any) -> ComparisonInputs:
         masks=masks,
         image_paths=paths,
         second_readers={
-            name: read_second_reader(path, coco, reader_labels)
-            for name, path in files.second_readers.items()
+            name: _reading(path, coco, reader_labels) for name, path in files.second_readers.items()
         },
         segmentations=segmentations,
         protocol=protocol,
@@ -144,6 +143,12 @@ def _followed(
     protocol = find_protocol(files.protocol)
     check_settings(protocol, settings.get("resamples", RESAMPLES), settings.get("seed", 0))
     return check_ground_truth(protocol, coco, str(files.ground_truth))
+
+
+def _reading(path: Path, coco: dict[str, Any], labels: LabelMap | None) -> SecondReading:
+    """A second reader's file, with what was said of it."""
+    reading, notes = _warned(partial(read_second_reader, labels=labels), path, coco)
+    return replace(reading, notes=(*reading.notes, *notes))
 
 
 def with_missing(coco: dict[str, Any], path: Path) -> dict[str, Any]:
