@@ -17,7 +17,13 @@ from cxrloc.localization.analyses.chexlocalize.section import chexlocalize
 from cxrloc.localization.analyses.end_to_end.section import end_to_end
 from cxrloc.localization.analyses.gallery.pictures import gallery
 from cxrloc.localization.analyses.ladder.ladder import ladder
-from cxrloc.localization.analyses.leakage import LocalizerAudit, audits, leakage, leakage_stamp
+from cxrloc.localization.analyses.leakage import (
+    LocalizerAudit,
+    audits,
+    external_validation,
+    leakage,
+    leakage_stamp,
+)
 from cxrloc.localization.analyses.means import accuracy, means, paired
 from cxrloc.localization.analyses.shortcut.section import shortcut
 from cxrloc.localization.analyses.strata.section import strata
@@ -46,6 +52,7 @@ ANALYSES: tuple[Analysis, ...] = (
     chexlocalize,
     shortcut,
     leakage,
+    external_validation,
 )
 
 

@@ -6,7 +6,7 @@ import json
 import sys
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,6 +19,12 @@ from cxrloc.datasets.readers.find_images import find_images
 from cxrloc.datasets.readers.index import ReaderWarnings
 from cxrloc.localization.analyses.chexlocalize.format import read_segmentations
 from cxrloc.localization.cam.heat_maps import read_heat_maps
+from cxrloc.localization.comparison_report.counterparts import (
+    not_scored,
+    scored_boxes,
+    scored_masks,
+    without_counterpart,
+)
 from cxrloc.localization.evaluation.detections import place
 from cxrloc.localization.evaluation.evaluated import ComparisonInputs
 from cxrloc.localization.evaluation.gate_decisions import gate_decisions
@@ -75,8 +81,9 @@ def read_inputs(files: InputFiles, **settings: Any) -> ComparisonInputs:
         FileNotFoundError, ValueError: naming the file and what was expected of it.
     """
     coco = with_missing(load_coco(files.ground_truth), files.ground_truth)
-    truth = ground_truth_from_coco(coco)
     provenances = {name: read_provenance(path) for name, path in files.predictions.items()}
+    truth = ground_truth_from_coco(without_counterpart(coco, provenances))
+    truth = replace(truth, notes=(*truth.notes, *not_scored(coco, provenances)))
     gate = segmentations = None
     if files.gate is not None:
         gate = gate_decisions(truth.images, read_gate_table(files.gate))
@@ -86,11 +93,11 @@ def read_inputs(files: InputFiles, **settings: Any) -> ComparisonInputs:
     boxes, masks = read_localizers(files.predictions, provenances, coco)
     return ComparisonInputs(
         truth=truth,
-        predictions={name: place(truth, columns) for name, columns in boxes.items()},
+        predictions={n: place(truth, scored_boxes(columns, truth)) for n, columns in boxes.items()},
         gate=gate,
         provenances=provenances,
         maps={name: read_heat_maps(path) for name, path in files.maps.items()},
-        masks=masks,
+        masks={n: scored_masks(results, truth) for n, results in masks.items()},
         image_paths=image_paths(truth, files.ground_truth, files.images),
         segmentations=segmentations,
         **settings,
