@@ -88,6 +88,22 @@ def _add_file_options(group: argparse._ArgumentGroup) -> None:
         "(with and without letters, if they were made with --remove-markers) and pictures",
     )
     group.add_argument(
+        "--second-reader",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="NAME=FILE",
+        help="COCO ground truth of another person, whose images are those that this person read: "
+        "scored as a localizer is, with every localizer on the same boxes beside it",
+    )
+    group.add_argument(
+        "--second-reader-labels",
+        type=Path,
+        metavar="MAP.yaml",
+        help="YAML with `name: common name`: names of a second reader and of the ground truth with "
+        "the same common name are one finding",
+    )
+    group.add_argument(
         "--segmentations",
         type=Path,
         metavar="FILE",
@@ -99,6 +115,13 @@ def _add_file_options(group: argparse._ArgumentGroup) -> None:
         type=Path,
         metavar="FOLDER",
         help="folder of the images (default: the prepared folder's)",
+    )
+    group.add_argument(
+        "--labels",
+        type=Path,
+        metavar="MAP.yaml",
+        help="label map for the names of the ground truth's categories: one line `name: DISEASE` "
+        "each, or `name: null` to leave it out; results files may use either name",
     )
 
 
@@ -161,7 +184,10 @@ def _run(arguments: argparse.Namespace) -> None:
         named_files(arguments.maps, "--maps"),
         _gate_table(arguments.gate),
         arguments.segmentations,
+        named_files(arguments.second_reader, "--second-reader"),
+        arguments.second_reader_labels,
         arguments.images,
+        arguments.labels,
     )
     inputs = read_inputs(
         files,

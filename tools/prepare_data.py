@@ -5,6 +5,11 @@ r"""Check a data set, report missing images, and write the folder that all later
         --frontal-only --out data/chexpert
     cxrloc prepare --dataset mura --root MURA-v1.1 --body-part XR_ELBOW \
         --out data/elbow
+    cxrloc prepare --dataset coco --root EXPORT --labels diseases.yaml \
+        --patient '^([0-9]+)_' --out data/mine
+
+coco, yolo, voc and csv are folders of anyone's images (PNG, JPEG, DICOM) with boxes as CVAT, Label
+Studio, Roboflow and others write them; see docs/tutorials/your_own_data.md.
 
 The folds are by patient, over the images that are on disk. With --strict, every warning is an
 error, an unreadable image among them. A second run replaces the folder's files one by one, each as
@@ -26,7 +31,7 @@ from cxrloc.datasets.prepared.folder import write_prepared
 from cxrloc.datasets.prepared.splits import patient_folds
 from cxrloc.datasets.prepared.summary import counts, summary_text
 from cxrloc.datasets.readers.index import DatasetIndex
-from cxrloc.datasets.readers.registry import Dataset, find_dataset
+from cxrloc.datasets.readers.registry.datasets import DATASETS, Dataset, find_dataset
 
 
 @dataclass(frozen=True)
@@ -34,7 +39,8 @@ class PrepareConfig:
     """What is prepared.
 
     Attributes:
-        dataset: the data set's layout: nih, chexpert or mura. Phantoms come in these layouts too.
+        dataset: the data set's layout: nih, chexpert or mura, or the format of the annotations:
+            coco, yolo, voc or csv. Phantoms come in the layouts of nih, chexpert and mura.
         root: folder of the data set.
         out: folder to write.
         folds: number of folds, by patient.
@@ -44,6 +50,17 @@ class PrepareConfig:
         label_file: label file to read instead of the one found in the root folder.
         frontal_only: leave out lateral images (chexpert).
         body_part: take only this body part, such as XR_ELBOW (mura; default: all).
+        annotations: file or folder of the annotations (coco, yolo, voc, csv; default: looked for in
+            the usual places below the root folder).
+        labels: YAML file with lines `name: disease` that map and merge the names of the
+            annotations (coco, yolo, voc, csv; default: names as they are).
+        patient: regular expression with one group, the patient in an image's file name (coco, yolo,
+            voc, csv; default: the annotations' own patient, or each image is its own).
+        patient_column: column with the patient (csv).
+        boxes: boxes of other sets for the official train part: chestx-det=FOLDER,rsna=FOLDER (nih).
+        readers: union, majority, wbf or one reader such as R8 (vindr; default: majority).
+        unboxed: what a disease without a box is on an annotated image: negative or unknown (coco,
+            yolo, voc, csv; default: negative).
         workers: threads that read images (default: one per core).
     """
 
@@ -57,6 +74,13 @@ class PrepareConfig:
     label_file: str | None = None
     frontal_only: bool = False
     body_part: str = ""
+    annotations: str = ""
+    labels: str = ""
+    patient: str = ""
+    patient_column: str = ""
+    boxes: str = ""
+    readers: str = ""
+    unboxed: str = ""
     workers: int | None = None
 
     def __post_init__(self) -> None:
@@ -126,14 +150,15 @@ def prepare(config: PrepareConfig) -> Path:
 
 def _options(dataset: Dataset, config: PrepareConfig) -> dict[str, bool | str]:
     """Settings of this data set alone, as keywords of its reader."""
-    asked: dict[str, bool | str] = {
-        "frontal_only": config.frontal_only,
-        "body_part": config.body_part,
-    }
+    known = dict.fromkeys(name for other in DATASETS.values() for name in other.options)
+    asked: dict[str, bool | str] = {name: getattr(config, name) for name in known}
     unknown = [name for name, value in asked.items() if value and name not in dataset.options]
     if unknown:
         option = unknown[0].replace("_", "-")
-        raise ValueError(f"--{option}: data set {config.dataset} has no such option")
+        takers = ", ".join(name for name, other in DATASETS.items() if unknown[0] in other.options)
+        raise ValueError(
+            f"--{option}: data set {config.dataset} has no such option; it is for {takers}"
+        )
     return {name: value for name, value in asked.items() if name in dataset.options}
 
 

@@ -27,6 +27,18 @@ def counts(radiographs: Sequence[Radiograph]) -> dict[str, int]:
     }
 
 
+def patients_note(radiographs: Sequence[Radiograph]) -> tuple[str, ...]:
+    """One sentence without its full stop if the patients of some images are not known."""
+    unknown = sum(not r.patient_known for r in radiographs)
+    if not unknown:
+        return ()
+    return (
+        f"The patient of {unknown:,} of {len(radiographs):,} images is not known: each counts as a "
+        "patient of its own, so figures are too good and intervals too narrow if patients have "
+        "several images",
+    )
+
+
 def unboxed_positives(
     radiographs: Sequence[Radiograph], diseases: Sequence[str]
 ) -> UnboxedPositives:
@@ -60,6 +72,7 @@ def summary_text(
     boxed_diseases = boxed_diseases if any(r.boxes for r in radiographs) else ()
     unboxed = [unboxed_positives(images, boxed_diseases) for images in (radiographs, present)]
     lines = [f"{RESEARCH_USE}.", "", *_overview(radiographs, present, official), ""]
+    lines += [line for note in patients_note(present) for line in (f"{note}.", "")]
     lines += _by_body_part(present)
     lines += _missing(radiographs, unreadable, images_checked)
     lines += ["", *_per_disease(radiographs, present, diseases, boxed_diseases, unboxed), ""]

@@ -73,6 +73,7 @@ def boxes_from_map(
     rule: CamBoxRule = DEEP_MEDIA,
     mean_size_wh: tuple[float, float] | None = None,
     *,
+    number: int = 1,
     overwrite: bool = False,
 ) -> list[ScoredBox]:
     """Extract the boxes of one heat map in the frame of the original image (see `map_to_frame`).
@@ -82,11 +83,13 @@ def boxes_from_map(
         rule: thresholds and selection.
         mean_size_wh: mean width and height of the disease's boxes in pixels of this frame; None (no
             training box for the disease) skips the choice by size, so the hottest candidate wins.
+        number: how many boxes a rule with `closest` returns at most.
         overwrite: see `normalise_map`.
 
     Returns:
-        (box_xyxy, score) hottest first. The score is the mean of the map on its 0..1 scale within
-        the box. A map that is all zero, constant or not finite gives no box.
+        (box_xyxy, score), the rule's first choice first: the hottest unless it chooses by area. The
+        score is the mean of the map on its 0..1 scale within the box. A map that is all zero,
+        constant or not finite gives no box.
     """
     scaled = normalise_map(heat, overwrite=overwrite)
     if scaled is None:
@@ -97,8 +100,8 @@ def boxes_from_map(
         return []
     heats = np.array([mean_heat(scaled, box) for box in boxes])
     if rule.closest is not None:
-        chosen = choose(np.array(boxes), heats, rule, mean_size_wh)
-        return [(boxes[chosen], float(heats[chosen]))]
+        best = choose(np.array(boxes), heats, rule, mean_size_wh, number)
+        return [(boxes[i], float(heats[i])) for i in best]
     return [(boxes[i], float(heats[i])) for i in np.argsort(-heats, kind="stable")]
 
 
@@ -107,23 +110,30 @@ def choose(
     heats: npt.NDArray[np.float64],
     rule: CamBoxRule,
     mean_size_wh: tuple[float, float] | None,
-) -> int:
-    """Index of the candidate that the rule returns, of N >= 1; the first among equals.
+    number: int = 1,
+) -> list[int]:
+    """Indices of the `number` candidates that the rule prefers, of N >= 1; the first among equals.
 
     Args:
         boxes_xyxy: (N, 4) candidates.
         heats: (N,) mean heat of each.
         rule: its size rule and `closest` (not None).
         mean_size_wh: as for `boxes_from_map`.
+        number: how many at most; more than `closest` are the hottest of as many closest.
     """
     sizes = boxes_xyxy[:, 2:] - boxes_xyxy[:, :2]
     if rule.size_rule == "largest":
-        return int(np.argmax(sizes[:, 0] * sizes[:, 1]))
+        return _first(sizes[:, 0] * sizes[:, 1], number)
     if rule.size_rule == "hottest" or mean_size_wh is None:
-        return int(np.argmax(heats))
+        return _first(heats, number)
     distances = np.hypot(*(sizes - mean_size_wh).T)
-    nearest = np.argsort(distances, kind="stable")[: rule.closest]
-    return int(nearest[np.argmax(heats[nearest])])
+    nearest = np.argsort(distances, kind="stable")[: max(rule.closest or 1, number)]
+    return np.asarray(nearest[_first(heats[nearest], number)]).tolist()
+
+
+def _first(values: npt.NDArray[np.float64], number: int) -> list[int]:
+    """Indices of the highest values, in descending order; the first among equals."""
+    return np.argsort(-values, kind="stable")[:number].tolist()
 
 
 def smooth_map(cells: Heat, smooth_cells: float) -> Heat:

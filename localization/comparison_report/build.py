@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from cxrloc.localization.analyses.average_precision import average_precision
 from cxrloc.localization.analyses.chexlocalize.section import chexlocalize
 from cxrloc.localization.analyses.end_to_end.section import end_to_end
+from cxrloc.localization.analyses.end_to_end.wafroc import wafroc
 from cxrloc.localization.analyses.gallery.pictures import gallery
 from cxrloc.localization.analyses.ladder.ladder import ladder
 from cxrloc.localization.analyses.leakage import (
@@ -25,9 +26,10 @@ from cxrloc.localization.analyses.leakage import (
     leakage_stamp,
 )
 from cxrloc.localization.analyses.means import accuracy, means, paired
+from cxrloc.localization.analyses.second_reader.section import second_reader
 from cxrloc.localization.analyses.shortcut.section import shortcut
 from cxrloc.localization.analyses.strata.section import strata
-from cxrloc.localization.analyses.synonyms import synonyms
+from cxrloc.localization.analyses.strata.synonyms import synonyms
 from cxrloc.localization.analyses.taxonomy.section import taxonomy
 from cxrloc.localization.comparison_report.answer import conclusion
 from cxrloc.localization.comparison_report.first_screen import first_screen
@@ -43,7 +45,9 @@ ANALYSES: tuple[Analysis, ...] = (
     means,
     accuracy,
     paired,
+    second_reader,
     end_to_end,
+    wafroc,
     average_precision,
     ladder,
     taxonomy,

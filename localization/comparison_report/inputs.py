@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from cxrloc.classification.inference.gate_table import read_gate_table
+from cxrloc.datasets.files.coco.read import NOT_ON_DISK
 from cxrloc.datasets.files.manifest import file_sha256
+from cxrloc.datasets.labels.map import read_label_map
 from cxrloc.datasets.prepared.coco import load_coco
 from cxrloc.datasets.prepared.folder import PreparedFolder, load_prepared
 from cxrloc.datasets.provenance.sidecar import Provenance, read_provenance
@@ -36,6 +38,7 @@ from cxrloc.localization.predictions.results_file import (
     read_mask_results,
     read_results,
 )
+from cxrloc.localization.predictions.second_reader import read_second_reader
 
 Result = TypeVar("Result")
 
@@ -50,7 +53,11 @@ class InputFiles:
         maps: localizer -> heat maps, of those that have any.
         gate: gate.csv; None: nothing is gated.
         segmentations: cheXlocalize's masks; None: not asked for.
+        second_readers: name -> COCO ground truth of another person.
+        reader_labels: label map to common names, for the second readers' names and the ground
+            truth's; None: names are compared as they are.
         images: folder of the images; None: that of the prepared folder.
+        labels: label map of the ground truth's categories; None: they keep their names.
     """
 
     ground_truth: Path
@@ -58,14 +65,19 @@ class InputFiles:
     maps: Mapping[str, Path] = field(default_factory=dict)
     gate: Path | None = None
     segmentations: Path | None = None
+    second_readers: Mapping[str, Path] = field(default_factory=dict)
+    reader_labels: Path | None = None
     images: Path | None = None
+    labels: Path | None = None
 
     @property
     def hashes(self) -> dict[str, str]:
         """What a file is -> its SHA-256."""
         named = {f"predictions:{name}": path for name, path in self.predictions.items()}
         named |= {f"maps:{name}": path for name, path in self.maps.items()}
-        single = {"gate": self.gate, "segmentations": self.segmentations}
+        named |= {f"second_reader:{name}": path for name, path in self.second_readers.items()}
+        single = {"gate": self.gate, "segmentations": self.segmentations, "labels": self.labels}
+        single |= {"reader_labels": self.reader_labels}
         named |= {name: path for name, path in single.items() if path is not None}
         files = {"ground_truth": self.ground_truth, **named}
         return {name: file_sha256(path) for name, path in files.items()}
@@ -80,9 +92,12 @@ def read_inputs(files: InputFiles, **settings: Any) -> ComparisonInputs:
     Raises:
         FileNotFoundError, ValueError: naming the file and what was expected of it.
     """
-    coco = with_missing(load_coco(files.ground_truth), files.ground_truth)
+    labels = None if files.labels is None else read_label_map(files.labels)
+    coco, _ = _warned(load_coco, files.ground_truth, labels)
+    coco = with_missing(coco, files.ground_truth)
     provenances = {name: read_provenance(path) for name, path in files.predictions.items()}
-    truth = ground_truth_from_coco(without_counterpart(coco, provenances))
+    scored = without_counterpart(coco, provenances)
+    truth = ground_truth_from_coco(scored)
     truth = replace(truth, notes=(*truth.notes, *not_scored(coco, provenances)))
     gate = segmentations = None
     if files.gate is not None:
@@ -90,7 +105,9 @@ def read_inputs(files: InputFiles, **settings: Any) -> ComparisonInputs:
         provenances["gate"] = read_provenance(files.gate)
     if files.segmentations is not None:
         segmentations = read_segmentations(files.segmentations)
-    boxes, masks = read_localizers(files.predictions, provenances, coco)
+    reader_labels = None if files.reader_labels is None else read_label_map(files.reader_labels)
+    boxes, masks, notes = read_localizers(files.predictions, provenances, coco)
+    truth = replace(truth, notes=(*truth.notes, *notes))
     return ComparisonInputs(
         truth=truth,
         predictions={n: place(truth, scored_boxes(columns, truth)) for n, columns in boxes.items()},
@@ -99,6 +116,10 @@ def read_inputs(files: InputFiles, **settings: Any) -> ComparisonInputs:
         maps={name: read_heat_maps(path) for name, path in files.maps.items()},
         masks={n: scored_masks(results, truth) for n, results in masks.items()},
         image_paths=image_paths(truth, files.ground_truth, files.images),
+        second_readers={
+            name: read_second_reader(path, scored, reader_labels)
+            for name, path in files.second_readers.items()
+        },
         segmentations=segmentations,
         **settings,
     )
@@ -129,13 +150,13 @@ def with_missing(coco: dict[str, Any], path: Path) -> dict[str, Any]:
         "images": listed["boxed images"] - there["boxed images"],
         "boxes": listed["boxes"] - there["boxes"],
     }
-    return {**coco, "info": {**coco.get("info", {}), "not_on_disk": missing}}
+    return {**coco, "info": {**coco.get("info", {}), NOT_ON_DISK: missing}}
 
 
 def read_localizers(
     files: Mapping[str, Path], provenances: Mapping[str, Provenance | None], coco: dict[str, Any]
-) -> tuple[dict[str, BoxColumns], dict[str, list[MaskResult]]]:
-    """Boxes of each localizer, and masks of each that has any.
+) -> tuple[dict[str, BoxColumns], dict[str, list[MaskResult]], list[str]]:
+    """Boxes of each localizer, masks of each that has any, and what was said of their files.
 
     Masks are in its results file, or where its sidecar says. Two localizers of one network (its
     box head, its mask head) have the same masks: they count once, under the first name.
@@ -143,14 +164,17 @@ def read_localizers(
     sources = _mask_sources(files, provenances)
     boxes: dict[str, BoxColumns] = {}
     masks: dict[str, list[MaskResult]] = {}
+    notes: list[str] = []
     for name, path in files.items():
         if sources.get(name) == path:
-            boxes[name], masks[name] = _warned(read_results, path, coco)
-            continue
-        boxes[name] = _warned(read_boxes, path, coco)
-        if name in sources:
-            masks[name] = read_mask_results(sources[name], coco)
-    return boxes, {name: results for name, results in masks.items() if results}
+            (boxes[name], masks[name]), said = _warned(read_results, path, coco)
+        else:
+            boxes[name], said = _warned(read_boxes, path, coco)
+            if name in sources:
+                masks[name], more = _warned(read_mask_results, sources[name], coco)
+                said += more
+        notes += [f"{name}: {note}" for note in said]
+    return boxes, {name: results for name, results in masks.items() if results}, notes
 
 
 def _mask_sources(
@@ -166,15 +190,16 @@ def _mask_sources(
 
 
 def _warned(
-    read: Callable[[Path, dict[str, Any]], Result], path: Path, coco: dict[str, Any]
-) -> Result:
-    """What is read, its warnings printed as lines of the terminal."""
+    read: Callable[[Path, Any], Result], path: Path, argument: Any
+) -> tuple[Result, list[str]]:
+    """What is read, and its warnings, which are printed as lines of the terminal."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        result = read(path, coco)
-    for warning in caught:
-        print(f"warning: {warning.message}", file=sys.stderr)
-    return result
+        result = read(path, argument)
+    notes = [str(warning.message).removeprefix(f"{path}: ") for warning in caught]
+    for note in notes:
+        print(f"warning: {path}: {note}", file=sys.stderr)
+    return result, notes
 
 
 def image_paths(truth: GroundTruth, ground_truth: Path, images: Path | None) -> dict[str, Path]:

@@ -5,10 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
-import numpy.typing as npt
 
 from cxrloc.localization.evaluation.detections import Detections
-from cxrloc.localization.evaluation.ground_truth import BoolArray, FloatArray
+from cxrloc.localization.evaluation.ground_truth import BoolArray, FloatArray, IndexArray
+
+TOP_K, TOP_1, ANY = "top-k", "top-1", "any"
+_PREFIXES = {TOP_K: "", TOP_1: "top_", ANY: "any_"}
+_SUFFIXES = {TOP_K: "", TOP_1: f" {TOP_1}", ANY: f" {ANY}"}
 
 
 @dataclass(frozen=True)
@@ -16,16 +19,19 @@ class BoxScores:
     """One localizer's scores for every ground-truth box, all (N,) in the ground truth's order.
 
     Attributes:
-        iou, iobb, iogt, score: for the top-1 box; 0 if there is none.
+        iou, iobb, iogt, score: of the box matched with it (top-k); 0 if there is none.
+        top_iou: if only the highest-scored box of an image and disease counted (top-1); it is
+            matched with the ground-truth box that it fits best, the others have 0.
         any_iou, any_iobb: best over all boxes of the image and disease (Wang's rule).
         any_iogt: IoGT of the box with the best IoBB (among equals, the best IoGT).
-        predicted: whether there was a box at all.
+        predicted: whether a box was left for it, overlapping or not.
     """
 
     iou: FloatArray
     iobb: FloatArray
     iogt: FloatArray
     score: FloatArray
+    top_iou: FloatArray
     any_iou: FloatArray
     any_iobb: FloatArray
     any_iogt: FloatArray
@@ -44,12 +50,13 @@ class Measure:
     Attributes:
         overlap: `iou`, `iobb` or `iogt`.
         threshold: None for the overlap itself; a hit is strictly over it.
-        any_box: best over all boxes of an image and disease (Wang's rule), not the top-1 box.
+        rule: `TOP_K`; `ANY`, best over all boxes of an image and disease (Wang's rule); or `TOP_1`,
+            only the highest-scored box of an image and disease (of IoU alone).
     """
 
     overlap: str
     threshold: float | None = None
-    any_box: bool = False
+    rule: str = TOP_K
 
     @property
     def name(self) -> str:
@@ -58,9 +65,9 @@ class Measure:
 
     @property
     def key(self) -> str:
-        """`mean_iou`, `acc_iou@0.5`, `acc_iou@0.5 any`: as in the tables and in summary.json."""
+        """`mean_iou`, `acc_iou@0.5`, `mean_iou any`: as in the tables and in summary.json."""
         at = "" if self.threshold is None else f"@{self.threshold:g}"
-        return f"{self.name}{at}{' any' if self.any_box else ''}"
+        return f"{self.name}{at}{_SUFFIXES[self.rule]}"
 
     def of_overlaps(self, overlaps: FloatArray) -> FloatArray:
         """Values to average, from overlaps of any shape."""
@@ -68,61 +75,71 @@ class Measure:
 
     def of_scores(self, scores: BoxScores) -> FloatArray:
         """Values to average, for every ground-truth box, (N,)."""
-        prefix = "any_" if self.any_box else ""
-        return self.of_overlaps(getattr(scores, f"{prefix}{self.overlap}"))
+        values: FloatArray = getattr(scores, f"{_PREFIXES[self.rule]}{self.overlap}")
+        return self.of_overlaps(values)
 
 
 def score_boxes(detections: Detections) -> BoxScores:
     """Score one localizer's boxes against every ground-truth box.
 
+    An image with k boxes of a disease is answered by the localizer's k highest-scored boxes of it,
+    matched one to one for the greatest total IoU. Answers that overlap no box left to them are
+    partners too, with IoU 0: they go to the boxes that have none, the highest score first.
+
     Ignores predictions for images or diseases without a ground-truth box: many positive labels of
     NIH have no box, so these are not false positives.
     """
-    matches = detections.matches
-    return _reduce(
-        len(detections.truth),
-        matches.box,
-        detections.score[matches.detection],
-        matches.iou,
-        matches.iobb,
-        matches.iogt,
-    )
+    truth, pairs = detections.truth, detections.overlaps
+    matched = detections.matched(detections.answers)
+    partner = _partners(detections, matched)
+    best_iou = _best_pairs(pairs.second, pairs.iou, np.zeros(len(pairs.iou)))
+    best_iobb = _best_pairs(pairs.second, pairs.iobb, pairs.iogt)
 
-
-def _reduce(
-    n: int,
-    box_of: npt.NDArray[np.intp],
-    score: FloatArray,
-    pair_iou: FloatArray,
-    pair_iobb: FloatArray,
-    pair_iogt: FloatArray,
-) -> BoxScores:
-    in_order = np.zeros(len(score))
-    top, best_iou = _best_pair(box_of, score, in_order), _best_pair(box_of, pair_iou, in_order)
-    best_iobb = _best_pair(box_of, pair_iobb, pair_iogt)
-
-    def pick(values: FloatArray, chosen: npt.NDArray[np.intp]) -> FloatArray:
-        picked = np.zeros(n)
-        picked[box_of[chosen]] = values[chosen]
+    def pick(values: FloatArray, chosen: IndexArray) -> FloatArray:
+        picked = np.zeros(len(truth))
+        picked[pairs.second[chosen]] = values[chosen]
         return picked
 
-    predicted = np.zeros(n, dtype=np.bool_)
-    predicted[box_of] = True
     return BoxScores(
-        iou=pick(pair_iou, top),
-        iobb=pick(pair_iobb, top),
-        iogt=pick(pair_iogt, top),
-        score=pick(score, top),
-        any_iou=pick(pair_iou, best_iou),
-        any_iobb=pick(pair_iobb, best_iobb),
-        any_iogt=pick(pair_iogt, best_iobb),
-        predicted=predicted,
+        iou=pick(pairs.iou, matched),
+        iobb=pick(pairs.iobb, matched),
+        iogt=pick(pairs.iogt, matched),
+        score=np.append(detections.score, 0.0)[partner],
+        top_iou=pick(pairs.iou, detections.matched(detections.top) if truth.several else matched),
+        any_iou=pick(pairs.iou, best_iou),
+        any_iobb=pick(pairs.iobb, best_iobb),
+        any_iogt=pick(pairs.iogt, best_iobb),
+        predicted=partner >= 0,
     )
 
 
-def _best_pair(
-    box_of: npt.NDArray[np.intp], key: FloatArray, tie: FloatArray
-) -> npt.NDArray[np.intp]:
+def _partners(detections: Detections, matched: IndexArray) -> IndexArray:
+    """(N,) the answer that belongs to each ground-truth box, -1 where there are too few."""
+    truth, pairs = detections.truth, detections.overlaps
+    partner = np.full(len(truth), -1, dtype=np.intp)
+    partner[pairs.second[matched]] = pairs.first[matched]
+    free = detections.answers.copy()
+    free[pairs.first[matched]] = False
+    answers, boxes = np.flatnonzero(free), np.flatnonzero(partner < 0)
+    answers = answers[np.lexsort((detections.rank[answers], detections.key[answers]))]
+    boxes = boxes[np.argsort(truth.key_of_box[boxes], kind="stable")]
+    wide = len(answers) + len(boxes) + 1
+    left, right = (
+        key * wide + _places(key) for key in (detections.key[answers], truth.key_of_box[boxes])
+    )
+    _, i, j = np.intersect1d(left, right, assume_unique=True, return_indices=True)
+    partner[boxes[j]] = answers[i]
+    return partner
+
+
+def _places(sorted_key: IndexArray) -> IndexArray:
+    """Place of each among those of its key, 0 first."""
+    starts = np.flatnonzero(np.diff(sorted_key, prepend=-1))
+    sizes = np.diff(starts, append=len(sorted_key))
+    return np.asarray(np.arange(len(sorted_key)) - np.repeat(starts, sizes), dtype=np.intp)
+
+
+def _best_pairs(box_of: IndexArray, key: FloatArray, tie: FloatArray) -> IndexArray:
     """Index of each box's pair with the highest key, then tie; the first among equals."""
     order = np.lexsort((np.arange(len(key)), -tie, -key, box_of))
     first = np.ones(len(order), dtype=np.bool_)

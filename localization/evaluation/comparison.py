@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from cxrloc.classification.metrics.bootstrap import LEVEL, ClusterBootstrap, DiseaseEstimates, Draws
-from cxrloc.localization.evaluation.box_scores import BoxScores, Measure
+from cxrloc.localization.evaluation.box_scores import ANY, TOP_1, TOP_K, BoxScores, Measure
 from cxrloc.localization.evaluation.detections import CONTROL, DISEASE_GIVEN, GATED
 from cxrloc.localization.evaluation.ground_truth import BoolArray, FloatArray, GroundTruth
 from cxrloc.localization.evaluation.paired_tests import paired_tests
@@ -38,7 +38,8 @@ class ScoredLocalizer:
         name: name from the command line, or the control's.
         setting: `DISEASE_GIVEN`, `GATED` or `CONTROL`.
         scores: scores per ground-truth box.
-        estimates: key of a `Measure` -> figures, for each of `OVERLAPS`.
+        estimates: key of a `Measure` -> figures, for each of `OVERLAPS`; by rule `TOP_1` only where
+            an image has several boxes of a disease, since it is the same elsewhere.
     """
 
     name: str
@@ -124,7 +125,7 @@ def compare(
     thresholds = tuple(dict.fromkeys(thresholds))
     rows, draws = [], []
     for name, setting, box_scores in _settings(scores, controls, passes):
-        figures, paired_draws = _estimates(box_scores, thresholds, bootstrap)
+        figures, paired_draws = _estimates(box_scores, thresholds, bootstrap, truth.several)
         rows.append(ScoredLocalizer(name, setting, box_scores, figures))
         draws.append(paired_draws)
     labels, pairs, measures = [r.label for r in rows], _pairs(rows), paired_measures(thresholds)
@@ -175,15 +176,17 @@ def paired_measures(thresholds: Sequence[float]) -> list[Measure]:
 
 
 def _estimates(
-    scores: BoxScores, thresholds: Sequence[float], bootstrap: ClusterBootstrap
+    scores: BoxScores, thresholds: Sequence[float], bootstrap: ClusterBootstrap, several: bool
 ) -> tuple[dict[str, DiseaseEstimates], Draws]:
     """All figures of a row, and the draws of `paired_measures` (drawing all would take GBs)."""
     measures = [
-        Measure(overlap, t, any_box)
-        for any_box in (False, True)
+        Measure(overlap, t, rule)
+        for rule in (TOP_K, ANY)
         for overlap in OVERLAPS
         for t in (None, *thresholds)
     ]
+    if several:
+        measures += [Measure("iou", t, TOP_1) for t in (None, *thresholds)]
     draws = bootstrap.draws(np.column_stack([m.of_scores(scores) for m in measures]))
     figures = dict(zip((m.key for m in measures), bootstrap.intervals(draws), strict=True))
     return figures, draws.select(range(len(paired_measures(thresholds))))

@@ -14,11 +14,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from cxrloc.classification.metrics.bootstrap import DiseaseEstimates, Estimate
-from cxrloc.localization.boxes import iou
 from cxrloc.localization.evaluation.comparison import Comparison, ScoredLocalizer
 from cxrloc.localization.evaluation.detections import DISEASE_GIVEN, Detections
 from cxrloc.localization.evaluation.evaluated import Evaluated
 from cxrloc.localization.evaluation.paired_tests import ALPHA, PairTests
+from cxrloc.localization.matching import one_to_one, overlapping
 
 SAME_BOX = 0.9  # IoU of two boxes that look like one on the image
 SAME_SHARE = 0.9  # of the images and diseases that either boxes
@@ -33,7 +33,7 @@ def twins(evaluated: Evaluated) -> dict[str, tuple[str, ...]]:
 
     - What they draw looks the same: of all images and diseases that either boxes, whether or not
       there is a ground-truth box, at least `SAME_SHARE` have top-1 boxes of both with an IoU of
-      `SAME_BOX` or more.
+      `SAME_BOX` or more. Where they answer with several boxes, those are paired one to one.
     - What they score is the same: the interval of the paired difference of macro mean IoU lies
       within +-`SAME_MEAN`.
 
@@ -59,11 +59,15 @@ def _are_twins(evaluated: Evaluated, first: str, second: str) -> bool:
 
 
 def shared_boxes(first: Detections, second: Detections) -> float:
-    """Share of the images and diseases that either boxes where both have the same top-1 box."""
-    a, b = first.where(first.top), second.where(second.top)
-    _, in_a, in_b = np.intersect1d(a.key, b.key, assume_unique=True, return_indices=True)
-    either = len(a) + len(b) - len(in_a)
-    same = iou(a.boxes_xyxy[in_a], b.boxes_xyxy[in_b]) >= SAME_BOX
+    """Share of the answers of either, on all images and diseases, that both have alike."""
+    a, b = first.where(first.answers), second.where(second.answers)
+    pairs = overlapping(a.key, a.boxes_xyxy, b.key, b.boxes_xyxy)
+    tie_break = np.column_stack([a.boxes_xyxy, a.score])
+    chosen = one_to_one(pairs.first, pairs.second, pairs.iou, tie_break)
+    keys = first.truth.images.status.size
+    counts = [np.bincount(answers.key, minlength=keys) for answers in (a, b)]
+    either = int(np.maximum(*counts).sum())
+    same = pairs.iou[chosen] >= SAME_BOX
     return float(same.sum() / either) if either else 1.0
 
 

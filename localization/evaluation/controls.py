@@ -9,9 +9,7 @@ from __future__ import annotations
 import hashlib
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -22,61 +20,20 @@ from cxrloc.localization.boxes import FloatArray
 from cxrloc.localization.cam.boxes import (
     DEEP_MEDIA,
     CamBoxRule,
+    Corners,
     ScoredBox,
     boxes_from_map,
     map_to_frame,
 )
-from cxrloc.localization.evaluation.constant_box import constant_boxes_without
 from cxrloc.localization.evaluation.detections import Detections, place
 from cxrloc.localization.evaluation.gate_decisions import GateDecisions
-from cxrloc.localization.evaluation.ground_truth import GroundTruth, IndexArray
+from cxrloc.localization.evaluation.ground_truth import GroundTruth
+from cxrloc.localization.evaluation.typical_boxes.typical_boxes import TypicalBoxes
 from cxrloc.localization.localizer import Localization, LocalizerOutput
 
 _GRID = 32  # cells a side: the last map of a ResNet at 1024 px
+_MAPS = 8  # of an image and disease, after the first
 _SMOOTH_CELLS = 4.0  # standard deviation of the blur: blobs as large as in a CAM
-
-
-@dataclass(frozen=True)
-class _Class:
-    """The boxes of one disease, and their typical box without each patient's own.
-
-    Attributes:
-        rows: (N, 6) left, top, right, bottom as fractions of the frame's width and height, then
-            width and height as fractions of the frame's longer side.
-        owner: (N,) index into `patients`.
-        patients: P patients with a box.
-    """
-
-    rows: FloatArray = field(repr=False)
-    owner: IndexArray = field(repr=False)
-    patients: tuple[str, ...] = field(repr=False)
-
-    @cached_property
-    def index_of(self) -> dict[str, int]:
-        """Patient -> row of `medians`, `means` and `constants`; other patients use the last."""
-        return {patient: i for i, patient in enumerate(self.patients)}
-
-    def index(self, patient_id: str) -> int:
-        return self.index_of.get(patient_id, len(self.patients))
-
-    @cached_property
-    def medians(self) -> FloatArray:
-        """(P + 1, 6) medians; NaN if no other patient has a box."""
-        return np.stack([self._of_others(np.median, i) for i in range(len(self.patients) + 1)])
-
-    @cached_property
-    def means(self) -> FloatArray:
-        """(P + 1, 6) means; NaN if no other patient has a box."""
-        return np.stack([self._of_others(np.mean, i) for i in range(len(self.patients) + 1)])
-
-    @cached_property
-    def constants(self) -> FloatArray:
-        """(P + 1, 4) boxes with the best mean IoU; NaN if no other patient has a box."""
-        return constant_boxes_without(self.rows[:, :4], self.owner)
-
-    def _of_others(self, statistic: Any, i: int) -> FloatArray:
-        rows = self.rows[self.owner != i]
-        return np.asarray(statistic(rows, axis=0) if len(rows) else np.full(6, np.nan))
 
 
 class OtherPatients:
@@ -85,13 +42,15 @@ class OtherPatients:
     def __init__(self, truth: GroundTruth) -> None:
         self.truth, self.patient_of = truth, truth.images.patient_of
         rows, of_box = _fractions(truth), np.array(truth.patient_ids, dtype=object)
-        self._classes: dict[str, _Class] = {}
+        self._classes: dict[str, TypicalBoxes] = {}
         for column, disease in enumerate(truth.images.diseases):
             members = truth.column_of_box == column
             patients, owner = np.unique(of_box[members].astype(str), return_inverse=True)
-            self._classes[disease] = _Class(rows[members], owner, tuple(patients.tolist()))
+            self._classes[disease] = TypicalBoxes(
+                rows[members], owner, truth.image_of_box[members], tuple(patients.tolist())
+            )
 
-    def of(self, disease: str) -> _Class:
+    def of(self, disease: str) -> TypicalBoxes:
         """Boxes of a disease.
 
         Raises:
@@ -111,9 +70,22 @@ class OtherPatients:
         warnings.warn(f"{disease}: {others} has a box, so the controls predict none")  # noqa: B028
         return False
 
+    def asked(self, image_id: str, disease: str) -> int:
+        """Number of boxes to answer with: that of the ground truth, one where it has none."""
+        row, images = self.truth.images.row_of.get(image_id), self.truth.images
+        boxes = self.truth.boxes_of_pair
+        return 1 if row is None else max(1, int(boxes[row, images.column_of[disease]]))
+
+
+class _Asked(NamedTuple):
+    image_id: str
+    disease: str
+    size_hw: tuple[int, int]
+    number: int
+
 
 class _Control:
-    """Shared by the controls: goes from an image to its frame, from a frame to at most one box."""
+    """Shared by the controls: goes from an image to its frame, from a frame to its boxes."""
 
     name = "control"
 
@@ -123,44 +95,48 @@ class _Control:
         self._others = ground_truth
 
     def localize(self, images: Sequence[LoadedImage], diseases: Sequence[str]) -> LocalizerOutput:
-        """At most one box per image and disease; patients come from the ground truth or image."""
+        """Answer with as many boxes as the ground truth has, with one where it has none.
+
+        Patients come from the ground truth or the image.
+        """
         boxes = (
-            self.box(
+            box
+            for image in images
+            for disease in diseases
+            for box in self.boxes(
                 image.image_id,
                 disease,
                 self._others.patient_of.get(image.image_id, image.patient_id),
                 image.size_hw,
             )
-            for image in images
-            for disease in diseases
         )
-        return LocalizerOutput(tuple(box for box in boxes if box is not None))
+        return LocalizerOutput(tuple(boxes))
 
-    def box(
+    def boxes(
         self, image_id: str, disease: str, patient_id: str, size_hw: tuple[int, int]
-    ) -> Localization | None:
-        """Box of one disease on an image of one patient; None without other patients' boxes."""
+    ) -> list[Localization]:
+        """Boxes of one disease on an image of one patient; none without other patients' boxes."""
         if not self._others.have_boxes(disease, patient_id):
-            return None
-        boxes = self._others.of(disease)
-        scored = self._scored_box(image_id, disease, boxes, boxes.index(patient_id), size_hw)
-        return None if scored is None else Localization(image_id, disease, *scored)
+            return []
+        boxes, number = self._others.of(disease), self._others.asked(image_id, disease)
+        asked = _Asked(image_id, disease, size_hw, number)
+        scored = self._scored_boxes(asked, boxes, boxes.index(patient_id))
+        return [Localization(image_id, disease, *each) for each in scored]
 
-    def _scored_box(
-        self, image_id: str, disease: str, boxes: _Class, i: int, size_hw: tuple[int, int]
-    ) -> ScoredBox | None:
+    def _scored_boxes(self, asked: _Asked, boxes: TypicalBoxes, i: int) -> list[ScoredBox]:
         raise NotImplementedError
 
 
 class PriorBox(_Control):
-    """The class's median box: each side's median over the other patients' boxes. Score 1."""
+    """The class's median box: each side's median over the other patients' boxes. Score 1.
+
+    Several: the others' boxes, from left to right, in equal parts; the median of each part.
+    """
 
     name = "prior_box"
 
-    def _scored_box(
-        self, image_id: str, disease: str, boxes: _Class, i: int, size_hw: tuple[int, int]
-    ) -> ScoredBox | None:
-        return _in_frame(boxes.medians[i, :4], size_hw), 1.0
+    def _scored_boxes(self, asked: _Asked, boxes: TypicalBoxes, i: int) -> list[ScoredBox]:
+        return _in_frame(boxes.median_set(i, asked.number), asked.size_hw)
 
 
 class ConstantBox(_Control):
@@ -169,35 +145,40 @@ class ConstantBox(_Control):
     If a class occurs in several places, the median box lies between them, this one on the most
     frequent. IoU is computed in fractions of the frame. It can still lose to the median on the
     left-out patients: of two equally frequent places, leaving a patient out favours the other.
+
+    Several: the set with the best mean matched IoU with the boxes of the images that have so many.
     """
 
     name = "constant_box"
 
-    def _scored_box(
-        self, image_id: str, disease: str, boxes: _Class, i: int, size_hw: tuple[int, int]
-    ) -> ScoredBox | None:
-        return _in_frame(boxes.constants[i], size_hw), 1.0
+    def _scored_boxes(self, asked: _Asked, boxes: TypicalBoxes, i: int) -> list[ScoredBox]:
+        return _in_frame(boxes.constant_set(i, asked.number), asked.size_hw)
 
 
 class CenterBox(_Control):
-    """A box with the class's median width and height at the centre of the image. Score 1."""
+    """A box with the class's median width and height at the centre of the image. Score 1.
+
+    Several: side by side, each in the middle of one of as many strips of the image.
+    """
 
     name = "center_box"
 
-    def _scored_box(
-        self, image_id: str, disease: str, boxes: _Class, i: int, size_hw: tuple[int, int]
-    ) -> ScoredBox | None:
-        height, width = size_hw
+    def _scored_boxes(self, asked: _Asked, boxes: TypicalBoxes, i: int) -> list[ScoredBox]:
+        height, width = asked.size_hw
         half_w = min(boxes.medians[i, 4] * max(height, width), width) / 2
         half_h = min(boxes.medians[i, 5] * max(height, width), height) / 2
-        x, y = width / 2, height / 2
-        return (float(x - half_w), float(y - half_h), float(x + half_w), float(y + half_h)), 1.0
+        strip, y, found = width / asked.number, height / 2, list[ScoredBox]()
+        for x in (strip * (k + 0.5) for k in range(asked.number)):
+            box = np.clip([x - half_w, y - half_h, x + half_w, y + half_h], 0, [width, height] * 2)
+            found.append((_corners(box), 1.0))
+        return found
 
 
 class RandomMap(_Control):
     """A smooth random map, extracted to boxes like a CAM; scored by its mean in the box.
 
-    The map depends only on (seed, image, disease), not on the order of images.
+    The map depends only on (seed, image, disease), not on the order of images. Several: the rule's
+    best boxes of the map and, where it gives too few, of up to `_MAPS` further ones.
     """
 
     name = "random_map"
@@ -211,19 +192,23 @@ class RandomMap(_Control):
         super().__init__(ground_truth)
         self.seed, self.rule = seed, rule
 
-    def _scored_box(
-        self, image_id: str, disease: str, boxes: _Class, i: int, size_hw: tuple[int, int]
-    ) -> ScoredBox | None:
-        heat = map_to_frame(random_map(self.seed, image_id, disease), size_hw)
-        side, (width, height) = max(size_hw), boxes.means[i, 4:].tolist()
-        mean_size = (width * side, height * side)
-        scored = boxes_from_map(heat, self.rule, mean_size, overwrite=True)
-        return scored[0] if scored else None
+    def _scored_boxes(self, asked: _Asked, boxes: TypicalBoxes, i: int) -> list[ScoredBox]:
+        side, (width, height) = max(asked.size_hw), boxes.means[i, 4:].tolist()
+        mean_size, found = (width * side, height * side), list[ScoredBox]()
+        for further in range(1 + _MAPS):
+            cells = random_map(self.seed, asked.image_id, asked.disease, further)
+            heat, left = map_to_frame(cells, asked.size_hw), asked.number - len(found)
+            boxes_of_map = boxes_from_map(heat, self.rule, mean_size, number=left, overwrite=True)
+            found += boxes_of_map[:left]
+            if len(found) == asked.number:
+                break
+        return found
 
 
-def random_map(seed: int, image_id: str, disease: str) -> npt.NDArray[np.float32]:
+def random_map(seed: int, image_id: str, disease: str, further: int = 0) -> npt.NDArray[np.float32]:
     """Blurred white noise of shape (32, 32); depends only on the arguments, on any machine."""
-    digest = hashlib.sha256(f"{seed}\n{image_id}\n{disease}".encode()).digest()
+    names = [str(seed), image_id, disease, *([str(further)] if further else [])]
+    digest = hashlib.sha256("\n".join(names).encode()).digest()
     noise = np.random.default_rng(int.from_bytes(digest[:16], "big")).normal(size=(_GRID, _GRID))
     # "wrap": with any other border the blobs gather at the edges, where there is no disease
     return np.asarray(gaussian_filter(noise, _SMOOTH_CELLS, mode="wrap"), dtype=np.float32)
@@ -241,9 +226,9 @@ def boxed_controls(others: OtherPatients, seed: int) -> dict[str, Detections]:
     boxes: dict[str, list[Localization]] = {control.name: [] for control in controls}
     for (image, disease), (patient, row) in pairs.items():
         for control in controls:
-            box = control.box(image, disease, patient, truth.images.sizes_hw[row])
-            if box is not None:
-                boxes[control.name].append(box)
+            boxes[control.name] += control.boxes(
+                image, disease, patient, truth.images.sizes_hw[row]
+            )
     return {name: place(truth, found) for name, found in boxes.items()}
 
 
@@ -276,7 +261,7 @@ def controls_everywhere(
 
 
 def _fractions(truth: GroundTruth) -> FloatArray:
-    """(N, 6) values of all boxes, see `_Class.rows`."""
+    """(N, 6) values of all boxes, see `TypicalBoxes.rows`."""
     height, width = truth.sizes_hw.T
     x1, y1, x2, y2 = truth.boxes_xyxy.T
     side = np.maximum(height, width)
@@ -284,7 +269,11 @@ def _fractions(truth: GroundTruth) -> FloatArray:
     return np.column_stack(columns)
 
 
-def _in_frame(fractions: FloatArray, size_hw: tuple[int, int]) -> tuple[float, float, float, float]:
+def _in_frame(fractions: FloatArray, size_hw: tuple[int, int]) -> list[ScoredBox]:
     height, width = size_hw
-    x1, y1, x2, y2 = fractions.tolist()
-    return x1 * width, y1 * height, x2 * width, y2 * height
+    return [(_corners(box), 1.0) for box in fractions * [width, height, width, height]]
+
+
+def _corners(box: FloatArray) -> Corners:
+    x1, y1, x2, y2 = box.tolist()
+    return x1, y1, x2, y2

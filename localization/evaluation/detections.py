@@ -14,7 +14,6 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from cxrloc.localization.boxes import iobb, iogt, iou
 from cxrloc.localization.evaluation.gate_decisions import GateDecisions
 from cxrloc.localization.evaluation.ground_truth import (
     ABSENT,
@@ -24,30 +23,14 @@ from cxrloc.localization.evaluation.ground_truth import (
     FloatArray,
     GroundTruth,
     ImageTable,
-    IndexArray,
 )
 from cxrloc.localization.localizer import Localization
+from cxrloc.localization.matching import IndexArray, Overlaps, one_to_one, overlapping
 from cxrloc.localization.predictions.columns import BoxColumns
 
 DISEASE_GIVEN, GATED, CONTROL = "disease given", "gated", "control"
+SECOND_READER = "second reader"  # another person, on the images that this person read
 END_TO_END, EVERY_DISEASE = "end to end", "every disease asked"
-
-
-@dataclass(frozen=True)
-class Matches:
-    """All pairs of a detection and a ground-truth box of one image and disease, (K,) each.
-
-    Attributes:
-        detection, box: indices into the detections and the ground-truth boxes, sorted by box, then
-            in file order.
-        iou, iobb, iogt: overlaps of the pair.
-    """
-
-    detection: IndexArray
-    box: IndexArray
-    iou: FloatArray
-    iobb: FloatArray
-    iogt: FloatArray
 
 
 @dataclass(frozen=True)
@@ -81,29 +64,57 @@ class Detections:
         return np.asarray(self.truth.images.status[self.image, self.disease])
 
     @cached_property
-    def top(self) -> BoolArray:
-        """(M,) whether it is the top-1 of its image and disease; the first among equal scores."""
+    def rank(self) -> IndexArray:
+        """(M,) place by score among its image and disease, 0 first; equal scores in file order."""
         order = np.lexsort((np.arange(len(self)), -self.score, self.key))
-        first = np.ones(len(order), dtype=np.bool_)
-        first[1:] = np.diff(self.key[order]) != 0
-        top = np.zeros(len(order), dtype=np.bool_)
-        top[order[first]] = True
-        return top
+        starts = np.flatnonzero(np.diff(self.key[order], prepend=-1))
+        sizes = np.diff(starts, append=len(order))
+        rank = np.empty(len(order), dtype=np.intp)
+        rank[order] = np.arange(len(order)) - np.repeat(starts, sizes)
+        return rank
+
+    @property
+    def top(self) -> BoolArray:
+        """(M,) whether it is the top-1 of its image and disease."""
+        return np.asarray(self.rank == 0)
 
     @cached_property
-    def matches(self) -> Matches:
-        """Match with the ground-truth boxes of the same image and disease."""
+    def answers(self) -> BoolArray:
+        """(M,) whether it answers for its image and disease.
+
+        An image with k ground-truth boxes of a disease is answered by the k highest-scored boxes;
+        one without, if a setting asks for the disease there, by one.
+        """
+        asked = np.maximum(self.truth.boxes_of_pair[self.image, self.disease], 1)
+        return np.asarray(self.rank < asked)
+
+    @cached_property
+    def overlaps(self) -> Overlaps:
+        """Pairs (detection, ground-truth box) of one image and disease that overlap."""
         truth = self.truth
-        box_key = truth.image_of_box * len(truth.images.diseases) + truth.column_of_box
-        detection, box = meetings(self.key, box_key)
-        pair = self.boxes_xyxy[detection], truth.boxes_xyxy[box]
-        return Matches(detection, box, iou(*pair), iobb(*pair), iogt(*pair))
+        return overlapping(self.key, self.boxes_xyxy, truth.key_of_box, truth.boxes_xyxy)
+
+    def matched(self, keep: BoolArray) -> IndexArray:
+        """Match the detections in `keep` (M,) with the ground-truth boxes, one to one.
+
+        Of all ways to do so, that with the greatest total IoU for each image and disease.
+
+        Returns:
+            Indices of the matched pairs in `overlaps`.
+        """
+        pairs = np.flatnonzero(keep[self.overlaps.first])
+        first, second, overlap = (
+            column[pairs]
+            for column in (self.overlaps.first, self.overlaps.second, self.overlaps.iou)
+        )
+        tie_break = np.column_stack([self.boxes_xyxy, self.score])
+        return np.asarray(pairs[one_to_one(first, second, overlap, tie_break)])
 
     @cached_property
     def best_iou(self) -> FloatArray:
         """(M,) best IoU with the ground-truth boxes of its image and disease; 0 without any."""
         best = np.zeros(len(self))
-        np.maximum.at(best, self.matches.detection, self.matches.iou)
+        np.maximum.at(best, self.overlaps.first, self.overlaps.iou)
         return best
 
     def where(self, keep: BoolArray | IndexArray) -> Detections:
@@ -131,7 +142,28 @@ class Detections:
             threshold: hit threshold, strict.
             counted: whether a detection of a disease labelled without a box is false too.
         """
-        missed = (self.status == BOXED) & (self.best_iou <= threshold)
+        return self.wrong(self.best_iou > threshold, counted=counted)
+
+    def hit(self, matched: IndexArray, threshold: float) -> tuple[BoolArray, BoolArray]:
+        """Ground-truth boxes (G,) that are hit, and the detections (M,) that hit them.
+
+        Args:
+            matched: from `matched`: no box and no detection is in two hits.
+            threshold: hit threshold, strict.
+        """
+        pairs = matched[self.overlaps.iou[matched] > threshold]
+        found, right = np.zeros(len(self.truth), np.bool_), np.zeros(len(self), np.bool_)
+        found[self.overlaps.second[pairs]] = True
+        right[self.overlaps.first[pairs]] = True
+        return found, right
+
+    def wrong(self, right: BoolArray, *, counted: bool) -> BoolArray:
+        """(M,) false detections: absent disease, or a boxed one and not in `right` (M,).
+
+        Args:
+            counted: whether a detection of a disease labelled without a box is false too.
+        """
+        missed = (self.status == BOXED) & ~right
         unboxed = (self.status == UNBOXED) if counted else np.zeros(len(self), np.bool_)
         return np.asarray((self.status == ABSENT) | missed | unboxed)
 
@@ -140,9 +172,9 @@ class Detections:
 
         More detections that hit the same box change nothing: they are neither hits nor false.
         """
-        best, matches = np.full(len(self.truth), -np.inf), self.matches
-        hit = keep[matches.detection] & (matches.iou > threshold)
-        np.maximum.at(best, matches.box[hit], self.score[matches.detection[hit]])
+        best, pairs = np.full(len(self.truth), -np.inf), self.overlaps
+        hit = keep[pairs.first] & (pairs.iou > threshold)
+        np.maximum.at(best, pairs.second[hit], self.score[pairs.first[hit]])
         return best
 
 
@@ -166,16 +198,6 @@ def place(truth: GroundTruth, boxes: BoxColumns | Sequence[Localization]) -> Det
             "this image or disease; was the file made for another ground truth?"
         )
     return Detections(truth, image, disease, boxes.boxes_xyxy, boxes.scores)
-
-
-def meetings(key: IndexArray, box_key: IndexArray) -> tuple[IndexArray, IndexArray]:
-    """Pair every detection with every box of the same key, by box, then in order of detection."""
-    order = np.argsort(key, kind="stable")
-    first = np.searchsorted(key[order], box_key, side="left")
-    count = np.searchsorted(key[order], box_key, side="right") - first
-    box = np.repeat(np.arange(len(box_key)), count)
-    within = np.arange(len(box)) - np.repeat(np.cumsum(count) - count, count)
-    return order[np.repeat(first, count) + within], box
 
 
 @dataclass(frozen=True)

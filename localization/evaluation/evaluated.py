@@ -31,6 +31,7 @@ from cxrloc.localization.evaluation.gate_decisions import GateDecisions
 from cxrloc.localization.evaluation.ground_truth import BoolArray, GroundTruth, ImageTable
 from cxrloc.localization.evaluation.pairwise import check_margin
 from cxrloc.localization.predictions.masks import MaskResult
+from cxrloc.localization.predictions.second_reader import SecondReading
 
 Result = TypeVar("Result")
 
@@ -48,6 +49,7 @@ class ComparisonInputs:
         maps: localizer -> its heat maps, if any.
         masks: localizer -> its masks, if any.
         image_paths: image id -> file, for the gallery and the shortcut check.
+        second_readers: name -> another person's boxes on some of the images.
         segmentations: cheXlocalize's image -> task -> mask; None if not requested.
         resamples, seed: resamples of patients; the seed is also used for random_map.
         thresholds: of acc_iou, acc_iobb and acc_iogt.
@@ -66,6 +68,7 @@ class ComparisonInputs:
     maps: Mapping[str, HeatMaps] = field(repr=False, default_factory=dict)
     masks: Mapping[str, Sequence[MaskResult]] = field(repr=False, default_factory=dict)
     image_paths: Mapping[str, Path] = field(repr=False, default_factory=dict)
+    second_readers: Mapping[str, SecondReading] = field(repr=False, default_factory=dict)
     segmentations: Mapping[str, Mapping[str, Any]] | None = field(repr=False, default=None)
     resamples: int = RESAMPLES
     seed: int = 0
@@ -75,8 +78,11 @@ class ComparisonInputs:
 
     def __post_init__(self) -> None:
         check_margin(self.noninferiority_margin)
-        for name in self.predictions:
+        for name in (*self.predictions, *self.second_readers):
             check_name(name)
+        for name in self.second_readers:
+            if name in self.predictions:
+                raise ValueError(f"{name!r} names a localizer and a second reader; rename one")
         for kind in ("maps", "masks"):
             for name in getattr(self, kind):
                 if name not in self.predictions:
@@ -88,7 +94,7 @@ class ComparisonInputs:
 
 def check_name(name: str) -> None:
     if not name.strip():
-        raise ValueError("a localizer's name must not be empty; expected NAME=FILE")
+        raise ValueError("a name must not be empty; expected NAME=FILE")
     if name in CONTROL_NAMES:
         raise ValueError(
             f"the name {name!r} belongs to a control; {', '.join(CONTROL_NAMES)} are computed from "

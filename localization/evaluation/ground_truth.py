@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cxrloc.classification.metrics.bootstrap import ClusterBootstrap
+from cxrloc.datasets.files.coco.read import NOT_ON_DISK, NOTES
 from cxrloc.datasets.files.keys import patient_key
 from cxrloc.datasets.provenance.image_lists import image_list
 from cxrloc.datasets.provenance.names import persons
@@ -137,6 +138,30 @@ class GroundTruth:
         return np.array([column_of[disease] for disease in self.diseases], dtype=np.intp)
 
     @cached_property
+    def key_of_box(self) -> IndexArray:
+        """(N,) one number per image and disease, as `Detections.key`."""
+        return self.image_of_box * len(self.images.diseases) + self.column_of_box
+
+    @cached_property
+    def boxes_of_pair(self) -> npt.NDArray[np.intp]:
+        """(images, diseases) number of boxes of each disease on each image."""
+        count = np.zeros(self.images.status.shape, dtype=np.intp)
+        np.add.at(count, (self.image_of_box, self.column_of_box), 1)
+        return count
+
+    @cached_property
+    def several(self) -> bool:
+        """Whether any image has several boxes of one disease."""
+        return bool((self.boxes_of_pair > 1).any())
+
+    @cached_property
+    def first_of_pair(self) -> BoolArray:
+        """(N,) whether it is the first box of its image and disease: as many as top-1 can find."""
+        first = np.zeros(len(self), dtype=np.bool_)
+        first[np.unique(self.key_of_box, return_index=True)[1]] = True
+        return first
+
+    @cached_property
     def sizes_hw(self) -> npt.NDArray[np.intp]:
         """(N, 2) height and width of each box's image."""
         return np.array(self.images.sizes_hw, dtype=np.intp)[self.image_of_box]
@@ -200,8 +225,9 @@ def _notes(
 ) -> tuple[str, ...]:
     anonymous = sum(not patient_of[image] for image in scored)
     crowds = sum(bool(a.get("iscrowd", 0)) for a in coco["annotations"])
-    missing = coco.get("info", {}).get("not_on_disk", {})
-    notes = []
+    info = coco.get("info", {})
+    missing = info.get(NOT_ON_DISK, {})
+    notes = list(info.get(NOTES, ()))
     if anonymous:
         notes.append(
             f"{anonymous} of {len(scored)} images have no patient id in the ground truth: each "

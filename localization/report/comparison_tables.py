@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from cxrloc.classification.metrics.bootstrap import MACRO_MEAN, DiseaseEstimates, Estimate
 from cxrloc.classification.report.tables import Cell, ResultTable, TableRow
-from cxrloc.localization.evaluation.box_scores import Measure
+from cxrloc.localization.evaluation.box_scores import ANY, Measure
 from cxrloc.localization.evaluation.comparison import Comparison, ScoredLocalizer
 from cxrloc.localization.evaluation.pairwise import REFERENCE_CONTROL, skill_over
 from cxrloc.localization.report.glossary import DEEP_MEDIA_NOTE, MISS_RULE, TOP_1_RULE
@@ -100,7 +100,7 @@ def _lead(measure: Measure) -> dict[str, str | float]:
 
 
 def _row(comparison: Comparison, scored: ScoredLocalizer, measure: Measure) -> TableRow:
-    of_any = _mean_cells(comparison, scored, replace(measure, any_box=True))
+    of_any = _mean_cells(comparison, scored, replace(measure, rule=ANY))
     return TableRow(
         block=measure.key,
         lead=_lead(measure)
@@ -120,7 +120,7 @@ def _mean_cells(
     names, reference = comparison.truth.disease_names, comparison.reference
     cells = disease_cells(names, scored.estimates[measure.key])
     if measure.overlap == "iobb":
-        iogt = scored.estimates[Measure("iogt", any_box=measure.any_box).key].columns
+        iogt = scored.estimates[Measure("iogt", rule=measure.rule).key].columns
         cells = {
             name: replace(cell, beside=e.value)
             for (name, cell), e in zip(cells.items(), iogt, strict=True)

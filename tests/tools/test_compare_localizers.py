@@ -226,7 +226,7 @@ def test_explain_of_an_unknown_metric_lists_the_known_ones(
         (["a=foreign.json", "a=foreign.json"], "the name 'a' is given twice"),
         (["prior_box=foreign.json"], "'prior_box' belongs to a control"),
         (["a=absent.json"], "absent.json does not exist"),
-        (["a=broken.json"], "broken.json: not a JSON file"),
+        (["a=broken.json"], "broken.json is not JSON"),
         (["a=gt.json"], "expected a COCO results LIST"),
     ],
 )

@@ -1,13 +1,14 @@
 """Count false boxes per image and localized sensitivity of a localizer, setting by setting.
 
-The operating point is the gate's: one box per image and disease (top-1) if the setting asks for the
-disease. A box on a disease labelled without a box is ignored, as in LVIS (Gupta et al. 2019); the
-other bound, next to it, counts such boxes as false.
+The operating point is the gate's: if the setting asks for the disease, the boxes that answer for it
+count (`Detections.answers`: one per image and disease, k where there are k ground-truth boxes). A
+box on a disease labelled without a box is ignored, as in LVIS (Gupta et al. 2019); the other bound,
+next to it, counts such boxes as false.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -93,18 +94,19 @@ def operating_points(
     thresholds: Sequence[float],
     bootstrap: ImageBootstrap,
 ) -> list[OperatingPoint]:
-    """One localizer in one setting at each hit threshold (strict), by the top-1 rule."""
-    top = detections.top & detections.in_setting(setting)
+    """One localizer in one setting at each hit threshold (strict), by the rule top-k."""
+    counted = detections.answers & detections.in_setting(setting)
+    matched = detections.matched(counted)
     boxes = np.flatnonzero(setting.images[detections.truth.image_of_box])
-    hit = np.column_stack(
-        [
-            np.isfinite(detections.best_score_of_hits(top, t)[boxes]).astype(np.float64)
-            for t in thresholds
-        ]
-    )
+    hits = [detections.hit(matched, t) for t in thresholds]
+    hit = np.column_stack([found[boxes].astype(np.float64) for found, _ in hits])
     sensitivities = bootstrap.means(detections.truth.image_of_box[boxes], hit)
     diseases = detections.truth.column_of_box[boxes]
-    false = _false_boxes(detections, top, setting, images, thresholds, bootstrap)
+    wrong = {
+        bound: [counted & detections.wrong(right, counted=bound == COUNTED) for _, right in hits]
+        for bound in BOUNDS
+    }
+    false = _false_boxes(detections, wrong, setting, images, bootstrap)
     return [
         OperatingPoint(
             name,
@@ -129,27 +131,27 @@ def _by_disease(hit: FloatArray, diseases: IndexArray, number: int) -> tuple[flo
 
 def _false_boxes(
     detections: Detections,
-    top: BoolArray,
+    wrong: Mapping[str, Sequence[BoolArray]],
     setting: Setting,
     images: ImageTable,
-    thresholds: Sequence[float],
     bootstrap: ImageBootstrap,
 ) -> list[tuple[FalseBoxes, ...]]:
-    """For each threshold, an entry per image set and bound."""
-    entries_at: list[list[FalseBoxes]] = [[] for _ in thresholds]
+    """For each threshold, an entry per image set and bound.
+
+    Args:
+        wrong: bound -> (M,) false detections at each threshold.
+    """
     counts = [
-        [
-            _per_image(detections, top & detections.false(t, counted=b == COUNTED), images)
-            for b in BOUNDS
-        ]
-        for t in thresholds
+        [_per_image(detections, false, images) for false in of_bounds]
+        for of_bounds in zip(*(wrong[bound] for bound in BOUNDS), strict=True)
     ]
+    entries_at: list[list[FalseBoxes]] = [[] for _ in counts]
     for image_set, members in image_sets(images).items():
         rows = np.flatnonzero(setting.images & members)
         columns = np.concatenate([c[rows] for pair in counts for c in pair], axis=1)
         figures = iter(bootstrap.means(rows, columns))
         patients = len(set(bootstrap.patient_of[rows].tolist()))
-        for i in range(len(thresholds)):
+        for i in range(len(counts)):
             for bound, values in zip(BOUNDS, counts[i], strict=True):
                 total, *each = (next(figures) for _ in range(values.shape[1]))
                 boxes = int(values[rows, 0].sum())

@@ -14,30 +14,22 @@ import numpy as np
 import numpy.typing as npt
 
 from cxrloc.datasets.progress import progress
-from cxrloc.localization.boxes import box_iou_matrix
-from cxrloc.localization.cam.boxes import (
-    CamBoxRule,
-    Corners,
-    SizeRule,
-    choose,
-    level_boxes,
-    map_to_frame,
-    mean_heat,
-    normalise_map,
-    smooth_map,
+from cxrloc.localization.analyses.ladder.rule_scores import (
+    CHOICES,
+    SIZE_RULES,
+    THRESHOLDS,
+    MeanSize,
+    level_scores,
 )
+from cxrloc.localization.cam.boxes import CamBoxRule, map_to_frame, smooth_map
 from cxrloc.localization.cam.heat_maps import HeatMaps
 from cxrloc.localization.cam.rules import FOLDS_OF_THE_GROUND_TRUTH, Rules, SizedRule
 from cxrloc.localization.evaluation.ground_truth import BoolArray, FloatArray, GroundTruth
 
 SMOOTHINGS = (0.0, 0.5, 1.0)
-SIZE_RULES: tuple[SizeRule, ...] = ("closest", "hottest", "largest")
-THRESHOLDS = tuple(float(level) for level in range(10, 250, 10))
 OWN_FOLDS = 5
 
 IndexArray = npt.NDArray[np.intp]
-MeanSize = tuple[float, float] | None
-_CHOICES = tuple(CamBoxRule(size_rule=rule) for rule in SIZE_RULES)
 _UNTUNED = (0, 0, THRESHOLDS.index(180.0))  # Deep MedIA's rule, if there is nothing to tune on
 
 
@@ -230,47 +222,15 @@ def _grid_scores(
             continue
         size_hw = truth.images.sizes_hw[truth.image_of_box[rows[0]]]
         mean_sizes_wh = [
-            SizedRule(_CHOICES[0], v[column[disease]]).mean_size_wh(size_hw) for v in means
+            SizedRule(CHOICES[0], v[column[disease]]).mean_size_wh(size_hw) for v in means
         ]
         for s, smoothing in enumerate(SMOOTHINGS):
             heat = map_to_frame(smooth_map(cells, smoothing), size_hw, aligned=maps.aligned)
-            iou[rows, :, s], best[rows, s] = _level_scores(
+            iou[rows, :, s], best[rows, s] = level_scores(
                 heat, truth.boxes_xyxy[rows], mean_sizes_wh
             )
         mapped[rows] = True
     return mapped, iou, best
-
-
-def _level_scores(
-    heat: npt.NDArray[np.float32],
-    boxes_xyxy: FloatArray,
-    mean_sizes_wh: Sequence[MeanSize],
-) -> tuple[FloatArray, FloatArray]:
-    """IoU of G boxes with each rule's choice (G, V, R, T) and with the best region (G,)."""
-    shape = (len(boxes_xyxy), len(mean_sizes_wh), len(SIZE_RULES), len(THRESHOLDS))
-    iou, best = np.zeros(shape), np.zeros(len(boxes_xyxy))
-    scaled = normalise_map(heat)
-    if scaled is None:
-        return iou, best
-    for t, boxes in enumerate(level_boxes(scaled, THRESHOLDS)):
-        if boxes:
-            overlaps = box_iou_matrix(boxes_xyxy, boxes)
-            iou[..., t] = overlaps[:, _choices(scaled, boxes, mean_sizes_wh)]
-            best = np.maximum(best, overlaps.max(axis=1))
-    return iou, best
-
-
-def _choices(
-    scaled: npt.NDArray[np.float32],
-    boxes: Sequence[Corners],
-    mean_sizes_wh: Sequence[MeanSize],
-) -> IndexArray:
-    """(V, R) index of the region chosen by each size rule with each mean size."""
-    if len(boxes) == 1:
-        return np.zeros((len(mean_sizes_wh), len(_CHOICES)), dtype=np.intp)
-    corners, heats = np.array(boxes), np.array([mean_heat(scaled, box) for box in boxes])
-    rows = [[choose(corners, heats, rule, size) for rule in _CHOICES] for size in mean_sizes_wh]
-    return np.array(rows, dtype=np.intp)
 
 
 def _best_rule(iou: FloatArray) -> tuple[int, ...]:

@@ -14,17 +14,16 @@ from enum import StrEnum
 import numpy as np
 import numpy.typing as npt
 
-from cxrloc.localization.boxes import iou
 from cxrloc.localization.evaluation.box_scores import BoxScores
 from cxrloc.localization.evaluation.detections import (
     CONTROL,
     DISEASE_GIVEN,
     GATED,
     Detections,
-    meetings,
 )
 from cxrloc.localization.evaluation.evaluated import Evaluated
 from cxrloc.localization.evaluation.ground_truth import BoolArray, FloatArray, GroundTruth
+from cxrloc.localization.matching import overlapping
 
 RIGHT_PLACE = 0.1  # IoU above which a box counts as in the right place
 HIT_THRESHOLD = 0.5  # IoU above which a box is a hit
@@ -88,7 +87,7 @@ def classify_boxes(
     """Outcome of every ground-truth box, (N,), as its index in the list of `BoxOutcome`.
 
     First match counts: gate miss; hit; loose or tight; other disease's name; wrong place; no box.
-    Only top-1 boxes count.
+    Only the boxes that answer for their disease count (`Detections.answers`).
 
     Args:
         detections: boxes of the localizer that pass the gate.
@@ -117,13 +116,20 @@ def classify_boxes(
 
 
 def _best_under_other_names(detections: Detections) -> FloatArray:
-    """Best IoU of each box with a top-1 box of any OTHER disease on the image, (N,)."""
-    truth, top = detections.truth, detections.where(detections.top)
-    detection, box = meetings(top.image, truth.image_of_box)
-    other = top.disease[detection] != truth.column_of_box[box]
-    detection, box = detection[other], box[other]
+    """Best IoU of each box with a box of any OTHER disease on the image, (N,).
+
+    Of each other disease, as many of the highest-scored boxes count as there are ground-truth boxes
+    of this disease on the image.
+    """
+    truth = detections.truth
+    most = truth.boxes_of_pair.max(axis=1, initial=1)
+    first = detections.where(detections.rank < most[detections.image])
+    pairs = overlapping(first.image, first.boxes_xyxy, truth.image_of_box, truth.boxes_xyxy)
+    named_otherwise = first.disease[pairs.first] != truth.column_of_box[pairs.second]
+    asked = truth.boxes_of_pair[truth.image_of_box, truth.column_of_box]
+    counts = named_otherwise & (first.rank[pairs.first] < asked[pairs.second])
     best = np.zeros(len(truth))
-    np.maximum.at(best, box, iou(top.boxes_xyxy[detection], truth.boxes_xyxy[box]))
+    np.maximum.at(best, pairs.second[counts], pairs.iou[counts])
     return best
 
 

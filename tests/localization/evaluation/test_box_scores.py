@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from builders import coco_ground_truth
-from cxrloc.localization.evaluation.box_scores import BoxScores, Measure, score_boxes
+from cxrloc.localization.evaluation.box_scores import ANY, BoxScores, Measure, score_boxes
 from cxrloc.localization.evaluation.detections import place
 from cxrloc.localization.evaluation.ground_truth import GroundTruth, ground_truth_from_coco
 from cxrloc.localization.localizer import Localization
@@ -70,7 +70,7 @@ def test_of_equal_scores_the_first_in_the_file_counts() -> None:
     assert _scores(truth, [half, exact]).iou[0] == pytest.approx(1 / 3)
 
 
-def test_each_of_two_boxes_of_one_disease_is_scored_with_the_same_top_box() -> None:
+def test_one_box_for_two_ground_truth_boxes_leaves_the_other_a_miss() -> None:
     truth = _truth([("1_0", "Mass", SQUARE), ("1_0", "Mass", [50.0, 50.0, 10.0, 10.0])])
 
     assert _scores(truth, PREDICTED[:1]).iou.tolist() == [1, 0]
@@ -139,8 +139,8 @@ def test_scaling_image_and_boxes_together_changes_nothing(scale: float) -> None:
         (Measure("iou"), "mean_iou", [1, 1 / 3, 0.04, 0]),
         (Measure("iou", 1 / 3), "acc_iou@0.333333", [1, 0, 0, 0]),  # strictly over it
         (Measure("iobb", 0.5), "acc_iobb@0.5", [1, 0, 1, 0]),
-        (Measure("iogt", any_box=True), "mean_iogt any", [1, 1, 0.04, 0]),
-        (Measure("iou", 0.75, any_box=True), "acc_iou@0.75 any", [1, 1, 0, 0]),
+        (Measure("iogt", rule=ANY), "mean_iogt any", [1, 1, 0.04, 0]),
+        (Measure("iou", 0.75, ANY), "acc_iou@0.75 any", [1, 1, 0, 0]),
     ],
 )
 def test_a_measure_has_a_key_and_a_value_for_every_box(

@@ -13,7 +13,6 @@ from builders import coco_ground_truth, detections_list
 from cxrloc.classification.inference.gate_table import GateRow
 from cxrloc.datasets.radiograph import LoadedImage
 from cxrloc.localization.boxes import iou
-from cxrloc.localization.evaluation.constant_box import best_constant_box
 from cxrloc.localization.evaluation.controls import (
     CenterBox,
     ConstantBox,
@@ -27,6 +26,7 @@ from cxrloc.localization.evaluation.controls import (
 from cxrloc.localization.evaluation.detections import Detections
 from cxrloc.localization.evaluation.gate_decisions import gate_decisions
 from cxrloc.localization.evaluation.ground_truth import GroundTruth, ground_truth_from_coco
+from cxrloc.localization.evaluation.typical_boxes.constant_box import best_constant_box
 from cxrloc.localization.localizer import Localization, Localizer
 
 Row = tuple[str, str, str, list[float]]  # image, patient, disease, xywh

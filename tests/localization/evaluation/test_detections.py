@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from builders import coco_ground_truth, decisions, detections_list
-from cxrloc.localization.evaluation.detections import meetings, place
+from cxrloc.localization.evaluation.detections import place
 from cxrloc.localization.evaluation.ground_truth import (
     ABSENT,
     BOXED,
@@ -14,6 +14,7 @@ from cxrloc.localization.evaluation.ground_truth import (
     ground_truth_from_coco,
 )
 from cxrloc.localization.localizer import Localization
+from cxrloc.localization.matching import meetings
 from cxrloc.localization.predictions.columns import BoxColumns
 
 SQUARE = (10.0, 10.0, 20.0, 20.0)
@@ -58,15 +59,15 @@ def test_the_top_box_of_an_image_and_disease_is_the_first_of_the_highest_scores(
     assert place(TRUTH, BOXES).top.tolist() == [False, True, True, True, True, False]
 
 
-def test_matches_are_with_the_boxes_of_the_same_image_and_disease_alone() -> None:
+def test_overlaps_are_with_the_boxes_of_the_same_image_and_disease_alone() -> None:
     placed = place(TRUTH, BOXES)
 
     # sorted, the boxes are the nodule on a, the small mass on b, the large mass on b
-    assert placed.matches.box.tolist() == [0, 0, 1, 1, 2, 2]
-    assert placed.matches.detection.tolist() == [4, 5, 0, 3, 0, 3]
-    np.testing.assert_allclose(placed.matches.iou, [1, 0, 0.5, 0, 1, 0])
-    np.testing.assert_allclose(placed.matches.iobb, [1, 0, 0.5, 0, 1, 0])
-    np.testing.assert_allclose(placed.matches.iogt, [1, 0, 1, 0, 1, 0])
+    assert placed.overlaps.second.tolist() == [0, 1, 2]
+    assert placed.overlaps.first.tolist() == [4, 0, 0]
+    np.testing.assert_allclose(placed.overlaps.iou, [1, 0.5, 1])
+    np.testing.assert_allclose(placed.overlaps.iobb, [1, 0.5, 1])
+    np.testing.assert_allclose(placed.overlaps.iogt, [1, 1, 1])
     np.testing.assert_allclose(placed.best_iou, [1, 0, 0, 0, 1, 0])
 
 

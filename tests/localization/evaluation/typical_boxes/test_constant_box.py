@@ -9,8 +9,11 @@ import numpy as np
 import pytest
 
 from cxrloc.localization.boxes import box_iou_matrix
-from cxrloc.localization.evaluation.constant_box import best_constant_box, constant_boxes_without
 from cxrloc.localization.evaluation.ground_truth import FloatArray
+from cxrloc.localization.evaluation.typical_boxes.constant_box import (
+    best_constant_box,
+    constant_boxes_without,
+)
 
 
 def mean_iou(candidates: FloatArray, boxes: FloatArray) -> FloatArray:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cxrloc.datasets.readers.registry import DATASETS, find_dataset
+from cxrloc.datasets.readers.registry.datasets import DATASETS, find_dataset
 
 
 def test_the_boxed_diseases_of_a_data_set_are_among_its_diseases() -> None:
