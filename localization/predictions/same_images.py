@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
-from cxrloc.datasets.provenance.image_lists import common_key
+from cxrloc.datasets.provenance.names import common_key
 from cxrloc.datasets.readers.box_sets.nih_names.lookup import (
     nih_image_of_chestx_det,
     nih_image_of_rsna,
