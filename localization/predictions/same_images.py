@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
+from cxrloc.datasets.files.keys import image_key
 from cxrloc.datasets.provenance.names import common_key
 from cxrloc.datasets.readers.box_sets.nih_names.lookup import (
     nih_image_of_chestx_det,
@@ -47,7 +48,7 @@ def same_images(first: Collection[str], second: Collection[str]) -> SameImages:
         for name, matches in found.items()
         if len(matches) == 1 and shared[matches[0]] == 1
     }
-    renamed = Counter(_nih_name(name)[1] for name in others if name in sure)
+    renamed = Counter(_nih_name(n)[1] for n in sure if image_key(n) != image_key(sure[n]))
     renamed.pop("", None)  # it is the first that has other names than NIH's
     unknown = sum(not matches for matches in found.values())
     return SameImages(sure, dict(renamed), unknown, len(found) - unknown - len(sure))
