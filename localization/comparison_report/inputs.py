@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import sys
 import warnings
@@ -30,6 +29,12 @@ from cxrloc.datasets.readers.find_images import find_images
 from cxrloc.datasets.readers.index import ReaderWarnings
 from cxrloc.localization.analyses.chexlocalize.format import read_segmentations
 from cxrloc.localization.cam.heat_maps import read_heat_maps
+from cxrloc.localization.comparison_report.counterparts import (
+    not_scored,
+    scored_boxes,
+    scored_masks,
+    without_counterpart,
+)
 from cxrloc.localization.comparison_report.image_sizes import size_notes, sizes_in
 from cxrloc.localization.evaluation.detections import place
 from cxrloc.localization.evaluation.evaluated import ComparisonInputs
@@ -103,10 +108,11 @@ def read_inputs(files: InputFiles, **settings: Any) -> ComparisonInputs:
     coco, _ = _warned(partial(load_coco, size_of=sizes), files.ground_truth, labels)
     coco = with_missing(coco, files.ground_truth)
     protocol = _followed(files, coco, settings)
-    truth = ground_truth_from_coco(coco)
-    if protocol is not None:
-        truth = dataclasses.replace(truth, notes=(protocol.note, *truth.notes))
     provenances = {name: read_provenance(path) for name, path in files.predictions.items()}
+    scored = without_counterpart(coco, provenances)
+    truth = ground_truth_from_coco(scored)
+    rules = () if protocol is None else (protocol.note,)
+    truth = replace(truth, notes=(*rules, *truth.notes, *not_scored(coco, provenances)))
     gate = segmentations = None
     if files.gate is not None:
         gate = gate_decisions(truth.images, read_gate_table(files.gate))
@@ -119,14 +125,15 @@ def read_inputs(files: InputFiles, **settings: Any) -> ComparisonInputs:
     truth = replace(truth, notes=(*truth.notes, *size_notes(truth.images, paths), *notes))
     return ComparisonInputs(
         truth=truth,
-        predictions={name: place(truth, columns) for name, columns in boxes.items()},
+        predictions={n: place(truth, scored_boxes(columns, truth)) for n, columns in boxes.items()},
         gate=gate,
         provenances=provenances,
         maps={name: read_heat_maps(path) for name, path in files.maps.items()},
-        masks=masks,
+        masks={n: scored_masks(results, truth) for n, results in masks.items()},
         image_paths=paths,
         second_readers={
-            name: _reading(path, coco, reader_labels) for name, path in files.second_readers.items()
+            name: _reading(path, scored, reader_labels)
+            for name, path in files.second_readers.items()
         },
         segmentations=segmentations,
         protocol=protocol,
