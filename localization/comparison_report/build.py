@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 from cxrloc.localization.analyses.average_precision import average_precision
 from cxrloc.localization.analyses.chexlocalize.section import chexlocalize
+from cxrloc.localization.analyses.end_to_end.operating_point import operating_point
 from cxrloc.localization.analyses.end_to_end.section import end_to_end
 from cxrloc.localization.analyses.gallery.pictures import gallery
 from cxrloc.localization.analyses.ladder.ladder import ladder
@@ -38,6 +39,7 @@ ANALYSES: tuple[Analysis, ...] = (
     accuracy,
     paired,
     end_to_end,
+    operating_point,
     average_precision,
     ladder,
     taxonomy,
