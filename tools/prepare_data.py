@@ -7,9 +7,12 @@ r"""Check a data set, report missing images, and write the folder that all later
         --out data/elbow
     cxrloc prepare --dataset coco --root EXPORT --labels diseases.yaml \
         --patient '^([0-9]+)_' --out data/mine
+    cxrloc prepare --dataset vindr --root vinbigdata --readers majority \
+        --out data/vindr
 
 coco, yolo, voc and csv are folders of anyone's images (PNG, JPEG, DICOM) with boxes as CVAT, Label
-Studio, Roboflow and others write them; see docs/tutorials/your_own_data.md.
+Studio, Roboflow and others write them; see docs/tutorials/your_own_data.md. For public sets of
+boxes see docs/how-to/public_box_sets.md.
 
 The folds are by patient, over the images that are on disk. Patients with NIH's own boxes get the
 folds of protocol nih-boxes-v1, whichever images are there (with 5 folds and seed 0). With --strict,
@@ -40,8 +43,9 @@ class PrepareConfig:
     """What is prepared.
 
     Attributes:
-        dataset: the data set's layout: nih, chexpert or mura, or the format of the annotations:
-            coco, yolo, voc or csv. Phantoms come in the layouts of nih, chexpert and mura.
+        dataset: the data set's layout: nih, chexpert, mura, chestx-det, chestx-det10, rsna, vindr,
+            siim or chexlocalize, or the format of the annotations: coco, yolo, voc or csv. Phantoms
+            come in the layouts of nih, chexpert and mura.
         root: folder of the data set.
         out: folder to write.
         folds: number of folds, by patient.
@@ -54,7 +58,7 @@ class PrepareConfig:
         annotations: file or folder of the annotations (coco, yolo, voc, csv; default: looked for in
             the usual places below the root folder).
         labels: YAML file with lines `name: disease` that map and merge the names of the
-            annotations (coco, yolo, voc, csv; default: names as they are).
+            annotations (coco, yolo, voc, csv, public sets of boxes; default: names as they are).
         patient: regular expression with one group, the patient in an image's file name (coco, yolo,
             voc, csv; default: the annotations' own patient, or each image is its own).
         patient_column: column with the patient (csv).
@@ -116,6 +120,7 @@ def prepare(config: PrepareConfig) -> Path:
         official=index.official,
         warnings=index.warnings,
         images_checked=config.check_pixels,
+        folds=config.folds,
     )
     print(f"\n{summary}")
     radiographs = [

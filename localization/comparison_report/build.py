@@ -14,11 +14,18 @@ from dataclasses import dataclass, field
 
 from cxrloc.localization.analyses.average_precision import average_precision
 from cxrloc.localization.analyses.chexlocalize.section import chexlocalize
+from cxrloc.localization.analyses.end_to_end.operating_point import operating_point
 from cxrloc.localization.analyses.end_to_end.section import end_to_end
 from cxrloc.localization.analyses.end_to_end.wafroc import wafroc
 from cxrloc.localization.analyses.gallery.pictures import gallery
 from cxrloc.localization.analyses.ladder.ladder import ladder
-from cxrloc.localization.analyses.leakage import LocalizerAudit, audits, leakage, leakage_stamp
+from cxrloc.localization.analyses.leakage import (
+    LocalizerAudit,
+    audits,
+    external_validation,
+    leakage,
+    leakage_stamp,
+)
 from cxrloc.localization.analyses.means import accuracy, means, paired
 from cxrloc.localization.analyses.second_reader.section import second_reader
 from cxrloc.localization.analyses.shortcut.section import shortcut
@@ -46,6 +53,7 @@ ANALYSES: tuple[Analysis, ...] = (
     paired,
     second_reader,
     end_to_end,
+    operating_point,
     wafroc,
     average_precision,
     ladder,
@@ -55,6 +63,7 @@ ANALYSES: tuple[Analysis, ...] = (
     chexlocalize,
     shortcut,
     leakage,
+    external_validation,
     protocol_section,
 )
 
