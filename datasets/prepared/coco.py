@@ -1,7 +1,7 @@
 """Convert radiographs to a COCO ground truth, without loss.
 
-Boxes become `bbox` xywh with the finding's polygons, or a rectangle. Positive labels without a
-box, for which a prediction is neither right nor wrong, go into the image's
+Boxes become `bbox` xywh with the finding's polygons, or a rectangle. Diseases labelled present or
+unknown without a box, for which a prediction is neither right nor wrong, go into the image's
 `not_exhaustive_category_ids` (LVIS's key). COCO tools ignore it and the extra image keys
 `patient_id` (if known), `view`, `sex`, `age_years`, `labels` (all positive diseases, boxed or not)
 and `fold`.
@@ -80,7 +80,9 @@ def _image(
     category: Mapping[str, int],
     folds: Mapping[str, int] | None,
 ) -> dict[str, Any]:
-    unboxed = [d for d in radiograph.positives if d in category and d not in radiograph.boxed]
+    unboxed = [
+        d for d in category if d not in radiograph.boxed and radiograph.labels.get(d, 0) != 0
+    ]
     age = radiograph.age_years
     entry = {
         "id": number,

@@ -16,6 +16,7 @@ from cxrloc.datasets.files.coco.categories import SOURCES, SYNONYMS, synonym_key
 from cxrloc.datasets.files.coco.images import SOURCE_ID, plain_name, stems
 from cxrloc.datasets.files.coco.read import LEFT_OUT
 from cxrloc.datasets.files.coco.values import Key, id_key, shown, some
+from cxrloc.datasets.files.keys import image_key
 from cxrloc.datasets.images.read import IMAGE_SUFFIXES
 from cxrloc.datasets.labels.map import name_key
 
@@ -40,6 +41,9 @@ class CocoNames:
         for image in images:
             for stem in self._stems[image["file_name"]]:
                 self._images_of_stem.setdefault(stem, []).append(image)
+        self._images_of_key: dict[str, list[Any]] = {}
+        for image in images:
+            self._images_of_key.setdefault(image_key(image["file_name"]), []).append(image)
         self._images_of_digits = _by_digits(self.image_of_id)
         self._known: dict[Any, Any] = {}
         self._known_diseases: dict[Any, str | None] = {}
@@ -98,6 +102,7 @@ class CocoNames:
         stems = [path.name for path in paths]
         stems += [path.stem for path in paths if path.suffix.lower() in IMAGE_SUFFIXES]
         images = next((self._images_of_stem[s] for s in stems if s in self._images_of_stem), [])
+        images = images or self._images_of_key.get(image_key(value), [])
         if len(images) > 1:
             return [i for i in images if _same_end(i["file_name"], paths[0])] or images
         return images
@@ -121,7 +126,8 @@ class CocoNames:
         if written == image["file_name"]:
             return
         name = PurePosixPath(plain_name(str(written)))
-        if not {name.name, name.stem} & self._stems[image["file_name"]]:
+        same_key = image_key(str(written)) == image_key(image["file_name"])
+        if not same_key and not {name.name, name.stem} & self._stems[image["file_name"]]:
             raise ValueError(
                 f"{where}: file_name {shown(written)} does not match image_id "
                 f"{shown(entry['image_id'])}, which is {image['file_name']!r} in the ground truth; "
